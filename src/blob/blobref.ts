@@ -1,0 +1,37 @@
+/** A Blobref names a blob by its hash: `blake3-` and 64 lower-case hex digits. See rfc/3.
+ *  Invariant: a value of type Blobref is well formed; only this file makes one. */
+
+import { TailraceError } from '../error.js'
+
+declare const brand: unique symbol
+export type Blobref = string & { readonly [brand]: 'Blobref' }
+
+/** Bytes of a hash: a ref is this long in nodes, in packs and in the engine's index. */
+export const digestSize = 32
+
+const prefix = 'blake3-'
+const pattern = /^blake3-[0-9a-f]{64}$/
+
+/** Throws EINVAL. */
+export function parseBlobref(input: unknown): Blobref {
+  if (typeof input !== 'string' || !pattern.test(input)) {
+    throw new TailraceError('EINVAL', 'a blobref is "blake3-" and 64 lower-case hex digits')
+  }
+  return input as Blobref
+}
+
+/** REQUIRES: `hex` is 64 lower-case hex digits. */
+export function blobrefOfHex(hex: string): Blobref {
+  return (prefix + hex) as Blobref
+}
+
+/** The ref whose digest stands at `offset` of `bytes`. REQUIRES: 32 bytes are there. */
+export function blobrefAt(bytes: Uint8Array, offset: number): Blobref {
+  const buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+  return (prefix + buffer.toString('hex', offset, offset + digestSize)) as Blobref
+}
+
+/** Writes the 32 bytes of a ref's digest into `target` at `offset`. */
+export function writeDigest(ref: Blobref, target: Buffer, offset: number): void {
+  target.write(ref.slice(prefix.length), offset, digestSize, 'hex')
+}

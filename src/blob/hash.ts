@@ -1,0 +1,23 @@
+/** Names for bytes: BLAKE3. The only import of blake3-wasm. See rfc/3.
+ *
+ *  A blob is named by the first 32 bytes of its BLAKE3 output, a tree node by the second 32 bytes
+ *  of the (extendable) output. The two halves are independent functions, so that no value, however
+ *  chosen, can pass for a node or take the place of one. */
+
+import { hash } from 'blake3-wasm'
+import { type Blobref, blobrefOfHex } from './blobref.js'
+
+/** The ref of a blob. REQUIRES: at most 1 MiB (rfc/3: above that other builds of the library fail). */
+export function hashBlob(bytes: Uint8Array): Blobref {
+  return blobrefOfHex(digest(bytes, 32).toString('hex'))
+}
+
+/** The ref of a tree node. REQUIRES: as `hashBlob`. */
+export function hashNode(bytes: Uint8Array): Blobref {
+  return blobrefOfHex(digest(bytes, 64).toString('hex', 32, 64))
+}
+
+function digest(bytes: Uint8Array, length: number): Buffer {
+  const output = hash(bytes, { length })
+  return Buffer.isBuffer(output) ? output : Buffer.from(output)
+}

@@ -1,0 +1,114 @@
+/** The port that every kind of storage implements: immutable blobs and moving roots, and nothing
+ *  else. See rfc/4. One contract suite (test/engine/contract.ts) tests every engine.
+ *  Invariant: a root is visible only when it and every blob committed with it are durable. */
+
+import type { Blob } from '../blob/blob.js'
+import type { Blobref } from '../blob/blobref.js'
+import type { TailraceError } from '../error.js'
+
+/** The one thing that moves. `seq` counts the namespace's transactions; one root is one commit
+ *  group, which holds the transactions after the root before it, up to `seq`. */
+export type Root = {
+  readonly seq: number
+  /** The root node, which names the trees `data` and `meta`. */
+  readonly ref: Blobref
+  /** Random id of the commit. The same commit sent again carries the same `tx`. */
+  readonly tx: string
+  /** Wall clock, ms since 1970. */
+  readonly time: number
+  /** Epoch of the committer's lease; 0 where the engine is not shared. */
+  readonly epoch: number
+  /** The resolved keys that the group changed; absent where there were too many to name. */
+  readonly keys?: readonly string[]
+}
+
+/** Opaque to all but the engine; grows with each root of a namespace. */
+export type Revision = number
+
+export type Namespace = {
+  readonly name: string
+  /** Random id of this life of the name: a namespace made anew has another. */
+  readonly incarnation: string
+  readonly owner: string
+  /** Wall clock, ms since 1970. */
+  readonly created: number
+}
+
+/** A namespace with its newest root. */
+export type Head = {
+  readonly namespace: Namespace
+  readonly root: Root
+  readonly revision: Revision
+}
+
+/** One namespace's part of a commit. */
+export type Part = {
+  readonly namespace: string
+  readonly incarnation: string
+  /** The revision that the new root follows. */
+  readonly expected: Revision
+  readonly root: Root
+  readonly blobs: readonly Blob[]
+}
+
+export type Outcome =
+  /** Durable. Also the answer to a `tx` that was applied before. */
+  | { readonly status: 'applied'; readonly revision: Revision }
+  /** Nothing was stored; `head` is what is there (undefined: no such namespace or incarnation). */
+  | { readonly status: 'conflict'; readonly head: Head | undefined }
+  /** Not stored, or not known to be. After 'unknown' send the same part with the same `tx` again. */
+  | {
+      readonly status: 'unavailable'
+      readonly applied: 'no' | 'unknown'
+      readonly error: TailraceError
+    }
+
+/** What an engine can, so that the contract suite knows what to check. */
+export type Supports = {
+  /** Survives the end of the process. */
+  readonly durable: boolean
+  /** Other processes may commit to the same namespaces. */
+  readonly shared: boolean
+}
+
+export interface Engine extends AsyncDisposable {
+  readonly supports: Supports
+  /** Random id of this store, made with it. */
+  readonly storeId: string
+
+  /** Stores blobs, durable when it resolves, not yet rooted: for values larger than a commit.
+   *  Throws ENOSPC, EIO, ECLOSED. */
+  put(blobs: readonly Blob[]): Promise<void>
+
+  /** The bytes of each ref, undefined where it is not there. Not verified: content does that.
+   *  Each is a buffer that nobody writes again. Throws EIO, ECLOSED. */
+  load(refs: readonly Blobref[]): Promise<(Uint8Array | undefined)[]>
+
+  /** Stores each part's blobs and moves its root, in one durable write, or says why not. Outcomes
+   *  stand in the order of the parts. REQUIRES: one commit at a time per namespace. Throws ECLOSED. */
+  commit(parts: readonly Part[]): Promise<Outcome[]>
+
+  root(namespace: string): Promise<Head | undefined>
+  roots(): Promise<Head[]>
+
+  /** Makes a namespace with its first root (and that root's blobs). Throws EEXIST, ENOSPC, EIO. */
+  create(namespace: Namespace, root: Root, blobs: readonly Blob[]): Promise<Head>
+  /** Removes a namespace with its roots; its blobs stay. Throws ENONS, EIO. */
+  remove(namespace: string, incarnation: string): Promise<void>
+
+  /** The retained roots with a seq above `after`, oldest first, without a gap between them: at
+   *  least those of the last `historyAgeMs` and the last `historyCount`. Throws ENONS. */
+  history(namespace: string, after: number): AsyncIterable<Root>
+
+  /** Yields whenever some root moved since the last yield; the caller looks which. Ends with the
+   *  signal. One that falls behind misses wakes, never the last one. */
+  watch(signal: AbortSignal): AsyncIterable<void>
+
+  /** Takes or renews the right to commit to a namespace: an epoch that grows with each new owner.
+   *  Throws EBUSY while another owner holds it. */
+  lease(namespace: string, owner: string, ttlMs: number): Promise<number>
+}
+
+/** Roots are kept at least this long, and at least this many of them, whatever else is deleted. */
+export const historyAgeMs = 3_600_000
+export const historyCount = 4_096

@@ -1,0 +1,88 @@
+/** The one error class and the closed list of its codes. See rfc/2.
+ *  Invariant: every error that leaves a public function is a TailraceError with a code of this list,
+ *  or a bug. Branch on the code, never on the message. */
+
+export const codes = [
+  'EINVAL',
+  'ENOENT',
+  'ENONS',
+  'EEXIST',
+  'EISDIR',
+  'ENOTDIR',
+  'ENOTEMPTY',
+  'ELOOP',
+  'EPERM',
+  'EUNAUTH',
+  'ECONFLICT',
+  'EFENCED',
+  'ESEALED',
+  'EOVERWRITTEN',
+  'ECOMPACTED',
+  'E2BIG',
+  'EBUSY',
+  'EDQUOT',
+  'ENOSPC',
+  'EIO',
+  'ECORRUPT',
+  'EDANGLING',
+  'EUNKNOWN',
+  'ECANCELED',
+  'ETIMEDOUT',
+  'ECLOSED',
+  'EMISCONFIGURED',
+] as const
+
+export type Code = (typeof codes)[number]
+
+/** What failed and what to do about it. `failed` is only there on a transaction that was refused:
+ *  the op or the guard that failed and the state it met. Source: rfc/2. */
+export class TailraceError extends Error {
+  readonly code: Code
+  readonly failed: Failed | undefined
+
+  constructor(
+    code: Code,
+    message: string,
+    options?: { readonly cause?: unknown; readonly failed?: Failed },
+  ) {
+    super(message, options?.cause === undefined ? undefined : { cause: options.cause })
+    this.name = 'TailraceError'
+    this.code = code
+    this.failed = options?.failed
+  }
+}
+
+/** Which part of a transaction failed (exactly one of `guard` and `op`, counted from 0), and what
+ *  was there. `state` is plain JSON. */
+export type Failed = {
+  readonly guard?: number
+  readonly op?: number
+  readonly state?: unknown
+}
+
+const known: ReadonlySet<string> = new Set(codes)
+
+export function isCode(error: unknown, code: Code): error is TailraceError {
+  return error instanceof TailraceError && error.code === code
+}
+
+export function parseCode(input: unknown): Code | undefined {
+  return typeof input === 'string' && known.has(input) ? (input as Code) : undefined
+}
+
+/** Any thrown thing as a TailraceError: itself, an abort as ECANCELED, the rest as EIO with its cause. */
+export function toTailraceError(error: unknown): TailraceError {
+  if (error instanceof TailraceError) return error
+  if (error instanceof Error && error.name === 'AbortError') {
+    return new TailraceError('ECANCELED', 'canceled by the caller', { cause: error })
+  }
+  const message = error instanceof Error ? error.message : String(error)
+  return new TailraceError('EIO', message, { cause: error })
+}
+
+/** The reason of an aborted signal, as ECANCELED unless the reason is a TailraceError itself. */
+export function canceled(signal: AbortSignal): TailraceError {
+  return signal.reason instanceof TailraceError
+    ? signal.reason
+    : new TailraceError('ECANCELED', 'canceled by the caller', { cause: signal.reason })
+}

@@ -1,0 +1,91 @@
+/** Jobs as their users see them: one interface, the same in the server (`job/runner.ts`) and over
+ *  HTTP (`client/`). See rfc/11.
+ *  A job is keys in the namespace `jobs`: `ID/spec`, `ID/events`, `ID/output` (an eventlog in the
+ *  manner of RFC 24, see eventlog/stdio.ts, sealed at the end before the finish event). */
+
+import type { Kvs } from '../kvs/kvs.js'
+
+/** Arguments and environment of one job, and its bounds. */
+export const argsSizeMax = 128 * 1024
+/** Jobs that run at once; later ones wait in submit order. */
+export const runningMaxDefault = 64
+/** Jobs that wait. Above: EBUSY. */
+export const queueMax = 10_000
+
+/** What to run. `env` is what the process gets besides nothing else; only its names are stored, and
+ *  the values of `set`. */
+export type Submission = {
+  /** Program and arguments; at least one. */
+  readonly command: readonly string[]
+  /** Absolute. */
+  readonly cwd: string
+  /** The caller's environment. Never stored but for the names. */
+  readonly env: Readonly<Record<string, string>>
+  /** Added to `env`, and stored. */
+  readonly set?: Readonly<Record<string, string>>
+  /** `stdin()` will be called; otherwise the process reads an empty stdin. */
+  readonly stdin?: boolean
+}
+
+/** A stored spec. */
+export type Spec = {
+  readonly version: 1
+  readonly command: readonly string[]
+  readonly cwd: string
+  readonly envNames: readonly string[]
+  readonly set: Readonly<Record<string, string>>
+  readonly stdin: boolean
+}
+
+/** submitted: waits for a place. lost: the server ended while the job ran. */
+export type JobState = 'submitted' | 'running' | 'finished' | 'lost'
+
+/** A fold over the job's events. Times are ms since 1970. */
+export type JobView = {
+  readonly id: string
+  readonly state: JobState
+  readonly command: readonly string[]
+  readonly cwd: string
+  readonly submitted: number
+  readonly started?: number
+  readonly finished?: number
+  readonly pid?: number
+  /** Exit status; 127 where the command was not found, 126 where it could not be run. */
+  readonly status?: number
+  /** The signal that ended it, `SIGTERM`. `status` is then absent. */
+  readonly signal?: string
+  /** Why it did not run to its end (command not found, server stopped). */
+  readonly exception?: { readonly type: string; readonly message: string }
+}
+
+export type JobPage = { readonly jobs: readonly JobView[]; readonly more: boolean }
+
+/** The code a shell would give: the status, 128 + the signal's number, 1 where the job was lost. */
+export type ExitCode = number
+
+export interface Jobs {
+  /** The job is stored when it resolves. Ids sort by time of submit. Throws EINVAL, E2BIG, EBUSY. */
+  submit(submission: Submission, signal?: AbortSignal): Promise<JobView>
+  /** Newest first; `after` is the id to go on from. */
+  list(options?: {
+    readonly after?: string
+    readonly limit?: number
+    readonly signal?: AbortSignal
+  }): Promise<JobPage>
+  /** Throws ENOENT. */
+  show(id: string, signal?: AbortSignal): Promise<JobView>
+  /** Resolves when the job has finished (or is lost). Throws ENOENT. */
+  wait(id: string, signal?: AbortSignal): Promise<JobView>
+  /** To the job's process group: `SIGINT`, `SIGTERM`, … A waiting job is finished by it. Throws ENOENT,
+   *  EINVAL, ECONFLICT (finished already). */
+  signal(id: string, name: string): Promise<void>
+  /** Hands bytes to the process's stdin at the pace it reads; its end is the end of file. Resolves
+   *  when all was written or the process reads no more. Throws ENOENT, ECONFLICT. */
+  stdin(id: string, chunks: AsyncIterable<Uint8Array>, signal?: AbortSignal): Promise<void>
+}
+
+/** All that a program has of Tailrace: `open()` gives it embedded, `connect()` over a server. */
+export interface Store extends Kvs, AsyncDisposable {
+  readonly storeId: string
+  readonly jobs: Jobs
+}

@@ -1,0 +1,55 @@
+/** Keys: components joined by `/`. See rfc/5.
+ *  Invariant: a value of type Key is normal (no empty component, none of `.` and `..`, well-formed
+ *  UTF-16, no NUL, within the limits); only this file makes one. The root directory is ''. */
+
+import { TailraceError } from '../error.js'
+
+declare const brand: unique symbol
+export type Key = string & { readonly [brand]: 'Key' }
+
+/** UTF-8 bytes. */
+export const componentSizeMax = 255
+export const keySizeMax = 1024
+
+export const rootKey = '' as Key
+
+/** Drops leading, trailing and repeated `/`. Throws EINVAL. */
+export function parseKey(input: unknown): Key {
+  if (typeof input !== 'string') throw new TailraceError('EINVAL', 'a key is a string')
+  const components = input.split('/').filter((component) => component !== '')
+  for (const component of components) checkComponent(component)
+  const key = components.join('/')
+  if (Buffer.byteLength(key) > keySizeMax) {
+    throw new TailraceError('EINVAL', `a key has at most ${keySizeMax} bytes`)
+  }
+  return key as Key
+}
+
+/** The components from the root down; the root directory has none. */
+export function componentsOf(key: Key): string[] {
+  return key === '' ? [] : key.split('/')
+}
+
+/** REQUIRES: `name` is a component of a key. Throws EINVAL if the whole gets too long. */
+export function joinKey(directory: Key, name: string): Key {
+  return directory === '' ? (name as Key) : parseKey(`${directory}/${name}`)
+}
+
+/** The directory that holds the key; undefined for the root directory. */
+export function parentOf(key: Key): Key | undefined {
+  if (key === '') return undefined
+  const end = key.lastIndexOf('/')
+  return (end < 0 ? '' : key.slice(0, end)) as Key
+}
+
+function checkComponent(component: string): void {
+  if (component === '.' || component === '..') {
+    throw new TailraceError('EINVAL', `a component of a key may not be "${component}"`)
+  }
+  if (component.includes('\0')) throw new TailraceError('EINVAL', 'a key may not hold NUL')
+  if (!component.isWellFormed())
+    throw new TailraceError('EINVAL', 'a key must be well-formed UTF-8')
+  if (Buffer.byteLength(component) > componentSizeMax) {
+    throw new TailraceError('EINVAL', `a component of a key has at most ${componentSizeMax} bytes`)
+  }
+}

@@ -1,0 +1,56 @@
+/** What a key names: a small value, an array of blobs, a directory or a link. See rfc/5.
+ *  Invariant: a Treeobj is immutable and canonical: equal contents have equal encodings, and so
+ *  equal refs. */
+
+import type { Blobref } from '../blob/blobref.js'
+
+/** Values up to this size (bytes) stay inside their directory. */
+export const inlineSizeMax = 256
+
+export type Treeobj = Val | Valref | Dir | Symlink
+
+/** Small and sorted by name. `sealed` is on a Valref only. */
+export type Attrs = {
+  readonly contentType?: string
+  readonly sealed?: true
+}
+
+/** A small value, inline. At most `inlineSizeMax` bytes. */
+export type Val = {
+  readonly type: 'val'
+  readonly data: Uint8Array
+  readonly attrs?: Attrs
+}
+
+/** A value that is the concatenation of blobs: see `array.ts`. */
+export type Valref = {
+  readonly type: 'valref'
+  /** The array's root node; for an array of one blob (base 0) that blob itself. */
+  readonly ref: Blobref
+  /** Blobs, those before the base included. */
+  readonly count: number
+  /** Bytes, those before the base included. */
+  readonly size: number
+  readonly attrs?: Attrs
+}
+
+/** A directory of any size: see `dir.ts`. */
+export type Dir = {
+  readonly type: 'dir'
+  /** The root node; undefined where the directory is empty. */
+  readonly ref: Blobref | undefined
+  /** Keys below, at any depth, directories not counted. */
+  readonly keys: number
+  /** Bytes of the values below. */
+  readonly size: number
+}
+
+/** Followed in the middle of a key and at its end. `target` is a key from its namespace's root. */
+export type Symlink = {
+  readonly type: 'symlink'
+  readonly target: string
+  /** Another namespace; absent: the link's own. */
+  readonly namespace?: string
+}
+
+export const emptyDir: Dir = { type: 'dir', ref: undefined, keys: 0, size: 0 }
