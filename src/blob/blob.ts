@@ -6,13 +6,16 @@ import type { Blobref } from './blobref.js'
 /** 64 pages of 4,096 bytes less LMDB's 24-byte header: a full blob fills its pages. */
 export const blobSizeMax = 64 * 4096 - 24
 
-/** REQUIRES: `ref` is the hash of `bytes` (as blob or as node); bytes are never written again. */
+/** REQUIRES: `ref` is the hash of `bytes`, as a blob or, where `kind` says so, as a tree node; bytes
+ *  are never written again. Engines store both alike and look at neither. */
 export type Blob = {
   readonly ref: Blobref
   readonly bytes: Uint8Array
+  readonly kind?: 'node'
 }
 
-/** Cuts bytes from the front at the blob limit. Empty bytes are one empty piece. No copies. */
+/** Cuts bytes from the front at the blob limit. Empty bytes are one empty piece. The pieces are views
+ *  of `bytes` and keep the whole of it in memory: who holds one for longer than the call copies. */
 export function cut(bytes: Uint8Array): Uint8Array[] {
   if (bytes.length <= blobSizeMax) return [bytes]
   const pieces: Uint8Array[] = []
@@ -44,6 +47,6 @@ export async function* cutStream(chunks: AsyncIterable<Uint8Array>): AsyncGenera
     }
   }
   // The last piece is copied to its size, so that a small value does not pin a whole blob's buffer.
-  if (open) yield Buffer.from(open.subarray(0, filled))
+  if (open) yield new Uint8Array(open.subarray(0, filled))
   else if (!any) yield new Uint8Array(0)
 }

@@ -1,7 +1,7 @@
 /** The content store: blobs and nodes by ref, verified, cached, each loaded once however many ask.
  *  See rfc/3.
- *  Invariant: bytes that leave here hash to the ref they were asked by. The cache is bounded in
- *  bytes (rfc/3); what was just stored is in it. */
+ *  Invariant: bytes that leave here hash to the ref they were asked by, as the kind they were asked
+ *  as. The cache is bounded in bytes of the buffers that it keeps; what was just stored is in it. */
 
 import { LRUCache } from 'lru-cache'
 import type { Blob } from '../blob/blob.js'
@@ -9,31 +9,51 @@ import type { Blobref } from '../blob/blobref.js'
 import { hashBlob, hashNode } from '../blob/hash.js'
 import type { Engine } from '../engine/engine.js'
 import { TailraceError } from '../error.js'
+import { type Uploaded, upload } from './upload.js'
 
 /** Bytes of blobs and nodes kept in memory. */
 export const cacheSizeDefault = 64 * 1024 * 1024
-/** What an entry costs besides its bytes: the ref, the list, the map. */
-const entryCost = 256
+/** What an entry costs besides its buffer: the ref, the list, the map. */
+export const entryCost = 256
 
 /** What the tree room needs of a content store: nodes by ref. */
 export interface NodeSource {
   /** The node's bytes if they are in memory. */
   peekNode(ref: Blobref): Uint8Array | undefined
-  /** The node's bytes. Throws EDANGLING (not there), ECORRUPT (do not match), EIO. */
+  /** The node's bytes. Throws EDANGLING (not there), ECORRUPT (do not match), EIO, ECLOSED. */
   loadNode(ref: Blobref): Promise<Uint8Array>
+}
+
+/** A ref names its bytes either as a value's blob or as a tree's node; no bytes are both (rfc/3). */
+type Kind = 'blob' | 'node'
+
+type Entry = { readonly kind: Kind; readonly bytes: Uint8Array }
+
+const hashes: Readonly<Record<Kind, (bytes: Uint8Array) => Blobref>> = {
+  blob: hashBlob,
+  node: hashNode,
 }
 
 export class Content implements NodeSource {
   readonly #engine: Engine
-  readonly #cache: LRUCache<Blobref, Uint8Array>
-  readonly #loading = new Map<Blobref, Promise<Uint8Array>>()
+  readonly #cache: LRUCache<Blobref, Entry>
+  /** The loads that are under way. Kept apart by kind, since each load verifies as one of them. */
+  readonly #loading: Readonly<Record<Kind, Map<Blobref, Promise<Uint8Array>>>> = {
+    blob: new Map(),
+    node: new Map(),
+  }
   #loads = 0
 
+  /** `cacheSize`: bytes, at least 1; an entry that is larger than it is not kept. Throws EINVAL. */
   constructor(engine: Engine, options?: { readonly cacheSize?: number }) {
+    const cacheSize = options?.cacheSize ?? cacheSizeDefault
+    if (!Number.isSafeInteger(cacheSize) || cacheSize < 1) {
+      throw new TailraceError('EINVAL', `cacheSize is a number of bytes from 1, not ${cacheSize}`)
+    }
     this.#engine = engine
     this.#cache = new LRUCache({
-      maxSize: options?.cacheSize ?? cacheSizeDefault,
-      sizeCalculation: (bytes) => bytes.length + entryCost,
+      maxSize: cacheSize,
+      sizeCalculation: (entry) => entry.bytes.buffer.byteLength + entryCost,
     })
   }
 
@@ -48,50 +68,81 @@ export class Content implements NodeSource {
   }
 
   peekNode(ref: Blobref): Uint8Array | undefined {
-    return this.#cache.get(ref)
+    const entry = this.#cache.get(ref)
+    return entry?.kind === 'node' ? entry.bytes : undefined
   }
 
   loadNode(ref: Blobref): Promise<Uint8Array> {
-    return this.#load(ref, hashNode)
+    return this.#load(ref, 'node')
   }
 
-  /** A value's blob. Throws EDANGLING (not there), ECORRUPT (does not match its ref), EIO. */
+  /** A value's blob. Throws EDANGLING (not there), ECORRUPT (does not match its ref), EIO, ECLOSED. */
   load(ref: Blobref): Promise<Uint8Array> {
-    return this.#load(ref, hashBlob)
+    return this.#load(ref, 'blob')
   }
 
-  /** Stores blobs that no root names yet, durable when it resolves. Throws ENOSPC, EIO. */
+  /** Stores blobs that no root names yet, durable when it resolves. Throws ENOSPC, EIO, ECLOSED. */
   async put(blobs: readonly Blob[]): Promise<void> {
     await this.#engine.put(blobs)
     this.remember(blobs)
   }
 
+  /** Stores a stream of any length: cut at the blob limit, each blob yielded in order once it is
+   *  durable. No root names them yet. Memory: `uploadBatchCount` blobs twice and the one that fills
+   *  (4.5 MiB). An empty stream is one empty blob. Throws what `chunks` throws, ECANCELED, ENOSPC,
+   *  EIO, ECLOSED; what was yielded before stays stored. */
+  async *upload(chunks: AsyncIterable<Uint8Array>, signal?: AbortSignal): AsyncGenerator<Uploaded> {
+    yield* upload(chunks, (blobs) => this.put(blobs), signal)
+  }
+
   /** Keeps blobs in memory that were just stored, so that a live watcher never goes to disk.
    *  REQUIRES: the engine has them. */
   remember(blobs: readonly Blob[]): void {
-    for (const blob of blobs) this.#cache.set(blob.ref, blob.bytes)
+    for (const { ref, bytes, kind } of blobs) this.#keep(ref, kind ?? 'blob', bytes)
   }
 
-  async #load(ref: Blobref, hash: (bytes: Uint8Array) => Blobref): Promise<Uint8Array> {
-    const cached = this.#cache.get(ref)
-    if (cached) return cached
-    const loading = this.#loading.get(ref)
+  async #load(ref: Blobref, kind: Kind): Promise<Uint8Array> {
+    const entry = this.#cache.get(ref)
+    if (entry) return entry.kind === kind ? entry.bytes : this.#keepAs(ref, kind, entry.bytes)
+    const loading = this.#loading[kind].get(ref)
     if (loading) return loading
-    const load = this.#loadFromEngine(ref, hash)
-    this.#loading.set(ref, load)
+    const load = this.#loadFromEngine(ref, kind)
+    this.#loading[kind].set(ref, load)
     try {
       return await load
     } finally {
-      this.#loading.delete(ref)
+      // A failed load is forgotten too: who asks next asks the engine again.
+      this.#loading[kind].delete(ref)
     }
   }
 
-  async #loadFromEngine(ref: Blobref, hash: (bytes: Uint8Array) => Blobref): Promise<Uint8Array> {
+  async #loadFromEngine(ref: Blobref, kind: Kind): Promise<Uint8Array> {
     this.#loads++
     const [bytes] = await this.#engine.load([ref])
     if (!bytes) throw new TailraceError('EDANGLING', `${ref} is named by a tree but not stored`)
-    if (hash(bytes) !== ref) throw new TailraceError('ECORRUPT', `stored bytes do not match ${ref}`)
-    this.#cache.set(ref, bytes)
-    return bytes
+    return this.#keepAs(ref, kind, bytes)
   }
+
+  /** Keeps bytes of which nobody has said yet that they are of this kind. Throws ECORRUPT. */
+  #keepAs(ref: Blobref, kind: Kind, bytes: Uint8Array): Uint8Array {
+    if (hashes[kind](bytes) !== ref) {
+      throw new TailraceError('ECORRUPT', `the stored bytes of ${ref} do not match it as a ${kind}`)
+    }
+    return this.#keep(ref, kind, bytes)
+  }
+
+  #keep(ref: Blobref, kind: Kind, bytes: Uint8Array): Uint8Array {
+    const own = compact(bytes)
+    this.#cache.set(ref, { kind, bytes: own })
+    return own
+  }
+}
+
+/** The bytes, copied where they are a view of a buffer more than twice their size: a small blob may
+ *  not keep the request that it came with, nor the pool that it was encoded in, in memory. */
+function compact(bytes: Uint8Array): Uint8Array {
+  if (bytes.buffer.byteLength <= 2 * bytes.length) return bytes
+  const copy = Buffer.allocUnsafeSlow(bytes.length)
+  copy.set(bytes)
+  return copy
 }
