@@ -1,0 +1,206 @@
+/** msgpack, canonical: golden bytes, the round trip, and what may not be stored. See rfc/3. */
+
+import fc from 'fast-check'
+import { expect, test } from 'vitest'
+import {
+  decode,
+  decodeAll,
+  encode,
+  encodeFrame,
+  type Plain,
+  parsePlain,
+  plainDepthMax,
+} from '../../src/blob/codec.js'
+
+const golden: readonly (readonly [string, Plain, string])[] = [
+  ['null', null, 'c0'],
+  ['true', true, 'c3'],
+  ['0', 0, '00'],
+  ['-0', -0, '00'],
+  ['127', 127, '7f'],
+  ['128', 128, 'cc80'],
+  ['65,536', 65_536, 'ce00010000'],
+  ['-1', -1, 'ff'],
+  ['-33', -33, 'd0df'],
+  ['2^32 - 1', 2 ** 32 - 1, 'ceffffffff'],
+  ['2^32, a float64', 2 ** 32, 'cb41f0000000000000'],
+  ['the largest safe integer', Number.MAX_SAFE_INTEGER, 'cb433fffffffffffff'],
+  ['1.5', 1.5, 'cb3ff8000000000000'],
+  ['a string', 'aé', 'a361c3a9'],
+  ['a string of 32 bytes', 'x'.repeat(32), `d920${'78'.repeat(32)}`],
+  ['bytes', Buffer.from([1, 2]), 'c4020102'],
+  ['256 bytes', Buffer.alloc(256), `c50100${'00'.repeat(256)}`],
+  ['an array', [1, 'b', []], '9301a16290'],
+  ['16 items', Array.from({ length: 16 }, () => 0), `dc0010${'00'.repeat(16)}`],
+  [
+    'a map',
+    new Map([
+      ['b', 1],
+      ['a', 2],
+    ]),
+    '82a16201a16102',
+  ],
+  [
+    'a map with names like integers',
+    new Map([
+      ['2', 1],
+      ['1', 2],
+    ]),
+    '82a13201a13102',
+  ],
+]
+
+test.each(golden)('encode() of %s gives the golden bytes', (_name, value, hex) => {
+  expect(encode(value).toString('hex')).toBe(hex)
+})
+
+test.each(golden)('decode() gives %s back', (_name, value, hex) => {
+  expect(decode(Buffer.from(hex, 'hex'))).toEqual(asDecoded(value))
+})
+
+const plain: fc.Arbitrary<Plain> = fc.letrec<{ plain: Plain }>((tie) => ({
+  plain: fc.oneof(
+    { maxDepth: 4 },
+    fc.constant(null),
+    fc.boolean(),
+    fc.maxSafeInteger().map((integer) => integer + 0),
+    fc.double({ noNaN: true, noDefaultInfinity: true, noInteger: true }),
+    fc.string({ unit: 'binary', maxLength: 80 }),
+    fc.uint8Array({ maxLength: 300 }),
+    fc.array(tie('plain'), { maxLength: 20 }),
+    fc
+      .array(fc.tuple(fc.string({ maxLength: 5 }), tie('plain')), { maxLength: 4 })
+      .map((entries) => new Map(entries.filter(([name]) => name !== '__proto__'))),
+  ),
+})).plain
+
+test('decode() of encode() gives the value, with its maps as objects', () => {
+  fc.assert(
+    fc.property(plain, (value) => {
+      expect(decode(encode(value))).toEqual(asDecoded(value))
+    }),
+  )
+})
+
+test('equal values have equal bytes, whatever was encoded before', () => {
+  fc.assert(
+    fc.property(plain, plain, (value, other) => {
+      const once = Buffer.from(encode(value))
+      encode(other)
+      expect(encode(parsePlain(value)).equals(once)).toBe(true)
+    }),
+  )
+})
+
+test('decodeAll() gives every value of a run, and none of an empty one', () => {
+  fc.assert(
+    fc.property(fc.array(plain, { maxLength: 5 }), (values) => {
+      const run = Buffer.concat(values.map((value) => encode(value)))
+      expect(decodeAll(run)).toEqual(values.map(asDecoded))
+    }),
+  )
+})
+
+test('what encode() gave is never written again', () => {
+  const kept = Array.from({ length: 20_000 }, (_, index) => encode([index, `key-${index}`]))
+  kept.forEach((bytes, index) => {
+    expect(decode(bytes)).toEqual([index, `key-${index}`])
+  })
+})
+
+test.each([
+  ['nothing', ''],
+  ['a value and a byte', '0100'],
+  ['half a string', 'a361'],
+  ['half an array', '9301'],
+  ['half an integer', 'ce0001'],
+  ['an array of 4 billion', 'ddffffffff'],
+])('decode() of %s throws ECORRUPT, and the next decode is right', (_name, hex) => {
+  expect(() => decode(Buffer.from(hex, 'hex'))).toThrow(
+    expect.objectContaining({ code: 'ECORRUPT' }),
+  )
+  expect(decode(Buffer.from('9301a16290', 'hex'))).toEqual([1, 'b', []])
+})
+
+test('decodeAll() of a run that is cut throws ECORRUPT', () => {
+  expect(() => decodeAll(Buffer.from('0102a361', 'hex'))).toThrow(
+    expect.objectContaining({ code: 'ECORRUPT' }),
+  )
+})
+
+test('decode() of a million open arrays throws ECORRUPT', () => {
+  expect(() => decode(Buffer.alloc(1_000_000, 0x91))).toThrow(
+    expect.objectContaining({ code: 'ECORRUPT' }),
+  )
+  expect(decode(encode(['still', 1]))).toEqual(['still', 1])
+})
+
+test('bytes in a decoded value are views of what was decoded', () => {
+  const encoded = encode([Buffer.from('abc')])
+  const [bytes] = decode(encoded) as [Uint8Array]
+  expect(bytes.buffer).toBe(encoded.buffer)
+})
+
+test('decode() needs no Buffer', () => {
+  const encoded = new Uint8Array(encode(['a', Buffer.from([1, 2]), 300]))
+  expect(decode(encoded)).toEqual(['a', new Uint8Array([1, 2]), 300])
+})
+
+test('parsePlain() takes objects as Maps in the order of their names', () => {
+  const value = parsePlain({ b: [1, { c: null }], a: 'x' })
+  expect(value).toEqual(
+    new Map<string, Plain>([
+      ['b', [1, new Map([['c', null]])]],
+      ['a', 'x'],
+    ]),
+  )
+  expect([...(value as Map<string, Plain>).keys()]).toEqual(['b', 'a'])
+})
+
+test.each<[string, unknown]>([
+  ['undefined', undefined],
+  ['undefined inside', [{ a: undefined }]],
+  ['a function', () => 1],
+  ['a bigint', 1n],
+  ['a symbol', Symbol('a')],
+  ['a date', new Date(0)],
+  ['a set', new Set([1])],
+  ['NaN', Number.NaN],
+  ['an infinity', -Infinity],
+  ['2^53', 2 ** 53],
+  ['-2^53', -(2 ** 53)],
+  ['a lone surrogate', 'a\ud800'],
+  ['a lone surrogate in a name', { '\udc00': 1 }],
+  ['a name that is no string', new Map([[1, 2]])],
+  ['the name __proto__', JSON.parse('{"__proto__": 1}')],
+])('parsePlain() of %s throws EINVAL', (_name, input) => {
+  expect(() => parsePlain(input)).toThrow(expect.objectContaining({ code: 'EINVAL' }))
+})
+
+test('parsePlain() takes the deepest value and refuses one that is deeper', () => {
+  expect(() => parsePlain(nested(plainDepthMax))).not.toThrow()
+  expect(() => parsePlain(nested(plainDepthMax + 1))).toThrow(
+    expect.objectContaining({ code: 'EINVAL' }),
+  )
+})
+
+test('encodeFrame() takes objects by name', () => {
+  expect(decode(encodeFrame({ id: 1, type: 'live' }))).toEqual({ id: 1, type: 'live' })
+})
+
+/** `depth` arrays, one inside the other. */
+function nested(depth: number): unknown {
+  let value: unknown = 1
+  for (let at = 0; at < depth; at++) value = [value]
+  return value
+}
+
+/** Maps become objects, and all bytes Buffers. */
+function asDecoded(value: Plain): unknown {
+  if (value instanceof Uint8Array) return Buffer.from(value)
+  if (value instanceof Map) {
+    return Object.fromEntries([...value].map(([name, item]) => [name, asDecoded(item)]))
+  }
+  if (Array.isArray(value)) return value.map(asDecoded)
+  return value === 0 ? 0 : value
+}
