@@ -1,0 +1,30 @@
+/** What a part of a commit meets at the head that is there: the one rule of compare-and-swap that
+ *  every engine applies. See rfc/4. Pure.
+ *  Invariant: a part is stored only on the root that it names, and a `tx` at most once. */
+
+import { TailraceError } from '../error.js'
+import type { Head, Outcome, Part, Revision, Root } from './engine.js'
+
+/** Undefined: store the part. `after` finds the retained root that followed a revision; a `tx` sent
+ *  again names the same `expected`, so if it was applied it is that root. */
+export function judge(
+  part: Part,
+  head: Head | undefined,
+  after: (revision: Revision) => Root | undefined,
+): Outcome | undefined {
+  if (!head || head.namespace.incarnation !== part.incarnation) {
+    return { status: 'conflict', head: undefined }
+  }
+  if (head.root.tx === part.root.tx) return { status: 'applied', revision: head.revision }
+  if (head.revision !== part.expected) {
+    const next = after(part.expected)
+    if (next?.tx === part.root.tx) return { status: 'applied', revision: next.seq }
+    return { status: 'conflict', head }
+  }
+  if (part.root.seq > head.root.seq) return undefined
+  const error = new TailraceError(
+    'EINVAL',
+    `root ${part.root.seq} of ${part.namespace} must have a seq above ${head.root.seq}`,
+  )
+  return { status: 'unavailable', applied: 'no', error }
+}

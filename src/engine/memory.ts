@@ -1,0 +1,160 @@
+/** The engine that forgets: everything in maps, for tests and for stores that may end with their
+ *  process. See rfc/4.
+ *  Invariant: a commit is applied in one turn of the event loop, whole or not at all. */
+
+import type { Environment } from '../base/environment.js'
+import type { Blob } from '../blob/blob.js'
+import type { Blobref } from '../blob/blobref.js'
+import {
+  type Engine,
+  type Head,
+  historyAgeMs,
+  historyCount,
+  type Namespace,
+  type Outcome,
+  type Part,
+  type Root,
+  type Supports,
+} from './engine.js'
+import { judge } from './judge.js'
+import { Leases } from './leases.js'
+import { Moves } from './moves.js'
+import { namespaceExists, noNamespace } from './refusals.js'
+
+/** Roots beyond the history's bounds are dropped this many at a time. */
+const trimBatch = 256
+
+/** One namespace: `roots` is its retained history, the head last, and is never empty. */
+type Life = { readonly namespace: Namespace; readonly roots: Root[]; epoch: number }
+
+export class MemoryEngine implements Engine {
+  readonly supports: Supports = { durable: false, shared: false }
+  readonly storeId: string
+  readonly #environment: Environment
+  readonly #blobs = new Map<Blobref, Uint8Array>()
+  readonly #lives = new Map<string, Life>()
+  readonly #moves = new Moves()
+  readonly #leases: Leases
+
+  constructor(environment: Environment) {
+    this.#environment = environment
+    this.#leases = new Leases(environment)
+    this.storeId = environment.id()
+  }
+
+  async put(blobs: readonly Blob[]): Promise<void> {
+    this.#moves.assertOpen()
+    for (const blob of blobs) this.#blobs.set(blob.ref, blob.bytes)
+  }
+
+  async load(refs: readonly Blobref[]): Promise<(Uint8Array | undefined)[]> {
+    this.#moves.assertOpen()
+    return refs.map((ref) => this.#blobs.get(ref))
+  }
+
+  async commit(parts: readonly Part[]): Promise<Outcome[]> {
+    this.#moves.assertOpen()
+    return parts.map((part) => this.#apply(part))
+  }
+
+  async root(namespace: string): Promise<Head | undefined> {
+    this.#moves.assertOpen()
+    const life = this.#lives.get(namespace)
+    return life && headOf(life)
+  }
+
+  async roots(): Promise<Head[]> {
+    this.#moves.assertOpen()
+    return [...this.#lives.values()].map(headOf)
+  }
+
+  async create(namespace: Namespace, root: Root, blobs: readonly Blob[]): Promise<Head> {
+    this.#moves.assertOpen()
+    if (this.#lives.has(namespace.name)) {
+      throw namespaceExists(namespace.name)
+    }
+    for (const blob of blobs) this.#blobs.set(blob.ref, blob.bytes)
+    const life: Life = { namespace, roots: [root], epoch: 0 }
+    this.#lives.set(namespace.name, life)
+    this.#moves.moved()
+    return headOf(life)
+  }
+
+  async remove(namespace: string, incarnation: string): Promise<void> {
+    this.#moves.assertOpen()
+    const life = this.#life(namespace)
+    if (life.namespace.incarnation !== incarnation) throw noNamespace(namespace)
+    this.#lives.delete(namespace)
+    this.#leases.forget(namespace)
+    this.#moves.moved()
+  }
+
+  async *history(namespace: string, after: number): AsyncIterable<Root> {
+    this.#moves.assertOpen()
+    // A copy, because the list is trimmed and grows while the caller takes its time.
+    const roots = this.#life(namespace).roots
+    yield* roots.slice(firstAfter(roots, after))
+  }
+
+  watch(signal: AbortSignal): AsyncIterable<void> {
+    return this.#moves.watch(signal)
+  }
+
+  async lease(namespace: string, owner: string, ttlMs: number): Promise<number> {
+    this.#moves.assertOpen()
+    const life = this.#life(namespace)
+    const { incarnation } = life.namespace
+    const held = this.#leases.renew(namespace, incarnation, owner, ttlMs)
+    if (held !== undefined) return held
+    life.epoch++
+    this.#leases.grant(namespace, incarnation, owner, ttlMs, life.epoch)
+    return life.epoch
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#moves.close()
+  }
+
+  #life(namespace: string): Life {
+    const life = this.#lives.get(namespace)
+    if (!life) throw noNamespace(namespace)
+    return life
+  }
+
+  #apply(part: Part): Outcome {
+    const life = this.#lives.get(part.namespace)
+    const verdict = judge(part, life && headOf(life), (revision) =>
+      life?.roots.at(firstAfter(life.roots, revision)),
+    )
+    if (verdict || !life) return verdict ?? { status: 'conflict', head: undefined }
+    for (const blob of part.blobs) this.#blobs.set(blob.ref, blob.bytes)
+    life.roots.push(part.root)
+    this.#trim(life.roots)
+    this.#moves.moved()
+    return { status: 'applied', revision: part.root.seq }
+  }
+
+  #trim(roots: Root[]): void {
+    const last = roots[trimBatch]
+    if (!last || roots.length < historyCount + trimBatch) return
+    if (last.time < this.#environment.now() - historyAgeMs) roots.splice(0, trimBatch)
+  }
+}
+
+function headOf(life: Life): Head {
+  const root = life.roots.at(-1)
+  if (!root) throw new Error('a namespace has a root from its creation on')
+  return { namespace: life.namespace, root, revision: root.seq }
+}
+
+/** The index of the first root with a seq above `seq`: `roots.length` where there is none. */
+function firstAfter(roots: readonly Root[], seq: number): number {
+  let low = 0
+  let high = roots.length
+  while (low < high) {
+    const middle = (low + high) >>> 1
+    if ((roots[middle]?.seq ?? 0) > seq) high = middle
+    else low = middle + 1
+  }
+  return low
+}
