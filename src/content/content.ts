@@ -3,18 +3,16 @@
  *  Invariant: bytes that leave here hash to the ref they were asked by, as the kind they were asked
  *  as. The cache is bounded in bytes of the buffers that it keeps; what was just stored is in it. */
 
-import { LRUCache } from 'lru-cache'
 import type { Blob } from '../blob/blob.js'
 import type { Blobref } from '../blob/blobref.js'
 import { hashBlob, hashNode } from '../blob/hash.js'
 import type { Engine } from '../engine/engine.js'
 import { TailraceError } from '../error.js'
+import { ByteCache } from './cache.js'
 import { type Uploaded, upload } from './upload.js'
 
 /** Bytes of blobs and nodes kept in memory. */
 export const cacheSizeDefault = 64 * 1024 * 1024
-/** What an entry costs besides its buffer: the ref, the list, the map. */
-export const entryCost = 256
 
 /** What the tree room needs of a content store: nodes by ref. */
 export interface NodeSource {
@@ -36,7 +34,7 @@ const hashes: Readonly<Record<Kind, (bytes: Uint8Array) => Blobref>> = {
 
 export class Content implements NodeSource {
   readonly #engine: Engine
-  readonly #cache: LRUCache<Blobref, Entry>
+  readonly #cache: ByteCache<Blobref, Entry>
   /** The loads that are under way. Kept apart by kind, since each load verifies as one of them. */
   readonly #loading: Readonly<Record<Kind, Map<Blobref, Promise<Uint8Array>>>> = {
     blob: new Map(),
@@ -51,10 +49,7 @@ export class Content implements NodeSource {
       throw new TailraceError('EINVAL', `cacheSize is a number of bytes from 1, not ${cacheSize}`)
     }
     this.#engine = engine
-    this.#cache = new LRUCache({
-      maxSize: cacheSize,
-      sizeCalculation: (entry) => entry.bytes.buffer.byteLength + entryCost,
-    })
+    this.#cache = new ByteCache(cacheSize)
   }
 
   /** How many refs were asked of the engine so far: each costs a read and a hash. */
@@ -64,7 +59,7 @@ export class Content implements NodeSource {
 
   /** Bytes in the cache, entry costs included. */
   get cached(): number {
-    return this.#cache.calculatedSize
+    return this.#cache.size
   }
 
   peekNode(ref: Blobref): Uint8Array | undefined {
@@ -133,7 +128,8 @@ export class Content implements NodeSource {
 
   #keep(ref: Blobref, kind: Kind, bytes: Uint8Array): Uint8Array {
     const own = compact(bytes)
-    this.#cache.set(ref, { kind, bytes: own })
+    // The whole buffer is what the entry keeps in memory.
+    this.#cache.set(ref, { kind, bytes: own }, own.buffer.byteLength)
     return own
   }
 }
