@@ -70,19 +70,28 @@ export function parseCode(input: unknown): Code | undefined {
   return typeof input === 'string' && known.has(input) ? (input as Code) : undefined
 }
 
-/** Any thrown thing as a TailraceError: itself, an abort as ECANCELED, the rest as EIO with its cause. */
+/** Any thrown thing as a TailraceError: itself; an abort or a time-out as what its signal says; a full
+ *  disk that the system names as ENOSPC or EDQUOT; the rest as EIO with its cause. */
 export function toTailraceError(error: unknown): TailraceError {
   if (error instanceof TailraceError) return error
-  if (error instanceof Error && error.name === 'AbortError') {
-    return new TailraceError('ECANCELED', 'canceled by the caller', { cause: error })
-  }
-  const message = error instanceof Error ? error.message : String(error)
-  return new TailraceError('EIO', message, { cause: error })
+  if (!(error instanceof Error)) return new TailraceError('EIO', String(error), { cause: error })
+  if (error.name === 'AbortError') return canceledBy(error.cause ?? error)
+  if (error.name === 'TimeoutError') return canceledBy(error)
+  const system = 'code' in error ? error.code : undefined
+  const code = system === 'ENOSPC' || system === 'EDQUOT' ? system : 'EIO'
+  return new TailraceError(code, error.message, { cause: error })
 }
 
-/** The reason of an aborted signal, as ECANCELED unless the reason is a TailraceError itself. */
+/** Why an aborted signal was aborted: its reason if that is a TailraceError, ETIMEDOUT where its time
+ *  ran out (`AbortSignal.timeout`), else ECANCELED. */
 export function canceled(signal: AbortSignal): TailraceError {
-  return signal.reason instanceof TailraceError
-    ? signal.reason
-    : new TailraceError('ECANCELED', 'canceled by the caller', { cause: signal.reason })
+  return canceledBy(signal.reason)
+}
+
+function canceledBy(reason: unknown): TailraceError {
+  if (reason instanceof TailraceError) return reason
+  if (reason instanceof Error && reason.name === 'TimeoutError') {
+    return new TailraceError('ETIMEDOUT', 'not done in the time it was given', { cause: reason })
+  }
+  return new TailraceError('ECANCELED', 'canceled by the caller', { cause: reason })
 }

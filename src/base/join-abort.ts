@@ -1,0 +1,20 @@
+/** Waits for something that cannot be canceled, or for a signal, whichever is first. */
+
+import { canceled } from '../error.js'
+import { deferred } from './deferred.js'
+
+/** As `promise`, but throws the signal's reason (ECANCELED) if it aborts before. What the promise
+ *  stands for goes on; its later failure is not unhandled. */
+export async function joinAbort<T>(promise: Promise<T>, signal?: AbortSignal): Promise<T> {
+  if (!signal) return promise
+  const either = deferred<T>()
+  const abort = () => either.reject(canceled(signal))
+  signal.addEventListener('abort', abort, { once: true })
+  if (signal.aborted) abort()
+  promise.then(either.resolve, either.reject)
+  try {
+    return await either.promise
+  } finally {
+    signal.removeEventListener('abort', abort)
+  }
+}
