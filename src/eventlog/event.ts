@@ -1,0 +1,227 @@
+/** Events, as values and as stored bytes. See rfc/8. The fields are those of Flux RFC 18.
+ *  Invariant: what is stored is arrays, never objects by name, so that every name of a context
+ *  (`__proto__`, `1`) comes back as it was. Pure; runs in browsers. */
+
+import { blobSizeMax } from '../blob/blob.js'
+import { decodeAll, encode, type Plain } from '../blob/codec.js'
+import { TailraceError } from '../error.js'
+import { bytesOfBase64 } from './base64.js'
+
+/** A JSON value that may also hold bytes (in JSON: `{"base64": "…"}`). Numbers are finite, strings
+ *  well formed. */
+export type ContextValue =
+  | null
+  | boolean
+  | number
+  | string
+  | Uint8Array
+  | readonly ContextValue[]
+  | Context
+
+export type Context = { readonly [name: string]: ContextValue }
+
+export type Event = {
+  /** Seconds since 1970, with their fraction. */
+  readonly timestamp: number
+  /** 1 to `nameSizeMax` bytes of UTF-8. */
+  readonly name: string
+  readonly context?: Context
+}
+
+/** UTF-8 bytes of an event's name. */
+export const nameSizeMax = 255
+/** Levels of objects and arrays in a context. */
+export const contextDepthMax = 32
+/** Bytes of an encoded event: it never spans blobs. Above: E2BIG. */
+export const eventSizeMax = blobSizeMax
+
+/** What stands first in a stored array: the array itself, or names and values in turn. */
+const arrayTag = 0
+const objectTag = 1
+
+const utf8 = new TextEncoder()
+
+/** Parses a JSON event. `timestamp` stands in for a missing one. An object whose only name is
+ *  `base64` is bytes. Throws EINVAL. */
+export function parseEvent(input: unknown, options?: { readonly timestamp?: number }): Event {
+  if (!isRecord(input)) throw new TailraceError('EINVAL', 'an event is an object')
+  for (const field of Object.keys(input)) {
+    if (field !== 'timestamp' && field !== 'name' && field !== 'context') {
+      throw new TailraceError('EINVAL', `an event has no field ${JSON.stringify(field)}`)
+    }
+  }
+  const fields: { readonly [field in keyof Event]?: unknown } = input
+  const timestamp = fields.timestamp ?? options?.timestamp
+  if (typeof timestamp !== 'number' || !Number.isFinite(timestamp) || timestamp < 0) {
+    throw new TailraceError('EINVAL', 'the timestamp of an event is its seconds since 1970')
+  }
+  const name = parseName(fields.name)
+  if (fields.context === undefined) return { timestamp, name }
+  const context = isRecord(fields.context) ? parseContext(fields.context, 1) : undefined
+  if (!isContext(context)) {
+    throw new TailraceError('EINVAL', 'the context of an event is an object')
+  }
+  return { timestamp, name, context }
+}
+
+/** One event as it is stored. Throws EINVAL as `parseEvent`, E2BIG above `eventSizeMax`. */
+export function encodeEvent(event: Event): Uint8Array {
+  const { timestamp, name, context } = parseEvent(event)
+  const bytes = encode(context ? [timestamp, name, plainOf(context)] : [timestamp, name])
+  if (bytes.length > eventSizeMax) {
+    throw new TailraceError('E2BIG', `an event has at most ${eventSizeMax} bytes when encoded`)
+  }
+  return bytes
+}
+
+/** Events one after the other, in as few pieces as fit a blob each; no event spans two pieces.
+ *  Throws EINVAL, E2BIG. */
+export function encodeEvents(events: readonly Event[]): Uint8Array[] {
+  const pieces: Uint8Array[] = []
+  let open: Uint8Array[] = []
+  let size = 0
+  for (const event of events) {
+    const bytes = encodeEvent(event)
+    if (size + bytes.length > blobSizeMax) {
+      pieces.push(joined(open, size))
+      open = []
+      size = 0
+    }
+    open.push(bytes)
+    size += bytes.length
+  }
+  if (size > 0) pieces.push(joined(open, size))
+  return pieces
+}
+
+/** The events of one blob, or of several joined. Bytes in contexts are views of `bytes`.
+ *  Throws ECORRUPT. */
+export function decodeEvents(bytes: Uint8Array): Event[] {
+  return decodeAll(bytes).map(eventOf)
+}
+
+function eventOf(value: unknown): Event {
+  if (!Array.isArray(value) || value.length < 2 || value.length > 3) throw notAnEvent()
+  const [timestamp, name, context] = value as unknown[]
+  if (typeof timestamp !== 'number' || typeof name !== 'string') throw notAnEvent()
+  if (value.length === 2) return { timestamp, name }
+  if (!Array.isArray(context) || context[0] !== objectTag) throw notAnEvent()
+  return { timestamp, name, context: objectOf(context, 1) }
+}
+
+function contextOf(value: unknown, depth: number): ContextValue {
+  switch (typeof value) {
+    case 'string':
+    case 'boolean':
+    case 'number':
+      return value
+    case 'object':
+      if (value === null || value instanceof Uint8Array) return value
+      if (!Array.isArray(value) || depth > contextDepthMax) throw notAnEvent()
+      if (value[0] === objectTag) return objectOf(value, depth)
+      if (value[0] !== arrayTag) throw notAnEvent()
+      return value.slice(1).map((item) => contextOf(item, depth + 1))
+    default:
+      throw notAnEvent()
+  }
+}
+
+function objectOf(tagged: readonly unknown[], depth: number): Context {
+  if (tagged.length % 2 === 0) throw notAnEvent()
+  const entries: [string, ContextValue][] = []
+  for (let at = 1; at < tagged.length; at += 2) {
+    const name = tagged[at]
+    if (typeof name !== 'string') throw notAnEvent()
+    entries.push([name, contextOf(tagged[at + 1], depth + 1)])
+  }
+  // `fromEntries` defines own properties: `__proto__` is a name like any other.
+  return Object.fromEntries(entries)
+}
+
+function notAnEvent(): TailraceError {
+  return new TailraceError('ECORRUPT', 'the value is not an eventlog: read it as plain bytes')
+}
+
+function plainOf(value: ContextValue): Plain {
+  if (value === null || typeof value !== 'object' || value instanceof Uint8Array) return value
+  if (isList(value)) return [arrayTag, ...value.map(plainOf)]
+  return [objectTag, ...Object.entries(value).flatMap(([name, item]) => [name, plainOf(item)])]
+}
+
+function parseName(input: unknown): string {
+  if (typeof input !== 'string' || !input.isWellFormed()) {
+    throw new TailraceError('EINVAL', 'the name of an event is text')
+  }
+  const size = utf8.encode(input).length
+  if (size < 1 || size > nameSizeMax) {
+    throw new TailraceError('EINVAL', `the name of an event has 1 to ${nameSizeMax} bytes`)
+  }
+  return input
+}
+
+function parseContext(input: unknown, depth: number): ContextValue {
+  if (depth > contextDepthMax) {
+    throw new TailraceError('EINVAL', `a context is at most ${contextDepthMax} levels deep`)
+  }
+  switch (typeof input) {
+    case 'boolean':
+      return input
+    case 'string':
+      return wellFormed(input)
+    case 'number':
+      if (Number.isFinite(input)) return input
+      break
+    case 'object':
+      if (input === null || input instanceof Uint8Array) return input
+      if (Array.isArray(input)) return input.map((item) => parseContext(item, depth + 1))
+      return parseObject(input, depth)
+  }
+  throw new TailraceError('EINVAL', 'a context holds JSON values and bytes')
+}
+
+function parseObject(input: object, depth: number): ContextValue {
+  const entries = Object.entries(input)
+  const [first] = entries
+  if (entries.length === 1 && first?.[0] === 'base64') return bytesOfBase64(first[1])
+  return Object.fromEntries(
+    entries.map(([name, item]) => [wellFormed(name), parseContext(item, depth + 1)]),
+  )
+}
+
+function wellFormed(text: string): string {
+  if (text.isWellFormed()) return text
+  throw new TailraceError(
+    'EINVAL',
+    'a context holds well-formed text (a lone surrogate: use bytes)',
+  )
+}
+
+function joined(pieces: readonly Uint8Array[], size: number): Uint8Array {
+  const [first] = pieces
+  if (pieces.length === 1 && first) return first
+  const whole = new Uint8Array(size)
+  let at = 0
+  for (const piece of pieces) {
+    whole.set(piece, at)
+    at += piece.length
+  }
+  return whole
+}
+
+function isRecord(input: unknown): input is Readonly<Record<string, unknown>> {
+  return (
+    typeof input === 'object' &&
+    input !== null &&
+    !Array.isArray(input) &&
+    !(input instanceof Uint8Array)
+  )
+}
+
+function isContext(value: ContextValue | undefined): value is Context {
+  return isRecord(value)
+}
+
+/** `Array.isArray` does not narrow readonly arrays. */
+function isList(value: Context | readonly ContextValue[]): value is readonly ContextValue[] {
+  return Array.isArray(value)
+}

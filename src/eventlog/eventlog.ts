@@ -1,0 +1,92 @@
+/** Eventlogs on the store: an append key of events. See rfc/8.
+ *  Invariant: an event never spans blobs, and the events of one call are one transaction: all of
+ *  them or none. Runs in browsers, over any `Kvs`. */
+
+import { TailraceError } from '../error.js'
+import type { CommittedOp, Guard, Kvs, Op, ReadScope, Scope } from '../kvs/kvs.js'
+import { type Event, encodeEvents } from './event.js'
+import { Splitter } from './splitter.js'
+
+export {
+  type Context,
+  type ContextValue,
+  decodeEvents,
+  type Event,
+  encodeEvent,
+  encodeEvents,
+  eventSizeMax,
+  parseEvent,
+} from './event.js'
+export { fromNdjson, toNdjson } from './ndjson.js'
+
+export type AppendEventsOptions = Scope & {
+  /** These are the last events of the log. */
+  readonly seal?: boolean
+  readonly guards?: readonly Guard[]
+}
+
+/** Appends events, durable when it resolves: `index` of the first blob, `count` of blobs after it.
+ *  Most often that is one blob; events that do not fit one are several, of one transaction.
+ *  Throws EINVAL (also: no events and no `seal`), E2BIG (an event above `eventSizeMax`, or all of
+ *  them above `transactionSizeMax`), ESEALED and what `Kvs.commit` throws. */
+export async function appendEvents(
+  kvs: Kvs,
+  key: string,
+  events: readonly Event[],
+  options?: AppendEventsOptions,
+): Promise<CommittedOp> {
+  const { seal, guards, ...scope } = options ?? {}
+  const ops = appendOps(key, events, seal ?? false)
+  if (ops.length === 0) throw new TailraceError('EINVAL', 'there is no event to append')
+  const { seq, ref, results } = await kvs.commit({ ops, ...(guards ? { guards } : {}) }, scope)
+  return { seq, ref, result: { ...results.at(-1), ...indexOf(results[0]) } }
+}
+
+/** The ops that append these events, for a transaction that does more. Throws EINVAL, E2BIG. */
+export function appendOps(key: string, events: readonly Event[], seal: boolean): Op[] {
+  const pieces = encodeEvents(events)
+  const ops = pieces.map((value, index): Op => {
+    const last = index === pieces.length - 1
+    return { op: 'append', key, value, ...(last && seal ? { seal } : {}) }
+  })
+  return ops.length === 0 && seal ? [{ op: 'seal', key }] : ops
+}
+
+/** All events at one root, in order, loaded as they are consumed. Throws ENOENT, ECORRUPT (not an
+ *  eventlog) and what `Kvs.read` throws. */
+export async function* readEvents(
+  kvs: Kvs,
+  key: string,
+  options?: ReadScope,
+): AsyncGenerator<Event, void, undefined> {
+  const reading = await kvs.read(key, options)
+  if (!reading) throw new TailraceError('ENOENT', `there is no eventlog ${JSON.stringify(key)}`)
+  const splitter = new Splitter()
+  for await (const chunk of reading.chunks) yield* splitter.push(chunk)
+  splitter.finish()
+}
+
+export type FollowEventsOptions = Scope & {
+  /** Wait until the log, and its namespace, are there. Otherwise ENOENT, ENONS. */
+  readonly waitCreate?: boolean
+  /** Index of the blob to begin with; default 0. */
+  readonly from?: number
+}
+
+/** All events, then new ones as they are appended, until the log is sealed. Throws ENOENT, ENONS,
+ *  EOVERWRITTEN, ECORRUPT and what a watch ends with. Leaving the loop cancels the watch. */
+export async function* followEvents(
+  kvs: Kvs,
+  key: string,
+  options?: FollowEventsOptions,
+): AsyncGenerator<Event, void, undefined> {
+  const splitter = new Splitter()
+  for await (const event of kvs.watch(key, { mode: 'append', ...options })) {
+    if (event.type === 'append') yield* splitter.push(event.data)
+    else if (event.type === 'end') splitter.finish()
+  }
+}
+
+function indexOf(result: { readonly index?: number } | undefined): { readonly index?: number } {
+  return result?.index === undefined ? {} : { index: result.index }
+}

@@ -1,0 +1,73 @@
+/** Eventlogs as people and curl see them: one JSON object a line. See rfc/8.
+ *  Invariant: `fromNdjson(toNdjson(event))` is the event, bytes included. Runs in browsers. */
+
+import { TailraceError } from '../error.js'
+import { base64Of } from './base64.js'
+import { type ContextValue, type Event, parseEvent } from './event.js'
+
+/** One line, its newline included. Bytes in the context are `{"base64": "…"}`. */
+export function toNdjson(event: Event): string {
+  return `${JSON.stringify({
+    timestamp: event.timestamp,
+    name: event.name,
+    ...(event.context === undefined ? {} : { context: jsonOf(event.context) }),
+  })}\n`
+}
+
+/** The events of a text: one a line, empty lines skipped, or one event over many lines.
+ *  `timestamp` stands in for missing ones. Throws EINVAL with the number of the line, from 1. */
+export function fromNdjson(
+  text: string | Uint8Array,
+  options?: { readonly timestamp?: number },
+): Event[] {
+  const whole = typeof text === 'string' ? text : decodeUtf8(text)
+  const lines = whole.split('\n')
+  const first = lines.findIndex((line) => line.trim() !== '')
+  if (first >= 0 && jsonIn(lines[first] ?? '') === undefined) {
+    const one = jsonIn(whole)
+    if (one) return [parseEvent(one.value, options)]
+  }
+  const events: Event[] = []
+  for (const [index, line] of lines.entries()) {
+    if (line.trim() !== '') events.push(eventOfLine(line, index + 1, options))
+  }
+  return events
+}
+
+function eventOfLine(
+  line: string,
+  number: number,
+  options: { readonly timestamp?: number } | undefined,
+): Event {
+  const json = jsonIn(line)
+  if (!json) throw new TailraceError('EINVAL', `line ${number} is not JSON: one event a line`)
+  try {
+    return parseEvent(json.value, options)
+  } catch (cause) {
+    const why = cause instanceof Error ? cause.message : String(cause)
+    throw new TailraceError('EINVAL', `line ${number}: ${why}`, { cause })
+  }
+}
+
+function jsonIn(text: string): { readonly value: unknown } | undefined {
+  try {
+    return { value: JSON.parse(text) as unknown }
+  } catch {
+    return undefined
+  }
+}
+
+function decodeUtf8(bytes: Uint8Array): string {
+  try {
+    return new TextDecoder('utf-8', { fatal: true }).decode(bytes)
+  } catch (cause) {
+    throw new TailraceError('EINVAL', 'events are text in UTF-8', { cause })
+  }
+}
+
+function jsonOf(value: ContextValue): unknown {
+  if (value === null || typeof value !== 'object') return value
+  if (value instanceof Uint8Array) return { base64: base64Of(value) }
+  if (Array.isArray(value)) return value.map(jsonOf)
+  return Object.fromEntries(Object.entries(value).map(([name, item]) => [name, jsonOf(item)]))
+}

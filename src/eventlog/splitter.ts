@@ -1,0 +1,116 @@
+/** Finds where events end in bytes that arrive in pieces of any size (a log read over HTTP is cut
+ *  by the network, not by its blobs). See rfc/8.
+ *  Invariant: at most one event that is not whole yet is held, never more than `eventSizeMax`. */
+
+import { TailraceError } from '../error.js'
+import { decodeEvents, type Event, eventSizeMax } from './event.js'
+
+export class Splitter {
+  /** The beginning of an event whose end has not come. */
+  #rest: Uint8Array = new Uint8Array(0)
+
+  /** The events that are whole with these bytes. Throws ECORRUPT. */
+  push(bytes: Uint8Array): Event[] {
+    const all = this.#rest.length === 0 ? bytes : joined(this.#rest, bytes)
+    const end = endOfWhole(all)
+    if (all.length - end > eventSizeMax) {
+      throw new TailraceError('ECORRUPT', 'not an eventlog: an event is larger than a blob')
+    }
+    this.#rest = end === all.length ? new Uint8Array(0) : all.slice(end)
+    return decodeEvents(all.subarray(0, end))
+  }
+
+  /** Throws ECORRUPT if the log ended in the middle of an event. */
+  finish(): void {
+    if (this.#rest.length > 0) {
+      throw new TailraceError('ECORRUPT', 'the eventlog ends in the middle of an event')
+    }
+  }
+}
+
+/** How many bytes, from the front, are whole msgpack values. Throws ECORRUPT. */
+function endOfWhole(bytes: Uint8Array): number {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+  let end = 0
+  while (end < bytes.length) {
+    const next = endOfValue(view, end)
+    if (next === undefined) break
+    end = next
+  }
+  return end
+}
+
+/** Where the value that begins at `at` ends; undefined if that is not there yet. */
+function endOfValue(view: DataView, start: number): number | undefined {
+  let at = start
+  for (let values = 1; values > 0; values--) {
+    if (at >= view.byteLength) return undefined
+    const head = headAt(view, at)
+    if (!head) return undefined
+    at += head.size
+    values += head.items
+  }
+  return at <= view.byteLength ? at : undefined
+}
+
+/** `size`: of the head and its own bytes. `items`: values that follow as its parts. */
+type Head = { readonly size: number; readonly items: number }
+
+/** Undefined where the bytes of the head are not all there. Throws ECORRUPT for what no event has. */
+function headAt(view: DataView, at: number): Head | undefined {
+  const byte = view.getUint8(at)
+  if (byte <= 0x7f || byte >= 0xe0) return { size: 1, items: 0 }
+  if (byte >= 0x90 && byte <= 0x9f) return { size: 1, items: byte & 0x0f }
+  if (byte >= 0xa0 && byte <= 0xbf) return { size: 1 + (byte & 0x1f), items: 0 }
+  const width = lengthWidths.get(byte)
+  if (width !== undefined) {
+    if (at + 1 + width > view.byteLength) return undefined
+    const length =
+      width === 1
+        ? view.getUint8(at + 1)
+        : width === 2
+          ? view.getUint16(at + 1)
+          : view.getUint32(at + 1)
+    if (byte >= 0xdc) return { size: 1 + width, items: length }
+    return { size: 1 + width + length, items: 0 }
+  }
+  const size = fixedSizes.get(byte)
+  if (size !== undefined) return { size, items: 0 }
+  throw new TailraceError('ECORRUPT', 'the value is not an eventlog: read it as plain bytes')
+}
+
+/** Heads that are followed by a length: bin, str, array. */
+const lengthWidths: ReadonlyMap<number, 1 | 2 | 4> = new Map([
+  [0xc4, 1],
+  [0xc5, 2],
+  [0xc6, 4],
+  [0xd9, 1],
+  [0xda, 2],
+  [0xdb, 4],
+  [0xdc, 2],
+  [0xdd, 4],
+])
+
+/** nil, booleans, floats and integers, by their first byte. */
+const fixedSizes: ReadonlyMap<number, number> = new Map([
+  [0xc0, 1],
+  [0xc2, 1],
+  [0xc3, 1],
+  [0xca, 5],
+  [0xcb, 9],
+  [0xcc, 2],
+  [0xcd, 3],
+  [0xce, 5],
+  [0xcf, 9],
+  [0xd0, 2],
+  [0xd1, 3],
+  [0xd2, 5],
+  [0xd3, 9],
+])
+
+function joined(left: Uint8Array, right: Uint8Array): Uint8Array {
+  const whole = new Uint8Array(left.length + right.length)
+  whole.set(left)
+  whole.set(right, left.length)
+  return whole
+}

@@ -1,0 +1,206 @@
+/** Output of a process as an eventlog, in the manner of Flux RFC 24. See rfc/8.
+ *  Invariant: every data and eof event names the running offset of both streams, so that one blob
+ *  tells where it stands in each; the bytes of a data event stand last, as they came. Decoding runs
+ *  in browsers. */
+
+import { blobSizeMax } from '../blob/blob.js'
+import { TailraceError } from '../error.js'
+import { type Context, decodeEvents, type Event, encodeEvent, encodeEvents } from './event.js'
+
+export const streams = ['stdout', 'stderr'] as const
+export type Stream = (typeof streams)[number]
+
+/** Bytes that came before, of each stream. */
+export type Offsets = { readonly [stream in Stream]: number }
+
+/** A run of one stream's bytes, as it goes into a log. */
+export type DataRun = {
+  readonly stream: Stream
+  /** Seconds since 1970 at which the first byte came. */
+  readonly timestamp: number
+  readonly offsets: Offsets
+  readonly chunks: readonly Uint8Array[]
+  /** Bytes of all chunks. */
+  readonly size: number
+}
+
+/** As read. `offsets` are those before the event. */
+export type OutputEvent =
+  | { readonly type: 'header'; readonly timestamp: number; readonly version: 1 }
+  | {
+      readonly type: 'data'
+      readonly stream: Stream
+      readonly timestamp: number
+      readonly rank: string
+      readonly offsets: Offsets
+      /** A view of the blob. */
+      readonly data: Uint8Array
+    }
+  | {
+      readonly type: 'eof'
+      readonly stream: Stream
+      readonly timestamp: number
+      readonly rank: string
+      readonly offsets: Offsets
+      readonly reason?: string
+    }
+
+/** Jobs of one process: its rank, as RFC 22 writes it. */
+const rank = '0'
+
+const utf8 = new TextEncoder()
+
+/** The first event of an output log, in a blob of its own. */
+export function encodeHeader(timestamp: number): Uint8Array {
+  const streamsRaw = { stdout: 'raw', stderr: 'raw' }
+  const context: Context = {
+    version: 1,
+    encoding: streamsRaw,
+    count: { stdout: 1, stderr: 1 },
+    options: {},
+  }
+  return encodeEvent({ timestamp, name: 'header', context })
+}
+
+/** Runs one after the other, as one blob, each byte of data copied once. REQUIRES: with their heads
+ *  they are at most `blobSizeMax` bytes. */
+export function encodeRuns(runs: readonly DataRun[]): Uint8Array {
+  let size = 0
+  for (const run of runs) size += heads[run.stream].length + run.size
+  // A buffer of its own: a slice of the shared pool would pin the pool for as long as the blob lives.
+  const bytes = Buffer.allocUnsafeSlow(size)
+  let at = 0
+  for (const run of runs) at = writeData(run, bytes, at)
+  return bytes
+}
+
+/** The end of both streams: the last append of a log. `reason` says of a stream why its end is not
+ *  the writers' own. */
+export function encodeEofs(
+  timestamp: number,
+  offsets: Offsets,
+  reasons?: { readonly [stream in Stream]?: string | undefined },
+): Uint8Array {
+  const [eofs] = encodeEvents(
+    streams.map((stream) => {
+      const reason = reasons?.[stream]
+      const place = { stream, rank, offset: offsets[stream], other: offsets[otherOf(stream)] }
+      const context = { ...place, eof: true, ...(reason === undefined ? {} : { reason }) }
+      return { timestamp, name: 'data', context }
+    }),
+  )
+  return eofs ?? new Uint8Array(0)
+}
+
+/** Bytes of a data event before its data. */
+export function dataHeadSize(stream: Stream): number {
+  return heads[stream].length
+}
+
+/** Bytes of data of one stream that fit a blob in one event. */
+export const dataSizeMax =
+  blobSizeMax - Math.max(...streams.map((stream) => dataHeadOf(stream).length))
+
+/** Events that this version does not know are left out. Throws ECORRUPT. */
+export function decodeOutput(blob: Uint8Array): OutputEvent[] {
+  const events: OutputEvent[] = []
+  for (const event of decodeEvents(blob)) {
+    if (event.name === 'header') events.push(headerOf(event))
+    else if (event.name === 'data') events.push(dataOf(event))
+  }
+  return events
+}
+
+function headerOf(event: Event): OutputEvent {
+  const fields: { readonly version?: unknown } = event.context ?? {}
+  if (fields.version !== 1) {
+    throw new TailraceError('ECORRUPT', 'the output is of a version that this program cannot read')
+  }
+  return { type: 'header', timestamp: event.timestamp, version: 1 }
+}
+
+type DataFields = { readonly [field in (typeof dataFields)[number]]?: unknown }
+const dataFields = ['stream', 'rank', 'offset', 'other', 'eof', 'reason', 'data'] as const
+
+function dataOf(event: Event): OutputEvent {
+  const fields: DataFields = event.context ?? {}
+  const { stream, offset, other, data, reason } = fields
+  const whole = isOffset(offset) && isOffset(other) && typeof fields.rank === 'string'
+  if ((stream !== 'stdout' && stream !== 'stderr') || !whole) throw malformed()
+  const offsets =
+    stream === 'stdout' ? { stdout: offset, stderr: other } : { stdout: other, stderr: offset }
+  const place = { stream, timestamp: event.timestamp, rank: fields.rank, offsets } as const
+  if (fields.eof === true) {
+    return { type: 'eof', ...place, ...(typeof reason === 'string' ? { reason } : {}) }
+  }
+  if (!(data instanceof Uint8Array)) throw malformed()
+  return { type: 'data', ...place, data }
+}
+
+function isOffset(value: unknown): value is number {
+  return typeof value === 'number' && Number.isSafeInteger(value) && value >= 0
+}
+
+function malformed(): TailraceError {
+  return new TailraceError('ECORRUPT', 'not the output of a job: a data event lacks its fields')
+}
+
+function otherOf(stream: Stream): Stream {
+  return stream === 'stdout' ? 'stderr' : 'stdout'
+}
+
+function writeData(run: DataRun, target: Buffer, start: number): number {
+  const { template, timestampAt, offsetAt, otherAt, lengthAt, length } = heads[run.stream]
+  target.set(template, start)
+  target.writeDoubleBE(run.timestamp, start + timestampAt)
+  target.writeDoubleBE(run.offsets[run.stream], start + offsetAt)
+  target.writeDoubleBE(run.offsets[otherOf(run.stream)], start + otherAt)
+  target.writeUInt32BE(run.size, start + lengthAt)
+  let at = start + length
+  for (const chunk of run.chunks) {
+    target.set(chunk, at)
+    at += chunk.length
+  }
+  return at
+}
+
+/** The bytes of a data event before its data: the same for all events of a stream but for four
+ *  numbers, which have fixed places because they are always float64 and bin32 (rfc/8). */
+type DataHead = {
+  readonly template: Uint8Array
+  readonly timestampAt: number
+  readonly offsetAt: number
+  readonly otherAt: number
+  readonly lengthAt: number
+  readonly length: number
+}
+
+function dataHeadOf(stream: Stream): DataHead {
+  const bytes: number[] = []
+  const text = (value: string) => bytes.push(0xa0 + value.length, ...utf8.encode(value))
+  const hole = (kind: number, size: number) => {
+    bytes.push(kind, ...new Uint8Array(size))
+    return bytes.length - size
+  }
+  bytes.push(0x93)
+  const timestampAt = hole(0xcb, 8)
+  text('data')
+  bytes.push(0x9b, 0x01)
+  text('stream')
+  text(stream)
+  text('rank')
+  text(rank)
+  text('offset')
+  const offsetAt = hole(0xcb, 8)
+  text('other')
+  const otherAt = hole(0xcb, 8)
+  text('data')
+  const lengthAt = hole(0xc6, 4)
+  const template = Uint8Array.from(bytes)
+  return { template, timestampAt, offsetAt, otherAt, lengthAt, length: template.length }
+}
+
+const heads: { readonly [stream in Stream]: DataHead } = {
+  stdout: dataHeadOf('stdout'),
+  stderr: dataHeadOf('stderr'),
+}

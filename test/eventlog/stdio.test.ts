@@ -1,0 +1,100 @@
+/** Output as an eventlog: the bytes are these, and come back as views. */
+
+import fc from 'fast-check'
+import { expect, test } from 'vitest'
+import { blobSizeMax } from '../../src/blob/blob.js'
+import { decodeEvents } from '../../src/eventlog/event.js'
+import {
+  type DataRun,
+  dataHeadSize,
+  dataSizeMax,
+  decodeOutput,
+  encodeEofs,
+  encodeHeader,
+  encodeRuns,
+  type Stream,
+} from '../../src/eventlog/stdio.js'
+
+const run = (stream: Stream, ...chunks: Uint8Array[]): DataRun => ({
+  stream,
+  timestamp: 1.5,
+  offsets: { stdout: 3, stderr: 5 },
+  chunks,
+  size: chunks.reduce((size, chunk) => size + chunk.length, 0),
+})
+
+test('a data event has these bytes', () => {
+  const bytes = encodeRuns([run('stderr', Buffer.from('a'), Buffer.from('b\n'))])
+  expect(Buffer.from(bytes).toString('hex')).toBe(
+    '93cb3ff8000000000000a464617461' +
+      '9b01a673747265616da6737464657272a472616e6ba130' +
+      'a66f6666736574cb4014000000000000a56f74686572cb4008000000000000' +
+      'a464617461c60000000361620a',
+  )
+})
+
+test('the header and the ends are events like any other', () => {
+  expect(decodeEvents(encodeHeader(1.5))).toEqual([
+    {
+      timestamp: 1.5,
+      name: 'header',
+      context: {
+        version: 1,
+        encoding: { stdout: 'raw', stderr: 'raw' },
+        count: { stdout: 1, stderr: 1 },
+        options: {},
+      },
+    },
+  ])
+  expect(decodeOutput(encodeHeader(1.5))).toEqual([{ type: 'header', timestamp: 1.5, version: 1 }])
+  const offsets = { stdout: 7, stderr: 2 ** 40 }
+  const eof = { type: 'eof', timestamp: 2, rank: '0', offsets }
+  expect(decodeOutput(encodeEofs(2, offsets, { stderr: 'held' }))).toEqual([
+    { ...eof, stream: 'stdout' },
+    { ...eof, stream: 'stderr', reason: 'held' },
+  ])
+})
+
+test('data comes back byte for byte, as a view of the blob', () => {
+  fc.assert(
+    fc.property(
+      fc.array(fc.tuple(fc.constantFrom<Stream>('stdout', 'stderr'), fc.array(fc.uint8Array())), {
+        maxLength: 6,
+      }),
+      (input) => {
+        const blob = encodeRuns(input.map(([stream, chunks]) => run(stream, ...chunks)))
+        const events = decodeOutput(blob)
+        expect(events).toHaveLength(input.length)
+        for (const [index, event] of events.entries()) {
+          const [stream, chunks] = input[index] ?? ['stdout', []]
+          if (event.type !== 'data') throw new Error('not data')
+          expect(event.stream).toBe(stream)
+          expect(event.offsets).toEqual({ stdout: 3, stderr: 5 })
+          expect(Buffer.compare(event.data, Buffer.concat(chunks))).toBe(0)
+          expect(event.data.buffer).toBe(blob.buffer)
+        }
+      },
+    ),
+  )
+})
+
+test('dataSizeMax bytes fill a blob', () => {
+  const blob = encodeRuns([run('stderr', new Uint8Array(dataSizeMax))])
+  expect(blob.length).toBe(blobSizeMax)
+  expect(dataHeadSize('stderr') + dataSizeMax).toBe(blobSizeMax)
+})
+
+test('an event that this version does not know is left out', () => {
+  const unknown = Buffer.from('93cb3ff8000000000000a36c6f679101', 'hex')
+  const blob = Buffer.concat([unknown, encodeRuns([run('stdout', Buffer.from('x'))])])
+  expect(decodeOutput(blob).map((event) => event.type)).toEqual(['data'])
+})
+
+test.each([
+  ['without its stream', '93cb3ff8000000000000a4646174619101'],
+  ['of a newer version', '93cb3ff8000000000000a66865616465729301a776657273696f6e02'],
+])('decodeOutput() of an event %s is ECORRUPT', (_, hex) => {
+  expect(() => decodeOutput(Buffer.from(hex, 'hex'))).toThrow(
+    expect.objectContaining({ code: 'ECORRUPT' }),
+  )
+})
