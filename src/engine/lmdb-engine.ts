@@ -1,0 +1,252 @@
+/** The durable engine of one process, on ordered tables: blobs in packs, roots as a history, heads in
+ *  memory. See rfc/4. `lmdb.ts` opens it.
+ *  Invariant: memory (heads, index, epochs) only says what is durable; it moves after the
+ *  transaction, never before. */
+
+import type { Environment } from '../base/environment.js'
+import type { Blob } from '../blob/blob.js'
+import type { Blobref } from '../blob/blobref.js'
+import { TailraceError } from '../error.js'
+import { BlobTable } from './blob-table.js'
+import type { Engine, Head, Namespace, Outcome, Part, Root, Supports } from './engine.js'
+import { judge } from './judge.js'
+import { Leases } from './leases.js'
+import { Moves } from './moves.js'
+import { RefIndex } from './ref-index.js'
+import { namespaceExists, noNamespace } from './refusals.js'
+import { type HistoryBounds, historyBounds, RootTable } from './root-table.js'
+import { type Tables, Writes } from './tables.js'
+import { type Answer, type Group, Writer } from './writer.js'
+
+/** Roots that `history` reads at a time. */
+const historyPage = 256
+/** Index entries that a closing store writes in one transaction. */
+const drainSlice = 4_096
+
+/** Bounds that tests make small. */
+export type LmdbBounds = { readonly history?: HistoryBounds; readonly indexFlushCount?: number }
+
+export type LmdbEngineOptions = {
+  readonly environment: Environment
+  readonly storeId: string
+  readonly directory: string
+  readonly tables: Tables
+  readonly bounds: LmdbBounds
+  /** Gives the directory up; called once, last. `broken`: nothing may be written any more. */
+  readonly release: (state: { readonly broken: boolean }) => Promise<void>
+}
+
+export class LmdbEngine implements Engine {
+  readonly supports: Supports = { durable: true, shared: false }
+  readonly storeId: string
+  readonly #environment: Environment
+  readonly #index: RefIndex
+  readonly #blobs: BlobTable
+  readonly #roots: RootTable
+  readonly #writer: Writer
+  readonly #leases: Leases
+  readonly #moves = new Moves()
+  /** Commits of the transaction that broke the store; none is added after it. */
+  readonly #uncertain = new Set<string>()
+  readonly #release: LmdbEngineOptions['release']
+  #closing: Promise<void> | undefined
+
+  /** Reads the tables. Throws ECORRUPT. */
+  constructor(options: LmdbEngineOptions) {
+    const { tables, directory, bounds } = options
+    this.storeId = options.storeId
+    this.#environment = options.environment
+    this.#release = options.release
+    this.#leases = new Leases(options.environment)
+    this.#index = new RefIndex(tables.index, tables.meta, bounds.indexFlushCount)
+    this.#blobs = new BlobTable(tables.blobs, this.#index)
+    this.#roots = new RootTable(tables.roots, tables.namespaces, bounds.history ?? historyBounds)
+    this.#writer = new Writer({ tables, directory, complete: (group) => this.#complete(group) })
+    this.#blobs.rebuild()
+    this.#roots.rebuild()
+  }
+
+  /** Index entries that are in memory only: bounded (rfc/4), 0 after a close. */
+  get indexWaiting(): number {
+    return this.#index.waiting
+  }
+
+  async put(blobs: readonly Blob[]): Promise<void> {
+    this.#moves.assertOpen()
+    const plan = ({ blobs: all }: Group) => {
+      for (const blob of blobs) all.push(blob)
+      return () => {}
+    }
+    stored(await this.#writer.submit({ names: [], blobs, plan }))
+  }
+
+  async load(refs: readonly Blobref[]): Promise<(Uint8Array | undefined)[]> {
+    this.#moves.assertOpen()
+    return this.#blobs.load(refs)
+  }
+
+  async commit(parts: readonly Part[]): Promise<Outcome[]> {
+    this.#moves.assertOpen()
+    const answer = await this.#writer.submit({
+      names: namesOf(parts),
+      blobs: parts.flatMap(({ blobs }) => blobs),
+      plan: (group) => this.#planParts(parts, group),
+    })
+    if (answer.stored) return answer.value
+    return parts.map(({ root: { tx } }) => {
+      if (answer.applied === 'unknown') this.#uncertain.add(tx)
+      const applied = this.#uncertain.has(tx) ? 'unknown' : 'no'
+      return { status: 'unavailable', applied, error: answer.error }
+    })
+  }
+
+  async root(namespace: string): Promise<Head | undefined> {
+    this.#moves.assertOpen()
+    return this.#roots.head(namespace)
+  }
+
+  async roots(): Promise<Head[]> {
+    this.#moves.assertOpen()
+    return this.#roots.heads()
+  }
+
+  async create(namespace: Namespace, root: Root, blobs: readonly Blob[]): Promise<Head> {
+    this.#moves.assertOpen()
+    const plan = (group: Group) => {
+      if (this.#roots.head(namespace.name)) throw namespaceExists(namespace.name)
+      for (const blob of blobs) group.blobs.push(blob)
+      const created = this.#roots.stageCreate(group.writes, namespace, root)
+      return () => {
+        created()
+        this.#moves.moved()
+        return { namespace, root, revision: root.seq }
+      }
+    }
+    return stored(await this.#writer.submit({ names: [namespace.name], blobs, plan }))
+  }
+
+  async remove(namespace: string, incarnation: string): Promise<void> {
+    this.#moves.assertOpen()
+    const plan = ({ writes }: Group) => {
+      if (this.#roots.head(namespace)?.namespace.incarnation !== incarnation) {
+        throw noNamespace(namespace)
+      }
+      const removed = this.#roots.stageRemove(writes, namespace)
+      return () => {
+        removed()
+        this.#leases.forget(namespace)
+        this.#moves.moved()
+      }
+    }
+    stored(await this.#writer.submit({ names: [namespace], blobs: [], plan }))
+  }
+
+  async *history(namespace: string, after: number): AsyncIterable<Root> {
+    this.#moves.assertOpen()
+    const head = this.#roots.head(namespace)
+    if (!head) throw noNamespace(namespace)
+    for (let last = after; last < head.root.seq; ) {
+      const page = this.#roots.page(namespace, last, historyPage)
+      for (const root of page) if (root.seq <= head.root.seq) yield root
+      last = page.at(-1)?.seq ?? head.root.seq
+      this.#assertFollows(head, last)
+    }
+  }
+
+  watch(signal: AbortSignal): AsyncIterable<void> {
+    return this.#moves.watch(signal)
+  }
+
+  async lease(namespace: string, owner: string, ttlMs: number): Promise<number> {
+    this.#moves.assertOpen()
+    const plan = ({ writes }: Group) => {
+      const head = this.#roots.head(namespace)
+      if (!head) throw noNamespace(namespace)
+      const { incarnation } = head.namespace
+      const held = this.#leases.renew(namespace, incarnation, owner, ttlMs)
+      if (held !== undefined) return () => held
+      const epoch = this.#roots.epoch(namespace) + 1
+      const kept = this.#roots.stageEpoch(writes, namespace, epoch)
+      return () => {
+        kept()
+        this.#leases.grant(namespace, incarnation, owner, ttlMs, epoch)
+        return epoch
+      }
+    }
+    return stored(await this.#writer.submit({ names: [namespace], blobs: [], plan }))
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    this.#closing ??= this.#close()
+    return this.#closing
+  }
+
+  async #close(): Promise<void> {
+    this.#moves.close()
+    await this.#writer.drained()
+    try {
+      while (!this.#writer.broken && this.#index.waiting > 0) {
+        const writes = new Writes()
+        const drained = this.#index.drain(writes, drainSlice, this.#blobs.lastRecord)
+        await this.#writer.write(writes)
+        drained()
+      }
+    } catch {
+      // A disk that is full or broken: the next open rebuilds what the index lacks.
+    }
+    await this.#release({ broken: this.#writer.broken !== undefined })
+  }
+
+  #complete(group: Group): () => void {
+    const blobs = this.#blobs.stage(group.writes, group.blobs)
+    const buried = this.#roots.stageBurial(group.writes)
+    return () => {
+      blobs()
+      buried()
+    }
+  }
+
+  #planParts(parts: readonly Part[], group: Group): () => Outcome[] {
+    const now = this.#environment.now()
+    const outcomes = parts.map((part): (() => Outcome) => {
+      const verdict = judge(part, this.#roots.head(part.namespace), (revision) =>
+        this.#roots.after(part.namespace, revision),
+      )
+      if (verdict) return () => verdict
+      for (const blob of part.blobs) group.blobs.push(blob)
+      const moved = this.#roots.stageRoot(group.writes, part.namespace, part.root, now)
+      return () => {
+        moved()
+        return { status: 'applied', revision: part.root.seq }
+      }
+    })
+    return () => {
+      const answers = outcomes.map((outcome) => outcome())
+      this.#moves.moved()
+      return answers
+    }
+  }
+
+  /** Throws where the roots after `last` may not be the ones that followed it. */
+  #assertFollows(head: Head, last: number): void {
+    this.#moves.assertOpen()
+    const { name, incarnation } = head.namespace
+    if (this.#roots.head(name)?.namespace.incarnation !== incarnation) throw noNamespace(name)
+    if ((this.#roots.oldest(name) ?? 0) <= last) return
+    throw new TailraceError('ECOMPACTED', `roots after ${last} were dropped: begin again`)
+  }
+}
+
+/** REQUIRES: a namespace is in one part only. */
+function namesOf(parts: readonly Part[]): string[] {
+  const names = new Set(parts.map(({ namespace }) => namespace))
+  if (names.size < parts.length) {
+    throw new TailraceError('EINVAL', 'a commit has one part for each namespace: merge them')
+  }
+  return [...names]
+}
+
+function stored<T>(answer: Answer<T>): T {
+  if (answer.stored) return answer.value
+  throw answer.error
+}

@@ -1,0 +1,252 @@
+/** LMDB under the durable engine: opens a directory, holds it against other processes, and runs its
+ *  transactions. The only import of lmdb. See rfc/4.
+ *  Invariant: one process holds a directory at a time; a promise of `write` that resolves means on
+ *  disk (`overlappingSync` is off). */
+
+import { mkdir, open as openFile, realpath } from 'node:fs/promises'
+import { dirname } from 'node:path'
+import { ABORT, type Database, open, type RootDatabase } from 'lmdb'
+import type { Environment } from '../base/environment.js'
+import { decode, encode } from '../blob/codec.js'
+import { TailraceError } from '../error.js'
+import { isFull } from './disk.js'
+import { type LmdbBounds, LmdbEngine } from './lmdb-engine.js'
+import { encodeOwner, isAlive, type Owner, parseOwner, thisProcess } from './owner.js'
+import { type Range, type Table, type Tables, Writes } from './tables.js'
+
+/** The number of this format. A store with a higher one is refused. */
+export const format = 1
+
+export type LmdbOptions = { readonly environment: Environment; readonly bounds?: LmdbBounds }
+
+/** Directories that this process has open. The owner record names a process, so that openings within
+ *  one are told apart here. */
+const openHere = new Set<string>()
+/** Openings of this process that ended without their owner record being removed (the disk was full
+ *  or broken): the record says that the process lives, and only the process knows better. */
+const letGo = new Set<string>()
+
+const formatKey = Buffer.from('format')
+const storeIdKey = Buffer.from('storeId')
+const ownerKey = Buffer.from('owner')
+type Store = Database<Buffer, Uint8Array>
+
+const binary = { encoding: 'binary', keyEncoding: 'binary' } as const
+
+/** Makes the directory (0700) if it is missing. Throws EBUSY (another process holds it: the message
+ *  has the path and its pid), EMISCONFIGURED (made by a newer version), ECORRUPT, ENOSPC, EIO. */
+export async function openLmdb(directory: string, options: LmdbOptions): Promise<LmdbEngine> {
+  try {
+    await mkdir(directory, { recursive: true, mode: 0o700 })
+    directory = await realpath(directory)
+  } catch (error) {
+    throw await openError(directory, error)
+  }
+  const owner = thisProcess(options.environment.id())
+  if (openHere.has(directory)) throw busy(directory, owner)
+  openHere.add(directory) // no await since the look
+  try {
+    return await openAs(owner, directory, options)
+  } catch (error) {
+    openHere.delete(directory)
+    throw await openError(directory, error)
+  }
+}
+
+async function openAs(owner: Owner, directory: string, options: LmdbOptions): Promise<LmdbEngine> {
+  const { environment, bounds = {} } = options
+  const database = open<Buffer, Uint8Array>({
+    path: directory,
+    noSubdir: false, // a directory may have a dot in its name
+    overlappingSync: false,
+    // A batch is one transaction, and its promise is the only one that can reject (rfc/4).
+    eventTurnBatching: false,
+    ...{ batchStartThreshold: Number.MAX_SAFE_INTEGER }, // begin once a batch is complete
+    ...binary,
+  })
+  try {
+    const meta = openTable(database, 'meta')
+    const claimed = database.transactionSync(() => claim(meta, owner, directory, environment))
+    try {
+      if (claimed.fresh) await syncDirectory(directory)
+      const tables = new LmdbTables(database, meta)
+      const release = (state: { readonly broken: boolean }) =>
+        giveUp(owner, directory, tables, state.broken)
+      const { storeId } = claimed
+      return new LmdbEngine({ environment, storeId, directory, tables, bounds, release })
+    } catch (error) {
+      letGo.add(owner.nonce)
+      throw error
+    }
+  } catch (error) {
+    await database.close()
+    throw error
+  }
+}
+
+/** Takes the store for this process, inside a transaction: of two that start at once, one waits for
+ *  the other's record and then finds it. An older format is to be migrated here, in the same
+ *  transaction. */
+function claim(
+  meta: LmdbTable,
+  owner: Owner,
+  directory: string,
+  environment: Environment,
+): { readonly storeId: string; readonly fresh: boolean } {
+  const found = read(meta, formatKey)
+  if (found !== undefined && found !== format) {
+    throw new TailraceError(
+      'EMISCONFIGURED',
+      `the store in ${directory} has format ${String(found)}, this version knows ${format}: use the version that made it`,
+    )
+  }
+  const holder = meta.get(ownerKey)
+  if (holder) assertGone(parseOwner(holder), directory)
+  meta.write(ownerKey, encodeOwner(owner))
+  const known = read(meta, storeIdKey)
+  if (typeof known === 'string') return { storeId: known, fresh: false }
+  const storeId = environment.id()
+  meta.write(formatKey, encode(format))
+  meta.write(storeIdKey, encode(storeId))
+  return { storeId, fresh: true }
+}
+
+/** A stored msgpack value, undefined where it is missing. */
+function read(table: Table, key: Uint8Array): unknown {
+  const value = table.get(key)
+  return value && decode(value)
+}
+
+function assertGone(holder: Owner, directory: string): void {
+  if (isAlive(holder) && !letGo.has(holder.nonce)) throw busy(directory, holder)
+}
+
+async function giveUp(
+  owner: Owner,
+  directory: string,
+  tables: LmdbTables,
+  broken: boolean,
+): Promise<void> {
+  try {
+    if (broken) throw new Error('nothing may be written any more')
+    const writes = new Writes()
+    writes.remove(tables.meta, ownerKey)
+    await tables.write(writes)
+  } catch {
+    letGo.add(owner.nonce)
+  }
+  await tables.close()
+  openHere.delete(directory)
+}
+
+class LmdbTable implements Table {
+  readonly #database: Store
+
+  constructor(database: Store) {
+    this.#database = database
+  }
+
+  get(key: Uint8Array): Buffer | undefined {
+    const shared = this.#database.getBinaryFast(key)
+    // The library's buffer is longer than its `length` says, which no other function expects.
+    return shared && Buffer.from(shared.buffer, shared.byteOffset, shared.length)
+  }
+
+  keys(range: Range): Iterable<Buffer> {
+    // With binary keys the library gives Buffers, whatever its types say.
+    return this.#database.getKeys(range) as Iterable<Buffer>
+  }
+
+  /** Adds one write to the transaction under way. */
+  write(key: Uint8Array, value: Uint8Array | undefined): void {
+    if (value)
+      void this.#database.put(key, value as Buffer) // the transaction's promise is awaited
+    else void this.#database.remove(key)
+  }
+}
+
+class LmdbTables implements Tables {
+  readonly blobs: LmdbTable
+  readonly index: LmdbTable
+  readonly roots: LmdbTable
+  readonly namespaces: LmdbTable
+  readonly meta: LmdbTable
+  readonly #root: RootDatabase<Buffer, Uint8Array>
+
+  constructor(root: RootDatabase<Buffer, Uint8Array>, meta: LmdbTable) {
+    this.#root = root
+    this.meta = meta
+    this.blobs = openTable(root, 'blobs')
+    this.index = openTable(root, 'index')
+    this.roots = openTable(root, 'roots')
+    this.namespaces = openTable(root, 'namespaces')
+  }
+
+  async write(writes: Writes): Promise<void> {
+    try {
+      await this.#root.batch(() => {
+        for (const { table, key, value } of writes.list) {
+          if (table instanceof LmdbTable) table.write(key, value)
+        }
+      })
+    } catch (error) {
+      quiet(error)
+      throw error
+    }
+  }
+
+  writable(): boolean {
+    try {
+      this.#root.transactionSync(() => ABORT)
+      return true
+    } catch {
+      return false
+    }
+  }
+
+  async close(): Promise<void> {
+    await this.#root.close()
+  }
+}
+
+function openTable(root: RootDatabase<Buffer, Uint8Array>, name: string): LmdbTable {
+  return new LmdbTable(root.openDB<Buffer, Uint8Array>({ name, ...binary }))
+}
+
+/** A failed transaction rejects twice: its promise, and the error's `commitError`, which names the
+ *  cause. That one may also stay open for ever, so it is never awaited, only kept from being an
+ *  unhandled rejection, which would end the process. */
+function quiet(error: unknown): void {
+  if (!(error instanceof Error) || !('commitError' in error)) return
+  if (error.commitError instanceof Promise) error.commitError.catch(() => {})
+}
+
+/** A new file is only there after a crash if its directory says so. */
+async function syncDirectory(directory: string): Promise<void> {
+  for (const path of [directory, dirname(directory)]) {
+    const handle = await openFile(path)
+    try {
+      await handle.sync()
+    } finally {
+      await handle.close()
+    }
+  }
+}
+
+function busy(directory: string, holder: Owner): TailraceError {
+  return new TailraceError(
+    'EBUSY',
+    `${directory} is in use by process ${holder.pid}: use that one, or end it first`,
+  )
+}
+
+async function openError(directory: string, error: unknown): Promise<TailraceError> {
+  if (error instanceof TailraceError) return error
+  const reason = error instanceof Error ? error.message : String(error)
+  if (await isFull(directory, 0)) {
+    const message = `no space left to open the store in ${directory}: make space, then open it again`
+    return new TailraceError('ENOSPC', message, { cause: error })
+  }
+  const message = `cannot open the store in ${directory} (${reason}): check the directory and the disk`
+  return new TailraceError('EIO', message, { cause: error })
+}

@@ -1,0 +1,138 @@
+/** Keys and values of the durable engine's tables, but packs: bytes in, typed things out. See rfc/4.
+ *  Pure. Integers are big-endian, so that keys sort as numbers do. */
+
+import { type Blobref, blobrefAt, digestSize, writeDigest } from '../blob/blobref.js'
+import { decode, encode, type Plain } from '../blob/codec.js'
+import { TailraceError } from '../error.js'
+import type { Namespace, Root } from './engine.js'
+
+/** Where a blob stands: `offset` 0 is a record of its own. */
+export type Place = { readonly record: number; readonly offset: number; readonly length: number }
+
+/** A root as it is stored: `ordinal` counts the namespace's roots, densely. */
+export type StoredRoot = { readonly ordinal: number; readonly root: Root }
+
+/** A namespace as it is stored: `id` is its number in the keys of its roots. */
+export type StoredNamespace = {
+  readonly id: number
+  readonly epoch: number
+  readonly namespace: Namespace
+}
+
+export function packKey(record: number): Buffer {
+  const key = Buffer.allocUnsafe(8)
+  writeUint64(key, record, 0)
+  return key
+}
+
+export function bareKey(record: number, ref: Blobref): Buffer {
+  const key = Buffer.allocUnsafe(8 + digestSize)
+  writeUint64(key, record, 0)
+  writeDigest(ref, key, 8)
+  return key
+}
+
+/** `ref` where the record is one bare blob. */
+export function parseBlobKey(key: Uint8Array): { record: number; ref: Blobref | undefined } {
+  if (key.length !== 8 && key.length !== 8 + digestSize) throw corrupt('blob key')
+  const ref = key.length === 8 ? undefined : blobrefAt(key, 8)
+  return { record: readUint64(key, 0), ref }
+}
+
+export function indexKey(ref: Blobref): Buffer {
+  const key = Buffer.allocUnsafe(digestSize)
+  writeDigest(ref, key, 0)
+  return key
+}
+
+export function encodePlace(place: Place): Buffer {
+  const value = Buffer.allocUnsafe(16)
+  writeUint64(value, place.record, 0)
+  value.writeUInt32BE(place.offset, 8)
+  value.writeUInt32BE(place.length, 12)
+  return value
+}
+
+export function parsePlace(value: Buffer): Place {
+  if (value.length !== 16) throw corrupt('index entry')
+  return {
+    record: readUint64(value, 0),
+    offset: value.readUInt32BE(8),
+    length: value.readUInt32BE(12),
+  }
+}
+
+export function rootKey(namespaceId: number, seq: number): Buffer {
+  const key = Buffer.allocUnsafe(12)
+  key.writeUInt32BE(namespaceId, 0)
+  writeUint64(key, seq, 4)
+  return key
+}
+
+export function encodeRoot({ ordinal, root }: StoredRoot): Buffer {
+  const digest = indexKey(root.ref)
+  const keys: Plain = root.keys ?? null
+  return encode([ordinal, root.seq, digest, root.tx, root.time, root.epoch, keys])
+}
+
+export function parseRoot(value: Uint8Array): StoredRoot {
+  const fields = decode(value)
+  if (!Array.isArray(fields)) throw corrupt('root')
+  const [ordinal, seq, digest, tx, time, epoch, keys] = fields as readonly unknown[]
+  if (!isCount(ordinal) || !isCount(seq) || typeof tx !== 'string') throw corrupt('root')
+  if (typeof time !== 'number' || !isCount(epoch)) throw corrupt('root')
+  if (!(digest instanceof Uint8Array) || digest.length !== digestSize) throw corrupt('root')
+  const root = { seq, ref: blobrefAt(digest, 0), tx, time, epoch }
+  if (keys === null) return { ordinal, root }
+  if (!Array.isArray(keys) || !keys.every((key) => typeof key === 'string')) throw corrupt('root')
+  return { ordinal, root: { ...root, keys } }
+}
+
+export function namespaceKey(name: string): Buffer {
+  return Buffer.from(name)
+}
+
+/** Marks a removed namespace whose roots are still to be dropped. No name begins with a NUL. */
+export function deadKey(id: number): Buffer {
+  const key = Buffer.alloc(5)
+  key.writeUInt32BE(id, 1)
+  return key
+}
+
+/** The id of a removed namespace, undefined where the key is a name. */
+export function parseDeadKey(key: Buffer): number | undefined {
+  return key[0] === 0 && key.length === 5 ? key.readUInt32BE(1) : undefined
+}
+
+export function encodeNamespace({ id, epoch, namespace }: StoredNamespace): Buffer {
+  return encode([id, epoch, namespace.incarnation, namespace.owner, namespace.created])
+}
+
+export function parseNamespace(name: string, value: Uint8Array): StoredNamespace {
+  const fields = decode(value)
+  if (!Array.isArray(fields)) throw corrupt('namespace')
+  const [id, epoch, incarnation, owner, created] = fields as readonly unknown[]
+  if (!isCount(id) || !isCount(epoch) || typeof created !== 'number') throw corrupt('namespace')
+  if (typeof incarnation !== 'string' || typeof owner !== 'string') throw corrupt('namespace')
+  return { id, epoch, namespace: { name, incarnation, owner, created } }
+}
+
+export function isCount(value: unknown): value is number {
+  return Number.isSafeInteger(value) && Number(value) >= 0
+}
+
+export function corrupt(what: string): TailraceError {
+  return new TailraceError('ECORRUPT', `a stored ${what} cannot be read: restore a copy`)
+}
+
+function writeUint64(target: Buffer, value: number, offset: number): void {
+  target.writeUInt32BE(Math.floor(value / 0x1_0000_0000), offset)
+  target.writeUInt32BE(value >>> 0, offset + 4)
+}
+
+function readUint64(bytes: Uint8Array, offset: number): number {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+  const value = view.getUint32(offset) * 0x1_0000_0000 + view.getUint32(offset + 4)
+  if (!Number.isSafeInteger(value)) throw corrupt('number')
+  return value
+}

@@ -1,0 +1,182 @@
+/** One transaction at a time: while one is on its way to disk, the next gathers. See rfc/4.
+ *  Invariant: jobs are planned in the order they came, on the state that all earlier transactions
+ *  left; a job is answered only when its transaction is durable or has failed. */
+
+import { setImmediate } from 'node:timers/promises'
+import { deferred } from '../base/deferred.js'
+import type { Blob } from '../blob/blob.js'
+import { TailraceError, toTailraceError } from '../error.js'
+import { isFull } from './disk.js'
+import { type Tables, Writes } from './tables.js'
+
+/** Jobs that may wait; above it EBUSY at once. */
+export const jobsMax = 65_536
+/** Bytes of blobs that one transaction gathers, but for a job that is larger alone. */
+export const groupSizeMax = 32 * 1024 * 1024
+
+/** What the jobs of one transaction add to. */
+export type Group = { readonly writes: Writes; readonly blobs: Blob[] }
+
+export type Job<T> = {
+  /** The namespaces that it changes: two jobs of one group share none. */
+  readonly names: readonly string[]
+  readonly blobs: readonly Blob[]
+  /** Adds to the group and gives what to do, and answer, once that is durable. Throws before it has
+   *  added anything, and then fails alone. */
+  readonly plan: (group: Group) => () => T
+}
+
+export type Answer<T> =
+  | { readonly stored: true; readonly value: T }
+  | { readonly stored: false; readonly applied: 'no' | 'unknown'; readonly error: TailraceError }
+
+type Failure = Extract<Answer<never>, { readonly stored: false }>
+
+type Waiting = {
+  readonly names: readonly string[]
+  readonly size: number
+  readonly plan: (group: Group) => () => void
+  readonly fail: (failure: Failure) => void
+  readonly refuse: (error: unknown) => void
+}
+
+export type WriterOptions = {
+  readonly tables: Tables
+  readonly directory: string
+  /** Adds what rides along with every transaction; as `Job.plan`. */
+  readonly complete: (group: Group) => () => void
+}
+
+export class Writer {
+  readonly #tables: Tables
+  readonly #directory: string
+  readonly #complete: (group: Group) => () => void
+  /** Only `submit` adds to it, only `#take` removes. */
+  #queue: Waiting[] = []
+  #running: Promise<void> | undefined
+  /** Set by the first failure that was not a full disk, never cleared: what the disk then holds is
+   *  not known, and a later sync that succeeds would not prove it. */
+  #broken: TailraceError | undefined
+
+  constructor(options: WriterOptions) {
+    this.#tables = options.tables
+    this.#directory = options.directory
+    this.#complete = options.complete
+  }
+
+  /** Why nothing can be written any more. */
+  get broken(): TailraceError | undefined {
+    return this.#broken
+  }
+
+  /** Resolves when the job's transaction has ended. Rejects with what its plan threw, and EBUSY. */
+  submit<T>(job: Job<T>): Promise<Answer<T>> {
+    if (this.#queue.length >= jobsMax) {
+      const error = new TailraceError('EBUSY', `${jobsMax} commits wait for the disk: retry later`)
+      return Promise.resolve({ stored: false, applied: 'no', error })
+    }
+    const answer = deferred<Answer<T>>()
+    this.#queue.push({
+      names: job.names,
+      size: job.blobs.reduce((sum, blob) => sum + blob.bytes.length, 0),
+      plan: (group) => {
+        const settle = job.plan(group)
+        return () => answer.resolve({ stored: true, value: settle() })
+      },
+      fail: answer.resolve,
+      refuse: answer.reject,
+    })
+    this.#running ??= this.#run()
+    return answer.promise
+  }
+
+  /** Resolves when no job waits or is under way. */
+  async drained(): Promise<void> {
+    await this.#running
+  }
+
+  /** One transaction outside of the queue. REQUIRES: drained, nothing submitted meanwhile. */
+  async write(writes: Writes): Promise<void> {
+    if (this.#broken) throw this.#broken
+    try {
+      await this.#tables.write(writes)
+    } catch (cause) {
+      throw (await this.#diagnose(writes.size, cause)).error
+    }
+  }
+
+  async #run(): Promise<void> {
+    while (this.#queue.length > 0) {
+      await setImmediate() // whoever commits in this turn of the event loop shares the transaction
+      await this.#commit(this.#take())
+    }
+    this.#running = undefined // no await since the queue was seen empty
+  }
+
+  #take(): Waiting[] {
+    const names = new Set<string>()
+    let size = 0
+    let count = 0
+    for (const job of this.#queue) {
+      const full = count > 0 && size + job.size > groupSizeMax
+      if (full || job.names.some((name) => names.has(name))) break
+      for (const name of job.names) names.add(name)
+      size += job.size
+      count++
+    }
+    return this.#queue.splice(0, count)
+  }
+
+  async #commit(jobs: readonly Waiting[]): Promise<void> {
+    if (this.#broken) return failAll(jobs, { stored: false, applied: 'no', error: this.#broken })
+    const group: Group = { writes: new Writes(), blobs: [] }
+    const planned: Waiting[] = []
+    const settles: (() => void)[] = []
+    for (const job of jobs) {
+      try {
+        settles.push(job.plan(group))
+        planned.push(job)
+      } catch (error) {
+        job.refuse(error)
+      }
+    }
+    const failure = await this.#store(group, settles)
+    if (failure) failAll(planned, failure)
+    else for (const settle of settles) settle()
+  }
+
+  async #store(group: Group, settles: (() => void)[]): Promise<Failure | undefined> {
+    if (group.writes.list.length === 0 && group.blobs.length === 0) return undefined
+    try {
+      settles.unshift(this.#complete(group))
+    } catch (error) {
+      return { stored: false, applied: 'no', error: toTailraceError(error) }
+    }
+    if (group.writes.list.length === 0) return undefined
+    try {
+      await this.#tables.write(group.writes)
+      return undefined
+    } catch (cause) {
+      return this.#diagnose(group.writes.size, cause)
+    }
+  }
+
+  /** After ENOSPC nothing of the transaction is there: the pages it wrote belong to nobody, and the
+   *  next transaction writes over them. After anything else nobody knows. */
+  async #diagnose(size: number, cause: unknown): Promise<Failure> {
+    const full = await isFull(this.#directory, size)
+    if (full && this.#tables.writable()) {
+      const message = `no space left in ${this.#directory}: make space, then write again`
+      const error = new TailraceError('ENOSPC', message, { cause })
+      return { stored: false, applied: 'no', error }
+    }
+    const reason = cause instanceof Error ? cause.message : String(cause)
+    const message = `a write to ${this.#directory} failed (${reason}): the store is read-only until it is opened again; check the disk first`
+    this.#broken = new TailraceError('EIO', message, { cause })
+    return { stored: false, applied: 'unknown', error: this.#broken }
+  }
+}
+
+function failAll(jobs: readonly Waiting[], failure: Failure): void {
+  for (const job of jobs) job.fail(failure)
+}
