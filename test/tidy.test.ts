@@ -1,0 +1,228 @@
+/** The house rules that tsc and biome do not see: which way imports point, one library in one file,
+ *  heads, names and lengths of files, cited rfcs. Each failure names the file and the remedy. What may
+ *  not be written in a line stands in tidy/text.test.ts. */
+
+import { expect, test } from 'vitest'
+import { browserLeaks, cycles } from './tidy/graph.js'
+import {
+  type File,
+  files,
+  nothing,
+  packageOf,
+  pathsIn,
+  readText,
+  sources,
+  targetOf,
+} from './tidy/tree.js'
+
+/** From the bottom up: a file may import its own room and the rooms before it. Rooms of one row do
+ *  not import each other. A new room gets its place here. */
+const order: readonly (readonly string[])[] = [
+  ['error'],
+  ['base'],
+  ['blob'],
+  ['engine'],
+  ['content'],
+  ['tree'],
+  ['kvs'],
+  ['watch'],
+  ['eventlog'],
+  ['job'],
+  ['wire'],
+  ['server', 'client'],
+  ['open'],
+  ['cli'],
+  ['index'],
+]
+
+const lineCountMax = 300
+/** Longer files, each with why it is one. */
+const longFiles: Readonly<Record<string, string>> = {}
+
+test('imports of src point downwards, types included', () => {
+  nothing(
+    sources.flatMap((file) =>
+      file.imports.flatMap((item) => {
+        const target = targetOf(file, item)
+        if (!target) return []
+        const [from, to] = [roomOf(file), roomOf(target)]
+        if (from === to || rankOf(to) < rankOf(from)) return []
+        return [`${file.path} imports ${target.path}: ${from} may not know ${to}; move it down`]
+      }),
+    ),
+  )
+})
+
+test('every room of src has its place in the order, one folder deep', () => {
+  nothing(
+    sources.flatMap((file) => {
+      if (!order.flat().includes(roomOf(file))) {
+        return [`${file.path}: give the room "${roomOf(file)}" its place in test/tidy.test.ts`]
+      }
+      return file.path.split('/').length > 3 ? [`${file.path}: rooms are one folder deep`] : []
+    }),
+  )
+})
+
+test('src imports neither test nor bench, and every import of a file finds one', () => {
+  nothing(
+    files.flatMap((file) =>
+      file.imports.flatMap((item) => {
+        if (!item.from.startsWith('.') || item.from.endsWith('.json')) return []
+        const target = targetOf(file, item)
+        if (!target) return [`${file.path} imports ${item.from}, which is not there`]
+        const up = file.path.startsWith('src/') && !target.path.startsWith('src/')
+        return up ? [`${file.path} imports ${target.path}: src stands alone`] : []
+      }),
+    ),
+  )
+})
+
+test('no file imports itself over others', () => {
+  nothing(cycles().map((path) => `break this circle of imports: ${path.join(' → ')}`))
+})
+
+test('a package is imported by one file of src, and is a dependency', () => {
+  const importers = new Map<string, Set<string>>()
+  for (const file of sources) {
+    for (const item of file.imports) {
+      const name = packageOf(item)
+      if (name) importers.set(name, (importers.get(name) ?? new Set()).add(file.path))
+    }
+  }
+  const manifest: { dependencies: Record<string, string> } = JSON.parse(readText('package.json'))
+  const dependencies = new Set(Object.keys(manifest.dependencies))
+  const whole = sources.some(({ path }) => path === 'src/index.ts')
+  nothing([
+    ...[...importers]
+      .filter(([, paths]) => paths.size > 1)
+      .map(([name, paths]) => `${name} is imported by ${[...paths].join(', ')}: leave it to one`),
+    ...[...importers]
+      .filter(([name]) => !dependencies.has(name))
+      .map(([name, paths]) => `${[...paths].join()} imports ${name}: add it to dependencies`),
+    ...[...dependencies]
+      .filter((name) => whole && !importers.has(name))
+      .map((name) => `${name} is imported by no file of src: drop the dependency`),
+  ])
+})
+
+test('built-ins are imported as node:', () => {
+  const builtins =
+    /^(fs|path|os|crypto|events|stream|net|http|https|util|url|child_process|buffer)$/
+  nothing(
+    files.flatMap((file) =>
+      file.imports
+        .filter(({ from }) => builtins.test(from.split('/')[0] ?? ''))
+        .map(({ from }) => `${file.path}: import node:${from}`),
+    ),
+  )
+})
+
+test('what runs in a browser reaches no hash, no ws and no built-in', () => {
+  nothing(browserLeaks())
+})
+
+test('every file opens with a comment that says what it is', () => {
+  nothing(
+    files
+      .filter(({ text }) => !/^(#!.*\n)?\/\*\*\s+\S+ \S+[\s\S]*?\*\//.test(text))
+      .map(({ path }) => `${path}: open with /** what it is, what it holds true, which rfc */`),
+  )
+})
+
+test('names of files are kebab-case nouns that say something', () => {
+  const shape = /^[a-z0-9]+(-[a-z0-9]+)*(\.test)?\.ts$/
+  const empty = /^(utils?|helpers?|managers?|data|info|common|misc|types|constants)\b/
+  nothing(
+    files
+      .map(({ path }) => ({ path, name: path.split('/').at(-1) ?? '' }))
+      .filter(({ name }) => !shape.test(name) || empty.test(name))
+      .map(({ path }) => `${path}: name it after the one noun that it holds`),
+  )
+})
+
+test(`no file is longer than ${lineCountMax} lines without a reason`, () => {
+  const lengths = new Map(files.map(({ path, text }) => [path, text.split('\n').length - 1]))
+  nothing([
+    ...[...lengths]
+      .filter(([path, length]) => length > lineCountMax && !(path in longFiles))
+      .map(
+        ([path, length]) => `${path} has ${length} lines: divide it, or say why not in longFiles`,
+      ),
+    ...Object.keys(longFiles)
+      .filter((path) => (lengths.get(path) ?? 0) <= lineCountMax)
+      .map((path) => `${path} is not long any more: take it out of longFiles`),
+  ])
+})
+
+test('only what package.json exports passes on what others export', () => {
+  const { exports: entryPoints } = JSON.parse(readText('package.json'))
+  const entries = new Set(
+    [...JSON.stringify(entryPoints).matchAll(/\.\/dist\/([^"]+?)(?:\.d)?\.(?:ts|js)"/g)].map(
+      ([, name]) => `src/${name}.ts`,
+    ),
+  )
+  nothing(
+    sources
+      .filter(({ path }) => !entries.has(path))
+      .filter(({ imports }) => imports.some(({ kind }) => kind === 'export'))
+      .map(
+        ({ path }) =>
+          `${path}: export … from is for the package's entries; import it where it is made`,
+      ),
+  )
+})
+
+const rfcs = pathsIn('rfc').map((path) => ({ path, text: readText(path) }))
+
+test('every rfc has a number of its own, a title and a state', () => {
+  const numbers = rfcs.map(({ path }) => /^rfc\/(\d+)-[a-z-]+\.md$/.exec(path)?.[1])
+  nothing(
+    rfcs.flatMap(({ path, text }, index) => {
+      const number = numbers[index]
+      if (!number) return [`${path}: an rfc is rfc/N-name.md`]
+      if (numbers.indexOf(number) !== index) return [`${path}: the number ${number} is taken`]
+      if (!text.startsWith(`# rfc/${number}: `)) return [`${path}: begin with "# rfc/${number}: "`]
+      const state = /^State: (draft|in force|replaced by rfc\/\d+)\b/m.test(text)
+      return state ? [] : [`${path}: say "State: draft", "in force" or "replaced by rfc/N"`]
+    }),
+  )
+})
+
+test('every rfc and rule that is cited exists', () => {
+  const citing = [
+    ...files,
+    ...rfcs,
+    ...['README.md']
+      .filter((path) => pathsIn('.').includes(path))
+      .map((path) => ({ path, text: readText(path) })),
+  ]
+  nothing(
+    citing.flatMap(({ path, text }) =>
+      [...text.matchAll(/\brfc\/(\d+)\b(?:,? rules? (\d+))?/g)].flatMap(([, number, rule]) => {
+        const cited = rfcs.find((rfc) => rfc.path.startsWith(`rfc/${number}-`))
+        if (!cited) return [`${path} cites rfc/${number}: write it, or cite the one that says so`]
+        if (!rule || new RegExp(`^${rule}\\. `, 'm').test(cited.text)) return []
+        return [`${path} cites rfc/${number}, rule ${rule}, which is not there`]
+      }),
+    ),
+  )
+})
+
+test('the lock file names no address of a registry', () => {
+  const lock = readText('package-lock.json')
+  expect(lock.includes('"resolved"'), 'npm config set omit-lockfile-registry-resolved true').toBe(
+    false,
+  )
+})
+
+/** `src/kvs/kvs.ts` is of `kvs`, `src/open.ts` of `open`. */
+function roomOf({ path }: File): string {
+  return (path.split('/')[1] ?? '').replace(/\.ts$/, '')
+}
+
+/** Rooms without a place are above all: another test asks for it. */
+function rankOf(room: string): number {
+  const rank = order.findIndex((row) => row.includes(room))
+  return rank < 0 ? order.length : rank
+}

@@ -1,0 +1,51 @@
+/** What the tidy rules take for code, for imports and for loops. */
+
+import { expect, test } from 'vitest'
+import { codeOf, importsOf, loopsOf } from './source.js'
+
+test.each([
+  ['a comment', 'a // any\nb', 'a b'],
+  ['a long comment', 'a /* any\n any */ b', 'a b'],
+  ['a string', 'a(\'any // x\', "any")', 'a( , )'],
+  ['a quote in a string', "a('it\\'s any') + b", 'a( ) + b'],
+  ['a template, but not its code', ['`any $', '{code + 1} any` + b'].join(''), '(code + 1) + b'],
+  ['a regular expression', 'a.test(/[\'"]any/g) + b', 'a.test( ) + b'],
+  ['no division', 'a / b / any', 'a / b / any'],
+])('codeOf() blanks %s', (_name, source, code) => {
+  const blanked = codeOf(source)
+  expect(blanked.replace(/\s+/g, ' ').trim()).toBe(code)
+  expect(blanked.split('\n').length).toBe(source.split('\n').length)
+})
+
+test('importsOf() finds imports of every form and nothing else', () => {
+  const source = `/** import 'comment' */
+import { a } from './a.js'
+import {
+  b,
+  type B,
+} from '../b.js'
+import type { C } from './c.js'
+import 'd'
+import * as e from 'node:e'
+export { f } from './f.js'
+export type { G } from './g.js'
+const h = await import('h')
+export const i = "import { x } from './x.js'"
+export const from = 'y'
+`
+  expect(importsOf(source)).toEqual([
+    { from: './a.js', typeOnly: false, kind: 'import' },
+    { from: '../b.js', typeOnly: false, kind: 'import' },
+    { from: './c.js', typeOnly: true, kind: 'import' },
+    { from: 'd', typeOnly: false, kind: 'import' },
+    { from: 'node:e', typeOnly: false, kind: 'import' },
+    { from: './f.js', typeOnly: false, kind: 'export' },
+    { from: './g.js', typeOnly: true, kind: 'export' },
+    { from: 'h', typeOnly: false, kind: 'import' },
+  ])
+})
+
+test('loopsOf() gives the bodies of loops, with what is inside them', () => {
+  const code = 'f() { g() } while (a) { b({ c }) } for (let i = 0; i < 3; i++) { d() } e()'
+  expect(loopsOf(code).map((body) => body.trim())).toEqual(['b({ c }) }', 'd() }'])
+})

@@ -1,0 +1,80 @@
+/** What is not written here, as far as text can tell: ways around the types, promises by hand, polling,
+ *  things left for later. Each failure names the line and the remedy. */
+
+import { test } from 'vitest'
+import { loopsOf } from './source.js'
+import { files, linesWith, nothing, sources } from './tree.js'
+
+/** Loops that wait for time to pass, each with what they wait for that cannot wake them. */
+const timedLoops: Readonly<Record<string, string>> = {}
+
+test.each<[string, RegExp, string]>([
+  ['any', /[:<|&,(=]\s*any\b|\bas any\b|\bany\[\]/, 'say unknown and parse it'],
+  ['a non-null !', /[\w)\]]!(?=[.;,)\]\s[(]|$)(?!\s*=)/, 'check for undefined'],
+  ['a default export', /^export default\b/, 'export it by its name'],
+  ['an enum', /^(export )?(const )?enum\b/, 'make it a union of literals'],
+  ['a private of TypeScript', /^\s+(private|protected|public) (?!constructor\b)/, 'say #name'],
+])('%s is nowhere', (_name, pattern, remedy) => {
+  nothing(
+    files
+      .filter(({ path }) => !path.endsWith('.config.ts'))
+      .flatMap((file) => linesWith(file, pattern).map((line) => `${line}: ${remedy}`)),
+  )
+})
+
+test('src has no module-level let', () => {
+  nothing(
+    sources.flatMap((file) =>
+      linesWith(file, /^(export )?let /).map((line) => `${line}: let a class own it`),
+    ),
+  )
+})
+
+test('only base makes promises by hand', () => {
+  nothing(
+    files
+      .filter(({ path }) => !path.startsWith('src/base/'))
+      .flatMap((file) =>
+        linesWith(file, /\bnew Promise\b/).map(
+          (line) => `${line}: use base/deferred.ts, events.once or timers/promises`,
+        ),
+      ),
+  )
+})
+
+test('nothing polls: no loop waits for time, no test sleeps', () => {
+  const pause = /\b(setTimeout|sleep|delay|pause)\(/
+  nothing([
+    ...sources
+      .filter(({ path }) => !(path in timedLoops))
+      .filter(({ code }) => loopsOf(code).some((body) => pause.test(body)))
+      .map(
+        ({ path }) =>
+          `${path}: a loop waits for time; wait for the event, or name it in timedLoops`,
+      ),
+    ...Object.keys(timedLoops)
+      .filter((path) => !sources.some((file) => file.path === path))
+      .map((path) => `${path} is gone: take it out of timedLoops`),
+    ...files
+      .filter(({ path }) => path.startsWith('test/'))
+      .flatMap((file) =>
+        linesWith(
+          file,
+          /\bawait (setTimeout|sleep|delay|pause)\(|\bvi\.waitFor\(|\bexpect\.poll\(/,
+        ).map((line) => `${line}: await the condition, not the time`),
+      ),
+  ])
+})
+
+test('nothing is left for later, and no test is left out', () => {
+  nothing(
+    files.flatMap((file) => [
+      ...linesWith(file, new RegExp(`\\b(${'TO'}DO|${'FIX'}ME|${'X'}XX)\\b`), file.text).map(
+        (line) => `${line}: do it or drop it`,
+      ),
+      ...linesWith(file, /\b(it|test|describe)(\.\w+)*\.(skip|only|todo|skipIf|fails)\b/).map(
+        (line) => `${line}: every test runs`,
+      ),
+    ]),
+  )
+})
