@@ -1,0 +1,226 @@
+/** One job from submit to finish, as this server runs it. See rfc/11.
+ *  Invariant: its view is the fold of its events; the finish is the last of them and durable before
+ *  `run` resolves, or the store was given up, which the view then says. */
+
+import type { Environment } from '../base/environment.js'
+import { Wakeup } from '../base/wakeup.js'
+import { TailraceError, toTailraceError } from '../error.js'
+import { appendOps } from '../eventlog/eventlog.js'
+import type { Kvs, Op } from '../kvs/kvs.js'
+import type { JobView, Spec } from './job.js'
+import { eventsKey, jobsNamespace, outputKey } from './keys.js'
+import { type OutputRest, OutputWriter } from './output.js'
+import { type Ended, ExecFailure, JobProcess, type Launch } from './process.js'
+import { cutOutputOps, finishOps, sealOutputOps } from './records.js'
+import { type Exception, eventOf, fold, type JobEvent, submitted } from './state.js'
+import type { Surely } from './surely.js'
+
+/** After SIGTERM the group has this long before SIGKILL. */
+export const killMsDefault = 2_000
+
+export type JobPorts = {
+  readonly kvs: Kvs
+  readonly environment: Environment
+  readonly surely: Surely
+  readonly heldMax: number
+  readonly heldMs: number
+  readonly killMs: number
+}
+
+export class ActiveJob {
+  readonly id: string
+  /** Wakes when the view changes, and when the process is there. */
+  readonly changed = new Wakeup()
+  readonly output: OutputWriter
+  readonly #ports: JobPorts
+  readonly #launch: Launch
+  #view: JobView
+  #process: JobProcess | undefined
+  /** Asked for before the process was there. */
+  readonly #signals: string[] = []
+  /** Not stored yet: they go with the finish. */
+  readonly #exceptions: JobEvent[] = []
+  /** Resolves when the start event is stored; never rejects. */
+  #startStored: Promise<void> | undefined
+  #storeError: TailraceError | undefined
+  #killer: NodeJS.Timeout | undefined
+  #stdinTaken = false
+  /** Whether `run` or `cancel` have it, and whether it is beyond signals. */
+  #phase: 'waiting' | 'running' | 'finishing' = 'waiting'
+  #done = false
+  #stored = false
+
+  /** REQUIRES: `submitOps` of this job are stored before `run` or `cancel`. */
+  constructor(ports: JobPorts, id: string, spec: Spec, launch: Launch, at: number) {
+    this.#ports = ports
+    this.id = id
+    this.#launch = launch
+    this.#view = submitted(id, spec, at)
+    const { surely, environment, heldMax } = ports
+    // The header is there.
+    this.output = new OutputWriter({ surely, environment, heldMax, key: outputKey(id), count: 1 })
+  }
+
+  get view(): JobView {
+    return this.#view
+  }
+
+  /** Nothing of it will change any more. */
+  get done(): boolean {
+    return this.#done
+  }
+
+  /** The finish is in the store. */
+  get stored(): boolean {
+    return this.#stored
+  }
+
+  get process(): JobProcess | undefined {
+    return this.#process
+  }
+
+  /** Runs it to its end. Never rejects. */
+  async run(): Promise<void> {
+    this.#phase = 'running'
+    await this.#finish(await this.#execute())
+  }
+
+  /** Ends it before it ran: by a signal, or because the server stops. Never rejects. */
+  async cancel(signal: string, exception?: Exception): Promise<void> {
+    if (exception) this.#except(exception)
+    await this.#finish({ exit: { signal }, reasons: {} })
+  }
+
+  /** To the process group. False where nobody is left. */
+  signal(name: string): boolean {
+    if (this.#process) return this.#process.signal(name)
+    this.#signals.push(name)
+    return true
+  }
+
+  /** Claims the process's stdin. Throws ECONFLICT where there is none, or it was claimed. */
+  takeStdin(): void {
+    if (!this.#launch.stdin) {
+      throw new TailraceError('ECONFLICT', `the job ${this.id} was submitted without stdin`)
+    }
+    if (this.#stdinTaken) {
+      throw new TailraceError('ECONFLICT', `the stdin of the job ${this.id} has its writer`)
+    }
+    this.#stdinTaken = true
+  }
+
+  /** Ends a running job and says so; nothing where it does not run or ends already. */
+  stop(exception: Exception): void {
+    if (this.#phase !== 'running') return
+    this.#except(exception)
+    this.signal('SIGTERM')
+    this.#killer ??= setTimeout(() => this.signal('SIGKILL'), this.#ports.killMs)
+  }
+
+  async #execute(): Promise<Ended> {
+    const { heldMs, environment } = this.#ports
+    try {
+      const process = await JobProcess.start(this.#launch, this.output, heldMs)
+      this.#process = process
+      const start: JobEvent = { name: 'start', at: environment.now(), ...process.started }
+      this.#apply(start)
+      this.#startStored = this.#storeStart(start)
+      for (const name of this.#signals) process.signal(name)
+      void this.#killIfStoreFails(process)
+      const ended = await process.ended
+      await this.#startStored
+      return ended
+    } catch (error) {
+      const status = error instanceof ExecFailure ? error.status : 126
+      const { message } = toTailraceError(error)
+      this.#except({ type: 'exec', message, severity: 0 })
+      return { exit: { status }, reasons: {} }
+    }
+  }
+
+  async #storeStart(start: JobEvent): Promise<void> {
+    const key = eventsKey(this.id)
+    try {
+      const ops = appendOps(key, [eventOf(start)], false)
+      await this.#ports.surely.commit({ ops, key, count: 1 })
+    } catch (error) {
+      this.#storeError = toTailraceError(error)
+      this.output.moved.wake()
+    }
+  }
+
+  /** A job whose output cannot be kept is not run on. Ends with the process or the store. */
+  async #killIfStoreFails(process: JobProcess): Promise<void> {
+    let over = false
+    void process.ended.then(() => {
+      over = true
+      this.output.moved.wake()
+    })
+    while (!over && !this.output.failed && !this.#storeError) {
+      await this.output.moved.wait(this.output.moved.count)
+    }
+    if (!over) process.signal('SIGKILL')
+  }
+
+  async #finish({ exit, reasons }: Ended): Promise<void> {
+    this.#phase = 'finishing'
+    const at = this.#ports.environment.now()
+    const finish: JobEvent = { name: 'finish', at, ...exit }
+    try {
+      const rest = await this.#closeOutput()
+      const output = rest
+        ? sealOutputOps(this.id, { at, ...rest, reasons })
+        : await cutOutputOps(this.#ports.kvs, this.id, at, 'store')
+      await this.#storeFinish(finish, output)
+      this.#stored = true
+    } catch (error) {
+      // Still in `active`: the next open ends it as lost.
+      this.#storeFailed(toTailraceError(error))
+    }
+    clearTimeout(this.#killer)
+    this.#done = true
+    this.#apply(finish)
+  }
+
+  /** Undefined where the store was given up before all was stored. */
+  async #closeOutput(): Promise<OutputRest | undefined> {
+    try {
+      const rest = await this.output.close()
+      if (!this.#storeError) return rest
+      this.#storeFailed(this.#storeError)
+    } catch (error) {
+      this.#storeFailed(toTailraceError(error))
+    }
+    return undefined
+  }
+
+  async #storeFinish(finish: JobEvent, output: readonly Op[]): Promise<void> {
+    const { kvs, surely } = this.#ports
+    const key = eventsKey(this.id)
+    // A start whose storing was given up may be there or not.
+    const stat = this.#storeError ? await kvs.stat(key, { namespace: jobsNamespace }) : undefined
+    const count = stat?.count ?? (this.#startStored ? 2 : 1)
+    const events = [...this.#exceptions, finish]
+    const view = fold(this.#view, finish)
+    await surely.commit({ ops: finishOps({ id: this.id, events, view, output }), key, count })
+  }
+
+  #storeFailed(error: TailraceError): void {
+    this.#except({ type: 'store', message: `${error.code}: ${error.message}`, severity: 0 })
+  }
+
+  #except(exception: Exception): void {
+    const event: JobEvent = {
+      name: 'exception',
+      at: this.#ports.environment.now(),
+      ...exception,
+    }
+    this.#exceptions.push(event)
+    this.#apply(event)
+  }
+
+  #apply(event: JobEvent): void {
+    this.#view = fold(this.#view, event)
+    this.changed.wake()
+  }
+}

@@ -1,0 +1,183 @@
+/** Jobs as keys of the namespace `jobs`: what is written at each step, and views read back. See
+ *  rfc/11. Invariant: a job's finish, the seal of its output and of its events, and its leaving of
+ *  `active` are one transaction. */
+
+import { isCode, TailraceError } from '../error.js'
+import { appendOps, decodeEvents } from '../eventlog/eventlog.js'
+import { endOfOutput } from '../eventlog/read-stream.js'
+import { encodeEofs, encodeHeader, type Offsets, type Stream } from '../eventlog/stdio.js'
+import { type Kvs, type Op, readKeysMax } from '../kvs/kvs.js'
+import { isJobId, mirrored } from './ids.js'
+import type { JobPage, JobView, Spec } from './job.js'
+import {
+  activeDirectory,
+  activeKey,
+  eventsKey,
+  indexDirectory,
+  indexKey,
+  jobsNamespace,
+  outputKey,
+  specKey,
+} from './keys.js'
+import { decodeSpec, encodeSpec } from './spec.js'
+import { eventOf, fold, type JobEvent, jobEventOf, submitted } from './state.js'
+
+/** Jobs on one page of `list`. */
+export const listMax = 1_000
+export const listDefault = 100
+/** Bytes of views on one page: it ends early above. */
+export const listSizeMax = 4 * 1024 * 1024
+/** Views read at once while a page is made: at most a blob each. */
+const listStep = 64
+
+const scope = { namespace: jobsNamespace }
+
+/** All keys of a new job: the first event, the header of its output, its places. */
+export function submitOps(id: string, spec: Spec, at: number): Op[] {
+  return [
+    { op: 'put', key: specKey(id), value: encodeSpec(spec), contentType: 'application/json' },
+    ...appendOps(eventsKey(id), [eventOf({ name: 'submit', at })], false),
+    { op: 'append', key: outputKey(id), value: encodeHeader(at / 1000) },
+    { op: 'put', key: activeKey(id), value: '' },
+    { op: 'put', key: indexKey(id), value: '' },
+  ]
+}
+
+export type Finish = {
+  readonly id: string
+  /** The last events; the finish is the last of them. */
+  readonly events: readonly JobEvent[]
+  /** With these events. */
+  readonly view: JobView
+  readonly output: readonly Op[]
+}
+
+export function finishOps({ id, events, view, output }: Finish): Op[] {
+  return [
+    ...output,
+    ...appendOps(eventsKey(id), events.map(eventOf), true),
+    { op: 'unlink', key: activeKey(id) },
+    { op: 'put', key: indexKey(id), value: JSON.stringify(view), contentType: 'application/json' },
+  ]
+}
+
+/** The last appends of an output: what was not sent yet, the end of both streams, the seal. */
+export function sealOutputOps(
+  id: string,
+  end: {
+    readonly at: number
+    readonly rest?: Uint8Array | undefined
+    readonly offsets: Offsets
+    readonly reasons?: { readonly [stream in Stream]?: string }
+  },
+): Op[] {
+  const key = outputKey(id)
+  const eofs = encodeEofs(end.at / 1000, end.offsets, end.reasons)
+  const rest: Op[] = end.rest ? [{ op: 'append', key, value: end.rest }] : []
+  return [...rest, { op: 'append', key, value: eofs, seal: true }]
+}
+
+/** The same for an output whose writer is gone: it ends where the store says. */
+export async function cutOutputOps(
+  kvs: Kvs,
+  id: string,
+  at: number,
+  reason: string,
+): Promise<Op[]> {
+  const key = outputKey(id)
+  const stat = await kvs.stat(key, scope)
+  if (stat?.sealed) return []
+  const offsets = await endOfOutput(kvs, key, stat?.count ?? 0, scope)
+  return sealOutputOps(id, { at, offsets, reasons: { stdout: reason, stderr: reason } })
+}
+
+/** What the store has of one job. Throws ENOENT, ECORRUPT. */
+export async function readJob(
+  kvs: Kvs,
+  id: string,
+): Promise<{ readonly view: JobView; readonly events: readonly JobEvent[] }> {
+  const [spec, log] = isJobId(id)
+    ? (await kvs.readMany([specKey(id), eventsKey(id)], scope)).values
+    : []
+  if (!spec || !log) throw new TailraceError('ENOENT', `there is no job ${JSON.stringify(id)}`)
+  const events = decodeEvents(log)
+    .map(jobEventOf)
+    .filter((event) => event !== undefined)
+  const view = events.reduce(fold, submitted(id, decodeSpec(spec), 0))
+  return { view, events }
+}
+
+/** The ids of jobs that have no finish event, oldest first. */
+export async function activeIds(kvs: Kvs): Promise<string[]> {
+  const ids: string[] = []
+  for (let after: string | undefined; ; ) {
+    const page = await listNames(kvs, activeDirectory, after === undefined ? {} : { after })
+    ids.push(...page.names)
+    if (!page.more) return ids
+    after = page.names.at(-1)
+  }
+}
+
+/** The newest id that was ever given. */
+export async function newestId(kvs: Kvs): Promise<string | undefined> {
+  const { names } = await listNames(kvs, indexDirectory, { limit: 1 })
+  return names[0] === undefined ? undefined : mirrored(names[0])
+}
+
+/** Newest first. `view` gives what is known of a job in this process, asked first without what the
+ *  store has of it, then with that. Throws EINVAL. */
+export async function listJobs(
+  kvs: Kvs,
+  options: { readonly after?: string; readonly limit?: number; readonly signal?: AbortSignal },
+  view: (id: string, stored?: JobView) => JobView | undefined,
+): Promise<JobPage> {
+  const { after, limit = listDefault } = options
+  if (!Number.isSafeInteger(limit) || limit < 1) {
+    throw new TailraceError('EINVAL', `the limit of a page is 1 to ${listMax} jobs`)
+  }
+  if (after !== undefined && !isJobId(after)) {
+    throw new TailraceError('EINVAL', `after: ${JSON.stringify(after)} is not the id of a job`)
+  }
+  const page = await listNames(kvs, indexDirectory, {
+    limit: Math.min(limit, listMax),
+    ...(after === undefined ? {} : { after: mirrored(after) }),
+  })
+  const jobs: JobView[] = []
+  let size = 0
+  for (let at = 0; at < page.names.length; at += listStep) {
+    options.signal?.throwIfAborted()
+    const names = page.names.slice(at, at + Math.min(listStep, readKeysMax))
+    const keys = names.map((name) => `${indexDirectory}/${name}`)
+    const { values } = await kvs.readMany(keys, scope)
+    for (const [index, name] of names.entries()) {
+      const id = mirrored(name)
+      const stored = values[index]
+      size += stored?.length ?? 0
+      if (size > listSizeMax && jobs.length > 0) return { jobs, more: true }
+      const known = view(id) ?? view(id, await viewOf(kvs, id, stored))
+      if (known) jobs.push(known)
+    }
+  }
+  return { jobs, more: page.more }
+}
+
+async function viewOf(kvs: Kvs, id: string, stored: Uint8Array | undefined): Promise<JobView> {
+  if (!stored || stored.length === 0) return (await readJob(kvs, id)).view
+  // Written by `finishOps` and by nothing else: the namespace is reserved.
+  return JSON.parse(new TextDecoder().decode(stored)) as JobView
+}
+
+async function listNames(
+  kvs: Kvs,
+  directory: string,
+  page: { readonly after?: string; readonly limit?: number },
+): Promise<{ readonly names: readonly string[]; readonly more: boolean }> {
+  try {
+    const { entries, more } = await kvs.list(directory, { ...scope, ...page })
+    return { names: entries.map((entry) => entry.name), more }
+  } catch (error) {
+    // No job was submitted yet.
+    if (isCode(error, 'ENOENT')) return { names: [], more: false }
+    throw error
+  }
+}

@@ -1,0 +1,62 @@
+/** What a server finds of jobs that ran when an earlier one ended without a word. See rfc/11.
+ *  Invariant: only jobs without a finish are read; a surviving process is ended only if its pid and
+ *  start time are those that were recorded. */
+
+import type { Environment } from '../base/environment.js'
+import { processStart } from '../base/process-start.js'
+import type { Kvs } from '../kvs/kvs.js'
+import type { JobView } from './job.js'
+import { eventsKey, jobsNamespace } from './keys.js'
+import { activeIds, cutOutputOps, finishOps, readJob } from './records.js'
+import { fold, type JobEvent } from './state.js'
+
+/** Jobs that are ended at once. */
+const recoveriesMax = 64
+
+/** Ends all that was left unfinished. One that cannot be ended now (no space, a blob that does not
+ *  verify) stays for the next open: it must not keep the store from opening. */
+export async function recover(kvs: Kvs, environment: Environment): Promise<void> {
+  const ids = await activeIds(kvs)
+  const next = ids.values()
+  const work = async () => {
+    for (const id of next) await endLost(kvs, environment, id).catch(() => {})
+  }
+  await Promise.all(Array.from({ length: Math.min(recoveriesMax, ids.length) }, work))
+}
+
+/** What a job is that no server runs and that has no finish. */
+export function lostView(view: JobView, at: number): JobView {
+  return lostEvents(at).reduce(fold, view)
+}
+
+function lostEvents(at: number): JobEvent[] {
+  const message = 'the server stopped while the job ran'
+  return [
+    { name: 'exception', at, type: 'lost', message, severity: 0 },
+    { name: 'finish', at },
+  ]
+}
+
+async function endLost(kvs: Kvs, environment: Environment, id: string): Promise<void> {
+  const { view, events } = await readJob(kvs, id)
+  killSurvivor(events)
+  const at = environment.now()
+  const key = eventsKey(id)
+  const stat = await kvs.stat(key, { namespace: jobsNamespace })
+  const output = await cutOutputOps(kvs, id, at, 'lost')
+  const ops = finishOps({ id, events: lostEvents(at), view: lostView(view, at), output })
+  const guards = [{ key, count: stat?.count ?? 0 }]
+  await kvs.commit({ guards, ops }, { namespace: jobsNamespace })
+}
+
+function killSurvivor(events: readonly JobEvent[]): void {
+  for (const event of events) {
+    if (event.name !== 'start' || event.startTime === undefined) continue
+    if (processStart(event.pid) !== event.startTime) continue
+    try {
+      process.kill(-event.pgid, 'SIGKILL')
+    } catch {
+      // It ended by itself in between.
+    }
+  }
+}

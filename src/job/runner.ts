@@ -1,0 +1,243 @@
+/** Runs jobs on a store: takes them, queues them, runs them, answers for them. See rfc/11.
+ *  Invariant: a job that was submitted has a finish in the store, or is in `active`; nothing polls. */
+
+import { type Environment, systemEnvironment } from '../base/environment.js'
+import { Wakeup } from '../base/wakeup.js'
+import { canceled, TailraceError } from '../error.js'
+import type { Kvs } from '../kvs/kvs.js'
+import { ActiveJob, type JobPorts, killMsDefault } from './active.js'
+import { feed } from './feed.js'
+import { JobIds } from './ids.js'
+import {
+  type JobPage,
+  type Jobs,
+  type JobView,
+  queueMax,
+  runningMaxDefault,
+  type Submission,
+} from './job.js'
+import { jobsNamespace } from './keys.js'
+import { heldMaxDefault } from './output.js'
+import { heldMsDefault, isSignal } from './process.js'
+import { JobQueue } from './queue.js'
+import { listJobs, newestId, readJob, submitOps } from './records.js'
+import { lostView, recover } from './recovery.js'
+import { environmentOf, parseSubmission, specOf } from './spec.js'
+import { Surely, storeRetryMsDefault } from './surely.js'
+
+/** How long a stopping server tries to store the ends of its jobs, once they have ended. */
+export const stopStoreMs = 5_000
+
+export type JobRunnerOptions = {
+  /** One that may write to the reserved namespace `jobs`. */
+  readonly kvs: Kvs
+  readonly environment?: Environment
+  /** Jobs that run at once. */
+  readonly runningMax?: number
+  /** Bytes of one job's output that are in memory and not durable. */
+  readonly heldMax?: number
+  /** How long a stream may be held open after its process. */
+  readonly heldMs?: number
+  /** Between SIGTERM and SIGKILL when the server stops. */
+  readonly killMs?: number
+  /** How long a job waits for a store that fails. */
+  readonly storeRetryMs?: number
+}
+
+export class JobRunner implements Jobs, AsyncDisposable {
+  /** Wakes when `running` or `waiting` change. */
+  readonly changed = new Wakeup()
+  readonly #ports: JobPorts
+  readonly #ids: JobIds
+  readonly #queue: JobQueue<ActiveJob>
+  /** Jobs that have not finished, and those whose finish could not be stored. */
+  readonly #live = new Map<string, ActiveJob>()
+  /** What must be over before the store may be closed. None of them rejects. */
+  readonly #open = new Set<Promise<void>>()
+  readonly #giveUp: AbortController
+  #submitting = 0
+  #stopped: Promise<void> | undefined
+
+  /** Ends what an earlier server left unfinished, then takes jobs. The store stays the caller's to
+   *  close, after this. Throws EIO and what reads throw. */
+  static async open(options: JobRunnerOptions): Promise<JobRunner> {
+    const { kvs, environment = systemEnvironment } = options
+    await recover(kvs, environment)
+    return new JobRunner(options, environment, await newestId(kvs))
+  }
+
+  private constructor(
+    options: JobRunnerOptions,
+    environment: Environment,
+    newest: string | undefined,
+  ) {
+    this.#giveUp = new AbortController()
+    const { kvs, storeRetryMs = storeRetryMsDefault } = options
+    this.#ports = {
+      kvs,
+      environment,
+      surely: new Surely(kvs, environment, storeRetryMs, this.#giveUp.signal),
+      heldMax: options.heldMax ?? heldMaxDefault,
+      heldMs: options.heldMs ?? heldMsDefault,
+      killMs: options.killMs ?? killMsDefault,
+    }
+    this.#ids = new JobIds(environment, newest)
+    this.#queue = new JobQueue(options.runningMax ?? runningMaxDefault, (job) => {
+      this.#track(job.run(), job, () => this.#queue.leave())
+    })
+  }
+
+  get running(): number {
+    return this.#queue.running
+  }
+
+  get waiting(): number {
+    return this.#queue.waiting
+  }
+
+  /** The job of an id, while it has not finished. For tests and for status. */
+  live(id: string): ActiveJob | undefined {
+    return this.#live.get(id)
+  }
+
+  async submit(submission: Submission, signal?: AbortSignal): Promise<JobView> {
+    const parsed = parseSubmission(submission)
+    if (signal?.aborted) throw canceled(signal)
+    if (this.#stopped)
+      throw new TailraceError('ECLOSED', 'the server is stopping: submit again later')
+    if (this.#queue.waiting + this.#submitting >= queueMax) {
+      throw new TailraceError('EBUSY', `${queueMax} jobs wait already: submit again later`)
+    }
+    this.#submitting++
+    const stored = this.#store(parsed)
+    const settled = stored.then(
+      () => {},
+      () => {},
+    )
+    this.#open.add(settled)
+    try {
+      return await stored
+    } finally {
+      this.#submitting--
+      this.#open.delete(settled)
+    }
+  }
+
+  async list(
+    options: {
+      readonly after?: string
+      readonly limit?: number
+      readonly signal?: AbortSignal
+    } = {},
+  ): Promise<JobPage> {
+    return listJobs(this.#ports.kvs, options, (id, stored) => {
+      return this.#live.get(id)?.view ?? (stored && this.#settled(stored))
+    })
+  }
+
+  async show(id: string, _signal?: AbortSignal): Promise<JobView> {
+    const live = this.#live.get(id)
+    if (live) return live.view
+    return this.#settled((await readJob(this.#ports.kvs, id)).view)
+  }
+
+  async wait(id: string, signal?: AbortSignal): Promise<JobView> {
+    const job = this.#live.get(id)
+    if (!job) return this.show(id)
+    while (!job.done) await job.changed.wait(job.changed.count, signal)
+    return job.view
+  }
+
+  async signal(id: string, name: string): Promise<void> {
+    if (!isSignal(name)) {
+      throw new TailraceError('EINVAL', `${JSON.stringify(name)} is no signal: SIGTERM, SIGINT, …`)
+    }
+    const job = await this.#find(id)
+    if (this.#queue.remove(id)) {
+      const canceled = job.cancel(name)
+      this.#track(canceled, job)
+      await canceled
+    } else if (!job.signal(name)) {
+      throw new TailraceError('ECONFLICT', `the job ${id} has no process any more`)
+    }
+  }
+
+  async stdin(id: string, chunks: AsyncIterable<Uint8Array>, signal?: AbortSignal): Promise<void> {
+    const job = await this.#find(id)
+    job.takeStdin()
+    while (!job.process && !job.done) await job.changed.wait(job.changed.count, signal)
+    if (job.process?.stdin) await feed(job.process.stdin, chunks, signal)
+  }
+
+  /** Takes no more jobs, ends those that wait or run (SIGTERM, after `killMs` SIGKILL), and resolves
+   *  when their ends are durable. */
+  [Symbol.asyncDispose](): Promise<void> {
+    this.#stopped ??= this.#stop()
+    return this.#stopped
+  }
+
+  async #store(submission: Submission): Promise<JobView> {
+    const { kvs, environment } = this.#ports
+    const id = this.#ids.next()
+    const at = environment.now()
+    const spec = specOf(submission)
+    const { command, cwd, stdin } = spec
+    const launch = { command, cwd, stdin, env: environmentOf(submission) }
+    const job = new ActiveJob(this.#ports, id, spec, launch, at)
+    const { view } = job
+    // Before the commit: whoever reads the job from the store must find it alive.
+    this.#live.set(id, job)
+    try {
+      // Commits of one namespace are answered in the order of their calls: so is the queue.
+      await kvs.commit({ ops: submitOps(id, spec, at) }, { namespace: jobsNamespace })
+    } catch (error) {
+      this.#live.delete(id)
+      throw error
+    }
+    if (this.#stopped) this.#track(job.cancel('SIGTERM', serverStop), job)
+    else this.#queue.add(id, job)
+    this.changed.wake()
+    return view
+  }
+
+  /** Keeps `over` until it has settled; then the job is the store's. */
+  #track(over: Promise<void>, job: ActiveJob, left?: () => void): void {
+    const settled = over.then(() => {
+      if (job.stored) this.#live.delete(job.id)
+      this.#open.delete(settled)
+      left?.()
+      this.changed.wake()
+    })
+    this.#open.add(settled)
+  }
+
+  async #stop(): Promise<void> {
+    for (const job of this.#queue.clear()) this.#track(job.cancel('SIGTERM', serverStop), job)
+    for (const job of this.#live.values()) job.stop(serverStop)
+    const { killMs, heldMs } = this.#ports
+    const timer = setTimeout(() => this.#giveUp.abort(), killMs + heldMs + stopStoreMs)
+    while (this.#open.size > 0) await Promise.all(this.#open)
+    clearTimeout(timer)
+  }
+
+  /** Throws ENOENT, ECONFLICT (it has finished). */
+  async #find(id: string): Promise<ActiveJob> {
+    const job = this.#live.get(id)
+    if (job && !job.done) return job
+    const { state } = await this.show(id)
+    throw new TailraceError('ECONFLICT', `the job ${id} is ${state}`)
+  }
+
+  /** One without a finish that nobody runs is lost, also while the store cannot be told. REQUIRES:
+   *  the job is not in `#live`. */
+  #settled(view: JobView): JobView {
+    if (view.state === 'finished' || view.state === 'lost') return view
+    return lostView(view, this.#ports.environment.now())
+  }
+}
+
+const serverStop = {
+  type: 'server-stop',
+  message: 'the server was stopped before the job ended',
+  severity: 0,
+} as const

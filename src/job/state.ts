@@ -1,0 +1,118 @@
+/** A job's state as a fold over its events. See rfc/11. Pure.
+ *  Invariant: nothing follows the finish; a prefix of a job's events gives the state it had then. */
+
+import { constants } from 'node:os'
+import { TailraceError } from '../error.js'
+import type { Context, Event } from '../eventlog/event.js'
+import type { ExitCode, JobView, Spec } from './job.js'
+
+/** How a process ended: exactly one of the two. Neither: its end is not known. */
+export type Exit = { readonly status?: number; readonly signal?: string }
+
+/** Severity 0 ends the job; above, it is only told. */
+export type Exception = {
+  readonly type: 'exec' | 'server-stop' | 'store' | 'lost' | (string & {})
+  readonly message: string
+  readonly severity: number
+}
+
+/** `at` in ms since 1970. */
+export type JobEvent =
+  | { readonly name: 'submit'; readonly at: number }
+  | ({ readonly name: 'start'; readonly at: number } & StartedProcess)
+  | ({ readonly name: 'exception'; readonly at: number } & Exception)
+  | ({ readonly name: 'finish'; readonly at: number } & Exit)
+
+/** `startTime` and the pid name a process, also after pids were used again; absent where the system
+ *  does not tell. */
+export type StartedProcess = {
+  readonly pid: number
+  readonly pgid: number
+  readonly startTime?: string
+}
+
+/** The state after the submit. */
+export function submitted(id: string, spec: Spec, at: number): JobView {
+  return { id, state: 'submitted', command: spec.command, cwd: spec.cwd, submitted: at }
+}
+
+export function fold(view: JobView, event: JobEvent): JobView {
+  if (view.state === 'finished' || view.state === 'lost') return view
+  switch (event.name) {
+    case 'submit':
+      return { ...view, submitted: event.at }
+    case 'start':
+      return { ...view, state: 'running', started: event.at, pid: event.pid }
+    case 'exception': {
+      if (view.exception || event.severity > 0) return view
+      return { ...view, exception: { type: event.type, message: event.message } }
+    }
+    case 'finish': {
+      const { status, signal } = event
+      return {
+        ...view,
+        state: view.exception?.type === 'lost' ? 'lost' : 'finished',
+        finished: event.at,
+        ...(status === undefined ? {} : { status }),
+        ...(signal === undefined ? {} : { signal }),
+      }
+    }
+    default:
+      return event satisfies never
+  }
+}
+
+/** The code a shell would give. REQUIRES: the job has finished or is lost. */
+export function exitCodeOf(view: JobView): ExitCode {
+  if (view.status !== undefined) return view.status
+  const signals: Readonly<Record<string, number>> = constants.signals
+  const signal = view.signal === undefined ? undefined : signals[view.signal]
+  return signal === undefined ? 1 : 128 + signal
+}
+
+/** As stored in the job's eventlog. */
+export function eventOf(event: JobEvent): Event {
+  const { name, at, ...context } = event
+  const fields: Context = Object.fromEntries(
+    Object.entries(context).filter(([, value]) => value !== undefined),
+  )
+  return { timestamp: at / 1000, name, context: fields }
+}
+
+type Fields = { readonly [field in keyof (StartedProcess & Exception & Exit)]?: unknown }
+
+/** Undefined for an event that this version does not know. Throws ECORRUPT. */
+export function jobEventOf(event: Event): JobEvent | undefined {
+  const at = Math.round(event.timestamp * 1000)
+  const fields: Fields = event.context ?? {}
+  switch (event.name) {
+    case 'submit':
+      return { name: 'submit', at }
+    case 'start': {
+      const { startTime } = fields
+      const known = typeof startTime === 'string' ? { startTime } : {}
+      return { name: 'start', at, pid: numeric(fields.pid), pgid: numeric(fields.pgid), ...known }
+    }
+    case 'exception': {
+      const { type, message } = fields
+      if (typeof type !== 'string' || typeof message !== 'string') throw malformed()
+      return { name: 'exception', at, type, message, severity: numeric(fields.severity) }
+    }
+    case 'finish': {
+      if (typeof fields.signal === 'string') return { name: 'finish', at, signal: fields.signal }
+      if (fields.status === undefined) return { name: 'finish', at }
+      return { name: 'finish', at, status: numeric(fields.status) }
+    }
+    default:
+      return undefined
+  }
+}
+
+function numeric(value: unknown): number {
+  if (typeof value !== 'number' || !Number.isSafeInteger(value)) throw malformed()
+  return value
+}
+
+function malformed(): TailraceError {
+  return new TailraceError('ECORRUPT', "a job's event lacks its fields")
+}
