@@ -1,0 +1,17 @@
+/** How long to wait before the next try: exponential between two bounds, with jitter, so that the
+ *  clients of a server that comes back do not all come at once. Pure. */
+
+export type Backoff = {
+  /** Before the first retry at most this, at least half of it. */
+  readonly minMs: number
+  /** Never more than this. */
+  readonly maxMs: number
+}
+
+export const backoffDefault: Backoff = { minMs: 50, maxMs: 5_000 }
+
+/** REQUIRES: `failures` ≥ 1 (in a row), `random` in [0, 1). */
+export function delayOf(backoff: Backoff, failures: number, random: number): number {
+  const top = Math.min(backoff.maxMs, backoff.minMs * 2 ** Math.min(failures - 1, 30))
+  return top * (0.5 + random / 2)
+}

@@ -1,0 +1,122 @@
+/** The websocket of Node: the only import of `ws`. See rfc/12.
+ *  Invariant: a peer that is silent for longer than its pings allow is given up, and a socket that
+ *  was closed says no more than that. */
+
+import WebSocket from 'ws'
+import { deferred } from '../base/deferred.js'
+import { canceled, TailraceError } from '../error.js'
+import { frameSizeMax, pingMs, subprotocol } from '../wire/frames.js'
+import { refusedBy } from './node-request.js'
+import { startTimer } from './timer.js'
+import type { Socket, SocketEvents } from './transport.js'
+
+/** A handshake takes at most this long. */
+export const handshakeMs = 10_000
+/** Two pings of the server, and some. */
+export const silenceMs = 2 * pingMs + 5_000
+
+type Opening = {
+  /** Of the server, for messages. */
+  readonly name: string
+  /** `ws+unix:/path:/v1/ws`, `ws://host:port/v1/ws`. */
+  readonly url: string
+  readonly headers: Readonly<Record<string, string>>
+}
+
+/** See `Transport.openSocket`. */
+export async function openNodeSocket(
+  opening: Opening,
+  events: SocketEvents,
+  signal: AbortSignal,
+): Promise<Socket> {
+  if (signal.aborted) throw canceled(signal)
+  const socket = new WebSocket(opening.url, subprotocol, {
+    headers: opening.headers,
+    handshakeTimeout: handshakeMs,
+    maxPayload: frameSizeMax,
+    perMessageDeflate: false,
+    skipUTF8Validation: true,
+  })
+  const abort = () => socket.terminate()
+  signal.addEventListener('abort', abort, { once: true })
+  try {
+    await opened(socket, opening.name, signal)
+  } catch (error) {
+    socket.terminate()
+    throw error
+  } finally {
+    signal.removeEventListener('abort', abort)
+  }
+  return serve(socket, events)
+}
+
+async function opened(socket: WebSocket, name: string, signal: AbortSignal): Promise<void> {
+  const open = deferred<void>()
+  socket.once('open', () => open.resolve())
+  socket.once('unexpected-response', (_, response) => {
+    response.destroy()
+    open.reject(answeredBy(response.statusCode ?? 0, name))
+  })
+  // Stays for the socket's whole life: an error is followed by `close`, which is what counts.
+  socket.on('error', (error) => {
+    open.reject(signal.aborted ? canceled(signal) : failureOf(error, name))
+  })
+  await open.promise
+}
+
+function serve(socket: WebSocket, events: SocketEvents): Socket {
+  let heard = performance.now()
+  let stopTimer = startTimer(silenceMs, checkSilence)
+  function checkSilence(): void {
+    const silent = performance.now() - heard
+    if (silent >= silenceMs) socket.terminate()
+    else stopTimer = startTimer(silenceMs - silent, checkSilence)
+  }
+  socket.on('ping', () => {
+    heard = performance.now()
+  })
+  socket.on('message', (message) => {
+    heard = performance.now()
+    if (message instanceof Uint8Array) events.received(message)
+  })
+  socket.once('close', (code, reason) => {
+    stopTimer()
+    events.closed(code, reason.toString())
+  })
+  return {
+    send: (frame) => {
+      if (socket.readyState === WebSocket.OPEN) socket.send(frame)
+    },
+    close: () => socket.terminate(),
+  }
+}
+
+/** An answer to the handshake that is not a websocket. */
+function answeredBy(status: number, name: string): TailraceError {
+  if (status === 401) {
+    return new TailraceError('EUNAUTH', `${name} wants a token, and not this one`)
+  }
+  if (status === 403) return new TailraceError('EPERM', `${name} does not allow this client`)
+  if (status >= 500) return new TailraceError('EUNKNOWN', `${name} answered with status ${status}`)
+  const message = `${name} has no websocket of Tailrace (status ${status}); are both of one version?`
+  return new TailraceError('EMISCONFIGURED', message)
+}
+
+/** Errors of the system have a code; a handshake that was cut or broken off has none or another. */
+function failureOf(error: Error, name: string): TailraceError {
+  const code = 'code' in error ? String(error.code) : ''
+  if (refusals.has(code)) return refusedBy(name, error)
+  return new TailraceError('EUNKNOWN', `the websocket did not open: ${error.message}`, {
+    cause: error,
+  })
+}
+
+/** The system says that nobody listens, or that the address leads nowhere. */
+const refusals: ReadonlySet<string> = new Set([
+  'ECONNREFUSED',
+  'ENOENT',
+  'EACCES',
+  'ENOTFOUND',
+  'EHOSTUNREACH',
+  'ENETUNREACH',
+])

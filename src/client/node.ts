@@ -1,0 +1,142 @@
+/** The client for Node: `node:http` over TCP or a Unix socket, and `ws`. See rfc/12, rfc/13.
+ *  Invariant: nothing that only a watch or TLS needs is loaded before one is there. */
+
+import http, { type ClientRequest, type RequestOptions } from 'node:http'
+import { TailraceError } from '../error.js'
+import type { Store } from '../job/job.js'
+import { Client, type ConnectOptions } from './client.js'
+import { sendRequest } from './node-request.js'
+import type { HttpRequest, HttpResponse, Socket, SocketEvents, Transport } from './transport.js'
+
+export { type Code, codes, isCode, TailraceError } from '../error.js'
+export type * from '../job/job.js'
+export type * from '../kvs/kvs.js'
+export type * from '../kvs/watching.js'
+export type { Backoff } from './backoff.js'
+export type { ConnectOptions } from './client.js'
+
+/** Connections for short requests; more of those wait. Waits and streams have their own. */
+export const connectionsMax = 256
+/** Connections that are kept for the next request. */
+const idleConnectionsMax = 32
+/** The system asks a silent peer after this long whether it is there. */
+const keepAliveMs = 15_000
+
+/** `target`: `unix:/path/to.sock`, `http://HOST:PORT`, `https://HOST:PORT`. Dispose what it gives.
+ *  Throws EINVAL, and without `storeId` ECLOSED where no server answers, EMISCONFIGURED. */
+export async function connect(target: string, options: ConnectOptions = {}): Promise<Store> {
+  const transport = await nodeTransportOf(target)
+  const client = new Client(transport, options, Math.random)
+  try {
+    await client.open(options)
+    return client
+  } catch (error) {
+    await client[Symbol.asyncDispose]()
+    throw error
+  }
+}
+
+type Address = { readonly socketPath: string } | { readonly url: URL }
+
+async function nodeTransportOf(target: string): Promise<Transport> {
+  const address = parseTarget(target)
+  if (!('url' in address) || address.url.protocol === 'http:') {
+    return new NodeTransport(target, address, http)
+  }
+  return new NodeTransport(target, address, await import('node:https'))
+}
+
+/** Throws EINVAL. */
+function parseTarget(target: string): Address {
+  if (target.startsWith('unix:')) return { socketPath: parseSocketPath(target) }
+  const url = URL.canParse(target) ? new URL(target) : undefined
+  const isHttp = url?.protocol === 'http:' || url?.protocol === 'https:'
+  if (!url || !isHttp || url.pathname !== '/' || url.search || url.hash || url.username) {
+    const message = `"${target}" is not a server's address: unix:/path, http://HOST:PORT or https://HOST:PORT`
+    throw new TailraceError('EINVAL', message)
+  }
+  return { url }
+}
+
+function parseSocketPath(target: string): string {
+  const path = target.slice('unix:'.length)
+  if (path.startsWith('/')) return path
+  throw new TailraceError('EINVAL', `"${target}" must name an absolute path: unix:/path/to.sock`)
+}
+
+type HttpModule = Pick<typeof http, 'Agent' | 'request'>
+
+class NodeTransport implements Transport {
+  readonly name: string
+  readonly socketHeaders = true
+  readonly #address: Address
+  readonly #request: (options: RequestOptions) => ClientRequest
+  readonly #short: http.Agent
+  readonly #long: http.Agent
+  readonly #options: RequestOptions
+  /** What `dispose` has to end: requests that wait for a connection are in no agent's sockets. */
+  readonly #requests = new Set<ClientRequest>()
+
+  constructor(name: string, address: Address, module: HttpModule) {
+    this.name = name
+    this.#address = address
+    this.#options = requestOptionsOf(address)
+    this.#request = module.request
+    const common = { keepAlive: true, keepAliveInitialDelay: keepAliveMs, noDelay: true }
+    this.#short = new module.Agent({
+      ...common,
+      maxSockets: connectionsMax,
+      maxFreeSockets: idleConnectionsMax,
+    })
+    this.#long = new module.Agent({ ...common, maxFreeSockets: 1 })
+  }
+
+  async request(request: HttpRequest): Promise<HttpResponse> {
+    const agent = request.long ? this.#long : this.#short
+    return sendRequest(request, {
+      name: this.name,
+      open: (headers) => {
+        const { method, path } = request
+        const sent = this.#request({ ...this.#options, agent, method, path, headers })
+        this.#requests.add(sent)
+        sent.once('close', () => this.#requests.delete(sent))
+        return sent
+      },
+    })
+  }
+
+  async openSocket(
+    headers: Readonly<Record<string, string>>,
+    events: SocketEvents,
+    signal: AbortSignal,
+  ): Promise<Socket> {
+    const { openNodeSocket } = await import('./node-socket.js')
+    return openNodeSocket(
+      { name: this.name, url: socketUrlOf(this.#address), headers },
+      events,
+      signal,
+    )
+  }
+
+  dispose(): void {
+    for (const request of this.#requests) request.destroy()
+    this.#short.destroy()
+    this.#long.destroy()
+  }
+}
+
+/** On a Unix socket the host says nothing; it must still be one that the server knows as its own. */
+function requestOptionsOf(address: Address): RequestOptions {
+  if ('socketPath' in address) return { socketPath: address.socketPath, host: 'localhost' }
+  const { hostname, port, protocol } = address.url
+  return {
+    host: hostname.startsWith('[') ? hostname.slice(1, -1) : hostname,
+    port: port === '' ? (protocol === 'https:' ? 443 : 80) : Number(port),
+  }
+}
+
+function socketUrlOf(address: Address): string {
+  if ('socketPath' in address) return `ws+unix:${address.socketPath}:/v1/ws`
+  const { host, protocol } = address.url
+  return `${protocol === 'https:' ? 'wss' : 'ws'}://${host}/v1/ws`
+}

@@ -1,0 +1,218 @@
+/** One watch over a server, at its consumer's pace and across lost connections. See rfc/7, rfc/12.
+ *  Invariant: the consumer gets every event once, in order, whatever the sockets do: the position
+ *  follows what was queued, each new socket goes on from there, and the queue never holds more than
+ *  the credit and one frame. */
+
+import { Wakeup } from '../base/wakeup.js'
+import { parseBlobref } from '../blob/blobref.js'
+import { canceled, TailraceError } from '../error.js'
+import type {
+  AppendEvent,
+  From,
+  Position,
+  ValueEvent,
+  WatchEvent,
+  Watching,
+  WatchOptions,
+} from '../kvs/watching.js'
+import type { Request } from '../wire/frames.js'
+import type { Connection, Delivery, Stream } from './connection.js'
+import { Fifo } from './fifo.js'
+
+/** What an append or a value costs of the credit besides its data. See rfc/12, rule 11. */
+export const frameCost = 64
+
+export class RemoteWatch implements Watching, Stream {
+  readonly #connection: Connection
+  readonly #key: string
+  readonly #options: WatchOptions
+  /** Bytes that may be queued or on their way. */
+  readonly #window: number
+  readonly #queue = new Fifo<WatchEvent>()
+  readonly #moved = new Wakeup()
+  #state: 'new' | 'open' | 'over' = 'new'
+  /** Thrown once, after what is queued. */
+  #failure: TailraceError | undefined
+  #queued = 0
+  /** Taken by the consumer and not granted again. */
+  #taken = 0
+  /** After the last event that was queued. */
+  #position: Position | undefined
+  #value: { readonly seq: number; readonly ref: string } | undefined
+  #live = false
+  /** The next value is the first of a socket that is not the first. */
+  #resumed = false
+  readonly #abort = () => {
+    const { signal } = this.#options
+    if (signal) this.#end(canceled(signal))
+  }
+
+  constructor(connection: Connection, key: string, options: WatchOptions, window: number) {
+    this.#connection = connection
+    this.#key = key
+    this.#options = options
+    this.#window = window
+  }
+
+  [Symbol.asyncIterator](): this {
+    return this
+  }
+
+  /** Opens the watch when it is called first. */
+  async next(): Promise<IteratorResult<WatchEvent, undefined>> {
+    if (this.#state === 'new') this.#open()
+    for (;;) {
+      const seen = this.#moved.count
+      const event = this.#queue.take()
+      if (event) {
+        this.#grant(costOf(event))
+        return { done: false, value: event }
+      }
+      const failure = this.#failure
+      if (failure) {
+        this.#failure = undefined
+        throw failure
+      }
+      if (this.#state === 'over') return { done: true, value: undefined }
+      await this.#moved.wait(seen)
+    }
+  }
+
+  /** Cancels. What is queued is dropped. */
+  async return(): Promise<IteratorResult<WatchEvent, undefined>> {
+    this.#end(undefined)
+    return { done: true, value: undefined }
+  }
+
+  request(id: number): Request {
+    const { namespace, mode, uniq } = this.#options
+    // A frame may have gone over the window: as much is taken before anything is granted again.
+    this.#taken = Math.min(0, this.#window - this.#queued)
+    this.#resumed = this.#value !== undefined
+    const from: From | undefined = this.#position ?? this.#options.from
+    // Once it was there, its absence is news.
+    const waitCreate = this.#options.waitCreate && !this.#position && !this.#value
+    return {
+      id,
+      op: 'watch',
+      key: this.#key,
+      mode,
+      credit: Math.max(0, this.#window - this.#queued),
+      ...(namespace === undefined ? {} : { namespace }),
+      ...(from === undefined || mode === 'value' ? {} : { from }),
+      ...(waitCreate ? { waitCreate } : {}),
+      ...(uniq === undefined ? {} : { uniq }),
+    }
+  }
+
+  received(frame: Delivery): void {
+    const { id: _, ...event } = frame
+    switch (event.type) {
+      case 'append':
+        this.#append(event)
+        return
+      case 'value':
+        this.#deliverValue({ ...event, ref: parseBlobref(event.ref) })
+        return
+      case 'live':
+        this.#position = event.position
+        if (!this.#live) this.#add(event)
+        this.#live = true
+        return
+      case 'end':
+        this.#finish()
+        if (event.position) this.#add({ ...event, reason: 'sealed', position: event.position })
+        this.#moved.wake()
+        return
+      default:
+        event satisfies never
+    }
+  }
+
+  failed(error: TailraceError): void {
+    this.#failure = error
+    this.#finish()
+    this.#moved.wake()
+  }
+
+  #open(): void {
+    const { signal } = this.#options
+    this.#state = 'open'
+    if (signal?.aborted) {
+      this.#end(canceled(signal))
+      return
+    }
+    signal?.addEventListener('abort', this.#abort, { once: true })
+    this.#connection.add(this)
+  }
+
+  #append(event: AppendEvent): void {
+    if (this.#position && event.index !== this.#position.index) {
+      const message = `the server sent append ${event.index} where ${this.#position.index} is next`
+      this.#fail(new TailraceError('EIO', message))
+      return
+    }
+    this.#position = event.position
+    this.#add(event)
+  }
+
+  /** The first value of a new socket is the current one: a repeat unless it moved. What came between
+   *  was not seen, so it says `skipped`. */
+  #deliverValue(event: ValueEvent): void {
+    const before = this.#value
+    const resumed = this.#resumed
+    this.#resumed = false
+    this.#value = { seq: event.seq, ref: event.ref }
+    if (!resumed || !before) this.#add(event)
+    else if (event.seq < before.seq) this.#fail(madeAnew())
+    else if (event.ref !== before.ref || (!this.#options.uniq && event.seq > before.seq)) {
+      this.#add(event.seq > before.seq + 1 ? { ...event, skipped: true } : event)
+    } else this.#connection.grant(this, costOf(event))
+  }
+
+  #add(event: WatchEvent): void {
+    this.#queued += costOf(event)
+    this.#queue.add(event)
+    this.#moved.wake()
+  }
+
+  /** Grants in steps of half the window, so that small events do not cost a frame each. */
+  #grant(cost: number): void {
+    this.#queued -= cost
+    this.#taken += cost
+    if (this.#state !== 'open' || this.#taken * 2 < this.#window) return
+    this.#connection.grant(this, this.#taken)
+    this.#taken = 0
+  }
+
+  /** What the server sent cannot be: what came before is still delivered. */
+  #fail(failure: TailraceError): void {
+    this.#connection.remove(this)
+    this.failed(failure)
+  }
+
+  /** The consumer wants no more: drops what is queued. */
+  #end(failure: TailraceError | undefined): void {
+    this.#queue.clear()
+    this.#queued = 0
+    this.#failure = failure
+    this.#finish()
+    this.#connection.remove(this)
+    this.#moved.wake()
+  }
+
+  #finish(): void {
+    this.#state = 'over'
+    this.#options.signal?.removeEventListener('abort', this.#abort)
+  }
+}
+
+function madeAnew(): TailraceError {
+  const message = 'the namespace was removed and made anew while the connection was away'
+  return new TailraceError('ENONS', message)
+}
+
+function costOf(event: WatchEvent): number {
+  if (event.type === 'append') return event.data.length + frameCost
+  return event.type === 'value' ? (event.data?.length ?? 0) + frameCost : 0
+}
