@@ -1,5 +1,16 @@
+/** How the tests run: two files at a time, since many start processes of their own. `.ci/run` asks for
+ *  a report in JSON besides. */
+
 import { defineConfig } from 'vitest/config'
 
+const report = process.env['TAILRACE_TEST_REPORT']
+
 export default defineConfig({
-  test: { include: ['test/**/*.test.ts'], testTimeout: 30_000, hookTimeout: 30_000, maxWorkers: 2 },
+  test: {
+    include: ['test/**/*.test.ts'],
+    testTimeout: 30_000,
+    hookTimeout: 30_000,
+    maxWorkers: 2,
+    reporters: report ? ['default', ['json', { outputFile: report }]] : ['default'],
+  },
 })

@@ -22,6 +22,8 @@ const golden: readonly (readonly [string, Plain, string])[] = [
   ['65,536', 65_536, 'ce00010000'],
   ['-1', -1, 'ff'],
   ['-33', -33, 'd0df'],
+  ['-2^31', -(2 ** 31), 'd280000000'],
+  ['-2^31 - 1, a float64', -(2 ** 31) - 1, 'cbc1e0000000200000'],
   ['2^32 - 1', 2 ** 32 - 1, 'ceffffffff'],
   ['2^32, a float64', 2 ** 32, 'cb41f0000000000000'],
   ['the largest safe integer', Number.MAX_SAFE_INTEGER, 'cb433fffffffffffff'],
@@ -133,6 +135,11 @@ test('decode() of a million open arrays throws ECORRUPT', () => {
     expect.objectContaining({ code: 'ECORRUPT' }),
   )
   expect(decode(encode(['still', 1]))).toEqual(['still', 1])
+})
+
+test('decode() takes the 64-bit integers of other encoders', () => {
+  expect(decode(Buffer.from('cf0000000100000000', 'hex'))).toBe(2 ** 32)
+  expect(decode(Buffer.from('d3ffffffff00000000', 'hex'))).toBe(-(2 ** 32))
 })
 
 test('bytes in a decoded value are views of what was decoded', () => {
