@@ -6,7 +6,7 @@
 import { Packr } from 'msgpackr'
 import { TailraceError } from '../error.js'
 
-const packr = new Packr({ useRecords: false, variableMapSize: true, int64AsType: 'auto' })
+const packr = new Packr({ useRecords: false, variableMapSize: true, int64AsType: 'number' })
 
 /** What may be stored. A Map encodes in its own order of names, and decodes as an object. */
 export type Plain =
