@@ -1,0 +1,144 @@
+/** The commands on jobs and servers, as data. See program.ts. */
+
+import { json, place } from './options.js'
+import type { CommandSpec, OptionSpec } from './program.js'
+
+const submission: readonly OptionSpec[] = [
+  { flags: '--cwd <dir>', text: 'directory to run in (default: this one)' },
+  { flags: '--env <name=value>', text: 'set a variable; stored with the job', many: true },
+]
+
+export const jobCommands: readonly CommandSpec[] = [
+  {
+    name: 'run',
+    summary: 'run a command as a job and show its output out of the store',
+    description:
+      'Run a command as a job: in this directory, with this environment. Its output goes into the ' +
+      "store and is shown from there. The exit code is the job's. Ctrl-C goes to the job, a second " +
+      'one kills it; when the reader of the output goes away, the job is ended. Stdin is forwarded ' +
+      'unless it is a terminal.',
+    parameters: ['<command...>'],
+    passThrough: true,
+    options: [
+      { flags: '-i, --interactive', text: 'forward stdin even from a terminal' },
+      { flags: '--no-stdin', text: 'give the job an empty stdin' },
+      { flags: '-v, --verbose', text: "print the job's id first, to stderr" },
+      ...submission,
+      ...place,
+    ],
+    examples: [
+      'run -- make -j2',
+      'run sh -c "echo out; echo err >&2; exit 3"',
+      'run -- sort < names',
+    ],
+    load: async () => (await import('./run.js')).run,
+  },
+  {
+    name: 'submit',
+    summary: "submit a command as a job and print the job's id",
+    parameters: ['<command...>'],
+    passThrough: true,
+    options: [...submission, json, ...place],
+    examples: ['submit -- make test', 'ID=$(tailrace submit sleep 60)'],
+    load: async () => (await import('./jobs.js')).submit,
+  },
+  {
+    name: 'attach',
+    summary: "show a job's output from its first byte, running or finished",
+    parameters: ['<id>'],
+    options: [{ flags: '--events', text: "print the job's events instead" }, ...place],
+    examples: ['attach ID', 'attach ID --events'],
+    load: async () => (await import('./run.js')).attach,
+  },
+  {
+    name: 'jobs',
+    summary: 'list jobs, newest first',
+    options: [
+      { flags: '--after <id>', text: 'go on after that job' },
+      { flags: '--limit <n>', text: 'at most so many (default: 50)' },
+      json,
+      ...place,
+    ],
+    examples: ['jobs', 'jobs --limit 5 --json'],
+    load: async () => (await import('./jobs.js')).jobs,
+  },
+  {
+    name: 'wait',
+    summary: "wait until jobs have finished; the exit code is the last one's",
+    parameters: ['<id...>'],
+    options: [json, ...place],
+    examples: ['wait ID', 'wait $A $B'],
+    load: async () => (await import('./jobs.js')).wait,
+  },
+  {
+    name: 'signal',
+    summary: "send a signal to a job's process group",
+    parameters: ['<id>', '[signame]'],
+    options: [...place],
+    examples: ['signal ID', 'signal ID SIGKILL', 'signal ID INT'],
+    load: async () => (await import('./jobs.js')).signal,
+  },
+]
+
+export const serverCommands: readonly CommandSpec[] = [
+  {
+    name: 'serve',
+    summary: 'serve the data directory, in the foreground',
+    parameters: [],
+    options: [
+      {
+        flags: '--data <dir>',
+        text: 'data directory (default: $TAILRACE_DATA, or under XDG state)',
+      },
+      {
+        flags: '--listen <host:port>',
+        text: 'TCP as well; port 0: a free one; needs the token',
+        many: true,
+      },
+      { flags: '--insecure-listen', text: 'allow an address that is not loopback, without TLS' },
+      { flags: '--allow-origin <origin>', text: 'a web page that may call', many: true },
+      { flags: '--allow-host <host>', text: 'a Host header that may call', many: true },
+      { flags: '--idle-exit [ms]', text: 'end when idle for so long (default: 5 minutes)' },
+      { flags: '--jobs <n>', text: 'jobs that run at once (default: 64)' },
+      json,
+      { flags: '--background', text: 'started by a client', hidden: true },
+    ],
+    examples: ['serve', 'serve --listen 127.0.0.1:7270', 'serve --data ./store --jobs 4'],
+    load: async () => (await import('./serve.js')).serve,
+  },
+  {
+    name: 'status',
+    summary: 'show the server of the data directory (starts none)',
+    options: [json, ...place],
+    examples: ['status', 'status --json'],
+    load: async () => (await import('./control.js')).status,
+  },
+  {
+    name: 'stop',
+    summary: 'end the server of the data directory',
+    options: [{ flags: '--force', text: 'even while jobs run; they are ended' }, ...place],
+    examples: ['stop', 'stop --force'],
+    load: async () => (await import('./control.js')).stop,
+  },
+  {
+    name: 'token',
+    summary: 'print the token that TCP clients need',
+    options: [place[0] as OptionSpec],
+    examples: ['token', 'export TAILRACE_TOKEN=$(tailrace token)'],
+    load: async () => (await import('./control.js')).token,
+  },
+  {
+    name: 'lptest',
+    summary: 'print the ripple test: COUNT lines of LENGTH columns',
+    parameters: ['[length]', '[count]'],
+    examples: ['lptest', 'lptest 2 3', 'lptest 80 2000000 > ripple.txt'],
+    load: async () => (await import('./lptest.js')).lptest,
+  },
+  {
+    name: 'demo',
+    summary: 'follow two big jobs out of a temporary store and check every byte',
+    options: [{ flags: '--scale <n>', text: 'a fraction 1/n of the bytes (default: 1)' }, json],
+    examples: ['demo', 'demo --json'],
+    load: async () => (await import('./demo.js')).demo,
+  },
+]

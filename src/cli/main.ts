@@ -1,0 +1,62 @@
+#!/usr/bin/env node
+/** The `tailrace` command. See rfc/13.
+ *  Invariant: exit code 0 is success, 1 an error said as `tailrace: CODE: what happened`, 2 a wrong
+ *  command line, 130 an interrupt; a reader of our output that goes away ends us quietly. */
+
+import { readFileSync } from 'node:fs'
+import { toTailraceError } from '../error.js'
+import { jobCommands, serverCommands } from './commands-jobs.js'
+import { keyCommands } from './commands-keys.js'
+import { UsageError } from './invocation.js'
+import { BrokenPipe, Output } from './output.js'
+import { runProgram } from './program.js'
+
+const stdout = new Output(process.stdout)
+const stderr = new Output(process.stderr)
+
+// A command that treats an interrupt in its own way (run, serve, demo) replaces this.
+process.on('SIGINT', () => process.exit(130))
+
+process.exitCode = await main()
+await stdout.flush()
+await stderr.flush()
+// Not left to the event loop: an open stdin or an idle connection must not hold the command.
+process.exit()
+
+async function main(): Promise<number> {
+  try {
+    return await runProgram(
+      {
+        version: version(),
+        description: 'A key-value store whose keys can be appended to and watched.',
+        commands: [...keyCommands, ...jobCommands, ...serverCommands],
+      },
+      process.argv.slice(2),
+      { stdout, stderr, environment: process.env },
+    )
+  } catch (error) {
+    return report(error)
+  }
+}
+
+async function report(error: unknown): Promise<number> {
+  if (error instanceof BrokenPipe) return 0
+  const usage = error instanceof UsageError
+  const { code, message } = usage
+    ? { code: 'EINVAL', message: error.message }
+    : toTailraceError(error)
+  try {
+    await stderr.line(`tailrace: ${code}: ${message}`)
+  } catch {
+    // stderr has gone as well: the exit code says it.
+  }
+  return usage ? 2 : 1
+}
+
+function version(): string {
+  const text = readFileSync(new URL('../../package.json', import.meta.url), 'utf8')
+  const parsed: unknown = JSON.parse(text)
+  return typeof parsed === 'object' && parsed !== null && 'version' in parsed
+    ? String(parsed.version)
+    : 'unknown'
+}

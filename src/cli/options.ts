@@ -1,0 +1,30 @@
+/** The options that many commands share, each said once. See rfc/13. */
+
+import type { OptionSpec } from './program.js'
+
+/** Which store. */
+export const place: readonly OptionSpec[] = [
+  { flags: '--data <dir>', text: 'data directory (default: $TAILRACE_DATA, or under XDG state)' },
+  {
+    flags: '--url <url>',
+    text: 'a running server: http://HOST:PORT or unix:/PATH ($TAILRACE_URL)',
+  },
+]
+
+export const namespace: OptionSpec = {
+  flags: '-n, --namespace <name>',
+  text: 'namespace (default: primary)',
+}
+
+/** For `watch`, where -n counts appends. */
+export const longNamespace: OptionSpec = {
+  flags: '--namespace <name>',
+  text: 'namespace (default: primary)',
+}
+
+export const at: OptionSpec = {
+  flags: '--at <seq>',
+  text: 'read an older, retained root',
+}
+
+export const json: OptionSpec = { flags: '--json', text: 'print JSON' }

@@ -1,0 +1,124 @@
+/** Commands as data, and the argument parser that runs them: the only import of commander.
+ *  Invariant: a command's module is loaded only when it runs, so that `--help` loads none of them;
+ *  whatever the parser refuses ends with code 2. */
+
+import { Command, CommanderError } from 'commander'
+import { type Invocation, Options, type Run } from './invocation.js'
+
+export type CommandSpec = {
+  readonly name: string
+  readonly summary: string
+  /** More than the summary has room for. */
+  readonly description?: string
+  /** `<key>` required, `[value]` optional, `<id...>` variadic. */
+  readonly parameters?: readonly string[]
+  /** Flags (`-n, --namespace <name>`) and what they mean. */
+  readonly options?: readonly OptionSpec[]
+  /** Command lines, without the leading `tailrace`. */
+  readonly examples?: readonly string[]
+  /** What follows the first argument belongs to it, options included (`run CMD -x`). */
+  readonly passThrough?: boolean
+  readonly hidden?: boolean
+  readonly commands?: readonly CommandSpec[]
+  /** Loads the command's module. */
+  readonly load?: () => Promise<Run>
+}
+
+export type OptionSpec = {
+  readonly flags: string
+  readonly text: string
+  /** May be given many times. */
+  readonly many?: boolean
+  readonly hidden?: boolean
+}
+
+export type ProgramSpec = {
+  readonly version: string
+  readonly description: string
+  readonly commands: readonly CommandSpec[]
+}
+
+/** Parses and runs; resolves to the exit code. Throws what the command throws. */
+export async function runProgram(
+  spec: ProgramSpec,
+  argv: readonly string[],
+  surroundings: Pick<Invocation, 'stdout' | 'stderr' | 'environment'>,
+): Promise<number> {
+  const outcome = { code: 0 }
+  const program = new Command('tailrace')
+    .version(spec.version, '-V, --version', 'print the version')
+    .description(spec.description)
+    .usage('COMMAND [OPTIONS] [ARGUMENTS]')
+    .enablePositionalOptions()
+    .helpCommand('help [command]', 'show the help of a command')
+  prepare(program)
+  for (const command of spec.commands) {
+    program.addCommand(build(command, surroundings, outcome), {
+      hidden: command.hidden === true,
+    })
+  }
+  try {
+    await program.parseAsync(argv, { from: 'user' })
+  } catch (error) {
+    if (!(error instanceof CommanderError)) throw error
+    // Help and version end with 0; a call without a command prints the help and is a usage error.
+    return error.exitCode === 0 ? 0 : 2
+  }
+  return outcome.code
+}
+
+function build(
+  spec: CommandSpec,
+  surroundings: Pick<Invocation, 'stdout' | 'stderr' | 'environment'>,
+  outcome: { code: number },
+): Command {
+  const command = new Command(spec.name).description(spec.description ?? spec.summary)
+  prepare(command)
+  command.summary(spec.summary)
+  for (const parameter of spec.parameters ?? []) command.argument(parameter)
+  for (const option of spec.options ?? []) addOption(command, option)
+  if (spec.passThrough) command.passThroughOptions()
+  const examples = (spec.examples ?? []).map((line) => `  $ tailrace ${line}`)
+  if (examples.length > 0) command.addHelpText('after', `\nExamples:\n${examples.join('\n')}`)
+  for (const child of spec.commands ?? []) {
+    command.addCommand(build(child, surroundings, outcome))
+  }
+  const load = spec.load
+  if (!load) return command
+  return command.action(async () => {
+    const run = await load()
+    const invocation = {
+      ...surroundings,
+      arguments: command.args,
+      options: new Options(command.opts()),
+    }
+    outcome.code = (await run(invocation)) ?? 0
+  })
+}
+
+function addOption(command: Command, spec: OptionSpec): void {
+  const option = command.createOption(spec.flags, spec.text)
+  if (spec.hidden) option.hideHelp()
+  if (spec.many) {
+    option.default([], '').argParser((value, before) => [...(before as string[]), value])
+  }
+  command.addOption(option)
+}
+
+/** Errors in our own form, thrown instead of ending the process. */
+function prepare(command: Command): void {
+  command.exitOverride().configureOutput({
+    outputError: (text, write) => {
+      const line = text
+        .replace(/^error: /, '')
+        .trimEnd()
+        .replaceAll('\n', ' ')
+      write(`tailrace: EINVAL: ${line}; see ${pathOf(command)} --help\n`)
+    },
+  })
+}
+
+function pathOf(command: Command): string {
+  const parent = command.parent
+  return parent ? `${pathOf(parent)} ${command.name()}` : command.name()
+}

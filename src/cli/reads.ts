@@ -1,0 +1,122 @@
+/** The commands that read keys once: get, ls, stat, root. See rfc/6 for what they read. */
+
+import { TailraceError } from '../error.js'
+import { type ListEntry, primary, type ReadScope, type Stat } from '../kvs/kvs.js'
+import { argument, defined, type Invocation } from './invocation.js'
+import { withStore } from './session.js'
+
+export async function get(invocation: Invocation): Promise<undefined> {
+  const key = argument(invocation, 0)
+  const { options, stdout } = invocation
+  const part = defined({ index: options.integer('index'), from: options.integer('offset') })
+  const scope = readScope(invocation)
+  return withStore(invocation, async (store) => {
+    const reading = await store.read(key, { ...scope, ...part })
+    if (!reading) throw missing(key, invocation)
+    for await (const chunk of reading.chunks) await stdout.write(chunk)
+    return undefined
+  })
+}
+
+export async function stat(invocation: Invocation): Promise<undefined> {
+  const key = argument(invocation, 0)
+  const { options, stdout } = invocation
+  const nofollow = options.flag('nofollow') ? { nofollow: true } : {}
+  const scope = { ...readScope(invocation), ...nofollow }
+  return withStore(invocation, async (store) => {
+    const found = await store.stat(key, scope)
+    if (!found) throw missing(key, invocation)
+    if (options.flag('json')) await stdout.json(found)
+    else await stdout.write(statText(found))
+    return undefined
+  })
+}
+
+export async function root(invocation: Invocation): Promise<undefined> {
+  const { options, stdout } = invocation
+  const namespace = options.text('namespace')
+  const waitSeq = options.integer('waitSeq')
+  return withStore(invocation, async (store) => {
+    const view = await store.root(defined({ namespace, waitSeq }))
+    if (options.flag('json')) await stdout.json(view)
+    else await stdout.line(`${view.seq} ${view.ref}`)
+    return undefined
+  })
+}
+
+export async function ls(invocation: Invocation): Promise<undefined> {
+  const { options } = invocation
+  const print = options.flag('json') ? printJson : printText
+  const key = invocation.arguments[0] ?? '/'
+  const limit = options.integer('limit')
+  const start = defined({ after: options.text('after'), limit })
+  const recursive = options.flag('recursive') ? { recursive: true } : {}
+  const scope = { ...readScope(invocation), ...recursive }
+  return withStore(invocation, async (store) => {
+    const first = await store.list(key, { ...scope, ...start })
+    async function* pages(): AsyncGenerator<readonly ListEntry[], boolean> {
+      let page = first
+      for (let left = limit ?? Number.POSITIVE_INFINITY; ; ) {
+        yield page.entries
+        left -= page.entries.length
+        const after = page.entries.at(-1)?.name
+        if (!page.more || left <= 0 || after === undefined) return page.more
+        // Every page is of the root that the first one was read at.
+        const rest = Number.isFinite(left) ? { limit: left } : {}
+        page = await store.list(key, { ...scope, at: first.seq, after, ...rest })
+      }
+    }
+    await print(invocation, first.seq, pages())
+    return undefined
+  })
+}
+
+type Pages = AsyncGenerator<readonly ListEntry[], boolean>
+
+async function printText(invocation: Invocation, _seq: number, pages: Pages): Promise<void> {
+  const line = invocation.options.flag('long') ? longLine : (entry: ListEntry) => entry.name
+  for await (const entries of pages) {
+    if (entries.length > 0) await invocation.stdout.line(entries.map(line).join('\n'))
+  }
+}
+
+/** One document, written page by page. */
+async function printJson(invocation: Invocation, seq: number, pages: Pages): Promise<void> {
+  const { stdout } = invocation
+  await stdout.write(`{"seq":${seq},"entries":[`)
+  let before = ''
+  for (;;) {
+    const page = await pages.next()
+    if (page.done) {
+      await stdout.line(`],"more":${page.value}}`)
+      return
+    }
+    if (page.value.length === 0) continue
+    await stdout.write(before + page.value.map((entry) => JSON.stringify(entry)).join(','))
+    before = ','
+  }
+}
+
+function longLine(entry: ListEntry): string {
+  const { type, count, size, name } = entry
+  const columns = [type.padEnd(7), String(count).padStart(8), String(size).padStart(12)]
+  return `${columns.join(' ')} ${name}${type === 'dir' ? '/' : ''}`
+}
+
+function statText(found: Stat): string {
+  const lines = Object.entries(found).map(([name, value]) => {
+    const text = typeof value === 'object' ? JSON.stringify(value) : String(value)
+    return `${name.padEnd(9)} ${text}\n`
+  })
+  return lines.join('')
+}
+
+function readScope(invocation: Invocation): ReadScope {
+  const { options } = invocation
+  return defined({ namespace: options.text('namespace'), at: options.integer('at') })
+}
+
+function missing(key: string, invocation: Invocation): TailraceError {
+  const namespace = invocation.options.text('namespace') ?? primary
+  return new TailraceError('ENOENT', `there is no key "${key}" in namespace ${namespace}`)
+}

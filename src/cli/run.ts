@@ -1,0 +1,132 @@
+/** `tailrace run` and `tailrace attach`: a job's output as it comes back out of the store. See
+ *  rfc/11.
+ *  Invariant: stdout and stderr get each byte once, apart, at the pace of their readers; the exit
+ *  code is the job's. */
+
+import { isCode } from '../error.js'
+import { followEvents, toNdjson } from '../eventlog/eventlog.js'
+import { decodeOutput } from '../eventlog/stdio.js'
+import type { JobView, Store } from '../job/job.js'
+import { eventsKey, jobsNamespace as namespace, outputKey } from '../job/keys.js'
+import { exitCodeOf } from '../job/state.js'
+import { argument, type Invocation } from './invocation.js'
+import { exceptionLine, submissionOf } from './jobs.js'
+import { BrokenPipe } from './output.js'
+import { withStore } from './session.js'
+import { stdinChunks } from './stdin.js'
+
+/** Ctrl-C ends a job in steps: as it wishes, at once, without us. */
+const interrupts = ['SIGINT', 'SIGKILL'] as const
+
+export async function run(invocation: Invocation): Promise<number> {
+  const { options, stderr } = invocation
+  const fromTerminal = process.stdin.isTTY === true
+  const stdin = options.flag('interactive') || (options.flag('stdin') && !fromTerminal)
+  return withStore(invocation, async (store) => {
+    const submission = submissionOf(invocation)
+    const { id } = await store.jobs.submit(stdin ? { ...submission, stdin } : submission)
+    if (options.flag('verbose')) await stderr.line(`tailrace: job ${id}`)
+    const signals = forwardSignals(store, id, invocation)
+    if (stdin) void forwardStdin(store, id, invocation) // It may outlive the job: nobody waits.
+    try {
+      return await show(store, id, invocation)
+    } catch (error) {
+      // As a pipe would do it: a writer whose reader has gone is ended.
+      if (error instanceof BrokenPipe) await signalJob(store, id, 'SIGTERM')
+      throw error
+    } finally {
+      signals.end()
+    }
+  })
+}
+
+export async function attach(invocation: Invocation): Promise<number> {
+  const id = argument(invocation, 0)
+  return withStore(invocation, async (store) => {
+    const { id: whole } = await store.jobs.show(id) // ENOENT, before a watch waits for it
+    if (!invocation.options.flag('events')) return show(store, whole, invocation)
+    for await (const event of followEvents(store, eventsKey(whole), { namespace })) {
+      await invocation.stdout.write(toNdjson(event))
+    }
+    return 0
+  })
+}
+
+/** Prints the output from its first byte, then says how the job ended. */
+async function show(store: Store, id: string, invocation: Invocation): Promise<number> {
+  const { stdout, stderr } = invocation
+  const stop = new AbortController()
+  const ended = untilEnded(store, id, stop)
+  const output = store.watch(outputKey(id), {
+    mode: 'append',
+    namespace,
+    waitCreate: true,
+    signal: stop.signal,
+  })
+  try {
+    for await (const event of output) {
+      if (event.type !== 'append') continue
+      for (const part of decodeOutput(event.data)) {
+        if (part.type !== 'data') continue
+        await (part.stream === 'stdout' ? stdout : stderr).write(part.data)
+      }
+    }
+  } catch (error) {
+    // A job that never ran has no output to wait for.
+    if (!(stop.signal.aborted && isCode(error, 'ECANCELED'))) {
+      stop.abort()
+      throw error
+    }
+  }
+  const view = await ended
+  if (view.exception) await stderr.line(exceptionLine(view))
+  return exitCodeOf(view)
+}
+
+/** Waits for the job; one that ended without any output ends the watch for it. */
+async function untilEnded(store: Store, id: string, stop: AbortController): Promise<JobView> {
+  const view = await store.jobs.wait(id)
+  const output = await store.stat(outputKey(id), { namespace })
+  if (!output) stop.abort()
+  return view
+}
+
+function forwardSignals(store: Store, id: string, invocation: Invocation): { end(): void } {
+  let count = 0
+  const interrupt = () => {
+    const name = interrupts[count++]
+    if (!name) process.exit(130)
+    void signalJob(store, id, name)
+    if (count === 1 && invocation.stderr.isTerminal) {
+      void invocation.stderr.line(`\ntailrace: SIGINT sent to job ${id}; again to kill it`)
+    }
+  }
+  const terminate = () => void signalJob(store, id, 'SIGTERM')
+  const hangUp = () => void signalJob(store, id, 'SIGHUP')
+  process.removeAllListeners('SIGINT') // main's, which ends us at once
+  process.on('SIGINT', interrupt).on('SIGTERM', terminate).on('SIGHUP', hangUp)
+  return {
+    end: () => {
+      process.off('SIGINT', interrupt).off('SIGTERM', terminate).off('SIGHUP', hangUp)
+    },
+  }
+}
+
+/** A job that has ended meanwhile needs no signal. */
+async function signalJob(store: Store, id: string, name: string): Promise<void> {
+  try {
+    await store.jobs.signal(id, name)
+  } catch (error) {
+    if (!isCode(error, 'ECONFLICT')) process.exitCode = 1
+  }
+}
+
+async function forwardStdin(store: Store, id: string, invocation: Invocation): Promise<void> {
+  try {
+    await store.jobs.stdin(id, stdinChunks())
+  } catch (error) {
+    if (isCode(error, 'ECONFLICT') || isCode(error, 'ECLOSED') || isCode(error, 'ECANCELED')) return
+    const why = error instanceof Error ? error.message : String(error)
+    await invocation.stderr.line(`tailrace: the job's stdin was cut: ${why}`)
+  }
+}

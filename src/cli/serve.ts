@@ -1,0 +1,72 @@
+/** `tailrace serve`: holds the store of a data directory and serves it, until it is stopped. See
+ *  rfc/13.
+ *  Invariant: the store is closed after the server, whatever ends it; a second signal does not wait. */
+
+import { isCode } from '../error.js'
+import type { Server } from '../server/server.js'
+import { defined, type Invocation, parseInteger } from './invocation.js'
+import { busyExitCode, dataDirectory } from './local.js'
+
+export async function serve(invocation: Invocation): Promise<number> {
+  const { options, environment, stderr } = invocation
+  const directory = dataDirectory(options.text('data'), environment)
+  const runningMax = options.integer('jobs', 1)
+  const idleExitMs = await idleExitOf(invocation)
+  // Loaded side by side with the opening of the store: a start is waited for.
+  const { open } = await import('../open.js')
+  try {
+    const opening = open({ directory, ...defined({ runningMax }) })
+    const [{ startServer }, store] = await Promise.all([import('../server/server.js'), opening])
+    await using _closed = store
+    await using server = await startServer(store, {
+      directory,
+      listen: options.texts('listen'),
+      insecureListen: options.flag('insecureListen'),
+      allowHosts: options.texts('allowHost'),
+      allowOrigins: options.texts('allowOrigin'),
+      ...defined({ idleExitMs }),
+    })
+    stopOnSignals(server)
+    if (!options.flag('background')) await announce(invocation, directory, server)
+    await server.ended
+    return 0
+  } catch (error) {
+    if (!options.flag('background') || !isCode(error, 'EBUSY')) throw error
+    await stderr.line(`tailrace: EBUSY: ${error.message}`)
+    return busyExitCode
+  }
+}
+
+/** Without `--idle-exit` never. */
+async function idleExitOf(invocation: Invocation): Promise<number | undefined> {
+  const { options } = invocation
+  const text = options.text('idleExit')
+  if (text !== undefined) return parseInteger('--idle-exit', text, 1)
+  if (!options.flag('idleExit')) return undefined
+  const { idleExitMsDefault } = await import('../server/server.js')
+  return idleExitMsDefault
+}
+
+function stopOnSignals(server: Server): void {
+  let signals = 0
+  const stop = () => {
+    signals++
+    if (signals > 1) process.exit(1)
+    void server.stop() // It never rejects; what follows waits for `ended`.
+  }
+  process.removeAllListeners('SIGINT') // main's, which ends us at once
+  process.on('SIGINT', stop).on('SIGTERM', stop)
+}
+
+async function announce(invocation: Invocation, directory: string, server: Server): Promise<void> {
+  const { stdout, options } = invocation
+  if (options.flag('json')) {
+    await stdout.json(server.record)
+    return
+  }
+  await stdout.line(`tailrace serves ${directory}`)
+  await stdout.line(`  unix:${server.socket}`)
+  for (const address of server.listen) {
+    await stdout.line(`  http://${address} (token: tailrace token --data ${directory})`)
+  }
+}

@@ -1,0 +1,70 @@
+/** From a command line to a store: which server is meant, and a client of it. See rfc/13.
+ *  Invariant: a token of this machine's data directory is sent to this machine only. */
+
+import { isCode } from '../error.js'
+import type { Store } from '../job/job.js'
+import { readToken, type ServerRecord } from '../server/local.js'
+import type { Invocation } from './invocation.js'
+import { dataDirectory, ensureServer } from './local.js'
+
+/** Connects to one server that was found, at most: it may be ending just then. */
+const connectsMax = 3
+
+export type Target = {
+  /** `http://…` or `unix:/path`. */
+  readonly url: string
+  readonly token?: string
+}
+
+/** The server that the command line or the environment names; undefined: the data directory's. */
+export async function namedTarget(invocation: Invocation): Promise<Target | undefined> {
+  const { options, environment } = invocation
+  const named = options.text('data') ? undefined : environment.TAILRACE_URL
+  const url = options.text('url') ?? named
+  if (!url) return undefined
+  const token = environment.TAILRACE_TOKEN || (await tokenFor(url, invocation))
+  return { url, ...(token ? { token } : {}) }
+}
+
+export function localTarget(record: ServerRecord): Target {
+  return { url: `unix:${record.socket}` }
+}
+
+/** Opens the store, runs, closes it. */
+export async function withStore<T>(
+  invocation: Invocation,
+  use: (store: Store) => Promise<T>,
+): Promise<T> {
+  await using store = await openStore(invocation)
+  return await use(store)
+}
+
+async function openStore(invocation: Invocation): Promise<Store> {
+  const { connect } = await import('../client/node.js')
+  const named = await namedTarget(invocation)
+  if (named) return connect(named.url, named.token ? { token: named.token } : {})
+  const directory = dataDirectory(invocation.options.text('data'), invocation.environment)
+  for (let connects = 1; ; connects++) {
+    const record = await ensureServer(directory)
+    try {
+      // A local server that goes away was stopped: nothing is gained by waiting for another.
+      return await connect(localTarget(record).url, { reconnect: false })
+    } catch (error) {
+      if (!isCode(error, 'ECLOSED') || connects === connectsMax) throw error
+    }
+  }
+}
+
+async function tokenFor(url: string, invocation: Invocation): Promise<string | undefined> {
+  if (!isLoopback(url)) return undefined
+  return readToken(dataDirectory(invocation.options.text('data'), invocation.environment))
+}
+
+function isLoopback(url: string): boolean {
+  try {
+    const { hostname } = new URL(url)
+    return hostname === 'localhost' || hostname === '[::1]' || /^127(\.\d+){3}$/.test(hostname)
+  } catch {
+    return false
+  }
+}

@@ -1,0 +1,56 @@
+/** A server of our own on a temporary store, for measurements.
+ *  Invariant: however the use of it ends, an interrupt included, the server is ended and the
+ *  directory removed. */
+
+import { rmSync } from 'node:fs'
+import { mkdtemp } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
+import type { Store } from '../job/job.js'
+import { ensureServer, isAlive } from './local.js'
+import { localTarget } from './session.js'
+
+/** A server that does not end on SIGTERM is killed. */
+const endMs = 5_000
+const endCheckMs = 10
+
+export type TemporaryServer = { readonly store: Store; readonly pid: number }
+
+/** Starts a server process, connects, uses it, ends it. */
+export async function withTemporaryServer<T>(
+  use: (server: TemporaryServer) => Promise<T>,
+): Promise<T> {
+  const directory = await mkdtemp(join(tmpdir(), 'tailrace-'))
+  const remove = () => rmSync(directory, { recursive: true, force: true })
+  process.once('exit', remove)
+  try {
+    const record = await ensureServer(directory)
+    const kill = () => signal(record.pid, 'SIGKILL')
+    process.prependOnceListener('exit', kill)
+    try {
+      const { connect } = await import('../client/node.js')
+      await using store = await connect(localTarget(record).url)
+      return await use({ store, pid: record.pid })
+    } finally {
+      signal(record.pid, 'SIGTERM')
+      const killAt = performance.now() + endMs
+      while (await isAlive(record)) {
+        if (performance.now() > killAt) kill()
+        await delay(endCheckMs)
+      }
+      process.off('exit', kill)
+    }
+  } finally {
+    remove()
+    process.off('exit', remove)
+  }
+}
+
+function signal(pid: number, name: NodeJS.Signals): void {
+  try {
+    process.kill(pid, name)
+  } catch {
+    // It has ended by itself.
+  }
+}

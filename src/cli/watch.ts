@@ -1,0 +1,105 @@
+/** `tailrace watch`: a key's appends as raw bytes, or its values, as they come. See rfc/7.
+ *  Invariant: nothing is asked for before what was there is printed. */
+
+import type { Store } from '../job/job.js'
+import type { From, ValueEvent, WatchEvent, WatchOptions } from '../kvs/watching.js'
+import { argument, defined, type Invocation, UsageError } from './invocation.js'
+import { withStore } from './session.js'
+
+const newline = 10
+
+export async function watch(invocation: Invocation): Promise<undefined> {
+  const key = argument(invocation, 0)
+  const mode = modeOf(invocation)
+  const start = startOf(invocation)
+  const { options } = invocation
+  return withStore(invocation, async (store) => {
+    const watching = store.watch(key, {
+      mode,
+      ...defined({
+        namespace: options.text('namespace'),
+        from: start === 'end' ? await endOf(invocation, store, key) : start,
+        waitCreate: options.flag('waitCreate') ? true : undefined,
+        uniq: options.flag('uniq') ? true : undefined,
+      }),
+    })
+    for await (const event of watching) {
+      if (options.flag('json')) await invocation.stdout.json(jsonOf(event))
+      else await print(invocation, store, key, event)
+      const shown = event.type === 'live' || event.type === 'value'
+      if (shown && !options.flag('follow')) break
+    }
+    return undefined
+  })
+}
+
+async function print(
+  invocation: Invocation,
+  store: Store,
+  key: string,
+  event: WatchEvent,
+): Promise<void> {
+  if (event.type === 'append') await invocation.stdout.write(event.data)
+  else if (event.type === 'value') await printValue(invocation, store, key, event)
+}
+
+/** The value on lines of its own. */
+async function printValue(
+  invocation: Invocation,
+  store: Store,
+  key: string,
+  event: ValueEvent,
+): Promise<void> {
+  const { stdout } = invocation
+  const chunks = event.data ? [event.data] : await largeValue(invocation, store, key, event)
+  let last: number | undefined
+  for await (const chunk of chunks) {
+    await stdout.write(chunk)
+    last = chunk.at(-1) ?? last
+  }
+  if (last !== newline) await stdout.write('\n')
+}
+
+async function largeValue(
+  invocation: Invocation,
+  store: Store,
+  key: string,
+  event: ValueEvent,
+): Promise<AsyncIterable<Uint8Array> | readonly Uint8Array[]> {
+  const namespace = invocation.options.text('namespace')
+  const reading = await store.read(key, { at: event.seq, ...defined({ namespace }) })
+  return reading?.chunks ?? []
+}
+
+/** Bytes as {"base64": …}, as everywhere in JSON. */
+function jsonOf(event: WatchEvent): unknown {
+  if (!('data' in event) || event.data === undefined) return event
+  const { data, ...rest } = event
+  return { ...rest, data: { base64: Buffer.from(data).toString('base64') } }
+}
+
+function modeOf(invocation: Invocation): WatchOptions['mode'] {
+  const mode = invocation.options.text('mode') ?? 'append'
+  if (mode !== 'append' && mode !== 'value') {
+    throw new UsageError(`--mode is append or value, not "${mode}"`)
+  }
+  return mode
+}
+
+/** `end`: nothing of what is there. */
+function startOf(invocation: Invocation): From | 'end' | undefined {
+  const { options } = invocation
+  const from = options.integer('from', Number.MIN_SAFE_INTEGER)
+  const offset = options.integer('offset')
+  const last = options.integer('last')
+  const given = [from, offset, last].filter((value) => value !== undefined)
+  if (given.length > 1) throw new UsageError('--from, --offset and --last exclude each other')
+  if (offset !== undefined) return { offset }
+  if (last === undefined) return from
+  return last === 0 ? 'end' : -last
+}
+
+async function endOf(invocation: Invocation, store: Store, key: string): Promise<number> {
+  const stat = await store.stat(key, defined({ namespace: invocation.options.text('namespace') }))
+  return stat?.count ?? 0
+}

@@ -1,0 +1,89 @@
+/** The built command as a process, on a data directory of its own. What it started is ended with it. */
+
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { existsSync } from 'node:fs'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { buffer } from 'node:stream/consumers'
+import { setTimeout as delay } from 'node:timers/promises'
+import { fileURLToPath } from 'node:url'
+import { isAlive } from '../../src/cli/local.js'
+import { readServerRecord } from '../../src/server/local.js'
+
+export const mainFile = fileURLToPath(new URL('../../dist/cli/main.js', import.meta.url))
+
+export type Ended = {
+  readonly code: number | null
+  readonly signal: NodeJS.Signals | null
+  readonly stdout: string
+  readonly stderr: string
+  readonly bytes: Buffer
+}
+
+export type CallOptions = {
+  readonly input?: string | Uint8Array
+  readonly cwd?: string
+  readonly env?: Readonly<Record<string, string>>
+}
+
+export class Sandbox {
+  readonly directory: string
+
+  private constructor(directory: string) {
+    this.directory = directory
+  }
+
+  static async make(): Promise<Sandbox> {
+    if (!existsSync(mainFile)) throw new Error(`${mainFile} is missing: npm run build`)
+    return new Sandbox(await mkdtemp(join(tmpdir(), 'tailrace-cli-')))
+  }
+
+  /** `tailrace ARGS`; its stdin is open until `end`. */
+  start(args: readonly string[], options: CallOptions = {}) {
+    const { TAILRACE_URL: _url, TAILRACE_TOKEN: _token, ...inherited } = process.env
+    const child = spawn(process.execPath, [mainFile, ...args], {
+      cwd: options.cwd ?? this.directory,
+      env: { ...inherited, TAILRACE_DATA: join(this.directory, 'data'), ...options.env },
+    })
+    child.stdin.on('error', () => {})
+    const ended = async (): Promise<Ended> => {
+      const [bytes, stderr, [code, signal]] = await Promise.all([
+        buffer(child.stdout),
+        buffer(child.stderr),
+        once(child, 'close') as Promise<[number | null, NodeJS.Signals | null]>,
+      ])
+      return { code, signal, stdout: bytes.toString(), stderr: stderr.toString(), bytes }
+    }
+    return { child, ended }
+  }
+
+  async call(args: readonly string[], options: CallOptions = {}): Promise<Ended> {
+    const { child, ended } = this.start(args, options)
+    child.stdin.end(options.input ?? '')
+    return ended()
+  }
+
+  /** As `call`, where the command is to succeed: its stdout. */
+  async ok(args: readonly string[], options: CallOptions = {}): Promise<string> {
+    const ended = await this.call(args, options)
+    if (ended.code !== 0) {
+      throw new Error(`tailrace ${args.join(' ')} ended with ${ended.code}: ${ended.stderr}`)
+    }
+    return ended.stdout
+  }
+
+  get data(): string {
+    return join(this.directory, 'data')
+  }
+
+  async remove(): Promise<void> {
+    const record = await readServerRecord(this.data)
+    if (record && (await isAlive(record))) {
+      process.kill(record.pid, 'SIGKILL')
+      while (await isAlive(record)) await delay(5)
+    }
+    await rm(this.directory, { recursive: true, force: true })
+  }
+}

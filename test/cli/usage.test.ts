@@ -1,0 +1,98 @@
+/** The command line itself: help, usage errors, lptest. No server runs. */
+
+import { execFile } from 'node:child_process'
+import { createHash } from 'node:crypto'
+import { readdir } from 'node:fs/promises'
+import { promisify } from 'node:util'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { jobCommands, serverCommands } from '../../src/cli/commands-jobs.js'
+import { keyCommands } from '../../src/cli/commands-keys.js'
+import { mainFile, Sandbox } from './harness.js'
+
+let sandbox: Sandbox
+beforeAll(async () => {
+  sandbox = await Sandbox.make()
+})
+afterAll(() => sandbox.remove())
+
+const commands = [...keyCommands, ...jobCommands, ...serverCommands]
+
+describe('help', () => {
+  it('names every command of the issue', async () => {
+    const text = await sandbox.ok(['--help'])
+    const names =
+      'serve run submit attach jobs wait signal get put append rm ls stat mkdir ln watch txn root ' +
+      'ns eventlog lptest token status stop demo'
+    for (const name of names.split(' ')) expect(text).toMatch(new RegExp(`^  ${name}\\b`, 'm'))
+  })
+
+  it.each(commands.map(({ name }) => name))(
+    'of %s ends with 0 and has an example',
+    async (name) => {
+      const { code, stdout } = await sandbox.call([name, '--help'])
+      expect(code).toBe(0)
+      expect(stdout).toMatch(new RegExp(`Examples:\\n(.*\\n)*.*tailrace.* ${name}`))
+    },
+  )
+
+  it('starts no server and makes no data directory', async () => {
+    expect(await readdir(sandbox.directory)).toEqual([])
+  })
+})
+
+describe('a wrong command line ends with 2 and one line', () => {
+  it.each([
+    ['an unknown command', ['frobnicate']],
+    ['an unknown option', ['get', 'key', '--nope']],
+    ['a missing argument', ['get']],
+    ['an argument too many', ['get', 'a', 'b']],
+    ['an option without its value', ['get', 'key', '--at']],
+    ['a number that is none', ['get', 'key', '--at', 'x']],
+    ['a number below its bound', ['get', 'key', '--at', '-1']],
+    ['a put without a value', ['put', 'key']],
+    ['a put with two values', ['put', 'key', 'value', '--file', 'f']],
+    ['an append of lines from nowhere', ['append', 'key', 'value', '--lines']],
+    ['a watch from two places', ['watch', 'key', '--from', '1', '--offset', '2']],
+    ['a watch of an unknown mode', ['watch', 'key', '--mode', 'sideways']],
+    ['an unknown signal', ['signal', 'id', 'SIGNOPE']],
+    ['lptest of no columns', ['lptest', '0']],
+    ['lptest of too many bytes', ['lptest', '9007199254740991', '2']],
+    ['run without a command', ['run']],
+  ])('%s', async (_, args) => {
+    const { code, stdout, stderr } = await sandbox.call(args)
+    expect(stderr).toMatch(/^tailrace: EINVAL: .+\n$/)
+    expect({ code, stdout }).toEqual({ code: 2, stdout: '' })
+  })
+
+  it('none at all: the help, on stderr', async () => {
+    const { code, stdout, stderr } = await sandbox.call([])
+    expect({ code, stdout }).toEqual({ code: 2, stdout: '' })
+    expect(stderr).toContain('Usage: tailrace')
+  })
+})
+
+describe('lptest', () => {
+  it('prints the vectors', async () => {
+    expect(await sandbox.ok(['lptest', '2', '3'])).toBe('!"\n"#\n#$\n')
+    const { bytes } = await sandbox.call(['lptest'])
+    expect(createHash('sha1').update(bytes).digest('hex')).toBe(
+      '5044a9bab9b8808520a004f9127d644fc07047a1',
+    )
+  })
+
+  it('whose reader goes away ends quietly', async () => {
+    const pipe = `"${process.execPath}" "${mainFile}" lptest 80 20000000 | head -n 1; echo "\${PIPESTATUS[0]}"`
+    const { stdout, stderr } = await promisify(execFile)('bash', ['-c', pipe])
+    expect(stdout.split('\n')[1]).toBe('0')
+    expect(stderr).toBe('')
+  })
+
+  it('ends with 130 on SIGINT', async () => {
+    const { child, ended } = sandbox.start(['lptest', '80', '200000000'])
+    child.stdout.once('data', () => {
+      child.kill('SIGINT')
+      child.stdout.resume()
+    })
+    expect((await ended()).code).toBe(130)
+  })
+})
