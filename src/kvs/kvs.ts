@@ -155,6 +155,22 @@ export type ReadScope = Scope & {
   readonly minSeq?: number
 }
 
+/** `index` reads one blob, `from` starts at a byte offset. */
+export type ReadOptions = ReadScope & { readonly index?: number; readonly from?: number }
+
+/** `nofollow` stops at a link that is the last component. */
+export type StatOptions = ReadScope & { readonly nofollow?: boolean }
+
+/** Refs after this index, at most `limit` (`pageMax`) of them. */
+export type TreeobjOptions = ReadScope & { readonly after?: number; readonly limit?: number }
+
+/** Names after this one, at most `limit` (`pageMax`) of them. */
+export type ListOptions = ReadScope & {
+  readonly after?: string
+  readonly limit?: number
+  readonly recursive?: boolean
+}
+
 export type NamespaceView = {
   readonly name: string
   readonly incarnation: string
@@ -199,28 +215,15 @@ export interface Kvs {
   get(key: string, options?: ReadScope): Promise<Uint8Array | undefined>
   /** The value as a stream. `index` reads one blob of it (ENOENT past the end); `from` starts at a
    *  byte offset. Undefined where the key is not there. */
-  read(
-    key: string,
-    options?: ReadScope & { readonly index?: number; readonly from?: number },
-  ): Promise<Reading | undefined>
+  read(key: string, options?: ReadOptions): Promise<Reading | undefined>
   /** Undefined where the key is not there. `nofollow` stops at a link that is the last component. */
   stat(
     key: string,
     options?: ReadScope & { readonly nofollow?: boolean },
   ): Promise<Stat | undefined>
-  treeobj(
-    key: string,
-    options?: ReadScope & { readonly after?: number; readonly limit?: number },
-  ): Promise<TreeobjJson | undefined>
+  treeobj(key: string, options?: TreeobjOptions): Promise<TreeobjJson | undefined>
   /** In UTF-8 byte order of the names. Throws ENOENT, ENOTDIR. */
-  list(
-    key: string,
-    options?: ReadScope & {
-      readonly after?: string
-      readonly limit?: number
-      readonly recursive?: boolean
-    },
-  ): Promise<Listing>
+  list(key: string, options?: ListOptions): Promise<Listing>
   /** Many values at one root; undefined where missing. Each at most one blob, else E2BIG. */
   readMany(
     keys: readonly string[],

@@ -1,0 +1,8 @@
+/** The public surface of `tailrace`: a store in this process, and what its calls take and give.
+ *  Re-exports only. */
+
+export { type Code, codes, type Failed, isCode, TailraceError } from './error.js'
+export type * from './job/job.js'
+export type * from './kvs/kvs.js'
+export type * from './kvs/watching.js'
+export { type EmbeddedStore, type OpenOptions, open } from './open.js'

@@ -1,0 +1,284 @@
+/** The commit loop of one namespace: while one group is on its way to disk, the next gathers. See
+ *  rfc/6.
+ *  Invariant: only this loop moves the namespace's root, one group at a time; a transaction is
+ *  answered once, after it is durable or when it is certain that it is not. */
+
+import { type Deferred, deferred } from '../base/deferred.js'
+import type { Environment } from '../base/environment.js'
+import type { Blob } from '../blob/blob.js'
+import type { Content } from '../content/content.js'
+import type { Engine, Head, Part, Revision, Root } from '../engine/engine.js'
+import { TailraceError, toTailraceError } from '../error.js'
+import type { Key } from '../tree/key.js'
+import type { Views } from '../tree/lookup.js'
+import { type Nodes, NodeWriter } from '../tree/nodes.js'
+import { writeRoot } from '../tree/root.js'
+import { apply, OpensNextGroup } from './apply.js'
+import { Draft } from './draft.js'
+import type { Group } from './group.js'
+import { type Committed, type OpResult, waitingMax, waitingSizeMax } from './kvs.js'
+import type { LiveNamespace } from './namespace.js'
+import type { Prepared } from './transaction.js'
+
+/** A group takes transactions until one of these is reached. */
+export const groupTransactionsMax = 4_096
+export const groupSizeMax = 4 * 1024 * 1024
+/** Keys named by one root, and their length (UTF-16 units); above it the root names none. */
+export const rootKeysMax = 1_024
+export const rootKeysSizeMax = 64 * 1024
+/** The same commit is sent this often before its outcome is called unknown. */
+export const commitTriesMax = 8
+/** How often a group is applied anew on a root that somebody else has moved. */
+export const rebaseTriesMax = 16
+
+type Waiting = { readonly prepared: Prepared; readonly answer: Deferred<Committed> }
+type Taken = { readonly waiting: Waiting; readonly seq: number; readonly results: OpResult[] }
+type Built = {
+  readonly taken: readonly Taken[]
+  /** These open the next group. */
+  readonly rest: readonly Waiting[]
+  readonly root: Root
+  readonly blobs: readonly Blob[]
+}
+
+export type CommitterPorts = {
+  readonly engine: Engine
+  readonly content: Content
+  readonly nodes: Nodes
+  readonly environment: Environment
+  readonly views: Views
+  /** Told of each new root, before its transactions are answered. */
+  readonly moved: (namespace: LiveNamespace, root: Root) => void
+}
+
+export class Committer {
+  readonly #ports: CommitterPorts
+  readonly #namespace: LiveNamespace
+  #queue: Waiting[] = []
+  #queueSize = 0
+  /** The group that is on its way, for `settled`. */
+  #running: Promise<void> | undefined
+
+  constructor(ports: CommitterPorts, namespace: LiveNamespace) {
+    this.#ports = ports
+    this.#namespace = namespace
+  }
+
+  /** Resolves once durable. Throws EBUSY at once where too much waits, ENONS, and what `apply` throws. */
+  submit(prepared: Prepared): Promise<Committed> {
+    const { ended } = this.#namespace
+    if (ended) return Promise.reject(ended)
+    if (this.#queue.length >= waitingMax || this.#queueSize > waitingSizeMax) {
+      const message = `${this.#queue.length} transactions wait in ${this.#namespace.name}: send this one again later`
+      return Promise.reject(new TailraceError('EBUSY', message))
+    }
+    const answer = deferred<Committed>()
+    this.#queue.push({ prepared, answer })
+    this.#queueSize += prepared.size
+    this.#running ??= this.#run()
+    return answer.promise
+  }
+
+  /** Resolves when nothing waits and nothing is on its way. */
+  async settled(): Promise<void> {
+    while (this.#running) await this.#running
+  }
+
+  async #run(): Promise<void> {
+    // The turn that submitted may submit more: they share the group.
+    await Promise.resolve()
+    while (this.#queue.length > 0) {
+      const group = this.#take()
+      const { ended } = this.#namespace
+      if (ended) {
+        for (const waiting of group) waiting.answer.reject(ended)
+        continue
+      }
+      try {
+        await this.#commit(group)
+      } catch (error) {
+        const failure = toTailraceError(error)
+        for (const waiting of group) waiting.answer.reject(failure)
+      }
+    }
+    this.#running = undefined
+  }
+
+  #take(): Waiting[] {
+    let count = 0
+    let size = 0
+    for (const { prepared } of this.#queue) {
+      if (prepared.noMerge && count > 0) break
+      if (count === groupTransactionsMax || (count > 0 && size + prepared.size > groupSizeMax))
+        break
+      count++
+      size += prepared.size
+      if (prepared.noMerge) break
+    }
+    this.#queueSize -= size
+    const group = this.#queue.slice(0, count)
+    this.#queue = this.#queue.slice(count)
+    return group
+  }
+
+  /** Puts transactions back to where they were taken from. */
+  #giveBack(waiting: readonly Waiting[]): void {
+    if (waiting.length === 0) return
+    for (const each of waiting) this.#queueSize += each.prepared.size
+    this.#queue = [...waiting, ...this.#queue]
+  }
+
+  async #commit(taken: readonly Waiting[]): Promise<void> {
+    let group = taken
+    for (let tries = 0; tries < rebaseTriesMax; tries++) {
+      const expected = this.#namespace.revision
+      const built = await this.#build(group)
+      // From here on what opens the next group is not ours to answer.
+      if (built.rest.length > 0) {
+        group = group.slice(0, group.length - built.rest.length)
+        this.#giveBack(built.rest)
+      }
+      if (built.taken.length === 0) return
+      try {
+        const head = await this.#send(built, expected)
+        if (head) {
+          this.#publish(built, head)
+          return
+        }
+      } catch (error) {
+        for (const { waiting } of built.taken) waiting.answer.reject(error)
+        return
+      }
+      // Somebody else moved the root: apply the same transactions on theirs.
+      group = built.taken.map(({ waiting }) => waiting)
+    }
+    throw new TailraceError(
+      'EBUSY',
+      `the root of ${this.#namespace.name} is contended: send it again`,
+    )
+  }
+
+  #publish(built: Built, head: Pick<Head, 'root' | 'revision'>): void {
+    this.#ports.content.remember(built.blobs)
+    this.#follow({ root: built.root, revision: head.revision })
+    if (head.root.tx !== built.root.tx) this.#follow(head)
+    const { ref } = built.root
+    for (const { waiting, seq, results } of built.taken) {
+      waiting.answer.resolve({ seq, ref, results })
+    }
+  }
+
+  #follow(head: Pick<Head, 'root' | 'revision'>): void {
+    this.#namespace.advance(head.root, head.revision)
+    this.#ports.moved(this.#namespace, head.root)
+  }
+
+  /** Applies each transaction on a draft and answers those that fail. */
+  async #build(group: readonly Waiting[]): Promise<Built> {
+    const { nodes, environment, views } = this.#ports
+    const before = this.#namespace.root
+    const trees = await this.#namespace.trees(before)
+    const writer = new NodeWriter(nodes)
+    const draft = new Draft(nodes, writer, trees.data)
+    const state: Group = {
+      draft,
+      nodes,
+      writer,
+      views: (name) => (name === this.#namespace.name ? trees.data : views(name)),
+      changed: new Set<Key>(),
+      appended: new Set<Key>(),
+    }
+    const taken: Taken[] = []
+    const blobs: Blob[] = []
+    let rest: readonly Waiting[] = []
+    for (const [index, waiting] of group.entries()) {
+      const seq = before.seq + taken.length
+      draft.begin()
+      try {
+        const applied = await apply(state, waiting.prepared, seq)
+        taken.push({ waiting, seq: seq + 1, results: applied.results })
+        for (const key of applied.changed) state.changed.add(key)
+        for (const key of applied.appended) state.appended.add(key)
+        for (const blob of waiting.prepared.blobs) blobs.push(blob)
+        for (const blob of applied.blobs) blobs.push(blob)
+      } catch (error) {
+        draft.rollback()
+        if (error instanceof OpensNextGroup) {
+          rest = group.slice(index)
+          break
+        }
+        waiting.answer.reject(toTailraceError(error))
+      }
+    }
+    if (taken.length === 0) return { taken, rest, root: before, blobs }
+    const data = await draft.flush()
+    const ref = writeRoot(writer, { data, meta: trees.meta })
+    const root: Root = {
+      seq: before.seq + taken.length,
+      ref,
+      tx: environment.id(),
+      time: environment.now(),
+      epoch: before.epoch,
+      ...keysOf(state.changed),
+    }
+    return { taken, rest, root, blobs: [...blobs, ...writer.blobs] }
+  }
+
+  /** The head once our root is in the history: ours, or a newer one. Undefined where the root had
+   *  moved without us; the namespace then follows it. Throws what the engine says of a commit that was
+   *  not stored, EUNKNOWN where that cannot be told. */
+  async #send(
+    built: Built,
+    expected: Revision,
+  ): Promise<Pick<Head, 'root' | 'revision'> | undefined> {
+    const part: Part = {
+      namespace: this.#namespace.name,
+      incarnation: this.#namespace.record.incarnation,
+      expected,
+      root: built.root,
+      blobs: built.blobs,
+    }
+    let failure: TailraceError | undefined
+    let unknown = false
+    for (let tries = 0; tries < commitTriesMax; tries++) {
+      const [outcome] = await this.#ports.engine.commit([part])
+      if (!outcome) throw new TailraceError('EIO', 'the engine gave no outcome')
+      if (outcome.status === 'applied') return { root: built.root, revision: outcome.revision }
+      if (outcome.status === 'conflict') {
+        const { head } = outcome
+        if (!head) {
+          throw new TailraceError('ENONS', `the namespace ${this.#namespace.name} was removed`)
+        }
+        if (await this.#isStored(built.root, head.root)) return head
+        this.#follow(head)
+        return undefined
+      }
+      failure = outcome.error
+      unknown ||= outcome.applied === 'unknown'
+      if (!unknown && failure.code !== 'ETIMEDOUT' && failure.code !== 'EBUSY') throw failure
+    }
+    if (!unknown && failure) throw failure
+    throw new TailraceError(
+      'EUNKNOWN',
+      'it is not known whether the transaction was stored: look before you send it again',
+      { cause: failure },
+    )
+  }
+
+  /** A refusal does not prove that nothing was stored: looks for our `tx` in what was kept. */
+  async #isStored(ours: Root, newest: Root): Promise<boolean> {
+    if (newest.tx === ours.tx) return true
+    const after = this.#namespace.root.seq
+    for await (const root of this.#ports.engine.history(this.#namespace.name, after)) {
+      if (root.tx === ours.tx) return true
+    }
+    return false
+  }
+}
+
+function keysOf(changed: ReadonlySet<Key>): { keys?: string[] } {
+  if (changed.size > rootKeysMax) return {}
+  const keys = [...changed]
+  const size = keys.reduce((sum, key) => sum + key.length, 0)
+  return size > rootKeysSizeMax ? {} : { keys }
+}

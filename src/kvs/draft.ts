@@ -1,0 +1,192 @@
+/** A draft of the next tree: directories with the changes of a commit group over them, every step
+ *  undoable, until `flush` turns it into nodes. See rfc/6.
+ *  Invariant: what `rollback` leaves is exactly what was there at `begin`. Nothing of a draft is
+ *  visible outside its group. */
+
+import { TailraceError } from '../error.js'
+import { type AppendArray, closeArray } from '../tree/array.js'
+import { editDir, getEntry, listDir, notInMemory, peekEntry } from '../tree/dir.js'
+import { componentsOf, type Key, parseKey, rootKey } from '../tree/key.js'
+import { linksMax } from '../tree/lookup.js'
+import type { Nodes, NodeWriter } from '../tree/nodes.js'
+import {
+  type Attrs,
+  type Dir,
+  emptyDir,
+  type Symlink,
+  type Treeobj,
+  type Val,
+  type Valref,
+} from '../tree/treeobj.js'
+
+/** A log that the group appended to: its array is open, its nodes are made at the flush. */
+export type OpenLog = {
+  readonly type: 'log'
+  readonly array: AppendArray
+  readonly attrs: Attrs | undefined
+}
+
+export type Entry = Val | Valref | Symlink | OpenLog | DraftDir
+
+export class DraftDir {
+  readonly type = 'draft'
+  readonly base: Dir
+  /** What the group changed; undefined: removed. */
+  readonly edits = new Map<string, Entry | undefined>()
+  /** Directories of the base that were stepped into. */
+  readonly children = new Map<string, DraftDir>()
+
+  constructor(base: Dir) {
+    this.base = base
+  }
+}
+
+/** Where a key leads: `key` is resolved (links followed), `parent` undefined for the root directory,
+ *  `entry` undefined where nothing is there. */
+export type Place = {
+  readonly parent: DraftDir | undefined
+  readonly name: string
+  readonly key: Key
+  readonly entry: Entry | undefined
+  /** The walk met a link to another namespace; `entry` is that link, `rest` what is left below it. */
+  readonly foreign?: { readonly link: Symlink; readonly rest: readonly string[] }
+}
+
+type Step = { dir: DraftDir; name: string; had: boolean; before: Entry | undefined }
+
+export class Draft {
+  readonly root: DraftDir
+  readonly #nodes: Nodes
+  readonly #writer: NodeWriter
+  readonly #journal: Step[] = []
+
+  constructor(nodes: Nodes, writer: NodeWriter, data: Dir) {
+    this.root = new DraftDir(data)
+    this.#nodes = nodes
+    this.#writer = writer
+  }
+
+  /** Starts a transaction: what came before stays. */
+  begin(): void {
+    this.#journal.length = 0
+  }
+
+  /** Undoes all since `begin`. */
+  rollback(): void {
+    for (let step = this.#journal.pop(); step; step = this.#journal.pop()) {
+      if (step.had) step.dir.edits.set(step.name, step.before)
+      else step.dir.edits.delete(step.name)
+    }
+  }
+
+  set(dir: DraftDir, name: string, entry: Entry | undefined): void {
+    this.#journal.push({ dir, name, had: dir.edits.has(name), before: dir.edits.get(name) })
+    dir.edits.set(name, entry)
+  }
+
+  /** Walks to a key. Links in the middle are followed, the last component's if `follow`. With
+   *  `created`, missing directories are made on the way (their keys are added to it) and a value
+   *  in the way throws ENOTDIR; otherwise such a key is just missing. Throws ELOOP, EINVAL. */
+  async locate(
+    key: Key,
+    options: { readonly follow: boolean; readonly created?: Key[] },
+  ): Promise<Place> {
+    let components = componentsOf(key)
+    let dir = this.root
+    let links = 0
+    let depth = 0
+    while (depth < components.length) {
+      const name = components[depth] ?? ''
+      const last = depth === components.length - 1
+      const peeked = this.#peek(dir, name)
+      const entry = peeked === notInMemory ? await this.#load(dir, name) : peeked
+      if (entry?.type === 'symlink' && (!last || options.follow)) {
+        if (++links > linksMax)
+          throw new TailraceError('ELOOP', `more than ${linksMax} links on the way to ${key}`)
+        const rest = components.slice(depth + 1)
+        if (entry.namespace !== undefined) {
+          const at = keyOf(components.slice(0, depth + 1), links)
+          return { parent: dir, name, key: at, entry, foreign: { link: entry, rest } }
+        }
+        components = [...componentsOf(entry.target as Key), ...rest]
+        dir = this.root
+        depth = 0
+        continue
+      }
+      if (last) return { parent: dir, name, key: keyOf(components, links), entry }
+      if (entry === undefined && options.created) {
+        const made = new DraftDir(emptyDir)
+        this.set(dir, name, made)
+        options.created.push(keyOf(components.slice(0, depth + 1), links))
+        dir = made
+      } else if (entry?.type === 'draft') {
+        dir = entry
+      } else {
+        if (entry && options.created) {
+          const at = components.slice(0, depth + 1).join('/')
+          throw new TailraceError('ENOTDIR', `${at} is a value: nothing can be below it`)
+        }
+        return { parent: undefined, name, key: keyOf(components, links), entry: undefined }
+      }
+      depth++
+    }
+    return { parent: undefined, name: '', key: rootKey, entry: this.root }
+  }
+
+  async isEmpty(dir: DraftDir): Promise<boolean> {
+    for (const entry of dir.edits.values()) if (entry) return false
+    for await (const [name] of listDir(this.#nodes, dir.base)) {
+      if (!dir.edits.has(name)) return false
+    }
+    return true
+  }
+
+  /** The nodes of the changed directories, children first; gives the new root directory. */
+  flush(): Promise<Dir> {
+    return this.#flush(this.root)
+  }
+
+  /** What an entry is as a treeobj; writes the nodes that this takes. */
+  async seal(entry: Entry): Promise<Treeobj> {
+    if (entry.type === 'draft') return this.#flush(entry)
+    if (entry.type === 'log') return closeArray(this.#writer, entry.array, entry.attrs)
+    return entry
+  }
+
+  async #flush(dir: DraftDir): Promise<Dir> {
+    const edits = new Map<string, Treeobj | undefined>()
+    for (const [name, child] of dir.children) {
+      if (dir.edits.has(name)) continue
+      const flushed = await this.#flush(child)
+      if (flushed !== child.base) edits.set(name, flushed)
+    }
+    for (const [name, entry] of dir.edits) edits.set(name, entry && (await this.seal(entry)))
+    if (edits.size === 0) return dir.base
+    return editDir(this.#nodes, this.#writer, dir.base, edits)
+  }
+
+  #peek(dir: DraftDir, name: string): Entry | undefined | typeof notInMemory {
+    if (dir.edits.has(name)) return dir.edits.get(name)
+    const child = dir.children.get(name)
+    if (child) return child
+    const peeked = peekEntry(this.#nodes, dir.base, name)
+    return peeked === notInMemory ? peeked : this.#adopt(dir, name, peeked)
+  }
+
+  async #load(dir: DraftDir, name: string): Promise<Entry | undefined> {
+    return this.#adopt(dir, name, await getEntry(this.#nodes, dir.base, name))
+  }
+
+  #adopt(dir: DraftDir, name: string, treeobj: Treeobj | undefined): Entry | undefined {
+    if (treeobj?.type !== 'dir') return treeobj
+    const child = new DraftDir(treeobj)
+    dir.children.set(name, child)
+    return child
+  }
+}
+
+function keyOf(components: readonly string[], links: number): Key {
+  const joined = components.join('/')
+  // A key that went over links may be too long; one that did not was checked when it was parsed.
+  return links > 0 ? parseKey(joined) : (joined as Key)
+}

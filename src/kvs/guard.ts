@@ -1,0 +1,51 @@
+/** Guards: what must hold before a transaction's first op. See rfc/6.
+ *  Invariant: a guard changes nothing; it sees what earlier transactions of the group did. */
+
+import { componentsOf, type Key } from '../tree/key.js'
+import { lookup } from '../tree/lookup.js'
+import type { Treeobj } from '../tree/treeobj.js'
+import type { Group } from './group.js'
+import { statOf } from './read.js'
+import type { PreparedGuard } from './transaction.js'
+
+/** Undefined if the guard holds at `seq`; otherwise why not, and what is there. */
+export async function refuses(
+  group: Group,
+  guard: PreparedGuard,
+  seq: number,
+): Promise<{ readonly message: string; readonly state: unknown } | undefined> {
+  if (guard.kind === 'seq') {
+    if (guard.seq === seq) return undefined
+    return { message: `the namespace is at seq ${seq}, not ${guard.seq}`, state: { seq } }
+  }
+  const treeobj = await guarded(group, guard.key)
+  const state = stateOf(treeobj)
+  switch (guard.kind) {
+    case 'absent':
+      return treeobj && { message: `${guard.key} is there`, state }
+    case 'ref':
+      if (state.ref === guard.ref) return undefined
+      return { message: `${guard.key} is not at ${guard.ref}`, state }
+    case 'count':
+      if (state.type !== 'dir' && state.count === guard.count) return undefined
+      return { message: `${guard.key} does not have ${guard.count} blobs`, state }
+    default:
+      return guard satisfies never
+  }
+}
+
+async function guarded(group: Group, key: Key): Promise<Treeobj | undefined> {
+  const place = await group.draft.locate(key, { follow: true })
+  if (!place.foreign) return place.entry && group.draft.seal(place.entry)
+  const { link, rest } = place.foreign
+  const below = [...componentsOf(link.target as Key), ...rest].join('/') as Key
+  const { nodes, views } = group
+  const found = await lookup(nodes, views, link.namespace ?? '', below, { follow: true })
+  return found.treeobj
+}
+
+function stateOf(treeobj: Treeobj | undefined) {
+  if (!treeobj) return { absent: true, count: 0 } as const
+  const { type, ref, count, size, sealed } = statOf(treeobj, 0)
+  return { type, ref, count, size, sealed } as const
+}

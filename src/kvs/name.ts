@@ -1,0 +1,16 @@
+/** Names of namespaces. See rfc/6. */
+
+import { TailraceError } from '../error.js'
+
+const pattern = /^[a-z0-9][a-z0-9_-]{0,62}$/
+
+/** Throws EINVAL. */
+export function parseNamespaceName(input: unknown): string {
+  if (typeof input !== 'string' || !pattern.test(input)) {
+    throw new TailraceError(
+      'EINVAL',
+      'a namespace is 1 to 63 of a-z, 0-9, "_" and "-", and starts with a letter or digit',
+    )
+  }
+  return input
+}

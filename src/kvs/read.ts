@@ -1,0 +1,229 @@
+/** Reads of one tree: values, what is known of them, listings. See rfc/6.
+ *  Invariant: all of one answer comes from one root. */
+
+import type { Content } from '../content/content.js'
+import { TailraceError } from '../error.js'
+import { openArray } from '../tree/array.js'
+import { blobAt, entriesOf, indexAtOffset } from '../tree/array-read.js'
+import { listDir } from '../tree/dir.js'
+import { treeobjJson } from '../tree/json.js'
+import { type Key, parseKey } from '../tree/key.js'
+import { type Found, lookup, type Views } from '../tree/lookup.js'
+import type { Nodes } from '../tree/nodes.js'
+import type { Dir, Treeobj, Val, Valref } from '../tree/treeobj.js'
+import { refOf } from '../tree/treeobj-codec.js'
+import {
+  type ListEntry,
+  type Listing,
+  pageDefault,
+  pageMax,
+  type Reading,
+  type Stat,
+  type TreeobjJson,
+} from './kvs.js'
+
+/** One root to read from: its seq, and the trees that links lead through. */
+export type Snapshot = {
+  readonly namespace: string
+  readonly seq: number
+  readonly views: Views
+}
+
+export class Reader {
+  readonly #content: Content
+  readonly #nodes: Nodes
+
+  constructor(content: Content, nodes: Nodes) {
+    this.#content = content
+    this.#nodes = nodes
+  }
+
+  find(snapshot: Snapshot, key: Key, options: { readonly follow: boolean }): Promise<Found> {
+    return lookup(this.#nodes, snapshot.views, snapshot.namespace, key, options)
+  }
+
+  async stat(snapshot: Snapshot, key: string, follow: boolean): Promise<Stat | undefined> {
+    const { treeobj } = await this.find(snapshot, parseKey(key), { follow })
+    return treeobj && statOf(treeobj, snapshot.seq)
+  }
+
+  /** Throws EISDIR; ENOENT where `index` is past the end. */
+  async read(
+    snapshot: Snapshot,
+    key: string,
+    options: { readonly index?: number | undefined; readonly from?: number | undefined },
+  ): Promise<Reading | undefined> {
+    const { index, from } = options
+    checkBound('index', index)
+    checkBound('from', from)
+    const { treeobj } = await this.find(snapshot, parseKey(key), { follow: true })
+    if (!treeobj) return undefined
+    const stat = statOf(treeobj, snapshot.seq)
+    if (treeobj.type === 'dir')
+      throw new TailraceError('EISDIR', `${shown(key)} is a directory: list it`)
+    if (index !== undefined && index >= stat.count) {
+      throw new TailraceError(
+        'ENOENT',
+        `${key} has ${stat.count} blobs: there is no index ${index} yet`,
+      )
+    }
+    const chunks = this.#chunks(treeobj, index, from ?? 0)
+    return { stat, chunks }
+  }
+
+  /** All bytes of a value. REQUIRES: it is small enough to be held. */
+  async bytes(treeobj: Val | Valref): Promise<Uint8Array> {
+    if (treeobj.type === 'val') return treeobj.data
+    const chunks: Uint8Array[] = []
+    for await (const chunk of this.#chunks(treeobj, undefined, 0)) chunks.push(chunk)
+    const [only] = chunks
+    return only && chunks.length === 1 ? only : Buffer.concat(chunks)
+  }
+
+  async treeobj(
+    snapshot: Snapshot,
+    key: string,
+    page: { readonly after?: number | undefined; readonly limit?: number | undefined },
+  ): Promise<TreeobjJson | undefined> {
+    const { after, limit } = page
+    checkBound('after', after)
+    const { treeobj } = await this.find(snapshot, parseKey(key), { follow: false })
+    if (!treeobj) return undefined
+    return treeobjJson(this.#nodes, treeobj, {
+      ...(after === undefined ? {} : { after }),
+      limit: pageSize(limit),
+    })
+  }
+
+  /** Throws ENOENT, ENOTDIR. */
+  async list(
+    snapshot: Snapshot,
+    key: string,
+    options: {
+      readonly after?: string | undefined
+      readonly limit?: number | undefined
+      readonly recursive?: boolean | undefined
+    },
+  ): Promise<Listing> {
+    const { treeobj } = await this.find(snapshot, parseKey(key), { follow: true })
+    if (!treeobj) throw new TailraceError('ENOENT', `${shown(key)} is not there`)
+    if (treeobj.type !== 'dir') throw new TailraceError('ENOTDIR', `${key} is not a directory`)
+    const limit = pageSize(options.limit)
+    const after = options.after === undefined ? undefined : parseKey(options.after)
+    const entries: ListEntry[] = []
+    const all = options.recursive
+      ? this.#walk(treeobj, '', after)
+      : listDir(this.#nodes, treeobj, afterOf(after))
+    for await (const [name, child] of all) {
+      if (entries.length === limit) return { entries, more: true, seq: snapshot.seq }
+      entries.push({ name, ...measureOf(child) })
+    }
+    return { entries, more: false, seq: snapshot.seq }
+  }
+
+  /** Every key below a directory, parents before what is in them, from `after` on. */
+  async *#walk(
+    dir: Dir,
+    prefix: string,
+    after: string | undefined,
+  ): AsyncGenerator<readonly [string, Treeobj]> {
+    const cut = after?.indexOf('/') ?? -1
+    const first = after === undefined || cut < 0 ? after : after.slice(0, cut)
+    // `after` may be below the entry `first`: step into it again, without naming it again.
+    if (after !== undefined && first !== undefined) {
+      const below = cut < 0 ? undefined : after.slice(cut + 1)
+      const found = await this.#child(dir, first)
+      if (found) yield* this.#walk(found, `${prefix}${first}/`, below)
+    }
+    for await (const [name, child] of listDir(this.#nodes, dir, afterOf(first))) {
+      yield [prefix + name, child]
+      if (child.type === 'dir') yield* this.#walk(child, `${prefix}${name}/`, undefined)
+    }
+  }
+
+  async #child(dir: Dir, name: string): Promise<Dir | undefined> {
+    const found = await lookup(this.#nodes, () => dir, '', name as Key, { follow: false })
+    return found.treeobj?.type === 'dir' ? found.treeobj : undefined
+  }
+
+  async *#chunks(
+    treeobj: Exclude<Treeobj, Dir>,
+    index: number | undefined,
+    from: number,
+  ): AsyncGenerator<Uint8Array> {
+    if (treeobj.type === 'symlink') return
+    if (treeobj.type === 'val') {
+      if (from < treeobj.data.length) yield treeobj.data.subarray(from)
+      return
+    }
+    const array = await openArray(this.#nodes, treeobj)
+    if (index !== undefined) {
+      const blob = await this.#content.load((await blobAt(this.#nodes, array, index)).ref)
+      if (from < blob.length) yield blob.subarray(from)
+      return
+    }
+    if (from >= array.size) return
+    const start = from === 0 ? 0 : await indexAtOffset(this.#nodes, array, from)
+    for await (const entry of entriesOf(this.#nodes, array, start, array.count)) {
+      if (entry.size === 0) continue
+      const bytes = await this.#content.load(entry.ref)
+      yield entry.offset < from ? bytes.subarray(from - entry.offset) : bytes
+    }
+  }
+}
+
+export function statOf(treeobj: Treeobj, seq: number): Stat {
+  const ref = refOf(treeobj)
+  const base = { ...measureOf(treeobj), ref, seq }
+  switch (treeobj.type) {
+    case 'val':
+    case 'valref': {
+      const { attrs } = treeobj
+      return { ...base, sealed: attrs?.sealed === true, ...(attrs ? { attrs } : {}) }
+    }
+    case 'dir':
+      return { ...base, sealed: false }
+    case 'symlink': {
+      const { target, namespace } = treeobj
+      return { ...base, sealed: false, target, ...(namespace === undefined ? {} : { namespace }) }
+    }
+    default:
+      return treeobj satisfies never
+  }
+}
+
+function measureOf(treeobj: Treeobj): { type: Treeobj['type']; count: number; size: number } {
+  switch (treeobj.type) {
+    case 'val':
+      return { type: 'val', count: 1, size: treeobj.data.length }
+    case 'valref':
+      return { type: 'valref', count: treeobj.count, size: treeobj.size }
+    case 'dir':
+      return { type: 'dir', count: treeobj.keys, size: treeobj.size }
+    case 'symlink':
+      return { type: 'symlink', count: 0, size: 0 }
+    default:
+      return treeobj satisfies never
+  }
+}
+
+function afterOf(after: string | undefined): { after?: string } {
+  return after === undefined ? {} : { after }
+}
+
+function pageSize(limit: number | undefined): number {
+  if (limit === undefined) return pageDefault
+  if (!Number.isSafeInteger(limit) || limit < 1 || limit > pageMax) {
+    throw new TailraceError('EINVAL', `a page has 1 to ${pageMax} entries`)
+  }
+  return limit
+}
+
+function checkBound(name: string, value: number | undefined): void {
+  if (value === undefined || (Number.isSafeInteger(value) && value >= 0)) return
+  throw new TailraceError('EINVAL', `${name} is a whole number, 0 or more`)
+}
+
+function shown(key: string): string {
+  return key === '' ? '/' : key
+}

@@ -1,0 +1,203 @@
+/** A transaction as the commit loop takes it: keys parsed, values cut into blobs and named, sizes
+ *  known. See rfc/6.
+ *  Invariant: a Prepared is valid in itself; what can still fail depends on the tree it meets. Its
+ *  bytes are copies, so that nobody can write to what is being stored. */
+
+import { type Blob, cut } from '../blob/blob.js'
+import type { Blobref } from '../blob/blobref.js'
+import { parseBlobref } from '../blob/blobref.js'
+import { hashBlob } from '../blob/hash.js'
+import { TailraceError } from '../error.js'
+import type { AppendArray, ArrayBlob } from '../tree/array.js'
+import { type Key, parseKey } from '../tree/key.js'
+import { inlineSizeMax } from '../tree/treeobj.js'
+import {
+  type Guard,
+  guardsMax,
+  type Op,
+  opsMax,
+  type Transaction,
+  transactionSizeMax,
+} from './kvs.js'
+import { parseNamespaceName } from './name.js'
+
+/** The content of a put: inline bytes, blobs that are committed with it, or an array whose blobs
+ *  were stored before. */
+export type PutContent =
+  | { readonly kind: 'inline'; readonly data: Uint8Array }
+  | { readonly kind: 'blobs'; readonly blobs: readonly ArrayBlob[] }
+  | { readonly kind: 'array'; readonly array: AppendArray }
+
+export type PreparedOp =
+  | {
+      readonly op: 'put'
+      readonly key: Key
+      readonly content: PutContent
+      readonly contentType: string | undefined
+    }
+  | {
+      readonly op: 'append'
+      readonly key: Key
+      readonly blobs: readonly ArrayBlob[]
+      readonly seal: boolean
+    }
+  | { readonly op: 'seal'; readonly key: Key }
+  | { readonly op: 'unlink'; readonly key: Key; readonly recursive: boolean }
+  | { readonly op: 'mkdir'; readonly key: Key }
+  | {
+      readonly op: 'symlink'
+      readonly key: Key
+      readonly target: Key
+      readonly namespace: string | undefined
+    }
+
+export type PreparedGuard =
+  | { readonly kind: 'absent'; readonly key: Key }
+  | { readonly kind: 'ref'; readonly key: Key; readonly ref: Blobref }
+  | { readonly kind: 'count'; readonly key: Key; readonly count: number }
+  | { readonly kind: 'seq'; readonly seq: number }
+
+export type Prepared = {
+  readonly guards: readonly PreparedGuard[]
+  readonly ops: readonly PreparedOp[]
+  readonly noMerge: boolean
+  /** The blobs that the ops name and that are not stored yet. */
+  readonly blobs: readonly Blob[]
+  /** Bytes of all values, for the bounds of what waits. */
+  readonly size: number
+}
+
+/** Throws EINVAL, E2BIG; a bad op or guard is named by `failed`. */
+export function prepare(transaction: Transaction): Prepared {
+  const guards = transaction.guards ?? []
+  if (transaction.ops.length > opsMax) {
+    throw new TailraceError('E2BIG', `a transaction has at most ${opsMax} ops`)
+  }
+  if (guards.length > guardsMax) {
+    throw new TailraceError('E2BIG', `a transaction has at most ${guardsMax} guards`)
+  }
+  const blobs: Blob[] = []
+  let size = 0
+  const take = (value: string | Uint8Array): Uint8Array => {
+    const bytes = bytesOf(value)
+    size += bytes.length
+    if (size > transactionSizeMax) {
+      throw new TailraceError(
+        'E2BIG',
+        `the values of a transaction have at most ${transactionSizeMax} bytes: split it, or put the value as a stream`,
+      )
+    }
+    return bytes
+  }
+  const prepared = transaction.ops.map((op, index) =>
+    named({ op: index }, () => prepareOp(op, take, blobs)),
+  )
+  return {
+    guards: guards.map((guard, index) => named({ guard: index }, () => prepareGuard(guard))),
+    ops: prepared,
+    noMerge: transaction.noMerge ?? false,
+    blobs,
+    size,
+  }
+}
+
+/** A put of an array whose blobs and pages are stored already. */
+export function prepareStoredPut(
+  key: string,
+  array: AppendArray,
+  options: { readonly contentType: string | undefined; readonly guards: readonly Guard[] },
+): Prepared {
+  const { contentType, guards } = options
+  return {
+    guards: guards.map((guard, index) => named({ guard: index }, () => prepareGuard(guard))),
+    ops: [{ op: 'put', key: parseKey(key), content: { kind: 'array', array }, contentType }],
+    noMerge: false,
+    blobs: [],
+    size: 0,
+  }
+}
+
+function prepareOp(
+  op: Op,
+  take: (value: string | Uint8Array) => Uint8Array,
+  blobs: Blob[],
+): PreparedOp {
+  const key = parseKey(op.key)
+  switch (op.op) {
+    case 'put': {
+      const bytes = take(op.value)
+      const contentType = op.contentType === undefined ? undefined : contentTypeOf(op.contentType)
+      const content: PutContent =
+        bytes.length <= inlineSizeMax
+          ? { kind: 'inline', data: bytes }
+          : { kind: 'blobs', blobs: blobsOf(bytes, blobs) }
+      return { op: 'put', key, content, contentType }
+    }
+    case 'append':
+      return { op: 'append', key, blobs: blobsOf(take(op.value), blobs), seal: op.seal ?? false }
+    case 'seal':
+    case 'mkdir':
+      return { op: op.op, key }
+    case 'unlink':
+      return { op: 'unlink', key, recursive: op.recursive ?? false }
+    case 'symlink': {
+      const namespace = op.namespace === undefined ? undefined : parseNamespaceName(op.namespace)
+      return { op: 'symlink', key, target: parseKey(op.target), namespace }
+    }
+    default:
+      throw new TailraceError('EINVAL', `there is no op ${JSON.stringify((op as Op).op)}`)
+  }
+}
+
+function prepareGuard(guard: Guard): PreparedGuard {
+  if ('seq' in guard) return { kind: 'seq', seq: countOf(guard.seq) }
+  const key = parseKey(guard.key)
+  if ('absent' in guard) return { kind: 'absent', key }
+  if ('ref' in guard) return { kind: 'ref', key, ref: parseBlobref(guard.ref) }
+  if ('count' in guard) return { kind: 'count', key, count: countOf(guard.count) }
+  throw new TailraceError('EINVAL', 'a guard is one of absent, ref, count and seq')
+}
+
+/** One append: its blobs, all but the last marked `more`. */
+function blobsOf(bytes: Uint8Array, blobs: Blob[]): ArrayBlob[] {
+  const pieces = cut(bytes)
+  return pieces.map((piece, index) => {
+    const ref = hashBlob(piece)
+    blobs.push({ ref, bytes: piece })
+    return { ref, size: piece.length, more: index < pieces.length - 1 }
+  })
+}
+
+/** Always a copy: the caller's buffer is the caller's. */
+function bytesOf(value: string | Uint8Array): Uint8Array {
+  if (value instanceof Uint8Array) return Buffer.from(value)
+  if (typeof value !== 'string') throw new TailraceError('EINVAL', 'a value is text or bytes')
+  if (!value.isWellFormed()) {
+    throw new TailraceError('EINVAL', 'the text is not well formed (a lone surrogate): send bytes')
+  }
+  return Buffer.from(value, 'utf8')
+}
+
+/** Visible ASCII as HTTP has it, at most 255 characters. */
+function contentTypeOf(text: string): string {
+  if (text.length > 255 || !/^[\x20-\x7e]+$/.test(text)) {
+    throw new TailraceError('EINVAL', 'a content type is 1 to 255 visible ASCII characters')
+  }
+  return text
+}
+
+function countOf(input: number): number {
+  if (!Number.isSafeInteger(input) || input < 0) {
+    throw new TailraceError('EINVAL', 'a count or seq is a whole number, 0 or more')
+  }
+  return input
+}
+
+function named<T>(failed: { op?: number; guard?: number }, act: () => T): T {
+  try {
+    return act()
+  } catch (error) {
+    if (!(error instanceof TailraceError)) throw error
+    throw new TailraceError(error.code, error.message, { cause: error, failed })
+  }
+}

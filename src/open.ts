@@ -1,0 +1,111 @@
+/** The store in this process: the only place that names an engine. See rfc/4, rfc/6.
+ *  Invariant: what `open` gives owns all that it opened, and closes it in the reverse order. */
+
+import { mkdir } from 'node:fs/promises'
+import { join } from 'node:path'
+import { type Environment, systemEnvironment } from './base/environment.js'
+import { Content } from './content/content.js'
+import type { Engine } from './engine/engine.js'
+import { openLmdb } from './engine/lmdb.js'
+import { MemoryEngine } from './engine/memory.js'
+import type { Store } from './job/job.js'
+import { JobRunner } from './job/runner.js'
+import type { Kvs } from './kvs/kvs.js'
+import { KeyStore } from './kvs/store.js'
+import { WatchService } from './watch/watch.js'
+
+export type OpenOptions = {
+  /** The data directory; made if it is not there (0700). Without it the store is in memory, and ends
+   *  with the process. */
+  readonly directory?: string
+  /** Bytes of blobs and nodes kept in memory. */
+  readonly cacheSize?: number
+  /** Jobs that run at once. */
+  readonly runningMax?: number
+  /** Clock and ids, fixed by tests. */
+  readonly environment?: Environment
+}
+
+/** A store in this process, with what only its owner can tell of it. */
+export type EmbeddedStore = Store & {
+  readonly jobs: JobRunner
+  readonly kvs: Kvs
+  /** Refs that were read from the engine so far (a shared or cached one is read once). */
+  readonly loads: number
+  /** Watchers at this moment. */
+  readonly watchers: number
+}
+
+/** Opens the store, and finishes jobs that a crash left unfinished. Throws EBUSY (another process
+ *  has it open: its pid is named), EMISCONFIGURED (a newer format), EIO, ENOSPC. */
+export async function open(options: OpenOptions = {}): Promise<EmbeddedStore> {
+  const { directory, environment = systemEnvironment } = options
+  const engine = await openEngine(directory, environment)
+  try {
+    return await openOn(engine, options)
+  } catch (error) {
+    await engine[Symbol.asyncDispose]()
+    throw error
+  }
+}
+
+/** The same over an engine of the caller's; it is closed with the store. */
+export async function openOn(engine: Engine, options: OpenOptions = {}): Promise<EmbeddedStore> {
+  const { cacheSize, runningMax, environment = systemEnvironment } = options
+  const content = new Content(engine, cacheSize === undefined ? {} : { cacheSize })
+  const store = await KeyStore.open(engine, content, environment)
+  const watches = new WatchService(store, content, environment)
+  const kvs: Kvs = {
+    commit: (transaction, scope) => store.commit(transaction, scope),
+    put: (key, value, scope) => store.put(key, value, scope),
+    append: (key, value, scope) => store.append(key, value, scope),
+    get: (key, scope) => store.get(key, scope),
+    read: (key, scope) => store.read(key, scope),
+    stat: (key, scope) => store.stat(key, scope),
+    treeobj: (key, scope) => store.treeobj(key, scope),
+    list: (key, scope) => store.list(key, scope),
+    readMany: (keys, scope) => store.readMany(keys, scope),
+    root: (scope) => store.root(scope),
+    namespaces: () => store.namespaces(),
+    createNamespace: (name) => store.createNamespace(name),
+    removeNamespace: (name) => store.removeNamespace(name),
+    watch: (key, watch) => watches.watch(key, watch),
+  }
+  const jobs = await JobRunner.open({
+    kvs,
+    environment,
+    ...(runningMax === undefined ? {} : { runningMax }),
+  })
+  let closing: Promise<void> | undefined
+  const close = async () => {
+    await jobs[Symbol.asyncDispose]()
+    watches.close()
+    await store[Symbol.asyncDispose]()
+    await engine[Symbol.asyncDispose]()
+  }
+  return {
+    ...kvs,
+    kvs,
+    jobs,
+    storeId: engine.storeId,
+    get loads() {
+      return content.loads
+    },
+    get watchers() {
+      return watches.count
+    },
+    [Symbol.asyncDispose]() {
+      closing ??= close()
+      return closing
+    },
+  }
+}
+
+async function openEngine(
+  directory: string | undefined,
+  environment: Environment,
+): Promise<Engine> {
+  if (directory === undefined) return new MemoryEngine(environment)
+  await mkdir(directory, { recursive: true, mode: 0o700 })
+  return openLmdb(join(directory, 'store'), { environment })
+}

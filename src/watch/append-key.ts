@@ -1,0 +1,117 @@
+/** A key that append watchers share: sees each of its roots once and keeps its histories apart. See
+ *  rfc/7.
+ *  Invariant: `history` is the newest history of the key, or `absence` says why there is none. */
+
+import { Wakeup } from '../base/wakeup.js'
+import { hashBlob } from '../blob/hash.js'
+import { TailraceError, toTailraceError } from '../error.js'
+import { type AppendArray, emptyArray, openArray, pushBlob } from '../tree/array.js'
+import { isPrefix } from '../tree/array-read.js'
+import { hashOnly, type Nodes } from '../tree/nodes.js'
+import type { Treeobj } from '../tree/treeobj.js'
+import { History } from './history.js'
+import type { Sight } from './sights.js'
+
+export class AppendKey {
+  /** Wakes when another history begins, or the reason why there is none changes. */
+  readonly changed = new Wakeup()
+  readonly #key: string
+  readonly #nodes: Nodes
+  readonly #monotonic: () => number
+  #history: History | undefined
+  #absence: TailraceError | undefined
+  /** What the newest treeobj was: a log does not become an inline value by growing. */
+  #type: Treeobj['type'] | undefined
+
+  constructor(key: string, nodes: Nodes, monotonic: () => number) {
+    this.#key = key
+    this.#nodes = nodes
+    this.#monotonic = monotonic
+  }
+
+  /** The newest history; undefined where there is none, or nothing was seen yet. */
+  get history(): History | undefined {
+    return this.#history
+  }
+
+  /** ENOENT, EISDIR, ENONS, or what ended the sights. */
+  get absence(): TailraceError | undefined {
+    return this.#absence
+  }
+
+  /** Follows the key until its sights end. */
+  async follow(sights: AsyncIterable<Sight>): Promise<void> {
+    try {
+      for await (const sight of sights) await this.#observe(sight)
+    } catch (error) {
+      this.#lose(toTailraceError(error))
+    }
+  }
+
+  async #observe(sight: Sight): Promise<void> {
+    if ('gone' in sight) return this.#lose(sight.gone)
+    const { live, root, found } = sight
+    const { treeobj } = found
+    if (!treeobj || treeobj.type === 'symlink') {
+      return this.#lose(new TailraceError('ENOENT', `${this.#key} is not there`))
+    }
+    if (treeobj.type === 'dir') {
+      return this.#lose(
+        new TailraceError('EISDIR', `${this.#key} is a directory: watch a key in it`),
+      )
+    }
+    const array = await this.#arrayOf(treeobj)
+    const sealed = treeobj.attrs?.sealed === true
+    const resolved = `${found.namespace}/${found.key}`
+    const history = this.#history
+    const before = this.#type
+    this.#type = treeobj.type
+    if (
+      history &&
+      history.resolved === resolved &&
+      !(before === 'valref' && treeobj.type === 'val')
+    ) {
+      if (await isPrefix(this.#nodes, history.array, array)) {
+        if (array.count !== history.array.count || sealed !== history.sealed) {
+          history.extend(array, root.seq, sealed)
+        }
+        return
+      }
+    }
+    this.#replace(
+      new History({
+        incarnation: live.record.incarnation,
+        resolved,
+        array,
+        seq: root.seq,
+        sealed,
+        inline: treeobj.type === 'val' ? treeobj.data : undefined,
+      }),
+    )
+  }
+
+  #replace(next: History): void {
+    const overwritten = new TailraceError(
+      'EOVERWRITTEN',
+      `${this.#key} was overwritten: what follows is another history, watch it anew`,
+    )
+    this.#history?.end(overwritten, this.#monotonic())
+    this.#history = next
+    this.#absence = undefined
+    this.changed.wake()
+  }
+
+  #lose(reason: TailraceError): void {
+    this.#history?.end(reason, this.#monotonic())
+    this.#history = undefined
+    this.#absence = reason
+    this.#type = undefined
+    this.changed.wake()
+  }
+
+  async #arrayOf(treeobj: Extract<Treeobj, { type: 'val' | 'valref' }>): Promise<AppendArray> {
+    if (treeobj.type === 'valref') return openArray(this.#nodes, treeobj)
+    const { data } = treeobj
+    return pushBlob(hashOnly, emptyArray, { ref: hashBlob(data), size: data.length, more: false })
+  }
+}

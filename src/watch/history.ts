@@ -1,0 +1,107 @@
+/** One history of an append key: an array that only ever grows, until it is sealed or ends. See rfc/7.
+ *  Invariant: each `array` is an extension of the one before it; after `end` it stays as it was, for
+ *  the watchers that are behind. A key that is overwritten gets a new history; nobody crosses over. */
+
+import { Wakeup } from '../base/wakeup.js'
+import type { Blobref } from '../blob/blobref.js'
+import { TailraceError } from '../error.js'
+import { type AppendArray, arrayRef } from '../tree/array.js'
+
+/** A history that has ended is kept this long for the watchers that are behind. */
+export const historyKeptMs = 10 * 60_000
+/** Prefixes that watchers at the same index share. */
+const prefixesMax = 1_024
+
+export class History {
+  /** Wakes when the array grows, is sealed, or has ended. */
+  readonly moved = new Wakeup()
+  readonly incarnation: string
+  /** Namespace and key that the watched key led to. */
+  readonly resolved: string
+  #array: AppendArray
+  #seq: number
+  #sealed: boolean
+  /** The bytes of an inline value, which is blob 0 of its array. */
+  #inline: Uint8Array | undefined
+  #ended: { readonly error: TailraceError; readonly at: number } | undefined
+  readonly #prefixes = new Map<number, Blobref>()
+
+  constructor(state: {
+    readonly incarnation: string
+    readonly resolved: string
+    readonly array: AppendArray
+    readonly seq: number
+    readonly sealed: boolean
+    readonly inline: Uint8Array | undefined
+  }) {
+    this.incarnation = state.incarnation
+    this.resolved = state.resolved
+    this.#array = state.array
+    this.#seq = state.seq
+    this.#sealed = state.sealed
+    this.#inline = state.inline
+  }
+
+  get array(): AppendArray {
+    return this.#array
+  }
+
+  /** Of the root that it was read at last. */
+  get seq(): number {
+    return this.#seq
+  }
+
+  get sealed(): boolean {
+    return this.#sealed
+  }
+
+  get inline(): Uint8Array | undefined {
+    return this.#inline
+  }
+
+  get ended(): boolean {
+    return this.#ended !== undefined
+  }
+
+  /** REQUIRES: `array` extends the one that is here. */
+  extend(array: AppendArray, seq: number, sealed: boolean): void {
+    this.#array = array
+    this.#seq = seq
+    this.#sealed = sealed
+    this.moved.wake()
+  }
+
+  end(error: TailraceError, now: number): void {
+    this.#ended ??= { error, at: now }
+    this.moved.wake()
+  }
+
+  /** Why nothing more will come, for a watcher that has everything. */
+  get error(): TailraceError | undefined {
+    return this.#ended?.error
+  }
+
+  /** Throws ECOMPACTED where the history ended too long ago to be read on. */
+  checkKept(now: number): void {
+    if (this.#ended && now - this.#ended.at > historyKeptMs) {
+      throw new TailraceError(
+        'ECOMPACTED',
+        `the log was replaced ${Math.round((now - this.#ended.at) / 60_000)} minutes ago: what is left of it is no more kept`,
+        { cause: this.#ended.error },
+      )
+    }
+  }
+
+  /** The ref of the first `count` blobs: from what other watchers computed, else by `compute`. */
+  prefix(count: number, compute: () => AppendArray): Blobref {
+    const known = this.#prefixes.get(count)
+    if (known) return known
+    const ref = arrayRef(compute())
+    if (this.#prefixes.size >= prefixesMax) {
+      const oldest = this.#prefixes.keys().next()
+      if (!oldest.done) this.#prefixes.delete(oldest.value)
+    }
+    this.#prefixes.set(count, ref)
+    return ref
+  }
+}

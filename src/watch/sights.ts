@@ -1,0 +1,104 @@
+/** What a key is at each root that concerns it, in order. See rfc/7.
+ *  Invariant: no root that names a key on the way to it is left out, unless it is no more retained,
+ *  and then the newest is marked `skipped`. Nothing is looked up before it is asked for. */
+
+import type { Root } from '../engine/engine.js'
+import { TailraceError } from '../error.js'
+import type { LiveNamespace } from '../kvs/namespace.js'
+import type { KeyStore } from '../kvs/store.js'
+import type { Key } from '../tree/key.js'
+import type { Found } from '../tree/lookup.js'
+import type { Follower, Followers } from './followers.js'
+
+/** Roots read from the log at a time. */
+const rootsPerStep = 64
+
+export type Sight =
+  | {
+      readonly live: LiveNamespace
+      readonly root: Root
+      readonly found: Found
+      /** Older roots that may have named the key are no more retained. */
+      readonly skipped: boolean
+    }
+  /** The namespace is not there (any more): ENONS, or ECLOSED when the store closes. */
+  | { readonly gone: TailraceError }
+
+/** Begins with what is there now. Ends only with the signal (ECANCELED) or an error of a lookup; the
+ *  follower, which is the caller's to add, is then removed. */
+export async function* sights(
+  store: KeyStore,
+  followers: Followers,
+  follower: Follower,
+  key: Key,
+  signal: AbortSignal,
+): AsyncGenerator<Sight, void, undefined> {
+  const { namespace } = follower
+  const look = async (live: LiveNamespace, root: Root, skipped: boolean): Promise<Sight> => {
+    const found = await lookUp(store, followers, follower, { live, root, key })
+    return { live, root, found, skipped }
+  }
+  let live: LiveNamespace | undefined
+  let told = false
+  let next = 0
+  try {
+    for (;;) {
+      const seen = follower.moved.count
+      const marked = follower.take()
+      if (!live) {
+        live = store.peekNamespace(namespace)
+        if (live?.ended) live = undefined
+        if (live) {
+          // The marks of this look begin before its root is read, so that none is lost.
+          followers.look(follower)
+          const { root } = live
+          next = root.seq + 1
+          told = false
+          yield await look(live, root, false)
+        } else if (!told) {
+          told = true
+          yield { gone: new TailraceError('ENONS', `there is no namespace ${namespace}`) }
+        }
+      } else if (marked.seq !== undefined) {
+        next = Math.max(next, marked.seq)
+        while (next <= live.root.seq) {
+          const { roots, gap } = await live.roots.since(next, rootsPerStep)
+          const concerned = gap ? [live.root] : roots
+          if (concerned.length === 0) break
+          for (const root of concerned) {
+            next = root.seq + 1
+            if (gap || follower.concernedBy(namespace, root)) yield await look(live, root, gap)
+          }
+        }
+      } else if (marked.elsewhere && !live.ended) {
+        yield await look(live, live.root, false)
+      }
+      // What was committed before the end was delivered above.
+      if (live?.ended && follower.moved.count === seen) {
+        const { ended } = live
+        live = undefined
+        told = true
+        yield { gone: ended }
+        continue
+      }
+      follower.rest(seen)
+      await follower.moved.wait(seen, signal)
+    }
+  } finally {
+    followers.remove(follower)
+    follower.rest(Number.POSITIVE_INFINITY)
+  }
+}
+
+async function lookUp(
+  store: KeyStore,
+  followers: Followers,
+  follower: Follower,
+  at: { readonly live: LiveNamespace; readonly root: Root; readonly key: Key },
+): Promise<Found> {
+  followers.look(follower)
+  const snapshot = await store.snapshot(at.live, at.root)
+  const found = await store.reader.find(snapshot, at.key, { follow: true })
+  followers.settle(follower, found.passed)
+  return found
+}

@@ -1,0 +1,179 @@
+/** The watch service: hears of each root, wakes the watchers that it concerns, and lets each pull
+ *  what it has not seen. See rfc/7.
+ *  Invariant: a slow watcher costs its position; when the last watcher of a key has gone, nothing of
+ *  it is left. */
+
+import type { Environment } from '../base/environment.js'
+import { parseBlobref } from '../blob/blobref.js'
+import type { Content } from '../content/content.js'
+import type { Root } from '../engine/engine.js'
+import { isCode, TailraceError } from '../error.js'
+import type { Kvs } from '../kvs/kvs.js'
+import { primary } from '../kvs/kvs.js'
+import { parseNamespaceName } from '../kvs/name.js'
+import type { LiveNamespace } from '../kvs/namespace.js'
+import type { KeyStore, StoreListener } from '../kvs/store.js'
+import type { From, WatchEvent, Watching, WatchOptions } from '../kvs/watching.js'
+import { type Key, parseKey } from '../tree/key.js'
+import { AppendKey } from './append-key.js'
+import { watchAppend } from './append-watch.js'
+import { type Follower, Followers } from './followers.js'
+import { sights } from './sights.js'
+import { watchValue } from './value-watch.js'
+
+type Shared = {
+  readonly appendKey: AppendKey
+  readonly follower: Follower
+  readonly end: AbortController
+  watchers: number
+}
+
+export class WatchService implements StoreListener, Pick<Kvs, 'watch'> {
+  readonly #store: KeyStore
+  readonly #content: Content
+  readonly #environment: Environment
+  readonly #followers = new Followers()
+  readonly #shared = new Map<string, Shared>()
+  readonly #watching = new Set<AbortController>()
+
+  constructor(store: KeyStore, content: Content, environment: Environment) {
+    this.#store = store
+    this.#content = content
+    this.#environment = environment
+    store.listen(this)
+  }
+
+  /** Watchers at this moment. */
+  get count(): number {
+    return this.#watching.size
+  }
+
+  moved(namespace: LiveNamespace, root: Root): void {
+    this.#followers.moved(namespace.name, root)
+  }
+
+  changed(namespace: LiveNamespace): void {
+    this.#followers.changed(namespace.name)
+  }
+
+  watch(key: string, options: WatchOptions): Watching {
+    const namespace = parseNamespaceName(options.namespace ?? primary)
+    const at = { namespace, key: parseKey(key) }
+    const from = parseFrom(options.from ?? 0)
+    const own = new AbortController()
+    const events = this.#events(at, { ...options, from }, own)
+    return iterate(events, own)
+  }
+
+  /** Ends every watcher with ECLOSED. */
+  close(): void {
+    const reason = new TailraceError('ECLOSED', 'the store is closed')
+    for (const own of [...this.#watching]) own.abort(reason)
+  }
+
+  async *#events(
+    at: { readonly namespace: string; readonly key: Key },
+    options: WatchOptions & { readonly from: From },
+    own: AbortController,
+  ): AsyncGenerator<WatchEvent, void, undefined> {
+    const { mode, from, waitCreate = false, uniq = false, signal } = options
+    const abort = () => own.abort(signal?.reason)
+    signal?.addEventListener('abort', abort, { once: true })
+    if (signal?.aborted) abort()
+    this.#watching.add(own)
+    try {
+      if (mode === 'value') {
+        const follower = this.#followers.add(at.namespace)
+        const seen = sights(this.#store, this.#followers, follower, at.key, own.signal)
+        yield* watchValue(this.#store, seen, { key: at.key, waitCreate, uniq })
+        return
+      }
+      const id = `${at.namespace}\0${at.key}`
+      const shared = this.#share(id, at)
+      try {
+        const ports = {
+          content: this.#content,
+          nodes: this.#store.nodes,
+          monotonic: this.#environment.monotonic,
+        }
+        // What was answered before this watch began must be seen by it.
+        await shared.follower.catchUp(own.signal)
+        yield* watchAppend(ports, shared.appendKey, { from, waitCreate }, own.signal)
+      } finally {
+        this.#release(id, shared)
+      }
+    } finally {
+      signal?.removeEventListener('abort', abort)
+      this.#watching.delete(own)
+    }
+  }
+
+  #share(id: string, at: { readonly namespace: string; readonly key: Key }): Shared {
+    const known = this.#shared.get(id)
+    if (known) {
+      known.watchers++
+      return known
+    }
+    const end = new AbortController()
+    const { monotonic } = this.#environment
+    const appendKey = new AppendKey(at.key, this.#store.nodes, monotonic)
+    const follower = this.#followers.add(at.namespace)
+    const shared: Shared = { appendKey, follower, end, watchers: 1 }
+    this.#shared.set(id, shared)
+    const seen = sights(this.#store, this.#followers, follower, at.key, end.signal)
+    // Ends with an error that its watchers are told, or when the last of them has gone; a later
+    // watcher begins anew.
+    void appendKey.follow(seen).finally(() => this.#forget(id, shared))
+    return shared
+  }
+
+  #release(id: string, shared: Shared): void {
+    if (--shared.watchers > 0) return
+    this.#forget(id, shared)
+    shared.end.abort()
+  }
+
+  #forget(id: string, shared: Shared): void {
+    if (this.#shared.get(id) === shared) this.#shared.delete(id)
+  }
+}
+
+/** Leaving the loop, or `return()` at any moment, cancels what the watcher waits for. */
+function iterate(
+  events: AsyncGenerator<WatchEvent, void, undefined>,
+  own: AbortController,
+): Watching {
+  let left = false
+  const watching: Watching = {
+    async next() {
+      try {
+        return await events.next()
+      } catch (error) {
+        if (left && isCode(error, 'ECANCELED')) return { done: true, value: undefined }
+        throw error
+      }
+    },
+    async return() {
+      left = true
+      own.abort()
+      await events.return()
+      return { done: true, value: undefined }
+    },
+    [Symbol.asyncIterator]: () => watching,
+  }
+  return watching
+}
+
+function parseFrom(from: From): From {
+  const whole = (value: number, least: number) => Number.isSafeInteger(value) && value >= least
+  if (typeof from === 'number') {
+    if (whole(from, Number.MIN_SAFE_INTEGER)) return from
+  } else if ('prefix' in from) {
+    parseBlobref(from.prefix)
+    if (whole(from.index, 0) && typeof from.incarnation === 'string') return from
+  } else if (whole(from.offset, 0)) return from
+  throw new TailraceError(
+    'EINVAL',
+    'from is an index, {offset} or a position {incarnation, index, prefix}',
+  )
+}
