@@ -85,7 +85,8 @@ export interface Engine extends AsyncDisposable {
   load(refs: readonly Blobref[]): Promise<(Uint8Array | undefined)[]>
 
   /** Stores each part's blobs and moves its root, in one durable write, or says why not. Outcomes
-   *  stand in the order of the parts. REQUIRES: one commit at a time per namespace. Throws ECLOSED. */
+   *  stand in the order of the parts. At most one part for each namespace (EINVAL). REQUIRES: one
+   *  commit at a time per namespace, seqs that grow. Throws EINVAL, ECLOSED. */
   commit(parts: readonly Part[]): Promise<Outcome[]>
 
   root(namespace: string): Promise<Head | undefined>
@@ -97,15 +98,16 @@ export interface Engine extends AsyncDisposable {
   remove(namespace: string, incarnation: string): Promise<void>
 
   /** The retained roots with a seq above `after`, oldest first, without a gap between them: at
-   *  least those of the last `historyAgeMs` and the last `historyCount`. Throws ENONS. */
+   *  least those of the last `historyAgeMs` and the last `historyCount`. Ends at the head that was
+   *  there at first. Throws ENONS, ECOMPACTED where trimming overtook a slow caller, ECLOSED. */
   history(namespace: string, after: number): AsyncIterable<Root>
 
   /** Yields whenever some root moved since the last yield; the caller looks which. Ends with the
-   *  signal. One that falls behind misses wakes, never the last one. */
+   *  signal, with ECLOSED at a close. One that falls behind misses wakes, never the last one. */
   watch(signal: AbortSignal): AsyncIterable<void>
 
   /** Takes or renews the right to commit to a namespace: an epoch that grows with each new owner.
-   *  Throws EBUSY while another owner holds it. */
+   *  Throws EBUSY while another owner holds it, ENONS, ENOSPC, EIO, ECLOSED. */
   lease(namespace: string, owner: string, ttlMs: number): Promise<number>
 }
 

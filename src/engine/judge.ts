@@ -28,3 +28,12 @@ export function judge(
   )
   return { status: 'unavailable', applied: 'no', error }
 }
+
+/** The namespaces of a commit. Throws EINVAL where one has two parts. */
+export function namesOf(parts: readonly Part[]): string[] {
+  const names = new Set(parts.map(({ namespace }) => namespace))
+  if (names.size < parts.length) {
+    throw new TailraceError('EINVAL', 'a commit has one part for each namespace: merge them')
+  }
+  return [...names]
+}

@@ -9,7 +9,7 @@ import type { Blobref } from '../blob/blobref.js'
 import { TailraceError } from '../error.js'
 import { BlobTable } from './blob-table.js'
 import type { Engine, Head, Namespace, Outcome, Part, Root, Supports } from './engine.js'
-import { judge } from './judge.js'
+import { judge, namesOf } from './judge.js'
 import { Leases } from './leases.js'
 import { Moves } from './moves.js'
 import { RefIndex } from './ref-index.js'
@@ -69,6 +69,11 @@ export class LmdbEngine implements Engine {
   /** Index entries that are in memory only: bounded (rfc/4), 0 after a close. */
   get indexWaiting(): number {
     return this.#index.waiting
+  }
+
+  /** Removed namespaces whose roots are not all dropped yet. */
+  get burialsWaiting(): number {
+    return this.#roots.burials
   }
 
   async put(blobs: readonly Blob[]): Promise<void> {
@@ -235,15 +240,6 @@ export class LmdbEngine implements Engine {
     if ((this.#roots.oldest(name) ?? 0) <= last) return
     throw new TailraceError('ECOMPACTED', `roots after ${last} were dropped: begin again`)
   }
-}
-
-/** REQUIRES: a namespace is in one part only. */
-function namesOf(parts: readonly Part[]): string[] {
-  const names = new Set(parts.map(({ namespace }) => namespace))
-  if (names.size < parts.length) {
-    throw new TailraceError('EINVAL', 'a commit has one part for each namespace: merge them')
-  }
-  return [...names]
 }
 
 function stored<T>(answer: Answer<T>): T {

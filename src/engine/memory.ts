@@ -16,7 +16,7 @@ import {
   type Root,
   type Supports,
 } from './engine.js'
-import { judge } from './judge.js'
+import { judge, namesOf } from './judge.js'
 import { Leases } from './leases.js'
 import { Moves } from './moves.js'
 import { namespaceExists, noNamespace } from './refusals.js'
@@ -54,6 +54,7 @@ export class MemoryEngine implements Engine {
 
   async commit(parts: readonly Part[]): Promise<Outcome[]> {
     this.#moves.assertOpen()
+    namesOf(parts)
     return parts.map((part) => this.#apply(part))
   }
 

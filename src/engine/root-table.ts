@@ -88,6 +88,11 @@ export class RootTable {
     return [...this.#lives.values()].map(headOf)
   }
 
+  /** Removed namespaces that may still have roots. */
+  get burials(): number {
+    return this.#dead.size
+  }
+
   epoch(name: string): number {
     return this.#lives.get(name)?.stored.epoch ?? 0
   }

@@ -1,0 +1,142 @@
+/** An engine behind a bad network: commits turn at random into time-outs before and after, late
+ *  answers and refusals of what was stored. For every room's tests. See rfc/4.
+ *  Invariant: it lies about answers only; what the inner engine holds is the truth. */
+
+import { setImmediate } from 'node:timers/promises'
+import type { Blob } from '../../src/blob/blob.js'
+import type { Blobref } from '../../src/blob/blobref.js'
+import type {
+  Engine,
+  Head,
+  Namespace,
+  Outcome,
+  Part,
+  Root,
+  Supports,
+} from '../../src/engine/engine.js'
+import { TailraceError } from '../../src/error.js'
+
+/** A commit meets at most this many faults in a row, so that a caller with more tries gets through. */
+export const faultsInRowMax = 3
+
+const fates = ['before', 'after', 'vanished', 'refused', 'late'] as const
+type Fate = (typeof fates)[number] | 'plain'
+
+export type FlakyOptions = {
+  /** The same seed gives the same faults. */
+  readonly seed?: number
+  /** Of 1: how many commits meet a fault. */
+  readonly rate?: number
+}
+
+export class FlakyEngine implements Engine {
+  readonly #inner: Engine
+  readonly #random: () => number
+  readonly #rate: number
+  #inRow = 0
+  #faults = 0
+
+  constructor(inner: Engine, options?: FlakyOptions) {
+    this.#inner = inner
+    this.#random = mulberry32(options?.seed ?? 1)
+    this.#rate = options?.rate ?? 0.5
+  }
+
+  /** How many commits met a fault so far. */
+  get faults(): number {
+    return this.#faults
+  }
+
+  get supports(): Supports {
+    return this.#inner.supports
+  }
+
+  get storeId(): string {
+    return this.#inner.storeId
+  }
+
+  async commit(parts: readonly Part[]): Promise<Outcome[]> {
+    const fate = this.#fate()
+    if (fate === 'before') return parts.map(() => timeout('no'))
+    if (fate === 'vanished') return parts.map(() => timeout('unknown'))
+    const outcomes = await this.#inner.commit(parts)
+    if (fate === 'plain') return outcomes
+    if (fate === 'after') return outcomes.map(() => timeout('unknown'))
+    if (fate === 'refused') return Promise.all(outcomes.map((o, i) => this.#refuse(o, parts[i])))
+    for (let turn = this.#random() * 8; turn > 0; turn--) await setImmediate()
+    return outcomes
+  }
+
+  put(blobs: readonly Blob[]): Promise<void> {
+    return this.#inner.put(blobs)
+  }
+
+  load(refs: readonly Blobref[]): Promise<(Uint8Array | undefined)[]> {
+    return this.#inner.load(refs)
+  }
+
+  root(namespace: string): Promise<Head | undefined> {
+    return this.#inner.root(namespace)
+  }
+
+  roots(): Promise<Head[]> {
+    return this.#inner.roots()
+  }
+
+  create(namespace: Namespace, root: Root, blobs: readonly Blob[]): Promise<Head> {
+    return this.#inner.create(namespace, root, blobs)
+  }
+
+  remove(namespace: string, incarnation: string): Promise<void> {
+    return this.#inner.remove(namespace, incarnation)
+  }
+
+  history(namespace: string, after: number): AsyncIterable<Root> {
+    return this.#inner.history(namespace, after)
+  }
+
+  watch(signal: AbortSignal): AsyncIterable<void> {
+    return this.#inner.watch(signal)
+  }
+
+  lease(namespace: string, owner: string, ttlMs: number): Promise<number> {
+    return this.#inner.lease(namespace, owner, ttlMs)
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#inner[Symbol.asyncDispose]()
+  }
+
+  #fate(): Fate {
+    if (this.#inRow >= faultsInRowMax || this.#random() >= this.#rate) {
+      this.#inRow = 0
+      return 'plain'
+    }
+    this.#inRow++
+    this.#faults++
+    return fates[Math.floor(this.#random() * fates.length)] ?? 'plain'
+  }
+
+  /** A conflict although the part was stored; the head shows its `tx`. */
+  async #refuse(outcome: Outcome, part: Part | undefined): Promise<Outcome> {
+    if (outcome.status !== 'applied' || !part) return outcome
+    const head = await this.#inner.root(part.namespace)
+    return head?.root.tx === part.root.tx ? { status: 'conflict', head } : outcome
+  }
+}
+
+function timeout(applied: 'no' | 'unknown'): Outcome {
+  const error = new TailraceError('ETIMEDOUT', 'no answer in time: send the same commit again')
+  return { status: 'unavailable', applied, error }
+}
+
+/** A small seeded generator: numbers from 0 to below 1. */
+export function mulberry32(seed: number): () => number {
+  let state = seed
+  return () => {
+    state = (state + 0x6d2b79f5) | 0
+    let mixed = Math.imul(state ^ (state >>> 15), 1 | state)
+    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed
+    return ((mixed ^ (mixed >>> 14)) >>> 0) / 4_294_967_296
+  }
+}
