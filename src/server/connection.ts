@@ -1,0 +1,246 @@
+/** One websocket: requests in, answers out in any order, by id. See rfc/12, rules 10 to 13.
+ *  Invariant: an id is in use from its request to its last frame; when the connection closes, every
+ *  watch of it ends. */
+
+import type { Socket as RawSocket } from 'node:net'
+import { isCode, TailraceError, toTailraceError } from '../error.js'
+import { primary } from '../kvs/kvs.js'
+import { authMs, type Request, type Response, subprotocol, watchesMax } from '../wire/frames.js'
+import { decodeMessage, type Subprotocol } from '../wire/framing.js'
+import { invalid } from '../wire/parse.js'
+import { parseReadBody, parseRequest, parseRootBody, requestIdOf } from '../wire/requests.js'
+import { errorBodyOf } from '../wire/status.js'
+import { checkToken } from './access.js'
+import type { Context } from './context.js'
+import { Outbox } from './outbox.js'
+import { ServedWatch, type WatchRequest } from './served-watch.js'
+import { commit, read } from './txn.js'
+import { closePolicy, type Socket } from './websocket.js'
+
+/** Requests (but watches) of one connection that wait for their answer. Above: EBUSY. */
+export const requestsMax = 65_536
+
+export type ConnectionOptions = {
+  readonly socket: Socket
+  readonly raw: RawSocket
+  readonly protocol: Subprotocol
+  /** A first frame must bring it; absent: the connection is admitted already. */
+  readonly token?: string
+}
+
+export class Connection {
+  readonly #context: Context
+  readonly #socket: Socket
+  readonly #protocol: Subprotocol
+  readonly #outbox: Outbox
+  readonly #token: string | undefined
+  readonly #watches = new Map<number, ServedWatch>()
+  /** Requests that can be canceled have a controller. */
+  readonly #requests = new Map<number, AbortController | undefined>()
+  readonly #authTimer: NodeJS.Timeout | undefined
+  #admitted: boolean
+  #alive = true
+
+  constructor(context: Context, options: ConnectionOptions) {
+    const { socket, raw, protocol, token } = options
+    this.#context = context
+    this.#socket = socket
+    this.#protocol = protocol
+    this.#token = token
+    this.#admitted = token === undefined
+    this.#outbox = new Outbox(socket, raw, protocol)
+    if (!this.#admitted) this.#authTimer = setTimeout(() => this.#refuseLate(), authMs)
+    socket.on('message', (data: Buffer, isBinary: boolean) => this.#receive(data, isBinary))
+    socket.on('pong', () => {
+      this.#alive = true
+    })
+    socket.on('close', () => this.#close())
+  }
+
+  /** Pings; ends a connection that showed no sign of life since the last call. */
+  checkAlive(): void {
+    const progress = this.#outbox.takeProgress()
+    if (!this.#alive && !progress) {
+      this.#socket.terminate()
+      return
+    }
+    this.#alive = false
+    this.#socket.ping()
+  }
+
+  #receive(data: Buffer, isBinary: boolean): void {
+    this.#alive = true
+    const decoded = this.#decode(data, isBinary)
+    if (decoded === undefined) return
+    const { frame } = decoded
+    try {
+      const request = parseRequest(frame)
+      if (this.#admitted || request.op === 'auth') this.#take(request)
+      else this.#refuse(request.id, 'the first frame must be "auth" with the token')
+    } catch (error) {
+      this.#fail(requestIdOf(frame), error)
+    }
+  }
+
+  #decode(data: Buffer, isBinary: boolean): { readonly frame: unknown } | undefined {
+    try {
+      if (isBinary !== (this.#protocol === subprotocol)) {
+        throw invalid(`${this.#protocol} has ${isBinary ? 'text' : 'binary'} messages only`)
+      }
+      return { frame: decodeMessage(isBinary ? data : data.toString()) }
+    } catch (error) {
+      this.#fail(0, error)
+      return undefined
+    }
+  }
+
+  #take(request: Request): void {
+    switch (request.op) {
+      case 'auth':
+        this.#auth(request.id, request.token)
+        return
+      case 'credit':
+        this.#watches.get(request.id)?.grant(request.bytes)
+        return
+      case 'cancel':
+        this.#cancel(request.id)
+        return
+      case 'watch':
+        this.#checkId(request.id)
+        this.#watch(request)
+        return
+      case 'txn':
+      case 'read':
+      case 'root':
+        this.#checkId(request.id)
+        void this.#answer(request)
+        return
+      default:
+        request satisfies never
+    }
+  }
+
+  #auth(id: number, token: string): void {
+    try {
+      if (this.#token !== undefined) checkToken(this.#token, token)
+    } catch (error) {
+      const message = isCode(error, 'EUNAUTH') ? error.message : 'the token could not be checked'
+      this.#refuse(id, message)
+      return
+    }
+    this.#admitted = true
+    clearTimeout(this.#authTimer)
+    this.#send({ id, type: 'result', body: {} })
+  }
+
+  #watch(request: WatchRequest): void {
+    if (this.#watches.size >= watchesMax) {
+      throw new TailraceError('EBUSY', `a connection has at most ${watchesMax} watches`)
+    }
+    const { activity, store } = this.#context
+    const controller = activity.wait()
+    const counted = activity.beginWatch()
+    const watch = new ServedWatch(request, this.#outbox, controller)
+    this.#watches.set(request.id, watch)
+    const finish = () => {
+      counted.end()
+      activity.giveBack(controller)
+      // After a cancel the id may have been used again.
+      if (this.#watches.get(request.id) === watch) this.#watches.delete(request.id)
+    }
+    // `run` throws nothing: what fails is its last frame.
+    void watch.run(store).finally(finish)
+  }
+
+  #cancel(id: number): void {
+    const watch = this.#watches.get(id)
+    this.#watches.delete(id)
+    watch?.cancel()
+    this.#requests.get(id)?.abort()
+  }
+
+  async #answer(
+    request: Extract<Request, { readonly op: 'txn' | 'read' | 'root' }>,
+  ): Promise<void> {
+    const { id } = request
+    try {
+      const body = await this.#resultOf(request)
+      this.#requests.delete(id)
+      this.#send({ id, type: 'result', body })
+    } catch (error) {
+      this.#requests.delete(id)
+      this.#fail(id, error)
+    }
+  }
+
+  #resultOf(request: Extract<Request, { readonly op: 'txn' | 'read' | 'root' }>): Promise<unknown> {
+    const { id, op, namespace = primary, body } = request
+    switch (op) {
+      case 'txn':
+        this.#requests.set(id, undefined)
+        return commit(this.#context, namespace, body)
+      case 'read': {
+        const parsed = parseReadBody(body)
+        const signal = this.#waitOf(id, parsed.minSeq)
+        return read(this.#context, namespace, parsed, signal)
+      }
+      case 'root': {
+        const parsed = parseRootBody(body)
+        const signal = this.#waitOf(id, parsed.waitSeq)
+        return this.#context.store.root({ namespace, ...parsed, ...(signal ? { signal } : {}) })
+      }
+      default:
+        return op satisfies never
+    }
+  }
+
+  /** Only what may wait long can be canceled: the rest is answered sooner than it would be. */
+  #waitOf(id: number, seq: number | undefined): AbortSignal | undefined {
+    if (seq === undefined) {
+      this.#requests.set(id, undefined)
+      return undefined
+    }
+    const controller = this.#context.activity.wait()
+    this.#requests.set(id, controller)
+    return controller.signal
+  }
+
+  /** Throws EINVAL, EBUSY. */
+  #checkId(id: number): void {
+    if (this.#watches.has(id) || this.#requests.has(id)) {
+      throw invalid(`the id ${id} is in use: take another`)
+    }
+    if (this.#requests.size >= requestsMax) {
+      throw new TailraceError('EBUSY', `at most ${requestsMax} requests wait for an answer`)
+    }
+  }
+
+  #fail(id: number, thrown: unknown): void {
+    const error = toTailraceError(thrown)
+    if (!(thrown instanceof TailraceError) && error.code === 'EIO') {
+      const text = thrown instanceof Error ? (thrown.stack ?? thrown.message) : String(thrown)
+      this.#context.log(`websocket: ${text}`)
+    }
+    this.#send({ id, type: 'error', ...errorBodyOf(error) })
+  }
+
+  #refuse(id: number, message: string): void {
+    this.#fail(id, new TailraceError('EUNAUTH', message))
+    this.#socket.close(closePolicy, 'EUNAUTH')
+  }
+
+  #refuseLate(): void {
+    this.#refuse(0, `no token came within ${authMs} ms`)
+  }
+
+  #send(frame: Response): void {
+    this.#outbox.send(frame)
+  }
+
+  #close(): void {
+    clearTimeout(this.#authTimer)
+    for (const watch of this.#watches.values()) watch.drop()
+    this.#watches.clear()
+    for (const controller of this.#requests.values()) controller?.abort()
+  }
+}

@@ -1,0 +1,28 @@
+/** What every route has at hand. */
+
+import type { Environment } from '../base/environment.js'
+import type { Jobs, Store } from '../job/job.js'
+import type { Activity } from './activity.js'
+
+/** A store in this process, which knows how many of its jobs run and wait. */
+export type ServedStore = Store & {
+  readonly jobs: Jobs & { readonly running: number; readonly waiting: number }
+}
+
+export type Context = {
+  readonly store: ServedStore
+  readonly activity: Activity
+  readonly environment: Environment
+  readonly version: string
+  /** The data directory's real path. */
+  readonly directory: string
+  /** ms since 1970. */
+  readonly started: number
+  /** `HOST:PORT` of each TCP address. */
+  readonly listen: () => readonly string[]
+  /** Websockets that are open. */
+  readonly connections: () => number
+  /** Ends the server, after the answer that asked for it. */
+  readonly stop: () => void
+  readonly log: (line: string) => void
+}

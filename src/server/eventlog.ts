@@ -1,0 +1,100 @@
+/** `/v1/eventlog/KEY`: events as NDJSON, one a line. See rfc/8 and rfc/12.
+ *  Invariant: a line is a whole event; all events of one POST are one append. */
+
+import {
+  appendEvents,
+  type Event,
+  followEvents,
+  fromNdjson,
+  readEvents,
+  toNdjson,
+} from '../eventlog/eventlog.js'
+import { transactionSizeMax } from '../kvs/kvs.js'
+import { invalid } from '../wire/parse.js'
+import type { App, Reply, Request } from './app.js'
+import { readBody } from './body.js'
+import type { Context } from './context.js'
+import { created, some } from './kv.js'
+import { keyOf, namespaceOf, queryOf, writableNamespaceOf } from './query.js'
+import { sendStream, signalOf } from './stream.js'
+
+const headers = { 'content-type': 'application/x-ndjson', 'x-content-type-options': 'nosniff' }
+
+export function serveEventlogs(app: App, context: Context): void {
+  app.get('/v1/eventlog/*', (request, reply) => read(context, request, reply))
+  app.post('/v1/eventlog/*', (request) => append(context, request))
+}
+
+async function append(context: Context, request: Request): Promise<unknown> {
+  const { seal } = queryOf(request, { seal: 'flag' })
+  const namespace = writableNamespaceOf(request)
+  const text = await readBody(request, transactionSizeMax)
+  const events = fromNdjson(text, { timestamp: context.environment.now() / 1000 })
+  return appendEvents(context.store, keyOf(request), events, { namespace, ...some({ seal }) })
+}
+
+async function read(context: Context, request: Request, reply: Reply): Promise<Reply> {
+  const query = queryOf(request, {
+    at: 'integer',
+    minSeq: 'integer',
+    follow: 'flag',
+    waitCreate: 'flag',
+    waitEvent: 'text',
+  })
+  const { at, minSeq, follow, waitCreate = false, waitEvent } = query
+  const { store, activity } = context
+  const key = keyOf(request)
+  const namespace = namespaceOf(request)
+  const signal = signalOf(activity, reply)
+  if (at !== undefined && (follow || waitCreate || waitEvent !== undefined)) {
+    throw invalid('?at is one root: there is nothing to wait for')
+  }
+  if (follow || waitEvent !== undefined) {
+    if (minSeq !== undefined) await store.root({ namespace, waitSeq: minSeq, signal })
+    const events = followEvents(store, key, { namespace, waitCreate, signal })
+    await sendFollowed(context, reply, until(events, waitEvent), signal)
+    return reply
+  }
+  if (waitCreate) await created(context, { key, namespace, signal })
+  const events = readEvents(store, key, { namespace, signal, ...some({ at, minSeq }) })
+  await sendEvents(reply, events, signal)
+  return reply
+}
+
+/** Events, as a watch that is counted. */
+export async function sendFollowed(
+  context: Context,
+  reply: Reply,
+  events: AsyncIterable<Event>,
+  signal: AbortSignal,
+): Promise<void> {
+  const counted = context.activity.beginWatch()
+  try {
+    await sendEvents(reply, events, signal)
+  } finally {
+    counted.end()
+  }
+}
+
+export async function sendEvents(
+  reply: Reply,
+  events: AsyncIterable<Event>,
+  signal: AbortSignal,
+): Promise<void> {
+  await sendStream(reply, async () => headers, linesOf(events), signal)
+}
+
+async function* linesOf(events: AsyncIterable<Event>): AsyncGenerator<Uint8Array> {
+  for await (const event of events) yield Buffer.from(toNdjson(event))
+}
+
+/** All of them, or those up to the first of that name. */
+async function* until(
+  events: AsyncIterable<Event>,
+  name: string | undefined,
+): AsyncGenerator<Event> {
+  for await (const event of events) {
+    yield event
+    if (event.name === name) return
+  }
+}

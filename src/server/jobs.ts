@@ -1,0 +1,84 @@
+/** `/v1/jobs`: what runs, ran, and says. See rfc/11 and rfc/12. */
+
+import { followEvents, readEvents } from '../eventlog/eventlog.js'
+import { readStream } from '../eventlog/read-stream.js'
+import { streams } from '../eventlog/stdio.js'
+import { parseOneOf } from '../wire/answers.js'
+import { parseFields, parseText } from '../wire/parse.js'
+import { parseSubmission } from '../wire/requests.js'
+import type { App, Reply, Request } from './app.js'
+import { readJsonBody, streamBody } from './body.js'
+import type { Context } from './context.js'
+import { sendEvents, sendFollowed } from './eventlog.js'
+import { some } from './kv.js'
+import { checkNoQuery, nameOf, queryOf } from './query.js'
+import { sendStream, signalOf } from './stream.js'
+
+const signalFields = new Set(['signal'])
+
+export function serveJobs(app: App, context: Context): void {
+  const { jobs } = context.store
+  app.post('/v1/jobs', async (request, reply) => {
+    checkNoQuery(request)
+    const submission = parseSubmission(await readJsonBody(request))
+    return reply.code(201).send(await jobs.submit(submission))
+  })
+  app.get('/v1/jobs', async (request) => {
+    const { after, limit } = queryOf(request, { after: 'text', limit: 'integer' })
+    return jobs.list(some({ after, limit }))
+  })
+  app.get('/v1/jobs/:name', async (request, reply) => {
+    const { wait } = queryOf(request, { wait: 'flag' })
+    const id = nameOf(request)
+    return wait ? jobs.wait(id, signalOf(context.activity, reply)) : jobs.show(id)
+  })
+  app.get('/v1/jobs/:name/events', (request, reply) => events(context, request, reply))
+  app.get('/v1/jobs/:name/output', (request, reply) => output(context, request, reply))
+  app.post('/v1/jobs/:name/signal', async (request) => {
+    checkNoQuery(request)
+    const fields = parseFields(await readJsonBody(request), 'signal', signalFields)
+    await jobs.signal(nameOf(request), parseText(fields['signal'], 'signal'))
+    return {}
+  })
+  app.post('/v1/jobs/:name/stdin', async (request, reply) => {
+    checkNoQuery(request)
+    const signal = signalOf(context.activity, reply)
+    await jobs.stdin(nameOf(request), streamBody(request), signal)
+    return {}
+  })
+}
+
+async function events(context: Context, request: Request, reply: Reply): Promise<Reply> {
+  const { follow } = queryOf(request, { follow: 'flag' })
+  const id = nameOf(request)
+  const signal = signalOf(context.activity, reply)
+  // A job that is not there is ENOENT by its own name.
+  await context.store.jobs.show(id, signal)
+  const scope = { namespace: 'jobs', signal }
+  const key = `${id}/events`
+  if (follow) await sendFollowed(context, reply, followEvents(context.store, key, scope), signal)
+  else await sendEvents(reply, readEvents(context.store, key, scope), signal)
+  return reply
+}
+
+async function output(context: Context, request: Request, reply: Reply): Promise<Reply> {
+  const query = queryOf(request, { stream: 'text', follow: 'flag', from: 'integer' })
+  const { stream = 'stdout', follow, from } = query
+  const id = nameOf(request)
+  const name = parseOneOf(stream, streams, '?stream')
+  const signal = signalOf(context.activity, reply)
+  await context.store.jobs.show(id, signal)
+  const pieces = readStream(context.store, id, name, { signal, ...some({ follow, from }) })
+  const counted = context.activity.beginWatch()
+  try {
+    await sendStream(reply, async () => headers, pieces, signal)
+  } finally {
+    counted.end()
+  }
+  return reply
+}
+
+const headers = {
+  'content-type': 'application/octet-stream',
+  'x-content-type-options': 'nosniff',
+}

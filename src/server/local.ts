@@ -1,0 +1,176 @@
+/** The data directory of a local server: its files, and where its socket is. See rfc/13.
+ *  Invariant: everything in it is readable by its owner only; a file is written whole (to another
+ *  name, then renamed), so that a reader never sees half of one. Node built-ins only: the CLI starts
+ *  with it. */
+
+import { createHash, randomBytes } from 'node:crypto'
+import { chmod, lstat, mkdir, readFile, realpath, rename, rm, writeFile } from 'node:fs/promises'
+import { homedir } from 'node:os'
+import { join } from 'node:path'
+import { TailraceError } from '../error.js'
+
+export const formatVersion = 1
+/** Bytes of a Unix socket's path: longer ones are cut silently by the system. */
+export const socketPathMax = 100
+
+/** `server.json`, while a server runs. */
+export type ServerRecord = {
+  readonly pid: number
+  /** Of the process, as the system counts it (/proc/PID/stat): tells a pid from its next owner. */
+  readonly startTime: string
+  readonly socket: string
+  /** `HOST:PORT` of each TCP address. */
+  readonly listen: readonly string[]
+  readonly version: string
+  readonly storeId: string
+  /** ms since 1970. */
+  readonly started: number
+}
+
+type Variables = Readonly<Record<string, string | undefined>>
+
+/** `$TAILRACE_DATA`, else the XDG state directory's `tailrace`. */
+export function defaultDirectory(variables: Variables = process.env): string {
+  const { TAILRACE_DATA: data, XDG_STATE_HOME: state } = variables
+  if (data) return data
+  return join(state?.startsWith('/') ? state : join(homedir(), '.local', 'state'), 'tailrace')
+}
+
+/** Makes the directory (0700) and its parents where they are missing; its real path. */
+export async function prepareDirectory(directory: string): Promise<string> {
+  await mkdir(directory, { recursive: true, mode: 0o700 })
+  return realpath(directory)
+}
+
+/** Writes `format.json`, or checks the one that is there. Throws EMISCONFIGURED (a newer format, or
+ *  another store's directory). */
+export async function checkFormat(directory: string, storeId: string): Promise<void> {
+  const path = join(directory, 'format.json')
+  const there = await readJson(path)
+  if (!there) {
+    await writeWhole(path, `${JSON.stringify({ format: formatVersion, storeId })}\n`)
+    return
+  }
+  if (there['format'] !== formatVersion) {
+    const message = `${path} has format ${String(there['format'])}; this program reads ${formatVersion}: use a newer one`
+    throw new TailraceError('EMISCONFIGURED', message)
+  }
+  if (there['storeId'] !== storeId) {
+    const message = `${path} is of another store: give this one a directory of its own`
+    throw new TailraceError('EMISCONFIGURED', message)
+  }
+}
+
+/** The bearer token of the directory's server, made when it is first asked for: 64 hex digits. */
+export async function ensureToken(directory: string): Promise<string> {
+  const there = await readToken(directory)
+  if (there) return there
+  const path = join(directory, 'token')
+  const token = randomBytes(32).toString('hex')
+  try {
+    await writeFile(path, `${token}\n`, { mode: 0o600, flag: 'wx' })
+    return token
+  } catch (error) {
+    if (!isSystemError(error, 'EEXIST')) throw error
+    const made = await readToken(directory)
+    if (made) return made
+    throw new TailraceError(
+      'EMISCONFIGURED',
+      `${path} holds no token: remove it, a new one is made`,
+    )
+  }
+}
+
+/** Undefined where there is none (yet). */
+export async function readToken(directory: string): Promise<string | undefined> {
+  const text = (await readIfThere(join(directory, 'token')))?.trim()
+  return text && /^[0-9a-f]{64}$/.test(text) ? text : undefined
+}
+
+/** What `server.json` says; undefined where no server runs, or none that ended in order. */
+export async function readServerRecord(directory: string): Promise<ServerRecord | undefined> {
+  const there = await readJson(join(directory, 'server.json'))
+  if (!there || typeof there['socket'] !== 'string' || typeof there['pid'] !== 'number') {
+    return undefined
+  }
+  return there as unknown as ServerRecord
+}
+
+export async function writeServerRecord(directory: string, record: ServerRecord): Promise<void> {
+  await writeWhole(join(directory, 'server.json'), `${JSON.stringify(record)}\n`)
+}
+
+/** Removes the record if it is still this process's own. */
+export async function removeServerRecord(directory: string, record: ServerRecord): Promise<void> {
+  const there = await readServerRecord(directory)
+  if (there?.pid === record.pid && there.startTime === record.startTime) {
+    await rm(join(directory, 'server.json'), { force: true })
+  }
+}
+
+/** Where the server of a data directory listens. REQUIRES: `directory` is its real path. Makes the
+ *  directory of a socket that stands elsewhere. Throws EPERM if that is somebody else's. */
+export async function socketPathOf(
+  directory: string,
+  variables: Variables = process.env,
+): Promise<string> {
+  const inside = join(directory, 'tailrace.sock')
+  if (Buffer.byteLength(inside) <= socketPathMax) return inside
+  const hash = createHash('sha256').update(directory).digest('hex').slice(0, 16)
+  const { XDG_RUNTIME_DIR: runtime } = variables
+  if (runtime?.startsWith('/')) {
+    const path = join(runtime, `tailrace-${hash}.sock`)
+    if (Buffer.byteLength(path) <= socketPathMax) return path
+  }
+  return join(await privateDirectory(), `${hash}.sock`)
+}
+
+/** Ticks since boot at which a process started; undefined where there is none, or no /proc. */
+export async function startTimeOf(pid: number): Promise<string | undefined> {
+  const stat = await readIfThere(`/proc/${pid}/stat`)
+  // The command's name stands in brackets and may hold anything: fields are counted behind it.
+  return stat?.slice(stat.lastIndexOf(')') + 2).split(' ')[19]
+}
+
+async function privateDirectory(): Promise<string> {
+  const uid = process.getuid?.() ?? 0
+  const path = `/tmp/tailrace-${uid}`
+  await mkdir(path, { recursive: true, mode: 0o700 })
+  const there = await lstat(path)
+  if (!there.isDirectory() || there.uid !== uid) {
+    throw new TailraceError('EPERM', `${path} is not yours: choose a shorter --data`)
+  }
+  if ((there.mode & 0o077) !== 0) await chmod(path, 0o700)
+  return path
+}
+
+async function writeWhole(path: string, text: string): Promise<void> {
+  const temporary = `${path}.${process.pid}.new`
+  await writeFile(temporary, text, { mode: 0o600 })
+  await rename(temporary, path)
+}
+
+async function readJson(path: string): Promise<Readonly<Record<string, unknown>> | undefined> {
+  const text = await readIfThere(path)
+  if (text === undefined) return undefined
+  try {
+    const value: unknown = JSON.parse(text)
+    if (typeof value === 'object' && value !== null) return value as Record<string, unknown>
+  } catch {
+    // As below: a file that cannot be read.
+  }
+  throw new TailraceError('EMISCONFIGURED', `${path} is not JSON: remove it if no server runs`)
+}
+
+async function readIfThere(path: string): Promise<string | undefined> {
+  try {
+    return await readFile(path, 'utf8')
+  } catch (error) {
+    if (isSystemError(error, 'ENOENT')) return undefined
+    throw error
+  }
+}
+
+function isSystemError(error: unknown, code: string): boolean {
+  return error instanceof Error && (error as NodeJS.ErrnoException).code === code
+}

@@ -1,0 +1,110 @@
+/** What is known about keys and namespaces: stat, treeobj, list, root, ns. See rfc/12. */
+
+import { TailraceError } from '../error.js'
+import { pageMax, reservedNamespaces } from '../kvs/kvs.js'
+import { invalid, parseFields, parseText } from '../wire/parse.js'
+import type { App, Reply, Request } from './app.js'
+import { readJsonBody } from './body.js'
+import type { Context } from './context.js'
+import { missing, some } from './kv.js'
+import { checkNoQuery, checkWritable, keyOf, nameOf, namespaceOf, queryOf } from './query.js'
+import { signalOf } from './stream.js'
+
+const namespaceFields = new Set(['name'])
+
+export function serveMeta(app: App, context: Context): void {
+  // Without a key: the root directory.
+  for (const end of ['', '/*']) {
+    app.get(`/v1/stat${end}`, (request, reply) => stat(context, request, reply))
+    app.get(`/v1/treeobj${end}`, (request, reply) => treeobj(context, request, reply))
+    app.get(`/v1/list${end}`, (request, reply) => list(context, request, reply))
+  }
+  app.get('/v1/root', (request, reply) => root(context, request, reply))
+  app.get('/v1/ns', (request) => namespaces(context, request))
+  app.post('/v1/ns', (request, reply) => createNamespace(context, request, reply))
+  app.delete('/v1/ns/:name', (request) => removeNamespace(context, request))
+}
+
+async function stat(context: Context, request: Request, reply: Reply): Promise<unknown> {
+  const query = queryOf(request, { at: 'integer', minSeq: 'integer', nofollow: 'flag' })
+  const key = keyOf(request)
+  const found = await context.store.stat(key, {
+    ...scopeOf(context, request, reply, query),
+    ...query,
+  })
+  if (!found) throw missing(key)
+  return found
+}
+
+async function treeobj(context: Context, request: Request, reply: Reply): Promise<unknown> {
+  const query = queryOf(request, {
+    at: 'integer',
+    minSeq: 'integer',
+    after: 'integer',
+    limit: 'integer',
+  })
+  checkLimit(query.limit)
+  const key = keyOf(request)
+  const scope = scopeOf(context, request, reply, query)
+  const found = await context.store.treeobj(key, { ...scope, ...query })
+  if (!found) throw missing(key)
+  return found
+}
+
+async function list(context: Context, request: Request, reply: Reply): Promise<unknown> {
+  const query = queryOf(request, {
+    at: 'integer',
+    minSeq: 'integer',
+    after: 'text',
+    limit: 'integer',
+    recursive: 'flag',
+  })
+  checkLimit(query.limit)
+  const scope = scopeOf(context, request, reply, query)
+  return context.store.list(keyOf(request), { ...scope, ...query })
+}
+
+async function root(context: Context, request: Request, reply: Reply): Promise<unknown> {
+  const query = queryOf(request, { waitSeq: 'integer' })
+  const scope = scopeOf(context, request, reply, { minSeq: query.waitSeq })
+  return context.store.root({ ...scope, ...query })
+}
+
+async function namespaces(context: Context, request: Request): Promise<unknown> {
+  checkNoQuery(request)
+  return { namespaces: await context.store.namespaces() }
+}
+
+async function createNamespace(context: Context, request: Request, reply: Reply): Promise<Reply> {
+  checkNoQuery(request)
+  const fields = parseFields(await readJsonBody(request), 'namespace', namespaceFields)
+  const name = parseText(fields['name'], 'name')
+  checkWritable(name)
+  return reply.code(201).send(await context.store.createNamespace(name))
+}
+
+async function removeNamespace(context: Context, request: Request): Promise<unknown> {
+  checkNoQuery(request)
+  const name = nameOf(request)
+  if (reservedNamespaces.has(name)) {
+    throw new TailraceError('EPERM', `the namespace "${name}" is reserved and stays`)
+  }
+  await context.store.removeNamespace(name)
+  return {}
+}
+
+/** A request that may wait for a seq ends with its client. */
+function scopeOf(
+  context: Context,
+  request: Request,
+  reply: Reply,
+  query: { readonly minSeq?: number | undefined },
+): { readonly namespace: string; readonly signal?: AbortSignal } {
+  const signal = query.minSeq === undefined ? undefined : signalOf(context.activity, reply)
+  return { namespace: namespaceOf(request), ...some({ signal }) }
+}
+
+function checkLimit(limit: number | undefined): void {
+  if (limit === undefined || (limit >= 1 && limit <= pageMax)) return
+  throw invalid(`?limit is from 1 to ${pageMax}`)
+}

@@ -1,0 +1,85 @@
+/** Frames on their way to one client. See rfc/12, rules 10 and 11.
+ *  Invariant: frames leave in the order of `send`. Whoever has much to send waits for `drained`
+ *  first, so that what is held for a slow client is bounded. */
+
+import type { Socket as RawSocket } from 'node:net'
+import { Wakeup } from '../base/wakeup.js'
+import { type Response, subprotocol } from '../wire/frames.js'
+import { encodeMessage, type Subprotocol, splitFrame, splitSize } from '../wire/framing.js'
+import type { Socket } from './websocket.js'
+
+/** Bytes that may wait in a socket before its watches wait. More is no faster. */
+export const backlogSize = 1024 * 1024
+/** Bytes of answers that may wait before the client's requests are no longer read. */
+export const backlogSizeMax = 8 * 1024 * 1024
+
+export class Outbox {
+  readonly #socket: Socket
+  readonly #raw: RawSocket
+  readonly #protocol: Subprotocol
+  readonly #moved = new Wakeup()
+  #corked = false
+  #sent = 0
+
+  /** `raw`: what the websocket writes to. */
+  constructor(socket: Socket, raw: RawSocket, protocol: Subprotocol) {
+    this.#socket = socket
+    this.#raw = raw
+    this.#protocol = protocol
+    raw.on('drain', () => this.#drain())
+  }
+
+  get full(): boolean {
+    return this.#socket.bufferedAmount > backlogSize
+  }
+
+  /** Whether bytes left since the last call, out of a backlog: a sign of life. */
+  takeProgress(): boolean {
+    const sent = this.#raw.bytesWritten - this.#raw.writableLength
+    const moved = sent > this.#sent && this.#raw.writableLength > 0
+    this.#sent = sent
+    return moved
+  }
+
+  /** Does nothing once the socket is closing. */
+  send(frame: Response): void {
+    const socket = this.#socket
+    if (socket.readyState !== socket.OPEN) return
+    this.#cork()
+    const binary = this.#protocol === subprotocol
+    const data = 'data' in frame ? frame.data : undefined
+    if (binary && data && data.length >= splitSize) {
+      const [head] = splitFrame(frame)
+      socket.send(head, { binary, fin: false })
+      socket.send(data, { binary, fin: true })
+    } else {
+      socket.send(encodeMessage(frame, this.#protocol), { binary })
+    }
+    if (socket.bufferedAmount > backlogSizeMax && !socket.isPaused) socket.pause()
+  }
+
+  /** Resolves when not much waits. Throws ECANCELED. */
+  async drained(signal: AbortSignal): Promise<void> {
+    for (;;) {
+      const seen = this.#moved.count
+      if (!this.full) return
+      await this.#moved.wait(seen, signal)
+    }
+  }
+
+  /** The frames of one turn of the event loop go out in one write. */
+  #cork(): void {
+    if (this.#corked) return
+    this.#corked = true
+    this.#raw.cork()
+    process.nextTick(() => {
+      this.#corked = false
+      this.#raw.uncork()
+    })
+  }
+
+  #drain(): void {
+    if (this.#socket.isPaused) this.#socket.resume()
+    this.#moved.wake()
+  }
+}

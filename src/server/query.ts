@@ -1,0 +1,103 @@
+/** A request's key, namespace, query and conditions, read once. See rfc/12, rules 2 and 5.
+ *  Invariant: a parameter that the route does not know is EINVAL. */
+
+import { TailraceError } from '../error.js'
+import { type Guard, primary, reservedNamespaces } from '../kvs/kvs.js'
+import { invalid } from '../wire/parse.js'
+import type { Request } from './app.js'
+
+/** How a parameter is written: `?flag`, `?flag=true`; a decimal integer; text as it is. */
+type Kind = 'flag' | 'integer' | 'text'
+type Kinds = { readonly [name: string]: Kind }
+type ValueOf<K extends Kind> = K extends 'flag' ? boolean : K extends 'integer' ? number : string
+export type Query<K extends Kinds> = { readonly [name in keyof K]?: ValueOf<K[name]> }
+
+/** The parameters of a route besides `namespace` and `ns`. Throws EINVAL. */
+export function queryOf<const K extends Kinds>(request: Request, kinds: K): Query<K> {
+  const parsed: Record<string, boolean | number | string> = {}
+  for (const [name, text] of Object.entries(request.query as Record<string, unknown>)) {
+    if (name === 'namespace' || name === 'ns') continue
+    const kind = Object.hasOwn(kinds, name) ? kinds[name] : undefined
+    if (kind === undefined) {
+      const known = ['namespace', ...Object.keys(kinds)].join(', ')
+      throw invalid(`there is no parameter "${name}" here; there are ${known}`)
+    }
+    if (typeof text !== 'string') throw invalid(`?${name} may stand once only`)
+    parsed[name] = parameterOf(kind, name, text)
+  }
+  return parsed as Query<K>
+}
+
+/** Of a route that takes no parameter, the namespace neither. */
+export function checkNoQuery(request: Request): void {
+  queryOf(request, {})
+  const names = Object.keys(request.query as object)
+  if (names.length > 0) throw invalid(`?${names[0]} means nothing here`)
+}
+
+/** `primary` if left out. Throws EINVAL. */
+export function namespaceOf(request: Request): string {
+  const { namespace, ns } = request.query as { readonly namespace?: unknown; readonly ns?: unknown }
+  if (namespace !== undefined && ns !== undefined) throw invalid('?ns and ?namespace are the same')
+  const name = namespace ?? ns ?? primary
+  if (typeof name !== 'string') throw invalid('?namespace may stand once only')
+  return name
+}
+
+/** The same, of a request that writes. Throws EPERM (reserved). */
+export function writableNamespaceOf(request: Request): string {
+  return checkWritable(namespaceOf(request))
+}
+
+/** Throws EPERM. */
+export function checkWritable(namespace: string): string {
+  if (!reservedNamespaces.has(namespace)) return namespace
+  throw new TailraceError(
+    'EPERM',
+    `the namespace "${namespace}" is reserved: it is written through its own operations only`,
+  )
+}
+
+/** What stands for `*` in the route: a key, decoded. */
+export function keyOf(request: Request): string {
+  return (request.params as { readonly '*'?: string })['*'] ?? ''
+}
+
+/** What stands for `:id` or `:name` in the route. */
+export function nameOf(request: Request): string {
+  return (request.params as { readonly name?: string }).name ?? ''
+}
+
+/** `If-Match: "REF"` and `If-None-Match: *` as guards on the key. Throws EINVAL. */
+export function guardsOf(request: Request, key: string): { readonly guards?: readonly Guard[] } {
+  const { 'if-match': match, 'if-none-match': none } = request.headers
+  const guards: Guard[] = []
+  if (match !== undefined) {
+    const ref = /^"([^"]+)"$/.exec(match)?.[1]
+    if (ref === undefined) throw invalid('If-Match must be one ETag: "REF"')
+    guards.push({ key, ref })
+  }
+  if (none !== undefined) {
+    if (none !== '*') throw invalid('If-None-Match must be * on a write')
+    guards.push({ key, absent: true })
+  }
+  return guards.length === 0 ? {} : { guards }
+}
+
+function parameterOf(kind: Kind, name: string, text: string): boolean | number | string {
+  switch (kind) {
+    case 'text':
+      return text
+    case 'flag':
+      if (text === '' || text === 'true') return true
+      if (text === 'false') return false
+      throw invalid(`?${name} is true or false`)
+    case 'integer': {
+      const value = Number(text)
+      if (/^-?[0-9]{1,16}$/.test(text) && Number.isSafeInteger(value)) return value
+      throw invalid(`?${name} must be an integer`)
+    }
+    default:
+      return kind satisfies never
+  }
+}

@@ -1,0 +1,269 @@
+/** The server: a store over HTTP and websockets, on a Unix socket and, when asked, on TCP. See rfc/12
+ *  and rfc/13.
+ *  Invariant: `server.json` is there only while the server listens. A stop ends what waits with
+ *  ECLOSED and lets what runs finish for `lingerMs`. The store stays the caller's to close. */
+
+import { readFileSync } from 'node:fs'
+import { chmod, rm } from 'node:fs/promises'
+import type { AddressInfo } from 'node:net'
+import { deferred } from '../base/deferred.js'
+import { type Environment, systemEnvironment } from '../base/environment.js'
+import { TailraceError, toTailraceError } from '../error.js'
+import {
+  type Access,
+  type Address,
+  accessOf,
+  formatAddress,
+  isLoopback,
+  parseAddress,
+} from './access.js'
+import { Activity } from './activity.js'
+import { type App, createApp } from './app.js'
+import type { Context, ServedStore } from './context.js'
+import { serveEventlogs } from './eventlog.js'
+import { serveJobs } from './jobs.js'
+import { serveKeys } from './kv.js'
+import {
+  checkFormat,
+  ensureToken,
+  prepareDirectory,
+  removeServerRecord,
+  type ServerRecord,
+  socketPathOf,
+  startTimeOf,
+  writeServerRecord,
+} from './local.js'
+import { serveMeta } from './meta.js'
+import { lingerMs, Sockets } from './sockets.js'
+import { serveStatus } from './status.js'
+import { serveTransactions } from './txn.js'
+
+/** A server that ends by itself when idle does so after this time. */
+export const idleExitMsDefault = 5 * 60_000
+
+export type ServerOptions = {
+  /** The data directory, of which this process holds the store; made if it is not there. */
+  readonly directory: string
+  /** TCP addresses, `HOST:PORT`; port 0: a free one. Default: none. */
+  readonly listen?: readonly string[]
+  /** Also addresses that other machines reach, without TLS. */
+  readonly insecureListen?: boolean
+  /** Names besides `localhost` and the addresses that a Host header may have. */
+  readonly allowHosts?: readonly string[]
+  /** Origins, `https://example.org`, whose pages may use the server. */
+  readonly allowOrigins?: readonly string[]
+  /** Ends by itself after so long without a connection, a request or a job. Default: never. */
+  readonly idleExitMs?: number
+  /** Takes a line (without its end) for the log. Default: standard error. */
+  readonly log?: (line: string) => void
+  readonly environment?: Environment
+}
+
+export interface Server extends AsyncDisposable {
+  /** Path of the Unix socket. */
+  readonly socket: string
+  /** `HOST:PORT` of each TCP address, with the port that it got. */
+  readonly listen: readonly string[]
+  /** What TCP clients send. */
+  readonly token: string
+  readonly record: ServerRecord
+  /** Why the server has ended: `stop` here or over the wire, or idle. Never rejects. */
+  readonly ended: Promise<'stopped' | 'idle'>
+  /** Resolves when the server has ended. Idempotent. */
+  stop(): Promise<void>
+}
+
+/** Listens. Throws EINVAL (an address), EMISCONFIGURED (not a loopback address without
+ *  `insecureListen`; another store's directory), EBUSY (address in use), EPERM. */
+export async function startServer(store: ServedStore, options: ServerOptions): Promise<Server> {
+  const addresses = (options.listen ?? []).map(parseAddress)
+  if (!options.insecureListen) addresses.forEach(checkLoopback)
+  const directory = await prepareDirectory(options.directory)
+  await checkFormat(directory, store.storeId)
+  const token = await ensureToken(directory)
+  const server = new RunningServer(store, options, { directory, token })
+  await server.start(addresses)
+  return server
+}
+
+class RunningServer implements Server {
+  readonly token: string
+  readonly ended: Promise<'stopped' | 'idle'>
+  readonly #options: ServerOptions
+  readonly #context: Context
+  readonly #sockets = new Sockets()
+  readonly #apps: App[] = []
+  readonly #end = deferred<'stopped' | 'idle'>()
+  #addresses: Address[] = []
+  #access: Access
+  #record: ServerRecord
+  #idleTimer: NodeJS.Timeout | undefined
+  #stopping: Promise<void> | undefined
+
+  constructor(
+    store: ServedStore,
+    options: ServerOptions,
+    local: { readonly directory: string; readonly token: string },
+  ) {
+    const { environment = systemEnvironment, log = logToStandardError } = options
+    this.#options = options
+    this.token = local.token
+    this.ended = this.#end.promise
+    this.#access = this.#accessNow()
+    this.#context = {
+      store,
+      activity: new Activity(environment.monotonic),
+      environment,
+      version: versionOf(),
+      directory: local.directory,
+      started: environment.now(),
+      listen: () => this.listen,
+      connections: () => this.#sockets.count,
+      stop: () => void this.stop(),
+      log,
+    }
+    const { version, started } = this.#context
+    const { pid } = process
+    const { storeId } = store
+    this.#record = { pid, startTime: '', socket: '', listen: [], version, storeId, started }
+  }
+
+  get socket(): string {
+    return this.#record.socket
+  }
+
+  get listen(): readonly string[] {
+    return this.#addresses.map(formatAddress)
+  }
+
+  get record(): ServerRecord {
+    return this.#record
+  }
+
+  async start(addresses: readonly Address[]): Promise<void> {
+    const { directory } = this.#context
+    try {
+      const socket = await socketPathOf(directory)
+      await this.#listenOnSocket(socket)
+      for (const address of addresses) await this.#listenOnTcp(address)
+      const startTime = (await startTimeOf(process.pid)) ?? ''
+      this.#record = { ...this.#record, startTime, socket, listen: this.listen }
+      await writeServerRecord(directory, this.#record)
+    } catch (error) {
+      await this.stop()
+      throw error
+    }
+    this.#armIdleTimer()
+  }
+
+  stop(): Promise<void> {
+    return this.#stop('stopped')
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.stop()
+  }
+
+  #stop(reason: 'stopped' | 'idle'): Promise<void> {
+    this.#stopping ??= this.#close().finally(() => this.#end.resolve(reason))
+    return this.#stopping
+  }
+
+  async #close(): Promise<void> {
+    const { activity, directory } = this.#context
+    clearTimeout(this.#idleTimer)
+    await removeServerRecord(directory, this.#record)
+    activity.close()
+    await this.#sockets.close()
+    await activity.finished(lingerMs)
+    await Promise.all(this.#apps.map((app) => app.close()))
+  }
+
+  async #listenOnSocket(path: string): Promise<void> {
+    // What a server that was killed has left. REQUIRES: the store is this process's own.
+    await rm(path, { force: true })
+    const app = await this.#createApp(undefined)
+    await listening(app.listen({ path }), path)
+    await chmod(path, 0o600)
+  }
+
+  async #listenOnTcp(address: Address): Promise<void> {
+    const app = await this.#createApp(this.token)
+    const host = address.host === 'localhost' ? '127.0.0.1' : address.host
+    await listening(app.listen({ host, port: address.port }), formatAddress(address))
+    const { port } = app.server.address() as AddressInfo
+    this.#addresses = [...this.#addresses, { host, port }]
+    this.#access = this.#accessNow()
+  }
+
+  async #createApp(token: string | undefined): Promise<App> {
+    const { activity, log } = this.#context
+    const access = () => this.#access
+    const app = createApp({ activity, access, log, ...(token === undefined ? {} : { token }) })
+    this.#apps.push(app)
+    // First, since it decides of later routes whether they are asked as a websocket.
+    await this.#sockets.serve(app, this.#context, token)
+    serveStatus(app, this.#context)
+    serveKeys(app, this.#context)
+    serveMeta(app, this.#context)
+    serveTransactions(app, this.#context)
+    serveEventlogs(app, this.#context)
+    serveJobs(app, this.#context)
+    return app
+  }
+
+  #accessNow(): Access {
+    const { allowHosts = [], allowOrigins = [] } = this.#options
+    return accessOf({ addresses: this.#addresses, allowHosts, allowOrigins })
+  }
+
+  /** One coarse timer: it looks when the server could be idle long enough at the earliest. */
+  #armIdleTimer(): void {
+    const { idleExitMs } = this.#options
+    if (idleExitMs === undefined) return
+    const { activity, store, log } = this.#context
+    const rest = idleExitMs - activity.idleMs
+    this.#idleTimer = setTimeout(
+      () => {
+        const busy = store.jobs.running + store.jobs.waiting > 0
+        if (busy || activity.idleMs < idleExitMs) {
+          this.#armIdleTimer()
+          return
+        }
+        log(`idle for ${idleExitMs} ms: the server ends`)
+        void this.#stop('idle')
+      },
+      rest > 0 ? rest : idleExitMs,
+    ).unref()
+  }
+}
+
+/** Throws EMISCONFIGURED. */
+function checkLoopback(address: Address): void {
+  if (isLoopback(address.host)) return
+  throw new TailraceError(
+    'EMISCONFIGURED',
+    `${formatAddress(address)} can be reached from other machines, without TLS: listen on 127.0.0.1, or say --insecure-listen`,
+  )
+}
+
+async function listening(listen: Promise<string>, where: string): Promise<void> {
+  try {
+    await listen
+  } catch (cause) {
+    const { code } = cause as NodeJS.ErrnoException
+    if (code === 'EADDRINUSE') throw new TailraceError('EBUSY', `${where} is in use`, { cause })
+    if (code === 'EACCES') throw new TailraceError('EPERM', `${where} may not be used`, { cause })
+    if (code === undefined) throw toTailraceError(cause)
+    throw new TailraceError('EMISCONFIGURED', `cannot listen on ${where} (${code})`, { cause })
+  }
+}
+
+function versionOf(): string {
+  const text = readFileSync(new URL('../../package.json', import.meta.url), 'utf8')
+  return (JSON.parse(text) as { readonly version: string }).version
+}
+
+function logToStandardError(line: string): void {
+  process.stderr.write(`${new Date().toISOString()} ${line}\n`)
+}

@@ -1,0 +1,48 @@
+/** Bytes out, at the client's pace. See rfc/12, rule 9.
+ *  Invariant: what fails before the first byte is an error envelope; what fails later ends the
+ *  connection before its last chunk, so that a cut stream never looks whole. At most one piece is
+ *  held. */
+
+import { once } from 'node:events'
+import type { Activity } from './activity.js'
+import type { Reply } from './app.js'
+
+/** Aborted when the client has gone, or the server stops (ECLOSED). */
+export function signalOf(activity: Activity, reply: Reply): AbortSignal {
+  const wait = activity.wait()
+  const { raw } = reply
+  if (raw.destroyed) activity.giveBack(wait)
+  else raw.once('close', () => activity.giveBack(wait))
+  return wait.signal
+}
+
+/** Takes the first piece, then the response over from Fastify. Resolves when all was sent, or the
+ *  client has gone. Throws what the first piece throws. */
+export async function sendStream(
+  reply: Reply,
+  headers: () => Promise<Readonly<Record<string, string>>>,
+  pieces: AsyncIterable<Uint8Array>,
+  signal: AbortSignal,
+): Promise<void> {
+  const iterator = pieces[Symbol.asyncIterator]()
+  const { raw } = reply
+  try {
+    let piece = await iterator.next()
+    const head = { ...reply.getHeaders(), ...(await headers()) }
+    reply.hijack()
+    // An error of the connection is its close, which is looked at below.
+    raw.on('error', () => {})
+    raw.writeHead(200, head as Record<string, string>)
+    raw.flushHeaders()
+    while (!piece.done && !raw.destroyed) {
+      if (piece.value.length > 0 && !raw.write(piece.value)) await once(raw, 'drain', { signal })
+      piece = await iterator.next()
+    }
+    raw.end()
+  } catch (error) {
+    if (!reply.sent) throw error
+    raw.destroy()
+  } finally {
+    await iterator.return?.()
+  }
+}

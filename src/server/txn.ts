@@ -1,0 +1,54 @@
+/** Several keys at once: `POST /v1/txn` and `POST /v1/read`, over HTTP and over the websocket. See
+ *  rfc/12. */
+
+import type { Committed } from '../kvs/kvs.js'
+import { toJson } from '../wire/bytes.js'
+import { parseReadBody, type ReadBody } from '../wire/requests.js'
+import { parseTransaction } from '../wire/transaction.js'
+import type { App } from './app.js'
+import { readJsonBody } from './body.js'
+import type { Context } from './context.js'
+import { checkWritable, namespaceOf, queryOf } from './query.js'
+import { signalOf } from './stream.js'
+
+export type Values = {
+  readonly seq: number
+  readonly values: readonly (Uint8Array | null)[]
+}
+
+export function serveTransactions(app: App, context: Context): void {
+  app.post('/v1/txn', async (request) => {
+    queryOf(request, {})
+    return commit(context, namespaceOf(request), await readJsonBody(request))
+  })
+  app.post('/v1/read', async (request, reply) => {
+    queryOf(request, {})
+    const namespace = namespaceOf(request)
+    const body = parseReadBody(await readJsonBody(request))
+    const signal = body.minSeq === undefined ? undefined : signalOf(context.activity, reply)
+    return toJson(await read(context, namespace, body, signal))
+  })
+}
+
+/** Throws EPERM (reserved), EINVAL, E2BIG and what `Kvs.commit` throws. */
+export async function commit(
+  context: Context,
+  namespace: string,
+  body: unknown,
+): Promise<Committed> {
+  checkWritable(namespace)
+  return context.store.commit(parseTransaction(body), { namespace })
+}
+
+/** Throws what `Kvs.readMany` throws. */
+export async function read(
+  context: Context,
+  namespace: string,
+  body: ReadBody,
+  signal: AbortSignal | undefined,
+): Promise<Values> {
+  const { keys, ...rest } = body
+  const scope = { namespace, ...rest, ...(signal ? { signal } : {}) }
+  const { seq, values } = await context.store.readMany(keys, scope)
+  return { seq, values: values.map((value) => value ?? null) }
+}
