@@ -3,6 +3,7 @@
  *  Invariant: only this loop moves the namespace's root, one group at a time; a transaction is
  *  answered once, after it is durable or when it is certain that it is not. */
 
+import { setImmediate } from 'node:timers/promises'
 import { type Deferred, deferred } from '../base/deferred.js'
 import type { Environment } from '../base/environment.js'
 import type { Blob } from '../blob/blob.js'
@@ -85,8 +86,8 @@ export class Committer {
   }
 
   async #run(): Promise<void> {
-    // The turn that submitted may submit more: they share the group.
-    await Promise.resolve()
+    // Whoever submits in this turn of the event loop, each from its own socket, shares the group.
+    await setImmediate()
     while (this.#queue.length > 0) {
       const group = this.#take()
       const { ended } = this.#namespace

@@ -224,7 +224,8 @@ export interface Kvs {
   treeobj(key: string, options?: TreeobjOptions): Promise<TreeobjJson | undefined>
   /** In UTF-8 byte order of the names. Throws ENOENT, ENOTDIR. */
   list(key: string, options?: ListOptions): Promise<Listing>
-  /** Many values at one root; undefined where missing. Each at most one blob, else E2BIG. */
+  /** Many values at one root; undefined where missing. Each at most `blobSizeMax` bytes, else
+   *  E2BIG. */
   readMany(
     keys: readonly string[],
     options?: ReadScope,

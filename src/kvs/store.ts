@@ -5,6 +5,7 @@
 import { abortable } from '../base/abortable.js'
 import type { Environment } from '../base/environment.js'
 import { joinAbort } from '../base/join-abort.js'
+import { blobSizeMax } from '../blob/blob.js'
 import type { Content } from '../content/content.js'
 import type { Engine, Head, Root } from '../engine/engine.js'
 import { TailraceError } from '../error.js'
@@ -279,11 +280,12 @@ export class KeyStore implements Omit<Kvs, 'watch'>, AsyncDisposable {
   async #readOne(snapshot: Snapshot, key: string): Promise<Uint8Array | undefined> {
     const reading = await this.reader.read(snapshot, key, {})
     if (!reading) return undefined
-    if (reading.stat.count > 1) {
-      throw new TailraceError('E2BIG', `${key} has ${reading.stat.count} blobs: read it alone`)
+    if (reading.stat.size > blobSizeMax) {
+      throw new TailraceError('E2BIG', `${key} has ${reading.stat.size} bytes: read it alone`)
     }
-    for await (const chunk of reading.chunks) return Buffer.from(chunk)
-    return new Uint8Array(0)
+    const chunks: Uint8Array[] = []
+    for await (const chunk of reading.chunks) chunks.push(chunk)
+    return Buffer.concat(chunks)
   }
 }
 
