@@ -42,6 +42,19 @@ export function parentOf(key: Key): Key | undefined {
   return (end < 0 ? '' : key.slice(0, end)) as Key
 }
 
+/** May this be one component of a key, as it stands? */
+export function isComponent(name: string): boolean {
+  return (
+    name !== '' &&
+    name !== '.' &&
+    name !== '..' &&
+    !name.includes('/') &&
+    !name.includes('\0') &&
+    name.isWellFormed() &&
+    Buffer.byteLength(name) <= componentSizeMax
+  )
+}
+
 function checkComponent(component: string): void {
   if (component === '.' || component === '..') {
     throw new TailraceError('EINVAL', `a component of a key may not be "${component}"`)

@@ -9,7 +9,10 @@ export const inlineSizeMax = 256
 
 export type Treeobj = Val | Valref | Dir | Symlink
 
-/** Small and sorted by name. `sealed` is on a Valref only. */
+/** Bytes of an attribute's value, UTF-8. */
+export const attrSizeMax = 255
+
+/** Small. `sealed` is on a Valref only. */
 export type Attrs = {
   readonly contentType?: string
   readonly sealed?: true
@@ -54,3 +57,23 @@ export type Symlink = {
 }
 
 export const emptyDir: Dir = { type: 'dir', ref: undefined, keys: 0, size: 0 }
+
+/** What a treeobj adds to the `keys` of the directories above it. */
+export function keysOf(treeobj: Treeobj): number {
+  return treeobj.type === 'dir' ? treeobj.keys : 1
+}
+
+/** Bytes of the values that a treeobj names. */
+export function sizeOf(treeobj: Treeobj): number {
+  switch (treeobj.type) {
+    case 'val':
+      return treeobj.data.length
+    case 'valref':
+    case 'dir':
+      return treeobj.size
+    case 'symlink':
+      return 0
+    default:
+      return treeobj satisfies never
+  }
+}

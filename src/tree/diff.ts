@@ -1,0 +1,136 @@
+/** What differs between two directories: found by walking both at once and passing over whatever has
+ *  the same ref. See rfc/5. */
+
+import { loadChild, loadTop, peekChild } from './dir-cursor.js'
+import type { Branch, Child, DirNode, Entry } from './dir-node.js'
+import { joinKey, type Key, rootKey } from './key.js'
+import { compareNames } from './name.js'
+import type { Nodes } from './nodes.js'
+import { type Dir, emptyDir, type Treeobj } from './treeobj.js'
+import { sameTreeobj } from './treeobj-codec.js'
+
+/** Exactly one of `before` and `after` is missing where the key was made or removed. */
+export type Difference = {
+  readonly key: Key
+  readonly before?: Treeobj
+  readonly after?: Treeobj
+}
+
+/** The keys whose treeobjs differ, in order: names of one directory by UTF-8 bytes, a directory before
+ *  what is below it. A directory that is on both sides is not named itself, only what differs below; one
+ *  that is on one side only is named, and so is everything below it. `under` is put before every key.
+ *  Loads only nodes that differ, at the consumer's pace. Throws EDANGLING, ECORRUPT, EIO. */
+export async function* diffDir(
+  nodes: Nodes,
+  before: Dir,
+  after: Dir,
+  options?: { readonly under?: Key },
+): AsyncGenerator<Difference> {
+  const directory = options?.under ?? rootKey
+  if (before.ref === after.ref) return
+  for await (const [name, old, now] of diffEntries(nodes, before, after)) {
+    const key = joinKey(directory, name)
+    const [oldDir, nowDir] = [asDir(old), asDir(now)]
+    if (!oldDir || !nowDir) yield { key, ...(old && { before: old }), ...(now && { after: now }) }
+    if (!oldDir && !nowDir) continue
+    yield* diffDir(nodes, oldDir ?? emptyDir, nowDir ?? emptyDir, { under: key })
+  }
+}
+
+type EntryPair = readonly [name: string, before: Treeobj | undefined, after: Treeobj | undefined]
+
+/** The entries of one directory that differ, in order of their names. */
+async function* diffEntries(nodes: Nodes, before: Dir, after: Dir): AsyncGenerator<EntryPair> {
+  const old = await Front.of(nodes, before)
+  const now = await Front.of(nodes, after)
+  for (;;) {
+    const [a, b] = [old.head, now.head]
+    if (!a && !b) return
+    if (a && b && sameHead(a, b)) {
+      old.pass()
+      now.pass()
+      continue
+    }
+    // The higher side opens its node, both if they are as high: then entries meet entries.
+    const level = Math.max(a?.level ?? 0, b?.level ?? 0)
+    if (level > 0) {
+      if (a?.level === level) await old.open()
+      if (b?.level === level) await now.open()
+      continue
+    }
+    const order = !a ? 1 : !b ? -1 : compareNames(a.item.name, b.item.name)
+    if (order <= 0) old.pass()
+    if (order >= 0) now.pass()
+    const removed = order <= 0 ? treeobjOf(a) : undefined
+    const added = order >= 0 ? treeobjOf(b) : undefined
+    const name = (order <= 0 ? a : b)?.item.name
+    if (name !== undefined) yield [name, removed, added]
+  }
+}
+
+type Head =
+  | { readonly level: 0; readonly item: Entry }
+  /** A whole node of the level below. */
+  | { readonly level: number; readonly item: Child }
+
+/** What is left of one side, seen from its first node or entry. Mutable, owned by `diffEntries`. */
+class Front {
+  readonly #nodes: Nodes
+  readonly #path: { readonly node: DirNode; at: number }[] = []
+
+  private constructor(nodes: Nodes) {
+    this.#nodes = nodes
+  }
+
+  static async of(nodes: Nodes, dir: Dir): Promise<Front> {
+    const front = new Front(nodes)
+    if (dir.ref) front.#path.push({ node: await loadTop(nodes, dir, dir.ref), at: 0 })
+    return front
+  }
+
+  get head(): Head | undefined {
+    const step = this.#path.at(-1)
+    if (!step) return undefined
+    const { node, at } = step
+    if (node.kind === 'leaf') {
+      const item = node.items[at]
+      return item && { level: 0, item }
+    }
+    const item = node.items[at]
+    return item && { level: node.level, item }
+  }
+
+  /** Leaves the head behind. */
+  pass(): void {
+    for (let step = this.#path.at(-1); step; step = this.#path.at(-1)) {
+      step.at++
+      if (step.at < step.node.items.length) return
+      this.#path.pop()
+    }
+  }
+
+  /** The head, a node, becomes what it holds. */
+  async open(): Promise<void> {
+    const step = this.#path.at(-1)
+    if (step?.node.kind !== 'branch') return
+    const branch: Branch = step.node
+    const node =
+      peekChild(this.#nodes, branch, step.at) ?? (await loadChild(this.#nodes, branch, step.at))
+    this.#path.push({ node, at: 0 })
+  }
+}
+
+function sameHead(a: Head, b: Head): boolean {
+  if (a.level !== b.level || a.item.name !== b.item.name) return false
+  if ('ref' in a.item && 'ref' in b.item) return a.item.ref === b.item.ref
+  const [old, now] = [treeobjOf(a), treeobjOf(b)]
+  return old !== undefined && now !== undefined && sameTreeobj(old, now)
+}
+
+function treeobjOf(head: Head | undefined): Treeobj | undefined {
+  return head && 'treeobj' in head.item ? head.item.treeobj : undefined
+}
+
+function asDir(treeobj: Treeobj | undefined): Dir | undefined {
+  return treeobj?.type === 'dir' ? treeobj : undefined
+}

@@ -1,0 +1,263 @@
+/** Changes of a directory: level by level, only the nodes that a change touches are made anew. See
+ *  rfc/5.
+ *  Invariant: the result is what chunking all its entries from the first would give. A node's end does
+ *  not depend on what came before its start, so work stops at the first old node that begins where a
+ *  new one would, and goes on where the next change is. */
+
+import assert from 'node:assert/strict'
+import type { Blobref } from '../blob/blobref.js'
+import { TailraceError } from '../error.js'
+import { corrupt } from './check.js'
+import { DirCursor, loadTop } from './dir-cursor.js'
+import {
+  type Child,
+  type DirNode,
+  dirLevelMax,
+  type Entry,
+  makeBranch,
+  makeLeaf,
+} from './dir-node.js'
+import { isComponent } from './key.js'
+import { compareNames } from './name.js'
+import { childWeight, NodeEnd, weightOf } from './node-end.js'
+import type { NodeSink, Nodes } from './nodes.js'
+import { type Dir, emptyDir, type Treeobj } from './treeobj.js'
+import { takeTreeobj } from './treeobj-codec.js'
+
+/** One level of the tree: how its entries are read from old nodes, weighed and put into new ones. */
+type Layer<Item> = {
+  readonly level: number
+  readonly itemsOf: (node: DirNode) => readonly Item[]
+  readonly weigh: (item: Item) => number
+  readonly make: (items: readonly Item[], ended: boolean) => DirNode
+}
+
+type Edit<Item> = { readonly name: string; readonly item: Item | undefined }
+
+/** The entries of a new node. */
+type Chunk<Item> = { readonly items: readonly Item[]; readonly ended: boolean }
+
+type Named = { readonly name: string }
+
+const leaves: Layer<Entry> = {
+  level: 0,
+  itemsOf: (node) => {
+    if (node.kind !== 'leaf') throw corrupt('a branch where a leaf is named')
+    return node.items
+  },
+  weigh: (entry) => weightOf(entry.treeobj),
+  make: makeLeaf,
+}
+
+/** The directory with each name set to its treeobj, or removed where that is undefined. New nodes go
+ *  to the writer. Throws EINVAL (a name or a treeobj that cannot be stored), EDANGLING, ECORRUPT, EIO. */
+export async function editDir(
+  nodes: Nodes,
+  writer: NodeSink,
+  dir: Dir,
+  edits: ReadonlyMap<string, Treeobj | undefined>,
+): Promise<Dir> {
+  if (edits.size === 0) return dir
+  const top = dir.ref === undefined ? undefined : await loadTop(nodes, dir, dir.ref)
+  const edit = new LevelEdit(leaves, parseEdits(edits))
+  await edit.run(nodes, top)
+  if (edit.whole && edit.kept + edit.chunks.length === 0) return emptyDir
+  return climb({ nodes, writer, dir, top }, leaves, edit)
+}
+
+type Climb = {
+  readonly nodes: Nodes
+  readonly writer: NodeSink
+  readonly dir: Dir
+  readonly top: DirNode | undefined
+}
+
+/** Writes the new nodes of a level and edits the level above with them, until one node is all of its
+ *  level. Bounded by `dirLevelMax`. */
+async function climb<Item extends Named>(
+  way: Climb,
+  layer: Layer<Item>,
+  edit: LevelEdit<Item>,
+): Promise<Dir> {
+  const added = edit.chunks.map((chunk) => writeChunk(way.writer, layer, chunk))
+  const [only] = added
+  if (only && edit.whole && edit.kept + added.length === 1) return dirOf(only)
+  const edits = editsAbove(edit.removed, added)
+  if (edits.length === 0) return way.dir
+  const level = layer.level + 1
+  if (level > dirLevelMax) throw corrupt('more levels than a directory can have')
+  const above = branches(level)
+  const editAbove = new LevelEdit(above, edits)
+  await editAbove.run(way.nodes, way.top && way.top.level >= level ? way.top : undefined)
+  const child = onlyItem(editAbove)
+  return child ? dirOf(child) : climb(way, above, editAbove)
+}
+
+function writeChunk<Item extends Named>(
+  writer: NodeSink,
+  layer: Layer<Item>,
+  { items, ended }: Chunk<Item>,
+): Child {
+  const node = layer.make(items, ended)
+  const last = items[items.length - 1]
+  assert(last, 'a chunk holds at least one item')
+  return { name: last.name, ref: writer.write(node), keys: node.keys, size: node.size }
+}
+
+/** The one child of a level that is a single node of a single child: it is the root itself. */
+function onlyItem(edit: LevelEdit<Child>): Child | undefined {
+  const [chunk, ...others] = edit.chunks
+  if (!chunk || others.length > 0 || edit.kept > 0 || !edit.whole) return undefined
+  return chunk.items.length === 1 ? chunk.items[0] : undefined
+}
+
+/** The work on one level: old nodes and edits, merged in order of their names, are cut anew. Mutable,
+ *  owned by `climb`. */
+class LevelEdit<Item extends Named> {
+  readonly removed: Child[] = []
+  readonly chunks: Chunk<Item>[] = []
+  /** Old nodes that were looked at and stay. */
+  kept = 0
+  /** `chunks` and what was kept are the whole level. */
+  whole = true
+
+  readonly #layer: Layer<Item>
+  readonly #edits: readonly Edit<Item>[]
+  readonly #end: NodeEnd
+  #next = 0
+  /** The chunk that is not cut yet. */
+  #open: Item[] = []
+
+  /** REQUIRES: `edits` are in order of their names. */
+  constructor(layer: Layer<Item>, edits: readonly Edit<Item>[]) {
+    this.#layer = layer
+    this.#edits = edits
+    this.#end = new NodeEnd(layer.level)
+  }
+
+  /** `top` is the old root; undefined: the level was not there. */
+  async run(nodes: Nodes, top: DirNode | undefined): Promise<void> {
+    if (!top) return this.#finish()
+    let before: DirCursor | undefined
+    for (let edit = this.#edits[0]; edit; edit = this.#edits[this.#next]) {
+      const cursor = await DirCursor.seek(nodes, top, this.#layer.level, edit.name)
+      if (!(before ? cursor.follows(before) : cursor.first)) this.whole = false
+      if (await this.#runToEnd(cursor)) return this.#finish()
+      before = cursor
+    }
+    this.whole = false
+  }
+
+  /** Merges nodes until the next old one begins where a new one would; true at the end of the level. */
+  async #runToEnd(cursor: DirCursor): Promise<boolean> {
+    for (;;) {
+      this.#mergeNode(cursor.node, cursor.child)
+      if (cursor.last) return true
+      if (this.#open.length === 0) return false
+      await cursor.next()
+    }
+  }
+
+  #mergeNode(node: DirNode, child: Child | undefined): void {
+    const fresh = this.#open.length === 0
+    const chunksBefore = this.chunks.length
+    const changed = this.#merge(this.#layer.itemsOf(node))
+    // The root is named by no branch: above it, only new nodes count.
+    if (!child) return
+    if (changed || !fresh || this.#open.length > 0 || this.chunks.length === chunksBefore) {
+      this.removed.push(child)
+      return
+    }
+    this.chunks.length = chunksBefore
+    this.kept++
+  }
+
+  /** True if an edit changed something. */
+  #merge(items: readonly Item[]): boolean {
+    let changed = false
+    for (const item of items) {
+      let edit = this.#edits[this.#next]
+      let order = edit ? compareNames(edit.name, item.name) : 1
+      while (edit && order < 0) {
+        changed = this.#apply(edit) || changed
+        edit = this.#edits[this.#next]
+        order = edit ? compareNames(edit.name, item.name) : 1
+      }
+      if (!edit || order > 0) {
+        this.#take(item)
+        continue
+      }
+      this.#apply(edit)
+      changed = true
+    }
+    return changed
+  }
+
+  #apply(edit: Edit<Item>): boolean {
+    this.#next++
+    if (!edit.item) return false
+    this.#take(edit.item)
+    return true
+  }
+
+  #take(item: Item): void {
+    this.#open.push(item)
+    if (this.#end.after(item.name, this.#layer.weigh(item))) this.#cut({ ended: true })
+  }
+
+  #cut({ ended }: { readonly ended: boolean }): void {
+    this.chunks.push({ items: this.#open, ended })
+    this.#open = []
+  }
+
+  #finish(): void {
+    for (let edit = this.#edits[this.#next]; edit; edit = this.#edits[this.#next]) this.#apply(edit)
+    if (this.#open.length > 0) this.#cut({ ended: false })
+  }
+}
+
+function branches(level: number): Layer<Child> {
+  return {
+    level,
+    itemsOf: (node) => {
+      if (node.kind !== 'branch' || node.level !== level) throw corrupt('a node of another level')
+      return node.items
+    },
+    weigh: () => childWeight,
+    make: (items, ended) => makeBranch(level, items, ended),
+  }
+}
+
+/** What the level above has to change. */
+function editsAbove(removed: readonly Child[], added: readonly Child[]): Edit<Child>[] {
+  const edits = new Map<string, Child | undefined>()
+  const gone = new Map<string, Blobref>()
+  for (const child of removed) {
+    edits.set(child.name, undefined)
+    gone.set(child.name, child.ref)
+  }
+  for (const child of added) {
+    if (gone.get(child.name) === child.ref) edits.delete(child.name)
+    else edits.set(child.name, child)
+  }
+  return inOrder([...edits].map(([name, item]) => ({ name, item })))
+}
+
+function parseEdits(edits: ReadonlyMap<string, Treeobj | undefined>): Edit<Entry>[] {
+  const parsed: Edit<Entry>[] = []
+  for (const [name, treeobj] of edits) {
+    if (!isComponent(name)) {
+      throw new TailraceError('EINVAL', `"${name}" cannot be a name in a directory`)
+    }
+    parsed.push({ name, item: treeobj && { name, treeobj: takeTreeobj(treeobj) } })
+  }
+  return inOrder(parsed)
+}
+
+function inOrder<Item>(edits: Edit<Item>[]): Edit<Item>[] {
+  return edits.sort((a, b) => compareNames(a.name, b.name))
+}
+
+function dirOf({ ref, keys, size }: Child): Dir {
+  return { type: 'dir', ref, keys, size }
+}

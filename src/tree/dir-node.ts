@@ -1,0 +1,181 @@
+/** The nodes of a directory: leaves hold entries, branches hold children by their last names. See
+ *  rfc/5.
+ *  Invariant: names stand in UTF-8 byte order, each once; no entry but the last may end the node. */
+
+import { type Blobref, blobrefAt, digestSize, writeDigest } from '../blob/blobref.js'
+import type { Plain } from '../blob/codec.js'
+import { asArray, asCount, asCounts, asDigests, corrupt, sumOf } from './check.js'
+import { isComponent } from './key.js'
+import { compareNames } from './name.js'
+import { childWeight, NodeEnd, nodeNamesMax, weightOf } from './node-end.js'
+import { keysOf, sizeOf, type Treeobj } from './treeobj.js'
+import { decodeTreeobj, encodeTreeobj } from './treeobj-codec.js'
+
+export const leafKind = 2
+export const branchKind = 3
+/** Levels of a directory above its leaves: eight entries a node make more names than there are bytes. */
+export const dirLevelMax = 20
+
+export type Entry = { readonly name: string; readonly treeobj: Treeobj }
+
+/** A node of the level below: its last name, and what is below it. */
+export type Child = {
+  readonly name: string
+  readonly ref: Blobref
+  readonly keys: number
+  readonly size: number
+}
+
+type Totals = {
+  readonly keys: number
+  readonly size: number
+  /** Its last entry ends it, so that another node may follow. */
+  readonly ended: boolean
+}
+
+export type Leaf = Totals & {
+  readonly kind: 'leaf'
+  readonly level: 0
+  readonly items: readonly Entry[]
+}
+
+export type Branch = Totals & {
+  readonly kind: 'branch'
+  readonly level: number
+  readonly items: readonly Child[]
+}
+
+export type DirNode = Leaf | Branch
+
+export function makeLeaf(items: readonly Entry[], ended: boolean): Leaf {
+  let keys = 0
+  let size = 0
+  for (const { treeobj } of items) {
+    keys += keysOf(treeobj)
+    size += sizeOf(treeobj)
+  }
+  return { kind: 'leaf', level: 0, items, keys, size, ended }
+}
+
+export function makeBranch(level: number, items: readonly Child[], ended: boolean): Branch {
+  let keys = 0
+  let size = 0
+  for (const child of items) {
+    keys += child.keys
+    size += child.size
+  }
+  return { kind: 'branch', level, items, keys, size, ended }
+}
+
+export function encodeLeaf(leaf: Leaf): Plain {
+  const names = leaf.items.map((entry) => entry.name)
+  return [leafKind, names, leaf.items.map((entry) => encodeTreeobj(entry.treeobj))]
+}
+
+export function encodeBranch({ level, items }: Branch): Plain {
+  const refs = Buffer.allocUnsafe(items.length * digestSize)
+  for (const [at, child] of items.entries()) writeDigest(child.ref, refs, at * digestSize)
+  const names = items.map((child) => child.name)
+  const keys = items.map((child) => child.keys)
+  return [branchKind, level, names, refs, keys, items.map((child) => child.size)]
+}
+
+/** `fields` follow the kind. Throws ECORRUPT. */
+export function decodeLeaf(fields: readonly unknown[]): Leaf {
+  const [names, treeobjs] = asArray(fields, 2, 2)
+  const ordered = asNames(names)
+  const entries = asArray(treeobjs, ordered.length, ordered.length)
+  const items = ordered.map((name, at) => ({ name, treeobj: decodeTreeobj(entries[at]) }))
+  const ended = checkEnds(0, items, (entry) => weightOf(entry.treeobj))
+  const leaf = makeLeaf(items, ended)
+  asCount(leaf.keys)
+  asCount(leaf.size)
+  return leaf
+}
+
+/** `fields` follow the kind. Throws ECORRUPT. */
+export function decodeBranch(fields: readonly unknown[]): Branch {
+  const [levelField, names, refs, keysField, sizesField] = asArray(fields, 5, 5)
+  const level = asCount(levelField, dirLevelMax)
+  if (level === 0) throw corrupt('a branch of level 0')
+  const ordered = asNames(names)
+  const digests = asDigests(refs, ordered.length)
+  const keys = asCounts(keysField, ordered.length)
+  const sizes = asCounts(sizesField, ordered.length)
+  sumOf(keys)
+  sumOf(sizes)
+  const items = ordered.map((name, at) => ({
+    name,
+    ref: blobrefAt(digests, at * digestSize),
+    keys: keys[at] ?? 0,
+    size: sizes[at] ?? 0,
+  }))
+  return makeBranch(
+    level,
+    items,
+    checkEnds(level, items, () => childWeight),
+  )
+}
+
+/** The index of the first item whose name is not before `name`. */
+export function positionOf(items: readonly { readonly name: string }[], name: string): number {
+  let low = 0
+  let high = items.length
+  while (low < high) {
+    const middle = (low + high) >>> 1
+    const item = items[middle]
+    if (item && compareNames(item.name, name) < 0) low = middle + 1
+    else high = middle
+  }
+  return low
+}
+
+/** Throws ECORRUPT if `node` is not what `parent` says of its child at `at`. */
+export function checkChild(node: { readonly kind: string }, parent: Branch, at: number): DirNode {
+  const child = parent.items[at]
+  if (!child || !isDirNode(node) || node.level !== parent.level - 1) {
+    throw corrupt('a child that is no directory node of the level below')
+  }
+  const before = parent.items[at - 1]
+  const first = node.items[0]
+  const inOrder = !before || (first && compareNames(before.name, first.name) < 0)
+  if (!inOrder || node.items.at(-1)?.name !== child.name) {
+    throw corrupt('a child with names that belong elsewhere')
+  }
+  if (node.keys !== child.keys || node.size !== child.size) {
+    throw corrupt('a child with other totals than it has')
+  }
+  if (at < parent.items.length - 1 && !node.ended) throw corrupt('a child that does not end there')
+  return node
+}
+
+export function isDirNode(node: { readonly kind: string }): node is DirNode {
+  return node.kind === 'leaf' || node.kind === 'branch'
+}
+
+function asNames(input: unknown): readonly string[] {
+  const names: string[] = []
+  let before: string | undefined
+  for (const name of asArray(input, 1, nodeNamesMax)) {
+    if (typeof name !== 'string' || !isComponent(name)) throw corrupt('a name that no key can have')
+    if (before !== undefined && compareNames(before, name) >= 0) throw corrupt('names out of order')
+    names.push(name)
+    before = name
+  }
+  return names
+}
+
+/** Does the last item end the node? Throws ECORRUPT if an earlier one does. */
+function checkEnds<Item extends { readonly name: string }>(
+  level: number,
+  items: readonly Item[],
+  weigh: (item: Item) => number,
+): boolean {
+  const end = new NodeEnd(level)
+  for (const [at, item] of items.entries()) {
+    if (!end.after(item.name, weigh(item))) continue
+    if (at < items.length - 1) throw corrupt('a node that goes on after its end')
+    return true
+  }
+  return false
+}

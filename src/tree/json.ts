@@ -1,0 +1,80 @@
+/** Treeobjs as people and other programs read them: RFC 11 v1 of Flux. See rfc/5. */
+
+import type { Blobref } from '../blob/blobref.js'
+import { openArray } from './array.js'
+import { entriesOf } from './array-read.js'
+import type { Nodes } from './nodes.js'
+import type { Attrs, Treeobj, Valref } from './treeobj.js'
+
+/** `data`: base64 (val), blobrefs (valref, one page of them), one blobref (dirref), an object without
+ *  names (dir: only the empty one has no node), or the target (symlink). */
+export type TreeobjJson = {
+  readonly ver: 1
+  readonly type: 'val' | 'valref' | 'dir' | 'dirref' | 'symlink'
+  readonly data: unknown
+  readonly attrs?: Attrs
+  /** valref: the bytes behind each ref of `data`. */
+  readonly sizes?: readonly number[]
+  /** valref: blobs; dirref: keys below. */
+  readonly count?: number
+  /** Bytes. */
+  readonly size?: number
+  /** There are more refs: ask again `after` this index. */
+  readonly next?: number
+}
+
+/** The refs of a valref are those that follow index `after`, from the first one without it, at most
+ *  `limit`. Throws EDANGLING, ECORRUPT, EIO. */
+export async function treeobjJson(
+  nodes: Nodes,
+  treeobj: Treeobj,
+  page: { readonly after?: number; readonly limit: number },
+): Promise<TreeobjJson> {
+  switch (treeobj.type) {
+    case 'val': {
+      const { data, attrs } = treeobj
+      const base64 = Buffer.from(data).toString('base64')
+      return { ver: 1, type: 'val', data: base64, ...(attrs && { attrs }) }
+    }
+    case 'valref':
+      return valrefJson(nodes, treeobj, page)
+    case 'dir': {
+      const { ref, keys, size } = treeobj
+      if (ref === undefined) return { ver: 1, type: 'dir', data: {} }
+      return { ver: 1, type: 'dirref', data: [ref], count: keys, size }
+    }
+    case 'symlink': {
+      const { target, namespace } = treeobj
+      const data = namespace === undefined ? { target } : { namespace, target }
+      return { ver: 1, type: 'symlink', data }
+    }
+    default:
+      return treeobj satisfies never
+  }
+}
+
+async function valrefJson(
+  nodes: Nodes,
+  valref: Valref,
+  page: { readonly after?: number; readonly limit: number },
+): Promise<TreeobjJson> {
+  const { count, size, attrs } = valref
+  const from = page.after === undefined ? 0 : page.after + 1
+  const to = Math.min(count, from + page.limit)
+  const refs: Blobref[] = []
+  const sizes: number[] = []
+  for await (const entry of entriesOf(nodes, await openArray(nodes, valref), from, to)) {
+    refs.push(entry.ref)
+    sizes.push(entry.size)
+  }
+  return {
+    ver: 1,
+    type: 'valref',
+    data: refs,
+    ...(attrs && { attrs }),
+    sizes,
+    count,
+    size,
+    ...(to < count && { next: to - 1 }),
+  }
+}

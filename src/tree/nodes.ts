@@ -1,0 +1,102 @@
+/** Tree nodes by ref: read and decoded once, and the collector of new ones. See rfc/5.
+ *  Invariant: a node that leaves here was hashed and checked, or made here. Nodes of a writer that is
+ *  still in use are always readable, however small the cache. */
+
+import type { Blob } from '../blob/blob.js'
+import type { Blobref } from '../blob/blobref.js'
+import { hashNode } from '../blob/hash.js'
+import { ByteCache } from '../content/cache.js'
+import type { NodeSource } from '../content/content.js'
+import { decodeNode, encodeNode, type Node } from './node.js'
+
+/** Encoded bytes of the decoded nodes that are kept; decoded they take a few times as much. */
+export const nodesSizeDefault = 16 * 1024 * 1024
+
+/** Where new nodes go; gives the node's ref. */
+export type NodeSink = {
+  write(node: Node): Blobref
+}
+
+/** Names nodes without keeping them: for refs of arrays that nobody stores. */
+export const hashOnly: NodeSink = {
+  write: (node) => hashNode(encodeNode(node)),
+}
+
+export class Nodes {
+  readonly #source: NodeSource
+  readonly #decoded: ByteCache<Blobref, Node>
+  /** Weak, because a writer that nobody holds can never be committed: nothing names its nodes. */
+  #writers: readonly WeakRef<NodeWriter>[] = []
+
+  /** `cacheSize` in encoded bytes. */
+  constructor(source: NodeSource, options?: { readonly cacheSize?: number }) {
+    this.#source = source
+    this.#decoded = new ByteCache(options?.cacheSize ?? nodesSizeDefault)
+  }
+
+  /** The node if it is in memory. Throws ECORRUPT if it is there and not well formed. */
+  peek(ref: Blobref): Node | undefined {
+    const decoded = this.#decoded.get(ref)
+    if (decoded) return decoded
+    const bytes = this.#unsaved(ref) ?? this.#source.peekNode(ref)
+    return bytes && this.#decode(ref, bytes)
+  }
+
+  /** Throws EDANGLING (a tree names it, it is not there), ECORRUPT (with what is wrong), EIO. */
+  async load(ref: Blobref): Promise<Node> {
+    return this.peek(ref) ?? this.#decode(ref, await this.#source.loadNode(ref))
+  }
+
+  /** Makes the nodes of a writer readable for as long as somebody holds the writer. */
+  attach(writer: NodeWriter): void {
+    this.#writers = [...this.#writers.filter((other) => other.deref()), new WeakRef(writer)]
+  }
+
+  /** REQUIRES: `ref` is the hash of the node's encoding, of `size` bytes. */
+  keep(ref: Blobref, node: Node, size: number): void {
+    this.#decoded.set(ref, node, size)
+  }
+
+  #unsaved(ref: Blobref): Uint8Array | undefined {
+    for (const writer of this.#writers) {
+      const bytes = writer.deref()?.bytesOf(ref)
+      if (bytes) return bytes
+    }
+    return undefined
+  }
+
+  #decode(ref: Blobref, bytes: Uint8Array): Node {
+    const node = decodeNode(bytes)
+    this.keep(ref, node, bytes.length)
+    return node
+  }
+}
+
+/** The new nodes of one commit. */
+export class NodeWriter implements NodeSink {
+  readonly #nodes: Nodes
+  readonly #blobs = new Map<Blobref, Blob>()
+
+  constructor(nodes: Nodes) {
+    this.#nodes = nodes
+    nodes.attach(this)
+  }
+
+  /** Each once, children before the parents that name them. */
+  get blobs(): readonly Blob[] {
+    return [...this.#blobs.values()]
+  }
+
+  write(node: Node): Blobref {
+    const bytes = encodeNode(node)
+    const ref = hashNode(bytes)
+    if (this.#blobs.has(ref)) return ref
+    this.#blobs.set(ref, { ref, bytes, kind: 'node' })
+    this.#nodes.keep(ref, node, bytes.length)
+    return ref
+  }
+
+  bytesOf(ref: Blobref): Uint8Array | undefined {
+    return this.#blobs.get(ref)?.bytes
+  }
+}

@@ -1,0 +1,27 @@
+/** A namespace's two trees, read and written by the root that names them. See rfc/5. */
+
+import type { Blobref } from '../blob/blobref.js'
+import { corrupt } from './check.js'
+import type { NodeSink, Nodes } from './nodes.js'
+import type { RootNode } from './root-node.js'
+import { type Dir, emptyDir } from './treeobj.js'
+
+export type Trees = {
+  readonly data: Dir
+  readonly meta: Dir
+}
+
+export type { RootNode }
+
+export const emptyRoot: Trees = { data: emptyDir, meta: emptyDir }
+
+export function writeRoot(writer: NodeSink, { data, meta }: Trees): Blobref {
+  return writer.write({ kind: 'root', data, meta })
+}
+
+/** Throws EDANGLING, ECORRUPT, EIO. */
+export async function readRoot(nodes: Nodes, ref: Blobref): Promise<RootNode> {
+  const node = nodes.peek(ref) ?? (await nodes.load(ref))
+  if (node.kind !== 'root') throw corrupt('no root where a root is named')
+  return node
+}

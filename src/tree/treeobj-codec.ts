@@ -1,0 +1,188 @@
+/** Treeobjs as they stand in directory nodes, and their refs. See rfc/5.
+ *  Invariant: one treeobj has one encoding; what `takeTreeobj` lets in, `decodeTreeobj` reads. */
+
+import { type Blobref, digestSize, writeDigest } from '../blob/blobref.js'
+import { encode, type Plain } from '../blob/codec.js'
+import { hashNode } from '../blob/hash.js'
+import { TailraceError } from '../error.js'
+import { asArray, asBytes, asCount, asRef, asString, corrupt } from './check.js'
+import { keySizeMax, parseKey } from './key.js'
+import { type Attrs, attrSizeMax, inlineSizeMax, type Symlink, type Treeobj } from './treeobj.js'
+
+const valKind = 0
+const valrefKind = 1
+const dirKind = 2
+const symlinkKind = 3
+
+const namespacePattern = /^[a-z0-9][a-z0-9_-]{0,62}$/
+const namespaceSizeMax = 63
+
+/** Names the whole content of a key, attributes included: equal refs, equal contents. */
+export function refOf(treeobj: Treeobj): Blobref {
+  return hashNode(encode(encodeTreeobj(treeobj)))
+}
+
+export function encodeTreeobj(treeobj: Treeobj): Plain[] {
+  switch (treeobj.type) {
+    case 'val':
+      return withAttrs([valKind, treeobj.data], treeobj.attrs)
+    case 'valref':
+      return withAttrs(
+        [valrefKind, encodeRef(treeobj.ref), treeobj.count, treeobj.size],
+        treeobj.attrs,
+      )
+    case 'dir':
+      return [dirKind, treeobj.ref ? encodeRef(treeobj.ref) : null, treeobj.keys, treeobj.size]
+    case 'symlink':
+      return treeobj.namespace === undefined
+        ? [symlinkKind, treeobj.target]
+        : [symlinkKind, treeobj.target, treeobj.namespace]
+    default:
+      return treeobj satisfies never
+  }
+}
+
+/** Throws ECORRUPT. */
+export function decodeTreeobj(input: unknown): Treeobj {
+  const [kind, ...fields] = asArray(input, 2, 5)
+  switch (kind) {
+    case valKind: {
+      const [data, attrs] = asArray(fields, 1, 2)
+      return { type: 'val', data: asBytes(data, inlineSizeMax), ...decodeAttrs(attrs, false) }
+    }
+    case valrefKind: {
+      const [ref, count, size, attrs] = asArray(fields, 3, 4)
+      const [blobs, bytes] = [asCount(count), asCount(size)]
+      return {
+        type: 'valref',
+        ref: asRef(ref),
+        count: blobs,
+        size: bytes,
+        ...decodeAttrs(attrs, true),
+      }
+    }
+    case dirKind: {
+      const [ref, keys, size] = asArray(fields, 3, 3)
+      const dir = { type: 'dir', keys: asCount(keys), size: asCount(size) } as const
+      if (ref !== null) return { ...dir, ref: asRef(ref) }
+      if (dir.keys > 0 || dir.size > 0) throw corrupt('an empty directory with keys or bytes')
+      return { ...dir, ref: undefined }
+    }
+    case symlinkKind: {
+      const [target, namespace] = asArray(fields, 1, 2)
+      const link = { type: 'symlink', target: asString(target, keySizeMax) } as const
+      if (!isNormal(link.target)) throw corrupt('a link whose target is not a key')
+      if (namespace === undefined) return link
+      const name = asString(namespace, namespaceSizeMax)
+      if (!namespacePattern.test(name)) throw corrupt('a link into what is not a namespace')
+      return { ...link, namespace: name }
+    }
+    default:
+      throw corrupt(`an entry of the unknown kind ${String(kind)}`)
+  }
+}
+
+/** What a directory takes in: the treeobj, with a copy of an inline value, whose bytes the caller may
+ *  write again. Throws EINVAL: a value or an attribute that is too large, a link whose target is not a
+ *  normal key or whose namespace is no name. */
+export function takeTreeobj(treeobj: Treeobj): Treeobj {
+  switch (treeobj.type) {
+    case 'val':
+      if (treeobj.data.length > inlineSizeMax) {
+        throw new TailraceError('EINVAL', `an inline value has at most ${inlineSizeMax} bytes`)
+      }
+      if (treeobj.attrs?.sealed) throw new TailraceError('EINVAL', 'only a log can be sealed')
+      checkAttrs(treeobj.attrs)
+      return { ...treeobj, data: copyOf(treeobj.data) }
+    case 'valref':
+      checkAttrs(treeobj.attrs)
+      return treeobj
+    case 'dir':
+      return treeobj
+    case 'symlink':
+      checkLink(treeobj)
+      return treeobj
+    default:
+      return treeobj satisfies never
+  }
+}
+
+/** Do both name the same content? */
+export function sameTreeobj(a: Treeobj, b: Treeobj): boolean {
+  if (a.type === 'val' && b.type === 'val') {
+    return Buffer.compare(a.data, b.data) === 0 && sameAttrs(a.attrs, b.attrs)
+  }
+  if (a.type === 'valref' && b.type === 'valref') {
+    const same = a.ref === b.ref && a.count === b.count && a.size === b.size
+    return same && sameAttrs(a.attrs, b.attrs)
+  }
+  if (a.type === 'dir' && b.type === 'dir') return a.ref === b.ref
+  if (a.type === 'symlink' && b.type === 'symlink') {
+    return a.target === b.target && a.namespace === b.namespace
+  }
+  return false
+}
+
+export function encodeRef(ref: Blobref): Buffer {
+  const digest = Buffer.allocUnsafe(digestSize)
+  writeDigest(ref, digest, 0)
+  return digest
+}
+
+function sameAttrs(a: Attrs = {}, b: Attrs = {}): boolean {
+  return a.contentType === b.contentType && a.sealed === b.sealed
+}
+
+/** Attributes are pairs sorted by name; none at all are left out. */
+function withAttrs(fields: Plain[], attrs: Attrs | undefined): Plain[] {
+  const pairs: Plain[] = []
+  if (attrs?.contentType !== undefined) pairs.push(['contentType', attrs.contentType])
+  if (attrs?.sealed) pairs.push(['sealed', true])
+  if (pairs.length > 0) fields.push(pairs)
+  return fields
+}
+
+function decodeAttrs(input: unknown, mayBeSealed: boolean): { readonly attrs?: Attrs } {
+  if (input === undefined) return {}
+  const attrs: { contentType?: string; sealed?: true } = {}
+  for (const pair of asArray(input, 1, 2)) {
+    const [name, value] = asArray(pair, 2, 2)
+    const first = attrs.contentType === undefined && attrs.sealed === undefined
+    if (name === 'contentType' && first) attrs.contentType = asString(value, attrSizeMax)
+    else if (name === 'sealed' && value === true && !attrs.sealed && mayBeSealed)
+      attrs.sealed = true
+    else throw corrupt(`attributes that are unknown, out of order or doubled`)
+  }
+  return { attrs }
+}
+
+function checkAttrs(attrs: Attrs | undefined): void {
+  const contentType = attrs?.contentType
+  if (contentType === undefined) return
+  if (!contentType.isWellFormed() || Buffer.byteLength(contentType) > attrSizeMax) {
+    throw new TailraceError('EINVAL', `a contentType is text of at most ${attrSizeMax} bytes`)
+  }
+}
+
+function copyOf(bytes: Uint8Array): Buffer {
+  const copy = Buffer.allocUnsafeSlow(bytes.length)
+  copy.set(bytes)
+  return copy
+}
+
+function checkLink({ target, namespace }: Symlink): void {
+  if (!isNormal(target)) {
+    throw new TailraceError('EINVAL', 'the target of a link is a key, in its normal form')
+  }
+  if (namespace !== undefined && !namespacePattern.test(namespace)) {
+    throw new TailraceError('EINVAL', `a link leads into "${namespace}", which names no namespace`)
+  }
+}
+
+function isNormal(target: string): boolean {
+  try {
+    return parseKey(target) === target
+  } catch {
+    return false
+  }
+}
