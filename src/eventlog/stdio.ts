@@ -13,17 +13,6 @@ export type Stream = (typeof streams)[number]
 /** Bytes that came before, of each stream. */
 export type Offsets = { readonly [stream in Stream]: number }
 
-/** A run of one stream's bytes, as it goes into a log. */
-export type DataRun = {
-  readonly stream: Stream
-  /** Seconds since 1970 at which the first byte came. */
-  readonly timestamp: number
-  readonly offsets: Offsets
-  readonly chunks: readonly Uint8Array[]
-  /** Bytes of all chunks. */
-  readonly size: number
-}
-
 /** As read. `offsets` are those before the event. */
 export type OutputEvent =
   | { readonly type: 'header'; readonly timestamp: number; readonly version: 1 }
@@ -62,16 +51,39 @@ export function encodeHeader(timestamp: number): Uint8Array {
   return encodeEvent({ timestamp, name: 'header', context })
 }
 
-/** Runs one after the other, as one blob, each byte of data copied once. REQUIRES: with their heads
- *  they are at most `blobSizeMax` bytes. */
-export function encodeRuns(runs: readonly DataRun[]): Uint8Array {
-  let size = 0
-  for (const run of runs) size += heads[run.stream].length + run.size
+/** What a data event says of its bytes. */
+export type DataPlace = {
+  readonly stream: Stream
+  /** Seconds since 1970 at which the first byte came. */
+  readonly timestamp: number
+  readonly offsets: Offsets
+}
+
+/** One data event, the bytes copied once. REQUIRES: at most `dataSizeMax` bytes. */
+export function encodeData(place: DataPlace, data: Uint8Array): Uint8Array {
+  const head = dataHeadSize(place.stream)
   // A buffer of its own: a slice of the shared pool would pin the pool for as long as the blob lives.
-  const bytes = Buffer.allocUnsafeSlow(size)
-  let at = 0
-  for (const run of runs) at = writeData(run, bytes, at)
+  const bytes = Buffer.allocUnsafeSlow(head + data.length)
+  writeDataHead(place, bytes, 0)
+  writeDataSize(place.stream, data.length, bytes, 0)
+  bytes.set(data, head)
   return bytes
+}
+
+/** Writes all of a data event that stands before its bytes, `dataHeadSize` long, but for their size.
+ *  REQUIRES: there is room. */
+export function writeDataHead(place: DataPlace, target: Buffer, at: number): void {
+  const { stream, timestamp, offsets } = place
+  const head = heads[stream]
+  target.set(head.template, at)
+  target.writeDoubleBE(timestamp, at + head.timestampAt)
+  target.writeDoubleBE(offsets[stream], at + head.offsetAt)
+  target.writeDoubleBE(offsets[otherOf(stream)], at + head.otherAt)
+}
+
+/** The size of the data of the event whose head stands at `at`. */
+export function writeDataSize(stream: Stream, size: number, target: Buffer, at: number): void {
+  target.writeUInt32BE(size, at + heads[stream].sizeAt)
 }
 
 /** The end of both streams: the last append of a log. `reason` says of a stream why its end is not
@@ -94,12 +106,12 @@ export function encodeEofs(
 
 /** Bytes of a data event before its data. */
 export function dataHeadSize(stream: Stream): number {
-  return heads[stream].length
+  return heads[stream].template.length
 }
 
 /** Bytes of data of one stream that fit a blob in one event. */
 export const dataSizeMax =
-  blobSizeMax - Math.max(...streams.map((stream) => dataHeadOf(stream).length))
+  blobSizeMax - Math.max(...streams.map((stream) => dataHeadOf(stream).template.length))
 
 /** Events that this version does not know are left out. Throws ECORRUPT. */
 export function decodeOutput(blob: Uint8Array): OutputEvent[] {
@@ -149,21 +161,6 @@ function otherOf(stream: Stream): Stream {
   return stream === 'stdout' ? 'stderr' : 'stdout'
 }
 
-function writeData(run: DataRun, target: Buffer, start: number): number {
-  const { template, timestampAt, offsetAt, otherAt, lengthAt, length } = heads[run.stream]
-  target.set(template, start)
-  target.writeDoubleBE(run.timestamp, start + timestampAt)
-  target.writeDoubleBE(run.offsets[run.stream], start + offsetAt)
-  target.writeDoubleBE(run.offsets[otherOf(run.stream)], start + otherAt)
-  target.writeUInt32BE(run.size, start + lengthAt)
-  let at = start + length
-  for (const chunk of run.chunks) {
-    target.set(chunk, at)
-    at += chunk.length
-  }
-  return at
-}
-
 /** The bytes of a data event before its data: the same for all events of a stream but for four
  *  numbers, which have fixed places because they are always float64 and bin32 (rfc/8). */
 type DataHead = {
@@ -171,8 +168,7 @@ type DataHead = {
   readonly timestampAt: number
   readonly offsetAt: number
   readonly otherAt: number
-  readonly lengthAt: number
-  readonly length: number
+  readonly sizeAt: number
 }
 
 function dataHeadOf(stream: Stream): DataHead {
@@ -195,9 +191,9 @@ function dataHeadOf(stream: Stream): DataHead {
   text('other')
   const otherAt = hole(0xcb, 8)
   text('data')
-  const lengthAt = hole(0xc6, 4)
+  const sizeAt = hole(0xc6, 4)
   const template = Uint8Array.from(bytes)
-  return { template, timestampAt, offsetAt, otherAt, lengthAt, length: template.length }
+  return { template, timestampAt, offsetAt, otherAt, sizeAt }
 }
 
 const heads: { readonly [stream in Stream]: DataHead } = {

@@ -10,6 +10,7 @@ import type { Kvs, Op } from '../kvs/kvs.js'
 import type { JobView, Spec } from './job.js'
 import { eventsKey, jobsNamespace, outputKey } from './keys.js'
 import { type OutputRest, OutputWriter } from './output.js'
+import type { PipePool } from './pipes.js'
 import { type Ended, ExecFailure, JobProcess, type Launch } from './process.js'
 import { cutOutputOps, finishOps, sealOutputOps } from './records.js'
 import { type Exception, eventOf, fold, type JobEvent, submitted } from './state.js'
@@ -22,6 +23,7 @@ export type JobPorts = {
   readonly kvs: Kvs
   readonly environment: Environment
   readonly surely: Surely
+  readonly pipes: PipePool
   readonly heldMax: number
   readonly heldMs: number
   readonly killMs: number
@@ -118,9 +120,9 @@ export class ActiveJob {
   }
 
   async #execute(): Promise<Ended> {
-    const { heldMs, environment } = this.#ports
+    const { heldMs, pipes, environment } = this.#ports
     try {
-      const process = await JobProcess.start(this.#launch, this.output, heldMs)
+      const process = await JobProcess.start(this.#launch, { output: this.output, pipes, heldMs })
       this.#process = process
       const start: JobEvent = { name: 'start', at: environment.now(), ...process.started }
       this.#apply(start)

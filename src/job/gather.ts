@@ -1,28 +1,32 @@
 /** Gathers what the streams of a process write into blobs of data events. See rfc/8 and rfc/11.
- *  Invariant: bytes leave in the order in which they came, each once, and a full blob is full: at
- *  `blobSizeMax`, or of `chunksMax` pieces. Pure but for its own state; copies once, on leaving. */
+ *  Invariant: bytes leave in the order in which they came, each once, and were copied once; nothing
+ *  of what was handed in is kept. */
 
 import { blobSizeMax } from '../blob/blob.js'
 import {
-  type DataRun,
+  type DataPlace,
   dataHeadSize,
-  encodeRuns,
   type Offsets,
   type Stream,
+  writeDataHead,
+  writeDataSize,
 } from '../eventlog/stdio.js'
 
-/** Pieces of one blob, so that a flood of single bytes costs no more memory than its blob. */
-export const chunksMax = 4_096
+/** A lone line fits; more grows to a whole blob at once. */
+const firstSize = 16 * 1024
+/** No room for this much: the blob is full. */
+const headSizeMax = Math.max(dataHeadSize('stdout'), dataHeadSize('stderr'))
 
-type OpenRun = DataRun & { readonly chunks: Uint8Array[]; size: number }
+/** The event that is being written. */
+type OpenRun = { readonly stream: Stream; readonly at: number }
 
 export class Gather {
-  #runs: OpenRun[] = []
+  #buffer = Buffer.alloc(0)
   #size = 0
-  #chunks = 0
+  #run: OpenRun | undefined
   #offsets: Offsets = { stdout: 0, stderr: 0 }
 
-  /** Bytes that the gathered events will have. */
+  /** Bytes that the gathered events have. */
   get size(): number {
     return this.#size
   }
@@ -32,46 +36,55 @@ export class Gather {
     return this.#offsets
   }
 
-  /** Takes bytes over (they must not be written again) and gives the blobs that are full with them.
-   *  `timestamp` in seconds. */
+  /** Copies the bytes and gives the blobs that are full with them. `timestamp` in seconds. */
   add(stream: Stream, chunk: Uint8Array, timestamp: number): Uint8Array[] {
     const full: Uint8Array[] = []
     for (let at = 0; at < chunk.length; ) {
-      const run = this.#runFor(stream, timestamp)
-      const room = blobSizeMax - this.#size
-      const piece = chunk.subarray(at, at + room)
-      run.chunks.push(piece)
-      run.size += piece.length
+      this.#openRun({ stream, timestamp, offsets: this.#offsets })
+      const piece = chunk.subarray(at, at + blobSizeMax - this.#size)
+      this.#reserve(piece.length)
+      this.#buffer.set(piece, this.#size)
       this.#size += piece.length
-      this.#chunks++
-      this.#offsets = { ...this.#offsets, [stream]: this.#offsets[stream] + piece.length }
       at += piece.length
-      if (this.#isFull()) full.push(this.take())
+      this.#offsets = { ...this.#offsets, [stream]: this.#offsets[stream] + piece.length }
+      if (this.#size + headSizeMax >= blobSizeMax) full.push(this.take())
     }
     return full
   }
 
   /** What is gathered, as one blob. REQUIRES: `size` is above 0. */
   take(): Uint8Array {
-    const bytes = encodeRuns(this.#runs)
-    this.#runs = []
+    this.#closeRun()
+    const bytes = this.#buffer.subarray(0, this.#size)
+    // A small blob is copied, so that it does not pin a large buffer for as long as it is cached.
+    const own =
+      this.#size * 2 > this.#buffer.length ? bytes : Uint8Array.prototype.slice.call(bytes)
+    this.#buffer = Buffer.alloc(0)
     this.#size = 0
-    this.#chunks = 0
-    return bytes
+    return own
   }
 
-  /** No room for a byte of either stream in an event of its own, or too many pieces. */
-  #isFull(): boolean {
-    const head = Math.max(dataHeadSize('stdout'), dataHeadSize('stderr'))
-    return this.#size + head >= blobSizeMax || this.#chunks >= chunksMax
+  #openRun(place: DataPlace): void {
+    if (this.#run?.stream === place.stream) return
+    this.#closeRun()
+    this.#reserve(dataHeadSize(place.stream))
+    writeDataHead(place, this.#buffer, this.#size)
+    this.#run = { stream: place.stream, at: this.#size }
+    this.#size += dataHeadSize(place.stream)
   }
 
-  #runFor(stream: Stream, timestamp: number): OpenRun {
-    const last = this.#runs.at(-1)
-    if (last?.stream === stream) return last
-    const run = { stream, timestamp, offsets: this.#offsets, chunks: [], size: 0 }
-    this.#runs.push(run)
-    this.#size += dataHeadSize(stream)
-    return run
+  #closeRun(): void {
+    if (!this.#run) return
+    const { stream, at } = this.#run
+    writeDataSize(stream, this.#size - at - dataHeadSize(stream), this.#buffer, at)
+    this.#run = undefined
+  }
+
+  #reserve(size: number): void {
+    const needed = this.#size + size
+    if (needed <= this.#buffer.length) return
+    const larger = Buffer.allocUnsafeSlow(needed <= firstSize ? firstSize : blobSizeMax)
+    larger.set(this.#buffer.subarray(0, this.#size))
+    this.#buffer = larger
   }
 }

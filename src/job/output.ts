@@ -79,7 +79,7 @@ export class OutputWriter {
     return this.#failed
   }
 
-  /** Takes the bytes over. A lone piece is sent at once; while an append is on its way, what comes is
+  /** Copies the bytes. A lone piece is sent at once; while an append is on its way, what comes is
    *  gathered into full blobs. No timer is needed: the answer sends what was gathered meanwhile. */
   write(stream: Stream, chunk: Uint8Array): void {
     if (this.#failed) return

@@ -3,15 +3,19 @@
  *  Invariant: bytes are never looked at as text; a stream ends when its last writer is gone, or
  *  `heldMs` after the process, whichever is first. */
 
+import assert from 'node:assert'
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
+import { closeSync } from 'node:fs'
 import { stat } from 'node:fs/promises'
+import { Socket } from 'node:net'
 import { constants } from 'node:os'
-import type { Readable, Writable } from 'node:stream'
+import type { Writable } from 'node:stream'
 import { deferred } from '../base/deferred.js'
 import { processStart } from '../base/process-start.js'
-import { type Stream, streams } from '../eventlog/stdio.js'
+import { Intake, type Reasons } from './intake.js'
 import type { OutputWriter } from './output.js'
+import { closePipe, type Pipe, type PipePool } from './pipes.js'
 import type { Exit, StartedProcess } from './state.js'
 
 /** How long a stream may stay open after its process: then a grandchild holds it. */
@@ -25,7 +29,7 @@ export type Launch = {
 }
 
 /** The process's end, and of each stream why it ended before its writers did. */
-export type Ended = { readonly exit: Exit; readonly reasons: { [stream in Stream]?: string } }
+export type Ended = { readonly exit: Exit; readonly reasons: Reasons }
 
 /** It could not be run. `status` is what a shell gives: 127 not found, 126 not to be run. */
 export class ExecFailure extends Error {
@@ -37,43 +41,48 @@ export class ExecFailure extends Error {
   }
 }
 
+export type ProcessPorts = {
+  readonly output: OutputWriter
+  readonly pipes: PipePool
+  readonly heldMs: number
+}
+
 export class JobProcess {
   readonly started: StartedProcess
   /** Resolves when the process has exited and both streams have ended. Never rejects. */
   readonly ended: Promise<Ended>
-  readonly #child: ChildProcess
+  readonly #wired: Wired
   readonly #pid: number
-  readonly #output: OutputWriter
   readonly #heldMs: number
-  #paused = false
   #over = false
 
   /** Throws ExecFailure. */
-  static async start(launch: Launch, output: OutputWriter, heldMs: number): Promise<JobProcess> {
+  static async start(launch: Launch, ports: ProcessPorts): Promise<JobProcess> {
     await checkDirectory(launch.cwd)
-    const child = spawnChild(launch)
-    if (child.pid !== undefined) return new JobProcess(child, child.pid, output, heldMs)
-    const [error] = (await once(child, 'error')) as [unknown]
+    const wired = await spawnWired(launch, ports)
+    if (wired.child.pid !== undefined) return new JobProcess(wired, wired.child.pid, ports)
+    const [error] = (await once(wired.child, 'error')) as [unknown]
+    wired.stdin?.destroy()
+    wired.intake.destroy()
     throw execFailure(launch, error)
   }
 
-  private constructor(child: ChildProcess, pid: number, output: OutputWriter, heldMs: number) {
-    this.#child = child
+  private constructor(wired: Wired, pid: number, ports: ProcessPorts) {
+    this.#wired = wired
     this.#pid = pid
-    this.#output = output
-    this.#heldMs = heldMs
+    this.#heldMs = ports.heldMs
     // Read before the next turn: until then the system keeps even a process that has ended.
     const startTime = processStart(pid)
     this.started = { pid, pgid: pid, ...(startTime === undefined ? {} : { startTime }) }
     // A failing kill or write is its caller's to notice, and no reason to end the server.
-    child.on('error', () => {})
-    child.stdin?.on('error', () => {})
+    wired.child.on('error', () => {})
+    wired.stdin?.on('error', () => {})
     this.ended = this.#live()
   }
 
   /** Undefined where the process reads an empty stdin. */
   get stdin(): Writable | undefined {
-    return this.#child.stdin ?? undefined
+    return this.#wired.stdin
   }
 
   /** To all of the group that is left. False where nobody is. */
@@ -88,80 +97,67 @@ export class JobProcess {
 
   async #live(): Promise<Ended> {
     const exited = deferred<Exit>()
-    this.#child.once('exit', (status, signal) => exited.resolve(exitOf(status, signal)))
-    const open = new Map<Stream, Readable>()
-    const closing: Promise<unknown>[] = []
-    for (const stream of streams) {
-      const pipe = this.#child[stream]
-      if (!pipe) continue
-      open.set(stream, pipe)
-      closing.push(this.#readPipe(stream, pipe).finally(() => open.delete(stream)))
-    }
+    this.#wired.child.once('exit', (status, signal) => exited.resolve(exitOf(status, signal)))
     const exit = await exited.promise
-    const reasons = await this.#drain(open, Promise.all(closing))
+    const reasons = await this.#wired.intake.drain(this.#heldMs)
     this.#over = true
-    this.#child.stdin?.destroy()
+    this.#wired.stdin?.destroy()
     return { exit, reasons }
-  }
-
-  /** Resolves when the stream has ended. */
-  async #readPipe(stream: Stream, pipe: Readable): Promise<void> {
-    const closed = deferred<void>()
-    pipe.on('data', (chunk: Uint8Array) => {
-      this.#output.write(stream, chunk)
-      if (this.#output.full) void this.#pauseUntilRoom()
-    })
-    pipe.on('error', () => {})
-    pipe.once('close', closed.resolve)
-    await closed.promise
-  }
-
-  /** Waits for the ends of the streams, `heldMs` at most in which they could be read. */
-  async #drain(
-    open: ReadonlyMap<Stream, Readable>,
-    closed: Promise<unknown>,
-  ): Promise<Ended['reasons']> {
-    const reasons: Ended['reasons'] = {}
-    const give = () => {
-      // Nobody read while the store was behind: what stands in the pipe may be the process's own.
-      if (this.#paused) {
-        timer.refresh()
-        return
-      }
-      for (const [stream, pipe] of open) {
-        reasons[stream] = 'held'
-        pipe.destroy()
-      }
-    }
-    const timer = setTimeout(give, this.#heldMs)
-    await closed
-    clearTimeout(timer)
-    return reasons
-  }
-
-  async #pauseUntilRoom(): Promise<void> {
-    if (this.#paused) return
-    this.#paused = true
-    for (const stream of streams) this.#child[stream]?.pause()
-    while (this.#output.full) await this.#output.moved.wait(this.#output.moved.count)
-    this.#paused = false
-    for (const stream of streams) this.#child[stream]?.resume()
   }
 }
 
-function spawnChild(launch: Launch): ChildProcess {
-  const [program = '', ...args] = launch.command
+type StdioEnd = 'pipe' | 'ignore' | number
+
+/** A child with our ends of its pipes. */
+type Wired = {
+  readonly child: ChildProcess
+  readonly stdin: Writable | undefined
+  readonly intake: Intake
+}
+
+async function spawnWired(launch: Launch, ports: ProcessPorts): Promise<Wired> {
   try {
-    return spawn(program, args, {
-      cwd: launch.cwd,
-      env: launch.env,
-      // A group (and session) of its own: a signal reaches all that the job started.
-      detached: true,
-      stdio: [launch.stdin ? 'pipe' : 'ignore', 'pipe', 'pipe'],
-    })
+    const pipes = await ports.pipes.take(launch.stdin ? 3 : 2)
+    const intake = new Intake(ports.output)
+    return pipes ? spawnOnPipes(launch, intake, pipes) : spawnOnSockets(launch, intake)
   } catch (error) {
     throw execFailure(launch, error)
   }
+}
+
+/** REQUIRES: two pipes, and a third for stdin where the job is given one. */
+function spawnOnPipes(launch: Launch, intake: Intake, pipes: readonly Pipe[]): Wired {
+  const [stdout, stderr, stdin] = pipes
+  assert(stdout && stderr, 'the pool gives as many pipes as it was asked for')
+  let child: ChildProcess
+  try {
+    child = spawnChild(launch, [stdin?.read ?? 'ignore', stdout.write, stderr.write])
+  } catch (error) {
+    for (const pipe of pipes) closePipe(pipe)
+    throw error
+  }
+  // The job's ends are the job's alone: a stream ends when its last writer has gone.
+  for (const end of [stdin?.read, stdout.write, stderr.write]) if (end !== undefined) closeSync(end)
+  intake.readDescriptor('stdout', stdout.read)
+  intake.readDescriptor('stderr', stderr.read)
+  const writer = stdin && new Socket({ fd: stdin.write, readable: false, writable: true })
+  return { child, stdin: writer, intake }
+}
+
+function spawnOnSockets(launch: Launch, intake: Intake): Wired {
+  const child = spawnChild(launch, [launch.stdin ? 'pipe' : 'ignore', 'pipe', 'pipe'])
+  const { stdin, stdout, stderr } = child
+  assert(stdout && stderr, 'a child that was given pipes has them, also where it failed to start')
+  intake.readStream('stdout', stdout)
+  intake.readStream('stderr', stderr)
+  return { child, stdin: stdin ?? undefined, intake }
+}
+
+function spawnChild(launch: Launch, stdio: readonly StdioEnd[]): ChildProcess {
+  const [program = '', ...args] = launch.command
+  const { cwd, env } = launch
+  // A group (and session) of its own: a signal reaches all that the job started.
+  return spawn(program, args, { cwd, env, detached: true, stdio: [...stdio] })
 }
 
 async function checkDirectory(cwd: string): Promise<void> {

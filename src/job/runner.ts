@@ -18,6 +18,7 @@ import {
 } from './job.js'
 import { jobsNamespace } from './keys.js'
 import { heldMaxDefault } from './output.js'
+import { PipePool } from './pipes.js'
 import { heldMsDefault, isSignal } from './process.js'
 import { JobQueue } from './queue.js'
 import { listJobs, newestId, readJob, submitOps } from './records.js'
@@ -77,6 +78,7 @@ export class JobRunner implements Jobs, AsyncDisposable {
       kvs,
       environment,
       surely: new Surely(kvs, environment, storeRetryMs, this.#giveUp.signal),
+      pipes: new PipePool(),
       heldMax: options.heldMax ?? heldMaxDefault,
       heldMs: options.heldMs ?? heldMsDefault,
       killMs: options.killMs ?? killMsDefault,
@@ -218,6 +220,7 @@ export class JobRunner implements Jobs, AsyncDisposable {
     const timer = setTimeout(() => this.#giveUp.abort(), killMs + heldMs + stopStoreMs)
     while (this.#open.size > 0) await Promise.all(this.#open)
     clearTimeout(timer)
+    await this.#ports.pipes.close()
   }
 
   /** Throws ENOENT, ECONFLICT (it has finished). */

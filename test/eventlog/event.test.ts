@@ -117,9 +117,9 @@ test('a Splitter finds the same events however the bytes are cut', () => {
         const splitter = new Splitter()
         const back: Event[] = []
         for (let at = 0, turn = 0; at < whole.length; turn++) {
-          const step = steps[turn % steps.length] ?? 1
+          const step = (steps[turn % steps.length] ?? 0) + (turn % 2)
           back.push(...splitter.push(whole.subarray(at, at + step)))
-          at += turn % steps.length === steps.length - 1 ? Math.max(step, 1) : step
+          at += step
         }
         splitter.finish()
         expect(same(back)).toEqual(same(events))

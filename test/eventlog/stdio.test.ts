@@ -5,26 +5,24 @@ import { expect, test } from 'vitest'
 import { blobSizeMax } from '../../src/blob/blob.js'
 import { decodeEvents } from '../../src/eventlog/event.js'
 import {
-  type DataRun,
+  type DataPlace,
   dataHeadSize,
   dataSizeMax,
   decodeOutput,
+  encodeData,
   encodeEofs,
   encodeHeader,
-  encodeRuns,
   type Stream,
 } from '../../src/eventlog/stdio.js'
 
-const run = (stream: Stream, ...chunks: Uint8Array[]): DataRun => ({
+const place = (stream: Stream): DataPlace => ({
   stream,
   timestamp: 1.5,
   offsets: { stdout: 3, stderr: 5 },
-  chunks,
-  size: chunks.reduce((size, chunk) => size + chunk.length, 0),
 })
 
 test('a data event has these bytes', () => {
-  const bytes = encodeRuns([run('stderr', Buffer.from('a'), Buffer.from('b\n'))])
+  const bytes = encodeData(place('stderr'), Buffer.from('ab\n'))
   expect(Buffer.from(bytes).toString('hex')).toBe(
     '93cb3ff8000000000000a464617461' +
       '9b01a673747265616da6737464657272a472616e6ba130' +
@@ -58,19 +56,19 @@ test('the header and the ends are events like any other', () => {
 test('data comes back byte for byte, as a view of the blob', () => {
   fc.assert(
     fc.property(
-      fc.array(fc.tuple(fc.constantFrom<Stream>('stdout', 'stderr'), fc.array(fc.uint8Array())), {
+      fc.array(fc.tuple(fc.constantFrom<Stream>('stdout', 'stderr'), fc.uint8Array()), {
         maxLength: 6,
       }),
       (input) => {
-        const blob = encodeRuns(input.map(([stream, chunks]) => run(stream, ...chunks)))
+        const blob = Buffer.concat(input.map(([stream, data]) => encodeData(place(stream), data)))
         const events = decodeOutput(blob)
         expect(events).toHaveLength(input.length)
         for (const [index, event] of events.entries()) {
-          const [stream, chunks] = input[index] ?? ['stdout', []]
+          const [stream, data] = input[index] ?? ['stdout', new Uint8Array(0)]
           if (event.type !== 'data') throw new Error('not data')
           expect(event.stream).toBe(stream)
           expect(event.offsets).toEqual({ stdout: 3, stderr: 5 })
-          expect(Buffer.compare(event.data, Buffer.concat(chunks))).toBe(0)
+          expect(Buffer.compare(event.data, data)).toBe(0)
           expect(event.data.buffer).toBe(blob.buffer)
         }
       },
@@ -79,14 +77,14 @@ test('data comes back byte for byte, as a view of the blob', () => {
 })
 
 test('dataSizeMax bytes fill a blob', () => {
-  const blob = encodeRuns([run('stderr', new Uint8Array(dataSizeMax))])
+  const blob = encodeData(place('stderr'), new Uint8Array(dataSizeMax))
   expect(blob.length).toBe(blobSizeMax)
   expect(dataHeadSize('stderr') + dataSizeMax).toBe(blobSizeMax)
 })
 
 test('an event that this version does not know is left out', () => {
   const unknown = Buffer.from('93cb3ff8000000000000a36c6f679101', 'hex')
-  const blob = Buffer.concat([unknown, encodeRuns([run('stdout', Buffer.from('x'))])])
+  const blob = Buffer.concat([unknown, encodeData(place('stdout'), Buffer.from('x'))])
   expect(decodeOutput(blob).map((event) => event.type)).toEqual(['data'])
 })
 
