@@ -49,6 +49,7 @@ test('the source is told to finish when the consumer stops', async () => {
     try {
       for (;;) yield 1
     } finally {
+      await setImmediate()
       finished = true
     }
   })()

@@ -127,7 +127,9 @@ test('decode() needs no Buffer', () => {
 })
 
 test('encodeFrame() takes objects by name', () => {
-  expect(decode(encodeFrame({ id: 1, type: 'live' }))).toEqual({ id: 1, type: 'live' })
+  const frame = encodeFrame({ id: 1, type: 'live' })
+  expect(Buffer.from(frame).toString('hex')).toBe('82a2696401a474797065a46c697665')
+  expect(decode(frame)).toEqual({ id: 1, type: 'live' })
 })
 
 /** All bytes become Buffers, and -0 is 0. */

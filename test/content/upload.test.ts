@@ -1,5 +1,6 @@
 /** Uploads: any length in, durable blobs out, a few of them in memory. See rfc/3. */
 
+import { setImmediate } from 'node:timers/promises'
 import { expect, test } from 'vitest'
 import { deferred } from '../../src/base/deferred.js'
 import { systemEnvironment } from '../../src/base/environment.js'
@@ -106,9 +107,16 @@ test('a failed put fails the upload with its error, also while the next batch fi
     puts++
     if (puts === 2) throw full
   }
+  // Slow enough that the second put has failed long before it is asked for.
+  const slow = (async function* () {
+    for await (const chunk of blobs(10 * uploadBatchCount)) {
+      await setImmediate()
+      yield chunk
+    }
+  })()
   const uploaded: Uploaded[] = []
   const failing = (async () => {
-    for await (const blob of upload(blobs(10 * uploadBatchCount), put)) uploaded.push(blob)
+    for await (const blob of upload(slow, put)) uploaded.push(blob)
   })()
   await expect(failing).rejects.toBe(full)
   expect(uploaded.length).toBe(uploadBatchCount)
@@ -118,7 +126,7 @@ test('an error of the source comes through, after which nothing is on its way', 
   let open = 0
   const put = async () => {
     open++
-    await Promise.resolve()
+    await setImmediate()
     open--
   }
   const source = (async function* () {
