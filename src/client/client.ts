@@ -149,7 +149,13 @@ export class Client implements Store {
     const { index, from } = options
     const path = pathOfKey('kv', key, { ...readQuery(options), index, from })
     const asking = { signal: options.signal, long: true }
-    return missing(this.#http.read(path, asking, async (response) => readingOf(response)))
+    const reading = this.#http.read(path, asking, async (response) => readingOf(response))
+    if (index === undefined) return missing(reading)
+    // Over HTTP a missing key and an index past the end are both ENOENT: here only the second is.
+    return reading.catch(async (error: unknown) => {
+      if (!isCode(error, 'ENOENT') || (await this.stat(key, options))) throw error
+      return undefined
+    })
   }
 
   async stat(

@@ -16,9 +16,9 @@ export type { Backoff } from './backoff.js'
 export type { ConnectOptions } from './client.js'
 
 /** Connections for short requests; more of those wait. Waits and streams have their own. */
-export const connectionsMax = 256
+export const connectionsMax = 64
 /** Connections that are kept for the next request. */
-const idleConnectionsMax = 32
+const idleConnectionsMax = 64
 /** The system asks a silent peer after this long whether it is there. */
 const keepAliveMs = 15_000
 
