@@ -41,7 +41,7 @@ export type ArrayLevel = {
 }
 
 export function emptyLevel(level: number, up: ArrayLevel | undefined): ArrayLevel {
-  return levelOf(level, { digests: new Uint8Array(0), marks: [], filled: 0 }, 0, up)
+  return levelOf(level, { digests: Buffer.alloc(0), marks: [], filled: 0 }, 0, up)
 }
 
 /** A level whose entries are the first `entries` of these. */
