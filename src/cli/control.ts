@@ -76,7 +76,7 @@ async function untilGone(directory: string, record: ServerRecord, changed: Wakeu
       if ((await findServer(directory))?.pid !== record.pid) break
       await changed.wait(seen, deadline)
     }
-    while (await isAlive(record)) await delay(exitCheckMs, undefined, { signal: deadline })
+    while (isAlive(record)) await delay(exitCheckMs, undefined, { signal: deadline })
   } catch (cause) {
     if (!deadline.aborted) throw cause
     const message = `pid ${record.pid} has not ended within ${stopMs} ms: see ${directory}/server.log`

@@ -5,6 +5,7 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { closeSync, openSync, readFileSync, statSync, watch } from 'node:fs'
 import { join, resolve } from 'node:path'
+import { isDefunct, processStart } from '../base/process-start.js'
 import { Wakeup } from '../base/wakeup.js'
 import { isCode, parseCode, TailraceError } from '../error.js'
 import {
@@ -12,7 +13,6 @@ import {
   prepareDirectory,
   readServerRecord,
   type ServerRecord,
-  startTimeOf,
 } from '../server/local.js'
 import { mainFile } from './entry.js'
 import type { Variables } from './invocation.js'
@@ -36,7 +36,7 @@ export function dataDirectory(option: string | undefined, variables: Variables):
 /** The server that runs on the directory, if one does. */
 export async function findServer(directory: string): Promise<ServerRecord | undefined> {
   const record = await readServerRecord(directory)
-  return record && (await isAlive(record)) ? record : undefined
+  return record && isAlive(record) ? record : undefined
 }
 
 /** Finds the server or starts it. Throws EBUSY (a process that is no server holds the directory),
@@ -139,12 +139,17 @@ function logTail(file: string, start: number): string {
 }
 
 /** The very process that wrote the record lives, not a later one of the same pid. */
-export async function isAlive(record: ServerRecord): Promise<boolean> {
+export function isAlive(record: ServerRecord): boolean {
+  const start = processStart(record.pid)
+  if (start === undefined) return canBeSignalled(record.pid) // no such process, or no /proc
+  if (isDefunct(record.pid)) return false
+  return record.startTime === '' || start.split('.').includes(record.startTime)
+}
+
+function canBeSignalled(pid: number): boolean {
   try {
-    process.kill(record.pid, 0)
+    return process.kill(pid, 0)
   } catch (error) {
-    if (!(error instanceof Error && 'code' in error && error.code === 'EPERM')) return false
+    return error instanceof Error && 'code' in error && error.code === 'EPERM'
   }
-  const startTime = await startTimeOf(record.pid)
-  return startTime === undefined || startTime === record.startTime
 }

@@ -35,7 +35,7 @@ export async function withTemporaryServer<T>(
     } finally {
       signal(record.pid, 'SIGTERM')
       const killAt = performance.now() + endMs
-      while (await isAlive(record)) {
+      while (isAlive(record)) {
         if (performance.now() > killAt) kill()
         await delay(endCheckMs)
       }

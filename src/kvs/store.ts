@@ -253,7 +253,7 @@ export class KeyStore implements Omit<Kvs, 'watch'>, AsyncDisposable {
 
   async #make(name: string): Promise<LiveNamespace> {
     const { id, now } = this.#environment
-    const writer = new NodeWriter(this.nodes)
+    using writer = new NodeWriter(this.nodes)
     const ref = writeRoot(writer, emptyRoot)
     const root: Root = { seq: 0, ref, tx: id(), time: now(), epoch: 0, keys: [] }
     const namespace = { name, incarnation: id(), owner: 'owner', created: now() }

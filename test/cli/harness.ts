@@ -80,9 +80,9 @@ export class Sandbox {
 
   async remove(): Promise<void> {
     const record = await readServerRecord(this.data)
-    if (record && (await isAlive(record))) {
+    if (record && isAlive(record)) {
       process.kill(record.pid, 'SIGKILL')
-      while (await isAlive(record)) await delay(5)
+      while (isAlive(record)) await delay(5)
     }
     await rm(this.directory, { recursive: true, force: true })
   }

@@ -1,0 +1,168 @@
+/** The server of a data directory: found, started, shared, stopped, and what a crash leaves. */
+
+import { once } from 'node:events'
+import { existsSync } from 'node:fs'
+import { mkdir, readFile, stat, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
+import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { isAlive } from '../../src/cli/local.js'
+import { readServerRecord } from '../../src/server/local.js'
+import { Sandbox } from './harness.js'
+
+let sandbox: Sandbox
+beforeEach(async () => {
+  sandbox = await Sandbox.make()
+})
+afterEach(() => sandbox.remove())
+
+async function recordNow() {
+  const record = await readServerRecord(sandbox.data)
+  if (!record) throw new Error('no server.json')
+  return record
+}
+
+describe('a command that needs a server', () => {
+  it('starts one, that the next command finds', async () => {
+    await sandbox.ok(['put', 'key', 'value'])
+    const { pid } = await recordNow()
+    expect(await sandbox.ok(['get', 'key'])).toBe('value')
+    expect((await recordNow()).pid).toBe(pid)
+    expect((await stat(sandbox.data)).mode & 0o777).toBe(0o700)
+    expect((await stat(join(sandbox.data, 'server.log'))).mode & 0o777).toBe(0o600)
+  })
+
+  it('and several others at once: all use the same', async () => {
+    const keys = ['a', 'b', 'c', 'd', 'e']
+    await Promise.all(keys.map((key) => sandbox.ok(['put', `many/${key}`, key])))
+    expect(await sandbox.ok(['ls', 'many'])).toBe('a\nb\nc\nd\ne\n')
+    const { pid } = await recordNow()
+    expect(JSON.parse(await sandbox.ok(['status', '--json']))).toMatchObject({ running: true, pid })
+  })
+
+  it('finds what a killed server left, and what it had acknowledged', async () => {
+    await sandbox.ok(['put', 'key', 'kept'])
+    const record = await recordNow()
+    process.kill(record.pid, 'SIGKILL')
+    while (isAlive(record)) await delay(5)
+    expect(existsSync(join(sandbox.data, 'server.json'))).toBe(true)
+    expect(await sandbox.ok(['get', 'key'])).toBe('kept')
+    expect((await recordNow()).pid).not.toBe(record.pid)
+  })
+
+  it('takes no pid of another process for a server', async () => {
+    await mkdir(sandbox.data)
+    const record = { pid: process.pid, startTime: '1', socket: '/nowhere', listen: [] }
+    await writeFile(join(sandbox.data, 'server.json'), JSON.stringify(record))
+    await sandbox.ok(['put', 'key', 'value'])
+    expect((await recordNow()).pid).not.toBe(process.pid)
+  })
+
+  it('whose server cannot start says why', async () => {
+    await mkdir(sandbox.data)
+    await writeFile(join(sandbox.data, 'format.json'), '{"format":99,"storeId":"x"}')
+    const { code, stderr } = await sandbox.call(['get', 'key'])
+    expect(stderr).toMatch(/^tailrace: EMISCONFIGURED: .+\n$/)
+    expect(code).toBe(1)
+  })
+})
+
+describe('status and stop', () => {
+  it('without a server say so and start none', async () => {
+    const status = await sandbox.call(['status', '--json'])
+    expect(status.code).toBe(1)
+    expect(JSON.parse(status.stdout)).toEqual({ running: false, directory: sandbox.data })
+    expect((await sandbox.call(['stop'])).code).toBe(0)
+    expect(existsSync(sandbox.data)).toBe(false)
+  })
+
+  it('stop ends the process and leaves no record and no socket', async () => {
+    await sandbox.ok(['put', 'key', 'value'])
+    const record = await recordNow()
+    expect(await sandbox.ok(['status'])).toContain(String(record.pid))
+    await sandbox.ok(['stop'])
+    expect(isAlive(record)).toBe(false)
+    expect(existsSync(join(sandbox.data, 'server.json'))).toBe(false)
+    expect(existsSync(record.socket)).toBe(false)
+  })
+
+  it('stop does not end running jobs, unless forced; the job says so', async () => {
+    const id = (await sandbox.ok(['submit', 'sleep', '60'])).trim()
+    const refused = await sandbox.call(['stop'])
+    expect(refused.stderr).toMatch(/^tailrace: EBUSY: .+\n$/)
+    expect(refused.code).toBe(1)
+    await sandbox.ok(['stop', '--force'])
+    const { code, stdout } = await sandbox.call(['wait', id, '--json'])
+    expect(code).not.toBe(0)
+    expect(JSON.parse(stdout)).toMatchObject({ id, exception: { type: 'server-stop' } })
+  })
+
+  it('a follower of a stopped server ends with ECLOSED', async () => {
+    await sandbox.ok(['append', 'log', 'x'])
+    const { child, ended } = sandbox.start(['watch', 'log'])
+    const all = ended()
+    await once(child.stdout, 'data')
+    await sandbox.ok(['stop'])
+    const { code, stderr } = await all
+    expect(stderr).toMatch(/^tailrace: ECLOSED: .+\n$/)
+    expect(code).toBe(1)
+  })
+})
+
+describe('serve', () => {
+  it('in the foreground serves TCP with the token, and ends with 0 on SIGTERM', async () => {
+    const { child, ended } = sandbox.start(['serve', '--listen', '127.0.0.1:0', '--json'])
+    const all = ended()
+    const [line] = await once(child.stdout, 'data')
+    const url = `http://${JSON.parse(String(line)).listen[0]}`
+    const token = (await sandbox.ok(['token'])).trim()
+    expect(token).toMatch(/^[0-9a-f]{64}$/)
+    const strange = { TAILRACE_DATA: join(sandbox.directory, 'elsewhere') }
+    const named = { ...strange, TAILRACE_URL: url, TAILRACE_TOKEN: token }
+    await sandbox.ok(['put', 'key', 'over tcp'], { env: named })
+    expect(await sandbox.ok(['get', 'key', '--url', url])).toBe('over tcp') // the directory's token
+    const refused = await sandbox.call(['get', 'key', '--url', url], { env: strange })
+    expect(refused.stderr).toMatch(/^tailrace: EUNAUTH: .+\n$/)
+    expect(existsSync(strange.TAILRACE_DATA)).toBe(false)
+    child.kill('SIGTERM')
+    expect((await all).code).toBe(0)
+  })
+
+  it('of a directory that is served already is EBUSY, with the pid', async () => {
+    await sandbox.ok(['put', 'key', 'value'])
+    const { pid } = await recordNow()
+    const { code, stderr } = await sandbox.call(['serve'])
+    expect(stderr).toMatch(/^tailrace: EBUSY: .+\n$/)
+    expect(stderr).toContain(String(pid))
+    expect(code).toBe(1)
+    expect(await sandbox.ok(['get', 'key'])).toBe('value')
+  })
+
+  it('ends by itself when idle', async () => {
+    const { ended } = sandbox.start(['serve', '--idle-exit', '50'])
+    expect((await ended()).code).toBe(0)
+  })
+
+  it('refuses an address that others can reach', async () => {
+    const { code, stderr } = await sandbox.call(['serve', '--listen', '0.0.0.0:0'])
+    expect(stderr).toMatch(/^tailrace: EMISCONFIGURED: .+\n$/)
+    expect(code).toBe(1)
+  })
+
+  it('keeps its log', async () => {
+    await sandbox.ok(['put', 'key', 'value'])
+    await sandbox.ok(['stop'])
+    expect(await readFile(join(sandbox.data, 'server.log'), 'utf8')).not.toMatch(
+      /Error|tailrace: E/,
+    )
+  })
+})
+
+describe('http://, refused', () => {
+  it('is ECLOSED where nobody listens, and no server is started', async () => {
+    const { code, stderr } = await sandbox.call(['get', 'key', '--url', 'http://127.0.0.1:9'])
+    expect(stderr).toMatch(/^tailrace: ECLOSED: .+\n$/)
+    expect(code).toBe(1)
+    expect(existsSync(sandbox.data)).toBe(false)
+  })
+})

@@ -1,0 +1,148 @@
+/** Jobs from the command line: output, exit code, signals, stdin, and what is there afterwards. */
+
+import { randomBytes } from 'node:crypto'
+import { once } from 'node:events'
+import { realpath } from 'node:fs/promises'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { Sandbox } from './harness.js'
+
+let sandbox: Sandbox
+beforeAll(async () => {
+  sandbox = await Sandbox.make()
+})
+afterAll(() => sandbox.remove())
+
+describe('run', () => {
+  it('keeps stdout and stderr apart and the exit code', async () => {
+    const { code, stdout, stderr } = await sandbox.call([
+      'run',
+      'sh',
+      '-c',
+      'echo out; echo err >&2; exit 3',
+    ])
+    expect({ code, stdout, stderr }).toEqual({ code: 3, stdout: 'out\n', stderr: 'err\n' })
+  })
+
+  it('takes the command with and without --, its options untouched', async () => {
+    expect(await sandbox.ok(['run', '--', 'echo', '-n', '--help'])).toBe('--help')
+    expect(await sandbox.ok(['run', 'echo', '-n', '--json'])).toBe('--json')
+  })
+
+  it("runs in the caller's directory with the caller's environment and --env", async () => {
+    const script = 'pwd; echo $FROM_CALLER $SET'
+    const args = ['run', '--env', 'SET=a=b', '--', 'sh', '-c', script]
+    const stdout = await sandbox.ok(args, { env: { FROM_CALLER: 'here' } })
+    expect(stdout).toBe(`${await realpath(sandbox.directory)}\nhere a=b\n`)
+  })
+
+  it('forwards stdin, binary and of any size, and passes on its end', async () => {
+    const input = randomBytes(1_000_000)
+    const { code, bytes } = await sandbox.call(['run', 'cat'], { input })
+    expect(code).toBe(0)
+    expect(bytes.equals(input)).toBe(true)
+    expect(await sandbox.ok(['run', '--no-stdin', 'cat'], { input: 'unseen' })).toBe('')
+  })
+
+  it('shows the last line without a newline', async () => {
+    expect(await sandbox.ok(['run', 'printf', 'a\\nb'])).toBe('a\nb')
+  })
+
+  it('of a job that a signal ended gives 128 + its number', async () => {
+    expect((await sandbox.call(['run', 'sh', '-c', 'kill -TERM $$'])).code).toBe(143)
+  })
+
+  it('of a command that is not there ends with 127 and says so', async () => {
+    const { code, stdout, stderr } = await sandbox.call(['run', 'no-such-command-here'])
+    expect({ code, stdout }).toEqual({ code: 127, stdout: '' })
+    expect(stderr).toMatch(/^tailrace: .*no-such-command-here.*\n$/)
+  })
+
+  it('passes Ctrl-C to the job, and ends as the job does', async () => {
+    const script = 'trap "echo caught; exit 5" INT; echo ready; while :; do sleep 0.05; done'
+    const { child, ended } = sandbox.start(['run', '--', 'sh', '-c', script])
+    const all = ended()
+    await once(child.stdout, 'data')
+    child.kill('SIGINT')
+    expect(await all).toMatchObject({ code: 5, stdout: 'ready\ncaught\n' })
+  })
+
+  it('kills a job that a first Ctrl-C did not end', async () => {
+    const script = 'trap "echo no" INT; echo ready; while :; do sleep 0.05; done'
+    const { child, ended } = sandbox.start(['run', '--', 'sh', '-c', script])
+    const all = ended()
+    await once(child.stdout, 'data')
+    child.kill('SIGINT')
+    await once(child.stdout, 'data')
+    child.kill('SIGINT')
+    expect(await all).toMatchObject({ code: 137, stdout: 'ready\nno\n' })
+  })
+
+  it('whose reader goes away ends the job', async () => {
+    const { child } = sandbox.start(['run', '-v', '--', 'yes'])
+    const [said] = await once(child.stderr, 'data')
+    const id = String(said).trim().split(' ').at(-1) ?? ''
+    await once(child.stdout, 'data')
+    child.stdout.destroy()
+    const [code] = await once(child, 'exit')
+    expect(code).toBe(0)
+    const waited = await sandbox.call(['wait', id, '--json'])
+    expect(JSON.parse(waited.stdout)).toMatchObject({ state: 'finished', signal: 'SIGTERM' })
+  })
+})
+
+describe('submit, wait, attach, jobs, signal', () => {
+  it('a job is submitted, awaited, and shown again from its first byte', async () => {
+    const script = 'cat; echo out; echo err >&2; exit 4'
+    const id = (await sandbox.ok(['submit', '--', 'sh', '-c', script], { input: 'unseen' })).trim()
+    expect((await sandbox.call(['wait', id])).code).toBe(4)
+    for (let times = 0; times < 2; times++) {
+      const { code, stdout, stderr } = await sandbox.call(['attach', id])
+      expect({ code, stdout, stderr }).toEqual({ code: 4, stdout: 'out\n', stderr: 'err\n' })
+    }
+    const names = (await sandbox.ok(['attach', id, '--events']))
+      .trim()
+      .split('\n')
+      .map((line) => JSON.parse(line).name)
+    expect(names).toEqual(['submit', 'start', 'finish'])
+    const { jobs } = JSON.parse(await sandbox.ok(['jobs', '--json', '--limit', '1']))
+    expect(jobs).toMatchObject([{ id, state: 'finished', status: 4 }])
+    expect(await sandbox.ok(['jobs'])).toMatch(new RegExp(`^${id} +finished +4 `, 'm'))
+  })
+
+  it('a running job is attached from its first byte, and signalled', async () => {
+    const script = 'echo first; while :; do sleep 0.05; done'
+    const id = (await sandbox.ok(['submit', 'sh', '-c', script])).trim()
+    const { child, ended } = sandbox.start(['attach', id])
+    const all = ended()
+    const [first] = await once(child.stdout, 'data')
+    expect(String(first)).toBe('first\n')
+    await sandbox.ok(['signal', id, 'TERM'])
+    expect((await all).code).toBe(143)
+    expect((await sandbox.call(['wait', id])).code).toBe(143)
+    expect((await sandbox.call(['signal', id])).stderr).toMatch(/^tailrace: ECONFLICT: /)
+  })
+
+  it('Ctrl-C of attach leaves the job alone', async () => {
+    const id = (await sandbox.ok(['submit', 'sh', '-c', 'echo here; sleep 60'])).trim()
+    const { child, ended } = sandbox.start(['attach', id])
+    const all = ended()
+    await once(child.stdout, 'data')
+    child.kill('SIGINT')
+    expect((await all).code).toBe(130)
+    const { jobs } = JSON.parse(await sandbox.ok(['jobs', '--json', '--limit', '1']))
+    expect(jobs).toMatchObject([{ id, state: 'running' }])
+    await sandbox.ok(['signal', id, 'KILL'])
+  })
+
+  it('of an id that is not there is ENOENT', async () => {
+    for (const args of [
+      ['attach', 'nope'],
+      ['wait', 'nope'],
+      ['signal', 'nope'],
+    ]) {
+      const { code, stderr } = await sandbox.call(args)
+      expect(stderr).toMatch(/^tailrace: ENOENT: .+\n$/)
+      expect(code).toBe(1)
+    }
+  })
+})
