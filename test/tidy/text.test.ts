@@ -6,7 +6,12 @@ import { loopsOf } from './source.js'
 import { files, linesWith, nothing, sources } from './tree.js'
 
 /** Loops that wait for time to pass, each with what they wait for that cannot wake them. */
-const timedLoops: Readonly<Record<string, string>> = {}
+const timedLoops: Readonly<Record<string, string>> = {
+  'src/cli/temporary.ts': 'the end of a server that is no child of ours is no event',
+  'src/client/http.ts': 'a read is asked again, with backoff; a server that went away wakes nobody',
+  'src/client/jobs.ts': 'a wait is asked again, with backoff',
+  'src/job/surely.ts': 'a commit that was refused for the moment is sent again, with backoff',
+}
 
 test.each<[string, RegExp, string]>([
   ['any', /[:<|&,(=]\s*any\b|\bas any\b|\bany\[\]/, 'say unknown and parse it'],
@@ -55,13 +60,13 @@ test('nothing polls: no loop waits for time, no test sleeps', () => {
     ...Object.keys(timedLoops)
       .filter((path) => !sources.some((file) => file.path === path))
       .map((path) => `${path} is gone: take it out of timedLoops`),
+    // In a test, a loop over a condition may pause where no event tells of it; a pause alone may not.
     ...files
       .filter(({ path }) => path.startsWith('test/'))
       .flatMap((file) =>
-        linesWith(
-          file,
-          /\bawait (setTimeout|sleep|delay|pause)\(|\bvi\.waitFor\(|\bexpect\.poll\(/,
-        ).map((line) => `${line}: await the condition, not the time`),
+        linesWith(file, /^(?!.*\bwhile \().*\bawait (setTimeout|sleep|delay|pause)\(/).map(
+          (line) => `${line}: await the condition, not the time`,
+        ),
       ),
   ])
 })
