@@ -46,6 +46,9 @@ export function createApp(options: AppOptions): App {
   app.addContentTypeParser('*', (_request, body, done) => done(null, body))
   app.addHook('onRequest', async (request, reply) => {
     countRequest(options.activity, request, reply)
+    // The socket of an upgrade that is answered as a request is nobody's: it would stay open, and
+    // keep the server from closing.
+    if (isUpgrade(request)) reply.raw.once('finish', () => request.raw.socket.destroySoon())
     return admit(options, request, reply)
   })
   app.setErrorHandler((error, request, reply) => answerError(options, error, request, reply))
