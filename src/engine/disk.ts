@@ -12,18 +12,30 @@ const chunkSize = 256 * 1024
 
 /** Whether `size` more bytes and a sync fail in `directory` for want of space (or of quota). */
 export async function isFull(directory: string, size: number): Promise<boolean> {
-  const path = join(directory, `probe-${process.pid}`)
   try {
-    await probe(path, Math.min(size + probeSlack, probeSizeMax))
+    await probe(directory, size)
     return false
   } catch (error) {
-    return error instanceof Error && 'code' in error && isFullCode(error.code)
-  } finally {
-    await rm(path, { force: true }).catch(() => {}) // a probe that stays is overwritten by the next
+    return isFullError(error)
   }
 }
 
-async function probe(path: string, size: number): Promise<void> {
+/** Writes and syncs a file of `size` bytes and some more, then removes it. Throws what node:fs does. */
+export async function probe(directory: string, size: number): Promise<void> {
+  const path = join(directory, `probe-${process.pid}`)
+  try {
+    await write(path, Math.min(size + probeSlack, probeSizeMax))
+  } finally {
+    await rm(path, { force: true }).catch(() => {}) // one that stays is overwritten by the next
+  }
+}
+
+export function isFullError(error: unknown): boolean {
+  const code = error instanceof Error && 'code' in error ? error.code : undefined
+  return code === 'ENOSPC' || code === 'EDQUOT'
+}
+
+async function write(path: string, size: number): Promise<void> {
   const file = await open(path, 'w', 0o600)
   try {
     // Random, so that a file system that compresses cannot make it fit.
@@ -33,8 +45,4 @@ async function probe(path: string, size: number): Promise<void> {
   } finally {
     await file.close()
   }
-}
-
-function isFullCode(code: unknown): boolean {
-  return code === 'ENOSPC' || code === 'EDQUOT'
 }

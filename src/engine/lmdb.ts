@@ -3,13 +3,13 @@
  *  Invariant: one process holds a directory at a time; a promise of `write` that resolves means on
  *  disk (`overlappingSync` is off). */
 
-import { mkdir, open as openFile, realpath } from 'node:fs/promises'
-import { dirname } from 'node:path'
+import { mkdir, open as openFile, readdir, realpath } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
 import { ABORT, type Database, open, type RootDatabase } from 'lmdb'
 import type { Environment } from '../base/environment.js'
 import { decode, encode } from '../blob/codec.js'
 import { TailraceError } from '../error.js'
-import { isFull } from './disk.js'
+import { isFull, isFullError, probe } from './disk.js'
 import { type LmdbBounds, LmdbEngine } from './lmdb-engine.js'
 import { encodeOwner, isAlive, type Owner, parseOwner, thisProcess } from './owner.js'
 import { type Range, type Table, type Tables, Writes } from './tables.js'
@@ -25,6 +25,12 @@ const openHere = new Set<string>()
 /** Openings of this process that ended without their owner record being removed (the disk was full
  *  or broken): the record says that the process lives, and only the process knows better. */
 const letGo = new Set<string>()
+
+/** LMDB's own: the first meta page begins after a page header. */
+const magic = 0xbeefc0de
+const magicOffset = 24
+const dataFile = 'data.mdb'
+const lockFile = 'lock.mdb'
 
 const formatKey = Buffer.from('format')
 const storeIdKey = Buffer.from('storeId')
@@ -55,6 +61,7 @@ export async function openLmdb(directory: string, options: LmdbOptions): Promise
 
 async function openAs(owner: Owner, directory: string, options: LmdbOptions): Promise<LmdbEngine> {
   const { environment, bounds = {} } = options
+  await assertOpenable(directory)
   const database = open<Buffer, Uint8Array>({
     path: directory,
     noSubdir: false, // a directory may have a dot in its name
@@ -81,6 +88,26 @@ async function openAs(owner: Owner, directory: string, options: LmdbOptions): Pr
   } catch (error) {
     await database.close()
     throw error
+  }
+}
+
+/** What would make the library end the process instead of throwing: no space for the lock file, which
+ *  it writes through a map, and a file that it may not open or does not know. Throws ECORRUPT, and
+ *  what node:fs does. */
+async function assertOpenable(directory: string): Promise<void> {
+  await probe(directory, 0)
+  const names = new Set(await readdir(directory))
+  if (names.has(lockFile)) await (await openFile(join(directory, lockFile), 'r+')).close()
+  if (!names.has(dataFile)) return
+  const file = await openFile(join(directory, dataFile), 'r+')
+  try {
+    const head = Buffer.alloc(magicOffset + 4)
+    const { bytesRead } = await file.read(head, 0, head.length, 0)
+    if (bytesRead === 0 || head.readUInt32LE(magicOffset) === magic) return
+    const message = `${directory}/${dataFile} is no store: restore a copy, or use another directory`
+    throw new TailraceError('ECORRUPT', message)
+  } finally {
+    await file.close()
   }
 }
 
@@ -242,11 +269,11 @@ function busy(directory: string, holder: Owner): TailraceError {
 
 async function openError(directory: string, error: unknown): Promise<TailraceError> {
   if (error instanceof TailraceError) return error
-  const reason = error instanceof Error ? error.message : String(error)
-  if (await isFull(directory, 0)) {
+  if (isFullError(error) || (await isFull(directory, 0))) {
     const message = `no space left to open the store in ${directory}: make space, then open it again`
     return new TailraceError('ENOSPC', message, { cause: error })
   }
+  const reason = error instanceof Error ? error.message : String(error)
   const message = `cannot open the store in ${directory} (${reason}): check the directory and the disk`
   return new TailraceError('EIO', message, { cause: error })
 }

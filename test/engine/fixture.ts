@@ -1,6 +1,9 @@
 /** What engine tests are made of: a clock by hand, blobs, roots and commits that are sent until their
  *  outcome is known. */
 
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import type { Environment } from '../../src/base/environment.js'
 import type { Blob } from '../../src/blob/blob.js'
 import { hashBlob } from '../../src/blob/hash.js'
@@ -80,6 +83,37 @@ export async function advance(
   const outcome = await settle(engine, part)
   if (outcome.status !== 'applied') throw new Error(`${tx}: ${JSON.stringify(outcome)}`)
   return { namespace: head.namespace, root: part.root, revision: outcome.revision }
+}
+
+/** The blobs of one root of a test, the same in every process: small, packed, and at times bare. */
+export function blobsAt(name: string, seq: number): Blob[] {
+  const small = blobOf(`${name} ${seq}`)
+  const middle = blobOf(`${name} ${seq} `.repeat(200))
+  return seq % 4 === 0 ? [small, middle, blobOf(`${name} ${seq} `.repeat(4_000))] : [small, middle]
+}
+
+/** As `advance`, with blobs of the caller's; the root names the first. */
+export async function advanceWith(
+  engine: Engine,
+  head: Head,
+  tx: string,
+  blobs: readonly Blob[],
+): Promise<Head> {
+  const [first] = blobs
+  if (!first) throw new Error('a root names a blob')
+  const part = { ...next(head, tx), root: rootOf(head.root.seq + 1, tx, first), blobs }
+  const outcome = await settle(engine, part)
+  if (outcome.status !== 'applied') throw new Error(`${tx}: ${JSON.stringify(outcome)}`)
+  return { namespace: head.namespace, root: part.root, revision: outcome.revision }
+}
+
+/** A directory under the system's temporary one, removed at the end of its scope. */
+export async function temporaryDirectory(): Promise<{
+  readonly path: string
+  readonly [Symbol.asyncDispose]: () => Promise<void>
+}> {
+  const path = await mkdtemp(join(tmpdir(), 'tailrace-engine-'))
+  return { path, [Symbol.asyncDispose]: () => rm(path, { recursive: true, force: true }) }
 }
 
 export async function collect<T>(items: AsyncIterable<T>): Promise<T[]> {

@@ -1,0 +1,112 @@
+/** The LMDB engine on a disk that is really full: a small tmpfs. Needs the right to mount (CI runs as
+ *  root); without it these tests fail and say so. */
+
+import { execFileSync } from 'node:child_process'
+import { readdir, rm, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { expect, test } from 'vitest'
+import { systemEnvironment } from '../../src/base/environment.js'
+import type { Engine, Head } from '../../src/engine/engine.js'
+import { openLmdb } from '../../src/engine/lmdb.js'
+import { blobOf, codeOf, historyOf, make, next, rootOf, temporaryDirectory } from './fixture.js'
+
+const open = (path: string) => openLmdb(path, { environment: systemEnvironment })
+
+/** A file system of 8 MiB, 3 of them taken by a file that can be removed. */
+async function smallDisk() {
+  const directory = await temporaryDirectory()
+  try {
+    execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=8m', 'tmpfs', directory.path])
+  } catch (cause) {
+    await directory[Symbol.asyncDispose]()
+    throw new Error('cannot mount a tmpfs: run the tests as root, or in a user namespace', {
+      cause,
+    })
+  }
+  const ballast = join(directory.path, 'ballast')
+  await writeFile(ballast, Buffer.alloc(3 * 1024 * 1024))
+  return {
+    path: directory.path,
+    store: join(directory.path, 'store'),
+    makeSpace: () => rm(ballast),
+    [Symbol.asyncDispose]: async () => {
+      execFileSync('umount', [directory.path])
+      await directory[Symbol.asyncDispose]()
+    },
+  }
+}
+
+function sized(head: Head, size: number) {
+  const seq = head.root.seq + 1
+  const blob = blobOf(`${seq} `.repeat(size).slice(0, size))
+  const part = next(head, `n/${seq}`)
+  return { ...part, root: rootOf(seq, part.root.tx, blob), blobs: [blob] }
+}
+
+/** Commits until the disk is full, and gives the last head and the part that failed. */
+async function fill(engine: Engine, first: Head) {
+  let head = first
+  for (;;) {
+    const part = sized(head, 60_000)
+    const [outcome] = await engine.commit([part])
+    if (outcome?.status !== 'applied') return { head, part, outcome }
+    head = { namespace: head.namespace, root: part.root, revision: outcome.revision }
+  }
+}
+
+test('a full disk is ENOSPC, reads go on, and writes go on once there is space', async () => {
+  await using disk = await smallDisk()
+  const engine = await open(disk.store)
+  const full = await fill(engine, await make(engine, 'n'))
+  const seqs = full.head.root.seq
+  expect(seqs).toBeGreaterThan(10)
+  expect(full.outcome).toMatchObject({ status: 'unavailable', applied: 'no' })
+  expect(full.outcome?.status === 'unavailable' && full.outcome.error.code).toBe('ENOSPC')
+  expect(await readdir(disk.store)).toEqual(['data.mdb', 'lock.mdb']) // no probe is left
+
+  const others = Array.from({ length: 8 }, (_, i) => blobOf(`${i}`.repeat(70_000)))
+  expect(await Promise.all(others.map((blob) => codeOf(engine.put([blob]))))).toEqual(
+    others.map(() => 'ENOSPC'),
+  )
+  expect(await codeOf(make(engine, 'm').then(() => engine.put(others)))).toBe('ENOSPC')
+
+  // Nothing of what failed is there, everything else is.
+  expect(await engine.root('n')).toEqual(full.head)
+  expect(await engine.load([full.part.root.ref, ...others.map(({ ref }) => ref)])).toEqual(
+    Array.from({ length: 9 }, () => undefined),
+  )
+  expect((await historyOf(engine, 'n', 0)).length).toBe(seqs)
+  expect((await engine.load([full.head.root.ref]))[0]?.length).toBe(60_000)
+
+  await disk.makeSpace()
+  expect(await engine.commit([full.part])).toMatchObject([{ status: 'applied' }])
+  await engine.put(others)
+  await engine[Symbol.asyncDispose]()
+
+  await using again = await open(disk.store)
+  expect((await again.root('n'))?.root).toEqual(full.part.root)
+  const refs = [full.part.root.ref, ...others.map(({ ref }) => ref)]
+  const loaded = await again.load(refs)
+  expect(loaded.map((bytes) => bytes && blobOf(bytes).ref)).toEqual(refs)
+})
+
+test('a store closed on a full disk can be opened again by the same process', async () => {
+  await using disk = await smallDisk()
+  const engine = await open(disk.store)
+  const full = await fill(engine, await make(engine, 'n'))
+  await writeFile(join(disk.path, 'rest'), Buffer.alloc(8 * 1024 * 1024)).catch(() => {})
+  await engine[Symbol.asyncDispose]()
+  await disk.makeSpace()
+  await using again = await open(disk.store)
+  expect(await again.root('n')).toEqual(full.head)
+  expect(await again.commit([full.part])).toMatchObject([{ status: 'applied' }])
+})
+
+test('an opening on a full disk is ENOSPC', async () => {
+  await using disk = await smallDisk()
+  await writeFile(join(disk.path, 'rest'), Buffer.alloc(8 * 1024 * 1024)).catch(() => {})
+  expect(await codeOf(open(disk.store))).toBe('ENOSPC')
+  await disk.makeSpace()
+  await using engine = await open(disk.store)
+  await make(engine, 'n')
+})
