@@ -179,7 +179,7 @@ export class Committer {
     const { nodes, environment, views } = this.#ports
     const before = this.#namespace.root
     const trees = await this.#namespace.trees(before)
-    const writer = new NodeWriter(nodes)
+    using writer = new NodeWriter(nodes)
     const draft = new Draft(nodes, writer, trees.data)
     const state: Group = {
       draft,

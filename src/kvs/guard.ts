@@ -18,6 +18,8 @@ export async function refuses(
     if (guard.seq === seq) return undefined
     return { message: `the namespace is at seq ${seq}, not ${guard.seq}`, state: { seq } }
   }
+  // The common guard of one who appends alone costs no node.
+  if (guard.kind === 'count' && (await isOpenLog(group, guard))) return undefined
   const treeobj = await guarded(group, guard.key)
   const state = stateOf(treeobj)
   switch (guard.kind) {
@@ -32,6 +34,14 @@ export async function refuses(
     default:
       return guard satisfies never
   }
+}
+
+async function isOpenLog(
+  { draft }: Group,
+  { key, count }: { readonly key: Key; readonly count: number },
+): Promise<boolean> {
+  const { entry } = await draft.locate(key, { follow: true })
+  return entry?.type === 'log' && entry.array.count === count
 }
 
 async function guarded(group: Group, key: Key): Promise<Treeobj | undefined> {

@@ -183,13 +183,18 @@ export type NamespaceView = {
   readonly size: number
 }
 
+export type CommitOptions = Scope & {
+  /** The caller gives the bytes away: nobody writes to them again. Saves a copy of large ones. */
+  readonly transfer?: boolean
+}
+
 export type PutOptions = Scope & {
   readonly contentType?: string
   /** Guards of the one-op transaction. */
   readonly guards?: readonly Guard[]
 }
 
-export type AppendOptions = Scope & {
+export type AppendOptions = CommitOptions & {
   readonly seal?: boolean
   readonly guards?: readonly Guard[]
 }
@@ -203,7 +208,7 @@ export interface Kvs {
   /** Whole or not at all, durable when it resolves. Throws ECONFLICT (a guard; `failed` has the
    *  state), EISDIR, ENOTDIR, EEXIST, ENOTEMPTY, ESEALED, ELOOP, EPERM, EINVAL, E2BIG, EBUSY, ENONS,
    *  ENOSPC, EIO, EUNKNOWN (look before you send it again). */
-  commit(transaction: Transaction, options?: Scope): Promise<Committed>
+  commit(transaction: Transaction, options?: CommitOptions): Promise<Committed>
   put(
     key: string,
     value: Value | AsyncIterable<Uint8Array>,

@@ -41,7 +41,7 @@ export async function storeArray(
   chunks: AsyncIterable<Uint8Array>,
   signal: AbortSignal | undefined,
 ): Promise<AppendArray> {
-  const writer = new NodeWriter(nodes)
+  using writer = new NodeWriter(nodes)
   let array = emptyArray
   for await (const blob of content.upload(chunks, signal)) array = pushBlob(writer, array, blob)
   closeArray(writer, array)

@@ -71,6 +71,17 @@ export class Reader {
     return { stat, chunks }
   }
 
+  /** A value of at most one blob, undefined where it is not there. Throws E2BIG, EISDIR. */
+  async one(snapshot: Snapshot, key: string): Promise<Uint8Array | undefined> {
+    const reading = await this.read(snapshot, key, {})
+    if (!reading) return undefined
+    if (reading.stat.count > 1) {
+      throw new TailraceError('E2BIG', `${key} has ${reading.stat.count} blobs: read it alone`)
+    }
+    for await (const chunk of reading.chunks) return Buffer.from(chunk)
+    return new Uint8Array(0)
+  }
+
   /** All bytes of a value. REQUIRES: it is small enough to be held. */
   async bytes(treeobj: Val | Valref): Promise<Uint8Array> {
     if (treeobj.type === 'val') return treeobj.data

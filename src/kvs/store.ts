@@ -14,6 +14,7 @@ import { emptyRoot, writeRoot } from '../tree/root.js'
 import { Committer, type CommitterPorts } from './committer.js'
 import {
   type AppendOptions,
+  type CommitOptions,
   type Committed,
   type CommittedOp,
   getSizeMax,
@@ -108,9 +109,10 @@ export class KeyStore implements Omit<Kvs, 'watch'>, AsyncDisposable {
     }
   }
 
-  async commit(transaction: Transaction, options: Scope = {}): Promise<Committed> {
-    const { committer } = this.#find(options.namespace)
-    return this.#submit(committer, prepare(transaction), options.signal)
+  async commit(transaction: Transaction, options: CommitOptions = {}): Promise<Committed> {
+    const { namespace, transfer = false, signal } = options
+    const { committer } = this.#find(namespace)
+    return this.#submit(committer, prepare(transaction, { transfer }), signal)
   }
 
   async put(
@@ -136,8 +138,8 @@ export class KeyStore implements Omit<Kvs, 'watch'>, AsyncDisposable {
 
   async append(key: string, value: Value, options: AppendOptions = {}): Promise<CommittedOp> {
     const { committer } = this.#find(options.namespace)
-    const { guards = [], seal = false } = options
-    const prepared = prepare({ guards, ops: [{ op: 'append', key, value, seal }] })
+    const { guards = [], seal = false, transfer = false } = options
+    const prepared = prepare({ guards, ops: [{ op: 'append', key, value, seal }] }, { transfer })
     return oneOp(await this.#submit(committer, prepared, options.signal))
   }
 
@@ -178,7 +180,7 @@ export class KeyStore implements Omit<Kvs, 'watch'>, AsyncDisposable {
     }
     const snapshot = await this.#snapshotOf(options)
     const values: (Uint8Array | undefined)[] = []
-    for (const key of keys) values.push(await this.#readOne(snapshot, key))
+    for (const key of keys) values.push(await this.reader.one(snapshot, key))
     return { seq: snapshot.seq, values }
   }
 
@@ -275,17 +277,6 @@ export class KeyStore implements Omit<Kvs, 'watch'>, AsyncDisposable {
     const newest = live.root
     const root = options.at === undefined ? newest : await live.roots.at(options.at, newest)
     return this.snapshot(live, root)
-  }
-
-  async #readOne(snapshot: Snapshot, key: string): Promise<Uint8Array | undefined> {
-    const reading = await this.reader.read(snapshot, key, {})
-    if (!reading) return undefined
-    if (reading.stat.size > blobSizeMax) {
-      throw new TailraceError('E2BIG', `${key} has ${reading.stat.size} bytes: read it alone`)
-    }
-    const chunks: Uint8Array[] = []
-    for await (const chunk of reading.chunks) chunks.push(chunk)
-    return Buffer.concat(chunks)
   }
 }
 

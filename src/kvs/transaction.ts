@@ -1,7 +1,7 @@
 /** A transaction as the commit loop takes it: keys parsed, values cut into blobs and named, sizes
  *  known. See rfc/6.
  *  Invariant: a Prepared is valid in itself; what can still fail depends on the tree it meets. Its
- *  bytes are copies, so that nobody can write to what is being stored. */
+ *  bytes are copies or were given away: nobody writes to what is being stored. */
 
 import { type Blob, cut } from '../blob/blob.js'
 import type { Blobref } from '../blob/blobref.js'
@@ -67,8 +67,16 @@ export type Prepared = {
   readonly size: number
 }
 
-/** Throws EINVAL, E2BIG; a bad op or guard is named by `failed`. */
-export function prepare(transaction: Transaction): Prepared {
+/** Smaller values are copied even if they were given away: they may be a part of a larger buffer, which
+ *  a cache would keep. */
+const transferSizeMin = 16 * 1024
+
+/** With `transfer` the bytes were given away. Throws EINVAL, E2BIG; a bad op or guard is named by
+ *  `failed`. */
+export function prepare(
+  transaction: Transaction,
+  options: { readonly transfer: boolean } = { transfer: false },
+): Prepared {
   const guards = transaction.guards ?? []
   if (transaction.ops.length > opsMax) {
     throw new TailraceError('E2BIG', `a transaction has at most ${opsMax} ops`)
@@ -79,7 +87,7 @@ export function prepare(transaction: Transaction): Prepared {
   const blobs: Blob[] = []
   let size = 0
   const take = (value: string | Uint8Array): Uint8Array => {
-    const bytes = bytesOf(value)
+    const bytes = bytesOf(value, options)
     size += bytes.length
     if (size > transactionSizeMax) {
       throw new TailraceError(
@@ -168,9 +176,15 @@ function blobsOf(bytes: Uint8Array, blobs: Blob[]): ArrayBlob[] {
   })
 }
 
-/** Always a copy: the caller's buffer is the caller's. */
-function bytesOf(value: string | Uint8Array): Uint8Array {
-  if (value instanceof Uint8Array) return Buffer.from(value)
+/** A copy, since the caller's buffer is the caller's, unless it was given away. */
+function bytesOf(
+  value: string | Uint8Array,
+  { transfer }: { readonly transfer: boolean },
+): Uint8Array {
+  if (value instanceof Uint8Array) {
+    const whole = value.buffer.byteLength < 2 * value.length
+    return transfer && whole && value.length >= transferSizeMin ? value : Buffer.from(value)
+  }
   if (typeof value !== 'string') throw new TailraceError('EINVAL', 'a value is text or bytes')
   if (!value.isWellFormed()) {
     throw new TailraceError('EINVAL', 'the text is not well formed (a lone surrogate): send bytes')

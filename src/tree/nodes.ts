@@ -25,8 +25,8 @@ export const hashOnly: NodeSink = {
 export class Nodes {
   readonly #source: NodeSource
   readonly #decoded: ByteCache<Blobref, Node>
-  /** Weak, because a writer that nobody holds can never be committed: nothing names its nodes. */
-  #writers: readonly WeakRef<NodeWriter>[] = []
+  /** Those that are not disposed of: their nodes may not be stored yet. */
+  readonly #writers = new Set<NodeWriter>()
 
   /** `cacheSize` in encoded bytes. */
   constructor(source: NodeSource, options?: { readonly cacheSize?: number }) {
@@ -47,9 +47,13 @@ export class Nodes {
     return this.peek(ref) ?? this.#decode(ref, await this.#source.loadNode(ref))
   }
 
-  /** Makes the nodes of a writer readable for as long as somebody holds the writer. */
+  /** Makes the nodes of a writer readable until `detach`. Called by the writer. */
   attach(writer: NodeWriter): void {
-    this.#writers = [...this.#writers.filter((other) => other.deref()), new WeakRef(writer)]
+    this.#writers.add(writer)
+  }
+
+  detach(writer: NodeWriter): void {
+    this.#writers.delete(writer)
   }
 
   /** REQUIRES: `ref` is the hash of the node's encoding, of `size` bytes. */
@@ -59,7 +63,7 @@ export class Nodes {
 
   #unsaved(ref: Blobref): Uint8Array | undefined {
     for (const writer of this.#writers) {
-      const bytes = writer.deref()?.bytesOf(ref)
+      const bytes = writer.bytesOf(ref)
       if (bytes) return bytes
     }
     return undefined
@@ -72,8 +76,8 @@ export class Nodes {
   }
 }
 
-/** The new nodes of one commit. */
-export class NodeWriter implements NodeSink {
+/** The new nodes of one commit, readable through `nodes` until the writer is disposed of. */
+export class NodeWriter implements NodeSink, Disposable {
   readonly #nodes: Nodes
   readonly #blobs = new Map<Blobref, Blob>()
 
@@ -85,6 +89,10 @@ export class NodeWriter implements NodeSink {
   /** Each once, children before the parents that name them. */
   get blobs(): readonly Blob[] {
     return [...this.#blobs.values()]
+  }
+
+  [Symbol.dispose](): void {
+    this.#nodes.detach(this)
   }
 
   write(node: Node): Blobref {
