@@ -3,6 +3,7 @@
  *  watch of it ends. */
 
 import type { Socket as RawSocket } from 'node:net'
+import { Wakeup } from '../base/wakeup.js'
 import { isCode, TailraceError, toTailraceError } from '../error.js'
 import { primary } from '../kvs/kvs.js'
 import { authMs, type Request, type Response, subprotocol, watchesMax } from '../wire/frames.js'
@@ -38,6 +39,8 @@ export class Connection {
   /** Requests that can be canceled have a controller. */
   readonly #requests = new Map<number, AbortController | undefined>()
   readonly #authTimer: NodeJS.Timeout | undefined
+  /** Woken when the last request or watch has had its last frame. */
+  readonly #quiet = new Wakeup()
   #admitted: boolean
   #alive = true
 
@@ -57,6 +60,11 @@ export class Connection {
     socket.on('close', () => this.#close())
   }
 
+  /** Bytes that wait for the client. */
+  get backlog(): number {
+    return this.#outbox.backlog
+  }
+
   /** Pings; ends a connection that showed no sign of life since the last call. */
   checkAlive(): void {
     const progress = this.#outbox.takeProgress()
@@ -66,6 +74,13 @@ export class Connection {
     }
     this.#alive = false
     this.#socket.ping()
+  }
+
+  /** Resolves when nothing is open any more: each had its last frame. Throws ECANCELED. */
+  async settled(signal: AbortSignal): Promise<void> {
+    while (this.#watches.size + this.#requests.size > 0) {
+      await this.#quiet.wait(this.#quiet.count, signal)
+    }
   }
 
   #receive(data: Buffer, isBinary: boolean): void {
@@ -147,6 +162,7 @@ export class Connection {
       activity.giveBack(controller)
       // After a cancel the id may have been used again.
       if (this.#watches.get(request.id) === watch) this.#watches.delete(request.id)
+      this.#wakeIfQuiet()
     }
     // `run` throws nothing: what fails is its last frame.
     void watch.run(store).finally(finish)
@@ -165,12 +181,23 @@ export class Connection {
     const { id } = request
     try {
       const body = await this.#resultOf(request)
-      this.#requests.delete(id)
+      this.#forget(id)
       this.#send({ id, type: 'result', body })
     } catch (error) {
-      this.#requests.delete(id)
+      this.#forget(id)
       this.#fail(id, error)
     }
+    this.#wakeIfQuiet()
+  }
+
+  #forget(id: number): void {
+    const controller = this.#requests.get(id)
+    if (controller) this.#context.activity.giveBack(controller)
+    this.#requests.delete(id)
+  }
+
+  #wakeIfQuiet(): void {
+    if (this.#watches.size + this.#requests.size === 0) this.#quiet.wake()
   }
 
   #resultOf(request: Extract<Request, { readonly op: 'txn' | 'read' | 'root' }>): Promise<unknown> {

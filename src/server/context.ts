@@ -22,6 +22,8 @@ export type Context = {
   readonly listen: () => readonly string[]
   /** Websockets that are open. */
   readonly connections: () => number
+  /** Bytes that wait for clients of websockets. */
+  readonly backlog: () => number
   /** Ends the server, after the answer that asked for it. */
   readonly stop: () => void
   readonly log: (line: string) => void

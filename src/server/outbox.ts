@@ -30,7 +30,12 @@ export class Outbox {
   }
 
   get full(): boolean {
-    return this.#socket.bufferedAmount > backlogSize
+    return this.backlog > backlogSize
+  }
+
+  /** Bytes that wait for the client. */
+  get backlog(): number {
+    return this.#socket.bufferedAmount
   }
 
   /** Whether bytes left since the last call, out of a backlog: a sign of life. */
@@ -55,7 +60,7 @@ export class Outbox {
     } else {
       socket.send(encodeMessage(frame, this.#protocol), { binary })
     }
-    if (socket.bufferedAmount > backlogSizeMax && !socket.isPaused) socket.pause()
+    if (this.backlog > backlogSizeMax && !socket.isPaused) socket.pause()
   }
 
   /** Resolves when not much waits. Throws ECANCELED. */

@@ -119,6 +119,7 @@ class RunningServer implements Server {
       started: environment.now(),
       listen: () => this.listen,
       connections: () => this.#sockets.count,
+      backlog: () => this.#sockets.backlog,
       stop: () => void this.stop(),
       log,
     }

@@ -14,11 +14,19 @@ import { closeGoingAway, closeProtocolError, type Socket, serveSocketRoute } fro
 export const lingerMs = 1_000
 
 export class Sockets {
-  readonly #open = new Map<Socket, Connection>()
+  /** Undefined: refused, and not closed yet. */
+  readonly #open = new Map<Socket, Connection | undefined>()
   #pings: NodeJS.Timeout | undefined
 
   get count(): number {
     return this.#open.size
+  }
+
+  /** Bytes that wait for clients, of all of them. */
+  get backlog(): number {
+    let size = 0
+    for (const connection of this.#open.values()) size += connection?.backlog ?? 0
+    return size
   }
 
   /** `token`: absent where none is needed. */
@@ -29,15 +37,21 @@ export class Sockets {
     })
   }
 
-  /** Closes all of them. REQUIRES: their watches were ended. */
+  /** Closes all of them, each when what it waited for has ended. REQUIRES: `activity.close` was
+   *  called. */
   async close(): Promise<void> {
     clearInterval(this.#pings)
     const signal = AbortSignal.timeout(lingerMs)
-    await Promise.all([...this.#open.keys()].map((socket) => closeSocket(socket, signal)))
+    await Promise.all(
+      [...this.#open].map(([socket, connection]) => closeSocket(socket, connection, signal)),
+    )
   }
 
   #accept(context: Context, token: string | undefined, socket: Socket, request: Request): void {
     const { protocol } = socket
+    this.#open.set(socket, undefined)
+    socket.once('close', () => this.#forget(socket))
+    this.#pings ??= setInterval(() => this.#ping(), pingMs).unref()
     if (protocol !== subprotocol && protocol !== subprotocolJson) {
       socket.close(closeProtocolError, `ask for the subprotocol ${subprotocol}`)
       return
@@ -50,8 +64,6 @@ export class Sockets {
       needed === undefined ? options : { ...options, token: needed },
     )
     this.#open.set(socket, connection)
-    socket.once('close', () => this.#forget(socket))
-    this.#pings ??= setInterval(() => this.#ping(), pingMs).unref()
   }
 
   #forget(socket: Socket): void {
@@ -62,15 +74,20 @@ export class Sockets {
   }
 
   #ping(): void {
-    for (const connection of this.#open.values()) connection.checkAlive()
+    for (const connection of this.#open.values()) connection?.checkAlive()
   }
 }
 
-async function closeSocket(socket: Socket, signal: AbortSignal): Promise<void> {
-  if (socket.readyState === socket.CLOSED) return
-  const closed = once(socket, 'close', { signal })
-  socket.close(closeGoingAway, 'the server is stopping')
+async function closeSocket(
+  socket: Socket,
+  connection: Connection | undefined,
+  signal: AbortSignal,
+): Promise<void> {
   try {
+    await connection?.settled(signal)
+    if (socket.readyState === socket.CLOSED) return
+    const closed = once(socket, 'close', { signal })
+    socket.close(closeGoingAway, 'the server is stopping')
     await closed
   } catch {
     socket.terminate()

@@ -34,6 +34,7 @@ async function status(context: Context): Promise<unknown> {
     memory: { rss: process.memoryUsage.rss(), anonymous: await anonymousMemory() },
     watchers: activity.watchers,
     connections: context.connections(),
+    backlog: context.backlog(),
     jobs: { running: store.jobs.running, waiting: store.jobs.waiting },
   }
 }

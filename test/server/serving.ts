@@ -6,7 +6,7 @@ import { request as httpRequest, type IncomingHttpHeaders } from 'node:http'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { expect } from 'vitest'
-import { type EmbeddedStore, open } from '../../src/open.js'
+import { type EmbeddedStore, type OpenOptions, open } from '../../src/open.js'
 import { type Server, type ServerOptions, startServer } from '../../src/server/server.js'
 
 export type Answer = {
@@ -37,10 +37,27 @@ export class Serving implements AsyncDisposable {
     this.log = log
   }
 
-  static async start(options: Partial<ServerOptions> = {}): Promise<Serving> {
+  static async start(
+    options: Partial<ServerOptions> = {},
+    opening: OpenOptions = {},
+  ): Promise<Serving> {
     const directory = await mkdtemp(join(tmpdir(), 'tailrace-server-'))
+    return Serving.#startOn(directory, options, opening)
+  }
+
+  /** Another server on the same directory, whose caches are empty. This one has then ended. */
+  async reopen(options: Partial<ServerOptions> = {}): Promise<Serving> {
+    await this.close()
+    return Serving.#startOn(this.directory, options, {})
+  }
+
+  static async #startOn(
+    directory: string,
+    options: Partial<ServerOptions>,
+    opening: OpenOptions,
+  ): Promise<Serving> {
     const log: string[] = []
-    const store = await open({ directory })
+    const store = await open({ directory, ...opening })
     const server = await startServer(store, {
       directory,
       listen: ['127.0.0.1:0'],
@@ -77,10 +94,14 @@ export class Serving implements AsyncDisposable {
     return answerOf(response.statusCode, response.headers, Buffer.concat(chunks))
   }
 
-  async [Symbol.asyncDispose](): Promise<void> {
+  async close(): Promise<void> {
     await this.server.stop()
     await this.store[Symbol.asyncDispose]()
-    await rm(this.directory, { recursive: true })
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close()
+    await rm(this.directory, { recursive: true, force: true })
   }
 }
 

@@ -1,0 +1,335 @@
+/** `/v1/ws`: requests, watches, tokens and ends, in both subprotocols. */
+
+import { once } from 'node:events'
+import { request as httpRequest } from 'node:http'
+import type { Duplex } from 'node:stream'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { WebSocket } from 'ws'
+import { frameSizeMax, subprotocol, subprotocolJson, watchesMax } from '../../src/wire/frames.js'
+import { Peer } from './peer.js'
+import { Serving } from './serving.js'
+
+let serving: Serving
+const position = expect.objectContaining({
+  index: expect.any(Number),
+  incarnation: expect.any(String),
+})
+
+beforeAll(async () => {
+  serving = await Serving.start({ allowOrigins: ['https://page.example'] })
+})
+afterAll(() => serving[Symbol.asyncDispose]())
+
+describe.each([subprotocol, subprotocolJson] as const)('%s', (protocol) => {
+  const key = `log-${protocol}`
+
+  it('answers txn, read and root by id', async () => {
+    await using peer = await Peer.connect(serving, { protocol })
+    const value = Buffer.from([0, 255])
+    peer.send({ id: 1, op: 'txn', body: { ops: [{ op: 'put', key: 'bytes', value }] } })
+    expect(await peer.next()).toMatchObject({ id: 1, type: 'result', body: { results: [{}] } })
+    peer.send({ id: 2, op: 'read', body: { keys: ['bytes', 'nothing'] } })
+    peer.send({ id: 3, op: 'root' })
+    const answers = [await peer.next(), await peer.next()].sort((a, b) => a.id - b.id)
+    expect(answers[0]).toMatchObject({ id: 2, type: 'result', body: { values: [value, null] } })
+    expect(answers[1]).toMatchObject({ id: 3, type: 'result', body: { namespace: 'primary' } })
+  })
+
+  it('says what failed of a transaction', async () => {
+    await using peer = await Peer.connect(serving, { protocol })
+    const body = { guards: [{ seq: 0 }], ops: [{ op: 'mkdir', key: 'never' }] }
+    peer.send({ id: 1, op: 'txn', body })
+    expect(await peer.next()).toMatchObject({
+      id: 1,
+      type: 'error',
+      code: 'ECONFLICT',
+      failed: { guard: 0 },
+    })
+  })
+
+  it('delivers a log: what was there, live, what comes, the end', async () => {
+    await serving.store.append(key, 'one')
+    await using peer = await Peer.connect(serving, { protocol })
+    peer.send({ id: 5, op: 'watch', key, mode: 'append' })
+    expect(await peer.next()).toEqual({
+      id: 5,
+      type: 'append',
+      index: 0,
+      offset: 0,
+      seq: expect.any(Number),
+      position: expect.objectContaining({ index: 1 }),
+      data: Buffer.from('one'),
+    })
+    expect(await peer.next()).toEqual({ id: 5, type: 'live', position })
+    await serving.store.append(key, '')
+    expect(await peer.next()).toMatchObject({ index: 1, offset: 3, data: Buffer.alloc(0) })
+    const large = Buffer.alloc(300_000, 7)
+    await serving.store.append(key, large, { seal: true })
+    const first = await peer.next()
+    const second = await peer.next()
+    expect(first).toMatchObject({ index: 2, offset: 3, more: true })
+    expect(second).toMatchObject({ index: 3, offset: 3 + 262_120 })
+    if (first.type !== 'append' || second.type !== 'append') throw new Error('not two appends')
+    expect(second.more).toBeUndefined()
+    expect(Buffer.concat([first.data, second.data]).equals(large)).toBe(true)
+    expect(await peer.next()).toEqual({
+      id: 5,
+      type: 'end',
+      reason: 'sealed',
+      position: second.position,
+    })
+  })
+
+  it('resumes at a position, and says when it is of another history', async () => {
+    await serving.store.append(`${key}-again`, 'one')
+    await serving.store.append(`${key}-again`, 'two')
+    await using peer = await Peer.connect(serving, { protocol })
+    peer.send({ id: 1, op: 'watch', key: `${key}-again`, mode: 'append' })
+    const first = await peer.next()
+    if (first.type !== 'append') throw new Error('not an append')
+    peer.send({ id: 2, op: 'watch', key: `${key}-again`, mode: 'append', from: first.position })
+    const frames = await peer.until((frame) => frame.id === 2)
+    expect(frames.at(-1)).toMatchObject({ id: 2, type: 'append', index: 1 })
+    await serving.store.put(`${key}-again`, 'three')
+    peer.send({ id: 3, op: 'watch', key: `${key}-again`, mode: 'append', from: first.position })
+    const answer = (await peer.until((frame) => frame.id === 3)).at(-1)
+    expect(answer).toMatchObject({ id: 3, type: 'error', code: 'EOVERWRITTEN' })
+  })
+
+  it('delivers values', async () => {
+    await serving.store.put(`${key}-value`, 'a')
+    await using peer = await Peer.connect(serving, { protocol })
+    peer.send({ id: 1, op: 'watch', key: `${key}-value`, mode: 'value' })
+    expect(await peer.next()).toMatchObject({
+      id: 1,
+      type: 'value',
+      size: 1,
+      data: Buffer.from('a'),
+    })
+    await serving.store.put(`${key}-value`, 'bc')
+    expect(await peer.next()).toMatchObject({ type: 'value', size: 2, data: Buffer.from('bc') })
+    await serving.store.commit({ ops: [{ op: 'unlink', key: `${key}-value` }] })
+    expect(await peer.next()).toMatchObject({ id: 1, type: 'error', code: 'ENOENT' })
+  })
+
+  it('cancels, after which the id is free', async () => {
+    await serving.store.append(`${key}-cancel`, 'x')
+    await using peer = await Peer.connect(serving, { protocol })
+    peer.send({ id: 1, op: 'watch', key: `${key}-cancel`, mode: 'append' })
+    await peer.until((frame) => frame.type === 'live')
+    peer.send({ id: 1, op: 'cancel' })
+    peer.send({ id: 1, op: 'watch', key: `${key}-cancel`, mode: 'append' })
+    expect(await peer.next()).toEqual({ id: 1, type: 'end', reason: 'canceled' })
+    expect(await peer.next()).toMatchObject({ id: 1, type: 'append', index: 0 })
+  })
+})
+
+describe('a request that is wrong', () => {
+  it.each([
+    ['of an unknown op', { id: 4, op: 'fly' }, 4],
+    ['with an unknown field', { id: 4, op: 'watch', key: 'a', mode: 'append', wait: true }, 4],
+    ['without an id', { op: 'root' }, 0],
+    ['that is no object', [1], 0],
+    ['with a wrong body', { id: 4, op: 'txn', body: { ops: [{}] } }, 4],
+    ['with an unknown field in its body', { id: 4, op: 'root', body: { seq: 1 } }, 4],
+    ['on a key that is none', { id: 4, op: 'watch', key: '..', mode: 'append' }, 4],
+    ['on a namespace that is none', { id: 4, op: 'root', namespace: 'A!' }, 4],
+  ])('%s is EINVAL, and the connection goes on', async (_, frame, id) => {
+    await using peer = await Peer.connect(serving)
+    peer.send(frame)
+    expect(await peer.next()).toMatchObject({ id, type: 'error', code: 'EINVAL' })
+    peer.send({ id: 9, op: 'root' })
+    expect(await peer.next()).toMatchObject({ id: 9, type: 'result' })
+  })
+
+  it.each([
+    ['bytes that are no msgpack', subprotocol, Buffer.from([0x83])],
+    ['text in msgpack', subprotocol, '{"id":1,"op":"root"}'],
+    ['binary in JSON', subprotocolJson, Buffer.from('{"id":1,"op":"root"}')],
+    ['text that is no JSON', subprotocolJson, '{'],
+  ] as const)('because of %s is EINVAL with id 0', async (_, protocol, message) => {
+    await using peer = await Peer.connect(serving, { protocol })
+    peer.socket.send(message)
+    expect(await peer.next()).toMatchObject({ id: 0, type: 'error', code: 'EINVAL' })
+  })
+
+  it('takes an id that is in use: EINVAL', async () => {
+    await using peer = await Peer.connect(serving)
+    peer.send({ id: 1, op: 'watch', key: 'later', mode: 'append', waitCreate: true })
+    peer.send({ id: 1, op: 'watch', key: 'later', mode: 'append', waitCreate: true })
+    expect(await peer.next()).toMatchObject({ id: 1, type: 'error', code: 'EINVAL' })
+    peer.send({ id: 2, op: 'root', body: { waitSeq: 1_000_000 } })
+    peer.send({ id: 2, op: 'root' })
+    expect(await peer.next()).toMatchObject({ id: 2, type: 'error', code: 'EINVAL' })
+    peer.send({ id: 2, op: 'cancel' })
+    expect(await peer.next()).toMatchObject({ id: 2, type: 'error', code: 'ECANCELED' })
+  })
+
+  it('credits or cancels what is not there: nothing happens', async () => {
+    await using peer = await Peer.connect(serving)
+    peer.send({ id: 7, op: 'credit', bytes: 5 })
+    peer.send({ id: 7, op: 'cancel' })
+    peer.send({ id: 8, op: 'root' })
+    expect(await peer.next()).toMatchObject({ id: 8, type: 'result' })
+  })
+
+  it.each([
+    ['ENOENT', { key: 'nothing' }],
+    ['ENONS', { key: 'a', namespace: 'none' }],
+  ])('watches what is not there: %s', async (code, where) => {
+    await using peer = await Peer.connect(serving)
+    peer.send({ id: 1, op: 'watch', mode: 'append', ...where })
+    expect(await peer.next()).toMatchObject({ id: 1, type: 'error', code })
+  })
+
+  it.each(['jobs', 'cache', 'flows', 'system'])('writes to %s: EPERM', async (namespace) => {
+    await using peer = await Peer.connect(serving)
+    peer.send({ id: 1, op: 'txn', namespace, body: { ops: [] } })
+    expect(await peer.next()).toMatchObject({ id: 1, type: 'error', code: 'EPERM' })
+  })
+
+  it('is larger than a frame may be: the connection is closed with 1009', async () => {
+    await using peer = await Peer.connect(serving)
+    peer.socket.send(Buffer.alloc(frameSizeMax + 1))
+    expect(await peer.closed()).toBe(1009)
+  })
+
+  it(`watches above ${watchesMax}: EBUSY`, async () => {
+    await using peer = await Peer.connect(serving)
+    for (let id = 1; id <= watchesMax + 1; id++) {
+      peer.send({ id, op: 'watch', key: 'later', mode: 'append', waitCreate: true })
+    }
+    expect(await peer.next()).toMatchObject({ id: watchesMax + 1, type: 'error', code: 'EBUSY' })
+    const { body } = await serving.askLocally('GET', '/v1/status')
+    expect(JSON.parse(body.toString())).toMatchObject({ watchers: watchesMax })
+  })
+})
+
+describe('an end', () => {
+  it('of the connection leaves no watcher', async () => {
+    const peer = await Peer.connect(serving)
+    for (let id = 1; id <= 10; id++) {
+      peer.send({ id, op: 'watch', key: 'later', mode: 'append', waitCreate: true })
+    }
+    peer.send({ id: 99, op: 'root' })
+    await peer.next()
+    expect(serving.store.watchers).toBeGreaterThanOrEqual(10)
+    await peer[Symbol.asyncDispose]()
+    await using other = await Peer.connect(serving)
+    other.send({ id: 1, op: 'root' })
+    await other.next()
+    expect(serving.store.watchers).toBe(0)
+  })
+
+  it('of the namespace is ENONS', async () => {
+    await serving.store.createNamespace('short')
+    await serving.store.append('a', 'x', { namespace: 'short' })
+    await using peer = await Peer.connect(serving)
+    peer.send({ id: 1, op: 'watch', key: 'a', namespace: 'short', mode: 'append' })
+    await peer.until((frame) => frame.type === 'live')
+    await serving.store.removeNamespace('short')
+    expect(await peer.next()).toMatchObject({ id: 1, type: 'error', code: 'ENONS' })
+  })
+
+  it('of the server is ECLOSED for each watch, then 1001', async () => {
+    const other = await Serving.start()
+    await other.store.append('a', 'x')
+    const peer = await Peer.connect(other)
+    peer.send({ id: 1, op: 'watch', key: 'a', mode: 'append' })
+    peer.send({ id: 2, op: 'watch', key: 'later', mode: 'value', waitCreate: true })
+    peer.send({ id: 3, op: 'root', body: { waitSeq: 1_000 } })
+    await peer.until((frame) => frame.type === 'live')
+    await other.server.stop()
+    expect(await peer.closed()).toBe(1001)
+    const last = [await peer.next(), await peer.next(), await peer.next()]
+    expect(last.map(({ id }) => id).sort()).toEqual([1, 2, 3])
+    for (const frame of last) expect(frame).toMatchObject({ type: 'error', code: 'ECLOSED' })
+    await other[Symbol.asyncDispose]()
+  })
+})
+
+describe('the handshake', () => {
+  const address = () => `ws://${serving.server.listen[0]}/v1/ws`
+
+  it.each([[[]], [['other.v1']]])('with the subprotocols %j is closed with 1002', async (names) => {
+    // By hand: `ws` itself gives up where a server chooses none of what it offered.
+    const { socket, head } = await upgrade(names)
+    const [data] = head.length > 0 ? [head] : await once(socket, 'data')
+    expect(data[0]).toBe(0x88)
+    expect(data.readUInt16BE(2)).toBe(1002)
+    socket.destroy()
+  })
+
+  it('chooses the first subprotocol that it knows', async () => {
+    const socket = new WebSocket(address(), ['x', subprotocolJson, subprotocol], {
+      headers: bearer(),
+    })
+    await once(socket, 'open')
+    expect(socket.protocol).toBe(subprotocolJson)
+    socket.terminate()
+  })
+
+  it.each([
+    ['a wrong token', 401, { authorization: 'Bearer wrong' }],
+    ['a foreign Origin', 403, { origin: 'http://evil.example' }],
+    ['a foreign Host', 403, { host: 'evil.example' }],
+  ])('with %s is refused with %i', async (_, status, headers) => {
+    const socket = new WebSocket(address(), [subprotocol], { headers: { ...bearer(), ...headers } })
+    const [, response] = await once(socket, 'unexpected-response')
+    expect(response.statusCode).toBe(status)
+    response.destroy()
+    socket.on('error', () => {})
+    socket.terminate()
+  })
+
+  it('from an allowed page takes the token in the first frame', async () => {
+    await using peer = await Peer.connect(serving, {
+      token: 'none',
+      headers: { origin: 'https://page.example' },
+    })
+    peer.send({ id: 1, op: 'auth', token: serving.server.token })
+    expect(await peer.next()).toEqual({ id: 1, type: 'result', body: {} })
+    peer.send({ id: 2, op: 'root' })
+    expect(await peer.next()).toMatchObject({ id: 2, type: 'result' })
+  })
+
+  it.each([
+    ['a wrong token', { id: 1, op: 'auth', token: 'wrong' }],
+    ['another first frame', { id: 1, op: 'root' }],
+  ])('without a token, then %s: EUNAUTH, closed with 1008', async (_, frame) => {
+    await using peer = await Peer.connect(serving, { token: 'none' })
+    peer.send(frame)
+    expect(await peer.next()).toMatchObject({ id: 1, type: 'error', code: 'EUNAUTH' })
+    expect(await peer.closed()).toBe(1008)
+  })
+
+  it('over the Unix socket needs no token, and frames may come with it', async () => {
+    const path = `ws+unix://${serving.server.socket}:/v1/ws`
+    const client = new WebSocket(path, [subprotocolJson])
+    client.once('upgrade', () => client.once('open', () => client.send('{"id":1,"op":"root"}')))
+    const [data] = await once(client, 'message')
+    expect(JSON.parse(String(data))).toMatchObject({ id: 1, type: 'result' })
+    client.terminate()
+  })
+})
+
+async function upgrade(names: readonly string[]): Promise<{ socket: Duplex; head: Buffer }> {
+  const request = httpRequest({
+    socketPath: serving.server.socket,
+    path: '/v1/ws',
+    headers: {
+      connection: 'upgrade',
+      upgrade: 'websocket',
+      'sec-websocket-version': '13',
+      'sec-websocket-key': Buffer.alloc(16).toString('base64'),
+      ...(names.length > 0 ? { 'sec-websocket-protocol': names.join(', ') } : {}),
+    },
+  })
+  request.end()
+  const [, socket, head] = await once(request, 'upgrade')
+  return { socket, head }
+}
+
+function bearer(): { readonly authorization: string } {
+  return { authorization: `Bearer ${serving.server.token}` }
+}
