@@ -1,6 +1,7 @@
 /** Reads of one tree: values, what is known of them, listings. See rfc/6.
  *  Invariant: all of one answer comes from one root. */
 
+import { blobSizeMax } from '../blob/blob.js'
 import type { Content } from '../content/content.js'
 import { TailraceError } from '../error.js'
 import { openArray } from '../tree/array.js'
@@ -71,15 +72,16 @@ export class Reader {
     return { stat, chunks }
   }
 
-  /** A value of at most one blob, undefined where it is not there. Throws E2BIG, EISDIR. */
-  async one(snapshot: Snapshot, key: string): Promise<Uint8Array | undefined> {
+  /** A value of at most a blob's size, undefined where it is not there. Throws E2BIG, EISDIR. */
+  async small(snapshot: Snapshot, key: string): Promise<Uint8Array | undefined> {
     const reading = await this.read(snapshot, key, {})
     if (!reading) return undefined
-    if (reading.stat.count > 1) {
-      throw new TailraceError('E2BIG', `${key} has ${reading.stat.count} blobs: read it alone`)
+    if (reading.stat.size > blobSizeMax) {
+      throw new TailraceError('E2BIG', `${key} has ${reading.stat.size} bytes: read it alone`)
     }
-    for await (const chunk of reading.chunks) return Buffer.from(chunk)
-    return new Uint8Array(0)
+    const chunks: Uint8Array[] = []
+    for await (const chunk of reading.chunks) chunks.push(chunk)
+    return Buffer.concat(chunks)
   }
 
   /** All bytes of a value. REQUIRES: it is small enough to be held. */

@@ -5,7 +5,6 @@
 import { abortable } from '../base/abortable.js'
 import type { Environment } from '../base/environment.js'
 import { joinAbort } from '../base/join-abort.js'
-import { blobSizeMax } from '../blob/blob.js'
 import type { Content } from '../content/content.js'
 import type { Engine, Head, Root } from '../engine/engine.js'
 import { TailraceError } from '../error.js'
@@ -180,7 +179,7 @@ export class KeyStore implements Omit<Kvs, 'watch'>, AsyncDisposable {
     }
     const snapshot = await this.#snapshotOf(options)
     const values: (Uint8Array | undefined)[] = []
-    for (const key of keys) values.push(await this.reader.one(snapshot, key))
+    for (const key of keys) values.push(await this.reader.small(snapshot, key))
     return { seq: snapshot.seq, values }
   }
 
