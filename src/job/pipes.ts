@@ -1,29 +1,45 @@
 /** Real pipes for the stdin, stdout and stderr of jobs. What Node gives a child for a pipe is a
  *  socket, and a script that opens `/dev/stderr` then fails with ENXIO. See rfc/11.
- *  Invariant: nothing is left in the file system once a pipe was made, nor any descriptor after
- *  `close`. Where the system has no `mkfifo`, there are no pipes, and sockets must do. */
+ *  Node has no call that makes a pipe, but a shell makes one for each here-document: one idle shell
+ *  makes them on demand, and they are opened here by way of /proc.
+ *  Invariant: nobody but who takes a pipe has it open. Where the system has no such shell or no
+ *  /proc, there are no pipes, and sockets must do. */
 
-import { execFile } from 'node:child_process'
-import { closeSync, constants, openSync } from 'node:fs'
-import { mkdtemp, rm } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
-import { promisify } from 'node:util'
+import { type ChildProcessByStdio, spawn } from 'node:child_process'
+import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs'
+import type { Readable, Writable } from 'node:stream'
+import { deferred } from '../base/deferred.js'
 
-/** Pipes that are made at once, and so the most that wait to be used. */
-const batch = 24
+/** What a POSIX shell can name. */
+const descriptors = [3, 4, 5, 6, 7, 8, 9]
+/** An empty document need not be a pipe; this one is read before the pipe is used. */
+const filling = 'x\n'
+
+/** Makes pipes at each line it reads, and forgets them at the next; it ends with its stdin. */
+const script = [
+  'while read -r line; do',
+  `exec ${descriptors.map((fd) => `${fd}<<E`).join(' ')}`,
+  ...descriptors.map(() => `${filling}E`),
+  'echo made; read -r line',
+  `exec ${descriptors.map((fd) => `${fd}<&-`).join(' ')}`,
+  'echo forgotten',
+  'done',
+].join('\n')
+
+type Shell = ChildProcessByStdio<Writable, Readable, null>
 
 /** Two descriptors; who takes a pipe closes both. */
 export type Pipe = { readonly read: number; readonly write: number }
 
 export class PipePool {
   readonly #spare: Pipe[] = []
+  #shell: Shell | undefined
   #making: Promise<void> | undefined
   #missing = false
   #closed = false
 
-  /** `count` pipes (at most `batch`), or undefined where the system has none. Throws what the system
-   *  says where there are no descriptors left. */
+  /** `count` pipes (at most 7), or undefined where the system has none. Throws what the system says
+   *  where there are no descriptors left. */
   async take(count: number): Promise<Pipe[] | undefined> {
     while (this.#spare.length < count && !this.#missing && !this.#closed) {
       this.#making ??= this.#make().finally(() => {
@@ -38,21 +54,25 @@ export class PipePool {
     this.#closed = true
     await this.#making?.catch(() => {})
     for (const pipe of this.#spare.splice(0)) closePipe(pipe)
+    const shell = this.#shell
+    if (!shell || shell.exitCode !== null || shell.signalCode !== null) return
+    const ended = deferred<void>()
+    shell.once('close', ended.resolve)
+    shell.stdin.end()
+    await ended.promise
   }
 
   async #make(): Promise<void> {
-    const directory = await mkdtemp(join(tmpdir(), 'tailrace-pipes-'))
-    try {
-      const paths = Array.from({ length: batch }, (_, index) => join(directory, `${index}`))
-      try {
-        await promisify(execFile)('mkfifo', ['-m', '600', ...paths])
-      } catch {
-        this.#missing = true
-        return
-      }
-      for (const path of paths) this.#spare.push(openPipe(path))
-    } finally {
-      await rm(directory, { recursive: true, force: true })
+    this.#shell ??= startShell()
+    const shell = this.#shell
+    const made = await ask(shell)
+    const pipes = made ? openAll(`/proc/${shell.pid}/fd`) : undefined
+    // Ours alone from here on: a pipe ends when its last writer has gone.
+    const forgotten = made && (await ask(shell))
+    if (pipes && forgotten) this.#spare.push(...pipes)
+    else {
+      for (const pipe of pipes ?? []) closePipe(pipe)
+      this.#missing = true
     }
   }
 }
@@ -62,19 +82,56 @@ export function closePipe(pipe: Pipe): void {
   closeSync(pipe.write)
 }
 
+function startShell(): Shell {
+  // In a session of its own: what interrupts the server's terminal does not end it.
+  const shell = spawn('/bin/sh', ['-c', script], {
+    detached: true,
+    env: {},
+    stdio: ['pipe', 'pipe', 'ignore'],
+  })
+  shell.on('error', () => {})
+  shell.stdin.on('error', () => {})
+  return shell
+}
+
+/** Sends a line and waits for one. False where the shell is gone. */
+async function ask(shell: Shell): Promise<boolean> {
+  if (shell.pid === undefined || shell.exitCode !== null || shell.signalCode !== null) return false
+  const answered = deferred<boolean>()
+  const yes = () => answered.resolve(true)
+  const no = () => answered.resolve(false)
+  shell.stdout.once('data', yes)
+  shell.once('close', no)
+  shell.stdin.write('\n')
+  const answer = await answered.promise
+  shell.stdout.off('data', yes)
+  shell.off('close', no)
+  return answer
+}
+
+/** Undefined where what the shell made are no pipes, or cannot be reached. Throws EMFILE, ENFILE. */
+function openAll(directory: string): Pipe[] | undefined {
+  const pipes: Pipe[] = []
+  try {
+    for (const fd of descriptors) pipes.push(openPipe(`${directory}/${fd}`))
+    return pipes
+  } catch (error) {
+    for (const pipe of pipes) closePipe(pipe)
+    const code = error instanceof Error && 'code' in error ? error.code : undefined
+    if (code === 'EMFILE' || code === 'ENFILE') throw error
+    return undefined
+  }
+}
+
 /** Each end is an open file of its own, so that our end may be non-blocking and the job's is not. */
 function openPipe(path: string): Pipe {
-  // Opening one end waits for the other, but for a reader that does not wait.
-  const first = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK)
+  const read = openSync(path, constants.O_RDONLY)
   try {
-    const write = openSync(path, constants.O_WRONLY)
-    try {
-      return { read: openSync(path, constants.O_RDONLY), write }
-    } catch (error) {
-      closeSync(write)
-      throw error
-    }
-  } finally {
-    closeSync(first)
+    if (!fstatSync(read).isFIFO()) throw new Error('not a pipe')
+    if (readSync(read, Buffer.alloc(filling.length)) !== filling.length) throw new Error('not full')
+    return { read, write: openSync(path, constants.O_WRONLY) }
+  } catch (error) {
+    closeSync(read)
+    throw error
   }
 }

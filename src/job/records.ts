@@ -6,7 +6,7 @@ import { isCode, TailraceError } from '../error.js'
 import { appendOps, decodeEvents } from '../eventlog/eventlog.js'
 import { endOfOutput } from '../eventlog/read-stream.js'
 import { encodeEofs, encodeHeader, type Offsets, type Stream } from '../eventlog/stdio.js'
-import { type Kvs, type Op, readKeysMax } from '../kvs/kvs.js'
+import type { Kvs, Op } from '../kvs/kvs.js'
 import { isJobId, mirrored } from './ids.js'
 import type { JobPage, JobView, Spec } from './job.js'
 import {
@@ -27,7 +27,7 @@ export const listMax = 1_000
 export const listDefault = 100
 /** Bytes of views on one page: it ends early above. */
 export const listSizeMax = 4 * 1024 * 1024
-/** Views read at once while a page is made: at most a blob each. */
+/** Views read at once while a page is made: less than a megabyte each (`argsSizeMax`, escaped). */
 const listStep = 64
 
 const scope = { namespace: jobsNamespace }
@@ -97,7 +97,7 @@ export async function readJob(
   id: string,
 ): Promise<{ readonly view: JobView; readonly events: readonly JobEvent[] }> {
   const [spec, log] = isJobId(id)
-    ? (await kvs.readMany([specKey(id), eventsKey(id)], scope)).values
+    ? await Promise.all([kvs.get(specKey(id), scope), kvs.get(eventsKey(id), scope)])
     : []
   if (!spec || !log) throw new TailraceError('ENOENT', `there is no job ${JSON.stringify(id)}`)
   const events = decodeEvents(log)
@@ -146,9 +146,10 @@ export async function listJobs(
   let size = 0
   for (let at = 0; at < page.names.length; at += listStep) {
     options.signal?.throwIfAborted()
-    const names = page.names.slice(at, at + Math.min(listStep, readKeysMax))
-    const keys = names.map((name) => `${indexDirectory}/${name}`)
-    const { values } = await kvs.readMany(keys, scope)
+    const names = page.names.slice(at, at + listStep)
+    const values = await Promise.all(
+      names.map((name) => kvs.get(`${indexDirectory}/${name}`, scope)),
+    )
     for (const [index, name] of names.entries()) {
       const id = mirrored(name)
       const stored = values[index]

@@ -1,0 +1,185 @@
+/** Jobs from submit to finish: states, ends, errors, the queue, signals. */
+
+import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { expect, test } from 'vitest'
+import { isJobId } from '../../src/job/ids.js'
+import type { JobView } from '../../src/job/job.js'
+import { codeOf, Harness } from './harness.js'
+
+const unknownId = 'f000000000000'
+
+test.each([
+  ['true', { status: 0 }],
+  ['exit 3', { status: 3 }],
+  ['kill -KILL $$', { signal: 'SIGKILL' }],
+])('a job that does `%s` finishes with %j', async (script, exit) => {
+  await using jobs = await Harness.open()
+  const submitted = await jobs.shell(script)
+  expect(submitted).toMatchObject({ state: 'submitted', command: ['sh', '-c', script], cwd: '/' })
+  const view = await jobs.runner.wait(submitted.id)
+  expect(view).toMatchObject({ state: 'finished', ...exit })
+  expect(view.exception).toBeUndefined()
+  expect('status' in view && 'signal' in view).toBe(false)
+  expect(view.pid).toBeGreaterThan(1)
+  expect(await jobs.names(view.id)).toEqual(['submit', 'start', 'finish'])
+  expect((await jobs.events(view.id)).at(-1)?.context).toEqual(exit)
+  expect(await jobs.isClosed(view.id)).toBe(true)
+  expect(await jobs.runner.show(view.id)).toEqual(view)
+})
+
+test('the process has the directory and the environment of the submission, and no other', async () => {
+  await using jobs = await Harness.open()
+  const env = { PATH: process.env['PATH'] ?? '', A: 'a', B: 'b' }
+  const view = await jobs.run(['env'], { env, set: { B: 'set', __proto__x: 'x' }, cwd: '/usr' })
+  const lines = (await jobs.text(view.id)).trim().split('\n')
+  expect(lines.sort()).toEqual(['A=a', 'B=set', `PATH=${env.PATH}`, '__proto__x=x'].sort())
+  const where = await jobs.run(['pwd'], { cwd: '/usr' })
+  expect(await jobs.text(where.id)).toBe('/usr\n')
+  const spec = await jobs.kvs.get(`${view.id}/spec`, { namespace: 'jobs' })
+  expect(JSON.parse(Buffer.from(spec ?? []).toString())).toEqual({
+    version: 1,
+    command: ['env'],
+    cwd: '/usr',
+    envNames: ['A', 'B', 'PATH'],
+    set: { B: 'set', __proto__x: 'x' },
+    stdin: false,
+  })
+})
+
+test('what cannot be run is a finished job that says why', async () => {
+  await using jobs = await Harness.open()
+  const directory = await mkdtemp(join(tmpdir(), 'tailrace-test-'))
+  try {
+    const file = join(directory, 'plain')
+    await writeFile(file, 'not a program', { mode: 0o644 })
+    const cases: [JobView, number, RegExp][] = [
+      [await jobs.run(['no-such-program']), 127, /no-such-program: command not found/],
+      [await jobs.run([file]), 126, /permission denied/],
+      [await jobs.run([directory]), 126, /permission denied/],
+      [
+        await jobs.run(['true'], { cwd: join(directory, 'gone') }),
+        127,
+        /gone cannot be used: ENOENT/,
+      ],
+      [await jobs.run(['true'], { cwd: file }), 127, /plain is not a directory/],
+    ]
+    for (const [view, status, message] of cases) {
+      expect(view).toMatchObject({ state: 'finished', status, exception: { type: 'exec' } })
+      expect(view.exception?.message).toMatch(message)
+      expect(await jobs.names(view.id)).toEqual(['submit', 'exception', 'finish'])
+      expect((await jobs.output(view.id)).map((event) => event.type)).toEqual([
+        'header',
+        'eof',
+        'eof',
+      ])
+      expect(await jobs.isClosed(view.id)).toBe(true)
+    }
+  } finally {
+    await rm(directory, { recursive: true })
+  }
+})
+
+test('jobs run in the order of their submits, runningMax at once', async () => {
+  await using jobs = await Harness.open({ runningMax: 1 })
+  const gate = await jobs.submit(['cat'], { stdin: true })
+  const next = await Promise.all(['a', 'b', 'c', 'd'].map((name) => jobs.shell(`echo ${name}`)))
+  expect([...next].map((job) => job.id).sort()).toEqual(next.map((job) => job.id))
+  expect([jobs.runner.running, jobs.runner.waiting]).toEqual([1, 4])
+  expect((await jobs.runner.show(next[0]?.id ?? '')).state).toBe('submitted')
+  await jobs.runner.stdin(gate.id, (async function* () {})())
+  const ended = await Promise.all(next.map((job) => jobs.runner.wait(job.id)))
+  for (const [index, view] of ended.entries()) {
+    const before = ended[index - 1]
+    if (before) expect(view.started).toBeGreaterThanOrEqual(before.finished ?? Number.NaN)
+  }
+  while (jobs.runner.running > 0) await jobs.runner.changed.wait(jobs.runner.changed.count)
+  expect([jobs.runner.running, jobs.runner.waiting]).toEqual([0, 0])
+})
+
+test('a signal reaches the whole group, and the output until then is kept', async () => {
+  await using jobs = await Harness.open()
+  const inner = "trap 'echo inner got it; exit 5' INT; echo ready; while :; do sleep 60; done"
+  const job = await jobs.shell(`sh -c "${inner}"; true`)
+  await jobs.shows(job.id, 'ready\n')
+  await jobs.runner.signal(job.id, 'SIGINT')
+  expect(await jobs.runner.wait(job.id)).toMatchObject({ state: 'finished', signal: 'SIGINT' })
+  expect(await jobs.text(job.id)).toBe('ready\ninner got it\n')
+})
+
+test('a waiting job is finished by a signal and never runs', async () => {
+  await using jobs = await Harness.open({ runningMax: 1 })
+  const gate = await jobs.submit(['sleep', '60'])
+  const job = await jobs.shell('echo ran')
+  await jobs.runner.signal(job.id, 'SIGUSR1')
+  const view = await jobs.runner.wait(job.id)
+  expect(view).toMatchObject({ state: 'finished', signal: 'SIGUSR1' })
+  expect(view.started).toBeUndefined()
+  expect(await jobs.names(job.id)).toEqual(['submit', 'finish'])
+  expect(await jobs.isClosed(job.id)).toBe(true)
+  expect(jobs.runner.waiting).toBe(0)
+  await jobs.runner.signal(gate.id, 'SIGKILL')
+  expect((await jobs.runner.wait(gate.id)).signal).toBe('SIGKILL')
+})
+
+test('a job that was signaled before its process was there still gets the signal', async () => {
+  await using jobs = await Harness.open()
+  const job = await jobs.submit(['sleep', '60'])
+  await jobs.runner.signal(job.id, 'SIGTERM')
+  expect((await jobs.runner.wait(job.id)).signal).toBe('SIGTERM')
+})
+
+test('list() is newest first, in pages, and the same as show()', async () => {
+  await using jobs = await Harness.open()
+  const ids: string[] = []
+  for (let count = 0; count < 5; count++) ids.unshift((await jobs.run(['true'])).id)
+  const running = await jobs.submit(['sleep', '60'])
+  ids.unshift(running.id)
+  expect(ids.every(isJobId)).toBe(true)
+  const first = await jobs.runner.list({ limit: 2 })
+  expect(first.jobs.map((job) => job.id)).toEqual(ids.slice(0, 2))
+  expect(first.more).toBe(true)
+  const rest = await jobs.runner.list({ after: ids[1] ?? '' })
+  expect(rest.jobs.map((job) => job.id)).toEqual(ids.slice(2))
+  expect(rest.more).toBe(false)
+  for (const view of rest.jobs) expect(await jobs.runner.show(view.id)).toEqual(view)
+  expect(await jobs.runner.list({ after: ids.at(-1) ?? '' })).toEqual({ jobs: [], more: false })
+  expect(await codeOf(jobs.runner.list({ limit: 0 }))).toBe('EINVAL')
+  expect(await codeOf(jobs.runner.list({ after: 'x' }))).toBe('EINVAL')
+})
+
+test('an empty store lists nothing', async () => {
+  await using jobs = await Harness.open()
+  expect(await jobs.runner.list()).toEqual({ jobs: [], more: false })
+})
+
+test('what is asked of no job, of a finished one, or wrongly, is refused by code', async () => {
+  await using jobs = await Harness.open()
+  const { runner } = jobs
+  const { id } = await jobs.run(['true'])
+  const none = (async function* () {})()
+  for (const other of [unknownId, 'active', '../x', '']) {
+    expect(await codeOf(runner.show(other))).toBe('ENOENT')
+    expect(await codeOf(runner.wait(other))).toBe('ENOENT')
+    expect(await codeOf(runner.signal(other, 'SIGINT'))).toBe('ENOENT')
+    expect(await codeOf(runner.stdin(other, none))).toBe('ENOENT')
+  }
+  expect(await codeOf(runner.signal(id, 'SIGNONE'))).toBe('EINVAL')
+  expect(await codeOf(runner.signal(id, 'toString'))).toBe('EINVAL')
+  expect(await codeOf(runner.signal(id, 'SIGINT'))).toBe('ECONFLICT')
+  expect(await codeOf(runner.stdin(id, none))).toBe('ECONFLICT')
+  expect(await codeOf(jobs.submit([]))).toBe('EINVAL')
+  expect(await codeOf(jobs.submit(['x'.repeat(200_000)]))).toBe('E2BIG')
+})
+
+test('wait() ends with its signal, and the job goes on', async () => {
+  await using jobs = await Harness.open()
+  const job = await jobs.submit(['cat'], { stdin: true })
+  const end = new AbortController()
+  const waiting = codeOf(jobs.runner.wait(job.id, end.signal))
+  end.abort()
+  expect(await waiting).toBe('ECANCELED')
+  await jobs.runner.stdin(job.id, (async function* () {})())
+  expect((await jobs.runner.wait(job.id)).status).toBe(0)
+})
