@@ -223,6 +223,8 @@ describe('getEntry() and peekEntry()', () => {
     const dir = await editDir(nodes, writer, emptyDir, edits)
     expect(await getEntry(nodes, dir, 'k500')).toEqual(val('500'))
     expect(writer.blobs.length).toBeGreaterThan(10)
+    writer[Symbol.dispose]()
+    await expect(getEntry(nodes, dir, 'k500')).rejects.toMatchObject({ code: 'EDANGLING' })
   })
 })
 
