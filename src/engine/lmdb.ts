@@ -42,20 +42,21 @@ const binary = { encoding: 'binary', keyEncoding: 'binary' } as const
 /** Makes the directory (0700) if it is missing. Throws EBUSY (another process holds it: the message
  *  has the path and its pid), EMISCONFIGURED (made by a newer version), ECORRUPT, ENOSPC, EIO. */
 export async function openLmdb(directory: string, options: LmdbOptions): Promise<LmdbEngine> {
+  let path: string
   try {
     await mkdir(directory, { recursive: true, mode: 0o700 })
-    directory = await realpath(directory)
+    path = await realpath(directory)
   } catch (error) {
     throw await openError(directory, error)
   }
   const owner = thisProcess(options.environment.id())
-  if (openHere.has(directory)) throw busy(directory, owner)
-  openHere.add(directory) // no await since the look
+  if (openHere.has(path)) throw busy(path, owner)
+  openHere.add(path) // no await since the look
   try {
-    return await openAs(owner, directory, options)
+    return await openAs(owner, path, options)
   } catch (error) {
-    openHere.delete(directory)
-    throw await openError(directory, error)
+    openHere.delete(path)
+    throw await openError(path, error)
   }
 }
 

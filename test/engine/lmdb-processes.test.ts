@@ -3,9 +3,11 @@
 import { type ChildProcessWithoutNullStreams, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { createInterface } from 'node:readline'
+import { setImmediate } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { expect, test } from 'vitest'
 import { systemEnvironment } from '../../src/base/environment.js'
+import { isDefunct, processStart } from '../../src/base/process-start.js'
 import { openLmdb } from '../../src/engine/lmdb.js'
 import { isAlive, thisProcess } from '../../src/engine/owner.js'
 import { blobOf, blobsAt, codeOf, collect, make, temporaryDirectory } from './fixture.js'
@@ -116,4 +118,18 @@ test('an owner is alive by pid, start time and boot together', () => {
   // Where the system does not tell start times, the pid alone decides.
   expect(isAlive({ ...self, start: '' })).toBe(true)
   expect(isAlive({ ...self, pid: 2 ** 22 + 1, start: '' })).toBe(false)
+})
+
+test('a process that has ended and was not reaped holds nothing', async () => {
+  // The shell becomes a `cat`, which never asks for the child that it inherits.
+  const parent = spawn('sh', ['-c', 'sleep 0.1 & echo $!; exec cat'])
+  try {
+    const pid = Number(await answer(parent))
+    while (!isDefunct(pid)) await setImmediate()
+    const start = processStart(pid) ?? ''
+    expect(start).not.toBe('')
+    expect(isAlive({ pid, start, nonce: 'nonce' })).toBe(false)
+  } finally {
+    await kill(parent)
+  }
 })

@@ -4,6 +4,7 @@
 import { mkdir, readFile, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
+import { processStart } from '../../src/base/process-start.js'
 import type { Engine, Head } from '../../src/engine/engine.js'
 import { openLmdb } from '../../src/engine/lmdb.js'
 import type { LmdbBounds } from '../../src/engine/lmdb-engine.js'
@@ -41,6 +42,15 @@ async function grow(engine: Engine, head: Head, count: number, time?: number): P
     last = await advance(engine, last, `${name}/${last.root.seq + 1}`, time)
   }
   return last
+}
+
+/** A copy of an open store as a crash would leave it: the owner in it is nobody who lives. */
+async function crashImage(from: string, to: string): Promise<void> {
+  const owner = processStart(process.pid) ?? ''
+  const bytes = (await readFile(join(from, 'data.mdb'))).toString('latin1')
+  expect(bytes).toContain(owner)
+  await mkdir(to)
+  await writeFile(join(to, 'data.mdb'), bytes.replaceAll(owner, '0'.repeat(owner.length)), 'latin1')
 }
 
 test('a store opened again has the same id, heads, history and blobs', async () => {
@@ -159,6 +169,26 @@ test('the index stays bounded in memory, is whole at every boundary, and empty a
   await using again = await open(directory.path, bounds)
   expect(again.indexWaiting).toBe(0)
   expect((await again.load(refs)).map((bytes) => bytes && blobOf(bytes).ref)).toEqual(refs)
+})
+
+test('a crash at any point of an index flush loses no blob', async () => {
+  await using directory = await temporaryDirectory()
+  const bounds = { indexFlushCount: 256 }
+  const blobs = Array.from({ length: 800 }, (_, i) => blobOf(`flushed ${i}`))
+  await using engine = await open(join(directory.path, 'store'), bounds)
+  let flushes = 0
+  for (let at = 0; at < blobs.length; at += 8) {
+    const before = engine.indexWaiting
+    await engine.put(blobs.slice(at, at + 8))
+    if (engine.indexWaiting > before) continue
+    flushes++ // some slice was written just now
+    const image = join(directory.path, `image-${at}`)
+    await crashImage(join(directory.path, 'store'), image)
+    await using crashed = await open(image, bounds)
+    const refs = blobs.slice(0, at + 8).map(({ ref }) => ref)
+    expect((await crashed.load(refs)).map((bytes) => bytes && blobOf(bytes).ref)).toEqual(refs)
+  }
+  expect(flushes).toBeGreaterThan(8)
 })
 
 test('history spans pages, and one that trimming overtakes says so', async () => {
