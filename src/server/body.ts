@@ -2,9 +2,13 @@
  *  Invariant: after a refusal what is left of a body is read and dropped up to `drainSizeMax`, so
  *  that the connection can be used again; beyond that the connection ends after the answer. */
 
+import type { IncomingHttpHeaders, IncomingMessage } from 'node:http'
 import { TailraceError } from '../error.js'
 import { invalid } from '../wire/parse.js'
-import type { Reply, Request } from './app.js'
+
+/** What a body takes of the framework's request and reply: `app.ts`, which has them, drops bodies. */
+type Request = { readonly raw: IncomingMessage; readonly headers: IncomingHttpHeaders }
+type Reply = { readonly header: (name: 'connection', value: 'close') => unknown }
 
 /** Bytes of a body that is one JSON document. */
 export const bodySizeMax = 12 * 1024 * 1024

@@ -41,7 +41,9 @@ export async function sendStream(
     raw.end()
   } catch (error) {
     if (!reply.sent) throw error
-    raw.destroy()
+    // What was written still goes out, then the connection ends: the last chunk is what is missing.
+    if (raw.socket) raw.socket.destroySoon()
+    else raw.destroy()
   } finally {
     await iterator.return?.()
   }

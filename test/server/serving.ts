@@ -116,7 +116,7 @@ export function expectError(answer: Answer, status: number, code: string, messag
   expect(answer.headers['tailrace-error']).toBe(code)
 }
 
-function answerOf(status: number, headers: IncomingHttpHeaders, body: Buffer): Answer {
+export function answerOf(status: number, headers: IncomingHttpHeaders, body: Buffer): Answer {
   return {
     status,
     headers,

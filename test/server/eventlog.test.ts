@@ -1,0 +1,160 @@
+/** `/v1/eventlog` and `/v1/jobs` over HTTP. */
+
+import { once } from 'node:events'
+import { request as httpRequest } from 'node:http'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import type { JobView } from '../../src/job/job.js'
+import { expectError, Serving } from './serving.js'
+
+let serving: Serving
+const ref = expect.stringMatching(/^blake3-[0-9a-f]{64}$/)
+
+beforeAll(async () => {
+  serving = await Serving.start()
+})
+afterAll(() => serving[Symbol.asyncDispose]())
+
+describe('eventlog', () => {
+  const post = (key: string, body: string) => serving.ask('POST', `/v1/eventlog/${key}`, { body })
+  const lines = (body: Buffer) =>
+    body
+      .toString()
+      .split('\n')
+      .filter((line) => line !== '')
+      .map((line) => JSON.parse(line))
+
+  it('takes one event or many as one append, and gives them back as lines', async () => {
+    const first = await post('deploy', '{\n "name": "start",\n "timestamp": 1.5\n}')
+    expect(first.json).toEqual({ seq: expect.any(Number), ref, result: { index: 0, count: 1 } })
+    const context = { bytes: { base64: '/w==' }, text: 'é', nested: [null, { a: 1.5 }] }
+    const body = `${JSON.stringify({ name: 'a', timestamp: 2, context })}\n\n{"name":"b"}\n`
+    expect((await post('deploy?seal', body)).json).toMatchObject({ result: { index: 1, count: 2 } })
+    const answer = await serving.ask('GET', '/v1/eventlog/deploy')
+    expect(answer.headers['content-type']).toBe('application/x-ndjson')
+    expect(lines(answer.body)).toEqual([
+      { timestamp: 1.5, name: 'start' },
+      { timestamp: 2, name: 'a', context },
+      { timestamp: expect.any(Number), name: 'b' },
+    ])
+    const followed = await serving.ask('GET', '/v1/eventlog/deploy?follow')
+    expect(followed.body).toEqual(answer.body)
+  })
+
+  it('follows until the event that is waited for', async () => {
+    const waiting = serving.ask('GET', '/v1/eventlog/later?waitCreate&waitEvent=ready')
+    await post('later', '{"name":"start","timestamp":1}')
+    await post('later', '{"name":"ready","timestamp":2}\n{"name":"more","timestamp":3}')
+    expect(lines((await waiting).body).map(({ name }) => name)).toEqual(['start', 'ready'])
+  })
+
+  it('answers its errors', async () => {
+    for (const body of ['', '{', '5', '{"name":1}', '{"name":"a","x":1}', '{"name":"a"}\nx']) {
+      expectError(await post('wrong', body), 400, 'EINVAL')
+    }
+    expectError(await serving.ask('GET', '/v1/eventlog/nothing'), 404, 'ENOENT')
+    expectError(await serving.ask('GET', '/v1/eventlog/nothing?follow'), 404, 'ENOENT')
+    expectError(await serving.ask('GET', '/v1/eventlog/deploy?at=1&follow'), 400, 'EINVAL')
+    expectError(await post('deploy', '{"name":"a"}'), 409, 'ESEALED')
+    expectError(await post('a?ns=jobs', '{"name":"a"}'), 403, 'EPERM')
+    await serving.store.put('plain', 'no events')
+    expectError(await serving.ask('GET', '/v1/eventlog/plain'), 500, 'ECORRUPT')
+  })
+})
+
+describe('jobs', () => {
+  const submit = async (command: readonly string[], more: object = {}): Promise<JobView> => {
+    const body = JSON.stringify({ command, cwd: '/', env: { PATH: process.env['PATH'] }, ...more })
+    const answer = await serving.ask('POST', '/v1/jobs', { body })
+    expect(answer.status).toBe(201)
+    return answer.json as JobView
+  }
+
+  it('run, and are shown, listed, waited for, read', async () => {
+    const job = await submit(['sh', '-c', 'printf out; printf err >&2; exit 3'])
+    expect(job).toMatchObject({
+      id: expect.any(String),
+      command: ['sh', '-c', expect.any(String)],
+      cwd: '/',
+    })
+    const done = (await serving.ask('GET', `/v1/jobs/${job.id}?wait=true`)).json
+    expect(done).toMatchObject({ id: job.id, state: 'finished', status: 3 })
+    expect((await serving.ask('GET', `/v1/jobs/${job.id}`)).json).toEqual(done)
+    expect((await serving.ask('GET', '/v1/jobs?limit=1')).json).toMatchObject({ jobs: [done] })
+    const read = async (query: string) =>
+      (await serving.ask('GET', `/v1/jobs/${job.id}/output${query}`)).body.toString()
+    expect(await read('')).toBe('out')
+    expect(await read('?stream=stderr')).toBe('err')
+    expect(await read('?follow&from=1')).toBe('ut')
+    const events = await serving.ask('GET', `/v1/jobs/${job.id}/events?follow`)
+    expect(events.headers['content-type']).toBe('application/x-ndjson')
+    const names = events.body
+      .toString()
+      .trim()
+      .split('\n')
+      .map((line) => JSON.parse(line).name)
+    expect([names[0], names.at(-1)]).toEqual(['submit', 'finish'])
+  })
+
+  it('are followed while they run, read stdin, and are signaled', async () => {
+    const job = await submit(['cat'], { stdin: true })
+    const request = httpRequest({
+      socketPath: serving.server.socket,
+      method: 'POST',
+      path: `/v1/jobs/${job.id}/stdin`,
+    })
+    request.write('typed ')
+    const output = await fetch(`${serving.url}/v1/jobs/${job.id}/output?follow`, {
+      headers: { authorization: `Bearer ${serving.server.token}` },
+    })
+    request.end('twice')
+    const [response] = await once(request, 'response')
+    response.resume()
+    expect(response.statusCode).toBe(200)
+    expect(await output.text()).toBe('typed twice')
+
+    const sleeper = await submit(['sleep', '1000'])
+    const signaled = await serving.ask('POST', `/v1/jobs/${sleeper.id}/signal`, {
+      body: '{"signal":"SIGTERM"}',
+    })
+    expect([signaled.status, signaled.json]).toEqual([200, {}])
+    expect((await serving.ask('GET', `/v1/jobs/${sleeper.id}?wait`)).json).toMatchObject({
+      signal: 'SIGTERM',
+    })
+    const late = await serving.ask('POST', `/v1/jobs/${sleeper.id}/signal`, {
+      body: '{"signal":"SIGTERM"}',
+    })
+    expectError(late, 409, 'ECONFLICT')
+  })
+
+  it('answer their errors', async () => {
+    for (const path of [
+      '/v1/jobs/none',
+      '/v1/jobs/none/events',
+      '/v1/jobs/none/output',
+      '/v1/jobs/a%2Fb',
+      `/v1/jobs/${'x'.repeat(90)}`,
+    ]) {
+      expectError(await serving.ask('GET', path), 404, 'ENOENT')
+    }
+    expectError(
+      await serving.ask('POST', '/v1/jobs/none/signal', { body: '{"signal":"SIGTERM"}' }),
+      404,
+      'ENOENT',
+    )
+    expectError(await serving.ask('POST', '/v1/jobs/none/stdin', { body: 'x' }), 404, 'ENOENT')
+    const { id } = await submit(['true'])
+    expectError(await serving.ask('GET', `/v1/jobs/${id}/output?stream=stdin`), 400, 'EINVAL')
+    expectError(await serving.ask('GET', `/v1/jobs/${id}/output?from=-1`), 400, 'EINVAL')
+    expectError(await serving.ask('POST', `/v1/jobs/${id}/signal`, { body: '{}' }), 400, 'EINVAL')
+    for (const body of [
+      '',
+      '{}',
+      '{"command":[],"cwd":"/","env":{}}',
+      '{"command":["a"],"cwd":"b","env":{}}',
+    ]) {
+      expectError(await serving.ask('POST', '/v1/jobs', { body }), 400, 'EINVAL')
+    }
+    expectError(await serving.ask('GET', '/v1/jobs?limit=0'), 400, 'EINVAL')
+    await serving.ask('GET', `/v1/jobs/${id}?wait`)
+  })
+})
