@@ -75,7 +75,7 @@ export const keyCommands: readonly CommandSpec[] = [
       namespace,
       at,
       { flags: '-l, --long', text: 'type, count and bytes too' },
-      { flags: '-R, --recursive', text: 'all keys below' },
+      { flags: '-R, --recursive', text: 'all that is below, at any depth' },
       { flags: '--after <name>', text: 'start after that name' },
       { flags: '--limit <n>', text: 'at most so many names (default: all)' },
       json,
