@@ -8,10 +8,8 @@ import { canceled, TailraceError } from '../error.js'
 import { frameSizeMax, pingMs, subprotocol } from '../wire/frames.js'
 import { refusedBy } from './node-request.js'
 import { startTimer } from './timer.js'
-import type { Socket, SocketEvents } from './transport.js'
+import { handshakeMs, type Socket, type SocketEvents } from './transport.js'
 
-/** A handshake takes at most this long. */
-export const handshakeMs = 10_000
 /** Two pings of the server, and some. */
 export const silenceMs = 2 * pingMs + 5_000
 

@@ -30,6 +30,9 @@ export type HttpResponse = {
   discard(): void
 }
 
+/** The handshake of a websocket takes at most this long. */
+export const handshakeMs = 10_000
+
 /** `closed` is the last call, and comes once, but not before the socket was opened. */
 export type SocketEvents = {
   received(frame: Uint8Array): void

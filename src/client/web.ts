@@ -11,13 +11,15 @@ import { canceled, TailraceError } from '../error.js'
 import type { Store } from '../job/job.js'
 import { subprotocol } from '../wire/frames.js'
 import { Client, type ConnectOptions } from './client.js'
-import type {
-  Body,
-  HttpRequest,
-  HttpResponse,
-  Socket,
-  SocketEvents,
-  Transport,
+import { startTimer } from './timer.js'
+import {
+  type Body,
+  type HttpRequest,
+  type HttpResponse,
+  handshakeMs,
+  type Socket,
+  type SocketEvents,
+  type Transport,
 } from './transport.js'
 
 export { type Code, codes, isCode, TailraceError } from '../error.js'
@@ -183,6 +185,7 @@ type BrowserSocket = {
   onopen: (() => void) | null
   onmessage: ((event: { readonly data: unknown }) => void) | null
   onclose: ((event: { readonly code: number; readonly reason: string }) => void) | null
+  onerror: (() => void) | null
   readonly readyState: number
   send(data: Uint8Array): void
   close(): void
@@ -209,16 +212,19 @@ async function openWebSocket(
   socket.onmessage = ({ data }) => {
     if (data instanceof ArrayBuffer) events.received(new Uint8Array(data))
   }
-  socket.onclose = ({ code, reason }) => {
-    // A browser tells a page nothing about why a socket did not open.
-    open.reject(new TailraceError('EUNKNOWN', `the websocket did not open (${code} ${reason})`))
-  }
+  // A browser tells a page nothing about why a socket did not open. An error comes before a close,
+  // and outside of browsers sometimes without one.
+  const fail = () => open.reject(new TailraceError('EUNKNOWN', 'the websocket did not open'))
+  socket.onclose = fail
+  socket.onerror = fail
+  const stopTimer = startTimer(handshakeMs, fail)
   try {
     await open.promise
   } catch (error) {
     socket.close()
     throw error
   } finally {
+    stopTimer()
     signal.removeEventListener('abort', abort)
   }
   return serve(socket, events)
@@ -228,10 +234,12 @@ async function openWebSocket(
 function serve(socket: BrowserSocket, events: SocketEvents): Socket {
   const closed = (code: number, reason: string) => {
     socket.onclose = null
+    socket.onerror = null
     socket.onmessage = null
     events.closed(code, reason)
   }
   socket.onclose = ({ code, reason }) => closed(code, reason)
+  socket.onerror = () => closed(cutCode, 'the connection was lost')
   return {
     send: (frame) => {
       if (socket.readyState === openState) socket.send(frame)

@@ -1,12 +1,23 @@
-/** A proxy between client and server, on Unix sockets, that cuts connections where it is told to.
+/** A proxy between client and server, on Unix sockets or on TCP, that cuts connections where it is told to.
  *  Websockets are known by the first line of their request. */
 
 import { once } from 'node:events'
-import { connect, createServer, type Server, type Socket } from 'node:net'
+import {
+  type AddressInfo,
+  connect,
+  createServer,
+  type NetConnectOpts,
+  type Server,
+  type Socket,
+} from 'node:net'
+
+/** What a websocket may still bring from the server; undefined: it is none. */
+type Allowed = { bytes: number | undefined }
 
 export class CuttingProxy {
-  readonly path: string
-  readonly #upstream: string
+  /** Where it listens, as a client's target. */
+  readonly target: string
+  readonly #upstream: NetConnectOpts
   readonly #server: Server
   readonly #pairs = new Set<readonly [Socket, Socket]>()
   /** Bytes from the server that the next websockets may pass on before they are cut, in order. */
@@ -19,21 +30,29 @@ export class CuttingProxy {
   /** The first lines of all requests that opened a connection. */
   readonly requests: string[] = []
 
-  private constructor(path: string, upstream: string) {
-    this.path = path
+  private constructor(server: Server, target: string, upstream: NetConnectOpts) {
+    this.target = target
     this.#upstream = upstream
-    this.#server = createServer((client) => this.#accept(client))
+    this.#server = server
+    server.on('connection', (client) => this.#accept(client))
   }
 
+  /** On a Unix socket in the directory, before another. */
   static async start(directory: string, upstream: string): Promise<CuttingProxy> {
-    const proxy = new CuttingProxy(`${directory}/proxy.sock`, upstream)
-    proxy.#server.listen(proxy.path)
-    await once(proxy.#server, 'listening')
-    return proxy
+    const path = `${directory}/proxy.sock`
+    const server = createServer().listen(path)
+    await once(server, 'listening')
+    return new CuttingProxy(server, `unix:${path}`, { path: upstream })
   }
 
-  get target(): string {
-    return `unix:${this.path}`
+  /** On a port of its own, before a port: `HOST:PORT`. */
+  static async startTcp(upstream: string): Promise<CuttingProxy> {
+    const server = createServer().listen(0, '127.0.0.1')
+    await once(server, 'listening')
+    const { port } = server.address() as AddressInfo
+    const { hostname: host, port: behind } = new URL(`http://${upstream}`)
+    const options = { host, port: Number(behind) }
+    return new CuttingProxy(server, `http://127.0.0.1:${port}`, options)
   }
 
   /** The next websockets are cut after so many bytes from the server, one number each. */
@@ -83,40 +102,40 @@ export class CuttingProxy {
       socket.on('error', () => {})
       socket.once('close', () => this.#end(pair))
     }
-    client.once('data', (first: Buffer) => {
-      const line = first.toString('latin1').split('\r\n')[0] ?? ''
-      this.requests.push(line)
-      const left = line.startsWith('GET /v1/ws') ? this.#countSocket() : undefined
-      upstream.on('data', (chunk) => this.#passOn(pair, chunk, left))
-      upstream.write(first)
-      client.pipe(upstream)
+    const allowed: Allowed = { bytes: undefined }
+    upstream.on('data', (chunk) => this.#passOn(pair, chunk, allowed))
+    let requests = 0
+    client.on('data', (chunk: Buffer) => {
+      const line = chunk.toString('latin1').split('\r\n')[0] ?? ''
+      if (requests++ === 0) this.requests.push(line)
+      // Not always the first: some clients open a websocket where they had asked before.
+      if (line.startsWith('GET /v1/ws')) allowed.bytes = this.#countSocket()
+      if (upstream.write(chunk)) return
+      client.pause()
+      upstream.once('drain', () => client.resume())
     })
   }
 
-  #countSocket(): { bytes: number } {
+  #countSocket(): number {
     this.sockets++
-    return { bytes: this.#cuts.shift() ?? Number.POSITIVE_INFINITY }
+    return this.#cuts.shift() ?? Number.POSITIVE_INFINITY
   }
 
-  #passOn(
-    pair: readonly [Socket, Socket],
-    chunk: Buffer,
-    left: { bytes: number } | undefined,
-  ): void {
+  #passOn(pair: readonly [Socket, Socket], chunk: Buffer, allowed: Allowed): void {
     const [client, upstream] = pair
     if (this.#held || client.destroyed) return
-    if (left) this.socketBytes += chunk.length
-    if (!left || chunk.length < left.bytes) {
-      if (left) left.bytes -= chunk.length
+    const left = allowed.bytes ?? Number.POSITIVE_INFINITY
+    if (allowed.bytes !== undefined) this.socketBytes += chunk.length
+    if (chunk.length < left) {
+      if (allowed.bytes !== undefined) allowed.bytes -= chunk.length
       if (client.write(chunk)) return
       upstream.pause()
       client.once('drain', () => upstream.resume())
       return
     }
     // The last bytes before the cut still arrive.
-    const rest = left.bytes
-    left.bytes = 0
-    client.end(chunk.subarray(0, rest), () => this.#end(pair))
+    allowed.bytes = 0
+    client.end(chunk.subarray(0, left), () => this.#end(pair))
     upstream.destroy()
   }
 
