@@ -2,6 +2,7 @@
  *  Invariant: a peer that is silent for longer than its pings allow is given up, and a socket that
  *  was closed says no more than that. */
 
+import { connect } from 'node:net'
 import WebSocket from 'ws'
 import { deferred } from '../base/deferred.js'
 import { canceled, TailraceError } from '../error.js'
@@ -16,8 +17,10 @@ export const silenceMs = 2 * pingMs + 5_000
 type Opening = {
   /** Of the server, for messages. */
   readonly name: string
-  /** `ws+unix:/path:/v1/ws`, `ws://host:port/v1/ws`. */
+  /** `ws://host:port/v1/ws`; the host says nothing where there is a `socketPath`. */
   readonly url: string
+  /** Of a Unix socket. Not in the URL, where it could not hold every character. */
+  readonly socketPath?: string
   readonly headers: Readonly<Record<string, string>>
 }
 
@@ -28,8 +31,10 @@ export async function openNodeSocket(
   signal: AbortSignal,
 ): Promise<Socket> {
   if (signal.aborted) throw canceled(signal)
+  const { socketPath } = opening
   const socket = new WebSocket(opening.url, subprotocol, {
     headers: opening.headers,
+    ...(socketPath === undefined ? {} : { createConnection: () => connect(socketPath) }),
     handshakeTimeout: handshakeMs,
     maxPayload: frameSizeMax,
     perMessageDeflate: false,

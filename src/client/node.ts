@@ -112,7 +112,7 @@ class NodeTransport implements Transport {
   ): Promise<Socket> {
     const { openNodeSocket } = await import('./node-socket.js')
     return openNodeSocket(
-      { name: this.name, url: socketUrlOf(this.#address), headers },
+      { name: this.name, headers, ...socketUrlOf(this.#address) },
       events,
       signal,
     )
@@ -135,8 +135,8 @@ function requestOptionsOf(address: Address): RequestOptions {
   }
 }
 
-function socketUrlOf(address: Address): string {
-  if ('socketPath' in address) return `ws+unix:${address.socketPath}:/v1/ws`
+function socketUrlOf(address: Address): { readonly url: string; readonly socketPath?: string } {
+  if ('socketPath' in address) return { url: 'ws://localhost/v1/ws', ...address }
   const { host, protocol } = address.url
-  return `${protocol === 'https:' ? 'wss' : 'ws'}://${host}/v1/ws`
+  return { url: `${protocol === 'https:' ? 'wss' : 'ws'}://${host}/v1/ws` }
 }

@@ -15,12 +15,9 @@ import type {
   Watching,
   WatchOptions,
 } from '../kvs/watching.js'
-import type { Request } from '../wire/frames.js'
+import { frameCost, type Request } from '../wire/frames.js'
 import type { Connection, Delivery, Stream } from './connection.js'
 import { Fifo } from './fifo.js'
-
-/** What an append or a value costs of the credit besides its data. See rfc/12, rule 11. */
-export const frameCost = 64
 
 export class RemoteWatch implements Watching, Stream {
   readonly #connection: Connection

@@ -8,14 +8,11 @@ import { Wakeup } from '../base/wakeup.js'
 import { toTailraceError } from '../error.js'
 import type { Kvs } from '../kvs/kvs.js'
 import type { WatchEvent } from '../kvs/watching.js'
-import { creditDefault, creditMax, type Request } from '../wire/frames.js'
+import { creditDefault, creditMax, frameCost, type Request } from '../wire/frames.js'
 import { errorBodyOf } from '../wire/status.js'
 import type { Outbox } from './outbox.js'
 
 export type WatchRequest = Extract<Request, { readonly op: 'watch' }>
-
-/** What a frame with data takes of the credit besides its bytes. */
-export const frameCost = 64
 
 export class ServedWatch {
   readonly #request: WatchRequest

@@ -16,6 +16,8 @@ export const watchesMax = 10_000
 /** Credit of one watch (bytes), at first and at most; more is cut to it. */
 export const creditDefault = 4 * 1024 * 1024
 export const creditMax = 64 * 1024 * 1024
+/** What an `append` or `value` frame takes of the credit besides its data's bytes. */
+export const frameCost = 64
 /** An idle connection hears a ping this often; one that does not answer by the next is closed. */
 export const pingMs = 15_000
 /** A connection that must send a token has this long. */

@@ -1,6 +1,7 @@
 /** The client against a real server: the contract of `Kvs`, and what only a network can do. */
 
 import { once } from 'node:events'
+import { symlink } from 'node:fs/promises'
 import { createServer } from 'node:net'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { blobSizeMax } from '../../src/blob/blob.js'
@@ -69,6 +70,15 @@ describe('connect', () => {
       await expect(connect(target)).rejects.toMatchObject({ code: 'EINVAL' })
     },
   )
+
+  it('reaches a socket whatever its path is called', async () => {
+    await store.append('log', 'a')
+    const path = `${serving.directory}/a b:c?d%20e#ü.sock`
+    await symlink(serving.server.socket, path)
+    await using odd = await connect(`unix:${path}`)
+    const watching = odd.watch('log', { mode: 'append' })
+    expect((await watching.next()).value).toMatchObject({ index: 0 })
+  })
 
   it('over TCP needs the token, for watches too', async () => {
     await store.append('log', 'a')

@@ -4,8 +4,14 @@ import { randomBytes } from 'node:crypto'
 import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest'
 import { blobSizeMax } from '../../src/blob/blob.js'
 import { backlogSize } from '../../src/server/outbox.js'
-import { frameCost } from '../../src/server/served-watch.js'
-import { authMs, creditDefault, creditMax, pingMs, type Response } from '../../src/wire/frames.js'
+import {
+  authMs,
+  creditDefault,
+  creditMax,
+  frameCost,
+  pingMs,
+  type Response,
+} from '../../src/wire/frames.js'
 import { Peer } from './peer.js'
 import { Serving } from './serving.js'
 
