@@ -2,6 +2,7 @@
 
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
+import type { Blobref } from '../../src/blob/blobref.js'
 import { editDir, getEntry, notInMemory, peekEntry } from '../../src/tree/dir.js'
 import { compareNames, hashName } from '../../src/tree/name.js'
 import { endBelow, nodeNamesMax } from '../../src/tree/node-end.js'
@@ -24,6 +25,10 @@ function isName(name: string): boolean {
 const edits = fc.array(fc.tuple(anyName, fc.option(fc.integer({ min: 0, max: 3 }))), {
   maxLength: 150,
 })
+
+function nameOf(n: number): string {
+  return `k${String(n).padStart(6, '0')}`
+}
 
 function toEdits(list: readonly (readonly [string, number | null])[]) {
   return new Map(list.map(([name, n]) => [name, n === null ? undefined : val(`v${n}`)] as const))
@@ -120,15 +125,73 @@ describe('editDir()', () => {
     expect(down).toEqual(emptyDir)
   })
 
+  it('keeps one shape when runs of names go, far apart', async () => {
+    const store = new NodeStore()
+    const all = new Map(Array.from({ length: 3000 }, (_, n) => [nameOf(n), val('x')] as const))
+    const whole = await dirOf(store, all)
+    const run = fc.tuple(fc.nat(3100), fc.nat(1600))
+    const list = fc.record({
+      runs: fc.array(run, { maxLength: 3 }),
+      put: fc.array(fc.nat(3200), { maxLength: 3 }),
+      absent: fc.array(fc.nat(3000), { maxLength: 3 }),
+    })
+    const clearedStart = { runs: [[0, 300]] as [number, number][], put: [2999], absent: [] }
+    await fc.assert(
+      fc.asyncProperty(list, async ({ runs, put, absent }) => {
+        const edits = new Map<string, Treeobj | undefined>()
+        for (const n of absent) edits.set(`${nameOf(n)}!`, undefined)
+        for (const [from, length] of runs) {
+          for (let n = from; n < from + length; n++) edits.set(nameOf(n), undefined)
+        }
+        for (const n of put) edits.set(nameOf(n), val('y'))
+        const left = new Map<string, Treeobj>(all)
+        for (const [name, treeobj] of edits) {
+          if (treeobj) left.set(name, treeobj)
+          else left.delete(name)
+        }
+        expect(await edited(store, whole, edits)).toEqual(await dirOf(store, left))
+      }),
+      { numRuns: 40, examples: [[clearedStart]] },
+    )
+  })
+
+  it('keeps a branch that stays when all before it goes and one name comes behind it', async () => {
+    const store = new NodeStore()
+    const names = Array.from({ length: 20_000 }, (_, n) => nameOf(n))
+    const large = await dirOf(
+      store,
+      names.map((name) => [name, val('x')] as const),
+    )
+    const top = large.ref && (await store.cold().load(large.ref))
+    let branch = top
+    while (branch && branch.kind === 'branch' && branch.level > 2) {
+      const child: Blobref | undefined = branch.items[0]?.ref
+      branch = child && (await store.cold().load(child))
+    }
+    if (branch?.kind !== 'branch' || branch.items.length < 2) throw new Error('a flatter tree')
+    // Two branches of level 1, the second ended by its last leaf.
+    const [first, second] = branch.items
+    const kept = names.filter((name) => second && name <= second.name)
+    const dir = await dirOf(
+      store,
+      kept.map((name) => [name, val('x')] as const),
+    )
+    const gone = kept.filter((name) => first && name <= first.name)
+    const edits = [...gone.map((name) => [name, undefined] as const), ['z', val('z')] as const]
+    const left = kept.slice(gone.length).map((name) => [name, val('x')] as const)
+    const expected = await dirOf(store, [...left, ['z', val('z')]])
+    expect(await edited(store, dir, edits)).toEqual(expected)
+  })
+
   it('bounds its nodes under names that never end one', async () => {
     const store = new NodeStore()
     const hostile = new Map<string, Treeobj>()
     for (let n = 0; hostile.size < 3000; n++) {
       const name = `h${n}`
-      if (hashName(name, 0) >= endBelow) hostile.set(name, val(`${n}`))
+      if (hashName(name, 0) >= endBelow) hostile.set(name, val('x'.repeat(n % 250)))
     }
     const dir = await dirOf(store, hostile)
-    for (const bytes of store.blobs.values()) expect(bytes.length).toBeLessThan(32 * 1024)
+    for (const bytes of store.blobs.values()) expect(bytes.length).toBeLessThan(17 * 1024)
     const extra = [...hostile.keys()][1234] ?? ''
     const without = await edited(store, dir, [[extra, undefined]])
     expect(await edited(store, without, [[extra, hostile.get(extra)]])).toEqual(dir)

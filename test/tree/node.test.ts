@@ -262,6 +262,7 @@ describe('a tree whose nodes do not fit each other', () => {
   const corrupt = expect.objectContaining({ code: 'ECORRUPT' })
   const first = endedLeaf()
   const last = makeLeaf([{ name: 'z', treeobj: val('x') }], false)
+  const overlapping = makeLeaf([{ name: 'a', treeobj: val('x') }, ...last.items], false)
 
   /** Nine names of which the last ends the node. */
   function endedLeaf(): Leaf {
@@ -290,9 +291,10 @@ describe('a tree whose nodes do not fit each other', () => {
       dirOver(childOf(first, 'y'), childOf(last, 'z')),
       dirOver(childOf(last, 'z'), childOf(last, 'zz')),
       dirOver(childOf(last, 'z')),
+      dirOver(childOf(first, lastName), childOf(overlapping, 'z')),
     ]
     for (const { dir, top } of cases) {
-      const nodes = holding(top, first, last)
+      const nodes = holding(top, first, last, overlapping)
       await expect(
         Promise.all(['b', 'z', 'zz'].map((n) => getEntry(nodes, dir, n))),
       ).rejects.toThrow(corrupt)
