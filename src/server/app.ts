@@ -9,11 +9,12 @@ import {
   type FastifyRequest,
   fastify,
 } from 'fastify'
-import { isCode, TailraceError, toTailraceError } from '../error.js'
+import { TailraceError, toTailraceError } from '../error.js'
 import { errorBodyOf, statusOf } from '../wire/status.js'
 import { type Access, bearerOf, checkHost, checkOrigin, checkToken } from './access.js'
 import type { Activity } from './activity.js'
 import { dropBody } from './body.js'
+import { faultLine } from './fault.js'
 
 export type App = FastifyInstance
 export type Request = FastifyRequest
@@ -111,9 +112,10 @@ async function answerError(
   reply: Reply,
 ): Promise<Reply> {
   const error = errorOf(thrown)
-  if (!(thrown instanceof TailraceError) && isCode(error, 'EIO') && !request.raw.destroyed) {
-    options.log(`${request.method} ${request.url}: ${stackOf(thrown)}`)
-  }
+  const where = `${request.method} ${request.url}`
+  const fault = statusOf(error.code) === 500 ? faultLine(where, thrown) : undefined
+  // A client that has gone is no fault of ours.
+  if (fault !== undefined && !request.raw.aborted) options.log(fault)
   await dropBody(request, reply)
   return reply
     .code(statusOf(error.code))
@@ -131,8 +133,4 @@ function errorOf(thrown: unknown): TailraceError {
     return new TailraceError('EINVAL', message ?? code)
   }
   return toTailraceError(thrown)
-}
-
-function stackOf(thrown: unknown): string {
-  return thrown instanceof Error ? (thrown.stack ?? thrown.message) : String(thrown)
 }

@@ -13,6 +13,7 @@ import { parseReadBody, parseRequest, parseRootBody, requestIdOf } from '../wire
 import { errorBodyOf } from '../wire/status.js'
 import { checkToken } from './access.js'
 import type { Context } from './context.js'
+import { faultLine } from './fault.js'
 import { Outbox } from './outbox.js'
 import { ServedWatch, type WatchRequest } from './served-watch.js'
 import { commit, read } from './txn.js'
@@ -244,10 +245,8 @@ export class Connection {
 
   #fail(id: number, thrown: unknown): void {
     const error = toTailraceError(thrown)
-    if (!(thrown instanceof TailraceError) && error.code === 'EIO') {
-      const text = thrown instanceof Error ? (thrown.stack ?? thrown.message) : String(thrown)
-      this.#context.log(`websocket: ${text}`)
-    }
+    const fault = faultLine('websocket', thrown)
+    if (fault !== undefined) this.#context.log(fault)
     this.#send({ id, type: 'error', ...errorBodyOf(error) })
   }
 

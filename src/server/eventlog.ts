@@ -57,7 +57,7 @@ async function read(context: Context, request: Request, reply: Reply): Promise<R
   }
   if (waitCreate) await created(context, { key, namespace, signal })
   const events = readEvents(store, key, { namespace, signal, ...some({ at, minSeq }) })
-  await sendEvents(reply, events, signal)
+  await sendEvents(context, reply, events, signal)
   return reply
 }
 
@@ -70,18 +70,24 @@ export async function sendFollowed(
 ): Promise<void> {
   const counted = context.activity.beginWatch()
   try {
-    await sendEvents(reply, events, signal)
+    await sendEvents(context, reply, events, signal)
   } finally {
     counted.end()
   }
 }
 
 export async function sendEvents(
+  context: Context,
   reply: Reply,
   events: AsyncIterable<Event>,
   signal: AbortSignal,
 ): Promise<void> {
-  await sendStream(reply, async () => headers, linesOf(events), signal)
+  await sendStream(reply, {
+    headers: async () => headers,
+    pieces: linesOf(events),
+    signal,
+    log: context.log,
+  })
 }
 
 async function* linesOf(events: AsyncIterable<Event>): AsyncGenerator<Uint8Array> {

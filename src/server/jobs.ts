@@ -57,7 +57,7 @@ async function events(context: Context, request: Request, reply: Reply): Promise
   const scope = { namespace: 'jobs', signal }
   const key = `${id}/events`
   if (follow) await sendFollowed(context, reply, followEvents(context.store, key, scope), signal)
-  else await sendEvents(reply, readEvents(context.store, key, scope), signal)
+  else await sendEvents(context, reply, readEvents(context.store, key, scope), signal)
   return reply
 }
 
@@ -71,7 +71,7 @@ async function output(context: Context, request: Request, reply: Reply): Promise
   const pieces = readStream(context.store, id, name, { signal, ...some({ follow, from }) })
   const counted = context.activity.beginWatch()
   try {
-    await sendStream(reply, async () => headers, pieces, signal)
+    await sendStream(reply, { headers: async () => headers, pieces, signal, log: context.log })
   } finally {
     counted.end()
   }

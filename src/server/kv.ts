@@ -54,8 +54,12 @@ async function get(context: Context, request: Request, reply: Reply): Promise<un
   const headers = headersOf(reading.stat)
   const left = Math.max(0, reading.stat.size - (from ?? 0))
   if (index === undefined && left > blobSizeMax) {
-    const head = async () => ({ ...headers, 'content-length': String(left) })
-    await sendStream(reply, head, reading.chunks, signal ?? signalOf(context.activity, reply))
+    await sendStream(reply, {
+      headers: async () => ({ ...headers, 'content-length': String(left) }),
+      pieces: reading.chunks,
+      signal: signal ?? signalOf(context.activity, reply),
+      log: context.log,
+    })
     return reply
   }
   const bytes = await joined(reading.chunks)

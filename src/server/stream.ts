@@ -6,6 +6,7 @@
 import { once } from 'node:events'
 import type { Activity } from './activity.js'
 import type { Reply } from './app.js'
+import { faultLine } from './fault.js'
 
 /** Aborted when the client has gone, or the server stops (ECLOSED). */
 export function signalOf(activity: Activity, reply: Reply): AbortSignal {
@@ -16,14 +17,19 @@ export function signalOf(activity: Activity, reply: Reply): AbortSignal {
   return wait.signal
 }
 
+export type Stream = {
+  /** Asked when the first piece is there. */
+  readonly headers: () => Promise<Readonly<Record<string, string>>>
+  readonly pieces: AsyncIterable<Uint8Array>
+  /** See `signalOf`. */
+  readonly signal: AbortSignal
+  readonly log: (line: string) => void
+}
+
 /** Takes the first piece, then the response over from Fastify. Resolves when all was sent, or the
  *  client has gone. Throws what the first piece throws. */
-export async function sendStream(
-  reply: Reply,
-  headers: () => Promise<Readonly<Record<string, string>>>,
-  pieces: AsyncIterable<Uint8Array>,
-  signal: AbortSignal,
-): Promise<void> {
+export async function sendStream(reply: Reply, stream: Stream): Promise<void> {
+  const { headers, pieces, signal, log } = stream
   const iterator = pieces[Symbol.asyncIterator]()
   const { raw } = reply
   try {
@@ -41,6 +47,8 @@ export async function sendStream(
     raw.end()
   } catch (error) {
     if (!reply.sent) throw error
+    const fault = signal.aborted ? undefined : faultLine(reply.request.url, error)
+    if (fault !== undefined) log(fault)
     // What was written still goes out, then the connection ends: the last chunk is what is missing.
     if (raw.socket) raw.socket.destroySoon()
     else raw.destroy()

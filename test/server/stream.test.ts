@@ -1,0 +1,94 @@
+/** Answers that fail on their way, and exceptions that nobody foresaw. */
+
+import { once } from 'node:events'
+import { request as httpRequest } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import { TailraceError } from '../../src/error.js'
+import { accessOf } from '../../src/server/access.js'
+import { Activity } from '../../src/server/activity.js'
+import { type App, createApp } from '../../src/server/app.js'
+import { sendStream, signalOf } from '../../src/server/stream.js'
+
+let app: App
+let port: number
+const log: string[] = []
+const activity = new Activity(() => 0)
+const access = accessOf({ addresses: [], allowHosts: [], allowOrigins: [] })
+
+async function* pieces(error: Error, before: number): AsyncGenerator<Uint8Array> {
+  for (let index = 0; index < before; index++) yield Buffer.alloc(100_000, 'x')
+  throw error
+}
+
+beforeAll(async () => {
+  app = createApp({ activity, access: () => access, log: (line) => log.push(line) })
+  const failures = {
+    corrupt: new TailraceError('ECORRUPT', 'stored bytes do not match'),
+    unforeseen: new RangeError('out of range'),
+  }
+  for (const [name, error] of Object.entries(failures)) {
+    app.get(`/${name}/:name`, async (request, reply) => {
+      const before = Number((request.params as { name: string }).name)
+      const headers = async () => ({ 'content-length': '1000000' })
+      await sendStream(reply, {
+        headers,
+        pieces: pieces(error, before),
+        signal: signalOf(activity, reply),
+        log: (line) => log.push(line),
+      })
+      return reply
+    })
+  }
+  await app.listen({ host: '127.0.0.1', port: 0 })
+  port = (app.server.address() as AddressInfo).port
+})
+afterAll(() => app.close())
+beforeEach(() => {
+  log.length = 0
+})
+
+async function get(path: string) {
+  const request = httpRequest({ host: '127.0.0.1', port, path })
+  request.end()
+  const [response] = await once(request, 'response')
+  let body = ''
+  try {
+    for await (const chunk of response) body += chunk
+  } catch {
+    // The connection has ended before the body.
+  }
+  return { status: response.statusCode, complete: response.complete as boolean, body }
+}
+
+describe('sendStream()', () => {
+  it('that fails at once is an envelope', async () => {
+    const { status, complete, body } = await get('/corrupt/0')
+    expect([status, complete]).toEqual([500, true])
+    expect(JSON.parse(body)).toEqual({
+      error: { code: 'ECORRUPT', message: 'stored bytes do not match' },
+    })
+    expect(log).toEqual(['GET /corrupt/0: ECORRUPT: stored bytes do not match'])
+  })
+
+  it.each([1, 3])('that fails after %i pieces sends them, and is not whole', async (before) => {
+    const { status, complete, body } = await get(`/corrupt/${before}`)
+    expect([status, complete, body.length]).toEqual([200, false, before * 100_000])
+    expect(log).toEqual([`/corrupt/${before}: ECORRUPT: stored bytes do not match`])
+  })
+
+  it('leaves nothing that waits', async () => {
+    await get('/corrupt/2')
+    await get('/corrupt/0')
+    await activity.finished(1_000)
+    expect(activity.requests).toBe(0)
+  })
+})
+
+it('an exception that nobody foresaw is EIO without its stack, which is logged', async () => {
+  const { status, body } = await get('/unforeseen/0')
+  expect(status).toBe(500)
+  expect(JSON.parse(body)).toEqual({ error: { code: 'EIO', message: 'out of range' } })
+  expect(log).toHaveLength(1)
+  expect(log[0]).toMatch(/^GET \/unforeseen\/0: RangeError: out of range\n.*stream\.test/s)
+})
