@@ -3,13 +3,13 @@
  *  Invariant: exit code 0 is success, 1 an error said as `tailrace: CODE: what happened`, 2 a wrong
  *  command line, 130 an interrupt; a reader of our output that goes away ends us quietly. */
 
-import { readFileSync } from 'node:fs'
 import { toTailraceError } from '../error.js'
 import { jobCommands, serverCommands } from './commands-jobs.js'
 import { keyCommands } from './commands-keys.js'
 import { UsageError } from './invocation.js'
 import { BrokenPipe, Output } from './output.js'
 import { runProgram } from './program.js'
+import { programVersion } from './version.js'
 
 const stdout = new Output(process.stdout)
 const stderr = new Output(process.stderr)
@@ -27,7 +27,7 @@ async function main(): Promise<number> {
   try {
     return await runProgram(
       {
-        version: version(),
+        version: programVersion(),
         description: 'A key-value store whose keys can be appended to and watched.',
         commands: [...keyCommands, ...jobCommands, ...serverCommands],
       },
@@ -51,12 +51,4 @@ async function report(error: unknown): Promise<number> {
     // stderr has gone as well: the exit code says it.
   }
   return usage ? 2 : 1
-}
-
-function version(): string {
-  const text = readFileSync(new URL('../../package.json', import.meta.url), 'utf8')
-  const parsed: unknown = JSON.parse(text)
-  return typeof parsed === 'object' && parsed !== null && 'version' in parsed
-    ? String(parsed.version)
-    : 'unknown'
 }

@@ -112,12 +112,11 @@ function forwardSignals(store: Store, id: string, invocation: Invocation): { end
   }
 }
 
-/** A job that has ended meanwhile needs no signal. */
 async function signalJob(store: Store, id: string, name: string): Promise<void> {
   try {
     await store.jobs.signal(id, name)
-  } catch (error) {
-    if (!isCode(error, 'ECONFLICT')) process.exitCode = 1
+  } catch {
+    // It has ended meanwhile; or the server has gone, which the watch of the output says.
   }
 }
 

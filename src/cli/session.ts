@@ -1,11 +1,12 @@
 /** From a command line to a store: which server is meant, and a client of it. See rfc/13.
  *  Invariant: a token of this machine's data directory is sent to this machine only. */
 
-import { isCode } from '../error.js'
+import { isCode, TailraceError } from '../error.js'
 import type { Store } from '../job/job.js'
 import { readToken, type ServerRecord } from '../server/local.js'
 import type { Invocation } from './invocation.js'
 import { dataDirectory, ensureServer } from './local.js'
+import { programVersion } from './version.js'
 
 /** Connects to one server that was found, at most: it may be ending just then. */
 const connectsMax = 3
@@ -46,13 +47,36 @@ async function openStore(invocation: Invocation): Promise<Store> {
   const directory = dataDirectory(invocation.options.text('data'), invocation.environment)
   for (let connects = 1; ; connects++) {
     const record = await ensureServer(directory)
+    checkVersion(record, directory)
     try {
       // A local server that goes away was stopped: nothing is gained by waiting for another.
-      return await connect(localTarget(record).url, { reconnect: false })
+      const store = await connect(localTarget(record).url, { reconnect: false })
+      await checkStore(store, record)
+      return store
     } catch (error) {
       if (!isCode(error, 'ECLOSED') || connects === connectsMax) throw error
     }
   }
+}
+
+/** Throws EMISCONFIGURED: one that was started before an upgrade still runs. */
+function checkVersion(record: ServerRecord, directory: string): void {
+  const version = programVersion()
+  if (record.version === version) return
+  throw new TailraceError(
+    'EMISCONFIGURED',
+    `the server on ${directory} is version ${record.version}, this program ${version}: run "tailrace stop", the next command starts one of its own`,
+  )
+}
+
+/** Throws EMISCONFIGURED: another server listens on that socket. */
+async function checkStore(store: Store, record: ServerRecord): Promise<void> {
+  if (store.storeId === record.storeId) return
+  await store[Symbol.asyncDispose]()
+  throw new TailraceError(
+    'EMISCONFIGURED',
+    `${record.socket} is the socket of another store (${store.storeId}): run "tailrace stop"`,
+  )
 }
 
 async function tokenFor(url: string, invocation: Invocation): Promise<string | undefined> {

@@ -23,7 +23,8 @@ export async function withTemporaryServer<T>(
 ): Promise<T> {
   const directory = await mkdtemp(join(tmpdir(), 'tailrace-'))
   const remove = () => rmSync(directory, { recursive: true, force: true })
-  process.once('exit', remove)
+  const terminate = () => process.exit(143) // the listeners of `exit` do the rest
+  process.once('exit', remove).once('SIGTERM', terminate)
   try {
     const record = await ensureServer(directory)
     const kill = () => signal(record.pid, 'SIGKILL')
@@ -43,7 +44,7 @@ export async function withTemporaryServer<T>(
     }
   } finally {
     remove()
-    process.off('exit', remove)
+    process.off('exit', remove).off('SIGTERM', terminate)
   }
 }
 

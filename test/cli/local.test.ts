@@ -58,6 +58,17 @@ describe('a command that needs a server', () => {
     expect((await recordNow()).pid).not.toBe(process.pid)
   })
 
+  it('of another version than the running server says so, and stop still ends it', async () => {
+    await sandbox.ok(['put', 'key', 'value'])
+    const file = join(sandbox.data, 'server.json')
+    await writeFile(file, JSON.stringify({ ...(await recordNow()), version: '0.0.1' }))
+    const { code, stderr } = await sandbox.call(['get', 'key'])
+    expect(stderr).toMatch(/^tailrace: EMISCONFIGURED: .*0\.0\.1.*\n$/)
+    expect(code).toBe(1)
+    await sandbox.ok(['stop'])
+    expect(await sandbox.ok(['get', 'key'])).toBe('value')
+  })
+
   it('whose server cannot start says why', async () => {
     await mkdir(sandbox.data)
     await writeFile(join(sandbox.data, 'format.json'), '{"format":99,"storeId":"x"}')
