@@ -1,38 +1,26 @@
-/** The LMDB engine on a disk that is really full: a small tmpfs. Needs the right to mount (CI runs as
- *  root); without it these tests fail and say so. */
+/** The LMDB engine on a disk that is really full: see test/small-disk.ts. */
 
-import { execFileSync } from 'node:child_process'
 import { readdir, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { expect, test } from 'vitest'
+import { expect, type TestContext, test } from 'vitest'
 import { systemEnvironment } from '../../src/base/environment.js'
 import type { Engine, Head } from '../../src/engine/engine.js'
 import { openLmdb } from '../../src/engine/lmdb.js'
-import { blobOf, codeOf, historyOf, make, next, rootOf, temporaryDirectory } from './fixture.js'
+import { smallDisk } from '../small-disk.js'
+import { blobOf, codeOf, historyOf, make, next, rootOf } from './fixture.js'
 
 const open = (path: string) => openLmdb(path, { environment: systemEnvironment })
 
 /** A file system of 8 MiB, 3 of them taken by a file that can be removed. */
-async function smallDisk() {
-  const directory = await temporaryDirectory()
-  try {
-    execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=8m', 'tmpfs', directory.path])
-  } catch (cause) {
-    await directory[Symbol.asyncDispose]()
-    throw new Error('cannot mount a tmpfs: run the tests as root, or in a user namespace', {
-      cause,
-    })
-  }
-  const ballast = join(directory.path, 'ballast')
+async function fullSoon(context: TestContext) {
+  const disk = await smallDisk(8 * 1024 * 1024, context)
+  const ballast = join(disk.directory, 'ballast')
   await writeFile(ballast, Buffer.alloc(3 * 1024 * 1024))
   return {
-    path: directory.path,
-    store: join(directory.path, 'store'),
+    path: disk.directory,
+    store: join(disk.directory, 'store'),
     makeSpace: () => rm(ballast),
-    [Symbol.asyncDispose]: async () => {
-      execFileSync('umount', [directory.path])
-      await directory[Symbol.asyncDispose]()
-    },
+    [Symbol.asyncDispose]: () => disk[Symbol.asyncDispose](),
   }
 }
 
@@ -54,8 +42,8 @@ async function fill(engine: Engine, first: Head) {
   }
 }
 
-test('a full disk is ENOSPC, reads go on, and writes go on once there is space', async () => {
-  await using disk = await smallDisk()
+test('a full disk is ENOSPC, reads go on, and writes go on once there is space', async (context) => {
+  await using disk = await fullSoon(context)
   const engine = await open(disk.store)
   const full = await fill(engine, await make(engine, 'n'))
   const seqs = full.head.root.seq
@@ -90,8 +78,8 @@ test('a full disk is ENOSPC, reads go on, and writes go on once there is space',
   expect(loaded.map((bytes) => bytes && blobOf(bytes).ref)).toEqual(refs)
 })
 
-test('a store closed on a full disk can be opened again by the same process', async () => {
-  await using disk = await smallDisk()
+test('a store closed on a full disk can be opened again by the same process', async (context) => {
+  await using disk = await fullSoon(context)
   const engine = await open(disk.store)
   const full = await fill(engine, await make(engine, 'n'))
   await writeFile(join(disk.path, 'rest'), Buffer.alloc(8 * 1024 * 1024)).catch(() => {})
@@ -102,8 +90,8 @@ test('a store closed on a full disk can be opened again by the same process', as
   expect(await again.commit([full.part])).toMatchObject([{ status: 'applied' }])
 })
 
-test('an opening on a full disk is ENOSPC', async () => {
-  await using disk = await smallDisk()
+test('an opening on a full disk is ENOSPC', async (context) => {
+  await using disk = await fullSoon(context)
   await writeFile(join(disk.path, 'rest'), Buffer.alloc(8 * 1024 * 1024)).catch(() => {})
   expect(await codeOf(open(disk.store))).toBe('ENOSPC')
   await disk.makeSpace()
