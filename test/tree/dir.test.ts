@@ -2,7 +2,6 @@
 
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import type { Blobref } from '../../src/blob/blobref.js'
 import { editDir, getEntry, notInMemory, peekEntry } from '../../src/tree/dir.js'
 import { compareNames, hashName } from '../../src/tree/name.js'
 import { endBelow, nodeNamesMax } from '../../src/tree/node-end.js'
@@ -153,34 +152,6 @@ describe('editDir()', () => {
       }),
       { numRuns: 40, examples: [[clearedStart]] },
     )
-  })
-
-  it('keeps a branch that stays when all before it goes and one name comes behind it', async () => {
-    const store = new NodeStore()
-    const names = Array.from({ length: 20_000 }, (_, n) => nameOf(n))
-    const large = await dirOf(
-      store,
-      names.map((name) => [name, val('x')] as const),
-    )
-    const top = large.ref && (await store.cold().load(large.ref))
-    let branch = top
-    while (branch && branch.kind === 'branch' && branch.level > 2) {
-      const child: Blobref | undefined = branch.items[0]?.ref
-      branch = child && (await store.cold().load(child))
-    }
-    if (branch?.kind !== 'branch' || branch.items.length < 2) throw new Error('a flatter tree')
-    // Two branches of level 1, the second ended by its last leaf.
-    const [first, second] = branch.items
-    const kept = names.filter((name) => second && name <= second.name)
-    const dir = await dirOf(
-      store,
-      kept.map((name) => [name, val('x')] as const),
-    )
-    const gone = kept.filter((name) => first && name <= first.name)
-    const edits = [...gone.map((name) => [name, undefined] as const), ['z', val('z')] as const]
-    const left = kept.slice(gone.length).map((name) => [name, val('x')] as const)
-    const expected = await dirOf(store, [...left, ['z', val('z')]])
-    expect(await edited(store, dir, edits)).toEqual(expected)
   })
 
   it('bounds its nodes under names that never end one', async () => {
