@@ -27,6 +27,8 @@ export const pageMax = 10_000
 export const pageDefault = 1_000
 /** Keys in one `readMany`. */
 export const readKeysMax = 1_024
+/** Bytes of all values of one `readMany`. */
+export const readSizeMax = 16 * 1024 * 1024
 
 /** What a put stores: text is UTF-8. A stream is uploaded first, at most one blob in memory. */
 export type Value = string | Uint8Array
@@ -229,8 +231,8 @@ export interface Kvs {
   treeobj(key: string, options?: TreeobjOptions): Promise<TreeobjJson | undefined>
   /** In UTF-8 byte order of the names. Throws ENOENT, ENOTDIR. */
   list(key: string, options?: ListOptions): Promise<Listing>
-  /** Many values at one root; undefined where missing. Each at most `blobSizeMax` bytes, else
-   *  E2BIG. */
+  /** Many values at one root; undefined where missing. Each at most `blobSizeMax` bytes, all
+   *  together `readSizeMax`, else E2BIG. */
   readMany(
     keys: readonly string[],
     options?: ReadScope,

@@ -19,6 +19,7 @@ import {
   pageDefault,
   pageMax,
   type Reading,
+  readSizeMax,
   type Stat,
   type TreeobjJson,
 } from './kvs.js'
@@ -82,6 +83,22 @@ export class Reader {
     const chunks: Uint8Array[] = []
     for await (const chunk of reading.chunks) chunks.push(chunk)
     return Buffer.concat(chunks)
+  }
+
+  /** As `small` of each key. Throws E2BIG too where all together exceed `readSizeMax`. */
+  async many(snapshot: Snapshot, keys: readonly string[]): Promise<(Uint8Array | undefined)[]> {
+    const values: (Uint8Array | undefined)[] = []
+    let size = 0
+    for (const key of keys) {
+      const value = await this.small(snapshot, key)
+      size += value?.length ?? 0
+      if (size > readSizeMax) {
+        const message = `the values of one read have at most ${readSizeMax} bytes: ask for fewer keys`
+        throw new TailraceError('E2BIG', message)
+      }
+      values.push(value)
+    }
+    return values
   }
 
   /** All bytes of a value. REQUIRES: it is small enough to be held. */

@@ -178,9 +178,7 @@ export class KeyStore implements Omit<Kvs, 'watch'>, AsyncDisposable {
       throw new TailraceError('E2BIG', `one read names at most ${readKeysMax} keys`)
     }
     const snapshot = await this.#snapshotOf(options)
-    const values: (Uint8Array | undefined)[] = []
-    for (const key of keys) values.push(await this.reader.small(snapshot, key))
-    return { seq: snapshot.seq, values }
+    return { seq: snapshot.seq, values: await this.reader.many(snapshot, keys) }
   }
 
   async root(options: Scope & { readonly waitSeq?: number } = {}): Promise<RootView> {

@@ -2,6 +2,7 @@
  *  Invariant: an id is in use from its request to its last frame; when the connection closes, every
  *  watch of it ends. */
 
+import { setMaxListeners } from 'node:events'
 import type { Socket as RawSocket } from 'node:net'
 import { Wakeup } from '../base/wakeup.js'
 import { isCode, TailraceError, toTailraceError } from '../error.js'
@@ -16,11 +17,15 @@ import type { Context } from './context.js'
 import { faultLine } from './fault.js'
 import { Outbox } from './outbox.js'
 import { ServedWatch, type WatchRequest } from './served-watch.js'
+import { Turns } from './turns.js'
 import { commit, read } from './txn.js'
 import { closePolicy, type Socket } from './websocket.js'
 
 /** Requests (but watches) of one connection that wait for their answer. Above: EBUSY. */
 export const requestsMax = 65_536
+/** Reads of one connection that are answered at once; the others wait, and so do all while much waits
+ *  in the socket: what is held for a client that takes no answers is bounded. */
+export const readsMax = 16
 
 export type ConnectionOptions = {
   readonly socket: Socket
@@ -40,6 +45,9 @@ export class Connection {
   /** Requests that can be canceled have a controller. */
   readonly #requests = new Map<number, AbortController | undefined>()
   readonly #authTimer: NodeJS.Timeout | undefined
+  readonly #reads = new Turns(readsMax)
+  /** Aborted when the connection has closed. */
+  readonly #closed = new AbortController()
   /** Woken when the last request or watch has had its last frame. */
   readonly #quiet = new Wakeup()
   #admitted: boolean
@@ -53,6 +61,7 @@ export class Connection {
     this.#token = token
     this.#admitted = token === undefined
     this.#outbox = new Outbox(socket, raw, protocol)
+    setMaxListeners(readsMax, this.#closed.signal)
     if (!this.#admitted) this.#authTimer = setTimeout(() => this.#refuseLate(), authMs)
     socket.on('message', (data: Buffer, isBinary: boolean) => this.#receive(data, isBinary))
     socket.on('pong', () => {
@@ -210,7 +219,10 @@ export class Connection {
       case 'read': {
         const parsed = parseReadBody(body)
         const signal = this.#waitOf(id, parsed.minSeq)
-        return read(this.#context, namespace, parsed, signal)
+        return this.#reads.run(async () => {
+          await this.#outbox.drained(this.#closed.signal)
+          return read(this.#context, namespace, parsed, signal)
+        })
       }
       case 'root': {
         const parsed = parseRootBody(body)
@@ -265,6 +277,7 @@ export class Connection {
 
   #close(): void {
     clearTimeout(this.#authTimer)
+    this.#closed.abort()
     for (const watch of this.#watches.values()) watch.drop()
     this.#watches.clear()
     for (const controller of this.#requests.values()) controller?.abort()

@@ -4,6 +4,7 @@
 
 import type { Socket as RawSocket } from 'node:net'
 import { Wakeup } from '../base/wakeup.js'
+import { canceled } from '../error.js'
 import { type Response, subprotocol } from '../wire/frames.js'
 import { encodeMessage, type Subprotocol, splitFrame, splitSize } from '../wire/framing.js'
 import type { Socket } from './websocket.js'
@@ -65,6 +66,7 @@ export class Outbox {
 
   /** Resolves when not much waits. Throws ECANCELED. */
   async drained(signal: AbortSignal): Promise<void> {
+    if (signal.aborted) throw canceled(signal)
     for (;;) {
       const seen = this.#moved.count
       if (!this.full) return

@@ -3,6 +3,7 @@
 import { randomBytes } from 'node:crypto'
 import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest'
 import { blobSizeMax } from '../../src/blob/blob.js'
+import { readsMax } from '../../src/server/connection.js'
 import { backlogSize } from '../../src/server/outbox.js'
 import {
   authMs,
@@ -138,6 +139,30 @@ it('a client that stops reading while 100 MB are appended costs nothing, holds u
   slow.socket.resume()
   await collect(slow, total)
 }, 60_000)
+
+it('a client that takes no answers is not answered ahead, and then gets all of them', async () => {
+  const keys = Array.from({ length: 4 }, (_, index) => `answer/${index}`)
+  const value = randomBytes(250_000)
+  for (const key of keys) await serving.store.put(key, value)
+  await using peer = await Peer.connect(serving)
+  peer.socket.pause()
+  const requests = 300
+  for (let id = 1; id <= requests; id++) peer.send({ id, op: 'read', body: { keys } })
+  let backlog = 0
+  // Until what the server sends has come to rest.
+  for (let before = -1; backlog === 0 || backlog !== before; ) {
+    before = backlog
+    backlog = (await statusOf()).backlog
+  }
+  expect(backlog).toBeLessThan((readsMax + 2) * keys.length * (value.length + 100))
+  peer.socket.resume()
+  for (let count = 0; count < requests; count++) {
+    const frame = await peer.next()
+    if (frame.type !== 'result') throw new Error(`an unexpected ${frame.type}`)
+    const { values } = frame.body as { values: Buffer[] }
+    expect(values.every((got) => value.equals(got))).toBe(true)
+  }
+})
 
 describe('time', () => {
   it('a connection that answers no ping is closed by the next', async () => {

@@ -1,6 +1,7 @@
 /** stat, treeobj, list, root, ns, txn and read: what they answer, and each error. */
 
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { readSizeMax } from '../../src/kvs/kvs.js'
 import { expectError, Serving } from './serving.js'
 
 let serving: Serving
@@ -214,5 +215,10 @@ describe('txn and read', () => {
     )
     expectError(await ask('/v1/read', { keys: 'a' }), 400, 'EINVAL')
     expectError(await ask('/v1/read', { keys: ['dir'] }), 409, 'EISDIR')
+    await serving.store.put('quarter', Buffer.alloc(250_000))
+    const fitting = Math.floor(readSizeMax / 250_000)
+    expect((await ask('/v1/read', { keys: Array(fitting).fill('quarter') })).status).toBe(200)
+    const more = await ask('/v1/read', { keys: Array(fitting + 1).fill('quarter') })
+    expectError(more, 413, 'E2BIG', /fewer keys/)
   })
 })
