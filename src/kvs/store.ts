@@ -8,6 +8,7 @@ import { joinAbort } from '../base/join-abort.js'
 import type { Content } from '../content/content.js'
 import type { Engine, Head, Root } from '../engine/engine.js'
 import { TailraceError } from '../error.js'
+import { parseNamespaceName } from '../tree/namespace-name.js'
 import { Nodes, NodeWriter } from '../tree/nodes.js'
 import { emptyRoot, writeRoot } from '../tree/root.js'
 import { Committer, type CommitterPorts } from './committer.js'
@@ -38,7 +39,6 @@ import {
   type TreeobjOptions,
   type Value,
 } from './kvs.js'
-import { parseNamespaceName } from './name.js'
 import { LiveNamespace } from './namespace.js'
 import { holdBack, storeArray } from './put-stream.js'
 import { Reader, type Snapshot } from './read.js'

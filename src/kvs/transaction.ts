@@ -10,6 +10,7 @@ import { hashBlob } from '../blob/hash.js'
 import { TailraceError } from '../error.js'
 import type { AppendArray, ArrayBlob } from '../tree/array.js'
 import { type Key, parseKey } from '../tree/key.js'
+import { parseNamespaceName } from '../tree/namespace-name.js'
 import { inlineSizeMax } from '../tree/treeobj.js'
 import {
   type Guard,
@@ -19,7 +20,6 @@ import {
   type Transaction,
   transactionSizeMax,
 } from './kvs.js'
-import { parseNamespaceName } from './name.js'
 
 /** The content of a put: inline bytes, blobs that are committed with it, or an array whose blobs
  *  were stored before. */

@@ -7,6 +7,7 @@ import { hashNode } from '../blob/hash.js'
 import { TailraceError } from '../error.js'
 import { asArray, asBytes, asCount, asRef, asString, corrupt } from './check.js'
 import { keySizeMax, parseKey } from './key.js'
+import { isNamespaceName } from './namespace-name.js'
 import { type Attrs, attrSizeMax, inlineSizeMax, type Symlink, type Treeobj } from './treeobj.js'
 
 const valKind = 0
@@ -14,7 +15,6 @@ const valrefKind = 1
 const dirKind = 2
 const symlinkKind = 3
 
-const namespacePattern = /^[a-z0-9][a-z0-9_-]{0,62}$/
 const namespaceSizeMax = 63
 
 /** Names the whole content of a key, attributes included: equal refs, equal contents. */
@@ -74,7 +74,7 @@ export function decodeTreeobj(input: unknown): Treeobj {
       if (!isNormal(link.target)) throw corrupt('a link whose target is not a key')
       if (namespace === undefined) return link
       const name = asString(namespace, namespaceSizeMax)
-      if (!namespacePattern.test(name)) throw corrupt('a link into what is not a namespace')
+      if (!isNamespaceName(name)) throw corrupt('a link into what is not a namespace')
       return { ...link, namespace: name }
     }
     default:
@@ -174,7 +174,7 @@ function checkLink({ target, namespace }: Symlink): void {
   if (!isNormal(target)) {
     throw new TailraceError('EINVAL', 'the target of a link is a key, in its normal form')
   }
-  if (namespace !== undefined && !namespacePattern.test(namespace)) {
+  if (namespace !== undefined && !isNamespaceName(namespace)) {
     throw new TailraceError('EINVAL', `a link leads into "${namespace}", which names no namespace`)
   }
 }

@@ -1,12 +1,16 @@
-/** Names of namespaces. See rfc/6. */
+/** Names of namespaces, as links and requests give them. See rfc/6. */
 
 import { TailraceError } from '../error.js'
 
 const pattern = /^[a-z0-9][a-z0-9_-]{0,62}$/
 
+export function isNamespaceName(text: string): boolean {
+  return pattern.test(text)
+}
+
 /** Throws EINVAL. */
 export function parseNamespaceName(input: unknown): string {
-  if (typeof input !== 'string' || !pattern.test(input)) {
+  if (typeof input !== 'string' || !isNamespaceName(input)) {
     throw new TailraceError(
       'EINVAL',
       'a namespace is 1 to 63 of a-z, 0-9, "_" and "-", and starts with a letter or digit',
