@@ -12,7 +12,7 @@ import { ByteCache } from './cache.js'
 import { type Uploaded, upload } from './upload.js'
 
 /** Bytes of blobs and nodes kept in memory. */
-export const cacheSizeDefault = 64 * 1024 * 1024
+export const cacheSizeDefault = 32 * 1024 * 1024
 
 /** What the tree room needs of a content store: nodes by ref. */
 export interface NodeSource {
