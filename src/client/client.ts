@@ -19,11 +19,11 @@ import {
   type Scope,
   type Stat,
   type Transaction,
-  type TreeobjJson,
   transactionSizeMax,
   type Value,
 } from '../kvs/kvs.js'
 import type { Watching, WatchOptions } from '../kvs/watching.js'
+import type { TreeobjJson } from '../tree/json.js'
 import * as answers from '../wire/answers.js'
 import { encodeText, toJson } from '../wire/bytes.js'
 import { creditDefault, creditMax } from '../wire/frames.js'

@@ -2,10 +2,10 @@
  *  Invariant: what is stored is arrays, never objects by name, so that every name of a context
  *  (`__proto__`, `1`) comes back as it was. Pure; runs in browsers. */
 
+import { decodeBase64 } from '../blob/base64.js'
 import { blobSizeMax } from '../blob/blob.js'
 import { decodeAll, encode, type Plain } from '../blob/codec.js'
 import { TailraceError } from '../error.js'
-import { bytesOfBase64 } from './base64.js'
 
 /** A JSON value that may also hold bytes (in JSON: `{"base64": "…"}`). Numbers are finite, strings
  *  well formed. */
@@ -182,7 +182,10 @@ function parseContext(input: unknown, depth: number): ContextValue {
 function parseObject(input: object, depth: number): ContextValue {
   const entries = Object.entries(input)
   const [first] = entries
-  if (entries.length === 1 && first?.[0] === 'base64') return bytesOfBase64(first[1])
+  if (entries.length === 1 && first?.[0] === 'base64') {
+    if (typeof first[1] === 'string') return decodeBase64(first[1])
+    throw new TailraceError('EINVAL', '"base64" is text in padded base64')
+  }
   return Object.fromEntries(
     entries.map(([name, item]) => [wellFormed(name), parseContext(item, depth + 1)]),
   )

@@ -1,8 +1,8 @@
 /** Eventlogs as people and curl see them: one JSON object a line. See rfc/8.
  *  Invariant: `fromNdjson(toNdjson(event))` is the event, bytes included. Runs in browsers. */
 
+import { encodeBase64 } from '../blob/base64.js'
 import { TailraceError } from '../error.js'
-import { base64Of } from './base64.js'
 import { type ContextValue, type Event, parseEvent } from './event.js'
 
 /** One line, its newline included. Bytes in the context are `{"base64": "…"}`. */
@@ -67,7 +67,7 @@ function decodeUtf8(bytes: Uint8Array): string {
 
 function jsonOf(value: ContextValue): unknown {
   if (value === null || typeof value !== 'object') return value
-  if (value instanceof Uint8Array) return { base64: base64Of(value) }
+  if (value instanceof Uint8Array) return { base64: encodeBase64(value) }
   if (Array.isArray(value)) return value.map(jsonOf)
   return Object.fromEntries(Object.entries(value).map(([name, item]) => [name, jsonOf(item)]))
 }

@@ -3,6 +3,7 @@
  *  Invariant: an answer means durable; a reader sees one root at a time. */
 
 import type { Blobref } from '../blob/blobref.js'
+import type { TreeobjJson } from '../tree/json.js'
 import type { Attrs, Treeobj } from '../tree/treeobj.js'
 import type { Watching, WatchOptions } from './watching.js'
 
@@ -127,21 +128,6 @@ export type Listing = {
   /** There is more: ask again `after` the last name. */
   readonly more: boolean
   readonly seq: number
-}
-
-/** RFC 11 v1: `data` is base64 (val), blobrefs (valref), one blobref (dirref), names to treeobjs
- *  (dir, here always empty), or {target, namespace} (symlink). Paged by `after` and `limit`. */
-export type TreeobjJson = {
-  readonly ver: 1
-  readonly type: 'val' | 'valref' | 'dir' | 'dirref' | 'symlink'
-  readonly data: unknown
-  readonly attrs?: Attrs
-  /** valref: the bytes behind each ref of `data`. */
-  readonly sizes?: readonly number[]
-  readonly count?: number
-  readonly size?: number
-  /** There are more refs: ask again `after` this index. */
-  readonly next?: number
 }
 
 /** `namespace` is `primary` if left out. */

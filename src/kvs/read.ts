@@ -7,6 +7,7 @@ import { TailraceError } from '../error.js'
 import { openArray } from '../tree/array.js'
 import { blobAt, entriesOf, indexAtOffset } from '../tree/array-read.js'
 import { listDir } from '../tree/dir.js'
+import type { TreeobjJson } from '../tree/json.js'
 import { treeobjJson } from '../tree/json.js'
 import { type Key, parseKey } from '../tree/key.js'
 import { type Found, lookup, type Views } from '../tree/lookup.js'
@@ -21,7 +22,6 @@ import {
   type Reading,
   readSizeMax,
   type Stat,
-  type TreeobjJson,
 } from './kvs.js'
 
 /** One root to read from: its seq, and the trees that links lead through. */

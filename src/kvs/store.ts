@@ -8,6 +8,7 @@ import { joinAbort } from '../base/join-abort.js'
 import type { Content } from '../content/content.js'
 import type { Engine, Head, Root } from '../engine/engine.js'
 import { TailraceError } from '../error.js'
+import type { TreeobjJson } from '../tree/json.js'
 import { parseNamespaceName } from '../tree/namespace-name.js'
 import { Nodes, NodeWriter } from '../tree/nodes.js'
 import { emptyRoot, writeRoot } from '../tree/root.js'
@@ -35,7 +36,6 @@ import {
   type Stat,
   type StatOptions,
   type Transaction,
-  type TreeobjJson,
   type TreeobjOptions,
   type Value,
 } from './kvs.js'

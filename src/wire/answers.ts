@@ -14,9 +14,9 @@ import type {
   OpResult,
   RootView,
   Stat,
-  TreeobjJson,
 } from '../kvs/kvs.js'
 import type { Position } from '../kvs/watching.js'
+import type { TreeobjJson } from '../tree/json.js'
 import type { Attrs } from '../tree/treeobj.js'
 import {
   type Fields,

@@ -1,36 +1,10 @@
 /** Bytes in JSON: `{"base64": "…"}`, and nothing else. See rfc/12, rule 4. Runs in browsers too.
  *  Invariant: `fromJson(toJson(value))` gives equal bytes in equal places. */
 
+import { decodeBase64, encodeBase64 } from '../blob/base64.js'
 import { TailraceError } from '../error.js'
 
 const encoder = new TextEncoder()
-const pattern = /^[A-Za-z0-9+/]*={0,2}$/
-/** `String.fromCharCode` takes its bytes as arguments; this many at a time fit any stack. */
-const stepSize = 8_192
-
-/** Standard alphabet, padded. */
-export function encodeBase64(bytes: Uint8Array): string {
-  if (typeof Buffer === 'function') {
-    return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('base64')
-  }
-  let binary = ''
-  for (let at = 0; at < bytes.length; at += stepSize) {
-    binary += String.fromCharCode(...bytes.subarray(at, at + stepSize))
-  }
-  return btoa(binary)
-}
-
-/** Standard alphabet, padded; anything else is EINVAL, so that a cut string is not a shorter value. */
-export function decodeBase64(text: string): Uint8Array {
-  if (text.length % 4 !== 0 || !pattern.test(text)) {
-    throw new TailraceError('EINVAL', 'base64 must be of the standard alphabet, and padded')
-  }
-  if (typeof Buffer === 'function') return Buffer.from(text, 'base64')
-  const binary = atob(text)
-  const bytes = new Uint8Array(binary.length)
-  for (let at = 0; at < binary.length; at++) bytes[at] = binary.charCodeAt(at)
-  return bytes
-}
 
 /** The bytes of text, in UTF-8. Throws EINVAL for a lone surrogate, which has none. */
 export function encodeText(text: string): Uint8Array {

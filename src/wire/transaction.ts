@@ -2,6 +2,7 @@
  *  Invariant: what leaves here has the shape of kvs/kvs.ts and its bounds; keys and refs are still
  *  the kvs's to check. */
 
+import { decodeBase64 } from '../blob/base64.js'
 import { TailraceError } from '../error.js'
 import {
   type Guard,
@@ -11,7 +12,7 @@ import {
   type Transaction,
   transactionSizeMax,
 } from '../kvs/kvs.js'
-import { base64Of, decodeBase64, encodeText } from './bytes.js'
+import { base64Of, encodeText } from './bytes.js'
 import {
   type Fields,
   invalid,

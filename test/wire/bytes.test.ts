@@ -2,7 +2,8 @@
 
 import * as fc from 'fast-check'
 import { describe, expect, it, vi } from 'vitest'
-import { decodeBase64, encodeBase64, encodeText, fromJson, toJson } from '../../src/wire/bytes.js'
+import { decodeBase64, encodeBase64 } from '../../src/blob/base64.js'
+import { encodeText, fromJson, toJson } from '../../src/wire/bytes.js'
 
 const plain = fc.letrec((tie) => ({
   value: fc.oneof(
