@@ -49,9 +49,7 @@ export async function* sights(
         live = store.peekNamespace(namespace)
         if (live?.ended) live = undefined
         if (live) {
-          // The marks of this look begin before its root is read, so that none is lost.
-          followers.look(follower)
-          const { root } = live
+          const { root } = live // no await between this and the look, or a root between is lost
           next = root.seq + 1
           told = false
           yield await look(live, root, false)

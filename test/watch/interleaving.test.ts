@@ -95,6 +95,24 @@ it.each(['while the first load is held', 'while a later load is held'])(
   },
 )
 
+it('a link that is turned during the first look is not missed', async () => {
+  await store.append('old/log', 'a')
+  await store.append('new/log', 'z')
+  await store.commit({ ops: [{ op: 'symlink', key: 'link', target: 'old/log' }] })
+  // Another store over the same engine has no node in memory yet.
+  const fresh = await openOn(engine, { cacheSize: 1 })
+  await fresh.put('top', 'loads the root directory')
+  const watching = fresh.watch('link', { mode: 'append' })
+  const arrived = engine.hold() // at the directory behind the link
+  const first = watching.next()
+  await arrived
+  await fresh.commit({ ops: [{ op: 'symlink', key: 'link', target: 'new/log' }] })
+  engine.release()
+  expect(shown((await first).value)).toBe('0 a')
+  expect(await take(watching, 1)).toEqual(['live'])
+  expect(await refusal(watching.next())).toMatchObject({ code: 'EOVERWRITTEN' })
+}, 5_000)
+
 it('a hundred watchers of one key load each append once', async () => {
   const big = await openOn(engine, {})
   const watchings = Array.from({ length: 100 }, () =>
