@@ -57,8 +57,9 @@ export class Committer {
   readonly #namespace: LiveNamespace
   #queue: Waiting[] = []
   #queueSize = 0
-  /** The group that is on its way, for `settled`. */
+  /** The group that is on its way, for `close`. */
   #running: Promise<void> | undefined
+  #closed: TailraceError | undefined
 
   constructor(ports: CommitterPorts, namespace: LiveNamespace) {
     this.#ports = ports
@@ -67,8 +68,7 @@ export class Committer {
 
   /** Resolves once durable. Throws EBUSY at once where too much waits, ENONS, and what `apply` throws. */
   submit(prepared: Prepared): Promise<Committed> {
-    const { ended } = this.#namespace
-    if (ended) return Promise.reject(ended)
+    if (this.#closed) return Promise.reject(this.#closed)
     if (this.#queue.length >= waitingMax || this.#queueSize > waitingSizeMax) {
       const message = `${this.#queue.length} transactions wait in ${this.#namespace.name}: send this one again later`
       return Promise.reject(new TailraceError('EBUSY', message))
@@ -80,9 +80,16 @@ export class Committer {
     return answer.promise
   }
 
-  /** Resolves when nothing waits and nothing is on its way. */
-  async settled(): Promise<void> {
+  /** Takes nothing more, and answers what waits, with `reason`. Resolves when the group that is on its
+   *  way is answered: the namespace's root then moves no more. */
+  async close(reason: TailraceError): Promise<void> {
+    this.#closed ??= reason
     while (this.#running) await this.#running
+  }
+
+  /** Takes transactions again: what it was closed for has failed. */
+  reopen(): void {
+    this.#closed = undefined
   }
 
   async #run(): Promise<void> {
@@ -90,17 +97,11 @@ export class Committer {
     await setImmediate()
     while (this.#queue.length > 0) {
       const group = this.#take()
-      const { ended } = this.#namespace
-      if (ended) {
-        for (const waiting of group) waiting.answer.reject(ended)
+      if (this.#closed) {
+        for (const waiting of group) waiting.answer.reject(this.#closed)
         continue
       }
-      try {
-        await this.#commit(group)
-      } catch (error) {
-        const failure = toTailraceError(error)
-        for (const waiting of group) waiting.answer.reject(failure)
-      }
+      await this.#commit(group)
     }
     this.#running = undefined
   }
@@ -129,34 +130,25 @@ export class Committer {
     this.#queue = [...waiting, ...this.#queue]
   }
 
-  async #commit(taken: readonly Waiting[]): Promise<void> {
-    let group = taken
-    for (let tries = 0; tries < rebaseTriesMax; tries++) {
-      const expected = this.#namespace.revision
-      const built = await this.#build(group)
-      // From here on what opens the next group is not ours to answer.
-      if (built.rest.length > 0) {
-        group = group.slice(0, group.length - built.rest.length)
+  /** Answers each of the group, but those that open the next one. Never throws. */
+  async #commit(group: readonly Waiting[]): Promise<void> {
+    let ours = group
+    try {
+      for (let tries = 0; tries < rebaseTriesMax; tries++) {
+        const expected = this.#namespace.revision
+        const built = await this.#build(ours)
         this.#giveBack(built.rest)
-      }
-      if (built.taken.length === 0) return
-      try {
+        ours = built.taken.map(({ waiting }) => waiting)
+        if (ours.length === 0) return
         const head = await this.#send(built, expected)
-        if (head) {
-          this.#publish(built, head)
-          return
-        }
-      } catch (error) {
-        for (const { waiting } of built.taken) waiting.answer.reject(error)
-        return
+        if (head) return this.#publish(built, head)
+        // Somebody else moved the root: apply the same transactions on theirs.
       }
-      // Somebody else moved the root: apply the same transactions on theirs.
-      group = built.taken.map(({ waiting }) => waiting)
+      const message = `the root of ${this.#namespace.name} is contended: send it again`
+      throw new TailraceError('EBUSY', message)
+    } catch (error) {
+      for (const { answer } of ours) answer.reject(toTailraceError(error))
     }
-    throw new TailraceError(
-      'EBUSY',
-      `the root of ${this.#namespace.name} is contended: send it again`,
-    )
   }
 
   #publish(built: Built, head: Pick<Head, 'root' | 'revision'>): void {

@@ -208,22 +208,32 @@ export class KeyStore implements Omit<Kvs, 'watch'>, AsyncDisposable {
     if (name === primary || reservedNamespaces.has(name)) {
       throw new TailraceError('EPERM', `the namespace ${name} is always there`)
     }
-    live.end(new TailraceError('ENONS', `the namespace ${name} was removed`))
-    await committer.settled()
-    await this.#engine.remove(name, live.record.incarnation)
+    const reason = new TailraceError('ENONS', `the namespace ${name} was removed`)
+    await committer.close(reason)
+    try {
+      await this.#engine.remove(name, live.record.incarnation)
+    } catch (error) {
+      committer.reopen()
+      throw error
+    }
     this.#open.delete(name)
-    for (const listener of this.#listeners) listener.changed(live)
+    this.#end(live, reason)
   }
 
   /** Answers what is on its way; whatever waits then is told ECLOSED. */
   async [Symbol.asyncDispose](): Promise<void> {
     if (this.#closed) return
     this.#closed = true
-    for (const { live } of this.#open.values()) live.end(closed())
-    for (const { committer } of this.#open.values()) await committer.settled()
-    for (const { live } of this.#open.values()) {
-      for (const listener of this.#listeners) listener.changed(live)
+    for (const { live, committer } of this.#open.values()) {
+      await committer.close(closed())
+      this.#end(live, closed())
     }
+  }
+
+  /** REQUIRES: its root moves no more, so that watchers see all of it before its end. */
+  #end(live: LiveNamespace, reason: TailraceError): void {
+    live.end(reason)
+    for (const listener of this.#listeners) listener.changed(live)
   }
 
   #find(name: string = primary): Open {
