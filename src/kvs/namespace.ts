@@ -8,6 +8,7 @@ import { canceled, TailraceError } from '../error.js'
 import type { Nodes } from '../tree/nodes.js'
 import { type RootNode, readRoot } from '../tree/root.js'
 import type { Dir } from '../tree/treeobj.js'
+import type { NamespaceView } from './kvs.js'
 import { RootLog } from './root-log.js'
 
 export class LiveNamespace {
@@ -65,6 +66,14 @@ export class LiveNamespace {
 
   async data(root: Root = this.#root): Promise<Dir> {
     return (await this.trees(root)).data
+  }
+
+  /** What is said of it to users. */
+  async view(): Promise<NamespaceView> {
+    const { name, incarnation, owner, created } = this.record
+    const { seq, ref } = this.#root
+    const { keys, size } = await this.data()
+    return { name, incarnation, owner, created, seq, ref, keys, size }
   }
 
   /** Waits until the head is at `seq` or beyond. Throws ENONS, ECLOSED, ECANCELED. */

@@ -190,7 +190,7 @@ export class KeyStore implements Omit<Kvs, 'watch'>, AsyncDisposable {
 
   async namespaces(): Promise<NamespaceView[]> {
     const views: NamespaceView[] = []
-    for (const { live } of this.#open.values()) views.push(await viewOf(live))
+    for (const { live } of this.#open.values()) views.push(await live.view())
     return views.sort((a, b) => (a.name < b.name ? -1 : 1))
   }
 
@@ -200,7 +200,7 @@ export class KeyStore implements Omit<Kvs, 'watch'>, AsyncDisposable {
     if (reservedNamespaces.has(name))
       throw new TailraceError('EPERM', `${name} is a reserved namespace`)
     if (this.#open.has(name)) throw new TailraceError('EEXIST', `the namespace ${name} is there`)
-    return viewOf(await this.#make(name))
+    return (await this.#make(name)).view()
   }
 
   async removeNamespace(name: string): Promise<void> {
@@ -285,13 +285,6 @@ export class KeyStore implements Omit<Kvs, 'watch'>, AsyncDisposable {
     const root = options.at === undefined ? newest : await live.roots.at(options.at, newest)
     return this.snapshot(live, root)
   }
-}
-
-async function viewOf(live: LiveNamespace): Promise<NamespaceView> {
-  const { name, incarnation, owner, created } = live.record
-  const { seq, ref } = live.root
-  const { keys, size } = await live.data()
-  return { name, incarnation, owner, created, seq, ref, keys, size }
 }
 
 function oneOp({ seq, ref, results }: Committed): CommittedOp {
