@@ -32,11 +32,17 @@ type Shell = ChildProcessByStdio<Writable, Readable, null>
 export type Pipe = { readonly read: number; readonly write: number }
 
 export class PipePool {
+  readonly #program: string
   readonly #spare: Pipe[] = []
   #shell: Shell | undefined
   #making: Promise<void> | undefined
   #missing = false
   #closed = false
+
+  /** `program` is a POSIX shell. */
+  constructor(program = '/bin/sh') {
+    this.#program = program
+  }
 
   /** `count` pipes (at most 7), or undefined where the system has none. Throws what the system says
    *  where there are no descriptors left. */
@@ -63,7 +69,7 @@ export class PipePool {
   }
 
   async #make(): Promise<void> {
-    this.#shell ??= startShell()
+    this.#shell ??= startShell(this.#program)
     const shell = this.#shell
     const made = await ask(shell)
     const pipes = made ? openAll(`/proc/${shell.pid}/fd`) : undefined
@@ -82,9 +88,9 @@ export function closePipe(pipe: Pipe): void {
   closeSync(pipe.write)
 }
 
-function startShell(): Shell {
+function startShell(program: string): Shell {
   // In a session of its own: what interrupts the server's terminal does not end it.
-  const shell = spawn('/bin/sh', ['-c', script], {
+  const shell = spawn(program, ['-c', script], {
     detached: true,
     env: {},
     stdio: ['pipe', 'pipe', 'ignore'],

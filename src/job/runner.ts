@@ -43,6 +43,8 @@ export type JobRunnerOptions = {
   readonly killMs?: number
   /** How long a job waits for a store that fails. */
   readonly storeRetryMs?: number
+  /** Where the pipes of jobs come from; closed with the runner. */
+  readonly pipes?: PipePool
 }
 
 export class JobRunner implements Jobs, AsyncDisposable {
@@ -78,7 +80,7 @@ export class JobRunner implements Jobs, AsyncDisposable {
       kvs,
       environment,
       surely: new Surely(kvs, environment, storeRetryMs, this.#giveUp.signal),
-      pipes: new PipePool(),
+      pipes: options.pipes ?? new PipePool(),
       heldMax: options.heldMax ?? heldMaxDefault,
       heldMs: options.heldMs ?? heldMsDefault,
       killMs: options.killMs ?? killMsDefault,

@@ -47,7 +47,10 @@ export class Surely {
 
   /** One attempt. Throws what `Kvs.commit` throws. */
   async once({ ops, key, count }: SureCommit): Promise<void> {
-    await this.#kvs.commit({ guards: [{ key, count }], ops }, { namespace: jobsNamespace, transfer: true })
+    await this.#kvs.commit(
+      { guards: [{ key, count }], ops },
+      { namespace: jobsNamespace, transfer: true },
+    )
   }
 
   /** Durable when it resolves. Throws the last error once `retryMs` are over, or one that will not
