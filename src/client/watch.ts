@@ -144,13 +144,18 @@ export class RemoteWatch implements Watching, Stream {
   }
 
   #append(event: AppendEvent): void {
-    if (this.#position && event.index !== this.#position.index) {
-      const message = `the server sent append ${event.index} where ${this.#position.index} is next`
+    const { from } = this.#options
+    // A watch that begins beyond the end resumes from the end: what is before its start is not for it.
+    const start = typeof from === 'number' ? Math.max(0, from) : 0
+    const next = this.#position && Math.max(this.#position.index, start)
+    if (next !== undefined && event.index !== next && event.index >= start) {
+      const message = `the server sent append ${event.index} where ${next} is next`
       this.#fail(new TailraceError('EIO', message))
       return
     }
     this.#position = event.position
-    this.#add(event)
+    if (event.index >= start) this.#add(event)
+    else this.#connection.grant(this, costOf(event))
   }
 
   /** The first value of a new socket is the current one: a repeat unless it moved. What came between

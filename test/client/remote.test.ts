@@ -8,22 +8,25 @@ import { blobSizeMax } from '../../src/blob/blob.js'
 import { connect } from '../../src/client/node.js'
 import type { Store } from '../../src/job/job.js'
 import { kvsContract } from '../kvs/contract.js'
+import { watchContract } from '../watch/contract.js'
 import { CuttingProxy } from './cutting-proxy.js'
 import { type Serving, serve } from './serving.js'
 
 const fast = { minMs: 1, maxMs: 20 }
 
-kvsContract('over a Unix socket', async () => {
-  const serving = await serve()
-  const kvs = await connect(serving.target)
-  return {
-    kvs,
-    close: async () => {
-      await kvs[Symbol.asyncDispose]()
-      await serving[Symbol.asyncDispose]()
-    },
-  }
-})
+for (const contract of [kvsContract, watchContract]) {
+  contract('over a Unix socket', async () => {
+    const serving = await serve()
+    const kvs = await connect(serving.target)
+    return {
+      kvs,
+      close: async () => {
+        await kvs[Symbol.asyncDispose]()
+        await serving[Symbol.asyncDispose]()
+      },
+    }
+  })
+}
 
 let serving: Serving
 let proxy: CuttingProxy

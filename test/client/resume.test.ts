@@ -55,6 +55,16 @@ function words(events: readonly WatchEvent[]): string[] {
 }
 
 describe('a stream that is cut', () => {
+  it('that begins beyond the end still begins there after a cut', async () => {
+    await store.append('log', 'zero')
+    const watching = client.watch('log', { mode: 'append', from: 2 })
+    expect(words(await take(watching, 1))).toEqual(['live'])
+    proxy.cut()
+    for (const word of ['one', 'two']) await store.append('log', word)
+    await store.append('log', 'three', { seal: true })
+    expect(words(await all(watching))).toEqual(['2:two', '3:three', 'end'])
+  })
+
   it('after any number of bytes is delivered once, in order, to its end', async () => {
     for (const word of ['one', '']) await store.append('log', word)
     await store.append('log', 'three', { seal: true })
