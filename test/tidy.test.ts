@@ -92,8 +92,14 @@ test('a package is imported by one file of src, and is a dependency', () => {
       if (name) importers.set(name, (importers.get(name) ?? new Set()).add(file.path))
     }
   }
-  const manifest: { dependencies: Record<string, string> } = JSON.parse(readText('package.json'))
-  const dependencies = new Set(Object.keys(manifest.dependencies))
+  const manifest: Record<
+    'dependencies' | 'optionalDependencies',
+    Record<string, string>
+  > = JSON.parse(readText('package.json'))
+  const dependencies = new Set([
+    ...Object.keys(manifest.dependencies),
+    ...Object.keys(manifest.optionalDependencies),
+  ])
   const whole = sources.some(({ path }) => path === 'src/index.ts')
   nothing([
     ...[...importers]

@@ -6,10 +6,14 @@
 
 import { hash } from 'blake3-wasm'
 import { type Blobref, blobrefOfHex } from './blobref.js'
+import { nativeHash, nativeSizeMin } from './native-hash.js'
+
+const native = nativeHash((bytes) => digest(bytes, 32))
 
 /** The ref of a blob. REQUIRES: at most 1 MiB (rfc/3: above that other builds of the library fail). */
 export function hashBlob(bytes: Uint8Array): Blobref {
-  return blobrefOfHex(digest(bytes, 32).toString('hex'))
+  const output = native && bytes.length >= nativeSizeMin ? native(bytes) : digest(bytes, 32)
+  return blobrefOfHex(output.toString('hex'))
 }
 
 /** The ref of a tree node. REQUIRES: as `hashBlob`. */
