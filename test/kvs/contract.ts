@@ -70,6 +70,20 @@ export function kvsContract(name: string, make: () => Promise<Made>): void {
         expect((await kvs.root()).seq).toBe(seq)
       })
 
+      it('a buffer that its owner writes to afterwards changes nothing', async () => {
+        const buffer = Buffer.alloc(100_000, 'a')
+        await kvs.put('put', buffer)
+        await kvs.append('append', buffer)
+        buffer.fill('b')
+        const before = Buffer.alloc(100_000, 'a')
+        for (const key of ['put', 'append']) {
+          expect(Buffer.compare((await kvs.get(key)) ?? buffer, before)).toBe(0)
+        }
+        const got = await kvs.get('put')
+        got?.fill('c')
+        expect(Buffer.compare((await kvs.get('put')) ?? buffer, before)).toBe(0)
+      })
+
       it('a content type is kept and is part of what the ref names', async () => {
         const plain = await kvs.put('k', 'x')
         const typed = await kvs.put('k', 'x', { contentType: 'text/plain' })
