@@ -117,6 +117,24 @@ export function watchContract(name: string, make: () => Promise<Made>): void {
         expect(await shown(watch('two'), 3)).toEqual(['0@0 x', 'live 1', 'end sealed 1'])
       })
 
+      it('ends at the seal, whatever came after it', async () => {
+        await kvs.append('k', 'a')
+        const watching = watch('k')
+        expect(await shown(watching, 2)).toEqual(['0@0 a', 'live 1'])
+        await kvs.append('k', 'b', { seal: true })
+        await kvs.put('k', 'new')
+        expect(await shown(watching, 2)).toEqual(['1@1 b', 'end sealed 2'])
+      })
+
+      it('a put of the bytes of the only append is another value', async () => {
+        await kvs.append('k', 'a')
+        const watching = watch('k')
+        expect(await shown(watching, 2)).toEqual(['0@0 a', 'live 1'])
+        const next = refusal(watching.next())
+        await kvs.put('k', 'a')
+        expect(await next).toMatchObject({ code: 'EOVERWRITTEN' })
+      })
+
       const overwrites: [string, (kvs: Kvs) => Promise<unknown>, string][] = [
         ['a put of another value', (on) => on.put('k', 'new'), 'EOVERWRITTEN'],
         ['a put of the same bytes', (on) => on.put('k', 'ab'), 'EOVERWRITTEN'],
