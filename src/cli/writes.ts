@@ -11,7 +11,7 @@ import {
   opsMax,
   type Scope,
   transactionSizeMax,
-} from '../kvs/kvs.js'
+} from '../kvs/operation.js'
 import { argument, defined, type Invocation, UsageError } from './invocation.js'
 import { withStore } from './session.js'
 import { fileChunks, lineGroups, readAll, stdinChunks } from './stdin.js'

@@ -1,6 +1,6 @@
 /** Guards as the headers of a conditional request, where headers can say them. See rfc/12. Pure. */
 
-import type { Guard } from '../kvs/kvs.js'
+import type { Guard } from '../kvs/operation.js'
 import { sameKey } from './path.js'
 
 /** One guard on the key itself: absent, or its ref. Undefined: these guards need a transaction. */

@@ -20,6 +20,10 @@ export type Root = {
   readonly epoch: number
   /** The resolved keys that the group changed; absent where there were too many to name. */
   readonly keys?: readonly string[]
+  /** Bytes of the blobs that all commits of the namespace brought, this one included, and of the values of
+   *  its tree: what the history holds is judged by them. Absent in roots made before they were kept. */
+  readonly written?: number
+  readonly size?: number
 }
 
 /** Opaque to all but the engine; grows with each root of a namespace. */
@@ -49,6 +53,9 @@ export type Part = {
   readonly expected: Revision
   readonly root: Root
   readonly blobs: readonly Blob[]
+  /** The oldest seq that the namespace retains: older roots may go, but for those that every engine
+   *  keeps (`historyAgeMs`, `historyCount`). Absent: none may. */
+  readonly retained?: number
 }
 
 export type Outcome =
@@ -71,6 +78,39 @@ export type Supports = {
   readonly shared: boolean
 }
 
+/** One look at a part of what is stored. */
+export type SweepStep = {
+  /** Where to go on; 0 at first. Opaque, but it survives a reopen: what it has passed need not be looked
+   *  at again. */
+  readonly after: number
+  /** Is the blob in use? Asked for each blob of the step, in one turn of the event loop. */
+  readonly live: (ref: Blobref) => boolean
+  /** Puts since then (monotonic clock, ms) are spared. */
+  readonly sparedSince: number
+  /** Looks, and frees nothing. */
+  readonly dryRun: boolean
+}
+
+export type Swept = {
+  /** Undefined: all has been looked at. */
+  readonly next: number | undefined
+  /** Bytes that were looked at. */
+  readonly scanned: number
+  readonly freed: { readonly count: number; readonly size: number }
+}
+
+/** A collection that is under way. From its beginning on, every ref that is put or committed, stored
+ *  already or not, is spared by it: a commit never loses what it relies on. Ends when disposed of. */
+export interface Collection extends Disposable {
+  /** Deletes blobs that are not live, were not put since `sparedSince`, and not put or committed since the
+   *  collection began; a bounded part of the store at a time (`sweepStepSize`), in one durable write.
+   *  Throws ENOSPC, EIO, ECLOSED; then nothing of the step was freed. */
+  step(step: SweepStep): Promise<Swept>
+}
+
+/** Bytes of records that one step looks at, at most, but for one record. */
+export const sweepStepSize = 4 * 1024 * 1024
+
 export interface Engine extends AsyncDisposable {
   readonly supports: Supports
   /** Random id of this store, made with it. */
@@ -89,6 +129,15 @@ export interface Engine extends AsyncDisposable {
    *  commit at a time per namespace, seqs that grow. Throws EINVAL, ECLOSED. */
   commit(parts: readonly Part[]): Promise<Outcome[]>
 
+  /** Which refs are there. Those that are count as put now: a collection spares them. */
+  has(refs: readonly Blobref[]): Promise<boolean[]>
+
+  /** Bytes of the blobs that are stored, garbage included. */
+  readonly stored: number
+
+  /** Throws EBUSY while one is under way, ECLOSED. */
+  beginCollection(): Collection
+
   root(namespace: string): Promise<Head | undefined>
   roots(): Promise<Head[]>
 
@@ -101,6 +150,16 @@ export interface Engine extends AsyncDisposable {
    *  least those of the last `historyAgeMs` and the last `historyCount`. Ends at the head that was
    *  there at first. Throws ENONS, ECOMPACTED where trimming overtook a slow caller, ECLOSED. */
   history(namespace: string, after: number): AsyncIterable<Root>
+
+  /** Gives retained roots (the head too) other refs, in one durable write with their blobs: what was
+   *  forgotten is then in none of them. REQUIRES: no commit of the namespace is under way. Throws ENONS,
+   *  EINVAL (no such root), ENOSPC, EIO. */
+  rewrite(
+    namespace: string,
+    incarnation: string,
+    roots: readonly { readonly seq: number; readonly ref: Blobref }[],
+    blobs: readonly Blob[],
+  ): Promise<void>
 
   /** Yields whenever some root moved since the last yield; the caller looks which. Ends with the
    *  signal, with ECLOSED at a close. One that falls behind misses wakes, never the last one. */

@@ -3,7 +3,8 @@
  *  them or none. Runs in browsers, over any `Kvs`. */
 
 import { TailraceError } from '../error.js'
-import type { CommittedOp, Guard, Kvs, Op, ReadScope, Scope } from '../kvs/kvs.js'
+import type { Kvs, ReadScope } from '../kvs/kvs.js'
+import type { CommittedOp, Guard, Op, Scope } from '../kvs/operation.js'
 import { type Event, encodeEvents } from './event.js'
 import { Splitter } from './splitter.js'
 

@@ -3,7 +3,8 @@
  *  binary search over blobs. Runs in browsers, over any `Kvs`. */
 
 import { TailraceError } from '../error.js'
-import type { Kvs, Scope } from '../kvs/kvs.js'
+import type { Kvs } from '../kvs/kvs.js'
+import type { Scope } from '../kvs/operation.js'
 import { decodeOutput, type Offsets, type Stream } from './stdio.js'
 
 export type ReadStreamOptions = Scope & {

@@ -14,11 +14,13 @@ import type { Key } from '../tree/key.js'
 import type { Views } from '../tree/lookup.js'
 import { type Nodes, NodeWriter } from '../tree/nodes.js'
 import { writeRoot } from '../tree/root.js'
-import { apply, OpensNextGroup } from './apply.js'
+import type { Dir } from '../tree/treeobj.js'
+import { apply } from './apply.js'
 import { Draft } from './draft.js'
 import type { Group } from './group.js'
-import { type Committed, type OpResult, waitingMax, waitingSizeMax } from './kvs.js'
 import type { LiveNamespace } from './namespace.js'
+import { type Committed, type OpResult, waitingMax, waitingSizeMax } from './operation.js'
+import { OpensNextGroup } from './places.js'
 import type { Prepared } from './transaction.js'
 
 /** A group takes transactions until one of these is reached. */
@@ -33,7 +35,12 @@ export const commitTriesMax = 8
 export const rebaseTriesMax = 16
 
 type Waiting = { readonly prepared: Prepared; readonly answer: Deferred<Committed> }
-type Taken = { readonly waiting: Waiting; readonly seq: number; readonly results: OpResult[] }
+type Taken = {
+  readonly waiting: Waiting
+  readonly seq: number
+  readonly results: readonly OpResult[]
+  readonly effects: readonly (() => void)[]
+}
 type Built = {
   readonly taken: readonly Taken[]
   /** These open the next group. */
@@ -48,6 +55,8 @@ export type CommitterPorts = {
   readonly nodes: Nodes
   readonly environment: Environment
   readonly views: Views
+  /** The tree of a namespace, now or at a retained root. */
+  readonly sources: (namespace: string, at: number | string | undefined) => Promise<Dir>
   /** Told of each new root, before its transactions are answered. */
   readonly moved: (namespace: LiveNamespace, root: Root) => void
 }
@@ -156,6 +165,7 @@ export class Committer {
     this.#follow({ root: built.root, revision: head.revision })
     if (head.root.tx !== built.root.tx) this.#follow(head)
     const { ref } = built.root
+    for (const { effects } of built.taken) for (const effect of effects) effect()
     for (const { waiting, seq, results } of built.taken) {
       waiting.answer.resolve({ seq, ref, results })
     }
@@ -173,8 +183,14 @@ export class Committer {
     const trees = await this.#namespace.trees(before)
     using writer = new NodeWriter(nodes)
     const draft = new Draft(nodes, writer, trees.data)
+    const meta = new Draft(nodes, writer, trees.meta)
     const state: Group = {
+      namespace: this.#namespace.name,
+      incarnation: this.#namespace.record.incarnation,
+      now: environment.now(),
       draft,
+      meta,
+      sources: (name, at) => this.#ports.sources(name ?? this.#namespace.name, at),
       nodes,
       writer,
       views: (name) => (name === this.#namespace.name ? trees.data : views(name)),
@@ -187,15 +203,17 @@ export class Committer {
     for (const [index, waiting] of group.entries()) {
       const seq = before.seq + taken.length
       draft.begin()
+      meta.begin()
       try {
         const applied = await apply(state, waiting.prepared, seq)
-        taken.push({ waiting, seq: seq + 1, results: applied.results })
+        taken.push({ ...applied, waiting, seq: seq + 1 })
         for (const key of applied.changed) state.changed.add(key)
         for (const key of applied.appended) state.appended.add(key)
         for (const blob of waiting.prepared.blobs) blobs.push(blob)
         for (const blob of applied.blobs) blobs.push(blob)
       } catch (error) {
         draft.rollback()
+        meta.rollback()
         if (error instanceof OpensNextGroup) {
           rest = group.slice(index)
           break
@@ -205,12 +223,12 @@ export class Committer {
     }
     if (taken.length === 0) return { taken, rest, root: before, blobs }
     const data = await draft.flush()
-    const ref = writeRoot(writer, { data, meta: trees.meta })
+    const ref = writeRoot(writer, { data, meta: await meta.flush() })
     const root: Root = {
       seq: before.seq + taken.length,
       ref,
       tx: environment.id(),
-      time: environment.now(),
+      time: state.now,
       epoch: before.epoch,
       ...keysOf(state.changed),
     }

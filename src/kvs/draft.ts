@@ -141,6 +141,11 @@ export class Draft {
     return true
   }
 
+  /** Names of the directory that the draft stands on, in order, whatever the group did to them. */
+  async *baseNames(dir: DraftDir): AsyncGenerator<string> {
+    for await (const [name] of listDir(this.#nodes, dir.base)) yield name
+  }
+
   /** The nodes of the changed directories, children first; gives the new root directory. */
   flush(): Promise<Dir> {
     return this.#flush(this.root)

@@ -4,10 +4,25 @@
 import type { Key } from '../tree/key.js'
 import type { Views } from '../tree/lookup.js'
 import type { Nodes, NodeWriter } from '../tree/nodes.js'
+import type { Dir } from '../tree/treeobj.js'
 import type { Draft } from './draft.js'
 
+/** Trees to copy from: a namespace's newest one as this group has it when it begins, or that of a retained
+ *  root. Throws ENONS, ECOMPACTED, EINVAL. */
+export type Sources = (
+  namespace: string | undefined,
+  at: number | string | undefined,
+) => Promise<Dir>
+
 export type Group = {
+  readonly namespace: string
+  readonly incarnation: string
+  /** Wall clock when the group began, ms since 1970. */
+  readonly now: number
   readonly draft: Draft
+  /** The namespace's present (leases, producers, answers, expiry): see `meta.ts`. */
+  readonly meta: Draft
+  readonly sources: Sources
   readonly nodes: Nodes
   readonly writer: NodeWriter
   readonly views: Views

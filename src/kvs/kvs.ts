@@ -5,6 +5,19 @@
 import type { Blobref } from '../blob/blobref.js'
 import type { TreeobjJson } from '../tree/json.js'
 import type { Attrs, Treeobj } from '../tree/treeobj.js'
+import type { History } from './history.js'
+import type {
+  Base,
+  Committed,
+  CommittedOp,
+  Expiry,
+  Guard,
+  Producer,
+  Scope,
+  Transaction,
+  Value,
+} from './operation.js'
+import type { Settings, Upkeep } from './upkeep.js'
 import type { Watching, WatchOptions } from './watching.js'
 
 /** Always there. */
@@ -12,15 +25,6 @@ export const primary = 'primary'
 /** Written only through operations of their own (jobs, cache, …), never by a transaction. */
 export const reservedNamespaces: ReadonlySet<string> = new Set(['jobs', 'cache', 'flows', 'system'])
 
-/** Bounds of one transaction and of what waits. Above: E2BIG, EBUSY at once, nothing lost. */
-export const opsMax = 4_096
-export const guardsMax = 1_024
-/** Bytes of all values of one transaction; a put from a stream is not bounded. */
-export const transactionSizeMax = 8 * 1024 * 1024
-/** Transactions waiting in one namespace. */
-export const waitingMax = 65_536
-/** Bytes of values waiting in one namespace. */
-export const waitingSizeMax = 64 * 1024 * 1024
 /** Bytes that `get` returns at once; larger values: E2BIG, use `read`. */
 export const getSizeMax = 256 * 1024 * 1024
 /** Names on one page of `list`, blobrefs on one page of `treeobj`. */
@@ -30,58 +34,6 @@ export const pageDefault = 1_000
 export const readKeysMax = 1_024
 /** Bytes of all values of one `readMany`. */
 export const readSizeMax = 16 * 1024 * 1024
-
-/** What a put stores: text is UTF-8. A stream is uploaded first, at most one blob in memory. */
-export type Value = string | Uint8Array
-
-export type Op =
-  | {
-      readonly op: 'put'
-      readonly key: string
-      readonly value: Value
-      readonly contentType?: string
-    }
-  | { readonly op: 'append'; readonly key: string; readonly value: Value; readonly seal?: boolean }
-  | { readonly op: 'seal'; readonly key: string }
-  | { readonly op: 'unlink'; readonly key: string; readonly recursive?: boolean }
-  | { readonly op: 'mkdir'; readonly key: string }
-  | {
-      readonly op: 'symlink'
-      readonly key: string
-      readonly target: string
-      readonly namespace?: string
-    }
-
-/** `count` is in blobs; a missing key has none, a `val` counts as one. `seq` is the seq before this
- *  transaction. `ref` is the key's own (see Stat.ref). Guards follow links, as reads do. */
-export type Guard =
-  | { readonly key: string; readonly absent: true }
-  | { readonly key: string; readonly ref: string }
-  | { readonly key: string; readonly count: number }
-  | { readonly seq: number }
-
-export type Transaction = {
-  readonly guards?: readonly Guard[]
-  readonly ops: readonly Op[]
-  /** A commit group of its own. */
-  readonly noMerge?: boolean
-}
-
-/** In the order of the ops. `ref` and `count` are the key's after the op. */
-export type OpResult = {
-  /** put: the key's ref (see Stat.ref). */
-  readonly ref?: Blobref
-  /** append: index of its first blob, and the count after it. */
-  readonly index?: number
-  readonly count?: number
-}
-
-export type Committed = {
-  readonly seq: number
-  /** The root's ref. */
-  readonly ref: Blobref
-  readonly results: readonly OpResult[]
-}
 
 export type RootView = {
   readonly namespace: string
@@ -98,9 +50,11 @@ export type Stat = {
   readonly ref: Blobref
   /** valref: blobs; val: 1; dir: keys below, at any depth; symlink: 0. */
   readonly count: number
-  /** Bytes. */
+  /** Bytes, those that a trim dropped included. */
   readonly size: number
   readonly sealed: boolean
+  /** What a trim dropped from the head of a log; absent where nothing was. */
+  readonly base?: Base
   readonly attrs?: Attrs
   /** symlink only (with `nofollow`). */
   readonly target?: string
@@ -130,21 +84,21 @@ export type Listing = {
   readonly seq: number
 }
 
-/** `namespace` is `primary` if left out. */
-export type Scope = {
-  readonly namespace?: string
-  readonly signal?: AbortSignal
-}
-
 /** `at` reads the retained root of the group that holds that seq (ECOMPACTED if it is no more
- *  retained, EINVAL if it is not there yet). `minSeq` waits until the namespace is there. */
+ *  retained, EINVAL if it is not there yet), or the retained or pinned root with that ref (ECOMPACTED
+ *  if there is none). `minSeq` waits until the namespace is there. */
 export type ReadScope = Scope & {
-  readonly at?: number
+  readonly at?: number | string
   readonly minSeq?: number
 }
 
-/** `index` reads one blob, `from` starts at a byte offset. */
-export type ReadOptions = ReadScope & { readonly index?: number; readonly from?: number }
+/** `index` reads one blob; `from` starts at a byte offset, `to` ends before one. Below the base of a
+ *  trimmed log: ECOMPACTED, `failed.state.base` says where it begins. */
+export type ReadOptions = ReadScope & {
+  readonly index?: number
+  readonly from?: number
+  readonly to?: number
+}
 
 /** `nofollow` stops at a link that is the last component. */
 export type StatOptions = ReadScope & { readonly nofollow?: boolean }
@@ -169,30 +123,35 @@ export type NamespaceView = {
   /** Keys and bytes of the current tree. */
   readonly keys: number
   readonly size: number
+  readonly settings: Settings
 }
 
+/** `idempotencyKey` (1 to 255 bytes): the same transaction sent again under it is answered as it was
+ *  the first time, not done again; another one is EINVAL; one whose answer is no more kept is EUNKNOWN. */
 export type CommitOptions = Scope & {
   /** The caller gives the bytes away: nobody writes to them again. Saves a copy of large ones. */
   readonly transfer?: boolean
+  readonly idempotencyKey?: string
+  /** A client sends it again, under an `idempotencyKey`, until it is answered or the signal ends it:
+   *  it lands once. Where the store is embedded nothing can get lost on the way. */
+  readonly exactlyOnce?: boolean
 }
 
-export type PutOptions = Scope & {
-  readonly contentType?: string
-  /** Guards of the one-op transaction. */
-  readonly guards?: readonly Guard[]
-}
+export type PutOptions = Omit<CommitOptions, 'transfer'> &
+  Expiry & {
+    readonly contentType?: string
+    /** Guards of the one-op transaction. */
+    readonly guards?: readonly Guard[]
+  }
 
-export type AppendOptions = CommitOptions & {
-  readonly seal?: boolean
-  readonly guards?: readonly Guard[]
-}
+export type AppendOptions = CommitOptions &
+  Expiry & {
+    readonly seal?: boolean
+    readonly producer?: Producer
+    readonly guards?: readonly Guard[]
+  }
 
-/** What one op answers: the transaction's seq, the root's ref, and the op's own result. */
-export type CommittedOp = { readonly seq: number; readonly ref: Blobref } & {
-  readonly result: OpResult
-}
-
-export interface Kvs {
+export interface Kvs extends History, Upkeep {
   /** Whole or not at all, durable when it resolves. Throws ECONFLICT (a guard; `failed` has the
    *  state), EISDIR, ENOTDIR, EEXIST, ENOTEMPTY, ESEALED, ELOOP, EPERM, EINVAL, E2BIG, EBUSY, ENONS,
    *  ENOSPC, EIO, EUNKNOWN (look before you send it again). */
@@ -206,8 +165,8 @@ export interface Kvs {
 
   /** Undefined where the key is not there. Throws EISDIR, E2BIG (above `getSizeMax`), ELOOP, ENONS. */
   get(key: string, options?: ReadScope): Promise<Uint8Array | undefined>
-  /** The value as a stream. `index` reads one blob of it (ENOENT past the end); `from` starts at a
-   *  byte offset. Undefined where the key is not there. */
+  /** The value as a stream. `index` reads one blob of it (ENOENT past the end); `from` and `to` are byte
+   *  offsets. Undefined where the key is not there. Throws ECOMPACTED (below a log's base). */
   read(key: string, options?: ReadOptions): Promise<Reading | undefined>
   /** Undefined where the key is not there. `nofollow` stops at a link that is the last component. */
   stat(
@@ -227,9 +186,24 @@ export interface Kvs {
   /** `waitSeq` waits until the namespace is there. Throws ENONS. */
   root(options?: Scope & { readonly waitSeq?: number }): Promise<RootView>
 
+  /** A blob by its own name, whoever refers to it. The owner only. Undefined where it is not there. */
+  loadBlob(
+    ref: string,
+    options?: { readonly signal?: AbortSignal },
+  ): Promise<Uint8Array | undefined>
+  /** Stores a blob that nothing names yet, for a `treeobj` op to come; kept for an hour. Throws E2BIG. */
+  storeBlob(bytes: Uint8Array, options?: { readonly signal?: AbortSignal }): Promise<Blobref>
+
   namespaces(options?: { readonly signal?: AbortSignal }): Promise<NamespaceView[]>
-  /** Throws EEXIST, EINVAL, EPERM (reserved). */
-  createNamespace(name: string, options?: { readonly signal?: AbortSignal }): Promise<NamespaceView>
+  /** Empty, or with the tree of another namespace, by reference. Throws EEXIST, EINVAL, EPERM
+   *  (reserved), ENONS, ECOMPACTED. */
+  createNamespace(
+    name: string,
+    options?: {
+      readonly from?: { readonly namespace?: string; readonly at?: number | string }
+      readonly signal?: AbortSignal
+    },
+  ): Promise<NamespaceView>
   /** Watchers end with ENONS. Throws ENONS, EPERM (`primary`, reserved). */
   removeNamespace(name: string, options?: { readonly signal?: AbortSignal }): Promise<void>
 

@@ -10,6 +10,7 @@ import { type RootNode, readRoot } from '../tree/root.js'
 import type { Dir } from '../tree/treeobj.js'
 import type { NamespaceView } from './kvs.js'
 import { RootLog } from './root-log.js'
+import { readSettings } from './settings.js'
 
 export class LiveNamespace {
   readonly record: Namespace
@@ -72,8 +73,10 @@ export class LiveNamespace {
   async view(): Promise<NamespaceView> {
     const { name, incarnation, owner, created } = this.record
     const { seq, ref } = this.#root
-    const { keys, size } = await this.data()
-    return { name, incarnation, owner, created, seq, ref, keys, size }
+    const { data, meta } = await this.trees(this.#root)
+    const settings = await readSettings(this.#nodes, meta)
+    const { keys, size } = data
+    return { name, incarnation, owner, created, seq, ref, keys, size, settings }
   }
 
   /** Waits until the head is at `seq` or beyond. Throws ENONS, ECLOSED, ECANCELED. */

@@ -1,6 +1,7 @@
 /** The retained roots of one namespace: the newest in memory, older ones in the engine. See rfc/6.
  *  Invariant: `since` gives every root from a seq on, in order, or says that some are gone. */
 
+import { type Blobref, parseBlobref } from '../blob/blobref.js'
 import type { Engine, Root } from '../engine/engine.js'
 import { TailraceError } from '../error.js'
 
@@ -53,8 +54,27 @@ export class RootLog {
     return { roots, gap: before !== undefined && before.seq >= seq }
   }
 
-  /** The root of the group that holds `seq`. Throws EINVAL (not there yet), ECOMPACTED. */
-  async at(seq: number, newest: Root): Promise<Root> {
+  /** The root of the group that holds a seq, or that has a ref. Throws EINVAL (not there yet, no ref),
+   *  ECOMPACTED. */
+  async at(at: number | string, newest: Root): Promise<Root> {
+    return typeof at === 'string'
+      ? this.#named(parseBlobref(at), newest)
+      : this.#holding(at, newest)
+  }
+
+  async #named(ref: Blobref, newest: Root): Promise<Root> {
+    if (newest.ref === ref) return newest
+    const known = this.#roots.findLast((root) => root.ref === ref)
+    if (known) return known
+    const oldest = this.#roots[0]?.seq ?? newest.seq
+    for await (const root of this.#engine.history(this.#namespace, -1)) {
+      if (root.seq >= oldest) break
+      if (root.ref === ref) return root
+    }
+    throw new TailraceError('ECOMPACTED', `no retained root has the ref ${ref}`)
+  }
+
+  async #holding(seq: number, newest: Root): Promise<Root> {
     if (!Number.isSafeInteger(seq) || seq < 0 || seq > newest.seq) {
       throw new TailraceError('EINVAL', `there is no seq ${seq} yet: the newest is ${newest.seq}`)
     }

@@ -6,95 +6,73 @@ import { abortable } from '../base/abortable.js'
 import type { Environment } from '../base/environment.js'
 import { joinAbort } from '../base/join-abort.js'
 import type { Content } from '../content/content.js'
-import type { Engine, Head, Root } from '../engine/engine.js'
+import type { Engine, Root } from '../engine/engine.js'
 import { TailraceError } from '../error.js'
 import type { TreeobjJson } from '../tree/json.js'
-import { parseNamespaceName } from '../tree/namespace-name.js'
-import { Nodes, NodeWriter } from '../tree/nodes.js'
-import { emptyRoot, writeRoot } from '../tree/root.js'
-import { Committer, type CommitterPorts } from './committer.js'
+import { Nodes } from '../tree/nodes.js'
+import type { Committer } from './committer.js'
+import type { History } from './history.js'
 import {
   type AppendOptions,
   type CommitOptions,
-  type Committed,
-  type CommittedOp,
   getSizeMax,
   type Kvs,
   type Listing,
   type ListOptions,
   type NamespaceView,
-  type Op,
   type PutOptions,
-  primary,
   type Reading,
   type ReadOptions,
   type ReadScope,
   type RootView,
   readKeysMax,
-  reservedNamespaces,
-  type Scope,
   type Stat,
   type StatOptions,
-  type Transaction,
   type TreeobjOptions,
-  type Value,
 } from './kvs.js'
-import { LiveNamespace } from './namespace.js'
+import type { LiveNamespace } from './namespace.js'
+import { Namespaces, type StoreListener } from './namespaces.js'
+import type { Committed, CommittedOp, Op, Scope, Transaction, Value } from './operation.js'
 import { holdBack, storeArray } from './put-stream.js'
 import { Reader, type Snapshot } from './read.js'
 import { type Prepared, prepare, prepareStoredPut } from './transaction.js'
+import type { Upkeep } from './upkeep.js'
 
-/** What the watch service is told. */
-export interface StoreListener {
-  /** A root is durable and visible. */
-  moved(namespace: LiveNamespace, root: Root): void
-  /** A namespace was made, or has ended. */
-  changed(namespace: LiveNamespace): void
-}
+/** What the store itself does of a Kvs; `open.ts` adds the rooms and files that do the rest. */
+type Keys = Omit<Kvs, 'watch' | 'loadBlob' | 'storeBlob' | keyof History | keyof Upkeep>
 
-type Open = { readonly live: LiveNamespace; readonly committer: Committer }
-
-export class KeyStore implements Omit<Kvs, 'watch'>, AsyncDisposable {
+export class KeyStore implements Keys, AsyncDisposable {
   readonly reader: Reader
   readonly nodes: Nodes
-  readonly #engine: Engine
+  readonly spaces: Namespaces
   readonly #content: Content
-  readonly #environment: Environment
-  readonly #open = new Map<string, Open>()
-  readonly #listeners = new Set<StoreListener>()
-  #closed = false
 
-  private constructor(engine: Engine, content: Content, environment: Environment) {
-    this.#engine = engine
+  private constructor(content: Content, nodes: Nodes, namespaces: Namespaces) {
     this.#content = content
-    this.#environment = environment
-    this.nodes = new Nodes(content)
-    this.reader = new Reader(content, this.nodes)
+    this.nodes = nodes
+    this.spaces = namespaces
+    this.reader = new Reader(content, nodes)
   }
 
   /** Makes what must always be there. The engine stays the caller's to close. */
   static async open(engine: Engine, content: Content, environment: Environment): Promise<KeyStore> {
-    const store = new KeyStore(engine, content, environment)
-    for (const head of await engine.roots()) store.#adopt(head)
-    for (const name of [primary, ...reservedNamespaces]) {
-      if (!store.#open.has(name)) await store.#make(name)
-    }
-    return store
+    const nodes = new Nodes(content)
+    const namespaces = await Namespaces.open({ engine, content, nodes, environment })
+    return new KeyStore(content, nodes, namespaces)
   }
 
   listen(listener: StoreListener): Disposable {
-    this.#listeners.add(listener)
-    return { [Symbol.dispose]: () => this.#listeners.delete(listener) }
+    return this.spaces.listen(listener)
   }
 
   /** Throws ENONS, ECLOSED. */
-  namespace(name: string = primary): LiveNamespace {
-    return this.#find(name).live
+  namespace(name?: string): LiveNamespace {
+    return this.spaces.find(name).live
   }
 
   /** The namespace if it is there. Throws EINVAL. */
   peekNamespace(name: string): LiveNamespace | undefined {
-    return this.#open.get(parseNamespaceName(name))?.live
+    return this.spaces.peek(name)
   }
 
   /** A snapshot of a namespace at one of its roots. Other namespaces, reached by links, are read at
@@ -104,13 +82,13 @@ export class KeyStore implements Omit<Kvs, 'watch'>, AsyncDisposable {
     return {
       namespace: live.name,
       seq: root.seq,
-      views: (name) => (name === live.name ? data : this.#open.get(name)?.live.data()),
+      views: (name) => (name === live.name ? data : this.spaces.view(name)),
     }
   }
 
   async commit(transaction: Transaction, options: CommitOptions = {}): Promise<Committed> {
     const { namespace, transfer = false, signal } = options
-    const { committer } = this.#find(namespace)
+    const { committer } = this.spaces.find(namespace)
     return this.#submit(committer, prepare(transaction, { transfer }), signal)
   }
 
@@ -119,7 +97,7 @@ export class KeyStore implements Omit<Kvs, 'watch'>, AsyncDisposable {
     value: Value | AsyncIterable<Uint8Array>,
     options: PutOptions = {},
   ): Promise<CommittedOp> {
-    const { committer } = this.#find(options.namespace)
+    const { committer } = this.spaces.find(options.namespace)
     const { guards = [], contentType, signal } = options
     const held =
       typeof value === 'string' || value instanceof Uint8Array
@@ -136,7 +114,7 @@ export class KeyStore implements Omit<Kvs, 'watch'>, AsyncDisposable {
   }
 
   async append(key: string, value: Value, options: AppendOptions = {}): Promise<CommittedOp> {
-    const { committer } = this.#find(options.namespace)
+    const { committer } = this.spaces.find(options.namespace)
     const { guards = [], seal = false, transfer = false } = options
     const prepared = prepare({ guards, ops: [{ op: 'append', key, value, seal }] }, { transfer })
     return oneOp(await this.#submit(committer, prepared, options.signal))
@@ -190,87 +168,28 @@ export class KeyStore implements Omit<Kvs, 'watch'>, AsyncDisposable {
 
   async namespaces(): Promise<NamespaceView[]> {
     const views: NamespaceView[] = []
-    for (const { live } of this.#open.values()) views.push(await live.view())
+    for (const { live } of this.spaces.all()) views.push(await live.view())
     return views.sort((a, b) => (a.name < b.name ? -1 : 1))
   }
 
-  async createNamespace(name: string): Promise<NamespaceView> {
-    if (this.#closed) throw closed()
-    parseNamespaceName(name)
-    if (reservedNamespaces.has(name))
-      throw new TailraceError('EPERM', `${name} is a reserved namespace`)
-    if (this.#open.has(name)) throw new TailraceError('EEXIST', `the namespace ${name} is there`)
-    return (await this.#make(name)).view()
+  async createNamespace(
+    name: string,
+    options: {
+      readonly from?: { readonly namespace?: string; readonly at?: number | string }
+    } = {},
+  ): Promise<NamespaceView> {
+    const { from } = options
+    const data = from && (await this.spaces.source(from.namespace, from.at))
+    return (await this.spaces.create(name, data)).view()
   }
 
-  async removeNamespace(name: string): Promise<void> {
-    const { live, committer } = this.#find(name)
-    if (name === primary || reservedNamespaces.has(name)) {
-      throw new TailraceError('EPERM', `the namespace ${name} is always there`)
-    }
-    const reason = new TailraceError('ENONS', `the namespace ${name} was removed`)
-    await committer.close(reason)
-    try {
-      await this.#engine.remove(name, live.record.incarnation)
-    } catch (error) {
-      committer.reopen()
-      throw error
-    }
-    this.#open.delete(name)
-    this.#end(live, reason)
+  removeNamespace(name: string): Promise<void> {
+    return this.spaces.remove(name)
   }
 
   /** Answers what is on its way; whatever waits then is told ECLOSED. */
   async [Symbol.asyncDispose](): Promise<void> {
-    if (this.#closed) return
-    this.#closed = true
-    for (const { live, committer } of this.#open.values()) {
-      await committer.close(closed())
-      this.#end(live, closed())
-    }
-  }
-
-  /** REQUIRES: its root moves no more, so that watchers see all of it before its end. */
-  #end(live: LiveNamespace, reason: TailraceError): void {
-    live.end(reason)
-    for (const listener of this.#listeners) listener.changed(live)
-  }
-
-  #find(name: string = primary): Open {
-    if (this.#closed) throw closed()
-    const open = this.#open.get(name)
-    if (open) return open
-    parseNamespaceName(name)
-    throw new TailraceError('ENONS', `there is no namespace ${name}`)
-  }
-
-  #adopt(head: Head): LiveNamespace {
-    const live = new LiveNamespace(this.#engine, this.nodes, head)
-    const ports: CommitterPorts = {
-      engine: this.#engine,
-      content: this.#content,
-      nodes: this.nodes,
-      environment: this.#environment,
-      views: (name) => this.#open.get(name)?.live.data(),
-      moved: (namespace, root) => {
-        for (const listener of this.#listeners) listener.moved(namespace, root)
-      },
-    }
-    this.#open.set(live.name, { live, committer: new Committer(ports, live) })
-    return live
-  }
-
-  async #make(name: string): Promise<LiveNamespace> {
-    const { id, now } = this.#environment
-    using writer = new NodeWriter(this.nodes)
-    const ref = writeRoot(writer, emptyRoot)
-    const root: Root = { seq: 0, ref, tx: id(), time: now(), epoch: 0, keys: [] }
-    const namespace = { name, incarnation: id(), owner: 'owner', created: now() }
-    const head = await this.#engine.create(namespace, root, writer.blobs)
-    this.#content.remember(writer.blobs)
-    const live = this.#adopt(head)
-    for (const listener of this.#listeners) listener.changed(live)
-    return live
+    await this.spaces[Symbol.asyncDispose]()
   }
 
   /** A caller that leaves early learns ECANCELED; what it submitted may still be committed. */
@@ -289,8 +208,4 @@ export class KeyStore implements Omit<Kvs, 'watch'>, AsyncDisposable {
 
 function oneOp({ seq, ref, results }: Committed): CommittedOp {
   return { seq, ref, result: results[0] ?? {} }
-}
-
-function closed(): TailraceError {
-  return new TailraceError('ECLOSED', 'the store is closed')
 }

@@ -19,7 +19,7 @@ import {
   opsMax,
   type Transaction,
   transactionSizeMax,
-} from './kvs.js'
+} from './operation.js'
 
 /** The content of a put: inline bytes, blobs that are committed with it, or an array whose blobs
  *  were stored before. */

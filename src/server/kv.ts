@@ -3,9 +3,10 @@
 
 import { blobSizeMax } from '../blob/blob.js'
 import { TailraceError } from '../error.js'
-import { type Stat, transactionSizeMax } from '../kvs/kvs.js'
+import type { Stat } from '../kvs/kvs.js'
+import { transactionSizeMax } from '../kvs/operation.js'
+import { parseContentType } from '../wire/op.js'
 import { invalid } from '../wire/parse.js'
-import { parseContentType } from '../wire/transaction.js'
 import type { App, Reply, Request } from './app.js'
 import { contentLengthOf, readBody, streamBody } from './body.js'
 import type { Context } from './context.js'

@@ -2,7 +2,8 @@
  *  Invariant: a parameter that the route does not know is EINVAL. */
 
 import { TailraceError } from '../error.js'
-import { type Guard, primary, reservedNamespaces } from '../kvs/kvs.js'
+import { primary, reservedNamespaces } from '../kvs/kvs.js'
+import type { Guard } from '../kvs/operation.js'
 import { invalid } from '../wire/parse.js'
 import type { Request } from './app.js'
 

@@ -5,19 +5,13 @@
 import { parseBlobref } from '../blob/blobref.js'
 import { isCode, TailraceError } from '../error.js'
 import type { JobPage, JobState, JobView } from '../job/job.js'
-import type {
-  Committed,
-  CommittedOp,
-  ListEntry,
-  Listing,
-  NamespaceView,
-  OpResult,
-  RootView,
-  Stat,
-} from '../kvs/kvs.js'
+import type { ListEntry, Listing, NamespaceView, RootView, Stat } from '../kvs/kvs.js'
+import type { Base, Committed, CommittedOp, OpResult } from '../kvs/operation.js'
+import type { Settings } from '../kvs/upkeep.js'
 import type { Position } from '../kvs/watching.js'
 import type { TreeobjJson } from '../tree/json.js'
 import type { Attrs } from '../tree/treeobj.js'
+import { parseToken, parseValue } from './op.js'
 import {
   type Fields,
   invalid,
@@ -30,7 +24,6 @@ import {
   parseText,
   parseTexts,
 } from './parse.js'
-import { parseValue } from './transaction.js'
 
 const types = ['val', 'valref', 'dir', 'symlink'] as const
 const jsonTypes = ['val', 'valref', 'dir', 'dirref', 'symlink'] as const
@@ -53,6 +46,7 @@ export function parseCommitted(input: unknown): Committed {
     seq: parseInteger(fields['seq'], 'seq'),
     ref: parseBlobref(fields['ref']),
     results: parseArray(fields['results'], 'results').map(parseOpResult),
+    ...parseRepeated(fields),
   }
 }
 
@@ -62,6 +56,7 @@ export function parseCommittedOp(input: unknown): CommittedOp {
     seq: parseInteger(fields['seq'], 'seq'),
     ref: parseBlobref(fields['ref']),
     result: parseOpResult(fields['result']),
+    ...parseRepeated(fields),
   }
 }
 
@@ -73,6 +68,7 @@ export function parseStat(input: unknown): Stat {
     count: parseInteger(fields['count'], 'count'),
     size: parseInteger(fields['size'], 'size'),
     sealed: parseFlag(fields['sealed'], 'sealed'),
+    ...optional('base', fields, 'stat', parseBase),
     ...optional('attrs', fields, 'stat', parseAttrs),
     ...optional('target', fields, 'stat', parseText),
     ...optional('namespace', fields, 'stat', parseText),
@@ -126,6 +122,7 @@ export function parseNamespaceView(input: unknown): NamespaceView {
     ref: parseBlobref(fields['ref']),
     keys: parseInteger(fields['keys'], 'keys'),
     size: parseInteger(fields['size'], 'size'),
+    settings: parseSettings(fields['settings']),
   }
 }
 
@@ -194,6 +191,31 @@ function parseOpResult(input: unknown): OpResult {
     ...optional('ref', fields, 'result', parseBlobref),
     ...optional('index', fields, 'result', parseInteger),
     ...optional('count', fields, 'result', parseInteger),
+    ...parseRepeated(fields),
+    ...optional('token', fields, 'result', parseToken),
+    ...optional('base', fields, 'result', parseBase),
+  }
+}
+
+function parseRepeated(fields: Fields): { readonly repeated?: true } {
+  return fields['repeated'] === true ? { repeated: true } : {}
+}
+
+export function parseBase(input: unknown, what: string): Base {
+  const fields = parseFields(input, what)
+  return {
+    count: parseInteger(fields['count'], `${what}.count`),
+    size: parseInteger(fields['size'], `${what}.size`),
+  }
+}
+
+export function parseSettings(input: unknown, what = 'settings'): Settings {
+  const fields = parseFields(input, what)
+  return {
+    historyCount: parseInteger(fields['historyCount'], `${what}.historyCount`),
+    historyAgeMs: parseNumber(fields['historyAgeMs'], `${what}.historyAgeMs`),
+    historySize: parseInteger(fields['historySize'], `${what}.historySize`),
+    ...optional('quota', fields, what, parseInteger),
   }
 }
 

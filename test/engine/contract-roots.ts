@@ -4,6 +4,7 @@
 import { expect, test } from 'vitest'
 import { blobSizeMax } from '../../src/blob/blob.js'
 import { type Engine, type Head, historyAgeMs } from '../../src/engine/engine.js'
+import type { TestClock } from '../clock.js'
 import {
   advance,
   blobOf,
@@ -14,7 +15,6 @@ import {
   next,
   rootOf,
   settle,
-  type TestClock,
 } from './fixture.js'
 
 export function rootClaims(open: () => Promise<Engine>, clock: TestClock): void {

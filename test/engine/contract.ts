@@ -4,9 +4,10 @@
 import { afterEach, describe, expect, test } from 'vitest'
 import type { Environment } from '../../src/base/environment.js'
 import type { Engine } from '../../src/engine/engine.js'
+import { TestClock } from '../clock.js'
 import { commitClaims } from './contract-commits.js'
 import { rootClaims } from './contract-roots.js'
-import { advance, blobOf, collect, historyOf, make, TestClock } from './fixture.js'
+import { advance, blobOf, collect, historyOf, make } from './fixture.js'
 import { FlakyEngine } from './flaky.js'
 
 export type Made = { readonly engine: Engine; readonly clean: () => Promise<void> }

@@ -4,27 +4,12 @@
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import type { Environment } from '../../src/base/environment.js'
 import type { Blob } from '../../src/blob/blob.js'
 import { hashBlob } from '../../src/blob/hash.js'
 import type { Engine, Head, Outcome, Part, Root } from '../../src/engine/engine.js'
 
 /** Tries of one commit: more than `faultsInRowMax`. */
 const triesMax = 8
-
-/** Time moves by hand only. Ids count up from a random start. */
-export class TestClock implements Environment {
-  #ms = 1_700_000_000_000
-  #ids = Math.floor(Math.random() * 2 ** 48)
-
-  readonly now = () => this.#ms
-  readonly monotonic = () => this.#ms
-  readonly id = () => (this.#ids++).toString(16).padStart(32, '0')
-
-  advance(ms: number): void {
-    this.#ms += ms
-  }
-}
 
 export function blobOf(content: string | Uint8Array): Blob {
   const bytes = typeof content === 'string' ? Buffer.from(content) : content

@@ -10,6 +10,7 @@ import { openLmdb } from '../../src/engine/lmdb.js'
 import type { LmdbBounds } from '../../src/engine/lmdb-engine.js'
 import { trimBatch } from '../../src/engine/root-table.js'
 import { jobsMax } from '../../src/engine/writer.js'
+import { TestClock } from '../clock.js'
 import { engineContract } from './contract.js'
 import {
   advance,
@@ -19,7 +20,6 @@ import {
   historyOf,
   make,
   next,
-  TestClock,
   temporaryDirectory,
 } from './fixture.js'
 

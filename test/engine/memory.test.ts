@@ -3,8 +3,9 @@
 import { expect, test } from 'vitest'
 import { historyAgeMs, historyCount } from '../../src/engine/engine.js'
 import { MemoryEngine } from '../../src/engine/memory.js'
+import { TestClock } from '../clock.js'
 import { engineContract } from './contract.js'
-import { advance, collect, make, TestClock } from './fixture.js'
+import { advance, collect, make } from './fixture.js'
 
 engineContract('memory engine', async (environment) => ({
   engine: new MemoryEngine(environment),

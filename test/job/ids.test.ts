@@ -4,7 +4,8 @@ import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { isJobId, JobIds, mirrored } from '../../src/job/ids.js'
 
-const at = (now: () => number) => ({ now, monotonic: () => 0, id: () => '' })
+const noTimer = () => ({ [Symbol.dispose]: () => {} })
+const at = (now: () => number) => ({ now, monotonic: () => 0, id: () => '', timer: noTimer })
 
 test('an id has these digits', () => {
   const ids = new JobIds(at(() => 1_700_000_000_000))

@@ -1,0 +1,96 @@
+/** The reads of a store behind a server. See rfc/12.
+ *  Invariant: a read that was lost is asked again; what comes is what the embedded store would say. */
+
+import { isCode } from '../error.js'
+import {
+  getSizeMax,
+  type Listing,
+  type Reading,
+  type ReadScope,
+  type RootView,
+  type Stat,
+} from '../kvs/kvs.js'
+import type { Scope } from '../kvs/operation.js'
+import type { TreeobjJson } from '../tree/json.js'
+import * as answers from '../wire/answers.js'
+import type { Http } from './http.js'
+import { pathOf, pathOfKey } from './path.js'
+import { readingOf } from './reading.js'
+import { askingOf, missing, namespaceOf, readQuery } from './scope.js'
+
+export class RemoteReads {
+  readonly #http: Http
+
+  constructor(http: Http) {
+    this.#http = http
+  }
+
+  async get(key: string, options: ReadScope = {}): Promise<Uint8Array | undefined> {
+    return missing(
+      this.#http.read(pathOfKey('kv', key, readQuery(options)), askingOf(options), (response) =>
+        response.bytes(getSizeMax),
+      ),
+    )
+  }
+
+  async read(
+    key: string,
+    options: ReadScope & { readonly index?: number; readonly from?: number } = {},
+  ): Promise<Reading | undefined> {
+    const { index, from } = options
+    const path = pathOfKey('kv', key, { ...readQuery(options), index, from })
+    const asking = { signal: options.signal, long: true }
+    const reading = this.#http.read(path, asking, async (response) => readingOf(response))
+    if (index === undefined) return missing(reading)
+    // Over HTTP a missing key and an index past the end are both ENOENT: here only the second is.
+    return reading.catch(async (error: unknown) => {
+      if (!isCode(error, 'ENOENT') || (await this.stat(key, options))) throw error
+      return undefined
+    })
+  }
+
+  async stat(
+    key: string,
+    options: ReadScope & { readonly nofollow?: boolean } = {},
+  ): Promise<Stat | undefined> {
+    const path = pathOfKey('stat', key, { ...readQuery(options), nofollow: options.nofollow })
+    return missing(this.#http.readJson(path, askingOf(options), answers.parseStat))
+  }
+
+  async treeobj(
+    key: string,
+    options: ReadScope & { readonly after?: number; readonly limit?: number } = {},
+  ): Promise<TreeobjJson | undefined> {
+    const { after, limit } = options
+    const path = pathOfKey('treeobj', key, { ...readQuery(options), after, limit })
+    return missing(this.#http.readJson(path, askingOf(options), answers.parseTreeobjJson))
+  }
+
+  async list(
+    key: string,
+    options: ReadScope & {
+      readonly after?: string
+      readonly limit?: number
+      readonly recursive?: boolean
+    } = {},
+  ): Promise<Listing> {
+    const { after, limit, recursive } = options
+    const path = pathOfKey('list', key, { ...readQuery(options), after, limit, recursive })
+    return this.#http.readJson(path, askingOf(options), answers.parseListing)
+  }
+
+  async readMany(
+    keys: readonly string[],
+    options: ReadScope = {},
+  ): Promise<{ readonly seq: number; readonly values: readonly (Uint8Array | undefined)[] }> {
+    const { at, minSeq } = options
+    const path = pathOf('read', namespaceOf(options))
+    return this.#http.readJson(path, askingOf(options), answers.parseValues, { keys, at, minSeq })
+  }
+
+  async root(options: Scope & { readonly waitSeq?: number } = {}): Promise<RootView> {
+    const { waitSeq, signal } = options
+    const path = pathOf('root', { ...namespaceOf(options), waitSeq })
+    return this.#http.readJson(path, { signal, long: waitSeq !== undefined }, answers.parseRootView)
+  }
+}

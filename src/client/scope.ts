@@ -1,0 +1,30 @@
+/** What every request of the store has: its namespace, the root that it reads, how long it may wait. */
+
+import { isCode } from '../error.js'
+import type { ReadScope } from '../kvs/kvs.js'
+import type { Scope } from '../kvs/operation.js'
+import type { Query } from './path.js'
+
+export function namespaceOf(scope: Scope): Query {
+  return { namespace: scope.namespace }
+}
+
+export function readQuery(scope: ReadScope): Query {
+  return { namespace: scope.namespace, at: scope.at, minSeq: scope.minSeq }
+}
+
+export function askingOf(scope: ReadScope): { signal: AbortSignal | undefined; long: boolean } {
+  return { signal: scope.signal, long: scope.minSeq !== undefined }
+}
+
+/** Undefined where the server says ENOENT. */
+export async function missing<T>(answer: Promise<T>): Promise<T | undefined> {
+  try {
+    return await answer
+  } catch (error) {
+    if (isCode(error, 'ENOENT')) return undefined
+    throw error
+  }
+}
+
+/** A stream with guards that no header can say is one transaction: whole in memory. Throws E2BIG. */

@@ -1,0 +1,26 @@
+/** What a namespace keeps in `meta` for the value of a key, and what ends with that value. See rfc/6.
+ *  Each kind mirrors the keys of `data`: a record, or a directory of records, stands at the key's own
+ *  components below the kind. Values have no keys below them, so the two never meet.
+ *  Invariant: a mirror holds keys of values that are there; what replaces, moves or removes a value, or a
+ *  directory above it, takes the mirror's part along. */
+
+import { componentsOf, type Key } from '../tree/key.js'
+import type { Group } from './group.js'
+import { hasRecords, type MetaPath, removeRecord } from './meta.js'
+
+/** producers: one record for each (rfc/6); expiry: when the key goes; times: how old a log's blobs are. */
+const kinds = ['producers', 'expiry', 'times'] as const
+
+export type LifeKind = (typeof kinds)[number]
+
+/** Where a kind is kept for a key. REQUIRES: the key is resolved. */
+export function lifePath(kind: LifeKind, key: Key): MetaPath {
+  return [kind, ...componentsOf(key)]
+}
+
+/** The value at a key ends, or all values below it. */
+export async function endLife(group: Group, key: Key): Promise<void> {
+  for (const kind of kinds) {
+    if (await hasRecords(group.meta, [kind])) await removeRecord(group.meta, lifePath(kind, key))
+  }
+}

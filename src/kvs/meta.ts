@@ -1,0 +1,154 @@
+/** Where a namespace keeps its present: leases, producers, answers, expiry, settings. See rfc/6.
+ *  Invariant: the tree `meta` is only ever read and written through here, as records of canonical bytes
+ *  under paths of names; no copy, difference, export or restore sees it.
+ *
+ *  A record is a val, or, above `inlineSizeMax` bytes, a directory of parts named `0`, `1`, … Whoever
+ *  asks for a path knows whether a record or a directory of records stands there. */
+
+import { decode, encode, type Plain } from '../blob/codec.js'
+import { TailraceError } from '../error.js'
+import { getEntry, listDir } from '../tree/dir.js'
+import type { Key } from '../tree/key.js'
+import type { Nodes } from '../tree/nodes.js'
+import { type Dir, emptyDir, inlineSizeMax, type Treeobj } from '../tree/treeobj.js'
+import { type Draft, DraftDir, type Entry } from './draft.js'
+
+/** Bytes of one record. */
+export const recordSizeMax = 4_096
+
+/** Names from the top of the meta tree; each may be a component of a key. */
+export type MetaPath = readonly string[]
+
+/** What a record decodes to. */
+export type MetaRecord = readonly unknown[]
+
+/** Undefined where there is none. Throws ECORRUPT. */
+export async function getRecord(meta: Draft, path: MetaPath): Promise<MetaRecord | undefined> {
+  const { entry } = await meta.locate(keyOf(path), { follow: false })
+  if (!entry) return undefined
+  if (entry.type === 'val') return parseRecord(entry.data)
+  if (entry.type !== 'draft') throw corrupt()
+  const parts: Uint8Array[] = []
+  for (;;) {
+    const part = await meta.locate(keyOf([...path, String(parts.length)]), { follow: false })
+    if (!part.entry) return parseRecord(Buffer.concat(parts))
+    if (part.entry.type !== 'val') throw corrupt()
+    parts.push(part.entry.data)
+  }
+}
+
+/** Makes or replaces a record, undone with its transaction. REQUIRES: at most `recordSizeMax` bytes. */
+export async function setRecord(meta: Draft, path: MetaPath, record: readonly Plain[]) {
+  const bytes = Buffer.from(encode(record))
+  const place = await meta.locate(keyOf(path), { follow: false, created: [] })
+  if (!place.parent) throw corrupt()
+  if (bytes.length <= inlineSizeMax) {
+    meta.set(place.parent, place.name, { type: 'val', data: bytes })
+    return
+  }
+  const parts = new DraftDir(emptyDir)
+  meta.set(place.parent, place.name, parts)
+  for (let at = 0; at < bytes.length; at += inlineSizeMax) {
+    const data = bytes.subarray(at, at + inlineSizeMax)
+    meta.set(parts, String(at / inlineSizeMax), { type: 'val', data })
+  }
+}
+
+/** Removes a record, or a directory with all that is in it, and the directories above that it leaves
+ *  empty. Says whether it was there. */
+export async function removeRecord(meta: Draft, path: MetaPath): Promise<boolean> {
+  const place = await meta.locate(keyOf(path), { follow: false })
+  if (!place.entry || !place.parent) return false
+  meta.set(place.parent, place.name, undefined)
+  for (let depth = path.length - 1; depth > 0; depth--) {
+    const above = await meta.locate(keyOf(path.slice(0, depth)), { follow: false })
+    if (above.entry?.type !== 'draft' || !above.parent) return true
+    if (!(await meta.isEmpty(above.entry))) return true
+    meta.set(above.parent, above.name, undefined)
+  }
+  return true
+}
+
+/** Whether anything stands at a path: costs no look for the common namespace that has none of a kind. */
+export async function hasRecords(meta: Draft, path: MetaPath): Promise<boolean> {
+  return (await meta.locate(keyOf(path), { follow: false })).entry !== undefined
+}
+
+/** The records of a directory, as the transactions of the group have left it, in no order. */
+export async function* draftRecords(
+  meta: Draft,
+  path: MetaPath,
+): AsyncGenerator<readonly [name: string, record: MetaRecord]> {
+  const { entry } = await meta.locate(keyOf(path), { follow: false })
+  if (entry?.type !== 'draft') return
+  for await (const name of namesOf(meta, entry)) {
+    const record = await getRecord(meta, [...path, name])
+    if (record) yield [name, record]
+  }
+}
+
+/** The names of a directory of the draft, in no order. */
+async function* namesOf(meta: Draft, dir: DraftDir): AsyncGenerator<string> {
+  const edits: readonly (readonly [string, Entry | undefined])[] = [...dir.edits]
+  for (const [name, entry] of edits) if (entry) yield name
+  const edited = new Set(edits.map(([name]) => name))
+  for await (const name of meta.baseNames(dir)) if (!edited.has(name)) yield name
+}
+
+/** A record of a committed meta tree; undefined where there is none. Throws ECORRUPT, EDANGLING, EIO. */
+export async function readRecord(
+  nodes: Nodes,
+  meta: Dir,
+  path: MetaPath,
+): Promise<MetaRecord | undefined> {
+  let treeobj: Treeobj | undefined = meta
+  for (const name of path) {
+    if (treeobj?.type !== 'dir') return undefined
+    treeobj = await getEntry(nodes, treeobj, name)
+  }
+  return treeobj && recordOf(nodes, treeobj)
+}
+
+/** The records of a directory of a committed meta tree, in order of their names, from after `after`. */
+export async function* readRecords(
+  nodes: Nodes,
+  meta: Dir,
+  path: MetaPath,
+  options?: { readonly after?: string },
+): AsyncGenerator<readonly [name: string, record: MetaRecord]> {
+  let dir: Treeobj | undefined = meta
+  for (const name of path) {
+    if (dir?.type !== 'dir') return
+    dir = await getEntry(nodes, dir, name)
+  }
+  if (dir?.type !== 'dir') return
+  for await (const [name, treeobj] of listDir(nodes, dir, options)) {
+    yield [name, await recordOf(nodes, treeobj)]
+  }
+}
+
+async function recordOf(nodes: Nodes, treeobj: Treeobj): Promise<MetaRecord> {
+  if (treeobj.type === 'val') return parseRecord(treeobj.data)
+  if (treeobj.type !== 'dir') throw corrupt()
+  const parts = new Map<string, Uint8Array>()
+  for await (const [name, part] of listDir(nodes, treeobj)) {
+    if (part.type !== 'val') throw corrupt()
+    parts.set(name, part.data)
+  }
+  const inOrder = Array.from({ length: parts.size }, (_, at) => parts.get(String(at)))
+  return parseRecord(Buffer.concat(inOrder.map((part) => part ?? new Uint8Array())))
+}
+
+function keyOf(path: MetaPath): Key {
+  return path.join('/') as Key
+}
+
+function parseRecord(bytes: Uint8Array): MetaRecord {
+  const record = decode(bytes)
+  if (!Array.isArray(record)) throw corrupt()
+  return record
+}
+
+function corrupt(): TailraceError {
+  return new TailraceError('ECORRUPT', 'a record of a namespace cannot be read: restore a copy')
+}

@@ -1,0 +1,173 @@
+/** The namespaces of a store, each with its commit loop. See rfc/6.
+ *  Invariant: `primary` and the reserved namespaces are always there; a namespace that is removed has told
+ *  its waiters and watchers everything that was committed before. */
+
+import type { Environment } from '../base/environment.js'
+import type { Content } from '../content/content.js'
+import type { Engine, Head, Root } from '../engine/engine.js'
+import { TailraceError } from '../error.js'
+import { parseNamespaceName } from '../tree/namespace-name.js'
+import { type Nodes, NodeWriter } from '../tree/nodes.js'
+import { emptyRoot, writeRoot } from '../tree/root.js'
+import { type Dir, emptyDir } from '../tree/treeobj.js'
+import { Committer, type CommitterPorts } from './committer.js'
+import { primary, reservedNamespaces } from './kvs.js'
+import { LiveNamespace } from './namespace.js'
+
+/** What the watch service is told. */
+export interface StoreListener {
+  /** A root is durable and visible. */
+  moved(namespace: LiveNamespace, root: Root): void
+  /** A namespace was made, or has ended. */
+  changed(namespace: LiveNamespace): void
+}
+
+export type Open = { readonly live: LiveNamespace; readonly committer: Committer }
+
+export type NamespacesPorts = {
+  readonly engine: Engine
+  readonly content: Content
+  readonly nodes: Nodes
+  readonly environment: Environment
+}
+
+export class Namespaces implements AsyncDisposable {
+  readonly #ports: NamespacesPorts
+  readonly #open = new Map<string, Open>()
+  readonly #listeners = new Set<StoreListener>()
+  #closed = false
+
+  private constructor(ports: NamespacesPorts) {
+    this.#ports = ports
+  }
+
+  /** Makes what must always be there. The engine stays the caller's to close. */
+  static async open(ports: NamespacesPorts): Promise<Namespaces> {
+    const namespaces = new Namespaces(ports)
+    for (const head of await ports.engine.roots()) namespaces.#adopt(head)
+    for (const name of [primary, ...reservedNamespaces]) {
+      if (!namespaces.#open.has(name)) await namespaces.#make(name, emptyDir)
+    }
+    return namespaces
+  }
+
+  listen(listener: StoreListener): Disposable {
+    this.#listeners.add(listener)
+    return { [Symbol.dispose]: () => this.#listeners.delete(listener) }
+  }
+
+  /** Those that are there, in no order. */
+  all(): readonly Open[] {
+    return [...this.#open.values()]
+  }
+
+  /** Throws ENONS, EINVAL, ECLOSED. */
+  find(name: string = primary): Open {
+    this.checkOpen()
+    const open = this.#open.get(name)
+    if (open) return open
+    parseNamespaceName(name)
+    throw new TailraceError('ENONS', `there is no namespace ${name}`)
+  }
+
+  /** The namespace if it is there. Throws EINVAL. */
+  peek(name: string): LiveNamespace | undefined {
+    return this.#open.get(parseNamespaceName(name))?.live
+  }
+
+  /** The newest tree of a namespace, for links that lead there. */
+  view(name: string): Promise<Dir> | undefined {
+    return this.#open.get(name)?.live.data()
+  }
+
+  /** The tree of a namespace, now or at a retained root. Throws ENONS, ECOMPACTED, EINVAL. */
+  async source(name: string | undefined, at: number | string | undefined): Promise<Dir> {
+    const { live } = this.find(name)
+    return live.data(at === undefined ? live.root : await live.roots.at(at, live.root))
+  }
+
+  /** Throws EEXIST, EINVAL, EPERM (reserved), ECLOSED. */
+  async create(name: string, data: Dir = emptyDir): Promise<LiveNamespace> {
+    this.checkOpen()
+    parseNamespaceName(name)
+    if (reservedNamespaces.has(name))
+      throw new TailraceError('EPERM', `${name} is a reserved namespace`)
+    if (this.#open.has(name)) throw new TailraceError('EEXIST', `the namespace ${name} is there`)
+    return this.#make(name, data)
+  }
+
+  /** Throws ENONS, EPERM (`primary`, reserved), EIO. */
+  async remove(name: string): Promise<void> {
+    const { live, committer } = this.find(name)
+    if (name === primary || reservedNamespaces.has(name)) {
+      throw new TailraceError('EPERM', `the namespace ${name} is always there`)
+    }
+    const reason = new TailraceError('ENONS', `the namespace ${name} was removed`)
+    await committer.close(reason)
+    try {
+      await this.#ports.engine.remove(name, live.record.incarnation)
+    } catch (error) {
+      committer.reopen()
+      throw error
+    }
+    this.#open.delete(name)
+    this.#end(live, reason)
+  }
+
+  /** Throws ECLOSED. */
+  checkOpen(): void {
+    if (this.#closed) throw closed()
+  }
+
+  /** Answers what is on its way; whatever waits then is told ECLOSED. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    if (this.#closed) return
+    this.#closed = true
+    for (const { live, committer } of this.#open.values()) {
+      await committer.close(closed())
+      this.#end(live, closed())
+    }
+  }
+
+  /** REQUIRES: its root moves no more, so that watchers see all of it before its end. */
+  #end(live: LiveNamespace, reason: TailraceError): void {
+    live.end(reason)
+    for (const listener of this.#listeners) listener.changed(live)
+  }
+
+  #adopt(head: Head): LiveNamespace {
+    const { engine, content, nodes, environment } = this.#ports
+    const live = new LiveNamespace(engine, nodes, head)
+    const ports: CommitterPorts = {
+      engine,
+      content,
+      nodes,
+      environment,
+      views: (name) => this.view(name),
+      sources: (name, at) => this.source(name, at),
+      moved: (namespace, root) => {
+        for (const listener of this.#listeners) listener.moved(namespace, root)
+      },
+    }
+    this.#open.set(live.name, { live, committer: new Committer(ports, live) })
+    return live
+  }
+
+  async #make(name: string, data: Dir): Promise<LiveNamespace> {
+    const { engine, content, nodes, environment } = this.#ports
+    const { id, now } = environment
+    using writer = new NodeWriter(nodes)
+    const ref = writeRoot(writer, { ...emptyRoot, data })
+    const root: Root = { seq: 0, ref, tx: id(), time: now(), epoch: 0, keys: [] }
+    const namespace = { name, incarnation: id(), owner: 'owner', created: now() }
+    const head = await engine.create(namespace, root, writer.blobs)
+    content.remember(writer.blobs)
+    const live = this.#adopt(head)
+    for (const listener of this.#listeners) listener.changed(live)
+    return live
+  }
+}
+
+function closed(): TailraceError {
+  return new TailraceError('ECLOSED', 'the store is closed')
+}

@@ -1,0 +1,115 @@
+/** The ops on one key: put, append, seal, mkdir, symlink, unlink. What each meets is rfc/6.
+ *  Invariant: each adds one result, and names the keys that it changed. */
+
+import { TailraceError } from '../error.js'
+import { type AppendArray, closeArray, emptyArray, pushBlob } from '../tree/array.js'
+import type { Key } from '../tree/key.js'
+import { type Attrs, emptyDir, type Treeobj } from '../tree/treeobj.js'
+import { refOf } from '../tree/treeobj-codec.js'
+import { DraftDir, type Entry } from './draft.js'
+import type { Group } from './group.js'
+import { endLife } from './life.js'
+import { checkBreaks, isDirectory, logOf, own, replaceable, writable } from './places.js'
+import type { PreparedOp, PutContent } from './transaction.js'
+import type { Work } from './work.js'
+
+type Of<Name extends PreparedOp['op']> = Extract<PreparedOp, { op: Name }>
+
+export async function put(group: Group, op: Of<'put'>, work: Work): Promise<void> {
+  const { key, content, contentType } = op
+  const place = await replaceable(group, key, work)
+  const attrs: { attrs?: Attrs } = contentType === undefined ? {} : { attrs: { contentType } }
+  const value: Treeobj & Entry =
+    content.kind === 'inline'
+      ? { type: 'val', data: content.data, ...attrs }
+      : closeArray(group.writer, arrayOf(group, content), attrs.attrs)
+  group.draft.set(place.parent, place.name, value)
+  work.changed.push(place.key)
+  work.results.push({ ref: refOf(value) })
+}
+
+function arrayOf(group: Group, content: Exclude<PutContent, { kind: 'inline' }>): AppendArray {
+  if (content.kind === 'array') return content.array
+  let array = emptyArray
+  for (const blob of content.blobs) array = pushBlob(group.writer, array, blob)
+  return array
+}
+
+export async function append(group: Group, op: Of<'append'>, work: Work): Promise<void> {
+  const place = await writable(group, op.key, work, { follow: true })
+  const { entry, parent } = place
+  if (!parent || entry?.type === 'draft') throw isDirectory(op.key)
+  const log = entry === undefined ? undefined : await logOf(group, entry, work)
+  if (log?.attrs?.sealed) {
+    throw new TailraceError('ESEALED', `${op.key} is sealed: nothing can be appended`, {
+      failed: { state: { count: log.array.count, size: log.array.size, sealed: true } },
+    })
+  }
+  let array = log?.array ?? emptyArray
+  const index = array.count
+  for (const blob of op.blobs) array = pushBlob(group.writer, array, blob)
+  const attrs: Attrs | undefined = op.seal ? { ...log?.attrs, sealed: true } : log?.attrs
+  group.draft.set(parent, place.name, { type: 'log', array, attrs })
+  work.changed.push(place.key)
+  work.appended.push(place.key)
+  work.results.push({ index, count: array.count })
+}
+
+export async function seal(group: Group, key: Key, work: Work): Promise<void> {
+  const place = await group.draft.locate(key, { follow: true })
+  const { entry, parent } = own(place, key)
+  if (entry?.type === 'draft') throw isDirectory(key)
+  if (!entry || !parent)
+    throw new TailraceError('ENOENT', `${key} is not there: append to it first`)
+  const log = await logOf(group, entry, work)
+  if (!log.attrs?.sealed) {
+    group.draft.set(parent, place.name, { ...log, attrs: { ...log.attrs, sealed: true } })
+    work.changed.push(place.key)
+    work.appended.push(place.key)
+  }
+  work.results.push({ count: log.array.count })
+}
+
+export async function mkdir(group: Group, key: Key, work: Work): Promise<void> {
+  const place = await writable(group, key, work, { follow: false })
+  if (place.entry === undefined) {
+    if (!place.parent) throw new TailraceError('EINVAL', 'the root directory is always there')
+    group.draft.set(place.parent, place.name, new DraftDir(emptyDir))
+    work.changed.push(place.key)
+  } else if (place.entry.type !== 'draft') {
+    throw new TailraceError('EEXIST', `${key} is there and is not a directory`)
+  }
+  work.results.push({})
+}
+
+export async function unlink(group: Group, op: Of<'unlink'>, work: Work): Promise<void> {
+  const { key, recursive } = op
+  const place = own(await group.draft.locate(key, { follow: false }), key)
+  if (place.entry === group.draft.root) {
+    throw new TailraceError('EPERM', 'the root directory cannot be removed')
+  }
+  const { entry, parent } = place
+  if (entry && parent) {
+    if (entry.type === 'draft' && !recursive && !(await group.draft.isEmpty(entry))) {
+      throw new TailraceError('ENOTEMPTY', `${key} is a directory with keys in it: say recursive`)
+    }
+    checkBreaks(group, place.key, entry)
+    await endLife(group, place.key)
+    group.draft.set(parent, place.name, undefined)
+    work.changed.push(place.key)
+  }
+  work.results.push({})
+}
+
+export async function symlink(group: Group, op: Of<'symlink'>, work: Work): Promise<void> {
+  const { target, namespace } = op
+  const link: Entry = {
+    type: 'symlink',
+    target,
+    ...(namespace === undefined ? {} : { namespace }),
+  }
+  const place = await replaceable(group, op.key, work)
+  group.draft.set(place.parent, place.name, link)
+  work.changed.push(place.key)
+  work.results.push({})
+}

@@ -1,0 +1,64 @@
+/** A namespace's settings, as they stand in `meta`: how much of the past is retained, and the quota. See
+ *  rfc/10.
+ *  Invariant: what leaves here is within the bounds; a namespace without a record has the defaults. */
+
+import type { Plain } from '../blob/codec.js'
+import { TailraceError } from '../error.js'
+import type { Nodes } from '../tree/nodes.js'
+import type { Dir } from '../tree/treeobj.js'
+import { type MetaRecord, readRecord } from './meta.js'
+import type { Settings, SettingsChange } from './upkeep.js'
+
+export const settingsPath = ['settings'] as const
+
+export const settingsDefault: Settings = {
+  historyCount: 4_096,
+  historyAgeMs: 3_600_000,
+  historySize: 1024 * 1024 * 1024,
+}
+
+/** Throws ECORRUPT, EDANGLING, EIO. */
+export async function readSettings(nodes: Nodes, meta: Dir): Promise<Settings> {
+  const record = await readRecord(nodes, meta, settingsPath)
+  return record ? decodeSettings(record) : settingsDefault
+}
+
+export function encodeSettings(settings: Settings): readonly Plain[] {
+  const { historyCount, historyAgeMs, historySize, quota } = settings
+  return [historyCount, historyAgeMs, historySize, quota ?? null]
+}
+
+export function decodeSettings(record: MetaRecord): Settings {
+  const [historyCount, historyAgeMs, historySize, quota] = record
+  if (!isCount(historyCount) || !isCount(historyAgeMs) || !isCount(historySize)) throw corrupt()
+  const base = { historyCount, historyAgeMs, historySize }
+  if (quota === null) return base
+  if (!isCount(quota)) throw corrupt()
+  return { ...base, quota }
+}
+
+/** Throws EINVAL. */
+export function changeSettings(before: Settings, change: SettingsChange): Settings {
+  const { quota: quotaBefore, ...history } = before
+  const { quota = quotaBefore ?? null, ...rest } = change
+  const settings = { ...history, ...rest, ...(quota === null ? {} : { quota }) }
+  const { historyCount, historyAgeMs, historySize } = settings
+  check('historyCount', historyCount, 1)
+  check('historyAgeMs', historyAgeMs, 0)
+  check('historySize', historySize, 0)
+  if (settings.quota !== undefined) check('quota', settings.quota, 0)
+  return settings
+}
+
+function check(name: string, value: unknown, min: number): void {
+  if (isCount(value) && value >= min) return
+  throw new TailraceError('EINVAL', `${name} is a whole number, ${min} or more`)
+}
+
+function isCount(value: unknown): value is number {
+  return Number.isSafeInteger(value) && Number(value) >= 0
+}
+
+function corrupt(): TailraceError {
+  return new TailraceError('ECORRUPT', 'the settings of a namespace cannot be read: restore a copy')
+}

@@ -1,0 +1,93 @@
+/** What keeps a store in shape: settings of namespaces, collection, forgetting, export and import. See
+ *  rfc/10, rfc/14, rfc/15. Types only. */
+
+import type { Blobref } from '../blob/blobref.js'
+import type { Scope } from './operation.js'
+
+/** A namespace's retention and quota. Roots are retained while they are among the last `historyCount` or
+ *  younger than `historyAgeMs`, but the oldest go where what only they hold has more than
+ *  `historySize` bytes. `quota`: bytes of the current tree's values; absent: none. */
+export type Settings = {
+  readonly historyCount: number
+  readonly historyAgeMs: number
+  readonly historySize: number
+  readonly quota?: number
+}
+
+/** `quota: null` takes the quota away. What is left out stays. */
+export type SettingsChange = Partial<Omit<Settings, 'quota'>> & { readonly quota?: number | null }
+
+export type Collected = {
+  readonly dryRun: boolean
+  /** Blobs and nodes that are in use, and their bytes. */
+  readonly live: { readonly count: number; readonly size: number }
+  /** Those that were not, and went (dry run: would go). */
+  readonly freed: { readonly count: number; readonly size: number }
+  /** The longest time that one step kept others waiting. */
+  readonly longestStepMs: number
+  readonly steps: number
+}
+
+export type CollectProgress = {
+  readonly phase: 'mark' | 'sweep'
+  /** Refs marked; bytes looked at of `total`. */
+  readonly done: number
+  readonly total?: number
+}
+
+export type CollectOptions = {
+  readonly dryRun?: boolean
+  readonly signal?: AbortSignal
+  readonly onProgress?: (progress: CollectProgress) => void
+}
+
+export type Forgotten = {
+  /** Roots and pins that were rewritten. */
+  readonly roots: number
+  readonly pins: number
+  /** The seq of the transaction that removed the key, where it was still there. */
+  readonly seq?: number
+}
+
+/** `since`: only what is not in that root of the namespace; importing it wants that root's tree. */
+export type ExportOptions = Scope & {
+  readonly at?: number | string
+  readonly since?: number | string
+}
+
+/** Into a namespace, which is made if it is missing. One that has keys: ENOTEMPTY unless `replace`, or
+ *  the stream is a difference to just what it has. */
+export type ImportOptions = Scope & { readonly replace?: boolean }
+
+export type Imported = {
+  readonly namespace: string
+  readonly seq: number
+  /** The root's ref. */
+  readonly ref: Blobref
+  readonly keys: number
+  readonly size: number
+  /** Blobs and nodes that were new, and their bytes. */
+  readonly stored: { readonly count: number; readonly size: number }
+  /** All that the stream held. */
+  readonly read: { readonly count: number; readonly size: number }
+}
+
+export interface Upkeep {
+  /** In one commit. Throws EINVAL, ENONS. */
+  configureNamespace(
+    name: string,
+    change: SettingsChange,
+    options?: { readonly signal?: AbortSignal },
+  ): Promise<Settings>
+  /** Frees what no root, pin or reader needs, while the store is used. Throws EBUSY (one is under way),
+   *  ECORRUPT (then nothing was freed: see fsck), ECANCELED. */
+  collect(options?: CollectOptions): Promise<Collected>
+  /** Takes a key, and all below it, out of the current tree, every retained root and every pin of its
+   *  namespace. Its bytes go with the next collection. Throws ENOENT where none has it. */
+  forget(key: string, options?: Scope): Promise<Forgotten>
+  /** A stream that proves itself. Throws ECOMPACTED, ENONS. */
+  exportTree(options?: ExportOptions): AsyncIterable<Uint8Array>
+  /** Throws ECORRUPT (damaged, or cut: nothing was imported), ENOTEMPTY, ECONFLICT (a difference to
+   *  another tree), EMISCONFIGURED (a newer format). */
+  importTree(chunks: AsyncIterable<Uint8Array>, options?: ImportOptions): Promise<Imported>
+}

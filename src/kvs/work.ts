@@ -1,0 +1,25 @@
+/** What one transaction does to its group, gathered while its ops are applied. See rfc/6. */
+
+import type { Blob } from '../blob/blob.js'
+import type { Key } from '../tree/key.js'
+import type { OpResult } from './operation.js'
+
+/** Only the transaction that is being applied writes it; dropped where it fails. */
+export type Work = {
+  /** The seq before the transaction. */
+  readonly seq: number
+  /** One for each op. */
+  readonly results: OpResult[]
+  /** Resolved keys that changed. */
+  readonly changed: Key[]
+  /** Resolved keys whose logs grew or were sealed. */
+  readonly appended: Key[]
+  /** Blobs that the ops made. */
+  readonly blobs: Blob[]
+  /** Called once the group is durable, before its answers. They do not throw. */
+  readonly effects: (() => void)[]
+}
+
+export function newWork(seq: number): Work {
+  return { seq, results: [], changed: [], appended: [], blobs: [], effects: [] }
+}
