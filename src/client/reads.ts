@@ -6,6 +6,7 @@ import {
   getSizeMax,
   type Listing,
   type Reading,
+  type ReadOptions,
   type ReadScope,
   type RootView,
   type Stat,
@@ -33,12 +34,9 @@ export class RemoteReads {
     )
   }
 
-  async read(
-    key: string,
-    options: ReadScope & { readonly index?: number; readonly from?: number } = {},
-  ): Promise<Reading | undefined> {
-    const { index, from } = options
-    const path = pathOfKey('kv', key, { ...readQuery(options), index, from })
+  async read(key: string, options: ReadOptions = {}): Promise<Reading | undefined> {
+    const { index, from, to } = options
+    const path = pathOfKey('kv', key, { ...readQuery(options), index, from, to })
     const asking = { signal: options.signal, long: true }
     const reading = this.#http.read(path, asking, async (response) => readingOf(response))
     if (index === undefined) return missing(reading)

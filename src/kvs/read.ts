@@ -31,6 +31,11 @@ export type Snapshot = {
   readonly views: Views
 }
 
+/** Bytes `from` up to, not including, `to`. */
+type Extent = { readonly from: number; readonly to: number }
+
+const whole: Extent = { from: 0, to: Number.MAX_SAFE_INTEGER }
+
 export class Reader {
   readonly #content: Content
   readonly #nodes: Nodes
@@ -53,11 +58,17 @@ export class Reader {
   async read(
     snapshot: Snapshot,
     key: string,
-    options: { readonly index?: number | undefined; readonly from?: number | undefined },
+    options: {
+      readonly index?: number | undefined
+      readonly from?: number | undefined
+      readonly to?: number | undefined
+    },
   ): Promise<Reading | undefined> {
-    const { index, from } = options
+    const { index, from = 0, to = Number.MAX_SAFE_INTEGER } = options
     checkBound('index', index)
     checkBound('from', from)
+    checkBound('to', to)
+    if (to < from) throw new TailraceError('EINVAL', `there is nothing from ${from} to ${to}`)
     const { treeobj } = await this.find(snapshot, parseKey(key), { follow: true })
     if (!treeobj) return undefined
     const stat = statOf(treeobj, snapshot.seq)
@@ -69,7 +80,7 @@ export class Reader {
         `${key} has ${stat.count} blobs: there is no index ${index} yet`,
       )
     }
-    const chunks = this.#chunks(treeobj, index, from ?? 0)
+    const chunks = this.#chunks(treeobj, index, { from, to })
     return { stat, chunks }
   }
 
@@ -105,7 +116,7 @@ export class Reader {
   async bytes(treeobj: Val | Valref): Promise<Uint8Array> {
     if (treeobj.type === 'val') return treeobj.data
     const chunks: Uint8Array[] = []
-    for await (const chunk of this.#chunks(treeobj, undefined, 0)) chunks.push(chunk)
+    for await (const chunk of this.#chunks(treeobj, undefined, whole)) chunks.push(chunk)
     const [only] = chunks
     return only && chunks.length === 1 ? only : Buffer.concat(chunks)
   }
@@ -179,25 +190,30 @@ export class Reader {
   async *#chunks(
     treeobj: Exclude<Treeobj, Dir>,
     index: number | undefined,
-    from: number,
+    extent: Extent,
   ): AsyncGenerator<Uint8Array> {
+    const { from, to } = extent
     if (treeobj.type === 'symlink') return
     if (treeobj.type === 'val') {
-      if (from < treeobj.data.length) yield treeobj.data.subarray(from)
+      if (from < treeobj.data.length) yield treeobj.data.subarray(from, to)
       return
     }
     const array = await openArray(this.#nodes, treeobj)
     if (index !== undefined) {
       const blob = await this.#content.load((await blobAt(this.#nodes, array, index)).ref)
-      if (from < blob.length) yield blob.subarray(from)
+      if (from < blob.length) yield blob.subarray(from, to)
       return
     }
     if (from >= array.size) return
     const start = from === 0 ? 0 : await indexAtOffset(this.#nodes, array, from)
     for await (const entry of entriesOf(this.#nodes, array, start, array.count)) {
+      if (entry.offset >= to) return
       if (entry.size === 0) continue
       const bytes = await this.#content.load(entry.ref)
-      yield entry.offset < from ? bytes.subarray(from - entry.offset) : bytes
+      const begin = Math.max(0, from - entry.offset)
+      yield begin > 0 || entry.offset + entry.size > to
+        ? bytes.subarray(begin, to - entry.offset)
+        : bytes
     }
   }
 }

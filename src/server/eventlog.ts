@@ -14,7 +14,7 @@ import { invalid } from '../wire/parse.js'
 import type { App, Reply, Request } from './app.js'
 import { readBody } from './body.js'
 import type { Context } from './context.js'
-import { created, some } from './kv.js'
+import { created, some } from './kv-read.js'
 import { keyOf, namespaceOf, queryOf, writableNamespaceOf } from './query.js'
 import { sendStream, signalOf } from './stream.js'
 

@@ -10,7 +10,7 @@ import type { App, Reply, Request } from './app.js'
 import { readJsonBody, streamBody } from './body.js'
 import type { Context } from './context.js'
 import { sendEvents, sendFollowed } from './eventlog.js'
-import { some } from './kv.js'
+import { some } from './kv-read.js'
 import { checkNoQuery, nameOf, queryOf } from './query.js'
 import { sendStream, signalOf } from './stream.js'
 

@@ -6,7 +6,7 @@ import { invalid, parseFields, parseText } from '../wire/parse.js'
 import type { App, Reply, Request } from './app.js'
 import { readJsonBody } from './body.js'
 import type { Context } from './context.js'
-import { missing, some } from './kv.js'
+import { missing, some } from './kv-read.js'
 import { checkNoQuery, checkWritable, keyOf, nameOf, namespaceOf, queryOf } from './query.js'
 import { signalOf } from './stream.js'
 

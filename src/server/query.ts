@@ -3,7 +3,6 @@
 
 import { TailraceError } from '../error.js'
 import { primary, reservedNamespaces } from '../kvs/kvs.js'
-import type { Guard } from '../kvs/operation.js'
 import { invalid } from '../wire/parse.js'
 import type { Request } from './app.js'
 
@@ -67,22 +66,6 @@ export function keyOf(request: Request): string {
 /** What stands for `:id` or `:name` in the route. */
 export function nameOf(request: Request): string {
   return (request.params as { readonly name?: string }).name ?? ''
-}
-
-/** `If-Match: "REF"` and `If-None-Match: *` as guards on the key. Throws EINVAL. */
-export function guardsOf(request: Request, key: string): { readonly guards?: readonly Guard[] } {
-  const { 'if-match': match, 'if-none-match': none } = request.headers
-  const guards: Guard[] = []
-  if (match !== undefined) {
-    const ref = /^"([^"]+)"$/.exec(match)?.[1]
-    if (ref === undefined) throw invalid('If-Match must be one ETag: "REF"')
-    guards.push({ key, ref })
-  }
-  if (none !== undefined) {
-    if (none !== '*') throw invalid('If-None-Match must be * on a write')
-    guards.push({ key, absent: true })
-  }
-  return guards.length === 0 ? {} : { guards }
 }
 
 function parameterOf(kind: Kind, name: string, text: string): boolean | number | string {

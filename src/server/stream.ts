@@ -38,7 +38,7 @@ export async function sendStream(reply: Reply, stream: Stream): Promise<void> {
     reply.hijack()
     // An error of the connection is its close, which is looked at below.
     raw.on('error', () => {})
-    raw.writeHead(200, head as Record<string, string>)
+    raw.writeHead(reply.statusCode, head as Record<string, string>)
     raw.flushHeaders()
     while (!piece.done && !raw.destroyed) {
       if (piece.value.length > 0 && !raw.write(piece.value)) await once(raw, 'drain', { signal })

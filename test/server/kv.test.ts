@@ -138,11 +138,7 @@ describe('PUT and GET', () => {
     expect((await serving.ask('POST', path, { body: '4', headers: match })).status).toBe(409)
     expect((await serving.ask('DELETE', path, { headers: match })).status).toBe(409)
     expect((await serving.ask('GET', path)).body.toString()).toBe('3')
-    for (const headers of [
-      { 'if-match': '*' },
-      { 'if-match': 'bare' },
-      { 'if-none-match': '"x"' },
-    ]) {
+    for (const headers of [{ 'if-match': 'bare' }, { 'if-none-match': '"a",' }]) {
       expectError(await serving.ask('PUT', path, { body: '5', headers }), 400, 'EINVAL', /If-/)
     }
   })

@@ -1,0 +1,186 @@
+/** `GET` and `HEAD` of `/v1/kv/KEY`: a key's bytes, a part of them, or only what is known of them. See
+ *  rfc/12.
+ *  Invariant: a value of any size goes out without ever being whole in memory; the head of an answer and
+ *  its bytes are of one root. */
+
+import { blobSizeMax } from '../blob/blob.js'
+import { TailraceError } from '../error.js'
+import type { Reading, Stat } from '../kvs/kvs.js'
+import { invalid } from '../wire/parse.js'
+import { errorBodyOf } from '../wire/status.js'
+import type { Reply, Request } from './app.js'
+import type { Context } from './context.js'
+import { conditionsOf, judgeRead } from './etag.js'
+import { follow } from './follow.js'
+import { keyOf, namespaceOf, queryOf } from './query.js'
+import { type Range, rangeHolds, rangeOf } from './range.js'
+import { sendStream, signalOf } from './stream.js'
+
+const notModified = 304
+const partialContent = 206
+const rangeNotSatisfiable = 416
+
+export async function get(context: Context, request: Request, reply: Reply): Promise<unknown> {
+  const query = queryOf(request, {
+    at: 'integer',
+    minSeq: 'integer',
+    index: 'integer',
+    from: 'integer',
+    to: 'integer',
+    waitCreate: 'flag',
+    follow: 'flag',
+  })
+  const { at, minSeq, index, from, to, waitCreate } = query
+  const namespace = namespaceOf(request)
+  const key = keyOf(request)
+  const part = index !== undefined || from !== undefined || to !== undefined
+  if (index !== undefined && (from ?? to) !== undefined) {
+    throw invalid('give ?index, or ?from and ?to, not both')
+  }
+  if (query.follow) {
+    if (at !== undefined) throw invalid('?at is one root: it cannot be followed')
+    if (to !== undefined) throw invalid('?to ends a read: what is followed has no end yet')
+    await follow(context, reply, { key, namespace, ...query })
+    return reply
+  }
+  const waits = waitCreate || minSeq !== undefined
+  const signal = waits ? signalOf(context.activity, reply) : undefined
+  if (waitCreate) {
+    if (at !== undefined) throw invalid('?at is one root: there is nothing to wait for')
+    await created(context, { key, namespace, signal })
+  }
+  const scope = { namespace, ...some({ at, minSeq, signal }) }
+  const conditions = conditionsOf(request)
+  const ranged = !part && request.headers.range !== undefined
+  let found: Reading | undefined
+  let range: Range | undefined
+  if (ranged) {
+    // The range depends on the size, so the key is looked at first, and then read at that very root.
+    const stat = await context.store.stat(key, scope)
+    if (!stat) throw missing(key)
+    const size = sizeLeft(stat)
+    const ifRange = request.headers['if-range']
+    const wanted = rangeHolds(typeof ifRange === 'string' ? ifRange : undefined, stat.ref)
+      ? rangeOf(request.headers.range, size)
+      : undefined
+    if (wanted === 'unsatisfiable') return refuseRange(reply, stat)
+    const base = stat.base?.size ?? 0
+    range = wanted && { from: base + wanted.from, to: base + wanted.to }
+    found = await context.store.read(key, {
+      namespace,
+      at: stat.seq,
+      ...some({ signal, ...range }),
+    })
+  } else {
+    found = await context.store.read(key, { ...scope, ...some({ index, from, to }) })
+  }
+  if (!found) throw missing(key)
+  const { stat } = found
+  const headers = headersOf(stat)
+  if (judgeRead(conditions, key, stat).unchanged) {
+    await found.chunks[Symbol.asyncIterator]().return?.()
+    return reply.code(notModified).headers(headers).send()
+  }
+  const begin = range?.from ?? from ?? stat.base?.size ?? 0
+  const end = Math.min(range?.to ?? to ?? stat.size, stat.size)
+  const left = Math.max(0, end - begin)
+  const extent = range ? rangeHeaders(stat, range) : {}
+  if (range) reply.code(partialContent)
+  if (index === undefined && left > blobSizeMax) {
+    await sendStream(reply, {
+      headers: async () => ({ ...headers, ...extent, 'content-length': String(left) }),
+      pieces: found.chunks,
+      signal: signal ?? signalOf(context.activity, reply),
+      log: context.log,
+    })
+    return reply
+  }
+  const bytes = await joined(found.chunks)
+  return reply.headers({ ...headers, ...extent }).send(bytes)
+}
+
+export async function head(context: Context, request: Request, reply: Reply): Promise<Reply> {
+  const { at, minSeq } = queryOf(request, { at: 'integer', minSeq: 'integer' })
+  const key = keyOf(request)
+  const signal = minSeq === undefined ? undefined : signalOf(context.activity, reply)
+  const scope = { namespace: namespaceOf(request), ...some({ at, minSeq, signal }) }
+  const stat = await context.store.stat(key, scope)
+  if (!stat) throw missing(key)
+  if (stat.type === 'dir') throw new TailraceError('EISDIR', `"${key}" is a directory: list it`)
+  reply.headers(headersOf(stat))
+  if (judgeRead(conditionsOf(request), key, stat).unchanged) return reply.code(notModified).send()
+  return reply.header('content-length', String(sizeLeft(stat))).send()
+}
+
+/** Bytes that a read of all gives: a trimmed log has lost its first ones. */
+function sizeLeft({ size, base }: Stat): number {
+  return size - (base?.size ?? 0)
+}
+
+function rangeHeaders(stat: Stat, range: Range): Record<string, string> {
+  const base = stat.base?.size ?? 0
+  const [first, last] = [range.from - base, range.to - base - 1]
+  return { 'content-range': `bytes ${first}-${last}/${sizeLeft(stat)}` }
+}
+
+function refuseRange(reply: Reply, stat: Stat): Reply {
+  const size = sizeLeft(stat)
+  const message = `the value has ${size} bytes: ask for a range that begins in it`
+  const error = errorBodyOf(new TailraceError('EINVAL', message))
+  return reply
+    .code(rangeNotSatisfiable)
+    .headers({ 'content-range': `bytes */${size}`, 'tailrace-error': error.code })
+    .type('application/json; charset=utf-8')
+    .send(JSON.stringify({ error }))
+}
+
+/** Resolves once there is something at the key. Throws as a watch. */
+export async function created(
+  context: Context,
+  where: {
+    readonly key: string
+    readonly namespace: string
+    readonly signal: AbortSignal | undefined
+  },
+): Promise<void> {
+  const { key, namespace, signal } = where
+  const options = { mode: 'value', namespace, waitCreate: true, ...some({ signal }) } as const
+  for await (const _ of context.store.watch(key, options)) return
+}
+
+/** ETag and what else goes before a value. */
+export function headersOf(stat: Stat): Record<string, string> {
+  return {
+    etag: `"${stat.ref}"`,
+    'tailrace-seq': String(stat.seq),
+    'tailrace-count': String(stat.count),
+    'tailrace-stat': JSON.stringify(stat),
+    'content-type': stat.attrs?.contentType ?? 'application/octet-stream',
+    'accept-ranges': 'bytes',
+    'x-content-type-options': 'nosniff',
+  }
+}
+
+export function missing(key: string): TailraceError {
+  return new TailraceError('ENOENT', `there is no "${key}"`)
+}
+
+async function joined(chunks: AsyncIterable<Uint8Array>): Promise<Buffer> {
+  const pieces: Uint8Array[] = []
+  for await (const chunk of chunks) pieces.push(chunk)
+  const [first] = pieces
+  return pieces.length === 1 && first ? bufferOf(first) : Buffer.concat(pieces)
+}
+
+/** A view, not a copy. */
+function bufferOf(bytes: Uint8Array): Buffer {
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+}
+
+type Given<T> = { [K in keyof T]?: Exclude<T[K], undefined> }
+
+/** Without the fields that are undefined. */
+export function some<T extends object>(fields: T): Given<T> {
+  const entries = Object.entries(fields).filter(([, value]) => value !== undefined)
+  return Object.fromEntries(entries) as Given<T>
+}

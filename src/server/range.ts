@@ -1,0 +1,30 @@
+/** `Range: bytes=…` (RFC 9110, 14) of a value. See rfc/12. Pure.
+ *  Invariant: one range is honoured; several, another unit, or one that cannot be read is as if none had been
+ *  asked for, as HTTP wants it. */
+
+/** Bytes `from` up to, not including, `to`. */
+export type Range = { readonly from: number; readonly to: number }
+
+/** Undefined: the whole value. `unsatisfiable`: the range begins behind its end (416). */
+export function rangeOf(
+  header: string | undefined,
+  size: number,
+): Range | 'unsatisfiable' | undefined {
+  const match = /^bytes=\s*([0-9]{0,16})\s*-\s*([0-9]{0,16})\s*$/.exec(header ?? '')
+  if (!match) return undefined
+  const [, first = '', last = ''] = match
+  if (first === '' && last === '') return undefined
+  if (first === '') {
+    const length = Math.min(Number(last), size)
+    return length === 0 ? 'unsatisfiable' : { from: size - length, to: size }
+  }
+  const from = Number(first)
+  if (last !== '' && Number(last) < from) return undefined
+  if (from >= size) return 'unsatisfiable'
+  return { from, to: last === '' ? size : Math.min(Number(last) + 1, size) }
+}
+
+/** `If-Range`: the range counts only while the key is at that ref; otherwise the whole comes. */
+export function rangeHolds(ifRange: string | undefined, ref: string): boolean {
+  return ifRange === undefined || ifRange.trim() === `"${ref}"`
+}

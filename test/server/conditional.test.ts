@@ -1,0 +1,196 @@
+/** Conditional requests and byte ranges of `/v1/kv`, as any HTTP client relies on them. */
+
+import { randomBytes } from 'node:crypto'
+import * as fc from 'fast-check'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { blobSizeMax } from '../../src/blob/blob.js'
+import { rangeOf } from '../../src/server/range.js'
+import { expectError, Serving } from './serving.js'
+
+let serving: Serving
+
+beforeAll(async () => {
+  serving = await Serving.start()
+})
+afterAll(() => serving[Symbol.asyncDispose]())
+
+const other = `"blake3-${'0'.repeat(64)}"`
+
+async function putOf(path: string, body: string | Buffer): Promise<string> {
+  const put = await serving.ask('PUT', path, { body })
+  expect(put.status).toBe(200)
+  return String(put.headers.etag)
+}
+
+describe('a read', () => {
+  it.each(['GET', 'HEAD'] as const)(
+    '%s of what the caller has is 304, without a body',
+    async (method) => {
+      const path = `/v1/kv/cached/${method}`
+      const etag = await putOf(path, 'same')
+      for (const tags of [etag, `W/${etag}`, `${other}, ${etag}`, '*']) {
+        const answer = await serving.ask(method, path, { headers: { 'if-none-match': tags } })
+        expect(answer.status).toBe(304)
+        expect(answer.body.length).toBe(0)
+        expect(answer.headers.etag).toBe(etag)
+      }
+      const changed = await serving.ask(method, path, { headers: { 'if-none-match': other } })
+      expect(changed.status).toBe(200)
+      const matched = await serving.ask(method, path, { headers: { 'if-match': etag } })
+      expect(matched.status).toBe(200)
+      const lost = await serving.ask(method, path, { headers: { 'if-match': other } })
+      expect(lost.status).toBe(409)
+      expect(lost.headers['tailrace-error']).toBe('ECONFLICT')
+    },
+  )
+
+  it('gives one range of bytes', async () => {
+    const body = randomBytes(3 * blobSizeMax + 11)
+    await putOf('/v1/kv/ranged', body)
+    const size = body.length
+    const cases: [string, number, number][] = [
+      ['bytes=0-0', 0, 1],
+      ['bytes=10-19', 10, 20],
+      [`bytes=${blobSizeMax - 1}-${blobSizeMax}`, blobSizeMax - 1, blobSizeMax + 1],
+      [`bytes=5-`, 5, size],
+      ['bytes=-7', size - 7, size],
+      [`bytes=-${size + 5}`, 0, size],
+      [`bytes=${size - 1}-${size + 99}`, size - 1, size],
+    ]
+    for (const [range, from, to] of cases) {
+      const answer = await serving.ask('GET', '/v1/kv/ranged', { headers: { range } })
+      expect(answer.status).toBe(206)
+      expect(answer.headers['content-range']).toBe(`bytes ${from}-${to - 1}/${size}`)
+      expect(answer.headers['content-length']).toBe(String(to - from))
+      expect(answer.body.equals(body.subarray(from, to))).toBe(true)
+    }
+  })
+
+  it('gives all where the range cannot be read, or its If-Range is of another value', async () => {
+    const etag = await putOf('/v1/kv/whole', '0123456789')
+    const ignored = [
+      { range: 'bytes=5-2' },
+      { range: 'lines=1-2' },
+      { range: 'bytes=0-1,4-5' },
+      { range: 'bytes=-' },
+      { range: 'bytes=1-2', 'if-range': other },
+    ]
+    for (const headers of ignored) {
+      const answer = await serving.ask('GET', '/v1/kv/whole', { headers })
+      expect([answer.status, answer.body.toString()]).toEqual([200, '0123456789'])
+      expect(answer.headers['accept-ranges']).toBe('bytes')
+    }
+    const held = { range: 'bytes=1-2', 'if-range': etag }
+    const answer = await serving.ask('GET', '/v1/kv/whole', { headers: held })
+    expect([answer.status, answer.body.toString()]).toEqual([206, '12'])
+  })
+
+  it('refuses a range that begins behind the end', async () => {
+    await putOf('/v1/kv/short', 'abc')
+    for (const range of ['bytes=3-', 'bytes=-0']) {
+      const answer = await serving.ask('GET', '/v1/kv/short', { headers: { range } })
+      expectError(answer, 416, 'EINVAL', /3 bytes/)
+      expect(answer.headers['content-range']).toBe('bytes */3')
+    }
+  })
+
+  it('gives a range of an older root, and 304 for the part of a value', async () => {
+    const etag = await putOf('/v1/kv/older', 'first')
+    const { seq } = (await serving.ask('GET', '/v1/stat/older')).json as { seq: number }
+    await putOf('/v1/kv/older', 'second')
+    const headers = { range: 'bytes=1-3' }
+    const old = await serving.ask('GET', `/v1/kv/older?at=${seq}`, { headers })
+    expect([old.status, old.body.toString()]).toEqual([206, 'irs'])
+    const same = { 'if-none-match': etag }
+    const path = `/v1/kv/older?at=${seq}&from=2`
+    expect((await serving.ask('GET', path, { headers: same })).status).toBe(304)
+  })
+
+  it('from a byte to a byte', async () => {
+    await putOf('/v1/kv/middle', '0123456789')
+    const ask = (query: string) => serving.ask('GET', `/v1/kv/middle?${query}`)
+    expect((await ask('from=2&to=5')).body.toString()).toBe('234')
+    expect((await ask('to=3')).body.toString()).toBe('012')
+    expect((await ask('from=8&to=99')).body.toString()).toBe('89')
+    expectError(await ask('index=0&to=3'), 400, 'EINVAL', /index/)
+    expectError(await ask('follow&to=3'), 400, 'EINVAL', /\?to/)
+  })
+})
+
+describe('a write', () => {
+  it('If-Match: * wants something there, for each kind of write', async () => {
+    const any = { 'if-match': '*' }
+    for (const method of ['PUT', 'POST'] as const) {
+      const path = `/v1/kv/any/${method}`
+      const missing = await serving.ask(method, path, { body: 'x', headers: any })
+      expectError(missing, 409, 'ECONFLICT', /not there/)
+      await putOf(path, 'old')
+      expect((await serving.ask(method, path, { body: 'x', headers: any })).status).toBe(200)
+    }
+    expect((await serving.ask('DELETE', '/v1/kv/any/PUT', { headers: any })).status).toBe(200)
+  })
+
+  it('takes a list of ETags, and If-None-Match of one', async () => {
+    const path = '/v1/kv/listed'
+    const etag = await putOf(path, 'a')
+    const listed = { 'if-match': `${other}, ${etag}` }
+    const put = await serving.ask('PUT', path, { body: 'b', headers: listed })
+    expect(put.status).toBe(200)
+    expect((await serving.ask('PUT', path, { body: 'c', headers: listed })).status).toBe(409)
+    const now = String(put.headers.etag)
+    const unless = { 'if-none-match': now }
+    expect((await serving.ask('PUT', path, { body: 'd', headers: unless })).status).toBe(409)
+    const unlessOld = { 'if-none-match': etag }
+    expect((await serving.ask('PUT', path, { body: 'e', headers: unlessOld })).status).toBe(200)
+    expect((await serving.ask('GET', path)).body.toString()).toBe('e')
+  })
+
+  it('never matches a weak ETag', async () => {
+    const etag = await putOf('/v1/kv/weak', 'a')
+    const weak = { 'if-match': `W/${etag}` }
+    expect((await serving.ask('PUT', '/v1/kv/weak', { body: 'b', headers: weak })).status).toBe(409)
+    expect((await serving.ask('GET', '/v1/kv/weak')).body.toString()).toBe('a')
+  })
+
+  it('of a stream is judged too', async () => {
+    const body = randomBytes(2 * blobSizeMax)
+    const any = { 'if-match': '*' }
+    const path = '/v1/kv/streamed'
+    expect((await serving.ask('PUT', path, { body, headers: any })).status).toBe(409)
+    await putOf(path, 'x')
+    expect((await serving.ask('PUT', path, { body, headers: any })).status).toBe(200)
+  })
+
+  it('of many writers with If-Match: * loses none', async () => {
+    const path = '/v1/kv/contended'
+    await putOf(path, '')
+    const headers = { 'if-match': '*' }
+    const writes = Array.from({ length: 8 }, (_, at) =>
+      serving.ask('POST', path, { body: `${at};`, headers }),
+    )
+    for (const { status } of await Promise.all(writes)) expect(status).toBe(200)
+    const items = (await serving.ask('GET', path)).body.toString().split(';').filter(Boolean)
+    expect(items.sort()).toEqual(['0', '1', '2', '3', '4', '5', '6', '7'])
+  })
+})
+
+describe('rangeOf()', () => {
+  it('is a part of the value, as slicing has it', () => {
+    const bound = fc.option(fc.nat(40), { nil: undefined })
+    fc.assert(
+      fc.property(bound, bound, fc.nat(20), (first, last, size) => {
+        const range = rangeOf(`bytes=${first ?? ''}-${last ?? ''}`, size)
+        const bytes = Array.from({ length: size }, (_, at) => at)
+        if (first === undefined && last === undefined) return range === undefined
+        if (first !== undefined && last !== undefined && last < first) return range === undefined
+        const wanted =
+          first === undefined
+            ? bytes.slice(Math.max(0, size - (last ?? 0)))
+            : bytes.slice(first, last === undefined ? size : last + 1)
+        if (wanted.length === 0) return range === 'unsatisfiable'
+        if (typeof range !== 'object') return false
+        return String(bytes.slice(range.from, range.to)) === String(wanted)
+      }),
+    )
+  })
+})
