@@ -5,42 +5,26 @@
 
 import { setImmediate } from 'node:timers/promises'
 import { type Deferred, deferred } from '../base/deferred.js'
-import type { Environment } from '../base/environment.js'
 import type { Blob } from '../blob/blob.js'
 import type { Content } from '../content/content.js'
 import type { Engine, Head, Part, Revision, Root } from '../engine/engine.js'
 import { TailraceError, toTailraceError } from '../error.js'
-import type { Key } from '../tree/key.js'
-import type { Views } from '../tree/lookup.js'
-import { type Nodes, NodeWriter } from '../tree/nodes.js'
-import { writeRoot } from '../tree/root.js'
-import type { Dir } from '../tree/treeobj.js'
-import { apply } from './apply.js'
-import { Draft } from './draft.js'
-import type { Group } from './group.js'
+import { type Applied, type BuildPorts, GroupBuild } from './group-build.js'
 import type { LiveNamespace } from './namespace.js'
-import { type Committed, type OpResult, waitingMax, waitingSizeMax } from './operation.js'
+import { type Committed, waitingMax, waitingSizeMax } from './operation.js'
 import { OpensNextGroup } from './places.js'
 import type { Prepared } from './transaction.js'
 
 /** A group takes transactions until one of these is reached. */
 export const groupTransactionsMax = 4_096
 export const groupSizeMax = 4 * 1024 * 1024
-/** Keys named by one root, and their length (UTF-16 units); above it the root names none. */
-export const rootKeysMax = 1_024
-export const rootKeysSizeMax = 64 * 1024
 /** The same commit is sent this often before its outcome is called unknown. */
 export const commitTriesMax = 8
 /** How often a group is applied anew on a root that somebody else has moved. */
 export const rebaseTriesMax = 16
 
 type Waiting = { readonly prepared: Prepared; readonly answer: Deferred<Committed> }
-type Taken = {
-  readonly waiting: Waiting
-  readonly seq: number
-  readonly results: readonly OpResult[]
-  readonly effects: readonly (() => void)[]
-}
+type Taken = Applied & { readonly waiting: Waiting }
 type Built = {
   readonly taken: readonly Taken[]
   /** These open the next group. */
@@ -49,14 +33,9 @@ type Built = {
   readonly blobs: readonly Blob[]
 }
 
-export type CommitterPorts = {
+export type CommitterPorts = BuildPorts & {
   readonly engine: Engine
   readonly content: Content
-  readonly nodes: Nodes
-  readonly environment: Environment
-  readonly views: Views
-  /** The tree of a namespace, now or at a retained root. */
-  readonly sources: (namespace: string, at: number | string | undefined) => Promise<Dir>
   /** Told of each new root, before its transactions are answered. */
   readonly moved: (namespace: LiveNamespace, root: Root) => void
 }
@@ -178,42 +157,13 @@ export class Committer {
 
   /** Applies each transaction on a draft and answers those that fail. */
   async #build(group: readonly Waiting[]): Promise<Built> {
-    const { nodes, environment, views } = this.#ports
-    const before = this.#namespace.root
-    const trees = await this.#namespace.trees(before)
-    using writer = new NodeWriter(nodes)
-    const draft = new Draft(nodes, writer, trees.data)
-    const meta = new Draft(nodes, writer, trees.meta)
-    const state: Group = {
-      namespace: this.#namespace.name,
-      incarnation: this.#namespace.record.incarnation,
-      now: environment.now(),
-      draft,
-      meta,
-      sources: (name, at) => this.#ports.sources(name ?? this.#namespace.name, at),
-      nodes,
-      writer,
-      views: (name) => (name === this.#namespace.name ? trees.data : views(name)),
-      changed: new Set<Key>(),
-      appended: new Set<Key>(),
-    }
+    using build = await GroupBuild.begin(this.#ports, this.#namespace)
     const taken: Taken[] = []
-    const blobs: Blob[] = []
     let rest: readonly Waiting[] = []
     for (const [index, waiting] of group.entries()) {
-      const seq = before.seq + taken.length
-      draft.begin()
-      meta.begin()
       try {
-        const applied = await apply(state, waiting.prepared, seq)
-        taken.push({ ...applied, waiting, seq: seq + 1 })
-        for (const key of applied.changed) state.changed.add(key)
-        for (const key of applied.appended) state.appended.add(key)
-        for (const blob of waiting.prepared.blobs) blobs.push(blob)
-        for (const blob of applied.blobs) blobs.push(blob)
+        taken.push({ ...(await build.apply(waiting.prepared)), waiting })
       } catch (error) {
-        draft.rollback()
-        meta.rollback()
         if (error instanceof OpensNextGroup) {
           rest = group.slice(index)
           break
@@ -221,18 +171,8 @@ export class Committer {
         waiting.answer.reject(toTailraceError(error))
       }
     }
-    if (taken.length === 0) return { taken, rest, root: before, blobs }
-    const data = await draft.flush()
-    const ref = writeRoot(writer, { data, meta: await meta.flush() })
-    const root: Root = {
-      seq: before.seq + taken.length,
-      ref,
-      tx: environment.id(),
-      time: state.now,
-      epoch: before.epoch,
-      ...keysOf(state.changed),
-    }
-    return { taken, rest, root, blobs: [...blobs, ...writer.blobs] }
+    if (taken.length === 0) return { taken, rest, root: this.#namespace.root, blobs: [] }
+    return { taken, rest, ...(await build.finish()) }
   }
 
   /** The head once our root is in the history: ours, or a newer one. Undefined where the root had
@@ -285,11 +225,4 @@ export class Committer {
     }
     return false
   }
-}
-
-function keysOf(changed: ReadonlySet<Key>): { keys?: string[] } {
-  if (changed.size > rootKeysMax) return {}
-  const keys = [...changed]
-  const size = keys.reduce((sum, key) => sum + key.length, 0)
-  return size > rootKeysSizeMax ? {} : { keys }
 }
