@@ -2,6 +2,9 @@
  *  rfc/6. Types only: `transaction.ts` checks them, `apply.ts` does them. */
 
 import type { Blobref } from '../blob/blobref.js'
+import type { Base } from '../tree/treeobj.js'
+
+export type { Base } from '../tree/treeobj.js'
 
 /** Bounds of one transaction and of what waits. Above: E2BIG, EBUSY at once, nothing lost. */
 export const opsMax = 4_096
@@ -126,9 +129,6 @@ export type Transaction = {
   /** A commit group of its own. */
   readonly noMerge?: boolean
 }
-
-/** Blobs and bytes of a log's head that a trim dropped: indices and offsets go on counting them. */
-export type Base = { readonly count: number; readonly size: number }
 
 /** In the order of the ops. `ref` and `count` are the key's after the op. */
 export type OpResult = {

@@ -63,6 +63,12 @@ export async function blobAt(nodes: Nodes, array: AppendArray, index: number): P
   return entryAt(run, at, offsetOf(run, at))
 }
 
+/** The bytes of the first `index` blobs. Throws ENOENT (there are fewer), EDANGLING, ECORRUPT, EIO. */
+export async function offsetAt(nodes: Nodes, array: AppendArray, index: number): Promise<number> {
+  if (index === array.count) return array.size
+  return (await blobAt(nodes, array, index)).offset
+}
+
 /** The index of the blob that holds the byte at `offset`, so never an empty one; `count` where the
  *  value ends before it. Throws EDANGLING, ECORRUPT, EIO. */
 export async function indexAtOffset(

@@ -4,7 +4,7 @@ import type { Blobref } from '../blob/blobref.js'
 import { openArray } from './array.js'
 import { entriesOf } from './array-read.js'
 import type { Nodes } from './nodes.js'
-import type { Attrs, Treeobj, Valref } from './treeobj.js'
+import { type Attrs, type Base, baseNone, type Treeobj, type Valref } from './treeobj.js'
 
 /** `data`: base64 (val), blobrefs (valref, one page of them), one blobref (dirref), an object without
  *  names (dir: only the empty one has no node), or the target (symlink). */
@@ -19,11 +19,13 @@ export type TreeobjJson = {
   readonly count?: number
   /** Bytes. */
   readonly size?: number
+  /** valref: what a trim dropped of `count` and `size`; `data` begins behind it. */
+  readonly base?: Base
   /** There are more refs: ask again `after` this index. */
   readonly next?: number
 }
 
-/** The refs of a valref are those that follow index `after`, from the first one without it, at most
+/** The refs of a valref are those that follow index `after`, from its base on without it, at most
  *  `limit`. Throws EDANGLING, ECORRUPT, EIO. */
 export async function treeobjJson(
   nodes: Nodes,
@@ -58,8 +60,9 @@ async function valrefJson(
   valref: Valref,
   page: { readonly after?: number; readonly limit: number },
 ): Promise<TreeobjJson> {
-  const { count, size, attrs } = valref
-  const from = page.after === undefined ? 0 : page.after + 1
+  const { count, size, base, attrs } = valref
+  const first = base ?? baseNone
+  const from = Math.max(first.count, page.after === undefined ? 0 : page.after + 1)
   const to = Math.min(count, from + page.limit)
   const refs: Blobref[] = []
   const sizes: number[] = []
@@ -75,6 +78,7 @@ async function valrefJson(
     sizes,
     count,
     size,
+    ...(base && { base }),
     ...(to < count && { next: to - 1 }),
   }
 }

@@ -17,6 +17,7 @@ export const endBelow = Math.floor(2 ** 32 / 25)
 const refWeight = 56
 const framingWeight = 8
 const attrWeight = 16
+const baseWeight = 24
 
 /** Takes the entries of one level in order and says after each whether its node ends there. */
 export class NodeEnd {
@@ -53,7 +54,7 @@ export function weightOf(treeobj: Treeobj): number {
     case 'val':
       return treeobj.data.length + attrsWeight(treeobj.attrs)
     case 'valref':
-      return refWeight + attrsWeight(treeobj.attrs)
+      return refWeight + attrsWeight(treeobj.attrs) + (treeobj.base ? baseWeight : 0)
     case 'dir':
       return refWeight
     case 'symlink':

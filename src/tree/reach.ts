@@ -1,26 +1,42 @@
-/** Everything that a tree needs to be whole: the refs of its nodes and of its values' blobs. See rfc/5. */
+/** Everything that a tree needs to be whole: the refs of its nodes and of its values' blobs, but for what
+ *  lies below the base of a trimmed log. See rfc/5. */
 
 import { type Blobref, blobrefAt, digestSize } from '../blob/blobref.js'
-import type { Entries } from './array-node.js'
+import { type Entries, type OpenNode, widthOf } from './array-node.js'
 import type { Node } from './node.js'
 import type { Nodes } from './nodes.js'
 import type { Treeobj } from './treeobj.js'
 
+/** A ref that is needed. `partial`: the node itself is, and only a part of what it names: it belongs to a
+ *  log whose base is above some of that. */
 export type Reached = {
   readonly ref: Blobref
   readonly kind: 'node' | 'blob'
+  readonly partial?: true
+}
+
+/** A ref that is on the way; of an array's nodes, what they hold from blob `base` on, the first blob below
+ *  them being `index`. */
+type Step = {
+  readonly ref: Blobref
+  readonly kind: 'node' | 'blob'
+  readonly cut?: { readonly base: number; readonly index: number }
 }
 
 /** What a treeobj names, and all that is reachable from there, parents before children. A ref for which
- *  `seen` says true is left out with all below it; it is asked again each time a ref is met, so that
- *  one who keeps what was yielded meets every ref once. Memory: one node's refs a level. Throws
- *  EDANGLING, ECORRUPT, EIO. */
+ *  `seen` says true is left out with all below it; it is asked again each time a ref is met.
+ *
+ *  The nodes of a trimmed log may be those of another one that has all its blobs (a copy, an older root).
+ *  So `seen` says true only of what was yielded **without** `partial`: whoever marks keeps two facts of a
+ *  ref, that it is needed (yielded at all), and that all below it was yielded too (once without
+ *  `partial`). One who does meets every ref whole at most once, and parts of the few nodes that hold a base
+ *  each time a log leads there. Memory: one node's refs a level. Throws EDANGLING, ECORRUPT, EIO. */
 export async function* reachable(
   nodes: Nodes,
   from: Treeobj,
   seen: (ref: Blobref) => boolean,
 ): AsyncGenerator<Reached> {
-  yield* reach(nodes, refsOfTreeobj(from), seen)
+  yield* reach(nodes, stepsOfTreeobj(from), seen)
 }
 
 /** The same from a node, a namespace's root node for example. */
@@ -34,45 +50,47 @@ export async function* reachableFrom(
 
 async function* reach(
   nodes: Nodes,
-  from: readonly Reached[],
+  from: readonly Step[],
   seen: (ref: Blobref) => boolean,
 ): AsyncGenerator<Reached> {
   const waiting = [...from]
   for (let next = waiting.pop(); next; next = waiting.pop()) {
-    if (seen(next.ref)) continue
-    yield next
-    if (next.kind === 'blob') continue
-    const node = nodes.peek(next.ref) ?? (await nodes.load(next.ref))
-    waiting.push(...refsOfNode(node).reverse())
+    const { ref, kind, cut } = next
+    if (seen(ref)) continue
+    yield cut ? { ref, kind, partial: true } : { ref, kind }
+    if (kind === 'blob') continue
+    const node = nodes.peek(ref) ?? (await nodes.load(ref))
+    waiting.push(...stepsOfNode(node, cut).reverse())
   }
 }
 
-function refsOfNode(node: Node): Reached[] {
+function stepsOfNode(node: Node, cut: Step['cut']): Step[] {
   switch (node.kind) {
     case 'root':
-      return [...refsOfTreeobj(node.data), ...refsOfTreeobj(node.meta)]
+      return [...stepsOfTreeobj(node.data), ...stepsOfTreeobj(node.meta)]
     case 'leaf':
-      return node.items.flatMap((entry) => refsOfTreeobj(entry.treeobj))
+      return node.items.flatMap((entry) => stepsOfTreeobj(entry.treeobj))
     case 'branch':
       return node.items.map((child) => ({ ref: child.ref, kind: 'node' }))
-    case 'open': {
-      const up: Reached[] = node.up ? [{ ref: node.up, kind: 'node' }] : []
-      return [...up, ...refsOfEntries(node)]
-    }
+    case 'open':
+      return stepsOfOpen(node, cut?.base ?? 0)
     case 'page':
-      return refsOfEntries(node)
+      return stepsOfEntries(node, cut?.index ?? 0, cut?.base ?? 0)
     default:
       return node satisfies never
   }
 }
 
-function refsOfTreeobj(treeobj: Treeobj): Reached[] {
+function stepsOfTreeobj(treeobj: Treeobj): Step[] {
   switch (treeobj.type) {
     case 'val':
     case 'symlink':
       return []
-    case 'valref':
-      return [{ ref: treeobj.ref, kind: treeobj.count === 1 ? 'blob' : 'node' }]
+    case 'valref': {
+      const { ref, count, base } = treeobj
+      if (count === 1) return base ? [] : [{ ref, kind: 'blob' }]
+      return [{ ref, kind: 'node', ...(base && { cut: { base: base.count, index: 0 } }) }]
+    }
     case 'dir':
       return treeobj.ref === undefined ? [] : [{ ref: treeobj.ref, kind: 'node' }]
     default:
@@ -80,7 +98,24 @@ function refsOfTreeobj(treeobj: Treeobj): Reached[] {
   }
 }
 
-function refsOfEntries({ level, digests, marks }: Entries): Reached[] {
+/** The open nodes above are needed whatever was dropped: what is appended goes on from them. */
+function stepsOfOpen(node: OpenNode, base: number): Step[] {
+  const { level, marks, count, up } = node
+  const cut = base > 0 ? { cut: { base, index: 0 } } : {}
+  const above: Step[] = up ? [{ ref: up, kind: 'node', ...cut }] : []
+  return [...above, ...stepsOfEntries(node, count - marks.length * widthOf(level), base)]
+}
+
+/** `index` is that of the first blob below the first entry. */
+function stepsOfEntries({ level, digests, marks }: Entries, index: number, base: number): Step[] {
+  const width = widthOf(level)
   const kind = level === 0 ? 'blob' : 'node'
-  return marks.map((_, at) => ({ ref: blobrefAt(digests, at * digestSize), kind }))
+  const steps: Step[] = []
+  for (let at = 0; at < marks.length; at++) {
+    const first = index + at * width
+    if (first + width <= base) continue
+    const ref = blobrefAt(digests, at * digestSize)
+    steps.push(first < base ? { ref, kind, cut: { base, index: first } } : { ref, kind })
+  }
+  return steps
 }

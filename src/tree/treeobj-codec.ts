@@ -8,7 +8,15 @@ import { TailraceError } from '../error.js'
 import { asArray, asBytes, asCount, asRef, asString, corrupt } from './check.js'
 import { keySizeMax, parseKey } from './key.js'
 import { isNamespaceName } from './namespace-name.js'
-import { type Attrs, attrSizeMax, inlineSizeMax, type Symlink, type Treeobj } from './treeobj.js'
+import {
+  type Attrs,
+  attrSizeMax,
+  type Base,
+  inlineSizeMax,
+  type Symlink,
+  type Treeobj,
+  type Valref,
+} from './treeobj.js'
 
 const valKind = 0
 const valrefKind = 1
@@ -27,10 +35,7 @@ export function encodeTreeobj(treeobj: Treeobj): Plain[] {
     case 'val':
       return withAttrs([valKind, treeobj.data], treeobj.attrs)
     case 'valref':
-      return withAttrs(
-        [valrefKind, encodeRef(treeobj.ref), treeobj.count, treeobj.size],
-        treeobj.attrs,
-      )
+      return encodeValref(treeobj)
     case 'dir':
       return [dirKind, treeobj.ref ? encodeRef(treeobj.ref) : null, treeobj.keys, treeobj.size]
     case 'symlink':
@@ -44,22 +49,19 @@ export function encodeTreeobj(treeobj: Treeobj): Plain[] {
 
 /** Throws ECORRUPT. */
 export function decodeTreeobj(input: unknown): Treeobj {
-  const [kind, ...fields] = asArray(input, 2, 5)
+  const [kind, ...fields] = asArray(input, 2, 6)
   switch (kind) {
     case valKind: {
       const [data, attrs] = asArray(fields, 1, 2)
       return { type: 'val', data: asBytes(data, inlineSizeMax), ...decodeAttrs(attrs, false) }
     }
     case valrefKind: {
-      const [ref, count, size, attrs] = asArray(fields, 3, 4)
-      const [blobs, bytes] = [asCount(count), asCount(size)]
-      return {
-        type: 'valref',
-        ref: asRef(ref),
-        count: blobs,
-        size: bytes,
-        ...decodeAttrs(attrs, true),
-      }
+      const [ref, count, size, attrs, base] = asArray(fields, 3, 5)
+      const totals = { count: asCount(count), size: asCount(size) }
+      const named = { type: 'valref', ref: asRef(ref), ...totals } as const
+      if (base === undefined) return { ...named, ...decodeAttrs(attrs, true) }
+      const rest = attrs === null ? {} : decodeAttrs(attrs, true)
+      return { ...named, base: decodeBase(base, totals), ...rest }
     }
     case dirKind: {
       const [ref, keys, size] = asArray(fields, 3, 3)
@@ -96,6 +98,9 @@ export function takeTreeobj(treeobj: Treeobj): Treeobj {
       return { ...treeobj, data: copyOf(treeobj.data) }
     case 'valref':
       checkAttrs(treeobj.attrs)
+      if (treeobj.base && !isBase(treeobj.base, treeobj)) {
+        throw new TailraceError('EINVAL', 'the base of a log drops what the log does not have')
+      }
       return treeobj
     case 'dir':
       return treeobj
@@ -114,7 +119,7 @@ export function sameTreeobj(a: Treeobj, b: Treeobj): boolean {
   }
   if (a.type === 'valref' && b.type === 'valref') {
     const same = a.ref === b.ref && a.count === b.count && a.size === b.size
-    return same && sameAttrs(a.attrs, b.attrs)
+    return same && a.base?.count === b.base?.count && sameAttrs(a.attrs, b.attrs)
   }
   if (a.type === 'dir' && b.type === 'dir') return a.ref === b.ref
   if (a.type === 'symlink' && b.type === 'symlink') {
@@ -127,6 +132,31 @@ export function encodeRef(ref: Blobref): Buffer {
   const digest = Buffer.allocUnsafe(digestSize)
   writeDigest(ref, digest, 0)
   return digest
+}
+
+function encodeValref({ ref, count, size, attrs, base }: Valref): Plain[] {
+  const fields = withAttrs([valrefKind, encodeRef(ref), count, size], attrs)
+  if (!base) return fields
+  if (fields.length === 4) fields.push(null)
+  fields.push([base.count, base.size])
+  return fields
+}
+
+/** The totals of a log that some trim dropped the head of. */
+type Totals = { readonly count: number; readonly size: number }
+
+function decodeBase(input: unknown, of: Totals): Base {
+  const [count, size] = asArray(input, 2, 2)
+  const base = { count: asCount(count), size: asCount(size) }
+  if (!isBase(base, of)) throw corrupt('a log whose base drops what it does not have')
+  return base
+}
+
+/** At least one blob, at most all, and as many bytes as those can have. */
+function isBase(base: Base, of: Totals): boolean {
+  if (!Number.isSafeInteger(base.count) || base.count < 1 || base.count > of.count) return false
+  if (!Number.isSafeInteger(base.size) || base.size < 0 || base.size > of.size) return false
+  return base.count < of.count || base.size === of.size
 }
 
 function sameAttrs(a: Attrs = {}, b: Attrs = {}): boolean {

@@ -25,15 +25,20 @@ export type Val = {
   readonly attrs?: Attrs
 }
 
+/** Blobs and bytes of a log's head that a trim dropped: indices and offsets go on counting them. */
+export type Base = { readonly count: number; readonly size: number }
+
 /** A value that is the concatenation of blobs: see `array.ts`. */
 export type Valref = {
   readonly type: 'valref'
-  /** The array's root node; for an array of one blob (base 0) that blob itself. */
+  /** The array's root node; for an array of one blob that blob itself, dropped or not. */
   readonly ref: Blobref
   /** Blobs, those before the base included. */
   readonly count: number
   /** Bytes, those before the base included. */
   readonly size: number
+  /** Absent where no blob was dropped. What is below it may be gone from the store. */
+  readonly base?: Base
   readonly attrs?: Attrs
 }
 
@@ -63,12 +68,16 @@ export function keysOf(treeobj: Treeobj): number {
   return treeobj.type === 'dir' ? treeobj.keys : 1
 }
 
-/** Bytes of the values that a treeobj names. */
+/** The base of a log that has none. */
+export const baseNone: Base = { count: 0, size: 0 }
+
+/** Bytes of the values that a treeobj names, without what trims dropped. */
 export function sizeOf(treeobj: Treeobj): number {
   switch (treeobj.type) {
     case 'val':
       return treeobj.data.length
     case 'valref':
+      return treeobj.size - (treeobj.base?.size ?? 0)
     case 'dir':
       return treeobj.size
     case 'symlink':
