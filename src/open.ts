@@ -67,7 +67,7 @@ export async function openOn(engine: Engine, options: OpenOptions = {}): Promise
     readMany: (keys, scope) => store.readMany(keys, scope),
     root: (scope) => store.root(scope),
     namespaces: () => store.namespaces(),
-    createNamespace: (name) => store.createNamespace(name),
+    createNamespace: (name, from) => store.createNamespace(name, from),
     removeNamespace: (name) => store.removeNamespace(name),
     watch: (key, watch) => watches.watch(key, watch),
   }

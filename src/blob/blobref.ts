@@ -12,6 +12,10 @@ export const digestSize = 32
 const prefix = 'blake3-'
 const pattern = /^blake3-[0-9a-f]{64}$/
 
+export function isBlobref(text: string): text is Blobref {
+  return pattern.test(text)
+}
+
 /** Throws EINVAL. */
 export function parseBlobref(input: unknown): Blobref {
   if (typeof input !== 'string' || !pattern.test(input)) {

@@ -187,10 +187,15 @@ export const keyCommands: readonly CommandSpec[] = [
       },
       {
         name: 'create',
-        summary: 'create a namespace',
+        summary: 'create a namespace, empty or with the tree of another one',
         parameters: ['<name>'],
-        options: [json, ...place],
-        examples: ['ns create staging'],
+        options: [
+          { flags: '--from <namespace>', text: 'begin with its tree, by reference' },
+          { flags: '--at <seq|ref>', text: 'as it was at that retained root' },
+          json,
+          ...place,
+        ],
+        examples: ['ns create staging', 'ns create try --from primary --at 120'],
         load: async () => (await import('./namespaces.js')).create,
       },
       {

@@ -26,7 +26,7 @@ export async function append(invocation: Invocation): Promise<undefined> {
 
 export async function get(invocation: Invocation): Promise<undefined> {
   const key = argument(invocation, 0)
-  const at = invocation.options.integer('at')
+  const at = invocation.options.at('at')
   return withStore(invocation, (store) =>
     print(invocation, readEvents(store, key, { ...scopeOf(invocation), ...defined({ at }) })),
   )

@@ -2,6 +2,7 @@
  *  Invariant: every option is parsed where it is read, by one of the methods here; what does not
  *  parse is a UsageError (exit code 2), never a default. */
 
+import { isBlobref } from '../blob/blobref.js'
 import type { Output } from './output.js'
 
 /** The command line is wrong: exit code 2. The message says what was expected. */
@@ -57,6 +58,13 @@ export class Options {
   integer(name: string, min = 0): number | undefined {
     const value = this.text(name)
     return value === undefined ? undefined : parseInteger(flagOf(name), value, min)
+  }
+
+  /** A seq, or the ref of a root. */
+  at(name: string): number | string | undefined {
+    const value = this.text(name)
+    if (value === undefined || isBlobref(value)) return value
+    return parseInteger(`${flagOf(name)} (no ref)`, value)
   }
 }
 

@@ -1,6 +1,6 @@
 /** `tailrace ns`: list, create and remove namespaces. See rfc/6. */
 
-import { argument, type Invocation } from './invocation.js'
+import { argument, defined, type Invocation, UsageError } from './invocation.js'
 import { withStore } from './session.js'
 
 export async function list(invocation: Invocation): Promise<undefined> {
@@ -20,8 +20,12 @@ export async function list(invocation: Invocation): Promise<undefined> {
 
 export async function create(invocation: Invocation): Promise<undefined> {
   const name = argument(invocation, 0)
+  const namespace = invocation.options.text('from')
+  const at = invocation.options.at('at')
+  if (at !== undefined && namespace === undefined) throw new UsageError('--at goes with --from')
+  const from = namespace === undefined ? {} : { from: { namespace, ...defined({ at }) } }
   return withStore(invocation, async (store) => {
-    const view = await store.createNamespace(name)
+    const view = await store.createNamespace(name, from)
     if (invocation.options.flag('json')) await invocation.stdout.json(view)
     return undefined
   })

@@ -23,8 +23,8 @@ export const longNamespace: OptionSpec = {
 }
 
 export const at: OptionSpec = {
-  flags: '--at <seq>',
-  text: 'read an older, retained root',
+  flags: '--at <seq|ref>',
+  text: 'an older, retained root: its seq or its ref',
 }
 
 export const json: OptionSpec = { flags: '--json', text: 'print JSON' }

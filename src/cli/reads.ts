@@ -113,7 +113,7 @@ function statText(found: Stat): string {
 
 function readScope(invocation: Invocation): ReadScope {
   const { options } = invocation
-  return defined({ namespace: options.text('namespace'), at: options.integer('at') })
+  return defined({ namespace: options.text('namespace'), at: options.at('at') })
 }
 
 function missing(key: string, invocation: Invocation): TailraceError {

@@ -133,9 +133,13 @@ export class Client implements Store {
 
   async createNamespace(
     name: string,
-    options: { readonly signal?: AbortSignal } = {},
+    options: {
+      readonly from?: { readonly namespace?: string; readonly at?: number | string }
+      readonly signal?: AbortSignal
+    } = {},
   ): Promise<NamespaceView> {
-    return this.#http.writeJson(pathOf('ns'), { name }, options, answers.parseNamespaceView)
+    const { from } = options
+    return this.#http.writeJson(pathOf('ns'), { name, from }, options, answers.parseNamespaceView)
   }
 
   async removeNamespace(

@@ -35,7 +35,7 @@ async function append(context: Context, request: Request): Promise<unknown> {
 
 async function read(context: Context, request: Request, reply: Reply): Promise<Reply> {
   const query = queryOf(request, {
-    at: 'integer',
+    at: 'at',
     minSeq: 'integer',
     follow: 'flag',
     waitCreate: 'flag',

@@ -22,7 +22,7 @@ const rangeNotSatisfiable = 416
 
 export async function get(context: Context, request: Request, reply: Reply): Promise<unknown> {
   const query = queryOf(request, {
-    at: 'integer',
+    at: 'at',
     minSeq: 'integer',
     index: 'integer',
     from: 'integer',
@@ -100,7 +100,7 @@ export async function get(context: Context, request: Request, reply: Reply): Pro
 }
 
 export async function head(context: Context, request: Request, reply: Reply): Promise<Reply> {
-  const { at, minSeq } = queryOf(request, { at: 'integer', minSeq: 'integer' })
+  const { at, minSeq } = queryOf(request, { at: 'at', minSeq: 'integer' })
   const key = keyOf(request)
   const signal = minSeq === undefined ? undefined : signalOf(context.activity, reply)
   const scope = { namespace: namespaceOf(request), ...some({ at, minSeq, signal }) }

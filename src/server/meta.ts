@@ -2,7 +2,8 @@
 
 import { TailraceError } from '../error.js'
 import { pageMax, reservedNamespaces } from '../kvs/kvs.js'
-import { invalid, parseFields, parseText } from '../wire/parse.js'
+import { parseAt } from '../wire/op.js'
+import { invalid, optional, parseFields, parseText } from '../wire/parse.js'
 import type { App, Reply, Request } from './app.js'
 import { readJsonBody } from './body.js'
 import type { Context } from './context.js'
@@ -10,7 +11,8 @@ import { missing, some } from './kv-read.js'
 import { checkNoQuery, checkWritable, keyOf, nameOf, namespaceOf, queryOf } from './query.js'
 import { signalOf } from './stream.js'
 
-const namespaceFields = new Set(['name'])
+const namespaceFields = new Set(['name', 'from'])
+const fromFields = new Set(['namespace', 'at'])
 
 export function serveMeta(app: App, context: Context): void {
   // Without a key: the root directory.
@@ -26,7 +28,7 @@ export function serveMeta(app: App, context: Context): void {
 }
 
 async function stat(context: Context, request: Request, reply: Reply): Promise<unknown> {
-  const query = queryOf(request, { at: 'integer', minSeq: 'integer', nofollow: 'flag' })
+  const query = queryOf(request, { at: 'at', minSeq: 'integer', nofollow: 'flag' })
   const key = keyOf(request)
   const found = await context.store.stat(key, {
     ...scopeOf(context, request, reply, query),
@@ -38,7 +40,7 @@ async function stat(context: Context, request: Request, reply: Reply): Promise<u
 
 async function treeobj(context: Context, request: Request, reply: Reply): Promise<unknown> {
   const query = queryOf(request, {
-    at: 'integer',
+    at: 'at',
     minSeq: 'integer',
     after: 'integer',
     limit: 'integer',
@@ -53,7 +55,7 @@ async function treeobj(context: Context, request: Request, reply: Reply): Promis
 
 async function list(context: Context, request: Request, reply: Reply): Promise<unknown> {
   const query = queryOf(request, {
-    at: 'integer',
+    at: 'at',
     minSeq: 'integer',
     after: 'text',
     limit: 'integer',
@@ -80,7 +82,16 @@ async function createNamespace(context: Context, request: Request, reply: Reply)
   const fields = parseFields(await readJsonBody(request), 'namespace', namespaceFields)
   const name = parseText(fields['name'], 'name')
   checkWritable(name)
-  return reply.code(201).send(await context.store.createNamespace(name))
+  const from = optional('from', fields, 'namespace', parseFrom)
+  return reply.code(201).send(await context.store.createNamespace(name, from))
+}
+
+function parseFrom(input: unknown, what: string) {
+  const fields = parseFields(input, what, fromFields)
+  return {
+    ...optional('namespace', fields, what, parseText),
+    ...optional('at', fields, what, parseAt),
+  }
 }
 
 async function removeNamespace(context: Context, request: Request): Promise<unknown> {

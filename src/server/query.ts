@@ -1,16 +1,22 @@
 /** A request's key, namespace, query and conditions, read once. See rfc/12, rules 2 and 5.
  *  Invariant: a parameter that the route does not know is EINVAL. */
 
+import { isBlobref } from '../blob/blobref.js'
 import { TailraceError } from '../error.js'
 import { primary, reservedNamespaces } from '../kvs/kvs.js'
 import { invalid } from '../wire/parse.js'
 import type { Request } from './app.js'
 
-/** How a parameter is written: `?flag`, `?flag=true`; a decimal integer; text as it is. */
-type Kind = 'flag' | 'integer' | 'text'
+/** How a parameter is written: `?flag`, `?flag=true`; a decimal integer; a seq or a ref; text as it is. */
+type Kind = 'flag' | 'integer' | 'at' | 'text'
 type Kinds = { readonly [name: string]: Kind }
-type ValueOf<K extends Kind> = K extends 'flag' ? boolean : K extends 'integer' ? number : string
-export type Query<K extends Kinds> = { readonly [name in keyof K]?: ValueOf<K[name]> }
+type Values = {
+  readonly flag: boolean
+  readonly integer: number
+  readonly at: number | string
+  readonly text: string
+}
+export type Query<K extends Kinds> = { readonly [name in keyof K]?: Values[K[name]] }
 
 /** The parameters of a route besides `namespace` and `ns`. Throws EINVAL. */
 export function queryOf<const K extends Kinds>(request: Request, kinds: K): Query<K> {
@@ -77,11 +83,22 @@ function parameterOf(kind: Kind, name: string, text: string): boolean | number |
       if (text === 'false') return false
       throw invalid(`?${name} is true or false`)
     case 'integer': {
-      const value = Number(text)
-      if (/^-?[0-9]{1,16}$/.test(text) && Number.isSafeInteger(value)) return value
-      throw invalid(`?${name} must be an integer`)
+      const value = integerOf(text)
+      if (value === undefined) throw invalid(`?${name} must be an integer`)
+      return value
+    }
+    case 'at': {
+      const seq = integerOf(text)
+      if (seq !== undefined) return seq
+      if (isBlobref(text)) return text
+      throw invalid(`?${name} must be a seq or the ref of a root`)
     }
     default:
       return kind satisfies never
   }
+}
+
+function integerOf(text: string): number | undefined {
+  const value = Number(text)
+  return /^-?[0-9]{1,16}$/.test(text) && Number.isSafeInteger(value) ? value : undefined
 }

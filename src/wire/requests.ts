@@ -7,6 +7,7 @@ import type { Submission } from '../job/job.js'
 import { readKeysMax } from '../kvs/kvs.js'
 import type { From } from '../kvs/watching.js'
 import type { Request } from './frames.js'
+import { parseAt } from './op.js'
 import {
   type Fields,
   invalid,
@@ -94,7 +95,7 @@ export function parseFrom(input: unknown, what = 'from'): From {
 
 export type ReadBody = {
   readonly keys: readonly string[]
-  readonly at?: number
+  readonly at?: number | string
   readonly minSeq?: number
 }
 
@@ -107,7 +108,7 @@ export function parseReadBody(input: unknown): ReadBody {
   }
   return {
     keys,
-    ...optional('at', fields, 'read', parseInteger),
+    ...optional('at', fields, 'read', parseAt),
     ...optional('minSeq', fields, 'read', parseInteger),
   }
 }
