@@ -6,6 +6,7 @@
 import { toTailraceError } from '../error.js'
 import { jobCommands, serverCommands } from './commands-jobs.js'
 import { keyCommands } from './commands-keys.js'
+import { logCommands } from './commands-logs.js'
 import { UsageError } from './invocation.js'
 import { BrokenPipe, Output } from './output.js'
 import { runProgram } from './program.js'
@@ -29,7 +30,7 @@ async function main(): Promise<number> {
       {
         version: programVersion(),
         description: 'A key-value store whose keys can be appended to and watched.',
-        commands: [...keyCommands, ...jobCommands, ...serverCommands],
+        commands: [...keyCommands, ...logCommands, ...jobCommands, ...serverCommands],
       },
       process.argv.slice(2),
       { stdout, stderr, environment: process.env },

@@ -1,0 +1,178 @@
+/** `tailrace tail`: the last lines or bytes of a key, and what is appended after. See rfc/7.
+ *  Invariant: whatever the length of the log, only the blobs at its end are read, and a window of them is
+ *  held; with `--follow` no byte is left out between the end that was found and what comes. */
+
+import { TailraceError } from '../error.js'
+import type { Store } from '../job/job.js'
+import type { Stat } from '../kvs/kvs.js'
+import type { AppendEvent, LiveEvent, Watching } from '../kvs/watching.js'
+import { argument, defined, type Invocation, parseInteger, UsageError } from './invocation.js'
+import { withStore } from './session.js'
+
+const linesDefault = 10
+/** Bytes that the search for a line's begin reads first, and at most at once: each look takes four times
+ *  those of the one before. */
+const windowMin = 1_024
+const windowMax = 4 * 1024 * 1024
+const windowGrowth = 4
+const newline = 10
+
+/** `last`: so many from the end; otherwise from the so-manieth on, counted from 1, as `tail -n +3` has it. */
+type Start = { readonly unit: 'lines' | 'bytes'; readonly count: number; readonly last: boolean }
+
+/** A stretch of the value at one root. */
+type Stretch = { readonly at: number; readonly from: number; readonly to: number }
+
+export async function tail(invocation: Invocation): Promise<undefined> {
+  const key = argument(invocation, 0)
+  const { options } = invocation
+  const start = startOf(options.text('lines'), options.text('bytes'))
+  const namespace = options.text('namespace')
+  return withStore(invocation, async (store) => {
+    const value = new Value(store, key, namespace)
+    if (!options.flag('follow')) {
+      const stretch = await value.now()
+      await value.print(invocation, await value.begin(stretch, start))
+      return undefined
+    }
+    const waitCreate = options.flag('waitCreate') ? { waitCreate: true } : {}
+    // The watch begins first: what it says of the end is of the history that it goes on with.
+    const watching = store.watch(key, {
+      mode: 'append',
+      from: -1,
+      ...waitCreate,
+      ...defined({ namespace }),
+    })
+    const stretch = await value.before(watching)
+    await value.print(invocation, await value.begin(stretch, start))
+    for await (const event of watching) {
+      if (event.type === 'append') await invocation.stdout.write(event.data)
+    }
+    return undefined
+  })
+}
+
+class Value {
+  readonly #store: Store
+  readonly #key: string
+  readonly #namespace: string | undefined
+
+  constructor(store: Store, key: string, namespace: string | undefined) {
+    this.#store = store
+    this.#key = key
+    this.#namespace = namespace
+  }
+
+  /** All that is there. Throws ENOENT, EISDIR. */
+  async now(): Promise<Stretch> {
+    const stat = await this.#stat(undefined)
+    return { at: stat.seq, from: stat.base?.size ?? 0, to: stat.size }
+  }
+
+  /** All that is there before what the watch will give. Throws as the watch. */
+  async before(watching: Watching): Promise<Stretch> {
+    for (;;) {
+      const next = await watching.next()
+      if (next.done) throw new TailraceError('ECANCELED', 'the watch ended before it began')
+      const event = next.value
+      if (event.type === 'append') {
+        const stat = await this.#stat(event.seq)
+        return { at: event.seq, from: stat.base?.size ?? 0, to: endOf(event) }
+      }
+      if (event.type === 'live') return this.#empty(event)
+    }
+  }
+
+  /** The same without what the start leaves out. */
+  async begin(stretch: Stretch, start: Start): Promise<Stretch> {
+    const { unit, count, last } = start
+    const { from, to } = stretch
+    if (unit === 'lines') {
+      const begin = last ? await this.#lastLines(stretch, count) : await this.#line(stretch, count)
+      return { ...stretch, from: begin }
+    }
+    const begin = last ? Math.max(from, to - count) : Math.min(to, from + Math.max(0, count - 1))
+    return { ...stretch, from: begin }
+  }
+
+  async print({ stdout }: Invocation, stretch: Stretch): Promise<void> {
+    for await (const chunk of this.#read(stretch)) await stdout.write(chunk)
+  }
+
+  /** Where the last `count` lines begin. A last line without its newline counts as one. */
+  async #lastLines(stretch: Stretch, count: number): Promise<number> {
+    const { from, to } = stretch
+    if (count === 0) return to
+    let left = count
+    let end = to
+    for (let window = windowMin; end > from; window = Math.min(windowMax, window * windowGrowth)) {
+      const begin = Math.max(from, end - window)
+      const bytes = await this.#bytes({ ...stretch, from: begin, to: end })
+      // The newline that ends the value ends its last line, and begins none.
+      const first = end === to ? bytes.length - 2 : bytes.length - 1
+      for (let at = first; at >= 0; at--) {
+        if (bytes[at] === newline && --left === 0) return begin + at + 1
+      }
+      end = begin
+    }
+    return from
+  }
+
+  /** Where line `number` begins, counted from 1. */
+  async #line(stretch: Stretch, number: number): Promise<number> {
+    let left = number - 1
+    let begin = stretch.from
+    if (left <= 0) return begin
+    for await (const chunk of this.#read(stretch)) {
+      for (let at = chunk.indexOf(newline); at >= 0; at = chunk.indexOf(newline, at + 1)) {
+        if (--left === 0) return begin + at + 1
+      }
+      begin += chunk.length
+    }
+    return stretch.to
+  }
+
+  async #bytes(stretch: Stretch): Promise<Buffer> {
+    const chunks: Uint8Array[] = []
+    for await (const chunk of this.#read(stretch)) chunks.push(chunk)
+    return Buffer.concat(chunks)
+  }
+
+  async *#read({ at, from, to }: Stretch): AsyncGenerator<Uint8Array> {
+    if (from >= to) return
+    const scope = defined({ namespace: this.#namespace })
+    const reading = await this.#store.read(this.#key, { ...scope, at, from, to })
+    if (reading) yield* reading.chunks
+  }
+
+  /** Nothing is there yet, or all of it was trimmed. */
+  async #empty(event: LiveEvent): Promise<Stretch> {
+    const { seq } = await this.#store.root(defined({ namespace: this.#namespace }))
+    return { at: seq, from: event.position.index, to: event.position.index }
+  }
+
+  async #stat(at: number | undefined): Promise<Stat> {
+    const scope = defined({ namespace: this.#namespace, at })
+    const stat = await this.#store.stat(this.#key, scope)
+    if (!stat) throw new TailraceError('ENOENT', `there is no key "${this.#key}"`)
+    if (stat.type === 'dir') {
+      throw new TailraceError('EISDIR', `"${this.#key}" is a directory: list it`)
+    }
+    return stat
+  }
+}
+
+function endOf({ offset, data }: AppendEvent): number {
+  return offset + data.length
+}
+
+function startOf(lines: string | undefined, bytes: string | undefined): Start {
+  if (lines !== undefined && bytes !== undefined) {
+    throw new UsageError('--lines and --bytes exclude each other')
+  }
+  const unit = bytes === undefined ? 'lines' : 'bytes'
+  const text = bytes ?? lines ?? String(linesDefault)
+  // `-n -5` is what some write for `-n 5`.
+  const count = Math.abs(parseInteger(`--${unit}`, text, Number.MIN_SAFE_INTEGER))
+  return { unit, count, last: !text.startsWith('+') }
+}

@@ -1,0 +1,79 @@
+/** `tailrace tail`, beside what `tail` itself prints. */
+
+import { execFileSync } from 'node:child_process'
+import { once } from 'node:events'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { Sandbox } from './harness.js'
+
+let sandbox: Sandbox
+beforeAll(async () => {
+  sandbox = await Sandbox.make()
+})
+afterAll(() => sandbox.remove())
+
+const byTail = (input: string, args: readonly string[]) =>
+  execFileSync('tail', args, { input, encoding: 'utf8' })
+
+describe('tail', () => {
+  const text = Array.from({ length: 3_000 }, (_, at) => `line ${at} ${'x'.repeat(at % 90)}`).join(
+    '\n',
+  )
+
+  it.each([
+    [[]],
+    [['-n', '1']],
+    [['-n', '0']],
+    [['-n', '-3']],
+    [['-n', '2999']],
+    [['-n', '3000']],
+    [['-n', '5000']],
+    [['-n', '+1']],
+    [['-n', '+2990']],
+    [['-n', '+4000']],
+    [['-c', '1']],
+    [['-c', '100']],
+    [['-c', '999999']],
+    [['-c', '+5']],
+    [['-c', '+999999']],
+  ])('%j prints what tail prints', async (args) => {
+    const stat = await sandbox.call(['stat', 'text'])
+    if (stat.code !== 0) await sandbox.ok(['append', 'text', '-', '--lines'], { input: text })
+    expect(await sandbox.ok(['tail', 'text', ...args])).toBe(byTail(text, args))
+  })
+
+  it('of a value that ends its last line, of one line, of nothing', async () => {
+    for (const [at, value] of ['a\nb\n', '\n', '\n\n', 'one', ''].entries()) {
+      await sandbox.ok(['put', `small/${at}`, '-'], { input: value })
+      for (const lines of ['1', '2', '+2']) {
+        const printed = await sandbox.ok(['tail', `small/${at}`, '-n', lines])
+        expect(printed).toBe(byTail(value, ['-n', lines]))
+      }
+    }
+  })
+
+  it('--follow goes on where the end was, until the seal', async () => {
+    await sandbox.ok(['append', 'followed', '-', '--lines'], { input: 'a\nb\nc\n' })
+    const { child, ended } = sandbox.start(['tail', 'followed', '-n', '2', '-f'])
+    const first = once(child.stdout, 'data')
+    const all = ended()
+    await first
+    await sandbox.ok(['append', 'followed', 'd\n'])
+    await sandbox.ok(['append', 'followed', 'e', '--seal'])
+    expect(await all).toMatchObject({ code: 0, stdout: 'b\nc\nd\ne' })
+  })
+
+  it('--follow of a log that is not there yet waits when asked', async () => {
+    const { ended } = sandbox.start(['tail', 'later', '-f', '--wait-create'])
+    const all = ended()
+    await sandbox.ok(['append', 'later', 'first\n', '--seal'])
+    expect(await all).toMatchObject({ code: 0, stdout: 'first\n' })
+  })
+
+  it('says what is wrong', async () => {
+    expect(await sandbox.call(['tail', 'no/key'])).toMatchObject({ code: 1 })
+    expect((await sandbox.call(['tail', 'no/key', '-f'])).stderr).toMatch(/ENOENT/)
+    expect((await sandbox.call(['tail', '/'])).stderr).toMatch(/EISDIR/)
+    expect(await sandbox.call(['tail', 'text', '-n', 'x'])).toMatchObject({ code: 2 })
+    expect(await sandbox.call(['tail', 'text', '-n', '1', '-c', '1'])).toMatchObject({ code: 2 })
+  })
+})
