@@ -4,9 +4,9 @@
  *  of the (extendable) output. The two halves are independent functions, so that no value, however
  *  chosen, can pass for a node or take the place of one. */
 
-import { hash } from 'blake3-wasm'
+import { createHash, hash } from 'blake3-wasm'
 import { type Blobref, blobrefOfHex } from './blobref.js'
-import { nativeHash, nativeSizeMin } from './native-hash.js'
+import { nativeHash, nativeHasher, nativeSizeMin, type PieceHash } from './native-hash.js'
 
 const native = nativeHash((bytes) => digest(bytes, 32))
 
@@ -19,6 +19,35 @@ export function hashBlob(bytes: Uint8Array): Blobref {
 /** The ref of a tree node. REQUIRES: as `hashBlob`. */
 export function hashNode(bytes: Uint8Array): Blobref {
   return blobrefOfHex(digest(bytes, 64).toString('hex', 32, 64))
+}
+
+/** The BLAKE3 digest (32 bytes) of what comes in pieces. */
+export class StreamHash implements Disposable {
+  readonly #hash: PieceHash = nativeHasher(native) ?? wasmHasher()
+
+  /** REQUIRES: at most 1 MiB. */
+  update(piece: Uint8Array): void {
+    if (piece.length > 0) this.#hash.update(piece)
+  }
+
+  /** Nothing comes after it. */
+  digest(): Buffer {
+    return this.#hash.digest()
+  }
+
+  /** Frees what a hash that gave no digest holds. */
+  [Symbol.dispose](): void {
+    this.#hash.dispose()
+  }
+}
+
+function wasmHasher(): PieceHash {
+  const hasher = createHash()
+  return {
+    update: (piece) => hasher.update(piece),
+    digest: () => Buffer.from(hasher.digest()),
+    dispose: () => hasher.dispose(),
+  }
 }
 
 function digest(bytes: Uint8Array, length: number): Buffer {

@@ -3,7 +3,20 @@
  *  Invariant: whether it is there changes no name: before it is used at all, it has given the digest
  *  that wasm gives. */
 
-type Native = { readonly blake3: (input: Buffer) => Buffer }
+type Native = {
+  readonly blake3: (input: Buffer) => Buffer
+  readonly Blake3Hasher: new () => {
+    update(input: Buffer): unknown
+    digestBuffer(): Buffer
+  }
+}
+
+/** A hash of what comes in pieces. */
+export type PieceHash = {
+  readonly update: (piece: Uint8Array) => void
+  readonly digest: () => Buffer
+  readonly dispose: () => void
+}
 
 /** From this size (bytes) on the native call is cheaper than the wasm one. */
 export const nativeSizeMin = 4 * 1024
@@ -28,4 +41,15 @@ export function nativeHash(
   if (!native?.blake3(probe).equals(reference(probe))) return undefined
   const { blake3 } = native
   return (bytes) => blake3(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength))
+}
+
+/** The same in pieces. `agreed`: the native hash, if it was found to agree. */
+export function nativeHasher(agreed: unknown): PieceHash | undefined {
+  if (!agreed || !native) return undefined
+  const hasher = new native.Blake3Hasher()
+  return {
+    update: (piece) => hasher.update(Buffer.from(piece.buffer, piece.byteOffset, piece.byteLength)),
+    digest: () => hasher.digestBuffer(),
+    dispose: () => {},
+  }
 }

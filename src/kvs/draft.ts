@@ -52,18 +52,25 @@ export type Place = {
   readonly foreign?: { readonly link: Symlink; readonly rest: readonly string[] }
 }
 
-type Step = { dir: DraftDir; name: string; had: boolean; before: Entry | undefined }
+type Step =
+  | { readonly dir: DraftDir; readonly name: string; had: boolean; before: Entry | undefined }
+  /** The root directory was replaced; this was it. */
+  | { readonly root: DraftDir }
 
 export class Draft {
-  readonly root: DraftDir
   readonly #nodes: Nodes
   readonly #writer: NodeWriter
   readonly #journal: Step[] = []
+  #root: DraftDir
 
   constructor(nodes: Nodes, writer: NodeWriter, data: Dir) {
-    this.root = new DraftDir(data)
+    this.#root = new DraftDir(data)
     this.#nodes = nodes
     this.#writer = writer
+  }
+
+  get root(): DraftDir {
+    return this.#root
   }
 
   /** Starts a transaction: what came before stays. */
@@ -74,9 +81,16 @@ export class Draft {
   /** Undoes all since `begin`. */
   rollback(): void {
     for (let step = this.#journal.pop(); step; step = this.#journal.pop()) {
-      if (step.had) step.dir.edits.set(step.name, step.before)
+      if ('root' in step) this.#root = step.root
+      else if (step.had) step.dir.edits.set(step.name, step.before)
       else step.dir.edits.delete(step.name)
     }
+  }
+
+  /** The whole tree becomes another one. REQUIRES: its nodes and blobs are stored, or this writer's. */
+  setRoot(data: Dir): void {
+    this.#journal.push({ root: this.#root })
+    this.#root = new DraftDir(data)
   }
 
   set(dir: DraftDir, name: string, entry: Entry | undefined): void {
@@ -92,7 +106,7 @@ export class Draft {
     options: { readonly follow: boolean; readonly created?: Key[] },
   ): Promise<Place> {
     let components = componentsOf(key)
-    let dir = this.root
+    let dir = this.#root
     let links = 0
     let depth = 0
     while (depth < components.length) {
@@ -109,7 +123,7 @@ export class Draft {
           return { parent: dir, name, key: at, entry, foreign: { link: entry, rest } }
         }
         components = [...componentsOf(entry.target as Key), ...rest]
-        dir = this.root
+        dir = this.#root
         depth = 0
         continue
       }
@@ -130,7 +144,7 @@ export class Draft {
       }
       depth++
     }
-    return { parent: undefined, name: '', key: rootKey, entry: this.root }
+    return { parent: undefined, name: '', key: rootKey, entry: this.#root }
   }
 
   async isEmpty(dir: DraftDir): Promise<boolean> {
@@ -148,7 +162,7 @@ export class Draft {
 
   /** The nodes of the changed directories, children first; gives the new root directory. */
   flush(): Promise<Dir> {
-    return this.#flush(this.root)
+    return this.#flush(this.#root)
   }
 
   /** What an entry is as a treeobj; writes the nodes that this takes. */
