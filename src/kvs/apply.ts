@@ -2,6 +2,7 @@
  *  Invariant: a transaction that throws has changed nothing once the caller has rolled back. */
 
 import { type Failed, TailraceError } from '../error.js'
+import { adopt } from './adopt.js'
 import type { Group } from './group.js'
 import { refuses } from './guard.js'
 import { append, mkdir, put, seal, symlink, unlink } from './ops.js'
@@ -50,6 +51,8 @@ async function applyOp(group: Group, op: PreparedOp, work: Work): Promise<void> 
       return mkdir(group, op.key, work)
     case 'symlink':
       return symlink(group, op, work)
+    case 'adopt':
+      return adopt(group, op, work)
     default:
       return op satisfies never
   }

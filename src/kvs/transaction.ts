@@ -12,6 +12,7 @@ import type { AppendArray, ArrayBlob } from '../tree/array.js'
 import { type Key, parseKey } from '../tree/key.js'
 import { parseNamespaceName } from '../tree/namespace-name.js'
 import { inlineSizeMax } from '../tree/treeobj.js'
+import type { Adopt } from './adopt.js'
 import {
   type Guard,
   guardsMax,
@@ -29,6 +30,7 @@ export type PutContent =
   | { readonly kind: 'array'; readonly array: AppendArray }
 
 export type PreparedOp =
+  | Adopt
   | {
       readonly op: 'put'
       readonly key: Key
@@ -123,6 +125,11 @@ export function prepareStoredPut(
     blobs: [],
     size: 0,
   }
+}
+
+/** An import or a repair: alone in its group, so that it meets just what the newest root has. */
+export function prepareAdopt(op: Omit<Adopt, 'op'>): Prepared {
+  return { guards: [], ops: [{ op: 'adopt', ...op }], noMerge: true, blobs: [], size: 0 }
 }
 
 function prepareOp(
