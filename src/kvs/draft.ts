@@ -3,6 +3,7 @@
  *  Invariant: what `rollback` leaves is exactly what was there at `begin`. Nothing of a draft is
  *  visible outside its group. */
 
+import assert from 'node:assert/strict'
 import { TailraceError } from '../error.js'
 import { type AppendArray, closeArray } from '../tree/array.js'
 import { editDir, getEntry, listDir, notInMemory, peekEntry } from '../tree/dir.js'
@@ -14,6 +15,7 @@ import {
   type Dir,
   emptyDir,
   type Symlink,
+  sizeOf,
   type Treeobj,
   type Val,
   type Valref,
@@ -35,9 +37,16 @@ export class DraftDir {
   readonly edits = new Map<string, Entry | undefined>()
   /** Directories of the base that were stepped into. */
   readonly children = new Map<string, DraftDir>()
+  /** Bytes of the other entries of the base that were looked at, 0 for names that are not there. */
+  readonly looked = new Map<string, number>()
+  /** Bytes of the values below as the group has left them. Only the draft writes it. */
+  size: number
+  /** The directory that holds it, once it is in a tree. Only the draft writes it. */
+  above: DraftDir | undefined
 
   constructor(base: Dir) {
     this.base = base
+    this.size = base.size
   }
 }
 
@@ -52,25 +61,38 @@ export type Place = {
   readonly foreign?: { readonly link: Symlink; readonly rest: readonly string[] }
 }
 
-type Step =
-  | { readonly dir: DraftDir; readonly name: string; had: boolean; before: Entry | undefined }
-  /** The root directory was replaced; this was it. */
-  | { readonly root: DraftDir }
+type Step = {
+  readonly dir: DraftDir
+  readonly name: string
+  readonly had: boolean
+  readonly before: Entry | undefined
+  /** Bytes that the step added to the directory and to those above it. */
+  readonly growth: number
+}
 
 export class Draft {
+  /** Holds the root directory under a name that no key has, so that it is replaced as any other. */
+  readonly #top = new DraftDir(emptyDir)
   readonly #nodes: Nodes
   readonly #writer: NodeWriter
   readonly #journal: Step[] = []
-  #root: DraftDir
 
   constructor(nodes: Nodes, writer: NodeWriter, data: Dir) {
-    this.#root = new DraftDir(data)
     this.#nodes = nodes
     this.#writer = writer
+    this.setRoot(data)
+    this.begin()
   }
 
   get root(): DraftDir {
-    return this.#root
+    const root = this.#top.edits.get('')
+    assert(root?.type === 'draft', 'the root is a directory')
+    return root
+  }
+
+  /** Bytes of all values, as the group has left them. */
+  get size(): number {
+    return this.#top.size
   }
 
   /** Starts a transaction: what came before stays. */
@@ -81,21 +103,26 @@ export class Draft {
   /** Undoes all since `begin`. */
   rollback(): void {
     for (let step = this.#journal.pop(); step; step = this.#journal.pop()) {
-      if ('root' in step) this.#root = step.root
-      else if (step.had) step.dir.edits.set(step.name, step.before)
+      if (step.had) step.dir.edits.set(step.name, step.before)
       else step.dir.edits.delete(step.name)
+      grow(step.dir, -step.growth)
     }
   }
 
   /** The whole tree becomes another one. REQUIRES: its nodes and blobs are stored, or this writer's. */
   setRoot(data: Dir): void {
-    this.#journal.push({ root: this.#root })
-    this.#root = new DraftDir(data)
+    this.set(this.#top, '', new DraftDir(data))
   }
 
+  /** REQUIRES: the name was located before, or `dir` was made by the group; `dir` is still in the tree. A
+   *  directory is set once. */
   set(dir: DraftDir, name: string, entry: Entry | undefined): void {
-    this.#journal.push({ dir, name, had: dir.edits.has(name), before: dir.edits.get(name) })
+    const growth = (entry ? sizeOfEntry(entry) : 0) - sizeAt(dir, name)
+    const [had, before] = [dir.edits.has(name), dir.edits.get(name)]
+    this.#journal.push({ dir, name, had, before, growth })
     dir.edits.set(name, entry)
+    if (entry?.type === 'draft') entry.above = dir
+    grow(dir, growth)
   }
 
   /** Walks to a key. Links in the middle are followed, the last component's if `follow`. With
@@ -106,7 +133,7 @@ export class Draft {
     options: { readonly follow: boolean; readonly created?: Key[] },
   ): Promise<Place> {
     let components = componentsOf(key)
-    let dir = this.#root
+    let dir = this.root
     let links = 0
     let depth = 0
     while (depth < components.length) {
@@ -123,7 +150,7 @@ export class Draft {
           return { parent: dir, name, key: at, entry, foreign: { link: entry, rest } }
         }
         components = [...componentsOf(entry.target as Key), ...rest]
-        dir = this.#root
+        dir = this.root
         depth = 0
         continue
       }
@@ -144,7 +171,7 @@ export class Draft {
       }
       depth++
     }
-    return { parent: undefined, name: '', key: rootKey, entry: this.#root }
+    return { parent: undefined, name: '', key: rootKey, entry: this.root }
   }
 
   async isEmpty(dir: DraftDir): Promise<boolean> {
@@ -162,7 +189,7 @@ export class Draft {
 
   /** The nodes of the changed directories, children first; gives the new root directory. */
   flush(): Promise<Dir> {
-    return this.#flush(this.#root)
+    return this.#flush(this.root)
   }
 
   /** What an entry is as a treeobj; writes the nodes that this takes. */
@@ -197,11 +224,33 @@ export class Draft {
   }
 
   #adopt(dir: DraftDir, name: string, treeobj: Treeobj | undefined): Entry | undefined {
-    if (treeobj?.type !== 'dir') return treeobj
+    if (treeobj?.type !== 'dir') {
+      dir.looked.set(name, treeobj ? sizeOf(treeobj) : 0)
+      return treeobj
+    }
     const child = new DraftDir(treeobj)
+    child.above = dir
     dir.children.set(name, child)
     return child
   }
+}
+
+/** What an entry adds to the size of its directory. */
+function sizeOfEntry(entry: Entry): number {
+  if (entry.type === 'draft') return entry.size
+  return entry.type === 'log' ? entry.array.size : sizeOf(entry)
+}
+
+function sizeAt(dir: DraftDir, name: string): number {
+  const edited = dir.edits.get(name)
+  if (dir.edits.has(name)) return edited ? sizeOfEntry(edited) : 0
+  const size = dir.children.get(name)?.size ?? dir.looked.get(name)
+  assert(size !== undefined || dir.base.ref === undefined, 'a name is located before it is set')
+  return size ?? 0
+}
+
+function grow(dir: DraftDir, growth: number): void {
+  for (let each: DraftDir | undefined = dir; each; each = each.above) each.size += growth
 }
 
 function keyOf(components: readonly string[], links: number): Key {
