@@ -56,6 +56,10 @@ export class BlobTable {
     }
   }
 
+  has(refs: readonly Blobref[]): boolean[] {
+    return refs.map((ref) => this.#index.get(ref) !== undefined)
+  }
+
   /** Undefined where it is not stored. Each is a buffer of its own. */
   load(refs: readonly Blobref[]): (Uint8Array | undefined)[] {
     const places = refs.map((ref) => this.#index.get(ref))

@@ -54,9 +54,12 @@ export type Part = {
   readonly root: Root
   readonly blobs: readonly Blob[]
   /** The oldest seq that the namespace retains: older roots may go, but for those that every engine
-   *  keeps (`historyAgeMs`, `historyCount`). Absent: none may. */
+   *  keeps (`historyAgeMs`, `historyCount`). Absent: it retains none but those. */
   readonly retained?: number
 }
+
+/** The other ref that a retained root gets. */
+export type Rewritten = { readonly seq: number; readonly ref: Blobref }
 
 export type Outcome =
   /** Durable. Also the answer to a `tx` that was applied before. */
@@ -157,7 +160,7 @@ export interface Engine extends AsyncDisposable {
   rewrite(
     namespace: string,
     incarnation: string,
-    roots: readonly { readonly seq: number; readonly ref: Blobref }[],
+    roots: readonly Rewritten[],
     blobs: readonly Blob[],
   ): Promise<void>
 

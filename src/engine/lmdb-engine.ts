@@ -8,15 +8,16 @@ import type { Blob } from '../blob/blob.js'
 import type { Blobref } from '../blob/blobref.js'
 import { TailraceError } from '../error.js'
 import { BlobTable } from './blob-table.js'
-import type { Engine, Head, Namespace, Outcome, Part, Root, Supports } from './engine.js'
+import type { Engine, Head, Namespace, Outcome, Part, Rewritten, Root, Supports } from './engine.js'
 import { judge, namesOf } from './judge.js'
 import { Leases } from './leases.js'
 import { Moves } from './moves.js'
 import { RefIndex } from './ref-index.js'
 import { namespaceExists, noNamespace } from './refusals.js'
 import { type HistoryBounds, historyBounds, RootTable } from './root-table.js'
+import { Spares } from './spares.js'
 import { type Tables, Writes } from './tables.js'
-import { type Answer, type Group, Writer } from './writer.js'
+import { type Answer, type Group, type Job, Writer } from './writer.js'
 
 /** Roots that `history` reads at a time. */
 const historyPage = 256
@@ -45,6 +46,7 @@ export class LmdbEngine implements Engine {
   readonly #roots: RootTable
   readonly #writer: Writer
   readonly #leases: Leases
+  readonly #spares: Spares
   readonly #moves = new Moves()
   /** Commits of the transaction that broke the store; none is added after it. */
   readonly #uncertain = new Set<string>()
@@ -58,6 +60,7 @@ export class LmdbEngine implements Engine {
     this.#environment = options.environment
     this.#release = options.release
     this.#leases = new Leases(options.environment)
+    this.#spares = new Spares(options.environment)
     this.#index = new RefIndex(tables.index, tables.meta, bounds.indexFlushCount)
     this.#blobs = new BlobTable(tables.blobs, this.#index)
     this.#roots = new RootTable(tables.roots, tables.namespaces, bounds.history ?? historyBounds)
@@ -78,6 +81,7 @@ export class LmdbEngine implements Engine {
 
   async put(blobs: readonly Blob[]): Promise<void> {
     this.#moves.assertOpen()
+    this.#spares.put(blobs.map(({ ref }) => ref))
     const plan = ({ blobs: all }: Group) => {
       for (const blob of blobs) all.push(blob)
       return () => {}
@@ -92,7 +96,7 @@ export class LmdbEngine implements Engine {
 
   async commit(parts: readonly Part[]): Promise<Outcome[]> {
     this.#moves.assertOpen()
-    const answer = await this.#writer.submit({
+    const answer = await this.#submit({
       names: namesOf(parts),
       blobs: parts.flatMap(({ blobs }) => blobs),
       plan: (group) => this.#planParts(parts, group),
@@ -103,6 +107,12 @@ export class LmdbEngine implements Engine {
       const applied = this.#uncertain.has(tx) ? 'unknown' : 'no'
       return { status: 'unavailable', applied, error: answer.error }
     })
+  }
+
+  async has(refs: readonly Blobref[]): Promise<boolean[]> {
+    this.#moves.assertOpen()
+    this.#spares.put(refs) // before the look, or a sweep in between takes what was seen
+    return this.#blobs.has(refs)
   }
 
   async root(namespace: string): Promise<Head | undefined> {
@@ -127,7 +137,7 @@ export class LmdbEngine implements Engine {
         return { namespace, root, revision: root.seq }
       }
     }
-    return stored(await this.#writer.submit({ names: [namespace.name], blobs, plan }))
+    return stored(await this.#submit({ names: [namespace.name], blobs, plan }))
   }
 
   async remove(namespace: string, incarnation: string): Promise<void> {
@@ -156,6 +166,27 @@ export class LmdbEngine implements Engine {
       last = page.at(-1)?.seq ?? head.root.seq
       this.#assertFollows(head, last)
     }
+  }
+
+  async rewrite(
+    namespace: string,
+    incarnation: string,
+    roots: readonly Rewritten[],
+    blobs: readonly Blob[],
+  ): Promise<void> {
+    this.#moves.assertOpen()
+    const plan = (group: Group) => {
+      if (this.#roots.head(namespace)?.namespace.incarnation !== incarnation) {
+        throw noNamespace(namespace)
+      }
+      const rewritten = this.#roots.stageRewrite(group.writes, namespace, roots)
+      for (const blob of blobs) group.blobs.push(blob)
+      return () => {
+        rewritten()
+        this.#moves.moved()
+      }
+    }
+    stored(await this.#submit({ names: [namespace], blobs, plan }))
   }
 
   watch(signal: AbortSignal): AsyncIterable<void> {
@@ -202,6 +233,16 @@ export class LmdbEngine implements Engine {
     await this.#release({ broken: this.#writer.broken !== undefined })
   }
 
+  /** A collection that begins meanwhile leaves the blobs alone. */
+  async #submit<T>(job: Job<T>): Promise<Answer<T>> {
+    const answered = this.#spares.commit(job.blobs)
+    try {
+      return await this.#writer.submit(job)
+    } finally {
+      answered()
+    }
+  }
+
   #complete(group: Group): () => void {
     const blobs = this.#blobs.stage(group.writes, group.blobs)
     const buried = this.#roots.stageBurial(group.writes)
@@ -219,7 +260,7 @@ export class LmdbEngine implements Engine {
       )
       if (verdict) return () => verdict
       for (const blob of part.blobs) group.blobs.push(blob)
-      const moved = this.#roots.stageRoot(group.writes, part.namespace, part.root, now)
+      const moved = this.#roots.stageRoot(group.writes, part, now)
       return () => {
         moved()
         return { status: 'applied', revision: part.root.seq }

@@ -5,6 +5,7 @@
 import type { Environment } from '../base/environment.js'
 import type { Blob } from '../blob/blob.js'
 import type { Blobref } from '../blob/blobref.js'
+import { TailraceError } from '../error.js'
 import {
   type Engine,
   type Head,
@@ -13,6 +14,7 @@ import {
   type Namespace,
   type Outcome,
   type Part,
+  type Rewritten,
   type Root,
   type Supports,
 } from './engine.js'
@@ -20,6 +22,7 @@ import { judge, namesOf } from './judge.js'
 import { Leases } from './leases.js'
 import { Moves } from './moves.js'
 import { namespaceExists, noNamespace } from './refusals.js'
+import { Spares } from './spares.js'
 
 /** Roots beyond the history's bounds are dropped this many at a time. */
 const trimBatch = 256
@@ -35,16 +38,25 @@ export class MemoryEngine implements Engine {
   readonly #lives = new Map<string, Life>()
   readonly #moves = new Moves()
   readonly #leases: Leases
+  readonly #spares: Spares
 
   constructor(environment: Environment) {
     this.#environment = environment
     this.#leases = new Leases(environment)
+    this.#spares = new Spares(environment)
     this.storeId = environment.id()
   }
 
   async put(blobs: readonly Blob[]): Promise<void> {
     this.#moves.assertOpen()
-    for (const blob of blobs) this.#blobs.set(blob.ref, blob.bytes)
+    this.#spares.put(blobs.map(({ ref }) => ref))
+    this.#store(blobs)
+  }
+
+  async has(refs: readonly Blobref[]): Promise<boolean[]> {
+    this.#moves.assertOpen()
+    this.#spares.put(refs)
+    return refs.map((ref) => this.#blobs.has(ref))
   }
 
   async load(refs: readonly Blobref[]): Promise<(Uint8Array | undefined)[]> {
@@ -74,7 +86,7 @@ export class MemoryEngine implements Engine {
     if (this.#lives.has(namespace.name)) {
       throw namespaceExists(namespace.name)
     }
-    for (const blob of blobs) this.#blobs.set(blob.ref, blob.bytes)
+    this.#store(blobs)
     const life: Life = { namespace, roots: [root], epoch: 0 }
     this.#lives.set(namespace.name, life)
     this.#moves.moved()
@@ -95,6 +107,26 @@ export class MemoryEngine implements Engine {
     // A copy, because the list is trimmed and grows while the caller takes its time.
     const roots = this.#life(namespace).roots
     yield* roots.slice(firstAfter(roots, after))
+  }
+
+  async rewrite(
+    namespace: string,
+    incarnation: string,
+    rewritten: readonly Rewritten[],
+    blobs: readonly Blob[],
+  ): Promise<void> {
+    this.#moves.assertOpen()
+    const { namespace: record, roots } = this.#life(namespace)
+    if (record.incarnation !== incarnation) throw noNamespace(namespace)
+    const places = rewritten.map(({ seq, ref }) => {
+      const at = firstAfter(roots, seq - 1)
+      const root = roots[at]
+      if (root?.seq === seq) return { at, root: { ...root, ref } }
+      throw new TailraceError('EINVAL', `there is no root ${seq} of ${namespace}`)
+    })
+    this.#store(blobs)
+    for (const { at, root } of places) roots[at] = root
+    this.#moves.moved()
   }
 
   watch(signal: AbortSignal): AsyncIterable<void> {
@@ -128,16 +160,25 @@ export class MemoryEngine implements Engine {
       life?.roots.at(firstAfter(life.roots, revision)),
     )
     if (verdict || !life) return verdict ?? { status: 'conflict', head: undefined }
-    for (const blob of part.blobs) this.#blobs.set(blob.ref, blob.bytes)
+    this.#store(part.blobs)
     life.roots.push(part.root)
-    this.#trim(life.roots)
+    this.#trim(life.roots, part.retained)
     this.#moves.moved()
     return { status: 'applied', revision: part.root.seq }
   }
 
-  #trim(roots: Root[]): void {
+  /** Without an await between this and the root that names them. */
+  #store(blobs: readonly Blob[]): void {
+    this.#spares.commit(blobs)() // stored already or not
+    for (const { ref, bytes } of blobs) {
+      if (!this.#blobs.has(ref)) this.#blobs.set(ref, bytes)
+    }
+  }
+
+  #trim(roots: Root[], retained: number | undefined): void {
     const last = roots[trimBatch]
     if (!last || roots.length < historyCount + trimBatch) return
+    if (retained !== undefined && last.seq > retained) return
     if (last.time < this.#environment.now() - historyAgeMs) roots.splice(0, trimBatch)
   }
 }

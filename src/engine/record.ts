@@ -72,20 +72,32 @@ export function rootKey(namespaceId: number, seq: number): Buffer {
 export function encodeRoot({ ordinal, root }: StoredRoot): Buffer {
   const digest = indexKey(root.ref)
   const keys: Plain = root.keys ?? null
-  return encode([ordinal, root.seq, digest, root.tx, root.time, root.epoch, keys])
+  const { written = null, size = null } = root
+  return encode([ordinal, root.seq, digest, root.tx, root.time, root.epoch, keys, written, size])
 }
 
+/** Records of stores that knew neither `written` nor `size` are shorter. */
 export function parseRoot(value: Uint8Array): StoredRoot {
   const fields = decode(value)
   if (!Array.isArray(fields)) throw corrupt('root')
-  const [ordinal, seq, digest, tx, time, epoch, keys] = fields as readonly unknown[]
+  const [ordinal, seq, digest, tx, time, epoch, keys, written = null, size = null] =
+    fields as readonly unknown[]
   if (!isCount(ordinal) || !isCount(seq) || typeof tx !== 'string') throw corrupt('root')
   if (typeof time !== 'number' || !isCount(epoch)) throw corrupt('root')
   if (!(digest instanceof Uint8Array) || digest.length !== digestSize) throw corrupt('root')
-  const root = { seq, ref: blobrefAt(digest, 0), tx, time, epoch }
+  const root = {
+    ...{ seq, ref: blobrefAt(digest, 0), tx, time, epoch },
+    ...(written === null ? {} : { written: countOf(written) }),
+    ...(size === null ? {} : { size: countOf(size) }),
+  }
   if (keys === null) return { ordinal, root }
   if (!Array.isArray(keys) || !keys.every((key) => typeof key === 'string')) throw corrupt('root')
   return { ordinal, root: { ...root, keys } }
+}
+
+function countOf(value: unknown): number {
+  if (!isCount(value)) throw corrupt('root')
+  return value
 }
 
 export function namespaceKey(name: string): Buffer {

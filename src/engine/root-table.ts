@@ -2,12 +2,15 @@
  *  Invariant: a head moves only when its root is durable; the history of a namespace is the run of
  *  roots from its oldest to its head, ordinals dense. */
 
+import { TailraceError } from '../error.js'
 import {
   type Head,
   historyAgeMs,
   historyCount,
   type Namespace,
+  type Part,
   type Revision,
+  type Rewritten,
   type Root,
 } from './engine.js'
 import {
@@ -15,6 +18,7 @@ import {
   deadKey,
   encodeNamespace,
   encodeRoot,
+  isCount,
   namespaceKey,
   parseDeadKey,
   parseNamespace,
@@ -119,15 +123,37 @@ export class RootTable {
   // Each stage adds to a transaction and gives what to call once that is durable. A transaction
   // stages at most one change of a namespace.
 
-  stageRoot(writes: Writes, name: string, root: Root, now: number): () => void {
-    const life = this.#lives.get(name)
+  stageRoot(writes: Writes, part: Part, now: number): () => void {
+    const { root } = part
+    const life = this.#lives.get(part.namespace)
     if (!life) throw new Error('a root is staged for a namespace that was looked up before')
     const head = { ordinal: life.head.ordinal + 1, root }
     writes.put(this.#roots, rootKey(life.stored.id, root.seq), encodeRoot(head))
-    const trimmed = this.#stageTrim(writes, life, now)
+    const trimmed = this.#stageTrim(writes, life, { now, retained: part.retained })
     return () => {
       life.head = head
       trimmed()
+    }
+  }
+
+  /** Throws EINVAL where a seq has no root. */
+  stageRewrite(writes: Writes, name: string, roots: readonly Rewritten[]): () => void {
+    const life = this.#lives.get(name)
+    if (!life) throw new Error('roots are rewritten of a namespace that was looked up before')
+    const rewritten = roots.map(({ seq, ref }) => {
+      const there = isCount(seq) && seq >= life.oldest.root.seq
+      const key = rootKey(life.stored.id, there ? seq : seqEnd)
+      const value = this.#roots.get(key)
+      if (!value) throw new TailraceError('EINVAL', `there is no root ${seq} of ${name}`)
+      const { ordinal, root } = parseRoot(value)
+      return { key, stored: { ordinal, root: { ...root, ref } } }
+    })
+    for (const { key, stored } of rewritten) writes.put(this.#roots, key, encodeRoot(stored))
+    return () => {
+      for (const { stored } of rewritten) {
+        if (stored.ordinal === life.oldest.ordinal) life.oldest = stored
+        if (stored.ordinal === life.head.ordinal) life.head = stored
+      }
     }
   }
 
@@ -174,15 +200,20 @@ export class RootTable {
     return () => this.#dead.delete(id)
   }
 
-  /** Drops the oldest roots where they are both too many and too old, a batch at a time. */
-  #stageTrim(writes: Writes, life: Life, now: number): () => void {
+  /** Drops the oldest roots where they are too many, too old and not retained, a batch at a time. */
+  #stageTrim(
+    writes: Writes,
+    life: Life,
+    { now, retained }: { readonly now: number; readonly retained: number | undefined },
+  ): () => void {
     const surplus = life.head.ordinal + 2 - life.oldest.ordinal - this.#bounds.count
     const horizon = now - this.#bounds.ageMs
-    if (surplus < trimBatch || life.oldest.root.time >= horizon) return () => {}
+    const isKept = ({ time, seq }: Root) => time >= horizon || (retained ?? seq + 1) <= seq
+    if (surplus < trimBatch || isKept(life.oldest.root)) return () => {}
     const { id } = life.stored
     const range = { start: rootKey(id, 0), end: rootKey(id, seqEnd), limit: trimBatch + 1 }
     const roots = this.#read(range)
-    const kept = roots.slice(0, trimBatch).findIndex(({ root }) => root.time >= horizon)
+    const kept = roots.slice(0, trimBatch).findIndex(({ root }) => isKept(root))
     const oldest = roots[kept < 0 ? roots.length - 1 : kept]
     if (!oldest) throw corrupt('history')
     for (const { ordinal, root } of roots) {

@@ -108,8 +108,11 @@ export class GroupBuild implements Disposable {
     const ref = writeRoot(this.#writer, { data, meta: await meta.flush() })
     const { seq, epoch } = this.#before
     const tx = this.#environment.id()
-    const root: Root = { seq: seq + this.#count, ref, tx, time: now, epoch, ...keysOf(changed) }
-    return { root, blobs: [...this.#blobs, ...this.#writer.blobs] }
+    const blobs = [...this.#blobs, ...this.#writer.blobs]
+    const written = blobs.reduce((sum, { bytes }) => sum + bytes.length, this.#before.written ?? 0)
+    const measures = { written, size: data.size }
+    const head = { seq: seq + this.#count, ref, tx, time: now, epoch }
+    return { root: { ...head, ...measures, ...keysOf(changed) }, blobs }
   }
 
   [Symbol.dispose](): void {

@@ -5,14 +5,16 @@
 import type { Environment } from '../base/environment.js'
 import type { Content } from '../content/content.js'
 import type { Engine, Head, Root } from '../engine/engine.js'
-import { TailraceError } from '../error.js'
+import { isCode, TailraceError } from '../error.js'
 import { parseNamespaceName } from '../tree/namespace-name.js'
 import { type Nodes, NodeWriter } from '../tree/nodes.js'
 import { emptyRoot, writeRoot } from '../tree/root.js'
 import { type Dir, emptyDir } from '../tree/treeobj.js'
 import { Committer, type CommitterPorts } from './committer.js'
+import { Holds } from './holds.js'
 import { primary, reservedNamespaces } from './kvs.js'
 import { LiveNamespace } from './namespace.js'
+import { Pins } from './pins.js'
 
 /** What the watch service is told. */
 export interface StoreListener {
@@ -24,6 +26,9 @@ export interface StoreListener {
 
 export type Open = { readonly live: LiveNamespace; readonly committer: Committer }
 
+/** A root that stays readable until it is disposed of. */
+export type HeldRoot = Disposable & { readonly root: Root }
+
 export type NamespacesPorts = {
   readonly engine: Engine
   readonly content: Content
@@ -32,6 +37,9 @@ export type NamespacesPorts = {
 }
 
 export class Namespaces implements AsyncDisposable {
+  /** What open readers need; a collection asks after it has settled the floors and listed the pins. */
+  readonly holds: Holds
+  readonly pins: Pins
   readonly #ports: NamespacesPorts
   readonly #open = new Map<string, Open>()
   readonly #listeners = new Set<StoreListener>()
@@ -39,6 +47,8 @@ export class Namespaces implements AsyncDisposable {
 
   private constructor(ports: NamespacesPorts) {
     this.#ports = ports
+    this.holds = new Holds(ports.environment.timer)
+    this.pins = new Pins(ports.nodes, () => this.find('system').live.data())
   }
 
   /** Makes what must always be there. The engine stays the caller's to close. */
@@ -83,7 +93,47 @@ export class Namespaces implements AsyncDisposable {
   /** The tree of a namespace, now or at a retained root. Throws ENONS, ECOMPACTED, EINVAL. */
   async source(name: string | undefined, at: number | string | undefined): Promise<Dir> {
     const { live } = this.find(name)
-    return live.data(at === undefined ? live.root : await live.roots.at(at, live.root))
+    if (at === undefined) return live.data()
+    using held = await this.hold(live, at)
+    // What is made of it is not named by any root yet.
+    this.holds.holdFor(held.root.ref)
+    return live.data(held.root)
+  }
+
+  /** A root to read from: the newest, a retained or a pinned one. Throws ECOMPACTED, EINVAL. */
+  async hold(live: LiveNamespace, at: number | string | undefined): Promise<HeldRoot> {
+    if (at === undefined) return this.#held(live.root)
+    try {
+      const root = await live.roots.at(at, live.root)
+      const held = this.#held(root)
+      // A collection may have begun meanwhile: it leaves what was held, and what is above the floor.
+      if (root.seq >= (live.retention.known ?? 0)) return held
+      held[Symbol.dispose]()
+      throw new TailraceError('ECOMPACTED', `the root ${at} is no more retained`)
+    } catch (error) {
+      if (!isCode(error, 'ECOMPACTED')) throw error
+      const pinned = await this.#holdPinned(live, at)
+      if (!pinned) throw error
+      return pinned
+    }
+  }
+
+  async #holdPinned(live: LiveNamespace, at: number | string): Promise<HeldRoot | undefined> {
+    const { incarnation } = live.record
+    const pin = await this.pins.holding(incarnation, at)
+    if (!pin) return undefined
+    const { seq, ref, time } = pin
+    const held = this.#held({ seq, ref, time, tx: '', epoch: 0 })
+    // Still pinned: then a collection that does not see the pin sees the hold.
+    const still = await this.pins.holding(incarnation, at)
+    if (still?.ref === ref) return held
+    held[Symbol.dispose]()
+    return undefined
+  }
+
+  #held(root: Root): HeldRoot {
+    const hold = this.holds.hold(root.ref)
+    return { root, [Symbol.dispose]: () => hold[Symbol.dispose]() }
   }
 
   /** Throws EEXIST, EINVAL, EPERM (reserved), ECLOSED. */
@@ -137,7 +187,7 @@ export class Namespaces implements AsyncDisposable {
 
   #adopt(head: Head): LiveNamespace {
     const { engine, content, nodes, environment } = this.#ports
-    const live = new LiveNamespace(engine, nodes, head)
+    const live = new LiveNamespace(engine, nodes, environment.now, head)
     const ports: CommitterPorts = {
       engine,
       content,
@@ -158,7 +208,9 @@ export class Namespaces implements AsyncDisposable {
     const { id, now } = environment
     using writer = new NodeWriter(nodes)
     const ref = writeRoot(writer, { ...emptyRoot, data })
-    const root: Root = { seq: 0, ref, tx: id(), time: now(), epoch: 0, keys: [] }
+    const written = writer.blobs.reduce((sum, { bytes }) => sum + bytes.length, 0)
+    const measures = { written, size: data.size }
+    const root: Root = { seq: 0, ref, tx: id(), time: now(), epoch: 0, keys: [], ...measures }
     const namespace = { name, incarnation: id(), owner: 'owner', created: now() }
     const head = await engine.create(namespace, root, writer.blobs)
     content.remember(writer.blobs)

@@ -6,6 +6,7 @@ import type { Environment } from '../../src/base/environment.js'
 import type { Engine } from '../../src/engine/engine.js'
 import { TestClock } from '../clock.js'
 import { commitClaims } from './contract-commits.js'
+import { rewriteClaims } from './contract-rewrite.js'
 import { rootClaims } from './contract-roots.js'
 import { advance, blobOf, collect, historyOf, make } from './fixture.js'
 import { FlakyEngine } from './flaky.js'
@@ -41,6 +42,7 @@ function suite(makeEngine: MakeEngine): void {
 
   commitClaims(open)
   rootClaims(open, clock)
+  rewriteClaims(open)
 }
 
 /** Four writers on their own namespaces, at a rate of faults of one in two. */

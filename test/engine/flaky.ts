@@ -6,11 +6,13 @@ import { setImmediate } from 'node:timers/promises'
 import type { Blob } from '../../src/blob/blob.js'
 import type { Blobref } from '../../src/blob/blobref.js'
 import type {
+  Collection,
   Engine,
   Head,
   Namespace,
   Outcome,
   Part,
+  Rewritten,
   Root,
   Supports,
 } from '../../src/engine/engine.js'
@@ -73,6 +75,27 @@ export class FlakyEngine implements Engine {
 
   load(refs: readonly Blobref[]): Promise<(Uint8Array | undefined)[]> {
     return this.#inner.load(refs)
+  }
+
+  has(refs: readonly Blobref[]): Promise<boolean[]> {
+    return this.#inner.has(refs)
+  }
+
+  get stored(): number {
+    return this.#inner.stored
+  }
+
+  beginCollection(): Collection {
+    return this.#inner.beginCollection()
+  }
+
+  rewrite(
+    namespace: string,
+    incarnation: string,
+    roots: readonly Rewritten[],
+    blobs: readonly Blob[],
+  ): Promise<void> {
+    return this.#inner.rewrite(namespace, incarnation, roots, blobs)
   }
 
   root(namespace: string): Promise<Head | undefined> {

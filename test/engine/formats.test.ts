@@ -99,10 +99,19 @@ test('blob keys sort by record, packs and bare ones together', () => {
 
 test('roots and namespaces have their golden bytes', () => {
   const stored = { ordinal: 2, root: { seq: 5, ref: ref('33'), tx: 't', time: 7, epoch: 0 } }
-  expect(encodeRoot(stored).toString('hex')).toBe(`970205c420${'33'.repeat(32)}a1740700c0`)
+  expect(encodeRoot(stored).toString('hex')).toBe(`990205c420${'33'.repeat(32)}a1740700c0c0c0`)
   expect(parseRoot(encodeRoot(stored))).toEqual(stored)
   const keyed = { ...stored, root: { ...stored.root, keys: ['a/b', 'ü'] } }
   expect(parseRoot(encodeRoot(keyed))).toEqual(keyed)
+  const measured = { ...stored, root: { ...stored.root, written: 300, size: 2 ** 40 } }
+  const bytes = encodeRoot(measured)
+  expect(bytes.toString('hex')).toBe(
+    `990205c420${'33'.repeat(32)}a1740700c0cd012ccb4270000000000000`,
+  )
+  expect(parseRoot(bytes)).toEqual(measured)
+  // As stores had it that knew neither.
+  const short = Buffer.from(`970205c420${'33'.repeat(32)}a1740700c0`, 'hex')
+  expect(parseRoot(short)).toEqual(stored)
   const namespace = { name: 'n', incarnation: 'i', owner: 'o', created: 7 }
   const record = { id: 1, epoch: 0, namespace }
   expect(encodeNamespace(record).toString('hex')).toBe('950100a169a16f07')
@@ -111,7 +120,15 @@ test('roots and namespaces have their golden bytes', () => {
 
 test('roots and namespaces of another shape are ECORRUPT', () => {
   const corrupt = expect.objectContaining({ code: 'ECORRUPT' })
-  for (const hex of ['c0', '90', '9701', `970205c41f${'33'.repeat(31)}a1740700c0`, '970205', '']) {
+  for (const hex of [
+    'c0',
+    '90',
+    '9701',
+    `970205c41f${'33'.repeat(31)}a1740700c0`,
+    '970205',
+    '',
+    `990205c420${'33'.repeat(32)}a1740700c0ffc0`,
+  ]) {
     expect(() => parseRoot(Buffer.from(hex, 'hex'))).toThrow(corrupt)
     expect(() => parseNamespace('n', Buffer.from(hex, 'hex'))).toThrow(corrupt)
   }
