@@ -15,7 +15,12 @@ import { localTarget } from './session.js'
 const endMs = 5_000
 const endCheckMs = 10
 
-export type TemporaryServer = { readonly store: Store; readonly pid: number }
+export type TemporaryServer = {
+  readonly store: Store
+  readonly pid: number
+  /** For clients in other processes. */
+  readonly url: string
+}
 
 /** Starts a server process, connects, uses it, ends it. */
 export async function withTemporaryServer<T>(
@@ -31,8 +36,9 @@ export async function withTemporaryServer<T>(
     process.prependOnceListener('exit', kill)
     try {
       const { connect } = await import('../client/node.js')
-      await using store = await connect(localTarget(record).url)
-      return await use({ store, pid: record.pid })
+      const { url } = localTarget(record)
+      await using store = await connect(url)
+      return await use({ store, pid: record.pid, url })
     } finally {
       signal(record.pid, 'SIGTERM')
       const killAt = performance.now() + endMs

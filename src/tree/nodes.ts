@@ -9,8 +9,17 @@ import { ByteCache } from '../content/cache.js'
 import type { NodeSource } from '../content/content.js'
 import { decodeNode, encodeNode, type Node } from './node.js'
 
-/** Encoded bytes of the decoded nodes that are kept; decoded they take a few times as much. */
-export const nodesSizeDefault = 16 * 1024 * 1024
+/** Bytes of memory of the decoded nodes that are kept. */
+export const nodesSizeDefault = 32 * 1024 * 1024
+/** What a decoded node takes for each byte of its encoding, measured: its entries are objects in a
+ *  directory, and views of the encoding in an array. */
+const costOfKind: Readonly<Record<Node['kind'], number>> = {
+  root: 5,
+  leaf: 5,
+  branch: 5,
+  open: 2,
+  page: 2,
+}
 
 /** Where new nodes go; gives the node's ref. */
 export type NodeSink = {
@@ -28,7 +37,7 @@ export class Nodes {
   /** Those that are not disposed of: their nodes may not be stored yet. */
   readonly #writers = new Set<NodeWriter>()
 
-  /** `cacheSize` in encoded bytes. */
+  /** `cacheSize` in bytes of memory. */
   constructor(source: NodeSource, options?: { readonly cacheSize?: number }) {
     this.#source = source
     this.#decoded = new ByteCache(options?.cacheSize ?? nodesSizeDefault)
@@ -58,7 +67,7 @@ export class Nodes {
 
   /** REQUIRES: `ref` is the hash of the node's encoding, of `size` bytes. */
   keep(ref: Blobref, node: Node, size: number): void {
-    this.#decoded.set(ref, node, size)
+    this.#decoded.set(ref, node, size * costOfKind[node.kind])
   }
 
   #unsaved(ref: Blobref): Uint8Array | undefined {
