@@ -3,10 +3,15 @@
 
 import { type Failed, TailraceError } from '../error.js'
 import { adopt } from './adopt.js'
+import { copy, fork, move, restore } from './copy.js'
+import { expireKeys } from './expire.js'
 import type { Group } from './group.js'
 import { refuses } from './guard.js'
+import { expireLeases, lease } from './leases.js'
 import { append, mkdir, put, seal, symlink, unlink } from './ops.js'
+import { retain } from './retain.js'
 import type { Prepared, PreparedOp } from './transaction.js'
+import { trim } from './trim.js'
 import { newWork, type Work } from './work.js'
 
 /** `seq` is the seq before this transaction. Throws ECONFLICT, EISDIR, ENOTDIR, EEXIST, ENOTEMPTY,
@@ -51,8 +56,26 @@ async function applyOp(group: Group, op: PreparedOp, work: Work): Promise<void> 
       return mkdir(group, op.key, work)
     case 'symlink':
       return symlink(group, op, work)
+    case 'lease':
+      return lease(group, op, work)
+    case 'expireLeases':
+      return expireLeases(group, work)
+    case 'expireKeys':
+      return expireKeys(group, work)
+    case 'retain':
+      return retain(group, op, work)
+    case 'trim':
+      return trim(group, op, work)
     case 'adopt':
       return adopt(group, op, work)
+    case 'copy':
+      return copy(group, op, work)
+    case 'fork':
+      return fork(group, op, work)
+    case 'move':
+      return move(group, op, work)
+    case 'restore':
+      return restore(group, op, work)
     default:
       return op satisfies never
   }

@@ -9,7 +9,10 @@ import type { Blob } from '../blob/blob.js'
 import type { Content } from '../content/content.js'
 import type { Engine, Head, Part, Revision, Root } from '../engine/engine.js'
 import { TailraceError, toTailraceError } from '../error.js'
+import { Deadlines } from './deadlines.js'
+import { expireKeysTransaction } from './expire.js'
 import { type Applied, type BuildPorts, GroupBuild } from './group-build.js'
+import { expireLeasesTransaction } from './leases.js'
 import type { LiveNamespace } from './namespace.js'
 import { type Committed, waitingMax, waitingSizeMax } from './operation.js'
 import { OpensNextGroup } from './places.js'
@@ -41,6 +44,8 @@ export type CommitterPorts = BuildPorts & {
 }
 
 export class Committer {
+  /** What ends by itself, through this loop. */
+  readonly deadlines: Deadlines
   readonly #ports: CommitterPorts
   readonly #namespace: LiveNamespace
   #queue: Waiting[] = []
@@ -52,6 +57,13 @@ export class Committer {
   constructor(ports: CommitterPorts, namespace: LiveNamespace) {
     this.#ports = ports
     this.#namespace = namespace
+    this.deadlines = new Deadlines({
+      environment: ports.environment,
+      nodes: ports.nodes,
+      meta: async () => (await namespace.trees(namespace.root)).meta,
+      expireLeases: () => this.submit(expireLeasesTransaction),
+      expireKeys: () => this.submit(expireKeysTransaction),
+    })
   }
 
   /** Resolves once durable. Throws EBUSY at once where too much waits, ENONS, and what `apply` throws. */
@@ -142,12 +154,18 @@ export class Committer {
   #publish(built: Built, head: Pick<Head, 'root' | 'revision'>): void {
     this.#ports.content.remember(built.blobs)
     this.#follow({ root: built.root, revision: head.revision })
-    if (head.root.tx !== built.root.tx) this.#follow(head)
+    if (head.root.tx !== built.root.tx) this.#followOther(head)
     const { ref } = built.root
     for (const { effects } of built.taken) for (const effect of effects) effect()
     for (const { waiting, seq, results } of built.taken) {
       waiting.answer.resolve({ seq, ref, results })
     }
+  }
+
+  /** A root that this loop did not make, or does not know to have made. */
+  #followOther(head: Pick<Head, 'root' | 'revision'>): void {
+    this.deadlines.lose()
+    this.#follow(head)
   }
 
   #follow(head: Pick<Head, 'root' | 'revision'>): void {
@@ -157,7 +175,7 @@ export class Committer {
 
   /** Applies each transaction on a draft and answers those that fail. */
   async #build(group: readonly Waiting[]): Promise<Built> {
-    using build = await GroupBuild.begin(this.#ports, this.#namespace)
+    using build = await GroupBuild.begin(this.#ports, this.#namespace, this.deadlines)
     const taken: Taken[] = []
     let rest: readonly Waiting[] = []
     for (const [index, waiting] of group.entries()) {
@@ -182,12 +200,14 @@ export class Committer {
     built: Built,
     expected: Revision,
   ): Promise<Pick<Head, 'root' | 'revision'> | undefined> {
+    const retained = this.#namespace.retention.known
     const part: Part = {
       namespace: this.#namespace.name,
       incarnation: this.#namespace.record.incarnation,
       expected,
       root: built.root,
       blobs: built.blobs,
+      ...(retained === undefined ? {} : { retained }),
     }
     let failure: TailraceError | undefined
     let unknown = false
@@ -201,7 +221,7 @@ export class Committer {
           throw new TailraceError('ENONS', `the namespace ${this.#namespace.name} was removed`)
         }
         if (await this.#isStored(built.root, head.root)) return head
-        this.#follow(head)
+        this.#followOther(head)
         return undefined
       }
       failure = outcome.error

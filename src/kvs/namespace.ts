@@ -9,25 +9,41 @@ import type { Nodes } from '../tree/nodes.js'
 import { type RootNode, readRoot } from '../tree/root.js'
 import type { Dir } from '../tree/treeobj.js'
 import type { NamespaceView } from './kvs.js'
+import { Retention } from './retention.js'
 import { RootLog } from './root-log.js'
-import { readSettings } from './settings.js'
+import { readFloor, SettingsCache } from './settings.js'
+import { TimesKnown } from './times-known.js'
+import type { Settings } from './upkeep.js'
 
 export class LiveNamespace {
   readonly record: Namespace
   readonly roots: RootLog
+  readonly retention: Retention
   /** Wakes when the head moves, and when the namespace ends. */
   readonly moved = new Wakeup()
+  /** Its commit loop's. */
+  readonly times = new TimesKnown()
   readonly #nodes: Nodes
+  readonly #settings = new SettingsCache()
   #root: Root
   #revision: Revision
   #ended: TailraceError | undefined
 
-  constructor(engine: Engine, nodes: Nodes, head: Head) {
+  /** `now` is the wall clock. */
+  constructor(engine: Engine, nodes: Nodes, now: () => number, head: Head) {
     this.record = head.namespace
     this.#nodes = nodes
     this.#root = head.root
     this.#revision = head.revision
-    this.roots = new RootLog(engine, head.namespace.name, head.root)
+    const floor = () => this.retention.floor()
+    this.roots = new RootLog(engine, head.namespace.name, head.root, floor)
+    this.retention = new Retention({
+      now,
+      log: this.roots,
+      head: () => this.#root,
+      settings: () => this.settings(),
+      recorded: () => this.recordedFloor(),
+    })
   }
 
   get name(): string {
@@ -52,6 +68,7 @@ export class LiveNamespace {
     this.#root = root
     this.#revision = revision
     this.roots.push(root)
+    this.retention.moved()
     this.moved.wake()
   }
 
@@ -69,12 +86,22 @@ export class LiveNamespace {
     return (await this.trees(root)).data
   }
 
+  /** Those of the newest root. Throws ECORRUPT, EDANGLING, EIO. */
+  async settings(): Promise<Settings> {
+    return this.#settings.read(this.#nodes, (await this.trees(this.#root)).meta)
+  }
+
+  /** As it stands in the newest root's `meta`. Throws ECORRUPT, EDANGLING, EIO. */
+  async recordedFloor(): Promise<number> {
+    return readFloor(this.#nodes, (await this.trees(this.#root)).meta)
+  }
+
   /** What is said of it to users. */
   async view(): Promise<NamespaceView> {
     const { name, incarnation, owner, created } = this.record
     const { seq, ref } = this.#root
     const { data, meta } = await this.trees(this.#root)
-    const settings = await readSettings(this.#nodes, meta)
+    const settings = await this.#settings.read(this.#nodes, meta)
     const { keys, size } = data
     return { name, incarnation, owner, created, seq, ref, keys, size, settings }
   }

@@ -54,7 +54,11 @@ export class Namespaces implements AsyncDisposable {
   /** Makes what must always be there. The engine stays the caller's to close. */
   static async open(ports: NamespacesPorts): Promise<Namespaces> {
     const namespaces = new Namespaces(ports)
-    for (const head of await ports.engine.roots()) namespaces.#adopt(head)
+    for (const head of await ports.engine.roots()) {
+      const live = namespaces.#adopt(head)
+      // From now on each lease has its full time anew.
+      await namespaces.find(live.name).committer.deadlines.open()
+    }
     for (const name of [primary, ...reservedNamespaces]) {
       if (!namespaces.#open.has(name)) await namespaces.#make(name, emptyDir)
     }
@@ -161,6 +165,7 @@ export class Namespaces implements AsyncDisposable {
       throw error
     }
     this.#open.delete(name)
+    committer.deadlines[Symbol.dispose]()
     this.#end(live, reason)
   }
 
@@ -175,6 +180,7 @@ export class Namespaces implements AsyncDisposable {
     this.#closed = true
     for (const { live, committer } of this.#open.values()) {
       await committer.close(closed())
+      committer.deadlines[Symbol.dispose]()
       this.#end(live, closed())
     }
   }

@@ -1,5 +1,6 @@
-/** The retained roots of one namespace: the newest in memory, older ones in the engine. See rfc/6.
- *  Invariant: `since` gives every root from a seq on, in order, or says that some are gone. */
+/** The roots of one namespace: the newest in memory, older ones in the engine. See rfc/10.
+ *  Invariant: `since` gives every root from a seq on, in order, or says that some are gone; neither it nor
+ *  `at` gives a root below the floor, though the engine may have it still. */
 
 import { type Blobref, parseBlobref } from '../blob/blobref.js'
 import type { Engine, Root } from '../engine/engine.js'
@@ -15,8 +16,11 @@ export class RootLog {
   /** Oldest first, without a gap, up to the newest root. */
   #roots: Root[]
   #keys = 0
+  readonly #floor: () => Promise<number>
 
-  constructor(engine: Engine, namespace: string, newest: Root) {
+  /** `floor` is the oldest retained seq, judged when it is asked for. */
+  constructor(engine: Engine, namespace: string, newest: Root, floor: () => Promise<number>) {
+    this.#floor = floor
     this.#engine = engine
     this.#namespace = namespace
     this.#roots = [newest]
@@ -33,25 +37,37 @@ export class RootLog {
     this.#keys = kept.reduce((sum, each) => sum + (each.keys?.length ?? 0), 0)
   }
 
-  /** The roots whose groups hold `seq` and later ones, oldest first, at most `limit`. `gap` says that
-   *  older ones of them are no more retained. */
-  async since(seq: number, limit: number): Promise<{ roots: readonly Root[]; gap: boolean }> {
+  /** Up to `limit` roots with a seq above `after`, oldest first, retained or not. */
+  async page(after: number, limit: number): Promise<readonly Root[]> {
     const oldest = this.#roots[0]
-    // The oldest in memory may hold `seq` only if an older root does not.
-    if (oldest && seq > oldest.seq) {
-      const start = firstAtLeast(this.#roots, seq)
-      return { roots: this.#roots.slice(start, start + limit), gap: false }
+    // The oldest in memory may be the first after it only if an older root is not.
+    if (oldest && after >= oldest.seq) {
+      const start = firstAtLeast(this.#roots, after + 1)
+      return this.#roots.slice(start, start + limit)
     }
     const roots: Root[] = []
-    for await (const root of this.#engine.history(this.#namespace, seq - 1)) {
+    for await (const root of this.#engine.history(this.#namespace, after)) {
       roots.push(root)
       if (roots.length === limit) break
     }
-    const first = roots[0]
-    if (!first || first.seq === seq) return { roots, gap: false }
-    // Whether a root before `first` was deleted cannot be told from `first`: ask for the one before.
-    const before = await firstOf(this.#engine.history(this.#namespace, -1))
-    return { roots, gap: before !== undefined && before.seq >= seq }
+    return roots
+  }
+
+  /** The retained roots whose groups hold `seq` and later ones, oldest first, at most `limit`. `gap` says
+   *  that older ones of them are no more retained. */
+  async since(seq: number, limit: number): Promise<{ roots: readonly Root[]; gap: boolean }> {
+    const floor = await this.#floor()
+    const roots = await this.page(Math.max(seq, floor) - 1, limit)
+    return { roots, gap: seq < floor && !(await this.#holds(floor, seq)) }
+  }
+
+  /** Does the group of the root at `floor` hold the lower seq, too? Not if that cannot be told. */
+  async #holds(floor: number, seq: number): Promise<boolean> {
+    const [first] = await this.page(seq - 1, 1)
+    if (first?.seq !== floor) return false
+    // Whether a root before it was deleted is told by an older one only.
+    const [oldest] = await this.page(-1, 1)
+    return oldest !== undefined && oldest.seq < seq
   }
 
   /** The root of the group that holds a seq, or that has a ref. Throws EINVAL (not there yet, no ref),
@@ -64,12 +80,15 @@ export class RootLog {
 
   async #named(ref: Blobref, newest: Root): Promise<Root> {
     if (newest.ref === ref) return newest
+    const floor = await this.#floor()
     const known = this.#roots.findLast((root) => root.ref === ref)
-    if (known) return known
+    if (known && known.seq >= floor) return known
     const oldest = this.#roots[0]?.seq ?? newest.seq
-    for await (const root of this.#engine.history(this.#namespace, -1)) {
-      if (root.seq >= oldest) break
-      if (root.ref === ref) return root
+    if (floor < oldest) {
+      for await (const root of this.#engine.history(this.#namespace, floor - 1)) {
+        if (root.seq >= oldest) break
+        if (root.ref === ref) return root
+      }
     }
     throw new TailraceError('ECOMPACTED', `no retained root has the ref ${ref}`)
   }
@@ -97,9 +116,4 @@ function firstAtLeast(roots: readonly Root[], seq: number): number {
     else high = middle
   }
   return low
-}
-
-async function firstOf<T>(items: AsyncIterable<T>): Promise<T | undefined> {
-  for await (const item of items) return item
-  return undefined
 }

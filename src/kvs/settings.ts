@@ -2,6 +2,7 @@
  *  rfc/10.
  *  Invariant: what leaves here is within the bounds; a namespace without a record has the defaults. */
 
+import type { Blobref } from '../blob/blobref.js'
 import type { Plain } from '../blob/codec.js'
 import { TailraceError } from '../error.js'
 import type { Nodes } from '../tree/nodes.js'
@@ -10,6 +11,8 @@ import { type MetaRecord, readRecord } from './meta.js'
 import type { Settings, SettingsChange } from './upkeep.js'
 
 export const settingsPath = ['settings'] as const
+/** `[seq]`: no older root is retained, whatever clock and settings say later. */
+export const floorPath = ['floor'] as const
 
 export const settingsDefault: Settings = {
   historyCount: 4_096,
@@ -21,6 +24,30 @@ export const settingsDefault: Settings = {
 export async function readSettings(nodes: Nodes, meta: Dir): Promise<Settings> {
   const record = await readRecord(nodes, meta, settingsPath)
   return record ? decodeSettings(record) : settingsDefault
+}
+
+/** The settings of a namespace's newest root, read again only where its `meta` is another. */
+export class SettingsCache {
+  #cached: { readonly meta: Blobref | undefined; readonly settings: Settings } | undefined
+
+  async read(nodes: Nodes, meta: Dir): Promise<Settings> {
+    const cached = this.#cached
+    if (cached && cached.meta === meta.ref) return cached.settings
+    const settings = await readSettings(nodes, meta)
+    this.#cached = { meta: meta.ref, settings }
+    return settings
+  }
+}
+
+/** 0 where none is recorded. Throws ECORRUPT, EDANGLING, EIO. */
+export async function readFloor(nodes: Nodes, meta: Dir): Promise<number> {
+  const record = await readRecord(nodes, meta, floorPath)
+  return record ? decodeFloor(record) : 0
+}
+
+export function decodeFloor([floor]: MetaRecord): number {
+  if (!isCount(floor)) throw corrupt()
+  return floor
 }
 
 export function encodeSettings(settings: Settings): readonly Plain[] {

@@ -11,6 +11,8 @@ import { TailraceError } from '../error.js'
 import type { TreeobjJson } from '../tree/json.js'
 import { Nodes } from '../tree/nodes.js'
 import type { Committer } from './committer.js'
+import { sizeLeft } from './floor.js'
+import { type HeldSnapshot, heldChunks, holdSnapshot } from './held-snapshot.js'
 import type { History } from './history.js'
 import {
   type AppendOptions,
@@ -32,7 +34,7 @@ import {
 } from './kvs.js'
 import type { LiveNamespace } from './namespace.js'
 import { Namespaces, type StoreListener } from './namespaces.js'
-import type { Committed, CommittedOp, Op, Scope, Transaction, Value } from './operation.js'
+import type { Committed, CommittedOp, Expiry, Op, Scope, Transaction, Value } from './operation.js'
 import { holdBack, storeArray } from './put-stream.js'
 import { Reader, type Snapshot } from './read.js'
 import { type Prepared, prepare, prepareStoredPut } from './transaction.js'
@@ -46,9 +48,16 @@ export class KeyStore implements Keys, AsyncDisposable {
   readonly nodes: Nodes
   readonly spaces: Namespaces
   readonly #content: Content
+  readonly #environment: Environment
 
-  private constructor(content: Content, nodes: Nodes, namespaces: Namespaces) {
+  private constructor(
+    content: Content,
+    nodes: Nodes,
+    namespaces: Namespaces,
+    environment: Environment,
+  ) {
     this.#content = content
+    this.#environment = environment
     this.nodes = nodes
     this.spaces = namespaces
     this.reader = new Reader(content, nodes)
@@ -58,7 +67,7 @@ export class KeyStore implements Keys, AsyncDisposable {
   static async open(engine: Engine, content: Content, environment: Environment): Promise<KeyStore> {
     const nodes = new Nodes(content)
     const namespaces = await Namespaces.open({ engine, content, nodes, environment })
-    return new KeyStore(content, nodes, namespaces)
+    return new KeyStore(content, nodes, namespaces, environment)
   }
 
   listen(listener: StoreListener): Disposable {
@@ -105,26 +114,33 @@ export class KeyStore implements Keys, AsyncDisposable {
         : await holdBack(abortable(value, signal))
     if ('whole' in held) {
       const kind = contentType === undefined ? {} : { contentType }
-      const op: Op = { op: 'put', key, value: held.whole, ...kind }
+      const op: Op = { op: 'put', key, value: held.whole, ...kind, ...expiryOf(options) }
       return oneOp(await this.#submit(committer, prepare({ guards, ops: [op] }), signal))
     }
     const array = await storeArray(this.#content, this.nodes, held.rest, signal)
-    const stored = prepareStoredPut(key, array, { contentType, guards })
+    const stored = prepareStoredPut(key, array, {
+      contentType,
+      guards,
+      ...expiryOf(options),
+    })
     return oneOp(await this.#submit(committer, stored, signal))
   }
 
   async append(key: string, value: Value, options: AppendOptions = {}): Promise<CommittedOp> {
     const { committer } = this.spaces.find(options.namespace)
     const { guards = [], seal = false, transfer = false } = options
-    const prepared = prepare({ guards, ops: [{ op: 'append', key, value, seal }] }, { transfer })
+    const op: Op = { op: 'append', key, value, seal, ...expiryOf(options) }
+    const prepared = prepare({ guards, ops: [op] }, { transfer })
     return oneOp(await this.#submit(committer, prepared, options.signal))
   }
 
   async get(key: string, options: ReadScope = {}): Promise<Uint8Array | undefined> {
-    const reading = await this.read(key, options)
+    using snapshot = await this.#hold(options)
+    const reading = await this.reader.read(snapshot, key, {})
     if (!reading) return undefined
-    if (reading.stat.size > getSizeMax) {
-      throw new TailraceError('E2BIG', `${key} has ${reading.stat.size} bytes: read it as a stream`)
+    const size = sizeLeft(reading.stat)
+    if (size > getSizeMax) {
+      throw new TailraceError('E2BIG', `${key} has ${size} bytes: read it as a stream`)
     }
     const chunks: Uint8Array[] = []
     for await (const chunk of reading.chunks) chunks.push(chunk)
@@ -133,19 +149,30 @@ export class KeyStore implements Keys, AsyncDisposable {
   }
 
   async read(key: string, options: ReadOptions = {}): Promise<Reading | undefined> {
-    return this.reader.read(await this.#snapshotOf(options), key, options)
+    const snapshot = await this.#hold(options)
+    let reading: Reading | undefined
+    try {
+      reading = await this.reader.read(snapshot, key, options)
+    } finally {
+      if (reading?.stat.type !== 'valref') snapshot[Symbol.dispose]()
+    }
+    if (reading?.stat.type !== 'valref') return reading
+    return { ...reading, chunks: heldChunks(reading.chunks, snapshot, this.#environment.timer) }
   }
 
   async stat(key: string, options: StatOptions = {}): Promise<Stat | undefined> {
-    return this.reader.stat(await this.#snapshotOf(options), key, !options.nofollow)
+    using snapshot = await this.#hold(options)
+    return await this.reader.stat(snapshot, key, !options.nofollow)
   }
 
   async treeobj(key: string, options: TreeobjOptions = {}): Promise<TreeobjJson | undefined> {
-    return this.reader.treeobj(await this.#snapshotOf(options), key, options)
+    using snapshot = await this.#hold(options)
+    return await this.reader.treeobj(snapshot, key, options)
   }
 
   async list(key: string, options: ListOptions = {}): Promise<Listing> {
-    return this.reader.list(await this.#snapshotOf(options), key, options)
+    using snapshot = await this.#hold(options)
+    return await this.reader.list(snapshot, key, options)
   }
 
   async readMany(
@@ -155,7 +182,7 @@ export class KeyStore implements Keys, AsyncDisposable {
     if (keys.length > readKeysMax) {
       throw new TailraceError('E2BIG', `one read names at most ${readKeysMax} keys`)
     }
-    const snapshot = await this.#snapshotOf(options)
+    using snapshot = await this.#hold(options)
     return { seq: snapshot.seq, values: await this.reader.many(snapshot, keys) }
   }
 
@@ -197,12 +224,11 @@ export class KeyStore implements Keys, AsyncDisposable {
     return joinAbort(committer.submit(prepared), signal)
   }
 
-  async #snapshotOf(options: ReadScope): Promise<Snapshot> {
+  /** The snapshot that a read asks for, until it is disposed of. */
+  async #hold(options: ReadScope): Promise<HeldSnapshot> {
     const live = this.namespace(options.namespace)
     if (options.minSeq !== undefined) await live.reach(options.minSeq, options.signal)
-    const newest = live.root
-    const root = options.at === undefined ? newest : await live.roots.at(options.at, newest)
-    return this.snapshot(live, root)
+    return holdSnapshot(this.spaces, live, await this.spaces.hold(live, options.at))
   }
 }
 

@@ -13,14 +13,23 @@ import { type Key, parseKey } from '../tree/key.js'
 import { parseNamespaceName } from '../tree/namespace-name.js'
 import { inlineSizeMax } from '../tree/treeobj.js'
 import type { Adopt } from './adopt.js'
+import { type CopyOp, prepareCopy } from './copy-op.js'
+import { type ExpiryChange, parseExpiry } from './expiry.js'
+import { parseLeaseAction, parseToken } from './lease-action.js'
 import {
+  type Expiry,
   type Guard,
   guardsMax,
+  type LeaseAction,
   type Op,
   opsMax,
+  type Token,
   type Transaction,
+  type TrimTo,
   transactionSizeMax,
 } from './operation.js'
+import type { PreparedTrim } from './trim.js'
+import type { Settings, SettingsChange } from './upkeep.js'
 
 /** The content of a put: inline bytes, blobs that are committed with it, or an array whose blobs
  *  were stored before. */
@@ -31,17 +40,25 @@ export type PutContent =
 
 export type PreparedOp =
   | Adopt
+  | CopyOp
+  | PreparedTrim
+  | ({ readonly op: 'lease'; readonly key: Key } & LeaseAction)
+  /** Of the store itself: see `deadlines.ts`. */
+  | { readonly op: 'expireLeases' }
+  | { readonly op: 'expireKeys' }
   | {
       readonly op: 'put'
       readonly key: Key
       readonly content: PutContent
       readonly contentType: string | undefined
+      readonly expiry?: ExpiryChange | undefined
     }
   | {
       readonly op: 'append'
       readonly key: Key
       readonly blobs: readonly ArrayBlob[]
       readonly seal: boolean
+      readonly expiry?: ExpiryChange | undefined
     }
   | { readonly op: 'seal'; readonly key: Key }
   | { readonly op: 'unlink'; readonly key: Key; readonly recursive: boolean }
@@ -52,12 +69,20 @@ export type PreparedOp =
       readonly target: Key
       readonly namespace: string | undefined
     }
+  /** Of the store itself: see `configure.ts`. */
+  | {
+      readonly op: 'retain'
+      readonly change: SettingsChange
+      readonly floor: number
+      readonly changed: (settings: Settings) => void
+    }
 
 export type PreparedGuard =
   | { readonly kind: 'absent'; readonly key: Key }
   | { readonly kind: 'ref'; readonly key: Key; readonly ref: Blobref }
   | { readonly kind: 'count'; readonly key: Key; readonly count: number }
   | { readonly kind: 'seq'; readonly seq: number }
+  | { readonly kind: 'lease'; readonly key: Key; readonly token: Token }
 
 export type Prepared = {
   readonly guards: readonly PreparedGuard[]
@@ -115,12 +140,16 @@ export function prepare(
 export function prepareStoredPut(
   key: string,
   array: AppendArray,
-  options: { readonly contentType: string | undefined; readonly guards: readonly Guard[] },
+  options: Expiry & {
+    readonly contentType: string | undefined
+    readonly guards: readonly Guard[]
+  },
 ): Prepared {
   const { contentType, guards } = options
+  const put = { op: 'put', key: parseKey(key), contentType, expiry: parseExpiry(options) } as const
   return {
     guards: guards.map((guard, index) => named({ guard: index }, () => prepareGuard(guard))),
-    ops: [{ op: 'put', key: parseKey(key), content: { kind: 'array', array }, contentType }],
+    ops: [{ ...put, content: { kind: 'array', array } }],
     noMerge: false,
     blobs: [],
     size: 0,
@@ -146,31 +175,53 @@ function prepareOp(
         bytes.length <= inlineSizeMax
           ? { kind: 'inline', data: bytes }
           : { kind: 'blobs', blobs: blobsOf(bytes, blobs) }
-      return { op: 'put', key, content, contentType }
+      return { op: 'put', key, content, contentType, expiry: parseExpiry(op) }
     }
-    case 'append':
-      return { op: 'append', key, blobs: blobsOf(take(op.value), blobs), seal: op.seal ?? false }
+    case 'append': {
+      const appended = blobsOf(take(op.value), blobs)
+      return { op: 'append', key, blobs: appended, seal: op.seal ?? false, expiry: parseExpiry(op) }
+    }
     case 'seal':
     case 'mkdir':
       return { op: op.op, key }
+    case 'lease':
+      return { op: 'lease', key, ...parseLeaseAction(op) }
+    case 'trim':
+      return { op: 'trim', key, to: trimToOf(op) }
     case 'unlink':
       return { op: 'unlink', key, recursive: op.recursive ?? false }
     case 'symlink': {
       const namespace = op.namespace === undefined ? undefined : parseNamespaceName(op.namespace)
       return { op: 'symlink', key, target: parseKey(op.target), namespace }
     }
+    case 'copy':
+    case 'fork':
+    case 'move':
+    case 'restore':
+      return prepareCopy(op)
     default:
       throw new TailraceError('EINVAL', `there is no op ${JSON.stringify((op as Op).op)}`)
   }
 }
 
+function trimToOf(op: TrimTo): TrimTo {
+  if ('before' in op) return { before: countOf(op.before) }
+  if ('keep' in op) return { keep: countOf(op.keep) }
+  if ('keepBytes' in op) return { keepBytes: countOf(op.keepBytes) }
+  if ('olderThan' in op) return { olderThan: countOf(op.olderThan) }
+  throw new TailraceError('EINVAL', 'a trim says before, keep, keepBytes or olderThan')
+}
+
 function prepareGuard(guard: Guard): PreparedGuard {
   if ('seq' in guard) return { kind: 'seq', seq: countOf(guard.seq) }
+  if ('lease' in guard) {
+    return { kind: 'lease', key: parseKey(guard.lease), token: parseToken(guard.token) }
+  }
   const key = parseKey(guard.key)
   if ('absent' in guard) return { kind: 'absent', key }
   if ('ref' in guard) return { kind: 'ref', key, ref: parseBlobref(guard.ref) }
   if ('count' in guard) return { kind: 'count', key, count: countOf(guard.count) }
-  throw new TailraceError('EINVAL', 'a guard is one of absent, ref, count and seq')
+  throw new TailraceError('EINVAL', 'a guard is one of absent, ref, count, seq, lease and producer')
 }
 
 /** One append: its blobs, all but the last marked `more`. */

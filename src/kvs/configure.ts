@@ -1,0 +1,42 @@
+/** Changes of a namespace's settings, and of the floor that stands beside them. See rfc/10.
+ *  Invariant: what settings have let go stays gone when they are widened: the floor of before is recorded
+ *  with them. */
+
+import { TailraceError } from '../error.js'
+import type { Open } from './namespaces.js'
+import { changeSettings, settingsDefault } from './settings.js'
+import type { Prepared, PreparedOp } from './transaction.js'
+import type { Settings, SettingsChange } from './upkeep.js'
+
+const settingNames = new Set(['historyCount', 'historyAgeMs', 'historySize', 'quota'])
+
+/** One commit. Throws EINVAL, ENONS, and what a commit throws. */
+export async function configure(open: Open, change: SettingsChange): Promise<Settings> {
+  const { live, committer } = open
+  const unknown = Object.keys(change).find((name) => !settingNames.has(name))
+  if (unknown !== undefined) {
+    throw new TailraceError('EINVAL', `there is no setting ${unknown}: see rfc/10`)
+  }
+  changeSettings(settingsDefault, change)
+  const floor = await live.retention.floor()
+  let settings = settingsDefault
+  await committer.submit(
+    prepareRetain({ change, floor, changed: (changed) => void (settings = changed) }),
+  )
+  await live.retention.floor()
+  return settings
+}
+
+/** Makes the floor of a namespace durable, so that no clock that goes back brings back a root whose tree
+ *  a collection has taken. Gives the floor. */
+export async function settle({ live, committer }: Open): Promise<number> {
+  const floor = await live.retention.floor()
+  if (floor > (await live.recordedFloor())) {
+    await committer.submit(prepareRetain({ change: {}, floor, changed: () => {} }))
+  }
+  return floor
+}
+
+function prepareRetain(op: Omit<Extract<PreparedOp, { op: 'retain' }>, 'op'>): Prepared {
+  return { guards: [], ops: [{ op: 'retain', ...op }], noMerge: false, blobs: [], size: 0 }
+}
