@@ -13,6 +13,7 @@ import {
   transactionSizeMax,
 } from '../kvs/operation.js'
 import { argument, defined, type Invocation, UsageError } from './invocation.js'
+import { readAhead } from './read-ahead.js'
 import { withStore } from './session.js'
 import { fileChunks, lineGroups, readAll, stdinChunks } from './stdin.js'
 
@@ -66,7 +67,7 @@ export async function append(invocation: Invocation): Promise<undefined> {
     if (value === undefined) return commit(store, invocation, [{ op: 'seal', key }])
     if (inLines)
       return appendGroups(store, invocation, key, lineGroups(stdinChunks(), linesSizeMax))
-    if (asItComes) return appendGroups(store, invocation, key, singly(stdinChunks()))
+    if (asItComes) return appendPieces(store, invocation, key)
     const hint = 'use --stream (appends as it comes), --lines, or put'
     const bytes = value === '-' ? await readAll(stdinChunks(), transactionSizeMax, hint) : value
     const committed = await store.append(key, bytes, {
@@ -103,8 +104,16 @@ async function appendGroups(
   return undefined
 }
 
-async function* singly(chunks: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array[]> {
-  for await (const chunk of chunks) yield [chunk]
+/** What comes while one append is on its way is the next one. */
+async function appendPieces(store: Store, invocation: Invocation, key: string): Promise<undefined> {
+  for await (const piece of readAhead(stdinChunks())) {
+    for (let at = 0; at < piece.length; at += transactionSizeMax) {
+      const value = piece.subarray(at, at + transactionSizeMax)
+      await print(invocation, await store.append(key, value, scopeOf(invocation)))
+    }
+  }
+  if (invocation.options.flag('seal')) await commit(store, invocation, [{ op: 'seal', key }])
+  return undefined
 }
 
 export async function rm(invocation: Invocation): Promise<undefined> {
