@@ -12,6 +12,7 @@ import { linksMax } from '../tree/lookup.js'
 import type { Nodes, NodeWriter } from '../tree/nodes.js'
 import {
   type Attrs,
+  type Base,
   type Dir,
   emptyDir,
   type Symlink,
@@ -26,6 +27,8 @@ export type OpenLog = {
   readonly type: 'log'
   readonly array: AppendArray
   readonly attrs: Attrs | undefined
+  /** What trims dropped of it, this group's too. */
+  readonly base: Base | undefined
 }
 
 export type Entry = Val | Valref | Symlink | OpenLog | DraftDir
@@ -195,7 +198,9 @@ export class Draft {
   /** What an entry is as a treeobj; writes the nodes that this takes. */
   async seal(entry: Entry): Promise<Treeobj> {
     if (entry.type === 'draft') return this.#flush(entry)
-    if (entry.type === 'log') return closeArray(this.#writer, entry.array, entry.attrs)
+    if (entry.type === 'log') {
+      return closeArray(this.#writer, entry.array, entry.attrs, entry.base)
+    }
     return entry
   }
 
@@ -238,7 +243,7 @@ export class Draft {
 /** What an entry adds to the size of its directory. */
 function sizeOfEntry(entry: Entry): number {
   if (entry.type === 'draft') return entry.size
-  return entry.type === 'log' ? entry.array.size : sizeOf(entry)
+  return entry.type === 'log' ? entry.array.size - (entry.base?.size ?? 0) : sizeOf(entry)
 }
 
 function sizeAt(dir: DraftDir, name: string): number {

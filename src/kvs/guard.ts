@@ -1,11 +1,12 @@
 /** Guards: what must hold before a transaction's first op. See rfc/6.
  *  Invariant: a guard changes nothing; it sees what earlier transactions of the group did. */
 
-import { componentsOf, type Key } from '../tree/key.js'
-import { lookup } from '../tree/lookup.js'
+import type { Key } from '../tree/key.js'
 import type { Treeobj } from '../tree/treeobj.js'
 import type { Group } from './group.js'
+import { refusesToken } from './leases.js'
 import { statOf } from './read.js'
+import { draftTreeobj } from './source.js'
 import type { PreparedGuard } from './transaction.js'
 
 /** Undefined if the guard holds at `seq`; otherwise why not, and what is there. */
@@ -18,9 +19,10 @@ export async function refuses(
     if (guard.seq === seq) return undefined
     return { message: `the namespace is at seq ${seq}, not ${guard.seq}`, state: { seq } }
   }
+  if (guard.kind === 'lease') return refusesToken(group, guard)
   // The common guard of one who appends alone costs no node.
   if (guard.kind === 'count' && (await isOpenLog(group, guard))) return undefined
-  const treeobj = await guarded(group, guard.key)
+  const treeobj = await draftTreeobj(group, guard.key)
   const state = stateOf(treeobj)
   switch (guard.kind) {
     case 'absent':
@@ -42,16 +44,6 @@ async function isOpenLog(
 ): Promise<boolean> {
   const { entry } = await draft.locate(key, { follow: true })
   return entry?.type === 'log' && entry.array.count === count
-}
-
-async function guarded(group: Group, key: Key): Promise<Treeobj | undefined> {
-  const place = await group.draft.locate(key, { follow: true })
-  if (!place.foreign) return place.entry && group.draft.seal(place.entry)
-  const { link, rest } = place.foreign
-  const below = [...componentsOf(link.target as Key), ...rest].join('/') as Key
-  const { nodes, views } = group
-  const found = await lookup(nodes, views, link.namespace ?? '', below, { follow: true })
-  return found.treeobj
 }
 
 function stateOf(treeobj: Treeobj | undefined) {

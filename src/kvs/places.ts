@@ -3,10 +3,9 @@
 
 import { hashBlob } from '../blob/hash.js'
 import { TailraceError } from '../error.js'
-import { type AppendArray, emptyArray, openArray, pushBlob } from '../tree/array.js'
+import { emptyArray, openArray, pushBlob } from '../tree/array.js'
 import type { Key } from '../tree/key.js'
-import type { Attrs } from '../tree/treeobj.js'
-import type { DraftDir, Entry, Place } from './draft.js'
+import type { DraftDir, Entry, OpenLog, Place } from './draft.js'
 import type { Group } from './group.js'
 import { endLife } from './life.js'
 import type { Work } from './work.js'
@@ -58,7 +57,7 @@ export function checkBreaks(group: Group, key: Key, entry: Entry): void {
   if (entry.type === 'symlink' || group.appended.has(key)) throw new OpensNextGroup()
   if (entry.type !== 'draft') return
   for (const appended of group.appended) {
-    if (appended.startsWith(`${key}/`)) throw new OpensNextGroup()
+    if (key === '' || appended.startsWith(`${key}/`)) throw new OpensNextGroup()
   }
 }
 
@@ -67,12 +66,17 @@ export async function logOf(
   group: Group,
   entry: Exclude<Entry, DraftDir>,
   work: Work,
-): Promise<{ type: 'log'; array: AppendArray; attrs: Attrs | undefined }> {
+): Promise<OpenLog> {
   switch (entry.type) {
     case 'log':
       return entry
     case 'valref':
-      return { type: 'log', array: await openArray(group.nodes, entry), attrs: entry.attrs }
+      return {
+        type: 'log',
+        array: await openArray(group.nodes, entry),
+        attrs: entry.attrs,
+        base: entry.base,
+      }
     case 'val': {
       const blob = { ref: hashBlob(entry.data), bytes: entry.data }
       work.blobs.push(blob)
@@ -81,7 +85,7 @@ export async function logOf(
         size: entry.data.length,
         more: false,
       })
-      return { type: 'log', array, attrs: entry.attrs }
+      return { type: 'log', array, attrs: entry.attrs, base: undefined }
     }
     case 'symlink': // `locate` follows the last link for everything that asks for a log.
       throw new TailraceError('ELOOP', 'a link that was followed is a link still')

@@ -4,6 +4,9 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { blobSizeMax } from '../../src/blob/blob.js'
 import type { Kvs } from '../../src/kvs/kvs.js'
+import { copyContract } from './contract-copy.js'
+import { exportContract } from './contract-export.js'
+import { trimContract } from './contract-trim.js'
 import { refusal, text } from './expect.js'
 
 export type Made = { readonly kvs: Kvs; readonly close: () => Promise<void> }
@@ -17,6 +20,11 @@ export function kvsContract(name: string, make: () => Promise<Made>): void {
       kvs = made.kvs
     })
     afterEach(() => made.close())
+
+    trimContract(() => kvs)
+
+    copyContract(() => kvs)
+    exportContract(() => kvs)
 
     describe('values', () => {
       it('get() gives what was put, text as UTF-8, and undefined for what is not there', async () => {

@@ -1,0 +1,171 @@
+/** The ops that name what is there already: copy, fork, move, restore. By reference: what they cost does not
+ *  depend on how much is below. What each meets is rfc/6, rules 24 to 28.
+ *  Invariant: a copy shares every node and blob with what it was made of, and has no life (producers,
+ *  expiry) of its own. */
+
+import assert from 'node:assert/strict'
+import { TailraceError } from '../error.js'
+import { closeArray } from '../tree/array.js'
+import { truncateArray } from '../tree/array-read.js'
+import { type Key, rootKey } from '../tree/key.js'
+import { type Base, baseNone, type Treeobj } from '../tree/treeobj.js'
+import { refOf, sameTreeobj } from '../tree/treeobj-codec.js'
+import type { CopyOp } from './copy-op.js'
+import { DraftDir, type Entry, type Place } from './draft.js'
+import type { Group } from './group.js'
+import { endLife } from './life.js'
+import { checkBreaks, isDirectory, logOf, own, writable } from './places.js'
+import { sourceOf, treeobjAt } from './source.js'
+import type { Work } from './work.js'
+
+type Of<Name extends CopyOp['op']> = Extract<CopyOp, { op: Name }>
+
+/** Throws ENOENT, EISDIR (the target), ENOTDIR, ENONS, ECOMPACTED, ELOOP, EPERM. */
+export async function copy(group: Group, op: Of<'copy'>, work: Work): Promise<void> {
+  // Before the target is touched: a copy of a directory into itself has the state before it.
+  const treeobj = await sourceOf(group, op)
+  const place = await clear(group, op.key, work, { replace: op.replace })
+  set(group, place, treeobj, work)
+  work.results.push({ ref: refOf(treeobj) })
+}
+
+/** Throws EINVAL (fewer blobs), ECOMPACTED (they were trimmed), and as `copy`. */
+export async function fork(group: Group, op: Of<'fork'>, work: Work): Promise<void> {
+  const { count } = op
+  const source = await sourceOf(group, op)
+  if (source.type === 'dir' || source.type === 'symlink') throw isDirectory(op.from)
+  const { array, attrs, base } = await logOf(group, source, work)
+  checkCount(op, array.count, base)
+  const { contentType } = attrs ?? {}
+  const kept = contentType === undefined ? undefined : { contentType }
+  const head = await truncateArray(group.nodes, array, count)
+  const treeobj = closeArray(group.writer, head, kept, base)
+  const place = await clear(group, op.key, work, { replace: false })
+  set(group, place, treeobj, work)
+  work.results.push({ ref: refOf(treeobj), count })
+}
+
+/** Throws EINVAL (into itself), EPERM (the root directory), and as `copy`. */
+export async function move(group: Group, op: Of<'move'>, work: Work): Promise<void> {
+  const { key, replace } = op
+  const source = takenFrom(group, op, work)
+  const from = own(await source.group.draft.locate(op.from, { follow: false }), op.from)
+  if (from.entry === source.group.draft.root) {
+    throw new TailraceError('EPERM', 'the root directory cannot be moved: copy it')
+  }
+  if (!from.entry || !from.parent) {
+    throw new TailraceError('ENOENT', `there is no ${op.from} to move`)
+  }
+  const treeobj = await source.group.draft.seal(from.entry)
+  const place = await writable(group, key, work, { follow: false })
+  const same = source.group === group
+  if (same && place.key === from.key) {
+    work.results.push({ ref: refOf(treeobj) })
+    return
+  }
+  if (same && isBelow(place.key, from.key)) {
+    throw new TailraceError('EINVAL', `${key} is below ${op.from}: nothing moves into itself`)
+  }
+  checkBreaks(source.group, from.key, from.entry)
+  await clearPlace(group, place, key, { replace })
+  await endLife(source.group, from.key)
+  // A directory above the source takes it along when it is replaced.
+  if (!same || !isBelow(from.key, place.key)) {
+    source.group.draft.set(from.parent, from.name, undefined)
+  }
+  source.changed(from.key)
+  set(group, place, treeobj, work)
+  work.results.push({ ref: refOf(treeobj) })
+}
+
+/** Throws ECOMPACTED, EINVAL, ENOTDIR, ELOOP, EPERM. */
+export async function restore(group: Group, op: Of<'restore'>, work: Work): Promise<void> {
+  const { key, at } = op
+  const { draft } = group
+  const before = await treeobjAt(group, key, at)
+  const found = own(await draft.locate(key, { follow: false }), key)
+  const now = found.entry && (await draft.seal(found.entry))
+  if (before && now ? sameTreeobj(before, now) : before === now) {
+    work.results.push(before ? { ref: refOf(before) } : {})
+    return
+  }
+  const place = before ? await writable(group, key, work, { follow: false }) : found
+  await clearPlace(group, place, key, { replace: true })
+  if (before) set(group, place, before, work)
+  else if (place.parent) {
+    draft.set(place.parent, place.name, undefined)
+    work.changed.push(place.key)
+  }
+  work.results.push(before ? { ref: refOf(before) } : {})
+}
+
+/** Where a treeobj lands, its parents made, what was there about to go. */
+export async function clear(
+  group: Group,
+  key: Key,
+  work: Work,
+  options: { readonly replace: boolean },
+): Promise<Place> {
+  const place = await writable(group, key, work, { follow: false })
+  await clearPlace(group, place, key, options)
+  return place
+}
+
+async function clearPlace(
+  group: Group,
+  place: Place,
+  key: Key,
+  { replace }: { readonly replace: boolean },
+): Promise<void> {
+  const { entry } = place
+  if (!entry) return
+  if (entry.type === 'draft' && !replace && !(await group.draft.isEmpty(entry))) {
+    throw new TailraceError('EISDIR', `${shown(key)} is a directory with keys in it: say replace`)
+  }
+  checkBreaks(group, place.key, entry)
+  await endLife(group, place.key)
+}
+
+/** REQUIRES: the place is clear. Throws EISDIR: the root directory stays one. */
+export function set(group: Group, place: Place, treeobj: Treeobj, work: Work): void {
+  const { draft } = group
+  if (place.parent) draft.set(place.parent, place.name, entryOf(treeobj))
+  else if (treeobj.type === 'dir') draft.setRoot(treeobj)
+  else throw isDirectory(rootKey)
+  work.changed.push(place.key)
+}
+
+function entryOf(treeobj: Treeobj): Entry {
+  return treeobj.type === 'dir' ? new DraftDir(treeobj) : treeobj
+}
+
+/** The group that loses what is moved, and who is told which key it lost. */
+function takenFrom(
+  group: Group,
+  { namespace = group.namespace }: Of<'move'>,
+  work: Work,
+): { readonly group: Group; readonly changed: (key: Key) => void } {
+  if (namespace === group.namespace) return { group, changed: (key) => work.changed.push(key) }
+  const other = group.others?.get(namespace)
+  assert(other, 'a move from another namespace is part of a joint commit')
+  return { group: other, changed: (key) => other.changed.add(key) }
+}
+
+function checkCount(op: Of<'fork'>, length: number, base: Base = baseNone): void {
+  if (op.count > length) {
+    const message = `${op.from} has ${length} blobs: it has no first ${op.count}`
+    throw new TailraceError('EINVAL', message, { failed: { state: { count: length } } })
+  }
+  if (op.count < base.count) {
+    const message = `the first ${base.count} blobs of ${op.from} were trimmed: a fork has as many or more`
+    throw new TailraceError('ECOMPACTED', message, { failed: { state: { base } } })
+  }
+}
+
+function isBelow(key: Key, above: Key): boolean {
+  return above === rootKey ? key !== rootKey : key.startsWith(`${above}/`)
+}
+
+function shown(key: Key): string {
+  return key === rootKey ? '/' : key
+}
