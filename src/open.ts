@@ -10,6 +10,8 @@ import { openLmdb } from './engine/lmdb.js'
 import { MemoryEngine } from './engine/memory.js'
 import type { Store } from './job/job.js'
 import { JobRunner } from './job/runner.js'
+import { exportTree } from './kvs/export.js'
+import { importStream } from './kvs/import.js'
 import type { Kvs } from './kvs/kvs.js'
 import { KeyStore } from './kvs/store.js'
 import { WatchService } from './watch/watch.js'
@@ -55,6 +57,7 @@ export async function openOn(engine: Engine, options: OpenOptions = {}): Promise
   const content = new Content(engine, cacheSize === undefined ? {} : { cacheSize })
   const store = await KeyStore.open(engine, content, environment)
   const watches = new WatchService(store, content, environment)
+  const upkeep = { engine, content, nodes: store.nodes, spaces: store.spaces }
   const kvs: Kvs = {
     commit: (transaction, scope) => store.commit(transaction, scope),
     put: (key, value, scope) => store.put(key, value, scope),
@@ -69,6 +72,8 @@ export async function openOn(engine: Engine, options: OpenOptions = {}): Promise
     namespaces: () => store.namespaces(),
     createNamespace: (name, from) => store.createNamespace(name, from),
     removeNamespace: (name) => store.removeNamespace(name),
+    exportTree: (scope) => exportTree(upkeep, scope),
+    importTree: (chunks, scope) => importStream(upkeep, chunks, scope),
     watch: (key, watch) => watches.watch(key, watch),
   }
   const jobs = await JobRunner.open({

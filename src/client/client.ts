@@ -19,6 +19,7 @@ import type {
   TreeobjOptions,
 } from '../kvs/kvs.js'
 import type { Committed, CommittedOp, Scope, Transaction, Value } from '../kvs/operation.js'
+import type { ExportOptions, Imported, ImportOptions } from '../kvs/upkeep.js'
 import type { Watching, WatchOptions } from '../kvs/watching.js'
 import type { TreeobjJson } from '../tree/json.js'
 import * as answers from '../wire/answers.js'
@@ -29,6 +30,7 @@ import { Http } from './http.js'
 import { RemoteJobs } from './jobs.js'
 import { componentOf, pathOf } from './path.js'
 import { RemoteReads } from './reads.js'
+import { RemoteTransfers } from './transfer.js'
 import type { Transport } from './transport.js'
 import { RemoteWatch } from './watch.js'
 import { RemoteWrites } from './writes.js'
@@ -56,6 +58,7 @@ export class Client implements Store {
   readonly #credit: number
   readonly #writes: RemoteWrites
   readonly #reads: RemoteReads
+  readonly #transfers: RemoteTransfers
 
   /** REQUIRES: `open` is called before anything else. `random`: in [0, 1), for jitter. */
   constructor(transport: Transport, options: ConnectOptions, random: () => number) {
@@ -68,6 +71,7 @@ export class Client implements Store {
     this.#credit = Math.min(creditMax, Math.max(1, Math.floor(options.credit ?? creditDefault)))
     this.#writes = new RemoteWrites(this.#http)
     this.#reads = new RemoteReads(this.#http)
+    this.#transfers = new RemoteTransfers(this.#http)
     this.jobs = new RemoteJobs(this.#http, { reconnect, backoff, random })
   }
 
@@ -148,6 +152,14 @@ export class Client implements Store {
   ): Promise<void> {
     const path = pathOf(`ns/${componentOf(name)}`)
     await this.#http.write({ method: 'DELETE', path, signal: options.signal }, () => undefined)
+  }
+
+  exportTree(options?: ExportOptions): AsyncIterable<Uint8Array> {
+    return this.#transfers.exportTree(options)
+  }
+
+  importTree(chunks: AsyncIterable<Uint8Array>, options?: ImportOptions): Promise<Imported> {
+    return this.#transfers.importTree(chunks, options)
   }
 
   watch(key: string, options: WatchOptions): Watching {

@@ -5,18 +5,45 @@
 
 import { StreamHash } from '../blob/hash.js'
 import type { Content } from '../content/content.js'
-import { canceled } from '../error.js'
+import { canceled, TailraceError } from '../error.js'
 import type { Nodes } from '../tree/nodes.js'
 import { encodeEnd, encodeHead, encodeRecordHead, type Header } from './export-format.js'
 import { ExportWalk } from './export-walk.js'
+import type { Namespaces } from './namespaces.js'
+import type { ExportOptions } from './upkeep.js'
 
 /** Bytes that are gathered before they are handed on; a record more at most. */
 export const exportChunkSize = 256 * 1024
 
+export type ExportPorts = {
+  readonly content: Content
+  readonly nodes: Nodes
+  readonly spaces: Namespaces
+}
+
+/** Nothing is read before it is asked for. Throws ENONS, ECOMPACTED, EINVAL (`since` is newer than what is
+ *  exported, or there is no such seq), and as `writeExport`. */
+export async function* exportTree(
+  ports: ExportPorts,
+  { namespace, at, since, signal }: ExportOptions = {},
+): AsyncGenerator<Uint8Array, void, undefined> {
+  const { live } = ports.spaces.find(namespace)
+  using held = await ports.spaces.hold(live, at)
+  using from = since === undefined ? undefined : await ports.spaces.hold(live, since)
+  const { seq, time } = held.root
+  if (from && from.root.seq > seq) {
+    const message = `the root ${from.root.seq} is newer than ${seq}: a difference goes forward`
+    throw new TailraceError('EINVAL', message)
+  }
+  const base = from && { seq: from.root.seq, data: await live.data(from.root) }
+  const header = { namespace: live.name, seq, time, data: await live.data(held.root), base }
+  yield* writeExport(ports, header, signal)
+}
+
 /** Throws EDANGLING, ECORRUPT (something is damaged: see fsck), EIO, ECANCELED; the stream is then not
  *  whole, and says so by having no end. */
 export async function* writeExport(
-  { content, nodes }: { readonly content: Content; readonly nodes: Nodes },
+  { content, nodes }: Pick<ExportPorts, 'content' | 'nodes'>,
   header: Header,
   signal?: AbortSignal,
 ): AsyncGenerator<Uint8Array, void, undefined> {

@@ -36,6 +36,7 @@ import {
 import { serveMeta } from './meta.js'
 import { lingerMs, Sockets } from './sockets.js'
 import { serveStatus } from './status.js'
+import { serveTransfers } from './transfer.js'
 import { serveTransactions } from './txn.js'
 
 /** A server that ends by itself when idle does so after this time. */
@@ -208,6 +209,7 @@ class RunningServer implements Server {
     serveKeys(app, this.#context)
     serveMeta(app, this.#context)
     serveTransactions(app, this.#context)
+    serveTransfers(app, this.#context)
     serveEventlogs(app, this.#context)
     serveJobs(app, this.#context)
     return app

@@ -1,0 +1,41 @@
+/** Exports and imports over a server. See rfc/12, rfc/15.
+ *  Invariant: a stream that was cut never looks whole; an import is sent once. */
+
+import { isCode, TailraceError } from '../error.js'
+import type { ExportOptions, Imported, ImportOptions } from '../kvs/upkeep.js'
+import { parseImported } from '../wire/imported.js'
+import type { Http } from './http.js'
+import { pathOf } from './path.js'
+import { namespaceOf } from './scope.js'
+
+export class RemoteTransfers {
+  readonly #http: Http
+
+  constructor(http: Http) {
+    this.#http = http
+  }
+
+  /** Asked for when it is iterated. Not asked again: the consumer has had a part of it. */
+  async *exportTree(options: ExportOptions = {}): AsyncGenerator<Uint8Array, void, undefined> {
+    const { at, since, signal } = options
+    const path = pathOf('export', { ...namespaceOf(options), at, since })
+    const response = await this.#http.read(path, { signal, long: true }, async (answer) => answer)
+    try {
+      yield* response.body
+    } catch (cause) {
+      if (!isCode(cause, 'EUNKNOWN')) throw cause
+      const message = 'the export was cut (the server says why in its log): export it again'
+      throw new TailraceError('ECLOSED', message, { cause })
+    }
+  }
+
+  importTree(chunks: AsyncIterable<Uint8Array>, options: ImportOptions = {}): Promise<Imported> {
+    const { replace, signal } = options
+    const path = pathOf('import', { ...namespaceOf(options), replace })
+    const headers = { 'content-type': 'application/octet-stream' }
+    return this.#http.write(
+      { method: 'POST', path, headers, body: chunks, signal, long: true },
+      parseImported,
+    )
+  }
+}

@@ -1,0 +1,210 @@
+/** An export becomes a namespace's tree: its blobs and nodes are stored as they come, then one commit makes
+ *  the root directory that tree. See rfc/15.
+ *  Invariant: nothing is committed before the last byte of the stream was proved, and all that the tree
+ *  reaches was seen in the store; a refused stream leaves blobs that nothing names, for a collection.
+ *  Memory: one batch, and what the walk takes. */
+
+import { abortable } from '../base/abortable.js'
+import type { Blob } from '../blob/blob.js'
+import type { Blobref } from '../blob/blobref.js'
+import { RefSet } from '../blob/ref-set.js'
+import type { Content, NodeSource } from '../content/content.js'
+import type { Engine } from '../engine/engine.js'
+import { isCode, TailraceError } from '../error.js'
+import { audit } from '../tree/audit.js'
+import { rootKey } from '../tree/key.js'
+import { parseNamespaceName } from '../tree/namespace-name.js'
+import { Nodes } from '../tree/nodes.js'
+import { emptyDir } from '../tree/treeobj.js'
+import { type Adopt, notEmpty, otherTree } from './adopt.js'
+import type { Header } from './export-format.js'
+import { ExportParser } from './export-parse.js'
+import { checkRecords } from './import-check.js'
+import { primary } from './kvs.js'
+import type { LiveNamespace } from './namespace.js'
+import type { Namespaces } from './namespaces.js'
+import type { Committed } from './operation.js'
+import { prepareAdopt } from './transaction.js'
+import type { Imported, ImportOptions } from './upkeep.js'
+
+/** One put: this many bytes (and the record that reached them), this many records. */
+export const importBatchSize = 4 * 1024 * 1024
+export const importBatchCount = 4_096
+/** Encoded bytes of nodes kept decoded while a stream is read: each is asked for once. */
+const importNodesSize = 1024 * 1024
+/** A namespace that is made by somebody else, or removed, while its import is committed: again. */
+const commitTriesMax = 4
+
+export type ImportPorts = {
+  readonly engine: Engine
+  readonly content: Content
+  readonly nodes: Nodes
+  readonly spaces: Namespaces
+}
+
+/** Throws ECORRUPT, EMISCONFIGURED, ENOTEMPTY, ECONFLICT, EPERM, EINVAL, ENOSPC, EIO, ECANCELED, and what
+ *  the source throws. */
+export async function importStream(
+  ports: ImportPorts,
+  chunks: AsyncIterable<Uint8Array>,
+  options: ImportOptions = {},
+): Promise<Imported> {
+  const name = parseNamespaceName(options.namespace ?? primary)
+  const store = new ImportStore(ports)
+  await using parser = new ExportParser(abortable(chunks, options.signal))
+  const header = await parser.header()
+  const replace = options.replace === true
+  await checkTarget(ports.spaces, name, header, replace)
+  await checkRecords(parser, header, store, (blob) => store.add(blob))
+  await store.flush()
+  await store.checkReached(header)
+  const { seq, ref } = await commit(ports.spaces, name, header, replace)
+  const { keys, size } = header.data
+  return { namespace: name, seq, ref, keys, size, stored: store.stored, read: parser.totals }
+}
+
+/** What the commit will refuse is refused before everything was sent. */
+async function checkTarget(
+  spaces: Namespaces,
+  name: string,
+  header: Header,
+  replace: boolean,
+): Promise<void> {
+  spaces.checkOpen()
+  const now = (await spaces.peek(name)?.data()) ?? emptyDir
+  const { base } = header
+  if (base && base.data.ref !== now.ref) {
+    throw otherTree({ namespace: name, base: base.data, now })
+  }
+  if (!base && !replace && now.ref !== undefined) throw notEmpty(name)
+}
+
+async function commit(
+  spaces: Namespaces,
+  name: string,
+  header: Header,
+  replace: boolean,
+): Promise<Pick<Committed, 'seq' | 'ref'>> {
+  const { data, base } = header
+  for (let tries = 1; ; tries++) {
+    try {
+      if (!spaces.peek(name)) return seqAndRef(await make(spaces, name, header))
+      const on: Adopt['on'] = base?.data ?? (replace ? 'anything' : 'empty')
+      const { committer } = spaces.find(name)
+      return await committer.submit(prepareAdopt({ data, on, changed: [rootKey] }))
+    } catch (error) {
+      const raced = isCode(error, 'EEXIST') || isCode(error, 'ENONS')
+      if (!raced || tries === commitTriesMax) throw error
+    }
+  }
+}
+
+async function make(spaces: Namespaces, name: string, header: Header): Promise<LiveNamespace> {
+  const { data, base } = header
+  if (base && base.data.ref !== undefined) {
+    throw otherTree({ namespace: name, base: base.data, now: emptyDir })
+  }
+  return spaces.create(name, data)
+}
+
+function seqAndRef({ root: { seq, ref } }: LiveNamespace): Pick<Committed, 'seq' | 'ref'> {
+  return { seq, ref }
+}
+
+/** Stores what is missing, and knows what the walk over the stream must load again. */
+class ImportStore implements NodeSource {
+  readonly nodes: Nodes
+  readonly #ports: ImportPorts
+  #batch: Blob[] = []
+  #batchSize = 0
+  #count = 0
+  #size = 0
+  /** The record that came last: the walk asks for its node next. */
+  #last: Blob | undefined
+
+  constructor(ports: ImportPorts) {
+    this.#ports = ports
+    this.nodes = new Nodes(this, { cacheSize: importNodesSize })
+  }
+
+  get stored(): Imported['stored'] {
+    return { count: this.#count, size: this.#size }
+  }
+
+  async add(blob: Blob): Promise<void> {
+    this.#last = blob
+    this.#batch.push(blob)
+    this.#batchSize += blob.bytes.length
+    const full = this.#batch.length >= importBatchCount || this.#batchSize >= importBatchSize
+    if (full) await this.flush()
+  }
+
+  async flush(): Promise<void> {
+    const batch = this.#batch
+    this.#batch = []
+    this.#batchSize = 0
+    if (batch.length === 0) return
+    const { engine } = this.#ports
+    const there = await engine.has(batch.map(({ ref }) => ref))
+    const missing = batch.filter((_, index) => !there[index])
+    if (missing.length === 0) return
+    await engine.put(missing)
+    this.#count += missing.length
+    for (const { bytes } of missing) this.#size += bytes.length
+  }
+
+  peekNode(ref: Blobref): Uint8Array | undefined {
+    if (this.#last?.ref === ref) return this.#last.bytes
+    return this.#ports.content.peekNode(ref)
+  }
+
+  async loadNode(ref: Blobref): Promise<Uint8Array> {
+    const waiting = this.#batch.find((blob) => blob.ref === ref)
+    return waiting?.bytes ?? this.#ports.content.loadNode(ref)
+  }
+
+  /** Everything that the tree reaches is in the store, and counts as put now: nodes with what they say of
+   *  each other, blobs by name. Throws ECORRUPT, EBUSY. */
+  async checkReached({ data, base }: Header): Promise<void> {
+    const { engine, content } = this.#ports
+    const waiting: Blobref[] = []
+    const ask = async () => {
+      const refs = waiting.splice(0)
+      const there = await engine.has(refs)
+      const gone = refs.find((_, index) => !there[index])
+      if (gone) throw lost(gone, base !== undefined)
+    }
+    const checkBlob = async (ref: Blobref) => {
+      waiting.push(ref)
+      if (waiting.length >= importBatchCount) await ask()
+    }
+    // Decoded by ones of our own: a node that others have in memory may be gone from the store.
+    const source: NodeSource = {
+      peekNode: () => undefined,
+      loadNode: async (ref) => {
+        await checkBlob(ref)
+        return content.loadNode(ref)
+      },
+    }
+    const nodes = new Nodes(source, { cacheSize: importNodesSize })
+    const findings = { clean: new RefSet(), damages: 0 }
+    for await (const { key, lost: found } of audit({ nodes, findings, checkBlob }, data, rootKey)) {
+      const where = key === rootKey ? '/' : key
+      const message = `the export's tree does not hold together at ${where} (${found.error.message}): nothing was imported`
+      throw new TailraceError('ECORRUPT', message, { cause: found.error })
+    }
+    await ask()
+  }
+}
+
+function lost(ref: Blobref, ofBase: boolean): TailraceError {
+  return ofBase
+    ? new TailraceError(
+        'ECORRUPT',
+        `${ref}, which the namespace has by itself, is not stored: run "tailrace fsck"`,
+      )
+    : new TailraceError(
+        'EBUSY',
+        `the import took so long that ${ref} was collected again: import it again`,
+      )
+}
