@@ -5,21 +5,19 @@
 import type { Environment } from '../base/environment.js'
 import type { Blob } from '../blob/blob.js'
 import type { Root } from '../engine/engine.js'
-import { type Key, rootKey } from '../tree/key.js'
+import type { Key } from '../tree/key.js'
 import type { Views } from '../tree/lookup.js'
 import { type Nodes, NodeWriter } from '../tree/nodes.js'
 import { writeRoot } from '../tree/root.js'
 import type { Dir } from '../tree/treeobj.js'
 import { apply } from './apply.js'
+import type { Deadlines } from './deadlines.js'
 import { Draft } from './draft.js'
 import type { Group } from './group.js'
 import type { LiveNamespace } from './namespace.js'
 import type { OpResult } from './operation.js'
+import { keysOf } from './root-keys.js'
 import type { Prepared } from './transaction.js'
-
-/** Keys named by one root, and their length (UTF-16 units); above it the root names none. */
-export const rootKeysMax = 1_024
-export const rootKeysSizeMax = 64 * 1024
 
 export type BuildPorts = {
   readonly nodes: Nodes
@@ -54,10 +52,15 @@ export class GroupBuild implements Disposable {
   }
 
   /** Begins on the namespace's newest root. Throws EDANGLING, ECORRUPT, EIO. */
-  static async begin(ports: BuildPorts, namespace: LiveNamespace): Promise<GroupBuild> {
+  static async begin(
+    ports: BuildPorts,
+    namespace: LiveNamespace,
+    deadlines: Deadlines,
+  ): Promise<GroupBuild> {
     const { nodes, environment, views } = ports
     const { name, root: before } = namespace
     const trees = await namespace.trees(before)
+    await deadlines.sync(trees.meta)
     const writer = new NodeWriter(nodes)
     const group: Group = {
       namespace: name,
@@ -65,12 +68,15 @@ export class GroupBuild implements Disposable {
       now: environment.now(),
       draft: new Draft(nodes, writer, trees.data),
       meta: new Draft(nodes, writer, trees.meta),
+      deadlines,
       sources: (from, at) => ports.sources(from ?? name, at),
+      times: namespace.times,
       nodes,
       writer,
       views: (from) => (from === name ? trees.data : views(from)),
       changed: new Set<Key>(),
       appended: new Set<Key>(),
+      leases: deadlines.leases.size,
     }
     return new GroupBuild(before, group, writer, environment)
   }
@@ -91,6 +97,7 @@ export class GroupBuild implements Disposable {
       this.#count++
       for (const key of work.changed) changed.add(key)
       for (const key of work.appended) appended.add(key)
+      this.group.leases += work.leases
       for (const blob of prepared.blobs) this.#blobs.push(blob)
       for (const blob of work.blobs) this.#blobs.push(blob)
       return { seq: seq + 1, results: work.results, effects: work.effects }
@@ -118,12 +125,4 @@ export class GroupBuild implements Disposable {
   [Symbol.dispose](): void {
     this.#writer[Symbol.dispose]()
   }
-}
-
-/** A change of the root directory itself concerns everybody, as too many keys do. */
-function keysOf(changed: ReadonlySet<Key>): { keys?: string[] } {
-  if (changed.size > rootKeysMax || changed.has(rootKey)) return {}
-  const keys = [...changed]
-  const size = keys.reduce((sum, key) => sum + key.length, 0)
-  return size > rootKeysSizeMax ? {} : { keys }
 }

@@ -74,6 +74,7 @@ export type ListEntry = {
   readonly name: string
   readonly type: Treeobj['type']
   readonly count: number
+  /** Bytes, without those that a trim dropped. */
   readonly size: number
 }
 

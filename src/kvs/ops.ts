@@ -7,9 +7,11 @@ import type { Key } from '../tree/key.js'
 import { type Attrs, emptyDir, type Treeobj } from '../tree/treeobj.js'
 import { refOf } from '../tree/treeobj-codec.js'
 import { DraftDir, type Entry } from './draft.js'
+import { expireAfterAppend, expireAfterPut } from './expiry.js'
 import type { Group } from './group.js'
 import { endLife } from './life.js'
 import { checkBreaks, isDirectory, logOf, own, replaceable, writable } from './places.js'
+import { markTime } from './times.js'
 import type { PreparedOp, PutContent } from './transaction.js'
 import type { Work } from './work.js'
 
@@ -24,6 +26,7 @@ export async function put(group: Group, op: Of<'put'>, work: Work): Promise<void
       ? { type: 'val', data: content.data, ...attrs }
       : closeArray(group.writer, arrayOf(group, content), attrs.attrs)
   group.draft.set(place.parent, place.name, value)
+  await expireAfterPut(group, place.key, op.expiry, work)
   work.changed.push(place.key)
   work.results.push({ ref: refOf(value) })
 }
@@ -47,9 +50,11 @@ export async function append(group: Group, op: Of<'append'>, work: Work): Promis
   }
   let array = log?.array ?? emptyArray
   const index = array.count
+  await markTime(group, place.key, index)
   for (const blob of op.blobs) array = pushBlob(group.writer, array, blob)
   const attrs: Attrs | undefined = op.seal ? { ...log?.attrs, sealed: true } : log?.attrs
-  group.draft.set(parent, place.name, { type: 'log', array, attrs })
+  group.draft.set(parent, place.name, { type: 'log', array, attrs, base: log?.base })
+  await expireAfterAppend(group, place.key, op.expiry, work)
   work.changed.push(place.key)
   work.appended.push(place.key)
   work.results.push({ index, count: array.count })

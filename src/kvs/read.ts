@@ -6,14 +6,16 @@ import type { Content } from '../content/content.js'
 import { TailraceError } from '../error.js'
 import { openArray } from '../tree/array.js'
 import { blobAt, entriesOf, indexAtOffset } from '../tree/array-read.js'
+import { corrupt } from '../tree/check.js'
 import { listDir } from '../tree/dir.js'
 import type { TreeobjJson } from '../tree/json.js'
 import { treeobjJson } from '../tree/json.js'
 import { type Key, parseKey } from '../tree/key.js'
 import { type Found, lookup, type Views } from '../tree/lookup.js'
 import type { Nodes } from '../tree/nodes.js'
-import type { Dir, Treeobj, Val, Valref } from '../tree/treeobj.js'
+import { type Dir, sizeOf, type Treeobj, type Val, type Valref } from '../tree/treeobj.js'
 import { refOf } from '../tree/treeobj-codec.js'
+import { baseOf, checkFloor, sizeLeft } from './floor.js'
 import {
   type ListEntry,
   type Listing,
@@ -34,8 +36,6 @@ export type Snapshot = {
 /** Bytes `from` up to, not including, `to`. */
 type Extent = { readonly from: number; readonly to: number }
 
-const whole: Extent = { from: 0, to: Number.MAX_SAFE_INTEGER }
-
 export class Reader {
   readonly #content: Content
   readonly #nodes: Nodes
@@ -54,7 +54,7 @@ export class Reader {
     return treeobj && statOf(treeobj, snapshot.seq)
   }
 
-  /** Throws EISDIR; ENOENT where `index` is past the end. */
+  /** Throws EISDIR; ENOENT where `index` is past the end; ECOMPACTED below a log's base. */
   async read(
     snapshot: Snapshot,
     key: string,
@@ -64,11 +64,13 @@ export class Reader {
       readonly to?: number | undefined
     },
   ): Promise<Reading | undefined> {
-    const { index, from = 0, to = Number.MAX_SAFE_INTEGER } = options
+    const { index, from, to } = options
     checkBound('index', index)
     checkBound('from', from)
     checkBound('to', to)
-    if (to < from) throw new TailraceError('EINVAL', `there is nothing from ${from} to ${to}`)
+    if (to !== undefined && to < (from ?? 0)) {
+      throw new TailraceError('EINVAL', `there is nothing from ${from} to ${to}`)
+    }
     const { treeobj } = await this.find(snapshot, parseKey(key), { follow: true })
     if (!treeobj) return undefined
     const stat = statOf(treeobj, snapshot.seq)
@@ -80,7 +82,10 @@ export class Reader {
         `${key} has ${stat.count} blobs: there is no index ${index} yet`,
       )
     }
-    const chunks = this.#chunks(treeobj, index, { from, to })
+    const base = baseOf(treeobj)
+    checkFloor(key, base, options)
+    const begin = from ?? (index === undefined ? base.size : 0)
+    const chunks = this.#chunks(treeobj, index, { from: begin, to: to ?? Number.MAX_SAFE_INTEGER })
     return { stat, chunks }
   }
 
@@ -88,8 +93,9 @@ export class Reader {
   async small(snapshot: Snapshot, key: string): Promise<Uint8Array | undefined> {
     const reading = await this.read(snapshot, key, {})
     if (!reading) return undefined
-    if (reading.stat.size > blobSizeMax) {
-      throw new TailraceError('E2BIG', `${key} has ${reading.stat.size} bytes: read it alone`)
+    const size = sizeLeft(reading.stat)
+    if (size > blobSizeMax) {
+      throw new TailraceError('E2BIG', `${key} has ${size} bytes: read it alone`)
     }
     const chunks: Uint8Array[] = []
     for await (const chunk of reading.chunks) chunks.push(chunk)
@@ -116,7 +122,8 @@ export class Reader {
   async bytes(treeobj: Val | Valref): Promise<Uint8Array> {
     if (treeobj.type === 'val') return treeobj.data
     const chunks: Uint8Array[] = []
-    for await (const chunk of this.#chunks(treeobj, undefined, whole)) chunks.push(chunk)
+    const left: Extent = { from: baseOf(treeobj).size, to: Number.MAX_SAFE_INTEGER }
+    for await (const chunk of this.#chunks(treeobj, undefined, left)) chunks.push(chunk)
     const [only] = chunks
     return only && chunks.length === 1 ? only : Buffer.concat(chunks)
   }
@@ -157,7 +164,7 @@ export class Reader {
       : listDir(this.#nodes, treeobj, afterOf(after))
     for await (const [name, child] of all) {
       if (entries.length === limit) return { entries, more: true, seq: snapshot.seq }
-      entries.push({ name, ...measureOf(child) })
+      entries.push({ name, ...measureOf(child), size: sizeOf(child) })
     }
     return { entries, more: false, seq: snapshot.seq }
   }
@@ -205,8 +212,12 @@ export class Reader {
       return
     }
     if (from >= array.size) return
-    const start = from === 0 ? 0 : await indexAtOffset(this.#nodes, array, from)
+    const base = baseOf(treeobj)
+    const start = from === base.size ? base.count : await indexAtOffset(this.#nodes, array, from)
     for await (const entry of entriesOf(this.#nodes, array, start, array.count)) {
+      if (entry.index === base.count && entry.offset !== base.size) {
+        throw corrupt('a base at another byte than its blob')
+      }
       if (entry.offset >= to) return
       if (entry.size === 0) continue
       const bytes = await this.#content.load(entry.ref)
@@ -225,7 +236,9 @@ export function statOf(treeobj: Treeobj, seq: number): Stat {
     case 'val':
     case 'valref': {
       const { attrs } = treeobj
-      return { ...base, sealed: attrs?.sealed === true, ...(attrs ? { attrs } : {}) }
+      const dropped = treeobj.type === 'valref' && treeobj.base ? { base: treeobj.base } : {}
+      const sealed = attrs?.sealed === true
+      return { ...base, sealed, ...dropped, ...(attrs ? { attrs } : {}) }
     }
     case 'dir':
       return { ...base, sealed: false }

@@ -232,6 +232,10 @@ export class KeyStore implements Keys, AsyncDisposable {
   }
 }
 
+function expiryOf({ ttl, sliding }: Expiry): Expiry {
+  return { ...(ttl === undefined ? {} : { ttl }), ...(sliding === undefined ? {} : { sliding }) }
+}
+
 function oneOp({ seq, ref, results }: Committed): CommittedOp {
   return { seq, ref, result: results[0] ?? {} }
 }

@@ -2,6 +2,7 @@
  *  the client hands them on. */
 
 import type { Blobref } from '../blob/blobref.js'
+import type { Token } from './operation.js'
 
 /** Where a watcher of an append key stands: `prefix` is the ref of the array of the first `index`
  *  blobs of the key, in that life of its namespace. */
@@ -13,7 +14,9 @@ export type Position = {
 
 /** Where an append watch starts: an index (negative: that many from the end, bounded by what is
  *  there), the blob that holds a byte offset, or a position, which also proves what came before
- *  (EOVERWRITTEN if the key's history is another one). Default: index 0. */
+ *  (EOVERWRITTEN if the key's history is another one). Default: the first blob that is there. An index,
+ *  offset or position below a trimmed log's base: ECOMPACTED, whose `failed.state` says where it begins
+ *  (`base`, `position`). A watch that a trim overtakes ends so too. */
 export type From = number | { readonly offset: number } | Position
 
 export type WatchOptions = {
@@ -24,6 +27,9 @@ export type WatchOptions = {
   readonly waitCreate?: boolean
   /** value: deliver only what differs from the value delivered before. */
   readonly uniq?: boolean
+  /** value: deliver that the key's lease was taken or is gone, too. With `waitCreate` the key need not be
+   *  there. */
+  readonly lease?: boolean
   readonly signal?: AbortSignal
 }
 
@@ -46,10 +52,22 @@ export type ValueEvent = {
   readonly type: 'value'
   readonly seq: number
   readonly ref: Blobref
+  /** Bytes that are there: those that a trim dropped do not count. */
   readonly size: number
   readonly data?: Uint8Array
   /** Older values in between are no more retained. */
   readonly skipped?: true
+}
+
+/** The key's lease, at first and when it was taken or is gone; a renewal is no event. Of several in one
+ *  group the last one counts. */
+export type LeaseEvent = {
+  readonly type: 'lease'
+  readonly seq: number
+  readonly held: boolean
+  /** Where it is held, and by whom as its taker said. */
+  readonly token?: Token
+  readonly owner?: string
 }
 
 /** Append: all that was there when the watch began has been delivered. Once per watch. */
@@ -65,7 +83,7 @@ export type EndEvent = {
   readonly position: Position
 }
 
-export type WatchEvent = AppendEvent | ValueEvent | LiveEvent | EndEvent
+export type WatchEvent = AppendEvent | ValueEvent | LeaseEvent | LiveEvent | EndEvent
 
 /** At the consumer's pace: nothing is loaded before it is asked for. Leaving the loop cancels. */
 export type Watching = AsyncIterableIterator<WatchEvent>

@@ -16,7 +16,7 @@ import { markOf, type OpenNode } from './array-node.js'
 import { corrupt } from './check.js'
 import type { Node } from './node.js'
 import { hashOnly, type NodeSink, type Nodes } from './nodes.js'
-import type { Attrs, Valref } from './treeobj.js'
+import type { Attrs, Base, Valref } from './treeobj.js'
 
 /** Opaque but for `count` (blobs) and `size` (bytes). */
 export type AppendArray = ArrayLevel
@@ -61,11 +61,16 @@ export function pushBlob(writer: NodeSink, array: AppendArray, blob: ArrayBlob):
 
 /** The value of the array, whose open nodes go to the writer unless one took them before. An array of
  *  one blob is named by that blob and has no node: its `more`, which nothing follows, is not kept.
- *  REQUIRES: as `pushBlob`. */
-export function closeArray(writer: NodeSink, array: AppendArray, attrs?: Attrs): Valref {
+ *  `base`: what was dropped of it, if anything was. REQUIRES: as `pushBlob`. */
+export function closeArray(
+  writer: NodeSink,
+  array: AppendArray,
+  attrs?: Attrs,
+  base?: Base,
+): Valref {
   const { count, size } = array
   const ref = count === 1 ? blobrefAt(array.slots.digests, 0) : writeLevel(writer, array)
-  return { type: 'valref', ref, count, size, ...(attrs && { attrs }) }
+  return { type: 'valref', ref, count, size, ...(base && { base }), ...(attrs && { attrs }) }
 }
 
 /** The ref of the array's root node, whatever the count (0 and 1 too). Writes nothing. */

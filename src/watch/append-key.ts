@@ -4,11 +4,12 @@
 
 import { Wakeup } from '../base/wakeup.js'
 import { hashBlob } from '../blob/hash.js'
-import { TailraceError, toTailraceError } from '../error.js'
+import { isCode, TailraceError, toTailraceError } from '../error.js'
+import { baseOf, compacted } from '../kvs/floor.js'
 import { type AppendArray, emptyArray, openArray, pushBlob } from '../tree/array.js'
 import { isPrefix } from '../tree/array-read.js'
 import { hashOnly, type Nodes } from '../tree/nodes.js'
-import type { Treeobj } from '../tree/treeobj.js'
+import type { Base, Treeobj } from '../tree/treeobj.js'
 import { History } from './history.js'
 import type { Sight } from './sights.js'
 
@@ -61,41 +62,59 @@ export class AppendKey {
       )
     }
     const array = await this.#arrayOf(treeobj)
+    const base = baseOf(treeobj)
     const sealed = treeobj.attrs?.sealed === true
     const resolved = `${found.namespace}/${found.key}`
     const history = this.#history
     const before = this.#type
+    let ending: TailraceError | undefined
     this.#type = treeobj.type
     if (
       history &&
       history.resolved === resolved &&
       !(before === 'valref' && treeobj.type === 'val')
     ) {
-      if (await isPrefix(this.#nodes, history.array, array)) {
-        if (array.count !== history.array.count || sealed !== history.sealed) {
-          history.extend(array, root.seq, sealed)
+      const extended = await this.#isExtended(history, { array, base })
+      if (extended === true) {
+        const trimmed = base.count !== history.base.count
+        if (array.count !== history.array.count || sealed !== history.sealed || trimmed) {
+          history.extend({ array, base, seq: root.seq, sealed })
         }
         return
       }
+      if (extended === 'unknown') ending = compacted(`what ${this.#key} had`, base)
     }
-    this.#replace(
-      new History({
-        incarnation: live.record.incarnation,
-        resolved,
-        array,
-        seq: root.seq,
-        sealed,
-        inline: treeobj.type === 'val' ? treeobj.data : undefined,
-      }),
-    )
+    const next = new History({
+      incarnation: live.record.incarnation,
+      resolved,
+      array,
+      base,
+      seq: root.seq,
+      sealed,
+      inline: treeobj.type === 'val' ? treeobj.data : undefined,
+    })
+    this.#replace(next, ending)
   }
 
-  #replace(next: History): void {
+  /** Unknown where a trim dropped more than the history had, and what would prove it is gone. */
+  async #isExtended(
+    history: History,
+    { array, base }: { readonly array: AppendArray; readonly base: Base },
+  ): Promise<boolean | 'unknown'> {
+    try {
+      return await isPrefix(this.#nodes, history.array, array)
+    } catch (error) {
+      if (history.array.count < base.count && isCode(error, 'EDANGLING')) return 'unknown'
+      throw error
+    }
+  }
+
+  #replace(next: History, reason: TailraceError | undefined): void {
     const overwritten = new TailraceError(
       'EOVERWRITTEN',
       `${this.#key} was overwritten: what follows is another history, watch it anew`,
     )
-    this.#history?.end(overwritten, this.#monotonic())
+    this.#history?.end(reason ?? overwritten, this.#monotonic())
     this.#history = next
     this.#absence = undefined
     this.changed.wake()

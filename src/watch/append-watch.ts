@@ -1,9 +1,9 @@
 /** One append watcher: a position in a history, and nothing else. See rfc/7.
  *  Invariant: each blob from the start on is delivered once, in order; then the end or the error of
- *  the history; never a byte of another one. Nothing is loaded before it is asked for. */
+ *  the history, or ECOMPACTED where a trim overtook it; never a byte of another one, nothing left out. Nothing is loaded before it is asked for. */
 
 import type { Content } from '../content/content.js'
-import { TailraceError } from '../error.js'
+import { isCode, TailraceError } from '../error.js'
 import type { From, Position, WatchEvent } from '../kvs/watching.js'
 import { type AppendArray, arrayRef, pushBlob } from '../tree/array.js'
 import { entriesOf, indexAtOffset, truncateArray } from '../tree/array-read.js'
@@ -20,7 +20,7 @@ export type AppendWatchPorts = {
 export async function* watchAppend(
   ports: AppendWatchPorts,
   appendKey: AppendKey,
-  options: { readonly from: From; readonly waitCreate: boolean },
+  options: { readonly from: From | undefined; readonly waitCreate: boolean },
   signal: AbortSignal,
 ): AsyncGenerator<WatchEvent, void, undefined> {
   const { from, waitCreate } = options
@@ -34,6 +34,7 @@ export async function* watchAppend(
   for (;;) {
     const seen = history.moved.count
     const { array, seq } = history
+    await reader.checkFloor(index)
     if (index < array.count) {
       for await (const event of reader.read(array, index, seq)) {
         yield event
@@ -73,26 +74,44 @@ class HistoryReader {
 
   async *read(array: AppendArray, from: number, seq: number) {
     const history = this.#history
-    for await (const entry of entriesOf(this.#ports.nodes, array, from, array.count)) {
-      history.checkKept(this.#ports.monotonic())
-      const inline = entry.index === 0 ? history.inline : undefined
-      const data = inline ?? (await this.#ports.content.load(entry.ref))
-      const count = entry.index + 1
-      if (count === array.count) this.#walked = array
-      else {
-        const walked = this.#walked?.count === entry.index ? this.#walked : undefined
-        const before = walked ?? (await truncateArray(this.#ports.nodes, array, entry.index))
-        this.#walked = pushBlob(hashOnly, before, entry)
+    let next = from
+    try {
+      for await (const entry of entriesOf(this.#ports.nodes, array, from, array.count)) {
+        history.checkKept(this.#ports.monotonic())
+        await this.checkFloor(entry.index)
+        const inline = entry.index === 0 ? history.inline : undefined
+        const data = inline ?? (await this.#ports.content.load(entry.ref))
+        const count = entry.index + 1
+        if (count === array.count) this.#walked = array
+        else {
+          const walked = this.#walked?.count === entry.index ? this.#walked : undefined
+          const before = walked ?? (await truncateArray(this.#ports.nodes, array, entry.index))
+          this.#walked = pushBlob(hashOnly, before, entry)
+        }
+        const { index, offset, more } = entry
+        const position = this.#position(count, this.#walked)
+        const rest = more ? { more } : {}
+        next = count
+        yield { type: 'append', index, offset, seq, position, data, ...rest } as const
       }
-      const { index, offset, more } = entry
-      const position = this.#position(count, this.#walked)
-      const rest = more ? { more } : {}
-      yield { type: 'append', index, offset, seq, position, data, ...rest } as const
+    } catch (error) {
+      // What was trimmed while it was on its way to us may be gone from the store.
+      if (!isCode(error, 'EDANGLING')) throw error
+      await this.checkFloor(next)
+      throw isCode(history.error, 'ECOMPACTED') ? history.error : error
     }
+  }
+
+  /** Throws ECOMPACTED where blob `index`, if there ever was one, was dropped. */
+  async checkFloor(index: number): Promise<void> {
+    const history = this.#history
+    if (index >= history.base.count) return
+    throw await history.compacted(this.#ports.nodes, `append ${index}`)
   }
 
   async position(count: number): Promise<Position> {
     const { array } = this.#history
+    await this.checkFloor(count)
     const whole =
       count === array.count ? array : await truncateArray(this.#ports.nodes, array, count)
     return this.#position(count, whole)
@@ -119,16 +138,28 @@ async function firstHistory(
   }
 }
 
-async function startOf(ports: AppendWatchPorts, history: History, from: From): Promise<number> {
-  const { array } = history
-  if (typeof from === 'number') return from < 0 ? Math.max(0, array.count + from) : from
-  if (!isPosition(from)) {
-    return from.offset >= array.size ? array.count : indexAtOffset(ports.nodes, array, from.offset)
+/** Throws EOVERWRITTEN; ECOMPACTED for what a trim dropped, but for a start that names no place. */
+async function startOf(
+  ports: AppendWatchPorts,
+  history: History,
+  from: From | undefined,
+): Promise<number> {
+  const { array, base } = history
+  if (from === undefined) return base.count
+  if (typeof from === 'number') {
+    return from < 0 ? Math.max(base.count, array.count + from) : from
   }
-  const same =
-    from.incarnation === history.incarnation &&
-    from.index <= array.count &&
-    arrayRef(await truncateArray(ports.nodes, array, from.index)) === from.prefix
+  if (!isPosition(from)) {
+    const { offset } = from
+    if (offset < base.size) throw await history.compacted(ports.nodes, `byte ${offset}`)
+    if (offset === base.size) return base.count
+    return offset >= array.size ? array.count : indexAtOffset(ports.nodes, array, offset)
+  }
+  const may = from.incarnation === history.incarnation && from.index <= array.count
+  if (may && from.index < base.count) {
+    throw await history.compacted(ports.nodes, `append ${from.index}`)
+  }
+  const same = may && arrayRef(await truncateArray(ports.nodes, array, from.index)) === from.prefix
   if (same) return from.index
   throw new TailraceError(
     'EOVERWRITTEN',
@@ -136,6 +167,6 @@ async function startOf(ports: AppendWatchPorts, history: History, from: From): P
   )
 }
 
-function isPosition(from: From): from is Position {
+function isPosition(from: From | undefined): from is Position {
   return typeof from === 'object' && 'prefix' in from
 }

@@ -1,11 +1,16 @@
 /** One history of an append key: an array that only ever grows, until it is sealed or ends. See rfc/7.
  *  Invariant: each `array` is an extension of the one before it; after `end` it stays as it was, for
- *  the watchers that are behind. A key that is overwritten gets a new history; nobody crosses over. */
+ *  the watchers that are behind. A key that is overwritten gets a new history; nobody crosses over.
+ *  What is below `base` was dropped by a trim, and is for nobody any more. */
 
 import { Wakeup } from '../base/wakeup.js'
 import type { Blobref } from '../blob/blobref.js'
 import { TailraceError } from '../error.js'
+import { compacted } from '../kvs/floor.js'
 import { type AppendArray, arrayRef } from '../tree/array.js'
+import { truncateArray } from '../tree/array-read.js'
+import type { Nodes } from '../tree/nodes.js'
+import type { Base } from '../tree/treeobj.js'
 
 /** A history that has ended is kept this long for the watchers that are behind. */
 export const historyKeptMs = 10 * 60_000
@@ -19,6 +24,7 @@ export class History {
   /** Namespace and key that the watched key led to. */
   readonly resolved: string
   #array: AppendArray
+  #base: Base
   #seq: number
   #sealed: boolean
   /** The bytes of an inline value, which is blob 0 of its array. */
@@ -30,6 +36,7 @@ export class History {
     readonly incarnation: string
     readonly resolved: string
     readonly array: AppendArray
+    readonly base: Base
     readonly seq: number
     readonly sealed: boolean
     readonly inline: Uint8Array | undefined
@@ -37,6 +44,7 @@ export class History {
     this.incarnation = state.incarnation
     this.resolved = state.resolved
     this.#array = state.array
+    this.#base = state.base
     this.#seq = state.seq
     this.#sealed = state.sealed
     this.#inline = state.inline
@@ -44,6 +52,10 @@ export class History {
 
   get array(): AppendArray {
     return this.#array
+  }
+
+  get base(): Base {
+    return this.#base
   }
 
   /** Of the root that it was read at last. */
@@ -64,10 +76,16 @@ export class History {
   }
 
   /** REQUIRES: `array` extends the one that is here. */
-  extend(array: AppendArray, seq: number, sealed: boolean): void {
-    this.#array = array
-    this.#seq = seq
-    this.#sealed = sealed
+  extend(next: {
+    readonly array: AppendArray
+    readonly base: Base
+    readonly seq: number
+    readonly sealed: boolean
+  }): void {
+    this.#array = next.array
+    this.#base = next.base
+    this.#seq = next.seq
+    this.#sealed = next.sealed
     this.moved.wake()
   }
 
@@ -90,6 +108,14 @@ export class History {
         { cause: this.#ended.error },
       )
     }
+  }
+
+  /** ECOMPACTED for who wants what is below the base, with the oldest position that can be had. */
+  async compacted(nodes: Nodes, what: string): Promise<TailraceError> {
+    const { incarnation, array, base } = this
+    const first = await truncateArray(nodes, array, base.count)
+    const prefix = this.prefix(base.count, () => first)
+    return compacted(what, base, { incarnation, index: base.count, prefix })
   }
 
   /** The ref of the first `count` blobs: from what other watchers computed, else by `compute`. */

@@ -8,32 +8,47 @@ import { TailraceError } from '../error.js'
 import { statOf } from '../kvs/read.js'
 import type { KeyStore } from '../kvs/store.js'
 import type { WatchEvent } from '../kvs/watching.js'
+import { sizeOf } from '../tree/treeobj.js'
+import { LeaseWatch } from './lease-watch.js'
 import type { Sight } from './sights.js'
 
 export async function* watchValue(
   store: KeyStore,
   sights: AsyncIterable<Sight>,
-  options: { readonly key: string; readonly waitCreate: boolean; readonly uniq: boolean },
+  options: {
+    readonly key: string
+    readonly waitCreate: boolean
+    readonly uniq: boolean
+    readonly lease: boolean
+  },
 ): AsyncGenerator<WatchEvent, void, undefined> {
   const { key, waitCreate, uniq } = options
+  const leases = options.lease ? new LeaseWatch(store) : undefined
   let delivered: Blobref | undefined
   let skipped = false
   for await (const sight of sights) {
     if ('gone' in sight) {
-      if (waitCreate && delivered === undefined && sight.gone.code === 'ENONS') continue
-      throw sight.gone
+      const waits = waitCreate && delivered === undefined && sight.gone.code === 'ENONS'
+      if (!waits) throw sight.gone
+      const event = leases?.gone()
+      if (event) yield event
+      continue
     }
     const { treeobj } = sight.found
-    if (!treeobj || treeobj.type === 'symlink') {
-      if (waitCreate && delivered === undefined) continue
+    const there = treeobj !== undefined && treeobj.type !== 'symlink'
+    if (!there && !(waitCreate && delivered === undefined)) {
       throw new TailraceError('ENOENT', `${key} is not there`)
     }
+    const change = await leases?.at(sight)
+    if (change) yield change
+    if (!there || sight.leaseOnly) continue
     if (treeobj.type === 'dir') {
       throw new TailraceError('EISDIR', `${key} is a directory: watch a key in it`)
     }
     skipped ||= sight.skipped && delivered !== undefined
     const { seq } = sight.root
-    const { ref, size } = statOf(treeobj, seq)
+    const { ref } = statOf(treeobj, seq)
+    const size = sizeOf(treeobj)
     if (uniq && ref === delivered) continue
     const event = { type: 'value', seq, ref, size, ...(skipped ? { skipped } : {}) } as const
     yield size > blobSizeMax ? event : { ...event, data: await store.reader.bytes(treeobj) }

@@ -60,7 +60,10 @@ export class WatchService implements StoreListener, Pick<Kvs, 'watch'> {
   watch(key: string, options: WatchOptions): Watching {
     const namespace = parseNamespaceName(options.namespace ?? primary)
     const at = { namespace, key: parseKey(key) }
-    const from = parseFrom(options.from ?? 0)
+    const from = parseFrom(options.from)
+    if (options.lease && options.mode !== 'value') {
+      throw new TailraceError('EINVAL', 'a lease is watched in value mode')
+    }
     const own = new AbortController()
     const events = this.#events(at, { ...options, from }, own)
     return iterate(events, own)
@@ -74,19 +77,19 @@ export class WatchService implements StoreListener, Pick<Kvs, 'watch'> {
 
   async *#events(
     at: { readonly namespace: string; readonly key: Key },
-    options: WatchOptions & { readonly from: From },
+    options: Omit<WatchOptions, 'from'> & { readonly from: From | undefined },
     own: AbortController,
   ): AsyncGenerator<WatchEvent, void, undefined> {
-    const { mode, from, waitCreate = false, uniq = false, signal } = options
+    const { mode, from, waitCreate = false, uniq = false, lease = false, signal } = options
     const abort = () => own.abort(signal?.reason)
     signal?.addEventListener('abort', abort, { once: true })
     if (signal?.aborted) abort()
     this.#watching.add(own)
     try {
       if (mode === 'value') {
-        const follower = this.#followers.add(at.namespace)
+        const follower = this.#followers.add(at.namespace, { leases: lease })
         const seen = sights(this.#store, this.#followers, follower, at.key, own.signal)
-        yield* watchValue(this.#store, seen, { key: at.key, waitCreate, uniq })
+        yield* watchValue(this.#store, seen, { key: at.key, waitCreate, uniq, lease })
         return
       }
       const id = `${at.namespace}\0${at.key}`
@@ -118,7 +121,7 @@ export class WatchService implements StoreListener, Pick<Kvs, 'watch'> {
     const end = new AbortController()
     const { monotonic } = this.#environment
     const appendKey = new AppendKey(at.key, this.#store.nodes, monotonic)
-    const follower = this.#followers.add(at.namespace)
+    const follower = this.#followers.add(at.namespace, { leases: false })
     const shared: Shared = { appendKey, follower, end, watchers: 1 }
     this.#shared.set(id, shared)
     const seen = sights(this.#store, this.#followers, follower, at.key, end.signal)
@@ -165,7 +168,8 @@ function iterate(
   return watching
 }
 
-function parseFrom(from: From): From {
+function parseFrom(from: From | undefined): From | undefined {
+  if (from === undefined) return undefined
   const whole = (value: number, least: number) => Number.isSafeInteger(value) && value >= least
   if (typeof from === 'number') {
     if (whole(from, Number.MIN_SAFE_INTEGER)) return from

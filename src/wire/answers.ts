@@ -96,6 +96,7 @@ export function parseTreeobjJson(input: unknown): TreeobjJson {
     ...optional('sizes', fields, 'treeobj', parseIntegers),
     ...optional('count', fields, 'treeobj', parseInteger),
     ...optional('size', fields, 'treeobj', parseInteger),
+    ...optional('base', fields, 'treeobj', parseBase),
     ...optional('next', fields, 'treeobj', parseInteger),
   }
 }

@@ -1,0 +1,98 @@
+/** The op `trim`: a log drops blobs of its head. See rfc/6, and rfc/5 for what a base is.
+ *  Invariant: a base never goes back; what is left keeps its indices and offsets; no node of the array is
+ *  written. */
+
+import { TailraceError } from '../error.js'
+import { openArray } from '../tree/array.js'
+import { indexAtOffset, offsetAt } from '../tree/array-read.js'
+import { getEntry } from '../tree/dir.js'
+import type { Key } from '../tree/key.js'
+import { type Base, baseNone } from '../tree/treeobj.js'
+import type { DraftDir, Entry } from './draft.js'
+import type { Group } from './group.js'
+import type { TrimTo } from './operation.js'
+import { isDirectory, logOf, OpensNextGroup, own } from './places.js'
+import { countOlder, dropMarks } from './times.js'
+import type { Work } from './work.js'
+
+export type PreparedTrim = { readonly op: 'trim'; readonly key: Key; readonly to: TrimTo }
+
+/** A value that a trim meets. */
+type Value = Exclude<Entry, DraftDir>
+type Totals = { readonly count: number; readonly size: number; readonly base: Base }
+
+export async function trim(group: Group, op: PreparedTrim, work: Work): Promise<void> {
+  const place = own(await group.draft.locate(op.key, { follow: true }), op.key)
+  const { entry, parent } = place
+  if (entry?.type === 'draft') throw isDirectory(op.key)
+  if (!entry || !parent) throw new TailraceError('ENOENT', `${op.key} is not there to be trimmed`)
+  const { count, base } = totalsOf(entry)
+  const first = await firstLeft(group, { ...op, resolved: place.key }, entry)
+  if (first <= base.count) {
+    work.results.push({ base, count })
+    return
+  }
+  if (group.appended.has(place.key) && first > (await countBefore(group, parent, place.name))) {
+    throw new OpensNextGroup() // or its watchers would never see what this group appended
+  }
+  const log = await logOf(group, entry, work)
+  const next = { count: first, size: await offsetAt(group.nodes, log.array, first) }
+  group.draft.set(parent, place.name, { ...log, base: next })
+  await dropMarks(group, place.key, first)
+  work.changed.push(place.key)
+  work.results.push({ base: next, count })
+}
+
+/** The first blob that the log is to keep; its count where that is none. Throws EINVAL. */
+async function firstLeft(
+  group: Group,
+  { key, resolved, to }: PreparedTrim & { readonly resolved: Key },
+  entry: Value,
+): Promise<number> {
+  const { count, size, base } = totalsOf(entry)
+  if ('before' in to) {
+    if (to.before <= count) return to.before
+    throw new TailraceError('EINVAL', `${key} has ${count} blobs, not ${to.before} to drop`, {
+      failed: { state: { count, base } },
+    })
+  }
+  if ('keep' in to) return Math.max(0, count - to.keep)
+  if ('olderThan' in to) return countOlder(group, resolved, count, to.olderThan)
+  if (to.keepBytes === 0) return count
+  const offset = size - to.keepBytes
+  if (offset <= base.size || entry.type === 'val') return base.count
+  const array = entry.type === 'log' ? entry.array : await arrayOf(group, entry)
+  return indexAtOffset(group.nodes, array, offset)
+}
+
+function arrayOf({ nodes }: Group, entry: Exclude<Value, { type: 'val' | 'log' }>) {
+  if (entry.type === 'valref') return openArray(nodes, entry)
+  throw linkLeft()
+}
+
+function totalsOf(entry: Value): Totals {
+  switch (entry.type) {
+    case 'val':
+      return { count: 1, size: entry.data.length, base: baseNone }
+    case 'log':
+      return { count: entry.array.count, size: entry.array.size, base: entry.base ?? baseNone }
+    case 'valref':
+      return { count: entry.count, size: entry.size, base: entry.base ?? baseNone }
+    case 'symlink':
+      throw linkLeft()
+    default:
+      return entry satisfies never
+  }
+}
+
+/** `locate` follows the last link for everything that asks for a log. */
+function linkLeft(): TailraceError {
+  return new TailraceError('ELOOP', 'a link that was followed is a link still')
+}
+
+/** Blobs of a value when the group began. */
+async function countBefore({ nodes }: Group, parent: DraftDir, name: string): Promise<number> {
+  const before = await getEntry(nodes, parent.base, name)
+  if (before?.type === 'valref') return before.count
+  return before?.type === 'val' ? 1 : 0
+}
