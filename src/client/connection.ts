@@ -30,7 +30,10 @@ export type Stream = {
   failed(error: TailraceError): void
 }
 
-export type Delivery = Extract<Response, { readonly type: 'append' | 'value' | 'live' | 'end' }>
+export type Delivery = Extract<
+  Response,
+  { readonly type: 'append' | 'value' | 'lease' | 'live' | 'end' }
+>
 
 /** What the codec of frames gives: loaded with the first watch, so that other commands start fast. */
 type Framing = {

@@ -9,6 +9,7 @@ import { canceled, TailraceError } from '../error.js'
 import type {
   AppendEvent,
   From,
+  LeaseEvent,
   Position,
   ValueEvent,
   WatchEvent,
@@ -36,6 +37,7 @@ export class RemoteWatch implements Watching, Stream {
   /** After the last event that was queued. */
   #position: Position | undefined
   #value: { readonly seq: number; readonly ref: string } | undefined
+  #lease: LeaseEvent | undefined
   #live = false
   /** The next value is the first of a socket that is not the first. */
   #resumed = false
@@ -82,7 +84,7 @@ export class RemoteWatch implements Watching, Stream {
   }
 
   request(id: number): Request {
-    const { namespace, mode, uniq } = this.#options
+    const { namespace, mode, uniq, lease } = this.#options
     // A frame may have gone over the window: as much is taken before anything is granted again.
     this.#taken = Math.min(0, this.#window - this.#queued)
     this.#resumed = this.#value !== undefined
@@ -99,6 +101,7 @@ export class RemoteWatch implements Watching, Stream {
       ...(from === undefined || mode === 'value' ? {} : { from }),
       ...(waitCreate ? { waitCreate } : {}),
       ...(uniq === undefined ? {} : { uniq }),
+      ...(lease === undefined ? {} : { lease }),
     }
   }
 
@@ -110,6 +113,9 @@ export class RemoteWatch implements Watching, Stream {
         return
       case 'value':
         this.#deliverValue({ ...event, ref: parseBlobref(event.ref) })
+        return
+      case 'lease':
+        this.#deliverLease(event)
         return
       case 'live':
         this.#position = event.position
@@ -172,6 +178,17 @@ export class RemoteWatch implements Watching, Stream {
     } else this.#connection.grant(this, costOf(event))
   }
 
+  /** The first state of a new socket is the current one: a repeat unless it changed. */
+  #deliverLease(event: LeaseEvent): void {
+    const before = this.#lease
+    this.#lease = event
+    const { token } = event
+    const same =
+      before?.token?.seq === token?.seq && before?.token?.incarnation === token?.incarnation
+    if (!before || !same) this.#add(event)
+    else this.#connection.grant(this, costOf(event))
+  }
+
   #add(event: WatchEvent): void {
     this.#queued += costOf(event)
     this.#queue.add(event)
@@ -216,5 +233,6 @@ function madeAnew(): TailraceError {
 
 function costOf(event: WatchEvent): number {
   if (event.type === 'append') return event.data.length + frameCost
+  if (event.type === 'lease') return frameCost
   return event.type === 'value' ? (event.data?.length ?? 0) + frameCost : 0
 }

@@ -5,6 +5,7 @@
  *  directory above it, takes the mirror's part along. */
 
 import { componentsOf, type Key } from '../tree/key.js'
+import { unfileAt } from './expiry-record.js'
 import type { Group } from './group.js'
 import { hasRecords, type MetaPath, removeRecord } from './meta.js'
 
@@ -21,6 +22,9 @@ export function lifePath(kind: LifeKind, key: Key): MetaPath {
 /** The value at a key ends, or all values below it. */
 export async function endLife(group: Group, key: Key): Promise<void> {
   for (const kind of kinds) {
-    if (await hasRecords(group.meta, [kind])) await removeRecord(group.meta, lifePath(kind, key))
+    if (!(await hasRecords(group.meta, [kind]))) continue
+    const path = lifePath(kind, key)
+    if (kind === 'expiry') await unfileAt(group.meta, path, key)
+    await removeRecord(group.meta, path)
   }
 }

@@ -37,6 +37,12 @@ export async function getRecord(meta: Draft, path: MetaPath): Promise<MetaRecord
   }
 }
 
+/** A record that never needs parts: where records stand below the path there is none. */
+export async function getShortRecord(meta: Draft, path: MetaPath): Promise<MetaRecord | undefined> {
+  const { entry } = await meta.locate(keyOf(path), { follow: false })
+  return entry?.type === 'val' ? parseRecord(entry.data) : undefined
+}
+
 /** Makes or replaces a record, undone with its transaction. REQUIRES: at most `recordSizeMax` bytes. */
 export async function setRecord(meta: Draft, path: MetaPath, record: readonly Plain[]) {
   const bytes = Buffer.from(encode(record))
@@ -84,6 +90,15 @@ export async function* draftRecords(
   for await (const name of namesOf(meta, entry)) {
     const record = await getRecord(meta, [...path, name])
     if (record) yield [name, record]
+  }
+}
+
+/** The names of a directory, in order, that stood there when the group began and stand there still. */
+export async function* standingNames(meta: Draft, path: MetaPath): AsyncGenerator<string> {
+  const { entry } = await meta.locate(keyOf(path), { follow: false })
+  if (entry?.type !== 'draft') return
+  for await (const name of meta.baseNames(entry)) {
+    if (!entry.edits.has(name) || entry.edits.get(name)) yield name
   }
 }
 

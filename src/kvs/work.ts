@@ -14,6 +14,8 @@ export type Work = {
   readonly changed: Key[]
   /** Resolved keys whose logs grew or were sealed. */
   readonly appended: Key[]
+  /** Leases taken, less those that went. */
+  leases: number
   /** Blobs that the ops made. */
   readonly blobs: Blob[]
   /** Called once the group is durable, before its answers. They do not throw. */
@@ -21,5 +23,5 @@ export type Work = {
 }
 
 export function newWork(seq: number): Work {
-  return { seq, results: [], changed: [], appended: [], blobs: [], effects: [] }
+  return { seq, results: [], changed: [], appended: [], leases: 0, blobs: [], effects: [] }
 }

@@ -90,6 +90,10 @@ export class ServedWatch {
         this.#balance -= (event.data?.length ?? 0) + frameCost
         this.#outbox.send({ id, ...event })
         return
+      case 'lease':
+        this.#balance -= frameCost
+        this.#outbox.send({ id, ...event })
+        return
       case 'end':
         this.#ended = true
         this.#outbox.send({ id, ...event })

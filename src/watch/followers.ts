@@ -4,12 +4,18 @@
 
 import { Wakeup } from '../base/wakeup.js'
 import type { Root } from '../engine/engine.js'
+import { isLeaseMark } from '../kvs/root-keys.js'
+
+/** What a mark is about: the key, or what leads to it; or only its lease. */
+export type Concern = 'key' | 'lease'
 
 /** A key of a namespace that a follower passed on its way. */
 export type Passed = { readonly namespace: string; readonly key: string }
 
 export class Follower {
   readonly namespace: string
+  /** Asks for the lease of its key, too. */
+  readonly leases: boolean
   /** Wakes with each mark. */
   readonly moved = new Wakeup()
   /** Wakes when the follower has looked at all that it was marked by. */
@@ -17,10 +23,11 @@ export class Follower {
   #looked = -1
   #dependencies: ReadonlySet<string> = new Set()
   #seq: number | undefined
-  #elsewhere = false
+  #elsewhere: Concern | undefined
 
-  constructor(namespace: string) {
+  constructor(namespace: string, options: { readonly leases: boolean }) {
     this.namespace = namespace
+    this.leases = options.leases
   }
 
   get dependencies(): ReadonlySet<string> {
@@ -32,9 +39,9 @@ export class Follower {
   }
 
   /** Something moved: a root of its own namespace, or something `elsewhere`. */
-  mark(seq: number | undefined): void {
-    if (seq === undefined) this.#elsewhere = true
-    else this.#seq ??= seq
+  mark(seq: number | undefined, concern: Concern = 'key'): void {
+    if (seq !== undefined) this.#seq ??= seq
+    else if (this.#elsewhere !== 'key') this.#elsewhere = concern
     this.moved.wake()
   }
 
@@ -54,18 +61,24 @@ export class Follower {
     }
   }
 
-  /** The first own seq and whether anything else was marked since the last call. */
-  take(): { readonly seq: number | undefined; readonly elsewhere: boolean } {
+  /** The first own seq and what else was marked since the last call. */
+  take(): { readonly seq: number | undefined; readonly elsewhere: Concern | undefined } {
     const marked = { seq: this.#seq, elsewhere: this.#elsewhere }
     this.#seq = undefined
-    this.#elsewhere = false
+    this.#elsewhere = undefined
     return marked
   }
 
   /** A root that names no keys concerns everybody. */
-  concernedBy(namespace: string, root: Root): boolean {
-    if (!root.keys) return true
-    return root.keys.some((key) => this.#dependencies.has(idOf(namespace, key)))
+  concernedBy(namespace: string, root: Root): Concern | undefined {
+    if (!root.keys) return 'key'
+    let concern: Concern | undefined
+    for (const key of root.keys) {
+      if (!this.#dependencies.has(idOf(namespace, key))) continue
+      if (!isLeaseMark(key)) return 'key'
+      concern = 'lease'
+    }
+    return concern
   }
 }
 
@@ -76,8 +89,8 @@ export class Followers {
   /** Those that look right now: what they will depend on is not known yet. */
   readonly #looking = new Set<Follower>()
 
-  add(namespace: string): Follower {
-    const follower = new Follower(namespace)
+  add(namespace: string, options: { readonly leases: boolean }): Follower {
+    const follower = new Follower(namespace, options)
     put(this.#byNamespace, namespace, follower)
     return follower
   }
@@ -117,7 +130,9 @@ export class Followers {
       for (const follower of this.#byNamespace.get(namespace) ?? []) concerned.add(follower)
     }
     for (const follower of concerned) {
-      follower.mark(follower.namespace === namespace ? root.seq : undefined)
+      if (follower.namespace === namespace) follower.mark(root.seq)
+      // What one that looks will depend on is not known yet: all may be about its key.
+      else follower.mark(undefined, this.#concernOf(follower, namespace, root))
     }
   }
 
@@ -125,6 +140,11 @@ export class Followers {
   changed(namespace: string): void {
     for (const follower of this.#looking) follower.mark(undefined)
     for (const follower of this.#byNamespace.get(namespace) ?? []) follower.mark(undefined)
+  }
+
+  #concernOf(follower: Follower, namespace: string, root: Root): Concern {
+    if (!follower.leases || this.#looking.has(follower)) return 'key'
+    return follower.concernedBy(namespace, root) ?? 'key'
   }
 
   #forget(follower: Follower): void {

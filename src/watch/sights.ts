@@ -5,22 +5,27 @@
 import type { Root } from '../engine/engine.js'
 import { TailraceError } from '../error.js'
 import type { LiveNamespace } from '../kvs/namespace.js'
+import { leaseMark } from '../kvs/root-keys.js'
 import type { KeyStore } from '../kvs/store.js'
 import type { Key } from '../tree/key.js'
 import type { Found } from '../tree/lookup.js'
-import type { Follower, Followers } from './followers.js'
+import type { Concern, Follower, Followers } from './followers.js'
 
 /** Roots read from the log at a time. */
 const rootsPerStep = 64
 
+export type Seen = {
+  readonly live: LiveNamespace
+  readonly root: Root
+  readonly found: Found
+  /** Older roots that may have named the key are no more retained. */
+  readonly skipped: boolean
+  /** The root named the lease of the key, and not the key. */
+  readonly leaseOnly: boolean
+}
+
 export type Sight =
-  | {
-      readonly live: LiveNamespace
-      readonly root: Root
-      readonly found: Found
-      /** Older roots that may have named the key are no more retained. */
-      readonly skipped: boolean
-    }
+  | Seen
   /** The namespace is not there (any more): ENONS, or ECLOSED when the store closes. */
   | { readonly gone: TailraceError }
 
@@ -34,9 +39,14 @@ export async function* sights(
   signal: AbortSignal,
 ): AsyncGenerator<Sight, void, undefined> {
   const { namespace } = follower
-  const look = async (live: LiveNamespace, root: Root, skipped: boolean): Promise<Sight> => {
+  const look = async (
+    live: LiveNamespace,
+    root: Root,
+    about: { readonly skipped?: boolean; readonly concern?: Concern } = {},
+  ): Promise<Sight> => {
     const found = await lookUp(store, followers, follower, { live, root, key })
-    return { live, root, found, skipped }
+    const { skipped = false, concern = 'key' } = about
+    return { live, root, found, skipped, leaseOnly: concern === 'lease' }
   }
   let live: LiveNamespace | undefined
   let told = false
@@ -52,7 +62,7 @@ export async function* sights(
           const { root } = live // no await between this and the look, or a root between is lost
           next = root.seq + 1
           told = false
-          yield await look(live, root, false)
+          yield await look(live, root)
         } else if (!told) {
           told = true
           yield { gone: new TailraceError('ENONS', `there is no namespace ${namespace}`) }
@@ -65,11 +75,12 @@ export async function* sights(
           if (concerned.length === 0) break
           for (const root of concerned) {
             next = root.seq + 1
-            if (gap || follower.concernedBy(namespace, root)) yield await look(live, root, gap)
+            const concern = gap ? 'key' : follower.concernedBy(namespace, root)
+            if (concern) yield await look(live, root, { skipped: gap, concern })
           }
         }
       } else if (marked.elsewhere && !live.ended) {
-        yield await look(live, live.root, false)
+        yield await look(live, live.root, { concern: marked.elsewhere })
       }
       // What was committed before the end was delivered above.
       if (live?.ended && follower.moved.count === seen) {
@@ -97,6 +108,8 @@ async function lookUp(
   followers.look(follower)
   const snapshot = await store.snapshot(at.live, at.root)
   const found = await store.reader.find(snapshot, at.key, { follow: true })
-  followers.settle(follower, found.passed)
+  const { namespace } = found
+  const lease = follower.leases ? [{ namespace, key: leaseMark(found.key) }] : []
+  followers.settle(follower, [...found.passed, ...lease])
   return found
 }

@@ -4,6 +4,7 @@
  *  Invariant: a frame of a kind that a peer does not know is answered with EINVAL, not dropped. */
 
 import type { Code } from '../error.js'
+import type { Token } from '../kvs/operation.js'
 import type { From, Position } from '../kvs/watching.js'
 
 export const subprotocol = 'tailrace.v1'
@@ -16,7 +17,7 @@ export const watchesMax = 10_000
 /** Credit of one watch (bytes), at first and at most; more is cut to it. */
 export const creditDefault = 4 * 1024 * 1024
 export const creditMax = 64 * 1024 * 1024
-/** What an `append` or `value` frame takes of the credit besides its data's bytes. */
+/** What an `append`, `value` or `lease` frame takes of the credit besides its data's bytes. */
 export const frameCost = 64
 /** An idle connection hears a ping this often; one that does not answer by the next is closed. */
 export const pingMs = 15_000
@@ -35,6 +36,7 @@ export type Request =
       readonly from?: From
       readonly waitCreate?: boolean
       readonly uniq?: boolean
+      readonly lease?: boolean
       /** Bytes that may be sent before `credit` grants more. Default `creditDefault`. */
       readonly credit?: number
     }
@@ -69,6 +71,14 @@ export type Response =
       readonly size: number
       readonly skipped?: true
       readonly data?: Uint8Array
+    }
+  | {
+      readonly id: number
+      readonly type: 'lease'
+      readonly seq: number
+      readonly held: boolean
+      readonly token?: Token
+      readonly owner?: string
     }
   | { readonly id: number; readonly type: 'live'; readonly position: Position }
   | {

@@ -22,7 +22,18 @@ import {
 
 const requestFields: Readonly<Record<Request['op'], ReadonlySet<string>>> = {
   auth: new Set(['id', 'op', 'token']),
-  watch: new Set(['id', 'op', 'key', 'namespace', 'mode', 'from', 'waitCreate', 'uniq', 'credit']),
+  watch: new Set([
+    'id',
+    'op',
+    'key',
+    'namespace',
+    'mode',
+    'from',
+    'waitCreate',
+    'uniq',
+    'lease',
+    'credit',
+  ]),
   credit: new Set(['id', 'op', 'bytes']),
   cancel: new Set(['id', 'op']),
   txn: new Set(['id', 'op', 'namespace', 'body']),
@@ -53,6 +64,7 @@ export function parseRequest(input: unknown): Request {
         ...optional('from', fields, op, parseFrom),
         ...optional('waitCreate', fields, op, parseFlag),
         ...optional('uniq', fields, op, parseFlag),
+        ...optional('lease', fields, op, parseFlag),
         ...optional('credit', fields, op, parseInteger),
       }
     case 'credit':

@@ -4,10 +4,11 @@
 import { parseBlobref } from '../blob/blobref.js'
 import { parseOneOf, parsePosition } from './answers.js'
 import type { Response } from './frames.js'
-import { invalid, optional, parseFields, parseInteger, parseText } from './parse.js'
+import { parseToken } from './op.js'
+import { invalid, optional, parseFields, parseFlag, parseInteger, parseText } from './parse.js'
 import { errorBodyOf, parseErrorBody } from './status.js'
 
-const types = ['append', 'value', 'live', 'end', 'result', 'error'] as const
+const types = ['append', 'value', 'lease', 'live', 'end', 'result', 'error'] as const
 const reasons = ['sealed', 'canceled'] as const
 
 /** Throws EINVAL; `readAnswer` makes it the server's fault. */
@@ -36,6 +37,15 @@ export function parseResponse(input: unknown): Response {
         size: parseInteger(fields['size'], 'size'),
         ...(fields['skipped'] === true ? { skipped: true } : {}),
         ...optional('data', fields, 'value', parseBytes),
+      }
+    case 'lease':
+      return {
+        id,
+        type,
+        seq: parseInteger(fields['seq'], 'seq'),
+        held: parseFlag(fields['held'], 'held'),
+        ...optional('token', fields, 'lease', parseToken),
+        ...optional('owner', fields, 'lease', parseText),
       }
     case 'live':
       return { id, type, position: parsePosition(fields['position']) }

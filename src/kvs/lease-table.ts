@@ -1,0 +1,126 @@
+/** Until when each lease of a namespace is held: in memory only, on the monotonic clock. See rfc/9.
+ *  Invariant: a lease is due no sooner than its ttl after the answer that gave or renewed it, and after
+ *  everybody who could renew it was heard: a server that stood still hears what waits in its sockets
+ *  before it expires anything. */
+
+import type { Environment } from '../base/environment.js'
+import { Alarm } from './alarm.js'
+import { type Lease, leaseName } from './lease-record.js'
+
+/** A deadline that has passed is listened past for so long: renewals that came in time may still be on
+ *  their way through the server. */
+export const hearingMs = 50
+/** A timer that rings later than this says that the server stood still. */
+export const stallMs = 250
+/** A server that stood still expires nothing for so long after it noticed. */
+export const stallGraceMs = 2_000
+/** An expiry that could not be committed is tried again after so long. */
+export const expiryRetryMs = 1_000
+/** Leases that one commit expires. */
+export const expiredLeasesMax = 1_024
+/** Deadlines are on the clock of the timers: one look is enough, but for what a timer can wait. */
+const waitMsMax = 24 * 3_600_000
+
+type Held = { readonly lease: Lease; readonly deadline: number }
+
+export class LeaseTable implements Disposable {
+  readonly #monotonic: () => number
+  /** Commits the removal of what is due. Rejects where that failed. */
+  readonly #expire: () => Promise<unknown>
+  /** By the name of the record. */
+  readonly #held = new Map<string, Held>()
+  /** Rings at the nearest deadline. Renewals do not move it: it looks again when it rings. */
+  readonly #nearest: Alarm
+  /** Rings when those that are past their deadline since `#heardFrom` have been listened for. */
+  readonly #hearing: Alarm
+  #heardFrom = Number.NEGATIVE_INFINITY
+  #graceUntil = Number.NEGATIVE_INFINITY
+  #expiring = false
+
+  constructor(environment: Environment, expire: () => Promise<unknown>) {
+    const { monotonic, timer } = environment
+    this.#monotonic = monotonic
+    this.#expire = expire
+    const clock = { clock: monotonic, waitMsMax }
+    this.#nearest = new Alarm(timer, { ...clock, ring: (late) => this.#listen(late) })
+    this.#hearing = new Alarm(timer, { ...clock, ring: (late) => this.#heard(late) })
+  }
+
+  get size(): number {
+    return this.#held.size
+  }
+
+  /** The lease is held for its ttl from now on. */
+  hold(lease: Lease): void {
+    const deadline = this.#monotonic() + lease.ttl
+    this.#held.set(leaseName(lease.key), { lease, deadline })
+    if (!this.#expiring) this.#nearest.by(deadline)
+  }
+
+  /** That lease is held no more. */
+  drop(lease: Lease): void {
+    const name = leaseName(lease.key)
+    if (this.#held.get(name)?.lease.seq === lease.seq) this.#held.delete(name)
+  }
+
+  /** These are held, and no others: those that are new here have their full ttl. */
+  adopt(leases: readonly Lease[]): void {
+    const before = new Map(this.#held)
+    this.#held.clear()
+    for (const lease of leases) {
+      const name = leaseName(lease.key)
+      const known = before.get(name)
+      if (known?.lease.seq === lease.seq) this.#held.set(name, known)
+      else this.hold(lease)
+    }
+  }
+
+  /** Those whose time is over, at most `expiredLeasesMax`. */
+  due(): readonly Lease[] {
+    const due: Lease[] = []
+    for (const { lease, deadline } of this.#held.values()) {
+      if (deadline > this.#heardFrom) continue
+      due.push(lease)
+      if (due.length === expiredLeasesMax) break
+    }
+    return due
+  }
+
+  /** Nothing expires any more. */
+  [Symbol.dispose](): void {
+    this.#nearest[Symbol.dispose]()
+    this.#hearing[Symbol.dispose]()
+  }
+
+  #listen(late: number): void {
+    const now = this.#monotonic()
+    if (late > stallMs) this.#graceUntil = now + stallGraceMs
+    if (!this.#hearing.pending) this.#heardFrom = now
+    this.#hearing.by(Math.max(now + hearingMs, this.#graceUntil))
+  }
+
+  #heard(late: number): void {
+    if (late > stallMs || this.#monotonic() < this.#graceUntil) this.#listen(late)
+    else if (this.due().length === 0) this.#rearm()
+    else void this.#submit()
+  }
+
+  async #submit(): Promise<void> {
+    this.#expiring = true
+    try {
+      await this.#expire()
+      this.#expiring = false
+      this.#rearm()
+    } catch {
+      // Closed, or it could not be stored: then it is tried again.
+      this.#expiring = false
+      this.#nearest.by(this.#monotonic() + expiryRetryMs)
+    }
+  }
+
+  #rearm(): void {
+    let nearest = Number.POSITIVE_INFINITY
+    for (const { deadline } of this.#held.values()) nearest = Math.min(nearest, deadline)
+    if (nearest < Number.POSITIVE_INFINITY) this.#nearest.by(nearest)
+  }
+}

@@ -1,0 +1,53 @@
+/** What a value watcher that asked for leases is told of its key's lease. See rfc/9.
+ *  Invariant: the state at first, then each other state that some root had; a renewal is none. */
+
+import { readLease } from '../kvs/lease-record.js'
+import type { Token } from '../kvs/operation.js'
+import type { KeyStore } from '../kvs/store.js'
+import type { LeaseEvent } from '../kvs/watching.js'
+import type { Seen } from './sights.js'
+
+type State = { readonly token: Token; readonly owner: string | undefined } | undefined
+
+export class LeaseWatch {
+  readonly #store: KeyStore
+  #told: { readonly state: State; readonly seq: number } | undefined
+
+  constructor(store: KeyStore) {
+    this.#store = store
+  }
+
+  /** Undefined where nothing is new. Throws ECORRUPT, EDANGLING, EIO. */
+  async at(seen: Seen): Promise<LeaseEvent | undefined> {
+    return this.#tell(await this.#stateOf(seen), seen.root.seq)
+  }
+
+  /** The namespace is not there: nothing in it is held. */
+  gone(): LeaseEvent | undefined {
+    return this.#told && this.#tell(undefined, this.#told.seq)
+  }
+
+  #tell(state: State, seq: number): LeaseEvent | undefined {
+    const told = this.#told
+    this.#told = { state, seq }
+    if (told && sameToken(told.state?.token, state?.token)) return undefined
+    if (!state) return { type: 'lease', seq, held: false }
+    const { token, owner } = state
+    return { type: 'lease', seq, held: true, token, ...(owner === undefined ? {} : { owner }) }
+  }
+
+  /** A key in another namespace has its lease there, as it is now. */
+  async #stateOf({ live, root, found }: Seen): Promise<State> {
+    const own = found.namespace === live.name
+    const home = own ? live : this.#store.peekNamespace(found.namespace)
+    if (!home) return undefined
+    const { meta } = await home.trees(own ? root : home.root)
+    const lease = await readLease(this.#store.nodes, meta, found.key)
+    if (!lease) return undefined
+    return { token: { incarnation: home.record.incarnation, seq: lease.seq }, owner: lease.owner }
+  }
+}
+
+function sameToken(left: Token | undefined, right: Token | undefined): boolean {
+  return left?.seq === right?.seq && left?.incarnation === right?.incarnation
+}

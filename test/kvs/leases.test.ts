@@ -1,0 +1,326 @@
+/** Leases on a clock that the tests move: expiry, restarts, a server that stood still. See rfc/9. */
+
+import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { MemoryEngine } from '../../src/engine/memory.js'
+import { leaseOwnerSizeMax, leasesMax, leaseTtlMax } from '../../src/kvs/lease-action.js'
+import {
+  expiredLeasesMax,
+  expiryRetryMs,
+  hearingMs,
+  stallGraceMs,
+  stallMs,
+} from '../../src/kvs/lease-table.js'
+import type { Op, Token } from '../../src/kvs/operation.js'
+import type { LeaseEvent, Watching } from '../../src/kvs/watching.js'
+import { type EmbeddedStore, openOn } from '../../src/open.js'
+import { TestClock } from '../clock.js'
+import { refusal, text } from './expect.js'
+
+let clock: TestClock
+let store: EmbeddedStore
+
+beforeEach(async () => {
+  clock = new TestClock()
+  store = await openOn(new MemoryEngine(clock), { environment: clock })
+})
+afterEach(() => store[Symbol.asyncDispose]())
+
+async function take(key: string, ttl: number, owner?: string): Promise<Token> {
+  const op: Op = {
+    op: 'lease',
+    key,
+    action: 'take',
+    ttl,
+    ...(owner === undefined ? {} : { owner }),
+  }
+  const [result] = (await store.commit({ ops: [op] })).results
+  if (!result?.token) throw new Error('a take answers its token')
+  return result.token
+}
+
+function renew(key: string, token: Token, ttl?: number) {
+  const changed = ttl === undefined ? {} : { ttl }
+  return store.commit({ ops: [{ op: 'lease', key, action: 'renew', token, ...changed }] })
+}
+
+function release(key: string, token: Token) {
+  return store.commit({ ops: [{ op: 'lease', key, action: 'release', token }] })
+}
+
+/** What is being committed by the server itself, or by who was before, is there. */
+async function settled(): Promise<number> {
+  return (await store.commit({ ops: [] })).seq
+}
+
+async function isHeld(key: string, token: Token): Promise<boolean> {
+  const committed = store.commit({ guards: [{ lease: key, token }], ops: [] })
+  return committed.then(
+    () => true,
+    () => false,
+  )
+}
+
+/** The next event of a lease, past those of values. */
+async function nextLease(watching: Watching): Promise<LeaseEvent> {
+  for (;;) {
+    const { value } = await watching.next()
+    if (value?.type === 'lease') return value
+    expect(value?.type).toBe('value')
+  }
+}
+
+describe('expiry', () => {
+  it('a lease is held to the end of its ttl, then it goes, with a seq of its own', async () => {
+    const token = await take('lock', 1_000)
+    clock.advance(1_000 + hearingMs - 1)
+    expect(await isHeld('lock', token)).toBe(true)
+    const { seq } = await store.root()
+    clock.advance(1)
+    expect((await store.root({ waitSeq: seq + 1 })).seq).toBe(seq + 1)
+    expect(await isHeld('lock', token)).toBe(false)
+    expect(await refusal(renew('lock', token))).toMatchObject({
+      code: 'EFENCED',
+      failed: { op: 0, state: { lease: null } },
+    })
+    expect((await take('lock', 1_000)).seq).toBeGreaterThan(token.seq)
+  })
+
+  it('a renewal counts its ttl, or a new one, from its own time', async () => {
+    const token = await take('lock', 1_000)
+    clock.advance(900)
+    await renew('lock', token)
+    clock.advance(900)
+    expect(await isHeld('lock', token)).toBe(true)
+    await renew('lock', token, 5_000)
+    clock.advance(4_900)
+    await renew('lock', token)
+    clock.advance(5_000 + hearingMs - 1)
+    expect(await isHeld('lock', token)).toBe(true)
+    clock.advance(1)
+    await settled()
+    await expect.poll(() => isHeld('lock', token)).toBe(false)
+  })
+
+  it('a renewal that was sent before the expiry wins, in whatever group they are', async () => {
+    const token = await take('lock', 1_000)
+    clock.advance(1_000)
+    const renewed = renew('lock', token)
+    clock.advance(hearingMs)
+    await renewed
+    expect(await isHeld('lock', token)).toBe(true)
+    const { seq } = await store.root()
+    clock.advance(900)
+    expect(await settled()).toBe(seq + 1)
+    expect(await isHeld('lock', token)).toBe(true)
+  })
+
+  it('nothing but the nearest deadline has a timer, and none is left when nothing is held', async () => {
+    const idle = clock.timers
+    const tokens: Token[] = []
+    for (let at = 0; at < 20; at++) tokens.push(await take(`lock/${at}`, 1_000 + at))
+    expect(clock.timers).toBe(idle + 1)
+    for (const [at, token] of tokens.entries()) await release(`lock/${at}`, token)
+    clock.advance(5_000)
+    await settled()
+    expect(clock.timers).toBe(idle)
+    expect(await settled()).toBe(42)
+  })
+
+  it('many leases end in few commits, each once', async () => {
+    const count = expiredLeasesMax + 10
+    await store.commit({
+      ops: Array.from({ length: count }, (_, at) => ({
+        op: 'lease' as const,
+        key: `many/${at}`,
+        action: 'take' as const,
+        ttl: 1_000,
+      })),
+    })
+    const { seq } = await store.root()
+    clock.advance(1_000 + hearingMs)
+    await store.root({ waitSeq: seq + 1 })
+    // What was above the bound of one commit is listened for once more.
+    await settled()
+    clock.advance(hearingMs)
+    await store.root({ waitSeq: seq + 3 })
+    await take('many/0', 1_000)
+    await take(`many/${count - 1}`, 1_000)
+  })
+
+  it('one that cannot be stored is tried again', async () => {
+    await store[Symbol.asyncDispose]()
+    const engine = new RefusingEngine(clock)
+    store = await openOn(engine, { environment: clock })
+    const token = await take('lock', 1_000)
+    const { seq } = await store.root()
+    engine.refuses = true
+    clock.advance(1_000 + hearingMs)
+    await expect.poll(() => engine.refused).toBe(1)
+    engine.refuses = false
+    expect(await isHeld('lock', token)).toBe(true)
+    clock.advance(expiryRetryMs)
+    clock.advance(hearingMs)
+    await store.root({ waitSeq: seq + 2 })
+    await expect.poll(() => isHeld('lock', token)).toBe(false)
+  })
+})
+
+describe('a server that stood still', () => {
+  it('hears the renewals that waited before it expires anything', async () => {
+    const token = await take('lock', 1_000)
+    clock.stall(60_000)
+    // What was in the sockets comes now.
+    await renew('lock', token)
+    clock.advance(900)
+    expect(await isHeld('lock', token)).toBe(true)
+    await renew('lock', token)
+    clock.advance(stallGraceMs)
+    await settled()
+    await expect.poll(() => isHeld('lock', token)).toBe(false)
+  })
+
+  it('expires after its grace what nobody renews, not before', async () => {
+    const token = await take('lock', 1_000)
+    clock.stall(60_000)
+    clock.advance(stallGraceMs - 1)
+    expect(await isHeld('lock', token)).toBe(true)
+    clock.advance(1)
+    await settled()
+    await expect.poll(() => isHeld('lock', token)).toBe(false)
+  })
+
+  it('and stands still again in its grace, has another', async () => {
+    const token = await take('lock', 1_000)
+    clock.stall(60_000)
+    clock.stall(60_000)
+    clock.advance(stallGraceMs - 1)
+    expect(await isHeld('lock', token)).toBe(true)
+    clock.advance(1)
+    await settled()
+    await expect.poll(() => isHeld('lock', token)).toBe(false)
+  })
+
+  it('for less than that is noticed: just a little late', async () => {
+    const token = await take('lock', 1_000)
+    clock.stall(1_000 + stallMs)
+    clock.advance(hearingMs)
+    await settled()
+    await expect.poll(() => isHeld('lock', token)).toBe(false)
+  })
+})
+
+describe('a store that is opened again', () => {
+  it('holds every lease for its full time anew, under the same token', async () => {
+    await store[Symbol.asyncDispose]()
+    const engine = new KeptEngine(clock)
+    store = await openOn(engine, { environment: clock })
+    const token = await take('lock', 10_000, 'me')
+    clock.advance(9_999)
+    await store[Symbol.asyncDispose]()
+    expect(clock.timers).toBe(0)
+    clock.advance(60_000)
+    store = await openOn(engine, { environment: clock })
+    clock.advance(10_000 + hearingMs - 1)
+    expect(await isHeld('lock', token)).toBe(true)
+    clock.advance(1)
+    await settled()
+    await expect.poll(() => isHeld('lock', token)).toBe(false)
+  })
+})
+
+describe('a namespace', () => {
+  it('made from another has none of its leases, and its tokens mean nothing there', async () => {
+    await store.put('k', 'v')
+    const token = await take('k', 1_000)
+    await store.createNamespace('copy', { from: {} })
+    expect(text(await store.get('k', { namespace: 'copy' }))).toBe('v')
+    const there = { namespace: 'copy' }
+    const guarded = store.commit({ guards: [{ lease: 'k', token }], ops: [] }, there)
+    expect(await refusal(guarded)).toMatchObject({ failed: { guard: 0, state: { lease: null } } })
+    const op: Op = { op: 'lease', key: 'k', action: 'take', ttl: 1_000 }
+    const [taken] = (await store.commit({ ops: [op] }, there)).results
+    expect(taken?.token?.incarnation).not.toBe(token.incarnation)
+  })
+
+  it('that is removed leaves no timer', async () => {
+    const idle = clock.timers
+    await store.createNamespace('gone')
+    const op: Op = { op: 'lease', key: 'k', action: 'take', ttl: 1_000 }
+    await store.commit({ ops: [op] }, { namespace: 'gone' })
+    expect(clock.timers).toBe(idle + 1)
+    await store.removeNamespace('gone')
+    expect(clock.timers).toBe(idle)
+  })
+})
+
+describe('bounds', () => {
+  it.each([0, -1, 1.5, leaseTtlMax + 1, Number.NaN])('a ttl of %d is EINVAL', async (ttl) => {
+    expect(await refusal(take('k', ttl))).toMatchObject({ code: 'EINVAL', failed: { op: 0 } })
+  })
+
+  it('ttls and owners are taken up to their bounds', async () => {
+    await take('a', 1)
+    await take('b', leaseTtlMax, 'ü'.repeat(leaseOwnerSizeMax / 2))
+    const long = take('c', 1_000, `${'ü'.repeat(leaseOwnerSizeMax / 2)}.`)
+    expect(await refusal(long)).toMatchObject({ code: 'EINVAL' })
+    expect(await refusal(take('c', 1_000, '\ud800'))).toMatchObject({ code: 'EINVAL' })
+  })
+
+  it('one lease more than a namespace may have is EBUSY, and undoes its transaction', async () => {
+    const takes = (from: number, to: number) =>
+      Array.from({ length: to - from }, (_, at) => ({
+        op: 'lease' as const,
+        key: `many/${from + at}`,
+        action: 'take' as const,
+        ttl: 1_000_000,
+      }))
+    for (let from = 0; from < leasesMax - 1; from += 4_000) {
+      await store.commit({ ops: takes(from, Math.min(from + 4_000, leasesMax - 1)) })
+    }
+    const two = store.commit({ ops: takes(leasesMax - 1, leasesMax + 1) })
+    expect(await refusal(two)).toMatchObject({ code: 'EBUSY', failed: { op: 1 } })
+    const last = await take('many/last', 1_000_000)
+    expect(await refusal(take('more', 1_000))).toMatchObject({ code: 'EBUSY' })
+    await release('many/last', last)
+    await take('more', 1_000)
+  })
+})
+
+describe('watch', () => {
+  it('hears that a lease expires, and nothing of renewals', async () => {
+    const watching = store.watch('lock', { mode: 'value', lease: true, waitCreate: true })
+    expect(await nextLease(watching)).toEqual({ type: 'lease', seq: 0, held: false })
+    const token = await take('lock', 1_000, 'me')
+    expect(await nextLease(watching)).toEqual({
+      type: 'lease',
+      seq: 1,
+      held: true,
+      token,
+      owner: 'me',
+    })
+    await renew('lock', token)
+    await renew('lock', token, 2_000)
+    const next = nextLease(watching)
+    clock.advance(2_000 + hearingMs)
+    expect(await next).toMatchObject({ held: false, seq: 4 })
+    await watching.return?.()
+  })
+})
+
+/** Keeps what it has when the store is closed. */
+class KeptEngine extends MemoryEngine {
+  override async [Symbol.asyncDispose](): Promise<void> {}
+}
+
+class RefusingEngine extends MemoryEngine {
+  refuses = false
+  refused = 0
+
+  override async commit(parts: Parameters<MemoryEngine['commit']>[0]) {
+    if (!this.refuses) return super.commit(parts)
+    this.refused++
+    const { TailraceError } = await import('../../src/error.js')
+    const error = new TailraceError('ENOSPC', 'full')
+    return parts.map(() => ({ status: 'unavailable', applied: 'no', error }) as const)
+  }
+}
