@@ -4,19 +4,30 @@
 
 import type { Blob } from '../blob/blob.js'
 import type { Blobref } from '../blob/blobref.js'
+import { decode, encode } from '../blob/codec.js'
 import { bareSizeMin, encodePack, packedIn, packedSize, packRoom } from './pack.js'
-import { bareKey, corrupt, type Place, packKey, parseBlobKey } from './record.js'
+import { bareKey, corrupt, isCount, type Place, packKey, parseBlobKey } from './record.js'
 import type { RefIndex } from './ref-index.js'
-import type { Table, Writes } from './tables.js'
+import { Sweep, type SweepOptions, type SweepPlan } from './sweep.js'
+import type { Table, Tables, Writes } from './tables.js'
+import type { Group } from './writer.js'
+
+/** Bytes of all blobs. A store that did not count begins at 0. */
+const storedKey = Buffer.from('stored')
+/** The last record, where a sweep may have taken it. */
+const recordKey = Buffer.from('record')
 
 export class BlobTable {
   readonly #records: Table
+  readonly #meta: Table
   readonly #index: RefIndex
-  /** Only `stage` and `rebuild` write it; an id that a failed transaction used is skipped. */
+  /** Only `stage`, `sweep` and `rebuild` write it; an id that a failed transaction used is skipped. */
   #lastRecord = 0
+  #stored = 0
 
-  constructor(records: Table, index: RefIndex) {
-    this.#records = records
+  constructor(tables: Pick<Tables, 'blobs' | 'meta'>, index: RefIndex) {
+    this.#records = tables.blobs
+    this.#meta = tables.meta
     this.#index = index
   }
 
@@ -26,11 +37,12 @@ export class BlobTable {
 
   /** Reads what the index has not on disk: keys of bare blobs, heads of packs. Throws ECORRUPT. */
   rebuild(): void {
-    this.#lastRecord = this.#index.watermark()
-    const tail = [...this.#records.keys({ start: packKey(this.#lastRecord + 1) })]
+    this.#lastRecord = Math.max(this.#index.watermark(), readCount(this.#meta, recordKey))
+    this.#stored = readCount(this.#meta, storedKey)
+    const tail = [...this.#records.keys({ start: packKey(this.#index.watermark() + 1) })]
     for (const key of tail) {
       const { record, ref } = parseBlobKey(key)
-      this.#lastRecord = record
+      this.#lastRecord = Math.max(this.#lastRecord, record)
       if (ref) this.#index.add(ref, barePlace(record))
       else this.#addPack(record, key)
     }
@@ -44,15 +56,41 @@ export class BlobTable {
     }
   }
 
-  /** Adds the blobs that are not stored yet to a transaction, with a slice of the index; call the
-   *  result once it is durable. REQUIRES: as `RefIndex.ride`. */
-  stage(writes: Writes, blobs: Iterable<Blob>): () => void {
+  /** Bytes of the blobs that are stored. */
+  get stored(): number {
+    return this.#stored
+  }
+
+  /** Adds to a transaction what one look frees and moves; its index entries go with `stage`. */
+  sweep(writes: Writes, options: SweepOptions): SweepPlan {
+    const newRecord = () => ++this.#lastRecord
+    const [records, index] = [this.#records, this.#index]
+    return new Sweep({ records, index, writes, options, newRecord }).plan()
+  }
+
+  /** Adds the blobs that are not stored yet to a transaction, with a slice of the index, and what sweeps of
+   *  the same transaction change in it; call the result once it is durable. REQUIRES: as
+   *  `RefIndex.ride`. */
+  stage({ writes, blobs, sweeps }: Group): () => void {
     const before = this.#lastRecord
-    const places = this.#stageRecords(writes, this.#missing(blobs))
+    const missing = this.#missing(blobs, sweeps)
+    const places = this.#stageRecords(writes, missing)
     const rode = this.#index.ride(writes, places.size, before)
+    // After the slice, which may hold entries of what goes or moves.
+    const replaced = this.#index.replace(
+      writes,
+      sweeps.flatMap((plan) => [...replacedBy(plan)]),
+    )
+    const added = [...missing.values()].reduce((sum, { bytes }) => sum + bytes.length, 0)
+    const freed = sweeps.reduce((sum, { size }) => sum + size, 0)
+    const stored = Math.max(0, this.#stored + added - freed)
+    if (stored !== this.#stored) writes.put(this.#meta, storedKey, encode(stored))
+    if (freed > 0) writes.put(this.#meta, recordKey, encode(this.#lastRecord))
     return () => {
+      replaced()
       rode()
       for (const [ref, place] of places) this.#index.add(ref, place)
+      this.#stored = stored
     }
   }
 
@@ -80,10 +118,13 @@ export class BlobTable {
     return this.#records.get(bare ? bareKey(place.record, ref) : packKey(place.record))
   }
 
-  #missing(blobs: Iterable<Blob>): Map<Blobref, Blob> {
+  /** What a sweep of the same transaction drops is missing, too. */
+  #missing(blobs: Iterable<Blob>, sweeps: readonly SweepPlan[]): Map<Blobref, Blob> {
     const missing = new Map<Blobref, Blob>()
     for (const blob of blobs) {
-      if (!missing.has(blob.ref) && !this.#index.get(blob.ref)) missing.set(blob.ref, blob)
+      if (missing.has(blob.ref)) continue
+      const dropped = sweeps.some(({ dropped: refs }) => refs.has(blob.ref))
+      if (dropped || !this.#index.get(blob.ref)) missing.set(blob.ref, blob)
     }
     return missing
   }
@@ -115,6 +156,19 @@ export class BlobTable {
     flush()
     return places
   }
+}
+
+function* replacedBy({ dropped, moved }: SweepPlan): Iterable<[Blobref, Place | undefined]> {
+  for (const ref of dropped) yield [ref, undefined]
+  yield* moved
+}
+
+/** 0 where nobody has counted. */
+function readCount(meta: Table, key: Uint8Array): number {
+  const bytes = meta.get(key)
+  const value = bytes ? decode(bytes) : 0
+  if (!isCount(value)) throw corrupt('count')
+  return value
 }
 
 function barePlace(record: number): Place {

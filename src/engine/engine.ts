@@ -92,10 +92,13 @@ export type SweepStep = {
   readonly sparedSince: number
   /** Looks, and frees nothing. */
   readonly dryRun: boolean
+  /** Frees every blob that is not live, whatever has to move for it. Otherwise a small one may stay while
+   *  most of what it is stored with is live. */
+  readonly thorough?: boolean
 }
 
 export type Swept = {
-  /** Undefined: all has been looked at. */
+  /** Undefined: all that was there when the collection began has been looked at. */
   readonly next: number | undefined
   /** Bytes that were looked at. */
   readonly scanned: number
@@ -107,12 +110,16 @@ export type Swept = {
 export interface Collection extends Disposable {
   /** Deletes blobs that are not live, were not put since `sparedSince`, and not put or committed since the
    *  collection began; a bounded part of the store at a time (`sweepStepSize`), in one durable write.
-   *  Throws ENOSPC, EIO, ECLOSED; then nothing of the step was freed. */
+   *  May spare more. Throws EBUSY (a step is under way), ECORRUPT, ENOSPC, EIO, ECLOSED (the engine, or the
+   *  collection); then nothing of the step was freed. */
   step(step: SweepStep): Promise<Swept>
 }
 
 /** Bytes of records that one step looks at, at most, but for one record. */
 export const sweepStepSize = 4 * 1024 * 1024
+/** Refs that one step looks at, at most, but for those of one record: each that goes costs a page of an
+ *  index. */
+export const sweepRefsMax = 2_048
 
 export interface Engine extends AsyncDisposable {
   readonly supports: Supports

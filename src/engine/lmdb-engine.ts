@@ -8,7 +8,17 @@ import type { Blob } from '../blob/blob.js'
 import type { Blobref } from '../blob/blobref.js'
 import { TailraceError } from '../error.js'
 import { BlobTable } from './blob-table.js'
-import type { Engine, Head, Namespace, Outcome, Part, Rewritten, Root, Supports } from './engine.js'
+import type {
+  Collection,
+  Engine,
+  Head,
+  Namespace,
+  Outcome,
+  Part,
+  Rewritten,
+  Root,
+  Supports,
+} from './engine.js'
 import { judge, namesOf } from './judge.js'
 import { Leases } from './leases.js'
 import { Moves } from './moves.js'
@@ -16,8 +26,9 @@ import { RefIndex } from './ref-index.js'
 import { namespaceExists, noNamespace } from './refusals.js'
 import { type HistoryBounds, historyBounds, RootTable } from './root-table.js'
 import { Spares } from './spares.js'
+import { Sweeper } from './sweeper.js'
 import { type Tables, Writes } from './tables.js'
-import { type Answer, type Group, type Job, Writer } from './writer.js'
+import { type Group, stored, Writer } from './writer.js'
 
 /** Roots that `history` reads at a time. */
 const historyPage = 256
@@ -46,11 +57,11 @@ export class LmdbEngine implements Engine {
   readonly #roots: RootTable
   readonly #writer: Writer
   readonly #leases: Leases
-  readonly #spares: Spares
   readonly #moves = new Moves()
   /** Commits of the transaction that broke the store; none is added after it. */
   readonly #uncertain = new Set<string>()
   readonly #release: LmdbEngineOptions['release']
+  readonly #sweeper: Sweeper
   #closing: Promise<void> | undefined
 
   /** Reads the tables. Throws ECORRUPT. */
@@ -60,11 +71,16 @@ export class LmdbEngine implements Engine {
     this.#environment = options.environment
     this.#release = options.release
     this.#leases = new Leases(options.environment)
-    this.#spares = new Spares(options.environment)
     this.#index = new RefIndex(tables.index, tables.meta, bounds.indexFlushCount)
-    this.#blobs = new BlobTable(tables.blobs, this.#index)
+    this.#blobs = new BlobTable(tables, this.#index)
     this.#roots = new RootTable(tables.roots, tables.namespaces, bounds.history ?? historyBounds)
     this.#writer = new Writer({ tables, directory, complete: (group) => this.#complete(group) })
+    this.#sweeper = new Sweeper({
+      blobs: this.#blobs,
+      writer: this.#writer,
+      spares: new Spares(options.environment),
+      moves: this.#moves,
+    })
     this.#blobs.rebuild()
     this.#roots.rebuild()
   }
@@ -81,7 +97,7 @@ export class LmdbEngine implements Engine {
 
   async put(blobs: readonly Blob[]): Promise<void> {
     this.#moves.assertOpen()
-    this.#spares.put(blobs.map(({ ref }) => ref))
+    this.#sweeper.remember(blobs.map(({ ref }) => ref))
     const plan = ({ blobs: all }: Group) => {
       for (const blob of blobs) all.push(blob)
       return () => {}
@@ -96,7 +112,7 @@ export class LmdbEngine implements Engine {
 
   async commit(parts: readonly Part[]): Promise<Outcome[]> {
     this.#moves.assertOpen()
-    const answer = await this.#submit({
+    const answer = await this.#sweeper.submit({
       names: namesOf(parts),
       blobs: parts.flatMap(({ blobs }) => blobs),
       plan: (group) => this.#planParts(parts, group),
@@ -111,8 +127,7 @@ export class LmdbEngine implements Engine {
 
   async has(refs: readonly Blobref[]): Promise<boolean[]> {
     this.#moves.assertOpen()
-    this.#spares.put(refs) // before the look, or a sweep in between takes what was seen
-    return this.#blobs.has(refs)
+    return this.#sweeper.has(refs)
   }
 
   async root(namespace: string): Promise<Head | undefined> {
@@ -137,7 +152,7 @@ export class LmdbEngine implements Engine {
         return { namespace, root, revision: root.seq }
       }
     }
-    return stored(await this.#submit({ names: [namespace.name], blobs, plan }))
+    return stored(await this.#sweeper.submit({ names: [namespace.name], blobs, plan }))
   }
 
   async remove(namespace: string, incarnation: string): Promise<void> {
@@ -168,6 +183,15 @@ export class LmdbEngine implements Engine {
     }
   }
 
+  get stored(): number {
+    return this.#blobs.stored
+  }
+
+  beginCollection(): Collection {
+    this.#moves.assertOpen()
+    return this.#sweeper.begin()
+  }
+
   async rewrite(
     namespace: string,
     incarnation: string,
@@ -186,7 +210,7 @@ export class LmdbEngine implements Engine {
         this.#moves.moved()
       }
     }
-    stored(await this.#submit({ names: [namespace], blobs, plan }))
+    stored(await this.#sweeper.submit({ names: [namespace], blobs, plan }))
   }
 
   watch(signal: AbortSignal): AsyncIterable<void> {
@@ -233,18 +257,8 @@ export class LmdbEngine implements Engine {
     await this.#release({ broken: this.#writer.broken !== undefined })
   }
 
-  /** A collection that begins meanwhile leaves the blobs alone. */
-  async #submit<T>(job: Job<T>): Promise<Answer<T>> {
-    const answered = this.#spares.commit(job.blobs)
-    try {
-      return await this.#writer.submit(job)
-    } finally {
-      answered()
-    }
-  }
-
   #complete(group: Group): () => void {
-    const blobs = this.#blobs.stage(group.writes, group.blobs)
+    const blobs = this.#blobs.stage(group)
     const buried = this.#roots.stageBurial(group.writes)
     return () => {
       blobs()
@@ -281,9 +295,4 @@ export class LmdbEngine implements Engine {
     if ((this.#roots.oldest(name) ?? 0) <= last) return
     throw new TailraceError('ECOMPACTED', `roots after ${last} were dropped: begin again`)
   }
-}
-
-function stored<T>(answer: Answer<T>): T {
-  if (answer.stored) return answer.value
-  throw answer.error
 }

@@ -6,7 +6,9 @@ import type { Environment } from '../base/environment.js'
 import type { Blob } from '../blob/blob.js'
 import type { Blobref } from '../blob/blobref.js'
 import { TailraceError } from '../error.js'
+import { Collections } from './collections.js'
 import {
+  type Collection,
   type Engine,
   type Head,
   historyAgeMs,
@@ -17,6 +19,10 @@ import {
   type Rewritten,
   type Root,
   type Supports,
+  type SweepStep,
+  type Swept,
+  sweepRefsMax,
+  sweepStepSize,
 } from './engine.js'
 import { judge, namesOf } from './judge.js'
 import { Leases } from './leases.js'
@@ -30,20 +36,27 @@ const trimBatch = 256
 /** One namespace: `roots` is its retained history, the head last, and is never empty. */
 type Life = { readonly namespace: Namespace; readonly roots: Root[]; epoch: number }
 
+type Stored = { readonly id: number; readonly bytes: Uint8Array }
+
 export class MemoryEngine implements Engine {
   readonly supports: Supports = { durable: false, shared: false }
   readonly storeId: string
   readonly #environment: Environment
-  readonly #blobs = new Map<Blobref, Uint8Array>()
+  /** In the order of their ids. */
+  readonly #blobs = new Map<Blobref, Stored>()
+  #lastId = 0
+  #stored = 0
   readonly #lives = new Map<string, Life>()
   readonly #moves = new Moves()
   readonly #leases: Leases
   readonly #spares: Spares
+  readonly #collections: Collections
 
   constructor(environment: Environment) {
     this.#environment = environment
     this.#leases = new Leases(environment)
     this.#spares = new Spares(environment)
+    this.#collections = new Collections(this.#spares)
     this.storeId = environment.id()
   }
 
@@ -61,7 +74,7 @@ export class MemoryEngine implements Engine {
 
   async load(refs: readonly Blobref[]): Promise<(Uint8Array | undefined)[]> {
     this.#moves.assertOpen()
-    return refs.map((ref) => this.#blobs.get(ref))
+    return refs.map((ref) => this.#blobs.get(ref)?.bytes)
   }
 
   async commit(parts: readonly Part[]): Promise<Outcome[]> {
@@ -107,6 +120,25 @@ export class MemoryEngine implements Engine {
     // A copy, because the list is trimmed and grows while the caller takes its time.
     const roots = this.#life(namespace).roots
     yield* roots.slice(firstAfter(roots, after))
+  }
+
+  get stored(): number {
+    return this.#stored
+  }
+
+  beginCollection(): Collection {
+    this.#moves.assertOpen()
+    const until = this.#lastId
+    let rest = this.#blobs.entries()
+    let at = 0
+    return this.#collections.begin(async (step) => {
+      this.#moves.assertOpen()
+      // The steps follow one another: who goes back begins anew.
+      if (step.after < at) rest = this.#blobs.entries()
+      const swept = this.#sweep(rest, until, step)
+      at = swept.next ?? until
+      return swept
+    })
   }
 
   async rewrite(
@@ -171,8 +203,34 @@ export class MemoryEngine implements Engine {
   #store(blobs: readonly Blob[]): void {
     this.#spares.commit(blobs)() // stored already or not
     for (const { ref, bytes } of blobs) {
-      if (!this.#blobs.has(ref)) this.#blobs.set(ref, bytes)
+      if (this.#blobs.has(ref)) continue
+      this.#blobs.set(ref, { id: ++this.#lastId, bytes })
+      this.#stored += bytes.length
     }
+  }
+
+  #sweep(rest: Iterator<[Blobref, Stored]>, until: number, step: SweepStep): Swept {
+    let [scanned, refs] = [0, 0]
+    const freed = { count: 0, size: 0 }
+    for (let item = rest.next(); !item.done; item = rest.next()) {
+      const [ref, { id, bytes }] = item.value
+      if (id > until) break
+      if (id <= step.after) continue
+      scanned += bytes.length
+      refs++
+      if (!step.live(ref) && !this.#spares.isSpared(ref, step.sparedSince)) {
+        freed.count++
+        freed.size += bytes.length
+        if (!step.dryRun) this.#free(ref, bytes)
+      }
+      if (scanned >= sweepStepSize || refs >= sweepRefsMax) return { next: id, scanned, freed }
+    }
+    return { next: undefined, scanned, freed }
+  }
+
+  #free(ref: Blobref, bytes: Uint8Array): void {
+    this.#blobs.delete(ref)
+    this.#stored -= bytes.length
   }
 
   #trim(roots: Root[], retained: number | undefined): void {

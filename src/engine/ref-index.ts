@@ -67,6 +67,25 @@ export class RefIndex {
     this.#freshCount++
   }
 
+  /** Puts refs to other places, or (undefined) out of the index, in the table and, once the result is
+   *  called, in memory. REQUIRES: `ride` has added its slice to the transaction, which may hold what they
+   *  were before. */
+  replace(writes: Writes, places: Iterable<readonly [Blobref, Place | undefined]>): () => void {
+    const refs: Blobref[] = []
+    for (const [ref, place] of places) {
+      refs.push(ref)
+      if (place) writes.put(this.#table, indexKey(ref), encodePlace(place))
+      else writes.remove(this.#table, indexKey(ref))
+    }
+    return () => {
+      for (const ref of refs) {
+        const shard = shardOf(ref)
+        if (this.#fresh[shard]?.delete(ref)) this.#freshCount--
+        this.#frozen?.shards[shard]?.delete(ref)
+      }
+    }
+  }
+
   /** Adds a slice of waiting entries to a transaction that adds `added` new ones; call the result
    *  once it is durable. REQUIRES: no other transaction is under way, and every record up to
    *  `lastRecord` is durable and added here, or will never be. */

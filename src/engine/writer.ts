@@ -6,6 +6,7 @@ import { deferred } from '../base/deferred.js'
 import type { Blob } from '../blob/blob.js'
 import { TailraceError, toTailraceError } from '../error.js'
 import { isFull } from './disk.js'
+import type { SweepPlan } from './sweep.js'
 import { type Tables, Writes } from './tables.js'
 
 /** Jobs that may wait; above it EBUSY at once. */
@@ -14,7 +15,11 @@ export const jobsMax = 65_536
 export const groupSizeMax = 32 * 1024 * 1024
 
 /** What the jobs of one transaction add to. */
-export type Group = { readonly writes: Writes; readonly blobs: Blob[] }
+export type Group = {
+  readonly writes: Writes
+  readonly blobs: Blob[]
+  readonly sweeps: SweepPlan[]
+}
 
 export type Job<T> = {
   /** The namespaces that it changes: two jobs of one group share none. */
@@ -128,7 +133,7 @@ export class Writer {
 
   async #commit(jobs: readonly Waiting[]): Promise<void> {
     if (this.#broken) return failAll(jobs, { stored: false, applied: 'no', error: this.#broken })
-    const group: Group = { writes: new Writes(), blobs: [] }
+    const group: Group = { writes: new Writes(), blobs: [], sweeps: [] }
     const planned: Waiting[] = []
     const settles: (() => void)[] = []
     for (const job of jobs) {
@@ -178,4 +183,10 @@ export class Writer {
 
 function failAll(jobs: readonly Waiting[], failure: Failure): void {
   for (const job of jobs) job.fail(failure)
+}
+
+/** What a job gave. Throws why it was not stored. */
+export function stored<T>(answer: Answer<T>): T {
+  if (answer.stored) return answer.value
+  throw answer.error
 }

@@ -5,6 +5,7 @@ import { afterEach, describe, expect, test } from 'vitest'
 import type { Environment } from '../../src/base/environment.js'
 import type { Engine } from '../../src/engine/engine.js'
 import { TestClock } from '../clock.js'
+import { collectionClaims } from './contract-collection.js'
 import { commitClaims } from './contract-commits.js'
 import { rewriteClaims } from './contract-rewrite.js'
 import { rootClaims } from './contract-roots.js'
@@ -43,6 +44,7 @@ function suite(makeEngine: MakeEngine): void {
   commitClaims(open)
   rootClaims(open, clock)
   rewriteClaims(open)
+  collectionClaims(open, clock)
 }
 
 /** Four writers on their own namespaces, at a rate of faults of one in two. */
