@@ -7,34 +7,36 @@ import { setImmediate } from 'node:timers/promises'
 import { type Deferred, deferred } from '../base/deferred.js'
 import type { Blob } from '../blob/blob.js'
 import type { Content } from '../content/content.js'
-import type { Engine, Head, Part, Revision, Root } from '../engine/engine.js'
+import type { Engine, Head, Part, Root } from '../engine/engine.js'
 import { TailraceError, toTailraceError } from '../error.js'
 import { Deadlines } from './deadlines.js'
 import { expireKeysTransaction } from './expire.js'
+import type { Group } from './group.js'
 import { type Applied, type BuildPorts, GroupBuild } from './group-build.js'
 import { expireLeasesTransaction } from './leases.js'
 import type { LiveNamespace } from './namespace.js'
 import { type Committed, waitingMax, waitingSizeMax } from './operation.js'
 import { OpensNextGroup } from './places.js'
+import { type Sending, send } from './send.js'
 import type { Prepared } from './transaction.js'
 
 /** A group takes transactions until one of these is reached. */
 export const groupTransactionsMax = 4_096
 export const groupSizeMax = 4 * 1024 * 1024
-/** The same commit is sent this often before its outcome is called unknown. */
-export const commitTriesMax = 8
 /** How often a group is applied anew on a root that somebody else has moved. */
 export const rebaseTriesMax = 16
 
 type Waiting = { readonly prepared: Prepared; readonly answer: Deferred<Committed> }
+/** Stands still in the queue: what comes after it waits until it is released. */
+type Hold = { readonly held: Deferred<void>; readonly released: Deferred<void> }
 type Taken = Applied & { readonly waiting: Waiting }
-type Built = {
+export type Built = {
   readonly taken: readonly Taken[]
-  /** These open the next group. */
-  readonly rest: readonly Waiting[]
   readonly root: Root
   readonly blobs: readonly Blob[]
 }
+/** What opens the next group. */
+type Rest = { readonly rest: readonly Waiting[] }
 
 export type CommitterPorts = BuildPorts & {
   readonly engine: Engine
@@ -48,7 +50,7 @@ export class Committer {
   readonly deadlines: Deadlines
   readonly #ports: CommitterPorts
   readonly #namespace: LiveNamespace
-  #queue: Waiting[] = []
+  #queue: (Waiting | Hold)[] = []
   #queueSize = 0
   /** The group that is on its way, for `close`. */
   #running: Promise<void> | undefined
@@ -70,14 +72,29 @@ export class Committer {
   submit(prepared: Prepared): Promise<Committed> {
     if (this.#closed) return Promise.reject(this.#closed)
     if (this.#queue.length >= waitingMax || this.#queueSize > waitingSizeMax) {
-      const message = `${this.#queue.length} transactions wait in ${this.#namespace.name}: send this one again later`
-      return Promise.reject(new TailraceError('EBUSY', message))
+      return Promise.reject(this.#busy())
     }
     const answer = deferred<Committed>()
     this.#queue.push({ prepared, answer })
     this.#queueSize += prepared.size
     this.#running ??= this.#run()
     return answer.promise
+  }
+
+  /** Resolves when all that was submitted before is answered; the loop then stands still until `released`
+   *  is resolved. Throws as `submit`. */
+  hold(released: Deferred<void>): Promise<void> {
+    if (this.#closed) return Promise.reject(this.#closed)
+    if (this.#queue.length >= waitingMax) return Promise.reject(this.#busy())
+    const held = deferred<void>()
+    this.#queue.push({ held, released })
+    this.#running ??= this.#run()
+    return held.promise
+  }
+
+  /** A group of the caller's own. REQUIRES: the loop is held, here and in `publish`. */
+  begin(others?: ReadonlyMap<string, Group>): Promise<GroupBuild> {
+    return GroupBuild.begin(this.#ports, this.#namespace, this.deadlines, others)
   }
 
   /** Takes nothing more, and answers what waits, with `reason`. Resolves when the group that is on its
@@ -97,6 +114,10 @@ export class Committer {
     await setImmediate()
     while (this.#queue.length > 0) {
       const group = this.#take()
+      if ('held' in group) {
+        await this.#standStill(group)
+        continue
+      }
       if (this.#closed) {
         for (const waiting of group) waiting.answer.reject(this.#closed)
         continue
@@ -106,20 +127,32 @@ export class Committer {
     this.#running = undefined
   }
 
-  #take(): Waiting[] {
-    let count = 0
+  async #standStill({ held, released }: Hold): Promise<void> {
+    if (this.#closed) return held.reject(this.#closed)
+    held.resolve()
+    await released.promise
+  }
+
+  #take(): Waiting[] | Hold {
+    const group: Waiting[] = []
     let size = 0
-    for (const { prepared } of this.#queue) {
+    for (const waiting of this.#queue) {
+      const count = group.length
+      if ('held' in waiting) {
+        if (count > 0) break
+        this.#queue = this.#queue.slice(1)
+        return waiting
+      }
+      const { prepared } = waiting
       if (prepared.noMerge && count > 0) break
       if (count === groupTransactionsMax || (count > 0 && size + prepared.size > groupSizeMax))
         break
-      count++
+      group.push(waiting)
       size += prepared.size
       if (prepared.noMerge) break
     }
     this.#queueSize -= size
-    const group = this.#queue.slice(0, count)
-    this.#queue = this.#queue.slice(count)
+    this.#queue = this.#queue.slice(group.length)
     return group
   }
 
@@ -135,13 +168,12 @@ export class Committer {
     let ours = group
     try {
       for (let tries = 0; tries < rebaseTriesMax; tries++) {
-        const expected = this.#namespace.revision
         const built = await this.#build(ours)
         this.#giveBack(built.rest)
         ours = built.taken.map(({ waiting }) => waiting)
         if (ours.length === 0) return
-        const head = await this.#send(built, expected)
-        if (head) return this.#publish(built, head)
+        const head = await this.#send(built)
+        if (head) return this.publish(built, head)
         // Somebody else moved the root: apply the same transactions on theirs.
       }
       const message = `the root of ${this.#namespace.name} is contended: send it again`
@@ -151,10 +183,11 @@ export class Committer {
     }
   }
 
-  #publish(built: Built, head: Pick<Head, 'root' | 'revision'>): void {
+  /** REQUIRES: the engine has stored what was built; `head` is where the namespace is since then. */
+  publish(built: Built, head: Pick<Head, 'root' | 'revision'>): void {
     this.#ports.content.remember(built.blobs)
-    this.#follow({ root: built.root, revision: head.revision })
-    if (head.root.tx !== built.root.tx) this.#followOther(head)
+    this.#advance({ root: built.root, revision: head.revision })
+    if (head.root.tx !== built.root.tx) this.follow(head)
     const { ref } = built.root
     for (const { effects } of built.taken) for (const effect of effects) effect()
     for (const { waiting, seq, results } of built.taken) {
@@ -163,19 +196,19 @@ export class Committer {
   }
 
   /** A root that this loop did not make, or does not know to have made. */
-  #followOther(head: Pick<Head, 'root' | 'revision'>): void {
+  follow(head: Pick<Head, 'root' | 'revision'>): void {
     this.deadlines.lose()
-    this.#follow(head)
+    this.#advance(head)
   }
 
-  #follow(head: Pick<Head, 'root' | 'revision'>): void {
+  #advance(head: Pick<Head, 'root' | 'revision'>): void {
     this.#namespace.advance(head.root, head.revision)
     this.#ports.moved(this.#namespace, head.root)
   }
 
   /** Applies each transaction on a draft and answers those that fail. */
-  async #build(group: readonly Waiting[]): Promise<Built> {
-    using build = await GroupBuild.begin(this.#ports, this.#namespace, this.deadlines)
+  async #build(group: readonly Waiting[]): Promise<Built & Rest> {
+    using build = await this.begin()
     const taken: Taken[] = []
     let rest: readonly Waiting[] = []
     for (const [index, waiting] of group.entries()) {
@@ -193,56 +226,32 @@ export class Committer {
     return { taken, rest, ...(await build.finish()) }
   }
 
-  /** The head once our root is in the history: ours, or a newer one. Undefined where the root had
-   *  moved without us; the namespace then follows it. Throws what the engine says of a commit that was
-   *  not stored, EUNKNOWN where that cannot be told. */
-  async #send(
-    built: Built,
-    expected: Revision,
-  ): Promise<Pick<Head, 'root' | 'revision'> | undefined> {
-    const retained = this.#namespace.retention.known
+  /** REQUIRES: the namespace is still at the root that the group was built on. */
+  sending({ root, blobs }: Built): Sending {
+    const { name, record, revision, root: before } = this.#namespace
+    const { known: retained } = this.#namespace.retention
     const part: Part = {
-      namespace: this.#namespace.name,
-      incarnation: this.#namespace.record.incarnation,
-      expected,
-      root: built.root,
-      blobs: built.blobs,
+      namespace: name,
+      incarnation: record.incarnation,
+      expected: revision,
+      root,
+      blobs,
       ...(retained === undefined ? {} : { retained }),
     }
-    let failure: TailraceError | undefined
-    let unknown = false
-    for (let tries = 0; tries < commitTriesMax; tries++) {
-      const [outcome] = await this.#ports.engine.commit([part])
-      if (!outcome) throw new TailraceError('EIO', 'the engine gave no outcome')
-      if (outcome.status === 'applied') return { root: built.root, revision: outcome.revision }
-      if (outcome.status === 'conflict') {
-        const { head } = outcome
-        if (!head) {
-          throw new TailraceError('ENONS', `the namespace ${this.#namespace.name} was removed`)
-        }
-        if (await this.#isStored(built.root, head.root)) return head
-        this.#followOther(head)
-        return undefined
-      }
-      failure = outcome.error
-      unknown ||= outcome.applied === 'unknown'
-      if (!unknown && failure.code !== 'ETIMEDOUT' && failure.code !== 'EBUSY') throw failure
-    }
-    if (!unknown && failure) throw failure
-    throw new TailraceError(
-      'EUNKNOWN',
-      'it is not known whether the transaction was stored: look before you send it again',
-      { cause: failure },
-    )
+    return { part, after: before.seq }
   }
 
-  /** A refusal does not prove that nothing was stored: looks for our `tx` in what was kept. */
-  async #isStored(ours: Root, newest: Root): Promise<boolean> {
-    if (newest.tx === ours.tx) return true
-    const after = this.#namespace.root.seq
-    for await (const root of this.#ports.engine.history(this.#namespace.name, after)) {
-      if (root.tx === ours.tx) return true
-    }
-    return false
+  #busy(): TailraceError {
+    const message = `${this.#queue.length} transactions wait in ${this.#namespace.name}: send this one again later`
+    return new TailraceError('EBUSY', message)
+  }
+
+  /** The head once our root is in the history: ours, or a newer one. Undefined where the root had
+   *  moved without us; the namespace then follows it. Throws as `send`. */
+  async #send(built: Built): Promise<Pick<Head, 'root' | 'revision'> | undefined> {
+    const [sent] = await send(this.#ports.engine, [this.sending(built)])
+    if (sent?.stored) return sent.head
+    if (sent) this.follow(sent.head)
+    return undefined
   }
 }

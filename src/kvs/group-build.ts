@@ -56,6 +56,7 @@ export class GroupBuild implements Disposable {
     ports: BuildPorts,
     namespace: LiveNamespace,
     deadlines: Deadlines,
+    others?: ReadonlyMap<string, Group>,
   ): Promise<GroupBuild> {
     const { nodes, environment, views } = ports
     const { name, root: before } = namespace
@@ -74,6 +75,7 @@ export class GroupBuild implements Disposable {
       nodes,
       writer,
       views: (from) => (from === name ? trees.data : views(from)),
+      ...(others ? { others } : {}),
       changed: new Set<Key>(),
       appended: new Set<Key>(),
       leases: deadlines.leases.size,

@@ -8,13 +8,17 @@ import type { Engine, Head, Root } from '../engine/engine.js'
 import { isCode, TailraceError } from '../error.js'
 import { parseNamespaceName } from '../tree/namespace-name.js'
 import { type Nodes, NodeWriter } from '../tree/nodes.js'
+import type { Reached } from '../tree/reach.js'
 import { emptyRoot, writeRoot } from '../tree/root.js'
 import { type Dir, emptyDir } from '../tree/treeobj.js'
 import { Committer, type CommitterPorts } from './committer.js'
 import { Holds } from './holds.js'
+import { commitJointly, othersOf } from './joint.js'
 import { primary, reservedNamespaces } from './kvs.js'
 import { LiveNamespace } from './namespace.js'
+import type { Committed } from './operation.js'
 import { Pins } from './pins.js'
+import type { Prepared } from './transaction.js'
 
 /** What the watch service is told. */
 export interface StoreListener {
@@ -135,9 +139,28 @@ export class Namespaces implements AsyncDisposable {
     return undefined
   }
 
+  /** What a collection must leave besides the retained roots: all that is pinned, and all that is read. Asked
+   *  for after the floors were settled. */
+  async inUse(): Promise<Reached[]> {
+    // Twice, around the pins: a root that is being pinned is held before, a pinned one that is read after.
+    const before = this.holds.held()
+    const pins = (await this.pins.list()).map(({ ref }): Reached => ({ ref, kind: 'node' }))
+    return [...before, ...pins, ...this.holds.held()]
+  }
+
   #held(root: Root): HeldRoot {
     const hold = this.holds.hold(root.ref)
     return { root, [Symbol.dispose]: () => hold[Symbol.dispose]() }
+  }
+
+  /** Resolves once durable, in each namespace that the transaction changes. Throws ENONS, EINVAL, ECLOSED,
+   *  and as `Committer.submit`. */
+  async commit(name: string | undefined, prepared: Prepared): Promise<Committed> {
+    const { live, committer } = this.find(name)
+    const others = othersOf(prepared, live.name)
+    if (others.length === 0) return committer.submit(prepared)
+    const committers = new Map(others.map((other) => [other, this.find(other).committer]))
+    return commitJointly(this.#ports.engine, committer, committers, prepared)
   }
 
   /** Throws EEXIST, EINVAL, EPERM (reserved), ECLOSED. */

@@ -13,9 +13,10 @@ import type { Group } from './group.js'
 /** Links are followed. Throws ENOENT, ENONS, ECOMPACTED, ELOOP, EINVAL. */
 export async function sourceOf(group: Group, source: PreparedSource): Promise<Treeobj> {
   const { from, namespace = group.namespace, at } = source
+  const drafted = namespace === group.namespace ? group : group.others?.get(namespace)
   const treeobj =
-    namespace === group.namespace && at === undefined
-      ? await draftTreeobj(group, from)
+    drafted && at === undefined
+      ? await draftTreeobj(drafted, from)
       : await treeobjIn(group, await group.sources(namespace, at), namespace, from)
   if (treeobj) return treeobj
   throw new TailraceError('ENOENT', `there is no ${shown(from)} to copy`)

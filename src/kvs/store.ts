@@ -97,8 +97,9 @@ export class KeyStore implements Keys, AsyncDisposable {
 
   async commit(transaction: Transaction, options: CommitOptions = {}): Promise<Committed> {
     const { namespace, transfer = false, signal } = options
-    const { committer } = this.spaces.find(namespace)
-    return this.#submit(committer, prepare(transaction, { transfer }), signal)
+    const { name } = this.namespace(namespace)
+    const prepared = prepare(transaction, { transfer })
+    return joinAbort(this.spaces.commit(name, prepared), signal)
   }
 
   async put(
@@ -128,8 +129,9 @@ export class KeyStore implements Keys, AsyncDisposable {
 
   async append(key: string, value: Value, options: AppendOptions = {}): Promise<CommittedOp> {
     const { committer } = this.spaces.find(options.namespace)
-    const { guards = [], seal = false, transfer = false } = options
-    const op: Op = { op: 'append', key, value, seal, ...expiryOf(options) }
+    const { guards = [], seal = false, transfer = false, producer } = options
+    const numbered = producer && { producer }
+    const op: Op = { op: 'append', key, value, seal, ...numbered, ...expiryOf(options) }
     const prepared = prepare({ guards, ops: [op] }, { transfer })
     return oneOp(await this.#submit(committer, prepared, options.signal))
   }
