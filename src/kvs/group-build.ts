@@ -5,17 +5,21 @@
 import type { Environment } from '../base/environment.js'
 import type { Blob } from '../blob/blob.js'
 import type { Root } from '../engine/engine.js'
+import { isCode } from '../error.js'
 import type { Key } from '../tree/key.js'
 import type { Views } from '../tree/lookup.js'
 import { type Nodes, NodeWriter } from '../tree/nodes.js'
 import { writeRoot } from '../tree/root.js'
 import type { Dir } from '../tree/treeobj.js'
+import type { Answer } from './answer-record.js'
+import { AnsweredBefore, answered, forgetAnswers, keepAnswer } from './answers.js'
 import { apply } from './apply.js'
 import type { Deadlines } from './deadlines.js'
 import { Draft } from './draft.js'
 import type { Group } from './group.js'
 import type { LiveNamespace } from './namespace.js'
 import type { OpResult } from './operation.js'
+import { checkQuota } from './quota.js'
 import { keysOf } from './root-keys.js'
 import type { Prepared } from './transaction.js'
 
@@ -32,6 +36,8 @@ export type Applied = {
   readonly seq: number
   readonly results: readonly OpResult[]
   readonly effects: readonly (() => void)[]
+  /** By an earlier transaction of the group, under the same idempotency key. */
+  readonly repeated?: true
 }
 
 /** Mutable; owned by the one loop that made it. Disposed of once its root is sent. */
@@ -41,11 +47,19 @@ export class GroupBuild implements Disposable {
   readonly #environment: Environment
   /** The root that the group follows. */
   readonly #before: Root
+  readonly #namespace: LiveNamespace
   readonly #blobs: Blob[] = []
   #count = 0
+  #answersKept = false
 
-  private constructor(before: Root, group: Group, writer: NodeWriter, environment: Environment) {
-    this.#before = before
+  private constructor(
+    namespace: LiveNamespace,
+    group: Group,
+    writer: NodeWriter,
+    environment: Environment,
+  ) {
+    this.#before = namespace.root
+    this.#namespace = namespace
     this.group = group
     this.#writer = writer
     this.#environment = environment
@@ -59,8 +73,8 @@ export class GroupBuild implements Disposable {
     others?: ReadonlyMap<string, Group>,
   ): Promise<GroupBuild> {
     const { nodes, environment, views } = ports
-    const { name, root: before } = namespace
-    const trees = await namespace.trees(before)
+    const { name } = namespace
+    const trees = await namespace.trees(namespace.root)
     await deadlines.sync(trees.meta)
     const writer = new NodeWriter(nodes)
     const group: Group = {
@@ -80,7 +94,7 @@ export class GroupBuild implements Disposable {
       appended: new Set<Key>(),
       leases: deadlines.leases.size,
     }
-    return new GroupBuild(before, group, writer, environment)
+    return new GroupBuild(namespace, group, writer, environment)
   }
 
   /** Transactions that were applied. */
@@ -88,14 +102,21 @@ export class GroupBuild implements Disposable {
     return this.#count
   }
 
-  /** Throws what `apply` throws; the transaction is then undone. */
+  /** Throws what `apply` throws; the transaction is then undone. Throws AnsweredBefore. */
   async apply(prepared: Prepared): Promise<Applied> {
+    const { once } = prepared
+    const answer = once && (await answered(this.group, once))
+    if (answer) return this.#again(answer)
     const { draft, meta, changed, appended } = this.group
     const seq = this.#before.seq + this.#count
+    const { size } = draft
     draft.begin()
     meta.begin()
     try {
       const work = await apply(this.group, prepared, seq)
+      await checkQuota(this.group, size)
+      if (once) await keepAnswer(this.group, once, { seq: seq + 1, results: work.results })
+      this.#answersKept ||= once !== undefined
       this.#count++
       for (const key of work.changed) changed.add(key)
       for (const key of work.appended) appended.add(key)
@@ -110,8 +131,26 @@ export class GroupBuild implements Disposable {
     }
   }
 
+  /** The answer of a transaction that was applied: in this group, or it is durable already. */
+  async #again({ seq, results }: Answer): Promise<Applied> {
+    if (seq > this.#before.seq) return { seq, results, effects: [], repeated: true }
+    const { ref } = await this.#rootHolding(seq)
+    throw new AnsweredBefore({ seq, ref, results, repeated: true })
+  }
+
+  /** The newest where that one is no more retained. */
+  async #rootHolding(seq: number): Promise<Root> {
+    try {
+      return await this.#namespace.roots.at(seq, this.#before)
+    } catch (error) {
+      if (!isCode(error, 'ECOMPACTED')) throw error
+      return this.#before
+    }
+  }
+
   /** The root that follows, and all blobs that it needs. Once. */
   async finish(): Promise<{ readonly root: Root; readonly blobs: readonly Blob[] }> {
+    if (this.#answersKept) await forgetAnswers(this.group)
     const { draft, meta, now, changed } = this.group
     const data = await draft.flush()
     const ref = writeRoot(this.#writer, { data, meta: await meta.flush() })
