@@ -4,6 +4,7 @@
  *  command line, 130 an interrupt; a reader of our output that goes away ends us quietly. */
 
 import { toTailraceError } from '../error.js'
+import { backupCommands } from './commands-backup.js'
 import { jobCommands, serverCommands } from './commands-jobs.js'
 import { keyCommands } from './commands-keys.js'
 import { logCommands } from './commands-logs.js'
@@ -30,7 +31,13 @@ async function main(): Promise<number> {
       {
         version: programVersion(),
         description: 'A key-value store whose keys can be appended to and watched.',
-        commands: [...keyCommands, ...logCommands, ...jobCommands, ...serverCommands],
+        commands: [
+          ...keyCommands,
+          ...logCommands,
+          ...backupCommands,
+          ...jobCommands,
+          ...serverCommands,
+        ],
       },
       process.argv.slice(2),
       { stdout, stderr, environment: process.env },

@@ -10,23 +10,23 @@ import type { Header } from './export-format.js'
 import type { ExportParser, ExportRecord } from './export-parse.js'
 import { ExportWalk } from './export-walk.js'
 
-/** `nodes` loads what `take` was given, and a difference's base. Throws ECORRUPT, EMISCONFIGURED, what
+/** `nodes` loads what `take` was given (the last, and what was `partial`), and a difference's base. Throws ECORRUPT, EMISCONFIGURED, what
  *  `take` throws. */
 export async function checkRecords(
   parser: ExportParser,
   header: Header,
   { nodes }: { readonly nodes: Nodes },
-  take: (blob: Blob) => Promise<void>,
+  take: (blob: Blob, options: { readonly partial: boolean }) => Promise<void>,
 ): Promise<void> {
   const walk = new ExportWalk()
   if (header.base) await walk.leaveOut(nodes, header.base.data)
-  for await (const { ref, kind } of walk.records(nodes, header.data)) {
+  for await (const { ref, kind, partial = false } of walk.records(nodes, header.data)) {
     const record = await parser.next()
     if (!record) throw parser.corrupt(`${ref}, which the tree needs, is not in it`)
     if (record.ref !== ref || record.kind !== kind) {
       throw parser.corrupt(`a ${record.kind} ${record.ref} stands where the ${kind} ${ref} belongs`)
     }
-    await take(blobOf(record, parser))
+    await take(blobOf(record, parser), { partial })
   }
   if (await parser.next()) throw parser.corrupt('a record that the tree does not need')
 }

@@ -1,0 +1,52 @@
+/** The commands that take a store out, in, and check it, as data. See program.ts, rfc/15. */
+
+import { at, json, namespace, place } from './options.js'
+import type { CommandSpec } from './program.js'
+
+export const backupCommands: readonly CommandSpec[] = [
+  {
+    name: 'export',
+    summary: "write a namespace's tree as one stream that proves itself",
+    description:
+      "Write a namespace's keys with their values, at one root, to a file or to stdout (-). " +
+      'With --since only what that root does not have: an import of it wants just that root.',
+    options: [
+      namespace,
+      at,
+      { flags: '--since <seq|ref>', text: 'only what came after that root' },
+      { flags: '-o, --output <file>', text: 'the file (default: stdout)' },
+      json,
+      ...place,
+    ],
+    examples: [
+      'export -o backup.tailrace',
+      'export -n staging | ssh host tailrace import -n staging',
+      'export --since 120 -o difference.tailrace',
+    ],
+    load: async () => (await import('./transfer.js')).exportTree,
+  },
+  {
+    name: 'import',
+    summary: 'make a namespace what an export has, in one commit',
+    description:
+      'Read an export from a file or stdin (-) into a namespace, which is made if it is missing. ' +
+      'A stream that is damaged or cut imports nothing.',
+    parameters: ['[file]'],
+    options: [
+      namespace,
+      { flags: '--replace', text: 'also where there are keys: they go' },
+      json,
+      ...place,
+    ],
+    examples: ['import backup.tailrace -n restored', 'import backup.tailrace --replace'],
+    load: async () => (await import('./transfer.js')).importTree,
+  },
+  {
+    name: 'verify',
+    summary: 'check the file of an export, without a store',
+    parameters: ['<file>'],
+    options: [json],
+    examples: ['verify backup.tailrace'],
+    load: async () => (await import('./transfer.js')).verify,
+  },
+]
