@@ -1,6 +1,6 @@
 /** The commands on logs, as data. See program.ts; what they do stands in the modules they load. */
 
-import { longNamespace, place } from './options.js'
+import { json, longNamespace, namespace, place } from './options.js'
 import type { CommandSpec } from './program.js'
 
 export const logCommands: readonly CommandSpec[] = [
@@ -21,5 +21,25 @@ export const logCommands: readonly CommandSpec[] = [
     ],
     examples: ['tail build/log', 'tail build/log -n 3 -f', 'tail build/log -c 100'],
     load: async () => (await import('./tail.js')).tail,
+  },
+  {
+    name: 'trim',
+    summary: 'drop the oldest appends of a key',
+    description:
+      'Drop appends from the head of a key. What is left keeps its indices and byte offsets; a watcher ' +
+      'that wanted what is gone is told where the key begins now. --older-than goes by times that the ' +
+      'store notes about once a minute, and drops nothing that may be younger.',
+    parameters: ['<key>'],
+    options: [
+      { flags: '--keep <n>', text: 'all but the last n appends (blobs)' },
+      { flags: '--before <index>', text: 'those before that index' },
+      { flags: '--bytes <n>', text: 'all but the last appends that have n bytes' },
+      { flags: '--older-than <time>', text: 'those that were there so long ago: 90s, 12h, 7d' },
+      namespace,
+      json,
+      ...place,
+    ],
+    examples: ['trim build/log --keep 1000', 'trim build/log --older-than 7d'],
+    load: async () => (await import('./trim.js')).trim,
   },
 ]

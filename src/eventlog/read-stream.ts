@@ -3,12 +3,14 @@
  *  binary search over blobs. Runs in browsers, over any `Kvs`. */
 
 import { TailraceError } from '../error.js'
+import { compacted } from '../kvs/floor.js'
 import type { Kvs } from '../kvs/kvs.js'
 import type { Scope } from '../kvs/operation.js'
+import { baseNone } from '../tree/treeobj.js'
 import { decodeOutput, type Offsets, type Stream } from './stdio.js'
 
 export type ReadStreamOptions = Scope & {
-  /** Byte of the stream to begin with; default 0. One past the end gives nothing (with `follow`:
+  /** Byte of the stream to begin with; default the first that is there. One past the end gives nothing (with `follow`:
    *  waits until the stream is there or has ended). */
   readonly from?: number
   /** Go on until the stream has ended. Otherwise until all that is there was read. */
@@ -23,15 +25,17 @@ export async function* readOutput(
   stream: Stream,
   options?: ReadStreamOptions,
 ): AsyncGenerator<Uint8Array, void, undefined> {
-  const { from: first = 0, follow = false, ...scope } = options ?? {}
+  const { from, follow = false, ...scope } = options ?? {}
+  const first = from ?? 0
   if (!Number.isSafeInteger(first) || first < 0) {
     throw new TailraceError(
       'EINVAL',
       'the offset of a stream is a whole number of bytes, 0 or more',
     )
   }
-  const index = first === 0 ? 0 : await blobOf(kvs, key, stream, first, scope)
-  for await (const append of kvs.watch(key, { mode: 'append', from: index, ...scope })) {
+  const index = first === 0 ? from : await blobOf(kvs, key, stream, first, scope)
+  const start = index === undefined ? {} : { from: index }
+  for await (const append of kvs.watch(key, { mode: 'append', ...start, ...scope })) {
     if (append.type === 'live' && !follow) return
     if (append.type !== 'append') continue
     for (const event of decodeOutput(append.data)) {
@@ -53,7 +57,8 @@ export function readStream(
   return readOutput(kvs, `${id}/output`, stream, { namespace: 'jobs', ...options })
 }
 
-/** The last blob at whose beginning the stream stands at or before `offset`. */
+/** The last blob at whose beginning the stream stands at or before `offset`. Throws ECOMPACTED where a
+ *  trim dropped it. */
 async function blobOf(
   kvs: Kvs,
   key: string,
@@ -63,8 +68,12 @@ async function blobOf(
 ): Promise<number> {
   const stat = await kvs.stat(key, scope)
   if (!stat) throw new TailraceError('ENOENT', `there is no output ${JSON.stringify(key)}`)
-  let low = 0
+  const { base = baseNone } = stat
+  let low = base.count
   let high = stat.count
+  if (low > 0 && low < high && (await offsetsAt(kvs, key, low, scope))[stream] > offset) {
+    throw compacted(`byte ${offset} of ${stream}`, base)
+  }
   // Blob `low` begins at or before the offset, blob `high` after it or not there. Blobs of an append
   // key never change, so that each step may read its own root.
   while (high - low > 1) {

@@ -25,11 +25,11 @@ export async function follow(
   const { store, activity, log } = context
   const signal = signalOf(activity, reply)
   if (minSeq !== undefined) await store.root({ namespace, waitSeq: minSeq, signal })
-  const start = from === undefined ? (index ?? 0) : { offset: from }
+  const start = from === undefined ? index : { offset: from }
   const watching = store.watch(key, {
     mode: 'append',
     namespace,
-    from: start,
+    ...(start === undefined ? {} : { from: start }),
     waitCreate,
     signal,
   })
