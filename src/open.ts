@@ -10,10 +10,14 @@ import { openLmdb } from './engine/lmdb.js'
 import { MemoryEngine } from './engine/memory.js'
 import type { Store } from './job/job.js'
 import { JobRunner } from './job/runner.js'
+import { configure } from './kvs/configure.js'
 import { exportTree } from './kvs/export.js'
 import { importStream } from './kvs/import.js'
 import type { Kvs } from './kvs/kvs.js'
+import { Pinning } from './kvs/pinning.js'
+import { openProducer } from './kvs/producer.js'
 import { KeyStore } from './kvs/store.js'
+import { Timeline } from './kvs/timeline.js'
 import { WatchService } from './watch/watch.js'
 
 export type OpenOptions = {
@@ -58,10 +62,19 @@ export async function openOn(engine: Engine, options: OpenOptions = {}): Promise
   const store = await KeyStore.open(engine, content, environment)
   const watches = new WatchService(store, content, environment)
   const upkeep = { engine, content, nodes: store.nodes, spaces: store.spaces }
+  const timeline = new Timeline(store.spaces, store.nodes)
+  const pinning = new Pinning(store.spaces, environment.now)
   const kvs: Kvs = {
     commit: (transaction, scope) => store.commit(transaction, scope),
     put: (key, value, scope) => store.put(key, value, scope),
     append: (key, value, scope) => store.append(key, value, scope),
+    producer: (key, asked = {}) =>
+      openProducer(
+        (transaction, scope) => store.commit(transaction, scope),
+        key,
+        asked,
+        environment.id,
+      ),
     get: (key, scope) => store.get(key, scope),
     read: (key, scope) => store.read(key, scope),
     stat: (key, scope) => store.stat(key, scope),
@@ -74,6 +87,13 @@ export async function openOn(engine: Engine, options: OpenOptions = {}): Promise
     removeNamespace: (name) => store.removeNamespace(name),
     exportTree: (scope) => exportTree(upkeep, scope),
     importTree: (chunks, scope) => importStream(upkeep, chunks, scope),
+    roots: (scope) => timeline.roots(scope),
+    diff: (scope) => timeline.diff(scope),
+    log: (key, scope) => timeline.log(key, scope),
+    pin: (name, scope) => pinning.pin(name, scope),
+    unpin: (name) => pinning.unpin(name),
+    pins: () => pinning.pins(),
+    configureNamespace: async (name, change) => configure(store.spaces.find(name), change),
     watch: (key, watch) => watches.watch(key, watch),
   }
   const jobs = await JobRunner.open({

@@ -4,6 +4,15 @@
 
 import type { Jobs, Store } from '../job/job.js'
 import type {
+  DiffOptions,
+  DiffPage,
+  LogOptions,
+  LogPage,
+  Pin,
+  RootPage,
+  RootsOptions,
+} from '../kvs/history.js'
+import type {
   AppendOptions,
   CommitOptions,
   Listing,
@@ -19,13 +28,20 @@ import type {
   TreeobjOptions,
 } from '../kvs/kvs.js'
 import type { Committed, CommittedOp, Scope, Transaction, Value } from '../kvs/operation.js'
-import type { ExportOptions, Imported, ImportOptions } from '../kvs/upkeep.js'
+import type {
+  ExportOptions,
+  Imported,
+  ImportOptions,
+  Settings,
+  SettingsChange,
+} from '../kvs/upkeep.js'
 import type { Watching, WatchOptions } from '../kvs/watching.js'
 import type { TreeobjJson } from '../tree/json.js'
 import * as answers from '../wire/answers.js'
 import { creditDefault, creditMax } from '../wire/frames.js'
 import { type Backoff, backoffDefault } from './backoff.js'
 import { Connection } from './connection.js'
+import { RemoteHistory } from './history.js'
 import { Http } from './http.js'
 import { RemoteJobs } from './jobs.js'
 import { componentOf, pathOf } from './path.js'
@@ -59,6 +75,7 @@ export class Client implements Store {
   readonly #writes: RemoteWrites
   readonly #reads: RemoteReads
   readonly #transfers: RemoteTransfers
+  readonly #history: RemoteHistory
 
   /** REQUIRES: `open` is called before anything else. `random`: in [0, 1), for jitter. */
   constructor(transport: Transport, options: ConnectOptions, random: () => number) {
@@ -69,9 +86,10 @@ export class Client implements Store {
     this.#http = new Http(transport, { token, storeId, backoff, random })
     this.#connection = new Connection(transport, this.#http, { token, reconnect, backoff, random })
     this.#credit = Math.min(creditMax, Math.max(1, Math.floor(options.credit ?? creditDefault)))
-    this.#writes = new RemoteWrites(this.#http)
+    this.#writes = new RemoteWrites(this.#http, { backoff, random, newId: randomId })
     this.#reads = new RemoteReads(this.#http)
     this.#transfers = new RemoteTransfers(this.#http)
+    this.#history = new RemoteHistory(this.#http)
     this.jobs = new RemoteJobs(this.#http, { reconnect, backoff, random })
   }
 
@@ -98,6 +116,12 @@ export class Client implements Store {
 
   append(key: string, value: Value, options?: AppendOptions): Promise<CommittedOp> {
     return this.#writes.append(key, value, options)
+  }
+
+  producer(key: string, options: ProducerOptions = {}): Promise<AppendProducer> {
+    const commit = (transaction: Transaction, scope?: CommitOptions) =>
+      this.#writes.commit(transaction, scope)
+    return openProducer(commit, key, options, randomId)
   }
 
   get(key: string, options?: ReadScope): Promise<Uint8Array | undefined> {
@@ -162,6 +186,38 @@ export class Client implements Store {
     return this.#transfers.importTree(chunks, options)
   }
 
+  configureNamespace(
+    name: string,
+    change: SettingsChange,
+    options?: { readonly signal?: AbortSignal },
+  ): Promise<Settings> {
+    return this.#history.configureNamespace(name, change, options)
+  }
+
+  roots(options?: RootsOptions): Promise<RootPage> {
+    return this.#history.roots(options)
+  }
+
+  diff(options: DiffOptions): Promise<DiffPage> {
+    return this.#history.diff(options)
+  }
+
+  log(key: string, options?: LogOptions): Promise<LogPage> {
+    return this.#history.log(key, options)
+  }
+
+  pin(name: string, options?: Scope & { readonly at?: number | string }): Promise<Pin> {
+    return this.#history.pin(name, options)
+  }
+
+  unpin(name: string, options?: { readonly signal?: AbortSignal }): Promise<void> {
+    return this.#history.unpin(name, options)
+  }
+
+  pins(options?: { readonly signal?: AbortSignal }): Promise<Pin[]> {
+    return this.#history.pins(options)
+  }
+
   watch(key: string, options: WatchOptions): Watching {
     return new RemoteWatch(this.#connection, key, options, this.#credit)
   }
@@ -169,6 +225,7 @@ export class Client implements Store {
   /** Idempotent. Watches and requests end with ECLOSED (writes on their way: EUNKNOWN). */
   async [Symbol.asyncDispose](): Promise<void> {
     this.#http.dispose()
+    this.#writes.dispose()
     await this.#connection.dispose()
     this.#transport.dispose()
   }

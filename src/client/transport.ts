@@ -7,7 +7,7 @@
 export type Body = Uint8Array | AsyncIterable<Uint8Array>
 
 export type HttpRequest = {
-  readonly method: 'GET' | 'PUT' | 'POST' | 'DELETE'
+  readonly method: 'GET' | 'PUT' | 'POST' | 'PATCH' | 'DELETE'
   /** Percent-encoded, with the query, from `/`. */
   readonly path: string
   /** Names in lower case. */

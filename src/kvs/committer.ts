@@ -9,6 +9,7 @@ import type { Blob } from '../blob/blob.js'
 import type { Content } from '../content/content.js'
 import type { Engine, Head, Part, Root } from '../engine/engine.js'
 import { TailraceError, toTailraceError } from '../error.js'
+import { AnsweredBefore } from './answers.js'
 import { Deadlines } from './deadlines.js'
 import { expireKeysTransaction } from './expire.js'
 import type { Group } from './group.js'
@@ -190,8 +191,8 @@ export class Committer {
     if (head.root.tx !== built.root.tx) this.follow(head)
     const { ref } = built.root
     for (const { effects } of built.taken) for (const effect of effects) effect()
-    for (const { waiting, seq, results } of built.taken) {
-      waiting.answer.resolve({ seq, ref, results })
+    for (const { waiting, seq, results, repeated } of built.taken) {
+      waiting.answer.resolve({ seq, ref, results, ...(repeated && { repeated }) })
     }
   }
 
@@ -219,7 +220,8 @@ export class Committer {
           rest = group.slice(index)
           break
         }
-        waiting.answer.reject(toTailraceError(error))
+        if (error instanceof AnsweredBefore) waiting.answer.resolve(error.committed)
+        else waiting.answer.reject(toTailraceError(error))
       }
     }
     if (taken.length === 0) return { taken, rest, root: this.#namespace.root, blobs: [] }

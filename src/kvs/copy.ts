@@ -69,10 +69,8 @@ export async function move(group: Group, op: Of<'move'>, work: Work): Promise<vo
   checkBreaks(source.group, from.key, from.entry)
   await clearPlace(group, place, key, { replace })
   await endLife(source.group, from.key)
-  // A directory above the source takes it along when it is replaced.
-  if (!same || !isBelow(from.key, place.key)) {
-    source.group.draft.set(from.parent, from.name, undefined)
-  }
+  // Before the target is set: that may be a directory above the source.
+  source.group.draft.set(from.parent, from.name, undefined)
   source.changed(from.key)
   set(group, place, treeobj, work)
   work.results.push({ ref: refOf(treeobj) })

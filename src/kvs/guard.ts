@@ -5,6 +5,7 @@ import type { Key } from '../tree/key.js'
 import type { Treeobj } from '../tree/treeobj.js'
 import type { Group } from './group.js'
 import { refusesToken } from './leases.js'
+import { refusesProducer } from './producers.js'
 import { statOf } from './read.js'
 import { draftTreeobj } from './source.js'
 import type { PreparedGuard } from './transaction.js'
@@ -20,6 +21,7 @@ export async function refuses(
     return { message: `the namespace is at seq ${seq}, not ${guard.seq}`, state: { seq } }
   }
   if (guard.kind === 'lease') return refusesToken(group, guard)
+  if (guard.kind === 'producer') return refusesProducer(group, guard)
   // The common guard of one who appends alone costs no node.
   if (guard.kind === 'count' && (await isOpenLog(group, guard))) return undefined
   const treeobj = await draftTreeobj(group, guard.key)

@@ -152,6 +152,28 @@ export type AppendOptions = CommitOptions &
     readonly guards?: readonly Guard[]
   }
 
+/** `id`: a new one if left out. `epoch`: above all that the producer had (`next`, the default), or one that
+ *  nobody else has; ECONFLICT where somebody has. `signal` of the opening alone. */
+export type ProducerOptions = Scope & { readonly id?: string; readonly epoch?: number | 'next' }
+
+/** With `signal` the caller stops waiting; the append goes its way. */
+export type ProducerAppendOptions = { readonly seal?: boolean; readonly signal?: AbortSignal }
+
+/** Numbers the appends of one producer to one key, sends them in order and again until they are answered:
+ *  each lands once. Its first append fences who appends with a lower epoch. An error ends it, EFENCED too:
+ *  later appends are refused with the same; open another one. Disposed of, it sends nothing more. */
+export interface AppendProducer extends AsyncDisposable {
+  readonly id: string
+  readonly key: string
+  /** May become a higher one with the first append, where others open the same producer. */
+  readonly epoch: number
+  /** Appends that were answered. */
+  readonly next: number
+  /** Does not wait for the ones before. Throws EBUSY (too many wait), E2BIG, ESEALED, EFENCED, ECONFLICT
+   *  (the value was replaced), ECLOSED, and as `Kvs.append`. */
+  append(value: Value, options?: ProducerAppendOptions): Promise<CommittedOp>
+}
+
 export interface Kvs extends History, Upkeep {
   /** Whole or not at all, durable when it resolves. Throws ECONFLICT (a guard; `failed` has the
    *  state), EISDIR, ENOTDIR, EEXIST, ENOTEMPTY, ESEALED, ELOOP, EPERM, EINVAL, E2BIG, EBUSY, ENONS,
@@ -163,6 +185,7 @@ export interface Kvs extends History, Upkeep {
     options?: PutOptions,
   ): Promise<CommittedOp>
   append(key: string, value: Value, options?: AppendOptions): Promise<CommittedOp>
+  producer(key: string, options?: ProducerOptions): Promise<AppendProducer>
 
   /** Undefined where the key is not there. Throws EISDIR, E2BIG (above `getSizeMax`), ELOOP, ENONS. */
   get(key: string, options?: ReadScope): Promise<Uint8Array | undefined>

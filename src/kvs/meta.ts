@@ -13,8 +13,8 @@ import type { Nodes } from '../tree/nodes.js'
 import { type Dir, emptyDir, inlineSizeMax, type Treeobj } from '../tree/treeobj.js'
 import { type Draft, DraftDir, type Entry } from './draft.js'
 
-/** Bytes of one record. */
-export const recordSizeMax = 4_096
+/** Bytes of one record: the answer of a transaction of `opsMax` ops is one. */
+export const recordSizeMax = 512 * 1024
 
 /** Names from the top of the meta tree; each may be a component of a key. */
 export type MetaPath = readonly string[]
@@ -100,6 +100,27 @@ export async function* standingNames(meta: Draft, path: MetaPath): AsyncGenerato
   for await (const name of meta.baseNames(entry)) {
     if (!entry.edits.has(name) || entry.edits.get(name)) yield name
   }
+}
+
+/** No directory of short records has more than this; a look at each of them says how many. */
+export async function recordsAtMost(meta: Draft, path: MetaPath): Promise<number> {
+  const { entry } = await meta.locate(keyOf(path), { follow: false })
+  return entry?.type === 'draft' ? entry.base.keys + entry.edits.size : 0
+}
+
+/** Bytes of the records of a directory. */
+export async function sizeOfRecords(meta: Draft, path: MetaPath): Promise<number> {
+  const { entry } = await meta.locate(keyOf(path), { follow: false })
+  return entry?.type === 'draft' ? entry.size : 0
+}
+
+/** Short records of a directory. REQUIRES: the group has replaced none, and removed none of its own. */
+export async function countOfRecords(meta: Draft, path: MetaPath): Promise<number> {
+  const { entry } = await meta.locate(keyOf(path), { follow: false })
+  if (entry?.type !== 'draft') return 0
+  let count = entry.base.keys
+  for (const edit of entry.edits.values()) count += edit ? 1 : -1
+  return count
 }
 
 /** The names of a directory of the draft, in no order. */

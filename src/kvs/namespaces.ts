@@ -11,6 +11,7 @@ import { type Nodes, NodeWriter } from '../tree/nodes.js'
 import type { Reached } from '../tree/reach.js'
 import { emptyRoot, writeRoot } from '../tree/root.js'
 import { type Dir, emptyDir } from '../tree/treeobj.js'
+import { AnsweredBefore } from './answers.js'
 import { Committer, type CommitterPorts } from './committer.js'
 import { Holds } from './holds.js'
 import { commitJointly, othersOf } from './joint.js'
@@ -160,7 +161,12 @@ export class Namespaces implements AsyncDisposable {
     const others = othersOf(prepared, live.name)
     if (others.length === 0) return committer.submit(prepared)
     const committers = new Map(others.map((other) => [other, this.find(other).committer]))
-    return commitJointly(this.#ports.engine, committer, committers, prepared)
+    try {
+      return await commitJointly(this.#ports.engine, committer, committers, prepared)
+    } catch (error) {
+      if (error instanceof AnsweredBefore) return error.committed
+      throw error
+    }
   }
 
   /** Throws EEXIST, EINVAL, EPERM (reserved), ECLOSED. */

@@ -16,6 +16,23 @@ export const waitingMax = 65_536
 /** Bytes of values waiting in one namespace. */
 export const waitingSizeMax = 64 * 1024 * 1024
 
+/** Bytes of a producer's id. */
+export const producerIdSizeMax = 128
+/** Producers that a key remembers: above, the least recently used one is forgotten. */
+export const producersMax = 1_024
+/** Appends of a producer whose `index` and `count` are remembered. */
+export const producerResultsMax = 8
+
+/** Bytes of an idempotency key. */
+export const idempotencyKeySizeMax = 255
+/** Answers that a namespace keeps, and their bytes: above, the oldest go. */
+export const answersMax = 65_536
+export const answersSizeMax = 64 * 1024 * 1024
+/** A transaction is answered as it was for this long, by the wall clock. */
+export const answerKeptMs = 3_600_000
+/** And is known to have been committed for this long: EUNKNOWN says when. */
+export const answerMarkMs = 7 * 24 * 3_600_000
+
 /** `namespace` is `primary` if left out. */
 export type Scope = {
   readonly namespace?: string

@@ -11,6 +11,7 @@ import { expireAfterAppend, expireAfterPut } from './expiry.js'
 import type { Group } from './group.js'
 import { endLife } from './life.js'
 import { checkBreaks, isDirectory, logOf, own, replaceable, writable } from './places.js'
+import { noteAppend, turnOf } from './producers.js'
 import { markTime } from './times.js'
 import type { PreparedOp, PutContent } from './transaction.js'
 import type { Work } from './work.js'
@@ -42,6 +43,12 @@ export async function append(group: Group, op: Of<'append'>, work: Work): Promis
   const place = await writable(group, op.key, work, { follow: true })
   const { entry, parent } = place
   if (!parent || entry?.type === 'draft') throw isDirectory(op.key)
+  const { producer } = op
+  const turn = producer && (await turnOf(group, place.key, producer))
+  if (turn?.repeated) {
+    work.results.push(turn.repeated)
+    return
+  }
   const log = entry === undefined ? undefined : await logOf(group, entry, work)
   if (log?.attrs?.sealed) {
     throw new TailraceError('ESEALED', `${op.key} is sealed: nothing can be appended`, {
@@ -55,9 +62,13 @@ export async function append(group: Group, op: Of<'append'>, work: Work): Promis
   const attrs: Attrs | undefined = op.seal ? { ...log?.attrs, sealed: true } : log?.attrs
   group.draft.set(parent, place.name, { type: 'log', array, attrs, base: log?.base })
   await expireAfterAppend(group, place.key, op.expiry, work)
+  const landed = { index, count: array.count }
+  if (producer) {
+    await noteAppend(group, place.key, { producer, before: turn?.before, landed, used: work.seq })
+  }
   work.changed.push(place.key)
   work.appended.push(place.key)
-  work.results.push({ index, count: array.count })
+  work.results.push(landed)
 }
 
 export async function seal(group: Group, key: Key, work: Work): Promise<void> {

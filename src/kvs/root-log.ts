@@ -9,6 +9,8 @@ import { TailraceError } from '../error.js'
 /** Roots kept in memory, and the keys that they name between them. */
 export const rootsInMemoryMax = 4_096
 export const keysInMemoryMax = 65_536
+/** Roots that one look back takes. */
+const pageBeforeMax = 1_024
 
 export class RootLog {
   readonly #engine: Engine
@@ -51,6 +53,28 @@ export class RootLog {
       if (roots.length === limit) break
     }
     return roots
+  }
+
+  /** The last roots, up to `limit`, with a seq from `from` on and below `before`, newest first. They are found
+   *  by their seqs, which are as dense as groups are small: a window is widened while it holds few roots, and
+   *  narrowed where it holds more than one look takes. */
+  async pageBefore(from: number, before: number, limit: number): Promise<readonly Root[]> {
+    const found: Root[] = []
+    let end = before
+    let width = Math.min(limit, pageBeforeMax)
+    while (found.length < limit && end > from) {
+      const start = Math.max(from, end - width)
+      const page = await this.page(start - 1, pageBeforeMax + 1)
+      const roots = page.filter(({ seq }) => seq < end)
+      if (roots.length > pageBeforeMax) {
+        width = Math.ceil((end - start) / 2)
+        continue
+      }
+      found.push(...roots.toReversed())
+      end = start
+      if (roots.length < pageBeforeMax / 4) width *= 2
+    }
+    return found.slice(0, limit)
   }
 
   /** The retained roots whose groups hold `seq` and later ones, oldest first, at most `limit`. `gap` says

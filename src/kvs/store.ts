@@ -11,6 +11,7 @@ import { TailraceError } from '../error.js'
 import type { TreeobjJson } from '../tree/json.js'
 import { Nodes } from '../tree/nodes.js'
 import type { Committer } from './committer.js'
+import { onceUnder } from './digest.js'
 import { sizeLeft } from './floor.js'
 import { type HeldSnapshot, heldChunks, holdSnapshot } from './held-snapshot.js'
 import type { History } from './history.js'
@@ -41,7 +42,7 @@ import { type Prepared, prepare, prepareStoredPut } from './transaction.js'
 import type { Upkeep } from './upkeep.js'
 
 /** What the store itself does of a Kvs; `open.ts` adds the rooms and files that do the rest. */
-type Keys = Omit<Kvs, 'watch' | 'loadBlob' | 'storeBlob' | keyof History | keyof Upkeep>
+type Keys = Omit<Kvs, 'watch' | 'producer' | 'loadBlob' | 'storeBlob' | keyof History | keyof Upkeep>
 
 export class KeyStore implements Keys, AsyncDisposable {
   readonly reader: Reader
@@ -96,9 +97,9 @@ export class KeyStore implements Keys, AsyncDisposable {
   }
 
   async commit(transaction: Transaction, options: CommitOptions = {}): Promise<Committed> {
-    const { namespace, transfer = false, signal } = options
+    const { namespace, transfer = false, signal, idempotencyKey } = options
     const { name } = this.namespace(namespace)
-    const prepared = prepare(transaction, { transfer })
+    const prepared = onceUnder(idempotencyKey, transaction, prepare(transaction, { transfer }))
     return joinAbort(this.spaces.commit(name, prepared), signal)
   }
 
@@ -108,15 +109,21 @@ export class KeyStore implements Keys, AsyncDisposable {
     options: PutOptions = {},
   ): Promise<CommittedOp> {
     const { committer } = this.spaces.find(options.namespace)
-    const { guards = [], contentType, signal } = options
+    const { guards = [], contentType, signal, idempotencyKey } = options
+    const said = {
+      op: 'put',
+      key,
+      ...(contentType === undefined ? {} : { contentType }),
+      ...expiryOf(options),
+    } as const
     const held =
       typeof value === 'string' || value instanceof Uint8Array
         ? { whole: value }
         : await holdBack(abortable(value, signal))
     if ('whole' in held) {
-      const kind = contentType === undefined ? {} : { contentType }
-      const op: Op = { op: 'put', key, value: held.whole, ...kind, ...expiryOf(options) }
-      return oneOp(await this.#submit(committer, prepare({ guards, ops: [op] }), signal))
+      const transaction = { guards, ops: [{ ...said, value: held.whole }] }
+      const whole = onceUnder(idempotencyKey, transaction, prepare(transaction))
+      return oneOp(await this.#submit(committer, whole, signal))
     }
     const array = await storeArray(this.#content, this.nodes, held.rest, signal)
     const stored = prepareStoredPut(key, array, {
@@ -124,7 +131,8 @@ export class KeyStore implements Keys, AsyncDisposable {
       guards,
       ...expiryOf(options),
     })
-    return oneOp(await this.#submit(committer, stored, signal))
+    const once = onceUnder(idempotencyKey, { guards, ops: [said] }, stored)
+    return oneOp(await this.#submit(committer, once, signal))
   }
 
   async append(key: string, value: Value, options: AppendOptions = {}): Promise<CommittedOp> {
@@ -132,7 +140,12 @@ export class KeyStore implements Keys, AsyncDisposable {
     const { guards = [], seal = false, transfer = false, producer } = options
     const numbered = producer && { producer }
     const op: Op = { op: 'append', key, value, seal, ...numbered, ...expiryOf(options) }
-    const prepared = prepare({ guards, ops: [op] }, { transfer })
+    const transaction = { guards, ops: [op] }
+    const prepared = onceUnder(
+      options.idempotencyKey,
+      transaction,
+      prepare(transaction, { transfer }),
+    )
     return oneOp(await this.#submit(committer, prepared, options.signal))
   }
 
@@ -238,6 +251,6 @@ function expiryOf({ ttl, sliding }: Expiry): Expiry {
   return { ...(ttl === undefined ? {} : { ttl }), ...(sliding === undefined ? {} : { sliding }) }
 }
 
-function oneOp({ seq, ref, results }: Committed): CommittedOp {
-  return { seq, ref, result: results[0] ?? {} }
+function oneOp({ results, ...rest }: Committed): CommittedOp {
+  return { ...rest, result: results[0] ?? {} }
 }

@@ -23,11 +23,13 @@ import {
   type LeaseAction,
   type Op,
   opsMax,
+  type Producer,
   type Token,
   type Transaction,
   type TrimTo,
   transactionSizeMax,
 } from './operation.js'
+import { type ProducerGuard, parseProducer, parseProducerGuard } from './producers.js'
 import type { PreparedTrim } from './trim.js'
 import type { Settings, SettingsChange } from './upkeep.js'
 
@@ -58,6 +60,7 @@ export type PreparedOp =
       readonly key: Key
       readonly blobs: readonly ArrayBlob[]
       readonly seal: boolean
+      readonly producer?: Producer | undefined
       readonly expiry?: ExpiryChange | undefined
     }
   | { readonly op: 'seal'; readonly key: Key }
@@ -83,6 +86,7 @@ export type PreparedGuard =
   | { readonly kind: 'count'; readonly key: Key; readonly count: number }
   | { readonly kind: 'seq'; readonly seq: number }
   | { readonly kind: 'lease'; readonly key: Key; readonly token: Token }
+  | ({ readonly kind: 'producer' } & ProducerGuard)
 
 export type Prepared = {
   readonly guards: readonly PreparedGuard[]
@@ -92,7 +96,11 @@ export type Prepared = {
   readonly blobs: readonly Blob[]
   /** Bytes of all values, for the bounds of what waits. */
   readonly size: number
+  readonly once?: Once
 }
+
+/** Sent again, it is answered as it was: the name of its idempotency key, and what it asks for. */
+export type Once = { readonly name: string; readonly digest: Uint8Array }
 
 /** Smaller values are copied even if they were given away: they may be a part of a larger buffer, which
  *  a cache would keep. */
@@ -179,7 +187,9 @@ function prepareOp(
     }
     case 'append': {
       const appended = blobsOf(take(op.value), blobs)
-      return { op: 'append', key, blobs: appended, seal: op.seal ?? false, expiry: parseExpiry(op) }
+      const producer = op.producer && parseProducer(op.producer)
+      const { seal = false } = op
+      return { op: 'append', key, blobs: appended, seal, producer, expiry: parseExpiry(op) }
     }
     case 'seal':
     case 'mkdir':
@@ -218,6 +228,7 @@ function prepareGuard(guard: Guard): PreparedGuard {
     return { kind: 'lease', key: parseKey(guard.lease), token: parseToken(guard.token) }
   }
   const key = parseKey(guard.key)
+  if ('producer' in guard) return { kind: 'producer', ...parseProducerGuard(guard, key) }
   if ('absent' in guard) return { kind: 'absent', key }
   if ('ref' in guard) return { kind: 'ref', key, ref: parseBlobref(guard.ref) }
   if ('count' in guard) return { kind: 'count', key, count: countOf(guard.count) }

@@ -32,11 +32,15 @@ export type AppOptions = {
 /** Headers that a page of an allowed origin may send and see. */
 const allowedHeaders = 'authorization, content-type, if-match, if-none-match'
 const exposedHeaders = 'etag, tailrace-seq, tailrace-count, tailrace-stat, tailrace-error'
-const allowedMethods = 'GET, HEAD, PUT, POST, DELETE'
+/** Bytes of a name in a path that is no key: of a namespace, a pin, a job. */
+const nameSizeMax = 255
+const allowedMethods = 'GET, HEAD, PUT, POST, PATCH, DELETE'
 
 export function createApp(options: AppOptions): App {
   const app = fastify({
     logger: false,
+    // A name in a path may be percent-encoded.
+    routerOptions: { maxParamLength: 3 * nameSizeMax },
     exposeHeadRoutes: false,
     forceCloseConnections: true,
     frameworkErrors: (error, request, reply) => {

@@ -21,6 +21,7 @@ import { Activity } from './activity.js'
 import { type App, createApp } from './app.js'
 import type { Context, ServedStore } from './context.js'
 import { serveEventlogs } from './eventlog.js'
+import { serveHistory } from './history.js'
 import { serveJobs } from './jobs.js'
 import { serveKeys } from './kv.js'
 import {
@@ -207,6 +208,7 @@ class RunningServer implements Server {
     await this.#sockets.serve(app, this.#context, token)
     serveStatus(app, this.#context)
     serveKeys(app, this.#context)
+    serveHistory(app, this.#context)
     serveMeta(app, this.#context)
     serveTransactions(app, this.#context)
     serveTransfers(app, this.#context)

@@ -2,7 +2,7 @@
  *  the same ref. See rfc/5. */
 
 import { loadChild, loadTop, peekChild } from './dir-cursor.js'
-import type { Branch, Child, DirNode, Entry } from './dir-node.js'
+import { type Branch, type Child, type DirNode, type Entry, positionOf } from './dir-node.js'
 import { joinKey, type Key, rootKey } from './key.js'
 import { compareNames } from './name.js'
 import type { Nodes } from './nodes.js'
@@ -19,30 +19,54 @@ export type Difference = {
 /** The keys whose treeobjs differ, in order: names of one directory by UTF-8 bytes, a directory before
  *  what is below it. A directory that is on both sides is not named itself, only what differs below; one
  *  that is on one side only is named, and so is everything below it. `under` is put before every key.
- *  Loads only nodes that differ, at the consumer's pace. Throws EDANGLING, ECORRUPT, EIO. */
+ *  `after` goes on after that key, there or not, without a walk through what is before it. Loads only nodes
+ *  that differ, at the consumer's pace. Throws EDANGLING, ECORRUPT, EIO. */
 export async function* diffDir(
   nodes: Nodes,
   before: Dir,
   after: Dir,
-  options?: { readonly under?: Key },
+  options?: { readonly under?: Key; readonly after?: readonly string[] },
 ): AsyncGenerator<Difference> {
   const directory = options?.under ?? rootKey
+  const [passed, ...rest] = options?.after ?? []
   if (before.ref === after.ref) return
-  for await (const [name, old, now] of diffEntries(nodes, before, after)) {
+  for await (const [name, old, now] of diffEntries(nodes, before, after, passed)) {
     const key = joinKey(directory, name)
-    const [oldDir, nowDir] = [asDir(old), asDir(now)]
-    if (!oldDir || !nowDir) yield { key, ...(old && { before: old }), ...(now && { after: now }) }
-    if (!oldDir && !nowDir) continue
-    yield* diffDir(nodes, oldDir ?? emptyDir, nowDir ?? emptyDir, { under: key })
+    yield* diffTreeobj(nodes, key, old, now, name === passed ? { after: rest } : {})
   }
+}
+
+/** The same for what one key names: the key itself, unless it is a directory on both sides, and all below.
+ *  `after`, the components of a key below, leaves the key itself out. */
+export async function* diffTreeobj(
+  nodes: Nodes,
+  key: Key,
+  before: Treeobj | undefined,
+  after: Treeobj | undefined,
+  options: { readonly after?: readonly string[] } = {},
+): AsyncGenerator<Difference> {
+  if (before && after && sameTreeobj(before, after)) return
+  const [oldDir, nowDir] = [asDir(before), asDir(after)]
+  const named = (before ?? after) && (!oldDir || !nowDir) && !options.after
+  if (named) yield { key, ...(before && { before }), ...(after && { after }) }
+  if (!oldDir && !nowDir) return
+  yield* diffDir(nodes, oldDir ?? emptyDir, nowDir ?? emptyDir, {
+    under: key,
+    after: options.after ?? [],
+  })
 }
 
 type EntryPair = readonly [name: string, before: Treeobj | undefined, after: Treeobj | undefined]
 
-/** The entries of one directory that differ, in order of their names. */
-async function* diffEntries(nodes: Nodes, before: Dir, after: Dir): AsyncGenerator<EntryPair> {
-  const old = await Front.of(nodes, before)
-  const now = await Front.of(nodes, after)
+/** The entries of one directory that differ, in order of their names, from the name `from` on. */
+async function* diffEntries(
+  nodes: Nodes,
+  before: Dir,
+  after: Dir,
+  from: string | undefined,
+): AsyncGenerator<EntryPair> {
+  const old = await Front.of(nodes, before, from)
+  const now = await Front.of(nodes, after, from)
   for (;;) {
     const [a, b] = [old.head, now.head]
     if (!a && !b) return
@@ -82,10 +106,25 @@ class Front {
     this.#nodes = nodes
   }
 
-  static async of(nodes: Nodes, dir: Dir): Promise<Front> {
+  /** From the first entry whose name is not before `from`. */
+  static async of(nodes: Nodes, dir: Dir, from: string | undefined): Promise<Front> {
     const front = new Front(nodes)
-    if (dir.ref) front.#path.push({ node: await loadTop(nodes, dir, dir.ref), at: 0 })
+    if (!dir.ref) return front
+    front.#path.push({ node: await loadTop(nodes, dir, dir.ref), at: 0 })
+    if (from !== undefined) await front.#seek(from)
     return front
+  }
+
+  async #seek(name: string): Promise<void> {
+    for (;;) {
+      const step = this.#path.at(-1)
+      if (!step) return
+      step.at = positionOf(step.node.items, name)
+      // Only of the top can all names be before it.
+      if (step.at === step.node.items.length) this.#path.pop()
+      else if (step.node.kind === 'leaf') return
+      else await this.open()
+    }
   }
 
   get head(): Head | undefined {

@@ -5,7 +5,9 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { blobSizeMax } from '../../src/blob/blob.js'
 import type { Kvs } from '../../src/kvs/kvs.js'
 import { copyContract } from './contract-copy.js'
+import { deadlinesContract } from './contract-deadlines.js'
 import { exportContract } from './contract-export.js'
+import { historyContract } from './contract-history.js'
 import { trimContract } from './contract-trim.js'
 import { refusal, text } from './expect.js'
 
@@ -24,7 +26,9 @@ export function kvsContract(name: string, make: () => Promise<Made>): void {
     trimContract(() => kvs)
 
     copyContract(() => kvs)
+    deadlinesContract(() => kvs)
     exportContract(() => kvs)
+    historyContract(() => kvs)
 
     describe('values', () => {
       it('get() gives what was put, text as UTF-8, and undefined for what is not there', async () => {

@@ -1,0 +1,65 @@
+/** Roots are pinned and unpinned. See rfc/10.
+ *  Invariant: at no moment could a collection take what a pin that was answered holds: the root is held from
+ *  before it is checked until its pin is durable. */
+
+import { TailraceError } from '../error.js'
+import { type History, type Pin, pinsMax } from './history.js'
+import type { Namespaces } from './namespaces.js'
+import type { Scope } from './operation.js'
+import { pinKey, putPin } from './pins.js'
+import { prepare } from './transaction.js'
+
+export class Pinning implements Pick<History, 'pin' | 'unpin' | 'pins'> {
+  readonly #spaces: Namespaces
+  /** Wall clock, ms since 1970. */
+  readonly #now: () => number
+  /** One pin at a time, so that they can be counted. */
+  #last: Promise<unknown> = Promise.resolve()
+
+  constructor(spaces: Namespaces, now: () => number) {
+    this.#spaces = spaces
+    this.#now = now
+  }
+
+  async pins(): Promise<Pin[]> {
+    return [...(await this.#spaces.pins.list())]
+  }
+
+  async pin(name: string, options: Scope & { readonly at?: number | string } = {}): Promise<Pin> {
+    pinKey(name)
+    const pinned = this.#last.then(() => this.#pin(name, options))
+    this.#last = pinned.catch(() => {}) // It is its caller's to hear of.
+    return pinned
+  }
+
+  async unpin(name: string): Promise<void> {
+    const key = pinKey(name)
+    const pins = await this.#spaces.pins.list()
+    if (!pins.some((pin) => pin.name === name)) throw missing(name)
+    await this.#spaces.find('system').committer.submit(prepare({ ops: [{ op: 'unlink', key }] }))
+  }
+
+  async #pin(name: string, options: Scope & { readonly at?: number | string }): Promise<Pin> {
+    const { live } = this.#spaces.find(options.namespace)
+    using held = await this.#spaces.hold(live, options.at)
+    const pins = await this.#spaces.pins.list()
+    const { seq, ref, time } = held.root
+    const { incarnation } = live.record
+    const known = pins.find((pin) => pin.name === name)
+    if (known?.incarnation === incarnation && known.seq === seq && known.ref === ref) return known
+    if (known) {
+      const message = `the pin ${name} holds seq ${known.seq} of ${known.namespace}: unpin it first`
+      throw new TailraceError('EEXIST', message)
+    }
+    if (pins.length >= pinsMax) {
+      throw new TailraceError('E2BIG', `there are ${pinsMax} pins: unpin some first`)
+    }
+    const pin = { name, namespace: live.name, incarnation, seq, ref, time, pinned: this.#now() }
+    await this.#spaces.find('system').committer.submit(prepare({ ops: [putPin(pin)] }))
+    return pin
+  }
+}
+
+function missing(name: string): TailraceError {
+  return new TailraceError('ENOENT', `there is no pin ${name}`)
+}

@@ -1,0 +1,530 @@
+/** The time of a namespace, as rfc/10 has it: what is retained, listed, compared, followed back and pinned.
+ *  Part of the contract of `Kvs`. */
+
+import fc from 'fast-check'
+import { describe, expect, it } from 'vitest'
+import type { DiffEntry, RootEntry } from '../../src/kvs/history.js'
+import type { Kvs, ListEntry } from '../../src/kvs/kvs.js'
+import { settingsDefault } from '../../src/kvs/settings.js'
+import type { SettingsChange } from '../../src/kvs/upkeep.js'
+import { refusal, text } from './expect.js'
+
+export function historyContract(kvs: () => Kvs): void {
+  describe('settings', () => {
+    it('are the defaults, change field by field in one commit, and are shown', async () => {
+      expect((await shown(kvs(), 'primary')).settings).toEqual(settingsDefault)
+      const { seq } = await kvs().root()
+      const first = await kvs().configureNamespace('primary', { historyCount: 7, quota: 1000 })
+      expect(first).toEqual({ ...settingsDefault, historyCount: 7, quota: 1000 })
+      expect((await kvs().root()).seq).toBe(seq + 1)
+      await kvs().configureNamespace('primary', { historyAgeMs: 0 })
+      expect((await shown(kvs(), 'primary')).settings).toEqual({
+        ...settingsDefault,
+        historyCount: 7,
+        historyAgeMs: 0,
+        quota: 1000,
+      })
+      const last = await kvs().configureNamespace('primary', { quota: null })
+      expect(last).toEqual({ ...settingsDefault, historyCount: 7, historyAgeMs: 0 })
+    })
+
+    it('out of bounds are EINVAL, of what is not there ENONS; neither commits', async () => {
+      const { seq } = await kvs().root()
+      const wrong: SettingsChange[] = [
+        { historyCount: 0 },
+        { historyCount: 1.5 },
+        { historyAgeMs: -1 },
+        { historySize: Number.NaN },
+        { quota: -1 },
+        { unknown: 1 } as SettingsChange,
+      ]
+      for (const change of wrong) {
+        const { code } = await refusal(kvs().configureNamespace('primary', change))
+        expect(code, JSON.stringify(change)).toBe('EINVAL')
+      }
+      expect((await refusal(kvs().configureNamespace('nowhere', {}))).code).toBe('ENONS')
+      expect((await kvs().root()).seq).toBe(seq)
+    })
+
+    it('of a reserved namespace are its owner’s to change', async () => {
+      await kvs().configureNamespace('jobs', { historyCount: 3 })
+      expect((await shown(kvs(), 'jobs')).settings.historyCount).toBe(3)
+    })
+  })
+
+  describe('retention', () => {
+    it('by count keeps exactly the last roots, and what went stays gone', async () => {
+      await only(kvs(), 3)
+      const last = await puts(kvs(), 'k', ['1', '2', '3', '4', '5'])
+      expect(await seqs(kvs())).toEqual([last - 2, last - 1, last])
+      expect(text(await kvs().get('k', { at: last - 2 }))).toBe('3')
+      expect((await refusal(kvs().get('k', { at: last - 3 }))).code).toBe('ECOMPACTED')
+      await kvs().configureNamespace('primary', { historyCount: 100 })
+      expect(await seqs(kvs())).toEqual([last - 2, last - 1, last, last + 1])
+      expect((await refusal(kvs().get('k', { at: last - 3 }))).code).toBe('ECOMPACTED')
+    })
+
+    it('refuses a ref below the floor, and takes one above it', async () => {
+      await only(kvs(), 2)
+      const first = await kvs().put('k', '1')
+      const second = await kvs().put('k', '2')
+      expect(text(await kvs().get('k', { at: first.ref }))).toBe('1')
+      await kvs().put('k', '3')
+      expect((await refusal(kvs().get('k', { at: first.ref }))).code).toBe('ECOMPACTED')
+      expect(text(await kvs().get('k', { at: second.ref }))).toBe('2')
+    })
+
+    it('keeps a young root though it is not among the last', async () => {
+      await kvs().configureNamespace('primary', { historyCount: 1 })
+      const first = await kvs().put('k', '1')
+      await puts(kvs(), 'k', ['2', '3', '4'])
+      expect(text(await kvs().get('k', { at: first.seq }))).toBe('1')
+    })
+
+    it('by bytes lets the oldest go, however few and young; the newest stays', async () => {
+      await kvs().configureNamespace('primary', { historySize: 100_000 })
+      for (let at = 0; at < 6; at++) await kvs().put('k', Buffer.alloc(40_000, at))
+      const { seq } = await kvs().root()
+      expect(await seqs(kvs())).toEqual([seq - 2, seq - 1, seq])
+      await kvs().configureNamespace('primary', { historySize: 0 })
+      expect(await seqs(kvs())).toEqual([seq + 1])
+    })
+
+    it('does not count what the tree still has: a log may grow beyond the bound', async () => {
+      await kvs().configureNamespace('primary', { historySize: 50_000 })
+      const { seq } = await kvs().root()
+      for (let at = 0; at < 8; at++) await kvs().append('log', Buffer.alloc(20_000, at))
+      expect((await seqs(kvs()))[0]).toBeLessThanOrEqual(seq + 1)
+    })
+
+    it('at the newest root is always there; a seq to come is EINVAL', async () => {
+      await only(kvs(), 1)
+      const { seq } = await kvs().put('k', 'v')
+      expect(text(await kvs().get('k', { at: seq }))).toBe('v')
+      expect((await refusal(kvs().get('k', { at: seq + 1 }))).code).toBe('EINVAL')
+    })
+
+    it('is exactly what the rule says, whatever is committed', async () => {
+      const step = fc.oneof(
+        fc.record({ put: fc.nat(3), size: fc.nat(600) }),
+        fc.record({ historyCount: fc.integer({ min: 1, max: 6 }) }),
+        fc.record({ historySize: fc.integer({ min: 0, max: 4_000 }) }),
+      )
+      let round = 0
+      await fc.assert(
+        fc.asyncProperty(fc.array(step, { maxLength: 14 }), async (steps) => {
+          const namespace = `rule-${round++}`
+          await kvs().createNamespace(namespace)
+          const { settings } = await shown(kvs(), namespace)
+          let rule = { ...settings, historyAgeMs: 0 }
+          await kvs().configureNamespace(namespace, { historyAgeMs: 0 })
+          let retained = [0, 1]
+          // By count alone: what bytes let go is checked to be the oldest only.
+          for (const each of steps) {
+            if ('put' in each) {
+              await kvs().put(`k${each.put}`, Buffer.alloc(each.size, each.put), { namespace })
+            } else {
+              await kvs().configureNamespace(namespace, each)
+              rule = { ...rule, ...each }
+            }
+            const { seq } = await kvs().root({ namespace })
+            const allowed = [...retained, seq].slice(-rule.historyCount)
+            const now = await seqs(kvs(), namespace)
+            expect(now).toEqual(allowed.slice(allowed.length - now.length))
+            if (rule.historySize === settings.historySize) expect(now).toEqual(allowed)
+            expect(now.at(-1)).toBe(seq)
+            retained = now
+            for (let at = 0; at <= seq; at++) {
+              const read = kvs().stat('/', { namespace, at })
+              if (now.includes(at)) expect((await read)?.seq).toBe(at)
+              else expect((await refusal(read)).code).toBe('ECOMPACTED')
+            }
+          }
+          await kvs().removeNamespace(namespace)
+        }),
+        { numRuns: 12 },
+      )
+    })
+  })
+
+  describe('roots()', () => {
+    it('pages both ways, each root once, with the keys that it changed', async () => {
+      const start = (await kvs().root()).seq
+      const last = await puts(kvs(), 'a/k', ['1', '2', '3', '4', '5'])
+      const all = await kvs().roots()
+      expect(all.more).toBe(false)
+      expect(all.roots.map(({ seq }) => seq)).toEqual(range(0, last))
+      expect(all.roots.at(-1)).toMatchObject({ seq: last, ref: (await kvs().root()).ref })
+      expect(all.roots.at(-1)?.keys).toEqual(['a/k'])
+      for (const limit of [1, 2, last, last + 1]) {
+        expect(await forwards(kvs(), limit)).toEqual(all.roots)
+        expect(await backwards(kvs(), limit)).toEqual(all.roots.toReversed())
+      }
+      const { roots, more } = await kvs().roots({ after: start, before: last, limit: 2 })
+      expect({ seqs: roots.map(({ seq }) => seq), more }).toEqual({
+        seqs: [start + 1, start + 2],
+        more: true,
+      })
+    })
+
+    it('has one entry for a group, and finds old ones back though seqs are sparse', async () => {
+      for (let at = 0; at < 5; at++) {
+        await Promise.all(range(1, 40).map((n) => kvs().put(`k${n}`, `${at}`)))
+      }
+      const all = (await kvs().roots()).roots
+      expect(await backwards(kvs(), 1)).toEqual(all.toReversed())
+    })
+
+    it('of a page that cannot be, or a namespace that is not there, are refused', async () => {
+      for (const options of [{ limit: 0 }, { limit: 10_001 }, { after: -1 }, { before: 0.5 }]) {
+        expect((await refusal(kvs().roots(options))).code).toBe('EINVAL')
+      }
+      expect((await refusal(kvs().roots({ namespace: 'nowhere' }))).code).toBe('ENONS')
+    })
+  })
+
+  describe('diff()', () => {
+    it('names what was added, removed and changed, with both sides', async () => {
+      await kvs().put('same', 'x')
+      await kvs().put('old', 'x')
+      const { seq: from } = await kvs().put('dir/changed', 'one')
+      await kvs().commit({
+        ops: [
+          { op: 'unlink', key: 'old' },
+          { op: 'put', key: 'dir/changed', value: 'three' },
+          { op: 'put', key: 'new/a', value: 'xy' },
+        ],
+      })
+      const page = await kvs().diff({ from })
+      expect(page).toMatchObject({ from, to: from + 1, more: false })
+      expect(page.entries.map(({ key, change }) => [change, key])).toEqual([
+        ['changed', 'dir/changed'],
+        ['added', 'new'],
+        ['added', 'new/a'],
+        ['removed', 'old'],
+      ])
+      const [changed, directory, added, removed] = page.entries
+      expect(changed).toMatchObject({ before: { size: 3 }, after: { size: 5, type: 'val' } })
+      expect(changed?.after?.ref).toBe((await kvs().stat('dir/changed'))?.ref)
+      expect(directory?.after).toMatchObject({ type: 'dir', count: 1, size: 2 })
+      expect(added?.before).toBeUndefined()
+      expect(removed?.after).toBeUndefined()
+      const back = await kvs().diff({ from: from + 1, to: from })
+      expect(back.entries.map(({ change }) => change)).toEqual([
+        'changed',
+        'removed',
+        'removed',
+        'added',
+      ])
+      expect((await kvs().diff({ from, to: from })).entries).toEqual([])
+    })
+
+    it('below a prefix shows that key and what is in it, and nothing beside it', async () => {
+      await kvs().put('a', '1')
+      const { seq: from } = await kvs().put('ab/c', '1')
+      await kvs().commit({
+        ops: ['a', 'ab/c', 'ab/d', 'abc'].map((key) => ({ op: 'put', key, value: '2' })),
+      })
+      const below = async (prefix: string) =>
+        (await kvs().diff({ from, prefix })).entries.map(({ key }) => key)
+      expect(await below('a')).toEqual(['a'])
+      expect(await below('ab')).toEqual(['ab/c', 'ab/d'])
+      expect(await below('ab/d')).toEqual(['ab/d'])
+      expect(await below('abc')).toEqual(['abc'])
+      expect(await below('b')).toEqual([])
+      expect(await below('/')).toEqual(['a', 'ab/c', 'ab/d', 'abc'])
+    })
+
+    it('goes on after any key, there or not, in pages of any size', async () => {
+      const { seq: from } = await kvs().root()
+      await kvs().commit({
+        ops: ['b', 'd/a', 'd/c/x', 'd!', 'e'].map((key) => ({ op: 'put', key, value: key })),
+      })
+      const { entries: all } = await kvs().diff({ from })
+      expect(all.map(({ key }) => key)).toEqual(['b', 'd', 'd/a', 'd/c', 'd/c/x', 'd!', 'e'])
+      for (const limit of [1, 2, 3, 7, 8]) {
+        expect(await differences(kvs(), { from }, limit)).toEqual(all)
+      }
+      const rest = async (key: string, prefix = '/') => {
+        const page = await kvs().diff({ from, after: key, prefix })
+        return page.entries.map((entry) => entry.key)
+      }
+      expect(await rest('a')).toEqual(all.map(({ key }) => key))
+      expect(await rest('d/b')).toEqual(['d/c', 'd/c/x', 'd!', 'e'])
+      expect(await rest('d/c/x/y')).toEqual(['d!', 'e'])
+      expect(await rest('z')).toEqual([])
+      expect(await rest('d/a', 'd')).toEqual(['d/c', 'd/c/x'])
+      expect(await rest('d', 'd')).toEqual(['d/a', 'd/c', 'd/c/x'])
+      expect(await rest('a', 'd')).toEqual(['d', 'd/a', 'd/c', 'd/c/x'])
+      expect(await rest('e', 'd')).toEqual([])
+    })
+
+    it('applied to the one listing gives the other', async () => {
+      const op = fc.oneof(
+        fc.record({
+          op: fc.constant('put' as const),
+          key: key(),
+          value: fc.constantFrom('1', '2', 'long'.repeat(100)),
+        }),
+        fc.record({ op: fc.constant('unlink' as const), key: key(), recursive: fc.constant(true) }),
+        fc.record({ op: fc.constant('mkdir' as const), key: key() }),
+        fc.record({ op: fc.constant('append' as const), key: key(), value: fc.constant('+') }),
+      )
+      await fc.assert(
+        fc.asyncProperty(fc.array(op, { maxLength: 25 }), fc.nat(), async (ops, pick) => {
+          const seqsSeen = [(await kvs().root()).seq]
+          for (const each of ops) {
+            // Below a value, over a directory: refused, and nothing to see.
+            const done = await kvs()
+              .commit({ ops: [each] })
+              .catch(() => undefined)
+            if (done) seqsSeen.push(done.seq)
+          }
+          const from = seqsSeen[pick % seqsSeen.length] ?? 0
+          const to = seqsSeen.at(-1) ?? 0
+          const entries = await differences(kvs(), { from, to }, 3)
+          const [before, after] = [await listed(kvs(), from), await listed(kvs(), to)]
+          for (const { key: name, change, before: old, after: now } of entries) {
+            expect(before.get(name)).toEqual(change === 'added' ? undefined : measured(old))
+            if (now) before.set(name, measured(now))
+            else before.delete(name)
+          }
+          // What a directory on both sides holds has changed with what is in it.
+          for (const [name, side] of after) if (side.type === 'dir') before.set(name, side)
+          expect(new Map([...before].sort())).toEqual(new Map([...after].sort()))
+        }),
+        { numRuns: 20 },
+      )
+    })
+
+    it('of roots that are gone, to come or of another namespace are refused', async () => {
+      const { seq, ref } = await kvs().put('k', '1')
+      await kvs().createNamespace('other')
+      expect((await refusal(kvs().diff({ from: seq + 1 }))).code).toBe('EINVAL')
+      expect((await refusal(kvs().diff({ from: 'no ref' }))).code).toBe('EINVAL')
+      expect((await refusal(kvs().diff({ from: ref, namespace: 'other' }))).code).toBe('ECOMPACTED')
+      expect((await refusal(kvs().diff({ from: 0, namespace: 'nowhere' }))).code).toBe('ENONS')
+      await only(kvs(), 1)
+      expect((await refusal(kvs().diff({ from: seq }))).code).toBe('ECOMPACTED')
+    })
+  })
+
+  describe('log()', () => {
+    it('tells newest first what a key became, and when it went', async () => {
+      const one = await kvs().put('k', '1')
+      await kvs().put('beside', 'x')
+      await kvs().append('k', '22')
+      const same = await kvs().put('same', '1')
+      await kvs().commit({ ops: [{ op: 'unlink', key: 'k' }] })
+      const again = await kvs().put('k', '333')
+      await kvs().put('k', '333')
+      const { entries, next, oldest } = await kvs().log('k')
+      expect({ next, oldest }).toEqual({ next: undefined, oldest: 0 })
+      expect(entries.map(({ seq, value }) => [seq, value?.size])).toEqual([
+        [again.seq, 3],
+        [same.seq + 1, undefined],
+        [same.seq - 1, 3],
+        [one.seq, 1],
+      ])
+      expect(entries[0]?.value?.ref).toBe(again.result.ref)
+      expect((await kvs().log('never')).entries).toEqual([])
+    })
+
+    it('of a directory tells all that happened below, of a key what happened above', async () => {
+      const { seq } = await kvs().put('d/e/k', '1')
+      await kvs().put('d/e/l', '1')
+      await kvs().put('f', '1')
+      await kvs().commit({ ops: [{ op: 'unlink', key: 'd', recursive: true }] })
+      const of = async (key: string) => (await kvs().log(key)).entries.map((entry) => entry.seq)
+      expect(await of('d/e')).toEqual([seq + 3, seq + 1, seq])
+      expect(await of('d/e/k')).toEqual([seq + 3, seq])
+      expect((await of('/')).slice(0, 4)).toEqual([seq + 3, seq + 2, seq + 1, seq])
+    })
+
+    it('equals a look at every root, in pages of any size', async () => {
+      const values = fc.constantFrom('1', '2', undefined)
+      const steps = fc.array(fc.tuple(key(), values), { maxLength: 25 })
+      await fc.assert(
+        fc.asyncProperty(steps, fc.integer({ min: 1, max: 5 }), async (all, limit) => {
+          for (const [name, value] of all) {
+            const op =
+              value === undefined
+                ? ({ op: 'unlink', key: name, recursive: true } as const)
+                : ({ op: 'put', key: name, value } as const)
+            await kvs()
+              .commit({ ops: [op] })
+              .catch(() => undefined)
+          }
+          for (const name of ['a', 'a/b', 'c']) {
+            expect(await past(kvs(), name, limit)).toEqual(await scanned(kvs(), name))
+          }
+        }),
+        { numRuns: 12 },
+      )
+    })
+
+    it('ends at the floor, which it names; what was there before is not told', async () => {
+      await only(kvs(), 3)
+      const last = await puts(kvs(), 'k', ['1', '2', '3', '4'])
+      const { entries, oldest } = await kvs().log('k')
+      expect(oldest).toBe(last - 2)
+      expect(entries.map(({ seq }) => seq)).toEqual([last, last - 1])
+    })
+  })
+
+  describe('pins', () => {
+    it('keep a root whatever goes, by name, until they are taken away', async () => {
+      await only(kvs(), 2)
+      const { seq, ref } = await kvs().put('k', 'pinned')
+      const pin = await kvs().pin('release-1')
+      const root = await kvs().root()
+      expect(pin).toMatchObject({ name: 'release-1', namespace: 'primary', seq, ref })
+      expect(pin).toMatchObject({ incarnation: root.incarnation, time: root.time })
+      await puts(kvs(), 'k', ['2', '3', '4'])
+      expect(text(await kvs().get('k', { at: seq }))).toBe('pinned')
+      expect(text(await kvs().get('k', { at: ref }))).toBe('pinned')
+      expect((await kvs().diff({ from: ref })).entries.map((entry) => entry.key)).toEqual(['k'])
+      expect(await kvs().pins()).toEqual([pin])
+      await kvs().unpin('release-1')
+      expect(await kvs().pins()).toEqual([])
+      expect((await refusal(kvs().get('k', { at: ref }))).code).toBe('ECOMPACTED')
+      expect((await refusal(kvs().unpin('release-1'))).code).toBe('ENOENT')
+    })
+
+    it('are shown with their roots; the same pin again is the same, another is EEXIST', async () => {
+      const { seq } = await kvs().put('k', '1')
+      const pin = await kvs().pin('b', { at: seq })
+      await kvs().pin('a', { at: seq })
+      await kvs().put('k', '2')
+      expect(await kvs().pin('b', { at: seq })).toEqual(pin)
+      expect((await refusal(kvs().pin('b'))).code).toBe('EEXIST')
+      expect((await kvs().pins()).map(({ name }) => name)).toEqual(['a', 'b'])
+      const shownRoots = (await kvs().roots()).roots
+      expect(shownRoots.find((root) => root.seq === seq)?.pins).toEqual(['a', 'b'])
+      expect(shownRoots.at(-1)?.pins).toBeUndefined()
+    })
+
+    it('of names, roots and namespaces that cannot be are refused', async () => {
+      for (const name of ['', 'a b', 'ä', 'x'.repeat(129)]) {
+        expect((await refusal(kvs().pin(name))).code, name).toBe('EINVAL')
+      }
+      await kvs().pin('x'.repeat(128))
+      const { seq } = await kvs().root()
+      expect((await refusal(kvs().pin('p', { at: seq + 1 }))).code).toBe('EINVAL')
+      expect((await refusal(kvs().pin('p', { namespace: 'nowhere' }))).code).toBe('ENONS')
+      await kvs().unpin('x'.repeat(128))
+      await only(kvs(), 1)
+      expect((await refusal(kvs().pin('p', { at: seq }))).code).toBe('ECOMPACTED')
+    })
+
+    it('do not resolve in another life of their namespace', async () => {
+      await kvs().createNamespace('life')
+      const { ref } = await kvs().put('k', 'then', { namespace: 'life' })
+      const pin = await kvs().pin('p', { namespace: 'life' })
+      await kvs().removeNamespace('life')
+      await kvs().createNamespace('life')
+      expect(await kvs().pins()).toEqual([pin])
+      const { code } = await refusal(kvs().get('k', { namespace: 'life', at: ref }))
+      expect(code).toBe('ECOMPACTED')
+    })
+  })
+}
+
+function key() {
+  return fc.constantFrom('a', 'a/b', 'a/b/c', 'a/d', 'c', 'c/a', 'e')
+}
+
+async function shown(kvs: Kvs, name: string) {
+  const found = (await kvs.namespaces()).find((each) => each.name === name)
+  if (!found) throw new Error(`${name} must be there`)
+  return found
+}
+
+/** Retention by count alone. */
+async function only(kvs: Kvs, historyCount: number): Promise<void> {
+  await kvs.configureNamespace('primary', { historyCount, historyAgeMs: 0 })
+}
+
+async function puts(kvs: Kvs, name: string, values: readonly string[]): Promise<number> {
+  let seq = 0
+  for (const value of values) seq = (await kvs.put(name, value)).seq
+  return seq
+}
+
+async function seqs(kvs: Kvs, namespace = 'primary'): Promise<number[]> {
+  return (await kvs.roots({ namespace, limit: 10_000 })).roots.map(({ seq }) => seq)
+}
+
+async function forwards(kvs: Kvs, limit: number): Promise<RootEntry[]> {
+  const found: RootEntry[] = []
+  for (;;) {
+    const after = found.at(-1)?.seq
+    const { roots, more } = await kvs.roots({ limit, ...(after === undefined ? {} : { after }) })
+    found.push(...roots)
+    if (!more) return found
+  }
+}
+
+async function backwards(kvs: Kvs, limit: number): Promise<RootEntry[]> {
+  const found: RootEntry[] = []
+  for (;;) {
+    const before = found.at(-1)?.seq
+    const where = before === undefined ? {} : { before }
+    const { roots, more } = await kvs.roots({ newest: true, limit, ...where })
+    found.push(...roots)
+    if (!more) return found
+  }
+}
+
+async function differences(
+  kvs: Kvs,
+  roots: { readonly from: number; readonly to?: number },
+  limit: number,
+): Promise<DiffEntry[]> {
+  const found: DiffEntry[] = []
+  for (;;) {
+    const after = found.at(-1)?.key
+    const page = await kvs.diff({ ...roots, limit, ...(after === undefined ? {} : { after }) })
+    found.push(...page.entries)
+    if (!page.more) return found
+  }
+}
+
+type Measured = Omit<ListEntry, 'name'>
+
+function measured(side: Measured | undefined): Measured {
+  if (!side) throw new Error('a side must be there')
+  const { type, count, size } = side
+  return { type, count, size }
+}
+
+async function listed(kvs: Kvs, at: number): Promise<Map<string, Measured>> {
+  const { entries } = await kvs.list('/', { at, recursive: true, limit: 10_000 })
+  return new Map(entries.map((entry) => [entry.name, measured(entry)]))
+}
+
+async function past(kvs: Kvs, name: string, limit: number) {
+  const found: { seq: number; ref: string | undefined }[] = []
+  let before: number | undefined
+  for (;;) {
+    const page = await kvs.log(name, { limit, ...(before === undefined ? {} : { before }) })
+    found.push(...page.entries.map(({ seq, value }) => ({ seq, ref: value?.ref })))
+    if (page.next === undefined) return found
+    before = page.next
+  }
+}
+
+async function scanned(kvs: Kvs, name: string) {
+  const found: { seq: number; ref: string | undefined }[] = []
+  let before: string | undefined
+  for (const { seq } of await forwards(kvs, 10_000)) {
+    const ref = (await kvs.stat(name, { at: seq, nofollow: true }))?.ref
+    if (ref !== before) found.push({ seq, ref })
+    before = ref
+  }
+  return found.reverse()
+}
+
+function range(from: number, to: number): number[] {
+  return Array.from({ length: to - from + 1 }, (_, at) => from + at)
+}
