@@ -124,6 +124,18 @@ test('a pack stays while most of it is live, moves when little is, and goes with
   expect(engine.stored).toBe(0)
 })
 
+test('a put in the same transaction as the sweep that takes what it relies on stores it again', async () => {
+  await using directory = await temporaryDirectory()
+  await using engine = await open(directory.path)
+  const blobs = many('blob', 120)
+  await engine.put(blobs)
+  const putting = engine.put(blobs) // known: there is nothing to store
+  using collection = engine.beginCollection()
+  await Promise.all([putting, sweepAll(collection)])
+  expect(await loadable(engine, blobs)).not.toContain(false)
+  expect(engine.stored).toBe(sizeOf(blobs))
+})
+
 test('ids of records that went are not given again', async () => {
   await using directory = await temporaryDirectory()
   const first = await open(directory.path)
