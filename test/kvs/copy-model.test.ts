@@ -16,7 +16,7 @@ import { FlakyEngine } from '../engine/flaky.js'
 type Dir = ReadonlyMap<string, Node>
 type Node = Dir | readonly string[]
 
-const quota = 60
+const quota = 24
 const names = ['a', 'b', 'c']
 const key = fc
   .array(fc.constantFrom(...names), { minLength: 1, maxLength: 3 })
