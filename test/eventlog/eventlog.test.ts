@@ -131,3 +131,40 @@ test("a stream's bytes are found by offset without reading what is before", asyn
   await store.append('out', ends, { seal: true })
   expect(await follow).toEqual([])
 })
+
+test('a trimmed eventlog begins with the first event that is left', async () => {
+  await using store = await open({})
+  for (let n = 0; n < 4; n++) await appendEvents(store, 'log', [event(n)])
+  const trim = (keep: number) => store.commit({ ops: [{ op: 'trim', key: 'log', keep }] })
+  await trim(2)
+  expect(await collect(readEvents(store, 'log'))).toEqual([event(2), event(3)])
+  const followed = collect(followEvents(store, 'log'))
+  await appendEvents(store, 'log', [event(4)], { seal: true })
+  expect(await followed).toEqual([event(2), event(3), event(4)])
+  expect(await codeOf(collect(followEvents(store, 'log', { from: 1 })))).toBe('ECOMPACTED')
+  await trim(0)
+  expect(await collect(readEvents(store, 'log'))).toEqual([])
+  expect(await collect(followEvents(store, 'log'))).toEqual([])
+})
+
+test("a trimmed log's streams are read from the byte that is left; what is gone is ECOMPACTED", async () => {
+  await using store = await open({})
+  await store.append('out', encodeHeader(1))
+  for (let n = 0; n < 9; n++) {
+    const stream = n % 3 === 2 ? 'stderr' : 'stdout'
+    const stdout = (n - Math.floor(n / 3)) * 10
+    const offsets = { stdout, stderr: n * 10 - stdout }
+    await store.append('out', encodeData({ stream, timestamp: n, offsets }, Buffer.alloc(10, n)))
+  }
+  // The header and the first four pieces go: three of stdout, one of stderr.
+  await store.commit({ ops: [{ op: 'trim', key: 'out', before: 5 }] })
+  const read = async (options: { from?: number }) =>
+    Buffer.concat(await collect(readOutput(store, 'out', 'stdout', options))).toString('hex')
+  const left = [4, 6, 7].map((n) => Buffer.alloc(10, n).toString('hex')).join('')
+  expect(await read({})).toBe(left)
+  for (const from of [30, 35, 59, 60])
+    expect(await read({ from })).toBe(left.slice((from - 30) * 2))
+  for (const from of [0, 1, 29]) expect(await codeOf(read({ from }))).toBe('ECOMPACTED')
+  await store.commit({ ops: [{ op: 'trim', key: 'out', keep: 0 }] })
+  expect(await read({})).toBe('')
+})

@@ -1,0 +1,66 @@
+/** `tailrace trim`, and what other commands say of a trimmed log. */
+
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { parseDuration } from '../../src/cli/duration.js'
+import { UsageError } from '../../src/cli/invocation.js'
+import { Sandbox } from './harness.js'
+
+let sandbox: Sandbox
+beforeAll(async () => {
+  sandbox = await Sandbox.make()
+})
+afterAll(() => sandbox.remove())
+
+describe('trim', () => {
+  it('drops by each of its measures, and says what is gone if asked', async () => {
+    await sandbox.ok(['append', 'log', '-', '--lines'], { input: 'a\nbb\nccc\ndddd\n' })
+    expect(await sandbox.ok(['trim', 'log', '--before', '1'])).toBe('')
+    expect(await sandbox.ok(['get', 'log'])).toBe('bb\nccc\ndddd\n')
+    const kept = JSON.parse(await sandbox.ok(['trim', 'log', '--keep', '2', '--json']))
+    expect(kept.results).toEqual([{ base: { count: 2, size: 5 }, count: 4 }])
+    await sandbox.ok(['trim', 'log', '--older-than', '7d'])
+    expect(await sandbox.ok(['watch', 'log'])).toBe('ccc\ndddd\n')
+    expect(await sandbox.ok(['tail', 'log', '-n', '9'])).toBe('ccc\ndddd\n')
+    const stat = JSON.parse(await sandbox.ok(['stat', 'log', '--json']))
+    expect(stat).toMatchObject({ count: 4, size: 14, base: { count: 2, size: 5 } })
+    expect(await sandbox.ok(['stat', 'log'])).toMatch(/^base\s.*2.*5/m)
+    const below = await sandbox.call(['watch', 'log', '--from', '0'])
+    expect(below.code).not.toBe(0)
+    expect(below.stderr).toContain('ECOMPACTED')
+    expect(below.stderr).toContain('index 2')
+    await sandbox.ok(['trim', 'log', '--bytes', '5'])
+    expect(await sandbox.ok(['get', 'log'])).toBe('dddd\n')
+    await sandbox.ok(['trim', 'log', '--older-than', '0'])
+    expect(await sandbox.ok(['get', 'log'])).toBe('')
+    expect(await sandbox.ok(['ls', '-l'])).toMatch(/\b0\b.*log/)
+  }, 30_000)
+
+  it('takes one measure', async () => {
+    for (const args of [[], ['--keep', '1', '--bytes', '1'], ['--older-than', '7']]) {
+      const ended = await sandbox.call(['trim', 'log', ...args])
+      expect(ended.code).toBe(2)
+    }
+  })
+})
+
+describe('parseDuration()', () => {
+  it.each([
+    ['0', 0],
+    ['500ms', 500],
+    ['1.5s', 1_500],
+    ['90s', 90_000],
+    ['15m', 900_000],
+    ['12h', 43_200_000],
+    ['7d', 604_800_000],
+    ['2w', 1_209_600_000],
+  ])('%s is %i ms', (text, ms) => {
+    expect(parseDuration('--t', text)).toBe(ms)
+  })
+
+  it.each(['', '7', '-1s', '1 s', '1y', 's', '1e3s', `${'9'.repeat(20)}s`])(
+    'refuses "%s"',
+    (text) => {
+      expect(() => parseDuration('--t', text)).toThrow(UsageError)
+    },
+  )
+})
