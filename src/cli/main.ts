@@ -7,7 +7,9 @@ import { toTailraceError } from '../error.js'
 import { backupCommands } from './commands-backup.js'
 import { jobCommands, serverCommands } from './commands-jobs.js'
 import { keyCommands } from './commands-keys.js'
+import { leaseCommands } from './commands-leases.js'
 import { logCommands } from './commands-logs.js'
+import { treeCommands } from './commands-trees.js'
 import { UsageError } from './invocation.js'
 import { BrokenPipe, Output } from './output.js'
 import { runProgram } from './program.js'
@@ -33,7 +35,9 @@ async function main(): Promise<number> {
         description: 'A key-value store whose keys can be appended to and watched.',
         commands: [
           ...keyCommands,
+          ...treeCommands,
           ...logCommands,
+          ...leaseCommands,
           ...backupCommands,
           ...jobCommands,
           ...serverCommands,

@@ -1,0 +1,103 @@
+/** The commands that copy and move by reference, and those on links, treeobjs and blobs, as data. See
+ *  program.ts; what they do stands in the modules they load. */
+
+import { at, json, namespace, place } from './options.js'
+import type { CommandSpec, OptionSpec } from './program.js'
+
+const fromNamespace: OptionSpec = {
+  flags: '--from-namespace <name>',
+  text: 'the namespace of the source (default: that of the target)',
+}
+const atSource: OptionSpec = {
+  flags: '--at <seq|ref>',
+  text: 'the source as it was at that retained root',
+}
+const replace: OptionSpec = {
+  flags: '--replace',
+  text: 'a directory with keys in it that is in the way goes',
+}
+
+export const treeCommands: readonly CommandSpec[] = [
+  {
+    name: 'cp',
+    summary: 'copy a key or a whole directory, by reference',
+    description:
+      'Copy a key or a whole directory. Nothing is read or written but the name: a tree of a million ' +
+      'keys takes as long as one. A link is followed. The target is the name of the copy, also where a ' +
+      'directory of that name is there.',
+    parameters: ['<source>', '<target>'],
+    options: [
+      namespace,
+      fromNamespace,
+      atSource,
+      replace,
+      { flags: '-r, --recursive', text: 'directories are always whole; may be left out' },
+      json,
+      ...place,
+    ],
+    examples: [
+      'cp ci/build-7 ci/good',
+      'cp config config --from-namespace staging --replace',
+      'cp greeting old-greeting --at 12',
+    ],
+    load: async () => (await import('./copies.js')).cp,
+  },
+  {
+    name: 'mv',
+    summary: 'move a key or a whole directory',
+    description:
+      'Move a key, a link itself, or a whole directory, from another namespace too: in one commit that ' +
+      'is in both or in neither.',
+    parameters: ['<source>', '<target>'],
+    options: [namespace, fromNamespace, replace, json, ...place],
+    examples: ['mv ci/build-7 archive/build-7', 'mv report report --from-namespace staging'],
+    load: async () => (await import('./copies.js')).mv,
+  },
+  {
+    name: 'fork',
+    summary: 'copy the first appends of a log, open again',
+    parameters: ['<source>', '<target>'],
+    options: [
+      { flags: '--count <n>', text: 'so many appends (blobs)' },
+      namespace,
+      fromNamespace,
+      atSource,
+      json,
+      ...place,
+    ],
+    examples: ['fork build/log build/retry --count 3'],
+    load: async () => (await import('./copies.js')).fork,
+  },
+  {
+    name: 'restore',
+    summary: 'make a key or a directory what it was at an older root',
+    description:
+      'Make a key, or a whole directory (/ is everything), what it was at a retained root, in one ' +
+      'commit. It is removed if it was not there then.',
+    parameters: ['<key>'],
+    options: [at, namespace, json, ...place],
+    examples: ['restore config --at 120', 'restore / --at 120'],
+    load: async () => (await import('./copies.js')).restore,
+  },
+  {
+    name: 'link',
+    summary: 'make a symbolic link to a key (as ln)',
+    parameters: ['<target>', '<key>'],
+    options: [
+      namespace,
+      { flags: '--target-namespace <name>', text: 'the namespace of the target' },
+      json,
+      ...place,
+    ],
+    examples: ['link ci/build-7 ci/latest'],
+    load: async () => (await import('./writes.js')).ln,
+  },
+  {
+    name: 'readlink',
+    summary: 'print where a link leads',
+    parameters: ['<key>'],
+    options: [namespace, at, json, ...place],
+    examples: ['readlink ci/latest'],
+    load: async () => (await import('./copies.js')).readlink,
+  },
+]
