@@ -36,8 +36,15 @@ export type Built = {
   readonly root: Root
   readonly blobs: readonly Blob[]
 }
-/** What opens the next group. */
-type Rest = { readonly rest: readonly Waiting[] }
+/** What a group leaves. */
+type Left = {
+  /** What opens the next group. */
+  readonly rest: readonly Waiting[]
+  /** Refused on what the group did before: told once that is durable. */
+  readonly refused: readonly { readonly waiting: Waiting; readonly error: unknown }[]
+  /** Taken and refused ones, in their order. */
+  readonly ours: readonly Waiting[]
+}
 
 export type CommitterPorts = BuildPorts & {
   readonly engine: Engine
@@ -167,20 +174,31 @@ export class Committer {
   /** Answers each of the group, but those that open the next one. Never throws. */
   async #commit(group: readonly Waiting[]): Promise<void> {
     let ours = group
+    let refused: Left['refused'] = []
     try {
       for (let tries = 0; tries < rebaseTriesMax; tries++) {
+        refused = []
         const built = await this.#build(ours)
         this.#giveBack(built.rest)
-        ours = built.taken.map(({ waiting }) => waiting)
+        ;({ ours, refused } = built)
         if (ours.length === 0) return
         const head = await this.#send(built)
-        if (head) return this.publish(built, head)
+        if (head) {
+          this.publish(built, head)
+          for (const { waiting, error } of refused) waiting.answer.reject(toTailraceError(error))
+          return
+        }
         // Somebody else moved the root: apply the same transactions on theirs.
       }
       const message = `the root of ${this.#namespace.name} is contended: send it again`
       throw new TailraceError('EBUSY', message)
     } catch (error) {
-      for (const { answer } of ours) answer.reject(toTailraceError(error))
+      // What refused them is not there: they are judged again.
+      const again = new Set(refused.map(({ waiting }) => waiting))
+      for (const waiting of ours) {
+        if (!again.has(waiting)) waiting.answer.reject(toTailraceError(error))
+      }
+      this.#giveBack([...again])
     }
   }
 
@@ -207,25 +225,34 @@ export class Committer {
     this.#ports.moved(this.#namespace, head.root)
   }
 
-  /** Applies each transaction on a draft and answers those that fail. */
-  async #build(group: readonly Waiting[]): Promise<Built & Rest> {
+  /** Applies each transaction on a draft. One that fails is answered at once where all that it saw is
+   *  durable: nobody is told of what a crash could take back. */
+  async #build(group: readonly Waiting[]): Promise<Built & Left> {
     using build = await this.begin()
     const taken: Taken[] = []
+    const refused: { waiting: Waiting; error: unknown }[] = []
+    const ours: Waiting[] = []
     let rest: readonly Waiting[] = []
     for (const [index, waiting] of group.entries()) {
       try {
         taken.push({ ...(await build.apply(waiting.prepared)), waiting })
+        ours.push(waiting)
       } catch (error) {
         if (error instanceof OpensNextGroup) {
           rest = group.slice(index)
           break
         }
         if (error instanceof AnsweredBefore) waiting.answer.resolve(error.committed)
-        else waiting.answer.reject(toTailraceError(error))
+        else if (taken.length === 0) waiting.answer.reject(toTailraceError(error))
+        else {
+          refused.push({ waiting, error })
+          ours.push(waiting)
+        }
       }
     }
-    if (taken.length === 0) return { taken, rest, root: this.#namespace.root, blobs: [] }
-    return { taken, rest, ...(await build.finish()) }
+    const left = { rest, refused, ours }
+    if (taken.length === 0) return { taken, ...left, root: this.#namespace.root, blobs: [] }
+    return { taken, ...left, ...(await build.finish()) }
   }
 
   /** REQUIRES: the namespace is still at the root that the group was built on. */

@@ -1,4 +1,5 @@
-/** The long form of kill.test.ts: `npx tsx test/proof/kill-cycles.ts [CYCLES=200 [SEED]]`. See rfc/16. */
+/** The long form of kill.test.ts: `npx tsx test/proof/kill-cycles.ts [CYCLES=200 [SEED]]`. What it judged
+ *  is in kill-cycles.log where anything was found. See rfc/16. */
 
 import { killCycles } from './kill.js'
 
@@ -11,6 +12,7 @@ const { problems, counts } = await killCycles({
   processes: 2,
   clients: 4,
   log: console.log,
+  dump: 'kill-cycles.log',
 })
 console.log(counts)
 for (const problem of problems.slice(0, 50)) console.log(problem)

@@ -5,7 +5,7 @@
 
 import { type ChildProcess, fork, spawn } from 'node:child_process'
 import { on, once } from 'node:events'
-import { mkdtemp, rm } from 'node:fs/promises'
+import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
@@ -25,6 +25,8 @@ export type KillOptions = {
   readonly processes: number
   readonly clients: number
   readonly log?: (line: string) => void
+  /** Where to write down all that was judged, if anything was found. */
+  readonly dump?: string
 }
 
 /** Cycles that work on the same keys. */
@@ -79,7 +81,12 @@ export async function killCycles(options: KillOptions): Promise<Findings> {
     }
     await Promise.all(parties.map(({ ended }) => ended))
     const finals = await run.readAll(store, generation)
-    return judge({ records: run.records, kills: run.kills, finals })
+    const judged = { records: run.records, kills: run.kills, finals }
+    const findings = judge(judged)
+    if (options.dump !== undefined && findings.problems.length > 0) {
+      await writeFile(options.dump, JSON.stringify({ ...judged, finals: [...finals] }))
+    }
+    return findings
   } finally {
     for (const child of children) child.kill('SIGKILL')
     await rm(directory, { recursive: true, force: true })
