@@ -1,6 +1,6 @@
 /** The commands on keys, as data. See program.ts; what they do stands in the modules they load. */
 
-import { at, json, longNamespace, namespace, place } from './options.js'
+import { at, expiry, json, longNamespace, namespace, place } from './options.js'
 import type { CommandSpec } from './program.js'
 
 export const keyCommands: readonly CommandSpec[] = [
@@ -28,10 +28,16 @@ export const keyCommands: readonly CommandSpec[] = [
       { flags: '--type <mime>', text: 'content type to keep with the key' },
       { flags: '--if-ref <ref>', text: 'only if the key has that ref' },
       { flags: '--if-absent', text: 'only if the key is not there' },
+      ...expiry,
       json,
       ...place,
     ],
-    examples: ['put greeting "hello"', 'tar c src | tailrace put src.tar -', 'put a --file a.bin'],
+    examples: [
+      'put greeting "hello"',
+      'tar c src | tailrace put src.tar -',
+      'put a --file a.bin',
+      'put session/7 active --ttl 30m',
+    ],
     load: async () => (await import('./writes.js')).put,
   },
   {
@@ -43,6 +49,7 @@ export const keyCommands: readonly CommandSpec[] = [
       { flags: '--lines', text: 'one append for each line of stdin, as it comes' },
       { flags: '--stream', text: 'append stdin as it comes, in pieces of any size' },
       { flags: '--seal', text: 'end the key: nothing can be appended after' },
+      ...expiry,
       json,
       ...place,
     ],
@@ -136,6 +143,7 @@ export const keyCommands: readonly CommandSpec[] = [
       { flags: '-n, --last <n>', text: 'start with the last n appends' },
       { flags: '--wait-create', text: 'wait until the key is there' },
       { flags: '--uniq', text: 'value mode: only values that differ from the one before' },
+      { flags: '--lease', text: "value mode: who holds the key's lease, too" },
       { flags: '--no-follow', text: 'end when all that is there was printed' },
       json,
       ...place,

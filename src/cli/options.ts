@@ -27,4 +27,10 @@ export const at: OptionSpec = {
   text: 'an older, retained root: its seq or its ref',
 }
 
+/** Keys that expire. */
+export const expiry: readonly OptionSpec[] = [
+  { flags: '--ttl <time>', text: 'the key goes by itself after: 500ms, 90s, 12h, 7d' },
+  { flags: '--sliding', text: 'with --ttl: each later append counts anew' },
+]
+
 export const json: OptionSpec = { flags: '--json', text: 'print JSON' }

@@ -4,6 +4,7 @@
 import type { Store } from '../job/job.js'
 import type { From, ValueEvent, WatchEvent, WatchOptions } from '../kvs/watching.js'
 import { argument, defined, type Invocation, UsageError } from './invocation.js'
+import { leaseLine } from './lease.js'
 import { withStore } from './session.js'
 
 const newline = 10
@@ -12,6 +13,9 @@ export async function watch(invocation: Invocation): Promise<undefined> {
   const key = argument(invocation, 0)
   const mode = modeOf(invocation)
   const start = startOf(invocation)
+  if (mode !== 'value' && invocation.options.flag('lease')) {
+    throw new UsageError('--lease goes with --mode value')
+  }
   const { options } = invocation
   return withStore(invocation, async (store) => {
     const watching = store.watch(key, {
@@ -21,6 +25,7 @@ export async function watch(invocation: Invocation): Promise<undefined> {
         from: start === 'end' ? await endOf(invocation, store, key) : start,
         waitCreate: options.flag('waitCreate') ? true : undefined,
         uniq: options.flag('uniq') ? true : undefined,
+        lease: options.flag('lease') ? true : undefined,
       }),
     })
     for await (const event of watching) {
@@ -41,6 +46,7 @@ async function print(
 ): Promise<void> {
   if (event.type === 'append') await invocation.stdout.write(event.data)
   else if (event.type === 'value') await printValue(invocation, store, key, event)
+  else if (event.type === 'lease') await invocation.stdout.line(`lease: ${leaseLine(event)}`)
 }
 
 /** The value on lines of its own. */

@@ -6,12 +6,14 @@ import type { Store } from '../job/job.js'
 import {
   type Committed,
   type CommittedOp,
+  type Expiry,
   type Guard,
   type Op,
   opsMax,
   type Scope,
   transactionSizeMax,
 } from '../kvs/operation.js'
+import { parseDuration } from './duration.js'
 import { argument, defined, type Invocation, UsageError } from './invocation.js'
 import { readAhead } from './read-ahead.js'
 import { withStore } from './session.js'
@@ -30,6 +32,7 @@ export async function put(invocation: Invocation): Promise<undefined> {
     const committed = await store.put(key, value, {
       ...scopeOf(invocation),
       ...defined({ contentType }),
+      ...expiryOf(invocation),
       ...(guards.length > 0 ? { guards } : {}),
     })
     return print(invocation, committed)
@@ -73,6 +76,7 @@ export async function append(invocation: Invocation): Promise<undefined> {
     const committed = await store.append(key, bytes, {
       ...scopeOf(invocation),
       ...(seal ? { seal } : {}),
+      ...expiryOf(invocation),
     })
     return print(invocation, committed)
   })
@@ -95,7 +99,7 @@ async function appendGroups(
         ops = []
         size = 0
       }
-      ops.push({ op: 'append', key, value })
+      ops.push({ op: 'append', key, value, ...expiryOf(invocation) })
       size += value.length
     }
     await commit(store, invocation, ops)
@@ -106,10 +110,11 @@ async function appendGroups(
 
 /** What comes while one append is on its way is the next one. */
 async function appendPieces(store: Store, invocation: Invocation, key: string): Promise<undefined> {
+  const options = { ...scopeOf(invocation), ...expiryOf(invocation) }
   for await (const piece of readAhead(stdinChunks())) {
     for (let at = 0; at < piece.length; at += transactionSizeMax) {
       const value = piece.subarray(at, at + transactionSizeMax)
-      await print(invocation, await store.append(key, value, scopeOf(invocation)))
+      await print(invocation, await store.append(key, value, options))
     }
   }
   if (invocation.options.flag('seal')) await commit(store, invocation, [{ op: 'seal', key }])
@@ -169,6 +174,13 @@ async function print(
 ): Promise<undefined> {
   if (invocation.options.flag('json')) await invocation.stdout.json(committed)
   return undefined
+}
+
+function expiryOf(invocation: Invocation): Expiry {
+  const ttl = invocation.options.text('ttl')
+  const sliding = invocation.options.flag('sliding') ? true : undefined
+  if (ttl === undefined && sliding) throw new UsageError('--sliding goes with --ttl')
+  return defined({ ttl: ttl === undefined ? undefined : parseDuration('--ttl', ttl), sliding })
 }
 
 function scopeOf(invocation: Invocation): Scope {

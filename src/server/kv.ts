@@ -8,6 +8,7 @@ import type { App, Reply, Request } from './app.js'
 import { contentLengthOf, readBody, streamBody } from './body.js'
 import type { Context } from './context.js'
 import { conditionally, conditionsOf } from './etag.js'
+import { idempotencyOf, producerOf } from './once.js'
 import { get, head, missing, some } from './kv-read.js'
 import { keyOf, queryOf, writableNamespaceOf } from './query.js'
 
@@ -23,12 +24,13 @@ export function serveKeys(app: App, context: Context): void {
 }
 
 async function put(context: Context, request: Request, reply: Reply): Promise<Reply> {
-  queryOf(request, {})
+  const expiry = queryOf(request, { ttl: 'integer', sliding: 'flag' })
   const namespace = writableNamespaceOf(request)
   const key = keyOf(request)
   const length = contentLengthOf(request)
   const conditions = conditionsOf(request)
-  const options = { namespace, ...contentTypeOf(request) }
+  const once = idempotencyOf(request, conditions)
+  const options = { namespace, ...contentTypeOf(request), ...expiry, ...once }
   const small = length !== undefined && length <= blobSizeMax
   const value = small ? await readBody(request, blobSizeMax) : streamBody(request)
   const look = lookerOf(context, key, namespace)
@@ -40,11 +42,12 @@ async function put(context: Context, request: Request, reply: Reply): Promise<Re
 }
 
 async function append(context: Context, request: Request, reply: Reply): Promise<Reply> {
-  const { seal } = queryOf(request, { seal: 'flag' })
+  const query = queryOf(request, { seal: 'flag', ttl: 'integer', sliding: 'flag' })
   const namespace = writableNamespaceOf(request)
   const key = keyOf(request)
   const conditions = conditionsOf(request)
-  const options = { namespace, ...some({ seal }) }
+  const once = { ...producerOf(request), ...idempotencyOf(request, conditions) }
+  const options = { namespace, ...query, ...once }
   const value = await readBody(request, transactionSizeMax)
   const look = lookerOf(context, key, namespace)
   const committed = await conditionally(conditions, key, { look, again: true }, (guards) =>
@@ -58,11 +61,14 @@ async function unlink(context: Context, request: Request): Promise<unknown> {
   const namespace = writableNamespaceOf(request)
   const key = keyOf(request)
   const conditions = conditionsOf(request)
-  if (!(await context.store.stat(key, { namespace, nofollow: true }))) throw missing(key)
+  const once = idempotencyOf(request, conditions)
+  // Sent again, what it removes is not there any more.
+  const sure = once.idempotencyKey !== undefined
+  if (!sure && !(await context.store.stat(key, { namespace, nofollow: true }))) throw missing(key)
   const op = { op: 'unlink', key, ...some({ recursive }) } as const
   const look = lookerOf(context, key, namespace)
   const committed = await conditionally(conditions, key, { look, again: true }, (guards) =>
-    context.store.commit({ ops: [op], guards }, { namespace }),
+    context.store.commit({ ops: [op], guards }, { namespace, ...once }),
   )
   const { results, ...rest } = committed
   return { ...rest, result: results[0] ?? {} }

@@ -392,6 +392,8 @@ function show(event: WatchEvent): string {
       return `${event.index}@${event.offset} ${Buffer.from(event.data)}`
     case 'value':
       return `=${event.seq} ${Buffer.from(event.data ?? [])}`
+    case 'lease':
+      return `lease ${event.held}`
     case 'live':
       return `live ${event.position.index}`
     case 'end':

@@ -1,0 +1,142 @@
+/** `tailrace lease run`: a command while a lease is held. See rfc/9.
+ *  Invariant: the command does not go on when the lease may be another's: it is ended when a renewal is
+ *  refused, and when none was answered in the time that the last one gave. */
+
+import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { constants } from 'node:os'
+import { setTimeout as delay } from 'node:timers/promises'
+import { isCode, TailraceError, toTailraceError } from '../error.js'
+import type { Store } from '../job/job.js'
+import type { Scope, Token } from '../kvs/operation.js'
+import { argument, type Invocation } from './invocation.js'
+import { ownerOf, scopeOf, takeLease, textOf, tokenOf, ttlOf } from './lease.js'
+import { withStore } from './session.js'
+
+/** A command that was told to end has this long. */
+const endMs = 5_000
+/** Of its ttl: a lease is renewed after a third, and a renewal that failed is tried again after a tenth. */
+const renewShare = 3
+const retryShare = 10
+const forwarded = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const
+
+type Hold = Scope & { readonly key: string; readonly token: Token; readonly ttl: number }
+
+export async function run(invocation: Invocation): Promise<number> {
+  const key = argument(invocation, 0)
+  const program = argument(invocation, 1)
+  const rest = invocation.arguments.slice(2)
+  const ttl = ttlOf(invocation)
+  const scope = scopeOf(invocation)
+  return withStore(invocation, async (store) => {
+    const wait = invocation.options.flag('wait')
+    const asked = performance.now()
+    const taken = await takeLease(store, key, { ttl, owner: ownerOf(invocation), wait, ...scope })
+    const hold = { ...scope, key, token: tokenOf(taken), ttl }
+    const env = { ...process.env, TAILRACE_LEASE: textOf(hold.token) }
+    const child = spawn(program, rest, { stdio: 'inherit', env })
+    return whileHeld(store, hold, { child, asked })
+  })
+}
+
+async function whileHeld(
+  store: Store,
+  hold: Hold,
+  { child, asked }: { readonly child: ChildProcess; readonly asked: number },
+): Promise<number> {
+  const ended = endOf(child)
+  const done = new AbortController()
+  const signals = forwardSignals(child)
+  const lost = keep(store, hold, { asked, signal: done.signal })
+  try {
+    const loss = await Promise.race([ended.then(() => undefined), lost])
+    if (!loss) return await ended
+    await end(child, ended)
+    throw loss
+  } finally {
+    signals.end()
+    done.abort()
+    await lost
+    await release(store, hold)
+  }
+}
+
+/** Renews until the signal; before that only with what says that the lease is lost. Never throws. */
+async function keep(
+  store: Store,
+  hold: Hold,
+  { asked, signal }: { readonly asked: number; readonly signal: AbortSignal },
+): Promise<TailraceError | undefined> {
+  const { key, token, ttl, ...scope } = hold
+  let until = asked + ttl
+  let waitMs = ttl / renewShare
+  for (;;) {
+    await delay(waitMs, undefined, { signal }).catch(() => {})
+    if (signal.aborted) return undefined
+    const sent = performance.now()
+    const timeout = AbortSignal.any([signal, AbortSignal.timeout(Math.max(1, until - sent))])
+    try {
+      const op = { op: 'lease', key, action: 'renew', token } as const
+      await store.commit({ ops: [op] }, { ...scope, signal: timeout })
+      until = sent + ttl
+      waitMs = ttl / renewShare
+    } catch (error) {
+      const over = performance.now() >= until
+      if (isCode(error, 'EFENCED') || isCode(error, 'ENONS') || over) return lostBy(key, error)
+      waitMs = Math.min(ttl / retryShare, Math.max(1, until - performance.now()))
+    }
+  }
+}
+
+function lostBy(key: string, cause: unknown): TailraceError {
+  const { message } = toTailraceError(cause)
+  const text = `the lease of ${key} was lost, so the command was ended: ${message}`
+  return new TailraceError('EFENCED', text, { cause })
+}
+
+/** One that is lost, or of a store that is gone, ends by itself. */
+async function release(store: Store, { key, token, ttl: _, ...scope }: Hold): Promise<void> {
+  const op = { op: 'lease', key, action: 'release', token } as const
+  await store.commit({ ops: [op] }, scope).catch(() => {})
+}
+
+async function endOf(child: ChildProcess): Promise<number> {
+  try {
+    const [code, signal] = (await once(child, 'close')) as [number | null, NodeJS.Signals | null]
+    return code ?? 128 + (signal ? constants.signals[signal] : 0)
+  } catch (cause) {
+    const why = cause instanceof Error ? cause.message : String(cause)
+    throw new TailraceError('ENOENT', `the command could not be run: ${why}`, { cause })
+  }
+}
+
+async function end(child: ChildProcess, ended: Promise<number>): Promise<void> {
+  child.kill('SIGTERM')
+  const over = new AbortController()
+  const kill = async () => {
+    await delay(endMs, undefined, { signal: over.signal }).catch(() => {})
+    if (!over.signal.aborted) child.kill('SIGKILL')
+  }
+  const killing = kill()
+  await ended.catch(() => {})
+  over.abort()
+  await killing
+}
+
+/** A terminal sends its interrupt to the command as well: it is not sent twice. */
+function forwardSignals(child: ChildProcess): { end(): void } {
+  const terminal = process.stdin.isTTY === true
+  const handlers = forwarded.map((name) => {
+    const handler = () => {
+      if (!(terminal && name === 'SIGINT')) child.kill(name)
+    }
+    return [name, handler] as const
+  })
+  process.removeAllListeners('SIGINT') // main's, which ends us at once
+  for (const [name, handler] of handlers) process.on(name, handler)
+  return {
+    end: () => {
+      for (const [name, handler] of handlers) process.off(name, handler)
+    },
+  }
+}
