@@ -1,33 +1,34 @@
 /** What open readers need, so that a collection leaves it: trees of roots, logs that were replaced. See
  *  rfc/10.
- *  Invariant: a ref is held from `hold` until each of its holds was disposed of, whatever became of the
+ *  Invariant: a tree is held from `hold` until each of its holds was disposed of, whatever became of the
  *  namespace that it came from. */
 
 import type { Blobref } from '../blob/blobref.js'
-import type { Reached } from '../tree/reach.js'
 import type { Treeobj } from '../tree/treeobj.js'
 
 /** What a call resolved without reading on is held this long, by the monotonic clock. */
 export const readerHoldMs = 60_000
 
+/** The tree of a root, by its ref; or what one treeobj leads to. */
+export type Held = { readonly root: Blobref } | { readonly treeobj: Treeobj }
+
 export class Holds {
-  readonly #counts = new Map<Blobref, { readonly reached: Reached; count: number }>()
+  readonly #counts = new Map<string, { readonly held: Held; count: number }>()
   readonly #timer: (ms: number, act: () => void) => Disposable
 
   constructor(timer: (ms: number, act: () => void) => Disposable) {
     this.#timer = timer
   }
 
-  /** A node with all that it leads to: a root's ref above all. */
+  /** The trees of a root. */
   hold(ref: Blobref): Disposable {
-    return this.#add({ ref, kind: 'node' })
+    return this.#add(ref, { root: ref })
   }
 
-  /** What a treeobj leads to. */
   holdTreeobj(treeobj: Treeobj): Disposable {
-    if (!('ref' in treeobj) || treeobj.ref === undefined) return { [Symbol.dispose]: () => {} }
-    const blob = treeobj.type === 'valref' && treeobj.count === 1
-    return this.#add({ ref: treeobj.ref, kind: blob ? 'blob' : 'node' })
+    if (treeobj.type === 'val' || treeobj.type === 'symlink') return { [Symbol.dispose]: () => {} }
+    const base = treeobj.type === 'valref' ? (treeobj.base?.count ?? 0) : 0
+    return this.#add(`${treeobj.type} ${base} ${treeobj.ref}`, { treeobj })
   }
 
   /** A hold that ends by itself after `readerHoldMs`, or when it is disposed of. */
@@ -42,24 +43,22 @@ export class Holds {
     }
   }
 
-  /** All that is held now. A collection asks after it has settled the floors: whoever took a hold later
-   *  has seen those. */
-  held(): Reached[] {
-    return [...this.#counts.values()].map(({ reached }) => reached)
+  /** All that is held now. For `Namespaces.inUse`. */
+  held(): Held[] {
+    return [...this.#counts.values()].map(({ held }) => held)
   }
 
-  #add(reached: Reached): Disposable {
-    const { ref } = reached
-    const known = this.#counts.get(ref)
+  #add(id: string, held: Held): Disposable {
+    const known = this.#counts.get(id)
     if (known) known.count++
-    else this.#counts.set(ref, { reached, count: 1 })
+    else this.#counts.set(id, { held, count: 1 })
     let open = true
     return {
       [Symbol.dispose]: () => {
         if (!open) return
         open = false
-        const entry = this.#counts.get(ref)
-        if (entry && --entry.count === 0) this.#counts.delete(ref)
+        const entry = this.#counts.get(id)
+        if (entry && --entry.count === 0) this.#counts.delete(id)
       },
     }
   }

@@ -8,12 +8,11 @@ import type { Engine, Head, Root } from '../engine/engine.js'
 import { isCode, TailraceError } from '../error.js'
 import { parseNamespaceName } from '../tree/namespace-name.js'
 import { type Nodes, NodeWriter } from '../tree/nodes.js'
-import type { Reached } from '../tree/reach.js'
 import { emptyRoot, writeRoot } from '../tree/root.js'
 import { type Dir, emptyDir } from '../tree/treeobj.js'
 import { AnsweredBefore } from './answers.js'
 import { Committer, type CommitterPorts } from './committer.js'
-import { Holds } from './holds.js'
+import { type Held, Holds } from './holds.js'
 import { commitJointly, othersOf } from './joint.js'
 import { primary, reservedNamespaces } from './kvs.js'
 import { LiveNamespace } from './namespace.js'
@@ -111,10 +110,10 @@ export class Namespaces implements AsyncDisposable {
 
   /** A root to read from: the newest, a retained or a pinned one. Throws ECOMPACTED, EINVAL. */
   async hold(live: LiveNamespace, at: number | string | undefined): Promise<HeldRoot> {
-    if (at === undefined) return this.#held(live.root)
+    if (at === undefined) return this.holdRoot(live.root)
     try {
       const root = await live.roots.at(at, live.root)
-      const held = this.#held(root)
+      const held = this.holdRoot(root)
       // A collection may have begun meanwhile: it leaves what was held, and what is above the floor.
       if (root.seq >= (live.retention.known ?? 0)) return held
       held[Symbol.dispose]()
@@ -132,7 +131,7 @@ export class Namespaces implements AsyncDisposable {
     const pin = await this.pins.holding(incarnation, at)
     if (!pin) return undefined
     const { seq, ref, time } = pin
-    const held = this.#held({ seq, ref, time, tx: '', epoch: 0 })
+    const held = this.holdRoot({ seq, ref, time, tx: '', epoch: 0 })
     // Still pinned: then a collection that does not see the pin sees the hold.
     const still = await this.pins.holding(incarnation, at)
     if (still?.ref === ref) return held
@@ -142,14 +141,15 @@ export class Namespaces implements AsyncDisposable {
 
   /** What a collection must leave besides the retained roots: all that is pinned, and all that is read. Asked
    *  for after the floors were settled. */
-  async inUse(): Promise<Reached[]> {
+  async inUse(): Promise<Held[]> {
     // Twice, around the pins: a root that is being pinned is held before, a pinned one that is read after.
     const before = this.holds.held()
-    const pins = (await this.pins.list()).map(({ ref }): Reached => ({ ref, kind: 'node' }))
+    const pins = (await this.pins.list()).map(({ ref }): Held => ({ root: ref }))
     return [...before, ...pins, ...this.holds.held()]
   }
 
-  #held(root: Root): HeldRoot {
+  /** REQUIRES: it is the newest or one that is still retained, in this turn of the event loop. */
+  holdRoot(root: Root): HeldRoot {
     const hold = this.holds.hold(root.ref)
     return { root, [Symbol.dispose]: () => hold[Symbol.dispose]() }
   }

@@ -37,12 +37,15 @@ import type { LiveNamespace } from './namespace.js'
 import { Namespaces, type StoreListener } from './namespaces.js'
 import type { Committed, CommittedOp, Expiry, Op, Scope, Transaction, Value } from './operation.js'
 import { holdBack, storeArray } from './put-stream.js'
-import { Reader, type Snapshot } from './read.js'
+import { Reader } from './read.js'
 import { type Prepared, prepare, prepareStoredPut } from './transaction.js'
 import type { Upkeep } from './upkeep.js'
 
 /** What the store itself does of a Kvs; `open.ts` adds the rooms and files that do the rest. */
-type Keys = Omit<Kvs, 'watch' | 'producer' | 'loadBlob' | 'storeBlob' | keyof History | keyof Upkeep>
+type Keys = Omit<
+  Kvs,
+  'watch' | 'producer' | 'loadBlob' | 'storeBlob' | keyof History | keyof Upkeep
+>
 
 export class KeyStore implements Keys, AsyncDisposable {
   readonly reader: Reader
@@ -85,15 +88,11 @@ export class KeyStore implements Keys, AsyncDisposable {
     return this.spaces.peek(name)
   }
 
-  /** A snapshot of a namespace at one of its roots. Other namespaces, reached by links, are read at
-   *  their newest. */
-  async snapshot(live: LiveNamespace, root: Root): Promise<Snapshot> {
-    const data = await live.data(root)
-    return {
-      namespace: live.name,
-      seq: root.seq,
-      views: (name) => (name === live.name ? data : this.spaces.view(name)),
-    }
+  /** A snapshot of a namespace at one of its roots, held until it is disposed of. Other namespaces, reached
+   *  by links, are read at their newest. REQUIRES: the root is the newest or retained in this turn of the
+   *  event loop. */
+  snapshot(live: LiveNamespace, root: Root): Promise<HeldSnapshot> {
+    return holdSnapshot(this.spaces, live, this.spaces.holdRoot(root))
   }
 
   async commit(transaction: Transaction, options: CommitOptions = {}): Promise<Committed> {

@@ -10,7 +10,7 @@ import { type AppendArray, emptyArray, openArray, pushBlob } from '../tree/array
 import { isPrefix } from '../tree/array-read.js'
 import { hashOnly, type Nodes } from '../tree/nodes.js'
 import type { Base, Treeobj } from '../tree/treeobj.js'
-import { History } from './history.js'
+import { History, type Keep } from './history.js'
 import type { Sight } from './sights.js'
 
 export class AppendKey {
@@ -19,12 +19,14 @@ export class AppendKey {
   readonly #key: string
   readonly #nodes: Nodes
   readonly #monotonic: () => number
+  readonly #keep: Keep
   #history: History | undefined
   #absence: TailraceError | undefined
   /** What the newest treeobj was: a log does not become an inline value by growing. */
   #type: Treeobj['type'] | undefined
 
-  constructor(key: string, nodes: Nodes, monotonic: () => number) {
+  constructor(key: string, nodes: Nodes, monotonic: () => number, keep: Keep) {
+    this.#keep = keep
     this.#key = key
     this.#nodes = nodes
     this.#monotonic = monotonic
@@ -47,6 +49,11 @@ export class AppendKey {
     } catch (error) {
       this.#lose(toTailraceError(error))
     }
+  }
+
+  /** Nobody watches any more. */
+  release(): void {
+    this.#history?.release()
   }
 
   async #observe(sight: Sight): Promise<void> {
@@ -78,7 +85,7 @@ export class AppendKey {
       if (extended === true) {
         const trimmed = base.count !== history.base.count
         if (array.count !== history.array.count || sealed !== history.sealed || trimmed) {
-          history.extend({ array, base, seq: root.seq, sealed })
+          history.extend({ array, base, seq: root.seq, sealed, treeobj })
         }
         return
       }
@@ -92,6 +99,8 @@ export class AppendKey {
       seq: root.seq,
       sealed,
       inline: treeobj.type === 'val' ? treeobj.data : undefined,
+      treeobj,
+      keep: this.#keep,
     })
     this.#replace(next, ending)
   }

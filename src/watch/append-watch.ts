@@ -26,6 +26,7 @@ export async function* watchAppend(
   const { from, waitCreate } = options
   const resumes = isPosition(from)
   const history = await firstHistory(appendKey, { waitCreate: waitCreate && !resumes }, signal)
+  using _read = history.read()
   const start = await startOf(ports, history, from)
   const startCount = history.array.count
   const reader = new HistoryReader(ports, history)

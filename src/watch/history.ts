@@ -10,10 +10,16 @@ import { compacted } from '../kvs/floor.js'
 import { type AppendArray, arrayRef } from '../tree/array.js'
 import { truncateArray } from '../tree/array-read.js'
 import type { Nodes } from '../tree/nodes.js'
-import type { Base } from '../tree/treeobj.js'
+import type { Base, Treeobj } from '../tree/treeobj.js'
 
 /** A history that has ended is kept this long for the watchers that are behind. */
 export const historyKeptMs = 10 * 60_000
+/** What a history needs to be kept from collections. */
+export type Keep = {
+  readonly hold: (treeobj: Treeobj) => Disposable
+  readonly timer: (ms: number, act: () => void) => Disposable
+}
+
 /** Prefixes that watchers at the same index share. */
 const prefixesMax = 1_024
 
@@ -31,6 +37,13 @@ export class History {
   #inline: Uint8Array | undefined
   #ended: { readonly error: TailraceError; readonly at: number } | undefined
   readonly #prefixes = new Map<number, Blobref>()
+  readonly #keep: Keep
+  /** What keeps the array from collections; undefined once nobody reads it any more. */
+  #held: Disposable | undefined
+  #treeobj: Treeobj
+  /** Lets go of an ended history that somebody reads too slowly. */
+  #expiry: Disposable | undefined
+  #readers = 0
 
   constructor(state: {
     readonly incarnation: string
@@ -40,6 +53,8 @@ export class History {
     readonly seq: number
     readonly sealed: boolean
     readonly inline: Uint8Array | undefined
+    readonly treeobj: Treeobj
+    readonly keep: Keep
   }) {
     this.incarnation = state.incarnation
     this.resolved = state.resolved
@@ -48,6 +63,9 @@ export class History {
     this.#seq = state.seq
     this.#sealed = state.sealed
     this.#inline = state.inline
+    this.#keep = state.keep
+    this.#treeobj = state.treeobj
+    this.#held = state.keep.hold(state.treeobj)
   }
 
   get array(): AppendArray {
@@ -81,7 +99,12 @@ export class History {
     readonly base: Base
     readonly seq: number
     readonly sealed: boolean
+    readonly treeobj: Treeobj
   }): void {
+    const held = this.#keep.hold(next.treeobj)
+    this.#held?.[Symbol.dispose]()
+    this.#held = held
+    this.#treeobj = next.treeobj
     this.#array = next.array
     this.#base = next.base
     this.#seq = next.seq
@@ -91,7 +114,28 @@ export class History {
 
   end(error: TailraceError, now: number): void {
     this.#ended ??= { error, at: now }
+    if (this.#readers === 0) this.release()
+    else this.#expiry ??= this.#keep.timer(historyKeptMs, () => this.release())
     this.moved.wake()
+  }
+
+  /** Somebody reads: what is here is kept until the last one has left, at most `historyKeptMs` beyond the
+   *  end. */
+  read(): Disposable {
+    this.#readers++
+    this.#held ??= this.#keep.hold(this.#treeobj)
+    return {
+      [Symbol.dispose]: () => {
+        if (--this.#readers === 0 && this.#ended) this.release()
+      },
+    }
+  }
+
+  /** Collections may take what no tree has any more. */
+  release(): void {
+    this.#expiry?.[Symbol.dispose]()
+    this.#held?.[Symbol.dispose]()
+    this.#held = undefined
   }
 
   /** Why nothing more will come, for a watcher that has everything. */

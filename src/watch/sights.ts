@@ -5,6 +5,7 @@
 import type { Root } from '../engine/engine.js'
 import { TailraceError } from '../error.js'
 import type { LiveNamespace } from '../kvs/namespace.js'
+import type { Snapshot } from '../kvs/read.js'
 import { leaseMark } from '../kvs/root-keys.js'
 import type { KeyStore } from '../kvs/store.js'
 import type { Key } from '../tree/key.js'
@@ -22,6 +23,9 @@ export type Seen = {
   readonly skipped: boolean
   /** The root named the lease of the key, and not the key. */
   readonly leaseOnly: boolean
+  /** A collection leaves what was found alone until the next sight is asked for, or this is disposed of:
+   *  one who waits for its consumer lets go first. */
+  readonly held: Disposable
 }
 
 export type Sight =
@@ -43,11 +47,16 @@ export async function* sights(
     live: LiveNamespace,
     root: Root,
     about: { readonly skipped?: boolean; readonly concern?: Concern } = {},
-  ): Promise<Sight> => {
-    const found = await lookUp(store, followers, follower, { live, root, key })
+  ): Promise<Seen> => {
+    followers.look(follower)
+    held[Symbol.dispose]()
+    const snapshot = await store.snapshot(live, root)
+    held = snapshot
+    const found = await lookUp(store, followers, follower, { snapshot, key })
     const { skipped = false, concern = 'key' } = about
-    return { live, root, found, skipped, leaseOnly: concern === 'lease' }
+    return { live, root, found, skipped, leaseOnly: concern === 'lease', held }
   }
+  let held: Disposable = { [Symbol.dispose]: () => {} }
   let live: LiveNamespace | undefined
   let told = false
   let next = 0
@@ -70,13 +79,19 @@ export async function* sights(
       } else if (marked.seq !== undefined) {
         next = Math.max(next, marked.seq)
         while (next <= live.root.seq) {
-          const { roots, gap } = await live.roots.since(next, rootsPerStep)
+          const { roots, gap: older } = await live.roots.since(next, rootsPerStep)
+          // The floor may have moved since; from here to the look there is no await.
+          const [first] = roots
+          const gap = older || (first !== undefined && first.seq < (live.retention.known ?? 0))
           const concerned = gap ? [live.root] : roots
           if (concerned.length === 0) break
           for (const root of concerned) {
             next = root.seq + 1
             const concern = gap ? 'key' : follower.concernedBy(namespace, root)
-            if (concern) yield await look(live, root, { skipped: gap, concern })
+            if (!concern) continue
+            yield await look(live, root, { skipped: gap, concern })
+            // While the consumer took its time the next of them may have gone.
+            break
           }
         }
       } else if (marked.elsewhere && !live.ended) {
@@ -94,6 +109,7 @@ export async function* sights(
       await follower.moved.wait(seen, signal)
     }
   } finally {
+    held[Symbol.dispose]()
     followers.remove(follower)
     follower.rest(Number.POSITIVE_INFINITY)
   }
@@ -103,11 +119,9 @@ async function lookUp(
   store: KeyStore,
   followers: Followers,
   follower: Follower,
-  at: { readonly live: LiveNamespace; readonly root: Root; readonly key: Key },
+  at: { readonly snapshot: Snapshot; readonly key: Key },
 ): Promise<Found> {
-  followers.look(follower)
-  const snapshot = await store.snapshot(at.live, at.root)
-  const found = await store.reader.find(snapshot, at.key, { follow: true })
+  const found = await store.reader.find(at.snapshot, at.key, { follow: true })
   const { namespace } = found
   const lease = follower.leases ? [{ namespace, key: leaseMark(found.key) }] : []
   followers.settle(follower, [...found.passed, ...lease])

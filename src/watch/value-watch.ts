@@ -51,7 +51,9 @@ export async function* watchValue(
     const size = sizeOf(treeobj)
     if (uniq && ref === delivered) continue
     const event = { type: 'value', seq, ref, size, ...(skipped ? { skipped } : {}) } as const
-    yield size > blobSizeMax ? event : { ...event, data: await store.reader.bytes(treeobj) }
+    const data = size > blobSizeMax ? {} : { data: await store.reader.bytes(treeobj) }
+    sight.held[Symbol.dispose]()
+    yield { ...event, ...data }
     delivered = ref
     skipped = false
   }

@@ -16,6 +16,7 @@ import type { KeyStore } from '../kvs/store.js'
 import type { From, WatchEvent, Watching, WatchOptions } from '../kvs/watching.js'
 import { type Key, parseKey } from '../tree/key.js'
 import { parseNamespaceName } from '../tree/namespace-name.js'
+import type { Treeobj } from '../tree/treeobj.js'
 import { AppendKey } from './append-key.js'
 import { watchAppend } from './append-watch.js'
 import { type Follower, Followers } from './followers.js'
@@ -119,15 +120,20 @@ export class WatchService implements StoreListener, Pick<Kvs, 'watch'> {
       return known
     }
     const end = new AbortController()
-    const { monotonic } = this.#environment
-    const appendKey = new AppendKey(at.key, this.#store.nodes, monotonic)
+    const { monotonic, timer } = this.#environment
+    const { holds } = this.#store.spaces
+    const hold = (treeobj: Treeobj) => holds.holdTreeobj(treeobj)
+    const appendKey = new AppendKey(at.key, this.#store.nodes, monotonic, { hold, timer })
     const follower = this.#followers.add(at.namespace, { leases: false })
     const shared: Shared = { appendKey, follower, end, watchers: 1 }
     this.#shared.set(id, shared)
     const seen = sights(this.#store, this.#followers, follower, at.key, end.signal)
     // Ends with an error that its watchers are told, or when the last of them has gone; a later
     // watcher begins anew.
-    void appendKey.follow(seen).finally(() => this.#forget(id, shared))
+    void appendKey.follow(seen).finally(() => {
+      appendKey.release()
+      this.#forget(id, shared)
+    })
     return shared
   }
 
