@@ -1,17 +1,21 @@
 /** The store in this process: the only place that names an engine. See rfc/4, rfc/6.
  *  Invariant: what `open` gives owns all that it opened, and closes it in the reverse order. */
 
-import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { type Environment, systemEnvironment } from './base/environment.js'
+import { makeDirectory } from './base/make-directory.js'
 import { Content } from './content/content.js'
 import type { Engine } from './engine/engine.js'
-import { openLmdb } from './engine/lmdb.js'
+import { hasStore, openLmdb } from './engine/lmdb.js'
 import { MemoryEngine } from './engine/memory.js'
+import { isCode, TailraceError } from './error.js'
 import type { Store } from './job/job.js'
 import { JobRunner } from './job/runner.js'
 import { configure } from './kvs/configure.js'
 import { exportTree } from './kvs/export.js'
+import type { CheckOptions } from './kvs/fsck.js'
+import type { CheckReport } from './kvs/fsck-report.js'
+import { checkEngine, unopened } from './kvs/fsck-run.js'
 import { importStream } from './kvs/import.js'
 import type { Kvs } from './kvs/kvs.js'
 import { Pinning } from './kvs/pinning.js'
@@ -131,6 +135,33 @@ async function openEngine(
   environment: Environment,
 ): Promise<Engine> {
   if (directory === undefined) return new MemoryEngine(environment)
-  await mkdir(directory, { recursive: true, mode: 0o700 })
+  await makeDirectory(directory)
   return openLmdb(join(directory, 'store'), { environment })
+}
+
+export type CheckStoreOptions = CheckOptions & {
+  /** The data directory. */
+  readonly directory: string
+  /** Sets what is damaged aside: see rfc/15. */
+  readonly repair?: boolean
+  readonly environment?: Environment
+}
+
+/** Checks a store that nobody has open, and repairs it if asked. Throws ENOENT (no store), EBUSY (a process
+ *  holds it: its pid is named), EMISCONFIGURED (a newer format), ENOSPC, EIO, ECANCELED. */
+export async function checkStore(options: CheckStoreOptions): Promise<CheckReport> {
+  const { directory, repair = false, environment = systemEnvironment } = options
+  const path = join(directory, 'store')
+  if (!(await hasStore(path))) {
+    throw new TailraceError('ENOENT', `there is no store in ${directory}: name its directory`)
+  }
+  let engine: Engine
+  try {
+    engine = await openLmdb(path, { environment })
+  } catch (error) {
+    if (!isCode(error, 'ECORRUPT')) throw error
+    return unopened(error, options)
+  }
+  await using _closed = engine
+  return checkEngine(engine, { ...options, repair, environment })
 }

@@ -2,6 +2,7 @@
  *  Node and browsers share; `node.ts` and `web.ts` bring the transport. See rfc/12.
  *  Invariant: what it answers is what the embedded store would; the server decides, nothing is kept. */
 
+import { randomId } from '../base/random-id.js'
 import type { Jobs, Store } from '../job/job.js'
 import type {
   DiffOptions,
@@ -14,10 +15,12 @@ import type {
 } from '../kvs/history.js'
 import type {
   AppendOptions,
+  AppendProducer,
   CommitOptions,
   Listing,
   ListOptions,
   NamespaceView,
+  ProducerOptions,
   PutOptions,
   Reading,
   ReadOptions,
@@ -28,6 +31,7 @@ import type {
   TreeobjOptions,
 } from '../kvs/kvs.js'
 import type { Committed, CommittedOp, Scope, Transaction, Value } from '../kvs/operation.js'
+import { openProducer } from '../kvs/producer.js'
 import type {
   ExportOptions,
   Imported,

@@ -1,7 +1,25 @@
-/** Guards as the headers of a conditional request, where headers can say them. See rfc/12. Pure. */
+/** Guards, producers and idempotency keys as the headers of a request, where headers can say them. See
+ *  rfc/12. Pure. */
 
-import type { Guard } from '../kvs/operation.js'
+import { TailraceError } from '../error.js'
+import { type Guard, idempotencyKeyRule, type Producer } from '../kvs/operation.js'
+import { toHeader } from '../wire/header.js'
 import { sameKey } from './path.js'
+
+/** Throws EINVAL. */
+export function idempotencyHeaders(key: string): Readonly<Record<string, string>> {
+  const value = toHeader(key)
+  if (value) return { 'idempotency-key': value }
+  throw new TailraceError('EINVAL', idempotencyKeyRule)
+}
+
+/** Undefined: this id needs a transaction, or is refused there. */
+export function producerHeaders(producer: Producer): Readonly<Record<string, string>> | undefined {
+  const { id, epoch, seq } = producer
+  const value = toHeader(id)
+  if (!value) return undefined
+  return { 'producer-id': value, 'producer-epoch': `${epoch}`, 'producer-seq': `${seq}` }
+}
 
 /** One guard on the key itself: absent, or its ref. Undefined: these guards need a transaction. */
 export function conditionsOf(

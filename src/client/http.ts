@@ -22,6 +22,8 @@ const errorSizeMax = 1024 * 1024
 export type Asking = {
   readonly signal?: AbortSignal | undefined
   readonly long?: boolean | undefined
+  /** Of a write in JSON. */
+  readonly headers?: Readonly<Record<string, string>>
 }
 
 export type Writing = Omit<HttpRequest, 'headers'> & {
@@ -118,7 +120,7 @@ export class Http {
     asking: Asking,
     parse: (input: unknown) => T,
   ): Promise<T> {
-    const headers = { 'content-type': 'application/json' }
+    const headers = { ...asking.headers, 'content-type': 'application/json' }
     const { signal, long } = asking
     return this.write(
       { method: 'POST', path, headers, body: encodeJson(body), signal, long },

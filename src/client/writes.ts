@@ -1,11 +1,13 @@
 /** The writes of a store behind a server: transactions, puts, appends. See rfc/12.
- *  Invariant: a write is sent once; where nobody knows whether it arrived it is EUNKNOWN. */
+ *  Invariant: a write is sent once, and where nobody knows whether it arrived it is EUNKNOWN; with
+ *  `exactlyOnce` it is sent again until it is answered, and done once. */
 
 import { TailraceError } from '../error.js'
 import type { AppendOptions, CommitOptions, PutOptions } from '../kvs/kvs.js'
 import {
   type Committed,
   type CommittedOp,
+  type Expiry,
   type Op,
   type Transaction,
   transactionSizeMax,
@@ -13,7 +15,8 @@ import {
 } from '../kvs/operation.js'
 import * as answers from '../wire/answers.js'
 import { encodeText, toJson } from '../wire/bytes.js'
-import { conditionsOf } from './conditions.js'
+import { Again, type AgainOptions } from './again.js'
+import { conditionsOf, idempotencyHeaders, producerHeaders } from './conditions.js'
 import type { Http } from './http.js'
 import { pathOf, pathOfKey } from './path.js'
 import { namespaceOf } from './scope.js'
@@ -26,14 +29,21 @@ const unsaid: ReadonlySet<string> = new Set([
 
 export class RemoteWrites {
   readonly #http: Http
+  readonly #again: Again
+  readonly #newId: () => string
 
-  constructor(http: Http) {
+  constructor(http: Http, options: AgainOptions & { readonly newId: () => string }) {
     this.#http = http
+    this.#again = new Again(options)
+    this.#newId = options.newId
   }
 
   async commit(transaction: Transaction, options: CommitOptions = {}): Promise<Committed> {
     const path = pathOf('txn', namespaceOf(options))
-    return this.#http.writeJson(path, toJson(transaction), options, answers.parseCommitted)
+    const body = toJson(transaction)
+    return this.#write(options, transaction.ops, (headers) =>
+      this.#http.writeJson(path, body, { signal: options.signal, headers }, answers.parseCommitted),
+    )
   }
 
   async put(
@@ -43,62 +53,111 @@ export class RemoteWrites {
   ): Promise<CommittedOp> {
     const { contentType } = options
     const conditions = conditionsOf(key, options.guards)
-    const bytes = typeof value === 'string' ? encodeText(value) : value
+    const bytes = await bytesOf(value, options)
     if (!conditions || (contentType !== undefined && unsaid.has(contentType))) {
       const whole = bytes instanceof Uint8Array ? bytes : await collect(bytes)
       const type = contentType === undefined ? {} : { contentType }
-      return this.#commitOp({ op: 'put', key, value: whole, ...type }, options)
+      return this.#commitOp(
+        { op: 'put', key, value: whole, ...type, ...expiryOf(options) },
+        options,
+      )
     }
     const type = contentType === undefined ? {} : { 'content-type': contentType }
-    return this.#http.write(
-      {
-        method: 'PUT',
-        path: pathOfKey('kv', key, namespaceOf(options)),
-        headers: { ...type, ...conditions },
-        body: bytes,
-        signal: options.signal,
-        long: !(bytes instanceof Uint8Array),
-      },
-      answers.parseCommittedOp,
+    const path = pathOfKey('kv', key, { ...namespaceOf(options), ...expiryOf(options) })
+    const { signal } = options
+    const long = !(bytes instanceof Uint8Array)
+    return this.#write(options, [], (once) =>
+      this.#http.write(
+        {
+          method: 'PUT',
+          path,
+          headers: { ...type, ...conditions, ...once },
+          body: bytes,
+          signal,
+          long,
+        },
+        answers.parseCommittedOp,
+      ),
     )
   }
 
   async append(key: string, value: Value, options: AppendOptions = {}): Promise<CommittedOp> {
     const conditions = conditionsOf(key, options.guards)
-    const bytes = typeof value === 'string' ? encodeText(value) : value
-    const { seal, signal } = options
-    if (!conditions) {
-      const sealed = seal === undefined ? {} : { seal }
-      return this.#commitOp({ op: 'append', key, value: bytes, ...sealed }, options)
-    }
-    const path = pathOfKey('kv', key, { ...namespaceOf(options), seal })
-    const headers = { ...conditions, 'content-type': 'application/octet-stream' }
-    return this.#http.write(
-      { method: 'POST', path, headers, body: bytes, signal },
-      answers.parseCommittedOp,
+    const bytes = await bytesOf(value, options)
+    const { seal, signal, producer } = options
+    const sealed = seal === undefined ? {} : { seal }
+    const numbered = producer && { producer }
+    const op: Op = { op: 'append', key, value: bytes, ...sealed, ...numbered, ...expiryOf(options) }
+    const number = producer ? producerHeaders(producer) : {}
+    if (!conditions || !number) return this.#commitOp(op, options)
+    const path = pathOfKey('kv', key, { ...namespaceOf(options), seal, ...expiryOf(options) })
+    const headers = { ...conditions, ...number, 'content-type': 'application/octet-stream' }
+    return this.#write(options, [op], (once) =>
+      this.#http.write(
+        { method: 'POST', path, headers: { ...headers, ...once }, body: bytes, signal },
+        answers.parseCommittedOp,
+      ),
     )
+  }
+
+  /** Who waits to send a write again learns ECLOSED. */
+  dispose(): void {
+    this.#again.dispose()
+  }
+
+  /** Sends it once, or until it is answered. Appends that are numbered need no key for that. */
+  async #write<T>(
+    options: CommitOptions,
+    ops: readonly Op[],
+    send: (headers: Readonly<Record<string, string>>) => Promise<T>,
+  ): Promise<T> {
+    const { exactlyOnce = false, idempotencyKey, signal } = options
+    const needsKey = exactlyOnce && !(ops.length > 0 && ops.every(isNumbered))
+    const key = idempotencyKey ?? (needsKey ? this.#newId() : undefined)
+    const headers = key === undefined ? {} : idempotencyHeaders(key)
+    if (!exactlyOnce) return send(headers)
+    return this.#again.untilAnswered(() => send(headers), signal)
   }
 
   async #commitOp(op: Op, options: PutOptions): Promise<CommittedOp> {
     const guards = options.guards ? { guards: options.guards } : {}
-    const { seq, ref, results } = await this.commit({ ...guards, ops: [op] }, options)
+    const { results, ...rest } = await this.commit({ ...guards, ops: [op] }, options)
     const [result] = results
     if (!result) throw new TailraceError('EIO', 'the server answered a commit without its results')
-    return { seq, ref, result }
+    return { ...rest, result }
   }
 }
 
-/** A stream with guards that no header can say is one transaction: whole in memory. Throws E2BIG. */
+function isNumbered(op: Op): boolean {
+  return op.op === 'append' && op.producer !== undefined
+}
+
+/** What is sent again must be there again: a copy of bytes that the caller may write to, a stream as a whole. */
+async function bytesOf<T extends Value | AsyncIterable<Uint8Array>>(
+  value: T,
+  { exactlyOnce }: CommitOptions,
+): Promise<Exclude<T, string> | Uint8Array> {
+  if (typeof value === 'string') return encodeText(value)
+  const bytes = value as Exclude<T, string>
+  if (!exactlyOnce) return bytes
+  return bytes instanceof Uint8Array ? new Uint8Array(bytes) : collect(bytes)
+}
+
+function expiryOf({ ttl, sliding }: Expiry): Expiry {
+  return { ...(ttl === undefined ? {} : { ttl }), ...(sliding === undefined ? {} : { sliding }) }
+}
+
+/** A stream that is sent again, or with guards that no header can say, is whole in memory. Throws E2BIG. */
 async function collect(chunks: AsyncIterable<Uint8Array>): Promise<Uint8Array> {
   const parts: Uint8Array[] = []
   let size = 0
   for await (const chunk of chunks) {
     size += chunk.length
     if (size > transactionSizeMax) {
-      const message = `a streamed put with such guards has at most ${transactionSizeMax} bytes`
+      const message = `a streamed put exactly once or with such guards has at most ${transactionSizeMax} bytes`
       throw new TailraceError('E2BIG', message)
     }
-    parts.push(chunk.slice())
+    parts.push(new Uint8Array(chunk))
   }
   const whole = new Uint8Array(size)
   let at = 0

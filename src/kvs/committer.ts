@@ -100,6 +100,17 @@ export class Committer {
     return held.promise
   }
 
+  /** Resolves when all that was submitted before is answered, or will never be. */
+  async passed(): Promise<void> {
+    const held = deferred<void>()
+    const released = deferred<void>()
+    released.resolve()
+    this.#queue.push({ held, released })
+    this.#running ??= this.#run()
+    // Rejected where the loop was closed: then after all that was on its way, too.
+    await held.promise.catch(() => {})
+  }
+
   /** A group of the caller's own. REQUIRES: the loop is held, here and in `publish`. */
   begin(others?: ReadonlyMap<string, Group>): Promise<GroupBuild> {
     return GroupBuild.begin(this.#ports, this.#namespace, this.deadlines, others)

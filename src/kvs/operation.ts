@@ -25,6 +25,8 @@ export const producerResultsMax = 8
 
 /** Bytes of an idempotency key. */
 export const idempotencyKeySizeMax = 255
+/** What is an idempotency key, for messages: it goes into a header. */
+export const idempotencyKeyRule = `an idempotency key is 1 to ${idempotencyKeySizeMax} bytes of UTF-8 without control characters, and without blanks at its ends`
 /** Answers that a namespace keeps, and their bytes: above, the oldest go. */
 export const answersMax = 65_536
 export const answersSizeMax = 64 * 1024 * 1024

@@ -15,6 +15,7 @@ import { errorBodyOf } from '../wire/status.js'
 import { checkToken } from './access.js'
 import type { Context } from './context.js'
 import { faultLine } from './fault.js'
+import { some } from './kv-read.js'
 import { Outbox } from './outbox.js'
 import { ServedWatch, type WatchRequest } from './served-watch.js'
 import { Turns } from './turns.js'
@@ -211,11 +212,11 @@ export class Connection {
   }
 
   #resultOf(request: Extract<Request, { readonly op: 'txn' | 'read' | 'root' }>): Promise<unknown> {
-    const { id, op, namespace = primary, body } = request
+    const { id, op, namespace = primary, body, idempotencyKey } = request
     switch (op) {
       case 'txn':
         this.#requests.set(id, undefined)
-        return commit(this.#context, namespace, body)
+        return commit(this.#context, namespace, body, some({ idempotencyKey }))
       case 'read': {
         const parsed = parseReadBody(body)
         const signal = this.#waitOf(id, parsed.minSeq)

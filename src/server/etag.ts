@@ -60,6 +60,11 @@ export async function conditionally<T>(
   }
 }
 
+/** Whether the conditions are guards as they stand, whatever is there. */
+export function arePlain(conditions: Conditions): boolean {
+  return plainGuards(conditions, '') !== undefined
+}
+
 /** The guards that say the same; undefined where none do. */
 function plainGuards({ match, noneMatch }: Conditions, key: string): readonly Guard[] | undefined {
   if (!match && !noneMatch) return []

@@ -8,8 +8,8 @@ import type { App, Reply, Request } from './app.js'
 import { contentLengthOf, readBody, streamBody } from './body.js'
 import type { Context } from './context.js'
 import { conditionally, conditionsOf } from './etag.js'
-import { idempotencyOf, producerOf } from './once.js'
 import { get, head, missing, some } from './kv-read.js'
+import { idempotencyOf, producerOf } from './once.js'
 import { keyOf, queryOf, writableNamespaceOf } from './query.js'
 
 /** What curl and browsers send when nobody said what the bytes are. */

@@ -8,6 +8,7 @@ import { parseTransaction } from '../wire/transaction.js'
 import type { App } from './app.js'
 import { readJsonBody } from './body.js'
 import type { Context } from './context.js'
+import { idempotencyOf } from './once.js'
 import { checkWritable, namespaceOf, queryOf } from './query.js'
 import { signalOf } from './stream.js'
 
@@ -19,7 +20,8 @@ export type Values = {
 export function serveTransactions(app: App, context: Context): void {
   app.post('/v1/txn', async (request) => {
     queryOf(request, {})
-    return commit(context, namespaceOf(request), await readJsonBody(request))
+    const once = idempotencyOf(request)
+    return commit(context, namespaceOf(request), await readJsonBody(request), once)
   })
   app.post('/v1/read', async (request, reply) => {
     queryOf(request, {})
@@ -35,9 +37,10 @@ export async function commit(
   context: Context,
   namespace: string,
   body: unknown,
+  once: { readonly idempotencyKey?: string } = {},
 ): Promise<Committed> {
   checkWritable(namespace)
-  return context.store.commit(parseTransaction(body), { namespace })
+  return context.store.commit(parseTransaction(body), { namespace, ...once })
 }
 
 /** Throws what `Kvs.readMany` throws. */

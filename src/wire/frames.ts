@@ -48,6 +48,8 @@ export type Request =
       readonly op: 'txn' | 'read' | 'root'
       readonly namespace?: string
       readonly body: unknown
+      /** Of a `txn`. */
+      readonly idempotencyKey?: string
     }
 
 /** From the server. An `error` or an `end` is the last frame of its id. */

@@ -36,7 +36,7 @@ const requestFields: Readonly<Record<Request['op'], ReadonlySet<string>>> = {
   ]),
   credit: new Set(['id', 'op', 'bytes']),
   cancel: new Set(['id', 'op']),
-  txn: new Set(['id', 'op', 'namespace', 'body']),
+  txn: new Set(['id', 'op', 'namespace', 'body', 'idempotencyKey']),
   read: new Set(['id', 'op', 'namespace', 'body']),
   root: new Set(['id', 'op', 'namespace', 'body']),
 }
@@ -74,7 +74,13 @@ export function parseRequest(input: unknown): Request {
     case 'txn':
     case 'read':
     case 'root':
-      return { id, op, ...optional('namespace', fields, op, parseText), body: fields['body'] }
+      return {
+        id,
+        op,
+        ...optional('namespace', fields, op, parseText),
+        body: fields['body'],
+        ...optional('idempotencyKey', fields, op, parseText),
+      }
     default:
       return op satisfies never
   }

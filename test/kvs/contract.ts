@@ -8,6 +8,8 @@ import { copyContract } from './contract-copy.js'
 import { deadlinesContract } from './contract-deadlines.js'
 import { exportContract } from './contract-export.js'
 import { historyContract } from './contract-history.js'
+import { idempotencyContract } from './contract-idempotency.js'
+import { producersContract } from './contract-producers.js'
 import { trimContract } from './contract-trim.js'
 import { refusal, text } from './expect.js'
 
@@ -27,6 +29,8 @@ export function kvsContract(name: string, make: () => Promise<Made>): void {
 
     copyContract(() => kvs)
     deadlinesContract(() => kvs)
+    producersContract(() => kvs)
+    idempotencyContract(() => kvs)
     exportContract(() => kvs)
     historyContract(() => kvs)
 

@@ -1,0 +1,242 @@
+/** Appends to one key by one producer: numbered, in order, each landing once however often it is sent. See
+ *  rfc/6. Runs over any `Kvs`, in browsers too.
+ *  Invariant: one transaction is on its way at a time, and holds what waited when it was formed, in order. A
+ *  number is given when a transaction is formed; once one has failed no number is given again. */
+
+import { type Deferred, deferred } from '../base/deferred.js'
+import { joinAbort } from '../base/join-abort.js'
+import { isCode, TailraceError, toTailraceError } from '../error.js'
+import type { AppendProducer, Kvs, ProducerAppendOptions, ProducerOptions } from './kvs.js'
+import {
+  type Committed,
+  type CommittedOp,
+  type Op,
+  opsMax,
+  type Transaction,
+  transactionSizeMax,
+  type Value,
+  waitingMax,
+  waitingSizeMax,
+} from './operation.js'
+
+/** Bytes of the values of one transaction, if it has more than one. */
+const batchSizeMax = 4 * 1024 * 1024
+/** Who takes the next epoch meets others that do the same: this often. */
+const claimTriesMax = 16
+
+type Commit = Pick<Kvs, 'commit'>['commit']
+type Append = {
+  readonly value: Uint8Array
+  readonly seal: boolean
+  readonly answer: Deferred<CommittedOp>
+}
+type Place = { readonly epoch: number; readonly next: number }
+
+/** Asks which epoch comes next if it is not given. Throws ENONS, EINVAL, ECANCELED. */
+export async function openProducer(
+  commit: Commit,
+  key: string,
+  options: ProducerOptions,
+  newId: () => string,
+): Promise<AppendProducer> {
+  const { id = newId(), epoch = 'next', namespace, signal } = options
+  const scope = { exactlyOnce: true, ...(namespace === undefined ? {} : { namespace }) }
+  const asked = { ...scope, ...(signal ? { signal } : {}) }
+  const ports: Ports = {
+    commit: (transaction, more) => commit(transaction, { ...scope, ...more }),
+    newId,
+    id,
+    key,
+  }
+  const isNext = epoch === 'next'
+  const first = isNext ? after(await placeOf((each) => commit(each, asked), key, id)) : epoch
+  return new KeyProducer(ports, { epoch: first, claims: isNext })
+}
+
+type Ports = {
+  readonly commit: (
+    transaction: Transaction,
+    more: { readonly signal: AbortSignal; readonly idempotencyKey?: string },
+  ) => Promise<Committed>
+  readonly newId: () => string
+  readonly id: string
+  readonly key: string
+}
+
+class KeyProducer implements AppendProducer {
+  readonly id: string
+  readonly key: string
+  readonly #ports: Ports
+  /** It may take a higher epoch as long as nothing of its own has landed. */
+  readonly #claims: boolean
+  readonly #ended = new AbortController()
+  #epoch: number
+  #next = 0
+  #waiting: Append[] = []
+  #waitingSize = 0
+  #running: Promise<void> | undefined
+  #failed: TailraceError | undefined
+
+  constructor(
+    ports: Ports,
+    { epoch, claims }: { readonly epoch: number; readonly claims: boolean },
+  ) {
+    this.id = ports.id
+    this.key = ports.key
+    this.#ports = ports
+    this.#claims = claims
+    this.#epoch = epoch
+  }
+
+  get epoch(): number {
+    return this.#epoch
+  }
+
+  get next(): number {
+    return this.#next
+  }
+
+  append(value: Value, options: ProducerAppendOptions = {}): Promise<CommittedOp> {
+    const { seal = false, signal } = options
+    const answer = deferred<CommittedOp>()
+    try {
+      this.#take({ value: bytesOf(value), seal, answer })
+    } catch (error) {
+      return Promise.reject(error)
+    }
+    return joinAbort(answer.promise, signal)
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#fail(new TailraceError('ECLOSED', `the producer ${this.id} was disposed`))
+    await this.#running
+  }
+
+  #take(append: Append): void {
+    if (this.#failed) throw this.#failed
+    const size = this.#waitingSize + append.value.length
+    if (this.#waiting.length >= waitingMax || this.#waitingSize > waitingSizeMax) {
+      const message = `${this.#waiting.length} appends wait: await some before you append more`
+      throw new TailraceError('EBUSY', message)
+    }
+    this.#waiting.push(append)
+    this.#waitingSize = size
+    this.#running ??= this.#run()
+  }
+
+  async #run(): Promise<void> {
+    // Appends of this turn share a transaction.
+    await undefined
+    while (this.#waiting.length > 0) {
+      const batch = this.#batch()
+      try {
+        const { results, ...rest } = await this.#send(batch)
+        this.#next += batch.length
+        for (const [index, { answer }] of batch.entries()) {
+          answer.resolve({ ...rest, result: results[index] ?? {} })
+        }
+      } catch (error) {
+        this.#fail(toTailraceError(error))
+        const reason = this.#failed ?? toTailraceError(error)
+        for (const { answer } of batch) answer.reject(reason)
+      }
+    }
+    this.#running = undefined
+  }
+
+  /** A seal is the last append of its transaction: what comes after it fails alone. */
+  #batch(): Append[] {
+    const batch: Append[] = []
+    let size = 0
+    for (const append of this.#waiting) {
+      if (batch.length === opsMax) break
+      if (batch.length > 0 && size + append.value.length > batchSizeMax) break
+      batch.push(append)
+      size += append.value.length
+      if (append.seal) break
+    }
+    this.#waiting = this.#waiting.slice(batch.length)
+    this.#waitingSize -= size
+    return batch
+  }
+
+  async #send(batch: readonly Append[]): Promise<Committed> {
+    const { signal } = this.#ended
+    if (this.#next > 0) return this.#ports.commit({ ops: this.#opsOf(batch) }, { signal })
+    for (let tries = 1; ; tries++) {
+      try {
+        return await this.#claim(batch)
+      } catch (error) {
+        const lost = isCode(error, 'ECONFLICT') && error.failed?.guard === 0
+        if (!lost || !this.#claims || tries >= claimTriesMax) throw error
+        this.#epoch = after(parsePlace(error.failed?.state))
+      }
+    }
+  }
+
+  /** The first appends are taken only if nobody else has begun this epoch; sent again they are answered, since
+   *  their guard would not hold any more. */
+  #claim(batch: readonly Append[]): Promise<Committed> {
+    const { id, key } = this
+    const guard = { key, producer: id, epoch: this.#epoch, next: 0 }
+    const idempotencyKey = this.#ports.newId()
+    const transaction = { guards: [guard], ops: this.#opsOf(batch) }
+    return this.#ports.commit(transaction, { signal: this.#ended.signal, idempotencyKey })
+  }
+
+  #opsOf(batch: readonly Append[]): Op[] {
+    const { id, key, epoch } = this
+    return batch.map(({ value, seal }, index) => {
+      const producer = { id, epoch, seq: this.#next + index }
+      return { op: 'append', key, value, producer, ...(seal ? { seal } : {}) }
+    })
+  }
+
+  #fail(error: TailraceError): void {
+    this.#failed ??= error
+    this.#ended.abort(this.#failed)
+    for (const { answer } of this.#waiting) answer.reject(this.#failed)
+    this.#waiting = []
+    this.#waitingSize = 0
+  }
+}
+
+/** Where a producer is: asked by a guard that never holds. */
+async function placeOf(
+  commit: (transaction: Transaction) => Promise<Committed>,
+  key: string,
+  id: string,
+): Promise<Place> {
+  const never = { epoch: Number.MAX_SAFE_INTEGER, next: Number.MAX_SAFE_INTEGER }
+  try {
+    await commit({ guards: [{ key, producer: id, ...never }], ops: [] })
+  } catch (error) {
+    if (isCode(error, 'ECONFLICT')) return parsePlace(error.failed?.state)
+    throw error
+  }
+  throw new TailraceError('EINVAL', `producer ${id} has no epochs left: take another id`)
+}
+
+/** The epoch after all that are known; the first where nothing is. */
+function after({ epoch, next }: Place): number {
+  return next === 0 ? epoch : epoch + 1
+}
+
+function parsePlace(state: unknown): Place {
+  const { epoch, next } = (state ?? {}) as { readonly [name: string]: unknown }
+  if (typeof epoch === 'number' && typeof next === 'number') return { epoch, next }
+  throw new TailraceError('EIO', 'the answer to a guard on a producer does not say where it is')
+}
+
+/** A copy: the caller's buffer is the caller's. */
+function bytesOf(value: Value): Uint8Array {
+  if (typeof value === 'string' && !value.isWellFormed()) {
+    throw new TailraceError('EINVAL', 'the text is not well formed (a lone surrogate): send bytes')
+  }
+  if (typeof value !== 'string' && !(value instanceof Uint8Array)) {
+    throw new TailraceError('EINVAL', 'a value is text or bytes')
+  }
+  const bytes = typeof value === 'string' ? new TextEncoder().encode(value) : new Uint8Array(value)
+  if (bytes.length <= transactionSizeMax) return bytes
+  throw new TailraceError('E2BIG', `one append has at most ${transactionSizeMax} bytes: split it`)
+}

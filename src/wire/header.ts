@@ -1,0 +1,33 @@
+/** Text as the value of an HTTP header: its UTF-8 bytes, each as one character (RFC 9110, 5.5). See rfc/12,
+ *  rule 20. Pure.
+ *  Invariant: `fromHeader(toHeader(text))` is the text. */
+
+import { invalid } from './parse.js'
+
+const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
+const encoder = new TextEncoder()
+
+/** Undefined for what no header carries as it is: control characters, and blanks at an end. */
+export function toHeader(text: string): string | undefined {
+  const bytes = encoder.encode(text)
+  if (!text.isWellFormed() || bytes.some(isControl) || text !== trimmed(text)) return undefined
+  return Array.from(bytes, (byte) => String.fromCharCode(byte)).join('')
+}
+
+/** Throws EINVAL. */
+export function fromHeader(name: string, value: string): string {
+  try {
+    return decoder.decode(Uint8Array.from(value, (unit) => unit.charCodeAt(0)))
+  } catch {
+    throw invalid(`${name} must be UTF-8`)
+  }
+}
+
+function isControl(byte: number): boolean {
+  return byte < 0x20 || byte === 0x7f
+}
+
+/** Headers lose blanks at their ends. */
+function trimmed(text: string): string {
+  return text.replace(/^[ \t]+|[ \t]+$/g, '')
+}
