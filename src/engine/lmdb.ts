@@ -3,10 +3,11 @@
  *  Invariant: one process holds a directory at a time; a promise of `write` that resolves means on
  *  disk (`overlappingSync` is off). */
 
-import { mkdir, open as openFile, readdir, realpath } from 'node:fs/promises'
+import { type FileHandle, open as openFile, readdir, realpath } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { ABORT, type Database, open, type RootDatabase } from 'lmdb'
 import type { Environment } from '../base/environment.js'
+import { makeDirectory, syncDirectory } from '../base/make-directory.js'
 import { decode, encode } from '../blob/codec.js'
 import { TailraceError } from '../error.js'
 import { isFull, isFullError, probe } from './disk.js'
@@ -29,6 +30,11 @@ const letGo = new Set<string>()
 /** LMDB's own: the first meta page begins after a page header. */
 const magic = 0xbeefc0de
 const magicOffset = 24
+/** Of a page and of what a disk writes whole. Both meta pages and another are written before the first
+ *  sync: a file that is no longer, and lacks the head of one, was being made when the power went. */
+const pageSize = 4_096
+const firstSize = 3 * pageSize
+const sectorSize = 512
 const dataFile = 'data.mdb'
 const lockFile = 'lock.mdb'
 
@@ -39,12 +45,18 @@ type Store = Database<Buffer, Uint8Array>
 
 const binary = { encoding: 'binary', keyEncoding: 'binary' } as const
 
+/** Whether an open would find a store, and not make one. */
+export async function hasStore(directory: string): Promise<boolean> {
+  const names = await readdir(directory).catch((): string[] => [])
+  return names.includes(dataFile)
+}
+
 /** Makes the directory (0700) if it is missing. Throws EBUSY (another process holds it: the message
  *  has the path and its pid), EMISCONFIGURED (made by a newer version), ECORRUPT, ENOSPC, EIO. */
 export async function openLmdb(directory: string, options: LmdbOptions): Promise<LmdbEngine> {
   let path: string
   try {
-    await mkdir(directory, { recursive: true, mode: 0o700 })
+    await makeDirectory(directory)
     path = await realpath(directory)
   } catch (error) {
     throw await openError(directory, error)
@@ -76,7 +88,10 @@ async function openAs(owner: Owner, directory: string, options: LmdbOptions): Pr
     const meta = openTable(database, 'meta')
     const claimed = database.transactionSync(() => claim(meta, owner, directory, environment))
     try {
-      if (claimed.fresh) await syncDirectory(directory)
+      if (claimed.fresh) {
+        await syncDirectory(directory)
+        await syncDirectory(dirname(directory)) // whoever made it may not have come so far
+      }
       const tables = new LmdbTables(database, meta)
       const release = (state: { readonly broken: boolean }) =>
         giveUp(owner, directory, tables, state.broken)
@@ -102,14 +117,23 @@ async function assertOpenable(directory: string): Promise<void> {
   if (!names.has(dataFile)) return
   const file = await openFile(join(directory, dataFile), 'r+')
   try {
-    const head = Buffer.alloc(magicOffset + 4)
-    const { bytesRead } = await file.read(head, 0, head.length, 0)
-    if (bytesRead === 0 || head.readUInt32LE(magicOffset) === magic) return
+    const { size } = await file.stat()
+    const heads = [await pageHead(file, 0), await pageHead(file, pageSize)]
+    const unwritten = heads.some((head) => head.every((byte) => byte === 0))
+    if (unwritten && size <= firstSize && size % pageSize === 0) return await file.truncate()
+    if (size === 0 || heads[0]?.readUInt32LE(magicOffset) === magic) return
     const message = `${directory}/${dataFile} is no store: restore a copy, or use another directory`
     throw new TailraceError('ECORRUPT', message)
   } finally {
     await file.close()
   }
+}
+
+/** The first sector of a page; zeros where there is none. */
+async function pageHead(file: FileHandle, page: number): Promise<Buffer> {
+  const head = Buffer.alloc(sectorSize)
+  await file.read(head, 0, sectorSize, page)
+  return head
 }
 
 /** Takes the store for this process, inside a transaction: of two that start at once, one waits for
@@ -247,18 +271,6 @@ function openTable(root: RootDatabase<Buffer, Uint8Array>, name: string): LmdbTa
 function quiet(error: unknown): void {
   if (!(error instanceof Error) || !('commitError' in error)) return
   if (error.commitError instanceof Promise) error.commitError.catch(() => {})
-}
-
-/** A new file is only there after a crash if its directory says so. */
-async function syncDirectory(directory: string): Promise<void> {
-  for (const path of [directory, dirname(directory)]) {
-    const handle = await openFile(path)
-    try {
-      await handle.sync()
-    } finally {
-      await handle.close()
-    }
-  }
 }
 
 function busy(directory: string, holder: Owner): TailraceError {

@@ -7,6 +7,7 @@ import { createHash, randomBytes } from 'node:crypto'
 import { chmod, lstat, mkdir, readFile, realpath, rename, rm, writeFile } from 'node:fs/promises'
 import { homedir } from 'node:os'
 import { join } from 'node:path'
+import { makeDirectory } from '../base/make-directory.js'
 import { TailraceError } from '../error.js'
 
 export const formatVersion = 1
@@ -38,7 +39,7 @@ export function defaultDirectory(variables: Variables = process.env): string {
 
 /** Makes the directory (0700) and its parents where they are missing; its real path. */
 export async function prepareDirectory(directory: string): Promise<string> {
-  await mkdir(directory, { recursive: true, mode: 0o700 })
+  await makeDirectory(directory)
   return realpath(directory)
 }
 

@@ -126,6 +126,35 @@ test('what is no store is ECORRUPT, what cannot be opened is EIO, both with the 
   }
 })
 
+test('a file that was being made when the power went is begun anew', async () => {
+  await using directory = await temporaryDirectory()
+  const path = join(directory.path, 'made')
+  await using made = await open(path)
+  await make(made, 'n')
+  await made[Symbol.asyncDispose]()
+  const whole = await readFile(join(path, 'data.mdb'))
+  // As the disk may have it before the first sync: the sectors of three pages, each written or not.
+  const lacking = (...sectors: number[]) => {
+    const bytes = Buffer.from(whole.subarray(0, 12_288))
+    for (const sector of sectors) bytes.fill(0, sector * 512, sector * 512 + 512)
+    return bytes
+  }
+  const unfinished = [lacking(0), lacking(8), lacking(0, 8), lacking(0).subarray(0, 4_096)]
+  for (const [index, bytes] of unfinished.entries()) {
+    const inside = join(directory.path, `${index}`)
+    await mkdir(inside)
+    await writeFile(join(inside, 'data.mdb'), bytes)
+    await using engine = await open(inside)
+    await make(engine, 'n')
+  }
+  // One page more may hold something: it is not touched.
+  const longer = Buffer.from(whole.subarray(0, 16_384)).fill(0, 0, 512)
+  await mkdir(join(directory.path, 'longer'))
+  await writeFile(join(directory.path, 'longer/data.mdb'), longer)
+  expect(await codeOf(open(join(directory.path, 'longer')))).toBe('ECORRUPT')
+  expect(await readFile(join(directory.path, 'longer/data.mdb'))).toEqual(longer)
+})
+
 test('lease epochs grow over openings', async () => {
   await using directory = await temporaryDirectory()
   const first = await open(directory.path)
