@@ -1,5 +1,6 @@
 /** The commands on keys, as data. See program.ts; what they do stands in the modules they load. */
 
+import { settingsCommands } from './commands-history.js'
 import { at, expiry, json, longNamespace, namespace, place } from './options.js'
 import type { CommandSpec } from './program.js'
 
@@ -184,7 +185,7 @@ export const keyCommands: readonly CommandSpec[] = [
   },
   {
     name: 'ns',
-    summary: 'list, create and remove namespaces',
+    summary: 'list, create, configure and remove namespaces',
     commands: [
       {
         name: 'list',
@@ -214,6 +215,7 @@ export const keyCommands: readonly CommandSpec[] = [
         examples: ['ns remove staging'],
         load: async () => (await import('./namespaces.js')).remove,
       },
+      ...settingsCommands,
     ],
     examples: ['ns create staging', 'ns list', 'ns remove staging'],
   },

@@ -5,6 +5,7 @@
 
 import { toTailraceError } from '../error.js'
 import { backupCommands } from './commands-backup.js'
+import { historyCommands } from './commands-history.js'
 import { jobCommands, serverCommands } from './commands-jobs.js'
 import { keyCommands } from './commands-keys.js'
 import { leaseCommands } from './commands-leases.js'
@@ -38,6 +39,7 @@ async function main(): Promise<number> {
           ...treeCommands,
           ...logCommands,
           ...leaseCommands,
+          ...historyCommands,
           ...backupCommands,
           ...jobCommands,
           ...serverCommands,

@@ -1,0 +1,156 @@
+/** `tailrace roots`, `log`, `diff`: the time of a namespace. See rfc/10.
+ *  Invariant: output goes out page by page; pages follow until the limit, or the end. */
+
+import { isBlobref } from '../blob/blobref.js'
+import { TailraceError } from '../error.js'
+import type { Store } from '../job/job.js'
+import type { DiffEntry, LogEntry, RootEntry, Side } from '../kvs/history.js'
+import { pageMax, primary } from '../kvs/kvs.js'
+import { argument, defined, type Invocation, parseInteger } from './invocation.js'
+import { withStore } from './session.js'
+
+const letters = { added: 'A', removed: 'D', changed: 'M' } as const
+
+export async function roots(invocation: Invocation): Promise<undefined> {
+  const { options } = invocation
+  const newest = options.flag('newest')
+  const { namespace, limit } = scopeOf(invocation)
+  const bounds = { after: options.integer('after'), before: options.integer('before') }
+  return withStore(invocation, async (store) => {
+    async function* pages(): AsyncGenerator<readonly RootEntry[], boolean> {
+      for (let left = limit, { after, before } = bounds; ; ) {
+        const scope = defined({ namespace, after, before, ...(newest ? { newest } : {}) })
+        const page = await store.roots({ ...scope, limit: Math.min(left, pageMax) })
+        yield page.roots
+        left -= page.roots.length
+        const last = page.roots.at(-1)?.seq
+        if (!page.more || left <= 0 || last === undefined) return page.more
+        if (newest) before = last
+        else after = last
+      }
+    }
+    await print(invocation, { name: 'roots', head: {} }, pages(), rootLine)
+    return undefined
+  })
+}
+
+export async function log(invocation: Invocation): Promise<undefined> {
+  const key = argument(invocation, 0)
+  const { namespace, limit } = scopeOf(invocation)
+  let before = invocation.options.integer('before')
+  return withStore(invocation, async (store) => {
+    async function* pages(): AsyncGenerator<readonly LogEntry[], boolean> {
+      for (let left = limit; ; ) {
+        const scope = defined({ namespace, before })
+        const page = await store.log(key, { ...scope, limit: Math.min(left, pageMax) })
+        yield page.entries
+        left -= page.entries.length
+        if (page.next === undefined || left <= 0) return page.next !== undefined
+        before = page.next
+      }
+    }
+    await print(invocation, { name: 'entries', head: { key } }, pages(), logLine)
+    return undefined
+  })
+}
+
+export async function diff(invocation: Invocation): Promise<undefined> {
+  const { options } = invocation
+  const [, second = 'now', prefix] = invocation.arguments
+  const { namespace, limit } = scopeOf(invocation)
+  const line = options.flag('long') ? longLine : shortLine
+  return withStore(invocation, async (store) => {
+    const first = await store.diff({
+      ...defined({ namespace, prefix, after: options.text('after') }),
+      from: await rootOf(store, argument(invocation, 0), namespace),
+      ...(second === 'now' ? {} : { to: await rootOf(store, second, namespace) }),
+      limit: Math.min(limit, pageMax),
+    })
+    const { from, to } = first
+    async function* pages(): AsyncGenerator<readonly DiffEntry[], boolean> {
+      for (let left = limit, page = first; ; ) {
+        yield page.entries
+        left -= page.entries.length
+        const after = page.entries.at(-1)?.key
+        if (!page.more || left <= 0 || after === undefined) return page.more
+        // Every page is of the roots that the first one was read at.
+        const scope = defined({ namespace, prefix })
+        page = await store.diff({ ...scope, from, to, after, limit: Math.min(left, pageMax) })
+      }
+    }
+    await print(invocation, { name: 'entries', head: { from, to } }, pages(), line)
+    return undefined
+  })
+}
+
+/** A seq and a ref are what they are; anything else is the name of a pin. Throws ENOENT. */
+async function rootOf(
+  store: Store,
+  text: string,
+  namespace: string | undefined,
+): Promise<number | string> {
+  if (isBlobref(text)) return text
+  if (/^\d+$/.test(text)) return parseInteger('a seq', text)
+  const pin = (await store.pins()).find(({ name }) => name === text)
+  if (pin?.namespace === (namespace ?? primary)) return pin.ref
+  const where = pin ? `: that pin is of namespace ${pin.namespace}` : ''
+  throw new TailraceError('ENOENT', `"${text}" is neither a seq, a ref nor a pin${where}`)
+}
+
+/** JSON is one document, written page by page. */
+async function print<Entry>(
+  { options, stdout }: Invocation,
+  document: { readonly name: string; readonly head: Readonly<Record<string, unknown>> },
+  pages: AsyncGenerator<readonly Entry[], boolean>,
+  line: (entry: Entry) => string,
+): Promise<void> {
+  const json = options.flag('json')
+  if (json) await stdout.write(`${JSON.stringify(document.head).slice(0, -1)}`)
+  const comma = Object.keys(document.head).length > 0 ? ',' : ''
+  let between = `${comma}"${document.name}":[`
+  for (;;) {
+    const page = await pages.next()
+    if (page.done) {
+      if (json) await stdout.line(`${between === ',' ? '' : between}],"more":${page.value}}`)
+      return
+    }
+    if (page.value.length === 0) continue
+    if (json) {
+      const entries = page.value.map((entry) => JSON.stringify(entry))
+      await stdout.write(between + entries.join(','))
+      between = ','
+    } else await stdout.line(page.value.map(line).join('\n'))
+  }
+}
+
+function rootLine({ seq, time, ref, pins }: RootEntry): string {
+  const names = pins ? ` ${pins.join(' ')}` : ''
+  return `${String(seq).padStart(8)} ${new Date(time).toISOString()} ${ref}${names}`
+}
+
+function logLine({ seq, time, value }: LogEntry): string {
+  const what = value ? `${value.type} ${value.size} bytes ${value.ref}` : 'removed'
+  return `${String(seq).padStart(8)} ${new Date(time).toISOString()} ${what}`
+}
+
+function shortLine({ change, key }: DiffEntry): string {
+  return `${letters[change]} ${key}`
+}
+
+function longLine(entry: DiffEntry): string {
+  const { before, after } = entry
+  return `${shortLine(entry)} ${sizeOf(before)} ${sizeOf(after)}`
+}
+
+function sizeOf(side: Side | undefined): string {
+  if (!side) return '-'
+  return side.type === 'dir' ? 'dir' : String(side.size)
+}
+
+function scopeOf({ options }: Invocation): {
+  readonly namespace: string | undefined
+  readonly limit: number
+} {
+  const limit = options.integer('limit', 1) ?? Number.MAX_SAFE_INTEGER
+  return { namespace: options.text('namespace'), limit }
+}

@@ -1,0 +1,119 @@
+/** The commands on the time of a namespace, as processes: roots, log, diff, pins, settings (rfc/10). */
+
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { type Ended, Sandbox } from './harness.js'
+
+let sandbox: Sandbox
+let from = 0
+let to = 0
+beforeAll(async () => {
+  sandbox = await Sandbox.make()
+  await seqOf('put', 'keep', 'x')
+  await seqOf('put', 'gone', 'x')
+  from = await seqOf('put', 'dir/colour', 'red')
+  await seqOf('put', 'dir/colour', 'blue')
+  await seqOf('put', 'dir/new', 'n')
+  await sandbox.ok(['rm', 'gone'])
+  to = JSON.parse(await sandbox.ok(['root', '--json'])).seq
+})
+afterAll(() => sandbox.remove())
+
+async function seqOf(...args: string[]): Promise<number> {
+  return JSON.parse(await sandbox.ok([...args, '--json'])).seq
+}
+
+async function lines(...args: string[]): Promise<string[]> {
+  return (await sandbox.ok(args)).split('\n').filter((line) => line !== '')
+}
+
+function failed(ended: Ended, code: string): void {
+  expect(ended.stderr).toMatch(new RegExp(`^tailrace: ${code}: .+\\n$`))
+  expect({ code: ended.code, stdout: ended.stdout }).toEqual({ code: 1, stdout: '' })
+}
+
+describe('roots and log', () => {
+  it('list the retained roots, oldest or newest first', async () => {
+    const all = await lines('roots')
+    expect(all).toHaveLength(to + 1)
+    expect(all[0]).toMatch(/^ +0 \d{4}-\d\d-\d\dT[\d:.]+Z blake3-[0-9a-f]{64}$/)
+    expect(await lines('roots', '--newest')).toEqual(all.toReversed())
+    expect(await lines('roots', '--newest', '--limit', '2')).toEqual(all.slice(-2).reverse())
+    expect(await lines('roots', '--after', String(to - 1))).toEqual(all.slice(-1))
+    const { roots, more } = JSON.parse(await sandbox.ok(['roots', '--limit', '1', '--json']))
+    expect({ count: roots.length, more }).toEqual({ count: 1, more: true })
+  })
+
+  it('tell the past of a key', async () => {
+    const past = await lines('log', 'dir/colour')
+    expect(past.map((line) => line.trim().split(/ +/).slice(2, 4))).toEqual([
+      ['val', '4'],
+      ['val', '3'],
+    ])
+    expect((await lines('log', 'gone'))[0]).toMatch(/ removed$/)
+    const { entries } = JSON.parse(await sandbox.ok(['log', 'dir', '--json', '--limit', '2']))
+    expect(entries.map(({ seq }: { seq: number }) => seq)).toEqual([from + 2, from + 1])
+    expect(JSON.parse(await sandbox.ok(['log', 'never', '--json']))).toMatchObject({ entries: [] })
+  })
+})
+
+describe('diff', () => {
+  it('shows what was added, removed and changed, up to now or to a root', async () => {
+    expect(await lines('diff', String(from))).toEqual(['M dir/colour', 'A dir/new', 'D gone'])
+    expect(await lines('diff', String(from), String(from + 1))).toEqual(['M dir/colour'])
+    expect(await lines('diff', String(from), 'now', 'dir')).toEqual(['M dir/colour', 'A dir/new'])
+    expect(await lines('diff', String(from), '-l')).toEqual([
+      'M dir/colour 3 4',
+      'A dir/new - 1',
+      'D gone 1 -',
+    ])
+    const one = JSON.parse(await sandbox.ok(['diff', String(from), '--limit', '1', '--json']))
+    expect(one).toMatchObject({ from, to, more: true, entries: [{ key: 'dir/colour' }] })
+    failed(await sandbox.call(['diff', String(to + 1000)]), 'EINVAL')
+    failed(await sandbox.call(['diff', 'no-pin']), 'ENOENT')
+  })
+})
+
+describe('pins and settings', () => {
+  it('keep a root by name while the rest goes', async () => {
+    const ns = 'pinned'
+    await sandbox.ok(['ns', 'create', ns])
+    const seq = await seqOf('put', 'k', 'then', '-n', ns)
+    await sandbox.ok(['pin', 'release', '--at', String(seq), '-n', ns])
+    const config = ['ns', 'config', ns, '--history-count', '1', '--history-age', '0', '--json']
+    const settings = JSON.parse(await sandbox.ok(config))
+    expect(settings).toMatchObject({ historyCount: 1, historyAgeMs: 0 })
+    await sandbox.ok(['put', 'k', 'later', '-n', ns])
+    expect(await lines('roots', '-n', ns)).toHaveLength(1)
+    expect((await lines('pins'))[0]).toMatch(new RegExp(`^release +pinned ${seq} .+ blake3-`))
+    expect(await lines('diff', 'release', '-n', ns)).toEqual(['M k'])
+    const [{ ref }] = JSON.parse(await sandbox.ok(['pins', '--json'])).pins
+    expect(await sandbox.ok(['get', 'k', '--at', ref, '-n', ns])).toBe('then')
+    await sandbox.ok(['unpin', 'release'])
+    failed(await sandbox.call(['get', 'k', '--at', ref, '-n', ns]), 'ECOMPACTED')
+    failed(await sandbox.call(['unpin', 'release']), 'ENOENT')
+  })
+
+  it('are changed and shown, in the units that people write', async () => {
+    const change = ['--history-age', '7d', '--history-size', '2G', '--quota', '10M', '--json']
+    expect(JSON.parse(await sandbox.ok(['ns', 'config', 'primary', ...change]))).toEqual({
+      historyCount: 4_096,
+      historyAgeMs: 7 * 86_400_000,
+      historySize: 2 * 1024 ** 3,
+      quota: 10 * 1024 ** 2,
+    })
+    expect(await sandbox.ok(['ns', 'show', 'primary'])).toMatch(/^quota +10485760 bytes$/m)
+    await sandbox.ok(['ns', 'config', 'primary', '--quota', 'none'])
+    const shown = JSON.parse(await sandbox.ok(['ns', 'show', 'primary', '--json']))
+    expect(shown).toMatchObject({ name: 'primary', settings: { historySize: 2 * 1024 ** 3 } })
+    expect(shown.settings.quota).toBeUndefined()
+    for (const wrong of [
+      [],
+      ['--history-age', '7'],
+      ['--quota', 'much'],
+      ['--history-count', '0'],
+    ]) {
+      expect((await sandbox.call(['ns', 'config', 'primary', ...wrong])).code).toBe(2)
+    }
+    failed(await sandbox.call(['ns', 'show', 'nowhere']), 'ENONS')
+  })
+})
