@@ -4,7 +4,14 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { connect } from '../../src/client/node.js'
 import type { Store } from '../../src/job/job.js'
-import type { AppendEvent, WatchEvent, Watching, WatchOptions } from '../../src/kvs/watching.js'
+import type {
+  AppendEvent,
+  Position,
+  WatchEvent,
+  Watching,
+  WatchOptions,
+} from '../../src/kvs/watching.js'
+import { refusal } from '../kvs/expect.js'
 import { CuttingProxy } from './cutting-proxy.js'
 import { type Serving, serve } from './serving.js'
 
@@ -63,6 +70,35 @@ describe('a stream that is cut', () => {
     for (const word of ['one', 'two']) await store.append('log', word)
     await store.append('log', 'three', { seal: true })
     expect(words(await all(watching))).toEqual(['2:two', '3:three', 'end'])
+  })
+
+  it('while its log is trimmed up to where it stands goes on; beyond that it learns the oldest position', async () => {
+    for (const word of ['zero', 'one']) await store.append('log', word)
+    const watching = client.watch('log', { mode: 'append' })
+    expect(words(await take(watching, 3))).toEqual(['0:zero', '1:one', 'live'])
+    const trim = (before: number) => store.commit({ ops: [{ op: 'trim', key: 'log', before }] })
+    proxy.cut()
+    await trim(2)
+    await store.append('log', 'two')
+    expect(words(await take(watching, 1))).toEqual(['2:two'])
+    proxy.cut()
+    await store.commit({
+      ops: [
+        { op: 'append', key: 'log', value: 'three' },
+        { op: 'append', key: 'log', value: 'four' },
+        { op: 'trim', key: 'log', before: 4 },
+      ],
+    })
+    const error = await refusal(watching.next())
+    expect(error).toMatchObject({
+      code: 'ECOMPACTED',
+      failed: { state: { base: { count: 4 }, position: { index: 4 } } },
+    })
+    const { position } = (error.failed?.state ?? {}) as { position?: Position }
+    if (!position) throw new Error('the oldest position is told')
+    const rest = client.watch('log', { mode: 'append', from: position })
+    expect(words(await take(rest, 2))).toEqual(['4:four', 'live'])
+    await rest.return?.()
   })
 
   it('after any number of bytes is delivered once, in order, to its end', async () => {
