@@ -67,11 +67,11 @@ export const leaseCommands: readonly CommandSpec[] = [
       },
       {
         name: 'run',
-        summary: 'run a command while a lease is held; its exit code is the command’s',
+        summary: 'run a command while a lease is held, and exit with its code',
         description:
           'Take a lease (waiting until it is free), run a command, renew the lease at a third of its ' +
           'time, and release it when the command ends. If it is lost, the command is ended (SIGTERM, ' +
-          'then SIGKILL after 5 s) and the exit code is 1. The command finds the token in TAILRACE_LEASE.',
+          'then SIGKILL after 5 s) and the exit code is 1. The command, which stands behind --, finds the token in TAILRACE_LEASE.',
         parameters: ['<key>', '<command...>'],
         options: [
           ttl,
@@ -82,9 +82,8 @@ export const leaseCommands: readonly CommandSpec[] = [
         ],
         examples: [
           'lease run deploy -- ./deploy.sh',
-          'lease run --ttl 10s cron/daily -- make report',
+          'lease run cron/daily --ttl 10s -- make -j4 report',
         ],
-        passThrough: true,
         load: async () => (await import('./lease-run.js')).run,
       },
     ],

@@ -6,6 +6,7 @@ import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { constants } from 'node:os'
 import { setTimeout as delay } from 'node:timers/promises'
+import { isatty } from 'node:tty'
 import { isCode, TailraceError, toTailraceError } from '../error.js'
 import type { Store } from '../job/job.js'
 import type { Scope, Token } from '../kvs/operation.js'
@@ -74,7 +75,10 @@ async function keep(
     await delay(waitMs, undefined, { signal }).catch(() => {})
     if (signal.aborted) return undefined
     const sent = performance.now()
-    const timeout = AbortSignal.any([signal, AbortSignal.timeout(Math.max(1, until - sent))])
+    const timeout = AbortSignal.any([
+      signal,
+      AbortSignal.timeout(Math.max(1, Math.ceil(until - sent))),
+    ])
     try {
       const op = { op: 'lease', key, action: 'renew', token } as const
       await store.commit({ ops: [op] }, { ...scope, signal: timeout })
@@ -125,7 +129,8 @@ async function end(child: ChildProcess, ended: Promise<number>): Promise<void> {
 
 /** A terminal sends its interrupt to the command as well: it is not sent twice. */
 function forwardSignals(child: ChildProcess): { end(): void } {
-  const terminal = process.stdin.isTTY === true
+  // Not by process.stdin: that would open it here, and make it one that does not block there.
+  const terminal = isatty(0)
   const handlers = forwarded.map((name) => {
     const handler = () => {
       if (!(terminal && name === 'SIGINT')) child.kill(name)

@@ -80,7 +80,6 @@ function build(
   if (spec.passThrough) command.passThroughOptions()
   const examples = (spec.examples ?? []).map((line) => `  $ tailrace ${line}`)
   if (examples.length > 0) command.addHelpText('after', `\nExamples:\n${examples.join('\n')}`)
-  if (spec.commands) command.enablePositionalOptions()
   for (const child of spec.commands ?? []) {
     command.addCommand(build(child, surroundings, outcome))
   }

@@ -7,6 +7,7 @@ import { files, linesWith, nothing, sources } from './tree.js'
 
 /** Loops that wait for time to pass, each with what they wait for that cannot wake them. */
 const timedLoops: Readonly<Record<string, string>> = {
+  'src/cli/lease-run.ts': 'a lease is renewed in time: no event says that its holder lives',
   'src/cli/temporary.ts': 'the end of a server that is no child of ours is no event',
   'src/client/http.ts': 'a read is asked again, with backoff; a server that went away wakes nobody',
   'src/client/jobs.ts': 'a wait is asked again, with backoff',
