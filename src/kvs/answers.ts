@@ -43,9 +43,12 @@ export class AnsweredBefore extends Error {
   }
 }
 
+/** What of a group answers need. */
+type Present = Pick<Group, 'meta' | 'now'>
+
 /** How a transaction was answered before; undefined if it was not committed. Throws EINVAL (that was
  *  another transaction), EUNKNOWN (it was committed, its answer is no more kept). */
-export async function answered(group: Group, once: Once): Promise<Answer | undefined> {
+export async function answered(group: Present, once: Once): Promise<Answer | undefined> {
   const answer = await answerOf(group, once.name)
   const age = answer ? group.now - answer.time : answerMarkMs
   if (!answer || age >= answerMarkMs) return undefined
@@ -61,7 +64,7 @@ export async function answered(group: Group, once: Once): Promise<Answer | undef
 
 /** Keeps the answer of a transaction with what it did. */
 export async function keepAnswer(
-  group: Group,
+  group: Present,
   once: Once,
   answer: Pick<Answer, 'seq' | 'results'>,
 ) {
@@ -75,14 +78,17 @@ export async function keepAnswer(
 
 /** Forgets the oldest answers above the bounds, and some that have had their time. Once in a group that
  *  keeps answers, after its transactions. */
-export async function forgetAnswers(group: Group): Promise<void> {
+export async function forgetAnswers(
+  group: Present,
+  { countMax, sizeMax } = { countMax: answersMax, sizeMax: answersSizeMax },
+): Promise<void> {
   const { meta, now } = group
   let count = await countOfRecords(meta, answerOrderPath)
   let expired = 0
   for await (const name of standingNames(meta, answerOrderPath)) {
     const [answer, time] = (await getRecord(meta, [...answerOrderPath, name])) ?? []
     if (typeof answer !== 'string' || typeof time !== 'number') throw corrupt()
-    const above = count > answersMax || (await sizeOfRecords(meta, answersPath)) > answersSizeMax
+    const above = count > countMax || (await sizeOfRecords(meta, answersPath)) > sizeMax
     if (!above && (now - time < answerMarkMs || ++expired > marksForgottenMax)) return
     await removeRecord(meta, answerPath(answer))
     await removeRecord(meta, [...answerOrderPath, name])
@@ -90,7 +96,7 @@ export async function forgetAnswers(group: Group): Promise<void> {
   }
 }
 
-async function answerOf(group: Group, name: string): Promise<Answer | undefined> {
+async function answerOf(group: Present, name: string): Promise<Answer | undefined> {
   const record = await getRecord(group.meta, answerPath(name))
   return record && decodeAnswer(record)
 }

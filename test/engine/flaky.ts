@@ -22,19 +22,26 @@ import { TailraceError } from '../../src/error.js'
 export const faultsInRowMax = 3
 
 const fates = ['before', 'after', 'vanished', 'refused', 'late'] as const
-type Fate = (typeof fates)[number] | 'plain'
+export type Fault = (typeof fates)[number]
+type Fate = Fault | 'plain'
 
 export type FlakyOptions = {
   /** The same seed gives the same faults. */
   readonly seed?: number
   /** Of 1: how many commits meet a fault. */
   readonly rate?: number
+  /** More faults in a row than a caller has tries (default: `faultsInRowMax`) leave outcomes unknown. */
+  readonly inRowMax?: number
+  /** The faults that it meets (default: all). */
+  readonly faults?: readonly Fault[]
 }
 
 export class FlakyEngine implements Engine {
   readonly #inner: Engine
   readonly #random: () => number
   readonly #rate: number
+  readonly #inRowMax: number
+  readonly #fates: readonly Fault[]
   #inRow = 0
   #faults = 0
 
@@ -42,6 +49,8 @@ export class FlakyEngine implements Engine {
     this.#inner = inner
     this.#random = mulberry32(options?.seed ?? 1)
     this.#rate = options?.rate ?? 0.5
+    this.#fates = options?.faults ?? fates
+    this.#inRowMax = options?.inRowMax ?? faultsInRowMax
   }
 
   /** How many commits met a fault so far. */
@@ -131,13 +140,13 @@ export class FlakyEngine implements Engine {
   }
 
   #fate(): Fate {
-    if (this.#inRow >= faultsInRowMax || this.#random() >= this.#rate) {
+    if (this.#inRow >= this.#inRowMax || this.#random() >= this.#rate) {
       this.#inRow = 0
       return 'plain'
     }
     this.#inRow++
     this.#faults++
-    return fates[Math.floor(this.#random() * fates.length)] ?? 'plain'
+    return this.#fates[Math.floor(this.#random() * this.#fates.length)] ?? 'plain'
   }
 
   /** A conflict although the part was stored; the head shows its `tx`. */

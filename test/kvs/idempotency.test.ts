@@ -1,0 +1,183 @@
+/** Answers that are kept: for how long, how many, over a restart, and on an engine that times out, answers late
+ *  and refuses falsely. rfc/6, rules 44 to 46. */
+
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { systemEnvironment } from '../../src/base/environment.js'
+import { Content } from '../../src/content/content.js'
+import { MemoryEngine } from '../../src/engine/memory.js'
+import { answerOrderPath } from '../../src/kvs/answer-record.js'
+import { answered, forgetAnswers, keepAnswer } from '../../src/kvs/answers.js'
+import { Draft } from '../../src/kvs/draft.js'
+import { standingNames } from '../../src/kvs/meta.js'
+import { answerKeptMs, answerMarkMs, type Producer } from '../../src/kvs/operation.js'
+import { type EmbeddedStore, open, openOn } from '../../src/open.js'
+import { Nodes, NodeWriter } from '../../src/tree/nodes.js'
+import { emptyDir } from '../../src/tree/treeobj.js'
+import { TestClock } from '../clock.js'
+import { FlakyEngine } from '../engine/flaky.js'
+import { refusal } from './expect.js'
+
+const append = (store: EmbeddedStore, idempotencyKey: string) =>
+  store.append('log', 'x', { idempotencyKey })
+
+describe('an answer', () => {
+  let clock: TestClock
+  let store: EmbeddedStore
+  beforeEach(async () => {
+    clock = new TestClock()
+    store = await openOn(new MemoryEngine(clock), { environment: clock })
+  })
+  afterEach(() => store[Symbol.asyncDispose]())
+
+  it('is kept for an hour, then a mark of it for a week, then nothing', async () => {
+    const first = await append(store, 'k')
+    clock.advance(answerKeptMs - 1)
+    expect(await append(store, 'k')).toEqual({ ...first, repeated: true })
+    clock.advance(1)
+    const marked = { code: 'EUNKNOWN', failed: { state: { seq: first.seq } } }
+    expect(await refusal(append(store, 'k'))).toMatchObject({
+      ...marked,
+      message: expect.stringContaining(`seq ${first.seq}`),
+    })
+    clock.advance(answerMarkMs - answerKeptMs - 1)
+    expect(await refusal(append(store, 'k'))).toMatchObject(marked)
+    clock.advance(1)
+    expect((await append(store, 'k')).result).toEqual({ index: 1, count: 2 })
+    expect((await append(store, 'k')).repeated).toBe(true)
+  })
+
+  it('of another transaction is EINVAL as long as there is a mark', async () => {
+    const { seq } = await append(store, 'k')
+    clock.advance(answerMarkMs - 1)
+    const other = store.append('log', 'other', { idempotencyKey: 'k' })
+    expect(await refusal(other)).toMatchObject({ code: 'EINVAL', failed: { state: { seq } } })
+    clock.advance(1)
+    expect((await store.append('log', 'other', { idempotencyKey: 'k' })).repeated).toBeUndefined()
+  })
+
+  it('is not shortened by a clock that goes back', async () => {
+    clock.advance(-2 * answerMarkMs)
+    const first = await append(store, 'k')
+    clock.advance(-answerMarkMs)
+    expect(await append(store, 'k')).toEqual({ ...first, repeated: true })
+  })
+
+  it('whose root is no more retained has the newest ref', async () => {
+    await store.configureNamespace('primary', { historyCount: 1, historyAgeMs: 0 })
+    const { seq } = await append(store, 'k')
+    for (let more = 0; more < 5; more++) await store.put('v', `${more}`)
+    const { ref, repeated } = await append(store, 'k')
+    expect(repeated).toBe(true)
+    const { roots } = await store.roots()
+    const holding = roots.find((root) => root.seq === seq)
+    expect(ref).toBe((holding ?? (await store.root())).ref)
+  })
+})
+
+describe('answers above a bound', () => {
+  const bounds = { countMax: 5, sizeMax: 1_000_000 }
+  const once = (at: number) => ({ name: `n${at}`, digest: new Uint8Array(32) })
+  const nodes = new Nodes(new Content(new MemoryEngine(systemEnvironment)))
+
+  /** Groups of answers of so many results each; which of them are left, and their bytes. */
+  async function leftOf(groups: readonly number[][], { countMax, sizeMax } = bounds, stepMs = 0) {
+    const writer = new NodeWriter(nodes)
+    let dir = emptyDir
+    let seq = 0
+    let now = 0
+    for (const group of groups) {
+      const meta = new Draft(nodes, writer, dir)
+      for (const count of group) {
+        const results = Array.from({ length: count }, (_, index) => ({ index, count }))
+        await keepAnswer({ meta, now }, once(++seq), { seq, results })
+      }
+      await forgetAnswers({ meta, now }, { countMax, sizeMax })
+      dir = await meta.flush()
+      now += stepMs
+    }
+    const meta = new Draft(nodes, writer, dir)
+    const left: number[] = []
+    for (let at = 1; at <= seq; at++) if (await answered({ meta, now: 0 }, once(at))) left.push(at)
+    const names: string[] = []
+    for await (const name of standingNames(meta, answerOrderPath)) names.push(name)
+    expect(names.map((name) => Number.parseInt(name, 16))).toEqual(left)
+    return left
+  }
+
+  it('the oldest go: by number', async () => {
+    expect(await leftOf([[1], [1], [1], [1], [1]])).toEqual([1, 2, 3, 4, 5])
+    expect(await leftOf([[1], [1], [1], [1], [1], [1]])).toEqual([2, 3, 4, 5, 6])
+    expect(await leftOf([[1, 1, 1], [1, 1, 1, 1], [1]])).toEqual([4, 5, 6, 7, 8])
+  })
+
+  it('by bytes', async () => {
+    const large = { countMax: 100, sizeMax: 3_000 }
+    expect(await leftOf([[200], [1], [200], [1], [1]], large)).toEqual([1, 2, 3, 4, 5])
+    expect(await leftOf([[200], [1], [200], [1], [400]], large)).toEqual([4, 5])
+  })
+
+  it('and by age, some at a time, as later ones come', async () => {
+    const many = Array.from({ length: 100 }, () => 1)
+    const bound = { countMax: 1_000, sizeMax: 1_000_000 }
+    expect(await leftOf([many, [1]], bound, answerMarkMs - 1)).toHaveLength(101)
+    expect((await leftOf([many, [1]], bound, answerMarkMs)).slice(0, 2)).toEqual([65, 66])
+    expect(await leftOf([many, [1], [1]], bound, answerMarkMs)).toEqual([102])
+  })
+})
+
+describe('answers', () => {
+  it('and producers are there after a restart', async () => {
+    const directory = await mkdtemp(join(tmpdir(), 'tailrace-once-'))
+    try {
+      const producer = { id: 'p', epoch: 2, seq: 0 }
+      const before = await open({ directory })
+      const first = await append(before, 'k')
+      const landed = await before.append('log', 'y', { producer })
+      await before[Symbol.asyncDispose]()
+      await using after = await open({ directory })
+      expect(await append(after, 'k')).toEqual({ ...first, repeated: true })
+      const { result } = await after.append('log', 'y', { producer })
+      expect(result).toEqual({ ...landed.result, repeated: true })
+    } finally {
+      await rm(directory, { recursive: true })
+    }
+  })
+
+  it.each([1, 2, 3, 4])('make of unknown outcomes one append each (seed %i)', async (seed) => {
+    const engine = new FlakyEngine(new MemoryEngine(systemEnvironment), {
+      seed,
+      rate: 0.93,
+      inRowMax: 50,
+      faults: ['vanished', 'after'],
+    })
+    await using store = await openOn(engine)
+    let unknown = 0
+    const send = async (key: string, producer: Producer | undefined) => {
+      for (;;) {
+        try {
+          const numbered = producer ? { producer } : { idempotencyKey: key }
+          return await store.append('log', key, numbered)
+        } catch (error) {
+          expect(error).toMatchObject({ code: 'EUNKNOWN' })
+          unknown++
+        }
+      }
+    }
+    for (let at = 0; at < 20; at++) {
+      const producer = { id: 'p', epoch: 0, seq: at }
+      await Promise.all([
+        send(`k${at};`, undefined),
+        send(`k${at};`, undefined),
+        send(`p${at};`, producer),
+        send(`p${at};`, producer),
+      ])
+    }
+    expect(unknown).toBeGreaterThan(0)
+    const appended = Buffer.from((await store.get('log')) ?? []).toString()
+    const all = Array.from({ length: 20 }, (_, at) => [`k${at}`, `p${at}`]).flat()
+    expect(appended.split(';').slice(0, -1).sort()).toEqual(all.sort())
+  })
+})
