@@ -4,10 +4,9 @@
 
 import type { Blobref } from '../blob/blobref.js'
 import type { TreeobjJson } from '../tree/json.js'
-import type { Attrs, Treeobj } from '../tree/treeobj.js'
+import type { Attrs, Base, Treeobj } from '../tree/treeobj.js'
 import type { History } from './history.js'
 import type {
-  Base,
   Committed,
   CommittedOp,
   Expiry,

@@ -4,8 +4,6 @@
 import type { Blobref } from '../blob/blobref.js'
 import type { Base } from '../tree/treeobj.js'
 
-export type { Base } from '../tree/treeobj.js'
-
 /** Bounds of one transaction and of what waits. Above: E2BIG, EBUSY at once, nothing lost. */
 export const opsMax = 4_096
 export const guardsMax = 1_024

@@ -6,11 +6,11 @@ import { parseBlobref } from '../blob/blobref.js'
 import { isCode, TailraceError } from '../error.js'
 import type { JobPage, JobState, JobView } from '../job/job.js'
 import type { ListEntry, Listing, NamespaceView, RootView, Stat } from '../kvs/kvs.js'
-import type { Base, Committed, CommittedOp, OpResult } from '../kvs/operation.js'
+import type { Committed, CommittedOp, OpResult } from '../kvs/operation.js'
 import type { Settings } from '../kvs/upkeep.js'
 import type { Position } from '../kvs/watching.js'
 import type { TreeobjJson } from '../tree/json.js'
-import type { Attrs } from '../tree/treeobj.js'
+import type { Attrs, Base } from '../tree/treeobj.js'
 import { parseToken, parseValue } from './op.js'
 import {
   type Fields,
@@ -94,9 +94,11 @@ export function parseTreeobjJson(input: unknown): TreeobjJson {
     data: fields['data'],
     ...optional('attrs', fields, 'treeobj', parseAttrs),
     ...optional('sizes', fields, 'treeobj', parseIntegers),
+    ...optional('more', fields, 'treeobj', parseFlags),
     ...optional('count', fields, 'treeobj', parseInteger),
     ...optional('size', fields, 'treeobj', parseInteger),
     ...optional('base', fields, 'treeobj', parseBase),
+    ...optional('ref', fields, 'treeobj', parseBlobref),
     ...optional('next', fields, 'treeobj', parseInteger),
   }
 }
@@ -236,6 +238,10 @@ function parseAttrs(input: unknown, what: string): Attrs {
     ...optional('contentType', fields, what, parseText),
     ...(fields['sealed'] === true ? { sealed: true } : {}),
   }
+}
+
+function parseFlags(input: unknown, what: string): boolean[] {
+  return parseArray(input, what).map((item) => parseFlag(item, what))
 }
 
 function parseIntegers(input: unknown, what: string): number[] {
