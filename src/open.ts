@@ -11,6 +11,8 @@ import { MemoryEngine } from './engine/memory.js'
 import { isCode, TailraceError } from './error.js'
 import type { Store } from './job/job.js'
 import { JobRunner } from './job/runner.js'
+import { loadBlob, storeBlob } from './kvs/blobs.js'
+import { Collector, type GarbageBounds } from './kvs/collect.js'
 import { configure } from './kvs/configure.js'
 import { exportTree } from './kvs/export.js'
 import type { CheckOptions } from './kvs/fsck.js'
@@ -32,6 +34,8 @@ export type OpenOptions = {
   readonly cacheSize?: number
   /** Jobs that run at once. */
   readonly runningMax?: number
+  /** When a collection begins by itself. */
+  readonly garbage?: GarbageBounds
   /** Clock and ids, fixed by tests. */
   readonly environment?: Environment
 }
@@ -44,6 +48,8 @@ export type EmbeddedStore = Store & {
   readonly loads: number
   /** Watchers at this moment. */
   readonly watchers: number
+  /** Is a collection under way? */
+  readonly collecting: boolean
 }
 
 /** Opens the store, and finishes jobs that a crash left unfinished. Throws EBUSY (another process
@@ -67,6 +73,11 @@ export async function openOn(engine: Engine, options: OpenOptions = {}): Promise
   const watches = new WatchService(store, content, environment)
   const upkeep = { engine, content, nodes: store.nodes, spaces: store.spaces }
   const timeline = new Timeline(store.spaces, store.nodes)
+  const collector = await Collector.open({
+    ...upkeep,
+    environment,
+    ...(options.garbage && { garbage: options.garbage }),
+  })
   const pinning = new Pinning(store.spaces, environment.now)
   const kvs: Kvs = {
     commit: (transaction, scope) => store.commit(transaction, scope),
@@ -86,9 +97,12 @@ export async function openOn(engine: Engine, options: OpenOptions = {}): Promise
     list: (key, scope) => store.list(key, scope),
     readMany: (keys, scope) => store.readMany(keys, scope),
     root: (scope) => store.root(scope),
+    loadBlob: (ref, scope) => loadBlob(content, ref, scope),
+    storeBlob: (bytes, scope) => storeBlob(content, bytes, scope),
     namespaces: () => store.namespaces(),
     createNamespace: (name, from) => store.createNamespace(name, from),
     removeNamespace: (name) => store.removeNamespace(name),
+    collect: (scope) => collector.collect(scope),
     exportTree: (scope) => exportTree(upkeep, scope),
     importTree: (chunks, scope) => importStream(upkeep, chunks, scope),
     roots: (scope) => timeline.roots(scope),
@@ -108,6 +122,7 @@ export async function openOn(engine: Engine, options: OpenOptions = {}): Promise
   let closing: Promise<void> | undefined
   const close = async () => {
     await jobs[Symbol.asyncDispose]()
+    await collector[Symbol.asyncDispose]()
     watches.close()
     await store[Symbol.asyncDispose]()
     await engine[Symbol.asyncDispose]()
@@ -122,6 +137,9 @@ export async function openOn(engine: Engine, options: OpenOptions = {}): Promise
     },
     get watchers() {
       return watches.count
+    },
+    get collecting() {
+      return collector.running
     },
     [Symbol.asyncDispose]() {
       closing ??= close()
@@ -163,5 +181,5 @@ export async function checkStore(options: CheckStoreOptions): Promise<CheckRepor
     return unopened(error, options)
   }
   await using _closed = engine
-  return checkEngine(engine, { ...options, repair, environment })
+  return await checkEngine(engine, { ...options, repair, environment })
 }

@@ -49,4 +49,24 @@ export const backupCommands: readonly CommandSpec[] = [
     examples: ['verify backup.tailrace'],
     load: async () => (await import('./transfer.js')).verify,
   },
+  {
+    name: 'fsck',
+    summary: 'check the store of a data directory, and repair it',
+    description:
+      'Load and verify everything that the newest root, retained roots and pins of each namespace need. ' +
+      'No server may hold the store (tailrace stop). Exit code 1 says that something was found. ' +
+      'With --repair what is damaged in the newest tree moves to lost+found, with what survives of it ' +
+      'and a note (.lost) of what does not; nothing else is touched.',
+    options: [
+      { flags: '--repair', text: 'set what is damaged aside' },
+      { flags: '--direct', text: 'in this process', hidden: true },
+      json,
+      {
+        flags: '--data <dir>',
+        text: 'data directory (default: $TAILRACE_DATA, or under XDG state)',
+      },
+    ],
+    examples: ['fsck', 'fsck --data /backup/tailrace --json', 'fsck --repair'],
+    load: async () => (await import('./fsck.js')).fsck,
+  },
 ]

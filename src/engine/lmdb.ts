@@ -119,9 +119,9 @@ async function assertOpenable(directory: string): Promise<void> {
   try {
     const { size } = await file.stat()
     const heads = [await pageHead(file, 0), await pageHead(file, pageSize)]
-    const unwritten = heads.some((head) => head.every((byte) => byte === 0))
-    if (unwritten && size <= firstSize && size % pageSize === 0) return await file.truncate()
-    if (size === 0 || heads[0]?.readUInt32LE(magicOffset) === magic) return
+    const unfinished = heads.some(isEmpty) && heads.every((head) => isEmpty(head) || isMeta(head))
+    if (unfinished && size <= firstSize) return await file.truncate()
+    if (heads[0] && isMeta(heads[0])) return
     const message = `${directory}/${dataFile} is no store: restore a copy, or use another directory`
     throw new TailraceError('ECORRUPT', message)
   } finally {
@@ -134,6 +134,14 @@ async function pageHead(file: FileHandle, page: number): Promise<Buffer> {
   const head = Buffer.alloc(sectorSize)
   await file.read(head, 0, sectorSize, page)
   return head
+}
+
+function isEmpty(head: Buffer): boolean {
+  return head.every((byte) => byte === 0)
+}
+
+function isMeta(head: Buffer): boolean {
+  return head.readUInt32LE(magicOffset) === magic
 }
 
 /** Takes the store for this process, inside a transaction: of two that start at once, one waits for

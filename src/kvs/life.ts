@@ -20,7 +20,7 @@ export function lifePath(kind: LifeKind, key: Key): MetaPath {
 }
 
 /** The value at a key ends, or all values below it. */
-export async function endLife(group: Group, key: Key): Promise<void> {
+export async function endLife(group: Pick<Group, 'meta'>, key: Key): Promise<void> {
   for (const kind of kinds) {
     if (!(await hasRecords(group.meta, [kind]))) continue
     const path = lifePath(kind, key)

@@ -133,7 +133,7 @@ export function exportContract(kvsOf: () => Kvs): void {
       expect(await refusal(gone.next())).toMatchObject({ code: 'ENOENT' })
       const { value: event } = await value.next()
       expect(event).toMatchObject({ type: 'value', seq })
-      await value.return()
+      await value.return?.()
     })
 
     it('a damaged, cut or prolonged stream imports nothing, and says where', async () => {

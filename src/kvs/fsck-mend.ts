@@ -1,0 +1,168 @@
+/** A tree without what is damaged in it: whole values stay where they are, damaged ones go, directories keep
+ *  the entries that can be read. See rfc/15.
+ *  Invariant: every undamaged key has the treeobj that it had; what went is told, with what survives of it.
+ *  New nodes and blobs are stored as they are made, and named by nothing yet. Memory: one batch. */
+
+import type { Blob } from '../blob/blob.js'
+import type { Blobref } from '../blob/blobref.js'
+import type { RefSet } from '../blob/ref-set.js'
+import { type AppendArray, closeArray, emptyArray, pushBlob } from '../tree/array.js'
+import { editDir } from '../tree/dir.js'
+import { attempt, inspectDir, inspectLog, type LostBlobs, type LostNames } from '../tree/inspect.js'
+import { joinKey, type Key } from '../tree/key.js'
+import { type Nodes, NodeWriter } from '../tree/nodes.js'
+import { type Attrs, type Dir, emptyDir, type Treeobj, type Valref } from '../tree/treeobj.js'
+import { refOf } from '../tree/treeobj-codec.js'
+
+/** Entries of a directory that is made anew, blobs of a log: stored after so many. */
+const batchCount = 4_096
+/** Losses that one note lists; adjacent ones are one. */
+export const lossesMax = 1_000
+
+/** Bytes or names that are gone. */
+export type Loss = Omit<LostBlobs, 'part' | 'kind' | 'error'> | Omit<LostNames, 'part' | 'error'>
+
+export type Mended =
+  /** A value that went; `kept` is what survives of it. */
+  | {
+      readonly key: Key
+      readonly was: Valref
+      readonly kept: Valref | undefined
+      readonly losses: readonly Loss[]
+    }
+  /** A directory that lost names. */
+  | { readonly key: Key; readonly losses: readonly Loss[] }
+
+export type MendPorts = {
+  readonly nodes: Nodes
+  /** What is known to be whole: not looked at. */
+  readonly whole: RefSet
+  readonly checkBlob: (ref: Blobref, size: number) => Promise<void>
+  readonly store: (blobs: readonly Blob[]) => Promise<void>
+  /** A directory of at most so many entries that lost some goes with the rest of them: the parts of a
+   *  record are of no use without each other. */
+  readonly wholeUpTo?: number
+}
+
+/** The directory as it can be read; undefined: nothing of it is left to name. `mended` is told what went. */
+export async function mendDir(
+  ports: MendPorts,
+  dir: Dir,
+  key: Key,
+  mended: Mended[],
+): Promise<Dir | undefined> {
+  const { nodes, whole, store } = ports
+  const edits = new Map<string, Treeobj | undefined>()
+  const losses: LostNames[] = []
+  const findings = { clean: whole, damages: 0 }
+  for await (const part of inspectDir(nodes, dir, findings)) {
+    findings.damages++ // nothing becomes whole by being looked at
+    if (part.part === 'lost') {
+      losses.push(part)
+      continue
+    }
+    const { name, treeobj } = part
+    const at = joinKey(key, name)
+    if (treeobj.type === 'dir') {
+      const child = await mendDir(ports, treeobj, at, mended)
+      if (child !== treeobj) edits.set(name, child)
+    } else if (treeobj.type === 'valref' && !whole.has(refOf(treeobj))) {
+      mended.push(await mendLog(ports, treeobj, at))
+      edits.set(name, undefined)
+    }
+  }
+  if (losses.length > 0) {
+    mended.push({ key, losses: losses.slice(0, lossesMax).map(namesLost) })
+    if (dir.keys <= (ports.wholeUpTo ?? 0)) return undefined
+    return rebuild(ports, dir, edits)
+  }
+  if (edits.size === 0) return dir
+  using writer = new NodeWriter(nodes)
+  const next = await editDir(nodes, writer, dir, edits)
+  await store(writer.blobs)
+  return next
+}
+
+/** A directory of all entries that can be read, in batches: they come in order, so that each changes the
+ *  last nodes only. */
+async function rebuild(
+  ports: MendPorts,
+  dir: Dir,
+  changed: ReadonlyMap<string, Treeobj | undefined>,
+): Promise<Dir> {
+  const { nodes, store } = ports
+  let next = emptyDir
+  let batch = new Map<string, Treeobj>()
+  const flush = async () => {
+    using writer = new NodeWriter(nodes)
+    next = await editDir(nodes, writer, next, batch)
+    await store(writer.blobs)
+    batch = new Map()
+  }
+  for await (const part of inspectDir(nodes, dir)) {
+    if (part.part === 'lost') continue
+    const treeobj = changed.has(part.name) ? changed.get(part.name) : part.treeobj
+    if (treeobj) batch.set(part.name, treeobj)
+    if (batch.size >= batchCount) await flush()
+  }
+  await flush()
+  return next
+}
+
+/** The blobs that can be read, in order, each an append of its own. */
+async function mendLog(ports: MendPorts, was: Valref, key: Key): Promise<Mended> {
+  const { nodes, store } = ports
+  const losses: Loss[] = []
+  let array: AppendArray = emptyArray
+  let writer = new NodeWriter(nodes)
+  try {
+    for await (const part of inspectLog(nodes, was)) {
+      const lost = await lostOf(ports, part)
+      if (lost) {
+        addLoss(losses, lost)
+        continue
+      }
+      if (part.part === 'lost') continue
+      array = pushBlob(writer, array, { ref: part.ref, size: part.size, more: false })
+      if (array.count % batchCount !== 0) continue
+      // The pages that it closed are stored before those that follow name them.
+      await store(writer.blobs)
+      writer[Symbol.dispose]()
+      writer = new NodeWriter(nodes)
+    }
+    const kept = array.count === 0 ? undefined : closeArray(writer, array, keptAttrs(was.attrs))
+    await store(writer.blobs)
+    return { key, was, kept, losses }
+  } finally {
+    writer[Symbol.dispose]()
+  }
+}
+
+async function lostOf(
+  { checkBlob }: MendPorts,
+  part: Awaited<ReturnType<ReturnType<typeof inspectLog>['next']>>['value'] & object,
+): Promise<LostBlobs | undefined> {
+  if (part.part === 'lost') return part
+  const { ref, size, index, offset } = part
+  const checked = await attempt(() => checkBlob(ref, size))
+  if (!('error' in checked)) return undefined
+  const range = { from: index, to: index + 1, offset, end: offset + size }
+  return { part: 'lost', kind: 'blob', ...range, ref, error: checked.error }
+}
+
+/** The seal is not kept: this is not what was sealed. */
+function keptAttrs(attrs: Attrs | undefined): Attrs | undefined {
+  const contentType = attrs?.contentType
+  return contentType === undefined ? undefined : { contentType }
+}
+
+function addLoss(losses: Loss[], { from, to, offset, end, ref }: LostBlobs): void {
+  const last = losses.at(-1)
+  if (last && 'to' in last && last.to === from) {
+    losses[losses.length - 1] = { ...last, to, end }
+  } else if (losses.length < lossesMax) losses.push({ from, to, offset, end, ref })
+}
+
+function namesLost({ after, upTo, keys, size, ref }: LostNames): Loss {
+  return { after, upTo, keys, size, ref }
+}

@@ -1,0 +1,41 @@
+/** A check of an engine from beginning to end, and its repair where one is asked for. See rfc/15. */
+
+import type { Environment } from '../base/environment.js'
+import { Content } from '../content/content.js'
+import type { Engine } from '../engine/engine.js'
+import type { TailraceError } from '../error.js'
+import { Check, type CheckOptions } from './fsck.js'
+import { repair } from './fsck-repair.js'
+import type { CheckReport, Finding } from './fsck-report.js'
+
+/** Bytes of blobs kept in memory: most are asked for once. */
+const checkCacheSize = 4 * 1024 * 1024
+
+/** REQUIRES: nobody commits to the engine meanwhile. Throws ENOSPC, EIO (of the repair), ECANCELED. */
+export async function checkEngine(
+  engine: Engine,
+  options: CheckOptions & { readonly repair: boolean; readonly environment: Environment },
+): Promise<CheckReport> {
+  const { environment } = options
+  const content = new Content(engine, { cacheSize: checkCacheSize })
+  const check = new Check(engine, content, environment, options)
+  await check.run()
+  const repaired = options.repair ? await repair(engine, environment, check) : undefined
+  const namespaces = (await engine.roots()).length
+  return {
+    clean: check.found === 0,
+    found: check.found,
+    findings: check.findings,
+    checked: { namespaces, ...check.checked },
+    ...(repaired ? { repaired } : {}),
+  }
+}
+
+/** The report of a store whose own tables cannot be read: nothing below them could be looked at. */
+export function unopened(error: TailraceError, options: CheckOptions): CheckReport {
+  const { code, message } = error
+  const finding: Finding = { where: 'store', code, message }
+  options.onFinding?.(finding)
+  const checked = { namespaces: 0, roots: 0, nodes: 0, blobs: 0, size: 0 }
+  return { clean: false, found: 1, findings: [finding], checked }
+}

@@ -1,0 +1,104 @@
+/** The directory `lost+found` of a namespace that is repaired: where what survives of a damaged value is
+ *  set down, and notes of what was lost. See rfc/15.
+ *  Invariant: nothing that is there is replaced; a place that is taken gets a number behind it. */
+
+import assert from 'node:assert/strict'
+import { hashBlob } from '../blob/hash.js'
+import { isCode } from '../error.js'
+import { parseKey } from '../tree/key.js'
+import type { Treeobj } from '../tree/treeobj.js'
+import type { Draft, Entry, Place } from './draft.js'
+import type { Moved } from './fsck-report.js'
+
+export const lostFoundName = 'lost+found'
+/** Places that are tried for one key. */
+const placesMax = 10_000
+
+export class LostFound {
+  readonly #draft: Draft
+  #directory: string | undefined
+
+  constructor(draft: Draft) {
+    this.#draft = draft
+  }
+
+  /** Sets down what survived of a key (undefined: nothing) and the note. `name` is the key, or what stands
+   *  for one. */
+  async place(
+    name: string,
+    kept: Treeobj | undefined,
+    note: Treeobj,
+  ): Promise<Pick<Moved, 'to' | 'note'>> {
+    const directory = await this.#open()
+    for (let number = 1; number <= placesMax; number++) {
+      const to = `${directory}/${name}${number === 1 ? '' : `.${number}`}`
+      const noteKey = `${to}.lost`
+      if (!isKey(noteKey)) break
+      if (await this.#set(to, kept, noteKey, note)) {
+        return { ...(kept ? { to } : {}), note: noteKey }
+      }
+    }
+    // Too long below the directory, or below a value: a name that neither can be.
+    return this.place(hashBlob(Buffer.from(name)), kept, note)
+  }
+
+  async #set(
+    to: string,
+    kept: Treeobj | undefined,
+    noteKey: string,
+    note: Treeobj,
+  ): Promise<boolean> {
+    const draft = this.#draft
+    draft.begin()
+    const place = kept && (await this.#free(to))
+    if (!kept || place) {
+      if (kept && place?.parent) draft.set(place.parent, place.name, entryOf(kept))
+      const noted = await this.#free(noteKey)
+      if (noted?.parent) {
+        draft.set(noted.parent, noted.name, entryOf(note))
+        return true
+      }
+    }
+    draft.rollback()
+    return false
+  }
+
+  /** Where nothing is, its directories made; undefined where something is, or nothing can be. */
+  async #free(key: string): Promise<Place | undefined> {
+    try {
+      const place = await this.#draft.locate(parseKey(key), { follow: false, created: [] })
+      return place.entry || place.foreign || !place.parent ? undefined : place
+    } catch (error) {
+      if (isCode(error, 'ENOTDIR') || isCode(error, 'ELOOP')) {
+        return undefined
+      }
+      throw error
+    }
+  }
+
+  /** `lost+found`, or the first with a number that is a directory or nothing. */
+  async #open(): Promise<string> {
+    if (this.#directory !== undefined) return this.#directory
+    for (let number = 1; ; number++) {
+      const name = number === 1 ? lostFoundName : `${lostFoundName}.${number}`
+      const { entry } = await this.#draft.locate(parseKey(name), { follow: false })
+      if (entry && entry.type !== 'draft') continue
+      this.#directory = name
+      return name
+    }
+  }
+}
+
+function isKey(text: string): boolean {
+  try {
+    parseKey(text)
+    return true
+  } catch {
+    return false
+  }
+}
+
+function entryOf(treeobj: Treeobj): Entry {
+  assert(treeobj.type !== 'dir', 'values are set down')
+  return treeobj
+}

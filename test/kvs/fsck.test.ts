@@ -1,0 +1,467 @@
+/** Checks and repairs of real stores that were damaged in every way that is reached from here. See rfc/15. */
+
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { systemEnvironment } from '../../src/base/environment.js'
+import { blobSizeMax } from '../../src/blob/blob.js'
+import { type Blobref, parseBlobref } from '../../src/blob/blobref.js'
+import { hashBlob } from '../../src/blob/hash.js'
+import { openLmdb } from '../../src/engine/lmdb.js'
+import { type Finding, findingText } from '../../src/kvs/fsck-report.js'
+import type { Kvs } from '../../src/kvs/kvs.js'
+import { checkStore, open } from '../../src/open.js'
+import { decodeNode } from '../../src/tree/node.js'
+import { dropIndex, dropRecord, flip, misplace } from './damage.js'
+import { refusal, text } from './expect.js'
+
+let directory: string
+beforeEach(async () => {
+  directory = await mkdtemp(join(tmpdir(), 'tailrace-fsck-'))
+})
+afterEach(() => rm(directory, { recursive: true }))
+
+async function fill(use: (store: Kvs) => Promise<unknown>): Promise<void> {
+  await using store = await open({ directory })
+  await use(store)
+}
+
+const check = (repair = false) => checkStore({ directory, repair })
+
+/** What a finding says, without the refs. */
+function told(findings: readonly Finding[]): string[] {
+  return findings.map((finding) => findingText(finding).replace(/: blake3-.*| tree node.*/, ''))
+}
+
+/** Bytes of a blob or node, from the store. */
+async function bytesOf(ref: Blobref): Promise<Uint8Array> {
+  await using engine = await openLmdb(join(directory, 'store'), { environment: systemEnvironment })
+  const [bytes] = await engine.load([ref])
+  if (!bytes) throw new Error('it is stored')
+  return bytes
+}
+
+/** The nodes of a namespace's newest tree whose kind passes. */
+async function nodeRefs(
+  pass: (node: ReturnType<typeof decodeNode>) => boolean,
+  namespace = 'primary',
+): Promise<Blobref[]> {
+  await using engine = await openLmdb(join(directory, 'store'), { environment: systemEnvironment })
+  const head = await engine.root(namespace)
+  const waiting = head ? [head.root.ref] : []
+  const found: Blobref[] = []
+  for (let ref = waiting.shift(); ref; ref = waiting.shift()) {
+    const [bytes] = await engine.load([ref])
+    if (!bytes) continue
+    const node = decodeNode(bytes)
+    if (pass(node)) found.push(ref)
+    if (node.kind === 'root' && node.data.ref) waiting.push(node.data.ref)
+    if (node.kind === 'branch') waiting.push(...node.items.map((child) => child.ref))
+    if (node.kind !== 'leaf') continue
+    for (const { treeobj } of node.items) {
+      if (treeobj.type === 'dir' && treeobj.ref) waiting.push(treeobj.ref)
+      if (treeobj.type === 'valref' && treeobj.count > 1) waiting.push(treeobj.ref)
+    }
+  }
+  return found
+}
+
+/** Every key of the newest tree with its bytes. */
+async function contents(
+  skip: (name: string) => boolean = () => false,
+): Promise<Map<string, string>> {
+  await using store = await open({ directory })
+  const all = new Map<string, string>()
+  for (let after: string | undefined; ; ) {
+    const page = await store.list('/', {
+      recursive: true,
+      limit: 10_000,
+      ...(after ? { after } : {}),
+    })
+    for (const { name, type } of page.entries) {
+      if (skip(name) || type === 'dir') continue
+      all.set(name, hashBlob((await store.get(name)) ?? Buffer.alloc(0)))
+    }
+    after = page.entries.at(-1)?.name
+    if (!page.more) return all
+  }
+}
+
+describe('a healthy store', () => {
+  it('of 10,000 keys, logs, history and pins is clean, and a repair changes nothing', async () => {
+    await fill(async (store) => {
+      for (let from = 0; from < 10_000; from += 1_000) {
+        await store.commit({
+          ops: Array.from({ length: 1_000 }, (_, at) => ({
+            op: 'put' as const,
+            key: `d${at % 7}/${from + at}`,
+            value: `${from + at} `.repeat(at % 100),
+          })),
+        })
+      }
+      for (let at = 0; at < 70; at++) await store.append('log', `${at}`)
+      await store.commit({ ops: [{ op: 'trim', key: 'log', keep: 3 }] })
+      await store.pin('mark')
+      await store.put('big', Buffer.alloc(3 * blobSizeMax, 'big'))
+      await store.createNamespace('other')
+      await store.put('k', 'v'.repeat(400), { namespace: 'other' })
+    })
+    const progress: number[] = []
+    const report = await checkStore({ directory, onProgress: ({ size }) => progress.push(size) })
+    expect(report).toMatchObject({ clean: true, found: 0, findings: [] })
+    expect(report.checked.blobs).toBeGreaterThan(3_000)
+    expect(report.checked.roots).toBeGreaterThan(80)
+    expect(report.checked.namespaces).toBe(6)
+    expect(progress.at(-1)).toBe(report.checked.size)
+    expect(progress).toEqual([...progress].sort((a, b) => a - b))
+    const seqs = async () => {
+      await using store = await open({ directory })
+      return (await store.namespaces()).map(({ name, seq }) => [name, seq])
+    }
+    const before = await seqs()
+    expect(await check(true)).toMatchObject({ clean: true, repaired: [] })
+    expect(await seqs()).toEqual(before)
+  })
+
+  it('is refused while it is open, and is not made where there is none', async () => {
+    await using _open = await open({ directory })
+    expect(await refusal(check())).toMatchObject({ code: 'EBUSY' })
+    const nothing = join(directory, 'nothing')
+    expect(await refusal(checkStore({ directory: nothing }))).toMatchObject({ code: 'ENOENT' })
+  })
+})
+
+describe('a damaged blob', () => {
+  it('is found by key, index and bytes; what survives of the log moves to lost+found', async () => {
+    await fill(async (store) => {
+      for (let at = 0; at < 100; at++)
+        await store.append('ci/log', `entry ${at} ${'x'.repeat(300)}\n`)
+      await store.put('ci/other', 'o'.repeat(500))
+      await store.put('small', 'inline')
+    })
+    const before = await contents((name) => name === 'ci/log')
+    const blob = (at: number) => Buffer.from(`entry ${at} ${'x'.repeat(300)}\n`)
+    await flip(directory, blob(17))
+    await flip(directory, blob(18))
+    await flip(directory, blob(99))
+    const offset = (at: number) =>
+      Array.from({ length: at }, (_, each) => blob(each).length).reduce(
+        (sum, each) => sum + each,
+        0,
+      )
+    const report = await check()
+    expect(told(report.findings)).toEqual(
+      [17, 18, 99]
+        .map(
+          (at) =>
+            `primary: ci/log: blob ${at} (bytes ${offset(at)}–${offset(at + 1) - 1}): ECORRUPT: the stored bytes of ${hashBlob(blob(at))} do not match it as a blob`,
+        )
+        .map((line) => line.replace(/: blake3-.*| tree node.*/, '')),
+    )
+    expect(report).toMatchObject({ clean: false, found: 3 })
+    expect(report.findings[0]).toMatchObject({ where: 'data', blobs: { from: 17, to: 18 } })
+
+    const repaired = await check(true)
+    expect(repaired.repaired).toEqual([
+      {
+        namespace: 'primary',
+        seq: 103,
+        moved: [{ key: 'ci/log', to: 'lost+found/ci/log', note: 'lost+found/ci/log.lost' }],
+      },
+    ])
+    const after = await contents((name) => name.startsWith('lost+found'))
+    expect(after).toEqual(before)
+    await using store = await open({ directory })
+    expect(await store.get('ci/log')).toBeUndefined()
+    const survivors = Array.from({ length: 100 }, (_, at) => at).filter(
+      (at) => ![17, 18, 99].includes(at),
+    )
+    const kept = await store.get('lost+found/ci/log')
+    expect(text(kept)).toBe(survivors.map((at) => blob(at).toString()).join(''))
+    expect(await store.stat('lost+found/ci/log')).toMatchObject({ count: 97 })
+    const [second] = survivors.slice(17)
+    const reading = await store.read('lost+found/ci/log', { index: 17 })
+    for await (const chunk of reading?.chunks ?? [])
+      expect(text(chunk)).toBe(`${blob(second ?? 0)}`)
+    const note = JSON.parse(text(await store.get('lost+found/ci/log.lost')))
+    expect(note).toMatchObject({
+      key: 'ci/log',
+      was: { count: 100, size: offset(100) },
+      kept: { count: 97 },
+      lost: [
+        { from: 17, to: 19, offset: offset(17), end: offset(19) },
+        { from: 99, to: 100 },
+      ],
+    })
+    expect((await store.stat('lost+found/ci/log.lost'))?.attrs?.contentType).toBe(
+      'application/json',
+    )
+    await store.append('ci/log', 'goes on')
+  })
+
+  it('that was wholly lost leaves a note; older roots that have it are only told of', async () => {
+    await fill(async (store) => {
+      await store.put('gone', 'g'.repeat(1_000))
+      await store.put('moved', 'm'.repeat(1_000))
+      await store.put('moved', 'later')
+    })
+    await flip(directory, Buffer.from('g'.repeat(1_000)))
+    await flip(directory, Buffer.from('m'.repeat(1_000)))
+    const { findings } = await check()
+    expect(told(findings)).toEqual([
+      expect.stringMatching(/^primary: gone: blob 0 \(bytes 0–999\): ECORRUPT/),
+      expect.stringMatching(/^primary: root 2: moved: blob 0 \(bytes 0–999\): ECORRUPT/),
+    ])
+    const { repaired } = await check(true)
+    expect(repaired).toMatchObject([{ moved: [{ key: 'gone', note: 'lost+found/gone.lost' }] }])
+    const again = await check()
+    expect(again.findings.map(({ where }) => where)).toEqual(['history', 'history'])
+    await using store = await open({ directory })
+    expect(text(await store.get('moved'))).toBe('later')
+    expect(await store.get('lost+found/gone')).toBeUndefined()
+    // Read at its old root it is as damaged as before.
+    expect(await refusal(store.get('gone', { at: 1 }))).toMatchObject({ code: 'ECORRUPT' })
+  })
+
+  it('that is missing is EDANGLING; a pinned root is told by its pin', async () => {
+    const value = (at: number) => Buffer.from(`${at} `.repeat(300))
+    await fill(async (store) => {
+      await store.put('a', value(1))
+      await store.put('big', Buffer.alloc(blobSizeMax, 'big'))
+      await store.put('c', value(3))
+      await store.pin('keep')
+      await store.put('c', value(4))
+    })
+    await dropIndex(directory, hashBlob(value(1)))
+    await dropRecord(directory, hashBlob(Buffer.alloc(blobSizeMax, 'big')))
+    await misplace(directory, hashBlob(value(4)))
+    const { findings } = await check()
+    expect(told(findings)).toEqual([
+      expect.stringMatching(/^primary: a: blob 0 \(bytes 0–599\): EDANGLING/),
+      expect.stringMatching(/^primary: big: blob 0 \(bytes 0–262119\): EDANGLING/),
+      expect.stringMatching(/^primary: c: blob 0 \(bytes 0–599\): ECORRUPT/),
+    ])
+    await check(true)
+    const left = await check()
+    expect(left.findings.every(({ where }) => where === 'history' || where === 'pin')).toBe(true)
+    await using store = await open({ directory })
+    expect(Object.keys((await store.list('/')).entries).length).toBe(1)
+    expect((await store.list('lost+found')).entries.map(({ name }) => name)).toEqual([
+      'a.lost',
+      'big.lost',
+      'c.lost',
+    ])
+  })
+})
+
+describe('a damaged node', () => {
+  it('of a log loses the blobs below it, and no others', async () => {
+    await fill(async (store) => {
+      for (let at = 0; at < 100; at++) await store.append('log', `entry ${at}\n`)
+      await store.put('whole', 'w'.repeat(1_000))
+    })
+    const [page] = await (async () => {
+      await using engine = await openLmdb(join(directory, 'store'), {
+        environment: systemEnvironment,
+      })
+      const opens: Blobref[] = []
+      for (const ref of await nodeRefsIn(engine)) opens.push(ref)
+      return opens
+    })()
+    if (!page) throw new Error('a log of 100 blobs has pages')
+    await flip(directory, await bytesOf(page))
+    const { findings } = await check()
+    expect(told(findings)).toEqual([expect.stringMatching(/^primary: log: blobs \d+–\d+ \(bytes /)])
+    const lost = findings[0]?.blobs
+    expect((lost?.to ?? 0) - (lost?.from ?? 0)).toBe(32)
+    await check(true)
+    await using store = await open({ directory })
+    expect(await store.stat('lost+found/log')).toMatchObject({ count: 68 })
+    expect(text(await store.get('whole'))).toBe('w'.repeat(1_000))
+    const expected = Array.from({ length: 100 }, (_, at) => at)
+      .filter((at) => at < (lost?.from ?? 0) || at >= (lost?.to ?? 0))
+      .map((at) => `entry ${at}\n`)
+    expect(text(await store.get('lost+found/log'))).toBe(expected.join(''))
+  })
+
+  it('of a directory loses its names: the others stay, and the range is told', async () => {
+    await fill(async (store) => {
+      await store.commit({
+        ops: Array.from({ length: 500 }, (_, at) => ({
+          op: 'put' as const,
+          key: `dir/${`${at}`.padStart(4, '0')}`,
+          value: `value ${at}`,
+        })),
+      })
+      await store.put('beside', 'b'.repeat(400))
+    })
+    const before = await contents()
+    const leaves = await nodeRefs((node) => node.kind === 'leaf' && node.items.length < 200)
+    const leaf = leaves.at(3)
+    if (!leaf) throw new Error('500 names take some leaves')
+    const node = decodeNode(await bytesOf(leaf))
+    if (node.kind !== 'leaf') throw new Error('it is a leaf')
+    const names = node.items.map(({ name }) => `dir/${name}`)
+    await flip(directory, await bytesOf(leaf))
+    const { findings } = await check()
+    expect(findings).toMatchObject([
+      {
+        where: 'data',
+        key: 'dir',
+        code: 'ECORRUPT',
+        names: { upTo: names.at(-1)?.slice(4), keys: names.length },
+      },
+    ])
+    const { repaired } = await check(true)
+    expect(repaired).toMatchObject([{ moved: [{ key: 'dir', note: 'lost+found/dir.lost' }] }])
+    expect((await check()).findings.filter(({ where }) => where === 'data')).toEqual([])
+    for (const name of names) expect(before.delete(name)).toBe(true)
+    expect(await contents((name) => name.startsWith('lost+found'))).toEqual(before)
+    await using store = await open({ directory })
+    expect(JSON.parse(text(await store.get('lost+found/dir.lost')))).toMatchObject({
+      key: 'dir',
+      lost: [{ keys: names.length }],
+    })
+    await store.put(names[0] ?? '', 'again')
+  })
+
+  it('that is the whole root directory leaves nothing but a note', async () => {
+    await fill((store) => store.put('a', 'a'.repeat(400)))
+    const [leaf] = await nodeRefs((node) => node.kind === 'leaf')
+    if (!leaf) throw new Error('there is a leaf')
+    await flip(directory, await bytesOf(leaf))
+    const { findings } = await check()
+    expect(findings).toMatchObject([{ where: 'data', key: '/', names: { keys: 1, size: 400 } }])
+    await check(true)
+    expect((await check()).findings.filter(({ where }) => where === 'data')).toEqual([])
+    await using store = await open({ directory })
+    expect(JSON.parse(text(await store.get('lost+found/.root.lost')))).toMatchObject({ key: '/' })
+  })
+
+  it('that is the root itself: the newest root that can be read comes back', async () => {
+    await fill(async (store) => {
+      await store.put('a', 'a'.repeat(400))
+      await store.put('b', 'b'.repeat(400))
+    })
+    const [root] = await nodeRefs((node) => node.kind === 'root')
+    if (!root) throw new Error('there is a root')
+    await flip(directory, await bytesOf(root))
+    const { findings } = await check()
+    expect(findings).toMatchObject([{ where: 'root', key: '/', namespace: 'primary' }])
+    const { repaired } = await check(true)
+    expect(repaired).toMatchObject([
+      { namespace: 'primary', seq: 3, moved: [{ key: '/', note: 'lost+found/.root.lost' }] },
+    ])
+    await using store = await open({ directory })
+    expect(text(await store.get('a'))).toBe('a'.repeat(400))
+    expect(await store.get('b')).toBeUndefined()
+    expect(JSON.parse(text(await store.get('lost+found/.root.lost')))).toEqual({
+      lost: 2,
+      restored: 1,
+    })
+  })
+})
+
+describe('a repair', () => {
+  it('ends the life of what it moves, and replaces nothing that is in lost+found', async () => {
+    const producer = { id: 'p', epoch: 1, seq: 0 }
+    await fill(async (store) => {
+      await store.append('log', 'l'.repeat(500), { producer })
+      await store.append('kept', 'k'.repeat(500), { producer })
+      await store.append('lost+found/log', 'mine')
+      await store.put('lost+found/log.lost', 'mine')
+    })
+    await flip(directory, Buffer.from('l'.repeat(500)))
+    const { repaired } = await check(true)
+    expect(repaired).toMatchObject([{ moved: [{ key: 'log', note: 'lost+found/log.2.lost' }] }])
+    await using store = await open({ directory })
+    expect(text(await store.get('lost+found/log.lost'))).toBe('mine')
+    // The producer of what went begins anew, the other one is remembered.
+    expect((await store.append('log', 'again', { producer })).result.index).toBe(0)
+    expect(await store.append('kept', 'k', { producer })).toMatchObject({
+      result: { repeated: true },
+    })
+  })
+
+  it('puts aside what a symlink or a value at lost+found leaves no room for', async () => {
+    await fill(async (store) => {
+      await store.put('lost+found', 'a value')
+      await store.put(`${'long/'.repeat(203)}key`, 'l'.repeat(500))
+    })
+    await flip(directory, Buffer.from('l'.repeat(500)))
+    const { repaired } = await check(true)
+    expect(repaired?.[0]?.moved[0]?.note).toMatch(/^lost\+found\.2\/blake3-[0-9a-f]{64}\.lost$/)
+    expect((await check()).findings.filter(({ where }) => where === 'data')).toEqual([])
+  })
+
+  it('mends the present of a namespace, too', async () => {
+    await fill(async (store) => {
+      for (let at = 0; at < 200; at++) {
+        await store.append(`log${at}`, 'x', { producer: { id: 'p', epoch: 1, seq: 0 } })
+      }
+    })
+    const nodes = await metaNodes()
+    const [node] = nodes.slice(-1)
+    if (!node) throw new Error('200 producers take some nodes')
+    await flip(directory, await bytesOf(node))
+    const { findings } = await check()
+    expect(findings.map(({ where }) => where)).toContain('meta')
+    await check(true)
+    expect((await check()).clean).toBe(true)
+    await using store = await open({ directory })
+    expect(text(await store.get('log0'))).toBe('x')
+    await store.append('log1', 'y')
+  })
+})
+
+async function metaNodes(): Promise<Blobref[]> {
+  await using engine = await openLmdb(join(directory, 'store'), { environment: systemEnvironment })
+  const head = await engine.root('primary')
+  const [bytes] = await engine.load(head ? [head.root.ref] : [])
+  const root = bytes && decodeNode(bytes)
+  const waiting = root?.kind === 'root' && root.meta.ref ? [root.meta.ref] : []
+  const found: Blobref[] = []
+  for (let ref = waiting.shift(); ref; ref = waiting.shift()) {
+    found.push(ref)
+    const [loaded] = await engine.load([ref])
+    const node = loaded && decodeNode(loaded)
+    if (node?.kind === 'branch') waiting.push(...node.items.map((child) => child.ref))
+    if (node?.kind !== 'leaf') continue
+    for (const { treeobj } of node.items) {
+      if (treeobj.type === 'dir' && treeobj.ref) waiting.push(treeobj.ref)
+    }
+  }
+  return found
+}
+
+/** Pages of the log at `log`. */
+async function nodeRefsIn(engine: {
+  root(name: string): Promise<{ readonly root: { readonly ref: Blobref } } | undefined>
+  load(refs: readonly Blobref[]): Promise<(Uint8Array | undefined)[]>
+}): Promise<Blobref[]> {
+  const head = await engine.root('primary')
+  const waiting: Blobref[] = head ? [head.root.ref] : []
+  const pages: Blobref[] = []
+  for (let ref = waiting.shift(); ref; ref = waiting.shift()) {
+    const [bytes] = await engine.load([ref])
+    if (!bytes) continue
+    const node = decodeNode(bytes)
+    if (node.kind === 'root' && node.data.ref) waiting.push(node.data.ref)
+    if (node.kind === 'leaf') {
+      for (const { treeobj } of node.items) {
+        if (treeobj.type === 'valref' && treeobj.count > 1) waiting.push(treeobj.ref)
+      }
+    }
+    if (node.kind === 'open') {
+      if (node.up) waiting.push(node.up)
+      if (node.level === 1) {
+        for (let at = 0; at < node.marks.length; at++) {
+          const hex = Buffer.from(node.digests.subarray(at * 32, at * 32 + 32)).toString('hex')
+          pages.push(parseBlobref(`blake3-${hex}`))
+        }
+      }
+    }
+  }
+  return pages
+}
