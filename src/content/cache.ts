@@ -23,6 +23,10 @@ export class ByteCache<Key extends string, Value extends object> {
     return this.#entries.get(key)
   }
 
+  delete(key: Key): void {
+    this.#entries.delete(key)
+  }
+
   /** `size` is in bytes. A value larger than the whole cache is not kept. */
   set(key: Key, value: Value, size: number): void {
     this.#entries.set(key, value, { size: size + entryCost })

@@ -76,6 +76,20 @@ export class Content implements NodeSource {
     return this.#load(ref, 'blob')
   }
 
+  /** Which refs are there; those that are count as put now, and are spared by collections (rfc/4). */
+  has(refs: readonly Blobref[]): Promise<boolean[]> {
+    return this.#engine.has(refs)
+  }
+
+  /** A value's blob; undefined where none of that ref is stored, a node neither. Throws ECORRUPT, EIO, ECLOSED. */
+  async find(ref: Blobref): Promise<Uint8Array | undefined> {
+    const entry = this.#cache.get(ref)
+    if (entry) return entry.kind === 'blob' ? entry.bytes : undefined
+    const [bytes] = await this.#engine.load([ref])
+    if (!bytes || hashNode(bytes) === ref) return undefined
+    return this.#keepAs(ref, 'blob', bytes)
+  }
+
   /** Stores blobs that no root names yet, durable when it resolves. Throws ENOSPC, EIO, ECLOSED. */
   async put(blobs: readonly Blob[]): Promise<void> {
     await this.#engine.put(blobs)
@@ -94,6 +108,11 @@ export class Content implements NodeSource {
    *  REQUIRES: the engine has them. */
   remember(blobs: readonly Blob[]): void {
     for (const { ref, bytes, kind } of blobs) this.#keep(ref, kind ?? 'blob', bytes)
+  }
+
+  /** Drops blobs from memory that the store has no more. */
+  forget(refs: readonly Blobref[]): void {
+    for (const ref of refs) this.#cache.delete(ref)
   }
 
   async #load(ref: Blobref, kind: Kind): Promise<Uint8Array> {

@@ -86,8 +86,9 @@ export type SweepStep = {
   /** Where to go on; 0 at first. Opaque, but it survives a reopen: what it has passed need not be looked
    *  at again. */
   readonly after: number
-  /** Is the blob in use? Asked for each blob of the step, in one turn of the event loop. */
-  readonly live: (ref: Blobref) => boolean
+  /** Is the blob (of `size` bytes) in use? Asked once for each blob of the step, in one turn of the event
+   *  loop. */
+  readonly live: (ref: Blobref, size: number) => boolean
   /** Puts since then (monotonic clock, ms) are spared. */
   readonly sparedSince: number
   /** Looks, and frees nothing. */

@@ -218,7 +218,7 @@ export class MemoryEngine implements Engine {
       if (id <= step.after) continue
       scanned += bytes.length
       refs++
-      if (!step.live(ref) && !this.#spares.isSpared(ref, step.sparedSince)) {
+      if (!step.live(ref, bytes.length) && !this.#spares.isSpared(ref, step.sparedSince)) {
         freed.count++
         freed.size += bytes.length
         if (!step.dryRun) this.#free(ref, bytes)

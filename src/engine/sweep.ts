@@ -91,7 +91,7 @@ export class Sweep {
     this.#refs++
     this.#scanned += size
     const own = this.#index.get(ref)?.record === record
-    if (own && this.#isLive(ref)) return
+    if (own && this.#isLive(ref, size)) return
     this.#drop(ref, { own, size })
     this.#remove(key)
   }
@@ -104,7 +104,7 @@ export class Sweep {
     const all = packedIn(bytes).map((packed) => {
       const place = this.#index.get(packed.ref) // may overwrite the view that `bytes` is
       const own = place?.record === record && place.offset === packed.offset
-      return { ...packed, own, live: own && this.#isLive(packed.ref) }
+      return { ...packed, own, live: own && this.#isLive(packed.ref, packed.length) }
     })
     this.#refs += all.length
     const live = all.filter((packed) => packed.live)
@@ -123,8 +123,8 @@ export class Sweep {
     this.#remove(key)
   }
 
-  #isLive(ref: Blobref): boolean {
-    return this.#options.live(ref) || this.#options.isSpared(ref)
+  #isLive(ref: Blobref, size: number): boolean {
+    return this.#options.live(ref, size) || this.#options.isSpared(ref)
   }
 
   #drop(ref: Blobref, { own, size }: { readonly own: boolean; readonly size: number }): void {

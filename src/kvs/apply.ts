@@ -3,6 +3,7 @@
 
 import { type Failed, TailraceError } from '../error.js'
 import { adopt } from './adopt.js'
+import { applyCollection } from './collection-record.js'
 import { copy, fork, move, restore } from './copy.js'
 import { expireKeys } from './expire.js'
 import type { Group } from './group.js'
@@ -11,6 +12,7 @@ import { expireLeases, lease } from './leases.js'
 import { append, mkdir, put, seal, symlink, unlink } from './ops.js'
 import { retain } from './retain.js'
 import type { Prepared, PreparedOp } from './transaction.js'
+import { putTreeobj } from './treeobj-put.js'
 import { trim } from './trim.js'
 import { newWork, type Work } from './work.js'
 
@@ -64,6 +66,8 @@ async function applyOp(group: Group, op: PreparedOp, work: Work): Promise<void> 
       return expireKeys(group, work)
     case 'retain':
       return retain(group, op, work)
+    case 'collection':
+      return applyCollection(group, op, work)
     case 'trim':
       return trim(group, op, work)
     case 'adopt':
@@ -76,6 +80,8 @@ async function applyOp(group: Group, op: PreparedOp, work: Work): Promise<void> 
       return move(group, op, work)
     case 'restore':
       return restore(group, op, work)
+    case 'treeobj':
+      return putTreeobj(group, op, work)
     default:
       return op satisfies never
   }

@@ -51,6 +51,7 @@ export async function importStream(
 ): Promise<Imported> {
   const name = parseNamespaceName(options.namespace ?? primary)
   const store = new ImportStore(ports)
+  using _ = ports.spaces.uploads.begin() // until a root names it
   await using parser = new ExportParser(abortable(chunks, options.signal))
   const header = await parser.header()
   const replace = options.replace === true

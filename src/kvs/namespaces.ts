@@ -19,6 +19,8 @@ import { LiveNamespace } from './namespace.js'
 import type { Committed } from './operation.js'
 import { Pins } from './pins.js'
 import type { Prepared } from './transaction.js'
+import { checkTreeobjs } from './treeobj-check.js'
+import { Uploads } from './uploads.js'
 
 /** What the watch service is told. */
 export interface StoreListener {
@@ -44,6 +46,8 @@ export class Namespaces implements AsyncDisposable {
   /** What open readers need; a collection asks after it has settled the floors and listed the pins. */
   readonly holds: Holds
   readonly pins: Pins
+  /** What is stored and not named yet. */
+  readonly uploads: Uploads
   readonly #ports: NamespacesPorts
   readonly #open = new Map<string, Open>()
   readonly #listeners = new Set<StoreListener>()
@@ -52,6 +56,7 @@ export class Namespaces implements AsyncDisposable {
   private constructor(ports: NamespacesPorts) {
     this.#ports = ports
     this.holds = new Holds(ports.environment.timer)
+    this.uploads = new Uploads(ports.environment)
     this.pins = new Pins(ports.nodes, () => this.find('system').live.data())
   }
 
@@ -156,7 +161,16 @@ export class Namespaces implements AsyncDisposable {
 
   /** Resolves once durable, in each namespace that the transaction changes. Throws ENONS, EINVAL, ECLOSED,
    *  and as `Committer.submit`. */
-  async commit(name: string | undefined, prepared: Prepared): Promise<Committed> {
+  async commit(
+    name: string | undefined,
+    unchecked: Prepared,
+    signal?: AbortSignal,
+  ): Promise<Committed> {
+    this.find(name)
+    const written = unchecked.ops.some(({ op }) => op === 'treeobj')
+    const prepared = written
+      ? await checkTreeobjs({ ...this.#ports, signal }, unchecked)
+      : unchecked
     const { live, committer } = this.find(name)
     const others = othersOf(prepared, live.name)
     if (others.length === 0) return committer.submit(prepared)

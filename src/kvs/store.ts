@@ -99,7 +99,7 @@ export class KeyStore implements Keys, AsyncDisposable {
     const { namespace, transfer = false, signal, idempotencyKey } = options
     const { name } = this.namespace(namespace)
     const prepared = onceUnder(idempotencyKey, transaction, prepare(transaction, { transfer }))
-    return joinAbort(this.spaces.commit(name, prepared), signal)
+    return joinAbort(this.spaces.commit(name, prepared, signal), signal)
   }
 
   async put(
@@ -124,14 +124,19 @@ export class KeyStore implements Keys, AsyncDisposable {
       const whole = onceUnder(idempotencyKey, transaction, prepare(transaction))
       return oneOp(await this.#submit(committer, whole, signal))
     }
-    const array = await storeArray(this.#content, this.nodes, held.rest, signal)
-    const stored = prepareStoredPut(key, array, {
-      contentType,
-      guards,
-      ...expiryOf(options),
-    })
-    const once = onceUnder(idempotencyKey, { guards, ops: [said] }, stored)
-    return oneOp(await this.#submit(committer, once, signal))
+    const upload = this.spaces.uploads.begin()
+    let submitted: Promise<Committed>
+    try {
+      const array = await storeArray(this.#content, this.nodes, held.rest, signal)
+      const stored = prepareStoredPut(key, array, { contentType, guards, ...expiryOf(options) })
+      submitted = committer.submit(onceUnder(idempotencyKey, { guards, ops: [said] }, stored))
+    } catch (error) {
+      upload[Symbol.dispose]()
+      throw error
+    }
+    // A caller that leaves early does not take its transaction back.
+    const committed = submitted.finally(() => upload[Symbol.dispose]())
+    return oneOp(await joinAbort(committed, signal))
   }
 
   async append(key: string, value: Value, options: AppendOptions = {}): Promise<CommittedOp> {
@@ -220,8 +225,10 @@ export class KeyStore implements Keys, AsyncDisposable {
     } = {},
   ): Promise<NamespaceView> {
     const { from } = options
-    const data = from && (await this.spaces.source(from.namespace, from.at))
-    return (await this.spaces.create(name, data)).view()
+    if (!from) return (await this.spaces.create(name)).view()
+    const { live } = this.spaces.find(from.namespace)
+    using held = await this.spaces.hold(live, from.at) // until a root names its tree
+    return await (await this.spaces.create(name, await live.data(held.root))).view()
   }
 
   removeNamespace(name: string): Promise<void> {

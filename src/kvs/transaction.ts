@@ -13,6 +13,7 @@ import { type Key, parseKey } from '../tree/key.js'
 import { parseNamespaceName } from '../tree/namespace-name.js'
 import { inlineSizeMax } from '../tree/treeobj.js'
 import type { Adopt } from './adopt.js'
+import type { UpdateCollection } from './collection-record.js'
 import { type CopyOp, prepareCopy } from './copy-op.js'
 import { type ExpiryChange, parseExpiry } from './expiry.js'
 import { parseLeaseAction, parseToken } from './lease-action.js'
@@ -30,6 +31,7 @@ import {
   transactionSizeMax,
 } from './operation.js'
 import { type ProducerGuard, parseProducer, parseProducerGuard } from './producers.js'
+import { prepareTreeobj, type TreeobjOp } from './treeobj-op.js'
 import type { PreparedTrim } from './trim.js'
 import type { Settings, SettingsChange } from './upkeep.js'
 
@@ -42,7 +44,9 @@ export type PutContent =
 
 export type PreparedOp =
   | Adopt
+  | UpdateCollection
   | CopyOp
+  | TreeobjOp
   | PreparedTrim
   | ({ readonly op: 'lease'; readonly key: Key } & LeaseAction)
   /** Of the store itself: see `deadlines.ts`. */
@@ -209,6 +213,8 @@ function prepareOp(
     case 'move':
     case 'restore':
       return prepareCopy(op)
+    case 'treeobj':
+      return prepareTreeobj(op)
     default:
       throw new TailraceError('EINVAL', `there is no op ${JSON.stringify((op as Op).op)}`)
   }

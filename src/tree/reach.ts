@@ -23,6 +23,10 @@ type Step = {
   readonly cut?: { readonly base: number; readonly index: number }
 }
 
+/** Told of a node that cannot be loaded, which is then left out with all below it; what it throws ends the
+ *  walk. */
+export type Lost = (ref: Blobref, error: unknown) => void
+
 /** What a treeobj names, and all that is reachable from there, parents before children. A ref for which
  *  `seen` says true is left out with all below it; it is asked again each time a ref is met.
  *
@@ -30,13 +34,15 @@ type Step = {
  *  So `seen` says true only of what was yielded **without** `partial`: whoever marks keeps two facts of a
  *  ref, that it is needed (yielded at all), and that all below it was yielded too (once without
  *  `partial`). One who does meets every ref whole at most once, and parts of the few nodes that hold a base
- *  each time a log leads there. Memory: one node's refs a level. Throws EDANGLING, ECORRUPT, EIO. */
+ *  each time a log leads there. Memory: one node's refs a level. Throws EDANGLING, ECORRUPT, EIO, but for
+ *  what `lost` takes. */
 export async function* reachable(
   nodes: Nodes,
   from: Treeobj,
   seen: (ref: Blobref) => boolean,
+  lost: Lost = rethrow,
 ): AsyncGenerator<Reached> {
-  yield* reach(nodes, stepsOfTreeobj(from), seen)
+  yield* reach(nodes, stepsOfTreeobj(from), { seen, lost })
 }
 
 /** The same from a node, a namespace's root node for example. */
@@ -44,14 +50,15 @@ export async function* reachableFrom(
   nodes: Nodes,
   ref: Blobref,
   seen: (ref: Blobref) => boolean,
+  lost: Lost = rethrow,
 ): AsyncGenerator<Reached> {
-  yield* reach(nodes, [{ ref, kind: 'node' }], seen)
+  yield* reach(nodes, [{ ref, kind: 'node' }], { seen, lost })
 }
 
 async function* reach(
   nodes: Nodes,
   from: readonly Step[],
-  seen: (ref: Blobref) => boolean,
+  { seen, lost }: { readonly seen: (ref: Blobref) => boolean; readonly lost: Lost },
 ): AsyncGenerator<Reached> {
   const waiting = [...from]
   for (let next = waiting.pop(); next; next = waiting.pop()) {
@@ -59,9 +66,14 @@ async function* reach(
     if (seen(ref)) continue
     yield cut ? { ref, kind, partial: true } : { ref, kind }
     if (kind === 'blob') continue
-    const node = nodes.peek(ref) ?? (await nodes.load(ref))
+    const node = nodes.peek(ref) ?? (await nodes.load(ref).catch((error) => lost(ref, error)))
+    if (!node) continue
     waiting.push(...stepsOfNode(node, cut).reverse())
   }
+}
+
+function rethrow(_: Blobref, error: unknown): never {
+  throw error
 }
 
 function stepsOfNode(node: Node, cut: Step['cut']): Step[] {

@@ -1,0 +1,95 @@
+/** What is durable of collections: whether one is under way, how far it has come, and what the next one has
+ *  to do. See rfc/14.
+ *  Invariant: one record in the `meta` of the namespace `system`, changed by its commit loop only. */
+
+import type { Plain } from '../blob/codec.js'
+import { TailraceError } from '../error.js'
+import type { Nodes } from '../tree/nodes.js'
+import type { Dir } from '../tree/treeobj.js'
+import type { Committer } from './committer.js'
+import type { Group } from './group.js'
+import { getRecord, type MetaRecord, readRecord, setRecord } from './meta.js'
+import type { Work } from './work.js'
+
+const path = ['collection'] as const
+const version = 1
+
+export type CollectionRecord = {
+  /** One is under way; it goes on when the store is opened again. */
+  readonly running: boolean
+  /** What the engine has looked at for it. */
+  readonly after: number
+  /** It frees every blob that is not in use, see `SweepStep.thorough`. */
+  readonly thorough: boolean
+  /** Forgets so far, those of them that the collection under way began after, and those that a collection
+   *  has swept up behind. */
+  readonly forgets: number
+  readonly covered: number
+  readonly swept: number
+  /** Bytes that were stored when the last one ended. */
+  readonly left: number
+}
+
+const none: CollectionRecord = {
+  running: false,
+  after: 0,
+  thorough: false,
+  forgets: 0,
+  covered: 0,
+  swept: 0,
+  left: 0,
+}
+
+export type UpdateCollection = {
+  readonly op: 'collection'
+  readonly update: (record: CollectionRecord) => CollectionRecord
+}
+
+/** Throws ECORRUPT, EDANGLING, EIO. */
+export async function readCollection(nodes: Nodes, meta: Dir): Promise<CollectionRecord> {
+  const record = await readRecord(nodes, meta, path)
+  return record ? decode(record) : none
+}
+
+/** One commit of `system`, whose loop it is. */
+export async function updateCollection(
+  system: Committer,
+  update: UpdateCollection['update'],
+): Promise<void> {
+  const ops = [{ op: 'collection', update }] as const
+  await system.submit({ guards: [], ops, noMerge: false, blobs: [], size: 0 })
+}
+
+/** The op, as the commit loop applies it. */
+export async function applyCollection(
+  { meta }: Group,
+  { update }: UpdateCollection,
+  work: Work,
+): Promise<void> {
+  const record = await getRecord(meta, path)
+  await setRecord(meta, path, encode(update(record ? decode(record) : none)))
+  work.results.push({})
+}
+
+function encode(record: CollectionRecord): readonly Plain[] {
+  const { running, after, thorough, forgets, covered, swept, left } = record
+  return [version, running, after, thorough, forgets, covered, swept, left]
+}
+
+function decode([found, ...fields]: MetaRecord): CollectionRecord {
+  const [running, after, thorough, forgets, covered, swept, left] = fields
+  if (found !== version || typeof running !== 'boolean' || typeof thorough !== 'boolean') {
+    throw corrupt()
+  }
+  if (!isCount(after) || !isCount(left)) throw corrupt()
+  if (!isCount(forgets) || !isCount(covered) || !isCount(swept)) throw corrupt()
+  return { running, after, thorough, forgets, covered, swept, left }
+}
+
+function isCount(value: unknown): value is number {
+  return Number.isSafeInteger(value) && Number(value) >= 0
+}
+
+function corrupt(): TailraceError {
+  return new TailraceError('ECORRUPT', 'the record of collections cannot be read: restore a copy')
+}
