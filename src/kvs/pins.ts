@@ -2,8 +2,7 @@
  *  Invariant: a pin stands in the reserved namespace `system` under `pins/NAME`; it resolves only in the
  *  life of the namespace that it was made in. */
 
-import type { Blobref } from '../blob/blobref.js'
-import { parseBlobref } from '../blob/blobref.js'
+import { type Blobref, isBlobref } from '../blob/blobref.js'
 import { decode, encode } from '../blob/codec.js'
 import { TailraceError } from '../error.js'
 import { getEntry, listDir } from '../tree/dir.js'
@@ -72,8 +71,13 @@ export function decodePin(name: string, bytes: Uint8Array): Pin {
   if (!Array.isArray(fields) || fields[0] !== 1) throw corrupt(name)
   const [, namespace, incarnation, seq, ref, time, pinned] = fields as readonly unknown[]
   if (typeof namespace !== 'string' || typeof incarnation !== 'string') throw corrupt(name)
-  if (!Number.isSafeInteger(seq) || !isTime(time) || !isTime(pinned)) throw corrupt(name)
-  return { name, namespace, incarnation, seq: Number(seq), ref: parseBlobref(ref), time, pinned }
+  if (!isSeq(seq) || typeof ref !== 'string' || !isBlobref(ref) || !isTime(time) || !isTime(pinned))
+    throw corrupt(name)
+  return { name, namespace, incarnation, seq, ref, time, pinned }
+}
+
+function isSeq(input: unknown): input is number {
+  return Number.isSafeInteger(input) && Number(input) >= 0
 }
 
 function isTime(input: unknown): input is number {
