@@ -3,6 +3,7 @@
  *  Invariant: what it answers is what the embedded store would; the server decides, nothing is kept. */
 
 import { randomId } from '../base/random-id.js'
+import type { Blobref } from '../blob/blobref.js'
 import type { Jobs, Store } from '../job/job.js'
 import type {
   DiffOptions,
@@ -44,6 +45,7 @@ import type { TreeobjJson } from '../tree/json.js'
 import * as answers from '../wire/answers.js'
 import { creditDefault, creditMax } from '../wire/frames.js'
 import { type Backoff, backoffDefault } from './backoff.js'
+import { RemoteBlobs } from './blobs.js'
 import { Connection } from './connection.js'
 import { RemoteHistory } from './history.js'
 import { Http } from './http.js'
@@ -80,6 +82,7 @@ export class Client implements Store {
   readonly #reads: RemoteReads
   readonly #transfers: RemoteTransfers
   readonly #history: RemoteHistory
+  readonly #blobs: RemoteBlobs
 
   /** REQUIRES: `open` is called before anything else. `random`: in [0, 1), for jitter. */
   constructor(transport: Transport, options: ConnectOptions, random: () => number) {
@@ -94,6 +97,7 @@ export class Client implements Store {
     this.#reads = new RemoteReads(this.#http)
     this.#transfers = new RemoteTransfers(this.#http)
     this.#history = new RemoteHistory(this.#http)
+    this.#blobs = new RemoteBlobs(this.#http)
     this.jobs = new RemoteJobs(this.#http, { reconnect, backoff, random })
   }
 
@@ -157,6 +161,17 @@ export class Client implements Store {
 
   root(options?: Scope & { readonly waitSeq?: number }): Promise<RootView> {
     return this.#reads.root(options)
+  }
+
+  loadBlob(
+    ref: string,
+    options?: { readonly signal?: AbortSignal },
+  ): Promise<Uint8Array | undefined> {
+    return this.#blobs.loadBlob(ref, options)
+  }
+
+  storeBlob(bytes: Uint8Array, options?: { readonly signal?: AbortSignal }): Promise<Blobref> {
+    return this.#blobs.storeBlob(bytes, options)
   }
 
   async namespaces(options: { readonly signal?: AbortSignal } = {}): Promise<NamespaceView[]> {

@@ -9,6 +9,7 @@ import { readJsonBody } from './body.js'
 import type { Context } from './context.js'
 import { missing, some } from './kv-read.js'
 import { checkNoQuery, checkWritable, keyOf, nameOf, namespaceOf, queryOf } from './query.js'
+import { admitted, checkOwner } from './rights.js'
 import { signalOf } from './stream.js'
 
 const namespaceFields = new Set(['name', 'from'])
@@ -83,6 +84,7 @@ async function createNamespace(context: Context, request: Request, reply: Reply)
   const name = parseText(fields['name'], 'name')
   checkWritable(name)
   const from = optional('from', fields, 'namespace', parseFrom)
+  if (from.from) checkOwner(admitted, 'make a namespace of the tree of another')
   return reply.code(201).send(await context.store.createNamespace(name, from))
 }
 

@@ -19,6 +19,7 @@ import {
 } from './access.js'
 import { Activity } from './activity.js'
 import { type App, createApp } from './app.js'
+import { serveContent } from './content.js'
 import type { Context, ServedStore } from './context.js'
 import { serveEventlogs } from './eventlog.js'
 import { serveHistory } from './history.js'
@@ -210,6 +211,7 @@ class RunningServer implements Server {
     serveKeys(app, this.#context)
     serveHistory(app, this.#context)
     serveMeta(app, this.#context)
+    serveContent(app, this.#context)
     serveTransactions(app, this.#context)
     serveTransfers(app, this.#context)
     serveEventlogs(app, this.#context)

@@ -10,6 +10,7 @@ import { readJsonBody } from './body.js'
 import type { Context } from './context.js'
 import { idempotencyOf } from './once.js'
 import { checkWritable, namespaceOf, queryOf } from './query.js'
+import { admitted, checkOwner } from './rights.js'
 import { signalOf } from './stream.js'
 
 export type Values = {
@@ -40,7 +41,10 @@ export async function commit(
   once: { readonly idempotencyKey?: string } = {},
 ): Promise<Committed> {
   checkWritable(namespace)
-  return context.store.commit(parseTransaction(body), { namespace, ...once })
+  const transaction = parseTransaction(body)
+  const dangles = transaction.ops.some((op) => op.op === 'treeobj' && op.dangling)
+  if (dangles) checkOwner(admitted, 'store a treeobj that dangles')
+  return context.store.commit(transaction, { namespace, ...once })
 }
 
 /** Throws what `Kvs.readMany` throws. */

@@ -15,12 +15,16 @@ export type TreeobjJson = {
   readonly attrs?: Attrs
   /** valref: the bytes behind each ref of `data`. */
   readonly sizes?: readonly number[]
+  /** valref: whether more blobs of the same append follow each; absent where none is followed. */
+  readonly more?: readonly boolean[]
   /** valref: blobs; dirref: keys below. */
   readonly count?: number
   /** Bytes. */
   readonly size?: number
   /** valref: what a trim dropped of `count` and `size`; `data` begins behind it. */
   readonly base?: Base
+  /** valref with a base: the array's root node. It cannot be told from the refs that are left. */
+  readonly ref?: Blobref
   /** There are more refs: ask again `after` this index. */
   readonly next?: number
 }
@@ -66,9 +70,11 @@ async function valrefJson(
   const to = Math.min(count, from + page.limit)
   const refs: Blobref[] = []
   const sizes: number[] = []
+  const more: boolean[] = []
   for await (const entry of entriesOf(nodes, await openArray(nodes, valref), from, to)) {
     refs.push(entry.ref)
     sizes.push(entry.size)
+    more.push(entry.more)
   }
   return {
     ver: 1,
@@ -76,9 +82,10 @@ async function valrefJson(
     data: refs,
     ...(attrs && { attrs }),
     sizes,
+    ...(more.includes(true) && { more }),
     count,
     size,
-    ...(base && { base }),
+    ...(base && { base, ref: valref.ref }),
     ...(to < count && { next: to - 1 }),
   }
 }

@@ -10,6 +10,8 @@ import { exportContract } from './contract-export.js'
 import { historyContract } from './contract-history.js'
 import { idempotencyContract } from './contract-idempotency.js'
 import { producersContract } from './contract-producers.js'
+import { quotaContract } from './contract-quota.js'
+import { treeobjContract } from './contract-treeobj.js'
 import { trimContract } from './contract-trim.js'
 import { refusal, text } from './expect.js'
 
@@ -28,6 +30,8 @@ export function kvsContract(name: string, make: () => Promise<Made>): void {
     trimContract(() => kvs)
 
     copyContract(() => kvs)
+    treeobjContract(() => kvs)
+    quotaContract(() => kvs)
     deadlinesContract(() => kvs)
     producersContract(() => kvs)
     idempotencyContract(() => kvs)

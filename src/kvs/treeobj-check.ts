@@ -1,0 +1,226 @@
+/** Whether what a written treeobj names is stored, and is what it says. See rfc/6, rules 31 and 32.
+ *  Invariant: what passes is spared by collections from here on, down to its last blob; it runs before the
+ *  commit loop, in batches. */
+
+import { setImmediate } from 'node:timers/promises'
+import type { Blobref } from '../blob/blobref.js'
+import { RefSet } from '../blob/ref-set.js'
+import type { Content } from '../content/content.js'
+import { canceled, isCode, TailraceError } from '../error.js'
+import { type AppendArray, openArray } from '../tree/array.js'
+import { entriesOf, offsetAt } from '../tree/array-read.js'
+import { isDirNode } from '../tree/dir-node.js'
+import type { Node } from '../tree/node.js'
+import type { Nodes } from '../tree/nodes.js'
+import { reachable } from '../tree/reach.js'
+import type { Base, Dir, Treeobj, Valref } from '../tree/treeobj.js'
+import type { Prepared, PreparedOp } from './transaction.js'
+import type { RawDir, RawLog } from './treeobj-json.js'
+import type { TreeobjContent, TreeobjOp } from './treeobj-op.js'
+
+/** Refs that the engine is asked about at once. */
+const batchMax = 1_024
+
+export type CheckPorts = {
+  readonly content: Content
+  readonly nodes: Nodes
+  readonly signal: AbortSignal | undefined
+}
+
+/** The transaction with each written treeobj checked. Throws EINVAL, EDANGLING, ECORRUPT, EIO, ECANCELED, with
+ *  the op in `failed`. */
+export async function checkTreeobjs(ports: CheckPorts, prepared: Prepared): Promise<Prepared> {
+  const ops: PreparedOp[] = []
+  for (const [index, op] of prepared.ops.entries()) {
+    try {
+      ops.push(op.op === 'treeobj' ? await checked(ports, op) : op)
+    } catch (error) {
+      if (!(error instanceof TailraceError)) throw error
+      const { code, message } = error
+      throw new TailraceError(code, message, { cause: error, failed: { op: index } })
+    }
+  }
+  return { ...prepared, ops }
+}
+
+async function checked(ports: CheckPorts, op: TreeobjOp): Promise<TreeobjOp> {
+  if (op.content.kind !== 'raw') return op
+  const { raw, dangling } = op.content
+  switch (raw.type) {
+    case 'whole':
+      return { ...op, content: { kind: 'treeobj', treeobj: raw.treeobj } }
+    case 'dirref':
+      return { ...op, content: await directory(ports, raw, dangling) }
+    case 'log':
+      return {
+        ...op,
+        content: raw.base
+          ? await trimmed(ports, raw, raw.base, dangling)
+          : await log(ports, raw, dangling),
+      }
+    default:
+      return raw satisfies never
+  }
+}
+
+async function directory(
+  ports: CheckPorts,
+  raw: RawDir,
+  dangling: boolean,
+): Promise<TreeobjContent> {
+  const node = await nodeOf(ports, raw.ref, dangling)
+  if (node && (!isDirNode(node) || (node.kind === 'branch' && node.items.length < 2))) {
+    throw wrong('data[0]', 'names a node that is no directory')
+  }
+  const keys = total('count', raw.count, node?.keys)
+  const size = total('size', raw.size, node?.size)
+  const dir: Dir = { type: 'dir', ref: raw.ref, keys, size }
+  await spare(ports, dir, dangling)
+  return { kind: 'treeobj', treeobj: dir }
+}
+
+async function nodeOf(
+  { nodes }: CheckPorts,
+  ref: Blobref,
+  dangling: boolean,
+): Promise<Node | undefined> {
+  try {
+    return await nodes.load(ref)
+  } catch (error) {
+    if (dangling && isCode(error, 'EDANGLING')) return undefined
+    // Stored, and no node: a value's blob.
+    if (isCode(error, 'ECORRUPT')) throw wrong('data[0]', 'names no node', error)
+    throw error
+  }
+}
+
+async function log(ports: CheckPorts, raw: RawLog, dangling: boolean): Promise<TreeobjContent> {
+  const { refs, sizes, more, attrs } = raw
+  const stored = await sizesOf(ports, refs, dangling)
+  let size = 0
+  const blobs = refs.map((ref, index) => {
+    const given = sizes?.[index]
+    const bytes = total(`sizes[${index}]`, given, stored.get(ref))
+    size += bytes
+    return { ref, size: bytes, more: more?.[index] ?? false }
+  })
+  total('size', raw.size, size)
+  return { kind: 'blobs', blobs, attrs }
+}
+
+/** The bytes of each blob that is stored. */
+async function sizesOf(
+  ports: CheckPorts,
+  refs: readonly Blobref[],
+  dangling: boolean,
+): Promise<ReadonlyMap<Blobref, number>> {
+  const { content } = ports
+  const sizes = new Map<Blobref, number>()
+  const distinct = [...new Set(refs)]
+  for (let at = 0; at < distinct.length; at += batchMax) {
+    await breathe(ports)
+    const batch = distinct.slice(at, at + batchMax)
+    const there = await content.has(batch)
+    for (const [index, ref] of batch.entries()) {
+      if (there[index]) {
+        const bytes = await content.find(ref)
+        if (!bytes) throw wrong(`data[${refs.indexOf(ref)}]`, 'names a node, no blob')
+        sizes.set(ref, bytes.length)
+      } else if (!dangling) throw missing(ref)
+    }
+  }
+  return sizes
+}
+
+async function trimmed(
+  ports: CheckPorts,
+  raw: RawLog,
+  given: NonNullable<RawLog['base']>,
+  dangling: boolean,
+): Promise<TreeobjContent> {
+  const { ref, ...base } = given
+  const { attrs, count = 0, size = 0 } = raw
+  const valref: Valref = { type: 'valref', ref, count, size, base, ...(attrs && { attrs }) }
+  const array = await arrayOf(ports, valref)
+  await checkBase(ports, array, base)
+  let at = 0
+  for await (const entry of entriesOf(ports.nodes, array, base.count, count)) {
+    if (entry.ref !== raw.refs[at]) throw wrong(`data[${at}]`, 'is not what the array has there')
+    total(`sizes[${at}]`, raw.sizes?.[at], entry.size)
+    if (entry.more !== (raw.more?.[at] ?? false)) {
+      throw wrong(`more[${at}]`, 'is not what the array has there')
+    }
+    at++
+  }
+  await spare(ports, valref, dangling)
+  return { kind: 'treeobj', treeobj: valref }
+}
+
+async function arrayOf({ nodes }: CheckPorts, valref: Valref): Promise<AppendArray> {
+  try {
+    return await openArray(nodes, valref)
+  } catch (error) {
+    if (!isCode(error, 'ECORRUPT')) throw error
+    throw wrong('ref', 'names no array of that count and size', error)
+  }
+}
+
+async function checkBase({ nodes }: CheckPorts, array: AppendArray, base: Base): Promise<void> {
+  if (base.count > array.count) throw wrong('base.count', 'is at most the count')
+  total('base.size', base.size, await offsetAt(nodes, array, base.count))
+}
+
+/** All that a treeobj reaches is there, and is spared. */
+async function spare(ports: CheckPorts, treeobj: Treeobj, dangling: boolean): Promise<void> {
+  const seen = new RefSet()
+  const batch: Blobref[] = []
+  const ask = async () => {
+    await breathe(ports)
+    const there = await ports.content.has(batch)
+    const lost = batch.find((_, index) => !there[index])
+    if (lost && !dangling) throw missing(lost)
+    batch.length = 0
+  }
+  const pass = (_: Blobref, error: unknown) => {
+    if (!dangling || !isCode(error, 'EDANGLING')) throw error
+  }
+  for await (const { ref, partial } of reachable(
+    ports.nodes,
+    treeobj,
+    (each) => seen.has(each),
+    pass,
+  )) {
+    if (!partial) seen.add(ref)
+    batch.push(ref)
+    if (batch.length === batchMax) await ask()
+  }
+  await ask()
+}
+
+/** Lets others run. */
+async function breathe({ signal }: CheckPorts): Promise<void> {
+  await setImmediate()
+  if (signal?.aborted) throw canceled(signal)
+}
+
+/** What was given, which is what is stored where that is known. */
+function total(field: string, given: number | undefined, stored: number | undefined): number {
+  if (given === undefined && stored === undefined) {
+    throw wrong(field, 'is needed where what is named is not stored')
+  }
+  if (given !== undefined && stored !== undefined && given !== stored) {
+    throw wrong(field, `is ${stored}, not ${given}`)
+  }
+  return stored ?? given ?? 0
+}
+
+function missing(ref: Blobref): TailraceError {
+  return new TailraceError(
+    'EDANGLING',
+    `${ref} is not stored: store it first, or say dangling (the owner only)`,
+  )
+}
+
+function wrong(field: string, what: string, cause?: unknown): TailraceError {
+  return new TailraceError('EINVAL', `treeobj.${field} ${what}`, { cause })
+}
