@@ -42,6 +42,8 @@ export class DraftDir {
   readonly children = new Map<string, DraftDir>()
   /** Bytes of the other entries of the base that were looked at, 0 for names that are not there. */
   readonly looked = new Map<string, number>()
+  /** All names of the base before this one have edits. Only the draft writes it. */
+  standing: string | undefined
   /** Bytes of the values below as the group has left them. Only the draft writes it. */
   size: number
   /** The directory that holds it, once it is in a tree. Only the draft writes it. */
@@ -108,6 +110,7 @@ export class Draft {
     for (let step = this.#journal.pop(); step; step = this.#journal.pop()) {
       if (step.had) step.dir.edits.set(step.name, step.before)
       else step.dir.edits.delete(step.name)
+      step.dir.standing = undefined
       grow(step.dir, -step.growth)
     }
   }
@@ -177,11 +180,17 @@ export class Draft {
     return { parent: undefined, name: '', key: rootKey, entry: this.root }
   }
 
+  /** However many are removed one after the other, each name is passed once. */
   async isEmpty(dir: DraftDir): Promise<boolean> {
-    for (const entry of dir.edits.values()) if (entry) return false
-    for await (const [name] of listDir(this.#nodes, dir.base)) {
-      if (!dir.edits.has(name)) return false
+    const { standing } = dir
+    if (standing !== undefined && !dir.edits.has(standing)) return false
+    const from = standing === undefined ? {} : { after: standing }
+    for await (const [name] of listDir(this.#nodes, dir.base, from)) {
+      if (dir.edits.has(name)) continue
+      dir.standing = name
+      return false
     }
+    for (const entry of dir.edits.values()) if (entry) return false
     return true
   }
 

@@ -30,11 +30,10 @@ import { pageDefault, pageMax } from './kvs.js'
 import type { LiveNamespace } from './namespace.js'
 import type { Namespaces } from './namespaces.js'
 import { statOf } from './read.js'
+import { withoutLeases } from './root-keys.js'
 
 /** Roots that `log` looks at between two turns of the event loop. */
 const logStep = 1_024
-/** A name of a key that a root names begins so where it is none of users. */
-const internalMark = '\0'
 
 export class Timeline implements Pick<History, 'roots' | 'diff' | 'log'> {
   readonly #spaces: Namespaces
@@ -191,8 +190,8 @@ function logEntryOf({ root, value }: Seen): LogEntry {
 }
 
 function entryOf({ seq, ref, time, keys }: Root, pins: readonly string[] | undefined): RootEntry {
-  const named = keys?.filter((key) => !key.startsWith(internalMark))
-  return { seq, ref, time, ...(pins && { pins }), ...(named && { keys: named }) }
+  const named = keys && { keys: withoutLeases(keys) }
+  return { seq, ref, time, ...(pins && { pins }), ...named }
 }
 
 function differenceOf({

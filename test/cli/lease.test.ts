@@ -74,7 +74,7 @@ describe('lease', () => {
       'run',
       'k',
       '--ttl',
-      '300ms',
+      '1s',
       '--',
       'sh',
       '-c',

@@ -2,6 +2,7 @@
 
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { MemoryEngine } from '../../src/engine/memory.js'
+import { TailraceError } from '../../src/error.js'
 import { leaseOwnerSizeMax, leasesMax, leaseTtlMax } from '../../src/kvs/lease-action.js'
 import {
   expiredLeasesMax,
@@ -145,6 +146,23 @@ describe('expiry', () => {
     await store.root({ waitSeq: seq + 3 })
     await take('many/0', 1_000)
     await take(`many/${count - 1}`, 1_000)
+  })
+
+  it('one that was taken without an answer has its full time once it is known', async () => {
+    await store[Symbol.asyncDispose]()
+    const engine = new MuteEngine(clock)
+    store = await openOn(engine, { environment: clock })
+    engine.mute = true
+    expect(await refusal(take('lock', 1_000, 'me'))).toMatchObject({ code: 'EUNKNOWN' })
+    engine.mute = false
+    clock.advance(5_000)
+    const { failed } = await refusal(take('lock', 1_000))
+    expect(failed?.state).toMatchObject({ lease: { owner: 'me' } })
+    const watching = store.watch('lock', { mode: 'value', lease: true, waitCreate: true })
+    expect(await nextLease(watching)).toMatchObject({ held: true, owner: 'me' })
+    clock.advance(1_000 + hearingMs)
+    expect(await nextLease(watching)).toMatchObject({ held: false })
+    await watching.return?.()
   })
 
   it('one that cannot be stored is tried again', async () => {
@@ -312,6 +330,18 @@ class KeptEngine extends MemoryEngine {
   override async [Symbol.asyncDispose](): Promise<void> {}
 }
 
+/** Stores, and does not say so. */
+class MuteEngine extends MemoryEngine {
+  mute = false
+
+  override async commit(parts: Parameters<MemoryEngine['commit']>[0]) {
+    const outcomes = await super.commit(parts)
+    if (!this.mute) return outcomes
+    const error = new TailraceError('EIO', 'no answer')
+    return parts.map(() => ({ status: 'unavailable', applied: 'unknown', error }) as const)
+  }
+}
+
 class RefusingEngine extends MemoryEngine {
   refuses = false
   refused = 0
@@ -319,7 +349,6 @@ class RefusingEngine extends MemoryEngine {
   override async commit(parts: Parameters<MemoryEngine['commit']>[0]) {
     if (!this.refuses) return super.commit(parts)
     this.refused++
-    const { TailraceError } = await import('../../src/error.js')
     const error = new TailraceError('ENOSPC', 'full')
     return parts.map(() => ({ status: 'unavailable', applied: 'no', error }) as const)
   }
