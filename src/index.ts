@@ -3,10 +3,18 @@
 
 export { type Code, codes, type Failed, isCode, TailraceError } from './error.js'
 export type * from './job/job.js'
+export { type Verified, verifyExport } from './kvs/export-verify.js'
+export type * from './kvs/fsck-report.js'
 export type * from './kvs/history.js'
 export type * from './kvs/kvs.js'
 export type * from './kvs/operation.js'
 export type * from './kvs/upkeep.js'
 export type * from './kvs/watching.js'
-export { type EmbeddedStore, type OpenOptions, open } from './open.js'
+export {
+  type CheckStoreOptions,
+  checkStore,
+  type EmbeddedStore,
+  type OpenOptions,
+  open,
+} from './open.js'
 export type { TreeobjJson } from './tree/json.js'

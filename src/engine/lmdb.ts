@@ -38,6 +38,9 @@ const sectorSize = 512
 const dataFile = 'data.mdb'
 const lockFile = 'lock.mdb'
 
+/** MDB_PAGE_NOTFOUND, MDB_CORRUPTED, MDB_INVALID. */
+const damageCodes: ReadonlySet<unknown> = new Set([-30_797, -30_796, -30_793])
+
 const formatKey = Buffer.from('format')
 const storeIdKey = Buffer.from('storeId')
 const ownerKey = Buffer.from('owner')
@@ -295,6 +298,10 @@ async function openError(directory: string, error: unknown): Promise<TailraceErr
     return new TailraceError('ENOSPC', message, { cause: error })
   }
   const reason = error instanceof Error ? error.message : String(error)
+  if (error instanceof Error && 'code' in error && damageCodes.has(error.code)) {
+    const message = `the store in ${directory} is damaged (${reason}): restore a copy`
+    return new TailraceError('ECORRUPT', message, { cause: error })
+  }
   const message = `cannot open the store in ${directory} (${reason}): check the directory and the disk`
   return new TailraceError('EIO', message, { cause: error })
 }
