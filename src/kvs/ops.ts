@@ -57,7 +57,10 @@ export async function append(group: Group, op: Of<'append'>, work: Work): Promis
   }
   let array = log?.array ?? emptyArray
   const index = array.count
-  await markTime(group, place.key, index)
+  await markTime(group, place.key, {
+    count: index,
+    begins: entry?.type !== 'valref' && entry?.type !== 'log',
+  })
   for (const blob of op.blobs) array = pushBlob(group.writer, array, blob)
   const attrs: Attrs | undefined = op.seal ? { ...log?.attrs, sealed: true } : log?.attrs
   group.draft.set(parent, place.name, { type: 'log', array, attrs, base: log?.base })

@@ -15,13 +15,16 @@ export const timeMarksMax = 128
 
 type Mark = { readonly time: number; readonly count: number }
 
-/** A log of `count` blobs gets more: marks it if its last mark was long ago. `key` is resolved. */
-export async function markTime(group: Group, key: Key, count: number): Promise<void> {
+/** A log of `count` blobs gets more, or begins: marks it if its last mark was long ago. `key` is resolved. */
+export async function markTime(
+  group: Group,
+  key: Key,
+  log: { readonly count: number; readonly begins: boolean },
+): Promise<void> {
   const { now, times } = group
+  if (log.begins) return times.set(key, now)
   const known = times.get(key)
-  if (count > 0 && known !== undefined && now - known < timeMarkMs) return
-  if (count > 0) await addMark(group, key, count)
-  else times.set(key, now)
+  if (known === undefined || now - known >= timeMarkMs) await addMark(group, key, log.count)
 }
 
 /** Of `count` blobs those that were there `age` ms ago, as far as marks say so. */

@@ -75,6 +75,16 @@ describe('a trim by age', () => {
     expect(await marks('log')).toEqual([clock.now(), 3])
   })
 
+  it('of a value that became a log counts from there', async () => {
+    await store.put('v', 'value')
+    clock.advance(10 * timeMarkMs)
+    await store.append('v', 'x')
+    expect(await marks('v')).toBeUndefined()
+    clock.advance(timeMarkMs)
+    await store.append('v', 'y')
+    expect((await pairs('v')).map(([, count]) => count)).toEqual([2])
+  })
+
   it('of a value that is there for long enough', async () => {
     await store.put('v', 'value')
     expect(await baseAfter('v', 1_000)).toBe(0)
