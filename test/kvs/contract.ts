@@ -5,9 +5,11 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { blobSizeMax } from '../../src/blob/blob.js'
 import type { Kvs } from '../../src/kvs/kvs.js'
 import { copyContract } from './contract-copy.js'
+import { copyWatchContract } from './contract-copy-watch.js'
 import { deadlinesContract } from './contract-deadlines.js'
 import { exportContract } from './contract-export.js'
 import { historyContract } from './contract-history.js'
+import { pastContract } from './contract-past.js'
 import { idempotencyContract } from './contract-idempotency.js'
 import { producersContract } from './contract-producers.js'
 import { quotaContract } from './contract-quota.js'
@@ -30,6 +32,7 @@ export function kvsContract(name: string, make: () => Promise<Made>): void {
     trimContract(() => kvs)
 
     copyContract(() => kvs)
+    copyWatchContract(() => kvs)
     treeobjContract(() => kvs)
     quotaContract(() => kvs)
     deadlinesContract(() => kvs)
@@ -37,6 +40,7 @@ export function kvsContract(name: string, make: () => Promise<Made>): void {
     idempotencyContract(() => kvs)
     exportContract(() => kvs)
     historyContract(() => kvs)
+    pastContract(() => kvs)
 
     describe('values', () => {
       it('get() gives what was put, text as UTF-8, and undefined for what is not there', async () => {
