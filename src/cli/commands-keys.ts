@@ -1,6 +1,7 @@
 /** The commands on keys, as data. See program.ts; what they do stands in the modules they load. */
 
 import { settingsCommands } from './commands-history.js'
+import { once, producer } from './once.js'
 import { at, expiry, json, longNamespace, namespace, place } from './options.js'
 import type { CommandSpec } from './program.js'
 
@@ -30,6 +31,7 @@ export const keyCommands: readonly CommandSpec[] = [
       { flags: '--if-ref <ref>', text: 'only if the key has that ref' },
       { flags: '--if-absent', text: 'only if the key is not there' },
       ...expiry,
+      ...once,
       json,
       ...place,
     ],
@@ -51,6 +53,8 @@ export const keyCommands: readonly CommandSpec[] = [
       { flags: '--stream', text: 'append stdin as it comes, in pieces of any size' },
       { flags: '--seal', text: 'end the key: nothing can be appended after' },
       ...expiry,
+      ...producer,
+      ...once,
       json,
       ...place,
     ],
@@ -58,6 +62,7 @@ export const keyCommands: readonly CommandSpec[] = [
       'append log "first"',
       'make 2>&1 | tailrace append log - --lines',
       'append log --seal',
+      'append log "third" --producer ci --epoch 0 --seq 2',
     ],
     load: async () => (await import('./writes.js')).append,
   },
@@ -69,6 +74,7 @@ export const keyCommands: readonly CommandSpec[] = [
       namespace,
       { flags: '-r, --recursive', text: 'directories with all that is in them' },
       { flags: '-f, --force', text: 'a missing key is no error' },
+      ...once,
       json,
       ...place,
     ],
@@ -164,7 +170,7 @@ export const keyCommands: readonly CommandSpec[] = [
       'Commit a transaction, from a file or stdin (-): JSON {"guards": [...], "ops": [...]}. ' +
       'Values are text or {"base64": "..."}. See rfc/12 for all ops and guards.',
     parameters: ['[file]'],
-    options: [namespace, json, ...place],
+    options: [namespace, ...once, json, ...place],
     examples: [
       'txn change.json',
       `txn - <<< '{"guards":[{"key":"lock","absent":true}],"ops":[{"op":"put","key":"lock","value":"me"}]}'`,

@@ -5,6 +5,7 @@ import { TailraceError, toTailraceError } from '../error.js'
 import { errorBodyOf } from '../wire/status.js'
 import { parseTransaction } from '../wire/transaction.js'
 import { defined, type Invocation, UsageError } from './invocation.js'
+import { onceOf } from './once.js'
 import { withStore } from './session.js'
 import { fileChunks, readAll, stdinChunks } from './stdin.js'
 
@@ -23,7 +24,9 @@ export async function txn(invocation: Invocation): Promise<number> {
   return withStore(invocation, async (store) => {
     try {
       const namespace = invocation.options.text('namespace')
-      await invocation.stdout.json(await store.commit(transaction, defined({ namespace })))
+      await invocation.stdout.json(
+        await store.commit(transaction, { ...defined({ namespace }), ...onceOf(invocation) }),
+      )
       return 0
     } catch (cause) {
       const error = toTailraceError(cause)

@@ -15,6 +15,7 @@ import {
 } from '../kvs/operation.js'
 import { parseDuration } from './duration.js'
 import { argument, defined, type Invocation, UsageError } from './invocation.js'
+import { onceOf, producerOf } from './once.js'
 import { readAhead } from './read-ahead.js'
 import { withStore } from './session.js'
 import { fileChunks, lineGroups, readAll, stdinChunks } from './stdin.js'
@@ -33,6 +34,7 @@ export async function put(invocation: Invocation): Promise<undefined> {
       ...scopeOf(invocation),
       ...defined({ contentType }),
       ...expiryOf(invocation),
+      ...onceOf(invocation),
       ...(guards.length > 0 ? { guards } : {}),
     })
     return print(invocation, committed)
@@ -66,6 +68,14 @@ export async function append(invocation: Invocation): Promise<undefined> {
   if ((inLines || asItComes) && value !== '-') {
     throw new UsageError('--lines and --stream go with - (stdin)')
   }
+  const numbered = producerOf(invocation)
+  const isNamed = numbered.producer || invocation.options.text('idempotencyKey') !== undefined
+  if (isNamed && (inLines || asItComes)) {
+    throw new UsageError('--producer and --idempotency-key are of one append: use --exactly-once')
+  }
+  if (numbered.producer && value === undefined) {
+    throw new UsageError('--producer goes with a value')
+  }
   return withStore(invocation, async (store) => {
     if (value === undefined) return commit(store, invocation, [{ op: 'seal', key }])
     if (inLines)
@@ -77,6 +87,8 @@ export async function append(invocation: Invocation): Promise<undefined> {
       ...scopeOf(invocation),
       ...(seal ? { seal } : {}),
       ...expiryOf(invocation),
+      ...numbered,
+      ...onceOf(invocation),
     })
     return print(invocation, committed)
   })
@@ -110,7 +122,7 @@ async function appendGroups(
 
 /** What comes while one append is on its way is the next one. */
 async function appendPieces(store: Store, invocation: Invocation, key: string): Promise<undefined> {
-  const options = { ...scopeOf(invocation), ...expiryOf(invocation) }
+  const options = { ...scopeOf(invocation), ...expiryOf(invocation), ...onceOf(invocation) }
   for await (const piece of readAhead(stdinChunks())) {
     for (let at = 0; at < piece.length; at += transactionSizeMax) {
       const value = piece.subarray(at, at + transactionSizeMax)
@@ -125,7 +137,9 @@ export async function rm(invocation: Invocation): Promise<undefined> {
   const recursive = invocation.options.flag('recursive') ? { recursive: true } : {}
   const keys = invocation.arguments
   return withStore(invocation, async (store) => {
-    if (!invocation.options.flag('force')) {
+    // Under a key the first try may have removed them.
+    const { idempotencyKey } = onceOf(invocation)
+    if (!invocation.options.flag('force') && idempotencyKey === undefined) {
       for (const key of keys) {
         const found = await store.stat(key, { ...scopeOf(invocation), nofollow: true })
         if (!found) {
@@ -165,7 +179,10 @@ async function commit(
   invocation: Invocation,
   ops: readonly Op[],
 ): Promise<undefined> {
-  return print(invocation, await store.commit({ ops }, scopeOf(invocation)))
+  return print(
+    invocation,
+    await store.commit({ ops }, { ...scopeOf(invocation), ...onceOf(invocation) }),
+  )
 }
 
 async function print(
