@@ -113,10 +113,17 @@ test('a store of a newer format is refused and left alone', async () => {
 test('what is no store is ECORRUPT, what cannot be opened is EIO, both with the path', async () => {
   await using directory = await temporaryDirectory()
   const inside = (name: string) => join(directory.path, name)
-  for (const [name, size] of Object.entries({ short: 100, zeros: 16_384 })) {
+  const files = {
+    short: Buffer.from('x'),
+    page: Buffer.alloc(4_096, 'x'),
+    pages: Buffer.alloc(12_288, 'x'),
+    zeros: Buffer.alloc(16_384),
+  }
+  for (const [name, bytes] of Object.entries(files)) {
     await mkdir(inside(name))
-    await writeFile(inside(`${name}/data.mdb`), Buffer.alloc(size))
+    await writeFile(inside(`${name}/data.mdb`), bytes)
     expect(await codeOf(open(inside(name)))).toBe('ECORRUPT')
+    expect(await readFile(inside(`${name}/data.mdb`))).toEqual(bytes)
   }
   await writeFile(inside('file'), '')
   await mkdir(inside('directory/data.mdb'), { recursive: true })
@@ -139,7 +146,7 @@ test('a file that was being made when the power went is begun anew', async () =>
     for (const sector of sectors) bytes.fill(0, sector * 512, sector * 512 + 512)
     return bytes
   }
-  const unfinished = [lacking(0), lacking(8), lacking(0, 8), lacking(0).subarray(0, 4_096)]
+  const unfinished = [lacking(0), lacking(8), lacking(0, 8), lacking(0).subarray(0, 1_024)]
   for (const [index, bytes] of unfinished.entries()) {
     const inside = join(directory.path, `${index}`)
     await mkdir(inside)

@@ -1,42 +1,96 @@
 /** Does a known list of things to a store (crash-workload.ts) and tells in a file what was acknowledged:
- *  the place of each step, `open` when the store is there. Arguments: the data directory, the file, a seed,
- *  how many steps. */
+ *  the place of each step; also `open` when the store is there (or `refused`), `failed PLACE CODE …`, what a watcher has seen,
+ *  and after failures whether reads are right. Arguments: the data directory, the file, a seed,
+ *  how many steps, and how many of them under way at once (some then share a group). */
 
 import { openSync, writeSync } from 'node:fs'
-import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { systemEnvironment } from '../../src/base/environment.js'
+import { makeDirectory } from '../../src/base/make-directory.js'
 import { openLmdb } from '../../src/engine/lmdb.js'
+import { isCode, toTailraceError } from '../../src/error.js'
 import { type EmbeddedStore, openOn } from '../../src/open.js'
-import { type CrashStep, contents, crashSteps } from './crash-workload.js'
+import { type CrashStep, contents, crashSteps, modelOf } from './crash-workload.js'
 
 /** So few, that the index is flushed and the history trimmed within the list. */
 const bounds = { indexFlushCount: 64, history: { count: 20, ageMs: 0 } }
-/** Transactions under way at once, so that some share a group. */
-const underWayMax = 6
 
-const [directory = '', toldFile = '', seed = '', count = ''] = process.argv.slice(2)
+const [directory = '', toldFile = '', seed = '', count = '', underWayMax = ''] =
+  process.argv.slice(2)
 const told = openSync(toldFile, 'a')
 const tell = (line: string) => writeSync(told, `${line}\n`)
 
-await mkdir(directory, { recursive: true })
-const engine = await openLmdb(join(directory, 'store'), { environment: systemEnvironment, bounds })
-const store = await openOn(engine)
+const store = await openStore().catch((error: unknown) => {
+  tell(`refused ${toTailraceError(error).code} ${toTailraceError(error).message}`)
+  process.exit(0)
+})
 tell('open')
+const steps = crashSteps(Number(seed), Number(count))
+const watching = watch(store)
 const underWay = new Set<Promise<void>>()
-for (const [index, step] of crashSteps(Number(seed), Number(count)).entries()) {
+let failures = 0
+for (const [index, step] of steps.entries()) {
   const alone = step.type !== 'commit'
   if (alone) await Promise.all(underWay)
-  const done = act(store, step, index).then(() => {
-    tell(`${index}`)
-    underWay.delete(done)
-  })
+  const done = act(store, step, index)
+    .then(
+      () => tell(`${index}`),
+      (error: unknown) => {
+        failures++
+        tell(`failed ${index} ${toTailraceError(error).code} ${toTailraceError(error).message}`)
+      },
+    )
+    .then(() => {
+      underWay.delete(done)
+    })
   underWay.add(done)
-  if (alone || underWay.size >= underWayMax) await Promise.race(underWay)
+  if (alone || underWay.size >= Number(underWayMax)) await Promise.race(underWay)
 }
 await Promise.all(underWay)
+if (failures > 0) {
+  tell(`reads ${await readBack(store)}`)
+  await store.put('after', 'x').then(
+    () => tell('after done'),
+    (error: unknown) => tell(`after ${toTailraceError(error)}`),
+  )
+}
 await store[Symbol.asyncDispose]()
+await watching
 tell('closed')
+
+async function openStore(): Promise<EmbeddedStore> {
+  await makeDirectory(directory)
+  const path = join(directory, 'store')
+  const engine = await openLmdb(path, { environment: systemEnvironment, bounds })
+  try {
+    return await openOn(engine)
+  } catch (error) {
+    await engine[Symbol.asyncDispose]()
+    throw error
+  }
+}
+
+/** What it sees is durable, or it may not see it. */
+async function watch(from: EmbeddedStore): Promise<void> {
+  try {
+    for await (const event of from.watch('log', { mode: 'append', waitCreate: true })) {
+      if (event.type === 'append') tell(`seen ${event.seq}`)
+    }
+  } catch (error) {
+    if (!isCode(error, 'ECLOSED')) tell(`watch ${toTailraceError(error)}`)
+  }
+}
+
+/** Whether the newest root, whatever failed, holds what it should. */
+async function readBack(from: EmbeddedStore): Promise<string> {
+  const { seq } = await from.root()
+  const expected = modelOf(steps).states.get('primary')?.[seq]
+  for (const [key, bytes] of expected ?? []) {
+    if (!bytes.equals((await from.get(key)) ?? Buffer.from('nothing')))
+      return `wrong: ${key} at ${seq}`
+  }
+  return expected ? 'right' : `wrong: seq ${seq}`
+}
 
 async function act(to: EmbeddedStore, step: CrashStep, index: number): Promise<void> {
   switch (step.type) {

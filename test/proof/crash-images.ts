@@ -21,14 +21,15 @@ type Write = { readonly sectors: readonly number[]; complete: boolean; doubtful:
 /** How many of the pieces that wait for a sector are in it. */
 type Choice = (pieces: number) => number
 
-/** `samples`: images for each moment at which only some of the sectors were written, besides those
+/** `initial` was there before the first call. `samples`: images for each moment at which only some of the sectors were written, besides those
  *  with none and with all. Consecutive equal ones are given once. */
 export function* crashImages(
   calls: readonly DiskCall[],
   samples: number,
   random: () => number,
+  initial: Buffer = Buffer.alloc(0),
 ): Iterable<CrashImage> {
-  const disk = new Disk()
+  const disk = new Disk(initial)
   const told: string[] = []
   let last: Buffer | undefined
   for (const [moment, call] of calls.entries()) {
@@ -54,13 +55,18 @@ export function* crashImages(
 
 /** A sector grows in the system's memory, write by write; what is synced is what it was at some time. */
 class Disk {
-  #durable = Buffer.alloc(0)
-  #size = 0
+  #durable: Buffer
+  #size: number
   readonly #writes = new Map<number, Write>()
   /** What was written to each sector since it was last synced, in order. */
   readonly #sectors = new Map<number, Piece[]>()
   /** The writes that each sync is about: those that had returned when it began. */
   readonly #syncs = new Map<number, readonly number[]>()
+
+  constructor(initial: Buffer) {
+    this.#durable = initial
+    this.#size = initial.length
+  }
 
   /** Sectors of which it is not known what they hold. */
   get pending(): number {

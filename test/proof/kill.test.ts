@@ -1,4 +1,4 @@
-/** The server is killed with -9 while clients work on it: a few cycles here, 200 in kill-cycles.ts. What
+/** The server is killed with -9 while clients work on it: a few cycles here, 200 in long.ts. What
  *  the clients were told is that of a store that was never killed. See rfc/16. */
 
 import { expect, it } from 'vitest'

@@ -2,7 +2,7 @@
  *  store opens, what was acknowledged is there, and each namespace is as it was after one of its
  *  transactions, whole. See rfc/4, rfc/16. */
 
-import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { toTailraceError } from '../../src/error.js'
@@ -23,10 +23,13 @@ import { type DiskCall, type Traced, trace } from './strace.js'
 export type WriteOrderOptions = {
   readonly seed: number
   readonly steps: number
+  /** Steps under way at once. */
+  readonly underWay: number
   /** Images with some of the sectors at each moment. */
   readonly samples: number
   /** Of 1: images that are tried. */
   readonly share: number
+  /** Faults (see strace.ts) of a child that opens a store which is there. */
   readonly inject?: readonly string[]
 }
 
@@ -39,23 +42,33 @@ export type WriteOrderFindings = {
 const problemsMax = 20
 
 export async function tryWriteOrder(options: WriteOrderOptions): Promise<WriteOrderFindings> {
-  const { seed, steps, samples, share } = options
+  const { seed, steps, samples, share, underWay } = options
   const directory = await mkdtemp(join(tmpdir(), 'tailrace-order-'))
   try {
     await using programs = await bundle({ child: 'test/proof/crash-child.ts' })
     const data = join(directory, 'made', 'data')
+    const initial = options.inject ? await makeStore(data) : undefined
     const traced = await trace({
-      args: [programs.files.child, data, join(directory, 'told'), `${seed}`, `${steps}`],
+      args: [
+        programs.files.child,
+        data,
+        join(directory, 'told'),
+        ...[seed, steps, underWay].map(String),
+      ],
       disk: '/store/data.mdb',
       told: join(directory, 'told'),
-      ...(options.inject ? { inject: options.inject } : {}),
+      ...(options.inject
+        ? { inject: options.inject, environment: { UV_THREADPOOL_SIZE: '1' } }
+        : {}),
     })
     const problems = unsyncedDirectories(traced.calls, directory)
+    if (traced.code !== 0 && !options.inject)
+      problems.push(`the child ended with ${traced.code}: ${traced.stderr}`)
     const list = crashSteps(seed, steps)
     const model = modelOf(list)
     const random = mulberry32(seed)
     let images = 0
-    for (const image of crashImages(traced.calls, samples, random)) {
+    for (const image of crashImages(traced.calls, samples, random, initial)) {
       if (random() >= share) continue
       images++
       problems.push(...(await tryImage(directory, image, list, model)))
@@ -65,6 +78,13 @@ export async function tryWriteOrder(options: WriteOrderOptions): Promise<WriteOr
   } finally {
     await rm(directory, { recursive: true, force: true })
   }
+}
+
+/** The bytes of a store that was opened and closed once. */
+async function makeStore(directory: string): Promise<Buffer> {
+  const store = await open({ directory })
+  await store[Symbol.asyncDispose]()
+  return readFile(join(directory, 'store', 'data.mdb'))
 }
 
 /** A directory that was made is there after a crash only if the one above it was synced. */
@@ -111,6 +131,10 @@ async function compare(
   const acknowledged = new Set(told)
   const there = new Set((await store.namespaces()).map(({ name }) => name))
   const least = new Map<string, number>(told.length > 0 ? [['primary', 0]] : [])
+  for (const line of told) {
+    const seq = Number(/^seen (\d+)$/.exec(line)?.[1] ?? 0)
+    least.set('primary', Math.max(least.get('primary') ?? 0, seq))
+  }
   for (const [index, step] of steps.entries()) {
     if (!acknowledged.has(`${index}`)) continue
     if (step.type === 'remove') least.delete(step.namespace)

@@ -1,0 +1,70 @@
+/** The proofs in their long forms, which take minutes:
+ *  `npm run proof -- kill [CYCLES=200 [SEED]]`, `npm run proof -- order [STEPS=200 [SEED]]`,
+ *  `npm run proof -- faults [SEED]`. What `kill` judged is in tailrace-kill.json of the system's directory
+ *  for temporary files where anything was found. See rfc/16. */
+
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { faults, tryFault } from './faults.js'
+import { killCycles } from './kill.js'
+import { tryWriteOrder } from './write-order.js'
+
+const problemsShown = 50
+
+async function kill(cycles = 200, seed = anySeed()): Promise<readonly string[]> {
+  console.log(`${cycles} cycles, seed ${seed}`)
+  const dump = join(tmpdir(), 'tailrace-kill.json')
+  const log = console.log
+  const { problems, counts } = await killCycles({
+    ...{ seed, cycles, processes: 2, clients: 4 },
+    ...{ log, dump },
+  })
+  console.log(counts)
+  return problems
+}
+
+async function order(steps = 200, seed = anySeed()): Promise<readonly string[]> {
+  console.log(`${steps} steps, seed ${seed}`)
+  const { problems, images } = await tryWriteOrder({
+    ...{ seed, steps },
+    ...{ underWay: 6, samples: 4, share: 1 },
+  })
+  console.log(`${images} images of the disk`)
+  return problems
+}
+
+/** Each call of each kind, failing once and from then on, until there are no more. */
+async function fail(seed = anySeed()): Promise<readonly string[]> {
+  console.log(`seed ${seed}`)
+  const problems: string[] = []
+  for (const fault of faults) {
+    for (const lasting of ['', '+']) {
+      let calls = 0
+      for (let came = true; came; calls++) {
+        const found = await tryFault(fault, `${calls + 1}${lasting}`, seed)
+        came = found.came
+        problems.push(
+          ...found.problems.map((each) => `${fault} at ${calls + 1}${lasting}: ${each}`),
+        )
+      }
+      console.log(`${fault}${lasting}: ${calls - 1} calls`)
+    }
+  }
+  return problems
+}
+
+function anySeed(): number {
+  return Date.now() % 1_000_000
+}
+
+const [name, ...words] = process.argv.slice(2)
+const numbers = words.map(Number)
+const proofs = { kill, order, faults: fail }
+if (name !== 'kill' && name !== 'order' && name !== 'faults') {
+  throw new Error(`one of ${Object.keys(proofs).join(', ')}`)
+}
+const started = Date.now()
+const problems = await proofs[name](...numbers)
+for (const problem of problems.slice(0, problemsShown)) console.log(problem)
+console.log(`${problems.length} problems in ${Math.round((Date.now() - started) / 1000)} s`)
+process.exitCode = problems.length > 0 ? 1 : 0
