@@ -40,17 +40,19 @@ export class DraftDir {
   readonly edits = new Map<string, Entry | undefined>()
   /** Directories of the base that were stepped into. */
   readonly children = new Map<string, DraftDir>()
-  /** Bytes of the other entries of the base that were looked at, 0 for names that are not there. */
-  readonly looked = new Map<string, number>()
+  /** Of the other names of the base that were looked at, there or not. */
+  readonly looked = new Map<string, Totals>()
   /** All names of the base before this one have edits. Only the draft writes it. */
   standing: string | undefined
-  /** Bytes of the values below as the group has left them. Only the draft writes it. */
+  /** Keys and bytes of the values below as the group has left them. Only the draft writes them. */
+  keys: number
   size: number
   /** The directory that holds it, once it is in a tree. Only the draft writes it. */
   above: DraftDir | undefined
 
   constructor(base: Dir) {
     this.base = base
+    this.keys = base.keys
     this.size = base.size
   }
 }
@@ -71,9 +73,14 @@ type Step = {
   readonly name: string
   readonly had: boolean
   readonly before: Entry | undefined
-  /** Bytes that the step added to the directory and to those above it. */
-  readonly growth: number
+  /** What the step added to the directory and to those above it. */
+  readonly growth: Totals
 }
+
+/** Keys and bytes of the values below. */
+type Totals = { readonly keys: number; readonly size: number }
+
+const nothing: Totals = { keys: 0, size: 0 }
 
 export class Draft {
   /** Holds the root directory under a name that no key has, so that it is replaced as any other. */
@@ -111,7 +118,7 @@ export class Draft {
       if (step.had) step.dir.edits.set(step.name, step.before)
       else step.dir.edits.delete(step.name)
       step.dir.standing = undefined
-      grow(step.dir, -step.growth)
+      grow(step.dir, { keys: -step.growth.keys, size: -step.growth.size })
     }
   }
 
@@ -120,10 +127,11 @@ export class Draft {
     this.set(this.#top, '', new DraftDir(data))
   }
 
-  /** REQUIRES: the name was located before, or `dir` was made by the group; `dir` is still in the tree. A
-   *  directory is set once. */
+  /** Throws E2BIG: more keys or bytes than an integer can count, which copies of copies soon have. REQUIRES:
+   *  the name was located before, or `dir` was made by the group; `dir` is still in the tree. A directory is
+   *  set once. */
   set(dir: DraftDir, name: string, entry: Entry | undefined): void {
-    const growth = (entry ? sizeOfEntry(entry) : 0) - sizeAt(dir, name)
+    const growth = this.#growth(totalsAt(dir, name), entry ? totalsOf(entry) : nothing)
     const [had, before] = [dir.edits.has(name), dir.edits.get(name)]
     this.#journal.push({ dir, name, had, before, growth })
     dir.edits.set(name, entry)
@@ -225,6 +233,15 @@ export class Draft {
     return editDir(this.#nodes, this.#writer, dir.base, edits)
   }
 
+  #growth(before: Totals, after: Totals): Totals {
+    const growth = { keys: after.keys - before.keys, size: after.size - before.size }
+    const keys = this.#top.keys + growth.keys
+    const size = this.#top.size + growth.size
+    if (Number.isSafeInteger(keys) && Number.isSafeInteger(size)) return growth
+    const max = Number.MAX_SAFE_INTEGER
+    throw new TailraceError('E2BIG', `a namespace has at most ${max} keys, and as many bytes`)
+  }
+
   #peek(dir: DraftDir, name: string): Entry | undefined | typeof notInMemory {
     if (dir.edits.has(name)) return dir.edits.get(name)
     const child = dir.children.get(name)
@@ -239,7 +256,7 @@ export class Draft {
 
   #adopt(dir: DraftDir, name: string, treeobj: Treeobj | undefined): Entry | undefined {
     if (treeobj?.type !== 'dir') {
-      dir.looked.set(name, treeobj ? sizeOf(treeobj) : 0)
+      dir.looked.set(name, treeobj ? { keys: 1, size: sizeOf(treeobj) } : nothing)
       return treeobj
     }
     const child = new DraftDir(treeobj)
@@ -249,22 +266,26 @@ export class Draft {
   }
 }
 
-/** What an entry adds to the size of its directory. */
-function sizeOfEntry(entry: Entry): number {
-  if (entry.type === 'draft') return entry.size
-  return entry.type === 'log' ? entry.array.size - (entry.base?.size ?? 0) : sizeOf(entry)
+/** What an entry adds to its directory. */
+function totalsOf(entry: Entry): Totals {
+  if (entry.type === 'draft') return entry
+  const size = entry.type === 'log' ? entry.array.size - (entry.base?.size ?? 0) : sizeOf(entry)
+  return { keys: 1, size }
 }
 
-function sizeAt(dir: DraftDir, name: string): number {
+function totalsAt(dir: DraftDir, name: string): Totals {
   const edited = dir.edits.get(name)
-  if (dir.edits.has(name)) return edited ? sizeOfEntry(edited) : 0
-  const size = dir.children.get(name)?.size ?? dir.looked.get(name)
-  assert(size !== undefined || dir.base.ref === undefined, 'a name is located before it is set')
-  return size ?? 0
+  if (dir.edits.has(name)) return edited ? totalsOf(edited) : nothing
+  const totals = dir.children.get(name) ?? dir.looked.get(name)
+  assert(totals || dir.base.ref === undefined, 'a name is located before it is set')
+  return totals ?? nothing
 }
 
-function grow(dir: DraftDir, growth: number): void {
-  for (let each: DraftDir | undefined = dir; each; each = each.above) each.size += growth
+function grow(dir: DraftDir, { keys, size }: Totals): void {
+  for (let each: DraftDir | undefined = dir; each; each = each.above) {
+    each.keys += keys
+    each.size += size
+  }
 }
 
 function keyOf(components: readonly string[], links: number): Key {

@@ -4,40 +4,18 @@ import { beforeEach, describe, expect, it } from 'vitest'
 import { blobSizeMax } from '../../src/blob/blob.js'
 import type { Kvs } from '../../src/kvs/kvs.js'
 import type { Op } from '../../src/kvs/operation.js'
+import { seeds, treeOf } from './copied.js'
 import { refusal, text } from './expect.js'
 
 export function copyContract(kvsOf: () => Kvs): void {
   let kvs: Kvs
   const run = (...ops: Op[]) => kvs.commit({ ops })
   const refused = (...ops: Op[]) => refusal(kvs.commit({ ops }))
-  /** Every key below a directory with its value, links as `-> target`. */
-  const tree = async (key = '/', namespace = 'primary') => {
-    const { entries } = await kvs.list(key, { recursive: true, namespace })
-    const found: Record<string, string> = {}
-    for (const { name, type } of entries) {
-      const at = `${key}/${name}`
-      if (type === 'dir') found[name] = '/'
-      else if (type === 'symlink') {
-        found[name] = `-> ${(await kvs.stat(at, { nofollow: true, namespace }))?.target}`
-      } else found[name] = text(await kvs.get(at, { namespace }))
-    }
-    return found
-  }
+  const tree = (key?: string, namespace?: string) => treeOf(kvs, key, namespace)
   describe('copies', () => {
     beforeEach(async () => {
       kvs = kvsOf()
-      await run(
-        { op: 'put', key: 'v', value: 'value', contentType: 'text/plain' },
-        { op: 'append', key: 'log', value: 'one' },
-        { op: 'append', key: 'log', value: 'two' },
-        { op: 'append', key: 'log', value: 'three', seal: true },
-        { op: 'put', key: 'd/a', value: 'A' },
-        { op: 'put', key: 'd/b/c', value: 'C' },
-        { op: 'symlink', key: 'd/to-v', target: 'v' },
-        { op: 'mkdir', key: 'empty' },
-        { op: 'symlink', key: 'link', target: 'log' },
-        { op: 'symlink', key: 'nowhere', target: 'none' },
-      )
+      await run(...seeds)
     })
 
     describe('copy', () => {
@@ -75,24 +53,6 @@ export function copyContract(kvsOf: () => Kvs): void {
           count: 3,
         })
         expect(await kvs.stat('none')).toBeUndefined()
-      })
-
-      it('sees what earlier ops and transactions of its group did', async () => {
-        const outcomes = await Promise.all([
-          kvs.append('young', 'a'),
-          kvs.put('d/b/new', 'n'),
-          run(
-            { op: 'append', key: 'young', value: 'b' },
-            { op: 'copy', from: 'young', key: 'copy' },
-            { op: 'append', key: 'young', value: 'c' },
-            { op: 'copy', from: 'd', key: 'e' },
-            { op: 'append', key: 'copy', value: '!' },
-          ),
-        ])
-        expect(outcomes[2].results[4]).toEqual({ index: 2, count: 3 })
-        expect(text(await kvs.get('copy'))).toBe('ab!')
-        expect(text(await kvs.get('young'))).toBe('abc')
-        expect(await tree('e/b')).toEqual({ c: 'C', new: 'n' })
       })
 
       it('of a directory into itself works on the state before', async () => {
@@ -439,106 +399,6 @@ export function copyContract(kvsOf: () => Kvs): void {
         expect((await kvs.stat('/'))?.ref).toBe(ref)
         await run({ op: 'restore', key: '/', at: 0 })
         expect(await tree()).toEqual({})
-      })
-    })
-
-    describe('watchers of what is copied, moved and restored', () => {
-      it('wait for keys below a directory that appears', async () => {
-        const waits = ['e/a', 'e/b/c', 'e/to-v'].map((key) =>
-          kvs.watch(key, { mode: 'value', waitCreate: true }),
-        )
-        const firsts = waits.map((watch) => watch.next())
-        const log = kvs.watch('logs/log', { mode: 'append', waitCreate: true })
-        const first = log.next()
-        await run(
-          { op: 'copy', from: 'd', key: 'e' },
-          { op: 'mkdir', key: 'l' },
-          { op: 'copy', from: 'log', key: 'l/log' },
-        )
-        const values = (await Promise.all(firsts)).map(
-          ({ value }) => value?.type === 'value' && text(value.data),
-        )
-        expect(values).toEqual(['A', 'C', 'value'])
-        await run({ op: 'move', from: 'l', key: 'logs' })
-        expect((await first).value).toMatchObject({ type: 'append', index: 0 })
-        for (const watch of [...waits, log]) await watch.return?.()
-      })
-
-      it('wait for keys of a root that is restored', async () => {
-        const { seq } = await kvs.root()
-        await run({ op: 'unlink', key: 'd', recursive: true })
-        const watch = kvs.watch('d/b/c', { mode: 'value', waitCreate: true })
-        const first = watch.next()
-        await run({ op: 'restore', key: '/', at: seq })
-        expect((await first).value).toMatchObject({ type: 'value' })
-        await watch.return?.()
-      })
-
-      it('end where their key went or has another history, and go on where it goes on', async () => {
-        await run(
-          { op: 'append', key: 'dir/log', value: '1' },
-          { op: 'append', key: 'dir/log', value: '2' },
-          { op: 'append', key: 'dir/other', value: 'x' },
-        )
-        const { seq } = await kvs.root()
-        await kvs.append('dir/log', '3')
-        const seen: string[] = []
-        const follow = async (key: string) => {
-          for await (const event of kvs.watch(key, { mode: 'append' })) {
-            if (event.type === 'append') seen.push(`${key} ${text(event.data)}`)
-            if (event.type === 'live') live.push(key)
-          }
-        }
-        const live: string[] = []
-        const log = refusal(follow('dir/log'))
-        const other = refusal(follow('dir/other'))
-        await expect.poll(() => live.length).toBe(2)
-        // Shorter: another history. The other log is what it was, and goes on.
-        await run({ op: 'restore', key: 'dir', at: seq })
-        expect(await log).toMatchObject({ code: 'EOVERWRITTEN' })
-        await kvs.append('dir/other', 'y')
-        await expect.poll(() => seen).toContain('dir/other y')
-        await run({ op: 'move', from: 'dir', key: 'gone' })
-        expect(await other).toMatchObject({ code: 'ENOENT' })
-        expect(seen.filter((each) => each.startsWith('dir/log'))).toEqual([
-          'dir/log 1',
-          'dir/log 2',
-          'dir/log 3',
-        ])
-      })
-
-      it('get what was appended before a merged move took their key away', async () => {
-        await kvs.append('dir/log', '1')
-        const seen: string[] = []
-        let live = false
-        const ended = refusal(
-          (async () => {
-            for await (const event of kvs.watch('dir/log', { mode: 'append' })) {
-              if (event.type === 'append') seen.push(text(event.data))
-              live ||= event.type === 'live'
-            }
-          })(),
-        )
-        await expect.poll(() => live).toBe(true)
-        await Promise.all([
-          kvs.append('dir/log', '2'),
-          run({ op: 'move', from: 'dir', key: 'elsewhere' }),
-          kvs.append('elsewhere/log', '3'),
-        ])
-        expect(await ended).toMatchObject({ code: 'ENOENT' })
-        expect(seen).toEqual(['1', '2'])
-        expect(text(await kvs.get('elsewhere/log'))).toBe('123')
-      })
-
-      it('a copy that extends the history of a watched log is more of it', async () => {
-        await run({ op: 'fork', from: 'log', key: 'grows', count: 1 })
-        const watch = kvs.watch('grows', { mode: 'append' })
-        expect((await watch.next()).value).toMatchObject({ type: 'append', index: 0 })
-        expect((await watch.next()).value).toMatchObject({ type: 'live' })
-        await run({ op: 'copy', from: 'log', key: 'grows' })
-        expect((await watch.next()).value).toMatchObject({ type: 'append', index: 1 })
-        expect((await watch.next()).value).toMatchObject({ type: 'append', index: 2 })
-        expect((await watch.next()).value).toMatchObject({ type: 'end', reason: 'sealed' })
       })
     })
 

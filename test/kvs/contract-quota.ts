@@ -36,20 +36,6 @@ export function quotaContract(kvsOf: () => Kvs): void {
       })
     })
 
-    it('is judged for each transaction of a group, the refused ones not counted', async () => {
-      const outcomes = await Promise.allSettled([
-        kvs.put('a', Buffer.alloc(6)),
-        kvs.put('b', Buffer.alloc(6)),
-        kvs.put('c', Buffer.alloc(4)),
-        kvs.put('d', 'x'),
-        kvs.commit({ ops: [{ op: 'unlink', key: 'held' }] }),
-        kvs.put('e', Buffer.alloc(90)),
-      ])
-      const told = outcomes.map(({ status }) => status === 'fulfilled')
-      expect(told).toEqual([true, false, true, false, true, true])
-      expect((await kvs.stat('/'))?.size).toBe(100)
-    })
-
     it('above it reads, removals and what does not grow go on', async () => {
       await kvs.configureNamespace('primary', { quota: 50 })
       expect((await kvs.get('held'))?.length).toBe(90)
