@@ -3,15 +3,16 @@
  *  Invariant: one process holds a directory at a time; a promise of `write` that resolves means on
  *  disk (`overlappingSync` is off). */
 
-import { type FileHandle, open as openFile, readdir, realpath } from 'node:fs/promises'
-import { dirname, join } from 'node:path'
+import { readdir, realpath } from 'node:fs/promises'
+import { dirname } from 'node:path'
 import { ABORT, type Database, open, type RootDatabase } from 'lmdb'
 import type { Environment } from '../base/environment.js'
 import { makeDirectory, syncDirectory } from '../base/make-directory.js'
 import { decode, encode } from '../blob/codec.js'
 import { TailraceError } from '../error.js'
-import { isFull, isFullError, probe } from './disk.js'
+import { isFull, isFullError } from './disk.js'
 import { type LmdbBounds, LmdbEngine } from './lmdb-engine.js'
+import { assertOpenable, dataFile } from './openable.js'
 import { encodeOwner, isAlive, type Owner, parseOwner, thisProcess } from './owner.js'
 import { type Range, type Table, type Tables, Writes } from './tables.js'
 
@@ -26,17 +27,6 @@ const openHere = new Set<string>()
 /** Openings of this process that ended without their owner record being removed (the disk was full
  *  or broken): the record says that the process lives, and only the process knows better. */
 const letGo = new Set<string>()
-
-/** LMDB's own: the first meta page begins after a page header. */
-const magic = 0xbeefc0de
-const magicOffset = 24
-/** Of a page and of what a disk writes whole. Both meta pages and another are written before the first
- *  sync: a file that is no longer, and lacks the head of one, was being made when the power went. */
-const pageSize = 4_096
-const firstSize = 3 * pageSize
-const sectorSize = 512
-const dataFile = 'data.mdb'
-const lockFile = 'lock.mdb'
 
 /** MDB_PAGE_NOTFOUND, MDB_CORRUPTED, MDB_INVALID. */
 const damageCodes: ReadonlySet<unknown> = new Set([-30_797, -30_796, -30_793])
@@ -108,43 +98,6 @@ async function openAs(owner: Owner, directory: string, options: LmdbOptions): Pr
     await database.close()
     throw error
   }
-}
-
-/** What would make the library end the process instead of throwing: no space for the lock file, which
- *  it writes through a map, and a file that it may not open or does not know. Throws ECORRUPT, and
- *  what node:fs does. */
-async function assertOpenable(directory: string): Promise<void> {
-  await probe(directory, 0)
-  const names = new Set(await readdir(directory))
-  if (names.has(lockFile)) await (await openFile(join(directory, lockFile), 'r+')).close()
-  if (!names.has(dataFile)) return
-  const file = await openFile(join(directory, dataFile), 'r+')
-  try {
-    const { size } = await file.stat()
-    const heads = [await pageHead(file, 0), await pageHead(file, pageSize)]
-    const unfinished = heads.some(isEmpty) && heads.every((head) => isEmpty(head) || isMeta(head))
-    if (unfinished && size <= firstSize) return await file.truncate()
-    if (heads[0] && isMeta(heads[0])) return
-    const message = `${directory}/${dataFile} is no store: restore a copy, or use another directory`
-    throw new TailraceError('ECORRUPT', message)
-  } finally {
-    await file.close()
-  }
-}
-
-/** The first sector of a page; zeros where there is none. */
-async function pageHead(file: FileHandle, page: number): Promise<Buffer> {
-  const head = Buffer.alloc(sectorSize)
-  await file.read(head, 0, sectorSize, page)
-  return head
-}
-
-function isEmpty(head: Buffer): boolean {
-  return head.every((byte) => byte === 0)
-}
-
-function isMeta(head: Buffer): boolean {
-  return head.readUInt32LE(magicOffset) === magic
 }
 
 /** Takes the store for this process, inside a transaction: of two that start at once, one waits for
