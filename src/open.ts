@@ -15,6 +15,7 @@ import { loadBlob, storeBlob } from './kvs/blobs.js'
 import { Collector, type GarbageBounds } from './kvs/collect.js'
 import { configure } from './kvs/configure.js'
 import { exportTree } from './kvs/export.js'
+import { forget } from './kvs/forget.js'
 import type { CheckOptions } from './kvs/fsck.js'
 import type { CheckReport } from './kvs/fsck-report.js'
 import { checkEngine, unopened } from './kvs/fsck-run.js'
@@ -98,11 +99,13 @@ export async function openOn(engine: Engine, options: OpenOptions = {}): Promise
     readMany: (keys, scope) => store.readMany(keys, scope),
     root: (scope) => store.root(scope),
     loadBlob: (ref, scope) => loadBlob(content, ref, scope),
-    storeBlob: (bytes, scope) => storeBlob(content, bytes, scope),
+    storeBlob: (bytes, scope) =>
+      storeBlob({ content, uploads: store.spaces.uploads }, bytes, scope),
     namespaces: () => store.namespaces(),
     createNamespace: (name, from) => store.createNamespace(name, from),
     removeNamespace: (name) => store.removeNamespace(name),
     collect: (scope) => collector.collect(scope),
+    forget: (key, scope) => forget({ ...upkeep, pinning }, key, scope),
     exportTree: (scope) => exportTree(upkeep, scope),
     importTree: (chunks, scope) => importStream(upkeep, chunks, scope),
     roots: (scope) => timeline.roots(scope),

@@ -11,6 +11,7 @@ import { keyCommands } from './commands-keys.js'
 import { leaseCommands } from './commands-leases.js'
 import { logCommands } from './commands-logs.js'
 import { treeCommands } from './commands-trees.js'
+import { upkeepCommands } from './commands-upkeep.js'
 import { UsageError } from './invocation.js'
 import { BrokenPipe, Output } from './output.js'
 import { runProgram } from './program.js'
@@ -41,6 +42,7 @@ async function main(): Promise<number> {
           ...leaseCommands,
           ...historyCommands,
           ...backupCommands,
+          ...upkeepCommands,
           ...jobCommands,
           ...serverCommands,
         ],

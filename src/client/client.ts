@@ -34,7 +34,10 @@ import type {
 import type { Committed, CommittedOp, Scope, Transaction, Value } from '../kvs/operation.js'
 import { openProducer } from '../kvs/producer.js'
 import type {
+  Collected,
+  CollectOptions,
   ExportOptions,
+  Forgotten,
   Imported,
   ImportOptions,
   Settings,
@@ -46,6 +49,7 @@ import * as answers from '../wire/answers.js'
 import { creditDefault, creditMax } from '../wire/frames.js'
 import { type Backoff, backoffDefault } from './backoff.js'
 import { RemoteBlobs } from './blobs.js'
+import { RemoteCollection } from './collection.js'
 import { Connection } from './connection.js'
 import { RemoteHistory } from './history.js'
 import { Http } from './http.js'
@@ -82,6 +86,7 @@ export class Client implements Store {
   readonly #reads: RemoteReads
   readonly #transfers: RemoteTransfers
   readonly #history: RemoteHistory
+  readonly #collection: RemoteCollection
   readonly #blobs: RemoteBlobs
 
   /** REQUIRES: `open` is called before anything else. `random`: in [0, 1), for jitter. */
@@ -97,6 +102,7 @@ export class Client implements Store {
     this.#reads = new RemoteReads(this.#http)
     this.#transfers = new RemoteTransfers(this.#http)
     this.#history = new RemoteHistory(this.#http)
+    this.#collection = new RemoteCollection(this.#http)
     this.#blobs = new RemoteBlobs(this.#http)
     this.jobs = new RemoteJobs(this.#http, { reconnect, backoff, random })
   }
@@ -195,6 +201,14 @@ export class Client implements Store {
   ): Promise<void> {
     const path = pathOf(`ns/${componentOf(name)}`)
     await this.#http.write({ method: 'DELETE', path, signal: options.signal }, () => undefined)
+  }
+
+  collect(options?: CollectOptions): Promise<Collected> {
+    return this.#collection.collect(options)
+  }
+
+  forget(key: string, options?: Scope): Promise<Forgotten> {
+    return this.#collection.forget(key, options)
   }
 
   exportTree(options?: ExportOptions): AsyncIterable<Uint8Array> {

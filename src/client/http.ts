@@ -128,6 +128,21 @@ export class Http {
     )
   }
 
+  /** As `writeJson`, with the answer handed to `use`. */
+  async sendJson<T>(
+    path: string,
+    body: unknown,
+    asking: Asking,
+    use: (response: HttpResponse) => Promise<T>,
+  ): Promise<T> {
+    const headers = { ...asking.headers, 'content-type': 'application/json' }
+    const { signal, long } = asking
+    await this.check(signal)
+    return use(
+      await this.#send({ method: 'POST', path, headers, body: encodeJson(body), signal, long }),
+    )
+  }
+
   dispose(): void {
     this.#disposed = true
   }

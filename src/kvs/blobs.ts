@@ -5,6 +5,7 @@ import { type Blobref, parseBlobref } from '../blob/blobref.js'
 import { hashBlob } from '../blob/hash.js'
 import type { Content } from '../content/content.js'
 import { canceled, TailraceError } from '../error.js'
+import type { Uploads } from './uploads.js'
 
 type Signal = { readonly signal?: AbortSignal }
 
@@ -19,9 +20,9 @@ export async function loadBlob(
   return bytes && Buffer.from(bytes)
 }
 
-/** Durable when it resolves. Throws E2BIG, ENOSPC, EIO. */
+/** Durable when it resolves, and kept for a while without a name (`lentMs`). Throws E2BIG, ENOSPC, EIO. */
 export async function storeBlob(
-  content: Content,
+  { content, uploads }: { readonly content: Content; readonly uploads: Uploads },
   bytes: Uint8Array,
   { signal }: Signal = {},
 ): Promise<Blobref> {
@@ -32,6 +33,7 @@ export async function storeBlob(
   if (signal?.aborted) throw canceled(signal)
   const own = Buffer.from(bytes)
   const ref = hashBlob(own)
+  uploads.lend(ref) // before it is there, or a collection between takes it
   await content.put([{ ref, bytes: own }])
   return ref
 }

@@ -158,8 +158,8 @@ export class Collector implements Pick<Upkeep, 'collect'>, AsyncDisposable {
       }))
       return collected
     } catch (error) {
-      // A store that closes goes on with it later; anything else ends it.
-      if (!this.#closing.signal.aborted) {
+      // A store or a server that closes goes on with it later; anything else ends it.
+      if (!this.#closing.signal.aborted && !isCode(error, 'ECLOSED')) {
         const ended = { running: false, after: 0, thorough: false }
         await this.#note(run, (now) => ({ ...now, ...ended })).catch(() => {})
       }

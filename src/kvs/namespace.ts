@@ -3,7 +3,7 @@
  *  Invariant: `head` is durable; only the namespace's commit loop moves it. */
 
 import { Wakeup } from '../base/wakeup.js'
-import type { Engine, Head, Namespace, Revision, Root } from '../engine/engine.js'
+import type { Engine, Head, Namespace, Revision, Rewritten, Root } from '../engine/engine.js'
 import { canceled, TailraceError } from '../error.js'
 import type { Nodes } from '../tree/nodes.js'
 import { type RootNode, readRoot } from '../tree/root.js'
@@ -70,6 +70,13 @@ export class LiveNamespace {
     this.roots.push(root)
     this.retention.moved()
     this.moved.wake()
+  }
+
+  /** Retained roots have other refs. REQUIRES: the engine has them, and the commit loop is held. */
+  rewritten(roots: readonly Rewritten[]): void {
+    this.roots.rewritten(roots)
+    const own = roots.find(({ seq }) => seq === this.#root.seq)
+    if (own) this.#root = { ...this.#root, ref: own.ref }
   }
 
   end(reason: TailraceError): void {

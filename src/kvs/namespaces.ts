@@ -168,12 +168,14 @@ export class Namespaces implements AsyncDisposable {
   ): Promise<Committed> {
     this.find(name)
     const written = unchecked.ops.some(({ op }) => op === 'treeobj')
+    // What was seen to be there stays until a root names it.
+    using _ = written ? this.uploads.begin() : undefined
     const prepared = written
       ? await checkTreeobjs({ ...this.#ports, signal }, unchecked)
       : unchecked
     const { live, committer } = this.find(name)
     const others = othersOf(prepared, live.name)
-    if (others.length === 0) return committer.submit(prepared)
+    if (others.length === 0) return await committer.submit(prepared)
     const committers = new Map(others.map((other) => [other, this.find(other).committer]))
     try {
       return await commitJointly(this.#ports.engine, committer, committers, prepared)

@@ -27,13 +27,22 @@ export class Pinning implements Pick<History, 'pin' | 'unpin' | 'pins'> {
 
   async pin(name: string, options: Scope & { readonly at?: number | string } = {}): Promise<Pin> {
     pinKey(name)
-    const pinned = this.#last.then(() => this.#pin(name, options))
-    this.#last = pinned.catch(() => {}) // It is its caller's to hear of.
-    return pinned
+    return this.exclusively(() => this.#pin(name, options))
+  }
+
+  /** While nobody pins. */
+  exclusively<T>(act: () => Promise<T>): Promise<T> {
+    const done = this.#last.then(act)
+    this.#last = done.catch(() => {}) // It is its caller's to hear of.
+    return done
   }
 
   async unpin(name: string): Promise<void> {
     const key = pinKey(name)
+    return this.exclusively(() => this.#unpin(name, key))
+  }
+
+  async #unpin(name: string, key: string): Promise<void> {
     const pins = await this.#spaces.pins.list()
     if (!pins.some((pin) => pin.name === name)) throw missing(name)
     await this.#spaces.find('system').committer.submit(prepare({ ops: [{ op: 'unlink', key }] }))

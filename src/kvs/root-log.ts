@@ -3,7 +3,7 @@
  *  `at` gives a root below the floor, though the engine may have it still. */
 
 import { type Blobref, parseBlobref } from '../blob/blobref.js'
-import type { Engine, Root } from '../engine/engine.js'
+import type { Engine, Rewritten, Root } from '../engine/engine.js'
 import { TailraceError } from '../error.js'
 
 /** Roots kept in memory, and the keys that they name between them. */
@@ -37,6 +37,15 @@ export class RootLog {
     const kept = this.#roots.slice(this.#roots.length >> 1)
     this.#roots = kept
     this.#keys = kept.reduce((sum, each) => sum + (each.keys?.length ?? 0), 0)
+  }
+
+  /** Roots that have other refs now. */
+  rewritten(roots: readonly Rewritten[]): void {
+    const refs = new Map(roots.map(({ seq, ref }) => [seq, ref]))
+    this.#roots = this.#roots.map((root) => {
+      const ref = refs.get(root.seq)
+      return ref ? { ...root, ref } : root
+    })
   }
 
   /** Up to `limit` roots with a seq above `after`, oldest first, retained or not. */

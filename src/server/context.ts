@@ -4,8 +4,9 @@ import type { Environment } from '../base/environment.js'
 import type { Jobs, Store } from '../job/job.js'
 import type { Activity } from './activity.js'
 
-/** A store in this process, which knows how many of its jobs run and wait. */
+/** A store in this process, which knows how many of its jobs run and wait, and whether it collects. */
 export type ServedStore = Store & {
+  readonly collecting: boolean
   readonly jobs: Jobs & { readonly running: number; readonly waiting: number }
 }
 

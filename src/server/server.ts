@@ -19,6 +19,7 @@ import {
 } from './access.js'
 import { Activity } from './activity.js'
 import { type App, createApp } from './app.js'
+import { serveCollection } from './collection.js'
 import { serveContent } from './content.js'
 import type { Context, ServedStore } from './context.js'
 import { serveEventlogs } from './eventlog.js'
@@ -214,6 +215,7 @@ class RunningServer implements Server {
     serveContent(app, this.#context)
     serveTransactions(app, this.#context)
     serveTransfers(app, this.#context)
+    serveCollection(app, this.#context)
     serveEventlogs(app, this.#context)
     serveJobs(app, this.#context)
     return app
@@ -232,7 +234,7 @@ class RunningServer implements Server {
     const rest = idleExitMs - activity.idleMs
     this.#idleTimer = setTimeout(
       () => {
-        const busy = store.jobs.running + store.jobs.waiting > 0
+        const busy = store.collecting || store.jobs.running + store.jobs.waiting > 0
         if (busy || activity.idleMs < idleExitMs) {
           this.#armIdleTimer()
           return

@@ -4,13 +4,14 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { blobSizeMax } from '../../src/blob/blob.js'
 import type { Kvs } from '../../src/kvs/kvs.js'
+import { collectionContract } from './contract-collection.js'
 import { copyContract } from './contract-copy.js'
 import { copyWatchContract } from './contract-copy-watch.js'
 import { deadlinesContract } from './contract-deadlines.js'
 import { exportContract } from './contract-export.js'
 import { historyContract } from './contract-history.js'
-import { pastContract } from './contract-past.js'
 import { idempotencyContract } from './contract-idempotency.js'
+import { pastContract } from './contract-past.js'
 import { producersContract } from './contract-producers.js'
 import { quotaContract } from './contract-quota.js'
 import { treeobjContract } from './contract-treeobj.js'
@@ -39,6 +40,7 @@ export function kvsContract(name: string, make: () => Promise<Made>): void {
     producersContract(() => kvs)
     idempotencyContract(() => kvs)
     exportContract(() => kvs)
+    collectionContract(() => kvs)
     historyContract(() => kvs)
     pastContract(() => kvs)
 

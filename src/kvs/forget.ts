@@ -1,0 +1,194 @@
+/** A key is forgotten: it goes from the current tree, from every retained root and from every pin of its
+ *  namespace, so that the next collection takes its bytes. See rfc/14.
+ *  Invariant: while roots are rewritten the namespace's commit loop stands still and nobody pins; each root
+ *  keeps all its other keys, its seq, time and tx, and gets another ref. */
+
+import { deferred } from '../base/deferred.js'
+import type { Blobref } from '../blob/blobref.js'
+import type { Engine, Rewritten } from '../engine/engine.js'
+import { isCode, TailraceError } from '../error.js'
+import { editDir, getEntry } from '../tree/dir.js'
+import { componentsOf, type Key, parseKey } from '../tree/key.js'
+import { type Nodes, NodeWriter } from '../tree/nodes.js'
+import { readRoot, writeRoot } from '../tree/root.js'
+import type { Dir } from '../tree/treeobj.js'
+import { updateCollection } from './collection-record.js'
+import { type Committer, rebaseTriesMax } from './committer.js'
+import type { Pin } from './history.js'
+import { primary, reservedNamespaces } from './kvs.js'
+import type { LiveNamespace } from './namespace.js'
+import type { Namespaces, Open } from './namespaces.js'
+import type { Committed, Scope } from './operation.js'
+import type { Pinning } from './pinning.js'
+import { putPin } from './pins.js'
+import { send } from './send.js'
+import { prepare } from './transaction.js'
+import type { Forgotten } from './upkeep.js'
+
+/** Roots that are rewritten in one durable write, and looked at in one page. */
+export const rewrittenMax = 256
+
+export type ForgetPorts = {
+  readonly engine: Engine
+  readonly nodes: Nodes
+  readonly spaces: Namespaces
+  readonly pinning: Pinning
+}
+
+/** Throws ENOENT (nothing has it), EINVAL (the root directory, or through a link), EPERM (a reserved
+ *  namespace), ENONS, EBUSY, ENOSPC, EIO. */
+export async function forget(
+  ports: ForgetPorts,
+  name: string,
+  { namespace = primary }: Scope = {},
+): Promise<Forgotten> {
+  const key = parseKey(name)
+  if (key === '') {
+    throw new TailraceError('EINVAL', 'the root directory is not forgotten: remove the namespace')
+  }
+  if (reservedNamespaces.has(namespace)) {
+    throw new TailraceError('EPERM', `the namespace ${namespace} is written by the store only`)
+  }
+  const open = ports.spaces.find(namespace)
+  const forgotten = await ports.pinning.exclusively(() => forgetAlone(ports, open, key))
+  if (forgotten.roots + forgotten.pins > 0 || forgotten.seq !== undefined) return forgotten
+  throw new TailraceError('ENOENT', `${key} is in no root and no pin of ${namespace}`)
+}
+
+async function forgetAlone(ports: ForgetPorts, open: Open, key: Key): Promise<Forgotten> {
+  const system = ports.spaces.find('system').committer
+  // Before, so that what a crash leaves half done is swept up behind; after, for a collection that began
+  // meanwhile.
+  const note = () => updateCollection(system, (now) => ({ ...now, forgets: now.forgets + 1 }))
+  await note()
+  const released = deferred<void>()
+  await open.committer.hold(released)
+  try {
+    const committed = await removeNow(ports, open, key)
+    const roots = await rewriteRoots(ports, open.live, key)
+    const pins = await rewritePins(ports, open.live, key, system)
+    return { roots, pins, ...(committed && { seq: committed.seq }) }
+  } finally {
+    released.resolve()
+    await note()
+  }
+}
+
+/** Takes the key out of the current tree, if it is there, in a commit of its own. REQUIRES: the loop is
+ *  held. */
+async function removeNow(
+  { engine, nodes }: ForgetPorts,
+  { live, committer }: Open,
+  key: Key,
+): Promise<Committed | undefined> {
+  const prepared = prepare({ ops: [{ op: 'unlink', key, recursive: true }] })
+  for (let tries = 0; tries < rebaseTriesMax; tries++) {
+    if (!(await has(nodes, await live.data(), key))) return undefined
+    const answer = deferred<Committed>()
+    using build = await committer.begin()
+    const taken = [{ ...(await build.apply(prepared)), waiting: { prepared, answer } }]
+    const built = { taken, ...(await build.finish()) }
+    const [sent] = await send(engine, [committer.sending(built)])
+    if (sent?.stored) {
+      committer.publish(built, sent.head)
+      return answer.promise
+    }
+    if (sent) committer.follow(sent.head)
+  }
+  throw new TailraceError('EBUSY', `the root of ${live.name} is contended: send it again`)
+}
+
+/** Is the key there, as it stands? Throws EINVAL where a link leads on: the value is at another key. */
+async function has(nodes: Nodes, data: Dir, key: Key): Promise<boolean> {
+  let dir = data
+  const names = componentsOf(key)
+  for (const [depth, name] of names.entries()) {
+    const entry = await getEntry(nodes, dir, name)
+    if (!entry) return false
+    if (depth === names.length - 1) return true
+    if (entry.type === 'symlink') {
+      const message = `${key} leads through a link to ${entry.target}: forget the key that it leads to`
+      throw new TailraceError('EINVAL', message)
+    }
+    if (entry.type !== 'dir') return false
+    dir = entry
+  }
+  return false
+}
+
+/** How many had it. */
+async function rewriteRoots(
+  { engine, nodes }: ForgetPorts,
+  live: LiveNamespace,
+  key: Key,
+): Promise<number> {
+  const { seq: newest } = live.root
+  let count = 0
+  for (let after = (await live.retention.floor()) - 1; after < newest; ) {
+    const page = await live.roots.page(after, rewrittenMax)
+    using writer = new NodeWriter(nodes)
+    const rewritten: Rewritten[] = []
+    for (const root of page) {
+      const ref = await rewrite(nodes, writer, root.ref, key)
+      if (ref) rewritten.push({ seq: root.seq, ref })
+    }
+    if (rewritten.length > 0) {
+      await engine.rewrite(live.name, live.record.incarnation, rewritten, writer.blobs)
+      live.rewritten(rewritten)
+    }
+    count += rewritten.length
+    after = page.at(-1)?.seq ?? newest
+  }
+  return count
+}
+
+async function rewritePins(
+  { nodes, spaces }: ForgetPorts,
+  live: LiveNamespace,
+  key: Key,
+  system: Committer,
+): Promise<number> {
+  let count = 0
+  for (const pin of await spaces.pins.list()) {
+    if (pin.incarnation !== live.record.incarnation) continue
+    using writer = new NodeWriter(nodes)
+    const ref = await rewrite(nodes, writer, pin.ref, key)
+    if (!ref) continue
+    const changed: Pin = { ...pin, ref }
+    const prepared = prepare({ ops: [putPin(changed)] })
+    await system.submit({ ...prepared, blobs: [...prepared.blobs, ...writer.blobs] })
+    count++
+  }
+  return count
+}
+
+/** The root without the key; undefined where it has it not, or cannot be read any more. */
+async function rewrite(
+  nodes: Nodes,
+  writer: NodeWriter,
+  ref: Blobref,
+  key: Key,
+): Promise<Blobref | undefined> {
+  try {
+    const { data, meta } = await readRoot(nodes, ref)
+    const left = await without(nodes, writer, data, componentsOf(key))
+    return left && writeRoot(writer, { data: left, meta })
+  } catch (error) {
+    if (isCode(error, 'EDANGLING')) return undefined
+    throw error
+  }
+}
+
+async function without(
+  nodes: Nodes,
+  writer: NodeWriter,
+  dir: Dir,
+  [name = '', ...below]: readonly string[],
+): Promise<Dir | undefined> {
+  const entry = await getEntry(nodes, dir, name)
+  if (!entry) return undefined
+  if (below.length === 0) return editDir(nodes, writer, dir, new Map([[name, undefined]]))
+  if (entry.type !== 'dir') return undefined
+  const left = await without(nodes, writer, entry, below)
+  return left && editDir(nodes, writer, dir, new Map([[name, left]]))
+}
