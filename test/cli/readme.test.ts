@@ -24,6 +24,7 @@ it('every command of the tour does what its comment says', { timeout: 120_000 },
     .join('\n')
     .replace('$(mktemp -d)', sandbox.data)
     .replaceAll('change.json', `${sandbox.directory}/change.json`)
+    .replaceAll('backup.tailrace', `${sandbox.directory}/backup.tailrace`)
   const { stdout, stderr } = await promisify(execFile)('bash', ['-c', script], { cwd: root })
   const said = stderr.split('\n').filter((line) => line.startsWith('tailrace: '))
   expect(said).toEqual([expect.stringMatching(/^tailrace: ECONFLICT: /)])
@@ -31,6 +32,8 @@ it('every command of the tour does what its comment says', { timeout: 120_000 },
     /^hellorfc\//m, // get greeting, then the names in the archive
     /^backup\nbackup\/rfc.tar\ngreeting$/m,
     /compiling\nbase\n/, // the watch
+    /^whole: primary at \d+ /m, // verify
+    /^goodbye.*clean: \d+ namespaces/ms, // what was imported, then fsck
     /^out$/m,
     /^exit code 3$/m,
     /"name":"finish","context":\{"status":0\}/,

@@ -1,5 +1,6 @@
 /** Exports byte by byte, random trees through them, and every way to damage one. See rfc/15. */
 
+import { randomBytes } from 'node:crypto'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -310,6 +311,29 @@ describe('an import', () => {
     await store.importTree(chunksOf(stream), { replace: true })
     await store.append('log', 'b', { producer })
     expect(text(await store.get('log'))).toBe('b')
+  })
+
+  it('loses nothing to a collection that runs while it is under way', async () => {
+    await using store = await open()
+    await fill(store)
+    await store.put('more', randomBytes(6_000_000)) // more than one batch
+    const stream = await joined(store.exportTree())
+    const directory = await mkdtemp(join(tmpdir(), 'tailrace-import-'))
+    try {
+      await using target = await open({ directory })
+      await target.put('garbage', 'g'.repeat(1_000))
+      const chunks = (async function* () {
+        for await (const chunk of chunksOf(stream, 1_000_000)) {
+          yield chunk
+          await target.collect()
+        }
+      })()
+      await target.importTree(chunks, { replace: true })
+      await target.collect()
+      await expectSame(store, target)
+    } finally {
+      await rm(directory, { recursive: true })
+    }
   })
 
   it('writes to a busy namespace one commit among the others', async () => {

@@ -1,0 +1,85 @@
+/** Exports and imports over a connection that breaks. See rfc/12, rfc/15. */
+
+import { randomBytes } from 'node:crypto'
+import { afterEach, beforeEach, expect, it } from 'vitest'
+import { deferred } from '../../src/base/deferred.js'
+import { connect } from '../../src/client/node.js'
+import type { Store } from '../../src/job/job.js'
+import { chunksOf, joined } from '../kvs/contract-export.js'
+import { refusal } from '../kvs/expect.js'
+import { CuttingProxy } from './cutting-proxy.js'
+import { type Serving, serve } from './serving.js'
+
+let serving: Serving
+let proxy: CuttingProxy
+let client: Store
+
+beforeEach(async () => {
+  serving = await serve()
+  proxy = await CuttingProxy.start(serving.directory, serving.server.socket)
+  client = await connect(proxy.target, { reconnect: { minMs: 1, maxMs: 20 } })
+})
+afterEach(async () => {
+  await client[Symbol.asyncDispose]()
+  await proxy[Symbol.asyncDispose]()
+  await serving[Symbol.asyncDispose]()
+})
+
+it('an import that is cut in the middle imports nothing', async () => {
+  await serving.store.put('k', randomBytes(5_000_000))
+  const stream = await joined(serving.store.exportTree())
+  const { seq } = await serving.store.root()
+  const cut = (async function* () {
+    yield* chunksOf(stream.subarray(0, stream.length >> 1))
+    proxy.cut()
+    yield* chunksOf(stream.subarray(stream.length >> 1))
+  })()
+  const error = await refusal(client.importTree(cut, { namespace: 'copy' }))
+  expect(['EUNKNOWN', 'ECLOSED']).toContain(error.code)
+  expect((await serving.store.namespaces()).map(({ name }) => name)).not.toContain('copy')
+  expect((await serving.store.root()).seq).toBe(seq)
+  // The next one goes through.
+  await client.importTree(chunksOf(stream), { namespace: 'copy' })
+  expect((await client.stat('/', { namespace: 'copy' }))?.ref).toBe((await client.stat('/'))?.ref)
+})
+
+it('an export that is cut says so, and never looks whole', async () => {
+  await serving.store.put('k', chunksOf(randomBytes(20_000_000)))
+  let size = 0
+  const reading = (async () => {
+    for await (const chunk of client.exportTree()) {
+      if (size === 0) proxy.cut()
+      size += chunk.length
+    }
+  })()
+  expect(await refusal(reading)).toMatchObject({ code: 'ECLOSED' })
+  expect(size).toBeLessThan(20_000_000)
+})
+
+it('a reader that stops early leaves nothing behind, a caller that aborts neither', async () => {
+  await serving.store.put('k', chunksOf(randomBytes(20_000_000)))
+  for await (const _ of client.exportTree()) break
+  const abort = new AbortController()
+  const reading = (async () => {
+    for await (const _ of client.exportTree({ signal: abort.signal })) abort.abort()
+  })()
+  expect(await refusal(reading)).toMatchObject({ code: 'ECANCELED' })
+  const endless = (async function* () {
+    yield* chunksOf((await joined(serving.store.exportTree())).subarray(0, 1_000_000))
+    abort2.abort()
+    await deferred<void>().promise // for ever
+  })()
+  const abort2 = new AbortController()
+  const importing = client.importTree(endless, { namespace: 'copy', signal: abort2.signal })
+  expect(await refusal(importing)).toMatchObject({ code: 'ECANCELED' })
+  expect((await client.namespaces()).map(({ name }) => name)).not.toContain('copy')
+})
+
+it('reserved namespaces go out, and nothing comes into them', async () => {
+  const stream = await joined(client.exportTree({ namespace: 'jobs' }))
+  for (const namespace of ['jobs', 'system']) {
+    expect(await refusal(client.importTree(chunksOf(stream), { namespace }))).toMatchObject({
+      code: 'EPERM',
+    })
+  }
+})
