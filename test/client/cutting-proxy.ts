@@ -11,8 +11,12 @@ import {
   type Socket,
 } from 'node:net'
 
-/** What a websocket may still bring from the server; undefined: it is none. */
-type Allowed = { bytes: number | undefined }
+/** What a websocket may still bring from the server (undefined: it is none), and whether the last request that
+ *  went through was a write. */
+type Allowed = { bytes: number | undefined; writing: boolean }
+
+const requestLine = /^[A-Z]+ \/\S* HTTP\/1\.1$/
+const writeLine = /^(POST|PUT|DELETE) \/v1\/(?!read)/
 
 export class CuttingProxy {
   /** Where it listens, as a client's target. */
@@ -24,9 +28,16 @@ export class CuttingProxy {
   readonly #cuts: number[] = []
   #closed = false
   #held = false
+  /** Answers to writes that shall still be lost. */
+  #losing = 0
+  #lost: () => void = () => {}
+  /** What was sent while writes are held, with where it goes. */
+  #heldWrites: { readonly upstream: Socket; readonly chunk: Buffer }[] | undefined
   /** Websockets that were opened through here so far, and the bytes that they brought from the server. */
   sockets = 0
   socketBytes = 0
+  /** The first lines of what came for clients that had gone. */
+  readonly lateAnswers: string[] = []
   /** The first lines of all requests that opened a connection. */
   readonly requests: string[] = []
 
@@ -80,6 +91,34 @@ export class CuttingProxy {
     this.#held = true
   }
 
+  /** The next writes reach the server, which answers them, and then the connection is cut: `lost` is called
+   *  before. */
+  loseAnswers(count: number, lost: () => void = () => {}): void {
+    this.#losing = count
+    this.#lost = lost
+  }
+
+  /** Answers that shall still be lost. */
+  get losing(): number {
+    return this.#losing
+  }
+
+  /** Writes stay here, on their way, whatever becomes of who sent them, until `releaseWrites`. */
+  holdWrites(): void {
+    this.#heldWrites = []
+  }
+
+  get writesHeld(): number {
+    return this.#heldWrites?.length ?? 0
+  }
+
+  /** They arrive now, and so does what comes. */
+  releaseWrites(): void {
+    const held = this.#heldWrites ?? []
+    this.#heldWrites = undefined
+    for (const { upstream, chunk } of held) upstream.write(chunk)
+  }
+
   get connections(): number {
     return this.#pairs.size
   }
@@ -102,14 +141,19 @@ export class CuttingProxy {
       socket.on('error', () => {})
       socket.once('close', () => this.#end(pair))
     }
-    const allowed: Allowed = { bytes: undefined }
+    const allowed: Allowed = { bytes: undefined, writing: false }
     upstream.on('data', (chunk) => this.#passOn(pair, chunk, allowed))
     let requests = 0
     client.on('data', (chunk: Buffer) => {
-      const line = chunk.toString('latin1').split('\r\n')[0] ?? ''
+      const line = firstLine(chunk)
       if (requests++ === 0) this.requests.push(line)
       // Not always the first: some clients open a websocket where they had asked before.
       if (line.startsWith('GET /v1/ws')) allowed.bytes = this.#countSocket()
+      if (requestLine.test(line)) allowed.writing = writeLine.test(line)
+      if (this.#heldWrites && allowed.writing) {
+        this.#heldWrites.push({ upstream, chunk })
+        return
+      }
       if (upstream.write(chunk)) return
       client.pause()
       upstream.once('drain', () => client.resume())
@@ -123,7 +167,14 @@ export class CuttingProxy {
 
   #passOn(pair: readonly [Socket, Socket], chunk: Buffer, allowed: Allowed): void {
     const [client, upstream] = pair
+    if (client.destroyed) this.lateAnswers.push(firstLine(chunk))
     if (this.#held || client.destroyed) return
+    if (allowed.writing && this.#losing > 0) {
+      this.#losing--
+      this.#lost()
+      this.#end(pair)
+      return
+    }
     const left = allowed.bytes ?? Number.POSITIVE_INFINITY
     if (allowed.bytes !== undefined) this.socketBytes += chunk.length
     if (chunk.length < left) {
@@ -141,6 +192,13 @@ export class CuttingProxy {
 
   #end(pair: readonly [Socket, Socket]): void {
     this.#pairs.delete(pair)
-    for (const socket of pair) socket.destroy()
+    const [client, upstream] = pair
+    client.destroy()
+    // What is held is on its way still.
+    if (!this.#heldWrites?.some((each) => each.upstream === upstream)) upstream.destroy()
   }
+}
+
+function firstLine(chunk: Buffer): string {
+  return chunk.toString('latin1').split('\r\n')[0] ?? ''
 }

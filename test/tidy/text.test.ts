@@ -9,6 +9,8 @@ import { files, linesWith, nothing, sources } from './tree.js'
 const timedLoops: Readonly<Record<string, string>> = {
   'src/cli/lease-run.ts': 'a lease is renewed in time: no event says that its holder lives',
   'src/cli/temporary.ts': 'the end of a server that is no child of ours is no event',
+  'src/client/again.ts':
+    'a write is sent again until it is answered, because its caller asked for that',
   'src/client/http.ts': 'a read is asked again, with backoff; a server that went away wakes nobody',
   'src/client/jobs.ts': 'a wait is asked again, with backoff',
   'src/job/surely.ts': 'a commit that was refused for the moment is sent again, with backoff',
