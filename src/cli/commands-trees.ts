@@ -100,4 +100,53 @@ export const treeCommands: readonly CommandSpec[] = [
     examples: ['readlink ci/latest'],
     load: async () => (await import('./copies.js')).readlink,
   },
+  {
+    name: 'treeobj',
+    summary: "print a key's treeobj, or store one",
+    description:
+      'Print what a key names: JSON as RFC 11 of Flux has it, with the refs of all blobs of a log. ' +
+      '`treeobj put` takes the same. A key of the name `put` is `/put`.',
+    parameters: ['<key>'],
+    options: [namespace, at, ...place],
+    load: async () => (await import('./treeobjs.js')).show,
+    commands: [
+      {
+        name: 'put',
+        summary: 'make a key what a treeobj in a file, or from stdin (-), says',
+        parameters: ['<key>', '<file>'],
+        options: [
+          { flags: '--dangling', text: 'blobs and nodes that it names may be missing' },
+          namespace,
+          json,
+          ...place,
+        ],
+        examples: ['treeobj put copy log.json', 'treeobj log | tailrace treeobj put copy -'],
+        load: async () => (await import('./treeobjs.js')).put,
+      },
+    ],
+    examples: ['treeobj build/log', 'treeobj put copy log.json'],
+  },
+  {
+    name: 'blob',
+    summary: 'load and store blobs by their refs',
+    commands: [
+      {
+        name: 'get',
+        summary: 'write the bytes of a blob to stdout',
+        parameters: ['<ref>'],
+        options: [...place],
+        examples: ['blob get blake3-…'],
+        load: async () => (await import('./treeobjs.js')).getBlob,
+      },
+      {
+        name: 'put',
+        summary: 'store a file, or stdin (-), as a blob and print its ref',
+        parameters: ['<file>'],
+        options: [json, ...place],
+        examples: ['blob put part.bin', 'echo hello | tailrace blob put -'],
+        load: async () => (await import('./treeobjs.js')).putBlob,
+      },
+    ],
+    examples: ['blob put part.bin', 'blob get blake3-…'],
+  },
 ]

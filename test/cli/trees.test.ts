@@ -83,3 +83,51 @@ describe('link and readlink', () => {
     failed(await sandbox.call(['readlink', 'none']), 'ENOENT')
   })
 })
+
+describe('treeobj and blob', () => {
+  it('show what a key names, and make a key of it again', async () => {
+    const json = await sandbox.ok(['treeobj', 'log'])
+    expect(JSON.parse(json)).toMatchObject({
+      ver: 1,
+      type: 'valref',
+      sizes: [1, 1],
+      count: 2,
+      attrs: { sealed: true },
+    })
+    await sandbox.ok(['treeobj', 'put', 'again', '-'], { input: json })
+    const stats = ['log', 'again'].map((key) => sandbox.ok(['stat', key, '--json']))
+    const [before, after] = (await Promise.all(stats)).map((text) => JSON.parse(text))
+    expect(after.ref).toBe(before.ref)
+    failed(await sandbox.call(['treeobj', 'put', 'x', '-'], { input: '{}' }), 'EINVAL')
+    failed(await sandbox.call(['treeobj', 'put', 'x', '-'], { input: 'nothing' }), 'EINVAL')
+    failed(await sandbox.call(['treeobj', 'none']), 'ENOENT')
+  })
+
+  it('a log of more than one page is joined', async () => {
+    const lines = Array.from({ length: 10_100 }, (_, at) => `${at}\n`).join('')
+    await sandbox.ok(['append', 'long', '-', '--lines'], { input: lines })
+    const { data, sizes, count, next } = JSON.parse(await sandbox.ok(['treeobj', 'long']))
+    expect([data.length, sizes.length, count, next]).toEqual([10_100, 10_100, 10_100, undefined])
+  })
+
+  it('store and load a blob', async () => {
+    const ref = (await sandbox.ok(['blob', 'put', '-'], { input: 'a blob' })).trim()
+    expect(ref).toMatch(/^blake3-[0-9a-f]{64}$/)
+    expect(await sandbox.ok(['blob', 'get', ref])).toBe('a blob')
+    failed(await sandbox.call(['blob', 'get', `blake3-${'0'.repeat(64)}`]), 'ENOENT')
+    failed(await sandbox.call(['blob', 'get', 'x']), 'EINVAL')
+    failed(await sandbox.call(['blob', 'put', '-'], { input: Buffer.alloc(262_121) }), 'E2BIG')
+    const dangling = { ver: 1, type: 'valref', data: [`blake3-${'0'.repeat(64)}`], sizes: [3] }
+    const input = JSON.stringify(dangling)
+    failed(await sandbox.call(['treeobj', 'put', 'lost', '-'], { input }), 'EDANGLING')
+    await sandbox.ok(['treeobj', 'put', 'lost', '-', '--dangling'], { input })
+    failed(await sandbox.call(['get', 'lost']), 'EDANGLING')
+  })
+})
+
+it('a quota ends a put with EDQUOT', async () => {
+  await sandbox.ok(['ns', 'create', 'small'])
+  await sandbox.ok(['ns', 'config', 'small', '--quota', '3'])
+  await sandbox.ok(['put', 'k', '123', '-n', 'small'])
+  failed(await sandbox.call(['put', 'l', '4', '-n', 'small']), 'EDQUOT')
+})
