@@ -57,9 +57,17 @@ function compareKeys(a: string, b: string): number {
   return left.length - right.length
 }
 
-async function diff(nodes: Nodes, before: Dir, after: Dir): Promise<Difference[]> {
+async function diff(
+  nodes: Nodes,
+  before: Dir,
+  after: Dir,
+  passed?: readonly string[],
+): Promise<Difference[]> {
   const differences: Difference[] = []
-  for await (const difference of diffDir(nodes, before, after)) differences.push(difference)
+  const options = passed ? { after: passed } : {}
+  for await (const difference of diffDir(nodes, before, after, options)) {
+    differences.push(difference)
+  }
   return differences
 }
 
@@ -115,6 +123,51 @@ describe('diffDir()', () => {
     expect(only).toEqual({ key: 'k12345', before: val('x'), after: val('y') })
     expect(others).toEqual([])
     expect(nodes.loads).toBeLessThanOrEqual(12)
+  })
+
+  it('goes on after any key, there or not, with just what is left', async () => {
+    const name = fc.oneof(
+      fc.integer({ min: 0, max: 60 }).map((n) => `n${n}`),
+      fc.constantFrom('\uffff', 'n1-', 'a', 'z'),
+    )
+    const passed = fc.array(name, { minLength: 1, maxLength: 3 })
+    await fc.assert(
+      fc.asyncProperty(model, model, passed, fc.nat(), async (old, now, after, pick) => {
+        const nodes = new NodeStore()
+        const [a, b] = [await store(nodes, old, new Map()), await store(nodes, now, new Map())]
+        const all = await diff(nodes.cold(), a, b)
+        const key = after.join('/')
+        const left = all.filter((each) => compareKeys(each.key, key) > 0)
+        expect(await diff(nodes.cold(), a, b, after)).toEqual(left)
+        const at = pick % Math.max(1, all.length)
+        const there = all[at]?.key.split('/')
+        if (there) expect(await diff(nodes.cold(), a, b, there)).toEqual(all.slice(at + 1))
+      }),
+      { numRuns: 30 },
+    )
+  })
+
+  it('goes on in a large directory without a walk through what is before', async () => {
+    const nodes = new NodeStore()
+    const names = Array.from({ length: 20_000 }, (_, n) => `k${String(n).padStart(5, '0')}`)
+    const dir = await dirOf(
+      nodes,
+      names.map((name) => [name, val('x')] as const),
+    )
+    const cold = nodes.cold()
+    for (const [before, after] of [
+      [emptyDir, dir],
+      [dir, emptyDir],
+    ] as const) {
+      nodes.loads = 0
+      for await (const { key } of diffDir(cold, before, after, { after: ['k15000'] })) {
+        expect(key).toBe('k15001')
+        break
+      }
+      expect(nodes.loads).toBeLessThanOrEqual(6)
+    }
+    expect(await diff(nodes.cold(), emptyDir, dir, ['k19999'])).toEqual([])
+    expect(await diff(nodes.cold(), emptyDir, dir, ['zzz'])).toEqual([])
   })
 
   it('puts the directory that it looks under before the keys', async () => {
