@@ -33,7 +33,8 @@ it('every command of the tour does what its comment says', { timeout: 120_000 },
     /^backup\nbackup\/rfc.tar\ngreeting$/m,
     /compiling\nbase\n/, // the watch
     /^whole: primary at \d+ /m, // verify
-    /^goodbye.*clean: \d+ namespaces/ms, // what was imported, then fsck
+    /\nhello.*\nclean: \d+ namespaces/s, // what was imported, then fsck
+    /^one at a time\nheld [0-9a-f]{32}:\d+ /m,
     /^out$/m,
     /^exit code 3$/m,
     /"name":"finish","context":\{"status":0\}/,

@@ -127,6 +127,22 @@ describe('expiry', () => {
     expect(await settled()).toBe(42)
   })
 
+  it('each has its own hearing, however close together they end', async () => {
+    const first = await take('first', 1_000)
+    clock.advance(1_000)
+    const second = await take('second', hearingMs - 10)
+    clock.advance(hearingMs)
+    await settled()
+    await expect.poll(() => isHeld('first', first)).toBe(false)
+    expect(await isHeld('second', second)).toBe(true)
+    clock.advance(hearingMs - 1)
+    await settled()
+    expect(await isHeld('second', second)).toBe(true)
+    clock.advance(1)
+    await settled()
+    await expect.poll(() => isHeld('second', second)).toBe(false)
+  })
+
   it('many leases end in few commits, each once', async () => {
     const count = expiredLeasesMax + 10
     await store.commit({
