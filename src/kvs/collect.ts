@@ -14,8 +14,8 @@ import {
   type CollectionRecord,
   readCollection,
   type UpdateCollection,
-  updateCollection,
 } from './collection-record.js'
+import { updateCollection } from './collection-update.js'
 import { markInUse } from './in-use.js'
 import { Mark } from './mark.js'
 import type { MarkSet } from './mark-set.js'

@@ -6,7 +6,6 @@ import type { Plain } from '../blob/codec.js'
 import { TailraceError } from '../error.js'
 import type { Nodes } from '../tree/nodes.js'
 import type { Dir } from '../tree/treeobj.js'
-import type { Committer } from './committer.js'
 import type { Group } from './group.js'
 import { getRecord, type MetaRecord, readRecord, setRecord } from './meta.js'
 import type { Work } from './work.js'
@@ -49,15 +48,6 @@ export type UpdateCollection = {
 export async function readCollection(nodes: Nodes, meta: Dir): Promise<CollectionRecord> {
   const record = await readRecord(nodes, meta, path)
   return record ? decode(record) : none
-}
-
-/** One commit of `system`, whose loop it is. */
-export async function updateCollection(
-  system: Committer,
-  update: UpdateCollection['update'],
-): Promise<void> {
-  const ops = [{ op: 'collection', update }] as const
-  await system.submit({ guards: [], ops, noMerge: false, blobs: [], size: 0 })
 }
 
 /** The op, as the commit loop applies it. */

@@ -21,8 +21,8 @@ async function* chunksOf(bytes: Uint8Array): AsyncGenerator<Uint8Array> {
 async function blobOf(kvs: Kvs, key: string): Promise<string> {
   const shown = await kvs.treeobj(key)
   if (shown?.type !== 'valref') throw new Error(`${key} is no valref`)
-  const [ref = ''] = shown.data
-  return String(ref)
+  const refs: unknown = shown.data
+  return Array.isArray(refs) ? String(refs[0]) : ''
 }
 
 const remove = (key: string) => ({ ops: [{ op: 'unlink', key, recursive: true }] }) as const
