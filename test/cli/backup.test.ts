@@ -2,7 +2,11 @@
 
 import { readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { PassThrough } from 'node:stream'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { Options } from '../../src/cli/invocation.js'
+import { Output } from '../../src/cli/output.js'
+import { exportTree } from '../../src/cli/transfer.js'
 import { open } from '../../src/open.js'
 import { flip, scribble } from '../kvs/damage.js'
 import { Sandbox } from './harness.js'
@@ -54,6 +58,18 @@ describe('export and import', () => {
     expect(await sandbox.ok(['get', 'log', '-n', 'b'])).toBe('onetwo')
     const twice = await sandbox.call(['import', '-n', 'b'], { input: rest.bytes })
     expect(twice).toMatchObject({ code: 1, stderr: expect.stringContaining('ECONFLICT') })
+  })
+
+  it('a terminal gets no bytes', async () => {
+    const terminal = Object.assign(new PassThrough(), { isTTY: true })
+    const invocation = {
+      arguments: [],
+      options: new Options({}),
+      stdout: new Output(terminal),
+      stderr: new Output(new PassThrough()),
+      environment: {},
+    }
+    await expect(exportTree(invocation)).rejects.toThrow(/-o FILE/)
   })
 
   it('say what is wrong, and leave no half file', async () => {

@@ -64,13 +64,13 @@ it('a reader that stops early leaves nothing behind, a caller that aborts neithe
     for await (const _ of client.exportTree({ signal: abort.signal })) abort.abort()
   })()
   expect(await refusal(reading)).toMatchObject({ code: 'ECANCELED' })
+  const leave = new AbortController()
   const endless = (async function* () {
     yield* chunksOf((await joined(serving.store.exportTree())).subarray(0, 1_000_000))
-    abort2.abort()
+    leave.abort()
     await deferred<void>().promise // for ever
   })()
-  const abort2 = new AbortController()
-  const importing = client.importTree(endless, { namespace: 'copy', signal: abort2.signal })
+  const importing = client.importTree(endless, { namespace: 'copy', signal: leave.signal })
   expect(await refusal(importing)).toMatchObject({ code: 'ECANCELED' })
   expect((await client.namespaces()).map(({ name }) => name)).not.toContain('copy')
 })
@@ -82,4 +82,14 @@ it('reserved namespaces go out, and nothing comes into them', async () => {
       code: 'EPERM',
     })
   }
+})
+
+it('an import that is refused at its first bytes says why, however much was still to come', async () => {
+  await serving.store.put('k', randomBytes(1_000_000))
+  const stream = await joined(client.exportTree())
+  const long = (async function* () {
+    yield* chunksOf(stream.subarray(0, 200))
+    for (let at = 0; at < 100; at++) yield Buffer.alloc(1_000_000, at)
+  })()
+  expect(await refusal(client.importTree(long))).toMatchObject({ code: 'ENOTEMPTY' })
 })

@@ -59,6 +59,37 @@ describe('the stream', () => {
     expect(stream.toString('utf8')).not.toBe(stream.toString('latin1'))
   })
 
+  it('holds its root: neither retention nor a collection takes what is still to be read', async () => {
+    const directory = await mkdtemp(join(tmpdir(), 'tailrace-export-'))
+    try {
+      await using store = await open({ directory, cacheSize: 1 })
+      for (let at = 0; at < 20; at++) await store.put(`k${at}`, randomBytes(100_000))
+      const whole = await joined(store.exportTree())
+      const { seq } = await store.root()
+      const stream = store.exportTree({ at: seq })[Symbol.asyncIterator]()
+      const { value: first } = await stream.next()
+      await store.configureNamespace('primary', {
+        historyCount: 1,
+        historyAgeMs: 0,
+        historySize: 0,
+      })
+      await store.commit({
+        ops: Array.from({ length: 20 }, (_, at) => ({ op: 'unlink' as const, key: `k${at}` })),
+      })
+      await store.put('after', 'x')
+      await store.collect()
+      const rest = await joined({ [Symbol.asyncIterator]: () => stream })
+      expect(Buffer.concat([first ?? Buffer.alloc(0), rest]).equals(whole)).toBe(true)
+      // Read to its end it lets go.
+      expect(await refusal(joined(store.exportTree({ at: seq })))).toMatchObject({
+        code: 'ECOMPACTED',
+      })
+      expect((await store.collect()).freed.size).toBeGreaterThan(1_900_000)
+    } finally {
+      await rm(directory, { recursive: true })
+    }
+  })
+
   it('names no lease, producer or answer', async () => {
     await using store = await open()
     await store.put('k', 'v')

@@ -255,6 +255,25 @@ describe('a damaged blob', () => {
   })
 })
 
+describe('a dangling ref that its owner stored', () => {
+  it('is found and set aside as any other', async () => {
+    const missing = hashBlob(Buffer.from('nobody stored this'))
+    await fill(async (store) => {
+      await store.put('whole', 'w'.repeat(500))
+      const there = hashBlob(Buffer.from('w'.repeat(500)))
+      const treeobj = { ver: 1, type: 'valref', data: [there, missing], sizes: [500, 18] }
+      await store.commit({ ops: [{ op: 'treeobj', key: 'half', treeobj, dangling: true }] })
+    })
+    expect(told((await check()).findings)).toEqual([
+      expect.stringMatching(/^primary: half: blob 1 \(bytes 500–517\): EDANGLING/),
+    ])
+    await check(true)
+    await using store = await open({ directory })
+    expect(text(await store.get('lost+found/half'))).toBe('w'.repeat(500))
+    expect(text(await store.get('whole'))).toBe('w'.repeat(500))
+  })
+})
+
 describe('a damaged node', () => {
   it('of a log loses the blobs below it, and no others', async () => {
     await fill(async (store) => {
