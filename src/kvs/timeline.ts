@@ -135,10 +135,13 @@ class KeyPast {
       if (seen && !isSame(seen.value, value)) entries.push(logEntryOf(seen))
     }
     for (let looked = 0; looked < logRootsMax; ) {
-      const roots = await log.pageBefore(oldest, last?.seq ?? before, logStep)
+      const step = Math.min(logStep, logRootsMax - looked)
+      const roots = await log.pageBefore(oldest, last?.seq ?? before, step)
       for (const root of roots) {
         if (concerns(root, key)) {
-          const value = await this.#look(root)
+          const found = await this.#look(root)
+          if (!found) return this.#overtaken(entries)
+          const { value } = found
           add(value)
           // The change at this root is told by what was there before it.
           if (entries.length === limit) return { entries, next: root.seq + 1, oldest }
@@ -147,28 +150,32 @@ class KeyPast {
         last = root
       }
       looked += roots.length
-      if (roots.length < logStep) {
-        if (seen && last && last !== seen.root) add(await this.#look(last))
-        // Only before the first root of all it is known what was there: nothing.
-        else if (seen?.root.seq === 0) add(undefined)
-        return { entries, oldest }
-      }
+      if (roots.length < step) break
       await setImmediate()
     }
-    const end = last?.seq ?? before
-    const [older] = await log.pageBefore(oldest, end, 1)
-    if (seen && older) add(await this.#look(older))
-    return { entries, next: end, oldest }
+    const [older] = last ? await log.pageBefore(oldest, last.seq, 1) : []
+    // Roots between the one that was seen and the last did not concern the key.
+    const earlier = last === seen?.root ? older : last
+    if (seen && earlier) {
+      const found = await this.#look(earlier)
+      if (!found) return this.#overtaken(entries)
+      add(found.value)
+    }
+    // Only before the first root of all it is known what was there: nothing.
+    if (!earlier && seen?.root.seq === 0) add(undefined)
+    return { entries, ...(older && last && { next: last.seq }), oldest }
   }
 
-  /** Throws ECOMPACTED where retention overtook the look. */
-  async #look(root: Root): Promise<Treeobj | undefined> {
+  /** The roots that are left to look at went meanwhile: then the history ends here. */
+  async #overtaken(entries: readonly LogEntry[]): Promise<LogPage> {
+    return { entries, oldest: await this.#live.retention.floor() }
+  }
+
+  /** Undefined where the root went meanwhile. */
+  async #look(root: Root): Promise<{ readonly value: Treeobj | undefined } | undefined> {
     using _held = this.#spaces.holds.hold(root.ref)
-    if (root.seq < (this.#live.retention.known ?? 0)) {
-      const message = `the root of seq ${root.seq} was dropped meanwhile: ask again`
-      throw new TailraceError('ECOMPACTED', message)
-    }
-    return await this.#at(root)
+    if (root.seq < (this.#live.retention.known ?? 0)) return undefined
+    return { value: await this.#at(root) }
   }
 }
 
