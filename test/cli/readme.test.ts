@@ -34,6 +34,7 @@ it('every command of the tour does what its comment says', { timeout: 120_000 },
     /compiling\nbase\n/, // the watch
     /^whole: primary at \d+ /m, // verify
     /\nhello.*\nclean: \d+ namespaces/s, // what was imported, then fsck
+    /"index":0,"count":1,"repeated":true/, // the append that was sent again
     /^one at a time\nheld [0-9a-f]{32}:\d+ /m,
     /^out$/m,
     /^exit code 3$/m,
