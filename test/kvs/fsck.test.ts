@@ -345,6 +345,39 @@ describe('a damaged node', () => {
     await store.put(names[0] ?? '', 'again')
   })
 
+  it('beside a damaged value: the directory loses both, and nothing else', async () => {
+    const value = (at: number) => `${at} `.padStart(300, 'v')
+    await fill(async (store) => {
+      await store.commit({
+        ops: Array.from({ length: 300 }, (_, at) => ({
+          op: 'put' as const,
+          key: `dir/sub/${`${at}`.padStart(4, '0')}`,
+          value: value(at),
+        })),
+      })
+    })
+    const before = await contents()
+    const leaves = await nodeRefs((node) => node.kind === 'leaf' && node.items.length > 1)
+    const leaf = leaves.at(2)
+    if (!leaf) throw new Error('300 names take some leaves')
+    const node = decodeNode(await bytesOf(leaf))
+    if (node.kind !== 'leaf') throw new Error('it is a leaf')
+    await flip(directory, await bytesOf(leaf))
+    await flip(directory, Buffer.from(value(0)))
+    await flip(directory, Buffer.from(value(299)))
+    const { repaired } = await check(true)
+    expect(repaired?.[0]?.moved.map(({ key }) => key)).toEqual([
+      'dir/sub/0000',
+      'dir/sub/0299',
+      'dir/sub',
+    ])
+    expect((await check()).findings.filter(({ where }) => where === 'data')).toEqual([])
+    for (const { name } of node.items) before.delete(`dir/sub/${name}`)
+    before.delete('dir/sub/0000')
+    before.delete('dir/sub/0299')
+    expect(await contents((name) => name.startsWith('lost+found'))).toEqual(before)
+  })
+
   it('that is the whole root directory leaves nothing but a note', async () => {
     await fill((store) => store.put('a', 'a'.repeat(400)))
     const [leaf] = await nodeRefs((node) => node.kind === 'leaf')
@@ -397,7 +430,11 @@ describe('a repair', () => {
     await using store = await open({ directory })
     expect(text(await store.get('lost+found/log.lost'))).toBe('mine')
     // The producer of what went begins anew, the other one is remembered.
-    expect((await store.append('log', 'again', { producer })).result.index).toBe(0)
+    expect((await store.append('log', 'again', { producer })).result).toEqual({
+      index: 0,
+      count: 1,
+    })
+    expect(text(await store.get('log'))).toBe('again')
     expect(await store.append('kept', 'k', { producer })).toMatchObject({
       result: { repeated: true },
     })
