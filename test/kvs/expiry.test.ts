@@ -216,6 +216,34 @@ describe('what is not carried along', () => {
   })
 })
 
+describe('copy, fork, move and restore', () => {
+  it('carry no expiry, and what they replace loses its own', async () => {
+    await store.append('log', 'a', { ttl: 1_000, sliding: true })
+    const { seq } = await store.root()
+    await store.put('replaced', 'old', { ttl: 1_000 })
+    await store.put('moved', 'v', { ttl: 1_000 })
+    await store.put('tree/in', 'v', { ttl: 1_000 })
+    await store.commit({
+      ops: [
+        { op: 'copy', from: 'log', key: 'copied' },
+        { op: 'fork', from: 'log', key: 'forked', count: 1 },
+        { op: 'copy', from: 'log', key: 'replaced', replace: true },
+        { op: 'move', from: 'moved', key: 'there' },
+        { op: 'move', from: 'tree', key: 'trees' },
+        { op: 'restore', key: 'restored', at: seq },
+      ],
+    })
+    await store.put('moved', 'new')
+    clock.advance(5_000)
+    await settled()
+    expect(await keys()).toEqual(['copied', 'forked', 'moved', 'replaced', 'there', 'trees'])
+    await store.commit({ ops: [{ op: 'restore', key: 'log', at: seq }] })
+    clock.advance(5_000)
+    await settled()
+    expect(text(await store.get('log'))).toBe('a')
+  })
+})
+
 describe('a store that was closed meanwhile', () => {
   it('counts on: what is due goes at once, the rest in its time', async () => {
     await store.put('soon', 'v', { ttl: 1_000 })
