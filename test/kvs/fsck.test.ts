@@ -4,17 +4,15 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
-import { systemEnvironment } from '../../src/base/environment.js'
 import { blobSizeMax } from '../../src/blob/blob.js'
-import { type Blobref, parseBlobref } from '../../src/blob/blobref.js'
 import { hashBlob } from '../../src/blob/hash.js'
-import { openLmdb } from '../../src/engine/lmdb.js'
 import { type Finding, findingText } from '../../src/kvs/fsck-report.js'
 import type { Kvs } from '../../src/kvs/kvs.js'
 import { checkStore, open } from '../../src/open.js'
-import { decodeNode } from '../../src/tree/node.js'
+import type { Node } from '../../src/tree/node.js'
 import { dropIndex, dropRecord, flip, misplace } from './damage.js'
 import { refusal, text } from './expect.js'
+import { storedNodes } from './stored-nodes.js'
 
 let directory: string
 beforeEach(async () => {
@@ -34,37 +32,18 @@ function told(findings: readonly Finding[]): string[] {
   return findings.map((finding) => findingText(finding).replace(/: blake3-.*| tree node.*/, ''))
 }
 
-/** Bytes of a blob or node, from the store. */
-async function bytesOf(ref: Blobref): Promise<Uint8Array> {
-  await using engine = await openLmdb(join(directory, 'store'), { environment: systemEnvironment })
-  const [bytes] = await engine.load([ref])
-  if (!bytes) throw new Error('it is stored')
-  return bytes
-}
-
-/** The nodes of a namespace's newest tree whose kind passes. */
-async function nodeRefs(
-  pass: (node: ReturnType<typeof decodeNode>) => boolean,
-  namespace = 'primary',
-): Promise<Blobref[]> {
-  await using engine = await openLmdb(join(directory, 'store'), { environment: systemEnvironment })
-  const head = await engine.root(namespace)
-  const waiting = head ? [head.root.ref] : []
-  const found: Blobref[] = []
-  for (let ref = waiting.shift(); ref; ref = waiting.shift()) {
-    const [bytes] = await engine.load([ref])
-    if (!bytes) continue
-    const node = decodeNode(bytes)
-    if (pass(node)) found.push(ref)
-    if (node.kind === 'root' && node.data.ref) waiting.push(node.data.ref)
-    if (node.kind === 'branch') waiting.push(...node.items.map((child) => child.ref))
-    if (node.kind !== 'leaf') continue
-    for (const { treeobj } of node.items) {
-      if (treeobj.type === 'dir' && treeobj.ref) waiting.push(treeobj.ref)
-      if (treeobj.type === 'valref' && treeobj.count > 1) waiting.push(treeobj.ref)
-    }
+/** The first node of a kind that passes. */
+async function nodeOf<Kind extends Node['kind']>(
+  kind: Kind,
+  pass: (node: Extract<Node, { readonly kind: Kind }>, at: number) => boolean = () => true,
+): Promise<{ readonly bytes: Uint8Array; readonly node: Extract<Node, { readonly kind: Kind }> }> {
+  let at = 0
+  for (const { bytes, node } of await storedNodes(directory)) {
+    if (node.kind !== kind) continue
+    const named = node as Extract<Node, { readonly kind: Kind }>
+    if (pass(named, at++)) return { bytes, node: named }
   }
-  return found
+  throw new Error(`the tree has no such ${kind}`)
 }
 
 /** Every key of the newest tree with its bytes. */
@@ -280,16 +259,7 @@ describe('a damaged node', () => {
       for (let at = 0; at < 100; at++) await store.append('log', `entry ${at}\n`)
       await store.put('whole', 'w'.repeat(1_000))
     })
-    const [page] = await (async () => {
-      await using engine = await openLmdb(join(directory, 'store'), {
-        environment: systemEnvironment,
-      })
-      const opens: Blobref[] = []
-      for (const ref of await nodeRefsIn(engine)) opens.push(ref)
-      return opens
-    })()
-    if (!page) throw new Error('a log of 100 blobs has pages')
-    await flip(directory, await bytesOf(page))
+    await flip(directory, (await nodeOf('page')).bytes)
     const { findings } = await check()
     expect(told(findings)).toEqual([expect.stringMatching(/^primary: log: blobs \d+–\d+ \(bytes /)])
     const lost = findings[0]?.blobs
@@ -316,13 +286,9 @@ describe('a damaged node', () => {
       await store.put('beside', 'b'.repeat(400))
     })
     const before = await contents()
-    const leaves = await nodeRefs((node) => node.kind === 'leaf' && node.items.length < 200)
-    const leaf = leaves.at(3)
-    if (!leaf) throw new Error('500 names take some leaves')
-    const node = decodeNode(await bytesOf(leaf))
-    if (node.kind !== 'leaf') throw new Error('it is a leaf')
+    const { node, bytes } = await nodeOf('leaf', (_, at) => at === 3)
     const names = node.items.map(({ name }) => `dir/${name}`)
-    await flip(directory, await bytesOf(leaf))
+    await flip(directory, bytes)
     const { findings } = await check()
     expect(findings).toMatchObject([
       {
@@ -357,12 +323,8 @@ describe('a damaged node', () => {
       })
     })
     const before = await contents()
-    const leaves = await nodeRefs((node) => node.kind === 'leaf' && node.items.length > 1)
-    const leaf = leaves.at(2)
-    if (!leaf) throw new Error('300 names take some leaves')
-    const node = decodeNode(await bytesOf(leaf))
-    if (node.kind !== 'leaf') throw new Error('it is a leaf')
-    await flip(directory, await bytesOf(leaf))
+    const { node, bytes } = await nodeOf('leaf', ({ items }, at) => items.length > 1 && at > 2)
+    await flip(directory, bytes)
     await flip(directory, Buffer.from(value(0)))
     await flip(directory, Buffer.from(value(299)))
     const { repaired } = await check(true)
@@ -380,9 +342,7 @@ describe('a damaged node', () => {
 
   it('that is the whole root directory leaves nothing but a note', async () => {
     await fill((store) => store.put('a', 'a'.repeat(400)))
-    const [leaf] = await nodeRefs((node) => node.kind === 'leaf')
-    if (!leaf) throw new Error('there is a leaf')
-    await flip(directory, await bytesOf(leaf))
+    await flip(directory, (await nodeOf('leaf')).bytes)
     const { findings } = await check()
     expect(findings).toMatchObject([{ where: 'data', key: '/', names: { keys: 1, size: 400 } }])
     await check(true)
@@ -396,9 +356,7 @@ describe('a damaged node', () => {
       await store.put('a', 'a'.repeat(400))
       await store.put('b', 'b'.repeat(400))
     })
-    const [root] = await nodeRefs((node) => node.kind === 'root')
-    if (!root) throw new Error('there is a root')
-    await flip(directory, await bytesOf(root))
+    await flip(directory, (await nodeOf('root')).bytes)
     const { findings } = await check()
     expect(findings).toMatchObject([{ where: 'root', key: '/', namespace: 'primary' }])
     const { repaired } = await check(true)
@@ -457,10 +415,8 @@ describe('a repair', () => {
         await store.append(`log${at}`, 'x', { producer: { id: 'p', epoch: 1, seq: 0 } })
       }
     })
-    const nodes = await metaNodes()
-    const [node] = nodes.slice(-1)
-    if (!node) throw new Error('200 producers take some nodes')
-    await flip(directory, await bytesOf(node))
+    const last = (await storedNodes(directory, 'meta')).at(-1)
+    await flip(directory, last?.bytes ?? Buffer.alloc(0))
     const { findings } = await check()
     expect(findings.map(({ where }) => where)).toContain('meta')
     await check(true)
@@ -470,54 +426,3 @@ describe('a repair', () => {
     await store.append('log1', 'y')
   })
 })
-
-async function metaNodes(): Promise<Blobref[]> {
-  await using engine = await openLmdb(join(directory, 'store'), { environment: systemEnvironment })
-  const head = await engine.root('primary')
-  const [bytes] = await engine.load(head ? [head.root.ref] : [])
-  const root = bytes && decodeNode(bytes)
-  const waiting = root?.kind === 'root' && root.meta.ref ? [root.meta.ref] : []
-  const found: Blobref[] = []
-  for (let ref = waiting.shift(); ref; ref = waiting.shift()) {
-    found.push(ref)
-    const [loaded] = await engine.load([ref])
-    const node = loaded && decodeNode(loaded)
-    if (node?.kind === 'branch') waiting.push(...node.items.map((child) => child.ref))
-    if (node?.kind !== 'leaf') continue
-    for (const { treeobj } of node.items) {
-      if (treeobj.type === 'dir' && treeobj.ref) waiting.push(treeobj.ref)
-    }
-  }
-  return found
-}
-
-/** Pages of the log at `log`. */
-async function nodeRefsIn(engine: {
-  root(name: string): Promise<{ readonly root: { readonly ref: Blobref } } | undefined>
-  load(refs: readonly Blobref[]): Promise<(Uint8Array | undefined)[]>
-}): Promise<Blobref[]> {
-  const head = await engine.root('primary')
-  const waiting: Blobref[] = head ? [head.root.ref] : []
-  const pages: Blobref[] = []
-  for (let ref = waiting.shift(); ref; ref = waiting.shift()) {
-    const [bytes] = await engine.load([ref])
-    if (!bytes) continue
-    const node = decodeNode(bytes)
-    if (node.kind === 'root' && node.data.ref) waiting.push(node.data.ref)
-    if (node.kind === 'leaf') {
-      for (const { treeobj } of node.items) {
-        if (treeobj.type === 'valref' && treeobj.count > 1) waiting.push(treeobj.ref)
-      }
-    }
-    if (node.kind === 'open') {
-      if (node.up) waiting.push(node.up)
-      if (node.level === 1) {
-        for (let at = 0; at < node.marks.length; at++) {
-          const hex = Buffer.from(node.digests.subarray(at * 32, at * 32 + 32)).toString('hex')
-          pages.push(parseBlobref(`blake3-${hex}`))
-        }
-      }
-    }
-  }
-  return pages
-}
