@@ -20,9 +20,10 @@ export async function configure(open: Open, change: SettingsChange): Promise<Set
   changeSettings(settingsDefault, change)
   const floor = await live.retention.floor()
   let settings = settingsDefault
-  await committer.submit(
-    prepareRetain({ change, floor, changed: (changed) => void (settings = changed) }),
-  )
+  const changed = (to: Settings) => {
+    settings = to
+  }
+  await committer.submit(prepareRetain({ change, floor, changed }))
   await live.retention.floor()
   return settings
 }

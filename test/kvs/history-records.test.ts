@@ -45,7 +45,7 @@ describe('records', () => {
   })
 
   it('of pins have golden bytes', () => {
-    const hex = '9701a77072696d617279a16905d947626c616b65332d' + `${'31'.repeat(64)}0708`
+    const hex = `9701a77072696d617279a16905d947626c616b65332d${'31'.repeat(64)}0708`
     expect(Buffer.from(encodePin(pin)).toString('hex')).toBe(hex)
     expect(decodePin('p', Buffer.from(hex, 'hex'))).toEqual(pin)
   })
