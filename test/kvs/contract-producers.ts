@@ -166,6 +166,7 @@ export function producersContract(kvsOf: () => Kvs): void {
           { op: 'copy', key: 'd/log', from: 'v' },
         ],
         [{ op: 'restore', key: 'd', at: 0 }],
+        [{ op: 'treeobj', key: 'd/log', treeobj: { ver: 1, type: 'val', data: 'eA==' } }],
       ]
       const d = { key: 'd/log' }
       for (const ops of ends) {
@@ -198,6 +199,28 @@ export function producersContract(kvsOf: () => Kvs): void {
       const producer = { id: 'p', epoch: 0, seq: 2 }
       const call = kvs.append('log', 'x', { producer, namespace: 'copied' })
       expect(await refusal(call)).toMatchObject({ code: 'ECONFLICT' })
+    })
+
+    it('no import does', async () => {
+      await add(0)
+      await add(1)
+      const chunks: Uint8Array[] = []
+      for await (const chunk of kvs.exportTree()) chunks.push(chunk)
+      const stream = async function* () {
+        yield* chunks
+      }
+      await kvs.importTree(stream(), { namespace: 'primary', replace: true })
+      expect(await log()).toBe('p0.0;p0.1;')
+      expect(await refusal(add(2))).toMatchObject({ code: 'ECONFLICT' })
+    })
+
+    it('a guard on a key in another namespace is EPERM', async () => {
+      await kvs.createNamespace('other')
+      await kvs.commit({
+        ops: [{ op: 'symlink', key: 'there', target: 'log', namespace: 'other' }],
+      })
+      const call = kvs.commit({ guards: [guard(0, 0, 'there')], ops: [] })
+      expect(await refusal(call)).toMatchObject({ code: 'EPERM' })
     })
 
     it('ids, epochs and seqs have bounds', async () => {

@@ -14,6 +14,7 @@ import { idempotencyContract } from './contract-idempotency.js'
 import { pastContract } from './contract-past.js'
 import { producersContract } from './contract-producers.js'
 import { quotaContract } from './contract-quota.js'
+import { transactionsContract } from './contract-transactions.js'
 import { treeobjContract } from './contract-treeobj.js'
 import { trimContract } from './contract-trim.js'
 import { refusal, text } from './expect.js'
@@ -39,6 +40,7 @@ export function kvsContract(name: string, make: () => Promise<Made>): void {
     deadlinesContract(() => kvs)
     producersContract(() => kvs)
     idempotencyContract(() => kvs)
+    transactionsContract(() => kvs)
     exportContract(() => kvs)
     collectionContract(() => kvs)
     historyContract(() => kvs)

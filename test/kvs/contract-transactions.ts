@@ -1,0 +1,193 @@
+/** The contract of `Kvs`, what a transaction is: guards with the states that fail them, ops in their order, all
+ *  or nothing, bounds on both sides. rfc/6, rules 1 to 3, 10 and 14. */
+
+import { beforeEach, describe, expect, it } from 'vitest'
+import type { Kvs } from '../../src/kvs/kvs.js'
+import {
+  type Guard,
+  guardsMax,
+  type Op,
+  opsMax,
+  transactionSizeMax,
+} from '../../src/kvs/operation.js'
+import { refusal, text } from './expect.js'
+
+export function transactionsContract(kvsOf: () => Kvs): void {
+  let kvs: Kvs
+  beforeEach(() => {
+    kvs = kvsOf()
+  })
+  const guarded = (...guards: Guard[]) => kvs.commit({ guards, ops: [] })
+  const refOf = async (key: string) => String((await kvs.stat(key))?.ref)
+  const nowhere = `blake3-${'0'.repeat(64)}`
+
+  describe('guards', () => {
+    it('that fail say exactly what they met, whatever is there', async () => {
+      const { results, seq } = await kvs.commit({
+        ops: [
+          { op: 'put', key: 'val', value: 'abc' },
+          { op: 'append', key: 'log', value: 'x', producer: { id: 'p', epoch: 3, seq: 0 } },
+          { op: 'append', key: 'log', value: 'yz', seal: true },
+          { op: 'put', key: 'dir/in', value: 'v' },
+          { op: 'symlink', key: 'link', target: 'val' },
+          { op: 'lease', key: 'lock', action: 'take', ttl: 60_000, owner: 'me' },
+        ],
+      })
+      const val = { type: 'val', ref: await refOf('val'), count: 1, size: 3, sealed: false }
+      const log = { type: 'valref', ref: await refOf('log'), count: 2, size: 3, sealed: true }
+      const dir = { type: 'dir', ref: await refOf('dir'), count: 1, size: 1, sealed: false }
+      const missing = { absent: true, count: 0 }
+      const failing: readonly (readonly [Guard, unknown])[] = [
+        [{ key: 'val', absent: true }, val],
+        [{ key: 'val', ref: nowhere }, val],
+        [{ key: 'val', count: 0 }, val],
+        [{ key: 'log', absent: true }, log],
+        [{ key: 'log', ref: nowhere }, log],
+        [{ key: 'log', count: 1 }, log],
+        [{ key: 'log', count: 3 }, log],
+        [{ key: 'dir', absent: true }, dir],
+        [{ key: 'dir', count: 1 }, dir],
+        [{ key: 'link', absent: true }, val],
+        [{ key: 'link', ref: nowhere }, val],
+        [{ key: 'none', ref: nowhere }, missing],
+        [{ key: 'none', count: 1 }, missing],
+        [{ key: 'val/below', ref: nowhere }, missing],
+        [{ seq: seq + 1 }, { seq }],
+        [{ seq: seq - 1 }, { seq }],
+        [
+          { key: 'log', producer: 'p', epoch: 3, next: 2 },
+          { producer: 'p', epoch: 3, next: 1 },
+        ],
+        [
+          { key: 'log', producer: 'q', epoch: 0, next: 1 },
+          { producer: 'q', epoch: 0, next: 0 },
+        ],
+      ]
+      for (const [guard, state] of failing) {
+        const error = await refusal(guarded({ seq }, guard))
+        expect(error.code, JSON.stringify(guard)).toBe('ECONFLICT')
+        expect(error.failed, JSON.stringify(guard)).toEqual({ guard: 1, state })
+      }
+      const token = results.at(-1)?.token ?? { incarnation: '', seq: 0 }
+      for (const [lease, wrong] of [
+        ['lock', { ...token, seq: token.seq + 1 }],
+        ['none', token],
+      ] as const) {
+        const error = await refusal(guarded({ lease, token: wrong }))
+        expect(error).toMatchObject({ failed: { guard: 0, state: expect.anything() } })
+      }
+      await guarded(
+        { key: 'val', ref: val.ref },
+        { key: 'link', ref: val.ref },
+        { key: 'val', count: 1 },
+        { key: 'log', ref: log.ref },
+        { key: 'log', count: 2 },
+        { key: 'dir', ref: dir.ref },
+        { key: 'none', absent: true },
+        { key: 'none', count: 0 },
+        { key: 'val/below', absent: true },
+        { key: 'log', producer: 'p', epoch: 3, next: 1 },
+        { key: 'none', producer: 'p', epoch: 9, next: 0 },
+        { lease: 'lock', token },
+        { seq },
+      )
+    })
+
+    it('are judged before the first op, and in their order', async () => {
+      const ops: Op[] = [{ op: 'put', key: 'k', value: 'v' }]
+      await kvs.commit({ guards: [{ key: 'k', absent: true }], ops })
+      const guards: Guard[] = [{ seq: 1 }, { key: 'k', absent: true }, { seq: 9 }]
+      expect(await refusal(kvs.commit({ guards, ops }))).toMatchObject({ failed: { guard: 1 } })
+    })
+
+    it('see what earlier transactions of the group did', async () => {
+      const append = (at: number) =>
+        kvs.commit({
+          guards: [{ key: 'log', count: at }],
+          ops: [{ op: 'append', key: 'log', value: `${at}` }],
+        })
+      const first = kvs.commit({ ops: [{ op: 'append', key: 'log', value: '0' }] })
+      const outcomes = await Promise.allSettled([first, ...[1, 1, 1].map(append)])
+      expect(outcomes.filter(({ status }) => status === 'fulfilled').length).toBeLessThanOrEqual(2)
+      expect(text(await kvs.get('log'))).toMatch(/^01?$/)
+    })
+  })
+
+  describe('a transaction', () => {
+    const steps: readonly Op[] = [
+      { op: 'put', key: 'a', value: '1' },
+      { op: 'append', key: 'log', value: '2', producer: { id: 'p', epoch: 0, seq: 0 } },
+      { op: 'symlink', key: 'to-log', target: 'log' },
+      { op: 'append', key: 'to-log', value: '3' },
+      { op: 'copy', key: 'd/copy', from: 'log' },
+      { op: 'append', key: 'd/copy', value: '4' },
+      { op: 'move', key: 'moved', from: 'd' },
+      { op: 'put', key: 'd', value: 'a value now' },
+      { op: 'unlink', key: 'a' },
+      { op: 'mkdir', key: 'a/b' },
+      { op: 'lease', key: 'lock', action: 'take', ttl: 60_000 },
+      { op: 'put', key: 'session', value: 's', ttl: 60_000 },
+      { op: 'trim', key: 'log', before: 1 },
+      { op: 'fork', key: 'fork', from: 'moved/copy', count: 2 },
+      { op: 'seal', key: 'log' },
+    ]
+
+    it('does its ops strictly in their order', async () => {
+      const { results } = await kvs.commit({ ops: steps })
+      const none = undefined
+      expect(results.map(({ index, count }) => index ?? count)).toEqual([
+        ...[none, 0, none, 1, none, 2],
+        ...[none, none, none, none, none, none],
+        ...[2, 2, 2],
+      ])
+      expect(text(await kvs.get('log'))).toBe('3')
+      expect(text(await kvs.get('moved/copy'))).toBe('234')
+      expect(text(await kvs.get('fork'))).toBe('23')
+      expect(text(await kvs.get('d'))).toBe('a value now')
+      expect((await kvs.stat('a/b'))?.type).toBe('dir')
+      expect((await kvs.stat('log'))?.sealed).toBe(true)
+    })
+
+    it('whose op fails is undone, wherever that is, with all that it had done', async () => {
+      await kvs.put('keep', 'kept')
+      const before = await kvs.stat('/')
+      for (let at = 0; at <= steps.length; at++) {
+        const ops: Op[] = [...steps.slice(0, at), { op: 'seal', key: 'none' }, ...steps.slice(at)]
+        expect(await refusal(kvs.commit({ ops })), `${at}`).toMatchObject({
+          code: 'ENOENT',
+          failed: { op: at },
+        })
+        expect({ ...(await kvs.stat('/')) }).toEqual(before)
+        await guarded({ key: 'log', producer: 'p', epoch: 0, next: 0 })
+        // The guard above was a transaction: it has taken a seq, and changed nothing.
+        Object.assign(before ?? {}, { seq: (await kvs.root()).seq })
+      }
+      // It may still be done: no lease and no producer is in its way.
+      await kvs.commit({ ops: steps })
+      expect(text(await kvs.get('keep'))).toBe('kept')
+    })
+
+    it('has bounds, and is taken just below them', async () => {
+      const mkdirs = (count: number) =>
+        Array.from({ length: count }, (): Op => ({ op: 'mkdir', key: 'd' }))
+      expect((await kvs.commit({ ops: mkdirs(opsMax) })).results).toHaveLength(opsMax)
+      expect(await refusal(kvs.commit({ ops: mkdirs(opsMax + 1) }))).toMatchObject({
+        code: 'E2BIG',
+      })
+      const absent: Guard = { key: 'none', absent: true }
+      const many = (count: number) => Array.from({ length: count }, () => absent)
+      await guarded(...many(guardsMax))
+      expect(await refusal(guarded(...many(guardsMax + 1)))).toMatchObject({ code: 'E2BIG' })
+      const half = new Uint8Array(transactionSizeMax / 2)
+      const both = (last: Uint8Array): Op[] => [
+        { op: 'append', key: 'log', value: half },
+        { op: 'put', key: 'v', value: last },
+      ]
+      await kvs.commit({ ops: both(half) })
+      const seq = (await kvs.root()).seq
+      const above = both(new Uint8Array(half.length + 1))
+      expect(await refusal(kvs.commit({ ops: above }))).toMatchObject({ code: 'E2BIG' })
+      expect((await kvs.root()).seq).toBe(seq)
+    })
+  })
+}
