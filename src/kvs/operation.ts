@@ -149,7 +149,7 @@ export type Transaction = {
 
 /** In the order of the ops. `ref` and `count` are the key's after the op. */
 export type OpResult = {
-  /** put, copy, fork, treeobj: the key's ref (see Stat.ref). */
+  /** put, copy, fork, move, restore, treeobj: the key's ref (see Stat.ref); absent where a restore removed. */
   readonly ref?: Blobref
   /** append: index of its first blob, and the count after it. */
   readonly index?: number
