@@ -4,6 +4,8 @@
 
 import { TailraceError } from '../error.js'
 import type { Key } from '../tree/key.js'
+import type { Nodes } from '../tree/nodes.js'
+import type { Dir } from '../tree/treeobj.js'
 import {
   decodeExpires,
   type Expires,
@@ -14,7 +16,7 @@ import {
 } from './expiry-record.js'
 import type { Group } from './group.js'
 import { lifePath } from './life.js'
-import { getShortRecord, hasRecords, setRecord } from './meta.js'
+import { getShortRecord, hasRecords, readRecord, setRecord } from './meta.js'
 import type { Expiry } from './operation.js'
 import type { Work } from './work.js'
 
@@ -64,6 +66,12 @@ export async function expireAfterAppend(
 export async function getExpires(group: Group, key: Key): Promise<Expires | undefined> {
   if (!(await hasRecords(group.meta, ['expiry']))) return undefined
   const record = await getShortRecord(group.meta, lifePath('expiry', key))
+  return record && decodeExpires(record)
+}
+
+/** Of a key in a committed meta tree. REQUIRES: the key is resolved. Throws ECORRUPT, EDANGLING, EIO. */
+export async function readExpires(nodes: Nodes, meta: Dir, key: Key): Promise<Expires | undefined> {
+  const record = await readRecord(nodes, meta, lifePath('expiry', key))
   return record && decodeExpires(record)
 }
 

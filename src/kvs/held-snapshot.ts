@@ -2,13 +2,14 @@
  *  Invariant: every root that it leads to, in other namespaces too, is held from the moment it was looked up
  *  until the snapshot is disposed of. */
 
+import type { RootNode } from '../tree/root.js'
 import type { Dir } from '../tree/treeobj.js'
 import { readerHoldMs } from './holds.js'
 import type { LiveNamespace } from './namespace.js'
 import type { HeldRoot, Namespaces } from './namespaces.js'
 import type { Snapshot } from './read.js'
 
-export type HeldSnapshot = Snapshot & Disposable
+export type HeldSnapshot = Snapshot & Disposable & { readonly meta: Dir }
 
 /** Takes the root's hold over: it is disposed of with the snapshot, or where this throws. */
 export async function holdSnapshot(
@@ -20,9 +21,9 @@ export async function holdSnapshot(
   const dispose = () => {
     for (const hold of holds.splice(0)) hold[Symbol.dispose]()
   }
-  let data: Dir
+  let trees: RootNode
   try {
-    data = await live.data(held.root)
+    trees = await live.trees(held.root)
   } catch (error) {
     dispose()
     throw error
@@ -36,7 +37,8 @@ export async function holdSnapshot(
   return {
     namespace: live.name,
     seq: held.root.seq,
-    views: (name) => (name === live.name ? data : elsewhere(name)),
+    meta: trees.meta,
+    views: (name) => (name === live.name ? trees.data : elsewhere(name)),
     [Symbol.dispose]: dispose,
   }
 }

@@ -9,9 +9,11 @@ import type { Content } from '../content/content.js'
 import type { Engine, Root } from '../engine/engine.js'
 import { TailraceError } from '../error.js'
 import type { TreeobjJson } from '../tree/json.js'
+import { parseKey } from '../tree/key.js'
 import { Nodes } from '../tree/nodes.js'
 import type { Committer } from './committer.js'
 import { onceUnder } from './digest.js'
+import { readExpires } from './expiry.js'
 import { sizeLeft } from './floor.js'
 import { type HeldSnapshot, heldChunks, holdSnapshot } from './held-snapshot.js'
 import type { History } from './history.js'
@@ -181,7 +183,14 @@ export class KeyStore implements Keys, AsyncDisposable {
 
   async stat(key: string, options: StatOptions = {}): Promise<Stat | undefined> {
     using snapshot = await this.#hold(options)
-    return await this.reader.stat(snapshot, key, !options.nofollow)
+    const stat = await this.reader.stat(snapshot, key, !options.nofollow)
+    if (stat?.type !== 'val' && stat?.type !== 'valref') return stat
+    // Only a namespace in which something lives or expires has anything to look up.
+    if (snapshot.meta.ref === undefined) return stat
+    const found = await this.reader.find(snapshot, parseKey(key), { follow: true })
+    const own = found.namespace === snapshot.namespace
+    const expires = own ? await readExpires(this.nodes, snapshot.meta, found.key) : undefined
+    return { ...stat, ...(expires && { expires: expires.at }) }
   }
 
   async treeobj(key: string, options: TreeobjOptions = {}): Promise<TreeobjJson | undefined> {

@@ -70,6 +70,7 @@ export function parseStat(input: unknown): Stat {
     sealed: parseFlag(fields['sealed'], 'sealed'),
     ...optional('base', fields, 'stat', parseBase),
     ...optional('attrs', fields, 'stat', parseAttrs),
+    ...optional('expires', fields, 'stat', parseInteger),
     ...optional('target', fields, 'stat', parseText),
     ...optional('namespace', fields, 'stat', parseText),
     seq: parseInteger(fields['seq'], 'seq'),

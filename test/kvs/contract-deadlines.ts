@@ -233,6 +233,26 @@ export function deadlinesContract(kvsOf: () => Kvs): void {
       expect(text(await kvs.get('kept'))).toBe('v')
     })
 
+    it('stat says when a key goes, and nothing of one that does not', async () => {
+      const before = Date.now()
+      await kvs.put('a/k', 'v', { ttl: minute })
+      await kvs.put('a/plain', 'v')
+      await kvs.append('a/log', 'v', { ttl: 2 * minute, sliding: true })
+      await kvs.commit({ ops: [{ op: 'symlink', key: 'link', target: 'a/k' }] })
+      for (const [key, ttl] of [
+        ['a/k', minute],
+        ['link', minute],
+        ['a/log', 2 * minute],
+      ] as const) {
+        const expires = (await kvs.stat(key))?.expires ?? 0
+        expect(expires).toBeGreaterThanOrEqual(before + ttl)
+        expect(expires).toBeLessThanOrEqual(Date.now() + ttl)
+      }
+      for (const key of ['a/plain', 'a']) expect(await kvs.stat(key)).not.toHaveProperty('expires')
+      await kvs.put('a/k', 'w')
+      expect(await kvs.stat('a/k')).not.toHaveProperty('expires')
+    })
+
     it('a log with a ttl goes, sealed or not; its watchers get all of it first', async () => {
       await kvs.append('log', 'a', { ttl: minute, sliding: true })
       const watching = kvs.watch('log', { mode: 'append' })
