@@ -21,6 +21,124 @@ export function transactionsContract(kvsOf: () => Kvs): void {
   const refOf = async (key: string) => String((await kvs.stat(key))?.ref)
   const nowhere = `blake3-${'0'.repeat(64)}`
 
+  describe('transactions', () => {
+    it('ops apply in order and see what came before them', async () => {
+      const { results, seq } = await kvs.commit({
+        ops: [
+          { op: 'append', key: 'k', value: 'a' },
+          { op: 'append', key: 'k', value: 'b' },
+          { op: 'put', key: 'k', value: 'c' },
+          { op: 'append', key: 'k', value: 'd' },
+        ],
+      })
+      expect(text(await kvs.get('k'))).toBe('cd')
+      expect(results.map(({ index }) => index)).toEqual([0, 1, undefined, 1])
+      expect(seq).toBe(1)
+    })
+
+    it('an empty transaction is one seq', async () => {
+      expect(await kvs.commit({ ops: [] })).toMatchObject({ seq: 1, results: [] })
+    })
+
+    it('guards hold or refuse with the state that they met', async () => {
+      const { result } = await kvs.put('k', 'v')
+      await kvs.append('log', 'x')
+      const ops = [{ op: 'put', key: 'new', value: 'n' }] as const
+      const guarded = (guard: Parameters<Kvs['commit']>[0]['guards']) =>
+        kvs.commit({ guards: guard ?? [], ops })
+      const ref = String(result.ref)
+      expect(await refusal(guarded([{ key: 'k', absent: true }]))).toMatchObject({
+        code: 'ECONFLICT',
+        failed: { guard: 0, state: { type: 'val', ref, size: 1 } },
+      })
+      const other = `blake3-${'0'.repeat(64)}`
+      expect(await refusal(guarded([{ key: 'k', ref: other }]))).toMatchObject({
+        code: 'ECONFLICT',
+        failed: { guard: 0, state: { ref } },
+      })
+      expect(
+        await refusal(
+          guarded([
+            { key: 'k', ref },
+            { key: 'log', count: 2 },
+          ]),
+        ),
+      ).toMatchObject({
+        code: 'ECONFLICT',
+        failed: { guard: 1, state: { count: 1 } },
+      })
+      expect(await refusal(guarded([{ seq: 7 }]))).toMatchObject({
+        code: 'ECONFLICT',
+        failed: { guard: 0, state: { seq: 2 } },
+      })
+      expect(await kvs.get('new')).toBeUndefined()
+      await guarded([
+        { key: 'k', ref },
+        { key: 'log', count: 1 },
+        { key: 'none', absent: true },
+        { key: 'none', count: 0 },
+        { seq: 2 },
+      ])
+      expect(text(await kvs.get('new'))).toBe('n')
+    })
+
+    it('of many that create the same key, one wins', async () => {
+      const outcomes = await Promise.allSettled(
+        Array.from({ length: 20 }, (_, index) =>
+          kvs.put('once', `${index}`, { guards: [{ key: 'once', absent: true }] }),
+        ),
+      )
+      expect(outcomes.filter(({ status }) => status === 'fulfilled')).toHaveLength(1)
+    })
+
+    it('a failing transaction leaves nothing, its neighbours go on', async () => {
+      const outcomes = await Promise.allSettled([
+        kvs.put('a', '1'),
+        kvs.commit({
+          ops: [
+            { op: 'put', key: 'b', value: '2' },
+            { op: 'append', key: '', value: '' },
+          ],
+        }),
+        kvs.put('c', '3'),
+      ])
+      expect(outcomes.map(({ status }) => status)).toEqual(['fulfilled', 'rejected', 'fulfilled'])
+      expect((await kvs.list('')).entries.map((entry) => entry.name)).toEqual(['a', 'c'])
+      expect((await kvs.root()).seq).toBe(2)
+    })
+
+    it('noMerge gives a group of its own: each of its seqs has a root', async () => {
+      const answers = await Promise.all(
+        Array.from({ length: 5 }, (_, index) =>
+          kvs.commit({ ops: [{ op: 'put', key: 'k', value: `${index}` }], noMerge: true }),
+        ),
+      )
+      expect(new Set(answers.map(({ ref }) => ref)).size).toBe(5)
+      for (const { seq } of answers) expect(await kvs.get('k', { at: seq })).toBeDefined()
+      const values = await Promise.all(answers.map(({ seq }) => kvs.get('k', { at: seq })))
+      expect(values.map((value) => text(value))).toEqual(['0', '1', '2', '3', '4'])
+    })
+
+    it('too many ops and too many bytes are E2BIG, and nothing is lost', async () => {
+      const ops = Array.from({ length: 4_097 }, () => ({ op: 'mkdir', key: 'd' }) as const)
+      expect(await refusal(kvs.commit({ ops }))).toMatchObject({ code: 'E2BIG' })
+      const value = new Uint8Array(8 * 1024 * 1024 + 1)
+      expect(await refusal(kvs.append('k', value))).toMatchObject({ code: 'E2BIG' })
+      expect((await kvs.root()).seq).toBe(0)
+    })
+
+    it('the same keys and values give the same root, whatever the history', async () => {
+      await kvs.createNamespace('other')
+      for (const key of ['b', 'a/x', 'c']) await kvs.put(key, key)
+      await kvs.put('gone', '')
+      await kvs.commit({ ops: [{ op: 'unlink', key: 'gone' }] })
+      for (const key of ['c', 'a/x', 'b']) await kvs.put(key, key, { namespace: 'other' })
+      const one = await kvs.stat('/')
+      const two = await kvs.stat('/', { namespace: 'other' })
+      expect(one?.ref).toBe(two?.ref)
+    })
+  })
+
   describe('guards', () => {
     it('that fail say exactly what they met, whatever is there', async () => {
       const { results, seq } = await kvs.commit({
