@@ -103,6 +103,9 @@ async function act(to: EmbeddedStore, step: CrashStep, index: number): Promise<v
     case 'remove':
       await to.removeNamespace(step.namespace)
       return
+    case 'collect':
+      await to.collect()
+      return
     case 'stream':
       await to.put(step.key, chunksOf(contents(`${index} `, step.size)), step)
       return

@@ -10,6 +10,8 @@ export type CrashStep =
   /** Nothing else is under way. */
   | { readonly type: 'create'; readonly namespace: string }
   | { readonly type: 'remove'; readonly namespace: string }
+  /** Frees what no root needs; changes nothing that can be read. */
+  | { readonly type: 'collect' }
   /** A put of a stream, alone: its blobs are stored before it is committed. */
   | {
       readonly type: 'stream'
@@ -47,7 +49,9 @@ export function crashSteps(seed: number, count: number): CrashStep[] {
       namespaces.push(namespace)
     } else if (dice < 0.04 && namespaces.length > 2) {
       steps.push({ type: 'remove', namespace: namespaces.splice(1, 1)[0] ?? '' })
-    } else if (dice < 0.06) {
+    } else if (dice < 0.08) {
+      steps.push({ type: 'collect' })
+    } else if (dice < 0.1) {
       const size = Math.floor(1_100_000 + random() * 200_000)
       steps.push({ type: 'stream', namespace: 'primary', key: one(keys), size })
     } else {

@@ -98,7 +98,12 @@ class Worker {
     const item = this.#item(large ? '!' : '')
     const line = large ? `${item.padEnd(largeSize - 1, '.')}\n` : `${item}\n`
     const start = now()
-    const answer = await this.#ask(this.#store.append(key, line))
+    // One that is sent again until it is answered lands once, and is never unknown.
+    const exactlyOnce = this.#random() < 0.2
+    const answer = await this.#ask(this.#store.append(key, line, { exactlyOnce }))
+    if (exactlyOnce && answer.outcome === 'unknown') {
+      tell({ type: 'fault', what: `${key}: ${item} was to be sent until it is answered` })
+    }
     const told =
       answer.outcome === 'acknowledged'
         ? { index: answer.value.result.index ?? -1, seq: answer.value.seq }

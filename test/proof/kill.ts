@@ -33,9 +33,14 @@ export type KillOptions = {
 const generationCycles = 4
 /** Between the server's start and its end. */
 const lifeMsMax = 300
+/** On a busy machine it lives until up to so many things were told, but no longer than this. */
+const lifeRecords = 100
+const patienceMs = 5_000
 /** Of 1: servers that are killed before they listen, within `startMsMax`. */
 const earlyRate = 0.1
 const startMsMax = 250
+/** Of 1: servers that are asked to collect. */
+const collectRate = 0.3
 
 type Programs = Bundles<'main' | 'client'>
 
@@ -64,7 +69,12 @@ export async function killCycles(options: KillOptions): Promise<Findings> {
         for (const { child } of parties) child.send({ generation } satisfies Order)
         await run.sealLogs(store, generation - 2)
       }
+      // What it frees beside the clients, none of them may miss.
+      if (random() < collectRate) void store.collect().catch(() => {})
+      const wanted = run.records.length + random() * lifeRecords
       await until(now() + random() * lifeMsMax * 1e6)
+      const patience = now() + patienceMs * 1e6
+      while (run.records.length < wanted && now() < patience) await pause(2)
       await run.kill(server.child)
       while (random() < earlyRate) {
         const early = run.spawnServer()

@@ -136,7 +136,7 @@ async function compare(
     least.set('primary', Math.max(least.get('primary') ?? 0, seq))
   }
   for (const [index, step] of steps.entries()) {
-    if (!acknowledged.has(`${index}`)) continue
+    if (!acknowledged.has(`${index}`) || step.type === 'collect') continue
     if (step.type === 'remove') least.delete(step.namespace)
     else least.set(step.namespace, Math.max(least.get(step.namespace) ?? 0, model.seqs[index] ?? 0))
   }

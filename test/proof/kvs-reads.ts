@@ -1,0 +1,109 @@
+/** Every read of a store compared with what a tree of the model says. See kvs-model.ts. */
+
+import { expect } from 'vitest'
+import { isCode } from '../../src/error.js'
+import type { Kvs, ReadScope } from '../../src/kvs/kvs.js'
+import { type Dir, type Leaf, locate, type Node, nameOf, Refused } from './kvs-model.js'
+
+export async function readsOf(kvs: Kvs, tree: Dir, scope: ReadScope): Promise<void> {
+  const nodes = [...flat(tree)]
+  const { entries } = await kvs.list('', { ...scope, recursive: true })
+  expect(entries.map(({ name, type }) => `${name} ${type}`)).toEqual(
+    nodes.map(([name, node]) => `${name} ${typeOf(node)}`),
+  )
+  expect((await kvs.stat('', scope))?.size).toBe(sizeOf(tree))
+  for (const [key, node] of nodes) {
+    await statOf(kvs, key, node, scope)
+    const found = follow(tree, key)
+    const got = await kvs.get(key, scope).then(
+      (bytes) => bytes && Buffer.from(bytes).toString(),
+      (error: unknown) => {
+        if (isCode(error, 'ELOOP') || isCode(error, 'EISDIR')) return error.code
+        throw error
+      },
+    )
+    expect(got, key).toBe(found === 'ELOOP' ? found : textOf(found))
+    if (node.type === 'log') await streamOf(kvs, key, node, scope)
+  }
+  const some = nodes.filter(([, { type }]) => type === 'val' || type === 'log').slice(0, 5)
+  const many = await kvs.readMany([...some.map(([key]) => key), 'not/there'], scope)
+  expect(many.values.map((bytes) => bytes && Buffer.from(bytes).toString())).toEqual([
+    ...some.map(([, node]) => textOf(node)),
+    undefined,
+  ])
+}
+
+async function statOf(kvs: Kvs, key: string, node: Node, scope: ReadScope): Promise<void> {
+  const stat = await kvs.stat(key, { ...scope, nofollow: true })
+  expect(stat?.type, key).toBe(typeOf(node))
+  if (node.type === 'link') expect(stat?.target).toBe(node.target)
+  if (node.type !== 'log') return
+  const size = node.blobs.join('').length
+  expect(stat).toMatchObject({ count: node.blobs.length, size, sealed: node.sealed })
+  expect(stat?.base?.count ?? 0).toBe(node.base)
+}
+
+/** A watch from the oldest blob that is left, to the newest: where roots are read, not the past. */
+async function streamOf(
+  kvs: Kvs,
+  key: string,
+  node: Extract<Leaf, { readonly type: 'log' }>,
+  { namespace, at }: ReadScope,
+): Promise<void> {
+  if (at !== undefined) return
+  const blobs: string[] = []
+  const scope = namespace === undefined ? {} : { namespace }
+  for await (const event of kvs.watch(key, { mode: 'append', from: node.base, ...scope })) {
+    if (event.type !== 'append') break
+    expect(event.index).toBe(node.base + blobs.length)
+    blobs.push(Buffer.from(event.data).toString())
+  }
+  expect(blobs).toEqual(node.blobs.slice(node.base))
+}
+
+/** `added KEY`, `removed KEY`, `changed KEY`, sorted; of directories those that came, went, or became one. */
+export function differences(before: Dir, after: Dir): string[] {
+  const [old, now] = [new Map(flat(before)), new Map(flat(after))]
+  const changes: string[] = []
+  for (const key of new Set([...old.keys(), ...now.keys()])) {
+    const [one, other] = [old.get(key), now.get(key)]
+    if (!one) changes.push(`added ${key}`)
+    else if (!other) changes.push(`removed ${key}`)
+    else if (one.type !== 'dir' || other.type !== 'dir') {
+      if (nameOf(one) !== nameOf(other)) changes.push(`changed ${key}`)
+    }
+  }
+  return changes.sort()
+}
+
+function* flat(dir: Dir, prefix = ''): Iterable<[string, Node]> {
+  for (const [name, node] of [...dir.entries].sort(([a], [b]) => (a < b ? -1 : 1))) {
+    yield [prefix + name, node]
+    if (node.type === 'dir') yield* flat(node, `${prefix}${name}/`)
+  }
+}
+
+function follow(tree: Dir, key: string): Node | 'ELOOP' | undefined {
+  try {
+    return locate(tree, key, true).node
+  } catch (error) {
+    if (error instanceof Refused) return 'ELOOP'
+    throw error
+  }
+}
+
+function typeOf(node: Node): string {
+  if (node.type === 'log') return 'valref'
+  return node.type === 'link' ? 'symlink' : node.type
+}
+
+function textOf(node: Node | undefined): string | undefined {
+  if (node?.type === 'dir') return 'EISDIR'
+  if (node?.type === 'log') return node.blobs.slice(node.base).join('')
+  return node?.type === 'val' ? node.text : undefined
+}
+
+function sizeOf(node: Node): number {
+  if (node.type !== 'dir') return node.type === 'link' ? 0 : (textOf(node)?.length ?? 0)
+  return [...node.entries.values()].reduce((sum, child) => sum + sizeOf(child), 0)
+}
