@@ -3,7 +3,7 @@
  *  them or none. Runs in browsers, over any `Kvs`. */
 
 import { TailraceError } from '../error.js'
-import type { Kvs, ReadScope } from '../kvs/kvs.js'
+import type { CommitOptions, Kvs, ReadScope } from '../kvs/kvs.js'
 import type { CommittedOp, Guard, Op, Scope } from '../kvs/operation.js'
 import { type Event, encodeEvents } from './event.js'
 import { Splitter } from './splitter.js'
@@ -20,7 +20,7 @@ export {
 } from './event.js'
 export { fromNdjson, toNdjson } from './ndjson.js'
 
-export type AppendEventsOptions = Scope & {
+export type AppendEventsOptions = Omit<CommitOptions, 'transfer'> & {
   /** These are the last events of the log. */
   readonly seal?: boolean
   readonly guards?: readonly Guard[]
@@ -39,8 +39,9 @@ export async function appendEvents(
   const { seal, guards, ...scope } = options ?? {}
   const ops = appendOps(key, events, seal ?? false)
   if (ops.length === 0) throw new TailraceError('EINVAL', 'there is no event to append')
-  const { seq, ref, results } = await kvs.commit({ ops, ...(guards ? { guards } : {}) }, scope)
-  return { seq, ref, result: { ...results.at(-1), ...indexOf(results[0]) } }
+  const committed = await kvs.commit({ ops, ...(guards ? { guards } : {}) }, scope)
+  const { results, ...rest } = committed
+  return { ...rest, result: { ...results.at(-1), ...indexOf(results[0]) } }
 }
 
 /** The ops that append these events, for a transaction that does more. Throws EINVAL, E2BIG. */

@@ -15,6 +15,7 @@ import type { App, Reply, Request } from './app.js'
 import { readBody } from './body.js'
 import type { Context } from './context.js'
 import { created, some } from './kv-read.js'
+import { idempotencyOf } from './once.js'
 import { keyOf, namespaceOf, queryOf, writableNamespaceOf } from './query.js'
 import { sendStream, signalOf } from './stream.js'
 
@@ -30,7 +31,8 @@ async function append(context: Context, request: Request): Promise<unknown> {
   const namespace = writableNamespaceOf(request)
   const text = await readBody(request, transactionSizeMax)
   const events = fromNdjson(text, { timestamp: context.environment.now() / 1000 })
-  return appendEvents(context.store, keyOf(request), events, { namespace, ...some({ seal }) })
+  const options = { namespace, ...some({ seal }), ...idempotencyOf(request) }
+  return appendEvents(context.store, keyOf(request), events, options)
 }
 
 async function read(context: Context, request: Request, reply: Reply): Promise<Reply> {

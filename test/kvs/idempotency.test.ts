@@ -181,3 +181,21 @@ describe('answers', () => {
     expect(appended.split(';').slice(0, -1).sort()).toEqual(all.sort())
   })
 })
+
+it('what is known of producers ends when the key expires, and when it is forgotten', async () => {
+  const clock = new TestClock()
+  await using store = await openOn(new MemoryEngine(clock), { environment: clock })
+  const add = (seq: number, ttl?: number) => {
+    const producer = { id: 'p', epoch: 0, seq }
+    return store.append('log', `${seq}`, { producer, ...(ttl ? { ttl } : {}) })
+  }
+  await add(0, 1_000)
+  await add(1)
+  clock.advance(1_000)
+  await expect.poll(() => store.stat('log')).toBeUndefined()
+  expect(await refusal(add(2))).toMatchObject({ code: 'ECONFLICT' })
+  await add(0)
+  await store.forget('log')
+  expect(await refusal(add(1))).toMatchObject({ code: 'ECONFLICT' })
+  expect((await add(0)).result).toEqual({ index: 0, count: 1 })
+})

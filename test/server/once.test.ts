@@ -73,6 +73,21 @@ describe('Idempotency-Key', () => {
     )
   })
 
+  it('on POST /v1/eventlog, whose events say their time', async () => {
+    const post = (event: object) =>
+      serving.ask('POST', '/v1/eventlog/events', {
+        body: JSON.stringify(event),
+        headers: key('event'),
+      })
+    const first = await post({ name: 'start', timestamp: 1 })
+    expect((await post({ name: 'start', timestamp: 1 })).json).toEqual({
+      ...(first.json as object),
+      repeated: true,
+    })
+    expectError(await post({ name: 'start' }), 400, 'EINVAL')
+    expect((await serving.store.stat('events'))?.count).toBe(1)
+  })
+
   it('may be sent by pages, as producers may', async () => {
     const asked = await serving.ask('OPTIONS', '/v1/txn', {
       headers: { origin: 'https://page.example', 'access-control-request-method': 'POST' },
