@@ -1,6 +1,6 @@
 /** How long does a collection keep others waiting, and how much does it take from writers?
  *
- *  Expected: a step writes at most 4 MiB of moved blobs and 2,048 index pages (8 MiB) and syncs once: some
+ *  Expected: a step writes at most 4 MiB of moved blobs and 1,024 index pages (4 MiB) and syncs once: some
  *  tens of ms on a disk that syncs in one; a lone append waits for at most one step beside its own sync.
  *  The mark gives way every 4 ms. So the longest append during a collection is a step's time and 10 ms, its
  *  median at most twice that without one. */
@@ -29,7 +29,7 @@ try {
   for (let i = 0; i < 100; i++) await store.put('large', Buffer.alloc(1_000_000, `${i} `))
   await store.commit({ ops: [{ op: 'unlink', key: 'gone', recursive: true }] })
 
-  const idle = await appends((count) => count < 2_000)
+  const idle = await appends((count) => count < 500)
   const collection = store.collect()
   const began = performance.now()
   const during = await appends(() => store.collecting)

@@ -12,7 +12,7 @@ export async function gc(invocation: Invocation): Promise<undefined> {
     const onProgress = (progress: CollectProgress) => {
       void ticker.update(() => progressText(progress)) // shown or not, nothing depends on it
     }
-    const dryRun = options.flag('dry-run')
+    const dryRun = options.flag('dryRun')
     const collected = await store.collect({ dryRun, ...(stderr.isTerminal && { onProgress }) })
     await ticker.end()
     if (options.flag('json')) await stdout.json(collected)

@@ -120,7 +120,7 @@ export interface Collection extends Disposable {
 export const sweepStepSize = 4 * 1024 * 1024
 /** Refs that one step looks at, at most, but for those of one record: each that goes costs a page of an
  *  index. */
-export const sweepRefsMax = 2_048
+export const sweepRefsMax = 1_024
 
 export interface Engine extends AsyncDisposable {
   readonly supports: Supports

@@ -47,7 +47,7 @@ export type UpdateCollection = {
 /** Throws ECORRUPT, EDANGLING, EIO. */
 export async function readCollection(nodes: Nodes, meta: Dir): Promise<CollectionRecord> {
   const record = await readRecord(nodes, meta, path)
-  return record ? decode(record) : none
+  return record ? decodeCollection(record) : none
 }
 
 /** The op, as the commit loop applies it. */
@@ -57,16 +57,18 @@ export async function applyCollection(
   work: Work,
 ): Promise<void> {
   const record = await getRecord(meta, path)
-  await setRecord(meta, path, encode(update(record ? decode(record) : none)))
+  await setRecord(meta, path, encodeCollection(update(record ? decodeCollection(record) : none)))
   work.results.push({})
 }
 
-function encode(record: CollectionRecord): readonly Plain[] {
+/** See rfc/14. */
+export function encodeCollection(record: CollectionRecord): readonly Plain[] {
   const { running, after, thorough, forgets, covered, swept, left } = record
   return [version, running, after, thorough, forgets, covered, swept, left]
 }
 
-function decode([found, ...fields]: MetaRecord): CollectionRecord {
+/** Throws ECORRUPT. */
+export function decodeCollection([found, ...fields]: MetaRecord): CollectionRecord {
   const [running, after, thorough, forgets, covered, swept, left] = fields
   if (found !== version || typeof running !== 'boolean' || typeof thorough !== 'boolean') {
     throw corrupt()

@@ -1,6 +1,7 @@
 /** Collections in forced interleavings: what comes between the reading of something and the commit that
  *  names it, rule 12 of rfc/14. Each would lose a value if its rule were left out. */
 
+import { setImmediate } from 'node:timers/promises'
 import { expect, test } from 'vitest'
 import { type Deferred, deferred } from '../../src/base/deferred.js'
 import type { Blob } from '../../src/blob/blob.js'
@@ -108,7 +109,7 @@ test('a copy from a root that is let go before it lands, and a collection that b
   await arrived.promise
   await letGo(store, clock, 'from')
   const collecting = store.collect()
-  for (let turn = 0; turn < 50; turn++) await new Promise(setImmediate)
+  for (let turn = 0; turn < 50; turn++) await setImmediate()
   gate.resolve()
   await copying
   await collecting
