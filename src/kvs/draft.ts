@@ -207,6 +207,11 @@ export class Draft {
     for await (const [name] of listDir(this.#nodes, dir.base)) yield name
   }
 
+  /** The same with what they named there. */
+  baseEntries(dir: DraftDir): AsyncIterable<readonly [name: string, treeobj: Treeobj]> {
+    return listDir(this.#nodes, dir.base)
+  }
+
   /** The nodes of the changed directories, children first; gives the new root directory. */
   flush(): Promise<Dir> {
     return this.#flush(this.root)

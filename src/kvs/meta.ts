@@ -11,7 +11,7 @@ import { getEntry, listDir } from '../tree/dir.js'
 import type { Key } from '../tree/key.js'
 import type { Nodes } from '../tree/nodes.js'
 import { type Dir, emptyDir, inlineSizeMax, type Treeobj } from '../tree/treeobj.js'
-import { type Draft, DraftDir, type Entry } from './draft.js'
+import { type Draft, DraftDir } from './draft.js'
 
 /** Bytes of one record: the answer of a transaction of `opsMax` ops is one. */
 export const recordSizeMax = 512 * 1024
@@ -80,16 +80,18 @@ export async function hasRecords(meta: Draft, path: MetaPath): Promise<boolean> 
   return (await meta.locate(keyOf(path), { follow: false })).entry !== undefined
 }
 
-/** The records of a directory, as the transactions of the group have left it, in no order. */
-export async function* draftRecords(
+/** The records of a directory of short ones, as the transactions of the group have left it, in no order. */
+export async function* draftShortRecords(
   meta: Draft,
   path: MetaPath,
 ): AsyncGenerator<readonly [name: string, record: MetaRecord]> {
   const { entry } = await meta.locate(keyOf(path), { follow: false })
   if (entry?.type !== 'draft') return
-  for await (const name of namesOf(meta, entry)) {
-    const record = await getRecord(meta, [...path, name])
-    if (record) yield [name, record]
+  for (const [name, edit] of [...entry.edits]) {
+    if (edit?.type === 'val') yield [name, parseRecord(edit.data)]
+  }
+  for await (const [name, treeobj] of meta.baseEntries(entry)) {
+    if (treeobj.type === 'val' && !entry.edits.has(name)) yield [name, parseRecord(treeobj.data)]
   }
 }
 
@@ -121,14 +123,6 @@ export async function countOfRecords(meta: Draft, path: MetaPath): Promise<numbe
   let count = entry.base.keys
   for (const edit of entry.edits.values()) count += edit ? 1 : -1
   return count
-}
-
-/** The names of a directory of the draft, in no order. */
-async function* namesOf(meta: Draft, dir: DraftDir): AsyncGenerator<string> {
-  const edits: readonly (readonly [string, Entry | undefined])[] = [...dir.edits]
-  for (const [name, entry] of edits) if (entry) yield name
-  const edited = new Set(edits.map(([name]) => name))
-  for await (const name of meta.baseNames(dir)) if (!edited.has(name)) yield name
 }
 
 /** A record of a committed meta tree; undefined where there is none. Throws ECORRUPT, EDANGLING, EIO. */

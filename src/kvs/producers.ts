@@ -9,7 +9,7 @@ import type { Key } from '../tree/key.js'
 import type { Group } from './group.js'
 import { lifePath } from './life.js'
 import {
-  draftRecords,
+  draftShortRecords,
   getShortRecord,
   type MetaRecord,
   recordsAtMost,
@@ -152,7 +152,7 @@ async function makeRoom(group: Group, key: Key): Promise<void> {
   if ((await recordsAtMost(group.meta, path)) < producersMax) return
   let count = 0
   let oldest: { readonly id: string; readonly used: number } | undefined
-  for await (const [id, record] of draftRecords(group.meta, path)) {
+  for await (const [id, record] of draftShortRecords(group.meta, path)) {
     const { used } = decodeProducer(record)
     if (!oldest || used < oldest.used) oldest = { id, used }
     count++
