@@ -119,15 +119,15 @@ describe('a read', () => {
 
 describe('a write', () => {
   it('If-Match: * wants something there, for each kind of write', async () => {
-    const any = { 'if-match': '*' }
+    const there = { 'if-match': '*' }
     for (const method of ['PUT', 'POST'] as const) {
       const path = `/v1/kv/any/${method}`
-      const missing = await serving.ask(method, path, { body: 'x', headers: any })
+      const missing = await serving.ask(method, path, { body: 'x', headers: there })
       expectError(missing, 409, 'ECONFLICT', /not there/)
       await putOf(path, 'old')
-      expect((await serving.ask(method, path, { body: 'x', headers: any })).status).toBe(200)
+      expect((await serving.ask(method, path, { body: 'x', headers: there })).status).toBe(200)
     }
-    expect((await serving.ask('DELETE', '/v1/kv/any/PUT', { headers: any })).status).toBe(200)
+    expect((await serving.ask('DELETE', '/v1/kv/any/PUT', { headers: there })).status).toBe(200)
   })
 
   it('takes a list of ETags, and If-None-Match of one', async () => {
@@ -154,11 +154,11 @@ describe('a write', () => {
 
   it('of a stream is judged too', async () => {
     const body = randomBytes(2 * blobSizeMax)
-    const any = { 'if-match': '*' }
+    const there = { 'if-match': '*' }
     const path = '/v1/kv/streamed'
-    expect((await serving.ask('PUT', path, { body, headers: any })).status).toBe(409)
+    expect((await serving.ask('PUT', path, { body, headers: there })).status).toBe(409)
     await putOf(path, 'x')
-    expect((await serving.ask('PUT', path, { body, headers: any })).status).toBe(200)
+    expect((await serving.ask('PUT', path, { body, headers: there })).status).toBe(200)
   })
 
   it('of many writers with If-Match: * loses none', async () => {

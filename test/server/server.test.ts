@@ -112,7 +112,7 @@ describe('over TCP', () => {
   it('a route that is not there is ENOENT in our envelope', async () => {
     expectError(await serving.ask('GET', '/nothing'), 404, 'ENOENT', /GET \/nothing/)
     expectError(await serving.ask('PATCH', '/v1/kv/a', { body: '' }), 404, 'ENOENT')
-    expectError(await serving.ask('GET', `/v1/jobs/${'x'.repeat(200)}`), 400, 'EINVAL')
+    expectError(await serving.ask('GET', `/v1/jobs/${'x'.repeat(2_000)}`), 400, 'EINVAL')
     expectError(await serving.ask('GET', '/v1/ws'), 400, 'EINVAL', /upgrade/)
   })
 
