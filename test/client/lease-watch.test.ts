@@ -35,8 +35,9 @@ it('what did not change while the connection was away is not told again; what di
   expect(await next()).toMatchObject({ held: true, token: first })
 
   const connected = async () => {
+    const { sockets } = proxy
     proxy.cut()
-    await expect.poll(() => serving.store.watchers).toBe(0)
+    await expect.poll(() => proxy.sockets).toBeGreaterThan(sockets)
     await expect.poll(() => serving.store.watchers).toBe(1)
   }
   const following = next()
