@@ -2,9 +2,9 @@
  *  Re-exports only. */
 
 export { type Code, codes, type Failed, isCode, TailraceError } from './error.js'
+export { type Verified, verifyExport } from './export/verify.js'
+export type * from './fsck/report.js'
 export type * from './job/job.js'
-export { type Verified, verifyExport } from './kvs/export-verify.js'
-export type * from './kvs/fsck-report.js'
 export type * from './kvs/history.js'
 export type * from './kvs/kvs.js'
 export type * from './kvs/operation.js'

@@ -25,6 +25,7 @@ const order: readonly (readonly string[])[] = [
   ['content'],
   ['tree'],
   ['kvs'],
+  ['collect', 'export', 'fsck'],
   ['watch'],
   ['eventlog'],
   ['job'],

@@ -5,7 +5,7 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { isCode, TailraceError } from '../error.js'
-import type { CheckReport, Finding } from '../kvs/fsck-report.js'
+import type { CheckReport, Finding } from '../fsck/report.js'
 import { mainFile } from './entry.js'
 import type { Invocation } from './invocation.js'
 import { dataDirectory } from './local.js'
@@ -31,7 +31,7 @@ export async function fsck(invocation: Invocation): Promise<number> {
 async function checkHere(invocation: Invocation, directory: string): Promise<number> {
   const { options, stdout, stderr } = invocation
   const { checkStore } = await import('../open.js')
-  const { findingText } = await import('../kvs/fsck-report.js')
+  const { findingText } = await import('../fsck/report.js')
   const ticker = new Ticker(stderr)
   const json = options.flag('json')
   const report = await checkStore({
@@ -80,7 +80,7 @@ async function reportEnd(
   signal: NodeJS.Signals | null,
 ): Promise<number> {
   if (signal === 'SIGINT' || signal === 'SIGTERM' || signal === 'SIGKILL') return 130
-  const { findingText } = await import('../kvs/fsck-report.js')
+  const { findingText } = await import('../fsck/report.js')
   const message = `the file of the store is damaged so that it cannot be read further (${signal}): restore a copy of ${directory}/store`
   const finding: Finding = { where: 'store', code: 'ECORRUPT', message }
   const checked = { namespaces: 0, roots: 0, nodes: 0, blobs: 0, size: 0 }

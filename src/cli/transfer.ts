@@ -53,7 +53,7 @@ export async function importTree(invocation: Invocation): Promise<undefined> {
 export async function verify(invocation: Invocation): Promise<undefined> {
   const { options, stdout, stderr } = invocation
   argument(invocation, 0)
-  const { verifyExport } = await import('../kvs/export-verify.js')
+  const { verifyExport } = await import('../export/verify.js')
   const chunks = ticked(await inputOf(invocation, 0), new Ticker(stderr), 'read')
   const verified = await verifyExport(chunks)
   if (options.flag('json')) await stdout.json(verified)

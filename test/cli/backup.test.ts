@@ -8,7 +8,7 @@ import { Options } from '../../src/cli/invocation.js'
 import { Output } from '../../src/cli/output.js'
 import { exportTree } from '../../src/cli/transfer.js'
 import { open } from '../../src/open.js'
-import { flip, scribble } from '../kvs/damage.js'
+import { flip, scribble } from '../fsck/damage.js'
 import { Sandbox } from './harness.js'
 
 let sandbox: Sandbox

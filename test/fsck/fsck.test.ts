@@ -6,13 +6,13 @@ import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { blobSizeMax } from '../../src/blob/blob.js'
 import { hashBlob } from '../../src/blob/hash.js'
-import { type Finding, findingText } from '../../src/kvs/fsck-report.js'
+import { type Finding, findingText } from '../../src/fsck/report.js'
 import type { Kvs } from '../../src/kvs/kvs.js'
 import { checkStore, open } from '../../src/open.js'
 import type { Node } from '../../src/tree/node.js'
+import { refusal, text } from '../kvs/expect.js'
+import { storedNodes } from '../kvs/stored-nodes.js'
 import { dropIndex, dropRecord, flip, misplace } from './damage.js'
-import { refusal, text } from './expect.js'
-import { storedNodes } from './stored-nodes.js'
 
 let directory: string
 beforeEach(async () => {

@@ -9,15 +9,15 @@ import { RefSet } from '../blob/ref-set.js'
 import type { Content, NodeSource } from '../content/content.js'
 import type { Engine, Head, Root } from '../engine/engine.js'
 import { canceled, TailraceError } from '../error.js'
+import { LiveNamespace } from '../kvs/namespace.js'
+import { Pins } from '../kvs/pins.js'
 import { type Audit, audit, type Damage } from '../tree/audit.js'
 import { attempt } from '../tree/inspect.js'
 import { rootKey } from '../tree/key.js'
 import { Nodes } from '../tree/nodes.js'
 import { readRoot, type Trees } from '../tree/root.js'
 import type { Dir } from '../tree/treeobj.js'
-import { type CheckProgress, type Finding, findingOf, findingsMax } from './fsck-report.js'
-import { LiveNamespace } from './namespace.js'
-import { Pins } from './pins.js'
+import { type CheckProgress, type Finding, findingOf, findingsMax } from './report.js'
 
 export type CheckOptions = {
   readonly onFinding?: ((finding: Finding) => void) | undefined

@@ -6,11 +6,11 @@
 import { StreamHash } from '../blob/hash.js'
 import type { Content } from '../content/content.js'
 import { canceled, TailraceError } from '../error.js'
+import type { Namespaces } from '../kvs/namespaces.js'
+import type { ExportOptions } from '../kvs/upkeep.js'
 import type { Nodes } from '../tree/nodes.js'
-import { encodeEnd, encodeHead, encodeRecordHead, type Header } from './export-format.js'
-import { ExportWalk } from './export-walk.js'
-import type { Namespaces } from './namespaces.js'
-import type { ExportOptions } from './upkeep.js'
+import { encodeEnd, encodeHead, encodeRecordHead, type Header } from './format.js'
+import { ExportWalk } from './walk.js'
 
 /** Bytes that are gathered before they are handed on; a record more at most. */
 export const exportChunkSize = 256 * 1024

@@ -15,7 +15,7 @@ import type { Kvs } from '../../src/kvs/kvs.js'
 import { lentMs } from '../../src/kvs/uploads.js'
 import { openOn } from '../../src/open.js'
 import { TestClock } from '../clock.js'
-import { refusal, text } from './expect.js'
+import { refusal, text } from '../kvs/expect.js'
 
 const nothingRetained = { historyCount: 1, historyAgeMs: 0 }
 

@@ -8,9 +8,9 @@ import type { NodeSource } from '../content/content.js'
 import { TailraceError } from '../error.js'
 import { Nodes } from '../tree/nodes.js'
 import { refOf } from '../tree/treeobj-codec.js'
-import type { Totals } from './export-format.js'
-import { ExportParser } from './export-parse.js'
+import type { Totals } from './format.js'
 import { blobOf, checkRecords } from './import-check.js'
+import { ExportParser } from './parse.js'
 
 /** Encoded bytes of nodes kept decoded: each is asked for once. */
 const nodesSize = 1024 * 1024

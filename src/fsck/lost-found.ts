@@ -5,10 +5,10 @@
 import assert from 'node:assert/strict'
 import { hashBlob } from '../blob/hash.js'
 import { isCode } from '../error.js'
+import type { Draft, Entry, Place } from '../kvs/draft.js'
 import { parseKey } from '../tree/key.js'
 import type { Treeobj } from '../tree/treeobj.js'
-import type { Draft, Entry, Place } from './draft.js'
-import type { Moved } from './fsck-report.js'
+import type { Moved } from './report.js'
 
 export const lostFoundName = 'lost+found'
 /** Places that are tried for one key. */

@@ -9,18 +9,18 @@ import type { Blobref } from '../blob/blobref.js'
 import type { Content } from '../content/content.js'
 import type { Collection, Engine } from '../engine/engine.js'
 import { canceled, isCode, TailraceError } from '../error.js'
-import type { Nodes } from '../tree/nodes.js'
 import {
   type CollectionRecord,
   readCollection,
   type UpdateCollection,
-} from './collection-record.js'
-import { updateCollection } from './collection-update.js'
+} from '../kvs/collection-record.js'
+import { updateCollection } from '../kvs/collection-update.js'
+import type { Namespaces } from '../kvs/namespaces.js'
+import type { Collected, CollectOptions, CollectProgress, Upkeep } from '../kvs/upkeep.js'
+import type { Nodes } from '../tree/nodes.js'
 import { markInUse } from './in-use.js'
 import { Mark } from './mark.js'
 import type { MarkSet } from './mark-set.js'
-import type { Namespaces } from './namespaces.js'
-import type { Collected, CollectOptions, CollectProgress, Upkeep } from './upkeep.js'
 
 /** How much garbage there must be, at least, for a collection to begin by itself: this share of what the last
  *  one left, and this many bytes. */

@@ -8,10 +8,10 @@ import { joinAbort } from '../base/join-abort.js'
 import { RefList } from '../blob/ref-list.js'
 import type { Engine } from '../engine/engine.js'
 import { canceled, isCode } from '../error.js'
-import { settle } from './configure.js'
+import { settle } from '../kvs/configure.js'
+import type { Namespaces, Open } from '../kvs/namespaces.js'
+import { floorPageSize } from '../kvs/retention.js'
 import type { Mark } from './mark.js'
-import type { Namespaces, Open } from './namespaces.js'
-import { floorPageSize } from './retention.js'
 
 /** Marks it all. REQUIRES: the engine's collection has begun. `durable`: the floors are recorded, so that a
  *  root whose tree is taken is not retained again. Throws ECORRUPT, EIO, ENOSPC, ECANCELED, ECLOSED. */

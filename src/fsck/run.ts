@@ -5,8 +5,8 @@ import { Content } from '../content/content.js'
 import type { Engine } from '../engine/engine.js'
 import type { TailraceError } from '../error.js'
 import { Check, type CheckOptions } from './fsck.js'
-import { repair } from './fsck-repair.js'
-import type { CheckReport, Finding } from './fsck-report.js'
+import { repair } from './repair.js'
+import type { CheckReport, Finding } from './report.js'
 
 /** Bytes of blobs kept in memory: most are asked for once. */
 const checkCacheSize = 4 * 1024 * 1024

@@ -9,9 +9,9 @@ import { hashBlob, hashNode } from '../blob/hash.js'
 import type { NodeSource } from '../content/content.js'
 import type { Engine } from '../engine/engine.js'
 import { canceled, isCode, TailraceError } from '../error.js'
+import type { Held } from '../kvs/holds.js'
 import { Nodes } from '../tree/nodes.js'
 import { type Reached, reachable, reachableFrom } from '../tree/reach.js'
-import type { Held } from './holds.js'
 import { MarkSet } from './mark-set.js'
 
 /** A mark gives way to others after this time, and after this many refs. */

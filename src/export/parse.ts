@@ -19,7 +19,7 @@ import {
   magic,
   nodeKind,
   type Totals,
-} from './export-format.js'
+} from './format.js'
 
 export type ExportRecord = {
   readonly kind: 'blob' | 'node'

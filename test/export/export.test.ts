@@ -8,14 +8,14 @@ import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { blobSizeMax } from '../../src/blob/blob.js'
 import { hashBlob, hashNode, StreamHash } from '../../src/blob/hash.js'
-import { magic } from '../../src/kvs/export-format.js'
-import { verifyExport } from '../../src/kvs/export-verify.js'
+import { magic } from '../../src/export/format.js'
+import { verifyExport } from '../../src/export/verify.js'
 import type { Kvs } from '../../src/kvs/kvs.js'
 import type { Op } from '../../src/kvs/operation.js'
 import { type EmbeddedStore, open } from '../../src/open.js'
 import { TestClock } from '../clock.js'
-import { chunksOf, joined } from './contract-export.js'
-import { refusal, text } from './expect.js'
+import { chunksOf, joined } from '../kvs/contract-export.js'
+import { refusal, text } from '../kvs/expect.js'
 
 describe('the stream', () => {
   it('has the bytes of rfc/15', async () => {

@@ -9,7 +9,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { blobSizeMax } from '../../src/blob/blob.js'
 import { isCode } from '../../src/error.js'
 import { type EmbeddedStore, open } from '../../src/open.js'
-import { refusal } from './expect.js'
+import { refusal } from '../kvs/expect.js'
 
 /** Nothing but the newest root. */
 const nothing = { historyCount: 1, historyAgeMs: 0 }

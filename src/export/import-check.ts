@@ -6,9 +6,9 @@ import type { Blob } from '../blob/blob.js'
 import { isCode, type TailraceError } from '../error.js'
 import { decodeNode } from '../tree/node.js'
 import type { Nodes } from '../tree/nodes.js'
-import type { Header } from './export-format.js'
-import type { ExportParser, ExportRecord } from './export-parse.js'
-import { ExportWalk } from './export-walk.js'
+import type { Header } from './format.js'
+import type { ExportParser, ExportRecord } from './parse.js'
+import { ExportWalk } from './walk.js'
 
 /** `nodes` loads what `take` was given (the last, and what was `partial`), and a difference's base. Throws ECORRUPT, EMISCONFIGURED, what
  *  `take` throws. */

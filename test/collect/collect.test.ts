@@ -13,7 +13,7 @@ import { MemoryEngine } from '../../src/engine/memory.js'
 import { isCode } from '../../src/error.js'
 import { type EmbeddedStore, open, openOn } from '../../src/open.js'
 import { FlakyEngine, mulberry32 } from '../engine/flaky.js'
-import { refusal } from './expect.js'
+import { refusal } from '../kvs/expect.js'
 
 const nothingRetained = { historyCount: 1, historyAgeMs: 0 }
 
