@@ -7,7 +7,6 @@ export type * from './fsck/report.js'
 export type * from './job/job.js'
 export type * from './kvs/history.js'
 export type * from './kvs/kvs.js'
-export type * from './kvs/operation.js'
 export type * from './kvs/upkeep.js'
 export type * from './kvs/watching.js'
 export {
@@ -17,4 +16,7 @@ export {
   type OpenOptions,
   open,
 } from './open.js'
+export type * from './transaction/operation.js'
+export type { Settings, SettingsChange } from './transaction/settings.js'
+export type { Stat } from './transaction/stat.js'
 export type { TreeobjJson } from './tree/json.js'

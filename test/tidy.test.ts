@@ -24,6 +24,7 @@ const order: readonly (readonly string[])[] = [
   ['engine'],
   ['content'],
   ['tree'],
+  ['transaction'],
   ['kvs'],
   ['collect', 'export', 'fsck'],
   ['watch'],

@@ -1,7 +1,8 @@
 /** The commands that read keys once: get, ls, stat, root. See rfc/6 for what they read. */
 
 import { TailraceError } from '../error.js'
-import { type ListEntry, primary, type ReadScope, type Stat } from '../kvs/kvs.js'
+import { type ListEntry, primary, type ReadScope } from '../kvs/kvs.js'
+import type { Stat } from '../transaction/stat.js'
 import { argument, defined, type Invocation } from './invocation.js'
 import { withStore } from './session.js'
 

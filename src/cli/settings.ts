@@ -1,7 +1,7 @@
 /** `tailrace ns show`, `tailrace ns config`: the settings of a namespace. See rfc/10. */
 
 import { TailraceError } from '../error.js'
-import type { Settings, SettingsChange } from '../kvs/upkeep.js'
+import type { Settings, SettingsChange } from '../transaction/settings.js'
 import { parseDuration } from './duration.js'
 import { argument, defined, type Invocation, UsageError } from './invocation.js'
 import { withStore } from './session.js'

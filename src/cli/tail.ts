@@ -4,8 +4,8 @@
 
 import { TailraceError } from '../error.js'
 import type { Store } from '../job/job.js'
-import type { Stat } from '../kvs/kvs.js'
 import type { AppendEvent, LiveEvent, Watching } from '../kvs/watching.js'
+import type { Stat } from '../transaction/stat.js'
 import { argument, defined, type Invocation, parseInteger, UsageError } from './invocation.js'
 import { withStore } from './session.js'
 

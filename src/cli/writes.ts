@@ -12,7 +12,7 @@ import {
   opsMax,
   type Scope,
   transactionSizeMax,
-} from '../kvs/operation.js'
+} from '../transaction/operation.js'
 import { parseDuration } from './duration.js'
 import { argument, defined, type Invocation, UsageError } from './invocation.js'
 import { onceOf, producerOf } from './once.js'

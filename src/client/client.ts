@@ -27,11 +27,9 @@ import type {
   ReadOptions,
   ReadScope,
   RootView,
-  Stat,
   StatOptions,
   TreeobjOptions,
 } from '../kvs/kvs.js'
-import type { Committed, CommittedOp, Scope, Transaction, Value } from '../kvs/operation.js'
 import { openProducer } from '../kvs/producer.js'
 import type {
   Collected,
@@ -40,10 +38,11 @@ import type {
   Forgotten,
   Imported,
   ImportOptions,
-  Settings,
-  SettingsChange,
 } from '../kvs/upkeep.js'
 import type { Watching, WatchOptions } from '../kvs/watching.js'
+import type { Committed, CommittedOp, Scope, Transaction, Value } from '../transaction/operation.js'
+import type { Settings, SettingsChange } from '../transaction/settings.js'
+import type { Stat } from '../transaction/stat.js'
 import type { TreeobjJson } from '../tree/json.js'
 import * as answers from '../wire/answers.js'
 import { creditDefault, creditMax } from '../wire/frames.js'

@@ -1,8 +1,8 @@
 /** Collections and forgotten keys behind a server. See rfc/12, rfc/14. */
 
 import { TailraceError } from '../error.js'
-import type { Scope } from '../kvs/operation.js'
 import type { Collected, CollectOptions, Forgotten, Upkeep } from '../kvs/upkeep.js'
+import type { Scope } from '../transaction/operation.js'
 import { readAnswer } from '../wire/answers.js'
 import { parseCollected, parseCollectLine, parseForgotten } from '../wire/collection.js'
 import { decodeJsonText, type Http } from './http.js'

@@ -2,7 +2,7 @@
  *  rfc/12. Pure. */
 
 import { TailraceError } from '../error.js'
-import { type Guard, idempotencyKeyRule, type Producer } from '../kvs/operation.js'
+import { type Guard, idempotencyKeyRule, type Producer } from '../transaction/operation.js'
 import { toHeader } from '../wire/header.js'
 import { sameKey } from './path.js'
 

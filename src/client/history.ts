@@ -11,8 +11,9 @@ import type {
   RootPage,
   RootsOptions,
 } from '../kvs/history.js'
-import type { Scope } from '../kvs/operation.js'
-import type { Settings, SettingsChange, Upkeep } from '../kvs/upkeep.js'
+import type { Upkeep } from '../kvs/upkeep.js'
+import type { Scope } from '../transaction/operation.js'
+import type { Settings, SettingsChange } from '../transaction/settings.js'
 import { parseSettings } from '../wire/answers.js'
 import { encodeText } from '../wire/bytes.js'
 import * as answers from '../wire/history.js'

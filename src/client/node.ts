@@ -11,8 +11,9 @@ import type { HttpRequest, HttpResponse, Socket, SocketEvents, Transport } from 
 export { type Code, codes, isCode, TailraceError } from '../error.js'
 export type * from '../job/job.js'
 export type * from '../kvs/kvs.js'
-export type * from '../kvs/operation.js'
 export type * from '../kvs/watching.js'
+export type * from '../transaction/operation.js'
+export type { Stat } from '../transaction/stat.js'
 export type { Backoff } from './backoff.js'
 export type { ConnectOptions } from './client.js'
 

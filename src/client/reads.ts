@@ -9,9 +9,9 @@ import {
   type ReadOptions,
   type ReadScope,
   type RootView,
-  type Stat,
 } from '../kvs/kvs.js'
-import type { Scope } from '../kvs/operation.js'
+import type { Scope } from '../transaction/operation.js'
+import type { Stat } from '../transaction/stat.js'
 import type { TreeobjJson } from '../tree/json.js'
 import * as answers from '../wire/answers.js'
 import type { Http } from './http.js'

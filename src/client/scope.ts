@@ -2,7 +2,7 @@
 
 import { isCode } from '../error.js'
 import type { ReadScope } from '../kvs/kvs.js'
-import type { Scope } from '../kvs/operation.js'
+import type { Scope } from '../transaction/operation.js'
 import type { Query } from './path.js'
 
 export function namespaceOf(scope: Scope): Query {

@@ -12,7 +12,7 @@ import {
   type Transaction,
   transactionSizeMax,
   type Value,
-} from '../kvs/operation.js'
+} from '../transaction/operation.js'
 import * as answers from '../wire/answers.js'
 import { encodeText, toJson } from '../wire/bytes.js'
 import { Again, type AgainOptions } from './again.js'

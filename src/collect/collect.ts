@@ -9,14 +9,14 @@ import type { Blobref } from '../blob/blobref.js'
 import type { Content } from '../content/content.js'
 import type { Collection, Engine } from '../engine/engine.js'
 import { canceled, isCode, TailraceError } from '../error.js'
+import { updateCollection } from '../kvs/collection-update.js'
+import type { Namespaces } from '../kvs/namespaces.js'
+import type { Collected, CollectOptions, CollectProgress, Upkeep } from '../kvs/upkeep.js'
 import {
   type CollectionRecord,
   readCollection,
   type UpdateCollection,
-} from '../kvs/collection-record.js'
-import { updateCollection } from '../kvs/collection-update.js'
-import type { Namespaces } from '../kvs/namespaces.js'
-import type { Collected, CollectOptions, CollectProgress, Upkeep } from '../kvs/upkeep.js'
+} from '../transaction/collection-record.js'
 import type { Nodes } from '../tree/nodes.js'
 import { markInUse } from './in-use.js'
 import { Mark } from './mark.js'

@@ -4,7 +4,7 @@
 
 import { TailraceError } from '../error.js'
 import type { CommitOptions, Kvs, ReadScope } from '../kvs/kvs.js'
-import type { CommittedOp, Guard, Op, Scope } from '../kvs/operation.js'
+import type { CommittedOp, Guard, Op, Scope } from '../transaction/operation.js'
 import { type Event, encodeEvents } from './event.js'
 import { Splitter } from './splitter.js'
 

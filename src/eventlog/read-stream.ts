@@ -3,9 +3,9 @@
  *  binary search over blobs. Runs in browsers, over any `Kvs`. */
 
 import { TailraceError } from '../error.js'
-import { compacted } from '../kvs/floor.js'
 import type { Kvs } from '../kvs/kvs.js'
-import type { Scope } from '../kvs/operation.js'
+import { compacted } from '../transaction/floor.js'
+import type { Scope } from '../transaction/operation.js'
 import { baseNone } from '../tree/treeobj.js'
 import { decodeOutput, type Offsets, type Stream } from './stdio.js'
 

@@ -5,7 +5,7 @@
 import assert from 'node:assert/strict'
 import { hashBlob } from '../blob/hash.js'
 import { isCode } from '../error.js'
-import type { Draft, Entry, Place } from '../kvs/draft.js'
+import type { Draft, Entry, Place } from '../transaction/draft.js'
 import { parseKey } from '../tree/key.js'
 import type { Treeobj } from '../tree/treeobj.js'
 import type { Moved } from './report.js'

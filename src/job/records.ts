@@ -7,7 +7,7 @@ import { appendOps, decodeEvents } from '../eventlog/eventlog.js'
 import { endOfOutput } from '../eventlog/read-stream.js'
 import { encodeEofs, encodeHeader, type Offsets, type Stream } from '../eventlog/stdio.js'
 import type { Kvs } from '../kvs/kvs.js'
-import type { Op } from '../kvs/operation.js'
+import type { Op } from '../transaction/operation.js'
 import { isJobId, mirrored } from './ids.js'
 import type { JobPage, JobView, Spec } from './job.js'
 import {

@@ -1,6 +1,6 @@
 /** Changes what is durable of collections: one commit of the namespace `system`. See rfc/14. */
 
-import type { UpdateCollection } from './collection-record.js'
+import type { UpdateCollection } from '../transaction/collection-record.js'
 import type { Committer } from './committer.js'
 
 /** `system` is the loop of that namespace. Throws what a commit throws. */

@@ -3,10 +3,10 @@
  *  with them. */
 
 import { TailraceError } from '../error.js'
+import type { Settings, SettingsChange } from '../transaction/settings.js'
+import { changeSettings, settingsDefault } from '../transaction/settings.js'
+import type { Prepared, PreparedOp } from '../transaction/transaction.js'
 import type { Open } from './namespaces.js'
-import { changeSettings, settingsDefault } from './settings.js'
-import type { Prepared, PreparedOp } from './transaction.js'
-import type { Settings, SettingsChange } from './upkeep.js'
 
 const settingNames = new Set(['historyCount', 'historyAgeMs', 'historySize', 'quota'])
 

@@ -6,13 +6,13 @@
 import { type Deferred, deferred } from '../base/deferred.js'
 import type { Engine } from '../engine/engine.js'
 import { TailraceError } from '../error.js'
+import type { Group } from '../transaction/group.js'
+import type { Committed } from '../transaction/operation.js'
+import { type Prepared, prepare } from '../transaction/transaction.js'
 import { type Built, type Committer, rebaseTriesMax } from './committer.js'
-import type { Group } from './group.js'
 import type { GroupBuild } from './group-build.js'
 import { reservedNamespaces } from './kvs.js'
-import type { Committed } from './operation.js'
 import { send } from './send.js'
-import { type Prepared, prepare } from './transaction.js'
 
 /** The namespaces that a transaction on `namespace` takes keys from. Throws EPERM (reserved). */
 export function othersOf(prepared: Prepared, namespace: string): readonly string[] {

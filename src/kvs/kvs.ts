@@ -3,9 +3,6 @@
  *  Invariant: an answer means durable; a reader sees one root at a time. */
 
 import type { Blobref } from '../blob/blobref.js'
-import type { TreeobjJson } from '../tree/json.js'
-import type { Attrs, Base, Treeobj } from '../tree/treeobj.js'
-import type { History } from './history.js'
 import type {
   Committed,
   CommittedOp,
@@ -15,8 +12,13 @@ import type {
   Scope,
   Transaction,
   Value,
-} from './operation.js'
-import type { Settings, Upkeep } from './upkeep.js'
+} from '../transaction/operation.js'
+import type { Settings } from '../transaction/settings.js'
+import type { Stat } from '../transaction/stat.js'
+import type { TreeobjJson } from '../tree/json.js'
+import type { Treeobj } from '../tree/treeobj.js'
+import type { History } from './history.js'
+import type { Upkeep } from './upkeep.js'
 import type { Watching, WatchOptions } from './watching.js'
 
 /** Always there. */
@@ -40,28 +42,6 @@ export type RootView = {
   readonly ref: Blobref
   readonly incarnation: string
   readonly time: number
-}
-
-/** What is known of a key without reading its blobs. */
-export type Stat = {
-  readonly type: Treeobj['type']
-  /** Names the key's whole content: equal refs, equal contents. For ETags and guards. */
-  readonly ref: Blobref
-  /** valref: blobs; val: 1; dir: keys below, at any depth; symlink: 0. */
-  readonly count: number
-  /** Bytes, those that a trim dropped included. */
-  readonly size: number
-  readonly sealed: boolean
-  /** What a trim dropped from the head of a log; absent where nothing was. */
-  readonly base?: Base
-  readonly attrs?: Attrs
-  /** When the key goes by itself (wall clock, ms since 1970); `stat` of a key of the namespace itself. */
-  readonly expires?: number
-  /** symlink only (with `nofollow`). */
-  readonly target?: string
-  readonly namespace?: string
-  /** The seq of the root that was read. */
-  readonly seq: number
 }
 
 /** One value at one root. `chunks` loads as it is consumed; iterate it at most once. */

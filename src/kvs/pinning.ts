@@ -3,11 +3,11 @@
  *  before it is checked until its pin is durable. */
 
 import { TailraceError } from '../error.js'
+import type { Scope } from '../transaction/operation.js'
+import { prepare } from '../transaction/transaction.js'
 import { type History, type Pin, pinsMax } from './history.js'
 import type { Namespaces } from './namespaces.js'
-import type { Scope } from './operation.js'
 import { pinKey, putPin } from './pins.js'
-import { prepare } from './transaction.js'
 
 export class Pinning implements Pick<History, 'pin' | 'unpin' | 'pins'> {
   readonly #spaces: Namespaces

@@ -5,11 +5,11 @@
 import { type Blobref, isBlobref } from '../blob/blobref.js'
 import { decode, encode } from '../blob/codec.js'
 import { TailraceError } from '../error.js'
+import type { Op } from '../transaction/operation.js'
 import { getEntry, listDir } from '../tree/dir.js'
 import type { Nodes } from '../tree/nodes.js'
 import type { Dir } from '../tree/treeobj.js'
 import { type Pin, pinNameSizeMax } from './history.js'
-import type { Op } from './operation.js'
 
 const directory = 'pins'
 

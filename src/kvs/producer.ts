@@ -6,7 +6,6 @@
 import { type Deferred, deferred } from '../base/deferred.js'
 import { joinAbort } from '../base/join-abort.js'
 import { isCode, TailraceError, toTailraceError } from '../error.js'
-import type { AppendProducer, Kvs, ProducerAppendOptions, ProducerOptions } from './kvs.js'
 import {
   type Committed,
   type CommittedOp,
@@ -17,7 +16,8 @@ import {
   type Value,
   waitingMax,
   waitingSizeMax,
-} from './operation.js'
+} from '../transaction/operation.js'
+import type { AppendProducer, Kvs, ProducerAppendOptions, ProducerOptions } from './kvs.js'
 
 /** Bytes of the values of one transaction, if it has more than one. */
 const batchSizeMax = 4 * 1024 * 1024

@@ -4,6 +4,8 @@
 import { blobSizeMax } from '../blob/blob.js'
 import type { Content } from '../content/content.js'
 import { TailraceError } from '../error.js'
+import { baseOf, checkFloor, sizeLeft } from '../transaction/floor.js'
+import { measureOf, type Stat, statOf } from '../transaction/stat.js'
 import { openArray } from '../tree/array.js'
 import { blobAt, entriesOf, indexAtOffset } from '../tree/array-read.js'
 import { corrupt } from '../tree/check.js'
@@ -14,8 +16,6 @@ import { type Key, parseKey } from '../tree/key.js'
 import { type Found, lookup, type Views } from '../tree/lookup.js'
 import type { Nodes } from '../tree/nodes.js'
 import { type Dir, sizeOf, type Treeobj, type Val, type Valref } from '../tree/treeobj.js'
-import { refOf } from '../tree/treeobj-codec.js'
-import { baseOf, checkFloor, sizeLeft } from './floor.js'
 import {
   type ListEntry,
   type Listing,
@@ -23,7 +23,6 @@ import {
   pageMax,
   type Reading,
   readSizeMax,
-  type Stat,
 } from './kvs.js'
 
 /** One root to read from: its seq, and the trees that links lead through. */
@@ -226,43 +225,6 @@ export class Reader {
         ? bytes.subarray(begin, to - entry.offset)
         : bytes
     }
-  }
-}
-
-export function statOf(treeobj: Treeobj, seq: number): Stat {
-  const ref = refOf(treeobj)
-  const base = { ...measureOf(treeobj), ref, seq }
-  switch (treeobj.type) {
-    case 'val':
-    case 'valref': {
-      const { attrs } = treeobj
-      const dropped = treeobj.type === 'valref' && treeobj.base ? { base: treeobj.base } : {}
-      const sealed = attrs?.sealed === true
-      return { ...base, sealed, ...dropped, ...(attrs ? { attrs } : {}) }
-    }
-    case 'dir':
-      return { ...base, sealed: false }
-    case 'symlink': {
-      const { target, namespace } = treeobj
-      return { ...base, sealed: false, target, ...(namespace === undefined ? {} : { namespace }) }
-    }
-    default:
-      return treeobj satisfies never
-  }
-}
-
-function measureOf(treeobj: Treeobj): { type: Treeobj['type']; count: number; size: number } {
-  switch (treeobj.type) {
-    case 'val':
-      return { type: 'val', count: 1, size: treeobj.data.length }
-    case 'valref':
-      return { type: 'valref', count: treeobj.count, size: treeobj.size }
-    case 'dir':
-      return { type: 'dir', count: treeobj.keys, size: treeobj.size }
-    case 'symlink':
-      return { type: 'symlink', count: 0, size: 0 }
-    default:
-      return treeobj satisfies never
   }
 }
 

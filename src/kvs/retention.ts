@@ -4,8 +4,8 @@
 
 import { setImmediate } from 'node:timers/promises'
 import type { Root } from '../engine/engine.js'
+import type { Settings } from '../transaction/settings.js'
 import type { RootLog } from './root-log.js'
-import type { Settings } from './upkeep.js'
 
 /** Roots looked at in one go, between two turns of the event loop. */
 export const floorPageSize = 256

@@ -8,13 +8,24 @@ import { joinAbort } from '../base/join-abort.js'
 import type { Content } from '../content/content.js'
 import type { Engine, Root } from '../engine/engine.js'
 import { TailraceError } from '../error.js'
+import { onceUnder } from '../transaction/digest.js'
+import { readExpires } from '../transaction/expiry.js'
+import { sizeLeft } from '../transaction/floor.js'
+import type {
+  Committed,
+  CommittedOp,
+  Expiry,
+  Op,
+  Scope,
+  Transaction,
+  Value,
+} from '../transaction/operation.js'
+import type { Stat } from '../transaction/stat.js'
+import { type Prepared, prepare, prepareStoredPut } from '../transaction/transaction.js'
 import type { TreeobjJson } from '../tree/json.js'
 import { parseKey } from '../tree/key.js'
 import { Nodes } from '../tree/nodes.js'
 import type { Committer } from './committer.js'
-import { onceUnder } from './digest.js'
-import { readExpires } from './expiry.js'
-import { sizeLeft } from './floor.js'
 import { type HeldSnapshot, heldChunks, holdSnapshot } from './held-snapshot.js'
 import type { History } from './history.js'
 import {
@@ -31,16 +42,13 @@ import {
   type ReadScope,
   type RootView,
   readKeysMax,
-  type Stat,
   type StatOptions,
   type TreeobjOptions,
 } from './kvs.js'
 import type { LiveNamespace } from './namespace.js'
 import { Namespaces, type StoreListener } from './namespaces.js'
-import type { Committed, CommittedOp, Expiry, Op, Scope, Transaction, Value } from './operation.js'
 import { holdBack, storeArray } from './put-stream.js'
 import { Reader } from './read.js'
-import { type Prepared, prepare, prepareStoredPut } from './transaction.js'
 import type { Upkeep } from './upkeep.js'
 
 /** What the store itself does of a Kvs; `open.ts` adds the rooms and files that do the rest. */

@@ -5,6 +5,8 @@
 import { setImmediate } from 'node:timers/promises'
 import type { Root } from '../engine/engine.js'
 import { TailraceError } from '../error.js'
+import { withoutLeases } from '../transaction/root-keys.js'
+import { statOf } from '../transaction/stat.js'
 import { diffTreeobj } from '../tree/diff.js'
 import { getEntry } from '../tree/dir.js'
 import { componentsOf, type Key, parseKey } from '../tree/key.js'
@@ -29,8 +31,6 @@ import {
 import { pageDefault, pageMax } from './kvs.js'
 import type { LiveNamespace } from './namespace.js'
 import type { Namespaces } from './namespaces.js'
-import { statOf } from './read.js'
-import { withoutLeases } from './root-keys.js'
 
 /** Roots that `log` looks at between two turns of the event loop. */
 const logStep = 1_024

@@ -2,20 +2,8 @@
  *  rfc/10, rfc/14, rfc/15. Types only. */
 
 import type { Blobref } from '../blob/blobref.js'
-import type { Scope } from './operation.js'
-
-/** A namespace's retention and quota. Roots are retained while they are among the last `historyCount` or
- *  younger than `historyAgeMs`, but the oldest go where what only they hold has more than
- *  `historySize` bytes. `quota`: bytes of the current tree's values; absent: none. */
-export type Settings = {
-  readonly historyCount: number
-  readonly historyAgeMs: number
-  readonly historySize: number
-  readonly quota?: number
-}
-
-/** `quota: null` takes the quota away. What is left out stays. */
-export type SettingsChange = Partial<Omit<Settings, 'quota'>> & { readonly quota?: number | null }
+import type { Scope } from '../transaction/operation.js'
+import type { Settings, SettingsChange } from '../transaction/settings.js'
 
 export type Collected = {
   readonly dryRun: boolean

@@ -3,7 +3,7 @@
 
 import { blobSizeMax } from '../blob/blob.js'
 import { TailraceError } from '../error.js'
-import type { Op } from '../kvs/operation.js'
+import type { Op } from '../transaction/operation.js'
 import type { App, Reply, Request } from './app.js'
 import { readBody, readJsonBody } from './body.js'
 import type { Context } from './context.js'

@@ -3,8 +3,8 @@
  *  Invariant: a write is done only on the very state that its conditions were judged on. */
 
 import { isCode, TailraceError } from '../error.js'
-import type { Stat } from '../kvs/kvs.js'
-import type { Guard } from '../kvs/operation.js'
+import type { Guard } from '../transaction/operation.js'
+import type { Stat } from '../transaction/stat.js'
 import { invalid } from '../wire/parse.js'
 import type { Request } from './app.js'
 

@@ -9,7 +9,7 @@ import {
   readEvents,
   toNdjson,
 } from '../eventlog/eventlog.js'
-import { transactionSizeMax } from '../kvs/operation.js'
+import { transactionSizeMax } from '../transaction/operation.js'
 import { invalid } from '../wire/parse.js'
 import type { App, Reply, Request } from './app.js'
 import { readBody } from './body.js'

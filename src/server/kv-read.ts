@@ -5,7 +5,8 @@
 
 import { blobSizeMax } from '../blob/blob.js'
 import { TailraceError } from '../error.js'
-import type { Reading, Stat } from '../kvs/kvs.js'
+import type { Reading } from '../kvs/kvs.js'
+import type { Stat } from '../transaction/stat.js'
 import { invalid } from '../wire/parse.js'
 import { errorBodyOf } from '../wire/status.js'
 import type { Reply, Request } from './app.js'

@@ -2,7 +2,7 @@
  *  Invariant: a value of any size goes in and out without ever being whole in memory. */
 
 import { blobSizeMax } from '../blob/blob.js'
-import { transactionSizeMax } from '../kvs/operation.js'
+import { transactionSizeMax } from '../transaction/operation.js'
 import { parseContentType } from '../wire/op.js'
 import type { App, Reply, Request } from './app.js'
 import { contentLengthOf, readBody, streamBody } from './body.js'

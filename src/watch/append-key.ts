@@ -5,7 +5,7 @@
 import { Wakeup } from '../base/wakeup.js'
 import { hashBlob } from '../blob/hash.js'
 import { isCode, TailraceError, toTailraceError } from '../error.js'
-import { baseOf, compacted } from '../kvs/floor.js'
+import { baseOf, compacted } from '../transaction/floor.js'
 import { type AppendArray, emptyArray, openArray, pushBlob } from '../tree/array.js'
 import { isPrefix } from '../tree/array-read.js'
 import { hashOnly, type Nodes } from '../tree/nodes.js'

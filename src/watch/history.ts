@@ -6,7 +6,7 @@
 import { Wakeup } from '../base/wakeup.js'
 import type { Blobref } from '../blob/blobref.js'
 import { TailraceError } from '../error.js'
-import { compacted } from '../kvs/floor.js'
+import { compacted } from '../transaction/floor.js'
 import { type AppendArray, arrayRef } from '../tree/array.js'
 import { truncateArray } from '../tree/array-read.js'
 import type { Nodes } from '../tree/nodes.js'

@@ -1,10 +1,10 @@
 /** What a value watcher that asked for leases is told of its key's lease. See rfc/9.
  *  Invariant: the state at first, then each other state that some root had; a renewal is none. */
 
-import { readLease } from '../kvs/lease-record.js'
-import type { Token } from '../kvs/operation.js'
 import type { KeyStore } from '../kvs/store.js'
 import type { LeaseEvent } from '../kvs/watching.js'
+import { readLease } from '../transaction/lease-record.js'
+import type { Token } from '../transaction/operation.js'
 import type { Seen } from './sights.js'
 
 type State = { readonly token: Token; readonly owner: string | undefined } | undefined

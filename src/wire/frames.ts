@@ -4,8 +4,8 @@
  *  Invariant: a frame of a kind that a peer does not know is answered with EINVAL, not dropped. */
 
 import type { Code } from '../error.js'
-import type { Token } from '../kvs/operation.js'
 import type { From, Position } from '../kvs/watching.js'
+import type { Token } from '../transaction/operation.js'
 
 export const subprotocol = 'tailrace.v1'
 export const subprotocolJson = 'tailrace.v1.json'

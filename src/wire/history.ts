@@ -11,7 +11,7 @@ import type {
   RootPage,
   Side,
 } from '../kvs/history.js'
-import type { SettingsChange } from '../kvs/upkeep.js'
+import type { SettingsChange } from '../transaction/settings.js'
 import { parseBase, parseOneOf } from './answers.js'
 import { parseAt } from './op.js'
 import {

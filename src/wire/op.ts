@@ -1,9 +1,9 @@
 /** Ops and guards of a transaction as they come over the wire. See rfc/12.
- *  Invariant: what leaves here has the shape of kvs/operation.ts; keys, refs and bounds are still the
+ *  Invariant: what leaves here has the shape of transaction/operation.ts; keys, refs and bounds are still the
  *  kvs's to check. */
 
 import { decodeBase64 } from '../blob/base64.js'
-import type { Guard, LeaseAction, Op, Producer, Source, Token } from '../kvs/operation.js'
+import type { Guard, LeaseAction, Op, Producer, Source, Token } from '../transaction/operation.js'
 import { base64Of, encodeText } from './bytes.js'
 import {
   type Fields,

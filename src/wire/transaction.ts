@@ -9,7 +9,7 @@ import {
   opsMax,
   type Transaction,
   transactionSizeMax,
-} from '../kvs/operation.js'
+} from '../transaction/operation.js'
 import { parseGuard, parseOp } from './op.js'
 import { optional, parseArray, parseFields, parseFlag } from './parse.js'
 

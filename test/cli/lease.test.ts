@@ -69,17 +69,7 @@ describe('lease', () => {
 
   it('run holds the lease for longer than its ttl, and gives it back with the exit code', async () => {
     const command = 'echo "$TAILRACE_LEASE"; read line; exit 7'
-    const running = sandbox.start([
-      'lease',
-      'run',
-      'k',
-      '--ttl',
-      '1s',
-      '--',
-      'sh',
-      '-c',
-      command,
-    ])
+    const running = sandbox.start(['lease', 'run', 'k', '--ttl', '1s', '--', 'sh', '-c', command])
     const ended = running.ended()
     await expect.poll(() => held('k')).toMatch(/^held/)
     const before = await held('k')

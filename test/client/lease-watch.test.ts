@@ -4,7 +4,7 @@
 import { afterEach, beforeEach, expect, it } from 'vitest'
 import { connect } from '../../src/client/node.js'
 import type { Store } from '../../src/job/job.js'
-import type { Op, Token } from '../../src/kvs/operation.js'
+import type { Op, Token } from '../../src/transaction/operation.js'
 import { CuttingProxy } from './cutting-proxy.js'
 import { type Serving, serve } from './serving.js'
 

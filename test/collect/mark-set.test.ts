@@ -5,8 +5,8 @@ import { encode } from '../../src/blob/codec.js'
 import { hashBlob } from '../../src/blob/hash.js'
 import { RefList } from '../../src/blob/ref-list.js'
 import { MarkSet } from '../../src/collect/mark-set.js'
-import { decodeCollection, encodeCollection } from '../../src/kvs/collection-record.js'
 import { lentMax, lentMs, Uploads } from '../../src/kvs/uploads.js'
+import { decodeCollection, encodeCollection } from '../../src/transaction/collection-record.js'
 import { TestClock } from '../clock.js'
 
 const refOf = (name: string) => hashBlob(Buffer.from(name))

@@ -5,8 +5,8 @@ import { blobSizeMax } from '../../src/blob/blob.js'
 import { appendEvents, type Event, followEvents, readEvents } from '../../src/eventlog/eventlog.js'
 import { readOutput } from '../../src/eventlog/read-stream.js'
 import { encodeData, encodeEofs, encodeHeader } from '../../src/eventlog/stdio.js'
-import { transactionSizeMax } from '../../src/kvs/operation.js'
 import { open } from '../../src/open.js'
+import { transactionSizeMax } from '../../src/transaction/operation.js'
 
 async function collect<T>(items: AsyncIterable<T>): Promise<T[]> {
   const all: T[] = []

@@ -8,8 +8,8 @@ import { hashBlob } from '../../src/blob/hash.js'
 import { MemoryEngine } from '../../src/engine/memory.js'
 import { checkEngine } from '../../src/fsck/run.js'
 import type { Kvs } from '../../src/kvs/kvs.js'
-import type { Op } from '../../src/kvs/operation.js'
 import { openOn } from '../../src/open.js'
+import type { Op } from '../../src/transaction/operation.js'
 
 const environment = systemEnvironment
 const emptyRef = hashBlob(Buffer.alloc(0))

@@ -2,8 +2,8 @@
 
 import { beforeEach, describe, expect, it } from 'vitest'
 import type { Kvs } from '../../src/kvs/kvs.js'
-import type { Guard, LeaseAction, Op, Token } from '../../src/kvs/operation.js'
 import type { Watching } from '../../src/kvs/watching.js'
+import type { Guard, LeaseAction, Op, Token } from '../../src/transaction/operation.js'
 import { refusal, text } from './expect.js'
 
 const minute = 60_000

@@ -5,8 +5,8 @@ import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import type { RootEntry } from '../../src/kvs/history.js'
 import type { Kvs } from '../../src/kvs/kvs.js'
-import { settingsDefault } from '../../src/kvs/settings.js'
-import type { SettingsChange } from '../../src/kvs/upkeep.js'
+import type { SettingsChange } from '../../src/transaction/settings.js'
+import { settingsDefault } from '../../src/transaction/settings.js'
 import { refusal, text } from './expect.js'
 
 export function historyContract(kvs: () => Kvs): void {

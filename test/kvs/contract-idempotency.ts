@@ -3,7 +3,7 @@
 import { beforeEach, describe, expect, it } from 'vitest'
 import { blobSizeMax } from '../../src/blob/blob.js'
 import type { Kvs } from '../../src/kvs/kvs.js'
-import { type Op, opsMax } from '../../src/kvs/operation.js'
+import { type Op, opsMax } from '../../src/transaction/operation.js'
 import { refusal, text } from './expect.js'
 
 export function idempotencyContract(kvsOf: () => Kvs): void {

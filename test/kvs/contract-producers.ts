@@ -8,7 +8,7 @@ import {
   producerIdSizeMax,
   producerResultsMax,
   producersMax,
-} from '../../src/kvs/operation.js'
+} from '../../src/transaction/operation.js'
 import { refusal, text } from './expect.js'
 
 export function producersContract(kvsOf: () => Kvs): void {

@@ -9,7 +9,7 @@ import {
   type Op,
   opsMax,
   transactionSizeMax,
-} from '../../src/kvs/operation.js'
+} from '../../src/transaction/operation.js'
 import { refusal, text } from './expect.js'
 
 export function transactionsContract(kvsOf: () => Kvs): void {

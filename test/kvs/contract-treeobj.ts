@@ -4,7 +4,7 @@ import { beforeEach, describe, expect, it } from 'vitest'
 import { blobSizeMax } from '../../src/blob/blob.js'
 import { hashBlob } from '../../src/blob/hash.js'
 import type { Kvs } from '../../src/kvs/kvs.js'
-import type { Op } from '../../src/kvs/operation.js'
+import type { Op } from '../../src/transaction/operation.js'
 import type { TreeobjJson } from '../../src/tree/json.js'
 import { refusal, text } from './expect.js'
 

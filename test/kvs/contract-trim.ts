@@ -4,8 +4,8 @@
 import { describe, expect, it } from 'vitest'
 import { blobSizeMax } from '../../src/blob/blob.js'
 import type { Kvs, ReadOptions } from '../../src/kvs/kvs.js'
-import type { OpResult, TrimTo } from '../../src/kvs/operation.js'
 import type { From, WatchEvent } from '../../src/kvs/watching.js'
+import type { OpResult, TrimTo } from '../../src/transaction/operation.js'
 import { refusal, text } from './expect.js'
 
 export function trimContract(store: () => Kvs): void {

@@ -2,11 +2,11 @@
 
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { MemoryEngine } from '../../src/engine/memory.js'
-import { wallLookMs } from '../../src/kvs/deadlines.js'
-import { expiredPerCommitMax } from '../../src/kvs/expire.js'
-import { expiryTtlMax } from '../../src/kvs/expiry-record.js'
-import type { Op } from '../../src/kvs/operation.js'
 import { type EmbeddedStore, openOn } from '../../src/open.js'
+import { wallLookMs } from '../../src/transaction/deadlines.js'
+import { expiredPerCommitMax } from '../../src/transaction/expire.js'
+import { expiryTtlMax } from '../../src/transaction/expiry-record.js'
+import type { Op } from '../../src/transaction/operation.js'
 import { TestClock } from '../clock.js'
 import { refusal, text } from './expect.js'
 

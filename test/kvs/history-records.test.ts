@@ -12,7 +12,7 @@ import {
   decodeSettings,
   encodeSettings,
   settingsDefault,
-} from '../../src/kvs/settings.js'
+} from '../../src/transaction/settings.js'
 
 const pin: Pin = {
   name: 'p',

@@ -3,17 +3,17 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { MemoryEngine } from '../../src/engine/memory.js'
 import { TailraceError } from '../../src/error.js'
-import { leaseOwnerSizeMax, leasesMax, leaseTtlMax } from '../../src/kvs/lease-action.js'
+import type { LeaseEvent, Watching } from '../../src/kvs/watching.js'
+import { type EmbeddedStore, openOn } from '../../src/open.js'
+import { leaseOwnerSizeMax, leasesMax, leaseTtlMax } from '../../src/transaction/lease-action.js'
 import {
   expiredLeasesMax,
   expiryRetryMs,
   hearingMs,
   stallGraceMs,
   stallMs,
-} from '../../src/kvs/lease-table.js'
-import type { Op, Token } from '../../src/kvs/operation.js'
-import type { LeaseEvent, Watching } from '../../src/kvs/watching.js'
-import { type EmbeddedStore, openOn } from '../../src/open.js'
+} from '../../src/transaction/lease-table.js'
+import type { Op, Token } from '../../src/transaction/operation.js'
 import { TestClock } from '../clock.js'
 import { refusal, text } from './expect.js'
 

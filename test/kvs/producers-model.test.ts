@@ -8,8 +8,13 @@ import { systemEnvironment } from '../../src/base/environment.js'
 import type { Engine } from '../../src/engine/engine.js'
 import { MemoryEngine } from '../../src/engine/memory.js'
 import { type Code, TailraceError } from '../../src/error.js'
-import { type Guard, type Op, type OpResult, producerResultsMax } from '../../src/kvs/operation.js'
 import { openOn } from '../../src/open.js'
+import {
+  type Guard,
+  type Op,
+  type OpResult,
+  producerResultsMax,
+} from '../../src/transaction/operation.js'
 import { FlakyEngine } from '../engine/flaky.js'
 
 type Log = {

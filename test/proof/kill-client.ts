@@ -8,8 +8,8 @@ import { blobSizeMax } from '../../src/blob/blob.js'
 import { connect } from '../../src/client/node.js'
 import { isCode, type TailraceError, toTailraceError } from '../../src/error.js'
 import type { Store } from '../../src/job/job.js'
-import type { Guard } from '../../src/kvs/operation.js'
 import type { Position } from '../../src/kvs/watching.js'
+import type { Guard } from '../../src/transaction/operation.js'
 import { mulberry32 } from '../engine/flaky.js'
 import {
   blobsOf,

@@ -4,8 +4,8 @@ import { once } from 'node:events'
 import { Agent, type ClientRequest, request as httpRequest, type IncomingMessage } from 'node:http'
 import { connect } from 'node:net'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { transactionSizeMax } from '../../src/kvs/operation.js'
 import { bodySizeMax, drainSizeMax } from '../../src/server/body.js'
+import { transactionSizeMax } from '../../src/transaction/operation.js'
 import { expectError, Serving } from './serving.js'
 
 let serving: Serving

@@ -2,7 +2,7 @@
 
 import { describe, expect, it } from 'vitest'
 import { decode, encodeFrame } from '../../src/blob/codec.js'
-import { guardsMax, opsMax, transactionSizeMax } from '../../src/kvs/operation.js'
+import { guardsMax, opsMax, transactionSizeMax } from '../../src/transaction/operation.js'
 import { parseTransaction } from '../../src/wire/transaction.js'
 
 const ref = `blake3-${'0'.repeat(64)}`

@@ -1,10 +1,17 @@
 /** What is told of the dropped head of a log to those who ask for it. See rfc/6, rfc/7.
  *  Invariant: nobody gets other bytes than those at the index or offset that was asked for. */
 
+import type { Blobref } from '../blob/blobref.js'
 import { TailraceError } from '../error.js'
 import { type Base, baseNone, type Treeobj } from '../tree/treeobj.js'
-import type { Stat } from './kvs.js'
-import type { Position } from './watching.js'
+import type { Stat } from './stat.js'
+
+/** Where a watcher may begin (rfc/7). */
+export type OldestPosition = {
+  readonly incarnation: string
+  readonly index: number
+  readonly prefix: Blobref
+}
 
 /** What a trim dropped of a value; nothing where it is none, or was not trimmed. */
 export function baseOf(treeobj: Treeobj): Base {
@@ -17,7 +24,7 @@ export function sizeLeft({ size, base }: Pick<Stat, 'size' | 'base'>): number {
 }
 
 /** ECOMPACTED, with where the log begins now: for a watcher the position to go on from, if that is known. */
-export function compacted(what: string, base: Base, position?: Position): TailraceError {
+export function compacted(what: string, base: Base, position?: OldestPosition): TailraceError {
   return new TailraceError(
     'ECOMPACTED',
     `${what} was dropped by a trim: the oldest that is left is index ${base.count}, at byte ${base.size}`,

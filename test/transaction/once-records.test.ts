@@ -10,12 +10,16 @@ import {
   answerOrderEntry,
   decodeAnswer,
   encodeAnswer,
-} from '../../src/kvs/answer-record.js'
-import { recordSizeMax } from '../../src/kvs/meta.js'
-import { type OpResult, opsMax, producerResultsMax } from '../../src/kvs/operation.js'
-import { decodeProducer, encodeProducer, type ProducerState } from '../../src/kvs/producers.js'
+} from '../../src/transaction/answer-record.js'
+import { recordSizeMax } from '../../src/transaction/meta.js'
+import { type OpResult, opsMax, producerResultsMax } from '../../src/transaction/operation.js'
+import {
+  decodeProducer,
+  encodeProducer,
+  type ProducerState,
+} from '../../src/transaction/producers.js'
 import { inlineSizeMax } from '../../src/tree/treeobj.js'
-import { refusal } from './expect.js'
+import { refusal } from '../kvs/expect.js'
 
 const hex = (bytes: Uint8Array) => Buffer.from(bytes).toString('hex')
 const ref = hashBlob(Buffer.from('x'))

@@ -31,9 +31,9 @@ import {
   transactionSizeMax,
 } from './operation.js'
 import { type ProducerGuard, parseProducer, parseProducerGuard } from './producers.js'
+import type { Settings, SettingsChange } from './settings.js'
 import { prepareTreeobj, type TreeobjOp } from './treeobj-op.js'
 import type { PreparedTrim } from './trim.js'
-import type { Settings, SettingsChange } from './upkeep.js'
 
 /** The content of a put: inline bytes, blobs that are committed with it, or an array whose blobs
  *  were stored before. */

@@ -5,13 +5,11 @@ import { hashBlob } from '../blob/hash.js'
 import { TailraceError } from '../error.js'
 import { emptyArray, openArray, pushBlob } from '../tree/array.js'
 import type { Key } from '../tree/key.js'
+import { checkBreaks } from './breaks.js'
 import type { DraftDir, Entry, OpenLog, Place } from './draft.js'
 import type { Group } from './group.js'
 import { endLife } from './life.js'
 import type { Work } from './work.js'
-
-/** Thrown by a transaction that must see its group committed first: it opens the next one. */
-export class OpensNextGroup extends Error {}
 
 /** Where a put or a link lands: not on a directory; parents are made. */
 export async function replaceable(
@@ -23,7 +21,7 @@ export async function replaceable(
   const { parent, entry } = place
   if (!parent || entry?.type === 'draft') throw isDirectory(key)
   if (entry) {
-    checkBreaks(group, place.key, entry)
+    await checkBreaks(group, place.key, entry)
     await endLife(group, place.key)
   }
   return { ...place, parent }
@@ -48,17 +46,6 @@ export function own(place: Place, key: Key): Place {
     'EPERM',
     `${key} leads into the namespace ${place.foreign.link.namespace}: write there by its own name`,
   )
-}
-
-/** An entry is replaced or removed: what earlier transactions of the group appended to it, below it
- *  or behind it must have been seen by its watchers before. */
-export function checkBreaks(group: Group, key: Key, entry: Entry): void {
-  if (group.appended.size === 0) return
-  if (entry.type === 'symlink' || group.appended.has(key)) throw new OpensNextGroup()
-  if (entry.type !== 'draft') return
-  for (const appended of group.appended) {
-    if (key === '' || appended.startsWith(`${key}/`)) throw new OpensNextGroup()
-  }
 }
 
 /** A value as a log; an inline one becomes a log whose first blob it is. */

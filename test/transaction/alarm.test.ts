@@ -1,7 +1,7 @@
 /** The one timer behind many deadlines. See rfc/9. */
 
 import { expect, it } from 'vitest'
-import { Alarm } from '../../src/kvs/alarm.js'
+import { Alarm } from '../../src/transaction/alarm.js'
 import { TestClock } from '../clock.js'
 
 function made(options: { readonly clock?: () => number; readonly waitMsMax?: number } = {}) {

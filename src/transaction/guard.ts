@@ -6,8 +6,8 @@ import type { Treeobj } from '../tree/treeobj.js'
 import type { Group } from './group.js'
 import { refusesToken } from './leases.js'
 import { refusesProducer } from './producers.js'
-import { statOf } from './read.js'
 import { draftTreeobj } from './source.js'
+import { statOf } from './stat.js'
 import type { PreparedGuard } from './transaction.js'
 
 /** Undefined if the guard holds at `seq`; otherwise why not, and what is there. */

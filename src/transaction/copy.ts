@@ -10,11 +10,12 @@ import { truncateArray } from '../tree/array-read.js'
 import { type Key, rootKey } from '../tree/key.js'
 import { type Base, baseNone, type Treeobj } from '../tree/treeobj.js'
 import { refOf, sameTreeobj } from '../tree/treeobj-codec.js'
+import { checkBreaks } from './breaks.js'
 import type { CopyOp } from './copy-op.js'
 import { DraftDir, type Entry, type Place } from './draft.js'
 import type { Group } from './group.js'
 import { endLife } from './life.js'
-import { checkBreaks, isDirectory, logOf, own, writable } from './places.js'
+import { isDirectory, logOf, own, writable } from './places.js'
 import { sourceOf, treeobjAt } from './source.js'
 import type { Work } from './work.js'
 
@@ -66,7 +67,7 @@ export async function move(group: Group, op: Of<'move'>, work: Work): Promise<vo
   if (same && isBelow(place.key, from.key)) {
     throw new TailraceError('EINVAL', `${key} is below ${op.from}: nothing moves into itself`)
   }
-  checkBreaks(source.group, from.key, from.entry)
+  await checkBreaks(source.group, from.key, from.entry)
   await clearPlace(group, place, key, { replace })
   await endLife(source.group, from.key)
   // Before the target is set: that may be a directory above the source.
@@ -120,7 +121,7 @@ async function clearPlace(
   if (entry.type === 'draft' && !replace && !(await group.draft.isEmpty(entry))) {
     throw new TailraceError('EISDIR', `${shown(key)} is a directory with keys in it: say replace`)
   }
-  checkBreaks(group, place.key, entry)
+  await checkBreaks(group, place.key, entry)
   await endLife(group, place.key)
 }
 

@@ -6,11 +6,12 @@ import { type AppendArray, closeArray, emptyArray, pushBlob } from '../tree/arra
 import type { Key } from '../tree/key.js'
 import { type Attrs, emptyDir, type Treeobj } from '../tree/treeobj.js'
 import { refOf } from '../tree/treeobj-codec.js'
+import { checkBreaks } from './breaks.js'
 import { DraftDir, type Entry } from './draft.js'
 import { expireAfterAppend, expireAfterPut } from './expiry.js'
 import type { Group } from './group.js'
 import { endLife } from './life.js'
-import { checkBreaks, isDirectory, logOf, own, replaceable, writable } from './places.js'
+import { isDirectory, logOf, own, replaceable, writable } from './places.js'
 import { noteAppend, turnOf } from './producers.js'
 import { markTime } from './times.js'
 import type { PreparedOp, PutContent } from './transaction.js'
@@ -112,7 +113,7 @@ export async function unlink(group: Group, op: Of<'unlink'>, work: Work): Promis
     if (entry.type === 'draft' && !recursive && !(await group.draft.isEmpty(entry))) {
       throw new TailraceError('ENOTEMPTY', `${key} is a directory with keys in it: say recursive`)
     }
-    checkBreaks(group, place.key, entry)
+    await checkBreaks(group, place.key, entry)
     await endLife(group, place.key)
     group.draft.set(parent, place.name, undefined)
     work.changed.push(place.key)

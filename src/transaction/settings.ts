@@ -8,7 +8,19 @@ import { TailraceError } from '../error.js'
 import type { Nodes } from '../tree/nodes.js'
 import type { Dir } from '../tree/treeobj.js'
 import { type MetaRecord, readRecord } from './meta.js'
-import type { Settings, SettingsChange } from './upkeep.js'
+
+/** A namespace's retention and quota. Roots are retained while they are among the last `historyCount` or
+ *  younger than `historyAgeMs`, but the oldest go where what only they hold has more than
+ *  `historySize` bytes. `quota`: bytes of the current tree's values; absent: none. */
+export type Settings = {
+  readonly historyCount: number
+  readonly historyAgeMs: number
+  readonly historySize: number
+  readonly quota?: number
+}
+
+/** `quota: null` takes the quota away. What is left out stays. */
+export type SettingsChange = Partial<Omit<Settings, 'quota'>> & { readonly quota?: number | null }
 
 export const settingsPath = ['settings'] as const
 /** `[seq]`: no older root is retained, whatever clock and settings say later. */
