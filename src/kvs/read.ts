@@ -12,7 +12,7 @@ import { corrupt } from '../tree/check.js'
 import { listDir } from '../tree/dir.js'
 import type { TreeobjJson } from '../tree/json.js'
 import { treeobjJson } from '../tree/json.js'
-import { type Key, parseKey } from '../tree/key.js'
+import { isAddressable, type Key, parseEntryKey, parseKey } from '../tree/key.js'
 import { type Found, lookup, type Views } from '../tree/lookup.js'
 import type { Nodes } from '../tree/nodes.js'
 import { type Dir, sizeOf, type Treeobj, type Val, type Valref } from '../tree/treeobj.js'
@@ -156,7 +156,7 @@ export class Reader {
     if (!treeobj) throw new TailraceError('ENOENT', `${shown(key)} is not there`)
     if (treeobj.type !== 'dir') throw new TailraceError('ENOTDIR', `${key} is not a directory`)
     const limit = pageSize(options.limit)
-    const after = options.after === undefined ? undefined : parseKey(options.after)
+    const after = options.after === undefined ? undefined : parseEntryKey(options.after)
     const entries: ListEntry[] = []
     const all = options.recursive
       ? this.#walk(treeobj, '', after)
@@ -168,7 +168,8 @@ export class Reader {
     return { entries, more: false, seq: snapshot.seq }
   }
 
-  /** Every key below a directory, parents before what is in them, from `after` on. */
+  /** Every key below a directory, parents before what is in them, from `after` on. What is below one whose
+   *  own name is as long as a key that cannot be asked for is left out. */
   async *#walk(
     dir: Dir,
     prefix: string,
@@ -180,11 +181,13 @@ export class Reader {
     if (after !== undefined && first !== undefined) {
       const below = cut < 0 ? undefined : after.slice(cut + 1)
       const found = await this.#child(dir, first)
-      if (found) yield* this.#walk(found, `${prefix}${first}/`, below)
+      if (found && isAddressable(prefix + first))
+        yield* this.#walk(found, `${prefix}${first}/`, below)
     }
     for await (const [name, child] of listDir(this.#nodes, dir, afterOf(first))) {
       yield [prefix + name, child]
-      if (child.type === 'dir') yield* this.#walk(child, `${prefix}${name}/`, undefined)
+      if (child.type !== 'dir' || !isAddressable(prefix + name)) continue
+      yield* this.#walk(child, `${prefix}${name}/`, undefined)
     }
   }
 

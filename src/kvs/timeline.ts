@@ -9,7 +9,7 @@ import { withoutLeases } from '../transaction/root-keys.js'
 import { statOf } from '../transaction/stat.js'
 import { diffTreeobj } from '../tree/diff.js'
 import { getEntry } from '../tree/dir.js'
-import { componentsOf, type Key, parseKey } from '../tree/key.js'
+import { componentsOf, type Key, parseEntryKey, parseKey } from '../tree/key.js'
 import { compareNames } from '../tree/name.js'
 import type { Nodes } from '../tree/nodes.js'
 import type { Treeobj } from '../tree/treeobj.js'
@@ -231,7 +231,7 @@ function passedOf(
 ): { readonly after?: readonly string[] } | 'all' {
   if (after === undefined) return {}
   const below = componentsOf(prefix)
-  const passed = componentsOf(parseKey(after))
+  const passed = componentsOf(parseEntryKey(after))
   const fork = below.findIndex((component, at) => component !== passed[at])
   if (fork < 0) return { after: passed.slice(below.length) }
   const other = passed[fork]

@@ -34,16 +34,21 @@ export type Audit = {
   readonly checkBlob: (ref: Blobref, size: number) => Promise<void>
 }
 
-/** In the order of the keys. Throws only what is no damage (ECLOSED, ECANCELED). */
+/** In the order of the keys, however deep they are. Throws only what is no damage (ECLOSED, ECANCELED). */
 export async function* audit(walk: Audit, dir: Dir, key: Key): AsyncGenerator<Damage> {
-  for await (const part of inspectDir(walk.nodes, dir, walk.findings)) {
-    if (part.part === 'lost') {
-      walk.findings.damages++
-      yield { kind: 'names', key, lost: part }
+  const { nodes, findings } = walk
+  const path = [{ key, parts: inspectDir(nodes, dir, findings) }]
+  for (let step = path.at(-1); step; step = path.at(-1)) {
+    const { done, value: part } = await step.parts.next()
+    if (done) path.pop()
+    else if (part.part === 'lost') {
+      findings.damages++
+      yield { kind: 'names', key: step.key, lost: part }
     } else if (part.treeobj.type === 'dir') {
-      yield* audit(walk, part.treeobj, joinKey(key, part.name))
+      const below = inspectDir(nodes, part.treeobj, findings)
+      path.push({ key: joinKey(step.key, part.name), parts: below })
     } else if (part.treeobj.type === 'valref') {
-      yield* auditLog(walk, part.treeobj, joinKey(key, part.name))
+      yield* auditLog(walk, part.treeobj, joinKey(step.key, part.name))
     }
   }
 }

@@ -3,7 +3,7 @@
 
 import { loadChild, loadTop, peekChild } from './dir-cursor.js'
 import { type Branch, type Child, type DirNode, type Entry, positionOf } from './dir-node.js'
-import { joinKey, type Key, rootKey } from './key.js'
+import { isAddressable, joinKey, type Key, rootKey } from './key.js'
 import { compareNames } from './name.js'
 import type { Nodes } from './nodes.js'
 import { type Dir, emptyDir, type Treeobj } from './treeobj.js'
@@ -18,7 +18,8 @@ export type Difference = {
 
 /** The keys whose treeobjs differ, in order: names of one directory by UTF-8 bytes, a directory before
  *  what is below it. A directory that is on both sides is not named itself, only what differs below; one
- *  that is on one side only is named, and so is everything below it. `under` is put before every key.
+ *  that is on one side only is named, and so is everything below it; one whose key is too long to be asked for
+ *  is named where it differs, and stands for what is below. `under` is put before every key.
  *  `after` goes on after that key, there or not, without a walk through what is before it. Loads only nodes
  *  that differ, at the consumer's pace. Throws EDANGLING, ECORRUPT, EIO. */
 export async function* diffDir(
@@ -47,9 +48,10 @@ export async function* diffTreeobj(
 ): AsyncGenerator<Difference> {
   if (before && after && sameTreeobj(before, after)) return
   const [oldDir, nowDir] = [asDir(before), asDir(after)]
-  const named = (before ?? after) && (!oldDir || !nowDir) && !options.after
+  const walked = (oldDir || nowDir) && isAddressable(key)
+  const named = (before ?? after) && (!oldDir || !nowDir || !walked) && !options.after
   if (named) yield { key, ...(before && { before }), ...(after && { after }) }
-  if (!oldDir && !nowDir) return
+  if (!walked) return
   yield* diffDir(nodes, oldDir ?? emptyDir, nowDir ?? emptyDir, {
     under: key,
     after: options.after ?? [],

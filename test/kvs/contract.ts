@@ -8,6 +8,7 @@ import { collectionContract } from './contract-collection.js'
 import { copyContract } from './contract-copy.js'
 import { copyWatchContract } from './contract-copy-watch.js'
 import { deadlinesContract } from './contract-deadlines.js'
+import { deepContract } from './contract-deep.js'
 import { exportContract } from './contract-export.js'
 import { historyContract } from './contract-history.js'
 import { idempotencyContract } from './contract-idempotency.js'
@@ -38,6 +39,7 @@ export function kvsContract(name: string, make: () => Promise<Made>): void {
     treeobjContract(() => kvs)
     quotaContract(() => kvs)
     deadlinesContract(() => kvs)
+    deepContract(() => kvs)
     producersContract(() => kvs)
     idempotencyContract(() => kvs)
     transactionsContract(() => kvs)

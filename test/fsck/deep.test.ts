@@ -1,0 +1,86 @@
+/** Checks and repairs of trees that are deeper than any key. See rfc/5, rule 27; rfc/15. */
+
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterEach, beforeEach, expect, it } from 'vitest'
+import type { Kvs } from '../../src/kvs/kvs.js'
+import { checkStore, open } from '../../src/open.js'
+import { text } from '../kvs/expect.js'
+import { flip } from './damage.js'
+
+let directory: string
+beforeEach(async () => {
+  directory = await mkdtemp(join(tmpdir(), 'tailrace-deep-'))
+})
+afterEach(() => rm(directory, { recursive: true }))
+
+const check = (repair = false) => checkStore({ directory, repair })
+const pathOf = (name: string, depth: number) => Array(depth).fill(name).join('/')
+const lost = Buffer.alloc(1_000, 'lost')
+
+async function use<T>(act: (store: Kvs) => Promise<T>): Promise<T> {
+  await using store = await open({ directory })
+  return await act(store)
+}
+
+it('damage is told by its key, however long, and mended without its neighbours', async () => {
+  const path = pathOf('d'.repeat(250), 4)
+  await use(async (store) => {
+    await store.put(`low/${path}/damaged`, lost)
+    await store.put(`low/${path}/whole`, 'whole')
+    await store.put('v', 'value')
+    await store.commit({ ops: [{ op: 'mkdir', key: pathOf('up', 100) }] })
+    await store.commit({ ops: [{ op: 'move', from: 'low', key: `${pathOf('up', 100)}/low` }] })
+  })
+  await flip(directory, lost)
+  const { findings } = await check(true)
+  const key = `${pathOf('up', 100)}/low/${path}/damaged`
+  expect(findings.filter(({ where }) => where === 'data')).toMatchObject([
+    { key, code: 'ECORRUPT' },
+  ])
+  await use(async (store) => {
+    await store.commit({ ops: [{ op: 'move', from: `${pathOf('up', 100)}/low`, key: 'low' }] })
+    expect(text(await store.get(`low/${path}/whole`))).toBe('whole')
+    expect(await store.stat(`low/${path}/damaged`)).toBeUndefined()
+    const { entries } = await store.list('lost+found')
+    expect(entries.length).toBe(1)
+    const note = text(await store.get(`lost+found/${entries[0]?.name}`))
+    expect(JSON.parse(note)).toMatchObject({ key, kept: { count: 0 } })
+  })
+})
+
+it('so is a tree of 5,000 directories in each other', async () => {
+  const levels = 500
+  await use(async (store) => {
+    await store.configureNamespace('primary', { historyCount: 1, historyAgeMs: 0 })
+    await store.put('x/damaged', lost)
+    await store.put('x/whole', 'whole')
+    for (let round = 0; round < 10; round++) {
+      await store.commit({
+        ops: [
+          { op: 'mkdir', key: pathOf('y', levels) },
+          { op: 'move', from: 'x', key: `${pathOf('y', levels)}/x` },
+          { op: 'move', from: 'y', key: 'x' },
+        ],
+      })
+    }
+    await store.collect()
+    const { keys } = await store.importTree(store.exportTree(), { namespace: 'copy' })
+    expect(keys).toBe(2)
+    await store.removeNamespace('copy')
+    const { entries } = await store.list('x', { recursive: true })
+    expect(entries.length).toBe(513)
+  })
+  expect(await check()).toMatchObject({ clean: true })
+  await flip(directory, lost)
+  const { findings } = await check(true)
+  expect(findings[0]?.key?.length).toBeGreaterThan(10_000)
+  expect(findings.map(({ where }) => where)).toEqual(['data'])
+  const again = await check()
+  expect(again.findings.map(({ where }) => where)).not.toContain('data')
+  await use(async (store) => {
+    expect(await store.stat('x')).toMatchObject({ count: 1, size: 5 })
+    await store.commit({ ops: [{ op: 'unlink', key: 'x', recursive: true }] })
+  })
+}, 60_000)
