@@ -5,8 +5,11 @@ import { deferred } from './deferred.js'
 
 /** As `promise`, but throws the signal's reason (ECANCELED) if it aborts before. What the promise
  *  stands for goes on; its later failure is not unhandled. */
-export async function joinAbort<T>(promise: Promise<T>, signal?: AbortSignal): Promise<T> {
-  if (!signal) return promise
+export function joinAbort<T>(promise: Promise<T>, signal?: AbortSignal): Promise<T> {
+  return signal ? joinEither(promise, signal) : promise
+}
+
+async function joinEither<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
   const either = deferred<T>()
   const abort = () => either.reject(canceled(signal))
   signal.addEventListener('abort', abort, { once: true })

@@ -86,7 +86,7 @@ async function removeNow(
     if (!(await has(nodes, await live.data(), key))) return undefined
     const answer = deferred<Committed>()
     using build = await committer.begin()
-    const taken = [{ ...(await build.apply(prepared)), waiting: { prepared, answer } }]
+    const taken = [{ waiting: { prepared, answer }, applied: await build.apply(prepared) }]
     const built = { taken, ...(await build.finish()) }
     const [sent] = await send(engine, [committer.sending(built)])
     if (sent?.stored) {

@@ -72,7 +72,7 @@ async function mend(
   const note = (value: unknown): Treeobj => noteOf(value, writer, blobs)
   for (const each of mended) {
     const kept = 'kept' in each ? each.kept : undefined
-    if ('was' in each) await endLife(drafts, each.key)
+    if ('was' in each) await endLife({ nodes, meta: drafts.meta }, each.key)
     const at = await lostFound.place(each.key || '.root', kept, note(noteFor(each)))
     moved.push({ key: shown(each.key), ...at })
   }

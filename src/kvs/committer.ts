@@ -30,7 +30,7 @@ export const rebaseTriesMax = 16
 type Waiting = { readonly prepared: Prepared; readonly answer: Deferred<Committed> }
 /** Stands still in the queue: what comes after it waits until it is released. */
 type Hold = { readonly held: Deferred<void>; readonly released: Deferred<void> }
-type Taken = Applied & { readonly waiting: Waiting }
+type Taken = { readonly waiting: Waiting; readonly applied: Applied }
 export type Built = {
   readonly taken: readonly Taken[]
   readonly root: Root
@@ -219,9 +219,10 @@ export class Committer {
     this.#advance({ root: built.root, revision: head.revision })
     if (head.root.tx !== built.root.tx) this.follow(head)
     const { ref } = built.root
-    for (const { effects } of built.taken) for (const effect of effects) effect()
-    for (const { waiting, seq, results, repeated } of built.taken) {
-      waiting.answer.resolve({ seq, ref, results, ...(repeated && { repeated }) })
+    for (const { applied } of built.taken) for (const effect of applied.effects) effect()
+    for (const { waiting, applied } of built.taken) {
+      const { seq, results, repeated } = applied
+      waiting.answer.resolve(repeated ? { seq, ref, results, repeated } : { seq, ref, results })
     }
   }
 
@@ -246,7 +247,7 @@ export class Committer {
     let rest: readonly Waiting[] = []
     for (const [index, waiting] of group.entries()) {
       try {
-        taken.push({ ...(await build.apply(waiting.prepared)), waiting })
+        taken.push({ waiting, applied: await build.apply(waiting.prepared) })
         ours.push(waiting)
       } catch (error) {
         if (error instanceof OpensNextGroup) {

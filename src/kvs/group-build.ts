@@ -114,7 +114,8 @@ export class GroupBuild implements Disposable {
     meta.begin()
     try {
       const work = await apply(this.group, prepared, seq)
-      await checkQuota(this.group, size)
+      const checked = checkQuota(this.group, size)
+      if (checked) await checked
       if (once) await keepAnswer(this.group, once, { seq: seq + 1, results: work.results })
       this.#answersKept ||= once !== undefined
       this.#count++

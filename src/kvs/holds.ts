@@ -12,8 +12,10 @@ export const readerHoldMs = 60_000
 /** The tree of a root, by its ref; or what one treeobj leads to. */
 export type Held = { readonly root: Blobref } | { readonly treeobj: Treeobj }
 
+type Counted = { readonly held: Held; count: number }
+
 export class Holds {
-  readonly #counts = new Map<string, { readonly held: Held; count: number }>()
+  readonly #counts = new Map<string, Counted>()
   readonly #timer: (ms: number, act: () => void) => Disposable
 
   constructor(timer: (ms: number, act: () => void) => Disposable) {
@@ -50,16 +52,32 @@ export class Holds {
 
   #add(id: string, held: Held): Disposable {
     const known = this.#counts.get(id)
-    if (known) known.count++
-    else this.#counts.set(id, { held, count: 1 })
-    let open = true
-    return {
-      [Symbol.dispose]: () => {
-        if (!open) return
-        open = false
-        const entry = this.#counts.get(id)
-        if (entry && --entry.count === 0) this.#counts.delete(id)
-      },
+    if (known) {
+      known.count++
+      return new Hold(this.#counts, id, known)
     }
+    const counted = { held, count: 1 }
+    this.#counts.set(id, counted)
+    return new Hold(this.#counts, id, counted)
+  }
+}
+
+/** Each read makes one. */
+class Hold implements Disposable {
+  readonly #counts: Map<string, Counted>
+  readonly #id: string
+  #counted: Counted | undefined
+
+  constructor(counts: Map<string, Counted>, id: string, counted: Counted) {
+    this.#counts = counts
+    this.#id = id
+    this.#counted = counted
+  }
+
+  [Symbol.dispose](): void {
+    const counted = this.#counted
+    if (!counted) return
+    this.#counted = undefined
+    if (--counted.count === 0) this.#counts.delete(this.#id)
   }
 }

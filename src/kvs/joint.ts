@@ -97,7 +97,7 @@ async function build(
     }
     const own = await target.begin(groups)
     builds.push(own)
-    const taken = [{ ...(await own.apply(waiting.prepared)), waiting }]
+    const taken = [{ waiting, applied: await own.apply(waiting.prepared) }]
     const built: (readonly [Committer, Built])[] = []
     for (const [committer, each] of begun) {
       built.push([committer, { taken: [], ...(await each.finish()) }])

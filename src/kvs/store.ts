@@ -21,7 +21,9 @@ import type {
   Value,
 } from '../transaction/operation.js'
 import type { Stat } from '../transaction/stat.js'
+import { statOf } from '../transaction/stat.js'
 import { type Prepared, prepare, prepareStoredPut } from '../transaction/transaction.js'
+import { peekEntry } from '../tree/dir.js'
 import type { TreeobjJson } from '../tree/json.js'
 import { parseKey } from '../tree/key.js'
 import { Nodes } from '../tree/nodes.js'
@@ -47,6 +49,7 @@ import {
 } from './kvs.js'
 import type { LiveNamespace } from './namespace.js'
 import { Namespaces, type StoreListener } from './namespaces.js'
+import { type Peeked, peekKey } from './peek.js'
 import { holdBack, storeArray } from './put-stream.js'
 import { Reader } from './read.js'
 import type { Upkeep } from './upkeep.js'
@@ -119,18 +122,14 @@ export class KeyStore implements Keys, AsyncDisposable {
   ): Promise<CommittedOp> {
     const { committer } = this.spaces.find(options.namespace)
     const { guards = [], contentType, signal, idempotencyKey } = options
-    const said = {
-      op: 'put',
-      key,
-      ...(contentType === undefined ? {} : { contentType }),
-      ...expiryOf(options),
-    } as const
+    const said = saidOf(options)
     const held =
       typeof value === 'string' || value instanceof Uint8Array
         ? { whole: value }
         : await holdBack(abortable(value, signal))
     if ('whole' in held) {
-      const transaction = { guards, ops: [{ ...said, value: held.whole }] }
+      const put = { op: 'put', key, value: held.whole } as const
+      const transaction = { guards, ops: [said ? { ...put, ...said } : put] }
       const whole = onceUnder(idempotencyKey, transaction, prepare(transaction))
       return oneOp(await this.#submit(committer, whole, signal))
     }
@@ -138,8 +137,9 @@ export class KeyStore implements Keys, AsyncDisposable {
     let submitted: Promise<Committed>
     try {
       const array = await storeArray(this.#content, this.nodes, held.rest, signal)
-      const stored = prepareStoredPut(key, array, { contentType, guards, ...expiryOf(options) })
-      submitted = committer.submit(onceUnder(idempotencyKey, { guards, ops: [said] }, stored))
+      const stored = prepareStoredPut(key, array, { contentType, guards, ...said })
+      const asked = { guards, ops: [{ op: 'put', key, ...said } as const] }
+      submitted = committer.submit(onceUnder(idempotencyKey, asked, stored))
     } catch (error) {
       upload[Symbol.dispose]()
       throw error
@@ -152,8 +152,9 @@ export class KeyStore implements Keys, AsyncDisposable {
   async append(key: string, value: Value, options: AppendOptions = {}): Promise<CommittedOp> {
     const { committer } = this.spaces.find(options.namespace)
     const { guards = [], seal = false, transfer = false, producer } = options
-    const numbered = producer && { producer }
-    const op: Op = { op: 'append', key, value, seal, ...numbered, ...expiryOf(options) }
+    const plain: Op = { op: 'append', key, value, seal }
+    const said = saidOf(options)
+    const op = said || producer ? { ...plain, ...said, ...(producer && { producer }) } : plain
     const transaction = { guards, ops: [op] }
     const prepared = onceUnder(
       options.idempotencyKey,
@@ -164,6 +165,9 @@ export class KeyStore implements Keys, AsyncDisposable {
   }
 
   async get(key: string, options: ReadScope = {}): Promise<Uint8Array | undefined> {
+    const treeobj = this.#peek(key, options)?.treeobj
+    // A copy, as below.
+    if (treeobj?.type === 'val') return Buffer.from(treeobj.data)
     using snapshot = await this.#hold(options)
     const reading = await this.reader.read(snapshot, key, {})
     if (!reading) return undefined
@@ -190,6 +194,11 @@ export class KeyStore implements Keys, AsyncDisposable {
   }
 
   async stat(key: string, options: StatOptions = {}): Promise<Stat | undefined> {
+    const peeked = this.#peek(key, options, { follow: !options.nofollow })
+    // Where no key expires there is nothing else to look up.
+    if (peeked && peekEntry(this.nodes, peeked.meta, 'expiry') === undefined) {
+      return peeked.treeobj && statOf(peeked.treeobj, peeked.seq)
+    }
     using snapshot = await this.#hold(options)
     const stat = await this.reader.stat(snapshot, key, !options.nofollow)
     if (stat?.type !== 'val' && stat?.type !== 'valref') return stat
@@ -262,6 +271,13 @@ export class KeyStore implements Keys, AsyncDisposable {
     return joinAbort(committer.submit(prepared), signal)
   }
 
+  /** What a read of the newest root finds at once, if it does. */
+  #peek(key: string, scope: ReadScope, options = { follow: true }): Peeked | undefined {
+    const live = this.namespace(scope.namespace)
+    if (scope.at !== undefined || scope.minSeq !== undefined) return undefined
+    return peekKey(this.nodes, live.root, key, options)
+  }
+
   /** The snapshot that a read asks for, until it is disposed of. */
   async #hold(options: ReadScope): Promise<HeldSnapshot> {
     const live = this.namespace(options.namespace)
@@ -270,10 +286,20 @@ export class KeyStore implements Keys, AsyncDisposable {
   }
 }
 
-function expiryOf({ ttl, sliding }: Expiry): Expiry {
-  return { ...(ttl === undefined ? {} : { ttl }), ...(sliding === undefined ? {} : { sliding }) }
+/** What a write says besides its value: most often nothing. */
+function saidOf(
+  options: Expiry & { readonly contentType?: string },
+): (Expiry & { readonly contentType?: string }) | undefined {
+  const { ttl, sliding, contentType } = options
+  if (ttl === undefined && sliding === undefined && contentType === undefined) return undefined
+  return {
+    ...(contentType === undefined ? {} : { contentType }),
+    ...(ttl === undefined ? {} : { ttl }),
+    ...(sliding === undefined ? {} : { sliding }),
+  }
 }
 
-function oneOp({ results, ...rest }: Committed): CommittedOp {
-  return { ...rest, result: results[0] ?? {} }
+function oneOp({ seq, ref, results, repeated }: Committed): CommittedOp {
+  const result = results[0] ?? {}
+  return repeated ? { seq, ref, result, repeated } : { seq, ref, result }
 }

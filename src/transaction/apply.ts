@@ -44,7 +44,7 @@ export async function apply(
   return work
 }
 
-async function applyOp(group: Group, op: PreparedOp, work: Work): Promise<void> {
+function applyOp(group: Group, op: PreparedOp, work: Work): Promise<void> | void {
   switch (op.op) {
     case 'put':
       return put(group, op, work)

@@ -168,7 +168,7 @@ export class Draft {
         depth = 0
         continue
       }
-      if (last) return { parent: dir, name, key: keyOf(components, links), entry }
+      if (last) return { parent: dir, name, key: links > 0 ? keyOf(components, links) : key, entry }
       if (entry === undefined && options.created) {
         const made = new DraftDir(emptyDir)
         this.set(dir, name, made)

@@ -16,7 +16,7 @@ import {
 } from './expiry-record.js'
 import type { Group } from './group.js'
 import { lifePath } from './life.js'
-import { getShortRecord, hasRecords, readRecord, setRecord } from './meta.js'
+import { getShortRecord, hasRecords, lacksKind, readRecord, setRecord } from './meta.js'
 import type { Expiry } from './operation.js'
 import type { Work } from './work.js'
 
@@ -39,18 +39,28 @@ export function parseExpiry({ ttl, sliding }: Expiry): ExpiryChange | undefined 
 }
 
 /** A put of a key: what was said before is gone already. REQUIRES: the key is resolved. */
-export async function expireAfterPut(
+export function expireAfterPut(
   group: Group,
   key: Key,
   change: ExpiryChange | undefined,
   work: Work,
-): Promise<void> {
-  if (change) await setExpires(group, key, { change, before: undefined }, work)
+): Promise<void> | undefined {
+  return change && setExpires(group, key, { change, before: undefined }, work)
 }
 
 /** An append to a key: without a change a sliding expiry counts anew, another one stays. REQUIRES: the
  *  key is resolved. */
-export async function expireAfterAppend(
+export function expireAfterAppend(
+  group: Group,
+  key: Key,
+  change: ExpiryChange | undefined,
+  work: Work,
+): Promise<void> | undefined {
+  if (!change && lacksKind(group, 'expiry')) return undefined
+  return expireAnew(group, key, change, work)
+}
+
+async function expireAnew(
   group: Group,
   key: Key,
   change: ExpiryChange | undefined,

@@ -6,8 +6,7 @@
 
 import { componentsOf, type Key } from '../tree/key.js'
 import { unfileAt } from './expiry-record.js'
-import type { Group } from './group.js'
-import { hasRecords, type MetaPath, removeRecord } from './meta.js'
+import { lacksKind, type MetaDraft, type MetaPath, removeRecord } from './meta.js'
 
 /** producers: one record for each (rfc/6); expiry: when the key goes; times: how old a log's blobs are. */
 const kinds = ['producers', 'expiry', 'times'] as const
@@ -20,9 +19,14 @@ export function lifePath(kind: LifeKind, key: Key): MetaPath {
 }
 
 /** The value at a key ends, or all values below it. */
-export async function endLife(group: Pick<Group, 'meta'>, key: Key): Promise<void> {
+export function endLife(group: MetaDraft, key: Key): Promise<void> | undefined {
+  if (kinds.every((kind) => lacksKind(group, kind))) return undefined
+  return endKinds(group, key)
+}
+
+async function endKinds(group: MetaDraft, key: Key): Promise<void> {
   for (const kind of kinds) {
-    if (!(await hasRecords(group.meta, [kind]))) continue
+    if (lacksKind(group, kind)) continue
     const path = lifePath(kind, key)
     if (kind === 'expiry') await unfileAt(group.meta, path, key)
     await removeRecord(group.meta, path)

@@ -7,7 +7,7 @@
 
 import { decode, encode, type Plain } from '../blob/codec.js'
 import { TailraceError } from '../error.js'
-import { getEntry, listDir } from '../tree/dir.js'
+import { getEntry, listDir, peekEntry } from '../tree/dir.js'
 import type { Key } from '../tree/key.js'
 import type { Nodes } from '../tree/nodes.js'
 import { type Dir, emptyDir, inlineSizeMax, type Treeobj } from '../tree/treeobj.js'
@@ -21,6 +21,9 @@ export type MetaPath = readonly string[]
 
 /** What a record decodes to. */
 export type MetaRecord = readonly unknown[]
+
+/** The meta tree that a group is making. */
+export type MetaDraft = { readonly nodes: Nodes; readonly meta: Draft }
 
 /** Undefined where there is none. Throws ECORRUPT. */
 export async function getRecord(meta: Draft, path: MetaPath): Promise<MetaRecord | undefined> {
@@ -75,7 +78,16 @@ export async function removeRecord(meta: Draft, path: MetaPath): Promise<boolean
   return true
 }
 
-/** Whether anything stands at a path: costs no look for the common namespace that has none of a kind. */
+/** Whether it is certain, without waiting, that there is no record of a kind: the common namespace has none,
+ *  and each of its writes asks. */
+export function lacksKind({ nodes, meta }: MetaDraft, kind: string): boolean {
+  const { edits, children, base } = meta.root
+  if (edits.size > 0 && edits.has(kind)) return edits.get(kind) === undefined
+  if (base.ref === undefined) return true
+  return !children.has(kind) && peekEntry(nodes, base, kind) === undefined
+}
+
+/** Whether anything stands at a path. */
 export async function hasRecords(meta: Draft, path: MetaPath): Promise<boolean> {
   return (await meta.locate(keyOf(path), { follow: false })).entry !== undefined
 }

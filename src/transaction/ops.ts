@@ -28,7 +28,8 @@ export async function put(group: Group, op: Of<'put'>, work: Work): Promise<void
       ? { type: 'val', data: content.data, ...attrs }
       : closeArray(group.writer, arrayOf(group, content), attrs.attrs)
   group.draft.set(place.parent, place.name, value)
-  await expireAfterPut(group, place.key, op.expiry, work)
+  const filed = expireAfterPut(group, place.key, op.expiry, work)
+  if (filed) await filed
   work.changed.push(place.key)
   work.results.push({ ref: refOf(value) })
 }
@@ -50,7 +51,8 @@ export async function append(group: Group, op: Of<'append'>, work: Work): Promis
     work.results.push(turn.repeated)
     return
   }
-  const log = entry === undefined ? undefined : await logOf(group, entry, work)
+  // What need not wait does not: this is most of what a store is asked for.
+  const log = entry?.type === 'log' ? entry : entry && (await logOf(group, entry, work))
   if (log?.attrs?.sealed) {
     throw new TailraceError('ESEALED', `${op.key} is sealed: nothing can be appended`, {
       failed: { state: { count: log.array.count, size: log.array.size, sealed: true } },
@@ -58,14 +60,14 @@ export async function append(group: Group, op: Of<'append'>, work: Work): Promis
   }
   let array = log?.array ?? emptyArray
   const index = array.count
-  await markTime(group, place.key, {
-    count: index,
-    begins: entry?.type !== 'valref' && entry?.type !== 'log',
-  })
+  const begins = entry?.type !== 'valref' && entry?.type !== 'log'
+  const marked = markTime(group, place.key, { count: index, begins })
+  if (marked) await marked
   for (const blob of op.blobs) array = pushBlob(group.writer, array, blob)
   const attrs: Attrs | undefined = op.seal ? { ...log?.attrs, sealed: true } : log?.attrs
   group.draft.set(parent, place.name, { type: 'log', array, attrs, base: log?.base })
-  await expireAfterAppend(group, place.key, op.expiry, work)
+  const filed = expireAfterAppend(group, place.key, op.expiry, work)
+  if (filed) await filed
   const landed = { index, count: array.count }
   if (producer) {
     await noteAppend(group, place.key, { producer, before: turn?.before, landed, used: work.seq })

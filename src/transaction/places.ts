@@ -21,8 +21,9 @@ export async function replaceable(
   const { parent, entry } = place
   if (!parent || entry?.type === 'draft') throw isDirectory(key)
   if (entry) {
-    await checkBreaks(group, place.key, entry)
-    await endLife(group, place.key)
+    if (group.appended.size > 0) await checkBreaks(group, place.key, entry)
+    const ended = endLife(group, place.key)
+    if (ended) await ended
   }
   return { ...place, parent }
 }

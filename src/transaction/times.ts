@@ -16,15 +16,19 @@ export const timeMarksMax = 128
 type Mark = { readonly time: number; readonly count: number }
 
 /** A log of `count` blobs gets more, or begins: marks it if its last mark was long ago. `key` is resolved. */
-export async function markTime(
+export function markTime(
   group: Group,
   key: Key,
   log: { readonly count: number; readonly begins: boolean },
-): Promise<void> {
+): Promise<void> | undefined {
   const { now, times } = group
-  if (log.begins) return times.set(key, now)
+  if (log.begins) {
+    times.set(key, now)
+    return undefined
+  }
   const known = times.get(key)
-  if (known === undefined || now - known >= timeMarkMs) await addMark(group, key, log.count)
+  if (known !== undefined && now - known < timeMarkMs) return undefined
+  return addMark(group, key, log.count)
 }
 
 /** Of `count` blobs those that were there `age` ms ago, as far as marks say so. */

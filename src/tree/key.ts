@@ -15,6 +15,9 @@ export const entryKeySizeMax = keySizeMax + 1 + componentSizeMax
 
 export const rootKey = '' as Key
 
+/** Most keys: normal as they stand, each component at most as long as the whole. */
+const plain = /^[\w-][\w.-]*(?:\/[\w-][\w.-]*)*$/
+
 /** Drops leading, trailing and repeated `/`. Throws EINVAL. */
 export function parseKey(input: unknown): Key {
   return parseUpTo(input, keySizeMax)
@@ -27,6 +30,7 @@ export function parseEntryKey(input: unknown): Key {
 
 function parseUpTo(input: unknown, sizeMax: number): Key {
   if (typeof input !== 'string') throw new TailraceError('EINVAL', 'a key is a string')
+  if (input.length <= componentSizeMax && plain.test(input)) return input as Key
   const components = input.split('/').filter((component) => component !== '')
   for (const component of components) checkComponent(component)
   const key = components.join('/')

@@ -59,6 +59,26 @@ export async function lookup(
   throw new TailraceError('ELOOP', `"${key}" leads over more than ${linksMax} links`)
 }
 
+/** What a key names, without waiting; `notInMemory` where nodes are to be loaded or links to be followed. */
+export function peekLookup(
+  nodes: Nodes,
+  dir: Dir,
+  key: Key,
+  options: { readonly follow: boolean },
+): Treeobj | undefined | typeof notInMemory {
+  let treeobj: Treeobj | undefined = dir
+  const components = componentsOf(key)
+  for (let at = 0; at < components.length; at++) {
+    if (treeobj?.type !== 'dir') return undefined
+    const peeked = peekEntry(nodes, treeobj, components[at] ?? '')
+    if (peeked === notInMemory) return notInMemory
+    const followed = at < components.length - 1 || options.follow
+    if (peeked?.type === 'symlink' && followed) return notInMemory
+    treeobj = peeked
+  }
+  return treeobj
+}
+
 type Step =
   | { readonly link?: undefined; readonly treeobj: Treeobj | undefined; readonly blocked?: true }
   /** A link at the key `at`, with what is left of the key behind it. */

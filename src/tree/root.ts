@@ -2,6 +2,7 @@
 
 import type { Blobref } from '../blob/blobref.js'
 import { corrupt } from './check.js'
+import type { Node } from './node.js'
 import type { NodeSink, Nodes } from './nodes.js'
 import type { RootNode } from './root-node.js'
 import { type Dir, emptyDir } from './treeobj.js'
@@ -19,9 +20,18 @@ export function writeRoot(writer: NodeSink, { data, meta }: Trees): Blobref {
   return writer.write({ kind: 'root', data, meta })
 }
 
+/** Undefined where its node is not in memory. Throws ECORRUPT. */
+export function peekRoot(nodes: Nodes, ref: Blobref): RootNode | undefined {
+  const node = nodes.peek(ref)
+  return node && checkRoot(node)
+}
+
 /** Throws EDANGLING, ECORRUPT, EIO. */
 export async function readRoot(nodes: Nodes, ref: Blobref): Promise<RootNode> {
-  const node = nodes.peek(ref) ?? (await nodes.load(ref))
+  return peekRoot(nodes, ref) ?? checkRoot(await nodes.load(ref))
+}
+
+function checkRoot(node: Node): RootNode {
   if (node.kind !== 'root') throw corrupt('no root where a root is named')
   return node
 }
