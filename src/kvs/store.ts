@@ -14,7 +14,6 @@ import { sizeLeft } from '../transaction/floor.js'
 import type {
   Committed,
   CommittedOp,
-  Expiry,
   Op,
   Scope,
   Transaction,
@@ -52,6 +51,7 @@ import { Namespaces, type StoreListener } from './namespaces.js'
 import { type Peeked, peekKey } from './peek.js'
 import { holdBack, storeArray } from './put-stream.js'
 import { Reader } from './read.js'
+import { oneOp, saidOf } from './said.js'
 import type { Upkeep } from './upkeep.js'
 
 /** What the store itself does of a Kvs; `open.ts` adds the rooms and files that do the rest. */
@@ -284,22 +284,4 @@ export class KeyStore implements Keys, AsyncDisposable {
     if (options.minSeq !== undefined) await live.reach(options.minSeq, options.signal)
     return holdSnapshot(this.spaces, live, await this.spaces.hold(live, options.at))
   }
-}
-
-/** What a write says besides its value: most often nothing. */
-function saidOf(
-  options: Expiry & { readonly contentType?: string },
-): (Expiry & { readonly contentType?: string }) | undefined {
-  const { ttl, sliding, contentType } = options
-  if (ttl === undefined && sliding === undefined && contentType === undefined) return undefined
-  return {
-    ...(contentType === undefined ? {} : { contentType }),
-    ...(ttl === undefined ? {} : { ttl }),
-    ...(sliding === undefined ? {} : { sliding }),
-  }
-}
-
-function oneOp({ seq, ref, results, repeated }: Committed): CommittedOp {
-  const result = results[0] ?? {}
-  return repeated ? { seq, ref, result, repeated } : { seq, ref, result }
 }
