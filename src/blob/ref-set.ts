@@ -1,6 +1,6 @@
 /** A set of refs for walks over everything that is stored: about 30 bytes a ref.
- *  Invariant: holds the first 16 bytes of each digest, which no two blobs share but by 2^64 tries: who
- *  could make two could make a blob that an export leaves out, and its import then refuses. */
+ *  Invariant: holds 16 bytes for each, all of the ref mixed with a secret of the set's own: that two refs have
+ *  the same ones is a chance of 2^-120, even for who chooses both (a raw treeobj can name any ref). */
 
 import type { Blobref } from './blobref.js'
 
@@ -9,24 +9,26 @@ const words = 4
 const fullness = 0.7
 const slotsMin = 1_024
 
-/** Mutable; owned by the walk that made it. */
+/** Mutable; owned by the walk that made it. A ref may come with two integers (the second below 2^32),
+ *  and is then there with these only. */
 export class RefSet {
   #slots = new Uint32Array(slotsMin * words)
   #size = 0
   readonly #words = new Uint32Array(words)
+  readonly #secret = globalThis.crypto.getRandomValues(new Uint32Array(4 * words))
 
   get size(): number {
     return this.#size
   }
 
-  has(ref: Blobref): boolean {
-    this.#parse(ref)
+  has(ref: Blobref, first = 0, second = 0): boolean {
+    this.#mix(ref, first, second)
     return this.#slots[this.#find(this.#slots, this.#words)] !== 0
   }
 
   /** False where it was there. */
-  add(ref: Blobref): boolean {
-    this.#parse(ref)
+  add(ref: Blobref, first = 0, second = 0): boolean {
+    this.#mix(ref, first, second)
     const slot = this.#find(this.#slots, this.#words)
     if (this.#slots[slot] !== 0) return false
     this.#slots.set(this.#words, slot)
@@ -35,13 +37,25 @@ export class RefSet {
     return true
   }
 
-  #parse(ref: Blobref): void {
+  /** Each word is one of the first half, and secret multiples of one of the second half and of the integers:
+   *  where anything differs, each word is the same by a chance of about 2^-31. */
+  #mix(ref: Blobref, first: number, second: number): void {
+    const high = Math.floor(first / 2 ** 32)
     for (let word = 0; word < words; word++) {
-      const at = 7 + 8 * word // after "blake3-"
-      this.#words[word] = Number.parseInt(ref.slice(at, at + 8), 16)
+      this.#words[word] =
+        wordAt(ref, word) +
+        Math.imul(wordAt(ref, word + words), this.#multiple(word)) +
+        Math.imul(first, this.#multiple(word + words)) +
+        Math.imul(high, this.#multiple(word + 2 * words)) +
+        Math.imul(second, this.#multiple(word + 3 * words))
     }
     // 0 in front marks a slot that is free.
     if (this.#words[0] === 0) this.#words[0] = 1
+  }
+
+  /** Odd, so that no two words have the same multiple. */
+  #multiple(at: number): number {
+    return (this.#secret[at] ?? 0) | 1
   }
 
   /** Where the words stand, or would. */
@@ -63,4 +77,14 @@ export class RefSet {
     }
     this.#slots = grown
   }
+}
+
+/** 8 of the 64 hex digits, which are lower case. */
+function wordAt(ref: Blobref, word: number): number {
+  let bits = 0
+  for (let at = 7 + 8 * word, end = at + 8; at < end; at++) {
+    const unit = ref.charCodeAt(at) // after "blake3-"
+    bits = (bits << 4) | ((unit & 15) + 9 * (unit >> 6))
+  }
+  return bits
 }

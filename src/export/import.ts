@@ -7,7 +7,6 @@
 import { abortable } from '../base/abortable.js'
 import type { Blob } from '../blob/blob.js'
 import type { Blobref } from '../blob/blobref.js'
-import { RefSet } from '../blob/ref-set.js'
 import type { Content, NodeSource } from '../content/content.js'
 import type { Engine } from '../engine/engine.js'
 import { isCode, TailraceError } from '../error.js'
@@ -19,6 +18,7 @@ import { type Adopt, notEmpty, otherTree } from '../transaction/adopt.js'
 import type { Committed } from '../transaction/operation.js'
 import { prepareAdopt } from '../transaction/transaction.js'
 import { audit } from '../tree/audit.js'
+import { Clean } from '../tree/clean.js'
 import { rootKey } from '../tree/key.js'
 import { parseNamespaceName } from '../tree/namespace-name.js'
 import { Nodes } from '../tree/nodes.js'
@@ -188,7 +188,7 @@ class ImportStore implements NodeSource {
       },
     }
     const nodes = new Nodes(source, { cacheSize: importNodesSize })
-    const findings = { clean: new RefSet(), damages: 0 }
+    const findings = { clean: new Clean(), damages: 0 }
     for await (const { key, lost: found } of audit({ nodes, findings, checkBlob }, data, rootKey)) {
       const where = key === rootKey ? '/' : key
       const message = `the export's tree does not hold together at ${where} (${found.error.message}): nothing was imported`

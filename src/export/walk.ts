@@ -4,22 +4,22 @@
  *  doubled or out of its place is one that the reader does not expect. */
 
 import type { Blobref } from '../blob/blobref.js'
-import { RefSet } from '../blob/ref-set.js'
 import { canceled } from '../error.js'
 import type { Nodes } from '../tree/nodes.js'
 import { type Reached, reachable } from '../tree/reach.js'
+import { ReachedSet } from '../tree/reached-set.js'
 import type { Dir } from '../tree/treeobj.js'
 
 /** Memory: about 30 bytes a ref. */
 export class ExportWalk {
   /** Met with all that is below. */
-  readonly #whole = new RefSet()
+  readonly #whole = new ReachedSet()
   /** Nodes met of trimmed logs only: a few for each. */
   readonly #parts = new Set<Blobref>()
 
   /** Whatever this tree reaches has no record. Throws EDANGLING, ECORRUPT, EIO, ECANCELED. */
   async leaveOut(nodes: Nodes, base: Dir, signal?: AbortSignal): Promise<void> {
-    for await (const reached of reachable(nodes, base, this.#seen)) {
+    for await (const reached of reachable(nodes, base, this.#whole.has)) {
       if (signal?.aborted) throw canceled(signal)
       this.#meet(reached)
     }
@@ -27,18 +27,17 @@ export class ExportWalk {
 
   /** What has a record. A node is loaded through `nodes` once the consumer goes on after it. */
   async *records(nodes: Nodes, data: Dir): AsyncGenerator<Reached> {
-    for await (const reached of reachable(nodes, data, this.#seen)) {
+    for await (const reached of reachable(nodes, data, this.#whole.has)) {
       if (this.#meet(reached)) yield reached
     }
   }
 
   /** Whether it is met for the first time. */
-  #meet({ ref, partial }: Reached): boolean {
-    const fresh = !this.#parts.has(ref)
+  #meet(reached: Reached): boolean {
+    const { ref, kind, partial } = reached
+    const fresh = kind === 'blob' || !this.#parts.has(ref)
     if (partial) this.#parts.add(ref)
-    else this.#whole.add(ref)
+    else this.#whole.add(reached)
     return fresh
   }
-
-  readonly #seen = (ref: Blobref): boolean => this.#whole.has(ref)
 }

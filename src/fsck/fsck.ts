@@ -12,6 +12,7 @@ import { canceled, TailraceError } from '../error.js'
 import { LiveNamespace } from '../kvs/namespace.js'
 import { Pins } from '../kvs/pins.js'
 import { type Audit, audit, type Damage } from '../tree/audit.js'
+import { Clean } from '../tree/clean.js'
 import { attempt } from '../tree/inspect.js'
 import { rootKey } from '../tree/key.js'
 import { Nodes } from '../tree/nodes.js'
@@ -37,7 +38,7 @@ type Place = Pick<Finding, 'where' | 'namespace' | 'seq' | 'pin'>
 
 export class Check {
   /** Everything that was found whole. */
-  readonly whole = new RefSet()
+  readonly whole = new Clean()
   readonly nodes: Nodes
   readonly findings: Finding[] = []
   readonly hurt: Hurt[] = []

@@ -5,8 +5,8 @@
 
 import type { Blob } from '../blob/blob.js'
 import type { Blobref } from '../blob/blobref.js'
-import type { RefSet } from '../blob/ref-set.js'
 import { type AppendArray, closeArray, emptyArray, pushBlob } from '../tree/array.js'
+import type { Clean } from '../tree/clean.js'
 import { editDir } from '../tree/dir.js'
 import { attempt, inspectDir, inspectLog, type LostBlobs, type LostNames } from '../tree/inspect.js'
 import { joinKey, type Key } from '../tree/key.js'
@@ -36,7 +36,7 @@ export type Mended =
 export type MendPorts = {
   readonly nodes: Nodes
   /** What is known to be whole: not looked at. */
-  readonly whole: RefSet
+  readonly whole: Clean
   readonly checkBlob: (ref: Blobref, size: number) => Promise<void>
   readonly store: (blobs: readonly Blob[]) => Promise<void>
   /** A directory of at most so many entries that lost some goes with the rest of them: the parts of a
@@ -66,7 +66,7 @@ export async function mendDir(
     if (treeobj.type === 'dir') {
       const child = await mendDir(ports, treeobj, at, mended)
       if (child !== treeobj) edits.set(name, child)
-    } else if (treeobj.type === 'valref' && !whole.has(refOf(treeobj))) {
+    } else if (treeobj.type === 'valref' && !whole.values.has(refOf(treeobj))) {
       mended.push(await mendLog(ports, treeobj, at))
       edits.set(name, undefined)
     }

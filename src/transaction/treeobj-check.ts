@@ -4,7 +4,6 @@
 
 import { setImmediate } from 'node:timers/promises'
 import type { Blobref } from '../blob/blobref.js'
-import { RefSet } from '../blob/ref-set.js'
 import type { Content } from '../content/content.js'
 import { canceled, isCode, TailraceError } from '../error.js'
 import { type AppendArray, openArray } from '../tree/array.js'
@@ -13,6 +12,7 @@ import { isDirNode } from '../tree/dir-node.js'
 import type { Node } from '../tree/node.js'
 import type { Nodes } from '../tree/nodes.js'
 import { reachable } from '../tree/reach.js'
+import { ReachedSet } from '../tree/reached-set.js'
 import type { Base, Dir, Treeobj, Valref } from '../tree/treeobj.js'
 import type { Prepared, PreparedOp } from './transaction.js'
 import type { RawDir, RawLog } from './treeobj-json.js'
@@ -172,7 +172,7 @@ async function checkBase({ nodes }: CheckPorts, array: AppendArray, base: Base):
 
 /** All that a treeobj reaches is there, and is spared. */
 async function spare(ports: CheckPorts, treeobj: Treeobj, dangling: boolean): Promise<void> {
-  const seen = new RefSet()
+  const seen = new ReachedSet()
   const batch: Blobref[] = []
   const ask = async () => {
     await breathe(ports)
@@ -184,14 +184,9 @@ async function spare(ports: CheckPorts, treeobj: Treeobj, dangling: boolean): Pr
   const pass = (_: Blobref, error: unknown) => {
     if (!dangling || !isCode(error, 'EDANGLING')) throw error
   }
-  for await (const { ref, partial } of reachable(
-    ports.nodes,
-    treeobj,
-    (each) => seen.has(each),
-    pass,
-  )) {
-    if (!partial) seen.add(ref)
-    batch.push(ref)
+  for await (const reached of reachable(ports.nodes, treeobj, seen.has, pass)) {
+    if (!reached.partial) seen.add(reached)
+    batch.push(reached.ref)
     if (batch.length === batchMax) await ask()
   }
   await ask()

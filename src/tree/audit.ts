@@ -2,7 +2,7 @@
  *  Invariant: a tree without findings can be read to its last byte; what was found whole once is not
  *  looked at again, what is damaged is told wherever it is reached. */
 
-import { type Blobref, blobrefOfHex } from '../blob/blobref.js'
+import type { Blobref } from '../blob/blobref.js'
 import { corrupt } from './check.js'
 import {
   attempt,
@@ -56,7 +56,7 @@ export async function* audit(walk: Audit, dir: Dir, key: Key): AsyncGenerator<Da
 async function* auditLog(walk: Audit, valref: Valref, key: Key): AsyncGenerator<Damage> {
   const { nodes, findings } = walk
   const id = refOf(valref)
-  if (findings.clean.has(id)) return
+  if (findings.clean.values.has(id)) return
   const before = findings.damages
   for await (const part of inspectLog(nodes, valref, findings)) {
     const lost = await lostOf(walk, valref, part)
@@ -64,7 +64,7 @@ async function* auditLog(walk: Audit, valref: Valref, key: Key): AsyncGenerator<
     findings.damages++
     yield { kind: 'blobs', key, valref, lost }
   }
-  if (findings.damages === before) findings.clean.add(id)
+  if (findings.damages === before) findings.clean.values.add(id)
 }
 
 async function lostOf(
@@ -76,18 +76,12 @@ async function lostOf(
   const { index, offset, size, ref } = part
   const checked = await attempt(async () => {
     if (index === base.count && offset !== base.size) throw corrupt('a log with another base')
-    const known = sizedRef(ref, size)
-    if (walk.findings.clean.has(known)) return
+    const { blobs } = walk.findings.clean
+    if (blobs.has(ref, size)) return
     await walk.checkBlob(ref, size)
-    walk.findings.clean.add(known)
+    blobs.add(ref, size)
   })
   if (!('error' in checked)) return undefined
   const range = { from: index, to: index + 1, offset, end: offset + size }
   return { part: 'lost', kind: 'blob', ...range, ref, error: checked.error }
-}
-
-/** A blob with a size, as a name for a set of them. */
-function sizedRef(ref: Blobref, size: number): Blobref {
-  const hex = ref.slice(-64)
-  return blobrefOfHex(hex.slice(0, 24) + size.toString(16).padStart(8, '0') + hex.slice(32))
 }

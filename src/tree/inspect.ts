@@ -4,10 +4,10 @@
  *  come in their order and leave nothing out. */
 
 import { type Blobref, blobrefAt, digestSize } from '../blob/blobref.js'
-import type { RefSet } from '../blob/ref-set.js'
 import { type TailraceError, toTailraceError } from '../error.js'
 import { type Entries, type OpenNode, sizeOfMark, sizeOfMarks, widthOf } from './array-node.js'
 import { corrupt } from './check.js'
+import type { Clean } from './clean.js'
 import { loadChild, loadTop } from './dir-cursor.js'
 import type { DirNode } from './dir-node.js'
 import type { Nodes } from './nodes.js'
@@ -55,7 +55,7 @@ export type LogPart = LogBlob | LostBlobs
 
 /** What was found whole before, and how much was found that is not: a node below which nothing was joins
  *  `clean`, and is passed over from then on. */
-export type Findings = { readonly clean: RefSet; damages: number }
+export type Findings = { readonly clean: Clean; damages: number }
 
 /** The entries of one directory. The consumer adds to `findings.damages` what it finds below an entry,
  *  before it asks for the next. Without `findings` all entries are given. */
@@ -81,7 +81,7 @@ async function* inspectNode(
   findings: Findings | undefined,
 ): AsyncGenerator<DirPart, void, undefined> {
   const { ref, node } = at
-  if (findings?.clean.has(ref)) return
+  if (findings?.clean.directories.has(ref)) return
   const before = findings?.damages
   if (node.kind === 'leaf') {
     for (const { name, treeobj } of node.items) yield { part: 'entry', name, treeobj }
@@ -96,7 +96,7 @@ async function* inspectNode(
       after = child.name
     }
   }
-  if (findings && findings.damages === before) findings.clean.add(ref)
+  if (findings && findings.damages === before) findings.clean.directories.add(ref)
 }
 
 /** The blobs of a value from its base on. Pages join `findings.clean` as nodes do. */
@@ -186,7 +186,7 @@ async function* inspectPage(
 ): AsyncGenerator<LogPart, void, undefined> {
   const { ref, level, from, offset, size } = at
   const { findings, base } = walk
-  if (findings?.clean.has(ref)) return
+  if (findings?.clean.pages.has(ref, size, level)) return
   const before = findings?.damages
   const loaded = await attempt(async () => {
     const node = await walk.nodes.load(ref)
@@ -202,7 +202,7 @@ async function* inspectPage(
   }
   yield* inspectEntries(walk, loaded.value, from, offset)
   const whole = from >= base
-  if (findings && whole && findings.damages === before) findings.clean.add(ref)
+  if (findings && whole && findings.damages === before) findings.clean.pages.add(ref, size, level)
 }
 
 /** What can be wrong with one thing that is stored; whatever else ends the whole inspection. */

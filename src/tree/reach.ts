@@ -23,6 +23,9 @@ type Step = {
   readonly cut?: { readonly base: number; readonly index: number }
 }
 
+/** Was it met before, as that, with all below it? */
+export type Seen = (ref: Blobref, kind: Reached['kind']) => boolean
+
 /** Told of a node that cannot be loaded, which is then left out with all below it; what it throws ends the
  *  walk. */
 export type Lost = (ref: Blobref, error: unknown) => void
@@ -31,7 +34,7 @@ export type Lost = (ref: Blobref, error: unknown) => void
  *  `seen` says true is left out with all below it; it is asked again each time a ref is met.
  *
  *  The nodes of a trimmed log may be those of another one that has all its blobs (a copy, an older root).
- *  So `seen` says true only of what was yielded **without** `partial`: whoever marks keeps two facts of a
+ *  So `seen` says true only of what was yielded **without** `partial`, as that kind: whoever marks keeps two facts of a
  *  ref, that it is needed (yielded at all), and that all below it was yielded too (once without
  *  `partial`). One who does meets every ref whole at most once, and parts of the few nodes that hold a base
  *  each time a log leads there. Memory: one node's refs a level. Throws EDANGLING, ECORRUPT, EIO, but for
@@ -39,7 +42,7 @@ export type Lost = (ref: Blobref, error: unknown) => void
 export async function* reachable(
   nodes: Nodes,
   from: Treeobj,
-  seen: (ref: Blobref) => boolean,
+  seen: Seen,
   lost: Lost = rethrow,
 ): AsyncGenerator<Reached> {
   yield* reach(nodes, stepsOfTreeobj(from), { seen, lost })
@@ -49,7 +52,7 @@ export async function* reachable(
 export async function* reachableFrom(
   nodes: Nodes,
   ref: Blobref,
-  seen: (ref: Blobref) => boolean,
+  seen: Seen,
   lost: Lost = rethrow,
 ): AsyncGenerator<Reached> {
   yield* reach(nodes, [{ ref, kind: 'node' }], { seen, lost })
@@ -58,12 +61,12 @@ export async function* reachableFrom(
 async function* reach(
   nodes: Nodes,
   from: readonly Step[],
-  { seen, lost }: { readonly seen: (ref: Blobref) => boolean; readonly lost: Lost },
+  { seen, lost }: { readonly seen: Seen; readonly lost: Lost },
 ): AsyncGenerator<Reached> {
   const waiting = [...from]
   for (let next = waiting.pop(); next; next = waiting.pop()) {
     const { ref, kind, cut } = next
-    if (seen(ref)) continue
+    if (seen(ref, kind)) continue
     yield cut ? { ref, kind, partial: true } : { ref, kind }
     if (kind === 'blob') continue
     const node = nodes.peek(ref) ?? (await nodes.load(ref).catch((error) => lost(ref, error)))

@@ -42,6 +42,25 @@ it('refs that differ in any of their first 16 bytes are told apart, zeros too', 
   expect(set.has(zero)).toBe(true)
 })
 
+it('refs that differ behind their first 16 bytes, and the integers that come with them, are told apart', () => {
+  const part = fc.constantFrom(...['00000000', '00000001', '80000000', 'ffffffff'])
+  const count = fc.constantFrom(0, 1, 2 ** 31, 2 ** 32, 2 ** 32 + 1, 2 ** 52)
+  const entry = fc.tuple(fc.array(part, { minLength: 8, maxLength: 8 }), count, count)
+  fc.assert(
+    fc.property(fc.array(entry, { maxLength: 50 }), (entries) => {
+      const set = new RefSet()
+      const plain = new Set<string>()
+      for (const [parts, first, second] of entries) {
+        const ref = blobrefOfHex(parts.join(''))
+        const name = `${ref} ${first} ${second % 2 ** 32}`
+        expect(set.has(ref, first, second)).toBe(plain.has(name))
+        expect(set.add(ref, first, second)).toBe(!plain.has(name))
+        plain.add(name)
+      }
+    }),
+  )
+})
+
 it('a StreamHash gives the digest of the whole, however it was cut', () => {
   fc.assert(
     fc.property(fc.array(fc.uint8Array({ maxLength: 3_000 }), { maxLength: 8 }), (pieces) => {

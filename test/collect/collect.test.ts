@@ -284,3 +284,25 @@ describe('what a forget leaves half done', () => {
     expect(await store.loadBlob(ref)).toBeUndefined()
   })
 })
+
+test('a treeobj that names what is nowhere does not hide what is', async () => {
+  await using store = await open()
+  await store.configureNamespace('primary', nothingRetained)
+  const puts = Array.from({ length: 20 }, (_, at) => ({
+    op: 'put' as const,
+    key: `dir/${at}`,
+    value: value(`${at}`),
+  }))
+  await store.commit({ ops: puts })
+  const shown = await store.treeobj('dir')
+  const [ref = ''] = shown?.type === 'dirref' ? (shown.data as string[]) : []
+  // The same first half of a digest.
+  const data = [`${ref.slice(0, 7 + 32)}${'0'.repeat(32)}`]
+  const { keys, size } = { keys: 20, size: 20 * 2_000 }
+  for (const key of ['a', 'z']) {
+    const treeobj = { ver: 1, type: 'dirref', data, count: keys, size }
+    await store.commit({ ops: [{ op: 'treeobj', key, treeobj, dangling: true }] })
+  }
+  await store.collect()
+  for (const { key, value: bytes } of puts) expect(await store.get(key)).toEqual(Buffer.from(bytes))
+})

@@ -432,3 +432,40 @@ function assembled(head: Buffer, records: readonly Buffer[]): Buffer {
 function hex(ascii: string): string {
   return Buffer.from(ascii).toString('hex')
 }
+
+describe('a treeobj that names a node as a blob', () => {
+  /** A directory, made the same everywhere, and what names its node. */
+  const directory: Op[] = Array.from({ length: 20 }, (_, at) => ({
+    op: 'put',
+    key: `dir/${at}`,
+    value: `${at} `.repeat(150),
+  }))
+  const lie = async (): Promise<Op> => {
+    await using store = await open()
+    await store.commit({ ops: directory })
+    const shown = await store.treeobj('dir')
+    const [ref] = shown?.type === 'dirref' ? (shown.data as string[]) : []
+    const treeobj = { ver: 1, type: 'valref', data: [ref], sizes: [10] }
+    return { op: 'treeobj', key: 'a lie', treeobj, dangling: true }
+  }
+
+  it('hides nothing from a difference to a tree that had it', async () => {
+    const before = await lie()
+    await using store = await open()
+    await using other = await open()
+    const { seq } = await store.commit({ ops: [before] })
+    await other.commit({ ops: [before] })
+    await store.commit({ ops: [...directory, { op: 'unlink', key: 'a lie' }] })
+    await other.importTree(store.exportTree({ since: seq }))
+    for (const each of directory) {
+      if (each.op === 'put') expect(text(await other.get(each.key))).toBe(each.value)
+    }
+  })
+
+  it.each(['a lie', 'z lie'])('is no blob, which an export of both says (%s)', async (key) => {
+    await using store = await open()
+    await store.commit({ ops: [{ ...(await lie()), key } as Op] })
+    await store.commit({ ops: directory })
+    expect(await refusal(joined(store.exportTree()))).toMatchObject({ code: 'ECORRUPT' })
+  })
+})

@@ -111,6 +111,43 @@ describe('a healthy store', () => {
   })
 })
 
+describe('a ref that nothing is stored for', () => {
+  const value = Buffer.alloc(500, 'value')
+  const real = hashBlob(value).slice(7)
+  const other = (from: number, to: number) =>
+    real.slice(0, from) + real.slice(from, to).replaceAll(/./g, '0') + real.slice(to)
+  it.each([
+    ['the first half', other(32, 64)],
+    ['all but a few digits', other(24, 32)],
+    ['the second half', other(0, 32)],
+  ])('is found beside one with %s of its digits', async (_, digest) => {
+    await fill(async (store) => {
+      await store.put('a', value)
+      const treeobj = { ver: 1, type: 'valref', data: [`blake3-${digest}`], sizes: [500] }
+      await store.commit({ ops: [{ op: 'treeobj', key: 'b', treeobj, dangling: true }] })
+    })
+    const { findings } = await check()
+    expect(findings).toMatchObject([{ key: 'b', code: 'EDANGLING' }])
+  })
+
+  it('is found where a blob is stored, but with another size', async () => {
+    await fill(async (store) => {
+      await store.put('a', value)
+      const sized = (sizes: number[]) => ({
+        ver: 1,
+        type: 'valref',
+        data: [hashBlob(Buffer.alloc(300, 'late'))],
+        sizes,
+      })
+      await store.commit({
+        ops: [{ op: 'treeobj', key: 'b', treeobj: sized([500]), dangling: true }],
+      })
+      await store.put('c', Buffer.alloc(300, 'late'))
+    })
+    expect((await check()).findings).toMatchObject([{ key: 'b', code: 'ECORRUPT' }])
+  })
+})
+
 describe('a damaged blob', () => {
   it('is found by key, index and bytes; what survives of the log moves to lost+found', async () => {
     await fill(async (store) => {
