@@ -2,19 +2,14 @@
  *  rfc/13.
  *  Invariant: the store is closed after the server, whatever ends it; a second signal does not wait. */
 
-import { setFlagsFromString } from 'node:v8'
 import { isCode } from '../error.js'
 import type { Server } from '../server/server.js'
+import { boundHeapGrowth } from './heap-growth.js'
 import { defined, type Invocation, parseInteger } from './invocation.js'
 import { busyExitCode, dataDirectory } from './local.js'
 
-/** V8 collects after so much growth (%) over what survived, blobs in buffers included. At its own
- *  choice a server of a small heap collects after every 16 MB that pass through it, and marking took
- *  a quarter of all CPU of a flood of output; at this one it is every 50 MB. */
-const heapGrowingPercent = 400
-
 export async function serve(invocation: Invocation): Promise<number> {
-  setFlagsFromString(`--heap-growing-percent=${heapGrowingPercent}`)
+  boundHeapGrowth()
   const { options, environment, stderr } = invocation
   const directory = dataDirectory(options.text('data'), environment)
   const runningMax = options.integer('jobs', 1)

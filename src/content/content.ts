@@ -12,7 +12,11 @@ import { ByteCache } from './cache.js'
 import { type Uploaded, upload } from './upload.js'
 
 /** Bytes of blobs and nodes kept in memory. */
-export const cacheSizeDefault = 32 * 1024 * 1024
+export const cacheSizeDefault = 16 * 1024 * 1024
+
+/** Of an upload this many bytes, or a batch more, are kept in the cache: a value that is larger than all of it
+ *  would only push out what others read. */
+export const uploadKeptMax = 8 * 1024 * 1024
 
 /** What the tree room needs of a content store: nodes by ref. */
 export interface NodeSource {
@@ -76,6 +80,11 @@ export class Content implements NodeSource {
     return this.#load(ref, 'blob')
   }
 
+  /** The same for who reads more than the cache holds: what is not in it by then is not kept. */
+  pass(ref: Blobref): Promise<Uint8Array> {
+    return this.#load(ref, 'blob', { keep: false })
+  }
+
   /** Which refs are there; those that are count as put now, and are spared by collections (rfc/4). */
   has(refs: readonly Blobref[]): Promise<boolean[]> {
     return this.#engine.has(refs)
@@ -101,7 +110,14 @@ export class Content implements NodeSource {
    *  (4.5 MiB). An empty stream is one empty blob. Throws what `chunks` throws, ECANCELED, ENOSPC,
    *  EIO, ECLOSED; what was yielded before stays stored. */
   async *upload(chunks: AsyncIterable<Uint8Array>, signal?: AbortSignal): AsyncGenerator<Uploaded> {
-    yield* upload(chunks, (blobs) => this.put(blobs), signal)
+    let kept = 0
+    const put = async (blobs: readonly Blob[]) => {
+      await this.#engine.put(blobs)
+      if (kept >= uploadKeptMax) return
+      for (const { bytes } of blobs) kept += bytes.length
+      this.remember(blobs)
+    }
+    yield* upload(chunks, put, signal)
   }
 
   /** Keeps blobs in memory that were just stored, so that a live watcher never goes to disk.
@@ -115,12 +131,12 @@ export class Content implements NodeSource {
     for (const ref of refs) this.#cache.delete(ref)
   }
 
-  async #load(ref: Blobref, kind: Kind): Promise<Uint8Array> {
+  async #load(ref: Blobref, kind: Kind, { keep } = { keep: true }): Promise<Uint8Array> {
     const entry = this.#cache.get(ref)
     if (entry) return entry.kind === kind ? entry.bytes : this.#keepAs(ref, kind, entry.bytes)
     const loading = this.#loading[kind].get(ref)
     if (loading) return loading
-    const load = this.#loadFromEngine(ref, kind)
+    const load = this.#loadFromEngine(ref, kind, keep)
     this.#loading[kind].set(ref, load)
     try {
       return await load
@@ -130,19 +146,16 @@ export class Content implements NodeSource {
     }
   }
 
-  async #loadFromEngine(ref: Blobref, kind: Kind): Promise<Uint8Array> {
+  async #loadFromEngine(ref: Blobref, kind: Kind, keep: boolean): Promise<Uint8Array> {
     this.#loads++
     const [bytes] = await this.#engine.load([ref])
     if (!bytes) throw new TailraceError('EDANGLING', `${ref} is named by a tree but not stored`)
-    return this.#keepAs(ref, kind, bytes)
+    return keep ? this.#keepAs(ref, kind, bytes) : checked(ref, kind, bytes)
   }
 
   /** Keeps bytes of which nobody has said yet that they are of this kind. Throws ECORRUPT. */
   #keepAs(ref: Blobref, kind: Kind, bytes: Uint8Array): Uint8Array {
-    if (hashes[kind](bytes) !== ref) {
-      throw new TailraceError('ECORRUPT', `the stored bytes of ${ref} do not match it as a ${kind}`)
-    }
-    return this.#keep(ref, kind, bytes)
+    return this.#keep(ref, kind, checked(ref, kind, bytes))
   }
 
   #keep(ref: Blobref, kind: Kind, bytes: Uint8Array): Uint8Array {
@@ -151,6 +164,12 @@ export class Content implements NodeSource {
     this.#cache.set(ref, { kind, bytes: own }, own.buffer.byteLength)
     return own
   }
+}
+
+/** Throws ECORRUPT. */
+function checked(ref: Blobref, kind: Kind, bytes: Uint8Array): Uint8Array {
+  if (hashes[kind](bytes) === ref) return bytes
+  throw new TailraceError('ECORRUPT', `the stored bytes of ${ref} do not match it as a ${kind}`)
 }
 
 /** The bytes, copied where they are a view of a buffer more than twice their size: a small blob may

@@ -2,7 +2,7 @@
  *  Invariant: all of one answer comes from one root. */
 
 import { blobSizeMax } from '../blob/blob.js'
-import type { Content } from '../content/content.js'
+import { type Content, cacheSizeDefault } from '../content/content.js'
 import { TailraceError } from '../error.js'
 import { baseOf, checkFloor, sizeLeft } from '../transaction/floor.js'
 import { measureOf, type Stat, statOf } from '../transaction/stat.js'
@@ -214,6 +214,7 @@ export class Reader {
       return
     }
     if (from >= array.size) return
+    const passing = Math.min(to, array.size) - from > cacheSizeDefault
     const base = baseOf(treeobj)
     const start = from === base.size ? base.count : await indexAtOffset(this.#nodes, array, from)
     for await (const entry of entriesOf(this.#nodes, array, start, array.count)) {
@@ -222,7 +223,7 @@ export class Reader {
       }
       if (entry.offset >= to) return
       if (entry.size === 0) continue
-      const bytes = await this.#content.load(entry.ref)
+      const bytes = await (passing ? this.#content.pass(entry.ref) : this.#content.load(entry.ref))
       const begin = Math.max(0, from - entry.offset)
       yield begin > 0 || entry.offset + entry.size > to
         ? bytes.subarray(begin, to - entry.offset)

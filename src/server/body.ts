@@ -19,6 +19,7 @@ export const drainSizeMax = 64 * 1024 * 1024
 export async function readBody(request: Request, sizeMax: number): Promise<Buffer> {
   const length = contentLengthOf(request)
   if (length !== undefined && length > sizeMax) throw tooBig(sizeMax)
+  if (length !== undefined) return readExactly(request, length)
   const chunks: Uint8Array[] = []
   let size = 0
   for await (const chunk of streamBody(request)) {
@@ -27,6 +28,17 @@ export async function readBody(request: Request, sizeMax: number): Promise<Buffe
     chunks.push(chunk)
   }
   return Buffer.concat(chunks, size)
+}
+
+/** Each chunk can go as soon as it was copied: a body is in memory once. */
+async function readExactly(request: Request, length: number): Promise<Buffer> {
+  const body = Buffer.allocUnsafe(length)
+  let size = 0
+  for await (const chunk of streamBody(request)) {
+    body.set(chunk, size)
+    size += chunk.length
+  }
+  return size === length ? body : body.subarray(0, size)
 }
 
 /** The body as a JSON document; undefined where it is empty. Throws EINVAL, E2BIG. */

@@ -2,7 +2,8 @@
  *  Invariant: each blob from the start on is delivered once, in order; then the end or the error of
  *  the history, or ECOMPACTED where a trim overtook it; never a byte of another one, nothing left out. Nothing is loaded before it is asked for. */
 
-import type { Content } from '../content/content.js'
+import type { Blobref } from '../blob/blobref.js'
+import { type Content, cacheSizeDefault } from '../content/content.js'
 import { isCode, TailraceError } from '../error.js'
 import type { From, Position, WatchEvent } from '../kvs/watching.js'
 import { type AppendArray, arrayRef, pushBlob } from '../tree/array.js'
@@ -81,7 +82,7 @@ class HistoryReader {
         history.checkKept(this.#ports.monotonic())
         await this.checkFloor(entry.index)
         const inline = entry.index === 0 ? history.inline : undefined
-        const data = inline ?? (await this.#ports.content.load(entry.ref))
+        const data = inline ?? (await this.#load(entry.ref, array.size - entry.offset))
         const count = entry.index + 1
         if (count === array.count) this.#walked = array
         else {
@@ -101,6 +102,12 @@ class HistoryReader {
       await this.checkFloor(next)
       throw isCode(history.error, 'ECOMPACTED') ? history.error : error
     }
+  }
+
+  /** A watcher that is far behind leaves the cache to those that are not. */
+  #load(ref: Blobref, behind: number): Promise<Uint8Array> {
+    const { content } = this.#ports
+    return behind > cacheSizeDefault ? content.pass(ref) : content.load(ref)
   }
 
   /** Throws ECOMPACTED where blob `index`, if there ever was one, was dropped. */
