@@ -83,6 +83,7 @@ class Model {
     if ('before' in to) return to.before
     if ('keep' in to) return this.blobs.length - to.keep
     if (!('keepBytes' in to)) return 0
+    if (to.keepBytes === 0) return this.blobs.length // empty ones too
     let left = this.blobs.length
     while (left > 0 && this.size - this.offset(left) < to.keepBytes) left--
     // Where all of them have fewer, or just as many as are left, nothing goes.
