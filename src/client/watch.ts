@@ -5,7 +5,7 @@
 
 import { Wakeup } from '../base/wakeup.js'
 import { parseBlobref } from '../blob/blobref.js'
-import { canceled, TailraceError } from '../error.js'
+import { canceled, isCode, TailraceError } from '../error.js'
 import type {
   AppendEvent,
   From,
@@ -16,6 +16,7 @@ import type {
   Watching,
   WatchOptions,
 } from '../kvs/watching.js'
+import { parsePosition } from '../wire/answers.js'
 import { frameCost, type Request } from '../wire/frames.js'
 import type { Connection, Delivery, Stream } from './connection.js'
 import { Fifo } from './fifo.js'
@@ -133,6 +134,12 @@ export class RemoteWatch implements Watching, Stream {
   }
 
   failed(error: TailraceError): void {
+    const oldest = this.#passedOver(error)
+    if (oldest) {
+      this.#position = oldest
+      this.#connection.add(this)
+      return
+    }
     this.#failure = error
     this.#finish()
     this.#moved.wake()
@@ -149,10 +156,24 @@ export class RemoteWatch implements Watching, Stream {
     this.#connection.add(this)
   }
 
-  #append(event: AppendEvent): void {
+  /** The first index that is for the consumer. A watch that begins beyond the end resumes from the end: what is
+   *  before its start is not for it. */
+  get #start(): number {
     const { from } = this.#options
-    // A watch that begins beyond the end resumes from the end: what is before its start is not for it.
-    const start = typeof from === 'number' ? Math.max(0, from) : 0
+    return typeof from === 'number' ? Math.max(0, from) : 0
+  }
+
+  /** Where to go on after a trim that dropped nothing but what is before the start. */
+  #passedOver(error: TailraceError): Position | undefined {
+    if (!this.#position || !isCode(error, 'ECOMPACTED')) return undefined
+    const { state } = error.failed ?? {}
+    if (typeof state !== 'object' || state === null || !('position' in state)) return undefined
+    const oldest = parsePosition(state.position)
+    return oldest.index > this.#position.index && oldest.index <= this.#start ? oldest : undefined
+  }
+
+  #append(event: AppendEvent): void {
+    const start = this.#start
     const next = this.#position && Math.max(this.#position.index, start)
     if (next !== undefined && event.index !== next && event.index >= start) {
       const message = `the server sent append ${event.index} where ${next} is next`

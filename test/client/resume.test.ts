@@ -72,6 +72,38 @@ describe('a stream that is cut', () => {
     expect(words(await all(watching))).toEqual(['2:two', '3:three', 'end'])
   })
 
+  it('that begins beyond the end misses nothing by a trim of what is before that', async () => {
+    await store.append('log', 'zero')
+    const append = (...words: string[]) =>
+      store.commit({ ops: words.map((value) => ({ op: 'append', key: 'log', value })) })
+    const trim = (before: number) => store.commit({ ops: [{ op: 'trim', key: 'log', before }] })
+    const watching = client.watch('log', { mode: 'append', from: 5 })
+    const overtaken = client.watch('log', { mode: 'append', from: 3 })
+    expect(words(await take(watching, 1))).toEqual(['live'])
+    expect(words(await take(overtaken, 1))).toEqual(['live'])
+    for (const [base, word] of [
+      [3, 'one'],
+      [5, 'four'],
+    ] as const) {
+      proxy.close()
+      await append(word, `${word} and`, `${word} half`)
+      await trim(base)
+      proxy.open()
+      if (base === 3) continue
+      expect(words(await take(watching, 2))).toEqual(['5:four and', '6:four half'])
+    }
+    proxy.close()
+    await append('seven')
+    await trim(8)
+    proxy.open()
+    const oldest = (index: number) => ({
+      code: 'ECOMPACTED',
+      failed: { state: { base: { count: index }, position: { index } } },
+    })
+    expect(await refusal(all(watching))).toMatchObject(oldest(8))
+    expect(await refusal(all(overtaken))).toMatchObject(oldest(5))
+  })
+
   it('while its log is trimmed up to where it stands goes on; beyond that it learns the oldest position', async () => {
     for (const word of ['zero', 'one']) await store.append('log', word)
     const watching = client.watch('log', { mode: 'append' })
