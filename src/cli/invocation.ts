@@ -64,7 +64,10 @@ export class Options {
   at(name: string): number | string | undefined {
     const value = this.text(name)
     if (value === undefined || isBlobref(value)) return value
-    return parseInteger(`${flagOf(name)} (no ref)`, value)
+    if (/^\d+$/.test(value)) return parseInteger(flagOf(name), value)
+    throw new UsageError(
+      `${flagOf(name)} takes a seq or the ref of a root, not "${value}"; \`tailrace pins\` shows those of pins`,
+    )
   }
 }
 

@@ -9,7 +9,7 @@ import { readBody, readJsonBody } from './body.js'
 import type { Context } from './context.js'
 import { conditionally, conditionsOf } from './etag.js'
 import { some } from './kv-read.js'
-import { idempotencyOf } from './once.js'
+import { idempotencyOf, refuseProducer } from './once.js'
 import { checkNoQuery, keyOf, queryOf, writableNamespaceOf } from './query.js'
 import { admitted, checkOwner } from './rights.js'
 
@@ -45,6 +45,7 @@ async function store(context: Context, request: Request, reply: Reply): Promise<
 
 async function putTreeobj(context: Context, request: Request, reply: Reply): Promise<Reply> {
   const { dangling } = queryOf(request, { dangling: 'flag' })
+  refuseProducer(request)
   const namespace = writableNamespaceOf(request)
   const key = keyOf(request)
   const conditions = conditionsOf(request)

@@ -2,6 +2,7 @@
  *  rfc/12. Pure but for `conditionally`, which asks the store where a guard alone cannot say it.
  *  Invariant: a write is done only on the very state that its conditions were judged on. */
 
+import { isBlobref } from '../blob/blobref.js'
 import { isCode, TailraceError } from '../error.js'
 import type { Guard } from '../transaction/operation.js'
 import type { Stat } from '../transaction/stat.js'
@@ -65,12 +66,12 @@ export function arePlain(conditions: Conditions): boolean {
   return plainGuards(conditions, '') !== undefined
 }
 
-/** The guards that say the same; undefined where none do. */
+/** The guards that say the same; undefined where none do: an ETag that is no ref is nobody's. */
 function plainGuards({ match, noneMatch }: Conditions, key: string): readonly Guard[] | undefined {
   if (!match && !noneMatch) return []
   if (match && !noneMatch && !match.any) {
     const [ref, ...more] = match.refs
-    return ref !== undefined && more.length === 0 ? [{ key, ref }] : undefined
+    return ref !== undefined && isBlobref(ref) && more.length === 0 ? [{ key, ref }] : undefined
   }
   return noneMatch?.any && !match ? [{ key, absent: true }] : undefined
 }

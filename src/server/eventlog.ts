@@ -15,7 +15,7 @@ import type { App, Reply, Request } from './app.js'
 import { readBody } from './body.js'
 import type { Context } from './context.js'
 import { created, some } from './kv-read.js'
-import { idempotencyOf } from './once.js'
+import { idempotencyOf, refuseProducer } from './once.js'
 import { keyOf, namespaceOf, queryOf, writableNamespaceOf } from './query.js'
 import { sendStream, signalOf } from './stream.js'
 
@@ -28,6 +28,7 @@ export function serveEventlogs(app: App, context: Context): void {
 
 async function append(context: Context, request: Request): Promise<unknown> {
   const { seal } = queryOf(request, { seal: 'flag' })
+  refuseProducer(request)
   const namespace = writableNamespaceOf(request)
   const text = await readBody(request, transactionSizeMax)
   const events = fromNdjson(text, { timestamp: context.environment.now() / 1000 })

@@ -59,6 +59,11 @@ export async function get(context: Context, request: Request, reply: Reply): Pro
     // The range depends on the size, so the key is looked at first, and then read at that very root.
     const stat = await context.store.stat(key, scope)
     if (!stat) throw missing(key)
+    if (stat.type === 'dir') throw new TailraceError('EISDIR', `"${key}" is a directory: list it`)
+    // Conditions come before the range (RFC 9110, 13.2.2): 304 where there is nothing to have a part of.
+    if (judgeRead(conditions, key, stat).unchanged) {
+      return reply.code(notModified).headers(headersOf(stat)).send()
+    }
     const size = sizeLeft(stat)
     const ifRange = request.headers['if-range']
     const wanted = rangeHolds(typeof ifRange === 'string' ? ifRange : undefined, stat.ref)

@@ -9,7 +9,7 @@ import { contentLengthOf, readBody, streamBody } from './body.js'
 import type { Context } from './context.js'
 import { conditionally, conditionsOf } from './etag.js'
 import { get, head, missing, some } from './kv-read.js'
-import { idempotencyOf, producerOf } from './once.js'
+import { idempotencyOf, producerOf, refuseProducer } from './once.js'
 import { keyOf, queryOf, writableNamespaceOf } from './query.js'
 
 /** What curl and browsers send when nobody said what the bytes are. */
@@ -25,6 +25,7 @@ export function serveKeys(app: App, context: Context): void {
 
 async function put(context: Context, request: Request, reply: Reply): Promise<Reply> {
   const expiry = queryOf(request, { ttl: 'integer', sliding: 'flag' })
+  refuseProducer(request)
   const namespace = writableNamespaceOf(request)
   const key = keyOf(request)
   const length = contentLengthOf(request)
@@ -58,6 +59,7 @@ async function append(context: Context, request: Request, reply: Reply): Promise
 
 async function unlink(context: Context, request: Request): Promise<unknown> {
   const { recursive } = queryOf(request, { recursive: 'flag' })
+  refuseProducer(request)
   const namespace = writableNamespaceOf(request)
   const key = keyOf(request)
   const conditions = conditionsOf(request)

@@ -8,7 +8,7 @@ import { parseTransaction } from '../wire/transaction.js'
 import type { App } from './app.js'
 import { readJsonBody } from './body.js'
 import type { Context } from './context.js'
-import { idempotencyOf } from './once.js'
+import { idempotencyOf, refuseProducer } from './once.js'
 import { checkWritable, namespaceOf, queryOf } from './query.js'
 import { admitted, checkOwner } from './rights.js'
 import { signalOf } from './stream.js'
@@ -21,6 +21,7 @@ export type Values = {
 export function serveTransactions(app: App, context: Context): void {
   app.post('/v1/txn', async (request) => {
     queryOf(request, {})
+    refuseProducer(request)
     const once = idempotencyOf(request)
     return commit(context, namespaceOf(request), await readJsonBody(request), once)
   })

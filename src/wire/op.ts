@@ -3,6 +3,7 @@
  *  kvs's to check. */
 
 import { decodeBase64 } from '../blob/base64.js'
+import { isCode } from '../error.js'
 import type { Guard, LeaseAction, Op, Producer, Source, Token } from '../transaction/operation.js'
 import { base64Of, encodeText } from './bytes.js'
 import {
@@ -49,7 +50,11 @@ export function parseValue(input: unknown, what: string): Uint8Array {
   if (input instanceof Uint8Array) return input
   const base64 = typeof input === 'object' && input !== null ? base64Of(input) : undefined
   if (base64 === undefined) throw invalid(`${what} must be text, bytes, or {"base64": "…"}`)
-  return decodeBase64(base64)
+  try {
+    return decodeBase64(base64)
+  } catch (error) {
+    throw isCode(error, 'EINVAL') ? invalid(`${what}: ${error.message}`) : error
+  }
 }
 
 /** Visible ASCII, as it goes into a header. Throws EINVAL. */

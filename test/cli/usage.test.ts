@@ -64,6 +64,12 @@ describe('a wrong command line ends with 2 and one line', () => {
     expect({ code, stdout }).toEqual({ code: 2, stdout: '' })
   })
 
+  it('a root by another name: where refs are', async () => {
+    const { code, stderr } = await sandbox.call(['restore', 'key', '--at', 'release-1'])
+    expect(code).toBe(2)
+    expect(stderr).toMatch(/--at takes a seq or the ref of a root, not "release-1".*tailrace pins/)
+  })
+
   it('none at all: the help, on stderr', async () => {
     const { code, stdout, stderr } = await sandbox.call([])
     expect({ code, stdout }).toEqual({ code: 2, stdout: '' })

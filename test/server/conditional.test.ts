@@ -106,6 +106,16 @@ describe('a read', () => {
     expect((await serving.ask('GET', path, { headers: same })).status).toBe(304)
   })
 
+  it('is judged by its conditions before its range', async () => {
+    const path = '/v1/kv/range/judged'
+    const etag = await putOf(path, '0123')
+    const ask = (headers: Record<string, string>) =>
+      serving.ask('GET', path, { headers: { range: 'bytes=9-', ...headers } })
+    expect((await ask({ 'if-none-match': etag })).status).toBe(304)
+    expectError(await ask({ 'if-match': other }), 409, 'ECONFLICT')
+    expect((await ask({ 'if-match': etag })).status).toBe(416)
+  })
+
   it('from a byte to a byte', async () => {
     await putOf('/v1/kv/middle', '0123456789')
     const ask = (query: string) => serving.ask('GET', `/v1/kv/middle?${query}`)
@@ -143,6 +153,21 @@ describe('a write', () => {
     const unlessOld = { 'if-none-match': etag }
     expect((await serving.ask('PUT', path, { body: 'e', headers: unlessOld })).status).toBe(200)
     expect((await serving.ask('GET', path)).body.toString()).toBe('e')
+  })
+
+  it('takes an ETag that is no ref for one that nothing has', async () => {
+    const path = '/v1/kv/conditional/foreign'
+    const headers = { 'if-match': '"5d8c72a5edda8"' }
+    const absent = await serving.ask('PUT', path, { body: 'x', headers })
+    expectError(absent, 409, 'ECONFLICT', /not there/)
+    await putOf(path, 'x')
+    for (const method of ['GET', 'PUT', 'POST', 'DELETE'] as const) {
+      const asked = await serving.ask(method, path, {
+        headers,
+        ...(method === 'GET' ? {} : { body: 'y' }),
+      })
+      expectError(asked, 409, 'ECONFLICT')
+    }
   })
 
   it('never matches a weak ETag', async () => {

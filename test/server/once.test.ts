@@ -125,6 +125,22 @@ describe('Producer headers', () => {
     expect((await serving.store.stat('produced'))?.count).toBe(2)
   })
 
+  it('go with appends alone: no other write passes for one that is done once', async () => {
+    const headers = { 'producer-id': 'p', 'producer-epoch': '0', 'producer-seq': '0' }
+    const writes = [
+      ['PUT', '/v1/kv/unnumbered', 'x'],
+      ['DELETE', '/v1/kv/unnumbered', undefined],
+      ['POST', '/v1/txn', '{"ops":[]}'],
+      ['POST', '/v1/eventlog/unnumbered', '{"name":"start"}'],
+      ['PUT', '/v1/treeobj/unnumbered', '{"ver":1,"type":"dir","data":{}}'],
+    ] as const
+    for (const [method, path, body] of writes) {
+      const asked = await serving.ask(method, path, { headers, ...(body ? { body } : {}) })
+      expectError(asked, 400, 'EINVAL', /producer-id .*Idempotency-Key/)
+    }
+    expect(await serving.store.stat('unnumbered')).toBeUndefined()
+  })
+
   it('are all there or none, and are what they should be', async () => {
     const wrong = [
       ['p'],

@@ -78,6 +78,12 @@ describe('parseTransaction()', () => {
     expect(() => parseTransaction(input)).toThrow(expect.objectContaining({ code: 'EINVAL' }))
   })
 
+  it('says which value is no base64', () => {
+    const bad = { op: 'put', key: 'b', value: { base64: '*' } }
+    const input = { ops: [{ op: 'put', key: 'a', value: '' }, bad] }
+    expect(() => parseTransaction(input)).toThrow(/^ops\[1\]\.value: base64/)
+  })
+
   it.each([
     ['ops', { ops: Array(opsMax).fill({ op: 'mkdir', key: 'a' }) }],
     ['guards', { ops: [], guards: Array(guardsMax).fill({ seq: 0 }) }],
