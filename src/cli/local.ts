@@ -97,9 +97,13 @@ async function startServer(
   }
 }
 
+/** MiB of young objects. At V8's own choice, 16, twice as many bytes of buffers wait for a collection: 40 MB more
+ *  of memory, and no more throughput. It can be said only as a process starts. */
+const youngHeap = '--max-semi-space-size=8'
+
 function spawnServer(directory: string, log: number): ChildProcess {
   const serve = ['serve', '--data', directory, '--background', '--idle-exit']
-  return spawn(process.execPath, [mainFile, ...serve], {
+  return spawn(process.execPath, [youngHeap, mainFile, ...serve], {
     detached: true,
     stdio: ['ignore', log, log],
     // Not the caller's directory, which could then not be unmounted.

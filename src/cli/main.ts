@@ -1,4 +1,4 @@
-#!/usr/bin/env node
+#!/usr/bin/env -S node --max-semi-space-size=8
 /** The `tailrace` command. See rfc/13.
  *  Invariant: exit code 0 is success, 1 an error said as `tailrace: CODE: what happened`, 2 a wrong
  *  command line, 130 an interrupt; a reader of our output that goes away ends us quietly. */
