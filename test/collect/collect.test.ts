@@ -259,15 +259,54 @@ test('a collection begins by itself when there is much garbage, and not before',
   expect((await store.get('k'))?.[0]).toBe('1'.charCodeAt(0))
 })
 
-test('on an engine that loses answers, collections lose nothing', async () => {
-  const inner = new MemoryEngine(systemEnvironment)
-  const flaky = new FlakyEngine(inner, { seed: 5, rate: 0 })
-  await using store = await openOn(flaky)
-  await store.configureNamespace('primary', nothingRetained)
-  for (let i = 0; i < 40; i++) await store.put(`k${i % 7}`, value(`${i}`))
-  await store.collect()
-  for (let i = 33; i < 40; i++)
-    expect(await store.get(`k${i % 7}`)).toEqual(Buffer.from(value(`${i}`)))
+test('on an engine that loses, refuses and delays answers, and fails steps, collections lose nothing', async () => {
+  let [faults, freed] = [0, 0]
+  for (let seed = 1; seed <= 12; seed++) {
+    const flaky = new FlakyEngine(new MemoryEngine(systemEnvironment), {
+      seed,
+      rate: 0.5,
+      stepRate: 0.2,
+    })
+    await using store = await openOn(flaky)
+    await store.configureNamespace('primary', nothingRetained)
+    const model = new Map<string, Uint8Array>()
+    let writing = true
+    let failed = 0
+    const collect = async () => {
+      try {
+        freed += (await store.collect()).freed.count
+      } catch (error) {
+        if (!isCode(error, 'EIO')) throw error
+        failed++
+      }
+    }
+    const collectOn = async () => {
+      while (writing) await collect()
+    }
+    const write = async (writer: number) => {
+      for (let i = 0; i < 25; i++) {
+        const key = `w${writer}/k${i % 4}`
+        // The same bytes come back after they may have been freed.
+        const bytes = value(`${writer} ${i % 3}`, 400 + i)
+        await store.put(key, bytes)
+        model.set(key, bytes)
+        if (i % 5 === 0) await store.commit({ ops: [{ op: 'unlink', key }] })
+        if (i % 5 === 0) model.delete(key)
+      }
+    }
+    const collecting = collectOn()
+    await Promise.all([0, 1, 2].map(write))
+    writing = false
+    await collecting
+    // Not refused, whatever the one before met.
+    for (let before = -1; before !== failed; await collect()) before = failed
+    const all = await readAll(store)
+    expect([...all.keys()].sort()).toEqual([...model.keys()].sort())
+    for (const [key, bytes] of model) expect(all.get(key)).toEqual(Buffer.from(bytes))
+    faults += flaky.faults
+  }
+  expect(faults).toBeGreaterThan(100)
+  expect(freed).toBeGreaterThan(100)
 })
 
 describe('what a forget leaves half done', () => {

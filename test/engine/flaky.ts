@@ -30,6 +30,8 @@ export type FlakyOptions = {
   readonly seed?: number
   /** Of 1: how many commits meet a fault. */
   readonly rate?: number
+  /** Of 1: how many steps of a collection fail, with nothing freed (default: none). */
+  readonly stepRate?: number
   /** More faults in a row than a caller has tries (default: `faultsInRowMax`) leave outcomes unknown. */
   readonly inRowMax?: number
   /** The faults that it meets (default: all). */
@@ -40,6 +42,7 @@ export class FlakyEngine implements Engine {
   readonly #inner: Engine
   readonly #random: () => number
   readonly #rate: number
+  readonly #stepRate: number
   readonly #inRowMax: number
   readonly #fates: readonly Fault[]
   #inRow = 0
@@ -49,6 +52,7 @@ export class FlakyEngine implements Engine {
     this.#inner = inner
     this.#random = mulberry32(options?.seed ?? 1)
     this.#rate = options?.rate ?? 0.5
+    this.#stepRate = options?.stepRate ?? 0
     this.#fates = options?.faults ?? fates
     this.#inRowMax = options?.inRowMax ?? faultsInRowMax
   }
@@ -95,7 +99,17 @@ export class FlakyEngine implements Engine {
   }
 
   beginCollection(): Collection {
-    return this.#inner.beginCollection()
+    const inner = this.#inner.beginCollection()
+    return {
+      step: async (step) => {
+        if (this.#stepRate > 0 && this.#random() < this.#stepRate) {
+          this.#faults++
+          throw new TailraceError('EIO', 'the step was not stored')
+        }
+        return inner.step(step)
+      },
+      [Symbol.dispose]: () => inner[Symbol.dispose](),
+    }
   }
 
   rewrite(
