@@ -3,7 +3,7 @@
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { type EmbeddedStore, open } from '../../src/open.js'
+import { type EmbeddedStore, type OpenOptions, open } from '../../src/open.js'
 import { type Server, type ServerOptions, startServer } from '../../src/server/server.js'
 
 export type Serving = AsyncDisposable & {
@@ -14,9 +14,12 @@ export type Serving = AsyncDisposable & {
   readonly target: string
 }
 
-export async function serve(options: Partial<ServerOptions> = {}): Promise<Serving> {
+export async function serve(
+  options: Partial<ServerOptions> = {},
+  storeOptions: OpenOptions = {},
+): Promise<Serving> {
   const directory = await mkdtemp(join(tmpdir(), 'tailrace-client-'))
-  const store = await open()
+  const store = await open(storeOptions)
   const server = await startServer(store, { directory, log: () => {}, ...options })
   return {
     store,

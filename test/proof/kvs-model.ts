@@ -21,21 +21,31 @@ export type Space = {
   readonly seq: number
   /** KEY NUL ID: what is known of a producer. */
   readonly producers: ReadonlyMap<string, { readonly epoch: number; readonly last: number }>
-  /** Key: the seq that took its lease. */
-  readonly leases: ReadonlyMap<string, number>
+  /** Key: the seq that took its lease, and until when it is held. */
+  readonly leases: ReadonlyMap<string, { readonly seq: number; readonly until: number }>
+  /** Key: when it goes; `sliding` counts anew with each append. */
+  readonly expiry: ReadonlyMap<string, Expires>
 }
+type Expires = { readonly at: number; readonly sliding: boolean }
+
+/** What every lease and every ttl lasts, ms. */
+export const lifeMs = 1_000
 export type SpaceName = 'primary' | 'other'
 export type World = Readonly<Record<SpaceName, Space>>
+
+/** A ttl of `lifeMs`. */
+export type Life = 'fixed' | 'sliding'
 
 /** `at`: a tree of before, which the world does not hold. */
 type Copied = { readonly from: string; readonly namespace?: SpaceName; readonly at?: Dir }
 export type ModelOp =
-  | { readonly op: 'put'; readonly key: string; readonly value: string }
+  | { readonly op: 'put'; readonly key: string; readonly value: string; readonly life?: Life }
   | {
       readonly op: 'append'
       readonly key: string
       readonly value: string
       readonly seal?: boolean
+      readonly life?: Life
       readonly producer?: { readonly id: string; readonly epoch: number; readonly seq: number }
     }
   | { readonly op: 'seal' | 'mkdir'; readonly key: string }
@@ -46,6 +56,8 @@ export type ModelOp =
   | ({ readonly op: 'move'; readonly key: string; readonly replace: boolean } & Omit<Copied, 'at'>)
   | ({ readonly op: 'fork'; readonly key: string; readonly count: number } & Copied)
   | { readonly op: 'restore'; readonly key: string; readonly at: Dir }
+  /** What the key `from` was, put as it is shown; the text `nothing` where it was not there. */
+  | { readonly op: 'treeobj'; readonly key: string; readonly from: string; readonly at: Dir }
   | { readonly op: 'lease'; readonly key: string; readonly action: 'take' }
   | {
       readonly op: 'lease'
@@ -82,6 +94,7 @@ export const emptySpace: Space = {
   seq: 0,
   producers: new Map(),
   leases: new Map(),
+  expiry: new Map(),
 }
 
 const linksMax = 10
@@ -119,9 +132,10 @@ export function applyTransaction(
   name: SpaceName,
   guards: readonly ModelGuard[],
   ops: readonly ModelOp[],
+  now: number,
 ): { readonly world: World; readonly results: readonly Result[] } {
   for (const guard of guards) if (!holds(world[name], guard)) throw new Refused('ECONFLICT')
-  const draft = new Draft(world, name)
+  const draft = new Draft(world, name, now)
   const results = ops.map((op) => draft.apply(op))
   return { world: draft.world(), results }
 }
@@ -136,7 +150,8 @@ export type Result = {
 function holds(space: Space, guard: ModelGuard): boolean {
   if ('seq' in guard) return guard.seq === space.seq
   if ('lease' in guard) {
-    return space.leases.get(locate(space.tree, guard.lease, true).path.join('/')) === guard.token
+    const key = locate(space.tree, guard.lease, true).path.join('/')
+    return space.leases.get(key)?.seq === guard.token
   }
   const { node, path } = locate(space.tree, guard.key, true)
   if ('absent' in guard) return !node
@@ -170,14 +185,48 @@ export function nameOf(node: Node | undefined): string {
   return `{${entries.map(([name, child]) => `${name}:${nameOf(child)}`).join()}}`
 }
 
+/** What time has ended goes. The seqs of that are the caller's to learn. */
+export function passTime(world: World, now: number): World {
+  const passed = (space: Space): Space => {
+    const due = [...space.expiry].filter(([, { at }]) => at <= now).map(([key]) => key)
+    const tree = due.reduce((left, key) => set(left, partsOf(key), undefined), space.tree)
+    const kept = ([id]: readonly [string, unknown]) => !due.includes(id.split('\0')[0] ?? '')
+    return {
+      ...space,
+      tree,
+      producers: new Map([...space.producers].filter(kept)),
+      expiry: new Map([...space.expiry].filter(kept)),
+      leases: new Map([...space.leases].filter(([, { until }]) => until > now)),
+    }
+  }
+  return { primary: passed(world.primary), other: passed(world.other) }
+}
+
+/** Every lease has its whole time anew. */
+export function renewLeases(world: World, now: number): World {
+  const renewed = (space: Space): Space => {
+    const until = now + lifeMs
+    const leases = [...space.leases].map(([key, { seq }]) => [key, { seq, until }] as const)
+    return { ...space, leases: new Map(leases) }
+  }
+  return { primary: renewed(world.primary), other: renewed(world.other) }
+}
+
 class Draft {
   readonly #world: World
   readonly #name: SpaceName
   readonly #trees = new Map<SpaceName, Dir>()
   readonly #producers: Record<SpaceName, Map<string, NonNullable<Known>>>
-  readonly #leases: Map<string, number>
+  readonly #leases: Map<string, { readonly seq: number; readonly until: number }>
+  readonly #expiry: Record<SpaceName, Map<string, Expires>>
+  readonly #now: number
 
-  constructor(world: World, name: SpaceName) {
+  constructor(world: World, name: SpaceName, now: number) {
+    this.#now = now
+    this.#expiry = {
+      primary: new Map(world.primary.expiry),
+      other: new Map(world.other.expiry),
+    }
     this.#world = world
     this.#name = name
     this.#trees.set(name, world[name].tree)
@@ -194,7 +243,8 @@ class Draft {
     for (const [name, tree] of this.#trees) {
       const { seq, leases } = this.#world[name]
       const held = name === this.#name ? this.#leases : leases
-      next[name] = { tree, seq: seq + 1, producers: this.#producers[name], leases: held }
+      const [producers, expiry] = [this.#producers[name], this.#expiry[name]]
+      next[name] = { tree, seq: seq + 1, producers, leases: held, expiry }
     }
     return next
   }
@@ -206,6 +256,7 @@ class Draft {
         const place = this.#writable(op.key, false)
         if (place.node?.type === 'dir') throw new Refused('EISDIR')
         this.#replace(place.path, leafOf(op.value))
+        this.#setLife(place.path, op.life)
         return {}
       }
       case 'append':
@@ -262,6 +313,11 @@ class Draft {
         this.#replace(path, before)
         return {}
       }
+      case 'treeobj': {
+        const { node } = locate(op.at, op.from, false)
+        this.#land(op.key, node ?? leafOf('nothing'), false)
+        return {}
+      }
       case 'lease':
         return this.#lease(op)
       default:
@@ -288,6 +344,8 @@ class Draft {
     if (log.sealed) throw new Refused('ESEALED')
     const blobs = [...log.blobs, op.value]
     this.#set(path, { ...log, blobs, sealed: op.seal ?? false })
+    const sliding = this.#expiry[this.#name].get(path.join('/'))?.sliding
+    this.#setLife(path, op.life ?? (sliding ? 'sliding' : undefined))
     if (producer) this.#producers[this.#name].set(id, { epoch: producer.epoch, last: producer.seq })
     return { index: blobs.length - 1, count: blobs.length }
   }
@@ -322,14 +380,16 @@ class Draft {
 
   #lease(op: Extract<ModelOp, { readonly op: 'lease' }>): Result {
     const key = locate(this.#tree(), op.key, true).path.join('/')
-    const held = this.#leases.get(key)
+    const held = this.#leases.get(key)?.seq
+    const until = this.#now + lifeMs
     if (op.action === 'take') {
       if (held !== undefined) throw new Refused('ECONFLICT')
-      this.#leases.set(key, this.#world[this.#name].seq + 1)
+      this.#leases.set(key, { seq: this.#world[this.#name].seq + 1, until })
       return {}
     }
-    if (held !== op.token) throw new Refused('EFENCED')
+    if (held === undefined || held !== op.token) throw new Refused('EFENCED')
     if (op.action === 'release') this.#leases.delete(key)
+    else this.#leases.set(key, { seq: held, until })
     return {}
   }
 
@@ -364,9 +424,18 @@ class Draft {
     this.#trees.set(this.#name, set(this.#tree(), path, node))
   }
 
+  #setLife(path: readonly string[], life: Life | undefined): void {
+    if (!life) return
+    const expires = { at: this.#now + lifeMs, sliding: life === 'sliding' }
+    this.#expiry[this.#name].set(path.join('/'), expires)
+  }
+
   /** What belongs to a key ends with its value. */
   #endLife(path: readonly string[], name: SpaceName): void {
     const key = path.join('/')
+    for (const of of [...this.#expiry[name].keys()]) {
+      if (key === '' || of === key || of.startsWith(`${key}/`)) this.#expiry[name].delete(of)
+    }
     for (const id of [...this.#producers[name].keys()]) {
       const [of = ''] = id.split('\0')
       if (key === '' || of === key || of.startsWith(`${key}/`)) this.#producers[name].delete(id)

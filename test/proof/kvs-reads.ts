@@ -76,6 +76,21 @@ export function differences(before: Dir, after: Dir): string[] {
   return changes.sort()
 }
 
+/** Every key of a tree, parents before what is in them. */
+export function keysIn(tree: Dir): string[] {
+  return [...flat(tree)].map(([key]) => key)
+}
+
+export async function keysOf(kvs: Kvs, namespace: string): Promise<string[]> {
+  const { entries } = await kvs.list('', { namespace, recursive: true })
+  return entries.map(({ name }) => name)
+}
+
+/** As it stands: links are not followed. */
+export function nodeIn(tree: Dir, key: string): Node | undefined {
+  return new Map(flat(tree)).get(key)
+}
+
 function* flat(dir: Dir, prefix = ''): Iterable<[string, Node]> {
   for (const [name, node] of [...dir.entries].sort(([a], [b]) => (a < b ? -1 : 1))) {
     yield [prefix + name, node]
