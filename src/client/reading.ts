@@ -1,17 +1,25 @@
 /** The answer to a streamed read: its Stat from the header, its bytes as they come. See rfc/12.
- *  Invariant: a stream that was cut never looks whole. */
+ *  Invariant: a stream that was cut never looks whole, and what is damaged is not called a lost connection. */
 
 import { isCode, TailraceError } from '../error.js'
 import type { Reading } from '../kvs/kvs.js'
+import type { Stat } from '../transaction/stat.js'
 import { parseStat, readAnswer } from '../wire/answers.js'
 import { decodeJsonText } from './http.js'
 import type { HttpResponse } from './transport.js'
 
+/** What a value can have, and a connection cannot. */
+const ofTheValue = ['ECORRUPT', 'EDANGLING', 'EIO'] as const
+
+/** Asks for the byte that did not come, so that the server can say what it could not say in the middle of a
+ *  value. Throws as a read. */
+type ReadOn = (stat: Stat, received: number) => Promise<unknown>
+
 /** Throws EIO. Its `chunks` hold a connection until they are iterated, or the client is disposed. */
-export function readingOf(response: HttpResponse): Reading {
+export function readingOf(response: HttpResponse, readOn: ReadOn): Reading {
   try {
     const stat = readAnswer(decodeJsonText(response.header('tailrace-stat')), parseStat)
-    return { stat, chunks: chunksOf(response) }
+    return { stat, chunks: chunksOf(response, (received) => readOn(stat, received)) }
   } catch (error) {
     response.discard()
     throw error
@@ -19,11 +27,20 @@ export function readingOf(response: HttpResponse): Reading {
 }
 
 /** Not asked again: the consumer has had a part of it. */
-async function* chunksOf(response: HttpResponse): AsyncGenerator<Uint8Array> {
+async function* chunksOf(
+  response: HttpResponse,
+  readOn: (received: number) => Promise<unknown>,
+): AsyncGenerator<Uint8Array> {
+  let received = 0
   try {
-    yield* response.body
+    for await (const chunk of response.body) {
+      received += chunk.length
+      yield chunk
+    }
   } catch (cause) {
     if (!isCode(cause, 'EUNKNOWN')) throw cause
+    const refusal = await readOn(received).catch((error: unknown) => error)
+    if (ofTheValue.some((code) => isCode(refusal, code))) throw refusal
     const message = 'the connection was lost in the middle of the value; read on from that byte'
     throw new TailraceError('ECLOSED', message, { cause })
   }

@@ -29,22 +29,38 @@ export class RemoteReads {
   async get(key: string, options: ReadScope = {}): Promise<Uint8Array | undefined> {
     return missing(
       this.#http.read(pathOfKey('kv', key, readQuery(options)), askingOf(options), (response) =>
-        response.bytes(getSizeMax),
+        response.bytes(getSizeMax).catch((error: unknown) => this.#explain(error, key, options)),
       ),
     )
   }
 
   async read(key: string, options: ReadOptions = {}): Promise<Reading | undefined> {
-    const { index, from, to } = options
+    const { at, index, from, to } = options
     const path = pathOfKey('kv', key, { ...readQuery(options), index, from, to })
     const asking = { signal: options.signal, long: true }
-    const reading = this.#http.read(path, asking, async (response) => readingOf(response))
+    const readOn = ({ base, seq }: Stat, received: number): Promise<unknown> => {
+      const begin = (from ?? base?.size ?? 0) + received
+      const rest = { namespace: options.namespace, at: at ?? seq, from: begin, to: begin + 1 }
+      const { signal } = options
+      return this.#http.read(pathOfKey('kv', key, rest), { signal, long: false }, (response) =>
+        response.bytes(1),
+      )
+    }
+    const reading = this.#http.read(path, asking, async (response) => readingOf(response, readOn))
     if (index === undefined) return missing(reading)
     // Over HTTP a missing key and an index past the end are both ENOENT: here only the second is.
     return reading.catch(async (error: unknown) => {
       if (!isCode(error, 'ENOENT') || (await this.stat(key, options))) throw error
       return undefined
     })
+  }
+
+  /** Why an answer was cut: a value that fails in its middle fails again, with what is the matter. */
+  async #explain(error: unknown, key: string, options: ReadScope): Promise<never> {
+    if (!isCode(error, 'EUNKNOWN')) throw error
+    const reading = await this.read(key, options)
+    for await (const _ of reading?.chunks ?? []);
+    throw error
   }
 
   async stat(

@@ -252,6 +252,22 @@ export function treeobjContract(kvsOf: () => Kvs): void {
         expect(await refusal(put('k', countless, true))).toMatchObject({ code: 'EINVAL' })
       })
 
+      it('in the middle of a value are told as what they are, behind what can be read', async () => {
+        const held = await kvs.storeBlob(Buffer.alloc(blobSizeMax, 'h'))
+        const sizes = [blobSizeMax, blobSizeMax, 4]
+        await put('half', { ver: 1, type: 'valref', data: [held, held, nowhere], sizes }, true)
+        expect(await refusal(kvs.get('half'))).toMatchObject({ code: 'EDANGLING' })
+        for (const from of [0, 100, blobSizeMax]) {
+          const reading = await kvs.read('half', { from })
+          let size = 0
+          const reads = async () => {
+            for await (const chunk of reading?.chunks ?? []) size += chunk.length
+          }
+          expect(await refusal(reads())).toMatchObject({ code: 'EDANGLING' })
+          expect(size).toBe(2 * blobSizeMax - from)
+        }
+      })
+
       it('hurt no neighbour: only a read through them is EDANGLING', async () => {
         await kvs.put('d/before', 'b')
         await put('d/log', blob, true)
