@@ -202,8 +202,9 @@ export class KeyStore implements Keys, AsyncDisposable {
     using snapshot = await this.#hold(options)
     const stat = await this.reader.stat(snapshot, key, !options.nofollow)
     if (stat?.type !== 'val' && stat?.type !== 'valref') return stat
-    // Only a namespace in which something lives or expires has anything to look up.
-    if (snapshot.meta.ref === undefined) return stat
+    // Only a namespace in which something lives or expires has anything to look up; the present of an older
+    // root may be gone.
+    if (snapshot.meta.ref === undefined || options.at !== undefined) return stat
     const found = await this.reader.find(snapshot, parseKey(key), { follow: true })
     const own = found.namespace === snapshot.namespace
     const expires = own ? await readExpires(this.nodes, snapshot.meta, found.key) : undefined

@@ -345,3 +345,22 @@ test('a treeobj that names what is nowhere does not hide what is', async () => {
   await store.collect()
   for (const { key, value: bytes } of puts) expect(await store.get(key)).toEqual(Buffer.from(bytes))
 })
+
+test('what was there at an older root is told after a collection, though its present went with it', async () => {
+  await using disk = await onDisk()
+  const options = { directory: disk.directory }
+  const fill = async () => {
+    await using store = await open(options)
+    await store.put('k', 'value', { ttl: 3_600_000 })
+    const { seq } = await store.append('log', 'line', { ttl: 3_600_000 })
+    for (let i = 0; i < 40; i++) await store.put(`later ${i}`, 'v', { ttl: 3_600_000 })
+    await store.collect()
+    return seq
+  }
+  const at = await fill()
+  await using store = await open(options)
+  expect(await store.stat('k', { at })).toMatchObject({ size: 5 })
+  expect(await store.stat('k', { at })).not.toHaveProperty('expires')
+  expect(await store.stat('log', { at })).toMatchObject({ size: 4 })
+  expect(await store.stat('k')).toHaveProperty('expires')
+})
