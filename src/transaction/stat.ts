@@ -17,7 +17,8 @@ export type Stat = {
   /** What a trim dropped from the head of a log; absent where nothing was. */
   readonly base?: Base
   readonly attrs?: Attrs
-  /** When the key goes by itself (wall clock, ms since 1970); `stat` of a key of the namespace itself. */
+  /** When the key goes by itself (wall clock, ms since 1970); `stat` of a key of the
+   *  namespace itself, at its newest root. */
   readonly expires?: number
   /** symlink only (with `nofollow`). */
   readonly target?: string
