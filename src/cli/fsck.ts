@@ -64,7 +64,9 @@ function summary({ clean, found, checked, repaired }: CheckReport): string {
     ...moved.map(({ key, to, note }) => `  ${key} → ${to ?? 'nothing was left'} (see ${note})`),
   ])
   const looked = `${namespaces} namespaces, ${roots} roots, ${nodes} nodes, ${blobs} blobs, ${size} bytes`
-  lines.push(clean ? `clean: ${looked}` : `${found} findings: ${looked}`)
+  lines.push(
+    clean ? `clean: ${looked}` : `${found} ${found === 1 ? 'finding' : 'findings'}: ${looked}`,
+  )
   return `${lines.join('\n')}\n`
 }
 

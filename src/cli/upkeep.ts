@@ -46,6 +46,6 @@ function linesOf({ dryRun, live, freed, steps, longestStepMs }: Collected): stri
   return [
     `${dryRun ? 'would free' : 'freed'} ${freed.count} blobs: ${freed.size} bytes`,
     `${live.count} blobs are in use: ${live.size} bytes`,
-    `${steps} steps, the longest took ${longestStepMs.toFixed(1)} ms`,
+    `${steps} ${steps === 1 ? 'step' : 'steps'}, the longest took ${longestStepMs.toFixed(1)} ms`,
   ]
 }

@@ -108,7 +108,7 @@ describe('fsck', () => {
     await flip(sandbox.data, Buffer.from('v'.repeat(500)))
     const found = await sandbox.call(['fsck'])
     expect(found.code).toBe(1)
-    expect(found.stdout).toMatch(/^primary: a: blob 0 \(bytes 0–499\): ECORRUPT: .*\n1 findings: /)
+    expect(found.stdout).toMatch(/^primary: a: blob 0 \(bytes 0–499\): ECORRUPT: .*\n1 finding: /)
     const report = JSON.parse((await sandbox.call(['fsck', '--json', '--repair'])).stdout)
     expect(report).toMatchObject({
       clean: false,
