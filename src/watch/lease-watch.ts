@@ -1,10 +1,14 @@
 /** What a value watcher that asked for leases is told of its key's lease. See rfc/9.
  *  Invariant: the state at first, then each other state that some root had; a renewal is none. */
 
+import type { Root } from '../engine/engine.js'
+import { isCode } from '../error.js'
+import type { LiveNamespace } from '../kvs/namespace.js'
 import type { KeyStore } from '../kvs/store.js'
 import type { LeaseEvent } from '../kvs/watching.js'
-import { readLease } from '../transaction/lease-record.js'
+import { type Lease, readLease } from '../transaction/lease-record.js'
 import type { Token } from '../transaction/operation.js'
+import type { Key } from '../tree/key.js'
 import type { Seen } from './sights.js'
 
 type State = { readonly token: Token; readonly owner: string | undefined } | undefined
@@ -41,10 +45,21 @@ export class LeaseWatch {
     const own = found.namespace === live.name
     const home = own ? live : this.#store.peekNamespace(found.namespace)
     if (!home) return undefined
-    const { meta } = await home.trees(own ? root : home.root)
-    const lease = await readLease(this.#store.nodes, meta, found.key)
+    const lease = await this.#leaseOf(home, own ? root : home.root, found.key)
     if (!lease) return undefined
     return { token: { incarnation: home.record.incarnation, seq: lease.seq }, owner: lease.owner }
+  }
+
+  /** A collection keeps the `meta` of the newest root only: who comes too late for an older one's is told what
+   *  holds now. */
+  async #leaseOf(home: LiveNamespace, root: Root, key: Key): Promise<Lease | undefined> {
+    const { nodes } = this.#store
+    try {
+      return await readLease(nodes, (await home.trees(root)).meta, key)
+    } catch (error) {
+      if (!isCode(error, 'EDANGLING') || root === home.root) throw error
+      return readLease(nodes, (await home.trees(home.root)).meta, key)
+    }
   }
 }
 
