@@ -56,9 +56,10 @@ export class Mark {
     await this.#walk(reachable(this.#nodes, node.data, this.#isWalked, this.#lost))
   }
 
-  /** What a reader or a pin holds. */
+  /** What a reader or a pin holds. A reader may have begun while its root was the newest, and look into its
+   *  present: what is left of that stays. */
   async held(held: Held): Promise<void> {
-    if ('root' in held) await this.root(held.root)
+    if ('root' in held) await this.newest(held.root)
     else await this.#walk(reachable(this.#nodes, held.treeobj, this.#isWalked, this.#lost))
   }
 

@@ -241,7 +241,10 @@ export class KeyStore implements Keys, AsyncDisposable {
 
   async namespaces(): Promise<NamespaceView[]> {
     const views: NamespaceView[] = []
-    for (const { live } of this.spaces.all()) views.push(await live.view())
+    for (const { live } of this.spaces.all()) {
+      using _held = this.spaces.holdRoot(live.root)
+      views.push(await live.view())
+    }
     return views.sort((a, b) => (a.name < b.name ? -1 : 1))
   }
 
