@@ -107,7 +107,7 @@ export class LmdbEngine implements Engine {
 
   async load(refs: readonly Blobref[]): Promise<(Uint8Array | undefined)[]> {
     this.#moves.assertOpen()
-    return this.#blobs.load(refs)
+    return this.#sweeper.load(refs)
   }
 
   async commit(parts: readonly Part[]): Promise<Outcome[]> {

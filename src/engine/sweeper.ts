@@ -59,6 +59,17 @@ export class Sweeper {
     return this.#ports.blobs.has(refs)
   }
 
+  /** The bytes of each ref, undefined where it is not there. A step's transaction is on disk before memory
+   *  knows of it: a record that it has moved is looked for again once memory does. */
+  async load(refs: readonly Blobref[]): Promise<(Uint8Array | undefined)[]> {
+    const { blobs } = this.#ports
+    const loaded = blobs.load(refs)
+    const dropping = this.#dropping
+    if (!dropping || !loaded.includes(undefined)) return loaded
+    await dropping.ended
+    return blobs.load(refs)
+  }
+
   async #step(step: SweepStep, until: number, assertOpen: () => void): Promise<Swept> {
     const { blobs, writer, spares, moves } = this.#ports
     moves.assertOpen()

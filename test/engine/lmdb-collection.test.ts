@@ -3,6 +3,7 @@
 
 import { mkdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { setImmediate } from 'node:timers/promises'
 import { expect, test } from 'vitest'
 import { processStart } from '../../src/base/process-start.js'
 import type { Blob } from '../../src/blob/blob.js'
@@ -214,4 +215,34 @@ test('sweeps between commits of four namespaces lose nothing, whatever the index
   }
   await using engine = await open(directory.path, bounds)
   expect(await loadable(engine, [...roots.values()].flat())).not.toContain(false)
+})
+
+test('what a sweep moves is found at every moment of it', async () => {
+  await using directory = await temporaryDirectory()
+  await using engine = await open(join(directory.path, 'store'))
+  let missed = 0
+  for (let round = 0; round < 12; round++) {
+    const blobs = Array.from({ length: 3_000 }, (_, i) => blobOf(`${round}/${i} `.repeat(20)))
+    await putInTurn(engine, blobs, 100)
+    const live = blobs.filter((_, i) => i % 4 === 0)
+    const isLive = liveOf(live)
+    using collection = engine.beginCollection()
+    let after: number | undefined = 0
+    while (after !== undefined) {
+      const options = { live: isLive, sparedSince: Number.POSITIVE_INFINITY, dryRun: false }
+      const step = collection.step({ after, ...options })
+      const ended = new AbortController()
+      void step.finally(() => ended.abort())
+      // The transaction is on disk some turns of the event loop before memory knows of it.
+      for (let look = 0; !ended.signal.aborted; look++) {
+        for (let at = look % 25; at < live.length; at += 25) {
+          const ref = live[at]?.ref
+          if (ref && !(await engine.load([ref]))[0]) missed++
+        }
+        await setImmediate()
+      }
+      after = (await step).next
+    }
+  }
+  expect(missed).toBe(0)
 })
