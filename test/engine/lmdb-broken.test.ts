@@ -1,4 +1,4 @@
-/** The LMDB engine on a disk that fails: what is written goes to a file descriptor that refuses it. */
+/** The LMDB engine on a disk that fails: what is written goes nowhere, and its sync says so. */
 
 import { closeSync, constants, openSync, readdirSync, readlinkSync } from 'node:fs'
 import { expect, test } from 'vitest'
@@ -8,13 +8,14 @@ import { advance, blobOf, codeOf, historyOf, make, next, temporaryDirectory } fr
 
 const open = (path: string) => openLmdb(path, { environment: systemEnvironment })
 
-/** From now on each write to the store fails: its descriptors become ones that can only be read. */
-function breakWrites(directory: string): void {
+/** From now on each sync of the store fails: its descriptors become those of a device that takes every write and
+ *  can sync none. A write that failed itself could end the process: rfc/16 says why. */
+function breakSyncs(directory: string): void {
   for (const name of readdirSync('/proc/self/fd')) {
     const fd = Number(name)
     if (linkOf(fd) !== `${directory}/data.mdb`) continue
     closeSync(fd)
-    expect(openSync('/dev/null', constants.O_RDONLY)).toBe(fd) // the lowest that is free
+    expect(openSync('/dev/null', constants.O_WRONLY)).toBe(fd) // the lowest that is free
   }
 }
 
@@ -26,11 +27,11 @@ function linkOf(fd: number): string {
   }
 }
 
-test('a write that fails for another reason than space is EIO, and the store read-only', async () => {
+test('a sync that fails for another reason than space is EIO, and the store read-only', async () => {
   await using directory = await temporaryDirectory()
   const engine = await open(directory.path)
   const head = await advance(engine, await make(engine, 'n'), 'one')
-  breakWrites(directory.path)
+  breakSyncs(directory.path)
 
   const part = next(head, 'two')
   const [first] = await engine.commit([part])
