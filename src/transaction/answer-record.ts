@@ -23,8 +23,7 @@ export type Answer = {
 /** The name of an idempotency key, which may hold what names may not. Throws EINVAL. */
 export function answerName(key: string): string {
   const size = typeof key === 'string' && key.isWellFormed() ? Buffer.byteLength(key) : 0
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what a header does not carry.
-  const fits = size > 0 && size <= idempotencyKeySizeMax && !/[\x00-\x1f\x7f]|^ | $/.test(key)
+  const fits = size > 0 && size <= idempotencyKeySizeMax && !/\p{Cc}|^ | $/u.test(key)
   if (!fits) throw new TailraceError('EINVAL', idempotencyKeyRule)
   const ref = hashBlob(Buffer.from(key, 'utf8'))
   return ref.slice(ref.indexOf('-') + 1)

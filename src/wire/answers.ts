@@ -69,7 +69,7 @@ export function parseStat(input: unknown): Stat {
     count: parseInteger(fields['count'], 'count'),
     size: parseInteger(fields['size'], 'size'),
     sealed: parseFlag(fields['sealed'], 'sealed'),
-    ...optional('base', fields, 'stat', parseBase),
+    ...optional('base', fields, 'stat', parseTotals),
     ...optional('attrs', fields, 'stat', parseAttrs),
     ...optional('expires', fields, 'stat', parseInteger),
     ...optional('target', fields, 'stat', parseText),
@@ -99,7 +99,7 @@ export function parseTreeobjJson(input: unknown): TreeobjJson {
     ...optional('more', fields, 'treeobj', parseFlags),
     ...optional('count', fields, 'treeobj', parseInteger),
     ...optional('size', fields, 'treeobj', parseInteger),
-    ...optional('base', fields, 'treeobj', parseBase),
+    ...optional('base', fields, 'treeobj', parseTotals),
     ...optional('ref', fields, 'treeobj', parseBlobref),
     ...optional('next', fields, 'treeobj', parseInteger),
   }
@@ -198,7 +198,7 @@ function parseOpResult(input: unknown): OpResult {
     ...optional('count', fields, 'result', parseInteger),
     ...parseRepeated(fields),
     ...optional('token', fields, 'result', parseToken),
-    ...optional('base', fields, 'result', parseBase),
+    ...optional('base', fields, 'result', parseTotals),
   }
 }
 
@@ -206,7 +206,8 @@ function parseRepeated(fields: Fields): { readonly repeated?: true } {
   return fields['repeated'] === true ? { repeated: true } : {}
 }
 
-export function parseBase(input: unknown, what: string): Base {
+/** So many things, and their bytes. */
+export function parseTotals(input: unknown, what: string): Base {
   const fields = parseFields(input, what)
   return {
     count: parseInteger(fields['count'], `${what}.count`),

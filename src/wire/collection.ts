@@ -1,16 +1,8 @@
 /** Collections and forgotten keys, as both ends read them. See rfc/12, rfc/14. */
 
 import type { Collected, CollectProgress, Forgotten } from '../kvs/upkeep.js'
-import { parseOneOf } from './answers.js'
-import {
-  type Fields,
-  optional,
-  parseFields,
-  parseFlag,
-  parseInteger,
-  parseNumber,
-  parseText,
-} from './parse.js'
+import { parseOneOf, parseTotals } from './answers.js'
+import { optional, parseFields, parseFlag, parseInteger, parseNumber, parseText } from './parse.js'
 import { parseErrorBody } from './status.js'
 
 const collectFields = new Set(['dryRun'])
@@ -32,8 +24,8 @@ export function parseCollected(input: unknown): Collected {
   const fields = parseFields(input, 'answer')
   return {
     dryRun: parseFlag(fields['dryRun'], 'dryRun'),
-    live: parseTotals(fields, 'live'),
-    freed: parseTotals(fields, 'freed'),
+    live: parseTotals(fields['live'], 'live'),
+    freed: parseTotals(fields['freed'], 'freed'),
     longestStepMs: parseNumber(fields['longestStepMs'], 'longestStepMs'),
     steps: parseInteger(fields['steps'], 'steps'),
   }
@@ -62,13 +54,5 @@ export function parseCollectLine(
       done: parseInteger(progress['done'], 'done'),
       ...optional('total', progress, 'progress', parseInteger),
     },
-  }
-}
-
-function parseTotals(from: Fields, what: string): Collected['live'] {
-  const fields = parseFields(from[what], what)
-  return {
-    count: parseInteger(fields['count'], 'count'),
-    size: parseInteger(fields['size'], 'size'),
   }
 }

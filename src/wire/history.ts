@@ -12,7 +12,7 @@ import type {
   Side,
 } from '../kvs/history.js'
 import type { SettingsChange } from '../transaction/settings.js'
-import { parseBase, parseOneOf } from './answers.js'
+import { parseOneOf, parseTotals } from './answers.js'
 import { parseAt } from './op.js'
 import {
   optional,
@@ -138,6 +138,6 @@ function parseSide(input: unknown, what: string): Side {
     ref: parseBlobref(fields['ref']),
     count: parseInteger(fields['count'], 'count'),
     size: parseInteger(fields['size'], 'size'),
-    ...optional('base', fields, what, parseBase),
+    ...optional('base', fields, what, parseTotals),
   }
 }

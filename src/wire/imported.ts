@@ -2,6 +2,7 @@
 
 import { parseBlobref } from '../blob/blobref.js'
 import type { Imported } from '../kvs/upkeep.js'
+import { parseTotals } from './answers.js'
 import { parseFields, parseInteger, parseText } from './parse.js'
 
 export function parseImported(input: unknown): Imported {
@@ -14,13 +15,5 @@ export function parseImported(input: unknown): Imported {
     size: parseInteger(fields['size'], 'size'),
     stored: parseTotals(fields['stored'], 'stored'),
     read: parseTotals(fields['read'], 'read'),
-  }
-}
-
-function parseTotals(input: unknown, what: string): Imported['stored'] {
-  const fields = parseFields(input, what)
-  return {
-    count: parseInteger(fields['count'], 'count'),
-    size: parseInteger(fields['size'], 'size'),
   }
 }
