@@ -1,5 +1,5 @@
 /** The house rules that tsc and biome do not see: which way imports point, one library in one file,
- *  heads, names and lengths of files, cited rfcs. Each failure names the file and the remedy. What may
+ *  heads and names of files, cited rfcs. Each failure names the file and the remedy. What may
  *  not be written in a line stands in tidy/text.test.ts. */
 
 import { test } from 'vitest'
@@ -36,12 +36,6 @@ const order: readonly (readonly string[])[] = [
   ['cli'],
   ['index'],
 ]
-
-const lineCountMax = 300
-/** Suites are lists: they may be longer. */
-const testLineCountMax = 500
-/** Longer files, each with why it is one. */
-const longFiles: Readonly<Record<string, string>> = {}
 
 test('imports of src point downwards, types included', () => {
   nothing(
@@ -149,21 +143,6 @@ test('names of files are kebab-case nouns that say something', () => {
       .filter(({ name }) => !shape.test(name) || empty.test(name))
       .map(({ path }) => `${path}: name it after the one noun that it holds`),
   )
-})
-
-test('no file is longer than its kind may be without a reason', () => {
-  const most = (path: string) => (path.startsWith('src/') ? lineCountMax : testLineCountMax)
-  const lengths = new Map(files.map(({ path, text }) => [path, text.split('\n').length - 1]))
-  nothing([
-    ...[...lengths]
-      .filter(([path, length]) => length > most(path) && !(path in longFiles))
-      .map(
-        ([path, length]) => `${path} has ${length} lines: divide it, or say why not in longFiles`,
-      ),
-    ...Object.keys(longFiles)
-      .filter((path) => (lengths.get(path) ?? 0) <= most(path))
-      .map((path) => `${path} is not long any more: take it out of longFiles`),
-  ])
 })
 
 test('only what package.json exports passes on what others export', () => {
