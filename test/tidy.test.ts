@@ -37,6 +37,10 @@ const order: readonly (readonly string[])[] = [
   ['index'],
 ]
 
+/** Dependencies that no file imports. light-my-request: fastify's newer ones want Node 22, and an
+ *  override does not reach those who install us as a package. */
+const pinned = new Set(['light-my-request'])
+
 test('imports of src point downwards, types included', () => {
   nothing(
     sources.flatMap((file) =>
@@ -105,7 +109,7 @@ test('a package is imported by one file of src, and is a dependency', () => {
       .filter(([name]) => !dependencies.has(name))
       .map(([name, paths]) => `${[...paths].join()} imports ${name}: add it to dependencies`),
     ...[...dependencies]
-      .filter((name) => whole && !importers.has(name))
+      .filter((name) => whole && !importers.has(name) && !pinned.has(name))
       .map((name) => `${name} is imported by no file of src: drop the dependency`),
   ])
 })

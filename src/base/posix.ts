@@ -1,0 +1,117 @@
+/** The calls of POSIX that Node lacks, made by way of koffi, whose only import this is. See rfc/4, rfc/11.
+ *  Invariant: nothing here waits. The library is loaded at the first call, so that a program which
+ *  never opens a directory never needs it. Linux, macOS and the BSDs agree on all constants below. */
+
+import { closeSync, openSync, readdirSync } from 'node:fs'
+import { createRequire } from 'node:module'
+import { constants } from 'node:os'
+import type { KoffiFunc } from 'koffi'
+import { TailraceError } from '../error.js'
+
+/** <sys/file.h> */
+const LOCK_EX = 2
+const LOCK_NB = 4
+/** <fcntl.h> */
+const F_GETFD = 1
+const F_SETFD = 2
+const FD_CLOEXEC = 1
+
+type Calls = {
+  readonly flock: KoffiFunc<(descriptor: number, operation: number) => number>
+  readonly fcntl: KoffiFunc<(descriptor: number, command: number, ...rest: unknown[]) => number>
+  readonly errno: () => number
+}
+
+/** Loads the library once, when it is first needed. */
+class Library {
+  #calls: Calls | undefined
+
+  get calls(): Calls {
+    this.#calls ??= load()
+    return this.#calls
+  }
+}
+
+const library = new Library()
+
+/** Takes the exclusive lock of an open file (flock(2)); false where another open file holds it, in
+ *  whatever process, container or pid namespace. The lock goes when the last copy of the descriptor is
+ *  closed, so also by kill -9. Throws EMISCONFIGURED (no native build), EIO (a file system without
+ *  locks; the message has the system's name of the error). */
+export function tryLock(descriptor: number): boolean {
+  const { flock, errno } = library.calls
+  if (flock(descriptor, LOCK_EX | LOCK_NB) === 0) return true
+  const error = errno()
+  const { EWOULDBLOCK, EAGAIN } = constants.errno
+  if (error === EWOULDBLOCK || error === EAGAIN) return false
+  throw new TailraceError('EIO', `flock failed: ${errnoName(error)}`)
+}
+
+/** Marks every descriptor of this process above 2 so that no child inherits it. Children still get what
+ *  their `stdio` names. Call it after a library has opened files of its own. Does nothing where the
+ *  system does not list descriptors. Throws EMISCONFIGURED (no native build). */
+export function closeDescriptorsOnExec(): void {
+  const { fcntl } = library.calls
+  for (const descriptor of openDescriptors()) {
+    if (descriptor <= 2) continue
+    const flags: number = fcntl(descriptor, F_GETFD, 'int', 0)
+    // Below 0: it was closed since it was listed.
+    if (flags < 0 || (flags & FD_CLOEXEC) !== 0) continue
+    fcntl(descriptor, F_SETFD, 'int', flags | FD_CLOEXEC)
+  }
+}
+
+/** Whether a child that is started now inherits the descriptor. */
+export function isInherited(descriptor: number): boolean {
+  const flags: number = library.calls.fcntl(descriptor, F_GETFD, 'int', 0)
+  return flags >= 0 && (flags & FD_CLOEXEC) === 0
+}
+
+/** The numbers of this process's open descriptors, ascending; empty where the system does not say. */
+export function openDescriptors(): number[] {
+  for (const directory of ['/proc/self/fd', '/dev/fd']) {
+    try {
+      const names = readdirSync(directory)
+      return names.map(Number).sort((a, b) => a - b)
+    } catch {
+      // Another system: the next one.
+    }
+  }
+  return []
+}
+
+/** Opens a file (made 0600) and locks it; undefined where another holds it. The caller closes the
+ *  descriptor to give the lock back. Throws as `tryLock`, and what node:fs does. */
+export function openLocked(path: string): number | undefined {
+  const descriptor = openSync(path, 'a', 0o600)
+  try {
+    if (tryLock(descriptor)) return descriptor
+  } catch (error) {
+    closeSync(descriptor)
+    throw error
+  }
+  closeSync(descriptor)
+  return undefined
+}
+
+function load(): Calls {
+  try {
+    const require = createRequire(import.meta.url)
+    const koffi = require('koffi') as typeof import('koffi')
+    const system = koffi.load(null)
+    return {
+      flock: system.func('int flock(int, int)'),
+      fcntl: system.func('int fcntl(int, int, ...)'),
+      errno: () => koffi.errno(),
+    }
+  } catch (cause) {
+    const name = `@koromix/koffi-${process.platform}-${process.arch}`
+    const message = `koffi has no native build here: install ${name}, or install with optional dependencies`
+    throw new TailraceError('EMISCONFIGURED', message, { cause })
+  }
+}
+
+function errnoName(error: number): string {
+  const found = Object.entries(constants.errno).find(([, number]) => number === error)
+  return found?.[0] ?? String(error)
+}

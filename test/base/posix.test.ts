@@ -1,0 +1,78 @@
+/** What Node lacks of POSIX, tried against the system: locks over processes, descriptors of children. */
+
+import { execFileSync, spawnSync } from 'node:child_process'
+import { closeSync, mkdtempSync, openSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterEach, beforeEach, expect, test } from 'vitest'
+import {
+  closeDescriptorsOnExec,
+  isInherited,
+  openDescriptors,
+  openLocked,
+  tryLock,
+} from '../../src/base/posix.js'
+
+let directory: string
+beforeEach(() => {
+  directory = mkdtempSync(join(tmpdir(), 'tailrace-posix-'))
+})
+afterEach(() => rmSync(directory, { recursive: true, force: true }))
+
+test('a file is locked once, over open files of one process, until its descriptor is closed', () => {
+  const path = join(directory, 'lock')
+  const first = openLocked(path)
+  expect(first).toBeTypeOf('number')
+  expect(openLocked(path)).toBeUndefined()
+  if (first !== undefined) closeSync(first)
+  const second = openLocked(path)
+  expect(second).toBeTypeOf('number')
+  if (second !== undefined) closeSync(second)
+})
+
+test('a lock of this process keeps others out', () => {
+  const path = join(directory, 'lock')
+  const held = openLocked(path)
+  const flock = () => spawnSync('flock', ['-n', path, 'true']).status
+  expect(flock()).toBe(1)
+  if (held !== undefined) closeSync(held)
+  expect(flock()).toBe(0)
+})
+
+test('a descriptor that is no file is EIO with the name of the error', () => {
+  const closed = openSync(join(directory, 'closed'), 'w')
+  closeSync(closed)
+  expect(() => tryLock(closed)).toThrow(expect.objectContaining({ code: 'EIO' }))
+  expect(() => tryLock(closed)).toThrow('EBADF')
+})
+
+test('a child gets 0, 1 and 2 of a process that closes its descriptors on exec', () => {
+  // A shell's redirection is what a caller leaves open: high enough that Node does not mark it itself.
+  const program = `
+    import { closeDescriptorsOnExec, isInherited } from ${JSON.stringify(join(import.meta.dirname, '../../src/base/posix.ts'))}
+    import { execFileSync } from 'node:child_process'
+    const list = () => execFileSync('sh', ['-c', 'ls /proc/self/fd']).toString().trim().split('\\n').map(Number)
+    const before = list()
+    const inherited = isInherited(77)
+    closeDescriptorsOnExec()
+    console.log(JSON.stringify({ before, inherited, after: list(), then: isInherited(77) }))`
+  const file = join(directory, 'program.mts')
+  execFileSync('tee', [file], { input: program, stdio: ['pipe', 'ignore', 'inherit'] })
+  const shell = ['-c', `exec 77>/dev/null; exec "$0" --import tsx "$1"`, process.execPath, file]
+  const told = execFileSync('bash', shell, { encoding: 'utf8' })
+  const { before, inherited, after, then } = JSON.parse(told)
+  expect(before).toContain(77)
+  expect(inherited).toBe(true)
+  expect(after).not.toContain(77)
+  expect(then).toBe(false)
+  // `ls` reads the directory with a descriptor of its own.
+  expect(after).toEqual([0, 1, 2, 3])
+})
+
+test('the descriptors of this process are listed', () => {
+  const opened = openSync(join(directory, 'file'), 'w')
+  expect(openDescriptors()).toContain(opened)
+  expect(isInherited(opened)).toBe(false)
+  closeDescriptorsOnExec()
+  closeSync(opened)
+})
