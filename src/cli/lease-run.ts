@@ -31,24 +31,24 @@ export async function run(invocation: Invocation): Promise<number> {
   const scope = scopeOf(invocation)
   return withStore(invocation, async (store) => {
     const wait = invocation.options.flag('wait')
-    const asked = performance.now()
-    const taken = await takeLease(store, key, { ttl, owner: ownerOf(invocation), wait, ...scope })
-    const hold = { ...scope, key, token: tokenOf(taken), ttl }
+    const owner = ownerOf(invocation)
+    const { committed, sent } = await takeLease(store, key, { ttl, owner, wait, ...scope })
+    const hold = { ...scope, key, token: tokenOf(committed), ttl }
     const env = { ...process.env, TAILRACE_LEASE: textOf(hold.token) }
     const child = spawn(program, rest, { stdio: 'inherit', env })
-    return whileHeld(store, hold, { child, asked })
+    return whileHeld(store, hold, { child, sent })
   })
 }
 
 async function whileHeld(
   store: Store,
   hold: Hold,
-  { child, asked }: { readonly child: ChildProcess; readonly asked: number },
+  { child, sent }: { readonly child: ChildProcess; readonly sent: number },
 ): Promise<number> {
   const ended = endOf(child)
   const done = new AbortController()
   const signals = forwardSignals(child)
-  const lost = keep(store, hold, { asked, signal: done.signal })
+  const lost = keep(store, hold, { sent, signal: done.signal })
   try {
     const loss = await Promise.race([ended.then(() => undefined), lost])
     if (!loss) return await ended
@@ -62,32 +62,34 @@ async function whileHeld(
   }
 }
 
-/** Renews until the signal; before that only with what says that the lease is lost. Never throws. */
+/** Renews until the signal; before that only with what says that the lease is lost. Never throws. `sent`:
+ *  when the take was. The lease is ours for its ttl from when the last answered take or renewal was sent. */
 async function keep(
   store: Store,
   hold: Hold,
-  { asked, signal }: { readonly asked: number; readonly signal: AbortSignal },
+  { sent, signal }: { readonly sent: number; readonly signal: AbortSignal },
 ): Promise<TailraceError | undefined> {
   const { key, token, ttl, ...scope } = hold
-  let until = asked + ttl
-  let waitMs = ttl / renewShare
+  let until = sent + ttl
+  let next = sent + ttl / renewShare
   for (;;) {
-    await delay(waitMs, undefined, { signal }).catch(() => {})
+    await delay(Math.max(0, next - performance.now()), undefined, { signal }).catch(() => {})
     if (signal.aborted) return undefined
-    const sent = performance.now()
+    const asked = performance.now()
     const timeout = AbortSignal.any([
       signal,
-      AbortSignal.timeout(Math.max(1, Math.ceil(until - sent))),
+      AbortSignal.timeout(Math.max(1, Math.ceil(until - asked))),
     ])
     try {
       const op = { op: 'lease', key, action: 'renew', token } as const
       await store.commit({ ops: [op] }, { ...scope, signal: timeout })
-      until = sent + ttl
-      waitMs = ttl / renewShare
+      until = asked + ttl
+      next = asked + ttl / renewShare
     } catch (error) {
-      const over = performance.now() >= until
+      const now = performance.now()
+      const over = now >= until
       if (isCode(error, 'EFENCED') || isCode(error, 'ENONS') || over) return lostBy(key, error)
-      waitMs = Math.min(ttl / retryShare, Math.max(1, until - performance.now()))
+      next = Math.min(now + ttl / retryShare, Math.max(now + 1, until))
     }
   }
 }

@@ -16,7 +16,7 @@ export async function take(invocation: Invocation): Promise<undefined> {
   const asked = { ttl: ttlOf(invocation), owner: ownerOf(invocation) }
   const wait = invocation.options.flag('wait')
   return withStore(invocation, async (store) => {
-    const committed = await takeLease(store, key, { ...asked, wait, ...scopeOf(invocation) })
+    const { committed } = await takeLease(store, key, { ...asked, wait, ...scopeOf(invocation) })
     if (invocation.options.flag('json')) await invocation.stdout.json(committed)
     else await invocation.stdout.line(textOf(tokenOf(committed)))
     return undefined
@@ -51,7 +51,11 @@ export function leaseLine({ held, token, owner }: LeaseEvent): string {
   return ['held', textOf(token), ...(owner === undefined ? [] : [owner])].join(' ')
 }
 
-/** With `wait`, once it is free. Throws ECONFLICT without. */
+/** `sent`: when the take that was answered was sent, on the clock of `performance.now()`. The lease lasts for
+ *  its ttl from then on, at least; the wait before it does not count. */
+export type TakenLease = { readonly committed: Committed; readonly sent: number }
+
+/** Takes a lease; with `wait` as soon as it is free. Throws ECONFLICT without `wait` where it is held. */
 export async function takeLease(
   store: Store,
   key: string,
@@ -61,12 +65,13 @@ export async function takeLease(
     readonly wait: boolean
     readonly namespace?: string
   },
-): Promise<Committed> {
+): Promise<TakenLease> {
   const { ttl, owner, wait, ...scope } = options
+  const op = { op: 'lease', key, action: 'take', ttl, owner } as const
   for (;;) {
+    const sent = performance.now()
     try {
-      const op = { op: 'lease', key, action: 'take', ttl, owner } as const
-      return await store.commit({ ops: [op] }, scope)
+      return { committed: await store.commit({ ops: [op] }, scope), sent }
     } catch (error) {
       if (!wait || !isCode(error, 'ECONFLICT')) throw error
     }

@@ -1,5 +1,6 @@
 /** `tailrace lease` and keys that expire, as a person or a script meets them. See rfc/9, rfc/13. */
 
+import { once } from 'node:events'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { Sandbox } from './harness.js'
 
@@ -97,6 +98,24 @@ describe('lease', () => {
     await sandbox.call(['lease', 'take', 'k'])
     const impatient = await sandbox.call(['lease', 'run', 'k', '--no-wait', '--', 'true'])
     expect(impatient).toMatchObject({ code: 1, stderr: expect.stringMatching(/ ECONFLICT: /) })
+  })
+
+  it('run that waited for its lease for longer than the ttl has all of it', async () => {
+    const token = (await sandbox.call(['lease', 'take', 'k', '--ttl', '1h'])).stdout.trim()
+    const command = 'echo started; read line; echo done'
+    const running = sandbox.start(['lease', 'run', 'k', '--ttl', '2s', '--', 'sh', '-c', command])
+    const waits = performance.now()
+    const ended = running.ended()
+    await expect
+      .poll(async () => JSON.parse((await sandbox.call(['status', '--json'])).stdout).watchers)
+      .toBe(1)
+    await expect.poll(() => performance.now() - waits, { timeout: 5_000 }).toBeGreaterThan(1_500)
+    await sandbox.call(['lease', 'release', 'k', token])
+    await once(running.child.stdout, 'data')
+    const { seq } = JSON.parse((await sandbox.call(['root', '--json'])).stdout)
+    await sandbox.call(['root', '--wait-seq', `${seq + 2}`]) // two renewals
+    running.child.stdin.end('go\n')
+    expect(await ended).toMatchObject({ code: 0, stdout: 'started\ndone\n', stderr: '' })
   })
 
   it('run hands a signal on, and ends as its command did', async () => {
