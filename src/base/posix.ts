@@ -2,7 +2,7 @@
  *  Invariant: nothing here waits. The library is loaded at the first call, so that a program which
  *  never opens a directory never needs it. Linux, macOS and the BSDs agree on all constants below. */
 
-import { closeSync, openSync, readdirSync } from 'node:fs'
+import { closeSync, constants as files, openSync, readdirSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { constants } from 'node:os'
 import type { KoffiFunc } from 'koffi'
@@ -14,6 +14,7 @@ const LOCK_NB = 4
 /** <fcntl.h> */
 const F_GETFD = 1
 const F_SETFD = 2
+const F_GETFL = 3
 const FD_CLOEXEC = 1
 
 type Calls = {
@@ -65,6 +66,16 @@ export function closeDescriptorsOnExec(): void {
 export function isInherited(descriptor: number): boolean {
   const flags: number = library.calls.fcntl(descriptor, F_GETFD, 'int', 0)
   return flags >= 0 && (flags & FD_CLOEXEC) === 0
+}
+
+/** What a descriptor was opened for. Throws EIO where it is not open, EMISCONFIGURED (no native build). */
+export function accessModeOf(descriptor: number): 'read' | 'write' | 'read-write' {
+  const { fcntl, errno } = library.calls
+  const flags: number = fcntl(descriptor, F_GETFL, 'int', 0)
+  if (flags < 0) throw new TailraceError('EIO', `fcntl failed: ${errnoName(errno())}`)
+  const mode = flags & (files.O_WRONLY | files.O_RDWR)
+  if (mode === files.O_RDWR) return 'read-write'
+  return mode === files.O_WRONLY ? 'write' : 'read'
 }
 
 /** The numbers of this process's open descriptors, ascending; empty where the system does not say. */

@@ -15,13 +15,13 @@ export const jobCommands: readonly CommandSpec[] = [
     description:
       'Run a command as a job: in this directory, with this environment. Its output goes into the ' +
       "store and is shown from there. The exit code is the job's. Ctrl-C goes to the job, a second " +
-      'one kills it; when the reader of the output goes away, the job is ended. Stdin is forwarded ' +
-      'unless it is a terminal.',
+      'one kills it; when the reader of the output goes away, the job is ended. Stdin is read only ' +
+      'with -i; without it the job finds an empty one.',
     parameters: ['<command...>'],
     passThrough: true,
     options: [
-      { flags: '-i, --interactive', text: 'forward stdin even from a terminal' },
-      { flags: '--no-stdin', text: 'give the job an empty stdin' },
+      { flags: '-i, --stdin', text: 'give the job our stdin' },
+      { flags: '--no-stdin', text: 'give the job an empty stdin (the default)' },
       { flags: '-v, --verbose', text: "print the job's id first, to stderr" },
       ...submission,
       ...place,
@@ -29,7 +29,7 @@ export const jobCommands: readonly CommandSpec[] = [
     examples: [
       'run -- make -j2',
       'run sh -c "echo out; echo err >&2; exit 3"',
-      'run -- sort < names',
+      'run -i -- sort < names',
     ],
     load: async () => (await import('./run.js')).run,
   },

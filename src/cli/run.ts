@@ -20,14 +20,15 @@ const interrupts = ['SIGINT', 'SIGKILL'] as const
 
 export async function run(invocation: Invocation): Promise<number> {
   const { options, stderr } = invocation
-  const fromTerminal = process.stdin.isTTY === true
-  const stdin = options.flag('interactive') || (options.flag('stdin') && !fromTerminal)
+  // Only when asked: inside `while read`, stdin is the loop's. Opened first: a job whose stdin cannot be
+  // read does not run.
+  const input = options.flag('stdin') ? stdinChunks() : undefined
   return withStore(invocation, async (store) => {
     const submission = submissionOf(invocation)
-    const { id } = await store.jobs.submit(stdin ? { ...submission, stdin } : submission)
+    const { id } = await store.jobs.submit(input ? { ...submission, stdin: true } : submission)
     if (options.flag('verbose')) await stderr.line(`tailrace: job ${id}`)
     const signals = forwardSignals(store, id, invocation)
-    if (stdin) void forwardStdin(store, id, invocation) // It may outlive the job: nobody waits.
+    if (input) void forwardStdin(store, id, input, invocation) // It may outlive the job: nobody waits.
     try {
       return await show(store, id, invocation)
     } catch (error) {
@@ -120,9 +121,14 @@ async function signalJob(store: Store, id: string, name: string): Promise<void> 
   }
 }
 
-async function forwardStdin(store: Store, id: string, invocation: Invocation): Promise<void> {
+async function forwardStdin(
+  store: Store,
+  id: string,
+  input: AsyncIterable<Uint8Array>,
+  invocation: Invocation,
+): Promise<void> {
   try {
-    await store.jobs.stdin(id, stdinChunks())
+    await store.jobs.stdin(id, input)
   } catch (error) {
     if (isCode(error, 'ECONFLICT') || isCode(error, 'ECLOSED') || isCode(error, 'ECANCELED')) return
     const why = error instanceof Error ? error.message : String(error)

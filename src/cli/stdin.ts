@@ -1,16 +1,53 @@
-/** What comes in: stdin or a file, as streams, whole (bounded), or in lines. See rfc/13. */
+/** What comes in: stdin or a file, as streams, whole (bounded), or in lines. See rfc/13, rule 16.
+ *  Invariant: what cannot be read is an error, never an empty value. */
 
+import { createReadStream, fstatSync, ReadStream, type Stats, statSync } from 'node:fs'
 import { open } from 'node:fs/promises'
+import { Socket } from 'node:net'
+import { devNull } from 'node:os'
+import { accessModeOf } from '../base/posix.js'
 import { TailraceError } from '../error.js'
 
 /** Bytes of one read of a file. */
 const readSize = 256 * 1024
 const newline = 10
 
-/** Bytes as they come; nothing is read before they are asked for. */
-export async function* stdinChunks(): AsyncGenerator<Uint8Array, void, undefined> {
-  for await (const chunk of process.stdin) {
-    yield typeof chunk === 'string' ? Buffer.from(chunk) : (chunk as Buffer)
+/** Bytes as they come; nothing is read before they are asked for. Throws at once EISDIR where stdin is a
+ *  directory, EIO where it is not open or of a kind that nobody can read; and EIO in its middle where
+ *  a read fails. */
+export function stdinChunks(): AsyncIterable<Uint8Array> {
+  const stats = fstatSync(0)
+  if (stats.isDirectory()) {
+    throw new TailraceError('EISDIR', 'stdin is a directory: redirect a file or a pipe')
+  }
+  if (isStandIn(stats)) {
+    throw new TailraceError('EIO', 'stdin is not open; for an empty input write < /dev/null')
+  }
+  // Node takes a disk for an empty stream, and so all that it does not know.
+  if (stats.isBlockDevice())
+    return bytesOf(createReadStream('', { fd: 0, highWaterMark: readSize }))
+  if (process.stdin instanceof Socket || (process.stdin as unknown) instanceof ReadStream) {
+    return bytesOf(process.stdin)
+  }
+  throw new TailraceError('EIO', 'stdin is neither a file, a pipe, a stream socket nor a terminal')
+}
+
+/** Node opens /dev/null for reading and writing in the place of a stdin that its caller had closed. A shell's
+ *  `< /dev/null` is open for reading only. A caller that opened /dev/null for both (a daemon's stdin,
+ *  Python's `subprocess.DEVNULL`) cannot be told from none, and counts as none. */
+function isStandIn(stats: Stats): boolean {
+  if (!stats.isCharacterDevice() || stats.rdev !== statSync(devNull).rdev) return false
+  return accessModeOf(0) === 'read-write'
+}
+
+async function* bytesOf(stream: AsyncIterable<unknown>): AsyncGenerator<Uint8Array> {
+  try {
+    for await (const chunk of stream) {
+      yield typeof chunk === 'string' ? Buffer.from(chunk) : (chunk as Buffer)
+    }
+  } catch (cause) {
+    const why = cause instanceof Error ? cause.message : String(cause)
+    throw new TailraceError('EIO', `stdin could not be read: ${why}`, { cause })
   }
 }
 

@@ -42,8 +42,20 @@ export class Sandbox {
 
   /** `tailrace ARGS`; its stdin is open until `end`. */
   start(args: readonly string[], options: CallOptions = {}) {
+    return this.#spawn([process.execPath, mainFile, ...args], options)
+  }
+
+  /** A script of bash, in which `t` is `tailrace`; its stdin is empty. */
+  async shell(script: string, options: CallOptions = {}): Promise<Ended> {
+    const setUp = `t() { "${process.execPath}" "${mainFile}" "$@"; }`
+    const { child, ended } = this.#spawn(['bash', '-c', `${setUp}\n${script}`], options)
+    child.stdin.end(options.input ?? '')
+    return ended()
+  }
+
+  #spawn([program = '', ...args]: readonly string[], options: CallOptions) {
     const { TAILRACE_URL: _url, TAILRACE_TOKEN: _token, ...inherited } = process.env
-    const child = spawn(process.execPath, [mainFile, ...args], {
+    const child = spawn(program, args, {
       cwd: options.cwd ?? this.directory,
       env: { ...inherited, TAILRACE_DATA: join(this.directory, 'data'), ...options.env },
     })

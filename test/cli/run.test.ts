@@ -35,12 +35,17 @@ describe('run', () => {
     expect(stdout).toBe(`${await realpath(sandbox.directory)}\nhere a=b\n`)
   })
 
-  it('forwards stdin, binary and of any size, and passes on its end', async () => {
+  it('forwards stdin when asked, binary and of any size, and passes on its end', async () => {
     const input = randomBytes(1_000_000)
-    const { code, bytes } = await sandbox.call(['run', 'cat'], { input })
+    const { code, bytes } = await sandbox.call(['run', '-i', 'cat'], { input })
     expect(code).toBe(0)
     expect(bytes.equals(input)).toBe(true)
     expect(await sandbox.ok(['run', '--no-stdin', 'cat'], { input: 'unseen' })).toBe('')
+  })
+
+  it('leaves stdin to the loop that it stands in', async () => {
+    const loop = `printf '1\\n2\\n3\\n' | while read x; do t run -- sh -c "cat; echo got $x"; done`
+    expect((await sandbox.shell(loop)).stdout).toBe('got 1\ngot 2\ngot 3\n')
   })
 
   it('shows the last line without a newline', async () => {
