@@ -31,6 +31,7 @@ async function collect(context: Context, request: Request, reply: Reply): Promis
     pieces: progressOf(context, { ...options, signal }),
     signal,
     log: context.log,
+    pace: context.pace,
   })
   return reply
 }

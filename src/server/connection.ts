@@ -16,7 +16,7 @@ import { checkToken } from './access.js'
 import type { Context } from './context.js'
 import { faultLine } from './fault.js'
 import { some } from './kv-read.js'
-import { Outbox } from './outbox.js'
+import { type BacklogSum, Outbox } from './outbox.js'
 import { ServedWatch, type WatchRequest } from './served-watch.js'
 import { Turns } from './turns.js'
 import { commit, read } from './txn.js'
@@ -32,6 +32,7 @@ export type ConnectionOptions = {
   readonly socket: Socket
   readonly raw: RawSocket
   readonly protocol: Subprotocol
+  readonly sum: BacklogSum
   /** A first frame must bring it; absent: the connection is admitted already. */
   readonly token?: string
 }
@@ -55,13 +56,13 @@ export class Connection {
   #alive = true
 
   constructor(context: Context, options: ConnectionOptions) {
-    const { socket, raw, protocol, token } = options
+    const { socket, raw, protocol, sum, token } = options
     this.#context = context
     this.#socket = socket
     this.#protocol = protocol
     this.#token = token
     this.#admitted = token === undefined
-    this.#outbox = new Outbox(socket, raw, protocol)
+    this.#outbox = new Outbox(socket, { raw, protocol, sum })
     setMaxListeners(readsMax, this.#closed.signal)
     if (!this.#admitted) this.#authTimer = setTimeout(() => this.#refuseLate(), authMs)
     socket.on('message', (data: Buffer, isBinary: boolean) => this.#receive(data, isBinary))
@@ -76,13 +77,14 @@ export class Connection {
     return this.#outbox.backlog
   }
 
-  /** Pings; ends a connection that showed no sign of life since the last call. */
-  checkAlive(): void {
+  /** Ends a connection that showed no sign of life since the last ping. */
+  endIfSilent(): void {
     const progress = this.#outbox.takeProgress()
-    if (!this.#alive && !progress) {
-      this.#socket.terminate()
-      return
-    }
+    if (!this.#alive && !progress) this.#socket.terminate()
+  }
+
+  ping(): void {
+    if (this.#socket.readyState !== this.#socket.OPEN) return
     this.#alive = false
     this.#socket.ping()
   }
@@ -166,7 +168,10 @@ export class Connection {
     const { activity, store } = this.#context
     const controller = activity.wait()
     const counted = activity.beginWatch()
-    const watch = new ServedWatch(request, this.#outbox, controller)
+    const watch = new ServedWatch(request, this.#outbox, {
+      controller,
+      share: this.#context.pace.share(),
+    })
     this.#watches.set(request.id, watch)
     const finish = () => {
       counted.end()

@@ -3,6 +3,7 @@
 import type { Environment } from '../base/environment.js'
 import type { Jobs, Store } from '../job/job.js'
 import type { Activity } from './activity.js'
+import type { Pace } from './pace.js'
 
 /** A store in this process, which knows how many of its jobs run and wait, and whether it collects. */
 export type ServedStore = Store & {
@@ -13,6 +14,7 @@ export type ServedStore = Store & {
 export type Context = {
   readonly store: ServedStore
   readonly activity: Activity
+  readonly pace: Pace
   readonly environment: Environment
   readonly version: string
   /** The data directory's real path. */

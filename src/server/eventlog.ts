@@ -90,6 +90,7 @@ export async function sendEvents(
     pieces: linesOf(events),
     signal,
     log: context.log,
+    pace: context.pace,
   })
 }
 

@@ -22,7 +22,7 @@ export async function follow(
   options: FollowOptions,
 ): Promise<void> {
   const { key, namespace, minSeq, index, from, waitCreate = false } = options
-  const { store, activity, log } = context
+  const { store, activity, log, pace } = context
   const signal = signalOf(activity, reply)
   if (minSeq !== undefined) await store.root({ namespace, waitSeq: minSeq, signal })
   const start = from === undefined ? index : { offset: from }
@@ -39,7 +39,8 @@ export async function follow(
       const stat = await store.stat(key, { namespace })
       return { 'content-type': stat?.attrs?.contentType ?? 'application/octet-stream' }
     }
-    await sendStream(reply, { headers, pieces: bytesOf(watching, from ?? 0), signal, log })
+    const pieces = bytesOf(watching, from ?? 0)
+    await sendStream(reply, { headers, pieces, signal, log, pace })
   } finally {
     counted.end()
   }

@@ -71,7 +71,8 @@ async function output(context: Context, request: Request, reply: Reply): Promise
   const pieces = readStream(context.store, id, name, { signal, ...some({ follow, from }) })
   const counted = context.activity.beginWatch()
   try {
-    await sendStream(reply, { headers: async () => headers, pieces, signal, log: context.log })
+    const { log, pace } = context
+    await sendStream(reply, { headers: async () => headers, pieces, signal, log, pace })
   } finally {
     counted.end()
   }

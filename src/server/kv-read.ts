@@ -98,6 +98,7 @@ export async function get(context: Context, request: Request, reply: Reply): Pro
       pieces: found.chunks,
       signal: signal ?? signalOf(context.activity, reply),
       log: context.log,
+      pace: context.pace,
     })
     return reply
   }

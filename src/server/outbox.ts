@@ -11,27 +11,63 @@ import type { Socket } from './websocket.js'
 
 /** Bytes that may wait in a socket before its watches wait. More is no faster. */
 export const backlogSize = 1024 * 1024
+/** Frames that may wait in a socket before its watches wait: each small one costs some 1 KiB besides its
+ *  bytes. */
+export const backlogFramesMax = 1_024
+/** Bytes that may wait in all sockets of a server together before those that have a backlog wait. */
+export const backlogSumMax = 64 * 1024 * 1024
 /** Bytes of answers that may wait before the client's requests are no longer read. */
 export const backlogSizeMax = 8 * 1024 * 1024
+
+/** What waits for all clients of a server together. */
+export class BacklogSum {
+  #size = 0
+
+  get exceeded(): boolean {
+    return this.#size > backlogSumMax
+  }
+
+  change(by: number): void {
+    this.#size += by
+  }
+}
+
+export type OutboxPorts = {
+  /** What the websocket writes to. */
+  readonly raw: RawSocket
+  readonly protocol: Subprotocol
+  /** Of the server. */
+  readonly sum: BacklogSum
+}
 
 export class Outbox {
   readonly #socket: Socket
   readonly #raw: RawSocket
   readonly #protocol: Subprotocol
+  readonly #sum: BacklogSum
   readonly #moved = new Wakeup()
   #corked = false
+  /** Frames since nothing waited: at least as many as wait now. */
+  #frames = 0
+  /** Our part of the sum. */
+  #counted = 0
   #sent = 0
 
-  /** `raw`: what the websocket writes to. */
-  constructor(socket: Socket, raw: RawSocket, protocol: Subprotocol) {
+  constructor(socket: Socket, { raw, protocol, sum }: OutboxPorts) {
     this.#socket = socket
     this.#raw = raw
     this.#protocol = protocol
+    this.#sum = sum
     raw.on('drain', () => this.#drain())
+    raw.on('close', () => this.#count(0))
   }
 
+  /** Whether watches must wait. A socket that is full will drain: `drained` hears of it. */
   get full(): boolean {
-    return this.backlog > backlogSize
+    if (this.backlog > backlogSize) return true
+    // Below its high-water mark a socket holds little, and does not tell when that has left.
+    if (!this.#raw.writableNeedDrain) return false
+    return this.#frames > backlogFramesMax || this.#sum.exceeded
   }
 
   /** Bytes that wait for the client. */
@@ -51,6 +87,8 @@ export class Outbox {
   send(frame: Response): void {
     const socket = this.#socket
     if (socket.readyState !== socket.OPEN) return
+    if (this.backlog === 0) this.#frames = 0
+    this.#frames++
     this.#cork()
     const binary = this.#protocol === subprotocol
     const data = 'data' in frame ? frame.data : undefined
@@ -82,10 +120,17 @@ export class Outbox {
     process.nextTick(() => {
       this.#corked = false
       this.#raw.uncork()
+      this.#count(this.#raw.writableNeedDrain ? this.backlog : 0)
     })
   }
 
+  #count(size: number): void {
+    this.#sum.change(size - this.#counted)
+    this.#counted = size
+  }
+
   #drain(): void {
+    this.#count(0)
     if (this.#socket.isPaused) this.#socket.resume()
     this.#moved.wake()
   }

@@ -1,5 +1,5 @@
 /** One watch of one connection: an iteration of the store's watch, at the pace of the client's
- *  credit. See rfc/12, rules 11 and 12.
+ *  credit and of the event loop. See rfc/12, rules 11, 12 and 22.
  *  Invariant: an event is asked for only while the balance is above 0 and the socket has room, so
  *  that a slow client costs its position and an integer; exactly one `end` or `error` is the last
  *  frame. */
@@ -11,22 +11,31 @@ import type { WatchEvent } from '../kvs/watching.js'
 import { creditDefault, creditMax, frameCost, type Request } from '../wire/frames.js'
 import { errorBodyOf } from '../wire/status.js'
 import type { Outbox } from './outbox.js'
+import type { Share } from './pace.js'
 
 export type WatchRequest = Extract<Request, { readonly op: 'watch' }>
+
+export type WatchPorts = {
+  /** Aborted by the server when it stops, by the connection when it closes. */
+  readonly controller: AbortController
+  /** Of the event loop. */
+  readonly share: Share
+}
 
 export class ServedWatch {
   readonly #request: WatchRequest
   readonly #outbox: Outbox
   readonly #controller: AbortController
+  readonly #share: Share
   readonly #granted = new Wakeup()
   #balance: number
   #ended = false
 
-  /** `controller`: aborted by the server when it stops, by the connection when it closes. */
-  constructor(request: WatchRequest, outbox: Outbox, controller: AbortController) {
+  constructor(request: WatchRequest, outbox: Outbox, { controller, share }: WatchPorts) {
     this.#request = request
     this.#outbox = outbox
     this.#controller = controller
+    this.#share = share
     this.#balance = Math.min(request.credit ?? creditDefault, creditMax)
   }
 
@@ -71,7 +80,9 @@ export class ServedWatch {
     while (!this.#ended) {
       await this.#room(signal)
       const next = await watching.next()
-      if (next.done || this.#ended) return
+      if (next.done) return
+      await this.#share.take()
+      if (this.#ended) return
       this.#send(next.value)
     }
   }
@@ -81,17 +92,17 @@ export class ServedWatch {
     switch (event.type) {
       case 'append': {
         const { type, index, offset, seq, position, more, data } = event
-        this.#balance -= data.length + frameCost
+        this.#spend(data.length)
         const rest = more ? { more, data } : { data }
         this.#outbox.send({ id, type, index, offset, seq, position, ...rest })
         return
       }
       case 'value':
-        this.#balance -= (event.data?.length ?? 0) + frameCost
+        this.#spend(event.data?.length ?? 0)
         this.#outbox.send({ id, ...event })
         return
       case 'lease':
-        this.#balance -= frameCost
+        this.#spend(0)
         this.#outbox.send({ id, ...event })
         return
       case 'end':
@@ -104,6 +115,11 @@ export class ServedWatch {
       default:
         event satisfies never
     }
+  }
+
+  #spend(size: number): void {
+    this.#balance -= size + frameCost
+    this.#share.spend(size)
   }
 
   /** Waits for credit and for room in the socket; both, since one may go while the other comes. */

@@ -37,6 +37,7 @@ import {
   writeServerRecord,
 } from './local.js'
 import { serveMeta } from './meta.js'
+import { Pace } from './pace.js'
 import { lingerMs, Sockets } from './sockets.js'
 import { serveStatus } from './status.js'
 import { serveTransfers } from './transfer.js'
@@ -117,6 +118,7 @@ class RunningServer implements Server {
     this.#context = {
       store,
       activity: new Activity(environment.monotonic),
+      pace: new Pace(),
       environment,
       version: versionOf(),
       directory: local.directory,

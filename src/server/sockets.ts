@@ -8,14 +8,18 @@ import { invalid } from '../wire/parse.js'
 import type { App, Request } from './app.js'
 import { Connection } from './connection.js'
 import type { Context } from './context.js'
+import { BacklogSum } from './outbox.js'
 import { closeGoingAway, closeProtocolError, type Socket, serveSocketRoute } from './websocket.js'
 
+/** Pings that are sent later than this show that the server itself stood still. */
+const standstillMs = 1_000
 /** What was sent has this long to arrive when the server stops. */
 export const lingerMs = 1_000
 
 export class Sockets {
   /** Undefined: refused, and not closed yet. */
   readonly #open = new Map<Socket, Connection | undefined>()
+  readonly #sum = new BacklogSum()
   #pings: NodeJS.Timeout | undefined
 
   get count(): number {
@@ -51,14 +55,14 @@ export class Sockets {
     const { protocol } = socket
     this.#open.set(socket, undefined)
     socket.once('close', () => this.#forget(socket))
-    this.#pings ??= setInterval(() => this.#ping(), pingMs).unref()
+    this.#pings ??= this.#startPings(context.environment.monotonic)
     if (protocol !== subprotocol && protocol !== subprotocolJson) {
       socket.close(closeProtocolError, `ask for the subprotocol ${subprotocol}`)
       return
     }
     // A header with a token was checked before the upgrade.
     const needed = request.headers.authorization === undefined ? token : undefined
-    const options = { socket, raw: request.raw.socket, protocol } as const
+    const options = { socket, raw: request.raw.socket, protocol, sum: this.#sum } as const
     const connection = new Connection(
       context,
       needed === undefined ? options : { ...options, token: needed },
@@ -73,8 +77,23 @@ export class Sockets {
     this.#pings = undefined
   }
 
-  #ping(): void {
-    for (const connection of this.#open.values()) connection?.checkAlive()
+  #startPings(now: () => number): NodeJS.Timeout {
+    let pinged = now()
+    const ping = () => {
+      const late = now() - pinged > pingMs + standstillMs
+      pinged = now()
+      // After the sockets were read: an answer may have come while this process was busy.
+      setImmediate(() => this.#ping(late))
+    }
+    return setInterval(ping, pingMs).unref()
+  }
+
+  /** `late`: this server stood still, so that its last pings may have left only now. */
+  #ping(late: boolean): void {
+    for (const connection of this.#open.values()) {
+      if (!late) connection?.endIfSilent()
+      connection?.ping()
+    }
   }
 }
 

@@ -7,6 +7,7 @@ import { once } from 'node:events'
 import type { Activity } from './activity.js'
 import type { Reply } from './app.js'
 import { faultLine } from './fault.js'
+import type { Pace } from './pace.js'
 
 /** Aborted when the client has gone, or the server stops (ECLOSED). */
 export function signalOf(activity: Activity, reply: Reply): AbortSignal {
@@ -24,12 +25,14 @@ export type Stream = {
   /** See `signalOf`. */
   readonly signal: AbortSignal
   readonly log: (line: string) => void
+  readonly pace: Pace
 }
 
 /** Takes the first piece, then the response over from Fastify. Resolves when all was sent, or the
  *  client has gone. Throws what the first piece throws. */
 export async function sendStream(reply: Reply, stream: Stream): Promise<void> {
-  const { headers, pieces, signal, log } = stream
+  const { headers, pieces, signal, log, pace } = stream
+  const share = pace.share()
   const iterator = pieces[Symbol.asyncIterator]()
   const { raw } = reply
   try {
@@ -41,7 +44,10 @@ export async function sendStream(reply: Reply, stream: Stream): Promise<void> {
     raw.writeHead(reply.statusCode, head as Record<string, string>)
     raw.flushHeaders()
     while (!piece.done && !raw.destroyed) {
-      if (piece.value.length > 0 && !raw.write(piece.value)) await once(raw, 'drain', { signal })
+      const { length } = piece.value
+      if (length > 0 && !raw.write(piece.value)) await once(raw, 'drain', { signal })
+      share.spend(length)
+      await share.take()
       piece = await iterator.next()
     }
     raw.end()

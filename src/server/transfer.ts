@@ -23,6 +23,7 @@ async function exportTree(context: Context, request: Request, reply: Reply): Pro
     pieces: context.store.exportTree(scope),
     signal,
     log: context.log,
+    pace: context.pace,
   })
   return reply
 }

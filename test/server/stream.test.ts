@@ -8,6 +8,7 @@ import { TailraceError } from '../../src/error.js'
 import { accessOf } from '../../src/server/access.js'
 import { Activity } from '../../src/server/activity.js'
 import { type App, createApp } from '../../src/server/app.js'
+import { Pace } from '../../src/server/pace.js'
 import { sendStream, signalOf } from '../../src/server/stream.js'
 
 let app: App
@@ -36,6 +37,7 @@ beforeAll(async () => {
         pieces: pieces(error, before),
         signal: signalOf(activity, reply),
         log: (line) => log.push(line),
+        pace: new Pace(),
       })
       return reply
     })

@@ -1,0 +1,96 @@
+/** The share of one turn of the event loop that deliveries may take: watches and streamed answers, of all
+ *  clients together. Data that are in memory are delivered in microtasks, and nothing else runs before
+ *  those are done. See rfc/12, rule 22.
+ *  Invariant: between two looks at the sockets, deliveries send at most `turnSize` and what the last of
+ *  them goes beyond it; those who wait go on in the order of waiting, each with a batch. */
+
+import { type Deferred, deferred } from '../base/deferred.js'
+
+/** Bytes of one turn, of all deliveries together. */
+export const turnSize = 1024 * 1024
+/** Bytes that one client is sent before it is the next one's turn. */
+export const batchSize = 64 * 1024
+/** What a delivery counts besides its bytes: some 20 µs of work. So a turn has at most 256 deliveries,
+ *  and a batch 16. */
+export const deliveryCost = 4 * 1024
+/** So many of those that wait go on in one turn; together they can use all of it. */
+const grantsMax = turnSize / batchSize
+
+export class Pace {
+  #left = turnSize
+  #scheduled = false
+  readonly #waiting = new Set<Deferred<void>>()
+
+  /** For one watch or one answer. */
+  share(): Share {
+    return new Share(this)
+  }
+
+  /** Whether a batch may begin at once: there is budget, and nobody waits for it. */
+  get open(): boolean {
+    return this.#left > 0 && this.#waiting.size === 0
+  }
+
+  get spent(): boolean {
+    return this.#left <= 0
+  }
+
+  /** Resolves when a batch may begin: in a later turn, after those that waited before. */
+  async turn(): Promise<void> {
+    do {
+      const granted = deferred<void>()
+      this.#waiting.add(granted)
+      this.#schedule()
+      await granted.promise
+      // Others of this turn may have used it up.
+    } while (this.spent)
+  }
+
+  spend(cost: number): void {
+    this.#left -= cost
+    this.#schedule()
+  }
+
+  #schedule(): void {
+    if (this.#scheduled) return
+    this.#scheduled = true
+    setImmediate(() => this.#next())
+  }
+
+  #next(): void {
+    this.#scheduled = false
+    this.#left = turnSize
+    let grants = 0
+    for (const granted of this.#waiting) {
+      if (grants === grantsMax) break
+      grants++
+      this.#waiting.delete(granted)
+      granted.resolve()
+    }
+    if (this.#waiting.size > 0) this.#schedule()
+  }
+}
+
+/** What one watch or one answer may send before others have their turn. */
+export class Share {
+  readonly #pace: Pace
+  #left = 0
+
+  constructor(pace: Pace) {
+    this.#pace = pace
+  }
+
+  /** Resolves when a delivery may be made; at once while the batch lasts or nobody waits. */
+  async take(): Promise<void> {
+    if (this.#left > 0 && !this.#pace.spent) return
+    if (!this.#pace.open) await this.#pace.turn()
+    this.#left = batchSize
+  }
+
+  /** A delivery of `size` bytes was made. */
+  spend(size: number): void {
+    const cost = size + deliveryCost
+    this.#left -= cost
+    this.#pace.spend(cost)
+  }
+}

@@ -1,0 +1,163 @@
+/** No client's deliveries stop the others: rfc/12, rules 11, 13 and 22. */
+
+import { setImmediate as nextTurn } from 'node:timers/promises'
+import { afterEach, describe, expect, it, vi } from 'vitest'
+import { systemEnvironment } from '../../src/base/environment.js'
+import { backlogFramesMax } from '../../src/server/outbox.js'
+import { batchSize, deliveryCost, Pace, turnSize } from '../../src/server/pace.js'
+import { creditMax, pingMs } from '../../src/wire/frames.js'
+import { Peer } from './peer.js'
+import { Serving } from './serving.js'
+
+afterEach(() => {
+  vi.useRealTimers()
+})
+
+describe('the pace', () => {
+  it('gives a turn to a bounded number of deliveries, then to the event loop', async () => {
+    const pace = new Pace()
+    let made = 0
+    let over = false
+    const deliver = async () => {
+      const share = pace.share()
+      while (!over) {
+        await share.take()
+        if (over) return
+        share.spend(0)
+        made++
+      }
+    }
+    const all = Promise.all(Array.from({ length: 100 }, deliver))
+    const turns: number[] = []
+    for (let turn = 0; turn < 50; turn++) {
+      await nextTurn()
+      turns.push(made)
+      made = 0
+    }
+    over = true
+    await all
+    expect(Math.max(...turns)).toBeLessThanOrEqual((2 * turnSize) / deliveryCost)
+    expect(turns.filter((count) => count > 0).length).toBeGreaterThan(40)
+  })
+
+  it('lets those who wait go on in the order of waiting, each with a batch', async () => {
+    const pace = new Pace()
+    pace.spend(turnSize)
+    const order: number[] = []
+    const deliver = async (index: number) => {
+      const share = pace.share()
+      for (let n = 0; n < (2 * batchSize) / deliveryCost; n++) {
+        await share.take()
+        share.spend(0)
+        order.push(index)
+      }
+    }
+    await Promise.all(Array.from({ length: 40 }, (_, index) => deliver(index)))
+    // Everybody had a batch before anybody had a second.
+    const batch = batchSize / deliveryCost
+    const seconds = order.map((index, at) => order.slice(0, at).filter((i) => i === index).length)
+    const first = seconds.indexOf(batch)
+    const had = new Set(order.slice(0, first))
+    expect(had.size).toBe(40)
+  })
+
+  it('asks nobody to wait who is alone', async () => {
+    const pace = new Pace()
+    const share = pace.share()
+    let turned = false
+    setImmediate(() => {
+      turned = true
+    })
+    for (let n = 0; n < 100; n++) {
+      await share.take()
+      share.spend(0)
+    }
+    expect(turned).toBe(false)
+  })
+})
+
+describe('a server', () => {
+  it('looks at its sockets again and again while it delivers what is in memory', async () => {
+    await using serving = await Serving.start()
+    const appends = 2_000
+    const ops = Array.from({ length: appends }, () => ({
+      op: 'append' as const,
+      key: 'log',
+      value: 'a line of some length, as logs have them\n',
+    }))
+    await serving.store.commit({ ops })
+    const watchers = await Promise.all(Array.from({ length: 30 }, () => Peer.connect(serving)))
+    const watch = { id: 1, op: 'watch', key: 'log', mode: 'append', credit: creditMax }
+    let turns = 0
+    let over = false
+    const count = () => {
+      turns++
+      if (!over) setImmediate(count)
+    }
+    count()
+    for (const peer of watchers) peer.send(watch)
+    for (const peer of watchers) {
+      await peer.until((frame) => frame.type === 'append' && frame.index === appends - 1)
+    }
+    over = true
+    // Without a bound it takes some 30 turns: as many as the clients need to read it.
+    expect(turns).toBeGreaterThan((0.9 * watchers.length * appends * deliveryCost) / turnSize)
+    for (const peer of watchers) await peer[Symbol.asyncDispose]()
+  })
+
+  it('holds a bounded number of frames for a client that reads nothing', async () => {
+    await using serving = await Serving.start()
+    const ops = Array.from({ length: 4_000 }, () => ({
+      op: 'append' as const,
+      key: 'log',
+      value: 'x',
+    }))
+    for (let n = 0; n < 10; n++) await serving.store.commit({ ops })
+    await using peer = await Peer.connect(serving)
+    await using other = await Peer.connect(serving)
+    peer.socket.pause()
+    peer.send({ id: 1, op: 'watch', key: 'log', mode: 'append', credit: creditMax })
+    await serving.store.append('log', 'x')
+    let before = -1
+    // Its backlog grows no more when the kernel's buffers are full and the bound is met.
+    for (let same = 0; same < 50; ) {
+      other.send({ id: 2, op: 'root' })
+      await other.until((frame) => frame.id === 2)
+      const { backlog } = await status(serving)
+      same = backlog === before ? same + 1 : 0
+      before = backlog
+    }
+    expect(before).toBeGreaterThan(0)
+    expect(before).toBeLessThan(2 * backlogFramesMax * 250)
+    peer.socket.resume()
+    await peer.until((frame) => frame.type === 'append' && frame.index === 40_000)
+  })
+
+  it('that stood still judges no client by what it could not hear', async () => {
+    vi.useFakeTimers({ toFake: ['setInterval', 'clearInterval'] })
+    let monotonic = 0
+    const environment = { ...systemEnvironment, monotonic: () => monotonic }
+    await using serving = await Serving.start({ environment })
+    await using peer = await Peer.connect(serving)
+    await using lively = await Peer.connect(serving)
+    const ping = async (afterMs: number) => {
+      monotonic += afterMs
+      vi.advanceTimersByTime(pingMs)
+      await nextTurn()
+      lively.send({ id: 1, op: 'root' })
+      await lively.until((frame) => frame.type === 'result')
+    }
+    peer.socket.pause()
+    await ping(pingMs)
+    await ping(10 * pingMs)
+    peer.socket.resume()
+    peer.send({ id: 1, op: 'root' })
+    await peer.until((frame) => frame.type === 'result')
+    expect(peer.closeCode).toBeUndefined()
+  })
+})
+
+async function status(serving: Serving): Promise<{ readonly backlog: number }> {
+  const answer = await serving.ask('GET', '/v1/status')
+  return answer.json as { readonly backlog: number }
+}
