@@ -2,9 +2,18 @@
  *  Invariant: nothing here waits. The library is loaded at the first call, so that a program which
  *  never opens a directory never needs it. Linux, macOS and the BSDs agree on all constants below. */
 
-import { closeSync, constants as files, openSync, readdirSync } from 'node:fs'
+import {
+  closeSync,
+  constants as files,
+  fstatSync,
+  openSync,
+  readdirSync,
+  type Stats,
+  statSync,
+} from 'node:fs'
 import { createRequire } from 'node:module'
 import { constants } from 'node:os'
+import { join } from 'node:path'
 import type { KoffiFunc } from 'koffi'
 import { TailraceError } from '../error.js'
 
@@ -52,13 +61,56 @@ export function tryLock(descriptor: number): boolean {
  *  their `stdio` names. Call it after a library has opened files of its own. Does nothing where the
  *  system does not list descriptors. Throws EMISCONFIGURED (no native build). */
 export function closeDescriptorsOnExec(): void {
+  for (const descriptor of inheritedDescriptors()) closeOnExec(descriptor)
+}
+
+/** Marks the open descriptors of a directory's files so that no child inherits them. Throws EMISCONFIGURED (no
+ *  native build). */
+export function closeFilesOnExec(directory: string): void {
+  const files = new Set(
+    readdirSync(directory).map((name) => fileId(() => statSync(join(directory, name)))),
+  )
+  for (const descriptor of inheritedDescriptors()) {
+    const id = fileId(() => fstatSync(descriptor))
+    if (id !== undefined && files.has(id)) closeOnExec(descriptor)
+  }
+}
+
+/** Calls `act`, which starts a child: the child gets 0, 1 and 2 and what its `stdio` names. Afterwards every descriptor
+ *  is inherited or not as before. REQUIRES: `act` is synchronous. Throws EMISCONFIGURED (no native build), before
+ *  `act` is called, and what `act` throws. */
+export function withoutInheritance<T>(act: () => T): T {
   const { fcntl } = library.calls
-  for (const descriptor of openDescriptors()) {
-    if (descriptor <= 2) continue
-    const flags: number = fcntl(descriptor, F_GETFD, 'int', 0)
-    // Below 0: it was closed since it was listed.
-    if (flags < 0 || (flags & FD_CLOEXEC) !== 0) continue
-    fcntl(descriptor, F_SETFD, 'int', flags | FD_CLOEXEC)
+  const descriptors = inheritedDescriptors()
+  for (const descriptor of descriptors) closeOnExec(descriptor)
+  try {
+    return act()
+  } finally {
+    for (const descriptor of descriptors) {
+      const flags: number = fcntl(descriptor, F_GETFD, 'int', 0)
+      if (flags >= 0) fcntl(descriptor, F_SETFD, 'int', flags & ~FD_CLOEXEC)
+    }
+  }
+}
+
+function inheritedDescriptors(): number[] {
+  return openDescriptors().filter((descriptor) => descriptor > 2 && isInherited(descriptor))
+}
+
+function closeOnExec(descriptor: number): void {
+  const { fcntl } = library.calls
+  const flags: number = fcntl(descriptor, F_GETFD, 'int', 0)
+  // Below 0: it was closed since it was listed.
+  if (flags >= 0) fcntl(descriptor, F_SETFD, 'int', flags | FD_CLOEXEC)
+}
+
+/** Names a file whatever its path; undefined where it is gone. */
+function fileId(read: () => Stats): string | undefined {
+  try {
+    const { dev, ino } = read()
+    return `${dev}:${ino}`
+  } catch {
+    return undefined
   }
 }
 

@@ -2,8 +2,8 @@
  *  Invariant: exit code 0 is a clean store, 1 one with findings, repaired or not. The check runs in a process
  *  of its own, since a database whose file is damaged may end the process that reads it. */
 
-import { spawn } from 'node:child_process'
 import { once } from 'node:events'
+import { spawnAlone } from '../base/spawn.js'
 import { isCode, TailraceError } from '../error.js'
 import type { CheckReport, Finding } from '../fsck/report.js'
 import { mainFile } from './entry.js'
@@ -16,7 +16,7 @@ export async function fsck(invocation: Invocation): Promise<number> {
   const directory = dataDirectory(options.text('data'), environment)
   if (options.flag('direct')) return checkHere(invocation, directory)
   const flags = ['repair', 'json'].filter((name) => options.flag(name)).map((name) => `--${name}`)
-  const child = spawn(
+  const child = spawnAlone(
     process.execPath,
     [mainFile, 'fsck', '--direct', '--data', directory, ...flags],
     { stdio: ['ignore', 'inherit', 'inherit'] },

@@ -2,11 +2,12 @@
  *  Invariant: the command does not go on when the lease may be another's: it is ended when a renewal is
  *  refused, and when none was answered in the time that the last one gave. */
 
-import { type ChildProcess, spawn } from 'node:child_process'
+import type { ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { constants } from 'node:os'
 import { setTimeout as delay } from 'node:timers/promises'
 import { isatty } from 'node:tty'
+import { spawnAlone } from '../base/spawn.js'
 import { isCode, TailraceError, toTailraceError } from '../error.js'
 import type { Store } from '../job/job.js'
 import type { Scope, Token } from '../transaction/operation.js'
@@ -35,7 +36,7 @@ export async function run(invocation: Invocation): Promise<number> {
     const { committed, sent } = await takeLease(store, key, { ttl, owner, wait, ...scope })
     const hold = { ...scope, key, token: tokenOf(committed), ttl }
     const env = { ...process.env, TAILRACE_LEASE: textOf(hold.token) }
-    const child = spawn(program, rest, { stdio: 'inherit', env })
+    const child = spawnAlone(program, rest, { stdio: 'inherit', env })
     return whileHeld(store, hold, { child, sent })
   })
 }

@@ -8,6 +8,7 @@ import { dirname } from 'node:path'
 import { ABORT, type Database, open, type RootDatabase } from 'lmdb'
 import type { Environment } from '../base/environment.js'
 import { makeDirectory, syncDirectory } from '../base/make-directory.js'
+import { closeFilesOnExec } from '../base/posix.js'
 import { decode, encode } from '../blob/codec.js'
 import { TailraceError } from '../error.js'
 import { isFull, isFullError } from './disk.js'
@@ -78,6 +79,8 @@ async function openAs(owner: Owner, directory: string, options: LmdbOptions): Pr
     ...binary,
   })
   try {
+    // LMDB opens its data file so that children inherit it: a stray write of one would corrupt the store.
+    closeFilesOnExec(directory)
     const meta = openTable(database, 'meta')
     const claimed = database.transactionSync(() => claim(meta, owner, directory, environment))
     try {

@@ -5,10 +5,12 @@
  *  Invariant: nobody but who takes a pipe has it open. Where the system has no such shell or no
  *  /proc, there are no pipes, and sockets must do. */
 
-import { type ChildProcessByStdio, spawn } from 'node:child_process'
+import assert from 'node:assert'
+import type { ChildProcess } from 'node:child_process'
 import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs'
 import type { Readable, Writable } from 'node:stream'
 import { deferred } from '../base/deferred.js'
+import { spawnAlone } from '../base/spawn.js'
 
 /** What a POSIX shell can name. */
 const descriptors = [3, 4, 5, 6, 7, 8, 9]
@@ -26,7 +28,11 @@ const script = [
   'done',
 ].join('\n')
 
-type Shell = ChildProcessByStdio<Writable, Readable, null>
+type Shell = {
+  readonly child: ChildProcess
+  readonly stdin: Writable
+  readonly stdout: Readable
+}
 
 /** Two descriptors; who takes a pipe closes both. */
 export type Pipe = { readonly read: number; readonly write: number }
@@ -61,9 +67,9 @@ export class PipePool {
     await this.#making?.catch(() => {})
     for (const pipe of this.#spare.splice(0)) closePipe(pipe)
     const shell = this.#shell
-    if (!shell || shell.exitCode !== null || shell.signalCode !== null) return
+    if (!shell || !lives(shell.child)) return
     const ended = deferred<void>()
-    shell.once('close', ended.resolve)
+    shell.child.once('close', ended.resolve)
     shell.stdin.end()
     await ended.promise
   }
@@ -72,7 +78,7 @@ export class PipePool {
     this.#shell ??= startShell(this.#program)
     const shell = this.#shell
     const made = await ask(shell)
-    const pipes = made ? openAll(`/proc/${shell.pid}/fd`) : undefined
+    const pipes = made ? openAll(`/proc/${shell.child.pid}/fd`) : undefined
     // Ours alone from here on: a pipe ends when its last writer has gone.
     const forgotten = made && (await ask(shell))
     if (pipes && forgotten) this.#spare.push(...pipes)
@@ -90,28 +96,34 @@ export function closePipe(pipe: Pipe): void {
 
 function startShell(program: string): Shell {
   // In a session of its own: what interrupts the server's terminal does not end it.
-  const shell = spawn(program, ['-c', script], {
+  const child = spawnAlone(program, ['-c', script], {
     detached: true,
     env: {},
     stdio: ['pipe', 'pipe', 'ignore'],
   })
-  shell.on('error', () => {})
-  shell.stdin.on('error', () => {})
-  return shell
+  const { stdin, stdout } = child
+  assert(stdin && stdout, 'a child that was given pipes has them, also where it failed to start')
+  child.on('error', () => {})
+  stdin.on('error', () => {})
+  return { child, stdin, stdout }
+}
+
+function lives(child: ChildProcess): boolean {
+  return child.pid !== undefined && child.exitCode === null && child.signalCode === null
 }
 
 /** Sends a line and waits for one. False where the shell is gone. */
 async function ask(shell: Shell): Promise<boolean> {
-  if (shell.pid === undefined || shell.exitCode !== null || shell.signalCode !== null) return false
+  if (!lives(shell.child)) return false
   const answered = deferred<boolean>()
   const yes = () => answered.resolve(true)
   const no = () => answered.resolve(false)
   shell.stdout.once('data', yes)
-  shell.once('close', no)
+  shell.child.once('close', no)
   shell.stdin.write('\n')
   const answer = await answered.promise
   shell.stdout.off('data', yes)
-  shell.off('close', no)
+  shell.child.off('close', no)
   return answer
 }
 

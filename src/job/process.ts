@@ -4,7 +4,7 @@
  *  `heldMs` after the process, whichever is first. */
 
 import assert from 'node:assert'
-import { type ChildProcess, spawn } from 'node:child_process'
+import type { ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { closeSync } from 'node:fs'
 import { stat } from 'node:fs/promises'
@@ -13,6 +13,7 @@ import { constants } from 'node:os'
 import type { Writable } from 'node:stream'
 import { deferred } from '../base/deferred.js'
 import { processStart } from '../base/process-start.js'
+import { spawnAlone } from '../base/spawn.js'
 import { Intake, type Reasons } from './intake.js'
 import type { OutputWriter } from './output.js'
 import { closePipe, type Pipe, type PipePool } from './pipes.js'
@@ -157,7 +158,7 @@ function spawnChild(launch: Launch, stdio: readonly StdioEnd[]): ChildProcess {
   const [program = '', ...args] = launch.command
   const { cwd, env } = launch
   // A group (and session) of its own: a signal reaches all that the job started.
-  return spawn(program, args, { cwd, env, detached: true, stdio: [...stdio] })
+  return spawnAlone(program, args, { cwd, env, detached: true, stdio: [...stdio] })
 }
 
 async function checkDirectory(cwd: string): Promise<void> {
