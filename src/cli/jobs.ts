@@ -1,11 +1,11 @@
 /** The commands on jobs that show no output: submit, jobs, wait, signal. See rfc/11. */
 
 import { constants } from 'node:os'
-import { resolve } from 'node:path'
 import type { JobView, Submission } from '../job/job.js'
 import { exitCodeOf } from '../job/state.js'
 import { argument, defined, type Invocation, UsageError } from './invocation.js'
 import { withStore } from './session.js'
+import { absolutePath, checkVariables } from './utf8.js'
 
 const listDefault = 50
 /** Columns of a command in the table. */
@@ -21,16 +21,18 @@ export async function submit(invocation: Invocation): Promise<undefined> {
   })
 }
 
-/** The command line as a job: here, with this environment. */
+/** The command line as a job: here, with this environment. Throws EINVAL where the directory or a variable
+ *  is not UTF-8. */
 export function submissionOf(invocation: Invocation): Submission {
   const { options, environment } = invocation
+  checkVariables(environment)
   const env = Object.entries(environment).filter((entry): entry is [string, string] => {
     return entry[1] !== undefined
   })
   const set = options.texts('env').map(parseVariable)
   return {
     command: invocation.arguments,
-    cwd: resolve(options.text('cwd') ?? '.'),
+    cwd: absolutePath(options.text('cwd') ?? '.'),
     env: Object.fromEntries(env),
     ...(set.length > 0 ? { set: Object.fromEntries(set) } : {}),
   }

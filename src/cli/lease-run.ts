@@ -14,6 +14,7 @@ import type { Scope, Token } from '../transaction/operation.js'
 import { argument, type Invocation } from './invocation.js'
 import { ownerOf, scopeOf, takeLease, textOf, tokenOf, ttlOf } from './lease.js'
 import { withStore } from './session.js'
+import { checkVariables } from './utf8.js'
 
 /** A command that was told to end has this long. */
 const endMs = 5_000
@@ -28,6 +29,7 @@ export async function run(invocation: Invocation): Promise<number> {
   const key = argument(invocation, 0)
   const program = argument(invocation, 1)
   const rest = invocation.arguments.slice(2)
+  checkVariables(invocation.environment)
   const ttl = ttlOf(invocation)
   const scope = scopeOf(invocation)
   return withStore(invocation, async (store) => {

@@ -4,7 +4,7 @@
 
 import { type ChildProcess, spawn } from 'node:child_process'
 import { closeSync, openSync, readFileSync, statSync, watch } from 'node:fs'
-import { join, resolve } from 'node:path'
+import { join } from 'node:path'
 import { isDefunct, processStart } from '../base/process-start.js'
 import { Wakeup } from '../base/wakeup.js'
 import { isCode, parseCode, TailraceError } from '../error.js'
@@ -16,6 +16,7 @@ import {
 } from '../server/local.js'
 import { mainFile } from './entry.js'
 import type { Variables } from './invocation.js'
+import { absolutePath } from './utf8.js'
 
 /** A server that does not listen after this time is given up. */
 const startMs = 10_000
@@ -30,7 +31,7 @@ export const busyExitCode = 75
 
 /** Absolute (rfc/13, rule 2). */
 export function dataDirectory(option: string | undefined, variables: Variables): string {
-  return resolve(option ?? defaultDirectory(variables))
+  return absolutePath(option ?? defaultDirectory(variables))
 }
 
 /** The server that runs on the directory, if one does. */

@@ -15,7 +15,18 @@ import { upkeepCommands } from './commands-upkeep.js'
 import { UsageError } from './invocation.js'
 import { BrokenPipe, Output } from './output.js'
 import { runProgram } from './program.js'
+import { checkArguments, checkVariables } from './utf8.js'
 import { programVersion } from './version.js'
+
+/** Those that name a directory, a server or a token. */
+const variablesRead = [
+  'HOME',
+  'TAILRACE_DATA',
+  'TAILRACE_TOKEN',
+  'TAILRACE_URL',
+  'XDG_RUNTIME_DIR',
+  'XDG_STATE_HOME',
+]
 
 const stdout = new Output(process.stdout)
 const stderr = new Output(process.stderr)
@@ -31,6 +42,9 @@ process.exit()
 
 async function main(): Promise<number> {
   try {
+    const args = process.argv.slice(2)
+    checkArguments(args)
+    checkVariables(process.env, variablesRead)
     return await runProgram(
       {
         version: programVersion(),
@@ -47,7 +61,7 @@ async function main(): Promise<number> {
           ...serverCommands,
         ],
       },
-      process.argv.slice(2),
+      args,
       { stdout, stderr, environment: process.env },
     )
   } catch (error) {

@@ -45,9 +45,9 @@ export class Sandbox {
     return this.#spawn([process.execPath, mainFile, ...args], options)
   }
 
-  /** A script of bash, in which `t` is `tailrace`; its stdin is empty. */
+  /** A script of bash, in which `t` is `tailrace`, `"$node" "$main"`; its stdin is empty. */
   async shell(script: string, options: CallOptions = {}): Promise<Ended> {
-    const setUp = `t() { "${process.execPath}" "${mainFile}" "$@"; }`
+    const setUp = `node=${process.execPath} main=${mainFile}; t() { "$node" "$main" "$@"; }`
     const { child, ended } = this.#spawn(['bash', '-c', `${setUp}\n${script}`], options)
     child.stdin.end(options.input ?? '')
     return ended()
