@@ -13,6 +13,7 @@ import { decode, encode } from '../blob/codec.js'
 import { TailraceError } from '../error.js'
 import { isFull, isFullError } from './disk.js'
 import { type LmdbBounds, LmdbEngine } from './lmdb-engine.js'
+import { shortenWriteMessage } from './lmdb-message.js'
 import { assertOpenable, dataFile } from './openable.js'
 import { encodeOwner, isAlive, type Owner, parseOwner, thisProcess } from './owner.js'
 import { type Range, type Table, type Tables, Writes } from './tables.js'
@@ -78,6 +79,7 @@ async function openAs(owner: Owner, directory: string, options: LmdbOptions): Pr
     ...{ batchStartThreshold: Number.MAX_SAFE_INTEGER }, // begin once a batch is complete
     ...binary,
   })
+  shortenWriteMessage() // before the first write, since one that fails may end the process
   try {
     // LMDB opens its data file so that children inherit it: a stray write of one would corrupt the store.
     closeFilesOnExec(directory)
