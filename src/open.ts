@@ -51,6 +51,8 @@ export type EmbeddedStore = Store & {
   readonly watchers: number
   /** Is a collection under way? */
   readonly collecting: boolean
+  /** Leases that are held, in all namespaces. */
+  readonly leases: number
 }
 
 /** Opens the store, and finishes jobs that a crash left unfinished. Throws EBUSY (another process
@@ -143,6 +145,9 @@ export async function openOn(engine: Engine, options: OpenOptions = {}): Promise
     },
     get collecting() {
       return collector.running
+    },
+    get leases() {
+      return store.spaces.leases
     },
     [Symbol.asyncDispose]() {
       closing ??= close()

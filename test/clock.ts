@@ -7,10 +7,12 @@ type Timer = { readonly at: number; readonly act: () => void }
 /** Time moves by hand only. Ids count up from a random start. */
 export class TestClock implements Environment {
   #ms = 1_700_000_000_000
+  /** The wall clock before the monotonic one. */
+  #ahead = 0
   #ids = Math.floor(Math.random() * 2 ** 48)
   readonly #timers = new Set<Timer>()
 
-  readonly now = () => this.#ms
+  readonly now = () => this.#ms + this.#ahead
   readonly monotonic = () => this.#ms
   readonly id = () => (this.#ids++).toString(16).padStart(32, '0')
   readonly timer = (ms: number, act: () => void) => {
@@ -33,6 +35,11 @@ export class TestClock implements Environment {
       next.act()
     }
     this.#ms = end
+  }
+
+  /** Somebody sets the wall clock. */
+  setForward(ms: number): void {
+    this.#ahead += ms
   }
 
   /** As a process that was stopped meanwhile sees it: timers ring when all of the time has gone. */

@@ -3,7 +3,8 @@
 import { randomBytes } from 'node:crypto'
 
 export type Environment = {
-  /** Wall clock, ms since 1970. For people; never compared to decide anything. */
+  /** Wall clock, ms since 1970: for people, and for what counts on while no process runs (expiry, what an open
+   *  leaves of a lease). It may jump. */
   readonly now: () => number
   /** Monotonic clock, ms. For deadlines. */
   readonly monotonic: () => number

@@ -14,7 +14,7 @@ import { OpensNextGroup } from '../transaction/breaks.js'
 import { Deadlines } from '../transaction/deadlines.js'
 import { expireKeysTransaction } from '../transaction/expire.js'
 import type { Group } from '../transaction/group.js'
-import { expireLeasesTransaction } from '../transaction/leases.js'
+import { dateLeasesTransaction, expireLeasesTransaction } from '../transaction/leases.js'
 import { type Committed, waitingMax, waitingSizeMax } from '../transaction/operation.js'
 import type { Prepared } from '../transaction/transaction.js'
 import { type Applied, type BuildPorts, GroupBuild } from './group-build.js'
@@ -72,6 +72,7 @@ export class Committer {
       nodes: ports.nodes,
       meta: async () => (await namespace.trees(namespace.root)).meta,
       expireLeases: () => this.submit(expireLeasesTransaction),
+      dateLeases: () => this.submit(dateLeasesTransaction),
       expireKeys: () => this.submit(expireKeysTransaction),
     })
   }

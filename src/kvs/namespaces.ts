@@ -65,7 +65,6 @@ export class Namespaces implements AsyncDisposable {
     const namespaces = new Namespaces(ports)
     for (const head of await ports.engine.roots()) {
       const live = namespaces.#adopt(head)
-      // From now on each lease has its full time anew.
       await namespaces.find(live.name).committer.deadlines.open()
     }
     for (const name of [primary, ...reservedNamespaces]) {
@@ -82,6 +81,11 @@ export class Namespaces implements AsyncDisposable {
   /** Those that are there, in no order. */
   all(): readonly Open[] {
     return [...this.#open.values()]
+  }
+
+  /** Leases that are held, in all of them. */
+  get leases(): number {
+    return this.all().reduce((sum, { committer }) => sum + committer.deadlines.leases.size, 0)
   }
 
   /** Throws ENONS, EINVAL, ECLOSED. */

@@ -236,7 +236,9 @@ class RunningServer implements Server {
     const rest = idleExitMs - activity.idleMs
     this.#idleTimer = setTimeout(
       () => {
-        const busy = store.collecting || store.jobs.running + store.jobs.waiting > 0
+        // A server that ends hears no renewals, and only its next start could say that a lease is over.
+        const holds = store.collecting || store.leases > 0
+        const busy = holds || store.jobs.running + store.jobs.waiting > 0
         if (busy || activity.idleMs < idleExitMs) {
           this.#armIdleTimer()
           return

@@ -8,7 +8,7 @@ import { copy, fork, move, restore } from './copy.js'
 import { expireKeys } from './expire.js'
 import type { Group } from './group.js'
 import { refuses } from './guard.js'
-import { expireLeases, lease } from './leases.js'
+import { dateLeases, expireLeases, lease } from './leases.js'
 import { append, mkdir, put, seal, symlink, unlink } from './ops.js'
 import { retain } from './retain.js'
 import type { Prepared, PreparedOp } from './transaction.js'
@@ -62,6 +62,8 @@ function applyOp(group: Group, op: PreparedOp, work: Work): Promise<void> | void
       return lease(group, op, work)
     case 'expireLeases':
       return expireLeases(group, work)
+    case 'dateLeases':
+      return dateLeases(group, work)
     case 'expireKeys':
       return expireKeys(group, work)
     case 'retain':

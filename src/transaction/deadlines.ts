@@ -9,8 +9,9 @@ import type { Nodes } from '../tree/nodes.js'
 import type { Dir } from '../tree/treeobj.js'
 import { Alarm } from './alarm.js'
 import { readFirstTime } from './expiry-record.js'
+import { leasesMax } from './lease-action.js'
 import { type Lease, readLeases } from './lease-record.js'
-import { expiryRetryMs, LeaseTable } from './lease-table.js'
+import { expiredLeasesMax, expiryRetryMs, LeaseTable } from './lease-table.js'
 
 /** The wall clock may be set, and goes on while a machine sleeps: it is looked at again after so long. */
 export const wallLookMs = 10 * 60_000
@@ -22,6 +23,8 @@ export type DeadlinesPorts = {
   readonly meta: () => Promise<Dir>
   /** Commits the removal of what is due. ECANCELED: nothing was. */
   readonly expireLeases: () => Promise<unknown>
+  /** Commits the time from which leases count whose records do not say it. ECANCELED: there are none. */
+  readonly dateLeases: () => Promise<unknown>
   readonly expireKeys: () => Promise<unknown>
 }
 
@@ -30,22 +33,39 @@ export class Deadlines implements Disposable {
   readonly expiry: KeyExpiry
   readonly #nodes: Nodes
   readonly #meta: () => Promise<Dir>
+  readonly #environment: Environment
+  readonly #expireLeases: () => Promise<void>
+  readonly #dateLeases: () => Promise<void>
   #stale = true
 
   constructor(ports: DeadlinesPorts) {
     const { environment, nodes } = ports
     this.#nodes = nodes
     this.#meta = ports.meta
-    this.leases = new LeaseTable(environment, () => anyOf(ports.expireLeases()))
+    this.#environment = environment
+    this.#expireLeases = () => anyOf(ports.expireLeases())
+    this.#dateLeases = () => anyOf(ports.dateLeases())
+    this.leases = new LeaseTable(environment, this.#expireLeases)
     this.expiry = new KeyExpiry(environment, {
       first: async () => readFirstTime(nodes, await ports.meta()),
       expire: () => anyOf(ports.expireKeys()),
     })
   }
 
-  /** Begins with what the namespace has. Throws EDANGLING, ECORRUPT, EIO. */
+  /** Begins with what the namespace has. A lease whose time has passed meanwhile is gone before the first
+   *  request comes: nobody was there to hear a renewal, and whoever held it knows that its time is over. Throws
+   *  EDANGLING, ECORRUPT, EIO. */
   async open(): Promise<void> {
     await this.sync(await this.#meta())
+    const { leases } = this
+    leases.hearNobody()
+    try {
+      const rounds = Math.ceil(leasesMax / expiredLeasesMax)
+      for (let at = 0; at < rounds && leases.due().length > 0; at++) await this.#expireLeases()
+      if (leases.undated(this.#environment.now()).length > 0) await this.#dateLeases()
+    } catch {
+      // It could not be stored: the store is readable all the same, and the timers try again.
+    }
   }
 
   /** The root was moved by somebody else, or it is not known by whom: `sync` must look again. */

@@ -1,5 +1,6 @@
 /** What `meta` keeps of a lease: `leases/HASH`, where HASH is of the resolved key. See rfc/9.
- *  Invariant: a record is the whole of a lease but its deadline, which is only ever in memory. */
+ *  Invariant: a record is the whole of a lease but its deadline, which is in memory: from the record's time
+ *  follows what a lease has left at most after an open. */
 
 import type { Plain } from '../blob/codec.js'
 import { hashBlob } from '../blob/hash.js'
@@ -18,6 +19,8 @@ export type Lease = {
   readonly seq: number
   readonly ttl: number
   readonly owner: string | undefined
+  /** When it was taken or renewed last, on the wall clock. Undefined: the record is older than this field. */
+  readonly renewed: number | undefined
 }
 
 /** The name of a key's lease: keys are longer than names may be. */
@@ -29,16 +32,18 @@ export function leasePath(key: Key): MetaPath {
   return [...leasesPath, leaseName(key)]
 }
 
-export function encodeLease({ key, seq, ttl, owner }: Lease): readonly Plain[] {
-  return [key, seq, ttl, owner ?? null]
+export function encodeLease({ key, seq, ttl, owner, renewed }: Lease): readonly Plain[] {
+  const record = [key, seq, ttl, owner ?? null]
+  return renewed === undefined ? record : [...record, renewed]
 }
 
 /** Throws ECORRUPT. */
 export function decodeLease(record: MetaRecord): Lease {
-  const [key, seq, ttl, owner] = record
+  const [key, seq, ttl, owner, renewed] = record
   if (typeof key !== 'string' || !isCount(seq) || !isCount(ttl)) throw corrupt()
   if (owner !== null && typeof owner !== 'string') throw corrupt()
-  return { key: key as Key, seq, ttl, owner: owner ?? undefined }
+  if (renewed !== undefined && !isCount(renewed)) throw corrupt()
+  return { key: key as Key, seq, ttl, owner: owner ?? undefined, renewed }
 }
 
 /** The lease of a resolved key in a committed meta tree. Throws ECORRUPT, EDANGLING, EIO. */

@@ -1,7 +1,7 @@
 /** Until when each lease of a namespace is held: in memory only, on the monotonic clock. See rfc/9.
  *  Invariant: a lease is due no sooner than its ttl after the answer that gave or renewed it, and after
  *  everybody who could renew it was heard: a server that stood still hears what waits in its sockets
- *  before it expires anything. */
+ *  before it expires anything. After an open a lease has what the wall clock leaves of its ttl. */
 
 import type { Environment } from '../base/environment.js'
 import { Alarm } from './alarm.js'
@@ -16,6 +16,9 @@ export const stallMs = 250
 export const stallGraceMs = 2_000
 /** An expiry that could not be committed is tried again after so long. */
 export const expiryRetryMs = 1_000
+/** The wall clock may have been set forward by so much between a renewal and an open: a lease lasts longer by
+ *  that after an open, though never for more than its ttl. */
+export const clockAllowanceMs = 2_000
 /** Leases that one commit expires. */
 export const expiredLeasesMax = 1_024
 /** Deadlines are on the clock of the timers: one look is enough, but for what a timer can wait. */
@@ -25,6 +28,7 @@ type Held = { readonly lease: Lease; readonly deadline: number }
 
 export class LeaseTable implements Disposable {
   readonly #monotonic: () => number
+  readonly #now: () => number
   /** Commits the removal of what is due. Rejects where that failed. */
   readonly #expire: () => Promise<unknown>
   /** By the name of the record. */
@@ -38,8 +42,9 @@ export class LeaseTable implements Disposable {
   #expiring = false
 
   constructor(environment: Environment, expire: () => Promise<unknown>) {
-    const { monotonic, timer } = environment
+    const { monotonic, now, timer } = environment
     this.#monotonic = monotonic
+    this.#now = now
     this.#expire = expire
     const clock = { clock: monotonic, waitMsMax }
     this.#nearest = new Alarm(timer, { ...clock, ring: (late) => this.#listen(late) })
@@ -50,9 +55,9 @@ export class LeaseTable implements Disposable {
     return this.#held.size
   }
 
-  /** The lease is held for its ttl from now on. */
-  hold(lease: Lease): void {
-    const deadline = this.#monotonic() + lease.ttl
+  /** The lease is held for its ttl from now on, or for `restMs`. */
+  hold(lease: Lease, restMs = lease.ttl): void {
+    const deadline = this.#monotonic() + restMs
     this.#held.set(leaseName(lease.key), { lease, deadline })
     if (!this.#expiring) this.#nearest.by(deadline)
   }
@@ -63,16 +68,37 @@ export class LeaseTable implements Disposable {
     if (this.#held.get(name)?.lease.seq === lease.seq) this.#held.delete(name)
   }
 
-  /** These are held, and no others: those that are new here have their full ttl. */
+  /** These are held, and no others. One that is new here, or was renewed by others, has what the wall clock
+   *  leaves of its ttl. */
   adopt(leases: readonly Lease[]): void {
     const before = new Map(this.#held)
     this.#held.clear()
     for (const lease of leases) {
       const name = leaseName(lease.key)
       const known = before.get(name)
-      if (known?.lease.seq === lease.seq) this.#held.set(name, known)
-      else this.hold(lease)
+      const same = known?.lease.seq === lease.seq && known.lease.renewed === lease.renewed
+      if (same) this.#held.set(name, known)
+      else this.hold(lease, restOf(lease, this.#now()))
     }
+  }
+
+  /** Nobody can have a renewal on its way: what is past its deadline now is due at once. */
+  hearNobody(): void {
+    this.#heardFrom = this.#monotonic()
+  }
+
+  /** Those whose record does not say how long they last by this clock: of an older format, or from a clock
+   *  that has been set back since. */
+  undated(now: number): readonly Lease[] {
+    const leases = [...this.#held.values()].map(({ lease }) => lease)
+    return leases.filter(({ renewed }) => renewed === undefined || renewed > now)
+  }
+
+  /** The record of a lease says another time now; its deadline stays. */
+  date(lease: Lease): void {
+    const name = leaseName(lease.key)
+    const known = this.#held.get(name)
+    if (known?.lease.seq === lease.seq) this.#held.set(name, { ...known, lease })
   }
 
   /** Those whose time is over, at most `expiredLeasesMax`. */
@@ -123,4 +149,11 @@ export class LeaseTable implements Disposable {
     for (const { deadline } of this.#held.values()) nearest = Math.min(nearest, deadline)
     if (nearest < Number.POSITIVE_INFINITY) this.#nearest.by(nearest)
   }
+}
+
+/** ms that a lease has left after an open: 0 or less where it is over. A clock that was set back gives it its
+ *  ttl, not more. */
+function restOf({ ttl, renewed }: Lease, now: number): number {
+  if (renewed === undefined) return ttl
+  return Math.min(ttl, renewed + ttl + clockAllowanceMs - now)
 }

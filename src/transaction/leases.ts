@@ -1,6 +1,6 @@
 /** The ops and the guard of leases: take, renew, release, expire. See rfc/9.
- *  Invariant: who holds a lease is in `meta`, judged in the order of the transactions; until when is in
- *  memory, set once that is durable. */
+ *  Invariant: who holds a lease, and when it was renewed last, is in `meta`, judged in the order of the
+ *  transactions; until when is in memory, set once that is durable. */
 
 import { TailraceError } from '../error.js'
 import type { Key } from '../tree/key.js'
@@ -24,6 +24,16 @@ export const expireLeasesTransaction: Prepared = {
   size: 0,
 }
 
+/** A transaction of the server's own, at an open: leases whose records do not say how long they last by this
+ *  clock are dated now, so that the next open knows. */
+export const dateLeasesTransaction: Prepared = {
+  guards: [],
+  ops: [{ op: 'dateLeases' }],
+  noMerge: true,
+  blobs: [],
+  size: 0,
+}
+
 /** Throws ECONFLICT (held), EFENCED (not held with that token), EBUSY (`leasesMax`), EPERM. */
 export async function lease(
   group: Group,
@@ -37,8 +47,8 @@ export async function lease(
       return take(group, key, held, op, work)
     case 'renew': {
       const before = holding(group, key, held, op.token)
-      const after = { ...before, ttl: op.ttl ?? before.ttl }
-      if (after.ttl !== before.ttl) await setRecord(group.meta, leasePath(key), encodeLease(after))
+      const after = { ...before, ttl: op.ttl ?? before.ttl, renewed: group.now }
+      await setRecord(group.meta, leasePath(key), encodeLease(after))
       work.effects.push(() => group.deadlines.leases.hold(after))
       work.results.push({ token: op.token })
       return
@@ -62,6 +72,20 @@ export async function expireLeases(group: Group, work: Work): Promise<void> {
     // Gone from the tree: what is known of it in memory goes as well.
     if (held?.seq === known.seq) await drop(group, held, work)
     else work.effects.push(() => leases.drop(known))
+  }
+}
+
+/** Throws ECANCELED where no lease needs it. */
+export async function dateLeases(group: Group, work: Work): Promise<void> {
+  const { leases } = group.deadlines
+  const undated = leases.undated(group.now)
+  if (undated.length === 0) throw new TailraceError('ECANCELED', 'all leases are dated')
+  for (const known of undated) {
+    const held = await leaseOf(group, known.key)
+    if (held?.seq !== known.seq) continue
+    const dated = { ...held, renewed: group.now }
+    await setRecord(group.meta, leasePath(known.key), encodeLease(dated))
+    work.effects.push(() => leases.date(dated))
   }
 }
 
@@ -96,7 +120,7 @@ async function take(
     const message = `${group.namespace} has ${leasesMax} leases: take this one when some are gone`
     throw new TailraceError('EBUSY', message)
   }
-  const taken: Lease = { key, seq: work.seq + 1, ttl, owner }
+  const taken: Lease = { key, seq: work.seq + 1, ttl, owner, renewed: group.now }
   await setRecord(group.meta, leasePath(key), encodeLease(taken))
   work.leases++
   work.changed.push(leaseMark(key))

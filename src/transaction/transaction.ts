@@ -51,6 +51,7 @@ export type PreparedOp =
   | ({ readonly op: 'lease'; readonly key: Key } & LeaseAction)
   /** Of the store itself: see `deadlines.ts`. */
   | { readonly op: 'expireLeases' }
+  | { readonly op: 'dateLeases' }
   | { readonly op: 'expireKeys' }
   | {
       readonly op: 'put'

@@ -9,7 +9,7 @@ await store.put('short', 'v', { ttl: 1_000 })
 await store.put('long', 'v', { ttl: 1_000_000 })
 await store.append('log', 'v', { ttl: 500_000, sliding: true })
 const { results } = await store.commit({
-  ops: [{ op: 'lease', key: 'lock', action: 'take', ttl: 60_000, owner: 'child' }],
+  ops: [{ op: 'lease', key: 'lock', action: 'take', ttl: 200_000, owner: 'child' }],
 })
 process.stdout.write(`${JSON.stringify(results[0]?.token)}\n`)
 setInterval(() => {}, 1_000)

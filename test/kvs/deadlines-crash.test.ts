@@ -10,7 +10,7 @@ import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 import { afterEach, beforeEach, expect, it } from 'vitest'
 import { open } from '../../src/open.js'
-import { hearingMs } from '../../src/transaction/lease-table.js'
+import { clockAllowanceMs, hearingMs } from '../../src/transaction/lease-table.js'
 import type { Op } from '../../src/transaction/operation.js'
 import { TestClock } from '../clock.js'
 import { refusal } from './expect.js'
@@ -48,21 +48,23 @@ it('leases and expiry are there after kill -9, and end in their time', async () 
     expect(entries.map(({ name }) => name)).toEqual(['log', 'long'])
     expect(await refusal(store.commit({ ops: [take] }))).toMatchObject({
       code: 'ECONFLICT',
-      failed: { op: 0, state: { lease: { key: 'lock', token, ttl: 60_000, owner: 'child' } } },
+      failed: { op: 0, state: { lease: { key: 'lock', token, ttl: 200_000, owner: 'child' } } },
     })
     clock.advance(59_000)
     await store.commit(guarded)
     await store.append('log', 'w')
   }
   await using store = await open({ directory, environment: clock })
-  clock.advance(60_000 + hearingMs - 1)
+  // Of the 200 s since it was taken.
+  const rest = 41_000 + clockAllowanceMs
+  clock.advance(rest + hearingMs - 1)
   const { seq } = await store.commit(guarded)
   clock.advance(1)
   await store.root({ waitSeq: seq + 1 })
   expect(await refusal(store.commit(guarded))).toMatchObject({ code: 'ECONFLICT' })
   await store.commit({ ops: [take] })
   // The log counts from its last append; the other key from its put.
-  clock.advance(500_000 - 60_000 - hearingMs - 1)
+  clock.advance(500_000 - rest - hearingMs - 1)
   await store.commit({ ops: [] })
   expect(await store.get('log')).toBeDefined()
   clock.advance(1)

@@ -1,19 +1,27 @@
 /** Leases on a clock that the tests move: expiry, restarts, a server that stood still. See rfc/9. */
 
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { Content } from '../../src/content/content.js'
 import { MemoryEngine } from '../../src/engine/memory.js'
 import { TailraceError } from '../../src/error.js'
 import type { LeaseEvent, Watching } from '../../src/kvs/watching.js'
 import { type EmbeddedStore, openOn } from '../../src/open.js'
+import { Draft } from '../../src/transaction/draft.js'
 import { leaseOwnerSizeMax, leasesMax, leaseTtlMax } from '../../src/transaction/lease-action.js'
+import { encodeLease, leasePath, readLease } from '../../src/transaction/lease-record.js'
 import {
+  clockAllowanceMs,
   expiredLeasesMax,
   expiryRetryMs,
   hearingMs,
   stallGraceMs,
   stallMs,
 } from '../../src/transaction/lease-table.js'
+import { setRecord } from '../../src/transaction/meta.js'
 import type { Op, Token } from '../../src/transaction/operation.js'
+import type { Key } from '../../src/tree/key.js'
+import { Nodes, NodeWriter } from '../../src/tree/nodes.js'
+import { readRoot, writeRoot } from '../../src/tree/root.js'
 import { TestClock } from '../clock.js'
 import { refusal, text } from './expect.js'
 
@@ -164,14 +172,14 @@ describe('expiry', () => {
     await take(`many/${count - 1}`, 1_000)
   })
 
-  it('one that was taken without an answer has its full time once it is known', async () => {
+  it('one that was taken without an answer counts from when it was taken', async () => {
     await store[Symbol.asyncDispose]()
     const engine = new MuteEngine(clock)
     store = await openOn(engine, { environment: clock })
     engine.mute = true
     expect(await refusal(take('lock', 1_000, 'me'))).toMatchObject({ code: 'EUNKNOWN' })
     engine.mute = false
-    clock.advance(5_000)
+    clock.advance(clockAllowanceMs)
     const { failed } = await refusal(take('lock', 1_000))
     expect(failed?.state).toMatchObject({ lease: { owner: 'me' } })
     const watching = store.watch('lock', { mode: 'value', lease: true, waitCreate: true })
@@ -244,19 +252,99 @@ describe('a server that stood still', () => {
 })
 
 describe('a store that is opened again', () => {
-  it('holds every lease for its full time anew, under the same token', async () => {
+  let engine: KeptEngine
+  beforeEach(async () => {
     await store[Symbol.asyncDispose]()
-    const engine = new KeptEngine(clock)
+    engine = new KeptEngine(clock)
     store = await openOn(engine, { environment: clock })
-    const token = await take('lock', 10_000, 'me')
-    clock.advance(9_999)
+  })
+  const reopen = async (afterMs: number) => {
     await store[Symbol.asyncDispose]()
     expect(clock.timers).toBe(0)
-    clock.advance(60_000)
+    clock.advance(afterMs)
     store = await openOn(engine, { environment: clock })
-    clock.advance(10_000 + hearingMs - 1)
+  }
+  const endsAfter = async (ms: number, token: Token) => {
+    clock.advance(ms + hearingMs - 1)
     expect(await isHeld('lock', token)).toBe(true)
     clock.advance(1)
+    await settled()
+    await expect.poll(() => isHeld('lock', token)).toBe(false)
+  }
+
+  it('holds a lease under the same token, for what is left of its ttl and the allowance', async () => {
+    const token = await take('lock', 10_000, 'me')
+    clock.advance(7_000)
+    await renew('lock', token)
+    await reopen(4_000)
+    await endsAfter(6_000 + clockAllowanceMs, token)
+  })
+
+  it('again and again, ends a lease when it would have ended', async () => {
+    const token = await take('lock', 10_000)
+    clock.advance(500)
+    await renew('lock', token)
+    for (let times = 0; times < 5; times++) {
+      clock.advance(1_000)
+      await reopen(500)
+    }
+    await endsAfter(10_000 - 5 * 1_500 + clockAllowanceMs, token)
+  })
+
+  it('has ended what is over before anybody can ask', async () => {
+    const token = await take('lock', 10_000)
+    const bystander = await take('other', 60_000)
+    await reopen(10_000 + clockAllowanceMs - 1)
+    expect(await isHeld('lock', token)).toBe(true)
+    await reopen(1)
+    expect(await isHeld('lock', token)).toBe(false)
+    expect((await take('lock', 1_000)).seq).toBeGreaterThan(token.seq)
+    expect(await isHeld('other', bystander)).toBe(true)
+  })
+
+  it('has ended all of many', async () => {
+    const op = { op: 'lease', action: 'take', ttl: 1_000 } as const
+    const ops = Array.from({ length: expiredLeasesMax + 1 }, (_, at) => ({ ...op, key: `${at}` }))
+    await store.commit({ ops })
+    await reopen(60_000)
+    await store.commit({ ops })
+  })
+
+  it('with a clock that was set back, holds a lease for its ttl, once', async () => {
+    const token = await take('lock', 10_000)
+    clock.setForward(-3_600_000)
+    await reopen(0)
+    expect(await isHeld('lock', token)).toBe(true)
+    clock.advance(9_000)
+    // From then on the lease is dated by the new clock.
+    await reopen(0)
+    await endsAfter(1_000 + clockAllowanceMs, token)
+  })
+
+  it('dates a lease of an older format by its first open', async () => {
+    const token = await take('lock', 10_000)
+    await undate(engine, 'lock')
+    await reopen(60_000)
+    expect(await isHeld('lock', token)).toBe(true)
+    clock.advance(4_000)
+    await reopen(0)
+    await endsAfter(6_000 + clockAllowanceMs, token)
+  })
+
+  it('that cannot be written to opens all the same, and ends what is over later', async () => {
+    await store[Symbol.asyncDispose]()
+    const refusing = new RefusingEngine(clock)
+    refusing.kept = true
+    store = await openOn(refusing, { environment: clock })
+    const token = await take('lock', 1_000)
+    await store[Symbol.asyncDispose]()
+    clock.advance(60_000)
+    refusing.refuses = true
+    store = await openOn(refusing, { environment: clock })
+    expect(refusing.refused).toBe(1)
+    refusing.refuses = false
+    expect(await isHeld('lock', token)).toBe(true)
+    clock.advance(expiryRetryMs)
     await settled()
     await expect.poll(() => isHeld('lock', token)).toBe(false)
   })
@@ -359,6 +447,7 @@ class MuteEngine extends MemoryEngine {
 }
 
 class RefusingEngine extends MemoryEngine {
+  kept = false
   refuses = false
   refused = 0
 
@@ -368,4 +457,30 @@ class RefusingEngine extends MemoryEngine {
     const error = new TailraceError('ENOSPC', 'full')
     return parts.map(() => ({ status: 'unavailable', applied: 'no', error }) as const)
   }
+
+  override async [Symbol.asyncDispose](): Promise<void> {
+    if (!this.kept) await super[Symbol.asyncDispose]()
+  }
+}
+
+/** Writes the record of a lease as it was before it had a time. */
+async function undate(engine: MemoryEngine, key: string): Promise<void> {
+  const head = await engine.root('primary')
+  if (!head) throw new Error('primary is always there')
+  const nodes = new Nodes(new Content(engine))
+  using writer = new NodeWriter(nodes)
+  const root = await readRoot(nodes, head.root.ref)
+  const lease = await readLease(nodes, root.meta, key as Key)
+  if (!lease) throw new Error(`the lease of ${key} is not there`)
+  const meta = new Draft(nodes, writer, root.meta)
+  await setRecord(meta, leasePath(lease.key), encodeLease({ ...lease, renewed: undefined }))
+  const ref = writeRoot(writer, { data: root.data, meta: await meta.flush() })
+  const part = {
+    namespace: 'primary',
+    incarnation: head.namespace.incarnation,
+    expected: head.revision,
+    root: { ...head.root, seq: head.root.seq + 1, ref, tx: clock.id() },
+    blobs: writer.blobs,
+  }
+  expect(await engine.commit([part])).toMatchObject([{ status: 'applied' }])
 }

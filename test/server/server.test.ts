@@ -212,6 +212,24 @@ describe('its life', () => {
     expect(await readServerRecord(serving.directory)).toBeUndefined()
   })
 
+  it('does not end while a lease is held', async () => {
+    const directory = await mkdtemp(join(tmpdir(), 'tailrace-held-'))
+    await using store = await open()
+    const take = { op: 'lease', key: 'lock', action: 'take', ttl: 60_000 } as const
+    const { results } = await store.commit({ ops: [take] })
+    const server = await startServer(store, { directory, idleExitMs: 20, log: () => {} })
+    const first = await Promise.race([
+      server.ended,
+      store.root({ waitSeq: 2, signal: AbortSignal.timeout(200) }).catch(() => 'runs'),
+    ])
+    expect(first).toBe('runs')
+    const token = results[0]?.token
+    if (!token) throw new Error('a take answers its token')
+    await store.commit({ ops: [{ op: 'lease', key: 'lock', action: 'release', token }] })
+    expect(await server.ended).toBe('idle')
+    await rm(directory, { recursive: true })
+  })
+
   it('does not end while a job runs', async () => {
     const directory = await mkdtemp(join(tmpdir(), 'tailrace-busy-'))
     await using store = await open()

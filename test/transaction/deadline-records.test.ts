@@ -22,13 +22,18 @@ afterEach(async () => {
 
 const hex = (bytes: Uint8Array) => Buffer.from(bytes).toString('hex')
 
-it('a lease is [key, seq, ttl, owner or nil] under the hash of its key', () => {
+it('a lease is [key, seq, ttl, owner or nil, renewed] under the hash of its key', () => {
   const key = 'ci/lock' as Key
-  const held = { key, seq: 7, ttl: 30_000, owner: 'me' }
-  expect(hex(encode(encodeLease(held)))).toBe('94a763692f6c6f636b07cd7530a26d65')
+  const renewed = 1_700_000_000_000
+  const held = { key, seq: 7, ttl: 30_000, owner: 'me', renewed }
+  const old = { ...held, renewed: undefined }
+  expect(hex(encode(encodeLease(held)))).toBe('95a763692f6c6f636b07cd7530a26d65cb4278bcfe56800000')
   expect(hex(encode(encodeLease({ ...held, owner: undefined })))).toBe(
-    '94a763692f6c6f636b07cd7530c0',
+    '95a763692f6c6f636b07cd7530c0cb4278bcfe56800000',
   )
+  // As it was written before it had a time.
+  expect(hex(encode(encodeLease(old)))).toBe('94a763692f6c6f636b07cd7530a26d65')
+  expect(decodeLease(['ci/lock', 7, 30_000, 'me'])).toEqual(old)
   expect(leasePath(key)).toEqual([
     'leases',
     '82c0bb3662d2a70475d8478d0ce8182c046f0f10feddf103c5609308939633d2',
@@ -42,12 +47,17 @@ it('an expiry is [at, sliding, filed]', () => {
   expect(decodeExpires(encodeExpires(expires))).toEqual(expires)
 })
 
-it.each([[], ['k'], ['k', -1, 1, null], ['k', 1, 1.5, null], [1, 1, 1, null], ['k', 1, 1, 2]])(
-  'the record of a lease that is %j is ECORRUPT',
-  (...record) => {
-    expect(() => decodeLease(record)).toThrow(expect.objectContaining({ code: 'ECORRUPT' }))
-  },
-)
+it.each([
+  [],
+  ['k'],
+  ['k', -1, 1, null],
+  ['k', 1, 1.5, null],
+  [1, 1, 1, null],
+  ['k', 1, 1, 2],
+  ['k', 1, 1, null, 'x'],
+])('the record of a lease that is %j is ECORRUPT', (...record) => {
+  expect(() => decodeLease(record)).toThrow(expect.objectContaining({ code: 'ECORRUPT' }))
+})
 
 it.each([[], [1, 2], [1, 2, -3], ['1', 2, 3]])(
   'the record of an expiry that is %j is ECORRUPT',
@@ -74,7 +84,13 @@ it('they stand in the tree where rfc/9 says, and nothing of them is left when th
   const take = { op: 'lease', key, action: 'take', ttl: 1_000, owner: 'me' } as const
   const { results } = await store.commit({ ops: [take] })
   // Longer than a record's part.
-  expect(await readRecord(nodes, await meta(), leasePath(key))).toEqual([key, 2, 1_000, 'me'])
+  expect(await readRecord(nodes, await meta(), leasePath(key))).toEqual([
+    key,
+    2,
+    1_000,
+    'me',
+    clock.now(),
+  ])
   expect(await readRecord(nodes, await meta(), ['expiry', long, long, long])).toEqual([
     at,
     60_000,
