@@ -31,8 +31,7 @@ export class Again {
       } catch (error) {
         if (ended.aborted || !isPassing(error)) throw error
       }
-      const either = signal ? AbortSignal.any([signal, ended]) : ended
-      await pause(delayOf(backoff, failures, random()), either)
+      await pause(delayOf(backoff, failures, random()), signal, ended)
     }
   }
 

@@ -18,7 +18,7 @@ export class RemoteBlobs {
 
   async loadBlob(ref: string, { signal }: Signal = {}): Promise<Uint8Array | undefined> {
     const path = pathOf(`content/${componentOf(parseBlobref(ref))}`)
-    const asking = { signal, long: false }
+    const asking = { signal, shape: 'bytes' as const }
     return missing(this.#http.read(path, asking, (response) => response.bytes(blobSizeMax)))
   }
 

@@ -94,7 +94,7 @@ export class Client implements Store {
     const reconnect = options.reconnect !== false
     const { token, storeId } = options
     this.#transport = transport
-    this.#http = new Http(transport, { token, storeId, backoff, random })
+    this.#http = new Http(transport, { token, storeId, reconnect, backoff, random })
     this.#connection = new Connection(transport, this.#http, { token, reconnect, backoff, random })
     this.#credit = Math.min(creditMax, Math.max(1, Math.floor(options.credit ?? creditDefault)))
     this.#writes = new RemoteWrites(this.#http, { backoff, random, newId: randomId })
@@ -103,7 +103,7 @@ export class Client implements Store {
     this.#history = new RemoteHistory(this.#http)
     this.#collection = new RemoteCollection(this.#http)
     this.#blobs = new RemoteBlobs(this.#http)
-    this.jobs = new RemoteJobs(this.#http, { reconnect, backoff, random })
+    this.jobs = new RemoteJobs(this.#http)
   }
 
   get storeId(): string {

@@ -5,7 +5,8 @@ import type { Collected, CollectOptions, Forgotten, Upkeep } from '../kvs/upkeep
 import type { Scope } from '../transaction/operation.js'
 import { readAnswer } from '../wire/answers.js'
 import { parseCollected, parseCollectLine, parseForgotten } from '../wire/collection.js'
-import { decodeJsonText, type Http } from './http.js'
+import { decodeJsonText } from './answer.js'
+import type { Http } from './http.js'
 import { pathOf } from './path.js'
 import { namespaceOf } from './scope.js'
 import type { HttpResponse } from './transport.js'
@@ -26,8 +27,9 @@ export class RemoteCollection implements Pick<Upkeep, 'collect' | 'forget'> {
     const asking = { signal, long: true }
     if (!onProgress) return this.#http.writeJson(pathOf('gc'), { dryRun }, asking, parseCollected)
     const headers = { accept: 'application/x-ndjson' }
+    const shape = 'lines' as const
     const body = { dryRun }
-    return this.#http.sendJson(pathOf('gc'), body, { ...asking, headers }, (response) =>
+    return this.#http.sendJson(pathOf('gc'), body, { ...asking, headers, shape }, (response) =>
       lastOf(response, onProgress),
     )
   }

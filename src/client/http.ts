@@ -4,27 +4,31 @@
  *  outcome nobody knows is EUNKNOWN. */
 
 import { joinAbort } from '../base/join-abort.js'
-import { isCode, TailraceError } from '../error.js'
-import { readAnswer } from '../wire/answers.js'
-import { parseFields, parseText } from '../wire/parse.js'
-import { parseErrorBody } from '../wire/status.js'
+import { isCode, TailraceError, toTailraceError } from '../error.js'
+import { answeredBySomethingElse, readJsonOf, type Shape, serversAnswer } from './answer.js'
 import { type Backoff, delayOf } from './backoff.js'
 import { pause } from './timer.js'
 import type { HttpRequest, HttpResponse, Transport } from './transport.js'
 
-/** A read that is lost on its way is asked this many times in all. */
-export const readTriesMax = 4
-/** Bytes of an answer in JSON: a page of `readMany` of full blobs in base64 is below it. */
-export const answerSizeMax = 512 * 1024 * 1024
+/** A read that is lost on its way is asked this many times in all: at the default bounds for 3 to 6 seconds. */
+export const readTriesMax = 8
+/** A wait is asked again after this many failures in a row at most: at the default bounds, some
+ *  30 seconds, which a server needs at most to come back. */
+export const waitTriesMax = 14
 const healthPath = '/healthz'
-const errorSizeMax = 1024 * 1024
 
 export type Asking = {
   readonly signal?: AbortSignal | undefined
   readonly long?: boolean | undefined
+  /** It is answered when something has happened, however long that takes. */
+  readonly wait?: boolean | undefined
+  /** What comes as an answer; JSON if left out. */
+  readonly shape?: Shape
   /** Of a write in JSON. */
   readonly headers?: Readonly<Record<string, string>>
 }
+
+type Reading = HttpRequest & Pick<Asking, 'wait' | 'shape'>
 
 export type Writing = Omit<HttpRequest, 'headers'> & {
   readonly headers?: Readonly<Record<string, string>>
@@ -34,9 +38,14 @@ type HttpOptions = {
   readonly token: string | undefined
   /** The store that must answer; undefined: the first that does. */
   readonly storeId: string | undefined
+  /** A server that goes away is waited for. */
+  readonly reconnect: boolean
   readonly backoff: Backoff
   readonly random: () => number
 }
+
+/** Which tries of a call may still follow one that failed. */
+type Patience = Pick<Asking, 'wait'> & { readonly signal: AbortSignal | undefined }
 
 export class Http {
   readonly #transport: Transport
@@ -46,7 +55,7 @@ export class Http {
   /** Settled by the first check since the last connection was lost. */
   #checked: Promise<void> | undefined
   #reached = false
-  #disposed = false
+  readonly #ended = new AbortController()
 
   constructor(transport: Transport, options: HttpOptions) {
     this.#transport = transport
@@ -61,7 +70,7 @@ export class Http {
   }
 
   get disposed(): boolean {
-    return this.#disposed
+    return this.#ended.signal.aborted
   }
 
   /** Has a server ever answered? Then one that is away is expected back; otherwise the address is wrong. */
@@ -73,16 +82,10 @@ export class Http {
     return this.#headers
   }
 
-  /** Asks once whose store answers, until `forget`. Throws EMISCONFIGURED if it is another one. */
+  /** Asks whose store answers, once until `forget`, and again where that is lost. Throws EMISCONFIGURED if it
+   *  is another one, ECLOSED. */
   async check(signal?: AbortSignal): Promise<void> {
-    const checked = this.#checked ?? this.#check()
-    this.#checked = checked
-    try {
-      await joinAbort(checked, signal)
-    } catch (error) {
-      if (this.#checked === checked && !signal?.aborted) this.#checked = undefined
-      throw error
-    }
+    await this.#persist(() => this.#checkOnce(signal), { signal })
   }
 
   /** The connection was lost: who answers next may be another. */
@@ -136,23 +139,38 @@ export class Http {
     use: (response: HttpResponse) => Promise<T>,
   ): Promise<T> {
     const headers = { ...asking.headers, 'content-type': 'application/json' }
-    const { signal, long } = asking
+    const { signal, long, shape } = asking
     await this.check(signal)
-    return use(
-      await this.#send({ method: 'POST', path, headers, body: encodeJson(body), signal, long }),
-    )
+    const request = { method: 'POST', path, headers, body: encodeJson(body), signal, long } as const
+    return use(await this.#send(request, shape))
   }
 
   dispose(): void {
-    this.#disposed = true
+    this.#ended.abort(closedByDispose())
+  }
+
+  async #checkOnce(signal: AbortSignal | undefined): Promise<void> {
+    const checked = this.#checked ?? this.#askStoreId()
+    this.#checked = checked
+    try {
+      await joinAbort(checked, signal)
+    } catch (error) {
+      if (this.#checked === checked && !signal?.aborted) this.#checked = undefined
+      throw error
+    }
   }
 
   /** Ended by `dispose` alone, since others may wait for the same answer. */
-  async #check(): Promise<void> {
-    const request: HttpRequest = { method: 'GET', path: healthPath, headers: {} }
-    const storeId = await this.#read(request, async (response) =>
-      readJsonOf(response, (input) => parseStoreId(input)),
-    )
+  async #askStoreId(): Promise<void> {
+    const response = await this.#send({ method: 'GET', path: healthPath, headers: {} })
+    const storeId = await readJsonOf(response, parseStoreId)
+    if (storeId === undefined) {
+      throw answeredBySomethingElse(response, {
+        name: this.#transport.name,
+        reached: this.#reached,
+      })
+    }
+    this.#reached = true
     const expected = this.#storeId ?? storeId
     if (storeId !== expected) {
       const message = `${this.#transport.name} serves store ${storeId}, not ${expected}; check the address`
@@ -161,34 +179,55 @@ export class Http {
     this.#storeId = storeId
   }
 
-  async #read<T>(request: HttpRequest, use: (response: HttpResponse) => Promise<T>): Promise<T> {
-    for (let tries = 1; ; tries++) {
+  async #read<T>(request: Reading, use: (response: HttpResponse) => Promise<T>): Promise<T> {
+    const { signal, shape, wait } = request
+    const ask = async () => {
+      await this.#checkOnce(signal)
+      return use(await this.#send(request, shape))
+    }
+    return this.#persist(ask, { signal, wait })
+  }
+
+  /** Tries until it is answered, or for as long as rfc/12, rule 16 says. REQUIRES: to ask twice does no harm. */
+  async #persist<T>(ask: () => Promise<T>, { signal, wait }: Patience): Promise<T> {
+    const { backoff, random } = this.#options
+    const triesMax = wait ? waitTriesMax : readTriesMax
+    for (let failures = 1; ; failures++) {
+      const started = performance.now()
       try {
-        if (request.path !== healthPath) await this.check(request.signal)
-        return await use(await this.#send(request))
+        return await ask()
       } catch (error) {
-        if (!isCode(error, 'EUNKNOWN')) throw error
+        if (signal?.aborted || !this.#isPassing(error)) throw error
         this.#mustBeOpen()
-        if (tries >= readTriesMax) throw this.#lost(error)
+        if (wait && performance.now() - started > backoff.maxMs) failures = 1
+        if (failures >= triesMax) throw this.#lost(toTailraceError(error), failures)
       }
-      await pause(delayOf(this.#options.backoff, tries, this.#options.random()), request.signal)
+      await pause(delayOf(backoff, failures, random()), signal, this.#ended.signal)
     }
   }
 
-  #readRequest(path: string, asking: Asking, body?: Uint8Array): HttpRequest {
-    const { signal, long } = asking
-    if (!body) return { method: 'GET', path, headers: {}, signal, long }
-    const headers = { 'content-type': 'application/json' }
-    return { method: 'POST', path, headers, body, signal, long }
+  /** The answer was lost, or a server that was there is away. */
+  #isPassing(error: unknown): boolean {
+    if (isCode(error, 'EUNKNOWN')) return true
+    return isCode(error, 'ECLOSED') && this.#reached && this.#options.reconnect
   }
 
-  async #send(request: HttpRequest): Promise<HttpResponse> {
+  #readRequest(path: string, asking: Asking, body?: Uint8Array): Reading {
+    const { signal, long, wait, shape = 'json' } = asking
+    const common = { path, signal, long: long || wait, wait, shape }
+    if (!body) return { ...common, method: 'GET', headers: {} }
+    return { ...common, method: 'POST', headers: { 'content-type': 'application/json' }, body }
+  }
+
+  async #send(request: HttpRequest, shape: Shape = 'json'): Promise<HttpResponse> {
     this.#mustBeOpen()
     const headers = { ...this.#headers, ...request.headers }
     const response = await this.#reach({ ...request, headers })
-    this.#reached = true
-    if (response.status < 400) return response
-    throw await errorOf(response)
+    const answer = await serversAnswer(response, shape)
+    if (answer) return answer
+    // Who stands behind it may be another one next time.
+    this.forget()
+    throw answeredBySomethingElse(response, { name: this.#transport.name, reached: this.#reached })
   }
 
   async #reach(request: HttpRequest): Promise<HttpResponse> {
@@ -201,11 +240,12 @@ export class Http {
   }
 
   #mustBeOpen(): void {
-    if (this.#disposed) throw closedByDispose()
+    if (this.disposed) throw closedByDispose()
   }
 
-  #lost(cause: TailraceError): TailraceError {
-    const message = `${this.#transport.name} did not answer in ${readTriesMax} tries; try again later`
+  #lost(cause: TailraceError, tries: number): TailraceError {
+    if (cause.code === 'ECLOSED') return cause
+    const message = `${this.#transport.name} did not answer in ${tries} tries (${cause.message}); try again later`
     return new TailraceError('ECLOSED', message, { cause })
   }
 }
@@ -214,43 +254,12 @@ export function closedByDispose(): TailraceError {
   return new TailraceError('ECLOSED', 'this client was disposed; connect again')
 }
 
-/** Throws EIO where the answer is not what was asked for. */
-export async function readJsonOf<T>(
-  response: HttpResponse,
-  parse: (input: unknown) => T,
-): Promise<T> {
-  const bytes = await response.bytes(answerSizeMax)
-  return readAnswer(decodeJson(bytes), parse)
-}
-
-async function errorOf(response: HttpResponse): Promise<TailraceError> {
-  const bytes = await response.bytes(errorSizeMax)
-  const envelope = decodeJson(bytes)
-  if (typeof envelope === 'object' && envelope !== null && 'error' in envelope) {
-    return parseErrorBody(envelope.error)
-  }
-  const message = `the server answered with status ${response.status}; is it Tailrace's?`
-  return new TailraceError('EIO', message)
-}
-
-function parseStoreId(input: unknown): string {
-  const { storeId } = parseFields(input, 'health')
-  return parseText(storeId, 'storeId')
+/** Undefined: the answer is of something that is no Tailrace server. */
+function parseStoreId(input: unknown): string | undefined {
+  const { storeId } = (input ?? {}) as { readonly storeId?: unknown }
+  return typeof storeId === 'string' && storeId !== '' ? storeId : undefined
 }
 
 function encodeJson(body: unknown): Uint8Array {
   return new TextEncoder().encode(JSON.stringify(body))
-}
-
-function decodeJson(bytes: Uint8Array): unknown {
-  return decodeJsonText(new TextDecoder().decode(bytes))
-}
-
-/** Undefined where it is not JSON, which no parser takes. */
-export function decodeJsonText(text: string | undefined): unknown {
-  try {
-    return JSON.parse(text ?? '')
-  } catch {
-    return undefined
-  }
 }

@@ -2,11 +2,13 @@
  *  Invariant: a peer that is silent for longer than its pings allow is given up, and a socket that
  *  was closed says no more than that. */
 
+import type { IncomingMessage } from 'node:http'
 import { connect } from 'node:net'
 import WebSocket from 'ws'
 import { deferred } from '../base/deferred.js'
-import { canceled, TailraceError } from '../error.js'
+import { canceled, parseCode, TailraceError } from '../error.js'
 import { frameSizeMax, pingMs, subprotocol } from '../wire/frames.js'
+import { answeredBySomethingElse, isPassingStatus } from './answer.js'
 import { refusedBy } from './node-request.js'
 import { startTimer } from './timer.js'
 import { handshakeMs, type Socket, type SocketEvents } from './transport.js'
@@ -22,6 +24,8 @@ type Opening = {
   /** Of a Unix socket. Not in the URL, where it could not hold every character. */
   readonly socketPath?: string
   readonly headers: Readonly<Record<string, string>>
+  /** A websocket was opened there before. */
+  readonly reached: boolean
 }
 
 /** See `Transport.openSocket`. */
@@ -43,7 +47,7 @@ export async function openNodeSocket(
   const abort = () => socket.terminate()
   signal.addEventListener('abort', abort, { once: true })
   try {
-    await opened(socket, opening.name, signal)
+    await opened(socket, opening, signal)
   } catch (error) {
     socket.terminate()
     throw error
@@ -53,16 +57,16 @@ export async function openNodeSocket(
   return serve(socket, events)
 }
 
-async function opened(socket: WebSocket, name: string, signal: AbortSignal): Promise<void> {
+async function opened(socket: WebSocket, opening: Opening, signal: AbortSignal): Promise<void> {
   const open = deferred<void>()
   socket.once('open', () => open.resolve())
   socket.once('unexpected-response', (_, response) => {
     response.destroy()
-    open.reject(answeredBy(response.statusCode ?? 0, name))
+    open.reject(answeredBy(response, opening))
   })
   // Stays for the socket's whole life: an error is followed by `close`, which is what counts.
   socket.on('error', (error) => {
-    open.reject(signal.aborted ? canceled(signal) : failureOf(error, name))
+    open.reject(signal.aborted ? canceled(signal) : failureOf(error, opening.name))
   })
   await open.promise
 }
@@ -94,13 +98,21 @@ function serve(socket: WebSocket, events: SocketEvents): Socket {
   }
 }
 
-/** An answer to the handshake that is not a websocket. */
-function answeredBy(status: number, name: string): TailraceError {
-  if (status === 401) {
+/** An answer to the handshake that is not a websocket: the server's own names its code. */
+function answeredBy(
+  { statusCode: status = 0, headers }: IncomingMessage,
+  { name, reached }: Opening,
+): TailraceError {
+  const header = (of: string) => headers[of]?.toString()
+  const code = parseCode(header('tailrace-error'))
+  if (code === undefined) return answeredBySomethingElse({ status, header }, { name, reached })
+  if (code === 'EUNAUTH') {
     return new TailraceError('EUNAUTH', `${name} wants a token, and not this one`)
   }
-  if (status === 403) return new TailraceError('EPERM', `${name} does not allow this client`)
-  if (status >= 500) return new TailraceError('EUNKNOWN', `${name} answered with status ${status}`)
+  if (code === 'EPERM') return new TailraceError('EPERM', `${name} does not allow this client`)
+  if (isPassingStatus(status)) {
+    return new TailraceError('EUNKNOWN', `${name} opens no websocket now: ${code}`)
+  }
   const message = `${name} has no websocket of Tailrace (status ${status}); are both of one version?`
   return new TailraceError('EMISCONFIGURED', message)
 }

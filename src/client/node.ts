@@ -78,6 +78,7 @@ class NodeTransport implements Transport {
   readonly #options: RequestOptions
   /** What `dispose` has to end: requests that wait for a connection are in no agent's sockets. */
   readonly #requests = new Set<ClientRequest>()
+  #socketOpened = false
 
   constructor(name: string, address: Address, module: HttpModule) {
     this.name = name
@@ -113,11 +114,14 @@ class NodeTransport implements Transport {
     signal: AbortSignal,
   ): Promise<Socket> {
     const { openNodeSocket } = await import('./node-socket.js')
-    return openNodeSocket(
-      { name: this.name, headers, ...socketUrlOf(this.#address) },
+    const reached = this.#socketOpened
+    const socket = await openNodeSocket(
+      { name: this.name, headers, reached, ...socketUrlOf(this.#address) },
       events,
       signal,
     )
+    this.#socketOpened = true
+    return socket
   }
 
   dispose(): void {

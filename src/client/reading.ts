@@ -5,7 +5,7 @@ import { isCode, TailraceError } from '../error.js'
 import type { Reading } from '../kvs/kvs.js'
 import type { Stat } from '../transaction/stat.js'
 import { parseStat, readAnswer } from '../wire/answers.js'
-import { decodeJsonText } from './http.js'
+import { decodeJsonText } from './answer.js'
 import type { HttpResponse } from './transport.js'
 
 /** What a value can have, and a connection cannot. */

@@ -27,8 +27,9 @@ export class RemoteReads {
   }
 
   async get(key: string, options: ReadScope = {}): Promise<Uint8Array | undefined> {
+    const path = pathOfKey('kv', key, readQuery(options))
     return missing(
-      this.#http.read(pathOfKey('kv', key, readQuery(options)), askingOf(options), (response) =>
+      this.#http.read(path, { ...askingOf(options), shape: 'value' }, (response) =>
         response.bytes(getSizeMax).catch((error: unknown) => this.#explain(error, key, options)),
       ),
     )
@@ -37,12 +38,12 @@ export class RemoteReads {
   async read(key: string, options: ReadOptions = {}): Promise<Reading | undefined> {
     const { at, index, from, to } = options
     const path = pathOfKey('kv', key, { ...readQuery(options), index, from, to })
-    const asking = { signal: options.signal, long: true }
+    const asking = { ...askingOf(options), long: true, shape: 'value' as const }
     const readOn = ({ base, seq }: Stat, received: number): Promise<unknown> => {
       const begin = (from ?? base?.size ?? 0) + received
       const rest = { namespace: options.namespace, at: at ?? seq, from: begin, to: begin + 1 }
       const { signal } = options
-      return this.#http.read(pathOfKey('kv', key, rest), { signal, long: false }, (response) =>
+      return this.#http.read(pathOfKey('kv', key, rest), { signal, shape: 'value' }, (response) =>
         response.bytes(1),
       )
     }
@@ -105,6 +106,6 @@ export class RemoteReads {
   async root(options: Scope & { readonly waitSeq?: number } = {}): Promise<RootView> {
     const { waitSeq, signal } = options
     const path = pathOf('root', { ...namespaceOf(options), waitSeq })
-    return this.#http.readJson(path, { signal, long: waitSeq !== undefined }, answers.parseRootView)
+    return this.#http.readJson(path, { signal, wait: waitSeq !== undefined }, answers.parseRootView)
   }
 }

@@ -3,6 +3,7 @@
 import { isCode } from '../error.js'
 import type { ReadScope } from '../kvs/kvs.js'
 import type { Scope } from '../transaction/operation.js'
+import type { Asking } from './http.js'
 import type { Query } from './path.js'
 
 export function namespaceOf(scope: Scope): Query {
@@ -13,8 +14,8 @@ export function readQuery(scope: ReadScope): Query {
   return { namespace: scope.namespace, at: scope.at, minSeq: scope.minSeq }
 }
 
-export function askingOf(scope: ReadScope): { signal: AbortSignal | undefined; long: boolean } {
-  return { signal: scope.signal, long: scope.minSeq !== undefined }
+export function askingOf(scope: ReadScope): Pick<Asking, 'signal' | 'wait'> {
+  return { signal: scope.signal, wait: scope.minSeq !== undefined }
 }
 
 /** Undefined where the server says ENOENT. */
@@ -26,5 +27,3 @@ export async function missing<T>(answer: Promise<T>): Promise<T | undefined> {
     throw error
   }
 }
-
-/** A stream with guards that no header can say is one transaction: whole in memory. Throws E2BIG. */

@@ -2,6 +2,7 @@
  *  keeps a Node process alive. */
 
 import { deferred } from '../base/deferred.js'
+import { onAbort } from '../base/on-abort.js'
 import { canceled } from '../error.js'
 
 /** Runs once after `ms`, unless the returned function is called before. Does not hold the process. */
@@ -11,20 +12,22 @@ export function startTimer(ms: number, run: () => void): () => void {
   return () => clearTimeout(timer as Parameters<typeof clearTimeout>[0])
 }
 
-/** Throws ECANCELED. */
-export async function pause(ms: number, signal?: AbortSignal): Promise<void> {
-  if (signal?.aborted) throw canceled(signal)
+/** Throws the reason of the first of the signals that aborts (ECANCELED). */
+export async function pause(
+  ms: number,
+  ...signals: readonly (AbortSignal | undefined)[]
+): Promise<void> {
   const over = deferred<void>()
   const timer = setTimeout(() => over.resolve(), ms)
-  const abort = () => {
-    if (signal) over.reject(canceled(signal))
-  }
-  signal?.addEventListener('abort', abort, { once: true })
+  const ends = signals.map((signal) => {
+    if (signal?.aborted) over.reject(canceled(signal))
+    return onAbort(signal, () => signal && over.reject(canceled(signal)))
+  })
   try {
     await over.promise
   } finally {
     clearTimeout(timer)
-    signal?.removeEventListener('abort', abort)
+    for (const end of ends) end()
   }
 }
 

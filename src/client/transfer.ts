@@ -15,17 +15,23 @@ export class RemoteTransfers {
     this.#http = http
   }
 
-  /** Asked for when it is iterated. Not asked again: the consumer has had a part of it. */
+  /** Asked for when it is iterated; not again once its first byte came: the consumer has had a part of it. */
   async *exportTree(options: ExportOptions = {}): AsyncGenerator<Uint8Array, void, undefined> {
     const { at, since, signal } = options
     const path = pathOf('export', { ...namespaceOf(options), at, since })
-    const response = await this.#http.read(path, { signal, long: true }, async (answer) => answer)
+    const asking = { signal, long: true, shape: 'bytes' as const }
+    const { chunks, first } = await this.#http.read(path, asking, async ({ body }) => {
+      const chunks = body[Symbol.asyncIterator]()
+      return { chunks, first: await chunks.next() }
+    })
     try {
-      yield* response.body
+      for (let chunk = first; !chunk.done; chunk = await chunks.next()) yield chunk.value
     } catch (cause) {
       if (!isCode(cause, 'EUNKNOWN')) throw cause
       const message = 'the export was cut (the server says why in its log): export it again'
       throw new TailraceError('ECLOSED', message, { cause })
+    } finally {
+      await chunks.return?.()
     }
   }
 

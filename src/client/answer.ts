@@ -1,0 +1,124 @@
+/** What a Tailrace server says, told from what a proxy, a load balancer or a captive portal says in its place.
+ *  See rfc/12, rule 23.
+ *  Invariant: what is not the server's word never looks like it; it is an answer that was lost. */
+
+import { isCode, TailraceError } from '../error.js'
+import { readAnswer } from '../wire/answers.js'
+import { parseErrorBody } from '../wire/status.js'
+import type { HttpResponse } from './transport.js'
+
+/** Bytes of an answer in JSON: a page of `readMany` of full blobs in base64 is below it. */
+export const answerSizeMax = 512 * 1024 * 1024
+const errorSizeMax = 1024 * 1024
+/** Characters of a foreign header that a message quotes. */
+const quotedMax = 100
+
+/** What a request asks for: JSON, a key's value, plain bytes, or lines of JSON. */
+export type Shape = 'json' | 'value' | 'bytes' | 'lines'
+
+const mediaTypes: Readonly<Record<Exclude<Shape, 'value'>, string>> = {
+  json: 'application/json',
+  bytes: 'application/octet-stream',
+  lines: 'application/x-ndjson',
+}
+
+/** Refused on the way, and so by everyone who is asked again. */
+const refusals: Readonly<Record<number, 'EUNAUTH' | 'E2BIG'>> = {
+  401: 'EUNAUTH',
+  407: 'EUNAUTH',
+  413: 'E2BIG',
+  414: 'E2BIG',
+  431: 'E2BIG',
+}
+
+/** May pass though the address is right: the server is away, or busy. */
+export function isPassingStatus(status: number): boolean {
+  return status >= 500 || status === 408 || status === 425 || status === 429
+}
+
+/** The answer, if it is the server's and no refusal. Throws what the server says. Undefined: something else
+ *  answered, and its answer is dropped. */
+export async function serversAnswer(
+  response: HttpResponse,
+  shape: Shape,
+): Promise<HttpResponse | undefined> {
+  if (response.status < 300 && hasShape(response, shape)) return response
+  const refusal = await refusalOf(response)
+  if (refusal) throw refusal
+  return undefined
+}
+
+function hasShape(response: HttpResponse, shape: Shape): boolean {
+  // A value's type is its writer's.
+  if (shape === 'value') return response.header('tailrace-stat') !== undefined
+  return mediaTypeOf(response) === mediaTypes[shape]
+}
+
+function mediaTypeOf(response: HttpResponse): string | undefined {
+  return response.header('content-type')?.split(';')[0]?.trim().toLowerCase()
+}
+
+/** The envelope of rfc/2. A code that is not known here is still a server's: of a newer one. */
+async function refusalOf(response: HttpResponse): Promise<TailraceError | undefined> {
+  if (response.status < 400 || mediaTypeOf(response) !== mediaTypes.json) {
+    response.discard()
+    return undefined
+  }
+  const envelope = decodeJson(await response.bytes(errorSizeMax).catch(nothingIfBig))
+  const { error } = (envelope ?? {}) as { readonly error?: unknown }
+  const { code, message } = (error ?? {}) as Readonly<Record<string, unknown>>
+  const isEnvelope = typeof code === 'string' && /^E[A-Z0-9]+$/.test(code)
+  return isEnvelope && typeof message === 'string' ? parseErrorBody(error) : undefined
+}
+
+function nothingIfBig(error: unknown): Uint8Array {
+  if (isCode(error, 'E2BIG')) return new Uint8Array(0)
+  throw error
+}
+
+/** The error for an answer that is not the server's. `reached`: a server has answered at this address before. */
+export function answeredBySomethingElse(
+  { status, header }: Pick<HttpResponse, 'status' | 'header'>,
+  { name, reached }: { readonly name: string; readonly reached: boolean },
+): TailraceError {
+  const type = header('content-type')
+  const location = header('location')
+  const page = type === undefined ? '' : `, ${quoted(type)}`
+  const towards = location === undefined ? '' : `, to ${quoted(location)}`
+  const said = `${name} gave an answer that is not a Tailrace server's (status ${status}${page}${towards})`
+  const refused = refusals[status]
+  if (refused) return new TailraceError(refused, `${said}: something before the server refuses it`)
+  if (reached || isPassingStatus(status)) {
+    return new TailraceError('EUNKNOWN', `${said}: look whether the server got the request`)
+  }
+  return new TailraceError('EMISCONFIGURED', `${said}: check the address`)
+}
+
+function quoted(text: string): string {
+  return JSON.stringify(text.slice(0, quotedMax))
+}
+
+/** Throws EIO where the answer is not what was asked for, EUNKNOWN where it is not whole. */
+export async function readJsonOf<T>(
+  response: HttpResponse,
+  parse: (input: unknown) => T,
+): Promise<T> {
+  const answer = decodeJson(await response.bytes(answerSizeMax))
+  if (answer === undefined) {
+    throw new TailraceError('EUNKNOWN', 'the answer is no JSON: it was lost on its way')
+  }
+  return readAnswer(answer, parse)
+}
+
+function decodeJson(bytes: Uint8Array): unknown {
+  return decodeJsonText(new TextDecoder().decode(bytes))
+}
+
+/** Undefined where it is not JSON, which no parser takes. */
+export function decodeJsonText(text: string | undefined): unknown {
+  try {
+    return JSON.parse(text ?? '')
+  } catch {
+    return undefined
+  }
+}
