@@ -37,6 +37,7 @@ const formatKey = Buffer.from('format')
 const storeIdKey = Buffer.from('storeId')
 const ownerKey = Buffer.from('owner')
 type Store = Database<Buffer, Uint8Array>
+type Root = RootDatabase<Buffer, Uint8Array>
 
 const binary = { encoding: 'binary', keyEncoding: 'binary' } as const
 
@@ -162,20 +163,43 @@ async function giveUp(
 
 class LmdbTable implements Table {
   readonly #database: Store
+  readonly #root: Root
 
-  constructor(database: Store) {
+  constructor(database: Store, root: Root) {
     this.#database = database
+    this.#root = root
   }
 
+  /** Throws ECORRUPT (damaged pages on the way to the key), EIO. */
   get(key: Uint8Array): Buffer | undefined {
-    const shared = this.#database.getBinaryFast(key)
+    const shared = this.#reading(() => this.#database.getBinaryFast(key))
     // The library's buffer is longer than its `length` says, which no other function expects.
     return shared && Buffer.from(shared.buffer, shared.byteOffset, shared.length)
   }
 
-  keys(range: Range): Iterable<Buffer> {
+  *keys(range: Range): Iterable<Buffer> {
     // With binary keys the library gives Buffers, whatever its types say.
-    return this.#database.getKeys(range) as Iterable<Buffer>
+    const keys = this.#reading(() => this.#database.getKeys(range)[Symbol.iterator]())
+    try {
+      for (;;) {
+        const { done, value } = this.#reading(() => keys.next())
+        if (done) return
+        yield value as unknown as Buffer
+      }
+    } finally {
+      keys.return?.()
+    }
+  }
+
+  /** A read that met a damaged page leaves the read transaction unusable, and with it every read of this
+   *  turn of the event loop, whatever it asks for: the next read begins another. */
+  #reading<T>(read: () => T): T {
+    try {
+      return read()
+    } catch (error) {
+      this.#root.resetReadTxn()
+      throw readError(error)
+    }
   }
 
   /** Adds one write to the transaction under way. */
@@ -192,9 +216,9 @@ class LmdbTables implements Tables {
   readonly roots: LmdbTable
   readonly namespaces: LmdbTable
   readonly meta: LmdbTable
-  readonly #root: RootDatabase<Buffer, Uint8Array>
+  readonly #root: Root
 
-  constructor(root: RootDatabase<Buffer, Uint8Array>, meta: LmdbTable) {
+  constructor(root: Root, meta: LmdbTable) {
     this.#root = root
     this.meta = meta
     this.blobs = openTable(root, 'blobs')
@@ -230,8 +254,8 @@ class LmdbTables implements Tables {
   }
 }
 
-function openTable(root: RootDatabase<Buffer, Uint8Array>, name: string): LmdbTable {
-  return new LmdbTable(root.openDB<Buffer, Uint8Array>({ name, ...binary }))
+function openTable(root: Root, name: string): LmdbTable {
+  return new LmdbTable(root.openDB<Buffer, Uint8Array>({ name, ...binary }), root)
 }
 
 /** A failed transaction rejects twice: its promise, and the error's `commitError`, which names the
@@ -249,6 +273,19 @@ function busy(directory: string, holder: Owner): TailraceError {
   )
 }
 
+function readError(error: unknown): TailraceError {
+  const reason = error instanceof Error ? error.message : String(error)
+  if (isDamage(error)) {
+    const message = `the file of the store is damaged (${reason}): tailrace fsck tells what is lost`
+    return new TailraceError('ECORRUPT', message, { cause: error })
+  }
+  return new TailraceError('EIO', `the store could not be read (${reason})`, { cause: error })
+}
+
+function isDamage(error: unknown): boolean {
+  return error instanceof Error && 'code' in error && damageCodes.has(error.code)
+}
+
 async function openError(directory: string, error: unknown): Promise<TailraceError> {
   if (error instanceof TailraceError) return error
   if (isFullError(error) || (await isFull(directory, 0))) {
@@ -256,7 +293,7 @@ async function openError(directory: string, error: unknown): Promise<TailraceErr
     return new TailraceError('ENOSPC', message, { cause: error })
   }
   const reason = error instanceof Error ? error.message : String(error)
-  if (error instanceof Error && 'code' in error && damageCodes.has(error.code)) {
+  if (isDamage(error)) {
     const message = `the store in ${directory} is damaged (${reason}): restore a copy`
     return new TailraceError('ECORRUPT', message, { cause: error })
   }

@@ -129,10 +129,16 @@ async function answerError(
     .send(JSON.stringify({ error: errorBodyOf(error) }))
 }
 
+/** A library's error may have a number for its code, and what is thrown may be no error at all. */
+function isFrameworkError(thrown: unknown): thrown is FastifyError {
+  const code = thrown instanceof Error && 'code' in thrown ? thrown.code : undefined
+  return typeof code === 'string' && code.startsWith('FST_')
+}
+
 /** What Fastify refuses has one of its own codes. */
 function errorOf(thrown: unknown): TailraceError {
-  const { code, statusCode, message } = thrown as Partial<FastifyError>
-  if (thrown instanceof TailraceError || !code?.startsWith('FST_')) return toTailraceError(thrown)
+  if (thrown instanceof TailraceError || !isFrameworkError(thrown)) return toTailraceError(thrown)
+  const { code, statusCode, message } = thrown
   if (statusCode === 413) return new TailraceError('E2BIG', message ?? code)
   if (statusCode !== undefined && statusCode < 500) {
     return new TailraceError('EINVAL', message ?? code)

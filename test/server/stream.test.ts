@@ -27,6 +27,8 @@ beforeAll(async () => {
   const failures = {
     corrupt: new TailraceError('ECORRUPT', 'stored bytes do not match'),
     unforeseen: new RangeError('out of range'),
+    numbered: Object.assign(new Error('damaged'), { code: -30_796 }),
+    odd: { code: 7 } as unknown as Error,
   }
   for (const [name, error] of Object.entries(failures)) {
     app.get(`/${name}/:name`, async (request, reply) => {
@@ -85,6 +87,17 @@ describe('sendStream()', () => {
     await activity.finished(1_000)
     expect(activity.requests).toBe(0)
   })
+})
+
+it('an error of a library is EIO in the envelope, whatever its shape', async () => {
+  for (const [name, message] of [
+    ['numbered', 'damaged'],
+    ['odd', '[object Object]'],
+  ]) {
+    const { status, body } = await get(`/${name}/0`)
+    expect(status).toBe(500)
+    expect(JSON.parse(body)).toEqual({ error: { code: 'EIO', message } })
+  }
 })
 
 it('an exception that nobody foresaw is EIO without its stack, which is logged', async () => {
