@@ -25,10 +25,16 @@ const F_GETFD = 1
 const F_SETFD = 2
 const F_GETFL = 3
 const FD_CLOEXEC = 1
+/** <sys/wait.h> */
+const WNOHANG = 1
+/** <sys/prctl.h>, Linux alone. */
+const PR_SET_CHILD_SUBREAPER = 36
 
 type Calls = {
   readonly flock: KoffiFunc<(descriptor: number, operation: number) => number>
   readonly fcntl: KoffiFunc<(descriptor: number, command: number, ...rest: unknown[]) => number>
+  readonly waitpid: KoffiFunc<(pid: number, status: null, options: number) => number>
+  readonly prctl: KoffiFunc<(option: number, ...rest: number[]) => number> | undefined
   readonly errno: () => number
 }
 
@@ -114,6 +120,18 @@ function fileId(read: () => Stats): string | undefined {
   }
 }
 
+/** From now on a descendant whose parent ends falls to this process, and not to process 1. False where the system
+ *  knows no such thing (it is Linux's). Throws EMISCONFIGURED (no native build). */
+export function becomeSubreaper(): boolean {
+  return library.calls.prctl?.(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) === 0
+}
+
+/** Takes the end of a child that has ended, so that its pid is free; false where there is none. REQUIRES: Node did not
+ *  start it. Throws EMISCONFIGURED (no native build). */
+export function reap(pid: number): boolean {
+  return library.calls.waitpid(pid, null, WNOHANG) === pid
+}
+
 /** Whether a child that is started now inherits the descriptor. */
 export function isInherited(descriptor: number): boolean {
   const flags: number = library.calls.fcntl(descriptor, F_GETFD, 'int', 0)
@@ -157,6 +175,8 @@ export function openLocked(path: string): number | undefined {
   return undefined
 }
 
+const prctl = 'int prctl(int, unsigned long, unsigned long, unsigned long, unsigned long)'
+
 function load(): Calls {
   try {
     const require = createRequire(import.meta.url)
@@ -165,6 +185,8 @@ function load(): Calls {
     return {
       flock: system.func('int flock(int, int)'),
       fcntl: system.func('int fcntl(int, int, ...)'),
+      waitpid: system.func('int waitpid(int, void *, int)'),
+      prctl: process.platform === 'linux' ? system.func(prctl) : undefined,
       errno: () => koffi.errno(),
     }
   } catch (cause) {

@@ -70,8 +70,9 @@ export const leaseCommands: readonly CommandSpec[] = [
         summary: 'run a command while a lease is held, and exit with its code',
         description:
           'Take a lease (waiting until it is free), run a command, renew the lease at a third of its ' +
-          'time, and release it when the command ends. If it is lost, the command is ended (SIGTERM, ' +
-          'then SIGKILL after 5 s) and the exit code is 1. The command, which stands behind --, finds the token in TAILRACE_LEASE.',
+          'time, and release it when the command ends. If it is lost, the command and all that it ' +
+          'started are ended (SIGTERM, then SIGKILL after 5 s) and the exit code is 1; they are killed, ' +
+          'too, when this process is. The command, which stands behind --, finds the token in TAILRACE_LEASE.',
         parameters: ['<key>', '<command...>'],
         options: [
           ttl,

@@ -1,23 +1,18 @@
 /** `tailrace lease run`: a command while a lease is held. See rfc/9.
- *  Invariant: the command does not go on when the lease may be another's: it is ended when a renewal is
+ *  Invariant: the command and what it started do not go on when the lease may be another's: it is ended when a renewal is
  *  refused, and when none was answered in the time that the last one gave. */
 
-import type { ChildProcess } from 'node:child_process'
-import { once } from 'node:events'
-import { constants } from 'node:os'
 import { setTimeout as delay } from 'node:timers/promises'
 import { isatty } from 'node:tty'
-import { spawnAlone } from '../base/spawn.js'
 import { isCode, TailraceError, toTailraceError } from '../error.js'
 import type { Store } from '../job/job.js'
 import type { Scope, Token } from '../transaction/operation.js'
 import { argument, type Invocation } from './invocation.js'
+import { KeptCommand } from './kept-command.js'
 import { ownerOf, scopeOf, takeLease, textOf, tokenOf, ttlOf } from './lease.js'
 import { withStore } from './session.js'
 import { checkVariables } from './utf8.js'
 
-/** A command that was told to end has this long. */
-const endMs = 5_000
 /** Of its ttl: a lease is renewed after a third, and a renewal that failed is tried again after a tenth. */
 const renewShare = 3
 const retryShare = 10
@@ -35,27 +30,27 @@ export async function run(invocation: Invocation): Promise<number> {
   return withStore(invocation, async (store) => {
     const wait = invocation.options.flag('wait')
     const owner = ownerOf(invocation)
+    await using command = new KeptCommand()
     const { committed, sent } = await takeLease(store, key, { ttl, owner, wait, ...scope })
     const hold = { ...scope, key, token: tokenOf(committed), ttl }
     const env = { ...process.env, TAILRACE_LEASE: textOf(hold.token) }
-    const child = spawnAlone(program, rest, { stdio: 'inherit', env })
-    return whileHeld(store, hold, { child, sent })
+    command.start(program, rest, env)
+    return await whileHeld(store, hold, { command, sent })
   })
 }
 
 async function whileHeld(
   store: Store,
   hold: Hold,
-  { child, sent }: { readonly child: ChildProcess; readonly sent: number },
+  { command, sent }: { readonly command: KeptCommand; readonly sent: number },
 ): Promise<number> {
-  const ended = endOf(child)
   const done = new AbortController()
-  const signals = forwardSignals(child)
+  const signals = forwardSignals(command)
   const lost = keep(store, hold, { sent, signal: done.signal })
   try {
-    const loss = await Promise.race([ended.then(() => undefined), lost])
-    if (!loss) return await ended
-    await end(child, ended)
+    const loss = await Promise.race([command.exited.then(() => undefined), lost])
+    if (!loss) return await command.exited
+    await command.end()
     throw loss
   } finally {
     signals.end()
@@ -109,36 +104,13 @@ async function release(store: Store, { key, token, ttl: _, ...scope }: Hold): Pr
   await store.commit({ ops: [op] }, scope).catch(() => {})
 }
 
-async function endOf(child: ChildProcess): Promise<number> {
-  try {
-    const [code, signal] = (await once(child, 'close')) as [number | null, NodeJS.Signals | null]
-    return code ?? 128 + (signal ? constants.signals[signal] : 0)
-  } catch (cause) {
-    const why = cause instanceof Error ? cause.message : String(cause)
-    throw new TailraceError('ENOENT', `the command could not be run: ${why}`, { cause })
-  }
-}
-
-async function end(child: ChildProcess, ended: Promise<number>): Promise<void> {
-  child.kill('SIGTERM')
-  const over = new AbortController()
-  const kill = async () => {
-    await delay(endMs, undefined, { signal: over.signal }).catch(() => {})
-    if (!over.signal.aborted) child.kill('SIGKILL')
-  }
-  const killing = kill()
-  await ended.catch(() => {})
-  over.abort()
-  await killing
-}
-
 /** A terminal sends its interrupt to the command as well: it is not sent twice. */
-function forwardSignals(child: ChildProcess): { end(): void } {
+function forwardSignals(command: KeptCommand): { end(): void } {
   // Not by process.stdin: that would open it here, and make it one that does not block there.
   const terminal = isatty(0)
   const handlers = forwarded.map((name) => {
     const handler = () => {
-      if (!(terminal && name === 'SIGINT')) child.kill(name)
+      if (!(terminal && name === 'SIGINT')) command.signal(name)
     }
     return [name, handler] as const
   })

@@ -1,6 +1,7 @@
 /** `tailrace lease` and keys that expire, as a person or a script meets them. See rfc/9, rfc/13. */
 
 import { once } from 'node:events'
+import { readFileSync } from 'node:fs'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { Sandbox } from './harness.js'
 
@@ -116,6 +117,33 @@ describe('lease', () => {
     await sandbox.call(['root', '--wait-seq', `${seq + 2}`]) // two renewals
     running.child.stdin.end('go\n')
     expect(await ended).toMatchObject({ code: 0, stdout: 'started\ndone\n', stderr: '' })
+  })
+
+  // Who holds stdout keeps the call from being closed: when it is, all that the command started has ended.
+  const background = '(sleep 100 & setsid sleep 100 & echo begun; exec sleep 100)'
+
+  it('run ends all that its command started when the lease is lost', async () => {
+    const args = ['lease', 'run', 'k', '--ttl', '2s', '--', 'sh', '-c', `${background} & wait`]
+    const running = sandbox.start(args)
+    const ended = running.ended()
+    await once(running.child.stdout, 'data')
+    const [, token = ''] = (await held('k')).split(' ')
+    await sandbox.call(['lease', 'release', 'k', token])
+    expect(await ended).toMatchObject({ code: 1, stderr: expect.stringMatching(/ EFENCED: /) })
+  })
+
+  it('run takes its command along when it is killed, and when its keeper is', async () => {
+    for (const victim of ['itself', 'keeper']) {
+      const running = sandbox.start(['lease', 'run', 'k', '--', 'sh', '-c', `${background} & wait`])
+      const ended = running.ended()
+      await once(running.child.stdout, 'data')
+      const { pid = 0 } = running.child
+      const [keeper = 0] = readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').split(' ')
+      process.kill(victim === 'itself' ? pid : Number(keeper), 'SIGKILL')
+      expect((await ended).code).toBe(victim === 'itself' ? null : 1)
+      const [, token = ''] = (await held('k')).split(' ')
+      if (token) await sandbox.call(['lease', 'release', 'k', token])
+    }
   })
 
   it('run hands a signal on, and ends as its command did', async () => {

@@ -1,0 +1,69 @@
+/** The process between `lease run` and its command: it sees to it that the command, and all that the command started,
+ *  ends when it is told so, and when `lease run` is killed. A program of its own, started by kept-command.ts. See rfc/13.
+ *  Invariant: once the channel to `lease run` is closed, nothing that descends from this process goes on. */
+
+import type { ChildProcess } from 'node:child_process'
+import { constants } from 'node:os'
+import { OrphanReaper } from '../base/orphans.js'
+import { becomeSubreaper } from '../base/posix.js'
+import { descendantsOf, killDescendants, sendSignal } from '../base/processes.js'
+import { spawnAlone } from '../base/spawn.js'
+import type { KeeperAnswer, KeeperOrder } from './kept-command.js'
+
+/** What was told to end has this long. */
+const endMs = 5_000
+
+class Keeper {
+  readonly #reaper = new OrphanReaper()
+  #command: ChildProcess | undefined
+
+  take(order: KeeperOrder): void {
+    switch (order.type) {
+      case 'start':
+        this.#start(order)
+        return
+      case 'signal':
+        this.#command?.kill(order.name)
+        return
+      case 'end':
+        void this.#end()
+        return
+      default:
+        order satisfies never
+    }
+  }
+
+  #start({ program, rest, env }: Extract<KeeperOrder, { type: 'start' }>): void {
+    const command = spawnAlone(program, rest, { stdio: 'inherit', env })
+    this.#command = command
+    command.once('error', ({ message }) => answer({ type: 'failed', message }))
+    command.once('exit', (code, signal) => {
+      answer({ type: 'exit', code: code ?? 128 + (signal ? constants.signals[signal] : 0) })
+    })
+  }
+
+  async #end(): Promise<void> {
+    for (const pid of descendantsOf(process.pid)) sendSignal(pid, 'SIGTERM')
+    const timer = setTimeout(killDescendants, endMs)
+    // The last of them is a child of ours, or fell to us: its end is told.
+    while (descendantsOf(process.pid).length > 0) {
+      await this.#reaper.ended.wait(this.#reaper.ended.count)
+    }
+    clearTimeout(timer)
+    answer({ type: 'ended' })
+  }
+}
+
+function answer(message: KeeperAnswer): void {
+  process.send?.(message)
+}
+
+becomeSubreaper()
+const keeper = new Keeper()
+// A terminal sends them to its whole group: `lease run` decides.
+for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT']) process.on(name, () => {})
+process.on('message', (order) => keeper.take(order as KeeperOrder))
+process.on('disconnect', () => {
+  killDescendants()
+  process.exit(1)
+})

@@ -1,0 +1,91 @@
+/** A command that ends with this process, however this process ends. See rfc/13 and keeper.ts.
+ *  Invariant: where the system is Linux, nothing that the command started goes on after `end`, nor after this process
+ *  was killed, nor after the keeper was. */
+
+import type { ChildProcess } from 'node:child_process'
+import { once } from 'node:events'
+import { type Deferred, deferred } from '../base/deferred.js'
+import { becomeSubreaper } from '../base/posix.js'
+import { killDescendants } from '../base/processes.js'
+import { spawnAlone } from '../base/spawn.js'
+import { TailraceError } from '../error.js'
+import { keeperFile } from './entry.js'
+
+export type KeeperOrder =
+  | {
+      readonly type: 'start'
+      readonly program: string
+      readonly rest: readonly string[]
+      readonly env: NodeJS.ProcessEnv
+    }
+  | { readonly type: 'signal'; readonly name: NodeJS.Signals }
+  | { readonly type: 'end' }
+
+export type KeeperAnswer =
+  | { readonly type: 'exit'; readonly code: number }
+  | { readonly type: 'failed'; readonly message: string }
+  | { readonly type: 'ended' }
+
+export class KeptCommand implements AsyncDisposable {
+  /** The exit code, 128 and its number for a signal. Rejects with ENOENT (it could not be run), EIO (the keeper was
+   *  killed; then so was the command). */
+  readonly exited: Promise<number>
+  readonly #keeper: ChildProcess
+  readonly #closed: Promise<unknown>
+  readonly #ended: Deferred<void> = deferred<void>()
+
+  readonly #exited: Deferred<number> = deferred<number>()
+  readonly #lose = () => {
+    killDescendants()
+    this.#ended.resolve()
+    const message = 'the keeper of the command was killed, so the command was killed as well'
+    this.#exited.reject(new TailraceError('EIO', message))
+  }
+
+  /** Starts the keeper, which takes a moment; `start` gives it the command. */
+  constructor() {
+    becomeSubreaper() // What the keeper leaves when it is killed falls to us.
+    this.#keeper = spawnAlone(process.execPath, [keeperFile], {
+      stdio: ['inherit', 'inherit', 'inherit', 'ipc'],
+    })
+    this.#closed = once(this.#keeper, 'close')
+    this.exited = this.#exited.promise
+    this.exited.catch(() => {})
+    this.#keeper.on('message', (message) => {
+      const answer = message as KeeperAnswer
+      if (answer.type === 'exit') this.#exited.resolve(answer.code)
+      else if (answer.type === 'ended') this.#ended.resolve()
+      else {
+        const text = `the command could not be run: ${answer.message}`
+        this.#exited.reject(new TailraceError('ENOENT', text))
+      }
+    })
+    this.#keeper.on('exit', this.#lose)
+  }
+
+  start(program: string, rest: readonly string[], env: NodeJS.ProcessEnv): void {
+    this.#order({ type: 'start', program, rest, env })
+  }
+
+  /** To the command alone. */
+  signal(name: NodeJS.Signals): void {
+    this.#order({ type: 'signal', name })
+  }
+
+  /** Ends the command and all that it started: SIGTERM, SIGKILL after a bound. Resolves when nothing of it runs. */
+  async end(): Promise<void> {
+    this.#order({ type: 'end' })
+    await this.#ended.promise
+  }
+
+  /** What the command left running when it ended by itself is left alone. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#keeper.off('exit', this.#lose)
+    this.#keeper.kill('SIGKILL')
+    await this.#closed
+  }
+
+  #order(order: KeeperOrder): void {
+    if (this.#keeper.connected) this.#keeper.send(order, () => {})
+  }
+}
