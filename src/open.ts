@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import { type Environment, systemEnvironment } from './base/environment.js'
 import { makeDirectory } from './base/make-directory.js'
 import { Collector, type GarbageBounds } from './collect/collect.js'
+import { discard } from './collect/discard.js'
 import { forget } from './collect/forget.js'
 import { Content } from './content/content.js'
 import type { Engine } from './engine/engine.js'
@@ -16,11 +17,11 @@ import { importStream } from './export/import.js'
 import type { CheckOptions } from './fsck/fsck.js'
 import type { CheckReport } from './fsck/report.js'
 import { checkEngine, unopened } from './fsck/run.js'
-import type { Store } from './job/job.js'
+import type { JobKvs, Store } from './job/job.js'
+import { jobsNamespace } from './job/keys.js'
 import { JobRunner } from './job/runner.js'
 import { loadBlob, storeBlob } from './kvs/blobs.js'
 import { configure } from './kvs/configure.js'
-import type { Kvs } from './kvs/kvs.js'
 import { Pinning } from './kvs/pinning.js'
 import { openProducer } from './kvs/producer.js'
 import { KeyStore } from './kvs/store.js'
@@ -44,7 +45,7 @@ export type OpenOptions = {
 /** A store in this process, with what only its owner can tell of it. */
 export type EmbeddedStore = Store & {
   readonly jobs: JobRunner
-  readonly kvs: Kvs
+  readonly kvs: JobKvs
   /** Refs that were read from the engine so far (a shared or cached one is read once). */
   readonly loads: number
   /** Watchers at this moment. */
@@ -82,7 +83,7 @@ export async function openOn(engine: Engine, options: OpenOptions = {}): Promise
     ...(options.garbage && { garbage: options.garbage }),
   })
   const pinning = new Pinning(store.spaces, environment.now)
-  const kvs: Kvs = {
+  const kvs: JobKvs = {
     commit: (transaction, scope) => store.commit(transaction, scope),
     put: (key, value, scope) => store.put(key, value, scope),
     append: (key, value, scope) => store.append(key, value, scope),
@@ -116,7 +117,13 @@ export async function openOn(engine: Engine, options: OpenOptions = {}): Promise
     pin: (name, scope) => pinning.pin(name, scope),
     unpin: (name) => pinning.unpin(name),
     pins: () => pinning.pins(),
-    configureNamespace: async (name, change) => configure(store.spaces.find(name), change),
+    configureNamespace: async (name, change) => {
+      const settings = await configure(store.spaces.find(name), change)
+      if (name === jobsNamespace) jobs.configured()
+      return settings
+    },
+    settings: () => store.namespace(jobsNamespace).settings(),
+    discard: (keys, how) => discard({ ...upkeep, pinning }, jobsNamespace, keys, how),
     watch: (key, watch) => watches.watch(key, watch),
   }
   const jobs = await JobRunner.open({

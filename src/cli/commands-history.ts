@@ -109,10 +109,23 @@ export const settingsCommands: readonly CommandSpec[] = [
       },
       { flags: '--history-size <bytes>', text: 'bytes of history: 500M, 10G (default: 1G)' },
       { flags: '--quota <bytes>', text: 'bytes of the values that are there now; none: no bound' },
+      {
+        flags: '--keep-jobs <n>',
+        text: 'of jobs: finished ones that are kept; none: all (the default)',
+      },
+      { flags: '--keep-jobs-age <time>', text: 'of jobs: one goes so long after its end; none' },
+      {
+        flags: '--keep-jobs-size <bytes>',
+        text: 'of jobs: the oldest go above so many bytes; none',
+      },
       json,
       ...place,
     ],
-    examples: ['ns config primary --history-age 7d', 'ns config staging --quota 10G'],
+    examples: [
+      'ns config primary --history-age 7d',
+      'ns config staging --quota 10G',
+      'ns config jobs --keep-jobs 1000 --keep-jobs-age 30d --keep-jobs-size 10G',
+    ],
     load: async () => (await import('./settings.js')).config,
   },
 ]

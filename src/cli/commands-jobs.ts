@@ -59,8 +59,28 @@ export const jobCommands: readonly CommandSpec[] = [
       json,
       ...place,
     ],
-    examples: ['jobs', 'jobs --limit 5 --json'],
+    examples: ['jobs', 'jobs --limit 5 --json', 'jobs rm ID'],
     load: async () => (await import('./jobs.js')).jobs,
+    commands: [
+      {
+        name: 'rm',
+        summary: 'remove finished jobs with their output, for good',
+        description:
+          'Remove finished jobs: command line, events and output, out of the past and the pins of the ' +
+          'namespace jobs too; "tailrace gc" then frees their bytes. A job that waits or runs is ' +
+          'refused. With --output only the output goes, and the job stays in the list.',
+        parameters: ['[id...]'],
+        options: [
+          { flags: '--older-than <time>', text: 'all that finished so long ago: 90s, 12h, 7d' },
+          { flags: '--output', text: 'of the named jobs the output only' },
+          { flags: '--dry-run', text: 'only say which' },
+          json,
+          ...place,
+        ],
+        examples: ['jobs rm ID', 'jobs rm --older-than 7d --dry-run', 'jobs rm --output ID'],
+        load: async () => (await import('./jobs-rm.js')).remove,
+      },
+    ],
   },
   {
     name: 'wait',

@@ -103,7 +103,7 @@ function parseVariable(text: string): [string, string] {
   return [text.slice(0, end), text.slice(end + 1)]
 }
 
-function rowOf(view: JobView): string[] {
+export function rowOf(view: JobView): string[] {
   const ended = view.state === 'finished' || view.state === 'lost'
   const exit = ended ? (view.signal ?? String(exitCodeOf(view))) : ''
   const until = ended ? view.finished : Date.now()

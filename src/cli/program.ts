@@ -78,6 +78,8 @@ function build(
   for (const parameter of spec.parameters ?? []) command.argument(parameter)
   for (const option of spec.options ?? []) addOption(command, option)
   if (spec.passThrough) command.passThroughOptions()
+  // Options behind the name of a child are the child's.
+  if (spec.commands) command.enablePositionalOptions()
   const examples = (spec.examples ?? []).map((line) => `  $ tailrace ${line}`)
   if (examples.length > 0) command.addHelpText('after', `\nExamples:\n${examples.join('\n')}`)
   for (const child of spec.commands ?? []) {

@@ -3,7 +3,7 @@
  *  Invariant: stdout and stderr get each byte once, apart, at the pace of their readers; the exit
  *  code is the job's. */
 
-import { isCode } from '../error.js'
+import { isCode, TailraceError } from '../error.js'
 import { followEvents, toNdjson } from '../eventlog/eventlog.js'
 import { decodeOutput } from '../eventlog/stdio.js'
 import type { JobView, Store } from '../job/job.js'
@@ -73,13 +73,16 @@ async function show(store: Store, id: string, invocation: Invocation): Promise<n
       }
     }
   } catch (error) {
-    // A job that never ran has no output to wait for.
+    // The output was removed: there is nothing to wait for.
     if (!(stop.signal.aborted && isCode(error, 'ECANCELED'))) {
       stop.abort()
       throw error
     }
   }
   const view = await ended
+  if (stop.signal.aborted) {
+    throw new TailraceError('ENOENT', `the output of the job ${id} was removed`)
+  }
   if (view.exception) await stderr.line(exceptionLine(view))
   return exitCodeOf(view)
 }

@@ -1,9 +1,17 @@
 /** `tailrace ns show`, `tailrace ns config`: the settings of a namespace. See rfc/10. */
 
 import { TailraceError } from '../error.js'
+import { jobsNamespace } from '../job/keys.js'
 import type { Settings, SettingsChange } from '../transaction/settings.js'
 import { parseDuration } from './duration.js'
-import { argument, defined, type Invocation, UsageError } from './invocation.js'
+import {
+  argument,
+  defined,
+  type Invocation,
+  type Options,
+  parseInteger,
+  UsageError,
+} from './invocation.js'
 import { withStore } from './session.js'
 import { parseSize } from './size.js'
 
@@ -22,7 +30,7 @@ export async function show(invocation: Invocation): Promise<undefined> {
     for (const [field, value] of Object.entries(fields)) {
       await stdout.line(`${field.padEnd(12)} ${value}`)
     }
-    await stdout.write(settingsText(settings))
+    await stdout.write(settingsText(settings, name))
     return undefined
   })
 }
@@ -34,7 +42,7 @@ export async function config(invocation: Invocation): Promise<undefined> {
   return withStore(invocation, async (store) => {
     const settings = await store.configureNamespace(name, change)
     if (invocation.options.flag('json')) await invocation.stdout.json(settings)
-    else await invocation.stdout.write(settingsText(settings))
+    else await invocation.stdout.write(settingsText(settings, name))
     return undefined
   })
 }
@@ -42,22 +50,48 @@ export async function config(invocation: Invocation): Promise<undefined> {
 function changeOf({ options }: Invocation): SettingsChange {
   const age = options.text('historyAge')
   const size = options.text('historySize')
-  const quota = options.text('quota')
+  const keepAge = options.text('keepJobsAge')
   return {
     ...defined({ historyCount: options.integer('historyCount', 1) }),
     ...(age === undefined ? {} : { historyAgeMs: parseDuration('--history-age', age) }),
     ...(size === undefined ? {} : { historySize: parseSize('--history-size', size) }),
-    ...(quota === undefined
+    ...bound(options, 'quota', (text) => parseSize('--quota', text)),
+    ...bound(options, 'keepJobs', (text) => parseInteger('--keep-jobs', text)),
+    ...bound(options, 'keepJobsSize', (text) => parseSize('--keep-jobs-size', text)),
+    ...(keepAge === undefined
       ? {}
-      : { quota: quota === 'none' ? null : parseSize('--quota', quota) }),
+      : { keepJobsAgeMs: keepAge === 'none' ? null : parseDuration('--keep-jobs-age', keepAge) }),
   }
 }
 
-function settingsText({ historyCount, historyAgeMs, historySize, quota }: Settings): string {
-  return (
-    `historyCount ${historyCount} roots\n` +
-    `historyAge   ${historyAgeMs / 1_000} s\n` +
-    `historySize  ${historySize} bytes\n` +
-    `quota        ${quota === undefined ? 'none' : `${quota} bytes`}\n`
-  )
+/** A setting that `none` takes away. */
+function bound<N extends 'quota' | 'keepJobs' | 'keepJobsSize'>(
+  options: Options,
+  name: N,
+  parse: (text: string) => number,
+): { readonly [name in N]?: number | null } {
+  const text = options.text(name)
+  if (text === undefined) return {}
+  const value: { [name in N]?: number | null } = {}
+  value[name] = text === 'none' ? null : parse(text)
+  return value
+}
+
+function settingsText(settings: Settings, namespace: string): string {
+  const { historyCount, historyAgeMs, historySize, quota } = settings
+  const lines = [
+    `historyCount ${historyCount} roots`,
+    `historyAge   ${historyAgeMs / 1_000} s`,
+    `historySize  ${historySize} bytes`,
+    `quota        ${quota === undefined ? 'none' : `${quota} bytes`}`,
+  ]
+  if (namespace === jobsNamespace) {
+    const { keepJobs = 'all', keepJobsAgeMs: age, keepJobsSize: size } = settings
+    lines.push(
+      `keepJobs     ${keepJobs}`,
+      `keepJobsAge  ${age === undefined ? 'none' : `${age / 1_000} s`}`,
+      `keepJobsSize ${size === undefined ? 'none' : `${size} bytes`}`,
+    )
+  }
+  return lines.map((line) => `${line}\n`).join('')
 }

@@ -1,8 +1,8 @@
 /** Jobs over HTTP. See rfc/11, rfc/12.
  *  Invariant: a `wait` ends when the job does, also when the connection is lost meanwhile. */
 
-import type { JobPage, Jobs, JobView, Submission } from '../job/job.js'
-import { parseJobPage, parseJobView } from '../wire/answers.js'
+import type { JobPage, Jobs, JobView, Pruned, PruneOptions, Submission } from '../job/job.js'
+import { parseJobPage, parseJobView, parsePruned } from '../wire/answers.js'
 import type { Http } from './http.js'
 import { componentOf, pathOf } from './path.js'
 
@@ -47,6 +47,20 @@ export class RemoteJobs implements Jobs {
       { method: 'POST', path, headers, body: chunks, signal, long: true },
       () => undefined,
     )
+  }
+
+  async remove(
+    id: string,
+    options: { readonly output?: boolean; readonly signal?: AbortSignal } = {},
+  ): Promise<void> {
+    const { output = false, signal } = options
+    const path = output ? `${pathOfJob(id)}/output` : pathOfJob(id)
+    await this.#http.write({ method: 'DELETE', path, signal }, () => undefined)
+  }
+
+  async prune({ olderThanMs, dryRun, after, signal }: PruneOptions): Promise<Pruned> {
+    const path = pathOf('jobs', { olderThan: olderThanMs, dryRun, after })
+    return this.#http.write({ method: 'DELETE', path, signal }, parsePruned)
   }
 }
 

@@ -66,7 +66,7 @@ async function forgetAlone(ports: ForgetPorts, open: Open, key: Key): Promise<Fo
   try {
     const committed = await removeNow(ports, open, key)
     const roots = await rewriteRoots(ports, open.live, key)
-    const pins = await rewritePins(ports, open.live, key, system)
+    const pins = await rewritePins(ports, open.live, [key], system)
     return { roots, pins, ...(committed && { seq: committed.seq }) }
   } finally {
     released.resolve()
@@ -129,7 +129,7 @@ async function rewriteRoots(
     using writer = new NodeWriter(nodes)
     const rewritten: Rewritten[] = []
     for (const root of page) {
-      const ref = await rewrite(nodes, writer, root.ref, key)
+      const ref = await rewrite(nodes, writer, root.ref, [key])
       if (ref) rewritten.push({ seq: root.seq, ref })
     }
     if (rewritten.length > 0) {
@@ -142,17 +142,18 @@ async function rewriteRoots(
   return count
 }
 
-async function rewritePins(
+/** Takes keys out of every pin of a namespace; gives how many had one. REQUIRES: nobody pins meanwhile. */
+export async function rewritePins(
   { nodes, spaces }: ForgetPorts,
   live: LiveNamespace,
-  key: Key,
+  keys: readonly Key[],
   system: Committer,
 ): Promise<number> {
   let count = 0
   for (const pin of await spaces.pins.list()) {
     if (pin.incarnation !== live.record.incarnation) continue
     using writer = new NodeWriter(nodes)
-    const ref = await rewrite(nodes, writer, pin.ref, key)
+    const ref = await rewrite(nodes, writer, pin.ref, keys)
     if (!ref) continue
     const changed: Pin = { ...pin, ref }
     const prepared = prepare({ ops: [putPin(changed)] })
@@ -162,17 +163,18 @@ async function rewritePins(
   return count
 }
 
-/** The root without the key; undefined where it has it not, or cannot be read any more. */
+/** The root without the keys; undefined where it has none of them, or cannot be read any more. */
 async function rewrite(
   nodes: Nodes,
   writer: NodeWriter,
   ref: Blobref,
-  key: Key,
+  keys: readonly Key[],
 ): Promise<Blobref | undefined> {
   try {
     const { data, meta } = await readRoot(nodes, ref)
-    const left = await without(nodes, writer, data, componentsOf(key))
-    return left && writeRoot(writer, { data: left, meta })
+    let left = data
+    for (const key of keys) left = (await without(nodes, writer, left, componentsOf(key))) ?? left
+    return left === data ? undefined : writeRoot(writer, { data: left, meta })
   } catch (error) {
     if (isCode(error, 'EDANGLING')) return undefined
     throw error

@@ -23,6 +23,11 @@ export function mirrored(id: string): string {
   return text
 }
 
+/** When it was submitted, ms since 1970; ahead of the clock where ids are. REQUIRES: `isJobId(id)`. */
+export function submitTimeOf(id: string): number {
+  return numberOf(id.slice(1, 10))
+}
+
 export class JobIds {
   readonly #environment: Environment
   /** Milliseconds and a counter, of the last id. Only `next` writes them. */
@@ -33,7 +38,7 @@ export class JobIds {
   constructor(environment: Environment, last?: string) {
     this.#environment = environment
     if (last === undefined || !isJobId(last)) return
-    this.#ms = numberOf(last.slice(1, 10))
+    this.#ms = submitTimeOf(last)
     this.#counter = numberOf(last.slice(10))
   }
 

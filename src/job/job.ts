@@ -4,6 +4,7 @@
  *  manner of RFC 24, see eventlog/stdio.ts, sealed at the end before the finish event). */
 
 import type { Kvs } from '../kvs/kvs.js'
+import type { Settings } from '../transaction/settings.js'
 
 /** Arguments and environment of one job, and its bounds. */
 export const argsSizeMax = 128 * 1024
@@ -60,6 +61,19 @@ export type JobView = {
 
 export type JobPage = { readonly jobs: readonly JobView[]; readonly more: boolean }
 
+export type PruneOptions = {
+  /** Jobs that finished at least so long ago. */
+  readonly olderThanMs: number
+  /** Only says which they are. */
+  readonly dryRun?: boolean
+  /** Only jobs submitted after this one. */
+  readonly after?: string
+  readonly signal?: AbortSignal
+}
+
+/** `jobs` went, oldest id first; `next` is the id to go on after, where there may be more. */
+export type Pruned = { readonly jobs: readonly JobView[]; readonly next?: string }
+
 /** The code a shell would give: the status, 128 + the signal's number, 1 where the job was lost. */
 export type ExitCode = number
 
@@ -82,6 +96,24 @@ export interface Jobs {
   /** Hands bytes to the process's stdin at the pace it reads; its end is the end of file. Resolves
    *  when all was written or the process reads no more. Throws ENOENT, ECONFLICT. */
   stdin(id: string, chunks: AsyncIterable<Uint8Array>, signal?: AbortSignal): Promise<void>
+  /** A finished or lost job goes, out of the past and the pins of the namespace `jobs` too; a collection frees its
+   *  bytes. With `output` its output alone goes. Throws ENOENT, ECONFLICT (it waits or runs). */
+  remove(
+    id: string,
+    options?: { readonly output?: boolean; readonly signal?: AbortSignal },
+  ): Promise<void>
+  /** Removes jobs that finished long ago, a page of at most 1,000: ask again while there is a `next`.
+   *  Throws EINVAL. */
+  prune(options: PruneOptions): Promise<Pruned>
+}
+
+/** A store as the runner of its jobs has it. It may write to the namespace `jobs`. */
+export type JobKvs = Kvs & {
+  /** Those of the namespace `jobs`. */
+  settings(): Promise<Settings>
+  /** Takes keys of the namespace `jobs`, and all below them, away with the namespace's history; with `pins`
+   *  out of its pins too. A key that is not there is no error. */
+  discard(keys: readonly string[], options: { readonly pins: boolean }): Promise<void>
 }
 
 /** All that a program has of Tailrace: `open()` gives it embedded, `connect()` over a server. */

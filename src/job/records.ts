@@ -100,12 +100,49 @@ export async function readJob(
   const [spec, log] = isJobId(id)
     ? await Promise.all([kvs.get(specKey(id), scope), kvs.get(eventsKey(id), scope)])
     : []
-  if (!spec || !log) throw new TailraceError('ENOENT', `there is no job ${JSON.stringify(id)}`)
+  if (!spec || !log) throw noJob(id)
   const events = decodeEvents(log)
     .map(jobEventOf)
     .filter((event) => event !== undefined)
   const view = events.reduce(fold, submitted(id, decodeSpec(spec), 0))
   return { view, events }
+}
+
+/** What the store has of one job, from its view where that is there. Undefined for no job. Throws ECORRUPT. */
+export async function readView(kvs: Kvs, id: string): Promise<JobView | undefined> {
+  const stored = await kvs.get(indexKey(id), scope)
+  if (stored && stored.length > 0) return decodeView(stored)
+  try {
+    return (await readJob(kvs, id)).view
+  } catch (error) {
+    if (isCode(error, 'ENOENT')) return undefined
+    throw error
+  }
+}
+
+/** Bytes of a view as it is stored. */
+export function viewSizeOf(view: JobView): number {
+  return Buffer.byteLength(JSON.stringify(view))
+}
+
+export function noJob(id: string): TailraceError {
+  return new TailraceError('ENOENT', `there is no job ${JSON.stringify(id)}`)
+}
+
+/** Jobs in the order of their submits, with the bytes of their spec, events and output. */
+export async function jobDirectories(
+  kvs: Kvs,
+  {
+    after = activeDirectory,
+    limit,
+  }: { readonly after?: string | undefined; readonly limit: number },
+): Promise<{ readonly jobs: readonly { id: string; size: number }[]; readonly more: boolean }> {
+  // Ids begin with `f`: they stand between `active` and `index`.
+  const { entries, more } = await kvs.list('', { ...scope, after, limit })
+  const jobs = entries
+    .filter(({ name }) => isJobId(name))
+    .map(({ name, size }) => ({ id: name, size }))
+  return { jobs, more: more && jobs.length === entries.length }
 }
 
 /** The ids of jobs that have no finish event, oldest first. */
@@ -156,15 +193,25 @@ export async function listJobs(
       const stored = values[index]
       size += stored?.length ?? 0
       if (size > listSizeMax && jobs.length > 0) return { jobs, more: true }
-      const known = view(id) ?? view(id, await viewOf(kvs, id, stored))
+      const known = view(id) ?? (await stillThere(kvs, id, stored, view))
       if (known) jobs.push(known)
     }
   }
   return { jobs, more: page.more }
 }
 
-async function viewOf(kvs: Kvs, id: string, stored: Uint8Array | undefined): Promise<JobView> {
-  if (!stored || stored.length === 0) return (await readJob(kvs, id)).view
+/** Undefined where the job was removed since its name was listed. */
+async function stillThere(
+  kvs: Kvs,
+  id: string,
+  stored: Uint8Array | undefined,
+  view: (id: string, stored: JobView) => JobView | undefined,
+): Promise<JobView | undefined> {
+  const read = stored && stored.length > 0 ? decodeView(stored) : await readView(kvs, id)
+  return read && view(id, read)
+}
+
+function decodeView(stored: Uint8Array): JobView {
   // Written by `finishOps` and by nothing else: the namespace is reserved.
   return JSON.parse(new TextDecoder().decode(stored)) as JobView
 }

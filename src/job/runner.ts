@@ -4,14 +4,16 @@
 import { type Environment, systemEnvironment } from '../base/environment.js'
 import { Wakeup } from '../base/wakeup.js'
 import { canceled, TailraceError } from '../error.js'
-import type { Kvs } from '../kvs/kvs.js'
 import { ActiveJob, type JobPorts, killMsDefault } from './active.js'
 import { feed } from './feed.js'
 import { JobIds } from './ids.js'
 import {
+  type JobKvs,
   type JobPage,
   type Jobs,
   type JobView,
+  type Pruned,
+  type PruneOptions,
   queueMax,
   runningMaxDefault,
   type Submission,
@@ -23,6 +25,7 @@ import { heldMsDefault, isSignal } from './process.js'
 import { JobQueue } from './queue.js'
 import { listJobs, newestId, readJob, submitOps } from './records.js'
 import { lostView, recover } from './recovery.js'
+import { Removal } from './removal.js'
 import { environmentOf, parseSubmission, specOf } from './spec.js'
 import { Surely, storeRetryMsDefault } from './surely.js'
 
@@ -31,7 +34,7 @@ export const stopStoreMs = 5_000
 
 export type JobRunnerOptions = {
   /** One that may write to the reserved namespace `jobs`. */
-  readonly kvs: Kvs
+  readonly kvs: JobKvs
   readonly environment?: Environment
   /** Jobs that run at once. */
   readonly runningMax?: number
@@ -58,6 +61,7 @@ export class JobRunner implements Jobs, AsyncDisposable {
   /** What must be over before the store may be closed. None of them rejects. */
   readonly #open = new Set<Promise<void>>()
   readonly #giveUp: AbortController
+  readonly #removal: Removal
   #submitting = 0
   #stopped: Promise<void> | undefined
 
@@ -86,6 +90,13 @@ export class JobRunner implements Jobs, AsyncDisposable {
       killMs: options.killMs ?? killMsDefault,
     }
     this.#ids = new JobIds(environment, newest)
+    this.#removal = new Removal({
+      kvs,
+      environment,
+      isOpen: (id) => this.#live.has(id),
+      settled: (view) => this.#settled(view),
+    })
+    this.#removal.kick()
     this.#queue = new JobQueue(options.runningMax ?? runningMaxDefault, (job) => {
       this.#track(job.run(), job, () => this.#queue.leave())
     })
@@ -173,6 +184,29 @@ export class JobRunner implements Jobs, AsyncDisposable {
     if (job.process?.stdin) await feed(job.process.stdin, chunks, signal)
   }
 
+  async remove(
+    id: string,
+    options: { readonly output?: boolean; readonly signal?: AbortSignal } = {},
+  ): Promise<void> {
+    const live = this.#live.get(id)
+    if (live && !live.done) {
+      const message = `the job ${id} is ${live.view.state}: wait for its end, or end it by a signal, then remove it`
+      throw new TailraceError('ECONFLICT', message)
+    }
+    await this.#removal.remove(id, options)
+    // One whose finish could not be stored.
+    if (!options.output) this.#live.delete(id)
+  }
+
+  prune(options: PruneOptions): Promise<Pruned> {
+    return this.#removal.prune(options)
+  }
+
+  /** The settings of the namespace `jobs` are others. */
+  configured(): void {
+    this.#removal.kick()
+  }
+
   /** Takes no more jobs, ends those that wait or run (SIGTERM, after `killMs` SIGKILL), and resolves
    *  when their ends are durable. */
   [Symbol.asyncDispose](): Promise<void> {
@@ -208,6 +242,7 @@ export class JobRunner implements Jobs, AsyncDisposable {
   #track(over: Promise<void>, job: ActiveJob, left?: () => void): void {
     const settled = over.then(() => {
       if (job.stored) this.#live.delete(job.id)
+      this.#removal.kick()
       this.#open.delete(settled)
       left?.()
       this.changed.wake()
@@ -216,6 +251,7 @@ export class JobRunner implements Jobs, AsyncDisposable {
   }
 
   async #stop(): Promise<void> {
+    await this.#removal[Symbol.asyncDispose]()
     for (const job of this.#queue.clear()) this.#track(job.cancel('SIGTERM', serverStop), job)
     for (const job of this.#live.values()) job.stop(serverStop)
     const { killMs, heldMs } = this.#ports

@@ -4,11 +4,17 @@
 
 import { TailraceError } from '../error.js'
 import type { Settings, SettingsChange } from '../transaction/settings.js'
-import { changeSettings, settingsDefault } from '../transaction/settings.js'
+import { changeSettings, jobSettingNames, settingsDefault } from '../transaction/settings.js'
 import type { Prepared, PreparedOp } from '../transaction/transaction.js'
+import { prepare } from '../transaction/transaction.js'
 import type { Open } from './namespaces.js'
 
-const settingNames = new Set(['historyCount', 'historyAgeMs', 'historySize', 'quota'])
+const settingNames = new Set([
+  ...['historyCount', 'historyAgeMs', 'historySize', 'quota'],
+  ...jobSettingNames,
+])
+/** The only namespace whose settings say which jobs are kept. */
+const jobsNamespace = 'jobs'
 
 /** One commit. Throws EINVAL, ENONS, and what a commit throws. */
 export async function configure(open: Open, change: SettingsChange): Promise<Settings> {
@@ -16,6 +22,11 @@ export async function configure(open: Open, change: SettingsChange): Promise<Set
   const unknown = Object.keys(change).find((name) => !settingNames.has(name))
   if (unknown !== undefined) {
     throw new TailraceError('EINVAL', `there is no setting ${unknown}: see rfc/10`)
+  }
+  const misplaced = Object.keys(change).find((name) => jobSettingNames.includes(name))
+  if (misplaced !== undefined && live.name !== jobsNamespace) {
+    const message = `${misplaced} is a setting of the namespace ${jobsNamespace} alone`
+    throw new TailraceError('EINVAL', message)
   }
   changeSettings(settingsDefault, change)
   const floor = await live.retention.floor()
@@ -36,6 +47,20 @@ export async function settle({ live, committer }: Open): Promise<number> {
     await committer.submit(prepareRetain({ change: {}, floor, changed: () => {} }))
   }
   return floor
+}
+
+/** Removes keys, and all below them, in one commit after which no older root is retained: what they were is
+ *  readable nowhere but in pins. A key that is not there is no error. Throws what a commit throws. */
+export async function removeWithHistory(
+  { live, committer }: Open,
+  keys: readonly string[],
+): Promise<void> {
+  const ops = keys.map((key) => ({ op: 'unlink', key, recursive: true }) as const)
+  const removal = prepare({ ops })
+  const retain = prepareRetain({ change: {}, floor: 'here', changed: () => {} })
+  const { seq } = await committer.submit({ ...removal, ops: [...removal.ops, ...retain.ops] })
+  live.retention.raise(seq)
+  await live.retention.floor()
 }
 
 function prepareRetain(op: Omit<Extract<PreparedOp, { op: 'retain' }>, 'op'>): Prepared {

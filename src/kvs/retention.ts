@@ -32,6 +32,8 @@ export class Retention {
   /** Roots from the floor to the head; undefined until it was needed. */
   #count: number | undefined
   #known: number | undefined
+  /** No older root is retained, whatever the settings say. */
+  #least = 0
   /** One judgement at a time. */
   #judging: Promise<void> = Promise.resolve()
   #queued = false
@@ -47,6 +49,11 @@ export class Retention {
    *  judged since the store was opened. For what drops roots, not for what reads them. */
   get known(): number | undefined {
     return this.#known
+  }
+
+  /** No root below `seq` is retained from now on. REQUIRES: that is recorded in `meta`. */
+  raise(seq: number): void {
+    this.#least = Math.max(this.#least, seq)
   }
 
   /** The oldest retained seq, judged now. Throws what reading the history throws. */
@@ -84,9 +91,11 @@ export class Retention {
       this.#known = Math.max(this.#known ?? 0, oldest.seq)
       const newest = head()
       if (oldest.seq === newest.seq) return oldest.seq
+      const dropped = oldest.seq < this.#least
       const tooLarge = costOf(oldest, newest) > settings.historySize
       const tooOld = now() - oldest.time >= settings.historyAgeMs
-      const mayGo = tooLarge || (tooOld && (await this.#isSurplus(oldest, settings.historyCount)))
+      const mayGo =
+        dropped || tooLarge || (tooOld && (await this.#isSurplus(oldest, settings.historyCount)))
       if (!mayGo) return oldest.seq
       this.#oldest.shift()
       if (this.#count !== undefined) this.#count--

@@ -4,7 +4,7 @@ import { followEvents, readEvents } from '../eventlog/eventlog.js'
 import { readStream } from '../eventlog/read-stream.js'
 import { streams } from '../eventlog/stdio.js'
 import { parseOneOf } from '../wire/answers.js'
-import { parseFields, parseText } from '../wire/parse.js'
+import { invalid, parseFields, parseText } from '../wire/parse.js'
 import { parseSubmission } from '../wire/requests.js'
 import type { App, Reply, Request } from './app.js'
 import { readJsonBody, streamBody } from './body.js'
@@ -26,6 +26,26 @@ export function serveJobs(app: App, context: Context): void {
   app.get('/v1/jobs', async (request) => {
     const { after, limit } = queryOf(request, { after: 'text', limit: 'integer' })
     return jobs.list(some({ after, limit }))
+  })
+  app.delete('/v1/jobs', async (request, reply) => {
+    const { olderThan, dryRun, after } = queryOf(request, {
+      olderThan: 'integer',
+      dryRun: 'flag',
+      after: 'text',
+    })
+    if (olderThan === undefined) throw invalid('say which: ?olderThan=MS, or /v1/jobs/ID')
+    const signal = signalOf(context.activity, reply)
+    return jobs.prune({ olderThanMs: olderThan, signal, ...some({ dryRun, after }) })
+  })
+  app.delete('/v1/jobs/:name', async (request) => {
+    checkNoQuery(request)
+    await jobs.remove(nameOf(request))
+    return {}
+  })
+  app.delete('/v1/jobs/:name/output', async (request) => {
+    checkNoQuery(request)
+    await jobs.remove(nameOf(request), { output: true })
+    return {}
   })
   app.get('/v1/jobs/:name', async (request, reply) => {
     const { wait } = queryOf(request, { wait: 'flag' })

@@ -18,9 +18,10 @@ import type { Work } from './work.js'
 /** Throws EINVAL. */
 export async function retain(
   { meta }: Group,
-  { change, floor, changed }: Extract<PreparedOp, { op: 'retain' }>,
+  { change, floor: asked, changed }: Extract<PreparedOp, { op: 'retain' }>,
   work: Work,
 ): Promise<void> {
+  const floor = asked === 'here' ? work.seq + 1 : asked
   const record = await getRecord(meta, settingsPath)
   const settings = changeSettings(record ? decodeSettings(record) : settingsDefault, change)
   if (Object.keys(change).length > 0) {

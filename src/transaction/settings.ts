@@ -1,5 +1,5 @@
-/** A namespace's settings, as they stand in `meta`: how much of the past is retained, and the quota. See
- *  rfc/10.
+/** A namespace's settings, as they stand in `meta`: how much of the past is retained, the quota, and in the
+ *  namespace `jobs` which finished jobs are kept. See rfc/10.
  *  Invariant: what leaves here is within the bounds; a namespace without a record has the defaults. */
 
 import type { Blobref } from '../blob/blobref.js'
@@ -17,10 +17,28 @@ export type Settings = {
   readonly historyAgeMs: number
   readonly historySize: number
   readonly quota?: number
+} & KeptJobs
+
+/** Which finished jobs are kept, in the namespace `jobs` alone (rfc/11, rule 19): the oldest go while there are
+ *  more than `keepJobs` jobs, or while the namespace has more than `keepJobsSize` bytes; one that finished
+ *  `keepJobsAgeMs` ago goes. Absent: no such rule. */
+export type KeptJobs = {
+  readonly keepJobs?: number
+  readonly keepJobsAgeMs?: number
+  readonly keepJobsSize?: number
 }
 
-/** `quota: null` takes the quota away. What is left out stays. */
-export type SettingsChange = Partial<Omit<Settings, 'quota'>> & { readonly quota?: number | null }
+/** Those that may be absent; `null` takes one away. */
+const optionalNames = ['quota', 'keepJobs', 'keepJobsAgeMs', 'keepJobsSize'] as const
+type OptionalName = (typeof optionalNames)[number]
+
+/** What is left out stays. */
+export type SettingsChange = Partial<Omit<Settings, OptionalName>> & {
+  readonly [name in OptionalName]?: number | null
+}
+
+/** Settings that have a meaning in the namespace `jobs` alone. */
+export const jobSettingNames: readonly string[] = optionalNames.filter((name) => name !== 'quota')
 
 export const settingsPath = ['settings'] as const
 /** `[seq]`: no older root is retained, whatever clock and settings say later. */
@@ -63,34 +81,47 @@ export function decodeFloor([floor]: MetaRecord): number {
 }
 
 export function encodeSettings(settings: Settings): readonly Plain[] {
-  const { historyCount, historyAgeMs, historySize, quota } = settings
-  return [historyCount, historyAgeMs, historySize, quota ?? null]
+  const { historyCount, historyAgeMs, historySize } = settings
+  const [quota, ...kept] = optionalNames.map((name) => settings[name] ?? null)
+  const record = [historyCount, historyAgeMs, historySize, quota ?? null]
+  return kept.some((value) => value !== null) ? [...record, ...kept] : record
 }
 
 export function decodeSettings(record: MetaRecord): Settings {
-  const [historyCount, historyAgeMs, historySize, quota] = record
+  const [historyCount, historyAgeMs, historySize, ...rest] = record
   if (!isCount(historyCount) || !isCount(historyAgeMs) || !isCount(historySize)) throw corrupt()
-  const base = { historyCount, historyAgeMs, historySize }
-  if (quota === null) return base
-  if (!isCount(quota)) throw corrupt()
-  return { ...base, quota }
+  const settings: { -readonly [name in keyof Settings]: Settings[name] } = {
+    historyCount,
+    historyAgeMs,
+    historySize,
+  }
+  for (const [index, name] of optionalNames.entries()) {
+    // Records of before there were others end with the quota.
+    const value = index === 0 ? rest[index] : (rest[index] ?? null)
+    if (value === null) continue
+    if (!isCount(value)) throw corrupt()
+    settings[name] = value
+  }
+  return settings
 }
 
 /** Throws EINVAL. */
 export function changeSettings(before: Settings, change: SettingsChange): Settings {
-  const { quota: quotaBefore, ...history } = before
-  const { quota = quotaBefore ?? null, ...rest } = change
-  const settings = { ...history, ...rest, ...(quota === null ? {} : { quota }) }
-  const { historyCount, historyAgeMs, historySize } = settings
-  check('historyCount', historyCount, 1)
-  check('historyAgeMs', historyAgeMs, 0)
-  check('historySize', historySize, 0)
-  if (settings.quota !== undefined) check('quota', settings.quota, 0)
+  const said = { ...before, ...change }
+  const settings: { -readonly [name in keyof Settings]: Settings[name] } = {
+    historyCount: check('historyCount', said.historyCount, 1),
+    historyAgeMs: check('historyAgeMs', said.historyAgeMs, 0),
+    historySize: check('historySize', said.historySize, 0),
+  }
+  for (const name of optionalNames) {
+    const value = said[name]
+    if (value !== undefined && value !== null) settings[name] = check(name, value, 0)
+  }
   return settings
 }
 
-function check(name: string, value: unknown, min: number): void {
-  if (isCount(value) && value >= min) return
+function check(name: string, value: unknown, min: number): number {
+  if (isCount(value) && value >= min) return value
   throw new TailraceError('EINVAL', `${name} is a whole number, ${min} or more`)
 }
 

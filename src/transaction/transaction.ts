@@ -81,7 +81,8 @@ export type PreparedOp =
   | {
       readonly op: 'retain'
       readonly change: SettingsChange
-      readonly floor: number
+      /** `here`: the seq that this transaction takes. */
+      readonly floor: number | 'here'
       readonly changed: (settings: Settings) => void
     }
 

@@ -4,7 +4,7 @@
 
 import { parseBlobref } from '../blob/blobref.js'
 import { isCode, TailraceError } from '../error.js'
-import type { JobPage, JobState, JobView } from '../job/job.js'
+import type { JobPage, JobState, JobView, Pruned } from '../job/job.js'
 import type { ListEntry, Listing, NamespaceView, RootView } from '../kvs/kvs.js'
 import type { Position } from '../kvs/watching.js'
 import type { Committed, CommittedOp, OpResult } from '../transaction/operation.js'
@@ -167,6 +167,14 @@ export function parseJobView(input: unknown): JobView {
   }
 }
 
+export function parsePruned(input: unknown): Pruned {
+  const fields = parseFields(input, 'pruned')
+  return {
+    jobs: parseArray(fields['jobs'], 'jobs').map(parseJobView),
+    ...optional('next', fields, 'pruned', parseText),
+  }
+}
+
 export function parseJobPage(input: unknown): JobPage {
   const fields = parseFields(input, 'jobs')
   return {
@@ -222,6 +230,9 @@ export function parseSettings(input: unknown, what = 'settings'): Settings {
     historyAgeMs: parseNumber(fields['historyAgeMs'], `${what}.historyAgeMs`),
     historySize: parseInteger(fields['historySize'], `${what}.historySize`),
     ...optional('quota', fields, what, parseInteger),
+    ...optional('keepJobs', fields, what, parseInteger),
+    ...optional('keepJobsAgeMs', fields, what, parseInteger),
+    ...optional('keepJobsSize', fields, what, parseInteger),
   }
 }
 

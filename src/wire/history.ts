@@ -28,7 +28,10 @@ import {
 const types = ['val', 'valref', 'dir', 'symlink'] as const
 const changes = ['added', 'removed', 'changed'] as const
 const pinFields = new Set(['namespace', 'at'])
-const settingFields = new Set(['historyCount', 'historyAgeMs', 'historySize', 'quota'])
+const settingNames = ['historyCount', 'historyAgeMs', 'historySize'] as const
+/** Those that `null` takes away. */
+const optionalSettings = ['quota', 'keepJobs', 'keepJobsAgeMs', 'keepJobsSize'] as const
+const settingFields = new Set<string>([...settingNames, ...optionalSettings])
 
 /** What a pin is asked to hold. Throws EINVAL. */
 export function parsePinBody(input: unknown): {
@@ -46,14 +49,15 @@ export function parsePinBody(input: unknown): {
 /** Throws EINVAL. */
 export function parseSettingsChange(input: unknown): SettingsChange {
   const fields = parseFields(input, 'settings', settingFields)
-  return {
-    ...optional('historyCount', fields, 'settings', parseInteger),
-    ...optional('historyAgeMs', fields, 'settings', parseInteger),
-    ...optional('historySize', fields, 'settings', parseInteger),
-    ...(fields['quota'] === null
-      ? { quota: null }
-      : optional('quota', fields, 'settings', parseInteger)),
+  const change: { -readonly [name in keyof SettingsChange]: SettingsChange[name] } = {}
+  for (const name of settingNames) {
+    Object.assign(change, optional(name, fields, 'settings', parseInteger))
   }
+  for (const name of optionalSettings) {
+    if (fields[name] === null) change[name] = null
+    else Object.assign(change, optional(name, fields, 'settings', parseInteger))
+  }
+  return change
 }
 
 export function parseRootPage(input: unknown): RootPage {

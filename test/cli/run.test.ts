@@ -139,6 +139,38 @@ describe('submit, wait, attach, jobs, signal', () => {
     await sandbox.ok(['signal', id, 'KILL'])
   })
 
+  it('finished jobs are removed, one that runs is not', async () => {
+    const running = (await sandbox.ok(['submit', 'sleep', '60'])).trim()
+    const a = (await sandbox.ok(['submit', 'echo', 'hunter2'])).trim()
+    const b = (await sandbox.ok(['submit', 'echo', 'hunter3'])).trim()
+    await sandbox.ok(['wait', a, b])
+    const refused = await sandbox.call(['jobs', 'rm', a, running])
+    expect(refused).toMatchObject({ code: 1, stdout: '' })
+    expect(refused.stderr).toMatch(
+      new RegExp(`^tailrace: ECONFLICT: the job ${running} is running`),
+    )
+    expect(await sandbox.ok(['jobs', 'rm', '--dry-run', a])).toMatch(/^f\w+ .*echo hunter2\n$/)
+    expect(await sandbox.ok(['jobs', 'rm', '--output', a])).toBe(`${a}\n`)
+    const attached = await sandbox.call(['attach', a])
+    expect(attached).toMatchObject({ code: 1, stdout: '' })
+    expect(attached.stderr).toMatch(/^tailrace: ENOENT: .*output/)
+    expect(JSON.parse(await sandbox.ok(['jobs', 'rm', a, '--json']))).toEqual({
+      removed: [a],
+      dryRun: false,
+    })
+    expect(await sandbox.ok(['jobs', 'rm', '--older-than', '0'])).toContain(`${b}\n`)
+    for (const args of [
+      ['attach', b],
+      ['wait', b],
+      ['jobs', 'rm', b],
+    ]) {
+      expect((await sandbox.call(args)).stderr).toMatch(/^tailrace: ENOENT: /)
+    }
+    const { jobs } = JSON.parse(await sandbox.ok(['jobs', '--json']))
+    expect(jobs.map(({ id }: { id: string }) => id)).toEqual([running])
+    await sandbox.ok(['signal', running, 'KILL'])
+  })
+
   it('of an id that is not there is ENOENT', async () => {
     for (const args of [
       ['attach', 'nope'],

@@ -58,6 +58,10 @@ describe('a wrong command line ends with 2 and one line', () => {
     ['lptest of no columns', ['lptest', '0']],
     ['lptest of too many bytes', ['lptest', '9007199254740991', '2']],
     ['run without a command', ['run']],
+    ['jobs rm of nothing', ['jobs', 'rm']],
+    ['jobs rm of ids and an age', ['jobs', 'rm', 'id', '--older-than', '1d']],
+    ['jobs rm of all output', ['jobs', 'rm', '--older-than', '1d', '--output']],
+    ['jobs of something', ['jobs', 'ID']],
   ])('%s', async (_, args) => {
     const { code, stdout, stderr } = await sandbox.call(args)
     expect(stderr).toMatch(/^tailrace: EINVAL: .+\n$/)

@@ -276,3 +276,27 @@ describe('jobs', () => {
     expect(await client.jobs.wait(long.id)).toMatchObject({ signal: 'SIGTERM' })
   })
 })
+
+describe('finished jobs', () => {
+  it('are removed and pruned as in the store itself', async () => {
+    const run = async () => {
+      const { id } = await client.jobs.submit({ command: ['echo', 'x'], cwd: '/', env: {} })
+      return client.jobs.wait(id)
+    }
+    const [first, second] = [await run(), await run()]
+    await client.jobs.remove(first.id, { output: true })
+    expect(await store.stat(`${first.id}/output`, { namespace: 'jobs' })).toBeUndefined()
+    expect(await client.jobs.show(first.id)).toEqual(first)
+    await client.jobs.remove(first.id)
+    await expect(client.jobs.remove(first.id)).rejects.toMatchObject({ code: 'ENOENT' })
+    const dry = await client.jobs.prune({ olderThanMs: 0, dryRun: true })
+    expect(dry).toEqual({ jobs: [second] })
+    expect(await client.jobs.prune({ olderThanMs: 0 })).toEqual(dry)
+    expect((await client.jobs.list()).jobs).toEqual([])
+    await expect(client.jobs.prune({ olderThanMs: -1 })).rejects.toMatchObject({ code: 'EINVAL' })
+    const kept = { keepJobs: 5, keepJobsAgeMs: 60_000 }
+    expect(await client.configureNamespace('jobs', kept)).toMatchObject(kept)
+    const view = (await client.namespaces()).find(({ name }) => name === 'jobs')
+    expect(view?.settings).toMatchObject(kept)
+  })
+})

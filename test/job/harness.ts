@@ -4,10 +4,9 @@
 import { type Event, readEvents } from '../../src/eventlog/eventlog.js'
 import { readStream } from '../../src/eventlog/read-stream.js'
 import { decodeOutput, type OutputEvent, type Stream } from '../../src/eventlog/stdio.js'
-import type { JobView, Submission } from '../../src/job/job.js'
+import type { JobKvs, JobView, Submission } from '../../src/job/job.js'
 import { eventsKey, outputKey } from '../../src/job/keys.js'
 import { JobRunner, type JobRunnerOptions } from '../../src/job/runner.js'
-import type { Kvs } from '../../src/kvs/kvs.js'
 import { type EmbeddedStore, open } from '../../src/open.js'
 
 const env = { PATH: process.env['PATH'] ?? '/usr/bin:/bin' }
@@ -15,10 +14,10 @@ const scope = { namespace: 'jobs' }
 
 export class Harness implements AsyncDisposable {
   readonly store: EmbeddedStore
-  readonly kvs: Kvs
+  readonly kvs: JobKvs
   readonly runner: JobRunner
 
-  private constructor(store: EmbeddedStore, kvs: Kvs, runner: JobRunner) {
+  private constructor(store: EmbeddedStore, kvs: JobKvs, runner: JobRunner) {
     this.store = store
     this.kvs = kvs
     this.runner = runner
@@ -27,7 +26,7 @@ export class Harness implements AsyncDisposable {
   /** `wrap` puts itself between the runner and the store. */
   static async open(
     options?: Partial<JobRunnerOptions>,
-    wrap?: (kvs: Kvs) => Kvs,
+    wrap?: (kvs: JobKvs) => JobKvs,
   ): Promise<Harness> {
     const store = await open({})
     const runner = await JobRunner.open({ kvs: wrap ? wrap(store.kvs) : store.kvs, ...options })

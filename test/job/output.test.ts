@@ -9,7 +9,7 @@ import { expect, test } from 'vitest'
 import { deferred } from '../../src/base/deferred.js'
 import { blobSizeMax } from '../../src/blob/blob.js'
 import { readStream } from '../../src/eventlog/read-stream.js'
-import type { Kvs } from '../../src/kvs/kvs.js'
+import type { JobKvs } from '../../src/job/job.js'
 import { collect, Harness } from './harness.js'
 
 test('a lone line appears while the process goes on', async () => {
@@ -85,8 +85,8 @@ test('each stream is in order, and its offsets are dense', async () => {
 })
 
 /** A store that takes some turns for each append. */
-function slow(kvs: Kvs): Kvs {
-  const commit: Kvs['commit'] = async (transaction, scope) => {
+function slow(kvs: JobKvs): JobKvs {
+  const commit: JobKvs['commit'] = async (transaction, scope) => {
     for (let turns = 0; turns < 20; turns++) await turn()
     return kvs.commit(transaction, scope)
   }
@@ -112,7 +112,7 @@ test('a flood is kept whole in bounded memory', async () => {
 test('while an append is on its way, what comes is gathered into a full blob', async () => {
   const appended: number[] = []
   const second = deferred<void>()
-  const gated = (kvs: Kvs): Kvs => ({
+  const gated = (kvs: JobKvs): JobKvs => ({
     ...kvs,
     commit: async (transaction, scope) => {
       const [op] = transaction.ops

@@ -4,13 +4,13 @@ import { createHash } from 'node:crypto'
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { TailraceError } from '../../src/error.js'
-import type { Kvs } from '../../src/kvs/kvs.js'
+import type { JobKvs } from '../../src/job/job.js'
 import { codeOf, Harness } from './harness.js'
 
 type Fault = 'none' | 'refused' | 'answer lost' | 'full'
 
 /** Commits fail as `next` says, submits excepted: they are their caller's to repeat. */
-function failing(next: () => Fault): (kvs: Kvs) => Kvs {
+function failing(next: () => Fault): (kvs: JobKvs) => JobKvs {
   return (kvs) => ({
     ...kvs,
     commit: async (transaction, scope) => {
@@ -88,7 +88,7 @@ test('space that comes back in time is as if it had never been away', async () =
 })
 
 test('a submit that fails is its error, and leaves no job', async () => {
-  const wrap = (kvs: Kvs): Kvs => ({
+  const wrap = (kvs: JobKvs): JobKvs => ({
     ...kvs,
     commit: () => Promise.reject(new TailraceError('ENOSPC', 'no space left: make some')),
   })

@@ -1,0 +1,174 @@
+/** Finished jobs go: one that somebody names, all that are older than an age, and those that the retention of
+ *  the namespace does not keep. See rfc/11, rules 16 to 19.
+ *  Invariant: a job that has no finish is never touched; nothing polls. */
+
+import { setImmediate } from 'node:timers/promises'
+import type { Environment } from '../base/environment.js'
+import { TailraceError } from '../error.js'
+import { isJobId, submitTimeOf } from './ids.js'
+import type { JobKvs, JobView, Pruned, PruneOptions } from './job.js'
+import { activeDirectory, activeKey, indexDirectory, indexKey, outputKey } from './keys.js'
+import { jobDirectories, listMax, listSizeMax, noJob, readView, viewSizeOf } from './records.js'
+
+/** Jobs that retention looks at, and removes in one commit, between two turns of the event loop. */
+export const retentionStep = 64
+
+export type RemovalPorts = {
+  readonly kvs: JobKvs
+  readonly environment: Environment
+  /** Whether the job waits or runs in this process, or its finish could not be stored yet. */
+  readonly isOpen: (id: string) => boolean
+  /** How a job is shown of which the store has this. */
+  readonly settled: (view: JobView) => JobView
+}
+
+export class Removal implements AsyncDisposable {
+  readonly #ports: RemovalPorts
+  /** Rings when the next job is old enough. */
+  #timer: Disposable | undefined
+  #applying: Promise<void> | undefined
+  #again = false
+  #over = false
+
+  constructor(ports: RemovalPorts) {
+    this.#ports = ports
+  }
+
+  /** REQUIRES: the job has an end. Throws ENOENT. */
+  async remove(id: string, { output = false }: { readonly output?: boolean }): Promise<void> {
+    const { kvs } = this.#ports
+    const scope = { namespace: 'jobs' }
+    if (!isJobId(id) || !(await kvs.stat(id, scope))) throw noJob(id)
+    if (output && !(await kvs.stat(outputKey(id), scope))) {
+      throw new TailraceError('ENOENT', `the job ${id} has no output any more`)
+    }
+    await kvs.discard(output ? [outputKey(id)] : keysOf(id), { pins: true })
+  }
+
+  /** Throws EINVAL. */
+  async prune(options: PruneOptions): Promise<Pruned> {
+    const { olderThanMs, dryRun = false, after, signal } = options
+    if (!Number.isSafeInteger(olderThanMs) || olderThanMs < 0) {
+      throw new TailraceError('EINVAL', 'olderThanMs is a whole number of ms, 0 or more')
+    }
+    if (after !== undefined && !isJobId(after)) {
+      throw new TailraceError('EINVAL', `after: ${JSON.stringify(after)} is not the id of a job`)
+    }
+    const until = this.#ports.environment.now() - olderThanMs
+    const page = await jobDirectories(this.#ports.kvs, { after, limit: listMax })
+    const old: JobView[] = []
+    let size = 0
+    let last = after
+    let more = page.more
+    for (const { id } of page.jobs) {
+      signal?.throwIfAborted()
+      // Who was submitted later finished later than that, too.
+      if (submitTimeOf(id) > until) {
+        more = false
+        break
+      }
+      const view = await this.#ended(id)
+      if (view?.finished !== undefined && view.finished <= until) {
+        size += viewSizeOf(view)
+        if (size > listSizeMax && old.length > 0) {
+          more = true
+          break
+        }
+        old.push(view)
+      }
+      last = id
+    }
+    const keys = old.flatMap(({ id }) => keysOf(id))
+    if (!dryRun && keys.length > 0) await this.#ports.kvs.discard(keys, { pins: true })
+    return { jobs: old, ...(more && last !== undefined ? { next: last } : {}) }
+  }
+
+  /** Applies the retention soon: a job has finished, or the settings are others. */
+  kick(): void {
+    if (this.#over) return
+    this.#again = true
+    this.#applying ??= this.#applyAll()
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#over = true
+    this.#timer?.[Symbol.dispose]()
+    await this.#applying
+    this.#timer?.[Symbol.dispose]()
+  }
+
+  async #applyAll(): Promise<void> {
+    while (this.#again && !this.#over) {
+      this.#again = false
+      // What could not be removed now (no space) goes with a later finish.
+      await this.#apply().catch(() => {})
+    }
+    this.#applying = undefined
+  }
+
+  async #apply(): Promise<void> {
+    const { kvs, environment } = this.#ports
+    const { keepJobs, keepJobsSize, keepJobsAgeMs } = await kvs.settings()
+    this.#timer?.[Symbol.dispose]()
+    const max = { count: keepJobs ?? Infinity, size: keepJobsSize ?? Infinity }
+    const ageMs = keepJobsAgeMs ?? Infinity
+    if (Math.min(max.count, max.size, ageMs) === Infinity) return
+    const now = environment.now()
+    const left = await this.#totals()
+    let due = Infinity
+    for (let after: string | undefined; ; ) {
+      const page = await jobDirectories(kvs, { after, limit: retentionStep })
+      const going: string[] = []
+      let rest = page.more
+      for (const { id, size } of page.jobs) {
+        const surplus = left.count > max.count || left.size > max.size
+        // Nobody behind it was submitted earlier, and who was submitted later finished later than that.
+        const young = !surplus && submitTimeOf(id) + ageMs > now
+        if (young) due = Math.min(due, submitTimeOf(id) + ageMs)
+        if (young || left.count <= 0) {
+          rest = false
+          break
+        }
+        const view = await this.#ended(id)
+        if (!view) continue
+        const goesAt = (view.finished ?? now) + ageMs
+        left.count--
+        if (surplus || goesAt <= now) {
+          going.push(id)
+          left.size -= size + viewSizeOf(view)
+        } else due = Math.min(due, goesAt)
+      }
+      if (going.length > 0) await kvs.discard(going.flatMap(keysOf), { pins: false })
+      if (!rest || this.#over) break
+      after = page.jobs.at(-1)?.id
+      await setImmediate()
+    }
+    if (due < Infinity && !this.#over) {
+      this.#timer = environment.timer(Math.max(1, due - environment.now()), () => this.kick())
+    }
+  }
+
+  /** Finished jobs, and the bytes of all jobs. */
+  async #totals(): Promise<{ count: number; size: number }> {
+    const scope = { namespace: 'jobs' }
+    const { kvs } = this.#ports
+    const [all, index, active] = await Promise.all([
+      kvs.stat('', scope),
+      kvs.stat(indexDirectory, scope),
+      kvs.stat(activeDirectory, scope),
+    ])
+    return { count: (index?.count ?? 0) - (active?.count ?? 0), size: all?.size ?? 0 }
+  }
+
+  /** Undefined for one that has no end, or went meanwhile. */
+  async #ended(id: string): Promise<JobView | undefined> {
+    if (this.#ports.isOpen(id)) return undefined
+    const stored = await readView(this.#ports.kvs, id)
+    return stored && this.#ports.settled(stored)
+  }
+}
+
+/** All of a job but what it shares with nobody: also where a crash left it without an end. */
+function keysOf(id: string): string[] {
+  return [id, activeKey(id), indexKey(id)]
+}
