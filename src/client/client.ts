@@ -2,8 +2,10 @@
  *  Node and browsers share; `node.ts` and `web.ts` bring the transport. See rfc/12.
  *  Invariant: what it answers is what the embedded store would; the server decides, nothing is kept. */
 
+import { eitherSignal } from '../base/on-abort.js'
 import { randomId } from '../base/random-id.js'
 import type { Blobref } from '../blob/blobref.js'
+import { TailraceError } from '../error.js'
 import type { Jobs, Store } from '../job/job.js'
 import type {
   DiffOptions,
@@ -55,10 +57,14 @@ import { Http } from './http.js'
 import { RemoteJobs } from './jobs.js'
 import { componentOf, pathOf } from './path.js'
 import { RemoteReads } from './reads.js'
+import { startTimer } from './timer.js'
 import { RemoteTransfers } from './transfer.js'
 import type { Transport } from './transport.js'
 import { RemoteWatch } from './watch.js'
 import { RemoteWrites } from './writes.js'
+
+/** See `ConnectOptions.timeoutMs`. */
+export const timeoutMsDefault = 30_000
 
 export type ConnectOptions = {
   /** Over TCP: the server's token. */
@@ -69,6 +75,10 @@ export type ConnectOptions = {
   /** Watches and waits come back after a lost connection, for as long as it takes (default); false: they
    *  end with ECLOSED. Or within which bounds it waits between tries. */
   readonly reconnect?: boolean | Backoff
+  /** A request is given up when nothing moves for so long though it is the server's turn: ETIMEDOUT, and EUNKNOWN
+   *  for a write that the server has. `connect` takes at most so long. A stream may last for as long as its bytes
+   *  move; what waits (`jobs.wait`, `waitSeq`, `minSeq`, a watch, a collection) waits. Default `timeoutMsDefault`. */
+  readonly timeoutMs?: number
   /** Bytes that a watch may hold for its consumer, 1 to `creditMax`. Default `creditDefault`. */
   readonly credit?: number
   /** Of `connect` alone. */
@@ -92,9 +102,9 @@ export class Client implements Store {
   constructor(transport: Transport, options: ConnectOptions, random: () => number) {
     const backoff = typeof options.reconnect === 'object' ? options.reconnect : backoffDefault
     const reconnect = options.reconnect !== false
-    const { token, storeId } = options
+    const { token, storeId, timeoutMs = timeoutMsDefault } = options
     this.#transport = transport
-    this.#http = new Http(transport, { token, storeId, reconnect, backoff, random })
+    this.#http = new Http(transport, { token, storeId, reconnect, backoff, random, timeoutMs })
     this.#connection = new Connection(transport, this.#http, { token, reconnect, backoff, random })
     this.#credit = Math.min(creditMax, Math.max(1, Math.floor(options.credit ?? creditDefault)))
     this.#writes = new RemoteWrites(this.#http, { backoff, random, newId: randomId })
@@ -110,9 +120,18 @@ export class Client implements Store {
     return this.#http.storeId
   }
 
-  /** Learns the store's id unless it was given. Throws ECLOSED where no server answers. */
-  async open(options: ConnectOptions): Promise<void> {
-    if (options.storeId === undefined) await this.#http.check(options.signal)
+  /** Learns the store's id unless it was given. Throws ECLOSED where no server answers, ETIMEDOUT. */
+  async open({ storeId, signal, timeoutMs = timeoutMsDefault }: ConnectOptions): Promise<void> {
+    if (storeId !== undefined) return
+    const late = new AbortController()
+    const stopTimer = startTimer(timeoutMs, () => late.abort(this.#late(timeoutMs)))
+    const either = eitherSignal(signal, late.signal)
+    try {
+      await this.#http.check(either.signal)
+    } finally {
+      either.end()
+      stopTimer()
+    }
   }
 
   commit(transaction: Transaction, options?: CommitOptions): Promise<Committed> {
@@ -252,6 +271,11 @@ export class Client implements Store {
 
   watch(key: string, options: WatchOptions): Watching {
     return new RemoteWatch(this.#connection, key, options, this.#credit)
+  }
+
+  #late(timeoutMs: number): TailraceError {
+    const message = `no server answered at ${this.#transport.name} within ${timeoutMs} ms`
+    return new TailraceError('ETIMEDOUT', message)
   }
 
   /** Idempotent. Watches and requests end with ECLOSED (writes on their way: EUNKNOWN). */

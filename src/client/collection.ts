@@ -24,20 +24,28 @@ export class RemoteCollection implements Pick<Upkeep, 'collect' | 'forget'> {
   /** Canceled by its signal, and by the end of the connection. */
   async collect(options: CollectOptions = {}): Promise<Collected> {
     const { dryRun, signal, onProgress } = options
-    const asking = { signal, long: true }
+    const asking = { signal, long: true, patience: 'answer' as const }
     if (!onProgress) return this.#http.writeJson(pathOf('gc'), { dryRun }, asking, parseCollected)
     const headers = { accept: 'application/x-ndjson' }
     const shape = 'lines' as const
     const body = { dryRun }
-    return this.#http.sendJson(pathOf('gc'), body, { ...asking, headers, shape }, (response) =>
-      lastOf(response, onProgress),
+    return this.#http.sendJson(
+      pathOf('gc'),
+      body,
+      { ...asking, headers, shape, patience: 'all' as const },
+      (response) => lastOf(response, onProgress),
     )
   }
 
   forget(key: string, options: Scope = {}): Promise<Forgotten> {
     const path = pathOf('forget', namespaceOf(options))
     const { signal } = options
-    return this.#http.writeJson(path, { key }, { signal, long: true }, parseForgotten)
+    return this.#http.writeJson(
+      path,
+      { key },
+      { signal, long: true, patience: 'answer' },
+      parseForgotten,
+    )
   }
 }
 

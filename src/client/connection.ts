@@ -254,9 +254,10 @@ export class Connection {
   }
 
   /** A failure that waiting can mend. */
-  #isPassing(error: TailraceError): boolean {
+  #isPassing({ code }: TailraceError): boolean {
     if (!this.#options.reconnect) return false
-    return isCode(error, 'EUNKNOWN') || (isCode(error, 'ECLOSED') && this.#http.reached)
+    if (code === 'EUNKNOWN') return true
+    return this.#http.reached && (code === 'ECLOSED' || code === 'ETIMEDOUT')
   }
 }
 

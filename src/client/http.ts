@@ -8,7 +8,7 @@ import { isCode, TailraceError, toTailraceError } from '../error.js'
 import { answeredBySomethingElse, readJsonOf, type Shape, serversAnswer } from './answer.js'
 import { type Backoff, delayOf } from './backoff.js'
 import { pause } from './timer.js'
-import type { HttpRequest, HttpResponse, Transport } from './transport.js'
+import type { HttpRequest, HttpResponse, Patience, Transport } from './transport.js'
 
 /** A read that is lost on its way is asked this many times in all: at the default bounds for 3 to 6 seconds. */
 export const readTriesMax = 8
@@ -16,21 +16,26 @@ export const readTriesMax = 8
  *  30 seconds, which a server needs at most to come back. */
 export const waitTriesMax = 14
 const healthPath = '/healthz'
+/** After these another server may answer. */
+const passing = ['ECLOSED', 'EUNKNOWN', 'ETIMEDOUT'] as const
 
 export type Asking = {
   readonly signal?: AbortSignal | undefined
   readonly long?: boolean | undefined
   /** It is answered when something has happened, however long that takes. */
-  readonly wait?: boolean | undefined
+  readonly patience?: Patience | undefined
   /** What comes as an answer; JSON if left out. */
   readonly shape?: Shape
   /** Of a write in JSON. */
   readonly headers?: Readonly<Record<string, string>>
 }
 
-type Reading = HttpRequest & Pick<Asking, 'wait' | 'shape'>
+/** The time-out is the client's. */
+type Ask = Omit<HttpRequest, 'idleMs'>
 
-export type Writing = Omit<HttpRequest, 'headers'> & {
+type Reading = Ask & Pick<Asking, 'shape'>
+
+export type Writing = Omit<Ask, 'headers' | 'reads'> & {
   readonly headers?: Readonly<Record<string, string>>
 }
 
@@ -42,10 +47,9 @@ type HttpOptions = {
   readonly reconnect: boolean
   readonly backoff: Backoff
   readonly random: () => number
+  /** Of a request, see `ConnectOptions`. */
+  readonly timeoutMs: number
 }
-
-/** Which tries of a call may still follow one that failed. */
-type Patience = Pick<Asking, 'wait'> & { readonly signal: AbortSignal | undefined }
 
 export class Http {
   readonly #transport: Transport
@@ -124,9 +128,9 @@ export class Http {
     parse: (input: unknown) => T,
   ): Promise<T> {
     const headers = { ...asking.headers, 'content-type': 'application/json' }
-    const { signal, long } = asking
+    const { signal, long, patience } = asking
     return this.write(
-      { method: 'POST', path, headers, body: encodeJson(body), signal, long },
+      { method: 'POST', path, headers, body: encodeJson(body), signal, long, patience },
       parse,
     )
   }
@@ -139,10 +143,11 @@ export class Http {
     use: (response: HttpResponse) => Promise<T>,
   ): Promise<T> {
     const headers = { ...asking.headers, 'content-type': 'application/json' }
-    const { signal, long, shape } = asking
+    const { signal, long, patience, shape } = asking
     await this.check(signal)
-    const request = { method: 'POST', path, headers, body: encodeJson(body), signal, long } as const
-    return use(await this.#send(request, shape))
+    const method = 'POST'
+    const sent = { method, path, headers, body: encodeJson(body), signal, long, patience } as const
+    return use(await this.#send(sent, shape))
   }
 
   dispose(): void {
@@ -162,7 +167,7 @@ export class Http {
 
   /** Ended by `dispose` alone, since others may wait for the same answer. */
   async #askStoreId(): Promise<void> {
-    const response = await this.#send({ method: 'GET', path: healthPath, headers: {} })
+    const response = await this.#send({ method: 'GET', path: healthPath, headers: {}, reads: true })
     const storeId = await readJsonOf(response, parseStoreId)
     if (storeId === undefined) {
       throw answeredBySomethingElse(response, {
@@ -180,49 +185,57 @@ export class Http {
   }
 
   async #read<T>(request: Reading, use: (response: HttpResponse) => Promise<T>): Promise<T> {
-    const { signal, shape, wait } = request
+    const { signal, shape, patience } = request
     const ask = async () => {
       await this.#checkOnce(signal)
       return use(await this.#send(request, shape))
     }
-    return this.#persist(ask, { signal, wait })
+    return this.#persist(ask, { signal, patience })
   }
 
   /** Tries until it is answered, or for as long as rfc/12, rule 16 says. REQUIRES: to ask twice does no harm. */
-  async #persist<T>(ask: () => Promise<T>, { signal, wait }: Patience): Promise<T> {
-    const { backoff, random } = this.#options
-    const triesMax = wait ? waitTriesMax : readTriesMax
+  async #persist<T>(
+    ask: () => Promise<T>,
+    { signal, patience }: Pick<Asking, 'signal' | 'patience'>,
+  ): Promise<T> {
+    const { backoff, random, timeoutMs } = this.#options
+    const triesMax = patience ? waitTriesMax : readTriesMax
+    const began = performance.now()
     for (let failures = 1; ; failures++) {
       const started = performance.now()
       try {
         return await ask()
       } catch (error) {
-        if (signal?.aborted || !this.#isPassing(error)) throw error
+        const now = performance.now()
+        if (signal?.aborted || !this.#isPassing(error, patience)) throw error
         this.#mustBeOpen()
-        if (wait && performance.now() - started > backoff.maxMs) failures = 1
-        if (failures >= triesMax) throw this.#lost(toTailraceError(error), failures)
+        if (patience && now - started > backoff.maxMs) failures = 1
+        const late = !patience && now - began >= timeoutMs
+        if (failures >= triesMax || late) throw this.#lost(toTailraceError(error), failures)
       }
       await pause(delayOf(backoff, failures, random()), signal, this.#ended.signal)
     }
   }
 
   /** The answer was lost, or a server that was there is away. */
-  #isPassing(error: unknown): boolean {
+  #isPassing(error: unknown, patience: Patience | undefined): boolean {
     if (isCode(error, 'EUNKNOWN')) return true
-    return isCode(error, 'ECLOSED') && this.#reached && this.#options.reconnect
+    const away = isCode(error, 'ECLOSED') || (patience && isCode(error, 'ETIMEDOUT'))
+    return away === true && this.#reached && this.#options.reconnect
   }
 
   #readRequest(path: string, asking: Asking, body?: Uint8Array): Reading {
-    const { signal, long, wait, shape = 'json' } = asking
-    const common = { path, signal, long: long || wait, wait, shape }
+    const { signal, patience, long = patience !== undefined, shape = 'json' } = asking
+    const common = { path, signal, long, patience, shape, reads: true }
     if (!body) return { ...common, method: 'GET', headers: {} }
     return { ...common, method: 'POST', headers: { 'content-type': 'application/json' }, body }
   }
 
-  async #send(request: HttpRequest, shape: Shape = 'json'): Promise<HttpResponse> {
+  async #send(request: Ask, shape: Shape = 'json'): Promise<HttpResponse> {
     this.#mustBeOpen()
     const headers = { ...this.#headers, ...request.headers }
-    const response = await this.#reach({ ...request, headers })
+    const idleMs = this.#options.timeoutMs
+    const response = await this.#reach({ ...request, headers, idleMs })
     const answer = await serversAnswer(response, shape)
     if (answer) return answer
     // Who stands behind it may be another one next time.
@@ -234,7 +247,7 @@ export class Http {
     try {
       return await this.#transport.request(request)
     } catch (error) {
-      if (isCode(error, 'ECLOSED') || isCode(error, 'EUNKNOWN')) this.forget()
+      if (passing.some((code) => isCode(error, code))) this.forget()
       throw error
     }
   }

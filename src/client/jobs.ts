@@ -33,7 +33,8 @@ export class RemoteJobs implements Jobs {
   }
 
   async wait(id: string, signal?: AbortSignal): Promise<JobView> {
-    return this.#http.readJson(`${pathOfJob(id)}?wait=true`, { signal, wait: true }, parseJobView)
+    const asking = { signal, patience: 'answer' as const }
+    return this.#http.readJson(`${pathOfJob(id)}?wait=true`, asking, parseJobView)
   }
 
   async signal(id: string, name: string): Promise<void> {
@@ -44,7 +45,7 @@ export class RemoteJobs implements Jobs {
     const headers = { 'content-type': 'application/octet-stream' }
     const path = `${pathOfJob(id)}/stdin`
     await this.#http.write(
-      { method: 'POST', path, headers, body: chunks, signal, long: true },
+      { method: 'POST', path, headers, body: chunks, signal, long: true, patience: 'all' },
       () => undefined,
     )
   }

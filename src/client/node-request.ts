@@ -5,13 +5,17 @@
 import type { ClientRequest, IncomingMessage } from 'node:http'
 import { Readable } from 'node:stream'
 import { deferred } from '../base/deferred.js'
-import { canceled, TailraceError } from '../error.js'
-import type { Body, HttpRequest, HttpResponse } from './transport.js'
+import { onAbort } from '../base/on-abort.js'
+import { canceled, isCode, TailraceError } from '../error.js'
+import { startTimer } from './timer.js'
+import { type Body, type HttpRequest, type HttpResponse, silence } from './transport.js'
 
 type Opening = {
   /** Of the server, for messages. */
   readonly name: string
   readonly open: (headers: Record<string, string | number>) => ClientRequest
+  /** When the server last answered anything, by `performance.now()`: who waits for a connection looks there. */
+  readonly heard: () => number
 }
 
 /** See `Transport.request`. */
@@ -19,7 +23,7 @@ export async function sendRequest(request: HttpRequest, opening: Opening): Promi
   const { signal } = request
   if (signal?.aborted) throw canceled(signal)
   const sent = opening.open(headersOf(request))
-  const sending = new Sending(sent, opening.name, signal)
+  const sending = new Sending(sent, request, opening)
   sending.send(request.body)
   return sending.response
 }
@@ -32,8 +36,8 @@ function headersOf({ method, headers, body }: HttpRequest): Record<string, strin
 
 class Sending {
   readonly #request: ClientRequest
-  readonly #name: string
-  readonly #signal: AbortSignal | undefined
+  readonly #asked: HttpRequest
+  readonly #opening: Opening
   readonly #response = deferred<HttpResponse>()
   /** The system has a connection to the server: from here on bytes may have arrived. */
   #connected = false
@@ -42,17 +46,24 @@ class Sending {
   #source: Readable | undefined
   /** What the source threw; it is the caller's own, and goes back to it. */
   #sourceFailure: { readonly error: unknown } | undefined
-  readonly #abort = () => {
-    this.#source?.destroy()
-    this.#request.destroy()
-  }
+  #answer: IncomingMessage | undefined
+  /** It was given up. */
+  #silent = false
+  readonly #endAbort: () => void
+  #stopQueueTimer: () => void
 
-  constructor(request: ClientRequest, name: string, signal: AbortSignal | undefined) {
+  constructor(request: ClientRequest, asked: HttpRequest, opening: Opening) {
     this.#request = request
-    this.#name = name
-    this.#signal = signal
-    signal?.addEventListener('abort', this.#abort, { once: true })
+    this.#asked = asked
+    this.#opening = opening
+    this.#endAbort = onAbort(asked.signal, () => {
+      this.#source?.destroy()
+      this.#request.destroy()
+    })
+    this.#stopQueueTimer = startTimer(asked.idleMs, () => this.#checkQueue())
+    request.on('timeout', () => this.#onTimeout())
     request.once('socket', (socket) => {
+      this.#stopQueueTimer()
       if (socket.connecting) socket.once('connect', () => this.#onConnect())
       else this.#onConnect()
     })
@@ -93,7 +104,41 @@ class Sending {
   #onResponse(response: IncomingMessage): void {
     // An answer before the end of the body is a refusal, or all that was wanted: the rest stays here.
     if (!this.#whole) this.#stopSource()
-    this.#response.resolve(responseOf(response, this.#request, this.#signal))
+    this.#answer = response
+    this.#response.resolve(responseOf(response, this.#request, this.#asked.signal))
+  }
+
+  /** All connections are taken: it goes on waiting while others are answered. */
+  #checkQueue(): void {
+    const { idleMs } = this.#asked
+    const silentMs = performance.now() - this.#opening.heard()
+    if (silentMs >= idleMs) this.#giveUp()
+    else this.#stopQueueTimer = startTimer(idleMs - silentMs, () => this.#checkQueue())
+  }
+
+  /** Nothing moved on the connection: whose turn is it? */
+  #onTimeout(): void {
+    if (this.#isPeersTurn()) this.#giveUp()
+    else this.#request.socket?.setTimeout(this.#asked.idleMs)
+  }
+
+  #isPeersTurn(): boolean {
+    const { patience } = this.#asked
+    if (!this.#connected) return true
+    if (patience === 'all') return false
+    if (this.#answer) return this.#answer.readableLength === 0
+    if (this.#whole) return patience !== 'answer'
+    return this.#request.writableNeedDrain
+  }
+
+  #giveUp(): void {
+    this.#silent = true
+    if (this.#answer) this.#answer.destroy(this.#silence())
+    else this.#request.destroy()
+  }
+
+  #silence(): TailraceError {
+    return silence(this.#asked, { name: this.#opening.name, acted: this.#whole })
   }
 
   #stopSource(): void {
@@ -102,15 +147,18 @@ class Sending {
   }
 
   #onClose(): void {
-    this.#signal?.removeEventListener('abort', this.#abort)
+    this.#endAbort()
+    this.#stopQueueTimer()
     this.#stopSource()
     this.#response.reject(this.#failureOf(undefined))
   }
 
   #failureOf(cause: Error | undefined): unknown {
     if (this.#sourceFailure) return this.#sourceFailure.error
-    if (this.#signal?.aborted) return canceled(this.#signal)
-    if (!this.#connected) return refusedBy(this.#name, cause)
+    const { signal } = this.#asked
+    if (signal?.aborted) return canceled(signal)
+    if (this.#silent) return this.#silence()
+    if (!this.#connected) return refusedBy(this.#opening.name, cause)
     if (!this.#whole) {
       const message = 'the connection was lost in the middle of the body; nothing was stored'
       return new TailraceError('ECLOSED', message, { cause })
@@ -195,6 +243,7 @@ async function bytesOf(
 
 function cut(cause: unknown, signal: AbortSignal | undefined): TailraceError {
   if (signal?.aborted) return canceled(signal)
+  if (isCode(cause, 'ETIMEDOUT') || isCode(cause, 'EUNKNOWN')) return cause
   return new TailraceError('EUNKNOWN', 'the connection was lost in the middle of an answer', {
     cause,
   })

@@ -79,6 +79,7 @@ class NodeTransport implements Transport {
   /** What `dispose` has to end: requests that wait for a connection are in no agent's sockets. */
   readonly #requests = new Set<ClientRequest>()
   #socketOpened = false
+  #heard = 0
 
   constructor(name: string, address: Address, module: HttpModule) {
     this.name = name
@@ -100,11 +101,16 @@ class NodeTransport implements Transport {
       name: this.name,
       open: (headers) => {
         const { method, path } = request
-        const sent = this.#request({ ...this.#options, agent, method, path, headers })
+        const timeout = request.idleMs
+        const sent = this.#request({ ...this.#options, agent, method, path, headers, timeout })
         this.#requests.add(sent)
         sent.once('close', () => this.#requests.delete(sent))
+        sent.once('response', () => {
+          this.#heard = performance.now()
+        })
         return sent
       },
+      heard: () => this.#heard,
     })
   }
 

@@ -106,6 +106,7 @@ export class RemoteReads {
   async root(options: Scope & { readonly waitSeq?: number } = {}): Promise<RootView> {
     const { waitSeq, signal } = options
     const path = pathOf('root', { ...namespaceOf(options), waitSeq })
-    return this.#http.readJson(path, { signal, wait: waitSeq !== undefined }, answers.parseRootView)
+    const patience = waitSeq === undefined ? undefined : 'answer'
+    return this.#http.readJson(path, { signal, patience }, answers.parseRootView)
   }
 }

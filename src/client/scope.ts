@@ -14,8 +14,8 @@ export function readQuery(scope: ReadScope): Query {
   return { namespace: scope.namespace, at: scope.at, minSeq: scope.minSeq }
 }
 
-export function askingOf(scope: ReadScope): Pick<Asking, 'signal' | 'wait'> {
-  return { signal: scope.signal, wait: scope.minSeq !== undefined }
+export function askingOf(scope: ReadScope): Pick<Asking, 'signal' | 'patience'> {
+  return { signal: scope.signal, patience: scope.minSeq === undefined ? undefined : 'answer' }
 }
 
 /** Undefined where the server says ENOENT. */

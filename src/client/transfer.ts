@@ -40,7 +40,7 @@ export class RemoteTransfers {
     const path = pathOf('import', { ...namespaceOf(options), replace })
     const headers = { 'content-type': 'application/octet-stream' }
     return this.#http.write(
-      { method: 'POST', path, headers, body: chunks, signal, long: true },
+      { method: 'POST', path, headers, body: chunks, signal, long: true, patience: 'answer' },
       parseImported,
     )
   }

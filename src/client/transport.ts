@@ -1,7 +1,9 @@
 /** What the client needs of its platform: requests and one kind of socket. Node (`node.ts`) and
  *  browsers (`web.ts`) each have one; everything else of the client is shared. See rfc/12.
- *  Invariant: a failure says whether the server may have acted on it (ECLOSED: it has not; EUNKNOWN:
+ *  Invariant: a failure says whether the server may have acted on it (ECLOSED, ETIMEDOUT: it has not; EUNKNOWN:
  *  nobody can tell), since that decides what may be sent again. */
+
+import { TailraceError } from '../error.js'
 
 /** Bytes are sent with their length; a stream as it comes (browsers: collected first). */
 export type Body = Uint8Array | AsyncIterable<Uint8Array>
@@ -16,7 +18,16 @@ export type HttpRequest = {
   readonly signal?: AbortSignal | undefined
   /** It may stay open for long (a wait, a stream): it takes no place of the short ones. */
   readonly long?: boolean | undefined
+  /** It is given up when nothing has moved for so long though the peer is to move: it was not reached, takes no
+   *  more of the body, or sends no more of the answer. A slow source or consumer is no silence. */
+  readonly idleMs: number
+  readonly patience?: Patience | undefined
+  /** It changes nothing: if it is given up, that is all there is to say (ETIMEDOUT). */
+  readonly reads?: boolean | undefined
 }
+
+/** A peer that may be silent: before the answer begins, or all the time. */
+export type Patience = 'answer' | 'all'
 
 /** Take `body` or `bytes` or `discard`, once: until then the connection is held. */
 export type HttpResponse = {
@@ -32,6 +43,17 @@ export type HttpResponse = {
 
 /** The handshake of a websocket takes at most this long. */
 export const handshakeMs = 10_000
+
+/** The error of a request that was given up. `acted`: the server may have done what it was asked to. */
+export function silence(
+  { idleMs, reads }: Pick<HttpRequest, 'idleMs' | 'reads'>,
+  { name, acted }: { readonly name: string; readonly acted: boolean },
+): TailraceError {
+  const said = `${name} was silent for ${idleMs} ms`
+  return acted && !reads
+    ? new TailraceError('EUNKNOWN', `${said}: look whether it was done`)
+    : new TailraceError('ETIMEDOUT', `${said}: is it there, and does it run?`)
+}
 
 /** `closed` is the last call, and comes once, but not before the socket was opened. */
 export type SocketEvents = {
@@ -52,8 +74,8 @@ export type Transport = {
   readonly name: string
   /** The socket's handshake carries headers, the token too; otherwise it goes in the first frame. */
   readonly socketHeaders: boolean
-  /** Resolves with the head of the answer. Throws ECLOSED, EUNKNOWN, ECANCELED, and whatever the
-   *  body's stream throws (the request is then cut, not ended). */
+  /** Resolves with the head of the answer. Throws ECLOSED, EUNKNOWN, ETIMEDOUT (not reached in the time, or it
+   *  reads), ECANCELED, and whatever the body's stream throws (the request is then cut, not ended). */
   request(request: HttpRequest): Promise<HttpResponse>
   /** Opens `/v1/ws`. Throws ECLOSED (nobody listens), EUNKNOWN (cut), ECANCELED, and for good:
    *  EUNAUTH, EPERM, EMISCONFIGURED. */

@@ -7,6 +7,7 @@
  *  a websocket, so the token is its first frame. */
 
 import { deferred } from '../base/deferred.js'
+import { onAbort } from '../base/on-abort.js'
 import { canceled, TailraceError } from '../error.js'
 import type { Store } from '../job/job.js'
 import { subprotocol } from '../wire/frames.js'
@@ -19,6 +20,7 @@ import {
   handshakeMs,
   type Socket,
   type SocketEvents,
+  silence,
   type Transport,
 } from './transport.js'
 
@@ -75,20 +77,24 @@ class WebTransport implements Transport {
     if (signal?.aborted) throw canceled(signal)
     const body = request.body === undefined ? undefined : await partOf(request.body)
     const running = new AbortController()
-    const abort = () => running.abort()
-    signal?.addEventListener('abort', abort, { once: true })
+    const endAbort = onAbort(signal, () => running.abort())
     this.#running.add(running)
     const done = () => {
-      signal?.removeEventListener('abort', abort)
+      endAbort()
       this.#running.delete(running)
     }
+    const silent = new Silence(request, this.name, () => running.abort())
+    // What goes out shows no progress here.
+    const uploadMs = (sizeOf(body) * 1_000) / uploadRateMin
     try {
       const init = { method, headers, signal: running.signal, ...(body ? { body } : {}) }
-      const response = await fetch(this.#url.origin + path, init)
-      return responseOf(response, running, signal, done)
+      const sent = fetch(this.#url.origin + path, init)
+      const response = await (request.patience ? sent : silent.within(sent, uploadMs))
+      return responseOf(response, { running, signal, silent, done })
     } catch (cause) {
       done()
       if (signal?.aborted) throw canceled(signal)
+      if (silent.error) throw silent.error
       const message = `${this.name} gave no answer; look whether it was done, and whether the server runs`
       throw new TailraceError('EUNKNOWN', message, { cause })
     }
@@ -110,6 +116,9 @@ class WebTransport implements Transport {
   }
 }
 
+/** Bytes a second that a body goes out with at least. */
+const uploadRateMin = 16 * 1024
+
 /** In a Blob the chunks of a stream need not stay in memory, and each was copied into it. */
 async function partOf(body: Body): Promise<Uint8Array | Blob> {
   if (body instanceof Uint8Array) return body
@@ -118,17 +127,50 @@ async function partOf(body: Body): Promise<Uint8Array | Blob> {
   return new Blob(parts)
 }
 
-function responseOf(
-  response: Response,
-  running: AbortController,
-  signal: AbortSignal | undefined,
-  done: () => void,
-): HttpResponse {
-  const discard = () => {
-    done()
-    running.abort()
+function sizeOf(body: Uint8Array | Blob | undefined): number {
+  return body instanceof Uint8Array ? body.length : (body?.size ?? 0)
+}
+
+/** Ends a request whose peer is silent. */
+class Silence {
+  readonly #request: HttpRequest
+  readonly #name: string
+  readonly #end: () => void
+  error: TailraceError | undefined
+
+  constructor(request: HttpRequest, name: string, end: () => void) {
+    this.#request = request
+    this.#name = name
+    this.#end = end
   }
-  const body = bodyOf(response, signal, discard)
+
+  async within<T>(promise: Promise<T>, moreMs = 0): Promise<T> {
+    if (this.#request.patience === 'all') return promise
+    const stopTimer = startTimer(this.#request.idleMs + moreMs, () => {
+      this.error = silence(this.#request, { name: this.#name, acted: true })
+      this.#end()
+    })
+    try {
+      return await promise
+    } finally {
+      stopTimer()
+    }
+  }
+}
+
+type Answering = {
+  readonly running: AbortController
+  readonly signal: AbortSignal | undefined
+  readonly silent: Silence
+  readonly done: () => void
+}
+
+function responseOf(response: Response, answering: Answering): HttpResponse {
+  const discard = () => {
+    answering.done()
+    answering.running.abort()
+  }
+  const body = bodyOf(response, answering, discard)
   return {
     status: response.status,
     header: (name) => response.headers.get(name) ?? undefined,
@@ -140,18 +182,19 @@ function responseOf(
 
 async function* bodyOf(
   response: Response,
-  signal: AbortSignal | undefined,
+  { signal, silent }: Answering,
   end: () => void,
 ): AsyncGenerator<Uint8Array> {
   const reader = response.body?.getReader()
   try {
     for (;;) {
-      const chunk = await reader?.read()
+      const chunk = reader && (await silent.within(reader.read()))
       if (!chunk || chunk.done) return
       yield chunk.value as Uint8Array
     }
   } catch (cause) {
     if (signal?.aborted) throw canceled(signal)
+    if (silent.error) throw silent.error
     const message = 'the connection was lost in the middle of an answer'
     throw new TailraceError('EUNKNOWN', message, { cause })
   } finally {

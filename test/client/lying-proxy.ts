@@ -20,6 +20,8 @@ export type Lie = {
   readonly afterServer?: true
   /** The connection ends after the body, however much was promised. */
   readonly cut?: true
+  /** Nothing is read, and after the head and the body (status 0: not even those) nothing comes. */
+  readonly mute?: true
 }
 
 const html = { 'content-type': 'text/html' }
@@ -119,13 +121,18 @@ export class LyingProxy {
       real.pipe(answer)
       return
     }
+    if (lie.mute && lie.status === 0) {
+      this.told++
+      return
+    }
     if (lie.afterServer) {
       const real = await this.#ask(asked)
       await once(real.resume(), 'end')
     } else if (!asked.readableEnded) await once(asked.resume(), 'end')
     this.told++
     answer.writeHead(lie.status, lie.headers ?? {})
-    if (!lie.cut) answer.end(lie.body)
+    if (lie.mute) answer.write(lie.body ?? '')
+    else if (!lie.cut) answer.end(lie.body)
     else answer.write(lie.body ?? '', () => answer.destroy())
   }
 
