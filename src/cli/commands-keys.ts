@@ -1,6 +1,7 @@
 /** The commands on keys, as data. See program.ts; what they do stands in the modules they load. */
 
 import { settingsCommands } from './commands-history.js'
+import { ifLease } from './lease-guard.js'
 import { once, producer } from './once.js'
 import { at, expiry, json, longNamespace, namespace, place } from './options.js'
 import type { CommandSpec } from './program.js'
@@ -30,6 +31,7 @@ export const keyCommands: readonly CommandSpec[] = [
       { flags: '--type <mime>', text: 'content type to keep with the key' },
       { flags: '--if-ref <ref>', text: 'only if the key has that ref' },
       { flags: '--if-absent', text: 'only if the key is not there' },
+      ...ifLease,
       ...expiry,
       ...once,
       json,
@@ -40,6 +42,7 @@ export const keyCommands: readonly CommandSpec[] = [
       'tar c src | tailrace put src.tar -',
       'put a --file a.bin',
       'put session/7 active --ttl 30m',
+      "lease run job -- sh -c 'make report | tailrace put report - --if-lease job'",
     ],
     load: async () => (await import('./writes.js')).put,
   },
@@ -52,6 +55,7 @@ export const keyCommands: readonly CommandSpec[] = [
       { flags: '--lines', text: 'one append for each line of stdin, as it comes' },
       { flags: '--stream', text: 'append stdin as it comes, in pieces of any size' },
       { flags: '--seal', text: 'end the key: nothing can be appended after' },
+      ...ifLease,
       ...expiry,
       ...producer,
       ...once,
@@ -74,6 +78,7 @@ export const keyCommands: readonly CommandSpec[] = [
       namespace,
       { flags: '-r, --recursive', text: 'directories with all that is in them' },
       { flags: '-f, --force', text: 'a missing key is no error' },
+      ...ifLease,
       ...once,
       json,
       ...place,
@@ -116,7 +121,7 @@ export const keyCommands: readonly CommandSpec[] = [
     name: 'mkdir',
     summary: 'make directories, with their parents',
     parameters: ['<key...>'],
-    options: [namespace, json, ...place],
+    options: [namespace, ...ifLease, json, ...place],
     examples: ['mkdir ci/artifacts'],
     load: async () => (await import('./writes.js')).mkdir,
   },
@@ -128,6 +133,7 @@ export const keyCommands: readonly CommandSpec[] = [
       namespace,
       { flags: '-s, --symbolic', text: 'the only kind there is; may be left out' },
       { flags: '--target-namespace <name>', text: 'the namespace of the target' },
+      ...ifLease,
       json,
       ...place,
     ],
@@ -170,7 +176,7 @@ export const keyCommands: readonly CommandSpec[] = [
       'Commit a transaction, from a file or stdin (-): JSON {"guards": [...], "ops": [...]}. ' +
       'Values are text or {"base64": "..."}. See rfc/12 for all ops and guards.',
     parameters: ['[file]'],
-    options: [namespace, ...once, json, ...place],
+    options: [namespace, ...ifLease, ...once, json, ...place],
     examples: [
       'txn change.json',
       `txn - <<< '{"guards":[{"key":"lock","absent":true}],"ops":[{"op":"put","key":"lock","value":"me"}]}'`,
@@ -237,6 +243,7 @@ export const keyCommands: readonly CommandSpec[] = [
           namespace,
           { flags: '--seal', text: 'end the log' },
           { flags: '--timestamp <seconds>', text: 'seconds since 1970 (default: now)' },
+          ...ifLease,
           json,
           ...place,
         ],

@@ -18,8 +18,8 @@ export const leaseCommands: readonly CommandSpec[] = [
     summary: 'hold a key, so that one at a time does what it stands for',
     description:
       'A lease belongs to a key, there or not, and is held until its time is over unless it is renewed. ' +
-      'Its token fences writes: {"lease": KEY, "token": {"incarnation": ..., "seq": ...}} is a guard of ' +
-      'txn. Who waits for a lease is woken by its end: nothing polls.',
+      'Its token fences writes: those with --if-lease KEY are refused once it is lost, however late they come; ' +
+      'in txn the guard is {"lease": KEY, "token": TOKEN}. Who waits for a lease is woken by its end: nothing polls.',
     commands: [
       {
         name: 'take',
@@ -72,7 +72,8 @@ export const leaseCommands: readonly CommandSpec[] = [
           'Take a lease (waiting until it is free), run a command, renew the lease at a third of its ' +
           'time, and release it when the command ends. If it is lost, the command and all that it ' +
           'started are ended (SIGTERM, then SIGKILL after 5 s) and the exit code is 1; they are killed, ' +
-          'too, when this process is. The command, which stands behind --, finds the token in TAILRACE_LEASE.',
+          'too, when this process is. The command, which stands behind --, finds the token in ' +
+          'TAILRACE_LEASE, where --if-lease of put, append and other writes looks for it.',
         parameters: ['<key>', '<command...>'],
         options: [
           ttl,
@@ -84,6 +85,7 @@ export const leaseCommands: readonly CommandSpec[] = [
         examples: [
           'lease run deploy -- ./deploy.sh',
           'lease run cron/daily --ttl 10s -- make -j4 report',
+          "lease run job -- sh -c './work | tailrace put result - --if-lease job'",
         ],
         load: async () => (await import('./lease-run.js')).run,
       },

@@ -1,5 +1,6 @@
 /** The commands on logs, as data. See program.ts; what they do stands in the modules they load. */
 
+import { ifLease } from './lease-guard.js'
 import { json, longNamespace, namespace, place } from './options.js'
 import type { CommandSpec } from './program.js'
 
@@ -36,6 +37,7 @@ export const logCommands: readonly CommandSpec[] = [
       { flags: '--bytes <n>', text: 'all but the last appends that have n bytes' },
       { flags: '--older-than <time>', text: 'those that were there so long ago: 90s, 12h, 7d' },
       namespace,
+      ...ifLease,
       json,
       ...place,
     ],

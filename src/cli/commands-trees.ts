@@ -1,6 +1,7 @@
 /** The commands that copy and move by reference, and those on links, treeobjs and blobs, as data. See
  *  program.ts; what they do stands in the modules they load. */
 
+import { ifLease } from './lease-guard.js'
 import { at, json, namespace, place } from './options.js'
 import type { CommandSpec, OptionSpec } from './program.js'
 
@@ -32,6 +33,7 @@ export const treeCommands: readonly CommandSpec[] = [
       atSource,
       replace,
       { flags: '-r, --recursive', text: 'directories are always whole; may be left out' },
+      ...ifLease,
       json,
       ...place,
     ],
@@ -49,7 +51,7 @@ export const treeCommands: readonly CommandSpec[] = [
       'Move a key, a link itself, or a whole directory, from another namespace too: in one commit that ' +
       'is in both or in neither.',
     parameters: ['<source>', '<target>'],
-    options: [namespace, fromNamespace, replace, json, ...place],
+    options: [namespace, fromNamespace, replace, ...ifLease, json, ...place],
     examples: ['mv ci/build-7 archive/build-7', 'mv report report --from-namespace staging'],
     load: async () => (await import('./copies.js')).mv,
   },
@@ -62,6 +64,7 @@ export const treeCommands: readonly CommandSpec[] = [
       namespace,
       fromNamespace,
       atSource,
+      ...ifLease,
       json,
       ...place,
     ],
@@ -75,7 +78,7 @@ export const treeCommands: readonly CommandSpec[] = [
       'Make a key, or a whole directory (/ is everything), what it was at a retained root, in one ' +
       'commit. It is removed if it was not there then.',
     parameters: ['<key>'],
-    options: [at, namespace, json, ...place],
+    options: [at, namespace, ...ifLease, json, ...place],
     examples: ['restore config --at 120', 'restore / --at 120'],
     load: async () => (await import('./copies.js')).restore,
   },
@@ -86,6 +89,7 @@ export const treeCommands: readonly CommandSpec[] = [
     options: [
       namespace,
       { flags: '--target-namespace <name>', text: 'the namespace of the target' },
+      ...ifLease,
       json,
       ...place,
     ],
@@ -117,6 +121,7 @@ export const treeCommands: readonly CommandSpec[] = [
         options: [
           { flags: '--dangling', text: 'blobs and nodes that it names may be missing' },
           namespace,
+          ...ifLease,
           json,
           ...place,
         ],

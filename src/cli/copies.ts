@@ -3,6 +3,7 @@
 import { TailraceError } from '../error.js'
 import type { Op, Scope } from '../transaction/operation.js'
 import { argument, defined, type Invocation, UsageError } from './invocation.js'
+import { leaseGuards } from './lease-guard.js'
 import { withStore } from './session.js'
 
 export async function cp(invocation: Invocation): Promise<undefined> {
@@ -55,7 +56,10 @@ function source({ options }: Invocation) {
 
 async function commit(invocation: Invocation, op: Op): Promise<undefined> {
   return withStore(invocation, async (store) => {
-    const committed = await store.commit({ ops: [op] }, scopeOf(invocation))
+    const committed = await store.commit(
+      { guards: leaseGuards(invocation), ops: [op] },
+      scopeOf(invocation),
+    )
     if (invocation.options.flag('json')) await invocation.stdout.json(committed)
     return undefined
   })

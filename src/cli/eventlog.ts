@@ -10,6 +10,7 @@ import {
   toNdjson,
 } from '../eventlog/eventlog.js'
 import { argument, defined, type Invocation, UsageError } from './invocation.js'
+import { leaseGuards } from './lease-guard.js'
 import { withStore } from './session.js'
 
 export async function append(invocation: Invocation): Promise<undefined> {
@@ -18,7 +19,11 @@ export async function append(invocation: Invocation): Promise<undefined> {
   const { options, stdout } = invocation
   const seal = options.flag('seal') ? { seal: true } : {}
   return withStore(invocation, async (store) => {
-    const committed = await appendEvents(store, key, [event], { ...scopeOf(invocation), ...seal })
+    const committed = await appendEvents(store, key, [event], {
+      ...scopeOf(invocation),
+      ...seal,
+      guards: leaseGuards(invocation),
+    })
     if (options.flag('json')) await stdout.json(committed)
     return undefined
   })

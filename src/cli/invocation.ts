@@ -27,6 +27,7 @@ export type Variables = Readonly<Record<string, string | undefined>> & {
   readonly TAILRACE_DATA?: string | undefined
   readonly TAILRACE_URL?: string | undefined
   readonly TAILRACE_TOKEN?: string | undefined
+  readonly TAILRACE_LEASE?: string | undefined
 }
 
 /** The exit code; nothing is 0. */

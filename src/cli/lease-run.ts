@@ -7,9 +7,10 @@ import { isatty } from 'node:tty'
 import { isCode, TailraceError, toTailraceError } from '../error.js'
 import type { Store } from '../job/job.js'
 import type { Scope, Token } from '../transaction/operation.js'
+import { textOfToken } from '../wire/token.js'
 import { argument, type Invocation } from './invocation.js'
 import { KeptCommand } from './kept-command.js'
-import { ownerOf, scopeOf, takeLease, textOf, tokenOf, ttlOf } from './lease.js'
+import { ownerOf, scopeOf, takeLease, tokenOf, ttlOf } from './lease.js'
 import { withStore } from './session.js'
 import { checkVariables } from './utf8.js'
 
@@ -33,7 +34,7 @@ export async function run(invocation: Invocation): Promise<number> {
     await using command = new KeptCommand()
     const { committed, sent } = await takeLease(store, key, { ttl, owner, wait, ...scope })
     const hold = { ...scope, key, token: tokenOf(committed), ttl }
-    const env = { ...process.env, TAILRACE_LEASE: textOf(hold.token) }
+    const env = { ...process.env, TAILRACE_LEASE: textOfToken(hold.token) }
     command.start(program, rest, env)
     return await whileHeld(store, hold, { command, sent })
   })

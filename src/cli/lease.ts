@@ -5,6 +5,7 @@ import { isCode, TailraceError } from '../error.js'
 import type { Store } from '../job/job.js'
 import type { LeaseEvent } from '../kvs/watching.js'
 import type { Committed, LeaseAction, Token } from '../transaction/operation.js'
+import { textOfToken, tokenOfText } from '../wire/token.js'
 import { parseDuration } from './duration.js'
 import { argument, defined, type Invocation, UsageError } from './invocation.js'
 import { withStore } from './session.js'
@@ -18,7 +19,7 @@ export async function take(invocation: Invocation): Promise<undefined> {
   return withStore(invocation, async (store) => {
     const { committed } = await takeLease(store, key, { ...asked, wait, ...scopeOf(invocation) })
     if (invocation.options.flag('json')) await invocation.stdout.json(committed)
-    else await invocation.stdout.line(textOf(tokenOf(committed)))
+    else await invocation.stdout.line(textOfToken(tokenOf(committed)))
     return undefined
   })
 }
@@ -48,7 +49,7 @@ export async function show(invocation: Invocation): Promise<number> {
 /** What is known of a lease, on one line. */
 export function leaseLine({ held, token, owner }: LeaseEvent): string {
   if (!held || !token) return 'free'
-  return ['held', textOf(token), ...(owner === undefined ? [] : [owner])].join(' ')
+  return ['held', textOfToken(token), ...(owner === undefined ? [] : [owner])].join(' ')
 }
 
 /** `sent`: when the take that was answered was sent, on the clock of `performance.now()`. The lease lasts for
@@ -84,10 +85,6 @@ export function tokenOf({ results }: Committed): Token {
   const token = results[0]?.token
   if (token) return token
   throw new TailraceError('EIO', 'the server answered a take without a token')
-}
-
-export function textOf({ incarnation, seq }: Token): string {
-  return `${incarnation}:${seq}`
 }
 
 export function ttlOf(invocation: Invocation): number {
@@ -136,7 +133,7 @@ async function commit(invocation: Invocation, action: LeaseAction): Promise<unde
 
 function tokenArgument(invocation: Invocation): Token {
   const text = argument(invocation, 1)
-  const [, incarnation, seq] = /^([0-9a-f]+):(\d{1,15})$/.exec(text) ?? []
-  if (incarnation !== undefined) return { incarnation, seq: Number(seq) }
+  const token = tokenOfText(text)
+  if (token) return token
   throw new UsageError(`a token is INCARNATION:SEQ, as take prints it, not "${text}"`)
 }

@@ -6,6 +6,7 @@ import type { Store } from '../job/job.js'
 import { pageMax, type ReadScope } from '../kvs/kvs.js'
 import type { TreeobjJson } from '../tree/json.js'
 import { argument, defined, type Invocation, UsageError } from './invocation.js'
+import { leaseGuards } from './lease-guard.js'
 import { withStore } from './session.js'
 import { fileChunks, readAll, stdinChunks } from './stdin.js'
 
@@ -60,7 +61,7 @@ export async function put(invocation: Invocation): Promise<undefined> {
   return withStore(invocation, async (store) => {
     const scope = defined({ namespace: options.text('namespace') })
     const op = { op: 'treeobj', key, treeobj, ...dangling } as const
-    const committed = await store.commit({ ops: [op] }, scope)
+    const committed = await store.commit({ guards: leaseGuards(invocation), ops: [op] }, scope)
     if (options.flag('json')) await stdout.json(committed)
     return undefined
   })

@@ -3,6 +3,7 @@
 import type { TrimTo } from '../transaction/operation.js'
 import { parseDuration } from './duration.js'
 import { argument, defined, type Invocation, type Options, UsageError } from './invocation.js'
+import { leaseGuards } from './lease-guard.js'
 import { withStore } from './session.js'
 
 export async function trim(invocation: Invocation): Promise<undefined> {
@@ -11,7 +12,10 @@ export async function trim(invocation: Invocation): Promise<undefined> {
   const to = trimTo(options)
   return withStore(invocation, async (store) => {
     const scope = defined({ namespace: options.text('namespace') })
-    const committed = await store.commit({ ops: [{ op: 'trim', key, ...to }] }, scope)
+    const committed = await store.commit(
+      { guards: leaseGuards(invocation), ops: [{ op: 'trim', key, ...to }] },
+      scope,
+    )
     if (options.flag('json')) await invocation.stdout.json(committed)
     return undefined
   })

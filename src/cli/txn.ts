@@ -5,6 +5,7 @@ import { TailraceError, toTailraceError } from '../error.js'
 import { errorBodyOf } from '../wire/status.js'
 import { parseTransaction } from '../wire/transaction.js'
 import { defined, type Invocation, UsageError } from './invocation.js'
+import { leaseGuards } from './lease-guard.js'
 import { onceOf } from './once.js'
 import { withStore } from './session.js'
 import { fileChunks, readAll, stdinChunks } from './stdin.js'
@@ -20,7 +21,9 @@ export async function txn(invocation: Invocation): Promise<number> {
   }
   const chunks = file === '-' ? stdinChunks() : await fileChunks(file)
   const text = await readAll(chunks, textSizeMax, 'split it, or put large values one by one')
-  const transaction = parseTransaction(parseJson(Buffer.from(text).toString('utf8')))
+  const parsed = parseTransaction(parseJson(Buffer.from(text).toString('utf8')))
+  const guards = [...(parsed.guards ?? []), ...leaseGuards(invocation)]
+  const transaction = { ...parsed, guards }
   return withStore(invocation, async (store) => {
     try {
       const namespace = invocation.options.text('namespace')

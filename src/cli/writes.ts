@@ -15,6 +15,7 @@ import {
 } from '../transaction/operation.js'
 import { parseDuration } from './duration.js'
 import { argument, defined, type Invocation, UsageError } from './invocation.js'
+import { leaseGuards } from './lease-guard.js'
 import { onceOf, producerOf } from './once.js'
 import { readAhead } from './read-ahead.js'
 import { withStore } from './session.js'
@@ -55,7 +56,7 @@ function putGuards(key: string, invocation: Invocation): Guard[] {
   const ref = invocation.options.text('ifRef')
   const guards: Guard[] = ref === undefined ? [] : [{ key, ref }]
   if (invocation.options.flag('ifAbsent')) guards.push({ key, absent: true })
-  return guards
+  return [...guards, ...leaseGuards(invocation)]
 }
 
 export async function append(invocation: Invocation): Promise<undefined> {
@@ -85,6 +86,7 @@ export async function append(invocation: Invocation): Promise<undefined> {
     const bytes = value === '-' ? await readAll(stdinChunks(), transactionSizeMax, hint) : value
     const committed = await store.append(key, bytes, {
       ...scopeOf(invocation),
+      guards: leaseGuards(invocation),
       ...(seal ? { seal } : {}),
       ...expiryOf(invocation),
       ...numbered,
@@ -122,7 +124,8 @@ async function appendGroups(
 
 /** What comes while one append is on its way is the next one. */
 async function appendPieces(store: Store, invocation: Invocation, key: string): Promise<undefined> {
-  const options = { ...scopeOf(invocation), ...expiryOf(invocation), ...onceOf(invocation) }
+  const guards = leaseGuards(invocation)
+  const options = { ...scopeOf(invocation), guards, ...expiryOf(invocation), ...onceOf(invocation) }
   for await (const piece of readAhead(stdinChunks())) {
     for (let at = 0; at < piece.length; at += transactionSizeMax) {
       const value = piece.subarray(at, at + transactionSizeMax)
@@ -181,7 +184,10 @@ async function commit(
 ): Promise<undefined> {
   return print(
     invocation,
-    await store.commit({ ops }, { ...scopeOf(invocation), ...onceOf(invocation) }),
+    await store.commit(
+      { guards: leaseGuards(invocation), ops },
+      { ...scopeOf(invocation), ...onceOf(invocation) },
+    ),
   )
 }
 

@@ -3,6 +3,7 @@
 
 import { TailraceError } from '../error.js'
 import { type Guard, idempotencyKeyRule, type Producer } from '../transaction/operation.js'
+import { guardsHeader, toGuardsHeader } from '../wire/guards.js'
 import { toHeader } from '../wire/header.js'
 import { sameKey } from './path.js'
 
@@ -21,15 +22,18 @@ export function producerHeaders(producer: Producer): Readonly<Record<string, str
   return { 'producer-id': value, 'producer-epoch': `${epoch}`, 'producer-seq': `${seq}` }
 }
 
-/** One guard on the key itself: absent, or its ref. Undefined: these guards need a transaction. */
+/** One guard on the key itself, absent or its ref, as HTTP has it; others as `Tailrace-Guards`. Undefined:
+ *  there are so many that they need a transaction. */
 export function conditionsOf(
   key: string,
   guards: readonly Guard[] | undefined,
 ): Readonly<Record<string, string>> | undefined {
   const [guard, ...more] = guards ?? []
   if (!guard) return {}
-  if (more.length > 0 || !('key' in guard) || !sameKey(guard.key, key)) return undefined
-  if ('absent' in guard) return { 'if-none-match': '*' }
-  // Anything but a ref is left to the server to refuse, in a body where it cannot be mistaken.
-  return 'ref' in guard && /^[\w-]+$/.test(guard.ref) ? { 'if-match': `"${guard.ref}"` } : undefined
+  const own = more.length === 0 && 'key' in guard && sameKey(guard.key, key)
+  if (own && 'absent' in guard) return { 'if-none-match': '*' }
+  // Anything but a ref is left to the server to refuse, where it cannot be mistaken.
+  if (own && 'ref' in guard && /^[\w-]+$/.test(guard.ref)) return { 'if-match': `"${guard.ref}"` }
+  const value = toGuardsHeader([guard, ...more])
+  return value === undefined ? undefined : { [guardsHeader]: value }
 }

@@ -21,7 +21,7 @@ import type { Http } from './http.js'
 import { pathOf, pathOfKey } from './path.js'
 import { namespaceOf } from './scope.js'
 
-/** Content types that a PUT cannot set: they are what clients send without meaning it. */
+/** Content types that the header of a PUT cannot set: they are what clients send without meaning it. */
 const unsaid: ReadonlySet<string> = new Set([
   'application/octet-stream',
   'application/x-www-form-urlencoded',
@@ -54,7 +54,7 @@ export class RemoteWrites {
     const { contentType } = options
     const conditions = conditionsOf(key, options.guards)
     const bytes = await bytesOf(value, options)
-    if (!conditions || (contentType !== undefined && unsaid.has(contentType))) {
+    if (!conditions) {
       const whole = bytes instanceof Uint8Array ? bytes : await collect(bytes)
       const type = contentType === undefined ? {} : { contentType }
       return this.#commitOp(
@@ -62,8 +62,10 @@ export class RemoteWrites {
         options,
       )
     }
-    const type = contentType === undefined ? {} : { 'content-type': contentType }
-    const path = pathOfKey('kv', key, { ...namespaceOf(options), ...expiryOf(options) })
+    const meant = contentType !== undefined && unsaid.has(contentType.toLowerCase())
+    const type = contentType === undefined || meant ? {} : { 'content-type': contentType }
+    const said = { ...expiryOf(options), ...(meant ? { contentType } : {}) }
+    const path = pathOfKey('kv', key, { ...namespaceOf(options), ...said })
     const { signal } = options
     const long = !(bytes instanceof Uint8Array)
     return this.#write(options, [], (once) =>
@@ -147,14 +149,14 @@ function expiryOf({ ttl, sliding }: Expiry): Expiry {
   return { ...(ttl === undefined ? {} : { ttl }), ...(sliding === undefined ? {} : { sliding }) }
 }
 
-/** A stream that is sent again, or with guards that no header can say, is whole in memory. Throws E2BIG. */
+/** A stream that is sent again, or has more guards than a header holds, is whole in memory. Throws E2BIG. */
 async function collect(chunks: AsyncIterable<Uint8Array>): Promise<Uint8Array> {
   const parts: Uint8Array[] = []
   let size = 0
   for await (const chunk of chunks) {
     size += chunk.length
     if (size > transactionSizeMax) {
-      const message = `a streamed put exactly once or with such guards has at most ${transactionSizeMax} bytes`
+      const message = `a streamed put exactly once, or with so many guards, has at most ${transactionSizeMax} bytes`
       throw new TailraceError('E2BIG', message)
     }
     parts.push(new Uint8Array(chunk))

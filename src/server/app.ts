@@ -31,7 +31,7 @@ export type AppOptions = {
 
 /** Headers that a page of an allowed origin may send and see. */
 const allowedHeaders =
-  'authorization, content-type, if-match, if-none-match, idempotency-key, producer-id, producer-epoch, producer-seq'
+  'authorization, content-type, if-match, if-none-match, tailrace-guards, idempotency-key, producer-id, producer-epoch, producer-seq'
 const exposedHeaders = 'etag, tailrace-seq, tailrace-count, tailrace-stat, tailrace-error'
 /** Bytes of a name in a path that is no key: of a namespace, a pin, a job. */
 const nameSizeMax = 255

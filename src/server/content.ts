@@ -7,7 +7,7 @@ import type { Op } from '../transaction/operation.js'
 import type { App, Reply, Request } from './app.js'
 import { readBody, readJsonBody } from './body.js'
 import type { Context } from './context.js'
-import { conditionally, conditionsOf } from './etag.js'
+import { conditionally, conditionsOf, guardsOf } from './etag.js'
 import { some } from './kv-read.js'
 import { idempotencyOf, refuseProducer } from './once.js'
 import { checkNoQuery, keyOf, queryOf, writableNamespaceOf } from './query.js'
@@ -54,7 +54,8 @@ async function putTreeobj(context: Context, request: Request, reply: Reply): Pro
   const treeobj = await readJsonBody(request)
   const op: Op = { op: 'treeobj', key, treeobj, ...some({ dangling }) }
   const look = () => context.store.stat(key, { namespace })
-  const committed = await conditionally(conditions, key, { look, again: true }, (guards) =>
+  const judged = { look, guards: guardsOf(request), again: true }
+  const committed = await conditionally(conditions, key, judged, (guards) =>
     context.store.commit({ ops: [op], guards }, scope),
   )
   const { results, ...rest } = committed

@@ -6,6 +6,7 @@ import { isBlobref } from '../blob/blobref.js'
 import { isCode, TailraceError } from '../error.js'
 import type { Guard } from '../transaction/operation.js'
 import type { Stat } from '../transaction/stat.js'
+import { fromGuardsHeader, guardsHeader } from '../wire/guards.js'
 import { invalid } from '../wire/parse.js'
 import type { Request } from './app.js'
 
@@ -16,6 +17,24 @@ export const conditionTriesMax = 16
 type Tags = { readonly any: true } | { readonly any: false; readonly refs: readonly string[] }
 
 export type Conditions = { readonly match?: Tags; readonly noneMatch?: Tags }
+
+/** Those of a read. Throws EINVAL. */
+export function readConditionsOf(request: Request): Conditions {
+  refuseGuards(request)
+  return conditionsOf(request)
+}
+
+/** What `Tailrace-Guards` says of a write. Throws EINVAL, E2BIG. */
+export function guardsOf(request: Request): readonly Guard[] {
+  const value = request.headers[guardsHeader]
+  return typeof value === 'string' ? fromGuardsHeader(value) : []
+}
+
+/** Of requests that write nothing, or have their guards in the body. Throws EINVAL. */
+export function refuseGuards(request: Request): void {
+  if (request.headers[guardsHeader] === undefined) return
+  throw invalid('Tailrace-Guards goes with a write whose body is the value')
+}
 
 /** Throws EINVAL. */
 export function conditionsOf(request: Request): Conditions {
@@ -37,23 +56,29 @@ export function judgeRead(
 }
 
 /** Runs a write under its conditions. One ETag in `If-Match`, or `*` in `If-None-Match`, is a guard as it
- *  stands; anything else is judged on the state now, and that state is then the guard. `again: false`: the
- *  write cannot be run twice. Throws ECONFLICT, and what `write` throws. */
+ *  stands; anything else is judged on the state now, and that state is then the guard. It comes before the
+ *  request's other `guards`. `again: false`: the write cannot be run twice. Throws ECONFLICT, and what `write`
+ *  throws. */
 export async function conditionally<T>(
   conditions: Conditions,
   key: string,
-  options: { readonly look: () => Promise<Stat | undefined>; readonly again: boolean },
+  options: {
+    readonly guards: readonly Guard[]
+    readonly look: () => Promise<Stat | undefined>
+    readonly again: boolean
+  },
   write: (guards: readonly Guard[]) => Promise<T>,
 ): Promise<T> {
   const plain = plainGuards(conditions, key)
-  if (plain) return write(plain)
+  if (plain) return write([...plain, ...options.guards])
   for (let tries = 1; ; tries++) {
     const stat = await options.look()
     const { match, noneMatch } = conditions
     const holds = (!match || names(match, stat)) && !(noneMatch && names(noneMatch, stat))
     if (!holds) throw conflict(key, stat)
     try {
-      return await write([stat ? { key, ref: stat.ref } : { key, absent: true }])
+      const seen = stat ? { key, ref: stat.ref } : { key, absent: true as const }
+      return await write([seen, ...options.guards])
     } catch (error) {
       const moved = isCode(error, 'ECONFLICT') && error.failed?.guard === 0
       if (!moved || !options.again || tries >= conditionTriesMax) throw error

@@ -14,6 +14,7 @@ import { invalid } from '../wire/parse.js'
 import type { App, Reply, Request } from './app.js'
 import { readBody } from './body.js'
 import type { Context } from './context.js'
+import { guardsOf } from './etag.js'
 import { created, some } from './kv-read.js'
 import { idempotencyOf, refuseProducer } from './once.js'
 import { keyOf, namespaceOf, queryOf, writableNamespaceOf } from './query.js'
@@ -32,7 +33,8 @@ async function append(context: Context, request: Request): Promise<unknown> {
   const namespace = writableNamespaceOf(request)
   const text = await readBody(request, transactionSizeMax)
   const events = fromNdjson(text, { timestamp: context.environment.now() / 1000 })
-  const options = { namespace, ...some({ seal }), ...idempotencyOf(request) }
+  const guards = guardsOf(request)
+  const options = { namespace, guards, ...some({ seal }), ...idempotencyOf(request) }
   return appendEvents(context.store, keyOf(request), events, options)
 }
 

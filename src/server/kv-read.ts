@@ -11,7 +11,7 @@ import { invalid } from '../wire/parse.js'
 import { errorBodyOf } from '../wire/status.js'
 import type { Reply, Request } from './app.js'
 import type { Context } from './context.js'
-import { conditionsOf, judgeRead } from './etag.js'
+import { judgeRead, readConditionsOf } from './etag.js'
 import { follow } from './follow.js'
 import { keyOf, namespaceOf, queryOf } from './query.js'
 import { type Range, rangeHolds, rangeOf } from './range.js'
@@ -51,7 +51,7 @@ export async function get(context: Context, request: Request, reply: Reply): Pro
     await created(context, { key, namespace, signal })
   }
   const scope = { namespace, ...some({ at, minSeq, signal }) }
-  const conditions = conditionsOf(request)
+  const conditions = readConditionsOf(request)
   const ranged = !part && request.headers.range !== undefined
   let found: Reading | undefined
   let range: Range | undefined
@@ -115,7 +115,8 @@ export async function head(context: Context, request: Request, reply: Reply): Pr
   if (!stat) throw missing(key)
   if (stat.type === 'dir') throw new TailraceError('EISDIR', `"${key}" is a directory: list it`)
   reply.headers(headersOf(stat))
-  if (judgeRead(conditionsOf(request), key, stat).unchanged) return reply.code(notModified).send()
+  if (judgeRead(readConditionsOf(request), key, stat).unchanged)
+    return reply.code(notModified).send()
   return reply.header('content-length', String(sizeLeft(stat))).send()
 }
 

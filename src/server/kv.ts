@@ -7,7 +7,7 @@ import { parseContentType } from '../wire/op.js'
 import type { App, Reply, Request } from './app.js'
 import { contentLengthOf, readBody, streamBody } from './body.js'
 import type { Context } from './context.js'
-import { conditionally, conditionsOf } from './etag.js'
+import { conditionally, conditionsOf, guardsOf } from './etag.js'
 import { get, head, missing, some } from './kv-read.js'
 import { idempotencyOf, producerOf, refuseProducer } from './once.js'
 import { keyOf, queryOf, writableNamespaceOf } from './query.js'
@@ -24,18 +24,18 @@ export function serveKeys(app: App, context: Context): void {
 }
 
 async function put(context: Context, request: Request, reply: Reply): Promise<Reply> {
-  const expiry = queryOf(request, { ttl: 'integer', sliding: 'flag' })
+  const query = queryOf(request, { ttl: 'integer', sliding: 'flag', contentType: 'text' })
   refuseProducer(request)
   const namespace = writableNamespaceOf(request)
   const key = keyOf(request)
   const length = contentLengthOf(request)
   const conditions = conditionsOf(request)
   const once = idempotencyOf(request, conditions)
-  const options = { namespace, ...contentTypeOf(request), ...expiry, ...once }
+  const options = { namespace, ...contentTypeOf(request), ...query, ...once }
   const small = length !== undefined && length <= blobSizeMax
   const value = small ? await readBody(request, blobSizeMax) : streamBody(request)
-  const look = lookerOf(context, key, namespace)
-  const committed = await conditionally(conditions, key, { look, again: small }, (guards) =>
+  const judged = { look: lookerOf(context, key, namespace), guards: guardsOf(request) }
+  const committed = await conditionally(conditions, key, { ...judged, again: small }, (guards) =>
     context.store.put(key, value, { ...options, guards }),
   )
   if (committed.result.ref) reply.header('etag', `"${committed.result.ref}"`)
@@ -50,8 +50,8 @@ async function append(context: Context, request: Request, reply: Reply): Promise
   const once = { ...producerOf(request), ...idempotencyOf(request, conditions) }
   const options = { namespace, ...query, ...once }
   const value = await readBody(request, transactionSizeMax)
-  const look = lookerOf(context, key, namespace)
-  const committed = await conditionally(conditions, key, { look, again: true }, (guards) =>
+  const judged = { look: lookerOf(context, key, namespace), guards: guardsOf(request) }
+  const committed = await conditionally(conditions, key, { ...judged, again: true }, (guards) =>
     context.store.append(key, value, { ...options, guards }),
   )
   return reply.send(committed)
@@ -68,8 +68,8 @@ async function unlink(context: Context, request: Request): Promise<unknown> {
   const sure = once.idempotencyKey !== undefined
   if (!sure && !(await context.store.stat(key, { namespace, nofollow: true }))) throw missing(key)
   const op = { op: 'unlink', key, ...some({ recursive }) } as const
-  const look = lookerOf(context, key, namespace)
-  const committed = await conditionally(conditions, key, { look, again: true }, (guards) =>
+  const judged = { look: lookerOf(context, key, namespace), guards: guardsOf(request) }
+  const committed = await conditionally(conditions, key, { ...judged, again: true }, (guards) =>
     context.store.commit({ ops: [op], guards }, { namespace, ...once }),
   )
   const { results, ...rest } = committed

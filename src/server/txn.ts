@@ -8,6 +8,7 @@ import { parseTransaction } from '../wire/transaction.js'
 import type { App } from './app.js'
 import { readJsonBody } from './body.js'
 import type { Context } from './context.js'
+import { refuseGuards } from './etag.js'
 import { idempotencyOf, refuseProducer } from './once.js'
 import { checkWritable, namespaceOf, queryOf } from './query.js'
 import { admitted, checkOwner } from './rights.js'
@@ -22,6 +23,7 @@ export function serveTransactions(app: App, context: Context): void {
   app.post('/v1/txn', async (request) => {
     queryOf(request, {})
     refuseProducer(request)
+    refuseGuards(request)
     const once = idempotencyOf(request)
     return commit(context, namespaceOf(request), await readJsonBody(request), once)
   })

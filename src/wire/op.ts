@@ -15,6 +15,7 @@ import {
   parseInteger,
   parseText,
 } from './parse.js'
+import { tokenOfText } from './token.js'
 
 /** Bytes of a content type. */
 export const contentTypeSizeMax = 255
@@ -66,8 +67,13 @@ export function parseContentType(input: unknown, what = 'contentType'): string {
   return text
 }
 
-/** Throws EINVAL. */
+/** As an object, or as text. Throws EINVAL. */
 export function parseToken(input: unknown, what: string): Token {
+  if (typeof input === 'string') {
+    const token = tokenOfText(input)
+    if (token) return token
+    throw invalid(`${what} must be INCARNATION:SEQ, or {"incarnation", "seq"}`)
+  }
   const fields = parseFields(input, what, tokenFields)
   return {
     incarnation: parseText(fields['incarnation'], `${what}.incarnation`),

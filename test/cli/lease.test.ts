@@ -3,7 +3,7 @@
 import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
-import { Sandbox } from './harness.js'
+import { mainFile, Sandbox } from './harness.js'
 
 let sandbox: Sandbox
 beforeEach(async () => {
@@ -84,6 +84,32 @@ describe('lease', () => {
     expect(code).toBe(7)
     expect(before).toContain(stdout.trim())
     expect(await held('k')).toBe('free')
+  })
+
+  it('run hands its token to writes with --if-lease, which are refused once it is lost', async () => {
+    const put = 'echo result | "$0" "$1" put result - --if-lease k'
+    const run = ['lease', 'run', 'k', '--', 'sh', '-c', put, process.execPath, mainFile]
+    expect(await sandbox.call(run)).toMatchObject({ code: 0, stderr: '' })
+    const token = (await sandbox.call(['lease', 'take', 'k'])).stdout.trim()
+    const env = { TAILRACE_LEASE: token }
+    const held = ['append', 'result', 'more\n', '--if-lease', 'k']
+    expect(await sandbox.call(held, { env })).toMatchObject({ code: 0 })
+    await sandbox.call(['lease', 'release', 'k', token])
+    const late = [
+      ['append', 'result', '-', '--lines', '--if-lease', 'k', '--lease-token', token],
+      ['rm', 'result', '--if-lease', 'k', '--lease-token', token],
+    ]
+    for (const args of late) {
+      const refused = await sandbox.call(args, { input: 'late\n' })
+      expect(refused).toMatchObject({ code: 1, stderr: expect.stringMatching(/ ECONFLICT: /) })
+    }
+    expect((await sandbox.call(['get', 'result'])).stdout).toBe('result\nmore\n')
+    for (const args of [
+      ['--if-lease', 'k'],
+      ['--lease-token', token],
+    ]) {
+      expect((await sandbox.call(['put', 'result', 'v', ...args])).code).toBe(2)
+    }
   })
 
   it('run ends its command when the lease is lost, and one that cannot run loses it', async () => {

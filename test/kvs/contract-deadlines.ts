@@ -3,7 +3,13 @@
 import { beforeEach, describe, expect, it } from 'vitest'
 import type { Kvs } from '../../src/kvs/kvs.js'
 import type { Watching } from '../../src/kvs/watching.js'
-import type { Guard, LeaseAction, Op, Token } from '../../src/transaction/operation.js'
+import {
+  type Guard,
+  type LeaseAction,
+  type Op,
+  type Token,
+  transactionSizeMax,
+} from '../../src/transaction/operation.js'
 import { refusal, text } from './expect.js'
 
 const minute = 60_000
@@ -79,6 +85,72 @@ export function deadlinesContract(kvsOf: () => Kvs): void {
       expect(text(await kvs.get('v'))).toBe('first')
       const other = { lease: 'lock', token: { ...token, incarnation: 'another' } }
       expect(await refusal(guarded([other], write))).toMatchObject({ code: 'ECONFLICT' })
+    })
+
+    it('a guard on a token is judged when all of a long stream is stored', async () => {
+      const token = await take('lock')
+      const guards = [{ lease: 'lock', token }]
+      const size = transactionSizeMax + 1
+      const stream = async function* (end: () => Promise<unknown> = async () => {}) {
+        for (let left = size; left > 0; left -= 1_000_000) {
+          yield Buffer.alloc(Math.min(left, 1_000_000), left % 251)
+        }
+        await end()
+      }
+      const { seq } = await kvs.put('result', stream(), {
+        guards,
+        contentType: 'application/octet-stream',
+      })
+      const stored = await kvs.stat('result')
+      expect(stored).toMatchObject({ size, attrs: { contentType: 'application/octet-stream' } })
+      const release = () => lease('lock', { action: 'release', token })
+      expect(await refusal(kvs.put('result', stream(release), { guards }))).toMatchObject({
+        code: 'ECONFLICT',
+        failed: { guard: 0, state: { lease: null } },
+      })
+      expect(await kvs.stat('result')).toEqual({ ...stored, seq: seq + 1 })
+    })
+
+    it('any guard goes with a stream', async () => {
+      const stream = async function* () {
+        for (let at = 0; at < 12; at++) yield Buffer.alloc(100_000, at)
+      }
+      const { seq } = await kvs.put('other', 'v')
+      const { incarnation } = await kvs.root()
+      const token = { incarnation, seq }
+      const cases: readonly (readonly [readonly Guard[], number | undefined])[] = [
+        [[{ seq }], undefined],
+        [[{ seq }], 0],
+        [
+          [
+            { key: 'ünd so', absent: true },
+            { key: 'other', count: 1 },
+          ],
+          undefined,
+        ],
+        [
+          [
+            { key: 'ünd so', absent: true },
+            { key: 'other', count: 2 },
+          ],
+          1,
+        ],
+        [[{ key: 'other', producer: 'p', epoch: 0, next: 0 }], undefined],
+        [[{ key: 'other', producer: 'p', epoch: 0, next: 1 }], 0],
+        [
+          [
+            { key: 'k', absent: true },
+            { lease: 'other', token },
+          ],
+          0,
+        ],
+        [[{ lease: 'other', token }], 0],
+      ]
+      for (const [guards, failed] of cases) {
+        const put = kvs.put('k', stream(), { guards })
+        if (failed === undefined) expect((await put).result.ref).toBeDefined()
+        else expect(await refusal(put)).toMatchObject({ failed: { guard: failed } })
+      }
     })
 
     it('claim and publish are one transaction each: absent and free; fenced, written, released', async () => {

@@ -5,6 +5,7 @@ import * as fc from 'fast-check'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { blobSizeMax } from '../../src/blob/blob.js'
 import { rangeOf } from '../../src/server/range.js'
+import type { Token } from '../../src/transaction/operation.js'
 import { expectError, Serving } from './serving.js'
 
 let serving: Serving
@@ -184,6 +185,42 @@ describe('a write', () => {
     expect((await serving.ask('PUT', path, { body, headers: there })).status).toBe(409)
     await putOf(path, 'x')
     expect((await serving.ask('PUT', path, { body, headers: there })).status).toBe(200)
+  })
+
+  it('takes any guards in a header, judged with its conditions, a token as text too', async () => {
+    const etag = await putOf('/v1/kv/guarded', 'a')
+    const take = { op: 'lease', key: 'lock', action: 'take', ttl: 60_000 }
+    const body = JSON.stringify({ ops: [take] })
+    const taken = await serving.ask('POST', '/v1/txn', { body })
+    const { results } = taken.json as { readonly results: readonly { readonly token: Token }[] }
+    const { incarnation = '', seq = 0 } = results[0]?.token ?? {}
+    const held = JSON.stringify([{ lease: 'lock', token: `${incarnation}:${seq}` }])
+    const lost = JSON.stringify([{ lease: 'lock', token: { incarnation, seq: seq - 1 } }])
+    const ask = (
+      method: 'PUT' | 'POST' | 'DELETE',
+      path: string,
+      headers: Readonly<Record<string, string>>,
+    ) => serving.ask(method, path, { body: method === 'DELETE' ? '' : 'b', headers })
+    const guards = 'tailrace-guards'
+    for (const [method, path] of [
+      ['PUT', '/v1/kv/guarded'],
+      ['POST', '/v1/kv/guarded'],
+      ['DELETE', '/v1/kv/guarded'],
+    ] as const) {
+      const refused = await ask(method, path, { [guards]: lost })
+      expect(refused.json).toMatchObject({ error: { code: 'ECONFLICT', failed: { guard: 0 } } })
+    }
+    const both = await ask('PUT', '/v1/kv/guarded', { [guards]: lost, 'if-match': etag })
+    expect(both.json).toMatchObject({ error: { code: 'ECONFLICT', failed: { guard: 1 } } })
+    expect((await ask('POST', '/v1/kv/guarded', { [guards]: held })).status).toBe(200)
+    expect((await ask('PUT', '/v1/kv/guarded', { [guards]: held })).status).toBe(200)
+    for (const wrong of ['x', '{}', '[{}]', '[{"lease":"lock","token":"x"}]']) {
+      expectError(await ask('PUT', '/v1/kv/guarded', { [guards]: wrong }), 400, 'EINVAL')
+    }
+    const read = await serving.ask('GET', '/v1/kv/guarded', { headers: { [guards]: held } })
+    expectError(read, 400, 'EINVAL')
+    const txn = await serving.ask('POST', '/v1/txn', { body, headers: { [guards]: held } })
+    expectError(txn, 400, 'EINVAL')
   })
 
   it('of many writers with If-Match: * loses none', async () => {
