@@ -19,7 +19,7 @@ export async function fsck(invocation: Invocation): Promise<number> {
   const child = spawnAlone(
     process.execPath,
     [mainFile, 'fsck', '--direct', '--data', directory, ...flags],
-    { stdio: ['ignore', 'inherit', 'inherit'] },
+    { stdio: ['ignore', 'inherit', 'inherit', 'ipc'] },
   )
   process.removeAllListeners('SIGINT') // the child's to answer; it comes to both
   process.on('SIGINT', () => {})
@@ -30,6 +30,8 @@ export async function fsck(invocation: Invocation): Promise<number> {
 
 async function checkHere(invocation: Invocation, directory: string): Promise<number> {
   const { options, stdout, stderr } = invocation
+  // Its parent has gone, however that ended: nobody is told what this finds, and a repair is not begun.
+  process.once('disconnect', () => process.exit(130))
   const { checkStore } = await import('../open.js')
   const { findingText } = await import('../fsck/report.js')
   const ticker = new Ticker(stderr)
@@ -57,7 +59,7 @@ async function checkHere(invocation: Invocation, directory: string): Promise<num
   return report.clean ? 0 : 1
 }
 
-function summary({ clean, found, checked, repaired }: CheckReport): string {
+function summary({ clean, found, stopped, checked, repaired }: CheckReport): string {
   const { namespaces, roots, nodes, blobs, size } = checked
   const lines = (repaired ?? []).flatMap(({ namespace, seq, moved }) => [
     `${namespace}: repaired, seq ${seq}`,
@@ -67,6 +69,7 @@ function summary({ clean, found, checked, repaired }: CheckReport): string {
   lines.push(
     clean ? `clean: ${looked}` : `${found} ${found === 1 ? 'finding' : 'findings'}: ${looked}`,
   )
+  if (stopped) lines.push('the check ended here: --repair looks at all of it')
   return `${lines.join('\n')}\n`
 }
 

@@ -17,7 +17,7 @@ import type { Imported, ImportOptions } from '../kvs/upkeep.js'
 import { type Adopt, notEmpty, otherTree } from '../transaction/adopt.js'
 import type { Committed } from '../transaction/operation.js'
 import { prepareAdopt } from '../transaction/transaction.js'
-import { audit } from '../tree/audit.js'
+import { audit, Damaged } from '../tree/audit.js'
 import { Clean } from '../tree/clean.js'
 import { rootKey } from '../tree/key.js'
 import { parseNamespaceName } from '../tree/namespace-name.js'
@@ -189,7 +189,10 @@ class ImportStore implements NodeSource {
     }
     const nodes = new Nodes(source, { cacheSize: importNodesSize })
     const findings = { clean: new Clean(), damages: 0 }
-    for await (const { key, lost: found } of audit({ nodes, findings, checkBlob }, data, rootKey)) {
+    const walk = { nodes, findings, damaged: new Damaged(), findingsMax: 1, checkBlob }
+    const [damage] = await audit(walk, data, rootKey)
+    if (damage) {
+      const { key, lost: found } = damage
       const where = key === rootKey ? '/' : key
       const message = `the export's tree does not hold together at ${where} (${found.error.message}): nothing was imported`
       throw new TailraceError('ECORRUPT', message, { cause: found.error })

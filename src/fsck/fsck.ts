@@ -11,7 +11,7 @@ import type { Engine, Head, Root } from '../engine/engine.js'
 import { canceled, TailraceError } from '../error.js'
 import { LiveNamespace } from '../kvs/namespace.js'
 import { Pins } from '../kvs/pins.js'
-import { type Audit, audit, type Damage } from '../tree/audit.js'
+import { type Audit, audit, type Damage, Damaged } from '../tree/audit.js'
 import { Clean } from '../tree/clean.js'
 import { attempt } from '../tree/inspect.js'
 import { rootKey } from '../tree/key.js'
@@ -24,6 +24,8 @@ export type CheckOptions = {
   readonly onFinding?: ((finding: Finding) => void) | undefined
   readonly onProgress?: ((progress: CheckProgress) => void) | undefined
   readonly signal?: AbortSignal | undefined
+  /** The check ends after so many findings; default: never. */
+  readonly findingsMax?: number
 }
 
 /** A namespace whose newest root has something damaged. */
@@ -39,6 +41,7 @@ type Place = Pick<Finding, 'where' | 'namespace' | 'seq' | 'pin'>
 export class Check {
   /** Everything that was found whole. */
   readonly whole = new Clean()
+  readonly #damaged = new Damaged()
   readonly nodes: Nodes
   readonly findings: Finding[] = []
   readonly hurt: Hurt[] = []
@@ -75,9 +78,18 @@ export class Check {
   async run(): Promise<void> {
     const heads = await this.#engine.roots()
     heads.sort((a, b) => (a.namespace.name < b.namespace.name ? -1 : 1))
-    for (const head of heads) await this.#checkHead(head)
-    for (const head of heads) await this.#checkHistory(head)
-    await this.#checkPins(heads)
+    for (const head of heads) if (!this.stopped) await this.#checkHead(head)
+    for (const head of heads) if (!this.stopped) await this.#checkHistory(head)
+    if (!this.stopped) await this.#checkPins(heads)
+  }
+
+  /** There were as many findings as were asked for: the rest was not looked at. */
+  get stopped(): boolean {
+    return this.found >= this.#findingsMax
+  }
+
+  get #findingsMax(): number {
+    return this.#options.findingsMax ?? Number.POSITIVE_INFINITY
   }
 
   /** Throws what is wrong with a blob. */
@@ -92,7 +104,7 @@ export class Check {
 
   /** Learns what of these trees is whole; tells nothing. */
   async lookAt({ data, meta }: Trees): Promise<void> {
-    for (const dir of [data, meta]) for await (const _ of audit(this.#walk(), dir, rootKey));
+    for (const dir of [data, meta]) await audit(this.#walk(), dir, rootKey)
   }
 
   async #checkHead(head: Head): Promise<void> {
@@ -127,7 +139,7 @@ export class Check {
     if ('error' in floor) return
     const read = await attempt(async () => {
       for await (const root of this.#engine.history(namespace, floor.value - 1)) {
-        if (root.seq >= head.root.seq) break
+        if (root.seq >= head.root.seq || this.stopped) break
         await this.#checkRoot(root, { where: 'history', namespace, seq: root.seq })
       }
     })
@@ -147,6 +159,7 @@ export class Check {
       return
     }
     for (const { name, namespace, seq, ref } of pins.value) {
+      if (this.stopped) return
       await this.#checkRoot({ seq, ref }, { where: 'pin', namespace, seq, pin: name })
     }
   }
@@ -165,13 +178,15 @@ export class Check {
   }
 
   async #audit(dir: Dir, place: Place): Promise<void> {
-    for await (const damage of audit(this.#walk(), dir, rootKey)) this.#tellDamage(damage, place)
+    for (const damage of await audit(this.#walk(), dir, rootKey)) this.#tellDamage(damage, place)
   }
 
   #walk(): Audit {
     return {
       nodes: this.nodes,
       findings: { clean: this.whole, damages: 0 },
+      damaged: this.#damaged,
+      findingsMax: this.#findingsMax - this.found,
       checkBlob: (ref, size) => this.checkBlob(ref, size),
     }
   }

@@ -42,6 +42,8 @@ export type MendPorts = {
   /** A directory of at most so many entries that lost some goes with the rest of them: the parts of a
    *  record are of no use without each other. */
   readonly wholeUpTo?: number
+  /** Directories that were mended already, by the refs of their treeobjs: each once, under the first of its keys. */
+  readonly done: Map<Blobref, Dir | undefined>
 }
 
 /** The directory as it can be read; undefined: nothing of it is left to name. `mended` is told what went. */
@@ -64,7 +66,7 @@ export async function mendDir(
     const { name, treeobj } = part
     const at = joinKey(key, name)
     if (treeobj.type === 'dir') {
-      const child = await mendDir(ports, treeobj, at, mended)
+      const child = await mendOnce(ports, treeobj, at, mended)
       if (child !== treeobj) edits.set(name, child)
     } else if (treeobj.type === 'valref' && !whole.values.has(refOf(treeobj))) {
       mended.push(await mendLog(ports, treeobj, at))
@@ -80,6 +82,19 @@ export async function mendDir(
   using writer = new NodeWriter(nodes)
   const next = await editDir(nodes, writer, dir, edits)
   await store(writer.blobs)
+  return next
+}
+
+async function mendOnce(
+  ports: MendPorts,
+  dir: Dir,
+  key: Key,
+  mended: Mended[],
+): Promise<Dir | undefined> {
+  const id = refOf(dir)
+  if (ports.done.has(id)) return ports.done.get(id)
+  const next = await mendDir(ports, dir, key, mended)
+  if (next !== dir) ports.done.set(id, next)
   return next
 }
 

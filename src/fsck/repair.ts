@@ -57,12 +57,13 @@ async function mend(
     whole: check.whole,
     checkBlob: (ref, size) => check.checkBlob(ref, size),
     store: (blobs) => storeProved(engine, blobs),
+    done: new Map(),
   }
   const mended: Mended[] = []
   const data = (await mendDir(ports, before.trees.data, rootKey, mended)) ?? emptyDir
   const metaMended: Mended[] = []
   const wholeUpTo = recordSizeMax / inlineSizeMax
-  const metaPorts = { ...ports, wholeUpTo }
+  const metaPorts = { ...ports, done: new Map(), wholeUpTo }
   const meta = (await mendDir(metaPorts, before.trees.meta, rootKey, metaMended)) ?? emptyDir
   using writer = new NodeWriter(nodes)
   const drafts = { data: new Draft(nodes, writer, data), meta: new Draft(nodes, writer, meta) }

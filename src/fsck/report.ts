@@ -38,6 +38,8 @@ export type Finding = {
     readonly keys: number
     readonly size: number
   }
+  /** So many other keys lead to it; absent: none. */
+  readonly others?: number
   /** What is damaged or missing. */
   readonly ref?: Blobref
   readonly message: string
@@ -73,6 +75,8 @@ export type CheckReport = {
   readonly clean: boolean
   readonly found: number
   readonly findings: readonly Finding[]
+  /** The check ended at its limit of findings: the rest of the store was not looked at. */
+  readonly stopped?: true
   readonly checked: Omit<CheckProgress, 'namespace' | 'total'> & { readonly namespaces: number }
   /** Absent where no repair was asked for. */
   readonly repaired?: readonly Repaired[]
@@ -82,10 +86,10 @@ export function findingOf(
   damage: Damage,
   place: Pick<Finding, 'where' | 'namespace' | 'seq' | 'pin'>,
 ): Finding {
-  const { key, lost } = damage
+  const { key, others, lost } = damage
   const { ref, error } = lost
   const found = { ...place, code: error.code, key: key === rootKey ? '/' : key }
-  const rest = { ref, message: error.message }
+  const rest = { ...(others > 0 ? { others } : {}), ref, message: error.message }
   if (damage.kind === 'blobs') {
     const { from, to, offset, end } = damage.lost
     return { ...found, blobs: { from, to, offset, end }, ...rest }
@@ -102,13 +106,14 @@ export function findingOf(
 
 /** One line, such as `primary: ci/log: blob 17 (bytes 4096–8191): ECORRUPT: …`. */
 export function findingText(finding: Finding): string {
-  const { namespace, where, seq, pin, key, code, message } = finding
+  const { namespace, where, seq, pin, key, others = 0, code, message } = finding
+  const keys = others === 1 ? 'key' : 'keys'
   const place = [
     namespace ?? 'store',
     where === 'history' ? `root ${seq}` : undefined,
     where === 'pin' ? `pin ${pin}` : undefined,
     where === 'meta' ? 'meta' : undefined,
-    key,
+    others === 0 ? key : `${key} (and ${others} other ${keys})`,
     partText(finding),
     `${code}: ${message}`,
   ]

@@ -6,7 +6,7 @@ import type { Engine } from '../engine/engine.js'
 import type { TailraceError } from '../error.js'
 import { Check, type CheckOptions } from './fsck.js'
 import { repair } from './repair.js'
-import type { CheckReport, Finding } from './report.js'
+import { type CheckReport, type Finding, findingsMax } from './report.js'
 
 /** Bytes of blobs kept in memory: most are asked for once. */
 const checkCacheSize = 4 * 1024 * 1024
@@ -18,7 +18,9 @@ export async function checkEngine(
 ): Promise<CheckReport> {
   const { environment } = options
   const content = new Content(engine, { cacheSize: checkCacheSize })
-  const check = new Check(engine, content, environment, options)
+  // A repair must know all of it.
+  const bound = options.repair ? {} : { findingsMax }
+  const check = new Check(engine, content, environment, { ...options, ...bound })
   await check.run()
   const repaired = options.repair ? await repair(engine, environment, check) : undefined
   const namespaces = (await engine.roots()).length
@@ -26,6 +28,7 @@ export async function checkEngine(
     clean: check.found === 0,
     found: check.found,
     findings: check.findings,
+    ...(check.stopped ? { stopped: true } : {}),
     checked: { namespaces, ...check.checked },
     ...(repaired ? { repaired } : {}),
   }

@@ -84,3 +84,40 @@ it('so is a tree of 5,000 directories in each other', async () => {
     await store.commit({ ops: [{ op: 'unlink', key: 'x', recursive: true }] })
   })
 }, 60_000)
+
+it('what 2^40 keys share is looked at once, told by the shortest key, and mended for all', async () => {
+  const levels = 40
+  await use(async (store) => {
+    await store.configureNamespace('primary', { historyCount: 1, historyAgeMs: 0 })
+    await store.put('0/damaged', lost)
+    await store.put('0/whole', 'whole')
+    for (let level = 1; level <= levels; level++) {
+      const from = `${level - 1}`
+      await store.commit({
+        ops: [
+          { op: 'mkdir', key: `${level}` },
+          { op: 'copy', from, key: `${level}/a` },
+          { op: 'copy', from, key: `${level}/b` },
+        ],
+      })
+    }
+    await store.collect()
+  })
+  await flip(directory, lost)
+  const { findings, found } = await check()
+  const ofData = findings.filter(({ where }) => where === 'data')
+  expect(ofData).toMatchObject([{ key: '0/damaged', code: 'ECORRUPT' }])
+  // 1 at its own place, and 2^n below each of the others.
+  expect(ofData[0]?.others).toBe(2 ** (levels + 1) - 2)
+  expect(found).toBe(findings.length)
+  const { repaired = [] } = await check(true)
+  expect(repaired[0]?.moved).toHaveLength(1)
+  await use(async (store) => {
+    const deepest = `${levels}/${'a/b/'.repeat(levels / 2)}`
+    expect(text(await store.get(`${deepest}whole`))).toBe('whole')
+    expect(await store.stat(`${deepest}damaged`)).toBeUndefined()
+    expect(await store.stat('0/damaged')).toBeUndefined()
+  })
+  const again = await check()
+  expect(again.findings.filter(({ where }) => where === 'data')).toEqual([])
+}, 60_000)
