@@ -1,17 +1,15 @@
 /** The store in this process: the only place that names an engine. See rfc/4, rfc/6.
  *  Invariant: what `open` gives owns all that it opened, and closes it in the reverse order. */
 
-import { join } from 'node:path'
 import { type Environment, systemEnvironment } from './base/environment.js'
-import { makeDirectory } from './base/make-directory.js'
 import { Collector, type GarbageBounds } from './collect/collect.js'
 import { discard } from './collect/discard.js'
 import { forget } from './collect/forget.js'
 import { Content } from './content/content.js'
+import { openDirectory } from './engine/directory.js'
 import type { Engine } from './engine/engine.js'
-import { hasStore, openLmdb } from './engine/lmdb.js'
 import { MemoryEngine } from './engine/memory.js'
-import { isCode, TailraceError } from './error.js'
+import { isCode } from './error.js'
 import { exportTree } from './export/export.js'
 import { importStream } from './export/import.js'
 import type { CheckOptions } from './fsck/fsck.js'
@@ -56,11 +54,15 @@ export type EmbeddedStore = Store & {
   readonly leases: number
 }
 
-/** Opens the store, and finishes jobs that a crash left unfinished. Throws EBUSY (another process
- *  has it open: its pid is named), EMISCONFIGURED (a newer format), EIO, ENOSPC. */
+/** Opens the store, and finishes jobs that a crash left unfinished. Throws EBUSY (it is open already: the
+ *  process is named), ECORRUPT (damaged, or its file was lost), EMISCONFIGURED (a newer format, another
+ *  store's directory, no native build of a library), EIO, ENOSPC. */
 export async function open(options: OpenOptions = {}): Promise<EmbeddedStore> {
   const { directory, environment = systemEnvironment } = options
-  const engine = await openEngine(directory, environment)
+  const engine =
+    directory === undefined
+      ? new MemoryEngine(environment)
+      : await openDirectory(directory, { environment })
   try {
     return await openOn(engine, options)
   } catch (error) {
@@ -163,15 +165,6 @@ export async function openOn(engine: Engine, options: OpenOptions = {}): Promise
   }
 }
 
-async function openEngine(
-  directory: string | undefined,
-  environment: Environment,
-): Promise<Engine> {
-  if (directory === undefined) return new MemoryEngine(environment)
-  await makeDirectory(directory)
-  return openLmdb(join(directory, 'store'), { environment })
-}
-
 export type CheckStoreOptions = CheckOptions & {
   /** The data directory. */
   readonly directory: string
@@ -184,13 +177,9 @@ export type CheckStoreOptions = CheckOptions & {
  *  holds it: its pid is named), EMISCONFIGURED (a newer format), ENOSPC, EIO, ECANCELED. */
 export async function checkStore(options: CheckStoreOptions): Promise<CheckReport> {
   const { directory, repair = false, environment = systemEnvironment } = options
-  const path = join(directory, 'store')
-  if (!(await hasStore(path))) {
-    throw new TailraceError('ENOENT', `there is no store in ${directory}: name its directory`)
-  }
   let engine: Engine
   try {
-    engine = await openLmdb(path, { environment })
+    engine = await openDirectory(directory, { environment, existing: true })
   } catch (error) {
     if (!isCode(error, 'ECORRUPT')) throw error
     return unopened(error, options)

@@ -1,4 +1,4 @@
-/** The calls of POSIX that Node lacks, made by way of koffi, whose only import this is. See rfc/4, rfc/11.
+/** The system calls that Node lacks, made by way of koffi, whose only import this is. See rfc/4, rfc/11.
  *  Invariant: nothing here waits. The library is loaded at the first call, so that a program which
  *  never opens a directory never needs it. Linux, macOS and the BSDs agree on all constants below. */
 
@@ -29,12 +29,16 @@ const FD_CLOEXEC = 1
 const WNOHANG = 1
 /** <sys/prctl.h>, Linux alone. */
 const PR_SET_CHILD_SUBREAPER = 36
+/** <linux/fs.h>, on the machines that build it from `_IOR('v', 1, long)` with 64 bits. */
+const FS_IOC_GETVERSION = 0x8008_7601
+const generationMachines: ReadonlySet<string> = new Set(['x64', 'arm64', 'riscv64', 'loong64'])
 
 type Calls = {
   readonly flock: KoffiFunc<(descriptor: number, operation: number) => number>
   readonly fcntl: KoffiFunc<(descriptor: number, command: number, ...rest: unknown[]) => number>
   readonly waitpid: KoffiFunc<(pid: number, status: null, options: number) => number>
   readonly prctl: KoffiFunc<(option: number, ...rest: number[]) => number> | undefined
+  readonly ioctl: KoffiFunc<(descriptor: number, request: number, ...rest: unknown[]) => number>
   readonly errno: () => number
 }
 
@@ -177,6 +181,16 @@ export function openLocked(path: string): number | undefined {
 
 const prctl = 'int prctl(int, unsigned long, unsigned long, unsigned long, unsigned long)'
 
+/** The generation of an open file's inode: a number that is drawn anew when an inode is used again for
+ *  another file. Undefined where the system or the file system does not tell. Throws EMISCONFIGURED (no
+ *  native build). */
+export function generationOf(descriptor: number): string | undefined {
+  if (process.platform !== 'linux' || !generationMachines.has(process.arch)) return undefined
+  const generation = Buffer.alloc(8) // the system writes an int, though the request says long
+  const answer = library.calls.ioctl(descriptor, FS_IOC_GETVERSION, 'void *', generation)
+  return answer === 0 ? String(generation.readUInt32LE()) : undefined
+}
+
 function load(): Calls {
   try {
     const require = createRequire(import.meta.url)
@@ -187,6 +201,7 @@ function load(): Calls {
       fcntl: system.func('int fcntl(int, int, ...)'),
       waitpid: system.func('int waitpid(int, void *, int)'),
       prctl: process.platform === 'linux' ? system.func(prctl) : undefined,
+      ioctl: system.func('int ioctl(int, unsigned long, ...)'),
       errno: () => koffi.errno(),
     }
   } catch (cause) {

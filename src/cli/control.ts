@@ -1,8 +1,6 @@
 /** The commands about the server itself: status, stop, token. They start none. See rfc/13. */
 
-import { watch } from 'node:fs'
 import { setTimeout as delay } from 'node:timers/promises'
-import { Wakeup } from '../base/wakeup.js'
 import { TailraceError } from '../error.js'
 import { ensureToken, prepareDirectory, type ServerRecord } from '../server/local.js'
 import type { Invocation } from './invocation.js'
@@ -12,7 +10,7 @@ import { localTarget, namedTarget, type Target } from './session.js'
 
 /** A stop that takes longer is reported, not waited for. */
 const stopMs = 15_000
-/** After its record went, a server only has to exit. */
+/** Between two looks for a process that ends. */
 const exitCheckMs = 10
 
 export async function status(invocation: Invocation): Promise<number> {
@@ -44,14 +42,8 @@ export async function stop(invocation: Invocation): Promise<undefined> {
     await invocation.stdout.line(`no server runs on ${directory}`)
     return undefined
   }
-  const changed = new Wakeup()
-  const watcher = watch(directory, () => changed.wake())
-  try {
-    await requestStop(localTarget(record), invocation)
-    await untilGone(directory, record, changed)
-  } finally {
-    watcher.close()
-  }
+  await requestStop(localTarget(record), invocation)
+  await untilGone(directory, record)
   await invocation.stdout.line(`the server on ${directory} (pid ${record.pid}) has stopped`)
   return undefined
 }
@@ -67,15 +59,10 @@ async function requestStop(target: Target, invocation: Invocation): Promise<void
   await requestJson(target, 'POST', '/v1/stop', force)
 }
 
-/** The record goes when the server has closed its store; then the process does. */
-async function untilGone(directory: string, record: ServerRecord, changed: Wakeup): Promise<void> {
+/** A process that is not our child tells nobody of its end: it is looked for until it has gone. */
+async function untilGone(directory: string, record: ServerRecord): Promise<void> {
   const deadline = AbortSignal.timeout(stopMs)
   try {
-    for (;;) {
-      const seen = changed.count
-      if ((await findServer(directory))?.pid !== record.pid) break
-      await changed.wait(seen, deadline)
-    }
     while (isAlive(record)) await delay(exitCheckMs, undefined, { signal: deadline })
   } catch (cause) {
     if (!deadline.aborted) throw cause

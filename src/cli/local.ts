@@ -13,6 +13,7 @@ import {
   prepareDirectory,
   readServerRecord,
   type ServerRecord,
+  socketNow,
 } from '../server/local.js'
 import { mainFile } from './entry.js'
 import type { Variables } from './invocation.js'
@@ -34,10 +35,12 @@ export function dataDirectory(option: string | undefined, variables: Variables):
   return absolutePath(option ?? defaultDirectory(variables))
 }
 
-/** The server that runs on the directory, if one does. */
+/** The server that runs on the directory, if one does; its socket is where the directory is now. Throws EBUSY
+ *  where the directory was moved to a path too long for that. */
 export async function findServer(directory: string): Promise<ServerRecord | undefined> {
   const record = await readServerRecord(directory)
-  return record && isAlive(record) ? record : undefined
+  if (!record || !isAlive(record)) return undefined
+  return { ...record, socket: socketNow(directory, record) }
 }
 
 /** Finds the server or starts it. Throws EBUSY (a process that is no server holds the directory),

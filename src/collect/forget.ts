@@ -5,7 +5,7 @@
 
 import { deferred } from '../base/deferred.js'
 import type { Blobref } from '../blob/blobref.js'
-import type { Engine, Rewritten } from '../engine/engine.js'
+import { type Engine, lifeOf, type Rewritten } from '../engine/engine.js'
 import { isCode, TailraceError } from '../error.js'
 import { updateCollection } from '../kvs/collection-update.js'
 import { type Committer, rebaseTriesMax } from '../kvs/committer.js'
@@ -151,7 +151,7 @@ export async function rewritePins(
 ): Promise<number> {
   let count = 0
   for (const pin of await spaces.pins.list()) {
-    if (pin.incarnation !== live.record.incarnation) continue
+    if (lifeOf(pin.incarnation) !== lifeOf(live.record.incarnation)) continue
     using writer = new NodeWriter(nodes)
     const ref = await rewrite(nodes, writer, pin.ref, keys)
     if (!ref) continue

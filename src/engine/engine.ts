@@ -31,7 +31,8 @@ export type Revision = number
 
 export type Namespace = {
   readonly name: string
-  /** Random id of this life of the name: a namespace made anew has another. */
+  /** Random id of this life of the name: a namespace made anew has another. `LIFE`, or in a copy of the
+   *  store `LIFE.COPY`. */
   readonly incarnation: string
   readonly owner: string
   /** Wall clock, ms since 1970. */
@@ -179,6 +180,12 @@ export interface Engine extends AsyncDisposable {
   /** Takes or renews the right to commit to a namespace: an epoch that grows with each new owner.
    *  Throws EBUSY while another owner holds it, ENONS, ENOSPC, EIO, ECLOSED. */
   lease(namespace: string, owner: string, ttlMs: number): Promise<number>
+}
+
+/** The life that an incarnation belongs to: the same in a store and in the copies of it. What a store keeps
+ *  of its own past is compared by this, what others bring by the whole incarnation. */
+export function lifeOf(incarnation: string): string {
+  return incarnation.split('.', 1)[0] ?? incarnation
 }
 
 /** Roots are kept at least this long, and at least this many of them, whatever else is deleted. */

@@ -41,16 +41,19 @@ export type LmdbBounds = { readonly history?: HistoryBounds; readonly indexFlush
 export type LmdbEngineOptions = {
   readonly environment: Environment
   readonly storeId: string
+  readonly formerId: string | undefined
   readonly directory: string
   readonly tables: Tables
   readonly bounds: LmdbBounds
-  /** Gives the directory up; called once, last. `broken`: nothing may be written any more. */
-  readonly release: (state: { readonly broken: boolean }) => Promise<void>
+  /** Gives the directory up; called once, last. */
+  readonly release: () => Promise<void>
 }
 
 export class LmdbEngine implements Engine {
   readonly supports: Supports = { durable: true, shared: false }
   readonly storeId: string
+  /** Id of the store that this one is a copy of. */
+  readonly formerId: string | undefined
   readonly #environment: Environment
   readonly #index: RefIndex
   readonly #blobs: BlobTable
@@ -68,6 +71,7 @@ export class LmdbEngine implements Engine {
   constructor(options: LmdbEngineOptions) {
     const { tables, directory, bounds } = options
     this.storeId = options.storeId
+    this.formerId = options.formerId
     this.#environment = options.environment
     this.#release = options.release
     this.#leases = new Leases(options.environment)
@@ -254,7 +258,7 @@ export class LmdbEngine implements Engine {
     } catch {
       // A disk that is full or broken: the next open rebuilds what the index lacks.
     }
-    await this.#release({ broken: this.#writer.broken !== undefined })
+    await this.#release()
   }
 
   #complete(group: Group): () => void {

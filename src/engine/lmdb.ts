@@ -3,74 +3,61 @@
  *  Invariant: one process holds a directory at a time; a promise of `write` that resolves means on
  *  disk (`overlappingSync` is off). */
 
-import { readdir, realpath } from 'node:fs/promises'
+import { realpath } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { ABORT, type Database, open, type RootDatabase } from 'lmdb'
 import type { Environment } from '../base/environment.js'
 import { makeDirectory, syncDirectory } from '../base/make-directory.js'
 import { closeFilesOnExec } from '../base/posix.js'
-import { decode, encode } from '../blob/codec.js'
 import { TailraceError } from '../error.js'
 import { isFull, isFullError } from './disk.js'
+import { assertFormat, type Identity, identify, storeFiles } from './identity.js'
 import { type LmdbBounds, LmdbEngine } from './lmdb-engine.js'
 import { shortenWriteMessage } from './lmdb-message.js'
-import { assertOpenable, dataFile } from './openable.js'
-import { encodeOwner, isAlive, type Owner, parseOwner, thisProcess } from './owner.js'
+import { assertOpenable } from './openable.js'
+import { StoreLock } from './owner.js'
 import { type Range, type Table, type Tables, Writes } from './tables.js'
 
-/** The number of this format. A store with a higher one is refused. */
-export const format = 1
-
-export type LmdbOptions = { readonly environment: Environment; readonly bounds?: LmdbBounds }
-
-/** Directories that this process has open. The owner record names a process, so that openings within
- *  one are told apart here. */
-const openHere = new Set<string>()
-/** Openings of this process that ended without their owner record being removed (the disk was full
- *  or broken): the record says that the process lives, and only the process knows better. */
-const letGo = new Set<string>()
+export type LmdbOptions = {
+  readonly environment: Environment
+  readonly bounds?: LmdbBounds
+  /** Nothing is made: a store that is missing, or was never finished, is an error. */
+  readonly existing?: boolean
+}
 
 /** MDB_PAGE_NOTFOUND, MDB_CORRUPTED, MDB_INVALID. */
 const damageCodes: ReadonlySet<unknown> = new Set([-30_797, -30_796, -30_793])
 
-const formatKey = Buffer.from('format')
-const storeIdKey = Buffer.from('storeId')
-const ownerKey = Buffer.from('owner')
 type Store = Database<Buffer, Uint8Array>
 type Root = RootDatabase<Buffer, Uint8Array>
 
 const binary = { encoding: 'binary', keyEncoding: 'binary' } as const
 
-/** Whether an open would find a store, and not make one. */
-export async function hasStore(directory: string): Promise<boolean> {
-  const names = await readdir(directory).catch((): string[] => [])
-  return names.includes(dataFile)
-}
-
-/** Makes the directory (0700) if it is missing. Throws EBUSY (another process holds it: the message
- *  has the path and its pid), EMISCONFIGURED (made by a newer version), ECORRUPT, ENOSPC, EIO. */
+/** Makes the directory (0700) if it is missing. Throws EBUSY (it is open already: the message has the path
+ *  and the holder's pid), EMISCONFIGURED (made by a newer version; no native build), ECORRUPT, ENOSPC, EIO. */
 export async function openLmdb(directory: string, options: LmdbOptions): Promise<LmdbEngine> {
-  let path: string
   try {
-    await makeDirectory(directory)
-    path = await realpath(directory)
+    if (!options.existing) await makeDirectory(directory)
+    const path = await realpath(directory)
+    const lock = await StoreLock.take(path)
+    try {
+      return await openLocked(path, lock, options)
+    } catch (error) {
+      lock.release()
+      throw error
+    }
   } catch (error) {
     throw await openError(directory, error)
   }
-  const owner = thisProcess(options.environment.id())
-  if (openHere.has(path)) throw busy(path, owner)
-  openHere.add(path) // no await since the look
-  try {
-    return await openAs(owner, path, options)
-  } catch (error) {
-    openHere.delete(path)
-    throw await openError(path, error)
-  }
 }
 
-async function openAs(owner: Owner, directory: string, options: LmdbOptions): Promise<LmdbEngine> {
-  const { environment, bounds = {} } = options
-  await assertOpenable(directory)
+async function openLocked(
+  directory: string,
+  lock: StoreLock,
+  options: LmdbOptions,
+): Promise<LmdbEngine> {
+  const { environment, bounds = {}, existing = false } = options
+  await assertOpenable(directory, { existing })
   const database = open<Buffer, Uint8Array>({
     path: directory,
     noSubdir: false, // a directory may have a dot in its name
@@ -85,80 +72,35 @@ async function openAs(owner: Owner, directory: string, options: LmdbOptions): Pr
     // LMDB opens its data file so that children inherit it: a stray write of one would corrupt the store.
     closeFilesOnExec(directory)
     const meta = openTable(database, 'meta')
-    const claimed = database.transactionSync(() => claim(meta, owner, directory, environment))
-    try {
-      if (claimed.fresh) {
-        await syncDirectory(directory)
-        await syncDirectory(dirname(directory)) // whoever made it may not have come so far
-      }
-      const tables = new LmdbTables(database, meta)
-      const release = (state: { readonly broken: boolean }) =>
-        giveUp(owner, directory, tables, state.broken)
-      const { storeId } = claimed
-      return new LmdbEngine({ environment, storeId, directory, tables, bounds, release })
-    } catch (error) {
-      letGo.add(owner.nonce)
-      throw error
+    assertFormat(meta, directory)
+    const tables = new LmdbTables(database, meta)
+    const { storeId, formerId } = await claim(tables, directory, environment)
+    const release = async () => {
+      await tables.close()
+      lock.release()
     }
+    return new LmdbEngine({ environment, storeId, formerId, directory, tables, bounds, release })
   } catch (error) {
     await database.close()
     throw error
   }
 }
 
-/** Takes the store for this process, inside a transaction: of two that start at once, one waits for
- *  the other's record and then finds it. An older format is to be migrated here, in the same
- *  transaction. */
-function claim(
-  meta: LmdbTable,
-  owner: Owner,
+/** An older format is to be migrated here, in the same transaction. */
+async function claim(
+  tables: LmdbTables,
   directory: string,
   environment: Environment,
-): { readonly storeId: string; readonly fresh: boolean } {
-  const found = read(meta, formatKey)
-  if (found !== undefined && found !== format) {
-    throw new TailraceError(
-      'EMISCONFIGURED',
-      `the store in ${directory} has format ${String(found)}, this version knows ${format}: use the version that made it`,
-    )
+): Promise<Identity> {
+  const writes = new Writes()
+  const files = await storeFiles(directory)
+  const identity = identify(tables, files, { environment, directory, writes })
+  if (writes.list.length > 0) await tables.write(writes)
+  if (identity.fresh) {
+    await syncDirectory(directory)
+    await syncDirectory(dirname(directory)) // whoever made it may not have come so far
   }
-  const holder = meta.get(ownerKey)
-  if (holder) assertGone(parseOwner(holder), directory)
-  meta.write(ownerKey, encodeOwner(owner))
-  const known = read(meta, storeIdKey)
-  if (typeof known === 'string') return { storeId: known, fresh: false }
-  const storeId = environment.id()
-  meta.write(formatKey, encode(format))
-  meta.write(storeIdKey, encode(storeId))
-  return { storeId, fresh: true }
-}
-
-/** A stored msgpack value, undefined where it is missing. */
-function read(table: Table, key: Uint8Array): unknown {
-  const value = table.get(key)
-  return value && decode(value)
-}
-
-function assertGone(holder: Owner, directory: string): void {
-  if (isAlive(holder) && !letGo.has(holder.nonce)) throw busy(directory, holder)
-}
-
-async function giveUp(
-  owner: Owner,
-  directory: string,
-  tables: LmdbTables,
-  broken: boolean,
-): Promise<void> {
-  try {
-    if (broken) throw new Error('nothing may be written any more')
-    const writes = new Writes()
-    writes.remove(tables.meta, ownerKey)
-    await tables.write(writes)
-  } catch {
-    letGo.add(owner.nonce)
-  }
-  await tables.close()
-  openHere.delete(directory)
+  return identity
 }
 
 class LmdbTable implements Table {
@@ -264,13 +206,6 @@ function openTable(root: Root, name: string): LmdbTable {
 function quiet(error: unknown): void {
   if (!(error instanceof Error) || !('commitError' in error)) return
   if (error.commitError instanceof Promise) error.commitError.catch(() => {})
-}
-
-function busy(directory: string, holder: Owner): TailraceError {
-  return new TailraceError(
-    'EBUSY',
-    `${directory} is in use by process ${holder.pid}: use that one, or end it first`,
-  )
 }
 
 function readError(error: unknown): TailraceError {

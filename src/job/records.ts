@@ -33,13 +33,14 @@ const listStep = 64
 
 const scope = { namespace: jobsNamespace }
 
-/** All keys of a new job: the first event, the header of its output, its places. */
-export function submitOps(id: string, spec: Spec, at: number): Op[] {
+/** All keys of a new job: the first event, the header of its output, its places. `store` tells the store that
+ *  runs it from copies of that. */
+export function submitOps(id: string, spec: Spec, at: number, store: string): Op[] {
   return [
     { op: 'put', key: specKey(id), value: encodeSpec(spec), contentType: 'application/json' },
     ...appendOps(eventsKey(id), [eventOf({ name: 'submit', at })], false),
     { op: 'append', key: outputKey(id), value: encodeHeader(at / 1000) },
-    { op: 'put', key: activeKey(id), value: '' },
+    { op: 'put', key: activeKey(id), value: store },
     { op: 'put', key: indexKey(id), value: '' },
   ]
 }

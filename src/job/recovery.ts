@@ -1,12 +1,12 @@
 /** What a server finds of jobs that ran when an earlier one ended without a word. See rfc/11.
- *  Invariant: only jobs without a finish are read; a surviving process is ended only if its pid and
- *  start time are those that were recorded. */
+ *  Invariant: only jobs without a finish are read; a surviving process is ended only if its pid and start time
+ *  are those that were recorded, by this store: a copy of a store leaves the processes of its original alone. */
 
 import type { Environment } from '../base/environment.js'
 import { processStart } from '../base/process-start.js'
 import type { Kvs } from '../kvs/kvs.js'
 import type { JobView } from './job.js'
-import { eventsKey, jobsNamespace } from './keys.js'
+import { activeKey, eventsKey, jobsNamespace } from './keys.js'
 import { activeIds, cutOutputOps, finishOps, readJob } from './records.js'
 import { fold, type JobEvent } from './state.js'
 
@@ -15,11 +15,15 @@ const recoveriesMax = 64
 
 /** Ends all that was left unfinished. One that cannot be ended now (no space, a blob that does not
  *  verify) stays for the next open: it must not keep the store from opening. */
-export async function recover(kvs: Kvs, environment: Environment): Promise<void> {
+export async function recover(
+  kvs: Kvs,
+  environment: Environment,
+  incarnation: string,
+): Promise<void> {
   const ids = await activeIds(kvs)
   const next = ids.values()
   const work = async () => {
-    for (const id of next) await endLost(kvs, environment, id).catch(() => {})
+    for (const id of next) await endLost(kvs, environment, { id, incarnation }).catch(() => {})
   }
   await Promise.all(Array.from({ length: Math.min(recoveriesMax, ids.length) }, work))
 }
@@ -37,9 +41,16 @@ function lostEvents(at: number): JobEvent[] {
   ]
 }
 
-async function endLost(kvs: Kvs, environment: Environment, id: string): Promise<void> {
+async function endLost(
+  kvs: Kvs,
+  environment: Environment,
+  { id, incarnation }: { readonly id: string; readonly incarnation: string },
+): Promise<void> {
   const { view, events } = await readJob(kvs, id)
-  killSurvivor(events)
+  const runBy = await kvs.get(activeKey(id), { namespace: jobsNamespace })
+  // Versions that did not record who ran it left the value empty.
+  const ours = !runBy?.length || Buffer.from(runBy).toString() === incarnation
+  if (ours) killSurvivor(events)
   const at = environment.now()
   const key = eventsKey(id)
   const stat = await kvs.stat(key, { namespace: jobsNamespace })

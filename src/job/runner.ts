@@ -62,6 +62,7 @@ export class JobRunner implements Jobs, AsyncDisposable {
   readonly #open = new Set<Promise<void>>()
   readonly #giveUp: AbortController
   readonly #removal: Removal
+  readonly #incarnation: string
   #submitting = 0
   #stopped: Promise<void> | undefined
 
@@ -69,15 +70,17 @@ export class JobRunner implements Jobs, AsyncDisposable {
    *  close, after this. Throws EIO and what reads throw. */
   static async open(options: JobRunnerOptions): Promise<JobRunner> {
     const { kvs, environment = systemEnvironment } = options
-    await recover(kvs, environment)
-    return new JobRunner(options, environment, await newestId(kvs))
+    const { incarnation } = await kvs.root({ namespace: jobsNamespace })
+    await recover(kvs, environment, incarnation)
+    return new JobRunner(options, environment, { incarnation, newest: await newestId(kvs) })
   }
 
   private constructor(
     options: JobRunnerOptions,
     environment: Environment,
-    newest: string | undefined,
+    found: { readonly incarnation: string; readonly newest: string | undefined },
   ) {
+    this.#incarnation = found.incarnation
     this.#giveUp = new AbortController()
     const { kvs, storeRetryMs = storeRetryMsDefault } = options
     this.#ports = {
@@ -89,7 +92,7 @@ export class JobRunner implements Jobs, AsyncDisposable {
       heldMs: options.heldMs ?? heldMsDefault,
       killMs: options.killMs ?? killMsDefault,
     }
-    this.#ids = new JobIds(environment, newest)
+    this.#ids = new JobIds(environment, found.newest)
     this.#removal = new Removal({
       kvs,
       environment,
@@ -227,7 +230,10 @@ export class JobRunner implements Jobs, AsyncDisposable {
     this.#live.set(id, job)
     try {
       // Commits of one namespace are answered in the order of their calls: so is the queue.
-      await kvs.commit({ ops: submitOps(id, spec, at) }, { namespace: jobsNamespace })
+      await kvs.commit(
+        { ops: submitOps(id, spec, at, this.#incarnation) },
+        { namespace: jobsNamespace },
+      )
     } catch (error) {
       this.#live.delete(id)
       throw error

@@ -2,6 +2,7 @@
  *  Invariant: at no moment could a collection take what a pin that was answered holds: the root is held from
  *  before it is checked until its pin is durable. */
 
+import { lifeOf } from '../engine/engine.js'
 import { TailraceError } from '../error.js'
 import type { Scope } from '../transaction/operation.js'
 import { prepare } from '../transaction/transaction.js'
@@ -55,8 +56,9 @@ export class Pinning implements Pick<History, 'pin' | 'unpin' | 'pins'> {
     const { seq, ref, time } = held.root
     const { incarnation } = live.record
     const known = pins.find((pin) => pin.name === name)
-    if (known?.incarnation === incarnation && known.seq === seq && known.ref === ref) return known
     if (known) {
+      const same = lifeOf(known.incarnation) === lifeOf(incarnation)
+      if (same && known.seq === seq && known.ref === ref) return known
       const message = `the pin ${name} holds seq ${known.seq} of ${known.namespace}: unpin it first`
       throw new TailraceError('EEXIST', message)
     }

@@ -4,6 +4,7 @@
 
 import { type Blobref, isBlobref } from '../blob/blobref.js'
 import { decode, encode } from '../blob/codec.js'
+import { lifeOf } from '../engine/engine.js'
 import { TailraceError } from '../error.js'
 import type { Op } from '../transaction/operation.js'
 import { getEntry, listDir } from '../tree/dir.js'
@@ -42,7 +43,10 @@ export class Pins {
   /** A pin that holds a root of this life of a namespace, by the root's seq or ref. */
   async holding(incarnation: string, at: number | string): Promise<Pin | undefined> {
     const pins = await this.list()
-    return pins.find((pin) => pin.incarnation === incarnation && (pin.seq === at || pin.ref === at))
+    const life = lifeOf(incarnation)
+    return pins.find(
+      (pin) => lifeOf(pin.incarnation) === life && (pin.seq === at || pin.ref === at),
+    )
   }
 }
 

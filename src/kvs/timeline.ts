@@ -3,7 +3,7 @@
  *  Invariant: a page costs what its bounds say, however long the history and however large the trees. */
 
 import { setImmediate } from 'node:timers/promises'
-import type { Root } from '../engine/engine.js'
+import { lifeOf, type Root } from '../engine/engine.js'
 import { TailraceError } from '../error.js'
 import { withoutLeases } from '../transaction/root-keys.js'
 import { statOf } from '../transaction/stat.js'
@@ -99,7 +99,7 @@ export class Timeline implements Pick<History, 'roots' | 'diff' | 'log'> {
   async #pinsOf(live: LiveNamespace): Promise<Map<number, string[]>> {
     const names = new Map<number, string[]>()
     for (const { incarnation, seq, name } of await this.#spaces.pins.list()) {
-      if (incarnation !== live.record.incarnation) continue
+      if (lifeOf(incarnation) !== lifeOf(live.record.incarnation)) continue
       names.set(seq, [...(names.get(seq) ?? []), name])
     }
     return names

@@ -6,11 +6,16 @@
 import { createHash, randomBytes } from 'node:crypto'
 import { chmod, lstat, mkdir, readFile, realpath, rename, rm, writeFile } from 'node:fs/promises'
 import { homedir } from 'node:os'
-import { join } from 'node:path'
+import { basename, dirname, join } from 'node:path'
+import {
+  type FileIdentity,
+  fileIdentity,
+  isSameFile,
+  parseFileIdentity,
+} from '../base/file-identity.js'
 import { makeDirectory } from '../base/make-directory.js'
 import { TailraceError } from '../error.js'
 
-export const formatVersion = 1
 /** Bytes of a Unix socket's path: longer ones are cut silently by the system. */
 export const socketPathMax = 100
 
@@ -24,9 +29,13 @@ export type ServerRecord = {
   readonly listen: readonly string[]
   readonly version: string
   readonly storeId: string
+  /** The data directory that the record is of: one that was copied has another. */
+  readonly directory: FileIdentity
   /** ms since 1970. */
   readonly started: number
 }
+
+const socketFile = 'tailrace.sock'
 
 type Variables = Readonly<Record<string, string | undefined>>
 
@@ -41,25 +50,6 @@ export function defaultDirectory(variables: Variables = process.env): string {
 export async function prepareDirectory(directory: string): Promise<string> {
   await makeDirectory(directory)
   return realpath(directory)
-}
-
-/** Writes `format.json`, or checks the one that is there. Throws EMISCONFIGURED (a newer format, or
- *  another store's directory). */
-export async function checkFormat(directory: string, storeId: string): Promise<void> {
-  const path = join(directory, 'format.json')
-  const there = await readJson(path)
-  if (!there) {
-    await writeWhole(path, `${JSON.stringify({ format: formatVersion, storeId })}\n`)
-    return
-  }
-  if (there['format'] !== formatVersion) {
-    const message = `${path} has format ${String(there['format'])}; this program reads ${formatVersion}: use a newer one`
-    throw new TailraceError('EMISCONFIGURED', message)
-  }
-  if (there['storeId'] !== storeId) {
-    const message = `${path} is of another store: give this one a directory of its own`
-    throw new TailraceError('EMISCONFIGURED', message)
-  }
 }
 
 /** The bearer token of the directory's server, made when it is first asked for: 64 hex digits. */
@@ -88,12 +78,15 @@ export async function readToken(directory: string): Promise<string | undefined> 
   return text && /^[0-9a-f]{64}$/.test(text) ? text : undefined
 }
 
-/** What `server.json` says; undefined where no server runs, or none that ended in order. */
+/** What `server.json` says; undefined where no server runs, or none that ended in order. One that came with a
+ *  copy of the directory is of another server, and says nothing here. */
 export async function readServerRecord(directory: string): Promise<ServerRecord | undefined> {
   const there = await readJson(join(directory, 'server.json'))
-  if (!there || typeof there['socket'] !== 'string' || typeof there['pid'] !== 'number') {
+  const of = parseFileIdentity(there?.['directory'])
+  if (!of || typeof there?.['socket'] !== 'string' || typeof there['pid'] !== 'number') {
     return undefined
   }
+  if (!isSameFile(of, await fileIdentity(directory))) return undefined
   return there as unknown as ServerRecord
 }
 
@@ -101,12 +94,22 @@ export async function writeServerRecord(directory: string, record: ServerRecord)
   await writeWhole(join(directory, 'server.json'), `${JSON.stringify(record)}\n`)
 }
 
-/** Removes the record if it is still this process's own. */
+/** Removes the record if it is still this process's own, at the place where the directory was. */
 export async function removeServerRecord(directory: string, record: ServerRecord): Promise<void> {
   const there = await readServerRecord(directory)
   if (there?.pid === record.pid && there.startTime === record.startTime) {
     await rm(join(directory, 'server.json'), { force: true })
   }
+}
+
+/** Where a server listens whose directory may have been moved since it started. Throws EBUSY where a path is
+ *  too long for that now. */
+export function socketNow(directory: string, { socket, pid }: ServerRecord): string {
+  const inside = join(directory, socketFile)
+  if (basename(socket) !== socketFile) return socket // it stands elsewhere, and was not moved
+  if (Buffer.byteLength(inside) <= socketPathMax) return inside
+  const message = `the server of ${directory} (pid ${pid}) was started at ${dirname(socket)}, and its socket cannot be reached at the longer path: end that process, then try again`
+  throw new TailraceError('EBUSY', message)
 }
 
 /** Where the server of a data directory listens. REQUIRES: `directory` is its real path. Makes the
@@ -115,7 +118,7 @@ export async function socketPathOf(
   directory: string,
   variables: Variables = process.env,
 ): Promise<string> {
-  const inside = join(directory, 'tailrace.sock')
+  const inside = join(directory, socketFile)
   if (Buffer.byteLength(inside) <= socketPathMax) return inside
   const hash = createHash('sha256').update(directory).digest('hex').slice(0, 16)
   const { XDG_RUNTIME_DIR: runtime } = variables

@@ -4,10 +4,12 @@
  *  ECLOSED and lets what runs finish for `lingerMs`. The store stays the caller's to close. */
 
 import { readFileSync } from 'node:fs'
-import { chmod, rm } from 'node:fs/promises'
+import { chmod, type FileHandle, open, rename, rm } from 'node:fs/promises'
 import type { AddressInfo } from 'node:net'
 import { deferred } from '../base/deferred.js'
 import { type Environment, systemEnvironment } from '../base/environment.js'
+import { type FileIdentity, fileIdentity, isSameFile } from '../base/file-identity.js'
+import { checkFormat } from '../engine/format-file.js'
 import { TailraceError, toTailraceError } from '../error.js'
 import {
   type Access,
@@ -27,7 +29,6 @@ import { serveHistory } from './history.js'
 import { serveJobs } from './jobs.js'
 import { serveKeys } from './kv.js'
 import {
-  checkFormat,
   ensureToken,
   prepareDirectory,
   removeServerRecord,
@@ -86,9 +87,24 @@ export async function startServer(store: ServedStore, options: ServerOptions): P
   const directory = await prepareDirectory(options.directory)
   await checkFormat(directory, store.storeId)
   const token = await ensureToken(directory)
-  const server = new RunningServer(store, options, { directory, token })
-  await server.start(addresses)
-  return server
+  // Open as long as the server is: the inode of a directory that is removed meanwhile is not used again.
+  const handle = await open(directory)
+  try {
+    const identity = await fileIdentity(directory)
+    const server = new RunningServer(store, options, { directory, handle, identity, token })
+    await server.start(addresses)
+    return server
+  } catch (error) {
+    await handle.close()
+    throw error
+  }
+}
+
+type Local = {
+  readonly directory: string
+  readonly handle: FileHandle
+  readonly identity: FileIdentity
+  readonly token: string
 }
 
 class RunningServer implements Server {
@@ -101,15 +117,13 @@ class RunningServer implements Server {
   readonly #end = deferred<'stopped' | 'idle'>()
   #addresses: Address[] = []
   #access: Access
+  readonly #handle: FileHandle
   #record: ServerRecord
+  #socketFile: { readonly path: string; readonly identity: FileIdentity } | undefined
   #idleTimer: NodeJS.Timeout | undefined
   #stopping: Promise<void> | undefined
 
-  constructor(
-    store: ServedStore,
-    options: ServerOptions,
-    local: { readonly directory: string; readonly token: string },
-  ) {
+  constructor(store: ServedStore, options: ServerOptions, local: Local) {
     const { environment = systemEnvironment, log = logToStandardError } = options
     this.#options = options
     this.token = local.token
@@ -132,7 +146,12 @@ class RunningServer implements Server {
     const { version, started } = this.#context
     const { pid } = process
     const { storeId } = store
-    this.#record = { pid, startTime: '', socket: '', listen: [], version, storeId, started }
+    const { identity } = local
+    this.#handle = local.handle
+    this.#record = {
+      ...{ pid, startTime: '', socket: '', listen: [], version, storeId, started },
+      directory: identity,
+    }
   }
 
   get socket(): string {
@@ -180,18 +199,32 @@ class RunningServer implements Server {
     const { activity, directory } = this.#context
     clearTimeout(this.#idleTimer)
     await removeServerRecord(directory, this.#record)
+    await this.#removeSocket()
     activity.close()
     await this.#sockets.close()
     await activity.finished(lingerMs)
     await Promise.all(this.#apps.map((app) => app.close()))
+    await this.#handle.close()
   }
 
   async #listenOnSocket(path: string): Promise<void> {
-    // What a server that was killed has left. REQUIRES: the store is this process's own.
-    await rm(path, { force: true })
+    // Bound to another name first: Node removes what it bound to when it ends, whoever's that is by then.
+    const bound = `${path}~`
+    await rm(bound, { force: true })
     const app = await this.#createApp(undefined)
-    await listening(app.listen({ path }), path)
-    await chmod(path, 0o600)
+    await listening(app.listen({ path: bound }), path)
+    await chmod(bound, 0o600)
+    this.#socketFile = { path, identity: await fileIdentity(bound) }
+    // Over what a server that was killed has left. REQUIRES: the store is this process's own.
+    await rename(bound, path)
+  }
+
+  /** Unless the directory was moved or replaced, and another server listens at its place. */
+  async #removeSocket(): Promise<void> {
+    if (!this.#socketFile) return
+    const { path, identity } = this.#socketFile
+    const there = await fileIdentity(path).catch(() => undefined)
+    if (there && isSameFile(there, identity)) await rm(path, { force: true })
   }
 
   async #listenOnTcp(address: Address): Promise<void> {

@@ -2,10 +2,11 @@
 
 import { once } from 'node:events'
 import { existsSync } from 'node:fs'
-import { mkdir, readFile, stat, writeFile } from 'node:fs/promises'
+import { cp, mkdir, readFile, rename, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { fileIdentity } from '../../src/base/file-identity.js'
 import { isAlive } from '../../src/cli/local.js'
 import { readServerRecord } from '../../src/server/local.js'
 import { Sandbox } from './harness.js'
@@ -50,9 +51,34 @@ describe('a command that needs a server', () => {
     expect((await recordNow()).pid).not.toBe(record.pid)
   })
 
+  it('on a copy of the directory is served by a server of the copy', async () => {
+    await sandbox.ok(['put', 'who', 'the original'])
+    const copy = `${sandbox.data}-copy`
+    await cp(sandbox.data, copy, { recursive: true, filter: (path) => !path.endsWith('.sock') })
+    const env = { TAILRACE_DATA: copy }
+    expect((await sandbox.call(['status'], { env })).code).toBe(1)
+    await sandbox.ok(['put', 'who', 'the copy'], { env })
+    expect(await sandbox.ok(['get', 'who'])).toBe('the original')
+    expect(await sandbox.ok(['get', 'who'], { env })).toBe('the copy')
+    await sandbox.ok(['stop'], { env })
+    expect(await sandbox.ok(['get', 'who'])).toBe('the original')
+  })
+
+  it('on a directory that was moved while it was served finds its server, and a new one has its own', async () => {
+    await sandbox.ok(['put', 'who', 'moved'])
+    const env = { TAILRACE_DATA: `${sandbox.data}-moved` }
+    await rename(sandbox.data, env.TAILRACE_DATA)
+    expect(await sandbox.ok(['get', 'who'], { env })).toBe('moved')
+    await sandbox.ok(['put', 'who', 'new'])
+    // The end of the first leaves what is at its old place alone.
+    await sandbox.ok(['stop'], { env })
+    expect(await sandbox.ok(['get', 'who'])).toBe('new')
+  })
+
   it('takes no pid of another process for a server', async () => {
     await mkdir(sandbox.data)
-    const record = { pid: process.pid, startTime: '1', socket: '/nowhere', listen: [] }
+    const directory = await fileIdentity(sandbox.data)
+    const record = { pid: process.pid, startTime: '1', socket: '/nowhere', listen: [], directory }
     await writeFile(join(sandbox.data, 'server.json'), JSON.stringify(record))
     await sandbox.ok(['put', 'key', 'value'])
     expect((await recordNow()).pid).not.toBe(process.pid)

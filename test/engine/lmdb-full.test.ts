@@ -50,7 +50,7 @@ test('a full disk is ENOSPC, reads go on, and writes go on once there is space',
   expect(seqs).toBeGreaterThan(10)
   expect(full.outcome).toMatchObject({ status: 'unavailable', applied: 'no' })
   expect(full.outcome?.status === 'unavailable' && full.outcome.error.code).toBe('ENOSPC')
-  expect(await readdir(disk.store)).toEqual(['data.mdb', 'lock.mdb']) // no probe is left
+  expect(await readdir(disk.store)).toEqual(['data.mdb', 'lock.mdb', 'owner.lock']) // no probe is left
 
   const others = Array.from({ length: 8 }, (_, i) => blobOf(`${i}`.repeat(70_000)))
   expect(await Promise.all(others.map((blob) => codeOf(engine.put([blob]))))).toEqual(

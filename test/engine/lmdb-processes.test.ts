@@ -1,6 +1,6 @@
 /** The LMDB engine among processes: what a kill -9 leaves, and who may hold a directory. */
 
-import { type ChildProcessWithoutNullStreams, spawn } from 'node:child_process'
+import { type ChildProcessWithoutNullStreams, spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import { createInterface } from 'node:readline'
 import { setImmediate } from 'node:timers/promises'
@@ -90,6 +90,29 @@ test('a second process is EBUSY with the path and the pid of the first', async (
   await make(engine, 'n')
 })
 
+test('a process of another pid namespace is kept out, and told who holds the directory', async (context) => {
+  const separate = ['-p', '-f', '--mount-proc']
+  if (spawnSync('unshare', [...separate, 'true']).status !== 0) {
+    context.skip('this system lets nobody make a pid namespace')
+  }
+  await using directory = await temporaryDirectory()
+  const opener = fileURLToPath(new URL('holder.ts', import.meta.url))
+  const inside = spawn('unshare', [
+    ...separate,
+    ...[process.execPath, '--import', 'tsx', opener, directory.path],
+  ])
+  expect(await answer(inside)).toBe('open')
+  await expect(open(directory.path)).rejects.toThrow(
+    expect.objectContaining({
+      code: 'EBUSY',
+      message: expect.stringContaining('which cannot be seen from here'),
+    }),
+  )
+  inside.stdin.end()
+  expect(await once(inside, 'close')).toEqual([0, null])
+  await using _ = await open(directory.path)
+})
+
 test('a process that closes gives the directory up', async () => {
   await using directory = await temporaryDirectory()
   const holder = run('holder.ts', directory.path)
@@ -111,7 +134,7 @@ test('of two processes that start at once exactly one holds the directory', asyn
 })
 
 test('an owner is alive by pid, start time and boot together', () => {
-  const self = thisProcess('nonce')
+  const self = thisProcess()
   expect(isAlive(self)).toBe(true)
   expect(isAlive({ ...self, start: `${self.start}1` })).toBe(false)
   expect(isAlive({ ...self, start: `other-boot.${self.start.split('.').at(-1)}` })).toBe(false)
@@ -128,7 +151,7 @@ test('a process that has ended and was not reaped holds nothing', async () => {
     while (!isDefunct(pid)) await setImmediate()
     const start = processStart(pid) ?? ''
     expect(start).not.toBe('')
-    expect(isAlive({ pid, start, nonce: 'nonce' })).toBe(false)
+    expect(isAlive({ pid, start })).toBe(false)
   } finally {
     await kill(parent)
   }

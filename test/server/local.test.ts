@@ -2,11 +2,12 @@
 
 import {
   chmod,
+  cp,
   mkdir,
   mkdtemp,
   readdir,
-  readFile,
   realpath,
+  rename,
   rm,
   stat,
   writeFile,
@@ -14,8 +15,8 @@ import {
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { fileIdentity } from '../../src/base/file-identity.js'
 import {
-  checkFormat,
   defaultDirectory,
   ensureToken,
   prepareDirectory,
@@ -23,6 +24,7 @@ import {
   readToken,
   removeServerRecord,
   type ServerRecord,
+  socketNow,
   socketPathMax,
   socketPathOf,
   startTimeOf,
@@ -56,29 +58,6 @@ describe('the data directory', () => {
   })
 })
 
-describe('format.json', () => {
-  it('is written once, with the store id', async () => {
-    await checkFormat(directory, 'abc')
-    await checkFormat(directory, 'abc')
-    expect(JSON.parse(await readFile(join(directory, 'format.json'), 'utf8'))).toEqual({
-      format: 1,
-      storeId: 'abc',
-    })
-    expect(await modeOf('format.json')).toBe(0o600)
-    expect(await readdir(directory)).toEqual(['format.json'])
-  })
-
-  it.each([
-    ['of another store', '{"format":1,"storeId":"other"}'],
-    ['of a newer format', '{"format":2,"storeId":"abc"}'],
-    ['that is not JSON', '{'],
-    ['that is no object', '5'],
-  ])('%s is EMISCONFIGURED', async (_, text) => {
-    await writeFile(join(directory, 'format.json'), text)
-    await expect(checkFormat(directory, 'abc')).rejects.toMatchObject({ code: 'EMISCONFIGURED' })
-  })
-})
-
 describe('the token', () => {
   it('is made once: 64 hex digits, for its owner only', async () => {
     expect(await readToken(directory)).toBeUndefined()
@@ -98,17 +77,19 @@ describe('the token', () => {
 })
 
 describe('server.json', () => {
-  const record: ServerRecord = {
+  const recordOf = async (): Promise<ServerRecord> => ({
     pid: 5,
     startTime: '77',
     socket: '/s',
     listen: [],
     version: '0',
     storeId: 'a',
+    directory: await fileIdentity(directory),
     started: 1,
-  }
+  })
 
   it('is there as it was written, and is removed by its own process only', async () => {
+    const record = await recordOf()
     expect(await readServerRecord(directory)).toBeUndefined()
     await writeServerRecord(directory, record)
     expect(await readServerRecord(directory)).toEqual(record)
@@ -117,6 +98,35 @@ describe('server.json', () => {
     expect(await readServerRecord(directory)).toEqual(record)
     await removeServerRecord(directory, record)
     expect(await readdir(directory)).toEqual([])
+  })
+
+  it('that came with a copy of its directory says nothing there', async () => {
+    const record = await recordOf()
+    await writeServerRecord(directory, record)
+    const copy = `${directory}-copy`
+    await cp(directory, copy, { recursive: true })
+    try {
+      expect(await readServerRecord(copy)).toBeUndefined()
+      await removeServerRecord(copy, record)
+      expect(await readdir(copy)).toEqual(['server.json'])
+    } finally {
+      await rm(copy, { recursive: true })
+    }
+    const moved = `${directory}-moved`
+    await rename(directory, moved)
+    expect(await readServerRecord(moved)).toEqual(record)
+    await rename(moved, directory)
+  })
+
+  it('of a directory that was moved gives the socket at its new place', async () => {
+    const record = { ...(await recordOf()), socket: '/before/tailrace.sock' }
+    expect(socketNow(directory, record)).toBe(`${directory}/tailrace.sock`)
+    expect(socketNow(directory, { ...record, socket: '/run/tailrace-1.sock' })).toBe(
+      '/run/tailrace-1.sock',
+    )
+    expect(() => socketNow(`/${'d'.repeat(120)}`, record)).toThrow(
+      expect.objectContaining({ code: 'EBUSY', message: expect.stringContaining('pid 5') }),
+    )
   })
 })
 

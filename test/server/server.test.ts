@@ -7,6 +7,7 @@ import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { fileIdentity } from '../../src/base/file-identity.js'
 import { open } from '../../src/open.js'
 import { readServerRecord } from '../../src/server/local.js'
 import { startServer } from '../../src/server/server.js'
@@ -142,6 +143,7 @@ describe('its life', () => {
     await using serving = await Serving.start()
     const { server, directory, store } = serving
     expect(await readServerRecord(directory)).toEqual({
+      directory: await fileIdentity(directory),
       pid: process.pid,
       startTime: expect.stringMatching(/^[0-9]+$/),
       socket: join(directory, 'tailrace.sock'),

@@ -1,0 +1,41 @@
+/** The store of a data directory, in `store/`, beside `format.json`. See rfc/13.
+ *  Invariant: where `format.json` is and the store is not, it was lost: no new one is made. */
+
+import { join } from 'node:path'
+import type { Environment } from '../base/environment.js'
+import { makeDirectory } from '../base/make-directory.js'
+import { TailraceError } from '../error.js'
+import { formatFile, readFormat, settleFormat } from './format-file.js'
+import { openLmdb } from './lmdb.js'
+import type { LmdbEngine } from './lmdb-engine.js'
+import { dataFile, hasStore } from './openable.js'
+
+/** Opens the store of a data directory; makes both where there is none (0700), unless it must be there
+ *  (`existing`). Throws ENOENT (none, and it must be there), ECORRUPT (damaged, cut, or lost), EBUSY,
+ *  EMISCONFIGURED (a newer format, another store's directory, no native build), ENOSPC, EIO. */
+export async function openDirectory(
+  directory: string,
+  options: { readonly environment: Environment; readonly existing?: boolean },
+): Promise<LmdbEngine> {
+  const { environment, existing = false } = options
+  const path = join(directory, 'store')
+  const format = await readFormat(directory)
+  if (format && !(await hasStore(path))) throw lost(directory)
+  if (existing && !format && !(await hasStore(path))) {
+    throw new TailraceError('ENOENT', `there is no store in ${directory}: name its directory`)
+  }
+  if (!existing) await makeDirectory(directory)
+  const engine = await openLmdb(path, { environment, existing: existing || format !== undefined })
+  try {
+    await settleFormat(directory, engine)
+    return engine
+  } catch (error) {
+    await engine[Symbol.asyncDispose]()
+    throw error
+  }
+}
+
+function lost(directory: string): TailraceError {
+  const message = `${formatFile(directory)} is there, but ${join(directory, 'store', dataFile)} is not: the store was lost; restore a copy, or remove format.json to begin an empty one`
+  return new TailraceError('ECORRUPT', message)
+}

@@ -1,0 +1,80 @@
+/** `format.json` of a data directory: which store it has. See rfc/13.
+ *  Invariant: it is written once the store is durable, so where it is, a store was. */
+
+import { open, readFile, rename } from 'node:fs/promises'
+import { join } from 'node:path'
+import { syncDirectory } from '../base/make-directory.js'
+import { TailraceError } from '../error.js'
+
+export const formatVersion = 1
+
+type Format = { readonly storeId: string }
+
+/** Throws EMISCONFIGURED where `format.json` is of another store, or of a newer format. */
+export async function checkFormat(directory: string, storeId: string): Promise<void> {
+  const format = await readFormat(directory)
+  if (format && format.storeId !== storeId) throw foreign(directory)
+}
+
+/** Writes the file where it is missing or has the id that the store had before it was copied. REQUIRES: the
+ *  store is open, so that nobody else writes here. Throws EMISCONFIGURED. */
+export async function settleFormat(
+  directory: string,
+  store: { readonly storeId: string; readonly formerId: string | undefined },
+): Promise<void> {
+  const { storeId, formerId } = store
+  const format = await readFormat(directory)
+  if (format?.storeId === storeId) return
+  if (format && format.storeId !== formerId) throw foreign(directory)
+  await writeFormat(directory, storeId)
+}
+
+/** Undefined where there is none. Throws EMISCONFIGURED (a newer one, or none that can be read). */
+export async function readFormat(directory: string): Promise<Format | undefined> {
+  const path = formatFile(directory)
+  const text = await readFile(path, 'utf8').catch((error: unknown) => {
+    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return undefined
+    throw error
+  })
+  if (text === undefined) return undefined
+  const { format, storeId } = parse(path, text)
+  if (format !== formatVersion) {
+    const message = `${path} has format ${String(format)}; this program reads ${formatVersion}: use a newer one`
+    throw new TailraceError('EMISCONFIGURED', message)
+  }
+  return { storeId: String(storeId) }
+}
+
+function parse(path: string, text: string): Readonly<Record<string, unknown>> {
+  try {
+    const value: unknown = JSON.parse(text)
+    if (typeof value === 'object' && value !== null) return value as Record<string, unknown>
+  } catch {
+    // As below.
+  }
+  const message = `${path} is not JSON: remove it, a new one is written`
+  throw new TailraceError('EMISCONFIGURED', message)
+}
+
+async function writeFormat(directory: string, storeId: string): Promise<void> {
+  const path = formatFile(directory)
+  const temporary = `${path}.${process.pid}.new`
+  const file = await open(temporary, 'w', 0o600)
+  try {
+    await file.writeFile(`${JSON.stringify({ format: formatVersion, storeId })}\n`)
+    await file.sync()
+  } finally {
+    await file.close()
+  }
+  await rename(temporary, path)
+  await syncDirectory(directory)
+}
+
+export function formatFile(directory: string): string {
+  return join(directory, 'format.json')
+}
+
+function foreign(directory: string): TailraceError {
+  const message = `${formatFile(directory)} is of another store: give this one a directory of its own, or remove the file if this is the store that you mean`
+  return new TailraceError('EMISCONFIGURED', message)
+}

@@ -1,0 +1,153 @@
+/** Who a store is: an id of its own, and the files that it was made in. A copy of these files is another
+ *  store: opened, it gets an id of its own, and its namespaces get other incarnations, so that what one
+ *  of the two has told (a position, a token, an id) means nothing to the other. See rfc/4.
+ *  Invariant: id, files and incarnations change in one transaction, before anything is served. */
+
+import { closeSync, openSync } from 'node:fs'
+import { join } from 'node:path'
+import type { Environment } from '../base/environment.js'
+import { type FileIdentity, fileIdentity, isSameFile } from '../base/file-identity.js'
+import { generationOf } from '../base/posix.js'
+import { decode, encode, type Plain } from '../blob/codec.js'
+import { TailraceError } from '../error.js'
+import { lifeOf } from './engine.js'
+import { dataFile } from './openable.js'
+import { heldBy, isAlive, parseOldOwner } from './owner.js'
+import { corrupt, encodeNamespace, parseDeadKey, parseNamespace } from './record.js'
+import type { Table, Tables, Writes } from './tables.js'
+
+/** The number of this format. A store with a higher one is refused. */
+export const format = 1
+
+const formatKey = Buffer.from('format')
+const storeIdKey = Buffer.from('storeId')
+const formerIdKey = Buffer.from('formerId')
+const filesKey = Buffer.from('files')
+const ownerKey = Buffer.from('owner')
+
+/** The directory of a store, and its data file. */
+export type StoreFiles = { readonly directory: FileIdentity; readonly data: FileIdentity }
+
+export type Identity = {
+  readonly storeId: string
+  /** Of the store that this one is a copy of. */
+  readonly formerId: string | undefined
+  /** The store is made by this opening. */
+  readonly fresh: boolean
+}
+
+/** REQUIRES: the data file is there. */
+export async function storeFiles(directory: string): Promise<StoreFiles> {
+  const identify = (path: string) => {
+    const descriptor = openSync(path, 'r')
+    try {
+      return fileIdentity(path, generationOf(descriptor))
+    } finally {
+      closeSync(descriptor)
+    }
+  }
+  const data = await identify(join(directory, dataFile))
+  return { directory: await identify(directory), data }
+}
+
+/** Throws EMISCONFIGURED where a newer version made the store. */
+export function assertFormat(meta: Table, directory: string): void {
+  const found = read(meta, formatKey)
+  if (found === undefined || found === format) return
+  throw new TailraceError(
+    'EMISCONFIGURED',
+    `the store in ${directory} has format ${String(found)}, this version knows ${format}: use the version that made it`,
+  )
+}
+
+/** Reads who the store is, and adds to `writes` what is to be stored of it before it is used: nothing, for a
+ *  store that is where it was. REQUIRES: the lock. Throws EBUSY (a version without the lock holds it), ECORRUPT. */
+export function identify(
+  tables: Tables,
+  files: StoreFiles,
+  options: {
+    readonly environment: Environment
+    readonly directory: string
+    readonly writes: Writes
+  },
+): Identity {
+  const { meta } = tables
+  const { environment, directory, writes } = options
+  const known = readText(meta, storeIdKey)
+  const recorded = readFiles(meta)
+  const copied = known !== undefined && recorded !== undefined && !areSame(recorded, files)
+  const holder = meta.get(ownerKey)
+  if (holder) {
+    const owner = parseOldOwner(holder)
+    if (!copied && owner.pid !== process.pid && isAlive(owner)) throw heldBy(directory, owner.pid)
+    writes.remove(meta, ownerKey)
+  }
+  if (known !== undefined && !copied) {
+    if (!recorded) writes.put(meta, filesKey, encodeFiles(files))
+    return { storeId: known, formerId: readText(meta, formerIdKey), fresh: false }
+  }
+  const storeId = environment.id()
+  writes.put(meta, formatKey, encode(format))
+  writes.put(meta, storeIdKey, encode(storeId))
+  writes.put(meta, filesKey, encodeFiles(files))
+  if (known === undefined) return { storeId, formerId: undefined, fresh: true }
+  writes.put(meta, formerIdKey, encode(known))
+  renewIncarnations(tables.namespaces, storeId, writes)
+  return { storeId, formerId: known, fresh: false }
+}
+
+function renewIncarnations(namespaces: Table, storeId: string, writes: Writes): void {
+  for (const key of [...namespaces.keys({})]) {
+    if (parseDeadKey(key) !== undefined) continue
+    const value = namespaces.get(key)
+    if (!value) continue
+    const stored = parseNamespace(key.toString(), value)
+    const incarnation = `${lifeOf(stored.namespace.incarnation)}.${storeId}`
+    const namespace = { ...stored.namespace, incarnation }
+    writes.put(namespaces, Buffer.from(key), encodeNamespace({ ...stored, namespace }))
+  }
+}
+
+function areSame(a: StoreFiles, b: StoreFiles): boolean {
+  return isSameFile(a.directory, b.directory) && isSameFile(a.data, b.data)
+}
+
+function encodeFiles({ directory, data }: StoreFiles): Buffer {
+  return encode([fieldsOf(directory), fieldsOf(data)])
+}
+
+function fieldsOf({ device, inode, birth, generation }: FileIdentity): Plain {
+  return [device, inode, birth ?? null, generation ?? null]
+}
+
+function readFiles(meta: Table): StoreFiles | undefined {
+  const fields = read(meta, filesKey)
+  if (fields === undefined) return undefined
+  if (!Array.isArray(fields)) throw corrupt('record of files')
+  const [directory, data] = fields.map(parseFields)
+  if (!directory || !data) throw corrupt('record of files')
+  return { directory, data }
+}
+
+function parseFields(fields: unknown): FileIdentity {
+  if (!Array.isArray(fields)) throw corrupt('record of files')
+  const [device, inode, birth, generation] = fields as readonly unknown[]
+  if (typeof device !== 'string' || typeof inode !== 'string') throw corrupt('record of files')
+  return {
+    device,
+    inode,
+    ...(typeof birth === 'string' ? { birth } : {}),
+    ...(typeof generation === 'string' ? { generation } : {}),
+  }
+}
+
+function readText(table: Table, key: Uint8Array): string | undefined {
+  const value = read(table, key)
+  return typeof value === 'string' ? value : undefined
+}
+
+/** A stored msgpack value, undefined where it is missing. */
+function read(table: Table, key: Uint8Array): unknown {
+  const value = table.get(key)
+  return value && decode(value)
+}

@@ -1,0 +1,49 @@
+/** `format.json` beside a store, and what its absence or presence means. */
+
+import { mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterEach, beforeEach, expect, it } from 'vitest'
+import { checkFormat, readFormat, settleFormat } from '../../src/engine/format-file.js'
+
+let directory = ''
+beforeEach(async () => {
+  directory = await mkdtemp(join(tmpdir(), 'tailrace-format-'))
+})
+afterEach(() => rm(directory, { recursive: true }))
+
+const store = (storeId: string, formerId?: string) => ({ storeId, formerId })
+
+it('is written once, with the store id, for its owner only', async () => {
+  expect(await readFormat(directory)).toBeUndefined()
+  await settleFormat(directory, store('abc'))
+  await settleFormat(directory, store('abc'))
+  const path = join(directory, 'format.json')
+  expect(JSON.parse(await readFile(path, 'utf8'))).toEqual({ format: 1, storeId: 'abc' })
+  expect((await stat(path)).mode & 0o777).toBe(0o600)
+  expect(await readdir(directory)).toEqual(['format.json'])
+})
+
+it('of the store that this one is a copy of becomes its own', async () => {
+  await settleFormat(directory, store('abc'))
+  await settleFormat(directory, store('copy', 'abc'))
+  expect(await readFormat(directory)).toEqual({ storeId: 'copy' })
+  await expect(settleFormat(directory, store('abc'))).rejects.toMatchObject({
+    code: 'EMISCONFIGURED',
+  })
+})
+
+it.each([
+  ['of another store', '{"format":1,"storeId":"other"}'],
+  ['of a newer format', '{"format":2,"storeId":"abc"}'],
+  ['that is not JSON', '{'],
+  ['that is no object', '5'],
+])('%s is EMISCONFIGURED', async (_, text) => {
+  await writeFile(join(directory, 'format.json'), text)
+  for (const check of [
+    checkFormat(directory, 'abc'),
+    settleFormat(directory, store('abc', 'before')),
+  ]) {
+    await expect(check).rejects.toMatchObject({ code: 'EMISCONFIGURED' })
+  }
+})
