@@ -6,7 +6,12 @@
 import { Packr } from 'msgpackr'
 import { TailraceError } from '../error.js'
 
-const packr = new Packr({ useRecords: false, variableMapSize: true, int64AsType: 'number' })
+const packr = new Packr({
+  useRecords: false,
+  variableMapSize: true,
+  // A bigint where a number would not be exact. Its types leave this mode out.
+  int64AsType: 'auto' as 'bigint',
+})
 
 /** What may be stored. REQUIRES: numbers are finite, and integers of consequence safe; strings are well
  *  formed (`isWellFormed`), or they come back as others. */

@@ -1,5 +1,6 @@
 /** `tailrace eventlog`: events in and out, one JSON object a line. See rfc/8. */
 
+import { parseJson } from '../base/json.js'
 import { TailraceError } from '../error.js'
 import {
   appendEvents,
@@ -66,7 +67,7 @@ async function print(invocation: Invocation, events: AsyncIterable<Event>): Prom
 
 function eventOf(invocation: Invocation): Event {
   const text = invocation.options.text('timestamp')
-  const timestamp = text === undefined ? Date.now() / 1000 : Number(text)
+  const timestamp = text === undefined ? Date.now() / 1000 : parseJson(text, '--timestamp')
   const context = contextOf(invocation.arguments[2])
   return parseEvent({ name: argument(invocation, 1), timestamp, ...defined({ context }) })
 }
@@ -74,9 +75,10 @@ function eventOf(invocation: Invocation): Event {
 function contextOf(text: string | undefined): unknown {
   if (text === undefined) return undefined
   try {
-    return JSON.parse(text)
-  } catch {
-    throw new UsageError(`the context of an event is a JSON object, not "${text}"`)
+    return parseJson(text, 'the context')
+  } catch (error) {
+    if (!(error instanceof TailraceError)) throw error
+    throw new UsageError(`${error.message}; the context of an event is a JSON object`)
   }
 }
 

@@ -1,5 +1,6 @@
 /** The commands on treeobjs and blobs. See rfc/6, rules 30 to 34. */
 
+import { parseJson } from '../base/json.js'
 import { blobSizeMax } from '../blob/blob.js'
 import { TailraceError } from '../error.js'
 import type { Store } from '../job/job.js'
@@ -56,7 +57,7 @@ export async function put(invocation: Invocation): Promise<undefined> {
   const key = argument(invocation, 0)
   const { options, stdout } = invocation
   const text = await readAll(await source(argument(invocation, 1)), treeobjSizeMax, 'use cp')
-  const treeobj = parsed(text)
+  const treeobj = parseJson(text, 'the treeobj')
   const dangling = options.flag('dangling') ? { dangling: true } : {}
   return withStore(invocation, async (store) => {
     const scope = defined({ namespace: options.text('namespace') })
@@ -65,14 +66,6 @@ export async function put(invocation: Invocation): Promise<undefined> {
     if (options.flag('json')) await stdout.json(committed)
     return undefined
   })
-}
-
-function parsed(text: Uint8Array): unknown {
-  try {
-    return JSON.parse(Buffer.from(text).toString('utf8'))
-  } catch (cause) {
-    throw new TailraceError('EINVAL', 'a treeobj is JSON: see `tailrace treeobj KEY`', { cause })
-  }
 }
 
 export async function getBlob(invocation: Invocation): Promise<undefined> {

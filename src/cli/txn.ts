@@ -1,7 +1,8 @@
 /** `tailrace txn`: a transaction as JSON, from a file or stdin. See rfc/6 for what it may hold and
  *  rfc/12 for its JSON. */
 
-import { TailraceError, toTailraceError } from '../error.js'
+import { parseJson } from '../base/json.js'
+import { toTailraceError } from '../error.js'
 import { errorBodyOf } from '../wire/status.js'
 import { parseTransaction } from '../wire/transaction.js'
 import { defined, type Invocation, UsageError } from './invocation.js'
@@ -21,7 +22,7 @@ export async function txn(invocation: Invocation): Promise<number> {
   }
   const chunks = file === '-' ? stdinChunks() : await fileChunks(file)
   const text = await readAll(chunks, textSizeMax, 'split it, or put large values one by one')
-  const parsed = parseTransaction(parseJson(Buffer.from(text).toString('utf8')))
+  const parsed = parseTransaction(parseJson(text, 'the transaction'))
   const guards = [...(parsed.guards ?? []), ...leaseGuards(invocation)]
   const transaction = { ...parsed, guards }
   return withStore(invocation, async (store) => {
@@ -38,13 +39,4 @@ export async function txn(invocation: Invocation): Promise<number> {
       return 1
     }
   })
-}
-
-function parseJson(text: string): unknown {
-  try {
-    return JSON.parse(text)
-  } catch (cause) {
-    const why = cause instanceof Error ? cause.message : String(cause)
-    throw new TailraceError('EINVAL', `the transaction is not JSON: ${why}`, { cause })
-  }
 }

@@ -121,6 +121,11 @@ function contextOf(value: unknown, depth: number): ContextValue {
       if (value[0] === objectTag) return objectOf(value, depth)
       if (value[0] !== arrayTag) throw notAnEvent()
       return value.slice(1).map((item) => contextOf(item, depth + 1))
+    case 'bigint':
+      throw new TailraceError(
+        'ECORRUPT',
+        `an event has the number ${value}: read it as plain bytes`,
+      )
     default:
       throw notAnEvent()
   }

@@ -1,6 +1,7 @@
 /** Eventlogs as people and curl see them: one JSON object a line. See rfc/8.
  *  Invariant: `fromNdjson(toNdjson(event))` is the event, bytes included. Runs in browsers. */
 
+import { parseJson } from '../base/json.js'
 import { encodeBase64 } from '../blob/base64.js'
 import { TailraceError } from '../error.js'
 import { type ContextValue, type Event, parseEvent } from './event.js'
@@ -22,10 +23,9 @@ export function fromNdjson(
 ): Event[] {
   const whole = typeof text === 'string' ? text : decodeUtf8(text)
   const lines = whole.split('\n')
-  const first = lines.findIndex((line) => line.trim() !== '')
-  if (first >= 0 && jsonIn(lines[first] ?? '') === undefined) {
-    const one = jsonIn(whole)
-    if (one) return [parseEvent(one.value, options)]
+  const first = lines.find((line) => line.trim() !== '')
+  if (first !== undefined && !isJson(first) && isJson(whole)) {
+    return [parseEvent(parseJson(whole, 'the event'), options)]
   }
   const events: Event[] = []
   for (const [index, line] of lines.entries()) {
@@ -39,21 +39,21 @@ function eventOfLine(
   number: number,
   options: { readonly timestamp?: number } | undefined,
 ): Event {
-  const json = jsonIn(line)
-  if (!json) throw new TailraceError('EINVAL', `line ${number} is not JSON: one event a line`)
   try {
-    return parseEvent(json.value, options)
+    return parseEvent(parseJson(line, 'it'), options)
   } catch (cause) {
     const why = cause instanceof Error ? cause.message : String(cause)
     throw new TailraceError('EINVAL', `line ${number}: ${why}`, { cause })
   }
 }
 
-function jsonIn(text: string): { readonly value: unknown } | undefined {
+/** Whether a text is JSON, be it refused for what it says or not. */
+function isJson(text: string): boolean {
   try {
-    return { value: JSON.parse(text) as unknown }
-  } catch {
-    return undefined
+    parseJson(text, 'it')
+    return true
+  } catch (error) {
+    return !(error instanceof TailraceError && error.cause instanceof SyntaxError)
   }
 }
 

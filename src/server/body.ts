@@ -3,8 +3,8 @@
  *  that the connection can be used again; beyond that the connection ends after the answer. */
 
 import type { IncomingHttpHeaders, IncomingMessage } from 'node:http'
+import { parseJson } from '../base/json.js'
 import { TailraceError } from '../error.js'
-import { invalid } from '../wire/parse.js'
 
 /** What a body takes of the framework's request and reply: `app.ts`, which has them, drops bodies. */
 type Request = { readonly raw: IncomingMessage; readonly headers: IncomingHttpHeaders }
@@ -45,12 +45,7 @@ async function readExactly(request: Request, length: number): Promise<Buffer> {
 export async function readJsonBody(request: Request): Promise<unknown> {
   const bytes = await readBody(request, bodySizeMax)
   if (bytes.length === 0) return undefined
-  try {
-    return JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes))
-  } catch (cause) {
-    const reason = cause instanceof Error ? cause.message : String(cause)
-    throw invalid(`the body must be JSON in UTF-8: ${reason}`)
-  }
+  return parseJson(bytes, 'the body')
 }
 
 /** The body as it comes, at the consumer's pace. A consumer that leaves early leaves the rest for

@@ -2,6 +2,7 @@
  *  Invariant: what one end encodes the other decodes to an equal frame; bytes that a frame carries
  *  at its end are never copied into it above `splitSize`. */
 
+import { parseJson } from '../base/json.js'
 import { decode, encodeFrame } from '../blob/codec.js'
 import { fromJson, toJson } from './bytes.js'
 import { type Request, type Response, subprotocol, type subprotocolJson } from './frames.js'
@@ -25,10 +26,11 @@ export function encodeMessage(frame: Request | Response, protocol: Subprotocol):
 /** A message's frame, not yet checked: give it to `parseRequest` or `parseResponse`. Bytes are views
  *  of the message. Throws EINVAL. */
 export function decodeMessage(message: Message): unknown {
+  if (typeof message === 'string') return fromJson(parseJson(message, 'a frame'))
   try {
-    return typeof message === 'string' ? fromJson(JSON.parse(message)) : decode(message)
+    return decode(message)
   } catch (cause) {
-    throw invalid(`a frame must be one msgpack map or one JSON object: ${reasonOf(cause)}`)
+    throw invalid(`a frame must be one msgpack map: ${reasonOf(cause)}`)
   }
 }
 

@@ -42,7 +42,8 @@ export function parseInteger(input: unknown, what: string, min = 0): number {
 
 export function parseNumber(input: unknown, what: string): number {
   const value = typeof input === 'bigint' ? Number(input) : input
-  if (typeof value !== 'number' || !Number.isFinite(value))
+  const isExact = typeof input !== 'bigint' || BigInt(Number(input)) === input
+  if (typeof value !== 'number' || !Number.isFinite(value) || !isExact)
     throw invalid(`${what} must be a number`)
   return value
 }

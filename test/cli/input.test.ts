@@ -42,6 +42,20 @@ describe('stdin', () => {
   })
 })
 
+it.each([
+  ['a context', `eventlog append e x '{"id":12345678901234567}'`, /12345678901234567/],
+  ['a name twice', `eventlog append e x '{"a":1,"a":2}'`, /"a" twice/],
+  ['a timestamp', 'eventlog append e x --timestamp 1700000000.123456789', /1700000000.123456789/],
+  ['a transaction', `txn - <<< '{"ops":[{"op":"trim","key":"k","keep":1e400}]}'`, /1e400/],
+  ['bytes in a transaction', `txn - <<< $'{"ops":[{"op":"mkdir","key":"\\xe9"}]}'`, /UTF-8/],
+  ['a treeobj', `treeobj put t - <<< '{"ver":1,"ver":1}'`, /"ver" twice/],
+])('JSON that would be changed without a word is EINVAL: %s', async (_, command, message) => {
+  const ended = await sandbox.shell(`t ${command}; echo $?; t eventlog get e`)
+  expect(ended.stderr).toMatch(/^tailrace: EINVAL: /)
+  expect(ended.stderr).toMatch(message)
+  expect(ended.stdout).toMatch(/^[12]\n$/)
+})
+
 describe('bytes that are not UTF-8', () => {
   it.each([
     ['a key', "put $'caf\\xe9' 1", 2],

@@ -3,6 +3,7 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { blobSizeMax } from '../../src/blob/blob.js'
+import { encode } from '../../src/blob/codec.js'
 import { isCode } from '../../src/error.js'
 import {
   type ContextValue,
@@ -218,4 +219,17 @@ test('a Splitter holds no more than one event and says when the log is cut', () 
       for (let size = 0; size <= eventSizeMax; size += 65_536) endless.push(new Uint8Array(65_536))
     }),
   ).toBe('ECORRUPT')
+})
+
+test('an event with a 64-bit integer that no number keeps is ECORRUPT, not another number', () => {
+  const bytes = (id: bigint) => {
+    const head = encode([1, 'a']) // its header says two items: three, with the context
+    const context = Buffer.from([0x93, 1, 0xa2, 0x69, 0x64, 0xcf, ...Buffer.alloc(8)])
+    context.writeBigUInt64BE(id, context.length - 8)
+    return Buffer.concat([Buffer.of(0x93), head.subarray(1), context])
+  }
+  expect(decodeEvents(bytes(2n ** 53n - 1n))).toEqual([
+    { timestamp: 1, name: 'a', context: { id: Number.MAX_SAFE_INTEGER } },
+  ])
+  expect(() => decodeEvents(bytes(2n ** 53n + 1n))).toThrow('9007199254740993')
 })

@@ -23,6 +23,18 @@ describe('eventlog', () => {
       .filter((line) => line !== '')
       .map((line) => JSON.parse(line))
 
+  it('refuses a number that would come back as another, by its line, and appends nothing', async () => {
+    const context = '{"id":\n9007199254740993}'
+    for (const body of [
+      `{"name":"a"}\n{"name":"b","context":${context.replace('\n', '')}}`,
+      `{\n"name":"a","context":${context}}`,
+      '{"name":"a","context":{"id":1,"id":2}}',
+    ]) {
+      expectError(await post('numbers', body), 400, 'EINVAL', /9007199254740993|"id" twice/)
+    }
+    expect((await serving.ask('GET', '/v1/kv/numbers')).status).toBe(404)
+  })
+
   it('takes one event or many as one append, and gives them back as lines', async () => {
     const first = await post('deploy', '{\n "name": "start",\n "timestamp": 1.5\n}')
     expect(first.json).toEqual({ seq: expect.any(Number), ref, result: { index: 0, count: 1 } })

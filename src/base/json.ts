@@ -1,0 +1,286 @@
+/** JSON that comes in from outside, read strictly: what JSON.parse would change without a word is refused. See
+ *  rfc/12, rule 5. Runs in browsers.
+ *  Invariant: a value that leaves here says what the text said. No number was rounded, no name was there twice,
+ *  no text has half a surrogate pair; and no text is nested deeper than `jsonDepthMax`. Linear in the text. */
+
+import { TailraceError } from '../error.js'
+
+/** Levels of arrays and objects. */
+export const jsonDepthMax = 64
+
+/** A number of at most so many characters, without an exponent, has so many digits at most, and a double keeps
+ *  them. */
+const exactLength = 15
+/** Characters of such a number that an error shows. */
+const shownMax = 40
+/** Characters of a string that are looked at one by one: most are short, and a search costs more. */
+const stringNear = 32
+
+const quote = 0x22
+const comma = 0x2c
+const minus = 0x2d
+const colon = 0x3a
+const openArray = 0x5b
+const backslash = 0x5c
+const letterU = 0x75
+const closeArray = 0x5d
+const openObject = 0x7b
+const closeObject = 0x7d
+
+/** The value of a JSON text, bytes of it in UTF-8. `what` names it in errors. Throws EINVAL with the line and
+ *  the column; its cause is a SyntaxError where the text is not JSON at all. */
+export function parseJson(input: string | Uint8Array, what: string): unknown {
+  const text = typeof input === 'string' ? input : decodeUtf8(input, what)
+  const { names, unicode } = scan(text, what)
+  const value = parsed(text, what)
+  if (names > 0 && countNames(value) !== names) findDuplicate(text, what)
+  if (!text.isWellFormed() || (unicode && !isWellFormed(value))) {
+    throw new TailraceError('EINVAL', `${what} has text with half a surrogate pair: use bytes`)
+  }
+  return value
+}
+
+function decodeUtf8(bytes: Uint8Array, what: string): string {
+  try {
+    return new TextDecoder('utf-8', { fatal: true }).decode(bytes)
+  } catch (cause) {
+    throw new TailraceError('EINVAL', `${what} is not UTF-8, as JSON is`, { cause })
+  }
+}
+
+/** REQUIRES: a scan went over the text, so that it is not too deep for the parser. */
+function parsed(text: string, what: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch (cause) {
+    const why = cause instanceof Error ? cause.message : String(cause)
+    const [, reason = why, at] = /^(.*?)(?: in JSON)?(?: at position (\d+).*)?$/s.exec(why) ?? []
+    const where = at === undefined ? '' : ` at ${placeOf(text, Number(at))}`
+    throw new TailraceError('EINVAL', `${what} is not JSON: ${reason}${where}`, { cause })
+  }
+}
+
+type Scanned = {
+  /** How many names all objects have together. */
+  readonly names: number
+  /** Whether a character is written by its number: half of a pair can be. */
+  readonly unicode: boolean
+}
+
+/** What was found out about strings: where the next backslash and the next quote are, unless that was passed
+ *  by, so that each search goes over a stretch once; and whether a `\\u` was seen. */
+type Ahead = { backslash: number; quote: number; unicode: boolean }
+
+/** Goes over the structure of a text once. Checks depth and numbers; what stands within strings is left to
+ *  JSON.parse. Throws EINVAL. */
+function scan(text: string, what: string): Scanned {
+  const ahead: Ahead = { backslash: -1, quote: -1, unicode: false }
+  /** By level: whether it is an object. */
+  const isObject = new Uint8Array(jsonDepthMax + 1)
+  let depth = 0
+  let names = 0
+  let at = 0
+  for (;;) {
+    // A value, or the end of an array that is empty.
+    let code = text.charCodeAt(at)
+    while (isSpace(code)) code = text.charCodeAt(++at)
+    if (code === quote) at = endOfString(text, at, what, ahead)
+    else if (isDigit(code) || code === minus) at = endOfNumber(text, at, what)
+    else if (code === openObject || code === openArray) {
+      if (depth === jsonDepthMax) {
+        throw refused(text, at, what, `is nested more than ${jsonDepthMax} levels deep`)
+      }
+      isObject[++depth] = code === openObject ? 1 : 0
+      at++
+      while (isSpace(text.charCodeAt(at))) at++
+      if (code === openArray) {
+        if (text.charCodeAt(at) !== closeArray) continue
+      } else if (text.charCodeAt(at) !== closeObject) {
+        names++
+        at = endOfName(text, at, what, ahead)
+        continue
+      }
+    } else at = endOfLiteral(text, at, what)
+    // What follows a value, or the end of one that is empty.
+    for (;;) {
+      code = text.charCodeAt(at)
+      while (isSpace(code)) code = text.charCodeAt(++at)
+      if (depth === 0) {
+        if (at >= text.length) return { names, unicode: ahead.unicode }
+        throw unexpected(text, at, what, 'the end')
+      }
+      const inObject = isObject[depth] === 1
+      if (code === comma) {
+        at++
+        if (inObject) {
+          names++
+          at = endOfName(text, at, what, ahead)
+        }
+        break
+      }
+      if (code !== (inObject ? closeObject : closeArray)) {
+        throw unexpected(text, at, what, inObject ? 'a comma or }' : 'a comma or ]')
+      }
+      at++
+      depth--
+    }
+  }
+}
+
+/** Behind the colon of a name. */
+function endOfName(text: string, from: number, what: string, ahead: Ahead): number {
+  let at = from
+  while (isSpace(text.charCodeAt(at))) at++
+  if (text.charCodeAt(at) !== quote) throw unexpected(text, at, what, 'a name in quotes')
+  at = endOfString(text, at, what, ahead)
+  while (isSpace(text.charCodeAt(at))) at++
+  if (text.charCodeAt(at) !== colon) throw unexpected(text, at, what, 'a colon')
+  return at + 1
+}
+
+function endOfString(text: string, from: number, what: string, ahead: Ahead): number {
+  for (let at = from + 1, near = at + stringNear; at < text.length; at++) {
+    const code = text.charCodeAt(at)
+    if (code === quote) return at + 1
+    if (code === backslash) {
+      if (text.charCodeAt(++at) === letterU) ahead.unicode = true
+      near = at + stringNear
+    } else if (at > near) {
+      // A long stretch: on to the next quote or backslash, whichever is first.
+      if (ahead.backslash < at) ahead.backslash = indexOr(text, '\\', at)
+      if (ahead.quote < at) ahead.quote = indexOr(text, '"', at)
+      at = Math.min(ahead.backslash, ahead.quote) - 1
+      near = at + stringNear
+    }
+  }
+  throw unexpected(text, text.length, what, 'a quote at the end of the text')
+}
+
+/** The length of the text where it is not found. */
+function indexOr(text: string, found: string, from: number): number {
+  const at = text.indexOf(found, from)
+  return at < 0 ? text.length : at
+}
+
+function endOfNumber(text: string, from: number, what: string): number {
+  let at = from + 1
+  let hasPower = false
+  for (let code = text.charCodeAt(at); isNumeric(code); code = text.charCodeAt(++at)) {
+    if (isPower(code)) hasPower = true
+  }
+  if (at - from <= exactLength && !hasPower) return at
+  const number = text.slice(from, at)
+  if (isExact(number)) return at
+  const shown = number.length > shownMax ? `${number.slice(0, shownMax)}…` : number
+  const why = `has the number ${shown}, which a double cannot keep: send it as text`
+  throw refused(text, from, what, why)
+}
+
+/** Of `true`, `false` and `null` the first letter and the last are looked at: JSON.parse sees the rest. */
+function endOfLiteral(text: string, from: number, what: string): number {
+  const first = text.charCodeAt(from)
+  const size = first === 0x66 ? 5 : 4
+  const last = text.charCodeAt(from + size - 1)
+  const isWord =
+    first === 0x6e ? last === 0x6c : (first === 0x74 || first === 0x66) && last === 0x65
+  if (!isWord) throw unexpected(text, from, what, 'a value')
+  return from + size
+}
+
+/** Throws EINVAL for the first name that its object has already. REQUIRES: the text is JSON. */
+function findDuplicate(text: string, what: string): void {
+  /** By level: the names of an object, or nothing of an array. */
+  const levels: (Set<unknown> | undefined)[] = []
+  for (const { 0: token, index } of text.matchAll(/"(?:[^"\\]|\\.)*"\s*:?|[[\]{}]/g)) {
+    if (token === '{') levels.push(new Set())
+    else if (token === '[') levels.push(undefined)
+    else if (token === '}' || token === ']') levels.pop()
+    else if (token.endsWith(':')) {
+      const name: unknown = JSON.parse(token.slice(0, -1))
+      const names = levels.at(-1)
+      if (names?.has(name)) {
+        throw refused(text, index, what, `has the name ${JSON.stringify(name)} twice in one object`)
+      }
+      names?.add(name)
+    }
+  }
+}
+
+function unexpected(text: string, at: number, what: string, wanted: string): TailraceError {
+  const end = at < text.length ? '' : ', where the text ends'
+  const message = `${wanted} was expected at ${placeOf(text, at)}${end}`
+  const cause = new SyntaxError(message)
+  return new TailraceError('EINVAL', `${what} is not JSON: ${message}`, { cause })
+}
+
+function refused(text: string, at: number, what: string, why: string): TailraceError {
+  return new TailraceError('EINVAL', `${what} ${why}, at ${placeOf(text, at)}`)
+}
+
+function isSpace(code: number): boolean {
+  return code === 0x20 || code === 0x0a || code === 0x0d || code === 0x09
+}
+
+function isDigit(code: number): boolean {
+  return code >= 0x30 && code <= 0x39
+}
+
+/** What may stand in a number. Whether it is one JSON.parse says. */
+function isNumeric(code: number): boolean {
+  return isDigit(code) || code === 0x2e || code === minus || code === 0x2b || isPower(code)
+}
+
+/** `e` or `E`. */
+function isPower(code: number): boolean {
+  return (code | 0x20) === 0x65
+}
+
+/** Whether the double nearest to a number prints as that number. What is no number is left to JSON.parse. */
+function isExact(number: string): boolean {
+  const kept = String(Number(number))
+  if (kept === number || kept === 'NaN') return true
+  return kept !== 'Infinity' && kept !== '-Infinity' && normalOf(kept) === normalOf(number)
+}
+
+/** A decimal number in one form: its digits without zeros at the ends, and its exponent. */
+function normalOf(number: string): string {
+  const [, sign, whole = '', fraction = '', power = '0'] =
+    /^(-?)(\d+)(?:\.(\d+))?(?:[eE]([+-]?\d+))?$/.exec(number) ?? []
+  const all = whole + fraction
+  let from = 0
+  while (all[from] === '0') from++
+  let to = all.length
+  while (to > from && all[to - 1] === '0') to--
+  if (from === to) return '0'
+  return `${sign}${all.slice(from, to)}e${Number(power) + whole.length - from}`
+}
+
+function countNames(value: unknown): number {
+  if (typeof value !== 'object' || value === null) return 0
+  let count = 0
+  if (Array.isArray(value)) {
+    for (const item of value) count += countNames(item)
+    return count
+  }
+  const items = Object.values(value)
+  count = items.length
+  for (const item of items) if (typeof item === 'object') count += countNames(item)
+  return count
+}
+
+function isWellFormed(value: unknown): boolean {
+  if (typeof value === 'string') return value.isWellFormed()
+  if (typeof value !== 'object' || value === null) return true
+  if (Array.isArray(value)) return value.every(isWellFormed)
+  return Object.entries(value).every(([name, item]) => name.isWellFormed() && isWellFormed(item))
+}
+
+function placeOf(text: string, at: number): string {
+  let line = 1
+  let from = 0
+  for (let end = text.indexOf('\n'); end >= 0 && end < at; end = text.indexOf('\n', end + 1)) {
+    line++
+    from = end + 1
+  }
+  return `line ${line}, column ${at - from + 1}`
+}
