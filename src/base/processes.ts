@@ -52,8 +52,8 @@ export function killDescendants(): void {
 /** One look reads a table that changes meanwhile: a process may move from its parent to us behind the reader. */
 const quietLooks = 2
 
-/** False where there is no such process, or it is not ours to signal. A negative pid is a group. */
-export function sendSignal(pid: number, name: string): boolean {
+/** False where there is no such process, or it is not ours to signal. A negative pid is a group; 0 only asks. */
+export function sendSignal(pid: number, name: string | 0): boolean {
   try {
     return process.kill(pid, name)
   } catch {

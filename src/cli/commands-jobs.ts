@@ -6,6 +6,7 @@ import type { CommandSpec, OptionSpec } from './program.js'
 const submission: readonly OptionSpec[] = [
   { flags: '--cwd <dir>', text: 'directory to run in (default: this one)' },
   { flags: '--env <name=value>', text: 'set a variable; stored with the job', many: true },
+  { flags: '--keep-children', text: 'what the command leaves running goes on when it has ended' },
 ]
 
 export const jobCommands: readonly CommandSpec[] = [

@@ -35,6 +35,7 @@ export function submissionOf(invocation: Invocation): Submission {
     cwd: absolutePath(options.text('cwd') ?? '.'),
     env: Object.fromEntries(env),
     ...(set.length > 0 ? { set: Object.fromEntries(set) } : {}),
+    ...(options.flag('keepChildren') ? { keepChildren: true } : {}),
   }
 }
 

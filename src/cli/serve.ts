@@ -28,6 +28,8 @@ export async function serve(invocation: Invocation): Promise<number> {
       allowOrigins: options.texts('allowOrigin'),
       ...defined({ idleExitMs }),
     })
+    // However this process ends: nothing that it ran goes on without it.
+    process.on('exit', () => store.jobs.kill())
     stopOnSignals(server)
     if (!options.flag('background')) await announce(invocation, directory, server)
     await server.ended
@@ -57,7 +59,8 @@ function stopOnSignals(server: Server): void {
     void server.stop() // It never rejects; what follows waits for `ended`.
   }
   process.removeAllListeners('SIGINT') // main's, which ends us at once
-  process.on('SIGINT', stop).on('SIGTERM', stop)
+  // A terminal that is closed is no other reason to leave things behind.
+  process.on('SIGINT', stop).on('SIGTERM', stop).on('SIGHUP', stop)
 }
 
 async function announce(invocation: Invocation, directory: string, server: Server): Promise<void> {

@@ -48,6 +48,7 @@ export class ActiveJob {
   #storeError: TailraceError | undefined
   #killer: NodeJS.Timeout | undefined
   #stdinTaken = false
+  #groupEnded: Promise<void> | undefined
   /** Whether `run` or `cancel` have it, and whether it is beyond signals. */
   #phase: 'waiting' | 'running' | 'finishing' = 'waiting'
   #done = false
@@ -78,6 +79,11 @@ export class ActiveJob {
     return this.#stored
   }
 
+  /** Where the process left others in its group when it had ended: resolves when they have been ended, too. */
+  get groupEnded(): Promise<void> | undefined {
+    return this.#groupEnded
+  }
+
   get process(): JobProcess | undefined {
     return this.#process
   }
@@ -94,8 +100,9 @@ export class ActiveJob {
     await this.#finish({ exit: { signal }, reasons: {} })
   }
 
-  /** To the process group. False where nobody is left. */
+  /** To the process group. False where the job ends already. */
   signal(name: string): boolean {
+    if (this.#phase === 'finishing') return false
     if (this.#process) return this.#process.signal(name)
     this.#signals.push(name)
     return true
@@ -120,6 +127,11 @@ export class ActiveJob {
     this.#killer ??= setTimeout(() => this.signal('SIGKILL'), this.#ports.killMs)
   }
 
+  /** For a server that ends without waiting. */
+  kill(): void {
+    this.#process?.signal('SIGKILL')
+  }
+
   async #execute(): Promise<Ended> {
     const { heldMs, pipes, environment } = this.#ports
     try {
@@ -131,6 +143,7 @@ export class ActiveJob {
       for (const name of this.#signals) process.signal(name)
       void this.#killIfStoreFails(process)
       const ended = await process.ended
+      if (!this.#launch.keepChildren) this.#groupEnded = process.endGroup(this.#ports.killMs)
       await this.#startStored
       return ended
     } catch (error) {

@@ -26,6 +26,8 @@ export type Submission = {
   readonly set?: Readonly<Record<string, string>>
   /** `stdin()` will be called; otherwise the process reads an empty stdin. */
   readonly stdin?: boolean
+  /** What the process leaves in its process group when it ends stays; otherwise it is ended. */
+  readonly keepChildren?: boolean
 }
 
 /** A stored spec. */
@@ -36,6 +38,7 @@ export type Spec = {
   readonly envNames: readonly string[]
   readonly set: Readonly<Record<string, string>>
   readonly stdin: boolean
+  readonly keepChildren?: true
 }
 
 /** submitted: waits for a place. lost: the server ended while the job ran. */

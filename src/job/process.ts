@@ -14,6 +14,7 @@ import type { Writable } from 'node:stream'
 import { deferred } from '../base/deferred.js'
 import { processStart } from '../base/process-start.js'
 import { spawnAlone } from '../base/spawn.js'
+import { ProcessGroup } from './group.js'
 import { Intake, type Reasons } from './intake.js'
 import type { OutputWriter } from './output.js'
 import { closePipe, type Pipe, type PipePool } from './pipes.js'
@@ -27,6 +28,8 @@ export type Launch = {
   readonly cwd: string
   readonly env: Readonly<Record<string, string>>
   readonly stdin: boolean
+  /** What the process leaves in its group stays when it has ended. */
+  readonly keepChildren: boolean
 }
 
 /** The process's end, and of each stream why it ended before its writers did. */
@@ -53,9 +56,9 @@ export class JobProcess {
   /** Resolves when the process has exited and both streams have ended. Never rejects. */
   readonly ended: Promise<Ended>
   readonly #wired: Wired
-  readonly #pid: number
+  readonly #group: ProcessGroup
   readonly #heldMs: number
-  #over = false
+  readonly #groupEnded = deferred<void>()
 
   /** Throws ExecFailure. */
   static async start(launch: Launch, ports: ProcessPorts): Promise<JobProcess> {
@@ -70,7 +73,7 @@ export class JobProcess {
 
   private constructor(wired: Wired, pid: number, ports: ProcessPorts) {
     this.#wired = wired
-    this.#pid = pid
+    this.#group = new ProcessGroup(pid)
     this.#heldMs = ports.heldMs
     // Read before the next turn: until then the system keeps even a process that has ended.
     const startTime = processStart(pid)
@@ -88,20 +91,34 @@ export class JobProcess {
 
   /** To all of the group that is left. False where nobody is. */
   signal(name: string): boolean {
-    if (this.#over) return false
-    try {
-      return process.kill(-this.#pid, name)
-    } catch {
-      return false
-    }
+    return this.#group.signal(name)
+  }
+
+  /** Ends what the process left in its group: SIGTERM now, SIGKILL after `killMs`. Undefined where nothing is left, else
+   *  resolves when nothing can be. REQUIRES: `ended` has resolved. */
+  endGroup(killMs: number): Promise<void> | undefined {
+    if (!this.signal('SIGTERM')) return undefined
+    const timer = setTimeout(() => {
+      this.signal('SIGKILL')
+      this.#groupEnded.resolve()
+    }, killMs)
+    void this.#groupEnded.promise.then(() => clearTimeout(timer))
+    return this.#groupEnded.promise
+  }
+
+  /** Nobody tells when the group of a leader that has ended is empty: whoever waits for that may ask. */
+  lookAtGroup(): void {
+    if (this.#group.empty) this.#groupEnded.resolve()
   }
 
   async #live(): Promise<Ended> {
     const exited = deferred<Exit>()
-    this.#wired.child.once('exit', (status, signal) => exited.resolve(exitOf(status, signal)))
+    this.#wired.child.once('exit', (status, signal) => {
+      this.#group.leaderEnded()
+      exited.resolve(exitOf(status, signal))
+    })
     const exit = await exited.promise
     const reasons = await this.#wired.intake.drain(this.#heldMs)
-    this.#over = true
     this.#wired.stdin?.destroy()
     return { exit, reasons }
   }

@@ -58,6 +58,8 @@ export class JobRunner implements Jobs, AsyncDisposable {
   readonly #queue: JobQueue<ActiveJob>
   /** Jobs that have not finished, and those whose finish could not be stored. */
   readonly #live = new Map<string, ActiveJob>()
+  /** Jobs that have finished, whose groups have been told to end. */
+  readonly #leaving = new Set<ActiveJob>()
   /** What must be over before the store may be closed. None of them rejects. */
   readonly #open = new Set<Promise<void>>()
   readonly #giveUp: AbortController
@@ -217,13 +219,18 @@ export class JobRunner implements Jobs, AsyncDisposable {
     return this.#stopped
   }
 
+  /** SIGKILL to all that runs, at once: for a process that ends without waiting. Nothing is stored. */
+  kill(): void {
+    for (const job of [...this.#live.values(), ...this.#leaving]) job.kill()
+  }
+
   async #store(submission: Submission): Promise<JobView> {
     const { kvs, environment } = this.#ports
     const id = this.#ids.next()
     const at = environment.now()
     const spec = specOf(submission)
-    const { command, cwd, stdin } = spec
-    const launch = { command, cwd, stdin, env: environmentOf(submission) }
+    const { command, cwd, stdin, keepChildren = false } = spec
+    const launch = { command, cwd, stdin, keepChildren, env: environmentOf(submission) }
     const job = new ActiveJob(this.#ports, id, spec, launch, at)
     const { view } = job
     // Before the commit: whoever reads the job from the store must find it alive.
@@ -250,8 +257,19 @@ export class JobRunner implements Jobs, AsyncDisposable {
       if (job.stored) this.#live.delete(job.id)
       this.#removal.kick()
       this.#open.delete(settled)
+      if (job.groupEnded) this.#awaitGroup(job, job.groupEnded)
       left?.()
       this.changed.wake()
+    })
+    this.#open.add(settled)
+  }
+
+  /** The job has finished, and its place is free; what it left in its group is being ended. */
+  #awaitGroup(job: ActiveJob, ended: Promise<void>): void {
+    this.#leaving.add(job)
+    const settled = ended.then(() => {
+      this.#leaving.delete(job)
+      this.#open.delete(settled)
     })
     this.#open.add(settled)
   }
@@ -260,6 +278,7 @@ export class JobRunner implements Jobs, AsyncDisposable {
     await this.#removal[Symbol.asyncDispose]()
     for (const job of this.#queue.clear()) this.#track(job.cancel('SIGTERM', serverStop), job)
     for (const job of this.#live.values()) job.stop(serverStop)
+    for (const job of this.#leaving) job.process?.lookAtGroup()
     const { killMs, heldMs } = this.#ports
     const timer = setTimeout(() => this.#giveUp.abort(), killMs + heldMs + stopStoreMs)
     while (this.#open.size > 0) await Promise.all(this.#open)

@@ -8,7 +8,14 @@ import { argsSizeMax, type Spec, type Submission } from './job.js'
 type Fields<T> = { readonly [field in keyof T]?: unknown }
 type Variables = Readonly<Record<string, string>>
 
-const submissionFields: ReadonlySet<string> = new Set(['command', 'cwd', 'env', 'set', 'stdin'])
+const submissionFields: ReadonlySet<string> = new Set([
+  'command',
+  'cwd',
+  'env',
+  'set',
+  'stdin',
+  'keepChildren',
+])
 
 /** Throws EINVAL; E2BIG where command, cwd and `set`, or `env`, are above `argsSizeMax` bytes. */
 export function parseSubmission(input: unknown): Submission {
@@ -21,17 +28,18 @@ export function parseSubmission(input: unknown): Submission {
   if (!isAbsolute(cwd)) throw invalid('cwd is an absolute path')
   const env = parseVariables(fields.env, 'env')
   const set = fields.set === undefined ? {} : parseVariables(fields.set, 'set')
-  const stdin = fields.stdin ?? false
-  if (typeof stdin !== 'boolean') throw invalid('stdin is true or false')
+  const stdin = parseFlag(fields.stdin, 'stdin')
+  const keepChildren = parseFlag(fields.keepChildren, 'keepChildren')
   checkSize('command, cwd and set', [...command, cwd, ...Object.entries(set).flat()])
   checkSize('env', Object.entries(env).flat())
-  return { command, cwd, env, set, stdin }
+  return { command, cwd, env, set, stdin, keepChildren }
 }
 
 /** What is stored. */
 export function specOf(submission: Submission): Spec {
-  const { command, cwd, env, set = {}, stdin = false } = submission
-  return { version: 1, command, cwd, envNames: Object.keys(env).sort(), set, stdin }
+  const { command, cwd, env, set = {}, stdin = false, keepChildren } = submission
+  const options = keepChildren ? { keepChildren } : {}
+  return { version: 1, command, cwd, envNames: Object.keys(env).sort(), set, stdin, ...options }
 }
 
 /** All that the process gets. */
@@ -59,6 +67,7 @@ export function decodeSpec(bytes: Uint8Array): Spec {
       envNames: parseTexts(fields.envNames, 'envNames'),
       set: parseVariables(fields.set, 'set'),
       stdin: fields.stdin === true,
+      ...(fields.keepChildren === true ? { keepChildren: true } : {}),
     }
   } catch (cause) {
     throw new TailraceError('ECORRUPT', 'the stored spec of the job cannot be read', { cause })
@@ -69,6 +78,11 @@ function parseCommand(input: unknown): string[] {
   const command = parseTexts(input, 'command')
   if (!command[0]) throw invalid('command is a program and its arguments, at least the program')
   return command
+}
+
+function parseFlag(input: unknown, field: string): boolean {
+  if (input !== undefined && typeof input !== 'boolean') throw invalid(`${field} is true or false`)
+  return input ?? false
 }
 
 function parseVariables(input: unknown, field: string): Variables {

@@ -3,7 +3,6 @@
 
 import { parseBlobref } from '../blob/blobref.js'
 import { TailraceError } from '../error.js'
-import type { Submission } from '../job/job.js'
 import { readKeysMax } from '../kvs/kvs.js'
 import type { From } from '../kvs/watching.js'
 import type { Request } from './frames.js'
@@ -16,7 +15,6 @@ import {
   parseFlag,
   parseInteger,
   parseText,
-  parseTextMap,
   parseTexts,
 } from './parse.js'
 
@@ -44,7 +42,6 @@ const positionFields = new Set(['incarnation', 'index', 'prefix'])
 const offsetFields = new Set(['offset'])
 const readFields = new Set(['keys', 'at', 'minSeq'])
 const rootFields = new Set(['waitSeq'])
-const submissionFields = new Set(['command', 'cwd', 'env', 'set', 'stdin'])
 
 /** One frame from a client. Ids count from 1. Throws EINVAL. */
 export function parseRequest(input: unknown): Request {
@@ -135,25 +132,6 @@ export function parseReadBody(input: unknown): ReadBody {
 export function parseRootBody(input: unknown): { readonly waitSeq?: number } {
   if (input === undefined) return {}
   return optional('waitSeq', parseFields(input, 'root', rootFields), 'root', parseInteger)
-}
-
-/** Sizes are the runner's to check. Throws EINVAL. */
-export function parseSubmission(input: unknown): Submission {
-  const fields = parseFields(input, 'job', submissionFields)
-  const command = parseTexts(fields['command'], 'command')
-  if (command.length === 0 || command[0] === '') throw invalid('command must name a program')
-  const cwd = parseText(fields['cwd'], 'cwd')
-  if (!cwd.startsWith('/')) throw invalid('cwd must be an absolute path')
-  const env = parseTextMap(fields['env'], 'env')
-  const set = optional('set', fields, 'job', parseTextMap)
-  const texts = [
-    ...command,
-    cwd,
-    ...Object.entries(env).flat(),
-    ...Object.entries(set.set ?? {}).flat(),
-  ]
-  if (texts.some((text) => text.includes('\0'))) throw invalid('a job may not hold NUL')
-  return { command, cwd, env, ...set, ...optional('stdin', fields, 'job', parseFlag) }
 }
 
 function parseMode(input: unknown): 'append' | 'value' {

@@ -7,6 +7,7 @@ import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { fileIdentity } from '../../src/base/file-identity.js'
+import { isDefunct, processStart } from '../../src/base/process-start.js'
 import { isAlive } from '../../src/cli/local.js'
 import { readServerRecord } from '../../src/server/local.js'
 import { Sandbox } from './harness.js'
@@ -163,6 +164,24 @@ describe('serve', () => {
     expect(existsSync(strange.TAILRACE_DATA)).toBe(false)
     child.kill('SIGTERM')
     expect((await all).code).toBe(0)
+  })
+
+  it('ends on SIGHUP as on SIGTERM: its job says so, and nothing of it goes on', async () => {
+    const { child, ended } = sandbox.start(['serve'])
+    const all = ended()
+    await once(child.stdout, 'data')
+    const script = 'trap "" HUP; sh -c "trap \'\' TERM; echo $$; exec sleep 100" & wait'
+    const job = sandbox.start(['run', '-v', '--', 'sh', '-c', script])
+    const [said] = await once(job.child.stderr, 'data')
+    const id = String(said).trim().split(' ').at(-1) ?? ''
+    const [pid] = await once(job.child.stdout, 'data')
+    child.kill('SIGHUP')
+    expect((await all).code).toBe(0)
+    expect(existsSync(join(sandbox.data, 'server.json'))).toBe(false)
+    const left = Number(String(pid))
+    expect(processStart(left) !== undefined && !isDefunct(left)).toBe(false)
+    const { stdout } = await sandbox.call(['wait', id, '--json'])
+    expect(JSON.parse(stdout)).toMatchObject({ id, exception: { type: 'server-stop' } })
   })
 
   it('of a directory that is served already is EBUSY, with the pid', async () => {

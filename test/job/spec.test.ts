@@ -48,6 +48,8 @@ test.each([
   ['an empty name', { ...good, env: { '': 'c' } }],
   ['NUL in a value', { ...good, set: { A: '\0' } }],
   ['a lone surrogate', { ...good, set: { A: '\ud800' } }],
+  ['a list as env', { ...good, set: [] }],
+  ['keepChildren as text', { ...good, keepChildren: 'yes' }],
   ['stdin as text', { ...good, stdin: 'yes' }],
   ['an unknown field', { ...good, comand: [] }],
 ])('parseSubmission() of %s is EINVAL', (_, input) => {

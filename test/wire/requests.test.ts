@@ -2,13 +2,7 @@
 
 import { describe, expect, it } from 'vitest'
 import { readKeysMax } from '../../src/kvs/kvs.js'
-import {
-  parseReadBody,
-  parseRequest,
-  parseRootBody,
-  parseSubmission,
-  requestIdOf,
-} from '../../src/wire/requests.js'
+import { parseReadBody, parseRequest, parseRootBody, requestIdOf } from '../../src/wire/requests.js'
 
 const refused = expect.objectContaining({ code: 'EINVAL' })
 
@@ -72,23 +66,5 @@ describe('bodies', () => {
     expect(parseRootBody(undefined)).toEqual({})
     expect(parseRootBody({ waitSeq: 3 })).toEqual({ waitSeq: 3 })
     expect(() => parseRootBody({ seq: 3 })).toThrow(refused)
-  })
-
-  it('a job', () => {
-    const job = { command: ['true'], cwd: '/', env: { A: '1' }, set: { B: '' }, stdin: true }
-    expect(parseSubmission(job)).toEqual(job)
-    for (const wrong of [
-      { ...job, command: [] },
-      { ...job, command: [''] },
-      { ...job, command: ['a\0b'] },
-      { ...job, cwd: 'here' },
-      { ...job, env: { A: 1 } },
-      { ...job, env: undefined },
-      { ...job, set: [] },
-      { ...job, stdin: 'yes' },
-      { ...job, shell: true },
-    ]) {
-      expect(() => parseSubmission(wrong)).toThrow(refused)
-    }
   })
 })
