@@ -2,6 +2,7 @@
  *  rfc/13.
  *  Invariant: the store is closed after the server, whatever ends it; a second signal does not wait. */
 
+import { OrphanReaper } from '../base/orphans.js'
 import { isCode } from '../error.js'
 import type { Server } from '../server/server.js'
 import { boundHeapGrowth } from './heap-growth.js'
@@ -28,6 +29,8 @@ export async function serve(invocation: Invocation): Promise<number> {
       allowOrigins: options.texts('allowOrigin'),
       ...defined({ idleExitMs }),
     })
+    // In a container: what jobs leave falls to process 1, and nobody else takes their ends.
+    using _reaper = process.pid === 1 ? new OrphanReaper() : undefined
     // However this process ends: nothing that it ran goes on without it.
     process.on('exit', () => store.jobs.kill())
     stopOnSignals(server)
