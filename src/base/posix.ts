@@ -39,6 +39,8 @@ type Calls = {
   readonly waitpid: KoffiFunc<(pid: number, status: null, options: number) => number>
   readonly prctl: KoffiFunc<(option: number, ...rest: number[]) => number> | undefined
   readonly ioctl: KoffiFunc<(descriptor: number, request: number, ...rest: unknown[]) => number>
+  readonly pipe: KoffiFunc<(descriptors: Int32Array) => number>
+  readonly poll: KoffiFunc<(polled: Int32Array, count: number, timeoutMs: number) => number>
   readonly errno: () => number
 }
 
@@ -152,6 +154,35 @@ export function accessModeOf(descriptor: number): 'read' | 'write' | 'read-write
   return mode === files.O_WRONLY ? 'write' : 'read'
 }
 
+/** Calls `act` once nobody reads a pipe or a stream socket any more that this process writes to, though
+ *  nothing is written. One thread waits in poll(2) for it, and is woken by disposal or by this process's
+ *  exit, which would wait for the thread. Throws EMISCONFIGURED (no native build), EIO. */
+export function onReaderGone(descriptor: number, act: () => void): Disposable {
+  const { pipe, poll, errno } = library.calls
+  const ends = new Int32Array(2)
+  if (pipe(ends) !== 0) throw new TailraceError('EIO', `pipe failed: ${errnoName(errno())}`)
+  const [woken = -1, waker = -1] = ends
+  closeDescriptorsOnExec()
+  // Without POLLIN only what is always told is waited for: an error or a hang-up, also of the waker.
+  // Two pollfds, each an int and two shorts: the descriptor, then what is asked and what is told.
+  const polled = Int32Array.of(descriptor, 0, woken, 0)
+  const wake = () => closeSync(waker)
+  process.once('exit', wake)
+  const state = { ended: false }
+  poll.async(polled, 2, -1, () => {
+    closeSync(woken)
+    if (!state.ended && polled[1] !== 0) act()
+  })
+  return {
+    [Symbol.dispose]: () => {
+      if (state.ended) return
+      state.ended = true
+      process.off('exit', wake)
+      wake()
+    },
+  }
+}
+
 /** The numbers of this process's open descriptors, ascending; empty where the system does not say. */
 export function openDescriptors(): number[] {
   for (const directory of ['/proc/self/fd', '/dev/fd']) {
@@ -202,6 +233,8 @@ function load(): Calls {
       waitpid: system.func('int waitpid(int, void *, int)'),
       prctl: process.platform === 'linux' ? system.func(prctl) : undefined,
       ioctl: system.func('int ioctl(int, unsigned long, ...)'),
+      pipe: system.func('int pipe(void *)'),
+      poll: system.func('int poll(void *, unsigned long, int)'),
       errno: () => koffi.errno(),
     }
   } catch (cause) {

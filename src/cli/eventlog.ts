@@ -12,7 +12,7 @@ import {
 } from '../eventlog/eventlog.js'
 import { argument, defined, type Invocation, UsageError } from './invocation.js'
 import { leaseGuards } from './lease-guard.js'
-import { withStore } from './session.js'
+import { followStore, withStore } from './session.js'
 
 export async function append(invocation: Invocation): Promise<undefined> {
   const key = argument(invocation, 0)
@@ -41,7 +41,7 @@ export async function get(invocation: Invocation): Promise<undefined> {
 export async function follow(invocation: Invocation): Promise<undefined> {
   const key = argument(invocation, 0)
   const waitCreate = invocation.options.flag('waitCreate') ? { waitCreate: true } : {}
-  return withStore(invocation, (store) =>
+  return followStore(invocation, (store) =>
     print(invocation, followEvents(store, key, { ...scopeOf(invocation), ...waitCreate })),
   )
 }
@@ -49,7 +49,7 @@ export async function follow(invocation: Invocation): Promise<undefined> {
 export async function waitEvent(invocation: Invocation): Promise<undefined> {
   const key = argument(invocation, 0)
   const name = argument(invocation, 1)
-  return withStore(invocation, async (store) => {
+  return followStore(invocation, async (store) => {
     const events = followEvents(store, key, { ...scopeOf(invocation), waitCreate: true })
     for await (const event of events) {
       if (event.name !== name) continue

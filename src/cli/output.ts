@@ -3,8 +3,11 @@
  *  chunk besides the stream's own buffer; a reader that went away is a BrokenPipe, never a crash. */
 
 import { once } from 'node:events'
+import { fstatSync } from 'node:fs'
 import type { Writable } from 'node:stream'
 import { deferred } from '../base/deferred.js'
+import { onReaderGone } from '../base/posix.js'
+import { isCode } from '../error.js'
 
 /** The reader of our output has gone: end quietly. */
 export class BrokenPipe extends Error {
@@ -16,14 +19,22 @@ export class BrokenPipe extends Error {
 
 export class Output {
   readonly #stream: Writable
+  readonly #descriptor: number | undefined
   readonly #broken = new AbortController()
   /** A person reads it. */
   readonly isTerminal: boolean
   /** Columns of the terminal. */
   readonly columns: number
 
-  constructor(stream: Writable & { readonly isTTY?: boolean; readonly columns?: number }) {
+  constructor(
+    stream: Writable & {
+      readonly isTTY?: boolean
+      readonly columns?: number
+      readonly fd?: number
+    },
+  ) {
     this.#stream = stream
+    this.#descriptor = stream.fd
     this.isTerminal = stream.isTTY === true
     this.columns = stream.columns ?? 80
     stream.on('error', (error: NodeJS.ErrnoException) => {
@@ -45,6 +56,35 @@ export class Output {
       await once(this.#stream, 'drain', { signal: this.#broken.signal })
     } catch (error) {
       this.#check()
+      throw error
+    }
+  }
+
+  /** Waits for `work`, which may print nothing for long. Throws BrokenPipe as soon as the reader has gone,
+   *  where a write would find that out with the next byte; `work` goes on, unheard. */
+  async whileRead<T>(work: Promise<T>): Promise<T> {
+    this.#check()
+    const gone = deferred<never>()
+    const onBroken = () => gone.reject(this.#broken.signal.reason)
+    this.#broken.signal.addEventListener('abort', onBroken)
+    const watch = this.#watchReader()
+    try {
+      return await Promise.race([work, gone.promise])
+    } finally {
+      watch?.[Symbol.dispose]()
+      this.#broken.signal.removeEventListener('abort', onBroken)
+    }
+  }
+
+  /** Nothing where the system cannot tell, or there is no reader: a file, a terminal (it sends SIGHUP). */
+  #watchReader(): Disposable | undefined {
+    if (this.#descriptor === undefined) return undefined
+    const stats = fstatSync(this.#descriptor)
+    if (!stats.isFIFO() && !stats.isSocket()) return undefined
+    try {
+      return onReaderGone(this.#descriptor, () => this.#broken.abort(new BrokenPipe()))
+    } catch (error) {
+      if (isCode(error, 'EMISCONFIGURED')) return undefined // The next write finds out.
       throw error
     }
   }

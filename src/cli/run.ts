@@ -12,7 +12,7 @@ import { exitCodeOf } from '../job/state.js'
 import { argument, type Invocation } from './invocation.js'
 import { exceptionLine, submissionOf } from './jobs.js'
 import { BrokenPipe } from './output.js'
-import { withStore } from './session.js'
+import { followStore, withStore } from './session.js'
 import { stdinChunks } from './stdin.js'
 
 /** Ctrl-C ends a job in steps: as it wishes, at once, without us. */
@@ -30,7 +30,7 @@ export async function run(invocation: Invocation): Promise<number> {
     const signals = forwardSignals(store, id, invocation)
     if (input) void forwardStdin(store, id, input, invocation) // It may outlive the job: nobody waits.
     try {
-      return await show(store, id, invocation)
+      return await invocation.stdout.whileRead(show(store, id, invocation))
     } catch (error) {
       // As a pipe would do it: a writer whose reader has gone is ended.
       if (error instanceof BrokenPipe) await signalJob(store, id, 'SIGTERM')
@@ -43,7 +43,7 @@ export async function run(invocation: Invocation): Promise<number> {
 
 export async function attach(invocation: Invocation): Promise<number> {
   const id = argument(invocation, 0)
-  return withStore(invocation, async (store) => {
+  return followStore(invocation, async (store) => {
     const { id: whole } = await store.jobs.show(id) // ENOENT, before a watch waits for it
     if (!invocation.options.flag('events')) return show(store, whole, invocation)
     for await (const event of followEvents(store, eventsKey(whole), { namespace })) {

@@ -40,6 +40,15 @@ export async function withStore<T>(
   return await use(store)
 }
 
+/** Like withStore, for what follows a key: it ends as soon as the reader of stdout has gone, also while there is
+ *  nothing to print. */
+export async function followStore<T>(
+  invocation: Invocation,
+  use: (store: Store) => Promise<T>,
+): Promise<T> {
+  return withStore(invocation, (store) => invocation.stdout.whileRead(use(store)))
+}
+
 async function openStore(invocation: Invocation): Promise<Store> {
   const { connect } = await import('../client/node.js')
   const named = await namedTarget(invocation)

@@ -7,7 +7,7 @@ import type { Store } from '../job/job.js'
 import type { AppendEvent, LiveEvent, Watching } from '../kvs/watching.js'
 import type { Stat } from '../transaction/stat.js'
 import { argument, defined, type Invocation, parseInteger, UsageError } from './invocation.js'
-import { withStore } from './session.js'
+import { followStore, withStore } from './session.js'
 
 const linesDefault = 10
 /** Bytes that the search for a line's begin reads first, and at most at once: each look takes four times
@@ -28,9 +28,10 @@ export async function tail(invocation: Invocation): Promise<undefined> {
   const { options } = invocation
   const start = startOf(options.text('lines'), options.text('bytes'))
   const namespace = options.text('namespace')
-  return withStore(invocation, async (store) => {
+  const isFollowed = options.flag('follow')
+  return (isFollowed ? followStore : withStore)(invocation, async (store) => {
     const value = new Value(store, key, namespace)
-    if (!options.flag('follow')) {
+    if (!isFollowed) {
       const stretch = await value.now()
       await value.print(invocation, await value.begin(stretch, start))
       return undefined

@@ -5,7 +5,7 @@ import type { Store } from '../job/job.js'
 import type { From, ValueEvent, WatchEvent, WatchOptions } from '../kvs/watching.js'
 import { argument, defined, type Invocation, UsageError } from './invocation.js'
 import { leaseLine } from './lease.js'
-import { withStore } from './session.js'
+import { followStore } from './session.js'
 
 const newline = 10
 
@@ -17,7 +17,7 @@ export async function watch(invocation: Invocation): Promise<undefined> {
     throw new UsageError('--lease goes with --mode value')
   }
   const { options } = invocation
-  return withStore(invocation, async (store) => {
+  return followStore(invocation, async (store) => {
     const watching = store.watch(key, {
       mode,
       ...defined({
