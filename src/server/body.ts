@@ -1,19 +1,24 @@
-/** Bodies of requests: read whole up to a bound, streamed, or dropped. See rfc/12, rule 6.
- *  Invariant: after a refusal what is left of a body is read and dropped up to `drainSizeMax`, so
- *  that the connection can be used again; beyond that the connection ends after the answer. */
+/** Bodies of requests: read whole up to a bound, or streamed. See rfc/12, rules 6, 25 and 26.
+ *  Invariant: half a body, one that stands still, or one that is not what its checksum says is an
+ *  error, and never taken for the whole. */
 
 import type { IncomingHttpHeaders, IncomingMessage } from 'node:http'
 import { parseJson } from '../base/json.js'
 import { TailraceError } from '../error.js'
+import { BodyDigest } from './digest.js'
 
-/** What a body takes of the framework's request and reply: `app.ts`, which has them, drops bodies. */
-type Request = { readonly raw: IncomingMessage; readonly headers: IncomingHttpHeaders }
-type Reply = { readonly header: (name: 'connection', value: 'close') => unknown }
+/** The part of a request that its body is read from. `bodyStallMs`: see the front. */
+type Request = {
+  readonly raw: IncomingMessage & { readonly bodyStallMs?: number | undefined }
+  readonly headers: IncomingHttpHeaders
+}
 
 /** Bytes of a body that is one JSON document. */
 export const bodySizeMax = 12 * 1024 * 1024
-/** Bytes of a refused body that are read to keep its connection. */
-export const drainSizeMax = 64 * 1024 * 1024
+/** A body over TCP that stands still for so long is given up. */
+export const bodyStallMs = 60_000
+/** The same over the Unix socket, where a peer cannot vanish: a slow program may be writing it. */
+export const localBodyStallMs = 15 * 60_000
 
 /** The whole body. Throws E2BIG, before anything is read where `Content-Length` says so. */
 export async function readBody(request: Request, sizeMax: number): Promise<Buffer> {
@@ -48,40 +53,64 @@ export async function readJsonBody(request: Request): Promise<unknown> {
   return parseJson(bytes, 'the body')
 }
 
-/** The body as it comes, at the consumer's pace. A consumer that leaves early leaves the rest for
- *  `dropBody`. Throws if the client goes before the end of the body, so that half is never a whole. */
-export async function* streamBody(request: Request): AsyncGenerator<Uint8Array, void, undefined> {
-  const { raw } = request
-  yield* raw.iterator({ destroyOnReturn: false }) as AsyncIterable<Uint8Array>
+/** The body as it comes, at the consumer's pace. A consumer that leaves early leaves the rest to the
+ *  refusal that follows. `mayStall`: it may stand still for any time. Throws ECANCELED where the client
+ *  goes before the end of the body, ETIMEDOUT where nothing comes, EINVAL where the checksum is another,
+ *  so that half is never a whole. */
+export async function* streamBody(
+  request: Request,
+  { mayStall = false } = {},
+): AsyncGenerator<Uint8Array, void, undefined> {
+  const { raw, headers } = request
+  const digest = BodyDigest.of(headers)
+  const chunks: AsyncIterator<Uint8Array> = raw.iterator({ destroyOnReturn: false })
+  const stallMs = mayStall ? undefined : raw.bodyStallMs
+  const next = stallMs === undefined ? () => chunks.next() : () => nextWithin(chunks, stallMs)
+  let stalled = false
+  try {
+    for (;;) {
+      const chunk = await next()
+      stalled = chunk === undefined
+      if (stalled) break
+      if (!chunk || chunk.done) break
+      digest?.update(chunk.value)
+      yield chunk.value
+    }
+  } finally {
+    // One that still waits for a chunk would wait with it.
+    if (!stalled) await chunks.return?.()
+  }
+  if (stalled) {
+    const message = `nothing came of the body for ${stallMs} ms: nothing was done`
+    throw new TailraceError('ETIMEDOUT', message)
+  }
   if (!raw.complete) throw new TailraceError('ECANCELED', 'the client went before the body ended')
+  digest?.check()
+}
+
+/** Undefined where nothing came within the time. */
+async function nextWithin<T>(
+  chunks: AsyncIterator<T>,
+  ms: number,
+): Promise<IteratorResult<T> | undefined> {
+  let timer: NodeJS.Timeout | undefined
+  const late = new Promise<undefined>((resolve) => {
+    timer = setTimeout(() => resolve(undefined), ms)
+  })
+  const next = chunks.next()
+  // It may fail after it was given up.
+  next.catch(() => {})
+  try {
+    return await Promise.race([next, late])
+  } finally {
+    clearTimeout(timer)
+  }
 }
 
 /** Bytes that the body will have, where the client said so. */
 export function contentLengthOf(request: Request): number | undefined {
   const header = request.headers['content-length']
   return header === undefined ? undefined : Number(header)
-}
-
-/** Reads and drops what is left of the body, or has the connection closed after the answer. */
-export async function dropBody(request: Request, reply: Reply): Promise<void> {
-  const { raw } = request
-  if (raw.complete && raw.readableEnded) return
-  if (contentLengthOf(request) === undefined && !request.headers['transfer-encoding']) return
-  let left = drainSizeMax
-  if ((contentLengthOf(request) ?? 0) > left) {
-    reply.header('connection', 'close')
-    return
-  }
-  try {
-    for await (const chunk of streamBody(request)) {
-      left -= chunk.length
-      if (left >= 0) continue
-      reply.header('connection', 'close')
-      return
-    }
-  } catch {
-    // The client has gone: there is nobody to answer.
-  }
 }
 
 function tooBig(sizeMax: number): TailraceError {

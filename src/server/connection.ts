@@ -28,6 +28,14 @@ export const requestsMax = 65_536
  *  in the socket: what is held for a client that takes no answers is bounded. */
 export const readsMax = 16
 
+/** Bytes of the first frame of a peer that has sent no token yet, and of all that it sends before it is
+ *  admitted. */
+export const authFrameSizeMax = 512
+export const strangerSizeMax = 2 * authFrameSizeMax
+const firstFrame = 'the first frame must be "auth" with the token'
+/** A refused peer has this long to take the reason. */
+const refusedMs = 1_000
+
 export type ConnectionOptions = {
   readonly socket: Socket
   readonly raw: RawSocket
@@ -53,6 +61,8 @@ export class Connection {
   /** Woken when the last request or watch has had its last frame. */
   readonly #quiet = new Wakeup()
   #admitted: boolean
+  /** Nothing that comes is read any more. */
+  #refused = false
   #alive = true
 
   constructor(context: Context, options: ConnectionOptions) {
@@ -64,8 +74,11 @@ export class Connection {
     this.#admitted = token === undefined
     this.#outbox = new Outbox(socket, { raw, protocol, sum })
     setMaxListeners(readsMax, this.#closed.signal)
-    if (!this.#admitted) this.#authTimer = setTimeout(() => this.#refuseLate(), authMs)
     socket.on('message', (data: Buffer, isBinary: boolean) => this.#receive(data, isBinary))
+    if (!this.#admitted) {
+      this.#authTimer = setTimeout(() => this.#refuseLate(), authMs)
+      this.#boundStranger(raw)
+    }
     socket.on('pong', () => {
       this.#alive = true
     })
@@ -96,17 +109,37 @@ export class Connection {
     }
   }
 
+  /** What a peer without a token sends is not kept, were it one frame of many bytes. `raw` has the frames
+   *  handled first. */
+  #boundStranger(raw: RawSocket): void {
+    const start = raw.bytesRead
+    const bound = () => {
+      if (this.#admitted) raw.off('data', bound)
+      else if (raw.bytesRead - start > strangerSizeMax) this.#socket.terminate()
+    }
+    raw.on('data', bound)
+  }
+
   #receive(data: Buffer, isBinary: boolean): void {
     this.#alive = true
+    if (this.#refused) return
+    if (!this.#admitted && data.length > authFrameSizeMax) {
+      this.#refuse(
+        0,
+        `the first frame has at most ${authFrameSizeMax} bytes: "auth" with the token`,
+      )
+      return
+    }
     const decoded = this.#decode(data, isBinary)
     if (decoded === undefined) return
     const { frame } = decoded
     try {
       const request = parseRequest(frame)
       if (this.#admitted || request.op === 'auth') this.#take(request)
-      else this.#refuse(request.id, 'the first frame must be "auth" with the token')
+      else this.#refuse(request.id, firstFrame)
     } catch (error) {
-      this.#fail(requestIdOf(frame), error)
+      if (this.#admitted) this.#fail(requestIdOf(frame), error)
+      else this.#refuse(requestIdOf(frame), firstFrame)
     }
   }
 
@@ -117,7 +150,8 @@ export class Connection {
       }
       return { frame: decodeMessage(isBinary ? data : data.toString()) }
     } catch (error) {
-      this.#fail(0, error)
+      if (this.#admitted) this.#fail(0, error)
+      else this.#refuse(0, firstFrame)
       return undefined
     }
   }
@@ -269,8 +303,12 @@ export class Connection {
   }
 
   #refuse(id: number, message: string): void {
+    if (this.#refused) return
+    this.#refused = true
     this.#fail(id, new TailraceError('EUNAUTH', message))
     this.#socket.close(closePolicy, 'EUNAUTH')
+    const timer = setTimeout(() => this.#socket.terminate(), refusedMs)
+    this.#socket.once('close', () => clearTimeout(timer))
   }
 
   #refuseLate(): void {

@@ -63,7 +63,7 @@ export function serveJobs(app: App, context: Context): void {
   app.post('/v1/jobs/:name/stdin', async (request, reply) => {
     checkNoQuery(request)
     const signal = signalOf(context.activity, reply)
-    await jobs.stdin(nameOf(request), streamBody(request), signal)
+    await jobs.stdin(nameOf(request), streamBody(request, { mayStall: true }), signal)
     return {}
   })
 }

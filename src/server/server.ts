@@ -1,7 +1,8 @@
 /** The server: a store over HTTP and websockets, on a Unix socket and, when asked, on TCP. See rfc/12
  *  and rfc/13.
- *  Invariant: `server.json` is there only while the server listens. A stop ends what waits with
- *  ECLOSED and lets what runs finish for `lingerMs`. The store stays the caller's to close. */
+ *  Invariant: `server.json` is there from when the server listens until its last connection has ended.
+ *  A stop ends what waits with ECLOSED and lets what runs finish for `lingerMs`, then it ends every
+ *  connection. The store stays the caller's to close. */
 
 import { readFileSync } from 'node:fs'
 import { chmod, type FileHandle, open, rename, rm } from 'node:fs/promises'
@@ -21,10 +22,12 @@ import {
 } from './access.js'
 import { Activity } from './activity.js'
 import { type App, createApp } from './app.js'
+import { bodyStallMs, localBodyStallMs } from './body.js'
 import { serveCollection } from './collection.js'
 import { serveContent } from './content.js'
 import type { Context, ServedStore } from './context.js'
 import { serveEventlogs } from './eventlog.js'
+import type { Front } from './front.js'
 import { serveHistory } from './history.js'
 import { serveJobs } from './jobs.js'
 import { serveKeys } from './kv.js'
@@ -60,6 +63,9 @@ export type ServerOptions = {
   readonly allowOrigins?: readonly string[]
   /** Ends by itself after so long without a connection, a request or a job. Default: never. */
   readonly idleExitMs?: number
+  /** The body of a request that stands still for so long is given up (408). Default: `bodyStallMs` over
+   *  TCP, `localBodyStallMs` over the Unix socket. */
+  readonly bodyStallMs?: number
   /** Takes a line (without its end) for the log. Default: standard error. */
   readonly log?: (line: string) => void
   readonly environment?: Environment
@@ -113,7 +119,7 @@ class RunningServer implements Server {
   readonly #options: ServerOptions
   readonly #context: Context
   readonly #sockets = new Sockets()
-  readonly #apps: App[] = []
+  readonly #apps: { readonly app: App; readonly front: Front }[] = []
   readonly #end = deferred<'stopped' | 'idle'>()
   #addresses: Address[] = []
   #access: Access
@@ -198,12 +204,16 @@ class RunningServer implements Server {
   async #close(): Promise<void> {
     const { activity, directory } = this.#context
     clearTimeout(this.#idleTimer)
-    await removeServerRecord(directory, this.#record)
-    await this.#removeSocket()
     activity.close()
     await this.#sockets.close()
     await activity.finished(lingerMs)
-    await Promise.all(this.#apps.map((app) => app.close()))
+    const closing = this.#apps.map(({ app }) => app.close())
+    // Who has not taken its answer by now, or never asked anything.
+    for (const { front } of this.#apps) front.destroySockets()
+    await Promise.all(closing)
+    // Last: until then there is somebody to stop, and to ask why.
+    await this.#removeSocket()
+    await removeServerRecord(directory, this.#record)
     await this.#handle.close()
   }
 
@@ -239,8 +249,12 @@ class RunningServer implements Server {
   async #createApp(token: string | undefined): Promise<App> {
     const { activity, log } = this.#context
     const access = () => this.#access
-    const app = createApp({ activity, access, log, ...(token === undefined ? {} : { token }) })
-    this.#apps.push(app)
+    const { bodyStallMs: stallMs = token === undefined ? localBodyStallMs : bodyStallMs } =
+      this.#options
+    const options = { activity, access, log, bodyStallMs: stallMs }
+    const created = createApp(token === undefined ? options : { ...options, token })
+    this.#apps.push(created)
+    const { app } = created
     // First, since it decides of later routes whether they are asked as a websocket.
     await this.#sockets.serve(app, this.#context, token)
     serveStatus(app, this.#context)

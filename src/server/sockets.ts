@@ -8,6 +8,7 @@ import { invalid } from '../wire/parse.js'
 import type { App, Request } from './app.js'
 import { Connection } from './connection.js'
 import type { Context } from './context.js'
+import { websocketPath } from './front.js'
 import { BacklogSum } from './outbox.js'
 import { closeGoingAway, closeProtocolError, type Socket, serveSocketRoute } from './websocket.js'
 
@@ -36,8 +37,8 @@ export class Sockets {
   /** `token`: absent where none is needed. */
   serve(app: App, context: Context, token: string | undefined): Promise<void> {
     const open = (socket: Socket, request: Request) => this.#accept(context, token, socket, request)
-    return serveSocketRoute(app, '/v1/ws', open, () => {
-      throw invalid('GET /v1/ws must ask for an upgrade to a websocket')
+    return serveSocketRoute(app, websocketPath, open, () => {
+      throw invalid(`GET ${websocketPath} must ask for an upgrade to a websocket (RFC 6455, 4.1)`)
     })
   }
 

@@ -2,7 +2,9 @@
 
 import { fastifyWebsocket, type WebSocket } from '@fastify/websocket'
 import { frameSizeMax, subprotocol, subprotocolJson } from '../wire/frames.js'
+import { invalid } from '../wire/parse.js'
 import type { App, Request } from './app.js'
+import { refuseSocket } from './refusal.js'
 
 export type Socket = WebSocket
 
@@ -29,6 +31,9 @@ export async function serveSocketRoute(
       handleProtocols: chooseProtocol,
     },
   })
+  app.websocketServer.on('wsClientError', (error, socket) =>
+    refuseSocket(socket, invalid(error.message)),
+  )
   app.route({ method: 'GET', url, handler: refuse, wsHandler: open })
 }
 

@@ -4,10 +4,12 @@ import { once } from 'node:events'
 import { Agent, type ClientRequest, request as httpRequest, type IncomingMessage } from 'node:http'
 import { connect } from 'node:net'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { bodySizeMax, drainSizeMax } from '../../src/server/body.js'
+import { bodySizeMax } from '../../src/server/body.js'
+import { admittedRest } from '../../src/server/refusal.js'
 import { transactionSizeMax } from '../../src/transaction/operation.js'
 import { expectError, Serving } from './serving.js'
 
+const drainSizeMax = admittedRest.size
 let serving: Serving
 const agent = new Agent({ keepAlive: true, maxSockets: 1 })
 
@@ -29,11 +31,13 @@ async function ask(
   const headers = framing === 'length' ? { 'content-length': body.length } : {}
   const { socket } = serving.server
   const request: ClientRequest = httpRequest({ agent, socketPath: socket, method, path, headers })
+  // A refusal comes before the body has gone.
+  const answered = once(request, 'response')
   for (let at = 0; at < body.length; at += 1_000_000) {
     if (!request.write(body.subarray(at, at + 1_000_000))) await once(request, 'drain')
   }
   request.end()
-  const [response]: IncomingMessage[] = await once(request, 'response')
+  const [response]: IncomingMessage[] = await answered
   const chunks: Buffer[] = []
   for await (const chunk of response ?? []) chunks.push(chunk)
   const json = JSON.parse(Buffer.concat(chunks).toString())

@@ -95,7 +95,8 @@ describe('over TCP', () => {
       'access-control-allow-origin': page,
       'access-control-allow-methods': expect.stringContaining('PUT'),
       'access-control-allow-headers': expect.stringContaining('authorization'),
-      vary: 'origin',
+      vary: 'Origin',
+      'access-control-max-age': '600',
     })
     await ask('POST', '/v1/kv/a', { body: 'x', headers: { origin: page } })
     await serving.ask('PUT', '/v1/kv/large', { body: Buffer.alloc(1_000_000) })

@@ -23,7 +23,7 @@ async function* pieces(error: Error, before: number): AsyncGenerator<Uint8Array>
 }
 
 beforeAll(async () => {
-  app = createApp({ activity, access: () => access, log: (line) => log.push(line) })
+  app = createApp({ activity, access: () => access, log: (line) => log.push(line) }).app
   const failures = {
     corrupt: new TailraceError('ECORRUPT', 'stored bytes do not match'),
     unforeseen: new RangeError('out of range'),

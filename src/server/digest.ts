@@ -1,0 +1,86 @@
+/** Checksums that a client sends with a body: `Content-Digest` and `Repr-Digest` (RFC 9530), `Digest`
+ *  (RFC 3230), `Content-MD5`. See rfc/12, rule 25.
+ *  Invariant: a body with a checksum is that body, or nothing is stored. */
+
+import { createHash, type Hash } from 'node:crypto'
+import type { IncomingHttpHeaders } from 'node:http'
+import { invalid } from '../wire/parse.js'
+
+/** What a checksum is called in headers, and what Node calls it. */
+const algorithms: ReadonlyMap<string, string> = new Map([
+  ['sha-256', 'sha256'],
+  ['sha-512', 'sha512'],
+  ['sha', 'sha1'],
+  ['md5', 'md5'],
+])
+/** Checksums of one request. */
+const digestsMax = 8
+
+type Expected = { readonly header: string; readonly hash: Hash; readonly digest: string }
+
+/** What is to be fed with the body and then asked; undefined where no checksum was sent. */
+export class BodyDigest {
+  readonly #expected: readonly Expected[]
+
+  private constructor(expected: readonly Expected[]) {
+    this.#expected = expected
+  }
+
+  /** Throws EINVAL: it cannot be read, or none of its algorithms is known. */
+  static of(headers: IncomingHttpHeaders): BodyDigest | undefined {
+    const expected = [
+      ...dictionaryOf(headers, 'content-digest'),
+      ...dictionaryOf(headers, 'repr-digest'),
+      ...instancesOf(headers),
+      ...md5Of(headers),
+    ]
+    if (expected.length > digestsMax) throw invalid(`a body has at most ${digestsMax} checksums`)
+    return expected.length === 0 ? undefined : new BodyDigest(expected)
+  }
+
+  update(bytes: Uint8Array): void {
+    for (const { hash } of this.#expected) hash.update(bytes)
+  }
+
+  /** Throws EINVAL where the body was another. Once. */
+  check(): void {
+    for (const { header, hash, digest } of this.#expected) {
+      if (hash.digest('base64') === digest) continue
+      throw invalid(`the body is not what ${header} says: nothing was done; send it again`)
+    }
+  }
+}
+
+/** `sha-256=:BASE64:, …` */
+function dictionaryOf(headers: IncomingHttpHeaders, header: string): Expected[] {
+  return knownOf(headers, header, (value) => /^:([A-Za-z0-9+/]*={0,2}):$/.exec(value)?.[1])
+}
+
+/** `SHA-256=BASE64, …` */
+function instancesOf(headers: IncomingHttpHeaders): Expected[] {
+  return knownOf(headers, 'digest', (value) => /^[A-Za-z0-9+/]+={0,2}$/.exec(value)?.[0])
+}
+
+function md5Of(headers: IncomingHttpHeaders): Expected[] {
+  const digest = headers['content-md5']
+  if (typeof digest !== 'string') return []
+  return [{ header: 'Content-MD5', hash: createHash('md5'), digest: digest.trim() }]
+}
+
+function knownOf(
+  headers: IncomingHttpHeaders,
+  header: string,
+  read: (value: string) => string | undefined,
+): Expected[] {
+  const text = headers[header]
+  if (typeof text !== 'string') return []
+  const expected = text.split(',').flatMap((member) => {
+    const [, name = '', value = ''] = /^ *([A-Za-z0-9-]+)=([^ ]*) *$/.exec(member) ?? []
+    const algorithm = algorithms.get(name.toLowerCase())
+    const digest = read(value)
+    if (name === '' || digest === undefined) throw invalid(`${header} cannot be read`)
+    return algorithm ? [{ header, hash: createHash(algorithm), digest }] : []
+  })
+  if (expected.length > 0) return expected
+  throw invalid(`${header} has none of ${[...algorithms.keys()].join(', ')}`)
+}
