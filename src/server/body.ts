@@ -3,6 +3,7 @@
  *  error, and never taken for the whole. */
 
 import type { IncomingHttpHeaders, IncomingMessage } from 'node:http'
+import { deferred } from '../base/deferred.js'
 import { parseJson } from '../base/json.js'
 import { TailraceError } from '../error.js'
 import { BodyDigest } from './digest.js'
@@ -93,15 +94,13 @@ async function nextWithin<T>(
   chunks: AsyncIterator<T>,
   ms: number,
 ): Promise<IteratorResult<T> | undefined> {
-  let timer: NodeJS.Timeout | undefined
-  const late = new Promise<undefined>((resolve) => {
-    timer = setTimeout(() => resolve(undefined), ms)
-  })
+  const late = deferred<undefined>()
+  const timer = setTimeout(() => late.resolve(undefined), ms)
   const next = chunks.next()
   // It may fail after it was given up.
   next.catch(() => {})
   try {
-    return await Promise.race([next, late])
+    return await Promise.race([next, late.promise])
   } finally {
     clearTimeout(timer)
   }
