@@ -39,13 +39,18 @@ export async function forget(invocation: Invocation): Promise<undefined> {
 
 function progressText({ phase, done, total }: CollectProgress): string {
   if (phase === 'mark') return `marking: ${done} in use`
+  if (phase === 'overwrite') return `clearing freed pages: ${(done / 1e6).toFixed(0)} MB`
   return `sweeping: ${(done / 1e6).toFixed(0)} of ${((total ?? done) / 1e6).toFixed(0)} MB`
 }
 
-function linesOf({ dryRun, live, freed, steps, longestStepMs }: Collected): string[] {
+function linesOf(collected: Collected): string[] {
+  const { dryRun, live, freed, steps, longestStepMs, overwritten } = collected
   return [
     `${dryRun ? 'would free' : 'freed'} ${freed.count} blobs: ${freed.size} bytes`,
     `${live.count} blobs are in use: ${live.size} bytes`,
     `${steps} ${steps === 1 ? 'step' : 'steps'}, the longest took ${longestStepMs.toFixed(1)} ms`,
+    ...(overwritten === undefined
+      ? []
+      : [`wrote over ${overwritten} bytes of freed pages, since something was forgotten`]),
   ]
 }

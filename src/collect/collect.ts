@@ -150,13 +150,14 @@ export class Collector implements Pick<Upkeep, 'collect'>, AsyncDisposable {
       await markInUse(this.#ports, mark, { durable: !run.dryRun, signal: run.signal })
       const collected = await this.#sweep(collection, mark.set, { ...run, thorough, sparedSince })
       if (!run.dryRun) this.#left = engine.stored
+      const overwritten = !run.dryRun && covered > record.swept ? await this.#overwrite(run) : 0
       await this.#note(run, (now) => ({
         ...now,
         ...{ running: false, after: 0, thorough: false, left: this.#left },
         // A forget that came meanwhile was not swept up behind.
         swept: thorough ? covered : now.swept,
       }))
-      return collected
+      return { ...collected, ...(overwritten > 0 && { overwritten }) }
     } catch (error) {
       // A store or a server that closes goes on with it later; anything else ends it.
       if (!this.#closing.signal.aborted && !isCode(error, 'ECLOSED')) {
@@ -207,6 +208,14 @@ export class Collector implements Pick<Upkeep, 'collect'>, AsyncDisposable {
     const known = run.after === 0
     const inUse = known ? live : { count: marked.count, size: engine.stored }
     return { dryRun, live: inUse, freed, longestStepMs, steps }
+  }
+
+  /** Something was forgotten: its bytes shall not stay in freed pages. */
+  #overwrite({ signal, onProgress }: Run): Promise<number> {
+    return this.#ports.engine.overwriteFreed({
+      signal,
+      onProgress: (done) => onProgress({ phase: 'overwrite', done }),
+    })
   }
 
   #noteAfter(run: Run, after: number): Promise<void> {

@@ -117,6 +117,12 @@ export interface Collection extends Disposable {
   step(step: SweepStep): Promise<Swept>
 }
 
+export type OverwriteOptions = {
+  readonly signal: AbortSignal
+  /** Bytes written so far. */
+  readonly onProgress?: (done: number) => void
+}
+
 /** Bytes of records that one step looks at, at most, but for one record. */
 export const sweepStepSize = 4 * 1024 * 1024
 /** Refs that one step looks at, at most, but for those of one record: each that goes costs a page of an
@@ -149,6 +155,10 @@ export interface Engine extends AsyncDisposable {
 
   /** Throws EBUSY while one is under way, ECLOSED. */
   beginCollection(): Collection
+
+  /** Writes over what deleted blobs leave where they were stored, if they leave anything; gives how many bytes
+   *  it wrote. Throws ECANCELED, EBUSY, EIO, ECLOSED. */
+  overwriteFreed(options: OverwriteOptions): Promise<number>
 
   root(namespace: string): Promise<Head | undefined>
   roots(): Promise<Head[]>

@@ -14,6 +14,7 @@ import type {
   Head,
   Namespace,
   Outcome,
+  OverwriteOptions,
   Part,
   Rewritten,
   Root,
@@ -22,6 +23,7 @@ import type {
 import { judge, namesOf } from './judge.js'
 import { Leases } from './leases.js'
 import { Moves } from './moves.js'
+import { overwriteFreed } from './overwrite.js'
 import { RefIndex } from './ref-index.js'
 import { namespaceExists, noNamespace } from './refusals.js'
 import { type HistoryBounds, historyBounds, RootTable } from './root-table.js'
@@ -64,6 +66,7 @@ export class LmdbEngine implements Engine {
   /** Commits of the transaction that broke the store; none is added after it. */
   readonly #uncertain = new Set<string>()
   readonly #release: LmdbEngineOptions['release']
+  readonly #tables: Tables
   readonly #sweeper: Sweeper
   #closing: Promise<void> | undefined
 
@@ -72,6 +75,7 @@ export class LmdbEngine implements Engine {
     const { tables, directory, bounds } = options
     this.storeId = options.storeId
     this.formerId = options.formerId
+    this.#tables = tables
     this.#environment = options.environment
     this.#release = options.release
     this.#leases = new Leases(options.environment)
@@ -194,6 +198,11 @@ export class LmdbEngine implements Engine {
   beginCollection(): Collection {
     this.#moves.assertOpen()
     return this.#sweeper.begin()
+  }
+
+  async overwriteFreed(options: OverwriteOptions): Promise<number> {
+    this.#moves.assertOpen()
+    return overwriteFreed(this.#tables, this.#writer, options)
   }
 
   async rewrite(

@@ -158,6 +158,7 @@ class LmdbTables implements Tables {
   readonly roots: LmdbTable
   readonly namespaces: LmdbTable
   readonly meta: LmdbTable
+  readonly fill: LmdbTable
   readonly #root: Root
 
   constructor(root: Root, meta: LmdbTable) {
@@ -167,6 +168,15 @@ class LmdbTables implements Tables {
     this.index = openTable(root, 'index')
     this.roots = openTable(root, 'roots')
     this.namespaces = openTable(root, 'namespaces')
+    this.fill = openTable(root, 'fill')
+  }
+
+  get pageSize(): number {
+    return statsOf(this.#root).pageSize
+  }
+
+  get pages(): number {
+    return statsOf(this.#root).lastPageNumber
   }
 
   async write(writes: Writes): Promise<void> {
@@ -194,6 +204,11 @@ class LmdbTables implements Tables {
   async close(): Promise<void> {
     await this.#root.close()
   }
+}
+
+/** The library's types do not say what this gives. */
+function statsOf(root: Root): { readonly pageSize: number; readonly lastPageNumber: number } {
+  return root.getStats() as { readonly pageSize: number; readonly lastPageNumber: number }
 }
 
 function openTable(root: Root, name: string): LmdbTable {

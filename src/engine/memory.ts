@@ -126,6 +126,12 @@ export class MemoryEngine implements Engine {
     return this.#stored
   }
 
+  /** What is dropped is in no file. */
+  async overwriteFreed(): Promise<number> {
+    this.#moves.assertOpen()
+    return 0
+  }
+
   beginCollection(): Collection {
     this.#moves.assertOpen()
     const until = this.#lastId

@@ -55,6 +55,11 @@ export interface Tables {
   readonly roots: Table
   readonly namespaces: Table
   readonly meta: Table
+  /** Rows that take up free pages while these are written over. */
+  readonly fill: Table
+  readonly pageSize: number
+  /** Pages that the file has had in use so far: it grows only where no free one is left. */
+  readonly pages: number
 
   /** One durable transaction. Rejects where it was not stored, or is not known to be. */
   write(writes: Writes): Promise<void>

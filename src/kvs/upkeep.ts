@@ -14,11 +14,13 @@ export type Collected = {
   /** The longest time that one step kept others waiting. */
   readonly longestStepMs: number
   readonly steps: number
+  /** Bytes of freed pages that were written over, where something was forgotten before. */
+  readonly overwritten?: number
 }
 
 export type CollectProgress = {
-  readonly phase: 'mark' | 'sweep'
-  /** Refs marked; bytes looked at of `total`. */
+  readonly phase: 'mark' | 'sweep' | 'overwrite'
+  /** Refs marked; bytes looked at of `total`; bytes written over. */
   readonly done: number
   readonly total?: number
 }

@@ -7,7 +7,7 @@ import { parseErrorBody } from './status.js'
 
 const collectFields = new Set(['dryRun'])
 const forgetFields = new Set(['key'])
-const phases = ['mark', 'sweep'] as const
+const phases = ['mark', 'sweep', 'overwrite'] as const
 
 /** Throws EINVAL. */
 export function parseCollectBody(input: unknown): { readonly dryRun?: boolean } {
@@ -28,6 +28,7 @@ export function parseCollected(input: unknown): Collected {
     freed: parseTotals(fields['freed'], 'freed'),
     longestStepMs: parseNumber(fields['longestStepMs'], 'longestStepMs'),
     steps: parseInteger(fields['steps'], 'steps'),
+    ...optional('overwritten', fields, 'answer', parseInteger),
   }
 }
 

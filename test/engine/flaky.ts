@@ -11,6 +11,7 @@ import type {
   Head,
   Namespace,
   Outcome,
+  OverwriteOptions,
   Part,
   Rewritten,
   Root,
@@ -96,6 +97,10 @@ export class FlakyEngine implements Engine {
 
   get stored(): number {
     return this.#inner.stored
+  }
+
+  overwriteFreed(options: OverwriteOptions): Promise<number> {
+    return this.#inner.overwriteFreed(options)
   }
 
   beginCollection(): Collection {

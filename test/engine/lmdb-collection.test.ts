@@ -36,6 +36,37 @@ async function putInTurn(engine: Engine, blobs: readonly Blob[], size = 10): Pro
   for (let at = 0; at < blobs.length; at += size) await engine.put(blobs.slice(at, at + size))
 }
 
+test('what was freed is not in the file any more once freed pages are written over', async () => {
+  await using directory = await temporaryDirectory()
+  const store = join(directory.path, 'store')
+  const bytes = () => readFile(join(store, 'data.mdb'), 'latin1')
+  const blobs = many('hunter', 2_000)
+  {
+    await using engine = await open(store)
+    await putInTurn(engine, blobs, 7)
+    {
+      using collection = engine.beginCollection()
+      await sweepAll(collection)
+    }
+    expect(await bytes()).toContain('hunter 5 ')
+    const { length } = await bytes()
+    const written = await engine.overwriteFreed({ signal: new AbortController().signal })
+    expect(written).toBeGreaterThan(length / 2)
+    expect(await bytes()).not.toContain('hunter 5 ')
+    const grown = (await bytes()).length
+    expect(grown - length).toBeLessThan(1024 * 1024)
+    // Who gives up leaves nothing behind: the pages are free again.
+    const stop = new AbortController()
+    const onProgress = () => stop.abort()
+    const stopped = engine.overwriteFreed({ signal: stop.signal, onProgress })
+    await expect(stopped).rejects.toMatchObject({ code: 'ECANCELED' })
+    await putInTurn(engine, blobs, 7)
+    expect((await bytes()).length - grown).toBeLessThan(1024 * 1024)
+  }
+  await using again = await open(store)
+  expect(await loadable(again, blobs)).not.toContain(false)
+})
+
 test('a crash after any step of a sweep loses nothing that is live, and brings nothing back', async () => {
   await using directory = await temporaryDirectory()
   // Refs wait in memory, are on their way to the table, and are in it.

@@ -1,5 +1,8 @@
 /** Finished jobs that are removed, pruned, or not kept (rfc/11, rules 16 to 19). */
 
+import { mkdtemp, readFile, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import { systemEnvironment } from '../../src/base/environment.js'
 import { Wakeup } from '../../src/base/wakeup.js'
@@ -94,6 +97,28 @@ test('a removed job is nowhere: not in the list, the history or a pin, and a col
   )
   await store.collect()
   for (const ref of refs) expect(await store.loadBlob(ref)).toBeUndefined()
+})
+
+test('what a removed job printed, its command and its variables are not in the file of the store after a collection', async () => {
+  const directory = await mkdtemp(join(tmpdir(), 'tailrace-removal-'))
+  try {
+    const file = join(directory, 'store', 'data.mdb')
+    {
+      await using store = await open({ directory })
+      const { id } = await store.jobs.wait(
+        (await start(store, 'echo hunter$((1 + 1))', { T: 'token7' })).id,
+      )
+      for (const secret of ['hunter2', 'token7']) {
+        expect(await readFile(file, 'latin1')).toContain(secret)
+      }
+      await store.jobs.remove(id)
+      expect((await store.collect()).overwritten).toBeGreaterThan(0)
+      expect((await store.collect()).overwritten).toBeUndefined()
+    }
+    expect(await readFile(file, 'latin1')).not.toMatch(/hunter|token7/)
+  } finally {
+    await rm(directory, { recursive: true })
+  }
 })
 
 test('a job that waits or runs is not removed, and what was never one is not there', async () => {
