@@ -1,6 +1,6 @@
 /** The commands on jobs and servers, as data. See program.ts. */
 
-import { json, place } from './options.js'
+import { data, json, place } from './options.js'
 import type { CommandSpec, OptionSpec } from './program.js'
 
 const submission: readonly OptionSpec[] = [
@@ -144,7 +144,7 @@ export const serverCommands: readonly CommandSpec[] = [
   {
     name: 'token',
     summary: 'print the token that TCP clients need',
-    options: [place[0] as OptionSpec],
+    options: [data],
     examples: ['token', 'export TAILRACE_TOKEN=$(tailrace token)'],
     load: async () => (await import('./control.js')).token,
   },

@@ -6,10 +6,13 @@ import { ensureToken, prepareDirectory, type ServerRecord } from '../server/loca
 import type { Invocation } from './invocation.js'
 import { dataDirectory, findServer, isAlive } from './local.js'
 import { requestJson } from './request.js'
-import { localTarget, namedTarget, type Target } from './session.js'
+import { localTarget, namedTarget } from './session.js'
+import { TimeLimit } from './time-limit.js'
 
 /** A stop that takes longer is reported, not waited for. */
 const stopMs = 15_000
+/** A server that says nothing for so long is given up. */
+const answerMs = 10_000
 /** Between two looks for a process that ends. */
 const exitCheckMs = 10
 
@@ -24,16 +27,27 @@ export async function status(invocation: Invocation): Promise<number> {
     else await stdout.line(`no server runs on ${directory}; a command that needs one starts it`)
     return 1
   }
-  const answer = await requestJson(target, 'GET', '/v1/status')
+  const limit = new TimeLimit(invocation)
+  const asking = { timeoutMs: limit.ms ?? answerMs }
+  const answer = await limit.bound(() => requestJson(target, 'GET', '/v1/status', asking))
   if (options.flag('json')) await stdout.json({ running: true, ...answer })
   else await stdout.write(textOf(answer))
   return 0
 }
 
 export async function stop(invocation: Invocation): Promise<undefined> {
+  const limit = new TimeLimit(invocation)
+  return limit.bound(() => stopWithin(invocation, limit))
+}
+
+async function stopWithin(invocation: Invocation, { ms }: TimeLimit): Promise<undefined> {
+  const asking = {
+    body: invocation.options.flag('force') ? { force: true } : {},
+    timeoutMs: ms ?? answerMs,
+  }
   const named = await namedTarget(invocation)
   if (named) {
-    await requestStop(named, invocation)
+    await requestJson(named, 'POST', '/v1/stop', asking)
     return undefined
   }
   const directory = directoryOf(invocation)
@@ -42,8 +56,8 @@ export async function stop(invocation: Invocation): Promise<undefined> {
     await invocation.stdout.line(`no server runs on ${directory}`)
     return undefined
   }
-  await requestStop(localTarget(record), invocation)
-  await untilGone(directory, record)
+  await requestJson(localTarget(record), 'POST', '/v1/stop', asking)
+  await untilGone(record, { directory, timeoutMs: ms ?? stopMs })
   await invocation.stdout.line(`the server on ${directory} (pid ${record.pid}) has stopped`)
   return undefined
 }
@@ -54,19 +68,17 @@ export async function token(invocation: Invocation): Promise<undefined> {
   return undefined
 }
 
-async function requestStop(target: Target, invocation: Invocation): Promise<void> {
-  const force = invocation.options.flag('force') ? { force: true } : {}
-  await requestJson(target, 'POST', '/v1/stop', force)
-}
-
 /** A process that is not our child tells nobody of its end: it is looked for until it has gone. */
-async function untilGone(directory: string, record: ServerRecord): Promise<void> {
-  const deadline = AbortSignal.timeout(stopMs)
+async function untilGone(
+  record: ServerRecord,
+  { directory, timeoutMs }: { readonly directory: string; readonly timeoutMs: number },
+): Promise<void> {
+  const deadline = AbortSignal.timeout(timeoutMs)
   try {
     while (isAlive(record)) await delay(exitCheckMs, undefined, { signal: deadline })
   } catch (cause) {
     if (!deadline.aborted) throw cause
-    const message = `pid ${record.pid} has not ended within ${stopMs} ms: see ${directory}/server.log`
+    const message = `pid ${record.pid} has not ended within ${timeoutMs} ms: see ${directory}/server.log`
     throw new TailraceError('ETIMEDOUT', message, { cause })
   }
 }

@@ -2,12 +2,21 @@
 
 import type { OptionSpec } from './program.js'
 
-/** Which store. */
+export const data: OptionSpec = {
+  flags: '--data <dir>',
+  text: 'data directory (default: $TAILRACE_DATA, or under XDG state)',
+}
+
+/** Which store, and for how long it is asked. */
 export const place: readonly OptionSpec[] = [
-  { flags: '--data <dir>', text: 'data directory (default: $TAILRACE_DATA, or under XDG state)' },
+  data,
   {
     flags: '--url <url>',
     text: 'a running server: http://HOST:PORT or unix:/PATH ($TAILRACE_URL)',
+  },
+  {
+    flags: '--timeout <time>',
+    text: 'end the command after: 500ms, 90s, 15m (default: a request after 30s of silence)',
   },
 ]
 

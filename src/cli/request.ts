@@ -4,21 +4,19 @@
 import { once } from 'node:events'
 import type { IncomingMessage } from 'node:http'
 import { request } from 'node:http'
+import { answeredBySomethingElse } from '../client/answer.js'
 import { TailraceError } from '../error.js'
 import { parseErrorBody } from '../wire/status.js'
 import type { Target } from './session.js'
-
-/** A server that says nothing for so long is given up. */
-const answerMs = 10_000
 
 /** The answer, parsed. Throws what the server answers, ECLOSED (nobody listens), ETIMEDOUT. */
 export async function requestJson(
   target: Target,
   method: 'GET' | 'POST',
   path: string,
-  body?: unknown,
+  { body, timeoutMs }: { readonly body?: unknown; readonly timeoutMs: number },
 ): Promise<Readonly<Record<string, unknown>>> {
-  const signal = AbortSignal.timeout(answerMs)
+  const signal = AbortSignal.timeout(timeoutMs)
   const text = body === undefined ? '' : JSON.stringify(body)
   const asking = request({
     ...addressOf(target.url),
@@ -34,12 +32,12 @@ export async function requestJson(
   asking.end(text)
   try {
     const [answer] = (await once(asking, 'response')) as [IncomingMessage]
-    return parseAnswer(answer, await readText(answer))
+    return parseAnswer(answer, await readText(answer), target.url)
   } catch (cause) {
     if (cause instanceof TailraceError) throw cause
     const said = cause instanceof Error ? cause.message : String(cause)
     throw signal.aborted
-      ? new TailraceError('ETIMEDOUT', `${target.url} did not answer within ${answerMs} ms`)
+      ? new TailraceError('ETIMEDOUT', `${target.url} did not answer within ${timeoutMs} ms`)
       : new TailraceError('ECLOSED', `${target.url} cannot be reached: ${said}`, { cause })
   }
 }
@@ -59,11 +57,18 @@ async function readText(answer: IncomingMessage): Promise<string> {
   return Buffer.concat(chunks).toString('utf8')
 }
 
-function parseAnswer(answer: IncomingMessage, text: string): Readonly<Record<string, unknown>> {
+function parseAnswer(
+  answer: IncomingMessage,
+  text: string,
+  name: string,
+): Readonly<Record<string, unknown>> {
   const fields = parseObject(text)
   if (answer.statusCode === 200 && fields) return fields
   const { error }: { readonly error?: unknown } = fields ?? {}
-  throw parseErrorBody(error)
+  if (error !== undefined) throw parseErrorBody(error)
+  const { statusCode: status = 0, headers } = answer
+  const header = (of: string) => headers[of]?.toString()
+  throw answeredBySomethingElse({ status, header }, { name, reached: false })
 }
 
 function parseObject(text: string): Readonly<Record<string, unknown>> | undefined {

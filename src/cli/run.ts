@@ -23,10 +23,11 @@ export async function run(invocation: Invocation): Promise<number> {
   // Only when asked: inside `while read`, stdin is the loop's. Opened first: a job whose stdin cannot be
   // read does not run.
   const input = options.flag('stdin') ? stdinChunks() : undefined
-  return withStore(invocation, async (store) => {
+  return withStore(invocation, async (store, limit) => {
     const submission = submissionOf(invocation)
     const { id } = await store.jobs.submit(input ? { ...submission, stdin: true } : submission)
     if (options.flag('verbose')) await stderr.line(`tailrace: job ${id}`)
+    limit.atEnd(() => signalJob(store, id, 'SIGTERM'))
     const signals = forwardSignals(store, id, invocation)
     if (input) void forwardStdin(store, id, input, invocation) // It may outlive the job: nobody waits.
     try {

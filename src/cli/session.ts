@@ -6,6 +6,7 @@ import type { Store } from '../job/job.js'
 import { readToken, type ServerRecord } from '../server/local.js'
 import type { Invocation } from './invocation.js'
 import { dataDirectory, ensureServer } from './local.js'
+import { TimeLimit } from './time-limit.js'
 import { programVersion } from './version.js'
 
 /** Connects to one server that was found, at most: it may be ending just then. */
@@ -31,35 +32,40 @@ export function localTarget(record: ServerRecord): Target {
   return { url: `unix:${record.socket}` }
 }
 
-/** Opens the store, runs, closes it. */
+/** Opens the store, runs, closes it; all within `--timeout`, if there is one. */
 export async function withStore<T>(
   invocation: Invocation,
-  use: (store: Store) => Promise<T>,
+  use: (store: Store, limit: TimeLimit) => Promise<T>,
 ): Promise<T> {
-  await using store = await openStore(invocation)
-  return await use(store)
+  const limit = new TimeLimit(invocation)
+  return limit.bound(async () => {
+    await using store = await openStore(invocation, limit)
+    limit.atEnd(async () => store[Symbol.asyncDispose]())
+    return await use(store, limit)
+  })
 }
 
 /** Like withStore, for what follows a key: it ends as soon as the reader of stdout has gone, also while there is
  *  nothing to print. */
 export async function followStore<T>(
   invocation: Invocation,
-  use: (store: Store) => Promise<T>,
+  use: (store: Store, limit: TimeLimit) => Promise<T>,
 ): Promise<T> {
-  return withStore(invocation, (store) => invocation.stdout.whileRead(use(store)))
+  return withStore(invocation, (store, limit) => invocation.stdout.whileRead(use(store, limit)))
 }
 
-async function openStore(invocation: Invocation): Promise<Store> {
+async function openStore(invocation: Invocation, { ms }: TimeLimit): Promise<Store> {
   const { connect } = await import('../client/node.js')
   const named = await namedTarget(invocation)
-  if (named) return connect(named.url, named.token ? { token: named.token } : {})
+  const bound = ms === undefined ? {} : { timeoutMs: ms }
+  if (named) return connect(named.url, { ...bound, ...(named.token && { token: named.token }) })
   const directory = dataDirectory(invocation.options.text('data'), invocation.environment)
   for (let connects = 1; ; connects++) {
     const record = await ensureServer(directory)
     checkVersion(record, directory)
     try {
       // A local server that goes away was stopped: nothing is gained by waiting for another.
-      const store = await connect(localTarget(record).url, { reconnect: false })
+      const store = await connect(localTarget(record).url, { ...bound, reconnect: false })
       await checkStore(store, record)
       return store
     } catch (error) {

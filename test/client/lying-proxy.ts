@@ -22,6 +22,8 @@ export type Lie = {
   readonly cut?: true
   /** Nothing is read, and after the head and the body (status 0: not even those) nothing comes. */
   readonly mute?: true
+  /** Requests that it is for: `PUT /v1/kv/k`. Others get the truth meanwhile. */
+  readonly only?: RegExp
 }
 
 const html = { 'content-type': 'text/html' }
@@ -113,7 +115,7 @@ export class LyingProxy {
   }
 
   async #answer(asked: IncomingMessage, answer: ServerResponse): Promise<void> {
-    const lie = this.#lies.shift()
+    const lie = this.#lieFor(asked)
     if (!lie) {
       this.passed++
       const real = await this.#ask(asked)
@@ -136,6 +138,11 @@ export class LyingProxy {
     else answer.write(lie.body ?? '', () => answer.destroy())
   }
 
+  #lieFor({ method, url }: IncomingMessage): Lie | undefined {
+    const { only } = this.#lies[0] ?? {}
+    return only && !only.test(`${method} ${url}`) ? undefined : this.#lies.shift()
+  }
+
   async #ask(asked: IncomingMessage): Promise<IncomingMessage> {
     const { method, url: path, headers } = asked
     const asking = request({ socketPath: this.#upstream, method, path, headers, agent: false })
@@ -146,7 +153,7 @@ export class LyingProxy {
   }
 
   #upgrade(asked: IncomingMessage, socket: Socket, head: Buffer): void {
-    const lie = this.#lies.shift()
+    const lie = this.#lieFor(asked)
     if (lie) {
       this.told++
       socket.end(`HTTP/1.1 ${lie.status} Lie\r\ncontent-type: text/html\r\n\r\n${lie.body ?? ''}`)
