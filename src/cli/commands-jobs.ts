@@ -6,6 +6,13 @@ import type { CommandSpec, OptionSpec } from './program.js'
 const submission: readonly OptionSpec[] = [
   { flags: '--cwd <dir>', text: 'directory to run in (default: this one)' },
   { flags: '--env <name=value>', text: 'set a variable; stored with the job', many: true },
+  { flags: '--umask <mode>', text: 'file mode creation mask, octal (default: as here)' },
+  {
+    flags: '--limit <name=n>',
+    text: 'a soft limit by its name in prlimit(1), as nofile=1024 (default: as here)',
+    many: true,
+  },
+  { flags: '--nice <n>', text: 'niceness (default: as here)' },
   { flags: '--keep-children', text: 'what the command leaves running goes on when it has ended' },
 ]
 

@@ -5,6 +5,7 @@ import type { JobView, Submission } from '../job/job.js'
 import { exitCodeOf } from '../job/state.js'
 import { argument, defined, type Invocation, UsageError } from './invocation.js'
 import { withStore } from './session.js'
+import { surroundingsOf } from './surroundings.js'
 import { absolutePath, checkVariables } from './utf8.js'
 
 const listDefault = 50
@@ -35,6 +36,7 @@ export function submissionOf(invocation: Invocation): Submission {
     cwd: absolutePath(options.text('cwd') ?? '.'),
     env: Object.fromEntries(env),
     ...(set.length > 0 ? { set: Object.fromEntries(set) } : {}),
+    ...surroundingsOf(options),
     ...(options.flag('keepChildren') ? { keepChildren: true } : {}),
   }
 }

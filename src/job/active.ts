@@ -45,6 +45,7 @@ export class ActiveJob {
   readonly #exceptions: JobEvent[] = []
   /** Resolves when the start event is stored; never rejects. */
   #startStored: Promise<void> | undefined
+  #startAppends = 0
   #storeError: TailraceError | undefined
   #killer: NodeJS.Timeout | undefined
   #stdinTaken = false
@@ -139,7 +140,10 @@ export class ActiveJob {
       this.#process = process
       const start: JobEvent = { name: 'start', at: environment.now(), ...process.started }
       this.#apply(start)
-      this.#startStored = this.#storeStart(start)
+      const told = process.shortfalls.map((message): JobEvent => {
+        return { name: 'exception', at: start.at, type: 'limits', message, severity: 1 }
+      })
+      this.#startStored = this.#storeStart([start, ...told])
       for (const name of this.#signals) process.signal(name)
       void this.#killIfStoreFails(process)
       const ended = await process.ended
@@ -154,10 +158,11 @@ export class ActiveJob {
     }
   }
 
-  async #storeStart(start: JobEvent): Promise<void> {
+  async #storeStart(events: readonly JobEvent[]): Promise<void> {
     const key = eventsKey(this.id)
+    const ops = appendOps(key, events.map(eventOf), false)
+    this.#startAppends = ops.length
     try {
-      const ops = appendOps(key, [eventOf(start)], false)
       await this.#ports.surely.commit({ ops, key, count: 1 })
     } catch (error) {
       this.#storeError = toTailraceError(error)
@@ -215,7 +220,7 @@ export class ActiveJob {
     const key = eventsKey(this.id)
     // A start whose storing was given up may be there or not.
     const stat = this.#storeError ? await kvs.stat(key, { namespace: jobsNamespace }) : undefined
-    const count = stat?.count ?? (this.#startStored ? 2 : 1)
+    const count = stat?.count ?? 1 + this.#startAppends
     const events = [...this.#exceptions, finish]
     const view = fold(this.#view, finish)
     await surely.commit({ ops: finishOps({ id: this.id, events, view, output }), key, count })

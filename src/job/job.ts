@@ -3,19 +3,36 @@
  *  A job is keys in the namespace `jobs`: `ID/spec`, `ID/events`, `ID/output` (an eventlog in the
  *  manner of RFC 24, see eventlog/stdio.ts, sealed at the end before the finish event). */
 
+import type { Limits } from '../base/limits.js'
 import type { Kvs } from '../kvs/kvs.js'
 import type { Settings } from '../transaction/settings.js'
 
-/** Arguments and environment of one job, and its bounds. */
-export const argsSizeMax = 128 * 1024
+/** Bytes of one argument, or of one variable with its name, as Linux has it (MAX_ARG_STRLEN, less the NUL). */
+export const argSizeMax = 128 * 1024 - 1
+/** Bytes of the arguments and variables of one job together, each with a NUL: what Linux takes with a stack of 8 MiB. */
+export const argsSizeMax = 2 * 1024 * 1024
+/** Bytes of a stored spec; a view is smaller. */
+export const specSizeMax = 4 * 1024 * 1024
 /** Jobs that run at once; later ones wait in submit order. */
 export const runningMaxDefault = 64
 /** Jobs that wait. Above: EBUSY. */
 export const queueMax = 10_000
 
+/** How to run it; each may be missing. Stored with the spec. */
+export type JobOptions = {
+  /** What the process leaves in its process group when it ends stays; otherwise it is ended. */
+  readonly keepChildren?: boolean
+  /** File mode creation mask, 0 to 0o777; without it the server's. */
+  readonly umask?: number
+  /** Soft limits by the names of prlimit(1); those that are missing are the server's. */
+  readonly limits?: Limits
+  /** -20 to 19; without it the server's. */
+  readonly nice?: number
+}
+
 /** What to run. `env` is what the process gets besides nothing else; only its names are stored, and
  *  the values of `set`. */
-export type Submission = {
+export type Submission = JobOptions & {
   /** Program and arguments; at least one. */
   readonly command: readonly string[]
   /** Absolute. */
@@ -26,19 +43,16 @@ export type Submission = {
   readonly set?: Readonly<Record<string, string>>
   /** `stdin()` will be called; otherwise the process reads an empty stdin. */
   readonly stdin?: boolean
-  /** What the process leaves in its process group when it ends stays; otherwise it is ended. */
-  readonly keepChildren?: boolean
 }
 
 /** A stored spec. */
-export type Spec = {
+export type Spec = JobOptions & {
   readonly version: 1
   readonly command: readonly string[]
   readonly cwd: string
   readonly envNames: readonly string[]
   readonly set: Readonly<Record<string, string>>
   readonly stdin: boolean
-  readonly keepChildren?: true
 }
 
 /** submitted: waits for a place. lost: the server ended while the job ran. */

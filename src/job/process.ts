@@ -7,15 +7,18 @@ import assert from 'node:assert'
 import type { ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { closeSync } from 'node:fs'
-import { stat } from 'node:fs/promises'
+import { access, constants, stat } from 'node:fs/promises'
 import { Socket } from 'node:net'
-import { constants } from 'node:os'
+import { constants as system } from 'node:os'
+import { resolve } from 'node:path'
 import type { Writable } from 'node:stream'
 import { deferred } from '../base/deferred.js'
 import { processStart } from '../base/process-start.js'
 import { spawnAlone } from '../base/spawn.js'
 import { ProcessGroup } from './group.js'
 import { Intake, type Reasons } from './intake.js'
+import type { Spec } from './job.js'
+import { launcherOf } from './launcher.js'
 import type { OutputWriter } from './output.js'
 import { closePipe, type Pipe, type PipePool } from './pipes.js'
 import type { Exit, StartedProcess } from './state.js'
@@ -23,13 +26,9 @@ import type { Exit, StartedProcess } from './state.js'
 /** How long a stream may stay open after its process: then a grandchild holds it. */
 export const heldMsDefault = 5_000
 
-export type Launch = {
-  readonly command: readonly string[]
-  readonly cwd: string
+/** `env` is all of the environment. */
+export type Launch = Omit<Spec, 'version' | 'envNames' | 'set'> & {
   readonly env: Readonly<Record<string, string>>
-  readonly stdin: boolean
-  /** What the process leaves in its group stays when it has ended. */
-  readonly keepChildren: boolean
 }
 
 /** The process's end, and of each stream why it ended before its writers did. */
@@ -53,6 +52,8 @@ export type ProcessPorts = {
 
 export class JobProcess {
   readonly started: StartedProcess
+  /** What it has not of the umask, limits and niceness that were asked for. */
+  readonly shortfalls: readonly string[]
   /** Resolves when the process has exited and both streams have ended. Never rejects. */
   readonly ended: Promise<Ended>
   readonly #wired: Wired
@@ -63,17 +64,19 @@ export class JobProcess {
   /** Throws ExecFailure. */
   static async start(launch: Launch, ports: ProcessPorts): Promise<JobProcess> {
     await checkDirectory(launch.cwd)
+    await checkProgram(launch)
     const wired = await spawnWired(launch, ports)
     if (wired.child.pid !== undefined) return new JobProcess(wired, wired.child.pid, ports)
     const [error] = (await once(wired.child, 'error')) as [unknown]
     wired.stdin?.destroy()
     wired.intake.destroy()
-    throw execFailure(launch, error)
+    throw execFailure(launch.command, error)
   }
 
   private constructor(wired: Wired, pid: number, ports: ProcessPorts) {
     this.#wired = wired
     this.#group = new ProcessGroup(pid)
+    this.shortfalls = wired.shortfalls
     this.#heldMs = ports.heldMs
     // Read before the next turn: until then the system keeps even a process that has ended.
     const startTime = processStart(pid)
@@ -129,6 +132,7 @@ type StdioEnd = 'pipe' | 'ignore' | number
 /** A child with our ends of its pipes. */
 type Wired = {
   readonly child: ChildProcess
+  readonly shortfalls: readonly string[]
   readonly stdin: Writable | undefined
   readonly intake: Intake
 }
@@ -139,7 +143,7 @@ async function spawnWired(launch: Launch, ports: ProcessPorts): Promise<Wired> {
     const intake = new Intake(ports.output)
     return pipes ? spawnOnPipes(launch, intake, pipes) : spawnOnSockets(launch, intake)
   } catch (error) {
-    throw execFailure(launch, error)
+    throw execFailure(launch.command, error)
   }
 }
 
@@ -147,9 +151,9 @@ async function spawnWired(launch: Launch, ports: ProcessPorts): Promise<Wired> {
 function spawnOnPipes(launch: Launch, intake: Intake, pipes: readonly Pipe[]): Wired {
   const [stdout, stderr, stdin] = pipes
   assert(stdout && stderr, 'the pool gives as many pipes as it was asked for')
-  let child: ChildProcess
+  let spawned: Spawned
   try {
-    child = spawnChild(launch, [stdin?.read ?? 'ignore', stdout.write, stderr.write])
+    spawned = spawnChild(launch, [stdin?.read ?? 'ignore', stdout.write, stderr.write])
   } catch (error) {
     for (const pipe of pipes) closePipe(pipe)
     throw error
@@ -159,23 +163,31 @@ function spawnOnPipes(launch: Launch, intake: Intake, pipes: readonly Pipe[]): W
   intake.readDescriptor('stdout', stdout.read)
   intake.readDescriptor('stderr', stderr.read)
   const writer = stdin && new Socket({ fd: stdin.write, readable: false, writable: true })
-  return { child, stdin: writer, intake }
+  return { ...spawned, stdin: writer, intake }
 }
 
 function spawnOnSockets(launch: Launch, intake: Intake): Wired {
-  const child = spawnChild(launch, [launch.stdin ? 'pipe' : 'ignore', 'pipe', 'pipe'])
+  const { child, shortfalls } = spawnChild(launch, [
+    launch.stdin ? 'pipe' : 'ignore',
+    'pipe',
+    'pipe',
+  ])
   const { stdin, stdout, stderr } = child
   assert(stdout && stderr, 'a child that was given pipes has them, also where it failed to start')
   intake.readStream('stdout', stdout)
   intake.readStream('stderr', stderr)
-  return { child, stdin: stdin ?? undefined, intake }
+  return { child, shortfalls, stdin: stdin ?? undefined, intake }
 }
 
-function spawnChild(launch: Launch, stdio: readonly StdioEnd[]): ChildProcess {
-  const [program = '', ...args] = launch.command
+type Spawned = Pick<Wired, 'child' | 'shortfalls'>
+
+function spawnChild(launch: Launch, stdio: readonly StdioEnd[]): Spawned {
+  const { prefix, shortfalls, around } = launcherOf(launch)
+  const [program = '', ...args] = [...prefix, ...launch.command]
   const { cwd, env } = launch
   // A group (and session) of its own: a signal reaches all that the job started.
-  return spawnAlone(program, args, { cwd, env, detached: true, stdio: [...stdio] })
+  const options = { cwd, env, detached: true, stdio: [...stdio] }
+  return { child: around(() => spawnAlone(program, args, options)), shortfalls }
 }
 
 async function checkDirectory(cwd: string): Promise<void> {
@@ -186,14 +198,41 @@ async function checkDirectory(cwd: string): Promise<void> {
   if (!found.isDirectory()) throw new ExecFailure(127, `${cwd} is not a directory`)
 }
 
-function execFailure(launch: Launch, error: unknown): ExecFailure {
-  const [program = ''] = launch.command
+/** What the system would find out: with a launcher in between it would be told to the launcher alone. */
+async function checkProgram({ command, cwd, env }: Launch): Promise<void> {
+  const [program = ''] = command
+  const { PATH = pathDefault }: { readonly PATH?: string } = env
+  const directories = program.includes('/') ? [''] : PATH.split(':')
+  let failure: unknown
+  for (const directory of directories) {
+    const path = resolve(cwd, directory, program)
+    try {
+      await access(path, constants.X_OK)
+      if ((await stat(path)).isFile()) return
+      failure = Object.assign(new Error(`${path} is not a file`), { code: 'EACCES' })
+    } catch (error) {
+      const code = codeOf(error)
+      if (code === 'EACCES' || failure === undefined) failure = error
+    }
+  }
+  throw execFailure(command, failure)
+}
+
+/** Where a program is looked for without PATH: as the C library does. */
+const pathDefault = '/bin:/usr/bin'
+
+function execFailure([program = '']: Launch['command'], error: unknown): ExecFailure {
   const code = codeOf(error)
   switch (code) {
     case 'ENOENT':
+    case 'ENOTDIR':
       return new ExecFailure(127, `${program}: command not found`, error)
     case 'EACCES':
       return new ExecFailure(126, `${program}: may not be run (permission denied)`, error)
+    case 'E2BIG': {
+      const why = 'command and environment are larger than the system takes'
+      return new ExecFailure(126, `${program}: could not be run: ${code}: ${why}`, error)
+    }
     default:
       return new ExecFailure(126, `${program}: could not be run: ${code}`, error)
   }
@@ -210,5 +249,5 @@ function exitOf(status: number | null, signal: string | null): Exit {
 
 /** Whether the system knows such a signal. */
 export function isSignal(name: string): name is NodeJS.Signals {
-  return Object.hasOwn(constants.signals, name)
+  return Object.hasOwn(system.signals, name)
 }

@@ -28,8 +28,8 @@ export const listMax = 1_000
 export const listDefault = 100
 /** Bytes of views on one page: it ends early above. */
 export const listSizeMax = 4 * 1024 * 1024
-/** Views read at once while a page is made: less than a megabyte each (`argsSizeMax`, escaped). */
-const listStep = 64
+/** Views read at once while a page is made: most are small, one may have `specSizeMax`. */
+const listStep = 16
 
 const scope = { namespace: jobsNamespace }
 

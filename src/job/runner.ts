@@ -229,8 +229,7 @@ export class JobRunner implements Jobs, AsyncDisposable {
     const id = this.#ids.next()
     const at = environment.now()
     const spec = specOf(submission)
-    const { command, cwd, stdin, keepChildren = false } = spec
-    const launch = { command, cwd, stdin, keepChildren, env: environmentOf(submission) }
+    const launch = { ...spec, env: environmentOf(submission) }
     const job = new ActiveJob(this.#ports, id, spec, launch, at)
     const { view } = job
     // Before the commit: whoever reads the job from the store must find it alive.

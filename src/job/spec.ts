@@ -3,21 +3,19 @@
 
 import { isAbsolute } from 'node:path'
 import { TailraceError } from '../error.js'
-import { argsSizeMax, type Spec, type Submission } from './job.js'
+import { argSizeMax, argsSizeMax, type Spec, type Submission, specSizeMax } from './job.js'
+import { optionFields, parseFlag, parseOptions } from './options.js'
 
 type Fields<T> = { readonly [field in keyof T]?: unknown }
 type Variables = Readonly<Record<string, string>>
 
 const submissionFields: ReadonlySet<string> = new Set([
-  'command',
-  'cwd',
-  'env',
-  'set',
-  'stdin',
-  'keepChildren',
+  ...['command', 'cwd', 'env', 'set', 'stdin'],
+  ...optionFields,
 ])
 
-/** Throws EINVAL; E2BIG where command, cwd and `set`, or `env`, are above `argsSizeMax` bytes. */
+/** Throws EINVAL; E2BIG where an argument or variable is above `argSizeMax` bytes, or all together above `argsSizeMax`,
+ *  or the spec above `specSizeMax`. */
 export function parseSubmission(input: unknown): Submission {
   if (!isRecord(input)) throw invalid('a submission is an object')
   const unknown = Object.keys(input).find((field) => !submissionFields.has(field))
@@ -28,18 +26,17 @@ export function parseSubmission(input: unknown): Submission {
   if (!isAbsolute(cwd)) throw invalid('cwd is an absolute path')
   const env = parseVariables(fields.env, 'env')
   const set = fields.set === undefined ? {} : parseVariables(fields.set, 'set')
-  const stdin = parseFlag(fields.stdin, 'stdin')
-  const keepChildren = parseFlag(fields.keepChildren, 'keepChildren')
-  checkSize('command, cwd and set', [...command, cwd, ...Object.entries(set).flat()])
-  checkSize('env', Object.entries(env).flat())
-  return { command, cwd, env, set, stdin, keepChildren }
+  const stdin = fields.stdin === undefined ? false : parseFlag(fields.stdin, 'stdin')
+  const submission = { command, cwd, env, set, stdin, ...parseOptions(fields) }
+  checkSizes(submission)
+  return submission
 }
 
 /** What is stored. */
 export function specOf(submission: Submission): Spec {
-  const { command, cwd, env, set = {}, stdin = false, keepChildren } = submission
-  const options = keepChildren ? { keepChildren } : {}
-  return { version: 1, command, cwd, envNames: Object.keys(env).sort(), set, stdin, ...options }
+  const { command, cwd, env, set = {}, stdin = false } = submission
+  const envNames = Object.keys(env).sort()
+  return { version: 1, command, cwd, envNames, set, stdin, ...parseOptions(submission) }
 }
 
 /** All that the process gets. */
@@ -67,7 +64,7 @@ export function decodeSpec(bytes: Uint8Array): Spec {
       envNames: parseTexts(fields.envNames, 'envNames'),
       set: parseVariables(fields.set, 'set'),
       stdin: fields.stdin === true,
-      ...(fields.keepChildren === true ? { keepChildren: true } : {}),
+      ...parseOptions(fields),
     }
   } catch (cause) {
     throw new TailraceError('ECORRUPT', 'the stored spec of the job cannot be read', { cause })
@@ -78,11 +75,6 @@ function parseCommand(input: unknown): string[] {
   const command = parseTexts(input, 'command')
   if (!command[0]) throw invalid('command is a program and its arguments, at least the program')
   return command
-}
-
-function parseFlag(input: unknown, field: string): boolean {
-  if (input !== undefined && typeof input !== 'boolean') throw invalid(`${field} is true or false`)
-  return input ?? false
 }
 
 function parseVariables(input: unknown, field: string): Variables {
@@ -109,11 +101,25 @@ function parseText(input: unknown, field: string): string {
   return input
 }
 
-function checkSize(what: string, texts: readonly string[]): void {
-  const size = texts.reduce((sum, text) => sum + Buffer.byteLength(text) + 1, 0)
-  if (size > argsSizeMax) {
-    throw new TailraceError('E2BIG', `${what}: ${size} bytes, at most ${argsSizeMax}`)
+/** As the system counts. What it takes less of, it refuses when the job is to run. */
+function checkSizes(submission: Submission): void {
+  const variables = Object.entries(environmentOf(submission)).map((pair) => pair.join('='))
+  let total = 0
+  for (const text of [...submission.command, ...variables]) {
+    const size = Buffer.byteLength(text)
+    total += size + 1
+    if (size > argSizeMax) throw tooBig('an argument or a variable', size, argSizeMax)
   }
+  if (total > argsSizeMax) throw tooBig('command and environment', total, argsSizeMax)
+  const size = Buffer.byteLength(encodeSpec(specOf(submission)))
+  if (size > specSizeMax) throw tooBig('what is stored of the job', size, specSizeMax)
+}
+
+function tooBig(what: string, size: number, max: number): TailraceError {
+  return new TailraceError(
+    'E2BIG',
+    `${what}: ${size} bytes, at most ${max}; put what is large into a file or a key`,
+  )
 }
 
 function isRecord(input: unknown): input is Readonly<Record<string, unknown>> {

@@ -1,9 +1,10 @@
 /** Jobs from submit to finish: states, ends, errors, the queue, signals. */
 
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
+import { getPriority, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
+import { readLimits } from '../../src/base/limits.js'
 import { isJobId } from '../../src/job/ids.js'
 import type { JobView } from '../../src/job/job.js'
 import { codeOf, Harness } from './harness.js'
@@ -100,7 +101,9 @@ test('jobs run in the order of their submits, runningMax at once', async () => {
 
 test('a signal reaches the whole group, and the output until then is kept', async () => {
   await using jobs = await Harness.open()
-  const inner = "trap 'echo inner got it; exit 5' INT; echo ready; while :; do sleep 60; done"
+  // The shell itself waits: a child that it has just forked, and that has its handler still, would
+  // swallow the signal.
+  const inner = "trap 'echo inner got it; exit 5' INT; echo ready; while :; do :; done"
   const job = await jobs.shell(`sh -c "${inner}"; true`)
   await jobs.shows(job.id, 'ready\n')
   await jobs.runner.signal(job.id, 'SIGINT')
@@ -182,4 +185,63 @@ test('wait() ends with its signal, and the job goes on', async () => {
   expect(await waiting).toBe('ECANCELED')
   await jobs.runner.stdin(job.id, (async function* () {})())
   expect((await jobs.runner.wait(job.id)).status).toBe(0)
+})
+
+test('umask, soft limits and niceness are those of the submission, and the server keeps its own', async () => {
+  await using jobs = await Harness.open()
+  const before = [process.umask(), getPriority(), readLimits('self')]
+  const script = 'umask; ulimit -S -n; ulimit -S -c; ulimit -S -s; nice; env'
+  const env = { PATH: process.env['PATH'] ?? '/usr/bin:/bin', 'odd.name': 'x' }
+  const nice = getPriority() + 3
+  const limits = { nofile: 100, core: 0, stack: 4 * 1024 * 1024 } as const
+  const view = await jobs.runShell(script, { umask: 0o027, nice, limits, env })
+  const lines = (await jobs.text(view.id)).split('\n')
+  expect(lines.slice(0, 5)).toEqual(['0027', '100', '0', '4096', String(nice)])
+  // The launcher leaves the environment alone. (A shell that prints it drops the odd name.)
+  const printed = await jobs.run(['env'], { umask: 0o027, nice, limits, env })
+  expect((await jobs.text(printed.id)).trim().split('\n').sort()).toEqual(
+    [`PATH=${env.PATH}`, 'odd.name=x'].sort(),
+  )
+  expect(await jobs.names(view.id)).toEqual(['submit', 'start', 'finish'])
+  expect([process.umask(), getPriority(), readLimits('self')]).toEqual(before)
+})
+
+test('a limit that the server may not raise is its hard one, and the events say so', async () => {
+  await using jobs = await Harness.open()
+  const hard = readLimits('self')?.hard.nofile
+  const view = await jobs.runShell('ulimit -S -n', { limits: { nofile: 'unlimited' } })
+  expect(await jobs.text(view.id)).toBe(`${hard}\n`)
+  expect(view.exception).toBeUndefined()
+  expect(await jobs.names(view.id)).toEqual(['submit', 'start', 'exception', 'finish'])
+  const told = (await jobs.events(view.id))[2]?.context
+  expect(told).toMatchObject({ type: 'limits', severity: 1 })
+  expect(told?.['message']).toContain(`nofile is ${hard}, not unlimited`)
+})
+
+test('with limits, too, what cannot be run says why', async () => {
+  await using jobs = await Harness.open()
+  const limits = { nofile: 100 }
+  expect(await jobs.run(['no-such-program'], { limits })).toMatchObject({
+    status: 127,
+    exception: { type: 'exec', message: 'no-such-program: command not found' },
+  })
+  expect(await jobs.run(['/'], { limits })).toMatchObject({
+    status: 126,
+    exception: { type: 'exec' },
+  })
+})
+
+test('arguments and environment are as large as the system takes, and what it refuses says so', async () => {
+  await using jobs = await Harness.open()
+  const path = process.env['PATH'] ?? '/usr/bin:/bin'
+  const env = { PATH: path, X: 'x'.repeat(100_000), Y: 'y'.repeat(130_000) }
+  const view = await jobs.runShell('printenv X | wc -c; printenv Y | wc -c', { env })
+  expect(await jobs.text(view.id)).toBe('100001\n130001\n')
+  const words = Array.from({ length: 40_000 }, (_, index) => String(index))
+  const echo = await jobs.run(['sh', '-c', 'echo $#', 'sh', ...words])
+  expect(await jobs.text(echo.id)).toBe('40000\n')
+  // Pointers count for the system, not for us.
+  const tooMany = await jobs.run(['true', ...Array.from({ length: 400_000 }, () => 'abc')])
+  expect(tooMany).toMatchObject({ status: 126, exception: { type: 'exec' } })
+  expect(tooMany.exception?.message).toMatch(/E2BIG: command and environment are larger/)
 })

@@ -1,7 +1,7 @@
 /** Submissions: parsed once, and never stored with the caller's environment. */
 
 import { expect, test } from 'vitest'
-import { argsSizeMax, type Submission } from '../../src/job/job.js'
+import { argSizeMax, argsSizeMax, type Submission } from '../../src/job/job.js'
 import {
   decodeSpec,
   encodeSpec,
@@ -56,15 +56,53 @@ test.each([
   expect(() => parseSubmission(input)).toThrow(expect.objectContaining({ code: 'EINVAL' }))
 })
 
-test('argsSizeMax bytes are taken, one more is E2BIG, for the command and for env', () => {
-  const ofCommand = (size: number) => ({ command: ['ls', 'x'.repeat(size)], cwd: '/tmp', env: {} })
-  const rest = 'ls'.length + 1 + '/tmp'.length + 1 + 1
-  expect(parseSubmission(ofCommand(argsSizeMax - rest)).command[0]).toBe('ls')
+test('an argument or variable has argSizeMax bytes, all have argsSizeMax, a spec has specSizeMax; one more is E2BIG', () => {
   const tooBig = expect.objectContaining({ code: 'E2BIG' })
-  expect(() => parseSubmission(ofCommand(argsSizeMax - rest + 1))).toThrow(tooBig)
-  const env = { A: 'x'.repeat(argsSizeMax - 3) }
+  const ofCommand = (...args: readonly string[]) => ({
+    command: ['ls', ...args],
+    cwd: '/',
+    env: {},
+  })
+  const long = 'x'.repeat(argSizeMax)
+  expect(parseSubmission(ofCommand(long)).command[1]).toBe(long)
+  expect(() => parseSubmission(ofCommand(`${long}x`))).toThrow(tooBig)
+  const env = { A: 'x'.repeat(argSizeMax - 2) }
   expect(parseSubmission({ ...good, env }).env).toEqual(env)
   expect(() => parseSubmission({ ...good, env: { A: `${env.A}x` } })).toThrow(tooBig)
+  const many = Array.from({ length: argsSizeMax / (argSizeMax + 1) - 1 }, () => long)
+  const rest = 'x'.repeat(argSizeMax - 'ls'.length - 1)
+  expect(parseSubmission(ofCommand(...many, rest)).command.length).toBe(many.length + 2)
+  expect(() => parseSubmission(ofCommand(...many, `${rest}x`))).toThrow(tooBig)
+  // Escaped, a control character has six bytes.
+  const escaped = (count: number) =>
+    ofCommand(...Array.from({ length: count }, () => '\x01'.repeat(100_000)))
+  expect(parseSubmission(escaped(6)).command.length).toBe(7)
+  expect(() => parseSubmission(escaped(7))).toThrow(tooBig)
+})
+
+test.each([
+  ['a umask', { umask: 0o1000 }],
+  ['a umask as text', { umask: '077' }],
+  ['a niceness', { nice: 20 }],
+  ['no object of limits', { limits: [] }],
+  ['a limit that is none', { limits: { files: 1 } }],
+  ['a limit below 0', { limits: { nofile: -1 } }],
+  ['a limit as text', { limits: { nofile: '1' } }],
+])('%s outside of its range is EINVAL: %j', (_, options) => {
+  const invalid = expect.objectContaining({ code: 'EINVAL' })
+  expect(() => parseSubmission({ ...good, ...options })).toThrow(invalid)
+})
+
+test('options are stored with the spec', () => {
+  const options = {
+    keepChildren: true,
+    umask: 0,
+    limits: { nofile: 7, as: 'unlimited' },
+    nice: -20,
+  } as const
+  const spec = specOf(parseSubmission({ ...good, ...options }))
+  expect(spec).toMatchObject(options)
+  expect(decodeSpec(Buffer.from(encodeSpec(spec)))).toEqual(spec)
 })
 
 test('a spec that is none is ECORRUPT', () => {

@@ -1,0 +1,57 @@
+/** How a job is to be run besides what: parsed at the edge, stored with its spec, read back. See rfc/11. */
+
+import { isLimitName, type Limit, type Limits } from '../base/limits.js'
+import { TailraceError } from '../error.js'
+import type { JobOptions } from './job.js'
+
+const umaskMax = 0o777
+/** <sys/resource.h> */
+const [niceMin, niceMax] = [-20, 19]
+
+const parsers: { readonly [field in keyof JobOptions]-?: (input: unknown) => JobOptions[field] } = {
+  keepChildren: (input) => parseFlag(input, 'keepChildren'),
+  umask: (input) => parseWithin(input, 'umask', [0, umaskMax]),
+  limits: parseLimits,
+  nice: (input) => parseWithin(input, 'nice', [niceMin, niceMax]),
+}
+
+export const optionFields: readonly string[] = Object.keys(parsers)
+
+/** Those of the fields that are options. Throws EINVAL. */
+export function parseOptions(
+  fields: { readonly [field in keyof JobOptions]?: unknown },
+): JobOptions {
+  const given = Object.entries(parsers).flatMap(([field, parse]) => {
+    const value = fields[field as keyof JobOptions]
+    return value === undefined ? [] : [[field, parse(value)]]
+  })
+  return Object.fromEntries(given) as JobOptions
+}
+
+export function parseFlag(input: unknown, field: string): boolean {
+  if (typeof input === 'boolean') return input
+  throw invalid(`${field} is true or false`)
+}
+
+function parseWithin(input: unknown, field: string, [min, max]: readonly [number, number]): number {
+  if (typeof input === 'number' && Number.isSafeInteger(input) && input >= min && input <= max) {
+    return input
+  }
+  throw invalid(`${field} is an integer from ${min} to ${max}`)
+}
+
+function parseLimits(input: unknown): Limits {
+  if (typeof input !== 'object' || input === null || Array.isArray(input)) {
+    throw invalid('limits is an object of names and values')
+  }
+  const entries = Object.entries(input).map(([name, value]): [string, Limit] => {
+    if (!isLimitName(name)) throw invalid(`limits: there is no limit ${JSON.stringify(name)}`)
+    if (value === 'unlimited') return [name, value]
+    return [name, parseWithin(value, `limits ${name}`, [0, Number.MAX_SAFE_INTEGER])]
+  })
+  return Object.fromEntries(entries)
+}
+
+function invalid(message: string): TailraceError {
+  return new TailraceError('EINVAL', message)
+}
