@@ -3,7 +3,7 @@
 import { settingsCommands } from './commands-history.js'
 import { ifLease } from './lease-guard.js'
 import { once, producer } from './once.js'
-import { at, expiry, json, longNamespace, namespace, place } from './options.js'
+import { at, expiry, force, json, longNamespace, namespace, place } from './options.js'
 import type { CommandSpec } from './program.js'
 
 export const keyCommands: readonly CommandSpec[] = [
@@ -16,6 +16,7 @@ export const keyCommands: readonly CommandSpec[] = [
       at,
       { flags: '--index <n>', text: 'only the blob of that append' },
       { flags: '--offset <bytes>', text: 'start at that byte' },
+      force,
       ...place,
     ],
     examples: ['get ci/build-7/status', 'get big.tar | tar t', 'get log --index 0'],
@@ -95,6 +96,7 @@ export const keyCommands: readonly CommandSpec[] = [
       at,
       { flags: '-l, --long', text: 'type, count and bytes too' },
       { flags: '-R, --recursive', text: 'all that is below, at any depth' },
+      { flags: '-0, --null', text: 'names as they are, each followed by a NUL' },
       { flags: '--after <name>', text: 'start after that name' },
       { flags: '--limit <n>', text: 'at most so many names (default: all)' },
       json,
@@ -158,6 +160,7 @@ export const keyCommands: readonly CommandSpec[] = [
       { flags: '--uniq', text: 'value mode: only values that differ from the one before' },
       { flags: '--lease', text: "value mode: who holds the key's lease, too" },
       { flags: '--no-follow', text: 'end when all that is there was printed' },
+      force,
       json,
       ...place,
     ],

@@ -1,7 +1,7 @@
 /** The commands on logs, as data. See program.ts; what they do stands in the modules they load. */
 
 import { ifLease } from './lease-guard.js'
-import { json, longNamespace, namespace, place } from './options.js'
+import { force, json, longNamespace, namespace, place } from './options.js'
 import type { CommandSpec } from './program.js'
 
 export const logCommands: readonly CommandSpec[] = [
@@ -17,6 +17,7 @@ export const logCommands: readonly CommandSpec[] = [
       { flags: '-c, --bytes <n>', text: 'the last n bytes; +n: from byte n on' },
       { flags: '-f, --follow', text: 'go on with what is appended' },
       { flags: '--wait-create', text: 'with --follow: wait until the key is there' },
+      force,
       longNamespace,
       ...place,
     ],

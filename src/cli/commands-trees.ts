@@ -2,7 +2,7 @@
  *  program.ts; what they do stands in the modules they load. */
 
 import { ifLease } from './lease-guard.js'
-import { at, json, namespace, place } from './options.js'
+import { at, force, json, namespace, place } from './options.js'
 import type { CommandSpec, OptionSpec } from './program.js'
 
 const fromNamespace: OptionSpec = {
@@ -139,7 +139,7 @@ export const treeCommands: readonly CommandSpec[] = [
         name: 'get',
         summary: 'write the bytes of a blob to stdout',
         parameters: ['<ref>'],
-        options: [...place],
+        options: [force, ...place],
         examples: ['blob get blake3-…'],
         load: async () => (await import('./treeobjs.js')).getBlob,
       },

@@ -5,6 +5,7 @@ import { TailraceError } from '../error.js'
 import { ensureToken, prepareDirectory, type ServerRecord } from '../server/local.js'
 import type { Invocation } from './invocation.js'
 import { dataDirectory, findServer, isAlive } from './local.js'
+import { jsonLine, quoted } from './quote.js'
 import { requestJson } from './request.js'
 import { localTarget, namedTarget } from './session.js'
 import { TimeLimit } from './time-limit.js'
@@ -31,7 +32,7 @@ export async function status(invocation: Invocation): Promise<number> {
   const asking = { timeoutMs: limit.ms ?? answerMs }
   const answer = await limit.bound(() => requestJson(target, 'GET', '/v1/status', asking))
   if (options.flag('json')) await stdout.json({ running: true, ...answer })
-  else await stdout.write(textOf(answer))
+  else await stdout.lines(linesOf(answer))
   return 0
 }
 
@@ -83,11 +84,10 @@ async function untilGone(
   }
 }
 
-function textOf(answer: Readonly<Record<string, unknown>>): string {
-  const lines = Object.entries(answer).map(([name, value]) => {
-    return `${name.padEnd(12)} ${typeof value === 'object' ? JSON.stringify(value) : String(value)}\n`
+function linesOf(answer: Readonly<Record<string, unknown>>): string[] {
+  return Object.entries(answer).map(([name, value]) => {
+    return `${name.padEnd(12)} ${typeof value === 'object' ? jsonLine(value) : quoted(String(value))}`
   })
-  return lines.join('')
 }
 
 function directoryOf(invocation: Invocation): string {

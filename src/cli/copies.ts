@@ -4,6 +4,7 @@ import { TailraceError } from '../error.js'
 import type { Op, Scope } from '../transaction/operation.js'
 import { argument, defined, type Invocation, UsageError } from './invocation.js'
 import { leaseGuards } from './lease-guard.js'
+import { quoted } from './quote.js'
 import { withStore } from './session.js'
 
 export async function cp(invocation: Invocation): Promise<undefined> {
@@ -39,7 +40,7 @@ export async function readlink(invocation: Invocation): Promise<undefined> {
     const { target, namespace } = found
     if (target === undefined) throw new TailraceError('EINVAL', `"${key}" is no link`)
     if (options.flag('json')) await stdout.json({ target, ...defined({ namespace }) })
-    else await stdout.line(namespace === undefined ? target : `${namespace}:${target}`)
+    else await stdout.line(quoted(namespace === undefined ? target : `${namespace}:${target}`))
     return undefined
   })
 }

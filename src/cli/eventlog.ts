@@ -53,7 +53,7 @@ export async function waitEvent(invocation: Invocation): Promise<undefined> {
     const events = followEvents(store, key, { ...scopeOf(invocation), waitCreate: true })
     for await (const event of events) {
       if (event.name !== name) continue
-      await invocation.stdout.write(toNdjson(event))
+      await invocation.stdout.line(toNdjson(event).trimEnd())
       return undefined
     }
     throw new TailraceError('ENOENT', `the log "${key}" is sealed and has no event "${name}"`)
@@ -61,7 +61,7 @@ export async function waitEvent(invocation: Invocation): Promise<undefined> {
 }
 
 async function print(invocation: Invocation, events: AsyncIterable<Event>): Promise<undefined> {
-  for await (const event of events) await invocation.stdout.write(toNdjson(event))
+  for await (const event of events) await invocation.stdout.line(toNdjson(event).trimEnd())
   return undefined
 }
 

@@ -9,6 +9,7 @@ import type { CheckReport, Finding } from '../fsck/report.js'
 import { mainFile } from './entry.js'
 import type { Invocation } from './invocation.js'
 import { dataDirectory } from './local.js'
+import { quoted } from './quote.js'
 import { Ticker } from './ticker.js'
 
 export async function fsck(invocation: Invocation): Promise<number> {
@@ -55,22 +56,25 @@ async function checkHere(invocation: Invocation, directory: string): Promise<num
   })
   await ticker.end()
   if (json) await stdout.json(report)
-  else await stdout.write(summary(report))
+  else await stdout.lines(summary(report))
   return report.clean ? 0 : 1
 }
 
-function summary({ clean, found, stopped, checked, repaired }: CheckReport): string {
+function summary({ clean, found, stopped, checked, repaired }: CheckReport): string[] {
   const { namespaces, roots, nodes, blobs, size } = checked
   const lines = (repaired ?? []).flatMap(({ namespace, seq, moved }) => [
     `${namespace}: repaired, seq ${seq}`,
-    ...moved.map(({ key, to, note }) => `  ${key} → ${to ?? 'nothing was left'} (see ${note})`),
+    ...moved.map(
+      ({ key, to, note }) =>
+        `  ${quoted(key)} → ${to === undefined ? 'nothing was left' : quoted(to)} (see ${quoted(note)})`,
+    ),
   ])
   const looked = `${namespaces} namespaces, ${roots} roots, ${nodes} nodes, ${blobs} blobs, ${size} bytes`
   lines.push(
     clean ? `clean: ${looked}` : `${found} ${found === 1 ? 'finding' : 'findings'}: ${looked}`,
   )
   if (stopped) lines.push('the check ended here: --repair looks at all of it')
-  return `${lines.join('\n')}\n`
+  return lines
 }
 
 function held(error: TailraceError, directory: string): TailraceError {

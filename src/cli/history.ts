@@ -7,6 +7,7 @@ import type { Store } from '../job/job.js'
 import type { DiffEntry, LogEntry, RootEntry, Side } from '../kvs/history.js'
 import { pageMax, primary } from '../kvs/kvs.js'
 import { argument, defined, type Invocation, parseInteger } from './invocation.js'
+import { jsonLine, quoted } from './quote.js'
 import { withStore } from './session.js'
 
 const letters = { added: 'A', removed: 'D', changed: 'M' } as const
@@ -105,7 +106,7 @@ async function print<Entry>(
   line: (entry: Entry) => string,
 ): Promise<void> {
   const json = options.flag('json')
-  if (json) await stdout.write(`${JSON.stringify(document.head).slice(0, -1)}`)
+  if (json) await stdout.write(`${jsonLine(document.head).slice(0, -1)}`)
   const comma = Object.keys(document.head).length > 0 ? ',' : ''
   let between = `${comma}"${document.name}":[`
   for (;;) {
@@ -116,10 +117,10 @@ async function print<Entry>(
     }
     if (page.value.length === 0) continue
     if (json) {
-      const entries = page.value.map((entry) => JSON.stringify(entry))
+      const entries = page.value.map(jsonLine)
       await stdout.write(between + entries.join(','))
       between = ','
-    } else await stdout.line(page.value.map(line).join('\n'))
+    } else await stdout.lines(page.value.map(line))
   }
 }
 
@@ -134,7 +135,7 @@ function logLine({ seq, time, value }: LogEntry): string {
 }
 
 function shortLine({ change, key }: DiffEntry): string {
-  return `${letters[change]} ${key}`
+  return `${letters[change]} ${quoted(key)}`
 }
 
 function longLine(entry: DiffEntry): string {

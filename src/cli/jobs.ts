@@ -4,6 +4,7 @@ import { constants } from 'node:os'
 import type { JobView, Submission } from '../job/job.js'
 import { exitCodeOf } from '../job/state.js'
 import { argument, defined, type Invocation, UsageError } from './invocation.js'
+import { quotedWord } from './quote.js'
 import { withStore } from './session.js'
 import { surroundingsOf } from './surroundings.js'
 import { absolutePath, checkVariables } from './utf8.js'
@@ -112,12 +113,7 @@ export function rowOf(view: JobView): string[] {
   const until = ended ? view.finished : Date.now()
   const ms = view.started === undefined || until === undefined ? undefined : until - view.started
   const time = ms === undefined ? '' : `${(ms / 1000).toFixed(1)} s`
-  const text = view.command.map(quoted).join(' ')
+  const text = view.command.map(quotedWord).join(' ')
   const command = text.length > commandWidth ? `${text.slice(0, commandWidth - 3)}...` : text
   return [view.id, view.state, exit, time, command]
-}
-
-/** A word of a command line; what a terminal or a table would trip over is escaped. */
-function quoted(word: string): string {
-  return /^[\w@%+=:,./-]+$/.test(word) ? word : JSON.stringify(word)
 }

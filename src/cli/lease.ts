@@ -8,6 +8,7 @@ import type { Committed, LeaseAction, Token } from '../transaction/operation.js'
 import { textOfToken, tokenOfText } from '../wire/token.js'
 import { parseDuration } from './duration.js'
 import { argument, defined, type Invocation, UsageError } from './invocation.js'
+import { quoted } from './quote.js'
 import { withStore } from './session.js'
 
 const ttlDefault = '30s'
@@ -49,7 +50,7 @@ export async function show(invocation: Invocation): Promise<number> {
 /** What is known of a lease, on one line. */
 export function leaseLine({ held, token, owner }: LeaseEvent): string {
   if (!held || !token) return 'free'
-  return ['held', textOfToken(token), ...(owner === undefined ? [] : [owner])].join(' ')
+  return ['held', textOfToken(token), ...(owner === undefined ? [] : [quoted(owner)])].join(' ')
 }
 
 /** `sent`: when the take that was answered was sent, on the clock of `performance.now()`. The lease lasts for

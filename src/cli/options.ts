@@ -42,4 +42,10 @@ export const expiry: readonly OptionSpec[] = [
   { flags: '--sliding', text: 'with --ttl: each later append counts anew' },
 ]
 
+/** For what writes values. */
+export const force: OptionSpec = {
+  flags: '--force',
+  text: 'write to a terminal what is not plain text, too',
+}
+
 export const json: OptionSpec = { flags: '--json', text: 'print JSON' }

@@ -8,6 +8,7 @@ import type { Writable } from 'node:stream'
 import { deferred } from '../base/deferred.js'
 import { onReaderGone } from '../base/posix.js'
 import { isCode } from '../error.js'
+import { escaped, jsonLine } from './quote.js'
 
 /** The reader of our output has gone: end quietly. */
 export class BrokenPipe extends Error {
@@ -89,13 +90,18 @@ export class Output {
     }
   }
 
+  /** One line, whatever is in the text. */
   async line(text: string): Promise<void> {
-    await this.write(`${text}\n`)
+    await this.lines([text])
+  }
+
+  async lines(texts: readonly string[]): Promise<void> {
+    await this.write(texts.map((text) => `${escaped(text)}\n`).join(''))
   }
 
   /** One JSON value on one line. */
   async json(value: unknown): Promise<void> {
-    await this.line(JSON.stringify(value))
+    await this.line(jsonLine(value))
   }
 
   /** Resolves when everything was handed to the system, or nobody reads any more. Never throws. */

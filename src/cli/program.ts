@@ -4,6 +4,7 @@
 
 import { Command, CommanderError } from 'commander'
 import { type Invocation, Options, type Run } from './invocation.js'
+import { escaped } from './quote.js'
 
 export type CommandSpec = {
   readonly name: string
@@ -115,7 +116,7 @@ function prepare(command: Command): void {
         .replace(/^error: /, '')
         .trimEnd()
         .replaceAll('\n', ' ')
-      write(`tailrace: EINVAL: ${line}; see ${pathOf(command)} --help\n`)
+      write(`tailrace: EINVAL: ${escaped(line)}; see ${pathOf(command)} --help\n`)
     },
   })
 }

@@ -3,8 +3,10 @@
 import { TailraceError } from '../error.js'
 import { type ListEntry, primary, type ReadScope } from '../kvs/kvs.js'
 import type { Stat } from '../transaction/stat.js'
-import { argument, defined, type Invocation } from './invocation.js'
+import { argument, defined, type Invocation, UsageError } from './invocation.js'
+import { jsonLine, quoted } from './quote.js'
 import { withStore } from './session.js'
+import { ValueOutput } from './value-output.js'
 
 export async function get(invocation: Invocation): Promise<undefined> {
   const key = argument(invocation, 0)
@@ -14,7 +16,9 @@ export async function get(invocation: Invocation): Promise<undefined> {
   return withStore(invocation, async (store) => {
     const reading = await store.read(key, { ...scope, ...part })
     if (!reading) throw missing(key, invocation)
-    for await (const chunk of reading.chunks) await stdout.write(chunk)
+    const output = new ValueOutput(stdout, { force: options.flag('force') })
+    for await (const chunk of reading.chunks) await output.write(chunk)
+    await output.end()
     return undefined
   })
 }
@@ -28,7 +32,7 @@ export async function stat(invocation: Invocation): Promise<undefined> {
     const found = await store.stat(key, scope)
     if (!found) throw missing(key, invocation)
     if (options.flag('json')) await stdout.json(found)
-    else await stdout.write(statText(found))
+    else await stdout.lines(statLines(found))
     return undefined
   })
 }
@@ -47,7 +51,11 @@ export async function root(invocation: Invocation): Promise<undefined> {
 
 export async function ls(invocation: Invocation): Promise<undefined> {
   const { options } = invocation
-  const print = options.flag('json') ? printJson : printText
+  const nul = options.flag('null')
+  if (nul && (options.flag('json') || options.flag('long'))) {
+    throw new UsageError('--null goes with neither --long nor --json')
+  }
+  const print = options.flag('json') ? printJson : nul ? printNames : printText
   const key = invocation.arguments[0] ?? '/'
   const limit = options.integer('limit')
   const start = defined({ after: options.text('after'), limit })
@@ -75,9 +83,15 @@ export async function ls(invocation: Invocation): Promise<undefined> {
 type Pages = AsyncGenerator<readonly ListEntry[], boolean>
 
 async function printText(invocation: Invocation, _seq: number, pages: Pages): Promise<void> {
-  const line = invocation.options.flag('long') ? longLine : (entry: ListEntry) => entry.name
+  const line = invocation.options.flag('long') ? longLine : (entry: ListEntry) => quoted(entry.name)
   for await (const entries of pages) {
-    if (entries.length > 0) await invocation.stdout.line(entries.map(line).join('\n'))
+    if (entries.length > 0) await invocation.stdout.lines(entries.map(line))
+  }
+}
+
+async function printNames({ stdout }: Invocation, _seq: number, pages: Pages): Promise<void> {
+  for await (const entries of pages) {
+    await stdout.write(entries.map(({ name }) => `${name}\0`).join(''))
   }
 }
 
@@ -93,7 +107,7 @@ async function printJson(invocation: Invocation, seq: number, pages: Pages): Pro
       return
     }
     if (page.value.length === 0) continue
-    await stdout.write(before + page.value.map((entry) => JSON.stringify(entry)).join(','))
+    await stdout.write(before + page.value.map(jsonLine).join(','))
     before = ','
   }
 }
@@ -101,15 +115,14 @@ async function printJson(invocation: Invocation, seq: number, pages: Pages): Pro
 function longLine(entry: ListEntry): string {
   const { type, count, size, name } = entry
   const columns = [type.padEnd(7), String(count).padStart(8), String(size).padStart(12)]
-  return `${columns.join(' ')} ${name}${type === 'dir' ? '/' : ''}`
+  return `${columns.join(' ')} ${quoted(name)}${type === 'dir' ? '/' : ''}`
 }
 
-function statText(found: Stat): string {
-  const lines = Object.entries(found).map(([name, value]) => {
-    const text = typeof value === 'object' ? JSON.stringify(value) : String(value)
-    return `${name.padEnd(9)} ${text}\n`
+function statLines(found: Stat): string[] {
+  return Object.entries(found).map(([name, value]) => {
+    const text = typeof value === 'object' ? jsonLine(value) : quoted(String(value))
+    return `${name.padEnd(9)} ${text}`
   })
-  return lines.join('')
 }
 
 function readScope(invocation: Invocation): ReadScope {

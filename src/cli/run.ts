@@ -48,7 +48,7 @@ export async function attach(invocation: Invocation): Promise<number> {
     const { id: whole } = await store.jobs.show(id) // ENOENT, before a watch waits for it
     if (!invocation.options.flag('events')) return show(store, whole, invocation)
     for await (const event of followEvents(store, eventsKey(whole), { namespace })) {
-      await invocation.stdout.write(toNdjson(event))
+      await invocation.stdout.line(toNdjson(event).trimEnd())
     }
     return 0
   })
@@ -103,7 +103,7 @@ function forwardSignals(store: Store, id: string, invocation: Invocation): { end
     if (!name) process.exit(130)
     void signalJob(store, id, name)
     if (count === 1 && invocation.stderr.isTerminal) {
-      void invocation.stderr.line(`\ntailrace: SIGINT sent to job ${id}; again to kill it`)
+      void invocation.stderr.line(`tailrace: SIGINT sent to job ${id}; again to kill it`)
     }
   }
   const terminate = () => void signalJob(store, id, 'SIGTERM')

@@ -8,6 +8,7 @@ import type { AppendEvent, LiveEvent, Watching } from '../kvs/watching.js'
 import type { Stat } from '../transaction/stat.js'
 import { argument, defined, type Invocation, parseInteger, UsageError } from './invocation.js'
 import { followStore, withStore } from './session.js'
+import { ValueOutput } from './value-output.js'
 
 const linesDefault = 10
 /** Bytes that the search for a line's begin reads first, and at most at once: each look takes four times
@@ -31,9 +32,10 @@ export async function tail(invocation: Invocation): Promise<undefined> {
   const isFollowed = options.flag('follow')
   return (isFollowed ? followStore : withStore)(invocation, async (store) => {
     const value = new Value(store, key, namespace)
+    const output = new ValueOutput(invocation.stdout, { force: options.flag('force') })
     if (!isFollowed) {
-      const stretch = await value.now()
-      await value.print(invocation, await value.begin(stretch, start))
+      await value.print(output, await value.begin(await value.now(), start))
+      await output.end()
       return undefined
     }
     const waitCreate = options.flag('waitCreate') ? { waitCreate: true } : {}
@@ -45,10 +47,12 @@ export async function tail(invocation: Invocation): Promise<undefined> {
       ...defined({ namespace }),
     })
     const stretch = await value.before(watching)
-    await value.print(invocation, await value.begin(stretch, start))
+    await value.print(output, await value.begin(stretch, start))
+    await output.release()
     for await (const event of watching) {
-      if (event.type === 'append') await invocation.stdout.write(event.data)
+      if (event.type === 'append') await output.write(event.data)
     }
+    await output.end()
     return undefined
   })
 }
@@ -96,8 +100,8 @@ class Value {
     return { ...stretch, from: begin }
   }
 
-  async print({ stdout }: Invocation, stretch: Stretch): Promise<void> {
-    for await (const chunk of this.#read(stretch)) await stdout.write(chunk)
+  async print(output: ValueOutput, stretch: Stretch): Promise<void> {
+    for await (const chunk of this.#read(stretch)) await output.write(chunk)
   }
 
   /** Where the last `count` lines begin. A last line without its newline counts as one. */

@@ -2,6 +2,7 @@
  *  Invariant: it draws when it is told, once in `drawMs` at most; no timer. */
 
 import type { Output } from './output.js'
+import { escaped } from './quote.js'
 
 const drawMs = 100
 const clearLine = '\r\x1b[K'
@@ -20,7 +21,7 @@ export class Ticker {
     const now = performance.now()
     if (now - this.#drawn < drawMs) return
     this.#drawn = now
-    await this.#output.write(clearLine + text().slice(0, this.#output.columns - 1))
+    await this.#output.write(clearLine + escaped(text()).slice(0, this.#output.columns - 1))
   }
 
   /** Takes the line off the terminal. */

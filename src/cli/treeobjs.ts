@@ -10,6 +10,7 @@ import { argument, defined, type Invocation, UsageError } from './invocation.js'
 import { leaseGuards } from './lease-guard.js'
 import { withStore } from './session.js'
 import { fileChunks, readAll, stdinChunks } from './stdin.js'
+import { ValueOutput } from './value-output.js'
 
 /** Bytes of a treeobj that is read from a file. */
 const treeobjSizeMax = 12 * 1024 * 1024
@@ -73,7 +74,10 @@ export async function getBlob(invocation: Invocation): Promise<undefined> {
   return withStore(invocation, async (store) => {
     const bytes = await store.loadBlob(ref)
     if (!bytes) throw new TailraceError('ENOENT', `there is no blob ${ref}`)
-    await invocation.stdout.write(bytes)
+    const force = invocation.options.flag('force')
+    const output = new ValueOutput(invocation.stdout, { force })
+    await output.write(bytes)
+    await output.end()
     return undefined
   })
 }

@@ -6,8 +6,7 @@ import type { From, ValueEvent, WatchEvent, WatchOptions } from '../kvs/watching
 import { argument, defined, type Invocation, UsageError } from './invocation.js'
 import { leaseLine } from './lease.js'
 import { followStore } from './session.js'
-
-const newline = 10
+import { ValueOutput } from './value-output.js'
 
 export async function watch(invocation: Invocation): Promise<undefined> {
   const key = argument(invocation, 0)
@@ -28,12 +27,20 @@ export async function watch(invocation: Invocation): Promise<undefined> {
         lease: options.flag('lease') ? true : undefined,
       }),
     })
-    for await (const event of watching) {
-      if (options.flag('json')) await invocation.stdout.json(jsonOf(event))
-      else await print(invocation, store, key, event)
-      const shown = event.type === 'live' || event.type === 'value'
-      if (shown && !options.flag('follow')) break
+    const log = new ValueOutput(invocation.stdout, { force: options.flag('force') })
+    try {
+      for await (const event of watching) {
+        if (options.flag('json')) await invocation.stdout.json(jsonOf(event))
+        else if (event.type === 'append') await log.write(event.data)
+        else await print(invocation, store, key, event)
+        const shown = event.type === 'live' || event.type === 'value'
+        if (shown && !options.flag('follow')) break
+        if (shown) await log.release()
+      }
+    } finally {
+      await log.release()
     }
+    await log.end()
     return undefined
   })
 }
@@ -44,8 +51,7 @@ async function print(
   key: string,
   event: WatchEvent,
 ): Promise<void> {
-  if (event.type === 'append') await invocation.stdout.write(event.data)
-  else if (event.type === 'value') await printValue(invocation, store, key, event)
+  if (event.type === 'value') await printValue(invocation, store, key, event)
   else if (event.type === 'lease') await invocation.stdout.line(`lease: ${leaseLine(event)}`)
 }
 
@@ -56,14 +62,11 @@ async function printValue(
   key: string,
   event: ValueEvent,
 ): Promise<void> {
-  const { stdout } = invocation
+  const force = invocation.options.flag('force')
+  const output = new ValueOutput(invocation.stdout, { force, isLine: true })
   const chunks = event.data ? [event.data] : await largeValue(invocation, store, key, event)
-  let last: number | undefined
-  for await (const chunk of chunks) {
-    await stdout.write(chunk)
-    last = chunk.at(-1) ?? last
-  }
-  if (last !== newline) await stdout.write('\n')
+  for await (const chunk of chunks) await output.write(chunk)
+  await output.end()
 }
 
 async function largeValue(
