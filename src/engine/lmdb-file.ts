@@ -6,6 +6,8 @@ import type { FileHandle } from 'node:fs/promises'
 
 const magic = 0xbeefc0de
 const pageHeaderSize = 24
+/** In a page's header: its flags, and the bytes of the pointers to its entries that follow the header. */
+const [flagsAt, pointersSizeAt] = [18, 20]
 /** Of a meta page, from the file's or the page's beginning. */
 const [magicAt, metaPageSizeAt, freeRootAt, mainRootAt, lastPageAt, transactionAt] = [
   24, 48, 88, 136, 144, 152,
@@ -16,7 +18,6 @@ const tableRootAt = 40
 const [branch, leaf] = [1, 2]
 const [bigData, subData] = [1, 2]
 const noPage = 0xffff_ffff_ffff_ffffn
-/** Tables within tables: the main one's entries, and no further. */
 const pageSizeMax = 65_536
 
 export type Meta = {
@@ -33,7 +34,13 @@ export function isMeta(head: Buffer): boolean {
   return head.readUInt32LE(magicAt) === magic
 }
 
-export function parseMeta(head: Buffer): Meta | undefined {
+/** The meta page that LMDB goes by, of the heads of both. */
+export function newestMeta(heads: readonly Buffer[]): Meta | undefined {
+  const metas = heads.map(parseMeta).filter((meta) => meta !== undefined)
+  return metas.sort((a, b) => (a.transaction < b.transaction ? 1 : -1))[0]
+}
+
+function parseMeta(head: Buffer): Meta | undefined {
   if (!isMeta(head)) return undefined
   const pageSize = head.readUInt32LE(metaPageSizeAt)
   if (pageSize < 512 || pageSize > pageSizeMax || (pageSize & (pageSize - 1)) !== 0)
@@ -89,13 +96,12 @@ class Walk {
 
   /** The roots of the trees below a page; undefined where it is none, or its values lie behind the end. */
   #pagesBelow(page: Buffer): bigint[] | undefined {
-    const flags = page.readUInt16LE(18)
-    const lower = page.readUInt16LE(20)
-    if ((flags & (branch | leaf)) === 0 || lower > page.length || lower < pageHeaderSize)
-      return undefined
+    const flags = page.readUInt16LE(flagsAt)
+    const pointersEnd = pageHeaderSize + page.readUInt16LE(pointersSizeAt)
+    if ((flags & (branch | leaf)) === 0 || pointersEnd > page.length) return undefined
     const below: bigint[] = []
-    for (let at = pageHeaderSize; at < lower; at += 2) {
-      const entry = page.readUInt16LE(at)
+    for (let at = pageHeaderSize; at < pointersEnd; at += 2) {
+      const entry = pageHeaderSize + page.readUInt16LE(at)
       if (entry + 8 > page.length) return undefined
       const [low, high, entryFlags, keySize] = [0, 2, 4, 6].map((offset) =>
         page.readUInt16LE(entry + offset),

@@ -5,7 +5,7 @@ import { type FileHandle, open, readdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { TailraceError } from '../error.js'
 import { probe } from './disk.js'
-import { hasAllPages, isMeta, parseMeta } from './lmdb-file.js'
+import { hasAllPages, isMeta, newestMeta } from './lmdb-file.js'
 
 /** Of a page and of what a disk writes whole. Both meta pages and another are written before the first
  *  sync: a file that is no longer, and lacks the head of one, was being made when the power went. */
@@ -47,8 +47,7 @@ export async function assertOpenable(
       return await file.truncate()
     }
     if (!heads[0] || !isMeta(heads[0])) throw damaged(path, 'is no store')
-    const metas = heads.map(parseMeta).filter((meta) => meta !== undefined)
-    const newest = metas.sort((a, b) => (a.transaction < b.transaction ? 1 : -1))[0]
+    const newest = newestMeta(heads)
     if (!newest || newest.pageSize !== pageSize) return
     if (await hasAllPages(file, newest)) return
     const whole = (newest.lastPage + 1n) * BigInt(pageSize)
