@@ -130,6 +130,7 @@ export const serverCommands: readonly CommandSpec[] = [
       { flags: '--jobs <n>', text: 'jobs that run at once (default: 64)' },
       json,
       { flags: '--background', text: 'started by a client', hidden: true },
+      { flags: '--ready-fd <n>', text: 'closed when the server listens', hidden: true },
     ],
     examples: ['serve', 'serve --listen 127.0.0.1:7270', 'serve --data ./store --jobs 4'],
     load: async () => (await import('./serve.js')).serve,

@@ -1,12 +1,16 @@
 /** The server of a data directory: found, or started in the background. See rfc/13.
  *  Invariant: a record whose process has gone is no server; of many that start one at once, all end
- *  up with the same. Waiting is for file-system events, at most `startMs`. */
+ *  up with the same. A start is waited for at most `startMs`. */
 
 import { type ChildProcess, spawn } from 'node:child_process'
-import { closeSync, openSync, readFileSync, statSync, watch } from 'node:fs'
+import { once } from 'node:events'
+import { closeSync, openSync, readFileSync, statSync } from 'node:fs'
 import { join } from 'node:path'
+import type { Readable } from 'node:stream'
+import { setTimeout as delay } from 'node:timers/promises'
+import { joinAbort } from '../base/join-abort.js'
+import { closeDescriptorsOnExec } from '../base/posix.js'
 import { isDefunct, processStart } from '../base/process-start.js'
-import { Wakeup } from '../base/wakeup.js'
 import { isCode, parseCode, TailraceError } from '../error.js'
 import {
   defaultDirectory,
@@ -25,6 +29,9 @@ const startMs = 10_000
 const startsMax = 3
 /** After our start lost against another's, that one has this long before we try again. */
 const otherStartMs = 1_500
+const otherLookMs = 25
+/** Of the server that we start: it closes it when it listens. */
+const readyDescriptor = 3
 /** Bytes of the log's end that an error quotes. */
 const logTailMax = 2_000
 /** `serve --background` ends with this where another process holds the directory. */
@@ -49,52 +56,41 @@ export async function ensureServer(directory: string): Promise<ServerRecord> {
   const found = await findServer(directory)
   if (found) return found
   await prepareDirectory(directory)
-  const changed = new Wakeup()
-  const watcher = watch(directory, () => changed.wake())
-  try {
-    const deadline = AbortSignal.timeout(startMs)
-    for (let starts = 1; ; starts++) {
-      try {
-        return await startServer(directory, changed, deadline)
-      } catch (error) {
-        if (!isCode(error, 'EBUSY') || starts === startsMax) throw error
-        const other = await otherServer(directory, changed)
-        if (other) return other
-      }
+  const deadline = AbortSignal.timeout(startMs)
+  for (let starts = 1; ; starts++) {
+    try {
+      return await startServer(directory, deadline)
+    } catch (error) {
+      if (!isCode(error, 'EBUSY') || starts === startsMax) throw error
+      const other = await otherServer(directory)
+      if (other) return other
     }
-  } finally {
-    watcher.close()
   }
 }
 
-async function startServer(
-  directory: string,
-  changed: Wakeup,
-  deadline: AbortSignal,
-): Promise<ServerRecord> {
+async function startServer(directory: string, deadline: AbortSignal): Promise<ServerRecord> {
   const logFile = join(directory, 'server.log')
   const log = openSync(logFile, 'a', 0o600)
   const logStart = statSync(logFile).size
   const child = spawnServer(directory, log)
   closeSync(log)
-  child.on('exit', () => changed.wake())
-  child.on('error', () => changed.wake())
+  const ended = once(child, 'exit') // rejects where the process could not be made
+  ended.catch(() => {})
+  const ready = child.stdio[readyDescriptor] as Readable
   try {
-    for (;;) {
-      const seen = changed.count // before the look, or an event between the two is lost
-      const found = await findServer(directory)
-      if (found) return found
-      if (child.exitCode !== null || child.signalCode !== null || child.pid === undefined) {
-        throw startError(child, logTail(logFile, logStart))
-      }
-      await changed.wait(seen, deadline)
-    }
+    // It closes its end when it listens; where it ends before, the system does.
+    await Promise.race([once(ready.resume(), 'close', { signal: deadline }), ended])
+    const found = await findServer(directory)
+    if (found) return found
+    await joinAbort(ended, deadline)
+    throw startError(child, directory, logTail(logFile, logStart))
   } catch (error) {
     if (!deadline.aborted) throw error
     const tail = logTail(logFile, logStart)
     const said = tail ? `; ${logFile} ends with: ${tail}` : ''
     throw new TailraceError('ETIMEDOUT', `no server listened within ${startMs} ms${said}`)
   } finally {
+    ready.destroy()
     child.removeAllListeners()
     child.on('error', () => {})
     child.unref()
@@ -107,35 +103,57 @@ const youngHeap = '--max-semi-space-size=8'
 
 function spawnServer(directory: string, log: number): ChildProcess {
   const serve = ['serve', '--data', directory, '--background', '--idle-exit']
-  return spawn(process.execPath, [youngHeap, mainFile, ...serve], {
-    detached: true,
-    stdio: ['ignore', log, log],
-    // Not the caller's directory, which could then not be unmounted.
-    cwd: directory,
-  })
+  // The server lives longer than whoever waits for a pipe, or for a lock, that we have from our caller.
+  closeDescriptorsOnExec()
+  return spawn(
+    process.execPath,
+    [youngHeap, mainFile, ...serve, '--ready-fd', String(readyDescriptor)],
+    {
+      detached: true,
+      stdio: ['ignore', log, log, 'pipe'],
+      // Not the caller's directory, which could then not be unmounted.
+      cwd: directory,
+    },
+  )
 }
 
-/** The server whose start was faster than ours, once it listens. */
-async function otherServer(directory: string, changed: Wakeup): Promise<ServerRecord | undefined> {
+/** The server whose start was faster than ours, once it listens. It is looked for: a watch of the directory
+ *  takes one of the few inotify instances that a user has. */
+async function otherServer(directory: string): Promise<ServerRecord | undefined> {
   const deadline = AbortSignal.timeout(otherStartMs)
   for (;;) {
-    const seen = changed.count
     const found = await findServer(directory)
-    if (found) return found
-    try {
-      await changed.wait(seen, deadline)
-    } catch {
-      return undefined
-    }
+    if (found || deadline.aborted) return found
+    await delay(otherLookMs, undefined, { signal: deadline }).catch(() => {})
   }
 }
 
-/** What the server said last, as the error that it was. */
-function startError(child: ChildProcess, tail: string): TailraceError {
-  const said = /tailrace: ([A-Z0-9]+): (.*)$/.exec(tail.split('\n').at(-1) ?? '')
-  const message = said?.[2] ?? `the server ended at its start${tail ? `: ${tail}` : ''}`
+/** Signals by which a library's code ends the process that reads a damaged file. */
+const damageSignals: ReadonlySet<string> = new Set([
+  'SIGBUS',
+  'SIGSEGV',
+  'SIGABRT',
+  'SIGILL',
+  'SIGFPE',
+])
+
+/** What the server said last, as the error that it was; `fsck` tells more of a damaged store. */
+function startError(child: ChildProcess, directory: string, tail: string): TailraceError {
+  const [, said, message = ''] = [...tail.matchAll(/^tailrace: ([A-Z0-9]+): (.*)$/gm)].at(-1) ?? []
   if (child.exitCode === busyExitCode) return new TailraceError('EBUSY', message)
-  return new TailraceError(parseCode(said?.[1]) ?? 'EIO', message)
+  const code = parseCode(said)
+  const fsck = `"tailrace fsck --data ${directory}" tells what can be read`
+  if (code) return new TailraceError(code, code === 'ECORRUPT' ? `${message}; ${fsck}` : message)
+  const { signalCode, exitCode } = child
+  if (signalCode && damageSignals.has(signalCode)) {
+    const text = `the server ended at its start (${signalCode}), as it does where the file of the store is damaged: ${fsck}; then restore a copy`
+    return new TailraceError('ECORRUPT', text)
+  }
+  const how = signalCode ?? `code ${exitCode}`
+  return new TailraceError(
+    'EIO',
+    `the server ended at its start (${how})${tail ? `: ${tail}` : ''}`,
+  )
 }
 
 function logTail(file: string, start: number): string {

@@ -2,6 +2,7 @@
  *  rfc/13.
  *  Invariant: the store is closed after the server, whatever ends it; a second signal does not wait. */
 
+import { closeSync } from 'node:fs'
 import { OrphanReaper } from '../base/orphans.js'
 import { isCode } from '../error.js'
 import type { Server } from '../server/server.js'
@@ -34,6 +35,8 @@ export async function serve(invocation: Invocation): Promise<number> {
     // However this process ends: nothing that it ran goes on without it.
     process.on('exit', () => store.jobs.kill())
     stopOnSignals(server)
+    const ready = options.integer('readyFd', 3)
+    if (ready !== undefined) closeSync(ready)
     if (!options.flag('background')) await announce(invocation, directory, server)
     await server.ended
     return 0

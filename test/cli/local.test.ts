@@ -1,16 +1,18 @@
 /** The server of a data directory: found, started, shared, stopped, and what a crash leaves. */
 
+import { execFile } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync } from 'node:fs'
-import { cp, mkdir, readFile, rename, stat, writeFile } from 'node:fs/promises'
+import { cp, mkdir, readFile, rename, rm, stat, truncate, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
+import { promisify } from 'node:util'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { fileIdentity } from '../../src/base/file-identity.js'
 import { isDefunct, processStart } from '../../src/base/process-start.js'
 import { isAlive } from '../../src/cli/local.js'
 import { readServerRecord } from '../../src/server/local.js'
-import { Sandbox } from './harness.js'
+import { mainFile, Sandbox } from './harness.js'
 
 let sandbox: Sandbox
 beforeEach(async () => {
@@ -94,6 +96,36 @@ describe('a command that needs a server', () => {
     expect(code).toBe(1)
     await sandbox.ok(['stop'])
     expect(await sandbox.ok(['get', 'key'])).toBe('value')
+  })
+
+  it('leaves the server that it starts no descriptor of its own', async () => {
+    // As flock(1) is used: the lock is free when the command has ended.
+    const script = `exec 200>lock; flock -n 200; "$0" "$1" put key value; exec 200>&-; flock -n lock echo free`
+    const { stdout } = await promisify(execFile)(
+      'bash',
+      ['-c', script, process.execPath, mainFile],
+      {
+        cwd: sandbox.directory,
+        env: { ...process.env, TAILRACE_DATA: sandbox.data },
+      },
+    )
+    expect(stdout).toBe('free\n')
+    expect((await recordNow()).pid).toBeGreaterThan(0)
+  })
+
+  it('whose store is damaged says so, and that fsck tells more', async () => {
+    await sandbox.ok(['put', 'key', 'value'])
+    await sandbox.ok(['stop'])
+    await truncate(join(sandbox.data, 'store', 'data.mdb'), 20_000)
+    const { code, stderr } = await sandbox.call(['get', 'key'])
+    expect(stderr).toMatch(/^tailrace: ECORRUPT: .*data\.mdb was cut.*"tailrace fsck --data .+\n$/)
+    expect(code).toBe(1)
+    await rm(join(sandbox.data, 'store'), { recursive: true })
+    expect((await sandbox.call(['get', 'key'])).stderr).toMatch(/^tailrace: ECORRUPT: .*lost/)
+    const check = await sandbox.call(['fsck'])
+    expect(check.stdout).toMatch(/^store: ECORRUPT: .*lost/)
+    expect(check.code).toBe(1)
+    expect(existsSync(join(sandbox.data, 'store'))).toBe(false)
   })
 
   it('whose server cannot start says why', async () => {
