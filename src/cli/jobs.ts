@@ -1,7 +1,8 @@
 /** The commands on jobs that show no output: submit, jobs, wait, signal. See rfc/11. */
 
 import { constants } from 'node:os'
-import type { JobView, Submission } from '../job/job.js'
+import { isJobId } from '../job/ids.js'
+import { idVariable, type JobView, type Submission } from '../job/job.js'
 import { exitCodeOf } from '../job/state.js'
 import { argument, defined, type Invocation, UsageError } from './invocation.js'
 import { quotedWord } from './quote.js'
@@ -32,12 +33,15 @@ export function submissionOf(invocation: Invocation): Submission {
     return entry[1] !== undefined
   })
   const set = options.texts('env').map(parseVariable)
+  const parent = environment[idVariable]
   return {
     command: invocation.arguments,
     cwd: absolutePath(options.text('cwd') ?? '.'),
     env: Object.fromEntries(env),
     ...(set.length > 0 ? { set: Object.fromEntries(set) } : {}),
     ...surroundingsOf(options),
+    // Within a job, also of another server: then nobody there has that id.
+    ...(parent !== undefined && isJobId(parent) ? { parent } : {}),
     ...(options.flag('keepChildren') ? { keepChildren: true } : {}),
   }
 }

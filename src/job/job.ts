@@ -15,6 +15,10 @@ export const argsSizeMax = 2 * 1024 * 1024
 export const specSizeMax = 4 * 1024 * 1024
 /** Jobs that run at once; later ones wait in submit order. */
 export const runningMaxDefault = 64
+/** Jobs that run in each other, each a child of the one before. Above: EBUSY. */
+export const nestingMax = 32
+/** The variable in which a job finds its id: what it submits is its child. */
+export const idVariable = 'TAILRACE_JOB'
 /** Jobs that wait. Above: EBUSY. */
 export const queueMax = 10_000
 
@@ -28,10 +32,12 @@ export type JobOptions = {
   readonly limits?: Limits
   /** -20 to 19; without it the server's. */
   readonly nice?: number
+  /** The id of the job that submits this one. While it runs, it shares its place with one child at a time. */
+  readonly parent?: string
 }
 
-/** What to run. `env` is what the process gets besides nothing else; only its names are stored, and
- *  the values of `set`. */
+/** What to run. `env` is what the process gets besides its id (`idVariable`), nothing else; only its names are stored,
+ *  and the values of `set`. */
 export type Submission = JobOptions & {
   /** Program and arguments; at least one. */
   readonly command: readonly string[]

@@ -2,6 +2,7 @@
 
 import { isLimitName, type Limit, type Limits } from '../base/limits.js'
 import { TailraceError } from '../error.js'
+import { isJobId } from './ids.js'
 import type { JobOptions } from './job.js'
 
 const umaskMax = 0o777
@@ -12,6 +13,7 @@ const parsers: { readonly [field in keyof JobOptions]-?: (input: unknown) => Job
   keepChildren: (input) => parseFlag(input, 'keepChildren'),
   umask: (input) => parseWithin(input, 'umask', [0, umaskMax]),
   limits: parseLimits,
+  parent: parseParent,
   nice: (input) => parseWithin(input, 'nice', [niceMin, niceMax]),
 }
 
@@ -38,6 +40,11 @@ function parseWithin(input: unknown, field: string, [min, max]: readonly [number
     return input
   }
   throw invalid(`${field} is an integer from ${min} to ${max}`)
+}
+
+function parseParent(input: unknown): string {
+  if (typeof input === 'string' && isJobId(input)) return input
+  throw invalid('parent is the id of a job')
 }
 
 function parseLimits(input: unknown): Limits {

@@ -8,10 +8,12 @@ import { ActiveJob, type JobPorts, killMsDefault } from './active.js'
 import { feed } from './feed.js'
 import { JobIds } from './ids.js'
 import {
+  idVariable,
   type JobKvs,
   type JobPage,
   type Jobs,
   type JobView,
+  nestingMax,
   type Pruned,
   type PruneOptions,
   queueMax,
@@ -102,8 +104,8 @@ export class JobRunner implements Jobs, AsyncDisposable {
       settled: (view) => this.#settled(view),
     })
     this.#removal.kick()
-    this.#queue = new JobQueue(options.runningMax ?? runningMaxDefault, (job) => {
-      this.#track(job.run(), job, () => this.#queue.leave())
+    this.#queue = new JobQueue(options.runningMax ?? runningMaxDefault, (id, job) => {
+      this.#track(job.run(), job, () => this.#queue.leave(id))
     })
   }
 
@@ -127,6 +129,9 @@ export class JobRunner implements Jobs, AsyncDisposable {
       throw new TailraceError('ECLOSED', 'the server is stopping: submit again later')
     if (this.#queue.waiting + this.#submitting >= queueMax) {
       throw new TailraceError('EBUSY', `${queueMax} jobs wait already: submit again later`)
+    }
+    if (this.#queue.depthOf(parsed.parent) >= nestingMax) {
+      throw new TailraceError('EBUSY', `${nestingMax} jobs run in each other already`)
     }
     this.#submitting++
     const stored = this.#store(parsed)
@@ -229,7 +234,7 @@ export class JobRunner implements Jobs, AsyncDisposable {
     const id = this.#ids.next()
     const at = environment.now()
     const spec = specOf(submission)
-    const launch = { ...spec, env: environmentOf(submission) }
+    const launch = { ...spec, env: { ...environmentOf(submission), [idVariable]: id } }
     const job = new ActiveJob(this.#ports, id, spec, launch, at)
     const { view } = job
     // Before the commit: whoever reads the job from the store must find it alive.
@@ -245,7 +250,7 @@ export class JobRunner implements Jobs, AsyncDisposable {
       throw error
     }
     if (this.#stopped) this.#track(job.cancel('SIGTERM', serverStop), job)
-    else this.#queue.add(id, job)
+    else this.#queue.add(id, job, submission.parent)
     this.changed.wake()
     return view
   }

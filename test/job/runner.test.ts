@@ -6,7 +6,7 @@ import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import { readLimits } from '../../src/base/limits.js'
 import { isJobId } from '../../src/job/ids.js'
-import type { JobView } from '../../src/job/job.js'
+import { type JobView, nestingMax } from '../../src/job/job.js'
 import { codeOf, Harness } from './harness.js'
 
 const unknownId = 'f000000000000'
@@ -35,7 +35,8 @@ test('the process has the directory and the environment of the submission, and n
   const env = { PATH: process.env['PATH'] ?? '', A: 'a', B: 'b' }
   const view = await jobs.run(['env'], { env, set: { B: 'set', __proto__x: 'x' }, cwd: '/usr' })
   const lines = (await jobs.text(view.id)).trim().split('\n')
-  expect(lines.sort()).toEqual(['A=a', 'B=set', `PATH=${env.PATH}`, '__proto__x=x'].sort())
+  const id = `TAILRACE_JOB=${view.id}`
+  expect(lines.sort()).toEqual(['A=a', 'B=set', `PATH=${env.PATH}`, id, '__proto__x=x'].sort())
   const where = await jobs.run(['pwd'], { cwd: '/usr' })
   expect(await jobs.text(where.id)).toBe('/usr\n')
   const spec = await jobs.kvs.get(`${view.id}/spec`, { namespace: 'jobs' })
@@ -200,7 +201,7 @@ test('umask, soft limits and niceness are those of the submission, and the serve
   // The launcher leaves the environment alone. (A shell that prints it drops the odd name.)
   const printed = await jobs.run(['env'], { umask: 0o027, nice, limits, env })
   expect((await jobs.text(printed.id)).trim().split('\n').sort()).toEqual(
-    [`PATH=${env.PATH}`, 'odd.name=x'].sort(),
+    [`PATH=${env.PATH}`, `TAILRACE_JOB=${printed.id}`, 'odd.name=x'].sort(),
   )
   expect(await jobs.names(view.id)).toEqual(['submit', 'start', 'finish'])
   expect([process.umask(), getPriority(), readLimits('self')]).toEqual(before)
@@ -244,4 +245,19 @@ test('arguments and environment are as large as the system takes, and what it re
   const tooMany = await jobs.run(['true', ...Array.from({ length: 400_000 }, () => 'abc')])
   expect(tooMany).toMatchObject({ status: 126, exception: { type: 'exec' } })
   expect(tooMany.exception?.message).toMatch(/E2BIG: command and environment are larger/)
+})
+
+test('a job waits for its child where only one may run, and for no more than nestingMax in each other', async () => {
+  await using jobs = await Harness.open({ runningMax: 1 })
+  const ids = [(await jobs.submit(['sleep', '60'])).id]
+  for (let depth = 1; depth < nestingMax; depth++) {
+    ids.push((await jobs.submit(['sleep', '60'], { parent: ids.at(-1) ?? '' })).id)
+  }
+  expect([jobs.runner.running, jobs.runner.waiting]).toEqual([nestingMax, 0])
+  const deepest = ids.at(-1) ?? ''
+  expect(await codeOf(jobs.submit(['true'], { parent: deepest }))).toBe('EBUSY')
+  const second = await jobs.submit(['true'], { parent: ids[0] ?? '' })
+  expect(jobs.runner.waiting).toBe(1)
+  await jobs.runner.signal(ids[1] ?? '', 'SIGKILL')
+  expect((await jobs.runner.wait(second.id)).status).toBe(0)
 })
