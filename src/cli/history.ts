@@ -7,6 +7,7 @@ import type { Store } from '../job/job.js'
 import type { DiffEntry, LogEntry, RootEntry, Side } from '../kvs/history.js'
 import { pageMax, primary } from '../kvs/kvs.js'
 import { argument, defined, type Invocation, parseInteger } from './invocation.js'
+import { RootPages } from './pages.js'
 import { jsonLine, quoted } from './quote.js'
 import { withStore } from './session.js'
 
@@ -18,14 +19,14 @@ export async function roots(invocation: Invocation): Promise<undefined> {
   const { namespace, limit } = scopeOf(invocation)
   const bounds = { after: options.integer('after'), before: options.integer('before') }
   return withStore(invocation, async (store) => {
-    async function* pages(): AsyncGenerator<readonly RootEntry[], boolean> {
+    async function* pages(): Pages<RootEntry> {
       for (let left = limit, { after, before } = bounds; ; ) {
         const scope = defined({ namespace, after, before, ...(newest ? { newest } : {}) })
         const page = await store.roots({ ...scope, limit: Math.min(left, pageMax) })
         yield page.roots
         left -= page.roots.length
         const last = page.roots.at(-1)?.seq
-        if (!page.more || left <= 0 || last === undefined) return page.more
+        if (!page.more || left <= 0 || last === undefined) return { more: page.more }
         if (newest) before = last
         else after = last
       }
@@ -40,13 +41,13 @@ export async function log(invocation: Invocation): Promise<undefined> {
   const { namespace, limit } = scopeOf(invocation)
   let before = invocation.options.integer('before')
   return withStore(invocation, async (store) => {
-    async function* pages(): AsyncGenerator<readonly LogEntry[], boolean> {
+    async function* pages(): Pages<LogEntry> {
       for (let left = limit; ; ) {
         const scope = defined({ namespace, before })
         const page = await store.log(key, { ...scope, limit: Math.min(left, pageMax) })
         yield page.entries
         left -= page.entries.length
-        if (page.next === undefined || left <= 0) return page.next !== undefined
+        if (page.next === undefined || left <= 0) return { more: page.next !== undefined }
         before = page.next
       }
     }
@@ -68,21 +69,30 @@ export async function diff(invocation: Invocation): Promise<undefined> {
       limit: Math.min(limit, pageMax),
     })
     const { from, to } = first
-    async function* pages(): AsyncGenerator<readonly DiffEntry[], boolean> {
+    const roots = new RootPages(invocation, { seq: to, given: second !== 'now' })
+    async function* pages(): Pages<DiffEntry> {
       for (let left = limit, page = first; ; ) {
         yield page.entries
         left -= page.entries.length
         const after = page.entries.at(-1)?.key
-        if (!page.more || left <= 0 || after === undefined) return page.more
-        // Every page is of the roots that the first one was read at.
-        const scope = defined({ namespace, prefix })
-        page = await store.diff({ ...scope, from, to, after, limit: Math.min(left, pageMax) })
+        const { more } = page
+        if (!more || left <= 0 || after === undefined) return { more, ...roots.later }
+        const asked = { ...defined({ namespace, prefix }), from, after }
+        page = await roots.next(
+          (at) => store.diff({ ...asked, ...defined({ to: at }), limit: Math.min(left, pageMax) }),
+          (next) => next.to,
+        )
       }
     }
     await print(invocation, { name: 'entries', head: { from, to } }, pages(), line)
     return undefined
   })
 }
+
+type Pages<Entry> = AsyncGenerator<
+  readonly Entry[],
+  { readonly more: boolean; readonly later?: readonly number[] }
+>
 
 /** A seq and a ref are what they are; anything else is the name of a pin. Throws ENOENT. */
 async function rootOf(
@@ -102,7 +112,7 @@ async function rootOf(
 async function print<Entry>(
   { options, stdout }: Invocation,
   document: { readonly name: string; readonly head: Readonly<Record<string, unknown>> },
-  pages: AsyncGenerator<readonly Entry[], boolean>,
+  pages: Pages<Entry>,
   line: (entry: Entry) => string,
 ): Promise<void> {
   const json = options.flag('json')
@@ -112,7 +122,8 @@ async function print<Entry>(
   for (;;) {
     const page = await pages.next()
     if (page.done) {
-      if (json) await stdout.line(`${between === ',' ? '' : between}],"more":${page.value}}`)
+      const end = JSON.stringify(page.value).slice(1)
+      if (json) await stdout.line(`${between === ',' ? '' : between}],${end}`)
       return
     }
     if (page.value.length === 0) continue

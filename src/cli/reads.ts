@@ -4,6 +4,7 @@ import { TailraceError } from '../error.js'
 import { type ListEntry, primary, type ReadScope } from '../kvs/kvs.js'
 import type { Stat } from '../transaction/stat.js'
 import { argument, defined, type Invocation, UsageError } from './invocation.js'
+import { RootPages } from './pages.js'
 import { jsonLine, quoted } from './quote.js'
 import { withStore } from './session.js'
 import { ValueOutput } from './value-output.js'
@@ -63,16 +64,21 @@ export async function ls(invocation: Invocation): Promise<undefined> {
   const scope = { ...readScope(invocation), ...recursive }
   return withStore(invocation, async (store) => {
     const first = await store.list(key, { ...scope, ...start })
-    async function* pages(): AsyncGenerator<readonly ListEntry[], boolean> {
+    const roots = new RootPages(invocation, { seq: first.seq, given: scope.at !== undefined })
+    async function* pages(): Pages {
       let page = first
       for (let left = limit ?? Number.POSITIVE_INFINITY; ; ) {
         yield page.entries
         left -= page.entries.length
         const after = page.entries.at(-1)?.name
-        if (!page.more || left <= 0 || after === undefined) return page.more
-        // Every page is of the root that the first one was read at.
+        const { more } = page
+        if (!more || left <= 0 || after === undefined) return { more, ...roots.later }
         const rest = Number.isFinite(left) ? { limit: left } : {}
-        page = await store.list(key, { ...scope, at: first.seq, after, ...rest })
+        const { at: _, ...there } = scope
+        page = await roots.next(
+          (at) => store.list(key, { ...there, ...defined({ at }), after, ...rest }),
+          ({ seq }) => seq,
+        )
       }
     }
     await print(invocation, first.seq, pages())
@@ -80,7 +86,8 @@ export async function ls(invocation: Invocation): Promise<undefined> {
   })
 }
 
-type Pages = AsyncGenerator<readonly ListEntry[], boolean>
+type PagesEnd = { readonly more: boolean; readonly later?: readonly number[] }
+type Pages = AsyncGenerator<readonly ListEntry[], PagesEnd>
 
 async function printText(invocation: Invocation, _seq: number, pages: Pages): Promise<void> {
   const line = invocation.options.flag('long') ? longLine : (entry: ListEntry) => quoted(entry.name)
@@ -103,7 +110,7 @@ async function printJson(invocation: Invocation, seq: number, pages: Pages): Pro
   for (;;) {
     const page = await pages.next()
     if (page.done) {
-      await stdout.line(`],"more":${page.value}}`)
+      await stdout.line(`],${JSON.stringify(page.value).slice(1)}`)
       return
     }
     if (page.value.length === 0) continue

@@ -4,6 +4,7 @@
 
 import { TailraceError } from '../error.js'
 import type { Store } from '../job/job.js'
+import { atOneRoot } from '../kvs/at-one-root.js'
 import type { AppendEvent, LiveEvent, Watching } from '../kvs/watching.js'
 import type { Stat } from '../transaction/stat.js'
 import { argument, defined, type Invocation, parseInteger, UsageError } from './invocation.js'
@@ -22,6 +23,7 @@ const newline = 10
 type Start = { readonly unit: 'lines' | 'bytes'; readonly count: number; readonly last: boolean }
 
 /** A stretch of the value at one root. */
+type Chunks = AsyncIterable<Uint8Array>
 type Stretch = { readonly at: number; readonly from: number; readonly to: number }
 
 export async function tail(invocation: Invocation): Promise<undefined> {
@@ -34,20 +36,13 @@ export async function tail(invocation: Invocation): Promise<undefined> {
     const value = new Value(store, key, namespace)
     const output = new ValueOutput(invocation.stdout, { force: options.flag('force') })
     if (!isFollowed) {
-      await value.print(output, await value.begin(await value.now(), start))
+      await print(output, await atOneRoot(async () => value.open(await value.now(), start)))
       await output.end()
       return undefined
     }
-    const waitCreate = options.flag('waitCreate') ? { waitCreate: true } : {}
-    // The watch begins first: what it says of the end is of the history that it goes on with.
-    const watching = store.watch(key, {
-      mode: 'append',
-      from: -1,
-      ...waitCreate,
-      ...defined({ namespace }),
-    })
-    const stretch = await value.before(watching)
-    await value.print(output, await value.begin(stretch, start))
+    const waitCreate = options.flag('waitCreate')
+    const { chunks, watching } = await atOneRoot(() => begin(value, start, waitCreate))
+    await print(output, chunks)
     await output.release()
     for await (const event of watching) {
       if (event.type === 'append') await output.write(event.data)
@@ -55,6 +50,21 @@ export async function tail(invocation: Invocation): Promise<undefined> {
     await output.end()
     return undefined
   })
+}
+
+/** The watch begins first: what it says of the end is of the history that it goes on with. */
+async function begin(
+  value: Value,
+  start: Start,
+  waitCreate: boolean,
+): Promise<{ readonly chunks: Chunks; readonly watching: Watching }> {
+  const watching = value.watch(waitCreate)
+  try {
+    return { chunks: await value.open(await value.before(watching), start), watching }
+  } catch (error) {
+    await watching.return?.()
+    throw error
+  }
 }
 
 class Value {
@@ -88,20 +98,24 @@ class Value {
     }
   }
 
-  /** The same without what the start leaves out. */
-  async begin(stretch: Stretch, start: Start): Promise<Stretch> {
-    const { unit, count, last } = start
-    const { from, to } = stretch
-    if (unit === 'lines') {
-      const begin = last ? await this.#lastLines(stretch, count) : await this.#line(stretch, count)
-      return { ...stretch, from: begin }
-    }
-    const begin = last ? Math.max(from, to - count) : Math.min(to, from + Math.max(0, count - 1))
-    return { ...stretch, from: begin }
+  watch(waitCreate: boolean): Watching {
+    const named = defined({ namespace: this.#namespace })
+    const options = { mode: 'append', from: -1, ...named } as const
+    return this.#store.watch(this.#key, waitCreate ? { ...options, waitCreate } : options)
   }
 
-  async print(output: ValueOutput, stretch: Stretch): Promise<void> {
-    for await (const chunk of this.#read(stretch)) await output.write(chunk)
+  /** What the start leaves of a stretch, opened: from here on its root need not be retained. Throws ECOMPACTED
+   *  where that went before. */
+  async open(stretch: Stretch, start: Start): Promise<Chunks> {
+    return this.#open({ ...stretch, from: await this.#begin(stretch, start) })
+  }
+
+  async #begin(stretch: Stretch, { unit, count, last }: Start): Promise<number> {
+    const { from, to } = stretch
+    if (unit === 'lines') {
+      return last ? this.#lastLines(stretch, count) : this.#line(stretch, count)
+    }
+    return last ? Math.max(from, to - count) : Math.min(to, from + Math.max(0, count - 1))
   }
 
   /** Where the last `count` lines begin. A last line without its newline counts as one. */
@@ -128,7 +142,7 @@ class Value {
     let left = number - 1
     let begin = stretch.from
     if (left <= 0) return begin
-    for await (const chunk of this.#read(stretch)) {
+    for await (const chunk of await this.#open(stretch)) {
       for (let at = chunk.indexOf(newline); at >= 0; at = chunk.indexOf(newline, at + 1)) {
         if (--left === 0) return begin + at + 1
       }
@@ -139,15 +153,15 @@ class Value {
 
   async #bytes(stretch: Stretch): Promise<Buffer> {
     const chunks: Uint8Array[] = []
-    for await (const chunk of this.#read(stretch)) chunks.push(chunk)
+    for await (const chunk of await this.#open(stretch)) chunks.push(chunk)
     return Buffer.concat(chunks)
   }
 
-  async *#read({ at, from, to }: Stretch): AsyncGenerator<Uint8Array> {
-    if (from >= to) return
+  async #open({ at, from, to }: Stretch): Promise<Chunks> {
+    if (from >= to) return nothing()
     const scope = defined({ namespace: this.#namespace })
     const reading = await this.#store.read(this.#key, { ...scope, at, from, to })
-    if (reading) yield* reading.chunks
+    return reading?.chunks ?? nothing()
   }
 
   /** Nothing is there yet, or all of it was trimmed. */
@@ -166,6 +180,12 @@ class Value {
     return stat
   }
 }
+
+async function print(output: ValueOutput, chunks: Chunks): Promise<void> {
+  for await (const chunk of chunks) await output.write(chunk)
+}
+
+async function* nothing(): AsyncGenerator<Uint8Array> {}
 
 function endOf({ offset, data }: AppendEvent): number {
   return offset + data.length

@@ -4,6 +4,7 @@ import { parseJson } from '../base/json.js'
 import { blobSizeMax } from '../blob/blob.js'
 import { TailraceError } from '../error.js'
 import type { Store } from '../job/job.js'
+import { atOneRoot } from '../kvs/at-one-root.js'
 import { pageMax, type ReadScope } from '../kvs/kvs.js'
 import type { TreeobjJson } from '../tree/json.js'
 import { argument, defined, type Invocation, UsageError } from './invocation.js'
@@ -20,7 +21,7 @@ export async function show(invocation: Invocation): Promise<undefined> {
   const { options, stdout } = invocation
   const scope = defined({ namespace: options.text('namespace'), at: options.at('at') })
   return withStore(invocation, async (store) => {
-    await stdout.json(await whole(store, key, scope))
+    await stdout.json(await atOneRoot(() => whole(store, key, scope)))
     return undefined
   })
 }

@@ -1,6 +1,7 @@
 /** `tailrace watch`: a key's appends as raw bytes, or its values, as they come. See rfc/7.
  *  Invariant: nothing is asked for before what was there is printed. */
 
+import { isCode, toTailraceError } from '../error.js'
 import type { Store } from '../job/job.js'
 import type { From, ValueEvent, WatchEvent, WatchOptions } from '../kvs/watching.js'
 import { argument, defined, type Invocation, UsageError } from './invocation.js'
@@ -65,6 +66,7 @@ async function printValue(
   const force = invocation.options.flag('force')
   const output = new ValueOutput(invocation.stdout, { force, isLine: true })
   const chunks = event.data ? [event.data] : await largeValue(invocation, store, key, event)
+  if (!chunks) return
   for await (const chunk of chunks) await output.write(chunk)
   await output.end()
 }
@@ -74,10 +76,18 @@ async function largeValue(
   store: Store,
   key: string,
   event: ValueEvent,
-): Promise<AsyncIterable<Uint8Array> | readonly Uint8Array[]> {
+): Promise<AsyncIterable<Uint8Array> | readonly Uint8Array[] | undefined> {
   const namespace = invocation.options.text('namespace')
-  const reading = await store.read(key, { at: event.seq, ...defined({ namespace }) })
-  return reading?.chunks ?? []
+  try {
+    const reading = await store.read(key, { at: event.seq, ...defined({ namespace }) })
+    return reading?.chunks ?? []
+  } catch (error) {
+    if (!isCode(error, 'ECOMPACTED')) throw error
+    // We were slower than the retention: newer values follow.
+    const { message } = toTailraceError(error)
+    await invocation.stderr.line(`tailrace: the value of seq ${event.seq} is skipped: ${message}`)
+    return undefined
+  }
 }
 
 /** Bytes as {"base64": …}, as everywhere in JSON. */

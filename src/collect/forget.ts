@@ -67,6 +67,7 @@ async function forgetAlone(ports: ForgetPorts, open: Open, key: Key): Promise<Fo
     const committed = await removeNow(ports, open, key)
     const roots = await rewriteRoots(ports, open.live, key)
     const pins = await rewritePins(ports, open.live, [key], system)
+    ports.spaces.kept.raise(open.live, open.live.root.seq + 1)
     return { roots, pins, ...(committed && { seq: committed.seq }) }
   } finally {
     released.resolve()

@@ -9,7 +9,12 @@ import type { LiveNamespace } from './namespace.js'
 import type { HeldRoot, Namespaces } from './namespaces.js'
 import type { Snapshot } from './read.js'
 
-export type HeldSnapshot = Snapshot & Disposable & { readonly meta: Dir }
+export type HeldSnapshot = Snapshot &
+  Disposable & {
+    readonly meta: Dir
+    /** The answer names the root for more to be read from: it stays readable for `keptRootMs`. */
+    readonly keep: () => void
+  }
 
 /** Takes the root's hold over: it is disposed of with the snapshot, or where this throws. */
 export async function holdSnapshot(
@@ -38,6 +43,7 @@ export async function holdSnapshot(
     namespace: live.name,
     seq: held.root.seq,
     meta: trees.meta,
+    keep: () => spaces.kept.keep(live, held.root),
     views: (name) => (name === live.name ? trees.data : elsewhere(name)),
     [Symbol.dispose]: dispose,
   }

@@ -17,6 +17,7 @@ import { type Dir, emptyDir } from '../tree/treeobj.js'
 import { Committer, type CommitterPorts } from './committer.js'
 import { type Held, Holds } from './holds.js'
 import { commitJointly, othersOf } from './joint.js'
+import { KeptRoots } from './kept-roots.js'
 import { primary, reservedNamespaces } from './kvs.js'
 import { LiveNamespace } from './namespace.js'
 import { Pins } from './pins.js'
@@ -46,6 +47,8 @@ export class Namespaces implements AsyncDisposable {
   /** What open readers need; a collection asks after it has settled the floors and listed the pins. */
   readonly holds: Holds
   readonly pins: Pins
+  /** Roots that answers named for more to be read from. */
+  readonly kept: KeptRoots
   /** What is stored and not named yet. */
   readonly uploads: Uploads
   readonly #ports: NamespacesPorts
@@ -56,6 +59,7 @@ export class Namespaces implements AsyncDisposable {
   private constructor(ports: NamespacesPorts) {
     this.#ports = ports
     this.holds = new Holds(ports.environment.timer)
+    this.kept = new KeptRoots(this.holds, ports.environment.monotonic)
     this.uploads = new Uploads(ports.environment)
     this.pins = new Pins(ports.nodes, () => this.find('system').live.data())
   }
@@ -117,7 +121,7 @@ export class Namespaces implements AsyncDisposable {
     return live.data(held.root)
   }
 
-  /** A root to read from: the newest, a retained or a pinned one. Throws ECOMPACTED, EINVAL. */
+  /** A root to read from: the newest, a retained, a kept or a pinned one. Throws ECOMPACTED, EINVAL. */
   async hold(live: LiveNamespace, at: number | string | undefined): Promise<HeldRoot> {
     if (at === undefined) return this.holdRoot(live.root)
     try {
@@ -129,6 +133,8 @@ export class Namespaces implements AsyncDisposable {
       throw new TailraceError('ECOMPACTED', `the root ${at} is no more retained`)
     } catch (error) {
       if (!isCode(error, 'ECOMPACTED')) throw error
+      const kept = this.kept.find(live, at)
+      if (kept) return this.holdRoot(kept)
       const pinned = await this.#holdPinned(live, at)
       if (!pinned) throw error
       return pinned
@@ -151,6 +157,7 @@ export class Namespaces implements AsyncDisposable {
   /** What a collection must leave besides the retained roots: all that is pinned, and all that is read. Asked
    *  for after the floors were settled. */
   async inUse(): Promise<Held[]> {
+    this.kept.expire()
     // Twice, around the pins: a root that is being pinned is held before, a pinned one that is read after.
     const before = this.holds.held()
     const pins = (await this.pins.list()).map(({ ref }): Held => ({ root: ref }))
@@ -237,6 +244,7 @@ export class Namespaces implements AsyncDisposable {
   /** REQUIRES: its root moves no more, so that watchers see all of it before its end. */
   #end(live: LiveNamespace, reason: TailraceError): void {
     live.end(reason)
+    this.kept.end(live)
     for (const listener of this.#listeners) listener.changed(live)
   }
 

@@ -213,12 +213,16 @@ export class KeyStore implements Keys, AsyncDisposable {
 
   async treeobj(key: string, options: TreeobjOptions = {}): Promise<TreeobjJson | undefined> {
     using snapshot = await this.#hold(options)
-    return await this.reader.treeobj(snapshot, key, options)
+    const page = await this.reader.treeobj(snapshot, key, options)
+    if (page?.next !== undefined) snapshot.keep()
+    return page
   }
 
   async list(key: string, options: ListOptions = {}): Promise<Listing> {
     using snapshot = await this.#hold(options)
-    return await this.reader.list(snapshot, key, options)
+    const page = await this.reader.list(snapshot, key, options)
+    if (page.more) snapshot.keep()
+    return page
   }
 
   async readMany(

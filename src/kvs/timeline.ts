@@ -72,7 +72,10 @@ export class Timeline implements Pick<History, 'roots' | 'diff' | 'log'> {
     const after = await this.#at(live, to.root, prefix)
     const differences = diffTreeobj(this.#nodes, prefix, before, after, passed)
     for await (const difference of differences) {
-      if (entries.length === limit) return { ...page, more: true }
+      if (entries.length === limit) {
+        for (const { root } of [from, to]) this.#spaces.kept.keep(live, root)
+        return { ...page, more: true }
+      }
       entries.push(differenceOf(difference))
     }
     return { ...page, more: false }

@@ -5,13 +5,14 @@
 
 import { blobSizeMax } from '../blob/blob.js'
 import { TailraceError } from '../error.js'
-import type { Reading } from '../kvs/kvs.js'
+import { atOneRoot } from '../kvs/at-one-root.js'
+import type { Reading, ReadScope } from '../kvs/kvs.js'
 import type { Stat } from '../transaction/stat.js'
 import { invalid } from '../wire/parse.js'
 import { errorBodyOf } from '../wire/status.js'
 import type { Reply, Request } from './app.js'
 import type { Context } from './context.js'
-import { judgeRead, readConditionsOf } from './etag.js'
+import { type Conditions, judgeRead, readConditionsOf } from './etag.js'
 import { follow } from './follow.js'
 import { keyOf, namespaceOf, queryOf } from './query.js'
 import { type Range, rangeHolds, rangeOf } from './range.js'
@@ -53,33 +54,11 @@ export async function get(context: Context, request: Request, reply: Reply): Pro
   const scope = { namespace, ...some({ at, minSeq, signal }) }
   const conditions = readConditionsOf(request)
   const ranged = !part && request.headers.range !== undefined
-  let found: Reading | undefined
-  let range: Range | undefined
-  if (ranged) {
-    // The range depends on the size, so the key is looked at first, and then read at that very root.
-    const stat = await context.store.stat(key, scope)
-    if (!stat) throw missing(key)
-    if (stat.type === 'dir') throw new TailraceError('EISDIR', `"${key}" is a directory: list it`)
-    // Conditions come before the range (RFC 9110, 13.2.2): 304 where there is nothing to have a part of.
-    if (judgeRead(conditions, key, stat).unchanged) {
-      return reply.code(notModified).headers(headersOf(stat)).send()
-    }
-    const size = sizeLeft(stat)
-    const ifRange = request.headers['if-range']
-    const wanted = rangeHolds(typeof ifRange === 'string' ? ifRange : undefined, stat.ref)
-      ? rangeOf(request.headers.range, size)
-      : undefined
-    if (wanted === 'unsatisfiable') return refuseRange(reply, stat)
-    const base = stat.base?.size ?? 0
-    range = wanted && { from: base + wanted.from, to: base + wanted.to }
-    found = await context.store.read(key, {
-      namespace,
-      at: stat.seq,
-      ...some({ signal, ...range }),
-    })
-  } else {
-    found = await context.store.read(key, { ...scope, ...some({ index, from, to }) })
-  }
+  const looked = ranged
+    ? await atOneRoot(() => readRange(context, request, reply, { key, scope, conditions }))
+    : { found: await context.store.read(key, { ...scope, ...some({ index, from, to }) }) }
+  if ('answered' in looked) return looked.answered
+  const { found, range } = looked
   if (!found) throw missing(key)
   const { stat } = found
   const headers = headersOf(stat)
@@ -104,6 +83,41 @@ export async function get(context: Context, request: Request, reply: Reply): Pro
   }
   const bytes = await joined(found.chunks)
   return reply.headers({ ...headers, ...extent }).send(bytes)
+}
+
+type Ranged =
+  | { readonly answered: Reply }
+  | { readonly found: Reading | undefined; readonly range?: Range | undefined }
+
+/** The range depends on the size, so the key is looked at first, and then read at that very root. */
+async function readRange(
+  context: Context,
+  request: Request,
+  reply: Reply,
+  asked: {
+    readonly key: string
+    readonly scope: ReadScope
+    readonly conditions: Conditions
+  },
+): Promise<Ranged> {
+  const { key, scope, conditions } = asked
+  const stat = await context.store.stat(key, scope)
+  if (!stat) throw missing(key)
+  if (stat.type === 'dir') throw new TailraceError('EISDIR', `"${key}" is a directory: list it`)
+  // Conditions come before the range (RFC 9110, 13.2.2): 304 where there is nothing to have a part of.
+  if (judgeRead(conditions, key, stat).unchanged) {
+    return { answered: reply.code(notModified).headers(headersOf(stat)).send() }
+  }
+  const ifRange = request.headers['if-range']
+  const wanted = rangeHolds(typeof ifRange === 'string' ? ifRange : undefined, stat.ref)
+    ? rangeOf(request.headers.range, sizeLeft(stat))
+    : undefined
+  if (wanted === 'unsatisfiable') return { answered: refuseRange(reply, stat) }
+  const base = stat.base?.size ?? 0
+  const range = wanted && { from: base + wanted.from, to: base + wanted.to }
+  const { minSeq: _, ...there } = scope
+  const at = scope.at ?? stat.seq
+  return { found: await context.store.read(key, { ...there, at, ...some({ ...range }) }), range }
 }
 
 export async function head(context: Context, request: Request, reply: Reply): Promise<Reply> {

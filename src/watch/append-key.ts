@@ -86,7 +86,7 @@ export class AppendKey {
         const trimmed = base.count !== history.base.count
         if (array.count !== history.array.count || sealed !== history.sealed || trimmed) {
           history.extend({ array, base, seq: root.seq, sealed, treeobj })
-        }
+        } else history.seen(root.seq)
         return
       }
       if (extended === 'unknown') ending = compacted(`what ${this.#key} had`, base)

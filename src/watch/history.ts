@@ -76,7 +76,7 @@ export class History {
     return this.#base
   }
 
-  /** Of the root that it was read at last. */
+  /** Of the newest root at which it was seen. */
   get seq(): number {
     return this.#seq
   }
@@ -110,6 +110,11 @@ export class History {
     this.#seq = next.seq
     this.#sealed = next.sealed
     this.moved.wake()
+  }
+
+  /** It was still the same at a newer root. */
+  seen(seq: number): void {
+    this.#seq = Math.max(this.#seq, seq)
   }
 
   end(error: TailraceError, now: number): void {

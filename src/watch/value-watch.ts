@@ -51,7 +51,10 @@ export async function* watchValue(
     const size = sizeOf(treeobj)
     if (uniq && ref === delivered) continue
     const event = { type: 'value', seq, ref, size, ...(skipped ? { skipped } : {}) } as const
-    const data = size > blobSizeMax ? {} : { data: await store.reader.bytes(treeobj) }
+    const large = size > blobSizeMax
+    const data = large ? {} : { data: await store.reader.bytes(treeobj) }
+    // It is read by its seq, at its reader's pace.
+    if (large) store.spaces.kept.keep(sight.live, sight.root)
     sight.held[Symbol.dispose]()
     yield { ...event, ...data }
     delivered = ref

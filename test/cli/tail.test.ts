@@ -20,6 +20,22 @@ async function byTail(input: string, args: readonly string[]): Promise<string> {
   return execFileSync('tail', [...args, file], { encoding: 'utf8' })
 }
 
+describe('tail -f', () => {
+  it('of a log that somebody has watched since the root it was seen at has gone', async () => {
+    await sandbox.ok(['ns', 'config', 'primary', '--history-count', '1', '--history-age', '0'])
+    await sandbox.ok(['append', 'quiet', 'one\n'])
+    const watcher = sandbox.start(['watch', 'quiet'])
+    await once(watcher.child.stdout, 'data')
+    await sandbox.ok(['append', 'quiet', 'two\n'])
+    for (const value of ['1', '2']) await sandbox.ok(['put', 'other', value])
+    const following = sandbox.start(['tail', '-f', 'quiet'])
+    const ended = following.ended()
+    await once(following.child.stdout, 'data')
+    await sandbox.ok(['append', 'quiet', 'three\n', '--seal'])
+    expect(await ended).toMatchObject({ code: 0, stdout: 'one\ntwo\nthree\n', stderr: '' })
+  })
+})
+
 describe('tail', () => {
   const text = Array.from({ length: 3_000 }, (_, at) => `line ${at} ${'x'.repeat(at % 90)}`).join(
     '\n',

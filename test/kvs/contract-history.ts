@@ -147,6 +147,74 @@ export function historyContract(kvs: () => Kvs): void {
     })
   })
 
+  describe('pages', () => {
+    const names = ['a', 'b', 'c/d', 'e']
+    const begin = async () => {
+      await kvs().commit({ ops: names.map((key) => ({ op: 'put', key, value: key })) })
+      await only(kvs(), 1)
+      const { seq } = await kvs().root()
+      return seq
+    }
+    const change = async () => {
+      await kvs().put('bb', 'new')
+      await kvs().commit({ ops: [{ op: 'unlink', key: 'c', recursive: true }] })
+      await kvs().collect()
+    }
+
+    it.each([false, true])(
+      'of a list go on at the root of the first (recursive: %s)',
+      async (recursive) => {
+        const seq = await begin()
+        const all = (await kvs().list('', { recursive })).entries
+        let page = await kvs().list('', { recursive, limit: 1 })
+        const read = [...page.entries]
+        while (page.more) {
+          await change()
+          const after = read.at(-1)?.name ?? ''
+          page = await kvs().list('', { recursive, limit: 1, at: seq, after })
+          read.push(...page.entries)
+        }
+        expect(read).toEqual(all)
+      },
+    )
+
+    it('of a difference go on at its roots', async () => {
+      const from = await begin()
+      await kvs().configureNamespace('primary', { historyCount: 2 })
+      const asked = { from: from + 1, limit: 1 }
+      await kvs().commit({ ops: names.map((key) => ({ op: 'put', key, value: `${key}!` })) })
+      let page = await kvs().diff(asked)
+      const { to } = page
+      const read = page.entries.map(({ key }) => key)
+      while (page.more) {
+        await change()
+        page = await kvs().diff({ ...asked, to, after: read.at(-1) ?? '' })
+        read.push(...page.entries.map(({ key }) => key))
+      }
+      expect(read).toEqual(names)
+    })
+
+    it('of a treeobj go on at its root', async () => {
+      const ops = [1, 2, 3].map((at) => ({ op: 'append', key: 'log', value: `${at}` }) as const)
+      const { seq } = await kvs().commit({ ops })
+      await only(kvs(), 1)
+      const at = seq + 1
+      const first = await kvs().treeobj('log', { limit: 2 })
+      await change()
+      await kvs().put('log', 'other')
+      const second = await kvs().treeobj('log', { at, after: first?.next ?? 0 })
+      expect(second?.count).toBe(3)
+      expect(second?.data).toHaveLength(1)
+    })
+
+    it('that nothing follows keep no root', async () => {
+      const seq = await begin()
+      expect((await kvs().list('')).more).toBe(false)
+      await change()
+      expect(await refusal(kvs().list('', { at: seq }))).toMatchObject({ code: 'ECOMPACTED' })
+    })
+  })
+
   describe('roots()', () => {
     it('pages both ways, each root once, with the keys that it changed', async () => {
       const start = (await kvs().root()).seq

@@ -28,6 +28,20 @@ export function watchContract(name: string, make: () => Promise<Made>): void {
     })
 
     describe('append', () => {
+      it('tells who comes late of a root that is there still', async () => {
+        await kvs.configureNamespace('primary', { historyCount: 1, historyAgeMs: 0 })
+        await kvs.append('k', 'a')
+        expect(await shown(watch('k'), 1)).toEqual(['0@0 a'])
+        await kvs.put('other', '1')
+        const { seq } = await kvs.put('other', '2')
+        for (const from of [undefined, -1]) {
+          const [event] = await take(watch('k', { ...(from && { from }) }), 1)
+          if (event?.type !== 'append') throw new Error('an append')
+          expect(event.seq).toBeGreaterThanOrEqual(seq)
+          expect(String(await kvs.get('k', { at: event.seq }))).toBe('a')
+        }
+      })
+
       it('delivers what is there, says live, then each append once, in order', async () => {
         await kvs.append('k', 'a')
         await kvs.append('k', 'bc')
@@ -366,6 +380,9 @@ export function watchContract(name: string, make: () => Promise<Made>): void {
         expect(event).toMatchObject({ size: blobSizeMax + 1 })
         expect(event.data).toBeUndefined()
         await kvs.put('k', 'new')
+        expect((await kvs.get('k', { at: event.seq }))?.length).toBe(event.size)
+        await kvs.configureNamespace('primary', { historyCount: 1, historyAgeMs: 0 })
+        await kvs.collect()
         expect((await kvs.get('k', { at: event.seq }))?.length).toBe(event.size)
       })
     })

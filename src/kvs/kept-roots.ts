@@ -1,0 +1,94 @@
+/** Roots that an answer has named for more to be read from, kept readable for a while, retained or not: the
+ *  next page of a listing, a value that a watch told of without its bytes. See rfc/10, rule 20.
+ *  Invariant: a root is kept at most `keptRootMs` after it was named or read last, and at most `keptRootsMax`
+ *  of them; what was forgotten is in none of them. */
+
+import type { Environment } from '../base/environment.js'
+import type { Root } from '../engine/engine.js'
+import type { Holds } from './holds.js'
+import type { LiveNamespace } from './namespace.js'
+
+/** ms, since somebody named it or read from it last. */
+export const keptRootMs = 60_000
+/** In all namespaces. Above: the one that was used longest ago goes. */
+export const keptRootsMax = 256
+
+type Kept = { readonly root: Root; readonly hold: Disposable; readonly until: number }
+
+export class KeptRoots {
+  readonly #holds: Holds
+  readonly #monotonic: Environment['monotonic']
+  /** By incarnation and seq, in the order of their last use. */
+  readonly #kept = new Map<string, Kept>()
+  /** By incarnation: no root below this seq is kept. */
+  readonly #least = new Map<string, number>()
+
+  constructor(holds: Holds, monotonic: Environment['monotonic']) {
+    this.#holds = holds
+    this.#monotonic = monotonic
+  }
+
+  /** REQUIRES: the root is held, or retained in this turn of the event loop. */
+  keep(live: LiveNamespace, root: Root): void {
+    const { incarnation } = live.record
+    if (live.ended || root.seq < (this.#least.get(incarnation) ?? 0)) return
+    const id = idOf(incarnation, root.seq)
+    const hold = this.#kept.get(id)?.hold ?? this.#holds.hold(root.ref)
+    this.#kept.delete(id) // to the end of the order
+    this.#kept.set(id, { root, hold, until: this.#monotonic() + keptRootMs })
+    for (const oldest of this.#kept.keys()) {
+      if (this.#kept.size <= keptRootsMax) break
+      this.#drop(oldest)
+    }
+  }
+
+  /** A root that is kept, by its own seq or its ref: from now on for its full time again. */
+  find(live: LiveNamespace, at: number | string): Root | undefined {
+    this.expire()
+    const { incarnation } = live.record
+    const root =
+      typeof at === 'number'
+        ? this.#kept.get(idOf(incarnation, at))?.root
+        : [...this.#kept].find(([id, { root }]) => isOf(id, incarnation) && root.ref === at)?.[1]
+            .root
+    if (root) this.keep(live, root)
+    return root
+  }
+
+  /** Lets go of those whose time is over. */
+  expire(): void {
+    const now = this.#monotonic()
+    for (const [id, { until }] of this.#kept) {
+      if (until > now) break
+      this.#drop(id)
+    }
+  }
+
+  /** What the roots of a namespace below `seq` have is to be read by nobody any more. */
+  raise(live: LiveNamespace, seq: number): void {
+    const { incarnation } = live.record
+    this.#least.set(incarnation, Math.max(seq, this.#least.get(incarnation) ?? 0))
+    for (const [id, { root }] of this.#kept) {
+      if (isOf(id, incarnation) && root.seq < seq) this.#drop(id)
+    }
+  }
+
+  /** The namespace has ended. */
+  end(live: LiveNamespace): void {
+    this.raise(live, Number.POSITIVE_INFINITY)
+    this.#least.delete(live.record.incarnation)
+  }
+
+  #drop(id: string): void {
+    this.#kept.get(id)?.hold[Symbol.dispose]()
+    this.#kept.delete(id)
+  }
+}
+
+function idOf(incarnation: string, seq: number): string {
+  return `${incarnation} ${seq}`
+}
+
+function isOf(id: string, incarnation: string): boolean {
+  return id.startsWith(`${incarnation} `)
+}
