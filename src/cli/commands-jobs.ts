@@ -6,6 +6,15 @@ import type { CommandSpec, OptionSpec } from './program.js'
 const submission: readonly OptionSpec[] = [
   { flags: '--cwd <dir>', text: 'directory to run in (default: this one)' },
   { flags: '--env <name=value>', text: 'set a variable; stored with the job', many: true },
+  {
+    flags: '--merge',
+    text: 'stdout and stderr through one pipe, in the order of the program, as stdout',
+  },
+  {
+    flags: '--time-limit <time>',
+    text: 'end the job when it has run for: 90s, 15m; exit code 124',
+  },
+  { flags: '--name <name>', text: 'for people; `jobs` shows it' },
   { flags: '--umask <mode>', text: 'file mode creation mask, octal (default: as here)' },
   {
     flags: '--limit <name=n>',

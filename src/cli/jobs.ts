@@ -4,6 +4,7 @@ import { constants } from 'node:os'
 import { isJobId } from '../job/ids.js'
 import { idVariable, type JobView, type Submission } from '../job/job.js'
 import { exitCodeOf } from '../job/state.js'
+import { parseDuration } from './duration.js'
 import { argument, defined, type Invocation, UsageError } from './invocation.js'
 import { quotedWord } from './quote.js'
 import { withStore } from './session.js'
@@ -34,6 +35,7 @@ export function submissionOf(invocation: Invocation): Submission {
   })
   const set = options.texts('env').map(parseVariable)
   const parent = environment[idVariable]
+  const timeLimit = options.text('timeLimit')
   return {
     command: invocation.arguments,
     cwd: absolutePath(options.text('cwd') ?? '.'),
@@ -43,6 +45,9 @@ export function submissionOf(invocation: Invocation): Submission {
     // Within a job, also of another server: then nobody there has that id.
     ...(parent !== undefined && isJobId(parent) ? { parent } : {}),
     ...(options.flag('keepChildren') ? { keepChildren: true } : {}),
+    ...(options.flag('merge') ? { merge: true } : {}),
+    ...defined({ name: options.text('name') }),
+    ...(timeLimit === undefined ? {} : { timeLimitMs: parseDuration('--time-limit', timeLimit) }),
   }
 }
 
@@ -117,7 +122,8 @@ export function rowOf(view: JobView): string[] {
   const until = ended ? view.finished : Date.now()
   const ms = view.started === undefined || until === undefined ? undefined : until - view.started
   const time = ms === undefined ? '' : `${(ms / 1000).toFixed(1)} s`
-  const text = view.command.map(quotedWord).join(' ')
+  const words = view.command.map(quotedWord).join(' ')
+  const text = view.name === undefined ? words : `${quotedWord(view.name)}: ${words}`
   const command = text.length > commandWidth ? `${text.slice(0, commandWidth - 3)}...` : text
   return [view.id, view.state, exit, time, command]
 }

@@ -48,6 +48,7 @@ export class ActiveJob {
   #startAppends = 0
   #storeError: TailraceError | undefined
   #killer: NodeJS.Timeout | undefined
+  #limiter: NodeJS.Timeout | undefined
   #stdinTaken = false
   #groupEnded: Promise<void> | undefined
   /** Whether `run` or `cancel` have it, and whether it is beyond signals. */
@@ -145,8 +146,10 @@ export class ActiveJob {
       })
       this.#startStored = this.#storeStart([start, ...told])
       for (const name of this.#signals) process.signal(name)
+      this.#limit()
       void this.#killIfStoreFails(process)
       const ended = await process.ended
+      clearTimeout(this.#limiter)
       if (!this.#launch.keepChildren) this.#groupEnded = process.endGroup(this.#ports.killMs)
       await this.#startStored
       return ended
@@ -168,6 +171,13 @@ export class ActiveJob {
       this.#storeError = toTailraceError(error)
       this.output.moved.wake()
     }
+  }
+
+  #limit(): void {
+    const { timeLimitMs: ms } = this.#launch
+    if (ms === undefined) return
+    const message = `the job was ended: it ran for longer than ${ms} ms, its time limit`
+    this.#limiter = setTimeout(() => this.stop({ type: 'timeout', message, severity: 0 }), ms)
   }
 
   /** A job whose output cannot be kept is not run on. Ends with the process or the store. */

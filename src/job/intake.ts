@@ -18,6 +18,7 @@ export class Intake {
   readonly #open = new Map<Stream, Readable>()
   readonly #closed = deferred<void>()
   #paused = false
+  #merged = false
 
   constructor(output: OutputWriter) {
     this.#output = output
@@ -45,10 +46,15 @@ export class Intake {
     this.#read(stream, pipe)
   }
 
+  /** What would be stderr comes by the pipe of stdout. */
+  merge(): void {
+    this.#merged = true
+  }
+
   /** Waits for the ends of all streams, at most `heldMs` in which they could be read; then closes
    *  those that somebody still holds open. */
   async drain(heldMs: number): Promise<Reasons> {
-    const reasons: { [stream in Stream]?: string } = {}
+    const reasons: { [stream in Stream]?: string } = this.#merged ? { stderr: 'merged' } : {}
     const give = () => {
       // Nobody read while the store was behind: what stands in the pipe may be the process's own.
       if (this.#paused) {

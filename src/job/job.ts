@@ -22,6 +22,11 @@ export const idVariable = 'TAILRACE_JOB'
 /** Jobs that wait. Above: EBUSY. */
 export const queueMax = 10_000
 
+/** Bytes of a job's name. */
+export const nameSizeMax = 256
+/** The longest time limit: what a timer of the system takes. */
+export const timeLimitMsMax = 2 ** 31 - 1
+
 /** How to run it; each may be missing. Stored with the spec. */
 export type JobOptions = {
   /** What the process leaves in its process group when it ends stays; otherwise it is ended. */
@@ -32,6 +37,12 @@ export type JobOptions = {
   readonly limits?: Limits
   /** -20 to 19; without it the server's. */
   readonly nice?: number
+  /** stdout and stderr are one pipe, so that their order is the program's; all of it is recorded as stdout. */
+  readonly merge?: boolean
+  /** The job is ended when it has run so long, 1 to `timeLimitMsMax`: SIGTERM, then SIGKILL. */
+  readonly timeLimitMs?: number
+  /** For people: one line of text, at most `nameSizeMax` bytes. Many jobs may have the same. */
+  readonly name?: string
   /** The id of the job that submits this one. While it runs, it shares its place with one child at a time. */
   readonly parent?: string
 }
@@ -68,6 +79,7 @@ export type JobState = 'submitted' | 'running' | 'finished' | 'lost'
 export type JobView = {
   readonly id: string
   readonly state: JobState
+  readonly name?: string
   readonly command: readonly string[]
   readonly cwd: string
   readonly submitted: number

@@ -3,7 +3,7 @@
 import { isLimitName, type Limit, type Limits } from '../base/limits.js'
 import { TailraceError } from '../error.js'
 import { isJobId } from './ids.js'
-import type { JobOptions } from './job.js'
+import { type JobOptions, nameSizeMax, timeLimitMsMax } from './job.js'
 
 const umaskMax = 0o777
 /** <sys/resource.h> */
@@ -13,6 +13,9 @@ const parsers: { readonly [field in keyof JobOptions]-?: (input: unknown) => Job
   keepChildren: (input) => parseFlag(input, 'keepChildren'),
   umask: (input) => parseWithin(input, 'umask', [0, umaskMax]),
   limits: parseLimits,
+  merge: (input) => parseFlag(input, 'merge'),
+  timeLimitMs: (input) => parseWithin(input, 'timeLimitMs', [1, timeLimitMsMax]),
+  name: parseName,
   parent: parseParent,
   nice: (input) => parseWithin(input, 'nice', [niceMin, niceMax]),
 }
@@ -40,6 +43,12 @@ function parseWithin(input: unknown, field: string, [min, max]: readonly [number
     return input
   }
   throw invalid(`${field} is an integer from ${min} to ${max}`)
+}
+
+function parseName(input: unknown): string {
+  const whole = typeof input === 'string' && input.isWellFormed() && !/\p{Cc}/u.test(input)
+  if (whole && input !== '' && Buffer.byteLength(input) <= nameSizeMax) return input
+  throw invalid(`name is one line of text, 1 to ${nameSizeMax} bytes`)
 }
 
 function parseParent(input: unknown): string {

@@ -139,34 +139,42 @@ type Wired = {
 
 async function spawnWired(launch: Launch, ports: ProcessPorts): Promise<Wired> {
   try {
-    const pipes = await ports.pipes.take(launch.stdin ? 3 : 2)
+    const pipes = await ports.pipes.take((launch.merge ? 1 : 2) + (launch.stdin ? 1 : 0))
     const intake = new Intake(ports.output)
     return pipes ? spawnOnPipes(launch, intake, pipes) : spawnOnSockets(launch, intake)
   } catch (error) {
+    if (error instanceof ExecFailure) throw error
     throw execFailure(launch.command, error)
   }
 }
 
-/** REQUIRES: two pipes, and a third for stdin where the job is given one. */
+/** REQUIRES: a pipe for each of stdout, stderr where it is not merged, stdin where the job is given one. */
 function spawnOnPipes(launch: Launch, intake: Intake, pipes: readonly Pipe[]): Wired {
-  const [stdout, stderr, stdin] = pipes
-  assert(stdout && stderr, 'the pool gives as many pipes as it was asked for')
+  const [stdout, ...others] = pipes
+  const stderr = launch.merge ? undefined : others.shift()
+  const [stdin] = others
+  assert(stdout, 'the pool gives as many pipes as it was asked for')
   let spawned: Spawned
   try {
-    spawned = spawnChild(launch, [stdin?.read ?? 'ignore', stdout.write, stderr.write])
+    const errors = stderr?.write ?? stdout.write
+    spawned = spawnChild(launch, [stdin?.read ?? 'ignore', stdout.write, errors])
   } catch (error) {
     for (const pipe of pipes) closePipe(pipe)
     throw error
   }
   // The job's ends are the job's alone: a stream ends when its last writer has gone.
-  for (const end of [stdin?.read, stdout.write, stderr.write]) if (end !== undefined) closeSync(end)
+  for (const end of [stdin?.read, stdout.write, stderr?.write]) {
+    if (end !== undefined) closeSync(end)
+  }
   intake.readDescriptor('stdout', stdout.read)
-  intake.readDescriptor('stderr', stderr.read)
+  if (stderr) intake.readDescriptor('stderr', stderr.read)
+  else intake.merge()
   const writer = stdin && new Socket({ fd: stdin.write, readable: false, writable: true })
   return { ...spawned, stdin: writer, intake }
 }
 
 function spawnOnSockets(launch: Launch, intake: Intake): Wired {
+  if (launch.merge) throw new ExecFailure(126, 'merge: this system gives the server no pipes')
   const { child, shortfalls } = spawnChild(launch, [
     launch.stdin ? 'pipe' : 'ignore',
     'pipe',

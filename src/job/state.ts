@@ -11,7 +11,7 @@ export type Exit = { readonly status?: number; readonly signal?: string }
 
 /** Severity 0 ends the job; above, it is only told. */
 export type Exception = {
-  readonly type: 'exec' | 'server-stop' | 'store' | 'lost' | (string & {})
+  readonly type: 'exec' | 'timeout' | 'server-stop' | 'store' | 'lost' | (string & {})
   readonly message: string
   readonly severity: number
 }
@@ -33,7 +33,8 @@ export type StartedProcess = {
 
 /** The state after the submit. */
 export function submitted(id: string, spec: Spec, at: number): JobView {
-  return { id, state: 'submitted', command: spec.command, cwd: spec.cwd, submitted: at }
+  const { name, command, cwd } = spec
+  return { id, state: 'submitted', ...(name && { name }), command, cwd, submitted: at }
 }
 
 export function fold(view: JobView, event: JobEvent): JobView {
@@ -62,8 +63,12 @@ export function fold(view: JobView, event: JobEvent): JobView {
   }
 }
 
-/** The code a shell would give. REQUIRES: the job has finished or is lost. */
+/** What `timeout` of coreutils gives. */
+const timeoutCode = 124
+
+/** The code a shell would give; 124 where the job's time limit ended it. REQUIRES: the job has finished or is lost. */
 export function exitCodeOf(view: JobView): ExitCode {
+  if (view.exception?.type === 'timeout') return timeoutCode
   if (view.status !== undefined) return view.status
   const signals: Readonly<Record<string, number>> = constants.signals
   const signal = view.signal === undefined ? undefined : signals[view.signal]

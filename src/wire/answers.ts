@@ -155,6 +155,7 @@ export function parseJobView(input: unknown): JobView {
   return {
     id: parseText(fields['id'], 'id'),
     state: parseOneOf(fields['state'], states, 'state'),
+    ...optional('name', fields, 'job', parseText),
     command: parseTexts(fields['command'], 'command'),
     cwd: parseText(fields['cwd'], 'cwd'),
     submitted: parseNumber(fields['submitted'], 'submitted'),

@@ -151,3 +151,23 @@ test('only the stream that is held says so', async () => {
   expect(eofs.map((eof) => eof.reason)).toEqual(['held', undefined])
   process.kill(Number(await jobs.text(id)), 'SIGKILL')
 })
+
+test('merged, the streams are one, in the order of the program', async () => {
+  await using jobs = await Harness.open()
+  const view = await jobs.runShell('for i in 1 2 3 4 5; do echo o$i; echo e$i >&2; done', {
+    merge: true,
+  })
+  expect(await jobs.text(view.id)).toBe('o1\ne1\no2\ne2\no3\ne3\no4\ne4\no5\ne5\n')
+  expect(await jobs.text(view.id, 'stderr')).toBe('')
+  const ends = (await jobs.output(view.id)).filter((event) => event.type === 'eof')
+  expect(ends).toMatchObject([{ stream: 'stdout' }, { stream: 'stderr', reason: 'merged' }])
+  expect(ends[0]).not.toHaveProperty('reason')
+  const fed = await jobs.submit(['sh', '-c', 'cat; echo end >&2'], { merge: true, stdin: true })
+  await jobs.runner.stdin(fed.id, chunksOf('fed\n'))
+  await jobs.runner.wait(fed.id)
+  expect(await jobs.text(fed.id)).toBe('fed\nend\n')
+})
+
+async function* chunksOf(text: string) {
+  yield Buffer.from(text)
+}

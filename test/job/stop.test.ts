@@ -1,6 +1,7 @@
 /** A server that stops ends its jobs, and they say so. */
 
 import { expect, test } from 'vitest'
+import { exitCodeOf } from '../../src/job/state.js'
 import { codeOf, Harness } from './harness.js'
 
 test('waiting and running jobs are ended, durably, before the stop is over', async () => {
@@ -59,4 +60,21 @@ test('nothing is left of a runner that was disposed twice', async () => {
   await jobs[Symbol.asyncDispose]()
   await jobs[Symbol.asyncDispose]()
   expect([jobs.runner.running, jobs.runner.waiting]).toEqual([0, 0])
+})
+
+test('a job that runs for longer than its time limit is ended, and says so', async () => {
+  await using jobs = await Harness.open({ killMs: 50 })
+  const script = "trap '' TERM; echo begun; while :; do :; done"
+  const view = await jobs.runShell(script, { timeLimitMs: 100, name: 'too slow' })
+  expect(view).toMatchObject({
+    signal: 'SIGKILL',
+    exception: { type: 'timeout' },
+    name: 'too slow',
+  })
+  expect(exitCodeOf(view)).toBe(124)
+  expect(await jobs.names(view.id)).toEqual(['submit', 'start', 'exception', 'finish'])
+  expect((await jobs.runner.list()).jobs).toEqual([view])
+  const inTime = await jobs.runShell('exit 3', { timeLimitMs: 60_000 })
+  expect(inTime.status).toBe(3)
+  expect(inTime.exception).toBeUndefined()
 })
