@@ -2,6 +2,7 @@
  *  Invariant: a stream that was cut never looks whole; an import is sent once. */
 
 import { isCode, TailraceError } from '../error.js'
+import { failureIn, Tail } from '../export/failure.js'
 import type { ExportOptions, Imported, ImportOptions } from '../kvs/upkeep.js'
 import { parseImported } from '../wire/imported.js'
 import type { Http } from './http.js'
@@ -24,10 +25,16 @@ export class RemoteTransfers {
       const chunks = body[Symbol.asyncIterator]()
       return { chunks, first: await chunks.next() }
     })
+    const tail = new Tail()
     try {
-      for (let chunk = first; !chunk.done; chunk = await chunks.next()) yield chunk.value
+      for (let chunk = first; !chunk.done; chunk = await chunks.next()) {
+        tail.push(chunk.value)
+        yield chunk.value
+      }
     } catch (cause) {
       if (!isCode(cause, 'EUNKNOWN')) throw cause
+      const failure = failureIn(tail.bytes)
+      if (failure) throw failure
       const message = 'the export was cut (the server says why in its log): export it again'
       throw new TailraceError('ECLOSED', message, { cause })
     } finally {

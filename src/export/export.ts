@@ -3,17 +3,26 @@
  *  Invariant: what is yielded comes from one root, which is held while the stream is read; nothing of
  *  `meta` is in it. Memory: one chunk, and what the walk takes. */
 
+import type { Blobref } from '../blob/blobref.js'
 import { StreamHash } from '../blob/hash.js'
 import type { Content } from '../content/content.js'
-import { canceled, TailraceError } from '../error.js'
+import { type Code, canceled, TailraceError } from '../error.js'
 import type { Namespaces } from '../kvs/namespaces.js'
 import type { ExportOptions } from '../kvs/upkeep.js'
+import { audit, Damaged } from '../tree/audit.js'
+import { Clean } from '../tree/clean.js'
+import { rootKey } from '../tree/key.js'
 import type { Nodes } from '../tree/nodes.js'
+import type { Dir } from '../tree/treeobj.js'
+import { encodeFailure } from './failure.js'
 import { encodeEnd, encodeHead, encodeRecordHead, type Header } from './format.js'
 import { ExportWalk } from './walk.js'
 
 /** Bytes that are gathered before they are handed on; a record more at most. */
 export const exportChunkSize = 256 * 1024
+
+/** Of what cannot be read. */
+const damageCodes: ReadonlySet<Code> = new Set(['ECORRUPT', 'EDANGLING', 'EIO'])
 
 export type ExportPorts = {
   readonly content: Content
@@ -40,14 +49,16 @@ export async function* exportTree(
   yield* writeExport(ports, header, signal)
 }
 
-/** Throws EDANGLING, ECORRUPT (something is damaged: see fsck), EIO, ECANCELED; the stream is then not
- *  whole, and says so by having no end. */
+/** Throws EDANGLING, ECORRUPT, EIO (with the key of what cannot be read), ECANCELED. The stream is then not
+ *  whole, and says so by having no end; where a part of it was given already, the error is its last bytes. */
 export async function* writeExport(
-  { content, nodes }: Pick<ExportPorts, 'content' | 'nodes'>,
+  ports: Pick<ExportPorts, 'content' | 'nodes'>,
   header: Header,
   signal?: AbortSignal,
 ): AsyncGenerator<Uint8Array, void, undefined> {
+  const { content, nodes } = ports
   using hash = new StreamHash()
+  let begun = false
   let parts: Uint8Array[] = [encodeHead(header)]
   let held = 0
   let [count, size] = [0, 0]
@@ -63,16 +74,48 @@ export async function* writeExport(
   }
   const walk = new ExportWalk()
   if (header.base) await walk.leaveOut(nodes, header.base.data, signal)
-  for await (const { ref, kind } of walk.records(nodes, header.data)) {
-    if (signal?.aborted) throw canceled(signal)
-    const bytes = await (kind === 'node' ? content.loadNode(ref) : content.load(ref))
-    parts.push(encodeRecordHead(kind, bytes.length), bytes)
-    count++
-    size += bytes.length
-    held += bytes.length
-    if (held >= exportChunkSize) yield take()
+  try {
+    for await (const { ref, kind } of walk.records(nodes, header.data)) {
+      if (signal?.aborted) throw canceled(signal)
+      const bytes = await (kind === 'node' ? content.loadNode(ref) : content.load(ref))
+      parts.push(encodeRecordHead(kind, bytes.length), bytes)
+      count++
+      size += bytes.length
+      held += bytes.length
+      if (held < exportChunkSize) continue
+      yield take()
+      begun = true
+    }
+  } catch (error) {
+    const named = await namedError(ports, header.data, error)
+    if (begun && named) yield Buffer.concat([...parts, encodeFailure(named)])
+    throw named ?? error
   }
   parts.push(encodeEnd({ count, size }))
   const last = take()
   yield Buffer.concat([last, hash.digest()])
+}
+
+/** What cannot be read, with the key that it is at; undefined where the export ended for another reason. */
+async function namedError(
+  { content, nodes }: Pick<ExportPorts, 'content' | 'nodes'>,
+  data: Dir,
+  error: unknown,
+): Promise<TailraceError | undefined> {
+  if (!(error instanceof TailraceError) || !damageCodes.has(error.code)) return undefined
+  const walk = {
+    nodes,
+    findings: { clean: new Clean(), damages: 0 },
+    damaged: new Damaged(),
+    findingsMax: 1,
+    // Told so by name, without its bytes, but for the one that was met.
+    checkBlob: async (ref: Blobref) => {
+      if (error.message.includes(ref)) await content.load(ref)
+    },
+  }
+  const [damage] = await audit(walk, data, rootKey).catch(() => [])
+  const key = damage && (damage.key === rootKey ? '/' : damage.key)
+  const where = key === undefined ? '' : `${JSON.stringify(key)} cannot be read: `
+  const message = `${where}${error.message}; the export is not whole, "tailrace fsck" lists all that is damaged`
+  return new TailraceError(error.code, message, { cause: error })
 }

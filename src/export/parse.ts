@@ -8,6 +8,7 @@ import type { Blobref } from '../blob/blobref.js'
 import { hashBlob, hashNode, StreamHash } from '../blob/hash.js'
 import { isCode, TailraceError } from '../error.js'
 import { nodeSizeMax } from '../tree/node.js'
+import { failureKind, failureTextMax, parseFailure } from './failure.js'
 import {
   blobKind,
   decodeHeader,
@@ -77,6 +78,7 @@ export class ExportParser implements AsyncDisposable {
       await this.#end()
       return undefined
     }
+    if (kind === failureKind) throw await this.#failure()
     if (kind !== blobKind && kind !== nodeKind)
       throw this.corrupt(`there is no record kind ${kind}`)
     const length = (await this.#take(4, this.#named())).readUInt32BE(0)
@@ -99,6 +101,14 @@ export class ExportParser implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     this.#hash[Symbol.dispose]()
     await this.#source.return?.()
+  }
+
+  async #failure(): Promise<TailraceError> {
+    const length = (await this.#take(4, 'its failure')).readUInt32BE(0)
+    const text = await this.#take(Math.min(length, failureTextMax), 'its failure')
+    const failure = parseFailure(text)
+    const why = failure ? `${failure.code}: ${failure.message}` : 'nothing that can be read'
+    return this.corrupt(`the export ended here with ${why}`, failure)
   }
 
   async #end(): Promise<void> {

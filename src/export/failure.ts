@@ -1,0 +1,73 @@
+/** Why an export ended before its end: the last bytes of a stream that was cut by what it could not read, so
+ *  that its reader learns it over any transport. See rfc/15, rule 18. Runs in browsers too.
+ *  Invariant: a stream with them has no end, so nobody takes it for whole. */
+
+import { decode, encode } from '../blob/codec.js'
+import { parseCode, TailraceError } from '../error.js'
+
+/** In the place of a record's kind. */
+export const failureKind = 0xff
+/** Bytes of the code and the message. */
+export const failureTextMax = 4_096
+/** The last bytes of all. */
+const mark = new Uint8Array([0x89, 0x54, 0x4c, 0x52, 0x66, 0x61, 0x69, 0x6c])
+/** Around the text: the kind and a length before it, the length again and the mark behind. */
+const frameSize = 5 + 4 + mark.length
+export const failureSizeMax = frameSize + failureTextMax
+const charactersMax = 1_000
+
+export function encodeFailure({ code, message }: TailraceError): Uint8Array {
+  const text = encode([code, message.slice(0, charactersMax).toWellFormed()])
+  const bytes = new Uint8Array(frameSize + text.length)
+  const view = new DataView(bytes.buffer)
+  view.setUint8(0, failureKind)
+  view.setUint32(1, text.length)
+  bytes.set(text, 5)
+  view.setUint32(5 + text.length, text.length)
+  bytes.set(mark, 9 + text.length)
+  return bytes
+}
+
+/** The failure at the end of `tail`, the last bytes of a stream that was cut; undefined where there is none. */
+export function failureIn(tail: Uint8Array): TailraceError | undefined {
+  if (tail.length < frameSize) return undefined
+  if (!mark.every((byte, index) => tail[tail.length - mark.length + index] === byte))
+    return undefined
+  const view = new DataView(tail.buffer, tail.byteOffset, tail.byteLength)
+  const length = view.getUint32(tail.length - mark.length - 4)
+  const start = tail.length - mark.length - 4 - length
+  return start < 0 ? undefined : parseFailure(tail.subarray(start, start + length))
+}
+
+/** The text between the lengths. */
+export function parseFailure(text: Uint8Array): TailraceError | undefined {
+  try {
+    const fields = decode(text)
+    if (!Array.isArray(fields)) return undefined
+    const [code, message] = fields as readonly unknown[]
+    const known = parseCode(code)
+    return known && typeof message === 'string' ? new TailraceError(known, message) : undefined
+  } catch {
+    return undefined
+  }
+}
+
+/** The last bytes of a stream, as it goes by. */
+export class Tail {
+  #bytes = new Uint8Array(0)
+
+  get bytes(): Uint8Array {
+    return this.#bytes
+  }
+
+  push(chunk: Uint8Array): void {
+    const last = chunk.subarray(-failureSizeMax)
+    const kept = this.#bytes.subarray(
+      Math.max(0, this.#bytes.length + last.length - failureSizeMax),
+    )
+    const bytes = new Uint8Array(kept.length + last.length)
+    bytes.set(kept, 0)
+    bytes.set(last, kept.length)
+    this.#bytes = bytes
+  }
+}
