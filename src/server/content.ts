@@ -7,7 +7,7 @@ import type { Op } from '../transaction/operation.js'
 import type { App, Reply, Request } from './app.js'
 import { readBody, readJsonBody } from './body.js'
 import type { Context } from './context.js'
-import { conditionally, conditionsOf, guardsOf } from './etag.js'
+import { cacheForever, conditionally, conditionsOf, guardsOf } from './etag.js'
 import { some } from './kv-read.js'
 import { idempotencyOf, refuseProducer } from './once.js'
 import { checkNoQuery, keyOf, queryOf, writableNamespaceOf } from './query.js'
@@ -30,7 +30,7 @@ async function load(context: Context, request: Request, reply: Reply): Promise<R
   return reply
     .headers({
       'content-type': 'application/octet-stream',
-      'x-content-type-options': 'nosniff',
+      'cache-control': cacheForever,
       etag: `"${ref}"`,
     })
     .send(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length))

@@ -13,6 +13,11 @@ import type { Request } from './app.js'
 /** How often a write is tried again whose key changed between the look and the commit. */
 export const conditionTriesMax = 16
 
+/** `Cache-Control` of a current value: it is kept, and asked for again with its ETag at each use. */
+export const cacheWithTag = 'no-cache'
+/** Of what is named by its hash, so that it never changes. `private`: what needs a token is not for all. */
+export const cacheForever = 'private, max-age=31536000, immutable'
+
 /** `any`: whatever is there. Weak tags never match strongly, so they count for If-None-Match only. */
 type Tags = { readonly any: true } | { readonly any: false; readonly refs: readonly string[] }
 

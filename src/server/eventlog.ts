@@ -20,7 +20,7 @@ import { idempotencyOf, refuseProducer } from './once.js'
 import { keyOf, namespaceOf, queryOf, writableNamespaceOf } from './query.js'
 import { sendStream, signalOf } from './stream.js'
 
-const headers = { 'content-type': 'application/x-ndjson', 'x-content-type-options': 'nosniff' }
+const headers = { 'content-type': 'application/x-ndjson' }
 
 export function serveEventlogs(app: App, context: Context): void {
   app.get('/v1/eventlog/*', (request, reply) => read(context, request, reply))

@@ -128,7 +128,12 @@ export class Front {
 
   /** Ends every connection that is left, those of websockets too. */
   destroySockets(): void {
-    for (const socket of this.#sockets) socket.destroy()
+    for (const socket of this.#sockets) {
+      // An answer of HTTP/1.0 may have nothing but the connection's end to say that it is whole.
+      const answering = (this.#responses.get(socket)?.size ?? 0) > 0
+      if (answering && socket.localPort !== undefined) socket.resetAndDestroy()
+      else socket.destroy()
+    }
   }
 
   #add(socket: Socket): void {

@@ -12,7 +12,7 @@ import { invalid } from '../wire/parse.js'
 import { errorBodyOf } from '../wire/status.js'
 import type { Reply, Request } from './app.js'
 import type { Context } from './context.js'
-import { type Conditions, judgeRead, readConditionsOf } from './etag.js'
+import { type Conditions, cacheForever, cacheWithTag, judgeRead, readConditionsOf } from './etag.js'
 import { follow } from './follow.js'
 import { keyOf, namespaceOf, queryOf } from './query.js'
 import { type Range, rangeHolds, rangeOf } from './range.js'
@@ -61,7 +61,7 @@ export async function get(context: Context, request: Request, reply: Reply): Pro
   const { found, range } = looked
   if (!found) throw missing(key)
   const { stat } = found
-  const headers = headersOf(stat)
+  const headers = headersOf(stat, at)
   if (judgeRead(conditions, key, stat).unchanged) {
     await found.chunks[Symbol.asyncIterator]().return?.()
     return reply.code(notModified).headers(headers).send()
@@ -106,7 +106,7 @@ async function readRange(
   if (stat.type === 'dir') throw new TailraceError('EISDIR', `"${key}" is a directory: list it`)
   // Conditions come before the range (RFC 9110, 13.2.2): 304 where there is nothing to have a part of.
   if (judgeRead(conditions, key, stat).unchanged) {
-    return { answered: reply.code(notModified).headers(headersOf(stat)).send() }
+    return { answered: reply.code(notModified).headers(headersOf(stat, scope.at)).send() }
   }
   const ifRange = request.headers['if-range']
   const wanted = rangeHolds(typeof ifRange === 'string' ? ifRange : undefined, stat.ref)
@@ -128,7 +128,7 @@ export async function head(context: Context, request: Request, reply: Reply): Pr
   const stat = await context.store.stat(key, scope)
   if (!stat) throw missing(key)
   if (stat.type === 'dir') throw new TailraceError('EISDIR', `"${key}" is a directory: list it`)
-  reply.headers(headersOf(stat))
+  reply.headers(headersOf(stat, at))
   if (judgeRead(readConditionsOf(request), key, stat).unchanged)
     return reply.code(notModified).send()
   return reply.header('content-length', String(sizeLeft(stat))).send()
@@ -170,16 +170,17 @@ export async function created(
   for await (const _ of context.store.watch(key, options)) return
 }
 
-/** ETag and what else goes before a value. */
-export function headersOf(stat: Stat): Record<string, string> {
+/** ETag and what else goes before a value. `at`: the root that was asked for. */
+export function headersOf(stat: Stat, at: number | string | undefined): Record<string, string> {
   return {
+    // A seq may stand for another root, in another life of its namespace.
+    'cache-control': typeof at === 'string' ? cacheForever : cacheWithTag,
     etag: `"${stat.ref}"`,
     'tailrace-seq': String(stat.seq),
     'tailrace-count': String(stat.count),
     'tailrace-stat': JSON.stringify(stat),
     'content-type': stat.attrs?.contentType ?? 'application/octet-stream',
     'accept-ranges': 'bytes',
-    'x-content-type-options': 'nosniff',
   }
 }
 

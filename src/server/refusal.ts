@@ -27,6 +27,8 @@ export const noRest: Rest = { answer: 'first', size: 0, ms: 0 }
 export const commonHeaders = {
   'cache-control': 'no-store',
   'x-content-type-options': 'nosniff',
+  // A page that somebody stored is no script on the server's origin.
+  'content-security-policy': "default-src 'none'; frame-ancestors 'none'; sandbox",
   vary: 'Origin',
 } as const
 

@@ -1,13 +1,18 @@
 /** Bytes out, at the client's pace. See rfc/12, rule 9.
  *  Invariant: what fails before the first byte is an error envelope; what fails later ends the
- *  connection before its last chunk, so that a cut stream never looks whole. At most one piece is
- *  held. */
+ *  connection so that a cut stream never looks whole. At most one piece is held. */
 
 import { once } from 'node:events'
+import type { Socket } from 'node:net'
 import type { Activity } from './activity.js'
 import type { Reply } from './app.js'
 import { faultLine } from './fault.js'
 import type { Pace } from './pace.js'
+
+/** What a proxy must know of an answer that goes on: neither kept nor gathered nor changed. */
+const streamHeaders = { 'cache-control': 'no-store, no-transform', 'x-accel-buffering': 'no' }
+/** What was written before a cut has this long to leave. */
+const cutMs = 1_000
 
 /** Aborted when the client has gone, or the server stops (ECLOSED). */
 export function signalOf(activity: Activity, reply: Reply): AbortSignal {
@@ -37,7 +42,7 @@ export async function sendStream(reply: Reply, stream: Stream): Promise<void> {
   const { raw } = reply
   try {
     let piece = await iterator.next()
-    const head = { ...reply.getHeaders(), ...(await headers()) }
+    const head = { ...reply.getHeaders(), ...framingOf(reply, await headers()) }
     reply.hijack()
     // An error of the connection is its close, which is looked at below.
     raw.on('error', () => {})
@@ -55,10 +60,45 @@ export async function sendStream(reply: Reply, stream: Stream): Promise<void> {
     if (!reply.sent) throw error
     const fault = signal.aborted ? undefined : faultLine(reply.request.url, error)
     if (fault !== undefined) log(fault)
-    // What was written still goes out, then the connection ends: the last chunk is what is missing.
-    if (raw.socket) raw.socket.destroySoon()
+    if (raw.socket) cut(raw.socket, endsWithConnection(raw) ? 'reset' : 'close')
     else raw.destroy()
   } finally {
     await iterator.return?.()
   }
+}
+
+/** With what says where the answer ends, and that it goes on until then. */
+function framingOf(
+  reply: Reply,
+  headers: Readonly<Record<string, string>>,
+): Readonly<Record<string, string>> {
+  if (headers['content-length'] !== undefined) return headers
+  // HTTP/1.0 has no chunks, and a Unix socket cannot be reset: without chunks the end of the connection
+  // would be the end of the stream, whatever happened. Those who speak HTTP/1.0 there know chunks.
+  const bare = reply.request.raw.httpVersion === '1.0' && isUnixSocket(reply.request.raw.socket)
+  return { ...streamHeaders, ...headers, ...(bare ? { 'transfer-encoding': 'chunked' } : {}) }
+}
+
+/** Of HTTP/1.0: nothing else says that the answer is whole. */
+function endsWithConnection(response: Reply['raw']): boolean {
+  return !response.chunkedEncoding && !response.hasHeader('content-length')
+}
+
+/** Ends the connection, after what was written, or after `cutMs`. The last chunk is missing then, or bytes
+ *  of the length; where neither would be missed the client gets a reset. */
+function cut(socket: Socket, how: 'reset' | 'close'): void {
+  if (how === 'close') {
+    socket.destroySoon()
+    return
+  }
+  const reset = () => {
+    clearTimeout(timer)
+    socket.resetAndDestroy()
+  }
+  const timer = setTimeout(reset, cutMs)
+  socket.write(new Uint8Array(0), reset)
+}
+
+function isUnixSocket(socket: Socket): boolean {
+  return socket.localPort === undefined
 }
