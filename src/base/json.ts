@@ -191,18 +191,28 @@ function endOfLiteral(text: string, from: number, what: string): number {
 function findDuplicate(text: string, what: string): void {
   /** By level: the names of an object, or nothing of an array. */
   const levels: (Set<unknown> | undefined)[] = []
-  for (const { 0: token, index } of text.matchAll(/"(?:[^"\\]|\\.)*"\s*:?|[[\]{}]/g)) {
-    if (token === '{') levels.push(new Set())
-    else if (token === '[') levels.push(undefined)
-    else if (token === '}' || token === ']') levels.pop()
-    else if (token.endsWith(':')) {
-      const name: unknown = JSON.parse(token.slice(0, -1))
-      const names = levels.at(-1)
-      if (names?.has(name)) {
-        throw refused(text, index, what, `has the name ${JSON.stringify(name)} twice in one object`)
+  const ahead: Ahead = { backslash: -1, quote: -1, unicode: false }
+  for (let at = 0; at < text.length; ) {
+    const code = text.charCodeAt(at)
+    if (code === quote) {
+      const end = endOfString(text, at, what, ahead)
+      let behind = end
+      while (isSpace(text.charCodeAt(behind))) behind++
+      if (text.charCodeAt(behind) === colon) {
+        const name: unknown = JSON.parse(text.slice(at, end))
+        const names = levels.at(-1)
+        if (names?.has(name)) {
+          throw refused(text, at, what, `has the name ${JSON.stringify(name)} twice in one object`)
+        }
+        names?.add(name)
       }
-      names?.add(name)
+      at = behind
+      continue
     }
+    if (code === openObject) levels.push(new Set())
+    else if (code === openArray) levels.push(undefined)
+    else if (code === closeObject || code === closeArray) levels.pop()
+    at++
   }
 }
 

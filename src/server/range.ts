@@ -10,9 +10,10 @@ export function rangeOf(
   header: string | undefined,
   size: number,
 ): Range | 'unsatisfiable' | undefined {
-  const match = /^bytes=\s*([0-9]{0,16})\s*-\s*([0-9]{0,16})\s*$/.exec(header ?? '')
-  if (!match) return undefined
-  const [, first = '', last = ''] = match
+  const [unit = '', spec = '', ...more] = (header ?? '').split('=')
+  const [first, last, ...others] = spec.split('-').map((text) => text.trim())
+  if (unit !== 'bytes' || first === undefined || last === undefined) return undefined
+  if (more.length + others.length > 0 || !isOffset(first) || !isOffset(last)) return undefined
   if (first === '' && last === '') return undefined
   if (first === '') {
     const length = Math.min(Number(last), size)
@@ -27,4 +28,9 @@ export function rangeOf(
 /** `If-Range`: the range counts only while the key is at that ref; otherwise the whole comes. */
 export function rangeHolds(ifRange: string | undefined, ref: string): boolean {
   return ifRange === undefined || ifRange.trim() === `"${ref}"`
+}
+
+/** A number, or nothing. */
+function isOffset(text: string): boolean {
+  return /^[0-9]{0,16}$/.test(text)
 }

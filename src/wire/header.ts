@@ -29,5 +29,12 @@ function isControl(byte: number): boolean {
 
 /** Headers lose blanks at their ends. */
 function trimmed(text: string): string {
-  return text.replace(/^[ \t]+|[ \t]+$/g, '')
+  let [from, to] = [0, text.length]
+  while (isBlank(text[from])) from++
+  while (to > from && isBlank(text[to - 1])) to--
+  return text.slice(from, to)
+}
+
+function isBlank(character: string | undefined): boolean {
+  return character === ' ' || character === '\t'
 }

@@ -237,6 +237,20 @@ describe('a write', () => {
 })
 
 describe('rangeOf()', () => {
+  // Long enough that a search that goes back over the blanks would not end within the test's time.
+  const blanks = ' '.repeat(1_000_000)
+
+  it.each([
+    [`bytes=${blanks}`, undefined],
+    [`bytes=${blanks}0-${blanks}x`, undefined],
+    [`bytes=${blanks}1${blanks}-${blanks}2${blanks}`, { from: 1, to: 3 }],
+    [`bytes=${'-'.repeat(1_000_000)}`, undefined],
+    [`bytes=${'0-1,'.repeat(300_000)}`, undefined],
+    [`bytes${'='.repeat(1_000_000)}`, undefined],
+  ])('reads %.12s… once', (header, range) => {
+    expect(rangeOf(header, 10)).toEqual(range)
+  })
+
   it('is a part of the value, as slicing has it', () => {
     const bound = fc.option(fc.nat(40), { nil: undefined })
     fc.assert(

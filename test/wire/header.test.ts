@@ -44,3 +44,10 @@ describe('text in a header', () => {
     })
   })
 })
+
+it('toHeader() looks at blanks once', () => {
+  // A search that goes back over them would not end within the test's time.
+  const text = `a${' '.repeat(1_000_000)}b`
+  expect(toHeader(text)).toBe(text)
+  expect(toHeader(`${text} `)).toBeUndefined()
+})
