@@ -3,6 +3,7 @@
  *  This file and `deferred.ts` are the only places that make promises by hand. */
 
 import { canceled } from '../error.js'
+import { onAbort } from './on-abort.js'
 
 export class Wakeup {
   #count = 0
@@ -27,15 +28,14 @@ export class Wakeup {
     if (this.#count !== seen) return Promise.resolve()
     return new Promise((resolve, reject) => {
       const resume = () => {
-        signal?.removeEventListener('abort', abort)
+        endAbort()
         resolve()
       }
-      const abort = () => {
+      const endAbort = onAbort(signal, () => {
         this.#waiting.delete(resume)
         if (signal) reject(canceled(signal))
-      }
+      })
       this.#waiting.add(resume)
-      signal?.addEventListener('abort', abort, { once: true })
     })
   }
 }

@@ -6,6 +6,7 @@ import { once } from 'node:events'
 import { fstatSync } from 'node:fs'
 import type { Writable } from 'node:stream'
 import { deferred } from '../base/deferred.js'
+import { onAbort } from '../base/on-abort.js'
 import { onReaderGone } from '../base/posix.js'
 import { isCode } from '../error.js'
 import { escaped, jsonLine } from './quote.js'
@@ -66,14 +67,13 @@ export class Output {
   async whileRead<T>(work: Promise<T>): Promise<T> {
     this.#check()
     const gone = deferred<never>()
-    const onBroken = () => gone.reject(this.#broken.signal.reason)
-    this.#broken.signal.addEventListener('abort', onBroken)
+    const endBroken = onAbort(this.broken, () => gone.reject(this.broken.reason))
     const watch = this.#watchReader()
     try {
       return await Promise.race([work, gone.promise])
     } finally {
       watch?.[Symbol.dispose]()
-      this.#broken.signal.removeEventListener('abort', onBroken)
+      endBroken()
     }
   }
 

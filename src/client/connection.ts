@@ -4,6 +4,7 @@
  *  open, until it is removed or told why it ended. One loop (`#run`) alone opens sockets. */
 
 import { type Deferred, deferred } from '../base/deferred.js'
+import { onAbort } from '../base/on-abort.js'
 import { isCode, TailraceError, toTailraceError } from '../error.js'
 import { readAnswer } from '../wire/answers.js'
 import { type Request, type Response, subprotocol } from '../wire/frames.js'
@@ -150,8 +151,7 @@ export class Connection {
     // Nobody waits for it yet, and nobody may if the socket does not open.
     over.promise.catch(() => {})
     this.#over = over
-    const abort = () => over.reject(closedByDispose())
-    signal.addEventListener('abort', abort, { once: true })
+    const endAbort = onAbort(signal, () => over.reject(closedByDispose()))
     try {
       await this.#http.check(signal)
       const framing = await loadFraming()
@@ -178,7 +178,7 @@ export class Connection {
         this.#http.forget()
       }
     } finally {
-      signal.removeEventListener('abort', abort)
+      endAbort()
     }
   }
 

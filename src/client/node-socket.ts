@@ -6,6 +6,7 @@ import type { IncomingMessage } from 'node:http'
 import { connect } from 'node:net'
 import WebSocket from 'ws'
 import { deferred } from '../base/deferred.js'
+import { onAbort } from '../base/on-abort.js'
 import { canceled, parseCode, TailraceError } from '../error.js'
 import { frameSizeMax, pingMs, subprotocol } from '../wire/frames.js'
 import { answeredBySomethingElse, isPassingStatus } from './answer.js'
@@ -44,15 +45,14 @@ export async function openNodeSocket(
     perMessageDeflate: false,
     skipUTF8Validation: true,
   })
-  const abort = () => socket.terminate()
-  signal.addEventListener('abort', abort, { once: true })
+  const endAbort = onAbort(signal, () => socket.terminate())
   try {
     await opened(socket, opening, signal)
   } catch (error) {
     socket.terminate()
     throw error
   } finally {
-    signal.removeEventListener('abort', abort)
+    endAbort()
   }
   return serve(socket, events)
 }

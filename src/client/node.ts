@@ -5,6 +5,7 @@ import http, { type ClientRequest, type RequestOptions } from 'node:http'
 import { TailraceError } from '../error.js'
 import type { Store } from '../job/job.js'
 import { Client, type ConnectOptions } from './client.js'
+import { UnixAgent } from './node-agent.js'
 import { sendRequest } from './node-request.js'
 import type { HttpRequest, HttpResponse, Socket, SocketEvents, Transport } from './transport.js'
 
@@ -87,12 +88,11 @@ class NodeTransport implements Transport {
     this.#options = requestOptionsOf(address)
     this.#request = module.request
     const common = { keepAlive: true, keepAliveInitialDelay: keepAliveMs, noDelay: true }
-    this.#short = new module.Agent({
-      ...common,
-      maxSockets: connectionsMax,
-      maxFreeSockets: idleConnectionsMax,
-    })
-    this.#long = new module.Agent({ ...common, maxFreeSockets: 1 })
+    const short = { ...common, maxSockets: connectionsMax, maxFreeSockets: idleConnectionsMax }
+    const agent = (options: http.AgentOptions) =>
+      'url' in address ? new module.Agent(options) : new UnixAgent(options, Math.random)
+    this.#short = agent(short)
+    this.#long = agent({ ...common, maxFreeSockets: 1 })
   }
 
   async request(request: HttpRequest): Promise<HttpResponse> {

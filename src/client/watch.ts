@@ -3,6 +3,7 @@
  *  follows what was queued, each new socket goes on from there, and the queue never holds more than
  *  the credit and one frame. */
 
+import { onAbort } from '../base/on-abort.js'
 import { Wakeup } from '../base/wakeup.js'
 import { parseBlobref } from '../blob/blobref.js'
 import { canceled, isCode, TailraceError } from '../error.js'
@@ -42,10 +43,7 @@ export class RemoteWatch implements Watching, Stream {
   #live = false
   /** The next value is the first of a socket that is not the first. */
   #resumed = false
-  readonly #abort = () => {
-    const { signal } = this.#options
-    if (signal) this.#end(canceled(signal))
-  }
+  #endAbort = () => {}
 
   constructor(connection: Connection, key: string, options: WatchOptions, window: number) {
     this.#connection = connection
@@ -152,7 +150,7 @@ export class RemoteWatch implements Watching, Stream {
       this.#end(canceled(signal))
       return
     }
-    signal?.addEventListener('abort', this.#abort, { once: true })
+    this.#endAbort = onAbort(signal, () => signal && this.#end(canceled(signal)))
     this.#connection.add(this)
   }
 
@@ -243,7 +241,7 @@ export class RemoteWatch implements Watching, Stream {
 
   #finish(): void {
     this.#state = 'over'
-    this.#options.signal?.removeEventListener('abort', this.#abort)
+    this.#endAbort()
   }
 }
 

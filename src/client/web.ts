@@ -251,8 +251,7 @@ async function openWebSocket(
   const socket = new (globalThis as unknown as BrowserGlobal).WebSocket(url, subprotocol)
   socket.binaryType = 'arraybuffer'
   const open = deferred<void>()
-  const abort = () => open.reject(canceled(signal))
-  signal.addEventListener('abort', abort, { once: true })
+  const endAbort = onAbort(signal, () => open.reject(canceled(signal)))
   socket.onopen = () => open.resolve()
   socket.onmessage = ({ data }) => {
     if (data instanceof ArrayBuffer) events.received(new Uint8Array(data))
@@ -270,7 +269,7 @@ async function openWebSocket(
     throw error
   } finally {
     stopTimer()
-    signal.removeEventListener('abort', abort)
+    endAbort()
   }
   return serve(socket, events)
 }

@@ -5,6 +5,7 @@
 
 import { setImmediate } from 'node:timers/promises'
 import type { Environment } from '../base/environment.js'
+import { eitherSignal } from '../base/on-abort.js'
 import type { Blobref } from '../blob/blobref.js'
 import type { Content } from '../content/content.js'
 import type { Collection, Engine } from '../engine/engine.js'
@@ -88,14 +89,9 @@ export class Collector implements Pick<Upkeep, 'collect'>, AsyncDisposable {
     if (this.#running) {
       throw new TailraceError('EBUSY', 'a collection is under way: wait for its end')
     }
-    return this.#begin({
-      dryRun,
-      thorough: true,
-      after: 0,
-      covered: undefined,
-      signal: AbortSignal.any([this.#closing.signal, ...(signal ? [signal] : [])]),
-      onProgress,
-    })
+    const either = eitherSignal(this.#closing.signal, signal)
+    const run = { dryRun, thorough: true, after: 0, covered: undefined, onProgress }
+    return this.#begin({ ...run, signal: either.signal }).finally(either.end)
   }
 
   /** Ends a collection that is under way; it goes on when the store is opened again. */

@@ -1,6 +1,7 @@
 /** Tells watchers that some root moved, and that the engine was closed. See rfc/4.
  *  Invariant: a move after `watch` was called is never lost; many may be one wake. */
 
+import { eitherSignal } from '../base/on-abort.js'
 import { Wakeup } from '../base/wakeup.js'
 import { closedError } from './refusals.js'
 
@@ -33,16 +34,17 @@ export class Moves {
   }
 
   async *#wakes(from: number, signal: AbortSignal): AsyncGenerator<void> {
-    const either = AbortSignal.any([signal, this.#closing.signal])
-    for (let seen = from; ; ) {
-      try {
-        await this.#wakeup.wait(seen, either)
-      } catch (error) {
-        if (signal.aborted) return
-        throw error
+    const either = eitherSignal(signal, this.#closing.signal)
+    try {
+      for (let seen = from; ; ) {
+        await this.#wakeup.wait(seen, either.signal)
+        seen = this.#wakeup.count // before the yield: what moves while the caller looks wakes again
+        yield
       }
-      seen = this.#wakeup.count // before the yield: what moves while the caller looks wakes again
-      yield
+    } catch (error) {
+      if (!signal.aborted) throw error
+    } finally {
+      either.end()
     }
   }
 }

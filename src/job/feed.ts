@@ -2,6 +2,7 @@
 
 import type { Writable } from 'node:stream'
 import { type Deferred, deferred } from '../base/deferred.js'
+import { onAbort } from '../base/on-abort.js'
 import { canceled } from '../error.js'
 
 /** Writes all chunks, then the end of file. Resolves when all was written, or as soon as the process
@@ -16,7 +17,7 @@ export async function feed(
   let step: Deferred<void> = deferred<void>()
   const wake = () => step.resolve()
   for (const name of pipeEvents) stdin.on(name, wake)
-  signal?.addEventListener('abort', wake)
+  const endAbort = onAbort(signal, wake)
   const gone = () => stdin.destroyed || signal?.aborted === true
   try {
     let next: Promise<IteratorResult<Uint8Array>> | undefined
@@ -41,7 +42,7 @@ export async function feed(
   } finally {
     stdin.end()
     for (const name of pipeEvents) stdin.off(name, wake)
-    signal?.removeEventListener('abort', wake)
+    endAbort()
     // A source that is still making a chunk answers only after it: do not wait for that.
     void source.return?.()?.catch(() => {})
   }

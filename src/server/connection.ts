@@ -2,7 +2,6 @@
  *  Invariant: an id is in use from its request to its last frame; when the connection closes, every
  *  watch of it ends. */
 
-import { setMaxListeners } from 'node:events'
 import type { Socket as RawSocket } from 'node:net'
 import { Wakeup } from '../base/wakeup.js'
 import { isCode, TailraceError, toTailraceError } from '../error.js'
@@ -73,7 +72,6 @@ export class Connection {
     this.#token = token
     this.#admitted = token === undefined
     this.#outbox = new Outbox(socket, { raw, protocol, sum })
-    setMaxListeners(readsMax, this.#closed.signal)
     socket.on('message', (data: Buffer, isBinary: boolean) => this.#receive(data, isBinary))
     if (!this.#admitted) {
       this.#authTimer = setTimeout(() => this.#refuseLate(), authMs)

@@ -4,6 +4,7 @@
  *  it is left. */
 
 import type { Environment } from '../base/environment.js'
+import { onAbort } from '../base/on-abort.js'
 import { parseBlobref } from '../blob/blobref.js'
 import type { Content } from '../content/content.js'
 import type { Root } from '../engine/engine.js'
@@ -83,7 +84,7 @@ export class WatchService implements StoreListener, Pick<Kvs, 'watch'> {
   ): AsyncGenerator<WatchEvent, void, undefined> {
     const { mode, from, waitCreate = false, uniq = false, lease = false, signal } = options
     const abort = () => own.abort(signal?.reason)
-    signal?.addEventListener('abort', abort, { once: true })
+    const endAbort = onAbort(signal, abort)
     if (signal?.aborted) abort()
     this.#watching.add(own)
     try {
@@ -110,7 +111,7 @@ export class WatchService implements StoreListener, Pick<Kvs, 'watch'> {
         this.#release(id, shared)
       }
     } finally {
-      signal?.removeEventListener('abort', abort)
+      endAbort()
       this.#watching.delete(own)
     }
   }

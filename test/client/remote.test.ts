@@ -300,3 +300,15 @@ describe('finished jobs', () => {
     expect(view?.settings).toMatchObject(kept)
   })
 })
+
+describe('a Unix socket whose queue of connections is full', () => {
+  it('is waited for: more calls than it holds are all answered', async () => {
+    await using direct = await connect(serving.target)
+    const stream = async function* () {
+      yield Buffer.from('x')
+    }
+    // Each stream has a connection of its own.
+    const puts = Array.from({ length: 700 }, () => direct.put('k', stream()))
+    expect(await Promise.all(puts)).toHaveLength(700)
+  })
+})

@@ -15,6 +15,7 @@ import { idempotencyContract } from './contract-idempotency.js'
 import { pastContract } from './contract-past.js'
 import { producersContract } from './contract-producers.js'
 import { quotaContract } from './contract-quota.js'
+import { signalsContract } from './contract-signals.js'
 import { transactionsContract } from './contract-transactions.js'
 import { treeobjContract } from './contract-treeobj.js'
 import { trimContract } from './contract-trim.js'
@@ -47,6 +48,7 @@ export function kvsContract(name: string, make: () => Promise<Made>): void {
     collectionContract(() => kvs)
     historyContract(() => kvs)
     pastContract(() => kvs)
+    signalsContract(() => kvs)
 
     describe('values', () => {
       it('get() gives what was put, text as UTF-8, and undefined for what is not there', async () => {

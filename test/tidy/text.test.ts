@@ -76,6 +76,19 @@ test('nothing polls: no loop waits for time, no test sleeps', () => {
   ])
 })
 
+test('one file listens to signals: a call more is not a listener more', () => {
+  nothing(
+    sources
+      .filter(({ path }) => path !== 'src/base/on-abort.ts')
+      .flatMap((file) =>
+        linesWith(file, /EventListener\('abort'|AbortSignal\.any\(|setMaxListeners/),
+      )
+      // Of a process that ends soon.
+      .filter((line) => !line.startsWith('src/cli/'))
+      .map((line) => `${line}: use onAbort or eitherSignal (base/on-abort.ts)`),
+  )
+})
+
 test('nothing is left for later, and no test is left out', () => {
   nothing(
     files.flatMap((file) => [
