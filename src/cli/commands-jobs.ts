@@ -61,10 +61,15 @@ export const jobCommands: readonly CommandSpec[] = [
   },
   {
     name: 'attach',
-    summary: "show a job's output from its first byte, running or finished",
+    summary: "show a job's output, running or finished, from its first byte or nearer its end",
     parameters: ['<id>'],
-    options: [{ flags: '--events', text: "print the job's events instead" }, ...place],
-    examples: ['attach ID', 'attach ID --events'],
+    options: [
+      { flags: '--tail <n>', text: 'begin with the last so many lines' },
+      { flags: '--since <time>', text: 'begin with what came since: 10m, 2h, or a date and time' },
+      { flags: '--events', text: "print the job's events instead" },
+      ...place,
+    ],
+    examples: ['attach ID', 'attach --tail 10 ID', 'attach --since 10m ID', 'attach ID --events'],
     load: async () => (await import('./run.js')).attach,
   },
   {

@@ -1,4 +1,4 @@
-/** Lengths of time as people write them: `90s`, `15m`, `12h`, `7d`. See rfc/13. */
+/** Lengths of time as people write them: `90s`, `15m`, `12h`, `7d`; and times, by those or as dates. See rfc/13. */
 
 import { UsageError } from './invocation.js'
 
@@ -19,5 +19,17 @@ export function parseDuration(what: string, text: string): number {
   if (Number.isSafeInteger(ms)) return ms
   throw new UsageError(
     `${what} takes a length of time like 500ms, 90s, 15m, 12h or 7d, not "${text}"`,
+  )
+}
+
+/** In ms since 1970: so long ago (`10m`), or a date with a time as ISO 8601 has it, local where it names no zone.
+ *  Throws UsageError. */
+export function parseTime(what: string, text: string): number {
+  if (/^\d{4}-\d\d-\d\d/.test(text)) {
+    const ms = Date.parse(text.replace(' ', 'T'))
+    if (ms >= 0) return ms
+  } else if (/^\d+(\.\d+)?[a-z]+$/.test(text)) return Date.now() - parseDuration(what, text)
+  throw new UsageError(
+    `${what} takes a length of time like 10m or 2h, or a time like 2026-01-31T12:00:00, not "${text}"`,
   )
 }

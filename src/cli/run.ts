@@ -5,11 +5,13 @@
 
 import { isCode, TailraceError } from '../error.js'
 import { followEvents, toNdjson } from '../eventlog/eventlog.js'
+import { eventsFrom, type OutputPlace, placeOfLines, placeSince } from '../eventlog/output-place.js'
 import { decodeOutput } from '../eventlog/stdio.js'
 import type { JobView, Store } from '../job/job.js'
 import { eventsKey, jobsNamespace as namespace, outputKey } from '../job/keys.js'
 import { exitCodeOf } from '../job/state.js'
-import { argument, type Invocation } from './invocation.js'
+import { parseTime } from './duration.js'
+import { argument, type Invocation, type Options, UsageError } from './invocation.js'
 import { exceptionLine, submissionOf } from './jobs.js'
 import { BrokenPipe } from './output.js'
 import { followStore, withStore } from './session.js'
@@ -44,9 +46,10 @@ export async function run(invocation: Invocation): Promise<number> {
 
 export async function attach(invocation: Invocation): Promise<number> {
   const id = argument(invocation, 0)
+  const start = startOf(invocation.options)
   return followStore(invocation, async (store) => {
     const { id: whole } = await store.jobs.show(id) // ENOENT, before a watch waits for it
-    if (!invocation.options.flag('events')) return show(store, whole, invocation)
+    if (!invocation.options.flag('events')) return show(store, whole, invocation, start)
     for await (const event of followEvents(store, eventsKey(whole), { namespace })) {
       await invocation.stdout.line(toNdjson(event).trimEnd())
     }
@@ -54,9 +57,41 @@ export async function attach(invocation: Invocation): Promise<number> {
   })
 }
 
-/** Prints the output from its first byte, then says how the job ended. */
-async function show(store: Store, id: string, invocation: Invocation): Promise<number> {
+/** From which line, counted from the end, or from which time (ms since 1970) on. */
+type Start = { readonly lines: number } | { readonly since: number }
+
+function startOf(options: Options): Start | undefined {
+  const lines = options.integer('tail')
+  const text = options.text('since')
+  if (
+    [lines, text, options.flag('events') || undefined].filter((each) => each !== undefined).length >
+    1
+  ) {
+    throw new UsageError('--tail, --since and --events exclude one another')
+  }
+  if (lines !== undefined) return { lines }
+  return text === undefined ? undefined : { since: parseTime('--since', text) }
+}
+
+function placeOf(
+  store: Store,
+  id: string,
+  start: Start | undefined,
+): Promise<OutputPlace> | undefined {
+  if (!start) return undefined
+  const log = { kvs: store, key: outputKey(id), scope: { namespace } }
+  return 'lines' in start ? placeOfLines(log, start.lines) : placeSince(log, start.since)
+}
+
+/** Prints the output from its first byte, or where it is to start, then says how the job ended. */
+async function show(
+  store: Store,
+  id: string,
+  invocation: Invocation,
+  start?: Start,
+): Promise<number> {
   const { stdout, stderr } = invocation
+  const place = await placeOf(store, id, start)
   const stop = new AbortController()
   const ended = untilEnded(store, id, stop)
   const output = store.watch(outputKey(id), {
@@ -64,11 +99,13 @@ async function show(store: Store, id: string, invocation: Invocation): Promise<n
     namespace,
     waitCreate: true,
     signal: stop.signal,
+    ...(place && { from: place.index }),
   })
   try {
     for await (const event of output) {
       if (event.type !== 'append') continue
-      for (const part of decodeOutput(event.data)) {
+      const parts = decodeOutput(event.data)
+      for (const part of place ? eventsFrom(place, event.index, parts) : parts) {
         if (part.type !== 'data') continue
         await (part.stream === 'stdout' ? stdout : stderr).write(part.data)
       }

@@ -4,6 +4,7 @@
 
 import { TailraceError } from '../error.js'
 import type { Store } from '../job/job.js'
+import { jobsNamespace } from '../job/keys.js'
 import { atOneRoot } from '../kvs/at-one-root.js'
 import type { AppendEvent, LiveEvent, Watching } from '../kvs/watching.js'
 import type { Stat } from '../transaction/stat.js'
@@ -31,6 +32,7 @@ export async function tail(invocation: Invocation): Promise<undefined> {
   const { options } = invocation
   const start = startOf(options.text('lines'), options.text('bytes'))
   const namespace = options.text('namespace')
+  if (namespace === jobsNamespace) refuseJobs(key)
   const isFollowed = options.flag('follow')
   return (isFollowed ? followStore : withStore)(invocation, async (store) => {
     const value = new Value(store, key, namespace)
@@ -65,6 +67,14 @@ async function begin(
     await watching.return?.()
     throw error
   }
+}
+
+/** What jobs leave are events, not lines. */
+function refuseJobs(key: string): void {
+  const [, id = '', part] = /^\/*(f[0-9a-v]{12})\/+(output|events)\/*$/.exec(key) ?? []
+  if (part === undefined) return
+  const command = part === 'output' ? `attach --tail 10 ${id}` : `attach --events ${id}`
+  throw new UsageError(`${key} is a log of events: use "tailrace ${command}"`)
 }
 
 class Value {

@@ -1,18 +1,35 @@
 /** The bytes of one stream of an output log, from any offset of that stream. See rfc/8.
- *  Invariant: bytes come in order, each once; what stands before the offset is not read but for a
- *  binary search over blobs. Runs in browsers, over any `Kvs`. */
+ *  Invariant: bytes come in order, each once; what stands before the start is not read but for a
+ *  search over blobs. Runs in browsers, over any `Kvs`. */
 
 import { TailraceError } from '../error.js'
 import type { Kvs } from '../kvs/kvs.js'
 import { compacted } from '../transaction/floor.js'
 import type { Scope } from '../transaction/operation.js'
-import { baseNone } from '../tree/treeobj.js'
-import { decodeOutput, type Offsets, type Stream } from './stdio.js'
+import {
+  beginning,
+  type Count,
+  countOf,
+  eventsFrom,
+  lastBlob,
+  type OutputLog,
+  type OutputPlace,
+  placeOfLines,
+  placeSince,
+  readBlob,
+} from './output-place.js'
+import { decodeOutput, type Offsets, type OutputEvent, type Stream } from './stdio.js'
 
 export type ReadStreamOptions = Scope & {
-  /** Byte of the stream to begin with; default the first that is there. One past the end gives nothing (with `follow`:
-   *  waits until the stream is there or has ended). */
+  /** Byte of the stream to begin with; below 0: so many from the end. Default the first that is there. One past the
+   *  end gives nothing (with `follow`: waits until the stream is there or has ended). */
   readonly from?: number
+  /** Instead of `from`: what was written then or later, ms since 1970. */
+  readonly since?: number
+  /** Instead of `from`: the last so many lines. */
+  readonly lines?: number
+  /** Ends before this byte. */
+  readonly to?: number
   /** Go on until the stream has ended. Otherwise until all that is there was read. */
   readonly follow?: boolean
 }
@@ -25,26 +42,65 @@ export async function* readOutput(
   stream: Stream,
   options?: ReadStreamOptions,
 ): AsyncGenerator<Uint8Array, void, undefined> {
-  const { from, follow = false, ...scope } = options ?? {}
-  const first = from ?? 0
-  if (!Number.isSafeInteger(first) || first < 0) {
-    throw new TailraceError(
-      'EINVAL',
-      'the offset of a stream is a whole number of bytes, 0 or more',
-    )
+  const { from, since, lines, to = Infinity, follow = false, ...scope } = options ?? {}
+  const [start, another] = [from, since, lines].filter((each) => each !== undefined)
+  if (another !== undefined) {
+    throw new TailraceError('EINVAL', 'from, since and lines exclude one another')
   }
-  const index = first === 0 ? from : await blobOf(kvs, key, stream, first, scope)
-  const start = index === undefined ? {} : { from: index }
-  for await (const append of kvs.watch(key, { mode: 'append', ...start, ...scope })) {
+  checkWhole('from', from, Number.MIN_SAFE_INTEGER)
+  checkWhole('since', since, 0)
+  checkWhole('lines', lines, 0)
+  const log = { kvs, key, scope }
+  const place = await placeOf(log, { stream, from, since, lines })
+  // A start that is not said is the first that is there, wherever a trim left that.
+  const begin = start === undefined ? {} : { from: place.index }
+  const { first } = place
+  for await (const append of kvs.watch(key, { mode: 'append', ...begin, ...scope })) {
     if (append.type === 'live' && !follow) return
     if (append.type !== 'append') continue
-    for (const event of decodeOutput(append.data)) {
+    for (const event of eventsFrom(place, append.index, decodeOutput(append.data))) {
       if (event.type === 'header' || event.stream !== stream) continue
       if (event.type === 'eof') return
-      const skip = Math.max(0, first - event.offsets[stream])
-      if (skip < event.data.length) yield event.data.subarray(skip)
+      const offset = event.offsets[stream]
+      const piece = event.data.subarray(Math.max(0, first - offset), Math.max(0, to - offset))
+      if (piece.length > 0) yield piece
+      if (offset + event.data.length >= to) return
     }
   }
+}
+
+type Start = {
+  readonly stream: Stream
+  readonly from?: number | undefined
+  readonly since?: number | undefined
+  readonly lines?: number | undefined
+}
+
+/** Where to begin, and the first byte of the stream that is wanted from there on. */
+async function placeOf(
+  log: OutputLog,
+  { stream, from = 0, since, lines }: Start,
+): Promise<OutputPlace & { readonly first: number }> {
+  if (since !== undefined) return { ...(await placeSince(log, since)), first: 0 }
+  if (lines !== undefined) return { ...(await placeOfLines(log, lines, [stream])), first: 0 }
+  if (from === 0) return { ...beginning, first: 0 }
+  const count = await countOf(log)
+  const end = from < 0 ? (await endOfLog(log, count.count))[stream] : 0
+  const first = from < 0 ? Math.max(0, end + from) : from
+  return { ...beginning, index: await blobOf(log, count, stream, first, from < 0), first }
+}
+
+function checkWhole(name: string, value: number | undefined, min: number): void {
+  if (value === undefined || (Number.isSafeInteger(value) && value >= min)) return
+  const bound = min < 0 ? '' : `, ${min} or more`
+  throw new TailraceError('EINVAL', `${name} is a whole number${bound}`)
+}
+
+/** Bytes of each stream of a job that are there now. Throws ENOENT, ECORRUPT. */
+export async function sizeOfStreams(kvs: Kvs, id: string, signal?: AbortSignal): Promise<Offsets> {
+  const scope = { namespace: 'jobs', ...(signal && { signal }) }
+  const log = { kvs, key: `${id}/output`, scope }
+  return endOfLog(log, (await countOf(log)).count)
 }
 
 /** The stream of a job, by the job's id. See `readOutput`. */
@@ -57,69 +113,44 @@ export function readStream(
   return readOutput(kvs, `${id}/output`, stream, { namespace: 'jobs', ...options })
 }
 
-/** The last blob at whose beginning the stream stands at or before `offset`. Throws ECOMPACTED where a
- *  trim dropped it. */
+/** The last blob at whose beginning the stream stands at or before `offset`. Where a trim dropped it: the first
+ *  that is there if it is `bounded`, else ECOMPACTED. */
 async function blobOf(
-  kvs: Kvs,
-  key: string,
+  log: OutputLog,
+  { count, base }: Count,
   stream: Stream,
   offset: number,
-  scope: Scope,
+  bounded: boolean,
 ): Promise<number> {
-  const stat = await kvs.stat(key, scope)
-  if (!stat) throw new TailraceError('ENOENT', `there is no output ${JSON.stringify(key)}`)
-  const { base = baseNone } = stat
-  let low = base.count
-  let high = stat.count
-  if (low > 0 && low < high && (await offsetsAt(kvs, key, low, scope))[stream] > offset) {
+  const first = base.count
+  if (first > 0 && first < count && (await offsetsAt(log, first))[stream] > offset) {
+    if (bounded) return first
     throw compacted(`byte ${offset} of ${stream}`, base)
   }
-  // Blob `low` begins at or before the offset, blob `high` after it or not there. Blobs of an append
-  // key never change, so that each step may read its own root.
-  while (high - low > 1) {
-    const middle = Math.floor((low + high) / 2)
-    const offsets = await offsetsAt(kvs, key, middle, scope)
-    if (offsets[stream] <= offset) low = middle
-    else high = middle
-  }
-  return low
+  return lastBlob(log, { count, base }, (events) => offsetsOf(events)[stream] <= offset)
 }
 
 /** Where each stream stands at the beginning of a blob. */
-async function offsetsAt(kvs: Kvs, key: string, index: number, scope: Scope): Promise<Offsets> {
-  const [first] = decodeOutput(await readBlob(kvs, key, index, scope))
+async function offsetsAt(log: OutputLog, index: number): Promise<Offsets> {
+  return offsetsOf(decodeOutput(await readBlob(log, index)))
+}
+
+function offsetsOf([first]: readonly OutputEvent[]): Offsets {
   return first && first.type !== 'header' ? first.offsets : { stdout: 0, stderr: 0 }
 }
 
 /** Where each stream stands after the last of `count` blobs. Throws as `readOutput`. */
-export async function endOfOutput(
-  kvs: Kvs,
-  key: string,
-  count: number,
-  scope: Scope,
-): Promise<Offsets> {
+export function endOfOutput(kvs: Kvs, key: string, count: number, scope: Scope): Promise<Offsets> {
+  return endOfLog({ kvs, key, scope }, count)
+}
+
+async function endOfLog(log: OutputLog, count: number): Promise<Offsets> {
   let offsets: Offsets = { stdout: 0, stderr: 0 }
   if (count === 0) return offsets
-  for (const event of decodeOutput(await readBlob(kvs, key, count - 1, scope))) {
+  for (const event of decodeOutput(await readBlob(log, count - 1))) {
     if (event.type === 'header') continue
     const size = event.type === 'data' ? event.data.length : 0
     offsets = { ...event.offsets, [event.stream]: event.offsets[event.stream] + size }
   }
   return offsets
-}
-
-async function readBlob(kvs: Kvs, key: string, index: number, scope: Scope): Promise<Uint8Array> {
-  const reading = await kvs.read(key, { ...scope, index })
-  if (!reading) throw new TailraceError('ENOENT', `there is no output ${JSON.stringify(key)}`)
-  const chunks: Uint8Array[] = []
-  for await (const chunk of reading.chunks) chunks.push(chunk)
-  const [only] = chunks
-  if (chunks.length === 1 && only) return only
-  const blob = new Uint8Array(chunks.reduce((size, chunk) => size + chunk.length, 0))
-  let at = 0
-  for (const chunk of chunks) {
-    blob.set(chunk, at)
-    at += chunk.length
-  }
-  return blob
 }

@@ -1,8 +1,9 @@
 /** `/v1/jobs`: what runs, ran, and says. See rfc/11 and rfc/12. */
 
 import { followEvents, readEvents } from '../eventlog/eventlog.js'
-import { readStream } from '../eventlog/read-stream.js'
+import { readStream, sizeOfStreams } from '../eventlog/read-stream.js'
 import { streams } from '../eventlog/stdio.js'
+import type { JobState } from '../job/job.js'
 import { parseSubmission } from '../job/spec.js'
 import { parseOneOf } from '../wire/answers.js'
 import { invalid, parseFields, parseText } from '../wire/parse.js'
@@ -12,6 +13,7 @@ import type { Context } from './context.js'
 import { sendEvents, sendFollowed } from './eventlog.js'
 import { some } from './kv-read.js'
 import { checkNoQuery, nameOf, queryOf } from './query.js'
+import { type Range, rangeOf, refuseRange } from './range.js'
 import { sendStream, signalOf } from './stream.js'
 
 const signalFields = new Set(['signal'])
@@ -82,24 +84,53 @@ async function events(context: Context, request: Request, reply: Reply): Promise
 }
 
 async function output(context: Context, request: Request, reply: Reply): Promise<Reply> {
-  const query = queryOf(request, { stream: 'text', follow: 'flag', from: 'integer' })
-  const { stream = 'stdout', follow, from } = query
+  const query = queryOf(request, {
+    stream: 'text',
+    follow: 'flag',
+    from: 'integer',
+    since: 'integer',
+    lines: 'integer',
+  })
+  const { stream = 'stdout', ...asked } = query
   const id = nameOf(request)
   const name = parseOneOf(stream, streams, '?stream')
   const signal = signalOf(context.activity, reply)
-  await context.store.jobs.show(id, signal)
-  const pieces = readStream(context.store, id, name, { signal, ...some({ follow, from }) })
+  const { state } = await context.store.jobs.show(id, signal)
+  const { range } = request.headers
+  if (range !== undefined && Object.keys(asked).length > 0) {
+    throw invalid(
+      'a Range is of all that is there now: give it, or ?follow, ?from, ?since or ?lines',
+    )
+  }
+  // There is no ETag that an If-Range could name: all of it is sent.
+  const ranged = range !== undefined && request.headers['if-range'] === undefined
+  const size = ranged ? (await sizeOfStreams(context.store, id, signal))[name] : 0
+  const part = ranged ? rangeOf(range, size) : undefined
+  if (part === 'unsatisfiable') return refuseRange(reply, size)
+  const pieces = readStream(context.store, id, name, { signal, ...some(asked), ...part })
   const counted = context.activity.beginWatch()
+  if (part) reply.code(206)
+  const head = { ...headers, ...(part && rangeHeaders(part, isOver(state) ? size : '*')) }
   try {
     const { log, pace } = context
-    await sendStream(reply, { headers: async () => headers, pieces, signal, log, pace })
+    await sendStream(reply, { headers: async () => head, pieces, signal, log, pace })
   } finally {
     counted.end()
   }
   return reply
 }
 
+function isOver(state: JobState): boolean {
+  return state === 'finished' || state === 'lost'
+}
+
+/** `of`: the bytes of all, `*` where there will be more. */
+function rangeHeaders({ from, to }: Range, of: number | '*'): Record<string, string> {
+  return { 'content-range': `bytes ${from}-${to - 1}/${of}`, 'content-length': String(to - from) }
+}
+
 const headers = {
   'content-type': 'application/octet-stream',
   'x-content-type-options': 'nosniff',
+  'accept-ranges': 'bytes',
 }

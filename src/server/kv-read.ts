@@ -9,18 +9,16 @@ import { atOneRoot } from '../kvs/at-one-root.js'
 import type { Reading, ReadScope } from '../kvs/kvs.js'
 import type { Stat } from '../transaction/stat.js'
 import { invalid } from '../wire/parse.js'
-import { errorBodyOf } from '../wire/status.js'
 import type { Reply, Request } from './app.js'
 import type { Context } from './context.js'
 import { type Conditions, cacheForever, cacheWithTag, judgeRead, readConditionsOf } from './etag.js'
 import { follow } from './follow.js'
 import { keyOf, namespaceOf, queryOf } from './query.js'
-import { type Range, rangeHolds, rangeOf } from './range.js'
+import { type Range, rangeHolds, rangeOf, refuseRange } from './range.js'
 import { sendStream, signalOf } from './stream.js'
 
 const notModified = 304
 const partialContent = 206
-const rangeNotSatisfiable = 416
 
 export async function get(context: Context, request: Request, reply: Reply): Promise<unknown> {
   const query = queryOf(request, {
@@ -112,7 +110,7 @@ async function readRange(
   const wanted = rangeHolds(typeof ifRange === 'string' ? ifRange : undefined, stat.ref)
     ? rangeOf(request.headers.range, sizeLeft(stat))
     : undefined
-  if (wanted === 'unsatisfiable') return { answered: refuseRange(reply, stat) }
+  if (wanted === 'unsatisfiable') return { answered: refuseRange(reply, sizeLeft(stat)) }
   const base = stat.base?.size ?? 0
   const range = wanted && { from: base + wanted.from, to: base + wanted.to }
   const { minSeq: _, ...there } = scope
@@ -143,17 +141,6 @@ function rangeHeaders(stat: Stat, range: Range): Record<string, string> {
   const base = stat.base?.size ?? 0
   const [first, last] = [range.from - base, range.to - base - 1]
   return { 'content-range': `bytes ${first}-${last}/${sizeLeft(stat)}` }
-}
-
-function refuseRange(reply: Reply, stat: Stat): Reply {
-  const size = sizeLeft(stat)
-  const message = `the value has ${size} bytes: ask for a range that begins in it`
-  const error = errorBodyOf(new TailraceError('EINVAL', message))
-  return reply
-    .code(rangeNotSatisfiable)
-    .headers({ 'content-range': `bytes */${size}`, 'tailrace-error': error.code })
-    .type('application/json; charset=utf-8')
-    .send(JSON.stringify({ error }))
 }
 
 /** Resolves once there is something at the key. Throws as a watch. */

@@ -1,6 +1,12 @@
-/** `Range: bytes=…` (RFC 9110, 14) of a value. See rfc/12. Pure.
+/** `Range: bytes=…` (RFC 9110, 14) of a value or of a job's output. See rfc/12.
  *  Invariant: one range is honoured; several, another unit, or one that cannot be read is as if none had been
  *  asked for, as HTTP wants it. */
+
+import { TailraceError } from '../error.js'
+import { errorBodyOf } from '../wire/status.js'
+import type { Reply } from './app.js'
+
+const rangeNotSatisfiable = 416
 
 /** Bytes `from` up to, not including, `to`. */
 export type Range = { readonly from: number; readonly to: number }
@@ -33,4 +39,14 @@ export function rangeHolds(ifRange: string | undefined, ref: string): boolean {
 /** A number, or nothing. */
 function isOffset(text: string): boolean {
   return /^[0-9]{0,16}$/.test(text)
+}
+
+export function refuseRange(reply: Reply, size: number): Reply {
+  const message = `there are ${size} bytes: ask for a range that begins in them`
+  const error = errorBodyOf(new TailraceError('EINVAL', message))
+  return reply
+    .code(rangeNotSatisfiable)
+    .headers({ 'content-range': `bytes */${size}`, 'tailrace-error': error.code })
+    .type('application/json; charset=utf-8')
+    .send(JSON.stringify({ error }))
 }

@@ -127,6 +127,28 @@ describe('submit, wait, attach, jobs, signal', () => {
     expect((await sandbox.call(['signal', id])).stderr).toMatch(/^tailrace: ECONFLICT: /)
   })
 
+  it('a running job is attached near its end, then followed', async () => {
+    const fifo = `${sandbox.directory}/fifo`
+    const script = `mkfifo ${fifo}; seq 5; echo last >&2; read line < ${fifo}; echo more`
+    const id = (await sandbox.ok(['submit', '--', 'sh', '-c', script])).trim()
+    const before = sandbox.start(['attach', id])
+    await once(before.child.stderr, 'data') // what it prints before it waits is all there
+    before.child.kill()
+    await before.ended()
+    const { child, ended } = sandbox.start(['attach', '--tail', '2', id])
+    const all = ended()
+    await once(child.stdout, 'data')
+    await sandbox.ok(['run', '--', 'sh', '-c', `echo go > ${fifo}`])
+    const { stdout, stderr, code } = await all
+    expect({ code, stdout, stderr }).toEqual({ code: 0, stdout: '5\nmore\n', stderr: 'last\n' })
+    expect(await sandbox.ok(['attach', '--tail', '1', id])).toBe('more\n')
+    expect(await sandbox.ok(['attach', '--since', '1d', id])).toBe('1\n2\n3\n4\n5\nmore\n')
+    expect(await sandbox.ok(['attach', '--since', '0s', id])).toBe('')
+    const tail = await sandbox.call(['tail', '-n', '3', '--namespace', 'jobs', `${id}/output`])
+    expect(tail).toMatchObject({ code: 2, stdout: '' })
+    expect(tail.stderr).toContain(`tailrace attach --tail 10 ${id}`)
+  })
+
   it('Ctrl-C of attach leaves the job alone', async () => {
     const id = (await sandbox.ok(['submit', 'sh', '-c', 'echo here; sleep 60'])).trim()
     const { child, ended } = sandbox.start(['attach', id])

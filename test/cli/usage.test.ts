@@ -62,6 +62,8 @@ describe('a wrong command line ends with 2 and one line', () => {
     ['jobs rm of ids and an age', ['jobs', 'rm', 'id', '--older-than', '1d']],
     ['jobs rm of all output', ['jobs', 'rm', '--older-than', '1d', '--output']],
     ['jobs of something', ['jobs', 'ID']],
+    ['attach from two places', ['attach', 'ID', '--tail', '1', '--since', '1m']],
+    ['attach since no time', ['attach', 'ID', '--since', 'yesterday']],
   ])('%s', async (_, args) => {
     const { code, stdout, stderr } = await sandbox.call(args)
     expect(stderr).toMatch(/^tailrace: EINVAL: .+\n$/)

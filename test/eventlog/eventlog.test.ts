@@ -1,11 +1,18 @@
 /** Eventlogs on the store: appended whole, read back, followed to their seal. */
 
-import { expect, test } from 'vitest'
+import { afterAll, beforeAll, describe, expect, it, test } from 'vitest'
 import { blobSizeMax } from '../../src/blob/blob.js'
 import { appendEvents, type Event, followEvents, readEvents } from '../../src/eventlog/eventlog.js'
+import { eventsFrom, placeOfLines } from '../../src/eventlog/output-place.js'
 import { readOutput } from '../../src/eventlog/read-stream.js'
-import { encodeData, encodeEofs, encodeHeader } from '../../src/eventlog/stdio.js'
-import { open } from '../../src/open.js'
+import {
+  decodeOutput,
+  encodeData,
+  encodeEofs,
+  encodeHeader,
+  type Stream,
+} from '../../src/eventlog/stdio.js'
+import { type EmbeddedStore, open } from '../../src/open.js'
 import { transactionSizeMax } from '../../src/transaction/operation.js'
 
 async function collect<T>(items: AsyncIterable<T>): Promise<T[]> {
@@ -122,7 +129,13 @@ test("a stream's bytes are found by offset without reading what is before", asyn
   const got = await collect(readOutput(store, 'out', 'stdout', { from: whole.length - 5 }))
   expect(Buffer.concat(got)).toEqual(whole.subarray(-5))
   expect(store.loads - loads).toBeLessThan(60)
-  expect(await codeOf(collect(readOutput(store, 'out', 'stdout', { from: -1 })))).toBe('EINVAL')
+  const last = await collect(readOutput(store, 'out', 'stdout', { from: -5 }))
+  expect(Buffer.concat(last)).toEqual(whole.subarray(-5))
+  const all = await collect(readOutput(store, 'out', 'stdout', { from: -whole.length - 1 }))
+  expect(Buffer.concat(all)).toEqual(whole)
+  for (const wrong of [{ from: 0.5 }, { lines: -1 }, { since: -1 }, { from: 1, lines: 1 }]) {
+    expect(await codeOf(collect(readOutput(store, 'out', 'stdout', wrong)))).toBe('EINVAL')
+  }
   expect(await codeOf(collect(readOutput(store, 'gone', 'stdout', { from: 5 })))).toBe('ENOENT')
   const ends = encodeEofs(2, { stdout: whole.length, stderr: 66_000 })
   const follow = collect(
@@ -167,4 +180,80 @@ test("a trimmed log's streams are read from the byte that is left; what is gone 
   for (const from of [0, 1, 29]) expect(await codeOf(read({ from }))).toBe('ECOMPACTED')
   await store.commit({ ops: [{ op: 'trim', key: 'out', keep: 0 }] })
   expect(await read({})).toBe('')
+})
+
+describe('an output log is read from near its end', () => {
+  const lines = 3_000
+  const pieceOf = (n: number) => (n % 3 === 0 ? `e${n}\n` : n % 3 === 1 ? `a${n} ` : `b${n}\n`)
+  const streamOf = (n: number): Stream => (n % 3 === 0 ? 'stderr' : 'stdout')
+  let store: EmbeddedStore
+  const text = { stdout: '', stderr: '' }
+  beforeAll(async () => {
+    store = await open({ cacheSize: 4_096 })
+    await store.append('out', encodeHeader(0))
+    for (let n = 1; n <= lines; n++) {
+      const [stream, data] = [streamOf(n), Buffer.from(pieceOf(n))]
+      const offsets = { stdout: text.stdout.length, stderr: text.stderr.length }
+      await store.append('out', encodeData({ stream, timestamp: n, offsets }, data))
+      text[stream] += data
+    }
+  })
+  afterAll(() => store[Symbol.asyncDispose]())
+
+  const read = async (stream: Stream, options: { lines?: number; since?: number }) =>
+    Buffer.concat(await collect(readOutput(store, 'out', stream, options))).toString()
+
+  it.each([0, 1, 2, 7, 1_000, 5_000])('the last %i lines of a stream', async (count) => {
+    for (const stream of ['stdout', 'stderr'] as const) {
+      const all = text[stream].match(/.*\n/g) ?? []
+      const wanted = count === 0 ? '' : all.slice(-count).join('')
+      expect(await read(stream, { lines: count })).toBe(wanted)
+    }
+  })
+
+  it('what came since a time', async () => {
+    for (const since of [0, 1, 2, 1_500, lines, lines + 1]) {
+      const from = Array.from({ length: lines }, (_, n) => n + 1).filter((n) => n >= since)
+      const wanted = from.filter((n) => streamOf(n) === 'stdout').map(pieceOf)
+      expect(await read('stdout', { since: since * 1_000 })).toBe(wanted.join(''))
+    }
+  })
+
+  it('without reading what is before', async () => {
+    const loads = store.loads
+    await read('stdout', { lines: 3 })
+    await read('stdout', { since: (lines - 3) * 1_000 })
+    expect(store.loads - loads).toBeLessThan(200)
+  })
+
+  it('of both streams as they came, from the middle of a piece on', async () => {
+    await store.append('both', encodeHeader(0))
+    const pieces: [Stream, string][] = [
+      ['stdout', 'one\ntwo\nthree'],
+      ['stderr', 'err\n'],
+      ['stdout', '\nlast'],
+    ]
+    const offsets = { stdout: 0, stderr: 0 }
+    for (const [stream, data] of pieces) {
+      await store.append('both', encodeData({ stream, timestamp: 1, offsets }, Buffer.from(data)))
+      offsets[stream] += data.length
+    }
+    const tail = async (count: number) => {
+      const log = { kvs: store, key: 'both', scope: {} }
+      const place = await placeOfLines(log, count)
+      let shown = ''
+      for await (const append of store.watch('both', { mode: 'append', from: place.index })) {
+        if (append.type !== 'append') break
+        for (const part of eventsFrom(place, append.index, decodeOutput(append.data))) {
+          if (part.type === 'data') shown += Buffer.from(part.data)
+        }
+      }
+      return shown
+    }
+    expect(await tail(1)).toBe('last')
+    expect(await tail(2)).toBe('\nlast')
+    expect(await tail(3)).toBe('threeerr\n\nlast')
+    expect(await tail(4)).toBe('two\nthreeerr\n\nlast')
+    expect(await tail(9)).toBe('one\ntwo\nthreeerr\n\nlast')
+  })
 })

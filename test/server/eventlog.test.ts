@@ -107,6 +107,38 @@ describe('jobs', () => {
     expect([names[0], names.at(-1)]).toEqual(['submit', 'finish'])
   })
 
+  it('show a part of their output: from its end, by lines, by time, by Range', async () => {
+    const job = await submit(['sh', '-c', 'seq 100000'])
+    await serving.store.jobs.wait(job.id)
+    const whole = Array.from({ length: 100_000 }, (_, n) => `${n + 1}\n`).join('')
+    const path = `/v1/jobs/${job.id}/output`
+    const read = async (query: string) => (await serving.ask('GET', path + query)).body.toString()
+    expect(await read('?from=-7')).toBe('100000\n')
+    expect(await read('?from=-7&follow')).toBe('100000\n')
+    expect(await read('?lines=2')).toBe('99999\n100000\n')
+    expect(await read(`?since=${job.submitted - 1}`)).toBe(whole)
+    expect(await read('?since=99999999999999')).toBe('')
+    const part = (range: string, query = '') =>
+      serving.ask('GET', path + query, { headers: { range } })
+    for (const [range, from, to] of [
+      ['bytes=0-3', 0, 4],
+      ['bytes=-7', whole.length - 7, whole.length],
+      ['bytes=300000-', 300_000, whole.length],
+      ['bytes=100000-400000', 100_000, 400_001],
+    ] as const) {
+      const answer = await part(range)
+      expect(answer.status).toBe(206)
+      expect(answer.body.toString()).toBe(whole.slice(from, to))
+      const extent = `bytes ${from}-${to - 1}/${whole.length}`
+      expect(answer.headers['content-range']).toBe(extent)
+    }
+    const behind = await part(`bytes=${whole.length}-`)
+    expectError(behind, 416, 'EINVAL')
+    expect(behind.headers['content-range']).toBe(`bytes */${whole.length}`)
+    expectError(await part('bytes=0-3', '?follow'), 400, 'EINVAL')
+    expect((await part('lines=1-2')).status).toBe(200)
+  })
+
   it('are followed while they run, read stdin, and are signaled', async () => {
     const job = await submit(['cat'], { stdin: true })
     const request = httpRequest({
@@ -156,7 +188,9 @@ describe('jobs', () => {
     expectError(await serving.ask('POST', '/v1/jobs/none/stdin', { body: 'x' }), 404, 'ENOENT')
     const { id } = await submit(['true'])
     expectError(await serving.ask('GET', `/v1/jobs/${id}/output?stream=stdin`), 400, 'EINVAL')
-    expectError(await serving.ask('GET', `/v1/jobs/${id}/output?from=-1`), 400, 'EINVAL')
+    for (const query of ['from=1&lines=1', 'lines=-1', 'since=x', 'to=1']) {
+      expectError(await serving.ask('GET', `/v1/jobs/${id}/output?${query}`), 400, 'EINVAL')
+    }
     expectError(await serving.ask('POST', `/v1/jobs/${id}/signal`, { body: '{}' }), 400, 'EINVAL')
     for (const body of [
       '',
