@@ -70,7 +70,7 @@ export const historyCommands: readonly CommandSpec[] = [
     name: 'unpin',
     summary: 'let a pinned root go',
     parameters: ['<name>'],
-    options: [...place],
+    options: [json, ...place],
     examples: ['unpin release-1'],
     load: async () => (await import('./pins.js')).unpin,
   },

@@ -3,7 +3,7 @@
 import { settingsCommands } from './commands-history.js'
 import { ifLease } from './lease-guard.js'
 import { once, producer } from './once.js'
-import { at, expiry, force, json, longNamespace, namespace, place } from './options.js'
+import { at, expiry, force, json, jsonLines, longNamespace, namespace, place } from './options.js'
 import type { CommandSpec } from './program.js'
 
 export const keyCommands: readonly CommandSpec[] = [
@@ -17,6 +17,7 @@ export const keyCommands: readonly CommandSpec[] = [
       { flags: '--index <n>', text: 'only the blob of that append' },
       { flags: '--offset <bytes>', text: 'start at that byte' },
       force,
+      json,
       ...place,
     ],
     examples: ['get ci/build-7/status', 'get big.tar | tar t', 'get log --index 0'],
@@ -226,7 +227,7 @@ export const keyCommands: readonly CommandSpec[] = [
         name: 'remove',
         summary: 'remove a namespace and all that is in it',
         parameters: ['<name>'],
-        options: [...place],
+        options: [json, ...place],
         examples: ['ns remove staging'],
         load: async () => (await import('./namespaces.js')).remove,
       },
@@ -257,7 +258,7 @@ export const keyCommands: readonly CommandSpec[] = [
         name: 'get',
         summary: 'print the events that are there, one JSON object a line',
         parameters: ['<key>'],
-        options: [namespace, at, ...place],
+        options: [namespace, at, jsonLines, ...place],
         examples: ['eventlog get deploy'],
         load: async () => (await import('./eventlog.js')).get,
       },
@@ -268,6 +269,7 @@ export const keyCommands: readonly CommandSpec[] = [
         options: [
           namespace,
           { flags: '--wait-create', text: 'wait until the log is there' },
+          jsonLines,
           ...place,
         ],
         examples: ['eventlog follow deploy'],
@@ -277,7 +279,7 @@ export const keyCommands: readonly CommandSpec[] = [
         name: 'wait-event',
         summary: 'wait for the first event of a name and print it',
         parameters: ['<key>', '<name>'],
-        options: [namespace, ...place],
+        options: [namespace, jsonLines, ...place],
         examples: ['eventlog wait-event deploy finish'],
         load: async () => (await import('./eventlog.js')).waitEvent,
       },

@@ -71,7 +71,7 @@ export const leaseCommands: readonly CommandSpec[] = [
         description:
           'Take a lease (waiting until it is free), run a command, renew the lease at a third of its ' +
           'time, and release it when the command ends. If it is lost, the command and all that it ' +
-          'started are ended (SIGTERM, then SIGKILL after 5 s) and the exit code is 1; they are killed, ' +
+          'started are ended (SIGTERM, then SIGKILL after 5 s) and the exit code is 4; they are killed, ' +
           'too, when this process is. The command, which stands behind --, finds the token in ' +
           'TAILRACE_LEASE, where --if-lease of put, append and other writes looks for it.',
         parameters: ['<key>', '<command...>'],

@@ -2,7 +2,7 @@
  *  program.ts; what they do stands in the modules they load. */
 
 import { ifLease } from './lease-guard.js'
-import { at, force, json, namespace, place } from './options.js'
+import { at, force, json, jsonLines, namespace, place } from './options.js'
 import type { CommandSpec, OptionSpec } from './program.js'
 
 const fromNamespace: OptionSpec = {
@@ -111,7 +111,7 @@ export const treeCommands: readonly CommandSpec[] = [
       'Print what a key names: JSON as RFC 11 of Flux has it, with the refs of all blobs of a log. ' +
       '`treeobj put` takes the same. A key of the name `put` is `/put`.',
     parameters: ['<key>'],
-    options: [namespace, at, ...place],
+    options: [namespace, at, jsonLines, ...place],
     load: async () => (await import('./treeobjs.js')).show,
     commands: [
       {
@@ -139,7 +139,7 @@ export const treeCommands: readonly CommandSpec[] = [
         name: 'get',
         summary: 'write the bytes of a blob to stdout',
         parameters: ['<ref>'],
-        options: [force, ...place],
+        options: [force, json, ...place],
         examples: ['blob get blake3-…'],
         load: async () => (await import('./treeobjs.js')).getBlob,
       },

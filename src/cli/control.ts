@@ -6,6 +6,7 @@ import { ensureToken, prepareDirectory, type ServerRecord } from '../server/loca
 import type { Invocation } from './invocation.js'
 import { dataDirectory, findServer, isAlive } from './local.js'
 import { jsonLine, quoted } from './quote.js'
+import { noAnswer } from './report.js'
 import { requestJson } from './request.js'
 import { localTarget, namedTarget } from './session.js'
 import { TimeLimit } from './time-limit.js'
@@ -26,7 +27,7 @@ export async function status(invocation: Invocation): Promise<number> {
   if (!target) {
     if (options.flag('json')) await stdout.json({ running: false, directory })
     else await stdout.line(`no server runs on ${directory}; a command that needs one starts it`)
-    return 1
+    return noAnswer
   }
   const limit = new TimeLimit(invocation)
   const asking = { timeoutMs: limit.ms ?? answerMs }
@@ -42,30 +43,37 @@ export async function stop(invocation: Invocation): Promise<undefined> {
 }
 
 async function stopWithin(invocation: Invocation, { ms }: TimeLimit): Promise<undefined> {
+  const { options, stdout } = invocation
   const asking = {
-    body: invocation.options.flag('force') ? { force: true } : {},
+    body: options.flag('force') ? { force: true } : {},
     timeoutMs: ms ?? answerMs,
   }
   const named = await namedTarget(invocation)
   if (named) {
     await requestJson(named, 'POST', '/v1/stop', asking)
+    if (options.flag('json')) await stdout.json({ stopped: true })
     return undefined
   }
   const directory = directoryOf(invocation)
   const record = await findServer(directory)
   if (!record) {
-    await invocation.stdout.line(`no server runs on ${directory}`)
+    if (options.flag('json')) await stdout.json({ stopped: false, directory })
+    else await stdout.line(`no server runs on ${directory}`)
     return undefined
   }
   await requestJson(localTarget(record), 'POST', '/v1/stop', asking)
   await untilGone(record, { directory, timeoutMs: ms ?? stopMs })
-  await invocation.stdout.line(`the server on ${directory} (pid ${record.pid}) has stopped`)
+  const { pid } = record
+  if (options.flag('json')) await stdout.json({ stopped: true, directory, pid })
+  else await stdout.line(`the server on ${directory} (pid ${pid}) has stopped`)
   return undefined
 }
 
 export async function token(invocation: Invocation): Promise<undefined> {
   const directory = await prepareDirectory(directoryOf(invocation))
-  await invocation.stdout.line(await ensureToken(directory))
+  const text = await ensureToken(directory)
+  if (invocation.options.flag('json')) await invocation.stdout.json({ token: text })
+  else await invocation.stdout.line(text)
   return undefined
 }
 

@@ -16,6 +16,8 @@ export class UsageError extends Error {
 export type Invocation = {
   /** Positional arguments, a variadic one spread out. */
   readonly arguments: readonly string[]
+  /** How many of them stand behind `--`: the last ones. */
+  readonly literals: number
   readonly options: Options
   readonly stdout: Output
   readonly stderr: Output
@@ -91,6 +93,11 @@ export function argument(invocation: Invocation, index: number): string {
   const value = invocation.arguments[index]
   if (value === undefined) throw new UsageError(`argument ${index + 1} is missing`)
   return value
+}
+
+/** Whether an argument is `-`, which stands for stdin; behind `--` it is itself. */
+export function isStdin({ arguments: all, literals }: Invocation, index: number): boolean {
+  return all[index] === '-' && index < all.length - literals
 }
 
 /** The same fields without those that are undefined: an option that was not given is not passed on. */

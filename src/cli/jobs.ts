@@ -90,6 +90,7 @@ export async function signal(invocation: Invocation): Promise<undefined> {
   const name = parseSignal(invocation.arguments[1] ?? 'SIGTERM')
   return withStore(invocation, async (store) => {
     await store.jobs.signal(id, name)
+    if (invocation.options.flag('json')) await invocation.stdout.json({ id, signal: name })
     return undefined
   })
 }

@@ -1,9 +1,8 @@
 #!/usr/bin/env -S node --max-semi-space-size=8
 /** The `tailrace` command. See rfc/13.
- *  Invariant: exit code 0 is success, 1 an error said as `tailrace: CODE: what happened`, 2 a wrong
- *  command line, 130 an interrupt; a reader of our output that goes away ends us quietly. */
+ *  Invariant: exit code 0 is success, 2 a wrong command line, 130 an interrupt, any other an error that was said
+ *  (report.ts); a reader of our output that goes away ends us quietly. */
 
-import { toTailraceError } from '../error.js'
 import { backupCommands } from './commands-backup.js'
 import { historyCommands } from './commands-history.js'
 import { jobCommands, serverCommands } from './commands-jobs.js'
@@ -12,9 +11,9 @@ import { leaseCommands } from './commands-leases.js'
 import { logCommands } from './commands-logs.js'
 import { treeCommands } from './commands-trees.js'
 import { upkeepCommands } from './commands-upkeep.js'
-import { UsageError } from './invocation.js'
-import { BrokenPipe, Output } from './output.js'
-import { runProgram } from './program.js'
+import { Output } from './output.js'
+import { asksForJson, runProgram } from './program.js'
+import { report } from './report.js'
 import { checkArguments, checkVariables } from './utf8.js'
 import { programVersion } from './version.js'
 
@@ -41,8 +40,8 @@ await stderr.flush()
 process.exit()
 
 async function main(): Promise<number> {
+  const args = process.argv.slice(2)
   try {
-    const args = process.argv.slice(2)
     checkArguments(args)
     checkVariables(process.env, variablesRead)
     return await runProgram(
@@ -65,20 +64,6 @@ async function main(): Promise<number> {
       { stdout, stderr, environment: process.env },
     )
   } catch (error) {
-    return report(error)
+    return report(error, { stdout, stderr }, { json: asksForJson(args) })
   }
-}
-
-async function report(error: unknown): Promise<number> {
-  if (error instanceof BrokenPipe) return 0
-  const usage = error instanceof UsageError
-  const { code, message } = usage
-    ? { code: 'EINVAL', message: error.message }
-    : toTailraceError(error)
-  try {
-    await stderr.line(`tailrace: ${code}: ${message}`)
-  } catch {
-    // stderr has gone as well: the exit code says it.
-  }
-  return usage ? 2 : 1
 }

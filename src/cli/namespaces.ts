@@ -35,6 +35,7 @@ export async function remove(invocation: Invocation): Promise<undefined> {
   const name = argument(invocation, 0)
   return withStore(invocation, async (store) => {
     await store.removeNamespace(name)
+    if (invocation.options.flag('json')) await invocation.stdout.json({ name })
     return undefined
   })
 }

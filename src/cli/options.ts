@@ -48,4 +48,7 @@ export const force: OptionSpec = {
   text: 'write to a terminal what is not plain text, too',
 }
 
-export const json: OptionSpec = { flags: '--json', text: 'print JSON' }
+export const json: OptionSpec = { flags: '--json', text: 'print JSON, errors too' }
+
+/** For what prints JSON, one object a line, in any case. */
+export const jsonLines: OptionSpec = { flags: '--json', text: 'errors are JSON, too' }

@@ -11,6 +11,8 @@ import { onReaderGone } from '../base/posix.js'
 import { isCode } from '../error.js'
 import { escaped, jsonLine } from './quote.js'
 
+const newline = 10
+
 /** The reader of our output has gone: end quietly. */
 export class BrokenPipe extends Error {
   constructor() {
@@ -22,6 +24,7 @@ export class BrokenPipe extends Error {
 export class Output {
   readonly #stream: Writable
   readonly #descriptor: number | undefined
+  #isMidLine = false
   readonly #broken = new AbortController()
   /** A person reads it. */
   readonly isTerminal: boolean
@@ -53,6 +56,7 @@ export class Output {
   /** Throws BrokenPipe. REQUIRES: `bytes` are not written again. */
   async write(bytes: Uint8Array | string): Promise<void> {
     this.#check()
+    if (bytes.length > 0) this.#isMidLine = bytes.at(-1) !== newline && bytes.at(-1) !== '\n'
     if (this.#stream.write(bytes)) return
     try {
       await once(this.#stream, 'drain', { signal: this.#broken.signal })
@@ -102,6 +106,12 @@ export class Output {
   /** One JSON value on one line. */
   async json(value: unknown): Promise<void> {
     await this.line(jsonLine(value))
+  }
+
+  /** As `json`, after what ended in the middle of a line. */
+  async endedJson(value: unknown): Promise<void> {
+    if (this.#isMidLine) await this.write('\n')
+    await this.json(value)
   }
 
   /** Resolves when everything was handed to the system, or nobody reads any more. Never throws. */

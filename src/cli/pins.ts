@@ -19,6 +19,7 @@ export async function unpin(invocation: Invocation): Promise<undefined> {
   const name = argument(invocation, 0)
   return withStore(invocation, async (store) => {
     await store.unpin(name)
+    if (invocation.options.flag('json')) await invocation.stdout.json({ name })
     return undefined
   })
 }

@@ -3,8 +3,7 @@
  *  whatever the parser refuses ends with code 2. */
 
 import { Command, CommanderError } from 'commander'
-import { type Invocation, Options, type Run } from './invocation.js'
-import { escaped } from './quote.js'
+import { type Invocation, Options, type Run, UsageError } from './invocation.js'
 
 export type CommandSpec = {
   readonly name: string
@@ -39,20 +38,25 @@ export type ProgramSpec = {
   readonly commands: readonly CommandSpec[]
 }
 
+const exitCodesHelp = `Exit codes: 0 done, 1 another error, 2 a wrong command line, 3 not there, 4 refused because of what is
+there (a conflict, a seal, a lost lease), 5 no server or no answer in time, 130 interrupted. run, attach
+and wait give the job's. With --json errors are JSON on stdout: {"error":{"code","message"}}.`
+
 /** Parses and runs; resolves to the exit code. Throws what the command throws. */
 export async function runProgram(
   spec: ProgramSpec,
   argv: readonly string[],
   surroundings: Pick<Invocation, 'stdout' | 'stderr' | 'environment'>,
 ): Promise<number> {
-  const outcome = { code: 0 }
+  const outcome: Outcome = { code: 0, complaint: undefined, literals: literalsOf(argv) }
   const program = new Command('tailrace')
     .version(spec.version, '-V, --version', 'print the version')
     .description(spec.description)
     .usage('COMMAND [OPTIONS] [ARGUMENTS]')
     .enablePositionalOptions()
     .helpCommand('help [command]', 'show the help of a command')
-  prepare(program)
+    .addHelpText('after', `\n${exitCodesHelp}`)
+  prepare(program, outcome)
   for (const command of spec.commands) {
     program.addCommand(build(command, surroundings, outcome), {
       hidden: command.hidden === true,
@@ -62,19 +66,39 @@ export async function runProgram(
     await program.parseAsync(argv, { from: 'user' })
   } catch (error) {
     if (!(error instanceof CommanderError)) throw error
+    if (outcome.complaint !== undefined) throw new UsageError(outcome.complaint)
     // Help and version end with 0; a call without a command prints the help and is a usage error.
     return error.exitCode === 0 ? 0 : 2
   }
   return outcome.code
 }
 
+/** Whether errors are to be JSON: what stands behind `--` is no option. */
+export function asksForJson(argv: readonly string[]): boolean {
+  const end = argv.indexOf('--')
+  return argv.slice(0, end < 0 ? argv.length : end).includes('--json')
+}
+
+type Outcome = {
+  code: number
+  /** What the parser did not take. */
+  complaint: string | undefined
+  readonly literals: number
+}
+
+/** How many arguments stand behind `--`. */
+function literalsOf(argv: readonly string[]): number {
+  const at = argv.indexOf('--')
+  return at < 0 ? 0 : argv.length - at - 1
+}
+
 function build(
   spec: CommandSpec,
   surroundings: Pick<Invocation, 'stdout' | 'stderr' | 'environment'>,
-  outcome: { code: number },
+  outcome: Outcome,
 ): Command {
   const command = new Command(spec.name).description(spec.description ?? spec.summary)
-  prepare(command)
+  prepare(command, outcome)
   command.summary(spec.summary)
   for (const parameter of spec.parameters ?? []) command.argument(parameter)
   for (const option of spec.options ?? []) addOption(command, option)
@@ -93,6 +117,7 @@ function build(
     const invocation = {
       ...surroundings,
       arguments: command.args,
+      literals: outcome.literals,
       options: new Options(command.opts()),
     }
     outcome.code = (await run(invocation)) ?? 0
@@ -109,14 +134,18 @@ function addOption(command: Command, spec: OptionSpec): void {
 }
 
 /** Errors in our own form, thrown instead of ending the process. */
-function prepare(command: Command): void {
+function prepare(command: Command, outcome: Outcome): void {
   command.exitOverride().configureOutput({
-    outputError: (text, write) => {
+    outputError: (text) => {
       const line = text
         .replace(/^error: /, '')
         .trimEnd()
         .replaceAll('\n', ' ')
-      write(`tailrace: EINVAL: ${escaped(line)}; see ${pathOf(command)} --help\n`)
+      const isOption = /^(unknown option|option .* argument missing)/.test(line)
+      const takesText = command.registeredArguments.length > 0
+      const hint =
+        isOption && takesText ? `; what begins with a dash and is no option stands behind --` : ''
+      outcome.complaint = `${line}${hint}; see ${pathOf(command)} --help`
     },
   })
 }

@@ -1,9 +1,10 @@
 /** The commands that read keys once: get, ls, stat, root. See rfc/6 for what they read. */
 
 import { TailraceError } from '../error.js'
-import { type ListEntry, primary, type ReadScope } from '../kvs/kvs.js'
+import { type ListEntry, primary, type Reading, type ReadScope } from '../kvs/kvs.js'
 import type { Stat } from '../transaction/stat.js'
 import { argument, defined, type Invocation, UsageError } from './invocation.js'
+import type { Output } from './output.js'
 import { RootPages } from './pages.js'
 import { jsonLine, quoted } from './quote.js'
 import { withStore } from './session.js'
@@ -17,11 +18,29 @@ export async function get(invocation: Invocation): Promise<undefined> {
   return withStore(invocation, async (store) => {
     const reading = await store.read(key, { ...scope, ...part })
     if (!reading) throw missing(key, invocation)
+    if (options.flag('json')) {
+      await printValueJson(stdout, reading)
+      return undefined
+    }
     const output = new ValueOutput(stdout, { force: options.flag('force') })
     for await (const chunk of reading.chunks) await output.write(chunk)
     await output.end()
     return undefined
   })
+}
+
+/** One document, written as the value comes: its stat, and its bytes as everywhere in JSON. */
+async function printValueJson(stdout: Output, { stat, chunks }: Reading): Promise<void> {
+  await stdout.write(`${jsonLine(stat).slice(0, -1)},"data":{"base64":"`)
+  let rest: Uint8Array = new Uint8Array(0)
+  for await (const chunk of chunks) {
+    const bytes = Buffer.concat([rest, chunk])
+    // Three bytes are four letters: what is over waits.
+    const whole = bytes.length - (bytes.length % 3)
+    await stdout.write(bytes.toString('base64', 0, whole))
+    rest = bytes.subarray(whole)
+  }
+  await stdout.line(`${Buffer.from(rest).toString('base64')}"}}`)
 }
 
 export async function stat(invocation: Invocation): Promise<undefined> {

@@ -4,7 +4,7 @@
 import { open, rename, rm, stat } from 'node:fs/promises'
 import { dirname, resolve } from 'node:path'
 import { TailraceError } from '../error.js'
-import { argument, defined, type Invocation, UsageError } from './invocation.js'
+import { argument, defined, type Invocation, isStdin, UsageError } from './invocation.js'
 import { withStore } from './session.js'
 import { fileChunks, stdinChunks } from './stdin.js'
 import { Ticker, ticked } from './ticker.js'
@@ -68,8 +68,8 @@ export async function verify(invocation: Invocation): Promise<undefined> {
 
 /** A file, or stdin. */
 async function inputOf(invocation: Invocation, index: number): Promise<AsyncIterable<Uint8Array>> {
-  const file = invocation.arguments[index] ?? '-'
-  return file === '-' ? stdinChunks() : fileChunks(file)
+  const file = invocation.arguments[index]
+  return file === undefined || isStdin(invocation, index) ? stdinChunks() : fileChunks(file)
 }
 
 /** Writes beside the file, then takes its name; what is no file (a device, a pipe) is written itself. Gives

@@ -7,7 +7,8 @@ import type { Store } from '../job/job.js'
 import { atOneRoot } from '../kvs/at-one-root.js'
 import { pageMax, type ReadScope } from '../kvs/kvs.js'
 import type { TreeobjJson } from '../tree/json.js'
-import { argument, defined, type Invocation, UsageError } from './invocation.js'
+import { toJson } from '../wire/bytes.js'
+import { argument, defined, type Invocation, isStdin } from './invocation.js'
 import { leaseGuards } from './lease-guard.js'
 import { withStore } from './session.js'
 import { fileChunks, readAll, stdinChunks } from './stdin.js'
@@ -58,7 +59,7 @@ function joined(first: TreeobjJson, pages: readonly TreeobjJson[]): TreeobjJson 
 export async function put(invocation: Invocation): Promise<undefined> {
   const key = argument(invocation, 0)
   const { options, stdout } = invocation
-  const text = await readAll(await source(argument(invocation, 1)), treeobjSizeMax, 'use cp')
+  const text = await readAll(await source(invocation, 1), treeobjSizeMax, 'use cp')
   const treeobj = parseJson(text, 'the treeobj')
   const dangling = options.flag('dangling') ? { dangling: true } : {}
   return withStore(invocation, async (store) => {
@@ -75,6 +76,10 @@ export async function getBlob(invocation: Invocation): Promise<undefined> {
   return withStore(invocation, async (store) => {
     const bytes = await store.loadBlob(ref)
     if (!bytes) throw new TailraceError('ENOENT', `there is no blob ${ref}`)
+    if (invocation.options.flag('json')) {
+      await invocation.stdout.json({ ref, data: toJson(bytes) })
+      return undefined
+    }
     const force = invocation.options.flag('force')
     const output = new ValueOutput(invocation.stdout, { force })
     await output.write(bytes)
@@ -85,9 +90,7 @@ export async function getBlob(invocation: Invocation): Promise<undefined> {
 
 export async function putBlob(invocation: Invocation): Promise<undefined> {
   const { options, stdout } = invocation
-  const file = invocation.arguments[0]
-  if (file === undefined) throw new UsageError('blob put takes a file, or - for stdin')
-  const bytes = await readAll(await source(file), blobSizeMax, 'use put')
+  const bytes = await readAll(await source(invocation, 0), blobSizeMax, 'use put')
   return withStore(invocation, async (store) => {
     const ref = await store.storeBlob(bytes)
     if (options.flag('json')) await stdout.json({ ref })
@@ -96,8 +99,8 @@ export async function putBlob(invocation: Invocation): Promise<undefined> {
   })
 }
 
-async function source(file: string): Promise<AsyncIterable<Uint8Array>> {
-  return file === '-' ? stdinChunks() : fileChunks(file)
+async function source(invocation: Invocation, index: number): Promise<AsyncIterable<Uint8Array>> {
+  return isStdin(invocation, index) ? stdinChunks() : fileChunks(argument(invocation, index))
 }
 
 function missing(key: string): TailraceError {

@@ -14,7 +14,7 @@ import {
   transactionSizeMax,
 } from '../transaction/operation.js'
 import { parseDuration } from './duration.js'
-import { argument, defined, type Invocation, UsageError } from './invocation.js'
+import { argument, defined, type Invocation, isStdin, UsageError } from './invocation.js'
 import { leaseGuards } from './lease-guard.js'
 import { onceOf, producerOf } from './once.js'
 import { readAhead } from './read-ahead.js'
@@ -46,10 +46,12 @@ async function putValue(invocation: Invocation): Promise<string | AsyncIterable<
   const value = invocation.arguments[1]
   const file = invocation.options.text('file')
   if ((value === undefined) === (file === undefined)) {
-    throw new UsageError('put takes one of VALUE, - (stdin) and --file')
+    throw new UsageError(
+      'put takes one of VALUE, - (stdin) and --file; a VALUE that begins with a dash stands behind --',
+    )
   }
   if (file !== undefined) return fileChunks(file)
-  return value === undefined || value === '-' ? stdinChunks() : value
+  return value === undefined || isStdin(invocation, 1) ? stdinChunks() : value
 }
 
 function putGuards(key: string, invocation: Invocation): Guard[] {
@@ -65,8 +67,13 @@ export async function append(invocation: Invocation): Promise<undefined> {
   const seal = invocation.options.flag('seal')
   const inLines = invocation.options.flag('lines')
   const asItComes = invocation.options.flag('stream')
-  if (value === undefined && !seal) throw new UsageError('append takes VALUE, - (stdin) or --seal')
-  if ((inLines || asItComes) && value !== '-') {
+  if (value === undefined && !seal) {
+    throw new UsageError(
+      'append takes VALUE, - (stdin) or --seal; a VALUE that begins with a dash stands behind --',
+    )
+  }
+  const fromStdin = isStdin(invocation, 1)
+  if ((inLines || asItComes) && !fromStdin) {
     throw new UsageError('--lines and --stream go with - (stdin)')
   }
   const numbered = producerOf(invocation)
@@ -83,7 +90,7 @@ export async function append(invocation: Invocation): Promise<undefined> {
       return appendGroups(store, invocation, key, lineGroups(stdinChunks(), linesSizeMax))
     if (asItComes) return appendPieces(store, invocation, key)
     const hint = 'use --stream (appends as it comes), --lines, or put'
-    const bytes = value === '-' ? await readAll(stdinChunks(), transactionSizeMax, hint) : value
+    const bytes = fromStdin ? await readAll(stdinChunks(), transactionSizeMax, hint) : value
     const committed = await store.append(key, bytes, {
       ...scopeOf(invocation),
       guards: leaseGuards(invocation),

@@ -44,7 +44,7 @@ describe('export and import', () => {
     expect(JSON.parse(imported)).toMatchObject({ namespace: 'b', keys: 2, stored: { count: 0 } })
     expect(await sandbox.ok(['get', 'log', '-n', 'b'])).toBe('onetwo')
     const again = await sandbox.call(['import', file, '-n', 'b'])
-    expect(again).toMatchObject({ code: 1, stderr: expect.stringContaining('ENOTEMPTY') })
+    expect(again).toMatchObject({ code: 4, stderr: expect.stringContaining('ENOTEMPTY') })
     expect(await sandbox.ok(['import', file, '-n', 'b', '--replace'])).toContain('b is at 1')
   })
 
@@ -57,13 +57,14 @@ describe('export and import', () => {
     await sandbox.ok(['import', '-n', 'b'], { input: rest.bytes })
     expect(await sandbox.ok(['get', 'log', '-n', 'b'])).toBe('onetwo')
     const twice = await sandbox.call(['import', '-n', 'b'], { input: rest.bytes })
-    expect(twice).toMatchObject({ code: 1, stderr: expect.stringContaining('ECONFLICT') })
+    expect(twice).toMatchObject({ code: 4, stderr: expect.stringContaining('ECONFLICT') })
   })
 
   it('a terminal gets no bytes', async () => {
     const terminal = Object.assign(new PassThrough(), { isTTY: true })
     const invocation = {
       arguments: [],
+      literals: 0,
       options: new Options({}),
       stdout: new Output(terminal),
       stderr: new Output(new PassThrough()),
@@ -87,7 +88,7 @@ describe('export and import', () => {
     }
     const missing = join(sandbox.directory, 'no-export')
     const failed = await sandbox.call(['export', '-n', 'none', '-o', missing])
-    expect(failed).toMatchObject({ code: 1, stderr: expect.stringContaining('ENONS') })
+    expect(failed).toMatchObject({ code: 3, stderr: expect.stringContaining('ENONS') })
     await expect(readFile(missing)).rejects.toThrow()
     expect(await sandbox.call(['export', '--json'])).toMatchObject({ code: 2 })
   })
@@ -97,7 +98,7 @@ describe('fsck', () => {
   it('is refused while the server runs, and says what to do', async () => {
     await fill()
     const ended = await sandbox.call(['fsck'])
-    expect(ended.code).toBe(1)
+    expect(ended.code).toBe(4)
     expect(ended.stderr).toMatch(/^tailrace: EBUSY: .*tailrace stop --data /)
   })
 
@@ -138,6 +139,6 @@ describe('fsck', () => {
 
   it('of a directory without a store is ENOENT', async () => {
     const ended = await sandbox.call(['fsck', '--data', join(sandbox.directory, 'none')])
-    expect(ended).toMatchObject({ code: 1, stderr: expect.stringContaining('ENOENT') })
+    expect(ended).toMatchObject({ code: 3, stderr: expect.stringContaining('ENOENT') })
   })
 })

@@ -28,6 +28,15 @@ export type CallOptions = {
   readonly env?: Readonly<Record<string, string>>
 }
 
+/** The exit code of an error, as rfc/13, rule 12 has it. */
+export function exitCode(code: string): number {
+  if (['ENOENT', 'ENONS', 'ECOMPACTED'].includes(code)) return 3
+  const refused =
+    'EBUSY ECONFLICT EFENCED EEXIST EISDIR ENOTDIR ENOTEMPTY ESEALED EOVERWRITTEN EDQUOT'
+  if (refused.includes(code)) return 4
+  return ['ECLOSED', 'ETIMEDOUT', 'EUNKNOWN'].includes(code) ? 5 : 1
+}
+
 export class Sandbox {
   readonly directory: string
 

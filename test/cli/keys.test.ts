@@ -5,7 +5,7 @@ import { once } from 'node:events'
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { type Ended, Sandbox } from './harness.js'
+import { type Ended, exitCode, Sandbox } from './harness.js'
 
 let sandbox: Sandbox
 beforeAll(async () => {
@@ -15,7 +15,7 @@ afterAll(() => sandbox.remove())
 
 function failed(ended: Ended, code: string): void {
   expect(ended.stderr).toMatch(new RegExp(`^tailrace: ${code}: .+\\n$`))
-  expect({ code: ended.code, stdout: ended.stdout }).toEqual({ code: 1, stdout: '' })
+  expect({ code: ended.code, stdout: ended.stdout }).toEqual({ code: exitCode(code), stdout: '' })
 }
 
 describe('put and get', () => {
@@ -31,6 +31,46 @@ describe('put and get', () => {
     expect((await sandbox.call(['get', 'put/file'])).bytes.equals(bytes)).toBe(true)
     const tail = await sandbox.call(['get', 'put/file', '--offset', '699990'])
     expect(tail.bytes.equals(bytes.subarray(699_990))).toBe(true)
+  })
+
+  it('take a value that begins with a dash, and - itself, behind --', async () => {
+    await sandbox.ok(['put', 'dash/a', '--', '-param'])
+    expect(await sandbox.ok(['get', 'dash/a'])).toBe('-param')
+    await sandbox.ok(['put', 'dash/b', '--type', 'text/plain', '--', '-'], { input: 'stdin' })
+    expect(await sandbox.ok(['get', 'dash/b'])).toBe('-')
+    await sandbox.ok(['append', 'dash/c', '--', '-'], { input: 'stdin' })
+    await sandbox.ok(['append', '--', 'dash/c', '-x'])
+    expect(await sandbox.ok(['get', 'dash/c'])).toBe('--x')
+    for (const args of [
+      ['put', 'k', '-param'],
+      ['append', 'log', '-x'],
+      ['eventlog', 'append', 'e', '-n'],
+    ]) {
+      const { code, stderr } = await sandbox.call(args)
+      expect(stderr).toMatch(/^tailrace: EINVAL: .* begins with a dash .* behind --/)
+      expect(code).toBe(2)
+    }
+  })
+
+  it('say with --json what a value is, and what went wrong', async () => {
+    const bytes = randomBytes(300_001)
+    const { seq } = JSON.parse(await sandbox.ok(['put', 'json/k', '-', '--json'], { input: bytes }))
+    const got = JSON.parse(await sandbox.ok(['get', 'json/k', '--json']))
+    expect(got).toMatchObject({ seq, size: bytes.length })
+    expect(Buffer.from(got.data.base64, 'base64').equals(bytes)).toBe(true)
+    const error = async (...args: string[]) => {
+      const { code, stdout, stderr } = await sandbox.call([...args, '--json'])
+      expect(stderr).toBe('')
+      return [code, JSON.parse(stdout).error.code]
+    }
+    expect(await error('stat', 'nope')).toEqual([3, 'ENOENT'])
+    expect(await error('get', 'nope')).toEqual([3, 'ENOENT'])
+    expect(await error('ls', '-n', 'nowhere')).toEqual([3, 'ENONS'])
+    expect(await error('put', 'json/k', 'v', '--if-absent')).toEqual([4, 'ECONFLICT'])
+    expect(await error('put', 'json', 'v')).toEqual([4, 'EISDIR'])
+    expect(await error('unpin', 'nope')).toEqual([3, 'ENOENT'])
+    expect(await error('ls', '--url', 'http://127.0.0.1:1')).toEqual([5, 'ECLOSED'])
+    expect(await error('get', 'a/../b')).toEqual([1, 'EINVAL'])
   })
 
   it('read an older root with --at', async () => {
@@ -141,7 +181,7 @@ describe('txn, root, ns', () => {
       'ECONFLICT',
     )
     const json = await sandbox.call(['txn', '--json'], { input: JSON.stringify({ guards, ops }) })
-    expect(json.code).toBe(1)
+    expect(json.code).toBe(4)
     expect(JSON.parse(json.stdout)).toMatchObject({
       error: { code: 'ECONFLICT', failed: { guard: 0 } },
     })
@@ -201,7 +241,7 @@ describe('watch', () => {
     expect(await sandbox.ok(['watch', 'w/open', '--mode', 'value', '--no-follow'])).toBe('open\n')
   })
 
-  it('of an overwritten key ends with 1 after what was there', async () => {
+  it('of an overwritten key ends with 4 after what was there', async () => {
     await sandbox.ok(['append', 'w/over', 'before'])
     const { child, ended } = sandbox.start(['watch', 'w/over'])
     const all = ended()
@@ -209,7 +249,7 @@ describe('watch', () => {
     await sandbox.ok(['put', 'w/over', 'after'])
     const { code, stdout, stderr } = await all
     expect(stderr).toMatch(/^tailrace: EOVERWRITTEN: .+\n$/)
-    expect({ code, stdout }).toEqual({ code: 1, stdout: 'before' })
+    expect({ code, stdout }).toEqual({ code: 4, stdout: 'before' })
   })
 
   it('of values prints each new one', async () => {

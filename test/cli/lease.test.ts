@@ -27,7 +27,7 @@ describe('lease', () => {
       owner: 'me',
     })
     const refused = await sandbox.call(['lease', 'take', 'k'])
-    expect(refused).toMatchObject({ code: 1, stderr: expect.stringMatching(/ ECONFLICT: /) })
+    expect(refused).toMatchObject({ code: 4, stderr: expect.stringMatching(/ ECONFLICT: /) })
     const renewed = await sandbox.call(['lease', 'renew', 'k', token, '--ttl', '2m', '--json'])
     expect(JSON.parse(renewed.stdout)).toMatchObject({
       results: [{ token: { incarnation, seq } }],
@@ -39,7 +39,7 @@ describe('lease', () => {
     })
     expect(await sandbox.call(['lease', 'show', 'k'])).toMatchObject({ code: 1, stdout: 'free\n' })
     const late = await sandbox.call(['lease', 'release', 'k', token])
-    expect(late).toMatchObject({ code: 1, stderr: expect.stringMatching(/ EFENCED: /) })
+    expect(late).toMatchObject({ code: 4, stderr: expect.stringMatching(/ EFENCED: /) })
     for (const wrong of ['x', `${incarnation}`, `${token}x`]) {
       expect((await sandbox.call(['lease', 'renew', 'k', wrong])).code).toBe(2)
     }
@@ -65,7 +65,7 @@ describe('lease', () => {
         }),
       })
     expect((await put(token.seq)).code).toBe(0)
-    expect(await put(1)).toMatchObject({ code: 1, stderr: expect.stringMatching(/ECONFLICT/) })
+    expect(await put(1)).toMatchObject({ code: 4, stderr: expect.stringMatching(/ECONFLICT/) })
     expect((await sandbox.call(['get', 'v'])).stdout).toBe(`${token.seq}`)
   })
 
@@ -101,7 +101,7 @@ describe('lease', () => {
     ]
     for (const args of late) {
       const refused = await sandbox.call(args, { input: 'late\n' })
-      expect(refused).toMatchObject({ code: 1, stderr: expect.stringMatching(/ ECONFLICT: /) })
+      expect(refused).toMatchObject({ code: 4, stderr: expect.stringMatching(/ ECONFLICT: /) })
     }
     expect((await sandbox.call(['get', 'result'])).stdout).toBe('result\nmore\n')
     for (const args of [
@@ -118,13 +118,13 @@ describe('lease', () => {
     await expect.poll(() => held('k')).toMatch(/^held/)
     const [, token = ''] = (await held('k')).split(' ')
     await sandbox.call(['lease', 'release', 'k', token])
-    expect(await ended).toMatchObject({ code: 1, stderr: expect.stringMatching(/ EFENCED: /) })
+    expect(await ended).toMatchObject({ code: 4, stderr: expect.stringMatching(/ EFENCED: /) })
     const none = await sandbox.call(['lease', 'run', 'k', '--', '/no/such/command'])
-    expect(none).toMatchObject({ code: 1, stderr: expect.stringMatching(/ ENOENT: /) })
+    expect(none).toMatchObject({ code: 3, stderr: expect.stringMatching(/ ENOENT: /) })
     expect(await held('k')).toBe('free')
     await sandbox.call(['lease', 'take', 'k'])
     const impatient = await sandbox.call(['lease', 'run', 'k', '--no-wait', '--', 'true'])
-    expect(impatient).toMatchObject({ code: 1, stderr: expect.stringMatching(/ ECONFLICT: /) })
+    expect(impatient).toMatchObject({ code: 4, stderr: expect.stringMatching(/ ECONFLICT: /) })
   })
 
   it('run that waited for its lease for longer than the ttl has all of it', async () => {
@@ -155,7 +155,7 @@ describe('lease', () => {
     await once(running.child.stdout, 'data')
     const [, token = ''] = (await held('k')).split(' ')
     await sandbox.call(['lease', 'release', 'k', token])
-    expect(await ended).toMatchObject({ code: 1, stderr: expect.stringMatching(/ EFENCED: /) })
+    expect(await ended).toMatchObject({ code: 4, stderr: expect.stringMatching(/ EFENCED: /) })
   })
 
   it('run takes its command along when it is killed, and when its keeper is', async () => {
@@ -205,7 +205,7 @@ describe('--ttl', () => {
     }
     for (const key of ['a', 'b', 'c', 'd']) {
       const watched = await sandbox.call(['watch', key])
-      expect(watched).toMatchObject({ code: 1, stderr: expect.stringMatching(/ ENOENT: /) })
+      expect(watched).toMatchObject({ code: 3, stderr: expect.stringMatching(/ ENOENT: /) })
     }
     expect((await sandbox.call(['ls'])).stdout).toBe('')
   })

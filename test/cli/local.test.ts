@@ -59,7 +59,7 @@ describe('a command that needs a server', () => {
     const copy = `${sandbox.data}-copy`
     await cp(sandbox.data, copy, { recursive: true, filter: (path) => !path.endsWith('.sock') })
     const env = { TAILRACE_DATA: copy }
-    expect((await sandbox.call(['status'], { env })).code).toBe(1)
+    expect((await sandbox.call(['status'], { env })).code).toBe(5)
     await sandbox.ok(['put', 'who', 'the copy'], { env })
     expect(await sandbox.ok(['get', 'who'])).toBe('the original')
     expect(await sandbox.ok(['get', 'who'], { env })).toBe('the copy')
@@ -140,7 +140,7 @@ describe('a command that needs a server', () => {
 describe('status and stop', () => {
   it('without a server say so and start none', async () => {
     const status = await sandbox.call(['status', '--json'])
-    expect(status.code).toBe(1)
+    expect(status.code).toBe(5)
     expect(JSON.parse(status.stdout)).toEqual({ running: false, directory: sandbox.data })
     expect((await sandbox.call(['stop'])).code).toBe(0)
     expect(existsSync(sandbox.data)).toBe(false)
@@ -160,7 +160,7 @@ describe('status and stop', () => {
     const id = (await sandbox.ok(['submit', 'sleep', '60'])).trim()
     const refused = await sandbox.call(['stop'])
     expect(refused.stderr).toMatch(/^tailrace: EBUSY: .+\n$/)
-    expect(refused.code).toBe(1)
+    expect(refused.code).toBe(4)
     await sandbox.ok(['stop', '--force'])
     const { code, stdout } = await sandbox.call(['wait', id, '--json'])
     expect(code).not.toBe(0)
@@ -175,7 +175,7 @@ describe('status and stop', () => {
     await sandbox.ok(['stop'])
     const { code, stderr } = await all
     expect(stderr).toMatch(/^tailrace: ECLOSED: .+\n$/)
-    expect(code).toBe(1)
+    expect(code).toBe(5)
   })
 })
 
@@ -222,7 +222,7 @@ describe('serve', () => {
     const { code, stderr } = await sandbox.call(['serve'])
     expect(stderr).toMatch(/^tailrace: EBUSY: .+\n$/)
     expect(stderr).toContain(String(pid))
-    expect(code).toBe(1)
+    expect(code).toBe(4)
     expect(await sandbox.ok(['get', 'key'])).toBe('value')
   })
 
@@ -250,7 +250,7 @@ describe('http://, refused', () => {
   it('is ECLOSED where nobody listens, and no server is started', async () => {
     const { code, stderr } = await sandbox.call(['get', 'key', '--url', 'http://127.0.0.1:9'])
     expect(stderr).toMatch(/^tailrace: ECLOSED: .+\n$/)
-    expect(code).toBe(1)
+    expect(code).toBe(5)
     expect(existsSync(sandbox.data)).toBe(false)
   })
 })

@@ -24,7 +24,7 @@ describe('--producer, --epoch, --seq', () => {
     const again = await append(0, 0, '--json')
     expect(JSON.parse(again.stdout).result).toEqual({ index: 0, count: 1, repeated: true })
     expect(await append(0, 2)).toMatchObject({
-      code: 1,
+      code: 4,
       stderr: expect.stringMatching(/^tailrace: ECONFLICT: append 1 comes next of producer ci/),
     })
     expect((await append(1, 0)).code).toBe(0)
@@ -90,7 +90,7 @@ describe('--exactly-once', () => {
     expect(proxy.losing).toBe(0)
     expect(await sandbox.ok(['get', 'surely'])).toBe('a\nb\nc\n')
     expect(await sandbox.ok(['get', 'put'])).toBe(input)
-    expect((await sandbox.call(['get', 'there'])).code).toBe(1)
+    expect((await sandbox.call(['get', 'there'])).code).toBe(3)
     proxy.loseAnswers(1)
     const plain = await sandbox.call(['append', 'surely', 'd\n', ...url])
     expect(plain.stderr).toMatch(/^tailrace: EUNKNOWN/)

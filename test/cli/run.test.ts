@@ -167,14 +167,14 @@ describe('submit, wait, attach, jobs, signal', () => {
     const b = (await sandbox.ok(['submit', 'echo', 'hunter3'])).trim()
     await sandbox.ok(['wait', a, b])
     const refused = await sandbox.call(['jobs', 'rm', a, running])
-    expect(refused).toMatchObject({ code: 1, stdout: '' })
+    expect(refused).toMatchObject({ code: 4, stdout: '' })
     expect(refused.stderr).toMatch(
       new RegExp(`^tailrace: ECONFLICT: the job ${running} is running`),
     )
     expect(await sandbox.ok(['jobs', 'rm', '--dry-run', a])).toMatch(/^f\w+ .*echo hunter2\n$/)
     expect(await sandbox.ok(['jobs', 'rm', '--output', a])).toBe(`${a}\n`)
     const attached = await sandbox.call(['attach', a])
-    expect(attached).toMatchObject({ code: 1, stdout: '' })
+    expect(attached).toMatchObject({ code: 3, stdout: '' })
     expect(attached.stderr).toMatch(/^tailrace: ENOENT: .*output/)
     expect(JSON.parse(await sandbox.ok(['jobs', 'rm', a, '--json']))).toEqual({
       removed: [a],
@@ -201,7 +201,7 @@ describe('submit, wait, attach, jobs, signal', () => {
     ]) {
       const { code, stderr } = await sandbox.call(args)
       expect(stderr).toMatch(/^tailrace: ENOENT: .+\n$/)
-      expect(code).toBe(1)
+      expect(code).toBe(3)
     }
   })
 })

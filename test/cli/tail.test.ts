@@ -92,7 +92,7 @@ describe('tail', () => {
   })
 
   it('says what is wrong', async () => {
-    expect(await sandbox.call(['tail', 'no/key'])).toMatchObject({ code: 1 })
+    expect(await sandbox.call(['tail', 'no/key'])).toMatchObject({ code: 3 })
     expect((await sandbox.call(['tail', 'no/key', '-f'])).stderr).toMatch(/ENOENT/)
     expect((await sandbox.call(['tail', '/'])).stderr).toMatch(/EISDIR/)
     expect(await sandbox.call(['tail', 'text', '-n', 'x'])).toMatchObject({ code: 2 })

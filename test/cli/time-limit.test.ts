@@ -22,7 +22,7 @@ afterEach(async () => {
   await sandbox.remove()
 })
 
-const timedOut = { code: 1, stderr: expect.stringContaining('ETIMEDOUT') }
+const timedOut = { code: 5, stderr: expect.stringContaining('ETIMEDOUT') }
 const mute = { status: 0, mute: true } as const
 
 describe('a command with --timeout', () => {
@@ -62,7 +62,7 @@ describe('a command with --timeout', () => {
     proxy.lie(1, { ...mute, only: /^PUT/ })
     const put = ['put', 'k', 'v', '--timeout=1s', `--url=${proxy.target}`]
     expect(await sandbox.call(put)).toMatchObject({
-      code: 1,
+      code: 5,
       stderr: expect.stringContaining('EUNKNOWN'),
     })
   })

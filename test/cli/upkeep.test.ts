@@ -1,7 +1,7 @@
 /** `tailrace gc` and `tailrace forget` as processes (rfc/14). */
 
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { type Ended, Sandbox } from './harness.js'
+import { type Ended, exitCode, Sandbox } from './harness.js'
 
 let sandbox: Sandbox
 beforeAll(async () => {
@@ -11,7 +11,7 @@ afterAll(() => sandbox.remove())
 
 const failed = ({ code, stdout, stderr }: Ended, error: string) => {
   expect(stderr).toMatch(new RegExp(`^tailrace: ${error}: .+\\n$`))
-  expect({ code, stdout }).toEqual({ code: 1, stdout: '' })
+  expect({ code, stdout }).toEqual({ code: exitCode(error), stdout: '' })
 }
 
 describe('gc and forget', () => {

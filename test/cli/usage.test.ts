@@ -83,6 +83,20 @@ describe('a wrong command line ends with 2 and one line', () => {
   })
 })
 
+describe('with --json', () => {
+  it('a wrong command line is JSON, too', async () => {
+    for (const args of [
+      ['get', '--json'],
+      ['get', 'key', '--nope', '--json'],
+      ['put', 'key', '--json'],
+    ]) {
+      const { code, stdout, stderr } = await sandbox.call(args)
+      expect({ code, stderr }).toEqual({ code: 2, stderr: '' })
+      expect(JSON.parse(stdout)).toMatchObject({ error: { code: 'EINVAL' } })
+    }
+  })
+})
+
 describe('lptest', () => {
   it('prints the vectors', async () => {
     expect(await sandbox.ok(['lptest', '2', '3'])).toBe('!"\n"#\n#$\n')

@@ -1,0 +1,52 @@
+/** How a command says that it failed: one line on stderr, or one JSON object on stdout, and its exit code. See
+ *  rfc/13, rule 12.
+ *  Invariant: the exit code follows from the error's code alone. */
+
+import { type Code, TailraceError, toTailraceError } from '../error.js'
+import { errorBodyOf } from '../wire/status.js'
+import { type Invocation, UsageError } from './invocation.js'
+import { BrokenPipe } from './output.js'
+
+const usage = 2
+const notThere = 3
+const refused = 4
+/** Also of `status`, where no server runs. */
+export const noAnswer = 5
+
+/** What is not named here ends with 1. */
+const exitCodes: { readonly [code in Code]?: number } = {
+  ENOENT: notThere,
+  ENONS: notThere,
+  ECOMPACTED: notThere,
+  ECONFLICT: refused,
+  EFENCED: refused,
+  EEXIST: refused,
+  EISDIR: refused,
+  ENOTDIR: refused,
+  ENOTEMPTY: refused,
+  ESEALED: refused,
+  EOVERWRITTEN: refused,
+  EDQUOT: refused,
+  EBUSY: refused,
+  ECLOSED: noAnswer,
+  ETIMEDOUT: noAnswer,
+  EUNKNOWN: noAnswer,
+}
+
+/** Says an error, and gives the exit code; a reader that has gone is no error. Throws nothing. */
+export async function report(
+  error: unknown,
+  { stdout, stderr }: Pick<Invocation, 'stdout' | 'stderr'>,
+  { json }: { readonly json: boolean },
+): Promise<number> {
+  if (error instanceof BrokenPipe) return 0
+  const isUsage = error instanceof UsageError
+  const told = isUsage ? new TailraceError('EINVAL', error.message) : toTailraceError(error)
+  try {
+    if (json) await stdout.endedJson({ error: errorBodyOf(told) })
+    else await stderr.line(`tailrace: ${told.code}: ${told.message}`)
+  } catch {
+    // Nobody reads it: the exit code says it.
+  }
+  return isUsage ? usage : (exitCodes[told.code] ?? 1)
+}
