@@ -19,9 +19,9 @@ export const backupCommands: readonly CommandSpec[] = [
       ...place,
     ],
     examples: [
-      'export -o backup.tailrace',
-      'export -n staging | ssh host tailrace import -n staging',
-      'export --since 120 -o difference.tailrace',
+      'tailrace export -o backup.tailrace',
+      'tailrace export -n staging | ssh host tailrace import -n staging',
+      'tailrace export --since 120 -o difference.tailrace',
     ],
     load: async () => (await import('./transfer.js')).exportTree,
   },
@@ -38,7 +38,10 @@ export const backupCommands: readonly CommandSpec[] = [
       json,
       ...place,
     ],
-    examples: ['import backup.tailrace -n restored', 'import backup.tailrace --replace'],
+    examples: [
+      'tailrace import backup.tailrace -n restored',
+      'tailrace import backup.tailrace --replace',
+    ],
     load: async () => (await import('./transfer.js')).importTree,
   },
   {
@@ -46,7 +49,7 @@ export const backupCommands: readonly CommandSpec[] = [
     summary: 'check the file of an export, without a store',
     parameters: ['<file>'],
     options: [json],
-    examples: ['verify backup.tailrace'],
+    examples: ['tailrace verify backup.tailrace'],
     load: async () => (await import('./transfer.js')).verify,
   },
   {
@@ -66,7 +69,11 @@ export const backupCommands: readonly CommandSpec[] = [
         text: 'data directory (default: $TAILRACE_DATA, or under XDG state)',
       },
     ],
-    examples: ['fsck', 'fsck --data /backup/tailrace --json', 'fsck --repair'],
+    examples: [
+      'tailrace fsck',
+      'tailrace fsck --data /backup/tailrace --json',
+      'tailrace fsck --repair',
+    ],
     load: async () => (await import('./fsck.js')).fsck,
   },
 ]

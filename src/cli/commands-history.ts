@@ -20,7 +20,7 @@ export const historyCommands: readonly CommandSpec[] = [
       json,
       ...place,
     ],
-    examples: ['roots --newest --limit 10', 'roots -n staging --json'],
+    examples: ['tailrace roots --newest --limit 10', 'tailrace roots -n staging --json'],
     load: async () => (await import('./history.js')).roots,
   },
   {
@@ -37,7 +37,11 @@ export const historyCommands: readonly CommandSpec[] = [
       json,
       ...place,
     ],
-    examples: ['log settings/colour', 'log settings --limit 20', 'log settings/colour --json'],
+    examples: [
+      'tailrace log settings/colour',
+      'tailrace log settings --limit 20',
+      'tailrace log settings/colour --json',
+    ],
     load: async () => (await import('./history.js')).log,
   },
   {
@@ -55,7 +59,11 @@ export const historyCommands: readonly CommandSpec[] = [
       json,
       ...place,
     ],
-    examples: ['diff 120', 'diff release-1 now settings', 'diff 120 140 -l'],
+    examples: [
+      'tailrace diff 120',
+      'tailrace diff release-1 now settings',
+      'tailrace diff 120 140 -l',
+    ],
     load: async () => (await import('./history.js')).diff,
   },
   {
@@ -63,7 +71,7 @@ export const historyCommands: readonly CommandSpec[] = [
     summary: 'keep a root by name, whatever the retention',
     parameters: ['<name>'],
     options: [at, namespace, json, ...place],
-    examples: ['pin release-1', 'pin before-cleanup --at 120'],
+    examples: ['tailrace pin release-1', 'tailrace pin before-cleanup --at 120'],
     load: async () => (await import('./pins.js')).pin,
   },
   {
@@ -71,14 +79,14 @@ export const historyCommands: readonly CommandSpec[] = [
     summary: 'let a pinned root go',
     parameters: ['<name>'],
     options: [json, ...place],
-    examples: ['unpin release-1'],
+    examples: ['tailrace unpin release-1'],
     load: async () => (await import('./pins.js')).unpin,
   },
   {
     name: 'pins',
     summary: 'list the pins of all namespaces',
     options: [json, ...place],
-    examples: ['pins'],
+    examples: ['tailrace pins'],
     load: async () => (await import('./pins.js')).pins,
   },
 ]
@@ -90,7 +98,7 @@ export const settingsCommands: readonly CommandSpec[] = [
     summary: 'show a namespace and its settings',
     parameters: ['<name>'],
     options: [json, ...place],
-    examples: ['ns show primary'],
+    examples: ['tailrace ns show primary'],
     load: async () => (await import('./settings.js')).show,
   },
   {
@@ -122,9 +130,9 @@ export const settingsCommands: readonly CommandSpec[] = [
       ...place,
     ],
     examples: [
-      'ns config primary --history-age 7d',
-      'ns config staging --quota 10G',
-      'ns config jobs --keep-jobs 1000 --keep-jobs-age 30d --keep-jobs-size 10G',
+      'tailrace ns config primary --history-age 7d',
+      'tailrace ns config staging --quota 10G',
+      'tailrace ns config jobs --keep-jobs 1000 --keep-jobs-age 30d --keep-jobs-size 10G',
     ],
     load: async () => (await import('./settings.js')).config,
   },

@@ -1,4 +1,4 @@
-/** The commands on keys, as data. See program.ts; what they do stands in the modules they load. */
+/** The commands on keys, namespaces and events, as data. See program.ts; what they do stands in the modules they load. */
 
 import { settingsCommands } from './commands-history.js'
 import { ifLease } from './lease-guard.js'
@@ -20,7 +20,11 @@ export const keyCommands: readonly CommandSpec[] = [
       json,
       ...place,
     ],
-    examples: ['get ci/build-7/status', 'get big.tar | tar t', 'get log --index 0'],
+    examples: [
+      'tailrace get ci/build-7/status',
+      'tailrace get big.tar | tar t',
+      'tailrace get log --index 0',
+    ],
     load: async () => (await import('./reads.js')).get,
   },
   {
@@ -40,11 +44,11 @@ export const keyCommands: readonly CommandSpec[] = [
       ...place,
     ],
     examples: [
-      'put greeting "hello"',
+      'tailrace put greeting "hello"',
       'tar c src | tailrace put src.tar -',
-      'put a --file a.bin',
-      'put session/7 active --ttl 30m',
-      "lease run job -- sh -c 'make report | tailrace put report - --if-lease job'",
+      'tailrace put a --file a.bin',
+      'tailrace put session/7 active --ttl 30m',
+      "tailrace lease run job -- sh -c 'make report | tailrace put report - --if-lease job'",
     ],
     load: async () => (await import('./writes.js')).put,
   },
@@ -65,10 +69,10 @@ export const keyCommands: readonly CommandSpec[] = [
       ...place,
     ],
     examples: [
-      'append log "first"',
+      'tailrace append log "first"',
       'make 2>&1 | tailrace append log - --lines',
-      'append log --seal',
-      'append log "third" --producer ci --epoch 0 --seq 2',
+      'tailrace append log --seal',
+      'tailrace append log "third" --producer ci --epoch 0 --seq 2',
     ],
     load: async () => (await import('./writes.js')).append,
   },
@@ -85,7 +89,7 @@ export const keyCommands: readonly CommandSpec[] = [
       json,
       ...place,
     ],
-    examples: ['rm greeting', 'rm -r ci/build-7'],
+    examples: ['tailrace rm greeting', 'tailrace rm -r ci/build-7'],
     load: async () => (await import('./writes.js')).rm,
   },
   {
@@ -103,7 +107,7 @@ export const keyCommands: readonly CommandSpec[] = [
       json,
       ...place,
     ],
-    examples: ['ls', 'ls -l ci', 'ls -R ci --json'],
+    examples: ['tailrace ls', 'tailrace ls -l ci', 'tailrace ls -R ci --json'],
     load: async () => (await import('./reads.js')).ls,
   },
   {
@@ -117,7 +121,7 @@ export const keyCommands: readonly CommandSpec[] = [
       json,
       ...place,
     ],
-    examples: ['stat log', 'stat latest --nofollow --json'],
+    examples: ['tailrace stat log', 'tailrace stat latest --nofollow --json'],
     load: async () => (await import('./reads.js')).stat,
   },
   {
@@ -125,7 +129,7 @@ export const keyCommands: readonly CommandSpec[] = [
     summary: 'make directories, with their parents',
     parameters: ['<key...>'],
     options: [namespace, ...ifLease, json, ...place],
-    examples: ['mkdir ci/artifacts'],
+    examples: ['tailrace mkdir ci/artifacts'],
     load: async () => (await import('./writes.js')).mkdir,
   },
   {
@@ -140,9 +144,26 @@ export const keyCommands: readonly CommandSpec[] = [
       json,
       ...place,
     ],
-    examples: ['ln -s ci/build-7 ci/latest'],
+    examples: ['tailrace ln -s ci/build-7 ci/latest'],
     load: async () => (await import('./writes.js')).ln,
   },
+  {
+    name: 'txn',
+    summary: 'commit several changes at once, guarded, or none',
+    description:
+      'Commit a transaction, from a file or stdin (-): JSON {"guards": [...], "ops": [...]}. ' +
+      'Values are text or {"base64": "..."}. See rfc/12 for all ops and guards.',
+    parameters: ['[file]'],
+    options: [namespace, ...ifLease, ...once, json, ...place],
+    examples: [
+      'tailrace txn change.json',
+      `tailrace txn - <<< '{"guards":[{"key":"lock","absent":true}],"ops":[{"op":"put","key":"lock","value":"me"}]}'`,
+    ],
+    load: async () => (await import('./txn.js')).txn,
+  },
+]
+
+export const followCommands: readonly CommandSpec[] = [
   {
     name: 'watch',
     summary: 'follow a key: its appends, or its values',
@@ -166,27 +187,16 @@ export const keyCommands: readonly CommandSpec[] = [
       ...place,
     ],
     examples: [
-      'watch log',
-      'watch log -n 10',
-      'watch status --mode value --uniq',
-      'watch log --json',
+      'tailrace watch log',
+      'tailrace watch log -n 10',
+      'tailrace watch status --mode value --uniq',
+      'tailrace watch log --json',
     ],
     load: async () => (await import('./watch.js')).watch,
   },
-  {
-    name: 'txn',
-    summary: 'commit several changes at once, guarded, or none',
-    description:
-      'Commit a transaction, from a file or stdin (-): JSON {"guards": [...], "ops": [...]}. ' +
-      'Values are text or {"base64": "..."}. See rfc/12 for all ops and guards.',
-    parameters: ['[file]'],
-    options: [namespace, ...ifLease, ...once, json, ...place],
-    examples: [
-      'txn change.json',
-      `txn - <<< '{"guards":[{"key":"lock","absent":true}],"ops":[{"op":"put","key":"lock","value":"me"}]}'`,
-    ],
-    load: async () => (await import('./txn.js')).txn,
-  },
+]
+
+export const namespaceCommands: readonly CommandSpec[] = [
   {
     name: 'root',
     summary: "show a namespace's root: seq and ref",
@@ -196,7 +206,7 @@ export const keyCommands: readonly CommandSpec[] = [
       json,
       ...place,
     ],
-    examples: ['root', 'root -n jobs --json'],
+    examples: ['tailrace root', 'tailrace root -n jobs --json'],
     load: async () => (await import('./reads.js')).root,
   },
   {
@@ -207,7 +217,7 @@ export const keyCommands: readonly CommandSpec[] = [
         name: 'list',
         summary: 'list namespaces',
         options: [json, ...place],
-        examples: ['ns list'],
+        examples: ['tailrace ns list'],
         load: async () => (await import('./namespaces.js')).list,
       },
       {
@@ -220,7 +230,7 @@ export const keyCommands: readonly CommandSpec[] = [
           json,
           ...place,
         ],
-        examples: ['ns create staging', 'ns create try --from primary --at 120'],
+        examples: ['tailrace ns create staging', 'tailrace ns create try --from primary --at 120'],
         load: async () => (await import('./namespaces.js')).create,
       },
       {
@@ -228,13 +238,16 @@ export const keyCommands: readonly CommandSpec[] = [
         summary: 'remove a namespace and all that is in it',
         parameters: ['<name>'],
         options: [json, ...place],
-        examples: ['ns remove staging'],
+        examples: ['tailrace ns remove staging'],
         load: async () => (await import('./namespaces.js')).remove,
       },
       ...settingsCommands,
     ],
-    examples: ['ns create staging', 'ns list', 'ns remove staging'],
+    examples: ['tailrace ns create staging', 'tailrace ns list', 'tailrace ns remove staging'],
   },
+]
+
+export const eventCommands: readonly CommandSpec[] = [
   {
     name: 'eventlog',
     summary: 'append, read, follow and await events',
@@ -251,7 +264,7 @@ export const keyCommands: readonly CommandSpec[] = [
           json,
           ...place,
         ],
-        examples: [`eventlog append deploy start '{"version":"1.2"}'`],
+        examples: [`tailrace eventlog append deploy start '{"version":"1.2"}'`],
         load: async () => (await import('./eventlog.js')).append,
       },
       {
@@ -259,7 +272,7 @@ export const keyCommands: readonly CommandSpec[] = [
         summary: 'print the events that are there, one JSON object a line',
         parameters: ['<key>'],
         options: [namespace, at, jsonLines, ...place],
-        examples: ['eventlog get deploy'],
+        examples: ['tailrace eventlog get deploy'],
         load: async () => (await import('./eventlog.js')).get,
       },
       {
@@ -272,7 +285,7 @@ export const keyCommands: readonly CommandSpec[] = [
           jsonLines,
           ...place,
         ],
-        examples: ['eventlog follow deploy'],
+        examples: ['tailrace eventlog follow deploy'],
         load: async () => (await import('./eventlog.js')).follow,
       },
       {
@@ -280,10 +293,13 @@ export const keyCommands: readonly CommandSpec[] = [
         summary: 'wait for the first event of a name and print it',
         parameters: ['<key>', '<name>'],
         options: [namespace, jsonLines, ...place],
-        examples: ['eventlog wait-event deploy finish'],
+        examples: ['tailrace eventlog wait-event deploy finish'],
         load: async () => (await import('./eventlog.js')).waitEvent,
       },
     ],
-    examples: [`eventlog append deploy start '{"version":"1.2"}'`, 'eventlog follow deploy'],
+    examples: [
+      `tailrace eventlog append deploy start '{"version":"1.2"}'`,
+      'tailrace eventlog follow deploy',
+    ],
   },
 ]

@@ -33,7 +33,10 @@ export const leaseCommands: readonly CommandSpec[] = [
           json,
           ...place,
         ],
-        examples: ['lease take deploy --ttl 1m', 'TOKEN=$(tailrace lease take deploy --wait)'],
+        examples: [
+          'tailrace lease take deploy --ttl 1m',
+          'TOKEN=$(tailrace lease take deploy --wait)',
+        ],
         load: async () => (await import('./lease.js')).take,
       },
       {
@@ -46,7 +49,7 @@ export const leaseCommands: readonly CommandSpec[] = [
           json,
           ...place,
         ],
-        examples: ['lease renew deploy $TOKEN'],
+        examples: ['tailrace lease renew deploy $TOKEN'],
         load: async () => (await import('./lease.js')).renew,
       },
       {
@@ -54,7 +57,7 @@ export const leaseCommands: readonly CommandSpec[] = [
         summary: 'give a lease back; EFENCED if it is lost',
         parameters: ['<key>', '<token>'],
         options: [namespace, json, ...place],
-        examples: ['lease release deploy $TOKEN'],
+        examples: ['tailrace lease release deploy $TOKEN'],
         load: async () => (await import('./lease.js')).release,
       },
       {
@@ -62,7 +65,7 @@ export const leaseCommands: readonly CommandSpec[] = [
         summary: 'show whether a lease is held: exit code 0 if it is, 1 if it is free',
         parameters: ['<key>'],
         options: [namespace, json, ...place],
-        examples: ['lease show deploy', 'lease show deploy --json'],
+        examples: ['tailrace lease show deploy', 'tailrace lease show deploy --json'],
         load: async () => (await import('./lease.js')).show,
       },
       {
@@ -83,13 +86,17 @@ export const leaseCommands: readonly CommandSpec[] = [
           ...place,
         ],
         examples: [
-          'lease run deploy -- ./deploy.sh',
-          'lease run cron/daily --ttl 10s -- make -j4 report',
-          "lease run job -- sh -c './work | tailrace put result - --if-lease job'",
+          'tailrace lease run deploy -- ./deploy.sh',
+          'tailrace lease run cron/daily --ttl 10s -- make -j4 report',
+          "tailrace lease run job -- sh -c './work | tailrace put result - --if-lease job'",
         ],
         load: async () => (await import('./lease-run.js')).run,
       },
     ],
-    examples: ['lease run deploy -- ./deploy.sh', 'lease take deploy', 'lease show deploy'],
+    examples: [
+      'tailrace lease run deploy -- ./deploy.sh',
+      'tailrace lease take deploy',
+      'tailrace lease show deploy',
+    ],
   },
 ]

@@ -21,7 +21,11 @@ export const logCommands: readonly CommandSpec[] = [
       longNamespace,
       ...place,
     ],
-    examples: ['tail build/log', 'tail build/log -n 3 -f', 'tail build/log -c 100'],
+    examples: [
+      'tailrace tail build/log',
+      'tailrace tail build/log -n 3 -f',
+      'tailrace tail build/log -c 100',
+    ],
     load: async () => (await import('./tail.js')).tail,
   },
   {
@@ -42,7 +46,7 @@ export const logCommands: readonly CommandSpec[] = [
       json,
       ...place,
     ],
-    examples: ['trim build/log --keep 1000', 'trim build/log --older-than 7d'],
+    examples: ['tailrace trim build/log --keep 1000', 'tailrace trim build/log --older-than 7d'],
     load: async () => (await import('./trim.js')).trim,
   },
 ]

@@ -38,9 +38,9 @@ export const treeCommands: readonly CommandSpec[] = [
       ...place,
     ],
     examples: [
-      'cp ci/build-7 ci/good',
-      'cp config config --from-namespace staging --replace',
-      'cp greeting old-greeting --at 12',
+      'tailrace cp ci/build-7 ci/good',
+      'tailrace cp config config --from-namespace staging --replace',
+      'tailrace cp greeting old-greeting --at 12',
     ],
     load: async () => (await import('./copies.js')).cp,
   },
@@ -52,7 +52,10 @@ export const treeCommands: readonly CommandSpec[] = [
       'is in both or in neither.',
     parameters: ['<source>', '<target>'],
     options: [namespace, fromNamespace, replace, ...ifLease, json, ...place],
-    examples: ['mv ci/build-7 archive/build-7', 'mv report report --from-namespace staging'],
+    examples: [
+      'tailrace mv ci/build-7 archive/build-7',
+      'tailrace mv report report --from-namespace staging',
+    ],
     load: async () => (await import('./copies.js')).mv,
   },
   {
@@ -68,7 +71,7 @@ export const treeCommands: readonly CommandSpec[] = [
       json,
       ...place,
     ],
-    examples: ['fork build/log build/retry --count 3'],
+    examples: ['tailrace fork build/log build/retry --count 3'],
     load: async () => (await import('./copies.js')).fork,
   },
   {
@@ -79,7 +82,7 @@ export const treeCommands: readonly CommandSpec[] = [
       'commit. It is removed if it was not there then.',
     parameters: ['<key>'],
     options: [at, namespace, ...ifLease, json, ...place],
-    examples: ['restore config --at 120', 'restore / --at 120'],
+    examples: ['tailrace restore config --at 120', 'tailrace restore / --at 120'],
     load: async () => (await import('./copies.js')).restore,
   },
   {
@@ -93,7 +96,7 @@ export const treeCommands: readonly CommandSpec[] = [
       json,
       ...place,
     ],
-    examples: ['link ci/build-7 ci/latest'],
+    examples: ['tailrace link ci/build-7 ci/latest'],
     load: async () => (await import('./writes.js')).ln,
   },
   {
@@ -101,7 +104,7 @@ export const treeCommands: readonly CommandSpec[] = [
     summary: 'print where a link leads',
     parameters: ['<key>'],
     options: [namespace, at, json, ...place],
-    examples: ['readlink ci/latest'],
+    examples: ['tailrace readlink ci/latest'],
     load: async () => (await import('./copies.js')).readlink,
   },
   {
@@ -125,11 +128,14 @@ export const treeCommands: readonly CommandSpec[] = [
           json,
           ...place,
         ],
-        examples: ['treeobj put copy log.json', 'treeobj log | tailrace treeobj put copy -'],
+        examples: [
+          'tailrace treeobj put copy log.json',
+          'tailrace treeobj log | tailrace treeobj put copy -',
+        ],
         load: async () => (await import('./treeobjs.js')).put,
       },
     ],
-    examples: ['treeobj build/log', 'treeobj put copy log.json'],
+    examples: ['tailrace treeobj build/log', 'tailrace treeobj put copy log.json'],
   },
   {
     name: 'blob',
@@ -140,7 +146,7 @@ export const treeCommands: readonly CommandSpec[] = [
         summary: 'write the bytes of a blob to stdout',
         parameters: ['<ref>'],
         options: [force, json, ...place],
-        examples: ['blob get blake3-…'],
+        examples: ['tailrace blob get blake3-…'],
         load: async () => (await import('./treeobjs.js')).getBlob,
       },
       {
@@ -148,10 +154,10 @@ export const treeCommands: readonly CommandSpec[] = [
         summary: 'store a file, or stdin (-), as a blob and print its ref',
         parameters: ['<file>'],
         options: [json, ...place],
-        examples: ['blob put part.bin', 'echo hello | tailrace blob put -'],
+        examples: ['tailrace blob put part.bin', 'echo hello | tailrace blob put -'],
         load: async () => (await import('./treeobjs.js')).putBlob,
       },
     ],
-    examples: ['blob put part.bin', 'blob get blake3-…'],
+    examples: ['tailrace blob put part.bin', 'tailrace blob get blake3-…'],
   },
 ]

@@ -13,7 +13,7 @@ export const upkeepCommands: readonly CommandSpec[] = [
       'and watchers go on. A collection also begins by itself when there is much to free. The file does not ' +
       'shrink: what is freed is written again.',
     options: [{ flags: '--dry-run', text: 'only say what would go' }, json, ...place],
-    examples: ['gc', 'gc --dry-run', 'gc --json'],
+    examples: ['tailrace gc', 'tailrace gc --dry-run', 'tailrace gc --json'],
     load: async () => (await import('./upkeep.js')).gc,
   },
   {
@@ -25,7 +25,7 @@ export const upkeepCommands: readonly CommandSpec[] = [
       'the same ones. There is no way back.',
     parameters: ['<key>'],
     options: [namespace, json, ...place],
-    examples: ['forget secrets/token', 'forget -n staging old/logs --json'],
+    examples: ['tailrace forget secrets/token', 'tailrace forget -n staging old/logs --json'],
     load: async () => (await import('./upkeep.js')).forget,
   },
 ]

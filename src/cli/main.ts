@@ -3,14 +3,7 @@
  *  Invariant: exit code 0 is success, 2 a wrong command line, 130 an interrupt, any other an error that was said
  *  (report.ts); a reader of our output that goes away ends us quietly. */
 
-import { backupCommands } from './commands-backup.js'
-import { historyCommands } from './commands-history.js'
-import { jobCommands, serverCommands } from './commands-jobs.js'
-import { keyCommands } from './commands-keys.js'
-import { leaseCommands } from './commands-leases.js'
-import { logCommands } from './commands-logs.js'
-import { treeCommands } from './commands-trees.js'
-import { upkeepCommands } from './commands-upkeep.js'
+import { commandGroups } from './commands.js'
 import { Output } from './output.js'
 import { asksForJson, runProgram } from './program.js'
 import { report } from './report.js'
@@ -48,17 +41,7 @@ async function main(): Promise<number> {
       {
         version: programVersion(),
         description: 'A key-value store whose keys can be appended to and watched.',
-        commands: [
-          ...keyCommands,
-          ...treeCommands,
-          ...logCommands,
-          ...leaseCommands,
-          ...historyCommands,
-          ...backupCommands,
-          ...upkeepCommands,
-          ...jobCommands,
-          ...serverCommands,
-        ],
+        groups: commandGroups,
       },
       args,
       { stdout, stderr, environment: process.env },

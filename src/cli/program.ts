@@ -14,7 +14,7 @@ export type CommandSpec = {
   readonly parameters?: readonly string[]
   /** Flags (`-n, --namespace <name>`) and what they mean. */
   readonly options?: readonly OptionSpec[]
-  /** Command lines, without the leading `tailrace`. */
+  /** Lines of a shell, to be pasted as they are. */
   readonly examples?: readonly string[]
   /** What follows the first argument belongs to it, options included (`run CMD -x`). */
   readonly passThrough?: boolean
@@ -35,6 +35,12 @@ export type OptionSpec = {
 export type ProgramSpec = {
   readonly version: string
   readonly description: string
+  /** In the order of the help, each under its heading. */
+  readonly groups: readonly CommandGroup[]
+}
+
+export type CommandGroup = {
+  readonly heading: string
   readonly commands: readonly CommandSpec[]
 }
 
@@ -57,10 +63,11 @@ export async function runProgram(
     .helpCommand('help [command]', 'show the help of a command')
     .addHelpText('after', `\n${exitCodesHelp}`)
   prepare(program, outcome)
-  for (const command of spec.commands) {
-    program.addCommand(build(command, surroundings, outcome), {
-      hidden: command.hidden === true,
-    })
+  for (const { heading, commands } of spec.groups) {
+    for (const command of commands) {
+      const built = build(command, surroundings, outcome).helpGroup(`${heading}:`)
+      program.addCommand(built, { hidden: command.hidden === true })
+    }
   }
   try {
     await program.parseAsync(argv, { from: 'user' })
@@ -105,7 +112,7 @@ function build(
   if (spec.passThrough) command.passThroughOptions()
   // Options behind the name of a child are the child's.
   if (spec.commands) command.enablePositionalOptions()
-  const examples = (spec.examples ?? []).map((line) => `  $ tailrace ${line}`)
+  const examples = (spec.examples ?? []).map((line) => `  ${line}`)
   if (examples.length > 0) command.addHelpText('after', `\nExamples:\n${examples.join('\n')}`)
   for (const child of spec.commands ?? []) {
     command.addCommand(build(child, surroundings, outcome))
