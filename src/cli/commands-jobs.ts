@@ -83,10 +83,21 @@ export const jobCommands: readonly CommandSpec[] = [
     options: [
       { flags: '--after <id>', text: 'go on after that job' },
       { flags: '--limit <n>', text: 'at most so many (default: 50)' },
+      { flags: '--all', text: 'all of them; with --json a line for each 1,000' },
+      {
+        flags: '--state <states>',
+        text: 'only some of submitted,running,finished,lost,failed (failed: lost, or not exit code 0)',
+      },
+      { flags: '--name <name>', text: 'only those of that name' },
       json,
       ...place,
     ],
-    examples: ['tailrace jobs', 'tailrace jobs --limit 5 --json', 'tailrace jobs rm ID'],
+    examples: [
+      'tailrace jobs',
+      'tailrace jobs --state running,failed',
+      'tailrace jobs --limit 5 --json',
+      'tailrace jobs rm ID',
+    ],
     load: async () => (await import('./jobs.js')).jobs,
     commands: [
       {
@@ -115,7 +126,10 @@ export const jobCommands: readonly CommandSpec[] = [
   },
   {
     name: 'wait',
-    summary: "wait until jobs have finished; the exit code is the last one's",
+    summary: 'wait until jobs have finished; the exit code is that of the first one that failed',
+    description:
+      'Wait until all jobs have finished. The exit code is 0 if all of them ended with 0, otherwise that ' +
+      'of the first one, as they are named, that did not. With --json each is printed as it ends.',
     parameters: ['<id...>'],
     options: [json, ...place],
     examples: ['tailrace wait ID', 'tailrace wait $A $B'],

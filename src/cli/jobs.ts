@@ -2,16 +2,26 @@
 
 import { constants } from 'node:os'
 import { isJobId } from '../job/ids.js'
-import { idVariable, type JobView, type Submission } from '../job/job.js'
+import {
+  idVariable,
+  type JobFilter,
+  type JobView,
+  jobFilters,
+  listMax,
+  type Submission,
+} from '../job/job.js'
 import { exitCodeOf } from '../job/state.js'
 import { parseDuration } from './duration.js'
 import { argument, defined, type Invocation, UsageError } from './invocation.js'
 import { quotedWord } from './quote.js'
 import { withStore } from './session.js'
+import { sizeText } from './size.js'
 import { surroundingsOf } from './surroundings.js'
 import { absolutePath, checkVariables } from './utf8.js'
 
 const listDefault = 50
+/** Characters of an id. */
+const idWidth = 13
 /** Columns of a command in the table. */
 const commandWidth = 60
 
@@ -52,36 +62,54 @@ export function submissionOf(invocation: Invocation): Submission {
 }
 
 export async function jobs(invocation: Invocation): Promise<undefined> {
-  const { options, stdout } = invocation
-  const limit = options.integer('limit', 1) ?? listDefault
-  const after = options.text('after')
-  return withStore(invocation, async (store) => {
-    const page = await store.jobs.list({ limit, ...defined({ after }) })
-    if (options.flag('json')) {
-      await stdout.json(page)
+  const { options, stdout, stderr } = invocation
+  const all = options.flag('all')
+  const limit = options.integer('limit', 1)
+  if (all && limit !== undefined) throw new UsageError('--all and --limit exclude each other')
+  const wanted = defined({
+    limit: all ? listMax : (limit ?? listDefault),
+    states: options.text('state')?.split(',').map(parseState),
+    name: options.text('name'),
+  })
+  let after = options.text('after')
+  return withStore(invocation, async ({ jobs }) => {
+    if (!options.flag('json'))
+      await stdout.line(rowText(['ID', 'STATE', 'EXIT', 'TIME', 'COMMAND']))
+    let shown = 0
+    for (;;) {
+      const page = await jobs.list({ ...wanted, ...defined({ after }) })
+      shown += page.jobs.length
+      if (options.flag('json')) await stdout.json(page)
+      else for (const view of page.jobs) await stdout.line(rowText(rowOf(view)))
+      after = page.next
+      if (all && after !== undefined) continue
+      const rest = page.more ? '; --all shows the rest' : ''
+      const text = `${grouped(shown)} of ${grouped(page.total)} jobs, ${sizeText(page.size)} in all${rest}`
+      if (page.more || stderr.isTerminal) await stderr.line(`tailrace: ${text}`)
       return undefined
     }
-    const rows = page.jobs.map(rowOf)
-    const idWidth = Math.max(2, ...page.jobs.map(({ id }) => id.length))
-    for (const [id, ...columns] of [['ID', 'STATE', 'EXIT', 'TIME', 'COMMAND'], ...rows]) {
-      const [state = '', exit = '', time = '', command = ''] = columns
-      const head = `${(id ?? '').padEnd(idWidth)}  ${state.padEnd(9)}  ${exit.padEnd(7)}`
-      await stdout.line(`${head}  ${time.padStart(8)}  ${command}`)
-    }
-    return undefined
   })
 }
 
+/** Says of each job how it ended as soon as it has. Gives the exit code of the first one, as they are named, that
+ *  failed. */
 export async function wait(invocation: Invocation): Promise<number> {
   const { options, stdout, stderr } = invocation
+  const ids = invocation.arguments
   return withStore(invocation, async (store) => {
-    const views = await Promise.all(invocation.arguments.map((id) => store.jobs.wait(id)))
-    for (const view of views) {
+    const ended = async (id: string): Promise<number> => {
+      const view = await store.jobs.wait(id)
+      const code = exitCodeOf(view)
       if (options.flag('json')) await stdout.json(view)
       else if (view.exception) await stderr.line(exceptionLine(view))
+      else if (code !== 0 && ids.length > 1) {
+        const how = view.signal === undefined ? `exit code ${code}` : `signal ${view.signal}`
+        await stderr.line(`tailrace: job ${view.id}: ended with ${how}`)
+      }
+      return code
     }
-    const last = views.at(-1)
-    return last ? exitCodeOf(last) : 0
+    const codes = await Promise.all(ids.map(ended))
+    return codes.find((code) => code !== 0) ?? 0
   })
 }
 
@@ -93,6 +121,27 @@ export async function signal(invocation: Invocation): Promise<undefined> {
     if (invocation.options.flag('json')) await invocation.stdout.json({ id, signal: name })
     return undefined
   })
+}
+
+function parseState(text: string): JobFilter {
+  const found = jobFilters.find((filter) => filter === text)
+  if (found) return found
+  throw new UsageError(`--state takes some of ${jobFilters.join(',')}, not "${text}"`)
+}
+
+function rowText([
+  id = '',
+  state = '',
+  exit = '',
+  time = '',
+  command = '',
+]: readonly string[]): string {
+  return `${id.padEnd(idWidth)}  ${state.padEnd(9)}  ${exit.padEnd(7)}  ${time.padStart(8)}  ${command}`
+}
+
+/** 1234567 → 1,234,567 */
+function grouped(count: number): string {
+  return count.toLocaleString('en-US')
 }
 
 /** Why a job did not run to its end. */

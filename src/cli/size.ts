@@ -17,3 +17,12 @@ export function parseSize(what: string, text: string): number {
   if (Number.isSafeInteger(size)) return size
   throw new UsageError(`${what} takes a number of bytes like 4096, 64K, 500M or 10G, not "${text}"`)
 }
+
+/** `14895155` → `14.2M`, as `parseSize` reads it back, rounded. */
+export function sizeText(size: number): string {
+  let text = `${size} B`
+  for (const [unit, bytes] of units) {
+    if (bytes > 1 && size >= bytes) text = `${(size / bytes).toFixed(1)}${unit}`
+  }
+  return text
+}

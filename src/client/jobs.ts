@@ -1,7 +1,15 @@
 /** Jobs over HTTP. See rfc/11, rfc/12.
  *  Invariant: a `wait` ends when the job does, also when the connection is lost meanwhile. */
 
-import type { JobPage, Jobs, JobView, Pruned, PruneOptions, Submission } from '../job/job.js'
+import type {
+  JobPage,
+  Jobs,
+  JobView,
+  ListJobsOptions,
+  Pruned,
+  PruneOptions,
+  Submission,
+} from '../job/job.js'
 import { parseJobPage, parseJobView, parsePruned } from '../wire/answers.js'
 import type { Http } from './http.js'
 import { componentOf, pathOf } from './path.js'
@@ -17,15 +25,10 @@ export class RemoteJobs implements Jobs {
     return this.#http.writeJson(pathOf('jobs'), submission, { signal }, parseJobView)
   }
 
-  async list(
-    options: {
-      readonly after?: string
-      readonly limit?: number
-      readonly signal?: AbortSignal
-    } = {},
-  ): Promise<JobPage> {
-    const { after, limit, signal } = options
-    return this.#http.readJson(pathOf('jobs', { after, limit }), { signal }, parseJobPage)
+  async list(options: ListJobsOptions = {}): Promise<JobPage> {
+    const { states, signal, ...asked } = options
+    const path = pathOf('jobs', { ...asked, state: states?.join(',') })
+    return this.#http.readJson(path, { signal }, parseJobPage)
   }
 
   async show(id: string, signal?: AbortSignal): Promise<JobView> {

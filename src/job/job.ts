@@ -94,7 +94,35 @@ export type JobView = {
   readonly exception?: { readonly type: string; readonly message: string }
 }
 
-export type JobPage = { readonly jobs: readonly JobView[]; readonly more: boolean }
+/** Jobs that one call of `list` or `prune` looks at. */
+export const listMax = 1_000
+
+/** Jobs that a list looks for: by state, or `failed`: lost, or ended with another exit code than 0. */
+export const jobFilters = ['submitted', 'running', 'finished', 'lost', 'failed'] as const
+export type JobFilter = (typeof jobFilters)[number]
+
+export type ListJobsOptions = {
+  /** The id to go on from. */
+  readonly after?: string
+  /** At most so many, and 1,000 (default 100). */
+  readonly limit?: number
+  /** Only jobs of one of these; not empty. */
+  readonly states?: readonly JobFilter[]
+  /** Only jobs of that name. */
+  readonly name?: string
+  readonly signal?: AbortSignal
+}
+
+export type JobPage = {
+  readonly jobs: readonly JobView[]
+  /** There may be more: ask again `after` the `next`. */
+  readonly more: boolean
+  /** The last job that was looked at; absent where there is no more. */
+  readonly next?: string
+  /** Jobs in the store, whatever was asked for, and the bytes of all of them. */
+  readonly total: number
+  readonly size: number
+}
 
 export type PruneOptions = {
   /** Jobs that finished at least so long ago. */
@@ -115,12 +143,8 @@ export type ExitCode = number
 export interface Jobs {
   /** The job is stored when it resolves. Ids sort by time of submit. Throws EINVAL, E2BIG, EBUSY. */
   submit(submission: Submission, signal?: AbortSignal): Promise<JobView>
-  /** Newest first; `after` is the id to go on from. */
-  list(options?: {
-    readonly after?: string
-    readonly limit?: number
-    readonly signal?: AbortSignal
-  }): Promise<JobPage>
+  /** Newest first. One call looks at 1,000 jobs at most, whatever it looks for. Throws EINVAL. */
+  list(options?: ListJobsOptions): Promise<JobPage>
   /** Throws ENOENT. */
   show(id: string, signal?: AbortSignal): Promise<JobView>
   /** Resolves when the job has finished (or is lost). Throws ENOENT. */

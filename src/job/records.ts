@@ -9,7 +9,15 @@ import { encodeEofs, encodeHeader, type Offsets, type Stream } from '../eventlog
 import type { Kvs } from '../kvs/kvs.js'
 import type { Op } from '../transaction/operation.js'
 import { isJobId, mirrored } from './ids.js'
-import type { JobPage, JobView, Spec } from './job.js'
+import {
+  type JobFilter,
+  type JobPage,
+  type JobView,
+  jobFilters,
+  type ListJobsOptions,
+  listMax,
+  type Spec,
+} from './job.js'
 import {
   activeDirectory,
   activeKey,
@@ -21,10 +29,8 @@ import {
   specKey,
 } from './keys.js'
 import { decodeSpec, encodeSpec } from './spec.js'
-import { eventOf, fold, type JobEvent, jobEventOf, submitted } from './state.js'
+import { eventOf, exitCodeOf, fold, type JobEvent, jobEventOf, submitted } from './state.js'
 
-/** Jobs on one page of `list`. */
-export const listMax = 1_000
 export const listDefault = 100
 /** Bytes of views on one page: it ends early above. */
 export const listSizeMax = 4 * 1024 * 1024
@@ -163,42 +169,97 @@ export async function newestId(kvs: Kvs): Promise<string | undefined> {
   return names[0] === undefined ? undefined : mirrored(names[0])
 }
 
-/** Newest first. `view` gives what is known of a job in this process, asked first without what the
- *  store has of it, then with that. Throws EINVAL. */
+/** What this process knows of jobs. */
+export type KnownJobs = {
+  /** Those that have not finished, in the order of their submits. */
+  readonly live: () => readonly JobView[]
+  /** A job's view, asked for first without what the store has of it, then with that. */
+  readonly view: (id: string, stored?: JobView) => JobView | undefined
+}
+
+/** Newest first. Throws EINVAL. */
 export async function listJobs(
   kvs: Kvs,
-  options: { readonly after?: string; readonly limit?: number; readonly signal?: AbortSignal },
-  view: (id: string, stored?: JobView) => JobView | undefined,
+  options: ListJobsOptions,
+  known: KnownJobs,
 ): Promise<JobPage> {
-  const { after, limit = listDefault } = options
+  const { after, limit = listDefault, states, name, signal } = options
   if (!Number.isSafeInteger(limit) || limit < 1) {
     throw new TailraceError('EINVAL', `the limit of a page is 1 to ${listMax} jobs`)
   }
   if (after !== undefined && !isJobId(after)) {
     throw new TailraceError('EINVAL', `after: ${JSON.stringify(after)} is not the id of a job`)
   }
+  checkStates(states)
+  const matches = (view: JobView) => {
+    if (name !== undefined && view.name !== name) return false
+    return !states || states.some((state) => isOf(view, state))
+  }
+  const all = await jobTotals(kvs)
+  const max = Math.min(limit, listMax)
+  if (states?.every((state) => state === 'submitted' || state === 'running')) {
+    const open = known.live().filter((view) => matches(view) && (!after || view.id < after))
+    return { ...pageOf(open.reverse(), max), ...all }
+  }
+  const sought = states !== undefined || name !== undefined
   const page = await listNames(kvs, indexDirectory, {
-    limit: Math.min(limit, listMax),
+    limit: sought ? listMax : max,
     ...(after === undefined ? {} : { after: mirrored(after) }),
   })
   const jobs: JobView[] = []
   let size = 0
+  let next: string | undefined
   for (let at = 0; at < page.names.length; at += listStep) {
-    options.signal?.throwIfAborted()
+    signal?.throwIfAborted()
     const names = page.names.slice(at, at + listStep)
     const values = await Promise.all(
-      names.map((name) => kvs.get(`${indexDirectory}/${name}`, scope)),
+      names.map((each) => kvs.get(`${indexDirectory}/${each}`, scope)),
     )
-    for (const [index, name] of names.entries()) {
-      const id = mirrored(name)
+    for (const [index, mirror] of names.entries()) {
+      const id = mirrored(mirror)
       const stored = values[index]
       size += stored?.length ?? 0
-      if (size > listSizeMax && jobs.length > 0) return { jobs, more: true }
-      const known = view(id) ?? (await stillThere(kvs, id, stored, view))
-      if (known) jobs.push(known)
+      if (size > listSizeMax && next !== undefined) return { jobs, more: true, next, ...all }
+      const view = known.view(id) ?? (await stillThere(kvs, id, stored, known.view))
+      if (view && matches(view)) {
+        if (jobs.length === max && next !== undefined) return { jobs, more: true, next, ...all }
+        jobs.push(view)
+      }
+      next = id
     }
   }
-  return { jobs, more: page.more }
+  return { jobs, more: page.more, ...(page.more && next !== undefined && { next }), ...all }
+}
+
+function checkStates(states: readonly string[] | undefined): void {
+  const known: readonly string[] = jobFilters
+  if (!states || (states.length > 0 && states.every((state) => known.includes(state)))) return
+  throw new TailraceError('EINVAL', `the states of jobs are ${jobFilters.join(', ')}`)
+}
+
+function isOf(view: JobView, filter: JobFilter): boolean {
+  if (filter !== 'failed') return view.state === filter
+  return view.state === 'lost' || (view.state === 'finished' && exitCodeOf(view) !== 0)
+}
+
+/** A page of views that are in memory, newest first. */
+function pageOf(views: readonly JobView[], max: number): Pick<JobPage, 'jobs' | 'more' | 'next'> {
+  let size = 0
+  let count = 0
+  for (const view of views) {
+    size += viewSizeOf(view)
+    if (count === max || (size > listSizeMax && count > 0)) break
+    count++
+  }
+  const jobs = views.slice(0, count)
+  const last = jobs.at(-1)
+  return count < views.length && last ? { jobs, more: true, next: last.id } : { jobs, more: false }
+}
+
+/** How many jobs there are, and the bytes of all of them. */
+export async function jobTotals(kvs: Kvs): Promise<{ total: number; size: number }> {
+  const [all, index] = await Promise.all([kvs.stat('', scope), kvs.stat(indexDirectory, scope)])
+  return { total: index?.count ?? 0, size: all?.size ?? 0 }
 }
 
 /** Undefined where the job was removed since its name was listed. */

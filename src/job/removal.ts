@@ -6,9 +6,9 @@ import { setImmediate } from 'node:timers/promises'
 import type { Environment } from '../base/environment.js'
 import { TailraceError } from '../error.js'
 import { isJobId, submitTimeOf } from './ids.js'
-import type { JobKvs, JobView, Pruned, PruneOptions } from './job.js'
-import { activeDirectory, activeKey, indexDirectory, indexKey, outputKey } from './keys.js'
-import { jobDirectories, listMax, listSizeMax, noJob, readView, viewSizeOf } from './records.js'
+import { type JobKvs, type JobView, listMax, type Pruned, type PruneOptions } from './job.js'
+import { activeDirectory, activeKey, indexKey, jobsNamespace, outputKey } from './keys.js'
+import { jobDirectories, jobTotals, listSizeMax, noJob, readView, viewSizeOf } from './records.js'
 
 /** Jobs that retention looks at, and removes in one commit, between two turns of the event loop. */
 export const retentionStep = 64
@@ -37,7 +37,7 @@ export class Removal implements AsyncDisposable {
   /** REQUIRES: the job has an end. Throws ENOENT. */
   async remove(id: string, { output = false }: { readonly output?: boolean }): Promise<void> {
     const { kvs } = this.#ports
-    const scope = { namespace: 'jobs' }
+    const scope = { namespace: jobsNamespace }
     if (!isJobId(id) || !(await kvs.stat(id, scope))) throw noJob(id)
     if (output && !(await kvs.stat(outputKey(id), scope))) {
       throw new TailraceError('ENOENT', `the job ${id} has no output any more`)
@@ -150,14 +150,12 @@ export class Removal implements AsyncDisposable {
 
   /** Finished jobs, and the bytes of all jobs. */
   async #totals(): Promise<{ count: number; size: number }> {
-    const scope = { namespace: 'jobs' }
     const { kvs } = this.#ports
-    const [all, index, active] = await Promise.all([
-      kvs.stat('', scope),
-      kvs.stat(indexDirectory, scope),
-      kvs.stat(activeDirectory, scope),
+    const [{ total, size }, active] = await Promise.all([
+      jobTotals(kvs),
+      kvs.stat(activeDirectory, { namespace: jobsNamespace }),
     ])
-    return { count: (index?.count ?? 0) - (active?.count ?? 0), size: all?.size ?? 0 }
+    return { count: total - (active?.count ?? 0), size }
   }
 
   /** Undefined for one that has no end, or went meanwhile. */

@@ -13,6 +13,7 @@ import {
   type JobPage,
   type Jobs,
   type JobView,
+  type ListJobsOptions,
   nestingMax,
   type Pruned,
   type PruneOptions,
@@ -148,15 +149,10 @@ export class JobRunner implements Jobs, AsyncDisposable {
     }
   }
 
-  async list(
-    options: {
-      readonly after?: string
-      readonly limit?: number
-      readonly signal?: AbortSignal
-    } = {},
-  ): Promise<JobPage> {
-    return listJobs(this.#ports.kvs, options, (id, stored) => {
-      return this.#live.get(id)?.view ?? (stored && this.#settled(stored))
+  async list(options: ListJobsOptions = {}): Promise<JobPage> {
+    return listJobs(this.#ports.kvs, options, {
+      live: () => [...this.#live.values()].map(({ view }) => view),
+      view: (id, stored) => this.#live.get(id)?.view ?? (stored && this.#settled(stored)),
     })
   }
 

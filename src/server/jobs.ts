@@ -3,7 +3,7 @@
 import { followEvents, readEvents } from '../eventlog/eventlog.js'
 import { readStream, sizeOfStreams } from '../eventlog/read-stream.js'
 import { streams } from '../eventlog/stdio.js'
-import type { JobState } from '../job/job.js'
+import { type JobState, jobFilters } from '../job/job.js'
 import { parseSubmission } from '../job/spec.js'
 import { parseOneOf } from '../wire/answers.js'
 import { invalid, parseFields, parseText } from '../wire/parse.js'
@@ -26,8 +26,14 @@ export function serveJobs(app: App, context: Context): void {
     return reply.code(201).send(await jobs.submit(submission))
   })
   app.get('/v1/jobs', async (request) => {
-    const { after, limit } = queryOf(request, { after: 'text', limit: 'integer' })
-    return jobs.list(some({ after, limit }))
+    const { state, ...asked } = queryOf(request, {
+      after: 'text',
+      limit: 'integer',
+      state: 'text',
+      name: 'text',
+    })
+    const states = state?.split(',').map((each) => parseOneOf(each, jobFilters, '?state'))
+    return jobs.list(some({ ...asked, states }))
   })
   app.delete('/v1/jobs', async (request, reply) => {
     const { olderThan, dryRun, after } = queryOf(request, {

@@ -181,6 +181,9 @@ export function parseJobPage(input: unknown): JobPage {
   return {
     jobs: parseArray(fields['jobs'], 'jobs').map(parseJobView),
     more: parseFlag(fields['more'], 'more'),
+    ...optional('next', fields, 'jobs', parseText),
+    total: parseInteger(fields['total'], 'total'),
+    size: parseInteger(fields['size'], 'size'),
   }
 }
 

@@ -161,6 +161,29 @@ describe('submit, wait, attach, jobs, signal', () => {
     await sandbox.ok(['signal', id, 'KILL'])
   })
 
+  it('wait says which of many failed; jobs shows some of them, and says so', async () => {
+    const submit = async (...args: string[]) => (await sandbox.ok(['submit', ...args])).trim()
+    const ok = await submit('true')
+    const three = await submit('--name', 'three', '--', 'sh', '-c', 'exit 3')
+    const killed = await submit('--', 'sh', '-c', 'kill -9 $$')
+    const waited = await sandbox.call(['wait', ok, three, killed])
+    expect(waited.code).toBe(3)
+    expect(waited.stderr.split('\n').sort().slice(1)).toEqual([
+      `tailrace: job ${three}: ended with exit code 3`,
+      `tailrace: job ${killed}: ended with signal SIGKILL`,
+    ])
+    expect((await sandbox.call(['wait', killed, ok])).code).toBe(137)
+    expect((await sandbox.call(['wait', ok, ok])).code).toBe(0)
+    const views = (await sandbox.call(['wait', '--json', killed, three])).stdout.trim().split('\n')
+    expect(views.map((line) => JSON.parse(line).id).sort()).toEqual([three, killed].sort())
+
+    const listed = await sandbox.call(['jobs', '--state', 'failed', '--limit', '1'])
+    expect(listed.stdout).toMatch(new RegExp(`^ID .*\\n${killed} .*\\n$`))
+    expect(listed.stderr).toMatch(/^tailrace: 1 of \d+ jobs, .+ in all; --all shows the rest\n$/)
+    const byName = JSON.parse(await sandbox.ok(['jobs', '--name', 'three', '--all', '--json']))
+    expect(byName.jobs).toMatchObject([{ id: three, name: 'three' }])
+  })
+
   it('finished jobs are removed, one that runs is not', async () => {
     const running = (await sandbox.ok(['submit', 'sleep', '60'])).trim()
     const a = (await sandbox.ok(['submit', 'echo', 'hunter2'])).trim()

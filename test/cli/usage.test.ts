@@ -110,6 +110,8 @@ describe('a wrong command line ends with 2 and one line', () => {
     ['jobs rm of ids and an age', ['jobs', 'rm', 'id', '--older-than', '1d']],
     ['jobs rm of all output', ['jobs', 'rm', '--older-than', '1d', '--output']],
     ['jobs of something', ['jobs', 'ID']],
+    ['jobs of no state', ['jobs', '--state', 'failing']],
+    ['all jobs, but so many', ['jobs', '--all', '--limit', '3']],
     ['attach from two places', ['attach', 'ID', '--tail', '1', '--since', '1m']],
     ['attach since no time', ['attach', 'ID', '--since', 'yesterday']],
   ])('%s', async (_, args) => {

@@ -60,7 +60,7 @@ const cases: [string, (input: unknown) => unknown, unknown][] = [
   ['RootView', answers.parseRootView, { namespace: 'n', seq: 1, ref, incarnation: 'i', time: 5 }],
   ['NamespaceView', answers.parseNamespaceView, namespace],
   ['JobView', answers.parseJobView, job],
-  ['JobPage', answers.parseJobPage, { jobs: [job], more: true }],
+  ['JobPage', answers.parseJobPage, { jobs: [job], more: true, next: 'f1', total: 3, size: 7 }],
 ]
 
 describe.each(cases)('%s', (_, parse, answer) => {
