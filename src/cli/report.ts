@@ -41,7 +41,7 @@ export async function report(
 ): Promise<number> {
   if (error instanceof BrokenPipe) return 0
   const isUsage = error instanceof UsageError
-  const told = isUsage ? new TailraceError('EINVAL', error.message) : toTailraceError(error)
+  const told = isUsage ? new TailraceError('EINVAL', error.message) : withHint(error)
   try {
     if (json) await stdout.endedJson({ error: errorBodyOf(told) })
     else await stderr.line(`tailrace: ${told.code}: ${told.message}`)
@@ -49,4 +49,12 @@ export async function report(
     // Nobody reads it: the exit code says it.
   }
   return isUsage ? usage : (exitCodes[told.code] ?? 1)
+}
+
+/** Some errors say what to do over HTTP; here it is another thing. */
+function withHint(error: unknown): TailraceError {
+  const told = toTailraceError(error)
+  if (told.code !== 'EUNAUTH') return told
+  const hint = 'set TAILRACE_TOKEN to what "tailrace token" prints where the server runs'
+  return new TailraceError('EUNAUTH', `${told.message}; ${hint}`, { cause: told })
 }

@@ -9,6 +9,33 @@ import { Sandbox } from './harness.js'
 
 const root = fileURLToPath(new URL('../..', import.meta.url))
 
+/** A command of the tour, what its comment says that it prints, and how that looks. */
+const claims: readonly (readonly [command: string, comment: string, printed: RegExp])[] = [
+  ['get greeting', 'hello', /^hello$/],
+  ['get nothing --json', '{"error":{"code":"ENOENT",...}}', /^\{"error":\{"code":"ENOENT",.*\}\}$/],
+  ['ls -R', 'backup, backup/rfc.tar, greeting', /^backup\nbackup\/rfc.tar\ngreeting$/],
+  ['txn change.json', '{"seq": ...}', /^\{"seq":/],
+  ['txn change.json', 'ECONFLICT: the lock is taken', /^tailrace: ECONFLICT: /],
+  ['get greeting --at 1', 'hello', /^hello$/],
+  ['readlink latest', 'archive/rfc.tar', /^archive\/rfc.tar$/],
+  ['get numbers --index 900', '901', /^901$/],
+  [
+    `append orders 'a book; ' --producer shop --epoch 0 --seq 0 --json`,
+    '"repeated":true',
+    /"index":0,"count":1,"repeated":true/,
+  ],
+  ['lease show deploy', 'held ...', /^held [0-9a-f]{32}:\d+ /],
+  ['diff first now backup', 'A backup, A backup/rfc.tar', /^A backup\nA backup\/rfc.tar$/],
+  ['verify backup.tailrace', 'whole: primary at ...', /^whole: primary at \d+ /],
+  ['get greeting -n restored', 'goodbye', /^goodbye$/],
+  ['fsck', 'clean: ...', /^clean: \d+ namespaces, /],
+  [
+    `run --merge --time-limit 1m --name build -- sh -c 'echo 1; echo 2 >&2; echo 3'`,
+    'in this order',
+    /^1\n2\n3$/,
+  ],
+]
+
 let sandbox: Sandbox
 beforeEach(async () => {
   sandbox = await Sandbox.make()
@@ -20,22 +47,31 @@ it('every command of the tour does what its comment says', { timeout: 120_000 },
   const blocks = [...readme.matchAll(/^```sh\n(.*?)^```$/gms)].map((match) => match[1] ?? '')
   const tour = blocks.filter((block) => !/^(curl|npm|npx) /m.test(block))
   expect(tour.length).toBeGreaterThan(6)
-  const script = ['shopt -s expand_aliases', ...tour]
+  const lines = tour.join('\n').split('\n')
+  const claimed = claims.map(([command, comment]) => {
+    const isIt = (line: string) => {
+      const [said = '', then = ''] = line.split(/ +# /)
+      return said === `tailrace ${command}` && then.startsWith(comment)
+    }
+    expect([command, comment, lines.filter(isIt).length]).toEqual([command, comment, 1])
+    return lines.findIndex(isIt)
+  })
+  const script = ['shopt -s expand_aliases', ...lines.map((line, at) => marked(line, claimed, at))]
     .join('\n')
     .replace('$(mktemp -d)', sandbox.data)
     .replaceAll('change.json', `${sandbox.directory}/change.json`)
     .replaceAll('backup.tailrace', `${sandbox.directory}/backup.tailrace`)
   const { stdout, stderr } = await promisify(execFile)('bash', ['-c', script], { cwd: root })
+  for (const [index, [command, , printed]] of claims.entries()) {
+    const text = [stdout, stderr].map((all) => all.split(mark(index))[1] ?? '').join('')
+    expect([command, text.trim()]).toEqual([command, expect.stringMatching(printed)])
+  }
   const said = stderr.split('\n').filter((line) => line.startsWith('tailrace: '))
   expect(said).toEqual([expect.stringMatching(/^tailrace: ECONFLICT: /)])
   for (const part of [
-    /^hellorfc\//m, // get greeting, then the names in the archive
-    /^backup\nbackup\/rfc.tar\ngreeting$/m,
+    /^rfc\//m, // the names in the archive
     /compiling\nbase\n/, // the watch
-    /^whole: primary at \d+ /m, // verify
-    /\nhello.*\nclean: \d+ namespaces/s, // what was imported, then fsck
-    /"index":0,"count":1,"repeated":true/, // the append that was sent again
-    /^one at a time\nheld [0-9a-f]{32}:\d+ /m,
+    /^one at a time$/m,
     /^out$/m,
     /^exit code 3$/m,
     /"name":"finish","context":\{"status":0\}/,
@@ -45,3 +81,17 @@ it('every command of the tour does what its comment says', { timeout: 120_000 },
     expect(stdout).toMatch(part)
   }
 })
+
+/** Stands before and behind what the line of a claim prints. */
+function mark(index: number): string {
+  return `\x1e${index}\n`
+}
+
+/** A line of the tour; one with a claim between its marks, on both streams. */
+function marked(line: string, claimed: readonly number[], at: number): string {
+  const index = claimed.indexOf(at)
+  if (index < 0) return line
+  const print = `printf '\\036${index}\\n'`
+  const say = `${print}; ${print} >&2`
+  return `${say}\n${line}\n${say}`
+}
