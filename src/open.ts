@@ -21,6 +21,7 @@ import { JobRunner } from './job/runner.js'
 import { loadBlob, storeBlob } from './kvs/blobs.js'
 import { configure } from './kvs/configure.js'
 import { Pinning } from './kvs/pinning.js'
+import { Places } from './kvs/places.js'
 import { openProducer } from './kvs/producer.js'
 import { KeyStore } from './kvs/store.js'
 import { Timeline } from './kvs/timeline.js'
@@ -46,6 +47,8 @@ export type EmbeddedStore = Store & {
   readonly kvs: JobKvs
   /** Refs that were read from the engine so far (a shared or cached one is read once). */
   readonly loads: number
+  /** Of readers of bytes. */
+  readonly places: Places
   /** Watchers at this moment. */
   readonly watchers: number
   /** Is a collection under way? */
@@ -146,6 +149,7 @@ export async function openOn(engine: Engine, options: OpenOptions = {}): Promise
     kvs,
     jobs,
     storeId: engine.storeId,
+    places: new Places(store),
     get loads() {
       return content.loads
     },

@@ -183,7 +183,7 @@ class KeyPast {
 }
 
 /** May a root have changed what a key names? */
-function concerns({ keys }: Root, key: Key): boolean {
+export function concerns({ keys }: Root, key: Key): boolean {
   if (!keys || key === '') return true
   return keys.some(
     (each) => each === key || each.startsWith(`${key}/`) || key.startsWith(`${each}/`),

@@ -2,6 +2,7 @@
 
 import type { Environment } from '../base/environment.js'
 import type { Jobs, Store } from '../job/job.js'
+import type { Places } from '../kvs/places.js'
 import type { Activity } from './activity.js'
 import type { Pace } from './pace.js'
 
@@ -9,6 +10,7 @@ import type { Pace } from './pace.js'
 export type ServedStore = Store & {
   readonly collecting: boolean
   readonly leases: number
+  readonly places: Places
   readonly jobs: Jobs & { readonly running: number; readonly waiting: number }
 }
 

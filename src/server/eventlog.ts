@@ -15,11 +15,23 @@ import type { App, Reply, Request } from './app.js'
 import { readBody } from './body.js'
 import type { Context } from './context.js'
 import { guardsOf } from './etag.js'
+import {
+  eventHeartbeat,
+  eventlogFrames,
+  eventStreamType,
+  isOver,
+  lastEventOf,
+  wantsEventStream,
+} from './event-stream.js'
+import { checkHeartbeat, heartbeatMsDefault, withHeartbeat } from './heartbeat.js'
 import { created, some } from './kv-read.js'
 import { idempotencyOf, refuseProducer } from './once.js'
 import { keyOf, namespaceOf, queryOf, writableNamespaceOf } from './query.js'
 import { sendStream, signalOf } from './stream.js'
 
+const noContent = 204
+/** Readers of NDJSON pass it over. */
+const emptyLine = Buffer.from('\n')
 const headers = { 'content-type': 'application/x-ndjson' }
 
 export function serveEventlogs(app: App, context: Context): void {
@@ -45,7 +57,9 @@ async function read(context: Context, request: Request, reply: Reply): Promise<R
     follow: 'flag',
     waitCreate: 'flag',
     waitEvent: 'text',
+    heartbeat: 'integer',
   })
+  const heartbeat = checkHeartbeat(query.heartbeat)
   const { at, minSeq, follow, waitCreate = false, waitEvent } = query
   const { store, activity } = context
   const key = keyOf(request)
@@ -55,15 +69,59 @@ async function read(context: Context, request: Request, reply: Reply): Promise<R
     throw invalid('?at is one root: there is nothing to wait for')
   }
   if (follow || waitEvent !== undefined) {
+    if (request.headers.range !== undefined) throw invalid('what is followed has no ranges here')
     if (minSeq !== undefined) await store.root({ namespace, waitSeq: minSeq, signal })
+    if (wantsEventStream(request)) {
+      const asked = { key, namespace, waitCreate, waitEvent, heartbeat, signal }
+      return sendEventStream(context, request, reply, asked)
+    }
     const events = followEvents(store, key, { namespace, waitCreate, signal })
-    await sendFollowed(context, reply, until(events, waitEvent), signal)
+    await sendFollowed(context, reply, until(events, waitEvent), { signal, heartbeat })
     return reply
   }
+  if (heartbeat !== undefined) throw invalid('?heartbeat goes with ?follow: other answers end')
   if (waitCreate) await created(context, { key, namespace, signal })
   const events = readEvents(store, key, { namespace, signal, ...some({ at, minSeq }) })
-  await sendEvents(context, reply, events, signal)
+  await sendEvents(context, reply, events, { signal })
   return reply
+}
+
+/** The same events for `EventSource`. One that comes back to the end of a sealed log is told to stay away. */
+async function sendEventStream(
+  context: Context,
+  request: Request,
+  reply: Reply,
+  asked: {
+    readonly key: string
+    readonly namespace: string
+    readonly waitCreate: boolean
+    readonly waitEvent: string | undefined
+    readonly heartbeat: number | undefined
+    readonly signal: AbortSignal
+  },
+): Promise<Reply> {
+  const { key, namespace, waitCreate, waitEvent, signal } = asked
+  const { heartbeat = heartbeatMsDefault } = asked
+  const { store, activity, log, pace } = context
+  const last = lastEventOf(request)
+  if (last && (await isOver(context, { key, namespace }, last))) return reply.code(noContent).send()
+  const from = last ? { from: last.position } : {}
+  const watching = store.watch(key, { mode: 'append', namespace, waitCreate, signal, ...from })
+  const pieces = withHeartbeat(eventlogFrames(watching, waitEvent), heartbeat, eventHeartbeat)
+  const counted = activity.beginWatch()
+  try {
+    const headers = async () => ({ 'content-type': eventStreamType })
+    await sendStream(reply, { headers, pieces, signal, log, pace })
+  } finally {
+    counted.end()
+  }
+  return reply
+}
+
+export type Sending = {
+  readonly signal: AbortSignal
+  /** An empty line whenever nothing came for so long, ms. */
+  readonly heartbeat?: number | undefined
 }
 
 /** Events, as a watch that is counted. */
@@ -71,11 +129,11 @@ export async function sendFollowed(
   context: Context,
   reply: Reply,
   events: AsyncIterable<Event>,
-  signal: AbortSignal,
+  sending: Sending,
 ): Promise<void> {
   const counted = context.activity.beginWatch()
   try {
-    await sendEvents(context, reply, events, signal)
+    await sendEvents(context, reply, events, sending)
   } finally {
     counted.end()
   }
@@ -85,11 +143,12 @@ export async function sendEvents(
   context: Context,
   reply: Reply,
   events: AsyncIterable<Event>,
-  signal: AbortSignal,
+  { signal, heartbeat }: Sending,
 ): Promise<void> {
+  const lines = linesOf(events)
   await sendStream(reply, {
     headers: async () => headers,
-    pieces: linesOf(events),
+    pieces: heartbeat === undefined ? lines : withHeartbeat(lines, heartbeat, emptyLine),
     signal,
     log: context.log,
     pace: context.pace,

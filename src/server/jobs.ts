@@ -84,8 +84,9 @@ async function events(context: Context, request: Request, reply: Reply): Promise
   await context.store.jobs.show(id, signal)
   const scope = { namespace: 'jobs', signal }
   const key = `${id}/events`
-  if (follow) await sendFollowed(context, reply, followEvents(context.store, key, scope), signal)
-  else await sendEvents(context, reply, readEvents(context.store, key, scope), signal)
+  if (follow)
+    await sendFollowed(context, reply, followEvents(context.store, key, scope), { signal })
+  else await sendEvents(context, reply, readEvents(context.store, key, scope), { signal })
   return reply
 }
 

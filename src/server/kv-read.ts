@@ -6,13 +6,16 @@
 import { blobSizeMax } from '../blob/blob.js'
 import { TailraceError } from '../error.js'
 import { atOneRoot } from '../kvs/at-one-root.js'
-import type { Reading, ReadScope } from '../kvs/kvs.js'
+import { primary, type Reading, type ReadScope } from '../kvs/kvs.js'
+import type { Place } from '../kvs/places.js'
 import type { Stat } from '../transaction/stat.js'
 import { invalid } from '../wire/parse.js'
 import type { Reply, Request } from './app.js'
 import type { Context } from './context.js'
 import { type Conditions, cacheForever, cacheWithTag, judgeRead, readConditionsOf } from './etag.js'
 import { follow } from './follow.js'
+import { checkHeartbeat } from './heartbeat.js'
+import { formatPlace, parsePlace, positionHeader } from './place.js'
 import { keyOf, namespaceOf, queryOf } from './query.js'
 import { type Range, rangeHolds, rangeOf, refuseRange } from './range.js'
 import { sendStream, signalOf } from './stream.js'
@@ -27,10 +30,15 @@ export async function get(context: Context, request: Request, reply: Reply): Pro
     index: 'integer',
     from: 'integer',
     to: 'integer',
+    position: 'text',
     waitCreate: 'flag',
     follow: 'flag',
+    heartbeat: 'integer',
   })
   const { at, minSeq, index, from, to, waitCreate } = query
+  const heartbeat = checkHeartbeat(query.heartbeat)
+  const position =
+    query.position === undefined ? undefined : parsePlace(query.position, '?position')
   const namespace = namespaceOf(request)
   const key = keyOf(request)
   const part = index !== undefined || from !== undefined || to !== undefined
@@ -40,8 +48,16 @@ export async function get(context: Context, request: Request, reply: Reply): Pro
   if (query.follow) {
     if (at !== undefined) throw invalid('?at is one root: it cannot be followed')
     if (to !== undefined) throw invalid('?to ends a read: what is followed has no end yet')
-    await follow(context, reply, { key, namespace, ...query })
-    return reply
+    const conditions = readConditionsOf(request)
+    const options = { key, namespace, minSeq, index, from, position, waitCreate, heartbeat }
+    return follow(context, request, reply, { ...options, conditions })
+  }
+  if (heartbeat !== undefined) throw invalid('?heartbeat goes with ?follow: other answers end')
+  if (position && (at ?? index) !== undefined) {
+    throw invalid('?position is of the newest root: it goes with neither ?at nor ?index')
+  }
+  if ((part || position) && request.headers.range !== undefined) {
+    throw invalid('give ?index, ?from, ?to and ?position, or a Range, not both')
   }
   const waits = waitCreate || minSeq !== undefined
   const signal = waits ? signalOf(context.activity, reply) : undefined
@@ -51,20 +67,29 @@ export async function get(context: Context, request: Request, reply: Reply): Pro
   }
   const scope = { namespace, ...some({ at, minSeq, signal }) }
   const conditions = readConditionsOf(request)
-  const ranged = !part && request.headers.range !== undefined
-  const looked = ranged
-    ? await atOneRoot(() => readRange(context, request, reply, { key, scope, conditions }))
-    : { found: await context.store.read(key, { ...scope, ...some({ index, from, to }) }) }
+  const looked = await atOneRoot(async (): Promise<Ranged> => {
+    if (request.headers.range !== undefined) {
+      return readRange(context, request, reply, { key, scope, conditions })
+    }
+    const proven = position && (await proveRead(context, key, { position, from, scope }))
+    const asked = proven
+      ? { ...proven, ...some({ signal, to }) }
+      : { ...scope, ...some({ index, from, to }) }
+    return { found: await context.store.read(key, asked), ...some({ from: proven?.from }) }
+  })
   if ('answered' in looked) return looked.answered
   const { found, range } = looked
   if (!found) throw missing(key)
   const { stat } = found
-  const headers = headersOf(stat, at)
+  const headers = {
+    ...headersOf(stat, at),
+    ...(await placeHeader(context, key, { ...scope, stat })),
+  }
   if (judgeRead(conditions, key, stat).unchanged) {
     await found.chunks[Symbol.asyncIterator]().return?.()
     return reply.code(notModified).headers(headers).send()
   }
-  const begin = range?.from ?? from ?? stat.base?.size ?? 0
+  const begin = range?.from ?? looked.from ?? from ?? stat.base?.size ?? 0
   const end = Math.min(range?.to ?? to ?? stat.size, stat.size)
   const left = Math.max(0, end - begin)
   const extent = range ? rangeHeaders(stat, range) : {}
@@ -85,7 +110,41 @@ export async function get(context: Context, request: Request, reply: Reply): Pro
 
 type Ranged =
   | { readonly answered: Reply }
-  | { readonly found: Reading | undefined; readonly range?: Range | undefined }
+  | {
+      readonly found: Reading | undefined
+      readonly range?: Range | undefined
+      /** The byte that it begins with, where a position said so. */
+      readonly from?: number | undefined
+    }
+
+/** Where to read what follows a position. Throws EOVERWRITTEN, ECOMPACTED, ENOENT. */
+async function proveRead(
+  { store }: Context,
+  key: string,
+  asked: {
+    readonly position: Place
+    readonly from: number | undefined
+    readonly scope: ReadScope
+  },
+): Promise<{ readonly namespace: string; readonly at: number; readonly from: number }> {
+  const { position, scope } = asked
+  const { namespace = primary, minSeq, signal } = scope
+  if (minSeq !== undefined) await store.root({ namespace, waitSeq: minSeq, ...some({ signal }) })
+  const from = asked.from ?? position.offset
+  const { end } = await store.places.check(key, position, from, { namespace })
+  return { namespace, at: end.seq, from }
+}
+
+/** The place behind all that was there at the root that was read; nothing where it has gone meanwhile. */
+async function placeHeader(
+  { store }: Context,
+  key: string,
+  { namespace, at, stat }: ReadScope & { readonly stat: Stat },
+): Promise<Readonly<Record<string, string>>> {
+  const scope = { ...some({ namespace }), at: at ?? stat.seq }
+  const place = await store.places.end(key, scope).catch(() => undefined)
+  return place ? { [positionHeader]: formatPlace(place) } : {}
+}
 
 /** The range depends on the size, so the key is looked at first, and then read at that very root. */
 async function readRange(
@@ -119,14 +178,32 @@ async function readRange(
 }
 
 export async function head(context: Context, request: Request, reply: Reply): Promise<Reply> {
-  const { at, minSeq } = queryOf(request, { at: 'at', minSeq: 'integer' })
+  const query = queryOf(request, {
+    at: 'at',
+    minSeq: 'integer',
+    from: 'integer',
+    position: 'text',
+  })
+  const { at, minSeq, from } = query
   const key = keyOf(request)
+  const namespace = namespaceOf(request)
   const signal = minSeq === undefined ? undefined : signalOf(context.activity, reply)
-  const scope = { namespace: namespaceOf(request), ...some({ at, minSeq, signal }) }
+  let scope: ReadScope = { namespace, ...some({ at, minSeq, signal }) }
+  if (query.position === undefined) {
+    if (from !== undefined) throw invalid('?from goes with ?position here')
+  } else {
+    if (at !== undefined) throw invalid('?position is of the newest root: it goes without ?at')
+    const position = parsePlace(query.position, '?position')
+    const { at: root } = await proveRead(context, key, { position, from, scope })
+    scope = { namespace, at: root }
+  }
   const stat = await context.store.stat(key, scope)
   if (!stat) throw missing(key)
   if (stat.type === 'dir') throw new TailraceError('EISDIR', `"${key}" is a directory: list it`)
-  reply.headers(headersOf(stat, at))
+  reply.headers({
+    ...headersOf(stat, at),
+    ...(await placeHeader(context, key, { ...scope, stat })),
+  })
   if (judgeRead(readConditionsOf(request), key, stat).unchanged)
     return reply.code(notModified).send()
   return reply.header('content-length', String(sizeLeft(stat))).send()

@@ -3,10 +3,13 @@
  *  asked for, as HTTP wants it. */
 
 import { TailraceError } from '../error.js'
+import { invalid } from '../wire/parse.js'
 import { errorBodyOf } from '../wire/status.js'
 import type { Reply } from './app.js'
 
 const rangeNotSatisfiable = 416
+/** The last byte of a range of a stream, for clients that must name one. */
+const followedEndMin = 2 ** 40
 
 /** Bytes `from` up to, not including, `to`. */
 export type Range = { readonly from: number; readonly to: number }
@@ -29,6 +32,21 @@ export function rangeOf(
   if (last !== '' && Number(last) < from) return undefined
   if (from >= size) return 'unsatisfiable'
   return { from, to: last === '' ? size : Math.min(Number(last) + 1, size) }
+}
+
+/** Where a stream that goes on begins, of whose bytes `size` are there. `bytes=A-`, `bytes=-N`, or an end
+ *  that is as good as none (RFC 8673). Throws EINVAL. */
+export function followedFrom(header: string, size: number): number {
+  const [first, last] = header.startsWith('bytes=') ? header.slice('bytes='.length).split('-') : []
+  const open = last?.trim() === '' || Number(last) >= followedEndMin
+  const range = open && first?.trim() !== '' ? { from: Number(first) } : rangeOf(header, size)
+  const isSuffix = first?.trim() === '' && typeof range === 'object'
+  if (!(open || isSuffix) || typeof range !== 'object' || !(range.from <= size)) {
+    throw invalid(
+      `what is followed has ranges bytes=A- and bytes=-N, that begin in its ${size} bytes: say ?from for others`,
+    )
+  }
+  return range.from
 }
 
 /** `If-Range`: the range counts only while the key is at that ref; otherwise the whole comes. */

@@ -3,12 +3,12 @@
  *  Invariant: `history` is the newest history of the key, or `absence` says why there is none. */
 
 import { Wakeup } from '../base/wakeup.js'
-import { hashBlob } from '../blob/hash.js'
 import { isCode, TailraceError, toTailraceError } from '../error.js'
+import { arrayOf } from '../kvs/places.js'
 import { baseOf, compacted } from '../transaction/floor.js'
-import { type AppendArray, emptyArray, openArray, pushBlob } from '../tree/array.js'
+import type { AppendArray } from '../tree/array.js'
 import { isPrefix } from '../tree/array-read.js'
-import { hashOnly, type Nodes } from '../tree/nodes.js'
+import type { Nodes } from '../tree/nodes.js'
 import type { Base, Treeobj } from '../tree/treeobj.js'
 import { History, type Keep } from './history.js'
 import type { Sight } from './sights.js'
@@ -68,7 +68,7 @@ export class AppendKey {
         new TailraceError('EISDIR', `${this.#key} is a directory: watch a key in it`),
       )
     }
-    const array = await this.#arrayOf(treeobj)
+    const array = await arrayOf(this.#nodes, treeobj)
     const base = baseOf(treeobj)
     const sealed = treeobj.attrs?.sealed === true
     const resolved = `${found.namespace}/${found.key}`
@@ -135,11 +135,5 @@ export class AppendKey {
     this.#absence = reason
     this.#type = undefined
     this.changed.wake()
-  }
-
-  async #arrayOf(treeobj: Extract<Treeobj, { type: 'val' | 'valref' }>): Promise<AppendArray> {
-    if (treeobj.type === 'valref') return openArray(this.#nodes, treeobj)
-    const { data } = treeobj
-    return pushBlob(hashOnly, emptyArray, { ref: hashBlob(data), size: data.length, more: false })
   }
 }

@@ -1,0 +1,193 @@
+/** Places in append keys, for readers that hold bytes and no events. See rfc/7, rules 20 to 22.
+ *  Invariant: a place that was checked is one of the history that is there now, and so is every byte
+ *  before the offset that was asked for; where that cannot be told it is an error. */
+
+import { setImmediate } from 'node:timers/promises'
+import type { Blobref } from '../blob/blobref.js'
+import { hashBlob } from '../blob/hash.js'
+import { isCode, TailraceError } from '../error.js'
+import { baseOf, compacted } from '../transaction/floor.js'
+import type { Scope } from '../transaction/operation.js'
+import { type AppendArray, arrayRef, emptyArray, openArray, pushBlob } from '../tree/array.js'
+import { isPrefix, truncateArray } from '../tree/array-read.js'
+import { type Key, parseKey } from '../tree/key.js'
+import { hashOnly, type Nodes } from '../tree/nodes.js'
+import type { Base, Treeobj } from '../tree/treeobj.js'
+import { holdSnapshot } from './held-snapshot.js'
+import type { ReadScope } from './kvs.js'
+import type { LiveNamespace } from './namespace.js'
+import type { HeldRoot } from './namespaces.js'
+import type { KeyStore } from './store.js'
+import { concerns } from './timeline.js'
+import type { Position } from './watching.js'
+
+/** Roots that a check looks at; beyond them it cannot be told what happened to the key. */
+export const placeRootsMax = 10_000
+/** Of them between two turns of the event loop. */
+const placeStep = 256
+
+/** Behind the first `position.index` blobs, which are the first `offset` bytes, as they were at the root
+ *  `seq`. */
+export type Place = {
+  readonly position: Position
+  readonly offset: number
+  readonly seq: number
+}
+
+export type Checked = {
+  /** Behind all that is there. */
+  readonly end: Place
+  /** Whether a position of that index or less is one of the history that was checked. */
+  readonly includes: (position: Position) => Promise<boolean>
+}
+
+type Sight = {
+  readonly array: AppendArray
+  readonly base: Base
+  /** The key itself has the value, no link leads to it. */
+  readonly own: boolean
+  readonly seq: number
+}
+
+export class Places {
+  readonly #store: KeyStore
+
+  constructor(store: KeyStore) {
+    this.#store = store
+  }
+
+  /** Behind all that is there. Undefined where there is no value. Throws ENONS, ECOMPACTED, EINVAL. */
+  async end(key: string, scope: ReadScope = {}): Promise<Place | undefined> {
+    const live = this.#store.namespace(scope.namespace)
+    const held = await this.#store.spaces.hold(live, scope.at)
+    const sight = await this.#look(live, held, parseKey(key))
+    return sight && placeOf(live, sight)
+  }
+
+  /** Checks that the bytes before `from` are those that a reader has who was at the place, and read on
+   *  from there. Throws EOVERWRITTEN (they are not), ENOENT, ECOMPACTED (it cannot be told: what the place
+   *  says was dropped, or the roots between it and now). */
+  async check(key: string, place: Place, from: number, scope: Scope = {}): Promise<Checked> {
+    const live = this.#store.namespace(scope.namespace)
+    const { nodes, spaces } = this.#store
+    using held = spaces.holdRoot(live.root)
+    // What is looked at is held until the end of the check.
+    const sight = await this.#look(live, spaces.holdRoot(held.root), parseKey(key))
+    if (!sight) throw new TailraceError('ENOENT', `"${key}" is not there any more`)
+    const { position, offset } = place
+    const { array, base } = sight
+    const may = position.incarnation === live.record.incarnation && position.index <= array.count
+    if (!may || from > array.size) throw overwritten(key)
+    if (from > offset) await this.#followUp(live, parseKey(key), place, sight)
+    else if (position.index < base.count) throw compacted(`append ${position.index}`, base)
+    else if (!(await begins(nodes, array, position))) throw overwritten(key)
+    return {
+      end: placeOf(live, sight),
+      includes: async (other) => other.index <= array.count && begins(nodes, array, other),
+    }
+  }
+
+  /** Each state of the key since then begins with the one before. */
+  async #followUp(live: LiveNamespace, key: Key, place: Place, now: Sight): Promise<void> {
+    const { nodes, spaces } = this.#store
+    if (!now.own) throw untold(key)
+    let before: Sight | undefined
+    let after = place.seq - 1
+    for (let looked = 0; looked < placeRootsMax; ) {
+      const roots = await live.roots.page(after, placeStep)
+      for (const root of roots.filter(({ seq }) => seq <= now.seq)) {
+        after = root.seq
+        if (!before ? root.seq !== place.seq : !concerns(root, key)) {
+          if (!before) throw untold(key)
+          continue
+        }
+        const state = await this.#lookThen(live, spaces.holdRoot(root), key)
+        const { position } = place
+        const grown = before
+          ? await extended(nodes, before.array, state.array, key)
+          : state.array.count >= position.index && (await begins(nodes, state.array, position))
+        if (!grown) throw overwritten(key)
+        before = state
+      }
+      looked += roots.length
+      if (roots.length < placeStep || after >= now.seq) {
+        if (!before) throw untold(key)
+        if (await extended(nodes, before.array, now.array, key)) return
+        throw overwritten(key)
+      }
+      await setImmediate()
+    }
+    throw untold(key)
+  }
+
+  /** Throws EOVERWRITTEN where there was no value, ECOMPACTED where the root has gone. */
+  async #lookThen(live: LiveNamespace, held: HeldRoot, key: Key): Promise<Sight> {
+    const { seq } = held.root
+    if (seq < (live.retention.known ?? 0)) {
+      held[Symbol.dispose]()
+      throw untold(key)
+    }
+    const sight = await this.#look(live, held, key).catch((error: unknown) => {
+      throw isCode(error, 'EISDIR') ? overwritten(key) : error
+    })
+    if (!sight?.own) throw overwritten(key)
+    return sight
+  }
+
+  /** Disposes of the hold. Throws EISDIR. */
+  async #look(live: LiveNamespace, held: HeldRoot, key: Key): Promise<Sight | undefined> {
+    using snapshot = await holdSnapshot(this.#store.spaces, live, held)
+    const found = await this.#store.reader.find(snapshot, key, { follow: true })
+    const { treeobj } = found
+    if (!treeobj || treeobj.type === 'symlink') return undefined
+    if (treeobj.type === 'dir') throw new TailraceError('EISDIR', `"${key}" is a directory`)
+    const array = await arrayOf(this.#store.nodes, treeobj)
+    const own = found.namespace === live.name && found.key === key
+    return { array, base: baseOf(treeobj), own, seq: snapshot.seq }
+  }
+}
+
+/** The blobs of a value; an inline one is its array's only blob. Throws EDANGLING, ECORRUPT, EIO. */
+export async function arrayOf(
+  nodes: Nodes,
+  treeobj: Extract<Treeobj, { readonly type: 'val' | 'valref' }>,
+): Promise<AppendArray> {
+  if (treeobj.type === 'valref') return openArray(nodes, treeobj)
+  const { data } = treeobj
+  return pushBlob(hashOnly, emptyArray, { ref: hashBlob(data), size: data.length, more: false })
+}
+
+function placeOf(live: LiveNamespace, { array, seq }: Sight): Place {
+  const { incarnation } = live.record
+  const prefix: Blobref = arrayRef(array)
+  return { position: { incarnation, index: array.count, prefix }, offset: array.size, seq }
+}
+
+/** REQUIRES: the array has as many blobs. */
+async function begins(nodes: Nodes, array: AppendArray, position: Position): Promise<boolean> {
+  return arrayRef(await truncateArray(nodes, array, position.index)) === position.prefix
+}
+
+/** Throws ECOMPACTED where a trim took what would tell. */
+async function extended(
+  nodes: Nodes,
+  before: AppendArray,
+  after: AppendArray,
+  key: Key,
+): Promise<boolean> {
+  try {
+    return await isPrefix(nodes, before, after)
+  } catch (error) {
+    throw isCode(error, 'EDANGLING') ? untold(key) : error
+  }
+}
+
+function overwritten(key: string): TailraceError {
+  const message = `"${key}" was overwritten since that position: what is there is another history, start anew`
+  return new TailraceError('EOVERWRITTEN', message)
+}
+
+function untold(key: string): TailraceError {
+  const message = `what became of "${key}" since that position is no more kept: go on from the position itself, without from`
+  return new TailraceError('ECOMPACTED', message)
+}

@@ -1,0 +1,138 @@
+/** Server-sent events (HTML, 9.2): what is followed, for `EventSource` and for `curl -N`. See rfc/12, rule 31.
+ *  Invariant: the id of an event is the place behind it, so that a client that comes back with the last
+ *  one misses nothing and gets nothing twice. */
+
+import { toTailraceError } from '../error.js'
+import { type Event, toNdjson } from '../eventlog/eventlog.js'
+import { Splitter } from '../eventlog/splitter.js'
+import type { Place } from '../kvs/places.js'
+import type { AppendEvent, Watching } from '../kvs/watching.js'
+import { errorBodyOf } from '../wire/status.js'
+import type { Request } from './app.js'
+import type { Context } from './context.js'
+import { formatPlace, parsePlace } from './place.js'
+
+export const eventStreamType = 'text/event-stream; charset=utf-8'
+
+/** A client comes back after this time. */
+const retryMs = 2_000
+
+/** An event, for comments do not reach a page's program. */
+export const eventHeartbeat = frameOf({ event: 'heartbeat', data: {} })
+
+/** Whether the client asked for an event stream by its name. */
+export function wantsEventStream(request: Request): boolean {
+  const types = (request.headers.accept ?? '').split(',')
+  return types.some((type) => type.split(';', 1)[0]?.trim().toLowerCase() === 'text/event-stream')
+}
+
+/** Where the client was when it lost the stream. Throws EINVAL. */
+export function lastEventOf(request: Request): Place | undefined {
+  const id = request.headers['last-event-id']
+  return typeof id === 'string' && id !== '' ? parsePlace(id, 'Last-Event-ID') : undefined
+}
+
+/** Whether the client has all of a sealed log: it need not come back. */
+export async function isOver(
+  { store }: Context,
+  { key, namespace }: { readonly key: string; readonly namespace: string },
+  last: Place,
+): Promise<boolean> {
+  const stat = await store.stat(key, { namespace })
+  if (!stat?.sealed || stat.count !== last.position.index) return false
+  const end = await store.places.end(key, { namespace })
+  return end?.position.prefix === last.position.prefix
+}
+
+/** The place behind an append. */
+function placeBehind({ position, offset, data, seq }: AppendEvent): Place {
+  return { position, offset: offset + data.length, seq }
+}
+
+/** Appends of a key. `from`: bytes before it are left out; `end`: behind what was there at the beginning. */
+export function keyFrames(
+  watching: Watching,
+  { from, end }: { readonly from: number; readonly end: Place | undefined },
+): AsyncGenerator<Uint8Array> {
+  return framesOf(watching, end, (event) => {
+    const { index, seq, more } = event
+    const skipped = Math.min(Math.max(0, from - event.offset), event.data.length)
+    const data = dataOf(event.data.subarray(skipped))
+    const offset = event.offset + skipped
+    return [{ id: placeBehind(event), data: { index, offset, seq, data, ...(more && { more }) } }]
+  })
+}
+
+/** Events of an eventlog; up to the first with the name, where there is one. */
+export function eventlogFrames(
+  watching: Watching,
+  waitEvent: string | undefined,
+): AsyncGenerator<Uint8Array> {
+  const splitter = new Splitter()
+  const isAwaited = ({ name }: Event) => name === waitEvent
+  return framesOf(watching, undefined, (append) => {
+    const events = splitter.push(append.data)
+    const end = waitEvent === undefined ? -1 : events.findIndex(isAwaited)
+    const sent = end < 0 ? events : events.slice(0, end + 1)
+    const frames: Frame[] = sent.map((event) => ({ data: JSON.parse(toNdjson(event)) }))
+    const last = frames.pop()
+    if (last) frames.push({ id: placeBehind(append), ...last })
+    if (end >= 0) frames.push({ event: 'end', data: { reason: 'event' } })
+    return frames
+  })
+}
+
+type Frame = { readonly id?: Place; readonly event?: string; readonly data: unknown }
+
+/** An `end` among the frames is the last of them. */
+async function* framesOf(
+  watching: Watching,
+  end: Place | undefined,
+  framesOfAppend: (event: AppendEvent) => readonly Frame[],
+): AsyncGenerator<Uint8Array> {
+  let begun = false
+  const begin = () => {
+    const head = begun ? '' : `retry: ${retryMs}\n\n`
+    begun = true
+    return Buffer.from(head)
+  }
+  try {
+    for await (const event of watching) {
+      if (event.type === 'append') {
+        const frames = framesOfAppend(event)
+        yield Buffer.concat([begin(), ...frames.map(frameOf)])
+        if (frames.at(-1)?.event === 'end') return
+      } else if (event.type === 'live') {
+        // One that got nothing yet would not know where it was.
+        const { index, prefix } = event.position
+        const known = end?.position.index === index && end.position.prefix === prefix
+        const frame = { event: 'live', ...(known && { id: end }), data: {} }
+        yield Buffer.concat([begin(), frameOf(frame)])
+      } else if (event.type === 'end') {
+        yield Buffer.concat([begin(), frameOf({ event: 'end', data: { reason: event.reason } })])
+      }
+    }
+  } catch (error) {
+    // Before the first event it is an answer of its own.
+    if (begun) yield frameOf({ event: 'failure', data: errorBodyOf(toTailraceError(error)) })
+    throw error
+  }
+}
+
+/** JSON has no line ends in it. */
+function frameOf({ id, event, data }: Frame): Buffer {
+  const name = event === undefined ? '' : `event: ${event}\n`
+  const place = id === undefined ? '' : `id: ${formatPlace(id)}\n`
+  return Buffer.from(`${name}${place}data: ${JSON.stringify(data)}\n\n`)
+}
+
+const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
+
+/** As text where it is text. */
+function dataOf(bytes: Uint8Array): unknown {
+  try {
+    return decoder.decode(bytes)
+  } catch {
+    return { base64: Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString('base64') }
+  }
+}
