@@ -23,6 +23,8 @@ export type AppOptions = FrontOptions & { readonly log: (line: string) => void }
 /** Bytes of a name in a path that is no key: of a namespace, a pin, a job. */
 const nameSizeMax = 255
 const requestTimeout = 408
+/** After an EBUSY. */
+const retryAfterSeconds = '1'
 
 /** `front`: what the app's requests come through, and what ends its connections. */
 export function createApp(options: AppOptions): { readonly app: App; readonly front: Front } {
@@ -63,6 +65,7 @@ function answerError(options: AppOptions, thrown: unknown, request: Request, rep
   const stalled = error.code === 'ETIMEDOUT' && !request.raw.complete
   refuse(request.raw, reply.raw, {
     error,
+    ...(error.code === 'EBUSY' ? { headers: { 'retry-after': retryAfterSeconds } } : {}),
     ...(stalled ? { rest: noRest, status: requestTimeout } : { rest: admittedRest }),
   })
 }

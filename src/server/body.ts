@@ -6,11 +6,15 @@ import type { IncomingHttpHeaders, IncomingMessage } from 'node:http'
 import { deferred } from '../base/deferred.js'
 import { parseJson } from '../base/json.js'
 import { TailraceError } from '../error.js'
+import type { BodyBudget } from './body-budget.js'
 import { BodyDigest } from './digest.js'
 
-/** The part of a request that its body is read from. `bodyStallMs`: see the front. */
+/** The part of a request that its body is read from. `bodyStallMs`, `bodies`: see the front. */
 type Request = {
-  readonly raw: IncomingMessage & { readonly bodyStallMs?: number | undefined }
+  readonly raw: IncomingMessage & {
+    readonly bodyStallMs?: number | undefined
+    readonly bodies?: BodyBudget
+  }
   readonly headers: IncomingHttpHeaders
 }
 
@@ -21,16 +25,19 @@ export const bodyStallMs = 60_000
 /** The same over the Unix socket, where a peer cannot vanish: a slow program may be writing it. */
 export const localBodyStallMs = 15 * 60_000
 
-/** The whole body. Throws E2BIG, before anything is read where `Content-Length` says so. */
+/** The whole body. Throws E2BIG, before anything is read where `Content-Length` says so; EBUSY where the bodies that
+ *  are on their way fill the memory that they may have together. */
 export async function readBody(request: Request, sizeMax: number): Promise<Buffer> {
   const length = contentLengthOf(request)
   if (length !== undefined && length > sizeMax) throw tooBig(sizeMax)
   if (length !== undefined) return readExactly(request, length)
+  using share = request.raw.bodies?.begin()
   const chunks: Uint8Array[] = []
   let size = 0
   for await (const chunk of streamBody(request)) {
     size += chunk.length
     if (size > sizeMax) throw tooBig(sizeMax)
+    share?.add(chunk.length)
     chunks.push(chunk)
   }
   return Buffer.concat(chunks, size)
@@ -38,9 +45,11 @@ export async function readBody(request: Request, sizeMax: number): Promise<Buffe
 
 /** Each chunk can go as soon as it was copied: a body is in memory once. */
 async function readExactly(request: Request, length: number): Promise<Buffer> {
-  const body = Buffer.allocUnsafe(length)
+  using share = request.raw.bodies?.begin()
+  const body = Buffer.allocUnsafe(length) // takes memory as it is written to
   let size = 0
   for await (const chunk of streamBody(request)) {
+    share?.add(chunk.length)
     body.set(chunk, size)
     size += chunk.length
   }

@@ -14,6 +14,7 @@ import { type Code, TailraceError, toTailraceError } from '../error.js'
 import { invalid } from '../wire/parse.js'
 import { type Access, bearerOf, checkHost, checkOrigin, checkToken } from './access.js'
 import type { Activity } from './activity.js'
+import type { BodyBudget } from './body-budget.js'
 import { checkMeaning } from './meaning.js'
 import {
   admittedRest,
@@ -33,6 +34,9 @@ export const idleConnectionMs = 72_000
 export const probeMs = 60_000
 /** How long a browser may keep the answer to a preflight. */
 const preflightSeconds = 600
+
+/** Requests of one connection that may wait for their answers. One more ends the connection. */
+export const pipelinedMax = 1_024
 
 /** Where websockets are. Everywhere else an offer to upgrade is ignored (RFC 9110, 7.8). */
 export const websocketPath = '/v1/ws'
@@ -77,6 +81,8 @@ export type FrontOptions = {
   readonly token?: string
   /** A body that stands still for longer is given up. Default: it may. */
   readonly bodyStallMs?: number
+  /** Of the whole server. */
+  readonly bodies?: BodyBudget
 }
 
 type Route = (request: IncomingMessage, response: ServerResponse) => void
@@ -85,6 +91,7 @@ type Route = (request: IncomingMessage, response: ServerResponse) => void
 export class FrontRequest extends IncomingMessage {
   /** See `FrontOptions`. No initial value: the base class's constructor has set what is here. */
   declare bodyStallMs: number | undefined
+  declare bodies?: BodyBudget
   /** Whether the parser found an offer to upgrade. */
   declare upgradeOffered: boolean | undefined
 }
@@ -149,6 +156,7 @@ export class Front {
   ): void {
     this.#count(response)
     this.#remember(request.socket, response)
+    if (request.socket.destroyed) return
     for (const [name, value] of Object.entries(commonHeaders)) response.setHeader(name, value)
     // Node does not read on behind a request that offered an upgrade.
     if (request.upgradeOffered) response.setHeader('connection', 'close')
@@ -171,6 +179,7 @@ export class Front {
     }
     if (request.headers.expect !== undefined) response.writeContinue()
     request.bodyStallMs = this.#options.bodyStallMs
+    if (this.#options.bodies) request.bodies = this.#options.bodies
     this.#route(request, response)
   }
 
@@ -237,6 +246,8 @@ export class Front {
   #remember(socket: Socket, response: ServerResponse): void {
     const responses = this.#responses.get(socket) ?? new Set()
     this.#responses.set(socket, responses.add(response))
+    // Node's parser reads on, whatever waits: a refusal would have to wait as well, behind the others.
+    if (responses.size > pipelinedMax) socket.destroy()
     response.once('close', () => responses.delete(response))
   }
 

@@ -23,6 +23,7 @@ import {
 import { Activity } from './activity.js'
 import { type App, createApp } from './app.js'
 import { bodyStallMs, localBodyStallMs } from './body.js'
+import { BodyBudget } from './body-budget.js'
 import { serveCollection } from './collection.js'
 import { serveContent } from './content.js'
 import type { Context, ServedStore } from './context.js'
@@ -118,6 +119,7 @@ class RunningServer implements Server {
   readonly ended: Promise<'stopped' | 'idle'>
   readonly #options: ServerOptions
   readonly #context: Context
+  readonly #bodies = new BodyBudget()
   readonly #sockets = new Sockets()
   readonly #apps: { readonly app: App; readonly front: Front }[] = []
   readonly #end = deferred<'stopped' | 'idle'>()
@@ -251,7 +253,7 @@ class RunningServer implements Server {
     const access = () => this.#access
     const { bodyStallMs: stallMs = token === undefined ? localBodyStallMs : bodyStallMs } =
       this.#options
-    const options = { activity, access, log, bodyStallMs: stallMs }
+    const options = { activity, access, log, bodyStallMs: stallMs, bodies: this.#bodies }
     const created = createApp(token === undefined ? options : { ...options, token })
     this.#apps.push(created)
     const { app } = created

@@ -1,0 +1,66 @@
+/** What clients can make a server hold is bounded: bodies on their way, requests that wait. See rfc/12, rule 32. */
+
+import { once } from 'node:events'
+import { afterAll, beforeAll, expect, it } from 'vitest'
+import { bodySizeMax } from '../../src/server/body.js'
+import { BodyBudget, bodiesSizeMax, bodyFreeSize } from '../../src/server/body-budget.js'
+import { pipelinedMax } from '../../src/server/front.js'
+import { Raw, refusalIn } from './raw.js'
+import { Serving } from './serving.js'
+
+let serving: Serving
+
+beforeAll(async () => {
+  serving = await Serving.start()
+})
+afterAll(() => serving[Symbol.asyncDispose]())
+
+it('large bodies on their way are bounded together, and small ones are taken beside them', async () => {
+  const half = Buffer.alloc(bodySizeMax - 1_000, ' ').toString()
+  const fitting = Math.floor(bodiesSizeMax / half.length)
+  const open: Raw[] = []
+  try {
+    for (let n = 0; n <= fitting; n++) {
+      const raw = await Raw.overSocket(serving)
+      raw.send(['POST /v1/txn HTTP/1.1', 'Host: x', `Content-Length: ${bodySizeMax}`], half)
+      open.push(raw)
+    }
+    const refused = await Promise.race(open.map((raw) => raw.until(/\r\n\r\n\{.*\}$/s)))
+    expect(refused).toMatch(/^HTTP\/1\.1 503 /)
+    expect(refused).toMatch(/\r\nretry-after: 1\r\n/i)
+    expect(refusalIn(refused)).toBe('503 EBUSY')
+    const small = await serving.ask('POST', '/v1/kv/small', { body: 'x'.repeat(bodyFreeSize) })
+    expect(small.status).toBe(200)
+    const taken = open.find((raw) => raw.text === '')
+    taken?.socket.write(Buffer.alloc(1_000, ' '))
+    expect(await taken?.until(/\r\n\r\n\{.*\}$/s)).toMatch(/EINVAL/)
+  } finally {
+    for (const raw of open) await raw[Symbol.asyncDispose]()
+  }
+})
+
+it('what a body took is given back', () => {
+  const budget = new BodyBudget()
+  for (let n = 0; n < 10; n++) {
+    using share = budget.begin()
+    share.add(bodyFreeSize)
+    share.add(bodiesSizeMax)
+    using other = budget.begin()
+    other.add(bodyFreeSize)
+    expect(() => other.add(1)).toThrow(expect.objectContaining({ code: 'EBUSY' }))
+  }
+})
+
+it(`a connection on which more than ${pipelinedMax} requests wait is ended, others go on`, async () => {
+  const { seq } = await serving.store.root()
+  const request = `GET /v1/root?waitSeq=${seq + 1} HTTP/1.1\r\nHost: x\r\n\r\n`
+  await using fitting = await Raw.overSocket(serving)
+  fitting.socket.write(request.repeat(pipelinedMax))
+  await using beyond = await Raw.overSocket(serving)
+  beyond.socket.write(request.repeat(pipelinedMax + 1))
+  expect(await beyond.end()).toBe('')
+  await serving.store.put('moved', 'x')
+  const answers = () => fitting.text.split('HTTP/1.1 200 ').length - 1
+  while (answers() < pipelinedMax) await once(fitting.socket, 'data')
+  expect(answers()).toBe(pipelinedMax)
+})
