@@ -1,7 +1,7 @@
 /** Collections of a store: one at a time, asked for or begun by itself, while it is used; one that the end of
  *  the process cut goes on when the store is opened again. See rfc/14.
  *  Invariant: nothing is freed before all that is in use was marked; what is put or committed meanwhile is
- *  spared by the engine, what uploads put before by their time. */
+ *  spared by the engine, what uploads have put before by their notes. */
 
 import { setImmediate } from 'node:timers/promises'
 import type { Environment } from '../base/environment.js'
@@ -13,6 +13,7 @@ import { canceled, isCode, TailraceError } from '../error.js'
 import { updateCollection } from '../kvs/collection-update.js'
 import type { Namespaces } from '../kvs/namespaces.js'
 import type { Collected, CollectOptions, CollectProgress, Upkeep } from '../kvs/upkeep.js'
+import type { OpenUploads } from '../kvs/uploads.js'
 import {
   type CollectionRecord,
   readCollection,
@@ -130,7 +131,7 @@ export class Collector implements Pick<Upkeep, 'collect'>, AsyncDisposable {
   async #run(run: Run): Promise<Collected> {
     const { engine, environment, spaces } = this.#ports
     using collection = engine.beginCollection()
-    const sparedSince = spaces.uploads.since
+    const uploads = spaces.uploads.underWay()
     try {
       const record = await recordOf(this.#ports)
       const { covered = record.forgets } = run
@@ -144,7 +145,7 @@ export class Collector implements Pick<Upkeep, 'collect'>, AsyncDisposable {
         onProgress: (done) => run.onProgress({ phase: 'mark', done }),
       })
       await markInUse(this.#ports, mark, { durable: !run.dryRun, signal: run.signal })
-      const collected = await this.#sweep(collection, mark.set, { ...run, thorough, sparedSince })
+      const collected = await this.#sweep(collection, mark.set, { ...run, thorough, uploads })
       if (!run.dryRun) this.#left = engine.stored
       const overwritten = !run.dryRun && covered > record.swept ? await this.#overwrite(run) : 0
       await this.#note(run, (now) => ({
@@ -167,10 +168,11 @@ export class Collector implements Pick<Upkeep, 'collect'>, AsyncDisposable {
   async #sweep(
     collection: Collection,
     marked: MarkSet,
-    run: Run & { readonly sparedSince: number },
+    run: Run & { readonly uploads: OpenUploads },
   ): Promise<Collected> {
     const { engine, content, environment, spaces } = this.#ports
-    const { dryRun, thorough, sparedSince, signal } = run
+    const { dryRun, thorough, uploads, signal } = run
+    const sparedSince = uploads.since
     const total = engine.stored
     const live = { count: 0, size: 0 }
     const freed = { count: 0, size: 0 }
@@ -179,7 +181,7 @@ export class Collector implements Pick<Upkeep, 'collect'>, AsyncDisposable {
       const dead: Blobref[] = []
       const isLive = (ref: Blobref, size: number) => {
         if (!marked.has(ref)) {
-          if (spaces.uploads.isLent(ref)) return true
+          if (spaces.uploads.isLent(ref) || uploads.has(ref)) return true
           dead.push(ref)
           return false
         }

@@ -106,12 +106,17 @@ export class Content implements NodeSource {
   }
 
   /** Stores a stream of any length: cut at the blob limit, each blob yielded in order once it is
-   *  durable. No root names them yet. Memory: `uploadBatchCount` blobs twice and the one that fills
+   *  durable; `note` is told of refs before they are put. No root names them yet. Memory: `uploadBatchCount` blobs twice and the one that fills
    *  (4.5 MiB). An empty stream is one empty blob. Throws what `chunks` throws, ECANCELED, ENOSPC,
    *  EIO, ECLOSED; what was yielded before stays stored. */
-  async *upload(chunks: AsyncIterable<Uint8Array>, signal?: AbortSignal): AsyncGenerator<Uploaded> {
+  async *upload(
+    chunks: AsyncIterable<Uint8Array>,
+    signal?: AbortSignal,
+    note: (refs: readonly Blobref[]) => void = () => {},
+  ): AsyncGenerator<Uploaded> {
     let kept = 0
     const put = async (blobs: readonly Blob[]) => {
+      note(blobs.map(({ ref }) => ref))
       await this.#engine.put(blobs)
       if (kept >= uploadKeptMax) return
       for (const { bytes } of blobs) kept += bytes.length

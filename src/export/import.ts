@@ -14,6 +14,7 @@ import { primary } from '../kvs/kvs.js'
 import type { LiveNamespace } from '../kvs/namespace.js'
 import type { Namespaces } from '../kvs/namespaces.js'
 import type { Imported, ImportOptions } from '../kvs/upkeep.js'
+import type { Upload } from '../kvs/uploads.js'
 import { type Adopt, notEmpty, otherTree } from '../transaction/adopt.js'
 import type { Committed } from '../transaction/operation.js'
 import { prepareAdopt } from '../transaction/transaction.js'
@@ -50,8 +51,8 @@ export async function importStream(
   options: ImportOptions = {},
 ): Promise<Imported> {
   const name = parseNamespaceName(options.namespace ?? primary)
-  const store = new ImportStore(ports)
-  using _ = ports.spaces.uploads.begin() // until a root names it
+  using upload = ports.spaces.uploads.begin() // until a root names it
+  const store = new ImportStore(ports, upload)
   await using parser = new ExportParser(abortable(chunks, options.signal))
   const header = await parser.header()
   const replace = options.replace === true
@@ -116,6 +117,7 @@ function seqAndRef({ root: { seq, ref } }: LiveNamespace): Pick<Committed, 'seq'
 class ImportStore implements NodeSource {
   readonly nodes: Nodes
   readonly #ports: ImportPorts
+  readonly #upload: Upload
   #batch: Blob[] = []
   #batchSize = 0
   #count = 0
@@ -123,8 +125,9 @@ class ImportStore implements NodeSource {
   /** The record that came last: the walk asks for its node next. */
   #last: Blob | undefined
 
-  constructor(ports: ImportPorts) {
+  constructor(ports: ImportPorts, upload: Upload) {
     this.#ports = ports
+    this.#upload = upload
     this.nodes = new Nodes(this, { cacheSize: importNodesSize })
   }
 
@@ -146,7 +149,9 @@ class ImportStore implements NodeSource {
     this.#batchSize = 0
     if (batch.length === 0) return
     const { engine } = this.#ports
-    const there = await engine.has(batch.map(({ ref }) => ref))
+    const refs = batch.map(({ ref }) => ref)
+    this.#upload.note(refs)
+    const there = await engine.has(refs)
     const missing = batch.filter((_, index) => !there[index])
     if (missing.length === 0) return
     await engine.put(missing)
@@ -171,6 +176,7 @@ class ImportStore implements NodeSource {
     const waiting: Blobref[] = []
     const ask = async () => {
       const refs = waiting.splice(0)
+      this.#upload.note(refs)
       const there = await engine.has(refs)
       const gone = refs.find((_, index) => !there[index])
       if (gone) throw lost(gone, base !== undefined)

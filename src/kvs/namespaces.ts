@@ -180,9 +180,12 @@ export class Namespaces implements AsyncDisposable {
     this.find(name)
     const written = unchecked.ops.some(({ op }) => op === 'treeobj')
     // What was seen to be there stays until a root names it.
-    using _ = written ? this.uploads.begin() : undefined
-    const prepared = written
-      ? await checkTreeobjs({ ...this.#ports, signal }, unchecked)
+    using upload = written ? this.uploads.begin() : undefined
+    const prepared = upload
+      ? await checkTreeobjs(
+          { ...this.#ports, signal, note: (refs) => upload.note(refs) },
+          unchecked,
+        )
       : unchecked
     const { live, committer } = this.find(name)
     const others = othersOf(prepared, live.name)

@@ -2,9 +2,11 @@
  *  transaction. See rfc/6.
  *  Invariant: nothing names what a stream stored until its transaction is committed. */
 
+import type { Blobref } from '../blob/blobref.js'
 import type { Content } from '../content/content.js'
 import { type AppendArray, closeArray, emptyArray, pushBlob } from '../tree/array.js'
 import { type Nodes, NodeWriter } from '../tree/nodes.js'
+import type { Upload } from './uploads.js'
 
 /** A streamed put up to this size (bytes) is one transaction, as if it had come whole. */
 export const putHeldMax = 1024 * 1024
@@ -33,18 +35,22 @@ export async function holdBack(
   return { rest: all() }
 }
 
-/** Stores the blobs and the pages of a value; durable when it resolves. Throws what the stream throws,
+/** Stores the blobs and the pages of a value as those of an upload; durable when it resolves. Throws what the stream throws,
  *  ECANCELED, ENOSPC, EIO. */
 export async function storeArray(
   content: Content,
   nodes: Nodes,
   chunks: AsyncIterable<Uint8Array>,
-  signal: AbortSignal | undefined,
+  { upload, signal }: { readonly upload: Upload; readonly signal: AbortSignal | undefined },
 ): Promise<AppendArray> {
   using writer = new NodeWriter(nodes)
   let array = emptyArray
-  for await (const blob of content.upload(chunks, signal)) array = pushBlob(writer, array, blob)
+  const note = (refs: readonly Blobref[]) => upload.note(refs)
+  for await (const blob of content.upload(chunks, signal, note)) {
+    array = pushBlob(writer, array, blob)
+  }
   closeArray(writer, array)
+  note(writer.blobs.map(({ ref }) => ref))
   await content.put(writer.blobs)
   return array
 }

@@ -136,7 +136,7 @@ export class KeyStore implements Keys, AsyncDisposable {
     const upload = this.spaces.uploads.begin()
     let submitted: Promise<Committed>
     try {
-      const array = await storeArray(this.#content, this.nodes, held.rest, signal)
+      const array = await storeArray(this.#content, this.nodes, held.rest, { upload, signal })
       const stored = prepareStoredPut(key, array, { contentType, guards, ...said })
       const asked = { guards, ops: [{ op: 'put', key, ...said } as const] }
       submitted = committer.submit(onceUnder(idempotencyKey, asked, stored))

@@ -25,6 +25,8 @@ export type CheckPorts = {
   readonly content: Content
   readonly nodes: Nodes
   readonly signal: AbortSignal | undefined
+  /** Told of refs before it is asked whether they are there. */
+  readonly note: (refs: readonly Blobref[]) => void
 }
 
 /** The transaction with each written treeobj checked. Throws EINVAL, EDANGLING, ECORRUPT, EIO, ECANCELED, with
@@ -120,6 +122,7 @@ async function sizesOf(
   for (let at = 0; at < distinct.length; at += batchMax) {
     await breathe(ports)
     const batch = distinct.slice(at, at + batchMax)
+    ports.note(batch)
     const there = await content.has(batch)
     for (const [index, ref] of batch.entries()) {
       if (there[index]) {
@@ -176,6 +179,7 @@ async function spare(ports: CheckPorts, treeobj: Treeobj, dangling: boolean): Pr
   const batch: Blobref[] = []
   const ask = async () => {
     await breathe(ports)
+    ports.note(batch)
     const there = await ports.content.has(batch)
     const lost = batch.find((_, index) => !there[index])
     if (lost && !dangling) throw missing(lost)

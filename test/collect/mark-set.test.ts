@@ -1,11 +1,12 @@
 /** What a mark remembers, lists of refs, uploads, and the record of collections: their own edges. */
 
 import { expect, test } from 'vitest'
+import type { Blobref } from '../../src/blob/blobref.js'
 import { encode } from '../../src/blob/codec.js'
 import { hashBlob } from '../../src/blob/hash.js'
 import { RefList } from '../../src/blob/ref-list.js'
 import { MarkSet } from '../../src/collect/mark-set.js'
-import { lentMax, lentMs, Uploads } from '../../src/kvs/uploads.js'
+import { lentMax, lentMs, Upload, Uploads, uploadRefsMax } from '../../src/kvs/uploads.js'
 import { decodeCollection, encodeCollection } from '../../src/transaction/collection-record.js'
 import { TestClock } from '../clock.js'
 
@@ -45,20 +46,41 @@ test('a list gives back what was pushed, in order, over pieces of memory', () =>
   expect([...new RefList()]).toEqual([])
 })
 
-test('the oldest upload that is open says since when puts are spared', () => {
+test('an upload keeps what it noted, for the collections that begin while it is open', () => {
   const clock = new TestClock()
   const uploads = new Uploads(clock)
-  expect(uploads.since).toBe(Number.POSITIVE_INFINITY)
-  const began = clock.monotonic()
+  const [one, two, later] = [refOf('one'), refOf('two'), refOf('later')]
+  const kept = () => {
+    const open = uploads.underWay()
+    return [one, two, later].map(open.has)
+  }
   const first = uploads.begin()
-  clock.advance(10)
+  first.note([one])
   const second = uploads.begin()
-  expect(uploads.since).toBe(began)
+  second.note([two])
+  expect(kept()).toEqual([true, true, false])
+  const open = uploads.underWay()
+  expect(open.since).toBe(Number.POSITIVE_INFINITY)
   first[Symbol.dispose]()
   first[Symbol.dispose]()
-  expect(uploads.since).toBe(began + 10)
-  second[Symbol.dispose]()
-  expect(uploads.since).toBe(Number.POSITIVE_INFINITY)
+  expect(kept()).toEqual([false, true, false])
+  expect([one, two, later].map(open.has)).toEqual([true, true, false])
+})
+
+test('an upload of too many refs to note keeps all puts since it began', () => {
+  const clock = new TestClock()
+  const began = clock.monotonic()
+  const upload = new Upload(began, () => {})
+  const refs = function* (from: number, to: number) {
+    for (let at = from; at < to; at++) {
+      const word = Math.imul(at, 0x9e3779b1) >>> 0
+      yield `blake3-${word.toString(16).padStart(8, '0').repeat(8)}` as Blobref
+    }
+  }
+  upload.note(refs(0, uploadRefsMax - 1))
+  expect(upload.since).toBe(Number.POSITIVE_INFINITY)
+  upload.note(refs(uploadRefsMax, uploadRefsMax + 10))
+  expect(upload.since).toBe(began)
 })
 
 test('a lent blob is kept for its time, from when it was lent last; the oldest go first', () => {

@@ -1,6 +1,8 @@
 /** Collections in forced interleavings: what comes between the reading of something and the commit that
  *  names it, rule 12 of rfc/14. Each would lose a value if its rule were left out. */
 
+import { randomBytes } from 'node:crypto'
+import { Readable } from 'node:stream'
 import { setImmediate } from 'node:timers/promises'
 import { expect, test } from 'vitest'
 import { type Deferred, deferred } from '../../src/base/deferred.js'
@@ -156,6 +158,36 @@ test('a value that streams in for hours while collections come and go', async ()
   await store.collect()
   const again = await store.get('k')
   expect(again && Buffer.compare(again, bytes)).toBe(0)
+})
+
+test('a put that stalls keeps its own blobs, and nothing that others have let go', async () => {
+  await using opening = await opened()
+  const { clock, store } = opening
+  const pieces = Array.from({ length: 5 }, () => randomBytes(2_000_000))
+  const [stalled, goesOn] = [deferred<void>(), deferred<void>()]
+  const slowly = async function* () {
+    for (const [at, piece] of pieces.entries()) {
+      if (at === 4) {
+        stalled.resolve()
+        await goesOn.promise
+      }
+      yield piece
+    }
+  }
+  const putting = store.put('slow', slowly())
+  await stalled.promise
+  const junk = [randomBytes(2_000_000), Readable.from([randomBytes(2_000_000)])]
+  for (const value of junk) {
+    await store.put('junk', value)
+    await store.commit(unlink('junk'))
+    await letGo(store, clock, 'primary')
+    expect((await store.collect()).freed.size).toBeGreaterThanOrEqual(2_000_000)
+  }
+  goesOn.resolve()
+  await putting
+  await store.collect()
+  const read = await store.get('slow')
+  expect(read && Buffer.compare(read, Buffer.concat(pieces))).toBe(0)
 })
 
 test('a streamed put whose caller has left, and which lands after a collection', async () => {
