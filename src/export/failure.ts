@@ -2,7 +2,7 @@
  *  that its reader learns it over any transport. See rfc/15, rule 18. Runs in browsers too.
  *  Invariant: a stream with them has no end, so nobody takes it for whole. */
 
-import { decode, encode } from '../blob/codec.js'
+import { parseJson } from '../base/json.js'
 import { parseCode, TailraceError } from '../error.js'
 
 /** In the place of a record's kind. */
@@ -17,7 +17,9 @@ export const failureSizeMax = frameSize + failureTextMax
 const charactersMax = 1_000
 
 export function encodeFailure({ code, message }: TailraceError): Uint8Array {
-  const text = encode([code, message.slice(0, charactersMax).toWellFormed()])
+  const text = new TextEncoder().encode(
+    JSON.stringify([code, message.slice(0, charactersMax).toWellFormed()]),
+  )
   const bytes = new Uint8Array(frameSize + text.length)
   const view = new DataView(bytes.buffer)
   view.setUint8(0, failureKind)
@@ -42,7 +44,7 @@ export function failureIn(tail: Uint8Array): TailraceError | undefined {
 /** The text between the lengths. */
 export function parseFailure(text: Uint8Array): TailraceError | undefined {
   try {
-    const fields = decode(text)
+    const fields = parseJson(text, 'the failure of an export')
     if (!Array.isArray(fields)) return undefined
     const [code, message] = fields as readonly unknown[]
     const known = parseCode(code)
