@@ -71,15 +71,20 @@ export function parseCode(input: unknown): Code | undefined {
 }
 
 /** Any thrown thing as a TailraceError: itself; an abort or a time-out as what its signal says; a full
- *  disk that the system names as ENOSPC or EDQUOT; the rest as EIO with its cause. */
+ *  disk that the system names as ENOSPC or EDQUOT; what it does not allow (EACCES, EPERM) as EPERM; the rest as EIO with its cause. */
 export function toTailraceError(error: unknown): TailraceError {
   if (error instanceof TailraceError) return error
   if (!(error instanceof Error)) return new TailraceError('EIO', String(error), { cause: error })
   if (error.name === 'AbortError') return canceledBy(error.cause ?? error)
   if (error.name === 'TimeoutError') return canceledBy(error)
   const system = 'code' in error ? error.code : undefined
-  const code = system === 'ENOSPC' || system === 'EDQUOT' ? system : 'EIO'
-  return new TailraceError(code, error.message, { cause: error })
+  return new TailraceError(kept(system) ?? 'EIO', error.message, { cause: error })
+}
+
+/** What a system's error is here too. */
+function kept(system: unknown): Code | undefined {
+  if (system === 'EACCES' || system === 'EPERM') return 'EPERM'
+  return system === 'ENOSPC' || system === 'EDQUOT' ? system : undefined
 }
 
 /** Why an aborted signal was aborted: its reason if that is a TailraceError, ETIMEDOUT where its time

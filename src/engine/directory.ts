@@ -4,6 +4,7 @@
 import { join } from 'node:path'
 import type { Environment } from '../base/environment.js'
 import { makeDirectory } from '../base/make-directory.js'
+import { assertOwnDirectory, assertOwnFile, assertOwnSecret } from '../base/own.js'
 import { TailraceError } from '../error.js'
 import { formatFile, readFormat, settleFormat } from './format-file.js'
 import { openLmdb } from './lmdb.js'
@@ -12,13 +13,16 @@ import { dataFile, hasStore } from './openable.js'
 
 /** Opens the store of a data directory; makes both where there is none (0700), unless it must be there
  *  (`existing`). Throws ENOENT (none, and it must be there), ECORRUPT (damaged, cut, or lost), EBUSY,
- *  EMISCONFIGURED (a newer format, another store's directory, no native build), ENOSPC, EIO. */
+ *  EPERM (somebody else's, or others may write in it), EMISCONFIGURED (a newer format, another store's directory, no native build), ENOSPC, EIO. */
 export async function openDirectory(
   directory: string,
   options: { readonly environment: Environment; readonly existing?: boolean },
 ): Promise<LmdbEngine> {
   const { environment, existing = false } = options
   const path = join(directory, 'store')
+  await assertOwnDirectory(directory)
+  await assertOwnSecret(path, directory)
+  await assertOwnFile(join(path, dataFile))
   const format = await readFormat(directory)
   if (format && !(await hasStore(path))) throw lost(directory)
   if (existing && !format && !(await hasStore(path))) {

@@ -9,7 +9,7 @@ import { ABORT, type Database, open, type RootDatabase } from 'lmdb'
 import type { Environment } from '../base/environment.js'
 import { makeDirectory, syncDirectory } from '../base/make-directory.js'
 import { closeFilesOnExec } from '../base/posix.js'
-import { TailraceError } from '../error.js'
+import { TailraceError, toTailraceError } from '../error.js'
 import { isFull, isFullError } from './disk.js'
 import { assertFormat, type Identity, identify, storeFiles } from './identity.js'
 import { type LmdbBounds, LmdbEngine } from './lmdb-engine.js'
@@ -247,6 +247,7 @@ async function openError(directory: string, error: unknown): Promise<TailraceErr
     const message = `the store in ${directory} is damaged (${reason}): restore a copy`
     return new TailraceError('ECORRUPT', message, { cause: error })
   }
+  const { code } = toTailraceError(error)
   const message = `cannot open the store in ${directory} (${reason}): check the directory and the disk`
-  return new TailraceError('EIO', message, { cause: error })
+  return new TailraceError(code, message, { cause: error })
 }
