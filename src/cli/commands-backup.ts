@@ -42,6 +42,7 @@ export const backupCommands: readonly CommandSpec[] = [
       'tailrace import backup.tailrace -n restored',
       'tailrace import backup.tailrace --replace',
     ],
+    makesStore: true,
     load: async () => (await import('./transfer.js')).importTree,
   },
   {

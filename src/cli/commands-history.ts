@@ -134,6 +134,7 @@ export const settingsCommands: readonly CommandSpec[] = [
       'tailrace ns config staging --quota 10G',
       'tailrace ns config jobs --keep-jobs 1000 --keep-jobs-age 30d --keep-jobs-size 10G',
     ],
+    makesStore: true,
     load: async () => (await import('./settings.js')).config,
   },
 ]

@@ -48,6 +48,7 @@ export const jobCommands: readonly CommandSpec[] = [
       'tailrace run sh -c "echo out; echo err >&2; exit 3"',
       'tailrace run -i -- sort < names',
     ],
+    makesStore: true,
     load: async () => (await import('./run.js')).run,
   },
   {
@@ -57,6 +58,7 @@ export const jobCommands: readonly CommandSpec[] = [
     passThrough: true,
     options: [...submission, json, ...place],
     examples: ['tailrace submit -- make test', 'ID=$(tailrace submit sleep 60)'],
+    makesStore: true,
     load: async () => (await import('./jobs.js')).submit,
   },
   {

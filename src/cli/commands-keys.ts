@@ -50,6 +50,7 @@ export const keyCommands: readonly CommandSpec[] = [
       'tailrace put session/7 active --ttl 30m',
       "tailrace lease run job -- sh -c 'make report | tailrace put report - --if-lease job'",
     ],
+    makesStore: true,
     load: async () => (await import('./writes.js')).put,
   },
   {
@@ -74,6 +75,7 @@ export const keyCommands: readonly CommandSpec[] = [
       'tailrace append log --seal',
       'tailrace append log "third" --producer ci --epoch 0 --seq 2',
     ],
+    makesStore: true,
     load: async () => (await import('./writes.js')).append,
   },
   {
@@ -130,6 +132,7 @@ export const keyCommands: readonly CommandSpec[] = [
     parameters: ['<key...>'],
     options: [namespace, ...ifLease, json, ...place],
     examples: ['tailrace mkdir ci/artifacts'],
+    makesStore: true,
     load: async () => (await import('./writes.js')).mkdir,
   },
   {
@@ -145,6 +148,7 @@ export const keyCommands: readonly CommandSpec[] = [
       ...place,
     ],
     examples: ['tailrace ln -s ci/build-7 ci/latest'],
+    makesStore: true,
     load: async () => (await import('./writes.js')).ln,
   },
   {
@@ -159,6 +163,7 @@ export const keyCommands: readonly CommandSpec[] = [
       'tailrace txn change.json',
       `tailrace txn - <<< '{"guards":[{"key":"lock","absent":true}],"ops":[{"op":"put","key":"lock","value":"me"}]}'`,
     ],
+    makesStore: true,
     load: async () => (await import('./txn.js')).txn,
   },
 ]
@@ -192,6 +197,7 @@ export const followCommands: readonly CommandSpec[] = [
       'tailrace watch status --mode value --uniq',
       'tailrace watch log --json',
     ],
+    makesStore: 'waitCreate',
     load: async () => (await import('./watch.js')).watch,
   },
 ]
@@ -231,6 +237,7 @@ export const namespaceCommands: readonly CommandSpec[] = [
           ...place,
         ],
         examples: ['tailrace ns create staging', 'tailrace ns create try --from primary --at 120'],
+        makesStore: true,
         load: async () => (await import('./namespaces.js')).create,
       },
       {
@@ -265,6 +272,7 @@ export const eventCommands: readonly CommandSpec[] = [
           ...place,
         ],
         examples: [`tailrace eventlog append deploy start '{"version":"1.2"}'`],
+        makesStore: true,
         load: async () => (await import('./eventlog.js')).append,
       },
       {
@@ -286,6 +294,7 @@ export const eventCommands: readonly CommandSpec[] = [
           ...place,
         ],
         examples: ['tailrace eventlog follow deploy'],
+        makesStore: 'waitCreate',
         load: async () => (await import('./eventlog.js')).follow,
       },
       {

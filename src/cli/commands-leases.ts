@@ -37,6 +37,7 @@ export const leaseCommands: readonly CommandSpec[] = [
           'tailrace lease take deploy --ttl 1m',
           'TOKEN=$(tailrace lease take deploy --wait)',
         ],
+        makesStore: true,
         load: async () => (await import('./lease.js')).take,
       },
       {
@@ -90,6 +91,7 @@ export const leaseCommands: readonly CommandSpec[] = [
           'tailrace lease run cron/daily --ttl 10s -- make -j4 report',
           "tailrace lease run job -- sh -c './work | tailrace put result - --if-lease job'",
         ],
+        makesStore: true,
         load: async () => (await import('./lease-run.js')).run,
       },
     ],

@@ -97,6 +97,7 @@ export const treeCommands: readonly CommandSpec[] = [
       ...place,
     ],
     examples: ['tailrace link ci/build-7 ci/latest'],
+    makesStore: true,
     load: async () => (await import('./writes.js')).ln,
   },
   {
@@ -132,6 +133,7 @@ export const treeCommands: readonly CommandSpec[] = [
           'tailrace treeobj put copy log.json',
           'tailrace treeobj log | tailrace treeobj put copy -',
         ],
+        makesStore: true,
         load: async () => (await import('./treeobjs.js')).put,
       },
     ],
@@ -155,6 +157,7 @@ export const treeCommands: readonly CommandSpec[] = [
         parameters: ['<file>'],
         options: [json, ...place],
         examples: ['tailrace blob put part.bin', 'echo hello | tailrace blob put -'],
+        makesStore: true,
         load: async () => (await import('./treeobjs.js')).putBlob,
       },
     ],

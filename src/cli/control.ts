@@ -2,9 +2,9 @@
 
 import { setTimeout as delay } from 'node:timers/promises'
 import { TailraceError } from '../error.js'
-import { ensureToken, prepareDirectory, type ServerRecord } from '../server/local.js'
+import { ensureToken, hasStore, type ServerRecord } from '../server/local.js'
 import type { Invocation } from './invocation.js'
-import { dataDirectory, findServer, isAlive } from './local.js'
+import { dataDirectory, findServer, isAlive, noStore } from './local.js'
 import { jsonLine, quoted } from './quote.js'
 import { noAnswer } from './report.js'
 import { requestJson } from './request.js'
@@ -25,8 +25,11 @@ export async function status(invocation: Invocation): Promise<number> {
   const record = named ? undefined : await findServer(directory)
   const target = named ?? (record && localTarget(record))
   if (!target) {
-    if (options.flag('json')) await stdout.json({ running: false, directory })
-    else await stdout.line(`no server runs on ${directory}; a command that needs one starts it`)
+    const store = await hasStore(directory)
+    if (options.flag('json')) await stdout.json({ running: false, directory, store })
+    else if (store)
+      await stdout.line(`no server runs on ${directory}; a command that needs one starts it`)
+    else await stdout.line(`no server runs on ${directory}, and there is no store in it`)
     return noAnswer
   }
   const limit = new TimeLimit(invocation)
@@ -70,7 +73,8 @@ async function stopWithin(invocation: Invocation, { ms }: TimeLimit): Promise<un
 }
 
 export async function token(invocation: Invocation): Promise<undefined> {
-  const directory = await prepareDirectory(directoryOf(invocation))
+  const directory = directoryOf(invocation)
+  if (!(await hasStore(directory))) throw noStore(directory)
   const text = await ensureToken(directory)
   if (invocation.options.flag('json')) await invocation.stdout.json({ token: text })
   else await invocation.stdout.line(text)

@@ -19,6 +19,8 @@ export type Invocation = {
   /** How many of them stand behind `--`: the last ones. */
   readonly literals: number
   readonly options: Options
+  /** Whether the command makes a store where there is none. */
+  readonly makesStore: boolean
   readonly stdout: Output
   readonly stderr: Output
   readonly environment: Variables

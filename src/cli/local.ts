@@ -5,15 +5,17 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { closeSync, openSync, readFileSync, statSync } from 'node:fs'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import type { Readable } from 'node:stream'
 import { setTimeout as delay } from 'node:timers/promises'
 import { joinAbort } from '../base/join-abort.js'
+import { assertOwnSecret } from '../base/own.js'
 import { closeDescriptorsOnExec } from '../base/posix.js'
 import { isDefunct, processStart } from '../base/process-start.js'
 import { isCode, parseCode, TailraceError } from '../error.js'
 import {
   defaultDirectory,
+  hasStore,
   prepareDirectory,
   readServerRecord,
   type ServerRecord,
@@ -43,18 +45,25 @@ export function dataDirectory(option: string | undefined, variables: Variables):
 }
 
 /** The server that runs on the directory, if one does; its socket is where the directory is now. Throws EBUSY
- *  where the directory was moved to a path too long for that. */
+ *  where the directory was moved to a path too long for that, EPERM where directory, record or socket are not the
+ *  user's own. */
 export async function findServer(directory: string): Promise<ServerRecord | undefined> {
   const record = await readServerRecord(directory)
   if (!record || !isAlive(record)) return undefined
-  return { ...record, socket: socketNow(directory, record) }
+  const socket = socketNow(directory, record)
+  await assertOwnSecret(socket, dirname(socket))
+  return { ...record, socket }
 }
 
-/** Finds the server or starts it. Throws EBUSY (a process that is no server holds the directory),
- *  ETIMEDOUT, or what the server said when it ended. */
-export async function ensureServer(directory: string): Promise<ServerRecord> {
+/** Finds the server or starts it; with `existing` not where there is no store. Throws ENOENT (no store), EBUSY (a
+ *  process that is no server holds the directory), ETIMEDOUT, or what the server said when it ended. */
+export async function ensureServer(
+  directory: string,
+  options: { readonly existing?: boolean } = {},
+): Promise<ServerRecord> {
   const found = await findServer(directory)
   if (found) return found
+  if (options.existing && !(await hasStore(directory))) throw noStore(directory)
   await prepareDirectory(directory)
   const deadline = AbortSignal.timeout(startMs)
   for (let starts = 1; ; starts++) {
@@ -66,6 +75,12 @@ export async function ensureServer(directory: string): Promise<ServerRecord> {
       if (other) return other
     }
   }
+}
+
+/** Nothing is made where somebody only looks: the directory may be the wrong one. */
+export function noStore(directory: string): TailraceError {
+  const message = `there is no store in ${directory}: "tailrace put" or "tailrace serve" makes one, --data or TAILRACE_DATA names another directory`
+  return new TailraceError('ENOENT', message)
 }
 
 async function startServer(directory: string, deadline: AbortSignal): Promise<ServerRecord> {

@@ -19,6 +19,8 @@ export type CommandSpec = {
   /** What follows the first argument belongs to it, options included (`run CMD -x`). */
   readonly passThrough?: boolean
   readonly hidden?: boolean
+  /** Makes a store where there is none; others say that there is none. A flag's name: makes one with that. */
+  readonly makesStore?: true | string
   readonly commands?: readonly CommandSpec[]
   /** Loads the command's module. */
   readonly load?: () => Promise<Run>
@@ -121,11 +123,14 @@ function build(
   if (!load) return command
   return command.action(async () => {
     const run = await load()
+    const options = new Options(command.opts())
+    const { makesStore = false } = spec
     const invocation = {
       ...surroundings,
       arguments: command.args,
       literals: outcome.literals,
-      options: new Options(command.opts()),
+      options,
+      makesStore: typeof makesStore === 'string' ? options.flag(makesStore) : makesStore,
     }
     outcome.code = (await run(invocation)) ?? 0
   })

@@ -61,7 +61,7 @@ async function openStore(invocation: Invocation, { ms }: TimeLimit): Promise<Sto
   if (named) return connect(named.url, { ...bound, ...(named.token && { token: named.token }) })
   const directory = dataDirectory(invocation.options.text('data'), invocation.environment)
   for (let connects = 1; ; connects++) {
-    const record = await ensureServer(directory)
+    const record = await ensureServer(directory, { existing: !invocation.makesStore })
     checkVersion(record, directory)
     try {
       // A local server that goes away was stopped: nothing is gained by waiting for another.

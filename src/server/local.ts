@@ -4,7 +4,17 @@
  *  with it. */
 
 import { createHash, randomBytes } from 'node:crypto'
-import { chmod, lstat, mkdir, readFile, realpath, rename, rm, writeFile } from 'node:fs/promises'
+import {
+  chmod,
+  lstat,
+  mkdir,
+  readFile,
+  realpath,
+  rename,
+  rm,
+  stat,
+  writeFile,
+} from 'node:fs/promises'
 import { homedir } from 'node:os'
 import { basename, dirname, join } from 'node:path'
 import {
@@ -14,6 +24,7 @@ import {
   parseFileIdentity,
 } from '../base/file-identity.js'
 import { makeDirectory } from '../base/make-directory.js'
+import { assertOwnDirectory, assertOwnFile, assertOwnSecret } from '../base/own.js'
 import { TailraceError } from '../error.js'
 
 /** Bytes of a Unix socket's path: longer ones are cut silently by the system. */
@@ -46,10 +57,25 @@ export function defaultDirectory(variables: Variables = process.env): string {
   return join(state?.startsWith('/') ? state : join(homedir(), '.local', 'state'), 'tailrace')
 }
 
-/** Makes the directory (0700) and its parents where they are missing; its real path. */
+/** Makes the directory (0700) and its parents where they are missing; its real path. Throws EPERM (it is
+ *  somebody else's, or others may write in it). */
 export async function prepareDirectory(directory: string): Promise<string> {
   await makeDirectory(directory)
+  await assertOwnDirectory(directory)
   return realpath(directory)
+}
+
+/** Whether a store is in the directory, or was: an open would not make one. */
+export async function hasStore(directory: string): Promise<boolean> {
+  for (const name of ['format.json', join('store', 'data.mdb')]) {
+    try {
+      await stat(join(directory, name))
+      return true
+    } catch (error) {
+      if (!isSystemError(error, 'ENOENT') && !isSystemError(error, 'ENOTDIR')) throw error
+    }
+  }
+  return false
 }
 
 /** The bearer token of the directory's server, made when it is first asked for: 64 hex digits. */
@@ -72,16 +98,23 @@ export async function ensureToken(directory: string): Promise<string> {
   }
 }
 
-/** Undefined where there is none (yet). */
+/** Undefined where there is none (yet). Throws EPERM where others could have put it there, or can read it. */
 export async function readToken(directory: string): Promise<string | undefined> {
-  const text = (await readIfThere(join(directory, 'token')))?.trim()
+  const path = join(directory, 'token')
+  await assertOwnDirectory(directory)
+  await assertOwnSecret(path, directory)
+  const text = (await readIfThere(path))?.trim()
   return text && /^[0-9a-f]{64}$/.test(text) ? text : undefined
 }
 
 /** What `server.json` says; undefined where no server runs, or none that ended in order. One that came with a
- *  copy of the directory is of another server, and says nothing here. */
+ *  copy of the directory is of another server, and says nothing here. Throws EPERM where others could have put it
+ *  there. */
 export async function readServerRecord(directory: string): Promise<ServerRecord | undefined> {
-  const there = await readJson(join(directory, 'server.json'))
+  const path = join(directory, 'server.json')
+  await assertOwnDirectory(directory)
+  await assertOwnFile(path)
+  const there = await readJson(path)
   const of = parseFileIdentity(there?.['directory'])
   if (!of || typeof there?.['socket'] !== 'string' || typeof there['pid'] !== 'number') {
     return undefined

@@ -68,6 +68,7 @@ describe('export and import', () => {
       options: new Options({}),
       stdout: new Output(terminal),
       stderr: new Output(new PassThrough()),
+      makesStore: false,
       environment: {},
     }
     await expect(exportTree(invocation)).rejects.toThrow(/-o FILE/)

@@ -3,7 +3,18 @@
 import { execFile } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync } from 'node:fs'
-import { cp, mkdir, readFile, rename, rm, stat, truncate, writeFile } from 'node:fs/promises'
+import {
+  chmod,
+  cp,
+  mkdir,
+  readdir,
+  readFile,
+  rename,
+  rm,
+  stat,
+  truncate,
+  writeFile,
+} from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { promisify } from 'node:util'
@@ -137,11 +148,61 @@ describe('a command that needs a server', () => {
   })
 })
 
+describe('a data directory that others could have changed', () => {
+  it('is EPERM for every command, before anything of it is used', async () => {
+    await mkdir(sandbox.data)
+    await chmod(sandbox.data, 0o777)
+    await writeFile(join(sandbox.data, 'token'), `${'a'.repeat(64)}\n`)
+    for (const args of [['put', 'key', 'value'], ['get', 'key'], ['serve'], ['status']]) {
+      const { code, stderr } = await sandbox.call(args)
+      expect(stderr).toMatch(/^tailrace: EPERM: .*others may write in .+\n$/)
+      expect(code).toBe(1)
+    }
+    expect(await readdir(sandbox.data)).toEqual(['token'])
+  })
+})
+
+describe('a wrong data directory', () => {
+  const reads = [
+    ['get', 'key'],
+    ['ls'],
+    ['stat', 'key'],
+    ['watch', 'key', '--no-follow'],
+    ['jobs'],
+    ['export', '-o', 'file'],
+    ['ns', 'list'],
+    ['rm', 'key'],
+    ['token'],
+    ['fsck'],
+  ]
+  it.each(reads)('is ENOENT for %s %s, which makes nothing there', async (...args) => {
+    const { code, stderr } = await sandbox.call(args)
+    expect(stderr).toMatch(/^tailrace: ENOENT: there is no store in .*data: .+\n$/)
+    expect(code).toBe(3)
+    expect(existsSync(sandbox.data)).toBe(false)
+  })
+
+  it('is no longer one once something is written there', async () => {
+    const { child, ended } = sandbox.start(['watch', 'key', '--wait-create'])
+    const all = ended()
+    const watched = once(child.stdout, 'data')
+    await sandbox.ok(['put', 'key', 'value'])
+    expect(await sandbox.ok(['get', 'key'])).toBe('value')
+    expect(String(await watched)).toContain('value')
+    child.kill()
+    await all
+  })
+})
+
 describe('status and stop', () => {
   it('without a server say so and start none', async () => {
     const status = await sandbox.call(['status', '--json'])
     expect(status.code).toBe(5)
-    expect(JSON.parse(status.stdout)).toEqual({ running: false, directory: sandbox.data })
+    expect(JSON.parse(status.stdout)).toEqual({
+      running: false,
+      directory: sandbox.data,
+      store: false,
+    })
     expect((await sandbox.call(['stop'])).code).toBe(0)
     expect(existsSync(sandbox.data)).toBe(false)
   })
