@@ -12,7 +12,7 @@ import {
   statSync,
 } from 'node:fs'
 import { createRequire } from 'node:module'
-import { constants } from 'node:os'
+import { constants, endianness } from 'node:os'
 import { join } from 'node:path'
 import type { KoffiFunc } from 'koffi'
 import { TailraceError } from '../error.js'
@@ -29,6 +29,13 @@ const FD_CLOEXEC = 1
 const WNOHANG = 1
 /** <sys/prctl.h>, Linux alone. */
 const PR_SET_CHILD_SUBREAPER = 36
+/** <asm-generic/ioctls.h>: Linux on x86, ARM, RISC-V and s390. */
+const TIOCSWINSZ = 0x5414
+/** <poll.h> */
+const POLLIN = 1
+const isLittleEndian = endianness() === 'LE'
+/** Bytes of the path of a terminal. */
+const terminalPathMax = 128
 /** <linux/fs.h>, on the machines that build it from `_IOR('v', 1, long)` with 64 bits. */
 const FS_IOC_GETVERSION = 0x8008_7601
 const generationMachines: ReadonlySet<string> = new Set(['x64', 'arm64', 'riscv64', 'loong64'])
@@ -41,7 +48,14 @@ type Calls = {
   readonly ioctl: KoffiFunc<(descriptor: number, request: number, ...rest: unknown[]) => number>
   readonly pipe: KoffiFunc<(descriptors: Int32Array) => number>
   readonly poll: KoffiFunc<(polled: Int32Array, count: number, timeoutMs: number) => number>
+  readonly terminal: TerminalCalls | undefined
   readonly errno: () => number
+}
+
+/** Linux alone: others have other numbers, and no `setsid` to give a child its terminal. */
+type TerminalCalls = {
+  readonly unlockpt: KoffiFunc<(descriptor: number) => number>
+  readonly ptsname: KoffiFunc<(descriptor: number, path: Uint8Array, size: number) => number>
 }
 
 /** Loads the library once, when it is first needed. */
@@ -138,6 +152,47 @@ export function reap(pid: number): boolean {
   return library.calls.waitpid(pid, null, WNOHANG) === pid
 }
 
+/** Both ends of a new terminal. The caller closes them. */
+export type TerminalEnds = { readonly master: number; readonly slave: number }
+
+/** Opens a terminal that is nobody's controlling one yet. Undefined where the system has none that we know how to make.
+ *  Throws EMISCONFIGURED (no native build), and what node:fs does. */
+export function openTerminal(size: TerminalSize): TerminalEnds | undefined {
+  const calls = library.calls.terminal
+  if (!calls) return undefined
+  const flags = files.O_RDWR | files.O_NOCTTY
+  const master = openSync('/dev/ptmx', flags)
+  try {
+    const path = Buffer.alloc(terminalPathMax)
+    const failed = calls.unlockpt(master) !== 0 || calls.ptsname(master, path, path.length) !== 0
+    if (failed) throw new TailraceError('EIO', `no terminal: ${errnoName(library.calls.errno())}`)
+    resizeTerminal(master, size)
+    return { master, slave: openSync(path.toString('utf8', 0, path.indexOf(0)), flags) }
+  } catch (error) {
+    closeSync(master)
+    throw error
+  }
+}
+
+/** Whether a read of this end would give something at once. */
+export function isReadable(master: number): boolean {
+  // A pollfd is an int and two shorts: the descriptor, then what is asked and what is told.
+  const polled = new Int32Array(2)
+  const view = new DataView(polled.buffer)
+  view.setInt32(0, master, isLittleEndian)
+  view.setInt16(4, POLLIN, isLittleEndian)
+  library.calls.poll(polled, 1, 0)
+  return (view.getInt16(6, isLittleEndian) & POLLIN) !== 0
+}
+
+/** Columns and rows of characters, each 0 to 65,535. */
+export type TerminalSize = { readonly columns: number; readonly rows: number }
+
+/** Tells the foreground group by SIGWINCH, where the size is another than before. */
+export function resizeTerminal(master: number, { columns, rows }: TerminalSize): void {
+  library.calls.ioctl(master, TIOCSWINSZ, 'void *', Uint16Array.of(rows, columns, 0, 0))
+}
+
 /** Whether a child that is started now inherits the descriptor. */
 export function isInherited(descriptor: number): boolean {
   const flags: number = library.calls.fcntl(descriptor, F_GETFD, 'int', 0)
@@ -210,6 +265,13 @@ export function openLocked(path: string): number | undefined {
   return undefined
 }
 
+function terminalCalls(system: ReturnType<typeof import('koffi').load>): TerminalCalls {
+  return {
+    unlockpt: system.func('int unlockpt(int)'),
+    ptsname: system.func('int ptsname_r(int, _Out_ uint8_t *, size_t)'),
+  }
+}
+
 const prctl = 'int prctl(int, unsigned long, unsigned long, unsigned long, unsigned long)'
 
 /** The generation of an open file's inode: a number that is drawn anew when an inode is used again for
@@ -235,6 +297,7 @@ function load(): Calls {
       ioctl: system.func('int ioctl(int, unsigned long, ...)'),
       pipe: system.func('int pipe(void *)'),
       poll: system.func('int poll(void *, unsigned long, int)'),
+      terminal: process.platform === 'linux' ? terminalCalls(system) : undefined,
       errno: () => koffi.errno(),
     }
   } catch (cause) {

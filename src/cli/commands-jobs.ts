@@ -7,6 +7,10 @@ const submission: readonly OptionSpec[] = [
   { flags: '--cwd <dir>', text: 'directory to run in (default: this one)' },
   { flags: '--env <name=value>', text: 'set a variable; stored with the job', many: true },
   {
+    flags: '--pty',
+    text: 'a terminal for the job, of the size of ours; it shows stdout and stderr as one',
+  },
+  {
     flags: '--merge',
     text: 'stdout and stderr through one pipe, in the order of the program, as stdout',
   },
@@ -47,6 +51,7 @@ export const jobCommands: readonly CommandSpec[] = [
       'tailrace run -- make -j2',
       'tailrace run sh -c "echo out; echo err >&2; exit 3"',
       'tailrace run -i -- sort < names',
+      'tailrace run --pty -- vi notes',
     ],
     makesStore: true,
     load: async () => (await import('./run.js')).run,

@@ -17,6 +17,7 @@ import { quotedWord } from './quote.js'
 import { withStore } from './session.js'
 import { sizeText } from './size.js'
 import { surroundingsOf } from './surroundings.js'
+import { terminalSize } from './terminal.js'
 import { absolutePath, checkVariables } from './utf8.js'
 
 const listDefault = 50
@@ -56,6 +57,7 @@ export function submissionOf(invocation: Invocation): Submission {
     ...(parent !== undefined && isJobId(parent) ? { parent } : {}),
     ...(options.flag('keepChildren') ? { keepChildren: true } : {}),
     ...(options.flag('merge') ? { merge: true } : {}),
+    ...(options.flag('pty') ? { pty: terminalSize() } : {}),
     ...defined({ name: options.text('name') }),
     ...(timeLimit === undefined ? {} : { timeLimitMs: parseDuration('--time-limit', timeLimit) }),
   }

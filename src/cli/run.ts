@@ -3,6 +3,7 @@
  *  Invariant: stdout and stderr get each byte once, apart, at the pace of their readers; the exit
  *  code is the job's. */
 
+import type { TerminalSize } from '../base/posix.js'
 import { isCode, TailraceError } from '../error.js'
 import { followEvents, toNdjson } from '../eventlog/eventlog.js'
 import { eventsFrom, type OutputPlace, placeOfLines, placeSince } from '../eventlog/output-place.js'
@@ -16,6 +17,7 @@ import { exceptionLine, submissionOf } from './jobs.js'
 import { BrokenPipe } from './output.js'
 import { followStore, withStore } from './session.js'
 import { stdinChunks } from './stdin.js'
+import { takeTerminal } from './terminal.js'
 
 /** Ctrl-C ends a job in steps: as it wishes, at once, without us. */
 const interrupts = ['SIGINT', 'SIGKILL'] as const
@@ -24,13 +26,15 @@ export async function run(invocation: Invocation): Promise<number> {
   const { options, stderr } = invocation
   // Only when asked: inside `while read`, stdin is the loop's. Opened first: a job whose stdin cannot be
   // read does not run.
-  const input = options.flag('stdin') ? stdinChunks() : undefined
+  const typed = options.flag('pty') && process.stdin.isTTY
+  const input = options.flag('stdin') || typed ? stdinChunks() : undefined
   return withStore(invocation, async (store, limit) => {
     const submission = submissionOf(invocation)
     const { id } = await store.jobs.submit(input ? { ...submission, stdin: true } : submission)
     if (options.flag('verbose')) await stderr.line(`tailrace: job ${id}`)
     limit.atEnd(() => signalJob(store, id, 'SIGTERM'))
     const signals = forwardSignals(store, id, invocation)
+    const terminal = typed ? takeTerminal((size) => void resizeJob(store, id, size)) : undefined
     if (input) void forwardStdin(store, id, input, invocation) // It may outlive the job: nobody waits.
     try {
       return await invocation.stdout.whileRead(show(store, id, invocation))
@@ -39,6 +43,7 @@ export async function run(invocation: Invocation): Promise<number> {
       if (error instanceof BrokenPipe) await signalJob(store, id, 'SIGTERM')
       throw error
     } finally {
+      terminal?.end()
       signals.end()
     }
   })
@@ -159,6 +164,14 @@ async function signalJob(store: Store, id: string, name: string): Promise<void> 
     await store.jobs.signal(id, name)
   } catch {
     // It has ended meanwhile; or the server has gone, which the watch of the output says.
+  }
+}
+
+async function resizeJob(store: Store, id: string, size: TerminalSize): Promise<void> {
+  try {
+    await store.jobs.resize(id, size)
+  } catch {
+    // As with a signal: the job has ended, or the server has gone.
   }
 }
 

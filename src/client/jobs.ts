@@ -1,6 +1,7 @@
 /** Jobs over HTTP. See rfc/11, rfc/12.
  *  Invariant: a `wait` ends when the job does, also when the connection is lost meanwhile. */
 
+import type { TerminalSize } from '../base/posix.js'
 import type {
   JobPage,
   Jobs,
@@ -42,6 +43,10 @@ export class RemoteJobs implements Jobs {
 
   async signal(id: string, name: string): Promise<void> {
     await this.#http.writeJson(`${pathOfJob(id)}/signal`, { signal: name }, {}, () => undefined)
+  }
+
+  async resize(id: string, size: TerminalSize): Promise<void> {
+    await this.#http.writeJson(`${pathOfJob(id)}/resize`, size, {}, () => undefined)
   }
 
   async stdin(id: string, chunks: AsyncIterable<Uint8Array>, signal?: AbortSignal): Promise<void> {

@@ -3,6 +3,7 @@
  *  `run` resolves, or the store was given up, which the view then says. */
 
 import type { Environment } from '../base/environment.js'
+import type { TerminalSize } from '../base/posix.js'
 import { Wakeup } from '../base/wakeup.js'
 import { TailraceError, toTailraceError } from '../error.js'
 import { appendOps } from '../eventlog/eventlog.js'
@@ -36,7 +37,7 @@ export class ActiveJob {
   readonly changed = new Wakeup()
   readonly output: OutputWriter
   readonly #ports: JobPorts
-  readonly #launch: Launch
+  #launch: Launch
   #view: JobView
   #process: JobProcess | undefined
   /** Asked for before the process was there. */
@@ -108,6 +109,15 @@ export class ActiveJob {
     if (this.#process) return this.#process.signal(name)
     this.#signals.push(name)
     return true
+  }
+
+  /** Throws ECONFLICT where the job has no terminal. */
+  resize(size: TerminalSize): void {
+    if (!this.#launch.pty) {
+      throw new TailraceError('ECONFLICT', `the job ${this.id} was submitted without a terminal`)
+    }
+    this.#launch = { ...this.#launch, pty: size } // It may not have begun.
+    this.#process?.resize(size)
   }
 
   /** Claims the process's stdin. Throws ECONFLICT where there is none, or it was claimed. */

@@ -27,7 +27,9 @@ export class ProcessGroup {
 
   /** To all that is left in it. False where nothing is. */
   signal(name: string): boolean {
-    return !this.empty && sendSignal(-this.#id, name)
+    if (this.empty) return false
+    // A child that makes its group itself has none in its first moment.
+    return sendSignal(-this.#id, name) || (!this.#leaderEnded && sendSignal(this.#id, name))
   }
 
   #look(): void {

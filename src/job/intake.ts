@@ -72,6 +72,16 @@ export class Intake {
     return reasons
   }
 
+  /** Reads no more by itself: takes what is left, at the pace of the store. */
+  async readRest(stream: Stream, chunks: Iterable<Uint8Array>): Promise<void> {
+    this.#open.get(stream)?.pause()
+    this.#open.delete(stream)
+    for (const chunk of chunks) {
+      this.#output.write(stream, chunk)
+      while (this.#output.full) await this.#output.moved.wait(this.#output.moved.count)
+    }
+  }
+
   /** Reads no more. */
   destroy(): void {
     for (const pipe of this.#open.values()) pipe.destroy()

@@ -4,6 +4,7 @@
  *  manner of RFC 24, see eventlog/stdio.ts, sealed at the end before the finish event). */
 
 import type { Limits } from '../base/limits.js'
+import type { TerminalSize } from '../base/posix.js'
 import type { Kvs } from '../kvs/kvs.js'
 import type { Settings } from '../transaction/settings.js'
 
@@ -39,6 +40,8 @@ export type JobOptions = {
   readonly nice?: number
   /** stdout and stderr are one pipe, so that their order is the program's; all of it is recorded as stdout. */
   readonly merge?: boolean
+  /** stdin, stdout and stderr are a terminal of this size, 1 to 65,535 each; all that it shows is recorded as stdout. */
+  readonly pty?: TerminalSize
   /** The job is ended when it has run so long, 1 to `timeLimitMsMax`: SIGTERM, then SIGKILL. */
   readonly timeLimitMs?: number
   /** For people: one line of text, at most `nameSizeMax` bytes. Many jobs may have the same. */
@@ -152,6 +155,8 @@ export interface Jobs {
   /** To the job's process group: `SIGINT`, `SIGTERM`, … A waiting job is finished by it. Throws ENOENT,
    *  EINVAL, ECONFLICT (finished already). */
   signal(id: string, name: string): Promise<void>
+  /** Gives the job's terminal another size. Throws ENOENT, EINVAL, ECONFLICT (it has none, or has finished). */
+  resize(id: string, size: TerminalSize): Promise<void>
   /** Hands bytes to the process's stdin at the pace it reads; its end is the end of file. Resolves
    *  when all was written or the process reads no more. Throws ENOENT, ECONFLICT. */
   stdin(id: string, chunks: AsyncIterable<Uint8Array>, signal?: AbortSignal): Promise<void>

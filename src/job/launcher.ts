@@ -44,7 +44,7 @@ function limiterOf(wanted: { readonly [name in LimitName]?: Limit }): Part {
     if (given !== own?.soft[name]) flags.push(`--${name}=${given}:`)
   }
   if (flags.length === 0) return { prefix: [], shortfalls }
-  const program = found('prlimit')
+  const program = systemProgram('prlimit')
   if (program) return { prefix: [program, ...flags, '--'], shortfalls }
   const missing = `the limits are the server's: there is no prlimit (util-linux) here`
   return { prefix: [], shortfalls: [missing] }
@@ -55,7 +55,7 @@ function slowerOf(nice: number | undefined): Part & { readonly raised?: number }
   const own = getPriority()
   if (nice === undefined || nice === own) return { prefix: [], shortfalls: [] }
   if (nice > own) {
-    const program = found('nice')
+    const program = systemProgram('nice')
     if (program) return { prefix: [program, '-n', String(nice - own)], shortfalls: [] }
     return {
       prefix: [],
@@ -94,6 +94,7 @@ function withUmask<T>(umask: number | undefined, act: () => T): T {
   }
 }
 
-function found(program: string): string | undefined {
+/** Its path, wherever a job's PATH leads. */
+export function systemProgram(program: string): string | undefined {
   return [`/usr/bin/${program}`, `/bin/${program}`].find((path) => existsSync(path))
 }

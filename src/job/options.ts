@@ -1,11 +1,14 @@
 /** How a job is to be run besides what: parsed at the edge, stored with its spec, read back. See rfc/11. */
 
 import { isLimitName, type Limit, type Limits } from '../base/limits.js'
+import type { TerminalSize } from '../base/posix.js'
 import { TailraceError } from '../error.js'
 import { isJobId } from './ids.js'
 import { type JobOptions, nameSizeMax, timeLimitMsMax } from './job.js'
 
 const umaskMax = 0o777
+/** Columns or rows: what the system has room for. */
+const terminalSideMax = 65_535
 /** <sys/resource.h> */
 const [niceMin, niceMax] = [-20, 19]
 
@@ -13,6 +16,7 @@ const parsers: { readonly [field in keyof JobOptions]-?: (input: unknown) => Job
   keepChildren: (input) => parseFlag(input, 'keepChildren'),
   umask: (input) => parseWithin(input, 'umask', [0, umaskMax]),
   limits: parseLimits,
+  pty: (input) => parseTerminalSize(input, 'pty'),
   merge: (input) => parseFlag(input, 'merge'),
   timeLimitMs: (input) => parseWithin(input, 'timeLimitMs', [1, timeLimitMsMax]),
   name: parseName,
@@ -43,6 +47,19 @@ function parseWithin(input: unknown, field: string, [min, max]: readonly [number
     return input
   }
   throw invalid(`${field} is an integer from ${min} to ${max}`)
+}
+
+/** Throws EINVAL. */
+export function parseTerminalSize(input: unknown, what: string): TerminalSize {
+  const fields: { readonly [field in keyof TerminalSize]?: unknown } =
+    typeof input === 'object' && input !== null ? input : {}
+  const unknown = Object.keys(fields).find((field) => field !== 'columns' && field !== 'rows')
+  if (unknown !== undefined) throw invalid(`${what} has no field ${JSON.stringify(unknown)}`)
+  const range = [1, terminalSideMax] as const
+  return {
+    columns: parseWithin(fields.columns, `${what} columns`, range),
+    rows: parseWithin(fields.rows, `${what} rows`, range),
+  }
 }
 
 function parseName(input: unknown): string {

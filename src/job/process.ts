@@ -13,15 +13,17 @@ import { constants as system } from 'node:os'
 import { resolve } from 'node:path'
 import type { Writable } from 'node:stream'
 import { deferred } from '../base/deferred.js'
+import type { TerminalSize } from '../base/posix.js'
 import { processStart } from '../base/process-start.js'
 import { spawnAlone } from '../base/spawn.js'
 import { ProcessGroup } from './group.js'
 import { Intake, type Reasons } from './intake.js'
 import type { Spec } from './job.js'
-import { launcherOf } from './launcher.js'
+import { launcherOf, systemProgram } from './launcher.js'
 import type { OutputWriter } from './output.js'
 import { closePipe, type Pipe, type PipePool } from './pipes.js'
 import type { Exit, StartedProcess } from './state.js'
+import { Terminal } from './terminal.js'
 
 /** How long a stream may stay open after its process: then a grandchild holds it. */
 export const heldMsDefault = 5_000
@@ -70,6 +72,7 @@ export class JobProcess {
     const [error] = (await once(wired.child, 'error')) as [unknown]
     wired.stdin?.destroy()
     wired.intake.destroy()
+    wired.terminal?.close()
     throw execFailure(launch.command, error)
   }
 
@@ -85,6 +88,10 @@ export class JobProcess {
     wired.child.on('error', () => {})
     wired.stdin?.on('error', () => {})
     this.ended = this.#live()
+  }
+
+  resize(size: TerminalSize): void {
+    this.#wired.terminal?.resize(size)
   }
 
   /** Undefined where the process reads an empty stdin. */
@@ -121,6 +128,11 @@ export class JobProcess {
       exited.resolve(exitOf(status, signal))
     })
     const exit = await exited.promise
+    const { terminal } = this.#wired
+    if (terminal) {
+      await this.#wired.intake.readRest('stdout', terminal.rest())
+      terminal.close()
+    }
     const reasons = await this.#wired.intake.drain(this.#heldMs)
     this.#wired.stdin?.destroy()
     return { exit, reasons }
@@ -135,10 +147,12 @@ type Wired = {
   readonly shortfalls: readonly string[]
   readonly stdin: Writable | undefined
   readonly intake: Intake
+  readonly terminal?: Terminal
 }
 
 async function spawnWired(launch: Launch, ports: ProcessPorts): Promise<Wired> {
   try {
+    if (launch.pty) return spawnOnTerminal(launch, launch.pty, new Intake(ports.output))
     const pipes = await ports.pipes.take((launch.merge ? 1 : 2) + (launch.stdin ? 1 : 0))
     const intake = new Intake(ports.output)
     return pipes ? spawnOnPipes(launch, intake, pipes) : spawnOnSockets(launch, intake)
@@ -187,14 +201,40 @@ function spawnOnSockets(launch: Launch, intake: Intake): Wired {
   return { child, shortfalls, stdin: stdin ?? undefined, intake }
 }
 
+function spawnOnTerminal(launch: Launch, size: TerminalSize, intake: Intake): Wired {
+  // It makes the session, with its stdin as the terminal, and becomes the program.
+  const [setsid, cat] = ['setsid', 'cat'].map(systemProgram)
+  const terminal = setsid && cat ? Terminal.open(size) : undefined
+  if (!setsid || !cat || !terminal) {
+    throw new ExecFailure(126, 'pty: a terminal needs Linux, and its setsid (util-linux)')
+  }
+  let spawned: Spawned
+  try {
+    const { slave } = terminal
+    spawned = spawnChild(launch, [slave, slave, slave], [setsid, '-c', '--'])
+  } catch (error) {
+    terminal.close()
+    throw error
+  }
+  intake.readStream('stdout', terminal.output)
+  intake.merge()
+  if (!launch.stdin) terminal.endInput()
+  const stdin = launch.stdin ? terminal.openInput(cat) : undefined
+  return { ...spawned, stdin, intake, terminal }
+}
+
 type Spawned = Pick<Wired, 'child' | 'shortfalls'>
 
-function spawnChild(launch: Launch, stdio: readonly StdioEnd[]): Spawned {
+/** A session and group of its own: a signal reaches all that the job started. `leader` is what makes them, else Node. */
+function spawnChild(
+  launch: Launch,
+  stdio: readonly StdioEnd[],
+  leader: readonly string[] = [],
+): Spawned {
   const { prefix, shortfalls, around } = launcherOf(launch)
-  const [program = '', ...args] = [...prefix, ...launch.command]
+  const [program = '', ...args] = [...leader, ...prefix, ...launch.command]
   const { cwd, env } = launch
-  // A group (and session) of its own: a signal reaches all that the job started.
-  const options = { cwd, env, detached: true, stdio: [...stdio] }
+  const options = { cwd, env, detached: leader.length === 0, stdio: [...stdio] }
   return { child: around(() => spawnAlone(program, args, options)), shortfalls }
 }
 

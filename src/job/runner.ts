@@ -2,6 +2,7 @@
  *  Invariant: a job that was submitted has a finish in the store, or is in `active`; nothing polls. */
 
 import { type Environment, systemEnvironment } from '../base/environment.js'
+import type { TerminalSize } from '../base/posix.js'
 import { Wakeup } from '../base/wakeup.js'
 import { canceled, TailraceError } from '../error.js'
 import { ActiveJob, type JobPorts, killMsDefault } from './active.js'
@@ -22,6 +23,7 @@ import {
   type Submission,
 } from './job.js'
 import { jobsNamespace } from './keys.js'
+import { parseTerminalSize } from './options.js'
 import { heldMaxDefault } from './output.js'
 import { PipePool } from './pipes.js'
 import { heldMsDefault, isSignal } from './process.js'
@@ -181,6 +183,12 @@ export class JobRunner implements Jobs, AsyncDisposable {
     } else if (!job.signal(name)) {
       throw new TailraceError('ECONFLICT', `the job ${id} has no process any more`)
     }
+  }
+
+  async resize(id: string, size: TerminalSize): Promise<void> {
+    const parsed = parseTerminalSize(size, 'the size')
+    const job = await this.#find(id)
+    job.resize(parsed)
   }
 
   async stdin(id: string, chunks: AsyncIterable<Uint8Array>, signal?: AbortSignal): Promise<void> {

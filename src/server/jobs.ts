@@ -4,6 +4,7 @@ import { followEvents, readEvents } from '../eventlog/eventlog.js'
 import { readStream, sizeOfStreams } from '../eventlog/read-stream.js'
 import { streams } from '../eventlog/stdio.js'
 import { type JobState, jobFilters } from '../job/job.js'
+import { parseTerminalSize } from '../job/options.js'
 import { parseSubmission } from '../job/spec.js'
 import { parseOneOf } from '../wire/answers.js'
 import { invalid, parseFields, parseText } from '../wire/parse.js'
@@ -66,6 +67,11 @@ export function serveJobs(app: App, context: Context): void {
     checkNoQuery(request)
     const fields = parseFields(await readJsonBody(request), 'signal', signalFields)
     await jobs.signal(nameOf(request), parseText(fields['signal'], 'signal'))
+    return {}
+  })
+  app.post('/v1/jobs/:name/resize', async (request) => {
+    checkNoQuery(request)
+    await jobs.resize(nameOf(request), parseTerminalSize(await readJsonBody(request), 'the size'))
     return {}
   })
   app.post('/v1/jobs/:name/stdin', async (request, reply) => {

@@ -48,6 +48,14 @@ describe('run', () => {
     expect((await sandbox.shell(loop)).stdout).toBe('got 1\ngot 2\ngot 3\n')
   })
 
+  it('gives the job a terminal with --pty, whose input is typed', async () => {
+    const script = 'test -t 0 && stty size; stty -echo; cat'
+    const args = ['run', '-i', '--pty', '--', 'sh', '-c', script]
+    const { code, stdout } = await sandbox.call(args, { input: '' })
+    expect({ code, stdout }).toEqual({ code: 0, stdout: '24 80\r\n' })
+    expect(await sandbox.ok(['run', '--pty', 'printf', '\\033[31m'])).toBe('\x1b[31m')
+  })
+
   it('shows the last line without a newline', async () => {
     expect(await sandbox.ok(['run', 'printf', 'a\\nb'])).toBe('a\nb')
   })
