@@ -52,7 +52,7 @@ export const historyCommands: readonly CommandSpec[] = [
       'is a seq, a ref, or the name of a pin; "now", the default of the second, is the newest.',
     parameters: ['<from>', '[to]', '[prefix]'],
     options: [
-      { flags: '-l, --long', text: 'with sizes, before and after' },
+      { flags: '-l, --long', text: 'with sizes, before and after', excludes: ['json'] },
       { flags: '--limit <n>', text: 'at most so many' },
       { flags: '--after <key>', text: 'only keys after this one' },
       namespace,

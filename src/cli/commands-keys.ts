@@ -14,7 +14,7 @@ export const keyCommands: readonly CommandSpec[] = [
     options: [
       namespace,
       at,
-      { flags: '--index <n>', text: 'only the blob of that append' },
+      { flags: '--index <n>', text: 'only the blob of that append', excludes: ['offset'] },
       { flags: '--offset <bytes>', text: 'start at that byte' },
       force,
       json,
@@ -36,7 +36,7 @@ export const keyCommands: readonly CommandSpec[] = [
       { flags: '--file <path>', text: 'the value is that file' },
       { flags: '--type <mime>', text: 'content type to keep with the key' },
       { flags: '--if-ref <ref>', text: 'only if the key has that ref' },
-      { flags: '--if-absent', text: 'only if the key is not there' },
+      { flags: '--if-absent', text: 'only if the key is not there', excludes: ['ifRef'] },
       ...ifLease,
       ...expiry,
       ...once,
@@ -59,7 +59,11 @@ export const keyCommands: readonly CommandSpec[] = [
     parameters: ['<key>', '[value]'],
     options: [
       namespace,
-      { flags: '--lines', text: 'one append for each line of stdin, as it comes' },
+      {
+        flags: '--lines',
+        text: 'one append for each line of stdin, as it comes',
+        excludes: ['stream'],
+      },
       { flags: '--stream', text: 'append stdin as it comes, in pieces of any size' },
       { flags: '--seal', text: 'end the key: nothing can be appended after' },
       ...ifLease,
@@ -101,9 +105,13 @@ export const keyCommands: readonly CommandSpec[] = [
     options: [
       namespace,
       at,
-      { flags: '-l, --long', text: 'type, count and bytes too' },
+      { flags: '-l, --long', text: 'type, count and bytes too', excludes: ['json'] },
       { flags: '-R, --recursive', text: 'all that is below, at any depth' },
-      { flags: '-0, --null', text: 'names as they are, each followed by a NUL' },
+      {
+        flags: '-0, --null',
+        text: 'names as they are, each followed by a NUL',
+        excludes: ['long', 'json'],
+      },
       { flags: '--after <name>', text: 'start after that name' },
       { flags: '--limit <n>', text: 'at most so many names (default: all)' },
       json,

@@ -16,7 +16,11 @@ export const logCommands: readonly CommandSpec[] = [
       { flags: '-n, --lines <n>', text: 'the last n lines (default: 10); +n: from line n on' },
       { flags: '-c, --bytes <n>', text: 'the last n bytes; +n: from byte n on' },
       { flags: '-f, --follow', text: 'go on with what is appended' },
-      { flags: '--wait-create', text: 'with --follow: wait until the key is there' },
+      {
+        flags: '--wait-create',
+        text: 'with --follow: wait until the key is there',
+        needs: '--follow',
+      },
       force,
       longNamespace,
       ...place,

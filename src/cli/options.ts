@@ -39,13 +39,14 @@ export const at: OptionSpec = {
 /** Keys that expire. */
 export const expiry: readonly OptionSpec[] = [
   { flags: '--ttl <time>', text: 'the key goes by itself after: 500ms, 90s, 12h, 7d' },
-  { flags: '--sliding', text: 'with --ttl: each later append counts anew' },
+  { flags: '--sliding', text: 'with --ttl: each later append counts anew', needs: '--ttl' },
 ]
 
 /** For what writes values. */
 export const force: OptionSpec = {
   flags: '--force',
   text: 'write to a terminal what is not plain text, too',
+  excludes: ['json'],
 }
 
 export const json: OptionSpec = { flags: '--json', text: 'print JSON, errors too' }

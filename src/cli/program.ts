@@ -31,6 +31,10 @@ export type OptionSpec = {
   readonly text: string
   /** May be given many times. */
   readonly many?: boolean
+  /** Options that it does not go with, by their names in camel case. */
+  readonly excludes?: readonly string[]
+  /** The option without which it means nothing, by its long flag. */
+  readonly needs?: string
   readonly hidden?: boolean
 }
 
@@ -122,6 +126,7 @@ function build(
   const load = spec.load
   if (!load) return command
   return command.action(async () => {
+    checkNeeds(command, spec)
     const run = await load()
     const options = new Options(command.opts())
     const { makesStore = false } = spec
@@ -136,9 +141,23 @@ function build(
   })
 }
 
+/** Throws UsageError for an option that was given without the one that it needs. */
+function checkNeeds(command: Command, { options = [] }: CommandSpec): void {
+  const isGiven = (flag: string) => {
+    const name = command.options.find(({ long }) => long === flag)?.attributeName() ?? flag
+    return command.getOptionValueSource(name) === 'cli'
+  }
+  for (const { flags, needs } of options) {
+    const [long = ''] = /--[\w-]+/.exec(flags) ?? []
+    if (needs === undefined || !isGiven(long) || isGiven(needs)) continue
+    throw new UsageError(`${long} goes with ${needs}`)
+  }
+}
+
 function addOption(command: Command, spec: OptionSpec): void {
   const option = command.createOption(spec.flags, spec.text)
   if (spec.hidden) option.hideHelp()
+  if (spec.excludes) option.conflicts([...spec.excludes])
   if (spec.many) {
     option.default([], '').argParser((value, before) => [...(before as string[]), value])
   }

@@ -3,7 +3,7 @@
 import { TailraceError } from '../error.js'
 import { type ListEntry, primary, type Reading, type ReadScope } from '../kvs/kvs.js'
 import type { Stat } from '../transaction/stat.js'
-import { argument, defined, type Invocation, UsageError } from './invocation.js'
+import { argument, defined, type Invocation } from './invocation.js'
 import type { Output } from './output.js'
 import { RootPages } from './pages.js'
 import { jsonLine, quoted } from './quote.js'
@@ -72,9 +72,6 @@ export async function root(invocation: Invocation): Promise<undefined> {
 export async function ls(invocation: Invocation): Promise<undefined> {
   const { options } = invocation
   const nul = options.flag('null')
-  if (nul && (options.flag('json') || options.flag('long'))) {
-    throw new UsageError('--null goes with neither --long nor --json')
-  }
   const print = options.flag('json') ? printJson : nul ? printNames : printText
   const key = invocation.arguments[0] ?? '/'
   const limit = options.integer('limit')

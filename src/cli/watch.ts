@@ -13,8 +13,15 @@ export async function watch(invocation: Invocation): Promise<undefined> {
   const key = argument(invocation, 0)
   const mode = modeOf(invocation)
   const start = startOf(invocation)
-  if (mode !== 'value' && invocation.options.flag('lease')) {
-    throw new UsageError('--lease goes with --mode value')
+  for (const name of ['lease', 'uniq']) {
+    if (mode !== 'value' && invocation.options.flag(name)) {
+      throw new UsageError(`--${name} goes with --mode value`)
+    }
+  }
+  if (mode === 'value' && start !== undefined) {
+    throw new UsageError(
+      '--from, --offset and --last go with --mode append: a watch of values begins with the newest, "tailrace log" has those before',
+    )
   }
   const { options } = invocation
   return followStore(invocation, async (store) => {

@@ -81,8 +81,8 @@ export async function append(invocation: Invocation): Promise<undefined> {
   if (isNamed && (inLines || asItComes)) {
     throw new UsageError('--producer and --idempotency-key are of one append: use --exactly-once')
   }
-  if (numbered.producer && value === undefined) {
-    throw new UsageError('--producer goes with a value')
+  if (value === undefined && (numbered.producer || invocation.options.text('ttl'))) {
+    throw new UsageError('--producer and --ttl go with a value')
   }
   return withStore(invocation, async (store) => {
     if (value === undefined) return commit(store, invocation, [{ op: 'seal', key }])
@@ -209,7 +209,6 @@ async function print(
 function expiryOf(invocation: Invocation): Expiry {
   const ttl = invocation.options.text('ttl')
   const sliding = invocation.options.flag('sliding') ? true : undefined
-  if (ttl === undefined && sliding) throw new UsageError('--sliding goes with --ttl')
   return defined({ ttl: ttl === undefined ? undefined : parseDuration('--ttl', ttl), sliding })
 }
 

@@ -66,6 +66,12 @@ export class WatchService implements StoreListener, Pick<Kvs, 'watch'> {
     if (options.lease && options.mode !== 'value') {
       throw new TailraceError('EINVAL', 'a lease is watched in value mode')
     }
+    if (options.uniq && options.mode !== 'value') {
+      throw new TailraceError('EINVAL', 'uniq goes with value mode: every append is delivered')
+    }
+    if (from !== undefined && options.mode === 'value') {
+      throw new TailraceError('EINVAL', 'from goes with append mode: values begin with the newest')
+    }
     const own = new AbortController()
     const events = this.#events(at, { ...options, from }, own)
     return iterate(events, own)

@@ -7,6 +7,7 @@ import { PassThrough } from 'node:stream'
 import { promisify } from 'node:util'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { commandGroups } from '../../src/cli/commands.js'
+import { UsageError } from '../../src/cli/invocation.js'
 import { Output } from '../../src/cli/output.js'
 import { type CommandSpec, runProgram } from '../../src/cli/program.js'
 import { mainFile, Sandbox } from './harness.js'
@@ -73,6 +74,14 @@ async function callsOf(lines: readonly string[]): Promise<[string, string[][]][]
   return lines.map((line, index) => [line, calls[index] ?? []])
 }
 
+/** As a process would do it, but without a server to be had. */
+async function called(args: readonly string[]): Promise<number> {
+  const output = new Output(new PassThrough())
+  const environment = { TAILRACE_URL: 'unix:/nowhere/tailrace.sock' }
+  const spec = { version: '0', description: '', groups: commandGroups }
+  return runProgram(spec, args, { stdout: output, stderr: output, environment })
+}
+
 async function parses(args: readonly string[]): Promise<boolean> {
   const stub = (spec: CommandSpec): CommandSpec => ({
     ...spec,
@@ -102,6 +111,17 @@ describe('a wrong command line ends with 2 and one line', () => {
     ['an append of lines from nowhere', ['append', 'key', 'value', '--lines']],
     ['a watch from two places', ['watch', 'key', '--from', '1', '--offset', '2']],
     ['a watch of an unknown mode', ['watch', 'key', '--mode', 'sideways']],
+    ['a watch of values from an index', ['watch', 'key', '--mode', 'value', '--from', '1']],
+    ['a watch of the last values', ['watch', 'key', '--mode', 'value', '-n', '2']],
+    ['a watch of values from a byte', ['watch', 'key', '--mode', 'value', '--offset', '1']],
+    ['a watch of appends that differ', ['watch', 'key', '--uniq']],
+    ['a get of an append from a byte', ['get', 'key', '--index', '1', '--offset', '2']],
+    ['a put under two conditions', ['put', 'key', 'v', '--if-absent', '--if-ref', 'x']],
+    ['a time that slides without one', ['put', 'key', 'v', '--sliding']],
+    ['a seal with a time', ['append', 'key', '--seal', '--ttl', '1h']],
+    ['lines as they come', ['append', 'key', '-', '--lines', '--stream']],
+    ['a tail that waits without following', ['tail', 'key', '--wait-create']],
+    ['a host where nobody listens', ['serve', '--allow-host', 'h']],
     ['an unknown signal', ['signal', 'id', 'SIGNOPE']],
     ['lptest of no columns', ['lptest', '0']],
     ['lptest of too many bytes', ['lptest', '9007199254740991', '2']],
@@ -115,7 +135,11 @@ describe('a wrong command line ends with 2 and one line', () => {
     ['attach from two places', ['attach', 'ID', '--tail', '1', '--since', '1m']],
     ['attach since no time', ['attach', 'ID', '--since', 'yesterday']],
   ])('%s', async (_, args) => {
-    const { code, stdout, stderr } = await sandbox.call(args)
+    await expect(called(args)).rejects.toBeInstanceOf(UsageError)
+  })
+
+  it('as a process', async () => {
+    const { code, stdout, stderr } = await sandbox.call(['get', 'key', '--nope'])
     expect(stderr).toMatch(/^tailrace: EINVAL: .+\n$/)
     expect({ code, stdout }).toEqual({ code: 2, stdout: '' })
   })
@@ -139,6 +163,7 @@ describe('with --json', () => {
       ['get', '--json'],
       ['get', 'key', '--nope', '--json'],
       ['put', 'key', '--json'],
+      ['ls', '--json', '-l'], // which says all in any case
     ]) {
       const { code, stdout, stderr } = await sandbox.call(args)
       expect({ code, stderr }).toEqual({ code: 2, stderr: '' })

@@ -341,6 +341,18 @@ export function watchContract(name: string, make: () => Promise<Made>): void {
         expect(await shown(watching, 3)).toEqual(['=3 b', '=4 b', '=5 bc'])
       })
 
+      it('refuses what is of the other mode', async () => {
+        await kvs.put('k', 'a')
+        for (const options of [
+          { mode: 'value', from: 0 },
+          { mode: 'value', from: { offset: 0 } },
+          { mode: 'append', uniq: true },
+          { mode: 'append', lease: true },
+        ] as const) {
+          await expect(shown(watch('k', options), 1)).rejects.toMatchObject({ code: 'EINVAL' })
+        }
+      })
+
       it('uniq drops repeats', async () => {
         await kvs.put('k', 'a')
         const watching = watch('k', { mode: 'value', uniq: true })
