@@ -9,7 +9,7 @@ import { advance, blobOf, codeOf, historyOf, make, next, temporaryDirectory } fr
 const open = (path: string) => openLmdb(path, { environment: systemEnvironment })
 
 /** From now on each sync of the store fails: its descriptors become those of a device that takes every write and
- *  can sync none. A write that failed itself could end the process: rfc/16 says why. */
+ *  can sync none. */
 function breakSyncs(directory: string): void {
   for (const name of readdirSync('/proc/self/fd')) {
     const fd = Number(name)

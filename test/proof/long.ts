@@ -43,9 +43,11 @@ async function fail(seed = anySeed()): Promise<readonly string[]> {
       for (let came = true; came; calls++) {
         const found = await tryFault(fault, `${calls + 1}${lasting}`, seed)
         came = found.came
-        problems.push(
-          ...found.problems.map((each) => `${fault} at ${calls + 1}${lasting}: ${each}`),
-        )
+        for (const each of found.problems) {
+          const problem = `${fault} at ${calls + 1}${lasting}: ${each}`
+          console.log(problem)
+          problems.push(problem)
+        }
       }
       console.log(`${fault}${lasting}: ${calls - 1} calls`)
     }
