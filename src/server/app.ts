@@ -12,6 +12,7 @@ import { TailraceError, toTailraceError } from '../error.js'
 import { statusOf } from '../wire/status.js'
 import { faultLine } from './fault.js'
 import { Front, type FrontOptions } from './front.js'
+import { checkMisplaced } from './misplaced.js'
 import { admittedRest, noRest, refuse } from './refusal.js'
 
 export type App = FastifyInstance
@@ -45,6 +46,7 @@ export function createApp(options: AppOptions): { readonly app: App; readonly fr
   })
   app.removeAllContentTypeParsers()
   app.addContentTypeParser('*', (_request, body, done) => done(null, body))
+  app.addHook('onRequest', async (request) => checkMisplaced(request))
   app.setErrorHandler((error, request, reply) => answerError(options, error, request, reply))
   app.setNotFoundHandler((request) => {
     const path = request.url.split('?')[0]

@@ -221,7 +221,8 @@ export class Front {
   #admitsWebsocket(request: FrontRequest): boolean {
     const { upgrade, authorization } = request.headers
     if (request.method !== 'GET' || upgrade?.toLowerCase() !== 'websocket') return false
-    if (pathOf(request) !== websocketPath) return false
+    // With parameters it is refused by its route.
+    if (request.url !== websocketPath) return false
     if (request.headers['sec-websocket-version'] !== '13') return false
     if (!/^[+/0-9A-Za-z]{22}==$/.test(request.headers['sec-websocket-key'] ?? '')) return false
     if (this.#options.activity.closed) return false

@@ -38,7 +38,9 @@ export class Sockets {
   serve(app: App, context: Context, token: string | undefined): Promise<void> {
     const open = (socket: Socket, request: Request) => this.#accept(context, token, socket, request)
     return serveSocketRoute(app, websocketPath, open, () => {
-      throw invalid(`GET ${websocketPath} must ask for an upgrade to a websocket (RFC 6455, 4.1)`)
+      throw invalid(
+        `GET ${websocketPath} takes no parameter, and asks for an upgrade (RFC 6455, 4.1)`,
+      )
     })
   }
 

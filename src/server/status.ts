@@ -11,7 +11,8 @@ import { checkNoQuery } from './query.js'
 const stopFields = new Set(['force'])
 
 export function serveStatus(app: App, context: Context): void {
-  app.get('/healthz', (_request, reply) => {
+  app.get('/healthz', (request, reply) => {
+    checkNoQuery(request)
     const { version, store } = context
     return reply.send({ ok: true, version, storeId: store.storeId })
   })

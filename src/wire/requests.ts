@@ -52,6 +52,7 @@ export function parseRequest(input: unknown): Request {
     case 'auth':
       return { id, op, token: parseText(fields['token'], 'auth.token') }
     case 'watch':
+      checkMode(fields)
       return {
         id,
         op,
@@ -132,6 +133,15 @@ export function parseReadBody(input: unknown): ReadBody {
 export function parseRootBody(input: unknown): { readonly waitSeq?: number } {
   if (input === undefined) return {}
   return optional('waitSeq', parseFields(input, 'root', rootFields), 'root', parseInteger)
+}
+
+/** What means nothing in the mode is not dropped. Throws EINVAL. */
+function checkMode(fields: Fields): void {
+  const mode = parseMode(fields['mode'])
+  const strange = mode === 'value' ? ['from'] : ['uniq', 'lease']
+  const given = strange.find((name) => fields[name] !== undefined)
+  if (given === undefined) return
+  throw invalid(`watch.${given} means nothing in mode ${mode}`)
 }
 
 function parseMode(input: unknown): 'append' | 'value' {

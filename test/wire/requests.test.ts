@@ -27,6 +27,8 @@ describe('parseRequest()', () => {
     ],
     ['half a position', { id: 1, op: 'watch', key: 'a', mode: 'append', from: { index: 1 } }],
     ['text as from', { id: 1, op: 'watch', key: 'a', mode: 'append', from: '1' }],
+    ['a start of values', { id: 1, op: 'watch', key: 'a', mode: 'value', from: 0 }],
+    ['uniq of appends', { id: 1, op: 'watch', key: 'a', mode: 'append', uniq: true }],
     ['a grant that is none', { id: 1, op: 'credit', bytes: '5' }],
   ])('refuses %s', (_, input) => {
     expect(() => parseRequest(input)).toThrow(refused)

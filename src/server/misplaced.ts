@@ -1,0 +1,33 @@
+/** What a request carries though its route does not look at it: a condition, a key of idempotency, a
+ *  namespace. See rfc/12, rule 5. Pure.
+ *  Invariant: a caller who asks for a guard, or for once, gets it or is told; nothing is dropped. */
+
+import { invalid } from '../wire/parse.js'
+import type { Request } from './app.js'
+
+const readMethods: ReadonlySet<string> = new Set(['GET', 'HEAD', 'OPTIONS'])
+
+/** Routes that write and look at the header. */
+const takers: ReadonlyMap<string, readonly RegExp[]> = new Map([
+  ['if-match', [/^\/v1\/kv\//, /^\/v1\/treeobj/]],
+  ['if-none-match', [/^\/v1\/kv\//, /^\/v1\/treeobj/]],
+  ['idempotency-key', [/^\/v1\/kv\//, /^\/v1\/treeobj/, /^\/v1\/txn$/, /^\/v1\/eventlog\//]],
+])
+
+/** Throws EINVAL. */
+export function checkMisplaced(request: Request): void {
+  const { method, headers } = request
+  const { url } = request.routeOptions
+  // There is no route: that is said first.
+  if (url === undefined) return
+  if (!readMethods.has(method)) {
+    for (const [header, routes] of takers) {
+      if (headers[header] === undefined || routes.some((route) => route.test(url))) continue
+      throw invalid(`${header} means nothing in ${method} ${url}: nothing was done`)
+    }
+  }
+  const query = request.query as Readonly<Record<string, unknown>>
+  if (/^\/v1\/jobs/.test(url) && (query['ns'] ?? query['namespace']) !== undefined) {
+    throw invalid('jobs are in no namespace of yours: ?namespace means nothing here')
+  }
+}
