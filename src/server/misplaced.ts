@@ -2,8 +2,16 @@
  *  namespace. See rfc/12, rule 5. Pure.
  *  Invariant: a caller who asks for a guard, or for once, gets it or is told; nothing is dropped. */
 
+import type { IncomingHttpHeaders } from 'node:http'
 import { invalid } from '../wire/parse.js'
-import type { Request } from './app.js'
+
+/** The part of a request that is looked at. `url`: of its route, absent where there is none. */
+type Request = {
+  readonly method: string
+  readonly headers: IncomingHttpHeaders
+  readonly query: unknown
+  readonly routeOptions: { readonly url?: string | undefined }
+}
 
 const readMethods: ReadonlySet<string> = new Set(['GET', 'HEAD', 'OPTIONS'])
 
