@@ -6,10 +6,10 @@ import { Collector, type GarbageBounds } from './collect/collect.js'
 import { discard } from './collect/discard.js'
 import { forget } from './collect/forget.js'
 import { Content } from './content/content.js'
-import { openDirectory } from './engine/directory.js'
+import type { openDirectory } from './engine/directory.js'
 import type { Engine } from './engine/engine.js'
 import { MemoryEngine } from './engine/memory.js'
-import { isCode } from './error.js'
+import { isCode, TailraceError } from './error.js'
 import { exportTree } from './export/export.js'
 import { importStream } from './export/import.js'
 import type { CheckOptions } from './fsck/fsck.js'
@@ -65,7 +65,7 @@ export async function open(options: OpenOptions = {}): Promise<EmbeddedStore> {
   const engine =
     directory === undefined
       ? new MemoryEngine(environment)
-      : await openDirectory(directory, { environment })
+      : await (await diskEngine()).openDirectory(directory, { environment })
   try {
     return await openOn(engine, options)
   } catch (error) {
@@ -169,6 +169,18 @@ export async function openOn(engine: Engine, options: OpenOptions = {}): Promise
   }
 }
 
+/** Loaded when it is first needed, since its library has a native part for each platform: a store in memory does
+ *  without. Throws EMISCONFIGURED. */
+async function diskEngine(): Promise<{ readonly openDirectory: typeof openDirectory }> {
+  try {
+    return await import('./engine/directory.js')
+  } catch (cause) {
+    const name = `@lmdb/lmdb-${process.platform}-${process.arch}`
+    const message = `lmdb has no native build here: install ${name}, or install with optional dependencies`
+    throw new TailraceError('EMISCONFIGURED', message, { cause })
+  }
+}
+
 export type CheckStoreOptions = CheckOptions & {
   /** The data directory. */
   readonly directory: string
@@ -181,6 +193,7 @@ export type CheckStoreOptions = CheckOptions & {
  *  holds it: its pid is named), EMISCONFIGURED (a newer format), ENOSPC, EIO, ECANCELED. */
 export async function checkStore(options: CheckStoreOptions): Promise<CheckReport> {
   const { directory, repair = false, environment = systemEnvironment } = options
+  const { openDirectory } = await diskEngine()
   let engine: Engine
   try {
     engine = await openDirectory(directory, { environment, existing: true })
