@@ -309,8 +309,16 @@ export const eventCommands: readonly CommandSpec[] = [
         name: 'wait-event',
         summary: 'wait for the first event of a name and print it',
         parameters: ['<key>', '<name>'],
-        options: [namespace, jsonLines, ...place],
-        examples: ['tailrace eventlog wait-event deploy finish'],
+        options: [
+          { flags: '--wait-create', text: 'wait until the log is there' },
+          namespace,
+          jsonLines,
+          ...place,
+        ],
+        examples: [
+          'tailrace eventlog wait-event deploy finish',
+          'tailrace eventlog wait-event --wait-create --timeout 10m deploy finish',
+        ],
         load: async () => (await import('./eventlog.js')).waitEvent,
       },
     ],

@@ -49,8 +49,9 @@ export async function follow(invocation: Invocation): Promise<undefined> {
 export async function waitEvent(invocation: Invocation): Promise<undefined> {
   const key = argument(invocation, 0)
   const name = argument(invocation, 1)
+  const waitCreate = invocation.options.flag('waitCreate') ? { waitCreate: true } : {}
   return followStore(invocation, async (store) => {
-    const events = followEvents(store, key, { ...scopeOf(invocation), waitCreate: true })
+    const events = followEvents(store, key, { ...scopeOf(invocation), ...waitCreate })
     for await (const event of events) {
       if (event.name !== name) continue
       await invocation.stdout.line(toNdjson(event).trimEnd())

@@ -11,7 +11,7 @@ const writeSize = 128 * 1024
 
 export async function lptest(invocation: Invocation): Promise<undefined> {
   const [lengthText, countText] = invocation.arguments
-  const length = lengthText === undefined ? lengthDefault : parseInteger('LENGTH', lengthText, 1)
+  const length = lengthText === undefined ? lengthDefault : parseInteger('LENGTH', lengthText, 0)
   const count = countText === undefined ? countDefault : parseInteger('COUNT', countText, 0)
   if (!Number.isSafeInteger((length + 1) * count)) {
     throw new UsageError(`${count} lines of ${length} are more bytes than can be counted`)

@@ -175,9 +175,10 @@ class Value {
   }
 
   /** Nothing is there yet, or all of it was trimmed. */
-  async #empty(event: LiveEvent): Promise<Stretch> {
+  async #empty({ position }: LiveEvent): Promise<Stretch> {
+    if (!position) return { at: 0, from: 0, to: 0 }
     const { seq } = await this.#store.root(defined({ namespace: this.#namespace }))
-    return { at: seq, from: event.position.index, to: event.position.index }
+    return { at: seq, from: position.index, to: position.index }
   }
 
   async #stat(at: number | undefined): Promise<Stat> {

@@ -36,12 +36,17 @@ export async function watch(invocation: Invocation): Promise<undefined> {
       }),
     })
     const log = new ValueOutput(invocation.stdout, { force: options.flag('force') })
+    // Of a key that was not there yet, without --follow, the first append is all.
+    let missing = false
     try {
       for await (const event of watching) {
         if (options.flag('json')) await invocation.stdout.json(jsonOf(event))
         else if (event.type === 'append') await log.write(event.data)
         else await print(invocation, store, key, event)
-        const shown = event.type === 'live' || event.type === 'value'
+        missing ||= event.type === 'live' && event.position === undefined
+        const shown = missing
+          ? event.type === 'append' && !event.more
+          : event.type === 'live' || event.type === 'value'
         if (shown && !options.flag('follow')) break
         if (shown) await log.release()
       }

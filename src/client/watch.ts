@@ -87,7 +87,7 @@ export class RemoteWatch implements Watching, Stream {
     // A frame may have gone over the window: as much is taken before anything is granted again.
     this.#taken = Math.min(0, this.#window - this.#queued)
     this.#resumed = this.#value !== undefined
-    const from: From | undefined = this.#position ?? this.#options.from
+    const from: From | undefined = this.#position ?? this.#from
     // Once it was there, its absence is news.
     const waitCreate = this.#options.waitCreate && !this.#position && !this.#value
     return {
@@ -117,7 +117,7 @@ export class RemoteWatch implements Watching, Stream {
         this.#deliverLease(event)
         return
       case 'live':
-        this.#position = event.position
+        if (event.position) this.#position = event.position
         if (!this.#live) this.#add(event)
         this.#live = true
         return
@@ -152,6 +152,12 @@ export class RemoteWatch implements Watching, Stream {
     }
     this.#endAbort = onAbort(signal, () => signal && this.#end(canceled(signal)))
     this.#connection.add(this)
+  }
+
+  /** Where it begins. A watch that was live when nothing was there yet gets all that came since. */
+  get #from(): From | undefined {
+    const { from } = this.#options
+    return this.#live && typeof from === 'number' && from < 0 ? undefined : from
   }
 
   /** The first index that is for the consumer. A watch that begins beyond the end resumes from the end: what is

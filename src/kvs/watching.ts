@@ -70,10 +70,11 @@ export type LeaseEvent = {
   readonly owner?: string
 }
 
-/** Append: all that was there when the watch began has been delivered. Once per watch. */
+/** Append: all that was there when the watch began has been delivered. Once per watch. With `waitCreate`, where
+ *  nothing was there yet, it comes first and has no position. */
 export type LiveEvent = {
   readonly type: 'live'
-  readonly position: Position
+  readonly position?: Position
 }
 
 /** The key is sealed and everything was delivered. The last event. */

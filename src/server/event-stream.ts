@@ -104,9 +104,9 @@ async function* framesOf(
         if (frames.at(-1)?.event === 'end') return
       } else if (event.type === 'live') {
         // One that got nothing yet would not know where it was.
-        const { index, prefix } = event.position
-        const known = end?.position.index === index && end.position.prefix === prefix
-        const frame = { event: 'live', ...(known && { id: end }), data: {} }
+        const { index, prefix } = event.position ?? {}
+        const known = end?.position.index === index && end?.position.prefix === prefix
+        const frame = { event: 'live', ...(known && end && { id: end }), data: {} }
         yield Buffer.concat([begin(), frameOf(frame)])
       } else if (event.type === 'end') {
         yield Buffer.concat([begin(), frameOf({ event: 'end', data: { reason: event.reason } })])

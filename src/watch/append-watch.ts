@@ -26,13 +26,17 @@ export async function* watchAppend(
 ): AsyncGenerator<WatchEvent, void, undefined> {
   const { from, waitCreate } = options
   const resumes = isPosition(from)
-  const history = await firstHistory(appendKey, { waitCreate: waitCreate && !resumes }, signal)
+  const waits = waitCreate && !resumes && (await isMissing(appendKey, signal))
+  // Before the wait: whoever is to write may wait for this.
+  if (waits) yield { type: 'live' }
+  const history = await firstHistory(appendKey, { waitCreate: waits }, signal)
   using _read = history.read()
-  const start = await startOf(ports, history, from)
+  const fromEnd = typeof from === 'number' && from < 0
+  const start = await startOf(ports, history, waits && fromEnd ? undefined : from)
   const startCount = history.array.count
   const reader = new HistoryReader(ports, history)
   let index = start
-  let live = false
+  let live = waits
   for (;;) {
     const seen = history.moved.count
     const { array, seq } = history
@@ -131,6 +135,20 @@ class HistoryReader {
   }
 }
 
+/** Is the key not there, but may come? */
+async function isMissing(appendKey: AppendKey, signal: AbortSignal): Promise<boolean> {
+  for (;;) {
+    const seen = appendKey.changed.count
+    if (appendKey.history) return false
+    if (appendKey.absence) return mayCome(appendKey.absence)
+    await appendKey.changed.wait(seen, signal)
+  }
+}
+
+function mayCome({ code }: TailraceError): boolean {
+  return code === 'ENOENT' || code === 'ENONS'
+}
+
 async function firstHistory(
   appendKey: AppendKey,
   options: { readonly waitCreate: boolean },
@@ -140,8 +158,7 @@ async function firstHistory(
     const seen = appendKey.changed.count
     const { history, absence } = appendKey
     if (history) return history
-    const mayCome = absence?.code === 'ENOENT' || absence?.code === 'ENONS'
-    if (absence && !(options.waitCreate && mayCome)) throw absence
+    if (absence && !(options.waitCreate && mayCome(absence))) throw absence
     await appendKey.changed.wait(seen, signal)
   }
 }

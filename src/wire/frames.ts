@@ -82,7 +82,7 @@ export type Response =
       readonly token?: Token
       readonly owner?: string
     }
-  | { readonly id: number; readonly type: 'live'; readonly position: Position }
+  | { readonly id: number; readonly type: 'live'; readonly position?: Position }
   | {
       readonly id: number
       readonly type: 'end'

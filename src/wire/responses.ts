@@ -48,7 +48,7 @@ export function parseResponse(input: unknown): Response {
         ...optional('owner', fields, 'lease', parseText),
       }
     case 'live':
-      return { id, type, position: parsePosition(fields['position']) }
+      return { id, type, ...optional('position', fields, 'live', parsePosition) }
     case 'end':
       return {
         id,

@@ -268,7 +268,8 @@ describe('watch', () => {
 
 describe('eventlog', () => {
   it('appends, prints, follows to the seal, and waits for an event', async () => {
-    const waiting = sandbox.start(['eventlog', 'wait-event', 'ev', 'finish'])
+    failed(await sandbox.call(['eventlog', 'wait-event', 'ev', 'finish']), 'ENOENT')
+    const waiting = sandbox.start(['eventlog', 'wait-event', '--wait-create', 'ev', 'finish'])
     const waited = waiting.ended()
     const stamp = ['--timestamp', '1.5']
     await sandbox.ok(['eventlog', 'append', 'ev', 'start', '{"pid":7}', ...stamp])
@@ -279,6 +280,8 @@ describe('eventlog', () => {
     expect(await sandbox.ok(['eventlog', 'get', 'ev'])).toBe(start + finish)
     expect(await sandbox.ok(['eventlog', 'follow', 'ev'])).toBe(start + finish)
     failed(await sandbox.call(['eventlog', 'wait-event', 'ev', 'never']), 'ENOENT')
+    const never = ['eventlog', 'wait-event', '--wait-create', '--timeout', '100ms', 'none', 'x']
+    expect((await sandbox.call(never)).stderr).toMatch(/^tailrace: ETIMEDOUT: /)
     failed(await sandbox.call(['eventlog', 'get', 'no/log']), 'ENOENT')
     expect((await sandbox.call(['eventlog', 'append', 'ev2', 'x', '{'])).code).toBe(2)
   })

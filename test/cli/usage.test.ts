@@ -123,7 +123,7 @@ describe('a wrong command line ends with 2 and one line', () => {
     ['a tail that waits without following', ['tail', 'key', '--wait-create']],
     ['a host where nobody listens', ['serve', '--allow-host', 'h']],
     ['an unknown signal', ['signal', 'id', 'SIGNOPE']],
-    ['lptest of no columns', ['lptest', '0']],
+    ['lptest of fewer columns than none', ['lptest', '-1']],
     ['lptest of too many bytes', ['lptest', '9007199254740991', '2']],
     ['run without a command', ['run']],
     ['jobs rm of nothing', ['jobs', 'rm']],
@@ -175,6 +175,8 @@ describe('with --json', () => {
 describe('lptest', () => {
   it('prints the vectors', async () => {
     expect(await sandbox.ok(['lptest', '2', '3'])).toBe('!"\n"#\n#$\n')
+    expect(await sandbox.ok(['lptest', '0', '3'])).toBe('\n\n\n')
+    expect(await sandbox.ok(['lptest', '3', '0'])).toBe('')
     const { bytes } = await sandbox.call(['lptest'])
     expect(createHash('sha1').update(bytes).digest('hex')).toBe(
       '5044a9bab9b8808520a004f9127d644fc07047a1',

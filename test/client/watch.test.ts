@@ -160,6 +160,7 @@ describe('cancel', () => {
 describe('ends', () => {
   it('a missing key is ENOENT, a missing namespace ENONS, a bad key EINVAL, each of its own watch', async () => {
     const opened = client.watch('log', { mode: 'append', waitCreate: true })
+    expect((await opened.next()).value).toEqual({ type: 'live' })
     const first = opened.next()
     const codeOf = (watching: Watching) =>
       watching.next().then(

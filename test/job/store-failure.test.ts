@@ -94,6 +94,6 @@ test('a submit that fails is its error, and leaves no job', async () => {
   })
   await using jobs = await Harness.open({}, wrap)
   expect(await codeOf(jobs.submit(['true']))).toBe('ENOSPC')
-  expect(await jobs.runner.list()).toEqual({ jobs: [], more: false })
+  expect(await jobs.runner.list()).toEqual({ jobs: [], more: false, total: 0, size: 0 })
   expect([jobs.runner.running, jobs.runner.waiting]).toEqual([0, 0])
 })

@@ -329,7 +329,7 @@ function show(event: WatchEvent): string {
       return `value ${event.size}`
     case 'live':
     case 'end':
-      return `${event.type} ${event.position.index}`
+      return `${event.type} ${event.position?.index}`
     default:
       return event.type
   }

@@ -290,13 +290,13 @@ async function follow(
       if (event.type === 'value' || event.type === 'lease') {
         throw new Error(`${event.type} where appends were asked for`)
       }
-      position = event.position
+      position = event.position ?? position
       if (event.type === 'append') {
         entry = entryOf(Buffer.from(event.data), entry)
         tell({ type: 'event', key, watcher, time, index: event.index, item: entry })
       } else {
         const { type: marker } = event
-        tell({ type: 'event', key, watcher, time, index: event.position.index, marker })
+        tell({ type: 'event', key, watcher, time, index: event.position?.index ?? 0, marker })
         if (marker === 'end') return
       }
       left--

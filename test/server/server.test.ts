@@ -122,7 +122,7 @@ describe('over TCP', () => {
     await using peer = await Peer.connect(serving)
     peer.send({ id: 1, op: 'watch', key: 'later', mode: 'append', waitCreate: true })
     peer.send({ id: 2, op: 'root' })
-    await peer.next()
+    await peer.until(({ id }) => id === 2)
     expect((await serving.ask('GET', '/v1/status')).json).toEqual({
       version: '0.1.0',
       storeId: serving.store.storeId,

@@ -152,6 +152,7 @@ describe('a request that is wrong', () => {
   it('takes an id that is in use: EINVAL', async () => {
     await using peer = await Peer.connect(serving)
     peer.send({ id: 1, op: 'watch', key: 'later', mode: 'append', waitCreate: true })
+    expect(await peer.next()).toEqual({ id: 1, type: 'live' })
     peer.send({ id: 1, op: 'watch', key: 'later', mode: 'append', waitCreate: true })
     expect(await peer.next()).toMatchObject({ id: 1, type: 'error', code: 'EINVAL' })
     peer.send({ id: 2, op: 'root', body: { waitSeq: 1_000_000 } })
@@ -195,7 +196,8 @@ describe('a request that is wrong', () => {
     for (let id = 1; id <= watchesMax + 1; id++) {
       peer.send({ id, op: 'watch', key: 'later', mode: 'append', waitCreate: true })
     }
-    expect(await peer.next()).toMatchObject({ id: watchesMax + 1, type: 'error', code: 'EBUSY' })
+    const refused = (await peer.until(({ type }) => type === 'error')).at(-1)
+    expect(refused).toMatchObject({ id: watchesMax + 1, type: 'error', code: 'EBUSY' })
     const { body } = await serving.askLocally('GET', '/v1/status')
     expect(JSON.parse(body.toString())).toMatchObject({ watchers: watchesMax })
   })
@@ -208,7 +210,7 @@ describe('an end', () => {
       peer.send({ id, op: 'watch', key: 'later', mode: 'append', waitCreate: true })
     }
     peer.send({ id: 99, op: 'root' })
-    await peer.next()
+    await peer.until(({ id }) => id === 99)
     expect(serving.store.watchers).toBeGreaterThanOrEqual(10)
     await peer[Symbol.asyncDispose]()
     await using other = await Peer.connect(serving)

@@ -54,11 +54,11 @@ export function watchContract(name: string, make: () => Promise<Made>): void {
 
       it('a multi-append transaction is one response per append, all of one seq', async () => {
         const watching = watch('k', { waitCreate: true })
-        const first = watching.next()
+        await take(watching, 1)
         await kvs.commit({
           ops: ['a', 'b', 'c'].map((value) => ({ op: 'append', key: 'k', value }) as const),
         })
-        const events = [await first, await watching.next(), await watching.next()]
+        const events = [await watching.next(), await watching.next(), await watching.next()]
         const values = events.map((event) => event.value as WatchEvent)
         expect(values.map(show)).toEqual(['0@0 a', '1@1 b', '2@2 c'])
         expect(values.map((value) => (value.type === 'append' ? value.seq : -1))).toEqual([1, 1, 1])
@@ -87,11 +87,26 @@ export function watchContract(name: string, make: () => Promise<Made>): void {
 
       it('waitCreate waits for the key, its directories and its namespace', async () => {
         const watching = watch('a/b/k', { waitCreate: true, namespace: 'later' })
-        const first = watching.next()
+        // Live at once: who writes may wait for that.
+        expect((await watching.next()).value).toEqual({ type: 'live' })
         await kvs.createNamespace('later')
         await kvs.put('a/other', 'x', { namespace: 'later' })
         await kvs.append('a/b/k', 'here', { namespace: 'later' })
-        expect(show((await first).value as WatchEvent)).toBe('0@0 here')
+        expect(await shown(watching, 1)).toEqual(['0@0 here'])
+        await kvs.append('a/b/k', 'more', { namespace: 'later', seal: true })
+        expect(await shown(watching, 2)).toEqual(['1@4 more', 'end sealed 2'])
+        // What is there is delivered first.
+        const late = watch('a/b/k', { waitCreate: true, namespace: 'later' })
+        expect(await shown(late, 3)).toEqual(['0@0 here', '1@4 more', 'live 2'])
+      })
+
+      it('waitCreate from the end of what is not there gives all that comes', async () => {
+        const watching = watch('none', { waitCreate: true, from: -1 })
+        expect((await watching.next()).value).toEqual({ type: 'live' })
+        await kvs.commit({
+          ops: ['a', 'b'].map((value) => ({ op: 'append', key: 'none', value })),
+        })
+        expect(await shown(watching, 2)).toEqual(['0@0 a', '1@1 b'])
       })
 
       it('starts from any index, from the end, from a byte offset, or from later', async () => {
@@ -118,10 +133,9 @@ export function watchContract(name: string, make: () => Promise<Made>): void {
 
       it('ends when the key is sealed, with the last append or alone', async () => {
         const one = watch('one', { waitCreate: true })
-        const first = one.next()
+        expect((await one.next()).value).toEqual({ type: 'live' })
         await kvs.append('one', 'all', { seal: true })
-        expect(show((await first).value as WatchEvent)).toBe('0@0 all')
-        expect(await shown(one, 2)).toEqual(['live 1', 'end sealed 1'])
+        expect(await shown(one, 2)).toEqual(['0@0 all', 'end sealed 1'])
         expect((await one.next()).done).toBe(true)
         await kvs.append('two', 'x')
         const two = watch('two')
@@ -244,11 +258,11 @@ export function watchContract(name: string, make: () => Promise<Made>): void {
           ops: [{ op: 'symlink', key: 'far', target: 'log', namespace: 'other' }],
         })
         const watching = watch('far', { waitCreate: true })
-        const first = watching.next()
+        expect(await shown(watching, 1)).toEqual(['live nowhere'])
         await kvs.append('log', 'a', { namespace: 'other' })
-        expect(show((await first).value as WatchEvent)).toBe('0@0 a')
+        expect(await shown(watching, 1)).toEqual(['0@0 a'])
         await kvs.append('log', 'b', { namespace: 'other' })
-        expect(await shown(watching, 2)).toEqual(['live 1', '1@1 b'])
+        expect(await shown(watching, 1)).toEqual(['1@1 b'])
       })
 
       it('resumes from a position: no gap, no repeat, and never on another history', async () => {
@@ -306,6 +320,7 @@ export function watchContract(name: string, make: () => Promise<Made>): void {
 
       it('cancels in each state: waiting for the key, with events left, live', async () => {
         const waiting = watch('none', { waitCreate: true })
+        await take(waiting, 1)
         const pending = waiting.next()
         await waiting.return?.()
         expect((await pending).done).toBe(true)
@@ -424,7 +439,7 @@ function show(event: WatchEvent): string {
     case 'lease':
       return `lease ${event.held}`
     case 'live':
-      return `live ${event.position.index}`
+      return `live ${event.position?.index ?? 'nowhere'}`
     case 'end':
       return `end ${event.reason} ${event.position.index}`
     default:

@@ -118,10 +118,10 @@ it('a hundred watchers of one key load each append once', async () => {
   const watchings = Array.from({ length: 100 }, () =>
     big.watch('k', { mode: 'append', waitCreate: true }),
   )
+  await Promise.all(watchings.map((watching) => watching.next())) // live
   const firsts = watchings.map((watching) => watching.next())
   await big.append('k', 'a')
   await Promise.all(firsts)
-  await Promise.all(watchings.map((watching) => watching.next()))
   const loads = big.loads
   const nexts = watchings.map((watching) => watching.next())
   await big.append('k', 'b')
@@ -133,6 +133,7 @@ it('a hundred watchers of one key load each append once', async () => {
 
 it('a watcher that is asked for nothing loads nothing', async () => {
   const watching = append('k', true)
+  expect(await take(watching, 1)).toEqual(['live'])
   const first = watching.next()
   await store.append('k', 'a')
   expect(shown((await first).value)).toBe('0 a')
@@ -159,7 +160,9 @@ it('closing the store ends watchers with ECLOSED, waiting ones too', async () =>
   await store.append('k', 'a')
   const live = append('k')
   await take(live, 2)
-  const ends = [refusal(live.next()), refusal(append('none', true).next())]
+  const waiting = append('none', true)
+  await take(waiting, 1)
+  const ends = [refusal(live.next()), refusal(waiting.next())]
   await store[Symbol.asyncDispose]()
   for (const end of ends) expect(await end).toMatchObject({ code: 'ECLOSED' })
 })
