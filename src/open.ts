@@ -2,6 +2,17 @@
  *  Invariant: what `open` gives owns all that it opened, and closes it in the reverse order. */
 
 import { type Environment, systemEnvironment } from './base/environment.js'
+import {
+  callback,
+  checkOptions,
+  count,
+  flag,
+  number,
+  type Rule,
+  shapeOf,
+  signal,
+  within,
+} from './base/shape.js'
 import { Collector, type GarbageBounds } from './collect/collect.js'
 import { discard } from './collect/discard.js'
 import { forget } from './collect/forget.js'
@@ -19,6 +30,7 @@ import type { JobKvs, Store } from './job/job.js'
 import { jobsNamespace } from './job/keys.js'
 import { JobRunner } from './job/runner.js'
 import { loadBlob, storeBlob } from './kvs/blobs.js'
+import { checkedKvs } from './kvs/checked.js'
 import { configure } from './kvs/configure.js'
 import { Pinning } from './kvs/pinning.js'
 import { Places } from './kvs/places.js'
@@ -41,6 +53,26 @@ export type OpenOptions = {
   readonly environment?: Environment
 }
 
+const path: Rule = {
+  is: (value) => typeof value === 'string' && value !== '',
+  expected: 'the path of a directory',
+}
+const environment = within(
+  shapeOf<Environment>({ now: callback, monotonic: callback, timer: callback, id: callback }, [
+    'now',
+    'monotonic',
+    'timer',
+    'id',
+  ]),
+)
+const opens = shapeOf<OpenOptions>({
+  directory: path,
+  cacheSize: count,
+  runningMax: count,
+  garbage: within(shapeOf<GarbageBounds>({ share: number, sizeMin: count }, ['share', 'sizeMin'])),
+  environment,
+})
+
 /** A store in this process, with what only its owner can tell of it. */
 export type EmbeddedStore = Store & {
   readonly jobs: JobRunner
@@ -61,6 +93,7 @@ export type EmbeddedStore = Store & {
  *  process is named), ECORRUPT (damaged, or its file was lost), EMISCONFIGURED (a newer format, another
  *  store's directory, no native build of a library), EIO, ENOSPC. */
 export async function open(options: OpenOptions = {}): Promise<EmbeddedStore> {
+  checkOptions(options, opens)
   const { directory, environment = systemEnvironment } = options
   const engine =
     directory === undefined
@@ -145,7 +178,7 @@ export async function openOn(engine: Engine, options: OpenOptions = {}): Promise
     await engine[Symbol.asyncDispose]()
   }
   return {
-    ...kvs,
+    ...checkedKvs(kvs),
     kvs,
     jobs,
     storeId: engine.storeId,
@@ -189,9 +222,23 @@ export type CheckStoreOptions = CheckOptions & {
   readonly environment?: Environment
 }
 
+const checks = shapeOf<CheckStoreOptions>(
+  {
+    directory: path,
+    repair: flag,
+    environment,
+    onFinding: callback,
+    onProgress: callback,
+    signal,
+    findingsMax: count,
+  },
+  ['directory'],
+)
+
 /** Checks a store that nobody has open, and repairs it if asked. Throws ENOENT (no store), EBUSY (a process
  *  holds it: its pid is named), EMISCONFIGURED (a newer format), ENOSPC, EIO, ECANCELED. */
 export async function checkStore(options: CheckStoreOptions): Promise<CheckReport> {
+  checkOptions(options, checks)
   const { directory, repair = false, environment = systemEnvironment } = options
   const { openDirectory } = await diskEngine()
   let engine: Engine

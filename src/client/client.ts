@@ -4,9 +4,22 @@
 
 import { eitherSignal } from '../base/on-abort.js'
 import { randomId } from '../base/random-id.js'
+import {
+  checkOptions,
+  checkValue,
+  count,
+  either,
+  flag,
+  shapeOf,
+  signal,
+  text,
+  waitMs,
+  within,
+} from '../base/shape.js'
 import type { Blobref } from '../blob/blobref.js'
 import { TailraceError } from '../error.js'
 import type { Jobs, Store } from '../job/job.js'
+import { checkedKvs } from '../kvs/checked.js'
 import type {
   DiffOptions,
   DiffPage,
@@ -85,7 +98,56 @@ export type ConnectOptions = {
   readonly signal?: AbortSignal
 }
 
-export class Client implements Store {
+const connects = shapeOf<ConnectOptions>({
+  token: text,
+  storeId: text,
+  reconnect: either(
+    flag,
+    within(shapeOf<Backoff>({ minMs: waitMs, maxMs: waitMs }, ['minMs', 'maxMs'])),
+  ),
+  timeoutMs: waitMs,
+  credit: {
+    is: (value) => count.is(value) && value !== 0 && Number(value) <= creditMax,
+    expected: `a whole number of bytes, 1 to ${creditMax}`,
+  },
+  signal,
+})
+
+/** Throws EINVAL. */
+export function checkConnect(target: string, options: ConnectOptions): void {
+  checkValue("a server's address", target, text)
+  checkOptions(options, connects)
+}
+
+/** A client that has found its server, or was told which store it is. Disposes of the transport where it has
+ *  not. */
+export async function openClient(
+  transport: Transport,
+  options: ConnectOptions,
+  random: () => number,
+): Promise<Store> {
+  const client = new Client(transport, options, random)
+  try {
+    await client.open(options)
+    return checkedStore(client)
+  } catch (error) {
+    await client[Symbol.asyncDispose]()
+    throw error
+  }
+}
+
+function checkedStore(client: Client): Store {
+  return {
+    ...checkedKvs(client),
+    jobs: client.jobs,
+    get storeId() {
+      return client.storeId
+    },
+    [Symbol.asyncDispose]: () => client[Symbol.asyncDispose](),
+  }
+}
+
+class Client implements Store {
   readonly jobs: Jobs
   readonly #transport: Transport
   readonly #http: Http
@@ -106,7 +168,7 @@ export class Client implements Store {
     this.#transport = transport
     this.#http = new Http(transport, { token, storeId, reconnect, backoff, random, timeoutMs })
     this.#connection = new Connection(transport, this.#http, { token, reconnect, backoff, random })
-    this.#credit = Math.min(creditMax, Math.max(1, Math.floor(options.credit ?? creditDefault)))
+    this.#credit = options.credit ?? creditDefault
     this.#writes = new RemoteWrites(this.#http, { backoff, random, newId: randomId })
     this.#reads = new RemoteReads(this.#http)
     this.#transfers = new RemoteTransfers(this.#http)

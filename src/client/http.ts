@@ -273,6 +273,11 @@ function parseStoreId(input: unknown): string | undefined {
   return typeof storeId === 'string' && storeId !== '' ? storeId : undefined
 }
 
+/** Throws EINVAL: what is in it has no form in JSON (a bigint, a circle). */
 function encodeJson(body: unknown): Uint8Array {
-  return new TextEncoder().encode(JSON.stringify(body))
+  try {
+    return new TextEncoder().encode(JSON.stringify(body) ?? 'null')
+  } catch (cause) {
+    throw new TailraceError('EINVAL', `it cannot be said in JSON: ${String(cause)}`, { cause })
+  }
 }

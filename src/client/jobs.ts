@@ -2,6 +2,8 @@
  *  Invariant: a `wait` ends when the job does, also when the connection is lost meanwhile. */
 
 import type { TerminalSize } from '../base/posix.js'
+import { bytesOf } from '../base/shape.js'
+import { checkJobs } from '../job/checks.js'
 import type {
   JobPage,
   Jobs,
@@ -23,25 +25,30 @@ export class RemoteJobs implements Jobs {
   }
 
   async submit(submission: Submission, signal?: AbortSignal): Promise<JobView> {
+    checkJobs.submit(signal)
     return this.#http.writeJson(pathOf('jobs'), submission, { signal }, parseJobView)
   }
 
   async list(options: ListJobsOptions = {}): Promise<JobPage> {
+    checkJobs.list(options)
     const { states, signal, ...asked } = options
     const path = pathOf('jobs', { ...asked, state: states?.join(',') })
     return this.#http.readJson(path, { signal }, parseJobPage)
   }
 
   async show(id: string, signal?: AbortSignal): Promise<JobView> {
+    checkJobs.one(id, signal)
     return this.#http.readJson(pathOfJob(id), { signal }, parseJobView)
   }
 
   async wait(id: string, signal?: AbortSignal): Promise<JobView> {
+    checkJobs.one(id, signal)
     const asking = { signal, patience: 'answer' as const }
     return this.#http.readJson(`${pathOfJob(id)}?wait=true`, asking, parseJobView)
   }
 
   async signal(id: string, name: string): Promise<void> {
+    checkJobs.signal(id, name)
     await this.#http.writeJson(`${pathOfJob(id)}/signal`, { signal: name }, {}, () => undefined)
   }
 
@@ -50,10 +57,12 @@ export class RemoteJobs implements Jobs {
   }
 
   async stdin(id: string, chunks: AsyncIterable<Uint8Array>, signal?: AbortSignal): Promise<void> {
+    checkJobs.stdin(id, chunks, signal)
     const headers = { 'content-type': 'application/octet-stream' }
     const path = `${pathOfJob(id)}/stdin`
+    const body = bytesOf(chunks)
     await this.#http.write(
-      { method: 'POST', path, headers, body: chunks, signal, long: true, patience: 'all' },
+      { method: 'POST', path, headers, body, signal, long: true, patience: 'all' },
       () => undefined,
     )
   }
@@ -62,12 +71,15 @@ export class RemoteJobs implements Jobs {
     id: string,
     options: { readonly output?: boolean; readonly signal?: AbortSignal } = {},
   ): Promise<void> {
+    checkJobs.remove(id, options)
     const { output = false, signal } = options
     const path = output ? `${pathOfJob(id)}/output` : pathOfJob(id)
     await this.#http.write({ method: 'DELETE', path, signal }, () => undefined)
   }
 
-  async prune({ olderThanMs, dryRun, after, signal }: PruneOptions): Promise<Pruned> {
+  async prune(options: PruneOptions): Promise<Pruned> {
+    checkJobs.prune(options)
+    const { olderThanMs, dryRun, after, signal } = options
     const path = pathOf('jobs', { olderThan: olderThanMs, dryRun, after })
     return this.#http.write({ method: 'DELETE', path, signal }, parsePruned)
   }

@@ -4,7 +4,7 @@
 import http, { type ClientRequest, type RequestOptions } from 'node:http'
 import { TailraceError } from '../error.js'
 import type { Store } from '../job/job.js'
-import { Client, type ConnectOptions } from './client.js'
+import { type ConnectOptions, checkConnect, openClient } from './client.js'
 import { UnixAgent } from './node-agent.js'
 import { sendRequest } from './node-request.js'
 import type { HttpRequest, HttpResponse, Socket, SocketEvents, Transport } from './transport.js'
@@ -28,15 +28,8 @@ const keepAliveMs = 15_000
 /** `target`: `unix:/path/to.sock`, `http://HOST:PORT`, `https://HOST:PORT`. Dispose what it gives.
  *  Throws EINVAL, and without `storeId` ECLOSED where no server answers, EMISCONFIGURED. */
 export async function connect(target: string, options: ConnectOptions = {}): Promise<Store> {
-  const transport = await nodeTransportOf(target)
-  const client = new Client(transport, options, Math.random)
-  try {
-    await client.open(options)
-    return client
-  } catch (error) {
-    await client[Symbol.asyncDispose]()
-    throw error
-  }
+  checkConnect(target, options)
+  return openClient(await nodeTransportOf(target), options, Math.random)
 }
 
 type Address = { readonly socketPath: string } | { readonly url: URL }

@@ -2,7 +2,6 @@
  *  Invariant: a stream that was cut never looks whole; an import is sent once. */
 
 import { isCode, TailraceError } from '../error.js'
-import { failureIn, Tail } from '../export/failure.js'
 import type { ExportOptions, Imported, ImportOptions } from '../kvs/upkeep.js'
 import { parseImported } from '../wire/imported.js'
 import type { Http } from './http.js'
@@ -25,6 +24,8 @@ export class RemoteTransfers {
       const chunks = body[Symbol.asyncIterator]()
       return { chunks, first: await chunks.next() }
     })
+    // Its codec is a package's: only who exports loads it.
+    const { failureIn, Tail } = await import('../export/failure.js')
     const tail = new Tail()
     try {
       for (let chunk = first; !chunk.done; chunk = await chunks.next()) {

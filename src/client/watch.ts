@@ -99,8 +99,8 @@ export class RemoteWatch implements Watching, Stream {
       ...(namespace === undefined ? {} : { namespace }),
       ...(from === undefined || mode === 'value' ? {} : { from }),
       ...(waitCreate ? { waitCreate } : {}),
-      ...(uniq === undefined ? {} : { uniq }),
-      ...(lease === undefined ? {} : { lease }),
+      ...(uniq ? { uniq } : {}),
+      ...(lease ? { lease } : {}),
     }
   }
 

