@@ -59,8 +59,8 @@ async function read(context: Context, request: Request, reply: Reply): Promise<R
     waitEvent: 'text',
     heartbeat: 'integer',
   })
-  const heartbeat = checkHeartbeat(query.heartbeat)
   const { at, minSeq, follow, waitCreate = false, waitEvent } = query
+  const heartbeat = checkHeartbeat(query.heartbeat, follow || waitEvent !== undefined)
   const { store, activity } = context
   const key = keyOf(request)
   const namespace = namespaceOf(request)
@@ -79,7 +79,6 @@ async function read(context: Context, request: Request, reply: Reply): Promise<R
     await sendFollowed(context, reply, until(events, waitEvent), { signal, heartbeat })
     return reply
   }
-  if (heartbeat !== undefined) throw invalid('?heartbeat goes with ?follow: other answers end')
   if (waitCreate) await created(context, { key, namespace, signal })
   const events = readEvents(store, key, { namespace, signal, ...some({ at, minSeq }) })
   await sendEvents(context, reply, events, { signal })
@@ -87,20 +86,20 @@ async function read(context: Context, request: Request, reply: Reply): Promise<R
 }
 
 /** The same events for `EventSource`. One that comes back to the end of a sealed log is told to stay away. */
-async function sendEventStream(
+export async function sendEventStream(
   context: Context,
   request: Request,
   reply: Reply,
   asked: {
     readonly key: string
     readonly namespace: string
-    readonly waitCreate: boolean
-    readonly waitEvent: string | undefined
+    readonly waitCreate?: boolean
+    readonly waitEvent?: string | undefined
     readonly heartbeat: number | undefined
     readonly signal: AbortSignal
   },
 ): Promise<Reply> {
-  const { key, namespace, waitCreate, waitEvent, signal } = asked
+  const { key, namespace, waitCreate = false, waitEvent, signal } = asked
   const { heartbeat = heartbeatMsDefault } = asked
   const { store, activity, log, pace } = context
   const last = lastEventOf(request)

@@ -10,9 +10,14 @@ export const heartbeatMsDefault = 15_000
 export const heartbeatMsMin = 100
 export const heartbeatMsMax = 3_600_000
 
-/** Throws EINVAL. */
-export function checkHeartbeat(ms: number | undefined): number | undefined {
-  if (ms === undefined || (ms >= heartbeatMsMin && ms <= heartbeatMsMax)) return ms
+/** `?heartbeat`, which only a stream that goes on can have. Throws EINVAL. */
+export function checkHeartbeat(
+  ms: number | undefined,
+  follows: boolean | undefined,
+): number | undefined {
+  if (ms === undefined) return undefined
+  if (!follows) throw invalid('?heartbeat goes with ?follow: other answers end')
+  if (ms >= heartbeatMsMin && ms <= heartbeatMsMax) return ms
   throw invalid(`?heartbeat is from ${heartbeatMsMin} to ${heartbeatMsMax} ms`)
 }
 

@@ -11,7 +11,9 @@ import { invalid, parseFields, parseText } from '../wire/parse.js'
 import type { App, Reply, Request } from './app.js'
 import { readJsonBody, streamBody } from './body.js'
 import type { Context } from './context.js'
-import { sendEvents, sendFollowed } from './eventlog.js'
+import { wantsEventStream } from './event-stream.js'
+import { sendEventStream, sendEvents, sendFollowed } from './eventlog.js'
+import { checkHeartbeat } from './heartbeat.js'
 import { some } from './kv-read.js'
 import { checkNoQuery, nameOf, queryOf } from './query.js'
 import { type Range, rangeOf, refuseRange } from './range.js'
@@ -83,16 +85,22 @@ export function serveJobs(app: App, context: Context): void {
 }
 
 async function events(context: Context, request: Request, reply: Reply): Promise<Reply> {
-  const { follow } = queryOf(request, { follow: 'flag' })
+  const query = queryOf(request, { follow: 'flag', heartbeat: 'integer' })
+  const { follow } = query
+  const heartbeat = checkHeartbeat(query.heartbeat, follow)
   const id = nameOf(request)
   const signal = signalOf(context.activity, reply)
   // A job that is not there is ENOENT by its own name.
   await context.store.jobs.show(id, signal)
   const scope = { namespace: 'jobs', signal }
   const key = `${id}/events`
-  if (follow)
-    await sendFollowed(context, reply, followEvents(context.store, key, scope), { signal })
-  else await sendEvents(context, reply, readEvents(context.store, key, scope), { signal })
+  if (follow && wantsEventStream(request)) {
+    return sendEventStream(context, request, reply, { key, ...scope, heartbeat })
+  }
+  if (follow) {
+    const followed = followEvents(context.store, key, scope)
+    await sendFollowed(context, reply, followed, { signal, heartbeat })
+  } else await sendEvents(context, reply, readEvents(context.store, key, scope), { signal })
   return reply
 }
 

@@ -36,7 +36,7 @@ export async function get(context: Context, request: Request, reply: Reply): Pro
     heartbeat: 'integer',
   })
   const { at, minSeq, index, from, to, waitCreate } = query
-  const heartbeat = checkHeartbeat(query.heartbeat)
+  const heartbeat = checkHeartbeat(query.heartbeat, query.follow)
   const position =
     query.position === undefined ? undefined : parsePlace(query.position, '?position')
   const namespace = namespaceOf(request)
@@ -52,7 +52,6 @@ export async function get(context: Context, request: Request, reply: Reply): Pro
     const options = { key, namespace, minSeq, index, from, position, waitCreate, heartbeat }
     return follow(context, request, reply, { ...options, conditions })
   }
-  if (heartbeat !== undefined) throw invalid('?heartbeat goes with ?follow: other answers end')
   if (position && (at ?? index) !== undefined) {
     throw invalid('?position is of the newest root: it goes with neither ?at nor ?index')
   }

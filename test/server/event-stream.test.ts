@@ -177,6 +177,15 @@ describe('an event stream of an eventlog', () => {
   })
 })
 
+it('the events of a job come as one, too', async () => {
+  const env = { PATH: '/bin:/usr/bin' }
+  const { id } = await serving.store.jobs.submit({ command: ['true'], cwd: '/', env })
+  await using events = await Events.open(`/v1/jobs/${id}/events?follow&heartbeat=1000`)
+  const messages = await events.until(/event: end[\s\S]*\n\n/)
+  expect(messages[0]).toMatchObject({ data: { name: 'submit' } })
+  expect(messages.at(-1)).toEqual({ event: 'end', data: { reason: 'sealed' } })
+})
+
 describe('?heartbeat', () => {
   it('is an empty line in NDJSON', async () => {
     await serving.ask('POST', '/v1/eventlog/quiet', { body: '{"name":"a","timestamp":1}' })
