@@ -3,8 +3,8 @@
  *  Invariant: a child that Node started is never reaped here, or Node would not hear of its end. Nothing polls. */
 
 import { reap } from './posix.js'
-import { processStart } from './process-start.js'
-import { processes } from './processes.js'
+import { isDefunct, processStart } from './process-start.js'
+import { strangers } from './spawn.js'
 import { Wakeup } from './wakeup.js'
 
 export class OrphanReaper implements Disposable {
@@ -31,8 +31,8 @@ export class OrphanReaper implements Disposable {
   #look(): void {
     this.#looking = false
     const found = new Set<string>()
-    for (const { pid, parent, defunct } of processes()) {
-      if (parent !== process.pid || !defunct) continue
+    for (const pid of strangers()) {
+      if (!isDefunct(pid)) continue
       const name = `${pid} ${processStart(pid)}`
       if (!this.#seen.has(name) || !reap(pid)) found.add(name)
     }

@@ -13,7 +13,26 @@ export type ProcessEntry = {
 
 /** All processes that this one can see. */
 export function processes(): ProcessEntry[] {
-  return pids().flatMap((pid) => entryOf(pid) ?? [])
+  return pids().flatMap((pid) => processOf(pid) ?? [])
+}
+
+/** Those whose parent is `pid`, which is alive. Cheap where the kernel lists them (CONFIG_PROC_CHILDREN). */
+export function childrenOf(pid: number): number[] {
+  try {
+    const list = readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').trim()
+    return list === '' ? [] : list.split(' ').map(Number)
+  } catch {
+    return processes().flatMap((entry) => (entry.parent === pid ? [entry.pid] : []))
+  }
+}
+
+/** Whether the process was started with this variable, `NAME=VALUE`. False where that may not be read. */
+export function hasVariable(pid: number, variable: string): boolean {
+  try {
+    return readFileSync(`/proc/${pid}/environ`, 'utf8').split('\0').includes(variable)
+  } catch {
+    return false
+  }
 }
 
 /** Those that descend from `root`, which is not among them, and have not ended. */
@@ -69,7 +88,8 @@ function pids(): number[] {
   }
 }
 
-function entryOf(pid: number): ProcessEntry | undefined {
+/** Undefined where there is none. */
+export function processOf(pid: number): ProcessEntry | undefined {
   let stat: string
   try {
     stat = readFileSync(`/proc/${pid}/stat`, 'utf8')

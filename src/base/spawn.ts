@@ -4,6 +4,10 @@
 import { type ChildProcess, type SpawnOptions, spawn } from 'node:child_process'
 import { isCode } from '../error.js'
 import { withoutInheritance } from './posix.js'
+import { childrenOf } from './processes.js'
+
+/** The children that were started here and have not ended. */
+const started = new Set<number>()
 
 /** As `spawn`. LMDB and a careless parent leave descriptors behind that every child would inherit. */
 export function spawnAlone(
@@ -11,7 +15,13 @@ export function spawnAlone(
   args: readonly string[],
   options: SpawnOptions,
 ): ChildProcess {
-  const act = () => spawn(program, [...args], options)
+  const act = () => {
+    const child = spawn(program, [...args], options)
+    const { pid } = child
+    if (pid === undefined) return child
+    started.add(pid)
+    return child.once('exit', () => started.delete(pid))
+  }
   try {
     return withoutInheritance(act)
   } catch (error) {
@@ -19,4 +29,10 @@ export function spawnAlone(
     if (!isCode(error, 'EMISCONFIGURED')) throw error
     return act()
   }
+}
+
+/** Children of this process that `spawnAlone` did not start: those that fell to it when their parents ended (it is a
+ *  subreaper, or process 1), or that somebody else in this process started. */
+export function strangers(): number[] {
+  return childrenOf(process.pid).filter((pid) => !started.has(pid))
 }

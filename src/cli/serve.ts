@@ -4,6 +4,7 @@
 
 import { closeSync } from 'node:fs'
 import { OrphanReaper } from '../base/orphans.js'
+import { becomeSubreaper } from '../base/posix.js'
 import { isCode } from '../error.js'
 import type { Server } from '../server/server.js'
 import { boundHeapGrowth } from './heap-growth.js'
@@ -30,8 +31,8 @@ export async function serve(invocation: Invocation): Promise<number> {
       allowOrigins: options.texts('allowOrigin'),
       ...defined({ idleExitMs }),
     })
-    // In a container: what jobs leave falls to process 1, and nobody else takes their ends.
-    using _reaper = process.pid === 1 ? new OrphanReaper() : undefined
+    // What jobs leave falls to us, so that it is found when they end; and nobody else takes its ends.
+    using _reaper = becomeSubreaper() ? new OrphanReaper() : undefined
     // However this process ends: nothing that it ran goes on without it.
     process.on('exit', () => store.jobs.kill())
     stopOnSignals(server)

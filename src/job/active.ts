@@ -9,7 +9,7 @@ import { TailraceError, toTailraceError } from '../error.js'
 import { appendOps } from '../eventlog/eventlog.js'
 import type { Kvs } from '../kvs/kvs.js'
 import type { Op } from '../transaction/operation.js'
-import type { JobView, Spec } from './job.js'
+import { idVariable, type JobView, type Spec } from './job.js'
 import { eventsKey, jobsNamespace, outputKey } from './keys.js'
 import { type OutputRest, OutputWriter } from './output.js'
 import type { PipePool } from './pipes.js'
@@ -141,13 +141,16 @@ export class ActiveJob {
 
   /** For a server that ends without waiting. */
   kill(): void {
-    this.#process?.signal('SIGKILL')
+    if (this.#launch.keepChildren) this.#process?.signal('SIGKILL')
+    else this.#process?.killAll()
   }
 
   async #execute(): Promise<Ended> {
     const { heldMs, pipes, environment } = this.#ports
     try {
-      const process = await JobProcess.start(this.#launch, { output: this.output, pipes, heldMs })
+      const mark = `${idVariable}=${this.id}`
+      const ports = { output: this.output, mark, pipes, heldMs }
+      const process = await JobProcess.start(this.#launch, ports)
       this.#process = process
       const start: JobEvent = { name: 'start', at: environment.now(), ...process.started }
       this.#apply(start)

@@ -1,16 +1,21 @@
-/** The process group of a job, which is there as long as anything is in it, also after its leader has ended. See rfc/11.
- *  Invariant: a signal goes to this group or to none: once it is empty its number may be another's. */
+/** What a job's process started, which is there as long as anything of it runs, also after the process itself has ended: its
+ *  process group, and where this process is a subreaper also what left the group. See rfc/11.
+ *  Invariant: a signal goes to the job's own or to none: once a group is empty its number may be another's. */
 
-import { processes, sendSignal } from '../base/processes.js'
+import { descendantsOf, hasVariable, processes, processOf, sendSignal } from '../base/processes.js'
+import { strangers } from '../base/spawn.js'
 
 export class ProcessGroup {
   readonly #id: number
+  readonly #mark: string
   #leaderEnded = false
-  #empty = false
+  #groupGone = false
 
-  /** `id` is the pid of a child that leads a group and session of its own. */
-  constructor(id: number) {
+  /** `id` is the pid of a child that leads a group and session of its own; `mark` a variable, `NAME=VALUE`, that it alone
+   *  was started with. */
+  constructor(id: number, mark: string) {
     this.#id = id
+    this.#mark = mark
   }
 
   /** Call it in the turn in which the leader was reaped: from then on the number alone says nothing. */
@@ -19,23 +24,49 @@ export class ProcessGroup {
     this.#look()
   }
 
-  /** Whether nothing is left of it. Once true it stays true. */
+  /** Whether nothing is left of it. */
   get empty(): boolean {
     this.#look()
-    return this.#empty
+    return this.#groupGone && this.#strays().length === 0
   }
 
-  /** To all that is left in it. False where nothing is. */
+  /** To the group, and once its leader has ended to all that is left. False where nothing is. */
   signal(name: string): boolean {
-    if (this.empty) return false
+    const strays = this.#strays()
+    for (const pid of strays) sendSignal(pid, name)
+    return this.#signalGroup(name) || strays.length > 0
+  }
+
+  /** SIGKILL to all that the leader started and that can be found. */
+  killAll(): void {
+    const below = this.#leaderEnded ? this.#strays() : descendantsOf(this.#id)
+    this.#signalGroup('SIGKILL')
+    for (const pid of below) sendSignal(pid, 'SIGKILL')
+  }
+
+  #signalGroup(name: string): boolean {
+    this.#look()
+    if (this.#groupGone) return false
     // A child that makes its group itself has none in its first moment.
     return sendSignal(-this.#id, name) || (!this.#leaderEnded && sendSignal(this.#id, name))
   }
 
+  /** What fell to this process when the leader ended, and is not in the group: of its session, or with its mark; with all
+   *  that descends from it. */
+  #strays(): number[] {
+    if (!this.#leaderEnded) return []
+    return strangers().flatMap((pid) => {
+      const entry = processOf(pid)
+      if (!entry || entry.defunct || entry.group === this.#id) return []
+      if (entry.session !== this.#id && !hasVariable(pid, this.#mark)) return []
+      return [pid, ...descendantsOf(pid)]
+    })
+  }
+
   #look(): void {
-    if (!this.#leaderEnded || this.#empty) return
+    if (!this.#leaderEnded || this.#groupGone) return
     if (!sendSignal(-this.#id, 0)) {
-      this.#empty = true
+      this.#groupGone = true
       return
     }
     // No new process gets the number while a group has it. So if a process has it, the group had gone before.
@@ -45,6 +76,6 @@ export class ProcessGroup {
       return group === this.#id && session === this.#id && !defunct
     })
     // Without /proc there is nothing to compare with.
-    this.#empty = all.length > 0 && (reused || !left)
+    this.#groupGone = all.length > 0 && (reused || !left)
   }
 }

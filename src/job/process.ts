@@ -47,6 +47,8 @@ export class ExecFailure extends Error {
 }
 
 export type ProcessPorts = {
+  /** `NAME=VALUE` of the environment, which no other job has. */
+  readonly mark: string
   readonly output: OutputWriter
   readonly pipes: PipePool
   readonly heldMs: number
@@ -76,11 +78,11 @@ export class JobProcess {
     throw execFailure(launch.command, error)
   }
 
-  private constructor(wired: Wired, pid: number, ports: ProcessPorts) {
+  private constructor(wired: Wired, pid: number, { mark, heldMs }: ProcessPorts) {
     this.#wired = wired
-    this.#group = new ProcessGroup(pid)
+    this.#group = new ProcessGroup(pid, mark)
     this.shortfalls = wired.shortfalls
-    this.#heldMs = ports.heldMs
+    this.#heldMs = heldMs
     // Read before the next turn: until then the system keeps even a process that has ended.
     const startTime = processStart(pid)
     this.started = { pid, pgid: pid, ...(startTime === undefined ? {} : { startTime }) }
@@ -104,7 +106,12 @@ export class JobProcess {
     return this.#group.signal(name)
   }
 
-  /** Ends what the process left in its group: SIGTERM now, SIGKILL after `killMs`. Undefined where nothing is left, else
+  /** SIGKILL to all that it started. */
+  killAll(): void {
+    this.#group.killAll()
+  }
+
+  /** Ends what the process left: SIGTERM now, SIGKILL after `killMs`. Undefined where nothing is left, else
    *  resolves when nothing can be. REQUIRES: `ended` has resolved. */
   endGroup(killMs: number): Promise<void> | undefined {
     if (!this.signal('SIGTERM')) return undefined

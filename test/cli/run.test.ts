@@ -4,6 +4,7 @@ import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
 import { realpath } from 'node:fs/promises'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { isDefunct, processStart } from '../../src/base/process-start.js'
 import { Sandbox } from './harness.js'
 
 let sandbox: Sandbox
@@ -54,6 +55,22 @@ describe('run', () => {
     const { code, stdout } = await sandbox.call(args, { input: '' })
     expect({ code, stdout }).toEqual({ code: 0, stdout: '24 80\r\n' })
     expect(await sandbox.ok(['run', '--pty', 'printf', '\\033[31m'])).toBe('\x1b[31m')
+  })
+
+  it('ends what a job left in sessions and groups of their own, but for what is to stay', async () => {
+    const left = 'sleep 100 >/dev/null 2>&1 </dev/null & echo $!'
+    const script = `set -m; setsid ${left}; ${left}; env -u TAILRACE_JOB setsid ${left}`
+    const pids = (text: string) => text.trim().split('\n').map(Number)
+    const lives = (pid: number) => processStart(pid) !== undefined && !isDefunct(pid)
+    const [daemon = 0, group = 0, unmarked = 0] = pids(
+      await sandbox.ok(['run', 'sh', '-c', script]),
+    )
+    await expect.poll(() => [daemon, group, unmarked].map(lives)).toEqual([false, false, true])
+    const kept = pids(await sandbox.ok(['run', '--keep-children', 'sh', '-c', script]))
+    expect(kept.map(lives)).toEqual([true, true, true])
+    for (const pid of [unmarked, ...kept]) process.kill(pid, 'SIGKILL')
+    // They fell to the server, which takes their ends.
+    await expect.poll(() => kept.map(processStart)).toEqual([undefined, undefined, undefined])
   })
 
   it('shows the last line without a newline', async () => {
