@@ -3,7 +3,17 @@
 import { settingsCommands } from './commands-history.js'
 import { ifLease } from './lease-guard.js'
 import { once, producer } from './once.js'
-import { at, expiry, force, json, jsonLines, longNamespace, namespace, place } from './options.js'
+import {
+  at,
+  cap,
+  expiry,
+  force,
+  json,
+  jsonLines,
+  longNamespace,
+  namespace,
+  place,
+} from './options.js'
 import type { CommandSpec } from './program.js'
 
 export const keyCommands: readonly CommandSpec[] = [
@@ -68,6 +78,7 @@ export const keyCommands: readonly CommandSpec[] = [
       { flags: '--seal', text: 'end the key: nothing can be appended after' },
       ...ifLease,
       ...expiry,
+      ...cap,
       ...producer,
       ...once,
       json,
@@ -76,6 +87,7 @@ export const keyCommands: readonly CommandSpec[] = [
     examples: [
       'tailrace append log "first"',
       'make 2>&1 | tailrace append log - --lines',
+      'make 2>&1 | tailrace append log - --lines --keep 1000',
       'tailrace append log --seal',
       'tailrace append log "third" --producer ci --epoch 0 --seq 2',
     ],

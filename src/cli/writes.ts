@@ -4,6 +4,7 @@
 import { TailraceError } from '../error.js'
 import type { Store } from '../job/job.js'
 import {
+  type Capping,
   type Committed,
   type CommittedOp,
   type Expiry,
@@ -19,6 +20,7 @@ import { leaseGuards } from './lease-guard.js'
 import { onceOf, producerOf } from './once.js'
 import { readAhead } from './read-ahead.js'
 import { withStore } from './session.js'
+import { parseSize } from './size.js'
 import { fileChunks, lineGroups, readAll, stdinChunks } from './stdin.js'
 
 /** Bytes of the lines that one transaction appends. */
@@ -34,7 +36,7 @@ export async function put(invocation: Invocation): Promise<undefined> {
     const committed = await store.put(key, value, {
       ...scopeOf(invocation),
       ...defined({ contentType }),
-      ...expiryOf(invocation),
+      ...lifeOf(invocation),
       ...onceOf(invocation),
       ...(guards.length > 0 ? { guards } : {}),
     })
@@ -84,6 +86,9 @@ export async function append(invocation: Invocation): Promise<undefined> {
   if (value === undefined && (numbered.producer || invocation.options.text('ttl'))) {
     throw new UsageError('--producer and --ttl go with a value')
   }
+  if (value === undefined && Object.keys(lifeOf(invocation)).length > 0) {
+    throw new UsageError('--ttl, --keep and their kin go with a value: a seal alone is no append')
+  }
   return withStore(invocation, async (store) => {
     if (value === undefined) return commit(store, invocation, [{ op: 'seal', key }])
     if (inLines)
@@ -95,7 +100,7 @@ export async function append(invocation: Invocation): Promise<undefined> {
       ...scopeOf(invocation),
       guards: leaseGuards(invocation),
       ...(seal ? { seal } : {}),
-      ...expiryOf(invocation),
+      ...lifeOf(invocation),
       ...numbered,
       ...onceOf(invocation),
     })
@@ -120,7 +125,7 @@ async function appendGroups(
         ops = []
         size = 0
       }
-      ops.push({ op: 'append', key, value, ...expiryOf(invocation) })
+      ops.push({ op: 'append', key, value, ...lifeOf(invocation) })
       size += value.length
     }
     await commit(store, invocation, ops)
@@ -132,7 +137,7 @@ async function appendGroups(
 /** What comes while one append is on its way is the next one. */
 async function appendPieces(store: Store, invocation: Invocation, key: string): Promise<undefined> {
   const guards = leaseGuards(invocation)
-  const options = { ...scopeOf(invocation), guards, ...expiryOf(invocation), ...onceOf(invocation) }
+  const options = { ...scopeOf(invocation), guards, ...lifeOf(invocation), ...onceOf(invocation) }
   for await (const piece of readAhead(stdinChunks())) {
     for (let at = 0; at < piece.length; at += transactionSizeMax) {
       const value = piece.subarray(at, at + transactionSizeMax)
@@ -204,6 +209,25 @@ async function print(
 ): Promise<undefined> {
   if (invocation.options.flag('json')) await invocation.stdout.json(committed)
   return undefined
+}
+
+/** When the value goes, and how much of it is kept. */
+function lifeOf(invocation: Invocation): Expiry & Capping {
+  return { ...expiryOf(invocation), ...capOf(invocation) }
+}
+
+function capOf({ options }: Invocation): Capping {
+  const keepAge = options.text('keepAge')
+  const keepBytes = options.text('keepBytes')
+  const cap = defined({
+    keep: options.integer('keep', 1),
+    keepBytes: keepBytes === undefined ? undefined : parseSize('--keep-bytes', keepBytes),
+    keepAge: keepAge === undefined ? undefined : parseDuration('--keep-age', keepAge),
+  })
+  const isGiven = Object.keys(cap).length > 0
+  if (!options.flag('uncap')) return isGiven ? { cap } : {}
+  if (isGiven) throw new UsageError('--uncap takes the cap away: beside it there is none')
+  return { cap: null }
 }
 
 function expiryOf(invocation: Invocation): Expiry {

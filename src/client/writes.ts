@@ -5,6 +5,7 @@
 import { TailraceError } from '../error.js'
 import type { AppendOptions, CommitOptions, PutOptions } from '../kvs/kvs.js'
 import {
+  type Capping,
   type Committed,
   type CommittedOp,
   type Expiry,
@@ -18,7 +19,7 @@ import { encodeText, toJson } from '../wire/bytes.js'
 import { Again, type AgainOptions } from './again.js'
 import { conditionsOf, idempotencyHeaders, producerHeaders } from './conditions.js'
 import type { Http } from './http.js'
-import { pathOf, pathOfKey } from './path.js'
+import { pathOf, pathOfKey, type Query } from './path.js'
 import { namespaceOf } from './scope.js'
 
 /** Content types that the header of a PUT cannot set: they are what clients send without meaning it. */
@@ -54,17 +55,15 @@ export class RemoteWrites {
     const { contentType } = options
     const conditions = conditionsOf(key, options.guards)
     const bytes = await bytesOf(value, options)
-    if (!conditions) {
+    const life = lifeQuery(options)
+    if (!conditions || !life) {
       const whole = bytes instanceof Uint8Array ? bytes : await collect(bytes)
       const type = contentType === undefined ? {} : { contentType }
-      return this.#commitOp(
-        { op: 'put', key, value: whole, ...type, ...expiryOf(options) },
-        options,
-      )
+      return this.#commitOp({ op: 'put', key, value: whole, ...type, ...lifeOf(options) }, options)
     }
     const meant = contentType !== undefined && unsaid.has(contentType.toLowerCase())
     const type = contentType === undefined || meant ? {} : { 'content-type': contentType }
-    const said = { ...expiryOf(options), ...(meant ? { contentType } : {}) }
+    const said = { ...life, ...(meant ? { contentType } : {}) }
     const path = pathOfKey('kv', key, { ...namespaceOf(options), ...said })
     const { signal } = options
     const long = !(bytes instanceof Uint8Array)
@@ -89,10 +88,11 @@ export class RemoteWrites {
     const { seal, signal, producer } = options
     const sealed = seal === undefined ? {} : { seal }
     const numbered = producer && { producer }
-    const op: Op = { op: 'append', key, value: bytes, ...sealed, ...numbered, ...expiryOf(options) }
+    const op: Op = { op: 'append', key, value: bytes, ...sealed, ...numbered, ...lifeOf(options) }
     const number = producer ? producerHeaders(producer) : {}
-    if (!conditions || !number) return this.#commitOp(op, options)
-    const path = pathOfKey('kv', key, { ...namespaceOf(options), seal, ...expiryOf(options) })
+    const life = lifeQuery(options)
+    if (!conditions || !number || !life) return this.#commitOp(op, options)
+    const path = pathOfKey('kv', key, { ...namespaceOf(options), seal, ...life })
     const headers = { ...conditions, ...number, 'content-type': 'application/octet-stream' }
     return this.#write(options, [op], (once) =>
       this.#http.write(
@@ -145,8 +145,28 @@ async function bytesOf<T extends Value | AsyncIterable<Uint8Array>>(
   return bytes instanceof Uint8Array ? new Uint8Array(bytes) : collect(bytes)
 }
 
-function expiryOf({ ttl, sliding }: Expiry): Expiry {
-  return { ...(ttl === undefined ? {} : { ttl }), ...(sliding === undefined ? {} : { sliding }) }
+/** When the value goes, and how much of it is kept. */
+function lifeOf({ ttl, sliding, cap }: Expiry & Capping): Expiry & Capping {
+  return {
+    ...(ttl === undefined ? {} : { ttl }),
+    ...(sliding === undefined ? {} : { sliding }),
+    ...(cap === undefined ? {} : { cap }),
+  }
+}
+
+/** The same as parameters. Undefined: what is said of the cap is left to the server to refuse, in a body where it
+ *  cannot be mistaken. */
+function lifeQuery(options: Expiry & Capping): Query | undefined {
+  const { cap, ...expiry } = lifeOf(options)
+  if (cap === undefined) return expiry
+  if (cap === null) return { ...expiry, uncap: true }
+  const { keep, keepBytes, keepAge, ...others } = cap
+  const bounds = Object.entries({ keep, keepBytes, keepAge }).filter(
+    ([, bound]) => bound !== undefined,
+  )
+  const isPlain = bounds.length > 0 && bounds.every(([, bound]) => Number.isSafeInteger(bound))
+  if (!isPlain || Object.keys(others).length > 0) return undefined
+  return { ...expiry, ...Object.fromEntries(bounds) }
 }
 
 /** A stream that is sent again, or has more guards than a header holds, is whole in memory. Throws E2BIG. */

@@ -27,7 +27,7 @@ import {
 } from '../base/shape.js'
 import type { Expiry, Scope } from '../transaction/operation.js'
 import type { SettingsChange } from '../transaction/settings.js'
-import { checkGuards, checkTransaction, producer, value } from '../transaction/shape.js'
+import { cap, checkGuards, checkTransaction, producer, value } from '../transaction/shape.js'
 import type { DiffOptions, LogOptions, RootsOptions } from './history.js'
 import type {
   AppendOptions,
@@ -57,10 +57,11 @@ const shapes = {
   signal: shapeOf<{ signal?: AbortSignal }>({ signal }),
   scope: shapeOf<Scope>(scoped),
   commit: shapeOf<CommitOptions>({ ...writing, transfer: flag }),
-  put: shapeOf<PutOptions>({ ...writing, ...expiry, contentType: text, guards }),
+  put: shapeOf<PutOptions>({ ...writing, ...expiry, cap, contentType: text, guards }),
   append: shapeOf<AppendOptions>({
     ...writing,
     ...expiry,
+    cap,
     transfer: flag,
     seal: flag,
     producer,

@@ -4,6 +4,7 @@
 
 import type { Blobref } from '../blob/blobref.js'
 import type {
+  Capping,
   Committed,
   CommittedOp,
   Expiry,
@@ -120,14 +121,16 @@ export type CommitOptions = Scope & {
 }
 
 export type PutOptions = Omit<CommitOptions, 'transfer'> &
-  Expiry & {
+  Expiry &
+  Capping & {
     readonly contentType?: string
     /** Guards of the one-op transaction. */
     readonly guards?: readonly Guard[]
   }
 
 export type AppendOptions = CommitOptions &
-  Expiry & {
+  Expiry &
+  Capping & {
     readonly seal?: boolean
     readonly producer?: Producer
     readonly guards?: readonly Guard[]

@@ -1,18 +1,21 @@
 /** The calls that write one key, as transactions of one op: what they say besides the value, and what they
  *  are answered. See rfc/6. */
 
-import type { Committed, CommittedOp, Expiry } from '../transaction/operation.js'
+import type { Capping, Committed, CommittedOp, Expiry } from '../transaction/operation.js'
+
+/** What a write may say besides its value. */
+export type Said = Expiry & Capping & { readonly contentType?: string }
 
 /** What a write says besides its value: most often nothing. */
-export function saidOf(
-  options: Expiry & { readonly contentType?: string },
-): (Expiry & { readonly contentType?: string }) | undefined {
-  const { ttl, sliding, contentType } = options
-  if (ttl === undefined && sliding === undefined && contentType === undefined) return undefined
+export function saidOf(options: Said): Said | undefined {
+  const { ttl, sliding, cap, contentType } = options
+  const isSilent = ttl === undefined && sliding === undefined && cap === undefined
+  if (isSilent && contentType === undefined) return undefined
   return {
     ...(contentType === undefined ? {} : { contentType }),
     ...(ttl === undefined ? {} : { ttl }),
     ...(sliding === undefined ? {} : { sliding }),
+    ...(cap === undefined ? {} : { cap }),
   }
 }
 

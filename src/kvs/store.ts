@@ -8,9 +8,11 @@ import { joinAbort } from '../base/join-abort.js'
 import type { Content } from '../content/content.js'
 import type { Engine, Root } from '../engine/engine.js'
 import { TailraceError } from '../error.js'
+import { readCap } from '../transaction/cap.js'
 import { onceUnder } from '../transaction/digest.js'
 import { readExpires } from '../transaction/expiry.js'
 import { sizeLeft } from '../transaction/floor.js'
+import type { LifeKind } from '../transaction/life.js'
 import type {
   Committed,
   CommittedOp,
@@ -26,6 +28,7 @@ import { peekEntry } from '../tree/dir.js'
 import type { TreeobjJson } from '../tree/json.js'
 import { parseKey } from '../tree/key.js'
 import { Nodes } from '../tree/nodes.js'
+import type { Dir } from '../tree/treeobj.js'
 import type { Committer } from './committer.js'
 import { type HeldSnapshot, heldChunks, holdSnapshot } from './held-snapshot.js'
 import type { History } from './history.js'
@@ -195,8 +198,9 @@ export class KeyStore implements Keys, AsyncDisposable {
 
   async stat(key: string, options: StatOptions = {}): Promise<Stat | undefined> {
     const peeked = this.#peek(key, options, { follow: !options.nofollow })
-    // Where no key expires there is nothing else to look up.
-    if (peeked && peekEntry(this.nodes, peeked.meta, 'expiry') === undefined) {
+    // Where no key expires and no log has a cap there is nothing else to look up.
+    const lacks = (kind: LifeKind, meta: Dir) => peekEntry(this.nodes, meta, kind) === undefined
+    if (peeked && lacks('expiry', peeked.meta) && lacks('cap', peeked.meta)) {
       return peeked.treeobj && statOf(peeked.treeobj, peeked.seq)
     }
     using snapshot = await this.#hold(options)
@@ -208,7 +212,8 @@ export class KeyStore implements Keys, AsyncDisposable {
     const found = await this.reader.find(snapshot, parseKey(key), { follow: true })
     const own = found.namespace === snapshot.namespace
     const expires = own ? await readExpires(this.nodes, snapshot.meta, found.key) : undefined
-    return { ...stat, ...(expires && { expires: expires.at }) }
+    const cap = own ? await readCap(this.nodes, snapshot.meta, found.key) : undefined
+    return { ...stat, ...(expires && { expires: expires.at }), ...(cap && { cap }) }
   }
 
   async treeobj(key: string, options: TreeobjOptions = {}): Promise<TreeobjJson | undefined> {

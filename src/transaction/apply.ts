@@ -3,6 +3,7 @@
 
 import { type Failed, TailraceError } from '../error.js'
 import { adopt } from './adopt.js'
+import { capLogs } from './cap.js'
 import { applyCollection } from './collection-record.js'
 import { copy, fork, move, restore } from './copy.js'
 import { expireKeys } from './expire.js'
@@ -41,6 +42,7 @@ export async function apply(
       throw new TailraceError(error.code, error.message, { cause: error, failed })
     }
   }
+  if (work.capped.size > 0) await capLogs(group, work)
   return work
 }
 

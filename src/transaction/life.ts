@@ -8,8 +8,9 @@ import { componentsOf, type Key } from '../tree/key.js'
 import { unfileAt } from './expiry-record.js'
 import { lacksKind, type MetaDraft, type MetaPath, removeRecord } from './meta.js'
 
-/** producers: one record for each (rfc/6); expiry: when the key goes; times: how old a log's blobs are. */
-const kinds = ['producers', 'expiry', 'times'] as const
+/** producers: one record for each (rfc/6); expiry: when the key goes; times: how old a log's blobs are; cap: how
+ *  much of a log is kept. */
+const kinds = ['producers', 'expiry', 'times', 'cap'] as const
 
 export type LifeKind = (typeof kinds)[number]
 

@@ -58,6 +58,14 @@ export type Token = { readonly incarnation: string; readonly seq: number }
  *  A put without `ttl` ends an earlier one. */
 export type Expiry = { readonly ttl?: number; readonly sliding?: boolean }
 
+/** How much of a log is kept as it is appended to: the last blobs, the last bytes (the blob that holds the first
+ *  of them whole), what is not older than so many ms (up to a minute late). Of several the one that keeps least
+ *  counts. */
+export type Cap = { readonly keep?: number; readonly keepBytes?: number; readonly keepAge?: number }
+
+/** Without `cap` the log keeps the one that it has; null takes it away. A put ends an earlier one. */
+export type Capping = { readonly cap?: Cap | null }
+
 /** What a log drops from its head: blobs before an index; all but the last so many blobs; all but the
  *  last blobs that have so many bytes; what was there so many ms ago. */
 export type TrimTo =
@@ -80,14 +88,16 @@ export type Op =
       readonly key: string
       readonly value: Value
       readonly contentType?: string
-    } & Expiry)
+    } & Expiry &
+      Capping)
   | ({
       readonly op: 'append'
       readonly key: string
       readonly value: Value
       readonly seal?: boolean
       readonly producer?: Producer
-    } & Expiry)
+    } & Expiry &
+      Capping)
   | { readonly op: 'seal'; readonly key: string }
   | ({ readonly op: 'trim'; readonly key: string } & TrimTo)
   | { readonly op: 'unlink'; readonly key: string; readonly recursive?: boolean }

@@ -7,6 +7,7 @@ import type { Key } from '../tree/key.js'
 import { type Attrs, emptyDir, type Treeobj } from '../tree/treeobj.js'
 import { refOf } from '../tree/treeobj-codec.js'
 import { checkBreaks } from './breaks.js'
+import { capAfterWrite } from './cap.js'
 import { DraftDir, type Entry } from './draft.js'
 import { expireAfterAppend, expireAfterPut } from './expiry.js'
 import type { Group } from './group.js'
@@ -30,6 +31,7 @@ export async function put(group: Group, op: Of<'put'>, work: Work): Promise<void
   group.draft.set(place.parent, place.name, value)
   const filed = expireAfterPut(group, place.key, op.expiry, work)
   if (filed) await filed
+  if (op.cap) await capAfterWrite(group, place.key, op.cap, work)
   work.changed.push(place.key)
   work.results.push({ ref: refOf(value) })
 }
@@ -68,6 +70,8 @@ export async function append(group: Group, op: Of<'append'>, work: Work): Promis
   group.draft.set(parent, place.name, { type: 'log', array, attrs, base: log?.base })
   const filed = expireAfterAppend(group, place.key, op.expiry, work)
   if (filed) await filed
+  const capped = capAfterWrite(group, place.key, op.cap, work)
+  if (capped) await capped
   const landed = { index, count: array.count }
   if (producer) {
     await noteAppend(group, place.key, { producer, before: turn?.before, landed, used: work.seq })

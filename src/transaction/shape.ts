@@ -6,6 +6,7 @@ import {
   check,
   checkValue,
   count,
+  either,
   flag,
   invalid,
   list,
@@ -17,7 +18,7 @@ import {
   within,
 } from '../base/shape.js'
 import { type Failed, TailraceError } from '../error.js'
-import type { Guard, LeaseAction, Op, Producer, Token, Transaction } from './operation.js'
+import type { Cap, Guard, LeaseAction, Op, Producer, Token, Transaction } from './operation.js'
 
 /** Fields of all the members of a union. */
 type Fields<T> = { readonly [name in T extends unknown ? keyof T : never]: unknown }
@@ -39,11 +40,18 @@ const key = text
 const keyed = { op, key }
 const source = { from: text, namespace: text, at }
 const expiry = { ttl: count, sliding: flag }
+export const cap: Rule = either(
+  within(shapeOf<Cap>({ keep: count, keepBytes: count, keepAge: count })),
+  { is: (input) => input === null, expected: 'null' },
+)
 const trimTo = { before: count, keep: count, keepBytes: count, olderThan: count }
 
 const ops: Readonly<Record<Exclude<Op['op'], 'lease'>, Shape>> = {
-  put: shapeOf<OpOf<'put'>>({ ...keyed, value, contentType: text, ...expiry }, ['key', 'value']),
-  append: shapeOf<OpOf<'append'>>({ ...keyed, value, seal: flag, producer, ...expiry }, [
+  put: shapeOf<OpOf<'put'>>({ ...keyed, value, contentType: text, ...expiry, cap }, [
+    'key',
+    'value',
+  ]),
+  append: shapeOf<OpOf<'append'>>({ ...keyed, value, seal: flag, producer, ...expiry, cap }, [
     'key',
     'value',
   ]),

@@ -3,6 +3,7 @@
 import type { Blobref } from '../blob/blobref.js'
 import type { Attrs, Base, Treeobj } from '../tree/treeobj.js'
 import { refOf } from '../tree/treeobj-codec.js'
+import type { Cap } from './operation.js'
 
 /** What is known of a key without reading its blobs. */
 export type Stat = {
@@ -20,6 +21,8 @@ export type Stat = {
   /** When the key goes by itself (wall clock, ms since 1970); `stat` of a key of the
    *  namespace itself, at its newest root. */
   readonly expires?: number
+  /** How much of a log is kept as it is appended to; where `expires` is told, too. */
+  readonly cap?: Cap
   /** symlink only (with `nofollow`). */
   readonly target?: string
   readonly namespace?: string

@@ -13,11 +13,14 @@ import { type Key, parseKey } from '../tree/key.js'
 import { parseNamespaceName } from '../tree/namespace-name.js'
 import { inlineSizeMax } from '../tree/treeobj.js'
 import type { Adopt } from './adopt.js'
+import { parseCap } from './cap.js'
 import type { UpdateCollection } from './collection-record.js'
 import { type CopyOp, prepareCopy } from './copy-op.js'
 import { type ExpiryChange, parseExpiry } from './expiry.js'
 import { parseLeaseAction, parseToken } from './lease-action.js'
 import {
+  type Cap,
+  type Capping,
   type Expiry,
   type Guard,
   guardsMax,
@@ -59,6 +62,7 @@ export type PreparedOp =
       readonly content: PutContent
       readonly contentType: string | undefined
       readonly expiry?: ExpiryChange | undefined
+      readonly cap?: Cap | null | undefined
     }
   | {
       readonly op: 'append'
@@ -67,6 +71,7 @@ export type PreparedOp =
       readonly seal: boolean
       readonly producer?: Producer | undefined
       readonly expiry?: ExpiryChange | undefined
+      readonly cap?: Cap | null | undefined
     }
   | { readonly op: 'seal'; readonly key: Key }
   | { readonly op: 'unlink'; readonly key: Key; readonly recursive: boolean }
@@ -154,13 +159,14 @@ export function prepare(
 export function prepareStoredPut(
   key: string,
   array: AppendArray,
-  options: Expiry & {
-    readonly contentType: string | undefined
-    readonly guards: readonly Guard[]
-  },
+  options: Expiry &
+    Capping & {
+      readonly contentType: string | undefined
+      readonly guards: readonly Guard[]
+    },
 ): Prepared {
   const { contentType, guards } = options
-  const put = { op: 'put', key: parseKey(key), contentType, expiry: parseExpiry(options) } as const
+  const put = { op: 'put', key: parseKey(key), contentType, ...lifeOf(options) } as const
   return {
     guards: guards.map((guard, index) => named({ guard: index }, () => prepareGuard(guard))),
     ops: [{ ...put, content: { kind: 'array', array } }],
@@ -189,13 +195,13 @@ function prepareOp(
         bytes.length <= inlineSizeMax
           ? { kind: 'inline', data: bytes }
           : { kind: 'blobs', blobs: blobsOf(bytes, blobs) }
-      return { op: 'put', key, content, contentType, expiry: parseExpiry(op) }
+      return { op: 'put', key, content, contentType, ...lifeOf(op) }
     }
     case 'append': {
       const appended = blobsOf(take(op.value), blobs)
       const producer = op.producer && parseProducer(op.producer)
       const { seal = false } = op
-      return { op: 'append', key, blobs: appended, seal, producer, expiry: parseExpiry(op) }
+      return { op: 'append', key, blobs: appended, seal, producer, ...lifeOf(op) }
     }
     case 'seal':
     case 'mkdir':
@@ -220,6 +226,11 @@ function prepareOp(
     default:
       throw new TailraceError('EINVAL', `there is no op ${JSON.stringify((op as Op).op)}`)
   }
+}
+
+/** When the value goes, and how much of it is kept. Throws EINVAL. */
+function lifeOf(op: Expiry & Capping) {
+  return { expiry: parseExpiry(op), cap: parseCap(op.cap) }
 }
 
 function trimToOf(op: TrimTo): TrimTo {

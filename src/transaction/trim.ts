@@ -33,15 +33,55 @@ export async function trim(group: Group, op: PreparedTrim, work: Work): Promise<
     work.results.push({ base, count })
     return
   }
-  if (group.appended.has(place.key) && first > (await countBefore(group, parent, place.name))) {
+  const next = await moveBase(
+    group,
+    { key: place.key, name: place.name, parent, entry },
+    first,
+    work,
+  )
+  work.results.push({ base: next, count })
+}
+
+/** Drops of a log that a transaction appended to what each of these drops; nothing where the key is no log any
+ *  more. REQUIRES: the key is resolved. Throws OpensNextGroup. */
+export async function dropHead(
+  group: Group,
+  key: Key,
+  tos: readonly TrimTo[],
+  work: Work,
+): Promise<void> {
+  const { entry, parent, name } = await group.draft.locate(key, { follow: false })
+  if (entry?.type !== 'log' || !parent) return
+  let first = 0
+  for (const to of tos) {
+    first = Math.max(first, await firstLeft(group, { op: 'trim', key, resolved: key, to }, entry))
+  }
+  if (first <= (entry.base?.count ?? 0)) return
+  await moveBase(group, { key, name, parent, entry }, first, work)
+}
+
+/** REQUIRES: it is a value, or a log whose base is below `first`. Throws OpensNextGroup. */
+async function moveBase(
+  group: Group,
+  place: {
+    readonly key: Key
+    readonly name: string
+    readonly parent: DraftDir
+    readonly entry: Value
+  },
+  first: number,
+  work: Work,
+): Promise<Base> {
+  const { key, name, parent, entry } = place
+  if (group.appended.has(key) && first > (await countBefore(group, parent, name))) {
     throw new OpensNextGroup() // or its watchers would never see what this group appended
   }
   const log = await logOf(group, entry, work)
   const next = { count: first, size: await offsetAt(group.nodes, log.array, first) }
-  group.draft.set(parent, place.name, { ...log, base: next })
-  await dropMarks(group, place.key, first)
-  work.changed.push(place.key)
-  work.results.push({ base: next, count })
+  group.draft.set(parent, name, { ...log, base: next })
+  await dropMarks(group, key, first)
+  work.changed.push(key)
+  return next
 }
 
 /** The first blob that the log is to keep; its count where that is none. Throws EINVAL. */

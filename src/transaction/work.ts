@@ -14,6 +14,8 @@ export type Work = {
   readonly changed: Key[]
   /** Resolved keys whose logs grew or were sealed. */
   readonly appended: Key[]
+  /** Resolved keys that were written and may have a cap. */
+  readonly capped: Set<Key>
   /** Leases taken, less those that went. */
   leases: number
   /** Blobs that the ops made. */
@@ -23,5 +25,14 @@ export type Work = {
 }
 
 export function newWork(seq: number): Work {
-  return { seq, results: [], changed: [], appended: [], leases: 0, blobs: [], effects: [] }
+  return {
+    seq,
+    results: [],
+    changed: [],
+    appended: [],
+    capped: new Set(),
+    leases: 0,
+    blobs: [],
+    effects: [],
+  }
 }

@@ -12,7 +12,7 @@ import type { Settings } from '../transaction/settings.js'
 import type { Stat } from '../transaction/stat.js'
 import type { TreeobjJson } from '../tree/json.js'
 import type { Attrs, Base } from '../tree/treeobj.js'
-import { parseToken, parseValue } from './op.js'
+import { parseCap, parseToken, parseValue } from './op.js'
 import {
   type Fields,
   invalid,
@@ -72,6 +72,7 @@ export function parseStat(input: unknown): Stat {
     ...optional('base', fields, 'stat', parseTotals),
     ...optional('attrs', fields, 'stat', parseAttrs),
     ...optional('expires', fields, 'stat', parseInteger),
+    ...optional('cap', fields, 'stat', parseCap),
     ...optional('target', fields, 'stat', parseText),
     ...optional('namespace', fields, 'stat', parseText),
     seq: parseInteger(fields['seq'], 'seq'),

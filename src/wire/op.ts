@@ -4,7 +4,15 @@
 
 import { decodeBase64 } from '../blob/base64.js'
 import { isCode } from '../error.js'
-import type { Guard, LeaseAction, Op, Producer, Source, Token } from '../transaction/operation.js'
+import type {
+  Cap,
+  Guard,
+  LeaseAction,
+  Op,
+  Producer,
+  Source,
+  Token,
+} from '../transaction/operation.js'
 import { base64Of, encodeText } from './bytes.js'
 import {
   type Fields,
@@ -22,8 +30,8 @@ export const contentTypeSizeMax = 255
 
 const sourceFields = ['op', 'key', 'from', 'namespace', 'at']
 const opFields: Readonly<Record<Op['op'], ReadonlySet<string>>> = {
-  put: new Set(['op', 'key', 'value', 'contentType', 'ttl', 'sliding']),
-  append: new Set(['op', 'key', 'value', 'seal', 'producer', 'ttl', 'sliding']),
+  put: new Set(['op', 'key', 'value', 'contentType', 'ttl', 'sliding', 'cap']),
+  append: new Set(['op', 'key', 'value', 'seal', 'producer', 'ttl', 'sliding', 'cap']),
   seal: new Set(['op', 'key']),
   trim: new Set(['op', 'key', 'before', 'keep', 'keepBytes', 'olderThan']),
   unlink: new Set(['op', 'key', 'recursive']),
@@ -36,6 +44,7 @@ const opFields: Readonly<Record<Op['op'], ReadonlySet<string>>> = {
   treeobj: new Set(['op', 'key', 'treeobj', 'dangling']),
   lease: new Set(['op', 'key', 'action', 'ttl', 'owner', 'token']),
 }
+const capFields = new Set(['keep', 'keepBytes', 'keepAge'])
 const producerFields = new Set(['id', 'epoch', 'seq'])
 const tokenFields = new Set(['incarnation', 'seq'])
 const guardFields = new Set([
@@ -81,6 +90,16 @@ export function parseToken(input: unknown, what: string): Token {
   }
 }
 
+/** Throws EINVAL. */
+export function parseCap(input: unknown, what: string): Cap {
+  const fields = parseFields(input, what, capFields)
+  return {
+    ...optional('keep', fields, what, parseInteger),
+    ...optional('keepBytes', fields, what, parseInteger),
+    ...optional('keepAge', fields, what, parseInteger),
+  }
+}
+
 /** A seq or a ref. Throws EINVAL. */
 export function parseAt(input: unknown, what: string): number | string {
   return typeof input === 'string' ? input : parseInteger(input, what)
@@ -99,7 +118,7 @@ export function parseOp(input: unknown, index: number): Op {
         key,
         ...withValue(fields, what),
         ...optional('contentType', fields, what, parseContentType),
-        ...withExpiry(fields, what),
+        ...withLife(fields, what),
       }
     case 'append':
       return {
@@ -108,7 +127,7 @@ export function parseOp(input: unknown, index: number): Op {
         ...withValue(fields, what),
         ...optional('seal', fields, what, parseFlag),
         ...optional('producer', fields, what, parseProducer),
-        ...withExpiry(fields, what),
+        ...withLife(fields, what),
       }
     case 'unlink':
       return { op, key, ...optional('recursive', fields, what, parseFlag) }
@@ -216,10 +235,13 @@ function withValue(fields: Fields, what: string): { readonly value: Uint8Array }
   return { value: parseValue(fields['value'], `${what}.value`) }
 }
 
-function withExpiry(fields: Fields, what: string) {
+function withLife(fields: Fields, what: string) {
   return {
     ...optional('ttl', fields, what, parseInteger),
     ...optional('sliding', fields, what, parseFlag),
+    ...optional('cap', fields, what, (input, name) =>
+      input === null ? null : parseCap(input, name),
+    ),
   }
 }
 

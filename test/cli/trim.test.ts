@@ -11,6 +11,34 @@ beforeAll(async () => {
 })
 afterAll(() => sandbox.remove())
 
+describe('append --keep', () => {
+  it('caps a log as it is written, by whoever writes it', async () => {
+    const stat = async () => {
+      const { count, base, cap } = JSON.parse(await sandbox.ok(['stat', 'capped', '--json']))
+      return [count, base?.count, cap]
+    }
+    const input = Array.from({ length: 9_000 }, (_, at) => `${at}\n`).join('')
+    await sandbox.ok(['append', 'capped', '-', '--lines', '--keep', '1000'], { input })
+    expect(await stat()).toEqual([9_000, 8_000, { keep: 1_000 }])
+    await sandbox.ok(['append', 'capped', 'more\n'])
+    expect(await sandbox.ok(['tail', 'capped', '-n', '2'])).toBe('8999\nmore\n')
+    const bounds = ['--keep-bytes', '1K', '--keep-age', '7d']
+    await sandbox.ok(['append', 'capped', '-', '--stream', ...bounds], { input: 'x'.repeat(2_000) })
+    expect(await stat()).toEqual([9_002, 9_001, { keepBytes: 1_024, keepAge: 604_800_000 }])
+    await sandbox.ok(['append', 'capped', 'x', '--uncap'])
+    expect(await stat()).toEqual([9_003, 9_001, undefined])
+    for (const args of [
+      ['--keep', '0'],
+      ['--keep', '1', '--uncap'],
+      ['--keep-age', '7 days'],
+    ]) {
+      expect((await sandbox.call(['append', 'capped', 'x', ...args])).code).toBe(2)
+    }
+    const seal = await sandbox.call(['append', 'capped', '--seal', '--keep', '1'])
+    expect(seal.code).toBe(2)
+  })
+})
+
 describe('trim', () => {
   it('drops by each of its measures, and says what is gone if asked', async () => {
     await sandbox.ok(['append', 'log', '-', '--lines'], { input: 'a\nbb\nccc\ndddd\n' })

@@ -5,6 +5,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { blobSizeMax } from '../../src/blob/blob.js'
 import type { Kvs } from '../../src/kvs/kvs.js'
 import { callsContract } from './contract-calls.js'
+import { capContract } from './contract-cap.js'
 import { collectionContract } from './contract-collection.js'
 import { copyContract } from './contract-copy.js'
 import { copyWatchContract } from './contract-copy-watch.js'
@@ -35,6 +36,8 @@ export function kvsContract(name: string, make: () => Promise<Made>): void {
     afterEach(() => made.close())
 
     trimContract(() => kvs)
+
+    capContract(() => kvs)
 
     copyContract(() => kvs)
     copyWatchContract(() => kvs)

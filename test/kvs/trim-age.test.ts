@@ -49,6 +49,25 @@ describe('a trim by age', () => {
     expect(await baseAfter('log', 0)).toBe(10)
   })
 
+  it('of a cap comes with each append', async () => {
+    const keepAge = 3 * timeMarkMs
+    const bases: number[] = []
+    for (let n = 0; n < 8; n++) {
+      await store.append('log', `${n}`, n === 0 ? { cap: { keepAge } } : {})
+      bases.push((await store.stat('log'))?.base?.count ?? 0)
+      clock.advance(timeMarkMs)
+    }
+    // Append n is three minutes old when append n + 3 is made.
+    expect(bases).toEqual([0, 0, 0, 1, 2, 3, 4, 5])
+    clock.advance(86_400_000)
+    await store.append('log', '8')
+    expect(await store.stat('log')).toMatchObject({
+      count: 9,
+      base: { count: 8 },
+      cap: { keepAge },
+    })
+  })
+
   it('of a log that began less than a minute ago finds no mark, and drops nothing', async () => {
     for (let n = 0; n < 5; n++) {
       await store.append('log', `${n}`)
