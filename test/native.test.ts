@@ -1,4 +1,4 @@
-/** A platform for which lmdb has no native build: what is told, and what works all the same. See rfc/13, rule 21. */
+/** A platform for which lmdb has no native build: what is told, and what works all the same. See rfc/13, rule 24. */
 
 import { execFile } from 'node:child_process'
 import { cp, mkdir, mkdtemp, readdir, rm, symlink, writeFile } from 'node:fs/promises'

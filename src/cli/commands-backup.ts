@@ -1,6 +1,6 @@
 /** The commands that take a store out, in, and check it, as data. See program.ts, rfc/15. */
 
-import { at, json, namespace, place } from './options.js'
+import { at, json, namespace, place, utc } from './options.js'
 import type { CommandSpec } from './program.js'
 
 export const backupCommands: readonly CommandSpec[] = [
@@ -49,7 +49,7 @@ export const backupCommands: readonly CommandSpec[] = [
     name: 'verify',
     summary: 'check the file of an export, without a store',
     parameters: ['<file>'],
-    options: [json],
+    options: [utc, json],
     examples: ['tailrace verify backup.tailrace'],
     load: async () => (await import('./transfer.js')).verify,
   },

@@ -1,7 +1,7 @@
 /** The commands on the time of a namespace, as data. See program.ts; what they do stands in the modules
  *  they load. */
 
-import { at, json, namespace, place } from './options.js'
+import { at, json, namespace, place, utc } from './options.js'
 import type { CommandSpec } from './program.js'
 
 export const historyCommands: readonly CommandSpec[] = [
@@ -17,6 +17,7 @@ export const historyCommands: readonly CommandSpec[] = [
       { flags: '--before <seq>', text: 'only those before a seq' },
       { flags: '--limit <n>', text: 'at most so many' },
       namespace,
+      utc,
       json,
       ...place,
     ],
@@ -34,6 +35,7 @@ export const historyCommands: readonly CommandSpec[] = [
       { flags: '--before <seq>', text: 'only what was before a seq' },
       { flags: '--limit <n>', text: 'at most so many' },
       namespace,
+      utc,
       json,
       ...place,
     ],
@@ -85,7 +87,7 @@ export const historyCommands: readonly CommandSpec[] = [
   {
     name: 'pins',
     summary: 'list the pins of all namespaces',
-    options: [json, ...place],
+    options: [utc, json, ...place],
     examples: ['tailrace pins'],
     load: async () => (await import('./pins.js')).pins,
   },
@@ -97,7 +99,7 @@ export const settingsCommands: readonly CommandSpec[] = [
     name: 'show',
     summary: 'show a namespace and its settings',
     parameters: ['<name>'],
-    options: [json, ...place],
+    options: [utc, json, ...place],
     examples: ['tailrace ns show primary'],
     load: async () => (await import('./settings.js')).show,
   },

@@ -6,10 +6,19 @@ import { TailraceError } from '../error.js'
 import type { Store } from '../job/job.js'
 import type { DiffEntry, LogEntry, RootEntry, Side } from '../kvs/history.js'
 import { pageMax, primary } from '../kvs/kvs.js'
-import { argument, defined, type Invocation, parseInteger } from './invocation.js'
+import { shortRef, sizeText, timeText } from './format.js'
+import {
+  argument,
+  defined,
+  type Invocation,
+  isShortRef,
+  type Options,
+  parseInteger,
+} from './invocation.js'
 import { RootPages } from './pages.js'
 import { jsonLine, quoted } from './quote.js'
 import { withStore } from './session.js'
+import { wholeRef } from './short-refs.js'
 
 const letters = { added: 'A', removed: 'D', changed: 'M' } as const
 
@@ -31,7 +40,7 @@ export async function roots(invocation: Invocation): Promise<undefined> {
         else after = last
       }
     }
-    await print(invocation, { name: 'roots', head: {} }, pages(), rootLine)
+    await print(invocation, { name: 'roots', head: {} }, pages(), (root) => rootLine(root, options))
     return undefined
   })
 }
@@ -51,7 +60,8 @@ export async function log(invocation: Invocation): Promise<undefined> {
         before = page.next
       }
     }
-    await print(invocation, { name: 'entries', head: { key } }, pages(), logLine)
+    const line = (entry: LogEntry) => logLine(entry, invocation.options)
+    await print(invocation, { name: 'entries', head: { key } }, pages(), line)
     return undefined
   })
 }
@@ -101,6 +111,7 @@ async function rootOf(
   namespace: string | undefined,
 ): Promise<number | string> {
   if (isBlobref(text)) return text
+  if (isShortRef(text)) return wholeRef(store, text, namespace)
   if (/^\d+$/.test(text)) return parseInteger('a seq', text)
   const pin = (await store.pins()).find(({ name }) => name === text)
   if (pin?.namespace === (namespace ?? primary)) return pin.ref
@@ -135,14 +146,14 @@ async function print<Entry>(
   }
 }
 
-function rootLine({ seq, time, ref, pins }: RootEntry): string {
+function rootLine({ seq, time, ref, pins }: RootEntry, options: Options): string {
   const names = pins ? ` ${pins.join(' ')}` : ''
-  return `${String(seq).padStart(8)} ${new Date(time).toISOString()} ${ref}${names}`
+  return `${String(seq).padStart(8)} ${timeText(time, options)} ${shortRef(ref)}${names}`
 }
 
-function logLine({ seq, time, value }: LogEntry): string {
-  const what = value ? `${value.type} ${value.size} bytes ${value.ref}` : 'removed'
-  return `${String(seq).padStart(8)} ${new Date(time).toISOString()} ${what}`
+function logLine({ seq, time, value }: LogEntry, options: Options): string {
+  const what = value ? `${value.type} ${sizeText(value.size)} ${value.ref}` : 'removed'
+  return `${String(seq).padStart(8)} ${timeText(time, options)} ${what}`
 }
 
 function shortLine({ change, key }: DiffEntry): string {
@@ -156,7 +167,7 @@ function longLine(entry: DiffEntry): string {
 
 function sizeOf(side: Side | undefined): string {
   if (!side) return '-'
-  return side.type === 'dir' ? 'dir' : String(side.size)
+  return side.type === 'dir' ? 'dir' : sizeText(side.size)
 }
 
 function scopeOf({ options }: Invocation): {

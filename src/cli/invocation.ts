@@ -44,6 +44,11 @@ export class Options {
     this.#values = values
   }
 
+  /** The same options with another text for one. */
+  with(name: string, text: string): Options {
+    return new Options({ ...this.#values, [name]: text })
+  }
+
   flag(name: string): boolean {
     return this.#values[name] === true
   }
@@ -74,6 +79,14 @@ export class Options {
       `${flagOf(name)} takes a seq or the ref of a root, not "${value}"; \`tailrace pins\` shows those of pins`,
     )
   }
+}
+
+/** The options that name a root. */
+export const rootOptions = ['at', 'since'] as const
+
+/** Whether a text is `blake3-` and at least eight digits, but no whole ref. See short-refs.ts. */
+export function isShortRef(text: string): boolean {
+  return /^blake3-[0-9a-f]{8,}$/.test(text) && !isBlobref(text)
 }
 
 export function parseInteger(what: string, text: string, min = 0): number {

@@ -1,5 +1,6 @@
 /** `tailrace ns`: list, create and remove namespaces. See rfc/6. */
 
+import { sizeText } from './format.js'
 import { argument, defined, type Invocation, UsageError } from './invocation.js'
 import { withStore } from './session.js'
 
@@ -12,7 +13,7 @@ export async function list(invocation: Invocation): Promise<undefined> {
       return undefined
     }
     for (const { name, seq, keys, size } of namespaces) {
-      await stdout.line(`${name.padEnd(20)} seq ${seq}, ${keys} keys, ${size} bytes`)
+      await stdout.line(`${name.padEnd(20)} seq ${seq}, ${keys} keys, ${sizeText(size)}`)
     }
     return undefined
   })

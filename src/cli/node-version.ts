@@ -1,4 +1,4 @@
-/** Which Node can run us. Written in what Node 12 reads. See rfc/13, rule 21. */
+/** Which Node can run us. Written in what Node 12 reads. See rfc/13, rule 24. */
 
 /** As package.json says in `engines`. */
 export const nodeMajorMin = 20

@@ -42,6 +42,13 @@ export const expiry: readonly OptionSpec[] = [
   { flags: '--sliding', text: 'with --ttl: each later append counts anew', needs: '--ttl' },
 ]
 
+/** For what prints times. */
+export const utc: OptionSpec = {
+  flags: '--utc',
+  text: 'times in UTC (default: the local zone)',
+  excludes: ['json'],
+}
+
 /** For what writes values. */
 export const force: OptionSpec = {
   flags: '--force',

@@ -1,5 +1,6 @@
 /** `tailrace pin`, `unpin`, `pins`: roots that are kept by name. See rfc/10. */
 
+import { shortRef, timeText } from './format.js'
 import { argument, defined, type Invocation } from './invocation.js'
 import { withStore } from './session.js'
 
@@ -33,8 +34,8 @@ export async function pins(invocation: Invocation): Promise<undefined> {
       return undefined
     }
     for (const { name, namespace, seq, time, ref } of all) {
-      const when = new Date(time).toISOString()
-      await stdout.line(`${name.padEnd(20)} ${namespace} ${seq} ${when} ${ref}`)
+      const when = timeText(time, options)
+      await stdout.line(`${name.padEnd(20)} ${namespace} ${seq} ${when} ${shortRef(ref)}`)
     }
     return undefined
   })

@@ -3,7 +3,14 @@
  *  whatever the parser refuses ends with code 2. */
 
 import { Command, CommanderError } from 'commander'
-import { type Invocation, Options, type Run, UsageError } from './invocation.js'
+import {
+  type Invocation,
+  isShortRef,
+  Options,
+  type Run,
+  rootOptions,
+  UsageError,
+} from './invocation.js'
 
 export type CommandSpec = {
   readonly name: string
@@ -137,8 +144,16 @@ function build(
       options,
       makesStore: typeof makesStore === 'string' ? options.flag(makesStore) : makesStore,
     }
-    outcome.code = (await run(invocation)) ?? 0
+    const given = await withWholeRefs(invocation)
+    outcome.code = (await run(given)) ?? 0
   })
+}
+
+/** Whoever names no root by the begin of its ref loads nothing and asks nobody. */
+async function withWholeRefs(invocation: Invocation): Promise<Invocation> {
+  const isShort = (name: string) => isShortRef(invocation.options.text(name) ?? '')
+  if (!rootOptions.some(isShort)) return invocation
+  return (await import('./short-refs.js')).withWholeRefs(invocation)
 }
 
 /** Throws UsageError for an option that was given without the one that it needs. */

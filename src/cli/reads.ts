@@ -3,6 +3,7 @@
 import { TailraceError } from '../error.js'
 import { type ListEntry, primary, type Reading, type ReadScope } from '../kvs/kvs.js'
 import type { Stat } from '../transaction/stat.js'
+import { sizeText } from './format.js'
 import { argument, defined, type Invocation } from './invocation.js'
 import type { Output } from './output.js'
 import { RootPages } from './pages.js'
@@ -137,7 +138,7 @@ async function printJson(invocation: Invocation, seq: number, pages: Pages): Pro
 
 function longLine(entry: ListEntry): string {
   const { type, count, size, name } = entry
-  const columns = [type.padEnd(7), String(count).padStart(8), String(size).padStart(12)]
+  const columns = [type.padEnd(7), String(count).padStart(8), sizeText(size).padStart(6)]
   return `${columns.join(' ')} ${quoted(name)}${type === 'dir' ? '/' : ''}`
 }
 

@@ -4,6 +4,7 @@ import { TailraceError } from '../error.js'
 import { jobsNamespace } from '../job/keys.js'
 import type { Settings, SettingsChange } from '../transaction/settings.js'
 import { parseDuration } from './duration.js'
+import { timeText } from './format.js'
 import {
   argument,
   defined,
@@ -26,7 +27,7 @@ export async function show(invocation: Invocation): Promise<undefined> {
       return undefined
     }
     const { settings, created, ...view } = found
-    const fields = { ...view, created: new Date(created).toISOString() }
+    const fields = { ...view, created: timeText(created, options) }
     for (const [field, value] of Object.entries(fields)) {
       await stdout.line(`${field.padEnd(12)} ${value}`)
     }

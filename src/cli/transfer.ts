@@ -4,6 +4,7 @@
 import { open, rename, rm, stat } from 'node:fs/promises'
 import { dirname, resolve } from 'node:path'
 import { TailraceError } from '../error.js'
+import { timeText } from './format.js'
 import { argument, defined, type Invocation, isStdin, UsageError } from './invocation.js'
 import { withStore } from './session.js'
 import { fileChunks, stdinChunks } from './stdin.js'
@@ -60,7 +61,7 @@ export async function verify(invocation: Invocation): Promise<undefined> {
   else {
     const { namespace, seq, time, keys, size, since } = verified
     const what = since ? `${namespace} at ${seq}, since ${since.seq}` : `${namespace} at ${seq}`
-    const when = new Date(time).toISOString()
+    const when = timeText(time, options)
     await stdout.line(`whole: ${what} (${when}): ${keys} keys, ${size} bytes`)
   }
   return undefined

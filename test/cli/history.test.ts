@@ -26,6 +26,26 @@ async function lines(...args: string[]): Promise<string[]> {
   return (await sandbox.ok(args)).split('\n').filter((line) => line !== '')
 }
 
+it('times are of the zone, or of UTC; what a table shows of a ref stands for its root', async () => {
+  await sandbox.ok(['ns', 'create', 'short'])
+  await sandbox.ok(['put', 'k', 'old', '-n', 'short'])
+  await sandbox.ok(['put', 'k', 'new', '-n', 'short'])
+  const table = ['roots', '-n', 'short', '--after', '0', '--limit', '1']
+  const env = { TZ: 'Asia/Kolkata' }
+  const [seq, day, clock, zone, ref = ''] = (await sandbox.ok(table, { env })).trim().split(' ')
+  const [{ time }] = JSON.parse(await sandbox.ok([...table, '--json'])).roots
+  expect([seq, zone]).toEqual(['1', '+0530'])
+  expect(Date.parse(`${day}T${clock}+05:30`)).toBe(time)
+  expect(await sandbox.ok([...table, '--utc'])).toContain(` ${new Date(time).toISOString()} `)
+  expect(await sandbox.ok(['get', 'k', '-n', 'short', '--at', ref])).toBe('old')
+  expect(await sandbox.ok(['diff', ref, '-n', 'short'])).toBe('M k\n')
+  const copy = ['ns', 'create', 'short-copy', '--from', 'short', '--at', ref]
+  await sandbox.ok(copy)
+  failed(await sandbox.call(['get', 'k', '--at', ref]), 'ENOENT') // of another namespace
+  failed(await sandbox.call(['get', 'k', '--at', 'blake3-00000000']), 'ENOENT')
+  expect((await sandbox.call(['get', 'k', '--at', 'blake3-0000000'])).code).toBe(2)
+})
+
 function failed(ended: Ended, code: string): void {
   expect(ended.stderr).toMatch(new RegExp(`^tailrace: ${code}: .+\\n$`))
   expect({ code: ended.code, stdout: ended.stdout }).toEqual({ code: exitCode(code), stdout: '' })
@@ -35,7 +55,7 @@ describe('roots and log', () => {
   it('list the retained roots, oldest or newest first', async () => {
     const all = await lines('roots')
     expect(all).toHaveLength(to + 1)
-    expect(all[0]).toMatch(/^ +0 \d{4}-\d\d-\d\dT[\d:.]+Z blake3-[0-9a-f]{64}$/)
+    expect(all[0]).toMatch(/^ +0 \d{4}-\d\d-\d\d [\d:.]+ [+-]\d{4} blake3-[0-9a-f]{12}$/)
     expect(await lines('roots', '--newest')).toEqual(all.toReversed())
     expect(await lines('roots', '--newest', '--limit', '2')).toEqual(all.slice(-2).reverse())
     expect(await lines('roots', '--after', String(to - 1))).toEqual(all.slice(-1))
@@ -45,7 +65,7 @@ describe('roots and log', () => {
 
   it('tell the past of a key', async () => {
     const past = await lines('log', 'dir/colour')
-    expect(past.map((line) => line.trim().split(/ +/).slice(2, 4))).toEqual([
+    expect(past.map((line) => line.trim().split(/ +/).slice(4, 6))).toEqual([
       ['val', '4'],
       ['val', '3'],
     ])
