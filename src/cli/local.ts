@@ -33,6 +33,8 @@ const startsMax = 3
 /** After our start lost against another's, that one has this long before we try again. */
 const otherStartMs = 1_500
 const otherLookMs = 25
+/** A server that stops ends its connections in less. */
+const endMs = 5_000
 /** Of the server that we start: it closes it when it listens. */
 const readyDescriptor = 3
 /** Bytes of the log's end that an error quotes. */
@@ -142,6 +144,14 @@ async function otherServer(directory: string): Promise<ServerRecord | undefined>
   for (;;) {
     const found = await findServer(directory)
     if (found || deadline.aborted) return found
+    await delay(otherLookMs, undefined, { signal: deadline }).catch(() => {})
+  }
+}
+
+/** Waits until a server that is ending has ended; after `endMs` it is taken as it is. */
+export async function untilEnded(directory: string, { started }: ServerRecord): Promise<void> {
+  const deadline = AbortSignal.timeout(endMs)
+  while (!deadline.aborted && (await findServer(directory))?.started === started) {
     await delay(otherLookMs, undefined, { signal: deadline }).catch(() => {})
   }
 }

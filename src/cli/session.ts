@@ -5,7 +5,7 @@ import { isCode, TailraceError } from '../error.js'
 import type { Store } from '../job/job.js'
 import { readToken, type ServerRecord } from '../server/local.js'
 import type { Invocation } from './invocation.js'
-import { dataDirectory, ensureServer } from './local.js'
+import { dataDirectory, ensureServer, untilEnded } from './local.js'
 import { TimeLimit } from './time-limit.js'
 import { programVersion } from './version.js'
 
@@ -70,6 +70,7 @@ async function openStore(invocation: Invocation, { ms }: TimeLimit): Promise<Sto
       return store
     } catch (error) {
       if (!isCode(error, 'ECLOSED') || connects === connectsMax) throw error
+      await untilEnded(directory, record)
     }
   }
 }

@@ -15,6 +15,8 @@ import {
   truncate,
   writeFile,
 } from 'node:fs/promises'
+import { request as httpRequest } from 'node:http'
+import { connect } from 'node:net'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { promisify } from 'node:util'
@@ -53,6 +55,25 @@ describe('a command that needs a server', () => {
     expect(await sandbox.ok(['ls', 'many'])).toBe('a\nb\nc\nd\ne\n')
     const { pid } = await recordNow()
     expect(JSON.parse(await sandbox.ok(['status', '--json']))).toMatchObject({ running: true, pid })
+  })
+
+  it('waits for one that is just ending, and starts another', async () => {
+    await sandbox.ok(['put', 'large', '-'], { input: Buffer.alloc(20_000_000) })
+    await sandbox.ok(['put', 'key', 'value'])
+    const { socket, pid } = await recordNow()
+    // Who takes no answer is waited for a second.
+    const deaf = connect(socket)
+    deaf.on('error', () => {})
+    deaf.pause()
+    deaf.write('GET /v1/kv/large HTTP/1.1\r\nHost: x\r\n\r\n')
+    const stop = httpRequest({ socketPath: socket, method: 'POST', path: '/v1/stop' })
+    stop.end()
+    const [response] = await once(stop, 'response')
+    response.resume()
+    await once(response, 'end')
+    expect(await sandbox.ok(['get', 'key'])).toBe('value')
+    expect((await recordNow()).pid).not.toBe(pid)
+    deaf.destroy()
   })
 
   it('finds what a killed server left, and what it had acknowledged', async () => {
