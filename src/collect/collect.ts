@@ -138,6 +138,8 @@ export class Collector implements Pick<Upkeep, 'collect'>, AsyncDisposable {
       const thorough = run.thorough || covered > record.swept
       const begun = { running: true, after: run.after, thorough, covered }
       await this.#note(run, (now) => ({ ...now, ...begun }))
+      // A reader may have what was forgotten: then the next one looks for it again.
+      const stale = spaces.holds.stale
       const mark = new Mark({
         engine,
         monotonic: environment.monotonic,
@@ -152,7 +154,7 @@ export class Collector implements Pick<Upkeep, 'collect'>, AsyncDisposable {
         ...now,
         ...{ running: false, after: 0, thorough: false, left: this.#left },
         // A forget that came meanwhile was not swept up behind.
-        swept: thorough ? covered : now.swept,
+        swept: thorough && !stale ? covered : now.swept,
       }))
       return { ...collected, ...(overwritten > 0 && { overwritten }) }
     } catch (error) {

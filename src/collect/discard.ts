@@ -16,7 +16,12 @@ export async function discard(
   { pins }: { readonly pins: boolean },
 ): Promise<void> {
   const open = ports.spaces.find(namespace)
-  if (!pins) return removeWithHistory(open, keys)
+  const remove = async () => {
+    const seq = await removeWithHistory(open, keys)
+    ports.spaces.kept.raise(open.live, seq)
+    ports.spaces.holds.forgotten()
+  }
+  if (!pins) return remove()
   const system = ports.spaces.find('system').committer
   // As a forget does: before, for what a crash leaves half done; after, for a collection that began meanwhile.
   const note = () => updateCollection(system, (now) => ({ ...now, forgets: now.forgets + 1 }))
@@ -26,7 +31,7 @@ export async function discard(
       // While nobody pins: a pin of an older root would bring them back. The pins first: what a crash leaves
       // half done is there still, and can be asked for again.
       await rewritePins(ports, open.live, keys.map(parseKey), system)
-      await removeWithHistory(open, keys)
+      await remove()
     } finally {
       await note()
     }

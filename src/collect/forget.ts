@@ -68,6 +68,7 @@ async function forgetAlone(ports: ForgetPorts, open: Open, key: Key): Promise<Fo
     const roots = await rewriteRoots(ports, open.live, key)
     const pins = await rewritePins(ports, open.live, [key], system)
     ports.spaces.kept.raise(open.live, open.live.root.seq + 1)
+    ports.spaces.holds.forgotten()
     return { roots, pins, ...(committed && { seq: committed.seq }) }
   } finally {
     released.resolve()

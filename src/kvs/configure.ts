@@ -50,17 +50,19 @@ export async function settle({ live, committer }: Open): Promise<number> {
 }
 
 /** Removes keys, and all below them, in one commit after which no older root is retained: what they were is
- *  readable nowhere but in pins. A key that is not there is no error. Throws what a commit throws. */
+ *  readable nowhere but in pins, and in roots that are kept or held. Gives the commit's seq. A key that is not there
+ *  is no error. Throws what a commit throws. */
 export async function removeWithHistory(
   { live, committer }: Open,
   keys: readonly string[],
-): Promise<void> {
+): Promise<number> {
   const ops = keys.map((key) => ({ op: 'unlink', key, recursive: true }) as const)
   const removal = prepare({ ops })
   const retain = prepareRetain({ change: {}, floor: 'here', changed: () => {} })
   const { seq } = await committer.submit({ ...removal, ops: [...removal.ops, ...retain.ops] })
   live.retention.raise(seq)
   await live.retention.floor()
+  return seq
 }
 
 function prepareRetain(op: Omit<Extract<PreparedOp, { op: 'retain' }>, 'op'>): Prepared {

@@ -12,7 +12,12 @@ export const readerHoldMs = 60_000
 /** The tree of a root, by its ref; or what one treeobj leads to. */
 export type Held = { readonly root: Blobref } | { readonly treeobj: Treeobj }
 
-type Counted = { readonly held: Held; count: number }
+type Counted = {
+  readonly held: Held
+  count: number
+  /** Held since before something was forgotten. */
+  stale: boolean
+}
 
 export class Holds {
   readonly #counts = new Map<string, Counted>()
@@ -50,13 +55,23 @@ export class Holds {
     return [...this.#counts.values()].map(({ held }) => held)
   }
 
+  /** Something was forgotten: what is held now may have it still. */
+  forgotten(): void {
+    for (const counted of this.#counts.values()) counted.stale = true
+  }
+
+  /** Whether something is held that may have what was forgotten. */
+  get stale(): boolean {
+    return [...this.#counts.values()].some(({ stale }) => stale)
+  }
+
   #add(id: string, held: Held): Disposable {
     const known = this.#counts.get(id)
     if (known) {
       known.count++
       return new Hold(this.#counts, id, known)
     }
-    const counted = { held, count: 1 }
+    const counted = { held, count: 1, stale: false }
     this.#counts.set(id, counted)
     return new Hold(this.#counts, id, counted)
   }

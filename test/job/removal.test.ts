@@ -121,6 +121,31 @@ test('what a removed job printed, its command and its variables are not in the f
   }
 })
 
+test('what a reader still had when it was removed goes with the next collection', async () => {
+  const directory = await mkdtemp(join(tmpdir(), 'tailrace-removal-'))
+  try {
+    const file = join(directory, 'store', 'data.mdb')
+    await using store = await open({ directory })
+    // Two pieces, of which the reader has the first when the job is removed.
+    const script = 'seq 100000; echo hunter$((1 + 1))'
+    const { id } = await store.jobs.wait((await start(store, script)).id)
+    await run(store, 'true')
+    await store.list('', { ...scope, limit: 1 }) // a page that another follows
+    const reading = readStream(store, id, 'stdout')
+    await reading.next()
+    await store.jobs.remove(id)
+    await store.collect()
+    const rest = Buffer.concat(await collect(reading)).toString()
+    expect(rest).toMatch(/hunter2\n$/)
+    expect(await readFile(file, 'latin1')).toContain('hunter2')
+    expect((await store.collect()).overwritten).toBeGreaterThan(0)
+    expect(await readFile(file, 'latin1')).not.toContain('hunter')
+    expect((await store.collect()).overwritten).toBeUndefined()
+  } finally {
+    await rm(directory, { recursive: true })
+  }
+})
+
 test('a job that waits or runs is not removed, and what was never one is not there', async () => {
   await using store = await open({ runningMax: 1 })
   const running = await start(store, 'exec sleep 100')
