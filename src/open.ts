@@ -37,6 +37,7 @@ import { Places } from './kvs/places.js'
 import { openProducer } from './kvs/producer.js'
 import { KeyStore } from './kvs/store.js'
 import { Timeline } from './kvs/timeline.js'
+import { usageOf } from './kvs/usage.js'
 import { WatchService } from './watch/watch.js'
 
 export type OpenOptions = {
@@ -143,6 +144,7 @@ export async function openOn(engine: Engine, options: OpenOptions = {}): Promise
     storeBlob: (bytes, scope) =>
       storeBlob({ content, uploads: store.spaces.uploads }, bytes, scope),
     namespaces: () => store.namespaces(),
+    usage: async () => usageOf(engine, await store.namespaces()),
     createNamespace: (name, from) => store.createNamespace(name, from),
     removeNamespace: (name) => store.removeNamespace(name),
     collect: (scope) => collector.collect(scope),

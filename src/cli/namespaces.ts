@@ -7,14 +7,22 @@ import { withStore } from './session.js'
 export async function list(invocation: Invocation): Promise<undefined> {
   const { options, stdout } = invocation
   return withStore(invocation, async (store) => {
-    const namespaces = await store.namespaces()
+    const [namespaces, usage] = await Promise.all([store.namespaces(), store.usage()])
     if (options.flag('json')) {
-      await stdout.json({ namespaces })
+      await stdout.json({ namespaces, usage })
       return undefined
     }
-    for (const { name, seq, keys, size } of namespaces) {
-      await stdout.line(`${name.padEnd(20)} seq ${seq}, ${keys} keys, ${sizeText(size)}`)
+    for (const { name, seq, keys, size, historySize, settings } of namespaces) {
+      const { quota } = settings
+      const bound = quota === undefined ? '' : ` of ${sizeText(quota)}`
+      const bytes = `${sizeText(size)}${bound} live, ${sizeText(historySize)} history`
+      await stdout.line(`${name.padEnd(20)} seq ${seq}, ${keys} keys, ${bytes}`)
     }
+    const { disk, stored, live, history } = usage
+    const file = disk === undefined ? 'in memory' : `${sizeText(disk)} on disk`
+    await stdout.line(
+      `${'all'.padEnd(20)} ${file}, ${sizeText(stored)} stored: ${sizeText(live)} live, ${sizeText(history)} history`,
+    )
     return undefined
   })
 }

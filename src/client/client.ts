@@ -53,6 +53,7 @@ import type {
   Forgotten,
   Imported,
   ImportOptions,
+  Usage,
 } from '../kvs/upkeep.js'
 import type { Watching, WatchOptions } from '../kvs/watching.js'
 import type { Committed, CommittedOp, Scope, Transaction, Value } from '../transaction/operation.js'
@@ -262,6 +263,10 @@ class Client implements Store {
 
   async namespaces(options: { readonly signal?: AbortSignal } = {}): Promise<NamespaceView[]> {
     return this.#http.readJson(pathOf('ns'), options, answers.parseNamespaceViews)
+  }
+
+  async usage(options: { readonly signal?: AbortSignal } = {}): Promise<Usage> {
+    return this.#http.readJson(pathOf('usage'), options, answers.parseUsage)
   }
 
   async createNamespace(

@@ -2,13 +2,15 @@
  *  the two apart. See rfc/4. */
 
 import { randomFillSync } from 'node:crypto'
-import { open, rm } from 'node:fs/promises'
+import { open, readdir, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 
 /** Bytes that a probe writes beyond those of the failed commit: pages that it would have copied. */
 const probeSlack = 1024 * 1024
 const probeSizeMax = 256 * 1024 * 1024
 const chunkSize = 256 * 1024
+/** Of `blocks`, whatever the file system's are. */
+const blockSize = 512
 
 /** Whether `size` more bytes and a sync fail in `directory` for want of space (or of quota). */
 export async function isFull(directory: string, size: number): Promise<boolean> {
@@ -17,6 +19,20 @@ export async function isFull(directory: string, size: number): Promise<boolean> 
     return false
   } catch (error) {
     return isFullError(error)
+  }
+}
+
+/** Bytes that the files of a directory take on the disk; undefined where it is gone, or has been moved. */
+export async function diskSizeOf(directory: string): Promise<number | undefined> {
+  try {
+    let size = 0
+    for (const name of await readdir(directory)) {
+      const { blocks } = await stat(join(directory, name))
+      size += blocks * blockSize
+    }
+    return size
+  } catch {
+    return undefined
   }
 }
 

@@ -153,6 +153,10 @@ export interface Engine extends AsyncDisposable {
   /** Bytes of the blobs that are stored, garbage included. */
   readonly stored: number
 
+  /** Bytes that the store's files take on their disk, free space within them included; undefined where there
+   *  are none, or they cannot be found any more. Throws ECLOSED. */
+  diskSize(): Promise<number | undefined>
+
   /** Throws EBUSY while one is under way, ECLOSED. */
   beginCollection(): Collection
 

@@ -8,6 +8,7 @@ import type { Blob } from '../blob/blob.js'
 import type { Blobref } from '../blob/blobref.js'
 import { TailraceError } from '../error.js'
 import { BlobTable } from './blob-table.js'
+import { diskSizeOf } from './disk.js'
 import type {
   Collection,
   Engine,
@@ -57,6 +58,7 @@ export class LmdbEngine implements Engine {
   /** Id of the store that this one is a copy of. */
   readonly formerId: string | undefined
   readonly #environment: Environment
+  readonly #directory: string
   readonly #index: RefIndex
   readonly #blobs: BlobTable
   readonly #roots: RootTable
@@ -77,6 +79,7 @@ export class LmdbEngine implements Engine {
     this.formerId = options.formerId
     this.#tables = tables
     this.#environment = options.environment
+    this.#directory = directory
     this.#release = options.release
     this.#leases = new Leases(options.environment)
     this.#index = new RefIndex(tables.index, tables.meta, bounds.indexFlushCount)
@@ -193,6 +196,11 @@ export class LmdbEngine implements Engine {
 
   get stored(): number {
     return this.#blobs.stored
+  }
+
+  async diskSize(): Promise<number | undefined> {
+    this.#moves.assertOpen()
+    return diskSizeOf(this.#directory)
   }
 
   beginCollection(): Collection {

@@ -132,6 +132,10 @@ export class MemoryEngine implements Engine {
     return 0
   }
 
+  async diskSize(): Promise<undefined> {
+    return undefined
+  }
+
   beginCollection(): Collection {
     this.#moves.assertOpen()
     const until = this.#lastId

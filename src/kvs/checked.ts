@@ -188,6 +188,7 @@ export function checkedKvs(kvs: Kvs): Kvs {
         () => kvs.storeBlob(blob, options),
       ),
     namespaces: (options) => scopedBy(options, shapes.signal, () => kvs.namespaces(options)),
+    usage: (options) => scopedBy(options, shapes.signal, () => kvs.usage(options)),
     createNamespace: (name, options) =>
       named(name, options, shapes.createNamespace, () => kvs.createNamespace(name, options)),
     removeNamespace: (name, options) =>

@@ -106,6 +106,8 @@ export type NamespaceView = {
   /** Keys and bytes of the current tree. */
   readonly keys: number
   readonly size: number
+  /** Bytes that only its retained history holds, estimated (rfc/10, rule 5): no quota counts them. */
+  readonly historySize: number
   readonly settings: Settings
 }
 

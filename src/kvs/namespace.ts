@@ -110,7 +110,8 @@ export class LiveNamespace {
     const { data, meta } = await this.trees(this.#root)
     const settings = await this.#settings.read(this.#nodes, meta)
     const { keys, size } = data
-    return { name, incarnation, owner, created, seq, ref, keys, size, settings }
+    const historySize = await this.retention.size()
+    return { name, incarnation, owner, created, seq, ref, keys, size, historySize, settings }
   }
 
   /** Waits until the head is at `seq` or beyond. Throws ENONS, ECLOSED, ECANCELED. */

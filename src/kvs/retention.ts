@@ -66,6 +66,13 @@ export class Retention {
     return judged
   }
 
+  /** Bytes that only the history holds, estimated (rfc/10, rule 5). Throws as `floor`. */
+  async size(): Promise<number> {
+    await this.floor()
+    const [oldest] = this.#oldest
+    return oldest ? Math.max(0, costOf(oldest, this.#ports.head())) : 0
+  }
+
   /** The head has moved: judges soon, so that what goes by a rule is gone by it whoever asks later. */
   moved(): void {
     if (this.#count !== undefined) this.#count++

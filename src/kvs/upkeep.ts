@@ -62,7 +62,21 @@ export type Imported = {
   readonly read: { readonly count: number; readonly size: number }
 }
 
+/** In bytes. */
+export type Usage = {
+  /** What the store's files take on the disk, free space within them included; not where it is in memory. */
+  readonly disk?: number
+  /** All blobs and nodes, those that a collection would free included. */
+  readonly stored: number
+  /** The values of all namespaces, as quotas count them: what several keys share counts for each. */
+  readonly live: number
+  /** What only the retained histories hold, estimated. */
+  readonly history: number
+}
+
 export interface Upkeep {
+  /** How much the store holds, of what. */
+  usage(options?: { readonly signal?: AbortSignal }): Promise<Usage>
   /** In one commit. Throws EINVAL, ENONS. */
   configureNamespace(
     name: string,

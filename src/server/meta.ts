@@ -23,6 +23,10 @@ export function serveMeta(app: App, context: Context): void {
     app.get(`/v1/list${end}`, (request, reply) => list(context, request, reply))
   }
   app.get('/v1/root', (request, reply) => root(context, request, reply))
+  app.get('/v1/usage', async (request) => {
+    checkNoQuery(request)
+    return context.store.usage()
+  })
   app.get('/v1/ns', (request) => namespaces(context, request))
   app.post('/v1/ns', (request, reply) => createNamespace(context, request, reply))
   app.delete('/v1/ns/:name', (request) => removeNamespace(context, request))

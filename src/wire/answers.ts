@@ -6,6 +6,7 @@ import { parseBlobref } from '../blob/blobref.js'
 import { isCode, TailraceError } from '../error.js'
 import type { JobPage, JobState, JobView, Pruned } from '../job/job.js'
 import type { ListEntry, Listing, NamespaceView, RootView } from '../kvs/kvs.js'
+import type { Usage } from '../kvs/upkeep.js'
 import type { Position } from '../kvs/watching.js'
 import type { Committed, CommittedOp, OpResult } from '../transaction/operation.js'
 import type { Settings } from '../transaction/settings.js'
@@ -128,7 +129,18 @@ export function parseNamespaceView(input: unknown): NamespaceView {
     ref: parseBlobref(fields['ref']),
     keys: parseInteger(fields['keys'], 'keys'),
     size: parseInteger(fields['size'], 'size'),
+    historySize: parseInteger(fields['historySize'], 'historySize'),
     settings: parseSettings(fields['settings']),
+  }
+}
+
+export function parseUsage(input: unknown): Usage {
+  const fields = parseFields(input, 'usage')
+  return {
+    ...optional('disk', fields, 'usage', parseInteger),
+    stored: parseInteger(fields['stored'], 'stored'),
+    live: parseInteger(fields['live'], 'live'),
+    history: parseInteger(fields['history'], 'history'),
   }
 }
 

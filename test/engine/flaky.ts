@@ -95,6 +95,10 @@ export class FlakyEngine implements Engine {
     return this.#inner.has(refs)
   }
 
+  diskSize(): Promise<number | undefined> {
+    return this.#inner.diskSize()
+  }
+
   get stored(): number {
     return this.#inner.stored
   }

@@ -395,6 +395,29 @@ export function kvsContract(name: string, make: () => Promise<Made>): void {
         expect(await kvs.get('k', { namespace: 'ci' })).toBeUndefined()
         expect(await refusal(kvs.removeNamespace('primary'))).toMatchObject({ code: 'EPERM' })
       })
+
+      it('tell what they hold, and usage what the store does: a quota bounds what is live alone', async () => {
+        const size = 100_000
+        const before = await kvs.usage()
+        await kvs.createNamespace('held')
+        await kvs.configureNamespace('held', { quota: 2 * size })
+        for (let i = 0; i < 4; i++) {
+          await kvs.put('k', Buffer.from(patterned(size).fill(i, 0, 50)), { namespace: 'held' })
+        }
+        const held = (await kvs.namespaces()).find(({ name }) => name === 'held')
+        expect(held).toMatchObject({ size })
+        expect(held?.historySize).toBeGreaterThanOrEqual(3 * size)
+        expect(held?.historySize).toBeLessThan(3.1 * size)
+        const after = await kvs.usage()
+        expect(after.live - before.live).toBeGreaterThanOrEqual(size)
+        expect(after.history - before.history).toBeGreaterThanOrEqual(3 * size)
+        expect(after.stored - before.stored).toBeGreaterThanOrEqual(4 * size)
+        if (after.disk !== undefined) expect(after.disk).toBeGreaterThanOrEqual(after.stored)
+        await kvs.configureNamespace('held', { historyCount: 1, historyAgeMs: 0 })
+        const now = (await kvs.namespaces()).find(({ name }) => name === 'held')
+        expect(now?.historySize).toBe(0)
+        await kvs.removeNamespace('held')
+      })
     })
   })
 }
