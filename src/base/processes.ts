@@ -26,12 +26,26 @@ export function childrenOf(pid: number): number[] {
   }
 }
 
-/** Whether the process was started with this variable, `NAME=VALUE`. False where that may not be read. */
-export function hasVariable(pid: number, variable: string): boolean {
+/** The variables that the process was started with, each `NAME=VALUE`. Empty where they may not be read. */
+export function variablesOf(pid: number): string[] {
   try {
-    return readFileSync(`/proc/${pid}/environ`, 'utf8').split('\0').includes(variable)
+    return readFileSync(`/proc/${pid}/environ`, 'utf8').split('\0')
   } catch {
-    return false
+    return []
+  }
+}
+
+/** SIGKILL to all that these looks find, until they find no new ones: a process with a signal that waits for it
+ *  cannot fork any more. */
+export function killFound(look: () => readonly number[]): void {
+  const killed = new Set<number>()
+  for (let quiet = 0; quiet < quietLooks; quiet++) {
+    for (const pid of look()) {
+      if (killed.has(pid)) continue
+      killed.add(pid)
+      sendSignal(pid, 'SIGKILL')
+      quiet = 0
+    }
   }
 }
 
@@ -54,18 +68,9 @@ export function descendantsOf(root: number): number[] {
   return found
 }
 
-/** Ends all that descend from this process with SIGKILL, until no new ones appear: a process with a signal that
- *  waits for it cannot fork any more. */
+/** Ends all that descend from this process with SIGKILL. */
 export function killDescendants(): void {
-  const killed = new Set<number>()
-  for (let quiet = 0; quiet < quietLooks; quiet++) {
-    for (const pid of descendantsOf(process.pid)) {
-      if (killed.has(pid)) continue
-      killed.add(pid)
-      sendSignal(pid, 'SIGKILL')
-      quiet = 0
-    }
-  }
+  killFound(() => descendantsOf(process.pid))
 }
 
 /** One look reads a table that changes meanwhile: a process may move from its parent to us behind the reader. */

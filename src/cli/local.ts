@@ -13,7 +13,7 @@ import { assertOwnSecret } from '../base/own.js'
 import { closeDescriptorsOnExec } from '../base/posix.js'
 import { isDefunct, processStart } from '../base/process-start.js'
 import { isCode, parseCode, TailraceError } from '../error.js'
-import { idVariable } from '../job/job.js'
+import { idVariable, storeVariable } from '../job/job.js'
 import {
   defaultDirectory,
   hasStore,
@@ -130,7 +130,7 @@ function spawnServer(directory: string, log: number): ChildProcess {
       detached: true,
       stdio: ['ignore', log, log, 'pipe'],
       // What is started within a job, and is not the job's, does not carry its id.
-      env: { ...process.env, [idVariable]: undefined },
+      env: { ...process.env, [idVariable]: undefined, [storeVariable]: undefined },
       // Not the caller's directory, which could then not be unmounted.
       cwd: directory,
     },

@@ -2,7 +2,7 @@
  *  process group, and where this process is a subreaper also what left the group. See rfc/11.
  *  Invariant: a signal goes to the job's own or to none: once a group is empty its number may be another's. */
 
-import { descendantsOf, hasVariable, processes, processOf, sendSignal } from '../base/processes.js'
+import { descendantsOf, processes, processOf, sendSignal, variablesOf } from '../base/processes.js'
 import { strangers } from '../base/spawn.js'
 
 export class ProcessGroup {
@@ -58,7 +58,7 @@ export class ProcessGroup {
     return strangers().flatMap((pid) => {
       const entry = processOf(pid)
       if (!entry || entry.defunct || entry.group === this.#id) return []
-      if (entry.session !== this.#id && !hasVariable(pid, this.#mark)) return []
+      if (entry.session !== this.#id && !variablesOf(pid).includes(this.#mark)) return []
       return [pid, ...descendantsOf(pid)]
     })
   }

@@ -20,6 +20,9 @@ export const runningMaxDefault = 64
 export const nestingMax = 32
 /** The variable in which a job finds its id: what it submits is its child. */
 export const idVariable = 'TAILRACE_JOB'
+/** The variable that tells a job of this store from one of another, for who looks for what a crash left: the incarnation of
+ *  the namespace `jobs`. */
+export const storeVariable = 'TAILRACE_JOB_STORE'
 /** Jobs that wait. Above: EBUSY. */
 export const queueMax = 10_000
 
@@ -50,7 +53,7 @@ export type JobOptions = {
   readonly parent?: string
 }
 
-/** What to run. `env` is what the process gets besides its id (`idVariable`), nothing else; only its names are stored,
+/** What to run. `env` is what the process gets besides `idVariable` and `storeVariable`, nothing else; only its names are stored,
  *  and the values of `set`. */
 export type Submission = JobOptions & {
   /** Program and arguments; at least one. */

@@ -1,11 +1,12 @@
 /** What a server finds of jobs that ran when an earlier one ended without a word. See rfc/11.
  *  Invariant: only jobs without a finish are read; a surviving process is ended only if its pid and start time
- *  are those that were recorded, by this store: a copy of a store leaves the processes of its original alone. */
+ *  are those that were recorded, or its environment says whose it is, by this store: a copy of a store leaves the processes of its original alone. */
 
 import type { Environment } from '../base/environment.js'
 import { processStart } from '../base/process-start.js'
+import { killFound, processes, variablesOf } from '../base/processes.js'
 import type { Kvs } from '../kvs/kvs.js'
-import type { JobView } from './job.js'
+import { idVariable, type JobView, storeVariable } from './job.js'
 import { activeKey, eventsKey, jobsNamespace } from './keys.js'
 import { activeIds, cutOutputOps, finishOps, readJob } from './records.js'
 import { fold, type JobEvent } from './state.js'
@@ -21,6 +22,7 @@ export async function recover(
   incarnation: string,
 ): Promise<void> {
   const ids = await activeIds(kvs)
+  if (ids.length > 0) killMarked(new Set(ids), incarnation)
   const next = ids.values()
   const work = async () => {
     for (const id of next) await endLost(kvs, environment, { id, incarnation }).catch(() => {})
@@ -58,6 +60,20 @@ async function endLost(
   const ops = finishOps({ id, events: lostEvents(at), view: lostView(view, at), output })
   const guards = [{ key, count: stat?.count ?? 0 }]
   await kvs.commit({ guards, ops }, { namespace: jobsNamespace })
+}
+
+/** Ends whatever was started as one of these jobs of this store, wherever it went: the marks are the environment's. */
+function killMarked(ids: ReadonlySet<string>, incarnation: string): void {
+  const prefix = `${idVariable}=`
+  killFound(() => {
+    return processes().flatMap(({ pid, defunct }) => {
+      if (defunct || pid === process.pid) return []
+      const variables = variablesOf(pid)
+      if (!variables.includes(`${storeVariable}=${incarnation}`)) return []
+      const id = variables.find((variable) => variable.startsWith(prefix))?.slice(prefix.length)
+      return id !== undefined && ids.has(id) ? [pid] : []
+    })
+  })
 }
 
 function killSurvivor(events: readonly JobEvent[]): void {

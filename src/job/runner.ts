@@ -23,6 +23,7 @@ import {
   queueMax,
   runningMaxDefault,
   type Submission,
+  storeVariable,
 } from './job.js'
 import { jobsNamespace } from './keys.js'
 import { parseTerminalSize } from './options.js'
@@ -248,7 +249,8 @@ export class JobRunner implements Jobs, AsyncDisposable {
     const id = this.#ids.next()
     const at = environment.now()
     const spec = specOf(submission)
-    const launch = { ...spec, env: { ...environmentOf(submission), [idVariable]: id } }
+    const marks = { [idVariable]: id, [storeVariable]: this.#incarnation }
+    const launch = { ...spec, env: { ...environmentOf(submission), ...marks } }
     const job = new ActiveJob(this.#ports, id, spec, launch, at)
     const { view } = job
     // Before the commit: whoever reads the job from the store must find it alive.

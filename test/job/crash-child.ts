@@ -10,10 +10,15 @@ async function main(directory: string, socket: string): Promise<void> {
   const done = await store.jobs.submit({ command: ['sh', '-c', 'exit 3'], cwd: '/', env })
   await store.jobs.wait(done.id)
   const call = `console.log('begun'); require('net').connect(${JSON.stringify(socket)})`
-  const command = ['sh', '-c', `"${process.execPath}" -e "$CALL"; true`]
+  // One in the job's group, one that left it.
+  const script = `setsid "${process.execPath}" -e "$CALL" & "${process.execPath}" -e "$CALL"; true`
+  const command = ['sh', '-c', script]
   const running = await store.jobs.submit({ command, cwd: '/', env, set: { CALL: call } })
   const waiting = await store.jobs.submit({ command: ['true'], cwd: '/', env })
-  for await (const _ of readStream(store, running.id, 'stdout', { follow: true })) {
+  let text = ''
+  for await (const chunk of readStream(store, running.id, 'stdout', { follow: true })) {
+    text += Buffer.from(chunk).toString()
+    if (text !== 'begun\nbegun\n') continue
     process.send?.({ done: done.id, running: running.id, waiting: waiting.id })
   }
 }

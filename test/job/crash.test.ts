@@ -8,6 +8,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { expect, test } from 'vitest'
+import { deferred } from '../../src/base/deferred.js'
 import { readEvents } from '../../src/eventlog/eventlog.js'
 import { readStream } from '../../src/eventlog/read-stream.js'
 import { decodeOutput } from '../../src/eventlog/stdio.js'
@@ -20,24 +21,26 @@ test('after kill -9 unfinished jobs are lost, survivors ended, finished jobs unt
   const directory = await mkdtemp(join(tmpdir(), 'tailrace-test-'))
   const calls = createServer().listen(join(directory, 'call'))
   try {
-    const called = once(calls, 'connection') as Promise<[Socket]>
+    const survivors: Socket[] = []
+    const called = deferred<void>()
+    calls.on('connection', (survivor) => {
+      if (survivors.push(survivor) === 2) called.resolve()
+    })
     const child = fork(
       fileURLToPath(new URL('./crash-child.ts', import.meta.url)),
       [join(directory, 'data'), join(directory, 'call')],
       { execArgv: ['--import', 'tsx'] },
     )
-    const [[ids], [survivor]] = (await Promise.all([once(child, 'message'), called])) as [
-      [{ done: string; running: string; waiting: string }],
-      [Socket],
+    const [ids] = (await once(child, 'message')) as [
+      { done: string; running: string; waiting: string },
     ]
-    const gone = once(survivor, 'close')
-    survivor.on('error', () => {})
-    survivor.resume()
+    await called.promise
+    const gone = survivors.map((survivor) => once(survivor.on('error', () => {}).resume(), 'close'))
     child.kill('SIGKILL')
     await once(child, 'exit')
 
     await using store = await open({ directory: join(directory, 'data') })
-    await gone
+    await Promise.all(gone)
     expect(await store.jobs.show(ids.done)).toMatchObject({ state: 'finished', status: 3 })
     const message = 'the server stopped while the job ran'
     for (const id of [ids.running, ids.waiting]) {
@@ -52,11 +55,11 @@ test('after kill -9 unfinished jobs are lost, survivors ended, finished jobs unt
     expect(await names(ids.running)).toEqual(['submit', 'start', 'exception', 'finish'])
     expect(await names(ids.waiting)).toEqual(['submit', 'exception', 'finish'])
     const text = Buffer.concat(await collect(readStream(store, ids.running, 'stdout')))
-    expect(text.toString()).toBe('begun\n')
+    expect(text.toString()).toBe('begun\nbegun\n')
     const output = await store.read(`${ids.running}/output`, scope)
     const events = (await collect(output?.chunks ?? [])).flatMap(decodeOutput)
     expect(events.filter((event) => event.type === 'eof')).toMatchObject([
-      { stream: 'stdout', reason: 'lost', offsets: { stdout: 6, stderr: 0 } },
+      { stream: 'stdout', reason: 'lost', offsets: { stdout: 12, stderr: 0 } },
       { stream: 'stderr', reason: 'lost' },
     ])
     expect((await store.jobs.list()).jobs.map((job) => [job.id, job.state])).toEqual([
