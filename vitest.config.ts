@@ -11,6 +11,8 @@ export default defineConfig({
     testTimeout: 30_000,
     hookTimeout: 30_000,
     maxWorkers: 2,
+    // A condition that is awaited may take long on a slow machine; one that never holds fails all the same.
+    expect: { poll: { timeout: 20_000, interval: 20 } },
     reporters: report ? ['default', ['json', { outputFile: report }]] : ['default'],
   },
 })

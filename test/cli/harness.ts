@@ -1,4 +1,6 @@
-/** The built command as a process, on a data directory of its own. What it started is ended with it. */
+/** The command on a data directory of its own: built and as a process, or, where it only asks its server and prints
+ *  what that answers, the same program in this process, which takes a tenth of the time. What it started is ended with
+ *  it. */
 
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
@@ -6,10 +8,16 @@ import { existsSync } from 'node:fs'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { Writable } from 'node:stream'
 import { buffer } from 'node:stream/consumers'
 import { setTimeout as delay } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
+import { commandGroups } from '../../src/cli/commands.js'
 import { isAlive } from '../../src/cli/local.js'
+import { Output } from '../../src/cli/output.js'
+import { asksForJson, runProgram } from '../../src/cli/program.js'
+import { report } from '../../src/cli/report.js'
+import { programVersion } from '../../src/cli/version.js'
 import { readServerRecord } from '../../src/server/local.js'
 
 export const mainFile = fileURLToPath(new URL('../../dist/cli/main.js', import.meta.url))
@@ -26,6 +34,34 @@ export type CallOptions = {
   readonly input?: string | Uint8Array
   readonly cwd?: string
   readonly env?: Readonly<Record<string, string>>
+}
+
+/** Commands, with those of their children that a group has, that ask their server and print. */
+const asking: readonly string[] = (
+  'append blob-get cp diff eventlog-append eventlog-get fork get lease-release lease-renew lease-show lease-take link ' +
+  'log ls mkdir mv ns-config ns-create ns-list ns-rm ns-show pin pins put readlink restore rm roots seal stat tail ' +
+  'treeobj-get trim unpin watch'
+).split(' ')
+
+function onlyAsks(args: readonly string[]): boolean {
+  const [name = '', child = ''] = args
+  // Node's own arguments are looked at where one may not be UTF-8; `-` is stdin; help is printed by the parser itself.
+  if (args.some((text) => text === '-' || text === '--help' || text.includes('\ufffd')))
+    return false
+  return asking.includes(name) || asking.includes(`${name}-${child}`)
+}
+
+class Written extends Writable {
+  readonly #chunks: Buffer[] = []
+
+  get bytes(): Buffer {
+    return Buffer.concat(this.#chunks)
+  }
+
+  override _write(chunk: Buffer, _encoding: string, done: () => void): void {
+    this.#chunks.push(chunk)
+    done()
+  }
 }
 
 /** The exit code of an error, as rfc/13, rule 12 has it. */
@@ -80,10 +116,28 @@ export class Sandbox {
     return { child, ended }
   }
 
+  /** To its end. A command that reads stdin, runs others, or is about processes is one itself. */
   async call(args: readonly string[], options: CallOptions = {}): Promise<Ended> {
+    if (options.input === undefined && options.cwd === undefined && onlyAsks(args)) {
+      return this.#callHere(args, options)
+    }
     const { child, ended } = this.start(args, options)
     child.stdin.end(options.input ?? '')
     return ended()
+  }
+
+  async #callHere(args: readonly string[], { env }: CallOptions): Promise<Ended> {
+    const written = { stdout: new Written(), stderr: new Written() }
+    const streams = { stdout: new Output(written.stdout), stderr: new Output(written.stderr) }
+    const { TAILRACE_URL: _url, TAILRACE_TOKEN: _token, ...inherited } = process.env
+    const environment = { ...inherited, TAILRACE_DATA: this.data, ...env }
+    const spec = { version: programVersion(), description: '', groups: commandGroups }
+    const code = await runProgram(spec, args, { ...streams, environment }).catch((error: unknown) =>
+      report(error, streams, { json: asksForJson(args) }),
+    )
+    const { bytes } = written.stdout
+    const stderr = written.stderr.bytes.toString()
+    return { code, signal: null, stdout: bytes.toString(), stderr, bytes }
   }
 
   /** As `call`, where the command is to succeed: its stdout. */

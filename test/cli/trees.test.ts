@@ -2,7 +2,7 @@
 
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { treeCommands } from '../../src/cli/commands-trees.js'
-import { type Ended, Sandbox } from './harness.js'
+import { type Ended, exitCode, Sandbox } from './harness.js'
 
 let sandbox: Sandbox
 beforeAll(async () => {
@@ -19,7 +19,7 @@ beforeAll(async () => {
 })
 afterAll(() => sandbox.remove())
 
-function failed(ended: Ended, code: string, status = 1): void {
+function failed(ended: Ended, code: string, status = exitCode(code)): void {
   expect(ended.stderr).toMatch(new RegExp(`^tailrace: ${code}: .+\\n$`))
   expect(ended.code).toBe(status)
 }
