@@ -56,5 +56,6 @@ function withHint(error: unknown): TailraceError {
   const told = toTailraceError(error)
   if (told.code !== 'EUNAUTH') return told
   const hint = 'set TAILRACE_TOKEN to what "tailrace token" prints where the server runs'
-  return new TailraceError('EUNAUTH', `${told.message}; ${hint}`, { cause: told })
+  const said = told.cause instanceof TailraceError ? told.cause.message : told.message
+  return new TailraceError('EUNAUTH', `${said}; ${hint}`, { cause: told })
 }

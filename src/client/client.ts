@@ -80,6 +80,8 @@ import { RemoteWrites } from './writes.js'
 /** See `ConnectOptions.timeoutMs`. */
 export const timeoutMsDefault = 30_000
 
+/** Dispose of what `connect` gives: it ends what is on its way. A program that forgets to is not held by it, but for
+ *  2 s after its last watch. */
 export type ConnectOptions = {
   /** Over TCP: the server's token. */
   readonly token?: string

@@ -10,7 +10,7 @@ import { readAnswer } from '../wire/answers.js'
 import { type Request, type Response, subprotocol } from '../wire/frames.js'
 import { parseErrorBody } from '../wire/status.js'
 import { type Backoff, delayOf } from './backoff.js'
-import { closedByDispose, type Http } from './http.js'
+import { closedByDispose, type Http, unauthorized } from './http.js'
 import { pause, startTimer } from './timer.js'
 import type { Socket, Transport } from './transport.js'
 
@@ -125,7 +125,7 @@ export class Connection {
         await this.#serve(signal)
       } catch (error) {
         if (signal.aborted) break
-        const failure = toTailraceError(error)
+        const failure = this.#explained(toTailraceError(error))
         if (!this.#isPassing(failure)) this.#failAll(lost(failure))
       }
       this.#failures++
@@ -222,7 +222,7 @@ export class Connection {
   }
 
   #refused(id: number, error: TailraceError): void {
-    const ofConnection = id === noId || id === this.#session?.authId
+    const ofConnection = id === noId || id === this.#session?.authId || isCode(error, 'EUNAUTH')
     if (ofConnection || (isCode(error, 'ECLOSED') && this.#options.reconnect)) {
       // The server is ending, or does not understand: this socket is of no more use.
       this.#over.reject(error)
@@ -251,6 +251,11 @@ export class Connection {
     this.#streams.clear()
     this.#byId.clear()
     for (const stream of streams) stream.failed(error)
+  }
+
+  #explained(error: TailraceError): TailraceError {
+    const { name } = this.#transport
+    return error.code === 'EUNAUTH' ? unauthorized(name, this.#options) : error
   }
 
   /** A failure that waiting can mend. */

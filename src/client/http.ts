@@ -236,7 +236,9 @@ export class Http {
     const headers = { ...this.#headers, ...request.headers }
     const idleMs = this.#options.timeoutMs
     const response = await this.#reach({ ...request, headers, idleMs })
-    const answer = await serversAnswer(response, shape)
+    const answer = await serversAnswer(response, shape).catch((error: unknown) => {
+      throw this.#explained(error)
+    })
     if (answer) return answer
     // Who stands behind it may be another one next time.
     this.forget()
@@ -252,6 +254,10 @@ export class Http {
     }
   }
 
+  #explained(error: unknown): unknown {
+    return isCode(error, 'EUNAUTH') ? unauthorized(this.#transport.name, this.#options) : error
+  }
+
   #mustBeOpen(): void {
     if (this.disposed) throw closedByDispose()
   }
@@ -261,6 +267,18 @@ export class Http {
     const message = `${this.#transport.name} did not answer in ${tries} tries (${cause.message}); try again later`
     return new TailraceError('ECLOSED', message, { cause })
   }
+}
+
+/** What to do about the token: the server says how it comes, not whence. */
+export function unauthorized(
+  name: string,
+  { token }: { readonly token: string | undefined },
+): TailraceError {
+  const said = `${name} ${token === undefined ? 'wants a token' : 'does not take this token'}`
+  const advice = 'pass connect() as `token` what "tailrace token" prints where the server runs'
+  return new TailraceError('EUNAUTH', `${said}: ${advice}`, {
+    cause: new TailraceError('EUNAUTH', said),
+  })
 }
 
 export function closedByDispose(): TailraceError {

@@ -64,7 +64,8 @@ class Sending {
     request.on('timeout', () => this.#onTimeout())
     request.once('socket', (socket) => {
       this.#stopQueueTimer()
-      if (socket.connecting) socket.once('connect', () => this.#onConnect())
+      const connected = 'encrypted' in socket ? 'secureConnect' : 'connect'
+      if (socket.connecting) socket.once(connected, () => this.#onConnect())
       else this.#onConnect()
     })
     request.once('response', (response) => this.#onResponse(response))
@@ -168,8 +169,15 @@ class Sending {
   }
 }
 
+/** What TLS has against the peer: no TLS there, or a certificate that is not good. */
+const ofTls = /^(EPROTO$|ERR_(TLS|SSL)_)|CERT|SIGNATURE|ISSUER/
+
 /** Nobody listens there, or it cannot be reached. */
 export function refusedBy(name: string, cause: Error | undefined): TailraceError {
+  if (cause && 'code' in cause && ofTls.test(String(cause.code))) {
+    const message = `${name} has no good TLS: ${cause.message.trim()}`
+    return new TailraceError('EMISCONFIGURED', message, { cause })
+  }
   const code = cause && 'code' in cause ? ` (${String(cause.code)})` : ''
   const message = `no server answers at ${name}${code}; start one with "tailrace serve", or correct the address`
   return new TailraceError('ECLOSED', message, { cause })

@@ -249,6 +249,7 @@ export class KeyStore implements Keys, AsyncDisposable {
   }
 
   async namespaces(): Promise<NamespaceView[]> {
+    this.spaces.checkOpen()
     const views: NamespaceView[] = []
     for (const { live } of this.spaces.all()) {
       using _held = this.spaces.holdRoot(live.root)

@@ -38,6 +38,7 @@ export class WatchService implements StoreListener, Pick<Kvs, 'watch'> {
   readonly #followers = new Followers()
   readonly #shared = new Map<string, Shared>()
   readonly #watching = new Set<AbortController>()
+  #closed = false
 
   constructor(store: KeyStore, content: Content, environment: Environment) {
     this.#store = store
@@ -79,7 +80,8 @@ export class WatchService implements StoreListener, Pick<Kvs, 'watch'> {
 
   /** Ends every watcher with ECLOSED. */
   close(): void {
-    const reason = new TailraceError('ECLOSED', 'the store is closed')
+    this.#closed = true
+    const reason = closedError()
     for (const own of [...this.#watching]) own.abort(reason)
   }
 
@@ -94,6 +96,7 @@ export class WatchService implements StoreListener, Pick<Kvs, 'watch'> {
     if (signal?.aborted) abort()
     this.#watching.add(own)
     try {
+      if (this.#closed) throw closedError()
       if (mode === 'value') {
         const follower = this.#followers.add(at.namespace, { leases: lease })
         const seen = sights(this.#store, this.#followers, follower, at.key, own.signal)
@@ -155,6 +158,10 @@ export class WatchService implements StoreListener, Pick<Kvs, 'watch'> {
   #forget(id: string, shared: Shared): void {
     if (this.#shared.get(id) === shared) this.#shared.delete(id)
   }
+}
+
+function closedError(): TailraceError {
+  return new TailraceError('ECLOSED', 'the store is closed')
 }
 
 /** Leaving the loop, or `return()` at any moment, cancels what the watcher waits for. */
