@@ -6,9 +6,10 @@ import { TailraceError } from '../error.js'
 import type { Store } from '../job/job.js'
 import { jobsNamespace } from '../job/keys.js'
 import { atOneRoot } from '../kvs/at-one-root.js'
-import type { AppendEvent, LiveEvent, Watching } from '../kvs/watching.js'
+import type { AppendEvent, LiveEvent } from '../kvs/watching.js'
 import type { Stat } from '../transaction/stat.js'
 import { argument, defined, type Invocation, parseInteger, UsageError } from './invocation.js'
+import { logEvents } from './log-events.js'
 import { followStore, withStore } from './session.js'
 import { ValueOutput } from './value-output.js'
 
@@ -23,8 +24,9 @@ const newline = 10
 /** `last`: so many from the end; otherwise from the so-manieth on, counted from 1, as `tail -n +3` has it. */
 type Start = { readonly unit: 'lines' | 'bytes'; readonly count: number; readonly last: boolean }
 
-/** A stretch of the value at one root. */
 type Chunks = AsyncIterable<Uint8Array>
+type LogEvents = ReturnType<typeof logEvents>
+/** A stretch of the value at one root. */
 type Stretch = { readonly at: number; readonly from: number; readonly to: number }
 
 export async function tail(invocation: Invocation): Promise<undefined> {
@@ -43,7 +45,9 @@ export async function tail(invocation: Invocation): Promise<undefined> {
       return undefined
     }
     const waitCreate = options.flag('waitCreate')
-    const { chunks, watching } = await atOneRoot(() => begin(value, start, waitCreate))
+    const { chunks, watching } = await atOneRoot(() =>
+      begin(value, start, value.watch(invocation, waitCreate)),
+    )
     await print(output, chunks)
     await output.release()
     for await (const event of watching) {
@@ -58,13 +62,12 @@ export async function tail(invocation: Invocation): Promise<undefined> {
 async function begin(
   value: Value,
   start: Start,
-  waitCreate: boolean,
-): Promise<{ readonly chunks: Chunks; readonly watching: Watching }> {
-  const watching = value.watch(waitCreate)
+  watching: LogEvents,
+): Promise<{ readonly chunks: Chunks; readonly watching: LogEvents }> {
   try {
     return { chunks: await value.open(await value.before(watching), start), watching }
   } catch (error) {
-    await watching.return?.()
+    await watching.return()
     throw error
   }
 }
@@ -95,7 +98,7 @@ class Value {
   }
 
   /** All that is there before what the watch will give. Throws as the watch. */
-  async before(watching: Watching): Promise<Stretch> {
+  async before(watching: LogEvents): Promise<Stretch> {
     for (;;) {
       const next = await watching.next()
       if (next.done) throw new TailraceError('ECANCELED', 'the watch ended before it began')
@@ -108,10 +111,10 @@ class Value {
     }
   }
 
-  watch(waitCreate: boolean): Watching {
-    const named = defined({ namespace: this.#namespace })
-    const options = { mode: 'append', from: -1, ...named } as const
-    return this.#store.watch(this.#key, waitCreate ? { ...options, waitCreate } : options)
+  watch(invocation: Invocation, waitCreate: boolean): LogEvents {
+    const options = { from: -1, ...defined({ namespace: this.#namespace }) }
+    const asked = waitCreate ? { ...options, waitCreate } : options
+    return logEvents(invocation, this.#store, this.#key, asked)
   }
 
   /** What the start leaves of a stretch, opened: from here on its root need not be retained. Throws ECOMPACTED

@@ -6,6 +6,7 @@ import type { Store } from '../job/job.js'
 import type { From, ValueEvent, WatchEvent, WatchOptions } from '../kvs/watching.js'
 import { argument, defined, type Invocation, UsageError } from './invocation.js'
 import { leaseLine } from './lease.js'
+import { logEvents } from './log-events.js'
 import { followStore } from './session.js'
 import { ValueOutput } from './value-output.js'
 
@@ -25,16 +26,17 @@ export async function watch(invocation: Invocation): Promise<undefined> {
   }
   const { options } = invocation
   return followStore(invocation, async (store) => {
-    const watching = store.watch(key, {
-      mode,
-      ...defined({
-        namespace: options.text('namespace'),
-        from: start === 'end' ? await endOf(invocation, store, key) : start,
-        waitCreate: options.flag('waitCreate') ? true : undefined,
-        uniq: options.flag('uniq') ? true : undefined,
-        lease: options.flag('lease') ? true : undefined,
-      }),
+    const asked = defined({
+      namespace: options.text('namespace'),
+      from: start === 'end' ? await endOf(invocation, store, key) : start,
+      waitCreate: options.flag('waitCreate') ? true : undefined,
+      uniq: options.flag('uniq') ? true : undefined,
+      lease: options.flag('lease') ? true : undefined,
     })
+    const watching =
+      mode === 'append'
+        ? logEvents(invocation, store, key, asked)
+        : store.watch(key, { mode, ...asked })
     const log = new ValueOutput(invocation.stdout, { force: options.flag('force') })
     // Of a key that was not there yet, without --follow, the first append is all.
     let missing = false
