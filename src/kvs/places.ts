@@ -8,7 +8,14 @@ import { hashBlob } from '../blob/hash.js'
 import { isCode, TailraceError } from '../error.js'
 import { baseOf, compacted } from '../transaction/floor.js'
 import type { Scope } from '../transaction/operation.js'
-import { type AppendArray, arrayRef, emptyArray, openArray, pushBlob } from '../tree/array.js'
+import {
+  type AppendArray,
+  arrayRef,
+  emptyArray,
+  openArray,
+  peekArray,
+  pushBlob,
+} from '../tree/array.js'
 import { isPrefix, truncateArray } from '../tree/array-read.js'
 import { type Key, parseKey } from '../tree/key.js'
 import { hashOnly, type Nodes } from '../tree/nodes.js'
@@ -17,6 +24,7 @@ import { holdSnapshot } from './held-snapshot.js'
 import type { ReadScope } from './kvs.js'
 import type { LiveNamespace } from './namespace.js'
 import type { HeldRoot } from './namespaces.js'
+import { peekKey } from './peek.js'
 import type { KeyStore } from './store.js'
 import { concerns } from './timeline.js'
 import type { Position } from './watching.js'
@@ -59,9 +67,22 @@ export class Places {
   /** Behind all that is there. Undefined where there is no value. Throws ENONS, ECOMPACTED, EINVAL. */
   async end(key: string, scope: ReadScope = {}): Promise<Place | undefined> {
     const live = this.#store.namespace(scope.namespace)
+    const isNewest = scope.at === undefined || scope.at === live.root.seq
+    const peeked = isNewest && this.#peek(live, key)
+    if (peeked) return peeked
     const held = await this.#store.spaces.hold(live, scope.at)
     const sight = await this.#look(live, held, parseKey(key))
     return sight && placeOf(live, sight)
+  }
+
+  /** As `end` at the newest root, undefined where that is not in memory, too. It is asked for with every
+   *  value that is read. */
+  #peek(live: LiveNamespace, key: string): Place | undefined {
+    const { nodes } = this.#store
+    const treeobj = peekKey(nodes, live.root, key, { follow: true })?.treeobj
+    if (treeobj?.type !== 'val' && treeobj?.type !== 'valref') return undefined
+    const array = treeobj.type === 'val' ? arrayOfInline(treeobj) : peekArray(nodes, treeobj)
+    return array && placeOf(live, { array, seq: live.root.seq })
   }
 
   /** Checks that the bytes before `from` are those that a reader has who was at the place, and read on
@@ -152,12 +173,14 @@ export async function arrayOf(
   nodes: Nodes,
   treeobj: Extract<Treeobj, { readonly type: 'val' | 'valref' }>,
 ): Promise<AppendArray> {
-  if (treeobj.type === 'valref') return openArray(nodes, treeobj)
-  const { data } = treeobj
+  return treeobj.type === 'valref' ? openArray(nodes, treeobj) : arrayOfInline(treeobj)
+}
+
+function arrayOfInline({ data }: Extract<Treeobj, { readonly type: 'val' }>): AppendArray {
   return pushBlob(hashOnly, emptyArray, { ref: hashBlob(data), size: data.length, more: false })
 }
 
-function placeOf(live: LiveNamespace, { array, seq }: Sight): Place {
+function placeOf(live: LiveNamespace, { array, seq }: Pick<Sight, 'array' | 'seq'>): Place {
   const { incarnation } = live.record
   const prefix: Blobref = arrayRef(array)
   return { position: { incarnation, index: array.count, prefix }, offset: array.size, seq }

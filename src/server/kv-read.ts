@@ -82,7 +82,7 @@ export async function get(context: Context, request: Request, reply: Reply): Pro
   const { stat } = found
   const headers = {
     ...headersOf(stat, at),
-    ...(await placeHeader(context, key, { ...scope, stat })),
+    ...(await placeHeader(context, key, rootOf(scope, stat))),
   }
   if (judgeRead(conditions, key, stat).unchanged) {
     await found.chunks[Symbol.asyncIterator]().return?.()
@@ -134,13 +134,17 @@ async function proveRead(
   return { namespace, at: end.seq, from }
 }
 
-/** The place behind all that was there at the root that was read; nothing where it has gone meanwhile. */
-async function placeHeader(
+/** The root that a value was read at. */
+function rootOf({ namespace, at }: ReadScope, { seq }: Stat) {
+  return { ...some({ namespace }), at: at ?? seq }
+}
+
+/** The place behind all that was there at a root; nothing where that has gone meanwhile. */
+export async function placeHeader(
   { store }: Context,
   key: string,
-  { namespace, at, stat }: ReadScope & { readonly stat: Stat },
+  scope: { readonly namespace?: string; readonly at: number | string },
 ): Promise<Readonly<Record<string, string>>> {
-  const scope = { ...some({ namespace }), at: at ?? stat.seq }
   const place = await store.places.end(key, scope).catch(() => undefined)
   return place ? { [positionHeader]: formatPlace(place) } : {}
 }
@@ -201,7 +205,7 @@ export async function head(context: Context, request: Request, reply: Reply): Pr
   if (stat.type === 'dir') throw new TailraceError('EISDIR', `"${key}" is a directory: list it`)
   reply.headers({
     ...headersOf(stat, at),
-    ...(await placeHeader(context, key, { ...scope, stat })),
+    ...(await placeHeader(context, key, rootOf(scope, stat))),
   })
   if (judgeRead(readConditionsOf(request), key, stat).unchanged)
     return reply.code(notModified).send()

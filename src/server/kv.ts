@@ -9,7 +9,7 @@ import type { App, Reply, Request } from './app.js'
 import { contentLengthOf, readBody, streamBody } from './body.js'
 import type { Context } from './context.js'
 import { conditionally, conditionsOf, guardsOf } from './etag.js'
-import { get, head, missing, some } from './kv-read.js'
+import { get, head, missing, placeHeader, some } from './kv-read.js'
 import { idempotencyOf, producerOf, refuseProducer } from './once.js'
 import { keyOf, type Query, queryOf, writableNamespaceOf } from './query.js'
 
@@ -65,6 +65,7 @@ async function append(context: Context, request: Request, reply: Reply): Promise
   const committed = await conditionally(conditions, key, { ...judged, again: true }, (guards) =>
     context.store.append(key, value, { ...options, guards }),
   )
+  reply.headers(await placeHeader(context, key, { namespace, at: committed.seq }))
   return reply.send(committed)
 }
 

@@ -15,11 +15,21 @@ type Request = {
 
 const readMethods: ReadonlySet<string> = new Set(['GET', 'HEAD', 'OPTIONS'])
 
-/** Routes that write and look at the header. */
+const keyRoutes = [/^\/v1\/kv\//, /^\/v1\/treeobj/]
+
+/** Headers that say how a write is meant, and the routes that look at them: of the last ones none does, since
+ *  no time is kept with a value, and a method is what the request line says. */
 const takers: ReadonlyMap<string, readonly RegExp[]> = new Map([
-  ['if-match', [/^\/v1\/kv\//, /^\/v1\/treeobj/]],
-  ['if-none-match', [/^\/v1\/kv\//, /^\/v1\/treeobj/]],
-  ['idempotency-key', [/^\/v1\/kv\//, /^\/v1\/treeobj/, /^\/v1\/txn$/, /^\/v1\/eventlog\//]],
+  ['if-match', keyRoutes],
+  ['if-none-match', keyRoutes],
+  ['tailrace-guards', [...keyRoutes, /^\/v1\/eventlog\//, /^\/v1\/txn$/]],
+  ['idempotency-key', [...keyRoutes, /^\/v1\/eventlog\//, /^\/v1\/txn$/]],
+  ['producer-id', [...keyRoutes, /^\/v1\/eventlog\//, /^\/v1\/txn$/]],
+  ['if-unmodified-since', []],
+  ['if-modified-since', []],
+  ['x-http-method-override', []],
+  ['x-http-method', []],
+  ['x-method-override', []],
 ])
 
 /** Throws EINVAL. */

@@ -49,6 +49,13 @@ describe('a position', () => {
     expect(head).toContain(`\r\ntailrace-position: ${decodeURIComponent(position)}\r\n`)
   })
 
+  it('goes behind an append', async () => {
+    const first = await serving.ask('POST', '/v1/kv/appended', { body: 'one ' })
+    await serving.ask('POST', '/v1/kv/appended', { body: 'two ' })
+    const rest = await read('appended', `?position=${positionOf(first)}`)
+    expect(rest.body.toString()).toBe('two ')
+  })
+
   it('is where a read goes on, again and again', async () => {
     await append('polled', 'one ')
     let answer = await read('polled')
