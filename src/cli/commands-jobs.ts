@@ -1,6 +1,6 @@
 /** The commands on jobs and servers, as data. See program.ts. */
 
-import { data, json, place } from './options.js'
+import { data, json, place, utc } from './options.js'
 import type { CommandSpec, OptionSpec } from './program.js'
 
 const submission: readonly OptionSpec[] = [
@@ -195,7 +195,7 @@ export const serverCommands: readonly CommandSpec[] = [
   {
     name: 'status',
     summary: 'show the server of the data directory (starts none)',
-    options: [json, ...place],
+    options: [utc, json, ...place],
     examples: ['tailrace status', 'tailrace status --json'],
     load: async () => (await import('./control.js')).status,
   },

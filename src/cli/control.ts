@@ -3,7 +3,8 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import { TailraceError } from '../error.js'
 import { ensureToken, hasStore, type ServerRecord } from '../server/local.js'
-import type { Invocation } from './invocation.js'
+import { timeText } from './format.js'
+import type { Invocation, Options } from './invocation.js'
 import { dataDirectory, findServer, isAlive, noStore } from './local.js'
 import { jsonLine, quoted } from './quote.js'
 import { noAnswer } from './report.js'
@@ -36,7 +37,7 @@ export async function status(invocation: Invocation): Promise<number> {
   const asking = { timeoutMs: limit.ms ?? answerMs }
   const answer = await limit.bound(() => requestJson(target, 'GET', '/v1/status', asking))
   if (options.flag('json')) await stdout.json({ running: true, ...answer })
-  else await stdout.lines(linesOf(answer))
+  else await stdout.lines(linesOf(answer, options))
   return 0
 }
 
@@ -96,8 +97,10 @@ async function untilGone(
   }
 }
 
-function linesOf(answer: Readonly<Record<string, unknown>>): string[] {
-  return Object.entries(answer).map(([name, value]) => {
+function linesOf(answer: Readonly<Record<string, unknown>>, options: Options): string[] {
+  return Object.entries(answer).map(([name, field]) => {
+    const isTime = name === 'started' && typeof field === 'number'
+    const value = isTime ? timeText(field, options) : field
     return `${name.padEnd(12)} ${typeof value === 'object' ? jsonLine(value) : quoted(String(value))}`
   })
 }

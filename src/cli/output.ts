@@ -108,10 +108,9 @@ export class Output {
     await this.line(jsonLine(value))
   }
 
-  /** As `json`, after what ended in the middle of a line. */
-  async endedJson(value: unknown): Promise<void> {
+  /** Ends a line that was begun, so that what follows stands on one of its own. */
+  async endLine(): Promise<void> {
     if (this.#isMidLine) await this.write('\n')
-    await this.json(value)
   }
 
   /** Resolves when everything was handed to the system, or nobody reads any more. Never throws. */

@@ -43,7 +43,9 @@ export async function report(
   const isUsage = error instanceof UsageError
   const told = isUsage ? new TailraceError('EINVAL', error.message) : withHint(error)
   try {
-    if (json) await stdout.endedJson({ error: errorBodyOf(told) })
+    // On a terminal both streams share the line; elsewhere a value gets no byte that is not its own.
+    if (json || stdout.isTerminal) await stdout.endLine()
+    if (json) await stdout.json({ error: errorBodyOf(told) })
     else await stderr.line(`tailrace: ${told.code}: ${told.message}`)
   } catch {
     // Nobody reads it: the exit code says it.
