@@ -16,6 +16,8 @@ const endMs = 5_000
 class Keeper {
   readonly #reaper = new OrphanReaper()
   #command: ChildProcess | undefined
+  #deadline: NodeJS.Timeout | undefined
+  #ending: Promise<void> | undefined
 
   take(order: KeeperOrder): void {
     switch (order.type) {
@@ -25,8 +27,11 @@ class Keeper {
       case 'signal':
         this.#command?.kill(order.name)
         return
+      case 'hold':
+        this.#hold(order.ms)
+        return
       case 'end':
-        void this.#end()
+        this.#ending ??= this.#end()
         return
       default:
         order satisfies never
@@ -40,6 +45,14 @@ class Keeper {
     command.once('exit', (code, signal) => {
       answer({ type: 'exit', code: code ?? 128 + (signal ? constants.signals[signal] : 0) })
     })
+  }
+
+  #hold(ms: number): void {
+    clearTimeout(this.#deadline)
+    this.#deadline = setTimeout(() => {
+      answer({ type: 'expired' })
+      this.#ending ??= this.#end()
+    }, ms)
   }
 
   async #end(): Promise<void> {

@@ -19,11 +19,14 @@ export type KeeperOrder =
       readonly env: NodeJS.ProcessEnv
     }
   | { readonly type: 'signal'; readonly name: NodeJS.Signals }
+  /** Without another such order the command is ended after so many ms. */
+  | { readonly type: 'hold'; readonly ms: number }
   | { readonly type: 'end' }
 
 export type KeeperAnswer =
   | { readonly type: 'exit'; readonly code: number }
   | { readonly type: 'failed'; readonly message: string }
+  | { readonly type: 'expired' }
   | { readonly type: 'ended' }
 
 export class KeptCommand implements AsyncDisposable {
@@ -32,6 +35,7 @@ export class KeptCommand implements AsyncDisposable {
   readonly exited: Promise<number>
   readonly #keeper: ChildProcess
   readonly #closed: Promise<unknown>
+  readonly #expired: Deferred<void> = deferred<void>()
   readonly #ended: Deferred<void> = deferred<void>()
 
   readonly #exited: Deferred<number> = deferred<number>()
@@ -55,6 +59,7 @@ export class KeptCommand implements AsyncDisposable {
       const answer = message as KeeperAnswer
       if (answer.type === 'exit') this.#exited.resolve(answer.code)
       else if (answer.type === 'ended') this.#ended.resolve()
+      else if (answer.type === 'expired') this.#expired.resolve()
       else {
         const text = `the command could not be run: ${answer.message}`
         this.#exited.reject(new TailraceError('ENOENT', text))
@@ -65,6 +70,16 @@ export class KeptCommand implements AsyncDisposable {
 
   start(program: string, rest: readonly string[], env: NodeJS.ProcessEnv): void {
     this.#order({ type: 'start', program, rest, env })
+  }
+
+  /** Resolves when the time of the last `holdFor` is over, before the command is ended for it. */
+  get expired(): Promise<void> {
+    return this.#expired.promise
+  }
+
+  /** Lets the command run for so long from now on, whatever becomes of this process: it may be stopped, or stand still. */
+  holdFor(ms: number): void {
+    this.#order({ type: 'hold', ms })
   }
 
   /** To the command alone. */

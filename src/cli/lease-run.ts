@@ -47,9 +47,10 @@ async function whileHeld(
 ): Promise<number> {
   const done = new AbortController()
   const signals = forwardSignals(command)
-  const lost = keep(store, hold, { sent, signal: done.signal })
+  const expired = command.expired.then(() => lostBy(hold.key, overdue))
+  const lost = keep(store, hold, { command, sent, signal: done.signal })
   try {
-    const loss = await Promise.race([command.exited.then(() => undefined), lost])
+    const loss = await Promise.race([expired, command.exited.then(() => undefined), lost])
     if (!loss) return await command.exited
     await command.end()
     throw loss
@@ -66,10 +67,16 @@ async function whileHeld(
 async function keep(
   store: Store,
   hold: Hold,
-  { sent, signal }: { readonly sent: number; readonly signal: AbortSignal },
+  options: {
+    readonly command: KeptCommand
+    readonly sent: number
+    readonly signal: AbortSignal
+  },
 ): Promise<TailraceError | undefined> {
+  const { command, sent, signal } = options
   const { key, token, ttl, ...scope } = hold
   let until = sent + ttl
+  command.holdFor(Math.max(0, until - performance.now()))
   let next = sent + ttl / renewShare
   for (;;) {
     await delay(Math.max(0, next - performance.now()), undefined, { signal }).catch(() => {})
@@ -83,6 +90,7 @@ async function keep(
       const op = { op: 'lease', key, action: 'renew', token } as const
       await store.commit({ ops: [op] }, { ...scope, signal: timeout })
       until = asked + ttl
+      command.holdFor(Math.max(0, until - performance.now()))
       next = asked + ttl / renewShare
     } catch (error) {
       const now = performance.now()
@@ -92,6 +100,8 @@ async function keep(
     }
   }
 }
+
+const overdue = new TailraceError('ETIMEDOUT', 'it was not renewed in its time')
 
 function lostBy(key: string, cause: unknown): TailraceError {
   const { message } = toTailraceError(cause)

@@ -3,6 +3,7 @@
 import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { processStart } from '../../src/base/process-start.js'
 import { mainFile, Sandbox } from './harness.js'
 
 let sandbox: Sandbox
@@ -155,6 +156,17 @@ describe('lease', () => {
     await once(running.child.stdout, 'data')
     const [, token = ''] = (await held('k')).split(' ')
     await sandbox.call(['lease', 'release', 'k', token])
+    expect(await ended).toMatchObject({ code: 4, stderr: expect.stringMatching(/ EFENCED: /) })
+  })
+
+  it('run that is stopped loses its command with its lease', async () => {
+    const args = ['lease', 'run', 'k', '--ttl', '1s', '--', 'sh', '-c', 'echo $$; exec sleep 100']
+    const running = sandbox.start(args)
+    const ended = running.ended()
+    const [pid] = await once(running.child.stdout, 'data')
+    running.child.kill('SIGSTOP')
+    await expect.poll(() => processStart(Number(String(pid)))).toBeUndefined()
+    running.child.kill('SIGCONT')
     expect(await ended).toMatchObject({ code: 4, stderr: expect.stringMatching(/ EFENCED: /) })
   })
 
