@@ -56,7 +56,9 @@ export function keyFrames(
 ): AsyncGenerator<Uint8Array> {
   return framesOf(watching, end, (event) => {
     const { index, seq, more } = event
-    const skipped = Math.min(Math.max(0, from - event.offset), event.data.length)
+    const skipped = Math.max(0, from - event.offset)
+    // All of it is before the place that was asked for.
+    if (skipped > 0 && skipped >= event.data.length) return []
     const data = dataOf(event.data.subarray(skipped))
     const offset = event.offset + skipped
     return [{ id: placeBehind(event), data: { index, offset, seq, data, ...(more && { more }) } }]

@@ -136,9 +136,7 @@ export class Front {
   /** Ends every connection that is left, those of websockets too. */
   destroySockets(): void {
     for (const socket of this.#sockets) {
-      // An answer of HTTP/1.0 may have nothing but the connection's end to say that it is whole.
-      const answering = (this.#responses.get(socket)?.size ?? 0) > 0
-      if (answering && socket.localPort !== undefined) socket.resetAndDestroy()
+      if ((this.#responses.get(socket)?.size ?? 0) > 0) cutAnswer(socket)
       else socket.destroy()
     }
   }
@@ -257,7 +255,8 @@ export class Front {
     const begun = [...(this.#responses.get(socket) ?? [])].some(({ headersSent }) => headersSent)
     // In the middle of another answer there is nothing to say; what comes behind a refusal is dropped.
     if (error.code === 'ECONNRESET' || begun || !socket.writable) {
-      if (begun || !socket.writableEnded) socket.destroy()
+      if (begun) cutAnswer(socket)
+      else if (!socket.writableEnded) socket.destroy()
       return
     }
     const { code, status } = unreadOf(error)
@@ -267,6 +266,13 @@ export class Front {
       status,
     )
   }
+}
+
+/** Ends a connection in the middle of an answer. One of HTTP/1.0 may have nothing but the connection's end to
+ *  say that it is whole: over TCP that is a reset. */
+function cutAnswer(socket: Socket): void {
+  if (socket.localPort === undefined) socket.destroy()
+  else socket.resetAndDestroy()
 }
 
 /** The class of requests of one server. Node asks for `upgrade` when it has read the head; with false it

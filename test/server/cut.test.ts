@@ -48,6 +48,16 @@ describe.each(ways)('over %s with HTTP/%s', (way, version) => {
     expect(looksWhole(sealed)).toBe(true)
   })
 
+  it('one whose client sends what cannot be read does not look whole', async () => {
+    await using serving = await Serving.start()
+    await serving.store.append('log', 'one ')
+    await using raw = await ask(serving, '/v1/kv/log?follow', [way, version])
+    await raw.until(/one /)
+    raw.send(['nonsense'])
+    await raw.end()
+    expect(looksWhole(raw)).toBe(false)
+  })
+
   it('what a server cuts by its stop does not look whole', async () => {
     await using serving = await Serving.start()
     await serving.store.append('log', 'one')

@@ -108,6 +108,19 @@ describe('an event stream of a key', () => {
     expect(await raw.until(/\r\n\r\n/)).toMatch(/^HTTP\/1\.1 204 /)
   })
 
+  it('has nothing of what is before its first byte', async () => {
+    await serving.store.append('later-bytes', 'one')
+    await using events = await Events.open('/v1/kv/later-bytes?follow&from=5')
+    await events.until(/event: live/)
+    for (const text of ['t', 'wo', 'x']) await serving.store.append('later-bytes', text)
+    const messages = await events.until(/"data":"x"/)
+    expect(messages.map(({ data }) => (data as { data?: string }).data)).toEqual([
+      undefined,
+      'o',
+      'x',
+    ])
+  })
+
   it('tells why it ends, and refuses who comes back to another history', async () => {
     await serving.store.append('replaced', 'one')
     await using events = await Events.open('/v1/kv/replaced?follow')
