@@ -14,6 +14,7 @@ export const backupCommands: readonly CommandSpec[] = [
       namespace,
       at,
       { flags: '--since <seq|ref>', text: 'only what came after that root' },
+      { flags: '--skip-damaged', text: 'leave out what cannot be read, list it, and end with 1' },
       { flags: '-o, --output <file>', text: 'the file (default: stdout)' },
       json,
       ...place,

@@ -4,16 +4,23 @@
 import { open, rename, rm, stat } from 'node:fs/promises'
 import { dirname, resolve } from 'node:path'
 import { TailraceError } from '../error.js'
+import { skippedAtHead } from '../export/format.js'
+import type { Skipped } from '../kvs/upkeep.js'
 import { timeText } from './format.js'
 import { argument, defined, type Invocation, isStdin, UsageError } from './invocation.js'
+import { quoted } from './quote.js'
 import { withStore } from './session.js'
 import { fileChunks, stdinChunks } from './stdin.js'
 import { Ticker, ticked } from './ticker.js'
 
-export async function exportTree(invocation: Invocation): Promise<undefined> {
+/** The exit code of an export that is whole but for what could not be read. */
+const somethingSkipped = 1
+
+export async function exportTree(invocation: Invocation): Promise<number | undefined> {
   const { options, stdout, stderr } = invocation
   const [at, since] = [options.at('at'), options.at('since')]
-  const scope = defined({ namespace: options.text('namespace'), at, since })
+  const skipDamaged = options.flag('skipDamaged') || undefined
+  const scope = defined({ namespace: options.text('namespace'), at, since, skipDamaged })
   const file = options.text('output') ?? '-'
   if (file === '-' && options.flag('json')) throw new UsageError('--json needs -o FILE')
   if (file === '-' && stdout.isTerminal) {
@@ -21,15 +28,44 @@ export async function exportTree(invocation: Invocation): Promise<undefined> {
   }
   return withStore(invocation, async (store) => {
     const ticker = new Ticker(stderr)
-    const chunks = ticked(store.exportTree(scope), ticker, 'exported')
-    if (file === '-') {
-      for await (const chunk of chunks) await stdout.write(chunk)
-      return undefined
+    const list = new SkippedList()
+    const chunks = list.pass(ticked(store.exportTree(scope), ticker, 'exported'))
+    if (file === '-') for await (const chunk of chunks) await stdout.write(chunk)
+    else {
+      const size = await writeFile(file, chunks)
+      const told = list.skipped.length > 0 ? { skipped: list.skipped } : {}
+      if (options.flag('json')) await stdout.json({ file, size, ...told })
     }
-    const size = await writeFile(file, chunks)
-    if (options.flag('json')) await stdout.json({ file, size })
-    return undefined
+    if (list.skipped.length === 0) return undefined
+    await stderr.lines(skippedLines(list.skipped))
+    return somethingSkipped
   })
+}
+
+/** What an export left out, read from its first bytes as they pass. */
+class SkippedList {
+  skipped: readonly Skipped[] = []
+
+  async *pass(chunks: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
+    let head: Buffer | undefined = Buffer.alloc(0)
+    for await (const chunk of chunks) {
+      if (head) {
+        head = Buffer.concat([head, chunk])
+        const skipped = skippedAtHead(head)
+        if (skipped) {
+          this.skipped = skipped
+          head = undefined
+        }
+      }
+      yield chunk
+    }
+  }
+}
+
+function skippedLines(skipped: readonly Skipped[] = []): string[] {
+  return skipped.map(
+    ({ key, code, message }) => `left out: ${quoted(key)} (${code}: ${quoted(message)})`,
+  )
 }
 
 export async function importTree(invocation: Invocation): Promise<undefined> {
@@ -46,6 +82,7 @@ export async function importTree(invocation: Invocation): Promise<undefined> {
       const { namespace, seq, keys, size, stored, read } = imported
       await stdout.line(`${namespace} is at ${seq}: ${keys} keys, ${size} bytes`)
       await stdout.line(`${stored.count} of ${read.count} blobs were new: ${stored.size} bytes`)
+      await stdout.lines(skippedLines(imported.skipped))
     }
     return undefined
   })
@@ -63,6 +100,7 @@ export async function verify(invocation: Invocation): Promise<undefined> {
     const what = since ? `${namespace} at ${seq}, since ${since.seq}` : `${namespace} at ${seq}`
     const when = timeText(time, options)
     await stdout.line(`whole: ${what} (${when}): ${keys} keys, ${size} bytes`)
+    await stdout.lines(skippedLines(verified.skipped))
   }
   return undefined
 }

@@ -17,8 +17,8 @@ export class RemoteTransfers {
 
   /** Asked for when it is iterated; not again once its first byte came: the consumer has had a part of it. */
   async *exportTree(options: ExportOptions = {}): AsyncGenerator<Uint8Array, void, undefined> {
-    const { at, since, signal } = options
-    const path = pathOf('export', { ...namespaceOf(options), at, since })
+    const { at, since, skipDamaged, signal } = options
+    const path = pathOf('export', { ...namespaceOf(options), at, since, skipDamaged })
     const asking = { signal, long: true, shape: 'bytes' as const }
     const { chunks, first } = await this.#http.read(path, asking, async ({ body }) => {
       const chunks = body[Symbol.asyncIterator]()

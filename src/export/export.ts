@@ -16,6 +16,7 @@ import type { Nodes } from '../tree/nodes.js'
 import type { Dir } from '../tree/treeobj.js'
 import { encodeFailure } from './failure.js'
 import { encodeEnd, encodeHead, encodeRecordHead, type Header } from './format.js'
+import { readableOf } from './skip.js'
 import { ExportWalk } from './walk.js'
 
 /** Bytes that are gathered before they are handed on; a record more at most. */
@@ -30,11 +31,16 @@ export type ExportPorts = {
   readonly spaces: Namespaces
 }
 
+type ReadPorts = {
+  readonly content: Pick<Content, 'load' | 'loadNode'>
+  readonly nodes: Nodes
+}
+
 /** Nothing is read before it is asked for. Throws ENONS, ECOMPACTED, EINVAL (`since` is newer than what is
  *  exported, or there is no such seq), and as `writeExport`. */
 export async function* exportTree(
   ports: ExportPorts,
-  { namespace, at, since, signal }: ExportOptions = {},
+  { namespace, at, since, skipDamaged, signal }: ExportOptions = {},
 ): AsyncGenerator<Uint8Array, void, undefined> {
   const { live } = ports.spaces.find(namespace)
   using held = await ports.spaces.hold(live, at)
@@ -45,14 +51,17 @@ export async function* exportTree(
     throw new TailraceError('EINVAL', message)
   }
   const base = from && { seq: from.root.seq, data: await live.data(from.root) }
-  const header = { namespace: live.name, seq, time, data: await live.data(held.root), base }
-  yield* writeExport(ports, header, signal)
+  const data = await live.data(held.root)
+  const of = { namespace: live.name, seq, time, base }
+  if (!skipDamaged) return yield* writeExport(ports, { ...of, data }, signal)
+  const { skipped, ...rest } = await readableOf(ports, data, signal)
+  yield* writeExport(rest, { ...of, data: rest.data, skipped }, signal)
 }
 
 /** Throws EDANGLING, ECORRUPT, EIO (with the key of what cannot be read), ECANCELED. The stream is then not
  *  whole, and says so by having no end; where a part of it was given already, the error is its last bytes. */
 export async function* writeExport(
-  ports: Pick<ExportPorts, 'content' | 'nodes'>,
+  ports: ReadPorts,
   header: Header,
   signal?: AbortSignal,
 ): AsyncGenerator<Uint8Array, void, undefined> {
@@ -98,7 +107,7 @@ export async function* writeExport(
 
 /** What cannot be read, with the key that it is at; undefined where the export ended for another reason. */
 async function namedError(
-  { content, nodes }: Pick<ExportPorts, 'content' | 'nodes'>,
+  { content, nodes }: ReadPorts,
   data: Dir,
   error: unknown,
 ): Promise<TailraceError | undefined> {
@@ -116,6 +125,6 @@ async function namedError(
   const [damage] = await audit(walk, data, rootKey).catch(() => [])
   const key = damage && (damage.key === rootKey ? '/' : damage.key)
   const where = key === undefined ? '' : `${JSON.stringify(key)} cannot be read: `
-  const message = `${where}${error.message}; the export is not whole, "tailrace fsck" lists all that is damaged`
+  const message = `${where}${error.message}; the export is not whole; "tailrace fsck" lists all that is damaged, skipDamaged (--skip-damaged) leaves it out`
   return new TailraceError(error.code, message, { cause: error })
 }

@@ -62,7 +62,9 @@ export async function importStream(
   await store.checkReached(header)
   const { seq, ref } = await commit(ports.spaces, name, header, replace)
   const { keys, size } = header.data
-  return { namespace: name, seq, ref, keys, size, stored: store.stored, read: parser.totals }
+  const { totals: read, skipped } = parser
+  const told = skipped.length > 0 ? { skipped } : {}
+  return { namespace: name, seq, ref, keys, size, stored: store.stored, read, ...told }
 }
 
 /** What the commit will refuse is refused before everything was sent. */

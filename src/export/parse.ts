@@ -7,11 +7,13 @@ import { blobSizeMax } from '../blob/blob.js'
 import type { Blobref } from '../blob/blobref.js'
 import { hashBlob, hashNode, StreamHash } from '../blob/hash.js'
 import { isCode, TailraceError } from '../error.js'
+import type { Skipped } from '../kvs/upkeep.js'
 import { nodeSizeMax } from '../tree/node.js'
 import { failureKind, failureTextMax, parseFailure } from './failure.js'
 import {
   blobKind,
   decodeHeader,
+  decodeSkipped,
   digestBytes,
   endKind,
   formatVersion,
@@ -19,6 +21,9 @@ import {
   headerSizeMax,
   magic,
   nodeKind,
+  skippedKind,
+  skippedMax,
+  skippedSizeMax,
   type Totals,
 } from './format.js'
 
@@ -37,6 +42,8 @@ export class ExportParser implements AsyncDisposable {
   #chunk: Uint8Array = new Uint8Array()
   /** Bytes that were taken. */
   #offset = 0
+  readonly #skipped: Skipped[] = []
+  #version = 0
   #count = 0
   #size = 0
 
@@ -58,7 +65,8 @@ export class ExportParser implements AsyncDisposable {
       const message = `the export has format ${version}, this version reads ${formatVersion}: use a newer version`
       throw new TailraceError('EMISCONFIGURED', message)
     }
-    if (version !== formatVersion) throw this.corrupt('there is no such format')
+    if (version === 0) throw this.corrupt('there is no such format')
+    this.#version = version
     const length = (await this.#take(4, 'its header')).readUInt32BE(0)
     if (length > headerSizeMax)
       throw this.corrupt(`its header has more than ${headerSizeMax} bytes`)
@@ -71,9 +79,14 @@ export class ExportParser implements AsyncDisposable {
     }
   }
 
+  /** What the export left out: complete once the first record, or the end, is there. */
+  get skipped(): readonly Skipped[] {
+    return this.#skipped
+  }
+
   /** The next record; undefined after the last, once the end is proved. Throws as `header`. */
   async next(): Promise<ExportRecord | undefined> {
-    const [kind = 0] = await this.#take(1, this.#named())
+    const kind = await this.#kind()
     if (kind === endKind) {
       await this.#end()
       return undefined
@@ -101,6 +114,18 @@ export class ExportParser implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     this.#hash[Symbol.dispose]()
     await this.#source.return?.()
+  }
+
+  /** Of the next record, past those that say what was left out. */
+  async #kind(): Promise<number> {
+    for (;;) {
+      const [kind = 0] = await this.#take(1, this.#named())
+      if (kind !== skippedKind || this.#version < 2 || this.#count > 0) return kind
+      const length = (await this.#take(4, 'what was left out')).readUInt32BE(0)
+      const tooMany = length > skippedSizeMax || this.#skipped.length >= skippedMax
+      if (tooMany) throw this.corrupt('it lists too much that was left out')
+      this.#skipped.push(decodeSkipped(await this.#take(length, 'what was left out')))
+    }
   }
 
   async #failure(): Promise<TailraceError> {

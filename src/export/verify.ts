@@ -6,6 +6,7 @@ import type { Blob } from '../blob/blob.js'
 import type { Blobref } from '../blob/blobref.js'
 import type { NodeSource } from '../content/content.js'
 import { TailraceError } from '../error.js'
+import type { Skipped } from '../kvs/upkeep.js'
 import { Nodes } from '../tree/nodes.js'
 import { refOf } from '../tree/treeobj-codec.js'
 import type { Totals } from './format.js'
@@ -27,6 +28,8 @@ export type Verified = {
   /** A difference: the root that it follows. */
   readonly since?: { readonly seq: number; readonly ref: Blobref }
   readonly read: Totals
+  /** What the export left out of its namespace, since it could not be read. */
+  readonly skipped?: readonly Skipped[]
 }
 
 /** Throws ECORRUPT, EMISCONFIGURED (a newer format), what the source throws. */
@@ -41,7 +44,9 @@ export async function verifyExport(chunks: AsyncIterable<Uint8Array>): Promise<V
   }
   const since = base && { since: { seq: base.seq, ref: refOf(base.data) } }
   const { keys, size } = data
-  return { namespace, seq, time, ref: refOf(data), keys, size, ...since, read: parser.totals }
+  const { totals: read, skipped } = parser
+  const told = skipped.length > 0 ? { skipped } : {}
+  return { namespace, seq, time, ref: refOf(data), keys, size, ...since, read, ...told }
 }
 
 /** Which of them the base lacks is not known: each is looked at by itself. */

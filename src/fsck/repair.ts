@@ -14,12 +14,12 @@ import { recordSizeMax } from '../transaction/meta.js'
 import { closeArray, emptyArray, pushBlob } from '../tree/array.js'
 import { attempt } from '../tree/inspect.js'
 import { type Key, rootKey } from '../tree/key.js'
+import { type Mended, type MendPorts, mendDir } from '../tree/mend.js'
 import { NodeWriter } from '../tree/nodes.js'
 import { readRoot, type Trees, writeRoot } from '../tree/root.js'
 import { emptyDir, inlineSizeMax, type Treeobj } from '../tree/treeobj.js'
 import type { Check, Hurt } from './fsck.js'
 import { LostFound } from './lost-found.js'
-import { type Mended, type MendPorts, mendDir } from './mend.js'
 import type { Moved, Repaired } from './report.js'
 
 /** Throws ENOSPC, EIO, EBUSY (an engine that others share moved a root meanwhile). */

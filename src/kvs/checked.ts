@@ -92,7 +92,7 @@ const shapes = {
     keepJobsSize: bound,
   }),
   collect: shapeOf<CollectOptions>({ signal, dryRun: flag, onProgress: callback }),
-  export: shapeOf<ExportOptions>({ ...scoped, at, since: at }),
+  export: shapeOf<ExportOptions>({ ...scoped, at, since: at, skipDamaged: flag }),
   import: shapeOf<ImportOptions>({ ...scoped, replace: flag }),
   roots: shapeOf<RootsOptions>({ ...scoped, ...page, after: count, before: count, newest: flag }),
   diff: shapeOf<DiffOptions>({ ...scoped, ...page, from: at, to: at, prefix: text, after: text }, [

@@ -2,6 +2,7 @@
  *  rfc/10, rfc/14, rfc/15. Types only. */
 
 import type { Blobref } from '../blob/blobref.js'
+import type { Code } from '../error.js'
 import type { Scope } from '../transaction/operation.js'
 import type { Settings, SettingsChange } from '../transaction/settings.js'
 
@@ -43,7 +44,13 @@ export type Forgotten = {
 export type ExportOptions = Scope & {
   readonly at?: number | string
   readonly since?: number | string
+  /** Values that cannot be read are left out, and listed in the stream: `verifyExport` and an import tell which. All
+   *  is read twice. */
+  readonly skipDamaged?: boolean
 }
+
+/** What an export left out: a value, or names of a directory, and why. */
+export type Skipped = { readonly key: string; readonly code: Code; readonly message: string }
 
 /** Into a namespace, which is made if it is missing. One that has keys: ENOTEMPTY unless `replace`, or
  *  the stream is a difference to just what it has. */
@@ -60,6 +67,8 @@ export type Imported = {
   readonly stored: { readonly count: number; readonly size: number }
   /** All that the stream held. */
   readonly read: { readonly count: number; readonly size: number }
+  /** What the export had left out of its namespace. */
+  readonly skipped?: readonly Skipped[]
 }
 
 /** In bytes. */

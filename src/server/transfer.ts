@@ -15,9 +15,13 @@ export function serveTransfers(app: App, context: Context): void {
 }
 
 async function exportTree(context: Context, request: Request, reply: Reply): Promise<Reply> {
-  const { at, since } = queryOf(request, { at: 'at', since: 'at' })
+  const { at, since, skipDamaged } = queryOf(request, {
+    at: 'at',
+    since: 'at',
+    skipDamaged: 'flag',
+  })
   const signal = signalOf(context.activity, reply)
-  const scope = { namespace: namespaceOf(request), signal, ...some({ at, since }) }
+  const scope = { namespace: namespaceOf(request), signal, ...some({ at, since, skipDamaged }) }
   await sendStream(reply, {
     headers: async () => ({ 'content-type': 'application/octet-stream' }),
     pieces: context.store.exportTree(scope),

@@ -1,9 +1,10 @@
 /** What an import answers, read once by the client. See rfc/12, rfc/15. */
 
 import { parseBlobref } from '../blob/blobref.js'
-import type { Imported } from '../kvs/upkeep.js'
+import { parseCode } from '../error.js'
+import type { Imported, Skipped } from '../kvs/upkeep.js'
 import { parseTotals } from './answers.js'
-import { parseFields, parseInteger, parseText } from './parse.js'
+import { optional, parseArray, parseFields, parseInteger, parseText } from './parse.js'
 
 export function parseImported(input: unknown): Imported {
   const fields = parseFields(input, 'answer')
@@ -15,5 +16,17 @@ export function parseImported(input: unknown): Imported {
     size: parseInteger(fields['size'], 'size'),
     stored: parseTotals(fields['stored'], 'stored'),
     read: parseTotals(fields['read'], 'read'),
+    ...optional('skipped', fields, 'answer', (list) =>
+      parseArray(list, 'skipped').map(parseSkipped),
+    ),
+  }
+}
+
+function parseSkipped(input: unknown): Skipped {
+  const fields = parseFields(input, 'skipped')
+  return {
+    key: parseText(fields['key'], 'key'),
+    code: parseCode(fields['code']) ?? 'EIO', // of a newer version
+    message: parseText(fields['message'], 'message'),
   }
 }

@@ -7,6 +7,7 @@ import { join } from 'node:path'
 import { afterAll, beforeAll, expect, it } from 'vitest'
 import { connect } from '../../src/client/node.js'
 import { failureIn, failureSizeMax, Tail } from '../../src/export/failure.js'
+import { skippedAtHead } from '../../src/export/format.js'
 import { verifyExport } from '../../src/export/verify.js'
 import { open } from '../../src/open.js'
 import { startServer } from '../../src/server/server.js'
@@ -67,6 +68,43 @@ it('names the code and the key, embedded and over a server, and in the stream', 
     code: 'ECORRUPT',
     message: expect.stringMatching(/^"hurt" /),
   })
+})
+
+it('leaves out what cannot be read, lists it, and is as whole as any', async () => {
+  await using store = await open({ directory, cacheSize: 1 })
+  await using server = await startServer(store, { directory, log: () => {} })
+  await using client = await connect(`unix:${server.socket}`)
+  const embedded = await drain(store.exportTree({ skipDamaged: true }))
+  const remote = await drain(client.exportTree({ skipDamaged: true }))
+  expect(remote.error).toBeUndefined()
+  const bytes = Buffer.concat(remote.got)
+  expect(bytes.equals(Buffer.concat(embedded.got))).toBe(true)
+
+  const skipped = [
+    { key: 'second/hurt', code: 'ECORRUPT', message: expect.stringContaining('do not match') },
+  ]
+  for (const size of [1_000_000, 7]) {
+    const head = Buffer.from(bytes.subarray(0, 2_000))
+    const cut = skippedAtHead(head.subarray(0, 40))
+    expect(cut).toBeUndefined()
+    expect(skippedAtHead(head)).toEqual(skipped)
+    expect(await verifyExport(chunksOf(bytes, size))).toMatchObject({ keys: 4, skipped })
+  }
+  const imported = await client.importTree(chunksOf(bytes), { namespace: 'rest' })
+  expect(imported).toMatchObject({ skipped })
+  const there = await store.list('', { namespace: 'rest', recursive: true })
+  expect(there.entries.map(({ name }) => name).sort()).toEqual([
+    'first',
+    'first/0',
+    'first/1',
+    'first/2',
+    'first/3',
+    'second',
+  ])
+  // A tree without damage gives the stream that it always gave.
+  const whole = await drain(store.exportTree({ namespace: 'rest' }))
+  const skipping = await drain(store.exportTree({ namespace: 'rest', skipDamaged: true }))
+  expect(Buffer.concat(skipping.got).equals(Buffer.concat(whole.got))).toBe(true)
 })
 
 it('the tail of a stream keeps its last bytes, however they come', () => {

@@ -5,14 +5,14 @@
 
 import type { Blob } from '../blob/blob.js'
 import type { Blobref } from '../blob/blobref.js'
-import { type AppendArray, closeArray, emptyArray, pushBlob } from '../tree/array.js'
-import type { Clean } from '../tree/clean.js'
-import { editDir } from '../tree/dir.js'
-import { attempt, inspectDir, inspectLog, type LostBlobs, type LostNames } from '../tree/inspect.js'
-import { joinKey, type Key } from '../tree/key.js'
-import { type Nodes, NodeWriter } from '../tree/nodes.js'
-import { type Attrs, type Dir, emptyDir, type Treeobj, type Valref } from '../tree/treeobj.js'
-import { refOf } from '../tree/treeobj-codec.js'
+import { type AppendArray, closeArray, emptyArray, pushBlob } from './array.js'
+import type { Clean } from './clean.js'
+import { editDir } from './dir.js'
+import { attempt, inspectDir, inspectLog, type LostBlobs, type LostNames } from './inspect.js'
+import { joinKey, type Key } from './key.js'
+import { type Nodes, NodeWriter } from './nodes.js'
+import { type Attrs, type Dir, emptyDir, type Treeobj, type Valref } from './treeobj.js'
+import { refOf } from './treeobj-codec.js'
 
 /** Entries of a directory that is made anew, blobs of a log: stored after so many. */
 const batchCount = 4_096

@@ -1,0 +1,72 @@
+/** A tree without what cannot be read, for an export that is to leave it out. See rfc/15, rule 19.
+ *  Invariant: nothing is stored and nothing of the namespace changes; the nodes that the smaller tree needs are in
+ *  memory, as many as lie above the damage. All that it reaches was read once. */
+
+import type { Blob } from '../blob/blob.js'
+import type { Blobref } from '../blob/blobref.js'
+import type { Content, NodeSource } from '../content/content.js'
+import { canceled, TailraceError } from '../error.js'
+import type { Skipped } from '../kvs/upkeep.js'
+import { audit, Damaged } from '../tree/audit.js'
+import { Clean } from '../tree/clean.js'
+import { type Key, rootKey } from '../tree/key.js'
+import { mendDir } from '../tree/mend.js'
+import { Nodes } from '../tree/nodes.js'
+import { type Dir, emptyDir } from '../tree/treeobj.js'
+import { skippedMax } from './format.js'
+
+/** What can be read of a tree, where its nodes come from, and what was left out, by key. */
+export type Readable = {
+  readonly data: Dir
+  readonly nodes: Nodes
+  readonly content: Pick<Content, 'load' | 'loadNode'>
+  readonly skipped: readonly Skipped[]
+}
+
+/** Reads the whole tree. Throws ECORRUPT (more is damaged than a stream lists), ECANCELED, ECLOSED. */
+export async function readableOf(
+  ports: { readonly content: Content; readonly nodes: Nodes },
+  data: Dir,
+  signal?: AbortSignal,
+): Promise<Readable> {
+  const { content } = ports
+  const made = new Map<Blobref, Uint8Array>()
+  const source: NodeSource = {
+    peekNode: (ref) => made.get(ref),
+    loadNode: async (ref) => made.get(ref) ?? content.loadNode(ref),
+  }
+  const nodes = new Nodes(source)
+  const checkBlob = async (ref: Blobref, size: number) => {
+    if (signal?.aborted) throw canceled(signal)
+    const { length } = await content.load(ref)
+    if (length !== size)
+      throw new TailraceError('ECORRUPT', `${ref} has ${length} bytes, not ${size}`)
+  }
+  const findings = { clean: new Clean(), damages: 0 }
+  const walk = { nodes, findings, damaged: new Damaged(), findingsMax: skippedMax + 1, checkBlob }
+  const damages = await audit(walk, data, rootKey)
+  if (damages.length === 0) return { data, ...ports, skipped: [] }
+  if (damages.length > skippedMax) {
+    const message = `more than ${skippedMax} places are damaged: repair a copy (tailrace fsck --repair), and export that`
+    throw new TailraceError('ECORRUPT', message)
+  }
+  const store = async (blobs: readonly Blob[]) => {
+    for (const { ref, bytes } of blobs) made.set(ref, bytes)
+  }
+  const mending = { nodes, whole: findings.clean, checkBlob, store, done: new Map() }
+  const rest = (await mendDir(mending, data, rootKey, [])) ?? emptyDir
+  const first = new Map<Key, Skipped>()
+  for (const { key, lost, others } of damages) {
+    if (first.has(key)) continue
+    const { code, message } = lost.error
+    const more = others > 0 ? ` (and under ${others} other keys)` : ''
+    first.set(key, { key: key === rootKey ? '/' : key, code, message: `${message}${more}` })
+  }
+  const load = (ref: Blobref) => content.load(ref)
+  return {
+    data: rest,
+    nodes,
+    content: { load, loadNode: source.loadNode },
+    skipped: [...first.values()],
+  }
+}
