@@ -9,12 +9,19 @@ import { UnixAgent } from './node-agent.js'
 import { sendRequest } from './node-request.js'
 import type { HttpRequest, HttpResponse, Socket, SocketEvents, Transport } from './transport.js'
 
-export { type Code, codes, isCode, TailraceError } from '../error.js'
+export type { Limits } from '../base/limits.js'
+export type { TerminalSize } from '../base/posix.js'
+export type { Blobref } from '../blob/blobref.js'
+export { type Code, codes, type Failed, isCode, TailraceError } from '../error.js'
 export type * from '../job/job.js'
+export type * from '../kvs/history.js'
 export type * from '../kvs/kvs.js'
+export type * from '../kvs/upkeep.js'
 export type * from '../kvs/watching.js'
 export type * from '../transaction/operation.js'
+export type { Settings, SettingsChange } from '../transaction/settings.js'
 export type { Stat } from '../transaction/stat.js'
+export type { TreeobjJson } from '../tree/json.js'
 export type { Backoff } from './backoff.js'
 export type { ConnectOptions } from './client.js'
 
@@ -25,8 +32,16 @@ const idleConnectionsMax = 64
 /** The system asks a silent peer after this long whether it is there. */
 const keepAliveMs = 15_000
 
-/** `target`: `unix:/path/to.sock`, `http://HOST:PORT`, `https://HOST:PORT`. Dispose what it gives.
- *  Throws EINVAL, and without `storeId` ECLOSED where no server answers, EMISCONFIGURED. */
+/** A store behind a server. `target`: `unix:/path/to.sock`, `http://HOST:PORT`, `https://HOST:PORT`. Throws EINVAL,
+ *  and unless `storeId` is given ECLOSED or ETIMEDOUT where no server answers, EMISCONFIGURED where something
+ *  else does. A token is looked at with the first call: EUNAUTH.
+ *
+ *      await using store = await connect('http://127.0.0.1:7270', { token: process.env.TAILRACE_TOKEN })
+ *      await store.append('log', 'one\n', { exactlyOnce: true })
+ *      for await (const event of store.watch('log', { mode: 'append' })) {
+ *        if (event.type === 'append') process.stdout.write(event.data)
+ *      }
+ */
 export async function connect(target: string, options: ConnectOptions = {}): Promise<Store> {
   checkConnect(target, options)
   return openClient(await nodeTransportOf(target), options, Math.random)

@@ -24,12 +24,19 @@ import {
   type Transport,
 } from './transport.js'
 
-export { type Code, codes, isCode, TailraceError } from '../error.js'
+export type { Limits } from '../base/limits.js'
+export type { TerminalSize } from '../base/posix.js'
+export type { Blobref } from '../blob/blobref.js'
+export { type Code, codes, type Failed, isCode, TailraceError } from '../error.js'
 export type * from '../job/job.js'
+export type * from '../kvs/history.js'
 export type * from '../kvs/kvs.js'
+export type * from '../kvs/upkeep.js'
 export type * from '../kvs/watching.js'
 export type * from '../transaction/operation.js'
+export type { Settings, SettingsChange } from '../transaction/settings.js'
 export type { Stat } from '../transaction/stat.js'
+export type { TreeobjJson } from '../tree/json.js'
 export type { Backoff } from './backoff.js'
 export type { ConnectOptions } from './client.js'
 

@@ -165,12 +165,18 @@ export interface Kvs extends History, Upkeep {
    *  state), EISDIR, ENOTDIR, EEXIST, ENOTEMPTY, ESEALED, ELOOP, EPERM, EINVAL, E2BIG, EBUSY, ENONS,
    *  ENOSPC, EIO, EUNKNOWN (look before you send it again). */
   commit(transaction: Transaction, options?: CommitOptions): Promise<Committed>
+  /** Makes the key this value, whatever it was; directories above it are made. Text is UTF-8. A stream of any size
+   *  is uploaded first, and is the value once it has ended well. Throws as `commit`, and what the stream throws. */
   put(
     key: string,
     value: Value | AsyncIterable<Uint8Array>,
     options?: PutOptions,
   ): Promise<CommittedOp>
+  /** Adds one blob (above 262,120 bytes several, marked `more`) to the end of the key, which is made if it is not
+   *  there. `result.index` is where it begins, `result.count` how many there are then. With `seal` it is the last.
+   *  Throws as `commit`: ESEALED, EISDIR, … */
   append(key: string, value: Value, options?: AppendOptions): Promise<CommittedOp>
+  /** Appends that are numbered, kept in order, and land once each. Throws as `commit`. */
   producer(key: string, options?: ProducerOptions): Promise<AppendProducer>
 
   /** Undefined where the key is not there. Throws EISDIR, E2BIG (above `getSizeMax`), ELOOP, ENONS. */
@@ -183,6 +189,8 @@ export interface Kvs extends History, Upkeep {
     key: string,
     options?: ReadScope & { readonly nofollow?: boolean },
   ): Promise<Stat | undefined>
+  /** What stands in the tree at the key, as RFC 11 JSON, a page of refs at a time. Undefined where the key is not
+   *  there. */
   treeobj(key: string, options?: TreeobjOptions): Promise<TreeobjJson | undefined>
   /** In UTF-8 byte order of the names. Throws ENOENT, ENOTDIR. */
   list(key: string, options?: ListOptions): Promise<Listing>
@@ -204,6 +212,7 @@ export interface Kvs extends History, Upkeep {
   /** Stores a blob that nothing names yet, for a `treeobj` op to come; kept for an hour. Throws E2BIG. */
   storeBlob(bytes: Uint8Array, options?: { readonly signal?: AbortSignal }): Promise<Blobref>
 
+  /** All of them, in the order of their names. */
   namespaces(options?: { readonly signal?: AbortSignal }): Promise<NamespaceView[]>
   /** Empty, or with the tree of another namespace, by reference. Throws EEXIST, EINVAL, EPERM
    *  (reserved), ENONS, ECOMPACTED. */
