@@ -1,10 +1,8 @@
-/** Times and sizes as people read them. Programs read `--json`, which has both exactly. See rfc/13, rule 25. */
+/** Times and refs as people read them. Programs read `--json`, which has both exactly. See rfc/13, rule 25. */
 
 import { isBlobref } from '../blob/blobref.js'
 import type { Options } from './invocation.js'
 
-const units = ['', 'K', 'M', 'G', 'T', 'P']
-const unit = 1024
 /** Hex digits of a ref that is shown short. */
 const shortDigits = 12
 
@@ -18,19 +16,6 @@ export function timeText(time: number, options: Options): string {
   const zone = Math.abs(offset)
   const sign = offset < 0 ? '-' : '+'
   return `${day} ${clock} ${sign}${two(Math.floor(zone / 60))}${two(zone % 60)}`
-}
-
-/** Bytes in three digits or so, as `--history-size` takes them: 999, 1.5K, 12M. A K is 1,024. */
-export function sizeText(bytes: number): string {
-  let value = bytes
-  let index = 0
-  // What would be shown as 1024K is 1.0M.
-  while (index < units.length - 1 && Math.round(value) >= unit) {
-    value /= unit
-    index++
-  }
-  const digits = index > 0 && Math.round(value * 10) < 100 ? value.toFixed(1) : value.toFixed(0)
-  return `${digits}${units[index]}`
 }
 
 /** The ref of a root, cut to what `--at` and `diff` take for it. */

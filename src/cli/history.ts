@@ -6,7 +6,7 @@ import { TailraceError } from '../error.js'
 import type { Store } from '../job/job.js'
 import type { DiffEntry, LogEntry, RootEntry, Side } from '../kvs/history.js'
 import { pageMax, primary } from '../kvs/kvs.js'
-import { shortRef, sizeText, timeText } from './format.js'
+import { shortRef, timeText } from './format.js'
 import {
   argument,
   defined,
@@ -19,6 +19,7 @@ import { RootPages } from './pages.js'
 import { jsonLine, quoted } from './quote.js'
 import { withStore } from './session.js'
 import { wholeRef } from './short-refs.js'
+import { sizeText } from './size.js'
 
 const letters = { added: 'A', removed: 'D', changed: 'M' } as const
 

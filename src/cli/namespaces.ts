@@ -1,8 +1,8 @@
 /** `tailrace ns`: list, create and remove namespaces. See rfc/6. */
 
-import { sizeText } from './format.js'
 import { argument, defined, type Invocation, UsageError } from './invocation.js'
 import { withStore } from './session.js'
+import { sizeText } from './size.js'
 
 export async function list(invocation: Invocation): Promise<undefined> {
   const { options, stdout } = invocation

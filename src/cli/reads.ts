@@ -3,12 +3,12 @@
 import { TailraceError } from '../error.js'
 import { type ListEntry, primary, type Reading, type ReadScope } from '../kvs/kvs.js'
 import type { Stat } from '../transaction/stat.js'
-import { sizeText } from './format.js'
 import { argument, defined, type Invocation } from './invocation.js'
 import type { Output } from './output.js'
 import { RootPages } from './pages.js'
 import { jsonLine, quoted } from './quote.js'
 import { withStore } from './session.js'
+import { sizeText } from './size.js'
 import { ValueOutput } from './value-output.js'
 
 export async function get(invocation: Invocation): Promise<undefined> {

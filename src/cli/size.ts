@@ -2,12 +2,14 @@
 
 import { UsageError } from './invocation.js'
 
+const kilo = 1024
+
 const units: ReadonlyMap<string, number> = new Map([
   ['', 1],
-  ['K', 1024],
-  ['M', 1024 ** 2],
-  ['G', 1024 ** 3],
-  ['T', 1024 ** 4],
+  ['K', kilo],
+  ['M', kilo ** 2],
+  ['G', kilo ** 3],
+  ['T', kilo ** 4],
 ])
 
 /** In bytes, whole. Throws UsageError. */
@@ -18,11 +20,15 @@ export function parseSize(what: string, text: string): number {
   throw new UsageError(`${what} takes a number of bytes like 4096, 64K, 500M or 10G, not "${text}"`)
 }
 
-/** `14895155` → `14.2M`, as `parseSize` reads it back, rounded. */
+/** `14895155` → `14M`, `1536` → `1.5K`, `12` → `12B`: in two digits or so, as `parseSize` reads it back, rounded. */
 export function sizeText(size: number): string {
-  let text = `${size} B`
+  let text = `${size}B`
   for (const [unit, bytes] of units) {
-    if (bytes > 1 && size >= bytes) text = `${(size / bytes).toFixed(1)}${unit}`
+    // What would be shown as 1024K is 1.0M.
+    const isNext = Math.round((size / bytes) * kilo) >= kilo
+    if (bytes === 1 || !isNext) continue
+    const value = size / bytes
+    text = `${value.toFixed(Math.round(value * 10) < 100 ? 1 : 0)}${unit}`
   }
   return text
 }

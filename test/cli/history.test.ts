@@ -66,8 +66,8 @@ describe('roots and log', () => {
   it('tell the past of a key', async () => {
     const past = await lines('log', 'dir/colour')
     expect(past.map((line) => line.trim().split(/ +/).slice(4, 6))).toEqual([
-      ['val', '4'],
-      ['val', '3'],
+      ['val', '4B'],
+      ['val', '3B'],
     ])
     expect((await lines('log', 'gone'))[0]).toMatch(/ removed$/)
     const { entries } = JSON.parse(await sandbox.ok(['log', 'dir', '--json', '--limit', '2']))

@@ -2,13 +2,12 @@
 
 import fc from 'fast-check'
 import { expect, it } from 'vitest'
-import { sizeText } from '../../src/cli/format.js'
-import { parseSize } from '../../src/cli/size.js'
+import { parseSize, sizeText } from '../../src/cli/size.js'
 
 it.each([
-  [0, '0'],
-  [999, '999'],
-  [1_023, '1023'],
+  [0, '0B'],
+  [999, '999B'],
+  [1_023, '1023B'],
   [1_024, '1.0K'],
   [1_536, '1.5K'],
   [10_239, '10K'],
