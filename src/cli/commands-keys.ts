@@ -1,19 +1,10 @@
 /** The commands on keys, namespaces and events, as data. See program.ts; what they do stands in the modules they load. */
 
+import { cap } from './cap.js'
 import { settingsCommands } from './commands-history.js'
 import { ifLease } from './lease-guard.js'
 import { once, producer } from './once.js'
-import {
-  at,
-  cap,
-  expiry,
-  force,
-  json,
-  jsonLines,
-  longNamespace,
-  namespace,
-  place,
-} from './options.js'
+import { at, expiry, force, json, jsonLines, longNamespace, namespace, place } from './options.js'
 import type { CommandSpec } from './program.js'
 
 export const keyCommands: readonly CommandSpec[] = [
@@ -49,6 +40,7 @@ export const keyCommands: readonly CommandSpec[] = [
       { flags: '--if-absent', text: 'only if the key is not there', excludes: ['ifRef'] },
       ...ifLease,
       ...expiry,
+      ...cap,
       ...once,
       json,
       ...place,
@@ -287,6 +279,7 @@ export const eventCommands: readonly CommandSpec[] = [
           namespace,
           { flags: '--seal', text: 'end the log' },
           { flags: '--timestamp <seconds>', text: 'seconds since 1970 (default: now)' },
+          ...cap,
           ...ifLease,
           json,
           ...place,

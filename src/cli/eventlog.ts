@@ -10,6 +10,7 @@ import {
   readEvents,
   toNdjson,
 } from '../eventlog/eventlog.js'
+import { capOf } from './cap.js'
 import { argument, defined, type Invocation, UsageError } from './invocation.js'
 import { leaseGuards } from './lease-guard.js'
 import { followStore, withStore } from './session.js'
@@ -23,6 +24,7 @@ export async function append(invocation: Invocation): Promise<undefined> {
     const committed = await appendEvents(store, key, [event], {
       ...scopeOf(invocation),
       ...seal,
+      ...capOf(invocation),
       guards: leaseGuards(invocation),
     })
     if (options.flag('json')) await stdout.json(committed)

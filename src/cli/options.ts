@@ -56,17 +56,6 @@ export const force: OptionSpec = {
   excludes: ['json'],
 }
 
-/** Logs that are trimmed as they are written. */
-export const cap: readonly OptionSpec[] = [
-  { flags: '--keep <n>', text: 'from now on each append drops all but the last n (blobs)' },
-  { flags: '--keep-bytes <size>', text: 'and all but the last bytes: 4096, 64K, 500M' },
-  {
-    flags: '--keep-age <time>',
-    text: 'and what is older than: 90s, 12h, 7d (up to a minute late)',
-  },
-  { flags: '--uncap', text: 'from now on appends drop nothing' },
-]
-
 export const json: OptionSpec = { flags: '--json', text: 'print JSON, errors too' }
 
 /** For what prints JSON, one object a line, in any case. */

@@ -14,13 +14,13 @@ import {
   type Scope,
   transactionSizeMax,
 } from '../transaction/operation.js'
+import { capOf } from './cap.js'
 import { parseDuration } from './duration.js'
 import { argument, defined, type Invocation, isStdin, UsageError } from './invocation.js'
 import { leaseGuards } from './lease-guard.js'
 import { onceOf, producerOf } from './once.js'
 import { readAhead } from './read-ahead.js'
 import { withStore } from './session.js'
-import { parseSize } from './size.js'
 import { fileChunks, lineGroups, readAll, stdinChunks } from './stdin.js'
 
 /** Bytes of the lines that one transaction appends. */
@@ -214,20 +214,6 @@ async function print(
 /** When the value goes, and how much of it is kept. */
 function lifeOf(invocation: Invocation): Expiry & Capping {
   return { ...expiryOf(invocation), ...capOf(invocation) }
-}
-
-function capOf({ options }: Invocation): Capping {
-  const keepAge = options.text('keepAge')
-  const keepBytes = options.text('keepBytes')
-  const cap = defined({
-    keep: options.integer('keep', 1),
-    keepBytes: keepBytes === undefined ? undefined : parseSize('--keep-bytes', keepBytes),
-    keepAge: keepAge === undefined ? undefined : parseDuration('--keep-age', keepAge),
-  })
-  const isGiven = Object.keys(cap).length > 0
-  if (!options.flag('uncap')) return isGiven ? { cap } : {}
-  if (isGiven) throw new UsageError('--uncap takes the cap away: beside it there is none')
-  return { cap: null }
 }
 
 function expiryOf(invocation: Invocation): Expiry {

@@ -4,7 +4,7 @@
 
 import { TailraceError } from '../error.js'
 import type { CommitOptions, Kvs, ReadScope } from '../kvs/kvs.js'
-import type { CommittedOp, Guard, Op, Scope } from '../transaction/operation.js'
+import type { Capping, CommittedOp, Guard, Op, Scope } from '../transaction/operation.js'
 import { type Event, encodeEvents } from './event.js'
 import { Splitter } from './splitter.js'
 
@@ -20,11 +20,12 @@ export {
 } from './event.js'
 export { fromNdjson, toNdjson } from './ndjson.js'
 
-export type AppendEventsOptions = Omit<CommitOptions, 'transfer'> & {
-  /** These are the last events of the log. */
-  readonly seal?: boolean
-  readonly guards?: readonly Guard[]
-}
+export type AppendEventsOptions = Omit<CommitOptions, 'transfer'> &
+  Capping & {
+    /** These are the last events of the log. */
+    readonly seal?: boolean
+    readonly guards?: readonly Guard[]
+  }
 
 /** Appends events, durable when it resolves: `index` of the first blob, `count` of blobs after it.
  *  Most often that is one blob; events that do not fit one are several, of one transaction.
@@ -36,12 +37,17 @@ export async function appendEvents(
   events: readonly Event[],
   options?: AppendEventsOptions,
 ): Promise<CommittedOp> {
-  const { seal, guards, ...scope } = options ?? {}
-  const ops = appendOps(key, events, seal ?? false)
+  const { seal, guards, cap, ...scope } = options ?? {}
+  if (cap !== undefined && events.length === 0) {
+    throw new TailraceError('EINVAL', 'a cap goes with events: a seal alone is no append')
+  }
+  const [first, ...rest] = appendOps(key, events, seal ?? false)
+  const capped = first?.op === 'append' && cap !== undefined ? { ...first, cap } : first
+  const ops = capped ? [capped, ...rest] : []
   if (ops.length === 0) throw new TailraceError('EINVAL', 'there is no event to append')
   const committed = await kvs.commit({ ops, ...(guards ? { guards } : {}) }, scope)
-  const { results, ...rest } = committed
-  return { ...rest, result: { ...results.at(-1), ...indexOf(results[0]) } }
+  const { results, ...root } = committed
+  return { ...root, result: { ...results.at(-1), ...indexOf(results[0]) } }
 }
 
 /** The ops that append these events, for a transaction that does more. Throws EINVAL, E2BIG. */

@@ -13,6 +13,7 @@ import { transactionSizeMax } from '../transaction/operation.js'
 import { invalid } from '../wire/parse.js'
 import type { App, Reply, Request } from './app.js'
 import { readBody } from './body.js'
+import { capKinds, withCap } from './cap.js'
 import type { Context } from './context.js'
 import { guardsOf } from './etag.js'
 import {
@@ -40,13 +41,13 @@ export function serveEventlogs(app: App, context: Context): void {
 }
 
 async function append(context: Context, request: Request): Promise<unknown> {
-  const { seal } = queryOf(request, { seal: 'flag' })
+  const query = withCap(queryOf(request, { seal: 'flag', ...capKinds }))
   refuseProducer(request)
   const namespace = writableNamespaceOf(request)
   const text = await readBody(request, transactionSizeMax)
   const events = fromNdjson(text, { timestamp: context.environment.now() / 1000 })
   const guards = guardsOf(request)
-  const options = { namespace, guards, ...some({ seal }), ...idempotencyOf(request) }
+  const options = { namespace, guards, ...query, ...idempotencyOf(request) }
   return appendEvents(context.store, keyOf(request), events, options)
 }
 

@@ -2,29 +2,19 @@
  *  Invariant: a value of any size goes in and out without ever being whole in memory. */
 
 import { blobSizeMax } from '../blob/blob.js'
-import { type Capping, transactionSizeMax } from '../transaction/operation.js'
+import { transactionSizeMax } from '../transaction/operation.js'
 import { parseContentType } from '../wire/op.js'
-import { invalid } from '../wire/parse.js'
 import type { App, Reply, Request } from './app.js'
 import { contentLengthOf, readBody, streamBody } from './body.js'
+import { capKinds, withCap } from './cap.js'
 import type { Context } from './context.js'
 import { conditionally, conditionsOf, guardsOf } from './etag.js'
 import { get, head, missing, placeHeader, some } from './kv-read.js'
 import { idempotencyOf, producerOf, refuseProducer } from './once.js'
-import { keyOf, type Query, queryOf, writableNamespaceOf } from './query.js'
+import { keyOf, queryOf, writableNamespaceOf } from './query.js'
 
 /** What curl and browsers send when nobody said what the bytes are. */
 const meaninglessTypes = new Set(['application/octet-stream', 'application/x-www-form-urlencoded'])
-
-/** When a value goes, and how much of it is kept. */
-const lifeKinds = {
-  ttl: 'integer',
-  sliding: 'flag',
-  keep: 'integer',
-  keepBytes: 'integer',
-  keepAge: 'integer',
-  uncap: 'flag',
-} as const
 
 export function serveKeys(app: App, context: Context): void {
   app.get('/v1/kv/*', (request, reply) => get(context, request, reply))
@@ -35,7 +25,12 @@ export function serveKeys(app: App, context: Context): void {
 }
 
 async function put(context: Context, request: Request, reply: Reply): Promise<Reply> {
-  const query = queryOf(request, { ...lifeKinds, contentType: 'text' })
+  const query = queryOf(request, {
+    ttl: 'integer',
+    sliding: 'flag',
+    ...capKinds,
+    contentType: 'text',
+  })
   refuseProducer(request)
   const namespace = writableNamespaceOf(request)
   const key = keyOf(request)
@@ -54,7 +49,7 @@ async function put(context: Context, request: Request, reply: Reply): Promise<Re
 }
 
 async function append(context: Context, request: Request, reply: Reply): Promise<Reply> {
-  const query = queryOf(request, { ...lifeKinds, seal: 'flag' })
+  const query = queryOf(request, { ttl: 'integer', sliding: 'flag', ...capKinds, seal: 'flag' })
   const namespace = writableNamespaceOf(request)
   const key = keyOf(request)
   const conditions = conditionsOf(request)
@@ -86,21 +81,6 @@ async function unlink(context: Context, request: Request): Promise<unknown> {
   )
   const { results, ...rest } = committed
   return { ...rest, result: results[0] ?? {} }
-}
-
-/** The parameters with those of a cap as one. Throws EINVAL. */
-function withCap<Q extends Query<typeof lifeKinds>>({
-  keep,
-  keepBytes,
-  keepAge,
-  uncap,
-  ...rest
-}: Q): Omit<Q, 'keep' | 'keepBytes' | 'keepAge' | 'uncap'> & Capping {
-  const cap = some({ keep, keepBytes, keepAge })
-  const isGiven = Object.keys(cap).length > 0
-  if (isGiven && uncap) throw invalid('?uncap takes the cap away: beside it there is none')
-  if (isGiven) return { ...rest, cap }
-  return uncap ? { ...rest, cap: null } : rest
 }
 
 /** What conditions are judged on: the key behind its links, as guards see it. */

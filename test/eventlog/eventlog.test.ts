@@ -34,6 +34,15 @@ const event = (n: number, size = 10): Event => ({
   context: { text: 'x'.repeat(size) },
 })
 
+test('a log of events is capped as it is written, and still one of whole events', async () => {
+  await using store = await open({})
+  await appendEvents(store, 'log', [event(1)], { cap: { keep: 2 } })
+  for (let n = 2; n < 6; n++) await appendEvents(store, 'log', [event(n)])
+  expect(await collect(readEvents(store, 'log'))).toEqual([event(4), event(5)])
+  const sealed = appendEvents(store, 'log', [], { seal: true, cap: { keep: 1 } })
+  expect(await codeOf(sealed)).toBe('EINVAL')
+})
+
 test('events of a call are one transaction, and one blob if they fit', async () => {
   await using store = await open({})
   const first = await appendEvents(store, 'log', [event(1), event(2)])

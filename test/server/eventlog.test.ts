@@ -35,6 +35,29 @@ describe('eventlog', () => {
     expect((await serving.ask('GET', '/v1/kv/numbers')).status).toBe(404)
   })
 
+  it('is capped by parameters, that of bytes alone too', async () => {
+    const kept = async () => {
+      const stat = await serving.ask('GET', '/v1/stat/capped')
+      const { count, base, cap } = stat.json as {
+        count: number
+        base?: { count: number }
+        cap?: object
+      }
+      return [count, base?.count, cap]
+    }
+    for (const query of ['?keep=2', '', '']) await post(`capped${query}`, '{"name":"a"}')
+    expect(await kept()).toEqual([3, 1, { keep: 2 }])
+    const body = 'bytes'
+    const bounds = '?keepBytes=5&keepAge=60000'
+    await serving.ask('POST', `/v1/kv/capped${bounds}`, { body })
+    expect(await kept()).toEqual([4, 3, { keepBytes: 5, keepAge: 60_000 }])
+    await serving.ask('POST', '/v1/kv/capped?uncap', { body })
+    expect(await kept()).toEqual([5, 3, undefined])
+    for (const wrong of ['?keep=1&uncap', '?keep=0', '?keep=x']) {
+      expectError(await serving.ask('POST', `/v1/kv/capped${wrong}`, { body }), 400, 'EINVAL')
+    }
+  })
+
   it('takes one event or many as one append, and gives them back as lines', async () => {
     const first = await post('deploy', '{\n "name": "start",\n "timestamp": 1.5\n}')
     expect(first.json).toEqual({ seq: expect.any(Number), ref, result: { index: 0, count: 1 } })
