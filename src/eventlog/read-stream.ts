@@ -34,6 +34,9 @@ export type ReadStreamOptions = Scope & {
   readonly follow?: boolean
 }
 
+/** Bytes of a stream; `offset` is that of the first of them in the stream. */
+export type OutputPiece = { readonly offset: number; readonly data: Uint8Array }
+
 /** The stream's bytes as they stand in the log at `key`, piece by piece. Throws EINVAL, ENOENT,
  *  ECORRUPT (not an output log) and what a watch ends with. Leaving the loop cancels. */
 export async function* readOutput(
@@ -42,6 +45,16 @@ export async function* readOutput(
   stream: Stream,
   options?: ReadStreamOptions,
 ): AsyncGenerator<Uint8Array, void, undefined> {
+  for await (const { data } of readPieces(kvs, key, stream, options)) yield data
+}
+
+/** The same pieces, each with its place. */
+async function* readPieces(
+  kvs: Kvs,
+  key: string,
+  stream: Stream,
+  options?: ReadStreamOptions,
+): AsyncGenerator<OutputPiece, void, undefined> {
   const { from, since, lines, to = Infinity, follow = false, ...scope } = options ?? {}
   const [start, another] = [from, since, lines].filter((each) => each !== undefined)
   if (another !== undefined) {
@@ -62,8 +75,9 @@ export async function* readOutput(
       if (event.type === 'header' || event.stream !== stream) continue
       if (event.type === 'eof') return
       const offset = event.offsets[stream]
-      const piece = event.data.subarray(Math.max(0, first - offset), Math.max(0, to - offset))
-      if (piece.length > 0) yield piece
+      const skipped = Math.max(0, first - offset)
+      const data = event.data.subarray(skipped, Math.max(0, to - offset))
+      if (data.length > 0) yield { offset: offset + skipped, data }
       if (offset + event.data.length >= to) return
     }
   }
@@ -111,6 +125,16 @@ export function readStream(
   options?: ReadStreamOptions,
 ): AsyncGenerator<Uint8Array, void, undefined> {
   return readOutput(kvs, `${id}/output`, stream, { namespace: 'jobs', ...options })
+}
+
+/** The stream of a job, with the place of each piece. */
+export function readStreamPieces(
+  kvs: Kvs,
+  id: string,
+  stream: Stream,
+  options?: ReadStreamOptions,
+): AsyncGenerator<OutputPiece, void, undefined> {
+  return readPieces(kvs, `${id}/output`, stream, { namespace: 'jobs', ...options })
 }
 
 /** The last blob at whose beginning the stream stands at or before `offset`. Where a trim dropped it: the first

@@ -4,9 +4,11 @@
 
 import { toTailraceError } from '../error.js'
 import { type Event, toNdjson } from '../eventlog/eventlog.js'
+import type { OutputPiece } from '../eventlog/read-stream.js'
 import { Splitter } from '../eventlog/splitter.js'
 import type { Place } from '../kvs/places.js'
 import type { AppendEvent, Watching } from '../kvs/watching.js'
+import { invalid } from '../wire/parse.js'
 import { errorBodyOf } from '../wire/status.js'
 import type { Request } from './app.js'
 import type { Context } from './context.js'
@@ -32,6 +34,14 @@ export function lastEventOf(request: Request): Place | undefined {
   return typeof id === 'string' && id !== '' ? parsePlace(id, 'Last-Event-ID') : undefined
 }
 
+/** The byte of a job's output that comes next for the client. Throws EINVAL. */
+export function lastByteOf(request: Request): number | undefined {
+  const id = request.headers['last-event-id']
+  if (typeof id !== 'string' || id === '') return undefined
+  if (/^[0-9]{1,15}$/.test(id)) return Number(id)
+  throw invalid('Last-Event-ID must be an id of this stream')
+}
+
 /** Whether the client has all of a sealed log: it need not come back. */
 export async function isOver(
   { store }: Context,
@@ -54,15 +64,17 @@ export function keyFrames(
   watching: Watching,
   { from, end }: { readonly from: number; readonly end: Place | undefined },
 ): AsyncGenerator<Uint8Array> {
-  return framesOf(watching, end, (event) => {
+  const frames = framesOf(watching, end, (event) => {
     const { index, seq, more } = event
     const skipped = Math.max(0, from - event.offset)
     // All of it is before the place that was asked for.
     if (skipped > 0 && skipped >= event.data.length) return []
     const data = dataOf(event.data.subarray(skipped))
     const offset = event.offset + skipped
-    return [{ id: placeBehind(event), data: { index, offset, seq, data, ...(more && { more }) } }]
+    const id = formatPlace(placeBehind(event))
+    return [{ id, data: { index, offset, seq, data, ...(more && { more }) } }]
   })
+  return streamOf(frames)
 }
 
 /** Events of an eventlog; up to the first with the name, where there is one. */
@@ -72,47 +84,64 @@ export function eventlogFrames(
 ): AsyncGenerator<Uint8Array> {
   const splitter = new Splitter()
   const isAwaited = ({ name }: Event) => name === waitEvent
-  return framesOf(watching, undefined, (append) => {
+  const frames = framesOf(watching, undefined, (append) => {
     const events = splitter.push(append.data)
     const end = waitEvent === undefined ? -1 : events.findIndex(isAwaited)
     const sent = end < 0 ? events : events.slice(0, end + 1)
-    const frames: Frame[] = sent.map((event) => ({ data: JSON.parse(toNdjson(event)) }))
-    const last = frames.pop()
-    if (last) frames.push({ id: placeBehind(append), ...last })
-    if (end >= 0) frames.push({ event: 'end', data: { reason: 'event' } })
-    return frames
+    const each: Frame[] = sent.map((event) => ({ data: JSON.parse(toNdjson(event)) }))
+    const last = each.pop()
+    if (last) each.push({ id: formatPlace(placeBehind(append)), ...last })
+    if (end >= 0) each.push({ event: 'end', data: { reason: 'event' } })
+    return each
   })
+  return streamOf(frames)
 }
 
-type Frame = { readonly id?: Place; readonly event?: string; readonly data: unknown }
+/** Pieces of a job's output; an id is the byte of the stream behind the piece. */
+export function outputFrames(pieces: AsyncIterable<OutputPiece>): AsyncGenerator<Uint8Array> {
+  return streamOf(framesOfOutput(pieces))
+}
+
+async function* framesOfOutput(pieces: AsyncIterable<OutputPiece>): AsyncGenerator<Frames> {
+  for await (const { offset, data } of pieces) {
+    yield [{ id: String(offset + data.length), data: { offset, data: dataOf(data) } }]
+  }
+  yield [{ event: 'end', data: { reason: 'eof' } }]
+}
+
+type Frame = { readonly id?: string; readonly event?: string; readonly data: unknown }
+type Frames = readonly Frame[]
 
 /** An `end` among the frames is the last of them. */
 async function* framesOf(
   watching: Watching,
   end: Place | undefined,
-  framesOfAppend: (event: AppendEvent) => readonly Frame[],
-): AsyncGenerator<Uint8Array> {
-  let begun = false
-  const begin = () => {
-    const head = begun ? '' : `retry: ${retryMs}\n\n`
-    begun = true
-    return Buffer.from(head)
+  framesOfAppend: (event: AppendEvent) => Frames,
+): AsyncGenerator<Frames> {
+  for await (const event of watching) {
+    if (event.type === 'append') {
+      const frames = framesOfAppend(event)
+      yield frames
+      if (frames.at(-1)?.event === 'end') return
+    } else if (event.type === 'live') {
+      // One that got nothing yet would not know where it was.
+      const { index, prefix } = event.position ?? {}
+      const known = end?.position.index === index && end?.position.prefix === prefix
+      yield [{ event: 'live', ...(known && end && { id: formatPlace(end) }), data: {} }]
+    } else if (event.type === 'end') {
+      yield [{ event: 'end', data: { reason: event.reason } }]
+    }
   }
+}
+
+/** As bytes, with when to come back before them, and behind them why they end early. */
+async function* streamOf(frames: AsyncIterable<Frames>): AsyncGenerator<Uint8Array> {
+  let begun = false
   try {
-    for await (const event of watching) {
-      if (event.type === 'append') {
-        const frames = framesOfAppend(event)
-        yield Buffer.concat([begin(), ...frames.map(frameOf)])
-        if (frames.at(-1)?.event === 'end') return
-      } else if (event.type === 'live') {
-        // One that got nothing yet would not know where it was.
-        const { index, prefix } = event.position ?? {}
-        const known = end?.position.index === index && end?.position.prefix === prefix
-        const frame = { event: 'live', ...(known && end && { id: end }), data: {} }
-        yield Buffer.concat([begin(), frameOf(frame)])
-      } else if (event.type === 'end') {
-        yield Buffer.concat([begin(), frameOf({ event: 'end', data: { reason: event.reason } })])
-      }
+    for await (const each of frames) {
+      const head = begun ? '' : `retry: ${retryMs}\n\n`
+      begun = true
+      yield Buffer.concat([Buffer.from(head), ...each.map(frameOf)])
     }
   } catch (error) {
     // Before the first event it is an answer of its own.
@@ -124,7 +153,7 @@ async function* framesOf(
 /** JSON has no line ends in it. */
 function frameOf({ id, event, data }: Frame): Buffer {
   const name = event === undefined ? '' : `event: ${event}\n`
-  const place = id === undefined ? '' : `id: ${formatPlace(id)}\n`
+  const place = id === undefined ? '' : `id: ${id}\n`
   return Buffer.from(`${name}${place}data: ${JSON.stringify(data)}\n\n`)
 }
 

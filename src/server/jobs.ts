@@ -1,8 +1,13 @@
 /** `/v1/jobs`: what runs, ran, and says. See rfc/11 and rfc/12. */
 
 import { followEvents, readEvents } from '../eventlog/eventlog.js'
-import { readStream, sizeOfStreams } from '../eventlog/read-stream.js'
-import { streams } from '../eventlog/stdio.js'
+import {
+  type ReadStreamOptions,
+  readStream,
+  readStreamPieces,
+  sizeOfStreams,
+} from '../eventlog/read-stream.js'
+import { type Stream, streams } from '../eventlog/stdio.js'
 import { type JobState, jobFilters } from '../job/job.js'
 import { parseTerminalSize } from '../job/options.js'
 import { parseSubmission } from '../job/spec.js'
@@ -11,9 +16,15 @@ import { invalid, parseFields, parseText } from '../wire/parse.js'
 import type { App, Reply, Request } from './app.js'
 import { readJsonBody, streamBody } from './body.js'
 import type { Context } from './context.js'
-import { wantsEventStream } from './event-stream.js'
+import {
+  eventHeartbeat,
+  eventStreamType,
+  lastByteOf,
+  outputFrames,
+  wantsEventStream,
+} from './event-stream.js'
 import { sendEventStream, sendEvents, sendFollowed } from './eventlog.js'
-import { checkHeartbeat } from './heartbeat.js'
+import { checkHeartbeat, heartbeatMsDefault, withHeartbeat } from './heartbeat.js'
 import { some } from './kv-read.js'
 import { checkNoQuery, nameOf, queryOf } from './query.js'
 import { type Range, rangeOf, refuseRange } from './range.js'
@@ -111,8 +122,10 @@ async function output(context: Context, request: Request, reply: Reply): Promise
     from: 'integer',
     since: 'integer',
     lines: 'integer',
+    heartbeat: 'integer',
   })
-  const { stream = 'stdout', ...asked } = query
+  const { stream = 'stdout', heartbeat: beat, ...asked } = query
+  const heartbeat = checkHeartbeat(beat, query.follow)
   const id = nameOf(request)
   const name = parseOneOf(stream, streams, '?stream')
   const signal = signalOf(context.activity, reply)
@@ -122,6 +135,13 @@ async function output(context: Context, request: Request, reply: Reply): Promise
     throw invalid(
       'a Range is of all that is there now: give it, or ?follow, ?from, ?since or ?lines',
     )
+  }
+  if (query.follow && wantsEventStream(request)) {
+    const over = isOver(state)
+    return sendOutputEvents(context, request, reply, { id, name, asked, over, heartbeat, signal })
+  }
+  if (heartbeat !== undefined) {
+    throw invalid('bytes have no room for a heartbeat: ask with Accept: text/event-stream')
   }
   // There is no ETag that an If-Range could name: all of it is sent.
   const ranged = range !== undefined && request.headers['if-range'] === undefined
@@ -135,6 +155,39 @@ async function output(context: Context, request: Request, reply: Reply): Promise
   try {
     const { log, pace } = context
     await sendStream(reply, { headers: async () => head, pieces, signal, log, pace })
+  } finally {
+    counted.end()
+  }
+  return reply
+}
+
+/** The same output for `EventSource`. One that comes back to the end of what is over is told to stay away. */
+async function sendOutputEvents(
+  context: Context,
+  request: Request,
+  reply: Reply,
+  output: {
+    readonly id: string
+    readonly name: Stream
+    readonly asked: ReadStreamOptions
+    readonly over: boolean
+    readonly heartbeat: number | undefined
+    readonly signal: AbortSignal
+  },
+): Promise<Reply> {
+  const { id, name, over, signal, heartbeat = heartbeatMsDefault } = output
+  const { store, activity, log, pace } = context
+  const from = lastByteOf(request)
+  if (over && from !== undefined && from >= (await sizeOfStreams(store, id, signal))[name]) {
+    return reply.code(204).send()
+  }
+  const asked = from === undefined ? output.asked : { follow: true, from }
+  const read = readStreamPieces(store, id, name, { signal, ...some(asked) })
+  const pieces = withHeartbeat(outputFrames(read), heartbeat, eventHeartbeat)
+  const counted = activity.beginWatch()
+  try {
+    const head = async () => ({ 'content-type': eventStreamType })
+    await sendStream(reply, { headers: head, pieces, signal, log, pace })
   } finally {
     counted.end()
   }

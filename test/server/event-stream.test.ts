@@ -199,6 +199,35 @@ it('the events of a job come as one, too', async () => {
   expect(messages.at(-1)).toEqual({ event: 'end', data: { reason: 'sealed' } })
 })
 
+it('the output of a job comes as one, and goes on at a byte', async () => {
+  const env = { PATH: '/bin:/usr/bin' }
+  const command = ['sh', '-c', 'echo one; read line; echo two']
+  const { id } = await serving.store.jobs.submit({ command, cwd: '/', env, stdin: true })
+  const path = `/v1/jobs/${id}/output?follow&heartbeat=100`
+  await using events = await Events.open(path)
+  expect(await events.until(/event: heartbeat[\s\S]*\n\n/)).toContainEqual({
+    id: '4',
+    data: { offset: 0, data: 'one\n' },
+  })
+  await serving.ask('POST', `/v1/jobs/${id}/stdin`, { body: 'go\n' })
+  expect((await events.until(/event: end[\s\S]*\n\n/)).slice(-2)).toEqual([
+    { id: '8', data: { offset: 4, data: 'two\n' } },
+    { event: 'end', data: { reason: 'eof' } },
+  ])
+  await using again = await Events.open(path, ['Last-Event-ID: 6'])
+  expect((await again.until(/event: end[\s\S]*\n\n/))[0]).toEqual({
+    id: '8',
+    data: { offset: 6, data: 'o\n' },
+  })
+  await serving.store.jobs.wait(id)
+  const accept = 'text/event-stream'
+  const ask = (last: string) =>
+    serving.ask('GET', path, { headers: { accept, 'last-event-id': last } })
+  expect((await ask('8')).status).toBe(204)
+  expectError(await ask('x'), 400, 'EINVAL')
+  expectError(await serving.ask('GET', path), 400, 'EINVAL')
+})
+
 describe('?heartbeat', () => {
   it('is an empty line in NDJSON', async () => {
     await serving.ask('POST', '/v1/eventlog/quiet', { body: '{"name":"a","timestamp":1}' })
