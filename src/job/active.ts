@@ -159,7 +159,7 @@ export class ActiveJob {
       })
       this.#startStored = this.#storeStart([start, ...told])
       for (const name of this.#signals) process.signal(name)
-      this.#limit()
+      this.#limit(process)
       void this.#killIfStoreFails(process)
       const ended = await process.ended
       clearTimeout(this.#limiter)
@@ -186,11 +186,13 @@ export class ActiveJob {
     }
   }
 
-  #limit(): void {
+  #limit(process: JobProcess): void {
     const { timeLimitMs: ms } = this.#launch
     if (ms === undefined) return
     const message = `the job was ended: it ran for longer than ${ms} ms, its time limit`
-    this.#limiter = setTimeout(() => this.stop({ type: 'timeout', message, severity: 0 }), ms)
+    this.#limiter = setTimeout(() => {
+      if (!process.exited) this.stop({ type: 'timeout', message, severity: 0 })
+    }, ms)
   }
 
   /** A job whose output cannot be kept is not run on. Ends with the process or the store. */

@@ -96,6 +96,12 @@ export class JobProcess {
     this.#wired.terminal?.resize(size)
   }
 
+  /** Whether the process itself has ended; others may still hold its streams. */
+  get exited(): boolean {
+    const { exitCode, signalCode } = this.#wired.child
+    return exitCode !== null || signalCode !== null
+  }
+
   /** Undefined where the process reads an empty stdin. */
   get stdin(): Writable | undefined {
     return this.#wired.stdin

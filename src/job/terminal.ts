@@ -18,6 +18,8 @@ import { spawnAlone } from '../base/spawn.js'
 
 /** Bytes of one read; the system gives less at a time. */
 const readSize = 64 * 1024
+/** Bytes that the system may hold of what a job wrote: 640 KiB, and some. More is of others, who write on. */
+const restSizeMax = 1024 * 1024
 /** Ctrl-D, which a terminal gives its reader as the end of file. */
 const endOfFile = '\x04'
 
@@ -73,9 +75,21 @@ export class Terminal {
   /** What was not read yet. REQUIRES: `output` is paused, the job has ended. */
   *rest(): Generator<Uint8Array, void, undefined> {
     for (let chunk = this.output.read(); chunk; chunk = this.output.read()) yield chunk
-    while (isReadable(this.#ends.master)) {
-      const buffer = Buffer.allocUnsafe(readSize)
-      yield buffer.subarray(0, readSync(this.#ends.master, buffer))
+    for (let size = 0; size < restSizeMax && isReadable(this.#ends.master); ) {
+      const chunk = this.#read()
+      if (chunk.length === 0) return
+      size += chunk.length
+      yield chunk
+    }
+  }
+
+  /** Empty where the terminal was hung up (vhangup(2)). REQUIRES: it is readable. */
+  #read(): Uint8Array {
+    const buffer = Buffer.allocUnsafe(readSize)
+    try {
+      return buffer.subarray(0, readSync(this.#ends.master, buffer))
+    } catch {
+      return buffer.subarray(0, 0)
     }
   }
 

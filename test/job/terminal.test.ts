@@ -68,6 +68,12 @@ test('all that a job showed before its end is kept, however slow the store is', 
   }
 })
 
+test('who goes on writing when the job has ended does not keep it from finishing', async () => {
+  await using jobs = await Harness.open({ killMs: 50 })
+  const script = `sh -c "trap '' HUP TERM; exec yes" & echo $!; sleep 0.1; exit 4`
+  expect((await jobs.runShell(script, { pty })).status).toBe(4)
+})
+
 test('what cannot be run says so, and a signal right after the start arrives', async () => {
   await using jobs = await Harness.open()
   const none = await jobs.run(['no-such-program'], { pty })

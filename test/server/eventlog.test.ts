@@ -3,6 +3,7 @@
 import { once } from 'node:events'
 import { request as httpRequest } from 'node:http'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { readStream } from '../../src/eventlog/read-stream.js'
 import type { JobView } from '../../src/job/job.js'
 import { expectError, Serving } from './serving.js'
 
@@ -160,6 +161,25 @@ describe('jobs', () => {
     expect(behind.headers['content-range']).toBe(`bytes */${whole.length}`)
     expectError(await part('bytes=0-3', '?follow'), 400, 'EINVAL')
     expect((await part('lines=1-2')).status).toBe(200)
+  })
+
+  it('take their options, and another size of their terminal, or say what is wrong', async () => {
+    const pty = { columns: 90, rows: 20 }
+    const script = 'trap "stty size; exit" WINCH; echo ready; while :; do sleep 0.05; done'
+    const job = await submit(['sh', '-c', script], { pty, name: 'wide', timeLimitMs: 60_000 })
+    expect(job.name).toBe('wide')
+    for await (const _ of readStream(serving.store, job.id, 'stdout', { follow: true })) break
+    const resize = (id: string, size: unknown) =>
+      serving.ask('POST', `/v1/jobs/${id}/resize`, { body: JSON.stringify(size) })
+    expectError(await resize(job.id, { columns: 0, rows: 20 }), 400, 'EINVAL')
+    expectError(await resize(job.id, { ...pty, depth: 3 }), 400, 'EINVAL')
+    expect((await resize(job.id, { columns: 100, rows: 30 })).status).toBe(200)
+    await serving.store.jobs.wait(job.id)
+    const { body } = await serving.ask('GET', `/v1/jobs/${job.id}/output`)
+    expect(body.toString()).toBe('ready\r\n30 100\r\n')
+    expectError(await resize(job.id, pty), 409, 'ECONFLICT')
+    const wrong = JSON.stringify({ command: ['true'], cwd: '/', env: {}, umask: '077' })
+    expectError(await serving.ask('POST', '/v1/jobs', { body: wrong }), 400, 'EINVAL')
   })
 
   it('are followed while they run, read stdin, and are signaled', async () => {
