@@ -118,19 +118,19 @@ export class Sandbox {
 
   /** To its end. A command that reads stdin, runs others, or is about processes is one itself. */
   async call(args: readonly string[], options: CallOptions = {}): Promise<Ended> {
-    if (options.input === undefined && options.cwd === undefined && onlyAsks(args)) {
-      return this.#callHere(args, options)
+    if (Object.keys(options).length === 0 && onlyAsks(args)) {
+      return this.#callHere(args)
     }
     const { child, ended } = this.start(args, options)
     child.stdin.end(options.input ?? '')
     return ended()
   }
 
-  async #callHere(args: readonly string[], { env }: CallOptions): Promise<Ended> {
+  async #callHere(args: readonly string[]): Promise<Ended> {
     const written = { stdout: new Written(), stderr: new Written() }
     const streams = { stdout: new Output(written.stdout), stderr: new Output(written.stderr) }
     const { TAILRACE_URL: _url, TAILRACE_TOKEN: _token, ...inherited } = process.env
-    const environment = { ...inherited, TAILRACE_DATA: this.data, ...env }
+    const environment = { ...inherited, TAILRACE_DATA: this.data }
     const spec = { version: programVersion(), description: '', groups: commandGroups }
     const code = await runProgram(spec, args, { ...streams, environment }).catch((error: unknown) =>
       report(error, streams, { json: asksForJson(args) }),

@@ -180,6 +180,7 @@ describe('a data directory that others could have changed', () => {
       expect(code).toBe(1)
     }
     expect(await readdir(sandbox.data)).toEqual(['token'])
+    await chmod(sandbox.data, 0o700) // what is left of it is removed
   })
 })
 
