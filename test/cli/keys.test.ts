@@ -136,7 +136,7 @@ describe('ls, rm, mkdir, ln', () => {
     expect(await sandbox.ok(['ls', 'tree', '-R'])).toMatch(/^a\nb\n(c\n)?c\/d\n$/)
     expect(await sandbox.ok(['ls', 'tree', '--after', 'a', '--limit', '1'])).toBe('b\n')
     expect(await sandbox.ok(['ls', 'tree', '-l'])).toMatch(
-      /^val +1 +3 a\nval +1 +3 b\ndir +1 +3 c\/\n$/,
+      /^val +1 +3B a\nval +1 +3B b\ndir +1 +3B c\/\n$/,
     )
     const json = JSON.parse(await sandbox.ok(['ls', 'tree', '--limit', '2', '--json']))
     expect(json).toMatchObject({ entries: [{ name: 'a' }, { name: 'b' }], more: true })
