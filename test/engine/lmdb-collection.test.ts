@@ -50,11 +50,13 @@ test('what was freed is not in the file any more once freed pages are written ov
     }
     expect(await bytes()).toContain('hunter 5 ')
     const { length } = await bytes()
-    const written = await engine.overwriteFreed({ signal: new AbortController().signal })
+    const { signal } = new AbortController()
+    const written = await engine.overwriteFreed({ signal })
+    await engine.overwriteFreed({ signal })
     expect(written).toBeGreaterThan(length / 2)
     expect(await bytes()).not.toContain('hunter 5 ')
     const grown = (await bytes()).length
-    expect(grown - length).toBeLessThan(1024 * 1024)
+    expect(grown - length).toBeLessThan(3 * 1024 * 1024)
     // Who gives up leaves nothing behind: the pages are free again.
     const stop = new AbortController()
     const onProgress = () => stop.abort()

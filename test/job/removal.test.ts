@@ -103,19 +103,19 @@ test('what a removed job printed, its command and its variables are not in the f
   const directory = await mkdtemp(join(tmpdir(), 'tailrace-removal-'))
   try {
     const file = join(directory, 'store', 'data.mdb')
-    {
+    // Twice: a page that has been in use has slack.
+    for (let times = 0; times < 2; times++) {
       await using store = await open({ directory })
-      const { id } = await store.jobs.wait(
-        (await start(store, 'echo hunter$((1 + 1))', { T: 'token7' })).id,
-      )
+      const script = 'echo hunter$((1 + 1))'
+      const { id } = await store.jobs.wait((await start(store, script, { T: 'token7' })).id)
       for (const secret of ['hunter2', 'token7']) {
         expect(await readFile(file, 'latin1')).toContain(secret)
       }
       await store.jobs.remove(id)
       expect((await store.collect()).overwritten).toBeGreaterThan(0)
       expect((await store.collect()).overwritten).toBeUndefined()
+      expect(await readFile(file, 'latin1')).not.toMatch(/hunter|token7/)
     }
-    expect(await readFile(file, 'latin1')).not.toMatch(/hunter|token7/)
   } finally {
     await rm(directory, { recursive: true })
   }
