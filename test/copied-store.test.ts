@@ -6,6 +6,7 @@ import { join } from 'node:path'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import type { Position, WatchEvent } from '../src/kvs/watching.js'
 import { type EmbeddedStore, open } from '../src/open.js'
+import { textOfToken, tokenOfText } from '../src/wire/token.js'
 
 let root = ''
 beforeEach(async () => {
@@ -53,6 +54,11 @@ test('a copy is a store of its own: what one told, the other refuses', async () 
   expect(await formatOf('b')).toBe(copied.storeId)
   await expect(first(copied, position)).rejects.toMatchObject({ code: 'EOVERWRITTEN' })
   await expect(lease(copied, 'renew', token)).rejects.toMatchObject({ code: 'EFENCED' })
+  // The original's lease is still held, under a token of the copy's own.
+  const failed = await lease(copied, 'take').catch((error) => error.failed)
+  const own = failed.state.lease.token
+  expect(own).toEqual({ ...token, incarnation: `${token?.incarnation}.${copied.storeId}` })
+  expect(tokenOfText(textOfToken(own))).toEqual(own)
   // What a store keeps of its own past is its copy's, too.
   expect((await copied.roots()).roots.flatMap(({ pins = [] }) => pins)).toEqual(['first'])
   expect((await copied.pin('first', { at: 1 })).seq).toBe(1)

@@ -23,7 +23,15 @@ export async function assertOwnDirectory(path: string): Promise<void> {
   )
 }
 
-/** A file (socket, directory) that nobody else may open. Where its directory is closed to all others its mode is
+/** A directory of which others need nothing: it is closed to them. Nothing where it is missing. Throws EPERM where
+ *  it is not the user's own, or others could have changed what is in it. */
+export async function closeOwnDirectory(path: string): Promise<void> {
+  await assertOwnDirectory(path)
+  const there = await ifThere(stat(path))
+  if (there && (there.mode & groupAndOthers) !== 0) await chmod(path, there.mode & 0o700)
+}
+
+/** A file (socket) that nobody else may open. Where its directory is closed to all others its mode is
  *  made so, since nobody could reach it: a copy's may have got wider. Nothing where it is missing. Throws EPERM. */
 export async function assertOwnSecret(path: string, directory: string): Promise<void> {
   const there = await ifThere(lstat(path))

@@ -4,7 +4,7 @@
 import { join } from 'node:path'
 import type { Environment } from '../base/environment.js'
 import { makeDirectory } from '../base/make-directory.js'
-import { assertOwnDirectory, assertOwnFile, assertOwnSecret } from '../base/own.js'
+import { assertOwnDirectory, assertOwnFile, closeOwnDirectory } from '../base/own.js'
 import { TailraceError } from '../error.js'
 import { formatFile, readFormat, settleFormat } from './format-file.js'
 import { openLmdb } from './lmdb.js'
@@ -21,7 +21,7 @@ export async function openDirectory(
   const { environment, existing = false } = options
   const path = join(directory, 'store')
   await assertOwnDirectory(directory)
-  await assertOwnSecret(path, directory)
+  await closeOwnDirectory(path)
   await assertOwnFile(join(path, dataFile))
   const format = await readFormat(directory)
   if (format && !(await hasStore(path))) throw lost(directory)

@@ -9,6 +9,6 @@ export function textOfToken({ incarnation, seq }: Token): string {
 
 /** Undefined where the text is no token. */
 export function tokenOfText(text: string): Token | undefined {
-  const [, incarnation, seq] = /^([0-9a-f]+):(\d{1,15})$/.exec(text) ?? []
+  const [, incarnation, seq] = /^([0-9a-f]+(?:\.[0-9a-f]+)?):(\d{1,15})$/.exec(text) ?? []
   return incarnation === undefined ? undefined : { incarnation, seq: Number(seq) }
 }

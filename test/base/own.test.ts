@@ -4,7 +4,12 @@ import { chmod, chown, mkdtemp, rm, stat, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, expect, test } from 'vitest'
-import { assertOwnDirectory, assertOwnFile, assertOwnSecret } from '../../src/base/own.js'
+import {
+  assertOwnDirectory,
+  assertOwnFile,
+  assertOwnSecret,
+  closeOwnDirectory,
+} from '../../src/base/own.js'
 
 let directory = ''
 let secret = ''
@@ -30,6 +35,14 @@ test.each([0o777, 0o707, 0o1777])(
     await expect(assertOwnDirectory(directory)).rejects.toThrow(refused(/chmod go-w/))
   },
 )
+
+test('a directory of which others need nothing is closed to them, unless they could write in it', async () => {
+  await chmod(directory, 0o755)
+  await closeOwnDirectory(directory)
+  expect((await stat(directory)).mode & 0o777).toBe(0o700)
+  await chmod(directory, 0o777)
+  await expect(closeOwnDirectory(directory)).rejects.toThrow(refused(/chmod go-w/))
+})
 
 test('a secret that others can open is refused where they can reach it, else closed', async () => {
   await chmod(secret, 0o644)
