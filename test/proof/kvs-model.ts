@@ -2,6 +2,7 @@
  *  Invariant: nothing here is changed once it is made; a transaction gives another world, or a code. */
 
 import type { Code } from '../../src/error.js'
+import { clockAllowanceMs } from '../../src/transaction/lease-table.js'
 
 export type Dir = { readonly type: 'dir'; readonly entries: ReadonlyMap<string, Node> }
 export type Log = {
@@ -21,11 +22,13 @@ export type Space = {
   readonly seq: number
   /** KEY NUL ID: what is known of a producer. */
   readonly producers: ReadonlyMap<string, { readonly epoch: number; readonly last: number }>
-  /** Key: the seq that took its lease, and until when it is held. */
-  readonly leases: ReadonlyMap<string, { readonly seq: number; readonly until: number }>
+  /** Key: the lease that is held. */
+  readonly leases: ReadonlyMap<string, Held>
   /** Key: when it goes; `sliding` counts anew with each append. */
   readonly expiry: ReadonlyMap<string, Expires>
 }
+/** `seq`: of the transaction that took it; `since`: when it was taken or renewed last. */
+type Held = { readonly seq: number; readonly since: number; readonly until: number }
 type Expires = { readonly at: number; readonly sliding: boolean }
 
 /** What every lease and every ttl lasts, ms. */
@@ -202,14 +205,16 @@ export function passTime(world: World, now: number): World {
   return { primary: passed(world.primary), other: passed(world.other) }
 }
 
-/** Every lease has its whole time anew. */
-export function renewLeases(world: World, now: number): World {
-  const renewed = (space: Space): Space => {
-    const until = now + lifeMs
-    const leases = [...space.leases].map(([key, { seq }]) => [key, { seq, until }] as const)
-    return { ...space, leases: new Map(leases) }
+/** What an open leaves of leases: their time by the wall clock and the allowance, at most all of it. */
+export function reopenLeases(world: World, now: number): World {
+  const reopened = (space: Space): Space => {
+    const leases = [...space.leases].map(([key, { seq, since }]) => {
+      const until = Math.min(now + lifeMs, since + lifeMs + clockAllowanceMs)
+      return [key, { seq, since, until }] as const
+    })
+    return { ...space, leases: new Map(leases.filter(([, { until }]) => until > now)) }
   }
-  return { primary: renewed(world.primary), other: renewed(world.other) }
+  return { primary: reopened(world.primary), other: reopened(world.other) }
 }
 
 class Draft {
@@ -217,7 +222,7 @@ class Draft {
   readonly #name: SpaceName
   readonly #trees = new Map<SpaceName, Dir>()
   readonly #producers: Record<SpaceName, Map<string, NonNullable<Known>>>
-  readonly #leases: Map<string, { readonly seq: number; readonly until: number }>
+  readonly #leases: Map<string, Held>
   readonly #expiry: Record<SpaceName, Map<string, Expires>>
   readonly #now: number
 
@@ -381,15 +386,16 @@ class Draft {
   #lease(op: Extract<ModelOp, { readonly op: 'lease' }>): Result {
     const key = locate(this.#tree(), op.key, true).path.join('/')
     const held = this.#leases.get(key)?.seq
-    const until = this.#now + lifeMs
+    const since = this.#now
+    const until = since + lifeMs
     if (op.action === 'take') {
       if (held !== undefined) throw new Refused('ECONFLICT')
-      this.#leases.set(key, { seq: this.#world[this.#name].seq + 1, until })
+      this.#leases.set(key, { seq: this.#world[this.#name].seq + 1, since, until })
       return {}
     }
     if (held === undefined || held !== op.token) throw new Refused('EFENCED')
     if (op.action === 'release') this.#leases.delete(key)
-    else this.#leases.set(key, { seq: held, until })
+    else this.#leases.set(key, { seq: held, since, until })
     return {}
   }
 

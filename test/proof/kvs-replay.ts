@@ -18,7 +18,7 @@ import {
   passTime,
   Refused,
   type Result,
-  renewLeases,
+  reopenLeases,
   type SpaceName,
   type World,
 } from './kvs-model.js'
@@ -92,7 +92,7 @@ export class Replay {
     if (!this.#made.restarts) return
     // The first commit begins the time of its leases, if nothing did before.
     await this.#learnSeqs()
-    this.#world = renewLeases(this.#world, this.#made.clock.now())
+    this.#world = reopenLeases(this.#world, this.#made.clock.now())
   }
 
   /** Until what is due has gone; the roots of that have seqs of the store's own. */
