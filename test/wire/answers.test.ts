@@ -36,6 +36,7 @@ const namespace = {
   ref,
   keys: 0,
   size: 0,
+  historySize: 9,
   settings: { historyCount: 4_096, historyAgeMs: 3_600_000, historySize: 2 ** 30, quota: 7 },
 }
 
