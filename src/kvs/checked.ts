@@ -204,10 +204,11 @@ export function checkedKvs(kvs: Kvs): Kvs {
       ),
     collect: (options) => scopedBy(options, shapes.collect, () => kvs.collect(options)),
     forget: (key, options) => keyed(key, options, shapes.scope, () => kvs.forget(key, options)),
-    exportTree: (options) => {
-      checkOptions(options, shapes.export)
-      return kvs.exportTree(options)
-    },
+    exportTree: (options) =>
+      iterated(
+        () => checkOptions(options, shapes.export),
+        () => kvs.exportTree(options),
+      ),
     importTree: (chunks, options) =>
       checked(
         () => {
@@ -223,9 +224,11 @@ export function checkedKvs(kvs: Kvs): Kvs {
     unpin: (name, options) => named(name, options, shapes.signal, () => kvs.unpin(name, options)),
     pins: (options) => scopedBy(options, shapes.signal, () => kvs.pins(options)),
     watch: (key, options) => {
-      checkKey(key)
-      checkWatch(options)
-      return kvs.watch(key, options)
+      const check = () => {
+        checkKey(key)
+        checkWatch(options)
+      }
+      return iterated(check, () => kvs.watch(key, options))
     },
   }
 }
@@ -240,6 +243,21 @@ function checked<T>(check: () => void, call: () => Promise<T>): Promise<T> {
     return Promise.reject(error)
   }
   return call()
+}
+
+/** What is iterated throws as it is iterated. */
+function iterated<T>(check: () => void, call: () => T): T | AsyncGenerator<never, undefined> {
+  try {
+    check()
+  } catch (error) {
+    return failing(error)
+  }
+  return call()
+}
+
+// biome-ignore lint/correctness/useYield: it has nothing but its error
+async function* failing(error: unknown): AsyncGenerator<never, undefined> {
+  throw error
 }
 
 function keyed<T>(key: string, options: unknown, shape: Shape, call: () => Promise<T>): Promise<T> {

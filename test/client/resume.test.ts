@@ -147,7 +147,7 @@ describe('a stream that is cut', () => {
       expect(words(await all(cutOff.watch('log', { mode: 'append' })))).toEqual(words(whole))
       expect(proxy.sockets - before, `cut after ${cut} of ${total} bytes`).toBe(2)
     }
-  }, 60_000)
+  }, 120_000)
 
   it('again and again, while it grows, loses and repeats nothing', async () => {
     const count = 400
