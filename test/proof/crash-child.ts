@@ -107,7 +107,9 @@ async function act(to: EmbeddedStore, step: CrashStep, index: number): Promise<v
       await to.collect()
       return
     case 'stream':
-      await to.put(step.key, chunksOf(contents(`${index} `, step.size)), step)
+      await to.put(step.key, chunksOf(contents(`${index} `, step.size)), {
+        namespace: step.namespace,
+      })
       return
     default:
       step satisfies never
