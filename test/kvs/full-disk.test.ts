@@ -32,7 +32,8 @@ it('ENOSPC is said, reads go on, and space brings writes back', async (context) 
   }
   expect(failure).toMatchObject({ code: 'ENOSPC' })
   expect(stored).toBeGreaterThan(2)
-  expect((await first).value).toMatchObject({ type: 'append', index: 0 })
+  expect((await first).value).toMatchObject({ type: 'live' })
+  expect((await watching.next()).value).toMatchObject({ type: 'append', index: 0 })
 
   // Everything that was answered is there, nothing else is, and it fails again as clearly.
   expect(await store.stat('log')).toMatchObject({ size: stored * mebibyte })
