@@ -18,6 +18,11 @@ const submission: readonly OptionSpec[] = [
     flags: '--time-limit <time>',
     text: 'end the job when it has run for: 90s, 15m; exit code 124',
   },
+  {
+    flags: '--start-at <time>',
+    text: 'begin at that time: 2026-01-31T22:00; lost if the server stops before',
+  },
+  { flags: '--delay <time>', text: 'begin so long from now: 90s, 15m', excludes: ['startAt'] },
   { flags: '--name <name>', text: 'for people; `jobs` shows it' },
   { flags: '--umask <mode>', text: 'file mode creation mask, octal (default: as here)' },
   {

@@ -25,11 +25,23 @@ export function parseDuration(what: string, text: string): number {
 /** In ms since 1970: so long ago (`10m`), or a date with a time as ISO 8601 has it, local where it names no zone.
  *  Throws UsageError. */
 export function parseTime(what: string, text: string): number {
-  if (/^\d{4}-\d\d-\d\d/.test(text)) {
-    const ms = Date.parse(text.replace(' ', 'T'))
-    if (ms >= 0) return ms
-  } else if (/^\d+(\.\d+)?[a-z]+$/.test(text)) return Date.now() - parseDuration(what, text)
+  const date = dateOf(text)
+  if (date !== undefined) return date
+  if (/^\d+(\.\d+)?[a-z]+$/.test(text)) return Date.now() - parseDuration(what, text)
   throw new UsageError(
     `${what} takes a length of time like 10m or 2h, or a time like 2026-01-31T12:00:00, not "${text}"`,
   )
+}
+
+/** In ms since 1970: a date with a time as ISO 8601 has it, local where it names no zone. Throws UsageError. */
+export function parseDate(what: string, text: string): number {
+  const date = dateOf(text)
+  if (date !== undefined) return date
+  throw new UsageError(`${what} takes a time like 2026-01-31T12:00:00, not "${text}"`)
+}
+
+function dateOf(text: string): number | undefined {
+  if (!/^\d{4}-\d\d-\d\d/.test(text)) return undefined
+  const ms = Date.parse(text.replace(' ', 'T'))
+  return ms >= 0 ? ms : undefined
 }

@@ -11,8 +11,8 @@ import {
   type Submission,
 } from '../job/job.js'
 import { exitCodeOf } from '../job/state.js'
-import { parseDuration } from './duration.js'
-import { argument, defined, type Invocation, UsageError } from './invocation.js'
+import { parseDate, parseDuration } from './duration.js'
+import { argument, defined, type Invocation, type Options, UsageError } from './invocation.js'
 import { quotedWord } from './quote.js'
 import { withStore } from './session.js'
 import { sizeText } from './size.js'
@@ -60,7 +60,15 @@ export function submissionOf(invocation: Invocation): Submission {
     ...(options.flag('pty') ? { pty: terminalSize() } : {}),
     ...defined({ name: options.text('name') }),
     ...(timeLimit === undefined ? {} : { timeLimitMs: parseDuration('--time-limit', timeLimit) }),
+    ...startOf(options),
   }
+}
+
+function startOf(options: Options): { readonly startAt?: number } {
+  const time = options.text('startAt')
+  if (time !== undefined) return { startAt: parseDate('--start-at', time) }
+  const delay = options.text('delay')
+  return delay === undefined ? {} : { startAt: Date.now() + parseDuration('--delay', delay) }
 }
 
 export async function jobs(invocation: Invocation): Promise<undefined> {

@@ -30,6 +30,8 @@ export const queueMax = 10_000
 export const nameSizeMax = 256
 /** The longest time limit: what a timer of the system takes. */
 export const timeLimitMsMax = 2 ** 31 - 1
+/** A start time lies at most so far ahead. */
+export const startAheadMsMax = 366 * 24 * 3_600_000
 
 /** How to run it; each may be missing. Stored with the spec. */
 export type JobOptions = {
@@ -45,6 +47,8 @@ export type JobOptions = {
   readonly merge?: boolean
   /** stdin, stdout and stderr are a terminal of this size, 1 to 65,535 each; all that it shows is recorded as stdout. */
   readonly pty?: TerminalSize
+  /** Not before this time, ms since 1970, at most `startAheadMsMax` ahead. A server that stops ends a job that waits. */
+  readonly startAt?: number
   /** The job is ended when it has run so long, 1 to `timeLimitMsMax`: SIGTERM, then SIGKILL. */
   readonly timeLimitMs?: number
   /** For people: one line of text, at most `nameSizeMax` bytes. Many jobs may have the same. */

@@ -18,6 +18,7 @@ const parsers: { readonly [field in keyof JobOptions]-?: (input: unknown) => Job
   limits: parseLimits,
   pty: (input) => parseTerminalSize(input, 'pty'),
   merge: (input) => parseFlag(input, 'merge'),
+  startAt: (input) => parseWithin(input, 'startAt', [0, Number.MAX_SAFE_INTEGER]),
   timeLimitMs: (input) => parseWithin(input, 'timeLimitMs', [1, timeLimitMsMax]),
   name: parseName,
   parent: parseParent,

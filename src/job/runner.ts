@@ -8,6 +8,7 @@ import { Wakeup } from '../base/wakeup.js'
 import { canceled, TailraceError } from '../error.js'
 import { ActiveJob, type JobPorts, killMsDefault } from './active.js'
 import { checkJobs } from './checks.js'
+import { Delayed } from './delayed.js'
 import { feed } from './feed.js'
 import { JobIds } from './ids.js'
 import {
@@ -23,6 +24,7 @@ import {
   queueMax,
   runningMaxDefault,
   type Submission,
+  startAheadMsMax,
   storeVariable,
 } from './job.js'
 import { jobsNamespace } from './keys.js'
@@ -58,12 +60,15 @@ export type JobRunnerOptions = {
   readonly pipes?: PipePool
 }
 
+type Queued = { readonly job: ActiveJob; readonly parent: string | undefined }
+
 export class JobRunner implements Jobs, AsyncDisposable {
   /** Wakes when `running` or `waiting` change. */
   readonly changed = new Wakeup()
   readonly #ports: JobPorts
   readonly #ids: JobIds
   readonly #queue: JobQueue<ActiveJob>
+  readonly #delayed: Delayed<Queued>
   /** Jobs that have not finished, and those whose finish could not be stored. */
   readonly #live = new Map<string, ActiveJob>()
   /** Jobs that have finished, whose groups have been told to end. */
@@ -113,6 +118,9 @@ export class JobRunner implements Jobs, AsyncDisposable {
     this.#queue = new JobQueue(options.runningMax ?? runningMaxDefault, (id, job) => {
       this.#track(job.run(), job, () => this.#queue.leave(id))
     })
+    this.#delayed = new Delayed(environment, (id, { job, parent }) =>
+      this.#queue.add(id, job, parent),
+    )
   }
 
   get running(): number {
@@ -120,7 +128,7 @@ export class JobRunner implements Jobs, AsyncDisposable {
   }
 
   get waiting(): number {
-    return this.#queue.waiting
+    return this.#queue.waiting + this.#delayed.size
   }
 
   /** The job of an id, while it has not finished. For tests and for status. */
@@ -134,7 +142,11 @@ export class JobRunner implements Jobs, AsyncDisposable {
     if (signal?.aborted) throw canceled(signal)
     if (this.#stopped)
       throw new TailraceError('ECLOSED', 'the server is stopping: submit again later')
-    if (this.#queue.waiting + this.#submitting >= queueMax) {
+    const ahead = (parsed.startAt ?? 0) - this.#ports.environment.now()
+    if (ahead > startAheadMsMax) {
+      throw new TailraceError('EINVAL', `startAt is at most ${startAheadMsMax} ms ahead`)
+    }
+    if (this.waiting + this.#submitting >= queueMax) {
       throw new TailraceError('EBUSY', `${queueMax} jobs wait already: submit again later`)
     }
     if (this.#queue.depthOf(parsed.parent) >= nestingMax) {
@@ -184,7 +196,7 @@ export class JobRunner implements Jobs, AsyncDisposable {
       throw new TailraceError('EINVAL', `${JSON.stringify(name)} is no signal: SIGTERM, SIGINT, …`)
     }
     const job = await this.#find(id)
-    if (this.#queue.remove(id)) {
+    if (this.#queue.remove(id) || this.#delayed.remove(id)) {
       const canceled = job.cancel(name)
       this.#track(canceled, job)
       await canceled
@@ -249,6 +261,7 @@ export class JobRunner implements Jobs, AsyncDisposable {
     const id = this.#ids.next()
     const at = environment.now()
     const spec = specOf(submission)
+    const { startAt = 0, parent } = submission
     const marks = { [idVariable]: id, [storeVariable]: this.#incarnation }
     const launch = { ...spec, env: { ...environmentOf(submission), ...marks } }
     const job = new ActiveJob(this.#ports, id, spec, launch, at)
@@ -266,7 +279,8 @@ export class JobRunner implements Jobs, AsyncDisposable {
       throw error
     }
     if (this.#stopped) this.#track(job.cancel('SIGTERM', serverStop), job)
-    else this.#queue.add(id, job, submission.parent)
+    else if (startAt > environment.now()) this.#delayed.add(id, startAt, { job, parent })
+    else this.#queue.add(id, job, parent)
     this.changed.wake()
     return view
   }
@@ -296,7 +310,10 @@ export class JobRunner implements Jobs, AsyncDisposable {
 
   async #stop(): Promise<void> {
     await this.#removal[Symbol.asyncDispose]()
-    for (const job of this.#queue.clear()) this.#track(job.cancel('SIGTERM', serverStop), job)
+    const delayed = this.#delayed.clear().map(({ job }) => job)
+    for (const job of [...this.#queue.clear(), ...delayed]) {
+      this.#track(job.cancel('SIGTERM', serverStop), job)
+    }
     for (const job of this.#live.values()) job.stop(serverStop)
     for (const job of this.#leaving) job.process?.lookAtGroup()
     const { killMs, heldMs } = this.#ports
