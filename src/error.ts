@@ -81,7 +81,7 @@ export function toTailraceError(error: unknown): TailraceError {
   return new TailraceError(kept(system) ?? 'EIO', error.message, { cause: error })
 }
 
-/** What a system's error is here too. */
+/** Code for a system error that keeps its meaning here; undefined for others. */
 function kept(system: unknown): Code | undefined {
   if (system === 'EACCES' || system === 'EPERM') return 'EPERM'
   return system === 'ENOSPC' || system === 'EDQUOT' ? system : undefined

@@ -11,7 +11,7 @@ export type FileIdentity = {
   readonly inode: string
   /** When the file was made, ns since 1970; undefined where the file system does not say. */
   readonly birth?: string
-  /** Of the inode (see `generationOf`); undefined where nobody asked, or the file system does not say. */
+  /** Generation of the inode (see `generationOf`); undefined where nobody asked, or the file system does not say. */
   readonly generation?: string
 }
 

@@ -67,8 +67,8 @@ type Scanned = {
   readonly unicode: boolean
 }
 
-/** What was found out about strings: where the next backslash and the next quote are, unless that was passed
- *  by, so that each search goes over a stretch once; and whether a `\\u` was seen. */
+/** Positions of the next backslash and the next quote, kept until they are passed so that each search goes over a
+ *  stretch once; and whether a `\\u` was seen. */
 type Ahead = { backslash: number; quote: number; unicode: boolean }
 
 /** Goes over the structure of a text once. Checks depth and numbers; what stands within strings is left to
@@ -101,7 +101,7 @@ function scan(text: string, what: string): Scanned {
         continue
       }
     } else at = endOfLiteral(text, at, what)
-    // What follows a value, or the end of one that is empty.
+    // After a value, or at the end of an empty object or array.
     for (;;) {
       code = text.charCodeAt(at)
       while (isSpace(code)) code = text.charCodeAt(++at)
@@ -235,7 +235,7 @@ function isDigit(code: number): boolean {
   return code >= 0x30 && code <= 0x39
 }
 
-/** What may stand in a number. Whether it is one JSON.parse says. */
+/** Characters that a number may have. JSON.parse decides whether it is one. */
 function isNumeric(code: number): boolean {
   return isDigit(code) || code === 0x2e || code === minus || code === 0x2b || isPower(code)
 }

@@ -199,7 +199,7 @@ export function isInherited(descriptor: number): boolean {
   return flags >= 0 && (flags & FD_CLOEXEC) === 0
 }
 
-/** What a descriptor was opened for. Throws EIO where it is not open, EMISCONFIGURED (no native build). */
+/** Access mode of a descriptor. Throws EIO where it is not open, EMISCONFIGURED (no native build). */
 export function accessModeOf(descriptor: number): 'read' | 'write' | 'read-write' {
   const { fcntl, errno } = library.calls
   const flags: number = fcntl(descriptor, F_GETFL, 'int', 0)

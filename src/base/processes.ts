@@ -1,4 +1,4 @@
-/** What runs below this process, read from /proc. Linux; elsewhere nothing is listed. See rfc/11, rfc/13.
+/** Lists processes from /proc. Linux; elsewhere nothing is listed. See rfc/11, rfc/13.
  *  Invariant: a process that has ended and only waits to be reaped is listed as `defunct`. */
 
 import { readdirSync, readFileSync } from 'node:fs'
@@ -16,7 +16,7 @@ export function processes(): ProcessEntry[] {
   return pids().flatMap((pid) => processOf(pid) ?? [])
 }
 
-/** Those whose parent is `pid`, which is alive. Cheap where the kernel lists them (CONFIG_PROC_CHILDREN). */
+/** Children of `pid`, which is alive. Cheap where the kernel lists them (CONFIG_PROC_CHILDREN). */
 export function childrenOf(pid: number): number[] {
   try {
     const list = readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').trim()
@@ -49,7 +49,7 @@ export function killFound(look: () => readonly number[]): void {
   }
 }
 
-/** Those that descend from `root`, which is not among them, and have not ended. */
+/** Descendants of `root` that have not ended, without `root` itself. */
 export function descendantsOf(root: number): number[] {
   const children = new Map<number, ProcessEntry[]>()
   for (const entry of processes()) {

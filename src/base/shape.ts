@@ -1,4 +1,4 @@
-/** What a caller may hand over, said once per field, and checked where it comes in. See rfc/2, rule 11.
+/** Shapes of arguments: one rule per field, checked where the argument comes in. See rfc/2, rule 11.
  *  Invariant: what passed has no field that is not known, and no value of another kind. A field that is undefined
  *  counts as left out.
  *  Cheap: a check looks at the fields that are there, and makes nothing. */
@@ -74,7 +74,7 @@ export const number: Rule = {
   is: (value) => typeof value === 'number' && value >= 0,
   expected: 'a number, 0 or more',
 }
-/** What a timer of the system takes. */
+/** Time that a system timer takes. */
 export const waitMs: Rule = {
   is: (value) => Number.isInteger(value) && (value as number) > 0 && (value as number) < 2 ** 31,
   expected: 'a whole number of ms, 1 to 2147483647',

@@ -9,7 +9,7 @@ import { report } from './report.js'
 import { checkArguments, checkVariables } from './utf8.js'
 import { programVersion } from './version.js'
 
-/** Those that name a directory, a server or a token. */
+/** Environment variables that name a directory, a server or a token. */
 const variablesRead = [
   'HOME',
   'TAILRACE_DATA',

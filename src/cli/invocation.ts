@@ -44,7 +44,7 @@ export class Options {
     this.#values = values
   }
 
-  /** The same options with another text for one. */
+  /** Copies the options, with another text for one. */
   with(name: string, text: string): Options {
     return new Options({ ...this.#values, [name]: text })
   }

@@ -10,7 +10,7 @@ import { descendantsOf, killDescendants, sendSignal } from '../base/processes.js
 import { spawnAlone } from '../base/spawn.js'
 import type { KeeperAnswer, KeeperOrder } from './kept-command.js'
 
-/** What was told to end has this long. */
+/** Time between SIGTERM and SIGKILL. */
 const endMs = 5_000
 
 class Keeper {

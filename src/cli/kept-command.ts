@@ -93,7 +93,7 @@ export class KeptCommand implements AsyncDisposable {
     await this.#ended.promise
   }
 
-  /** What the command left running when it ended by itself is left alone. */
+  /** Ends the keeper. Processes that the command left when it ended by itself go on. */
   async [Symbol.asyncDispose](): Promise<void> {
     this.#keeper.off('exit', this.#lose)
     this.#keeper.kill('SIGKILL')

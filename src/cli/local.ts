@@ -35,7 +35,7 @@ const otherStartMs = 1_500
 const otherLookMs = 25
 /** A server that stops ends its connections in less. */
 const endMs = 5_000
-/** Of the server that we start: it closes it when it listens. */
+/** The server that we start closes this descriptor when it listens. */
 const readyDescriptor = 3
 /** Bytes of the log's end that an error quotes. */
 const logTailMax = 2_000
@@ -129,7 +129,7 @@ function spawnServer(directory: string, log: number): ChildProcess {
     {
       detached: true,
       stdio: ['ignore', log, log, 'pipe'],
-      // What is started within a job, and is not the job's, does not carry its id.
+      // A server started within a job is not part of the job, and does not carry its id.
       env: { ...process.env, [idVariable]: undefined, [storeVariable]: undefined },
       // Not the caller's directory, which could then not be unmounted.
       cwd: directory,
@@ -165,7 +165,7 @@ const damageSignals: ReadonlySet<string> = new Set([
   'SIGFPE',
 ])
 
-/** What the server said last, as the error that it was; `fsck` tells more of a damaged store. */
+/** Error from the last message of the server. It names `fsck` where the store is damaged. */
 function startError(child: ChildProcess, directory: string, tail: string): TailraceError {
   const [, said, message = ''] = [...tail.matchAll(/^tailrace: ([A-Z0-9]+): (.*)$/gm)].at(-1) ?? []
   if (child.exitCode === busyExitCode) return new TailraceError('EBUSY', message)

@@ -101,7 +101,7 @@ export function asksForJson(argv: readonly string[]): boolean {
 
 type Outcome = {
   code: number
-  /** What the parser did not take. */
+  /** Why the parser refused the arguments. */
   complaint: string | undefined
   readonly literals: number
 }

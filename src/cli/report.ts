@@ -13,7 +13,7 @@ const refused = 4
 /** Also of `status`, where no server runs. */
 export const noAnswer = 5
 
-/** What is not named here ends with 1. */
+/** Exit codes by error code; 1 for all others. */
 const exitCodes: { readonly [code in Code]?: number } = {
   ENOENT: notThere,
   ENONS: notThere,

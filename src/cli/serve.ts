@@ -31,7 +31,7 @@ export async function serve(invocation: Invocation): Promise<number> {
       allowOrigins: options.texts('allowOrigin'),
       ...defined({ idleExitMs }),
     })
-    // What jobs leave falls to us, so that it is found when they end; and nobody else takes its ends.
+    // Orphans of jobs become our children: they are found when the job ends, and nobody else reaps them.
     using _reaper = becomeSubreaper() ? new OrphanReaper() : undefined
     // However this process ends: nothing that it ran goes on without it.
     process.on('exit', () => store.jobs.kill())

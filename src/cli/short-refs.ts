@@ -8,7 +8,7 @@ import { pageMax, primary } from '../kvs/kvs.js'
 import { type Invocation, isShortRef, rootOptions } from './invocation.js'
 import { withStore } from './session.js'
 
-/** The same invocation with whole refs. Throws ENOENT, EINVAL (several roots begin so). */
+/** Expands the short refs of an invocation. Throws ENOENT, EINVAL (several roots begin so). */
 export async function withWholeRefs(invocation: Invocation): Promise<Invocation> {
   const { options } = invocation
   const namespace =

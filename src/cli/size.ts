@@ -24,7 +24,7 @@ export function parseSize(what: string, text: string): number {
 export function sizeText(size: number): string {
   let text = `${size}B`
   for (const [unit, bytes] of units) {
-    // What would be shown as 1024K is 1.0M.
+    // A size that would be shown as 1024K is 1.0M.
     const isNext = Math.round((size / bytes) * kilo) >= kilo
     if (bytes === 1 || !isNext) continue
     const value = size / bytes

@@ -1,4 +1,4 @@
-/** What comes in: stdin or a file, as streams, whole (bounded), or in lines. See rfc/13, rule 16.
+/** Input from stdin or a file, as streams, whole (bounded), or in lines. See rfc/13, rule 16.
  *  Invariant: what cannot be read is an error, never an empty value. */
 
 import { createReadStream, fstatSync, ReadStream, type Stats, statSync } from 'node:fs'

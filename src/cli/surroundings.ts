@@ -1,12 +1,12 @@
-/** What a job is to take over from the shell that submits it, besides directory and environment: umask, soft limits,
- *  niceness. See rfc/11. */
+/** Settings that a job takes over from the shell that submits it, besides directory and environment: umask, soft
+ *  limits, niceness. See rfc/11. */
 
 import { getPriority } from 'node:os'
 import { isAbove, isLimitName, type Limit, type Limits, readLimits } from '../base/limits.js'
 import type { JobOptions } from '../job/job.js'
 import { type Options, parseInteger, UsageError } from './invocation.js'
 
-/** Those of this process, and what the options say instead. */
+/** Settings of this process; the options override them. */
 export function surroundingsOf(options: Options): JobOptions {
   const umask = options.text('umask')
   const nice = options.text('nice')

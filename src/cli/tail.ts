@@ -72,7 +72,7 @@ async function begin(
   }
 }
 
-/** What jobs leave are events, not lines. */
+/** Refuses the logs of jobs: they hold events, not lines. */
 function refuseJobs(key: string): void {
   const [, id = '', part] = /^\/*(f[0-9a-v]{12})\/+(output|events)\/*$/.exec(key) ?? []
   if (part === undefined) return
@@ -117,8 +117,8 @@ class Value {
     return logEvents(invocation, this.#store, this.#key, asked)
   }
 
-  /** What the start leaves of a stretch, opened: from here on its root need not be retained. Throws ECOMPACTED
-   *  where that went before. */
+  /** Opens a stretch from the start on. From here on its root need not be retained. Throws ECOMPACTED where the
+   *  root was dropped before. */
   async open(stretch: Stretch, start: Start): Promise<Chunks> {
     return this.#open({ ...stretch, from: await this.#begin(stretch, start) })
   }

@@ -4,10 +4,10 @@
 
 import type { TerminalSize } from '../base/posix.js'
 
-/** What a terminal that nobody looks at has. */
+/** Size where there is no terminal. */
 const sizeDefault: TerminalSize = { columns: 80, rows: 24 }
 
-/** That of our terminal, if there is one. */
+/** Size of our terminal, or the default where there is none. */
 export function terminalSize(): TerminalSize {
   const { columns, rows } = process.stdout
   return columns > 0 && rows > 0 ? { columns, rows } : sizeDefault

@@ -9,7 +9,7 @@ import { parseDuration } from './duration.js'
 import { type Invocation, UsageError } from './invocation.js'
 import { BrokenPipe } from './output.js'
 
-/** What a command that is late still may do: end what it started, say what became of a write. */
+/** Time for a late command to end what it started, and to say what became of a write. */
 const graceMs = 1_000
 /** A timer of Node is not longer. */
 const timeoutMsMax = 2 ** 31 - 1
@@ -52,7 +52,7 @@ export class TimeLimit {
   async #end(late: Deferred<never>): Promise<void> {
     this.#passed = true
     for (const end of this.#ends) await Promise.race([end().catch(() => {}), delay(graceMs)])
-    // What was ended says so first: whether a write may have been done is known there.
+    // The ended work reports first: it knows whether a write may have been done.
     await delay(graceMs)
     late.reject(this.#error())
   }

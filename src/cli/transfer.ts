@@ -42,7 +42,7 @@ export async function exportTree(invocation: Invocation): Promise<number | undef
   })
 }
 
-/** What an export left out, read from its first bytes as they pass. */
+/** Entries that an export left out, read from its first bytes as they pass. */
 class SkippedList {
   skipped: readonly Skipped[] = []
 

@@ -9,7 +9,7 @@ import type { Output } from './output.js'
 export const heldMax = 1024 * 1024
 const newline = 10
 
-/** What a terminal may act on: all controls but tabs, newlines and the colours of text. */
+/** Characters that a terminal may act on: all controls but tabs, newlines and the colours of text. */
 const control =
   // biome-ignore lint/suspicious/noControlCharactersInRegex: it is about controls
   /(?!\r\n|[\t\n]|\x1b\[[0-9;:]*m)[\p{Cc}\p{Zl}\p{Zp}]|[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]/u
@@ -60,7 +60,7 @@ export class ValueOutput {
     if (isLine && this.#last !== newline) await this.#output.write('\n')
   }
 
-  /** What was written goes out now, and what comes as it comes: no end is waited for. */
+  /** Writes the held bytes now, and later bytes at once, without waiting for the end. */
   async release(): Promise<void> {
     this.#isOpen = true
     for (const bytes of this.#held) await this.#output.write(bytes)

@@ -38,7 +38,7 @@ export async function watch(invocation: Invocation): Promise<undefined> {
         ? logEvents(invocation, store, key, asked)
         : store.watch(key, { mode, ...asked })
     const log = new ValueOutput(invocation.stdout, { force: options.flag('force') })
-    // Of a key that was not there yet, without --follow, the first append is all.
+    // Without --follow, the watch of a key that was not there yet ends after the first append.
     let missing = false
     try {
       for await (const event of watching) {

@@ -1,4 +1,4 @@
-/** What a Tailrace server says, told from what a proxy, a load balancer or a captive portal says in its place.
+/** Tells the answers of a Tailrace server from those of a proxy, a load balancer or a captive portal.
  *  See rfc/12, rule 23.
  *  Invariant: what is not the server's word never looks like it; it is an answer that was lost. */
 
@@ -13,7 +13,7 @@ const errorSizeMax = 1024 * 1024
 /** Characters of a foreign header that a message quotes. */
 const quotedMax = 100
 
-/** What a request asks for: JSON, a key's value, plain bytes, or lines of JSON. */
+/** Form of the expected answer: JSON, a key's value, plain bytes, or lines of JSON. */
 export type Shape = 'json' | 'value' | 'bytes' | 'lines'
 
 const mediaTypes: Readonly<Record<Exclude<Shape, 'value'>, string>> = {

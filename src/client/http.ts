@@ -24,7 +24,7 @@ export type Asking = {
   readonly long?: boolean | undefined
   /** It is answered when something has happened, however long that takes. */
   readonly patience?: Patience | undefined
-  /** What comes as an answer; JSON if left out. */
+  /** Form of the answer; JSON if left out. */
   readonly shape?: Shape
   /** Of a write in JSON. */
   readonly headers?: Readonly<Record<string, string>>
@@ -47,7 +47,7 @@ type HttpOptions = {
   readonly reconnect: boolean
   readonly backoff: Backoff
   readonly random: () => number
-  /** Of a request, see `ConnectOptions`. */
+  /** Time-out of a request, see `ConnectOptions`. */
   readonly timeoutMs: number
 }
 
@@ -269,7 +269,7 @@ export class Http {
   }
 }
 
-/** What to do about the token: the server says how it comes, not whence. */
+/** EUNAUTH with advice: the server says how to send a token, not where to get it. */
 export function unauthorized(
   name: string,
   { token }: { readonly token: string | undefined },

@@ -10,7 +10,7 @@ const backoff: Backoff = { minMs: 2, maxMs: 100 }
 
 type Connected = (error: Error | null, socket: Socket) => void
 
-/** Where TCP would wait, `connect` to a Unix socket fails with EAGAIN as long as the server's queue is full. */
+/** Retries `connect` to a Unix socket: with a full server queue it fails with EAGAIN, where TCP would wait. */
 export class UnixAgent extends Agent {
   readonly #random: () => number
 

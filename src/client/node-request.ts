@@ -169,7 +169,7 @@ class Sending {
   }
 }
 
-/** What TLS has against the peer: no TLS there, or a certificate that is not good. */
+/** Codes of TLS errors: the peer has no TLS, or its certificate is not good. */
 const ofTls = /^(EPROTO$|ERR_(TLS|SSL)_)|CERT|SIGNATURE|ISSUER/
 
 /** Nobody listens there, or it cannot be reached. */

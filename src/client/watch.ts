@@ -154,7 +154,7 @@ export class RemoteWatch implements Watching, Stream {
     this.#connection.add(this)
   }
 
-  /** Where it begins. A watch that was live when nothing was there yet gets all that came since. */
+  /** Start of the watch. If it was live before the key was there, it gets all appends since. */
   get #from(): From | undefined {
     const { from } = this.#options
     return this.#live && typeof from === 'number' && from < 0 ? undefined : from

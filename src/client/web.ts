@@ -85,7 +85,7 @@ class WebTransport implements Transport {
       this.#running.delete(running)
     }
     const silent = new Silence(request, this.name, () => running.abort())
-    // What goes out shows no progress here.
+    // fetch() tells no progress of an upload.
     const uploadMs = (sizeOf(body) * 1_000) / uploadRateMin
     try {
       const init = { method, headers, signal: running.signal, ...(body ? { body } : {}) }

@@ -154,7 +154,7 @@ function lifeOf({ ttl, sliding, cap }: Expiry & Capping): Expiry & Capping {
   }
 }
 
-/** The same as parameters. Undefined: what is said of the cap is left to the server to refuse, in a body where it
+/** Expiry and cap as query parameters. Undefined for an invalid cap: the server refuses it in a body, where it
  *  cannot be mistaken. */
 function lifeQuery(options: Expiry & Capping): Query | undefined {
   const { cap, ...expiry } = lifeOf(options)

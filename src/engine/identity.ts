@@ -30,7 +30,7 @@ export type StoreFiles = { readonly directory: FileIdentity; readonly data: File
 
 export type Identity = {
   readonly storeId: string
-  /** Of the store that this one is a copy of. */
+  /** Id of the store that this one is a copy of. */
   readonly formerId: string | undefined
   /** The store is made by this opening. */
   readonly fresh: boolean

@@ -8,11 +8,11 @@ const magic = 0xbeefc0de
 const pageHeaderSize = 24
 /** In a page's header: its flags, and the bytes of the pointers to its entries that follow the header. */
 const [flagsAt, pointersSizeAt] = [18, 20]
-/** Of a meta page, from the file's or the page's beginning. */
+/** Offsets in a meta page, from the file's or the page's beginning. */
 const [magicAt, metaPageSizeAt, freeRootAt, mainRootAt, lastPageAt, transactionAt] = [
   24, 48, 88, 136, 144, 152,
 ]
-/** Of an entry that describes a table, from its beginning. */
+/** Offset in an entry that describes a table, from its beginning. */
 const tableRootAt = 40
 /** Flags of pages and of entries on a leaf. */
 const [branch, leaf] = [1, 2]
@@ -23,7 +23,7 @@ const pageSizeMax = 65_536
 export type Meta = {
   readonly pageSize: number
   readonly transaction: bigint
-  /** Of the table of free pages, and of the main table. */
+  /** Root pages of the table of free pages and of the main table. */
   readonly roots: readonly [bigint, bigint]
   /** The last page that was ever given out. */
   readonly lastPage: bigint
@@ -68,7 +68,7 @@ export async function hasAllPages(file: FileHandle, meta: Meta): Promise<boolean
 class Walk {
   readonly #file: FileHandle
   readonly #pageSize: number
-  /** Of the file. */
+  /** Number of pages in the file. */
   readonly #pages: bigint
 
   constructor(file: FileHandle, pageSize: number, pages: bigint) {

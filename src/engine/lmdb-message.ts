@@ -37,7 +37,7 @@ function shorten(memory: number): boolean {
   return false
 }
 
-/** Where the read-only data of the library are mapped: addresses and sizes in bytes. */
+/** Mappings of the library's read-only data: addresses and sizes in bytes. */
 function constantsOfLibrary(): { readonly start: number; readonly size: number }[] {
   const maps = readFileSync('/proc/self/maps', 'utf8').split('\n')
   return maps.flatMap((line) => {

@@ -126,7 +126,7 @@ export class MemoryEngine implements Engine {
     return this.#stored
   }
 
-  /** What is dropped is in no file. */
+  /** Nothing to overwrite: dropped data is in no file. */
   async overwriteFreed(): Promise<number> {
     this.#moves.assertOpen()
     return 0

@@ -27,7 +27,7 @@ const smallMax = 1_900
 const keysMax = 1_024
 /** Bytes of an entry besides its key and value. */
 const entryHead = 10
-/** What one row has besides its value on its page: a page of 4 KiB then holds the row alone. */
+/** Bytes of a row on its page besides its value: a page of 4 KiB then holds the row alone. */
 const pageHead = 24
 
 /** Gives the bytes that it wrote. Each step is a transaction that others share. A full disk ends it early: what
@@ -96,7 +96,7 @@ async function rewriteSome(
 ): Promise<Buffer | undefined> {
   let next: Buffer | undefined
   await submit(writer, (writes) => {
-    // What others change in the same transaction is newer, and rewrites its page itself.
+    // A change by others in the same transaction is newer, and rewrites its page itself.
     const changed = new Set(
       writes.list.filter((write) => write.table === table).map(({ key }) => hexOf(key)),
     )

@@ -1,4 +1,4 @@
-/** Where a reader of an output log begins: so many lines from the end, or at a time. See rfc/8, rules 11 and 13.
+/** Finds the start of a read in an output log: so many lines from the end, or at a time. See rfc/8, rules 11 and 13.
  *  Invariant: a time is found in O(log n) blobs, lines from the end in the blobs that hold them. Runs in browsers,
  *  over any `Kvs`. */
 
@@ -60,7 +60,7 @@ export async function placeSince(log: OutputLog, since: number): Promise<OutputP
   return { index, event: event < 0 ? events.length : event, byte: 0 }
 }
 
-/** What of a blob is at the place or behind it. */
+/** Events of a blob at the place or behind it. */
 export function eventsFrom(
   { index, event, byte }: OutputPlace,
   blob: number,

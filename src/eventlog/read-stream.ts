@@ -48,7 +48,7 @@ export async function* readOutput(
   for await (const { data } of readPieces(kvs, key, stream, options)) yield data
 }
 
-/** The same pieces, each with its place. */
+/** Reads a stream in pieces, each with its place. */
 async function* readPieces(
   kvs: Kvs,
   key: string,
@@ -90,7 +90,7 @@ type Start = {
   readonly lines?: number | undefined
 }
 
-/** Where to begin, and the first byte of the stream that is wanted from there on. */
+/** Place to begin at, and the first byte of the stream that is wanted from there on. */
 async function placeOf(
   log: OutputLog,
   { stream, from = 0, since, lines }: Start,

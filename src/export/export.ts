@@ -22,7 +22,7 @@ import { ExportWalk } from './walk.js'
 /** Bytes that are gathered before they are handed on; a record more at most. */
 export const exportChunkSize = 256 * 1024
 
-/** Of what cannot be read. */
+/** Codes of data that cannot be read. */
 const damageCodes: ReadonlySet<Code> = new Set(['ECORRUPT', 'EDANGLING', 'EIO'])
 
 export type ExportPorts = {
@@ -105,7 +105,7 @@ export async function* writeExport(
   yield Buffer.concat([last, hash.digest()])
 }
 
-/** What cannot be read, with the key that it is at; undefined where the export ended for another reason. */
+/** Error that names the key that cannot be read; undefined where the export ended for another reason. */
 async function namedError(
   { content, nodes }: ReadPorts,
   data: Dir,

@@ -36,7 +36,7 @@ export type Header = Side & {
   readonly time: number
   /** A difference: what the importer must have. */
   readonly base: Side | undefined
-  /** What was left out, since it could not be read. */
+  /** Entries left out, since they could not be read. */
   readonly skipped?: readonly Skipped[]
 }
 

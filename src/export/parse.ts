@@ -79,7 +79,7 @@ export class ExportParser implements AsyncDisposable {
     }
   }
 
-  /** What the export left out: complete once the first record, or the end, is there. */
+  /** Entries that the export left out: complete once the first record, or the end, is there. */
   get skipped(): readonly Skipped[] {
     return this.#skipped
   }
@@ -116,7 +116,7 @@ export class ExportParser implements AsyncDisposable {
     await this.#source.return?.()
   }
 
-  /** Of the next record, past those that say what was left out. */
+  /** Kind of the next record. Reads the list of entries left out first. */
   async #kind(): Promise<number> {
     for (;;) {
       const [kind = 0] = await this.#take(1, this.#named())

@@ -15,7 +15,7 @@ import { Nodes } from '../tree/nodes.js'
 import { type Dir, emptyDir } from '../tree/treeobj.js'
 import { skippedMax } from './format.js'
 
-/** What can be read of a tree, where its nodes come from, and what was left out, by key. */
+/** Readable part of a tree, the source of its nodes, and the entries left out, by key. */
 export type Readable = {
   readonly data: Dir
   readonly nodes: Nodes

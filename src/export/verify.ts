@@ -28,7 +28,7 @@ export type Verified = {
   /** A difference: the root that it follows. */
   readonly since?: { readonly seq: number; readonly ref: Blobref }
   readonly read: Totals
-  /** What the export left out of its namespace, since it could not be read. */
+  /** Entries that the export left out of its namespace, since they could not be read. */
   readonly skipped?: readonly Skipped[]
 }
 

@@ -82,7 +82,7 @@ export class ActiveJob {
     return this.#stored
   }
 
-  /** Where the process left others in its group when it had ended: resolves when they have been ended, too. */
+  /** Resolves when the processes that the job left in its group have been ended; undefined without any. */
   get groupEnded(): Promise<void> | undefined {
     return this.#groupEnded
   }

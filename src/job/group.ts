@@ -1,5 +1,5 @@
-/** What a job's process started, which is there as long as anything of it runs, also after the process itself has ended: its
- *  process group, and where this process is a subreaper also what left the group. See rfc/11.
+/** Processes that a job's process started, also after it has ended itself: its process group, and where this process
+ *  is a subreaper also processes that left the group. See rfc/11.
  *  Invariant: a signal goes to the job's own or to none: once a group is empty its number may be another's. */
 
 import { descendantsOf, processes, processOf, sendSignal, variablesOf } from '../base/processes.js'
@@ -51,8 +51,8 @@ export class ProcessGroup {
     return sendSignal(-this.#id, name) || (!this.#leaderEnded && sendSignal(this.#id, name))
   }
 
-  /** What fell to this process when the leader ended, and is not in the group: of its session, or with its mark; with all
-   *  that descends from it. */
+  /** Orphans outside the group, once the leader has ended: children of this process that have the leader's session
+   *  or mark, with their descendants. */
   #strays(): number[] {
     if (!this.#leaderEnded) return []
     return strangers().flatMap((pid) => {

@@ -46,7 +46,7 @@ export class Intake {
     this.#read(stream, pipe)
   }
 
-  /** What would be stderr comes by the pipe of stdout. */
+  /** Bytes of stderr come by the pipe of stdout. */
   merge(): void {
     this.#merged = true
   }

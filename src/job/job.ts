@@ -35,7 +35,7 @@ export const startAheadMsMax = 366 * 24 * 3_600_000
 
 /** How to run it; each may be missing. Stored with the spec. */
 export type JobOptions = {
-  /** What the process leaves in its process group when it ends stays; otherwise it is ended. */
+  /** Processes left in the process group at the end stay; otherwise they are ended. */
   readonly keepChildren?: boolean
   /** File mode creation mask, 0 to 0o777; without it the server's. */
   readonly umask?: number
@@ -57,8 +57,8 @@ export type JobOptions = {
   readonly parent?: string
 }
 
-/** What to run. `env` is what the process gets besides `idVariable` and `storeVariable`, nothing else; only its names are stored,
- *  and the values of `set`. */
+/** A job to run. The process gets `env`, `set`, `idVariable` and `storeVariable`, nothing else. Only the names
+ *  of `env` are stored. */
 export type Submission = JobOptions & {
   /** Program and arguments; at least one. */
   readonly command: readonly string[]
@@ -180,7 +180,7 @@ export interface Jobs {
 
 /** A store as the runner of its jobs has it. It may write to the namespace `jobs`. */
 export type JobKvs = Kvs & {
-  /** Those of the namespace `jobs`. */
+  /** Settings of the namespace `jobs`. */
   settings(): Promise<Settings>
   /** Takes keys of the namespace `jobs`, and all below them, away with the namespace's history; with `pins`
    *  out of its pins too. A key that is not there is no error. */

@@ -11,7 +11,7 @@ import type { JobOptions } from './job.js'
 export type Launcher = {
   /** Goes before the command; may be empty. */
   readonly prefix: readonly string[]
-  /** What the process will not have, for people. */
+  /** Requested settings that the process will not have, for people. */
   readonly shortfalls: readonly string[]
   /** Calls `spawn`. REQUIRES: it is synchronous. */
   readonly around: <T>(spawn: () => T) => T

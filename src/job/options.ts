@@ -27,7 +27,7 @@ const parsers: { readonly [field in keyof JobOptions]-?: (input: unknown) => Job
 
 export const optionFields: readonly string[] = Object.keys(parsers)
 
-/** Those of the fields that are options. Throws EINVAL. */
+/** Parses the fields that are options. Throws EINVAL. */
 export function parseOptions(
   fields: { readonly [field in keyof JobOptions]?: unknown },
 ): JobOptions {

@@ -56,7 +56,7 @@ export type ProcessPorts = {
 
 export class JobProcess {
   readonly started: StartedProcess
-  /** What it has not of the umask, limits and niceness that were asked for. */
+  /** Requested umask, limits and niceness that the process does not have. */
   readonly shortfalls: readonly string[]
   /** Resolves when the process has exited and both streams have ended. Never rejects. */
   readonly ended: Promise<Ended>
@@ -259,7 +259,7 @@ async function checkDirectory(cwd: string): Promise<void> {
   if (!found.isDirectory()) throw new ExecFailure(127, `${cwd} is not a directory`)
 }
 
-/** What the system would find out: with a launcher in between it would be told to the launcher alone. */
+/** Checks the program as the system would: with a launcher in between, only the launcher gets the error. */
 async function checkProgram({ command, cwd, env }: Launch): Promise<void> {
   const [program = ''] = command
   const { PATH = pathDefault }: { readonly PATH?: string } = env
@@ -279,7 +279,7 @@ async function checkProgram({ command, cwd, env }: Launch): Promise<void> {
   throw execFailure(command, failure)
 }
 
-/** Where a program is looked for without PATH: as the C library does. */
+/** Search path for programs without PATH, as in the C library. */
 const pathDefault = '/bin:/usr/bin'
 
 function execFailure([program = '']: Launch['command'], error: unknown): ExecFailure {

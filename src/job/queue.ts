@@ -18,7 +18,7 @@ export class JobQueue<T> {
   readonly #runningMax: number
   readonly #start: (id: string, job: T) => void
   readonly #waiting = new Map<string, Waiting<T>>()
-  /** Those that wait, by their parents, oldest first. */
+  /** Waiting jobs by parent, oldest first. */
   readonly #children = new Map<string, Set<string>>()
   readonly #running = new Map<string, Running>()
   #places = 0

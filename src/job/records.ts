@@ -115,7 +115,7 @@ export async function readJob(
   return { view, events }
 }
 
-/** What the store has of one job, from its view where that is there. Undefined for no job. Throws ECORRUPT. */
+/** Reads the stored view of a job, or makes it from the events. Undefined for no job. Throws ECORRUPT. */
 export async function readView(kvs: Kvs, id: string): Promise<JobView | undefined> {
   const stored = await kvs.get(indexKey(id), scope)
   if (stored && stored.length > 0) return decodeView(stored)
@@ -169,9 +169,9 @@ export async function newestId(kvs: Kvs): Promise<string | undefined> {
   return names[0] === undefined ? undefined : mirrored(names[0])
 }
 
-/** What this process knows of jobs. */
+/** Jobs that this process knows. */
 export type KnownJobs = {
-  /** Those that have not finished, in the order of their submits. */
+  /** Jobs that have not finished, in the order of their submits. */
   readonly live: () => readonly JobView[]
   /** A job's view, asked for first without what the store has of it, then with that. */
   readonly view: (id: string, stored?: JobView) => JobView | undefined

@@ -100,7 +100,7 @@ export class Removal implements AsyncDisposable {
   async #applyAll(): Promise<void> {
     while (this.#again && !this.#over) {
       this.#again = false
-      // What could not be removed now (no space) goes with a later finish.
+      // Jobs that could not be removed now (no space) go with a later finish.
       await this.#apply().catch(() => {})
     }
     this.#applying = undefined

@@ -101,7 +101,7 @@ function parseText(input: unknown, field: string): string {
   return input
 }
 
-/** As the system counts. What it takes less of, it refuses when the job is to run. */
+/** Checks sizes as the system counts them. A system with lower bounds refuses the job when it is to run. */
 function checkSizes(submission: Submission): void {
   const variables = Object.entries(environmentOf(submission)).map((pair) => pair.join('='))
   let total = 0

@@ -63,7 +63,7 @@ export function fold(view: JobView, event: JobEvent): JobView {
   }
 }
 
-/** What `timeout` of coreutils gives. */
+/** Exit code of `timeout` (coreutils). */
 const timeoutCode = 124
 
 /** The code a shell would give; 124 where the job's time limit ended it. REQUIRES: the job has finished or is lost. */

@@ -24,7 +24,7 @@ const restSizeMax = 1024 * 1024
 const endOfFile = '\x04'
 
 export class Terminal {
-  /** What the job writes. */
+  /** Output of the job. */
   readonly output: ReadStream
   readonly #ends: TerminalEnds
   #writer: ChildProcess | undefined
@@ -51,7 +51,7 @@ export class Terminal {
     writeSync(this.#ends.master, endOfFile)
   }
 
-  /** What somebody types; its end is the end of file. `cat` is a program that copies its stdin. Call it once. */
+  /** Opens the terminal's input; its end is the end of file. `cat`: a program that copies its stdin. Call it once. */
   openInput(cat: string): Writable {
     const stdio = ['pipe', this.#ends.master, 'ignore'] as const
     const writer = spawnAlone(cat, [], { detached: true, env: {}, stdio: [...stdio] })
@@ -72,7 +72,7 @@ export class Terminal {
     if (!this.#closed) resizeTerminal(this.#ends.master, size)
   }
 
-  /** What was not read yet. REQUIRES: `output` is paused, the job has ended. */
+  /** Output that was not read yet. REQUIRES: `output` is paused, the job has ended. */
   *rest(): Generator<Uint8Array, void, undefined> {
     for (let chunk = this.output.read(); chunk; chunk = this.output.read()) yield chunk
     for (let size = 0; size < restSizeMax && isReadable(this.#ends.master); ) {

@@ -124,7 +124,7 @@ const watches = {
   value: ['from'],
 } as const
 
-/** The same store, whose calls throw EINVAL where they are wrong. */
+/** Wraps a store: calls with wrong arguments fail with EINVAL. */
 export function checkedKvs(kvs: Kvs): Kvs {
   return {
     commit: (transaction, options) =>
@@ -235,7 +235,7 @@ export function checkedKvs(kvs: Kvs): Kvs {
 
 const putValue: Rule = either(value, stream)
 
-/** What a promise stands for is refused by it. */
+/** A failed check rejects the promise. */
 function checked<T>(check: () => void, call: () => Promise<T>): Promise<T> {
   try {
     check()
@@ -245,7 +245,7 @@ function checked<T>(check: () => void, call: () => Promise<T>): Promise<T> {
   return call()
 }
 
-/** What is iterated throws as it is iterated. */
+/** A failed check throws at the first iteration. */
 function iterated<T>(check: () => void, call: () => T): T | AsyncGenerator<never, undefined> {
   try {
     check()
@@ -294,7 +294,7 @@ function checkRead({ index, from: begin, to }: ReadOptions = {}): void {
   throw invalid('options.index reads one blob: it does not go with from and to')
 }
 
-/** What means nothing in the mode is refused, but for a false that says so. */
+/** Refuses options that mean nothing in the mode, unless they are false. */
 function checkWatch(options: WatchOptions): void {
   check('options', options, watches.any)
   const fields: Readonly<Record<string, unknown>> = options

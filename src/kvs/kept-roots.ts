@@ -64,7 +64,7 @@ export class KeptRoots {
     }
   }
 
-  /** What the roots of a namespace below `seq` have is to be read by nobody any more. */
+  /** Drops the roots of a namespace below `seq`, and keeps none of them again. */
   raise(live: LiveNamespace, seq: number): void {
     const { incarnation } = live.record
     this.#least.set(incarnation, Math.max(seq, this.#least.get(incarnation) ?? 0))

@@ -189,8 +189,7 @@ export interface Kvs extends History, Upkeep {
     key: string,
     options?: ReadScope & { readonly nofollow?: boolean },
   ): Promise<Stat | undefined>
-  /** What stands in the tree at the key, as RFC 11 JSON, a page of refs at a time. Undefined where the key is not
-   *  there. */
+  /** The treeobj at the key, as RFC 11 JSON, a page of refs at a time. Undefined where the key is not there. */
   treeobj(key: string, options?: TreeobjOptions): Promise<TreeobjJson | undefined>
   /** In UTF-8 byte order of the names. Throws ENOENT, ENOTDIR. */
   list(key: string, options?: ListOptions): Promise<Listing>

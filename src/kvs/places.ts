@@ -31,7 +31,7 @@ import type { Position } from './watching.js'
 
 /** Roots that a check looks at; beyond them it cannot be told what happened to the key. */
 export const placeRootsMax = 10_000
-/** Of them between two turns of the event loop. */
+/** Roots looked at between two turns of the event loop. */
 const placeStep = 256
 
 /** Behind the first `position.index` blobs, which are the first `offset` bytes, as they were at the root
@@ -92,7 +92,7 @@ export class Places {
     const live = this.#store.namespace(scope.namespace)
     const { nodes, spaces } = this.#store
     using held = spaces.holdRoot(live.root)
-    // What is looked at is held until the end of the check.
+    // `held` keeps the root until the end of the check.
     const sight = await this.#look(live, spaces.holdRoot(held.root), parseKey(key))
     if (!sight) throw new TailraceError('ENOENT', `"${key}" is not there any more`)
     const { position, offset } = place

@@ -3,7 +3,7 @@
 
 import type { Capping, Committed, CommittedOp, Expiry } from '../transaction/operation.js'
 
-/** What a write may say besides its value. */
+/** Options of a write besides its value. */
 export type Said = Expiry & Capping & { readonly contentType?: string }
 
 /** What a write says besides its value: most often nothing. */

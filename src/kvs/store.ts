@@ -198,7 +198,7 @@ export class KeyStore implements Keys, AsyncDisposable {
 
   async stat(key: string, options: StatOptions = {}): Promise<Stat | undefined> {
     const peeked = this.#peek(key, options, { follow: !options.nofollow })
-    // Where no key expires and no log has a cap there is nothing else to look up.
+    // If no key expires and no log has a cap, there is nothing else to look up.
     const lacks = (kind: LifeKind, meta: Dir) => peekEntry(this.nodes, meta, kind) === undefined
     if (peeked && lacks('expiry', peeked.meta) && lacks('cap', peeked.meta)) {
       return peeked.treeobj && statOf(peeked.treeobj, peeked.seq)

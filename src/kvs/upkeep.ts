@@ -49,7 +49,7 @@ export type ExportOptions = Scope & {
   readonly skipDamaged?: boolean
 }
 
-/** What an export left out: a value, or names of a directory, and why. */
+/** A value, or names of a directory, that an export left out, and why. */
 export type Skipped = { readonly key: string; readonly code: Code; readonly message: string }
 
 /** Into a namespace, which is made if it is missing. One that has keys: ENOTEMPTY unless `replace`, or
@@ -67,19 +67,19 @@ export type Imported = {
   readonly stored: { readonly count: number; readonly size: number }
   /** All that the stream held. */
   readonly read: { readonly count: number; readonly size: number }
-  /** What the export had left out of its namespace. */
+  /** Entries that the export had left out of its namespace. */
   readonly skipped?: readonly Skipped[]
 }
 
 /** In bytes. */
 export type Usage = {
-  /** What the store's files take on the disk, free space within them included; not where it is in memory. */
+  /** Disk space of the store's files, free space within them included; absent for a store in memory. */
   readonly disk?: number
   /** All blobs and nodes, those that a collection would free included. */
   readonly stored: number
   /** The values of all namespaces, as quotas count them: what several keys share counts for each. */
   readonly live: number
-  /** What only the retained histories hold, estimated. */
+  /** Data that only the retained histories hold, estimated. */
   readonly history: number
 }
 

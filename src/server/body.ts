@@ -22,7 +22,7 @@ type Request = {
 export const bodySizeMax = 12 * 1024 * 1024
 /** A body over TCP that stands still for so long is given up. */
 export const bodyStallMs = 60_000
-/** The same over the Unix socket, where a peer cannot vanish: a slow program may be writing it. */
+/** Like `bodyStallMs`, over the Unix socket: a peer cannot vanish, but a slow program may be writing. */
 export const localBodyStallMs = 15 * 60_000
 
 /** The whole body. Throws E2BIG, before anything is read where `Content-Length` says so; EBUSY where the bodies that

@@ -107,8 +107,8 @@ export class Connection {
     }
   }
 
-  /** What a peer without a token sends is not kept, were it one frame of many bytes. `raw` has the frames
-   *  handled first. */
+  /** Ends the connection of a peer without a token that sends too many bytes, even in one frame. Whole frames are
+   *  handled before the check. */
   #boundStranger(raw: RawSocket): void {
     const start = raw.bytesRead
     const bound = () => {

@@ -6,7 +6,7 @@ import { createHash, type Hash } from 'node:crypto'
 import type { IncomingHttpHeaders } from 'node:http'
 import { invalid } from '../wire/parse.js'
 
-/** What a checksum is called in headers, and what Node calls it. */
+/** Checksum algorithms: the name in headers, and the name in Node. */
 const algorithms: ReadonlyMap<string, string> = new Map([
   ['sha-256', 'sha256'],
   ['sha-512', 'sha512'],
@@ -18,7 +18,7 @@ const digestsMax = 8
 
 type Expected = { readonly header: string; readonly hash: Hash; readonly digest: string }
 
-/** What is to be fed with the body and then asked; undefined where no checksum was sent. */
+/** Checks a body: feed it the body, then ask. `of` gives undefined where no checksum was sent. */
 export class BodyDigest {
   readonly #expected: readonly Expected[]
 

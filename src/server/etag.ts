@@ -15,7 +15,7 @@ export const conditionTriesMax = 16
 
 /** `Cache-Control` of a current value: it is kept, and asked for again with its ETag at each use. */
 export const cacheWithTag = 'no-cache'
-/** Of what is named by its hash, so that it never changes. `private`: what needs a token is not for all. */
+/** `Cache-Control` of data named by its hash: it never changes. `private`: data behind a token is not for all. */
 export const cacheForever = 'private, max-age=31536000, immutable'
 
 /** `any`: whatever is there. Weak tags never match strongly, so they count for If-None-Match only. */
@@ -23,13 +23,13 @@ type Tags = { readonly any: true } | { readonly any: false; readonly refs: reado
 
 export type Conditions = { readonly match?: Tags; readonly noneMatch?: Tags }
 
-/** Those of a read. Throws EINVAL. */
+/** Conditions of a read. Throws EINVAL. */
 export function readConditionsOf(request: Request): Conditions {
   refuseGuards(request)
   return conditionsOf(request)
 }
 
-/** What `Tailrace-Guards` says of a write. Throws EINVAL, E2BIG. */
+/** Guards of a write, from `Tailrace-Guards`. Throws EINVAL, E2BIG. */
 export function guardsOf(request: Request): readonly Guard[] {
   const value = request.headers[guardsHeader]
   return typeof value === 'string' ? fromGuardsHeader(value) : []

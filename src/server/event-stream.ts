@@ -28,7 +28,7 @@ export function wantsEventStream(request: Request): boolean {
   return types.some((type) => type.split(';', 1)[0]?.trim().toLowerCase() === 'text/event-stream')
 }
 
-/** Where the client was when it lost the stream. Throws EINVAL. */
+/** Place where the client lost the stream. Throws EINVAL. */
 export function lastEventOf(request: Request): Place | undefined {
   const id = request.headers['last-event-id']
   return typeof id === 'string' && id !== '' ? parsePlace(id, 'Last-Event-ID') : undefined

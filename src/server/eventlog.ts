@@ -86,7 +86,7 @@ async function read(context: Context, request: Request, reply: Reply): Promise<R
   return reply
 }
 
-/** The same events for `EventSource`. One that comes back to the end of a sealed log is told to stay away. */
+/** Sends events for `EventSource`. A client that comes back to the end of a sealed log is told to stay away. */
 export async function sendEventStream(
   context: Context,
   request: Request,

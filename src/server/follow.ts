@@ -32,7 +32,7 @@ export type FollowOptions = {
   readonly index?: number | undefined
   readonly from?: number | undefined
   readonly position?: Place | undefined
-  /** Of an event stream, ms. */
+  /** Heartbeat interval of an event stream, ms. */
   readonly heartbeat?: number | undefined
   readonly conditions: Conditions
 }
@@ -135,7 +135,7 @@ type Begin = {
   readonly from: number
   /** Behind what was there when the answer began. */
   readonly end: Place | undefined
-  /** What the first blob must be one of. */
+  /** The first blob must be one that this check looked at. */
   readonly checked?: Checked
 }
 

@@ -38,7 +38,7 @@ const preflightSeconds = 600
 /** Requests of one connection that may wait for their answers. One more ends the connection. */
 export const pipelinedMax = 1_024
 
-/** Where websockets are. Everywhere else an offer to upgrade is ignored (RFC 9110, 7.8). */
+/** Path of websockets. Everywhere else an offer to upgrade is ignored (RFC 9110, 7.8). */
 export const websocketPath = '/v1/ws'
 
 /** Headers that a page of an allowed origin may send, and those that it may see. */
@@ -77,11 +77,11 @@ export type FrontOptions = {
   readonly activity: Activity
   /** Asked at each request: the addresses are known only once the server listens. */
   readonly access: () => Access
-  /** Of a TCP server: requests must name it, and carry the token. */
+  /** Token of a TCP server: requests must name the server, and carry it. */
   readonly token?: string
   /** A body that stands still for longer is given up. Default: it may. */
   readonly bodyStallMs?: number
-  /** Of the whole server. */
+  /** Memory for the bodies of the whole server. */
   readonly bodies?: BodyBudget
 }
 
@@ -250,7 +250,7 @@ export class Front {
     response.once('close', () => responses.delete(response))
   }
 
-  /** What the parser could not read, or waited for too long. */
+  /** Refuses a request that the parser could not read, or waited for too long. */
   #refuseUnread(error: NodeJS.ErrnoException, socket: Socket): void {
     const begun = [...(this.#responses.get(socket) ?? [])].some(({ headersSent }) => headersSent)
     // In the middle of another answer there is nothing to say; what comes behind a refusal is dropped.
@@ -306,7 +306,7 @@ function answerPreflight(request: IncomingMessage, response: ServerResponse): vo
   response.end()
 }
 
-/** What an error of Node's HTTP parser is in our codes. */
+/** Our code and status for an error of Node's HTTP parser. */
 function unreadOf(error: NodeJS.ErrnoException): { readonly code: Code; readonly status: number } {
   switch (error.code) {
     case 'ERR_HTTP_REQUEST_TIMEOUT':

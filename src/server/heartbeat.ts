@@ -5,7 +5,7 @@
 import { deferred } from '../base/deferred.js'
 import { invalid } from '../wire/parse.js'
 
-/** Of an event stream, if nothing else is asked for. */
+/** Default heartbeat interval of an event stream. */
 export const heartbeatMsDefault = 15_000
 export const heartbeatMsMin = 100
 export const heartbeatMsMax = 3_600_000

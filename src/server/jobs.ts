@@ -161,7 +161,7 @@ async function output(context: Context, request: Request, reply: Reply): Promise
   return reply
 }
 
-/** The same output for `EventSource`. One that comes back to the end of what is over is told to stay away. */
+/** Sends output for `EventSource`. A client that comes back to the end of an ended job is told to stay away. */
 async function sendOutputEvents(
   context: Context,
   request: Request,

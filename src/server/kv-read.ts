@@ -116,7 +116,7 @@ type Ranged =
       readonly from?: number | undefined
     }
 
-/** Where to read what follows a position. Throws EOVERWRITTEN, ECOMPACTED, ENOENT. */
+/** Checks a position, and gives where to read on from it. Throws EOVERWRITTEN, ECOMPACTED, ENOENT. */
 async function proveRead(
   { store }: Context,
   key: string,

@@ -107,9 +107,8 @@ export async function readToken(directory: string): Promise<string | undefined> 
   return text && /^[0-9a-f]{64}$/.test(text) ? text : undefined
 }
 
-/** What `server.json` says; undefined where no server runs, or none that ended in order. One that came with a
- *  copy of the directory is of another server, and says nothing here. Throws EPERM where others could have put it
- *  there. */
+/** Reads `server.json`. It may be left by a server that did not end in order. Undefined where it is not there, or
+ *  came with a copy of the directory from another server. Throws EPERM where others could have put it there. */
 export async function readServerRecord(directory: string): Promise<ServerRecord | undefined> {
   const path = join(directory, 'server.json')
   await assertOwnDirectory(directory)
@@ -135,8 +134,8 @@ export async function removeServerRecord(directory: string, record: ServerRecord
   }
 }
 
-/** Where a server listens whose directory may have been moved since it started. Throws EBUSY where a path is
- *  too long for that now. */
+/** Path of the socket of a server whose directory may have been moved since it started. Throws EBUSY where the
+ *  path is too long now. */
 export function socketNow(directory: string, { socket, pid }: ServerRecord): string {
   const inside = join(directory, socketFile)
   if (basename(socket) !== socketFile) return socket // it stands elsewhere, and was not moved

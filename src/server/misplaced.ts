@@ -1,4 +1,4 @@
-/** What a request carries though its route does not look at it: a condition, a key of idempotency, a
+/** Refuses what a request carries though its route does not look at it: a condition, a key of idempotency, a
  *  namespace. See rfc/12, rule 5. Pure.
  *  Invariant: a caller who asks for a guard, or for once, gets it or is told; nothing is dropped. */
 

@@ -19,7 +19,7 @@ export const backlogSumMax = 64 * 1024 * 1024
 /** Bytes of answers that may wait before the client's requests are no longer read. */
 export const backlogSizeMax = 8 * 1024 * 1024
 
-/** What waits for all clients of a server together. */
+/** Bytes that wait for all clients of a server together. */
 export class BacklogSum {
   #size = 0
 
@@ -33,10 +33,10 @@ export class BacklogSum {
 }
 
 export type OutboxPorts = {
-  /** What the websocket writes to. */
+  /** The socket below the websocket. */
   readonly raw: RawSocket
   readonly protocol: Subprotocol
-  /** Of the server. */
+  /** Shared by all clients of the server. */
   readonly sum: BacklogSum
 }
 

@@ -10,7 +10,7 @@ import { type Deferred, deferred } from '../base/deferred.js'
 export const turnSize = 1024 * 1024
 /** Bytes that one client is sent before it is the next one's turn. */
 export const batchSize = 64 * 1024
-/** What a delivery counts besides its bytes: some 20 µs of work. So a turn has at most 256 deliveries,
+/** Cost of a delivery besides its bytes: some 20 µs of work. So a turn has at most 256 deliveries,
  *  and a batch 16. */
 export const deliveryCost = 4 * 1024
 /** So many of those that wait go on in one turn; together they can use all of it. */
@@ -71,7 +71,7 @@ export class Pace {
   }
 }
 
-/** What one watch or one answer may send before others have their turn. */
+/** Bytes that one watch or one answer may send before others have their turn. */
 export class Share {
   readonly #pace: Pace
   #left = 0

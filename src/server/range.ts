@@ -34,7 +34,7 @@ export function rangeOf(
   return { from, to: last === '' ? size : Math.min(Number(last) + 1, size) }
 }
 
-/** Where a stream that goes on begins, of whose bytes `size` are there. `bytes=A-`, `bytes=-N`, or an end
+/** First byte of a range of a stream that goes on and has `size` bytes now. Takes `bytes=A-`, `bytes=-N`, or an end
  *  that is as good as none (RFC 8673). Throws EINVAL. */
 export function followedFrom(header: string, size: number): number {
   const [first, last] = header.startsWith('bytes=') ? header.slice('bytes='.length).split('-') : []

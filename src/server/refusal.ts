@@ -8,7 +8,7 @@ import type { Duplex } from 'node:stream'
 import type { TailraceError } from '../error.js'
 import { errorBodyOf, statusOf } from '../wire/status.js'
 
-/** What is read and dropped of a refused body. `answer`: whether the answer goes out before that, or after
+/** Bounds for reading and dropping a refused body. `answer`: whether the answer goes out before that, or after
  *  it. A client of Node that has its answer is not told any more that it may write on, and would wait. */
 export type Rest = {
   readonly answer: 'first' | 'last'
@@ -20,7 +20,7 @@ export type Rest = {
 export const admittedRest: Rest = { answer: 'last', size: 64 * 1024 * 1024, ms: 5_000 }
 /** For anybody else. The connection ends. */
 export const strangerRest: Rest = { answer: 'first', size: 1024 * 1024, ms: 2_000 }
-/** Where nothing more is waited for. The connection ends. */
+/** For refusals that wait for nothing more. The connection ends. */
 export const noRest: Rest = { answer: 'first', size: 0, ms: 0 }
 
 /** Sent with every answer but those that say otherwise. */
@@ -34,7 +34,7 @@ export const commonHeaders = {
 
 export type Refusal = {
   readonly error: TailraceError
-  /** Where it is not the status of the code. */
+  /** HTTP status, where it is not that of the code. */
   readonly status?: number
   readonly headers?: Readonly<Record<string, string>>
   readonly rest: Rest

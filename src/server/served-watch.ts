@@ -18,7 +18,7 @@ export type WatchRequest = Extract<Request, { readonly op: 'watch' }>
 export type WatchPorts = {
   /** Aborted by the server when it stops, by the connection when it closes. */
   readonly controller: AbortController
-  /** Of the event loop. */
+  /** The watch's share of the event loop. */
   readonly share: Share
 }
 

@@ -9,9 +9,9 @@ import type { Reply } from './app.js'
 import { faultLine } from './fault.js'
 import type { Pace } from './pace.js'
 
-/** What a proxy must know of an answer that goes on: neither kept nor gathered nor changed. */
+/** Headers that keep a proxy from caching, buffering or changing an answer that goes on. */
 const streamHeaders = { 'cache-control': 'no-store, no-transform', 'x-accel-buffering': 'no' }
-/** What was written before a cut has this long to leave. */
+/** Time for the bytes written before a cut to leave. */
 const cutMs = 1_000
 
 /** Aborted when the client has gone, or the server stops (ECLOSED). */

@@ -23,7 +23,7 @@ import type { Work } from './work.js'
 
 const names = ['keep', 'keepBytes', 'keepAge'] as const
 
-/** What an op says of the cap: another one, or none from now on (null). Throws EINVAL. */
+/** Checks the cap of an op: another one, or none from now on (null). Throws EINVAL. */
 export function parseCap(cap: Cap | null | undefined): Cap | null | undefined {
   if (cap === undefined || cap === null) return cap
   const fields = typeof cap === 'object' ? Object.entries(cap) : []

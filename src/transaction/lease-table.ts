@@ -87,7 +87,7 @@ export class LeaseTable implements Disposable {
     this.#heardFrom = this.#monotonic()
   }
 
-  /** Those whose record does not say how long they last by this clock: of an older format, or from a clock
+  /** Leases whose record does not say how long they last by this clock: of an older format, or from a clock
    *  that has been set back since. */
   undated(now: number): readonly Lease[] {
     const leases = [...this.#held.values()].map(({ lease }) => lease)

@@ -28,11 +28,11 @@ export type KeptJobs = {
   readonly keepJobsSize?: number
 }
 
-/** Those that may be absent; `null` takes one away. */
+/** Settings that may be absent; `null` removes one. */
 const optionalNames = ['quota', 'keepJobs', 'keepJobsAgeMs', 'keepJobsSize'] as const
 type OptionalName = (typeof optionalNames)[number]
 
-/** What is left out stays. */
+/** A change of settings. Fields left out stay. */
 export type SettingsChange = Partial<Omit<Settings, OptionalName>> & {
   readonly [name in OptionalName]?: number | null
 }

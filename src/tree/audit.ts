@@ -20,7 +20,7 @@ import { baseNone, type Dir, type Valref } from './treeobj.js'
 import { refOf } from './treeobj-codec.js'
 
 export type Damage = {
-  /** Of the keys that lead to it, the one with the fewest components. */
+  /** The key with the fewest components of those that lead to it. */
   readonly key: Key
   /** How many other keys lead to it; at most `Number.MAX_SAFE_INTEGER`. */
   readonly others: number
@@ -29,7 +29,7 @@ export type Damage = {
   | { readonly kind: 'blobs'; readonly valref: Valref; readonly lost: LostBlobs }
 )
 
-/** What is wrong in a directory itself. `name`: of the damaged value. */
+/** Damage in a directory itself. `name`: of the damaged value. */
 type Own =
   | { readonly kind: 'names'; readonly lost: LostNames }
   | {
@@ -45,7 +45,7 @@ type DamagedDir = {
   readonly below: readonly { readonly name: string; readonly id: Blobref }[]
 }
 
-/** What was found damaged so far, by the refs of treeobjs; grows with the damage. Mutable; filled by the audits that
+/** Damage found so far, by the refs of treeobjs; grows with the damage. Mutable; filled by the audits that
  *  share it. */
 export class Damaged {
   readonly directories = new Map<Blobref, DamagedDir>()

@@ -76,7 +76,7 @@ export class History {
     return this.#base
   }
 
-  /** Of the newest root at which it was seen. */
+  /** Seq of the newest root at which it was seen. */
   get seq(): number {
     return this.#seq
   }

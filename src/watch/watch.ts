@@ -111,8 +111,8 @@ export class WatchService implements StoreListener, Pick<Kvs, 'watch'> {
           nodes: this.#store.nodes,
           monotonic: this.#environment.monotonic,
         }
-        // What was answered before this watch began must be seen by it, and a root that it is told of must be
-        // one that is there still: those who watch already may have looked long ago.
+        // The watch must see all that was answered before it began, and a root that it is told of must still be
+        // there: the other watchers may have looked long ago.
         if (shared.watchers > 1) shared.follower.mark(undefined)
         await shared.follower.catchUp(own.signal)
         yield* watchAppend(ports, shared.appendKey, { from, waitCreate }, own.signal)

@@ -29,7 +29,7 @@ const types = ['val', 'valref', 'dir', 'symlink'] as const
 const changes = ['added', 'removed', 'changed'] as const
 const pinFields = new Set(['namespace', 'at'])
 const settingNames = ['historyCount', 'historyAgeMs', 'historySize'] as const
-/** Those that `null` takes away. */
+/** Settings that `null` removes. */
 const optionalSettings = ['quota', 'keepJobs', 'keepJobsAgeMs', 'keepJobsSize'] as const
 const settingFields = new Set<string>([...settingNames, ...optionalSettings])
 

@@ -135,7 +135,7 @@ export function parseRootBody(input: unknown): { readonly waitSeq?: number } {
   return optional('waitSeq', parseFields(input, 'root', rootFields), 'root', parseInteger)
 }
 
-/** What means nothing in the mode is not dropped. Throws EINVAL. */
+/** Refuses fields that mean nothing in the mode. Throws EINVAL. */
 function checkMode(fields: Fields): void {
   const mode = parseMode(fields['mode'])
   const strange = mode === 'value' ? ['from'] : ['uniq', 'lease']
