@@ -68,7 +68,7 @@ export class JobProcess {
   /** Throws ExecFailure. */
   static async start(launch: Launch, ports: ProcessPorts): Promise<JobProcess> {
     await checkDirectory(launch.cwd)
-    await checkProgram(launch)
+    if (isLaunched(launch)) await checkProgram(launch)
     const wired = await spawnWired(launch, ports)
     if (wired.child.pid !== undefined) return new JobProcess(wired, wired.child.pid, ports)
     const [error] = (await once(wired.child, 'error')) as [unknown]
@@ -257,6 +257,11 @@ async function checkDirectory(cwd: string): Promise<void> {
     throw new ExecFailure(127, `the directory ${cwd} cannot be used: ${codeOf(cause)}`, cause)
   })
   if (!found.isDirectory()) throw new ExecFailure(127, `${cwd} is not a directory`)
+}
+
+/** Whether another program runs first and becomes the job's. */
+function isLaunched(launch: Launch): boolean {
+  return launch.pty !== undefined || launcherOf(launch).prefix.length > 0
 }
 
 /** Checks the program as the system would: with a launcher in between, only the launcher gets the error. */
