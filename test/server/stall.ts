@@ -1,0 +1,114 @@
+/** How long one request keeps the event loop of a server from everybody else: rfc/12, rule 33. The server is a
+ *  process of its own, and a thread beside its loop measures; what asks it here shares neither.
+ *
+ *      await using serving = await Stalling.start((store) => fill(store))
+ *      const stall = await serving.stallOf(() => serving.ask('GET', '/v1/list/'))
+ *      expect(stall.least).toBeLessThan(stallBoundMs)
+ *
+ *  A busy machine only makes stalls longer, so that a claim is about the `least` of some tries. */
+
+import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { request as httpRequest } from 'node:http'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { type EmbeddedStore, open } from '../../src/open.js'
+
+/** What a stall is asserted to be below: twice what a server promises, since machines differ. */
+export const stallBoundMs = 100
+export const triesDefault = 3
+
+const child = fileURLToPath(new URL('./stall-child.ts', import.meta.url))
+
+/** Longest stalls of some tries, ms. */
+export type Stall = {
+  readonly least: number
+  readonly median: number
+  readonly all: readonly number[]
+}
+
+export type Asked = {
+  readonly headers?: Readonly<Record<string, string>>
+  readonly body?: string | Uint8Array | AsyncIterable<Uint8Array>
+}
+
+export class Stalling implements AsyncDisposable {
+  readonly directory: string
+  /** Path of the Unix socket: whoever asks there is the owner. */
+  readonly socket: string
+  readonly #process: ChildProcess
+
+  private constructor(directory: string, socket: string, process: ChildProcess) {
+    this.directory = directory
+    this.socket = socket
+    this.#process = process
+  }
+
+  /** `fill` puts in what shall be there, before the server starts. */
+  static async start(fill: (store: EmbeddedStore) => Promise<void>): Promise<Stalling> {
+    const directory = await mkdtemp(join(tmpdir(), 'tailrace-stall-'))
+    const store = await open({ directory })
+    try {
+      await fill(store)
+    } finally {
+      await store[Symbol.asyncDispose]()
+    }
+    const args = ['--expose-gc', '--import', 'tsx', child, directory]
+    const process_ = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'inherit', 'ipc'] })
+    const [line] = await once(process_.stdout ?? process_, 'data')
+    return new Stalling(directory, String(line).trim(), process_)
+  }
+
+  /** For `connect` of the client. */
+  get target(): string {
+    return `unix:${this.socket}`
+  }
+
+  /** The longest stall of the server's loop while `work` runs, for each try. */
+  async stallOf(work: () => Promise<unknown>, tries: number = triesDefault): Promise<Stall> {
+    const all: number[] = []
+    for (let n = 0; n < tries; n++) {
+      await this.#tell('begin')
+      await work()
+      all.push(await this.#tell('end'))
+    }
+    const sorted = all.toSorted((a, b) => a - b)
+    const [least = Infinity] = sorted
+    return { least, median: sorted[Math.floor(sorted.length / 2)] ?? Infinity, all }
+  }
+
+  /** Asks over HTTP; the answer's bytes are counted and dropped. */
+  async ask(
+    method: string,
+    path: string,
+    { headers = {}, body }: Asked = {},
+  ): Promise<{ readonly status: number; readonly size: number }> {
+    const { socket: socketPath } = this
+    const request = httpRequest({ socketPath, method, path, headers: { host: 'any', ...headers } })
+    const answered = once(request, 'response')
+    if (body !== undefined && typeof body === 'object' && Symbol.asyncIterator in body) {
+      for await (const chunk of body) if (!request.write(chunk)) await once(request, 'drain')
+      request.end()
+    } else request.end(body)
+    const [response] = await answered
+    let size = 0
+    for await (const chunk of response) size += chunk.length
+    return { status: response.statusCode, size }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    const closed = once(this.#process, 'close')
+    this.#process.kill('SIGKILL')
+    await closed
+    await rm(this.directory, { recursive: true, force: true })
+  }
+
+  async #tell(message: 'begin' | 'end'): Promise<number> {
+    const told = once(this.#process, 'message')
+    this.#process.send(message)
+    const [longest] = await told
+    return longest
+  }
+}
