@@ -1,6 +1,8 @@
 /** The store in this process: the only place that names an engine. See rfc/4, rfc/6.
  *  Invariant: what `open` gives owns all that it opened, and closes it in the reverse order. */
 
+import type { CheckReport } from './api/check.js'
+import type { Store } from './api/store.js'
 import { type Environment, systemEnvironment } from './base/environment.js'
 import {
   callback,
@@ -24,11 +26,10 @@ import { isCode, TailraceError } from './error.js'
 import { exportTree } from './export/export.js'
 import { importStream } from './export/import.js'
 import type { CheckOptions } from './fsck/fsck.js'
-import type { CheckReport } from './fsck/report.js'
 import { checkEngine, unopened } from './fsck/run.js'
-import type { JobKvs, Store } from './job/job.js'
 import { jobsNamespace } from './job/keys.js'
 import { JobRunner } from './job/runner.js'
+import type { JobKvs } from './job/store.js'
 import { loadBlob, storeBlob } from './kvs/blobs.js'
 import { checkedKvs } from './kvs/checked.js'
 import { configure } from './kvs/configure.js'

@@ -4,7 +4,7 @@ import { cp, mkdtemp, readFile, rename, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, expect, test } from 'vitest'
-import type { Position, WatchEvent } from '../src/kvs/watching.js'
+import type { Position, WatchEvent } from '../src/api/watch.js'
 import { type EmbeddedStore, open } from '../src/open.js'
 import { textOfToken, tokenOfText } from '../src/wire/token.js'
 

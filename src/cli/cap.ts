@@ -1,6 +1,6 @@
 /** The options of a write that caps its log. See rfc/6, rule 48. */
 
-import type { Capping } from '../transaction/operation.js'
+import type { Capping } from '../api/transaction.js'
 import { parseDuration } from './duration.js'
 import { defined, type Invocation, UsageError } from './invocation.js'
 import type { OptionSpec } from './program.js'

@@ -1,7 +1,7 @@
 /** The commands that name what is there already: cp, mv, fork, restore, readlink. See rfc/6, rules 24 to 29. */
 
+import type { Op, Scope } from '../api/transaction.js'
 import { TailraceError } from '../error.js'
-import type { Op, Scope } from '../transaction/operation.js'
 import { argument, defined, type Invocation, UsageError } from './invocation.js'
 import { leaseGuards } from './lease-guard.js'
 import { quoted } from './quote.js'

@@ -1,8 +1,8 @@
 /** `tailrace demo`: two big jobs, followed live out of a temporary store by another process, then
  *  read again from the start, every byte compared. See rfc/11. */
 
+import type { RootView } from '../api/kvs.js'
 import { jobsNamespace } from '../job/keys.js'
-import type { RootView } from '../kvs/kvs.js'
 import type { Invocation } from './invocation.js'
 import {
   MemoryPeak,

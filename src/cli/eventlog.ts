@@ -1,10 +1,10 @@
 /** `tailrace eventlog`: events in and out, one JSON object a line. See rfc/8. */
 
+import type { Event } from '../api/event.js'
 import { parseJson } from '../base/json.js'
 import { TailraceError } from '../error.js'
 import {
   appendEvents,
-  type Event,
   followEvents,
   parseEvent,
   readEvents,

@@ -3,9 +3,9 @@
  *  of its own, since a database whose file is damaged may end the process that reads it. */
 
 import { once } from 'node:events'
+import type { CheckReport, Finding } from '../api/check.js'
 import { spawnAlone } from '../base/spawn.js'
 import { isCode, TailraceError } from '../error.js'
-import type { CheckReport, Finding } from '../fsck/report.js'
 import { mainFile } from './entry.js'
 import type { Invocation } from './invocation.js'
 import { dataDirectory } from './local.js'

@@ -1,11 +1,12 @@
 /** `tailrace roots`, `log`, `diff`: the time of a namespace. See rfc/10.
  *  Invariant: output goes out page by page; pages follow until the limit, or the end. */
 
+import type { DiffEntry, LogEntry, RootEntry, Side } from '../api/history.js'
+import { pageMax } from '../api/kvs.js'
+import { primary } from '../api/namespace.js'
+import type { Store } from '../api/store.js'
 import { isBlobref } from '../blob/blobref.js'
 import { TailraceError } from '../error.js'
-import type { Store } from '../job/job.js'
-import type { DiffEntry, LogEntry, RootEntry, Side } from '../kvs/history.js'
-import { pageMax, primary } from '../kvs/kvs.js'
 import { shortRef, timeText } from './format.js'
 import {
   argument,

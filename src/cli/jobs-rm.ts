@@ -1,7 +1,7 @@
 /** `tailrace jobs rm`: finished jobs go. See rfc/11, rules 16 to 18. */
 
+import type { Jobs, JobView } from '../api/job.js'
 import { TailraceError } from '../error.js'
-import type { Jobs, JobView } from '../job/job.js'
 import { parseDuration } from './duration.js'
 import { defined, type Invocation, UsageError } from './invocation.js'
 import { rowOf } from './jobs.js'

@@ -1,15 +1,15 @@
 /** The commands on jobs that show no output: submit, jobs, wait, signal. See rfc/11. */
 
 import { constants } from 'node:os'
-import { isJobId } from '../job/ids.js'
 import {
   idVariable,
   type JobFilter,
   type JobView,
   jobFilters,
-  listMax,
+  jobsPageMax,
   type Submission,
-} from '../job/job.js'
+} from '../api/job.js'
+import { isJobId } from '../job/ids.js'
 import { exitCodeOf } from '../job/state.js'
 import { parseDate, parseDuration } from './duration.js'
 import { argument, defined, type Invocation, type Options, UsageError } from './invocation.js'
@@ -77,7 +77,7 @@ export async function jobs(invocation: Invocation): Promise<undefined> {
   const limit = options.integer('limit', 1)
   if (all && limit !== undefined) throw new UsageError('--all and --limit exclude each other')
   const wanted = defined({
-    limit: all ? listMax : (limit ?? listDefault),
+    limit: all ? jobsPageMax : (limit ?? listDefault),
     states: options.text('state')?.split(',').map(parseState),
     name: options.text('name'),
   })

@@ -1,7 +1,7 @@
 /** The guard that a write of the CLI has on a lease: `--if-lease KEY`, with the token that `lease run` hands to
  *  its command. See rfc/9, rule 5. */
 
-import type { Guard } from '../transaction/operation.js'
+import type { Guard } from '../api/transaction.js'
 import { tokenOfText } from '../wire/token.js'
 import { type Invocation, UsageError } from './invocation.js'
 import type { OptionSpec } from './program.js'

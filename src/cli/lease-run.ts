@@ -4,9 +4,9 @@
 
 import { setTimeout as delay } from 'node:timers/promises'
 import { isatty } from 'node:tty'
+import type { Store } from '../api/store.js'
+import type { Scope, Token } from '../api/transaction.js'
 import { isCode, TailraceError, toTailraceError } from '../error.js'
-import type { Store } from '../job/job.js'
-import type { Scope, Token } from '../transaction/operation.js'
 import { textOfToken } from '../wire/token.js'
 import { argument, type Invocation } from './invocation.js'
 import { KeptCommand } from './kept-command.js'

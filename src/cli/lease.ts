@@ -1,10 +1,10 @@
 /** `tailrace lease take`, `renew`, `release`, `show`. See rfc/9. A token is written INCARNATION:SEQ. */
 
 import { hostname, userInfo } from 'node:os'
+import type { Store } from '../api/store.js'
+import type { Committed, LeaseAction, Token } from '../api/transaction.js'
+import type { LeaseEvent } from '../api/watch.js'
 import { isCode, TailraceError } from '../error.js'
-import type { Store } from '../job/job.js'
-import type { LeaseEvent } from '../kvs/watching.js'
-import type { Committed, LeaseAction, Token } from '../transaction/operation.js'
 import { textOfToken, tokenOfText } from '../wire/token.js'
 import { parseDuration } from './duration.js'
 import { argument, defined, type Invocation, UsageError } from './invocation.js'

@@ -8,12 +8,12 @@ import { closeSync, openSync, readFileSync, statSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import type { Readable } from 'node:stream'
 import { setTimeout as delay } from 'node:timers/promises'
+import { idVariable, storeVariable } from '../api/job.js'
 import { joinAbort } from '../base/join-abort.js'
 import { assertOwnSecret } from '../base/own.js'
 import { closeDescriptorsOnExec } from '../base/posix.js'
 import { isDefunct, processStart } from '../base/process-start.js'
 import { isCode, parseCode, TailraceError } from '../error.js'
-import { idVariable, storeVariable } from '../job/job.js'
 import {
   defaultDirectory,
   hasStore,

@@ -3,9 +3,9 @@
  *  Invariant: nothing is left out without that line; only a watch that has begun goes on, so that who asks for
  *  what is gone is told so. */
 
+import type { Store } from '../api/store.js'
+import type { Position, WatchEvent, WatchOptions } from '../api/watch.js'
 import { isCode } from '../error.js'
-import type { Store } from '../job/job.js'
-import type { Position, WatchEvent, WatchOptions } from '../kvs/watching.js'
 import { parsePosition } from '../wire/answers.js'
 import type { Invocation } from './invocation.js'
 

@@ -4,11 +4,11 @@
  *  the seal is an error, never a number. */
 
 import { readFileSync } from 'node:fs'
+import type { Store } from '../api/store.js'
+import type { AppendEvent } from '../api/watch.js'
 import { TailraceError } from '../error.js'
 import { decodeOutput } from '../eventlog/stdio.js'
-import type { Store } from '../job/job.js'
 import { jobsNamespace, outputKey } from '../job/keys.js'
-import type { AppendEvent } from '../kvs/watching.js'
 import { mainFile } from './entry.js'
 import { Ripple } from './ripple.js'
 

@@ -1,7 +1,7 @@
 /** The options of a write that is done once, however often it is sent. See rfc/6, rules 40 to 47. */
 
-import type { CommitOptions } from '../kvs/kvs.js'
-import type { Producer } from '../transaction/operation.js'
+import type { CommitOptions } from '../api/kvs.js'
+import type { Producer } from '../api/transaction.js'
 import { defined, type Invocation, UsageError } from './invocation.js'
 import type { OptionSpec } from './program.js'
 

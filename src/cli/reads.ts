@@ -1,8 +1,8 @@
 /** The commands that read keys once: get, ls, stat, root. See rfc/6 for what they read. */
 
+import type { ListEntry, Reading, ReadScope, Stat } from '../api/kvs.js'
+import { primary } from '../api/namespace.js'
 import { TailraceError } from '../error.js'
-import { type ListEntry, primary, type Reading, type ReadScope } from '../kvs/kvs.js'
-import type { Stat } from '../transaction/stat.js'
 import { argument, defined, type Invocation } from './invocation.js'
 import type { Output } from './output.js'
 import { RootPages } from './pages.js'

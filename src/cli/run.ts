@@ -3,12 +3,13 @@
  *  Invariant: stdout and stderr get each byte once, apart, at the pace of their readers; the exit
  *  code is the job's. */
 
+import type { JobView } from '../api/job.js'
+import type { Store } from '../api/store.js'
 import type { TerminalSize } from '../base/posix.js'
 import { isCode, TailraceError } from '../error.js'
 import { followEvents, toNdjson } from '../eventlog/eventlog.js'
 import { eventsFrom, type OutputPlace, placeOfLines, placeSince } from '../eventlog/output-place.js'
 import { decodeOutput } from '../eventlog/stdio.js'
-import type { JobView, Store } from '../job/job.js'
 import { eventsKey, jobsNamespace as namespace, outputKey } from '../job/keys.js'
 import { exitCodeOf } from '../job/state.js'
 import { parseTime } from './duration.js'

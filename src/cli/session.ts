@@ -1,8 +1,8 @@
 /** From a command line to a store: which server is meant, and a client of it. See rfc/13.
  *  Invariant: a token of this machine's data directory is sent to this machine only. */
 
+import type { Store } from '../api/store.js'
 import { isCode, TailraceError } from '../error.js'
-import type { Store } from '../job/job.js'
 import { readToken, type ServerRecord } from '../server/local.js'
 import type { Invocation } from './invocation.js'
 import { dataDirectory, ensureServer, untilEnded } from './local.js'

@@ -1,8 +1,8 @@
 /** `tailrace ns show`, `tailrace ns config`: the settings of a namespace. See rfc/10. */
 
+import type { Settings, SettingsChange } from '../api/namespace.js'
 import { TailraceError } from '../error.js'
 import { jobsNamespace } from '../job/keys.js'
-import type { Settings, SettingsChange } from '../transaction/settings.js'
 import { parseDuration } from './duration.js'
 import { timeText } from './format.js'
 import {

@@ -2,9 +2,10 @@
  *  Invariant: a short ref stands for the one retained or pinned root of its namespace that begins so, or it is an
  *  error; a whole ref asks nobody. */
 
+import { pageMax } from '../api/kvs.js'
+import { primary } from '../api/namespace.js'
+import type { Store } from '../api/store.js'
 import { TailraceError } from '../error.js'
-import type { Store } from '../job/job.js'
-import { pageMax, primary } from '../kvs/kvs.js'
 import { type Invocation, isShortRef, rootOptions } from './invocation.js'
 import { withStore } from './session.js'
 

@@ -2,8 +2,8 @@
  *  limits, niceness. See rfc/11. */
 
 import { getPriority } from 'node:os'
+import type { JobOptions } from '../api/job.js'
 import { isAbove, isLimitName, type Limit, type Limits, readLimits } from '../base/limits.js'
-import type { JobOptions } from '../job/job.js'
 import { type Options, parseInteger, UsageError } from './invocation.js'
 
 /** Settings of this process; the options override them. */

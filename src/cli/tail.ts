@@ -2,12 +2,12 @@
  *  Invariant: whatever the length of the log, only the blobs at its end are read, and a window of them is
  *  held; with `--follow` no byte is left out between the end that was found and what comes. */
 
+import type { Stat } from '../api/kvs.js'
+import type { Store } from '../api/store.js'
+import type { AppendEvent, LiveEvent } from '../api/watch.js'
 import { TailraceError } from '../error.js'
-import type { Store } from '../job/job.js'
 import { jobsNamespace } from '../job/keys.js'
 import { atOneRoot } from '../kvs/at-one-root.js'
-import type { AppendEvent, LiveEvent } from '../kvs/watching.js'
-import type { Stat } from '../transaction/stat.js'
 import { argument, defined, type Invocation, parseInteger, UsageError } from './invocation.js'
 import { logEvents } from './log-events.js'
 import { followStore, withStore } from './session.js'

@@ -7,7 +7,7 @@ import { mkdtemp } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
-import type { Store } from '../job/job.js'
+import type { Store } from '../api/store.js'
 import { ensureServer, isAlive } from './local.js'
 import { localTarget } from './session.js'
 

@@ -3,9 +3,9 @@
 
 import { open, rename, rm, stat } from 'node:fs/promises'
 import { dirname, resolve } from 'node:path'
+import type { Skipped } from '../api/upkeep.js'
 import { TailraceError } from '../error.js'
 import { skippedAtHead } from '../export/format.js'
-import type { Skipped } from '../kvs/upkeep.js'
 import { timeText } from './format.js'
 import { argument, defined, type Invocation, isStdin, UsageError } from './invocation.js'
 import { quoted } from './quote.js'

@@ -1,11 +1,11 @@
 /** The commands on treeobjs and blobs. See rfc/6, rules 30 to 34. */
 
+import { pageMax, type ReadScope } from '../api/kvs.js'
+import type { Store } from '../api/store.js'
 import { parseJson } from '../base/json.js'
 import { blobSizeMax } from '../blob/blob.js'
 import { TailraceError } from '../error.js'
-import type { Store } from '../job/job.js'
 import { atOneRoot } from '../kvs/at-one-root.js'
-import { pageMax, type ReadScope } from '../kvs/kvs.js'
 import type { TreeobjJson } from '../tree/json.js'
 import { toJson } from '../wire/bytes.js'
 import { argument, defined, type Invocation, isStdin } from './invocation.js'

@@ -1,6 +1,6 @@
 /** `tailrace trim`: drops the head of a log. See rfc/6. */
 
-import type { TrimTo } from '../transaction/operation.js'
+import type { TrimTo } from '../api/transaction.js'
 import { parseDuration } from './duration.js'
 import { argument, defined, type Invocation, type Options, UsageError } from './invocation.js'
 import { leaseGuards } from './lease-guard.js'

@@ -1,6 +1,6 @@
 /** `tailrace gc` and `tailrace forget`. See rfc/14. */
 
-import type { Collected, CollectProgress } from '../kvs/upkeep.js'
+import type { Collected, CollectProgress } from '../api/upkeep.js'
 import { argument, defined, type Invocation } from './invocation.js'
 import { withStore } from './session.js'
 import { Ticker } from './ticker.js'

@@ -1,9 +1,9 @@
 /** `tailrace watch`: a key's appends as raw bytes, or its values, as they come. See rfc/7.
  *  Invariant: nothing is asked for before what was there is printed. */
 
+import type { Store } from '../api/store.js'
+import type { From, ValueEvent, WatchEvent, WatchOptions } from '../api/watch.js'
 import { isCode, toTailraceError } from '../error.js'
-import type { Store } from '../job/job.js'
-import type { From, ValueEvent, WatchEvent, WatchOptions } from '../kvs/watching.js'
 import { argument, defined, type Invocation, UsageError } from './invocation.js'
 import { leaseLine } from './lease.js'
 import { logEvents } from './log-events.js'

@@ -1,8 +1,7 @@
 /** The commands that change keys one at a time: put, append, rm, mkdir, ln. See rfc/6. They print
  *  nothing unless asked (`--json`): an exit code of 0 means durable. */
 
-import { TailraceError } from '../error.js'
-import type { Store } from '../job/job.js'
+import type { Store } from '../api/store.js'
 import {
   type Capping,
   type Committed,
@@ -13,7 +12,8 @@ import {
   opsMax,
   type Scope,
   transactionSizeMax,
-} from '../transaction/operation.js'
+} from '../api/transaction.js'
+import { TailraceError } from '../error.js'
 import { capOf } from './cap.js'
 import { parseDuration } from './duration.js'
 import { argument, defined, type Invocation, isStdin, UsageError } from './invocation.js'

@@ -2,8 +2,9 @@
  *  harm twice. See rfc/12, rule 21.
  *  Invariant: it ends with an answer of the server, with the signal, or with the client. */
 
+import type { Backoff } from '../api/connect.js'
 import { isCode } from '../error.js'
-import { type Backoff, delayOf } from './backoff.js'
+import { delayOf } from './backoff.js'
 import { closedByDispose } from './http.js'
 import { pause } from './timer.js'
 

@@ -1,12 +1,7 @@
 /** How long to wait before the next try: exponential between two bounds, with jitter, so that the
  *  clients of a server that comes back do not all come at once. Pure. */
 
-export type Backoff = {
-  /** Before the first retry at most this, at least half of it. */
-  readonly minMs: number
-  /** Never more than this. */
-  readonly maxMs: number
-}
+import type { Backoff } from '../api/connect.js'
 
 export const backoffDefault: Backoff = { minMs: 50, maxMs: 5_000 }
 

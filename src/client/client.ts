@@ -2,6 +2,46 @@
  *  Node and browsers share; `node.ts` and `web.ts` bring the transport. See rfc/12.
  *  Invariant: what it answers is what the embedded store would; the server decides, nothing is kept. */
 
+import { type Backoff, type ConnectOptions, timeoutMsDefault } from '../api/connect.js'
+import type {
+  DiffOptions,
+  DiffPage,
+  LogOptions,
+  LogPage,
+  Pin,
+  RootPage,
+  RootsOptions,
+} from '../api/history.js'
+import type { Jobs } from '../api/job.js'
+import type {
+  AppendOptions,
+  AppendProducer,
+  CommitOptions,
+  Listing,
+  ListOptions,
+  ProducerOptions,
+  PutOptions,
+  Reading,
+  ReadOptions,
+  ReadScope,
+  RootView,
+  Stat,
+  StatOptions,
+  TreeobjOptions,
+} from '../api/kvs.js'
+import type { NamespaceView, Settings, SettingsChange } from '../api/namespace.js'
+import type { Store } from '../api/store.js'
+import type { Committed, CommittedOp, Scope, Transaction, Value } from '../api/transaction.js'
+import type {
+  Collected,
+  CollectOptions,
+  ExportOptions,
+  Forgotten,
+  Imported,
+  ImportOptions,
+  Usage,
+} from '../api/upkeep.js'
+import type { Watching, WatchOptions } from '../api/watch.js'
 import { eitherSignal } from '../base/on-abort.js'
 import { randomId } from '../base/random-id.js'
 import {
@@ -18,51 +58,12 @@ import {
 } from '../base/shape.js'
 import type { Blobref } from '../blob/blobref.js'
 import { TailraceError } from '../error.js'
-import type { Jobs, Store } from '../job/job.js'
 import { checkedKvs } from '../kvs/checked.js'
-import type {
-  DiffOptions,
-  DiffPage,
-  LogOptions,
-  LogPage,
-  Pin,
-  RootPage,
-  RootsOptions,
-} from '../kvs/history.js'
-import type {
-  AppendOptions,
-  AppendProducer,
-  CommitOptions,
-  Listing,
-  ListOptions,
-  NamespaceView,
-  ProducerOptions,
-  PutOptions,
-  Reading,
-  ReadOptions,
-  ReadScope,
-  RootView,
-  StatOptions,
-  TreeobjOptions,
-} from '../kvs/kvs.js'
 import { openProducer } from '../kvs/producer.js'
-import type {
-  Collected,
-  CollectOptions,
-  ExportOptions,
-  Forgotten,
-  Imported,
-  ImportOptions,
-  Usage,
-} from '../kvs/upkeep.js'
-import type { Watching, WatchOptions } from '../kvs/watching.js'
-import type { Committed, CommittedOp, Scope, Transaction, Value } from '../transaction/operation.js'
-import type { Settings, SettingsChange } from '../transaction/settings.js'
-import type { Stat } from '../transaction/stat.js'
 import type { TreeobjJson } from '../tree/json.js'
 import * as answers from '../wire/answers.js'
 import { creditDefault, creditMax } from '../wire/frames.js'
-import { type Backoff, backoffDefault } from './backoff.js'
+import { backoffDefault } from './backoff.js'
 import { RemoteBlobs } from './blobs.js'
 import { RemoteCollection } from './collection.js'
 import { Connection } from './connection.js'
@@ -76,30 +77,6 @@ import { RemoteTransfers } from './transfer.js'
 import type { Transport } from './transport.js'
 import { RemoteWatch } from './watch.js'
 import { RemoteWrites } from './writes.js'
-
-/** See `ConnectOptions.timeoutMs`. */
-export const timeoutMsDefault = 30_000
-
-/** Dispose of what `connect` gives: it ends what is on its way. A program that forgets to is not held by it, but for
- *  2 s after its last watch. */
-export type ConnectOptions = {
-  /** Over TCP: the server's token, as `tailrace token` prints it where the server runs. */
-  readonly token?: string
-  /** The store that must answer (else EMISCONFIGURED). If it is given, `connect` asks nothing: it is
-   *  checked with the first request, and again after each lost connection. */
-  readonly storeId?: string
-  /** Watches and waits come back after a lost connection, for as long as it takes (default); false: they
-   *  end with ECLOSED. Or within which bounds it waits between tries. */
-  readonly reconnect?: boolean | Backoff
-  /** A request is given up when nothing moves for so long though it is the server's turn: ETIMEDOUT, and EUNKNOWN
-   *  for a write that the server has. `connect` takes at most so long. A stream may last for as long as its bytes
-   *  move; what waits (`jobs.wait`, `waitSeq`, `minSeq`, a watch, a collection) waits. Default 30,000 (`timeoutMsDefault`). */
-  readonly timeoutMs?: number
-  /** Bytes that a watch may hold for its consumer, 1 to 64 MiB (`creditMax`). Default 4 MiB (`creditDefault`). */
-  readonly credit?: number
-  /** Of `connect` alone. */
-  readonly signal?: AbortSignal
-}
 
 const connects = shapeOf<ConnectOptions>({
   token: text,

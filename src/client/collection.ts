@@ -1,8 +1,8 @@
 /** Collections and forgotten keys behind a server. See rfc/12, rfc/14. */
 
+import type { Scope } from '../api/transaction.js'
+import type { Collected, CollectOptions, Forgotten, Upkeep } from '../api/upkeep.js'
 import { TailraceError } from '../error.js'
-import type { Collected, CollectOptions, Forgotten, Upkeep } from '../kvs/upkeep.js'
-import type { Scope } from '../transaction/operation.js'
 import { readAnswer } from '../wire/answers.js'
 import { parseCollected, parseCollectLine, parseForgotten } from '../wire/collection.js'
 import { decodeJsonText } from './answer.js'

@@ -1,8 +1,8 @@
 /** Guards, producers and idempotency keys as the headers of a request, where headers can say them. See
  *  rfc/12. Pure. */
 
+import { type Guard, idempotencyKeyRule, type Producer } from '../api/transaction.js'
 import { TailraceError } from '../error.js'
-import { type Guard, idempotencyKeyRule, type Producer } from '../transaction/operation.js'
 import { guardsHeader, toGuardsHeader } from '../wire/guards.js'
 import { toHeader } from '../wire/header.js'
 import { sameKey } from './path.js'

@@ -3,13 +3,14 @@
  *  Invariant: a watch that was added is running on the open socket, or will be as soon as one is
  *  open, until it is removed or told why it ended. One loop (`#run`) alone opens sockets. */
 
+import type { Backoff } from '../api/connect.js'
 import { type Deferred, deferred } from '../base/deferred.js'
 import { onAbort } from '../base/on-abort.js'
 import { isCode, TailraceError, toTailraceError } from '../error.js'
 import { readAnswer } from '../wire/answers.js'
 import { type Request, type Response, subprotocol } from '../wire/frames.js'
 import { parseErrorBody } from '../wire/status.js'
-import { type Backoff, delayOf } from './backoff.js'
+import { delayOf } from './backoff.js'
 import { closedByDispose, type Http, unauthorized } from './http.js'
 import { pause, startTimer } from './timer.js'
 import type { Socket, Transport } from './transport.js'

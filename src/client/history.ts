@@ -10,10 +10,10 @@ import type {
   Pin,
   RootPage,
   RootsOptions,
-} from '../kvs/history.js'
-import type { Upkeep } from '../kvs/upkeep.js'
-import type { Scope } from '../transaction/operation.js'
-import type { Settings, SettingsChange } from '../transaction/settings.js'
+} from '../api/history.js'
+import type { Settings, SettingsChange } from '../api/namespace.js'
+import type { Scope } from '../api/transaction.js'
+import type { Upkeep } from '../api/upkeep.js'
 import { parseSettings } from '../wire/answers.js'
 import { encodeText } from '../wire/bytes.js'
 import * as answers from '../wire/history.js'

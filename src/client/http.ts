@@ -3,10 +3,11 @@
  *  Invariant: a read that was lost is asked again (`readTriesMax`); a write never is, and one whose
  *  outcome nobody knows is EUNKNOWN. */
 
+import type { Backoff } from '../api/connect.js'
 import { joinAbort } from '../base/join-abort.js'
 import { isCode, TailraceError, toTailraceError } from '../error.js'
 import { answeredBySomethingElse, readJsonOf, type Shape, serversAnswer } from './answer.js'
-import { type Backoff, delayOf } from './backoff.js'
+import { delayOf } from './backoff.js'
 import { pause } from './timer.js'
 import type { HttpRequest, HttpResponse, Patience, Transport } from './transport.js'
 

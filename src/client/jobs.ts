@@ -1,9 +1,6 @@
 /** Jobs over HTTP. See rfc/11, rfc/12.
  *  Invariant: a `wait` ends when the job does, also when the connection is lost meanwhile. */
 
-import type { TerminalSize } from '../base/posix.js'
-import { bytesOf } from '../base/shape.js'
-import { checkJobs } from '../job/checks.js'
 import type {
   JobPage,
   Jobs,
@@ -12,7 +9,10 @@ import type {
   Pruned,
   PruneOptions,
   Submission,
-} from '../job/job.js'
+} from '../api/job.js'
+import type { TerminalSize } from '../base/posix.js'
+import { bytesOf } from '../base/shape.js'
+import { checkJobs } from '../job/checks.js'
 import { parseJobPage, parseJobView, parsePruned } from '../wire/answers.js'
 import type { Http } from './http.js'
 import { componentOf, pathOf } from './path.js'

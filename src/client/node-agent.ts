@@ -3,7 +3,8 @@
 
 import { Agent, type AgentOptions, type ClientRequestArgs } from 'node:http'
 import { connect, type IpcNetConnectOpts, type Socket } from 'node:net'
-import { type Backoff, delayOf } from './backoff.js'
+import type { Backoff } from '../api/connect.js'
+import { delayOf } from './backoff.js'
 
 /** Between two tries at a queue that is full: the system wakes nobody when there is room. */
 const backoff: Backoff = { minMs: 2, maxMs: 100 }

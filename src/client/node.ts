@@ -2,28 +2,15 @@
  *  Invariant: nothing that only a watch or TLS needs is loaded before one is there. */
 
 import http, { type ClientRequest, type RequestOptions } from 'node:http'
+import type { ConnectOptions } from '../api/connect.js'
+import type { Store } from '../api/store.js'
 import { TailraceError } from '../error.js'
-import type { Store } from '../job/job.js'
-import { type ConnectOptions, checkConnect, openClient } from './client.js'
+import { checkConnect, openClient } from './client.js'
 import { UnixAgent } from './node-agent.js'
 import { sendRequest } from './node-request.js'
 import type { HttpRequest, HttpResponse, Socket, SocketEvents, Transport } from './transport.js'
 
-export type { Limits } from '../base/limits.js'
-export type { TerminalSize } from '../base/posix.js'
-export type { Blobref } from '../blob/blobref.js'
-export { type Code, codes, type Failed, isCode, TailraceError } from '../error.js'
-export type * from '../job/job.js'
-export type * from '../kvs/history.js'
-export type * from '../kvs/kvs.js'
-export type * from '../kvs/upkeep.js'
-export type * from '../kvs/watching.js'
-export type * from '../transaction/operation.js'
-export type { Settings, SettingsChange } from '../transaction/settings.js'
-export type { Stat } from '../transaction/stat.js'
-export type { TreeobjJson } from '../tree/json.js'
-export type { Backoff } from './backoff.js'
-export type { ConnectOptions } from './client.js'
+export * from '../api/api.js'
 
 /** Connections for short requests; more of those wait. Waits and streams have their own. */
 export const connectionsMax = 64

@@ -1,9 +1,8 @@
 /** The answer to a streamed read: its Stat from the header, its bytes as they come. See rfc/12.
  *  Invariant: a stream that was cut never looks whole, and what is damaged is not called a lost connection. */
 
+import type { Reading, Stat } from '../api/kvs.js'
 import { isCode, TailraceError } from '../error.js'
-import type { Reading } from '../kvs/kvs.js'
-import type { Stat } from '../transaction/stat.js'
 import { parseStat, readAnswer } from '../wire/answers.js'
 import { decodeJsonText } from './answer.js'
 import type { HttpResponse } from './transport.js'

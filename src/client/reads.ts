@@ -1,7 +1,7 @@
 /** The reads of a store behind a server. See rfc/12.
  *  Invariant: a read that was lost is asked again; what comes is what the embedded store would say. */
 
-import { isCode } from '../error.js'
+import type { Stat } from '../api/kvs.js'
 import {
   getSizeMax,
   type Listing,
@@ -9,9 +9,9 @@ import {
   type ReadOptions,
   type ReadScope,
   type RootView,
-} from '../kvs/kvs.js'
-import type { Scope } from '../transaction/operation.js'
-import type { Stat } from '../transaction/stat.js'
+} from '../api/kvs.js'
+import type { Scope } from '../api/transaction.js'
+import { isCode } from '../error.js'
 import type { TreeobjJson } from '../tree/json.js'
 import * as answers from '../wire/answers.js'
 import type { Http } from './http.js'

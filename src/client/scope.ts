@@ -1,8 +1,8 @@
 /** What every request of the store has: its namespace, the root that it reads, how long it may wait. */
 
+import type { ReadScope } from '../api/kvs.js'
+import type { Scope } from '../api/transaction.js'
 import { isCode } from '../error.js'
-import type { ReadScope } from '../kvs/kvs.js'
-import type { Scope } from '../transaction/operation.js'
 import type { Asking } from './http.js'
 import type { Query } from './path.js'
 

@@ -1,8 +1,8 @@
 /** Exports and imports over a server. See rfc/12, rfc/15.
  *  Invariant: a stream that was cut never looks whole; an import is sent once. */
 
+import type { ExportOptions, Imported, ImportOptions } from '../api/upkeep.js'
 import { isCode, TailraceError } from '../error.js'
-import type { ExportOptions, Imported, ImportOptions } from '../kvs/upkeep.js'
 import { parseImported } from '../wire/imported.js'
 import type { Http } from './http.js'
 import { pathOf } from './path.js'

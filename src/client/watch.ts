@@ -3,10 +3,6 @@
  *  follows what was queued, each new socket goes on from there, and the queue never holds more than
  *  the credit and one frame. */
 
-import { onAbort } from '../base/on-abort.js'
-import { Wakeup } from '../base/wakeup.js'
-import { parseBlobref } from '../blob/blobref.js'
-import { canceled, isCode, TailraceError } from '../error.js'
 import type {
   AppendEvent,
   From,
@@ -16,7 +12,11 @@ import type {
   WatchEvent,
   Watching,
   WatchOptions,
-} from '../kvs/watching.js'
+} from '../api/watch.js'
+import { onAbort } from '../base/on-abort.js'
+import { Wakeup } from '../base/wakeup.js'
+import { parseBlobref } from '../blob/blobref.js'
+import { canceled, isCode, TailraceError } from '../error.js'
 import { parsePosition } from '../wire/answers.js'
 import { frameCost, type Request } from '../wire/frames.js'
 import type { Connection, Delivery, Stream } from './connection.js'

@@ -6,12 +6,13 @@
  *  a request that failed had been sent, so a failed write is EUNKNOWN; a page can send no header with
  *  a websocket, so the token is its first frame. */
 
+import type { ConnectOptions } from '../api/connect.js'
+import type { Store } from '../api/store.js'
 import { deferred } from '../base/deferred.js'
 import { onAbort } from '../base/on-abort.js'
 import { canceled, TailraceError } from '../error.js'
-import type { Store } from '../job/job.js'
 import { subprotocol } from '../wire/frames.js'
-import { type ConnectOptions, checkConnect, openClient } from './client.js'
+import { checkConnect, openClient } from './client.js'
 import { startTimer } from './timer.js'
 import {
   type Body,
@@ -24,21 +25,7 @@ import {
   type Transport,
 } from './transport.js'
 
-export type { Limits } from '../base/limits.js'
-export type { TerminalSize } from '../base/posix.js'
-export type { Blobref } from '../blob/blobref.js'
-export { type Code, codes, type Failed, isCode, TailraceError } from '../error.js'
-export type * from '../job/job.js'
-export type * from '../kvs/history.js'
-export type * from '../kvs/kvs.js'
-export type * from '../kvs/upkeep.js'
-export type * from '../kvs/watching.js'
-export type * from '../transaction/operation.js'
-export type { Settings, SettingsChange } from '../transaction/settings.js'
-export type { Stat } from '../transaction/stat.js'
-export type { TreeobjJson } from '../tree/json.js'
-export type { Backoff } from './backoff.js'
-export type { ConnectOptions } from './client.js'
+export * from '../api/api.js'
 
 /** `target`: `http://HOST:PORT` or `https://HOST:PORT`. Dispose what it gives. Throws EINVAL, and
  *  without `storeId` ECLOSED where no server answers, EMISCONFIGURED. */

@@ -2,8 +2,7 @@
  *  Invariant: a write is sent once, and where nobody knows whether it arrived it is EUNKNOWN; with
  *  `exactlyOnce` it is sent again until it is answered, and done once. */
 
-import { TailraceError } from '../error.js'
-import type { AppendOptions, CommitOptions, PutOptions } from '../kvs/kvs.js'
+import type { AppendOptions, CommitOptions, PutOptions } from '../api/kvs.js'
 import {
   type Capping,
   type Committed,
@@ -13,7 +12,8 @@ import {
   type Transaction,
   transactionSizeMax,
   type Value,
-} from '../transaction/operation.js'
+} from '../api/transaction.js'
+import { TailraceError } from '../error.js'
 import * as answers from '../wire/answers.js'
 import { encodeText, toJson } from '../wire/bytes.js'
 import { Again, type AgainOptions } from './again.js'

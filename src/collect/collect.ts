@@ -4,6 +4,7 @@
  *  spared by the engine, what uploads have put before by their notes. */
 
 import { setImmediate } from 'node:timers/promises'
+import type { Collected, CollectOptions, CollectProgress, Upkeep } from '../api/upkeep.js'
 import type { Environment } from '../base/environment.js'
 import { eitherSignal } from '../base/on-abort.js'
 import type { Blobref } from '../blob/blobref.js'
@@ -12,7 +13,6 @@ import type { Collection, Engine } from '../engine/engine.js'
 import { canceled, isCode, TailraceError } from '../error.js'
 import { updateCollection } from '../kvs/collection-update.js'
 import type { Namespaces } from '../kvs/namespaces.js'
-import type { Collected, CollectOptions, CollectProgress, Upkeep } from '../kvs/upkeep.js'
 import type { OpenUploads } from '../kvs/uploads.js'
 import {
   type CollectionRecord,

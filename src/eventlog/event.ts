@@ -2,38 +2,18 @@
  *  Invariant: what is stored is arrays, never objects by name, so that every name of a context
  *  (`__proto__`, `1`) comes back as it was. Pure; runs in browsers. */
 
+import {
+  type Context,
+  type ContextValue,
+  contextDepthMax,
+  type Event,
+  eventNameSizeMax,
+  eventSizeMax,
+} from '../api/event.js'
 import { decodeBase64 } from '../blob/base64.js'
 import { blobSizeMax } from '../blob/blob.js'
 import { decodeAll, encode, type Plain } from '../blob/codec.js'
 import { TailraceError } from '../error.js'
-
-/** A JSON value that may also hold bytes (in JSON: `{"base64": "…"}`). Numbers are finite, strings
- *  well formed. */
-export type ContextValue =
-  | null
-  | boolean
-  | number
-  | string
-  | Uint8Array
-  | readonly ContextValue[]
-  | Context
-
-export type Context = { readonly [name: string]: ContextValue }
-
-export type Event = {
-  /** Seconds since 1970, with their fraction. */
-  readonly timestamp: number
-  /** 1 to `nameSizeMax` bytes of UTF-8. */
-  readonly name: string
-  readonly context?: Context
-}
-
-/** UTF-8 bytes of an event's name. */
-export const nameSizeMax = 255
-/** Levels of objects and arrays in a context. */
-export const contextDepthMax = 32
-/** Bytes of an encoded event: it never spans blobs. Above: E2BIG. */
-export const eventSizeMax = blobSizeMax
 
 /** What stands first in a stored array: the array itself, or names and values in turn. */
 const arrayTag = 0
@@ -158,8 +138,8 @@ function parseName(input: unknown): string {
     throw new TailraceError('EINVAL', 'the name of an event is text')
   }
   const size = utf8.encode(input).length
-  if (size < 1 || size > nameSizeMax) {
-    throw new TailraceError('EINVAL', `the name of an event has 1 to ${nameSizeMax} bytes`)
+  if (size < 1 || size > eventNameSizeMax) {
+    throw new TailraceError('EINVAL', `the name of an event has 1 to ${eventNameSizeMax} bytes`)
   }
   return input
 }

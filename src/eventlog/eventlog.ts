@@ -2,30 +2,15 @@
  *  Invariant: an event never spans blobs, and the events of one call are one transaction: all of
  *  them or none. Runs in browsers, over any `Kvs`. */
 
+import type { AppendEventsOptions, Event, FollowEventsOptions } from '../api/event.js'
+import type { Kvs, ReadScope } from '../api/kvs.js'
+import type { CommittedOp, Op } from '../api/transaction.js'
 import { TailraceError } from '../error.js'
-import type { CommitOptions, Kvs, ReadScope } from '../kvs/kvs.js'
-import type { Capping, CommittedOp, Guard, Op, Scope } from '../transaction/operation.js'
-import { type Event, encodeEvents } from './event.js'
+import { encodeEvents } from './event.js'
 import { Splitter } from './splitter.js'
 
-export {
-  type Context,
-  type ContextValue,
-  decodeEvents,
-  type Event,
-  encodeEvent,
-  encodeEvents,
-  eventSizeMax,
-  parseEvent,
-} from './event.js'
+export { decodeEvents, encodeEvent, encodeEvents, parseEvent } from './event.js'
 export { fromNdjson, toNdjson } from './ndjson.js'
-
-export type AppendEventsOptions = Omit<CommitOptions, 'transfer'> &
-  Capping & {
-    /** These are the last events of the log. */
-    readonly seal?: boolean
-    readonly guards?: readonly Guard[]
-  }
 
 /** Appends events, durable when it resolves: `index` of the first blob, `count` of blobs after it.
  *  Most often that is one blob; events that do not fit one are several, of one transaction.
@@ -72,13 +57,6 @@ export async function* readEvents(
   const splitter = new Splitter()
   for await (const chunk of reading.chunks) yield* splitter.push(chunk)
   splitter.finish()
-}
-
-export type FollowEventsOptions = Scope & {
-  /** Wait until the log, and its namespace, are there. Otherwise ENOENT, ENONS. */
-  readonly waitCreate?: boolean
-  /** Index of the blob to begin with; default 0. */
-  readonly from?: number
 }
 
 /** All events, then new ones as they are appended, until the log is sealed. Throws ENOENT, ENONS,

@@ -1,10 +1,11 @@
 /** Eventlogs as people and curl see them: one JSON object a line. See rfc/8.
  *  Invariant: `fromNdjson(toNdjson(event))` is the event, bytes included. Runs in browsers. */
 
+import type { ContextValue, Event } from '../api/event.js'
 import { parseJson } from '../base/json.js'
 import { encodeBase64 } from '../blob/base64.js'
 import { TailraceError } from '../error.js'
-import { type ContextValue, type Event, parseEvent } from './event.js'
+import { parseEvent } from './event.js'
 
 /** One line, its newline included. Bytes in the context are `{"base64": "…"}`. */
 export function toNdjson(event: Event): string {

@@ -2,9 +2,9 @@
  *  Invariant: a time is found in O(log n) blobs, lines from the end in the blobs that hold them. Runs in browsers,
  *  over any `Kvs`. */
 
+import type { Kvs } from '../api/kvs.js'
+import type { Scope } from '../api/transaction.js'
 import { TailraceError } from '../error.js'
-import type { Kvs } from '../kvs/kvs.js'
-import type { Scope } from '../transaction/operation.js'
 import { type Base, baseNone } from '../tree/treeobj.js'
 import { decodeOutput, type OutputEvent, type Stream, streams } from './stdio.js'
 

@@ -2,10 +2,10 @@
  *  Invariant: bytes come in order, each once; what stands before the start is not read but for a
  *  search over blobs. Runs in browsers, over any `Kvs`. */
 
+import type { Kvs } from '../api/kvs.js'
+import type { Scope } from '../api/transaction.js'
 import { TailraceError } from '../error.js'
-import type { Kvs } from '../kvs/kvs.js'
 import { compacted } from '../transaction/floor.js'
-import type { Scope } from '../transaction/operation.js'
 import {
   beginning,
   type Count,

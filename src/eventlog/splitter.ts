@@ -2,8 +2,9 @@
  *  by the network, not by its blobs). See rfc/8.
  *  Invariant: at most one event that is not whole yet is held, never more than `eventSizeMax`. */
 
+import { type Event, eventSizeMax } from '../api/event.js'
 import { TailraceError } from '../error.js'
-import { decodeEvents, type Event, eventSizeMax } from './event.js'
+import { decodeEvents } from './event.js'
 
 export class Splitter {
   /** The beginning of an event whose end has not come. */

@@ -3,9 +3,10 @@
  *  tells where it stands in each; the bytes of a data event stand last, as they came. Decoding runs
  *  in browsers. */
 
+import type { Context, Event } from '../api/event.js'
 import { blobSizeMax } from '../blob/blob.js'
 import { TailraceError } from '../error.js'
-import { type Context, decodeEvents, type Event, encodeEvent, encodeEvents } from './event.js'
+import { decodeEvents, encodeEvent, encodeEvents } from './event.js'
 
 export const streams = ['stdout', 'stderr'] as const
 export type Stream = (typeof streams)[number]

@@ -3,12 +3,12 @@
  *  Invariant: what is yielded comes from one root, which is held while the stream is read; nothing of
  *  `meta` is in it. Memory: one chunk, and what the walk takes. */
 
+import type { ExportOptions } from '../api/upkeep.js'
 import type { Blobref } from '../blob/blobref.js'
 import { StreamHash } from '../blob/hash.js'
 import type { Content } from '../content/content.js'
 import { type Code, canceled, TailraceError } from '../error.js'
 import type { Namespaces } from '../kvs/namespaces.js'
-import type { ExportOptions } from '../kvs/upkeep.js'
 import { audit, Damaged } from '../tree/audit.js'
 import { Clean } from '../tree/clean.js'
 import { rootKey } from '../tree/key.js'

@@ -2,9 +2,9 @@
  *  end with counts and a digest of all before it. See rfc/15. `export-parse.ts` reads them.
  *  Invariant: one tree, from one base, at one time has one stream. */
 
+import type { Skipped } from '../api/upkeep.js'
 import { decode, encode } from '../blob/codec.js'
 import { parseCode, TailraceError } from '../error.js'
-import type { Skipped } from '../kvs/upkeep.js'
 import { isNamespaceName } from '../tree/namespace-name.js'
 import type { Dir } from '../tree/treeobj.js'
 import { decodeTreeobj, encodeTreeobj } from '../tree/treeobj-codec.js'

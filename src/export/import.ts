@@ -4,19 +4,19 @@
  *  reaches was seen in the store; a refused stream leaves blobs that nothing names, for a collection.
  *  Memory: one batch, and what the walk takes. */
 
+import { primary } from '../api/namespace.js'
+import type { Committed } from '../api/transaction.js'
+import type { Imported, ImportOptions } from '../api/upkeep.js'
 import { abortable } from '../base/abortable.js'
 import type { Blob } from '../blob/blob.js'
 import type { Blobref } from '../blob/blobref.js'
 import type { Content, NodeSource } from '../content/content.js'
 import type { Engine } from '../engine/engine.js'
 import { isCode, TailraceError } from '../error.js'
-import { primary } from '../kvs/kvs.js'
 import type { LiveNamespace } from '../kvs/namespace.js'
 import type { Namespaces } from '../kvs/namespaces.js'
-import type { Imported, ImportOptions } from '../kvs/upkeep.js'
 import type { Upload } from '../kvs/uploads.js'
 import { type Adopt, notEmpty, otherTree } from '../transaction/adopt.js'
-import type { Committed } from '../transaction/operation.js'
 import { prepareAdopt } from '../transaction/transaction.js'
 import { audit, Damaged } from '../tree/audit.js'
 import { Clean } from '../tree/clean.js'

@@ -3,11 +3,11 @@
  *  Invariant: whoever gets `end` has had exactly what was exported, in its order; memory is one record and
  *  one chunk of the source. */
 
+import type { Skipped } from '../api/upkeep.js'
 import { blobSizeMax } from '../blob/blob.js'
 import type { Blobref } from '../blob/blobref.js'
 import { hashBlob, hashNode, StreamHash } from '../blob/hash.js'
 import { isCode, TailraceError } from '../error.js'
-import type { Skipped } from '../kvs/upkeep.js'
 import { nodeSizeMax } from '../tree/node.js'
 import { failureKind, failureTextMax, parseFailure } from './failure.js'
 import {

@@ -2,11 +2,11 @@
  *  Invariant: nothing is stored and nothing of the namespace changes; the nodes that the smaller tree needs are in
  *  memory, as many as lie above the damage. All that it reaches was read once. */
 
+import type { Skipped } from '../api/upkeep.js'
 import type { Blob } from '../blob/blob.js'
 import type { Blobref } from '../blob/blobref.js'
 import type { Content, NodeSource } from '../content/content.js'
 import { canceled, TailraceError } from '../error.js'
-import type { Skipped } from '../kvs/upkeep.js'
 import { audit, Damaged } from '../tree/audit.js'
 import { Clean } from '../tree/clean.js'
 import { type Key, rootKey } from '../tree/key.js'

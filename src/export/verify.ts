@@ -2,11 +2,11 @@
  *  Invariant: what passes is just what was exported; a whole tree that passes can be imported anywhere. Of
  *  a difference only its importer can tell whether its base has the rest. */
 
+import type { Skipped } from '../api/upkeep.js'
 import type { Blob } from '../blob/blob.js'
 import type { Blobref } from '../blob/blobref.js'
 import type { NodeSource } from '../content/content.js'
 import { TailraceError } from '../error.js'
-import type { Skipped } from '../kvs/upkeep.js'
 import { Nodes } from '../tree/nodes.js'
 import { refOf } from '../tree/treeobj-codec.js'
 import type { Totals } from './format.js'

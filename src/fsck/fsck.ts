@@ -3,6 +3,7 @@
  *  Invariant: reads only. What is found is told once, by the newest tree that has it; damage ends the check
  *  of what is below it, nothing else. Memory: about 30 bytes for each blob and node. */
 
+import { type CheckProgress, type Finding, findingsMax } from '../api/check.js'
 import type { Environment } from '../base/environment.js'
 import type { Blobref } from '../blob/blobref.js'
 import { RefSet } from '../blob/ref-set.js'
@@ -18,7 +19,7 @@ import { rootKey } from '../tree/key.js'
 import { Nodes } from '../tree/nodes.js'
 import { readRoot, type Trees } from '../tree/root.js'
 import type { Dir } from '../tree/treeobj.js'
-import { type CheckProgress, type Finding, findingOf, findingsMax } from './report.js'
+import { findingOf } from './report.js'
 
 export type CheckOptions = {
   readonly onFinding?: ((finding: Finding) => void) | undefined

@@ -3,12 +3,12 @@
  *  Invariant: nothing that is there is replaced; a place that is taken gets a number behind it. */
 
 import assert from 'node:assert/strict'
+import type { Moved } from '../api/check.js'
 import { hashBlob } from '../blob/hash.js'
 import { isCode } from '../error.js'
 import type { Draft, Entry, Place } from '../transaction/draft.js'
 import { parseKey } from '../tree/key.js'
 import type { Treeobj } from '../tree/treeobj.js'
-import type { Moved } from './report.js'
 
 export const lostFoundName = 'lost+found'
 /** Places that are tried for one key. */

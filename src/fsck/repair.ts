@@ -3,6 +3,7 @@
  *  Invariant: touches nothing else: undamaged keys, older roots and pins stay as they are. A namespace whose
  *  newest root cannot be read goes back to the newest one that can. */
 
+import type { Moved, Repaired } from '../api/check.js'
 import type { Environment } from '../base/environment.js'
 import { type Blob, cut } from '../blob/blob.js'
 import { hashBlob } from '../blob/hash.js'
@@ -20,7 +21,6 @@ import { readRoot, type Trees, writeRoot } from '../tree/root.js'
 import { emptyDir, inlineSizeMax, type Treeobj } from '../tree/treeobj.js'
 import type { Check, Hurt } from './fsck.js'
 import { LostFound } from './lost-found.js'
-import type { Moved, Repaired } from './report.js'
 
 /** Throws ENOSPC, EIO, EBUSY (an engine that others share moved a root meanwhile). */
 export async function repair(

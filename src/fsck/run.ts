@@ -1,12 +1,12 @@
 /** A check of an engine from beginning to end, and its repair where one is asked for. See rfc/15. */
 
+import { type CheckReport, type Finding, findingsMax } from '../api/check.js'
 import type { Environment } from '../base/environment.js'
 import { Content } from '../content/content.js'
 import type { Engine } from '../engine/engine.js'
 import type { TailraceError } from '../error.js'
 import { Check, type CheckOptions } from './fsck.js'
 import { repair } from './repair.js'
-import { type CheckReport, type Finding, findingsMax } from './report.js'
 
 /** Bytes of blobs kept in memory: most are asked for once. */
 const checkCacheSize = 4 * 1024 * 1024

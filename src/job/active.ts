@@ -2,14 +2,14 @@
  *  Invariant: its view is the fold of its events; the finish is the last of them and durable before
  *  `run` resolves, or the store was given up, which the view then says. */
 
+import { idVariable, type JobView, type Spec } from '../api/job.js'
+import type { Kvs } from '../api/kvs.js'
+import type { Op } from '../api/transaction.js'
 import type { Environment } from '../base/environment.js'
 import type { TerminalSize } from '../base/posix.js'
 import { Wakeup } from '../base/wakeup.js'
 import { TailraceError, toTailraceError } from '../error.js'
 import { appendOps } from '../eventlog/eventlog.js'
-import type { Kvs } from '../kvs/kvs.js'
-import type { Op } from '../transaction/operation.js'
-import { idVariable, type JobView, type Spec } from './job.js'
 import { eventsKey, jobsNamespace, outputKey } from './keys.js'
 import { type OutputRest, OutputWriter } from './output.js'
 import type { PipePool } from './pipes.js'

@@ -1,6 +1,7 @@
 /** The calls of Jobs as programs make them: what they hand over, checked the same in the server and over HTTP. See
  *  rfc/2, rule 11. A submission is `spec.ts`'s to parse. */
 
+import type { Jobs, ListJobsOptions, PruneOptions } from '../api/job.js'
 import {
   check,
   checkOptions,
@@ -13,7 +14,6 @@ import {
   text,
   texts,
 } from '../base/shape.js'
-import type { Jobs, ListJobsOptions, PruneOptions } from './job.js'
 
 const lists = shapeOf<ListJobsOptions>({
   after: text,

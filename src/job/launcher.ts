@@ -5,8 +5,8 @@
 
 import { existsSync } from 'node:fs'
 import { getPriority, setPriority } from 'node:os'
+import type { JobOptions } from '../api/job.js'
 import { isAbove, type Limit, type LimitName, limitNames, readLimits } from '../base/limits.js'
-import type { JobOptions } from './job.js'
 
 export type Launcher = {
   /** Goes before the command; may be empty. */

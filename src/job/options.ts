@@ -1,10 +1,10 @@
 /** How a job is to be run besides what: parsed at the edge, stored with its spec, read back. See rfc/11. */
 
+import { type JobOptions, jobNameSizeMax, timeLimitMsMax } from '../api/job.js'
 import { isLimitName, type Limit, type Limits } from '../base/limits.js'
 import type { TerminalSize } from '../base/posix.js'
 import { TailraceError } from '../error.js'
 import { isJobId } from './ids.js'
-import { type JobOptions, nameSizeMax, timeLimitMsMax } from './job.js'
 
 const umaskMax = 0o777
 /** Columns or rows: what the system has room for. */
@@ -65,8 +65,8 @@ export function parseTerminalSize(input: unknown, what: string): TerminalSize {
 
 function parseName(input: unknown): string {
   const whole = typeof input === 'string' && input.isWellFormed() && !/\p{Cc}/u.test(input)
-  if (whole && input !== '' && Buffer.byteLength(input) <= nameSizeMax) return input
-  throw invalid(`name is one line of text, 1 to ${nameSizeMax} bytes`)
+  if (whole && input !== '' && Buffer.byteLength(input) <= jobNameSizeMax) return input
+  throw invalid(`name is one line of text, 1 to ${jobNameSizeMax} bytes`)
 }
 
 function parseParent(input: unknown): string {

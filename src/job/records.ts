@@ -2,22 +2,22 @@
  *  rfc/11. Invariant: a job's finish, the seal of its output and of its events, and its leaving of
  *  `active` are one transaction. */
 
-import { isCode, TailraceError } from '../error.js'
-import { appendOps, decodeEvents } from '../eventlog/eventlog.js'
-import { endOfOutput } from '../eventlog/read-stream.js'
-import { encodeEofs, encodeHeader, type Offsets, type Stream } from '../eventlog/stdio.js'
-import type { Kvs } from '../kvs/kvs.js'
-import type { Op } from '../transaction/operation.js'
-import { isJobId, mirrored } from './ids.js'
 import {
   type JobFilter,
   type JobPage,
   type JobView,
   jobFilters,
+  jobsPageMax,
   type ListJobsOptions,
-  listMax,
   type Spec,
-} from './job.js'
+} from '../api/job.js'
+import type { Kvs } from '../api/kvs.js'
+import type { Op } from '../api/transaction.js'
+import { isCode, TailraceError } from '../error.js'
+import { appendOps, decodeEvents } from '../eventlog/eventlog.js'
+import { endOfOutput } from '../eventlog/read-stream.js'
+import { encodeEofs, encodeHeader, type Offsets, type Stream } from '../eventlog/stdio.js'
+import { isJobId, mirrored } from './ids.js'
 import {
   activeDirectory,
   activeKey,
@@ -185,7 +185,7 @@ export async function listJobs(
 ): Promise<JobPage> {
   const { after, limit = listDefault, states, name, signal } = options
   if (!Number.isSafeInteger(limit) || limit < 1) {
-    throw new TailraceError('EINVAL', `the limit of a page is 1 to ${listMax} jobs`)
+    throw new TailraceError('EINVAL', `the limit of a page is 1 to ${jobsPageMax} jobs`)
   }
   if (after !== undefined && !isJobId(after)) {
     throw new TailraceError('EINVAL', `after: ${JSON.stringify(after)} is not the id of a job`)
@@ -196,14 +196,14 @@ export async function listJobs(
     return !states || states.some((state) => isOf(view, state))
   }
   const all = await jobTotals(kvs)
-  const max = Math.min(limit, listMax)
+  const max = Math.min(limit, jobsPageMax)
   if (states?.every((state) => state === 'submitted' || state === 'running')) {
     const open = known.live().filter((view) => matches(view) && (!after || view.id < after))
     return { ...pageOf(open.reverse(), max), ...all }
   }
   const sought = states !== undefined || name !== undefined
   const page = await listNames(kvs, indexDirectory, {
-    limit: sought ? listMax : max,
+    limit: sought ? jobsPageMax : max,
     ...(after === undefined ? {} : { after: mirrored(after) }),
   })
   const jobs: JobView[] = []

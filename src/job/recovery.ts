@@ -2,11 +2,11 @@
  *  Invariant: only jobs without a finish are read; a surviving process is ended only if its pid and start time
  *  are those that were recorded, or its environment says whose it is, by this store: a copy of a store leaves the processes of its original alone. */
 
+import { idVariable, type JobView, storeVariable } from '../api/job.js'
+import type { Kvs } from '../api/kvs.js'
 import type { Environment } from '../base/environment.js'
 import { processStart } from '../base/process-start.js'
 import { killFound, processes, variablesOf } from '../base/processes.js'
-import type { Kvs } from '../kvs/kvs.js'
-import { idVariable, type JobView, storeVariable } from './job.js'
 import { activeKey, eventsKey, jobsNamespace } from './keys.js'
 import { activeIds, cutOutputOps, finishOps, readJob } from './records.js'
 import { fold, type JobEvent } from './state.js'

@@ -3,12 +3,13 @@
  *  Invariant: a job that has no finish is never touched; nothing polls. */
 
 import { setImmediate } from 'node:timers/promises'
+import { type JobView, jobsPageMax, type Pruned, type PruneOptions } from '../api/job.js'
 import type { Environment } from '../base/environment.js'
 import { TailraceError } from '../error.js'
 import { isJobId, submitTimeOf } from './ids.js'
-import { type JobKvs, type JobView, listMax, type Pruned, type PruneOptions } from './job.js'
 import { activeDirectory, activeKey, indexKey, jobsNamespace, outputKey } from './keys.js'
 import { jobDirectories, jobTotals, listSizeMax, noJob, readView, viewSizeOf } from './records.js'
+import type { JobKvs } from './store.js'
 
 /** Jobs that retention looks at, and removes in one commit, between two turns of the event loop. */
 export const retentionStep = 64
@@ -55,7 +56,7 @@ export class Removal implements AsyncDisposable {
       throw new TailraceError('EINVAL', `after: ${JSON.stringify(after)} is not the id of a job`)
     }
     const until = this.#ports.environment.now() - olderThanMs
-    const page = await jobDirectories(this.#ports.kvs, { after, limit: listMax })
+    const page = await jobDirectories(this.#ports.kvs, { after, limit: jobsPageMax })
     const old: JobView[] = []
     let size = 0
     let last = after

@@ -1,19 +1,8 @@
 /** Runs jobs on a store: takes them, queues them, runs them, answers for them. See rfc/11.
  *  Invariant: a job that was submitted has a finish in the store, or is in `active`; nothing polls. */
 
-import { type Environment, systemEnvironment } from '../base/environment.js'
-import type { TerminalSize } from '../base/posix.js'
-import { bytesOf } from '../base/shape.js'
-import { Wakeup } from '../base/wakeup.js'
-import { canceled, TailraceError } from '../error.js'
-import { ActiveJob, type JobPorts, killMsDefault } from './active.js'
-import { checkJobs } from './checks.js'
-import { Delayed } from './delayed.js'
-import { feed } from './feed.js'
-import { JobIds } from './ids.js'
 import {
   idVariable,
-  type JobKvs,
   type JobPage,
   type Jobs,
   type JobView,
@@ -26,7 +15,17 @@ import {
   type Submission,
   startAheadMsMax,
   storeVariable,
-} from './job.js'
+} from '../api/job.js'
+import { type Environment, systemEnvironment } from '../base/environment.js'
+import type { TerminalSize } from '../base/posix.js'
+import { bytesOf } from '../base/shape.js'
+import { Wakeup } from '../base/wakeup.js'
+import { canceled, TailraceError } from '../error.js'
+import { ActiveJob, type JobPorts, killMsDefault } from './active.js'
+import { checkJobs } from './checks.js'
+import { Delayed } from './delayed.js'
+import { feed } from './feed.js'
+import { JobIds } from './ids.js'
 import { jobsNamespace } from './keys.js'
 import { parseTerminalSize } from './options.js'
 import { heldMaxDefault } from './output.js'
@@ -37,6 +36,7 @@ import { listJobs, newestId, readJob, submitOps } from './records.js'
 import { lostView, recover } from './recovery.js'
 import { Removal } from './removal.js'
 import { environmentOf, parseSubmission, specOf } from './spec.js'
+import type { JobKvs } from './store.js'
 import { Surely, storeRetryMsDefault } from './surely.js'
 
 /** How long a stopping server tries to store the ends of its jobs, once they have ended. */

@@ -2,8 +2,8 @@
  *  Invariant: no value of the caller's environment is in a Spec, only those of `set`. */
 
 import { isAbsolute } from 'node:path'
+import { argSizeMax, argsSizeMax, type Spec, type Submission, specSizeMax } from '../api/job.js'
 import { TailraceError } from '../error.js'
-import { argSizeMax, argsSizeMax, type Spec, type Submission, specSizeMax } from './job.js'
 import { optionFields, parseFlag, parseOptions } from './options.js'
 
 type Fields<T> = { readonly [field in keyof T]?: unknown }

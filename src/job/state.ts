@@ -2,9 +2,9 @@
  *  Invariant: nothing follows the finish; a prefix of a job's events gives the state it had then. */
 
 import { constants } from 'node:os'
+import type { Context, Event } from '../api/event.js'
+import type { ExitCode, JobView, Spec } from '../api/job.js'
 import { TailraceError } from '../error.js'
-import type { Context, Event } from '../eventlog/event.js'
-import type { ExitCode, JobView, Spec } from './job.js'
 
 /** How a process ended: exactly one of the two. Neither: its end is not known. */
 export type Exit = { readonly status?: number; readonly signal?: string }

@@ -3,10 +3,10 @@
  *  however often it is sent. */
 
 import { setTimeout as sleep } from 'node:timers/promises'
+import type { Kvs } from '../api/kvs.js'
+import type { Op } from '../api/transaction.js'
 import type { Environment } from '../base/environment.js'
 import { type Code, isCode, TailraceError } from '../error.js'
-import type { Kvs } from '../kvs/kvs.js'
-import type { Op } from '../transaction/operation.js'
 import { jobsNamespace } from './keys.js'
 
 /** How long a job waits for a store that has no room, before it is given up. */

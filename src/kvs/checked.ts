@@ -3,6 +3,23 @@
  *  Invariant: an unknown field, a value of another type and an option that means nothing beside another are
  *  EINVAL, never dropped, and never a TypeError. */
 
+import type { DiffOptions, LogOptions, RootsOptions } from '../api/history.js'
+import type {
+  AppendOptions,
+  CommitOptions,
+  Kvs,
+  ListOptions,
+  ProducerOptions,
+  PutOptions,
+  ReadOptions,
+  ReadScope,
+  StatOptions,
+  TreeobjOptions,
+} from '../api/kvs.js'
+import type { SettingsChange } from '../api/namespace.js'
+import type { Expiry, Scope } from '../api/transaction.js'
+import type { CollectOptions, ExportOptions, ImportOptions } from '../api/upkeep.js'
+import type { From, Position, WatchOptions } from '../api/watch.js'
 import {
   at,
   bytes,
@@ -25,24 +42,7 @@ import {
   texts,
   within,
 } from '../base/shape.js'
-import type { Expiry, Scope } from '../transaction/operation.js'
-import type { SettingsChange } from '../transaction/settings.js'
 import { cap, checkGuards, checkTransaction, producer, value } from '../transaction/shape.js'
-import type { DiffOptions, LogOptions, RootsOptions } from './history.js'
-import type {
-  AppendOptions,
-  CommitOptions,
-  Kvs,
-  ListOptions,
-  ProducerOptions,
-  PutOptions,
-  ReadOptions,
-  ReadScope,
-  StatOptions,
-  TreeobjOptions,
-} from './kvs.js'
-import type { CollectOptions, ExportOptions, ImportOptions } from './upkeep.js'
-import type { From, Position, WatchOptions } from './watching.js'
 
 /** Guards have shapes of their own. */
 const guards: Rule = { is: Array.isArray, expected: 'an array' }

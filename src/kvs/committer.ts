@@ -4,6 +4,7 @@
  *  answered once, after it is durable or when it is certain that it is not. */
 
 import { setImmediate } from 'node:timers/promises'
+import { type Committed, waitingMax, waitingSizeMax } from '../api/transaction.js'
 import { type Deferred, deferred } from '../base/deferred.js'
 import type { Blob } from '../blob/blob.js'
 import type { Content } from '../content/content.js'
@@ -15,7 +16,6 @@ import { Deadlines } from '../transaction/deadlines.js'
 import { expireKeysTransaction } from '../transaction/expire.js'
 import type { Group } from '../transaction/group.js'
 import { dateLeasesTransaction, expireLeasesTransaction } from '../transaction/leases.js'
-import { type Committed, waitingMax, waitingSizeMax } from '../transaction/operation.js'
 import type { Prepared } from '../transaction/transaction.js'
 import { type Applied, type BuildPorts, GroupBuild } from './group-build.js'
 import type { LiveNamespace } from './namespace.js'

@@ -2,8 +2,8 @@
  *  Invariant: what settings have let go stays gone when they are widened: the floor of before is recorded
  *  with them. */
 
+import type { Settings, SettingsChange } from '../api/namespace.js'
 import { TailraceError } from '../error.js'
-import type { Settings, SettingsChange } from '../transaction/settings.js'
 import { changeSettings, jobSettingNames, settingsDefault } from '../transaction/settings.js'
 import type { Prepared, PreparedOp } from '../transaction/transaction.js'
 import { prepare } from '../transaction/transaction.js'

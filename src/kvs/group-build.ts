@@ -2,6 +2,7 @@
  *  then the root that names it. See rfc/6.
  *  Invariant: a transaction that throws leaves nothing behind; nothing is visible before the root is. */
 
+import type { OpResult } from '../api/transaction.js'
 import type { Environment } from '../base/environment.js'
 import type { Blob } from '../blob/blob.js'
 import type { Root } from '../engine/engine.js'
@@ -12,7 +13,6 @@ import { apply } from '../transaction/apply.js'
 import type { Deadlines } from '../transaction/deadlines.js'
 import { Draft } from '../transaction/draft.js'
 import type { Group } from '../transaction/group.js'
-import type { OpResult } from '../transaction/operation.js'
 import { checkQuota } from '../transaction/quota.js'
 import { keysOf } from '../transaction/root-keys.js'
 import type { Prepared } from '../transaction/transaction.js'

@@ -3,15 +3,15 @@
  *  Invariant: while it is built and sent, the commit loop of each namespace stands still. All loops are
  *  asked to in one turn of the event loop, so that two such transactions never wait for each other. */
 
+import { reservedNamespaces } from '../api/namespace.js'
+import type { Committed } from '../api/transaction.js'
 import { type Deferred, deferred } from '../base/deferred.js'
 import type { Engine } from '../engine/engine.js'
 import { TailraceError } from '../error.js'
 import type { Group } from '../transaction/group.js'
-import type { Committed } from '../transaction/operation.js'
 import { type Prepared, prepare } from '../transaction/transaction.js'
 import { type Built, type Committer, rebaseTriesMax } from './committer.js'
 import type { GroupBuild } from './group-build.js'
-import { reservedNamespaces } from './kvs.js'
 import { send } from './send.js'
 
 /** The namespaces that a transaction on `namespace` takes keys from. Throws EPERM (reserved). */

@@ -2,16 +2,15 @@
  *  See rfc/6.
  *  Invariant: `head` is durable; only the namespace's commit loop moves it. */
 
+import type { NamespaceView, Settings } from '../api/namespace.js'
 import { Wakeup } from '../base/wakeup.js'
 import type { Engine, Head, Namespace, Revision, Rewritten, Root } from '../engine/engine.js'
 import { canceled, TailraceError } from '../error.js'
-import type { Settings } from '../transaction/settings.js'
 import { readFloor, SettingsCache } from '../transaction/settings.js'
 import { TimesKnown } from '../transaction/times-known.js'
 import type { Nodes } from '../tree/nodes.js'
 import { type RootNode, readRoot } from '../tree/root.js'
 import type { Dir } from '../tree/treeobj.js'
-import type { NamespaceView } from './kvs.js'
 import { Retention } from './retention.js'
 import { RootLog } from './root-log.js'
 

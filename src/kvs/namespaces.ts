@@ -2,12 +2,13 @@
  *  Invariant: `primary` and the reserved namespaces are always there; a namespace that is removed has told
  *  its waiters and watchers everything that was committed before. */
 
+import { primary, reservedNamespaces } from '../api/namespace.js'
+import type { Committed } from '../api/transaction.js'
 import type { Environment } from '../base/environment.js'
 import type { Content } from '../content/content.js'
 import type { Engine, Head, Root } from '../engine/engine.js'
 import { isCode, TailraceError } from '../error.js'
 import { AnsweredBefore } from '../transaction/answers.js'
-import type { Committed } from '../transaction/operation.js'
 import type { Prepared } from '../transaction/transaction.js'
 import { checkTreeobjs } from '../transaction/treeobj-check.js'
 import { parseNamespaceName } from '../tree/namespace-name.js'
@@ -18,7 +19,6 @@ import { Committer, type CommitterPorts } from './committer.js'
 import { type Held, Holds } from './holds.js'
 import { commitJointly, othersOf } from './joint.js'
 import { KeptRoots } from './kept-roots.js'
-import { primary, reservedNamespaces } from './kvs.js'
 import { LiveNamespace } from './namespace.js'
 import { Pins } from './pins.js'
 import { Uploads } from './uploads.js'

@@ -2,11 +2,11 @@
  *  Invariant: at no moment could a collection take what a pin that was answered holds: the root is held from
  *  before it is checked until its pin is durable. */
 
+import { type History, type Pin, pinsMax } from '../api/history.js'
+import type { Scope } from '../api/transaction.js'
 import { lifeOf } from '../engine/engine.js'
 import { TailraceError } from '../error.js'
-import type { Scope } from '../transaction/operation.js'
 import { prepare } from '../transaction/transaction.js'
-import { type History, type Pin, pinsMax } from './history.js'
 import type { Namespaces } from './namespaces.js'
 import { pinKey, putPin } from './pins.js'
 

@@ -2,15 +2,15 @@
  *  Invariant: a pin stands in the reserved namespace `system` under `pins/NAME`; it resolves only in the
  *  life of the namespace that it was made in. */
 
+import { type Pin, pinNameSizeMax } from '../api/history.js'
+import type { Op } from '../api/transaction.js'
 import { type Blobref, isBlobref } from '../blob/blobref.js'
 import { decode, encode } from '../blob/codec.js'
 import { lifeOf } from '../engine/engine.js'
 import { TailraceError } from '../error.js'
-import type { Op } from '../transaction/operation.js'
 import { getEntry, listDir } from '../tree/dir.js'
 import type { Nodes } from '../tree/nodes.js'
 import type { Dir } from '../tree/treeobj.js'
-import { type Pin, pinNameSizeMax } from './history.js'
 
 const directory = 'pins'
 

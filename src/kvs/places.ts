@@ -3,11 +3,13 @@
  *  before the offset that was asked for; where that cannot be told it is an error. */
 
 import { setImmediate } from 'node:timers/promises'
+import type { ReadScope } from '../api/kvs.js'
+import type { Scope } from '../api/transaction.js'
+import type { Position } from '../api/watch.js'
 import type { Blobref } from '../blob/blobref.js'
 import { hashBlob } from '../blob/hash.js'
 import { isCode, TailraceError } from '../error.js'
 import { baseOf, compacted } from '../transaction/floor.js'
-import type { Scope } from '../transaction/operation.js'
 import {
   type AppendArray,
   arrayRef,
@@ -21,13 +23,11 @@ import { type Key, parseKey } from '../tree/key.js'
 import { hashOnly, type Nodes } from '../tree/nodes.js'
 import type { Base, Treeobj } from '../tree/treeobj.js'
 import { holdSnapshot } from './held-snapshot.js'
-import type { ReadScope } from './kvs.js'
 import type { LiveNamespace } from './namespace.js'
 import type { HeldRoot } from './namespaces.js'
 import { peekKey } from './peek.js'
 import type { KeyStore } from './store.js'
 import { concerns } from './timeline.js'
-import type { Position } from './watching.js'
 
 /** Roots that a check looks at; beyond them it cannot be told what happened to the key. */
 export const placeRootsMax = 10_000

@@ -3,9 +3,7 @@
  *  Invariant: one transaction is on its way at a time, and holds what waited when it was formed, in order. A
  *  number is given when a transaction is formed; once one has failed no number is given again. */
 
-import { type Deferred, deferred } from '../base/deferred.js'
-import { joinAbort } from '../base/join-abort.js'
-import { isCode, TailraceError, toTailraceError } from '../error.js'
+import type { AppendProducer, Kvs, ProducerAppendOptions, ProducerOptions } from '../api/kvs.js'
 import {
   type Committed,
   type CommittedOp,
@@ -16,8 +14,10 @@ import {
   type Value,
   waitingMax,
   waitingSizeMax,
-} from '../transaction/operation.js'
-import type { AppendProducer, Kvs, ProducerAppendOptions, ProducerOptions } from './kvs.js'
+} from '../api/transaction.js'
+import { type Deferred, deferred } from '../base/deferred.js'
+import { joinAbort } from '../base/join-abort.js'
+import { isCode, TailraceError, toTailraceError } from '../error.js'
 
 /** Bytes of the values of one transaction, if it has more than one. */
 const batchSizeMax = 4 * 1024 * 1024

@@ -1,11 +1,20 @@
 /** Reads of one tree: values, what is known of them, listings. See rfc/6.
  *  Invariant: all of one answer comes from one root. */
 
+import type { Stat } from '../api/kvs.js'
+import {
+  type ListEntry,
+  type Listing,
+  pageDefault,
+  pageMax,
+  type Reading,
+  readSizeMax,
+} from '../api/kvs.js'
 import { blobSizeMax } from '../blob/blob.js'
 import { type Content, cacheSizeDefault } from '../content/content.js'
 import { TailraceError } from '../error.js'
 import { baseOf, checkFloor, sizeLeft } from '../transaction/floor.js'
-import { measureOf, type Stat, statOf } from '../transaction/stat.js'
+import { measureOf, statOf } from '../transaction/stat.js'
 import { openArray } from '../tree/array.js'
 import { blobAt, entriesOf, indexAtOffset } from '../tree/array-read.js'
 import { corrupt } from '../tree/check.js'
@@ -16,14 +25,6 @@ import { isAddressable, type Key, parseEntryKey, parseKey } from '../tree/key.js
 import { type Found, lookup, type Views } from '../tree/lookup.js'
 import type { Nodes } from '../tree/nodes.js'
 import { type Dir, sizeOf, type Treeobj, type Val, type Valref } from '../tree/treeobj.js'
-import {
-  type ListEntry,
-  type Listing,
-  pageDefault,
-  pageMax,
-  type Reading,
-  readSizeMax,
-} from './kvs.js'
 
 /** One root to read from: its seq, and the trees that links lead through. */
 export type Snapshot = {

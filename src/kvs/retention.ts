@@ -3,8 +3,8 @@
  *  read by nobody who did not hold it before. */
 
 import { setImmediate } from 'node:timers/promises'
+import type { Settings } from '../api/namespace.js'
 import type { Root } from '../engine/engine.js'
-import type { Settings } from '../transaction/settings.js'
 import type { RootLog } from './root-log.js'
 
 /** Roots looked at in one go, between two turns of the event loop. */

@@ -1,7 +1,7 @@
 /** The calls that write one key, as transactions of one op: what they say besides the value, and what they
  *  are answered. See rfc/6. */
 
-import type { Capping, Committed, CommittedOp, Expiry } from '../transaction/operation.js'
+import type { Capping, Committed, CommittedOp, Expiry } from '../api/transaction.js'
 
 /** Options of a write besides its value. */
 export type Said = Expiry & Capping & { readonly contentType?: string }

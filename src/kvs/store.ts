@@ -2,6 +2,27 @@
  *  rfc/6. The watch room makes it a whole Kvs.
  *  Invariant: `primary` and the reserved namespaces are always there. */
 
+import type { History } from '../api/history.js'
+import type { Stat } from '../api/kvs.js'
+import {
+  type AppendOptions,
+  type CommitOptions,
+  getSizeMax,
+  type Kvs,
+  type Listing,
+  type ListOptions,
+  type PutOptions,
+  type Reading,
+  type ReadOptions,
+  type ReadScope,
+  type RootView,
+  readKeysMax,
+  type StatOptions,
+  type TreeobjOptions,
+} from '../api/kvs.js'
+import type { NamespaceView } from '../api/namespace.js'
+import type { Committed, CommittedOp, Op, Scope, Transaction, Value } from '../api/transaction.js'
+import type { Upkeep } from '../api/upkeep.js'
 import { abortable } from '../base/abortable.js'
 import type { Environment } from '../base/environment.js'
 import { joinAbort } from '../base/join-abort.js'
@@ -13,15 +34,6 @@ import { onceUnder } from '../transaction/digest.js'
 import { readExpires } from '../transaction/expiry.js'
 import { sizeLeft } from '../transaction/floor.js'
 import type { LifeKind } from '../transaction/life.js'
-import type {
-  Committed,
-  CommittedOp,
-  Op,
-  Scope,
-  Transaction,
-  Value,
-} from '../transaction/operation.js'
-import type { Stat } from '../transaction/stat.js'
 import { statOf } from '../transaction/stat.js'
 import { type Prepared, prepare, prepareStoredPut } from '../transaction/transaction.js'
 import { peekEntry } from '../tree/dir.js'
@@ -31,31 +43,12 @@ import { Nodes } from '../tree/nodes.js'
 import type { Dir } from '../tree/treeobj.js'
 import type { Committer } from './committer.js'
 import { type HeldSnapshot, heldChunks, holdSnapshot } from './held-snapshot.js'
-import type { History } from './history.js'
-import {
-  type AppendOptions,
-  type CommitOptions,
-  getSizeMax,
-  type Kvs,
-  type Listing,
-  type ListOptions,
-  type NamespaceView,
-  type PutOptions,
-  type Reading,
-  type ReadOptions,
-  type ReadScope,
-  type RootView,
-  readKeysMax,
-  type StatOptions,
-  type TreeobjOptions,
-} from './kvs.js'
 import type { LiveNamespace } from './namespace.js'
 import { Namespaces, type StoreListener } from './namespaces.js'
 import { type Peeked, peekKey } from './peek.js'
 import { holdBack, storeArray } from './put-stream.js'
 import { Reader } from './read.js'
 import { oneOp, saidOf } from './said.js'
-import type { Upkeep } from './upkeep.js'
 
 /** What the store itself does of a Kvs; `open.ts` adds the rooms and files that do the rest. */
 type Keys = Omit<

@@ -3,17 +3,6 @@
  *  Invariant: a page costs what its bounds say, however long the history and however large the trees. */
 
 import { setImmediate } from 'node:timers/promises'
-import { lifeOf, type Root } from '../engine/engine.js'
-import { TailraceError } from '../error.js'
-import { withoutLeases } from '../transaction/root-keys.js'
-import { statOf } from '../transaction/stat.js'
-import { diffTreeobj } from '../tree/diff.js'
-import { getEntry } from '../tree/dir.js'
-import { componentsOf, type Key, parseEntryKey, parseKey } from '../tree/key.js'
-import { compareNames } from '../tree/name.js'
-import type { Nodes } from '../tree/nodes.js'
-import type { Treeobj } from '../tree/treeobj.js'
-import { sameTreeobj } from '../tree/treeobj-codec.js'
 import {
   type DiffEntry,
   type DiffOptions,
@@ -27,8 +16,19 @@ import {
   type RootPage,
   type RootsOptions,
   type Side,
-} from './history.js'
-import { pageDefault, pageMax } from './kvs.js'
+} from '../api/history.js'
+import { pageDefault, pageMax } from '../api/kvs.js'
+import { lifeOf, type Root } from '../engine/engine.js'
+import { TailraceError } from '../error.js'
+import { withoutLeases } from '../transaction/root-keys.js'
+import { statOf } from '../transaction/stat.js'
+import { diffTreeobj } from '../tree/diff.js'
+import { getEntry } from '../tree/dir.js'
+import { componentsOf, type Key, parseEntryKey, parseKey } from '../tree/key.js'
+import { compareNames } from '../tree/name.js'
+import type { Nodes } from '../tree/nodes.js'
+import type { Treeobj } from '../tree/treeobj.js'
+import { sameTreeobj } from '../tree/treeobj-codec.js'
 import type { LiveNamespace } from './namespace.js'
 import type { Namespaces } from './namespaces.js'
 

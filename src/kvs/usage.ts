@@ -1,8 +1,8 @@
 /** How much a store holds: on the disk, and of what. See rfc/10, rule 20. */
 
+import type { NamespaceView } from '../api/namespace.js'
+import type { Usage } from '../api/upkeep.js'
 import type { Engine } from '../engine/engine.js'
-import type { NamespaceView } from './kvs.js'
-import type { Usage } from './upkeep.js'
 
 /** Throws EIO, ECLOSED. */
 export async function usageOf(

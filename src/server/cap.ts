@@ -1,7 +1,7 @@
 /** How much of a log is kept, as the parameters of a request: `?keep`, `?keepBytes`, `?keepAge`, `?uncap`. See rfc/6,
  *  rule 48. Pure. */
 
-import type { Capping } from '../transaction/operation.js'
+import type { Capping } from '../api/transaction.js'
 import { invalid } from '../wire/parse.js'
 import { some } from './kv-read.js'
 import type { Query } from './query.js'

@@ -1,9 +1,9 @@
 /** `/v1/gc` and `/v1/forget`: what is not in use goes, and what shall be in use no more. See rfc/12, rfc/14.
  *  Invariant: a collection that somebody asked for ends with its request. */
 
+import type { CollectProgress } from '../api/upkeep.js'
 import { Wakeup } from '../base/wakeup.js'
 import { toTailraceError } from '../error.js'
-import type { CollectProgress } from '../kvs/upkeep.js'
 import { parseCollectBody, parseForgetBody } from '../wire/collection.js'
 import { errorBodyOf } from '../wire/status.js'
 import type { App, Reply, Request } from './app.js'

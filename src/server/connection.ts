@@ -3,9 +3,9 @@
  *  watch of it ends. */
 
 import type { Socket as RawSocket } from 'node:net'
+import { primary } from '../api/namespace.js'
 import { Wakeup } from '../base/wakeup.js'
 import { isCode, TailraceError, toTailraceError } from '../error.js'
-import { primary } from '../kvs/kvs.js'
 import { authMs, type Request, type Response, subprotocol, watchesMax } from '../wire/frames.js'
 import { decodeMessage, type Subprotocol } from '../wire/framing.js'
 import { invalid } from '../wire/parse.js'

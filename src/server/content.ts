@@ -1,9 +1,9 @@
 /** `/v1/content`: blobs by their own names, and `PUT /v1/treeobj`: keys that name them. See rfc/6, rules 30 to
  *  34. */
 
+import type { Op } from '../api/transaction.js'
 import { blobSizeMax } from '../blob/blob.js'
 import { TailraceError } from '../error.js'
-import type { Op } from '../transaction/operation.js'
 import type { App, Reply, Request } from './app.js'
 import { readBody, readJsonBody } from './body.js'
 import type { Context } from './context.js'

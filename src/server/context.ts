@@ -1,7 +1,8 @@
 /** What every route has at hand. */
 
+import type { Jobs } from '../api/job.js'
+import type { Store } from '../api/store.js'
 import type { Environment } from '../base/environment.js'
-import type { Jobs, Store } from '../job/job.js'
 import type { Places } from '../kvs/places.js'
 import type { Activity } from './activity.js'
 import type { Pace } from './pace.js'

@@ -2,10 +2,10 @@
  *  rfc/12. Pure but for `conditionally`, which asks the store where a guard alone cannot say it.
  *  Invariant: a write is done only on the very state that its conditions were judged on. */
 
+import type { Stat } from '../api/kvs.js'
+import type { Guard } from '../api/transaction.js'
 import { isBlobref } from '../blob/blobref.js'
 import { isCode, TailraceError } from '../error.js'
-import type { Guard } from '../transaction/operation.js'
-import type { Stat } from '../transaction/stat.js'
 import { fromGuardsHeader, guardsHeader } from '../wire/guards.js'
 import { invalid } from '../wire/parse.js'
 import type { Request } from './app.js'

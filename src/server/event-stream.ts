@@ -2,12 +2,13 @@
  *  Invariant: the id of an event is the place behind it, so that a client that comes back with the last
  *  one misses nothing and gets nothing twice. */
 
+import type { Event } from '../api/event.js'
+import type { AppendEvent, Watching } from '../api/watch.js'
 import { toTailraceError } from '../error.js'
-import { type Event, toNdjson } from '../eventlog/eventlog.js'
+import { toNdjson } from '../eventlog/eventlog.js'
 import type { OutputPiece } from '../eventlog/read-stream.js'
 import { Splitter } from '../eventlog/splitter.js'
 import type { Place } from '../kvs/places.js'
-import type { AppendEvent, Watching } from '../kvs/watching.js'
 import { invalid } from '../wire/parse.js'
 import { errorBodyOf } from '../wire/status.js'
 import type { Request } from './app.js'

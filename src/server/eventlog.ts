@@ -1,15 +1,15 @@
 /** `/v1/eventlog/KEY`: events as NDJSON, one a line. See rfc/8 and rfc/12.
  *  Invariant: a line is a whole event; all events of one POST are one append. */
 
+import type { Event } from '../api/event.js'
+import { transactionSizeMax } from '../api/transaction.js'
 import {
   appendEvents,
-  type Event,
   followEvents,
   fromNdjson,
   readEvents,
   toNdjson,
 } from '../eventlog/eventlog.js'
-import { transactionSizeMax } from '../transaction/operation.js'
 import { invalid } from '../wire/parse.js'
 import type { App, Reply, Request } from './app.js'
 import { readBody } from './body.js'

@@ -3,9 +3,9 @@
  *  Invariant: what a client has and what it is sent are of one history, where it says by a position which
  *  one it has. */
 
+import type { From, Watching } from '../api/watch.js'
 import { TailraceError } from '../error.js'
 import type { Checked, Place } from '../kvs/places.js'
-import type { From, Watching } from '../kvs/watching.js'
 import { invalid } from '../wire/parse.js'
 import type { Reply, Request } from './app.js'
 import type { Context } from './context.js'

@@ -1,5 +1,6 @@
 /** `/v1/jobs`: what runs, ran, and says. See rfc/11 and rfc/12. */
 
+import { type JobState, jobFilters } from '../api/job.js'
 import { followEvents, readEvents } from '../eventlog/eventlog.js'
 import {
   type ReadStreamOptions,
@@ -8,7 +9,6 @@ import {
   sizeOfStreams,
 } from '../eventlog/read-stream.js'
 import { type Stream, streams } from '../eventlog/stdio.js'
-import { type JobState, jobFilters } from '../job/job.js'
 import { parseTerminalSize } from '../job/options.js'
 import { parseSubmission } from '../job/spec.js'
 import { parseOneOf } from '../wire/answers.js'

@@ -3,12 +3,12 @@
  *  Invariant: a value of any size goes out without ever being whole in memory; the head of an answer and
  *  its bytes are of one root. */
 
+import type { Reading, ReadScope, Stat } from '../api/kvs.js'
+import { primary } from '../api/namespace.js'
 import { blobSizeMax } from '../blob/blob.js'
 import { TailraceError } from '../error.js'
 import { atOneRoot } from '../kvs/at-one-root.js'
-import { primary, type Reading, type ReadScope } from '../kvs/kvs.js'
 import type { Place } from '../kvs/places.js'
-import type { Stat } from '../transaction/stat.js'
 import { invalid } from '../wire/parse.js'
 import type { Reply, Request } from './app.js'
 import type { Context } from './context.js'

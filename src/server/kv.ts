@@ -1,8 +1,8 @@
 /** `/v1/kv/KEY`: the bytes of a key. See rfc/12.
  *  Invariant: a value of any size goes in and out without ever being whole in memory. */
 
+import { transactionSizeMax } from '../api/transaction.js'
 import { blobSizeMax } from '../blob/blob.js'
-import { transactionSizeMax } from '../transaction/operation.js'
 import { parseContentType } from '../wire/op.js'
 import type { App, Reply, Request } from './app.js'
 import { contentLengthOf, readBody, streamBody } from './body.js'

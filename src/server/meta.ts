@@ -1,7 +1,8 @@
 /** What is known about keys and namespaces: stat, treeobj, list, root, ns. See rfc/12. */
 
+import { pageMax } from '../api/kvs.js'
+import { reservedNamespaces } from '../api/namespace.js'
 import { TailraceError } from '../error.js'
-import { pageMax, reservedNamespaces } from '../kvs/kvs.js'
 import { parseAt } from '../wire/op.js'
 import { invalid, optional, parseFields, parseText } from '../wire/parse.js'
 import type { App, Reply, Request } from './app.js'

@@ -1,7 +1,7 @@
 /** The headers of a request that is done once, however often it is sent: `Idempotency-Key`, and `Producer-Id`,
  *  `Producer-Epoch`, `Producer-Seq` of an append. See rfc/12, rule 20. Pure. */
 
-import type { Producer } from '../transaction/operation.js'
+import type { Producer } from '../api/transaction.js'
 import { fromHeader } from '../wire/header.js'
 import { invalid } from '../wire/parse.js'
 import type { Request } from './app.js'

@@ -1,9 +1,9 @@
 /** A request's key, namespace, query and conditions, read once. See rfc/12, rules 2 and 5.
  *  Invariant: a parameter that the route does not know is EINVAL. */
 
+import { primary, reservedNamespaces } from '../api/namespace.js'
 import { isBlobref } from '../blob/blobref.js'
 import { TailraceError } from '../error.js'
-import { primary, reservedNamespaces } from '../kvs/kvs.js'
 import { invalid } from '../wire/parse.js'
 import type { Request } from './app.js'
 

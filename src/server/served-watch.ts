@@ -4,10 +4,10 @@
  *  that a slow client costs its position and an integer; exactly one `end` or `error` is the last
  *  frame. */
 
+import type { Kvs } from '../api/kvs.js'
+import type { WatchEvent } from '../api/watch.js'
 import { Wakeup } from '../base/wakeup.js'
 import { toTailraceError } from '../error.js'
-import type { Kvs } from '../kvs/kvs.js'
-import type { WatchEvent } from '../kvs/watching.js'
 import { creditDefault, creditMax, frameCost, type Request } from '../wire/frames.js'
 import { errorBodyOf } from '../wire/status.js'
 import type { Outbox } from './outbox.js'

@@ -1,7 +1,7 @@
 /** Several keys at once: `POST /v1/txn` and `POST /v1/read`, over HTTP and over the websocket. See
  *  rfc/12. */
 
-import type { Committed } from '../transaction/operation.js'
+import type { Committed } from '../api/transaction.js'
 import { toJson } from '../wire/bytes.js'
 import { parseReadBody, type ReadBody } from '../wire/requests.js'
 import { parseTransaction } from '../wire/transaction.js'

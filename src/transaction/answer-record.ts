@@ -1,12 +1,12 @@
 /** What `meta` keeps of a transaction that was committed under an idempotency key:
  *  `answers/HASH`, where HASH is of the key, and `answer-order/SEQ`, which names it. See rfc/6. */
 
+import { idempotencyKeyRule, idempotencyKeySizeMax, type OpResult } from '../api/transaction.js'
 import { type Blobref, blobrefAt, digestSize, writeDigest } from '../blob/blobref.js'
 import type { Plain } from '../blob/codec.js'
 import { hashBlob } from '../blob/hash.js'
 import { TailraceError } from '../error.js'
 import type { MetaPath, MetaRecord } from './meta.js'
-import { idempotencyKeyRule, idempotencyKeySizeMax, type OpResult } from './operation.js'
 
 export const answersPath = ['answers'] as const
 export const answerOrderPath = ['answer-order'] as const

@@ -2,6 +2,13 @@
  *  Invariant: an answer is written by the commit that it answers, so that there is never one without the
  *  other. */
 
+import {
+  answerKeptMs,
+  answerMarkMs,
+  answersMax,
+  answersSizeMax,
+  type Committed,
+} from '../api/transaction.js'
 import { TailraceError } from '../error.js'
 import {
   type Answer,
@@ -21,13 +28,6 @@ import {
   sizeOfRecords,
   standingNames,
 } from './meta.js'
-import {
-  answerKeptMs,
-  answerMarkMs,
-  answersMax,
-  answersSizeMax,
-  type Committed,
-} from './operation.js'
 import type { Once } from './transaction.js'
 
 /** Marks that have had their time and are forgotten with each group that keeps an answer. */

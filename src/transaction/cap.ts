@@ -2,6 +2,7 @@
  *  Invariant: the transaction that appends leaves no more than the cap allows, in its own commit; what an
  *  earlier transaction of its group appended is seen by watchers before it goes. */
 
+import type { Cap, TrimTo } from '../api/transaction.js'
 import type { Plain } from '../blob/codec.js'
 import { TailraceError } from '../error.js'
 import type { Key } from '../tree/key.js'
@@ -17,7 +18,6 @@ import {
   removeRecord,
   setRecord,
 } from './meta.js'
-import type { Cap, TrimTo } from './operation.js'
 import { dropHead } from './trim.js'
 import type { Work } from './work.js'
 

@@ -1,10 +1,10 @@
 /** copy, fork, move and restore as the commit loop takes them. See rfc/6. */
 
+import type { Op } from '../api/transaction.js'
 import { parseBlobref } from '../blob/blobref.js'
 import { TailraceError } from '../error.js'
 import { type Key, parseKey } from '../tree/key.js'
 import { parseNamespaceName } from '../tree/namespace-name.js'
-import type { Op } from './operation.js'
 
 /** Where a copy comes from. `namespace`: undefined is the group's own. */
 export type PreparedSource = {

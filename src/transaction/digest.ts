@@ -2,12 +2,12 @@
  *  Invariant: it depends on what was asked for alone: a value counts by its bytes, streamed or whole, text or
  *  not, and a flag that is false is one that is not there. Pure. */
 
+import type { Guard, Op } from '../api/transaction.js'
 import { encode, type Plain } from '../blob/codec.js'
 import { StreamHash } from '../blob/hash.js'
 import { type AppendArray, type ArrayBlob, arrayRef, emptyArray, pushBlob } from '../tree/array.js'
 import { hashOnly } from '../tree/nodes.js'
 import { answerName } from './answer-record.js'
-import type { Guard, Op } from './operation.js'
 import type { Prepared, PreparedOp, PutContent } from './transaction.js'
 
 /** Bytes that are hashed at once (rfc/3). */

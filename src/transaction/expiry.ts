@@ -2,6 +2,7 @@
  *  Invariant: the record of a key and its entry in the index are changed by the write that they are
  *  about, in its transaction. */
 
+import type { Expiry } from '../api/transaction.js'
 import { TailraceError } from '../error.js'
 import type { Key } from '../tree/key.js'
 import type { Nodes } from '../tree/nodes.js'
@@ -17,7 +18,6 @@ import {
 import type { Group } from './group.js'
 import { lifePath } from './life.js'
 import { getShortRecord, hasRecords, lacksKind, readRecord, setRecord } from './meta.js'
-import type { Expiry } from './operation.js'
 import type { Work } from './work.js'
 
 /** What a put or an append says of it. */

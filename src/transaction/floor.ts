@@ -1,10 +1,10 @@
 /** What is told of the dropped head of a log to those who ask for it. See rfc/6, rfc/7.
  *  Invariant: nobody gets other bytes than those at the index or offset that was asked for. */
 
+import type { Stat } from '../api/kvs.js'
 import type { Blobref } from '../blob/blobref.js'
 import { TailraceError } from '../error.js'
 import { type Base, baseNone, type Treeobj } from '../tree/treeobj.js'
-import type { Stat } from './stat.js'
 
 /** Where a watcher may begin (rfc/7). */
 export type OldestPosition = {

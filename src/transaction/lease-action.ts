@@ -1,8 +1,8 @@
 /** What is asked of a lease, checked. See rfc/9.
  *  Invariant: what leaves here is within the bounds; whether the lease is held is the tree's to say. */
 
+import type { LeaseAction, Token } from '../api/transaction.js'
 import { TailraceError } from '../error.js'
-import type { LeaseAction, Token } from './operation.js'
 
 /** ms. */
 export const leaseTtlMax = 24 * 3_600_000

@@ -2,13 +2,13 @@
  *  Invariant: who holds a lease, and when it was renewed last, is in `meta`, judged in the order of the
  *  transactions; until when is in memory, set once that is durable. */
 
+import type { LeaseAction, Token } from '../api/transaction.js'
 import { TailraceError } from '../error.js'
 import type { Key } from '../tree/key.js'
 import type { Group } from './group.js'
 import { leasesMax } from './lease-action.js'
 import { decodeLease, encodeLease, type Lease, leasePath } from './lease-record.js'
 import { getRecord, removeRecord, setRecord } from './meta.js'
-import type { LeaseAction, Token } from './operation.js'
 import { own } from './places.js'
 import { leaseMark } from './root-keys.js'
 import type { Prepared } from './transaction.js'

@@ -3,6 +3,13 @@
  *  Invariant: the state of a producer is written by the transaction that appends, and ends with the value:
  *  whatever is lost on the way, what was appended and what is known of it are one. */
 
+import {
+  type OpResult,
+  type Producer,
+  producerIdSizeMax,
+  producerResultsMax,
+  producersMax,
+} from '../api/transaction.js'
 import type { Plain } from '../blob/codec.js'
 import { TailraceError } from '../error.js'
 import type { Key } from '../tree/key.js'
@@ -16,13 +23,6 @@ import {
   removeRecord,
   setRecord,
 } from './meta.js'
-import {
-  type OpResult,
-  type Producer,
-  producerIdSizeMax,
-  producerResultsMax,
-  producersMax,
-} from './operation.js'
 import { own } from './places.js'
 
 /** What a log is told of one append. */

@@ -2,6 +2,7 @@
  *  namespace `jobs` which finished jobs are kept. See rfc/10.
  *  Invariant: what leaves here is within the bounds; a namespace without a record has the defaults. */
 
+import { optionalSettings, type Settings, type SettingsChange } from '../api/namespace.js'
 import type { Blobref } from '../blob/blobref.js'
 import type { Plain } from '../blob/codec.js'
 import { TailraceError } from '../error.js'
@@ -9,36 +10,10 @@ import type { Nodes } from '../tree/nodes.js'
 import type { Dir } from '../tree/treeobj.js'
 import { type MetaRecord, readRecord } from './meta.js'
 
-/** A namespace's retention and quota. Roots are retained while they are among the last `historyCount` or
- *  younger than `historyAgeMs`, but the oldest go where what only they hold has more than
- *  `historySize` bytes. `quota`: bytes of the current tree's values; absent: none. */
-export type Settings = {
-  readonly historyCount: number
-  readonly historyAgeMs: number
-  readonly historySize: number
-  readonly quota?: number
-} & KeptJobs
-
-/** Which finished jobs are kept, in the namespace `jobs` alone (rfc/11, rule 19): the oldest go while there are
- *  more than `keepJobs` jobs, or while the namespace has more than `keepJobsSize` bytes; one that finished
- *  `keepJobsAgeMs` ago goes. Absent: no such rule. */
-export type KeptJobs = {
-  readonly keepJobs?: number
-  readonly keepJobsAgeMs?: number
-  readonly keepJobsSize?: number
-}
-
-/** Settings that may be absent; `null` removes one. */
-const optionalNames = ['quota', 'keepJobs', 'keepJobsAgeMs', 'keepJobsSize'] as const
-type OptionalName = (typeof optionalNames)[number]
-
-/** A change of settings. Fields left out stay. */
-export type SettingsChange = Partial<Omit<Settings, OptionalName>> & {
-  readonly [name in OptionalName]?: number | null
-}
-
 /** Settings that have a meaning in the namespace `jobs` alone. */
-export const jobSettingNames: readonly string[] = optionalNames.filter((name) => name !== 'quota')
+export const jobSettingNames: readonly string[] = optionalSettings.filter(
+  (name) => name !== 'quota',
+)
 
 export const settingsPath = ['settings'] as const
 /** `[seq]`: no older root is retained, whatever clock and settings say later. */
@@ -82,7 +57,7 @@ export function decodeFloor([floor]: MetaRecord): number {
 
 export function encodeSettings(settings: Settings): readonly Plain[] {
   const { historyCount, historyAgeMs, historySize } = settings
-  const [quota, ...kept] = optionalNames.map((name) => settings[name] ?? null)
+  const [quota, ...kept] = optionalSettings.map((name) => settings[name] ?? null)
   const record = [historyCount, historyAgeMs, historySize, quota ?? null]
   return kept.some((value) => value !== null) ? [...record, ...kept] : record
 }
@@ -95,7 +70,7 @@ export function decodeSettings(record: MetaRecord): Settings {
     historyAgeMs,
     historySize,
   }
-  for (const [index, name] of optionalNames.entries()) {
+  for (const [index, name] of optionalSettings.entries()) {
     // Records of before there were others end with the quota.
     const value = index === 0 ? rest[index] : (rest[index] ?? null)
     if (value === null) continue
@@ -113,7 +88,7 @@ export function changeSettings(before: Settings, change: SettingsChange): Settin
     historyAgeMs: check('historyAgeMs', said.historyAgeMs, 0),
     historySize: check('historySize', said.historySize, 0),
   }
-  for (const name of optionalNames) {
+  for (const name of optionalSettings) {
     const value = said[name]
     if (value !== undefined && value !== null) settings[name] = check(name, value, 0)
   }

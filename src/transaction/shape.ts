@@ -1,6 +1,15 @@
 /** The shapes of a transaction's ops and guards, for callers that no compiler checked. See rfc/6, rfc/2, rule 11.
  *  Invariant: what passes has just the fields of its op or guard; keys, refs and bounds are `transaction.ts`'s. */
 
+import type {
+  Cap,
+  Guard,
+  LeaseAction,
+  Op,
+  Producer,
+  Token,
+  Transaction,
+} from '../api/transaction.js'
 import {
   at,
   check,
@@ -18,7 +27,6 @@ import {
   within,
 } from '../base/shape.js'
 import { type Failed, TailraceError } from '../error.js'
-import type { Cap, Guard, LeaseAction, Op, Producer, Token, Transaction } from './operation.js'
 
 /** Fields of all the members of a union. */
 type Fields<T> = { readonly [name in T extends unknown ? keyof T : never]: unknown }

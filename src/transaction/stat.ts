@@ -1,34 +1,8 @@
 /** What is known of a key without reading its blobs. See rfc/6. */
 
-import type { Blobref } from '../blob/blobref.js'
-import type { Attrs, Base, Treeobj } from '../tree/treeobj.js'
+import type { Stat } from '../api/kvs.js'
+import type { Treeobj } from '../tree/treeobj.js'
 import { refOf } from '../tree/treeobj-codec.js'
-import type { Cap } from './operation.js'
-
-/** What is known of a key without reading its blobs. */
-export type Stat = {
-  readonly type: Treeobj['type']
-  /** Names the key's whole content: equal refs, equal contents. For ETags and guards. */
-  readonly ref: Blobref
-  /** valref: blobs; val: 1; dir: keys below, at any depth; symlink: 0. */
-  readonly count: number
-  /** Bytes, those that a trim dropped included. */
-  readonly size: number
-  readonly sealed: boolean
-  /** What a trim dropped from the head of a log; absent where nothing was. */
-  readonly base?: Base
-  readonly attrs?: Attrs
-  /** When the key goes by itself (wall clock, ms since 1970); `stat` of a key of the
-   *  namespace itself, at its newest root. */
-  readonly expires?: number
-  /** How much of a log is kept as it is appended to; where `expires` is told, too. */
-  readonly cap?: Cap
-  /** symlink only (with `nofollow`). */
-  readonly target?: string
-  readonly namespace?: string
-  /** The seq of the root that was read. */
-  readonly seq: number
-}
 
 export function statOf(treeobj: Treeobj, seq: number): Stat {
   const ref = refOf(treeobj)

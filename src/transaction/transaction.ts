@@ -3,6 +3,22 @@
  *  Invariant: a Prepared is valid in itself; what can still fail depends on the tree it meets. Its
  *  bytes are copies or were given away: nobody writes to what is being stored. */
 
+import type { Settings, SettingsChange } from '../api/namespace.js'
+import {
+  type Cap,
+  type Capping,
+  type Expiry,
+  type Guard,
+  guardsMax,
+  type LeaseAction,
+  type Op,
+  opsMax,
+  type Producer,
+  type Token,
+  type Transaction,
+  type TrimTo,
+  transactionSizeMax,
+} from '../api/transaction.js'
 import { type Blob, cut } from '../blob/blob.js'
 import type { Blobref } from '../blob/blobref.js'
 import { parseBlobref } from '../blob/blobref.js'
@@ -18,23 +34,7 @@ import type { UpdateCollection } from './collection-record.js'
 import { type CopyOp, prepareCopy } from './copy-op.js'
 import { type ExpiryChange, parseExpiry } from './expiry.js'
 import { parseLeaseAction, parseToken } from './lease-action.js'
-import {
-  type Cap,
-  type Capping,
-  type Expiry,
-  type Guard,
-  guardsMax,
-  type LeaseAction,
-  type Op,
-  opsMax,
-  type Producer,
-  type Token,
-  type Transaction,
-  type TrimTo,
-  transactionSizeMax,
-} from './operation.js'
 import { type ProducerGuard, parseProducer, parseProducerGuard } from './producers.js'
-import type { Settings, SettingsChange } from './settings.js'
 import { prepareTreeobj, type TreeobjOp } from './treeobj-op.js'
 import type { PreparedTrim } from './trim.js'
 

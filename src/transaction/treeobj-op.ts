@@ -1,10 +1,10 @@
 /** The op `treeobj` as the commit loop takes it, before and after its check (`treeobj-check.ts`). See rfc/6,
  *  rules 30 to 32. */
 
+import type { Op } from '../api/transaction.js'
 import type { ArrayBlob } from '../tree/array.js'
 import { type Key, parseKey } from '../tree/key.js'
 import type { Attrs, Treeobj } from '../tree/treeobj.js'
-import type { Op } from './operation.js'
 import { parseTreeobj, type RawTreeobj } from './treeobj-json.js'
 
 export type TreeobjContent =

@@ -2,6 +2,7 @@
  *  Invariant: a base never goes back; what is left keeps its indices and offsets; no node of the array is
  *  written. */
 
+import type { TrimTo } from '../api/transaction.js'
 import { TailraceError } from '../error.js'
 import { openArray } from '../tree/array.js'
 import { indexAtOffset, offsetAt } from '../tree/array-read.js'
@@ -11,7 +12,6 @@ import { type Base, baseNone } from '../tree/treeobj.js'
 import { OpensNextGroup } from './breaks.js'
 import type { DraftDir, Entry } from './draft.js'
 import type { Group } from './group.js'
-import type { TrimTo } from './operation.js'
 import { isDirectory, logOf, own } from './places.js'
 import { countOlder, dropMarks } from './times.js'
 import type { Work } from './work.js'

@@ -1,8 +1,8 @@
 /** What one transaction does to its group, gathered while its ops are applied. See rfc/6. */
 
+import type { OpResult } from '../api/transaction.js'
 import type { Blob } from '../blob/blob.js'
 import type { Key } from '../tree/key.js'
-import type { OpResult } from './operation.js'
 
 /** Only the transaction that is being applied writes it; dropped where it fails. */
 export type Work = {

@@ -2,10 +2,10 @@
  *  Invariant: each blob from the start on is delivered once, in order; then the end or the error of
  *  the history, or ECOMPACTED where a trim overtook it; never a byte of another one, nothing left out. Nothing is loaded before it is asked for. */
 
+import type { From, Position, WatchEvent } from '../api/watch.js'
 import type { Blobref } from '../blob/blobref.js'
 import { type Content, cacheSizeDefault } from '../content/content.js'
 import { isCode, TailraceError } from '../error.js'
-import type { From, Position, WatchEvent } from '../kvs/watching.js'
 import { type AppendArray, arrayRef, pushBlob } from '../tree/array.js'
 import { entriesOf, indexAtOffset, truncateArray } from '../tree/array-read.js'
 import { hashOnly, type Nodes } from '../tree/nodes.js'

@@ -1,13 +1,13 @@
 /** What a value watcher that asked for leases is told of its key's lease. See rfc/9.
  *  Invariant: the state at first, then each other state that some root had; a renewal is none. */
 
+import type { Token } from '../api/transaction.js'
+import type { LeaseEvent } from '../api/watch.js'
 import type { Root } from '../engine/engine.js'
 import { isCode } from '../error.js'
 import type { LiveNamespace } from '../kvs/namespace.js'
 import type { KeyStore } from '../kvs/store.js'
-import type { LeaseEvent } from '../kvs/watching.js'
 import { type Lease, readLease } from '../transaction/lease-record.js'
-import type { Token } from '../transaction/operation.js'
 import type { Key } from '../tree/key.js'
 import type { Seen } from './sights.js'
 

@@ -2,11 +2,11 @@
  *  Invariant: values come in the order of their roots, each at most once; a value that was not asked
  *  for yet is not loaded. */
 
+import type { WatchEvent } from '../api/watch.js'
 import { blobSizeMax } from '../blob/blob.js'
 import type { Blobref } from '../blob/blobref.js'
 import { TailraceError } from '../error.js'
 import type { KeyStore } from '../kvs/store.js'
-import type { WatchEvent } from '../kvs/watching.js'
 import { statOf } from '../transaction/stat.js'
 import { sizeOf } from '../tree/treeobj.js'
 import { LeaseWatch } from './lease-watch.js'

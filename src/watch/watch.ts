@@ -3,18 +3,18 @@
  *  Invariant: a slow watcher costs its position; when the last watcher of a key has gone, nothing of
  *  it is left. */
 
+import type { Kvs } from '../api/kvs.js'
+import { primary } from '../api/namespace.js'
+import type { From, WatchEvent, Watching, WatchOptions } from '../api/watch.js'
 import type { Environment } from '../base/environment.js'
 import { onAbort } from '../base/on-abort.js'
 import { parseBlobref } from '../blob/blobref.js'
 import type { Content } from '../content/content.js'
 import type { Root } from '../engine/engine.js'
 import { isCode, TailraceError } from '../error.js'
-import type { Kvs } from '../kvs/kvs.js'
-import { primary } from '../kvs/kvs.js'
 import type { LiveNamespace } from '../kvs/namespace.js'
 import type { StoreListener } from '../kvs/namespaces.js'
 import type { KeyStore } from '../kvs/store.js'
-import type { From, WatchEvent, Watching, WatchOptions } from '../kvs/watching.js'
 import { type Key, parseKey } from '../tree/key.js'
 import { parseNamespaceName } from '../tree/namespace-name.js'
 import type { Treeobj } from '../tree/treeobj.js'

@@ -2,15 +2,14 @@
  *  meanings, and fields that are not known are let through, since the server may be newer.
  *  Invariant: an answer that cannot be read is an EIO that says so, never half an answer. */
 
+import type { JobPage, JobState, JobView, Pruned } from '../api/job.js'
+import type { ListEntry, Listing, RootView, Stat } from '../api/kvs.js'
+import type { NamespaceView, Settings } from '../api/namespace.js'
+import type { Committed, CommittedOp, OpResult } from '../api/transaction.js'
+import type { Usage } from '../api/upkeep.js'
+import type { Position } from '../api/watch.js'
 import { parseBlobref } from '../blob/blobref.js'
 import { isCode, TailraceError } from '../error.js'
-import type { JobPage, JobState, JobView, Pruned } from '../job/job.js'
-import type { ListEntry, Listing, NamespaceView, RootView } from '../kvs/kvs.js'
-import type { Usage } from '../kvs/upkeep.js'
-import type { Position } from '../kvs/watching.js'
-import type { Committed, CommittedOp, OpResult } from '../transaction/operation.js'
-import type { Settings } from '../transaction/settings.js'
-import type { Stat } from '../transaction/stat.js'
 import type { TreeobjJson } from '../tree/json.js'
 import type { Attrs, Base } from '../tree/treeobj.js'
 import { parseCap, parseToken, parseValue } from './op.js'

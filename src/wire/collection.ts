@@ -1,6 +1,6 @@
 /** Collections and forgotten keys, as both ends read them. See rfc/12, rfc/14. */
 
-import type { Collected, CollectProgress, Forgotten } from '../kvs/upkeep.js'
+import type { Collected, CollectProgress, Forgotten } from '../api/upkeep.js'
 import { parseOneOf, parseTotals } from './answers.js'
 import { optional, parseFields, parseFlag, parseInteger, parseNumber, parseText } from './parse.js'
 import { parseErrorBody } from './status.js'

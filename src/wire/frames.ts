@@ -3,9 +3,9 @@
  *  are {"base64": "…"}).
  *  Invariant: a frame of a kind that a peer does not know is answered with EINVAL, not dropped. */
 
+import type { Token } from '../api/transaction.js'
+import type { From, Position } from '../api/watch.js'
 import type { Code } from '../error.js'
-import type { From, Position } from '../kvs/watching.js'
-import type { Token } from '../transaction/operation.js'
 
 export const subprotocol = 'tailrace.v1'
 export const subprotocolJson = 'tailrace.v1.json'

@@ -2,8 +2,8 @@
  *  transaction has. See rfc/12, rule 18. Pure.
  *  Invariant: what one side can write into the header the other reads as the same guards. */
 
+import { type Guard, guardsMax } from '../api/transaction.js'
 import { TailraceError } from '../error.js'
-import { type Guard, guardsMax } from '../transaction/operation.js'
 import { fromHeader } from './header.js'
 import { parseGuard } from './op.js'
 import { invalid, parseArray } from './parse.js'

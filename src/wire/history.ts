@@ -1,6 +1,5 @@
 /** Roots, differences, pasts of keys, pins and settings, as both ends read them. See rfc/10, rfc/12. */
 
-import { parseBlobref } from '../blob/blobref.js'
 import type {
   DiffEntry,
   DiffPage,
@@ -10,8 +9,9 @@ import type {
   RootEntry,
   RootPage,
   Side,
-} from '../kvs/history.js'
-import type { SettingsChange } from '../transaction/settings.js'
+} from '../api/history.js'
+import type { SettingsChange } from '../api/namespace.js'
+import { parseBlobref } from '../blob/blobref.js'
 import { parseOneOf, parseTotals } from './answers.js'
 import { parseAt } from './op.js'
 import {

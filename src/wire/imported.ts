@@ -1,8 +1,8 @@
 /** What an import answers, read once by the client. See rfc/12, rfc/15. */
 
+import type { Imported, Skipped } from '../api/upkeep.js'
 import { parseBlobref } from '../blob/blobref.js'
 import { parseCode } from '../error.js'
-import type { Imported, Skipped } from '../kvs/upkeep.js'
 import { parseTotals } from './answers.js'
 import { optional, parseArray, parseFields, parseInteger, parseText } from './parse.js'
 

@@ -2,17 +2,9 @@
  *  Invariant: what leaves here has the shape of transaction/operation.ts; keys, refs and bounds are still the
  *  kvs's to check. */
 
+import type { Cap, Guard, LeaseAction, Op, Producer, Source, Token } from '../api/transaction.js'
 import { decodeBase64 } from '../blob/base64.js'
 import { isCode } from '../error.js'
-import type {
-  Cap,
-  Guard,
-  LeaseAction,
-  Op,
-  Producer,
-  Source,
-  Token,
-} from '../transaction/operation.js'
 import { base64Of, encodeText } from './bytes.js'
 import {
   type Fields,

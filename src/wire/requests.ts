@@ -1,10 +1,10 @@
 /** What a server is asked, over HTTP and over the websocket, read once. See rfc/12.
  *  Invariant: what leaves here has its type's shape; unknown fields and ops were EINVAL. */
 
+import { readKeysMax } from '../api/kvs.js'
+import type { From } from '../api/watch.js'
 import { parseBlobref } from '../blob/blobref.js'
 import { TailraceError } from '../error.js'
-import { readKeysMax } from '../kvs/kvs.js'
-import type { From } from '../kvs/watching.js'
 import type { Request } from './frames.js'
 import { parseAt } from './op.js'
 import {

@@ -1,7 +1,7 @@
 /** The token of a lease as text: INCARNATION:SEQ, as the CLI prints it and shells carry it. See rfc/9, rule 3.
  *  Pure. */
 
-import type { Token } from '../transaction/operation.js'
+import type { Token } from '../api/transaction.js'
 
 export function textOfToken({ incarnation, seq }: Token): string {
   return `${incarnation}:${seq}`

@@ -2,14 +2,14 @@
  *  Invariant: what leaves here has the shape of kvs/kvs.ts and its bounds; keys and refs are still
  *  the kvs's to check. */
 
-import { TailraceError } from '../error.js'
 import {
   guardsMax,
   type Op,
   opsMax,
   type Transaction,
   transactionSizeMax,
-} from '../transaction/operation.js'
+} from '../api/transaction.js'
+import { TailraceError } from '../error.js'
 import { parseGuard, parseOp } from './op.js'
 import { optional, parseArray, parseFields, parseFlag } from './parse.js'
 

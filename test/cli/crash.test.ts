@@ -3,9 +3,9 @@
  *  without a gap or a repeat. See rfc/4, rfc/7, rfc/13. */
 
 import { afterEach, beforeEach, expect, it } from 'vitest'
+import type { Store } from '../../src/api/store.js'
 import { connect } from '../../src/client/node.js'
 import type { TailraceError } from '../../src/error.js'
-import type { Store } from '../../src/job/job.js'
 import { readServerRecord } from '../../src/server/local.js'
 import { Sandbox } from './harness.js'
 

@@ -1,9 +1,9 @@
 /** Followers of a log that drops appends before they were read: rfc/6, rule 48, and rfc/7, rule 17. */
 
 import { afterEach, beforeEach, expect, it } from 'vitest'
+import type { From, WatchEvent } from '../../src/api/watch.js'
 import type { Invocation } from '../../src/cli/invocation.js'
 import { logEvents } from '../../src/cli/log-events.js'
-import type { From, WatchEvent } from '../../src/kvs/watching.js'
 import { type EmbeddedStore, open } from '../../src/open.js'
 
 let store: EmbeddedStore

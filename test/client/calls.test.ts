@@ -1,9 +1,9 @@
 /** Wrong calls of what is not a Kvs: connect, open, jobs. See rfc/2, rule 11; calls of a Kvs are in its contract. */
 
 import { expect, it } from 'vitest'
+import type { Jobs } from '../../src/api/job.js'
 import { connect } from '../../src/client/node.js'
 import { connect as connectWeb } from '../../src/client/web.js'
-import type { Jobs } from '../../src/job/job.js'
 import { checkStore, open } from '../../src/open.js'
 import { refusal } from '../kvs/expect.js'
 import { serve } from './serving.js'

@@ -2,9 +2,9 @@
  *  See rfc/9, rfc/12. */
 
 import { afterEach, beforeEach, expect, it } from 'vitest'
+import type { Store } from '../../src/api/store.js'
+import type { Op, Token } from '../../src/api/transaction.js'
 import { connect } from '../../src/client/node.js'
-import type { Store } from '../../src/job/job.js'
-import type { Op, Token } from '../../src/transaction/operation.js'
 import { CuttingProxy } from './cutting-proxy.js'
 import { type Serving, serve } from './serving.js'
 

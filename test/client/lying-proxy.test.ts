@@ -2,9 +2,9 @@
  *  rfc/12, rules 16, 21 and 23. */
 
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import type { Store } from '../../src/api/store.js'
 import { readTriesMax } from '../../src/client/http.js'
 import { connect } from '../../src/client/node.js'
-import type { Store } from '../../src/job/job.js'
 import { refusal, text } from '../kvs/expect.js'
 import { LyingProxy, lies } from './lying-proxy.js'
 import { type Serving, serve } from './serving.js'

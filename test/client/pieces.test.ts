@@ -2,11 +2,11 @@
 
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
+import type { Guard } from '../../src/api/transaction.js'
 import { delayOf } from '../../src/client/backoff.js'
 import { conditionsOf } from '../../src/client/conditions.js'
 import { Fifo } from '../../src/client/fifo.js'
 import { componentOf, pathOf, pathOfKey, sameKey } from '../../src/client/path.js'
-import type { Guard } from '../../src/transaction/operation.js'
 
 describe('Fifo', () => {
   it('behaves as an array with push and shift', () => {

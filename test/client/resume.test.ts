@@ -2,15 +2,15 @@
  *  meanwhile. */
 
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
-import { connect } from '../../src/client/node.js'
-import type { Store } from '../../src/job/job.js'
+import type { Store } from '../../src/api/store.js'
 import type {
   AppendEvent,
   Position,
   WatchEvent,
   Watching,
   WatchOptions,
-} from '../../src/kvs/watching.js'
+} from '../../src/api/watch.js'
+import { connect } from '../../src/client/node.js'
 import { refusal } from '../kvs/expect.js'
 import { CuttingProxy } from './cutting-proxy.js'
 import { type Serving, serve } from './serving.js'

@@ -2,9 +2,9 @@
 
 import { randomBytes } from 'node:crypto'
 import { afterEach, beforeEach, expect, it } from 'vitest'
+import type { Store } from '../../src/api/store.js'
 import { deferred } from '../../src/base/deferred.js'
 import { connect } from '../../src/client/node.js'
-import type { Store } from '../../src/job/job.js'
 import { chunksOf, joined } from '../kvs/contract-export.js'
 import { refusal } from '../kvs/expect.js'
 import { CuttingProxy } from './cutting-proxy.js'

@@ -2,9 +2,9 @@
 
 import { setImmediate as turn } from 'node:timers/promises'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import type { Store } from '../../src/api/store.js'
+import type { WatchEvent, Watching } from '../../src/api/watch.js'
 import { connect } from '../../src/client/node.js'
-import type { Store } from '../../src/job/job.js'
-import type { WatchEvent, Watching } from '../../src/kvs/watching.js'
 import { frameCost } from '../../src/wire/frames.js'
 import { CuttingProxy } from './cutting-proxy.js'
 import { type Serving, serve } from './serving.js'

@@ -2,20 +2,17 @@
 
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
-import { blobSizeMax } from '../../src/blob/blob.js'
-import { encode } from '../../src/blob/codec.js'
-import { isCode } from '../../src/error.js'
 import {
   type ContextValue,
   contextDepthMax,
-  decodeEvents,
   type Event,
-  encodeEvent,
-  encodeEvents,
+  eventNameSizeMax,
   eventSizeMax,
-  nameSizeMax,
-  parseEvent,
-} from '../../src/eventlog/event.js'
+} from '../../src/api/event.js'
+import { blobSizeMax } from '../../src/blob/blob.js'
+import { encode } from '../../src/blob/codec.js'
+import { isCode } from '../../src/error.js'
+import { decodeEvents, encodeEvent, encodeEvents, parseEvent } from '../../src/eventlog/event.js'
 import { fromNdjson, toNdjson } from '../../src/eventlog/ndjson.js'
 import { Splitter } from '../../src/eventlog/splitter.js'
 
@@ -48,7 +45,7 @@ function isBytesInDisguise(value: ContextValue): boolean {
 const anyEvent: fc.Arbitrary<Event> = fc
   .record({
     timestamp: fc.double({ min: 0, max: 1e10, noNaN: true }).map((n) => n + 0),
-    name: text.filter((name) => name !== '' && Buffer.byteLength(name) <= nameSizeMax),
+    name: text.filter((name) => name !== '' && Buffer.byteLength(name) <= eventNameSizeMax),
     entries: fc.option(fc.array(fc.tuple(name, anyValue), { maxLength: 5 }), { nil: undefined }),
   })
   .map(({ timestamp, name, entries }) => ({
@@ -158,7 +155,7 @@ test.each([
   ['a list', []],
   ['no name', { timestamp: 1 }],
   ['an empty name', { timestamp: 1, name: '' }],
-  ['a name too long', { timestamp: 1, name: 'x'.repeat(nameSizeMax + 1) }],
+  ['a name too long', { timestamp: 1, name: 'x'.repeat(eventNameSizeMax + 1) }],
   ['no timestamp', { name: 'x' }],
   ['a timestamp before 1970', { timestamp: -1, name: 'x' }],
   ['an infinite timestamp', { timestamp: Number.POSITIVE_INFINITY, name: 'x' }],

@@ -1,8 +1,10 @@
 /** Eventlogs on the store: appended whole, read back, followed to their seal. */
 
 import { afterAll, beforeAll, describe, expect, it, test } from 'vitest'
+import type { Event } from '../../src/api/event.js'
+import { transactionSizeMax } from '../../src/api/transaction.js'
 import { blobSizeMax } from '../../src/blob/blob.js'
-import { appendEvents, type Event, followEvents, readEvents } from '../../src/eventlog/eventlog.js'
+import { appendEvents, followEvents, readEvents } from '../../src/eventlog/eventlog.js'
 import { eventsFrom, placeOfLines } from '../../src/eventlog/output-place.js'
 import { readOutput } from '../../src/eventlog/read-stream.js'
 import {
@@ -13,7 +15,6 @@ import {
   type Stream,
 } from '../../src/eventlog/stdio.js'
 import { type EmbeddedStore, open } from '../../src/open.js'
-import { transactionSizeMax } from '../../src/transaction/operation.js'
 
 async function collect<T>(items: AsyncIterable<T>): Promise<T[]> {
   const all: T[] = []

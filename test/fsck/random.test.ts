@@ -2,14 +2,14 @@
 
 import fc from 'fast-check'
 import { expect, it } from 'vitest'
+import type { Kvs } from '../../src/api/kvs.js'
+import type { Op } from '../../src/api/transaction.js'
 import { systemEnvironment } from '../../src/base/environment.js'
 import type { Blobref } from '../../src/blob/blobref.js'
 import { hashBlob } from '../../src/blob/hash.js'
 import { MemoryEngine } from '../../src/engine/memory.js'
 import { checkEngine } from '../../src/fsck/run.js'
-import type { Kvs } from '../../src/kvs/kvs.js'
 import { openOn } from '../../src/open.js'
-import type { Op } from '../../src/transaction/operation.js'
 
 const environment = systemEnvironment
 const emptyRef = hashBlob(Buffer.alloc(0))

@@ -1,8 +1,8 @@
 /** Jobs that begin at a time: rfc/11. */
 
 import { describe, expect, it } from 'vitest'
+import { startAheadMsMax } from '../../src/api/job.js'
 import { Delayed } from '../../src/job/delayed.js'
-import { startAheadMsMax } from '../../src/job/job.js'
 import { TestClock } from '../clock.js'
 import { Harness } from './harness.js'
 

@@ -1,12 +1,14 @@
 /** What the tests of jobs share: a store in memory with a runner of its own bounds, and what a job
  *  left in it. */
 
-import { type Event, readEvents } from '../../src/eventlog/eventlog.js'
+import type { Event } from '../../src/api/event.js'
+import type { JobView, Submission } from '../../src/api/job.js'
+import { readEvents } from '../../src/eventlog/eventlog.js'
 import { readStream } from '../../src/eventlog/read-stream.js'
 import { decodeOutput, type OutputEvent, type Stream } from '../../src/eventlog/stdio.js'
-import type { JobKvs, JobView, Submission } from '../../src/job/job.js'
 import { eventsKey, outputKey } from '../../src/job/keys.js'
 import { JobRunner, type JobRunnerOptions } from '../../src/job/runner.js'
+import type { JobKvs } from '../../src/job/store.js'
 import { type EmbeddedStore, open } from '../../src/open.js'
 
 const env = { PATH: process.env['PATH'] ?? '/usr/bin:/bin' }

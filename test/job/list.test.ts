@@ -1,7 +1,7 @@
 /** Lists of jobs: by state, by name, page by page (rfc/11, rule 15). */
 
 import { expect, test } from 'vitest'
-import type { JobFilter, JobView } from '../../src/job/job.js'
+import type { JobFilter, JobView } from '../../src/api/job.js'
 import { codeOf, Harness } from './harness.js'
 
 async function some(jobs: Harness): Promise<{ readonly [name: string]: JobView }> {

@@ -1,7 +1,7 @@
 /** Submissions: parsed once, and never stored with the caller's environment. */
 
 import { expect, test } from 'vitest'
-import { argSizeMax, argsSizeMax, type Submission } from '../../src/job/job.js'
+import { argSizeMax, argsSizeMax, type Submission } from '../../src/api/job.js'
 import {
   decodeSpec,
   encodeSpec,

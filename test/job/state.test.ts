@@ -2,8 +2,8 @@
 
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
+import type { JobView } from '../../src/api/job.js'
 import { decodeEvents, encodeEvent } from '../../src/eventlog/event.js'
-import type { JobView } from '../../src/job/job.js'
 import {
   eventOf,
   exitCodeOf,

@@ -2,9 +2,9 @@
  *  over goes. See rfc/6, rule 10. */
 
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import type { Op } from '../../src/api/transaction.js'
 import { type EmbeddedStore, open } from '../../src/open.js'
 import { linksSoughtMax } from '../../src/transaction/breaks.js'
-import type { Op } from '../../src/transaction/operation.js'
 import { text } from './expect.js'
 
 let kvs: EmbeddedStore

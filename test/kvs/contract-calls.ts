@@ -2,7 +2,7 @@
  *  rule 11. */
 
 import { beforeEach, describe, expect, it } from 'vitest'
-import type { Kvs } from '../../src/kvs/kvs.js'
+import type { Kvs } from '../../src/api/kvs.js'
 import { refusal, text } from './expect.js'
 
 /** The same calls, with whatever arguments. */

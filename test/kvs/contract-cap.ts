@@ -1,8 +1,8 @@
 /** Logs that are capped as they are written, as every `Kvs` does it: rfc/6, rule 48. */
 
 import { describe, expect, it } from 'vitest'
-import type { Kvs } from '../../src/kvs/kvs.js'
-import type { Cap, Op } from '../../src/transaction/operation.js'
+import type { Kvs } from '../../src/api/kvs.js'
+import type { Cap, Op } from '../../src/api/transaction.js'
 import { refusal, text } from './expect.js'
 
 export function capContract(store: () => Kvs): void {

@@ -1,9 +1,9 @@
 /** Part of the contract of `Kvs`: collections and forgotten keys, rfc/14. */
 
 import { describe, expect, it } from 'vitest'
+import type { Kvs } from '../../src/api/kvs.js'
+import type { CollectProgress } from '../../src/api/upkeep.js'
 import { blobSizeMax } from '../../src/blob/blob.js'
-import type { Kvs } from '../../src/kvs/kvs.js'
-import type { CollectProgress } from '../../src/kvs/upkeep.js'
 import { refusal, text } from './expect.js'
 
 const nothingRetained = { historyCount: 1, historyAgeMs: 0 }

@@ -2,8 +2,8 @@
  *  and 9. */
 
 import { beforeEach, describe, expect, it } from 'vitest'
-import type { Kvs } from '../../src/kvs/kvs.js'
-import type { Op } from '../../src/transaction/operation.js'
+import type { Kvs } from '../../src/api/kvs.js'
+import type { Op } from '../../src/api/transaction.js'
 import { seeds } from './copied.js'
 import { refusal, text } from './expect.js'
 

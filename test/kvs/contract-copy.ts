@@ -1,9 +1,9 @@
 /** The contract of `Kvs`, copy, fork, move and restore: rfc/6, rules 24 to 28. */
 
 import { beforeEach, describe, expect, it } from 'vitest'
+import type { Kvs } from '../../src/api/kvs.js'
+import type { Op } from '../../src/api/transaction.js'
 import { blobSizeMax } from '../../src/blob/blob.js'
-import type { Kvs } from '../../src/kvs/kvs.js'
-import type { Op } from '../../src/transaction/operation.js'
 import { seeds, treeOf } from './copied.js'
 import { refusal, text } from './expect.js'
 

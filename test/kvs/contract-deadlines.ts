@@ -1,15 +1,15 @@
 /** The contract of `Kvs`, leases and expiry: rfc/9. With the real clock, so only what an event ends. */
 
 import { beforeEach, describe, expect, it } from 'vitest'
-import type { Kvs } from '../../src/kvs/kvs.js'
-import type { Watching } from '../../src/kvs/watching.js'
+import type { Kvs } from '../../src/api/kvs.js'
 import {
   type Guard,
   type LeaseAction,
   type Op,
   type Token,
   transactionSizeMax,
-} from '../../src/transaction/operation.js'
+} from '../../src/api/transaction.js'
+import type { Watching } from '../../src/api/watch.js'
 import { refusal, text } from './expect.js'
 
 const minute = 60_000

@@ -2,9 +2,9 @@
  *  rfc/5, rule 27. Nothing but asking for it by a key is impossible. */
 
 import { beforeEach, describe, expect, it } from 'vitest'
-import type { DiffEntry } from '../../src/kvs/history.js'
-import type { Kvs, ListEntry } from '../../src/kvs/kvs.js'
-import type { Op } from '../../src/transaction/operation.js'
+import type { DiffEntry } from '../../src/api/history.js'
+import type { Kvs, ListEntry } from '../../src/api/kvs.js'
+import type { Op } from '../../src/api/transaction.js'
 import { refusal, text } from './expect.js'
 
 const name = 'd'.repeat(224)

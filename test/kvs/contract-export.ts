@@ -1,8 +1,8 @@
 /** Export and import through the public interface, on every store. See rfc/15. */
 
 import { describe, expect, it } from 'vitest'
+import type { Kvs } from '../../src/api/kvs.js'
 import { blobSizeMax } from '../../src/blob/blob.js'
-import type { Kvs } from '../../src/kvs/kvs.js'
 import { refusal, text } from './expect.js'
 
 export function exportContract(kvsOf: () => Kvs): void {

@@ -3,9 +3,9 @@
 
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import type { RootEntry } from '../../src/kvs/history.js'
-import type { Kvs } from '../../src/kvs/kvs.js'
-import type { SettingsChange } from '../../src/transaction/settings.js'
+import type { RootEntry } from '../../src/api/history.js'
+import type { Kvs } from '../../src/api/kvs.js'
+import type { SettingsChange } from '../../src/api/namespace.js'
 import { settingsDefault } from '../../src/transaction/settings.js'
 import { refusal, text } from './expect.js'
 

@@ -1,9 +1,9 @@
 /** The contract of `Kvs`, idempotency keys: rfc/6, rules 34 to 36. */
 
 import { beforeEach, describe, expect, it } from 'vitest'
+import type { Kvs } from '../../src/api/kvs.js'
+import { type Op, opsMax } from '../../src/api/transaction.js'
 import { blobSizeMax } from '../../src/blob/blob.js'
-import type { Kvs } from '../../src/kvs/kvs.js'
-import { type Op, opsMax } from '../../src/transaction/operation.js'
 import { refusal, text } from './expect.js'
 
 export function idempotencyContract(kvsOf: () => Kvs): void {

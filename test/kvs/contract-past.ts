@@ -3,8 +3,8 @@
 
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import type { DiffEntry } from '../../src/kvs/history.js'
-import type { Kvs, ListEntry } from '../../src/kvs/kvs.js'
+import type { DiffEntry } from '../../src/api/history.js'
+import type { Kvs, ListEntry } from '../../src/api/kvs.js'
 import { refusal } from './expect.js'
 
 export function pastContract(kvs: () => Kvs): void {

@@ -1,14 +1,14 @@
 /** The contract of `Kvs`, producers: rfc/6, rules 30 to 33. */
 
 import { beforeEach, describe, expect, it } from 'vitest'
-import { blobSizeMax } from '../../src/blob/blob.js'
-import type { Kvs } from '../../src/kvs/kvs.js'
+import type { Kvs } from '../../src/api/kvs.js'
 import {
   type Op,
   producerIdSizeMax,
   producerResultsMax,
   producersMax,
-} from '../../src/transaction/operation.js'
+} from '../../src/api/transaction.js'
+import { blobSizeMax } from '../../src/blob/blob.js'
 import { refusal, text } from './expect.js'
 
 export function producersContract(kvsOf: () => Kvs): void {

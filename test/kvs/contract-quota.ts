@@ -1,7 +1,7 @@
 /** The contract of `Kvs`, quotas: rfc/6, rule 35. */
 
 import { beforeEach, describe, expect, it } from 'vitest'
-import type { Kvs } from '../../src/kvs/kvs.js'
+import type { Kvs } from '../../src/api/kvs.js'
 import { refusal, text } from './expect.js'
 
 export function quotaContract(kvsOf: () => Kvs): void {

@@ -4,8 +4,8 @@
 import { getEventListeners } from 'node:events'
 import { setImmediate } from 'node:timers/promises'
 import { describe, expect, it } from 'vitest'
-import type { Kvs } from '../../src/kvs/kvs.js'
-import type { Watching } from '../../src/kvs/watching.js'
+import type { Kvs } from '../../src/api/kvs.js'
+import type { Watching } from '../../src/api/watch.js'
 import { refusal } from './expect.js'
 
 const many = 1_000

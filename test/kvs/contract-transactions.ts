@@ -2,14 +2,14 @@
  *  or nothing, bounds on both sides. rfc/6, rules 1 to 3, 10 and 14. */
 
 import { beforeEach, describe, expect, it } from 'vitest'
-import type { Kvs } from '../../src/kvs/kvs.js'
+import type { Kvs } from '../../src/api/kvs.js'
 import {
   type Guard,
   guardsMax,
   type Op,
   opsMax,
   transactionSizeMax,
-} from '../../src/transaction/operation.js'
+} from '../../src/api/transaction.js'
 import { refusal, text } from './expect.js'
 
 export function transactionsContract(kvsOf: () => Kvs): void {

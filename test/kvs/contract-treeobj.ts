@@ -1,10 +1,10 @@
 /** The contract of `Kvs`, blobs by their refs and raw treeobjs: rfc/6, rules 30 to 34. */
 
 import { beforeEach, describe, expect, it } from 'vitest'
+import type { Kvs } from '../../src/api/kvs.js'
+import type { Op } from '../../src/api/transaction.js'
 import { blobSizeMax } from '../../src/blob/blob.js'
 import { hashBlob } from '../../src/blob/hash.js'
-import type { Kvs } from '../../src/kvs/kvs.js'
-import type { Op } from '../../src/transaction/operation.js'
 import type { TreeobjJson } from '../../src/tree/json.js'
 import { refusal, text } from './expect.js'
 

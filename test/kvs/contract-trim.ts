@@ -2,10 +2,10 @@
  *  watchers below it are told where the log begins (rfc/7). */
 
 import { describe, expect, it } from 'vitest'
+import type { Kvs, ReadOptions } from '../../src/api/kvs.js'
+import type { OpResult, TrimTo } from '../../src/api/transaction.js'
+import type { From, WatchEvent } from '../../src/api/watch.js'
 import { blobSizeMax } from '../../src/blob/blob.js'
-import type { Kvs, ReadOptions } from '../../src/kvs/kvs.js'
-import type { From, WatchEvent } from '../../src/kvs/watching.js'
-import type { OpResult, TrimTo } from '../../src/transaction/operation.js'
 import { refusal, text } from './expect.js'
 
 export function trimContract(store: () => Kvs): void {

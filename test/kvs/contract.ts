@@ -2,8 +2,8 @@
  *  server. Each case cites the rule of rfc/6 that it holds to where that is not plain. */
 
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import type { Kvs } from '../../src/api/kvs.js'
 import { blobSizeMax } from '../../src/blob/blob.js'
-import type { Kvs } from '../../src/kvs/kvs.js'
 import { callsContract } from './contract-calls.js'
 import { capContract } from './contract-cap.js'
 import { collectionContract } from './contract-collection.js'

@@ -1,7 +1,7 @@
 /** What the tests of copies begin with, and how they look at a tree. */
 
-import type { Kvs } from '../../src/kvs/kvs.js'
-import type { Op } from '../../src/transaction/operation.js'
+import type { Kvs } from '../../src/api/kvs.js'
+import type { Op } from '../../src/api/transaction.js'
 import { text } from './expect.js'
 
 export const seeds: readonly Op[] = [

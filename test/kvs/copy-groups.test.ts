@@ -2,13 +2,13 @@
  *  moves between namespaces on engines that fail, lie or take their time. See rfc/6, rules 10, 26, 29 and 35. */
 
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import type { Op } from '../../src/api/transaction.js'
 import { deferred } from '../../src/base/deferred.js'
 import { systemEnvironment } from '../../src/base/environment.js'
 import type { Outcome, Part } from '../../src/engine/engine.js'
 import { MemoryEngine } from '../../src/engine/memory.js'
 import { TailraceError } from '../../src/error.js'
 import { type EmbeddedStore, openOn } from '../../src/open.js'
-import type { Op } from '../../src/transaction/operation.js'
 import { FlakyEngine } from '../engine/flaky.js'
 import { seeds, treeOf } from './copied.js'
 import { refusal, text } from './expect.js'

@@ -3,13 +3,13 @@
 
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
+import type { Kvs } from '../../src/api/kvs.js'
+import type { Op } from '../../src/api/transaction.js'
 import { systemEnvironment } from '../../src/base/environment.js'
 import type { Engine } from '../../src/engine/engine.js'
 import { MemoryEngine } from '../../src/engine/memory.js'
 import { type Code, TailraceError } from '../../src/error.js'
-import type { Kvs } from '../../src/kvs/kvs.js'
 import { openOn } from '../../src/open.js'
-import type { Op } from '../../src/transaction/operation.js'
 import { FlakyEngine } from '../engine/flaky.js'
 
 /** Never changed: an op gives another one. */

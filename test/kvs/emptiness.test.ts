@@ -1,8 +1,8 @@
 /** Whether a directory is empty, where the transactions of one group take turns at it. See rfc/6. */
 
 import { afterEach, beforeEach, expect, it } from 'vitest'
+import type { Op } from '../../src/api/transaction.js'
 import { type EmbeddedStore, open } from '../../src/open.js'
-import type { Op } from '../../src/transaction/operation.js'
 import { refusal } from './expect.js'
 
 let store: EmbeddedStore

@@ -1,12 +1,12 @@
 /** Keys that expire, on a clock that the tests move. See rfc/9. */
 
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import type { Op } from '../../src/api/transaction.js'
 import { MemoryEngine } from '../../src/engine/memory.js'
 import { type EmbeddedStore, openOn } from '../../src/open.js'
 import { wallLookMs } from '../../src/transaction/deadlines.js'
 import { expiredPerCommitMax } from '../../src/transaction/expire.js'
 import { expiryTtlMax } from '../../src/transaction/expiry-record.js'
-import type { Op } from '../../src/transaction/operation.js'
 import { TestClock } from '../clock.js'
 import { refusal, text } from './expect.js'
 

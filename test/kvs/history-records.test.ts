@@ -1,10 +1,10 @@
 /** What is stored of settings, floors and pins: golden bytes, and what damage is (rfc/10). */
 
 import { describe, expect, it } from 'vitest'
+import type { Pin } from '../../src/api/history.js'
 import { parseBlobref } from '../../src/blob/blobref.js'
 import { encode } from '../../src/blob/codec.js'
 import { TailraceError } from '../../src/error.js'
-import type { Pin } from '../../src/kvs/history.js'
 import { decodePin, encodePin, pinKey } from '../../src/kvs/pins.js'
 import {
   changeSettings,

@@ -1,10 +1,11 @@
 /** Leases on a clock that the tests move: expiry, restarts, a server that stood still. See rfc/9. */
 
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import type { Op, Token } from '../../src/api/transaction.js'
+import type { LeaseEvent, Watching } from '../../src/api/watch.js'
 import { Content } from '../../src/content/content.js'
 import { MemoryEngine } from '../../src/engine/memory.js'
 import { TailraceError } from '../../src/error.js'
-import type { LeaseEvent, Watching } from '../../src/kvs/watching.js'
 import { type EmbeddedStore, openOn } from '../../src/open.js'
 import { Draft } from '../../src/transaction/draft.js'
 import { leaseOwnerSizeMax, leasesMax, leaseTtlMax } from '../../src/transaction/lease-action.js'
@@ -18,7 +19,6 @@ import {
   stallMs,
 } from '../../src/transaction/lease-table.js'
 import { setRecord } from '../../src/transaction/meta.js'
-import type { Op, Token } from '../../src/transaction/operation.js'
 import type { Key } from '../../src/tree/key.js'
 import { Nodes, NodeWriter } from '../../src/tree/nodes.js'
 import { readRoot, writeRoot } from '../../src/tree/root.js'

@@ -4,17 +4,17 @@
 
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { systemEnvironment } from '../../src/base/environment.js'
-import type { Engine } from '../../src/engine/engine.js'
-import { MemoryEngine } from '../../src/engine/memory.js'
-import { type Code, TailraceError } from '../../src/error.js'
-import { openOn } from '../../src/open.js'
 import {
   type Guard,
   type Op,
   type OpResult,
   producerResultsMax,
-} from '../../src/transaction/operation.js'
+} from '../../src/api/transaction.js'
+import { systemEnvironment } from '../../src/base/environment.js'
+import type { Engine } from '../../src/engine/engine.js'
+import { MemoryEngine } from '../../src/engine/memory.js'
+import { type Code, TailraceError } from '../../src/error.js'
+import { openOn } from '../../src/open.js'
 import { FlakyEngine } from '../engine/flaky.js'
 
 type Log = {

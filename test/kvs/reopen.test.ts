@@ -5,9 +5,9 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, expect, it } from 'vitest'
-import type { Position } from '../../src/kvs/watching.js'
+import { waitingSizeMax } from '../../src/api/transaction.js'
+import type { Position } from '../../src/api/watch.js'
 import { open } from '../../src/open.js'
-import { waitingSizeMax } from '../../src/transaction/operation.js'
 import { refusal, text } from './expect.js'
 
 let directory: string

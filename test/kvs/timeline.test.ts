@@ -2,9 +2,9 @@
 
 import fc from 'fast-check'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { logRootsMax } from '../../src/api/history.js'
 import { Content } from '../../src/content/content.js'
 import { MemoryEngine } from '../../src/engine/memory.js'
-import { logRootsMax } from '../../src/kvs/history.js'
 import { KeyStore } from '../../src/kvs/store.js'
 import { Timeline } from '../../src/kvs/timeline.js'
 import { TestClock } from '../clock.js'

@@ -3,10 +3,10 @@
 
 import fc from 'fast-check'
 import { expect, it } from 'vitest'
+import type { Kvs, ReadOptions } from '../../src/api/kvs.js'
+import type { Op, TrimTo } from '../../src/api/transaction.js'
 import { isCode } from '../../src/error.js'
-import type { Kvs, ReadOptions } from '../../src/kvs/kvs.js'
 import { open } from '../../src/open.js'
-import type { Op, TrimTo } from '../../src/transaction/operation.js'
 
 type Step =
   | { readonly do: 'append'; readonly sizes: readonly number[] }

@@ -2,8 +2,8 @@
  *  14. */
 
 import { expect, it } from 'vitest'
+import { waitingMax } from '../../src/api/transaction.js'
 import { open } from '../../src/open.js'
-import { waitingMax } from '../../src/transaction/operation.js'
 
 it(`${waitingMax} transactions wait, the next is refused`, { timeout: 30_000 }, async () => {
   await using store = await open()

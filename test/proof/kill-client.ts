@@ -4,12 +4,12 @@
 
 import { writeSync } from 'node:fs'
 import { setTimeout as pause } from 'node:timers/promises'
+import type { Store } from '../../src/api/store.js'
+import type { Guard } from '../../src/api/transaction.js'
+import type { Position } from '../../src/api/watch.js'
 import { blobSizeMax } from '../../src/blob/blob.js'
 import { connect } from '../../src/client/node.js'
 import { isCode, type TailraceError, toTailraceError } from '../../src/error.js'
-import type { Store } from '../../src/job/job.js'
-import type { Position } from '../../src/kvs/watching.js'
-import type { Guard } from '../../src/transaction/operation.js'
 import { mulberry32 } from '../engine/flaky.js'
 import {
   blobsOf,

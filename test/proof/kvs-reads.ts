@@ -1,8 +1,8 @@
 /** Every read of a store compared with what a tree of the model says. See kvs-model.ts. */
 
 import { expect } from 'vitest'
+import type { Kvs, ReadScope } from '../../src/api/kvs.js'
 import { isCode } from '../../src/error.js'
-import type { Kvs, ReadScope } from '../../src/kvs/kvs.js'
 import { type Dir, type Leaf, locate, type Node, nameOf, Refused } from './kvs-model.js'
 
 export async function readsOf(kvs: Kvs, tree: Dir, scope: ReadScope): Promise<void> {

@@ -1,10 +1,10 @@
 /** What was drawn, sent to a store and to plain values, and every answer and read compared. See kvs-model.test.ts. */
 
 import { expect } from 'vitest'
+import type { LogEntry } from '../../src/api/history.js'
+import type { Kvs } from '../../src/api/kvs.js'
+import type { Guard, Op, Token, Transaction } from '../../src/api/transaction.js'
 import { TailraceError } from '../../src/error.js'
-import type { LogEntry } from '../../src/kvs/history.js'
-import type { Kvs } from '../../src/kvs/kvs.js'
-import type { Guard, Op, Token, Transaction } from '../../src/transaction/operation.js'
 import type { TestClock } from '../clock.js'
 import { begin, type Drawn } from './kvs-drawn.js'
 import {

@@ -3,9 +3,9 @@
 import { randomBytes } from 'node:crypto'
 import * as fc from 'fast-check'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import type { Token } from '../../src/api/transaction.js'
 import { blobSizeMax } from '../../src/blob/blob.js'
 import { rangeOf } from '../../src/server/range.js'
-import type { Token } from '../../src/transaction/operation.js'
 import { expectError, Serving } from './serving.js'
 
 let serving: Serving

@@ -3,8 +3,8 @@
 import { once } from 'node:events'
 import { request as httpRequest } from 'node:http'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import type { JobView } from '../../src/api/job.js'
 import { readStream } from '../../src/eventlog/read-stream.js'
-import type { JobView } from '../../src/job/job.js'
 import { expectError, Serving } from './serving.js'
 
 let serving: Serving

@@ -4,9 +4,9 @@ import { once } from 'node:events'
 import { Agent, type ClientRequest, request as httpRequest, type IncomingMessage } from 'node:http'
 import { connect } from 'node:net'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { transactionSizeMax } from '../../src/api/transaction.js'
 import { bodySizeMax } from '../../src/server/body.js'
 import { admittedRest } from '../../src/server/refusal.js'
-import { transactionSizeMax } from '../../src/transaction/operation.js'
 import { expectError, Serving } from './serving.js'
 
 const drainSizeMax = admittedRest.size

@@ -1,7 +1,7 @@
 /** stat, treeobj, list, root, ns, txn and read: what they answer, and each error. */
 
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { readSizeMax } from '../../src/kvs/kvs.js'
+import { readSizeMax } from '../../src/api/kvs.js'
 import { expectError, Serving } from './serving.js'
 
 let serving: Serving

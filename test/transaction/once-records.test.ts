@@ -2,6 +2,7 @@
 
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
+import { type OpResult, opsMax, producerResultsMax } from '../../src/api/transaction.js'
 import { decode, encode } from '../../src/blob/codec.js'
 import { hashBlob } from '../../src/blob/hash.js'
 import {
@@ -12,7 +13,6 @@ import {
   encodeAnswer,
 } from '../../src/transaction/answer-record.js'
 import { recordSizeMax } from '../../src/transaction/meta.js'
-import { type OpResult, opsMax, producerResultsMax } from '../../src/transaction/operation.js'
 import {
   decodeProducer,
   encodeProducer,

@@ -2,9 +2,9 @@
  *  server. See rfc/7. */
 
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import type { Kvs } from '../../src/api/kvs.js'
+import type { WatchEvent, Watching, WatchOptions } from '../../src/api/watch.js'
 import { blobSizeMax } from '../../src/blob/blob.js'
-import type { Kvs } from '../../src/kvs/kvs.js'
-import type { WatchEvent, Watching, WatchOptions } from '../../src/kvs/watching.js'
 import type { Made } from '../kvs/contract.js'
 import { refusal } from '../kvs/expect.js'
 

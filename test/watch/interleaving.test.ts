@@ -2,8 +2,8 @@
  *  happens in its order every time. */
 
 import { afterEach, beforeEach, expect, it } from 'vitest'
+import type { WatchEvent, Watching } from '../../src/api/watch.js'
 import { systemEnvironment } from '../../src/base/environment.js'
-import type { WatchEvent, Watching } from '../../src/kvs/watching.js'
 import { type EmbeddedStore, openOn } from '../../src/open.js'
 import { refusal } from '../kvs/expect.js'
 import { GatedEngine } from './gated-engine.js'

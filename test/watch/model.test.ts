@@ -3,13 +3,13 @@
 
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
+import type { Op } from '../../src/api/transaction.js'
+import type { Watching } from '../../src/api/watch.js'
 import { systemEnvironment } from '../../src/base/environment.js'
 import type { Engine } from '../../src/engine/engine.js'
 import { MemoryEngine } from '../../src/engine/memory.js'
 import { toTailraceError } from '../../src/error.js'
-import type { Watching } from '../../src/kvs/watching.js'
 import { openOn } from '../../src/open.js'
-import type { Op } from '../../src/transaction/operation.js'
 import { FlakyEngine } from '../engine/flaky.js'
 
 type Step =

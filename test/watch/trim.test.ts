@@ -2,12 +2,12 @@
  *  base as soon as a collection could take it (rfc/5, rfc/7). */
 
 import { afterEach, beforeEach, expect, it } from 'vitest'
+import type { Op, TrimTo } from '../../src/api/transaction.js'
+import type { From, WatchEvent, Watching } from '../../src/api/watch.js'
 import { systemEnvironment } from '../../src/base/environment.js'
 import type { Blobref } from '../../src/blob/blobref.js'
 import { MemoryEngine } from '../../src/engine/memory.js'
-import type { From, WatchEvent, Watching } from '../../src/kvs/watching.js'
 import { type EmbeddedStore, openOn } from '../../src/open.js'
-import type { Op, TrimTo } from '../../src/transaction/operation.js'
 import { Nodes } from '../../src/tree/nodes.js'
 import { reachableFrom } from '../../src/tree/reach.js'
 import { refusal } from '../kvs/expect.js'

@@ -3,8 +3,8 @@
 
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
+import type { Guard, Op } from '../../src/api/transaction.js'
 import { decode, encodeFrame } from '../../src/blob/codec.js'
-import type { Guard, Op } from '../../src/transaction/operation.js'
 import { toJson } from '../../src/wire/bytes.js'
 import { parseTransaction } from '../../src/wire/transaction.js'
 import { refusal } from '../kvs/expect.js'

@@ -1,7 +1,7 @@
 /** Requests and bodies: each thing that is refused. */
 
 import { describe, expect, it } from 'vitest'
-import { readKeysMax } from '../../src/kvs/kvs.js'
+import { readKeysMax } from '../../src/api/kvs.js'
 import { parseReadBody, parseRequest, parseRootBody, requestIdOf } from '../../src/wire/requests.js'
 
 const refused = expect.objectContaining({ code: 'EINVAL' })

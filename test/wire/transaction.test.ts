@@ -1,8 +1,8 @@
 /** parseTransaction(): what is taken, and each thing that is refused. */
 
 import { describe, expect, it } from 'vitest'
+import { guardsMax, opsMax, transactionSizeMax } from '../../src/api/transaction.js'
 import { decode, encodeFrame } from '../../src/blob/codec.js'
-import { guardsMax, opsMax, transactionSizeMax } from '../../src/transaction/operation.js'
 import { parseTransaction } from '../../src/wire/transaction.js'
 
 const ref = `blake3-${'0'.repeat(64)}`

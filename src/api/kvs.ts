@@ -3,7 +3,12 @@
  *  Invariant: an answer means durable; a reader sees one root at a time. */
 
 import type { Blobref } from '../blob/blobref.js'
+import type { TreeobjJson } from '../tree/json.js'
+import type { Attrs, Base, Treeobj } from '../tree/treeobj.js'
+import type { History } from './history.js'
+import type { NamespaceView } from './namespace.js'
 import type {
+  Cap,
   Capping,
   Committed,
   CommittedOp,
@@ -13,19 +18,9 @@ import type {
   Scope,
   Transaction,
   Value,
-} from '../transaction/operation.js'
-import type { Settings } from '../transaction/settings.js'
-import type { Stat } from '../transaction/stat.js'
-import type { TreeobjJson } from '../tree/json.js'
-import type { Treeobj } from '../tree/treeobj.js'
-import type { History } from './history.js'
+} from './transaction.js'
 import type { Upkeep } from './upkeep.js'
-import type { Watching, WatchOptions } from './watching.js'
-
-/** Always there. */
-export const primary = 'primary'
-/** Written only through operations of their own (jobs, cache, …), never by a transaction. */
-export const reservedNamespaces: ReadonlySet<string> = new Set(['jobs', 'cache', 'flows', 'system'])
+import type { Watching, WatchOptions } from './watch.js'
 
 /** Bytes that `get` returns at once; larger values: E2BIG, use `read`. */
 export const getSizeMax = 256 * 1024 * 1024
@@ -36,6 +31,31 @@ export const pageDefault = 1_000
 export const readKeysMax = 1_024
 /** Bytes of all values of one `readMany`. */
 export const readSizeMax = 16 * 1024 * 1024
+
+/** What is known of a key without reading its blobs. */
+export type Stat = {
+  readonly type: Treeobj['type']
+  /** Names the key's whole content: equal refs, equal contents. For ETags and guards. */
+  readonly ref: Blobref
+  /** valref: blobs; val: 1; dir: keys below, at any depth; symlink: 0. */
+  readonly count: number
+  /** Bytes, those that a trim dropped included. */
+  readonly size: number
+  readonly sealed: boolean
+  /** What a trim dropped from the head of a log; absent where nothing was. */
+  readonly base?: Base
+  readonly attrs?: Attrs
+  /** When the key goes by itself (wall clock, ms since 1970); `stat` of a key of the
+   *  namespace itself, at its newest root. */
+  readonly expires?: number
+  /** How much of a log is kept as it is appended to; where `expires` is told, too. */
+  readonly cap?: Cap
+  /** symlink only (with `nofollow`). */
+  readonly target?: string
+  readonly namespace?: string
+  /** The seq of the root that was read. */
+  readonly seq: number
+}
 
 export type RootView = {
   readonly namespace: string
@@ -94,21 +114,6 @@ export type ListOptions = ReadScope & {
   readonly after?: string
   readonly limit?: number
   readonly recursive?: boolean
-}
-
-export type NamespaceView = {
-  readonly name: string
-  readonly incarnation: string
-  readonly owner: string
-  readonly created: number
-  readonly seq: number
-  readonly ref: Blobref
-  /** Keys and bytes of the current tree. */
-  readonly keys: number
-  readonly size: number
-  /** Bytes that only its retained history holds, estimated (rfc/10, rule 5): no quota counts them. */
-  readonly historySize: number
-  readonly settings: Settings
 }
 
 /** `idempotencyKey` (1 to 255 bytes): the same transaction sent again under it is answered as it was

@@ -2,7 +2,7 @@
  *  the client hands them on. */
 
 import type { Blobref } from '../blob/blobref.js'
-import type { Token } from '../transaction/operation.js'
+import type { Token } from './transaction.js'
 
 /** Where a watcher of an append key stands: `prefix` is the ref of the array of the first `index`
  *  blobs of the key, in that life of its namespace. */

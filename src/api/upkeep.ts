@@ -3,8 +3,8 @@
 
 import type { Blobref } from '../blob/blobref.js'
 import type { Code } from '../error.js'
-import type { Scope } from '../transaction/operation.js'
-import type { Settings, SettingsChange } from '../transaction/settings.js'
+import type { Settings, SettingsChange } from './namespace.js'
+import type { Scope } from './transaction.js'
 
 export type Collected = {
   readonly dryRun: boolean

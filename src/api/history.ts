@@ -2,8 +2,8 @@
  *  Types only. */
 
 import type { Blobref } from '../blob/blobref.js'
-import type { Scope } from '../transaction/operation.js'
 import type { Base, Treeobj } from '../tree/treeobj.js'
+import type { Scope } from './transaction.js'
 
 /** Bytes of a pin's name: [A-Za-z0-9._-], 1 to this many. */
 export const pinNameSizeMax = 128

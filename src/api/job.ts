@@ -5,8 +5,6 @@
 
 import type { Limits } from '../base/limits.js'
 import type { TerminalSize } from '../base/posix.js'
-import type { Kvs } from '../kvs/kvs.js'
-import type { Settings } from '../transaction/settings.js'
 
 /** Bytes of one argument, or of one variable with its name, as Linux has it (MAX_ARG_STRLEN, less the NUL). */
 export const argSizeMax = 128 * 1024 - 1
@@ -27,7 +25,7 @@ export const storeVariable = 'TAILRACE_JOB_STORE'
 export const queueMax = 10_000
 
 /** Bytes of a job's name. */
-export const nameSizeMax = 256
+export const jobNameSizeMax = 256
 /** The longest time limit: what a timer of the system takes. */
 export const timeLimitMsMax = 2 ** 31 - 1
 /** A start time lies at most so far ahead. */
@@ -51,7 +49,7 @@ export type JobOptions = {
   readonly startAt?: number
   /** The job is ended when it has run so long, 1 to `timeLimitMsMax`: SIGTERM, then SIGKILL. */
   readonly timeLimitMs?: number
-  /** For people: one line of text, at most `nameSizeMax` bytes. Many jobs may have the same. */
+  /** For people: one line of text, at most `jobNameSizeMax` bytes. Many jobs may have the same. */
   readonly name?: string
   /** The id of the job that submits this one. While it runs, it shares its place with one child at a time. */
   readonly parent?: string
@@ -105,7 +103,7 @@ export type JobView = {
 }
 
 /** Jobs that one call of `list` or `prune` looks at. */
-export const listMax = 1_000
+export const jobsPageMax = 1_000
 
 /** Jobs that a list looks for: by state, or `failed`: lost, or ended with another exit code than 0. */
 export const jobFilters = ['submitted', 'running', 'finished', 'lost', 'failed'] as const
@@ -176,19 +174,4 @@ export interface Jobs {
   /** Removes jobs that finished long ago, a page of at most 1,000: ask again while there is a `next`.
    *  Throws EINVAL. */
   prune(options: PruneOptions): Promise<Pruned>
-}
-
-/** A store as the runner of its jobs has it. It may write to the namespace `jobs`. */
-export type JobKvs = Kvs & {
-  /** Settings of the namespace `jobs`. */
-  settings(): Promise<Settings>
-  /** Takes keys of the namespace `jobs`, and all below them, away with the namespace's history; with `pins`
-   *  out of its pins too. A key that is not there is no error. */
-  discard(keys: readonly string[], options: { readonly pins: boolean }): Promise<void>
-}
-
-/** All that a program has of Tailrace: `open()` gives it embedded, `connect()` over a server. */
-export interface Store extends Kvs, AsyncDisposable {
-  readonly storeId: string
-  readonly jobs: Jobs
 }

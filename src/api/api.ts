@@ -1,0 +1,20 @@
+/** Everything that a caller of Tailrace sees: types, bounds and error codes. `index.ts` and both clients
+ *  export all of it. Re-exports only. */
+
+export type { Limits } from '../base/limits.js'
+export type { TerminalSize } from '../base/posix.js'
+export type { Blobref } from '../blob/blobref.js'
+export * from '../error.js'
+export type { TreeobjJson } from '../tree/json.js'
+export type { Attrs, Base, Treeobj } from '../tree/treeobj.js'
+export * from './check.js'
+export * from './connect.js'
+export * from './event.js'
+export * from './history.js'
+export * from './job.js'
+export * from './kvs.js'
+export * from './namespace.js'
+export * from './store.js'
+export * from './transaction.js'
+export * from './upkeep.js'
+export * from './watch.js'

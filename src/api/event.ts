@@ -1,0 +1,47 @@
+/** Events of an eventlog, and what its calls take. See rfc/8. */
+
+import { blobSizeMax } from '../blob/blob.js'
+import type { CommitOptions } from './kvs.js'
+import type { Capping, Guard, Scope } from './transaction.js'
+
+/** A JSON value that may also hold bytes (in JSON: `{"base64": "…"}`). Numbers are finite, strings
+ *  well formed. */
+export type ContextValue =
+  | null
+  | boolean
+  | number
+  | string
+  | Uint8Array
+  | readonly ContextValue[]
+  | Context
+
+export type Context = { readonly [name: string]: ContextValue }
+
+export type Event = {
+  /** Seconds since 1970, with their fraction. */
+  readonly timestamp: number
+  /** 1 to `eventNameSizeMax` bytes of UTF-8. */
+  readonly name: string
+  readonly context?: Context
+}
+
+/** UTF-8 bytes of an event's name. */
+export const eventNameSizeMax = 255
+/** Levels of objects and arrays in a context. */
+export const contextDepthMax = 32
+/** Bytes of an encoded event: it never spans blobs. Above: E2BIG. */
+export const eventSizeMax = blobSizeMax
+
+export type AppendEventsOptions = Omit<CommitOptions, 'transfer'> &
+  Capping & {
+    /** These are the last events of the log. */
+    readonly seal?: boolean
+    readonly guards?: readonly Guard[]
+  }
+
+export type FollowEventsOptions = Scope & {
+  /** Wait until the log, and its namespace, are there. Otherwise ENOENT, ENONS. */
+  readonly waitCreate?: boolean
+  /** Index of the blob to begin with; default 0. */
+  readonly from?: number
+}
