@@ -150,7 +150,7 @@ test('names of files are kebab-case nouns that say something', () => {
   )
 })
 
-test('only the package's entries pass on what others export', () => {
+test('only entries of the package pass on what others export', () => {
   const { exports: entryPoints } = JSON.parse(readText('package.json'))
   // What the entries have in common stands in src/api/api.ts.
   const entries = new Set([
