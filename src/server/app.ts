@@ -10,8 +10,8 @@ import {
 } from 'fastify'
 import { TailraceError, toTailraceError } from '../error.js'
 import { statusOf } from '../wire/status.js'
-import { faultLine } from './fault.js'
 import { Front, type FrontOptions } from './front.js'
+import type { Log } from './log.js'
 import { checkMisplaced } from './misplaced.js'
 import { admittedRest, noRest, refuse } from './refusal.js'
 
@@ -19,7 +19,7 @@ export type App = FastifyInstance
 export type Request = FastifyRequest
 export type Reply = FastifyReply
 
-export type AppOptions = FrontOptions & { readonly log: (line: string) => void }
+export type AppOptions = FrontOptions & { readonly log: Log }
 
 /** Bytes of a name in a path that is no key: of a namespace, a pin, a job. */
 const nameSizeMax = 255
@@ -58,10 +58,10 @@ export function createApp(options: AppOptions): { readonly app: App; readonly fr
 
 function answerError(options: AppOptions, thrown: unknown, request: Request, reply: Reply): void {
   const error = errorOf(thrown)
-  const where = `${request.method} ${request.url}`
-  const fault = statusOf(error.code) === 500 ? faultLine(where, thrown) : undefined
   // A client that has gone is no fault of ours.
-  if (fault !== undefined && !request.raw.aborted) options.log(fault)
+  if (statusOf(error.code) === 500 && !request.raw.aborted) {
+    options.log.fault(`${request.method} ${request.url}`, thrown)
+  }
   reply.hijack()
   // The body stands still: nothing more is waited for.
   const stalled = error.code === 'ETIMEDOUT' && !request.raw.complete

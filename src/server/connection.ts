@@ -13,7 +13,6 @@ import { parseReadBody, parseRequest, parseRootBody, requestIdOf } from '../wire
 import { errorBodyOf } from '../wire/status.js'
 import { checkToken } from './access.js'
 import type { Context } from './context.js'
-import { faultLine } from './fault.js'
 import { some } from './kv-read.js'
 import { type BacklogSum, Outbox } from './outbox.js'
 import { ServedWatch, type WatchRequest } from './served-watch.js'
@@ -295,8 +294,7 @@ export class Connection {
 
   #fail(id: number, thrown: unknown): void {
     const error = toTailraceError(thrown)
-    const fault = faultLine('websocket', thrown)
-    if (fault !== undefined) this.#context.log(fault)
+    this.#context.log.fault('websocket', thrown)
     this.#send({ id, type: 'error', ...errorBodyOf(error) })
   }
 

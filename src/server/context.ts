@@ -5,6 +5,7 @@ import type { Store } from '../api/store.js'
 import type { Environment } from '../base/environment.js'
 import type { Places } from '../kvs/places.js'
 import type { Activity } from './activity.js'
+import type { Log } from './log.js'
 import type { Pace } from './pace.js'
 
 /** A store in this process, which knows how many of its jobs run and wait, and whether it collects. */
@@ -33,5 +34,5 @@ export type Context = {
   readonly backlog: () => number
   /** Ends the server, after the answer that asked for it. */
   readonly stop: () => void
-  readonly log: (line: string) => void
+  readonly log: Log
 }

@@ -41,6 +41,7 @@ import {
   startTimeOf,
   writeServerRecord,
 } from './local.js'
+import { Log } from './log.js'
 import { serveMeta } from './meta.js'
 import { Pace } from './pace.js'
 import { lingerMs, Sockets } from './sockets.js'
@@ -67,7 +68,8 @@ export type ServerOptions = {
   /** The body of a request that stands still for so long is given up (408). Default: `bodyStallMs` over
    *  TCP, `localBodyStallMs` over the Unix socket. */
   readonly bodyStallMs?: number
-  /** Takes a line (without its end) for the log. Default: standard error. */
+  /** Takes a line (without its end and its time) for the log; never throws. Default: standard error, with the
+   *  time. */
   readonly log?: (line: string) => void
   readonly environment?: Environment
 }
@@ -149,7 +151,7 @@ class RunningServer implements Server {
       connections: () => this.#sockets.count,
       backlog: () => this.#sockets.backlog,
       stop: () => void this.stop(),
-      log,
+      log: new Log(log, environment),
     }
     const { version, started } = this.#context
     const { pid } = process
@@ -204,7 +206,7 @@ class RunningServer implements Server {
   }
 
   async #close(): Promise<void> {
-    const { activity, directory } = this.#context
+    const { activity, directory, log } = this.#context
     clearTimeout(this.#idleTimer)
     activity.close()
     await this.#sockets.close()
@@ -213,6 +215,7 @@ class RunningServer implements Server {
     // Who has not taken its answer by now, or never asked anything.
     for (const { front } of this.#apps) front.destroySockets()
     await Promise.all(closing)
+    log.close()
     // Last: until then there is somebody to stop, and to ask why.
     await this.#removeSocket()
     await removeServerRecord(directory, this.#record)
@@ -292,7 +295,7 @@ class RunningServer implements Server {
           this.#armIdleTimer()
           return
         }
-        log(`idle for ${idleExitMs} ms: the server ends`)
+        log.line(`idle for ${idleExitMs} ms: the server ends`)
         void this.#stop('idle')
       },
       rest > 0 ? rest : idleExitMs,

@@ -6,7 +6,7 @@ import { once } from 'node:events'
 import type { Socket } from 'node:net'
 import type { Activity } from './activity.js'
 import type { Reply } from './app.js'
-import { faultLine } from './fault.js'
+import type { Log } from './log.js'
 import type { Pace } from './pace.js'
 
 /** Headers that keep a proxy from caching, buffering or changing an answer that goes on. */
@@ -29,7 +29,7 @@ export type Stream = {
   readonly pieces: AsyncIterable<Uint8Array>
   /** See `signalOf`. */
   readonly signal: AbortSignal
-  readonly log: (line: string) => void
+  readonly log: Log
   readonly pace: Pace
 }
 
@@ -58,8 +58,7 @@ export async function sendStream(reply: Reply, stream: Stream): Promise<void> {
     raw.end()
   } catch (error) {
     if (!reply.sent) throw error
-    const fault = signal.aborted ? undefined : faultLine(reply.request.url, error)
-    if (fault !== undefined) log(fault)
+    if (!signal.aborted) log.fault(reply.request.url, error)
     if (raw.socket) cut(raw.socket, endsWithConnection(raw) ? 'reset' : 'close')
     else raw.destroy()
   } finally {

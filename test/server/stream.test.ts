@@ -4,16 +4,19 @@ import { once } from 'node:events'
 import { request as httpRequest } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import { systemEnvironment } from '../../src/base/environment.js'
 import { TailraceError } from '../../src/error.js'
 import { accessOf } from '../../src/server/access.js'
 import { Activity } from '../../src/server/activity.js'
 import { type App, createApp } from '../../src/server/app.js'
+import { Log } from '../../src/server/log.js'
 import { Pace } from '../../src/server/pace.js'
 import { sendStream, signalOf } from '../../src/server/stream.js'
 
 let app: App
 let port: number
 const log: string[] = []
+const sink = new Log((line) => void log.push(line), systemEnvironment)
 const activity = new Activity(() => 0)
 const access = accessOf({ addresses: [], allowHosts: [], allowOrigins: [] })
 
@@ -23,7 +26,7 @@ async function* pieces(error: Error, before: number): AsyncGenerator<Uint8Array>
 }
 
 beforeAll(async () => {
-  app = createApp({ activity, access: () => access, log: (line) => log.push(line) }).app
+  app = createApp({ activity, access: () => access, log: sink }).app
   const failures = {
     corrupt: new TailraceError('ECORRUPT', 'stored bytes do not match'),
     unforeseen: new RangeError('out of range'),
@@ -38,7 +41,7 @@ beforeAll(async () => {
         headers,
         pieces: pieces(error, before),
         signal: signalOf(activity, reply),
-        log: (line) => log.push(line),
+        log: sink,
         pace: new Pace(),
       })
       return reply
