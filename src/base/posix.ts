@@ -42,6 +42,7 @@ const generationMachines: ReadonlySet<string> = new Set(['x64', 'arm64', 'riscv6
 
 type Calls = {
   readonly flock: KoffiFunc<(descriptor: number, operation: number) => number>
+  readonly dup2: KoffiFunc<(descriptor: number, replaced: number) => number>
   readonly fcntl: KoffiFunc<(descriptor: number, command: number, ...rest: unknown[]) => number>
   readonly waitpid: KoffiFunc<(pid: number, status: null, options: number) => number>
   readonly prctl: KoffiFunc<(option: number, ...rest: number[]) => number> | undefined
@@ -128,6 +129,14 @@ function closeOnExec(descriptor: number): void {
   const flags: number = fcntl(descriptor, F_GETFD, 'int', 0)
   // Below 0: it was closed since it was listed.
   if (flags >= 0) fcntl(descriptor, F_SETFD, 'int', flags | FD_CLOEXEC)
+}
+
+/** Makes `replaced` another name of the open file `descriptor`; what it was before is closed in the same moment. Throws
+ *  EMISCONFIGURED (no native build), EIO. */
+export function replaceDescriptor(replaced: number, descriptor: number): void {
+  const { dup2, errno } = library.calls
+  if (dup2(descriptor, replaced) >= 0) return
+  throw new TailraceError('EIO', `dup2 failed: ${errnoName(errno())}`)
 }
 
 /** Names a file whatever its path; undefined where it is gone. */
@@ -291,6 +300,7 @@ function load(): Calls {
     const system = koffi.load(null)
     return {
       flock: system.func('int flock(int, int)'),
+      dup2: system.func('int dup2(int, int)'),
       fcntl: system.func('int fcntl(int, int, ...)'),
       waitpid: system.func('int waitpid(int, void *, int)'),
       prctl: process.platform === 'linux' ? system.func(prctl) : undefined,

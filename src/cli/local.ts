@@ -4,7 +4,7 @@
 
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { closeSync, openSync, readFileSync, statSync } from 'node:fs'
+import { closeSync, fstatSync, readFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import type { Readable } from 'node:stream'
 import { setTimeout as delay } from 'node:timers/promises'
@@ -24,6 +24,7 @@ import {
 } from '../server/local.js'
 import { mainFile } from './entry.js'
 import type { Variables } from './invocation.js'
+import { openLog } from './log-file.js'
 import { absolutePath } from './utf8.js'
 
 /** A server that does not listen after this time is given up. */
@@ -35,7 +36,7 @@ const otherStartMs = 1_500
 const otherLookMs = 25
 /** A server that stops ends its connections in less. */
 const endMs = 5_000
-/** The server that we start closes this descriptor when it listens. */
+/** The server that we start closes this descriptor when it listens; one that fails says why on it. */
 const readyDescriptor = 3
 /** Bytes of the log's end that an error quotes. */
 const logTailMax = 2_000
@@ -88,25 +89,28 @@ export function noStore(directory: string): TailraceError {
 
 async function startServer(directory: string, deadline: AbortSignal): Promise<ServerRecord> {
   const logFile = join(directory, 'server.log')
-  const log = openSync(logFile, 'a', 0o600)
-  const logStart = statSync(logFile).size
-  const child = spawnServer(directory, log)
-  closeSync(log)
+  const log = openLog(logFile)
+  const logStart = log === undefined ? 0 : fstatSync(log).size
+  const child = spawnServer(directory, log ?? 'ignore')
+  if (log !== undefined) closeSync(log)
   const ended = once(child, 'exit') // rejects where the process could not be made
   ended.catch(() => {})
   const ready = child.stdio[readyDescriptor] as Readable
+  const said = textOf(ready)
   try {
     // It closes its end when it listens; where it ends before, the system does.
-    await Promise.race([once(ready.resume(), 'close', { signal: deadline }), ended])
+    await Promise.race([once(ready, 'close', { signal: deadline }), ended])
     const found = await findServer(directory)
     if (found) return found
     await joinAbort(ended, deadline)
-    throw startError(child, directory, logTail(logFile, logStart))
+    if (!ready.closed) await once(ready, 'close', { signal: deadline })
+    // What it says itself comes through the pipe: the log may be full, and may have another start's words.
+    throw startError(child, directory, said() || logTail(logFile, logStart))
   } catch (error) {
     if (!deadline.aborted) throw error
     const tail = logTail(logFile, logStart)
-    const said = tail ? `; ${logFile} ends with: ${tail}` : ''
-    throw new TailraceError('ETIMEDOUT', `no server listened within ${startMs} ms${said}`)
+    const ends = tail ? `; ${logFile} ends with: ${tail}` : ''
+    throw new TailraceError('ETIMEDOUT', `no server listened within ${startMs} ms${ends}`)
   } finally {
     ready.destroy()
     child.removeAllListeners()
@@ -119,7 +123,16 @@ async function startServer(directory: string, deadline: AbortSignal): Promise<Se
  *  of memory, and no more throughput. It can be said only as a process starts. */
 const youngHeap = '--max-semi-space-size=8'
 
-function spawnServer(directory: string, log: number): ChildProcess {
+/** Collects what comes, up to `logTailMax` bytes, and gives it as text. */
+function textOf(readable: Readable): () => string {
+  let text = ''
+  readable.setEncoding('utf8').on('data', (chunk: string) => {
+    text = (text + chunk).slice(-logTailMax)
+  })
+  return () => text
+}
+
+function spawnServer(directory: string, log: number | 'ignore'): ChildProcess {
   const serve = ['serve', '--data', directory, '--background', '--idle-exit']
   // The server lives longer than whoever waits for a pipe, or for a lock, that we have from our caller.
   closeDescriptorsOnExec()
@@ -184,12 +197,17 @@ function startError(child: ChildProcess, directory: string, tail: string): Tailr
   )
 }
 
+/** Empty where the log cannot be read. */
 function logTail(file: string, start: number): string {
-  const bytes = readFileSync(file)
-  return bytes
-    .subarray(Math.max(start, bytes.length - logTailMax))
-    .toString()
-    .trim()
+  try {
+    const bytes = readFileSync(file)
+    return bytes
+      .subarray(Math.max(start, bytes.length - logTailMax))
+      .toString()
+      .trim()
+  } catch {
+    return ''
+  }
 }
 
 /** The very process that wrote the record lives, not a later one of the same pid. */

@@ -2,21 +2,30 @@
  *  rfc/13.
  *  Invariant: the store is closed after the server, whatever ends it; a second signal does not wait. */
 
-import { closeSync } from 'node:fs'
+import { closeSync, writeSync } from 'node:fs'
+import { join } from 'node:path'
 import { OrphanReaper } from '../base/orphans.js'
 import { becomeSubreaper } from '../base/posix.js'
-import { isCode } from '../error.js'
+import { toTailraceError } from '../error.js'
 import type { Server } from '../server/server.js'
 import { boundHeapGrowth } from './heap-growth.js'
 import { defined, type Invocation, parseInteger } from './invocation.js'
 import { busyExitCode, dataDirectory } from './local.js'
+import { LogFile } from './log-file.js'
+import { escaped } from './quote.js'
+
+/** `serve --background` ends with this where it did not come to listen, and the directory was not held. */
+const failedExitCode = 1
 
 export async function serve(invocation: Invocation): Promise<number> {
   boundHeapGrowth()
-  const { options, environment, stderr } = invocation
+  const { options, environment } = invocation
   const directory = dataDirectory(options.text('data'), environment)
   const runningMax = options.integer('jobs', 1)
   const idleExitMs = await idleExitOf(invocation)
+  let ready = options.integer('readyFd', 3)
+  const isBackground = options.flag('background')
+  const logFile = isBackground ? new LogFile(join(directory, 'server.log')) : undefined
   // Loaded side by side with the opening of the store: a start is waited for.
   const { open } = await import('../open.js')
   try {
@@ -29,6 +38,7 @@ export async function serve(invocation: Invocation): Promise<number> {
       insecureListen: options.flag('insecureListen'),
       allowHosts: options.texts('allowHost'),
       allowOrigins: options.texts('allowOrigin'),
+      ...(logFile && { log: (line) => logFile.write(`${new Date().toISOString()} ${line}`) }),
       ...defined({ idleExitMs }),
     })
     // Orphans of jobs become our children: they are found when the job ends, and nobody else reaps them.
@@ -36,15 +46,27 @@ export async function serve(invocation: Invocation): Promise<number> {
     // However this process ends: nothing that it ran goes on without it.
     process.on('exit', () => store.jobs.kill())
     stopOnSignals(server)
-    const ready = options.integer('readyFd', 3)
     if (ready !== undefined) closeSync(ready)
-    if (!options.flag('background')) await announce(invocation, directory, server)
+    ready = undefined // From now on its number may be that of another file.
+    if (!isBackground) await announce(invocation, directory, server)
     await server.ended
     return 0
   } catch (error) {
-    if (!options.flag('background') || !isCode(error, 'EBUSY')) throw error
-    await stderr.line(`tailrace: EBUSY: ${error.message}`)
-    return busyExitCode
+    if (!isBackground) throw error
+    const { code, message } = toTailraceError(error)
+    const line = escaped(`tailrace: ${code}: ${message}`)
+    logFile?.write(line)
+    if (ready !== undefined) tell(ready, `${line}\n`)
+    return code === 'EBUSY' ? busyExitCode : failedExitCode
+  }
+}
+
+/** Who started us may have gone. */
+function tell(ready: number, text: string): void {
+  try {
+    writeSync(ready, text)
+  } catch {
+    // The log has it.
   }
 }
 
