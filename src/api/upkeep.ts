@@ -100,7 +100,7 @@ export interface Upkeep {
   forget(key: string, options?: Scope): Promise<Forgotten>
   /** A stream that proves itself. Throws ECOMPACTED, ENONS. */
   exportTree(options?: ExportOptions): AsyncIterable<Uint8Array>
-  /** Throws ECORRUPT (damaged, or cut: nothing was imported), ENOTEMPTY, ECONFLICT (a difference to
+  /** Throws EINVAL (no export, damaged, cut, or of a newer format: nothing was imported), ENOTEMPTY, ECONFLICT (a difference to
    *  another tree), EMISCONFIGURED (a newer format). */
   importTree(chunks: AsyncIterable<Uint8Array>, options?: ImportOptions): Promise<Imported>
 }

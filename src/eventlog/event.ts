@@ -74,18 +74,26 @@ export function encodeEvents(events: readonly Event[]): Uint8Array[] {
   return pieces
 }
 
-/** The events of one blob, or of several joined. Bytes in contexts are views of `bytes`.
- *  Throws ECORRUPT. */
+/** The events of one blob, or of several joined. Bytes in contexts are views of `bytes`. Throws EINVAL: whoever may
+ *  append to a key may append what is no event, so that this is no damage of the store. */
 export function decodeEvents(bytes: Uint8Array): Event[] {
-  return decodeAll(bytes).map(eventOf)
+  return valuesOf(bytes).map(eventOf)
+}
+
+function valuesOf(bytes: Uint8Array): readonly unknown[] {
+  try {
+    return decodeAll(bytes)
+  } catch (cause) {
+    throw notEvents({ cause })
+  }
 }
 
 function eventOf(value: unknown): Event {
-  if (!Array.isArray(value) || value.length < 2 || value.length > 3) throw notAnEvent()
+  if (!Array.isArray(value) || value.length < 2 || value.length > 3) throw notEvents()
   const [timestamp, name, context] = value as unknown[]
-  if (typeof timestamp !== 'number' || typeof name !== 'string') throw notAnEvent()
+  if (typeof timestamp !== 'number' || typeof name !== 'string') throw notEvents()
   if (value.length === 2) return { timestamp, name }
-  if (!Array.isArray(context) || context[0] !== objectTag) throw notAnEvent()
+  if (!Array.isArray(context) || context[0] !== objectTag) throw notEvents()
   return { timestamp, name, context: objectOf(context, 1) }
 }
 
@@ -97,34 +105,39 @@ function contextOf(value: unknown, depth: number): ContextValue {
       return value
     case 'object':
       if (value === null || value instanceof Uint8Array) return value
-      if (!Array.isArray(value) || depth > contextDepthMax) throw notAnEvent()
+      if (!Array.isArray(value) || depth > contextDepthMax) throw notEvents()
       if (value[0] === objectTag) return objectOf(value, depth)
-      if (value[0] !== arrayTag) throw notAnEvent()
+      if (value[0] !== arrayTag) throw notEvents()
       return value.slice(1).map((item) => contextOf(item, depth + 1))
     case 'bigint':
       throw new TailraceError(
-        'ECORRUPT',
-        `an event has the number ${value}: read it as plain bytes`,
+        'EINVAL',
+        `an event has the number ${value}, which this version cannot keep: ${readBytes}`,
       )
     default:
-      throw notAnEvent()
+      throw notEvents()
   }
 }
 
 function objectOf(tagged: readonly unknown[], depth: number): Context {
-  if (tagged.length % 2 === 0) throw notAnEvent()
+  if (tagged.length % 2 === 0) throw notEvents()
   const entries: [string, ContextValue][] = []
   for (let at = 1; at < tagged.length; at += 2) {
     const name = tagged[at]
-    if (typeof name !== 'string') throw notAnEvent()
+    if (typeof name !== 'string') throw notEvents()
     entries.push([name, contextOf(tagged[at + 1], depth + 1)])
   }
   // `fromEntries` defines own properties: `__proto__` is a name like any other.
   return Object.fromEntries(entries)
 }
 
-function notAnEvent(): TailraceError {
-  return new TailraceError('ECORRUPT', 'the value is not an eventlog: read it as plain bytes')
+/** What else a caller can do with a value that has other bytes. */
+const readBytes = 'read its bytes (GET /v1/kv, "tailrace get")'
+
+/** The value of a key that is read as an eventlog, and is none. */
+export function notEvents(options?: { readonly cause: unknown }): TailraceError {
+  const message = `the value is no eventlog, other bytes were put or appended there: ${readBytes}`
+  return new TailraceError('EINVAL', message, options)
 }
 
 function plainOf(value: ContextValue): Plain {

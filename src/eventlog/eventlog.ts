@@ -45,7 +45,7 @@ export function appendOps(key: string, events: readonly Event[], seal: boolean):
   return ops.length === 0 && seal ? [{ op: 'seal', key }] : ops
 }
 
-/** All events at one root, in order, loaded as they are consumed. Throws ENOENT, ECORRUPT (not an
+/** All events at one root, in order, loaded as they are consumed. Throws ENOENT, EINVAL (not an
  *  eventlog) and what `Kvs.read` throws. */
 export async function* readEvents(
   kvs: Kvs,
@@ -60,7 +60,8 @@ export async function* readEvents(
 }
 
 /** All events, then new ones as they are appended, until the log is sealed. Throws ENOENT, ENONS,
- *  EOVERWRITTEN, ECORRUPT and what a watch ends with. Leaving the loop cancels the watch. */
+ *  EOVERWRITTEN, EINVAL (not an eventlog) and what a watch ends with. Leaving the loop cancels the
+ *  watch. */
 export async function* followEvents(
   kvs: Kvs,
   key: string,

@@ -21,7 +21,7 @@ export type Count = { readonly count: number; readonly base: Base }
 const newline = 10
 
 /** The beginning of the last `lines` lines, as the streams stand in the log, one after the other. A last line
- *  without its newline counts as one; 0 is the end. Throws ENOENT, ECORRUPT. */
+ *  without its newline counts as one; 0 is the end. Throws ENOENT, EINVAL (no output log). */
 export async function placeOfLines(
   log: OutputLog,
   lines: number,
@@ -51,7 +51,7 @@ export async function placeOfLines(
   return { ...beginning, index: base.count }
 }
 
-/** The first event at or after a time (ms since 1970, by the clock that wrote the log). Throws ENOENT, ECORRUPT. */
+/** The first event at or after a time (ms since 1970, by the clock that wrote the log). Throws ENOENT, EINVAL (no output log). */
 export async function placeSince(log: OutputLog, since: number): Promise<OutputPlace> {
   const isBefore = (event: OutputEvent | undefined) => (event?.timestamp ?? 0) * 1000 < since
   const index = await lastBlob(log, await countOf(log), ([first]) => isBefore(first))

@@ -38,7 +38,7 @@ export type ReadStreamOptions = Scope & {
 export type OutputPiece = { readonly offset: number; readonly data: Uint8Array }
 
 /** The stream's bytes as they stand in the log at `key`, piece by piece. Throws EINVAL, ENOENT,
- *  ECORRUPT (not an output log) and what a watch ends with. Leaving the loop cancels. */
+ *  EINVAL (not an output log) and what a watch ends with. Leaving the loop cancels. */
 export async function* readOutput(
   kvs: Kvs,
   key: string,
@@ -110,7 +110,7 @@ function checkWhole(name: string, value: number | undefined, min: number): void 
   throw new TailraceError('EINVAL', `${name} is a whole number${bound}`)
 }
 
-/** Bytes of each stream of a job that are there now. Throws ENOENT, ECORRUPT. */
+/** Bytes of each stream of a job that are there now. Throws ENOENT. */
 export async function sizeOfStreams(kvs: Kvs, id: string, signal?: AbortSignal): Promise<Offsets> {
   const scope = { namespace: 'jobs', ...(signal && { signal }) }
   const log = { kvs, key: `${id}/output`, scope }

@@ -3,33 +3,32 @@
  *  Invariant: at most one event that is not whole yet is held, never more than `eventSizeMax`. */
 
 import { type Event, eventSizeMax } from '../api/event.js'
-import { TailraceError } from '../error.js'
-import { decodeEvents } from './event.js'
+import { decodeEvents, notEvents } from './event.js'
 
 export class Splitter {
   /** The beginning of an event whose end has not come. */
   #rest: Uint8Array = new Uint8Array(0)
 
-  /** The events that are whole with these bytes. Throws ECORRUPT. */
+  /** The events that are whole with these bytes. Throws EINVAL. */
   push(bytes: Uint8Array): Event[] {
     const all = this.#rest.length === 0 ? bytes : joined(this.#rest, bytes)
     const end = endOfWhole(all)
     if (all.length - end > eventSizeMax) {
-      throw new TailraceError('ECORRUPT', 'not an eventlog: an event is larger than a blob')
+      throw notEvents() // Nothing that is larger than a blob is an event.
     }
     this.#rest = end === all.length ? new Uint8Array(0) : all.slice(end)
     return decodeEvents(all.subarray(0, end))
   }
 
-  /** Throws ECORRUPT if the log ended in the middle of an event. */
+  /** Throws EINVAL if the log ended in the middle of an event. */
   finish(): void {
     if (this.#rest.length > 0) {
-      throw new TailraceError('ECORRUPT', 'the eventlog ends in the middle of an event')
+      throw notEvents() // It ends in the middle of an event.
     }
   }
 }
 
-/** How many bytes, from the front, are whole msgpack values. Throws ECORRUPT. */
+/** How many bytes, from the front, are whole msgpack values. Throws EINVAL. */
 function endOfWhole(bytes: Uint8Array): number {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
   let end = 0
@@ -57,7 +56,7 @@ function endOfValue(view: DataView, start: number): number | undefined {
 /** `size`: of the head and its own bytes. `items`: values that follow as its parts. */
 type Head = { readonly size: number; readonly items: number }
 
-/** Undefined where the bytes of the head are not all there. Throws ECORRUPT for what no event has. */
+/** Undefined where the bytes of the head are not all there. Throws EINVAL for what no event has. */
 function headAt(view: DataView, at: number): Head | undefined {
   const byte = view.getUint8(at)
   if (byte <= 0x7f || byte >= 0xe0) return { size: 1, items: 0 }
@@ -77,7 +76,7 @@ function headAt(view: DataView, at: number): Head | undefined {
   }
   const size = fixedSizes.get(byte)
   if (size !== undefined) return { size, items: 0 }
-  throw new TailraceError('ECORRUPT', 'the value is not an eventlog: read it as plain bytes')
+  throw notEvents()
 }
 
 /** Heads that are followed by a length: bin, str, array. */

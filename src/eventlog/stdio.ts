@@ -114,7 +114,7 @@ export function dataHeadSize(stream: Stream): number {
 export const dataSizeMax =
   blobSizeMax - Math.max(...streams.map((stream) => dataHeadOf(stream).template.length))
 
-/** Events that this version does not know are left out. Throws ECORRUPT. */
+/** Events that this version does not know are left out. Throws EINVAL. */
 export function decodeOutput(blob: Uint8Array): OutputEvent[] {
   const events: OutputEvent[] = []
   for (const event of decodeEvents(blob)) {
@@ -127,7 +127,7 @@ export function decodeOutput(blob: Uint8Array): OutputEvent[] {
 function headerOf(event: Event): OutputEvent {
   const fields: { readonly version?: unknown } = event.context ?? {}
   if (fields.version !== 1) {
-    throw new TailraceError('ECORRUPT', 'the output is of a version that this program cannot read')
+    throw new TailraceError('EINVAL', 'the output is of a version that this program cannot read')
   }
   return { type: 'header', timestamp: event.timestamp, version: 1 }
 }
@@ -155,7 +155,7 @@ function isOffset(value: unknown): value is number {
 }
 
 function malformed(): TailraceError {
-  return new TailraceError('ECORRUPT', 'not the output of a job: a data event lacks its fields')
+  return new TailraceError('EINVAL', 'not the output of a job: a data event lacks its fields')
 }
 
 function otherOf(stream: Stream): Stream {

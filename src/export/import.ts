@@ -43,8 +43,8 @@ export type ImportPorts = {
   readonly spaces: Namespaces
 }
 
-/** Throws ECORRUPT, EMISCONFIGURED, ENOTEMPTY, ECONFLICT, EPERM, EINVAL, ENOSPC, EIO, ECANCELED, and what
- *  the source throws. */
+/** Throws EINVAL (the stream is no export, damaged, cut, or of a newer format), ENOTEMPTY, ECONFLICT, EPERM, ENOSPC,
+ *  EIO, ECANCELED, ECORRUPT (of the store itself), and what the source throws. */
 export async function importStream(
   ports: ImportPorts,
   chunks: AsyncIterable<Uint8Array>,
@@ -124,6 +124,8 @@ class ImportStore implements NodeSource {
   #batchSize = 0
   #count = 0
   #size = 0
+  /** Errors of loads from the store. */
+  readonly #failed = new WeakSet<Error>()
   /** The record that came last: the walk asks for its node next. */
   #last: Blob | undefined
 
@@ -168,13 +170,25 @@ class ImportStore implements NodeSource {
 
   async loadNode(ref: Blobref): Promise<Uint8Array> {
     const waiting = this.#batch.find((blob) => blob.ref === ref)
-    return waiting?.bytes ?? this.#ports.content.loadNode(ref)
+    return waiting?.bytes ?? this.#loadStored(ref)
+  }
+
+  /** Whether the store could not give what it has. Everything else that is wrong with a tree came with the stream. */
+  readonly isOwn = (error: unknown): boolean => error instanceof Error && this.#failed.has(error)
+
+  async #loadStored(ref: Blobref): Promise<Uint8Array> {
+    try {
+      return await this.#ports.content.loadNode(ref)
+    } catch (error) {
+      if (error instanceof Error) this.#failed.add(error)
+      throw error
+    }
   }
 
   /** Everything that the tree reaches is in the store, and counts as put now: nodes with what they say of
-   *  each other, blobs by name. Throws ECORRUPT, EBUSY. */
+   *  each other, blobs by name. Throws EINVAL, ECORRUPT (of the store), EBUSY. */
   async checkReached({ data, base }: Header): Promise<void> {
-    const { engine, content } = this.#ports
+    const { engine } = this.#ports
     const waiting: Blobref[] = []
     const ask = async () => {
       const refs = waiting.splice(0)
@@ -192,7 +206,7 @@ class ImportStore implements NodeSource {
       peekNode: () => undefined,
       loadNode: async (ref) => {
         await checkBlob(ref)
-        return content.loadNode(ref)
+        return this.#loadStored(ref)
       },
     }
     const nodes = new Nodes(source, { cacheSize: importNodesSize })
@@ -203,7 +217,8 @@ class ImportStore implements NodeSource {
       const { key, lost: found } = damage
       const where = key === rootKey ? '/' : key
       const message = `the export's tree does not hold together at ${where} (${found.error.message}): nothing was imported`
-      throw new TailraceError('ECORRUPT', message, { cause: found.error })
+      const code = this.isOwn(found.error) ? 'ECORRUPT' : 'EINVAL'
+      throw new TailraceError(code, message, { cause: found.error })
     }
     await ask()
   }

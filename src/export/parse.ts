@@ -56,26 +56,30 @@ export class ExportParser implements AsyncDisposable {
     return { count: this.#count, size: this.#size }
   }
 
-  /** Throws ECORRUPT, EMISCONFIGURED (a newer format), and what the source throws. */
+  /** Throws EINVAL (damaged, cut, of a newer format, no export at all), and what the source throws. */
   async header(): Promise<Header> {
     const first = await this.#take(magic.length, 'its first bytes')
-    if (!first.equals(magic)) throw this.corrupt('it does not begin as an export')
+    if (!first.equals(magic)) throw this.refused('it does not begin as an export')
     const [version = 0] = await this.#take(1, 'its version')
     if (version > formatVersion) {
-      const message = `the export has format ${version}, this version reads ${formatVersion}: use a newer version`
-      throw new TailraceError('EMISCONFIGURED', message)
+      const message = `the export has format ${version}, this version reads up to ${formatVersion}: use a newer version`
+      throw new TailraceError('EINVAL', message)
     }
-    if (version === 0) throw this.corrupt('there is no such format')
+    if (version === 0) throw this.refused('there is no such format')
     this.#version = version
     const length = (await this.#take(4, 'its header')).readUInt32BE(0)
     if (length > headerSizeMax)
-      throw this.corrupt(`its header has more than ${headerSizeMax} bytes`)
+      throw this.refused(`its header has more than ${headerSizeMax} bytes`)
     const bytes = await this.#take(length, 'its header')
+    return this.#decoded(() => decodeHeader(bytes))
+  }
+
+  #decoded<T>(decode: () => T): T {
     try {
-      return decodeHeader(bytes)
+      return decode()
     } catch (error) {
       if (!isCode(error, 'ECORRUPT')) throw error
-      throw this.corrupt(error.message, error)
+      throw this.refused(error.message, error)
     }
   }
 
@@ -93,10 +97,10 @@ export class ExportParser implements AsyncDisposable {
     }
     if (kind === failureKind) throw await this.#failure()
     if (kind !== blobKind && kind !== nodeKind)
-      throw this.corrupt(`there is no record kind ${kind}`)
+      throw this.refused(`there is no record kind ${kind}`)
     const length = (await this.#take(4, this.#named())).readUInt32BE(0)
     const max = kind === blobKind ? blobSizeMax : nodeSizeMax
-    if (length > max) throw this.corrupt(`${this.#named()} has more than ${max} bytes`)
+    if (length > max) throw this.refused(`${this.#named()} has more than ${max} bytes`)
     const bytes = await this.#take(length, this.#named())
     this.#count++
     this.#size += length
@@ -105,10 +109,10 @@ export class ExportParser implements AsyncDisposable {
       : { kind: 'node', ref: hashNode(bytes), bytes }
   }
 
-  /** Says where the stream stands. */
-  corrupt(what: string, cause?: unknown): TailraceError {
+  /** The stream is not what an importer needs, whoever sent it: says where it stands. */
+  refused(what: string, cause?: unknown): TailraceError {
     const message = `the export is damaged at byte ${this.#offset} (record ${this.#count}): ${what}; nothing was imported, export it again`
-    return new TailraceError('ECORRUPT', message, { cause })
+    return new TailraceError('EINVAL', message, { cause })
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -123,8 +127,9 @@ export class ExportParser implements AsyncDisposable {
       if (kind !== skippedKind || this.#version < 2 || this.#count > 0) return kind
       const length = (await this.#take(4, 'what was left out')).readUInt32BE(0)
       const tooMany = length > skippedSizeMax || this.#skipped.length >= skippedMax
-      if (tooMany) throw this.corrupt('it lists too much that was left out')
-      this.#skipped.push(decodeSkipped(await this.#take(length, 'what was left out')))
+      if (tooMany) throw this.refused('it lists too much that was left out')
+      const bytes = await this.#take(length, 'what was left out')
+      this.#skipped.push(this.#decoded(() => decodeSkipped(bytes)))
     }
   }
 
@@ -133,20 +138,20 @@ export class ExportParser implements AsyncDisposable {
     const text = await this.#take(Math.min(length, failureTextMax), 'its failure')
     const failure = parseFailure(text)
     const why = failure ? `${failure.code}: ${failure.message}` : 'nothing that can be read'
-    return this.corrupt(`the export ended here with ${why}`, failure)
+    return this.refused(`the export ended here with ${why}`, failure)
   }
 
   async #end(): Promise<void> {
     const totals = await this.#take(16, 'its end')
     const [count, size] = [totals.readBigUInt64BE(0), totals.readBigUInt64BE(8)]
     if (count !== BigInt(this.#count) || size !== BigInt(this.#size)) {
-      throw this.corrupt(`its end tells of ${count} records of ${size} bytes`)
+      throw this.refused(`its end tells of ${count} records of ${size} bytes`)
     }
     const digest = this.#hash.digest()
     const told = await this.#fill(digestBytes, 'its end')
-    if (!told.equals(digest)) throw this.corrupt('its bytes do not match the digest at its end')
+    if (!told.equals(digest)) throw this.refused('its bytes do not match the digest at its end')
     while (this.#chunk.length === 0) if (!(await this.#pull())) return
-    throw this.corrupt('there are bytes behind its end')
+    throw this.refused('there are bytes behind its end')
   }
 
   #named(): string {
@@ -164,7 +169,7 @@ export class ExportParser implements AsyncDisposable {
     const bytes = Buffer.allocUnsafeSlow(length)
     for (let filled = 0; filled < length; ) {
       if (this.#chunk.length === 0 && !(await this.#pull())) {
-        throw this.corrupt(`it was cut in the middle of ${what}`)
+        throw this.refused(`it was cut in the middle of ${what}`)
       }
       const step = Math.min(this.#chunk.length, length - filled)
       bytes.set(this.#chunk.subarray(0, step), filled)

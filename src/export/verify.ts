@@ -32,7 +32,7 @@ export type Verified = {
   readonly skipped?: readonly Skipped[]
 }
 
-/** Throws ECORRUPT, EMISCONFIGURED (a newer format), what the source throws. */
+/** Throws EINVAL (damaged, cut, no export, or of a newer format), what the source throws. */
 export async function verifyExport(chunks: AsyncIterable<Uint8Array>): Promise<Verified> {
   await using parser = new ExportParser(chunks)
   const header = await parser.header()

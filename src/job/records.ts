@@ -2,6 +2,7 @@
  *  rfc/11. Invariant: a job's finish, the seal of its output and of its events, and its leaving of
  *  `active` are one transaction. */
 
+import type { Event } from '../api/event.js'
 import {
   type JobFilter,
   type JobPage,
@@ -108,11 +109,20 @@ export async function readJob(
     ? await Promise.all([kvs.get(specKey(id), scope), kvs.get(eventsKey(id), scope)])
     : []
   if (!spec || !log) throw noJob(id)
-  const events = decodeEvents(log)
+  const events = eventsOf(id, log)
     .map(jobEventOf)
     .filter((event) => event !== undefined)
   const view = events.reduce(fold, submitted(id, decodeSpec(spec), 0))
   return { view, events }
+}
+
+/** Nobody but us writes the events of a job: what is none is damage. Throws ECORRUPT. */
+function eventsOf(id: string, log: Uint8Array): readonly Event[] {
+  try {
+    return decodeEvents(log)
+  } catch (cause) {
+    throw new TailraceError('ECORRUPT', `the events of job ${id} cannot be read`, { cause })
+  }
 }
 
 /** Reads the stored view of a job, or makes it from the events. Undefined for no job. Throws ECORRUPT. */

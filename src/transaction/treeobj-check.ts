@@ -29,7 +29,7 @@ export type CheckPorts = {
   readonly note: (refs: readonly Blobref[]) => void
 }
 
-/** The transaction with each written treeobj checked. Throws EINVAL, EDANGLING, ECORRUPT, EIO, ECANCELED, with
+/** The transaction with each written treeobj checked. Throws EINVAL, ENOENT (it names what is not stored), ECORRUPT, EIO, ECANCELED, with
  *  the op in `failed`. */
 export async function checkTreeobjs(ports: CheckPorts, prepared: Prepared): Promise<Prepared> {
   const ops: PreparedOp[] = []
@@ -90,6 +90,7 @@ async function nodeOf(
     return await nodes.load(ref)
   } catch (error) {
     if (dangling && isCode(error, 'EDANGLING')) return undefined
+    if (isCode(error, 'EDANGLING')) throw missing(ref)
     // Stored, and no node: a value's blob.
     if (isCode(error, 'ECORRUPT')) throw wrong('data[0]', 'names no node', error)
     throw error
@@ -163,6 +164,7 @@ async function arrayOf({ nodes }: CheckPorts, valref: Valref): Promise<AppendArr
   try {
     return await openArray(nodes, valref)
   } catch (error) {
+    if (isCode(error, 'EDANGLING')) throw missing(valref.ref)
     if (!isCode(error, 'ECORRUPT')) throw error
     throw wrong('ref', 'names no array of that count and size', error)
   }
@@ -185,8 +187,9 @@ async function spare(ports: CheckPorts, treeobj: Treeobj, dangling: boolean): Pr
     if (lost && !dangling) throw missing(lost)
     batch.length = 0
   }
-  const pass = (_: Blobref, error: unknown) => {
-    if (!dangling || !isCode(error, 'EDANGLING')) throw error
+  const pass = (ref: Blobref, error: unknown) => {
+    if (!isCode(error, 'EDANGLING')) throw error
+    if (!dangling) throw missing(ref)
   }
   for await (const reached of reachable(ports.nodes, treeobj, seen.has, pass)) {
     if (!reached.partial) seen.add(reached)
@@ -215,7 +218,7 @@ function total(field: string, given: number | undefined, stored: number | undefi
 
 function missing(ref: Blobref): TailraceError {
   return new TailraceError(
-    'EDANGLING',
+    'ENOENT',
     `${ref} is not stored: store it first, or say dangling (the owner only)`,
   )
 }

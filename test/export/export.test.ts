@@ -123,7 +123,7 @@ describe('damage', () => {
       const flipped = Buffer.from(stream)
       flipped[at] = (flipped[at] ?? 0) ^ (1 << (at % 8))
       const error = await refusal(target.importTree(chunksOf(flipped), { replace: true }))
-      expect(['ECORRUPT', 'EMISCONFIGURED'], `byte ${at}`).toContain(error.code)
+      expect(error.code, `byte ${at}`).toBe('EINVAL')
       expect(await refusal(verifyExport(chunksOf(flipped)))).toMatchObject({ code: error.code })
     }
     expect(await target.root()).toEqual(before)
@@ -137,7 +137,7 @@ describe('damage', () => {
     await using target = await open()
     for (let length = 0; length < stream.length; length++) {
       const cut = chunksOf(stream.subarray(0, length), 97)
-      expect(await refusal(target.importTree(cut))).toMatchObject({ code: 'ECORRUPT' })
+      expect(await refusal(target.importTree(cut))).toMatchObject({ code: 'EINVAL' })
     }
     expect(await target.root()).toMatchObject({ seq: 0 })
     await target.importTree(chunksOf(stream))
@@ -159,7 +159,7 @@ describe('damage', () => {
       const flipped = Buffer.from(stream)
       flipped[at] = (flipped[at] ?? 0) ^ 0x10
       const error = await refusal(target.importTree(chunksOf(flipped)))
-      expect(['ECORRUPT', 'EMISCONFIGURED'], `byte ${at}`).toContain(error.code)
+      expect(error.code, `byte ${at}`).toBe('EINVAL')
     }
     expect(await target.root()).toMatchObject({ seq: 0 })
   })
@@ -184,14 +184,14 @@ describe('damage', () => {
       [],
     ]) {
       const bytes = assembled(head, wrong)
-      expect(await refusal(target.importTree(chunksOf(bytes)))).toMatchObject({ code: 'ECORRUPT' })
-      expect(await refusal(verifyExport(chunksOf(bytes)))).toMatchObject({ code: 'ECORRUPT' })
+      expect(await refusal(target.importTree(chunksOf(bytes)))).toMatchObject({ code: 'EINVAL' })
+      expect(await refusal(verifyExport(chunksOf(bytes)))).toMatchObject({ code: 'EINVAL' })
     }
     // A blob that is already stored still has its place in the stream.
     await target.put('there', 'b'.repeat(301))
     const without = assembled(head, [leaf, a])
     const refused = target.importTree(chunksOf(without), { replace: true })
-    expect(await refusal(refused)).toMatchObject({ code: 'ECORRUPT' })
+    expect(await refusal(refused)).toMatchObject({ code: 'EINVAL' })
   })
 
   it('a value cannot pass for a node, nor a node for a value', async () => {
@@ -205,7 +205,7 @@ describe('damage', () => {
     })
     await using target = await open()
     const refused = target.importTree(chunksOf(assembled(head, kinds)))
-    expect(await refusal(refused)).toMatchObject({ code: 'ECORRUPT' })
+    expect(await refusal(refused)).toMatchObject({ code: 'EINVAL' })
   })
 
   it('lengths beyond what a blob can have are refused before they are read', async () => {
@@ -218,7 +218,7 @@ describe('damage', () => {
       throw new Error('nobody may ask for more')
     })()
     await using target = await open()
-    expect(await refusal(target.importTree(endless))).toMatchObject({ code: 'ECORRUPT' })
+    expect(await refusal(target.importTree(endless))).toMatchObject({ code: 'EINVAL' })
   })
 })
 

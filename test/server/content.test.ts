@@ -72,7 +72,8 @@ describe('PUT /v1/treeobj', () => {
     const dangling = { ver: 1, type: 'valref', data: [nowhere], sizes: [3] }
     expectError(await putTreeobj('/v1/treeobj/x', { ver: 1 }), 400, 'EINVAL', /treeobj.type/)
     expectError(await putTreeobj('/v1/treeobj/x', undefined), 400, 'EINVAL')
-    expectError(await putTreeobj('/v1/treeobj/x', dangling), 500, 'EDANGLING')
+    expectError(await putTreeobj('/v1/treeobj/x', dangling), 404, 'ENOENT', /store it first/)
+    expect(serving.log).toEqual([])
     expectError(await putTreeobj('/v1/treeobj/x?ns=jobs', dangling), 403, 'EPERM')
     expectError(await putTreeobj('/v1/treeobj/x?loose', dangling), 400, 'EINVAL', /loose/)
     expect(await putTreeobj('/v1/treeobj/x?dangling', dangling)).toMatchObject({ status: 200 })

@@ -93,7 +93,17 @@ describe('eventlog', () => {
     expectError(await post('deploy', '{"name":"a"}'), 409, 'ESEALED')
     expectError(await post('a?ns=jobs', '{"name":"a"}'), 403, 'EPERM')
     await serving.store.put('plain', 'no events')
-    expectError(await serving.ask('GET', '/v1/eventlog/plain'), 500, 'ECORRUPT')
+    await serving.store.put('odd', Buffer.of(0xc1, 0xff))
+    const event = { accept: 'text/event-stream' }
+    for (const key of ['plain', 'odd']) {
+      for (const how of ['', '?follow', '?waitEvent=a']) {
+        const path = `/v1/eventlog/${key}${how}`
+        expectError(await serving.ask('GET', path), 400, 'EINVAL', /no eventlog.*\/v1\/kv/)
+      }
+      const followed = await serving.ask('GET', `/v1/eventlog/${key}?follow`, { headers: event })
+      expectError(followed, 400, 'EINVAL', /no eventlog/)
+    }
+    expect(serving.log).toEqual([])
   })
 })
 
