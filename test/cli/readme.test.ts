@@ -70,12 +70,12 @@ it('every command of the tour does what its comment says', { timeout: 120_000 },
   expect(said).toEqual([expect.stringMatching(/^tailrace: ECONFLICT: /)])
   for (const part of [
     /^rfc\//m, // the names in the archive
-    /compiling\nbase\n/, // the watch
+    /compiling\napi\n/, // the watch
     /^one at a time$/m,
     /^out$/m,
     /^exit code 3$/m,
     /"name":"finish","context":\{"status":0\}/,
-    /^0 compiling\n1 base$/m, // the client
+    /^0 compiling\n1 api$/m, // the client
     /^1 visits; the newest job: \[ 'sh', '-c',/m, // embedded
   ]) {
     expect(stdout).toMatch(part)
