@@ -16,7 +16,7 @@ try {
   // None begins by itself: the appends without one would be measured beside it.
   const garbage = { share: 0, sizeMin: Number.MAX_SAFE_INTEGER }
   await using store = await open({ directory, garbage })
-  await store.configureNamespace('primary', { historyCount: 1, historyAgeMs: 0 })
+  await store.namespaces.configure('primary', { historyCount: 1, historyAgeMs: 0 })
   const fill = async (name: string) => {
     for (let at = 0; at < keys; at += 1_000) {
       const ops = Array.from({ length: 1_000 }, (_, i) => {
@@ -32,7 +32,7 @@ try {
   await store.commit({ ops: [{ op: 'unlink', key: 'gone', recursive: true }] })
 
   const idle = await appends((count) => count < 500)
-  const collection = store.collect()
+  const collection = store.upkeep.collect()
   const began = performance.now()
   const during = await appends(() => store.collecting)
   const { live, freed, steps, longestStepMs } = await collection

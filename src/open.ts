@@ -141,27 +141,34 @@ export async function openOn(engine: Engine, options: OpenOptions = {}): Promise
     list: (key, scope) => store.list(key, scope),
     readMany: (keys, scope) => store.readMany(keys, scope),
     root: (scope) => store.root(scope),
-    loadBlob: (ref, scope) => loadBlob(content, ref, scope),
-    storeBlob: (bytes, scope) =>
-      storeBlob({ content, uploads: store.spaces.uploads }, bytes, scope),
-    namespaces: () => store.namespaces(),
-    usage: async () => usageOf(engine, await store.namespaces()),
-    createNamespace: (name, from) => store.createNamespace(name, from),
-    removeNamespace: (name) => store.removeNamespace(name),
-    collect: (scope) => collector.collect(scope),
-    forget: (key, scope) => forget({ ...upkeep, pinning }, key, scope),
-    exportTree: (scope) => exportTree(upkeep, scope),
-    importTree: (chunks, scope) => importStream(upkeep, chunks, scope),
-    roots: (scope) => timeline.roots(scope),
-    diff: (scope) => timeline.diff(scope),
-    log: (key, scope) => timeline.log(key, scope),
-    pin: (name, scope) => pinning.pin(name, scope),
-    unpin: (name) => pinning.unpin(name),
-    pins: () => pinning.pins(),
-    configureNamespace: async (name, change) => {
-      const settings = await configure(store.spaces.find(name), change)
-      if (name === jobsNamespace) jobs.configured()
-      return settings
+    blobs: {
+      load: (ref, scope) => loadBlob(content, ref, scope),
+      store: (bytes, scope) => storeBlob({ content, uploads: store.spaces.uploads }, bytes, scope),
+    },
+    namespaces: {
+      list: () => store.namespaces(),
+      create: (name, from) => store.createNamespace(name, from),
+      remove: (name) => store.removeNamespace(name),
+      configure: async (name, change) => {
+        const settings = await configure(store.spaces.find(name), change)
+        if (name === jobsNamespace) jobs.configured()
+        return settings
+      },
+    },
+    upkeep: {
+      usage: async () => usageOf(engine, await store.namespaces()),
+      collect: (scope) => collector.collect(scope),
+      forget: (key, scope) => forget({ ...upkeep, pinning }, key, scope),
+      export: (scope) => exportTree(upkeep, scope),
+      import: (chunks, scope) => importStream(upkeep, chunks, scope),
+    },
+    history: {
+      roots: (scope) => timeline.roots(scope),
+      diff: (scope) => timeline.diff(scope),
+      log: (key, scope) => timeline.log(key, scope),
+      pin: (name, scope) => pinning.pin(name, scope),
+      unpin: (name) => pinning.unpin(name),
+      pins: () => pinning.pins(),
     },
     settings: () => store.namespace(jobsNamespace).settings(),
     discard: (keys, how) => discard({ ...upkeep, pinning }, jobsNamespace, keys, how),

@@ -40,7 +40,7 @@ function lease(store: EmbeddedStore, action: 'take' | 'renew', token?: unknown) 
 test('a copy is a store of its own: what one told, the other refuses', async () => {
   const original = await open({ directory: at('a') })
   await original.append('log', 'one')
-  await original.pin('first')
+  await original.history.pin('first')
   await original.append('log', 'two')
   const position = await positionOf(original)
   const token = (await lease(original, 'take')).results[0]?.token
@@ -60,8 +60,8 @@ test('a copy is a store of its own: what one told, the other refuses', async () 
   expect(own).toEqual({ ...token, incarnation: `${token?.incarnation}.${copied.storeId}` })
   expect(tokenOfText(textOfToken(own))).toEqual(own)
   // What a store keeps of its own past is its copy's, too.
-  expect((await copied.roots()).roots.flatMap(({ pins = [] }) => pins)).toEqual(['first'])
-  expect((await copied.pin('first', { at: 1 })).seq).toBe(1)
+  expect((await copied.history.roots()).roots.flatMap(({ pins = [] }) => pins)).toEqual(['first'])
+  expect((await copied.history.pin('first', { at: 1 })).seq).toBe(1)
 
   await using again = await open({ directory: at('a') })
   expect(again.storeId).toBe(storeId)

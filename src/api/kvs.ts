@@ -5,8 +5,9 @@
 import type { Blobref } from '../blob/blobref.js'
 import type { TreeobjJson } from '../tree/json.js'
 import type { Attrs, Base, Treeobj } from '../tree/treeobj.js'
+import type { Blobs } from './blobs.js'
 import type { History } from './history.js'
-import type { NamespaceView } from './namespace.js'
+import type { Namespaces } from './namespace.js'
 import type {
   Cap,
   Capping,
@@ -165,7 +166,16 @@ export interface AppendProducer extends AsyncDisposable {
   append(value: Value, options?: ProducerAppendOptions): Promise<CommittedOp>
 }
 
-export interface Kvs extends History, Upkeep {
+/** Keys, and the parts of the store that look after them. */
+export interface Kvs {
+  /** Retained roots, differences, pins. */
+  readonly history: History
+  readonly namespaces: Namespaces
+  /** Collection, export, import, usage. */
+  readonly upkeep: Upkeep
+  /** Blobs by their own names. */
+  readonly blobs: Blobs
+
   /** Whole or not at all, durable when it resolves. Throws ECONFLICT (a guard; `failed` has the
    *  state), EISDIR, ENOTDIR, EEXIST, ENOTEMPTY, ESEALED, ELOOP, EPERM, EINVAL, E2BIG, EBUSY, ENONS,
    *  ENOSPC, EIO, EUNKNOWN (look before you send it again). */
@@ -207,28 +217,6 @@ export interface Kvs extends History, Upkeep {
 
   /** `waitSeq` waits until the namespace is there. Throws ENONS. */
   root(options?: Scope & { readonly waitSeq?: number }): Promise<RootView>
-
-  /** A blob by its own name, whoever refers to it. The owner only. Undefined where it is not there. */
-  loadBlob(
-    ref: string,
-    options?: { readonly signal?: AbortSignal },
-  ): Promise<Uint8Array | undefined>
-  /** Stores a blob that nothing names yet, for a `treeobj` op to come; kept for an hour. Throws E2BIG. */
-  storeBlob(bytes: Uint8Array, options?: { readonly signal?: AbortSignal }): Promise<Blobref>
-
-  /** All of them, in the order of their names. */
-  namespaces(options?: { readonly signal?: AbortSignal }): Promise<NamespaceView[]>
-  /** Empty, or with the tree of another namespace, by reference. Throws EEXIST, EINVAL, EPERM
-   *  (reserved), ENONS, ECOMPACTED. */
-  createNamespace(
-    name: string,
-    options?: {
-      readonly from?: { readonly namespace?: string; readonly at?: number | string }
-      readonly signal?: AbortSignal
-    },
-  ): Promise<NamespaceView>
-  /** Watchers end with ENONS. Throws ENONS, EPERM (`primary`, reserved). */
-  removeNamespace(name: string, options?: { readonly signal?: AbortSignal }): Promise<void>
 
   /** See `WatchOptions`. Errors end the iteration: EOVERWRITTEN, ENOENT, EISDIR, ENONS, ECOMPACTED, … */
   watch(key: string, options: WatchOptions): Watching

@@ -49,3 +49,24 @@ type OptionalSetting = (typeof optionalSettings)[number]
 export type SettingsChange = Partial<Omit<Settings, OptionalSetting>> & {
   readonly [name in OptionalSetting]?: number | null
 }
+
+/** What a new namespace begins with: the tree of another one, now or at a retained root (its seq or its ref). */
+export type CreateNamespaceOptions = {
+  readonly from?: { readonly namespace?: string; readonly at?: number | string }
+  readonly signal?: AbortSignal
+}
+
+type Signal = { readonly signal?: AbortSignal }
+
+export interface Namespaces {
+  /** All namespaces, in the order of their names. */
+  list(options?: Signal): Promise<NamespaceView[]>
+  /** Makes a namespace: empty, or with the tree of another one, by reference. Throws EEXIST, EINVAL, EPERM
+   *  (reserved), ENONS, ECOMPACTED. */
+  create(name: string, options?: CreateNamespaceOptions): Promise<NamespaceView>
+  /** Removes a namespace with all its history. Its watchers end with ENONS. Throws ENONS, EPERM (`primary`,
+   *  reserved). */
+  remove(name: string, options?: Signal): Promise<void>
+  /** Changes settings, in one commit; fields left out stay. Throws EINVAL, ENONS. */
+  configure(name: string, change: SettingsChange, options?: Signal): Promise<Settings>
+}

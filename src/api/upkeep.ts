@@ -3,7 +3,6 @@
 
 import type { Blobref } from '../blob/blobref.js'
 import type { Code } from '../error.js'
-import type { Settings, SettingsChange } from './namespace.js'
 import type { Scope } from './transaction.js'
 
 export type Collected = {
@@ -86,12 +85,6 @@ export type Usage = {
 export interface Upkeep {
   /** How much the store holds, of what. */
   usage(options?: { readonly signal?: AbortSignal }): Promise<Usage>
-  /** In one commit. Throws EINVAL, ENONS. */
-  configureNamespace(
-    name: string,
-    change: SettingsChange,
-    options?: { readonly signal?: AbortSignal },
-  ): Promise<Settings>
   /** Frees what no root, pin or reader needs, while the store is used. Throws EBUSY (one is under way),
    *  ECORRUPT (then nothing was freed: see fsck), ECANCELED. */
   collect(options?: CollectOptions): Promise<Collected>
@@ -99,8 +92,8 @@ export interface Upkeep {
    *  namespace. Its bytes go with the next collection. Throws ENOENT where none has it. */
   forget(key: string, options?: Scope): Promise<Forgotten>
   /** A stream that proves itself. Throws ECOMPACTED, ENONS. */
-  exportTree(options?: ExportOptions): AsyncIterable<Uint8Array>
+  export(options?: ExportOptions): AsyncIterable<Uint8Array>
   /** Throws EINVAL (no export, damaged, cut, or of a newer format: nothing was imported), ENOTEMPTY, ECONFLICT (a difference to
    *  another tree), EMISCONFIGURED (a newer format). */
-  importTree(chunks: AsyncIterable<Uint8Array>, options?: ImportOptions): Promise<Imported>
+  import(chunks: AsyncIterable<Uint8Array>, options?: ImportOptions): Promise<Imported>
 }

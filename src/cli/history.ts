@@ -33,7 +33,7 @@ export async function roots(invocation: Invocation): Promise<undefined> {
     async function* pages(): Pages<RootEntry> {
       for (let left = limit, { after, before } = bounds; ; ) {
         const scope = defined({ namespace, after, before, ...(newest ? { newest } : {}) })
-        const page = await store.roots({ ...scope, limit: Math.min(left, pageMax) })
+        const page = await store.history.roots({ ...scope, limit: Math.min(left, pageMax) })
         yield page.roots
         left -= page.roots.length
         const last = page.roots.at(-1)?.seq
@@ -55,7 +55,7 @@ export async function log(invocation: Invocation): Promise<undefined> {
     async function* pages(): Pages<LogEntry> {
       for (let left = limit; ; ) {
         const scope = defined({ namespace, before })
-        const page = await store.log(key, { ...scope, limit: Math.min(left, pageMax) })
+        const page = await store.history.log(key, { ...scope, limit: Math.min(left, pageMax) })
         yield page.entries
         left -= page.entries.length
         if (page.next === undefined || left <= 0) return { more: page.next !== undefined }
@@ -74,7 +74,7 @@ export async function diff(invocation: Invocation): Promise<undefined> {
   const { namespace, limit } = scopeOf(invocation)
   const line = options.flag('long') ? longLine : shortLine
   return withStore(invocation, async (store) => {
-    const first = await store.diff({
+    const first = await store.history.diff({
       ...defined({ namespace, prefix, after: options.text('after') }),
       from: await rootOf(store, argument(invocation, 0), namespace),
       ...(second === 'now' ? {} : { to: await rootOf(store, second, namespace) }),
@@ -91,7 +91,12 @@ export async function diff(invocation: Invocation): Promise<undefined> {
         if (!more || left <= 0 || after === undefined) return { more, ...roots.later }
         const asked = { ...defined({ namespace, prefix }), from, after }
         page = await roots.next(
-          (at) => store.diff({ ...asked, ...defined({ to: at }), limit: Math.min(left, pageMax) }),
+          (at) =>
+            store.history.diff({
+              ...asked,
+              ...defined({ to: at }),
+              limit: Math.min(left, pageMax),
+            }),
           (next) => next.to,
         )
       }
@@ -115,7 +120,7 @@ async function rootOf(
   if (isBlobref(text)) return text
   if (isShortRef(text)) return wholeRef(store, text, namespace)
   if (/^\d+$/.test(text)) return parseInteger('a seq', text)
-  const pin = (await store.pins()).find(({ name }) => name === text)
+  const pin = (await store.history.pins()).find(({ name }) => name === text)
   if (pin?.namespace === (namespace ?? primary)) return pin.ref
   const where = pin ? `: that pin is of namespace ${pin.namespace}` : ''
   throw new TailraceError('ENOENT', `"${text}" is neither a seq, a ref nor a pin${where}`)

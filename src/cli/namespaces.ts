@@ -7,7 +7,7 @@ import { sizeText } from './size.js'
 export async function list(invocation: Invocation): Promise<undefined> {
   const { options, stdout } = invocation
   return withStore(invocation, async (store) => {
-    const [namespaces, usage] = await Promise.all([store.namespaces(), store.usage()])
+    const [namespaces, usage] = await Promise.all([store.namespaces.list(), store.upkeep.usage()])
     if (options.flag('json')) {
       await stdout.json({ namespaces, usage })
       return undefined
@@ -34,7 +34,7 @@ export async function create(invocation: Invocation): Promise<undefined> {
   if (at !== undefined && namespace === undefined) throw new UsageError('--at goes with --from')
   const from = namespace === undefined ? {} : { from: { namespace, ...defined({ at }) } }
   return withStore(invocation, async (store) => {
-    const view = await store.createNamespace(name, from)
+    const view = await store.namespaces.create(name, from)
     if (invocation.options.flag('json')) await invocation.stdout.json(view)
     return undefined
   })
@@ -43,7 +43,7 @@ export async function create(invocation: Invocation): Promise<undefined> {
 export async function remove(invocation: Invocation): Promise<undefined> {
   const name = argument(invocation, 0)
   return withStore(invocation, async (store) => {
-    await store.removeNamespace(name)
+    await store.namespaces.remove(name)
     if (invocation.options.flag('json')) await invocation.stdout.json({ name })
     return undefined
   })

@@ -9,7 +9,7 @@ export async function pin(invocation: Invocation): Promise<undefined> {
   const { options, stdout } = invocation
   const scope = defined({ namespace: options.text('namespace'), at: options.at('at') })
   return withStore(invocation, async (store) => {
-    const made = await store.pin(name, scope)
+    const made = await store.history.pin(name, scope)
     if (options.flag('json')) await stdout.json(made)
     else await stdout.line(`${made.seq} ${made.ref}`)
     return undefined
@@ -19,7 +19,7 @@ export async function pin(invocation: Invocation): Promise<undefined> {
 export async function unpin(invocation: Invocation): Promise<undefined> {
   const name = argument(invocation, 0)
   return withStore(invocation, async (store) => {
-    await store.unpin(name)
+    await store.history.unpin(name)
     if (invocation.options.flag('json')) await invocation.stdout.json({ name })
     return undefined
   })
@@ -28,7 +28,7 @@ export async function unpin(invocation: Invocation): Promise<undefined> {
 export async function pins(invocation: Invocation): Promise<undefined> {
   const { options, stdout } = invocation
   return withStore(invocation, async (store) => {
-    const all = await store.pins()
+    const all = await store.history.pins()
     if (options.flag('json')) {
       await stdout.json({ pins: all })
       return undefined

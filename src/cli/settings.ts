@@ -20,7 +20,7 @@ export async function show(invocation: Invocation): Promise<undefined> {
   const name = argument(invocation, 0)
   const { options, stdout } = invocation
   return withStore(invocation, async (store) => {
-    const found = (await store.namespaces()).find((each) => each.name === name)
+    const found = (await store.namespaces.list()).find((each) => each.name === name)
     if (!found) throw new TailraceError('ENONS', `there is no namespace ${name}`)
     if (options.flag('json')) {
       await stdout.json(found)
@@ -41,7 +41,7 @@ export async function config(invocation: Invocation): Promise<undefined> {
   const change = changeOf(invocation)
   if (Object.keys(change).length === 0) throw new UsageError('say which setting to change')
   return withStore(invocation, async (store) => {
-    const settings = await store.configureNamespace(name, change)
+    const settings = await store.namespaces.configure(name, change)
     if (invocation.options.flag('json')) await invocation.stdout.json(settings)
     else await invocation.stdout.write(settingsText(settings, name))
     return undefined

@@ -32,12 +32,12 @@ export async function wholeRef(
   namespace: string = primary,
 ): Promise<string> {
   const refs = new Set<string>()
-  for (const pin of await store.pins()) {
+  for (const pin of await store.history.pins()) {
     if (pin.namespace === namespace && pin.ref.startsWith(text)) refs.add(pin.ref)
   }
   for (let before: number | undefined; ; ) {
     const bound = before === undefined ? {} : { before }
-    const page = await store.roots({ namespace, newest: true, limit: pageMax, ...bound })
+    const page = await store.history.roots({ namespace, newest: true, limit: pageMax, ...bound })
     for (const { ref } of page.roots) if (ref.startsWith(text)) refs.add(ref)
     before = page.roots.at(-1)?.seq
     if (!page.more || before === undefined) break

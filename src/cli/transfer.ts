@@ -29,7 +29,7 @@ export async function exportTree(invocation: Invocation): Promise<number | undef
   return withStore(invocation, async (store) => {
     const ticker = new Ticker(stderr)
     const list = new SkippedList()
-    const chunks = list.pass(ticked(store.exportTree(scope), ticker, 'exported'))
+    const chunks = list.pass(ticked(store.upkeep.export(scope), ticker, 'exported'))
     if (file === '-') for await (const chunk of chunks) await stdout.write(chunk)
     else {
       const size = await writeFile(file, chunks)
@@ -76,7 +76,7 @@ export async function importTree(invocation: Invocation): Promise<undefined> {
   }
   const chunks = await inputOf(invocation, 0)
   return withStore(invocation, async (store) => {
-    const imported = await store.importTree(ticked(chunks, new Ticker(stderr), 'read'), scope)
+    const imported = await store.upkeep.import(ticked(chunks, new Ticker(stderr), 'read'), scope)
     if (options.flag('json')) await stdout.json(imported)
     else {
       const { namespace, seq, keys, size, stored, read } = imported

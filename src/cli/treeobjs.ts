@@ -74,7 +74,7 @@ export async function put(invocation: Invocation): Promise<undefined> {
 export async function getBlob(invocation: Invocation): Promise<undefined> {
   const ref = argument(invocation, 0)
   return withStore(invocation, async (store) => {
-    const bytes = await store.loadBlob(ref)
+    const bytes = await store.blobs.load(ref)
     if (!bytes) throw new TailraceError('ENOENT', `there is no blob ${ref}`)
     if (invocation.options.flag('json')) {
       await invocation.stdout.json({ ref, data: toJson(bytes) })
@@ -92,7 +92,7 @@ export async function putBlob(invocation: Invocation): Promise<undefined> {
   const { options, stdout } = invocation
   const bytes = await readAll(await source(invocation, 0), blobSizeMax, 'use put')
   return withStore(invocation, async (store) => {
-    const ref = await store.storeBlob(bytes)
+    const ref = await store.blobs.store(bytes)
     if (options.flag('json')) await stdout.json({ ref })
     else await stdout.line(ref)
     return undefined

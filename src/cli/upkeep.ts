@@ -13,7 +13,10 @@ export async function gc(invocation: Invocation): Promise<undefined> {
       void ticker.update(() => progressText(progress)) // shown or not, nothing depends on it
     }
     const dryRun = options.flag('dryRun')
-    const collected = await store.collect({ dryRun, ...(stderr.isTerminal && { onProgress }) })
+    const collected = await store.upkeep.collect({
+      dryRun,
+      ...(stderr.isTerminal && { onProgress }),
+    })
     await ticker.end()
     if (options.flag('json')) await stdout.json(collected)
     else for (const line of linesOf(collected)) await stdout.line(line)
@@ -25,7 +28,10 @@ export async function forget(invocation: Invocation): Promise<undefined> {
   const key = argument(invocation, 0)
   const { options, stdout } = invocation
   return withStore(invocation, async (store) => {
-    const forgotten = await store.forget(key, defined({ namespace: options.text('namespace') }))
+    const forgotten = await store.upkeep.forget(
+      key,
+      defined({ namespace: options.text('namespace') }),
+    )
     if (options.flag('json')) await stdout.json(forgotten)
     else {
       const { roots, pins } = forgotten

@@ -3,15 +3,6 @@
  *  Invariant: what it answers is what the embedded store would; the server decides, nothing is kept. */
 
 import { type Backoff, type ConnectOptions, timeoutMsDefault } from '../api/connect.js'
-import type {
-  DiffOptions,
-  DiffPage,
-  LogOptions,
-  LogPage,
-  Pin,
-  RootPage,
-  RootsOptions,
-} from '../api/history.js'
 import type { Jobs } from '../api/job.js'
 import type {
   AppendOptions,
@@ -29,18 +20,8 @@ import type {
   StatOptions,
   TreeobjOptions,
 } from '../api/kvs.js'
-import type { NamespaceView, Settings, SettingsChange } from '../api/namespace.js'
 import type { Store } from '../api/store.js'
 import type { Committed, CommittedOp, Scope, Transaction, Value } from '../api/transaction.js'
-import type {
-  Collected,
-  CollectOptions,
-  ExportOptions,
-  Forgotten,
-  Imported,
-  ImportOptions,
-  Usage,
-} from '../api/upkeep.js'
 import type { Watching, WatchOptions } from '../api/watch.js'
 import { eitherSignal } from '../base/on-abort.js'
 import { randomId } from '../base/random-id.js'
@@ -56,25 +37,22 @@ import {
   waitMs,
   within,
 } from '../base/shape.js'
-import type { Blobref } from '../blob/blobref.js'
 import { TailraceError } from '../error.js'
 import { checkedKvs } from '../kvs/checked.js'
 import { openProducer } from '../kvs/producer.js'
 import type { TreeobjJson } from '../tree/json.js'
-import * as answers from '../wire/answers.js'
 import { creditDefault, creditMax } from '../wire/frames.js'
 import { backoffDefault } from './backoff.js'
 import { RemoteBlobs } from './blobs.js'
-import { RemoteCollection } from './collection.js'
 import { Connection } from './connection.js'
 import { RemoteHistory } from './history.js'
 import { Http } from './http.js'
 import { RemoteJobs } from './jobs.js'
-import { componentOf, pathOf } from './path.js'
+import { RemoteNamespaces } from './namespaces.js'
 import { RemoteReads } from './reads.js'
 import { startTimer } from './timer.js'
-import { RemoteTransfers } from './transfer.js'
 import type { Transport } from './transport.js'
+import { RemoteUpkeep } from './upkeep.js'
 import { RemoteWatch } from './watch.js'
 import { RemoteWrites } from './writes.js'
 
@@ -128,6 +106,10 @@ function checkedStore(client: Client): Store {
 }
 
 class Client implements Store {
+  readonly history: RemoteHistory
+  readonly namespaces: RemoteNamespaces
+  readonly upkeep: RemoteUpkeep
+  readonly blobs: RemoteBlobs
   readonly jobs: Jobs
   readonly #transport: Transport
   readonly #http: Http
@@ -135,10 +117,6 @@ class Client implements Store {
   readonly #credit: number
   readonly #writes: RemoteWrites
   readonly #reads: RemoteReads
-  readonly #transfers: RemoteTransfers
-  readonly #history: RemoteHistory
-  readonly #collection: RemoteCollection
-  readonly #blobs: RemoteBlobs
 
   /** REQUIRES: `open` is called before anything else. `random`: in [0, 1), for jitter. */
   constructor(transport: Transport, options: ConnectOptions, random: () => number) {
@@ -151,10 +129,10 @@ class Client implements Store {
     this.#credit = options.credit ?? creditDefault
     this.#writes = new RemoteWrites(this.#http, { backoff, random, newId: randomId })
     this.#reads = new RemoteReads(this.#http)
-    this.#transfers = new RemoteTransfers(this.#http)
-    this.#history = new RemoteHistory(this.#http)
-    this.#collection = new RemoteCollection(this.#http)
-    this.#blobs = new RemoteBlobs(this.#http)
+    this.history = new RemoteHistory(this.#http)
+    this.namespaces = new RemoteNamespaces(this.#http)
+    this.upkeep = new RemoteUpkeep(this.#http)
+    this.blobs = new RemoteBlobs(this.#http)
     this.jobs = new RemoteJobs(this.#http)
   }
 
@@ -227,92 +205,6 @@ class Client implements Store {
 
   root(options?: Scope & { readonly waitSeq?: number }): Promise<RootView> {
     return this.#reads.root(options)
-  }
-
-  loadBlob(
-    ref: string,
-    options?: { readonly signal?: AbortSignal },
-  ): Promise<Uint8Array | undefined> {
-    return this.#blobs.loadBlob(ref, options)
-  }
-
-  storeBlob(bytes: Uint8Array, options?: { readonly signal?: AbortSignal }): Promise<Blobref> {
-    return this.#blobs.storeBlob(bytes, options)
-  }
-
-  async namespaces(options: { readonly signal?: AbortSignal } = {}): Promise<NamespaceView[]> {
-    return this.#http.readJson(pathOf('ns'), options, answers.parseNamespaceViews)
-  }
-
-  async usage(options: { readonly signal?: AbortSignal } = {}): Promise<Usage> {
-    return this.#http.readJson(pathOf('usage'), options, answers.parseUsage)
-  }
-
-  async createNamespace(
-    name: string,
-    options: {
-      readonly from?: { readonly namespace?: string; readonly at?: number | string }
-      readonly signal?: AbortSignal
-    } = {},
-  ): Promise<NamespaceView> {
-    const { from } = options
-    return this.#http.writeJson(pathOf('ns'), { name, from }, options, answers.parseNamespaceView)
-  }
-
-  async removeNamespace(
-    name: string,
-    options: { readonly signal?: AbortSignal } = {},
-  ): Promise<void> {
-    const path = pathOf(`ns/${componentOf(name)}`)
-    await this.#http.write({ method: 'DELETE', path, signal: options.signal }, () => undefined)
-  }
-
-  collect(options?: CollectOptions): Promise<Collected> {
-    return this.#collection.collect(options)
-  }
-
-  forget(key: string, options?: Scope): Promise<Forgotten> {
-    return this.#collection.forget(key, options)
-  }
-
-  exportTree(options?: ExportOptions): AsyncIterable<Uint8Array> {
-    return this.#transfers.exportTree(options)
-  }
-
-  importTree(chunks: AsyncIterable<Uint8Array>, options?: ImportOptions): Promise<Imported> {
-    return this.#transfers.importTree(chunks, options)
-  }
-
-  configureNamespace(
-    name: string,
-    change: SettingsChange,
-    options?: { readonly signal?: AbortSignal },
-  ): Promise<Settings> {
-    return this.#history.configureNamespace(name, change, options)
-  }
-
-  roots(options?: RootsOptions): Promise<RootPage> {
-    return this.#history.roots(options)
-  }
-
-  diff(options: DiffOptions): Promise<DiffPage> {
-    return this.#history.diff(options)
-  }
-
-  log(key: string, options?: LogOptions): Promise<LogPage> {
-    return this.#history.log(key, options)
-  }
-
-  pin(name: string, options?: Scope & { readonly at?: number | string }): Promise<Pin> {
-    return this.#history.pin(name, options)
-  }
-
-  unpin(name: string, options?: { readonly signal?: AbortSignal }): Promise<void> {
-    return this.#history.unpin(name, options)
-  }
-
-  pins(options?: { readonly signal?: AbortSignal }): Promise<Pin[]> {
-    return this.#history.pins(options)
   }
 
   watch(key: string, options: WatchOptions): Watching {

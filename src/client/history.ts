@@ -11,10 +11,7 @@ import type {
   RootPage,
   RootsOptions,
 } from '../api/history.js'
-import type { Settings, SettingsChange } from '../api/namespace.js'
 import type { Scope } from '../api/transaction.js'
-import type { Upkeep } from '../api/upkeep.js'
-import { parseSettings } from '../wire/answers.js'
 import { encodeText } from '../wire/bytes.js'
 import * as answers from '../wire/history.js'
 import type { Http } from './http.js'
@@ -25,7 +22,7 @@ type Signal = { readonly signal?: AbortSignal }
 
 const json = { 'content-type': 'application/json' }
 
-export class RemoteHistory implements History, Pick<Upkeep, 'configureNamespace'> {
+export class RemoteHistory implements History {
   readonly #http: Http
 
   constructor(http: Http) {
@@ -64,18 +61,5 @@ export class RemoteHistory implements History, Pick<Upkeep, 'configureNamespace'
 
   async pins(options: Signal = {}): Promise<Pin[]> {
     return this.#http.readJson(pathOf('pins'), options, answers.parsePins)
-  }
-
-  async configureNamespace(
-    name: string,
-    change: SettingsChange,
-    options: Signal = {},
-  ): Promise<Settings> {
-    const body = encodeText(JSON.stringify(change))
-    const path = pathOf(`ns/${componentOf(name)}`)
-    return this.#http.write(
-      { method: 'PATCH', path, headers: json, body, signal: options.signal },
-      (input) => parseSettings(input),
-    )
   }
 }

@@ -3,7 +3,8 @@
  *  Invariant: an unknown field, a value of another type and an option that means nothing beside another are
  *  EINVAL, never dropped, and never a TypeError. */
 
-import type { DiffOptions, LogOptions, RootsOptions } from '../api/history.js'
+import type { Blobs } from '../api/blobs.js'
+import type { DiffOptions, History, LogOptions, RootsOptions } from '../api/history.js'
 import type {
   AppendOptions,
   CommitOptions,
@@ -16,9 +17,9 @@ import type {
   StatOptions,
   TreeobjOptions,
 } from '../api/kvs.js'
-import type { SettingsChange } from '../api/namespace.js'
+import type { CreateNamespaceOptions, Namespaces, SettingsChange } from '../api/namespace.js'
 import type { Expiry, Scope } from '../api/transaction.js'
-import type { CollectOptions, ExportOptions, ImportOptions } from '../api/upkeep.js'
+import type { CollectOptions, ExportOptions, ImportOptions, Upkeep } from '../api/upkeep.js'
 import type { From, Position, WatchOptions } from '../api/watch.js'
 import {
   at,
@@ -78,7 +79,7 @@ const shapes = {
   treeobj: shapeOf<TreeobjOptions>({ ...reading, ...page, after: count }),
   list: shapeOf<ListOptions>({ ...reading, ...page, after: text, recursive: flag }),
   root: shapeOf<Scope & { waitSeq?: number }>({ ...scoped, waitSeq: count }),
-  createNamespace: shapeOf<NonNullable<Parameters<Kvs['createNamespace']>[1]>>({
+  createNamespace: shapeOf<CreateNamespaceOptions>({
     signal,
     from: within(shapeOf({ namespace: text, at })),
   }),
@@ -177,52 +178,6 @@ export function checkedKvs(kvs: Kvs): Kvs {
         () => kvs.readMany(keys, options),
       ),
     root: (options) => scopedBy(options, shapes.root, () => kvs.root(options)),
-    loadBlob: (ref, options) =>
-      named(ref, options, shapes.signal, () => kvs.loadBlob(ref, options)),
-    storeBlob: (blob, options) =>
-      checked(
-        () => {
-          checkValue('a blob', blob, bytes)
-          checkOptions(options, shapes.signal)
-        },
-        () => kvs.storeBlob(blob, options),
-      ),
-    namespaces: (options) => scopedBy(options, shapes.signal, () => kvs.namespaces(options)),
-    usage: (options) => scopedBy(options, shapes.signal, () => kvs.usage(options)),
-    createNamespace: (name, options) =>
-      named(name, options, shapes.createNamespace, () => kvs.createNamespace(name, options)),
-    removeNamespace: (name, options) =>
-      named(name, options, shapes.signal, () => kvs.removeNamespace(name, options)),
-    configureNamespace: (name, change, options) =>
-      checked(
-        () => {
-          checkValue('a name', name, text)
-          check('settings', change, shapes.settings)
-          checkOptions(options, shapes.signal)
-        },
-        () => kvs.configureNamespace(name, change, options),
-      ),
-    collect: (options) => scopedBy(options, shapes.collect, () => kvs.collect(options)),
-    forget: (key, options) => keyed(key, options, shapes.scope, () => kvs.forget(key, options)),
-    exportTree: (options) =>
-      iterated(
-        () => checkOptions(options, shapes.export),
-        () => kvs.exportTree(options),
-      ),
-    importTree: (chunks, options) =>
-      checked(
-        () => {
-          checkValue('an import', chunks, stream)
-          checkOptions(options, shapes.import)
-        },
-        () => kvs.importTree(bytesOf(chunks), options),
-      ),
-    roots: (options) => scopedBy(options, shapes.roots, () => kvs.roots(options)),
-    diff: (options) => scopedBy(options, shapes.diff, () => kvs.diff(options)),
-    log: (key, options) => keyed(key, options, shapes.log, () => kvs.log(key, options)),
-    pin: (name, options) => named(name, options, shapes.pin, () => kvs.pin(name, options)),
-    unpin: (name, options) => named(name, options, shapes.signal, () => kvs.unpin(name, options)),
-    pins: (options) => scopedBy(options, shapes.signal, () => kvs.pins(options)),
     watch: (key, options) => {
       const check = () => {
         checkKey(key)
@@ -230,6 +185,76 @@ export function checkedKvs(kvs: Kvs): Kvs {
       }
       return iterated(check, () => kvs.watch(key, options))
     },
+    history: checkedHistory(kvs.history),
+    namespaces: checkedNamespaces(kvs.namespaces),
+    upkeep: checkedUpkeep(kvs.upkeep),
+    blobs: checkedBlobs(kvs.blobs),
+  }
+}
+
+function checkedBlobs(blobs: Blobs): Blobs {
+  return {
+    load: (ref, options) => named(ref, options, shapes.signal, () => blobs.load(ref, options)),
+    store: (blob, options) =>
+      checked(
+        () => {
+          checkValue('a blob', blob, bytes)
+          checkOptions(options, shapes.signal)
+        },
+        () => blobs.store(blob, options),
+      ),
+  }
+}
+
+function checkedNamespaces(namespaces: Namespaces): Namespaces {
+  return {
+    list: (options) => scopedBy(options, shapes.signal, () => namespaces.list(options)),
+    create: (name, options) =>
+      named(name, options, shapes.createNamespace, () => namespaces.create(name, options)),
+    remove: (name, options) =>
+      named(name, options, shapes.signal, () => namespaces.remove(name, options)),
+    configure: (name, change, options) =>
+      checked(
+        () => {
+          checkValue('a name', name, text)
+          check('settings', change, shapes.settings)
+          checkOptions(options, shapes.signal)
+        },
+        () => namespaces.configure(name, change, options),
+      ),
+  }
+}
+
+function checkedUpkeep(upkeep: Upkeep): Upkeep {
+  return {
+    usage: (options) => scopedBy(options, shapes.signal, () => upkeep.usage(options)),
+    collect: (options) => scopedBy(options, shapes.collect, () => upkeep.collect(options)),
+    forget: (key, options) => keyed(key, options, shapes.scope, () => upkeep.forget(key, options)),
+    export: (options) =>
+      iterated(
+        () => checkOptions(options, shapes.export),
+        () => upkeep.export(options),
+      ),
+    import: (chunks, options) =>
+      checked(
+        () => {
+          checkValue('an import', chunks, stream)
+          checkOptions(options, shapes.import)
+        },
+        () => upkeep.import(bytesOf(chunks), options),
+      ),
+  }
+}
+
+function checkedHistory(history: History): History {
+  return {
+    roots: (options) => scopedBy(options, shapes.roots, () => history.roots(options)),
+    diff: (options) => scopedBy(options, shapes.diff, () => history.diff(options)),
+    log: (key, options) => keyed(key, options, shapes.log, () => history.log(key, options)),
+    pin: (name, options) => named(name, options, shapes.pin, () => history.pin(name, options)),
+    unpin: (name, options) =>
+      named(name, options, shapes.signal, () => history.unpin(name, options)),
+    pins: (options) => scopedBy(options, shapes.signal, () => history.pins(options)),
   }
 }
 

@@ -2,7 +2,6 @@
  *  rfc/6. The watch room makes it a whole Kvs.
  *  Invariant: `primary` and the reserved namespaces are always there. */
 
-import type { History } from '../api/history.js'
 import type { Stat } from '../api/kvs.js'
 import {
   type AppendOptions,
@@ -22,7 +21,6 @@ import {
 } from '../api/kvs.js'
 import type { NamespaceView } from '../api/namespace.js'
 import type { Committed, CommittedOp, Op, Scope, Transaction, Value } from '../api/transaction.js'
-import type { Upkeep } from '../api/upkeep.js'
 import { abortable } from '../base/abortable.js'
 import type { Environment } from '../base/environment.js'
 import { joinAbort } from '../base/join-abort.js'
@@ -51,10 +49,7 @@ import { Reader } from './read.js'
 import { oneOp, saidOf } from './said.js'
 
 /** What the store itself does of a Kvs; `open.ts` adds the rooms and files that do the rest. */
-type Keys = Omit<
-  Kvs,
-  'watch' | 'producer' | 'loadBlob' | 'storeBlob' | keyof History | keyof Upkeep
->
+type Keys = Omit<Kvs, 'watch' | 'producer' | 'history' | 'namespaces' | 'upkeep' | 'blobs'>
 
 export class KeyStore implements Keys, AsyncDisposable {
   readonly reader: Reader

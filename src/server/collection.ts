@@ -25,7 +25,7 @@ async function collect(context: Context, request: Request, reply: Reply): Promis
   checkOwner(admitted, 'collect')
   const options = parseCollectBody(await readJsonBody(request))
   const signal = signalOf(context.activity, reply)
-  if (request.headers.accept !== ndjson) return context.store.collect({ ...options, signal })
+  if (request.headers.accept !== ndjson) return context.store.upkeep.collect({ ...options, signal })
   await sendStream(reply, {
     headers: async () => ({ 'content-type': ndjson }),
     pieces: progressOf(context, { ...options, signal }),
@@ -48,7 +48,7 @@ async function* progressOf(
     progress = now
     moved.wake()
   }
-  const collecting = context.store.collect({ ...options, onProgress }).then(
+  const collecting = context.store.upkeep.collect({ ...options, onProgress }).then(
     (collected) => () => ({ collected }),
     (error: unknown) => () => {
       if (progress === undefined) throw error
@@ -74,5 +74,5 @@ async function forget(context: Context, request: Request): Promise<unknown> {
   queryOf(request, {})
   checkOwner(admitted, 'forget')
   const key = parseForgetBody(await readJsonBody(request))
-  return context.store.forget(key, { namespace: writableNamespaceOf(request) })
+  return context.store.upkeep.forget(key, { namespace: writableNamespaceOf(request) })
 }

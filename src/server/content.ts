@@ -25,7 +25,7 @@ async function load(context: Context, request: Request, reply: Reply): Promise<R
   checkNoQuery(request)
   checkOwner(admitted, 'load blobs by their refs')
   const { ref = '' } = request.params as { readonly ref?: string }
-  const bytes = await context.store.loadBlob(ref)
+  const bytes = await context.store.blobs.load(ref)
   if (!bytes) throw new TailraceError('ENOENT', `there is no blob ${ref}`)
   return reply
     .headers({
@@ -40,7 +40,7 @@ async function store(context: Context, request: Request, reply: Reply): Promise<
   checkNoQuery(request)
   checkOwner(admitted, 'store blobs that nothing names')
   const bytes = await readBody(request, blobSizeMax)
-  return reply.code(201).send({ ref: await context.store.storeBlob(bytes) })
+  return reply.code(201).send({ ref: await context.store.blobs.store(bytes) })
 }
 
 async function putTreeobj(context: Context, request: Request, reply: Reply): Promise<Reply> {

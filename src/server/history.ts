@@ -29,7 +29,7 @@ function roots(context: Context, request: Request): Promise<unknown> {
     newest: 'flag',
     limit: 'integer',
   })
-  return context.store.roots({ namespace: namespaceOf(request), ...query })
+  return context.store.history.roots({ namespace: namespaceOf(request), ...query })
 }
 
 function diff(context: Context, request: Request): Promise<unknown> {
@@ -42,35 +42,35 @@ function diff(context: Context, request: Request): Promise<unknown> {
   })
   const { from } = query
   if (from === undefined) throw invalid('?from says which root to compare: a seq or a ref')
-  return context.store.diff({ namespace: namespaceOf(request), ...query, from })
+  return context.store.history.diff({ namespace: namespaceOf(request), ...query, from })
 }
 
 function log(context: Context, request: Request): Promise<unknown> {
   const query = queryOf(request, { before: 'integer', limit: 'integer' })
-  return context.store.log(keyOf(request), { namespace: namespaceOf(request), ...query })
+  return context.store.history.log(keyOf(request), { namespace: namespaceOf(request), ...query })
 }
 
 async function pins(context: Context, request: Request): Promise<unknown> {
   checkNoQuery(request)
-  return { pins: await context.store.pins() }
+  return { pins: await context.store.history.pins() }
 }
 
 async function pin(context: Context, request: Request): Promise<unknown> {
   checkNoQuery(request)
   const body = await readJsonBody(request)
-  return context.store.pin(nameOf(request), parsePinBody(body))
+  return context.store.history.pin(nameOf(request), parsePinBody(body))
 }
 
 async function unpin(context: Context, request: Request): Promise<unknown> {
   checkNoQuery(request)
-  await context.store.unpin(nameOf(request))
+  await context.store.history.unpin(nameOf(request))
   return {}
 }
 
 async function show(context: Context, request: Request): Promise<unknown> {
   checkNoQuery(request)
   const name = parseNamespaceName(nameOf(request))
-  const found = (await context.store.namespaces()).find((each) => each.name === name)
+  const found = (await context.store.namespaces.list()).find((each) => each.name === name)
   if (!found) throw new TailraceError('ENONS', `there is no namespace ${name}`)
   return found
 }
@@ -78,5 +78,5 @@ async function show(context: Context, request: Request): Promise<unknown> {
 async function configure(context: Context, request: Request): Promise<unknown> {
   checkNoQuery(request)
   const change = parseSettingsChange(await readJsonBody(request))
-  return context.store.configureNamespace(nameOf(request), change)
+  return context.store.namespaces.configure(nameOf(request), change)
 }

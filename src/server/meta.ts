@@ -26,7 +26,7 @@ export function serveMeta(app: App, context: Context): void {
   app.get('/v1/root', (request, reply) => root(context, request, reply))
   app.get('/v1/usage', async (request) => {
     checkNoQuery(request)
-    return context.store.usage()
+    return context.store.upkeep.usage()
   })
   app.get('/v1/ns', (request) => namespaces(context, request))
   app.post('/v1/ns', (request, reply) => createNamespace(context, request, reply))
@@ -80,7 +80,7 @@ async function root(context: Context, request: Request, reply: Reply): Promise<u
 
 async function namespaces(context: Context, request: Request): Promise<unknown> {
   checkNoQuery(request)
-  return { namespaces: await context.store.namespaces() }
+  return { namespaces: await context.store.namespaces.list() }
 }
 
 async function createNamespace(context: Context, request: Request, reply: Reply): Promise<Reply> {
@@ -90,7 +90,7 @@ async function createNamespace(context: Context, request: Request, reply: Reply)
   checkWritable(name)
   const from = optional('from', fields, 'namespace', parseFrom)
   if (from.from) checkOwner(admitted, 'make a namespace of the tree of another')
-  return reply.code(201).send(await context.store.createNamespace(name, from))
+  return reply.code(201).send(await context.store.namespaces.create(name, from))
 }
 
 function parseFrom(input: unknown, what: string) {
@@ -107,7 +107,7 @@ async function removeNamespace(context: Context, request: Request): Promise<unkn
   if (reservedNamespaces.has(name)) {
     throw new TailraceError('EPERM', `the namespace "${name}" is reserved and stays`)
   }
-  await context.store.removeNamespace(name)
+  await context.store.namespaces.remove(name)
   return {}
 }
 

@@ -37,7 +37,7 @@ async function status(context: Context): Promise<unknown> {
     connections: context.connections(),
     backlog: context.backlog(),
     jobs: { running: store.jobs.running, waiting: store.jobs.waiting },
-    usage: await store.usage(),
+    usage: await store.upkeep.usage(),
   }
 }
 

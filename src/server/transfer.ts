@@ -24,7 +24,7 @@ async function exportTree(context: Context, request: Request, reply: Reply): Pro
   const scope = { namespace: namespaceOf(request), signal, ...some({ at, since, skipDamaged }) }
   await sendStream(reply, {
     headers: async () => ({ 'content-type': 'application/octet-stream' }),
-    pieces: context.store.exportTree(scope),
+    pieces: context.store.upkeep.export(scope),
     signal,
     log: context.log,
     pace: context.pace,
@@ -37,5 +37,5 @@ async function importTree(context: Context, request: Request, reply: Reply): Pro
   const namespace = writableNamespaceOf(request)
   const signal = signalOf(context.activity, reply)
   const scope = { namespace, signal, ...some({ replace }) }
-  return context.store.importTree(streamBody(request), scope)
+  return context.store.upkeep.import(streamBody(request), scope)
 }

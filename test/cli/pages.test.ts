@@ -15,7 +15,7 @@ let invocation: Invocation
 beforeEach(async () => {
   clock = new TestClock()
   store = await openOn(new MemoryEngine(clock), { environment: clock })
-  await store.configureNamespace('primary', { historyCount: 1, historyAgeMs: 0 })
+  await store.namespaces.configure('primary', { historyCount: 1, historyAgeMs: 0 })
   await store.commit({ ops: ['a', 'b', 'c'].map((key) => ({ op: 'put', key, value: 'v' })) })
   said = []
   const line = async (text: string) => void said.push(text)

@@ -51,7 +51,7 @@ describe.each(all)('%s', (_name, lie) => {
       [async () => (await client.root({ waitSeq: 1 })).namespace, 'primary'],
       [async () => text(await client.get('dir/k', { minSeq: 1 })), 'v'],
       [async () => (await client.jobs.wait(id)).state, 'finished'],
-      [async () => (await whole(client.exportTree())) > 0, true],
+      [async () => (await whole(client.upkeep.export())) > 0, true],
       [async () => client.get('nothing'), undefined],
     ]
     for (const [read, answer] of reads) {

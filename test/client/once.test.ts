@@ -58,7 +58,7 @@ describe('the connection is cut after the commit and before the answer', () => {
     expect(await write(client)).toMatchObject({ seq: expect.any(Number) })
     expect(proxy.losing).toBe(0)
     expect([1, 1_500_000]).toContain((await store.stat('k'))?.size)
-    const seqs = (await store.roots()).roots.filter(({ keys }) => keys?.includes('k'))
+    const seqs = (await store.history.roots()).roots.filter(({ keys }) => keys?.includes('k'))
     expect(seqs).toHaveLength(1)
   })
 

@@ -306,8 +306,8 @@ describe('finished jobs', () => {
     expect((await client.jobs.list()).jobs).toEqual([])
     await expect(client.jobs.prune({ olderThanMs: -1 })).rejects.toMatchObject({ code: 'EINVAL' })
     const kept = { keepJobs: 5, keepJobsAgeMs: 60_000 }
-    expect(await client.configureNamespace('jobs', kept)).toMatchObject(kept)
-    const view = (await client.namespaces()).find(({ name }) => name === 'jobs')
+    expect(await client.namespaces.configure('jobs', kept)).toMatchObject(kept)
+    const view = (await client.namespaces.list()).find(({ name }) => name === 'jobs')
     expect(view?.settings).toMatchObject(kept)
   })
 })

@@ -297,22 +297,22 @@ describe('while the client is away', () => {
   })
 
   it('the namespace was removed: ENONS', async () => {
-    await store.createNamespace('room')
+    await store.namespaces.create('room')
     await store.append('log', 'a', { namespace: 'room' })
     await store.append('log', 'b', { namespace: 'room' })
-    const remove = () => store.removeNamespace('room')
+    const remove = () => store.namespaces.remove('room')
     expect(await failureAfter(remove, { namespace: 'room', waitCreate: true })).toBe('ENONS')
   })
 
   it('the namespace was made anew with the same log: EOVERWRITTEN', async () => {
     const fill = async () => {
-      await store.createNamespace('room')
+      await store.namespaces.create('room')
       await store.append('log', 'a', { namespace: 'room' })
       await store.append('log', 'b', { namespace: 'room' })
     }
     await fill()
     const anew = async () => {
-      await store.removeNamespace('room')
+      await store.namespaces.remove('room')
       await fill()
       await store.append('log', 'c', { namespace: 'room' })
     }

@@ -53,7 +53,7 @@ describe('a server that does not answer', () => {
       () => client.get('k'),
       () => client.read('k'),
       async () => {
-        for await (const _ of client.exportTree());
+        for await (const _ of client.upkeep.export());
       },
     ]
     for (const read of reads) {

@@ -67,8 +67,8 @@ describe.each(['memory', 'LMDB'])('on %s', (kind) => {
   test('four writers, watchers and readers go on while collections run in a loop', async () => {
     await using disk = await onDisk()
     await using store = await openStore(disk.directory)
-    await store.configureNamespace('primary', { historyCount: 3, historyAgeMs: 0 })
-    await store.createNamespace('other')
+    await store.namespaces.configure('primary', { historyCount: 3, historyAgeMs: 0 })
+    await store.namespaces.create('other')
     const model = new Map<string, Buffer>()
     let writing = true
     const failures: unknown[] = []
@@ -171,7 +171,7 @@ describe.each(['memory', 'LMDB'])('on %s', (kind) => {
     let freed = 0
     const collect = async () => {
       while (writing) {
-        freed += (await store.collect()).freed.count
+        freed += (await store.upkeep.collect()).freed.count
         collections++
       }
     }
@@ -180,7 +180,7 @@ describe.each(['memory', 'LMDB'])('on %s', (kind) => {
     await Promise.all([...[0, 1, 2, 3].map((i) => guarded(() => write(i))), guarded(feed)])
     writing = false
     await Promise.all(helpers)
-    freed += (await store.collect()).freed.count
+    freed += (await store.upkeep.collect()).freed.count
     expect(failures).toEqual([])
     expect(collections).toBeGreaterThan(0)
     expect(freed).toBeGreaterThan(10)
@@ -200,10 +200,10 @@ test('a collection that the end of the store cut goes on when it is opened again
   await using disk = await onDisk()
   const options = { directory: disk.directory }
   const first = await open(options)
-  await first.configureNamespace('primary', nothingRetained)
+  await first.namespaces.configure('primary', nothingRetained)
   for (let i = 0; i < 60; i++) await first.put('k', Buffer.alloc(blobSizeMax, `${i}`))
-  const blob = await first.storeBlob(Buffer.from('named by nothing'))
-  const cut = first.collect({
+  const blob = await first.blobs.store(Buffer.from('named by nothing'))
+  const cut = first.upkeep.collect({
     onProgress: ({ phase }) => {
       // In the middle of the sweep.
       if (phase === 'sweep') void first[Symbol.asyncDispose]()
@@ -214,12 +214,12 @@ test('a collection that the end of the store cut goes on when it is opened again
 
   await using again = await open(options)
   expect(again.collecting).toBe(true)
-  expect(await refusal(again.collect())).toMatchObject({ code: 'EBUSY' })
+  expect(await refusal(again.upkeep.collect())).toMatchObject({ code: 'EBUSY' })
   await again.put('meanwhile', value('meanwhile'))
   await expect.poll(() => again.collecting).toBe(false)
-  const { freed } = await again.collect()
+  const { freed } = await again.upkeep.collect()
   expect(freed.size).toBeLessThan(blobSizeMax)
-  expect(await again.loadBlob(blob)).toBeUndefined() // the promise of an hour ended with the process
+  expect(await again.blobs.load(blob)).toBeUndefined() // the promise of an hour ended with the process
   expect((await again.get('k'))?.length).toBe(blobSizeMax)
   expect(await again.get('meanwhile')).toEqual(Buffer.from(value('meanwhile')))
   await again[Symbol.asyncDispose]()
@@ -233,20 +233,23 @@ test('one that was canceled, or failed, does not go on', async () => {
   const first = await open(options)
   for (let i = 0; i < 30; i++) await first.put(`k${i}`, Buffer.alloc(blobSizeMax, `${i} `))
   const canceling = new AbortController()
-  const cut = first.collect({ signal: canceling.signal, onProgress: () => canceling.abort() })
+  const cut = first.upkeep.collect({
+    signal: canceling.signal,
+    onProgress: () => canceling.abort(),
+  })
   expect(await refusal(cut)).toMatchObject({ code: 'ECANCELED' })
   expect(first.collecting).toBe(false)
   await first[Symbol.asyncDispose]()
   await using again = await open(options)
   expect(again.collecting).toBe(false)
-  expect((await again.collect()).live.size).toBeGreaterThan(30 * blobSizeMax)
+  expect((await again.upkeep.collect()).live.size).toBeGreaterThan(30 * blobSizeMax)
 })
 
 test('a collection begins by itself when there is much garbage, and not before', async () => {
   const engine = new MemoryEngine(systemEnvironment)
   const garbage = { share: 0.5, sizeMin: 10 * blobSizeMax }
   await using store = await openOn(engine, { garbage })
-  await store.configureNamespace('primary', nothingRetained)
+  await store.namespaces.configure('primary', nothingRetained)
   for (let i = 0; i < 9; i++) {
     await store.put('k', Buffer.alloc(blobSizeMax, `${i}`))
     expect(store.collecting).toBe(false)
@@ -268,13 +271,13 @@ test('on an engine that loses, refuses and delays answers, and fails steps, coll
       stepRate: 0.2,
     })
     await using store = await openOn(flaky)
-    await store.configureNamespace('primary', nothingRetained)
+    await store.namespaces.configure('primary', nothingRetained)
     const model = new Map<string, Uint8Array>()
     let writing = true
     let failed = 0
     const collect = async () => {
       try {
-        freed += (await store.collect()).freed.count
+        freed += (await store.upkeep.collect()).freed.count
       } catch (error) {
         if (!isCode(error, 'EIO')) throw error
         failed++
@@ -316,17 +319,17 @@ describe('what a forget leaves half done', () => {
     await store.put('secret', value('secret', 900))
     const shown = await store.treeobj('secret')
     const [ref = ''] = shown?.type === 'valref' ? (shown.data as string[]) : []
-    await store.forget('secret')
+    await store.upkeep.forget('secret')
     // Begins by itself.
     await store.put('large', Buffer.alloc(2 * blobSizeMax, 'xyz'))
     await expect.poll(() => store.collecting).toBe(false)
-    expect(await store.loadBlob(ref)).toBeUndefined()
+    expect(await store.blobs.load(ref)).toBeUndefined()
   })
 })
 
 test('a treeobj that names what is nowhere does not hide what is', async () => {
   await using store = await open()
-  await store.configureNamespace('primary', nothingRetained)
+  await store.namespaces.configure('primary', nothingRetained)
   const puts = Array.from({ length: 20 }, (_, at) => ({
     op: 'put' as const,
     key: `dir/${at}`,
@@ -342,7 +345,7 @@ test('a treeobj that names what is nowhere does not hide what is', async () => {
     const treeobj = { ver: 1, type: 'dirref', data, count: keys, size }
     await store.commit({ ops: [{ op: 'treeobj', key, treeobj, dangling: true }] })
   }
-  await store.collect()
+  await store.upkeep.collect()
   for (const { key, value: bytes } of puts) expect(await store.get(key)).toEqual(Buffer.from(bytes))
 })
 
@@ -354,7 +357,7 @@ test('what was there at an older root is told after a collection, though its pre
     await store.put('k', 'value', { ttl: 3_600_000 })
     const { seq } = await store.append('log', 'line', { ttl: 3_600_000 })
     for (let i = 0; i < 40; i++) await store.put(`later ${i}`, 'v', { ttl: 3_600_000 })
-    await store.collect()
+    await store.upkeep.collect()
     return seq
   }
   const at = await fill()

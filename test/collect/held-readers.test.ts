@@ -50,43 +50,43 @@ describe.each(['memory', 'LMDB'])('on %s', (kind) => {
     const chunks = reading?.chunks[Symbol.asyncIterator]()
     if (!chunks) throw new Error('the key was there')
     const first = await chunks.next()
-    await store.configureNamespace('primary', nothing)
-    await store.collect()
+    await store.namespaces.configure('primary', nothing)
+    await store.upkeep.collect()
     expect((await refusal(store.read('k', { at: seq }))).code).toBe('ECOMPACTED')
     const read = Buffer.concat([first.value ?? Buffer.alloc(0), await rest(chunks)])
     expect(read.equals(bytesOf(1))).toBe(true)
-    const { freed } = await store.collect()
+    const { freed } = await store.upkeep.collect()
     expect(freed.size).toBeGreaterThan(2 * blobSizeMax)
     check(await store.get('k'), 2)
   })
 
   it('a pin keeps its tree, and a stream of it goes on when it is taken away', async () => {
     const { seq } = await store.put('k', bytesOf(1))
-    await store.pin('p')
-    await store.configureNamespace('primary', nothing)
+    await store.history.pin('p')
+    await store.namespaces.configure('primary', nothing)
     await store.put('k', 'other')
-    await store.collect()
+    await store.upkeep.collect()
     check(await store.get('k', { at: seq }), 1)
     const reading = await store.read('k', { at: seq })
     const chunks = reading?.chunks[Symbol.asyncIterator]()
     if (!chunks) throw new Error('the key was there')
     await chunks.next()
-    await store.unpin('p')
-    await store.collect()
+    await store.history.unpin('p')
+    await store.upkeep.collect()
     expect((await rest(chunks)).length).toBe(blobSizeMax + 1)
-    expect((await store.collect()).freed.size).toBeGreaterThan(2 * blobSizeMax)
+    expect((await store.upkeep.collect()).freed.size).toBeGreaterThan(2 * blobSizeMax)
     expect((await refusal(store.get('k', { at: seq }))).code).toBe('ECOMPACTED')
   })
 
   it('a watcher that is behind gets all of a log that was replaced', async () => {
-    await store.configureNamespace('primary', nothing)
+    await store.namespaces.configure('primary', nothing)
     for (let n = 0; n < 5; n++) await store.append('log', Buffer.alloc(100_000, n))
     const watching = store.watch('log', { mode: 'append' })
     await watching.next()
     await store.put('log', 'another')
-    await store.collect()
+    await store.upkeep.collect()
     await store.put('beside', 'x')
-    await store.collect()
+    await store.upkeep.collect()
     for (let n = 1; n < 5; n++) {
       const { value } = await watching.next()
       if (value?.type !== 'append') throw new Error('an append was expected')
@@ -97,24 +97,24 @@ describe.each(['memory', 'LMDB'])('on %s', (kind) => {
       if (isCode(next, 'EOVERWRITTEN')) break
       expect(next).toMatchObject({ value: { type: 'live' } })
     }
-    expect((await store.collect()).freed.size).toBeGreaterThan(400_000)
+    expect((await store.upkeep.collect()).freed.size).toBeGreaterThan(400_000)
   })
 
   it('pins that race with collections either hold or are refused', async () => {
-    await store.configureNamespace('primary', { historyCount: 2, historyAgeMs: 0 })
+    await store.namespaces.configure('primary', { historyCount: 2, historyAgeMs: 0 })
     for (let n = 1; n <= 12; n++) {
       const { seq } = await store.put('k', bytesOf(n))
       await store.put('k', 'between')
       const [pinned] = await Promise.allSettled([
-        store.pin(`p${n}`, { at: seq }),
+        store.history.pin(`p${n}`, { at: seq }),
         store.put('k', 'later'),
-        store.collect(),
+        store.upkeep.collect(),
       ])
       await store.put('k', 'last')
-      await store.collect()
+      await store.upkeep.collect()
       if (pinned?.status === 'fulfilled') {
         check(await store.get('k', { at: pinned.value.ref }), n)
-        await store.unpin(`p${n}`)
+        await store.history.unpin(`p${n}`)
       } else expect(pinned?.reason).toMatchObject({ code: 'ECOMPACTED' })
     }
   })
@@ -142,17 +142,17 @@ describe.each(['memory', 'LMDB'])('on %s', (kind) => {
         for (const [what, pick, parallel] of all) {
           const act = async () => {
             if (typeof what === 'number') {
-              await store.configureNamespace('primary', { historyCount: what, historyAgeMs: 0 })
+              await store.namespaces.configure('primary', { historyCount: what, historyAgeMs: 0 })
             } else if (what === 'put') {
               const n = (++count % 100) + 1
               // A group of its own: the root that holds a seq has the last value of its group.
               const put = { op: 'put', key: 'v', value: bytesOf(n) } as const
               values.set((await store.commit({ ops: [put], noMerge: true })).seq, n)
-            } else if (what === 'collect') await store.collect().catch(unlessBusy)
-            else if (what === 'pin') await store.pin(`p${++pins}`)
+            } else if (what === 'collect') await store.upkeep.collect().catch(unlessBusy)
+            else if (what === 'pin') await store.history.pin(`p${++pins}`)
             else if (what === 'unpin') {
-              const [pin] = await store.pins()
-              if (pin) await store.unpin(pin.name).catch(unlessGone)
+              const [pin] = await store.history.pins()
+              if (pin) await store.history.unpin(pin.name).catch(unlessGone)
             } else if (what === 'read') {
               const known = [...values]
               const [seq, n] = known[pick % Math.max(1, known.length)] ?? []
@@ -179,7 +179,7 @@ describe.each(['memory', 'LMDB'])('on %s', (kind) => {
         }
         await Promise.all(running)
         await Promise.all(readers.map(finish))
-        for (const { name } of await store.pins()) await store.unpin(name)
+        for (const { name } of await store.history.pins()) await store.history.unpin(name)
       }),
       { numRuns: kind === 'LMDB' ? 6 : 25, endOnFailure: true },
     )

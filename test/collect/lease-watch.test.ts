@@ -21,7 +21,7 @@ it('a lease at a root whose meta a collection took is told as it is now', async 
   await store.commit({ ops: [{ op: 'lease', key: 'k', action: 'release', token }] })
   await store.commit({ ops: [take] })
   const now = await store.commit({ ops: [{ op: 'put', key: 'k', value: 'v' }] })
-  await store.collect()
+  await store.upkeep.collect()
 
   // One that has nothing of it in memory.
   await using fresh = await KeyStore.open(engine, new Content(engine), clock)

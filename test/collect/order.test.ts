@@ -89,7 +89,7 @@ const unlink = (key: string) => ({ ops: [{ op: 'unlink', key }] }) as const
 
 /** No root that had a key is retained any more, and nobody holds one. */
 async function letGo(kvs: Kvs, clock: TestClock, namespace: string): Promise<void> {
-  await kvs.configureNamespace(namespace, nothingRetained)
+  await kvs.namespaces.configure(namespace, nothingRetained)
   clock.advance(readerHoldMs + 1)
   await kvs.put('later', 'x', { namespace })
 }
@@ -97,7 +97,7 @@ async function letGo(kvs: Kvs, clock: TestClock, namespace: string): Promise<voi
 test('a copy from a root that is let go before it lands, and a collection that begins meanwhile', async () => {
   await using opening = await opened()
   const { clock, engine, store } = opening
-  await store.createNamespace('from')
+  await store.namespaces.create('from')
   const { seq } = await store.put('k', some('copied'), { namespace: 'from' })
   await store.commit(unlink('k'), { namespace: 'from' })
   const gate: Deferred<void> = deferred()
@@ -110,30 +110,30 @@ test('a copy from a root that is let go before it lands, and a collection that b
   const copying = store.commit({ ops: [op] })
   await arrived.promise
   await letGo(store, clock, 'from')
-  const collecting = store.collect()
+  const collecting = store.upkeep.collect()
   for (let turn = 0; turn < 50; turn++) await setImmediate()
   gate.resolve()
   await copying
   await collecting
   expect(text(await store.get('copy'))).toBe(some('copied'))
-  await store.collect()
+  await store.upkeep.collect()
   expect(text(await store.get('copy'))).toBe(some('copied'))
 })
 
 test('a namespace that is made of a root which is let go before it is there', async () => {
   await using opening = await opened()
   const { clock, engine, store } = opening
-  await store.createNamespace('from')
+  await store.namespaces.create('from')
   const { seq } = await store.put('k', some('made of'), { namespace: 'from' })
   for (const at of [seq, undefined]) {
     const name = `made-${at ?? 'newest'}`
     engine.beforeCreate = async () => {
       await store.commit(unlink('k'), { namespace: 'from' })
       await letGo(store, clock, 'from')
-      await store.collect()
+      await store.upkeep.collect()
     }
     const from = at === undefined ? { namespace: 'from' } : { namespace: 'from', at }
-    await store.createNamespace(name, { from })
+    await store.namespaces.create(name, { from })
     expect(text(await store.get('k', { namespace: name }))).toBe(some('made of'))
     await store.put('k', some('made of'), { namespace: 'from' })
   }
@@ -149,13 +149,13 @@ test('a value that streams in for hours while collections come and go', async ()
     for (let at = 0; at < bytes.length; at += 1_000_000) {
       yield bytes.subarray(at, at + 1_000_000)
       clock.advance(3_600_000)
-      await store.collect()
+      await store.upkeep.collect()
     }
   }
   await store.put('k', slowly())
   const read = await store.get('k')
   expect(read && Buffer.compare(read, bytes)).toBe(0)
-  await store.collect()
+  await store.upkeep.collect()
   const again = await store.get('k')
   expect(again && Buffer.compare(again, bytes)).toBe(0)
 })
@@ -181,11 +181,11 @@ test('a put that stalls keeps its own blobs, and nothing that others have let go
     await store.put('junk', value)
     await store.commit(unlink('junk'))
     await letGo(store, clock, 'primary')
-    expect((await store.collect()).freed.size).toBeGreaterThanOrEqual(2_000_000)
+    expect((await store.upkeep.collect()).freed.size).toBeGreaterThanOrEqual(2_000_000)
   }
   goesOn.resolve()
   await putting
-  await store.collect()
+  await store.upkeep.collect()
   const read = await store.get('slow')
   expect(read && Buffer.compare(read, Buffer.concat(pieces))).toBe(0)
 })
@@ -204,7 +204,7 @@ test('a streamed put whose caller has left, and which lands after a collection',
   expect(await refusal(store.put('k', stream, { signal: leaving.signal }))).toMatchObject({
     code: 'ECANCELED',
   })
-  await store.collect()
+  await store.upkeep.collect()
   const read = await store.get('k')
   expect(read && Buffer.compare(read, bytes)).toBe(0)
 })
@@ -212,19 +212,19 @@ test('a streamed put whose caller has left, and which lands after a collection',
 test('a blob that was seen to be there, and goes before its name comes, but for the upload', async () => {
   await using opening = await opened()
   const { clock, engine, store } = opening
-  const ref = await store.storeBlob(Buffer.from(some('blob')))
+  const ref = await store.blobs.store(Buffer.from(some('blob')))
   clock.advance(lentMs + 1)
-  engine.afterHas = () => store.collect()
+  engine.afterHas = () => store.upkeep.collect()
   const treeobj = { ver: 1, type: 'valref', data: [ref] }
   await store.commit({ ops: [{ op: 'treeobj', key: 'k', treeobj }] })
   expect(text(await store.get('k'))).toBe(some('blob'))
   // Without a name it is kept for an hour only.
-  const other = await store.storeBlob(Buffer.from(some('other')))
-  await store.collect()
-  expect(await store.loadBlob(other)).toBeDefined()
+  const other = await store.blobs.store(Buffer.from(some('other')))
+  await store.upkeep.collect()
+  expect(await store.blobs.load(other)).toBeDefined()
   clock.advance(lentMs + 1)
-  await store.collect()
-  expect(await store.loadBlob(other)).toBeUndefined()
+  await store.upkeep.collect()
+  expect(await store.blobs.load(other)).toBeUndefined()
 })
 
 test('the same bytes put again between the mark and the sweep', async () => {
@@ -234,7 +234,7 @@ test('the same bytes put again between the mark and the sweep', async () => {
   await store.commit(unlink('k'))
   await letGo(store, clock, 'primary')
   engine.beforeStep = () => store.put('again', some('same'))
-  await store.collect()
+  await store.upkeep.collect()
   expect(text(await store.get('again'))).toBe(some('same'))
 })
 
@@ -244,7 +244,7 @@ test('a commit whose outcome nobody knows', async () => {
   engine.unknown = true
   expect(await refusal(store.put('k', some('unknown')))).toMatchObject({ code: 'EUNKNOWN' })
   engine.unknown = false
-  await store.collect()
+  await store.upkeep.collect()
   await store.put('next', 'x')
   expect(text(await store.get('k'))).toBe(some('unknown'))
 })
@@ -262,12 +262,12 @@ test('a reader that is in the middle of a value which is let go', async () => {
     if (pieces.length === 1) {
       await store.commit(unlink('k'))
       await letGo(store, clock, 'primary')
-      await store.collect()
+      await store.upkeep.collect()
     }
     pieces.push(piece)
   }
   expect(Buffer.compare(Buffer.concat(pieces), bytes)).toBe(0)
-  const { freed } = await store.collect()
+  const { freed } = await store.upkeep.collect()
   expect(freed.size).toBeGreaterThanOrEqual(bytes.length)
 })
 
@@ -285,11 +285,11 @@ test('a node that is damaged: nothing is freed; one that is missing: its neighbo
   const named = await store.treeobj('a')
   const [ref = ''] = named?.type === 'dirref' ? (named.data as string[]) : []
   engine.tamper = (each, bytes) => (each === ref ? Buffer.from('damaged') : bytes)
-  expect(await refusal(store.collect())).toMatchObject({ code: 'ECORRUPT' })
+  expect(await refusal(store.upkeep.collect())).toMatchObject({ code: 'ECORRUPT' })
   engine.tamper = undefined
-  expect(await store.loadBlob(gone)).toBeDefined()
+  expect(await store.blobs.load(gone)).toBeDefined()
   engine.tamper = (each, bytes) => (each === ref ? undefined : bytes)
-  await store.collect()
-  expect(await store.loadBlob(gone)).toBeUndefined()
+  await store.upkeep.collect()
+  expect(await store.blobs.load(gone)).toBeUndefined()
   expect((await store.get('b/log'))?.length).toBeGreaterThan(0)
 })

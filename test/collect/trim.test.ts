@@ -5,7 +5,7 @@ import { open } from '../../src/open.js'
 
 it('reads, appends and positions go on when a collection has taken what a trim dropped', async () => {
   await using store = await open()
-  await store.configureNamespace('primary', { historyCount: 1, historyAgeMs: 0 })
+  await store.namespaces.configure('primary', { historyCount: 1, historyAgeMs: 0 })
   const value = (n: number) => `${n} `.padEnd(300, 'x')
   const append = (from: number, to: number) =>
     store.commit({
@@ -18,7 +18,7 @@ it('reads, appends and positions go on when a collection has taken what a trim d
   for (let at = 0; at < 6; at++) await watching.next()
   await store.commit({ ops: [{ op: 'trim', key: 'log', keep: 40 }] })
   await append(2_000, 2_001)
-  const { freed } = await store.collect()
+  const { freed } = await store.upkeep.collect()
   expect(freed.count).toBeGreaterThan(1_900)
 
   const whole = async () => Buffer.from((await store.get('log')) ?? []).toString()
@@ -30,12 +30,12 @@ it('reads, appends and positions go on when a collection has taken what a trim d
   // Beyond the next pages of two levels.
   await append(2_001, 3_200)
   expect(await whole()).toBe(left(1_960, 3_200))
-  await store.collect()
+  await store.upkeep.collect()
   expect(await whole()).toBe(left(1_960, 3_200))
   const read = await store.read('log', { index: 1_959 }).catch((error: unknown) => error)
   expect(read).toMatchObject({ code: 'ECOMPACTED', failed: { state: { base: { count: 1_960 } } } })
   await store.commit({ ops: [{ op: 'trim', key: 'log', keep: 0 }] })
   await append(3_200, 3_201)
-  await store.collect()
+  await store.upkeep.collect()
   expect(await whole()).toBe(left(3_200, 3_201))
 })

@@ -21,7 +21,7 @@ beforeAll(async () => {
   const value = randomBytes(200_000)
   for (let i = 0; i < 4; i++) await store.put(`first/${i}`, randomBytes(200_000))
   await store.put('second/hurt', value)
-  await store.createNamespace('small')
+  await store.namespaces.create('small')
   await store.put('hurt', value.subarray(0, 30_000), { namespace: 'small' })
   await store[Symbol.asyncDispose]()
   await flip(directory, value.subarray(1_000, 1_100))
@@ -46,13 +46,13 @@ const told = {
 
 it('names the code and the key, embedded and over a server, and in the stream', async () => {
   await using store = await open({ directory, cacheSize: 1 })
-  const embedded = await drain(store.exportTree())
+  const embedded = await drain(store.upkeep.export())
   expect(embedded.error).toMatchObject(told)
   expect(embedded.got.length).toBeGreaterThan(1)
 
   await using server = await startServer(store, { directory, log: () => {} })
   await using client = await connect(`unix:${server.socket}`)
-  const remote = await drain(client.exportTree())
+  const remote = await drain(client.upkeep.export())
   expect(remote.error).toMatchObject(told)
   const bytes = Buffer.concat(remote.got)
   expect(bytes.equals(Buffer.concat(embedded.got))).toBe(true)
@@ -62,7 +62,7 @@ it('names the code and the key, embedded and over a server, and in the stream', 
   })
 
   // Where nothing was sent yet it is the answer.
-  const small = await drain(client.exportTree({ namespace: 'small' }))
+  const small = await drain(client.upkeep.export({ namespace: 'small' }))
   expect(small.got).toEqual([])
   expect(small.error).toMatchObject({
     code: 'ECORRUPT',
@@ -74,8 +74,8 @@ it('leaves out what cannot be read, lists it, and is as whole as any', async () 
   await using store = await open({ directory, cacheSize: 1 })
   await using server = await startServer(store, { directory, log: () => {} })
   await using client = await connect(`unix:${server.socket}`)
-  const embedded = await drain(store.exportTree({ skipDamaged: true }))
-  const remote = await drain(client.exportTree({ skipDamaged: true }))
+  const embedded = await drain(store.upkeep.export({ skipDamaged: true }))
+  const remote = await drain(client.upkeep.export({ skipDamaged: true }))
   expect(remote.error).toBeUndefined()
   const bytes = Buffer.concat(remote.got)
   expect(bytes.equals(Buffer.concat(embedded.got))).toBe(true)
@@ -90,7 +90,7 @@ it('leaves out what cannot be read, lists it, and is as whole as any', async () 
     expect(skippedAtHead(head)).toEqual(skipped)
     expect(await verifyExport(chunksOf(bytes, size))).toMatchObject({ keys: 4, skipped })
   }
-  const imported = await client.importTree(chunksOf(bytes), { namespace: 'rest' })
+  const imported = await client.upkeep.import(chunksOf(bytes), { namespace: 'rest' })
   expect(imported).toMatchObject({ skipped })
   const there = await store.list('', { namespace: 'rest', recursive: true })
   expect(there.entries.map(({ name }) => name).sort()).toEqual([
@@ -102,8 +102,8 @@ it('leaves out what cannot be read, lists it, and is as whole as any', async () 
     'second',
   ])
   // A tree without damage gives the stream that it always gave.
-  const whole = await drain(store.exportTree({ namespace: 'rest' }))
-  const skipping = await drain(store.exportTree({ namespace: 'rest', skipDamaged: true }))
+  const whole = await drain(store.upkeep.export({ namespace: 'rest' }))
+  const skipping = await drain(store.upkeep.export({ namespace: 'rest', skipDamaged: true }))
   expect(Buffer.concat(skipping.got).equals(Buffer.concat(whole.got))).toBe(true)
 })
 

@@ -26,7 +26,7 @@ describe('the stream', () => {
         { op: 'append', key: 'log', value: 'x' },
       ],
     })
-    const stream = await joined(store.exportTree())
+    const stream = await joined(store.upkeep.export())
     const node = stream.subarray(76, 76 + stream.readUInt32BE(72))
     const hash = new StreamHash()
     hash.update(stream.subarray(0, -32))
@@ -53,8 +53,8 @@ describe('the stream', () => {
   it('is the same again, and begins as no text does', async () => {
     await using store = await open()
     await fill(store)
-    const stream = await joined(store.exportTree())
-    expect((await joined(store.exportTree())).equals(stream)).toBe(true)
+    const stream = await joined(store.upkeep.export())
+    expect((await joined(store.upkeep.export())).equals(stream)).toBe(true)
     expect(stream.subarray(0, 8)).toEqual(magic)
     expect(stream.toString('utf8')).not.toBe(stream.toString('latin1'))
   })
@@ -64,11 +64,11 @@ describe('the stream', () => {
     try {
       await using store = await open({ directory, cacheSize: 1 })
       for (let at = 0; at < 20; at++) await store.put(`k${at}`, randomBytes(100_000))
-      const whole = await joined(store.exportTree())
+      const whole = await joined(store.upkeep.export())
       const { seq } = await store.root()
-      const stream = store.exportTree({ at: seq })[Symbol.asyncIterator]()
+      const stream = store.upkeep.export({ at: seq })[Symbol.asyncIterator]()
       const { value: first } = await stream.next()
-      await store.configureNamespace('primary', {
+      await store.namespaces.configure('primary', {
         historyCount: 1,
         historyAgeMs: 0,
         historySize: 0,
@@ -77,14 +77,14 @@ describe('the stream', () => {
         ops: Array.from({ length: 20 }, (_, at) => ({ op: 'unlink' as const, key: `k${at}` })),
       })
       await store.put('after', 'x')
-      await store.collect()
+      await store.upkeep.collect()
       const rest = await joined({ [Symbol.asyncIterator]: () => stream })
       expect(Buffer.concat([first ?? Buffer.alloc(0), rest]).equals(whole)).toBe(true)
       // Read to its end it lets go.
-      expect(await refusal(joined(store.exportTree({ at: seq })))).toMatchObject({
+      expect(await refusal(joined(store.upkeep.export({ at: seq })))).toMatchObject({
         code: 'ECOMPACTED',
       })
-      expect((await store.collect()).freed.size).toBeGreaterThan(1_900_000)
+      expect((await store.upkeep.collect()).freed.size).toBeGreaterThan(1_900_000)
     } finally {
       await rm(directory, { recursive: true })
     }
@@ -93,9 +93,9 @@ describe('the stream', () => {
   it('names no lease, producer or answer', async () => {
     await using store = await open()
     await store.put('k', 'v')
-    const before = await joined(store.exportTree())
+    const before = await joined(store.upkeep.export())
     await store.commit({ ops: [{ op: 'lease', key: 'k', action: 'take', ttl: 60_000 }] })
-    const after = await joined(store.exportTree())
+    const after = await joined(store.upkeep.export())
     // Only the seq and the time of the root differ, and what proves them.
     expect(after.length).toBe(before.length)
     expect(after.subarray(after.length - 100, -32)).toEqual(
@@ -115,14 +115,14 @@ describe('damage', () => {
         { op: 'append', key: 'log', value: '2' },
       ],
     })
-    const stream = await joined(store.exportTree())
+    const stream = await joined(store.upkeep.export())
     await using target = await open()
     await target.put('old', 'x')
     const before = await target.root()
     for (let at = 0; at < stream.length; at++) {
       const flipped = Buffer.from(stream)
       flipped[at] = (flipped[at] ?? 0) ^ (1 << (at % 8))
-      const error = await refusal(target.importTree(chunksOf(flipped), { replace: true }))
+      const error = await refusal(target.upkeep.import(chunksOf(flipped), { replace: true }))
       expect(error.code, `byte ${at}`).toBe('EINVAL')
       expect(await refusal(verifyExport(chunksOf(flipped)))).toMatchObject({ code: error.code })
     }
@@ -133,14 +133,14 @@ describe('damage', () => {
   it('every length but the whole is refused', async () => {
     await using store = await open()
     await store.put('b', 'b'.repeat(300))
-    const stream = await joined(store.exportTree())
+    const stream = await joined(store.upkeep.export())
     await using target = await open()
     for (let length = 0; length < stream.length; length++) {
       const cut = chunksOf(stream.subarray(0, length), 97)
-      expect(await refusal(target.importTree(cut))).toMatchObject({ code: 'EINVAL' })
+      expect(await refusal(target.upkeep.import(cut))).toMatchObject({ code: 'EINVAL' })
     }
     expect(await target.root()).toMatchObject({ seq: 0 })
-    await target.importTree(chunksOf(stream))
+    await target.upkeep.import(chunksOf(stream))
   })
 
   it('a byte that is flipped anywhere in a megabyte is refused', async () => {
@@ -151,14 +151,14 @@ describe('damage', () => {
       'random',
       Buffer.from(Array.from({ length: 99_999 }, (_, at) => (at * 7) % 251)),
     )
-    const stream = await joined(store.exportTree())
+    const stream = await joined(store.upkeep.export())
     expect(stream.length).toBeGreaterThan(350_000)
     await using target = await open()
     const places = fc.sample(fc.integer({ min: 0, max: stream.length - 1 }), 60)
     for (const at of places) {
       const flipped = Buffer.from(stream)
       flipped[at] = (flipped[at] ?? 0) ^ 0x10
-      const error = await refusal(target.importTree(chunksOf(flipped)))
+      const error = await refusal(target.upkeep.import(chunksOf(flipped)))
       expect(error.code, `byte ${at}`).toBe('EINVAL')
     }
     expect(await target.root()).toMatchObject({ seq: 0 })
@@ -168,7 +168,7 @@ describe('damage', () => {
     await using store = await open()
     await store.put('a', 'a'.repeat(300))
     await store.put('b', 'b'.repeat(301))
-    const stream = await joined(store.exportTree())
+    const stream = await joined(store.upkeep.export())
     const { head, records } = partsOf(stream)
     const [leaf, a, b] = records
     if (!leaf || !a || !b) throw new Error('a leaf and two blobs were exported')
@@ -184,41 +184,41 @@ describe('damage', () => {
       [],
     ]) {
       const bytes = assembled(head, wrong)
-      expect(await refusal(target.importTree(chunksOf(bytes)))).toMatchObject({ code: 'EINVAL' })
+      expect(await refusal(target.upkeep.import(chunksOf(bytes)))).toMatchObject({ code: 'EINVAL' })
       expect(await refusal(verifyExport(chunksOf(bytes)))).toMatchObject({ code: 'EINVAL' })
     }
     // A blob that is already stored still has its place in the stream.
     await target.put('there', 'b'.repeat(301))
     const without = assembled(head, [leaf, a])
-    const refused = target.importTree(chunksOf(without), { replace: true })
+    const refused = target.upkeep.import(chunksOf(without), { replace: true })
     expect(await refusal(refused)).toMatchObject({ code: 'EINVAL' })
   })
 
   it('a value cannot pass for a node, nor a node for a value', async () => {
     await using store = await open()
     await store.put('a', 'a'.repeat(300))
-    const { head, records } = partsOf(await joined(store.exportTree()))
+    const { head, records } = partsOf(await joined(store.upkeep.export()))
     const kinds = records.map((record) => {
       const other = Buffer.from(record)
       other[0] = other[0] === 1 ? 2 : 1
       return other
     })
     await using target = await open()
-    const refused = target.importTree(chunksOf(assembled(head, kinds)))
+    const refused = target.upkeep.import(chunksOf(assembled(head, kinds)))
     expect(await refusal(refused)).toMatchObject({ code: 'EINVAL' })
   })
 
   it('lengths beyond what a blob can have are refused before they are read', async () => {
     await using store = await open()
     await store.put('a', 'a'.repeat(300))
-    const { head } = partsOf(await joined(store.exportTree()))
+    const { head } = partsOf(await joined(store.upkeep.export()))
     const endless = (async function* () {
       yield head
       yield Buffer.from('01ffffffff', 'hex')
       throw new Error('nobody may ask for more')
     })()
     await using target = await open()
-    expect(await refusal(target.importTree(endless))).toMatchObject({ code: 'EINVAL' })
+    expect(await refusal(target.upkeep.import(endless))).toMatchObject({ code: 'EINVAL' })
   })
 })
 
@@ -261,20 +261,20 @@ describe('random trees', () => {
           for (const each of ops) await store.commit({ ops: [each] }).catch(() => {})
           const { seq } = await store.root()
           const since = last === undefined ? {} : { since: last }
-          const difference = await joined(store.exportTree(since))
+          const difference = await joined(store.upkeep.export(since))
           await verifyExport(chunksOf(difference))
-          await chain.importTree(chunksOf(difference))
+          await chain.upkeep.import(chunksOf(difference))
           last = seq
           await expectSame(store, chain)
         }
-        const stream = await joined(store.exportTree())
+        const stream = await joined(store.upkeep.export())
         const { ref } = await verifyExport(chunksOf(stream, 100))
         expect(ref).toBe((await store.stat('/'))?.ref)
-        const { read, stored } = await whole.importTree(chunksOf(stream))
+        const { read, stored } = await whole.upkeep.import(chunksOf(stream))
         expect(stored).toEqual(read)
         await expectSame(store, whole)
         // Exported again it is the same but for its header.
-        const again = await joined(whole.exportTree())
+        const again = await joined(whole.upkeep.export())
         const records = Buffer.concat(partsOf(stream).records)
         expect(Buffer.concat(partsOf(again).records).equals(records)).toBe(true)
       }),
@@ -304,14 +304,14 @@ describe('random trees', () => {
     try {
       {
         await using target = await open({ directory })
-        await target.importTree(store.exportTree())
+        await target.upkeep.import(store.upkeep.export())
       }
       await using target = await open({ directory })
       await expectSame(store, target)
       // Only the trimmed log: what was dropped is not in it.
       await store.commit({ ops: [{ op: 'unlink', key: 'log' }] })
       await using small = await open()
-      const { read } = await small.importTree(store.exportTree())
+      const { read } = await small.upkeep.import(store.upkeep.export())
       expect(read.count).toBeLessThan(400)
       await expectSame(store, small)
     } finally {
@@ -325,9 +325,9 @@ describe('an import', () => {
     const clock = new TestClock()
     await using store = await open({ environment: clock })
     await store.put('k', 'v', { ttl: 1_000 })
-    const stream = await joined(store.exportTree())
-    await store.importTree(chunksOf(stream), { namespace: 'copy' })
-    await store.importTree(chunksOf(stream), { replace: true })
+    const stream = await joined(store.upkeep.export())
+    await store.upkeep.import(chunksOf(stream), { namespace: 'copy' })
+    await store.upkeep.import(chunksOf(stream), { replace: true })
     clock.advance(5_000)
     await store.put('other', 'v')
     expect(text(await store.get('k', { namespace: 'copy' }))).toBe('v')
@@ -336,10 +336,10 @@ describe('an import', () => {
 
   it('lets a producer that it replaced begin anew', async () => {
     await using store = await open()
-    const stream = await joined(store.exportTree())
+    const stream = await joined(store.upkeep.export())
     const producer = { id: 'p', epoch: 3, seq: 0 }
     await store.append('log', 'a', { producer })
-    await store.importTree(chunksOf(stream), { replace: true })
+    await store.upkeep.import(chunksOf(stream), { replace: true })
     await store.append('log', 'b', { producer })
     expect(text(await store.get('log'))).toBe('b')
   })
@@ -348,7 +348,7 @@ describe('an import', () => {
     await using store = await open()
     await fill(store)
     await store.put('more', randomBytes(6_000_000)) // more than one batch
-    const stream = await joined(store.exportTree())
+    const stream = await joined(store.upkeep.export())
     const directory = await mkdtemp(join(tmpdir(), 'tailrace-import-'))
     try {
       await using target = await open({ directory })
@@ -356,11 +356,11 @@ describe('an import', () => {
       const chunks = (async function* () {
         for await (const chunk of chunksOf(stream, 1_000_000)) {
           yield chunk
-          await target.collect()
+          await target.upkeep.collect()
         }
       })()
-      await target.importTree(chunks, { replace: true })
-      await target.collect()
+      await target.upkeep.import(chunks, { replace: true })
+      await target.upkeep.collect()
       await expectSame(store, target)
     } finally {
       await rm(directory, { recursive: true })
@@ -370,11 +370,11 @@ describe('an import', () => {
   it('writes to a busy namespace one commit among the others', async () => {
     await using store = await open()
     await store.put('k', 'exported')
-    const stream = await joined(store.exportTree())
+    const stream = await joined(store.upkeep.export())
     const into = { namespace: 'copy' }
-    await store.createNamespace('copy')
+    await store.namespaces.create('copy')
     const appends = Array.from({ length: 50 }, (_, at) => store.append('log', `${at}`, into))
-    const imported = await store.importTree(chunksOf(stream), { ...into, replace: true })
+    const imported = await store.upkeep.import(chunksOf(stream), { ...into, replace: true })
     await Promise.all(appends)
     expect((await store.stat('k', { ...into, at: imported.seq }))?.size).toBe(8)
     expect(await store.stat('log', { ...into, at: imported.seq })).toBeUndefined()
@@ -456,7 +456,7 @@ describe('a treeobj that names a node as a blob', () => {
     const { seq } = await store.commit({ ops: [before] })
     await other.commit({ ops: [before] })
     await store.commit({ ops: [...directory, { op: 'unlink', key: 'a lie' }] })
-    await other.importTree(store.exportTree({ since: seq }))
+    await other.upkeep.import(store.upkeep.export({ since: seq }))
     for (const each of directory) {
       if (each.op === 'put') expect(text(await other.get(each.key))).toBe(each.value)
     }
@@ -466,6 +466,6 @@ describe('a treeobj that names a node as a blob', () => {
     await using store = await open()
     await store.commit({ ops: [{ ...(await lie()), key } as Op] })
     await store.commit({ ops: directory })
-    expect(await refusal(joined(store.exportTree()))).toMatchObject({ code: 'ECORRUPT' })
+    expect(await refusal(joined(store.upkeep.export()))).toMatchObject({ code: 'ECORRUPT' })
   })
 })

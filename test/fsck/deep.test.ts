@@ -53,7 +53,7 @@ it('damage is told by its key, however long, and mended without its neighbours',
 it('so is a tree of 5,000 directories in each other', async () => {
   const levels = 500
   await use(async (store) => {
-    await store.configureNamespace('primary', { historyCount: 1, historyAgeMs: 0 })
+    await store.namespaces.configure('primary', { historyCount: 1, historyAgeMs: 0 })
     await store.put('x/damaged', lost)
     await store.put('x/whole', 'whole')
     for (let round = 0; round < 10; round++) {
@@ -65,10 +65,10 @@ it('so is a tree of 5,000 directories in each other', async () => {
         ],
       })
     }
-    await store.collect()
-    const { keys } = await store.importTree(store.exportTree(), { namespace: 'copy' })
+    await store.upkeep.collect()
+    const { keys } = await store.upkeep.import(store.upkeep.export(), { namespace: 'copy' })
     expect(keys).toBe(2)
-    await store.removeNamespace('copy')
+    await store.namespaces.remove('copy')
     const { entries } = await store.list('x', { recursive: true })
     expect(entries.length).toBe(513)
   })
@@ -88,7 +88,7 @@ it('so is a tree of 5,000 directories in each other', async () => {
 it('what 2^40 keys share is looked at once, told by the shortest key, and mended for all', async () => {
   const levels = 40
   await use(async (store) => {
-    await store.configureNamespace('primary', { historyCount: 1, historyAgeMs: 0 })
+    await store.namespaces.configure('primary', { historyCount: 1, historyAgeMs: 0 })
     await store.put('0/damaged', lost)
     await store.put('0/whole', 'whole')
     for (let level = 1; level <= levels; level++) {
@@ -101,7 +101,7 @@ it('what 2^40 keys share is looked at once, told by the shortest key, and mended
         ],
       })
     }
-    await store.collect()
+    await store.upkeep.collect()
   })
   await flip(directory, lost)
   const { findings, found } = await check()

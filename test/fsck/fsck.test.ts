@@ -82,9 +82,9 @@ describe('a healthy store', () => {
       }
       for (let at = 0; at < 70; at++) await store.append('log', `${at}`)
       await store.commit({ ops: [{ op: 'trim', key: 'log', keep: 3 }] })
-      await store.pin('mark')
+      await store.history.pin('mark')
       await store.put('big', Buffer.alloc(3 * blobSizeMax, 'big'))
-      await store.createNamespace('other')
+      await store.namespaces.create('other')
       await store.put('k', 'v'.repeat(400), { namespace: 'other' })
     })
     const progress: number[] = []
@@ -97,7 +97,7 @@ describe('a healthy store', () => {
     expect(progress).toEqual([...progress].sort((a, b) => a - b))
     const seqs = async () => {
       await using store = await open({ directory })
-      return (await store.namespaces()).map(({ name, seq }) => [name, seq])
+      return (await store.namespaces.list()).map(({ name, seq }) => [name, seq])
     }
     const before = await seqs()
     expect(await check(true)).toMatchObject({ clean: true, repaired: [] })
@@ -247,7 +247,7 @@ describe('a damaged blob', () => {
       await store.put('a', value(1))
       await store.put('big', Buffer.alloc(blobSizeMax, 'big'))
       await store.put('c', value(3))
-      await store.pin('keep')
+      await store.history.pin('keep')
       await store.put('c', value(4))
     })
     await dropIndex(directory, hashBlob(value(1)))

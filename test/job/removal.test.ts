@@ -82,7 +82,7 @@ test('a removed job is nowhere: not in the list, the history or a pin, and a col
   }
   expect(refs.length).toBeGreaterThan(2)
   const { seq } = await store.root(scope)
-  await store.pin('before', scope)
+  await store.history.pin('before', scope)
 
   await store.jobs.remove(id)
   expect(await ids(store)).toEqual([kept.id])
@@ -95,8 +95,8 @@ test('a removed job is nowhere: not in the list, the history or a pin, and a col
   expect(Buffer.concat(await collect(readStream(store, kept.id, 'stdout'))).toString()).toBe(
     'keep\n',
   )
-  await store.collect()
-  for (const ref of refs) expect(await store.loadBlob(ref)).toBeUndefined()
+  await store.upkeep.collect()
+  for (const ref of refs) expect(await store.blobs.load(ref)).toBeUndefined()
 })
 
 test('what a removed job printed, its command and its variables are not in the file of the store after a collection', async () => {
@@ -112,8 +112,8 @@ test('what a removed job printed, its command and its variables are not in the f
         expect(await readFile(file, 'latin1')).toContain(secret)
       }
       await store.jobs.remove(id)
-      expect((await store.collect()).overwritten).toBeGreaterThan(0)
-      expect((await store.collect()).overwritten).toBeUndefined()
+      expect((await store.upkeep.collect()).overwritten).toBeGreaterThan(0)
+      expect((await store.upkeep.collect()).overwritten).toBeUndefined()
       expect(await readFile(file, 'latin1')).not.toMatch(/hunter|token7/)
     }
   } finally {
@@ -134,13 +134,13 @@ test('what a reader still had when it was removed goes with the next collection'
     const reading = readStream(store, id, 'stdout')
     await reading.next()
     await store.jobs.remove(id)
-    await store.collect()
+    await store.upkeep.collect()
     const rest = Buffer.concat(await collect(reading)).toString()
     expect(rest).toMatch(/hunter2\n$/)
     expect(await readFile(file, 'latin1')).toContain('hunter2')
-    expect((await store.collect()).overwritten).toBeGreaterThan(0)
+    expect((await store.upkeep.collect()).overwritten).toBeGreaterThan(0)
     expect(await readFile(file, 'latin1')).not.toContain('hunter')
-    expect((await store.collect()).overwritten).toBeUndefined()
+    expect((await store.upkeep.collect()).overwritten).toBeUndefined()
   } finally {
     await rm(directory, { recursive: true })
   }
@@ -181,7 +181,7 @@ test('who has begun to follow a job that is removed gets all of it, who comes la
     await store.jobs.remove(id)
   }
   await store.jobs.remove(done.id)
-  await store.collect()
+  await store.upkeep.collect()
   await store.jobs.signal(other.id, 'SIGTERM')
   await store.jobs.wait(other.id)
   expect((await following).map(({ name }) => name)).toEqual(['submit', 'start', 'finish'])
@@ -218,7 +218,7 @@ test('at most so many finished jobs are kept, and those that run count for nothi
   const views = []
   for (let count = 0; count < 4; count++) views.push(await run(store, 'true'))
   const [, second, third, fourth] = views.map(({ id }) => id)
-  await store.configureNamespace('jobs', { keepJobs: 3 })
+  await store.namespaces.configure('jobs', { keepJobs: 3 })
   await untilKept(store, [fourth, third, second, running.id] as string[])
   const fifth = await run(store, 'true')
   await untilKept(store, [fifth.id, fourth, third, running.id] as string[])
@@ -229,7 +229,7 @@ test('the oldest go above so many bytes', async () => {
   const large = await run(store, 'head -c 200000 /dev/zero')
   const small = await run(store, 'true')
   const newest = await run(store, 'head -c 200000 /dev/zero')
-  await store.configureNamespace('jobs', { keepJobsSize: 300_000 })
+  await store.namespaces.configure('jobs', { keepJobsSize: 300_000 })
   await untilKept(store, [newest.id, small.id])
   expect(large.id < small.id).toBe(true)
 })
@@ -242,7 +242,7 @@ test('a job goes when it has become old enough, and one that ran long later than
   clock.advance(1_000)
   await store.jobs.signal(long.id, 'SIGKILL')
   await store.jobs.wait(long.id)
-  await store.configureNamespace('jobs', { keepJobsAgeMs: 5_000 })
+  await store.namespaces.configure('jobs', { keepJobsAgeMs: 5_000 })
   await clock.rings(5_000)
   expect(await ids(store)).toEqual([short.id, long.id])
   clock.advance(4_000)
@@ -254,11 +254,11 @@ test('a job goes when it has become old enough, and one that ran long later than
 
 test('settings of jobs mean nothing elsewhere, and null takes one away', async () => {
   await using store = await open({})
-  expect(await codeOf(store.configureNamespace('primary', { keepJobs: 1 }))).toBe('EINVAL')
-  expect(await codeOf(store.configureNamespace('jobs', { keepJobs: -1 }))).toBe('EINVAL')
+  expect(await codeOf(store.namespaces.configure('primary', { keepJobs: 1 }))).toBe('EINVAL')
+  expect(await codeOf(store.namespaces.configure('jobs', { keepJobs: -1 }))).toBe('EINVAL')
   const set = { keepJobs: 10, keepJobsAgeMs: 20, keepJobsSize: 30 }
-  expect(await store.configureNamespace('jobs', set)).toMatchObject(set)
-  const left = await store.configureNamespace('jobs', { keepJobsAgeMs: null, quota: 5 })
+  expect(await store.namespaces.configure('jobs', set)).toMatchObject(set)
+  const left = await store.namespaces.configure('jobs', { keepJobsAgeMs: null, quota: 5 })
   expect(left).toMatchObject({ keepJobs: 10, keepJobsSize: 30, quota: 5 })
   expect(left).not.toHaveProperty('keepJobsAgeMs')
 })

@@ -139,7 +139,7 @@ export function copyContract(kvsOf: () => Kvs): void {
       })
 
       it('from another namespace, now or at one of its roots', async () => {
-        await kvs.createNamespace('other')
+        await kvs.namespaces.create('other')
         const scope = { namespace: 'other' }
         await kvs.put('x/y', 'first', scope)
         const old = await kvs.root(scope)
@@ -152,7 +152,7 @@ export function copyContract(kvsOf: () => Kvs): void {
         expect(await tree('now')).toEqual({ y: 'second' })
         expect(text(await kvs.get('then'))).toBe('first')
         expect(await tree('all')).toEqual({ x: '/', 'x/y': 'second' })
-        await kvs.removeNamespace('other')
+        await kvs.namespaces.remove('other')
         expect(await tree('now')).toEqual({ y: 'second' })
       })
     })
@@ -276,7 +276,7 @@ export function copyContract(kvsOf: () => Kvs): void {
       })
 
       it('from another namespace moves both, or neither', async () => {
-        await kvs.createNamespace('other')
+        await kvs.namespaces.create('other')
         const scope = { namespace: 'other' }
         await kvs.commit(
           {
@@ -319,7 +319,7 @@ export function copyContract(kvsOf: () => Kvs): void {
       })
 
       it('many at once, both ways between two namespaces, lose and double nothing', async () => {
-        await kvs.createNamespace('other')
+        await kvs.namespaces.create('other')
         const keys = Array.from({ length: 12 }, (_, at) => `k${at}`)
         await kvs.commit({ ops: keys.map((key) => ({ op: 'put', key: `a/${key}`, value: key })) })
         await Promise.all(
@@ -407,8 +407,8 @@ export function copyContract(kvsOf: () => Kvs): void {
         const old = await kvs.root()
         const bytes = Buffer.alloc(2 * blobSizeMax + 1, 'x')
         await kvs.put('large', bytes)
-        const now = await kvs.createNamespace('now', { from: {} })
-        const then = await kvs.createNamespace('then', {
+        const now = await kvs.namespaces.create('now', { from: {} })
+        const then = await kvs.namespaces.create('then', {
           from: { namespace: 'primary', at: old.ref },
         })
         expect(now.size).toBe(then.size + bytes.length)
@@ -417,9 +417,9 @@ export function copyContract(kvsOf: () => Kvs): void {
         expect(text(await kvs.get('d/a'))).toBe('A')
         expect((await kvs.get('large', { namespace: 'now' }))?.length).toBe(bytes.length)
         expect(
-          await refusal(kvs.createNamespace('bad', { from: { namespace: 'none' } })),
+          await refusal(kvs.namespaces.create('bad', { from: { namespace: 'none' } })),
         ).toMatchObject({ code: 'ENONS' })
-        expect(await refusal(kvs.createNamespace('bad', { from: { at: 99 } }))).toMatchObject({
+        expect(await refusal(kvs.namespaces.create('bad', { from: { at: 99 } }))).toMatchObject({
           code: 'EINVAL',
         })
       })

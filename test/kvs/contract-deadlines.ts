@@ -255,7 +255,7 @@ export function deadlinesContract(kvsOf: () => Kvs): void {
     })
 
     it('of a key in another namespace tells of its lease there', async () => {
-      await kvs.createNamespace('other')
+      await kvs.namespaces.create('other')
       await kvs.put('k', 'a', { namespace: 'other' })
       await kvs.commit({ ops: [{ op: 'symlink', key: 'l', target: 'k', namespace: 'other' }] })
       const watching = kvs.watch('l', { mode: 'value', lease: true })

@@ -79,7 +79,7 @@ export function deepContract(kvsOf: () => Kvs): void {
           const entries = await paged(
             limit,
             (entry: DiffEntry) => entry.key,
-            (page) => kvs.diff({ from, to, ...page }),
+            (page) => kvs.history.diff({ from, to, ...page }),
           )
           return entries.map(({ key, change }) => `${change} ${key}`)
         }
@@ -115,18 +115,18 @@ export function deepContract(kvsOf: () => Kvs): void {
       expect(events).toContainEqual(expect.objectContaining({ type: 'append', index: 0 }))
       await watch.return?.()
       expect(text(await kvs.get(`low/${path}/v`))).toBe('value')
-      expect((await kvs.log('high')).entries.length).toBeGreaterThan(2)
+      expect((await kvs.history.log('high')).entries.length).toBeGreaterThan(2)
     })
 
     it('it is exported, imported, pinned, collected and forgotten with what is above it', async () => {
-      const imported = await kvs.importTree(kvs.exportTree(), { namespace: 'copy' })
+      const imported = await kvs.upkeep.import(kvs.upkeep.export(), { namespace: 'copy' })
       expect(imported).toMatchObject({ keys: 2, size: 8 })
       await kvs.commit({ ops: [lift] }, { namespace: 'copy' })
       expect(text(await kvs.get(`low/${path}/log`, { namespace: 'copy' }))).toBe('one')
-      await kvs.pin('deep')
-      await kvs.collect()
+      await kvs.history.pin('deep')
+      await kvs.upkeep.collect()
       expect((await kvs.stat('high', { at: (await kvs.root()).seq }))?.count).toBe(2)
-      await kvs.forget('high')
+      await kvs.upkeep.forget('high')
       expect(await kvs.stat('high')).toBeUndefined()
     })
 

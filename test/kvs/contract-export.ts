@@ -10,8 +10,8 @@ export function exportContract(kvsOf: () => Kvs): void {
     it('a namespace comes out and goes in under another name: same tree, same bytes', async () => {
       const kvs = kvsOf()
       await fill(kvs)
-      const stream = await joined(kvs.exportTree())
-      const imported = await kvs.importTree(oneByOne(stream, 1_000), { namespace: 'copy' })
+      const stream = await joined(kvs.upkeep.export())
+      const imported = await kvs.upkeep.import(oneByOne(stream, 1_000), { namespace: 'copy' })
       const [from, to] = [await kvs.stat('/'), await kvs.stat('/', { namespace: 'copy' })]
       expect(to?.ref).toBe(from?.ref)
       expect(imported).toMatchObject({ namespace: 'copy', keys: to?.count, size: to?.size })
@@ -37,7 +37,7 @@ export function exportContract(kvsOf: () => Kvs): void {
 
     it('an empty namespace, too', async () => {
       const kvs = kvsOf()
-      const imported = await kvs.importTree(kvs.exportTree(), { namespace: 'copy' })
+      const imported = await kvs.upkeep.import(kvs.upkeep.export(), { namespace: 'copy' })
       expect(imported).toMatchObject({ keys: 0, size: 0, read: { count: 0, size: 0 } })
       expect(await kvs.stat('/', { namespace: 'copy' })).toMatchObject({ count: 0 })
     })
@@ -49,16 +49,16 @@ export function exportContract(kvsOf: () => Kvs): void {
       await kvs.put('dir/new', 'x'.repeat(1_000))
       await kvs.commit({ ops: [{ op: 'unlink', key: 'val' }] })
       for (const at of [older.seq, older.ref]) {
-        const stream = await joined(kvs.exportTree({ at }))
-        await kvs.importTree(chunksOf(stream), { namespace: 'copy', replace: true })
+        const stream = await joined(kvs.upkeep.export({ at }))
+        await kvs.upkeep.import(chunksOf(stream), { namespace: 'copy', replace: true })
         expect((await kvs.stat('/', { namespace: 'copy' }))?.ref).toBe(
           (await kvs.stat('/', { at }))?.ref,
         )
       }
-      const difference = await joined(kvs.exportTree({ since: older.seq }))
+      const difference = await joined(kvs.upkeep.export({ since: older.seq }))
       // The new value, and the directories above what changed.
       expect(difference.length).toBeLessThan(3_000)
-      const { read } = await kvs.importTree(chunksOf(difference), { namespace: 'copy' })
+      const { read } = await kvs.upkeep.import(chunksOf(difference), { namespace: 'copy' })
       expect(read.count).toBeLessThan(5)
       expect((await kvs.stat('/', { namespace: 'copy' }))?.ref).toBe((await kvs.stat('/'))?.ref)
     })
@@ -68,25 +68,28 @@ export function exportContract(kvsOf: () => Kvs): void {
       await kvs.put('a', '1')
       const { seq } = await kvs.root()
       await kvs.put('a', '2')
-      const difference = await joined(kvs.exportTree({ since: seq }))
+      const difference = await joined(kvs.upkeep.export({ since: seq }))
       const base = (await kvs.stat('/', { at: seq }))?.ref
-      await kvs.createNamespace('copy')
+      await kvs.namespaces.create('copy')
       await kvs.put('b', '1', { namespace: 'copy' })
-      const error = await refusal(kvs.importTree(chunksOf(difference), { namespace: 'copy' }))
+      const error = await refusal(kvs.upkeep.import(chunksOf(difference), { namespace: 'copy' }))
       const ref = (await kvs.stat('/', { namespace: 'copy' }))?.ref
       expect(error).toMatchObject({ code: 'ECONFLICT', failed: { state: { base, ref } } })
       // `replace` says what may go, not what the difference is to.
-      const replacing = kvs.importTree(chunksOf(difference), { namespace: 'copy', replace: true })
+      const replacing = kvs.upkeep.import(chunksOf(difference), {
+        namespace: 'copy',
+        replace: true,
+      })
       expect(await refusal(replacing)).toMatchObject({ code: 'ECONFLICT' })
-      const missing = kvs.importTree(chunksOf(difference), { namespace: 'missing' })
+      const missing = kvs.upkeep.import(chunksOf(difference), { namespace: 'missing' })
       expect(await refusal(missing)).toMatchObject({ code: 'ECONFLICT' })
-      expect((await kvs.namespaces()).map(({ name }) => name)).not.toContain('missing')
+      expect((await kvs.namespaces.list()).map(({ name }) => name)).not.toContain('missing')
       // Imported twice: the second time the base has gone.
       const into = { namespace: 'other' }
-      await kvs.importTree(kvs.exportTree({ at: seq }), into)
-      await kvs.importTree(chunksOf(difference), into)
+      await kvs.upkeep.import(kvs.upkeep.export({ at: seq }), into)
+      await kvs.upkeep.import(chunksOf(difference), into)
       expect(text(await kvs.get('a', into))).toBe('2')
-      expect(await refusal(kvs.importTree(chunksOf(difference), into))).toMatchObject({
+      expect(await refusal(kvs.upkeep.import(chunksOf(difference), into))).toMatchObject({
         code: 'ECONFLICT',
       })
     })
@@ -94,16 +97,16 @@ export function exportContract(kvsOf: () => Kvs): void {
     it('keys that are there are kept (ENOTEMPTY), unless it replaces them, in one commit', async () => {
       const kvs = kvsOf()
       await kvs.put('k', 'exported')
-      const stream = await joined(kvs.exportTree())
+      const stream = await joined(kvs.upkeep.export())
       const into = { namespace: 'copy' }
-      await kvs.createNamespace('copy')
+      await kvs.namespaces.create('copy')
       await kvs.put('old', 'x', into)
       const { seq } = await kvs.root(into)
-      expect(await refusal(kvs.importTree(chunksOf(stream), into))).toMatchObject({
+      expect(await refusal(kvs.upkeep.import(chunksOf(stream), into))).toMatchObject({
         code: 'ENOTEMPTY',
       })
       expect((await kvs.root(into)).seq).toBe(seq)
-      const imported = await kvs.importTree(chunksOf(stream), { ...into, replace: true })
+      const imported = await kvs.upkeep.import(chunksOf(stream), { ...into, replace: true })
       expect(imported.seq).toBe(seq + 1)
       expect(await kvs.get('old', into)).toBeUndefined()
       expect(text(await kvs.get('k', into))).toBe('exported')
@@ -114,9 +117,9 @@ export function exportContract(kvsOf: () => Kvs): void {
       const kvs = kvsOf()
       await kvs.append('log', 'new')
       await kvs.put('value', 'new')
-      const stream = await joined(kvs.exportTree())
+      const stream = await joined(kvs.upkeep.export())
       const into = { namespace: 'copy' }
-      await kvs.createNamespace('copy')
+      await kvs.namespaces.create('copy')
       await kvs.append('log', 'old', into)
       await kvs.append('gone', 'old', into)
       await kvs.put('value', 'old', into)
@@ -128,7 +131,7 @@ export function exportContract(kvsOf: () => Kvs): void {
       expect(await gone.next()).toMatchObject({ value: { type: 'append' } })
       expect(await gone.next()).toMatchObject({ value: { type: 'live' } })
       expect(await value.next()).toMatchObject({ value: { type: 'value' } })
-      const { seq } = await kvs.importTree(chunksOf(stream), { ...into, replace: true })
+      const { seq } = await kvs.upkeep.import(chunksOf(stream), { ...into, replace: true })
       expect(await refusal(log.next())).toMatchObject({ code: 'EOVERWRITTEN' })
       expect(await refusal(gone.next())).toMatchObject({ code: 'ENOENT' })
       const { value: event } = await value.next()
@@ -139,7 +142,7 @@ export function exportContract(kvsOf: () => Kvs): void {
     it('a damaged, cut or prolonged stream imports nothing, and says where', async () => {
       const kvs = kvsOf()
       await fill(kvs)
-      const stream = await joined(kvs.exportTree())
+      const stream = await joined(kvs.upkeep.export())
       const flipped = Buffer.from(stream)
       const middle = stream.length >> 1
       flipped[middle] = (flipped[middle] ?? 0) ^ 1
@@ -153,14 +156,16 @@ export function exportContract(kvsOf: () => Kvs): void {
         Buffer.from('{"no": "export"}'),
       ]
       for (const bytes of wrong) {
-        const error = await refusal(kvs.importTree(chunksOf(bytes), { namespace: 'copy' }))
+        const error = await refusal(kvs.upkeep.import(chunksOf(bytes), { namespace: 'copy' }))
         expect(error).toMatchObject({ code: 'EINVAL' })
         expect(error.message).toMatch(/byte \d+/)
       }
-      expect((await kvs.namespaces()).map(({ name }) => name)).not.toContain('copy')
+      expect((await kvs.namespaces.list()).map(({ name }) => name)).not.toContain('copy')
       const newer = Buffer.from(stream)
       newer[8] = 99
-      expect(await refusal(kvs.importTree(chunksOf(newer), { namespace: 'copy' }))).toMatchObject({
+      expect(
+        await refusal(kvs.upkeep.import(chunksOf(newer), { namespace: 'copy' })),
+      ).toMatchObject({
         code: 'EINVAL',
       })
     })
@@ -168,27 +173,27 @@ export function exportContract(kvsOf: () => Kvs): void {
     it('a source that fails imports nothing', async () => {
       const kvs = kvsOf()
       await fill(kvs)
-      const stream = await joined(kvs.exportTree())
+      const stream = await joined(kvs.upkeep.export())
       const broken = (async function* () {
         yield stream.subarray(0, stream.length >> 1)
         throw new Error('the source broke')
       })()
-      await expect(kvs.importTree(broken, { namespace: 'copy' })).rejects.toThrow()
-      expect((await kvs.namespaces()).map(({ name }) => name)).not.toContain('copy')
+      await expect(kvs.upkeep.import(broken, { namespace: 'copy' })).rejects.toThrow()
+      expect((await kvs.namespaces.list()).map(({ name }) => name)).not.toContain('copy')
     })
 
     it('refuses a namespace that is not there, a root that is not there, one from the future', async () => {
       const kvs = kvsOf()
       await kvs.put('k', 'v')
-      expect(await refusal(joined(kvs.exportTree({ namespace: 'none' })))).toMatchObject({
+      expect(await refusal(joined(kvs.upkeep.export({ namespace: 'none' })))).toMatchObject({
         code: 'ENONS',
       })
-      expect(await refusal(joined(kvs.exportTree({ at: 99 })))).toMatchObject({ code: 'EINVAL' })
-      expect(await refusal(joined(kvs.exportTree({ at: 0, since: 1 })))).toMatchObject({
+      expect(await refusal(joined(kvs.upkeep.export({ at: 99 })))).toMatchObject({ code: 'EINVAL' })
+      expect(await refusal(joined(kvs.upkeep.export({ at: 0, since: 1 })))).toMatchObject({
         code: 'EINVAL',
       })
       const unknown = `blake3-${'0'.repeat(64)}`
-      expect(await refusal(joined(kvs.exportTree({ at: unknown })))).toMatchObject({
+      expect(await refusal(joined(kvs.upkeep.export({ at: unknown })))).toMatchObject({
         code: 'ECOMPACTED',
       })
     })

@@ -14,17 +14,17 @@ export function historyContract(kvs: () => Kvs): void {
     it('are the defaults, change field by field in one commit, and are shown', async () => {
       expect((await shown(kvs(), 'primary')).settings).toEqual(settingsDefault)
       const { seq } = await kvs().root()
-      const first = await kvs().configureNamespace('primary', { historyCount: 7, quota: 1000 })
+      const first = await kvs().namespaces.configure('primary', { historyCount: 7, quota: 1000 })
       expect(first).toEqual({ ...settingsDefault, historyCount: 7, quota: 1000 })
       expect((await kvs().root()).seq).toBe(seq + 1)
-      await kvs().configureNamespace('primary', { historyAgeMs: 0 })
+      await kvs().namespaces.configure('primary', { historyAgeMs: 0 })
       expect((await shown(kvs(), 'primary')).settings).toEqual({
         ...settingsDefault,
         historyCount: 7,
         historyAgeMs: 0,
         quota: 1000,
       })
-      const last = await kvs().configureNamespace('primary', { quota: null })
+      const last = await kvs().namespaces.configure('primary', { quota: null })
       expect(last).toEqual({ ...settingsDefault, historyCount: 7, historyAgeMs: 0 })
     })
 
@@ -39,15 +39,15 @@ export function historyContract(kvs: () => Kvs): void {
         { unknown: 1 } as SettingsChange,
       ]
       for (const change of wrong) {
-        const { code } = await refusal(kvs().configureNamespace('primary', change))
+        const { code } = await refusal(kvs().namespaces.configure('primary', change))
         expect(code, JSON.stringify(change)).toBe('EINVAL')
       }
-      expect((await refusal(kvs().configureNamespace('nowhere', {}))).code).toBe('ENONS')
+      expect((await refusal(kvs().namespaces.configure('nowhere', {}))).code).toBe('ENONS')
       expect((await kvs().root()).seq).toBe(seq)
     })
 
     it('of a reserved namespace are its owner’s to change', async () => {
-      await kvs().configureNamespace('jobs', { historyCount: 3 })
+      await kvs().namespaces.configure('jobs', { historyCount: 3 })
       expect((await shown(kvs(), 'jobs')).settings.historyCount).toBe(3)
     })
   })
@@ -59,7 +59,7 @@ export function historyContract(kvs: () => Kvs): void {
       expect(await seqs(kvs())).toEqual([last - 2, last - 1, last])
       expect(text(await kvs().get('k', { at: last - 2 }))).toBe('3')
       expect((await refusal(kvs().get('k', { at: last - 3 }))).code).toBe('ECOMPACTED')
-      await kvs().configureNamespace('primary', { historyCount: 100 })
+      await kvs().namespaces.configure('primary', { historyCount: 100 })
       expect(await seqs(kvs())).toEqual([last - 2, last - 1, last, last + 1])
       expect((await refusal(kvs().get('k', { at: last - 3 }))).code).toBe('ECOMPACTED')
     })
@@ -75,23 +75,23 @@ export function historyContract(kvs: () => Kvs): void {
     })
 
     it('keeps a young root though it is not among the last', async () => {
-      await kvs().configureNamespace('primary', { historyCount: 1 })
+      await kvs().namespaces.configure('primary', { historyCount: 1 })
       const first = await kvs().put('k', '1')
       await puts(kvs(), 'k', ['2', '3', '4'])
       expect(text(await kvs().get('k', { at: first.seq }))).toBe('1')
     })
 
     it('by bytes lets the oldest go, however few and young; the newest stays', async () => {
-      await kvs().configureNamespace('primary', { historySize: 100_000 })
+      await kvs().namespaces.configure('primary', { historySize: 100_000 })
       for (let at = 0; at < 6; at++) await kvs().put('k', Buffer.alloc(40_000, at))
       const { seq } = await kvs().root()
       expect(await seqs(kvs())).toEqual([seq - 2, seq - 1, seq])
-      await kvs().configureNamespace('primary', { historySize: 0 })
+      await kvs().namespaces.configure('primary', { historySize: 0 })
       expect(await seqs(kvs())).toEqual([seq + 1])
     })
 
     it('does not count what the tree still has: a log may grow beyond the bound', async () => {
-      await kvs().configureNamespace('primary', { historySize: 50_000 })
+      await kvs().namespaces.configure('primary', { historySize: 50_000 })
       const { seq } = await kvs().root()
       for (let at = 0; at < 8; at++) await kvs().append('log', Buffer.alloc(20_000, at))
       expect((await seqs(kvs()))[0]).toBeLessThanOrEqual(seq + 1)
@@ -114,17 +114,17 @@ export function historyContract(kvs: () => Kvs): void {
       await fc.assert(
         fc.asyncProperty(fc.array(step, { maxLength: 14 }), async (steps) => {
           const namespace = `rule-${round++}`
-          await kvs().createNamespace(namespace)
+          await kvs().namespaces.create(namespace)
           const { settings } = await shown(kvs(), namespace)
           let rule = { ...settings, historyAgeMs: 0 }
-          await kvs().configureNamespace(namespace, { historyAgeMs: 0 })
+          await kvs().namespaces.configure(namespace, { historyAgeMs: 0 })
           let retained = [0, 1]
           // By count alone: what bytes let go is checked to be the oldest only.
           for (const each of steps) {
             if ('put' in each) {
               await kvs().put(`k${each.put}`, Buffer.alloc(each.size, each.put), { namespace })
             } else {
-              await kvs().configureNamespace(namespace, each)
+              await kvs().namespaces.configure(namespace, each)
               rule = { ...rule, ...each }
             }
             const { seq } = await kvs().root({ namespace })
@@ -140,7 +140,7 @@ export function historyContract(kvs: () => Kvs): void {
               else expect((await refusal(read)).code).toBe('ECOMPACTED')
             }
           }
-          await kvs().removeNamespace(namespace)
+          await kvs().namespaces.remove(namespace)
         }),
         { numRuns: 12 },
       )
@@ -158,7 +158,7 @@ export function historyContract(kvs: () => Kvs): void {
     const change = async () => {
       await kvs().put('bb', 'new')
       await kvs().commit({ ops: [{ op: 'unlink', key: 'c', recursive: true }] })
-      await kvs().collect()
+      await kvs().upkeep.collect()
     }
 
     it.each([false, true])(
@@ -180,15 +180,15 @@ export function historyContract(kvs: () => Kvs): void {
 
     it('of a difference go on at its roots', async () => {
       const from = await begin()
-      await kvs().configureNamespace('primary', { historyCount: 2 })
+      await kvs().namespaces.configure('primary', { historyCount: 2 })
       const asked = { from: from + 1, limit: 1 }
       await kvs().commit({ ops: names.map((key) => ({ op: 'put', key, value: `${key}!` })) })
-      let page = await kvs().diff(asked)
+      let page = await kvs().history.diff(asked)
       const { to } = page
       const read = page.entries.map(({ key }) => key)
       while (page.more) {
         await change()
-        page = await kvs().diff({ ...asked, to, after: read.at(-1) ?? '' })
+        page = await kvs().history.diff({ ...asked, to, after: read.at(-1) ?? '' })
         read.push(...page.entries.map(({ key }) => key))
       }
       expect(read).toEqual(names)
@@ -219,7 +219,7 @@ export function historyContract(kvs: () => Kvs): void {
     it('pages both ways, each root once, with the keys that it changed', async () => {
       const start = (await kvs().root()).seq
       const last = await puts(kvs(), 'a/k', ['1', '2', '3', '4', '5'])
-      const all = await kvs().roots()
+      const all = await kvs().history.roots()
       expect(all.more).toBe(false)
       expect(all.roots.map(({ seq }) => seq)).toEqual(range(0, last))
       expect(all.roots.at(-1)).toMatchObject({ seq: last, ref: (await kvs().root()).ref })
@@ -228,7 +228,7 @@ export function historyContract(kvs: () => Kvs): void {
         expect(await forwards(kvs(), limit)).toEqual(all.roots)
         expect(await backwards(kvs(), limit)).toEqual(all.roots.toReversed())
       }
-      const { roots, more } = await kvs().roots({ after: start, before: last, limit: 2 })
+      const { roots, more } = await kvs().history.roots({ after: start, before: last, limit: 2 })
       expect({ seqs: roots.map(({ seq }) => seq), more }).toEqual({
         seqs: [start + 1, start + 2],
         more: true,
@@ -239,15 +239,15 @@ export function historyContract(kvs: () => Kvs): void {
       for (let at = 0; at < 5; at++) {
         await Promise.all(range(1, 40).map((n) => kvs().put(`k${n}`, `${at}`)))
       }
-      const all = (await kvs().roots()).roots
+      const all = (await kvs().history.roots()).roots
       expect(await backwards(kvs(), 1)).toEqual(all.toReversed())
     })
 
     it('of a page that cannot be, or a namespace that is not there, are refused', async () => {
       for (const options of [{ limit: 0 }, { limit: 10_001 }, { after: -1 }, { before: 0.5 }]) {
-        expect((await refusal(kvs().roots(options))).code).toBe('EINVAL')
+        expect((await refusal(kvs().history.roots(options))).code).toBe('EINVAL')
       }
-      expect((await refusal(kvs().roots({ namespace: 'nowhere' }))).code).toBe('ENONS')
+      expect((await refusal(kvs().history.roots({ namespace: 'nowhere' }))).code).toBe('ENONS')
     })
   })
 
@@ -255,54 +255,56 @@ export function historyContract(kvs: () => Kvs): void {
     it('keep a root whatever goes, by name, until they are taken away', async () => {
       await only(kvs(), 2)
       const { seq, ref } = await kvs().put('k', 'pinned')
-      const pin = await kvs().pin('release-1')
+      const pin = await kvs().history.pin('release-1')
       const root = await kvs().root()
       expect(pin).toMatchObject({ name: 'release-1', namespace: 'primary', seq, ref })
       expect(pin).toMatchObject({ incarnation: root.incarnation, time: root.time })
       await puts(kvs(), 'k', ['2', '3', '4'])
       expect(text(await kvs().get('k', { at: seq }))).toBe('pinned')
       expect(text(await kvs().get('k', { at: ref }))).toBe('pinned')
-      expect((await kvs().diff({ from: ref })).entries.map((entry) => entry.key)).toEqual(['k'])
-      expect(await kvs().pins()).toEqual([pin])
-      await kvs().unpin('release-1')
-      expect(await kvs().pins()).toEqual([])
+      expect((await kvs().history.diff({ from: ref })).entries.map((entry) => entry.key)).toEqual([
+        'k',
+      ])
+      expect(await kvs().history.pins()).toEqual([pin])
+      await kvs().history.unpin('release-1')
+      expect(await kvs().history.pins()).toEqual([])
       expect((await refusal(kvs().get('k', { at: ref }))).code).toBe('ECOMPACTED')
-      expect((await refusal(kvs().unpin('release-1'))).code).toBe('ENOENT')
+      expect((await refusal(kvs().history.unpin('release-1'))).code).toBe('ENOENT')
     })
 
     it('are shown with their roots; the same pin again is the same, another is EEXIST', async () => {
       const { seq } = await kvs().put('k', '1')
-      const pin = await kvs().pin('b', { at: seq })
-      await kvs().pin('a', { at: seq })
+      const pin = await kvs().history.pin('b', { at: seq })
+      await kvs().history.pin('a', { at: seq })
       await kvs().put('k', '2')
-      expect(await kvs().pin('b', { at: seq })).toEqual(pin)
-      expect((await refusal(kvs().pin('b'))).code).toBe('EEXIST')
-      expect((await kvs().pins()).map(({ name }) => name)).toEqual(['a', 'b'])
-      const shownRoots = (await kvs().roots()).roots
+      expect(await kvs().history.pin('b', { at: seq })).toEqual(pin)
+      expect((await refusal(kvs().history.pin('b'))).code).toBe('EEXIST')
+      expect((await kvs().history.pins()).map(({ name }) => name)).toEqual(['a', 'b'])
+      const shownRoots = (await kvs().history.roots()).roots
       expect(shownRoots.find((root) => root.seq === seq)?.pins).toEqual(['a', 'b'])
       expect(shownRoots.at(-1)?.pins).toBeUndefined()
     })
 
     it('of names, roots and namespaces that cannot be are refused', async () => {
       for (const name of ['', 'a b', 'ä', 'x'.repeat(129)]) {
-        expect((await refusal(kvs().pin(name))).code, name).toBe('EINVAL')
+        expect((await refusal(kvs().history.pin(name))).code, name).toBe('EINVAL')
       }
-      await kvs().pin('x'.repeat(128))
+      await kvs().history.pin('x'.repeat(128))
       const { seq } = await kvs().root()
-      expect((await refusal(kvs().pin('p', { at: seq + 1 }))).code).toBe('EINVAL')
-      expect((await refusal(kvs().pin('p', { namespace: 'nowhere' }))).code).toBe('ENONS')
-      await kvs().unpin('x'.repeat(128))
+      expect((await refusal(kvs().history.pin('p', { at: seq + 1 }))).code).toBe('EINVAL')
+      expect((await refusal(kvs().history.pin('p', { namespace: 'nowhere' }))).code).toBe('ENONS')
+      await kvs().history.unpin('x'.repeat(128))
       await only(kvs(), 1)
-      expect((await refusal(kvs().pin('p', { at: seq }))).code).toBe('ECOMPACTED')
+      expect((await refusal(kvs().history.pin('p', { at: seq }))).code).toBe('ECOMPACTED')
     })
 
     it('do not resolve in another life of their namespace', async () => {
-      await kvs().createNamespace('life')
+      await kvs().namespaces.create('life')
       const { ref } = await kvs().put('k', 'then', { namespace: 'life' })
-      const pin = await kvs().pin('p', { namespace: 'life' })
-      await kvs().removeNamespace('life')
-      await kvs().createNamespace('life')
-      expect(await kvs().pins()).toEqual([pin])
+      const pin = await kvs().history.pin('p', { namespace: 'life' })
+      await kvs().namespaces.remove('life')
+      await kvs().namespaces.create('life')
+      expect(await kvs().history.pins()).toEqual([pin])
       const { code } = await refusal(kvs().get('k', { namespace: 'life', at: ref }))
       expect(code).toBe('ECOMPACTED')
     })
@@ -310,14 +312,14 @@ export function historyContract(kvs: () => Kvs): void {
 }
 
 async function shown(kvs: Kvs, name: string) {
-  const found = (await kvs.namespaces()).find((each) => each.name === name)
+  const found = (await kvs.namespaces.list()).find((each) => each.name === name)
   if (!found) throw new Error(`${name} must be there`)
   return found
 }
 
 /** Retention by count alone. */
 async function only(kvs: Kvs, historyCount: number): Promise<void> {
-  await kvs.configureNamespace('primary', { historyCount, historyAgeMs: 0 })
+  await kvs.namespaces.configure('primary', { historyCount, historyAgeMs: 0 })
 }
 
 async function puts(kvs: Kvs, name: string, values: readonly string[]): Promise<number> {
@@ -327,14 +329,17 @@ async function puts(kvs: Kvs, name: string, values: readonly string[]): Promise<
 }
 
 async function seqs(kvs: Kvs, namespace = 'primary'): Promise<number[]> {
-  return (await kvs.roots({ namespace, limit: 10_000 })).roots.map(({ seq }) => seq)
+  return (await kvs.history.roots({ namespace, limit: 10_000 })).roots.map(({ seq }) => seq)
 }
 
 async function forwards(kvs: Kvs, limit: number): Promise<RootEntry[]> {
   const found: RootEntry[] = []
   for (;;) {
     const after = found.at(-1)?.seq
-    const { roots, more } = await kvs.roots({ limit, ...(after === undefined ? {} : { after }) })
+    const { roots, more } = await kvs.history.roots({
+      limit,
+      ...(after === undefined ? {} : { after }),
+    })
     found.push(...roots)
     if (!more) return found
   }
@@ -345,7 +350,7 @@ async function backwards(kvs: Kvs, limit: number): Promise<RootEntry[]> {
   for (;;) {
     const before = found.at(-1)?.seq
     const where = before === undefined ? {} : { before }
-    const { roots, more } = await kvs.roots({ newest: true, limit, ...where })
+    const { roots, more } = await kvs.history.roots({ newest: true, limit, ...where })
     found.push(...roots)
     if (!more) return found
   }

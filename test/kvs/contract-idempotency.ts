@@ -110,7 +110,7 @@ export function idempotencyContract(kvsOf: () => Kvs): void {
     })
 
     it('each namespace has its own', async () => {
-      await kvs.createNamespace('other')
+      await kvs.namespaces.create('other')
       await kvs.append('log', 'x', { idempotencyKey: 'k' })
       const there = await kvs.append('log', 'y', { idempotencyKey: 'k', namespace: 'other' })
       expect(there.repeated).toBeUndefined()
@@ -139,7 +139,7 @@ export function idempotencyContract(kvsOf: () => Kvs): void {
     })
 
     it('a move of a key that is gone since is answered', async () => {
-      await kvs.createNamespace('other')
+      await kvs.namespaces.create('other')
       await kvs.put('a', 'x', { namespace: 'other' })
       const ops: Op[] = [{ op: 'move', key: 'b', from: 'a', namespace: 'other' }]
       const first = await kvs.commit({ ops }, { idempotencyKey: 'k' })

@@ -20,7 +20,7 @@ export function pastContract(kvs: () => Kvs): void {
           { op: 'put', key: 'new/a', value: 'xy' },
         ],
       })
-      const page = await kvs().diff({ from })
+      const page = await kvs().history.diff({ from })
       expect(page).toMatchObject({ from, to: from + 1, more: false })
       expect(page.entries.map(({ key, change }) => [change, key])).toEqual([
         ['changed', 'dir/changed'],
@@ -34,14 +34,14 @@ export function pastContract(kvs: () => Kvs): void {
       expect(directory?.after).toMatchObject({ type: 'dir', count: 1, size: 2 })
       expect(added?.before).toBeUndefined()
       expect(removed?.after).toBeUndefined()
-      const back = await kvs().diff({ from: from + 1, to: from })
+      const back = await kvs().history.diff({ from: from + 1, to: from })
       expect(back.entries.map(({ change }) => change)).toEqual([
         'changed',
         'removed',
         'removed',
         'added',
       ])
-      expect((await kvs().diff({ from, to: from })).entries).toEqual([])
+      expect((await kvs().history.diff({ from, to: from })).entries).toEqual([])
     })
 
     it('below a prefix shows that key and what is in it, and nothing beside it', async () => {
@@ -51,7 +51,7 @@ export function pastContract(kvs: () => Kvs): void {
         ops: ['a', 'ab/c', 'ab/d', 'abc'].map((key) => ({ op: 'put', key, value: '2' })),
       })
       const below = async (prefix: string) =>
-        (await kvs().diff({ from, prefix })).entries.map(({ key }) => key)
+        (await kvs().history.diff({ from, prefix })).entries.map(({ key }) => key)
       expect(await below('a')).toEqual(['a'])
       expect(await below('ab')).toEqual(['ab/c', 'ab/d'])
       expect(await below('ab/d')).toEqual(['ab/d'])
@@ -65,13 +65,13 @@ export function pastContract(kvs: () => Kvs): void {
       await kvs().commit({
         ops: ['b', 'd/a', 'd/c/x', 'd!', 'e'].map((key) => ({ op: 'put', key, value: key })),
       })
-      const { entries: all } = await kvs().diff({ from })
+      const { entries: all } = await kvs().history.diff({ from })
       expect(all.map(({ key }) => key)).toEqual(['b', 'd', 'd/a', 'd/c', 'd/c/x', 'd!', 'e'])
       for (const limit of [1, 2, 3, 7, 8]) {
         expect(await differences(kvs(), { from }, limit)).toEqual(all)
       }
       const rest = async (key: string, prefix = '/') => {
-        const page = await kvs().diff({ from, after: key, prefix })
+        const page = await kvs().history.diff({ from, after: key, prefix })
         return page.entries.map((entry) => entry.key)
       }
       expect(await rest('a')).toEqual(all.map(({ key }) => key))
@@ -124,13 +124,17 @@ export function pastContract(kvs: () => Kvs): void {
 
     it('of roots that are gone, to come or of another namespace are refused', async () => {
       const { seq, ref } = await kvs().put('k', '1')
-      await kvs().createNamespace('other')
-      expect((await refusal(kvs().diff({ from: seq + 1 }))).code).toBe('EINVAL')
-      expect((await refusal(kvs().diff({ from: 'no ref' }))).code).toBe('EINVAL')
-      expect((await refusal(kvs().diff({ from: ref, namespace: 'other' }))).code).toBe('ECOMPACTED')
-      expect((await refusal(kvs().diff({ from: 0, namespace: 'nowhere' }))).code).toBe('ENONS')
+      await kvs().namespaces.create('other')
+      expect((await refusal(kvs().history.diff({ from: seq + 1 }))).code).toBe('EINVAL')
+      expect((await refusal(kvs().history.diff({ from: 'no ref' }))).code).toBe('EINVAL')
+      expect((await refusal(kvs().history.diff({ from: ref, namespace: 'other' }))).code).toBe(
+        'ECOMPACTED',
+      )
+      expect((await refusal(kvs().history.diff({ from: 0, namespace: 'nowhere' }))).code).toBe(
+        'ENONS',
+      )
       await only(kvs(), 1)
-      expect((await refusal(kvs().diff({ from: seq }))).code).toBe('ECOMPACTED')
+      expect((await refusal(kvs().history.diff({ from: seq }))).code).toBe('ECOMPACTED')
     })
   })
 
@@ -143,7 +147,7 @@ export function pastContract(kvs: () => Kvs): void {
       await kvs().commit({ ops: [{ op: 'unlink', key: 'k' }] })
       const again = await kvs().put('k', '333')
       await kvs().put('k', '333')
-      const { entries, next, oldest } = await kvs().log('k')
+      const { entries, next, oldest } = await kvs().history.log('k')
       expect({ next, oldest }).toEqual({ next: undefined, oldest: 0 })
       expect(entries.map(({ seq, value }) => [seq, value?.size])).toEqual([
         [again.seq, 3],
@@ -152,7 +156,7 @@ export function pastContract(kvs: () => Kvs): void {
         [one.seq, 1],
       ])
       expect(entries[0]?.value?.ref).toBe(again.result.ref)
-      expect((await kvs().log('never')).entries).toEqual([])
+      expect((await kvs().history.log('never')).entries).toEqual([])
     })
 
     it('of a directory tells all that happened below, of a key what happened above', async () => {
@@ -160,7 +164,8 @@ export function pastContract(kvs: () => Kvs): void {
       await kvs().put('d/e/l', '1')
       await kvs().put('f', '1')
       await kvs().commit({ ops: [{ op: 'unlink', key: 'd', recursive: true }] })
-      const of = async (key: string) => (await kvs().log(key)).entries.map((entry) => entry.seq)
+      const of = async (key: string) =>
+        (await kvs().history.log(key)).entries.map((entry) => entry.seq)
       expect(await of('d/e')).toEqual([seq + 3, seq + 1, seq])
       expect(await of('d/e/k')).toEqual([seq + 3, seq])
       expect((await of('/')).slice(0, 4)).toEqual([seq + 3, seq + 2, seq + 1, seq])
@@ -192,7 +197,7 @@ export function pastContract(kvs: () => Kvs): void {
       await only(kvs(), 3)
       let last = 0
       for (const value of ['1', '2', '3', '4']) last = (await kvs().put('k', value)).seq
-      const { entries, oldest } = await kvs().log('k')
+      const { entries, oldest } = await kvs().history.log('k')
       expect(oldest).toBe(last - 2)
       expect(entries.map(({ seq }) => seq)).toEqual([last, last - 1])
     })
@@ -211,7 +216,11 @@ async function differences(
   const found: DiffEntry[] = []
   for (;;) {
     const after = found.at(-1)?.key
-    const page = await kvs.diff({ ...roots, limit, ...(after === undefined ? {} : { after }) })
+    const page = await kvs.history.diff({
+      ...roots,
+      limit,
+      ...(after === undefined ? {} : { after }),
+    })
     found.push(...page.entries)
     if (!page.more) return found
   }
@@ -234,7 +243,7 @@ async function past(kvs: Kvs, name: string, limit: number) {
   const found: { seq: number; ref: string | undefined }[] = []
   let before: number | undefined
   for (;;) {
-    const page = await kvs.log(name, { limit, ...(before === undefined ? {} : { before }) })
+    const page = await kvs.history.log(name, { limit, ...(before === undefined ? {} : { before }) })
     found.push(...page.entries.map(({ seq, value }) => ({ seq, ref: value?.ref })))
     if (page.next === undefined) return found
     before = page.next
@@ -244,7 +253,7 @@ async function past(kvs: Kvs, name: string, limit: number) {
 async function scanned(kvs: Kvs, name: string) {
   const found: { seq: number; ref: string | undefined }[] = []
   let before: string | undefined
-  for (const { seq } of (await kvs.roots({ limit: 10_000 })).roots) {
+  for (const { seq } of (await kvs.history.roots({ limit: 10_000 })).roots) {
     const ref = (await kvs.stat(name, { at: seq, nofollow: true }))?.ref
     if (ref !== before) found.push({ seq, ref })
     before = ref
@@ -254,5 +263,5 @@ async function scanned(kvs: Kvs, name: string) {
 
 /** Retention by count alone. */
 async function only(kvs: Kvs, historyCount: number): Promise<void> {
-  await kvs.configureNamespace('primary', { historyCount, historyAgeMs: 0 })
+  await kvs.namespaces.configure('primary', { historyCount, historyAgeMs: 0 })
 }

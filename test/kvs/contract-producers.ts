@@ -134,7 +134,7 @@ export function producersContract(kvsOf: () => Kvs): void {
       ])
       expect(text(await kvs.get('new'))).toBe('v')
       await add(1)
-      const page = await kvs.roots({ after: seq })
+      const page = await kvs.history.roots({ after: seq })
       expect(page.roots.map(({ keys }) => keys)).toEqual([[]])
       expect((await kvs.stat('log'))?.count).toBe((before?.count ?? 0) + 1)
     })
@@ -195,7 +195,7 @@ export function producersContract(kvsOf: () => Kvs): void {
       await kvs.commit({ ops: [{ op: 'restore', key: 'log', at: seq }] })
       expect(await log()).toBe('p0.0;p0.1;')
       expect(await refusal(add(2))).toMatchObject({ code: 'ECONFLICT' })
-      await kvs.createNamespace('copied', { from: { at: seq } })
+      await kvs.namespaces.create('copied', { from: { at: seq } })
       const producer = { id: 'p', epoch: 0, seq: 2 }
       const call = kvs.append('log', 'x', { producer, namespace: 'copied' })
       expect(await refusal(call)).toMatchObject({ code: 'ECONFLICT' })
@@ -205,17 +205,17 @@ export function producersContract(kvsOf: () => Kvs): void {
       await add(0)
       await add(1)
       const chunks: Uint8Array[] = []
-      for await (const chunk of kvs.exportTree()) chunks.push(chunk)
+      for await (const chunk of kvs.upkeep.export()) chunks.push(chunk)
       const stream = async function* () {
         yield* chunks
       }
-      await kvs.importTree(stream(), { namespace: 'primary', replace: true })
+      await kvs.upkeep.import(stream(), { namespace: 'primary', replace: true })
       expect(await log()).toBe('p0.0;p0.1;')
       expect(await refusal(add(2))).toMatchObject({ code: 'ECONFLICT' })
     })
 
     it('a guard on a key in another namespace is EPERM', async () => {
-      await kvs.createNamespace('other')
+      await kvs.namespaces.create('other')
       await kvs.commit({
         ops: [{ op: 'symlink', key: 'there', target: 'log', namespace: 'other' }],
       })

@@ -10,7 +10,7 @@ export function quotaContract(kvsOf: () => Kvs): void {
     beforeEach(async () => {
       kvs = kvsOf()
       await kvs.put('held', Buffer.alloc(90))
-      await kvs.configureNamespace('primary', { quota: 100 })
+      await kvs.namespaces.configure('primary', { quota: 100 })
     })
 
     it('lets in what reaches it, and refuses what would cross it by a byte', async () => {
@@ -37,7 +37,7 @@ export function quotaContract(kvsOf: () => Kvs): void {
     })
 
     it('above it reads, removals and what does not grow go on', async () => {
-      await kvs.configureNamespace('primary', { quota: 50 })
+      await kvs.namespaces.configure('primary', { quota: 50 })
       expect((await kvs.get('held'))?.length).toBe(90)
       expect(await refusal(kvs.put('a', 'x'))).toMatchObject({ code: 'EDQUOT' })
       await kvs.put('empty', '')
@@ -49,7 +49,7 @@ export function quotaContract(kvsOf: () => Kvs): void {
     })
 
     it('of one namespace leaves the others alone, and goes when it is taken away', async () => {
-      await kvs.createNamespace('other')
+      await kvs.namespaces.create('other')
       await kvs.put('k', Buffer.alloc(1_000), { namespace: 'other' })
       expect(
         await refusal(
@@ -57,7 +57,7 @@ export function quotaContract(kvsOf: () => Kvs): void {
         ),
       ).toMatchObject({ code: 'EDQUOT' })
       expect((await kvs.get('k', { namespace: 'other' }))?.length).toBe(1_000)
-      await kvs.configureNamespace('primary', { quota: null })
+      await kvs.namespaces.configure('primary', { quota: null })
       await kvs.put('k', Buffer.alloc(1_000))
     })
   })

@@ -128,7 +128,7 @@ export function transactionsContract(kvsOf: () => Kvs): void {
     })
 
     it('the same keys and values give the same root, whatever the history', async () => {
-      await kvs.createNamespace('other')
+      await kvs.namespaces.create('other')
       for (const key of ['b', 'a/x', 'c']) await kvs.put(key, key)
       await kvs.put('gone', '')
       await kvs.commit({ ops: [{ op: 'unlink', key: 'gone' }] })

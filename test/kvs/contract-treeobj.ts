@@ -30,11 +30,11 @@ export function treeobjContract(kvsOf: () => Kvs): void {
       it('are stored and loaded by their refs, at every edge of their size', async () => {
         for (const size of [0, 1, 257, blobSizeMax]) {
           const bytes = Buffer.alloc(size, 'b')
-          const ref = await kvs.storeBlob(bytes)
+          const ref = await kvs.blobs.store(bytes)
           expect(ref).toBe(hashBlob(bytes))
-          expect(Buffer.compare((await kvs.loadBlob(ref)) ?? bytes.subarray(1), bytes)).toBe(0)
+          expect(Buffer.compare((await kvs.blobs.load(ref)) ?? bytes.subarray(1), bytes)).toBe(0)
         }
-        expect(await refusal(kvs.storeBlob(Buffer.alloc(blobSizeMax + 1)))).toMatchObject({
+        expect(await refusal(kvs.blobs.store(Buffer.alloc(blobSizeMax + 1)))).toMatchObject({
           code: 'E2BIG',
         })
       })
@@ -42,18 +42,18 @@ export function treeobjContract(kvsOf: () => Kvs): void {
       it('that are not there are undefined, and a node is none', async () => {
         await kvs.put('d/k', 'v')
         const { data } = await shown('d')
-        expect(await kvs.loadBlob(String(data))).toBeUndefined()
-        expect(await kvs.loadBlob((await kvs.root()).ref)).toBeUndefined()
-        expect(await kvs.loadBlob(nowhere)).toBeUndefined()
-        expect(await refusal(kvs.loadBlob('blake3-xyz'))).toMatchObject({ code: 'EINVAL' })
+        expect(await kvs.blobs.load(String(data))).toBeUndefined()
+        expect(await kvs.blobs.load((await kvs.root()).ref)).toBeUndefined()
+        expect(await kvs.blobs.load(nowhere)).toBeUndefined()
+        expect(await refusal(kvs.blobs.load('blake3-xyz'))).toMatchObject({ code: 'EINVAL' })
         await kvs.append('log', 'a blob')
-        expect(text(await kvs.loadBlob(hashBlob(Buffer.from('a blob'))))).toBe('a blob')
+        expect(text(await kvs.blobs.load(hashBlob(Buffer.from('a blob'))))).toBe('a blob')
       })
 
       it('that were stored can be named by a treeobj', async () => {
         const refs = [
-          await kvs.storeBlob(Buffer.from('ab')),
-          await kvs.storeBlob(Buffer.from('cde')),
+          await kvs.blobs.store(Buffer.from('ab')),
+          await kvs.blobs.store(Buffer.from('cde')),
         ]
         await put('k', { ver: 1, type: 'valref', data: [...refs, refs[0]] })
         expect(await kvs.stat('k')).toMatchObject({ type: 'valref', count: 3, size: 7 })
@@ -195,7 +195,7 @@ export function treeobjContract(kvsOf: () => Kvs): void {
           'treeobj.data.namespace',
         ],
       ])('%s', async (_, treeobj, field) => {
-        await kvs.storeBlob(Buffer.from('blob'))
+        await kvs.blobs.store(Buffer.from('blob'))
         const before = await kvs.root()
         const error = await refusal(put('k', treeobj))
         expect(error).toMatchObject({ code: 'EINVAL', failed: { op: 0 } })
@@ -253,7 +253,7 @@ export function treeobjContract(kvsOf: () => Kvs): void {
       })
 
       it('in the middle of a value are told as what they are, behind what can be read', async () => {
-        const held = await kvs.storeBlob(Buffer.alloc(blobSizeMax, 'h'))
+        const held = await kvs.blobs.store(Buffer.alloc(blobSizeMax, 'h'))
         const sizes = [blobSizeMax, blobSizeMax, 4]
         await put('half', { ver: 1, type: 'valref', data: [held, held, nowhere], sizes }, true)
         expect(await refusal(kvs.get('half'))).toMatchObject({ code: 'EDANGLING' })
@@ -302,7 +302,7 @@ export function treeobjContract(kvsOf: () => Kvs): void {
         const bytes = Buffer.from('late')
         await put('k', { ver: 1, type: 'valref', data: [hashBlob(bytes)], sizes: [4] }, true)
         expect(await refusal(kvs.get('k'))).toMatchObject({ code: 'EDANGLING' })
-        await kvs.storeBlob(bytes)
+        await kvs.blobs.store(bytes)
         expect(text(await kvs.get('k'))).toBe('late')
       })
     })

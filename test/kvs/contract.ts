@@ -290,7 +290,7 @@ export function kvsContract(name: string, make: () => Promise<Made>): void {
       })
 
       it('a link leads into another namespace for reads, not for writes', async () => {
-        await kvs.createNamespace('other')
+        await kvs.namespaces.create('other')
         await kvs.put('there', 'far', { namespace: 'other' })
         await kvs.commit({
           ops: [{ op: 'symlink', key: 'far', target: 'there', namespace: 'other' }],
@@ -379,44 +379,44 @@ export function kvsContract(name: string, make: () => Promise<Made>): void {
 
     describe('namespaces', () => {
       it('are made, listed, kept apart, removed, and made anew with another incarnation', async () => {
-        const one = await kvs.createNamespace('ci')
-        expect(await refusal(kvs.createNamespace('ci'))).toMatchObject({ code: 'EEXIST' })
-        expect(await refusal(kvs.createNamespace('Bad name'))).toMatchObject({ code: 'EINVAL' })
+        const one = await kvs.namespaces.create('ci')
+        expect(await refusal(kvs.namespaces.create('ci'))).toMatchObject({ code: 'EEXIST' })
+        expect(await refusal(kvs.namespaces.create('Bad name'))).toMatchObject({ code: 'EINVAL' })
         await kvs.put('k', 'v', { namespace: 'ci' })
         expect(await kvs.get('k')).toBeUndefined()
-        const listed = await kvs.namespaces()
+        const listed = await kvs.namespaces.list()
         expect(listed.map(({ name }) => name)).toEqual(expect.arrayContaining(['ci', 'primary']))
         expect(listed.find(({ name }) => name === 'ci')).toMatchObject({ seq: 1, keys: 1, size: 1 })
-        await kvs.removeNamespace('ci')
+        await kvs.namespaces.remove('ci')
         expect(await refusal(kvs.get('k', { namespace: 'ci' }))).toMatchObject({ code: 'ENONS' })
-        expect(await refusal(kvs.removeNamespace('ci'))).toMatchObject({ code: 'ENONS' })
-        const two = await kvs.createNamespace('ci')
+        expect(await refusal(kvs.namespaces.remove('ci'))).toMatchObject({ code: 'ENONS' })
+        const two = await kvs.namespaces.create('ci')
         expect(two.incarnation).not.toBe(one.incarnation)
         expect(await kvs.get('k', { namespace: 'ci' })).toBeUndefined()
-        expect(await refusal(kvs.removeNamespace('primary'))).toMatchObject({ code: 'EPERM' })
+        expect(await refusal(kvs.namespaces.remove('primary'))).toMatchObject({ code: 'EPERM' })
       })
 
       it('tell what they hold, and usage what the store does: a quota bounds what is live alone', async () => {
         const size = 100_000
-        const before = await kvs.usage()
-        await kvs.createNamespace('held')
-        await kvs.configureNamespace('held', { quota: 2 * size })
+        const before = await kvs.upkeep.usage()
+        await kvs.namespaces.create('held')
+        await kvs.namespaces.configure('held', { quota: 2 * size })
         for (let i = 0; i < 4; i++) {
           await kvs.put('k', Buffer.from(patterned(size).fill(i, 0, 50)), { namespace: 'held' })
         }
-        const held = (await kvs.namespaces()).find(({ name }) => name === 'held')
+        const held = (await kvs.namespaces.list()).find(({ name }) => name === 'held')
         expect(held).toMatchObject({ size })
         expect(held?.historySize).toBeGreaterThanOrEqual(3 * size)
         expect(held?.historySize).toBeLessThan(3.1 * size)
-        const after = await kvs.usage()
+        const after = await kvs.upkeep.usage()
         expect(after.live - before.live).toBeGreaterThanOrEqual(size)
         expect(after.history - before.history).toBeGreaterThanOrEqual(3 * size)
         expect(after.stored - before.stored).toBeGreaterThanOrEqual(4 * size)
         if (after.disk !== undefined) expect(after.disk).toBeGreaterThanOrEqual(after.stored)
-        await kvs.configureNamespace('held', { historyCount: 1, historyAgeMs: 0 })
-        const now = (await kvs.namespaces()).find(({ name }) => name === 'held')
+        await kvs.namespaces.configure('held', { historyCount: 1, historyAgeMs: 0 })
+        const now = (await kvs.namespaces.list()).find(({ name }) => name === 'held')
         expect(now?.historySize).toBe(0)
-        await kvs.removeNamespace('held')
+        await kvs.namespaces.remove('held')
       })
     })
   })

@@ -66,7 +66,7 @@ describe('in a group', () => {
   it('a quota is judged for each transaction of a group, the refused ones not counted', async () => {
     await kvs.put('held', Buffer.alloc(90))
     const quota = ((await kvs.stat('/'))?.size ?? 0) + 10
-    await kvs.configureNamespace('primary', { quota })
+    await kvs.namespaces.configure('primary', { quota })
     const outcomes = await Promise.allSettled([
       kvs.put('a', Buffer.alloc(6)),
       kvs.put('b', Buffer.alloc(6)),
@@ -126,7 +126,7 @@ const scope = { namespace: 'other' }
 
 async function openWithOther(engine: JointEngine | FlakyEngine): Promise<EmbeddedStore> {
   const kvs = await openOn(engine)
-  await kvs.createNamespace('other')
+  await kvs.namespaces.create('other')
   await kvs.put('there', 'value', scope)
   return kvs
 }
@@ -173,7 +173,7 @@ describe('a move between namespaces', () => {
     await using kvs = await openWithOther(engine)
     const moved = kvs.commit({ ops: [move] })
     await engine.reached.promise
-    const removed = kvs.removeNamespace('other')
+    const removed = kvs.namespaces.remove('other')
     const late = kvs.commit({ ops: [move] })
     engine.go.resolve()
     expect(await moved).toMatchObject({ seq: 1 })

@@ -193,7 +193,7 @@ async function codeOf(call: Promise<unknown>): Promise<string> {
 
 async function replay(engine: Engine, batches: readonly (readonly (readonly ModelOp[])[])[]) {
   await using kvs = await openOn(engine)
-  await kvs.configureNamespace('primary', { quota })
+  await kvs.namespaces.configure('primary', { quota })
   let tree: Dir = new Map()
   const known = [{ seq: (await kvs.root()).seq, tree }]
   for (const batch of batches) {

@@ -208,7 +208,7 @@ describe('an append', () => {
 describe('what is not carried along', () => {
   it('a namespace made from the tree, or an older root, has no expiry', async () => {
     await store.put('k', 'v', { ttl: 1_000 })
-    await store.createNamespace('copy', { from: {} })
+    await store.namespaces.create('copy', { from: {} })
     clock.advance(10_000)
     await settled()
     expect(await store.get('k')).toBeUndefined()

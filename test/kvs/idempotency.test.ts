@@ -66,12 +66,12 @@ describe('an answer', () => {
   })
 
   it('whose root is no more retained has the newest ref', async () => {
-    await store.configureNamespace('primary', { historyCount: 1, historyAgeMs: 0 })
+    await store.namespaces.configure('primary', { historyCount: 1, historyAgeMs: 0 })
     const { seq } = await append(store, 'k')
     for (let more = 0; more < 5; more++) await store.put('v', `${more}`)
     const { ref, repeated } = await append(store, 'k')
     expect(repeated).toBe(true)
-    const { roots } = await store.roots()
+    const { roots } = await store.history.roots()
     const holding = roots.find((root) => root.seq === seq)
     expect(ref).toBe((holding ?? (await store.root())).ref)
   })
@@ -195,7 +195,7 @@ it('what is known of producers ends when the key expires, and when it is forgott
   await expect.poll(() => store.stat('log')).toBeUndefined()
   expect(await refusal(add(2))).toMatchObject({ code: 'ECONFLICT' })
   await add(0)
-  await store.forget('log')
+  await store.upkeep.forget('log')
   expect(await refusal(add(1))).toMatchObject({ code: 'ECONFLICT' })
   expect((await add(0)).result).toEqual({ index: 0, count: 1 })
 })

@@ -12,7 +12,7 @@ let store: EmbeddedStore
 beforeEach(async () => {
   clock = new TestClock()
   store = await openOn(new MemoryEngine(clock), { environment: clock })
-  await store.configureNamespace('primary', { historyCount: 1, historyAgeMs: 0 })
+  await store.namespaces.configure('primary', { historyCount: 1, historyAgeMs: 0 })
 })
 afterEach(() => store[Symbol.asyncDispose]())
 
@@ -53,9 +53,9 @@ it('a collection takes what its time is over for', async () => {
   await store.put('junk', Buffer.alloc(1_000_000, 1))
   await first()
   await store.commit({ ops: [{ op: 'unlink', key: 'junk' }] })
-  expect((await store.collect()).freed.size).toBeLessThan(400_000)
+  expect((await store.upkeep.collect()).freed.size).toBeLessThan(400_000)
   clock.advance(keptRootMs)
-  expect((await store.collect()).freed.size).toBeGreaterThan(400_000)
+  expect((await store.upkeep.collect()).freed.size).toBeGreaterThan(400_000)
 })
 
 it('of too many the one that was used longest ago goes', async () => {
@@ -69,21 +69,21 @@ it('of too many the one that was used longest ago goes', async () => {
 
 it('what is forgotten is in no kept root', async () => {
   const seq = await first()
-  await store.forget('a')
+  await store.upkeep.forget('a')
   expect(await refusal(store.list('', { at: seq }))).toMatchObject({ code: 'ECOMPACTED' })
 })
 
 it('a namespace that is made anew has none of those of before', async () => {
-  await store.createNamespace('n')
+  await store.namespaces.create('n')
   const here = { namespace: 'n' }
-  await store.configureNamespace('n', { historyCount: 1, historyAgeMs: 0 })
+  await store.namespaces.configure('n', { historyCount: 1, historyAgeMs: 0 })
   await store.commit({ ops: ['a', 'b'].map((key) => ({ op: 'put', key, value: 'v' })) }, here)
   const { seq } = await store.list('', { ...here, limit: 1 })
   await store.put('c', 'v', here)
   expect((await store.list('', { ...here, at: seq })).entries).toHaveLength(2)
-  await store.removeNamespace('n')
-  await store.createNamespace('n')
-  await store.configureNamespace('n', { historyCount: 1, historyAgeMs: 0 })
+  await store.namespaces.remove('n')
+  await store.namespaces.create('n')
+  await store.namespaces.configure('n', { historyCount: 1, historyAgeMs: 0 })
   for (let at = 0; at < 5; at++) await store.put('c', `${at}`, here)
   expect(await refusal(store.list('', { ...here, at: seq }))).toMatchObject({ code: 'ECOMPACTED' })
 })

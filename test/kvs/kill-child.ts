@@ -24,7 +24,7 @@ async function write(store: EmbeddedStore, id: string): Promise<void> {
 }
 
 async function collect(store: EmbeddedStore): Promise<void> {
-  for (;;) await store.collect({ onProgress: ({ phase }) => say(phase) })
+  for (;;) await store.upkeep.collect({ onProgress: ({ phase }) => say(phase) })
 }
 
 /** Mover `id`: its keys in turn, each to where it is not. */

@@ -49,7 +49,7 @@ async function isClean(): Promise<void> {
 it('in the middle of a sweep: every acknowledged write is there, whole', async () => {
   {
     await using store = await open({ directory })
-    await store.configureNamespace('primary', { historyCount: 1, historyAgeMs: 0 })
+    await store.namespaces.configure('primary', { historyCount: 1, historyAgeMs: 0 })
   }
   const last = new Map<string, number>()
   for (let round = 0; round < rounds; round++) {
@@ -91,7 +91,7 @@ it('between moves: every key is in exactly one namespace, the acknowledged one',
   const keys = [0, 1, 2].flatMap((id) => [0, 1, 2, 3, 4].map((each) => `${id}/${each}`))
   {
     await using store = await open({ directory })
-    await store.createNamespace('other')
+    await store.namespaces.create('other')
     await store.commit({
       ops: keys.map((key) => ({ op: 'put', key, value: `${key} `.repeat(200) })),
     })

@@ -354,7 +354,7 @@ describe('a namespace', () => {
   it('made from another has none of its leases, and its tokens mean nothing there', async () => {
     await store.put('k', 'v')
     const token = await take('k', 1_000)
-    await store.createNamespace('copy', { from: {} })
+    await store.namespaces.create('copy', { from: {} })
     expect(text(await store.get('k', { namespace: 'copy' }))).toBe('v')
     const there = { namespace: 'copy' }
     const guarded = store.commit({ guards: [{ lease: 'k', token }], ops: [] }, there)
@@ -366,11 +366,11 @@ describe('a namespace', () => {
 
   it('that is removed leaves no timer', async () => {
     const idle = clock.timers
-    await store.createNamespace('gone')
+    await store.namespaces.create('gone')
     const op: Op = { op: 'lease', key: 'k', action: 'take', ttl: 1_000 }
     await store.commit({ ops: [op] }, { namespace: 'gone' })
     expect(clock.timers).toBe(idle + 1)
-    await store.removeNamespace('gone')
+    await store.namespaces.remove('gone')
     expect(clock.timers).toBe(idle)
   })
 })

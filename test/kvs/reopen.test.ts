@@ -28,17 +28,21 @@ it('values, older roots, namespaces and positions are there after the store was 
         ],
       })
     }
-    await store.createNamespace('other')
+    await store.namespaces.create('other')
     for await (const event of store.watch('log', { mode: 'append' })) {
       if (event.type === 'live') break
       if (event.type === 'append') positions.push(event.position)
     }
-    return { root: await store.root(), namespaces: await store.namespaces(), id: store.storeId }
+    return {
+      root: await store.root(),
+      namespaces: await store.namespaces.list(),
+      id: store.storeId,
+    }
   })()
   await using store = await open({ directory })
   expect(store.storeId).toBe(before.id)
   expect(await store.root()).toEqual(before.root)
-  expect(await store.namespaces()).toEqual(before.namespaces)
+  expect(await store.namespaces.list()).toEqual(before.namespaces)
   for (let seq = 1; seq <= 5; seq++) {
     expect(text(await store.get('value', { at: seq }))).toBe(`${seq}`)
   }

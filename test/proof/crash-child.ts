@@ -98,13 +98,13 @@ async function act(to: EmbeddedStore, step: CrashStep, index: number): Promise<v
       await to.commit({ ops: step.ops }, { namespace: step.namespace })
       return
     case 'create':
-      await to.createNamespace(step.namespace)
+      await to.namespaces.create(step.namespace)
       return
     case 'remove':
-      await to.removeNamespace(step.namespace)
+      await to.namespaces.remove(step.namespace)
       return
     case 'collect':
-      await to.collect()
+      await to.upkeep.collect()
       return
     case 'stream':
       await to.put(step.key, chunksOf(contents(`${index} `, step.size)), {

@@ -70,7 +70,7 @@ export async function killCycles(options: KillOptions): Promise<Findings> {
         await run.sealLogs(store, generation - 2)
       }
       // What it frees beside the clients, none of them may miss.
-      if (random() < collectRate) void store.collect().catch(() => {})
+      if (random() < collectRate) void store.upkeep.collect().catch(() => {})
       const wanted = run.records.length + random() * lifeRecords
       await until(now() + random() * lifeMsMax * 1e6)
       const patience = now() + patienceMs * 1e6

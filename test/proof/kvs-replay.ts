@@ -63,7 +63,7 @@ export class Replay {
   }
 
   async run(drawn: readonly Drawn[]): Promise<void> {
-    await this.#kvs.createNamespace('other')
+    await this.#kvs.namespaces.create('other')
     await this.#note()
     const first = { guards: [], ops: begin, beside: false, after: 'nothing' } as const
     const both = (['primary', 'other'] as const).map((namespace) => ({ ...first, namespace }))
@@ -84,7 +84,7 @@ export class Replay {
   }
 
   async #after(what: Drawn['after']): Promise<void> {
-    if (what === 'collect') await this.#kvs.collect()
+    if (what === 'collect') await this.#kvs.upkeep.collect()
     if (what === 'wait') await this.#wait()
     if (what === 'pin') await this.#pin()
     if (what !== 'reopen') return
@@ -128,7 +128,7 @@ export class Replay {
     const known = this.#back(this.#pinned.size % 3)
     const namespace = this.#pinned.size % 2 === 0 ? 'primary' : 'other'
     const name = `pin-${this.#pinned.size}`
-    await this.#kvs.pin(name, { namespace, at: known.refs[namespace].seq })
+    await this.#kvs.history.pin(name, { namespace, at: known.refs[namespace].seq })
     this.#pinned.set(name, { namespace, known })
   }
 
@@ -139,7 +139,7 @@ export class Replay {
       const entries: LogEntry[] = []
       for (let before: number | undefined; ; ) {
         const options = { namespace, limit: 2, ...(before === undefined ? {} : { before }) }
-        const page = await this.#kvs.log(each, options)
+        const page = await this.#kvs.history.log(each, options)
         entries.push(...page.entries)
         if (page.next === undefined) break
         before = page.next
@@ -159,16 +159,16 @@ export class Replay {
 
   /** Of all that was, what is pinned is left, and what is there now. */
   async #forgetPast(): Promise<void> {
-    const listed = (await this.#kvs.pins()).map(({ name, seq }) => [name, seq])
+    const listed = (await this.#kvs.history.pins()).map(({ name, seq }) => [name, seq])
     const pinned = [...this.#pinned].map(([name, { namespace, known }]) => {
       return [name, known.refs[namespace].seq]
     })
     expect(listed).toEqual(pinned)
     for (const namespace of ['primary', 'other']) {
-      await this.#kvs.configureNamespace(namespace, { historyCount: 1, historyAgeMs: 0 })
+      await this.#kvs.namespaces.configure(namespace, { historyCount: 1, historyAgeMs: 0 })
     }
     await this.#passed()
-    await this.#kvs.collect()
+    await this.#kvs.upkeep.collect()
     for (const name of ['primary', 'other'] as const) {
       await readsOf(this.#kvs, this.#world[name].tree, { namespace: name })
     }
@@ -187,7 +187,7 @@ export class Replay {
       if (!older) continue
       const { seq: at, ref } = older.refs[name]
       await readsOf(this.#kvs, older.world[name].tree, { namespace: name, at: seq % 2 ? at : ref })
-      const { entries } = await this.#kvs.diff({ namespace: name, from: at, to: seq })
+      const { entries } = await this.#kvs.history.diff({ namespace: name, from: at, to: seq })
       const changed = entries.map(({ key: changedKey, change }) => `${change} ${changedKey}`)
       expect(changed.sort()).toEqual(differences(older.world[name].tree, tree))
     }

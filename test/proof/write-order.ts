@@ -129,7 +129,7 @@ async function compare(
 ): Promise<string[]> {
   const problems: string[] = []
   const acknowledged = new Set(told)
-  const there = new Set((await store.namespaces()).map(({ name }) => name))
+  const there = new Set((await store.namespaces.list()).map(({ name }) => name))
   const least = new Map<string, number>(told.length > 0 ? [['primary', 0]] : [])
   for (const line of told) {
     const seq = Number(/^seen (\d+)$/.exec(line)?.[1] ?? 0)

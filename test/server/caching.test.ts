@@ -33,7 +33,7 @@ describe('Cache-Control', () => {
 
   it('of what a hash names: for ever', async () => {
     const { ref } = await serving.store.root()
-    const blob = await serving.store.storeBlob(Buffer.from('blob'))
+    const blob = await serving.store.blobs.store(Buffer.from('blob'))
     for (const path of [`/v1/kv/page?at=${ref}`, `/v1/kv/large?at=${ref}`, `/v1/content/${blob}`]) {
       expect(await cachingOf('GET', path)).toMatch(/immutable/)
     }

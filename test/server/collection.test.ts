@@ -26,7 +26,7 @@ it('a collection tells how far it is, in lines, where it is asked to', async () 
 })
 
 it('one that is under way is EBUSY, with its status, in lines too; bad bodies are EINVAL', async () => {
-  const collecting = serving.store.collect()
+  const collecting = serving.store.upkeep.collect()
   for (const headers of [{}, { accept: 'application/x-ndjson' }]) {
     const refused = await ask('/v1/gc', {}, headers)
     if (!serving.store.collecting) break // it was faster

@@ -110,8 +110,8 @@ describe('?at', () => {
 
 describe('a quota', () => {
   it('is 507 with what it would leave', async () => {
-    await serving.store.createNamespace('small')
-    await serving.store.configureNamespace('small', { quota: 3 })
+    await serving.store.namespaces.create('small')
+    await serving.store.namespaces.configure('small', { quota: 3 })
     const put = (body: string) => serving.ask('PUT', '/v1/kv/k?ns=small', { headers: bytes, body })
     expect((await put('abc')).status).toBe(200)
     const refused = await put('abcd')

@@ -27,17 +27,17 @@ function refused(answer: Answer, code: Code): void {
 describe('roots, diff and log', () => {
   it('answer what the store does', async () => {
     const { store } = serving
-    expect(await get('/v1/roots')).toEqual(await store.roots())
+    expect(await get('/v1/roots')).toEqual(await store.history.roots())
     expect(await get('/v1/roots?newest&before=2&limit=1')).toEqual(
-      await store.roots({ newest: true, before: 2, limit: 1 }),
+      await store.history.roots({ newest: true, before: 2, limit: 1 }),
     )
     const { ref } = await store.root()
-    expect(await get(`/v1/diff?from=0&to=${ref}`)).toEqual(await store.diff({ from: 0 }))
+    expect(await get(`/v1/diff?from=0&to=${ref}`)).toEqual(await store.history.diff({ from: 0 }))
     expect(await get('/v1/diff?from=0&prefix=dir&after=dir&limit=1')).toEqual(
-      await store.diff({ from: 0, prefix: 'dir', after: 'dir', limit: 1 }),
+      await store.history.diff({ from: 0, prefix: 'dir', after: 'dir', limit: 1 }),
     )
-    expect(await get('/v1/log/dir/k')).toEqual(await store.log('dir/k'))
-    expect(await get('/v1/log')).toEqual(await store.log('/'))
+    expect(await get('/v1/log/dir/k')).toEqual(await store.history.log('dir/k'))
+    expect(await get('/v1/log')).toEqual(await store.history.log('/'))
   })
 
   it('refuse what they cannot answer', async () => {

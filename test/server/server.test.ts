@@ -135,7 +135,7 @@ describe('over TCP', () => {
       connections: 1,
       backlog: 0,
       jobs: { running: 0, waiting: 0 },
-      usage: await serving.store.usage(),
+      usage: await serving.store.upkeep.usage(),
     })
   })
 })

@@ -220,12 +220,12 @@ describe('an end', () => {
   })
 
   it('of the namespace is ENONS', async () => {
-    await serving.store.createNamespace('short')
+    await serving.store.namespaces.create('short')
     await serving.store.append('a', 'x', { namespace: 'short' })
     await using peer = await Peer.connect(serving)
     peer.send({ id: 1, op: 'watch', key: 'a', namespace: 'short', mode: 'append' })
     await peer.until((frame) => frame.type === 'live')
-    await serving.store.removeNamespace('short')
+    await serving.store.namespaces.remove('short')
     expect(await peer.next()).toMatchObject({ id: 1, type: 'error', code: 'ENONS' })
   })
 

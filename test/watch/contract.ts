@@ -29,7 +29,7 @@ export function watchContract(name: string, make: () => Promise<Made>): void {
 
     describe('append', () => {
       it('tells who comes late of a root that is there still', async () => {
-        await kvs.configureNamespace('primary', { historyCount: 1, historyAgeMs: 0 })
+        await kvs.namespaces.configure('primary', { historyCount: 1, historyAgeMs: 0 })
         await kvs.append('k', 'a')
         expect(await shown(watch('k'), 1)).toEqual(['0@0 a'])
         await kvs.put('other', '1')
@@ -89,7 +89,7 @@ export function watchContract(name: string, make: () => Promise<Made>): void {
         const watching = watch('a/b/k', { waitCreate: true, namespace: 'later' })
         // Live at once: who writes may wait for that.
         expect((await watching.next()).value).toEqual({ type: 'live' })
-        await kvs.createNamespace('later')
+        await kvs.namespaces.create('later')
         await kvs.put('a/other', 'x', { namespace: 'later' })
         await kvs.append('a/b/k', 'here', { namespace: 'later' })
         expect(await shown(watching, 1)).toEqual(['0@0 here'])
@@ -253,7 +253,7 @@ export function watchContract(name: string, make: () => Promise<Made>): void {
       })
 
       it('a link into another namespace is followed there', async () => {
-        await kvs.createNamespace('other')
+        await kvs.namespaces.create('other')
         await kvs.commit({
           ops: [{ op: 'symlink', key: 'far', target: 'log', namespace: 'other' }],
         })
@@ -297,23 +297,23 @@ export function watchContract(name: string, make: () => Promise<Made>): void {
       })
 
       it('a position of another life of the namespace is EOVERWRITTEN', async () => {
-        await kvs.createNamespace('n')
+        await kvs.namespaces.create('n')
         await kvs.append('k', 'a', { namespace: 'n' })
         const [event] = await take(watch('k', { namespace: 'n' }), 1)
         if (event?.type !== 'append') throw new Error('an append')
-        await kvs.removeNamespace('n')
-        await kvs.createNamespace('n')
+        await kvs.namespaces.remove('n')
+        await kvs.namespaces.create('n')
         await kvs.append('k', 'a', { namespace: 'n' })
         const resumed = watch('k', { namespace: 'n', from: event.position }).next()
         expect(await refusal(resumed)).toMatchObject({ code: 'EOVERWRITTEN' })
       })
 
       it('a removed namespace ends its watches with ENONS, after what was committed', async () => {
-        await kvs.createNamespace('n')
+        await kvs.namespaces.create('n')
         for (const value of ['a', 'b']) await kvs.append('k', value, { namespace: 'n' })
         const watching = watch('k', { namespace: 'n' })
         expect(await shown(watching, 1)).toEqual(['0@0 a'])
-        await kvs.removeNamespace('n')
+        await kvs.namespaces.remove('n')
         expect(await shown(watching, 2)).toEqual(['1@1 b', 'live 2'])
         expect(await refusal(watching.next())).toMatchObject({ code: 'ENONS' })
       })
@@ -408,8 +408,8 @@ export function watchContract(name: string, make: () => Promise<Made>): void {
         expect(event.data).toBeUndefined()
         await kvs.put('k', 'new')
         expect((await kvs.get('k', { at: event.seq }))?.length).toBe(event.size)
-        await kvs.configureNamespace('primary', { historyCount: 1, historyAgeMs: 0 })
-        await kvs.collect()
+        await kvs.namespaces.configure('primary', { historyCount: 1, historyAgeMs: 0 })
+        await kvs.upkeep.collect()
         expect((await kvs.get('k', { at: event.seq }))?.length).toBe(event.size)
       })
     })
