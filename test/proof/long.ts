@@ -1,12 +1,13 @@
 /** The proofs in their long forms, which take minutes:
  *  `npm run proof -- kill [CYCLES=200 [SEED]]`, `npm run proof -- order [STEPS=200 [SEED]]`,
- *  `npm run proof -- faults [SEED]`. What `kill` judged is in tailrace-kill.json of the system's directory
+ *  `npm run proof -- faults [SEED]`, `npm run proof -- siege [MINUTES=10 [SEED]] [--json] [--only=KIND,KIND] [--phase=SECONDS]`. What `kill` judged is in tailrace-kill.json of the system's directory
  *  for temporary files where anything was found. See rfc/16. */
 
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { faults, tryFault } from './faults.js'
 import { killCycles } from './kill.js'
+import { problemsOf, siege, slownessOf } from './siege.js'
 import { tryWriteOrder } from './write-order.js'
 
 const problemsShown = 50
@@ -55,14 +56,35 @@ async function fail(seed = anySeed()): Promise<readonly string[]> {
   return problems
 }
 
+/** Each phase is a line as it ends. `--json`: all of them as JSON besides, last. */
+async function besiege(minutes = 10, seed = anySeed()): Promise<readonly string[]> {
+  console.log(`${minutes} minutes, seed ${seed}`)
+  const only = flagOf('only')
+  const phase = flagOf('phase')
+  const found = await siege({
+    ...{ seed, minutes, log: console.log },
+    ...(only === undefined ? {} : { kinds: only.split(',') }),
+    ...(phase === undefined ? {} : { phaseMs: Number(phase) * 1_000 }),
+  })
+  for (const line of found.serverLog) console.log(`server: ${line}`)
+  console.log(`p99 of the honest clients over all: ${found.p99.toFixed(1)} ms`)
+  if (flags.includes('--json')) console.log(JSON.stringify(found))
+  return [...problemsOf(found), ...slownessOf(found)]
+}
+
+function flagOf(flag: string): string | undefined {
+  return flags.find((each) => each.startsWith(`--${flag}=`))?.slice(flag.length + 3)
+}
+
 function anySeed(): number {
   return Date.now() % 1_000_000
 }
 
 const [name, ...words] = process.argv.slice(2)
-const numbers = words.map(Number)
-const proofs = { kill, order, faults: fail }
-if (name !== 'kill' && name !== 'order' && name !== 'faults') {
+const flags = words.filter((word) => word.startsWith('--'))
+const numbers = words.filter((word) => !word.startsWith('--')).map(Number)
+const proofs = { kill, order, faults: fail, siege: besiege }
+if (name !== 'kill' && name !== 'order' && name !== 'faults' && name !== 'siege') {
   throw new Error(`one of ${Object.keys(proofs).join(', ')}`)
 }
 const started = Date.now()
