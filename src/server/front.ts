@@ -143,7 +143,20 @@ export class Front {
 
   #add(socket: Socket): void {
     this.#sockets.add(socket)
-    socket.once('close', () => this.#sockets.delete(socket))
+    socket.once('close', () => {
+      this.#sockets.delete(socket)
+      this.#closeResponses(socket)
+    })
+  }
+
+  /** Node tells only the response that was being sent that its connection has gone: those that waited behind it
+   *  would work on, and wait, for ever. */
+  #closeResponses(socket: Socket): void {
+    for (const response of this.#responses.get(socket) ?? []) {
+      if (response.socket) continue
+      response.destroy()
+      response.emit('close')
+    }
   }
 
   /** `refusal`: what is wrong with it, for those who are admitted. */

@@ -64,3 +64,13 @@ it(`a connection on which more than ${pipelinedMax} requests wait is ended, othe
   while (answers() < pipelinedMax) await once(fitting.socket, 'data')
   expect(answers()).toBe(pipelinedMax)
 })
+
+it('requests that wait behind another one of their connection end with it', async () => {
+  const watching = serving.store.watchers
+  await using raw = await Raw.overSocket(serving)
+  const request = 'GET /v1/kv/never?waitCreate&follow HTTP/1.1\r\nHost: x\r\n\r\n'
+  raw.socket.write(request.repeat(10))
+  while (serving.store.watchers < watching + 10) await serving.askLocally('GET', '/healthz')
+  raw.socket.destroy()
+  while (serving.store.watchers > watching) await serving.askLocally('GET', '/healthz')
+})
