@@ -3,7 +3,6 @@
  *  Invariant: `head` is durable; only the namespace's commit loop moves it. */
 
 import type { NamespaceView, Settings } from '../api/namespace.js'
-import { Wakeup } from '../base/wakeup.js'
 import type { Engine, Head, Namespace, Revision, Rewritten, Root } from '../engine/engine.js'
 import { canceled, TailraceError } from '../error.js'
 import { readFloor, SettingsCache } from '../transaction/settings.js'
@@ -13,17 +12,17 @@ import { type RootNode, readRoot } from '../tree/root.js'
 import type { Dir } from '../tree/treeobj.js'
 import { Retention } from './retention.js'
 import { RootLog } from './root-log.js'
+import { SeqWaits } from './seq-waits.js'
 
 export class LiveNamespace {
   readonly record: Namespace
   readonly roots: RootLog
   readonly retention: Retention
-  /** Wakes when the head moves, and when the namespace ends. */
-  readonly moved = new Wakeup()
   /** Its commit loop's. */
   readonly times = new TimesKnown()
   readonly #nodes: Nodes
   readonly #settings = new SettingsCache()
+  readonly #waits = new SeqWaits()
   #root: Root
   #revision: Revision
   #ended: TailraceError | undefined
@@ -64,11 +63,12 @@ export class LiveNamespace {
 
   /** Only for the commit loop. REQUIRES: the engine has applied it. */
   advance(root: Root, revision: Revision): void {
+    const before = this.#root.seq
     this.#root = root
     this.#revision = revision
     this.roots.push(root)
     this.retention.moved()
-    this.moved.wake()
+    this.#waits.reached(before, root.seq)
   }
 
   /** Retained roots have other refs. REQUIRES: the engine has them, and the commit loop is held. */
@@ -80,7 +80,7 @@ export class LiveNamespace {
 
   end(reason: TailraceError): void {
     this.#ended ??= reason
-    this.moved.wake()
+    this.#waits.wakeAll()
   }
 
   /** The trees of a root, from memory where it is there. */
@@ -121,9 +121,8 @@ export class LiveNamespace {
     for (;;) {
       if (signal?.aborted) throw canceled(signal)
       if (this.#ended) throw this.#ended
-      const seen = this.moved.count
       if (this.#root.seq >= seq) return
-      await this.moved.wait(seen, signal)
+      await this.#waits.wait(seq, signal)
     }
   }
 }

@@ -1,0 +1,43 @@
+/** Waits of a namespace for a seq to come. See rfc/6, rule 21.
+ *  Invariant: a root that moves wakes those that wait for what it has reached, and costs nothing for the others,
+ *  however many they are. */
+
+import { Wakeup } from '../base/wakeup.js'
+
+type Waiting = { readonly wakeup: Wakeup; count: number }
+
+export class SeqWaits {
+  readonly #bySeq = new Map<number, Waiting>()
+
+  /** Resolves when `seq` is reached, or at `wakeAll`. Throws ECANCELED. */
+  async wait(seq: number, signal: AbortSignal | undefined): Promise<void> {
+    const waiting = this.#bySeq.get(seq) ?? { wakeup: new Wakeup(), count: 0 }
+    this.#bySeq.set(seq, waiting)
+    waiting.count++
+    try {
+      await waiting.wakeup.wait(waiting.wakeup.count, signal)
+    } finally {
+      waiting.count--
+      if (waiting.count === 0 && this.#bySeq.get(seq) === waiting) this.#bySeq.delete(seq)
+    }
+  }
+
+  /** The head was at `before`, and is at `now`. */
+  reached(before: number, now: number): void {
+    if (this.#bySeq.size < now - before) {
+      for (const seq of [...this.#bySeq.keys()]) if (seq <= now) this.#wake(seq)
+      return
+    }
+    for (let seq = before + 1; seq <= now; seq++) this.#wake(seq)
+  }
+
+  wakeAll(): void {
+    for (const seq of [...this.#bySeq.keys()]) this.#wake(seq)
+  }
+
+  #wake(seq: number): void {
+    const waiting = this.#bySeq.get(seq)
+    this.#bySeq.delete(seq)
+    waiting?.wakeup.wake()
+  }
+}
