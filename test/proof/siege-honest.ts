@@ -4,10 +4,10 @@
 
 import http from 'node:http'
 import { setTimeout as pause } from 'node:timers/promises'
+import type { Store } from '../../src/api/store.js'
 import { connect } from '../../src/client/node.js'
 import { toTailraceError } from '../../src/error.js'
 import { appendEvents, followEvents } from '../../src/eventlog/eventlog.js'
-import type { Store } from '../../src/job/job.js'
 import type { HonestOrder, HonestReport } from './siege-record.js'
 
 const [port = '', token = '', socketPath = ''] = process.argv.slice(2)

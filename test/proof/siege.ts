@@ -1,6 +1,6 @@
 /** Honest clients beside hostile ones. A server, the honest clients, and the hostile clients are a process each;
  *  what the honest ones wait, and what the server takes, is measured from outside, phase by phase: a calm one,
- *  one for each kind of attack, then several kinds at once. See rfc/16, rules 17 to 20.
+ *  one for each kind of attack, then several kinds at once. See rfc/16, rules 17 to 19.
  *  Invariant: the processes that it starts end with it. */
 
 import { type ChildProcess, fork, spawn } from 'node:child_process'
@@ -10,9 +10,9 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { setTimeout as pause } from 'node:timers/promises'
+import type { Op } from '../../src/api/transaction.js'
 import { connect } from '../../src/client/node.js'
 import { appendEvents } from '../../src/eventlog/eventlog.js'
-import type { Op } from '../../src/transaction/operation.js'
 import { mulberry32 } from '../engine/flaky.js'
 import { type Bundles, bundle } from './bundle.js'
 import { frameKinds } from './siege-frames.js'
