@@ -2,6 +2,7 @@
  *  long it takes to answer the simplest request. See siege.ts.
  *  Invariant: nothing of the server's own word is believed. */
 
+import { once } from 'node:events'
 import { readdir, readFile } from 'node:fs/promises'
 import http from 'node:http'
 import { setTimeout as pause } from 'node:timers/promises'
@@ -90,14 +91,12 @@ export class Gauge {
     }
   }
 
-  #ask(): Promise<void> {
-    return new Promise((resolve, reject) => {
-      const options = { socketPath: this.#socketPath, path: '/healthz', agent: this.#agent }
-      const request = http.get(options, (response) => {
-        response.resume().once('end', resolve).once('error', reject)
-      })
-      request.once('error', reject)
-    })
+  async #ask(): Promise<void> {
+    const options = { socketPath: this.#socketPath, path: '/healthz', agent: this.#agent }
+    const request = http.get(options)
+    const [response] = (await once(request, 'response')) as [http.IncomingMessage]
+    response.resume()
+    await once(response, 'end')
   }
 }
 

@@ -2,6 +2,7 @@
  *  what it is told. Arguments: the server's port, its token, its Unix socket. See siege.ts.
  *  Invariant: every item of a log is delivered once and in order, and the log is whole at its seal. */
 
+import { once } from 'node:events'
 import http from 'node:http'
 import { setTimeout as pause } from 'node:timers/promises'
 import type { Store } from '../../src/api/store.js'
@@ -84,27 +85,20 @@ const agents = {
   fresh: new http.Agent({ keepAlive: false }),
 }
 
-function ask(
+async function ask(
   place: { readonly socketPath: string } | { readonly host: string; readonly port: number },
   agent: http.Agent,
   [method, path, body]: readonly [string, string, string?],
 ): Promise<string> {
-  return new Promise((resolve, reject) => {
-    const headers = { authorization: `Bearer ${token}` }
-    const request = http.request({ ...place, agent, method, path, headers }, async (response) => {
-      try {
-        const chunks: Uint8Array[] = []
-        for await (const chunk of response) chunks.push(chunk)
-        const text = Buffer.concat(chunks).toString()
-        if (response.statusCode === 200) resolve(text)
-        else reject(new Error(`${method} ${path}: ${response.statusCode} ${text}`))
-      } catch (error) {
-        reject(error)
-      }
-    })
-    request.on('error', reject)
-    request.end(body)
-  })
+  const headers = { authorization: `Bearer ${token}` }
+  const request = http.request({ ...place, agent, method, path, headers })
+  request.end(body)
+  const [response] = (await once(request, 'response')) as [http.IncomingMessage]
+  const chunks: Uint8Array[] = []
+  for await (const chunk of response) chunks.push(chunk)
+  const text = Buffer.concat(chunks).toString()
+  if (response.statusCode === 200) return text
+  throw new Error(`${method} ${path}: ${response.statusCode} ${text}`)
 }
 
 async function raw(turn: number): Promise<void> {
