@@ -130,10 +130,12 @@ export class AppendKey {
   }
 
   #lose(reason: TailraceError): void {
+    const same = this.#history === undefined && this.#absence?.code === reason.code
     this.#history?.end(reason, this.#monotonic())
     this.#history = undefined
     this.#absence = reason
     this.#type = undefined
-    this.changed.wake()
+    // Thousands may wait for the key: that it is still not there is nothing to wake them for.
+    if (!same) this.changed.wake()
   }
 }
