@@ -3,6 +3,7 @@
  *  watch of it ends. */
 
 import type { Socket as RawSocket } from 'node:net'
+import { setImmediate } from 'node:timers/promises'
 import { primary } from '../api/namespace.js'
 import { Wakeup } from '../base/wakeup.js'
 import { isCode, TailraceError, toTailraceError } from '../error.js'
@@ -13,12 +14,13 @@ import { parseReadBody, parseRequest, parseRootBody, requestIdOf } from '../wire
 import { errorBodyOf } from '../wire/status.js'
 import { checkToken } from './access.js'
 import type { Context } from './context.js'
+import { Gate, Inbox } from './inbox.js'
 import { some } from './kv-read.js'
 import { type BacklogSum, Outbox } from './outbox.js'
 import { ServedWatch, type WatchRequest } from './served-watch.js'
 import { Turns } from './turns.js'
 import { commit, read } from './txn.js'
-import { closePolicy, type Socket } from './websocket.js'
+import { closePolicy, closeTryAgain, type Socket } from './websocket.js'
 
 /** Requests (but watches) of one connection that wait for their answer. Above: EBUSY. */
 export const requestsMax = 65_536
@@ -26,11 +28,16 @@ export const requestsMax = 65_536
  *  in the socket: what is held for a client that takes no answers is bounded. */
 export const readsMax = 16
 
+/** What a read costs of a turn (`pace.ts`) for each of its keys. */
+const lookupCost = 1024
+
 /** Bytes of the first frame of a peer that has sent no token yet, and of all that it sends before it is
  *  admitted. */
 export const authFrameSizeMax = 512
 export const strangerSizeMax = 2 * authFrameSizeMax
 const firstFrame = 'the first frame must be "auth" with the token'
+/** Watches and waits that are ended in one turn when their connection has gone. */
+const endsAtOnce = 128
 /** A refused peer has this long to take the reason. */
 const refusedMs = 1_000
 
@@ -47,6 +54,7 @@ export class Connection {
   readonly #context: Context
   readonly #socket: Socket
   readonly #protocol: Subprotocol
+  readonly #inbox: Inbox
   readonly #outbox: Outbox
   readonly #token: string | undefined
   readonly #watches = new Map<number, ServedWatch>()
@@ -70,8 +78,14 @@ export class Connection {
     this.#protocol = protocol
     this.#token = token
     this.#admitted = token === undefined
-    this.#outbox = new Outbox(socket, { raw, protocol, sum })
-    socket.on('message', (data: Buffer, isBinary: boolean) => this.#receive(data, isBinary))
+    const gate = new Gate(socket)
+    this.#outbox = new Outbox(socket, { raw, protocol, gate, sum })
+    const { requestPace: pace, bodies } = context
+    this.#inbox = new Inbox(socket, {
+      ...{ raw, gate, pace, bodies },
+      take: (data, isBinary) => this.#receive(data, isBinary),
+      refuse: (error) => this.#end(closeTryAgain, 0, error),
+    })
     if (!this.#admitted) {
       this.#authTimer = setTimeout(() => this.#refuseLate(), authMs)
       this.#boundStranger(raw)
@@ -255,6 +269,7 @@ export class Connection {
         return commit(this.#context, namespace, body, some({ idempotencyKey }))
       case 'read': {
         const parsed = parseReadBody(body)
+        this.#inbox.spend(parsed.keys.length * lookupCost)
         const signal = this.#waitOf(id, parsed.minSeq)
         return this.#reads.run(async () => {
           await this.#outbox.drained(this.#closed.signal)
@@ -299,10 +314,15 @@ export class Connection {
   }
 
   #refuse(id: number, message: string): void {
+    this.#end(closePolicy, id, new TailraceError('EUNAUTH', message))
+  }
+
+  /** Ends the connection with an error, after which nothing that comes is looked at. */
+  #end(code: number, id: number, error: unknown): void {
     if (this.#refused) return
     this.#refused = true
-    this.#fail(id, new TailraceError('EUNAUTH', message))
-    this.#socket.close(closePolicy, 'EUNAUTH')
+    this.#fail(id, error)
+    this.#socket.close(code, toTailraceError(error).code)
     const timer = setTimeout(() => this.#socket.terminate(), refusedMs)
     this.#socket.once('close', () => clearTimeout(timer))
   }
@@ -318,8 +338,22 @@ export class Connection {
   #close(): void {
     clearTimeout(this.#authTimer)
     this.#closed.abort()
-    for (const watch of this.#watches.values()) watch.drop()
-    this.#watches.clear()
-    for (const controller of this.#requests.values()) controller?.abort()
+    void this.#endAll()
   }
+
+  /** In slices: there may be tens of thousands, and each has work to undo. */
+  async #endAll(): Promise<void> {
+    const watches = [...this.#watches.values()]
+    const waits = [...this.#requests.values()]
+    this.#watches.clear()
+    let ended = 0
+    for (const end of [...watches.map((watch) => () => watch.drop()), ...waits.map(abortOf)]) {
+      end()
+      if (++ended % endsAtOnce === 0) await setImmediate()
+    }
+  }
+}
+
+function abortOf(controller: AbortController | undefined): () => void {
+  return () => controller?.abort()
 }

@@ -5,6 +5,7 @@ import type { Store } from '../api/store.js'
 import type { Environment } from '../base/environment.js'
 import type { Places } from '../kvs/places.js'
 import type { Activity } from './activity.js'
+import type { BodyBudget } from './body-budget.js'
 import type { Log } from './log.js'
 import type { Pace } from './pace.js'
 
@@ -20,6 +21,9 @@ export type Context = {
   readonly store: ServedStore
   readonly activity: Activity
   readonly pace: Pace
+  /** The pace of the requests of all websockets. */
+  readonly requestPace: Pace
+  readonly bodies: BodyBudget
   readonly environment: Environment
   readonly version: string
   /** The data directory's real path. */

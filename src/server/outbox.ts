@@ -7,6 +7,7 @@ import { Wakeup } from '../base/wakeup.js'
 import { canceled } from '../error.js'
 import { type Response, subprotocol } from '../wire/frames.js'
 import { encodeMessage, type Subprotocol, splitFrame, splitSize } from '../wire/framing.js'
+import type { Gate } from './inbox.js'
 import type { Socket } from './websocket.js'
 
 /** Bytes that may wait in a socket before its watches wait. More is no faster. */
@@ -36,6 +37,8 @@ export type OutboxPorts = {
   /** The socket below the websocket. */
   readonly raw: RawSocket
   readonly protocol: Subprotocol
+  /** Of what the client sends. */
+  readonly gate: Gate
   /** Shared by all clients of the server. */
   readonly sum: BacklogSum
 }
@@ -44,6 +47,7 @@ export class Outbox {
   readonly #socket: Socket
   readonly #raw: RawSocket
   readonly #protocol: Subprotocol
+  readonly #gate: Gate
   readonly #sum: BacklogSum
   readonly #moved = new Wakeup()
   #corked = false
@@ -53,10 +57,11 @@ export class Outbox {
   #counted = 0
   #sent = 0
 
-  constructor(socket: Socket, { raw, protocol, sum }: OutboxPorts) {
+  constructor(socket: Socket, { raw, protocol, gate, sum }: OutboxPorts) {
     this.#socket = socket
     this.#raw = raw
     this.#protocol = protocol
+    this.#gate = gate
     this.#sum = sum
     raw.on('drain', () => this.#drain())
     raw.on('close', () => this.#count(0))
@@ -99,7 +104,7 @@ export class Outbox {
     } else {
       socket.send(encodeMessage(frame, this.#protocol), { binary })
     }
-    if (this.backlog > backlogSizeMax && !socket.isPaused) socket.pause()
+    if (this.backlog > backlogSizeMax) this.#gate.close('answers')
   }
 
   /** Resolves when not much waits. Throws ECANCELED. */
@@ -131,7 +136,7 @@ export class Outbox {
 
   #drain(): void {
     this.#count(0)
-    if (this.#socket.isPaused) this.#socket.resume()
+    this.#gate.open('answers')
     this.#moved.wake()
   }
 }

@@ -1,5 +1,5 @@
 /** The share of one turn of the event loop that deliveries may take: watches and streamed answers, of all
- *  clients together. Data that are in memory are delivered in microtasks, and nothing else runs before
+ *  clients together. Requests of websockets have a pace of their own (inbox.ts). Data that are in memory are delivered in microtasks, and nothing else runs before
  *  those are done. See rfc/12, rule 22.
  *  Invariant: between two looks at the sockets, deliveries send at most `turnSize` and what the last of
  *  them goes beyond it; those who wait go on in the order of waiting, each with a batch. */
@@ -80,10 +80,18 @@ export class Share {
     this.#pace = pace
   }
 
-  /** Resolves when a delivery may be made; at once while the batch lasts or nobody waits. */
+  /** Whether a delivery may be made at once: while the batch lasts, or nobody waits. */
+  tryTake(): boolean {
+    if (this.#left > 0 && !this.#pace.spent) return true
+    if (!this.#pace.open) return false
+    this.#left = batchSize
+    return true
+  }
+
+  /** Resolves when a delivery may be made. */
   async take(): Promise<void> {
-    if (this.#left > 0 && !this.#pace.spent) return
-    if (!this.#pace.open) await this.#pace.turn()
+    if (this.tryTake()) return
+    await this.#pace.turn()
     this.#left = batchSize
   }
 

@@ -121,7 +121,6 @@ class RunningServer implements Server {
   readonly ended: Promise<'stopped' | 'idle'>
   readonly #options: ServerOptions
   readonly #context: Context
-  readonly #bodies = new BodyBudget()
   readonly #sockets = new Sockets()
   readonly #apps: { readonly app: App; readonly front: Front }[] = []
   readonly #end = deferred<'stopped' | 'idle'>()
@@ -143,6 +142,8 @@ class RunningServer implements Server {
       store,
       activity: new Activity(environment.monotonic),
       pace: new Pace(),
+      requestPace: new Pace(),
+      bodies: new BodyBudget(),
       environment,
       version: versionOf(),
       directory: local.directory,
@@ -252,11 +253,11 @@ class RunningServer implements Server {
   }
 
   async #createApp(token: string | undefined): Promise<App> {
-    const { activity, log } = this.#context
+    const { activity, bodies, log } = this.#context
     const access = () => this.#access
     const { bodyStallMs: stallMs = token === undefined ? localBodyStallMs : bodyStallMs } =
       this.#options
-    const options = { activity, access, log, bodyStallMs: stallMs, bodies: this.#bodies }
+    const options = { activity, access, log, bodyStallMs: stallMs, bodies }
     const created = createApp(token === undefined ? options : { ...options, token })
     this.#apps.push(created)
     const { app } = created

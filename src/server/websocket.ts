@@ -12,6 +12,7 @@ export type Socket = WebSocket
 export const closeGoingAway = 1001
 export const closeProtocolError = 1002
 export const closePolicy = 1008
+export const closeTryAgain = 1013
 
 /** Serves the route. `open` is called for each websocket and attaches its listeners before it
  *  returns: frames that come earlier would be lost. */

@@ -5,6 +5,7 @@ import { afterAll, beforeAll, expect, it } from 'vitest'
 import { bodySizeMax } from '../../src/server/body.js'
 import { BodyBudget, bodiesSizeMax, bodyFreeSize } from '../../src/server/body-budget.js'
 import { pipelinedMax } from '../../src/server/front.js'
+import { Peer } from './peer.js'
 import { Raw, refusalIn } from './raw.js'
 import { Serving } from './serving.js'
 
@@ -73,4 +74,32 @@ it('requests that wait behind another one of their connection end with it', asyn
   while (serving.store.watchers < watching + 10) await serving.askLocally('GET', '/healthz')
   raw.socket.destroy()
   while (serving.store.watchers > watching) await serving.askLocally('GET', '/healthz')
+})
+
+it('messages that are not whole yet have the memory of bodies, and what they took is given back', async () => {
+  const part = Buffer.alloc(bodySizeMax, ' ')
+  const fitting = Math.floor(bodiesSizeMax / part.length)
+  const peers: Peer[] = []
+  try {
+    for (let n = 0; n < fitting + 1; n++) {
+      const peer = await Peer.connect(serving)
+      peers.push(peer)
+      peer.socket.send(part, { fin: false })
+    }
+    const refused = await Promise.race(peers.map((peer) => peer.next()))
+    expect(refused).toMatchObject({ id: 0, type: 'error', code: 'EBUSY' })
+    const code = await Promise.race(peers.map((peer) => peer.closed()))
+    expect(code).toBe(1013)
+    await using small = await Peer.connect(serving)
+    small.send({ id: 1, op: 'root', body: {} })
+    expect(await small.next()).toMatchObject({ id: 1, type: 'result' })
+  } finally {
+    for (const peer of peers) await peer[Symbol.asyncDispose]()
+  }
+  await using peer = await Peer.connect(serving)
+  for (let n = 0; n < fitting + 1; n++) {
+    peer.socket.send(part, { fin: false })
+    peer.socket.send('', { fin: true })
+    expect(await peer.next()).toMatchObject({ id: 0, type: 'error', code: 'EINVAL' })
+  }
 })

@@ -105,6 +105,33 @@ describe('a server', () => {
     for (const peer of watchers) await peer[Symbol.asyncDispose]()
   })
 
+  it('handles a bounded number of requests between two looks at its sockets', async () => {
+    await using serving = await Serving.start()
+    const root = serving.store.root.bind(serving.store)
+    let inTurn = 0
+    let most = 0
+    serving.store.root = (options) => {
+      most = Math.max(most, ++inTurn)
+      return root(options)
+    }
+    let over = false
+    const count = () => {
+      inTurn = 0
+      if (!over) setImmediate(count)
+    }
+    count()
+    await using peer = await Peer.connect(serving)
+    const requests = 5_000
+    const frames = Array.from({ length: requests }, (_, n) => ({ id: n + 1, op: 'root', body: {} }))
+    for (const frame of frames) peer.send(frame)
+    const ids = new Set<number>()
+    while (ids.size < requests) ids.add((await peer.next()).id)
+    over = true
+    // A turn of the pace may lie in two of those that are counted here. Without a bound it is all that one
+    // read of the socket brings, some 2,000.
+    expect(most).toBeLessThanOrEqual((2 * turnSize) / deliveryCost)
+  })
+
   it('holds a bounded number of frames for a client that reads nothing', async () => {
     await using serving = await Serving.start()
     const ops = Array.from({ length: 4_000 }, () => ({

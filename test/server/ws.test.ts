@@ -214,9 +214,11 @@ describe('an end', () => {
     expect(serving.store.watchers).toBeGreaterThanOrEqual(10)
     await peer[Symbol.asyncDispose]()
     await using other = await Peer.connect(serving)
-    other.send({ id: 1, op: 'root' })
-    await other.next()
-    expect(serving.store.watchers).toBe(0)
+    // Those that another test has left, too: a connection's watches end in slices.
+    while (serving.store.watchers > 0) {
+      other.send({ id: 1, op: 'root' })
+      await other.next()
+    }
   })
 
   it('of the namespace is ENONS', async () => {

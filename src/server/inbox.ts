@@ -1,0 +1,132 @@
+/** Messages of one websocket on their way in. See rfc/12, rules 22 and 32.
+ *  Invariant: messages are handled in their order, and in one turn of the event loop no more of them, of all
+ *  clients together, than the pace allows. Memory for what is not a whole message yet is that of the bodies. */
+
+import type { Socket as RawSocket } from 'node:net'
+import { type BodyBudget, type BodyShare, bodyFreeSize } from './body-budget.js'
+import type { Pace, Share } from './pace.js'
+import type { Socket } from './websocket.js'
+
+/** Bytes of a small frame besides its payload: its head and its mask. */
+const smallFrameHead = 6
+
+/** Why a socket is not read: its requests wait for their turn, its answers for their reader, or it is refused. */
+type Reason = 'requests' | 'answers' | 'refused'
+
+/** Whether a socket is read: while there is no reason not to. */
+export class Gate {
+  readonly #socket: Socket
+  readonly #reasons = new Set<Reason>()
+
+  constructor(socket: Socket) {
+    this.#socket = socket
+  }
+
+  close(reason: Reason): void {
+    this.#reasons.add(reason)
+    if (!this.#socket.isPaused) this.#socket.pause()
+  }
+
+  open(reason: Reason): void {
+    this.#reasons.delete(reason)
+    if (this.#reasons.size === 0 && this.#socket.isPaused) this.#socket.resume()
+  }
+}
+
+export type InboxPorts = {
+  readonly raw: RawSocket
+  readonly gate: Gate
+  /** Of the requests of all websockets. */
+  readonly pace: Pace
+  readonly bodies: BodyBudget
+  readonly take: (data: Buffer, isBinary: boolean) => void
+  /** Too much memory is taken by what is not whole yet: EBUSY. */
+  readonly refuse: (error: unknown) => void
+}
+
+export class Inbox {
+  readonly #ports: InboxPorts
+  readonly #share: Share
+  readonly #waiting: { readonly data: Buffer; readonly isBinary: boolean }[] = []
+  /** `bytesRead` of the raw socket when the last message was whole. */
+  #whole: number
+  #memory: BodyShare | undefined
+  /** Bytes that `#memory` knows of. */
+  #counted = 0
+  #closed = false
+
+  constructor(socket: Socket, ports: InboxPorts) {
+    this.#ports = ports
+    this.#share = ports.pace.share()
+    const { raw } = ports
+    this.#whole = raw.bytesRead
+    socket.on('message', (data: Buffer, isBinary: boolean) => this.#receive(data, isBinary))
+    // They may stand between the parts of a message, and are none.
+    const skip = (data: Buffer) => {
+      this.#whole += data.length + smallFrameHead
+    }
+    socket.on('ping', skip).on('pong', skip)
+    // Whole messages are handled before this.
+    const count = () => this.#count(raw.bytesRead - this.#whole)
+    raw.on('data', count)
+    socket.once('close', () => {
+      this.#closed = true
+      this.#waiting.length = 0
+      raw.off('data', count)
+      this.#release()
+    })
+  }
+
+  /** The message that is handled costs more than its bytes. */
+  spend(cost: number): void {
+    this.#share.spend(cost)
+  }
+
+  #receive(data: Buffer, isBinary: boolean): void {
+    this.#whole = this.#ports.raw.bytesRead
+    this.#release()
+    if (this.#waiting.length === 0 && this.#share.tryTake()) {
+      this.#take(data, isBinary)
+      return
+    }
+    // What came with it is in memory already; nothing more is read until all of it was handled.
+    this.#waiting.push({ data, isBinary })
+    if (this.#waiting.length > 1) return
+    this.#ports.gate.close('requests')
+    void this.#handle()
+  }
+
+  async #handle(): Promise<void> {
+    for (let at = 0; at < this.#waiting.length; at++) {
+      if (!this.#share.tryTake()) await this.#share.take()
+      const next = this.#waiting[at]
+      if (this.#closed || !next) return
+      this.#take(next.data, next.isBinary)
+    }
+    this.#waiting.length = 0
+    this.#ports.gate.open('requests')
+  }
+
+  #take(data: Buffer, isBinary: boolean): void {
+    this.#share.spend(data.length)
+    this.#ports.take(data, isBinary)
+  }
+
+  #count(size: number): void {
+    if (size <= bodyFreeSize || this.#closed) return
+    this.#memory ??= this.#ports.bodies.begin()
+    try {
+      this.#memory.add(size - this.#counted)
+      this.#counted = size
+    } catch (error) {
+      this.#ports.gate.close('refused')
+      this.#ports.refuse(error)
+    }
+  }
+
+  #release(): void {
+    this.#memory?.[Symbol.dispose]()
+    this.#memory = undefined
+    this.#counted = 0
+  }
+}
