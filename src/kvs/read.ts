@@ -12,7 +12,7 @@ import {
 } from '../api/kvs.js'
 import { blobSizeMax } from '../blob/blob.js'
 import { type Content, cacheSizeDefault } from '../content/content.js'
-import { TailraceError } from '../error.js'
+import { canceled, TailraceError } from '../error.js'
 import { baseOf, checkFloor, sizeLeft } from '../transaction/floor.js'
 import { measureOf, statOf } from '../transaction/stat.js'
 import { openArray } from '../tree/array.js'
@@ -118,12 +118,15 @@ export class Reader {
     return values
   }
 
-  /** All bytes of a value. REQUIRES: it is small enough to be held. */
-  async bytes(treeobj: Val | Valref): Promise<Uint8Array> {
+  /** All bytes of a value. REQUIRES: it is small enough to be held. Throws ECANCELED. */
+  async bytes(treeobj: Val | Valref, signal?: AbortSignal): Promise<Uint8Array> {
     if (treeobj.type === 'val') return treeobj.data
     const chunks: Uint8Array[] = []
     const left: Extent = { from: baseOf(treeobj).size, to: Number.MAX_SAFE_INTEGER }
-    for await (const chunk of this.#chunks(treeobj, undefined, left)) chunks.push(chunk)
+    for await (const chunk of this.#chunks(treeobj, undefined, left)) {
+      if (signal?.aborted) throw canceled(signal)
+      chunks.push(chunk)
+    }
     const [only] = chunks
     return only && chunks.length === 1 ? only : Buffer.concat(chunks)
   }

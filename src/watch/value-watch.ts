@@ -11,6 +11,7 @@ import { statOf } from '../transaction/stat.js'
 import { sizeOf } from '../tree/treeobj.js'
 import { LeaseWatch } from './lease-watch.js'
 import type { Sight } from './sights.js'
+import type { ValueLoads } from './value-loads.js'
 
 export async function* watchValue(
   store: KeyStore,
@@ -21,8 +22,10 @@ export async function* watchValue(
     readonly uniq: boolean
     readonly lease: boolean
   },
+  ports: { readonly loads: ValueLoads; readonly signal: AbortSignal },
 ): AsyncGenerator<WatchEvent, void, undefined> {
   const { key, waitCreate, uniq } = options
+  const { loads, signal } = ports
   const leases = options.lease ? new LeaseWatch(store) : undefined
   let delivered: Blobref | undefined
   let skipped = false
@@ -52,7 +55,7 @@ export async function* watchValue(
     if (uniq && ref === delivered) continue
     const event = { type: 'value', seq, ref, size, ...(skipped ? { skipped } : {}) } as const
     const large = size > blobSizeMax
-    const data = large ? {} : { data: await store.reader.bytes(treeobj) }
+    const data = large ? {} : { data: await loads.bytes(ref, treeobj, signal) }
     // It is read by its seq, at its reader's pace.
     if (large) store.spaces.kept.keep(sight.live, sight.root)
     sight.held[Symbol.dispose]()

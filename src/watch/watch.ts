@@ -22,6 +22,7 @@ import { AppendKey } from './append-key.js'
 import { watchAppend } from './append-watch.js'
 import { type Follower, Followers } from './followers.js'
 import { sights } from './sights.js'
+import { ValueLoads } from './value-loads.js'
 import { watchValue } from './value-watch.js'
 
 type Shared = {
@@ -34,6 +35,7 @@ type Shared = {
 export class WatchService implements StoreListener, Pick<Kvs, 'watch'> {
   readonly #store: KeyStore
   readonly #content: Content
+  readonly #loads: ValueLoads
   readonly #environment: Environment
   readonly #followers = new Followers()
   readonly #shared = new Map<string, Shared>()
@@ -42,6 +44,7 @@ export class WatchService implements StoreListener, Pick<Kvs, 'watch'> {
 
   constructor(store: KeyStore, content: Content, environment: Environment) {
     this.#store = store
+    this.#loads = new ValueLoads(store)
     this.#content = content
     this.#environment = environment
     store.listen(this)
@@ -100,7 +103,8 @@ export class WatchService implements StoreListener, Pick<Kvs, 'watch'> {
       if (mode === 'value') {
         const follower = this.#followers.add(at.namespace, { leases: lease })
         const seen = sights(this.#store, this.#followers, follower, at.key, own.signal)
-        yield* watchValue(this.#store, seen, { key: at.key, waitCreate, uniq, lease })
+        const ports = { loads: this.#loads, signal: own.signal }
+        yield* watchValue(this.#store, seen, { key: at.key, waitCreate, uniq, lease }, ports)
         return
       }
       const id = `${at.namespace}\0${at.key}`

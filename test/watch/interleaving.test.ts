@@ -181,3 +181,30 @@ function shown(event: WatchEvent | undefined): string {
   if (event?.type === 'append') return `${event.index} ${Buffer.from(event.data)}`
   return event?.type ?? 'done'
 }
+
+it('watchers of one value load it once, and a watcher that goes loads no more of it', async () => {
+  const pieces = Array.from({ length: 50 }, (_, n) => `piece ${n} `.padEnd(300, '.'))
+  await store.commit({ ops: pieces.map((value) => ({ op: 'append', key: 'k', value })) })
+  const watchings = [1, 2, 3, 4].map(() => store.watch('k', { mode: 'value' }))
+  await Promise.all(watchings.map((watching) => watching.return?.()))
+  engine.loaded.length = 0
+  const watch = () => store.watch('k', { mode: 'value' })
+  await watch().next()
+  const alone = engine.loaded.length
+  expect(alone).toBeGreaterThanOrEqual(pieces.length)
+  engine.loaded.length = 0
+  const values = await Promise.all([watch(), watch(), watch(), watch()].map((each) => each.next()))
+  expect(values.every(({ value }) => value?.type === 'value' && value.data?.length)).toBe(true)
+  expect(engine.loaded.length).toBeLessThan(2 * alone)
+  engine.loaded.length = 0
+  const left = watch()
+  const next = left.next()
+  // All but the pieces themselves was loaded.
+  while (engine.loaded.length < alone - pieces.length + 5) await Promise.resolve()
+  await left.return?.()
+  await next
+  const loaded = engine.loaded.length
+  await store.get('k')
+  expect(engine.loaded.length - loaded).toBeLessThanOrEqual(alone + 5)
+  expect(loaded).toBeLessThan(alone)
+})

@@ -1,0 +1,46 @@
+/** Values on their way to value watchers. See rfc/7, rule 23.
+ *  Invariant: watchers that ask for a value at the same time share one load of it, and nothing is loaded for
+ *  those that have gone. */
+
+import { joinAbort } from '../base/join-abort.js'
+import type { Blobref } from '../blob/blobref.js'
+import type { KeyStore } from '../kvs/store.js'
+import type { Val, Valref } from '../tree/treeobj.js'
+
+type Load = {
+  readonly bytes: Promise<Uint8Array>
+  readonly end: AbortController
+  waiting: number
+}
+
+export class ValueLoads {
+  readonly #store: KeyStore
+  readonly #loads = new Map<Blobref, Load>()
+
+  constructor(store: KeyStore) {
+    this.#store = store
+  }
+
+  /** `ref`: that of the treeobj. Throws as `Reader.bytes`, and ECANCELED. */
+  async bytes(ref: Blobref, treeobj: Val | Valref, signal: AbortSignal): Promise<Uint8Array> {
+    if (treeobj.type === 'val') return treeobj.data
+    const load = this.#loads.get(ref) ?? this.#begin(ref, treeobj)
+    load.waiting++
+    try {
+      return await joinAbort(load.bytes, signal)
+    } finally {
+      if (--load.waiting === 0) {
+        if (this.#loads.get(ref) === load) this.#loads.delete(ref)
+        load.end.abort()
+      }
+    }
+  }
+
+  #begin(ref: Blobref, treeobj: Valref): Load {
+    const end = new AbortController()
+    const bytes = this.#store.reader.bytes(treeobj, end.signal)
+    const load = { bytes, end, waiting: 0 }
+    this.#loads.set(ref, load)
+    return load
+  }
+}
