@@ -1,5 +1,4 @@
-/** The time of namespaces behind a server: roots, differences, pasts of keys, pins, settings. See rfc/10,
- *  rfc/12. */
+/** The past of namespaces behind a server: roots, differences, pasts of keys, pins. See rfc/10, rfc/12. */
 
 import type {
   DiffOptions,
@@ -12,15 +11,10 @@ import type {
   RootsOptions,
 } from '../api/history.js'
 import type { Scope } from '../api/transaction.js'
-import { encodeText } from '../wire/bytes.js'
-import * as answers from '../wire/history.js'
+import { diff, log, makePin, pins, roots, unpin } from '../wire/history.js'
 import type { Http } from './http.js'
-import { componentOf, pathOf, pathOfKey } from './path.js'
-import { namespaceOf } from './scope.js'
 
 type Signal = { readonly signal?: AbortSignal }
-
-const json = { 'content-type': 'application/json' }
 
 export class RemoteHistory implements History {
   readonly #http: Http
@@ -29,37 +23,30 @@ export class RemoteHistory implements History {
     this.#http = http
   }
 
-  async roots(options: RootsOptions = {}): Promise<RootPage> {
-    const { after, before, newest, limit, signal } = options
-    const path = pathOf('roots', { ...namespaceOf(options), after, before, newest, limit })
-    return this.#http.readJson(path, { signal }, answers.parseRootPage)
+  async roots({ signal, ...args }: RootsOptions = {}): Promise<RootPage> {
+    return this.#http.call(roots, args, { signal })
   }
 
-  async diff(options: DiffOptions): Promise<DiffPage> {
-    const { from, to, prefix, after, limit, signal } = options
-    const path = pathOf('diff', { ...namespaceOf(options), from, to, prefix, after, limit })
-    return this.#http.readJson(path, { signal }, answers.parseDiffPage)
+  async diff({ signal, ...args }: DiffOptions): Promise<DiffPage> {
+    return this.#http.call(diff, args, { signal })
   }
 
-  async log(key: string, options: LogOptions = {}): Promise<LogPage> {
-    const { before, limit, signal } = options
-    const path = pathOfKey('log', key, { ...namespaceOf(options), before, limit })
-    return this.#http.readJson(path, { signal }, answers.parseLogPage)
+  async log(key: string, { signal, ...args }: LogOptions = {}): Promise<LogPage> {
+    return this.#http.call(log, { key, ...args }, { signal })
   }
 
-  async pin(name: string, options: Scope & { readonly at?: number | string } = {}): Promise<Pin> {
-    const { namespace, at, signal } = options
-    const body = encodeText(JSON.stringify({ namespace, at }))
-    const path = pathOf(`pins/${componentOf(name)}`)
-    return this.#http.write({ method: 'PUT', path, headers: json, body, signal }, answers.parsePin)
+  async pin(
+    name: string,
+    { signal, ...args }: Scope & { readonly at?: number | string } = {},
+  ): Promise<Pin> {
+    return this.#http.call(makePin, { name, ...args }, { signal })
   }
 
-  async unpin(name: string, options: Signal = {}): Promise<void> {
-    const path = pathOf(`pins/${componentOf(name)}`)
-    await this.#http.write({ method: 'DELETE', path, signal: options.signal }, () => undefined)
+  async unpin(name: string, { signal }: Signal = {}): Promise<void> {
+    await this.#http.call(unpin, { name }, { signal })
   }
 
-  async pins(options: Signal = {}): Promise<Pin[]> {
-    return this.#http.readJson(pathOf('pins'), options, answers.parsePins)
+  async pins({ signal }: Signal = {}): Promise<Pin[]> {
+    return (await this.#http.call(pins, {}, { signal })).pins
   }
 }

@@ -6,8 +6,10 @@
 import type { Backoff } from '../api/connect.js'
 import { joinAbort } from '../base/join-abort.js'
 import { isCode, TailraceError, toTailraceError } from '../error.js'
+import type { AnswerOf, ArgsOf, RequestSpec } from '../wire/request.js'
 import { answeredBySomethingElse, readJsonOf, type Shape, serversAnswer } from './answer.js'
 import { delayOf } from './backoff.js'
+import { answerOf, placed } from './call.js'
 import { pause } from './timer.js'
 import type { HttpRequest, HttpResponse, Patience, Transport } from './transport.js'
 
@@ -149,6 +151,26 @@ export class Http {
     const method = 'POST'
     const sent = { method, path, headers, body: encodeJson(body), signal, long, patience } as const
     return use(await this.#send(sent, shape))
+  }
+
+  /** Sends a request of `wire/` whose body and answer are JSON. What only reads is asked again if its answer is lost
+   *  on the way; anything else is sent once. Throws what the server says, ECLOSED, EUNKNOWN, ECANCELED. */
+  async call<R extends RequestSpec>(
+    spec: R,
+    args: ArgsOf<R>,
+    asking: Asking = {},
+  ): Promise<AnswerOf<R>> {
+    const { path, body } = placed(spec, args)
+    const parse = (input: unknown) => answerOf(spec, input)
+    if (spec.right === 'read') return this.readJson(path, asking, parse, body)
+    const { signal, long, patience } = asking
+    const json = body === undefined ? {} : { body: encodeJson(body) }
+    const headers = {
+      ...asking.headers,
+      ...(body === undefined ? {} : { 'content-type': 'application/json' }),
+    }
+    const { method } = spec
+    return this.write({ method, path, headers, signal, long, patience, ...json }, parse)
   }
 
   dispose(): void {

@@ -7,14 +7,15 @@ import type {
   Settings,
   SettingsChange,
 } from '../api/namespace.js'
-import { parseNamespaceView, parseNamespaceViews, parseSettings } from '../wire/answers.js'
-import { encodeText } from '../wire/bytes.js'
+import {
+  configureNamespace,
+  createNamespace,
+  listNamespaces,
+  removeNamespace,
+} from '../wire/namespaces.js'
 import type { Http } from './http.js'
-import { componentOf, pathOf } from './path.js'
 
 type Signal = { readonly signal?: AbortSignal }
-
-const json = { 'content-type': 'application/json' }
 
 export class RemoteNamespaces implements Namespaces {
   readonly #http: Http
@@ -23,24 +24,26 @@ export class RemoteNamespaces implements Namespaces {
     this.#http = http
   }
 
-  async list(options: Signal = {}): Promise<NamespaceView[]> {
-    return this.#http.readJson(pathOf('ns'), options, parseNamespaceViews)
+  async list({ signal }: Signal = {}): Promise<NamespaceView[]> {
+    return (await this.#http.call(listNamespaces, {}, { signal })).namespaces
   }
 
-  async create(name: string, options: CreateNamespaceOptions = {}): Promise<NamespaceView> {
-    const { from } = options
-    return this.#http.writeJson(pathOf('ns'), { name, from }, options, parseNamespaceView)
+  async create(
+    name: string,
+    { signal, ...args }: CreateNamespaceOptions = {},
+  ): Promise<NamespaceView> {
+    return this.#http.call(createNamespace, { name, ...args }, { signal })
   }
 
-  async remove(name: string, options: Signal = {}): Promise<void> {
-    const path = pathOf(`ns/${componentOf(name)}`)
-    await this.#http.write({ method: 'DELETE', path, signal: options.signal }, () => undefined)
+  async remove(name: string, { signal }: Signal = {}): Promise<void> {
+    await this.#http.call(removeNamespace, { name }, { signal })
   }
 
-  async configure(name: string, change: SettingsChange, options: Signal = {}): Promise<Settings> {
-    const body = encodeText(JSON.stringify(change))
-    const path = pathOf(`ns/${componentOf(name)}`)
-    const request = { method: 'PATCH' as const, path, headers: json, body, signal: options.signal }
-    return this.#http.write(request, (input) => parseSettings(input))
+  async configure(
+    name: string,
+    change: SettingsChange,
+    { signal }: Signal = {},
+  ): Promise<Settings> {
+    return this.#http.call(configureNamespace, { name, ...change }, { signal })
   }
 }

@@ -1,20 +1,12 @@
 /** What is known about keys and namespaces: stat, treeobj, list, root, ns. See rfc/12. */
 
 import { pageMax } from '../api/kvs.js'
-import { reservedNamespaces } from '../api/namespace.js'
-import { TailraceError } from '../error.js'
-import { parseAt } from '../wire/op.js'
-import { invalid, optional, parseFields, parseText } from '../wire/parse.js'
+import { invalid } from '../wire/parse.js'
 import type { App, Reply, Request } from './app.js'
-import { readJsonBody } from './body.js'
 import type { Context } from './context.js'
 import { missing, some } from './kv-read.js'
-import { checkNoQuery, checkWritable, keyOf, nameOf, namespaceOf, queryOf } from './query.js'
-import { admitted, checkOwner } from './rights.js'
+import { checkNoQuery, keyOf, namespaceOf, queryOf } from './query.js'
 import { signalOf } from './stream.js'
-
-const namespaceFields = new Set(['name', 'from'])
-const fromFields = new Set(['namespace', 'at'])
 
 export function serveMeta(app: App, context: Context): void {
   // Without a key: the root directory.
@@ -28,9 +20,6 @@ export function serveMeta(app: App, context: Context): void {
     checkNoQuery(request)
     return context.store.upkeep.usage()
   })
-  app.get('/v1/ns', (request) => namespaces(context, request))
-  app.post('/v1/ns', (request, reply) => createNamespace(context, request, reply))
-  app.delete('/v1/ns/:name', (request) => removeNamespace(context, request))
 }
 
 async function stat(context: Context, request: Request, reply: Reply): Promise<unknown> {
@@ -76,39 +65,6 @@ async function root(context: Context, request: Request, reply: Reply): Promise<u
   const query = queryOf(request, { waitSeq: 'integer' })
   const scope = scopeOf(context, request, reply, { minSeq: query.waitSeq })
   return context.store.root({ ...scope, ...query })
-}
-
-async function namespaces(context: Context, request: Request): Promise<unknown> {
-  checkNoQuery(request)
-  return { namespaces: await context.store.namespaces.list() }
-}
-
-async function createNamespace(context: Context, request: Request, reply: Reply): Promise<Reply> {
-  checkNoQuery(request)
-  const fields = parseFields(await readJsonBody(request), 'namespace', namespaceFields)
-  const name = parseText(fields['name'], 'name')
-  checkWritable(name)
-  const from = optional('from', fields, 'namespace', parseFrom)
-  if (from.from) checkOwner(admitted, 'make a namespace of the tree of another')
-  return reply.code(201).send(await context.store.namespaces.create(name, from))
-}
-
-function parseFrom(input: unknown, what: string) {
-  const fields = parseFields(input, what, fromFields)
-  return {
-    ...optional('namespace', fields, what, parseText),
-    ...optional('at', fields, what, parseAt),
-  }
-}
-
-async function removeNamespace(context: Context, request: Request): Promise<unknown> {
-  checkNoQuery(request)
-  const name = nameOf(request)
-  if (reservedNamespaces.has(name)) {
-    throw new TailraceError('EPERM', `the namespace "${name}" is reserved and stays`)
-  }
-  await context.store.namespaces.remove(name)
-  return {}
 }
 
 /** A request that may wait for a seq ends with its client. */

@@ -43,7 +43,9 @@ import {
 } from './local.js'
 import { Log } from './log.js'
 import { serveMeta } from './meta.js'
+import { serveNamespaces } from './namespaces.js'
 import { Pace } from './pace.js'
+import { Routes } from './routes.js'
 import { lingerMs, Sockets } from './sockets.js'
 import { serveStatus } from './status.js'
 import { serveTransfers } from './transfer.js'
@@ -265,7 +267,9 @@ class RunningServer implements Server {
     await this.#sockets.serve(app, this.#context, token)
     serveStatus(app, this.#context)
     serveKeys(app, this.#context)
-    serveHistory(app, this.#context)
+    const routes = new Routes(app, activity)
+    serveHistory(routes, this.#context)
+    serveNamespaces(routes, this.#context)
     serveMeta(app, this.#context)
     serveContent(app, this.#context)
     serveTransactions(app, this.#context)

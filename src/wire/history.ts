@@ -1,4 +1,4 @@
-/** Roots, differences, pasts of keys, pins and settings, as both ends read them. See rfc/10, rfc/12. */
+/** Roots, differences, pasts of keys and pins, as they cross the wire. See rfc/10, rfc/12. */
 
 import type {
   DiffEntry,
@@ -10,138 +10,133 @@ import type {
   RootPage,
   Side,
 } from '../api/history.js'
-import type { SettingsChange } from '../api/namespace.js'
-import { parseBlobref } from '../blob/blobref.js'
-import { parseOneOf, parseTotals } from './answers.js'
-import { parseAt } from './op.js'
+import type { Base } from '../tree/treeobj.js'
+import { request } from './request.js'
 import {
+  answered,
+  arrayOf,
+  asked,
+  at,
+  blobref,
+  count,
+  flag,
+  number,
+  oneOf,
   optional,
-  parseArray,
-  parseFields,
-  parseFlag,
-  parseInteger,
-  parseNumber,
-  parseText,
-  parseTexts,
-} from './parse.js'
+  text,
+} from './schema.js'
 
-const types = ['val', 'valref', 'dir', 'symlink'] as const
-const changes = ['added', 'removed', 'changed'] as const
-const pinFields = new Set(['namespace', 'at'])
-const settingNames = ['historyCount', 'historyAgeMs', 'historySize'] as const
-/** Settings that `null` removes. */
-const optionalSettings = ['quota', 'keepJobs', 'keepJobsAgeMs', 'keepJobsSize'] as const
-const settingFields = new Set<string>([...settingNames, ...optionalSettings])
+/** So many things, and their bytes. */
+export const totals = answered<Base>({ count, size: count })
+export const treeobjType = oneOf('val', 'valref', 'dir', 'symlink')
 
-/** What a pin is asked to hold. Throws EINVAL. */
-export function parsePinBody(input: unknown): {
-  readonly namespace?: string
-  readonly at?: number | string
-} {
-  if (input === undefined) return {}
-  const fields = parseFields(input, 'pin', pinFields)
-  return {
-    ...optional('namespace', fields, 'pin', parseText),
-    ...optional('at', fields, 'pin', parseAt),
-  }
-}
+const side = answered<Side>({
+  type: treeobjType,
+  ref: blobref,
+  count,
+  size: count,
+  base: optional(totals),
+})
+const rootEntry = answered<RootEntry>({
+  seq: count,
+  ref: blobref,
+  time: number,
+  pins: optional(arrayOf(text)),
+  keys: optional(arrayOf(text)),
+})
+const diffEntry = answered<DiffEntry>({
+  key: text,
+  change: oneOf('added', 'removed', 'changed'),
+  before: optional(side),
+  after: optional(side),
+})
+const logEntry = answered<LogEntry>({ seq: count, time: number, value: optional(side) })
+export const pin = answered<Pin>({
+  name: text,
+  namespace: text,
+  incarnation: text,
+  seq: count,
+  ref: blobref,
+  time: number,
+  pinned: number,
+})
 
-/** Throws EINVAL. */
-export function parseSettingsChange(input: unknown): SettingsChange {
-  const fields = parseFields(input, 'settings', settingFields)
-  const change: { -readonly [name in keyof SettingsChange]: SettingsChange[name] } = {}
-  for (const name of settingNames) {
-    Object.assign(change, optional(name, fields, 'settings', parseInteger))
-  }
-  for (const name of optionalSettings) {
-    if (fields[name] === null) change[name] = null
-    else Object.assign(change, optional(name, fields, 'settings', parseInteger))
-  }
-  return change
-}
+export const roots = request({
+  name: 'history.roots',
+  method: 'GET',
+  path: '/v1/roots',
+  summary: 'List the retained roots of a namespace',
+  right: 'read',
+  namespaced: true,
+  query: {
+    after: optional(count),
+    before: optional(count),
+    newest: optional(flag),
+    limit: optional(count),
+  },
+  answer: answered<RootPage>({ roots: arrayOf(rootEntry), more: flag }),
+  errors: ['ENONS', 'EINVAL'],
+})
 
-export function parseRootPage(input: unknown): RootPage {
-  const fields = parseFields(input, 'roots')
-  return {
-    roots: parseArray(fields['roots'], 'roots').map(parseRootEntry),
-    more: parseFlag(fields['more'], 'more'),
-  }
-}
+export const diff = request({
+  name: 'history.diff',
+  method: 'GET',
+  path: '/v1/diff',
+  summary: 'List the keys that differ between two retained roots',
+  right: 'read',
+  namespaced: true,
+  query: {
+    from: at,
+    to: optional(at),
+    prefix: optional(text),
+    after: optional(text),
+    limit: optional(count),
+  },
+  answer: answered<DiffPage>({ entries: arrayOf(diffEntry), more: flag, from: count, to: count }),
+  errors: ['ECOMPACTED', 'EINVAL', 'ENONS'],
+})
 
-export function parseDiffPage(input: unknown): DiffPage {
-  const fields = parseFields(input, 'diff')
-  return {
-    entries: parseArray(fields['entries'], 'entries').map(parseDiffEntry),
-    more: parseFlag(fields['more'], 'more'),
-    from: parseInteger(fields['from'], 'from'),
-    to: parseInteger(fields['to'], 'to'),
-  }
-}
+export const log = request({
+  name: 'history.log',
+  method: 'GET',
+  path: '/v1/log/*',
+  summary: 'List what a key was made at the retained roots',
+  right: 'read',
+  namespaced: true,
+  query: { before: optional(count), limit: optional(count) },
+  answer: answered<LogPage>({ entries: arrayOf(logEntry), next: optional(count), oldest: count }),
+  errors: ['ENONS', 'EINVAL'],
+})
 
-export function parseLogPage(input: unknown): LogPage {
-  const fields = parseFields(input, 'log')
-  return {
-    entries: parseArray(fields['entries'], 'entries').map(parseLogEntry),
-    ...optional('next', fields, 'log', parseInteger),
-    oldest: parseInteger(fields['oldest'], 'oldest'),
-  }
-}
+export const makePin = request({
+  name: 'history.pin',
+  method: 'PUT',
+  path: '/v1/pins/:name',
+  summary: 'Keep a retained root until it is unpinned',
+  right: 'owner',
+  body: asked<{ readonly namespace?: string; readonly at?: number | string }>({
+    namespace: optional(text),
+    at: optional(at),
+  }),
+  answer: pin,
+  errors: ['EEXIST', 'ECOMPACTED', 'ENONS', 'E2BIG'],
+})
 
-export function parsePin(input: unknown): Pin {
-  const fields = parseFields(input, 'pin')
-  return {
-    name: parseText(fields['name'], 'name'),
-    namespace: parseText(fields['namespace'], 'namespace'),
-    incarnation: parseText(fields['incarnation'], 'incarnation'),
-    seq: parseInteger(fields['seq'], 'seq'),
-    ref: parseBlobref(fields['ref']),
-    time: parseNumber(fields['time'], 'time'),
-    pinned: parseNumber(fields['pinned'], 'pinned'),
-  }
-}
+export const unpin = request({
+  name: 'history.unpin',
+  method: 'DELETE',
+  path: '/v1/pins/:name',
+  summary: 'Let a pinned root go',
+  right: 'owner',
+  errors: ['ENOENT'],
+})
 
-export function parsePins(input: unknown): Pin[] {
-  const fields = parseFields(input, 'answer')
-  return parseArray(fields['pins'], 'pins').map(parsePin)
-}
-
-function parseRootEntry(input: unknown): RootEntry {
-  const fields = parseFields(input, 'root')
-  return {
-    seq: parseInteger(fields['seq'], 'seq'),
-    ref: parseBlobref(fields['ref']),
-    time: parseNumber(fields['time'], 'time'),
-    ...optional('pins', fields, 'root', parseTexts),
-    ...optional('keys', fields, 'root', parseTexts),
-  }
-}
-
-function parseDiffEntry(input: unknown): DiffEntry {
-  const fields = parseFields(input, 'entry')
-  return {
-    key: parseText(fields['key'], 'key'),
-    change: parseOneOf(fields['change'], changes, 'change'),
-    ...optional('before', fields, 'entry', parseSide),
-    ...optional('after', fields, 'entry', parseSide),
-  }
-}
-
-function parseLogEntry(input: unknown): LogEntry {
-  const fields = parseFields(input, 'entry')
-  return {
-    seq: parseInteger(fields['seq'], 'seq'),
-    time: parseNumber(fields['time'], 'time'),
-    ...optional('value', fields, 'entry', parseSide),
-  }
-}
-
-function parseSide(input: unknown, what: string): Side {
-  const fields = parseFields(input, what)
-  return {
-    type: parseOneOf(fields['type'], types, 'type'),
-    ref: parseBlobref(fields['ref']),
-    count: parseInteger(fields['count'], 'count'),
-    size: parseInteger(fields['size'], 'size'),
-    ...optional('base', fields, what, parseTotals),
-  }
-}
+export const pins = request({
+  name: 'history.pins',
+  method: 'GET',
+  path: '/v1/pins',
+  summary: 'List the pins',
+  right: 'read',
+  answer: answered<{ readonly pins: Pin[] }>({ pins: arrayOf(pin) }),
+  errors: [],
+})
