@@ -36,11 +36,11 @@ export async function diskSizeOf(directory: string): Promise<number | undefined>
   }
 }
 
-/** Writes and syncs a file of `size` bytes and some more, then removes it. Throws what node:fs does. */
-export async function probe(directory: string, size: number): Promise<void> {
+/** Writes and syncs a file of `size` bytes and `slack` more, then removes it. Throws what node:fs does. */
+export async function probe(directory: string, size: number, slack = probeSlack): Promise<void> {
   const path = join(directory, `probe-${process.pid}`)
   try {
-    await write(path, Math.min(size + probeSlack, probeSizeMax))
+    await write(path, Math.min(size + slack, probeSizeMax))
   } finally {
     await rm(path, { force: true }).catch(() => {}) // one that stays is overwritten by the next
   }

@@ -57,6 +57,8 @@ export type Part = {
   /** The oldest seq that the namespace retains: older roots may go, but for those that every engine
    *  keeps (`historyAgeMs`, `historyCount`). Absent: it retains none but those. */
   readonly retained?: number
+  /** It removes more than it adds: an engine may let it go on where its disk is full for others. */
+  readonly frees?: boolean
 }
 
 /** The other ref that a retained root gets. */

@@ -126,6 +126,7 @@ export class LmdbEngine implements Engine {
     const answer = await this.#sweeper.submit({
       names: namesOf(parts),
       blobs: parts.flatMap(({ blobs }) => blobs),
+      frees: parts.every((part) => part.frees === true),
       plan: (group) => this.#planParts(parts, group),
     })
     if (answer.stored) return answer.value
@@ -179,7 +180,7 @@ export class LmdbEngine implements Engine {
         this.#moves.moved()
       }
     }
-    stored(await this.#writer.submit({ names: [namespace], blobs: [], plan }))
+    stored(await this.#writer.submit({ names: [namespace], blobs: [], frees: true, plan }))
   }
 
   async *history(namespace: string, after: number): AsyncIterable<Root> {
@@ -231,7 +232,7 @@ export class LmdbEngine implements Engine {
         this.#moves.moved()
       }
     }
-    stored(await this.#sweeper.submit({ names: [namespace], blobs, plan }))
+    stored(await this.#sweeper.submit({ names: [namespace], blobs, frees: true, plan }))
   }
 
   watch(signal: AbortSignal): AsyncIterable<void> {

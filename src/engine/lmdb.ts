@@ -16,6 +16,7 @@ import { type LmdbBounds, LmdbEngine } from './lmdb-engine.js'
 import { shortenWriteMessage } from './lmdb-message.js'
 import { assertOpenable } from './openable.js'
 import { StoreLock } from './owner.js'
+import { Reserve } from './reserve.js'
 import { type Range, type Table, type Tables, Writes } from './tables.js'
 
 export type LmdbOptions = {
@@ -30,6 +31,9 @@ const damageCodes: ReadonlySet<unknown> = new Set([-30_797, -30_796, -30_793])
 
 type Store = Database<Buffer, Uint8Array>
 type Root = RootDatabase<Buffer, Uint8Array>
+
+/** Heads of the file, which no table has. */
+const metaPages = 2
 
 const binary = { encoding: 'binary', keyEncoding: 'binary' } as const
 
@@ -57,7 +61,7 @@ async function openLocked(
   options: LmdbOptions,
 ): Promise<LmdbEngine> {
   const { environment, bounds = {}, existing = false } = options
-  await assertOpenable(directory, { existing })
+  await withReserve(directory, () => assertOpenable(directory, { existing }))
   const database = open<Buffer, Uint8Array>({
     path: directory,
     noSubdir: false, // a directory may have a dot in its name
@@ -83,6 +87,18 @@ async function openLocked(
   } catch (error) {
     await database.close()
     throw error
+  }
+}
+
+/** On a full disk an open takes of the reserve what its lock file needs. */
+async function withReserve(directory: string, act: () => Promise<void>): Promise<void> {
+  const reserve = new Reserve(directory)
+  for (;;) {
+    try {
+      return await act()
+    } catch (error) {
+      if (!isFullError(error) || !reserve.release()) throw error
+    }
   }
 }
 
@@ -144,6 +160,10 @@ class LmdbTable implements Table {
     }
   }
 
+  get stats(): TreeStats {
+    return this.#database.getStats() as TreeStats
+  }
+
   /** Adds one write to the transaction under way. */
   write(key: Uint8Array, value: Uint8Array | undefined): void {
     if (value)
@@ -179,6 +199,14 @@ class LmdbTables implements Tables {
     return statsOf(this.#root).lastPageNumber
   }
 
+  get freePages(): number {
+    const { blobs, index, roots, namespaces, meta, fill } = this
+    const { lastPageNumber, free, ...main } = statsOf(this.#root)
+    const tables = [blobs, index, roots, namespaces, meta, fill].map((table) => table.stats)
+    const used = [main, free, ...tables].reduce((sum, tree) => sum + pagesOf(tree), metaPages)
+    return Math.max(0, lastPageNumber + 1 - used)
+  }
+
   async write(writes: Writes): Promise<void> {
     try {
       await this.#root.batch(() => {
@@ -206,9 +234,26 @@ class LmdbTables implements Tables {
   }
 }
 
+type TreeStats = {
+  readonly treeBranchPageCount: number
+  readonly treeLeafPageCount: number
+  readonly overflowPages: number
+}
+
+type FileStats = TreeStats & {
+  readonly pageSize: number
+  readonly lastPageNumber: number
+  /** Of the tree that lists the free pages. */
+  readonly free: TreeStats
+}
+
 /** The library's types do not say what this gives. */
-function statsOf(root: Root): { readonly pageSize: number; readonly lastPageNumber: number } {
-  return root.getStats() as { readonly pageSize: number; readonly lastPageNumber: number }
+function statsOf(root: Root): FileStats {
+  return root.getStats() as FileStats
+}
+
+function pagesOf(tree: TreeStats): number {
+  return tree.treeBranchPageCount + tree.treeLeafPageCount + tree.overflowPages
 }
 
 function openTable(root: Root, name: string): LmdbTable {

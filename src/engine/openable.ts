@@ -14,6 +14,8 @@ const firstSize = 3 * pageSize
 const sectorSize = 512
 export const dataFile = 'data.mdb'
 const lockFile = 'lock.mdb'
+/** Bytes that must be free for it: more than it has, since a file system may write it to another place. */
+const lockSize = 256 * 1024
 
 /** Whether an open would find a store, and not make one. */
 export async function hasStore(directory: string): Promise<boolean> {
@@ -29,7 +31,7 @@ export async function assertOpenable(
   directory: string,
   options: { readonly existing: boolean },
 ): Promise<void> {
-  await probe(directory, 0)
+  await probe(directory, lockSize, 0)
   const names = new Set(await readdir(directory))
   if (names.has(lockFile)) await (await open(join(directory, lockFile), 'r+')).close()
   const path = join(directory, dataFile)

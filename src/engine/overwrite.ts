@@ -126,20 +126,26 @@ async function removeRows(tables: Tables, writer: Writer): Promise<void> {
   for (;;) {
     const keys = [...tables.fill.keys({ limit: unfillStep })]
     if (keys.length === 0) return
-    await submit(writer, (writes) => {
+    const remove = (writes: Writes) => {
       for (const key of keys) writes.remove(tables.fill, key)
-    })
+    }
+    // On a full disk they are left to the next one that writes over.
+    if (!(await submit(writer, remove, { frees: true }))) return
   }
 }
 
 /** False where the disk is full: nothing of it was written then. */
-async function submit(writer: Writer, write: (writes: Writes) => void): Promise<boolean> {
+async function submit(
+  writer: Writer,
+  write: (writes: Writes) => void,
+  { frees }: { readonly frees: boolean } = { frees: false },
+): Promise<boolean> {
   const plan = ({ writes }: { readonly writes: Writes }) => {
     write(writes)
     return () => {}
   }
   try {
-    stored(await writer.submit({ names: [], blobs: [], plan }))
+    stored(await writer.submit({ names: [], blobs: [], frees, plan }))
     return true
   } catch (error) {
     if (isCode(error, 'ENOSPC')) return false

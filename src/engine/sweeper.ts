@@ -85,7 +85,7 @@ export class Sweeper {
       return () => sweep.swept
     }
     try {
-      return stored(await writer.submit({ names: [], blobs: [], plan }))
+      return stored(await writer.submit({ names: [], blobs: [], frees: true, plan }))
     } finally {
       this.#dropping = undefined
       ended.resolve()

@@ -60,6 +60,8 @@ export interface Tables {
   readonly pageSize: number
   /** Pages that the file has had in use so far: it grows only where no free one is left. */
   readonly pages: number
+  /** Pages among them that the next transaction can write to. */
+  readonly freePages: number
 
   /** One durable transaction. Rejects where it was not stored, or is not known to be. */
   write(writes: Writes): Promise<void>

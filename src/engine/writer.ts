@@ -6,6 +6,7 @@ import { deferred } from '../base/deferred.js'
 import type { Blob } from '../blob/blob.js'
 import { TailraceError, toTailraceError } from '../error.js'
 import { isFull } from './disk.js'
+import { Reserve, reservedSizeMin, reserveSize } from './reserve.js'
 import type { SweepPlan } from './sweep.js'
 import { type Tables, Writes } from './tables.js'
 
@@ -28,6 +29,8 @@ export type Job<T> = {
   /** Adds to the group and gives what to do, and answer, once that is durable. Throws before it has
    *  added anything, and then fails alone. */
   readonly plan: (group: Group) => () => T
+  /** It frees more than it takes: it may have what is reserved on the disk. It is planned again then. */
+  readonly frees?: boolean
 }
 
 export type Answer<T> =
@@ -39,6 +42,7 @@ type Failure = Extract<Answer<never>, { readonly stored: false }>
 type Waiting = {
   readonly names: readonly string[]
   readonly size: number
+  readonly frees: boolean
   readonly plan: (group: Group) => () => void
   readonly fail: (failure: Failure) => void
   readonly refuse: (error: unknown) => void
@@ -55,6 +59,7 @@ export class Writer {
   readonly #tables: Tables
   readonly #directory: string
   readonly #complete: (group: Group) => () => void
+  readonly #reserve: Reserve
   /** Only `submit` adds to it, only `#take` removes. */
   #queue: Waiting[] = []
   #running: Promise<void> | undefined
@@ -66,6 +71,7 @@ export class Writer {
     this.#tables = options.tables
     this.#directory = options.directory
     this.#complete = options.complete
+    this.#reserve = new Reserve(options.directory)
   }
 
   /** Why nothing can be written any more. */
@@ -83,6 +89,7 @@ export class Writer {
     this.#queue.push({
       names: job.names,
       size: job.blobs.reduce((sum, blob) => sum + blob.bytes.length, 0),
+      frees: job.frees === true,
       plan: (group) => {
         const settle = job.plan(group)
         return () => answer.resolve({ stored: true, value: settle() })
@@ -131,8 +138,9 @@ export class Writer {
     return this.#queue.splice(0, count)
   }
 
-  async #commit(jobs: readonly Waiting[]): Promise<void> {
-    if (this.#broken) return failAll(jobs, { stored: false, applied: 'no', error: this.#broken })
+  async #commit(all: readonly Waiting[]): Promise<void> {
+    if (this.#broken) return failAll(all, { stored: false, applied: 'no', error: this.#broken })
+    const jobs = await this.#admit(all)
     const group: Group = { writes: new Writes(), blobs: [], sweeps: [] }
     const planned: Waiting[] = []
     const settles: (() => void)[] = []
@@ -145,8 +153,37 @@ export class Writer {
       }
     }
     const failure = await this.#store(group, settles)
-    if (failure) failAll(planned, failure)
-    else for (const settle of settles) settle()
+    if (!failure) {
+      for (const settle of settles) settle()
+      return
+    }
+    const freeing = planned.filter((job) => job.frees)
+    const again = freeing.length > 0 && failure.error.code === 'ENOSPC' && this.#reserve.release()
+    failAll(again ? planned.filter((job) => !job.frees) : planned, failure)
+    if (again) this.#queue.unshift(...freeing)
+  }
+
+  /** Refuses what would take the space that is left to the jobs that free some, and gives the others. */
+  async #admit(jobs: readonly Waiting[]): Promise<readonly Waiting[]> {
+    if (this.#reserve.isWhole || !this.#isReserved()) return jobs
+    const ordinary = jobs.filter((job) => !job.frees)
+    if (ordinary.length === 0 || (await this.#reserve.make()) !== 'full') return jobs
+    const size = ordinary.reduce((sum, job) => sum + job.size, 0)
+    const { freePages, pageSize } = this.#tables
+    // A blob may take a page more than it has bytes, and each change some pages of the tables.
+    if (freePages * pageSize - 2 * size >= reserveSize) return jobs
+    failAll(ordinary, { stored: false, applied: 'no', error: this.#full() })
+    return jobs.filter((job) => job.frees)
+  }
+
+  #isReserved(): boolean {
+    const { pages, pageSize } = this.#tables
+    return pages * pageSize >= reservedSizeMin
+  }
+
+  #full(cause?: unknown): TailraceError {
+    const message = `no space left in ${this.#directory}: make space, or remove keys and collect, then write again`
+    return new TailraceError('ENOSPC', message, { cause })
   }
 
   async #store(group: Group, settles: (() => void)[]): Promise<Failure | undefined> {
@@ -170,9 +207,7 @@ export class Writer {
   async #diagnose(size: number, cause: unknown): Promise<Failure> {
     const full = await isFull(this.#directory, size)
     if (full && this.#tables.writable()) {
-      const message = `no space left in ${this.#directory}: make space, then write again`
-      const error = new TailraceError('ENOSPC', message, { cause })
-      return { stored: false, applied: 'no', error }
+      return { stored: false, applied: 'no', error: this.#full(cause) }
     }
     const reason = cause instanceof Error ? cause.message : String(cause)
     const message = `a write to ${this.#directory} failed (${reason}): the store is read-only until it is opened again; check the disk first`

@@ -9,11 +9,12 @@ import { type Deferred, deferred } from '../base/deferred.js'
 import type { Blob } from '../blob/blob.js'
 import type { Content } from '../content/content.js'
 import type { Engine, Head, Part, Root } from '../engine/engine.js'
-import { TailraceError, toTailraceError } from '../error.js'
+import { isCode, TailraceError, toTailraceError } from '../error.js'
 import { AnsweredBefore } from '../transaction/answers.js'
 import { OpensNextGroup } from '../transaction/breaks.js'
 import { Deadlines } from '../transaction/deadlines.js'
 import { expireKeysTransaction } from '../transaction/expire.js'
+import { frees } from '../transaction/frees.js'
 import type { Group } from '../transaction/group.js'
 import { dateLeasesTransaction, expireLeasesTransaction } from '../transaction/leases.js'
 import type { Prepared } from '../transaction/transaction.js'
@@ -207,10 +208,15 @@ export class Committer {
     } catch (error) {
       // What refused them is not there: they are judged again.
       const again = new Set(refused.map(({ waiting }) => waiting))
+      // What frees space goes on without the others, which a full disk has refused.
+      const freeing = ours.filter(({ prepared }) => frees(prepared))
+      if (isCode(error, 'ENOSPC') && freeing.length < ours.length) {
+        for (const waiting of freeing) again.add(waiting)
+      }
       for (const waiting of ours) {
         if (!again.has(waiting)) waiting.answer.reject(toTailraceError(error))
       }
-      this.#giveBack([...again])
+      this.#giveBack(ours.filter((waiting) => again.has(waiting)))
     }
   }
 
@@ -269,7 +275,7 @@ export class Committer {
   }
 
   /** REQUIRES: the namespace is still at the root that the group was built on. */
-  sending({ root, blobs }: Built): Sending {
+  sending({ root, blobs, taken }: Built): Sending {
     const { name, record, revision, root: before } = this.#namespace
     const { known: retained } = this.#namespace.retention
     const part: Part = {
@@ -279,6 +285,7 @@ export class Committer {
       root,
       blobs,
       ...(retained === undefined ? {} : { retained }),
+      ...(taken.every(({ waiting }) => frees(waiting.prepared)) && { frees: true }),
     }
     return { part, after: before.seq }
   }
