@@ -218,9 +218,12 @@ export class Front {
   #checkPlace(request: FrontRequest): void {
     const { host, origin } = request.headers
     const access = this.#options.access()
-    const hosts = request.rawHeaders.filter((name, at) => at % 2 === 0 && /^host$/i.test(name))
-    if (hosts.length > 1) throw invalid('a request has one Host header')
-    if (this.#options.token !== undefined) checkHost(access, host)
+    const named = (pattern: RegExp) =>
+      request.rawHeaders.filter((name, at) => at % 2 === 0 && pattern.test(name)).length
+    if (named(/^host$/i) > 1) throw invalid('a request has one Host header')
+    // Node takes the first; a proxy in front may have looked at the other.
+    if (named(/^authorization$/i) > 1) throw invalid('a request has one Authorization header')
+    if (this.#options.token !== undefined) checkHost(access, authorityOf(request.url) ?? host)
     else if (host === undefined && request.httpVersion !== '1.0') {
       throw invalid('a request has a Host header')
     }
@@ -331,4 +334,9 @@ function unreadOf(error: NodeJS.ErrnoException): { readonly code: Code; readonly
     default:
       return { code: 'EINVAL', status: 400 }
   }
+}
+
+/** Host and port of a request target in absolute form, which counts in the place of the Host header (RFC 9112, 3.2.2). */
+function authorityOf(target: string | undefined): string | undefined {
+  return /^[a-z][a-z0-9+.-]*:\/\/([^/?#]*)/i.exec(target ?? '')?.[1]
 }

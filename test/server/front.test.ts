@@ -314,3 +314,28 @@ describe('the end of a server', () => {
     expect(await readServerRecord(other.directory)).toBeUndefined()
   })
 })
+
+describe('a place that is named twice', () => {
+  const ask = async (target: string, headers: readonly string[]) => {
+    await using raw = await Raw.overTcp(serving)
+    raw.send([`GET ${target} HTTP/1.1`, ...headers, 'Connection: close'])
+    return refusalIn(await raw.end())
+  }
+  const host = 'Host: localhost'
+
+  it('in an absolute target counts, whatever the Host header says', async () => {
+    const authorization = `Authorization: Bearer ${serving.server.token}`
+    const missing = '/v1/kv/not-there'
+    expect(await ask(`http://evil.example${missing}`, [host, authorization])).toBe('403 EPERM')
+    const user = `http://localhost@evil.example${missing}`
+    expect(await ask(user, [host, authorization])).toBe('403 EPERM')
+    expect(await ask(`http://localhost:1${missing}`, [host, authorization])).toBe('404 ENOENT')
+  })
+
+  it('by two Host or two Authorization headers is EINVAL', async () => {
+    const authorization = `Authorization: Bearer ${serving.server.token}`
+    expect(await ask('/healthz', [host, host])).toBe('400 EINVAL')
+    const other = 'authorization: Bearer x'
+    expect(await ask('/v1/status', [host, authorization, other])).toBe('400 EINVAL')
+  })
+})
