@@ -10,6 +10,7 @@ import {
   type Reading,
   readSizeMax,
 } from '../api/kvs.js'
+import { LoopSlice } from '../base/loop-slice.js'
 import { blobSizeMax } from '../blob/blob.js'
 import { type Content, cacheSizeDefault } from '../content/content.js'
 import { canceled, TailraceError } from '../error.js'
@@ -105,8 +106,10 @@ export class Reader {
   /** As `small` of each key. Throws E2BIG too where all together exceed `readSizeMax`. */
   async many(snapshot: Snapshot, keys: readonly string[]): Promise<(Uint8Array | undefined)[]> {
     const values: (Uint8Array | undefined)[] = []
+    const slice = new LoopSlice()
     let size = 0
     for (const key of keys) {
+      if (slice.over) await slice.turn()
       const value = await this.small(snapshot, key)
       size += value?.length ?? 0
       if (size > readSizeMax) {

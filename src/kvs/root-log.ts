@@ -2,6 +2,7 @@
  *  Invariant: `since` gives every root from a seq on, in order, or says that some are gone; neither it nor
  *  `at` gives a root below the floor, though the engine may have it still. */
 
+import { LoopSlice } from '../base/loop-slice.js'
 import { type Blobref, parseBlobref } from '../blob/blobref.js'
 import type { Engine, Rewritten, Root } from '../engine/engine.js'
 import { TailraceError } from '../error.js'
@@ -57,7 +58,9 @@ export class RootLog {
       return this.#roots.slice(start, start + limit)
     }
     const roots: Root[] = []
+    const slice = new LoopSlice()
     for await (const root of this.#engine.history(this.#namespace, after)) {
+      if (slice.over) await slice.turn()
       roots.push(root)
       if (roots.length === limit) break
     }

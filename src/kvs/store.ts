@@ -24,6 +24,7 @@ import type { Committed, CommittedOp, Op, Scope, Transaction, Value } from '../a
 import { abortable } from '../base/abortable.js'
 import type { Environment } from '../base/environment.js'
 import { joinAbort } from '../base/join-abort.js'
+import { LoopSlice } from '../base/loop-slice.js'
 import type { Content } from '../content/content.js'
 import type { Engine, Root } from '../engine/engine.js'
 import { TailraceError } from '../error.js'
@@ -239,7 +240,9 @@ export class KeyStore implements Keys, AsyncDisposable {
   async namespaces(): Promise<NamespaceView[]> {
     this.spaces.checkOpen()
     const views: NamespaceView[] = []
+    const slice = new LoopSlice()
     for (const { live } of this.spaces.all()) {
+      if (slice.over) await slice.turn()
       using _held = this.spaces.holdRoot(live.root)
       views.push(await live.view())
     }

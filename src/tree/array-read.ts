@@ -1,6 +1,7 @@
 /** Reading append arrays: by index, by byte offset, in order, and how one relates to another. See
  *  rfc/5. Each is a descent through closed pages: O(log n) nodes. */
 
+import { LoopSlice } from '../base/loop-slice.js'
 import { blobrefAt, digestSize } from '../blob/blobref.js'
 import { TailraceError } from '../error.js'
 import { type AppendArray, type ArrayBlob, arrayRef, emptyArray } from './array.js'
@@ -86,7 +87,7 @@ export async function indexAtOffset(
 }
 
 /** The blobs from index `from` up to, not including, `to`, bounded by what is there. Each page is read
- *  once, when the consumer gets there. Throws EDANGLING, ECORRUPT, EIO. */
+ *  once, when the consumer gets there; the event loop turns meanwhile. Throws EDANGLING, ECORRUPT, EIO. */
 export async function* entriesOf(
   nodes: Nodes,
   array: AppendArray,
@@ -95,6 +96,7 @@ export async function* entriesOf(
 ): AsyncGenerator<ArrayEntry> {
   const end = Math.min(to, array.count)
   const path: Run[] = []
+  const slice = new LoopSlice()
   let index = Math.max(0, from)
   while (index < end) {
     const run = await runOfBlob(nodes, array, index, path)
@@ -104,6 +106,7 @@ export async function* entriesOf(
       const entry = entryAt(run, at, offset)
       offset += entry.size
       index++
+      if (slice.over) await slice.turn()
       yield entry
     }
   }

@@ -1,6 +1,7 @@
 /** What differs between two directories: found by walking both at once and passing over whatever has
  *  the same ref. See rfc/5. */
 
+import { LoopSlice } from '../base/loop-slice.js'
 import { loadChild, loadTop, peekChild } from './dir-cursor.js'
 import { type Branch, type Child, type DirNode, type Entry, positionOf } from './dir-node.js'
 import { isAddressable, joinKey, type Key, rootKey } from './key.js'
@@ -21,7 +22,7 @@ export type Difference = {
  *  that is on one side only is named, and so is everything below it; one whose key is too long to be asked for
  *  is named where it differs, and stands for what is below. `under` is put before every key.
  *  `after` goes on after that key, there or not, without a walk through what is before it. Loads only nodes
- *  that differ, at the consumer's pace. Throws EDANGLING, ECORRUPT, EIO. */
+ *  that differ, at the consumer's pace; the event loop turns meanwhile. Throws EDANGLING, ECORRUPT, EIO. */
 export async function* diffDir(
   nodes: Nodes,
   before: Dir,
@@ -69,7 +70,9 @@ async function* diffEntries(
 ): AsyncGenerator<EntryPair> {
   const old = await Front.of(nodes, before, from)
   const now = await Front.of(nodes, after, from)
+  const slice = new LoopSlice()
   for (;;) {
+    if (slice.over) await slice.turn()
     const [a, b] = [old.head, now.head]
     if (!a && !b) return
     if (a && b && sameHead(a, b)) {

@@ -1,6 +1,7 @@
 /** Directories of any size: lookup, listing, change. A prolly tree. See rfc/5.
  *  Invariant: a Dir's ref is a function of its names and treeobjs alone, never of its history. */
 
+import { LoopSlice } from '../base/loop-slice.js'
 import { DirCursor, loadChild, loadTop, peekChild, peekTop } from './dir-cursor.js'
 import { type DirNode, positionOf } from './dir-node.js'
 import type { Nodes } from './nodes.js'
@@ -40,7 +41,7 @@ export function peekEntry(
 }
 
 /** Names with what they name, in UTF-8 byte order, from the first one after `after`. Loads a leaf
- *  when it gets there. Throws EDANGLING, ECORRUPT, EIO. */
+ *  when it gets there; the event loop turns meanwhile. Throws EDANGLING, ECORRUPT, EIO. */
 export async function* listDir(
   nodes: Nodes,
   dir: Dir,
@@ -51,9 +52,11 @@ export async function* listDir(
   const top = await loadTop(nodes, dir, dir.ref)
   const cursor = await DirCursor.seek(nodes, top, 0, after)
   let from = after === undefined ? 0 : positionOf(cursor.node.items, after)
+  const slice = new LoopSlice()
   do {
     if (cursor.node.kind !== 'leaf') return
     for (const { name, treeobj } of cursor.node.items.slice(from)) {
+      if (slice.over) await slice.turn()
       if (name !== after) yield [name, treeobj]
     }
     from = 0

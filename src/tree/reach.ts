@@ -1,6 +1,7 @@
 /** Everything that a tree needs to be whole: the refs of its nodes and of its values' blobs, but for what
  *  lies below the base of a trimmed log. See rfc/5. */
 
+import { LoopSlice } from '../base/loop-slice.js'
 import { type Blobref, blobrefAt, digestSize } from '../blob/blobref.js'
 import { type Entries, type OpenNode, widthOf } from './array-node.js'
 import type { Node } from './node.js'
@@ -37,7 +38,7 @@ export type Lost = (ref: Blobref, error: unknown) => void
  *  So `seen` says true only of what was yielded **without** `partial`, as that kind: whoever marks keeps two facts of a
  *  ref, that it is needed (yielded at all), and that all below it was yielded too (once without
  *  `partial`). One who does meets every ref whole at most once, and parts of the few nodes that hold a base
- *  each time a log leads there. Memory: one node's refs a level. Throws EDANGLING, ECORRUPT, EIO, but for
+ *  each time a log leads there. Memory: one node's refs a level. The event loop turns meanwhile. Throws EDANGLING, ECORRUPT, EIO, but for
  *  what `lost` takes. */
 export async function* reachable(
   nodes: Nodes,
@@ -64,8 +65,10 @@ async function* reach(
   { seen, lost }: { readonly seen: Seen; readonly lost: Lost },
 ): AsyncGenerator<Reached> {
   const waiting = [...from]
+  const slice = new LoopSlice()
   for (let next = waiting.pop(); next; next = waiting.pop()) {
     const { ref, kind, cut } = next
+    if (slice.over) await slice.turn()
     if (seen(ref, kind)) continue
     yield cut ? { ref, kind, partial: true } : { ref, kind }
     if (kind === 'blob') continue
