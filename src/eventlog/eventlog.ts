@@ -55,7 +55,10 @@ export async function* readEvents(
   const reading = await kvs.read(key, options)
   if (!reading) throw new TailraceError('ENOENT', `there is no eventlog ${JSON.stringify(key)}`)
   const splitter = new Splitter()
-  for await (const chunk of reading.chunks) yield* splitter.push(chunk)
+  for await (const chunk of reading.chunks) {
+    // `yield*` would await each of them once more.
+    for (const event of splitter.push(chunk)) yield event
+  }
   splitter.finish()
 }
 
@@ -69,8 +72,9 @@ export async function* followEvents(
 ): AsyncGenerator<Event, void, undefined> {
   const splitter = new Splitter()
   for await (const event of kvs.watch(key, { mode: 'append', ...options })) {
-    if (event.type === 'append') yield* splitter.push(event.data)
-    else if (event.type === 'end') splitter.finish()
+    if (event.type === 'append') {
+      for (const each of splitter.push(event.data)) yield each
+    } else if (event.type === 'end') splitter.finish()
   }
 }
 

@@ -5,19 +5,28 @@
 import { type Event, eventSizeMax } from '../api/event.js'
 import { decodeEvents, notEvents } from './event.js'
 
+/** Bytes of events that are decoded at once. */
+const stepSize = 8 * 1024
+
 export class Splitter {
   /** The beginning of an event whose end has not come. */
-  #rest: Uint8Array = new Uint8Array(0)
+  #rest: Uint8Array = new Uint8Array(0);
 
-  /** The events that are whole with these bytes. Throws EINVAL. */
-  push(bytes: Uint8Array): Event[] {
+  /** The events that are whole with these bytes, decoded as they are taken: a blob may hold tens of thousands.
+   *  REQUIRES: all are taken before the next call. Throws EINVAL. */
+  *push(bytes: Uint8Array): Generator<Event, void, undefined> {
     const all = this.#rest.length === 0 ? bytes : joined(this.#rest, bytes)
-    const end = endOfWhole(all)
-    if (all.length - end > eventSizeMax) {
+    let at = 0
+    for (;;) {
+      const end = endOfWhole(all, at)
+      if (end === at) break
+      yield* decodeEvents(all.subarray(at, end))
+      at = end
+    }
+    if (all.length - at > eventSizeMax) {
       throw notEvents() // Nothing that is larger than a blob is an event.
     }
-    this.#rest = end === all.length ? new Uint8Array(0) : all.slice(end)
-    return decodeEvents(all.subarray(0, end))
+    this.#rest = at === all.length ? new Uint8Array(0) : all.slice(at)
   }
 
   /** Throws EINVAL if the log ended in the middle of an event. */
@@ -28,11 +37,12 @@ export class Splitter {
   }
 }
 
-/** How many bytes, from the front, are whole msgpack values. Throws EINVAL. */
-function endOfWhole(bytes: Uint8Array): number {
+/** Where the msgpack values that begin at `start` end, up to the first that ends `stepSize` behind it; `start`
+ *  where none is whole. Throws EINVAL. */
+function endOfWhole(bytes: Uint8Array, start: number): number {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
-  let end = 0
-  while (end < bytes.length) {
+  let end = start
+  while (end < bytes.length && end < start + stepSize) {
     const next = endOfValue(view, end)
     if (next === undefined) break
     end = next

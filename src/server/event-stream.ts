@@ -65,15 +65,15 @@ export function keyFrames(
   watching: Watching,
   { from, end }: { readonly from: number; readonly end: Place | undefined },
 ): AsyncGenerator<Uint8Array> {
-  const frames = framesOf(watching, end, (event) => {
+  const frames = framesOf(watching, end, function* (event) {
     const { index, seq, more } = event
     const skipped = Math.max(0, from - event.offset)
     // All of it is before the place that was asked for.
-    if (skipped > 0 && skipped >= event.data.length) return []
+    if (skipped > 0 && skipped >= event.data.length) return
     const data = dataOf(event.data.subarray(skipped))
     const offset = event.offset + skipped
     const id = formatPlace(placeBehind(event))
-    return [{ id, data: { index, offset, seq, data, ...(more && { more }) } }]
+    yield { id, data: { index, offset, seq, data, ...(more && { more }) } }
   })
   return streamOf(frames)
 }
@@ -84,16 +84,17 @@ export function eventlogFrames(
   waitEvent: string | undefined,
 ): AsyncGenerator<Uint8Array> {
   const splitter = new Splitter()
-  const isAwaited = ({ name }: Event) => name === waitEvent
-  const frames = framesOf(watching, undefined, (append) => {
-    const events = splitter.push(append.data)
-    const end = waitEvent === undefined ? -1 : events.findIndex(isAwaited)
-    const sent = end < 0 ? events : events.slice(0, end + 1)
-    const each: Frame[] = sent.map((event) => ({ data: JSON.parse(toNdjson(event)) }))
-    const last = each.pop()
-    if (last) each.push({ id: formatPlace(placeBehind(append)), ...last })
-    if (end >= 0) each.push({ event: 'end', data: { reason: 'event' } })
-    return each
+  const frames = framesOf(watching, undefined, function* (append) {
+    let last: Event | undefined
+    let over = false
+    for (const event of splitter.push(append.data)) {
+      if (last) yield { data: jsonOf(last) }
+      last = event
+      over = event.name === waitEvent
+      if (over) break
+    }
+    if (last) yield { id: formatPlace(placeBehind(append)), data: jsonOf(last) }
+    if (over) yield { event: 'end', data: { reason: 'event' } }
   })
   return streamOf(frames)
 }
@@ -103,46 +104,46 @@ export function outputFrames(pieces: AsyncIterable<OutputPiece>): AsyncGenerator
   return streamOf(framesOfOutput(pieces))
 }
 
-async function* framesOfOutput(pieces: AsyncIterable<OutputPiece>): AsyncGenerator<Frames> {
+async function* framesOfOutput(pieces: AsyncIterable<OutputPiece>): AsyncGenerator<Frame> {
   for await (const { offset, data } of pieces) {
-    yield [{ id: String(offset + data.length), data: { offset, data: dataOf(data) } }]
+    yield { id: String(offset + data.length), data: { offset, data: dataOf(data) } }
   }
-  yield [{ event: 'end', data: { reason: 'eof' } }]
+  yield { event: 'end', data: { reason: 'eof' } }
 }
 
 type Frame = { readonly id?: string; readonly event?: string; readonly data: unknown }
-type Frames = readonly Frame[]
 
-/** An `end` among the frames is the last of them. */
+/** An `end` is the last frame. */
 async function* framesOf(
   watching: Watching,
   end: Place | undefined,
-  framesOfAppend: (event: AppendEvent) => Frames,
-): AsyncGenerator<Frames> {
+  framesOfAppend: (event: AppendEvent) => Iterable<Frame>,
+): AsyncGenerator<Frame> {
   for await (const event of watching) {
     if (event.type === 'append') {
-      const frames = framesOfAppend(event)
-      yield frames
-      if (frames.at(-1)?.event === 'end') return
+      for (const frame of framesOfAppend(event)) {
+        yield frame
+        if (frame.event === 'end') return
+      }
     } else if (event.type === 'live') {
       // One that got nothing yet would not know where it was.
       const { index, prefix } = event.position ?? {}
       const known = end?.position.index === index && end?.position.prefix === prefix
-      yield [{ event: 'live', ...(known && end && { id: formatPlace(end) }), data: {} }]
+      yield { event: 'live', ...(known && end && { id: formatPlace(end) }), data: {} }
     } else if (event.type === 'end') {
-      yield [{ event: 'end', data: { reason: event.reason } }]
+      yield { event: 'end', data: { reason: event.reason } }
     }
   }
 }
 
 /** As bytes, with when to come back before them, and behind them why they end early. */
-async function* streamOf(frames: AsyncIterable<Frames>): AsyncGenerator<Uint8Array> {
+async function* streamOf(frames: AsyncIterable<Frame>): AsyncGenerator<Uint8Array> {
   let begun = false
   try {
     for await (const each of frames) {
-      const head = begun ? '' : `retry: ${retryMs}\n\n`
+      const bytes = frameOf(each)
+      yield begun ? bytes : Buffer.concat([Buffer.from(`retry: ${retryMs}\n\n`), bytes])
       begun = true
-      yield Buffer.concat([Buffer.from(head), ...each.map(frameOf)])
     }
   } catch (error) {
     // Before the first event it is an answer of its own.
@@ -156,6 +157,11 @@ function frameOf({ id, event, data }: Frame): Buffer {
   const name = event === undefined ? '' : `event: ${event}\n`
   const place = id === undefined ? '' : `id: ${id}\n`
   return Buffer.from(`${name}${place}data: ${JSON.stringify(data)}\n\n`)
+}
+
+/** An event as JSON has it. */
+function jsonOf(event: Event): unknown {
+  return JSON.parse(toNdjson(event))
 }
 
 const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
