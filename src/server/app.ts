@@ -11,6 +11,7 @@ import {
 import { TailraceError, toTailraceError } from '../error.js'
 import { statusOf } from '../wire/status.js'
 import { Front, type FrontOptions } from './front.js'
+import { encodeAnswer, isLong } from './json-answer.js'
 import type { Log } from './log.js'
 import { checkMisplaced } from './misplaced.js'
 import { admittedRest, noRest, refuse } from './refusal.js'
@@ -47,6 +48,12 @@ export function createApp(options: AppOptions): { readonly app: App; readonly fr
   app.removeAllContentTypeParsers()
   app.addContentTypeParser('*', (_request, body, done) => done(null, body))
   app.addHook('onRequest', async (request) => checkMisplaced(request))
+  app.addHook('preSerialization', async (_request, reply, answer) => {
+    if (!isLong(answer)) return answer
+    // Fastify sends a Buffer as it does text; its types know text only.
+    reply.serializer((made) => made)
+    return encodeAnswer(answer)
+  })
   app.setErrorHandler((error, request, reply) => answerError(options, error, request, reply))
   app.setNotFoundHandler((request) => {
     const path = request.url.split('?')[0]

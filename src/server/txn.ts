@@ -2,7 +2,6 @@
  *  rfc/12. */
 
 import type { Committed } from '../api/transaction.js'
-import { toJson } from '../wire/bytes.js'
 import { parseReadBody, type ReadBody } from '../wire/requests.js'
 import { parseTransaction } from '../wire/transaction.js'
 import type { App } from './app.js'
@@ -32,7 +31,7 @@ export function serveTransactions(app: App, context: Context): void {
     const namespace = namespaceOf(request)
     const body = parseReadBody(await readJsonBody(request))
     const signal = body.minSeq === undefined ? undefined : signalOf(context.activity, reply)
-    return toJson(await read(context, namespace, body, signal))
+    return read(context, namespace, body, signal)
   })
 }
 

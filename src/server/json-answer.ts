@@ -1,0 +1,58 @@
+/** Answers in JSON, made item by item: a page of 10,000 entries, or the values of one read, would stop the event loop
+ *  if they were made at once. See rfc/12, rule 33.
+ *  Invariant: the text is that of `JSON.stringify`, with bytes in lists as rule 4 has it. */
+
+import { LoopSlice } from '../base/loop-slice.js'
+import { toJson } from '../wire/bytes.js'
+
+/** Lists that are shorter are made at once, but for those that hold bytes. */
+const itemsMax = 64
+/** Characters that are gathered before they become bytes. */
+const partSize = 64 * 1024
+
+/** Whether an answer may be long: one of its own fields is a list with many items, or with bytes. */
+export function isLong(answer: unknown): answer is object {
+  if (typeof answer !== 'object' || answer === null) return false
+  return Object.values(answer).some((field) => Array.isArray(field) && isLongList(field))
+}
+
+function isLongList(list: readonly unknown[]): boolean {
+  return list.length > itemsMax || list.some((item) => item instanceof Uint8Array)
+}
+
+/** The answer as bytes; the event loop turns meanwhile. */
+export async function encodeAnswer(answer: object): Promise<Buffer> {
+  const slice = new LoopSlice()
+  const parts: Buffer[] = []
+  let text = ''
+  for (const piece of piecesOf(answer)) {
+    text += piece
+    if (text.length >= partSize) {
+      parts.push(Buffer.from(text))
+      text = ''
+    }
+    if (slice.over) await slice.turn()
+  }
+  return Buffer.concat([...parts, Buffer.from(text)])
+}
+
+function* piecesOf(answer: object): Generator<string> {
+  let before = '{'
+  for (const [name, field] of Object.entries(answer)) {
+    if (field === undefined) continue
+    yield `${before}${JSON.stringify(name)}:`
+    before = ','
+    if (Array.isArray(field) && isLongList(field)) yield* piecesOfList(field)
+    else yield JSON.stringify(field)
+  }
+  yield before === '{' ? '{}' : '}'
+}
+
+function* piecesOfList(list: readonly unknown[]): Generator<string> {
+  let before = '['
+  for (const item of list) {
+    yield before + JSON.stringify(item instanceof Uint8Array ? toJson(item) : (item ?? null))
+    before = ','
+  }
+  yield before === '[' ? '[]' : ']'
+}
