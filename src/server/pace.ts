@@ -1,13 +1,18 @@
 /** The share of one turn of the event loop that deliveries may take: watches and streamed answers, of all
- *  clients together. Requests of websockets have a pace of their own (inbox.ts). Data that are in memory are delivered in microtasks, and nothing else runs before
- *  those are done. See rfc/12, rule 22.
- *  Invariant: between two looks at the sockets, deliveries send at most `turnSize` and what the last of
- *  them goes beyond it; those who wait go on in the order of waiting, each with a batch. */
+ *  clients together. Requests of websockets have a pace of their own (inbox.ts). Data that are in memory are
+ *  delivered in microtasks, and nothing else runs before those are done. See rfc/12, rules 22 and 33.
+ *  Invariant: between two looks at the sockets, deliveries send at most `turnSize`, work at most `turnMs`, and
+ *  what the last of them goes beyond it; those who wait go on in the order of waiting, each with a batch. */
 
 import { type Deferred, deferred } from '../base/deferred.js'
 
 /** Bytes of one turn, of all deliveries together. */
 export const turnSize = 1024 * 1024
+/** No request may keep the event loop from the others for longer: the promise of rfc/12, rule 33. */
+export const stallMsMax = 50
+/** Time of one turn, of all deliveries together. Well below `stallMsMax`, since other work and the collection of
+ *  garbage come on top. */
+export const turnMs = 10
 /** Bytes that one client is sent before it is the next one's turn. */
 export const batchSize = 64 * 1024
 /** Cost of a delivery besides its bytes: some 20 µs of work. So a turn has at most 256 deliveries,
@@ -19,7 +24,11 @@ const grantsMax = turnSize / batchSize
 export class Pace {
   #left = turnSize
   #scheduled = false
+  /** When this turn has lasted for `turnMs`. */
+  #end = 0
   readonly #waiting = new Set<Deferred<void>>()
+  /** Those that were granted a batch when others of the turn had used it up: they are the first of the next. */
+  readonly #overtaken = new Set<Deferred<void>>()
 
   /** For one watch or one answer. */
   share(): Share {
@@ -28,22 +37,22 @@ export class Pace {
 
   /** Whether a batch may begin at once: there is budget, and nobody waits for it. */
   get open(): boolean {
-    return this.#left > 0 && this.#waiting.size === 0
+    return !this.spent && this.#waiting.size + this.#overtaken.size === 0
   }
 
   get spent(): boolean {
-    return this.#left <= 0
+    return this.#left <= 0 || (this.#scheduled && performance.now() >= this.#end)
   }
 
   /** Resolves when a batch may begin: in a later turn, after those that waited before. */
   async turn(): Promise<void> {
-    do {
-      const granted = deferred<void>()
-      this.#waiting.add(granted)
-      this.#schedule()
-      await granted.promise
-      // Others of this turn may have used it up.
-    } while (this.spent)
+    await this.#grant(this.#waiting)
+    while (this.spent) await this.#grant(this.#overtaken)
+  }
+
+  /** Work begins: its time counts from now on, whether it delivers in this turn or not. */
+  begin(): void {
+    this.#schedule()
   }
 
   spend(cost: number): void {
@@ -51,9 +60,17 @@ export class Pace {
     this.#schedule()
   }
 
+  async #grant(waiting: Set<Deferred<void>>): Promise<void> {
+    const granted = deferred<void>()
+    waiting.add(granted)
+    this.#schedule()
+    await granted.promise
+  }
+
   #schedule(): void {
     if (this.#scheduled) return
     this.#scheduled = true
+    this.#end = performance.now() + turnMs
     setImmediate(() => this.#next())
   }
 
@@ -61,13 +78,15 @@ export class Pace {
     this.#scheduled = false
     this.#left = turnSize
     let grants = 0
-    for (const granted of this.#waiting) {
-      if (grants === grantsMax) break
-      grants++
-      this.#waiting.delete(granted)
-      granted.resolve()
+    for (const waiting of [this.#overtaken, this.#waiting]) {
+      for (const granted of waiting) {
+        if (grants === grantsMax) break
+        grants++
+        waiting.delete(granted)
+        granted.resolve()
+      }
     }
-    if (this.#waiting.size > 0) this.#schedule()
+    if (this.#waiting.size + this.#overtaken.size > 0) this.#schedule()
   }
 }
 
@@ -93,6 +112,11 @@ export class Share {
     if (this.tryTake()) return
     await this.#pace.turn()
     this.#left = batchSize
+  }
+
+  /** Work on a delivery begins: its time counts. */
+  begin(): void {
+    this.#pace.begin()
   }
 
   /** A delivery of `size` bytes was made. */

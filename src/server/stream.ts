@@ -1,11 +1,12 @@
 /** Bytes out, at the client's pace. See rfc/12, rule 9.
  *  Invariant: what fails before the first byte is an error envelope; what fails later ends the
- *  connection so that a cut stream never looks whole. At most one piece is held. */
+ *  connection so that a cut stream never looks whole. At most a piece and a batch of small ones are held. */
 
 import { once } from 'node:events'
 import type { Socket } from 'node:net'
 import type { Activity } from './activity.js'
 import type { Reply } from './app.js'
+import { Gatherer } from './gatherer.js'
 import type { Log } from './log.js'
 import type { Pace } from './pace.js'
 
@@ -40,6 +41,10 @@ export async function sendStream(reply: Reply, stream: Stream): Promise<void> {
   const share = pace.share()
   const iterator = pieces[Symbol.asyncIterator]()
   const { raw } = reply
+  const gatherer = new Gatherer((bytes) => {
+    raw.write(bytes)
+    share.spend(bytes.length)
+  })
   try {
     let piece = await iterator.next()
     const head = { ...reply.getHeaders(), ...framingOf(reply, await headers()) }
@@ -49,15 +54,17 @@ export async function sendStream(reply: Reply, stream: Stream): Promise<void> {
     raw.writeHead(reply.statusCode, head as Record<string, string>)
     raw.flushHeaders()
     while (!piece.done && !raw.destroyed) {
-      const { length } = piece.value
-      if (length > 0 && !raw.write(piece.value)) await once(raw, 'drain', { signal })
-      share.spend(length)
+      gatherer.add(piece.value)
+      if (raw.writableNeedDrain) await once(raw, 'drain', { signal })
       await share.take()
+      share.begin()
       piece = await iterator.next()
     }
+    gatherer.flush()
     raw.end()
   } catch (error) {
     if (!reply.sent) throw error
+    gatherer.flush()
     if (!signal.aborted) log.fault(reply.request.url, error)
     if (raw.socket) cut(raw.socket, endsWithConnection(raw) ? 'reset' : 'close')
     else raw.destroy()

@@ -1,0 +1,50 @@
+/** Small pieces of an answer, joined: those of one turn of the event loop go out in one write, or in several of
+ *  `batchSize`. See rfc/12, rule 33.
+ *  Invariant: bytes are written in the order of `add`, none later than at the end of the turn. */
+
+import { batchSize } from './pace.js'
+
+export class Gatherer {
+  readonly #write: (bytes: Uint8Array) => void
+  #parts: Uint8Array[] = []
+  #size = 0
+  #scheduled = false
+
+  constructor(write: (bytes: Uint8Array) => void) {
+    this.#write = write
+  }
+
+  /** REQUIRES: nobody changes the piece afterwards. */
+  add(piece: Uint8Array): void {
+    if (piece.length === 0) return
+    if (piece.length >= batchSize) {
+      // Written as it is: joining it would copy it.
+      this.flush()
+      this.#write(piece)
+      return
+    }
+    this.#parts.push(piece)
+    this.#size += piece.length
+    if (this.#size >= batchSize) this.flush()
+    else this.#schedule()
+  }
+
+  /** Writes what is held. */
+  flush(): void {
+    const [first, ...more] = this.#parts
+    if (!first) return
+    const bytes = more.length === 0 ? first : Buffer.concat(this.#parts, this.#size)
+    this.#parts = []
+    this.#size = 0
+    this.#write(bytes)
+  }
+
+  #schedule(): void {
+    if (this.#scheduled) return
+    this.#scheduled = true
+    setImmediate(() => {
+      this.#scheduled = false
+      this.flush()
+    })
+  }
+}
