@@ -18,14 +18,28 @@ const beat = () => Atomics.store(shared, 0, process.hrtime.bigint())
 beat()
 setInterval(beat, beatMs)
 
-// The times are the loop's own, so that a pause of the thread that looks is not counted as one of the loop.
+// A pause of the thread that looks is not counted as one of the loop, since the times are the loop's own; nor is the
+// time that the loop's thread had work and no processor (Linux tells it), which is the machine's.
 const looking = `
+  const { readFileSync } = require('node:fs')
   const { workerData } = require('node:worker_threads')
+  const queued = () => {
+    try {
+      const path = '/proc/self/task/' + process.pid + '/schedstat'
+      return BigInt(readFileSync(path, 'latin1').split(' ')[1])
+    } catch {
+      return 0n
+    }
+  }
   const still = new Int32Array(new SharedArrayBuffer(4))
+  let [seen, before] = [0n, 0n]
   for (;;) {
     Atomics.wait(still, 0, 0, ${beatMs})
+    const beat = Atomics.load(workerData, 0)
     const now = process.hrtime.bigint()
-    const gap = now - Atomics.load(workerData, 0)
+    const waited = queued()
+    if (beat !== seen) [seen, before] = [beat, waited]
+    const gap = now - beat - (waited - before)
     if (gap > Atomics.load(workerData, 1)) Atomics.store(workerData, 1, gap)
   }`
 new Worker(looking, { eval: true, workerData: shared }).unref()
