@@ -21,7 +21,7 @@ export const eventStreamType = 'text/event-stream; charset=utf-8'
 const retryMs = 2_000
 
 /** An event, for comments do not reach a page's program. */
-export const eventHeartbeat = frameOf({ event: 'heartbeat', data: {} })
+export const eventHeartbeat = frameOf({ event: 'heartbeat', json: '{}' })
 
 /** Whether the client asked for an event stream by its name. */
 export function wantsEventStream(request: Request): boolean {
@@ -73,7 +73,7 @@ export function keyFrames(
     const data = dataOf(event.data.subarray(skipped))
     const offset = event.offset + skipped
     const id = formatPlace(placeBehind(event))
-    yield { id, data: { index, offset, seq, data, ...(more && { more }) } }
+    yield { id, json: JSON.stringify({ index, offset, seq, data, ...(more && { more }) }) }
   })
   return streamOf(frames)
 }
@@ -88,13 +88,13 @@ export function eventlogFrames(
     let last: Event | undefined
     let over = false
     for (const event of splitter.push(append.data)) {
-      if (last) yield { data: jsonOf(last) }
+      if (last) yield { json: toNdjson(last).trimEnd() }
       last = event
       over = event.name === waitEvent
       if (over) break
     }
-    if (last) yield { id: formatPlace(placeBehind(append)), data: jsonOf(last) }
-    if (over) yield { event: 'end', data: { reason: 'event' } }
+    if (last) yield { id: formatPlace(placeBehind(append)), json: toNdjson(last).trimEnd() }
+    if (over) yield { event: 'end', json: '{"reason":"event"}' }
   })
   return streamOf(frames)
 }
@@ -106,12 +106,14 @@ export function outputFrames(pieces: AsyncIterable<OutputPiece>): AsyncGenerator
 
 async function* framesOfOutput(pieces: AsyncIterable<OutputPiece>): AsyncGenerator<Frame> {
   for await (const { offset, data } of pieces) {
-    yield { id: String(offset + data.length), data: { offset, data: dataOf(data) } }
+    const json = JSON.stringify({ offset, data: dataOf(data) })
+    yield { id: String(offset + data.length), json }
   }
-  yield { event: 'end', data: { reason: 'eof' } }
+  yield { event: 'end', json: '{"reason":"eof"}' }
 }
 
-type Frame = { readonly id?: string; readonly event?: string; readonly data: unknown }
+/** `json` has no line ends in it. */
+type Frame = { readonly id?: string; readonly event?: string; readonly json: string }
 
 /** An `end` is the last frame. */
 async function* framesOf(
@@ -129,9 +131,9 @@ async function* framesOf(
       // One that got nothing yet would not know where it was.
       const { index, prefix } = event.position ?? {}
       const known = end?.position.index === index && end?.position.prefix === prefix
-      yield { event: 'live', ...(known && end && { id: formatPlace(end) }), data: {} }
+      yield { event: 'live', ...(known && end && { id: formatPlace(end) }), json: '{}' }
     } else if (event.type === 'end') {
-      yield { event: 'end', data: { reason: event.reason } }
+      yield { event: 'end', json: JSON.stringify({ reason: event.reason }) }
     }
   }
 }
@@ -147,21 +149,16 @@ async function* streamOf(frames: AsyncIterable<Frame>): AsyncGenerator<Uint8Arra
     }
   } catch (error) {
     // Before the first event it is an answer of its own.
-    if (begun) yield frameOf({ event: 'failure', data: errorBodyOf(toTailraceError(error)) })
+    if (begun)
+      yield frameOf({ event: 'failure', json: JSON.stringify(errorBodyOf(toTailraceError(error))) })
     throw error
   }
 }
 
-/** JSON has no line ends in it. */
-function frameOf({ id, event, data }: Frame): Buffer {
+function frameOf({ id, event, json }: Frame): Buffer {
   const name = event === undefined ? '' : `event: ${event}\n`
   const place = id === undefined ? '' : `id: ${id}\n`
-  return Buffer.from(`${name}${place}data: ${JSON.stringify(data)}\n\n`)
-}
-
-/** An event as JSON has it. */
-function jsonOf(event: Event): unknown {
-  return JSON.parse(toNdjson(event))
+  return Buffer.from(`${name}${place}data: ${json}\n\n`)
 }
 
 const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
