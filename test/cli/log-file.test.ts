@@ -67,7 +67,7 @@ describe('the log of a server', () => {
     expect(lines).toHaveLength(6_000)
   })
 
-  it('of several processes keeps the bound, and the last lines of each', async () => {
+  it('of several processes keeps the bound, whole lines, and the newest of them', async () => {
     const path = join(directory, 'server.log')
     const names = ['a', 'b', 'c']
     await Promise.all(names.map((name) => run(path, writeLines(3_000, name))))
@@ -75,9 +75,8 @@ describe('the log of a server', () => {
     const lines = await linesOf(path)
     expect(lines.every((line) => line.length === 999)).toBe(true)
     expect(lines.length).toBeGreaterThan(4_000)
-    for (const name of names) {
-      expect(lines.some((line) => line.startsWith(`${name} 2999 `))).toBe(true)
-    }
+    // One that ends early is followed by more than is kept.
+    expect(lines.some((line) => / 2999 /.test(line))).toBe(true)
   })
 
   it('has what a crash says, after it was turned over too', async () => {
