@@ -24,6 +24,8 @@ import { closePolicy, closeTryAgain, type Socket } from './websocket.js'
 
 /** Requests (but watches) of one connection that wait for their answer. Above: EBUSY. */
 export const requestsMax = 65_536
+/** Of those, the ones that wait for a seq. Above: EBUSY. */
+export const waitsMax = 10_000
 /** Reads of one connection that are answered at once; the others wait, and so do all while much waits
  *  in the socket: what is held for a client that takes no answers is bounded. */
 export const readsMax = 16
@@ -62,6 +64,8 @@ export class Connection {
   readonly #requests = new Map<number, AbortController | undefined>()
   readonly #authTimer: NodeJS.Timeout | undefined
   readonly #reads = new Turns(readsMax)
+  /** Requests that have a controller. */
+  #waits = 0
   /** Aborted when the connection has closed. */
   readonly #closed = new AbortController()
   /** Woken when the last request or watch has had its last frame. */
@@ -253,7 +257,10 @@ export class Connection {
 
   #forget(id: number): void {
     const controller = this.#requests.get(id)
-    if (controller) this.#context.activity.giveBack(controller)
+    if (controller) {
+      this.#waits--
+      this.#context.activity.giveBack(controller)
+    }
     this.#requests.delete(id)
   }
 
@@ -292,6 +299,13 @@ export class Connection {
       this.#requests.set(id, undefined)
       return undefined
     }
+    if (this.#waits >= waitsMax) {
+      throw new TailraceError(
+        'EBUSY',
+        `at most ${waitsMax} requests of a connection wait for a seq`,
+      )
+    }
+    this.#waits++
     const controller = this.#context.activity.wait()
     this.#requests.set(id, controller)
     return controller.signal

@@ -35,6 +35,13 @@ export const probeMs = 60_000
 /** How long a browser may keep the answer to a preflight. */
 const preflightSeconds = 600
 
+/** Connections over TCP at once. One more ends the one on which nothing has happened for longest, or itself
+ *  where each of them has a request or is a websocket. */
+export const connectionsMax = 4_096
+/** Connections that may wait to be accepted; the system has a bound of its own (Linux: 4,096). With Node's 511
+ *  a burst of connections makes others wait for seconds until they are tried again. */
+export const acceptBacklog = 4_096
+
 /** Requests of one connection that may wait for their answers. One more ends the connection. */
 export const pipelinedMax = 1_024
 
@@ -81,6 +88,8 @@ export type FrontOptions = {
   readonly token?: string
   /** A body that stands still for longer is given up. Default: it may. */
   readonly bodyStallMs?: number
+  /** Default: no bound. */
+  readonly connectionsMax?: number
   /** Memory for the bodies of the whole server. */
   readonly bodies?: BodyBudget
 }
@@ -101,6 +110,7 @@ export class Front {
   readonly #options: FrontOptions
   readonly #route: Route
   readonly #sockets = new Set<Socket>()
+  readonly #websockets = new WeakSet<Socket>()
   /** Responses on their way, by their socket. */
   readonly #responses = new WeakMap<Socket, Set<ServerResponse>>()
 
@@ -127,7 +137,10 @@ export class Front {
         this.#take(request, response, { error: invalid(what), status: 417 })
       })
       // Another listener makes the websocket. The request was counted as admitted by then.
-      .on('upgrade', (_request, socket) => this.#count(socket as Socket))
+      .on('upgrade', (_request, socket) => {
+        this.#websockets.add(socket as Socket)
+        this.#count(socket as Socket)
+      })
       .on('clientError', (error: NodeJS.ErrnoException, socket) => {
         this.#refuseUnread(error, socket as Socket)
       })
@@ -142,11 +155,25 @@ export class Front {
   }
 
   #add(socket: Socket): void {
+    const { connectionsMax: max = Number.POSITIVE_INFINITY } = this.#options
+    if (this.#sockets.size >= max) this.#makeRoom(socket)
+    if (socket.destroyed) return
     this.#sockets.add(socket)
     socket.once('close', () => {
       this.#sockets.delete(socket)
       this.#closeResponses(socket)
     })
+  }
+
+  /** The set has them in the order of their last sign of life. */
+  #makeRoom(added: Socket): void {
+    for (const socket of this.#sockets) {
+      if (this.#websockets.has(socket) || (this.#responses.get(socket)?.size ?? 0) > 0) continue
+      this.#sockets.delete(socket)
+      socket.destroy()
+      return
+    }
+    added.destroy()
   }
 
   /** Node tells only the response that was being sent that its connection has gone: those that waited behind it
@@ -263,7 +290,10 @@ export class Front {
     this.#responses.set(socket, responses.add(response))
     // Node's parser reads on, whatever waits: a refusal would have to wait as well, behind the others.
     if (responses.size > pipelinedMax) socket.destroy()
-    response.once('close', () => responses.delete(response))
+    response.once('close', () => {
+      responses.delete(response)
+      if (this.#sockets.delete(socket)) this.#sockets.add(socket)
+    })
   }
 
   /** Refuses a request that the parser could not read, or waited for too long. */

@@ -28,7 +28,7 @@ import { serveCollection } from './collection.js'
 import { serveContent } from './content.js'
 import type { Context, ServedStore } from './context.js'
 import { serveEventlogs } from './eventlog.js'
-import type { Front } from './front.js'
+import { acceptBacklog, connectionsMax, type Front } from './front.js'
 import { serveHistory } from './history.js'
 import { serveJobs } from './jobs.js'
 import { serveKeys } from './kv.js'
@@ -70,6 +70,8 @@ export type ServerOptions = {
   /** The body of a request that stands still for so long is given up (408). Default: `bodyStallMs` over
    *  TCP, `localBodyStallMs` over the Unix socket. */
   readonly bodyStallMs?: number
+  /** Connections over TCP at once, for each address. Default: `connectionsMax`. */
+  readonly connectionsMax?: number
   /** Takes a line (without its end and its time) for the log; never throws. Default: standard error, with the
    *  time. */
   readonly log?: (line: string) => void
@@ -230,7 +232,7 @@ class RunningServer implements Server {
     const bound = `${path}~`
     await rm(bound, { force: true })
     const app = await this.#createApp(undefined)
-    await listening(app.listen({ path: bound }), path)
+    await listening(app.listen({ path: bound, backlog: acceptBacklog }), path)
     await chmod(bound, 0o600)
     this.#socketFile = { path, identity: await fileIdentity(bound) }
     // Over what a server that was killed has left. REQUIRES: the store is this process's own.
@@ -248,7 +250,10 @@ class RunningServer implements Server {
   async #listenOnTcp(address: Address): Promise<void> {
     const app = await this.#createApp(this.token)
     const host = address.host === 'localhost' ? '127.0.0.1' : address.host
-    await listening(app.listen({ host, port: address.port }), formatAddress(address))
+    await listening(
+      app.listen({ host, port: address.port, backlog: acceptBacklog }),
+      formatAddress(address),
+    )
     const { port } = app.server.address() as AddressInfo
     this.#addresses = [...this.#addresses, { host, port }]
     this.#access = this.#accessNow()
@@ -257,10 +262,13 @@ class RunningServer implements Server {
   async #createApp(token: string | undefined): Promise<App> {
     const { activity, bodies, log } = this.#context
     const access = () => this.#access
+    const { connectionsMax: max = connectionsMax } = this.#options
     const { bodyStallMs: stallMs = token === undefined ? localBodyStallMs : bodyStallMs } =
       this.#options
     const options = { activity, access, log, bodyStallMs: stallMs, bodies }
-    const created = createApp(token === undefined ? options : { ...options, token })
+    const created = createApp(
+      token === undefined ? options : { ...options, token, connectionsMax: max },
+    )
     this.#apps.push(created)
     const { app } = created
     // First, since it decides of later routes whether they are asked as a websocket.

@@ -103,3 +103,25 @@ it('messages that are not whole yet have the memory of bodies, and what they too
     expect(await peer.next()).toMatchObject({ id: 0, type: 'error', code: 'EINVAL' })
   }
 })
+
+it('connections have a bound: one more ends the one on which nothing happened for longest', async () => {
+  await using few = await Serving.start({ connectionsMax: 5 })
+  const silent = await Raw.overTcp(few)
+  const asking = await Raw.overTcp(few)
+  const request = ['GET /healthz HTTP/1.1', 'Host: 127.0.0.1']
+  await using websocket = await Peer.connect(few)
+  const others = [await Raw.overTcp(few), await Raw.overTcp(few)]
+  await asking.send(request).until(/HTTP.1.1 200/)
+  await using more = await Raw.overTcp(few)
+  await more.send(request).until(/HTTP.1.1 200/)
+  expect(await silent.end()).toBe('')
+  await using another = await Raw.overTcp(few)
+  await another.send(request).until(/HTTP.1.1 200/)
+  // Those that were silent went before the one that had asked.
+  expect(await Promise.race(others.map((raw) => raw.end()))).toBe('')
+  expect(asking.socket.closed).toBe(false)
+  websocket.send({ id: 1, op: 'root', body: {} })
+  expect(await websocket.next()).toMatchObject({ id: 1, type: 'result' })
+  expect((await few.askLocally('GET', '/healthz')).status).toBe(200)
+  for (const raw of [asking, ...others]) raw.socket.destroy()
+})
