@@ -7,6 +7,9 @@ import { TailraceError } from '../error.js'
 
 /** Levels of arrays and objects. */
 export const jsonDepthMax = 64
+/** Values of a document, those in arrays and objects included; and names of all its objects together. */
+export const jsonValuesMax = 262_144
+export const jsonNamesMax = 65_536
 
 /** A number of at most so many characters, without an exponent, has so many digits at most, and a double keeps
  *  them. */
@@ -16,6 +19,7 @@ const shownMax = 40
 /** Characters of a string that are looked at one by one: most are short, and a search costs more. */
 const stringNear = 32
 
+const lineBreak = 0x0a
 const quote = 0x22
 const comma = 0x2c
 const minus = 0x2d
@@ -35,7 +39,7 @@ export function parseJson(input: string | Uint8Array, what: string): unknown {
   const value = parsed(text, what)
   if (names > 0 && countNames(value) !== names) findDuplicate(text, what)
   if (!text.isWellFormed() || (unicode && !isWellFormed(value))) {
-    throw new TailraceError('EINVAL', `${what} has text with half a surrogate pair: use bytes`)
+    throw halfPair(what)
   }
   return value
 }
@@ -44,7 +48,7 @@ function decodeUtf8(bytes: Uint8Array, what: string): string {
   try {
     return new TextDecoder('utf-8', { fatal: true }).decode(bytes)
   } catch (cause) {
-    throw new TailraceError('EINVAL', `${what} is not UTF-8, as JSON is`, { cause })
+    throw notUtf8(what, cause)
   }
 }
 
@@ -69,7 +73,7 @@ type Scanned = {
 
 /** Positions of the next backslash and the next quote, kept until they are passed so that each search goes over a
  *  stretch once; and whether a `\\u` was seen. */
-type Ahead = { backslash: number; quote: number; unicode: boolean }
+export type Ahead = { backslash: number; quote: number; unicode: boolean }
 
 /** Goes over the structure of a text once. Checks depth and numbers; what stands within strings is left to
  *  JSON.parse. Throws EINVAL. */
@@ -79,9 +83,11 @@ function scan(text: string, what: string): Scanned {
   const isObject = new Uint8Array(jsonDepthMax + 1)
   let depth = 0
   let names = 0
+  let values = 0
   let at = 0
   for (;;) {
     // A value, or the end of an array that is empty.
+    if (++values > jsonValuesMax || names > jsonNamesMax) throw tooMany(what)
     let code = text.charCodeAt(at)
     while (isSpace(code)) code = text.charCodeAt(++at)
     if (code === quote) at = endOfString(text, at, what, ahead)
@@ -138,7 +144,7 @@ function endOfName(text: string, from: number, what: string, ahead: Ahead): numb
   return at + 1
 }
 
-function endOfString(text: string, from: number, what: string, ahead: Ahead): number {
+export function endOfString(text: string, from: number, what: string, ahead: Ahead): number {
   for (let at = from + 1, near = at + stringNear; at < text.length; at++) {
     const code = text.charCodeAt(at)
     if (code === quote) return at + 1
@@ -162,7 +168,7 @@ function indexOr(text: string, found: string, from: number): number {
   return at < 0 ? text.length : at
 }
 
-function endOfNumber(text: string, from: number, what: string): number {
+export function endOfNumber(text: string, from: number, what: string): number {
   let at = from + 1
   let hasPower = false
   for (let code = text.charCodeAt(at); isNumeric(code); code = text.charCodeAt(++at)) {
@@ -177,7 +183,7 @@ function endOfNumber(text: string, from: number, what: string): number {
 }
 
 /** Of `true`, `false` and `null` the first letter and the last are looked at: JSON.parse sees the rest. */
-function endOfLiteral(text: string, from: number, what: string): number {
+export function endOfLiteral(text: string, from: number, what: string): number {
   const first = text.charCodeAt(from)
   const size = first === 0x66 ? 5 : 4
   const last = text.charCodeAt(from + size - 1)
@@ -216,23 +222,37 @@ function findDuplicate(text: string, what: string): void {
   }
 }
 
-function unexpected(text: string, at: number, what: string, wanted: string): TailraceError {
+export function unexpected(text: string, at: number, what: string, wanted: string): TailraceError {
   const end = at < text.length ? '' : ', where the text ends'
   const message = `${wanted} was expected at ${placeOf(text, at)}${end}`
   const cause = new SyntaxError(message)
   return new TailraceError('EINVAL', `${what} is not JSON: ${message}`, { cause })
 }
 
-function refused(text: string, at: number, what: string, why: string): TailraceError {
+export function refused(text: string, at: number, what: string, why: string): TailraceError {
   return new TailraceError('EINVAL', `${what} ${why}, at ${placeOf(text, at)}`)
 }
 
-function isSpace(code: number): boolean {
+export function isSpace(code: number): boolean {
   return code === 0x20 || code === 0x0a || code === 0x0d || code === 0x09
 }
 
-function isDigit(code: number): boolean {
+export function isDigit(code: number): boolean {
   return code >= 0x30 && code <= 0x39
+}
+
+export function notUtf8(what: string, cause: unknown): TailraceError {
+  return new TailraceError('EINVAL', `${what} is not UTF-8, as JSON is`, { cause })
+}
+
+export function halfPair(what: string): TailraceError {
+  return new TailraceError('EINVAL', `${what} has text with half a surrogate pair: use bytes`)
+}
+
+/** A document has more values or names than one may have. */
+export function tooMany(what: string): TailraceError {
+  const most = `${jsonValuesMax} values and ${jsonNamesMax} names`
+  return new TailraceError('E2BIG', `${what} has more than ${most}: send it in parts`)
 }
 
 /** Characters that a number may have. JSON.parse decides whether it is one. */
@@ -288,9 +308,11 @@ function isWellFormed(value: unknown): boolean {
 function placeOf(text: string, at: number): string {
   let line = 1
   let from = 0
-  for (let end = text.indexOf('\n'); end >= 0 && end < at; end = text.indexOf('\n', end + 1)) {
+  // Not by a search: a text may be nothing but line breaks.
+  for (let each = 0; each < at; each++) {
+    if (text.charCodeAt(each) !== lineBreak) continue
     line++
-    from = end + 1
+    from = each + 1
   }
   return `line ${line}, column ${at - from + 1}`
 }

@@ -4,7 +4,7 @@
 
 import type { IncomingHttpHeaders, IncomingMessage } from 'node:http'
 import { deferred } from '../base/deferred.js'
-import { parseJson } from '../base/json.js'
+import { parseLongJson } from '../base/long-json.js'
 import { TailraceError } from '../error.js'
 import type { BodyBudget } from './body-budget.js'
 import { BodyDigest } from './digest.js'
@@ -60,7 +60,7 @@ async function readExactly(request: Request, length: number): Promise<Buffer> {
 export async function readJsonBody(request: Request): Promise<unknown> {
   const bytes = await readBody(request, bodySizeMax)
   if (bytes.length === 0) return undefined
-  return parseJson(bytes, 'the body')
+  return parseLongJson(bytes, 'the body')
 }
 
 /** The body as it comes, at the consumer's pace. A consumer that leaves early leaves the rest to the

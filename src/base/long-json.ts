@@ -1,0 +1,188 @@
+/** JSON of many megabytes, parsed a little at a time so that the event loop turns meanwhile. See rfc/12, rules 5
+ *  and 33. Runs in browsers.
+ *  Invariant: it gives what `parseJson` gives, and refuses what `parseJson` refuses, with the same code. */
+
+import type { TailraceError } from '../error.js'
+import {
+  type Ahead,
+  endOfLiteral,
+  endOfNumber,
+  endOfString,
+  halfPair,
+  isDigit,
+  isSpace,
+  jsonDepthMax,
+  jsonNamesMax,
+  jsonValuesMax,
+  notUtf8,
+  parseJson,
+  refused,
+  tooMany,
+  unexpected,
+} from './json.js'
+import { Slice } from './slice.js'
+
+/** Up to so many bytes or characters `parseJson` does it at once, which is faster. */
+export const shortJsonMax = 32 * 1024
+/** Bytes that are decoded at a time, and blanks that are passed. */
+const stepSize = 64 * 1024
+
+/** Like `parseJson`, giving way. Throws as it does. */
+export async function parseLongJson(input: string | Uint8Array, what: string): Promise<unknown> {
+  if (input.length <= shortJsonMax) return parseJson(input, what)
+  const slice = new Slice()
+  // Of many long texts that came at once one is begun in a turn.
+  await slice.next()
+  const text = typeof input === 'string' ? input : await decodeLong(input, what, slice)
+  const parser = new Parser(text, what)
+  while (!parser.step()) if (slice.over) await slice.next()
+  return parser.value
+}
+
+/** The text of bytes in UTF-8, giving way. Throws EINVAL. */
+export async function decodeLong(bytes: Uint8Array, what: string, slice: Slice): Promise<string> {
+  const decoder = new TextDecoder('utf-8', { fatal: true })
+  let text = ''
+  try {
+    for (let at = 0; at < bytes.length; at += stepSize) {
+      const stream = at + stepSize < bytes.length
+      text += decoder.decode(bytes.subarray(at, at + stepSize), { stream })
+      if (slice.over) await slice.next()
+    }
+  } catch (cause) {
+    throw notUtf8(what, cause)
+  }
+  return text
+}
+
+/** An array or an object that is not at its end. */
+type Open = {
+  readonly value: unknown[] | Record<string, unknown>
+  /** What the next value is called in an object. */
+  name: string
+}
+
+/** One text on its way to its value. Mutable; owned by the loop that made it. */
+class Parser {
+  /** What the text says, once `step` gave true. */
+  value: unknown
+  readonly #text: string
+  readonly #what: string
+  readonly #ahead: Ahead = { backslash: -1, quote: -1, unicode: false }
+  readonly #open: Open[] = []
+  #at = 0
+  #values = 0
+  #names = 0
+  /** A value comes next; otherwise a comma or an end. */
+  #wants = true
+
+  constructor(text: string, what: string) {
+    this.#text = text
+    this.#what = what
+  }
+
+  /** Goes on by one value, one end, or a stretch of blanks; true at the end of the text. Throws EINVAL, E2BIG. */
+  step(): boolean {
+    const blanks = this.#at + stepSize
+    while (isSpace(this.#text.charCodeAt(this.#at))) if (++this.#at >= blanks) return false
+    if (this.#wants) this.#takeValue()
+    else if (this.#open.length === 0) {
+      if (this.#at < this.#text.length) throw this.#unexpected('the end')
+      return true
+    } else this.#takeEnd()
+    return false
+  }
+
+  #takeValue(): void {
+    if (++this.#values > jsonValuesMax) throw tooMany(this.#what)
+    const [text, from] = [this.#text, this.#at]
+    const first = text[from] ?? ''
+    const code = text.charCodeAt(from)
+    if (first === '{' || first === '[') {
+      if (this.#open.length === jsonDepthMax) {
+        throw refused(text, from, this.#what, `is nested more than ${jsonDepthMax} levels deep`)
+      }
+      this.#at++
+      this.#skipBlanks()
+      const value = first === '[' ? [] : {}
+      this.#put(value)
+      this.#open.push({ value, name: '' })
+      const isEmpty = text[this.#at] === (first === '[' ? ']' : '}')
+      this.#wants = !isEmpty
+      if (!isEmpty && first === '{') this.#takeName()
+      return
+    }
+    if (first === '"') this.#at = endOfString(text, from, this.#what, this.#ahead)
+    else if (isDigit(code) || first === '-') this.#at = endOfNumber(text, from, this.#what)
+    else this.#at = endOfLiteral(text, from, this.#what)
+    this.#put(this.#scalar(from))
+    this.#wants = false
+  }
+
+  #takeEnd(): void {
+    const open = this.#open.at(-1)
+    const isList = Array.isArray(open?.value)
+    const found = this.#text[this.#at]
+    if (found === ',') {
+      this.#at++
+      if (!isList) this.#takeName()
+      this.#wants = true
+    } else if (found === (isList ? ']' : '}')) {
+      this.#at++
+      this.#open.pop()
+    } else throw this.#unexpected(isList ? 'a comma or ]' : 'a comma or }')
+  }
+
+  #takeName(): void {
+    if (++this.#names > jsonNamesMax) throw tooMany(this.#what)
+    this.#skipBlanks()
+    const from = this.#at
+    if (this.#text[from] !== '"') throw this.#unexpected('a name in quotes')
+    this.#at = endOfString(this.#text, from, this.#what, this.#ahead)
+    const name = this.#scalar(from)
+    this.#skipBlanks()
+    if (this.#text[this.#at] !== ':') throw this.#unexpected('a colon')
+    this.#at++
+    const open = this.#open.at(-1)
+    if (!open || typeof name !== 'string') return
+    if (Object.hasOwn(open.value, name)) {
+      const why = `has the name ${JSON.stringify(name)} twice in one object`
+      throw refused(this.#text, from, this.#what, why)
+    }
+    open.name = name
+  }
+
+  /** The text from `from` on as a string, number or literal. A copy, so that it does not keep the text. */
+  #scalar(from: number): unknown {
+    // Its errors name the place within the whole.
+    const piece = this.#text.slice(from, this.#at)
+    let value: unknown
+    try {
+      value = JSON.parse(piece)
+    } catch {
+      throw this.#unexpected(`something else than ${piece.slice(0, 40)}`, from)
+    }
+    if (typeof value === 'string' && !value.isWellFormed()) throw halfPair(this.#what)
+    return value
+  }
+
+  #put(value: unknown): void {
+    const open = this.#open.at(-1)
+    if (!open) this.value = value
+    else if (Array.isArray(open.value)) open.value.push(value)
+    else if (open.name !== '__proto__') open.value[open.name] = value
+    else {
+      const own = { value, writable: true, enumerable: true, configurable: true }
+      Object.defineProperty(open.value, open.name, own)
+    }
+  }
+
+  /** REQUIRES: few, or their sum is small: it does not give way. */
+  #skipBlanks(): void {
+    while (isSpace(this.#text.charCodeAt(this.#at))) this.#at++
+  }
+
+  #unexpected(wanted: string, at = this.#at): TailraceError {
+    return unexpected(this.#text, at, this.#what, wanted)
+  }
+}

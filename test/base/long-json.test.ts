@@ -1,0 +1,95 @@
+/** Long JSON, parsed a little at a time: it must be what parseJson gives, and refuses. */
+
+import fc from 'fast-check'
+import { describe, expect, it } from 'vitest'
+import { jsonNamesMax, jsonValuesMax, parseJson } from '../../src/base/json.js'
+import { parseLongJson, shortJsonMax } from '../../src/base/long-json.js'
+import { isCode } from '../../src/error.js'
+
+/** Blanks that make any text a long one. */
+const blanks = ' '.repeat(shortJsonMax)
+
+type Outcome = { readonly value: unknown } | { readonly code: string }
+
+async function outcomeOf(parse: () => unknown): Promise<Outcome> {
+  try {
+    return { value: await parse() }
+  } catch (error) {
+    for (const code of ['EINVAL', 'E2BIG'] as const) {
+      if (isCode(error, code)) return { code }
+    }
+    throw error
+  }
+}
+
+async function expectAlike(text: string): Promise<void> {
+  const expected = await outcomeOf(() => parseJson(text, 'it'))
+  expect(await outcomeOf(() => parseLongJson(text + blanks, 'it'))).toEqual(expected)
+  expect(await outcomeOf(() => parseLongJson(Buffer.from(blanks + text), 'it'))).toEqual(expected)
+}
+
+describe('parseLongJson()', () => {
+  it('gives what parseJson gives', async () => {
+    const spaces = fc.constantFrom(undefined, 1, '\t')
+    await fc.assert(
+      fc.asyncProperty(fc.jsonValue(), spaces, (value, space) =>
+        expectAlike(JSON.stringify(value, undefined, space)),
+      ),
+    )
+  })
+
+  it('refuses what parseJson refuses, with the same code', async () => {
+    const token = fc.constantFrom(
+      ...'[]{},:"\\ \n01-.eE+',
+      ...[
+        'true',
+        'null',
+        '"a"',
+        '"a":',
+        '"b":',
+        '"__proto__":',
+        'u',
+        '12',
+        '\\ud800',
+        '9007199254740993',
+      ],
+    )
+    await fc.assert(
+      fc.asyncProperty(fc.array(token, { maxLength: 12 }), (tokens) =>
+        expectAlike(tokens.join('')),
+      ),
+      { numRuns: 1_000 },
+    )
+  })
+
+  it.each([
+    '{"a":{"b":1,"b":2}}',
+    '["\\ud800"]',
+    '['.repeat(65),
+    '{"__proto__":{"a":[]}}',
+    '"ä"',
+    '',
+  ])('treats %j as parseJson does', expectAlike)
+
+  it('says the line and the column', async () => {
+    const text = `${blanks}\n{"a":\n  01}`
+    await expect(parseLongJson(text, 'it')).rejects.toThrow(/line 3, column 3/)
+  })
+})
+
+it('takes as many values and names as the bounds say, and no more', async () => {
+  const values = (count: number) => `[${'1,'.repeat(count - 2)}1]`
+  const names = (count: number) => {
+    const all = Array.from({ length: count }, (_, at) => `"${at}":1`)
+    return `{${all.join(',')}}`
+  }
+  for (const [textOf, max] of [
+    [values, jsonValuesMax],
+    [names, jsonNamesMax],
+  ] as const) {
+    expect(await parseLongJson(textOf(max), 'it')).toEqual(parseJson(textOf(max), 'it'))
+    const more = textOf(max + 1)
+    await expect(parseLongJson(more, 'it')).rejects.toMatchObject({ code: 'E2BIG' })
+    expect(() => parseJson(more, 'it')).toThrow(expect.objectContaining({ code: 'E2BIG' }))
+  }
+})
