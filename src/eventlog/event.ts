@@ -57,21 +57,36 @@ export function encodeEvent(event: Event): Uint8Array {
 /** Events one after the other, in as few pieces as fit a blob each; no event spans two pieces.
  *  Throws EINVAL, E2BIG. */
 export function encodeEvents(events: readonly Event[]): Uint8Array[] {
-  const pieces: Uint8Array[] = []
-  let open: Uint8Array[] = []
-  let size = 0
-  for (const event of events) {
+  const pieces = new EventPieces()
+  for (const event of events) pieces.push(event)
+  return pieces.end()
+}
+
+/** Gathers events into the pieces of `encodeEvents`, one event at a time. */
+export class EventPieces {
+  readonly #pieces: Uint8Array[] = []
+  #open: Uint8Array[] = []
+  #openSize = 0
+
+  /** Throws EINVAL, E2BIG. */
+  push(event: Event): void {
     const bytes = encodeEvent(event)
-    if (size + bytes.length > blobSizeMax) {
-      pieces.push(joined(open, size))
-      open = []
-      size = 0
-    }
-    open.push(bytes)
-    size += bytes.length
+    if (this.#openSize + bytes.length > blobSizeMax) this.#cut()
+    this.#open.push(bytes)
+    this.#openSize += bytes.length
   }
-  if (size > 0) pieces.push(joined(open, size))
-  return pieces
+
+  /** All pieces. Nothing comes after it. */
+  end(): Uint8Array[] {
+    if (this.#openSize > 0) this.#cut()
+    return this.#pieces
+  }
+
+  #cut(): void {
+    this.#pieces.push(joined(this.#open, this.#openSize))
+    this.#open = []
+    this.#openSize = 0
+  }
 }
 
 /** The events of one blob, or of several joined. Bytes in contexts are views of `bytes`. Throws EINVAL: whoever may

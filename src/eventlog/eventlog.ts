@@ -9,8 +9,8 @@ import { TailraceError } from '../error.js'
 import { encodeEvents } from './event.js'
 import { Splitter } from './splitter.js'
 
-export { decodeEvents, encodeEvent, encodeEvents, parseEvent } from './event.js'
-export { fromNdjson, toNdjson } from './ndjson.js'
+export { decodeEvents, EventPieces, encodeEvent, encodeEvents, parseEvent } from './event.js'
+export { eventsOfNdjson, fromNdjson, toNdjson } from './ndjson.js'
 
 /** Appends events, durable when it resolves: `index` of the first blob, `count` of blobs after it.
  *  Most often that is one blob; events that do not fit one are several, of one transaction.
@@ -22,11 +22,21 @@ export async function appendEvents(
   events: readonly Event[],
   options?: AppendEventsOptions,
 ): Promise<CommittedOp> {
+  return appendPieces(kvs, key, encodeEvents(events), options)
+}
+
+/** Like `appendEvents`, of events that are encoded: the pieces of `encodeEvents`. */
+export async function appendPieces(
+  kvs: Kvs,
+  key: string,
+  pieces: readonly Uint8Array[],
+  options?: AppendEventsOptions,
+): Promise<CommittedOp> {
   const { seal, guards, cap, ...scope } = options ?? {}
-  if (cap !== undefined && events.length === 0) {
+  if (cap !== undefined && pieces.length === 0) {
     throw new TailraceError('EINVAL', 'a cap goes with events: a seal alone is no append')
   }
-  const [first, ...rest] = appendOps(key, events, seal ?? false)
+  const [first, ...rest] = opsOf(key, pieces, seal ?? false)
   const capped = first?.op === 'append' && cap !== undefined ? { ...first, cap } : first
   const ops = capped ? [capped, ...rest] : []
   if (ops.length === 0) throw new TailraceError('EINVAL', 'there is no event to append')
@@ -37,7 +47,10 @@ export async function appendEvents(
 
 /** The ops that append these events, for a transaction that does more. Throws EINVAL, E2BIG. */
 export function appendOps(key: string, events: readonly Event[], seal: boolean): Op[] {
-  const pieces = encodeEvents(events)
+  return opsOf(key, encodeEvents(events), seal)
+}
+
+function opsOf(key: string, pieces: readonly Uint8Array[], seal: boolean): Op[] {
   const ops = pieces.map((value, index): Op => {
     const last = index === pieces.length - 1
     return { op: 'append', key, value, ...(last && seal ? { seal } : {}) }

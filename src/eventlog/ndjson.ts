@@ -3,6 +3,8 @@
 
 import type { ContextValue, Event } from '../api/event.js'
 import { parseJson } from '../base/json.js'
+import { decodeLong, parseLongJson, shortJsonMax } from '../base/long-json.js'
+import { Slice } from '../base/slice.js'
 import { encodeBase64 } from '../blob/base64.js'
 import { TailraceError } from '../error.js'
 import { parseEvent } from './event.js'
@@ -23,16 +25,45 @@ export function fromNdjson(
   options?: { readonly timestamp?: number },
 ): Event[] {
   const whole = typeof text === 'string' ? text : decodeUtf8(text)
-  const lines = whole.split('\n')
-  const first = lines.find((line) => line.trim() !== '')
-  if (first !== undefined && !isJson(first) && isJson(whole)) {
+  if (!isJson(firstLine(whole)) && isJson(whole)) {
     return [parseEvent(parseJson(whole, 'the event'), options)]
   }
   const events: Event[] = []
-  for (const [index, line] of lines.entries()) {
-    if (line.trim() !== '') events.push(eventOfLine(line, index + 1, options))
+  for (const { line, number } of linesOf(whole)) {
+    if (line.trim() !== '') events.push(eventOfLine(line, number, options))
   }
   return events
+}
+
+/** Like `fromNdjson`, for long texts: gives way, and gives the events as they are parsed. */
+export async function* eventsOfNdjson(
+  bytes: Uint8Array,
+  options?: { readonly timestamp?: number },
+): AsyncGenerator<Event> {
+  const slice = new Slice()
+  const whole = await decodeLong(bytes, 'the body', slice)
+  if (!isJson(firstLine(whole))) {
+    const parsed = await wholeOf(whole)
+    if (parsed) {
+      yield parseEvent(parsed.value, options)
+      return
+    }
+  }
+  for (const { line, number } of linesOf(whole)) {
+    if (slice.over) await slice.next()
+    if (line.trim() === '') continue
+    if (line.length <= shortJsonMax) {
+      yield eventOfLine(line, number, options)
+      continue
+    }
+    let event: Event
+    try {
+      event = parseEvent(await parseLongJson(line, 'it'), options)
+    } catch (cause) {
+      throw atLine(number, cause)
+    }
+    yield event
+  }
 }
 
 function eventOfLine(
@@ -43,8 +74,41 @@ function eventOfLine(
   try {
     return parseEvent(parseJson(line, 'it'), options)
   } catch (cause) {
-    const why = cause instanceof Error ? cause.message : String(cause)
-    throw new TailraceError('EINVAL', `line ${number}: ${why}`, { cause })
+    throw atLine(number, cause)
+  }
+}
+
+function atLine(number: number, cause: unknown): TailraceError {
+  const why = cause instanceof Error ? cause.message : String(cause)
+  return new TailraceError('EINVAL', `line ${number}: ${why}`, { cause })
+}
+
+/** The lines of a text, from 1. */
+function* linesOf(whole: string): Iterable<{ readonly line: string; readonly number: number }> {
+  for (let at = 0, number = 1; at <= whole.length; number++) {
+    const found = whole.indexOf('\n', at)
+    const end = found < 0 ? whole.length : found
+    yield { line: whole.slice(at, end), number }
+    at = end + 1
+  }
+}
+
+/** The first line that is not empty; empty where there is none. */
+function firstLine(whole: string): string {
+  const from = whole.search(/\S/)
+  if (from < 0) return ''
+  const end = whole.indexOf('\n', from)
+  return whole.slice(from, end < 0 ? whole.length : end)
+}
+
+/** A text that is one JSON document; undefined where it is none. Throws EINVAL for one that is refused for what it
+ *  says, E2BIG. */
+async function wholeOf(whole: string): Promise<{ readonly value: unknown } | undefined> {
+  try {
+    return { value: await parseLongJson(whole, 'the event') }
+  } catch (error) {
+    if (error instanceof TailraceError && error.cause instanceof SyntaxError) return undefined
+    throw error
   }
 }
 

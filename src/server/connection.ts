@@ -5,8 +5,13 @@
 import type { Socket as RawSocket } from 'node:net'
 import { setImmediate } from 'node:timers/promises'
 import { primary } from '../api/namespace.js'
+import type { Transaction } from '../api/transaction.js'
+import { parseLongJson } from '../base/long-json.js'
+import { Slice } from '../base/slice.js'
 import { Wakeup } from '../base/wakeup.js'
 import { isCode, TailraceError, toTailraceError } from '../error.js'
+import { fromJson } from '../wire/bytes.js'
+import { checkFrameBounds } from '../wire/frame-bounds.js'
 import { authMs, type Request, type Response, subprotocol, watchesMax } from '../wire/frames.js'
 import { decodeMessage, type Subprotocol } from '../wire/framing.js'
 import { invalid } from '../wire/parse.js'
@@ -19,8 +24,11 @@ import { some } from './kv-read.js'
 import { type BacklogSum, Outbox } from './outbox.js'
 import { ServedWatch, type WatchRequest } from './served-watch.js'
 import { Turns } from './turns.js'
-import { commit, read } from './txn.js'
+import { read, transactionOf } from './txn.js'
 import { closePolicy, closeTryAgain, type Socket } from './websocket.js'
+
+/** A frame of more bytes is read in several turns of the event loop. */
+const longFrameSize = 64 * 1024
 
 /** Requests (but watches) of one connection that wait for their answer. Above: EBUSY. */
 export const requestsMax = 65_536
@@ -135,16 +143,22 @@ export class Connection {
     raw.on('data', bound)
   }
 
-  #receive(data: Buffer, isBinary: boolean): void {
+  #receive(data: Buffer, isBinary: boolean): Promise<void> | undefined {
     this.#alive = true
-    if (this.#refused) return
+    if (this.#refused) return undefined
     if (!this.#admitted && data.length > authFrameSizeMax) {
       this.#refuse(
         0,
         `the first frame has at most ${authFrameSizeMax} bytes: "auth" with the token`,
       )
-      return
+      return undefined
     }
+    if (data.length > longFrameSize) return this.#receiveLong(data, isBinary)
+    this.#receiveShort(data, isBinary)
+    return undefined
+  }
+
+  #receiveShort(data: Buffer, isBinary: boolean): void {
     const decoded = this.#decode(data, isBinary)
     if (decoded === undefined) return
     const { frame } = decoded
@@ -158,11 +172,40 @@ export class Connection {
     }
   }
 
+  /** Gives way between what a long frame takes. Never throws. */
+  async #receiveLong(data: Buffer, isBinary: boolean): Promise<void> {
+    const slice = new Slice()
+    // The websocket has put the frame together in this turn.
+    await slice.next()
+    let frame: unknown
+    try {
+      frame = isBinary ? this.#decode(data, true)?.frame : await this.#decodeText(data)
+      if (frame === undefined) return
+      await slice.next()
+      const request = parseRequest(frame)
+      const transaction =
+        request.op === 'txn' ? transactionOf(request.namespace ?? primary, request.body) : undefined
+      await slice.next()
+      if (!this.#over) this.#take(request, transaction)
+    } catch (error) {
+      this.#fail(requestIdOf(frame), error)
+    }
+  }
+
+  async #decodeText(data: Buffer): Promise<unknown> {
+    this.#checkKind(false)
+    return fromJson(await parseLongJson(data, 'a frame'))
+  }
+
+  /** Whether nothing is taken from it any more. */
+  get #over(): boolean {
+    return this.#refused || this.#closed.signal.aborted
+  }
+
   #decode(data: Buffer, isBinary: boolean): { readonly frame: unknown } | undefined {
     try {
-      if (isBinary !== (this.#protocol === subprotocol)) {
-        throw invalid(`${this.#protocol} has ${isBinary ? 'text' : 'binary'} messages only`)
-      }
+      this.#checkKind(isBinary)
+      if (isBinary) checkFrameBounds(data)
       return { frame: decodeMessage(isBinary ? data : data.toString()) }
     } catch (error) {
       if (this.#admitted) this.#fail(0, error)
@@ -171,7 +214,14 @@ export class Connection {
     }
   }
 
-  #take(request: Request): void {
+  /** Throws EINVAL. */
+  #checkKind(isBinary: boolean): void {
+    if (isBinary === (this.#protocol === subprotocol)) return
+    throw invalid(`${this.#protocol} has ${isBinary ? 'text' : 'binary'} messages only`)
+  }
+
+  /** `transaction`: that of the request, where it was parsed before. */
+  #take(request: Request, transaction?: Transaction): void {
     switch (request.op) {
       case 'auth':
         this.#auth(request.id, request.token)
@@ -190,7 +240,7 @@ export class Connection {
       case 'read':
       case 'root':
         this.#checkId(request.id)
-        void this.#answer(request)
+        void this.#answer(request, transaction)
         return
       default:
         request satisfies never
@@ -242,10 +292,11 @@ export class Connection {
 
   async #answer(
     request: Extract<Request, { readonly op: 'txn' | 'read' | 'root' }>,
+    transaction: Transaction | undefined,
   ): Promise<void> {
     const { id } = request
     try {
-      const body = await this.#resultOf(request)
+      const body = await this.#resultOf(request, transaction)
       this.#forget(id)
       this.#send({ id, type: 'result', body })
     } catch (error) {
@@ -268,12 +319,18 @@ export class Connection {
     if (this.#watches.size + this.#requests.size === 0) this.#quiet.wake()
   }
 
-  #resultOf(request: Extract<Request, { readonly op: 'txn' | 'read' | 'root' }>): Promise<unknown> {
+  async #resultOf(
+    request: Extract<Request, { readonly op: 'txn' | 'read' | 'root' }>,
+    transaction: Transaction | undefined,
+  ): Promise<unknown> {
     const { id, op, namespace = primary, body, idempotencyKey } = request
     switch (op) {
       case 'txn':
         this.#requests.set(id, undefined)
-        return commit(this.#context, namespace, body, some({ idempotencyKey }))
+        return this.#context.store.commit(transaction ?? transactionOf(namespace, body), {
+          namespace,
+          ...some({ idempotencyKey }),
+        })
       case 'read': {
         const parsed = parseReadBody(body)
         this.#inbox.spend(parsed.keys.length * lookupCost)

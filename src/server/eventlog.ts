@@ -4,9 +4,10 @@
 import type { Event } from '../api/event.js'
 import { transactionSizeMax } from '../api/transaction.js'
 import {
-  appendEvents,
+  appendPieces,
+  EventPieces,
+  eventsOfNdjson,
   followEvents,
-  fromNdjson,
   readEvents,
   toNdjson,
 } from '../eventlog/eventlog.js'
@@ -45,10 +46,12 @@ async function append(context: Context, request: Request): Promise<unknown> {
   refuseProducer(request)
   const namespace = writableNamespaceOf(request)
   const text = await readBody(request, transactionSizeMax)
-  const events = fromNdjson(text, { timestamp: context.environment.now() / 1000 })
+  const pieces = new EventPieces()
+  const timestamp = context.environment.now() / 1000
+  for await (const event of eventsOfNdjson(text, { timestamp })) pieces.push(event)
   const guards = guardsOf(request)
   const options = { namespace, guards, ...query, ...idempotencyOf(request) }
-  return appendEvents(context.store, keyOf(request), events, options)
+  return appendPieces(context.store, keyOf(request), pieces.end(), options)
 }
 
 async function read(context: Context, request: Request, reply: Reply): Promise<Reply> {

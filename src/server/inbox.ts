@@ -43,7 +43,8 @@ export type InboxPorts = {
   /** Of the requests of all websockets. */
   readonly pace: Pace
   readonly bodies: BodyBudget
-  readonly take: (data: Buffer, isBinary: boolean) => void
+  /** Takes a message, at once or in several turns; the next one waits until it is taken. Never throws. */
+  readonly take: (data: Buffer, isBinary: boolean) => Promise<void> | undefined
   /** Too much memory is taken by what is not whole yet: EBUSY. */
   readonly refuse: (error: unknown) => void
 }
@@ -58,6 +59,8 @@ export class Inbox {
   /** Bytes that `#memory` knows of. */
   #counted = 0
   #closed = false
+  /** Messages wait for their turn, or for the one before. */
+  #handling = false
 
   constructor(socket: Socket, ports: InboxPorts) {
     this.#ports = ports
@@ -89,31 +92,34 @@ export class Inbox {
   #receive(data: Buffer, isBinary: boolean): void {
     this.#whole = this.#ports.raw.bytesRead
     this.#release()
-    if (this.#waiting.length === 0 && this.#share.tryTake()) {
-      this.#take(data, isBinary)
+    if (!this.#handling && this.#share.tryTake()) {
+      const taking = this.#take(data, isBinary)
+      if (taking) void this.#handle(taking)
       return
     }
     // What came with it is in memory already; nothing more is read until all of it was handled.
     this.#waiting.push({ data, isBinary })
-    if (this.#waiting.length > 1) return
-    this.#ports.gate.close('requests')
-    void this.#handle()
+    if (!this.#handling) void this.#handle()
   }
 
-  async #handle(): Promise<void> {
+  async #handle(first?: Promise<void>): Promise<void> {
+    this.#handling = true
+    this.#ports.gate.close('requests')
+    await first
     for (let at = 0; at < this.#waiting.length; at++) {
       if (!this.#share.tryTake()) await this.#share.take()
       const next = this.#waiting[at]
       if (this.#closed || !next) return
-      this.#take(next.data, next.isBinary)
+      await this.#take(next.data, next.isBinary)
     }
     this.#waiting.length = 0
+    this.#handling = false
     this.#ports.gate.open('requests')
   }
 
-  #take(data: Buffer, isBinary: boolean): void {
+  #take(data: Buffer, isBinary: boolean): Promise<void> | undefined {
     this.#share.spend(requestCost + data.length)
-    this.#ports.take(data, isBinary)
+    return this.#ports.take(data, isBinary)
   }
 
   #count(size: number): void {

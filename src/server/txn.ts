@@ -1,7 +1,8 @@
 /** Several keys at once: `POST /v1/txn` and `POST /v1/read`, over HTTP and over the websocket. See
  *  rfc/12. */
 
-import type { Committed } from '../api/transaction.js'
+import type { Transaction } from '../api/transaction.js'
+import { Slice } from '../base/slice.js'
 import { parseReadBody, type ReadBody } from '../wire/requests.js'
 import { parseTransaction } from '../wire/transaction.js'
 import type { App } from './app.js'
@@ -24,7 +25,12 @@ export function serveTransactions(app: App, context: Context): void {
     refuseProducer(request)
     refuseGuards(request)
     const once = idempotencyOf(request)
-    return commit(context, namespaceOf(request), await readJsonBody(request), once)
+    const namespace = namespaceOf(request)
+    const body = await readJsonBody(request)
+    const slice = new Slice()
+    const transaction = transactionOf(namespace, body)
+    if (slice.over) await slice.next()
+    return context.store.commit(transaction, { namespace, ...once })
   })
   app.post('/v1/read', async (request, reply) => {
     queryOf(request, {})
@@ -35,18 +41,13 @@ export function serveTransactions(app: App, context: Context): void {
   })
 }
 
-/** Throws EPERM (reserved), EINVAL, E2BIG and what `Kvs.commit` throws. */
-export async function commit(
-  context: Context,
-  namespace: string,
-  body: unknown,
-  once: { readonly idempotencyKey?: string } = {},
-): Promise<Committed> {
+/** The transaction that a body asks for. Throws EPERM (reserved), EINVAL, E2BIG. */
+export function transactionOf(namespace: string, body: unknown): Transaction {
   checkWritable(namespace)
   const transaction = parseTransaction(body)
   const dangles = transaction.ops.some((op) => op.op === 'treeobj' && op.dangling)
   if (dangles) checkOwner(admitted, 'store a treeobj that dangles')
-  return context.store.commit(transaction, { namespace, ...once })
+  return transaction
 }
 
 /** Throws what `Kvs.readMany` throws. */

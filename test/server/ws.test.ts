@@ -31,6 +31,34 @@ describe.each([subprotocol, subprotocolJson] as const)('%s', (protocol) => {
     expect(answers[1]).toMatchObject({ id: 3, type: 'result', body: { namespace: 'primary' } })
   })
 
+  it('takes what comes behind a long frame after it', async () => {
+    await using peer = await Peer.connect(serving, { protocol })
+    const log = `behind-${protocol}`
+    const append = (value: string) => ({ ops: [{ op: 'append', key: log, value }] })
+    for (const long of [1, 3]) {
+      peer.send({ id: long, op: 'txn', body: append('x'.repeat(200_000)) })
+      peer.send({ id: long + 1, op: 'txn', body: append('y') })
+    }
+    const frames = [await peer.next(), await peer.next(), await peer.next(), await peer.next()]
+    frames.sort((a, b) => a.id - b.id)
+    const results = [0, 1, 2, 3].map((index) => ({ body: { results: [{ index }] } }))
+    expect(frames).toMatchObject(results)
+  })
+
+  it('answers a long frame that is wrong by its id, and one that cannot be read by 0', async () => {
+    await using peer = await Peer.connect(serving, { protocol })
+    const long = 'x'.repeat(100_000)
+    peer.send({ id: 1, op: 'txn', body: { ops: [{ op: long }] } })
+    expect(await peer.next()).toMatchObject({ id: 1, type: 'error', code: 'EINVAL' })
+    const body = { ops: [{ op: 'put', key: 'a', value: long }] }
+    peer.send({ id: 1, op: 'txn', namespace: 'jobs', body })
+    expect(await peer.next()).toMatchObject({ id: 1, type: 'error', code: 'EPERM' })
+    peer.send({ id: 2, op: 'txn', body: { ops: new Array(300_000).fill(null) } })
+    expect(await peer.next()).toMatchObject({ id: 0, type: 'error', code: 'E2BIG' })
+    peer.send({ id: 2, op: 'root' })
+    expect(await peer.next()).toMatchObject({ id: 2, type: 'result' })
+  })
+
   it('says what failed of a transaction', async () => {
     await using peer = await Peer.connect(serving, { protocol })
     const body = { guards: [{ seq: 0 }], ops: [{ op: 'mkdir', key: 'never' }] }
