@@ -7,6 +7,8 @@ import type { Base } from '../tree/treeobj.js'
 /** Bounds of one transaction and of what waits. Above: E2BIG, EBUSY at once, nothing lost. */
 export const opsMax = 4_096
 export const guardsMax = 1_024
+/** Names (what stands between slashes) of the keys of all ops of a transaction: each may be a directory to make. */
+export const keyNamesMax = 65_536
 /** Bytes of all values of one transaction; a put from a stream is not bounded. */
 export const transactionSizeMax = 8 * 1024 * 1024
 /** Transactions waiting in one namespace. */

@@ -92,7 +92,7 @@ async function removeNow(
     const built = { taken, ...(await build.finish()) }
     const [sent] = await send(engine, [committer.sending(built)])
     if (sent?.stored) {
-      committer.publish(built, sent.head)
+      await committer.publish(built, sent.head)
       return answer.promise
     }
     if (sent) committer.follow(sent.head)

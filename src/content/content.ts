@@ -3,6 +3,7 @@
  *  Invariant: bytes that leave here hash to the ref they were asked by, as the kind they were asked
  *  as. The cache is bounded in bytes of the buffers that it keeps; what was just stored is in it. */
 
+import { Slice } from '../base/slice.js'
 import type { Blob } from '../blob/blob.js'
 import type { Blobref } from '../blob/blobref.js'
 import { hashBlob, hashNode } from '../blob/hash.js'
@@ -102,7 +103,7 @@ export class Content implements NodeSource {
   /** Stores blobs that no root names yet, durable when it resolves. Throws ENOSPC, EIO, ECLOSED. */
   async put(blobs: readonly Blob[]): Promise<void> {
     await this.#engine.put(blobs)
-    this.remember(blobs)
+    await this.remember(blobs)
   }
 
   /** Stores a stream of any length: cut at the blob limit, each blob yielded in order once it is
@@ -120,15 +121,19 @@ export class Content implements NodeSource {
       await this.#engine.put(blobs)
       if (kept >= uploadKeptMax) return
       for (const { bytes } of blobs) kept += bytes.length
-      this.remember(blobs)
+      await this.remember(blobs)
     }
     yield* upload(chunks, put, signal)
   }
 
   /** Keeps blobs in memory that were just stored, so that a live watcher never goes to disk.
    *  REQUIRES: the engine has them. */
-  remember(blobs: readonly Blob[]): void {
-    for (const { ref, bytes, kind } of blobs) this.#keep(ref, kind ?? 'blob', bytes)
+  async remember(blobs: readonly Blob[]): Promise<void> {
+    const slice = new Slice()
+    for (const { ref, bytes, kind } of blobs) {
+      this.#keep(ref, kind ?? 'blob', bytes)
+      if (slice.over) await slice.next()
+    }
   }
 
   /** Drops blobs from memory that the store has no more. */

@@ -2,6 +2,7 @@
  *  Invariant: records are appended in the order of their ids and never changed; a ref that is stored
  *  is not stored again. */
 
+import { Slice } from '../base/slice.js'
 import type { Blob } from '../blob/blob.js'
 import type { Blobref } from '../blob/blobref.js'
 import { decode, encode } from '../blob/codec.js'
@@ -71,10 +72,11 @@ export class BlobTable {
   /** Adds the blobs that are not stored yet to a transaction, with a slice of the index, and what sweeps of
    *  the same transaction change in it; call the result once it is durable. REQUIRES: as
    *  `RefIndex.ride`. */
-  stage({ writes, blobs, sweeps }: Group): () => void {
+  async stage({ writes, blobs, sweeps }: Group): Promise<() => Promise<void>> {
+    const slice = new Slice()
     const before = this.#lastRecord
-    const missing = this.#missing(blobs, sweeps)
-    const places = this.#stageRecords(writes, missing)
+    const missing = await this.#missing(blobs, sweeps, slice)
+    const places = await this.#stageRecords(writes, missing, slice)
     const rode = this.#index.ride(writes, places.size, before)
     // After the slice, which may hold entries of what goes or moves.
     const replaced = this.#index.replace(
@@ -86,10 +88,13 @@ export class BlobTable {
     const stored = Math.max(0, this.#stored + added - freed)
     if (stored !== this.#stored) writes.put(this.#meta, storedKey, encode(stored))
     if (freed > 0) writes.put(this.#meta, recordKey, encode(this.#lastRecord))
-    return () => {
+    return async () => {
       replaced()
       rode()
-      for (const [ref, place] of places) this.#index.add(ref, place)
+      for (const [ref, place] of places) {
+        this.#index.add(ref, place)
+        if (slice.over) await slice.next()
+      }
       this.#stored = stored
     }
   }
@@ -119,9 +124,14 @@ export class BlobTable {
   }
 
   /** What a sweep of the same transaction drops is missing, too. */
-  #missing(blobs: Iterable<Blob>, sweeps: readonly SweepPlan[]): Map<Blobref, Blob> {
+  async #missing(
+    blobs: Iterable<Blob>,
+    sweeps: readonly SweepPlan[],
+    slice: Slice,
+  ): Promise<Map<Blobref, Blob>> {
     const missing = new Map<Blobref, Blob>()
     for (const blob of blobs) {
+      if (slice.over) await slice.next()
       if (missing.has(blob.ref)) continue
       const dropped = sweeps.some(({ dropped: refs }) => refs.has(blob.ref))
       if (dropped || !this.#index.get(blob.ref)) missing.set(blob.ref, blob)
@@ -129,7 +139,11 @@ export class BlobTable {
     return missing
   }
 
-  #stageRecords(writes: Writes, blobs: ReadonlyMap<Blobref, Blob>): Map<Blobref, Place> {
+  async #stageRecords(
+    writes: Writes,
+    blobs: ReadonlyMap<Blobref, Blob>,
+    slice: Slice,
+  ): Promise<Map<Blobref, Place>> {
     const places = new Map<Blobref, Place>()
     let open: Blob[] = []
     let room = packRoom
@@ -143,6 +157,7 @@ export class BlobTable {
       room = packRoom
     }
     for (const blob of blobs.values()) {
+      if (slice.over) await slice.next()
       if (blob.bytes.length >= bareSizeMin) {
         const record = ++this.#lastRecord
         writes.put(this.#records, bareKey(record, blob.ref), blob.bytes)

@@ -279,11 +279,11 @@ export class LmdbEngine implements Engine {
     await this.#release()
   }
 
-  #complete(group: Group): () => void {
-    const blobs = this.#blobs.stage(group)
+  async #complete(group: Group): Promise<() => Promise<void>> {
+    const blobs = await this.#blobs.stage(group)
     const buried = this.#roots.stageBurial(group.writes)
-    return () => {
-      blobs()
+    return async () => {
+      await blobs()
       buried()
     }
   }

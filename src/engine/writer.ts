@@ -51,14 +51,15 @@ type Waiting = {
 export type WriterOptions = {
   readonly tables: Tables
   readonly directory: string
-  /** Adds what rides along with every transaction; as `Job.plan`. */
-  readonly complete: (group: Group) => () => void
+  /** Adds what rides along with every transaction, and gives what to do before any job is answered. Both may give way:
+   *  no other transaction begins meanwhile. */
+  readonly complete: (group: Group) => Promise<() => Promise<void>>
 }
 
 export class Writer {
   readonly #tables: Tables
   readonly #directory: string
-  readonly #complete: (group: Group) => () => void
+  readonly #complete: (group: Group) => Promise<() => Promise<void>>
   readonly #reserve: Reserve
   /** Only `submit` adds to it, only `#take` removes. */
   #queue: Waiting[] = []
@@ -143,7 +144,7 @@ export class Writer {
     const jobs = await this.#admit(all)
     const group: Group = { writes: new Writes(), blobs: [], sweeps: [] }
     const planned: Waiting[] = []
-    const settles: (() => void)[] = []
+    const settles: (() => void | Promise<void>)[] = []
     for (const job of jobs) {
       try {
         settles.push(job.plan(group))
@@ -154,7 +155,10 @@ export class Writer {
     }
     const failure = await this.#store(group, settles)
     if (!failure) {
-      for (const settle of settles) settle()
+      for (const settle of settles) {
+        const settling = settle()
+        if (settling) await settling
+      }
       return
     }
     const freeing = planned.filter((job) => job.frees)
@@ -186,10 +190,13 @@ export class Writer {
     return new TailraceError('ENOSPC', message, { cause })
   }
 
-  async #store(group: Group, settles: (() => void)[]): Promise<Failure | undefined> {
+  async #store(
+    group: Group,
+    settles: (() => void | Promise<void>)[],
+  ): Promise<Failure | undefined> {
     if (group.writes.list.length === 0 && group.blobs.length === 0) return undefined
     try {
-      settles.unshift(this.#complete(group))
+      settles.unshift(await this.#complete(group))
     } catch (error) {
       return { stored: false, applied: 'no', error: toTailraceError(error) }
     }

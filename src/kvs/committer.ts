@@ -197,7 +197,7 @@ export class Committer {
         if (ours.length === 0) return
         const head = await this.#send(built)
         if (head) {
-          this.publish(built, head)
+          await this.publish(built, head)
           for (const { waiting, error } of refused) waiting.answer.reject(toTailraceError(error))
           return
         }
@@ -221,8 +221,8 @@ export class Committer {
   }
 
   /** REQUIRES: the engine has stored what was built; `head` is where the namespace is since then. */
-  publish(built: Built, head: Pick<Head, 'root' | 'revision'>): void {
-    this.#ports.content.remember(built.blobs)
+  async publish(built: Built, head: Pick<Head, 'root' | 'revision'>): Promise<void> {
+    await this.#ports.content.remember(built.blobs)
     this.#advance({ root: built.root, revision: head.revision })
     if (head.root.tx !== built.root.tx) this.follow(head)
     const { ref } = built.root

@@ -73,7 +73,7 @@ async function commitHeld(
   for (const [index, { head }] of sent.entries()) {
     const [committer, part] = built[index] ?? []
     if (stored === 0) committer?.follow(head)
-    else if (part) committer?.publish(part, head)
+    else if (part) await committer?.publish(part, head)
   }
   return stored > 0 ? answer.promise : undefined
 }

@@ -279,7 +279,7 @@ export class Namespaces implements AsyncDisposable {
     const root: Root = { seq: 0, ref, tx: id(), time: now(), epoch: 0, keys: [], ...measures }
     const namespace = { name, incarnation: id(), owner: 'owner', created: now() }
     const head = await engine.create(namespace, root, writer.blobs)
-    content.remember(writer.blobs)
+    await content.remember(writer.blobs)
     const live = this.#adopt(head)
     for (const listener of this.#listeners) listener.changed(live)
     return live

@@ -24,6 +24,7 @@ export async function apply(
   prepared: Prepared,
   seq: number,
 ): Promise<Readonly<Work>> {
+  const { slice } = group
   for (const [index, guard] of prepared.guards.entries()) {
     const failed = await refuses(group, guard, seq)
     if (failed) {
@@ -31,11 +32,13 @@ export async function apply(
         failed: { guard: index, state: failed.state },
       })
     }
+    if (slice.over) await slice.next()
   }
   const work = newWork(seq)
   for (const [index, op] of prepared.ops.entries()) {
     try {
       await applyOp(group, op, work)
+      if (slice.over) await slice.next()
     } catch (error) {
       if (!(error instanceof TailraceError)) throw error
       const failed: Failed = { op: index, ...error.failed }

@@ -10,6 +10,7 @@ import {
   type Expiry,
   type Guard,
   guardsMax,
+  keyNamesMax,
   type LeaseAction,
   type Op,
   opsMax,
@@ -105,7 +106,7 @@ export type Prepared = {
   readonly noMerge: boolean
   /** The blobs that the ops name and that are not stored yet. */
   readonly blobs: readonly Blob[]
-  /** Bytes of all values, for the bounds of what waits. */
+  /** Bytes of all values, and `nameCost` for each name in a key, for the bounds of what waits and of a group. */
   readonly size: number
   readonly once?: Once
 }
@@ -116,6 +117,9 @@ export type Once = { readonly name: string; readonly digest: Uint8Array }
 /** Smaller values are copied even if they were given away: they may be a part of a larger buffer, which
  *  a cache would keep. */
 const transferSizeMin = 16 * 1024
+
+/** What a name in a key counts for: each may be a directory that is made. */
+const nameCost = 64
 
 /** With `transfer` the bytes were given away. Throws EINVAL, E2BIG; a bad op or guard is named by
  *  `failed`. */
@@ -143,15 +147,22 @@ export function prepare(
     }
     return bytes
   }
-  const prepared = transaction.ops.map((op, index) =>
-    named({ op: index }, () => prepareOp(op, take, blobs)),
-  )
+  let names = 0
+  const prepared = transaction.ops.map((op, index) => {
+    const one = named({ op: index }, () => prepareOp(op, take, blobs))
+    names += namesIn(op.key)
+    return one
+  })
+  if (names > keyNamesMax) {
+    const message = `the keys of a transaction have at most ${keyNamesMax} names together: split it`
+    throw new TailraceError('E2BIG', message)
+  }
   return {
     guards: guards.map((guard, index) => named({ guard: index }, () => prepareGuard(guard))),
     ops: prepared,
     noMerge: transaction.noMerge ?? false,
     blobs,
-    size,
+    size: size + names * nameCost,
   }
 }
 
@@ -286,6 +297,13 @@ function contentTypeOf(text: string): string {
     throw new TailraceError('EINVAL', 'a content type is 1 to 255 visible ASCII characters')
   }
   return text
+}
+
+/** Names in a key. */
+function namesIn(key: string): number {
+  let count = 1
+  for (let at = key.indexOf('/'); at >= 0; at = key.indexOf('/', at + 1)) count++
+  return count
 }
 
 function countOf(input: number): number {

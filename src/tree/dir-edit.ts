@@ -5,6 +5,7 @@
  *  new one would, and goes on where the next change is. */
 
 import assert from 'node:assert/strict'
+import { Slice } from '../base/slice.js'
 import type { Blobref } from '../blob/blobref.js'
 import { TailraceError } from '../error.js'
 import { corrupt } from './check.js'
@@ -79,7 +80,12 @@ async function climb<Item extends Named>(
   layer: Layer<Item>,
   edit: LevelEdit<Item>,
 ): Promise<Dir> {
-  const added = edit.chunks.map((chunk) => writeChunk(way.writer, layer, chunk))
+  const slice = new Slice()
+  const added: Child[] = []
+  for (const chunk of edit.chunks) {
+    added.push(writeChunk(way.writer, layer, chunk))
+    if (slice.over) await slice.next()
+  }
   const [only] = added
   if (only && edit.whole && edit.kept + added.length === 1) return dirOf(only)
   const edits = editsAbove(edit.removed, added)
@@ -138,21 +144,23 @@ class LevelEdit<Item extends Named> {
   /** `top` is the old root; undefined: the level was not there. */
   async run(nodes: Nodes, top: DirNode | undefined): Promise<void> {
     if (!top) return this.#finish()
+    const slice = new Slice()
     let before: DirCursor | undefined
     for (let edit = this.#edits[0]; edit; edit = this.#edits[this.#next]) {
       const cursor = await DirCursor.seek(nodes, top, this.#layer.level, edit.name)
       if (!(before ? cursor.follows(before) : cursor.first)) this.whole = false
-      if (await this.#runToEnd(cursor)) return this.#finish()
+      if (await this.#runToEnd(cursor, slice)) return this.#finish()
       before = cursor
     }
     this.whole = false
   }
 
   /** Merges nodes until the next old one begins where a new one would; true at the end of the level. */
-  async #runToEnd(cursor: DirCursor): Promise<boolean> {
+  async #runToEnd(cursor: DirCursor, slice: Slice): Promise<boolean> {
     for (;;) {
       this.#mergeNode(cursor.node, cursor.child)
       if (cursor.last) return true
+      if (slice.over) await slice.next()
       if (this.#open.length === 0) return false
       await cursor.next()
     }

@@ -6,6 +6,7 @@ import type { Kvs } from '../../src/api/kvs.js'
 import {
   type Guard,
   guardsMax,
+  keyNamesMax,
   type Op,
   opsMax,
   transactionSizeMax,
@@ -292,6 +293,15 @@ export function transactionsContract(kvsOf: () => Kvs): void {
       expect(await refusal(kvs.commit({ ops: mkdirs(opsMax + 1) }))).toMatchObject({
         code: 'E2BIG',
       })
+      const deep = Array.from({ length: 128 }, () => 'd').join('/')
+      const walks = Array.from(
+        { length: keyNamesMax / 128 },
+        (): Op => ({ op: 'mkdir', key: deep }),
+      )
+      await kvs.commit({ ops: walks })
+      expect(
+        await refusal(kvs.commit({ ops: [...walks, { op: 'mkdir', key: 'd' }] })),
+      ).toMatchObject({ code: 'E2BIG' })
       const absent: Guard = { key: 'none', absent: true }
       const many = (count: number) => Array.from({ length: count }, () => absent)
       await guarded(...many(guardsMax))
