@@ -20,7 +20,7 @@ import {
   tooMany,
   unexpected,
 } from './json.js'
-import { Slice } from './slice.js'
+import { LoopSlice } from './loop-slice.js'
 
 /** Up to so many bytes or characters `parseJson` does it at once, which is faster. */
 export const shortJsonMax = 32 * 1024
@@ -30,24 +30,28 @@ const stepSize = 64 * 1024
 /** Like `parseJson`, giving way. Throws as it does. */
 export async function parseLongJson(input: string | Uint8Array, what: string): Promise<unknown> {
   if (input.length <= shortJsonMax) return parseJson(input, what)
-  const slice = new Slice()
+  const slice = new LoopSlice()
   // Of many long texts that came at once one is begun in a turn.
-  await slice.next()
+  await slice.turn()
   const text = typeof input === 'string' ? input : await decodeLong(input, what, slice)
   const parser = new Parser(text, what)
-  while (!parser.step()) if (slice.over) await slice.next()
+  while (!parser.step()) if (slice.over) await slice.turn()
   return parser.value
 }
 
 /** The text of bytes in UTF-8, giving way. Throws EINVAL. */
-export async function decodeLong(bytes: Uint8Array, what: string, slice: Slice): Promise<string> {
+export async function decodeLong(
+  bytes: Uint8Array,
+  what: string,
+  slice: LoopSlice,
+): Promise<string> {
   const decoder = new TextDecoder('utf-8', { fatal: true })
   let text = ''
   try {
     for (let at = 0; at < bytes.length; at += stepSize) {
       const stream = at + stepSize < bytes.length
       text += decoder.decode(bytes.subarray(at, at + stepSize), { stream })
-      if (slice.over) await slice.next()
+      if (slice.over) await slice.turn()
     }
   } catch (cause) {
     throw notUtf8(what, cause)

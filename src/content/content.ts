@@ -3,7 +3,7 @@
  *  Invariant: bytes that leave here hash to the ref they were asked by, as the kind they were asked
  *  as. The cache is bounded in bytes of the buffers that it keeps; what was just stored is in it. */
 
-import { Slice } from '../base/slice.js'
+import { LoopSlice } from '../base/loop-slice.js'
 import type { Blob } from '../blob/blob.js'
 import type { Blobref } from '../blob/blobref.js'
 import { hashBlob, hashNode } from '../blob/hash.js'
@@ -129,10 +129,10 @@ export class Content implements NodeSource {
   /** Keeps blobs in memory that were just stored, so that a live watcher never goes to disk.
    *  REQUIRES: the engine has them. */
   async remember(blobs: readonly Blob[]): Promise<void> {
-    const slice = new Slice()
+    const slice = new LoopSlice()
     for (const { ref, bytes, kind } of blobs) {
       this.#keep(ref, kind ?? 'blob', bytes)
-      if (slice.over) await slice.next()
+      if (slice.over) await slice.turn()
     }
   }
 

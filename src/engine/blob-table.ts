@@ -2,7 +2,7 @@
  *  Invariant: records are appended in the order of their ids and never changed; a ref that is stored
  *  is not stored again. */
 
-import { Slice } from '../base/slice.js'
+import { LoopSlice } from '../base/loop-slice.js'
 import type { Blob } from '../blob/blob.js'
 import type { Blobref } from '../blob/blobref.js'
 import { decode, encode } from '../blob/codec.js'
@@ -73,7 +73,7 @@ export class BlobTable {
    *  the same transaction change in it; call the result once it is durable. REQUIRES: as
    *  `RefIndex.ride`. */
   async stage({ writes, blobs, sweeps }: Group): Promise<() => Promise<void>> {
-    const slice = new Slice()
+    const slice = new LoopSlice()
     const before = this.#lastRecord
     const missing = await this.#missing(blobs, sweeps, slice)
     const places = await this.#stageRecords(writes, missing, slice)
@@ -93,7 +93,7 @@ export class BlobTable {
       rode()
       for (const [ref, place] of places) {
         this.#index.add(ref, place)
-        if (slice.over) await slice.next()
+        if (slice.over) await slice.turn()
       }
       this.#stored = stored
     }
@@ -127,11 +127,11 @@ export class BlobTable {
   async #missing(
     blobs: Iterable<Blob>,
     sweeps: readonly SweepPlan[],
-    slice: Slice,
+    slice: LoopSlice,
   ): Promise<Map<Blobref, Blob>> {
     const missing = new Map<Blobref, Blob>()
     for (const blob of blobs) {
-      if (slice.over) await slice.next()
+      if (slice.over) await slice.turn()
       if (missing.has(blob.ref)) continue
       const dropped = sweeps.some(({ dropped: refs }) => refs.has(blob.ref))
       if (dropped || !this.#index.get(blob.ref)) missing.set(blob.ref, blob)
@@ -142,7 +142,7 @@ export class BlobTable {
   async #stageRecords(
     writes: Writes,
     blobs: ReadonlyMap<Blobref, Blob>,
-    slice: Slice,
+    slice: LoopSlice,
   ): Promise<Map<Blobref, Place>> {
     const places = new Map<Blobref, Place>()
     let open: Blob[] = []
@@ -157,7 +157,7 @@ export class BlobTable {
       room = packRoom
     }
     for (const blob of blobs.values()) {
-      if (slice.over) await slice.next()
+      if (slice.over) await slice.turn()
       if (blob.bytes.length >= bareSizeMin) {
         const record = ++this.#lastRecord
         writes.put(this.#records, bareKey(record, blob.ref), blob.bytes)

@@ -4,7 +4,7 @@
 import type { ContextValue, Event } from '../api/event.js'
 import { parseJson } from '../base/json.js'
 import { decodeLong, parseLongJson, shortJsonMax } from '../base/long-json.js'
-import { Slice } from '../base/slice.js'
+import { LoopSlice } from '../base/loop-slice.js'
 import { encodeBase64 } from '../blob/base64.js'
 import { TailraceError } from '../error.js'
 import { parseEvent } from './event.js'
@@ -40,7 +40,7 @@ export async function* eventsOfNdjson(
   bytes: Uint8Array,
   options?: { readonly timestamp?: number },
 ): AsyncGenerator<Event> {
-  const slice = new Slice()
+  const slice = new LoopSlice()
   const whole = await decodeLong(bytes, 'the body', slice)
   if (!isJson(firstLine(whole))) {
     const parsed = await wholeOf(whole)
@@ -50,7 +50,7 @@ export async function* eventsOfNdjson(
     }
   }
   for (const { line, number } of linesOf(whole)) {
-    if (slice.over) await slice.next()
+    if (slice.over) await slice.turn()
     if (line.trim() === '') continue
     if (line.length <= shortJsonMax) {
       yield eventOfLine(line, number, options)

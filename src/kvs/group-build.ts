@@ -4,7 +4,7 @@
 
 import type { OpResult } from '../api/transaction.js'
 import type { Environment } from '../base/environment.js'
-import { Slice } from '../base/slice.js'
+import { LoopSlice } from '../base/loop-slice.js'
 import type { Blob } from '../blob/blob.js'
 import type { Root } from '../engine/engine.js'
 import { isCode } from '../error.js'
@@ -94,7 +94,7 @@ export class GroupBuild implements Disposable {
       changed: new Set<Key>(),
       appended: new Set<Key>(),
       leases: deadlines.leases.size,
-      slice: new Slice(),
+      slice: new LoopSlice(),
     }
     return new GroupBuild(namespace, group, writer, environment)
   }

@@ -7,7 +7,7 @@ import { setImmediate } from 'node:timers/promises'
 import { primary } from '../api/namespace.js'
 import type { Transaction } from '../api/transaction.js'
 import { parseLongJson } from '../base/long-json.js'
-import { Slice } from '../base/slice.js'
+import { LoopSlice } from '../base/loop-slice.js'
 import { Wakeup } from '../base/wakeup.js'
 import { isCode, TailraceError, toTailraceError } from '../error.js'
 import { fromJson } from '../wire/bytes.js'
@@ -174,18 +174,18 @@ export class Connection {
 
   /** Gives way between what a long frame takes. Never throws. */
   async #receiveLong(data: Buffer, isBinary: boolean): Promise<void> {
-    const slice = new Slice()
+    const slice = new LoopSlice()
     // The websocket has put the frame together in this turn.
-    await slice.next()
+    await slice.turn()
     let frame: unknown
     try {
       frame = isBinary ? this.#decode(data, true)?.frame : await this.#decodeText(data)
       if (frame === undefined) return
-      await slice.next()
+      await slice.turn()
       const request = parseRequest(frame)
       const transaction =
         request.op === 'txn' ? transactionOf(request.namespace ?? primary, request.body) : undefined
-      await slice.next()
+      await slice.turn()
       if (!this.#over) this.#take(request, transaction)
     } catch (error) {
       this.#fail(requestIdOf(frame), error)

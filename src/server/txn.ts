@@ -2,7 +2,7 @@
  *  rfc/12. */
 
 import type { Transaction } from '../api/transaction.js'
-import { Slice } from '../base/slice.js'
+import { LoopSlice } from '../base/loop-slice.js'
 import { parseReadBody, type ReadBody } from '../wire/requests.js'
 import { parseTransaction } from '../wire/transaction.js'
 import type { App } from './app.js'
@@ -27,9 +27,9 @@ export function serveTransactions(app: App, context: Context): void {
     const once = idempotencyOf(request)
     const namespace = namespaceOf(request)
     const body = await readJsonBody(request)
-    const slice = new Slice()
+    const slice = new LoopSlice()
     const transaction = transactionOf(namespace, body)
-    if (slice.over) await slice.next()
+    if (slice.over) await slice.turn()
     return context.store.commit(transaction, { namespace, ...once })
   })
   app.post('/v1/read', async (request, reply) => {

@@ -32,13 +32,13 @@ export async function apply(
         failed: { guard: index, state: failed.state },
       })
     }
-    if (slice.over) await slice.next()
+    if (slice.over) await slice.turn()
   }
   const work = newWork(seq)
   for (const [index, op] of prepared.ops.entries()) {
     try {
       await applyOp(group, op, work)
-      if (slice.over) await slice.next()
+      if (slice.over) await slice.turn()
     } catch (error) {
       if (!(error instanceof TailraceError)) throw error
       const failed: Failed = { op: index, ...error.failed }

@@ -4,7 +4,7 @@
  *  visible outside its group. */
 
 import assert from 'node:assert/strict'
-import { Slice } from '../base/slice.js'
+import { LoopSlice } from '../base/loop-slice.js'
 import { TailraceError } from '../error.js'
 import { type AppendArray, closeArray } from '../tree/array.js'
 import { editDir, getEntry, listDir, notInMemory, peekEntry } from '../tree/dir.js'
@@ -215,11 +215,11 @@ export class Draft {
 
   /** The nodes of the changed directories, children first; gives the new root directory. */
   flush(): Promise<Dir> {
-    return this.#flush(this.root, new Slice())
+    return this.#flush(this.root, new LoopSlice())
   }
 
   /** What an entry is as a treeobj; writes the nodes that this takes. */
-  async seal(entry: Entry, slice = new Slice()): Promise<Treeobj> {
+  async seal(entry: Entry, slice = new LoopSlice()): Promise<Treeobj> {
     if (entry.type === 'draft') return this.#flush(entry, slice)
     if (entry.type === 'log') {
       return closeArray(this.#writer, entry.array, entry.attrs, entry.base)
@@ -227,7 +227,7 @@ export class Draft {
     return entry
   }
 
-  async #flush(dir: DraftDir, slice: Slice): Promise<Dir> {
+  async #flush(dir: DraftDir, slice: LoopSlice): Promise<Dir> {
     const edits = new Map<string, Treeobj | undefined>()
     for (const [name, child] of dir.children) {
       if (dir.edits.has(name)) continue
@@ -236,7 +236,7 @@ export class Draft {
     }
     for (const [name, entry] of dir.edits) {
       edits.set(name, entry && (await this.seal(entry, slice)))
-      if (slice.over) await slice.next()
+      if (slice.over) await slice.turn()
     }
     if (edits.size === 0) return dir.base
     return editDir(this.#nodes, this.#writer, dir.base, edits)

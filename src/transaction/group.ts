@@ -1,7 +1,7 @@
 /** What the transactions of a commit group share. See rfc/6.
  *  Invariant: `changed` and `appended` name only what transactions did that were applied. */
 
-import type { Slice } from '../base/slice.js'
+import type { LoopSlice } from '../base/loop-slice.js'
 import type { Key } from '../tree/key.js'
 import type { Views } from '../tree/lookup.js'
 import type { Nodes, NodeWriter } from '../tree/nodes.js'
@@ -42,5 +42,5 @@ export type Group = {
   /** Leases that are held after them. */
   leases: number
   /** Others have their turn while it is made. Nobody else can move the root meanwhile. */
-  readonly slice: Slice
+  readonly slice: LoopSlice
 }

@@ -5,7 +5,7 @@
  *  new one would, and goes on where the next change is. */
 
 import assert from 'node:assert/strict'
-import { Slice } from '../base/slice.js'
+import { LoopSlice } from '../base/loop-slice.js'
 import type { Blobref } from '../blob/blobref.js'
 import { TailraceError } from '../error.js'
 import { corrupt } from './check.js'
@@ -80,11 +80,11 @@ async function climb<Item extends Named>(
   layer: Layer<Item>,
   edit: LevelEdit<Item>,
 ): Promise<Dir> {
-  const slice = new Slice()
+  const slice = new LoopSlice()
   const added: Child[] = []
   for (const chunk of edit.chunks) {
     added.push(writeChunk(way.writer, layer, chunk))
-    if (slice.over) await slice.next()
+    if (slice.over) await slice.turn()
   }
   const [only] = added
   if (only && edit.whole && edit.kept + added.length === 1) return dirOf(only)
@@ -144,7 +144,7 @@ class LevelEdit<Item extends Named> {
   /** `top` is the old root; undefined: the level was not there. */
   async run(nodes: Nodes, top: DirNode | undefined): Promise<void> {
     if (!top) return this.#finish()
-    const slice = new Slice()
+    const slice = new LoopSlice()
     let before: DirCursor | undefined
     for (let edit = this.#edits[0]; edit; edit = this.#edits[this.#next]) {
       const cursor = await DirCursor.seek(nodes, top, this.#layer.level, edit.name)
@@ -156,11 +156,11 @@ class LevelEdit<Item extends Named> {
   }
 
   /** Merges nodes until the next old one begins where a new one would; true at the end of the level. */
-  async #runToEnd(cursor: DirCursor, slice: Slice): Promise<boolean> {
+  async #runToEnd(cursor: DirCursor, slice: LoopSlice): Promise<boolean> {
     for (;;) {
       this.#mergeNode(cursor.node, cursor.child)
       if (cursor.last) return true
-      if (slice.over) await slice.next()
+      if (slice.over) await slice.turn()
       if (this.#open.length === 0) return false
       await cursor.next()
     }
