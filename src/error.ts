@@ -50,6 +50,11 @@ export class TailraceError extends Error {
     this.code = code
     this.failed = options?.failed
   }
+
+  /** `TailraceError [ECONFLICT]: what happened`, as Node's own errors have it. */
+  override toString(): string {
+    return `TailraceError [${this.code}]: ${this.message}`
+  }
 }
 
 /** Which part of a transaction failed (exactly one of `guard` and `op`, counted from 0), and what

@@ -31,7 +31,6 @@ import { jobsNamespace } from './job/keys.js'
 import { JobRunner } from './job/runner.js'
 import type { JobKvs } from './job/store.js'
 import { loadBlob, storeBlob } from './kvs/blobs.js'
-import { checkedKvs } from './kvs/checked.js'
 import { configure } from './kvs/configure.js'
 import { Pinning } from './kvs/pinning.js'
 import { Places } from './kvs/places.js'
@@ -39,6 +38,7 @@ import { openProducer } from './kvs/producer.js'
 import { KeyStore } from './kvs/store.js'
 import { Timeline } from './kvs/timeline.js'
 import { usageOf } from './kvs/usage.js'
+import { storeOf } from './store/store.js'
 import { WatchService } from './watch/watch.js'
 
 export type OpenOptions = {
@@ -88,7 +88,7 @@ export type EmbeddedStore = Store & {
   /** Is a collection under way? */
   readonly collecting: boolean
   /** Leases that are held, in all namespaces. */
-  readonly leases: number
+  readonly leasesHeld: number
 }
 
 /** Opens the store, and finishes jobs that a crash left unfinished. Throws EBUSY (it is open already: the
@@ -188,7 +188,14 @@ export async function openOn(engine: Engine, options: OpenOptions = {}): Promise
     await engine[Symbol.asyncDispose]()
   }
   return {
-    ...checkedKvs(kvs),
+    ...storeOf({
+      kvs,
+      jobs,
+      close: () => {
+        closing ??= close()
+        return closing
+      },
+    }),
     kvs,
     jobs,
     storeId: engine.storeId,
@@ -202,12 +209,8 @@ export async function openOn(engine: Engine, options: OpenOptions = {}): Promise
     get collecting() {
       return collector.running
     },
-    get leases() {
+    get leasesHeld() {
       return store.spaces.leases
-    },
-    [Symbol.asyncDispose]() {
-      closing ??= close()
-      return closing
     },
   }
 }

@@ -1,6 +1,7 @@
 /** The error class, the list of its codes, and what other errors become. See rfc/2. */
 
 import { readFileSync } from 'node:fs'
+import { inspect } from 'node:util'
 import { expect, test } from 'vitest'
 import { canceled, codes, isCode, parseCode, TailraceError, toTailraceError } from '../src/error.js'
 import { statusOf } from '../src/wire/status.js'
@@ -18,6 +19,12 @@ test('rfc/2 has one row for each code, in the order of the list', () => {
 
 test('statusOf() gives the status of rfc/2 for each code', () => {
   expect(codes.map((code) => [code, statusOf(code)])).toEqual(table)
+})
+
+test('a printed error says its code', () => {
+  const error = new TailraceError('ECONFLICT', 'moved')
+  expect(String(error)).toBe('TailraceError [ECONFLICT]: moved')
+  expect(inspect(error)).toContain("code: 'ECONFLICT'")
 })
 
 test('a code is not there twice', () => {

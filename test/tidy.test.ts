@@ -31,6 +31,7 @@ const order: readonly (readonly string[])[] = [
   ['watch'],
   ['eventlog'],
   ['job'],
+  ['store'],
   ['wire'],
   ['server', 'client'],
   ['open'],

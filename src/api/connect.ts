@@ -30,3 +30,15 @@ export type ConnectOptions = {
   /** Of `connect` alone. */
   readonly signal?: AbortSignal
 }
+
+/** Whether the server answers, as far as this client has seen. */
+export interface ConnectionState {
+  readonly online: boolean
+  /** When it became so, ms since 1970. */
+  readonly since: number
+  /** The state now, then each change, until the signal aborts or the client is closed. Who reads slowly sees the
+   *  newest state. */
+  changes(
+    signal?: AbortSignal,
+  ): AsyncGenerator<{ readonly online: boolean; readonly since: number }, void, undefined>
+}

@@ -1,8 +1,8 @@
 /** Events of an eventlog, and what its calls take. See rfc/8. */
 
 import { blobSizeMax } from '../blob/blob.js'
-import type { CommitOptions } from './kvs.js'
-import type { Capping, Guard, Scope } from './transaction.js'
+import type { CommitOptions, ReadScope } from './kvs.js'
+import type { Capping, CommittedOp, Guard, Scope } from './transaction.js'
 
 /** A JSON value that may also hold bytes (in JSON: `{"base64": "…"}`). Numbers are finite, strings
  *  well formed. */
@@ -45,3 +45,22 @@ export type FollowEventsOptions = Scope & {
   /** Index of the blob to begin with; default 0. */
   readonly from?: number
 }
+
+/** Events of one key, in the order in which they were appended. */
+export interface Eventlog {
+  readonly key: string
+  readonly namespace: string
+  /** Appends events, all of them or none, durable when it resolves. `result.index` is the first blob's, `result.count`
+   *  how many blobs there are then. Throws EINVAL (also: no events and no `seal`), E2BIG (an event above `eventSizeMax`,
+   *  or all of them above `transactionSizeMax`), ESEALED, and as `Kvs.commit`. */
+  append(events: readonly Event[], options?: EventlogAppendOptions): Promise<CommittedOp>
+  /** All events at one root, loaded as they are consumed. Throws ENOENT, EINVAL (not an eventlog). */
+  read(options?: EventlogReadOptions): AsyncGenerator<Event, void, undefined>
+  /** All events, then new ones as they are appended, until the log is sealed. Throws ENOENT, EOVERWRITTEN, EINVAL.
+   *  Leaving the loop ends it. */
+  follow(options?: EventlogFollowOptions): AsyncGenerator<Event, void, undefined>
+}
+
+export type EventlogAppendOptions = Omit<AppendEventsOptions, 'namespace'>
+export type EventlogReadOptions = Omit<ReadScope, 'namespace'>
+export type EventlogFollowOptions = Omit<FollowEventsOptions, 'namespace'>

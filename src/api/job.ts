@@ -5,6 +5,7 @@
 
 import type { Limits } from '../base/limits.js'
 import type { TerminalSize } from '../base/posix.js'
+import type { Event } from './event.js'
 
 /** Bytes of one argument, or of one variable with its name, as Linux has it (MAX_ARG_STRLEN, less the NUL). */
 export const argSizeMax = 128 * 1024 - 1
@@ -148,6 +149,31 @@ export type Pruned = { readonly jobs: readonly JobView[]; readonly next?: string
 /** The code a shell would give: the status, 128 + the signal's number, 1 where the job was lost. */
 export type ExitCode = number
 
+/** Which output of a job is read, and from where. */
+export type JobOutputOptions = {
+  /** Only this stream. Otherwise both, in the order in which the server read them. */
+  readonly stream?: 'stdout' | 'stderr'
+  /** With `stream`: the byte to begin with; below 0: so many from the end. Default: the first that is there. */
+  readonly from?: number
+  /** Begin with what was written then or later, ms since 1970. */
+  readonly since?: number
+  /** Begin with the last so many lines. */
+  readonly tail?: number
+  /** Go on until the job's output has ended. Otherwise until all that is there was read. */
+  readonly follow?: boolean
+  readonly signal?: AbortSignal
+}
+
+/** A piece of output. */
+export type JobOutput = {
+  readonly stream: 'stdout' | 'stderr'
+  /** When its first byte came, ms since 1970. */
+  readonly time: number
+  /** Of its first byte in the stream. */
+  readonly offset: number
+  readonly data: Uint8Array
+}
+
 export interface Jobs {
   /** The job is stored when it resolves. Ids sort by time of submit. Throws EINVAL, E2BIG, EBUSY. */
   submit(submission: Submission, signal?: AbortSignal): Promise<JobView>
@@ -174,4 +200,18 @@ export interface Jobs {
   /** Removes jobs that finished long ago, a page of at most 1,000: ask again while there is a `next`.
    *  Throws EINVAL. */
   prune(options: PruneOptions): Promise<Pruned>
+  /** What a job wrote, out of the store. Leaving the loop ends it. Throws ENOENT, EINVAL (of `from`, `since` and `tail`
+   *  only one; `from` without `stream`), ECOMPACTED (its output was removed up to there).
+   *
+   *      for await (const { data } of store.jobs.output(id, { stream: 'stdout', follow: true })) {
+   *        process.stdout.write(data)
+   *      }
+   */
+  output(id: string, options?: JobOutputOptions): AsyncGenerator<JobOutput, void, undefined>
+  /** The events of a job's life, `submit`, `start`, `finish` and others (rfc/11); with `follow` until it has finished.
+   *  Throws ENOENT. */
+  events(
+    id: string,
+    options?: { readonly follow?: boolean; readonly signal?: AbortSignal },
+  ): AsyncGenerator<Event, void, undefined>
 }

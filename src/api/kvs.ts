@@ -221,3 +221,8 @@ export interface Kvs {
   /** See `WatchOptions`. Errors end the iteration: EOVERWRITTEN, ENOENT, EISDIR, ENONS, ECOMPACTED, … */
   watch(key: string, options: WatchOptions): Watching
 }
+
+/** A value and what is known of it, both at one root: `stat.ref` names it for a guard. */
+export type Entry = { readonly value: Uint8Array; readonly stat: Stat }
+
+export type UpdateOptions = Omit<PutOptions, 'guards' | 'idempotencyKey' | 'exactlyOnce'>

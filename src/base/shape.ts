@@ -69,6 +69,7 @@ export const count: Rule = {
   is: (value) => Number.isSafeInteger(value) && (value as number) >= 0,
   expected: 'a whole number, 0 or more',
 }
+export const integer: Rule = { is: Number.isSafeInteger, expected: 'a whole number' }
 /** `Infinity` too: a bound that bounds nothing. */
 export const number: Rule = {
   is: (value) => typeof value === 'number' && value >= 0,

@@ -3,10 +3,10 @@
  *  Invariant: it ends with an answer of the server, with the signal, or with the client. */
 
 import type { Backoff } from '../api/connect.js'
+import { pause } from '../base/timer.js'
 import { isCode } from '../error.js'
 import { delayOf } from './backoff.js'
 import { closedByDispose } from './http.js'
-import { pause } from './timer.js'
 
 export type AgainOptions = {
   readonly backoff: Backoff

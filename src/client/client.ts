@@ -8,6 +8,7 @@ import type {
   AppendOptions,
   AppendProducer,
   CommitOptions,
+  Kvs,
   Listing,
   ListOptions,
   ProducerOptions,
@@ -20,7 +21,7 @@ import type {
   StatOptions,
   TreeobjOptions,
 } from '../api/kvs.js'
-import type { Store } from '../api/store.js'
+import type { RemoteStore } from '../api/store.js'
 import type { Committed, CommittedOp, Scope, Transaction, Value } from '../api/transaction.js'
 import type { Watching, WatchOptions } from '../api/watch.js'
 import { eitherSignal } from '../base/on-abort.js'
@@ -37,9 +38,10 @@ import {
   waitMs,
   within,
 } from '../base/shape.js'
+import { startTimer } from '../base/timer.js'
 import { TailraceError } from '../error.js'
-import { checkedKvs } from '../kvs/checked.js'
 import { openProducer } from '../kvs/producer.js'
+import { storeOf } from '../store/store.js'
 import type { TreeobjJson } from '../tree/json.js'
 import { creditDefault, creditMax } from '../wire/frames.js'
 import { backoffDefault } from './backoff.js'
@@ -49,8 +51,8 @@ import { RemoteHistory } from './history.js'
 import { Http } from './http.js'
 import { RemoteJobs } from './jobs.js'
 import { RemoteNamespaces } from './namespaces.js'
+import { Reachability } from './reachability.js'
 import { RemoteReads } from './reads.js'
-import { startTimer } from './timer.js'
 import type { Transport } from './transport.js'
 import { RemoteUpkeep } from './upkeep.js'
 import { RemoteWatch } from './watch.js'
@@ -83,37 +85,37 @@ export async function openClient(
   transport: Transport,
   options: ConnectOptions,
   random: () => number,
-): Promise<Store> {
+): Promise<RemoteStore> {
   const client = new Client(transport, options, random)
   try {
     await client.open(options)
     return checkedStore(client)
   } catch (error) {
-    await client[Symbol.asyncDispose]()
+    await client.close()
     throw error
   }
 }
 
-function checkedStore(client: Client): Store {
+function checkedStore(client: Client): RemoteStore {
   return {
-    ...checkedKvs(client),
-    jobs: client.jobs,
+    ...storeOf({ kvs: client, jobs: client.jobs, close: () => client.close() }),
+    connection: client.connection,
     get storeId() {
       return client.storeId
     },
-    [Symbol.asyncDispose]: () => client[Symbol.asyncDispose](),
   }
 }
 
-class Client implements Store {
+class Client implements Kvs {
   readonly history: RemoteHistory
   readonly namespaces: RemoteNamespaces
   readonly upkeep: RemoteUpkeep
   readonly blobs: RemoteBlobs
   readonly jobs: Jobs
+  readonly connection: Reachability
   readonly #transport: Transport
   readonly #http: Http
-  readonly #connection: Connection
+  readonly #socket: Connection
   readonly #credit: number
   readonly #writes: RemoteWrites
   readonly #reads: RemoteReads
@@ -124,8 +126,17 @@ class Client implements Store {
     const reconnect = options.reconnect !== false
     const { token, storeId, timeoutMs = timeoutMsDefault } = options
     this.#transport = transport
-    this.#http = new Http(transport, { token, storeId, reconnect, backoff, random, timeoutMs })
-    this.#connection = new Connection(transport, this.#http, { token, reconnect, backoff, random })
+    this.connection = new Reachability(Date.now)
+    const reached = (online: boolean) => this.connection.set(online)
+    const asking = { token, storeId, reconnect, backoff, random, timeoutMs, reached }
+    this.#http = new Http(transport, asking)
+    this.#socket = new Connection(transport, this.#http, {
+      token,
+      reconnect,
+      backoff,
+      random,
+      reached,
+    })
     this.#credit = options.credit ?? creditDefault
     this.#writes = new RemoteWrites(this.#http, { backoff, random, newId: randomId })
     this.#reads = new RemoteReads(this.#http)
@@ -133,7 +144,7 @@ class Client implements Store {
     this.namespaces = new RemoteNamespaces(this.#http)
     this.upkeep = new RemoteUpkeep(this.#http)
     this.blobs = new RemoteBlobs(this.#http)
-    this.jobs = new RemoteJobs(this.#http)
+    this.jobs = new RemoteJobs(this.#http, this)
   }
 
   get storeId(): string {
@@ -208,7 +219,7 @@ class Client implements Store {
   }
 
   watch(key: string, options: WatchOptions): Watching {
-    return new RemoteWatch(this.#connection, key, options, this.#credit)
+    return new RemoteWatch(this.#socket, key, options, this.#credit)
   }
 
   #late(timeoutMs: number): TailraceError {
@@ -217,10 +228,11 @@ class Client implements Store {
   }
 
   /** Idempotent. Watches and requests end with ECLOSED (writes on their way: EUNKNOWN). */
-  async [Symbol.asyncDispose](): Promise<void> {
+  async close(): Promise<void> {
+    this.connection.end()
     this.#http.dispose()
     this.#writes.dispose()
-    await this.#connection.dispose()
+    await this.#socket.dispose()
     this.#transport.dispose()
   }
 }

@@ -6,13 +6,13 @@
 import type { Backoff } from '../api/connect.js'
 import { type Deferred, deferred } from '../base/deferred.js'
 import { onAbort } from '../base/on-abort.js'
+import { pause, startTimer } from '../base/timer.js'
 import { isCode, TailraceError, toTailraceError } from '../error.js'
 import { readAnswer } from '../wire/answers.js'
 import { type Request, type Response, subprotocol } from '../wire/frames.js'
 import { parseErrorBody } from '../wire/status.js'
 import { delayOf } from './backoff.js'
 import { closedByDispose, type Http, unauthorized } from './http.js'
-import { pause, startTimer } from './timer.js'
 import type { Socket, Transport } from './transport.js'
 
 /** The socket stays open this long after its last watch ended. */
@@ -48,6 +48,8 @@ type ConnectionOptions = {
   readonly reconnect: boolean
   readonly backoff: Backoff
   readonly random: () => number
+  /** Told whether the server was reached, with each frame and each lost socket. */
+  readonly reached: (online: boolean) => void
 }
 
 export class Connection {
@@ -127,7 +129,8 @@ export class Connection {
       } catch (error) {
         if (signal.aborted) break
         const failure = this.#explained(toTailraceError(error))
-        if (!this.#isPassing(failure)) this.#failAll(lost(failure))
+        if (this.#isPassing(failure)) this.#options.reached(false)
+        else this.#failAll(lost(failure))
       }
       this.#failures++
       if (this.#streams.size > 0) await this.#wait(signal)
@@ -211,6 +214,7 @@ export class Connection {
       return
     }
     this.#failures = 0
+    this.#options.reached(true)
     if (frame.type === 'error') this.#refused(frame.id, parseErrorBody(frame))
     else if (frame.type !== 'result') this.#deliver(frame)
   }

@@ -5,12 +5,12 @@
 
 import type { Backoff } from '../api/connect.js'
 import { joinAbort } from '../base/join-abort.js'
+import { pause } from '../base/timer.js'
 import { isCode, TailraceError, toTailraceError } from '../error.js'
 import type { AnswerOf, ArgsOf, RequestSpec } from '../wire/request.js'
 import { answeredBySomethingElse, readJsonOf, type Shape, serversAnswer } from './answer.js'
 import { delayOf } from './backoff.js'
 import { answerOf, placed } from './call.js'
-import { pause } from './timer.js'
 import type { HttpRequest, HttpResponse, Patience, Transport } from './transport.js'
 
 /** A read that is lost on its way is asked this many times in all: at the default bounds for 3 to 6 seconds. */
@@ -52,6 +52,8 @@ type HttpOptions = {
   readonly random: () => number
   /** Time-out of a request, see `ConnectOptions`. */
   readonly timeoutMs: number
+  /** Told whether the server was reached, with each answer and each lost connection. */
+  readonly reached: (online: boolean) => void
 }
 
 export class Http {
@@ -270,9 +272,14 @@ export class Http {
 
   async #reach(request: HttpRequest): Promise<HttpResponse> {
     try {
-      return await this.#transport.request(request)
+      const response = await this.#transport.request(request)
+      this.#options.reached(true)
+      return response
     } catch (error) {
-      if (passing.some((code) => isCode(error, code))) this.forget()
+      if (passing.some((code) => isCode(error, code))) {
+        this.forget()
+        this.#options.reached(false)
+      }
       throw error
     }
   }

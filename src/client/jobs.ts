@@ -1,7 +1,10 @@
 /** Jobs over HTTP. See rfc/11, rfc/12.
  *  Invariant: a `wait` ends when the job does, also when the connection is lost meanwhile. */
 
+import type { Event } from '../api/event.js'
 import type {
+  JobOutput,
+  JobOutputOptions,
   JobPage,
   Jobs,
   JobView,
@@ -10,18 +13,33 @@ import type {
   PruneOptions,
   Submission,
 } from '../api/job.js'
+import type { Kvs } from '../api/kvs.js'
 import type { TerminalSize } from '../base/posix.js'
 import { bytesOf } from '../base/shape.js'
 import { checkJobs } from '../job/checks.js'
+import { jobEvents, jobOutput } from '../job/reading.js'
 import { parseJobPage, parseJobView, parsePruned } from '../wire/answers.js'
 import type { Http } from './http.js'
 import { componentOf, pathOf } from './path.js'
 
 export class RemoteJobs implements Jobs {
   readonly #http: Http
+  readonly #kvs: Kvs
 
-  constructor(http: Http) {
+  constructor(http: Http, kvs: Kvs) {
     this.#http = http
+    this.#kvs = kvs
+  }
+
+  output(id: string, options?: JobOutputOptions): AsyncGenerator<JobOutput, void, undefined> {
+    return jobOutput(this.#kvs, (...asked) => this.show(...asked), id, options)
+  }
+
+  events(
+    id: string,
+    options?: Parameters<Jobs['events']>[1],
+  ): AsyncGenerator<Event, void, undefined> {
+    return jobEvents(this.#kvs, (...asked) => this.show(...asked), id, options)
   }
 
   async submit(submission: Submission, signal?: AbortSignal): Promise<JobView> {

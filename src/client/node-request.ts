@@ -6,8 +6,8 @@ import type { ClientRequest, IncomingMessage } from 'node:http'
 import { Readable } from 'node:stream'
 import { deferred } from '../base/deferred.js'
 import { onAbort } from '../base/on-abort.js'
+import { startTimer } from '../base/timer.js'
 import { canceled, isCode, TailraceError } from '../error.js'
-import { startTimer } from './timer.js'
 import { type Body, type HttpRequest, type HttpResponse, silence } from './transport.js'
 
 type Opening = {

@@ -7,11 +7,11 @@ import { connect } from 'node:net'
 import WebSocket from 'ws'
 import { deferred } from '../base/deferred.js'
 import { onAbort } from '../base/on-abort.js'
+import { startTimer } from '../base/timer.js'
 import { canceled, parseCode, TailraceError } from '../error.js'
 import { frameSizeMax, pingMs, subprotocol } from '../wire/frames.js'
 import { answeredBySomethingElse, isPassingStatus } from './answer.js'
 import { refusedBy } from './node-request.js'
-import { startTimer } from './timer.js'
 import { handshakeMs, type Socket, type SocketEvents } from './transport.js'
 
 /** Two pings of the server, and some. */

@@ -3,7 +3,7 @@
 
 import http, { type ClientRequest, type RequestOptions } from 'node:http'
 import type { ConnectOptions } from '../api/connect.js'
-import type { Store } from '../api/store.js'
+import type { RemoteStore } from '../api/store.js'
 import { TailraceError } from '../error.js'
 import { checkConnect, openClient } from './client.js'
 import { UnixAgent } from './node-agent.js'
@@ -29,7 +29,7 @@ const keepAliveMs = 15_000
  *        if (event.type === 'append') process.stdout.write(event.data)
  *      }
  */
-export async function connect(target: string, options: ConnectOptions = {}): Promise<Store> {
+export async function connect(target: string, options: ConnectOptions = {}): Promise<RemoteStore> {
   checkConnect(target, options)
   return openClient(await nodeTransportOf(target), options, Math.random)
 }

@@ -7,13 +7,13 @@
  *  a websocket, so the token is its first frame. */
 
 import type { ConnectOptions } from '../api/connect.js'
-import type { Store } from '../api/store.js'
+import type { RemoteStore } from '../api/store.js'
 import { deferred } from '../base/deferred.js'
 import { onAbort } from '../base/on-abort.js'
+import { startTimer } from '../base/timer.js'
 import { canceled, TailraceError } from '../error.js'
 import { subprotocol } from '../wire/frames.js'
 import { checkConnect, openClient } from './client.js'
-import { startTimer } from './timer.js'
 import {
   type Body,
   type HttpRequest,
@@ -29,7 +29,7 @@ export * from '../api/api.js'
 
 /** `target`: `http://HOST:PORT` or `https://HOST:PORT`. Dispose what it gives. Throws EINVAL, and
  *  without `storeId` ECLOSED where no server answers, EMISCONFIGURED. */
-export async function connect(target: string, options: ConnectOptions = {}): Promise<Store> {
+export async function connect(target: string, options: ConnectOptions = {}): Promise<RemoteStore> {
   checkConnect(target, options)
   return openClient(new WebTransport(parseTarget(target)), options, Math.random)
 }

@@ -18,7 +18,7 @@ import {
   placeSince,
   readBlob,
 } from './output-place.js'
-import { decodeOutput, type Offsets, type OutputEvent, type Stream } from './stdio.js'
+import { decodeOutput, type Offsets, type OutputEvent, type Stream, streams } from './stdio.js'
 
 export type ReadStreamOptions = Scope & {
   /** Byte of the stream to begin with; below 0: so many from the end. Default the first that is there. One past the
@@ -34,8 +34,14 @@ export type ReadStreamOptions = Scope & {
   readonly follow?: boolean
 }
 
-/** Bytes of a stream; `offset` is that of the first of them in the stream. */
-export type OutputPiece = { readonly offset: number; readonly data: Uint8Array }
+/** Bytes of a stream; `offset` is that of the first of them in the stream, `timestamp` when they came, seconds since
+ *  1970. */
+export type OutputPiece = {
+  readonly stream: Stream
+  readonly timestamp: number
+  readonly offset: number
+  readonly data: Uint8Array
+}
 
 /** The stream's bytes as they stand in the log at `key`, piece by piece. Throws EINVAL, ENOENT,
  *  EINVAL (not an output log) and what a watch ends with. Leaving the loop cancels. */
@@ -48,17 +54,20 @@ export async function* readOutput(
   for await (const { data } of readPieces(kvs, key, stream, options)) yield data
 }
 
-/** Reads a stream in pieces, each with its place. */
-async function* readPieces(
+/** Reads a stream, or without one both of them, in pieces, each with its place. Throws as `readOutput`. */
+export async function* readPieces(
   kvs: Kvs,
   key: string,
-  stream: Stream,
+  stream: Stream | undefined,
   options?: ReadStreamOptions,
 ): AsyncGenerator<OutputPiece, void, undefined> {
   const { from, since, lines, to = Infinity, follow = false, ...scope } = options ?? {}
   const [start, another] = [from, since, lines].filter((each) => each !== undefined)
   if (another !== undefined) {
     throw new TailraceError('EINVAL', 'from, since and lines exclude one another')
+  }
+  if (stream === undefined && from !== undefined) {
+    throw new TailraceError('EINVAL', 'from counts the bytes of one stream: say which')
   }
   checkWhole('from', from, Number.MIN_SAFE_INTEGER)
   checkWhole('since', since, 0)
@@ -72,19 +81,23 @@ async function* readPieces(
     if (append.type === 'live' && !follow) return
     if (append.type !== 'append') continue
     for (const event of eventsFrom(place, append.index, decodeOutput(append.data))) {
-      if (event.type === 'header' || event.stream !== stream) continue
-      if (event.type === 'eof') return
-      const offset = event.offsets[stream]
+      if (event.type === 'header') continue
+      if (stream !== undefined && event.stream !== stream) continue
+      // Without a stream the log's own end ends it, which comes after the ends of both.
+      if (event.type === 'eof' && stream !== undefined) return
+      if (event.type === 'eof') continue
+      const offset = event.offsets[event.stream]
       const skipped = Math.max(0, first - offset)
       const data = event.data.subarray(skipped, Math.max(0, to - offset))
-      if (data.length > 0) yield { offset: offset + skipped, data }
+      const { timestamp } = event
+      if (data.length > 0) yield { stream: event.stream, timestamp, offset: offset + skipped, data }
       if (offset + event.data.length >= to) return
     }
   }
 }
 
 type Start = {
-  readonly stream: Stream
+  readonly stream: Stream | undefined
   readonly from?: number | undefined
   readonly since?: number | undefined
   readonly lines?: number | undefined
@@ -96,8 +109,12 @@ async function placeOf(
   { stream, from = 0, since, lines }: Start,
 ): Promise<OutputPlace & { readonly first: number }> {
   if (since !== undefined) return { ...(await placeSince(log, since)), first: 0 }
-  if (lines !== undefined) return { ...(await placeOfLines(log, lines, [stream])), first: 0 }
-  if (from === 0) return { ...beginning, first: 0 }
+  if (lines !== undefined)
+    return {
+      ...(await placeOfLines(log, lines, stream === undefined ? streams : [stream])),
+      first: 0,
+    }
+  if (from === 0 || stream === undefined) return { ...beginning, first: 0 }
   const count = await countOf(log)
   const end = from < 0 ? (await endOfLog(log, count.count))[stream] : 0
   const first = from < 0 ? Math.max(0, end + from) : from

@@ -1,6 +1,8 @@
 /** Runs jobs on a store: takes them, queues them, runs them, answers for them. See rfc/11.
  *  Invariant: a job that was submitted has a finish in the store, or is in `active`; nothing polls. */
 
+import type { Event } from '../api/event.js'
+import type { JobOutput, JobOutputOptions } from '../api/job.js'
 import {
   idVariable,
   type JobPage,
@@ -32,6 +34,7 @@ import { heldMaxDefault } from './output.js'
 import { PipePool } from './pipes.js'
 import { heldMsDefault, isSignal } from './process.js'
 import { JobQueue } from './queue.js'
+import { jobEvents, jobOutput } from './reading.js'
 import { listJobs, newestId, readJob, submitOps } from './records.js'
 import { lostView, recover } from './recovery.js'
 import { Removal } from './removal.js'
@@ -180,6 +183,17 @@ export class JobRunner implements Jobs, AsyncDisposable {
     const live = this.#live.get(id)
     if (live) return live.view
     return this.#settled((await readJob(this.#ports.kvs, id)).view)
+  }
+
+  output(id: string, options?: JobOutputOptions): AsyncGenerator<JobOutput, void, undefined> {
+    return jobOutput(this.#ports.kvs, (...asked) => this.show(...asked), id, options)
+  }
+
+  events(
+    id: string,
+    options?: Parameters<Jobs['events']>[1],
+  ): AsyncGenerator<Event, void, undefined> {
+    return jobEvents(this.#ports.kvs, (...asked) => this.show(...asked), id, options)
   }
 
   async wait(id: string, signal?: AbortSignal): Promise<JobView> {

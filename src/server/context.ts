@@ -12,7 +12,7 @@ import type { Pace } from './pace.js'
 /** A store in this process, which knows how many of its jobs run and wait, and whether it collects. */
 export type ServedStore = Store & {
   readonly collecting: boolean
-  readonly leases: number
+  readonly leasesHeld: number
   readonly places: Places
   readonly jobs: Jobs & { readonly running: number; readonly waiting: number }
 }

@@ -302,7 +302,7 @@ class RunningServer implements Server {
     this.#idleTimer = setTimeout(
       () => {
         // A server that ends hears no renewals, and only its next start could say that a lease is over.
-        const holds = store.collecting || store.leases > 0
+        const holds = store.collecting || store.leasesHeld > 0
         const busy = holds || store.jobs.running + store.jobs.waiting > 0
         if (busy || activity.idleMs < idleExitMs) {
           this.#armIdleTimer()

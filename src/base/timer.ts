@@ -1,9 +1,9 @@
 /** Timers that work the same in Node and in browsers. Only the timer of a wait that somebody awaits
  *  keeps a Node process alive. */
 
-import { deferred } from '../base/deferred.js'
-import { onAbort } from '../base/on-abort.js'
 import { canceled } from '../error.js'
+import { deferred } from './deferred.js'
+import { onAbort } from './on-abort.js'
 
 /** Runs once after `ms`, unless the returned function is called before. Does not hold the process. */
 export function startTimer(ms: number, run: () => void): () => void {

@@ -1,0 +1,55 @@
+/** Whether the server answers, as this client sees it: an answer or an open socket says yes, a lost connection no.
+ *  Invariant: a reader of changes holds no queue; it is woken and reads the state as it is then. */
+
+import type { ConnectionState } from '../api/connect.js'
+import { Wakeup } from '../base/wakeup.js'
+import { isCode } from '../error.js'
+
+export class Reachability implements ConnectionState {
+  readonly #now: () => number
+  readonly #changed = new Wakeup()
+  #state: { readonly online: boolean; readonly since: number }
+  #ended = false
+
+  /** `now`: wall clock, ms. A client that was opened has reached its server, or was told not to look. */
+  constructor(now: () => number) {
+    this.#now = now
+    this.#state = { online: true, since: now() }
+  }
+
+  get online(): boolean {
+    return this.#state.online
+  }
+
+  get since(): number {
+    return this.#state.since
+  }
+
+  set(online: boolean): void {
+    if (online === this.#state.online || this.#ended) return
+    this.#state = { online, since: this.#now() }
+    this.#changed.wake()
+  }
+
+  end(): void {
+    this.#ended = true
+    this.#changed.wake()
+  }
+
+  async *changes(signal?: AbortSignal) {
+    let told: { readonly online: boolean; readonly since: number } | undefined
+    while (!this.#ended && !signal?.aborted) {
+      const seen = this.#changed.count
+      if (this.#state !== told) {
+        told = this.#state
+        yield told
+        continue
+      }
+      try {
+        await this.#changed.wait(seen, signal)
+      } catch (error) {
+        if (!isCode(error, 'ECANCELED') && !signal?.aborted) throw error
+      }
+    }
+  }
+}

@@ -1,0 +1,66 @@
+/** What a job wrote and what became of it, read out of the store: the same embedded and over a server. See rfc/8,
+ *  rfc/11. */
+
+import type { Event } from '../api/event.js'
+import type { JobOutput, JobOutputOptions, Jobs } from '../api/job.js'
+import type { Kvs } from '../api/kvs.js'
+import {
+  check,
+  checkOptions,
+  checkValue,
+  count,
+  flag,
+  integer,
+  oneOf,
+  shapeOf,
+  signal,
+  text,
+} from '../base/shape.js'
+import { followEvents, readEvents } from '../eventlog/eventlog.js'
+import { readPieces } from '../eventlog/read-stream.js'
+import { eventsKey, jobsNamespace as namespace, outputKey } from './keys.js'
+
+const outputs = shapeOf<JobOutputOptions>({
+  stream: oneOf('stdout', 'stderr'),
+  from: integer,
+  since: count,
+  tail: count,
+  follow: flag,
+  signal,
+})
+type EventsOptions = NonNullable<Parameters<Jobs['events']>[1]>
+const events = shapeOf<EventsOptions>({ follow: flag, signal })
+
+/** See `Jobs.output`. `show` finds the job, and its whole id. */
+export async function* jobOutput(
+  kvs: Kvs,
+  show: Jobs['show'],
+  id: string,
+  options: JobOutputOptions = {},
+): AsyncGenerator<JobOutput, void, undefined> {
+  checkValue('the id of a job', id, text)
+  check('options', options, outputs)
+  const { stream, tail: lines, ...rest } = options
+  const job = await show(id, options.signal)
+  const asked = { namespace, ...rest, ...(lines !== undefined && { lines }) }
+  for await (const piece of readPieces(kvs, outputKey(job.id), stream, asked)) {
+    const { timestamp, offset, data } = piece
+    yield { stream: piece.stream, time: timestamp * 1000, offset, data }
+  }
+}
+
+/** See `Jobs.events`. */
+export async function* jobEvents(
+  kvs: Kvs,
+  show: Jobs['show'],
+  id: string,
+  options: EventsOptions = {},
+): AsyncGenerator<Event, void, undefined> {
+  checkValue('the id of a job', id, text)
+  checkOptions(options, events)
+  const { follow = false, signal } = options
+  const job = await show(id, signal)
+  const scope = { namespace, ...(signal && { signal }) }
+  const key = eventsKey(job.id)
+  yield* follow ? followEvents(kvs, key, scope) : readEvents(kvs, key, scope)
+}

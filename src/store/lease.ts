@@ -1,0 +1,220 @@
+/** Leases that renew themselves, over any Kvs. See rfc/9.
+ *  Invariant: a lease's signal aborts no later than its `ttl` after the last answered take or renewal was sent, so that
+ *  its holder knows of a loss before anybody else can hold it, as long as its event loop runs. A holder whose loop
+ *  stood still is fenced by the guard. Runs in browsers. */
+
+import type { Kvs } from '../api/kvs.js'
+import {
+  type Lease,
+  type LeaseState,
+  type Leases,
+  leaseTtlDefault,
+  type TakeLeaseOptions,
+} from '../api/lease.js'
+import { primary } from '../api/namespace.js'
+import type { Guard, Op, Scope, Token } from '../api/transaction.js'
+import type { LeaseEvent } from '../api/watch.js'
+import { eitherSignal } from '../base/on-abort.js'
+import {
+  callback,
+  checkOptions,
+  checkValue,
+  count,
+  flag,
+  shapeOf,
+  signal,
+  text,
+} from '../base/shape.js'
+import { pause, startTimer } from '../base/timer.js'
+import { isCode, TailraceError, toTailraceError } from '../error.js'
+
+/** Part of its ttl after which a lease is renewed, and after which a renewal that failed is tried again. */
+const renewShare = 1 / 3
+const retryShare = 1 / 10
+
+const takes = shapeOf<TakeLeaseOptions>({
+  namespace: text,
+  signal,
+  ttl: count,
+  owner: text,
+  wait: flag,
+  onHeld: callback,
+})
+const scopes = shapeOf<Scope>({ namespace: text, signal })
+
+export function leasesOf(kvs: Kvs): Leases {
+  return {
+    take: async (key, options = {}) => {
+      checkValue('a key', key, text)
+      checkOptions(options, takes)
+      return take(kvs, key, options)
+    },
+    show: async (key, options = {}) => {
+      checkValue('a key', key, text)
+      checkOptions(options, scopes)
+      return stateOf(await firstLease(kvs, key, options))
+    },
+  }
+}
+
+async function take(kvs: Kvs, key: string, options: TakeLeaseOptions): Promise<Lease> {
+  const {
+    ttl = leaseTtlDefault,
+    owner,
+    wait = false,
+    namespace = primary,
+    signal,
+    onHeld,
+  } = options
+  const scope = { namespace, ...(signal && { signal }) }
+  const op: Op = { op: 'lease', key, action: 'take', ttl, ...(owner !== undefined && { owner }) }
+  for (;;) {
+    const sent = performance.now()
+    try {
+      const { results } = await kvs.commit({ ops: [op] }, scope)
+      const token = results[0]?.token
+      if (!token) throw new TailraceError('EIO', 'a take was answered without a token')
+      return new HeldLease(kvs, { key, namespace, token, ttl, sent, ...(onHeld && { onHeld }) })
+    } catch (error) {
+      if (!wait || !isCode(error, 'ECONFLICT')) throw error
+    }
+    await untilFree(kvs, key, scope)
+  }
+}
+
+type Taken = {
+  readonly key: string
+  readonly namespace: string
+  readonly token: Token
+  readonly ttl: number
+  /** When the take was sent, on the clock of `performance.now()`. */
+  readonly sent: number
+  readonly onHeld?: (ms: number) => void
+}
+
+class HeldLease implements Lease {
+  readonly key: string
+  readonly namespace: string
+  readonly token: Token
+  readonly guard: Guard
+  readonly #kvs: Kvs
+  readonly #taken: Taken
+  readonly #ended = new AbortController()
+  /** The lease is ours until then at least. */
+  #until: number
+  #stopDeadline: () => void = () => {}
+  readonly #kept: Promise<void>
+  #released: Promise<void> | undefined
+
+  constructor(kvs: Kvs, taken: Taken) {
+    this.#kvs = kvs
+    this.#taken = taken
+    this.key = taken.key
+    this.namespace = taken.namespace
+    this.token = taken.token
+    this.guard = { lease: taken.key, token: taken.token }
+    this.#until = taken.sent + taken.ttl
+    this.#arm()
+    this.#kept = this.#keep()
+  }
+
+  get signal(): AbortSignal {
+    return this.#ended.signal
+  }
+
+  release(): Promise<void> {
+    this.#released ??= this.#release()
+    return this.#released
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.release()
+  }
+
+  async #release(): Promise<void> {
+    const lost = this.signal.aborted
+    this.#end(new TailraceError('ECLOSED', `the lease of ${this.key} was released`))
+    await this.#kept
+    if (lost) return
+    const op = { op: 'lease', key: this.key, action: 'release', token: this.token } as const
+    // One that cannot be given back ends by itself.
+    await this.#kvs.commit({ ops: [op] }, { namespace: this.namespace }).catch(() => {})
+  }
+
+  /** Renews until the lease is lost or released. Never throws. */
+  async #keep(): Promise<void> {
+    const { ttl, sent } = this.#taken
+    let next = sent + ttl * renewShare
+    while (!this.signal.aborted) {
+      await pause(Math.max(0, next - performance.now()), this.signal).catch(() => {})
+      if (this.signal.aborted) return
+      next = await this.#renew(performance.now())
+    }
+  }
+
+  /** When to renew next. */
+  async #renew(asked: number): Promise<number> {
+    const { ttl } = this.#taken
+    const op = { op: 'lease', key: this.key, action: 'renew', token: this.token } as const
+    const late = new AbortController()
+    const stopTimer = startTimer(Math.max(1, this.#until - asked), () => late.abort())
+    const either = eitherSignal(this.signal, late.signal)
+    try {
+      const scope = { namespace: this.namespace, signal: either.signal }
+      await this.#kvs.commit({ ops: [op] }, scope)
+      if (this.signal.aborted) return asked
+      this.#until = asked + ttl
+      this.#arm()
+      return asked + ttl * renewShare
+    } catch (error) {
+      if (isCode(error, 'EFENCED') || isCode(error, 'ENONS')) this.#lose(error)
+      return performance.now() + ttl * retryShare
+    } finally {
+      stopTimer()
+      either.end()
+    }
+  }
+
+  /** Sets the time at which the lease is lost unless it was renewed by then. */
+  #arm(): void {
+    this.#stopDeadline()
+    const left = Math.max(0, this.#until - performance.now())
+    this.#taken.onHeld?.(left)
+    this.#stopDeadline = startTimer(left, () =>
+      this.#lose(new TailraceError('ETIMEDOUT', 'it was not renewed in its time')),
+    )
+  }
+
+  #lose(cause: unknown): void {
+    const { message } = toTailraceError(cause)
+    this.#end(
+      new TailraceError('EFENCED', `the lease of ${this.key} was lost: ${message}`, { cause }),
+    )
+  }
+
+  #end(reason: TailraceError): void {
+    this.#stopDeadline()
+    this.#ended.abort(reason)
+  }
+}
+
+async function untilFree(kvs: Kvs, key: string, scope: Scope): Promise<void> {
+  for await (const event of watchLease(kvs, key, scope)) {
+    if (event.type === 'lease' && !event.held) return
+  }
+}
+
+async function firstLease(kvs: Kvs, key: string, scope: Scope): Promise<LeaseEvent> {
+  for await (const event of watchLease(kvs, key, scope)) {
+    if (event.type === 'lease') return event
+  }
+  throw new TailraceError('EIO', 'the watch of a lease ended without one')
+}
+
+function watchLease(kvs: Kvs, key: string, scope: Scope) {
+  return kvs.watch(key, { mode: 'value', lease: true, waitCreate: true, ...scope })
+}
+
+function stateOf({ held, token, owner }: LeaseEvent): LeaseState {
+  return { held, ...(token && { token }), ...(owner !== undefined && { owner }) }
+}

@@ -1,0 +1,56 @@
+/** Reads and writes that belong together: a value with its ref, and a change of a value that nobody else's change
+ *  gets lost in. Over any Kvs; runs in browsers. See rfc/6. */
+
+import { type Entry, getSizeMax, type Kvs, type ReadScope, type UpdateOptions } from '../api/kvs.js'
+import type { CommittedOp, Value } from '../api/transaction.js'
+import { callback, checkValue } from '../base/shape.js'
+import { isCode, TailraceError } from '../error.js'
+
+/** So often a change is made anew because somebody was faster. */
+export const updateTriesMax = 1_000
+
+/** Undefined where the key is not there. Throws as `Kvs.get`. */
+export async function entryOf(
+  kvs: Kvs,
+  key: string,
+  options?: ReadScope,
+): Promise<Entry | undefined> {
+  const reading = await kvs.read(key, options)
+  if (!reading) return undefined
+  const { stat, chunks } = reading
+  const size = stat.size - (stat.base?.size ?? 0)
+  if (size > getSizeMax) {
+    throw new TailraceError('E2BIG', `${key} has ${size} bytes: read it as a stream`)
+  }
+  const value = new Uint8Array(size)
+  let at = 0
+  for await (const chunk of chunks) {
+    value.set(chunk, at)
+    at += chunk.length
+  }
+  return { value, stat }
+}
+
+/** Puts what `change` makes of the value, and asks it again where somebody else was faster. Throws ECONFLICT after
+ *  `updateTriesMax` tries, what `change` throws, and as `Kvs.put`. */
+export async function update(
+  kvs: Kvs,
+  key: string,
+  change: (value: Uint8Array | undefined) => Value | undefined | Promise<Value | undefined>,
+  options: UpdateOptions = {},
+): Promise<CommittedOp | undefined> {
+  checkValue('a change', change, callback)
+  const { namespace, signal } = options
+  const scope = { ...(namespace !== undefined && { namespace }), ...(signal && { signal }) }
+  for (let tries = 1; ; tries++) {
+    const entry = await entryOf(kvs, key, scope)
+    const value = await change(entry?.value)
+    if (value === undefined) return undefined
+    const guard = entry ? { key, ref: entry.stat.ref } : ({ key, absent: true } as const)
+    try {
+      return await kvs.put(key, value, { ...options, guards: [guard] })
+    } catch (error) {
+      if (!isCode(error, 'ECONFLICT') || tries === updateTriesMax) throw error
+    }
+  }
+}

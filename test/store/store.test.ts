@@ -1,0 +1,228 @@
+/** The calls that a store makes of others: an entry, an update, leases, an eventlog, the output of a job. The same
+ *  embedded and over a server. */
+
+import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import type { Store } from '../../src/api/store.js'
+import { deferred } from '../../src/base/deferred.js'
+import { connect } from '../../src/client/node.js'
+import { open } from '../../src/open.js'
+import { serve } from '../client/serving.js'
+import { refusal, text } from '../kvs/expect.js'
+
+type Made = { readonly store: Store; readonly close: () => Promise<void> }
+
+const makers: readonly (readonly [string, () => Promise<Made>])[] = [
+  [
+    'embedded',
+    async () => {
+      const store = await open()
+      return { store, close: () => store.close() }
+    },
+  ],
+  [
+    'over a Unix socket',
+    async () => {
+      const serving = await serve()
+      const store = await connect(`unix:${serving.server.socket}`)
+      const close = async () => {
+        await store.close()
+        await serving[Symbol.asyncDispose]()
+      }
+      return { store, close }
+    },
+  ],
+]
+
+describe.each(makers)('a store %s', (_, make) => {
+  let made: Made
+  let store: Store
+  beforeEach(async () => {
+    made = await make()
+    store = made.store
+  })
+  afterEach(() => made.close())
+
+  describe('entry()', () => {
+    it('gives a value and its ref of one root, nothing where there is none', async () => {
+      expect(await store.entry('k')).toBeUndefined()
+      const { result, seq } = await store.put('k', 'v'.repeat(1000))
+      const entry = await store.entry('k')
+      expect(text(entry?.value)).toBe('v'.repeat(1000))
+      expect(entry?.stat).toMatchObject({ ref: result.ref, seq, size: 1000 })
+    })
+
+    it('gives what a trim left of a log', async () => {
+      for (const word of ['one ', 'two ', 'three']) await store.append('log', word)
+      await store.commit({ ops: [{ op: 'trim', key: 'log', keep: 2 }] })
+      expect(text((await store.entry('log'))?.value)).toBe('two three')
+    })
+  })
+
+  describe('update()', () => {
+    it('loses no change of many at once', async () => {
+      const add = (value: Uint8Array | undefined) => String(Number(value ? text(value) : 0) + 1)
+      await Promise.all(Array.from({ length: 20 }, () => store.update('counter', add)))
+      expect(text(await store.get('counter'))).toBe('20')
+    })
+
+    it('writes nothing where there is nothing to change, and throws what the change throws', async () => {
+      await store.put('k', 'v')
+      const { seq } = await store.root()
+      expect(await store.update('k', () => undefined)).toBeUndefined()
+      const failing = store.update('k', () => {
+        throw new RangeError('mine')
+      })
+      await expect(failing).rejects.toThrow('mine')
+      expect((await store.root()).seq).toBe(seq)
+      expect(await refusal(store.update('k', 'v' as never))).toMatchObject({ code: 'EINVAL' })
+    })
+  })
+
+  describe('leases.take()', () => {
+    it('holds, shows its holder, fences, and gives back', async () => {
+      const lease = await store.leases.take('job', { owner: 'me' })
+      expect(await store.leases.show('job')).toEqual({
+        held: true,
+        token: lease.token,
+        owner: 'me',
+      })
+      expect(await refusal(store.leases.take('job'))).toMatchObject({ code: 'ECONFLICT' })
+      await store.put('out', '1', { guards: [lease.guard] })
+      expect(lease.signal.aborted).toBe(false)
+      await lease.release()
+      await lease.release()
+      expect(lease.signal.reason).toMatchObject({ code: 'ECLOSED' })
+      expect(await store.leases.show('job')).toEqual({ held: false })
+      const late = store.put('out', '2', { guards: [lease.guard] })
+      expect(await refusal(late)).toMatchObject({ code: 'ECONFLICT' })
+    })
+
+    it('with wait takes it as soon as it is free', async () => {
+      const first = await store.leases.take('job')
+      const waiting = store.leases.take('job', { wait: true })
+      await first.release()
+      await using second = await waiting
+      expect(second.token.seq).toBeGreaterThan(first.token.seq)
+    })
+
+    it('a wait ends with its signal', async () => {
+      await using _held = await store.leases.take('job')
+      const leaving = new AbortController()
+      const waiting = store.leases.take('job', { wait: true, signal: leaving.signal })
+      leaving.abort()
+      expect(await refusal(waiting)).toMatchObject({ code: 'ECANCELED' })
+    })
+
+    it('is renewed for as long as it is held', async () => {
+      const told: number[] = []
+      const renewed = deferred<void>()
+      const onHeld = (ms: number) => {
+        told.push(ms)
+        if (told.length === 4) renewed.resolve()
+      }
+      await using lease = await store.leases.take('job', { ttl: 1_000, onHeld })
+      await renewed.promise
+      expect(Math.max(...told)).toBeLessThanOrEqual(1_000)
+      expect(lease.signal.aborted).toBe(false)
+      expect(await store.leases.show('job')).toMatchObject({ held: true, token: lease.token })
+    })
+
+    it('aborts its signal when the lease was lost', async () => {
+      const lease = await store.leases.take('job', { ttl: 1_000 })
+      const lost = new Promise<void>((resolve) => {
+        lease.signal.addEventListener('abort', () => resolve())
+      })
+      const { token } = lease
+      await store.commit({ ops: [{ op: 'lease', key: 'job', action: 'release', token }] })
+      await lost
+      expect(lease.signal.reason).toMatchObject({ code: 'EFENCED' })
+      await lease.release()
+    })
+  })
+
+  describe('eventlog()', () => {
+    it('appends, reads and follows events of its key', async () => {
+      await store.namespaces.create('n')
+      const log = store.eventlog('ci/events', { namespace: 'n' })
+      const events = ['start', 'end'].map((name) => ({ timestamp: 1, name }))
+      await log.append(events.slice(0, 1))
+      await log.append(events.slice(1), { seal: true })
+      const read = []
+      for await (const event of log.read()) read.push(event)
+      const followed = []
+      for await (const event of log.follow()) followed.push(event)
+      expect(read).toEqual(events)
+      expect(followed).toEqual(events)
+      expect(await store.stat('ci/events')).toBeUndefined()
+    })
+  })
+
+  describe('jobs', () => {
+    const submission = {
+      command: ['sh', '-c', 'echo out; sleep 0.05; echo err >&2; echo last'],
+      cwd: '/',
+      env: { PATH: process.env['PATH'] ?? '' },
+    }
+
+    it('output() gives what a job wrote, of both streams or of one, live and later', async () => {
+      const { id } = await store.jobs.submit(submission)
+      let both = ''
+      for await (const piece of store.jobs.output(id, { follow: true })) {
+        both += `${piece.stream}@${piece.offset}:${text(piece.data)}`
+        expect(piece.time).toBeGreaterThan(1_600_000_000_000)
+      }
+      expect(both).toMatch(/^stdout@0:out\n/)
+      expect(both).toContain('stderr@0:err\n')
+      const read = async (options: Parameters<typeof store.jobs.output>[1]) => {
+        let out = ''
+        for await (const { data } of store.jobs.output(id, options)) out += text(data)
+        return out
+      }
+      expect(await read({ stream: 'stdout' })).toBe('out\nlast\n')
+      expect(await read({ stream: 'stdout', from: -5 })).toBe('last\n')
+      expect(await read({ stream: 'stdout', tail: 1 })).toBe('last\n')
+      expect(await read({ stream: 'stderr' })).toBe('err\n')
+      expect(await refusal(read({ from: 1 }))).toMatchObject({ code: 'EINVAL' })
+      expect(await refusal(read({ lines: 1 } as never))).toMatchObject({ code: 'EINVAL' })
+    })
+
+    it('events() gives what became of a job, and ENOENT where there is none', async () => {
+      const { id } = await store.jobs.submit(submission)
+      const names = []
+      for await (const { name } of store.jobs.events(id, { follow: true })) names.push(name)
+      expect(names[0]).toBe('submit')
+      expect(names.at(-1)).toBe('finish')
+      const none = store.jobs.events('f000000000000')
+      expect(await refusal(none.next())).toMatchObject({ code: 'ENOENT' })
+    })
+  })
+
+  it('close() ends what waits, and every call after it', async () => {
+    const waiting = store.watch('k', { mode: 'append', waitCreate: true })
+    await waiting.next()
+    const next = waiting.next()
+    await Promise.all([store.close(), store.close()])
+    expect(await refusal(next)).toMatchObject({ code: 'ECLOSED' })
+    expect(await refusal(store.get('k'))).toMatchObject({ code: 'ECLOSED' })
+  })
+})
+
+it('connection says when the server went and came back', async () => {
+  await using serving = await serve()
+  const store = await connect(`unix:${serving.server.socket}`, {
+    reconnect: { minMs: 5, maxMs: 20 },
+  })
+  const { connection } = store
+  expect(connection.online).toBe(true)
+  const changes = connection.changes()
+  expect((await changes.next()).value).toMatchObject({ online: true })
+  await store.append('log', 'x')
+  const watching = store.watch('log', { mode: 'append' })
+  await watching.next()
+  await serving.server.stop()
+  expect((await changes.next()).value).toMatchObject({ online: false })
+  expect(connection.since).toBeGreaterThan(0)
+  const end = changes.next()
+  await store.close()
+  expect((await end).done).toBe(true)
+})
