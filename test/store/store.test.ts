@@ -1,6 +1,7 @@
 /** The calls that a store makes of others: an entry, an update, leases, an eventlog, the output of a job. The same
  *  embedded and over a server. */
 
+import { once } from 'node:events'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import type { Store } from '../../src/api/store.js'
 import { deferred } from '../../src/base/deferred.js'
@@ -129,9 +130,7 @@ describe.each(makers)('a store %s', (_, make) => {
 
     it('aborts its signal when the lease was lost', async () => {
       const lease = await store.leases.take('job', { ttl: 1_000 })
-      const lost = new Promise<void>((resolve) => {
-        lease.signal.addEventListener('abort', () => resolve())
-      })
+      const lost = once(lease.signal, 'abort')
       const { token } = lease
       await store.commit({ ops: [{ op: 'lease', key: 'job', action: 'release', token }] })
       await lost
