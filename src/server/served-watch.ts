@@ -82,6 +82,8 @@ export class ServedWatch {
       const next = await watching.next()
       if (next.done) return
       await this.#share.take()
+      // Other watches of the connection may have filled it since this one asked. No await between this and the send.
+      while (this.#outbox.full) await this.#outbox.drained(signal)
       if (this.#ended) return
       this.#send(next.value)
     }

@@ -3,8 +3,9 @@
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { afterEach, describe, expect, it, vi } from 'vitest'
 import { systemEnvironment } from '../../src/base/environment.js'
+import { blobSizeMax } from '../../src/blob/blob.js'
 import { requestCost } from '../../src/server/inbox.js'
-import { backlogFramesMax } from '../../src/server/outbox.js'
+import { backlogFramesMax, backlogSize } from '../../src/server/outbox.js'
 import { batchSize, deliveryCost, Pace, turnSize } from '../../src/server/pace.js'
 import { creditMax, pingMs } from '../../src/wire/frames.js'
 import { Peer } from './peer.js'
@@ -159,6 +160,28 @@ describe('a server', () => {
     expect(before).toBeLessThan(2 * backlogFramesMax * 250)
     peer.socket.resume()
     await peer.until((frame) => frame.type === 'append' && frame.index === 40_000)
+  })
+
+  it('holds no more for a client that reads nothing when it has many watches', async () => {
+    await using serving = await Serving.start()
+    await serving.ask('PUT', '/v1/kv/large', { body: Buffer.alloc(16 * 1024 * 1024) })
+    await using peer = await Peer.connect(serving)
+    await using other = await Peer.connect(serving)
+    peer.socket.pause()
+    for (let id = 1; id <= 40; id++) {
+      peer.send({ id, op: 'watch', key: 'large', mode: 'append', credit: creditMax })
+    }
+    let before = -1
+    let most = 0
+    for (let same = 0; same < 50; ) {
+      other.send({ id: 2, op: 'root' })
+      await other.until((frame) => frame.id === 2)
+      const { backlog } = await status(serving)
+      same = backlog === before && backlog > 0 ? same + 1 : 0
+      before = backlog
+      most = Math.max(most, backlog)
+    }
+    expect(most).toBeLessThan(backlogSize + 2 * blobSizeMax)
   })
 
   it('that stood still judges no client by what it could not hear', async () => {
