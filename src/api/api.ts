@@ -3,9 +3,11 @@
 
 export type { Limits } from '../base/limits.js'
 export type { TerminalSize } from '../base/posix.js'
+export { blobSizeMax } from '../blob/blob.js'
 export type { Blobref } from '../blob/blobref.js'
 export * from '../error.js'
 export type { TreeobjJson } from '../tree/json.js'
+export { keySizeMax } from '../tree/key.js'
 export type { Attrs, Base, Treeobj } from '../tree/treeobj.js'
 export * from './blobs.js'
 export * from './check.js'

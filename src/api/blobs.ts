@@ -4,6 +4,7 @@ import type { Blobref } from '../blob/blobref.js'
 
 type Signal = { readonly signal?: AbortSignal }
 
+/** Blobs of a store, whoever refers to them. */
 export interface Blobs {
   /** The bytes of a blob, whoever refers to it. For the owner only. Undefined where it is not there. Throws EINVAL
    *  (`ref` is no blobref). */

@@ -6,10 +6,11 @@ import type { Code } from '../error.js'
 /** Findings that a report lists; `found` counts all. */
 export const findingsMax = 10_000
 
-/** data: the namespace's newest tree; meta: its present beside that tree; root: what names both; history:
- *  only in older, retained roots; pin: only in a pinned one; store: the engine's own tables. */
+/** Where damage was found. data: the namespace's newest tree. meta: what it knows besides its keys. root: what names
+ *  both. history: only in older, retained roots. pin: only in a pinned root. store: the engine's own tables. */
 export type FindingWhere = 'data' | 'meta' | 'root' | 'history' | 'pin' | 'store'
 
+/** One thing that is damaged or missing. */
 export type Finding = {
   readonly where: FindingWhere
   readonly code: Code
@@ -35,41 +36,48 @@ export type Finding = {
     readonly keys: number
     readonly size: number
   }
-  /** So many other keys lead to it; absent: none. */
+  /** So many other keys lead to the same damage; absent: none. */
   readonly others?: number
   /** What is damaged or missing. */
   readonly ref?: Blobref
   readonly message: string
 }
 
-/** What was looked at so far. `total`: bytes that the store has, garbage included. */
+/** What was looked at so far. */
 export type CheckProgress = {
+  /** The one that is looked at now. */
   readonly namespace: string
   readonly roots: number
   readonly nodes: number
   readonly blobs: number
+  /** Bytes of nodes and blobs. */
   readonly size: number
+  /** Bytes that the store has, garbage included. */
   readonly total: number
 }
 
-/** One thing that a repair took out of a namespace's tree; `to` is absent where nothing survived. */
+/** One thing that a repair took out of a namespace's tree. */
 export type Moved = {
   readonly key: string
+  /** Where what survived of it is now; absent: nothing did. */
   readonly to?: string
   /** The key of the note that says what was lost. */
   readonly note: string
 }
 
+/** What a repair did in a namespace. */
 export type Repaired = {
   readonly namespace: string
-  /** Of the commit. */
+  /** Of the commit that took it out. */
   readonly seq: number
   readonly moved: readonly Moved[]
 }
 
+/** What a check found. */
 export type CheckReport = {
   /** Nothing was found. */
   readonly clean: boolean
+  /** All findings, those beyond the list included. */
   readonly found: number
   readonly findings: readonly Finding[]
   /** The check ended at its limit of findings: the rest of the store was not looked at. */

@@ -1,5 +1,6 @@
 /** How a client reaches a server. See rfc/12. */
 
+/** How long a client waits between two tries: twice as long each time, with jitter. */
 export type Backoff = {
   /** Before the first retry at most this, at least half of it. */
   readonly minMs: number
@@ -7,13 +8,12 @@ export type Backoff = {
   readonly maxMs: number
 }
 
-/** See `ConnectOptions.timeoutMs`. */
+/** Default of `ConnectOptions.timeoutMs`. */
 export const timeoutMsDefault = 30_000
 
-/** Dispose of what `connect` gives: it ends what is on its way. A program that forgets to is not held by it, but for
- *  2 s after its last watch. */
+/** How a client speaks to a server. */
 export type ConnectOptions = {
-  /** Over TCP: the server's token, as `tailrace token` prints it where the server runs. */
+  /** The server's token, which it wants over TCP, as `tailrace token` prints it where the server runs. */
   readonly token?: string
   /** The store that must answer (else EMISCONFIGURED). If it is given, `connect` asks nothing: it is
    *  checked with the first request, and again after each lost connection. */
@@ -27,7 +27,7 @@ export type ConnectOptions = {
   readonly timeoutMs?: number
   /** Bytes that a watch may hold for its consumer, 1 to 64 MiB (`creditMax`). Default 4 MiB (`creditDefault`). */
   readonly credit?: number
-  /** Of `connect` alone. */
+  /** Ends the call of `connect`; what it gave goes on. */
   readonly signal?: AbortSignal
 }
 

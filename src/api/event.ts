@@ -6,39 +6,44 @@ import type { Capping, CommittedOp, Guard, Scope } from './transaction.js'
 
 /** A JSON value that may also hold bytes (in JSON: `{"base64": "…"}`). Numbers are finite, strings
  *  well formed. */
-export type ContextValue =
+export type EventValue =
   | null
   | boolean
   | number
   | string
   | Uint8Array
-  | readonly ContextValue[]
-  | Context
+  | readonly EventValue[]
+  | EventContext
 
-export type Context = { readonly [name: string]: ContextValue }
+/** What an event says besides its name: any names, `__proto__` too. */
+export type EventContext = { readonly [name: string]: EventValue }
 
+/** One event. */
 export type Event = {
   /** Seconds since 1970, with their fraction. */
   readonly timestamp: number
   /** 1 to `eventNameSizeMax` bytes of UTF-8. */
   readonly name: string
-  readonly context?: Context
+  readonly context?: EventContext
 }
 
 /** UTF-8 bytes of an event's name. */
 export const eventNameSizeMax = 255
 /** Levels of objects and arrays in a context. */
-export const contextDepthMax = 32
+export const eventDepthMax = 32
 /** Bytes of an encoded event: it never spans blobs. Above: E2BIG. */
 export const eventSizeMax = blobSizeMax
 
+/** How events are appended. */
 export type AppendEventsOptions = Omit<CommitOptions, 'transfer'> &
   Capping & {
     /** These are the last events of the log. */
     readonly seal?: boolean
+    /** All must hold, else ECONFLICT. */
     readonly guards?: readonly Guard[]
   }
 
+/** Where a follower of events begins. */
 export type FollowEventsOptions = Scope & {
   /** Wait until the log, and its namespace, are there. Otherwise ENOENT, ENONS. */
   readonly waitCreate?: boolean
@@ -61,6 +66,9 @@ export interface Eventlog {
   follow(options?: EventlogFollowOptions): AsyncGenerator<Event, void, undefined>
 }
 
+/** How events are appended to an eventlog. */
 export type EventlogAppendOptions = Omit<AppendEventsOptions, 'namespace'>
+/** Which root an eventlog is read at. */
 export type EventlogReadOptions = Omit<ReadScope, 'namespace'>
+/** Where a follower of an eventlog begins. */
 export type EventlogFollowOptions = Omit<FollowEventsOptions, 'namespace'>

@@ -1,16 +1,17 @@
-/** The time of a namespace: its retained roots, what differs between two of them, and pins. See rfc/10.
- *  Types only. */
+/** The past of a namespace: its retained roots, what differs between two of them, and pins. See rfc/10. */
 
 import type { Blobref } from '../blob/blobref.js'
 import type { Base, Treeobj } from '../tree/treeobj.js'
 import type { Scope } from './transaction.js'
 
-/** Bytes of a pin's name: [A-Za-z0-9._-], 1 to this many. */
+/** Bytes of a pin's name, which is of the letters [A-Za-z0-9._-]. */
 export const pinNameSizeMax = 128
+/** Pins of a store. */
 export const pinsMax = 10_000
 /** Roots that one page of `log` looks at, whatever it finds. */
 export const logRootsMax = 10_000
 
+/** A retained root. */
 export type RootEntry = {
   readonly seq: number
   readonly ref: Blobref
@@ -18,13 +19,14 @@ export type RootEntry = {
   readonly time: number
   /** Names of the pins that hold it. */
   readonly pins?: readonly string[]
-  /** The resolved keys that its group changed; absent where there were too many to name. */
+  /** The keys that its commit changed, links resolved; absent where there were too many to name. */
   readonly keys?: readonly string[]
 }
 
+/** A page of retained roots. */
 export type RootPage = {
   readonly roots: readonly RootEntry[]
-  /** There is more: ask again after (`newest`: before) the last one's seq. */
+  /** There is more: ask again `after` the seq of the last one (with `newest`: `before` it). */
   readonly more: boolean
 }
 
@@ -32,88 +34,128 @@ export type RootPage = {
 export type Side = {
   readonly type: Treeobj['type']
   readonly ref: Blobref
+  /** See `Stat.count`. */
   readonly count: number
+  /** Bytes. */
   readonly size: number
+  /** What a trim had dropped; absent where nothing was. */
   readonly base?: Base
 }
 
-/** added: no `before`; removed: no `after`; changed: both. */
+/** A key that differs between two roots. */
 export type DiffEntry = {
   readonly key: string
   readonly change: 'added' | 'removed' | 'changed'
+  /** Absent where it was added. */
   readonly before?: Side
+  /** Absent where it was removed. */
   readonly after?: Side
 }
 
+/** A page of a difference. */
 export type DiffPage = {
+  /** In the order of the keys. */
   readonly entries: readonly DiffEntry[]
   /** There is more: ask again `after` the last key. */
   readonly more: boolean
-  /** Of the two roots. */
+  /** The seq of the older root. */
   readonly from: number
+  /** The seq of the newer root. */
   readonly to: number
 }
 
-/** What a key was made at a root; without `value`: it was removed there. */
+/** What a key became at a root. */
 export type LogEntry = {
   readonly seq: number
+  /** Wall clock, ms since 1970. */
   readonly time: number
+  /** Absent where the key was removed. */
   readonly value?: Side
 }
 
+/** A page of the past of a key. */
 export type LogPage = {
   /** Newest first. */
   readonly entries: readonly LogEntry[]
   /** Older roots were not looked at yet: ask again `before` this seq. */
   readonly next?: number
-  /** The oldest root that is retained. */
+  /** The seq of the oldest root that is retained. */
   readonly oldest: number
 }
 
+/** A root that is kept by name. */
 export type Pin = {
   readonly name: string
   readonly namespace: string
+  /** Life of the namespace that the root is of. */
   readonly incarnation: string
   readonly seq: number
   readonly ref: Blobref
-  /** Of the root, and of the pin. Wall clock, ms since 1970. */
+  /** When the root was committed. Wall clock, ms since 1970. */
   readonly time: number
+  /** When it was pinned. Wall clock, ms since 1970. */
   readonly pinned: number
 }
 
+/** Which retained roots are listed. */
 export type RootsOptions = Scope & {
-  /** Roots with a seq above this one; with `newest` those below `before`, newest first. */
+  /** Only roots with a seq above this one. */
   readonly after?: number
+  /** Only roots with a seq below this one. */
   readonly before?: number
+  /** Newest first. */
   readonly newest?: boolean
+  /** 1 to `pageMax`; default `pageDefault`. */
   readonly limit?: number
 }
 
+/** Which roots are compared, and what of them. */
 export type DiffOptions = Scope & {
-  /** Seq or ref of a retained root. `to` is the newest if left out. */
+  /** Seq or ref of a retained root. */
   readonly from: number | string
+  /** Seq or ref of a retained root. Default: the newest. */
   readonly to?: number | string
   /** Only what is at or below this key. */
   readonly prefix?: string
+  /** Only keys after this one. */
   readonly after?: string
+  /** 1 to `pageMax`; default `pageDefault`. */
   readonly limit?: number
 }
 
-export type LogOptions = Scope & { readonly before?: number; readonly limit?: number }
+/** Which retained roots are looked at. */
+export type LogOptions = Scope & {
+  /** Only roots with a seq below this one. */
+  readonly before?: number
+  /** 1 to `pageMax`; default `pageDefault`. */
+  readonly limit?: number
+}
+
+/** Which root is pinned. */
+export type PinOptions = Scope & {
+  /** Seq or ref of a retained root. Default: the newest. */
+  readonly at?: number | string
+}
 
 type Signal = { readonly signal?: AbortSignal }
 
+/** The past of namespaces. */
 export interface History {
-  /** The retained roots. Throws ENONS, EINVAL. */
+  /** A page of the retained roots. Throws ENONS. */
   roots(options?: RootsOptions): Promise<RootPage>
-  /** The keys that differ between two retained roots, in order. Throws ECOMPACTED, EINVAL, ENONS. */
+  /** A page of the keys that differ between two retained roots. Parts that both have in common are not read, so its cost
+   *  is that of what differs. Throws ECOMPACTED, ENONS.
+   *
+   *      const { entries } = await store.history.diff({ from: 17, prefix: 'ci' })
+   */
   diff(options: DiffOptions): Promise<DiffPage>
-  /** The retained past of one key. Links are not followed. Throws ENONS. */
+  /** A page of what one key became at the retained roots. Links are not followed. Throws ENONS. */
   log(key: string, options?: LogOptions): Promise<LogPage>
-  /** Keeps a retained root (`at`: seq or ref; the newest if left out) until it is unpinned. Throws EEXIST
+  /** Keeps a retained root under a name until it is unpinned. The same root under the same name is no error. Throws EEXIST
    *  (that name holds another root), ECOMPACTED, ENONS, E2BIG (`pinsMax`). */
-  pin(name: string, options?: Scope & { readonly at?: number | string }): Promise<Pin>
-  /** Throws ENOENT. */
+  pin(name: string, options?: PinOptions): Promise<Pin>
+  /** Lets a pinned root go. Throws ENOENT. */
   unpin(name: string, options?: Signal): Promise<void>
+  /** All pins of the store, in the order of their names. */
   pins(options?: Signal): Promise<Pin[]>
 }

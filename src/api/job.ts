@@ -1,7 +1,6 @@
-/** Jobs as their users see them: one interface, the same in the server (`job/runner.ts`) and over
- *  HTTP (`client/`). See rfc/11.
- *  A job is keys in the namespace `jobs`: `ID/spec`, `ID/events`, `ID/output` (an eventlog in the
- *  manner of RFC 24, see eventlog/stdio.ts, sealed at the end before the finish event). */
+/** Jobs: commands that the store's server runs, and whose output and events are keys. The same embedded and over a
+ *  server. See rfc/11. A job is keys in the namespace `jobs`: `ID/spec`, `ID/events`, and `ID/output`, an eventlog that is
+ *  sealed before the finish event. */
 
 import type { Limits } from '../base/limits.js'
 import type { TerminalSize } from '../base/posix.js'
@@ -17,22 +16,22 @@ export const specSizeMax = 4 * 1024 * 1024
 export const runningMaxDefault = 64
 /** Jobs that run in each other, each a child of the one before. Above: EBUSY. */
 export const nestingMax = 32
-/** The variable in which a job finds its id: what it submits is its child. */
+/** The environment variable in which a job finds its id: what it submits is its child. */
 export const idVariable = 'TAILRACE_JOB'
-/** The variable that tells a job of this store from one of another, for who looks for what a crash left: the incarnation of
- *  the namespace `jobs`. */
+/** The environment variable that names the store of a job, by the incarnation of its namespace `jobs`: a server that starts
+ *  after a crash finds the processes of its own jobs by it. */
 export const storeVariable = 'TAILRACE_JOB_STORE'
 /** Jobs that wait. Above: EBUSY. */
 export const queueMax = 10_000
 
 /** Bytes of a job's name. */
 export const jobNameSizeMax = 256
-/** The longest time limit: what a timer of the system takes. */
+/** The longest time limit, ms: what a timer of the system takes. */
 export const timeLimitMsMax = 2 ** 31 - 1
-/** A start time lies at most so far ahead. */
+/** A start time lies at most so far ahead, ms. */
 export const startAheadMsMax = 366 * 24 * 3_600_000
 
-/** How to run it; each may be missing. Stored with the spec. */
+/** How a job is run. Stored with its spec. */
 export type JobOptions = {
   /** Processes left in the process group at the end stay; otherwise they are ended. */
   readonly keepChildren?: boolean
@@ -50,7 +49,7 @@ export type JobOptions = {
   readonly startAt?: number
   /** The job is ended when it has run so long, 1 to `timeLimitMsMax`: SIGTERM, then SIGKILL. */
   readonly timeLimitMs?: number
-  /** For people: one line of text, at most `jobNameSizeMax` bytes. Many jobs may have the same. */
+  /** A name for people: one line of text, at most `jobNameSizeMax` bytes. Many jobs may have the same. */
   readonly name?: string
   /** The id of the job that submits this one. While it runs, it shares its place with one child at a time. */
   readonly parent?: string
@@ -71,20 +70,24 @@ export type Submission = JobOptions & {
   readonly stdin?: boolean
 }
 
-/** A stored spec. */
+/** What is stored of a submission, at `ID/spec`. */
 export type Spec = JobOptions & {
   readonly version: 1
+  /** Program and arguments. */
   readonly command: readonly string[]
   readonly cwd: string
+  /** Names of the variables that the process got; their values are not stored. */
   readonly envNames: readonly string[]
+  /** Variables that are stored with their values. */
   readonly set: Readonly<Record<string, string>>
+  /** Its input is handed over by `stdin()`. */
   readonly stdin: boolean
 }
 
-/** submitted: waits for a place. lost: the server ended while the job ran. */
+/** State of a job. submitted: it waits for a place, or for its start time. lost: the server ended while the job ran. */
 export type JobState = 'submitted' | 'running' | 'finished' | 'lost'
 
-/** A fold over the job's events. Times are ms since 1970. */
+/** What is known of a job, as its events say. Times are ms since 1970. */
 export type JobView = {
   readonly id: string
   readonly state: JobState
@@ -92,8 +95,11 @@ export type JobView = {
   readonly command: readonly string[]
   readonly cwd: string
   readonly submitted: number
+  /** Absent until it runs. */
   readonly started?: number
+  /** Absent until it has ended. */
   readonly finished?: number
+  /** Of its process, once it runs. */
   readonly pid?: number
   /** Exit status; 127 where the command was not found, 126 where it could not be run. */
   readonly status?: number
@@ -106,35 +112,40 @@ export type JobView = {
 /** Jobs that one call of `list` or `prune` looks at. */
 export const jobsPageMax = 1_000
 
-/** Jobs that a list looks for: by state, or `failed`: lost, or ended with another exit code than 0. */
+/** What a list looks for: a state, or `failed`, which is lost or ended with another exit code than 0. */
 export const jobFilters = ['submitted', 'running', 'finished', 'lost', 'failed'] as const
+/** One of `jobFilters`. */
 export type JobFilter = (typeof jobFilters)[number]
 
+/** Which jobs are listed. */
 export type ListJobsOptions = {
-  /** The id to go on from. */
+  /** Go on after the job with this id. */
   readonly after?: string
-  /** At most so many, and 1,000 (default 100). */
+  /** 1 to `jobsPageMax` jobs; default 100. */
   readonly limit?: number
-  /** Only jobs of one of these; not empty. */
+  /** Only jobs that are one of these. Not empty. */
   readonly states?: readonly JobFilter[]
   /** Only jobs of that name. */
   readonly name?: string
   readonly signal?: AbortSignal
 }
 
+/** A page of jobs. */
 export type JobPage = {
   readonly jobs: readonly JobView[]
   /** There may be more: ask again `after` the `next`. */
   readonly more: boolean
   /** The last job that was looked at; absent where there is no more. */
   readonly next?: string
-  /** Jobs in the store, whatever was asked for, and the bytes of all of them. */
+  /** Jobs in the store, whatever was asked for. */
   readonly total: number
+  /** Bytes of all jobs in the store. */
   readonly size: number
 }
 
+/** Which jobs are removed. */
 export type PruneOptions = {
-  /** Jobs that finished at least so long ago. */
+  /** Jobs that finished at least so long ago, ms. */
   readonly olderThanMs: number
   /** Only says which they are. */
   readonly dryRun?: boolean
@@ -143,10 +154,29 @@ export type PruneOptions = {
   readonly signal?: AbortSignal
 }
 
-/** `jobs` went, oldest id first; `next` is the id to go on after, where there may be more. */
-export type Pruned = { readonly jobs: readonly JobView[]; readonly next?: string }
+/** What a prune removed. */
+export type Pruned = {
+  /** Oldest first. */
+  readonly jobs: readonly JobView[]
+  /** There may be more: ask again `after` this id. */
+  readonly next?: string
+}
 
-/** The code a shell would give: the status, 128 + the signal's number, 1 where the job was lost. */
+/** What is removed of a job. */
+export type RemoveJobOptions = {
+  /** Removes the output alone. */
+  readonly output?: boolean
+  readonly signal?: AbortSignal
+}
+
+/** How events of a job are read. */
+export type JobEventsOptions = {
+  /** Go on until the job has finished. */
+  readonly follow?: boolean
+  readonly signal?: AbortSignal
+}
+
+/** The code that a shell would give: the status, 128 + the signal's number, 1 where the job was lost. */
 export type ExitCode = number
 
 /** Which output of a job is read, and from where. */
@@ -174,31 +204,34 @@ export type JobOutput = {
   readonly data: Uint8Array
 }
 
+/** Commands that the store runs. */
 export interface Jobs {
-  /** The job is stored when it resolves. Ids sort by time of submit. Throws EINVAL, E2BIG, EBUSY. */
+  /** Stores a job, which runs as soon as there is a place for it. Ids sort by the time of submit. Throws E2BIG, EBUSY
+   *  (`queueMax`, `nestingMax`), ECLOSED (the server stops).
+   *
+   *      const { id } = await store.jobs.submit({ command: ['make', 'test'], cwd: '/src', env: process.env })
+   *      const { status } = await store.jobs.wait(id)
+   */
   submit(submission: Submission, signal?: AbortSignal): Promise<JobView>
-  /** Newest first. One call looks at 1,000 jobs at most, whatever it looks for. Throws EINVAL. */
+  /** A page of jobs, newest first. One call looks at `jobsPageMax` jobs at most, whatever it looks for. */
   list(options?: ListJobsOptions): Promise<JobPage>
-  /** Throws ENOENT. */
+  /** What is known of a job. Throws ENOENT. */
   show(id: string, signal?: AbortSignal): Promise<JobView>
-  /** Resolves when the job has finished (or is lost). Throws ENOENT. */
+  /** Waits until the job has finished, or is lost. Throws ENOENT. */
   wait(id: string, signal?: AbortSignal): Promise<JobView>
-  /** To the job's process group: `SIGINT`, `SIGTERM`, … A waiting job is finished by it. Throws ENOENT,
-   *  EINVAL, ECONFLICT (finished already). */
+  /** Sends a signal, such as `SIGTERM`, to the job's process group. A job that waits is ended by it. Throws ENOENT,
+   *  ECONFLICT (it has finished). */
   signal(id: string, name: string): Promise<void>
   /** Gives the job's terminal another size. Throws ENOENT, EINVAL, ECONFLICT (it has none, or has finished). */
   resize(id: string, size: TerminalSize): Promise<void>
-  /** Hands bytes to the process's stdin at the pace it reads; its end is the end of file. Resolves
-   *  when all was written or the process reads no more. Throws ENOENT, ECONFLICT. */
+  /** Hands bytes to the stdin of a job that was submitted with `stdin`, at the pace at which its process reads; the end of
+   *  the stream is the end of file. Resolves when all was written, or the process reads no more. Throws ENOENT, ECONFLICT
+   *  (it takes none, or somebody hands it over already). */
   stdin(id: string, chunks: AsyncIterable<Uint8Array>, signal?: AbortSignal): Promise<void>
-  /** A finished or lost job goes, out of the past and the pins of the namespace `jobs` too; a collection frees its
-   *  bytes. With `output` its output alone goes. Throws ENOENT, ECONFLICT (it waits or runs). */
-  remove(
-    id: string,
-    options?: { readonly output?: boolean; readonly signal?: AbortSignal },
-  ): Promise<void>
-  /** Removes jobs that finished long ago, a page of at most 1,000: ask again while there is a `next`.
-   *  Throws EINVAL. */
+  /** Removes a job that has ended, out of the history and the pins of the namespace `jobs` too; a collection frees its
+   *  bytes. Throws ENOENT, ECONFLICT (it waits or runs). */
+  remove(id: string, options?: RemoveJobOptions): Promise<void>
+  /** Removes jobs that finished long ago, at most `jobsPageMax` in one call: ask again while there is a `next`. */
   prune(options: PruneOptions): Promise<Pruned>
   /** What a job wrote, out of the store. Leaving the loop ends it. Throws ENOENT, EINVAL (of `from`, `since` and `tail`
    *  only one; `from` without `stream`), ECOMPACTED (its output was removed up to there).
@@ -210,8 +243,5 @@ export interface Jobs {
   output(id: string, options?: JobOutputOptions): AsyncGenerator<JobOutput, void, undefined>
   /** The events of a job's life, `submit`, `start`, `finish` and others (rfc/11); with `follow` until it has finished.
    *  Throws ENOENT. */
-  events(
-    id: string,
-    options?: { readonly follow?: boolean; readonly signal?: AbortSignal },
-  ): AsyncGenerator<Event, void, undefined>
+  events(id: string, options?: JobEventsOptions): AsyncGenerator<Event, void, undefined>
 }

@@ -1,6 +1,7 @@
-/** The store as its users see it: one interface, the same embedded (`kvs/store.ts`) and over a
- *  server (`client/`). See rfc/6. One contract suite (test/kvs/contract.ts) tests both.
- *  Invariant: an answer means durable; a reader sees one root at a time. */
+/** Keys: how they are written, read and watched, the same embedded and over a server. See rfc/6. One contract suite
+ *  (test/kvs/contract.ts) tests both.
+ *  Promises: an answer means durable; a reader sees one root at a time.
+ *  A key is names joined by `/`, at most `keySizeMax` bytes of UTF-8; `a//b/` is `a/b`, and `/` is the root directory. */
 
 import type { Blobref } from '../blob/blobref.js'
 import type { TreeobjJson } from '../tree/json.js'
@@ -23,10 +24,11 @@ import type {
 import type { Upkeep } from './upkeep.js'
 import type { Watching, WatchOptions } from './watch.js'
 
-/** Bytes that `get` returns at once; larger values: E2BIG, use `read`. */
+/** Bytes that `get` gives at once. A larger value is E2BIG: use `read`. */
 export const getSizeMax = 256 * 1024 * 1024
-/** Names on one page of `list`, blobrefs on one page of `treeobj`. */
+/** Names on one page of `list`, blobrefs on one page of `treeobj`, at most. */
 export const pageMax = 10_000
+/** Names or blobrefs on a page whose `limit` was left out. */
 export const pageDefault = 1_000
 /** Keys in one `readMany`. */
 export const readKeysMax = 1_024
@@ -35,194 +37,263 @@ export const readSizeMax = 16 * 1024 * 1024
 
 /** What is known of a key without reading its blobs. */
 export type Stat = {
+  /** `val`: a small value, which stands in its directory. `valref`: a larger value, or a log. */
   readonly type: Treeobj['type']
   /** Names the key's whole content: equal refs, equal contents. For ETags and guards. */
   readonly ref: Blobref
-  /** valref: blobs; val: 1; dir: keys below, at any depth; symlink: 0. */
+  /** valref: blobs, those that a trim dropped included; val: 1; dir: keys below, at any depth; symlink: 0. */
   readonly count: number
   /** Bytes, those that a trim dropped included. */
   readonly size: number
+  /** Nothing can be appended any more. */
   readonly sealed: boolean
   /** What a trim dropped from the head of a log; absent where nothing was. */
   readonly base?: Base
+  /** What was kept with the value, such as its content type. */
   readonly attrs?: Attrs
-  /** When the key goes by itself (wall clock, ms since 1970); `stat` of a key of the
-   *  namespace itself, at its newest root. */
+  /** When the key is removed by itself, ms since 1970. Told by `stat` of a key of the namespace itself at its newest
+   *  root. */
   readonly expires?: number
-  /** How much of a log is kept as it is appended to; where `expires` is told, too. */
+  /** How much of a log is kept as it is appended to. Told where `expires` is told. */
   readonly cap?: Cap
-  /** symlink only (with `nofollow`). */
+  /** symlink: the key that it leads to (seen with `nofollow` only). */
   readonly target?: string
+  /** symlink: the namespace that it leads to; absent: its own. */
   readonly namespace?: string
   /** The seq of the root that was read. */
   readonly seq: number
 }
 
+/** A root of a namespace. */
 export type RootView = {
   readonly namespace: string
+  /** Transactions since the namespace was made. */
   readonly seq: number
+  /** Names all that the namespace had then. */
   readonly ref: Blobref
+  /** One life of the namespace, from its making to its removal. */
   readonly incarnation: string
+  /** Wall clock, ms since 1970. */
   readonly time: number
 }
 
-/** One value at one root. `chunks` loads as it is consumed; iterate it at most once. */
+/** One value at one root. */
 export type Reading = {
   readonly stat: Stat
+  /** Loads as it is consumed. Iterate it at most once. */
   readonly chunks: AsyncIterable<Uint8Array>
 }
 
+/** A value and what is known of it, both at one root: `stat.ref` names it for a guard. */
+export type Entry = {
+  readonly value: Uint8Array
+  readonly stat: Stat
+}
+
+/** A name of a directory. */
 export type ListEntry = {
   /** The name, or with `recursive` the key relative to the listed directory. */
   readonly name: string
   readonly type: Treeobj['type']
+  /** See `Stat.count`. */
   readonly count: number
   /** Bytes, without those that a trim dropped. */
   readonly size: number
 }
 
+/** A page of a directory. */
 export type Listing = {
   readonly entries: readonly ListEntry[]
   /** There is more: ask again `after` the last name. */
   readonly more: boolean
+  /** The seq of the root that was read: pages of one listing ask `at` that of the first. */
   readonly seq: number
 }
 
-/** `at` reads the retained root of the group that holds that seq (ECOMPACTED if it is no more
- *  retained, EINVAL if it is not there yet), or the retained or pinned root with that ref (ECOMPACTED
- *  if there is none). `minSeq` waits until the namespace is there. */
+/** Which root is read. */
 export type ReadScope = Scope & {
+  /** The retained root of the commit that holds this seq, or the retained or pinned root with this ref. Throws
+   *  ECOMPACTED (no more retained), EINVAL (a seq that is not there yet). Default: the newest root. */
   readonly at?: number | string
+  /** Waits until the namespace has reached this seq, so that a reader sees what it wrote elsewhere. */
   readonly minSeq?: number
 }
 
-/** `index` reads one blob; `from` starts at a byte offset, `to` ends before one. Below the base of a
- *  trimmed log: ECOMPACTED, `failed.state.base` says where it begins. */
+/** Which part of a value is read. */
 export type ReadOptions = ReadScope & {
+  /** Only the blob with this index, counted from 0. Not with `from` and `to`. */
   readonly index?: number
+  /** Begin at this byte. Below the base of a trimmed log: ECOMPACTED, and `failed.state.base` says where it begins. */
   readonly from?: number
+  /** End before this byte. */
   readonly to?: number
 }
 
-/** `nofollow` stops at a link that is the last component. */
-export type StatOptions = ReadScope & { readonly nofollow?: boolean }
+/** Which root is read, and whether a link is followed. */
+export type StatOptions = ReadScope & {
+  /** Stop at a link that is the last component, and tell of the link. */
+  readonly nofollow?: boolean
+}
 
-/** Refs after this index, at most `limit` (`pageMax`) of them. */
-export type TreeobjOptions = ReadScope & { readonly after?: number; readonly limit?: number }
-
-/** Names after this one, at most `limit` (`pageMax`) of them. */
-export type ListOptions = ReadScope & {
-  readonly after?: string
+/** Which page of refs is read. */
+export type TreeobjOptions = ReadScope & {
+  /** Refs after this index. */
+  readonly after?: number
+  /** 1 to `pageMax` refs; default `pageDefault`. */
   readonly limit?: number
+}
+
+/** Which page of names is read. */
+export type ListOptions = ReadScope & {
+  /** Names after this one. */
+  readonly after?: string
+  /** 1 to `pageMax` names; default `pageDefault`. */
+  readonly limit?: number
+  /** All keys below the directory, at any depth. */
   readonly recursive?: boolean
 }
 
-/** `idempotencyKey` (1 to 255 bytes): the same transaction sent again under it is answered as it was
- *  the first time, not done again; another one is EINVAL; one whose answer is no more kept is EUNKNOWN. */
+/** How a write is sent. */
 export type CommitOptions = Scope & {
-  /** The caller gives the bytes away: nobody writes to them again. Saves a copy of large ones. */
+  /** The caller gives the bytes away: nobody writes to them again. Saves a copy of large values. */
   readonly transfer?: boolean
+  /** 1 to `idempotencyKeySizeMax` bytes. The same transaction sent again under it is answered as it was the first time,
+   *  and not done again. Throws EINVAL (another transaction was sent under it), EUNKNOWN (its answer is no more kept). */
   readonly idempotencyKey?: string
-  /** A client sends it again, under an `idempotencyKey`, until it is answered or the signal ends it:
-   *  it lands once. Where the store is embedded nothing can get lost on the way. */
+  /** A client sends the write again, under an `idempotencyKey`, until it is answered or the signal ends it: it lands
+   *  once. Without it a write whose answer was lost is EUNKNOWN. Embedded it changes nothing. */
   readonly exactlyOnce?: boolean
 }
 
+/** How a value is put. */
 export type PutOptions = Omit<CommitOptions, 'transfer'> &
   Expiry &
   Capping & {
+    /** Kept with the value, 1 to 255 characters of visible ASCII; HTTP serves the value with it. */
     readonly contentType?: string
-    /** Guards of the one-op transaction. */
+    /** All must hold, else ECONFLICT. */
     readonly guards?: readonly Guard[]
   }
 
+/** How a value is appended. */
 export type AppendOptions = CommitOptions &
   Expiry &
   Capping & {
+    /** This append is the log's last. */
     readonly seal?: boolean
+    /** Who appends, and which of its appends this is: `Kvs.producer` counts for you. */
     readonly producer?: Producer
+    /** All must hold, else ECONFLICT. */
     readonly guards?: readonly Guard[]
   }
 
-/** `id`: a new one if left out. `epoch`: above all that the producer had (`next`, the default), or one that
- *  nobody else has; ECONFLICT where somebody has. `signal` of the opening alone. */
-export type ProducerOptions = Scope & { readonly id?: string; readonly epoch?: number | 'next' }
+/** How an updated value is put. */
+export type UpdateOptions = Omit<PutOptions, 'guards' | 'idempotencyKey' | 'exactlyOnce'>
 
-/** With `signal` the caller stops waiting; the append goes its way. */
-export type ProducerAppendOptions = { readonly seal?: boolean; readonly signal?: AbortSignal }
+/** Who a producer is. */
+export type ProducerOptions = Scope & {
+  /** 1 to `producerIdSizeMax` bytes, without `/`. Default: a new one. */
+  readonly id?: string
+  /** `next` (the default): above all that the producer had, so that an earlier one of the same id is fenced. A number:
+   *  ECONFLICT where somebody has it. */
+  readonly epoch?: number | 'next'
+}
 
-/** Numbers the appends of one producer to one key, sends them in order and again until they are answered:
- *  each lands once. Its first append fences who appends with a lower epoch. An error ends it, EFENCED too:
- *  later appends are refused with the same; open another one. Disposed of, it sends nothing more. */
+/** How a producer appends. */
+export type ProducerAppendOptions = {
+  /** This append is the log's last. */
+  readonly seal?: boolean
+  /** Ends the wait for the answer; the append goes its way. */
+  readonly signal?: AbortSignal
+}
+
+/** Numbers the appends of one producer to one key, sends them in order, and again until they are answered: each lands
+ *  once. Its first append fences who appends under the same id with a lower epoch. After an error it is over: later
+ *  appends are refused with the same error; open another one. */
 export interface AppendProducer extends AsyncDisposable {
   readonly id: string
   readonly key: string
-  /** May become a higher one with the first append, where others open the same producer. */
+  /** May grow with the first append, where others open the same producer. */
   readonly epoch: number
   /** Appends that were answered. */
   readonly next: number
-  /** Does not wait for the ones before. Throws EBUSY (too many wait), E2BIG, ESEALED, EFENCED, ECONFLICT
-   *  (the value was replaced), ECLOSED, and as `Kvs.append`. */
+  /** Appends, without waiting for the answers to those before. Throws EBUSY (too many wait), E2BIG, ESEALED, EFENCED,
+   *  ECONFLICT (the value was replaced), ECLOSED, and as `Kvs.append`. */
   append(value: Value, options?: ProducerAppendOptions): Promise<CommittedOp>
 }
 
-/** Keys, and the parts of the store that look after them. */
+/** Keys, and the parts of the store that look after them. Besides the errors that are named, each call may throw EINVAL
+ *  (an argument, an option that it does not know), ECANCELED and ETIMEDOUT (its signal), ECLOSED (the store), EIO,
+ *  ECORRUPT (the store is damaged: fsck); over a server also EUNAUTH, EUNKNOWN. */
 export interface Kvs {
-  /** Retained roots, differences, pins. */
+  /** Retained roots, differences between them, pins. */
   readonly history: History
+  /** Spaces of keys, each with its own roots and settings. */
   readonly namespaces: Namespaces
-  /** Collection, export, import, usage. */
+  /** Usage, collection, forgetting, export, import. */
   readonly upkeep: Upkeep
   /** Blobs by their own names. */
   readonly blobs: Blobs
 
-  /** Whole or not at all, durable when it resolves. Throws ECONFLICT (a guard; `failed` has the
-   *  state), EISDIR, ENOTDIR, EEXIST, ENOTEMPTY, ESEALED, ELOOP, EPERM, EINVAL, E2BIG, EBUSY, ENONS,
-   *  ENOSPC, EIO, EUNKNOWN (look before you send it again). */
+  /** Applies a transaction, all of it or nothing; durable when it resolves. Throws ECONFLICT (a guard does not hold, or
+   *  a lease is held; `failed` has the state), EFENCED, EISDIR, ENOTDIR, EEXIST, ENOENT, ENOTEMPTY, ESEALED, ELOOP,
+   *  EPERM (a reserved namespace, a link out of the namespace), E2BIG, EDQUOT, EBUSY (too much waits), ENONS, ENOSPC,
+   *  EUNKNOWN (look before you send it again).
+   *
+   *      await store.commit({
+   *        guards: [{ key: 'config', ref: seen.ref }],
+   *        ops: [
+   *          { op: 'put', key: 'config', value: json },
+   *          { op: 'append', key: 'changes', value: line },
+   *        ],
+   *      })
+   */
   commit(transaction: Transaction, options?: CommitOptions): Promise<Committed>
-  /** Makes the key this value, whatever it was; directories above it are made. Text is UTF-8. A stream of any size
-   *  is uploaded first, and is the value once it has ended well. Throws as `commit`, and what the stream throws. */
+  /** Makes the key this value, whatever it was but a directory; directories above it are made. Text is UTF-8. A stream
+   *  of any size is uploaded first, and becomes the value once it has ended well. Throws EISDIR, ENOTDIR, what the
+   *  stream throws, and as `commit`. */
   put(
     key: string,
     value: Value | AsyncIterable<Uint8Array>,
     options?: PutOptions,
   ): Promise<CommittedOp>
-  /** Adds one blob (above 262,120 bytes several, marked `more`) to the end of the key, which is made if it is not
-   *  there. `result.index` is where it begins, `result.count` how many there are then. With `seal` it is the last.
-   *  Throws as `commit`: ESEALED, EISDIR, … */
+  /** Adds a blob to the end of the key, which is made if it is not there. A value above `blobSizeMax` becomes several
+   *  blobs, all but the last marked `more`. `result.index` is the first one's index, `result.count` how many blobs there
+   *  are then. Throws ESEALED, EISDIR, ENOTDIR, and as `commit`. */
   append(key: string, value: Value, options?: AppendOptions): Promise<CommittedOp>
-  /** Appends that are numbered, kept in order, and land once each. Throws as `commit`. */
+  /** Opens a producer, whose appends land once each, in order, whatever happens on the way. Throws as `commit`. */
   producer(key: string, options?: ProducerOptions): Promise<AppendProducer>
 
-  /** Undefined where the key is not there. Throws EISDIR, E2BIG (above `getSizeMax`), ELOOP, ENONS. */
+  /** The whole value; undefined where the key is not there. Throws EISDIR, E2BIG (above `getSizeMax`), ELOOP, ENONS,
+   *  ECOMPACTED. */
   get(key: string, options?: ReadScope): Promise<Uint8Array | undefined>
-  /** The value as a stream. `index` reads one blob of it (ENOENT past the end); `from` and `to` are byte
-   *  offsets. Undefined where the key is not there. Throws ECOMPACTED (below a log's base). */
+  /** The value as a stream; undefined where the key is not there. Throws EISDIR, ENOENT (`index` past the end),
+   *  ECOMPACTED (below a log's base), ELOOP, ENONS. */
   read(key: string, options?: ReadOptions): Promise<Reading | undefined>
-  /** Undefined where the key is not there. `nofollow` stops at a link that is the last component. */
-  stat(
-    key: string,
-    options?: ReadScope & { readonly nofollow?: boolean },
-  ): Promise<Stat | undefined>
-  /** The treeobj at the key, as RFC 11 JSON, a page of refs at a time. Undefined where the key is not there. */
+  /** What is known of a key; undefined where it is not there. Throws ELOOP, ENONS, ECOMPACTED. */
+  stat(key: string, options?: StatOptions): Promise<Stat | undefined>
+  /** The treeobj at the key as JSON of Flux's RFC 11, a page of refs at a time; undefined where the key is not there.
+   *  Throws ELOOP, ENONS, ECOMPACTED. */
   treeobj(key: string, options?: TreeobjOptions): Promise<TreeobjJson | undefined>
-  /** In UTF-8 byte order of the names. Throws ENOENT, ENOTDIR. */
+  /** A page of the names of a directory, in the order of their UTF-8 bytes. Throws ENOENT, ENOTDIR, ENONS, ECOMPACTED. */
   list(key: string, options?: ListOptions): Promise<Listing>
-  /** Many values at one root; undefined where missing. Each at most `blobSizeMax` bytes, all
-   *  together `readSizeMax`, else E2BIG. */
+  /** The values of many keys at one root, in the order of the keys; undefined where a key is not there. Throws E2BIG
+   *  (more than `readKeysMax` keys, a value above `blobSizeMax` bytes, all above `readSizeMax`), EISDIR. */
   readMany(
     keys: readonly string[],
     options?: ReadScope,
   ): Promise<{ readonly seq: number; readonly values: readonly (Uint8Array | undefined)[] }>
 
-  /** `waitSeq` waits until the namespace is there. Throws ENONS. */
+  /** The newest root of a namespace. With `waitSeq` waits until it has reached that seq. Throws ENONS. */
   root(options?: Scope & { readonly waitSeq?: number }): Promise<RootView>
 
-  /** See `WatchOptions`. Errors end the iteration: EOVERWRITTEN, ENOENT, EISDIR, ENONS, ECOMPACTED, … */
+  /** Follows a key, at the pace of the consumer. The iteration ends with an error where nothing more can come:
+   *  EOVERWRITTEN (an append key was replaced), ENOENT, EISDIR, ENONS, ECOMPACTED (a trim overtook the watcher). A client
+   *  whose connection was lost goes on from where it stood. Leaving the loop ends the watch.
+   *
+   *      for await (const event of store.watch('build/log', { mode: 'append', waitCreate: true })) {
+   *        if (event.type === 'append') process.stdout.write(event.data)
+   *      }
+   */
   watch(key: string, options: WatchOptions): Watching
 }
-
-/** A value and what is known of it, both at one root: `stat.ref` names it for a guard. */
-export type Entry = { readonly value: Uint8Array; readonly stat: Stat }
-
-export type UpdateOptions = Omit<PutOptions, 'guards' | 'idempotencyKey' | 'exactlyOnce'>

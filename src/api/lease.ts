@@ -5,6 +5,7 @@ import type { Guard, Scope, Token } from './transaction.js'
 /** ms. */
 export const leaseTtlDefault = 30_000
 
+/** How a lease is taken and kept. */
 export type TakeLeaseOptions = Scope & {
   /** The lease ends by itself so long after the last renewal, ms: 1,000 to a day. Default `leaseTtlDefault`. It is
    *  renewed after a third of that. */
@@ -33,12 +34,14 @@ export interface Lease extends AsyncDisposable {
   release(): Promise<void>
 }
 
+/** Whether a lease is held, and by whom. */
 export type LeaseState = {
   readonly held: boolean
   readonly token?: Token
   readonly owner?: string
 }
 
+/** Leases of keys. */
 export interface Leases {
   /** Takes the lease of a key, which need not be there. Throws ECONFLICT (held, without `wait`; `failed.state` says by
    *  whom), ENONS, EPERM, EINVAL, EBUSY.

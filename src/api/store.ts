@@ -11,7 +11,9 @@ import type { CommittedOp, Value } from './transaction.js'
 export interface Store extends Kvs, AsyncDisposable {
   /** Names the store for as long as it lives: 32 hex digits. */
   readonly storeId: string
+  /** Commands that the store runs. */
   readonly jobs: Jobs
+  /** Leases of keys, which fence. */
   readonly leases: Leases
   /** The events of a key. Reads nothing. */
   eventlog(key: string, options?: { readonly namespace?: string }): Eventlog
@@ -34,5 +36,6 @@ export interface Store extends Kvs, AsyncDisposable {
 
 /** A store behind a server. */
 export interface RemoteStore extends Store {
+  /** Whether the server answers. */
   readonly connection: ConnectionState
 }

@@ -1,19 +1,20 @@
-/** Transactions as their callers write them: ops, guards, what they answer, and their bounds. See
- *  rfc/6. Types only: `transaction.ts` checks them, `apply.ts` does them. */
+/** Transactions as their callers write them: ops, guards, what they answer, and their bounds. See rfc/6. A bound that is
+ *  exceeded is E2BIG, or EBUSY where too much waits: at once, and nothing is done. */
 
 import type { Blobref } from '../blob/blobref.js'
 import type { Base } from '../tree/treeobj.js'
 
-/** Bounds of one transaction and of what waits. Above: E2BIG, EBUSY at once, nothing lost. */
+/** Ops of one transaction. */
 export const opsMax = 4_096
+/** Guards of one transaction. */
 export const guardsMax = 1_024
 /** Names (what stands between slashes) of the keys of all ops of a transaction: each may be a directory to make. */
 export const keyNamesMax = 65_536
-/** Bytes of all values of one transaction; a put from a stream is not bounded. */
+/** Bytes of all values of one transaction. A put from a stream is not bounded. */
 export const transactionSizeMax = 8 * 1024 * 1024
-/** Transactions waiting in one namespace. */
+/** Transactions that wait in one namespace. */
 export const waitingMax = 65_536
-/** Bytes of values waiting in one namespace. */
+/** Bytes of values that wait in one namespace. */
 export const waitingSizeMax = 64 * 1024 * 1024
 
 /** Bytes of a producer's id. */
@@ -25,66 +26,92 @@ export const producerResultsMax = 8
 
 /** Bytes of an idempotency key. */
 export const idempotencyKeySizeMax = 255
-/** What is an idempotency key, for messages: it goes into a header. */
+/** The form of an idempotency key, for messages: it goes into a header. */
 export const idempotencyKeyRule = `an idempotency key is 1 to ${idempotencyKeySizeMax} bytes of UTF-8 without control characters, and without blanks at its ends`
-/** Answers that a namespace keeps, and their bytes: above, the oldest go. */
+/** Answers that a namespace keeps: above, the oldest go. */
 export const answersMax = 65_536
+/** Bytes of the answers that a namespace keeps: above, the oldest go. */
 export const answersSizeMax = 64 * 1024 * 1024
-/** A transaction is answered as it was for this long, by the wall clock. */
+/** For so long a transaction that is sent again is answered as it was, by the wall clock, ms. */
 export const answerKeptMs = 3_600_000
-/** And is known to have been committed for this long: EUNKNOWN says when. */
+/** For so long it is known that a transaction was committed, ms: EUNKNOWN says when. */
 export const answerMarkMs = 7 * 24 * 3_600_000
 
-/** `namespace` is `primary` if left out. */
+/** Where, and for how long. */
 export type Scope = {
+  /** Default: `primary`. */
   readonly namespace?: string
+  /** Ends the wait: ECANCELED, or ETIMEDOUT where its time ran out. What was sent may still be done. */
   readonly signal?: AbortSignal
 }
 
-/** What a put stores: text is UTF-8. A stream is uploaded first, at most one blob in memory. */
+/** What is stored. Text is UTF-8. */
 export type Value = string | Uint8Array
 
-/** Who appends, so that an append that is sent again is appended once: `seq` counts the producer's
- *  appends to the key from 0; a higher `epoch` begins at 0 again and fences the lower ones. */
+/** Who appends, so that an append that is sent again lands once. */
 export type Producer = {
   /** 1 to `producerIdSizeMax` bytes of UTF-8, without `/` and NUL. */
   readonly id: string
+  /** A higher one begins at `seq` 0 again, and fences the lower ones. */
   readonly epoch: number
+  /** Appends of this producer to this key before this one. */
   readonly seq: number
 }
 
-/** Fences what a holder of a lease writes late: the transaction that took the lease. */
-export type Token = { readonly incarnation: string; readonly seq: number }
+/** Names one holding of a lease: the transaction that took it. Fences what a holder writes late. */
+export type Token = {
+  /** Of the namespace's life. */
+  readonly incarnation: string
+  readonly seq: number
+}
 
-/** The server removes the key `ttl` ms after this write; with `sliding` each later append counts anew.
- *  A put without `ttl` ends an earlier one. */
-export type Expiry = { readonly ttl?: number; readonly sliding?: boolean }
+/** When a key is removed by itself. */
+export type Expiry = {
+  /** So long after this write, ms, 1 to ten years. A put without it ends an earlier expiry. */
+  readonly ttl?: number
+  /** With `ttl`: each later append counts anew. */
+  readonly sliding?: boolean
+}
 
-/** How much of a log is kept as it is appended to: the last blobs, the last bytes (the blob that holds the first
- *  of them whole), what is not older than so many ms (up to a minute late). Of several the one that keeps least
- *  counts. */
-export type Cap = { readonly keep?: number; readonly keepBytes?: number; readonly keepAge?: number }
+/** How much of a log is kept as it is appended to. Of several bounds the one that keeps least counts. */
+export type Cap = {
+  /** The last so many blobs. */
+  readonly keep?: number
+  /** The last so many bytes; the blob that holds the first of them whole. */
+  readonly keepBytes?: number
+  /** What is not older than so many ms, up to a minute late. */
+  readonly keepAge?: number
+}
 
-/** Without `cap` the log keeps the one that it has; null takes it away. A put ends an earlier one. */
-export type Capping = { readonly cap?: Cap | null }
+/** Whether the cap of a log changes. */
+export type Capping = {
+  /** Left out: a log keeps the cap that it has. null takes it away. A put ends an earlier one. */
+  readonly cap?: Cap | null
+}
 
-/** What a log drops from its head: blobs before an index; all but the last so many blobs; all but the
- *  last blobs that have so many bytes; what was there so many ms ago. */
+/** What a log drops from its head. */
 export type TrimTo =
+  /** Blobs before this index. */
   | { readonly before: number }
+  /** All but the last so many blobs. */
   | { readonly keep: number }
+  /** All but the last blobs that have so many bytes. */
   | { readonly keepBytes: number }
+  /** What was there so many ms ago. */
   | { readonly olderThan: number }
 
-/** Where a copy comes from: the key `from` in `namespace` (default: the transaction's own), now, or at a
- *  retained root (its seq or its ref). */
+/** Where a copy comes from. */
 export type Source = {
   readonly from: string
+  /** Default: the transaction's own. */
   readonly namespace?: string
+  /** The seq or the ref of a retained root. Default: now. */
   readonly at?: number | string
 }
 
+/** One change of a transaction. Ops are applied in order; each sees what those before it did. */
 export type Op =
+  /** Makes the key this value. */
   | ({
       readonly op: 'put'
       readonly key: string
@@ -92,6 +119,7 @@ export type Op =
       readonly contentType?: string
     } & Expiry &
       Capping)
+  /** Adds a blob to the end of a log, which is made if it is not there. */
   | ({
       readonly op: 'append'
       readonly key: string
@@ -100,47 +128,59 @@ export type Op =
       readonly producer?: Producer
     } & Expiry &
       Capping)
+  /** Ends a log: nothing can be appended any more. */
   | { readonly op: 'seal'; readonly key: string }
+  /** Drops the head of a log. Indices and offsets stay. */
   | ({ readonly op: 'trim'; readonly key: string } & TrimTo)
+  /** Removes a key; with `recursive` a directory that is not empty, too. A key that is not there is no error. */
   | { readonly op: 'unlink'; readonly key: string; readonly recursive?: boolean }
+  /** Makes a directory, and those above it. */
   | { readonly op: 'mkdir'; readonly key: string }
+  /** Makes a link to a key, there or not. */
   | {
       readonly op: 'symlink'
       readonly key: string
       readonly target: string
       readonly namespace?: string
     }
-  /** A value, a log or a directory, by reference: its size does not matter. With `replace` a directory
-   *  that is in the way goes; without it EISDIR, unless it is empty. */
+  /** Copies a value, a log or a directory by reference: its size does not matter. With `replace` a directory that is in
+   *  the way goes; without it EISDIR, unless it is empty. */
   | ({ readonly op: 'copy'; readonly key: string; readonly replace?: boolean } & Source)
-  /** The same, and the source is gone. Its `at` would mean nothing. */
+  /** Like copy, and the source is gone. */
   | ({ readonly op: 'move'; readonly key: string; readonly replace?: boolean } & Omit<Source, 'at'>)
-  /** The first `count` blobs of a log, not sealed. */
+  /** A new log with the first `count` blobs of another one, not sealed. */
   | ({ readonly op: 'fork'; readonly key: string; readonly count: number } & Source)
-  /** Makes a key (`/`: all of them) what it was at a retained root: removed if it was not there. */
+  /** Makes a key (`/`: all of them) what it was at a retained root; removed if it was not there. */
   | { readonly op: 'restore'; readonly key: string; readonly at: number | string }
-  /** A treeobj as RFC 11 JSON has it (`TreeobjJson`, all refs of a valref). With `dangling` (the owner
-   *  only) it may name blobs that are not there. */
+  /** Stores a treeobj as Flux's RFC 11 has it in JSON (`TreeobjJson`, all refs of a valref). With `dangling` (for the
+   *  owner only) it may name blobs that are not there. */
   | {
       readonly op: 'treeobj'
       readonly key: string
       readonly treeobj: unknown
       readonly dangling?: boolean
     }
+  /** Takes, renews or releases the lease of a key, there or not. See rfc/9. */
   | ({ readonly op: 'lease'; readonly key: string } & LeaseAction)
 
-/** `ttl` in ms. `owner` is a text for people, at most `leaseOwnerSizeMax` bytes. */
+/** What is done with a lease. */
 export type LeaseAction =
+  /** Throws ECONFLICT where it is held. `ttl`: ms, 1 to a day. `owner`: a text for people, at most 256 bytes. */
   | { readonly action: 'take'; readonly ttl: number; readonly owner?: string }
+  /** Throws EFENCED where it is not held with that token. Without `ttl` that of before counts. */
   | { readonly action: 'renew'; readonly token: Token; readonly ttl?: number }
+  /** Throws EFENCED where it is not held with that token. */
   | { readonly action: 'release'; readonly token: Token }
 
-/** `count` is in blobs; a missing key has none, a `val` counts as one. `seq` is the seq before this
- *  transaction. `ref` is the key's own (see Stat.ref). Guards follow links, as reads do. */
+/** A condition of a transaction, judged at the root that it is applied to. Guards follow links, as reads do. */
 export type Guard =
+  /** The key is not there. */
   | { readonly key: string; readonly absent: true }
+  /** The key has this ref (see `Stat.ref`). */
   | { readonly key: string; readonly ref: string }
+  /** The log has so many blobs; a missing key has none, a small value that was put counts as one. */
   | { readonly key: string; readonly count: number }
+  /** Nothing was committed in the namespace since this seq. */
   | { readonly seq: number }
   /** The key's lease is held with this token. */
   | { readonly lease: string; readonly token: Token }
@@ -152,37 +192,44 @@ export type Guard =
       readonly next: number
     }
 
+/** Changes that are made together, and the conditions under which. */
 export type Transaction = {
+  /** All must hold, else nothing is done. At most `guardsMax`. */
   readonly guards?: readonly Guard[]
+  /** At most `opsMax`. */
   readonly ops: readonly Op[]
-  /** A commit group of its own. */
+  /** Makes a root of its own, even where others are committed beside it. */
   readonly noMerge?: boolean
 }
 
-/** In the order of the ops. `ref` and `count` are the key's after the op. */
+/** What one op did. `ref` and `count` are the key's after the op. */
 export type OpResult = {
-  /** put, copy, fork, move, restore, treeobj: the key's ref (see Stat.ref); absent where a restore removed. */
+  /** put, copy, fork, move, restore, treeobj: the key's ref (see `Stat.ref`); absent where a restore removed it. */
   readonly ref?: Blobref
-  /** append: index of its first blob, and the count after it. */
+  /** append: the index of its first blob. */
   readonly index?: number
+  /** append: blobs of the log after it. */
   readonly count?: number
-  /** append with a producer: it was there already. `index` and `count` are those of then, as long as they
-   *  are remembered (`producerResultsMax`). */
+  /** append with a producer: it was there already. `index` and `count` are those of then, as long as they are
+   *  remembered (`producerResultsMax`). */
   readonly repeated?: true
-  /** lease: take, renew. */
+  /** lease: take and renew. */
   readonly token?: Token
   /** trim: what is gone now. */
   readonly base?: Base
 }
 
+/** What a transaction answers. */
 export type Committed = {
+  /** Of the transaction. Transactions that are committed together have one root, and a seq each. */
   readonly seq: number
   /** The root's ref. */
   readonly ref: Blobref
+  /** In the order of the ops. */
   readonly results: readonly OpResult[]
-  /** The answer of a transaction that was committed before under the same Idempotency-Key. */
+  /** This is the answer of a transaction that was committed before under the same idempotency key. */
   readonly repeated?: true
 }
 
-/** What one op answers: the transaction's seq, the root's ref, and the op's own result. */
+/** What a transaction of one op answers. */
 export type CommittedOp = Omit<Committed, 'results'> & { readonly result: OpResult }

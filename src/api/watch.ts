@@ -1,41 +1,46 @@
-/** What a watch asks for and what it delivers. See rfc/7. Types only: the watch room serves them,
- *  the client hands them on. */
+/** What a watch asks for and what it delivers. See rfc/7. */
 
 import type { Blobref } from '../blob/blobref.js'
 import type { Token } from './transaction.js'
 
-/** Where a watcher of an append key stands: `prefix` is the ref of the array of the first `index`
- *  blobs of the key, in that life of its namespace. */
+/** Where a watcher of an append key stands. It can be kept, and a watch begun there later, in another process. */
 export type Position = {
+  /** Life of the namespace. */
   readonly incarnation: string
+  /** Blobs that were delivered. */
   readonly index: number
+  /** Names the first `index` blobs of the key, so that a watch proves to go on with the same history. */
   readonly prefix: Blobref
 }
 
-/** Where an append watch starts: an index (negative: that many from the end, bounded by what is
- *  there), the blob that holds a byte offset, or a position, which also proves what came before
- *  (EOVERWRITTEN if the key's history is another one). Default: the first blob that is there. An index,
- *  offset or position below a trimmed log's base: ECOMPACTED, whose `failed.state` says where it begins
- *  (`base`, `position`). A watch that a trim overtakes ends so too. */
+/** Where an append watch begins: at the blob with an index (negative: so many from the end, bounded by what is there), at
+ *  the blob that holds a byte offset, or at a position, which also proves what came before (EOVERWRITTEN if the key has
+ *  another history). Below the base of a trimmed log: ECOMPACTED, and `failed.state` says where the log begins now (`base`,
+ *  `position`). */
 export type From = number | { readonly offset: number } | Position
 
+/** What is followed, and from where. */
 export type WatchOptions = {
+  /** append: every blob, in order, each once. value: the newest value; values in between may be left out. */
   readonly mode: 'append' | 'value'
+  /** Default: `primary`. */
   readonly namespace?: string
+  /** append: default the first blob that is there. */
   readonly from?: From
   /** Wait until the key, and its namespace, are there. Otherwise ENOENT, ENONS. */
   readonly waitCreate?: boolean
   /** value: deliver only what differs from the value delivered before. */
   readonly uniq?: boolean
-  /** value: deliver that the key's lease was taken or is gone, too. With `waitCreate` the key need not be
-   *  there. */
+  /** value: deliver that the key's lease was taken or is gone, too. With `waitCreate` the key need not be there. */
   readonly lease?: boolean
+  /** Ends the watch with ECANCELED. */
   readonly signal?: AbortSignal
 }
 
-/** One append (or one blob of a larger one: all but its last are marked `more`). */
+/** One append, or one blob of a larger one. */
 export type AppendEvent = {
   readonly type: 'append'
+  /** Of the blob in the log, counted from 0. */
   readonly index: number
   /** Of the first byte in the whole value. */
   readonly offset: number
@@ -44,47 +49,51 @@ export type AppendEvent = {
   /** After this blob. */
   readonly position: Position
   readonly data: Uint8Array
+  /** The next blob is of the same append. */
   readonly more?: true
 }
 
-/** The value at one root. `data` is left out above one blob: read it with `at: seq`. */
+/** The value at one root. */
 export type ValueEvent = {
   readonly type: 'value'
   readonly seq: number
   readonly ref: Blobref
   /** Bytes that are there: those that a trim dropped do not count. */
   readonly size: number
+  /** Left out above one blob (`blobSizeMax`): read it with `at: seq`. */
   readonly data?: Uint8Array
   /** Older values in between are no more retained. */
   readonly skipped?: true
 }
 
-/** The key's lease, at first and when it was taken or is gone; a renewal is no event. Of several in one
- *  group the last one counts. */
+/** The key's lease, at first and when it was taken or is gone; a renewal is no event. Of several in one commit the last
+ *  one counts. */
 export type LeaseEvent = {
   readonly type: 'lease'
   readonly seq: number
   readonly held: boolean
-  /** Where it is held, and by whom as its taker said. */
+  /** Of who holds it. */
   readonly token?: Token
+  /** As its taker said. */
   readonly owner?: string
 }
 
-/** Append: all that was there when the watch began has been delivered. Once per watch. With `waitCreate`, where
- *  nothing was there yet, it comes first and has no position. */
+/** append: all that was there when the watch began has been delivered. Once per watch. With `waitCreate`, where nothing was
+ *  there yet, it comes first and has no position. */
 export type LiveEvent = {
   readonly type: 'live'
   readonly position?: Position
 }
 
-/** The key is sealed and everything was delivered. The last event. */
+/** The log is sealed and everything was delivered. The last event. */
 export type EndEvent = {
   readonly type: 'end'
   readonly reason: 'sealed'
   readonly position: Position
 }
 
+/** What a watch delivers. */
 export type WatchEvent = AppendEvent | ValueEvent | LeaseEvent | LiveEvent | EndEvent
 
-/** At the consumer's pace: nothing is loaded before it is asked for. Leaving the loop cancels. */
+/** Nothing is loaded before it is asked for. Leaving the loop ends the watch. */
 export type Watching = AsyncIterableIterator<WatchEvent>

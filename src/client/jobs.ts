@@ -3,6 +3,7 @@
 
 import type { Event } from '../api/event.js'
 import type {
+  JobEventsOptions,
   JobOutput,
   JobOutputOptions,
   JobPage,
@@ -11,6 +12,7 @@ import type {
   ListJobsOptions,
   Pruned,
   PruneOptions,
+  RemoveJobOptions,
   Submission,
 } from '../api/job.js'
 import type { Kvs } from '../api/kvs.js'
@@ -35,10 +37,7 @@ export class RemoteJobs implements Jobs {
     return jobOutput(this.#kvs, (...asked) => this.show(...asked), id, options)
   }
 
-  events(
-    id: string,
-    options?: Parameters<Jobs['events']>[1],
-  ): AsyncGenerator<Event, void, undefined> {
+  events(id: string, options?: JobEventsOptions): AsyncGenerator<Event, void, undefined> {
     return jobEvents(this.#kvs, (...asked) => this.show(...asked), id, options)
   }
 
@@ -85,10 +84,7 @@ export class RemoteJobs implements Jobs {
     )
   }
 
-  async remove(
-    id: string,
-    options: { readonly output?: boolean; readonly signal?: AbortSignal } = {},
-  ): Promise<void> {
+  async remove(id: string, options: RemoveJobOptions = {}): Promise<void> {
     checkJobs.remove(id, options)
     const { output = false, signal } = options
     const path = output ? `${pathOfJob(id)}/output` : pathOfJob(id)

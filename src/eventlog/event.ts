@@ -3,10 +3,10 @@
  *  (`__proto__`, `1`) comes back as it was. Pure; runs in browsers. */
 
 import {
-  type Context,
-  type ContextValue,
-  contextDepthMax,
   type Event,
+  type EventContext,
+  type EventValue,
+  eventDepthMax,
   eventNameSizeMax,
   eventSizeMax,
 } from '../api/event.js'
@@ -112,7 +112,7 @@ function eventOf(value: unknown): Event {
   return { timestamp, name, context: objectOf(context, 1) }
 }
 
-function contextOf(value: unknown, depth: number): ContextValue {
+function contextOf(value: unknown, depth: number): EventValue {
   switch (typeof value) {
     case 'string':
     case 'boolean':
@@ -120,7 +120,7 @@ function contextOf(value: unknown, depth: number): ContextValue {
       return value
     case 'object':
       if (value === null || value instanceof Uint8Array) return value
-      if (!Array.isArray(value) || depth > contextDepthMax) throw notEvents()
+      if (!Array.isArray(value) || depth > eventDepthMax) throw notEvents()
       if (value[0] === objectTag) return objectOf(value, depth)
       if (value[0] !== arrayTag) throw notEvents()
       return value.slice(1).map((item) => contextOf(item, depth + 1))
@@ -134,9 +134,9 @@ function contextOf(value: unknown, depth: number): ContextValue {
   }
 }
 
-function objectOf(tagged: readonly unknown[], depth: number): Context {
+function objectOf(tagged: readonly unknown[], depth: number): EventContext {
   if (tagged.length % 2 === 0) throw notEvents()
-  const entries: [string, ContextValue][] = []
+  const entries: [string, EventValue][] = []
   for (let at = 1; at < tagged.length; at += 2) {
     const name = tagged[at]
     if (typeof name !== 'string') throw notEvents()
@@ -155,7 +155,7 @@ export function notEvents(options?: { readonly cause: unknown }): TailraceError 
   return new TailraceError('EINVAL', message, options)
 }
 
-function plainOf(value: ContextValue): Plain {
+function plainOf(value: EventValue): Plain {
   if (value === null || typeof value !== 'object' || value instanceof Uint8Array) return value
   if (isList(value)) return [arrayTag, ...value.map(plainOf)]
   return [objectTag, ...Object.entries(value).flatMap(([name, item]) => [name, plainOf(item)])]
@@ -172,9 +172,9 @@ function parseName(input: unknown): string {
   return input
 }
 
-function parseContext(input: unknown, depth: number): ContextValue {
-  if (depth > contextDepthMax) {
-    throw new TailraceError('EINVAL', `a context is at most ${contextDepthMax} levels deep`)
+function parseContext(input: unknown, depth: number): EventValue {
+  if (depth > eventDepthMax) {
+    throw new TailraceError('EINVAL', `a context is at most ${eventDepthMax} levels deep`)
   }
   switch (typeof input) {
     case 'boolean':
@@ -192,7 +192,7 @@ function parseContext(input: unknown, depth: number): ContextValue {
   throw new TailraceError('EINVAL', 'a context holds JSON values and bytes')
 }
 
-function parseObject(input: object, depth: number): ContextValue {
+function parseObject(input: object, depth: number): EventValue {
   const entries = Object.entries(input)
   const [first] = entries
   if (entries.length === 1 && first?.[0] === 'base64') {
@@ -233,11 +233,11 @@ function isRecord(input: unknown): input is Readonly<Record<string, unknown>> {
   )
 }
 
-function isContext(value: ContextValue | undefined): value is Context {
+function isContext(value: EventValue | undefined): value is EventContext {
   return isRecord(value)
 }
 
 /** `Array.isArray` does not narrow readonly arrays. */
-function isList(value: Context | readonly ContextValue[]): value is readonly ContextValue[] {
+function isList(value: EventContext | readonly EventValue[]): value is readonly EventValue[] {
   return Array.isArray(value)
 }

@@ -1,7 +1,7 @@
 /** Eventlogs as people and curl see them: one JSON object a line. See rfc/8.
  *  Invariant: `fromNdjson(toNdjson(event))` is the event, bytes included. Runs in browsers. */
 
-import type { ContextValue, Event } from '../api/event.js'
+import type { Event, EventValue } from '../api/event.js'
 import { parseJson } from '../base/json.js'
 import { decodeLong, parseLongJson, shortJsonMax } from '../base/long-json.js'
 import { LoopSlice } from '../base/loop-slice.js'
@@ -130,7 +130,7 @@ function decodeUtf8(bytes: Uint8Array): string {
   }
 }
 
-function jsonOf(value: ContextValue): unknown {
+function jsonOf(value: EventValue): unknown {
   if (value === null || typeof value !== 'object') return value
   if (value instanceof Uint8Array) return { base64: encodeBase64(value) }
   if (Array.isArray(value)) return value.map(jsonOf)

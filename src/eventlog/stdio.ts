@@ -3,7 +3,7 @@
  *  tells where it stands in each; the bytes of a data event stand last, as they came. Decoding runs
  *  in browsers. */
 
-import type { Context, Event } from '../api/event.js'
+import type { Event, EventContext } from '../api/event.js'
 import { blobSizeMax } from '../blob/blob.js'
 import { TailraceError } from '../error.js'
 import { decodeEvents, encodeEvent, encodeEvents } from './event.js'
@@ -43,7 +43,7 @@ const utf8 = new TextEncoder()
 /** The first event of an output log, in a blob of its own. */
 export function encodeHeader(timestamp: number): Uint8Array {
   const streamsRaw = { stdout: 'raw', stderr: 'raw' }
-  const context: Context = {
+  const context: EventContext = {
     version: 1,
     encoding: streamsRaw,
     count: { stdout: 1, stderr: 1 },

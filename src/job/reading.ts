@@ -2,7 +2,7 @@
  *  rfc/11. */
 
 import type { Event } from '../api/event.js'
-import type { JobOutput, JobOutputOptions, Jobs } from '../api/job.js'
+import type { JobEventsOptions, JobOutput, JobOutputOptions, Jobs } from '../api/job.js'
 import type { Kvs } from '../api/kvs.js'
 import {
   check,
@@ -28,8 +28,7 @@ const outputs = shapeOf<JobOutputOptions>({
   follow: flag,
   signal,
 })
-type EventsOptions = NonNullable<Parameters<Jobs['events']>[1]>
-const events = shapeOf<EventsOptions>({ follow: flag, signal })
+const events = shapeOf<JobEventsOptions>({ follow: flag, signal })
 
 /** See `Jobs.output`. `show` finds the job, and its whole id. */
 export async function* jobOutput(
@@ -54,7 +53,7 @@ export async function* jobEvents(
   kvs: Kvs,
   show: Jobs['show'],
   id: string,
-  options: EventsOptions = {},
+  options: JobEventsOptions = {},
 ): AsyncGenerator<Event, void, undefined> {
   checkValue('the id of a job', id, text)
   checkOptions(options, events)

@@ -2,7 +2,7 @@
  *  Invariant: a job that was submitted has a finish in the store, or is in `active`; nothing polls. */
 
 import type { Event } from '../api/event.js'
-import type { JobOutput, JobOutputOptions } from '../api/job.js'
+import type { JobEventsOptions, JobOutput, JobOutputOptions, RemoveJobOptions } from '../api/job.js'
 import {
   idVariable,
   type JobPage,
@@ -189,10 +189,7 @@ export class JobRunner implements Jobs, AsyncDisposable {
     return jobOutput(this.#ports.kvs, (...asked) => this.show(...asked), id, options)
   }
 
-  events(
-    id: string,
-    options?: Parameters<Jobs['events']>[1],
-  ): AsyncGenerator<Event, void, undefined> {
+  events(id: string, options?: JobEventsOptions): AsyncGenerator<Event, void, undefined> {
     return jobEvents(this.#ports.kvs, (...asked) => this.show(...asked), id, options)
   }
 
@@ -233,10 +230,7 @@ export class JobRunner implements Jobs, AsyncDisposable {
     if (job.process?.stdin) await feed(job.process.stdin, bytesOf(chunks), signal)
   }
 
-  async remove(
-    id: string,
-    options: { readonly output?: boolean; readonly signal?: AbortSignal } = {},
-  ): Promise<void> {
+  async remove(id: string, options: RemoveJobOptions = {}): Promise<void> {
     checkJobs.remove(id, options)
     const live = this.#live.get(id)
     if (live && !live.done) {

@@ -2,7 +2,7 @@
  *  Invariant: nothing follows the finish; a prefix of a job's events gives the state it had then. */
 
 import { constants } from 'node:os'
-import type { Context, Event } from '../api/event.js'
+import type { Event, EventContext } from '../api/event.js'
 import type { ExitCode, JobView, Spec } from '../api/job.js'
 import { TailraceError } from '../error.js'
 
@@ -78,7 +78,7 @@ export function exitCodeOf(view: JobView): ExitCode {
 /** As stored in the job's eventlog. */
 export function eventOf(event: JobEvent): Event {
   const { name, at, ...context } = event
-  const fields: Context = Object.fromEntries(
+  const fields: EventContext = Object.fromEntries(
     Object.entries(context).filter(([, value]) => value !== undefined),
   )
   return { timestamp: at / 1000, name, context: fields }

@@ -3,9 +3,9 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import {
-  type ContextValue,
-  contextDepthMax,
   type Event,
+  type EventValue,
+  eventDepthMax,
   eventNameSizeMax,
   eventSizeMax,
 } from '../../src/api/event.js'
@@ -18,7 +18,7 @@ import { Splitter } from '../../src/eventlog/splitter.js'
 
 const text = fc.string({ unit: 'grapheme' })
 const name = fc.oneof(text, fc.constantFrom('__proto__', '1', 'constructor', '', 'toString'))
-const { value: anyValue } = fc.letrec<{ value: ContextValue; object: ContextValue }>((tie) => ({
+const { value: anyValue } = fc.letrec<{ value: EventValue; object: EventValue }>((tie) => ({
   value: fc.oneof(
     { maxDepth: 4 },
     fc.constantFrom(null, true, false),
@@ -31,15 +31,15 @@ const { value: anyValue } = fc.letrec<{ value: ContextValue; object: ContextValu
   ),
   object: fc
     .array(fc.tuple(name, tie('value')), { maxLength: 5 })
-    .map((entries) => Object.fromEntries(entries) as ContextValue),
+    .map((entries) => Object.fromEntries(entries) as EventValue),
 }))
 
 /** {"base64": …} alone is how bytes are written, so it is no object of its own. */
-function isBytesInDisguise(value: ContextValue): boolean {
+function isBytesInDisguise(value: EventValue): boolean {
   if (value === null || typeof value !== 'object' || value instanceof Uint8Array) return false
   const names = Object.keys(value)
   if (!Array.isArray(value) && names.length === 1 && names[0] === 'base64') return true
-  return Object.values(value).some((item) => isBytesInDisguise(item as ContextValue))
+  return Object.values(value).some((item) => isBytesInDisguise(item as EventValue))
 }
 
 const anyEvent: fc.Arbitrary<Event> = fc
@@ -172,14 +172,14 @@ test.each([
   expect(codeOf(() => parseEvent(input))).toBe('EINVAL')
 })
 
-test('a context is at most contextDepthMax levels deep', () => {
+test('a context is at most eventDepthMax levels deep', () => {
   const nested = (levels: number) => {
-    let value: ContextValue = 1
+    let value: EventValue = 1
     for (let level = 1; level < levels; level++) value = [value]
     return { timestamp: 1, name: 'x', context: { value } }
   }
-  expect(decodeEvents(encodeEvent(nested(contextDepthMax - 1)))).toHaveLength(1)
-  expect(codeOf(() => parseEvent(nested(contextDepthMax + 1)))).toBe('EINVAL')
+  expect(decodeEvents(encodeEvent(nested(eventDepthMax - 1)))).toHaveLength(1)
+  expect(codeOf(() => parseEvent(nested(eventDepthMax + 1)))).toBe('EINVAL')
 })
 
 test.each([
