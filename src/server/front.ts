@@ -16,6 +16,7 @@ import { type Access, bearerOf, checkHost, checkOrigin, checkToken } from './acc
 import type { Activity } from './activity.js'
 import type { BodyBudget } from './body-budget.js'
 import { checkMeaning } from './meaning.js'
+import { Pipeline } from './pipeline.js'
 import {
   admittedRest,
   commonHeaders,
@@ -41,9 +42,6 @@ export const connectionsMax = 4_096
 /** Connections that may wait to be accepted; the system has a bound of its own (Linux: 4,096). With Node's 511
  *  a burst of connections makes others wait for seconds until they are tried again. */
 export const acceptBacklog = 4_096
-
-/** Requests of one connection that may wait for their answers. One more ends the connection. */
-export const pipelinedMax = 1_024
 
 /** Path of websockets. Everywhere else an offer to upgrade is ignored (RFC 9110, 7.8). */
 export const websocketPath = '/v1/ws'
@@ -95,6 +93,7 @@ export type FrontOptions = {
 }
 
 type Route = (request: IncomingMessage, response: ServerResponse) => void
+type Refusal = { readonly error: TailraceError; readonly status: number }
 
 /** A request with what the front knows of it. */
 export class FrontRequest extends IncomingMessage {
@@ -111,8 +110,7 @@ export class Front {
   readonly #route: Route
   readonly #sockets = new Set<Socket>()
   readonly #websockets = new WeakSet<Socket>()
-  /** Responses on their way, by their socket. */
-  readonly #responses = new WeakMap<Socket, Set<ServerResponse>>()
+  readonly #pipelines = new WeakMap<Socket, Pipeline>()
 
   constructor(options: FrontOptions, route: Route) {
     this.#options = options
@@ -149,8 +147,8 @@ export class Front {
   /** Ends every connection that is left, those of websockets too. */
   destroySockets(): void {
     for (const socket of this.#sockets) {
-      if ((this.#responses.get(socket)?.size ?? 0) > 0) cutAnswer(socket)
-      else socket.destroy()
+      if (this.#isIdle(socket)) socket.destroy()
+      else cutAnswer(socket)
     }
   }
 
@@ -168,7 +166,7 @@ export class Front {
   /** The set has them in the order of their last sign of life. */
   #makeRoom(added: Socket): void {
     for (const socket of this.#sockets) {
-      if (this.#websockets.has(socket) || (this.#responses.get(socket)?.size ?? 0) > 0) continue
+      if (this.#websockets.has(socket) || !this.#isIdle(socket)) continue
       this.#sockets.delete(socket)
       socket.destroy()
       return
@@ -179,22 +177,30 @@ export class Front {
   /** Node tells only the response that was being sent that its connection has gone: those that waited behind it
    *  would work on, and wait, for ever. */
   #closeResponses(socket: Socket): void {
-    for (const response of this.#responses.get(socket) ?? []) {
+    for (const response of this.#pipelines.get(socket)?.responses ?? []) {
       if (response.socket) continue
       response.destroy()
       response.emit('close')
     }
   }
 
+  #isIdle(socket: Socket): boolean {
+    return this.#pipelines.get(socket)?.empty ?? true
+  }
+
   /** `refusal`: what is wrong with it, for those who are admitted. */
-  #take(
-    request: FrontRequest,
-    response: ServerResponse,
-    refusal?: { readonly error: TailraceError; readonly status: number },
-  ): void {
+  #take(request: FrontRequest, response: ServerResponse, refusal?: Refusal): void {
+    const { socket } = request
+    const pipeline = this.#pipelines.get(socket) ?? new Pipeline(socket)
+    this.#pipelines.set(socket, pipeline)
     this.#count(response)
-    this.#remember(request.socket, response)
-    if (request.socket.destroyed) return
+    response.once('close', () => {
+      if (this.#sockets.delete(socket)) this.#sockets.add(socket)
+    })
+    pipeline.add(response, () => this.#answer(request, response, refusal))
+  }
+
+  #answer(request: FrontRequest, response: ServerResponse, refusal?: Refusal): void {
     for (const [name, value] of Object.entries(commonHeaders)) response.setHeader(name, value)
     // Node does not read on behind a request that offered an upgrade.
     if (request.upgradeOffered) response.setHeader('connection', 'close')
@@ -285,20 +291,10 @@ export class Front {
     open.once('close', counted.end)
   }
 
-  #remember(socket: Socket, response: ServerResponse): void {
-    const responses = this.#responses.get(socket) ?? new Set()
-    this.#responses.set(socket, responses.add(response))
-    // Node's parser reads on, whatever waits: a refusal would have to wait as well, behind the others.
-    if (responses.size > pipelinedMax) socket.destroy()
-    response.once('close', () => {
-      responses.delete(response)
-      if (this.#sockets.delete(socket)) this.#sockets.add(socket)
-    })
-  }
-
   /** Refuses a request that the parser could not read, or waited for too long. */
   #refuseUnread(error: NodeJS.ErrnoException, socket: Socket): void {
-    const begun = [...(this.#responses.get(socket) ?? [])].some(({ headersSent }) => headersSent)
+    const responses = this.#pipelines.get(socket)?.responses ?? []
+    const begun = responses.some(({ headersSent }) => headersSent)
     // In the middle of another answer there is nothing to say; what comes behind a refusal is dropped.
     if (error.code === 'ECONNRESET' || begun || !socket.writable) {
       if (begun) cutAnswer(socket)

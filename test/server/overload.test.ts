@@ -4,7 +4,7 @@ import { once } from 'node:events'
 import { afterAll, beforeAll, expect, it } from 'vitest'
 import { bodySizeMax } from '../../src/server/body.js'
 import { BodyBudget, bodiesSizeMax, bodyFreeSize } from '../../src/server/body-budget.js'
-import { pipelinedMax } from '../../src/server/front.js'
+import { pipelinedMax } from '../../src/server/pipeline.js'
 import { Peer } from './peer.js'
 import { Raw, refusalIn } from './raw.js'
 import { Serving } from './serving.js'
@@ -66,12 +66,33 @@ it(`a connection on which more than ${pipelinedMax} requests wait is ended, othe
   expect(answers()).toBe(pipelinedMax)
 })
 
+it('of the requests of one connection one is worked on at a time, in their order', async () => {
+  const { seq } = await serving.store.root()
+  const watching = serving.store.watchers
+  await using raw = await Raw.overSocket(serving)
+  raw.send([`GET /v1/root?waitSeq=${seq + 1} HTTP/1.1`, 'Host: x'])
+  raw.send(['PUT /v1/kv/behind HTTP/1.1', 'Host: x', 'Content-Length: 1'], 'x')
+  const follow = 'GET /v1/kv/never?waitCreate&follow HTTP/1.1\r\nHost: x\r\n\r\n'
+  raw.socket.write(follow.repeat(10))
+  // The requests above have come by then, and would have begun.
+  for (let n = 0; n < 50; n++) await serving.askLocally('GET', '/healthz')
+  expect(serving.store.watchers).toBe(watching)
+  expect((await serving.ask('GET', '/v1/kv/behind')).status).toBe(404)
+  await serving.store.put('moved', 'x')
+  await raw.until(/"result":\{/)
+  while (serving.store.watchers === watching) await serving.askLocally('GET', '/healthz')
+  for (let n = 0; n < 50; n++) await serving.askLocally('GET', '/healthz')
+  expect(serving.store.watchers).toBe(watching + 1)
+  raw.socket.destroy()
+  while (serving.store.watchers > watching) await serving.askLocally('GET', '/healthz')
+})
+
 it('requests that wait behind another one of their connection end with it', async () => {
   const watching = serving.store.watchers
   await using raw = await Raw.overSocket(serving)
   const request = 'GET /v1/kv/never?waitCreate&follow HTTP/1.1\r\nHost: x\r\n\r\n'
   raw.socket.write(request.repeat(10))
-  while (serving.store.watchers < watching + 10) await serving.askLocally('GET', '/healthz')
+  while (serving.store.watchers === watching) await serving.askLocally('GET', '/healthz')
   raw.socket.destroy()
   while (serving.store.watchers > watching) await serving.askLocally('GET', '/healthz')
 })
