@@ -2,7 +2,7 @@
  *  Invariant: an event never spans blobs, and the events of one call are one transaction: all of
  *  them or none. Runs in browsers, over any `Kvs`. */
 
-import type { AppendEventsOptions, Event, Eventlog, FollowEventsOptions } from '../api/event.js'
+import type { AppendEventsOptions, Event, FollowEventsOptions } from '../api/event.js'
 import type { Kvs, ReadScope } from '../api/kvs.js'
 import type { CommittedOp, Op } from '../api/transaction.js'
 import { TailraceError } from '../error.js'
@@ -11,17 +11,6 @@ import { Splitter } from './splitter.js'
 
 export { decodeEvents, EventPieces, encodeEvent, encodeEvents, parseEvent } from './event.js'
 export { eventsOfNdjson, fromNdjson, toNdjson } from './ndjson.js'
-
-/** The events of a key. */
-export function openEventlog(kvs: Kvs, key: string, namespace: string): Eventlog {
-  return {
-    key,
-    namespace,
-    append: (events, options) => appendEvents(kvs, key, events, { ...options, namespace }),
-    read: (options) => readEvents(kvs, key, { ...options, namespace }),
-    follow: (options) => followEvents(kvs, key, { ...options, namespace }),
-  }
-}
 
 /** Appends events, durable when it resolves: `index` of the first blob, `count` of blobs after it.
  *  Most often that is one blob; events that do not fit one are several, of one transaction.

@@ -1,5 +1,5 @@
 /** What a job wrote and what became of it, read out of the store: the same embedded and over a server. See rfc/8,
- *  rfc/11. */
+ *  rfc/11. The codec of events is a package's: it is loaded with the first call. */
 
 import type { Event } from '../api/event.js'
 import type { JobEventsOptions, JobOutput, JobOutputOptions, Jobs } from '../api/job.js'
@@ -16,8 +16,6 @@ import {
   signal,
   text,
 } from '../base/shape.js'
-import { followEvents, readEvents } from '../eventlog/eventlog.js'
-import { readPieces } from '../eventlog/read-stream.js'
 import { eventsKey, jobsNamespace as namespace, outputKey } from './keys.js'
 
 const outputs = shapeOf<JobOutputOptions>({
@@ -42,6 +40,7 @@ export async function* jobOutput(
   const { stream, tail: lines, ...rest } = options
   const job = await show(id, options.signal)
   const asked = { namespace, ...rest, ...(lines !== undefined && { lines }) }
+  const { readPieces } = await import('../eventlog/read-stream.js')
   for await (const piece of readPieces(kvs, outputKey(job.id), stream, asked)) {
     const { timestamp, offset, data } = piece
     yield { stream: piece.stream, time: timestamp * 1000, offset, data }
@@ -61,5 +60,6 @@ export async function* jobEvents(
   const job = await show(id, signal)
   const scope = { namespace, ...(signal && { signal }) }
   const key = eventsKey(job.id)
+  const { followEvents, readEvents } = await import('../eventlog/eventlog.js')
   yield* follow ? followEvents(kvs, key, scope) : readEvents(kvs, key, scope)
 }
