@@ -30,14 +30,11 @@ import { checkEngine, unopened } from './fsck/run.js'
 import { jobsNamespace } from './job/keys.js'
 import { JobRunner } from './job/runner.js'
 import type { JobKvs } from './job/store.js'
-import { loadBlob, storeBlob } from './kvs/blobs.js'
 import { configure } from './kvs/configure.js'
-import { Pinning } from './kvs/pinning.js'
 import { Places } from './kvs/places.js'
-import { openProducer } from './kvs/producer.js'
-import { KeyStore } from './kvs/store.js'
-import { Timeline } from './kvs/timeline.js'
-import { usageOf } from './kvs/usage.js'
+import { KeyStore, usageOf } from './kvs/store.js'
+import { loadBlob, storeBlob } from './kvs/uploads.js'
+import { openProducer } from './store/producer.js'
 import { storeOf } from './store/store.js'
 import { WatchService } from './watch/watch.js'
 
@@ -116,13 +113,11 @@ export async function openOn(engine: Engine, options: OpenOptions = {}): Promise
   const store = await KeyStore.open(engine, content, environment)
   const watches = new WatchService(store, content, environment)
   const upkeep = { engine, content, nodes: store.nodes, spaces: store.spaces }
-  const timeline = new Timeline(store.spaces, store.nodes)
   const collector = await Collector.open({
     ...upkeep,
     environment,
     ...(options.garbage && { garbage: options.garbage }),
   })
-  const pinning = new Pinning(store.spaces, environment.now)
   const kvs: JobKvs = {
     commit: (transaction, scope) => store.commit(transaction, scope),
     put: (key, value, scope) => store.put(key, value, scope),
@@ -158,20 +153,14 @@ export async function openOn(engine: Engine, options: OpenOptions = {}): Promise
     upkeep: {
       usage: async () => usageOf(engine, await store.namespaces()),
       collect: (scope) => collector.collect(scope),
-      forget: (key, scope) => forget({ ...upkeep, pinning }, key, scope),
+      forget: (key, scope) => forget({ ...upkeep, pinning: store.pinning }, key, scope),
       export: (scope) => exportTree(upkeep, scope),
       import: (chunks, scope) => importStream(upkeep, chunks, scope),
     },
-    history: {
-      roots: (scope) => timeline.roots(scope),
-      diff: (scope) => timeline.diff(scope),
-      log: (key, scope) => timeline.log(key, scope),
-      pin: (name, scope) => pinning.pin(name, scope),
-      unpin: (name) => pinning.unpin(name),
-      pins: () => pinning.pins(),
-    },
+    history: store.history,
     settings: () => store.namespace(jobsNamespace).settings(),
-    discard: (keys, how) => discard({ ...upkeep, pinning }, jobsNamespace, keys, how),
+    discard: (keys, how) =>
+      discard({ ...upkeep, pinning: store.pinning }, jobsNamespace, keys, how),
     watch: (key, watch) => watches.watch(key, watch),
   }
   const jobs = await JobRunner.open({

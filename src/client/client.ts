@@ -40,7 +40,7 @@ import {
 } from '../base/shape.js'
 import { startTimer } from '../base/timer.js'
 import { TailraceError } from '../error.js'
-import { openProducer } from '../kvs/producer.js'
+import { openProducer } from '../store/producer.js'
 import { storeOf } from '../store/store.js'
 import type { TreeobjJson } from '../tree/json.js'
 import { creditDefault, creditMax } from '../wire/frames.js'

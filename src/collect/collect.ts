@@ -11,14 +11,14 @@ import type { Blobref } from '../blob/blobref.js'
 import type { Content } from '../content/content.js'
 import type { Collection, Engine } from '../engine/engine.js'
 import { canceled, isCode, TailraceError } from '../error.js'
-import { updateCollection } from '../kvs/collection-update.js'
+import { updateCollection } from '../kvs/configure.js'
 import type { Namespaces } from '../kvs/namespaces.js'
 import type { OpenUploads } from '../kvs/uploads.js'
 import {
   type CollectionRecord,
   readCollection,
   type UpdateCollection,
-} from '../transaction/collection-record.js'
+} from '../present/collection.js'
 import type { Nodes } from '../tree/nodes.js'
 import { markInUse } from './in-use.js'
 import { Mark } from './mark.js'
@@ -139,7 +139,7 @@ export class Collector implements Pick<Upkeep, 'collect'>, AsyncDisposable {
       const begun = { running: true, after: run.after, thorough, covered }
       await this.#note(run, (now) => ({ ...now, ...begun }))
       // A reader may have what was forgotten: then the next one looks for it again.
-      const stale = spaces.holds.stale
+      const stale = spaces.past.holds.stale
       const mark = new Mark({
         engine,
         monotonic: environment.monotonic,

@@ -2,8 +2,7 @@
  *  them. See rfc/11, rules 16 to 18.
  *  Invariant: once it is answered no root that can be read has the keys; with `pins` no pin either. */
 
-import { updateCollection } from '../kvs/collection-update.js'
-import { removeWithHistory } from '../kvs/configure.js'
+import { removeWithHistory, updateCollection } from '../kvs/configure.js'
 import { parseKey } from '../tree/key.js'
 import { type ForgetPorts, rewritePins } from './forget.js'
 
@@ -18,8 +17,8 @@ export async function discard(
   const open = ports.spaces.find(namespace)
   const remove = async () => {
     const seq = await removeWithHistory(open, keys)
-    ports.spaces.kept.raise(open.live, seq)
-    ports.spaces.holds.forgotten()
+    ports.spaces.past.kept.raise(open.live, seq)
+    ports.spaces.past.holds.forgotten()
   }
   if (!pins) return remove()
   const system = ports.spaces.find('system').committer

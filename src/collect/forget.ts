@@ -5,19 +5,18 @@
 
 import type { Pin } from '../api/history.js'
 import { primary, reservedNamespaces } from '../api/namespace.js'
-import type { Committed, Scope } from '../api/transaction.js'
+import type { Scope } from '../api/transaction.js'
 import type { Forgotten } from '../api/upkeep.js'
-import { deferred } from '../base/deferred.js'
 import type { Blobref } from '../blob/blobref.js'
+import { alone } from '../commit/alone.js'
+import type { Committer } from '../commit/committer.js'
 import { type Engine, lifeOf, type Rewritten } from '../engine/engine.js'
 import { isCode, TailraceError } from '../error.js'
-import { updateCollection } from '../kvs/collection-update.js'
-import { type Committer, rebaseTriesMax } from '../kvs/committer.js'
-import type { LiveNamespace } from '../kvs/namespace.js'
+import { updateCollection } from '../kvs/configure.js'
 import type { Namespaces, Open } from '../kvs/namespaces.js'
-import type { Pinning } from '../kvs/pinning.js'
-import { putPin } from '../kvs/pins.js'
-import { send } from '../kvs/send.js'
+import type { LiveNamespace } from '../past/namespace.js'
+import type { Pinning } from '../past/pinning.js'
+import { putPin } from '../past/pins.js'
 import { prepare } from '../transaction/transaction.js'
 import { editDir, getEntry } from '../tree/dir.js'
 import { componentsOf, type Key, parseKey } from '../tree/key.js'
@@ -61,43 +60,21 @@ async function forgetAlone(ports: ForgetPorts, open: Open, key: Key): Promise<Fo
   // meanwhile.
   const note = () => updateCollection(system, (now) => ({ ...now, forgets: now.forgets + 1 }))
   await note()
-  const released = deferred<void>()
-  await open.committer.hold(released)
   try {
-    const committed = await removeNow(ports, open, key)
-    const roots = await rewriteRoots(ports, open.live, key)
-    const pins = await rewritePins(ports, open.live, [key], system)
-    ports.spaces.kept.raise(open.live, open.live.root.seq + 1)
-    ports.spaces.holds.forgotten()
-    return { roots, pins, ...(committed && { seq: committed.seq }) }
+    return await alone(ports.engine, [open.committer], async (commit) => {
+      // The key goes from the current tree in a commit of its own, if it is there.
+      const prepared = prepare({ ops: [{ op: 'unlink', key, recursive: true }] })
+      const there = await has(ports.nodes, await open.live.data(), key)
+      const committed = there ? await commit(prepared) : undefined
+      const roots = await rewriteRoots(ports, open.live, key)
+      const pins = await rewritePins(ports, open.live, [key], system)
+      ports.spaces.past.kept.raise(open.live, open.live.root.seq + 1)
+      ports.spaces.past.holds.forgotten()
+      return { roots, pins, ...(committed && { seq: committed.seq }) }
+    })
   } finally {
-    released.resolve()
     await note()
   }
-}
-
-/** Takes the key out of the current tree, if it is there, in a commit of its own. REQUIRES: the loop is
- *  held. */
-async function removeNow(
-  { engine, nodes }: ForgetPorts,
-  { live, committer }: Open,
-  key: Key,
-): Promise<Committed | undefined> {
-  const prepared = prepare({ ops: [{ op: 'unlink', key, recursive: true }] })
-  for (let tries = 0; tries < rebaseTriesMax; tries++) {
-    if (!(await has(nodes, await live.data(), key))) return undefined
-    const answer = deferred<Committed>()
-    using build = await committer.begin()
-    const taken = [{ waiting: { prepared, answer }, applied: await build.apply(prepared) }]
-    const built = { taken, ...(await build.finish()) }
-    const [sent] = await send(engine, [committer.sending(built)])
-    if (sent?.stored) {
-      await committer.publish(built, sent.head)
-      return answer.promise
-    }
-    if (sent) committer.follow(sent.head)
-  }
-  throw new TailraceError('EBUSY', `the root of ${live.name} is contended: send it again`)
 }
 
 /** Is the key there, as it stands? Throws EINVAL where a link leads on: the value is at another key. */
@@ -152,7 +129,7 @@ export async function rewritePins(
   system: Committer,
 ): Promise<number> {
   let count = 0
-  for (const pin of await spaces.pins.list()) {
+  for (const pin of await spaces.past.pins.list()) {
     if (lifeOf(pin.incarnation) !== lifeOf(live.record.incarnation)) continue
     using writer = new NodeWriter(nodes)
     const ref = await rewrite(nodes, writer, pin.ref, keys)

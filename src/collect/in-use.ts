@@ -10,7 +10,7 @@ import type { Engine } from '../engine/engine.js'
 import { canceled, isCode } from '../error.js'
 import { settle } from '../kvs/configure.js'
 import type { Namespaces, Open } from '../kvs/namespaces.js'
-import { floorPageSize } from '../kvs/retention.js'
+import { floorPageSize } from '../past/retention.js'
 import type { Mark } from './mark.js'
 
 /** Marks it all. REQUIRES: the engine's collection has begun. `durable`: the floors are recorded, so that a
@@ -31,7 +31,7 @@ export async function markInUse(
     await listRetained(open, { durable, signal, into: retained })
   }
   // 2. What is read or pinned now, retained or not.
-  const held = await spaces.inUse()
+  const held = await spaces.past.inUse()
   // 3. Who began before has landed, and is among `moved`, whatever it took from a root that is no more
   //    retained; who begins from here on takes from roots that were listed, or moved since.
   for (const { committer } of spaces.all()) await joinAbort(committer.passed(), signal)

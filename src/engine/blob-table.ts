@@ -3,11 +3,12 @@
  *  is not stored again. */
 
 import { LoopSlice } from '../base/loop-slice.js'
+import { corrupt, isCount } from '../base/stored.js'
 import type { Blob } from '../blob/blob.js'
 import type { Blobref } from '../blob/blobref.js'
 import { decode, encode } from '../blob/codec.js'
 import { bareSizeMin, encodePack, packedIn, packedSize, packRoom } from './pack.js'
-import { bareKey, corrupt, isCount, type Place, packKey, parseBlobKey } from './record.js'
+import { bareKey, type Place, packKey, parseBlobKey } from './record.js'
 import type { RefIndex } from './ref-index.js'
 import { Sweep, type SweepOptions, type SweepPlan } from './sweep.js'
 import type { Table, Tables, Writes } from './tables.js'
@@ -51,7 +52,7 @@ export class BlobTable {
 
   #addPack(record: number, key: Buffer): void {
     const bytes = this.#records.get(key)
-    if (!bytes) throw corrupt('pack')
+    if (!bytes) throw corrupt('a stored pack')
     for (const { ref, offset, length } of packedIn(bytes)) {
       this.#index.add(ref, { record, offset, length })
     }
@@ -182,7 +183,7 @@ function* replacedBy({ dropped, moved }: SweepPlan): Iterable<[Blobref, Place | 
 function readCount(meta: Table, key: Uint8Array): number {
   const bytes = meta.get(key)
   const value = bytes ? decode(bytes) : 0
-  if (!isCount(value)) throw corrupt('count')
+  if (!isCount(value)) throw corrupt('a stored count')
   return value
 }
 
@@ -193,7 +194,7 @@ function barePlace(record: number): Place {
 /** A copy, because the store's buffer is overwritten by its next read. */
 function copyOf(bytes: Buffer, { offset, length }: Place): Uint8Array {
   const size = offset === 0 ? bytes.length : length
-  if (offset + size > bytes.length) throw corrupt('pack')
+  if (offset + size > bytes.length) throw corrupt('a stored pack')
   const copy = Buffer.allocUnsafeSlow(size)
   bytes.copy(copy, 0, offset, offset + size)
   return copy

@@ -8,12 +8,13 @@ import { join } from 'node:path'
 import type { Environment } from '../base/environment.js'
 import { type FileIdentity, fileIdentity, isSameFile } from '../base/file-identity.js'
 import { generationOf } from '../base/posix.js'
+import { corrupt } from '../base/stored.js'
 import { decode, encode, type Plain } from '../blob/codec.js'
 import { TailraceError } from '../error.js'
 import { lifeOf } from './engine.js'
 import { dataFile } from './openable.js'
 import { heldBy, isAlive, parseOldOwner } from './owner.js'
-import { corrupt, encodeNamespace, parseDeadKey, parseNamespace } from './record.js'
+import { encodeNamespace, parseDeadKey, parseNamespace } from './record.js'
 import type { Table, Tables, Writes } from './tables.js'
 
 /** The number of this format. A store with a higher one is refused. */
@@ -123,16 +124,17 @@ function fieldsOf({ device, inode, birth, generation }: FileIdentity): Plain {
 function readFiles(meta: Table): StoreFiles | undefined {
   const fields = read(meta, filesKey)
   if (fields === undefined) return undefined
-  if (!Array.isArray(fields)) throw corrupt('record of files')
+  if (!Array.isArray(fields)) throw corrupt('a stored record of files')
   const [directory, data] = fields.map(parseFields)
-  if (!directory || !data) throw corrupt('record of files')
+  if (!directory || !data) throw corrupt('a stored record of files')
   return { directory, data }
 }
 
 function parseFields(fields: unknown): FileIdentity {
-  if (!Array.isArray(fields)) throw corrupt('record of files')
+  if (!Array.isArray(fields)) throw corrupt('a stored record of files')
   const [device, inode, birth, generation] = fields as readonly unknown[]
-  if (typeof device !== 'string' || typeof inode !== 'string') throw corrupt('record of files')
+  if (typeof device !== 'string' || typeof inode !== 'string')
+    throw corrupt('a stored record of files')
   return {
     device,
     inode,

@@ -9,9 +9,9 @@ import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { openLocked } from '../base/posix.js'
 import { isDefunct, processStart } from '../base/process-start.js'
+import { corrupt, isCount } from '../base/stored.js'
 import { decode } from '../blob/codec.js'
 import { TailraceError } from '../error.js'
-import { corrupt, isCount } from './record.js'
 
 export const ownerFile = 'owner.lock'
 
@@ -76,9 +76,9 @@ export function isAlive({ pid, start }: Pick<Owner, 'pid' | 'start'>): boolean {
 /** The owner record that versions without the lock kept in the table `meta`: `[pid, start, nonce]`. */
 export function parseOldOwner(value: Uint8Array): Pick<Owner, 'pid' | 'start'> {
   const fields = decode(value)
-  if (!Array.isArray(fields)) throw corrupt('owner record')
+  if (!Array.isArray(fields)) throw corrupt('a stored owner record')
   const [pid, start] = fields as readonly unknown[]
-  if (!isCount(pid) || typeof start !== 'string') throw corrupt('owner record')
+  if (!isCount(pid) || typeof start !== 'string') throw corrupt('a stored owner record')
   return { pid, start }
 }
 

@@ -1,9 +1,9 @@
 /** Keys and values of the durable engine's tables, but packs: bytes in, typed things out. See rfc/4.
  *  Pure. Integers are big-endian, so that keys sort as numbers do. */
 
+import { corrupt, isCount } from '../base/stored.js'
 import { type Blobref, blobrefAt, digestSize, writeDigest } from '../blob/blobref.js'
 import { decode, encode, type Plain } from '../blob/codec.js'
-import { TailraceError } from '../error.js'
 import type { Namespace, Root } from './engine.js'
 
 /** Where a blob stands: `offset` 0 is a record of its own. */
@@ -34,7 +34,7 @@ export function bareKey(record: number, ref: Blobref): Buffer {
 
 /** `ref` where the record is one bare blob. */
 export function parseBlobKey(key: Uint8Array): { record: number; ref: Blobref | undefined } {
-  if (key.length !== 8 && key.length !== 8 + digestSize) throw corrupt('blob key')
+  if (key.length !== 8 && key.length !== 8 + digestSize) throw corrupt('a stored blob key')
   const ref = key.length === 8 ? undefined : blobrefAt(key, 8)
   return { record: readUint64(key, 0), ref }
 }
@@ -54,7 +54,7 @@ export function encodePlace(place: Place): Buffer {
 }
 
 export function parsePlace(value: Buffer): Place {
-  if (value.length !== 16) throw corrupt('index entry')
+  if (value.length !== 16) throw corrupt('a stored index entry')
   return {
     record: readUint64(value, 0),
     offset: value.readUInt32BE(8),
@@ -79,24 +79,26 @@ export function encodeRoot({ ordinal, root }: StoredRoot): Buffer {
 /** Records of stores that knew neither `written` nor `size` are shorter. */
 export function parseRoot(value: Uint8Array): StoredRoot {
   const fields = decode(value)
-  if (!Array.isArray(fields)) throw corrupt('root')
+  if (!Array.isArray(fields)) throw corrupt('a stored root')
   const [ordinal, seq, digest, tx, time, epoch, keys, written = null, size = null] =
     fields as readonly unknown[]
-  if (!isCount(ordinal) || !isCount(seq) || typeof tx !== 'string') throw corrupt('root')
-  if (typeof time !== 'number' || !isCount(epoch)) throw corrupt('root')
-  if (!(digest instanceof Uint8Array) || digest.length !== digestSize) throw corrupt('root')
+  if (!isCount(ordinal) || !isCount(seq) || typeof tx !== 'string') throw corrupt('a stored root')
+  if (typeof time !== 'number' || !isCount(epoch)) throw corrupt('a stored root')
+  if (!(digest instanceof Uint8Array) || digest.length !== digestSize)
+    throw corrupt('a stored root')
   const root = {
     ...{ seq, ref: blobrefAt(digest, 0), tx, time, epoch },
     ...(written === null ? {} : { written: countOf(written) }),
     ...(size === null ? {} : { size: countOf(size) }),
   }
   if (keys === null) return { ordinal, root }
-  if (!Array.isArray(keys) || !keys.every((key) => typeof key === 'string')) throw corrupt('root')
+  if (!Array.isArray(keys) || !keys.every((key) => typeof key === 'string'))
+    throw corrupt('a stored root')
   return { ordinal, root: { ...root, keys } }
 }
 
 function countOf(value: unknown): number {
-  if (!isCount(value)) throw corrupt('root')
+  if (!isCount(value)) throw corrupt('a stored root')
   return value
 }
 
@@ -122,19 +124,13 @@ export function encodeNamespace({ id, epoch, namespace }: StoredNamespace): Buff
 
 export function parseNamespace(name: string, value: Uint8Array): StoredNamespace {
   const fields = decode(value)
-  if (!Array.isArray(fields)) throw corrupt('namespace')
+  if (!Array.isArray(fields)) throw corrupt('a stored namespace')
   const [id, epoch, incarnation, owner, created] = fields as readonly unknown[]
-  if (!isCount(id) || !isCount(epoch) || typeof created !== 'number') throw corrupt('namespace')
-  if (typeof incarnation !== 'string' || typeof owner !== 'string') throw corrupt('namespace')
+  if (!isCount(id) || !isCount(epoch) || typeof created !== 'number')
+    throw corrupt('a stored namespace')
+  if (typeof incarnation !== 'string' || typeof owner !== 'string')
+    throw corrupt('a stored namespace')
   return { id, epoch, namespace: { name, incarnation, owner, created } }
-}
-
-export function isCount(value: unknown): value is number {
-  return Number.isSafeInteger(value) && Number(value) >= 0
-}
-
-export function corrupt(what: string): TailraceError {
-  return new TailraceError('ECORRUPT', `a stored ${what} cannot be read: restore a copy`)
 }
 
 function writeUint64(target: Buffer, value: number, offset: number): void {
@@ -145,6 +141,6 @@ function writeUint64(target: Buffer, value: number, offset: number): void {
 function readUint64(bytes: Uint8Array, offset: number): number {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
   const value = view.getUint32(offset) * 0x1_0000_0000 + view.getUint32(offset + 4)
-  if (!Number.isSafeInteger(value)) throw corrupt('number')
+  if (!Number.isSafeInteger(value)) throw corrupt('a stored number')
   return value
 }

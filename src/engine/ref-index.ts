@@ -3,9 +3,10 @@
  *  Invariant: every record up to the stored watermark is in the table; what is above it is rebuilt
  *  from the records themselves when the store opens, so nothing here is lost by a crash. */
 
+import { corrupt, isCount } from '../base/stored.js'
 import type { Blobref } from '../blob/blobref.js'
 import { decode, encode } from '../blob/codec.js'
-import { corrupt, encodePlace, indexKey, isCount, type Place, parsePlace } from './record.js'
+import { encodePlace, indexKey, type Place, parsePlace } from './record.js'
 import type { Table, Writes } from './tables.js'
 
 /** Entries in memory before they are written out; at most 1.25 times as many wait at a time. */
@@ -41,7 +42,7 @@ export class RefIndex {
   watermark(): number {
     const stored = this.#meta.get(watermarkKey)
     const value = stored ? decode(stored) : 0
-    if (!isCount(value)) throw corrupt('watermark')
+    if (!isCount(value)) throw corrupt('a stored watermark')
     return value
   }
 

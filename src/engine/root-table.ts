@@ -2,6 +2,7 @@
  *  Invariant: a head moves only when its root is durable; the history of a namespace is the run of
  *  roots from its oldest to its head, ordinals dense. */
 
+import { corrupt, isCount } from '../base/stored.js'
 import { TailraceError } from '../error.js'
 import {
   type Head,
@@ -14,11 +15,9 @@ import {
   type Root,
 } from './engine.js'
 import {
-  corrupt,
   deadKey,
   encodeNamespace,
   encodeRoot,
-  isCount,
   namespaceKey,
   parseDeadKey,
   parseNamespace,
@@ -73,12 +72,12 @@ export class RootTable {
   #rebuildLife(key: Buffer): number {
     const name = key.toString()
     const value = this.#namespaces.get(key)
-    if (!value) throw corrupt('namespace')
+    if (!value) throw corrupt('a stored namespace')
     const stored = parseNamespace(name, value)
     const [before, after] = [rootKey(stored.id - 1, seqEnd), rootKey(stored.id, seqEnd)]
     const [oldest] = this.#read({ start: before, end: after, limit: 1 })
     const [head] = this.#read({ start: after, end: before, reverse: true, limit: 1 })
-    if (!oldest || !head) throw corrupt(`root of namespace ${name}`)
+    if (!oldest || !head) throw corrupt(`a stored root of namespace ${name}`)
     this.#lives.set(name, { stored, oldest, head })
     return stored.id
   }
@@ -215,7 +214,7 @@ export class RootTable {
     const roots = this.#read(range)
     const kept = roots.slice(0, trimBatch).findIndex(({ root }) => isKept(root))
     const oldest = roots[kept < 0 ? roots.length - 1 : kept]
-    if (!oldest) throw corrupt('history')
+    if (!oldest) throw corrupt('a stored history')
     for (const { ordinal, root } of roots) {
       if (ordinal < oldest.ordinal) writes.remove(this.#roots, rootKey(id, root.seq))
     }
@@ -227,7 +226,7 @@ export class RootTable {
   #read(range: Parameters<Table['keys']>[0]): StoredRoot[] {
     return [...this.#roots.keys(range)].map((key) => {
       const value = this.#roots.get(key)
-      if (!value) throw corrupt('root')
+      if (!value) throw corrupt('a stored root')
       return parseRoot(value)
     })
   }

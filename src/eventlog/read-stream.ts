@@ -5,7 +5,7 @@
 import type { Kvs } from '../api/kvs.js'
 import type { Scope } from '../api/transaction.js'
 import { TailraceError } from '../error.js'
-import { compacted } from '../transaction/floor.js'
+import { compacted } from '../tree/base.js'
 import {
   beginning,
   type Count,

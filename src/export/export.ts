@@ -43,8 +43,8 @@ export async function* exportTree(
   { namespace, at, since, skipDamaged, signal }: ExportOptions = {},
 ): AsyncGenerator<Uint8Array, void, undefined> {
   const { live } = ports.spaces.find(namespace)
-  using held = await ports.spaces.hold(live, at)
-  using from = since === undefined ? undefined : await ports.spaces.hold(live, since)
+  using held = await ports.spaces.past.hold(live, at)
+  using from = since === undefined ? undefined : await ports.spaces.past.hold(live, since)
   const { seq, time } = held.root
   if (from && from.root.seq > seq) {
     const message = `the root ${from.root.seq} is newer than ${seq}: a difference goes forward`

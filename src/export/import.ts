@@ -13,11 +13,11 @@ import type { Blobref } from '../blob/blobref.js'
 import type { Content, NodeSource } from '../content/content.js'
 import type { Engine } from '../engine/engine.js'
 import { isCode, TailraceError } from '../error.js'
-import type { LiveNamespace } from '../kvs/namespace.js'
 import type { Namespaces } from '../kvs/namespaces.js'
 import type { Upload } from '../kvs/uploads.js'
+import type { LiveNamespace } from '../past/namespace.js'
 import { type Adopt, notEmpty, otherTree } from '../transaction/adopt.js'
-import { prepareAdopt } from '../transaction/transaction.js'
+import { ownTransaction } from '../transaction/transaction.js'
 import { audit, Damaged } from '../tree/audit.js'
 import { Clean } from '../tree/clean.js'
 import { rootKey } from '../tree/key.js'
@@ -95,7 +95,9 @@ async function commit(
       if (!spaces.peek(name)) return seqAndRef(await make(spaces, name, header))
       const on: Adopt['on'] = base?.data ?? (replace ? 'anything' : 'empty')
       const { committer } = spaces.find(name)
-      return await committer.submit(prepareAdopt({ data, on, changed: [rootKey] }))
+      return await committer.submit(
+        ownTransaction({ op: 'adopt', data, on, changed: [rootKey] }, { alone: true }),
+      )
     } catch (error) {
       const raced = isCode(error, 'EEXIST') || isCode(error, 'ENONS')
       if (!raced || tries === commitTriesMax) throw error

@@ -5,8 +5,8 @@
 import assert from 'node:assert/strict'
 import type { Moved } from '../api/check.js'
 import { hashBlob } from '../blob/hash.js'
+import type { Draft, Entry, Place } from '../draft/draft.js'
 import { isCode } from '../error.js'
-import type { Draft, Entry, Place } from '../transaction/draft.js'
 import { parseKey } from '../tree/key.js'
 import type { Treeobj } from '../tree/treeobj.js'
 

@@ -3,10 +3,11 @@
  *  with them. */
 
 import type { Settings, SettingsChange } from '../api/namespace.js'
+import type { Committer } from '../commit/committer.js'
 import { TailraceError } from '../error.js'
-import { changeSettings, jobSettingNames, settingsDefault } from '../transaction/settings.js'
-import type { Prepared, PreparedOp } from '../transaction/transaction.js'
-import { prepare } from '../transaction/transaction.js'
+import type { UpdateCollection } from '../present/collection.js'
+import { changeSettings, jobSettingNames, settingsDefault } from '../present/settings.js'
+import { ownTransaction, prepare } from '../transaction/transaction.js'
 import type { Open } from './namespaces.js'
 
 const settingNames = new Set([
@@ -34,7 +35,7 @@ export async function configure(open: Open, change: SettingsChange): Promise<Set
   const changed = (to: Settings) => {
     settings = to
   }
-  await committer.submit(prepareRetain({ change, floor, changed }))
+  await committer.submit(ownTransaction({ op: 'retain', change, floor, changed }))
   await live.retention.floor()
   return settings
 }
@@ -44,7 +45,7 @@ export async function configure(open: Open, change: SettingsChange): Promise<Set
 export async function settle({ live, committer }: Open): Promise<number> {
   const floor = await live.retention.floor()
   if (floor > (await live.recordedFloor())) {
-    await committer.submit(prepareRetain({ change: {}, floor, changed: () => {} }))
+    await committer.submit(ownTransaction({ op: 'retain', change: {}, floor, changed: () => {} }))
   }
   return floor
 }
@@ -58,13 +59,18 @@ export async function removeWithHistory(
 ): Promise<number> {
   const ops = keys.map((key) => ({ op: 'unlink', key, recursive: true }) as const)
   const removal = prepare({ ops })
-  const retain = prepareRetain({ change: {}, floor: 'here', changed: () => {} })
+  const retain = ownTransaction({ op: 'retain', change: {}, floor: 'here', changed: () => {} })
   const { seq } = await committer.submit({ ...removal, ops: [...removal.ops, ...retain.ops] })
   live.retention.raise(seq)
   await live.retention.floor()
   return seq
 }
 
-function prepareRetain(op: Omit<Extract<PreparedOp, { op: 'retain' }>, 'op'>): Prepared {
-  return { guards: [], ops: [{ op: 'retain', ...op }], noMerge: false, blobs: [], size: 0 }
+/** Changes what is durable of collections: one commit of the namespace `system`, by its loop. Throws what a commit
+ *  throws. */
+export async function updateCollection(
+  system: Committer,
+  update: UpdateCollection['update'],
+): Promise<void> {
+  await system.submit(ownTransaction({ op: 'collection', update }))
 }

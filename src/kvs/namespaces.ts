@@ -5,22 +5,20 @@
 import { primary, reservedNamespaces } from '../api/namespace.js'
 import type { Committed } from '../api/transaction.js'
 import type { Environment } from '../base/environment.js'
+import { alone } from '../commit/alone.js'
+import { Committer, type CommitterPorts } from '../commit/committer.js'
 import type { Content } from '../content/content.js'
 import type { Engine, Head, Root } from '../engine/engine.js'
-import { isCode, TailraceError } from '../error.js'
-import { AnsweredBefore } from '../transaction/answers.js'
-import type { Prepared } from '../transaction/transaction.js'
+import { TailraceError } from '../error.js'
+import { LiveNamespace } from '../past/namespace.js'
+import { Past } from '../past/past.js'
+import { AnsweredBefore } from '../present/answers.js'
+import { namespacesTakenFrom, type Prepared } from '../transaction/transaction.js'
 import { checkTreeobjs } from '../transaction/treeobj-check.js'
 import { parseNamespaceName } from '../tree/namespace-name.js'
 import { type Nodes, NodeWriter } from '../tree/nodes.js'
 import { emptyRoot, writeRoot } from '../tree/root.js'
 import { type Dir, emptyDir } from '../tree/treeobj.js'
-import { Committer, type CommitterPorts } from './committer.js'
-import { type Held, Holds } from './holds.js'
-import { commitJointly, othersOf } from './joint.js'
-import { KeptRoots } from './kept-roots.js'
-import { LiveNamespace } from './namespace.js'
-import { Pins } from './pins.js'
 import { Uploads } from './uploads.js'
 
 /** What the watch service is told. */
@@ -33,9 +31,6 @@ export interface StoreListener {
 
 export type Open = { readonly live: LiveNamespace; readonly committer: Committer }
 
-/** A root that stays readable until it is disposed of. */
-export type HeldRoot = Disposable & { readonly root: Root }
-
 export type NamespacesPorts = {
   readonly engine: Engine
   readonly content: Content
@@ -44,11 +39,7 @@ export type NamespacesPorts = {
 }
 
 export class Namespaces implements AsyncDisposable {
-  /** What open readers need; a collection asks after it has settled the floors and listed the pins. */
-  readonly holds: Holds
-  readonly pins: Pins
-  /** Roots that answers named for more to be read from. */
-  readonly kept: KeptRoots
+  readonly past: Past
   /** What is stored and not named yet. */
   readonly uploads: Uploads
   readonly #ports: NamespacesPorts
@@ -58,10 +49,8 @@ export class Namespaces implements AsyncDisposable {
 
   private constructor(ports: NamespacesPorts) {
     this.#ports = ports
-    this.holds = new Holds(ports.environment.timer)
-    this.kept = new KeptRoots(this.holds, ports.environment.monotonic)
+    this.past = new Past(ports.environment, ports.nodes, () => this.find('system').live.data())
     this.uploads = new Uploads(ports.environment)
-    this.pins = new Pins(ports.nodes, () => this.find('system').live.data())
   }
 
   /** Makes what must always be there. The engine stays the caller's to close. */
@@ -69,7 +58,7 @@ export class Namespaces implements AsyncDisposable {
     const namespaces = new Namespaces(ports)
     for (const head of await ports.engine.roots()) {
       const live = namespaces.#adopt(head)
-      await namespaces.find(live.name).committer.deadlines.open()
+      await namespaces.find(live.name).committer.present.open()
     }
     for (const name of [primary, ...reservedNamespaces]) {
       if (!namespaces.#open.has(name)) await namespaces.#make(name, emptyDir)
@@ -89,7 +78,7 @@ export class Namespaces implements AsyncDisposable {
 
   /** Leases that are held, in all of them. */
   get leases(): number {
-    return this.all().reduce((sum, { committer }) => sum + committer.deadlines.leases.size, 0)
+    return this.all().reduce((sum, { committer }) => sum + committer.present.leases.size, 0)
   }
 
   /** Throws ENONS, EINVAL, ECLOSED. */
@@ -115,59 +104,10 @@ export class Namespaces implements AsyncDisposable {
   async source(name: string | undefined, at: number | string | undefined): Promise<Dir> {
     const { live } = this.find(name)
     if (at === undefined) return live.data()
-    using held = await this.hold(live, at)
+    using held = await this.past.hold(live, at)
     // What is made of it is not named by any root yet.
-    this.holds.holdFor(held.root.ref)
+    this.past.holds.holdFor(held.root.ref)
     return live.data(held.root)
-  }
-
-  /** A root to read from: the newest, a retained, a kept or a pinned one. Throws ECOMPACTED, EINVAL. */
-  async hold(live: LiveNamespace, at: number | string | undefined): Promise<HeldRoot> {
-    if (at === undefined) return this.holdRoot(live.root)
-    try {
-      const root = await live.roots.at(at, live.root)
-      const held = this.holdRoot(root)
-      // A collection may have begun meanwhile: it leaves what was held, and what is above the floor.
-      if (root.seq >= (live.retention.known ?? 0)) return held
-      held[Symbol.dispose]()
-      throw new TailraceError('ECOMPACTED', `the root ${at} is no more retained`)
-    } catch (error) {
-      if (!isCode(error, 'ECOMPACTED')) throw error
-      const kept = this.kept.find(live, at)
-      if (kept) return this.holdRoot(kept)
-      const pinned = await this.#holdPinned(live, at)
-      if (!pinned) throw error
-      return pinned
-    }
-  }
-
-  async #holdPinned(live: LiveNamespace, at: number | string): Promise<HeldRoot | undefined> {
-    const { incarnation } = live.record
-    const pin = await this.pins.holding(incarnation, at)
-    if (!pin) return undefined
-    const { seq, ref, time } = pin
-    const held = this.holdRoot({ seq, ref, time, tx: '', epoch: 0 })
-    // Still pinned: then a collection that does not see the pin sees the hold.
-    const still = await this.pins.holding(incarnation, at)
-    if (still?.ref === ref) return held
-    held[Symbol.dispose]()
-    return undefined
-  }
-
-  /** What a collection must leave besides the retained roots: all that is pinned, and all that is read. Asked
-   *  for after the floors were settled. */
-  async inUse(): Promise<Held[]> {
-    this.kept.expire()
-    // Twice, around the pins: a root that is being pinned is held before, a pinned one that is read after.
-    const before = this.holds.held()
-    const pins = (await this.pins.list()).map(({ ref }): Held => ({ root: ref }))
-    return [...before, ...pins, ...this.holds.held()]
-  }
-
-  /** REQUIRES: it is the newest or one that is still retained, in this turn of the event loop. */
-  holdRoot(root: Root): HeldRoot {
-    const hold = this.holds.hold(root.ref)
-    return { root, [Symbol.dispose]: () => hold[Symbol.dispose]() }
   }
 
   /** Resolves once durable, in each namespace that the transaction changes. Throws ENONS, EINVAL, ECLOSED,
@@ -188,11 +128,16 @@ export class Namespaces implements AsyncDisposable {
         )
       : unchecked
     const { live, committer } = this.find(name)
-    const others = othersOf(prepared, live.name)
+    const others = namespacesTakenFrom(prepared, live.name)
     if (others.length === 0) return await committer.submit(prepared)
-    const committers = new Map(others.map((other) => [other, this.find(other).committer]))
+    const { engine } = this.#ports
+    const committers = others.map((other) => this.find(other).committer)
+    if (engine.supports.shared) {
+      const message = 'on a shared engine nothing moves between namespaces: copy, then unlink'
+      throw new TailraceError('EINVAL', message)
+    }
     try {
-      return await commitJointly(this.#ports.engine, committer, committers, prepared)
+      return await alone(engine, [committer, ...committers], (commit) => commit(prepared))
     } catch (error) {
       if (error instanceof AnsweredBefore) return error.committed
       throw error
@@ -224,7 +169,7 @@ export class Namespaces implements AsyncDisposable {
       throw error
     }
     this.#open.delete(name)
-    committer.deadlines[Symbol.dispose]()
+    committer.present[Symbol.dispose]()
     this.#end(live, reason)
   }
 
@@ -239,7 +184,7 @@ export class Namespaces implements AsyncDisposable {
     this.#closed = true
     for (const { live, committer } of this.#open.values()) {
       await committer.close(closed())
-      committer.deadlines[Symbol.dispose]()
+      committer.present[Symbol.dispose]()
       this.#end(live, closed())
     }
   }
@@ -247,7 +192,7 @@ export class Namespaces implements AsyncDisposable {
   /** REQUIRES: its root moves no more, so that watchers see all of it before its end. */
   #end(live: LiveNamespace, reason: TailraceError): void {
     live.end(reason)
-    this.kept.end(live)
+    this.past.kept.end(live)
     for (const listener of this.#listeners) listener.changed(live)
   }
 

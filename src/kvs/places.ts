@@ -9,7 +9,8 @@ import type { Position } from '../api/watch.js'
 import type { Blobref } from '../blob/blobref.js'
 import { hashBlob } from '../blob/hash.js'
 import { isCode, TailraceError } from '../error.js'
-import { baseOf, compacted } from '../transaction/floor.js'
+import type { HeldRoot } from '../past/holds.js'
+import type { LiveNamespace } from '../past/namespace.js'
 import {
   type AppendArray,
   arrayRef,
@@ -19,15 +20,14 @@ import {
   pushBlob,
 } from '../tree/array.js'
 import { isPrefix, truncateArray } from '../tree/array-read.js'
+import { baseOf, compacted } from '../tree/base.js'
 import { type Key, parseKey } from '../tree/key.js'
 import { hashOnly, type Nodes } from '../tree/nodes.js'
+import { concerns } from '../tree/root-keys.js'
 import type { Base, Treeobj } from '../tree/treeobj.js'
-import { holdSnapshot } from './held-snapshot.js'
-import type { LiveNamespace } from './namespace.js'
-import type { HeldRoot } from './namespaces.js'
-import { peekKey } from './peek.js'
+import { peekKey } from './read.js'
+import { holdSnapshot } from './snapshot.js'
 import type { KeyStore } from './store.js'
-import { concerns } from './timeline.js'
 
 /** Roots that a check looks at; beyond them it cannot be told what happened to the key. */
 export const placeRootsMax = 10_000
@@ -70,7 +70,7 @@ export class Places {
     const isNewest = scope.at === undefined || scope.at === live.root.seq
     const peeked = isNewest && this.#peek(live, key)
     if (peeked) return peeked
-    const held = await this.#store.spaces.hold(live, scope.at)
+    const held = await this.#store.spaces.past.hold(live, scope.at)
     const sight = await this.#look(live, held, parseKey(key))
     return sight && placeOf(live, sight)
   }
@@ -91,9 +91,9 @@ export class Places {
   async check(key: string, place: Place, from: number, scope: Scope = {}): Promise<Checked> {
     const live = this.#store.namespace(scope.namespace)
     const { nodes, spaces } = this.#store
-    using held = spaces.holdRoot(live.root)
+    using held = spaces.past.holdRoot(live.root)
     // `held` keeps the root until the end of the check.
-    const sight = await this.#look(live, spaces.holdRoot(held.root), parseKey(key))
+    const sight = await this.#look(live, spaces.past.holdRoot(held.root), parseKey(key))
     if (!sight) throw new TailraceError('ENOENT', `"${key}" is not there any more`)
     const { position, offset } = place
     const { array, base } = sight
@@ -122,7 +122,7 @@ export class Places {
           if (!before) throw untold(key)
           continue
         }
-        const state = await this.#lookThen(live, spaces.holdRoot(root), key)
+        const state = await this.#lookThen(live, spaces.past.holdRoot(root), key)
         const { position } = place
         const grown = before
           ? await extended(nodes, before.array, state.array, key)

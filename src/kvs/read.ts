@@ -1,7 +1,6 @@
 /** Reads of one tree: values, what is known of them, listings. See rfc/6.
  *  Invariant: all of one answer comes from one root. */
 
-import type { Stat } from '../api/kvs.js'
 import {
   type ListEntry,
   type Listing,
@@ -9,22 +8,24 @@ import {
   pageMax,
   type Reading,
   readSizeMax,
+  type Stat,
 } from '../api/kvs.js'
 import { LoopSlice } from '../base/loop-slice.js'
 import { blobSizeMax } from '../blob/blob.js'
 import { type Content, cacheSizeDefault } from '../content/content.js'
+import type { Root } from '../engine/engine.js'
 import { canceled, TailraceError } from '../error.js'
-import { baseOf, checkFloor, sizeLeft } from '../transaction/floor.js'
-import { measureOf, statOf } from '../transaction/stat.js'
 import { openArray } from '../tree/array.js'
 import { blobAt, entriesOf, indexAtOffset } from '../tree/array-read.js'
+import { baseOf, checkAboveBase, sizeLeft } from '../tree/base.js'
 import { corrupt } from '../tree/check.js'
-import { listDir } from '../tree/dir.js'
-import type { TreeobjJson } from '../tree/json.js'
-import { treeobjJson } from '../tree/json.js'
+import { listDir, notInMemory } from '../tree/dir.js'
+import { type TreeobjJson, treeobjJson } from '../tree/json.js'
 import { isAddressable, type Key, parseEntryKey, parseKey } from '../tree/key.js'
-import { type Found, lookup, type Views } from '../tree/lookup.js'
+import { type Found, lookup, peekLookup, type Views } from '../tree/lookup.js'
 import type { Nodes } from '../tree/nodes.js'
+import { peekRoot } from '../tree/root.js'
+import { measureOf, statOf } from '../tree/stat.js'
 import { type Dir, sizeOf, type Treeobj, type Val, type Valref } from '../tree/treeobj.js'
 
 /** One root to read from: its seq, and the trees that links lead through. */
@@ -84,7 +85,7 @@ export class Reader {
       )
     }
     const base = baseOf(treeobj)
-    checkFloor(key, base, options)
+    checkAboveBase(key, base, options)
     const begin = from ?? (index === undefined ? base.size : 0)
     const chunks = this.#chunks(treeobj, index, { from: begin, to: to ?? Number.MAX_SAFE_INTEGER })
     return { stat, chunks }
@@ -258,4 +259,24 @@ function checkBound(name: string, value: number | undefined): void {
 
 function shown(key: string): string {
   return key === '' ? '/' : key
+}
+
+export type Peeked = {
+  /** Undefined where the key is not there. */
+  readonly treeobj: Treeobj | undefined
+  readonly meta: Dir
+  readonly seq: number
+}
+
+/** Undefined where nodes are to be loaded or links to be followed. Throws EINVAL, ECORRUPT. */
+export function peekKey(
+  nodes: Nodes,
+  root: Root,
+  key: string,
+  options: { readonly follow: boolean },
+): Peeked | undefined {
+  const trees = peekRoot(nodes, root.ref)
+  if (!trees) return undefined
+  const treeobj = peekLookup(nodes, trees.data, parseKey(key), options)
+  return treeobj === notInMemory ? undefined : { treeobj, meta: trees.meta, seq: root.seq }
 }

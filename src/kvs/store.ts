@@ -2,7 +2,7 @@
  *  rfc/6. The watch room makes it a whole Kvs.
  *  Invariant: `primary` and the reserved namespaces are always there. */
 
-import type { Stat } from '../api/kvs.js'
+import type { History } from '../api/history.js'
 import {
   type AppendOptions,
   type CommitOptions,
@@ -16,38 +16,49 @@ import {
   type ReadScope,
   type RootView,
   readKeysMax,
+  type Stat,
   type StatOptions,
   type TreeobjOptions,
 } from '../api/kvs.js'
 import type { NamespaceView } from '../api/namespace.js'
-import type { Committed, CommittedOp, Op, Scope, Transaction, Value } from '../api/transaction.js'
+import type {
+  Capping,
+  Committed,
+  CommittedOp,
+  Expiry,
+  Op,
+  Scope,
+  Transaction,
+  Value,
+} from '../api/transaction.js'
+import type { Usage } from '../api/upkeep.js'
 import { abortable } from '../base/abortable.js'
 import type { Environment } from '../base/environment.js'
 import { joinAbort } from '../base/join-abort.js'
 import { LoopSlice } from '../base/loop-slice.js'
+import type { Committer } from '../commit/committer.js'
 import type { Content } from '../content/content.js'
+import type { LifeKind } from '../draft/meta.js'
 import type { Engine, Root } from '../engine/engine.js'
 import { TailraceError } from '../error.js'
-import { readCap } from '../transaction/cap.js'
+import type { LiveNamespace } from '../past/namespace.js'
+import { Pinning } from '../past/pinning.js'
+import { Timeline } from '../past/timeline.js'
+import { readCap } from '../present/cap.js'
+import { readExpires } from '../present/expiry.js'
 import { onceUnder } from '../transaction/digest.js'
-import { readExpires } from '../transaction/expiry.js'
-import { sizeLeft } from '../transaction/floor.js'
-import type { LifeKind } from '../transaction/life.js'
-import { statOf } from '../transaction/stat.js'
 import { type Prepared, prepare, prepareStoredPut } from '../transaction/transaction.js'
+import { sizeLeft } from '../tree/base.js'
 import { peekEntry } from '../tree/dir.js'
 import type { TreeobjJson } from '../tree/json.js'
 import { parseKey } from '../tree/key.js'
 import { Nodes } from '../tree/nodes.js'
+import { statOf } from '../tree/stat.js'
 import type { Dir } from '../tree/treeobj.js'
-import type { Committer } from './committer.js'
-import { type HeldSnapshot, heldChunks, holdSnapshot } from './held-snapshot.js'
-import type { LiveNamespace } from './namespace.js'
 import { Namespaces, type StoreListener } from './namespaces.js'
-import { type Peeked, peekKey } from './peek.js'
-import { holdBack, storeArray } from './put-stream.js'
-import { Reader } from './read.js'
-import { oneOp, saidOf } from './said.js'
+import { type Peeked, peekKey, Reader } from './read.js'
+import { type HeldSnapshot, heldChunks, holdSnapshot } from './snapshot.js'
+import { holdBack, storeArray } from './uploads.js'
 
 /** What the store itself does of a Kvs; `open.ts` adds the rooms and files that do the rest. */
 type Keys = Omit<Kvs, 'watch' | 'producer' | 'history' | 'namespaces' | 'upkeep' | 'blobs'>
@@ -56,6 +67,8 @@ export class KeyStore implements Keys, AsyncDisposable {
   readonly reader: Reader
   readonly nodes: Nodes
   readonly spaces: Namespaces
+  readonly pinning: Pinning
+  readonly history: History
   readonly #content: Content
   readonly #environment: Environment
 
@@ -70,6 +83,24 @@ export class KeyStore implements Keys, AsyncDisposable {
     this.nodes = nodes
     this.spaces = namespaces
     this.reader = new Reader(content, nodes)
+    const { past } = namespaces
+    const find = (name: string | undefined) => namespaces.find(name).live
+    const pinning = new Pinning({
+      past,
+      find,
+      write: (op) => namespaces.find('system').committer.submit(prepare({ ops: [op] })),
+      now: environment.now,
+    })
+    const timeline = new Timeline(past, find, nodes)
+    this.pinning = pinning
+    this.history = {
+      roots: (scope) => timeline.roots(scope),
+      diff: (scope) => timeline.diff(scope),
+      log: (key, scope) => timeline.log(key, scope),
+      pin: (name, scope) => pinning.pin(name, scope),
+      unpin: (name) => pinning.unpin(name),
+      pins: () => pinning.pins(),
+    }
   }
 
   /** Makes what must always be there. The engine stays the caller's to close. */
@@ -97,7 +128,7 @@ export class KeyStore implements Keys, AsyncDisposable {
    *  by links, are read at their newest. REQUIRES: the root is the newest or retained in this turn of the
    *  event loop. */
   snapshot(live: LiveNamespace, root: Root): Promise<HeldSnapshot> {
-    return holdSnapshot(this.spaces, live, this.spaces.holdRoot(root))
+    return holdSnapshot(this.spaces, live, this.spaces.past.holdRoot(root))
   }
 
   async commit(transaction: Transaction, options: CommitOptions = {}): Promise<Committed> {
@@ -243,7 +274,7 @@ export class KeyStore implements Keys, AsyncDisposable {
     const slice = new LoopSlice()
     for (const { live } of this.spaces.all()) {
       if (slice.over) await slice.turn()
-      using _held = this.spaces.holdRoot(live.root)
+      using _held = this.spaces.past.holdRoot(live.root)
       views.push(await live.view())
     }
     return views.sort((a, b) => (a.name < b.name ? -1 : 1))
@@ -258,7 +289,7 @@ export class KeyStore implements Keys, AsyncDisposable {
     const { from } = options
     if (!from) return (await this.spaces.create(name)).view()
     const { live } = this.spaces.find(from.namespace)
-    using held = await this.spaces.hold(live, from.at) // until a root names its tree
+    using held = await this.spaces.past.hold(live, from.at) // until a root names its tree
     return await (await this.spaces.create(name, await live.data(held.root))).view()
   }
 
@@ -287,6 +318,41 @@ export class KeyStore implements Keys, AsyncDisposable {
   async #hold(options: ReadScope): Promise<HeldSnapshot> {
     const live = this.namespace(options.namespace)
     if (options.minSeq !== undefined) await live.reach(options.minSeq, options.signal)
-    return holdSnapshot(this.spaces, live, await this.spaces.hold(live, options.at))
+    return holdSnapshot(this.spaces, live, await this.spaces.past.hold(live, options.at))
   }
+}
+
+/** Options of a write besides its value. */
+export type Said = Expiry & Capping & { readonly contentType?: string }
+
+/** What a write says besides its value: most often nothing. */
+export function saidOf(options: Said): Said | undefined {
+  const { ttl, sliding, cap, contentType } = options
+  const isSilent = ttl === undefined && sliding === undefined && cap === undefined
+  if (isSilent && contentType === undefined) return undefined
+  return {
+    ...(contentType === undefined ? {} : { contentType }),
+    ...(ttl === undefined ? {} : { ttl }),
+    ...(sliding === undefined ? {} : { sliding }),
+    ...(cap === undefined ? {} : { cap }),
+  }
+}
+
+export function oneOp({ seq, ref, results, repeated }: Committed): CommittedOp {
+  const result = results[0] ?? {}
+  return repeated ? { seq, ref, result, repeated } : { seq, ref, result }
+}
+
+/** Throws EIO, ECLOSED. */
+export async function usageOf(
+  engine: Pick<Engine, 'stored' | 'diskSize'>,
+  namespaces: readonly NamespaceView[],
+): Promise<Usage> {
+  const disk = await engine.diskSize()
+  let [live, history] = [0, 0]
+  for (const { size, historySize } of namespaces) {
+    live += size
+    history += historySize
+  }
+  return { ...(disk === undefined ? {} : { disk }), stored: engine.stored, live, history }
 }

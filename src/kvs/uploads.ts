@@ -1,11 +1,17 @@
 /** Blobs that are stored before anything names them: by puts that stream, imports, and owners who put blobs
- *  alone. See rfc/14.
+ *  alone. See rfc/6, rule 34, and rfc/14.
  *  Invariant: what an upload has noted is spared by every collection that began before its commit was
  *  answered; an upload keeps nothing but its own blobs, however long it lasts. */
 
 import type { Environment } from '../base/environment.js'
-import type { Blobref } from '../blob/blobref.js'
+import { blobSizeMax } from '../blob/blob.js'
+import { type Blobref, parseBlobref } from '../blob/blobref.js'
+import { hashBlob } from '../blob/hash.js'
 import { RefSet } from '../blob/ref-set.js'
+import type { Content } from '../content/content.js'
+import { canceled, TailraceError } from '../error.js'
+import { type AppendArray, closeArray, emptyArray, pushBlob } from '../tree/array.js'
+import { type Nodes, NodeWriter } from '../tree/nodes.js'
 
 /** A blob that was put alone is kept this long, and this many of them (the oldest go first). */
 export const lentMs = 3_600_000
@@ -93,4 +99,82 @@ export class Uploads {
   isLent(ref: Blobref): boolean {
     return (this.#lent.get(ref) ?? 0) > this.#environment.monotonic()
   }
+}
+
+/** A streamed put up to this size (bytes) is one transaction, as if it had come whole. */
+export const putHeldMax = 1024 * 1024
+
+/** The whole of a stream if it is at most `putHeldMax` bytes, else a stream that gives the same bytes. */
+export async function holdBack(
+  chunks: AsyncIterable<Uint8Array>,
+): Promise<{ whole: Uint8Array } | { rest: AsyncIterable<Uint8Array> }> {
+  const source = chunks[Symbol.asyncIterator]()
+  const held: Uint8Array[] = []
+  let size = 0
+  while (size <= putHeldMax) {
+    const next = await source.next()
+    if (next.done) return { whole: Buffer.concat(held) }
+    held.push(next.value)
+    size += next.value.length
+  }
+  const all = async function* () {
+    try {
+      yield* held
+      for (let next = await source.next(); !next.done; next = await source.next()) yield next.value
+    } finally {
+      await source.return?.()
+    }
+  }
+  return { rest: all() }
+}
+
+/** Stores the blobs and the pages of a value as those of an upload; durable when it resolves. Throws what the stream throws,
+ *  ECANCELED, ENOSPC, EIO. */
+export async function storeArray(
+  content: Content,
+  nodes: Nodes,
+  chunks: AsyncIterable<Uint8Array>,
+  { upload, signal }: { readonly upload: Upload; readonly signal: AbortSignal | undefined },
+): Promise<AppendArray> {
+  using writer = new NodeWriter(nodes)
+  let array = emptyArray
+  const note = (refs: readonly Blobref[]) => upload.note(refs)
+  for await (const blob of content.upload(chunks, signal, note)) {
+    array = pushBlob(writer, array, blob)
+  }
+  closeArray(writer, array)
+  note(writer.blobs.map(({ ref }) => ref))
+  await content.put(writer.blobs)
+  return array
+}
+
+type Signal = { readonly signal?: AbortSignal }
+
+/** A copy. Throws EINVAL, ECORRUPT, EIO. */
+export async function loadBlob(
+  content: Content,
+  ref: string,
+  { signal }: Signal = {},
+): Promise<Uint8Array | undefined> {
+  if (signal?.aborted) throw canceled(signal)
+  const bytes = await content.find(parseBlobref(ref))
+  return bytes && Buffer.from(bytes)
+}
+
+/** Durable when it resolves, and kept for a while without a name (`lentMs`). Throws E2BIG, ENOSPC, EIO. */
+export async function storeBlob(
+  { content, uploads }: { readonly content: Content; readonly uploads: Uploads },
+  bytes: Uint8Array,
+  { signal }: Signal = {},
+): Promise<Blobref> {
+  if (!(bytes instanceof Uint8Array)) throw new TailraceError('EINVAL', 'a blob is bytes')
+  if (bytes.length > blobSizeMax) {
+    throw new TailraceError('E2BIG', `a blob has at most ${blobSizeMax} bytes: put it as a value`)
+  }
+  if (signal?.aborted) throw canceled(signal)
+  const own = Buffer.from(bytes)
+  const ref = hashBlob(own)
+  uploads.lend(ref) // before it is there, or a collection between takes it
+  await content.put([{ ref, bytes: own }])
+  return ref
 }

@@ -2,13 +2,13 @@
  *  or a repair. See rfc/15.
  *  Invariant: nothing that lived beside the values that went (producers, expiry) is revived by it. */
 
+import type { Work } from '../draft/group.js'
 import { TailraceError } from '../error.js'
+import { endLife } from '../present/life.js'
+import type { Group } from '../present/present.js'
 import type { Key } from '../tree/key.js'
 import type { Dir } from '../tree/treeobj.js'
 import { refOf } from '../tree/treeobj-codec.js'
-import type { Group } from './group.js'
-import { endLife } from './life.js'
-import type { Work } from './work.js'
 
 export type Adopt = {
   readonly op: 'adopt'

@@ -1,21 +1,25 @@
 /** One transaction on a draft: guards, then ops in order. What each op meets is rfc/6.
- *  Invariant: a transaction that throws has changed nothing once the caller has rolled back. */
+ *  Invariant: a transaction that throws has changed nothing once the caller has rolled back; a guard changes nothing,
+ *  and sees what earlier transactions of the group did. */
 
+import { newWork, type Work } from '../draft/group.js'
+import { draftTreeobj } from '../draft/locate.js'
 import { type Failed, TailraceError } from '../error.js'
+import { applyCollection } from '../present/collection.js'
+import { expireKeys } from '../present/expiry.js'
+import { dateLeases, expireLeases, lease, refusesToken } from '../present/leases.js'
+import type { Group } from '../present/present.js'
+import { refusesProducer } from '../present/producers.js'
+import { retain } from '../present/settings.js'
+import type { Key } from '../tree/key.js'
+import { statOf } from '../tree/stat.js'
+import type { Treeobj } from '../tree/treeobj.js'
 import { adopt } from './adopt.js'
-import { capLogs } from './cap.js'
-import { applyCollection } from './collection-record.js'
 import { copy, fork, move, restore } from './copy.js'
-import { expireKeys } from './expire.js'
-import type { Group } from './group.js'
-import { refuses } from './guard.js'
-import { dateLeases, expireLeases, lease } from './leases.js'
 import { append, mkdir, put, seal, symlink, unlink } from './ops.js'
-import { retain } from './retain.js'
-import type { Prepared, PreparedOp } from './transaction.js'
-import { putTreeobj } from './treeobj-put.js'
-import { trim } from './trim.js'
-import { newWork, type Work } from './work.js'
+import type { Prepared, PreparedGuard, PreparedOp } from './transaction.js'
+import { putTreeobj } from './treeobj.js'
+import { capLogs, trim } from './trim.js'
 
 /** `seq` is the seq before this transaction. Throws ECONFLICT, EISDIR, ENOTDIR, EEXIST, ENOTEMPTY,
  *  ESEALED, ELOOP, EPERM, ENOENT, each with `failed`; OpensNextGroup. */
@@ -70,7 +74,9 @@ function applyOp(group: Group, op: PreparedOp, work: Work): Promise<void> | void
     case 'dateLeases':
       return dateLeases(group, work)
     case 'expireKeys':
-      return expireKeys(group, work)
+      return expireKeys(group, (key) =>
+        unlink(group, { op: 'unlink', key, recursive: false }, work),
+      )
     case 'retain':
       return retain(group, op, work)
     case 'collection':
@@ -92,4 +98,48 @@ function applyOp(group: Group, op: PreparedOp, work: Work): Promise<void> | void
     default:
       return op satisfies never
   }
+}
+
+/** Undefined if the guard holds at `seq`; otherwise why not, and what is there. */
+export async function refuses(
+  group: Group,
+  guard: PreparedGuard,
+  seq: number,
+): Promise<{ readonly message: string; readonly state: unknown } | undefined> {
+  if (guard.kind === 'seq') {
+    if (guard.seq === seq) return undefined
+    return { message: `the namespace is at seq ${seq}, not ${guard.seq}`, state: { seq } }
+  }
+  if (guard.kind === 'lease') return refusesToken(group, guard)
+  if (guard.kind === 'producer') return refusesProducer(group, guard)
+  // The common guard of one who appends alone costs no node.
+  if (guard.kind === 'count' && (await isOpenLog(group, guard))) return undefined
+  const treeobj = await draftTreeobj(group, guard.key)
+  const state = stateOf(treeobj)
+  switch (guard.kind) {
+    case 'absent':
+      return treeobj && { message: `${guard.key} is there`, state }
+    case 'ref':
+      if (state.ref === guard.ref) return undefined
+      return { message: `${guard.key} is not at ${guard.ref}`, state }
+    case 'count':
+      if (state.type !== 'dir' && state.count === guard.count) return undefined
+      return { message: `${guard.key} does not have ${guard.count} blobs`, state }
+    default:
+      return guard satisfies never
+  }
+}
+
+async function isOpenLog(
+  { draft }: Group,
+  { key, count }: { readonly key: Key; readonly count: number },
+): Promise<boolean> {
+  const { entry } = await draft.locate(key, { follow: true })
+  return entry?.type === 'log' && entry.array.count === count
+}
+
+function stateOf(treeobj: Treeobj | undefined) {
+  if (!treeobj) return { absent: true, count: 0 } as const
+  const { type, ref, count, size, sealed } = statOf(treeobj, 0)
+  return { type, ref, count, size, sealed } as const
 }

@@ -4,20 +4,79 @@
  *  expiry) of its own. */
 
 import assert from 'node:assert/strict'
+import type { Op } from '../api/transaction.js'
+import { parseBlobref } from '../blob/blobref.js'
+import { checkBreaks } from '../draft/breaks.js'
+import { DraftDir, type Entry, type Place } from '../draft/draft.js'
+import type { DraftGroup, Work } from '../draft/group.js'
+import {
+  isDirectory,
+  logOf,
+  own,
+  type PreparedSource,
+  shown,
+  sourceOf,
+  treeobjAt,
+  writable,
+} from '../draft/locate.js'
 import { TailraceError } from '../error.js'
+import { endLife } from '../present/life.js'
+import type { Group } from '../present/present.js'
 import { closeArray } from '../tree/array.js'
 import { truncateArray } from '../tree/array-read.js'
-import { type Key, rootKey } from '../tree/key.js'
+import { type Key, parseKey, rootKey } from '../tree/key.js'
+import { parseNamespaceName } from '../tree/namespace-name.js'
 import { type Base, baseNone, type Treeobj } from '../tree/treeobj.js'
 import { refOf, sameTreeobj } from '../tree/treeobj-codec.js'
-import { checkBreaks } from './breaks.js'
-import type { CopyOp } from './copy-op.js'
-import { DraftDir, type Entry, type Place } from './draft.js'
-import type { Group } from './group.js'
-import { endLife } from './life.js'
-import { isDirectory, logOf, own, writable } from './places.js'
-import { sourceOf, treeobjAt } from './source.js'
-import type { Work } from './work.js'
+
+type Target = { readonly key: Key; readonly replace: boolean }
+
+export type CopyOp =
+  | ({ readonly op: 'copy' } & Target & PreparedSource)
+  | ({ readonly op: 'fork'; readonly key: Key; readonly count: number } & PreparedSource)
+  | ({ readonly op: 'move' } & Target & Omit<PreparedSource, 'at'>)
+  | { readonly op: 'restore'; readonly key: Key; readonly at: number | string }
+
+/** Throws EINVAL. */
+export function prepareCopy(op: Extract<Op, { op: CopyOp['op'] }>): CopyOp {
+  const key = parseKey(op.key)
+  switch (op.op) {
+    case 'copy':
+      return { op: 'copy', key, replace: op.replace ?? false, ...preparedSource(op) }
+    case 'fork':
+      return { op: 'fork', key, count: countOf(op.count, 'count'), ...preparedSource(op) }
+    case 'move': {
+      const { from, namespace } = preparedSource(op)
+      return { op: 'move', key, replace: op.replace ?? false, from, namespace }
+    }
+    case 'restore':
+      return { op: 'restore', key, at: atOf(op.at) }
+    default:
+      return op satisfies never
+  }
+}
+
+function preparedSource(op: {
+  readonly from: string
+  readonly namespace?: string
+  readonly at?: number | string
+}): PreparedSource {
+  const { from, namespace, at } = op
+  return {
+    from: parseKey(from),
+    namespace: namespace === undefined ? undefined : parseNamespaceName(namespace),
+    at: at === undefined ? undefined : atOf(at),
+  }
+}
+
+function atOf(at: number | string): number | string {
+  return typeof at === 'string' ? parseBlobref(at) : countOf(at, 'at')
+}
+
+function countOf(input: number, what: string): number {
+  if (Number.isSafeInteger(input) && input >= 0) return input
+  throw new TailraceError('EINVAL', `${what} is a whole number, 0 or more`)
+}
 
 type Of<Name extends CopyOp['op']> = Extract<CopyOp, { op: Name }>
 
@@ -143,7 +202,7 @@ function takenFrom(
   group: Group,
   { namespace = group.namespace }: Of<'move'>,
   work: Work,
-): { readonly group: Group; readonly changed: (key: Key) => void } {
+): { readonly group: DraftGroup; readonly changed: (key: Key) => void } {
   if (namespace === group.namespace) return { group, changed: (key) => work.changed.push(key) }
   const other = group.others?.get(namespace)
   assert(other, 'a move from another namespace is part of a joint commit')
@@ -163,8 +222,4 @@ function checkCount(op: Of<'fork'>, length: number, base: Base = baseNone): void
 
 function isBelow(key: Key, above: Key): boolean {
   return above === rootKey ? key !== rootKey : key.startsWith(`${above}/`)
-}
-
-function shown(key: Key): string {
-  return key === rootKey ? '/' : key
 }

@@ -5,9 +5,9 @@
 import type { Guard, Op } from '../api/transaction.js'
 import { encode, type Plain } from '../blob/codec.js'
 import { StreamHash } from '../blob/hash.js'
+import { answerName } from '../present/answers.js'
 import { type AppendArray, type ArrayBlob, arrayRef, emptyArray, pushBlob } from '../tree/array.js'
 import { hashOnly } from '../tree/nodes.js'
-import { answerName } from './answer-record.js'
 import type { Prepared, PreparedOp, PutContent } from './transaction.js'
 
 /** Bytes that are hashed at once (rfc/3). */

@@ -1,22 +1,22 @@
 /** The ops on one key: put, append, seal, mkdir, symlink, unlink. What each meets is rfc/6.
  *  Invariant: each adds one result, and names the keys that it changed. */
 
+import { checkBreaks } from '../draft/breaks.js'
+import { DraftDir, type Entry, type Place } from '../draft/draft.js'
+import type { Work } from '../draft/group.js'
+import { isDirectory, logOf, own, writable } from '../draft/locate.js'
 import { TailraceError } from '../error.js'
+import { capAfterWrite } from '../present/cap.js'
+import { expireAfterAppend, expireAfterPut } from '../present/expiry.js'
+import { endLife } from '../present/life.js'
+import type { Group } from '../present/present.js'
+import { noteAppend, turnOf } from '../present/producers.js'
+import { markTime } from '../present/times.js'
 import { type AppendArray, closeArray, emptyArray, pushBlob } from '../tree/array.js'
 import type { Key } from '../tree/key.js'
 import { type Attrs, emptyDir, type Treeobj } from '../tree/treeobj.js'
 import { refOf } from '../tree/treeobj-codec.js'
-import { checkBreaks } from './breaks.js'
-import { capAfterWrite } from './cap.js'
-import { DraftDir, type Entry } from './draft.js'
-import { expireAfterAppend, expireAfterPut } from './expiry.js'
-import type { Group } from './group.js'
-import { endLife } from './life.js'
-import { isDirectory, logOf, own, replaceable, writable } from './places.js'
-import { noteAppend, turnOf } from './producers.js'
-import { markTime } from './times.js'
 import type { PreparedOp, PutContent } from './transaction.js'
-import type { Work } from './work.js'
 
 type Of<Name extends PreparedOp['op']> = Extract<PreparedOp, { op: Name }>
 
@@ -138,4 +138,21 @@ export async function symlink(group: Group, op: Of<'symlink'>, work: Work): Prom
   group.draft.set(place.parent, place.name, link)
   work.changed.push(place.key)
   work.results.push({})
+}
+
+/** Where a put or a link lands: not on a directory; parents are made. */
+async function replaceable(
+  group: Group,
+  key: Key,
+  work: Work,
+): Promise<Place & { readonly parent: DraftDir }> {
+  const place = await writable(group, key, work, { follow: false })
+  const { parent, entry } = place
+  if (!parent || entry?.type === 'draft') throw isDirectory(key)
+  if (entry) {
+    if (group.appended.size > 0) await checkBreaks(group, place.key, entry)
+    const ended = endLife(group, place.key)
+    if (ended) await ended
+  }
+  return { ...place, parent }
 }

@@ -3,7 +3,7 @@
  *  Invariant: a Prepared is valid in itself; what can still fail depends on the tree it meets. Its
  *  bytes are copies or were given away: nobody writes to what is being stored. */
 
-import type { Settings, SettingsChange } from '../api/namespace.js'
+import { reservedNamespaces } from '../api/namespace.js'
 import {
   type Cap,
   type Capping,
@@ -21,22 +21,23 @@ import {
   transactionSizeMax,
 } from '../api/transaction.js'
 import { type Blob, cut } from '../blob/blob.js'
-import type { Blobref } from '../blob/blobref.js'
-import { parseBlobref } from '../blob/blobref.js'
+import { type Blobref, parseBlobref } from '../blob/blobref.js'
 import { hashBlob } from '../blob/hash.js'
 import { TailraceError } from '../error.js'
+import type { Once } from '../present/answers.js'
+import { parseCap } from '../present/cap.js'
+import type { UpdateCollection } from '../present/collection.js'
+import { type ExpiryChange, parseExpiry } from '../present/expiry.js'
+import { parseLeaseAction, parseToken } from '../present/leases.js'
+import { type ProducerGuard, parseProducer, parseProducerGuard } from '../present/producers.js'
+import type { Retain } from '../present/settings.js'
 import type { AppendArray, ArrayBlob } from '../tree/array.js'
 import { type Key, parseKey } from '../tree/key.js'
 import { parseNamespaceName } from '../tree/namespace-name.js'
 import { inlineSizeMax } from '../tree/treeobj.js'
 import type { Adopt } from './adopt.js'
-import { parseCap } from './cap.js'
-import type { UpdateCollection } from './collection-record.js'
-import { type CopyOp, prepareCopy } from './copy-op.js'
-import { type ExpiryChange, parseExpiry } from './expiry.js'
-import { parseLeaseAction, parseToken } from './lease-action.js'
-import { type ProducerGuard, parseProducer, parseProducerGuard } from './producers.js'
-import { prepareTreeobj, type TreeobjOp } from './treeobj-op.js'
+import { type CopyOp, prepareCopy } from './copy.js'
+import { prepareTreeobj, type TreeobjOp } from './treeobj.js'
 import type { PreparedTrim } from './trim.js'
 
 /** The content of a put: inline bytes, blobs that are committed with it, or an array whose blobs
@@ -52,8 +53,9 @@ export type PreparedOp =
   | CopyOp
   | TreeobjOp
   | PreparedTrim
+  | Retain
   | ({ readonly op: 'lease'; readonly key: Key } & LeaseAction)
-  /** Of the store itself: see `deadlines.ts`. */
+  /** Ops of the store itself: see `present/present.ts`. */
   | { readonly op: 'expireLeases' }
   | { readonly op: 'dateLeases' }
   | { readonly op: 'expireKeys' }
@@ -83,14 +85,6 @@ export type PreparedOp =
       readonly target: Key
       readonly namespace: string | undefined
     }
-  /** Of the store itself: see `configure.ts`. */
-  | {
-      readonly op: 'retain'
-      readonly change: SettingsChange
-      /** `here`: the seq that this transaction takes. */
-      readonly floor: number | 'here'
-      readonly changed: (settings: Settings) => void
-    }
 
 export type PreparedGuard =
   | { readonly kind: 'absent'; readonly key: Key }
@@ -110,9 +104,6 @@ export type Prepared = {
   readonly size: number
   readonly once?: Once
 }
-
-/** Sent again, it is answered as it was: the name of its idempotency key, and what it asks for. */
-export type Once = { readonly name: string; readonly digest: Uint8Array }
 
 /** Smaller values are copied even if they were given away: they may be a part of a larger buffer, which
  *  a cache would keep. */
@@ -187,9 +178,36 @@ export function prepareStoredPut(
   }
 }
 
-/** An import or a repair: alone in its group, so that it meets just what the newest root has. */
-export function prepareAdopt(op: Omit<Adopt, 'op'>): Prepared {
-  return { guards: [], ops: [{ op: 'adopt', ...op }], noMerge: true, blobs: [], size: 0 }
+/** A transaction of the store's own. `alone`: it is the only one of its group, so that it meets just what the newest
+ *  root has. */
+export function ownTransaction(
+  op: PreparedOp,
+  { alone }: { readonly alone: boolean } = { alone: false },
+): Prepared {
+  return { ...emptyTransaction, ops: [op], noMerge: alone }
+}
+
+/** Changes nothing: a root follows all the same. */
+export const emptyTransaction: Prepared = {
+  guards: [],
+  ops: [],
+  noMerge: false,
+  blobs: [],
+  size: 0,
+}
+
+/** The namespaces that a transaction on `namespace` takes keys from. Throws EPERM (reserved). */
+export function namespacesTakenFrom(prepared: Prepared, namespace: string): readonly string[] {
+  const others = new Set<string>()
+  for (const [index, op] of prepared.ops.entries()) {
+    if (op.op !== 'move' || op.namespace === undefined || op.namespace === namespace) continue
+    if (reservedNamespaces.has(op.namespace)) {
+      const message = `the namespace ${op.namespace} is reserved: its keys are not moved away`
+      throw new TailraceError('EPERM', message, { failed: { op: index } })
+    }
+    others.add(op.namespace)
+  }
+  return [...others]
 }
 
 function prepareOp(
@@ -320,4 +338,19 @@ function named<T>(failed: { op?: number; guard?: number }, act: () => T): T {
     if (!(error instanceof TailraceError)) throw error
     throw new TailraceError(error.code, error.message, { cause: error, failed })
   }
+}
+
+const freeing: ReadonlySet<PreparedOp['op']> = new Set<PreparedOp['op']>([
+  'collection',
+  'dateLeases',
+  'expireKeys',
+  'expireLeases',
+  'retain',
+  'trim',
+  'unlink',
+])
+
+/** Whether all that it does is to remove, or to say how long something is kept. */
+export function frees({ ops, blobs }: Prepared): boolean {
+  return blobs.length === 0 && ops.length > 0 && ops.every(({ op }) => freeing.has(op))
 }

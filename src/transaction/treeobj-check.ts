@@ -15,8 +15,7 @@ import { reachable } from '../tree/reach.js'
 import { ReachedSet } from '../tree/reached-set.js'
 import type { Base, Dir, Treeobj, Valref } from '../tree/treeobj.js'
 import type { Prepared, PreparedOp } from './transaction.js'
-import type { RawDir, RawLog } from './treeobj-json.js'
-import type { TreeobjContent, TreeobjOp } from './treeobj-op.js'
+import type { RawDir, RawLog, TreeobjContent, TreeobjOp } from './treeobj.js'
 
 /** Refs that the engine is asked about at once. */
 const batchMax = 1_024

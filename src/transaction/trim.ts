@@ -2,19 +2,20 @@
  *  Invariant: a base never goes back; what is left keeps its indices and offsets; no node of the array is
  *  written. */
 
-import type { TrimTo } from '../api/transaction.js'
+import type { Cap, TrimTo } from '../api/transaction.js'
+import { OpensNextGroup } from '../draft/breaks.js'
+import type { DraftDir, Entry } from '../draft/draft.js'
+import type { Work } from '../draft/group.js'
+import { isDirectory, logOf, own } from '../draft/locate.js'
 import { TailraceError } from '../error.js'
+import { getCap } from '../present/cap.js'
+import type { Group } from '../present/present.js'
+import { countOlder, dropMarks } from '../present/times.js'
 import { openArray } from '../tree/array.js'
 import { indexAtOffset, offsetAt } from '../tree/array-read.js'
 import { getEntry } from '../tree/dir.js'
 import type { Key } from '../tree/key.js'
 import { type Base, baseNone } from '../tree/treeobj.js'
-import { OpensNextGroup } from './breaks.js'
-import type { DraftDir, Entry } from './draft.js'
-import type { Group } from './group.js'
-import { isDirectory, logOf, own } from './places.js'
-import { countOlder, dropMarks } from './times.js'
-import type { Work } from './work.js'
 
 export type PreparedTrim = { readonly op: 'trim'; readonly key: Key; readonly to: TrimTo }
 
@@ -42,14 +43,17 @@ export async function trim(group: Group, op: PreparedTrim, work: Work): Promise<
   work.results.push({ base: next, count })
 }
 
+/** Drops what the logs that a transaction appended to have above their caps. Throws OpensNextGroup. */
+export async function capLogs(group: Group, work: Work): Promise<void> {
+  for (const key of work.capped) {
+    const cap = await getCap(group, key)
+    if (cap) await dropHead(group, key, trimsOf(cap), work)
+  }
+}
+
 /** Drops of a log that a transaction appended to what each of these drops; nothing where the key is no log any
  *  more. REQUIRES: the key is resolved. Throws OpensNextGroup. */
-export async function dropHead(
-  group: Group,
-  key: Key,
-  tos: readonly TrimTo[],
-  work: Work,
-): Promise<void> {
+async function dropHead(group: Group, key: Key, tos: readonly TrimTo[], work: Work): Promise<void> {
   const { entry, parent, name } = await group.draft.locate(key, { follow: false })
   if (entry?.type !== 'log' || !parent) return
   let first = 0
@@ -136,4 +140,12 @@ async function countBefore({ nodes }: Group, parent: DraftDir, name: string): Pr
   const before = await getEntry(nodes, parent.base, name)
   if (before?.type === 'valref') return before.count
   return before?.type === 'val' ? 1 : 0
+}
+
+function trimsOf({ keep, keepBytes, keepAge }: Cap): readonly TrimTo[] {
+  return [
+    ...(keep === undefined ? [] : [{ keep }]),
+    ...(keepBytes === undefined ? [] : [{ keepBytes }]),
+    ...(keepAge === undefined ? [] : [{ olderThan: keepAge }]),
+  ]
 }

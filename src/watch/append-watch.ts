@@ -40,7 +40,7 @@ export async function* watchAppend(
   for (;;) {
     const seen = history.moved.count
     const { array, seq } = history
-    await reader.checkFloor(index)
+    await reader.checkAboveBase(index)
     if (index < array.count) {
       for await (const event of reader.read(array, index, seq)) {
         yield event
@@ -84,7 +84,7 @@ class HistoryReader {
     try {
       for await (const entry of entriesOf(this.#ports.nodes, array, from, array.count)) {
         history.checkKept(this.#ports.monotonic())
-        await this.checkFloor(entry.index)
+        await this.checkAboveBase(entry.index)
         const inline = entry.index === 0 ? history.inline : undefined
         const data = inline ?? (await this.#load(entry.ref, array.size - entry.offset))
         const count = entry.index + 1
@@ -103,7 +103,7 @@ class HistoryReader {
     } catch (error) {
       // What was trimmed while it was on its way to us may be gone from the store.
       if (!isCode(error, 'EDANGLING')) throw error
-      await this.checkFloor(next)
+      await this.checkAboveBase(next)
       throw isCode(history.error, 'ECOMPACTED') ? history.error : error
     }
   }
@@ -115,7 +115,7 @@ class HistoryReader {
   }
 
   /** Throws ECOMPACTED where blob `index`, if there ever was one, was dropped. */
-  async checkFloor(index: number): Promise<void> {
+  async checkAboveBase(index: number): Promise<void> {
     const history = this.#history
     if (index >= history.base.count) return
     throw await history.compacted(this.#ports.nodes, `append ${index}`)
@@ -123,7 +123,7 @@ class HistoryReader {
 
   async position(count: number): Promise<Position> {
     const { array } = this.#history
-    await this.checkFloor(count)
+    await this.checkAboveBase(count)
     const whole =
       count === array.count ? array : await truncateArray(this.#ports.nodes, array, count)
     return this.#position(count, whole)

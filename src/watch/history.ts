@@ -6,9 +6,9 @@
 import { Wakeup } from '../base/wakeup.js'
 import type { Blobref } from '../blob/blobref.js'
 import { TailraceError } from '../error.js'
-import { compacted } from '../transaction/floor.js'
 import { type AppendArray, arrayRef } from '../tree/array.js'
 import { truncateArray } from '../tree/array-read.js'
+import { compacted } from '../tree/base.js'
 import type { Nodes } from '../tree/nodes.js'
 import type { Base, Treeobj } from '../tree/treeobj.js'
 

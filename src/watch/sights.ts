@@ -4,12 +4,12 @@
 
 import type { Root } from '../engine/engine.js'
 import { TailraceError } from '../error.js'
-import type { LiveNamespace } from '../kvs/namespace.js'
 import type { Snapshot } from '../kvs/read.js'
 import type { KeyStore } from '../kvs/store.js'
-import { leaseMark } from '../transaction/root-keys.js'
+import type { LiveNamespace } from '../past/namespace.js'
 import type { Key } from '../tree/key.js'
 import type { Found } from '../tree/lookup.js'
+import { leaseMark } from '../tree/root-keys.js'
 import type { Concern, Follower, Followers } from './followers.js'
 
 /** Roots read from the log at a time. */

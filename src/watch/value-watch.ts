@@ -7,7 +7,7 @@ import { blobSizeMax } from '../blob/blob.js'
 import type { Blobref } from '../blob/blobref.js'
 import { TailraceError } from '../error.js'
 import type { KeyStore } from '../kvs/store.js'
-import { statOf } from '../transaction/stat.js'
+import { statOf } from '../tree/stat.js'
 import { sizeOf } from '../tree/treeobj.js'
 import { LeaseWatch } from './lease-watch.js'
 import type { Sight } from './sights.js'
@@ -57,7 +57,7 @@ export async function* watchValue(
     const large = size > blobSizeMax
     const data = large ? {} : { data: await loads.bytes(ref, treeobj, signal) }
     // It is read by its seq, at its reader's pace.
-    if (large) store.spaces.kept.keep(sight.live, sight.root)
+    if (large) store.spaces.past.kept.keep(sight.live, sight.root)
     sight.held[Symbol.dispose]()
     yield { ...event, ...data }
     delivered = ref

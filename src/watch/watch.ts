@@ -12,9 +12,9 @@ import { parseBlobref } from '../blob/blobref.js'
 import type { Content } from '../content/content.js'
 import type { Root } from '../engine/engine.js'
 import { isCode, TailraceError } from '../error.js'
-import type { LiveNamespace } from '../kvs/namespace.js'
 import type { StoreListener } from '../kvs/namespaces.js'
 import type { KeyStore } from '../kvs/store.js'
+import type { LiveNamespace } from '../past/namespace.js'
 import { type Key, parseKey } from '../tree/key.js'
 import { parseNamespaceName } from '../tree/namespace-name.js'
 import type { Treeobj } from '../tree/treeobj.js'
@@ -137,7 +137,7 @@ export class WatchService implements StoreListener, Pick<Kvs, 'watch'> {
     }
     const end = new AbortController()
     const { monotonic, timer } = this.#environment
-    const { holds } = this.#store.spaces
+    const { holds } = this.#store.spaces.past
     const hold = (treeobj: Treeobj) => holds.holdTreeobj(treeobj)
     const appendKey = new AppendKey(at.key, this.#store.nodes, monotonic, { hold, timer })
     const follower = this.#followers.add(at.namespace, { leases: false })

@@ -4,8 +4,8 @@ import { afterEach, beforeEach, expect, it } from 'vitest'
 import type { Invocation } from '../../src/cli/invocation.js'
 import { RootPages } from '../../src/cli/pages.js'
 import { MemoryEngine } from '../../src/engine/memory.js'
-import { keptRootMs } from '../../src/kvs/kept-roots.js'
 import { type EmbeddedStore, openOn } from '../../src/open.js'
+import { keptRootMs } from '../../src/past/kept-roots.js'
 import { TestClock } from '../clock.js'
 
 let clock: TestClock

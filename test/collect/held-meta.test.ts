@@ -3,9 +3,9 @@
 import { afterEach, expect, it } from 'vitest'
 import { Collector } from '../../src/collect/collect.js'
 import { Content } from '../../src/content/content.js'
+import { readRecord } from '../../src/draft/meta.js'
 import { MemoryEngine } from '../../src/engine/memory.js'
 import { KeyStore } from '../../src/kvs/store.js'
-import { readRecord } from '../../src/transaction/meta.js'
 import { Nodes } from '../../src/tree/nodes.js'
 import { readRoot } from '../../src/tree/root.js'
 import { TestClock } from '../clock.js'
@@ -33,7 +33,7 @@ it('stays while the reader reads, and goes after', async () => {
     return readRecord(cold, (await readRoot(cold, ref)).meta, ['expiry', 'k'])
   }
   {
-    using _reading = spaces.holdRoot(live.root)
+    using _reading = spaces.past.holdRoot(live.root)
     await store.put('k', 'another', { ttl: 90_000 })
     await collector.collect()
     expect(await expires()).toBeDefined()

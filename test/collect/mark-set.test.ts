@@ -7,7 +7,7 @@ import { hashBlob } from '../../src/blob/hash.js'
 import { RefList } from '../../src/blob/ref-list.js'
 import { MarkSet } from '../../src/collect/mark-set.js'
 import { lentMax, lentMs, Upload, Uploads, uploadRefsMax } from '../../src/kvs/uploads.js'
-import { decodeCollection, encodeCollection } from '../../src/transaction/collection-record.js'
+import { decodeCollection, encodeCollection } from '../../src/present/collection.js'
 import { TestClock } from '../clock.js'
 
 const refOf = (name: string) => hashBlob(Buffer.from(name))

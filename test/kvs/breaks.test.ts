@@ -3,8 +3,8 @@
 
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import type { Op } from '../../src/api/transaction.js'
+import { linksSoughtMax } from '../../src/draft/breaks.js'
 import { type EmbeddedStore, open } from '../../src/open.js'
-import { linksSoughtMax } from '../../src/transaction/breaks.js'
 import { text } from './expect.js'
 
 let kvs: EmbeddedStore

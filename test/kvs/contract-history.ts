@@ -6,7 +6,7 @@ import { describe, expect, it } from 'vitest'
 import type { RootEntry } from '../../src/api/history.js'
 import type { Kvs } from '../../src/api/kvs.js'
 import type { SettingsChange } from '../../src/api/namespace.js'
-import { settingsDefault } from '../../src/transaction/settings.js'
+import { settingsDefault } from '../../src/present/settings.js'
 import { refusal, text } from './expect.js'
 
 export function historyContract(kvs: () => Kvs): void {

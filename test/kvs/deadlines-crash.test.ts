@@ -11,7 +11,7 @@ import { fileURLToPath } from 'node:url'
 import { afterEach, beforeEach, expect, it } from 'vitest'
 import type { Op } from '../../src/api/transaction.js'
 import { open } from '../../src/open.js'
-import { clockAllowanceMs, hearingMs } from '../../src/transaction/lease-table.js'
+import { clockAllowanceMs, hearingMs } from '../../src/present/lease-table.js'
 import { TestClock } from '../clock.js'
 import { refusal } from './expect.js'
 

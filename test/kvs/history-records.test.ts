@@ -5,14 +5,14 @@ import type { Pin } from '../../src/api/history.js'
 import { parseBlobref } from '../../src/blob/blobref.js'
 import { encode } from '../../src/blob/codec.js'
 import { TailraceError } from '../../src/error.js'
-import { decodePin, encodePin, pinKey } from '../../src/kvs/pins.js'
+import { decodePin, encodePin, pinKey } from '../../src/past/pins.js'
 import {
   changeSettings,
   decodeFloor,
   decodeSettings,
   encodeSettings,
   settingsDefault,
-} from '../../src/transaction/settings.js'
+} from '../../src/present/settings.js'
 
 const pin: Pin = {
   name: 'p',

@@ -2,8 +2,8 @@
 
 import { afterEach, beforeEach, expect, it } from 'vitest'
 import { MemoryEngine } from '../../src/engine/memory.js'
-import { keptRootMs, keptRootsMax } from '../../src/kvs/kept-roots.js'
 import { type EmbeddedStore, openOn } from '../../src/open.js'
+import { keptRootMs, keptRootsMax } from '../../src/past/kept-roots.js'
 import { TestClock } from '../clock.js'
 import { refusal } from './expect.js'
 

@@ -4,12 +4,11 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import type { Op, Token } from '../../src/api/transaction.js'
 import type { LeaseEvent, Watching } from '../../src/api/watch.js'
 import { Content } from '../../src/content/content.js'
+import { Draft } from '../../src/draft/draft.js'
+import { setRecord } from '../../src/draft/meta.js'
 import { MemoryEngine } from '../../src/engine/memory.js'
 import { TailraceError } from '../../src/error.js'
 import { type EmbeddedStore, openOn } from '../../src/open.js'
-import { Draft } from '../../src/transaction/draft.js'
-import { leaseOwnerSizeMax, leasesMax, leaseTtlMax } from '../../src/transaction/lease-action.js'
-import { encodeLease, leasePath, readLease } from '../../src/transaction/lease-record.js'
 import {
   clockAllowanceMs,
   expiredLeasesMax,
@@ -17,8 +16,15 @@ import {
   hearingMs,
   stallGraceMs,
   stallMs,
-} from '../../src/transaction/lease-table.js'
-import { setRecord } from '../../src/transaction/meta.js'
+} from '../../src/present/lease-table.js'
+import {
+  encodeLease,
+  leaseOwnerSizeMax,
+  leasePath,
+  leasesMax,
+  leaseTtlMax,
+  readLease,
+} from '../../src/present/leases.js'
 import type { Key } from '../../src/tree/key.js'
 import { Nodes, NodeWriter } from '../../src/tree/nodes.js'
 import { readRoot, writeRoot } from '../../src/tree/root.js'

@@ -12,11 +12,11 @@ import { Content } from '../../src/content/content.js'
 import type { Root } from '../../src/engine/engine.js'
 import { MemoryEngine } from '../../src/engine/memory.js'
 import { configure, settle } from '../../src/kvs/configure.js'
-import { readerHoldMs } from '../../src/kvs/holds.js'
-import { floorPageSize } from '../../src/kvs/retention.js'
 import { KeyStore } from '../../src/kvs/store.js'
 import { open } from '../../src/open.js'
-import { settingsDefault } from '../../src/transaction/settings.js'
+import { readerHoldMs } from '../../src/past/holds.js'
+import { floorPageSize } from '../../src/past/retention.js'
+import { settingsDefault } from '../../src/present/settings.js'
 import { historyKeptMs } from '../../src/watch/history.js'
 import { WatchService } from '../../src/watch/watch.js'
 import { TestClock } from '../clock.js'
@@ -210,7 +210,7 @@ describe('the rule', () => {
 })
 
 describe('holds', () => {
-  const held = () => store.spaces.holds.held().length
+  const held = () => store.spaces.past.holds.held().length
 
   it('a stream holds its root until it ends, is left, or fails', async () => {
     await store.put('big', Buffer.alloc(3 * blobSizeMax, 1))
@@ -276,7 +276,7 @@ describe('holds', () => {
     await store.commit({ ops: [op] })
     const { ref } = store.namespace('other').root
     const reading = await store.read('link')
-    expect(store.spaces.holds.held()).toContainEqual({ root: ref })
+    expect(store.spaces.past.holds.held()).toContainEqual({ root: ref })
     for await (const _ of reading?.chunks ?? []) break
     expect(held()).toBe(0)
   })
@@ -292,7 +292,7 @@ describe('holds', () => {
       await expect.poll(() => treeobjs()).toBe(2)
       return watching
     }
-    const treeobjs = () => store.spaces.holds.held().filter((each) => 'treeobj' in each).length
+    const treeobjs = () => store.spaces.past.holds.held().filter((each) => 'treeobj' in each).length
     const left = await follow()
     await left.return?.()
     await expect.poll(held).toBe(0)

@@ -2,11 +2,11 @@
 
 import fc from 'fast-check'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import type { History } from '../../src/api/history.js'
 import { logRootsMax } from '../../src/api/history.js'
 import { Content } from '../../src/content/content.js'
 import { MemoryEngine } from '../../src/engine/memory.js'
 import { KeyStore } from '../../src/kvs/store.js'
-import { Timeline } from '../../src/kvs/timeline.js'
 import { TestClock } from '../clock.js'
 
 /** Counts the roots that are taken from its history. */
@@ -24,12 +24,12 @@ class CountingEngine extends MemoryEngine {
 let clock: TestClock
 let engine: CountingEngine
 let store: KeyStore
-let timeline: Timeline
+let timeline: History
 
 async function reopen(): Promise<void> {
   const content = new Content(engine, {})
   store = await KeyStore.open(engine, content, clock)
-  timeline = new Timeline(store.spaces, store.nodes)
+  timeline = store.history
 }
 
 beforeEach(async () => {

@@ -3,12 +3,16 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { encode } from '../../src/blob/codec.js'
 import { Content } from '../../src/content/content.js'
+import { lifePath, type MetaRecord, readRecord } from '../../src/draft/meta.js'
 import { MemoryEngine } from '../../src/engine/memory.js'
 import { type EmbeddedStore, openOn } from '../../src/open.js'
-import { lifePath } from '../../src/transaction/life.js'
-import { type MetaRecord, readRecord } from '../../src/transaction/meta.js'
-import { encodeMarks, timeMarkMs, timeMarksMax } from '../../src/transaction/times.js'
-import { TimesKnown, timesKnownMax } from '../../src/transaction/times-known.js'
+import {
+  encodeMarks,
+  TimesKnown,
+  timeMarkMs,
+  timeMarksMax,
+  timesKnownMax,
+} from '../../src/present/times.js'
 import type { Key } from '../../src/tree/key.js'
 import { Nodes } from '../../src/tree/nodes.js'
 import { readRoot } from '../../src/tree/root.js'

@@ -2,7 +2,7 @@
  *  Invariant: nothing here is changed once it is made; a transaction gives another world, or a code. */
 
 import type { Code } from '../../src/error.js'
-import { clockAllowanceMs } from '../../src/transaction/lease-table.js'
+import { clockAllowanceMs } from '../../src/present/lease-table.js'
 
 export type Dir = { readonly type: 'dir'; readonly entries: ReadonlyMap<string, Node> }
 export type Log = {

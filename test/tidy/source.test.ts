@@ -20,10 +20,7 @@ test.each([
 test('importsOf() finds imports of every form and nothing else', () => {
   const source = `/** import 'comment' */
 import { a } from './a.js'
-import {
-  b,
-  type B,
-} from '../b.js'
+import { b, type B } from '../b.js'
 import type { C } from './c.js'
 import 'd'
 import * as e from 'node:e'

@@ -1,0 +1,304 @@
+/** The commit loop of one namespace: while one group is on its way to disk, the next gathers. See
+ *  rfc/6.
+ *  Invariant: only this loop moves the namespace's root, one group at a time; a transaction is
+ *  answered once, after it is durable or when it is certain that it is not. */
+
+import { setImmediate } from 'node:timers/promises'
+import { type Committed, waitingMax, waitingSizeMax } from '../api/transaction.js'
+import { type Deferred, deferred } from '../base/deferred.js'
+import type { Blob } from '../blob/blob.js'
+import type { Content } from '../content/content.js'
+import { OpensNextGroup } from '../draft/breaks.js'
+import type { DraftGroup } from '../draft/group.js'
+import type { Engine, Head, Part, Root } from '../engine/engine.js'
+import { isCode, TailraceError, toTailraceError } from '../error.js'
+import type { LiveNamespace } from '../past/namespace.js'
+import { AnsweredBefore } from '../present/answers.js'
+import { Present } from '../present/present.js'
+import { frees, ownTransaction, type Prepared } from '../transaction/transaction.js'
+import { type Applied, type BuildPorts, GroupBuild } from './group-build.js'
+import { type Sending, send } from './send.js'
+
+/** A group takes transactions until one of these is reached. */
+export const groupTransactionsMax = 4_096
+export const groupSizeMax = 4 * 1024 * 1024
+/** How often a group is applied anew on a root that somebody else has moved. */
+export const rebaseTriesMax = 16
+
+type Waiting = { readonly prepared: Prepared; readonly answer: Deferred<Committed> }
+/** Stands still in the queue: what comes after it waits until it is released. */
+type Hold = { readonly held: Deferred<void>; readonly released: Deferred<void> }
+type Taken = { readonly waiting: Waiting; readonly applied: Applied }
+export type Built = {
+  readonly taken: readonly Taken[]
+  readonly root: Root
+  readonly blobs: readonly Blob[]
+}
+/** What a group leaves. */
+type Left = {
+  /** What opens the next group. */
+  readonly rest: readonly Waiting[]
+  /** Refused on what the group did before: told once that is durable. */
+  readonly refused: readonly { readonly waiting: Waiting; readonly error: unknown }[]
+  /** Taken and refused ones, in their order. */
+  readonly ours: readonly Waiting[]
+}
+
+export type CommitterPorts = BuildPorts & {
+  readonly engine: Engine
+  readonly content: Content
+  /** Told of each new root, before its transactions are answered. */
+  readonly moved: (namespace: LiveNamespace, root: Root) => void
+}
+
+export class Committer {
+  /** What the namespace has besides its keys; what of it ends by itself ends through this loop. */
+  readonly present: Present
+  readonly #ports: CommitterPorts
+  readonly #namespace: LiveNamespace
+  #queue: (Waiting | Hold)[] = []
+  #queueSize = 0
+  /** The group that is on its way, for `close`. */
+  #running: Promise<void> | undefined
+  #closed: TailraceError | undefined
+
+  constructor(ports: CommitterPorts, namespace: LiveNamespace) {
+    this.#ports = ports
+    this.#namespace = namespace
+    this.present = new Present({
+      environment: ports.environment,
+      nodes: ports.nodes,
+      meta: async () => (await namespace.trees(namespace.root)).meta,
+      // A group of its own: every renewal that was sent before it counts.
+      expireLeases: () => this.submit(ownTransaction({ op: 'expireLeases' }, { alone: true })),
+      dateLeases: () => this.submit(ownTransaction({ op: 'dateLeases' }, { alone: true })),
+      expireKeys: () => this.submit(ownTransaction({ op: 'expireKeys' })),
+    })
+  }
+
+  /** Resolves once durable. Throws EBUSY at once where too much waits, ENONS, and what `apply` throws. */
+  submit(prepared: Prepared): Promise<Committed> {
+    if (this.#closed) return Promise.reject(this.#closed)
+    if (this.#queue.length >= waitingMax || this.#queueSize > waitingSizeMax) {
+      return Promise.reject(this.#busy())
+    }
+    const answer = deferred<Committed>()
+    this.#queue.push({ prepared, answer })
+    this.#queueSize += prepared.size
+    this.#running ??= this.#run()
+    return answer.promise
+  }
+
+  /** Resolves when all that was submitted before is answered; the loop then stands still until `released`
+   *  is resolved. Throws as `submit`. */
+  hold(released: Deferred<void>): Promise<void> {
+    if (this.#closed) return Promise.reject(this.#closed)
+    if (this.#queue.length >= waitingMax) return Promise.reject(this.#busy())
+    const held = deferred<void>()
+    this.#queue.push({ held, released })
+    this.#running ??= this.#run()
+    return held.promise
+  }
+
+  /** Resolves when all that was submitted before is answered, or will never be. */
+  async passed(): Promise<void> {
+    const held = deferred<void>()
+    const released = deferred<void>()
+    released.resolve()
+    this.#queue.push({ held, released })
+    this.#running ??= this.#run()
+    // Rejected where the loop was closed: then after all that was on its way, too.
+    await held.promise.catch(() => {})
+  }
+
+  /** A group of the caller's own. REQUIRES: the loop is held, here and in `publish`. */
+  begin(others?: ReadonlyMap<string, DraftGroup>): Promise<GroupBuild> {
+    return GroupBuild.begin(this.#ports, this.#namespace, this.present, others)
+  }
+
+  /** Takes nothing more, and answers what waits, with `reason`. Resolves when the group that is on its
+   *  way is answered: the namespace's root then moves no more. */
+  async close(reason: TailraceError): Promise<void> {
+    this.#closed ??= reason
+    while (this.#running) await this.#running
+  }
+
+  /** Takes transactions again: what it was closed for has failed. */
+  reopen(): void {
+    this.#closed = undefined
+  }
+
+  async #run(): Promise<void> {
+    // Whoever submits in this turn of the event loop, each from its own socket, shares the group.
+    await setImmediate()
+    while (this.#queue.length > 0) {
+      const group = this.#take()
+      if ('held' in group) {
+        await this.#standStill(group)
+        continue
+      }
+      if (this.#closed) {
+        for (const waiting of group) waiting.answer.reject(this.#closed)
+        continue
+      }
+      await this.#commit(group)
+    }
+    this.#running = undefined
+  }
+
+  async #standStill({ held, released }: Hold): Promise<void> {
+    if (this.#closed) return held.reject(this.#closed)
+    held.resolve()
+    await released.promise
+  }
+
+  #take(): Waiting[] | Hold {
+    const group: Waiting[] = []
+    let size = 0
+    for (const waiting of this.#queue) {
+      const count = group.length
+      if ('held' in waiting) {
+        if (count > 0) break
+        this.#queue = this.#queue.slice(1)
+        return waiting
+      }
+      const { prepared } = waiting
+      if (prepared.noMerge && count > 0) break
+      if (count === groupTransactionsMax || (count > 0 && size + prepared.size > groupSizeMax))
+        break
+      group.push(waiting)
+      size += prepared.size
+      if (prepared.noMerge) break
+    }
+    this.#queueSize -= size
+    this.#queue = this.#queue.slice(group.length)
+    return group
+  }
+
+  /** Puts transactions back to where they were taken from. */
+  #giveBack(waiting: readonly Waiting[]): void {
+    if (waiting.length === 0) return
+    for (const each of waiting) this.#queueSize += each.prepared.size
+    this.#queue = [...waiting, ...this.#queue]
+  }
+
+  /** Answers each of the group, but those that open the next one. Never throws. */
+  async #commit(group: readonly Waiting[]): Promise<void> {
+    let ours = group
+    let refused: Left['refused'] = []
+    try {
+      for (let tries = 0; tries < rebaseTriesMax; tries++) {
+        refused = []
+        const built = await this.#build(ours)
+        this.#giveBack(built.rest)
+        ;({ ours, refused } = built)
+        if (ours.length === 0) return
+        const head = await this.#send(built)
+        if (head) {
+          await this.publish(built, head)
+          for (const { waiting, error } of refused) waiting.answer.reject(toTailraceError(error))
+          return
+        }
+        // Somebody else moved the root: apply the same transactions on theirs.
+      }
+      const message = `the root of ${this.#namespace.name} is contended: send it again`
+      throw new TailraceError('EBUSY', message)
+    } catch (error) {
+      // What refused them is not there: they are judged again.
+      const again = new Set(refused.map(({ waiting }) => waiting))
+      // What frees space goes on without the others, which a full disk has refused.
+      const freeing = ours.filter(({ prepared }) => frees(prepared))
+      if (isCode(error, 'ENOSPC') && freeing.length < ours.length) {
+        for (const waiting of freeing) again.add(waiting)
+      }
+      for (const waiting of ours) {
+        if (!again.has(waiting)) waiting.answer.reject(toTailraceError(error))
+      }
+      this.#giveBack(ours.filter((waiting) => again.has(waiting)))
+    }
+  }
+
+  /** REQUIRES: the engine has stored what was built; `head` is where the namespace is since then. */
+  async publish(built: Built, head: Pick<Head, 'root' | 'revision'>): Promise<void> {
+    await this.#ports.content.remember(built.blobs)
+    this.#advance({ root: built.root, revision: head.revision })
+    if (head.root.tx !== built.root.tx) this.follow(head)
+    const { ref } = built.root
+    for (const { applied } of built.taken) for (const effect of applied.effects) effect()
+    for (const { waiting, applied } of built.taken) {
+      const { seq, results, repeated } = applied
+      waiting.answer.resolve(repeated ? { seq, ref, results, repeated } : { seq, ref, results })
+    }
+  }
+
+  /** A root that this loop did not make, or does not know to have made. */
+  follow(head: Pick<Head, 'root' | 'revision'>): void {
+    this.present.lose()
+    this.#advance(head)
+  }
+
+  #advance(head: Pick<Head, 'root' | 'revision'>): void {
+    this.#namespace.advance(head.root, head.revision)
+    this.#ports.moved(this.#namespace, head.root)
+  }
+
+  /** Applies each transaction on a draft. One that fails is answered at once where all that it saw is
+   *  durable: nobody is told of what a crash could take back. */
+  async #build(group: readonly Waiting[]): Promise<Built & Left> {
+    using build = await this.begin()
+    const taken: Taken[] = []
+    const refused: { waiting: Waiting; error: unknown }[] = []
+    const ours: Waiting[] = []
+    let rest: readonly Waiting[] = []
+    for (const [index, waiting] of group.entries()) {
+      try {
+        taken.push({ waiting, applied: await build.apply(waiting.prepared) })
+        ours.push(waiting)
+      } catch (error) {
+        if (error instanceof OpensNextGroup) {
+          rest = group.slice(index)
+          break
+        }
+        if (error instanceof AnsweredBefore) waiting.answer.resolve(error.committed)
+        else if (taken.length === 0) waiting.answer.reject(toTailraceError(error))
+        else {
+          refused.push({ waiting, error })
+          ours.push(waiting)
+        }
+      }
+    }
+    const left = { rest, refused, ours }
+    if (taken.length === 0) return { taken, ...left, root: this.#namespace.root, blobs: [] }
+    return { taken, ...left, ...(await build.finish()) }
+  }
+
+  /** REQUIRES: the namespace is still at the root that the group was built on. */
+  sending({ root, blobs, taken }: Built): Sending {
+    const { name, record, revision, root: before } = this.#namespace
+    const { known: retained } = this.#namespace.retention
+    const part: Part = {
+      namespace: name,
+      incarnation: record.incarnation,
+      expected: revision,
+      root,
+      blobs,
+      ...(retained === undefined ? {} : { retained }),
+      ...(taken.every(({ waiting }) => frees(waiting.prepared)) && { frees: true }),
+    }
+    return { part, after: before.seq }
+  }
+
+  #busy(): TailraceError {
+    const message = `${this.#queue.length} transactions wait in ${this.#namespace.name}: send this one again later`
+    return new TailraceError('EBUSY', message)
+  }
+
+  /** The head once our root is in the history: ours, or a newer one. Undefined where the root had
+   *  moved without us; the namespace then follows it. Throws as `send`. */
+  async #send(built: Built): Promise<Pick<Head, 'root' | 'revision'> | undefined> {
+    const [sent] = await send(this.#ports.engine, [this.sending(built)])
+    if (sent?.stored) return sent.head
+    if (sent) this.follow(sent.head)
+    return undefined
+  }
+}

@@ -1,0 +1,178 @@
+/** A commit group while it is made: transactions applied one after the other to a draft of the next tree,
+ *  then the root that names it. See rfc/6.
+ *  Invariant: a transaction that throws leaves nothing behind; nothing is visible before the root is. */
+
+import type { OpResult } from '../api/transaction.js'
+import type { Environment } from '../base/environment.js'
+import { LoopSlice } from '../base/loop-slice.js'
+import type { Blob } from '../blob/blob.js'
+import { Draft } from '../draft/draft.js'
+import type { DraftGroup } from '../draft/group.js'
+import type { Root } from '../engine/engine.js'
+import { isCode } from '../error.js'
+import type { LiveNamespace } from '../past/namespace.js'
+import {
+  type Answer,
+  AnsweredBefore,
+  answered,
+  forgetAnswers,
+  keepAnswer,
+} from '../present/answers.js'
+import type { Group, Present } from '../present/present.js'
+import { checkQuota } from '../present/settings.js'
+import { apply } from '../transaction/apply.js'
+import type { Prepared } from '../transaction/transaction.js'
+import type { Key } from '../tree/key.js'
+import type { Views } from '../tree/lookup.js'
+import { type Nodes, NodeWriter } from '../tree/nodes.js'
+import { writeRoot } from '../tree/root.js'
+import { keysOf } from '../tree/root-keys.js'
+import type { Dir } from '../tree/treeobj.js'
+
+export type BuildPorts = {
+  readonly nodes: Nodes
+  readonly environment: Environment
+  readonly views: Views
+  /** The tree of a namespace, now or at a retained root. */
+  readonly sources: (namespace: string, at: number | string | undefined) => Promise<Dir>
+}
+
+/** What a transaction that was applied answers once its group is durable. */
+export type Applied = {
+  readonly seq: number
+  readonly results: readonly OpResult[]
+  readonly effects: readonly (() => void)[]
+  /** By an earlier transaction of the group, under the same idempotency key. */
+  readonly repeated?: true
+}
+
+/** Mutable; owned by the one loop that made it. Disposed of once its root is sent. */
+export class GroupBuild implements Disposable {
+  readonly group: Group
+  readonly #writer: NodeWriter
+  readonly #environment: Environment
+  /** The root that the group follows. */
+  readonly #before: Root
+  readonly #namespace: LiveNamespace
+  readonly #blobs: Blob[] = []
+  #count = 0
+  #answersKept = false
+
+  private constructor(
+    namespace: LiveNamespace,
+    group: Group,
+    writer: NodeWriter,
+    environment: Environment,
+  ) {
+    this.#before = namespace.root
+    this.#namespace = namespace
+    this.group = group
+    this.#writer = writer
+    this.#environment = environment
+  }
+
+  /** Begins on the namespace's newest root. Throws EDANGLING, ECORRUPT, EIO. */
+  static async begin(
+    ports: BuildPorts,
+    namespace: LiveNamespace,
+    present: Present,
+    others?: ReadonlyMap<string, DraftGroup>,
+  ): Promise<GroupBuild> {
+    const { nodes, environment, views } = ports
+    const { name } = namespace
+    const trees = await namespace.trees(namespace.root)
+    await present.sync(trees.meta)
+    const writer = new NodeWriter(nodes)
+    const group: Group = {
+      namespace: name,
+      incarnation: namespace.record.incarnation,
+      now: environment.now(),
+      draft: new Draft(nodes, writer, trees.data),
+      meta: new Draft(nodes, writer, trees.meta),
+      leases: present.leases,
+      expiry: present.expiry,
+      times: present.times,
+      sources: (from, at) => ports.sources(from ?? name, at),
+      nodes,
+      writer,
+      views: (from) => (from === name ? trees.data : views(from)),
+      ...(others ? { others } : {}),
+      changed: new Set<Key>(),
+      appended: new Set<Key>(),
+      leaseCount: present.leases.size,
+      slice: new LoopSlice(),
+    }
+    return new GroupBuild(namespace, group, writer, environment)
+  }
+
+  /** Transactions that were applied. */
+  get count(): number {
+    return this.#count
+  }
+
+  /** Throws what `apply` throws; the transaction is then undone. Throws AnsweredBefore. */
+  async apply(prepared: Prepared): Promise<Applied> {
+    const { once } = prepared
+    const answer = once && (await answered(this.group, once))
+    if (answer) return this.#again(answer)
+    const { draft, meta, changed, appended } = this.group
+    const seq = this.#before.seq + this.#count
+    const { size } = draft
+    draft.begin()
+    meta.begin()
+    try {
+      const work = await apply(this.group, prepared, seq)
+      const checked = checkQuota(this.group, size)
+      if (checked) await checked
+      if (once) await keepAnswer(this.group, once, { seq: seq + 1, results: work.results })
+      this.#answersKept ||= once !== undefined
+      this.#count++
+      for (const key of work.changed) changed.add(key)
+      for (const key of work.appended) appended.add(key)
+      this.group.leaseCount += work.leases
+      for (const blob of prepared.blobs) this.#blobs.push(blob)
+      for (const blob of work.blobs) this.#blobs.push(blob)
+      return { seq: seq + 1, results: work.results, effects: work.effects }
+    } catch (error) {
+      draft.rollback()
+      meta.rollback()
+      throw error
+    }
+  }
+
+  /** The answer of a transaction that was applied: in this group, or it is durable already. */
+  async #again({ seq, results }: Answer): Promise<Applied> {
+    if (seq > this.#before.seq) return { seq, results, effects: [], repeated: true }
+    const { ref } = await this.#rootHolding(seq)
+    throw new AnsweredBefore({ seq, ref, results, repeated: true })
+  }
+
+  /** The newest where that one is no more retained. */
+  async #rootHolding(seq: number): Promise<Root> {
+    try {
+      return await this.#namespace.roots.at(seq, this.#before)
+    } catch (error) {
+      if (!isCode(error, 'ECOMPACTED')) throw error
+      return this.#before
+    }
+  }
+
+  /** The root that follows, and all blobs that it needs. Once. */
+  async finish(): Promise<{ readonly root: Root; readonly blobs: readonly Blob[] }> {
+    if (this.#answersKept) await forgetAnswers(this.group)
+    const { draft, meta, now, changed } = this.group
+    const data = await draft.flush()
+    const ref = writeRoot(this.#writer, { data, meta: await meta.flush() })
+    const { seq, epoch } = this.#before
+    const tx = this.#environment.id()
+    const blobs = [...this.#blobs, ...this.#writer.blobs]
+    const written = blobs.reduce((sum, { bytes }) => sum + bytes.length, this.#before.written ?? 0)
+    const measures = { written, size: data.size }
+    const head = { seq: seq + this.#count, ref, tx, time: now, epoch }
+    return { root: { ...head, ...measures, ...keysOf(changed) }, blobs }
+  }
+
+  [Symbol.dispose](): void {
+    this.#writer[Symbol.dispose]()
+  }
+}

@@ -1,0 +1,127 @@
+/** Where a write lands in the draft of a group, and what a key names there, in another namespace, or at a retained
+ *  root. See rfc/6.
+ *  Invariant: nothing here changes a key; parents are made, undone with the transaction. What the group changed is
+ *  written as nodes before it is named elsewhere. */
+
+import { hashBlob } from '../blob/hash.js'
+import { TailraceError } from '../error.js'
+import { emptyArray, openArray, pushBlob } from '../tree/array.js'
+import { componentsOf, type Key } from '../tree/key.js'
+import { lookup } from '../tree/lookup.js'
+import type { Dir, Treeobj } from '../tree/treeobj.js'
+import type { DraftDir, Entry, OpenLog, Place } from './draft.js'
+import type { DraftGroup, Work } from './group.js'
+
+/** Where a write lands, its parents made. */
+export async function writable(
+  group: DraftGroup,
+  key: Key,
+  work: Work,
+  options: { readonly follow: boolean },
+): Promise<Place> {
+  const created: Key[] = []
+  const place = own(await group.draft.locate(key, { follow: options.follow, created }), key)
+  for (const directory of created) work.changed.push(directory)
+  return place
+}
+
+export function own(place: Place, key: Key): Place {
+  if (!place.foreign) return place
+  throw new TailraceError(
+    'EPERM',
+    `${key} leads into the namespace ${place.foreign.link.namespace}: write there by its own name`,
+  )
+}
+
+/** A value as a log; an inline one becomes a log whose first blob it is. */
+export async function logOf(
+  group: DraftGroup,
+  entry: Exclude<Entry, DraftDir>,
+  work: Work,
+): Promise<OpenLog> {
+  switch (entry.type) {
+    case 'log':
+      return entry
+    case 'valref':
+      return {
+        type: 'log',
+        array: await openArray(group.nodes, entry),
+        attrs: entry.attrs,
+        base: entry.base,
+      }
+    case 'val': {
+      const blob = { ref: hashBlob(entry.data), bytes: entry.data }
+      work.blobs.push(blob)
+      const array = pushBlob(group.writer, emptyArray, {
+        ref: blob.ref,
+        size: entry.data.length,
+        more: false,
+      })
+      return { type: 'log', array, attrs: entry.attrs, base: undefined }
+    }
+    case 'symlink': // `locate` follows the last link for everything that asks for a log.
+      throw new TailraceError('ELOOP', 'a link that was followed is a link still')
+    default:
+      return entry satisfies never
+  }
+}
+
+export function isDirectory(key: Key): TailraceError {
+  return new TailraceError('EISDIR', `${shown(key)} is a directory`)
+}
+
+/** Where a copy comes from. `namespace`: undefined is the group's own. */
+export type PreparedSource = {
+  readonly from: Key
+  readonly namespace: string | undefined
+  readonly at: number | string | undefined
+}
+
+/** What a copy is made of; links are followed. Throws ENOENT, ENONS, ECOMPACTED, ELOOP, EINVAL. */
+export async function sourceOf(group: DraftGroup, source: PreparedSource): Promise<Treeobj> {
+  const { from, namespace = group.namespace, at } = source
+  const drafted = namespace === group.namespace ? group : group.others?.get(namespace)
+  const treeobj =
+    drafted && at === undefined
+      ? await draftTreeobj(drafted, from)
+      : await treeobjIn(group, await group.sources(namespace, at), namespace, from)
+  if (treeobj) return treeobj
+  throw new TailraceError('ENOENT', `there is no ${shown(from)} to copy`)
+}
+
+/** What a key was at a retained root of the group's namespace, a link at its end itself. */
+export async function treeobjAt(
+  group: DraftGroup,
+  key: Key,
+  at: number | string,
+): Promise<Treeobj | undefined> {
+  const data = await group.sources(undefined, at)
+  const views = (name: string) => (name === group.namespace ? data : group.views(name))
+  return (await lookup(group.nodes, views, group.namespace, key, { follow: false })).treeobj
+}
+
+/** What a key is now, links followed, those into other namespaces too. */
+export async function draftTreeobj(group: DraftGroup, key: Key): Promise<Treeobj | undefined> {
+  const place = await group.draft.locate(key, { follow: true })
+  if (!place.foreign) return place.entry && group.draft.seal(place.entry)
+  const { link, rest } = place.foreign
+  const below = [...componentsOf(link.target as Key), ...rest].join('/') as Key
+  const { nodes, views } = group
+  const found = await lookup(nodes, views, link.namespace ?? '', below, { follow: true })
+  return found.treeobj
+}
+
+async function treeobjIn(
+  group: DraftGroup,
+  data: Dir,
+  namespace: string,
+  key: Key,
+): Promise<Treeobj | undefined> {
+  const views = (name: string) => (name === namespace ? data : group.views(name))
+  return (await lookup(group.nodes, views, namespace, key, { follow: true })).treeobj
+}
+
+/** A key for a message. */
+export function shown(key: Key): string {
+  return key === '' ? '/' : key
+}

@@ -1,0 +1,125 @@
+/** A namespace as it lives in this process: its newest root, its retained roots, who waits for it.
+ *  See rfc/6.
+ *  Invariant: `head` is durable; only the namespace's commit loop moves it. */
+
+import type { NamespaceView, Settings } from '../api/namespace.js'
+import type { Engine, Head, Namespace, Revision, Rewritten, Root } from '../engine/engine.js'
+import { canceled, TailraceError } from '../error.js'
+import { readFloor, SettingsCache } from '../present/settings.js'
+import type { Nodes } from '../tree/nodes.js'
+import { type RootNode, readRoot } from '../tree/root.js'
+import type { Dir } from '../tree/treeobj.js'
+import { Retention } from './retention.js'
+import { RootLog } from './root-log.js'
+import { SeqWaits } from './seq-waits.js'
+
+export class LiveNamespace {
+  readonly record: Namespace
+  readonly roots: RootLog
+  readonly retention: Retention
+  readonly #nodes: Nodes
+  readonly #settings = new SettingsCache()
+  readonly #waits = new SeqWaits()
+  #root: Root
+  #revision: Revision
+  #ended: TailraceError | undefined
+
+  /** `now` is the wall clock. */
+  constructor(engine: Engine, nodes: Nodes, now: () => number, head: Head) {
+    this.record = head.namespace
+    this.#nodes = nodes
+    this.#root = head.root
+    this.#revision = head.revision
+    const floor = () => this.retention.floor()
+    this.roots = new RootLog(engine, head.namespace.name, head.root, floor)
+    this.retention = new Retention({
+      now,
+      log: this.roots,
+      head: () => this.#root,
+      settings: () => this.settings(),
+      recorded: () => this.recordedFloor(),
+    })
+  }
+
+  get name(): string {
+    return this.record.name
+  }
+
+  get root(): Root {
+    return this.#root
+  }
+
+  get revision(): Revision {
+    return this.#revision
+  }
+
+  /** Why nothing more will come: ENONS (removed) or ECLOSED. */
+  get ended(): TailraceError | undefined {
+    return this.#ended
+  }
+
+  /** Only for the commit loop. REQUIRES: the engine has applied it. */
+  advance(root: Root, revision: Revision): void {
+    const before = this.#root.seq
+    this.#root = root
+    this.#revision = revision
+    this.roots.push(root)
+    this.retention.moved()
+    this.#waits.reached(before, root.seq)
+  }
+
+  /** Retained roots have other refs. REQUIRES: the engine has them, and the commit loop is held. */
+  rewritten(roots: readonly Rewritten[]): void {
+    this.roots.rewritten(roots)
+    const own = roots.find(({ seq }) => seq === this.#root.seq)
+    if (own) this.#root = { ...this.#root, ref: own.ref }
+  }
+
+  end(reason: TailraceError): void {
+    this.#ended ??= reason
+    this.#waits.wakeAll()
+  }
+
+  /** The trees of a root, from memory where it is there. */
+  async trees(root: Root): Promise<RootNode> {
+    return readRoot(this.#nodes, root.ref)
+  }
+
+  async data(root: Root = this.#root): Promise<Dir> {
+    return (await this.trees(root)).data
+  }
+
+  /** Those of the newest root. Throws ECORRUPT, EDANGLING, EIO. */
+  async settings(): Promise<Settings> {
+    return this.#settings.read(this.#nodes, (await this.trees(this.#root)).meta)
+  }
+
+  /** As it stands in the newest root's `meta`. Throws ECORRUPT, EDANGLING, EIO. */
+  async recordedFloor(): Promise<number> {
+    return readFloor(this.#nodes, (await this.trees(this.#root)).meta)
+  }
+
+  /** What is said of it to users. */
+  async view(): Promise<NamespaceView> {
+    const { name, incarnation, owner, created } = this.record
+    const { seq, ref } = this.#root
+    const { data, meta } = await this.trees(this.#root)
+    const settings = await this.#settings.read(this.#nodes, meta)
+    const { keys, size } = data
+    const historySize = await this.retention.size()
+    return { name, incarnation, owner, created, seq, ref, keys, size, historySize, settings }
+  }
+
+  /** Waits until the head is at `seq` or beyond. Throws ENONS, ECLOSED, ECANCELED. */
+  async reach(seq: number, signal: AbortSignal | undefined): Promise<void> {
+    if (!Number.isSafeInteger(seq) || seq < 0) {
+      throw new TailraceError('EINVAL', 'a seq is a whole number, 0 or more')
+    }
+    for (;;) {
+      if (signal?.aborted) throw canceled(signal)
+      if (this.#ended) throw this.#ended
+      if (this.#root.seq >= seq) return
+      await this.#waits.wait(seq, signal)
+    }
+  }
+}

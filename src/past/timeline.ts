@@ -1,0 +1,246 @@
+/** The past of namespaces as users ask for it: their retained roots, what differs between two of them, the
+ *  past of one key. See rfc/10.
+ *  Invariant: a page costs what its bounds say, however long the history and however large the trees. */
+
+import { setImmediate } from 'node:timers/promises'
+import {
+  type DiffEntry,
+  type DiffOptions,
+  type DiffPage,
+  type History,
+  type LogEntry,
+  type LogOptions,
+  type LogPage,
+  logRootsMax,
+  type RootEntry,
+  type RootPage,
+  type RootsOptions,
+  type Side,
+} from '../api/history.js'
+import { pageDefault, pageMax } from '../api/kvs.js'
+import { lifeOf, type Root } from '../engine/engine.js'
+import { TailraceError } from '../error.js'
+import { diffTreeobj } from '../tree/diff.js'
+import { getEntry } from '../tree/dir.js'
+import { componentsOf, type Key, parseEntryKey, parseKey } from '../tree/key.js'
+import { compareNames } from '../tree/name.js'
+import type { Nodes } from '../tree/nodes.js'
+import { concerns, withoutLeases } from '../tree/root-keys.js'
+import { statOf } from '../tree/stat.js'
+import type { Treeobj } from '../tree/treeobj.js'
+import { sameTreeobj } from '../tree/treeobj-codec.js'
+import type { LiveNamespace } from './namespace.js'
+import type { Past } from './past.js'
+
+/** Roots that `log` looks at between two turns of the event loop. */
+const logStep = 1_024
+
+export class Timeline implements Pick<History, 'roots' | 'diff' | 'log'> {
+  readonly #past: Past
+  readonly #find: (namespace: string | undefined) => LiveNamespace
+  readonly #nodes: Nodes
+
+  /** `find` throws ENONS, EINVAL, ECLOSED. */
+  constructor(past: Past, find: (namespace: string | undefined) => LiveNamespace, nodes: Nodes) {
+    this.#past = past
+    this.#find = find
+    this.#nodes = nodes
+  }
+
+  async roots(options: RootsOptions = {}): Promise<RootPage> {
+    const live = this.#find(options.namespace)
+    const limit = pageSize(options.limit)
+    const floor = await live.retention.floor()
+    const after = Math.max(seqOf('after', options.after) ?? -1, floor - 1)
+    const before = seqOf('before', options.before) ?? live.root.seq + 1
+    const roots = options.newest
+      ? await live.roots.pageBefore(after + 1, before, limit + 1)
+      : (await live.roots.page(after, limit + 1)).filter(({ seq }) => seq < before)
+    const pins = await this.#pinsOf(live)
+    const entries = roots.slice(0, limit).map((root) => entryOf(root, pins.get(root.seq)))
+    return { roots: entries, more: roots.length > limit }
+  }
+
+  async diff(options: DiffOptions): Promise<DiffPage> {
+    const live = this.#find(options.namespace)
+    const limit = pageSize(options.limit)
+    const prefix = parseKey(options.prefix ?? '')
+    using from = await this.#past.hold(live, options.from)
+    using to = await this.#past.hold(live, options.to)
+    const passed = passedOf(prefix, options.after)
+    const entries: DiffEntry[] = []
+    const page = { entries, from: from.root.seq, to: to.root.seq }
+    if (passed === 'all') return { ...page, more: false }
+    const before = await this.#at(live, from.root, prefix)
+    const after = await this.#at(live, to.root, prefix)
+    const differences = diffTreeobj(this.#nodes, prefix, before, after, passed)
+    for await (const difference of differences) {
+      if (entries.length === limit) {
+        for (const { root } of [from, to]) this.#past.kept.keep(live, root)
+        return { ...page, more: true }
+      }
+      entries.push(differenceOf(difference))
+    }
+    return { ...page, more: false }
+  }
+
+  async log(key: string, options: LogOptions = {}): Promise<LogPage> {
+    const live = this.#find(options.namespace)
+    const limit = pageSize(options.limit)
+    const past = new KeyPast(this.#past, live, (root) => this.#at(live, root, parseKey(key)))
+    const before = seqOf('before', options.before) ?? live.root.seq + 1
+    return past.page(parseKey(key), before, limit)
+  }
+
+  /** What a key names at a root, links not followed. Throws EDANGLING, ECORRUPT, EIO. */
+  async #at(live: LiveNamespace, root: Root, key: Key): Promise<Treeobj | undefined> {
+    let treeobj: Treeobj | undefined = await live.data(root)
+    for (const component of componentsOf(key)) {
+      if (treeobj?.type !== 'dir') return undefined
+      treeobj = await getEntry(this.#nodes, treeobj, component)
+    }
+    return treeobj
+  }
+
+  async #pinsOf(live: LiveNamespace): Promise<Map<number, string[]>> {
+    const names = new Map<number, string[]>()
+    for (const { incarnation, seq, name } of await this.#past.pins.list()) {
+      if (lifeOf(incarnation) !== lifeOf(live.record.incarnation)) continue
+      names.set(seq, [...(names.get(seq) ?? []), name])
+    }
+    return names
+  }
+}
+
+/** A root at which a key was something, and what. */
+type Seen = { readonly root: Root; readonly value: Treeobj | undefined }
+
+/** One look into the past of one key, newest first. Mutable; owned by the call that made it. */
+class KeyPast {
+  readonly #past: Past
+  readonly #live: LiveNamespace
+  readonly #at: (root: Root) => Promise<Treeobj | undefined>
+
+  constructor(past: Past, live: LiveNamespace, at: (root: Root) => Promise<Treeobj | undefined>) {
+    this.#past = past
+    this.#live = live
+    this.#at = at
+  }
+
+  async page(key: Key, before: number, limit: number): Promise<LogPage> {
+    const { roots: log, retention } = this.#live
+    const entries: LogEntry[] = []
+    const oldest = await retention.floor()
+    let seen: Seen | undefined
+    let last: Root | undefined
+    const add = (value: Treeobj | undefined) => {
+      if (seen && !isSame(seen.value, value)) entries.push(logEntryOf(seen))
+    }
+    for (let looked = 0; looked < logRootsMax; ) {
+      const step = Math.min(logStep, logRootsMax - looked)
+      const roots = await log.pageBefore(oldest, last?.seq ?? before, step)
+      for (const root of roots) {
+        if (concerns(root, key)) {
+          const found = await this.#look(root)
+          if (!found) return this.#overtaken(entries)
+          const { value } = found
+          add(value)
+          // The change at this root is told by what was there before it.
+          if (entries.length === limit) return { entries, next: root.seq + 1, oldest }
+          seen = { root, value }
+        }
+        last = root
+      }
+      looked += roots.length
+      if (roots.length < step) break
+      await setImmediate()
+    }
+    const [older] = last ? await log.pageBefore(oldest, last.seq, 1) : []
+    // Roots between the one that was seen and the last did not concern the key.
+    const earlier = last === seen?.root ? older : last
+    if (seen && earlier) {
+      const found = await this.#look(earlier)
+      if (!found) return this.#overtaken(entries)
+      add(found.value)
+    }
+    // Only before the first root of all it is known what was there: nothing.
+    if (!earlier && seen?.root.seq === 0) add(undefined)
+    return { entries, ...(older && last && { next: last.seq }), oldest }
+  }
+
+  /** The roots that are left to look at went meanwhile: then the history ends here. */
+  async #overtaken(entries: readonly LogEntry[]): Promise<LogPage> {
+    return { entries, oldest: await this.#live.retention.floor() }
+  }
+
+  /** Undefined where the root went meanwhile. */
+  async #look(root: Root): Promise<{ readonly value: Treeobj | undefined } | undefined> {
+    using _held = this.#past.holds.hold(root.ref)
+    if (root.seq < (this.#live.retention.known ?? 0)) return undefined
+    return { value: await this.#at(root) }
+  }
+}
+
+function isSame(a: Treeobj | undefined, b: Treeobj | undefined): boolean {
+  return a && b ? sameTreeobj(a, b) : a === b
+}
+
+function logEntryOf({ root, value }: Seen): LogEntry {
+  const { seq, time } = root
+  return { seq, time, ...(value && { value: sideOf(value) }) }
+}
+
+function entryOf({ seq, ref, time, keys }: Root, pins: readonly string[] | undefined): RootEntry {
+  const named = keys && { keys: withoutLeases(keys) }
+  return { seq, ref, time, ...(pins && { pins }), ...named }
+}
+
+function differenceOf({
+  key,
+  before,
+  after,
+}: {
+  readonly key: Key
+  readonly before?: Treeobj
+  readonly after?: Treeobj
+}): DiffEntry {
+  const sides = {
+    ...(before && { before: sideOf(before) }),
+    ...(after && { after: sideOf(after) }),
+  }
+  if (!before) return { key, change: 'added', ...sides }
+  return { key, change: after ? 'changed' : 'removed', ...sides }
+}
+
+function sideOf(treeobj: Treeobj): Side {
+  const { type, ref, count, size, base } = statOf(treeobj, 0)
+  return { type, ref, count, size, ...(base && { base }) }
+}
+
+/** Where a difference below `prefix` goes on after a key; 'all': everything below was before that key.
+ *  Throws EINVAL. */
+function passedOf(
+  prefix: Key,
+  after: string | undefined,
+): { readonly after?: readonly string[] } | 'all' {
+  if (after === undefined) return {}
+  const below = componentsOf(prefix)
+  const passed = componentsOf(parseEntryKey(after))
+  const fork = below.findIndex((component, at) => component !== passed[at])
+  if (fork < 0) return { after: passed.slice(below.length) }
+  const other = passed[fork]
+  // Of two names in UTF-8 byte order; a directory comes before what is below it.
+  if (other === undefined || compareNames(other, below[fork] ?? '') < 0) return {}
+  return 'all'
+}
+
+function pageSize(limit: number | undefined): number {
+  if (limit === undefined) return pageDefault
+  if (Number.isSafeInteger(limit) && limit >= 1 && limit <= pageMax) return limit
+  throw new TailraceError('EINVAL', `a page has 1 to ${pageMax} entries`)
+}
+
+function seqOf(name: string, seq: number | undefined): number | undefined {
+  if (seq === undefined || (Number.isSafeInteger(seq) && seq >= 0)) return seq
+  throw new TailraceError('EINVAL', `${name} is a seq: a whole number, 0 or more`)
+}

@@ -1,0 +1,254 @@
+/** Leases: their records in `meta`, what is asked of them, and the guard on a token. See rfc/9.
+ *  Invariant: who holds a lease, and when it was renewed last, is in `meta` (`leases/HASH`, where HASH is of the
+ *  resolved key), judged in the order of the transactions; until when is in memory (`lease-table.ts`), set once that
+ *  is durable. */
+
+import type { LeaseAction, Token } from '../api/transaction.js'
+import { corrupt, isCount } from '../base/stored.js'
+import type { Plain } from '../blob/codec.js'
+import type { DraftGroup, Work } from '../draft/group.js'
+import { own, shown } from '../draft/locate.js'
+import {
+  getRecord,
+  hashName,
+  type MetaPath,
+  type MetaRecord,
+  readRecord,
+  readRecords,
+  removeRecord,
+  setRecord,
+} from '../draft/meta.js'
+import { TailraceError } from '../error.js'
+import type { Key } from '../tree/key.js'
+import type { Nodes } from '../tree/nodes.js'
+import { leaseMark } from '../tree/root-keys.js'
+import type { Dir } from '../tree/treeobj.js'
+import type { Lease, LeaseTable } from './lease-table.js'
+
+/** ms. */
+export const leaseTtlMax = 24 * 3_600_000
+/** Bytes of the text that says who holds it. */
+export const leaseOwnerSizeMax = 256
+/** Leases held at once in one namespace. Above: EBUSY. */
+export const leasesMax = 10_000
+
+/** Throws EINVAL. */
+export function parseLeaseAction(action: LeaseAction): LeaseAction {
+  switch (action.action) {
+    case 'take': {
+      const { ttl, owner } = action
+      if (owner !== undefined) checkOwner(owner)
+      return { action: 'take', ttl: ttlOf(ttl), ...(owner === undefined ? {} : { owner }) }
+    }
+    case 'renew': {
+      const { token, ttl } = action
+      const changed = ttl === undefined ? {} : { ttl: ttlOf(ttl) }
+      return { action: 'renew', token: parseToken(token), ...changed }
+    }
+    case 'release':
+      return { action: 'release', token: parseToken(action.token) }
+    default:
+      throw new TailraceError('EINVAL', 'the action of a lease is one of take, renew, release')
+  }
+}
+
+/** Throws EINVAL. */
+export function parseToken(token: Token): Token {
+  const { incarnation, seq } = token ?? {}
+  if (typeof incarnation !== 'string' || !Number.isSafeInteger(seq) || seq < 0) {
+    throw new TailraceError('EINVAL', 'a token is {incarnation, seq}, as take answered it')
+  }
+  return { incarnation, seq }
+}
+
+function ttlOf(ttl: number): number {
+  if (Number.isSafeInteger(ttl) && ttl >= 1 && ttl <= leaseTtlMax) return ttl
+  throw new TailraceError(
+    'EINVAL',
+    `the ttl of a lease is a whole number of ms, 1 to ${leaseTtlMax}`,
+  )
+}
+
+function checkOwner(owner: string): void {
+  const fits = typeof owner === 'string' && owner.isWellFormed()
+  if (fits && Buffer.byteLength(owner) <= leaseOwnerSizeMax) return
+  throw new TailraceError(
+    'EINVAL',
+    `the owner of a lease is text of at most ${leaseOwnerSizeMax} bytes`,
+  )
+}
+
+/** A group, with the deadlines of its namespace's leases: only for effects, and for what is due. */
+export type LeaseGroup = DraftGroup & {
+  readonly leases: LeaseTable
+  /** Leases that are held after the transactions that were applied. */
+  leaseCount: number
+}
+
+export const leasesPath = ['leases'] as const
+
+export function leasePath(key: Key): MetaPath {
+  return [...leasesPath, hashName(key)]
+}
+
+export function encodeLease({ key, seq, ttl, owner, renewed }: Lease): readonly Plain[] {
+  const record = [key, seq, ttl, owner ?? null]
+  return renewed === undefined ? record : [...record, renewed]
+}
+
+/** Throws ECORRUPT. */
+export function decodeLease(record: MetaRecord): Lease {
+  const [key, seq, ttl, owner, renewed] = record
+  if (typeof key !== 'string' || !isCount(seq) || !isCount(ttl))
+    throw corrupt('the record of a lease')
+  if (owner !== null && typeof owner !== 'string') throw corrupt('the record of a lease')
+  if (renewed !== undefined && !isCount(renewed)) throw corrupt('the record of a lease')
+  return { key: key as Key, seq, ttl, owner: owner ?? undefined, renewed }
+}
+
+/** The lease of a resolved key in a committed meta tree. Throws ECORRUPT, EDANGLING, EIO. */
+export async function readLease(nodes: Nodes, meta: Dir, key: Key): Promise<Lease | undefined> {
+  const record = await readRecord(nodes, meta, leasePath(key))
+  return record && decodeLease(record)
+}
+
+/** All leases of a committed meta tree. Throws ECORRUPT, EDANGLING, EIO. */
+export async function* readLeases(nodes: Nodes, meta: Dir): AsyncGenerator<Lease> {
+  for await (const [, record] of readRecords(nodes, meta, leasesPath)) yield decodeLease(record)
+}
+
+/** Throws ECONFLICT (held), EFENCED (not held with that token), EBUSY (`leasesMax`), EPERM. */
+export async function lease(
+  group: LeaseGroup,
+  op: { readonly key: Key } & LeaseAction,
+  work: Work,
+): Promise<void> {
+  const key = await leasedKey(group, op.key)
+  const held = await leaseOf(group, key)
+  switch (op.action) {
+    case 'take':
+      return take(group, key, held, op, work)
+    case 'renew': {
+      const before = holding(group, key, held, op.token)
+      const after = { ...before, ttl: op.ttl ?? before.ttl, renewed: group.now }
+      await setRecord(group.meta, leasePath(key), encodeLease(after))
+      work.effects.push(() => group.leases.hold(after))
+      work.results.push({ token: op.token })
+      return
+    }
+    case 'release':
+      await drop(group, holding(group, key, held, op.token), work)
+      work.results.push({})
+      return
+    default:
+      return op satisfies never
+  }
+}
+
+/** Removes what is due. Throws ECANCELED where nothing is. */
+export async function expireLeases(group: LeaseGroup, work: Work): Promise<void> {
+  const { leases } = group
+  const due = leases.due()
+  if (due.length === 0) throw new TailraceError('ECANCELED', 'no lease is due any more')
+  for (const known of due) {
+    const held = await leaseOf(group, known.key)
+    // Gone from the tree: what is known of it in memory goes as well.
+    if (held?.seq === known.seq) await drop(group, held, work)
+    else work.effects.push(() => leases.drop(known))
+  }
+}
+
+/** Throws ECANCELED where no lease needs it. */
+export async function dateLeases(group: LeaseGroup, work: Work): Promise<void> {
+  const { leases } = group
+  const undated = leases.undated(group.now)
+  if (undated.length === 0) throw new TailraceError('ECANCELED', 'all leases are dated')
+  for (const known of undated) {
+    const held = await leaseOf(group, known.key)
+    if (held?.seq !== known.seq) continue
+    const dated = { ...held, renewed: group.now }
+    await setRecord(group.meta, leasePath(known.key), encodeLease(dated))
+    work.effects.push(() => leases.date(dated))
+  }
+}
+
+/** Why a guard on a token does not hold; undefined if it does. Throws EPERM. */
+export async function refusesToken(
+  group: LeaseGroup,
+  guard: { readonly key: Key; readonly token: Token },
+): Promise<{ readonly message: string; readonly state: unknown } | undefined> {
+  const key = await leasedKey(group, guard.key)
+  const held = await leaseOf(group, key)
+  if (isHeld(group, held, guard.token)) return undefined
+  return { message: notHeld(key), state: stateOf(group, held) }
+}
+
+async function take(
+  group: LeaseGroup,
+  key: Key,
+  held: Lease | undefined,
+  { ttl, owner }: { readonly ttl: number; readonly owner?: string },
+  work: Work,
+): Promise<void> {
+  if (held) {
+    throw new TailraceError(
+      'ECONFLICT',
+      `the lease of ${shown(key)} is held: wait until it is gone`,
+      {
+        failed: { state: stateOf(group, held) },
+      },
+    )
+  }
+  if (group.leaseCount + work.leases >= leasesMax) {
+    const message = `${group.namespace} has ${leasesMax} leases: take this one when some are gone`
+    throw new TailraceError('EBUSY', message)
+  }
+  const taken: Lease = { key, seq: work.seq + 1, ttl, owner, renewed: group.now }
+  await setRecord(group.meta, leasePath(key), encodeLease(taken))
+  work.leases++
+  work.changed.push(leaseMark(key))
+  work.effects.push(() => group.leases.hold(taken))
+  work.results.push({ token: tokenOf(group, taken) })
+}
+
+async function drop(group: LeaseGroup, held: Lease, work: Work): Promise<void> {
+  await removeRecord(group.meta, leasePath(held.key))
+  work.leases--
+  work.changed.push(leaseMark(held.key))
+  work.effects.push(() => group.leases.drop(held))
+}
+
+/** Where an append would go: links are followed, parents need not be there. Throws EPERM, ELOOP. */
+async function leasedKey(group: LeaseGroup, key: Key): Promise<Key> {
+  return own(await group.draft.locate(key, { follow: true }), key).key
+}
+
+async function leaseOf(group: LeaseGroup, key: Key): Promise<Lease | undefined> {
+  const record = await getRecord(group.meta, leasePath(key))
+  return record && decodeLease(record)
+}
+
+/** Throws EFENCED. */
+function holding(group: LeaseGroup, key: Key, held: Lease | undefined, token: Token): Lease {
+  if (held && isHeld(group, held, token)) return held
+  throw new TailraceError('EFENCED', notHeld(key), { failed: { state: stateOf(group, held) } })
+}
+
+function isHeld(group: LeaseGroup, held: Lease | undefined, token: Token): boolean {
+  return held?.seq === token.seq && group.incarnation === token.incarnation
+}
+
+function notHeld(key: Key): string {
+  return `the lease of ${shown(key)} is not held with that token: what it was for belongs to others now`
+}
+
+function stateOf(group: LeaseGroup, held: Lease | undefined) {
+  if (!held) return { lease: null }
+  const { key, ttl, owner } = held
+  const named = owner === undefined ? {} : { owner }
+  return { lease: { key, token: tokenOf(group, held), ttl, ...named } }
+}
+
+function tokenOf({ incarnation }: LeaseGroup, { seq }: Lease): Token {
+  return { incarnation, seq }
+}

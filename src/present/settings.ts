@@ -1,0 +1,151 @@
+/** A namespace's settings, as they stand in `meta`: how much of the past is retained, the quota, and in the
+ *  namespace `jobs` which finished jobs are kept; and beside them the oldest seq that is retained. See rfc/10, and
+ *  rfc/6, rule 35 for the quota.
+ *  Invariant: what leaves here is within the bounds; a namespace without a record has the defaults; the recorded
+ *  floor never goes back. */
+
+import { optionalSettings, type Settings, type SettingsChange } from '../api/namespace.js'
+import { corrupt, isCount } from '../base/stored.js'
+import type { Blobref } from '../blob/blobref.js'
+import type { Plain } from '../blob/codec.js'
+import type { DraftGroup, Work } from '../draft/group.js'
+import { getRecord, lacksKind, type MetaRecord, readRecord, setRecord } from '../draft/meta.js'
+import { TailraceError } from '../error.js'
+import type { Nodes } from '../tree/nodes.js'
+import type { Dir } from '../tree/treeobj.js'
+
+/** Settings that have a meaning in the namespace `jobs` alone. */
+export const jobSettingNames: readonly string[] = optionalSettings.filter(
+  (name) => name !== 'quota',
+)
+
+export const settingsPath = ['settings'] as const
+/** `[seq]`: no older root is retained, whatever clock and settings say later. */
+export const floorPath = ['floor'] as const
+
+export const settingsDefault: Settings = {
+  historyCount: 4_096,
+  historyAgeMs: 3_600_000,
+  historySize: 1024 * 1024 * 1024,
+}
+
+/** Throws ECORRUPT, EDANGLING, EIO. */
+export async function readSettings(nodes: Nodes, meta: Dir): Promise<Settings> {
+  const record = await readRecord(nodes, meta, settingsPath)
+  return record ? decodeSettings(record) : settingsDefault
+}
+
+/** The settings of a namespace's newest root, read again only where its `meta` is another. */
+export class SettingsCache {
+  #cached: { readonly meta: Blobref | undefined; readonly settings: Settings } | undefined
+
+  async read(nodes: Nodes, meta: Dir): Promise<Settings> {
+    const cached = this.#cached
+    if (cached && cached.meta === meta.ref) return cached.settings
+    const settings = await readSettings(nodes, meta)
+    this.#cached = { meta: meta.ref, settings }
+    return settings
+  }
+}
+
+/** 0 where none is recorded. Throws ECORRUPT, EDANGLING, EIO. */
+export async function readFloor(nodes: Nodes, meta: Dir): Promise<number> {
+  const record = await readRecord(nodes, meta, floorPath)
+  return record ? decodeFloor(record) : 0
+}
+
+export function decodeFloor([floor]: MetaRecord): number {
+  if (!isCount(floor)) throw corrupt('the settings of a namespace')
+  return floor
+}
+
+export function encodeSettings(settings: Settings): readonly Plain[] {
+  const { historyCount, historyAgeMs, historySize } = settings
+  const [quota, ...kept] = optionalSettings.map((name) => settings[name] ?? null)
+  const record = [historyCount, historyAgeMs, historySize, quota ?? null]
+  return kept.some((value) => value !== null) ? [...record, ...kept] : record
+}
+
+export function decodeSettings(record: MetaRecord): Settings {
+  const [historyCount, historyAgeMs, historySize, ...rest] = record
+  if (!isCount(historyCount) || !isCount(historyAgeMs) || !isCount(historySize))
+    throw corrupt('the settings of a namespace')
+  const settings: { -readonly [name in keyof Settings]: Settings[name] } = {
+    historyCount,
+    historyAgeMs,
+    historySize,
+  }
+  for (const [index, name] of optionalSettings.entries()) {
+    // Records of before there were others end with the quota.
+    const value = index === 0 ? rest[index] : (rest[index] ?? null)
+    if (value === null) continue
+    if (!isCount(value)) throw corrupt('the settings of a namespace')
+    settings[name] = value
+  }
+  return settings
+}
+
+/** Throws EINVAL. */
+export function changeSettings(before: Settings, change: SettingsChange): Settings {
+  const said = { ...before, ...change }
+  const settings: { -readonly [name in keyof Settings]: Settings[name] } = {
+    historyCount: check('historyCount', said.historyCount, 1),
+    historyAgeMs: check('historyAgeMs', said.historyAgeMs, 0),
+    historySize: check('historySize', said.historySize, 0),
+  }
+  for (const name of optionalSettings) {
+    const value = said[name]
+    if (value !== undefined && value !== null) settings[name] = check(name, value, 0)
+  }
+  return settings
+}
+
+function check(name: string, value: unknown, min: number): number {
+  if (isCount(value) && value >= min) return value
+  throw new TailraceError('EINVAL', `${name} is a whole number, ${min} or more`)
+}
+
+/** An op of the store's own: see `kvs/configure.ts`. */
+export type Retain = {
+  readonly op: 'retain'
+  readonly change: SettingsChange
+  /** The oldest seq to be retained; `here`: the seq that this transaction takes. */
+  readonly floor: number | 'here'
+  readonly changed: (settings: Settings) => void
+}
+
+/** Throws EINVAL. */
+export async function retain(
+  { meta }: DraftGroup,
+  { change, floor: asked, changed }: Retain,
+  work: Work,
+): Promise<void> {
+  const floor = asked === 'here' ? work.seq + 1 : asked
+  const record = await getRecord(meta, settingsPath)
+  const settings = changeSettings(record ? decodeSettings(record) : settingsDefault, change)
+  if (Object.keys(change).length > 0) {
+    await setRecord(meta, settingsPath, encodeSettings(settings))
+  }
+  const recorded = await getRecord(meta, floorPath)
+  if (floor > (recorded ? decodeFloor(recorded) : 0)) await setRecord(meta, floorPath, [floor])
+  work.effects.push(() => changed(settings))
+  work.results.push({})
+}
+
+/** `before`: bytes before the transaction. Throws EDQUOT where it leaves more, and more than the quota. */
+export function checkQuota(group: DraftGroup, before: number): Promise<void> | undefined {
+  const grown = group.draft.size > before && !lacksKind(group, settingsPath[0])
+  return grown ? checkSize(group) : undefined
+}
+
+async function checkSize(group: DraftGroup): Promise<void> {
+  const { size } = group.draft
+  const record = await getRecord(group.meta, settingsPath)
+  const quota = record && decodeSettings(record).quota
+  if (quota === undefined || size <= quota) return
+  throw new TailraceError(
+    'EDQUOT',
+    `the values of ${group.namespace} would have ${size} bytes, its quota is ${quota}: remove some, or raise it`,
+    { failed: { state: { size, quota } } },
+  )
+}

@@ -1,0 +1,61 @@
+/** What is known of a key without reading its blobs. See rfc/6. */
+
+import type { Blobref } from '../blob/blobref.js'
+import type { Attrs, Base, Treeobj } from './treeobj.js'
+import { refOf } from './treeobj-codec.js'
+
+/** The fields of a `Stat` (`api/kvs.ts`) that stand in the treeobj itself. */
+export type TreeobjStat = {
+  readonly type: Treeobj['type']
+  readonly ref: Blobref
+  readonly count: number
+  readonly size: number
+  readonly seq: number
+  readonly sealed: boolean
+  readonly base?: Base
+  readonly attrs?: Attrs
+  readonly target?: string
+  readonly namespace?: string
+}
+
+/** `seq` is that of the root at which the treeobj was found. */
+export function statOf(treeobj: Treeobj, seq: number): TreeobjStat {
+  const ref = refOf(treeobj)
+  const base = { ...measureOf(treeobj), ref, seq }
+  switch (treeobj.type) {
+    case 'val':
+    case 'valref': {
+      const { attrs } = treeobj
+      const dropped = treeobj.type === 'valref' && treeobj.base ? { base: treeobj.base } : {}
+      const sealed = attrs?.sealed === true
+      return { ...base, sealed, ...dropped, ...(attrs ? { attrs } : {}) }
+    }
+    case 'dir':
+      return { ...base, sealed: false }
+    case 'symlink': {
+      const { target, namespace } = treeobj
+      return { ...base, sealed: false, target, ...(namespace === undefined ? {} : { namespace }) }
+    }
+    default:
+      return treeobj satisfies never
+  }
+}
+
+export function measureOf(treeobj: Treeobj): {
+  type: Treeobj['type']
+  count: number
+  size: number
+} {
+  switch (treeobj.type) {
+    case 'val':
+      return { type: 'val', count: 1, size: treeobj.data.length }
+    case 'valref':
+      return { type: 'valref', count: treeobj.count, size: treeobj.size }
+    case 'dir':
+      return { type: 'dir', count: treeobj.keys, size: treeobj.size }
+    case 'symlink':
+      return { type: 'symlink', count: 0, size: 0 }
+    default:
+      return treeobj satisfies never
+  }
+}
