@@ -6,7 +6,8 @@
 import type { Store } from '../api/store.js'
 import type { Position, WatchEvent, WatchOptions } from '../api/watch.js'
 import { isCode } from '../error.js'
-import { parsePosition } from '../wire/answers.js'
+import { position } from '../wire/frames.js'
+import { parse } from '../wire/schema.js'
 import type { Invocation } from './invocation.js'
 
 /** Watches in a row that were overtaken before they gave anything. */
@@ -50,5 +51,5 @@ function oldestOf(error: unknown): Position | undefined {
   if (!isCode(error, 'ECOMPACTED')) return undefined
   const { state } = error.failed ?? {}
   if (typeof state !== 'object' || state === null || !('position' in state)) return undefined
-  return parsePosition(state.position)
+  return parse(position, state.position, 'position')
 }

@@ -3,7 +3,6 @@
  *  Invariant: what is not the server's word never looks like it; it is an answer that was lost. */
 
 import { isCode, TailraceError } from '../error.js'
-import { readAnswer } from '../wire/answers.js'
 import { parseErrorBody } from '../wire/status.js'
 import type { HttpResponse } from './transport.js'
 
@@ -98,6 +97,17 @@ function quoted(text: string): string {
   return JSON.stringify(text.slice(0, quotedMax))
 }
 
+/** Reads an answer: an EINVAL of its parser is the server's fault, so it becomes EIO. */
+export function readAnswer<T>(read: () => T): T {
+  try {
+    return read()
+  } catch (cause) {
+    if (!isCode(cause, 'EINVAL')) throw cause
+    const message = `the server's answer could not be read (${cause.message}); are both of one version?`
+    throw new TailraceError('EIO', message, { cause })
+  }
+}
+
 /** Throws EIO where the answer is not what was asked for, EUNKNOWN where it is not whole. */
 export async function readJsonOf<T>(
   response: HttpResponse,
@@ -107,7 +117,7 @@ export async function readJsonOf<T>(
   if (answer === undefined) {
     throw new TailraceError('EUNKNOWN', 'the answer is no JSON: it was lost on its way')
   }
-  return readAnswer(answer, parse)
+  return readAnswer(() => parse(answer))
 }
 
 function decodeJson(bytes: Uint8Array): unknown {

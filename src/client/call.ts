@@ -1,12 +1,12 @@
 /** A request of `wire/` as a client sends it: its arguments put in their places, its answer read. See rfc/12. Pure. */
 
-import { isCode, TailraceError } from '../error.js'
 import { toJson } from '../wire/bytes.js'
 import type { AnswerOf, ArgsOf, RequestSpec } from '../wire/request.js'
 import { parse, type Schema } from '../wire/schema.js'
+import { readAnswer } from './answer.js'
 import { componentOf, pathOf, pathOfKey, type Query } from './path.js'
 
-/** `body`: JSON; undefined where the request has none. */
+/** `body`: what is to be JSON; undefined where the request has none. */
 export type Placed = { readonly path: string; readonly body: unknown }
 
 /** Throws EINVAL: a name or a key that cannot stand in a path. */
@@ -31,12 +31,7 @@ export function placed<R extends RequestSpec>(spec: R, args: ArgsOf<R>): Placed 
 
 /** Throws EIO: the server's answer is not what it says. */
 export function answerOf<R extends RequestSpec>(spec: R, input: unknown): AnswerOf<R> {
-  if (spec.answer === undefined) return {} as AnswerOf<R>
-  try {
-    return parse(spec.answer as Schema, input, 'the answer') as AnswerOf<R>
-  } catch (cause) {
-    if (!isCode(cause, 'EINVAL')) throw cause
-    const message = `the server's answer could not be read (${cause.message}); are both of one version?`
-    throw new TailraceError('EIO', message, { cause })
-  }
+  const { answer } = spec
+  if (answer === undefined) return {} as AnswerOf<R>
+  return readAnswer(() => parse(answer as Schema, input, 'the answer') as AnswerOf<R>)
 }

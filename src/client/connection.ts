@@ -8,9 +8,9 @@ import { type Deferred, deferred } from '../base/deferred.js'
 import { onAbort } from '../base/on-abort.js'
 import { pause, startTimer } from '../base/timer.js'
 import { isCode, TailraceError, toTailraceError } from '../error.js'
-import { readAnswer } from '../wire/answers.js'
-import { type Request, type Response, subprotocol } from '../wire/frames.js'
+import { parseResponse, type Request, type Response, subprotocol } from '../wire/frames.js'
 import { parseErrorBody } from '../wire/status.js'
+import { readAnswer } from './answer.js'
 import { delayOf } from './backoff.js'
 import { closedByDispose, type Http, unauthorized } from './http.js'
 import type { Socket, Transport } from './transport.js'
@@ -279,15 +279,10 @@ function lost(cause: TailraceError): TailraceError {
 }
 
 async function loadFraming(): Promise<Framing> {
-  const { decodeMessage, encodeMessage } = await import('../wire/framing.js')
-  const { parseResponse } = await import('../wire/responses.js')
+  const { packFrame, unpackFrame } = await import('../wire/framing.js')
   return {
-    encode: (request) => {
-      const message = encodeMessage(request, subprotocol)
-      return typeof message === 'string' ? new TextEncoder().encode(message) : message
-    },
-    decode: (frame) =>
-      readAnswer(frame, (bytes) => parseResponse(decodeMessage(bytes as Uint8Array))),
+    encode: packFrame,
+    decode: (frame) => readAnswer(() => parseResponse(unpackFrame(frame))),
   }
 }
 

@@ -7,7 +7,7 @@ import type { Backoff } from '../api/connect.js'
 import { joinAbort } from '../base/join-abort.js'
 import { pause } from '../base/timer.js'
 import { isCode, TailraceError, toTailraceError } from '../error.js'
-import type { AnswerOf, ArgsOf, RequestSpec } from '../wire/request.js'
+import { type AnswerOf, type ArgsOf, isWaiting, type RequestSpec } from '../wire/request.js'
 import { answeredBySomethingElse, readJsonOf, type Shape, serversAnswer } from './answer.js'
 import { delayOf } from './backoff.js'
 import { answerOf, placed } from './call.js'
@@ -113,9 +113,19 @@ export class Http {
     return this.#read(this.#readRequest(path, asking, body), use)
   }
 
-  async readJson<T>(path: string, asking: Asking, parse: (input: unknown) => T, body?: unknown) {
+  async #readJson<T>(path: string, asking: Asking, parse: (input: unknown) => T, body?: unknown) {
     const bytes = body === undefined ? undefined : encodeJson(body)
     return this.read(path, asking, async (response) => readJsonOf(response, parse), bytes)
+  }
+
+  /** Sends once a request of `wire/` whose body are bytes. Throws as `write`. */
+  async upload<R extends RequestSpec>(
+    spec: R,
+    args: ArgsOf<R>,
+    sending: Omit<Writing, 'method' | 'path'>,
+  ): Promise<AnswerOf<R>> {
+    const { path } = placed(spec, args)
+    return this.write({ ...sending, method: spec.method, path }, (input) => answerOf(spec, input))
   }
 
   /** Sends once something that changes the store. Throws what the server says, ECLOSED (it did not
@@ -126,21 +136,7 @@ export class Http {
     return readJsonOf(response, parse)
   }
 
-  async writeJson<T>(
-    path: string,
-    body: unknown,
-    asking: Asking,
-    parse: (input: unknown) => T,
-  ): Promise<T> {
-    const headers = { ...asking.headers, 'content-type': 'application/json' }
-    const { signal, long, patience } = asking
-    return this.write(
-      { method: 'POST', path, headers, body: encodeJson(body), signal, long, patience },
-      parse,
-    )
-  }
-
-  /** As `writeJson`, with the answer handed to `use`. */
+  /** Sends JSON once, and hands the answer to `use`. */
   async sendJson<T>(
     path: string,
     body: unknown,
@@ -164,8 +160,11 @@ export class Http {
   ): Promise<AnswerOf<R>> {
     const { path, body } = placed(spec, args)
     const parse = (input: unknown) => answerOf(spec, input)
-    if (spec.right === 'read') return this.readJson(path, asking, parse, body)
-    const { signal, long, patience } = asking
+    const { signal, patience = isWaiting(spec, args) ? 'answer' : undefined } = asking
+    const { long = patience !== undefined } = asking
+    if (spec.right === 'read') {
+      return this.#readJson(path, { signal, patience, long }, parse, body)
+    }
     const json = body === undefined ? {} : { body: encodeJson(body) }
     const headers = {
       ...asking.headers,

@@ -20,9 +20,18 @@ import type { TerminalSize } from '../base/posix.js'
 import { bytesOf } from '../base/shape.js'
 import { checkJobs } from '../job/checks.js'
 import { jobEvents, jobOutput } from '../job/reading.js'
-import { parseJobPage, parseJobView, parsePruned } from '../wire/answers.js'
+import {
+  jobStdin,
+  listJobs,
+  pruneJobs,
+  removeJob,
+  removeJobOutput,
+  resizeJob,
+  showJob,
+  signalJob,
+  submitJob,
+} from '../wire/jobs.js'
 import type { Http } from './http.js'
-import { componentOf, pathOf } from './path.js'
 
 export class RemoteJobs implements Jobs {
   readonly #http: Http
@@ -43,62 +52,52 @@ export class RemoteJobs implements Jobs {
 
   async submit(submission: Submission, signal?: AbortSignal): Promise<JobView> {
     checkJobs.submit(signal)
-    return this.#http.writeJson(pathOf('jobs'), submission, { signal }, parseJobView)
+    return this.#http.call(submitJob, submission, { signal })
   }
 
   async list(options: ListJobsOptions = {}): Promise<JobPage> {
     checkJobs.list(options)
     const { states, signal, ...asked } = options
-    const path = pathOf('jobs', { ...asked, state: states?.join(',') })
-    return this.#http.readJson(path, { signal }, parseJobPage)
+    const args = states === undefined ? asked : { ...asked, state: states }
+    return this.#http.call(listJobs, args, { signal })
   }
 
   async show(id: string, signal?: AbortSignal): Promise<JobView> {
     checkJobs.one(id, signal)
-    return this.#http.readJson(pathOfJob(id), { signal }, parseJobView)
+    return this.#http.call(showJob, { id }, { signal })
   }
 
   async wait(id: string, signal?: AbortSignal): Promise<JobView> {
     checkJobs.one(id, signal)
-    const asking = { signal, patience: 'answer' as const }
-    return this.#http.readJson(`${pathOfJob(id)}?wait=true`, asking, parseJobView)
+    return this.#http.call(showJob, { id, wait: true }, { signal })
   }
 
   async signal(id: string, name: string): Promise<void> {
     checkJobs.signal(id, name)
-    await this.#http.writeJson(`${pathOfJob(id)}/signal`, { signal: name }, {}, () => undefined)
+    await this.#http.call(signalJob, { id, signal: name })
   }
 
   async resize(id: string, size: TerminalSize): Promise<void> {
-    await this.#http.writeJson(`${pathOfJob(id)}/resize`, size, {}, () => undefined)
+    await this.#http.call(resizeJob, { id, ...size })
   }
 
   async stdin(id: string, chunks: AsyncIterable<Uint8Array>, signal?: AbortSignal): Promise<void> {
     checkJobs.stdin(id, chunks, signal)
     const headers = { 'content-type': 'application/octet-stream' }
-    const path = `${pathOfJob(id)}/stdin`
     const body = bytesOf(chunks)
-    await this.#http.write(
-      { method: 'POST', path, headers, body, signal, long: true, patience: 'all' },
-      () => undefined,
-    )
+    const sending = { headers, body, signal, long: true, patience: 'all' as const }
+    await this.#http.upload(jobStdin, { id }, sending)
   }
 
   async remove(id: string, options: RemoveJobOptions = {}): Promise<void> {
     checkJobs.remove(id, options)
     const { output = false, signal } = options
-    const path = output ? `${pathOfJob(id)}/output` : pathOfJob(id)
-    await this.#http.write({ method: 'DELETE', path, signal }, () => undefined)
+    await this.#http.call(output ? removeJobOutput : removeJob, { id }, { signal })
   }
 
   async prune(options: PruneOptions): Promise<Pruned> {
     checkJobs.prune(options)
-    const { olderThanMs, dryRun, after, signal } = options
-    const path = pathOf('jobs', { olderThan: olderThanMs, dryRun, after })
-    return this.#http.write({ method: 'DELETE', path, signal }, parsePruned)
+    const { olderThanMs, signal, ...asked } = options
+    return this.#http.call(pruneJobs, { olderThan: olderThanMs, ...asked }, { signal })
   }
-}
-
-function pathOfJob(id: string): string {
-  return pathOf(`jobs/${componentOf(id)}`)
 }

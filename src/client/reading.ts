@@ -3,8 +3,9 @@
 
 import type { Reading, Stat } from '../api/kvs.js'
 import { isCode, TailraceError } from '../error.js'
-import { parseStat, readAnswer } from '../wire/answers.js'
-import { decodeJsonText } from './answer.js'
+import { stat as statShape } from '../wire/keys.js'
+import { parse } from '../wire/schema.js'
+import { decodeJsonText, readAnswer } from './answer.js'
 import type { HttpResponse } from './transport.js'
 
 /** What a value can have, and a connection cannot. */
@@ -17,7 +18,8 @@ type ReadOn = (stat: Stat, received: number) => Promise<unknown>
 /** Throws EIO. Its `chunks` hold a connection until they are iterated, or the client is disposed. */
 export function readingOf(response: HttpResponse, readOn: ReadOn): Reading {
   try {
-    const stat = readAnswer(decodeJsonText(response.header('tailrace-stat')), parseStat)
+    const header = decodeJsonText(response.header('tailrace-stat'))
+    const stat = readAnswer(() => parse(statShape, header, 'Tailrace-Stat'))
     return { stat, chunks: chunksOf(response, (received) => readOn(stat, received)) }
   } catch (error) {
     response.discard()

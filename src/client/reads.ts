@@ -5,19 +5,23 @@ import type { Stat } from '../api/kvs.js'
 import {
   getSizeMax,
   type Listing,
+  type ListOptions,
   type Reading,
   type ReadOptions,
   type ReadScope,
   type RootView,
+  type StatOptions,
+  type TreeobjOptions,
 } from '../api/kvs.js'
 import type { Scope } from '../api/transaction.js'
 import { isCode } from '../error.js'
 import type { TreeobjJson } from '../tree/json.js'
-import * as answers from '../wire/answers.js'
+import { getKey, getTreeobj, listKeys, root, statKey } from '../wire/keys.js'
+import { read } from '../wire/transaction.js'
+import { placed } from './call.js'
 import type { Http } from './http.js'
-import { pathOf, pathOfKey } from './path.js'
 import { readingOf } from './reading.js'
-import { askingOf, missing, namespaceOf, readQuery } from './scope.js'
+import { askingOf, missing } from './scope.js'
 
 export class RemoteReads {
   readonly #http: Http
@@ -27,7 +31,8 @@ export class RemoteReads {
   }
 
   async get(key: string, options: ReadScope = {}): Promise<Uint8Array | undefined> {
-    const path = pathOfKey('kv', key, readQuery(options))
+    const { signal: _, ...scope } = options
+    const { path } = placed(getKey, { key, ...scope })
     return missing(
       this.#http.read(path, { ...askingOf(options), shape: 'value' }, (response) =>
         response.bytes(getSizeMax).catch((error: unknown) => this.#explain(error, key, options)),
@@ -36,14 +41,15 @@ export class RemoteReads {
   }
 
   async read(key: string, options: ReadOptions = {}): Promise<Reading | undefined> {
-    const { at, index, from, to } = options
-    const path = pathOfKey('kv', key, { ...readQuery(options), index, from, to })
+    const { signal, ...scope } = options
+    const { at, index, from } = scope
+    const { path } = placed(getKey, { key, ...scope })
     const asking = { ...askingOf(options), long: true, shape: 'value' as const }
     const readOn = ({ base, seq }: Stat, received: number): Promise<unknown> => {
       const begin = (from ?? base?.size ?? 0) + received
-      const rest = { namespace: options.namespace, at: at ?? seq, from: begin, to: begin + 1 }
-      const { signal } = options
-      return this.#http.read(pathOfKey('kv', key, rest), { signal, shape: 'value' }, (response) =>
+      const { minSeq: _minSeq, index: _index, ...where } = scope
+      const rest = { ...where, key, at: at ?? seq, from: begin, to: begin + 1 }
+      return this.#http.read(placed(getKey, rest).path, { signal, shape: 'value' }, (response) =>
         response.bytes(1),
       )
     }
@@ -51,7 +57,8 @@ export class RemoteReads {
     if (index === undefined) return missing(reading)
     // Over HTTP a missing key and an index past the end are both ENOENT: here only the second is.
     return reading.catch(async (error: unknown) => {
-      if (!isCode(error, 'ENOENT') || (await this.stat(key, options))) throw error
+      const { index: _, from: _from, to: _to, ...there } = options
+      if (!isCode(error, 'ENOENT') || (await this.stat(key, there))) throw error
       return undefined
     })
   }
@@ -64,49 +71,30 @@ export class RemoteReads {
     throw error
   }
 
-  async stat(
-    key: string,
-    options: ReadScope & { readonly nofollow?: boolean } = {},
-  ): Promise<Stat | undefined> {
-    const path = pathOfKey('stat', key, { ...readQuery(options), nofollow: options.nofollow })
-    return missing(this.#http.readJson(path, askingOf(options), answers.parseStat))
+  async stat(key: string, { signal, ...args }: StatOptions = {}): Promise<Stat | undefined> {
+    return missing(this.#http.call(statKey, { key, ...args }, { signal }))
   }
 
   async treeobj(
     key: string,
-    options: ReadScope & { readonly after?: number; readonly limit?: number } = {},
+    { signal, ...args }: TreeobjOptions = {},
   ): Promise<TreeobjJson | undefined> {
-    const { after, limit } = options
-    const path = pathOfKey('treeobj', key, { ...readQuery(options), after, limit })
-    return missing(this.#http.readJson(path, askingOf(options), answers.parseTreeobjJson))
+    return missing(this.#http.call(getTreeobj, { key, ...args }, { signal }))
   }
 
-  async list(
-    key: string,
-    options: ReadScope & {
-      readonly after?: string
-      readonly limit?: number
-      readonly recursive?: boolean
-    } = {},
-  ): Promise<Listing> {
-    const { after, limit, recursive } = options
-    const path = pathOfKey('list', key, { ...readQuery(options), after, limit, recursive })
-    return this.#http.readJson(path, askingOf(options), answers.parseListing)
+  async list(key: string, { signal, ...args }: ListOptions = {}): Promise<Listing> {
+    return this.#http.call(listKeys, { key, ...args }, { signal })
   }
 
   async readMany(
     keys: readonly string[],
-    options: ReadScope = {},
+    { signal, ...args }: ReadScope = {},
   ): Promise<{ readonly seq: number; readonly values: readonly (Uint8Array | undefined)[] }> {
-    const { at, minSeq } = options
-    const path = pathOf('read', namespaceOf(options))
-    return this.#http.readJson(path, askingOf(options), answers.parseValues, { keys, at, minSeq })
+    const { seq, values } = await this.#http.call(read, { keys, ...args }, { signal })
+    return { seq, values: values.map((value) => value ?? undefined) }
   }
 
-  async root(options: Scope & { readonly waitSeq?: number } = {}): Promise<RootView> {
-    const { waitSeq, signal } = options
-    const path = pathOf('root', { ...namespaceOf(options), waitSeq })
-    const patience = waitSeq === undefined ? undefined : 'answer'
-    return this.#http.readJson(path, { signal, patience }, answers.parseRootView)
+  async root({ signal, ...args }: Scope & { readonly waitSeq?: number } = {}): Promise<RootView> {
+    return this.#http.call(root, args, { signal })
   }
 }

@@ -9,7 +9,7 @@ import { TailraceError } from '../error.js'
 export type Body = Uint8Array | AsyncIterable<Uint8Array>
 
 export type HttpRequest = {
-  readonly method: 'GET' | 'PUT' | 'POST' | 'PATCH' | 'DELETE'
+  readonly method: 'GET' | 'HEAD' | 'PUT' | 'POST' | 'PATCH' | 'DELETE'
   /** Percent-encoded, with the query, from `/`. */
   readonly path: string
   /** Names in lower case. */

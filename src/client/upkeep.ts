@@ -14,13 +14,12 @@ import type {
   Usage,
 } from '../api/upkeep.js'
 import { isCode, TailraceError } from '../error.js'
-import { parseUsage, readAnswer } from '../wire/answers.js'
-import { parseCollected, parseCollectLine, parseForgotten } from '../wire/collection.js'
-import { parseImported } from '../wire/imported.js'
-import { decodeJsonText } from './answer.js'
+import { parse } from '../wire/schema.js'
+import { parseErrorBody } from '../wire/status.js'
+import { collect, collectLine, exportTree, forget, importTree, usage } from '../wire/upkeep.js'
+import { decodeJsonText, readAnswer } from './answer.js'
+import { placed } from './call.js'
 import type { Http } from './http.js'
-import { pathOf } from './path.js'
-import { namespaceOf } from './scope.js'
 import type { HttpResponse } from './transport.js'
 
 /** Bytes of one line of progress. */
@@ -33,41 +32,27 @@ export class RemoteUpkeep implements Upkeep {
     this.#http = http
   }
 
-  async usage(options: { readonly signal?: AbortSignal } = {}): Promise<Usage> {
-    return this.#http.readJson(pathOf('usage'), options, parseUsage)
+  async usage({ signal }: { readonly signal?: AbortSignal } = {}): Promise<Usage> {
+    return this.#http.call(usage, {}, { signal })
   }
 
   /** Canceled by its signal, and by the end of the connection. */
-  async collect(options: CollectOptions = {}): Promise<Collected> {
-    const { dryRun, signal, onProgress } = options
-    const asking = { signal, long: true, patience: 'answer' as const }
-    if (!onProgress) return this.#http.writeJson(pathOf('gc'), { dryRun }, asking, parseCollected)
+  async collect({ signal, onProgress, ...args }: CollectOptions = {}): Promise<Collected> {
+    if (!onProgress) return this.#http.call(collect, args, { signal })
     const headers = { accept: 'application/x-ndjson' }
-    const shape = 'lines' as const
-    const body = { dryRun }
-    return this.#http.sendJson(
-      pathOf('gc'),
-      body,
-      { ...asking, headers, shape, patience: 'all' as const },
-      (response) => lastOf(response, onProgress),
-    )
+    const asking = { signal, long: true, patience: 'all', shape: 'lines', headers } as const
+    const { path, body } = placed(collect, args)
+    return this.#http.sendJson(path, body, asking, (response) => lastOf(response, onProgress))
   }
 
-  forget(key: string, options: Scope = {}): Promise<Forgotten> {
-    const path = pathOf('forget', namespaceOf(options))
-    const { signal } = options
-    return this.#http.writeJson(
-      path,
-      { key },
-      { signal, long: true, patience: 'answer' },
-      parseForgotten,
-    )
+  async forget(key: string, { signal, ...args }: Scope = {}): Promise<Forgotten> {
+    return this.#http.call(forget, { key, ...args }, { signal })
   }
 
   /** Asked for when it is iterated; not again once its first byte came: the consumer has had a part of it. */
   async *export(options: ExportOptions = {}): AsyncGenerator<Uint8Array, void, undefined> {
-    const { at, since, skipDamaged, signal } = options
-    const path = pathOf('export', { ...namespaceOf(options), at, since, skipDamaged })
+    const { signal, ...args } = options
+    const { path } = placed(exportTree, args)
     const asking = { signal, long: true, shape: 'bytes' as const }
     const { chunks, first } = await this.#http.read(path, asking, async ({ body }) => {
       const chunks = body[Symbol.asyncIterator]()
@@ -92,14 +77,13 @@ export class RemoteUpkeep implements Upkeep {
     }
   }
 
-  import(chunks: AsyncIterable<Uint8Array>, options: ImportOptions = {}): Promise<Imported> {
-    const { replace, signal } = options
-    const path = pathOf('import', { ...namespaceOf(options), replace })
+  async import(
+    chunks: AsyncIterable<Uint8Array>,
+    { signal, ...args }: ImportOptions = {},
+  ): Promise<Imported> {
     const headers = { 'content-type': 'application/octet-stream' }
-    return this.#http.write(
-      { method: 'POST', path, headers, body: chunks, signal, long: true, patience: 'answer' },
-      parseImported,
-    )
+    const sending = { headers, body: chunks, signal, long: true, patience: 'answer' as const }
+    return this.#http.upload(importTree, args, sending)
   }
 }
 
@@ -108,7 +92,8 @@ async function lastOf(
   onProgress: NonNullable<CollectOptions['onProgress']>,
 ): Promise<Collected> {
   for await (const line of linesOf(response.body)) {
-    const said = readAnswer(decodeJsonText(line), parseCollectLine)
+    const said = readAnswer(() => parse(collectLine, decodeJsonText(line), 'a line'))
+    if ('error' in said) throw parseErrorBody(said.error)
     if ('collected' in said) return said.collected
     onProgress(said.progress)
   }

@@ -15,10 +15,9 @@ import type {
 } from '../api/watch.js'
 import { onAbort } from '../base/on-abort.js'
 import { Wakeup } from '../base/wakeup.js'
-import { parseBlobref } from '../blob/blobref.js'
 import { canceled, isCode, TailraceError } from '../error.js'
-import { parsePosition } from '../wire/answers.js'
-import { frameCost, type Request } from '../wire/frames.js'
+import { frameCost, position, type Request } from '../wire/frames.js'
+import { parse } from '../wire/schema.js'
 import type { Connection, Delivery, Stream } from './connection.js'
 import { Fifo } from './fifo.js'
 
@@ -111,7 +110,7 @@ export class RemoteWatch implements Watching, Stream {
         this.#append(event)
         return
       case 'value':
-        this.#deliverValue({ ...event, ref: parseBlobref(event.ref) })
+        this.#deliverValue(event)
         return
       case 'lease':
         this.#deliverLease(event)
@@ -172,7 +171,7 @@ export class RemoteWatch implements Watching, Stream {
     if (!this.#position || !isCode(error, 'ECOMPACTED')) return undefined
     const { state } = error.failed ?? {}
     if (typeof state !== 'object' || state === null || !('position' in state)) return undefined
-    const oldest = parsePosition(state.position)
+    const oldest = parse(position, state.position, 'position')
     return oldest.index > this.#position.index && oldest.index <= this.#start ? oldest : undefined
   }
 

@@ -4,6 +4,7 @@
 
 import type { AppendOptions, CommitOptions, PutOptions } from '../api/kvs.js'
 import {
+  type Cap,
   type Capping,
   type Committed,
   type CommittedOp,
@@ -14,13 +15,12 @@ import {
   type Value,
 } from '../api/transaction.js'
 import { TailraceError } from '../error.js'
-import * as answers from '../wire/answers.js'
-import { encodeText, toJson } from '../wire/bytes.js'
+import { encodeText } from '../wire/bytes.js'
+import { appendKey, putKey } from '../wire/keys.js'
+import { txn } from '../wire/transaction.js'
 import { Again, type AgainOptions } from './again.js'
 import { conditionsOf, idempotencyHeaders, producerHeaders } from './conditions.js'
 import type { Http } from './http.js'
-import { pathOf, pathOfKey, type Query } from './path.js'
-import { namespaceOf } from './scope.js'
 
 /** Content types that the header of a PUT cannot set: they are what clients send without meaning it. */
 const unsaid: ReadonlySet<string> = new Set([
@@ -40,10 +40,10 @@ export class RemoteWrites {
   }
 
   async commit(transaction: Transaction, options: CommitOptions = {}): Promise<Committed> {
-    const path = pathOf('txn', namespaceOf(options))
-    const body = toJson(transaction)
+    const { namespace, signal } = options
+    const args = { ...transaction, ...(namespace === undefined ? {} : { namespace }) }
     return this.#write(options, transaction.ops, (headers) =>
-      this.#http.writeJson(path, body, { signal: options.signal, headers }, answers.parseCommitted),
+      this.#http.call(txn, args, { signal, headers }),
     )
   }
 
@@ -52,7 +52,7 @@ export class RemoteWrites {
     value: Value | AsyncIterable<Uint8Array>,
     options: PutOptions = {},
   ): Promise<CommittedOp> {
-    const { contentType } = options
+    const { contentType, namespace, signal } = options
     const conditions = conditionsOf(key, options.guards)
     const bytes = await bytesOf(value, options)
     const life = lifeQuery(options)
@@ -64,41 +64,28 @@ export class RemoteWrites {
     const meant = contentType !== undefined && unsaid.has(contentType.toLowerCase())
     const type = contentType === undefined || meant ? {} : { 'content-type': contentType }
     const said = { ...life, ...(meant ? { contentType } : {}) }
-    const path = pathOfKey('kv', key, { ...namespaceOf(options), ...said })
-    const { signal } = options
+    const args = { key, ...said, ...(namespace === undefined ? {} : { namespace }) }
     const long = !(bytes instanceof Uint8Array)
-    return this.#write(options, [], (once) =>
-      this.#http.write(
-        {
-          method: 'PUT',
-          path,
-          headers: { ...type, ...conditions, ...once },
-          body: bytes,
-          signal,
-          long,
-        },
-        answers.parseCommittedOp,
-      ),
-    )
+    return this.#write(options, [], (once) => {
+      const headers = { ...type, ...conditions, ...once }
+      return this.#http.upload(putKey, args, { headers, body: bytes, signal, long })
+    })
   }
 
   async append(key: string, value: Value, options: AppendOptions = {}): Promise<CommittedOp> {
     const conditions = conditionsOf(key, options.guards)
     const bytes = await bytesOf(value, options)
-    const { seal, signal, producer } = options
+    const { seal, signal, producer, namespace } = options
     const sealed = seal === undefined ? {} : { seal }
     const numbered = producer && { producer }
     const op: Op = { op: 'append', key, value: bytes, ...sealed, ...numbered, ...lifeOf(options) }
     const number = producer ? producerHeaders(producer) : {}
     const life = lifeQuery(options)
     if (!conditions || !number || !life) return this.#commitOp(op, options)
-    const path = pathOfKey('kv', key, { ...namespaceOf(options), seal, ...life })
+    const args = { key, ...sealed, ...life, ...(namespace === undefined ? {} : { namespace }) }
     const headers = { ...conditions, ...number, 'content-type': 'application/octet-stream' }
     return this.#write(options, [op], (once) =>
-      this.#http.write(
-        { method: 'POST', path, headers: { ...headers, ...once }, body: bytes, signal },
-        answers.parseCommittedOp,
-      ),
+      this.#http.upload(appendKey, args, { headers: { ...headers, ...once }, body: bytes, signal }),
     )
   }
 
@@ -154,9 +141,11 @@ function lifeOf({ ttl, sliding, cap }: Expiry & Capping): Expiry & Capping {
   }
 }
 
+type LifeQuery = Cap & { readonly uncap?: boolean }
+
 /** Expiry and cap as query parameters. Undefined for an invalid cap: the server refuses it in a body, where it
  *  cannot be mistaken. */
-function lifeQuery(options: Expiry & Capping): Query | undefined {
+function lifeQuery(options: Expiry & Capping): (Expiry & LifeQuery) | undefined {
   const { cap, ...expiry } = lifeOf(options)
   if (cap === undefined) return expiry
   if (cap === null) return { ...expiry, uncap: true }

@@ -13,7 +13,6 @@ import { statusOf } from '../wire/status.js'
 import { Front, type FrontOptions } from './front.js'
 import { encodeAnswer, isLong } from './json-answer.js'
 import type { Log } from './log.js'
-import { checkMisplaced } from './misplaced.js'
 import { admittedRest, noRest, refuse } from './refusal.js'
 
 export type App = FastifyInstance
@@ -47,7 +46,6 @@ export function createApp(options: AppOptions): { readonly app: App; readonly fr
   })
   app.removeAllContentTypeParsers()
   app.addContentTypeParser('*', (_request, body, done) => done(null, body))
-  app.addHook('onRequest', async (request) => checkMisplaced(request))
   app.addHook('preSerialization', async (_request, reply, answer) => {
     if (!isLong(answer)) return answer
     // Fastify sends a Buffer as it does text; its types know text only.

@@ -1,20 +1,14 @@
 /** How much of a log is kept, as the parameters of a request: `?keep`, `?keepBytes`, `?keepAge`, `?uncap`. See rfc/6,
  *  rule 48. Pure. */
 
-import type { Capping } from '../api/transaction.js'
-import { invalid } from '../wire/parse.js'
+import type { Cap, Capping } from '../api/transaction.js'
+import { invalid } from '../base/shape.js'
 import { some } from './kv-read.js'
-import type { Query } from './query.js'
 
-export const capKinds = {
-  keep: 'integer',
-  keepBytes: 'integer',
-  keepAge: 'integer',
-  uncap: 'flag',
-} as const
+type CapQuery = Cap & { readonly uncap?: boolean }
 
 /** The parameters with those of a cap as one. Throws EINVAL. */
-export function withCap<Q extends Query<typeof capKinds>>({
+export function withCap<Q extends CapQuery>({
   keep,
   keepBytes,
   keepAge,

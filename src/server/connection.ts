@@ -4,27 +4,36 @@
 
 import type { Socket as RawSocket } from 'node:net'
 import { setImmediate } from 'node:timers/promises'
-import { primary } from '../api/namespace.js'
-import type { Transaction } from '../api/transaction.js'
 import { parseLongJson } from '../base/long-json.js'
 import { LoopSlice } from '../base/loop-slice.js'
+import { invalid } from '../base/shape.js'
 import { Wakeup } from '../base/wakeup.js'
 import { isCode, TailraceError, toTailraceError } from '../error.js'
 import { fromJson } from '../wire/bytes.js'
 import { checkFrameBounds } from '../wire/frame-bounds.js'
-import { authMs, type Request, type Response, subprotocol, watchesMax } from '../wire/frames.js'
-import { decodeMessage, type Subprotocol } from '../wire/framing.js'
-import { invalid } from '../wire/parse.js'
-import { parseReadBody, parseRequest, parseRootBody, requestIdOf } from '../wire/requests.js'
+import {
+  authMs,
+  type CallFrame,
+  isCallFrame,
+  parseRequest,
+  type Request,
+  type Response,
+  requestIdOf,
+  subprotocol,
+  watchesMax,
+} from '../wire/frames.js'
+import { decodeMessage, type Subprotocol } from '../wire/messages.js'
+import { type ArgsOf, isWaiting } from '../wire/request.js'
 import { errorBodyOf } from '../wire/status.js'
+import type { read } from '../wire/transaction.js'
 import { checkToken } from './access.js'
 import type { Context } from './context.js'
 import { Gate, Inbox } from './inbox.js'
 import { some } from './kv-read.js'
 import { type BacklogSum, Outbox } from './outbox.js'
+import type { AskedCall, Call, Routes } from './routes.js'
 import { ServedWatch, type WatchRequest } from './served-watch.js'
 import { Turns } from './turns.js'
-import { read, transactionOf } from './txn.js'
 import { closePolicy, closeTryAgain, type Socket } from './websocket.js'
 
 /** A frame of more bytes is read in several turns of the event loop. */
@@ -51,6 +60,9 @@ const endsAtOnce = 128
 /** A refused peer has this long to take the reason. */
 const refusedMs = 1_000
 
+/** A request that has no answer yet. One that waits has a controller. */
+type Pending = { canceled: boolean; controller: AbortController | undefined }
+
 export type ConnectionOptions = {
   readonly socket: Socket
   readonly raw: RawSocket
@@ -62,14 +74,14 @@ export type ConnectionOptions = {
 
 export class Connection {
   readonly #context: Context
+  readonly #routes: Routes
   readonly #socket: Socket
   readonly #protocol: Subprotocol
   readonly #inbox: Inbox
   readonly #outbox: Outbox
   readonly #token: string | undefined
   readonly #watches = new Map<number, ServedWatch>()
-  /** Requests that can be canceled have a controller. */
-  readonly #requests = new Map<number, AbortController | undefined>()
+  readonly #requests = new Map<number, Pending>()
   readonly #authTimer: NodeJS.Timeout | undefined
   readonly #reads = new Turns(readsMax)
   /** Requests that have a controller. */
@@ -83,9 +95,10 @@ export class Connection {
   #refused = false
   #alive = true
 
-  constructor(context: Context, options: ConnectionOptions) {
+  constructor(context: Context, routes: Routes, options: ConnectionOptions) {
     const { socket, raw, protocol, sum, token } = options
     this.#context = context
+    this.#routes = routes
     this.#socket = socket
     this.#protocol = protocol
     this.#token = token
@@ -183,10 +196,9 @@ export class Connection {
       if (frame === undefined) return
       await slice.turn()
       const request = parseRequest(frame)
-      const transaction =
-        request.op === 'txn' ? transactionOf(request.namespace ?? primary, request.body) : undefined
+      const parsed = isCallFrame(request) ? this.#routes.asked(request) : undefined
       await slice.turn()
-      if (!this.#over) this.#take(request, transaction)
+      if (!this.#over) this.#take(request, parsed)
     } catch (error) {
       this.#fail(requestIdOf(frame), error)
     }
@@ -220,8 +232,13 @@ export class Connection {
     throw invalid(`${this.#protocol} has ${isBinary ? 'text' : 'binary'} messages only`)
   }
 
-  /** `transaction`: that of the request, where it was parsed before. */
-  #take(request: Request, transaction?: Transaction): void {
+  /** `parsed`: what the request asks for, where it was parsed before. */
+  #take(request: Request, parsed?: AskedCall): void {
+    if (isCallFrame(request)) {
+      this.#checkId(request.id)
+      void this.#answer(request.id, request, parsed)
+      return
+    }
     switch (request.op) {
       case 'auth':
         this.#auth(request.id, request.token)
@@ -235,12 +252,6 @@ export class Connection {
       case 'watch':
         this.#checkId(request.id)
         this.#watch(request)
-        return
-      case 'txn':
-      case 'read':
-      case 'root':
-        this.#checkId(request.id)
-        void this.#answer(request, transaction)
         return
       default:
         request satisfies never
@@ -287,27 +298,39 @@ export class Connection {
     const watch = this.#watches.get(id)
     this.#watches.delete(id)
     watch?.cancel()
-    this.#requests.get(id)?.abort()
+    const pending = this.#requests.get(id)
+    if (!pending) return
+    pending.canceled = true
+    pending.controller?.abort()
   }
 
-  async #answer(
-    request: Extract<Request, { readonly op: 'txn' | 'read' | 'root' }>,
-    transaction: Transaction | undefined,
-  ): Promise<void> {
-    const { id } = request
+  async #answer(id: number, frame: CallFrame, parsed: AskedCall | undefined): Promise<void> {
+    const pending: Pending = { canceled: false, controller: undefined }
+    const after: (() => void)[] = []
+    const signalOf = () => this.#signalOf(pending)
+    this.#requests.set(id, pending)
     try {
-      const body = await this.#resultOf(request, transaction)
-      this.#forget(id)
-      this.#send({ id, type: 'result', body })
+      const call: Call = {
+        ...some({ idempotencyKey: frame.idempotencyKey }),
+        get signal() {
+          return signalOf()
+        },
+        afterwards: (act) => after.push(act),
+      }
+      await this.#run(parsed ?? this.#routes.asked(frame), call, (body) => {
+        this.#forget(id)
+        this.#send({ id, type: 'result', body })
+      })
     } catch (error) {
       this.#forget(id)
       this.#fail(id, error)
     }
     this.#wakeIfQuiet()
+    for (const act of after) void setImmediate().then(act)
   }
 
   #forget(id: number): void {
-    const controller = this.#requests.get(id)
+    const controller = this.#requests.get(id)?.controller
     if (controller) {
       this.#waits--
       this.#context.activity.giveBack(controller)
@@ -319,52 +342,37 @@ export class Connection {
     if (this.#watches.size + this.#requests.size === 0) this.#quiet.wake()
   }
 
-  async #resultOf(
-    request: Extract<Request, { readonly op: 'txn' | 'read' | 'root' }>,
-    transaction: Transaction | undefined,
-  ): Promise<unknown> {
-    const { id, op, namespace = primary, body, idempotencyKey } = request
-    switch (op) {
-      case 'txn':
-        this.#requests.set(id, undefined)
-        return this.#context.store.commit(transaction ?? transactionOf(namespace, body), {
-          namespace,
-          ...some({ idempotencyKey }),
-        })
-      case 'read': {
-        const parsed = parseReadBody(body)
-        this.#inbox.spend(parsed.keys.length * lookupCost)
-        const signal = this.#waitOf(id, parsed.minSeq)
-        return this.#reads.run(async () => {
-          await this.#outbox.drained(this.#closed.signal)
-          return read(this.#context, namespace, parsed, signal)
-        })
-      }
-      case 'root': {
-        const parsed = parseRootBody(body)
-        const signal = this.#waitOf(id, parsed.waitSeq)
-        return this.#context.store.root({ namespace, ...parsed, ...(signal ? { signal } : {}) })
-      }
-      default:
-        return op satisfies never
+  /** Writes and waits run at once; what only reads has its turn, since its answer may be long. The turn lasts until the
+   *  answer was handed over: who comes next sees it in the backlog. */
+  async #run(asked: AskedCall, call: Call, deliver: (body: unknown) => void): Promise<void> {
+    const { spec, args } = asked
+    const waits = isWaiting(spec, args)
+    const { minSeq, namespace } = args as ArgsOf<typeof read>
+    if (spec.right === 'write' || (waits && minSeq === undefined)) {
+      deliver(await asked.run(call))
+      return
     }
+    this.#inbox.spend(lookupsOf(args) * lookupCost)
+    // It takes no place of others while it waits.
+    if (waits)
+      await this.#context.store.root(some({ namespace, waitSeq: minSeq, signal: call.signal }))
+    await this.#reads.run(async () => {
+      await this.#outbox.drained(this.#closed.signal)
+      deliver(await asked.run(call))
+    })
   }
 
-  /** Only what may wait long can be canceled: the rest is answered sooner than it would be. */
-  #waitOf(id: number, seq: number | undefined): AbortSignal | undefined {
-    if (seq === undefined) {
-      this.#requests.set(id, undefined)
-      return undefined
-    }
+  /** Made when it is asked for: only what may wait long can be canceled, the rest is answered sooner than it would
+   *  be. Throws EBUSY. */
+  #signalOf(pending: Pending): AbortSignal {
+    if (pending.controller) return pending.controller.signal
     if (this.#waits >= waitsMax) {
-      throw new TailraceError(
-        'EBUSY',
-        `at most ${waitsMax} requests of a connection wait for a seq`,
-      )
+      throw new TailraceError('EBUSY', `at most ${waitsMax} requests of a connection wait`)
     }
     this.#waits++
     const controller = this.#context.activity.wait()
-    this.#requests.set(id, controller)
+    pending.controller = controller
+    if (pending.canceled) controller.abort()
     return controller.signal
   }
 
@@ -425,6 +433,14 @@ export class Connection {
   }
 }
 
-function abortOf(controller: AbortController | undefined): () => void {
-  return () => controller?.abort()
+function abortOf(pending: Pending): () => void {
+  return () => {
+    pending.canceled = true
+    pending.controller?.abort()
+  }
+}
+
+/** How many keys a read looks for. */
+function lookupsOf({ keys }: Readonly<Record<string, unknown>>): number {
+  return Array.isArray(keys) ? keys.length : 1
 }

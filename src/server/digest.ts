@@ -4,7 +4,7 @@
 
 import { createHash, type Hash } from 'node:crypto'
 import type { IncomingHttpHeaders } from 'node:http'
-import { invalid } from '../wire/parse.js'
+import { invalid } from '../base/shape.js'
 
 /** Checksum algorithms: the name in headers, and the name in Node. */
 const algorithms: ReadonlyMap<string, string> = new Map([

@@ -4,10 +4,10 @@
 
 import type { Stat } from '../api/kvs.js'
 import type { Guard } from '../api/transaction.js'
+import { invalid } from '../base/shape.js'
 import { isBlobref } from '../blob/blobref.js'
 import { isCode, TailraceError } from '../error.js'
 import { fromGuardsHeader, guardsHeader } from '../wire/guards.js'
-import { invalid } from '../wire/parse.js'
 import type { Request } from './app.js'
 
 /** How often a write is tried again whose key changed between the look and the commit. */
@@ -23,22 +23,10 @@ type Tags = { readonly any: true } | { readonly any: false; readonly refs: reado
 
 export type Conditions = { readonly match?: Tags; readonly noneMatch?: Tags }
 
-/** Conditions of a read. Throws EINVAL. */
-export function readConditionsOf(request: Request): Conditions {
-  refuseGuards(request)
-  return conditionsOf(request)
-}
-
 /** Guards of a write, from `Tailrace-Guards`. Throws EINVAL, E2BIG. */
 export function guardsOf(request: Request): readonly Guard[] {
   const value = request.headers[guardsHeader]
   return typeof value === 'string' ? fromGuardsHeader(value) : []
-}
-
-/** Of requests that write nothing, or have their guards in the body. Throws EINVAL. */
-export function refuseGuards(request: Request): void {
-  if (request.headers[guardsHeader] === undefined) return
-  throw invalid('Tailrace-Guards goes with a write whose body is the value')
 }
 
 /** Throws EINVAL. */

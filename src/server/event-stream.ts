@@ -4,12 +4,12 @@
 
 import type { Event } from '../api/event.js'
 import type { AppendEvent, Watching } from '../api/watch.js'
+import { invalid } from '../base/shape.js'
 import { toTailraceError } from '../error.js'
 import { toNdjson } from '../eventlog/eventlog.js'
 import type { OutputPiece } from '../eventlog/read-stream.js'
 import { Splitter } from '../eventlog/splitter.js'
 import type { Place } from '../kvs/places.js'
-import { invalid } from '../wire/parse.js'
 import { errorBodyOf } from '../wire/status.js'
 import type { Request } from './app.js'
 import type { Context } from './context.js'

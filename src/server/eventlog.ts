@@ -2,7 +2,9 @@
  *  Invariant: a line is a whole event; all events of one POST are one append. */
 
 import type { Event } from '../api/event.js'
+import { primary } from '../api/namespace.js'
 import { transactionSizeMax } from '../api/transaction.js'
+import { invalid } from '../base/shape.js'
 import {
   appendPieces,
   EventPieces,
@@ -11,10 +13,11 @@ import {
   readEvents,
   toNdjson,
 } from '../eventlog/eventlog.js'
-import { invalid } from '../wire/parse.js'
-import type { App, Reply, Request } from './app.js'
+import { appendEventlog, readEventlog } from '../wire/eventlogs.js'
+import type { ArgsOf } from '../wire/request.js'
+import type { Reply, Request } from './app.js'
 import { readBody } from './body.js'
-import { capKinds, withCap } from './cap.js'
+import { withCap } from './cap.js'
 import type { Context } from './context.js'
 import { guardsOf } from './etag.js'
 import {
@@ -27,8 +30,8 @@ import {
 } from './event-stream.js'
 import { checkHeartbeat, heartbeatMsDefault, withHeartbeat } from './heartbeat.js'
 import { created, some } from './kv-read.js'
-import { idempotencyOf, refuseProducer } from './once.js'
-import { keyOf, namespaceOf, queryOf, writableNamespaceOf } from './query.js'
+import { idempotencyOf } from './once.js'
+import type { Routes } from './routes.js'
 import { sendStream, signalOf } from './stream.js'
 
 const noContent = 204
@@ -36,38 +39,35 @@ const noContent = 204
 const emptyLine = Buffer.from('\n')
 const headers = { 'content-type': 'application/x-ndjson' }
 
-export function serveEventlogs(app: App, context: Context): void {
-  app.get('/v1/eventlog/*', (request, reply) => read(context, request, reply))
-  app.post('/v1/eventlog/*', (request) => append(context, request))
+export function serveEventlogs(routes: Routes, context: Context): void {
+  routes.serveHttp(readEventlog, (args, { request, reply }) => read(context, args, request, reply))
+  routes.serveHttp(appendEventlog, (args, { request }) => append(context, args, request))
 }
 
-async function append(context: Context, request: Request): Promise<unknown> {
-  const query = withCap(queryOf(request, { seal: 'flag', ...capKinds }))
-  refuseProducer(request)
-  const namespace = writableNamespaceOf(request)
+async function append(
+  context: Context,
+  { key, namespace = primary, ...args }: ArgsOf<typeof appendEventlog>,
+  request: Request,
+): Promise<unknown> {
   const text = await readBody(request, transactionSizeMax)
   const pieces = new EventPieces()
   const timestamp = context.environment.now() / 1000
   for await (const event of eventsOfNdjson(text, { timestamp })) pieces.push(event)
   const guards = guardsOf(request)
-  const options = { namespace, guards, ...query, ...idempotencyOf(request) }
-  return appendPieces(context.store, keyOf(request), pieces.end(), options)
+  const options = { namespace, guards, ...withCap(args), ...idempotencyOf(request) }
+  return appendPieces(context.store, key, pieces.end(), options)
 }
 
-async function read(context: Context, request: Request, reply: Reply): Promise<Reply> {
-  const query = queryOf(request, {
-    at: 'at',
-    minSeq: 'integer',
-    follow: 'flag',
-    waitCreate: 'flag',
-    waitEvent: 'text',
-    heartbeat: 'integer',
-  })
+async function read(
+  context: Context,
+  query: ArgsOf<typeof readEventlog>,
+  request: Request,
+  reply: Reply,
+): Promise<Reply> {
+  const { key, namespace = primary } = query
   const { at, minSeq, follow, waitCreate = false, waitEvent } = query
   const heartbeat = checkHeartbeat(query.heartbeat, follow || waitEvent !== undefined)
   const { store, activity } = context
-  const key = keyOf(request)
-  const namespace = namespaceOf(request)
   const signal = signalOf(activity, reply)
   if (at !== undefined && (follow || waitCreate || waitEvent !== undefined)) {
     throw invalid('?at is one root: there is nothing to wait for')

@@ -4,9 +4,9 @@
  *  one it has. */
 
 import type { From, Watching } from '../api/watch.js'
+import { invalid } from '../base/shape.js'
 import { TailraceError } from '../error.js'
 import type { Checked, Place } from '../kvs/places.js'
-import { invalid } from '../wire/parse.js'
 import type { Reply, Request } from './app.js'
 import type { Context } from './context.js'
 import { type Conditions, judgeRead } from './etag.js'

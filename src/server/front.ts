@@ -10,8 +10,8 @@ import {
   type ServerResponse,
 } from 'node:http'
 import type { Socket } from 'node:net'
+import { invalid } from '../base/shape.js'
 import { type Code, TailraceError, toTailraceError } from '../error.js'
-import { invalid } from '../wire/parse.js'
 import { type Access, bearerOf, checkHost, checkOrigin, checkToken } from './access.js'
 import type { Activity } from './activity.js'
 import type { BodyBudget } from './body-budget.js'

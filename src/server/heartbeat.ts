@@ -3,7 +3,7 @@
  *  Invariant: a beat stands between two pieces, never within one; no timer is left at the end. */
 
 import { deferred } from '../base/deferred.js'
-import { invalid } from '../wire/parse.js'
+import { invalid } from '../base/shape.js'
 
 /** Default heartbeat interval of an event stream. */
 export const heartbeatMsDefault = 15_000

@@ -1,6 +1,7 @@
 /** `/v1/jobs`: what runs, ran, and says. See rfc/11 and rfc/12. */
 
-import { type JobState, jobFilters } from '../api/job.js'
+import type { JobState } from '../api/job.js'
+import { invalid } from '../base/shape.js'
 import { followEvents, readEvents } from '../eventlog/eventlog.js'
 import {
   type ReadStreamOptions,
@@ -8,13 +9,23 @@ import {
   readStreamPieces,
   sizeOfStreams,
 } from '../eventlog/read-stream.js'
-import { type Stream, streams } from '../eventlog/stdio.js'
-import { parseTerminalSize } from '../job/options.js'
-import { parseSubmission } from '../job/spec.js'
-import { parseOneOf } from '../wire/answers.js'
-import { invalid, parseFields, parseText } from '../wire/parse.js'
-import type { App, Reply, Request } from './app.js'
-import { readJsonBody, streamBody } from './body.js'
+import type { Stream } from '../eventlog/stdio.js'
+import {
+  jobStdin,
+  listJobs,
+  pruneJobs,
+  readJobEvents,
+  readJobOutput,
+  removeJob,
+  removeJobOutput,
+  resizeJob,
+  showJob,
+  signalJob,
+  submitJob,
+} from '../wire/jobs.js'
+import type { ArgsOf } from '../wire/request.js'
+import type { Reply, Request } from './app.js'
+import { streamBody } from './body.js'
 import type { Context } from './context.js'
 import {
   eventHeartbeat,
@@ -26,80 +37,56 @@ import {
 import { sendEventStream, sendEvents, sendFollowed } from './eventlog.js'
 import { checkHeartbeat, heartbeatMsDefault, withHeartbeat } from './heartbeat.js'
 import { some } from './kv-read.js'
-import { checkNoQuery, nameOf, queryOf } from './query.js'
 import { type Range, rangeOf, refuseRange } from './range.js'
+import type { Routes } from './routes.js'
 import { sendStream, signalOf } from './stream.js'
 
-const signalFields = new Set(['signal'])
-
-export function serveJobs(app: App, context: Context): void {
+export function serveJobs(routes: Routes, context: Context): void {
   const { jobs } = context.store
-  app.post('/v1/jobs', async (request, reply) => {
-    checkNoQuery(request)
-    const submission = parseSubmission(await readJsonBody(request))
-    return reply.code(201).send(await jobs.submit(submission))
+  routes.serve(submitJob, (submission) => jobs.submit(submission))
+  routes.serve(listJobs, ({ state: states, ...asked }) =>
+    jobs.list({ ...asked, ...some({ states }) }),
+  )
+  routes.serve(showJob, ({ id, wait }, call) => (wait ? jobs.wait(id, call.signal) : jobs.show(id)))
+  routes.serve(pruneJobs, ({ olderThan, ...asked }, { signal }) =>
+    jobs.prune({ olderThanMs: olderThan, ...asked, signal }),
+  )
+  routes.serve(removeJob, async ({ id }) => {
+    await jobs.remove(id)
+    return {}
   })
-  app.get('/v1/jobs', async (request) => {
-    const { state, ...asked } = queryOf(request, {
-      after: 'text',
-      limit: 'integer',
-      state: 'text',
-      name: 'text',
-    })
-    const states = state?.split(',').map((each) => parseOneOf(each, jobFilters, '?state'))
-    return jobs.list(some({ ...asked, states }))
+  routes.serve(removeJobOutput, async ({ id }) => {
+    await jobs.remove(id, { output: true })
+    return {}
   })
-  app.delete('/v1/jobs', async (request, reply) => {
-    const { olderThan, dryRun, after } = queryOf(request, {
-      olderThan: 'integer',
-      dryRun: 'flag',
-      after: 'text',
-    })
-    if (olderThan === undefined) throw invalid('say which: ?olderThan=MS, or /v1/jobs/ID')
+  routes.serve(signalJob, async ({ id, signal }) => {
+    await jobs.signal(id, signal)
+    return {}
+  })
+  routes.serve(resizeJob, async ({ id, ...size }) => {
+    await jobs.resize(id, size)
+    return {}
+  })
+  routes.serveHttp(jobStdin, async ({ id }, { request, reply }) => {
     const signal = signalOf(context.activity, reply)
-    return jobs.prune({ olderThanMs: olderThan, signal, ...some({ dryRun, after }) })
-  })
-  app.delete('/v1/jobs/:name', async (request) => {
-    checkNoQuery(request)
-    await jobs.remove(nameOf(request))
+    await jobs.stdin(id, streamBody(request, { mayStall: true }), signal)
     return {}
   })
-  app.delete('/v1/jobs/:name/output', async (request) => {
-    checkNoQuery(request)
-    await jobs.remove(nameOf(request), { output: true })
-    return {}
-  })
-  app.get('/v1/jobs/:name', async (request, reply) => {
-    const { wait } = queryOf(request, { wait: 'flag' })
-    const id = nameOf(request)
-    return wait ? jobs.wait(id, signalOf(context.activity, reply)) : jobs.show(id)
-  })
-  app.get('/v1/jobs/:name/events', (request, reply) => events(context, request, reply))
-  app.get('/v1/jobs/:name/output', (request, reply) => output(context, request, reply))
-  app.post('/v1/jobs/:name/signal', async (request) => {
-    checkNoQuery(request)
-    const fields = parseFields(await readJsonBody(request), 'signal', signalFields)
-    await jobs.signal(nameOf(request), parseText(fields['signal'], 'signal'))
-    return {}
-  })
-  app.post('/v1/jobs/:name/resize', async (request) => {
-    checkNoQuery(request)
-    await jobs.resize(nameOf(request), parseTerminalSize(await readJsonBody(request), 'the size'))
-    return {}
-  })
-  app.post('/v1/jobs/:name/stdin', async (request, reply) => {
-    checkNoQuery(request)
-    const signal = signalOf(context.activity, reply)
-    await jobs.stdin(nameOf(request), streamBody(request, { mayStall: true }), signal)
-    return {}
-  })
+  routes.serveHttp(readJobEvents, (args, { request, reply }) =>
+    events(context, args, request, reply),
+  )
+  routes.serveHttp(readJobOutput, (args, { request, reply }) =>
+    output(context, args, request, reply),
+  )
 }
 
-async function events(context: Context, request: Request, reply: Reply): Promise<Reply> {
-  const query = queryOf(request, { follow: 'flag', heartbeat: 'integer' })
-  const { follow } = query
-  const heartbeat = checkHeartbeat(query.heartbeat, follow)
-  const id = nameOf(request)
+async function events(
+  context: Context,
+  { id, follow, heartbeat: beat }: ArgsOf<typeof readJobEvents>,
+  request: Request,
+  reply: Reply,
+): Promise<Reply> {
+  const heartbeat = checkHeartbeat(beat, follow)
   const signal = signalOf(context.activity, reply)
   // A job that is not there is ENOENT by its own name.
   await context.store.jobs.show(id, signal)
@@ -115,19 +102,14 @@ async function events(context: Context, request: Request, reply: Reply): Promise
   return reply
 }
 
-async function output(context: Context, request: Request, reply: Reply): Promise<Reply> {
-  const query = queryOf(request, {
-    stream: 'text',
-    follow: 'flag',
-    from: 'integer',
-    since: 'integer',
-    lines: 'integer',
-    heartbeat: 'integer',
-  })
-  const { stream = 'stdout', heartbeat: beat, ...asked } = query
+async function output(
+  context: Context,
+  query: ArgsOf<typeof readJobOutput>,
+  request: Request,
+  reply: Reply,
+): Promise<Reply> {
+  const { id, stream: name = 'stdout', heartbeat: beat, ...asked } = query
   const heartbeat = checkHeartbeat(beat, query.follow)
-  const id = nameOf(request)
-  const name = parseOneOf(stream, streams, '?stream')
   const signal = signalOf(context.activity, reply)
   const { state } = await context.store.jobs.show(id, signal)
   const { range } = request.headers

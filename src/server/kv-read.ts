@@ -5,42 +5,35 @@
 
 import type { Reading, ReadScope, Stat } from '../api/kvs.js'
 import { primary } from '../api/namespace.js'
+import { invalid } from '../base/shape.js'
 import { blobSizeMax } from '../blob/blob.js'
 import { TailraceError } from '../error.js'
 import type { Place } from '../kvs/places.js'
 import { atOneRoot } from '../store/at-one-root.js'
-import { invalid } from '../wire/parse.js'
+import type { getKey, headKey } from '../wire/keys.js'
+import type { ArgsOf } from '../wire/request.js'
 import type { Reply, Request } from './app.js'
 import type { Context } from './context.js'
-import { type Conditions, cacheForever, cacheWithTag, judgeRead, readConditionsOf } from './etag.js'
+import { type Conditions, cacheForever, cacheWithTag, conditionsOf, judgeRead } from './etag.js'
 import { follow } from './follow.js'
 import { checkHeartbeat } from './heartbeat.js'
 import { formatPlace, parsePlace, positionHeader } from './place.js'
-import { keyOf, namespaceOf, queryOf } from './query.js'
 import { type Range, rangeHolds, rangeOf, refuseRange } from './range.js'
 import { sendStream, signalOf } from './stream.js'
 
 const notModified = 304
 const partialContent = 206
 
-export async function get(context: Context, request: Request, reply: Reply): Promise<unknown> {
-  const query = queryOf(request, {
-    at: 'at',
-    minSeq: 'integer',
-    index: 'integer',
-    from: 'integer',
-    to: 'integer',
-    position: 'text',
-    waitCreate: 'flag',
-    follow: 'flag',
-    heartbeat: 'integer',
-  })
-  const { at, minSeq, index, from, to, waitCreate } = query
+export async function get(
+  context: Context,
+  query: ArgsOf<typeof getKey>,
+  request: Request,
+  reply: Reply,
+): Promise<unknown> {
+  const { key, namespace = primary, at, minSeq, index, from, to, waitCreate } = query
   const heartbeat = checkHeartbeat(query.heartbeat, query.follow)
   const position =
     query.position === undefined ? undefined : parsePlace(query.position, '?position')
-  const namespace = namespaceOf(request)
-  const key = keyOf(request)
   const part = index !== undefined || from !== undefined || to !== undefined
   if (index !== undefined && (from ?? to) !== undefined) {
     throw invalid('give ?index, or ?from and ?to, not both')
@@ -48,7 +41,7 @@ export async function get(context: Context, request: Request, reply: Reply): Pro
   if (query.follow) {
     if (at !== undefined) throw invalid('?at is one root: it cannot be followed')
     if (to !== undefined) throw invalid('?to ends a read: what is followed has no end yet')
-    const conditions = readConditionsOf(request)
+    const conditions = conditionsOf(request)
     const options = { key, namespace, minSeq, index, from, position, waitCreate, heartbeat }
     return follow(context, request, reply, { ...options, conditions })
   }
@@ -65,7 +58,7 @@ export async function get(context: Context, request: Request, reply: Reply): Pro
     await created(context, { key, namespace, signal })
   }
   const scope = { namespace, ...some({ at, minSeq, signal }) }
-  const conditions = readConditionsOf(request)
+  const conditions = conditionsOf(request)
   const looked = await atOneRoot(async (): Promise<Ranged> => {
     if (request.headers.range !== undefined) {
       return readRange(context, request, reply, { key, scope, conditions })
@@ -180,16 +173,13 @@ async function readRange(
   return { found: await context.store.read(key, { ...there, at, ...some({ ...range }) }), range }
 }
 
-export async function head(context: Context, request: Request, reply: Reply): Promise<Reply> {
-  const query = queryOf(request, {
-    at: 'at',
-    minSeq: 'integer',
-    from: 'integer',
-    position: 'text',
-  })
-  const { at, minSeq, from } = query
-  const key = keyOf(request)
-  const namespace = namespaceOf(request)
+export async function head(
+  context: Context,
+  query: ArgsOf<typeof headKey>,
+  request: Request,
+  reply: Reply,
+): Promise<Reply> {
+  const { key, namespace = primary, at, minSeq, from } = query
   const signal = minSeq === undefined ? undefined : signalOf(context.activity, reply)
   let scope: ReadScope = { namespace, ...some({ at, minSeq, signal }) }
   if (query.position === undefined) {
@@ -207,8 +197,7 @@ export async function head(context: Context, request: Request, reply: Reply): Pr
     ...headersOf(stat, at),
     ...(await placeHeader(context, key, rootOf(scope, stat))),
   })
-  if (judgeRead(readConditionsOf(request), key, stat).unchanged)
-    return reply.code(notModified).send()
+  if (judgeRead(conditionsOf(request), key, stat).unchanged) return reply.code(notModified).send()
   return reply.header('content-length', String(sizeLeft(stat))).send()
 }
 

@@ -3,8 +3,8 @@
  *  Invariant: a body is never stored as something else than its sender said it is. */
 
 import type { IncomingHttpHeaders } from 'node:http'
+import { invalid } from '../base/shape.js'
 import type { TailraceError } from '../error.js'
-import { invalid } from '../wire/parse.js'
 
 export const unsupportedMediaType = 415
 

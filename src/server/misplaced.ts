@@ -1,51 +1,47 @@
-/** Refuses what a request carries though its route does not look at it: a condition, a key of idempotency, a
- *  namespace. See rfc/12, rule 5. Pure.
+/** Refuses headers that a request carries though it does not look at them: a condition, a key of idempotency. See
+ *  rfc/12, rule 5. Pure.
  *  Invariant: a caller who asks for a guard, or for once, gets it or is told; nothing is dropped. */
 
 import type { IncomingHttpHeaders } from 'node:http'
-import { invalid } from '../wire/parse.js'
+import { invalid } from '../base/shape.js'
+import type { RequestHeader, RequestSpec } from '../wire/request.js'
 
-/** The part of a request that is looked at. `url`: of its route, absent where there is none. */
-type Request = {
-  readonly method: string
-  readonly headers: IncomingHttpHeaders
-  readonly query: unknown
-  readonly routeOptions: { readonly url?: string | undefined }
+/** Headers that say how a write is meant. */
+const meant: readonly RequestHeader[] = [
+  'if-match',
+  'if-none-match',
+  'tailrace-guards',
+  'idempotency-key',
+  'producer-id',
+  'producer-epoch',
+  'producer-seq',
+]
+/** Those that no request looks at: no time is kept with a value, and a method is what the request line says. */
+const neverMeant = [
+  'if-unmodified-since',
+  'if-modified-since',
+  'x-http-method-override',
+  'x-http-method',
+  'x-method-override',
+] as const
+
+/** Where else it goes. */
+const advice: Readonly<Record<string, string>> = {
+  'tailrace-guards': ': it goes with a write whose body is the value',
+  'producer-id': ': it numbers the appends of POST /v1/kv; elsewhere Idempotency-Key says it once',
 }
 
-const readMethods: ReadonlySet<string> = new Set(['GET', 'HEAD', 'OPTIONS'])
-
-const keyRoutes = [/^\/v1\/kv\//, /^\/v1\/treeobj/]
-
-/** Headers that say how a write is meant, and the routes that look at them: of the last ones none does, since
- *  no time is kept with a value, and a method is what the request line says. */
-const takers: ReadonlyMap<string, readonly RegExp[]> = new Map([
-  ['if-match', keyRoutes],
-  ['if-none-match', keyRoutes],
-  ['tailrace-guards', [...keyRoutes, /^\/v1\/eventlog\//, /^\/v1\/txn$/]],
-  ['idempotency-key', [...keyRoutes, /^\/v1\/eventlog\//, /^\/v1\/txn$/]],
-  ['producer-id', [...keyRoutes, /^\/v1\/eventlog\//, /^\/v1\/txn$/]],
-  ['if-unmodified-since', []],
-  ['if-modified-since', []],
-  ['x-http-method-override', []],
-  ['x-http-method', []],
-  ['x-method-override', []],
-])
-
-/** Throws EINVAL. */
-export function checkMisplaced(request: Request): void {
-  const { method, headers } = request
-  const { url } = request.routeOptions
-  // There is no route: that is said first.
-  if (url === undefined) return
-  if (!readMethods.has(method)) {
-    for (const [header, routes] of takers) {
-      if (headers[header] === undefined || routes.some((route) => route.test(url))) continue
-      throw invalid(`${header} means nothing in ${method} ${url}: nothing was done`)
-    }
-  }
-  const query = request.query as Readonly<Record<string, unknown>>
-  if (/^\/v1\/jobs/.test(url) && (query['ns'] ?? query['namespace']) !== undefined) {
-    throw invalid('jobs are in no namespace of yours: ?namespace means nothing here')
-  }
+/** Throws EINVAL. A read may carry what a browser sends with each. */
+export function checkHeaders(
+  { method, path, headers: known = [] }: RequestSpec,
+  { headers }: { readonly headers: IncomingHttpHeaders },
+): void {
+  const reads = method === 'GET' || method === 'HEAD'
+  const checked = reads ? (['tailrace-guards'] as const) : meant
+  const misplaced = checked.find((name) => headers[name] !== undefined && !known.includes(name))
+  const strange = reads ? undefined : neverMeant.find((name) => headers[name] !== undefined)
+  const name = misplaced ?? strange
+  if (name === undefined) return
+  const where = `${method} ${path.replace(/\*$/, 'KEY')}`
+  throw invalid(`${name} means nothing in ${where}${advice[name] ?? ''}. Nothing was done`)
 }

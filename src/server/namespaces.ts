@@ -10,8 +10,8 @@ import {
   showNamespace,
 } from '../wire/namespaces.js'
 import type { Context } from './context.js'
-import { checkWritable } from './query.js'
 import type { Routes } from './routes.js'
+import { checkWritable } from './scope.js'
 
 export function serveNamespaces(routes: Routes, { store: { namespaces } }: Context): void {
   routes.serve(listNamespaces, async () => ({ namespaces: await namespaces.list() }))

@@ -2,12 +2,10 @@
  *  `Producer-Epoch`, `Producer-Seq` of an append. See rfc/12, rule 20. Pure. */
 
 import type { Producer } from '../api/transaction.js'
+import { invalid } from '../base/shape.js'
 import { fromHeader } from '../wire/header.js'
-import { invalid } from '../wire/parse.js'
 import type { Request } from './app.js'
 import { arePlain, type Conditions } from './etag.js'
-
-const producerHeaders = ['producer-id', 'producer-epoch', 'producer-seq']
 
 /** Throws EINVAL, also beside conditions that a second look may judge otherwise. */
 export function idempotencyOf(
@@ -32,13 +30,6 @@ export function producerOf(request: Request): { readonly producer?: Producer } {
     throw invalid('Producer-Id, Producer-Epoch and Producer-Seq go together')
   }
   return { producer: { id, epoch, seq } }
-}
-
-/** Of requests that are no append: who numbers them believes that they are done once. Throws EINVAL. */
-export function refuseProducer(request: Request): void {
-  const given = producerHeaders.find((name) => request.headers[name] !== undefined)
-  if (given === undefined) return
-  throw invalid(`${given} numbers the appends of POST /v1/kv: here Idempotency-Key says it once`)
 }
 
 function textOf(request: Request, name: string): string | undefined {

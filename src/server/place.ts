@@ -2,9 +2,9 @@
  *  rfc/12, rule 30. Pure.
  *  Invariant: `parsePlace(formatPlace(place))` is the place; a client need not look into it. */
 
+import { invalid } from '../base/shape.js'
 import { parseBlobref } from '../blob/blobref.js'
 import type { Place } from '../kvs/places.js'
-import { invalid } from '../wire/parse.js'
 
 export const positionHeader = 'tailrace-position'
 

@@ -2,8 +2,8 @@
  *  Invariant: one range is honoured; several, another unit, or one that cannot be read is as if none had been
  *  asked for, as HTTP wants it. */
 
+import { invalid } from '../base/shape.js'
 import { TailraceError } from '../error.js'
-import { invalid } from '../wire/parse.js'
 import { errorBodyOf } from '../wire/status.js'
 import type { Reply } from './app.js'
 

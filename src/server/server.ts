@@ -24,7 +24,6 @@ import { Activity } from './activity.js'
 import { type App, createApp } from './app.js'
 import { bodyStallMs, localBodyStallMs } from './body.js'
 import { BodyBudget } from './body-budget.js'
-import { serveCollection } from './collection.js'
 import { serveContent } from './content.js'
 import type { Context, ServedStore } from './context.js'
 import { serveEventlogs } from './eventlog.js'
@@ -50,6 +49,7 @@ import { lingerMs, Sockets } from './sockets.js'
 import { serveStatus } from './status.js'
 import { serveTransfers } from './transfer.js'
 import { serveTransactions } from './txn.js'
+import { serveUpkeep } from './upkeep.js'
 
 /** A server that ends by itself when idle does so after this time. */
 export const idleExitMsDefault = 5 * 60_000
@@ -125,6 +125,7 @@ class RunningServer implements Server {
   readonly ended: Promise<'stopped' | 'idle'>
   readonly #options: ServerOptions
   readonly #context: Context
+  readonly #routes: Routes
   readonly #sockets = new Sockets()
   readonly #apps: { readonly app: App; readonly front: Front }[] = []
   readonly #end = deferred<'stopped' | 'idle'>()
@@ -158,6 +159,7 @@ class RunningServer implements Server {
       stop: () => void this.stop(),
       log: new Log(log, environment),
     }
+    this.#routes = routesOf(this.#context)
     const { version, started } = this.#context
     const { pid } = process
     const { storeId } = store
@@ -272,19 +274,8 @@ class RunningServer implements Server {
     this.#apps.push(created)
     const { app } = created
     // First, since it decides of later routes whether they are asked as a websocket.
-    await this.#sockets.serve(app, this.#context, token)
-    serveStatus(app, this.#context)
-    serveKeys(app, this.#context)
-    const routes = new Routes(app, activity)
-    serveHistory(routes, this.#context)
-    serveNamespaces(routes, this.#context)
-    serveMeta(app, this.#context)
-    serveContent(app, this.#context)
-    serveTransactions(app, this.#context)
-    serveTransfers(app, this.#context)
-    serveCollection(app, this.#context)
-    serveEventlogs(app, this.#context)
-    serveJobs(app, this.#context)
+    await this.#sockets.serve(app, this.#context, this.#routes, token)
+    this.#routes.mount(app, activity)
     return app
   }
 
@@ -314,6 +305,23 @@ class RunningServer implements Server {
       rest > 0 ? rest : idleExitMs,
     ).unref()
   }
+}
+
+/** All that the server answers, whatever it listens on. */
+function routesOf(context: Context): Routes {
+  const routes = new Routes()
+  serveKeys(routes, context)
+  serveMeta(routes, context)
+  serveTransactions(routes, context)
+  serveEventlogs(routes, context)
+  serveHistory(routes, context)
+  serveNamespaces(routes, context)
+  serveJobs(routes, context)
+  serveContent(routes, context)
+  serveTransfers(routes, context)
+  serveUpkeep(routes, context)
+  serveStatus(routes, context)
+  return routes
 }
 
 /** Throws EMISCONFIGURED. */

@@ -3,19 +3,26 @@
  *  Invariant: one timer pings all of them, and runs only while there is one. */
 
 import { once } from 'node:events'
+import { invalid } from '../base/shape.js'
 import { pingMs, subprotocol, subprotocolJson } from '../wire/frames.js'
-import { invalid } from '../wire/parse.js'
 import type { App, Request } from './app.js'
 import { Connection } from './connection.js'
 import type { Context } from './context.js'
 import { websocketPath } from './front.js'
 import { BacklogSum } from './outbox.js'
+import type { Routes } from './routes.js'
 import { closeGoingAway, closeProtocolError, type Socket, serveSocketRoute } from './websocket.js'
 
 /** Pings that are sent later than this show that the server itself stood still. */
 const standstillMs = 1_000
 /** What was sent has this long to arrive when the server stops. */
 export const lingerMs = 1_000
+
+type Ports = {
+  readonly context: Context
+  readonly routes: Routes
+  readonly token: string | undefined
+}
 
 export class Sockets {
   /** Undefined: refused, and not closed yet. */
@@ -35,8 +42,9 @@ export class Sockets {
   }
 
   /** `token`: absent where none is needed. */
-  serve(app: App, context: Context, token: string | undefined): Promise<void> {
-    const open = (socket: Socket, request: Request) => this.#accept(context, token, socket, request)
+  serve(app: App, context: Context, routes: Routes, token: string | undefined): Promise<void> {
+    const ports = { context, routes, token }
+    const open = (socket: Socket, request: Request) => this.#accept(ports, socket, request)
     return serveSocketRoute(app, websocketPath, open, () => {
       throw invalid(
         `GET ${websocketPath} takes no parameter, and asks for an upgrade (RFC 6455, 4.1)`,
@@ -54,7 +62,7 @@ export class Sockets {
     )
   }
 
-  #accept(context: Context, token: string | undefined, socket: Socket, request: Request): void {
+  #accept({ context, routes, token }: Ports, socket: Socket, request: Request): void {
     const { protocol } = socket
     this.#open.set(socket, undefined)
     socket.once('close', () => this.#forget(socket))
@@ -68,6 +76,7 @@ export class Sockets {
     const options = { socket, raw: request.raw.socket, protocol, sum: this.#sum } as const
     const connection = new Connection(
       context,
+      routes,
       needed === undefined ? options : { ...options, token: needed },
     )
     this.#open.set(socket, connection)

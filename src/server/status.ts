@@ -1,29 +1,27 @@
-/** `/healthz`, `/v1/status`, `/v1/stop`. See rfc/12. */
+/** The server itself: whether it is there, how it is, and its end. See rfc/12. */
 
 import { readFile } from 'node:fs/promises'
 import { TailraceError } from '../error.js'
-import { optional, parseFields, parseFlag } from '../wire/parse.js'
-import type { App, Reply, Request } from './app.js'
-import { readJsonBody } from './body.js'
+import { health, type ServerStatus, status, stop } from '../wire/server.js'
 import type { Context } from './context.js'
-import { checkNoQuery } from './query.js'
+import type { Routes } from './routes.js'
 
-const stopFields = new Set(['force'])
-
-export function serveStatus(app: App, context: Context): void {
-  app.get('/healthz', (request, reply) => {
-    checkNoQuery(request)
-    const { version, store } = context
-    return reply.send({ ok: true, version, storeId: store.storeId })
+export function serveStatus(routes: Routes, context: Context): void {
+  const { version, store } = context
+  routes.serve(health, async () => ({ ok: true as const, version, storeId: store.storeId }))
+  routes.serve(status, () => statusOf(context))
+  routes.serve(stop, async ({ force = false }, { afterwards }) => {
+    const { running, waiting } = store.jobs
+    if (!force && running + waiting > 0) {
+      const message = `${running} jobs run and ${waiting} wait: wait for them, or stop with force`
+      throw new TailraceError('EBUSY', message)
+    }
+    afterwards(context.stop)
+    return { stopping: true as const }
   })
-  app.get('/v1/status', async (request) => {
-    checkNoQuery(request)
-    return status(context)
-  })
-  app.post('/v1/stop', (request, reply) => stop(context, request, reply))
 }
 
-async function status(context: Context): Promise<unknown> {
+async function statusOf(context: Context): Promise<ServerStatus> {
   const { version, store, started, directory, activity } = context
   return {
     version,
@@ -39,24 +37,6 @@ async function status(context: Context): Promise<unknown> {
     jobs: { running: store.jobs.running, waiting: store.jobs.waiting },
     usage: await store.upkeep.usage(),
   }
-}
-
-async function stop(context: Context, request: Request, reply: Reply): Promise<Reply> {
-  checkNoQuery(request)
-  const body = (await readJsonBody(request)) ?? {}
-  const { force = false } = optional(
-    'force',
-    parseFields(body, 'stop', stopFields),
-    'stop',
-    parseFlag,
-  )
-  const { running, waiting } = context.store.jobs
-  if (!force && running + waiting > 0) {
-    const message = `${running} jobs run and ${waiting} wait: wait for them, or stop with force`
-    throw new TailraceError('EBUSY', message)
-  }
-  reply.raw.once('close', context.stop)
-  return reply.send({ stopping: true })
 }
 
 /** Bytes that are the process's own, without mapped files: LMDB maps its whole store. */

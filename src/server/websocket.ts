@@ -1,8 +1,8 @@
 /** Websockets under Fastify. The only import of @fastify/websocket. See rfc/12, rule 10. */
 
 import { fastifyWebsocket, type WebSocket } from '@fastify/websocket'
+import { invalid } from '../base/shape.js'
 import { frameSizeMax, subprotocol, subprotocolJson } from '../wire/frames.js'
-import { invalid } from '../wire/parse.js'
 import type { App, Request } from './app.js'
 import { refuseSocket } from './refusal.js'
 

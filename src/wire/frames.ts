@@ -5,7 +5,30 @@
 
 import type { Token } from '../api/transaction.js'
 import type { From, Position } from '../api/watch.js'
-import type { Code } from '../error.js'
+import type { Blobref } from '../blob/blobref.js'
+import { TailraceError } from '../error.js'
+import {
+  answered,
+  anything,
+  asked,
+  blobref,
+  bytes,
+  checkedBy,
+  constant,
+  converted,
+  count,
+  flag,
+  integer,
+  named,
+  oneOf,
+  optional,
+  parse,
+  type Schema,
+  text,
+  variantOf,
+} from './schema.js'
+import { type ErrorBody, errorBodyOf, parseErrorBody } from './status.js'
+import { tokenGiven } from './transaction.js'
 
 export const subprotocol = 'tailrace.v1'
 export const subprotocolJson = 'tailrace.v1.json'
@@ -24,8 +47,7 @@ export const pingMs = 15_000
 /** A connection that must send a token has this long. */
 export const authMs = 5_000
 
-/** From the client. `id` is the client's, unique while the request is open. */
-export type Request =
+type Control =
   | { readonly id: number; readonly op: 'auth'; readonly token: string }
   | {
       readonly id: number
@@ -42,15 +64,99 @@ export type Request =
     }
   | { readonly id: number; readonly op: 'credit'; readonly bytes: number }
   | { readonly id: number; readonly op: 'cancel' }
-  /** `body` is that of POST /v1/txn, POST /v1/read, … ; the answer is a `result` or an `error`. */
-  | {
-      readonly id: number
-      readonly op: 'txn' | 'read' | 'root'
-      readonly namespace?: string
-      readonly body: unknown
-      /** Of a `txn`. */
-      readonly idempotencyKey?: string
-    }
+
+/** A request of `requests.ts` whose body and answer are JSON; the answer is a `result` or an `error`. */
+export type CallFrame = {
+  readonly id: number
+  /** Its name. */
+  readonly op: string
+  readonly namespace?: string
+  readonly idempotencyKey?: string
+  /** All other arguments, whether HTTP has them in the path, in the query or in the body. */
+  readonly body?: unknown
+}
+
+/** From the client. `id` is the client's, unique while the request is open. */
+export type Request = Control | CallFrame
+
+type ControlOf<Name> = Extract<Control, { readonly op: Name }>
+type WatchOf = ControlOf<'watch'>
+
+/** Ids of requests count from 1. */
+const id = integer(1)
+export const position = named(
+  'Position',
+  answered<Position>({ incarnation: text, index: count, prefix: blobref }),
+)
+const offset = asked<{ readonly offset: number }>({ offset: count })
+const positionGiven = asked<Position>({ incarnation: text, index: count, prefix: blobref })
+const index = integer(Number.MIN_SAFE_INTEGER)
+const from = converted<From>(
+  (input) => {
+    if (typeof input === 'number' || typeof input === 'bigint') return index.read(input)
+    const isOffset = typeof input === 'object' && input !== null && 'offset' in input
+    return isOffset ? offset.read(input) : positionGiven.read(input)
+  },
+  { oneOf: [index, offset, position].map(({ json }) => json) },
+)
+
+const controls: { readonly [Name in Control['op']]: Schema<ControlOf<Name>> } = {
+  auth: asked<ControlOf<'auth'>>({ id, op: constant('auth'), token: text }),
+  watch: checkedBy(
+    asked<WatchOf>({
+      id,
+      op: constant('watch'),
+      key: text,
+      namespace: optional(text),
+      mode: oneOf('append', 'value'),
+      from: optional(from),
+      waitCreate: optional(flag),
+      uniq: optional(flag),
+      lease: optional(flag),
+      credit: optional(count),
+    }),
+    checkMode,
+  ),
+  credit: asked<ControlOf<'credit'>>({ id, op: constant('credit'), bytes: count }),
+  cancel: asked<ControlOf<'cancel'>>({ id, op: constant('cancel') }),
+}
+const call = asked<CallFrame>({
+  id,
+  op: text,
+  namespace: optional(text),
+  idempotencyKey: optional(text),
+  body: optional(anything),
+})
+const operation = answered<{ readonly op: string }>({ op: text })
+
+/** Names that are no requests. */
+export const controlNames: readonly string[] = Object.keys(controls)
+
+export function isCallFrame(frame: Request): frame is CallFrame {
+  return !Object.hasOwn(controls, frame.op)
+}
+
+/** A frame from a client. Throws EINVAL. Whether there is a request of that name is the server's to know. */
+export function parseRequest(input: unknown): Request {
+  const { op } = parse(operation, input, 'a frame')
+  const schema: Schema<Request> = Object.hasOwn(controls, op) ? controls[op as Control['op']] : call
+  return parse(schema, input, op)
+}
+
+/** The id of a frame, to answer it though it could not be read: 0 where it has none. */
+export function requestIdOf(input: unknown): number {
+  const given = typeof input === 'object' && input !== null && 'id' in input ? input.id : undefined
+  return typeof given === 'number' && Number.isSafeInteger(given) && given > 0 ? given : 0
+}
+
+/** Refuses fields that mean nothing in the mode. Throws EINVAL. */
+function checkMode(watch: WatchOf): void {
+  const strange = watch.mode === 'value' ? (['from'] as const) : (['uniq', 'lease'] as const)
+  const given = strange.find((name) => watch[name] !== undefined)
+  if (given === undefined) return
+  const message = `watch.${given} means nothing in mode ${watch.mode}`
+  throw new TailraceError('EINVAL', message)
+}
 
 /** From the server. An `error` or an `end` is the last frame of its id. */
 export type Response =
@@ -69,7 +175,7 @@ export type Response =
       readonly id: number
       readonly type: 'value'
       readonly seq: number
-      readonly ref: string
+      readonly ref: Blobref
       readonly size: number
       readonly skipped?: true
       readonly data?: Uint8Array
@@ -93,10 +199,64 @@ export type Response =
   | { readonly id: number; readonly type: 'result'; readonly body: unknown }
   | ({ readonly id: number; readonly type: 'error' } & ErrorBody)
 
-/** The envelope of every error: over HTTP it is `{error: ErrorBody}`. */
-export type ErrorBody = {
-  readonly code: Code
-  readonly message: string
-  /** A refused transaction: which op or guard, and the state that it met. */
-  readonly failed?: { readonly guard?: number; readonly op?: number; readonly state?: unknown }
+type ResponseOf<Type> = Extract<Response, { readonly type: Type }>
+/** Frames that stand for no request have the id 0. */
+const answerId = count
+const response = variantOf<Response>('type', {
+  append: answered<ResponseOf<'append'>>({
+    id: answerId,
+    type: constant('append'),
+    index: count,
+    offset: count,
+    seq: count,
+    position,
+    more: optional(constant(true)),
+    data: bytes,
+  }),
+  value: answered<ResponseOf<'value'>>({
+    id: answerId,
+    type: constant('value'),
+    seq: count,
+    ref: blobref,
+    size: count,
+    skipped: optional(constant(true)),
+    data: optional(bytes),
+  }),
+  lease: answered<ResponseOf<'lease'>>({
+    id: answerId,
+    type: constant('lease'),
+    seq: count,
+    held: flag,
+    token: optional(tokenGiven),
+    owner: optional(text),
+  }),
+  live: answered<ResponseOf<'live'>>({
+    id: answerId,
+    type: constant('live'),
+    position: optional(position),
+  }),
+  end: answered<ResponseOf<'end'>>({
+    id: answerId,
+    type: constant('end'),
+    reason: oneOf('sealed', 'canceled'),
+    position: optional(position),
+  }),
+  result: answered<ResponseOf<'result'>>({
+    id: answerId,
+    type: constant('result'),
+    body: optional(anything),
+  }),
+  // An error that cannot be read says so itself.
+  error: answered<{ readonly id: number; readonly type: 'error'; readonly message: string }>({
+    id: answerId,
+    type: constant('error'),
+    message: text,
+  }),
+})
+
+/** A frame from a server. Throws EINVAL, which is the server's fault. */
+export function parseResponse(input: unknown): Response {
+  const frame = parse(response, input, 'frame')
+  if (frame.type !== 'error') return frame
+  return { id: frame.id, type: 'error', ...errorBodyOf(parseErrorBody(input)) }
 }

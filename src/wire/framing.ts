@@ -1,16 +1,10 @@
-/** Frames as messages of a websocket, in both subprotocols. See rfc/12, rule 10. Runs in browsers too.
+/** Frames as messages of `tailrace.v1`: msgpack. See rfc/12, rule 10. Runs in browsers too.
  *  Invariant: what one end encodes the other decodes to an equal frame; bytes that a frame carries
  *  at its end are never copied into it above `splitSize`. */
 
-import { parseJson } from '../base/json.js'
+import { invalid } from '../base/shape.js'
 import { decode, encodeFrame } from '../blob/codec.js'
-import { fromJson, toJson } from './bytes.js'
-import { type Request, type Response, subprotocol, type subprotocolJson } from './frames.js'
-import { invalid } from './parse.js'
-
-/** Text for JSON, bytes for msgpack. */
-export type Message = string | Uint8Array
-export type Subprotocol = typeof subprotocol | typeof subprotocolJson
+import type { Request, Response } from './frames.js'
 
 /** From this many bytes of data on, a frame is sent as head and data. Below, one copy is cheaper
  *  than a second fragment. */
@@ -19,14 +13,13 @@ export const splitSize = 64 * 1024
 const nothing = new Uint8Array(0)
 
 /** One message. Fields that are undefined are left out. */
-export function encodeMessage(frame: Request | Response, protocol: Subprotocol): Message {
-  return protocol === subprotocol ? encodeFrame(frame) : JSON.stringify(toJson(frame))
+export function packFrame(frame: Request | Response): Uint8Array {
+  return encodeFrame(frame)
 }
 
 /** A message's frame, not yet checked: give it to `parseRequest` or `parseResponse`. Bytes are views
  *  of the message. Throws EINVAL. */
-export function decodeMessage(message: Message): unknown {
-  if (typeof message === 'string') return fromJson(parseJson(message, 'a frame'))
+export function unpackFrame(message: Uint8Array): unknown {
   try {
     return decode(message)
   } catch (cause) {

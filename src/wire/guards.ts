@@ -2,11 +2,11 @@
  *  transaction has. See rfc/12, rule 18. Pure.
  *  Invariant: what one side can write into the header the other reads as the same guards. */
 
-import { type Guard, guardsMax } from '../api/transaction.js'
-import { TailraceError } from '../error.js'
+import type { Guard } from '../api/transaction.js'
+import { invalid } from '../base/shape.js'
 import { fromHeader } from './header.js'
-import { parseGuard } from './op.js'
-import { invalid, parseArray } from './parse.js'
+import { parse } from './schema.js'
+import { guards as guardsShape } from './transaction.js'
 
 export const guardsHeader = 'tailrace-guards'
 /** Bytes that a client puts into it: servers and proxies bound all headers together, often at 16 KiB. */
@@ -20,11 +20,7 @@ export function toGuardsHeader(guards: readonly Guard[]): string | undefined {
 
 /** Throws EINVAL, E2BIG. */
 export function fromGuardsHeader(value: string): readonly Guard[] {
-  const guards = parseArray(parseJson(fromHeader(guardsHeader, value)), guardsHeader)
-  if (guards.length > guardsMax) {
-    throw new TailraceError('E2BIG', `a transaction has at most ${guardsMax} guards`)
-  }
-  return guards.map(parseGuard)
+  return parse(guardsShape, parseJson(fromHeader(guardsHeader, value)), 'guards')
 }
 
 function escaped(unit: string): string {

@@ -2,7 +2,7 @@
  *  rule 20. Pure.
  *  Invariant: `fromHeader(toHeader(text))` is the text. */
 
-import { invalid } from './parse.js'
+import { invalid } from '../base/shape.js'
 
 const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
 const encoder = new TextEncoder()

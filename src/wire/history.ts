@@ -10,7 +10,7 @@ import type {
   RootPage,
   Side,
 } from '../api/history.js'
-import type { Base } from '../tree/treeobj.js'
+import { treeobjType } from './keys.js'
 import { request } from './request.js'
 import {
   answered,
@@ -20,46 +20,59 @@ import {
   blobref,
   count,
   flag,
+  named,
   number,
   oneOf,
   optional,
   text,
 } from './schema.js'
+import { totals } from './transaction.js'
 
-/** So many things, and their bytes. */
-export const totals = answered<Base>({ count, size: count })
-export const treeobjType = oneOf('val', 'valref', 'dir', 'symlink')
-
-const side = answered<Side>({
-  type: treeobjType,
-  ref: blobref,
-  count,
-  size: count,
-  base: optional(totals),
-})
-const rootEntry = answered<RootEntry>({
-  seq: count,
-  ref: blobref,
-  time: number,
-  pins: optional(arrayOf(text)),
-  keys: optional(arrayOf(text)),
-})
-const diffEntry = answered<DiffEntry>({
-  key: text,
-  change: oneOf('added', 'removed', 'changed'),
-  before: optional(side),
-  after: optional(side),
-})
-const logEntry = answered<LogEntry>({ seq: count, time: number, value: optional(side) })
-export const pin = answered<Pin>({
-  name: text,
-  namespace: text,
-  incarnation: text,
-  seq: count,
-  ref: blobref,
-  time: number,
-  pinned: number,
-})
+const side = named(
+  'Side',
+  answered<Side>({
+    type: treeobjType,
+    ref: blobref,
+    count,
+    size: count,
+    base: optional(totals),
+  }),
+)
+const rootEntry = named(
+  'RootEntry',
+  answered<RootEntry>({
+    seq: count,
+    ref: blobref,
+    time: number,
+    pins: optional(arrayOf(text)),
+    keys: optional(arrayOf(text)),
+  }),
+)
+const diffEntry = named(
+  'DiffEntry',
+  answered<DiffEntry>({
+    key: text,
+    change: oneOf('added', 'removed', 'changed'),
+    before: optional(side),
+    after: optional(side),
+  }),
+)
+const logEntry = named(
+  'LogEntry',
+  answered<LogEntry>({ seq: count, time: number, value: optional(side) }),
+)
+export const pin = named(
+  'Pin',
+  answered<Pin>({
+    name: text,
+    namespace: text,
+    incarnation: text,
+    seq: count,
+    ref: blobref,
+    time: number,
+    pinned: number,
+  }),
+)
 
 export const roots = request({
   name: 'history.roots',

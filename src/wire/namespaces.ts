@@ -9,42 +9,52 @@ import {
   at,
   blobref,
   count,
+  named,
   nullable,
   number,
   optional,
   text,
 } from './schema.js'
 
-export const settings = answered<Settings>({
-  historyCount: count,
-  historyAgeMs: number,
-  historySize: count,
-  quota: optional(count),
-  keepJobs: optional(count),
-  keepJobsAgeMs: optional(count),
-  keepJobsSize: optional(count),
-})
-const settingsChange = asked<SettingsChange>({
-  historyCount: optional(count),
-  historyAgeMs: optional(count),
-  historySize: optional(count),
-  quota: optional(nullable(count)),
-  keepJobs: optional(nullable(count)),
-  keepJobsAgeMs: optional(nullable(count)),
-  keepJobsSize: optional(nullable(count)),
-})
-const namespace = answered<NamespaceView>({
-  name: text,
-  incarnation: text,
-  owner: text,
-  created: number,
-  seq: count,
-  ref: blobref,
-  keys: count,
-  size: count,
-  historySize: count,
-  settings,
-})
+export const settings = named(
+  'Settings',
+  answered<Settings>({
+    historyCount: count,
+    historyAgeMs: number,
+    historySize: count,
+    quota: optional(count),
+    keepJobs: optional(count),
+    keepJobsAgeMs: optional(count),
+    keepJobsSize: optional(count),
+  }),
+)
+const settingsChange = named(
+  'SettingsChange',
+  asked<SettingsChange>({
+    historyCount: optional(count),
+    historyAgeMs: optional(count),
+    historySize: optional(count),
+    quota: optional(nullable(count)),
+    keepJobs: optional(nullable(count)),
+    keepJobsAgeMs: optional(nullable(count)),
+    keepJobsSize: optional(nullable(count)),
+  }),
+)
+const namespace = named(
+  'NamespaceView',
+  answered<NamespaceView>({
+    name: text,
+    incarnation: text,
+    owner: text,
+    created: number,
+    seq: count,
+    ref: blobref,
+    keys: count,
+    size: count,
+    historySize: count,
+    settings,
+  }),
+)
 
 export const listNamespaces = request({
   name: 'namespaces.list',

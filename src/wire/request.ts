@@ -3,19 +3,49 @@
  *  of one request (path, query, body) have the same name, so that all of them are one object of arguments. */
 
 import type { Code } from '../error.js'
-import type { OptionalSchema, Output, Schema } from './schema.js'
+import {
+  answered,
+  asked,
+  type OptionalSchema,
+  type Output,
+  parse,
+  type Schema,
+  text,
+} from './schema.js'
 
-export type Method = 'GET' | 'PUT' | 'POST' | 'PATCH' | 'DELETE'
+export type Method = 'GET' | 'HEAD' | 'PUT' | 'POST' | 'PATCH' | 'DELETE'
 type AnySchema = Schema<never> | Schema
 /** Fields by name. An optional one may be left out. */
 export type FieldSchemas = Readonly<Record<string, unknown>>
 
 /** `read`: changes nothing. `write`: changes keys. `jobs`: runs commands. `owner`: looks after the store, or reads
- *  what no key names. */
-export type Right = 'read' | 'write' | 'jobs' | 'owner'
+ *  what no key names. `anyone`: needs no token. */
+export type Right = 'anyone' | 'read' | 'write' | 'jobs' | 'owner'
 
-/** What crosses the wire besides JSON: bytes of any length. */
-export type Streamed = 'bytes' | 'events' | 'lines'
+/** What crosses the wire besides JSON: bytes of any length, events for `EventSource`, JSON line by line. */
+export type Streamed = 'bytes' | 'events' | 'lines' | 'html'
+
+/** Headers that change what a request means. Those that it does not name are refused on it. */
+export type RequestHeader =
+  | 'content-type'
+  | 'if-match'
+  | 'if-none-match'
+  | 'if-range'
+  | 'range'
+  | 'last-event-id'
+  | 'idempotency-key'
+  | 'tailrace-guards'
+  | 'producer-id'
+  | 'producer-epoch'
+  | 'producer-seq'
+
+export type AnswerHeader =
+  | 'etag'
+  | 'content-range'
+  | 'tailrace-count'
+  | 'tailrace-position'
+  | 'tailrace-seq'
+  | 'tailrace-stat'
 
 export type RequestSpec = {
   /** As the websocket has it: `history.diff`. */
@@ -29,6 +59,7 @@ export type RequestSpec = {
   /** Takes `?namespace`; `primary` if left out. A reserved one is refused where the right is `write`. */
   readonly namespaced?: true
   readonly query?: FieldSchemas
+  readonly headers?: readonly RequestHeader[]
   /** JSON. A body that is left out is `{}`. */
   readonly body?: AnySchema
   /** The body is a stream. */
@@ -36,12 +67,15 @@ export type RequestSpec = {
   /** JSON; `{}` where there is nothing to say. */
   readonly answer?: AnySchema
   readonly download?: readonly Streamed[]
+  readonly answerHeaders?: readonly AnswerHeader[]
   /** Status of an answer, where it is not 200. */
   readonly status?: number
+  /** Other statuses that are no errors: of a part (206), or that there is nothing to send (204, 304). */
+  readonly statuses?: readonly number[]
   /** Besides those that every request may meet. */
   readonly errors: readonly Code[]
-  /** Answered when something has happened, however long that takes. */
-  readonly waits?: true
+  /** Answered when something has happened, however long that takes: always, or where this argument is given. */
+  readonly waits?: true | string
 }
 
 type Optionals<F> = {
@@ -79,4 +113,46 @@ export type AnswerOf<R extends RequestSpec> = R extends { readonly answer: infer
 
 export function request<const R extends RequestSpec>(spec: R): R {
   return spec
+}
+
+/** Whether body and answer are JSON, and no header changes what it means: such a request goes over the websocket,
+ *  too. */
+export function isCall(spec: RequestSpec): boolean {
+  const { headers = [], method, upload, download } = spec
+  const isPlain = headers.every((header) => header === 'idempotency-key')
+  return isPlain && method !== 'HEAD' && upload === undefined && download === undefined
+}
+
+/** Whether it is answered only when something has happened. */
+export function isWaiting(
+  { waits }: RequestSpec,
+  args: Readonly<Record<string, unknown>>,
+): boolean {
+  if (waits === undefined || waits === true) return waits === true
+  return args[waits] !== undefined && args[waits] !== false
+}
+
+/** Names in the path: `key` for a key. */
+export function pathNames({ path }: RequestSpec): string[] {
+  const names = [...path.matchAll(/:(\w+)/g)].map(([, name]) => name ?? '')
+  return path.endsWith('*') ? [...names, 'key'] : names
+}
+
+/** A parser of all that a request takes, as one object: what a frame of the websocket has. It throws EINVAL, E2BIG. */
+export function argsParserOf(spec: RequestSpec): (input: unknown) => object {
+  const head = { ...Object.fromEntries(pathNames(spec).map((name) => [name, text])), ...spec.query }
+  const body = spec.body as Schema<object> | undefined
+  const names = Object.keys(head)
+  if (!body) {
+    const all = asked<object>(head)
+    return (input) => parse(all, input, '')
+  }
+  if (names.length === 0) return (input) => parse(body, input, '')
+  const picked = answered<object>(head)
+  return (input) => {
+    const args = parse(picked, input, '')
+    const rest: Record<string, unknown> = { ...(input as object) }
+    for (const name of names) delete rest[name]
+    return { ...args, ...parse(body, rest, '') }
+  }
 }

@@ -1,7 +1,34 @@
-/** Error codes as HTTP statuses and back into errors. See rfc/2. */
+/** Errors as they cross the wire: their envelope, and the HTTP statuses of their codes. See rfc/2. */
 
-import { type Code, parseCode, TailraceError } from '../error.js'
-import type { ErrorBody } from './frames.js'
+import { type Code, codes, type Failed, parseCode, TailraceError } from '../error.js'
+import { answered, anything, count, named, oneOf, optional, text } from './schema.js'
+
+/** The envelope of every error: over HTTP it is `{error: ErrorBody}`. */
+export type ErrorBody = {
+  readonly code: Code
+  readonly message: string
+  /** A refused transaction: which op or guard, and the state that it met. */
+  readonly failed?: Failed
+}
+
+const errorBody = named(
+  'ErrorBody',
+  answered<ErrorBody>({
+    code: oneOf(...codes),
+    message: text,
+    failed: optional(
+      answered<Failed>({
+        guard: optional(count),
+        op: optional(count),
+        state: optional(anything),
+      }),
+    ),
+  }),
+)
+export const errorEnvelope = named(
+  'Error',
+  answered<{ readonly error: ErrorBody }>({ error: errorBody }),
+)
 
 const statuses: Readonly<Record<Code, number>> = {
   EINVAL: 400,

@@ -3,7 +3,6 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { blobSizeMax } from '../../src/blob/blob.js'
 import { hashBlob } from '../../src/blob/hash.js'
-import { admitted, checkOwner } from '../../src/server/rights.js'
 import { expectError, Serving } from './serving.js'
 
 let serving: Serving
@@ -79,13 +78,6 @@ describe('PUT /v1/treeobj', () => {
     expect(await putTreeobj('/v1/treeobj/x?dangling', dangling)).toMatchObject({ status: 200 })
     expectError(await serving.ask('GET', '/v1/kv/x'), 500, 'EDANGLING')
     expect((await serving.ask('GET', '/v1/stat/x')).json).toMatchObject({ count: 1, size: 3 })
-  })
-
-  it('lets only the owner leave something dangling', () => {
-    checkOwner(admitted, 'try')
-    expect(() => checkOwner({ owner: false }, 'try')).toThrow(
-      expect.objectContaining({ code: 'EPERM', message: 'only the owner may try' }),
-    )
   })
 })
 

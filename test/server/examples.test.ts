@@ -4,7 +4,7 @@ import { readFileSync } from 'node:fs'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { fromJson, toJson } from '../../src/wire/bytes.js'
 import { subprotocol, subprotocolJson } from '../../src/wire/frames.js'
-import { encodeMessage } from '../../src/wire/framing.js'
+import { encodeMessage } from '../../src/wire/messages.js'
 import { Peer } from './peer.js'
 import { Serving } from './serving.js'
 

@@ -3,9 +3,8 @@
 import { once } from 'node:events'
 import { WebSocket } from 'ws'
 import { Wakeup } from '../../src/base/wakeup.js'
-import { type Request, type Response, subprotocol } from '../../src/wire/frames.js'
-import { decodeMessage, encodeMessage, type Subprotocol } from '../../src/wire/framing.js'
-import { parseResponse } from '../../src/wire/responses.js'
+import { parseResponse, type Request, type Response, subprotocol } from '../../src/wire/frames.js'
+import { decodeMessage, encodeMessage, type Subprotocol } from '../../src/wire/messages.js'
 import type { Serving } from './serving.js'
 
 export type PeerOptions = {

@@ -3,10 +3,17 @@
 import * as fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { blobrefOfHex } from '../../src/blob/blobref.js'
-import { type Request, type Response, subprotocol, subprotocolJson } from '../../src/wire/frames.js'
-import { decodeMessage, encodeMessage, splitFrame } from '../../src/wire/framing.js'
-import { parseRequest, requestIdOf } from '../../src/wire/requests.js'
-import { parseResponse } from '../../src/wire/responses.js'
+import {
+  parseRequest,
+  parseResponse,
+  type Request,
+  type Response,
+  requestIdOf,
+  subprotocol,
+  subprotocolJson,
+} from '../../src/wire/frames.js'
+import { splitFrame } from '../../src/wire/framing.js'
+import { decodeMessage, encodeMessage } from '../../src/wire/messages.js'
 
 const ref = blobrefOfHex('ab'.repeat(32))
 const position = { incarnation: '00ff', index: 3, prefix: ref }

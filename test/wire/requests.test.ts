@@ -2,7 +2,11 @@
 
 import { describe, expect, it } from 'vitest'
 import { readKeysMax } from '../../src/api/kvs.js'
-import { parseReadBody, parseRequest, parseRootBody, requestIdOf } from '../../src/wire/requests.js'
+import { parseRequest, requestIdOf } from '../../src/wire/frames.js'
+import { root } from '../../src/wire/keys.js'
+import { argsParserOf, isCall, pathNames, type RequestSpec } from '../../src/wire/request.js'
+import { requestGroups, requests } from '../../src/wire/requests.js'
+import { read } from '../../src/wire/transaction.js'
 
 const refused = expect.objectContaining({ code: 'EINVAL' })
 
@@ -12,7 +16,6 @@ describe('parseRequest()', () => {
     ['an array', []],
     ['bytes', Buffer.from('x')],
     ['no op', { id: 1 }],
-    ['an unknown op', { id: 1, op: 'fetch' }],
     ['no id', { op: 'cancel' }],
     ['id 0, which is the connection', { id: 0, op: 'cancel' }],
     ['half an id', { id: 1.5, op: 'cancel' }],
@@ -49,24 +52,62 @@ it('requestIdOf() is 0 where there is no usable id', () => {
   }
 })
 
-describe('bodies', () => {
-  it('read: keys, at, minSeq, at most so many', () => {
-    expect(parseReadBody({ keys: ['a'], at: 1, minSeq: 2 })).toEqual({
-      keys: ['a'],
-      at: 1,
-      minSeq: 2,
-    })
-    expect(parseReadBody({ keys: Array(readKeysMax).fill('a') }).keys).toHaveLength(readKeysMax)
-    expect(() => parseReadBody({ keys: Array(readKeysMax + 1).fill('a') })).toThrow(
+describe('arguments', () => {
+  const parseRead = argsParserOf(read)
+  const parseRoot = argsParserOf(root)
+
+  it('of read: keys, at, minSeq, at most so many', () => {
+    expect(parseRead({ keys: ['a'], at: 1, minSeq: 2 })).toEqual({ keys: ['a'], at: 1, minSeq: 2 })
+    const keys = Array(readKeysMax).fill('a')
+    expect(parseRead({ keys })).toEqual({ keys })
+    expect(() => parseRead({ keys: [...keys, 'a'] })).toThrow(
       expect.objectContaining({ code: 'E2BIG' }),
     )
-    expect(() => parseReadBody({ keys: [1] })).toThrow(refused)
-    expect(() => parseReadBody({ keys: [], when: 1 })).toThrow(refused)
+    expect(() => parseRead({ keys: [1] })).toThrow(refused)
+    expect(() => parseRead({ keys: [], when: 1 })).toThrow(refused)
   })
 
-  it('root: nothing, or waitSeq', () => {
-    expect(parseRootBody(undefined)).toEqual({})
-    expect(parseRootBody({ waitSeq: 3 })).toEqual({ waitSeq: 3 })
-    expect(() => parseRootBody({ seq: 3 })).toThrow(refused)
+  it('of root: nothing, or waitSeq', () => {
+    expect(parseRoot({})).toEqual({})
+    expect(parseRoot({ waitSeq: 3 })).toEqual({ waitSeq: 3 })
+    expect(() => parseRoot({ seq: 3 })).toThrow(refused)
+  })
+})
+
+describe('the table', () => {
+  const all: readonly RequestSpec[] = Object.values(requestGroups).flat()
+
+  it('has each name and each route once', () => {
+    expect(requests.size).toBe(all.length)
+    const routes = all.map(({ method, path }) => `${method} ${path.replace(/:\w+/g, ':')}`)
+    expect(new Set(routes).size).toBe(all.length)
+  })
+
+  it.each(all.map((spec) => [spec.name, spec] as const))('%s says what it is', (_, spec) => {
+    expect(spec.name).toMatch(/^[a-z]+(\.[a-z]+([A-Z][a-z]+)?)?$/)
+    expect(spec.summary).toMatch(/^[A-Z].*[^.]$/)
+    expect(['anyone', 'read', 'write', 'jobs', 'owner']).toContain(spec.right)
+    expect(new Set(spec.errors).size).toBe(spec.errors.length)
+    if (spec.right !== 'anyone') expect(spec.path).toMatch(/^\/v1\//)
+  })
+
+  it.each(all.map((spec) => [spec.name, spec] as const))(
+    '%s has no two arguments of one name',
+    (_, spec) => {
+      const body = (spec.body as { json?: { properties?: object } } | undefined)?.json?.properties
+      const names = [
+        ...pathNames(spec),
+        ...(spec.namespaced ? ['namespace', 'ns'] : []),
+        ...Object.keys(spec.query ?? {}),
+        ...Object.keys(body ?? {}),
+      ]
+      expect(new Set(names).size).toBe(names.length)
+    },
+  )
+
+  it('names what the websocket has had from the first', () => {
+    for (const name of ['txn', 'read', 'root']) {
+      expect(requests.get(name)).toSatisfy((spec: RequestSpec) => isCall(spec))
+    }
   })
 })

@@ -1,39 +1,41 @@
-/** `/v1/gc` and `/v1/forget`: what is not in use goes, and what shall be in use no more. See rfc/12, rfc/14.
+/** What the store holds, and what goes: what is not in use, and what shall be in use no more. See rfc/12, rfc/14.
  *  Invariant: a collection that somebody asked for ends with its request. */
 
+import { primary } from '../api/namespace.js'
 import type { CollectProgress } from '../api/upkeep.js'
 import { Wakeup } from '../base/wakeup.js'
 import { toTailraceError } from '../error.js'
-import { parseCollectBody, parseForgetBody } from '../wire/collection.js'
+import { parse } from '../wire/schema.js'
 import { errorBodyOf } from '../wire/status.js'
-import type { App, Reply, Request } from './app.js'
+import { collect, forget, usage } from '../wire/upkeep.js'
 import { readJsonBody } from './body.js'
 import type { Context } from './context.js'
-import { checkNoQuery, queryOf, writableNamespaceOf } from './query.js'
-import { admitted, checkOwner } from './rights.js'
+import type { Routes } from './routes.js'
+import { checkWritable } from './scope.js'
 import { sendStream, signalOf } from './stream.js'
 
 const ndjson = 'application/x-ndjson'
 
-export function serveCollection(app: App, context: Context): void {
-  app.post('/v1/gc', (request, reply) => collect(context, request, reply))
-  app.post('/v1/forget', (request) => forget(context, request))
-}
-
-async function collect(context: Context, request: Request, reply: Reply): Promise<unknown> {
-  checkNoQuery(request)
-  checkOwner(admitted, 'collect')
-  const options = parseCollectBody(await readJsonBody(request))
-  const signal = signalOf(context.activity, reply)
-  if (request.headers.accept !== ndjson) return context.store.upkeep.collect({ ...options, signal })
-  await sendStream(reply, {
-    headers: async () => ({ 'content-type': ndjson }),
-    pieces: progressOf(context, { ...options, signal }),
-    signal,
-    log: context.log,
-    pace: context.pace,
+export function serveUpkeep(routes: Routes, context: Context): void {
+  const { upkeep } = context.store
+  routes.serve(usage, () => upkeep.usage())
+  routes.serveHttp(collect, async (_args, { request, reply }) => {
+    const body = (await readJsonBody(request)) ?? {}
+    const options = parse(collect.body, body, '')
+    const signal = signalOf(context.activity, reply)
+    if (request.headers.accept !== ndjson) return upkeep.collect({ ...options, signal })
+    await sendStream(reply, {
+      headers: async () => ({ 'content-type': ndjson }),
+      pieces: progressOf(context, { ...options, signal }),
+      signal,
+      log: context.log,
+      pace: context.pace,
+    })
+    return reply
   })
-  return reply
+  routes.serve(forget, ({ key, namespace = primary }) =>
+    upkeep.forget(key, { namespace: checkWritable(namespace) }),
+  )
 }
 
 /** How far it is, as often as it is taken, then what came of it. What is refused at once is thrown. */
@@ -68,11 +70,4 @@ async function* progressOf(
 
 function line(value: unknown): Uint8Array {
   return Buffer.from(`${JSON.stringify(value)}\n`)
-}
-
-async function forget(context: Context, request: Request): Promise<unknown> {
-  queryOf(request, {})
-  checkOwner(admitted, 'forget')
-  const key = parseForgetBody(await readJsonBody(request))
-  return context.store.upkeep.forget(key, { namespace: writableNamespaceOf(request) })
 }

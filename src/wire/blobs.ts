@@ -1,0 +1,28 @@
+/** Blobs by their own names, as they cross the wire. See rfc/6, rule 34, rfc/12. */
+
+import type { Blobref } from '../blob/blobref.js'
+import { request } from './request.js'
+import { answered, blobref } from './schema.js'
+
+export const loadBlob = request({
+  name: 'blobs.load',
+  method: 'GET',
+  path: '/v1/content/:ref',
+  summary: 'Read a blob by its ref',
+  right: 'owner',
+  download: ['bytes'],
+  answerHeaders: ['etag'],
+  errors: ['ENOENT'],
+})
+
+export const storeBlob = request({
+  name: 'blobs.store',
+  method: 'POST',
+  path: '/v1/content',
+  summary: 'Store a blob that nothing names yet, for an hour',
+  right: 'owner',
+  upload: 'bytes',
+  status: 201,
+  answer: answered<{ readonly ref: Blobref }>({ ref: blobref }),
+  errors: ['E2BIG'],
+})

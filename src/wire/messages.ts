@@ -1,0 +1,22 @@
+/** Frames as messages of a websocket, in both subprotocols. See rfc/12, rule 10. For servers: a client that speaks
+ *  msgpack alone needs `framing.ts` only. */
+
+import { parseJson } from '../base/json.js'
+import { fromJson, toJson } from './bytes.js'
+import { type Request, type Response, subprotocol, type subprotocolJson } from './frames.js'
+import { packFrame, unpackFrame } from './framing.js'
+
+/** Text for JSON, bytes for msgpack. */
+export type Message = string | Uint8Array
+export type Subprotocol = typeof subprotocol | typeof subprotocolJson
+
+/** One message. Fields that are undefined are left out. */
+export function encodeMessage(frame: Request | Response, protocol: Subprotocol): Message {
+  return protocol === subprotocol ? packFrame(frame) : JSON.stringify(toJson(frame))
+}
+
+/** A message's frame, not yet checked. Throws EINVAL. */
+export function decodeMessage(message: Message): unknown {
+  if (typeof message === 'string') return fromJson(parseJson(message, 'a frame'))
+  return unpackFrame(message)
+}
