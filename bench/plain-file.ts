@@ -6,7 +6,7 @@ import { once } from 'node:events'
 import { closeSync, fdatasyncSync, openSync, writeSync } from 'node:fs'
 import type { Readable } from 'node:stream'
 import { fileURLToPath } from 'node:url'
-import { mainFile } from '../src/cli/entry.js'
+import { mainFile } from '../src/cli/installation.js'
 import type { Passage, RippleShape } from '../src/cli/measure.js'
 import { Ripple } from '../src/cli/ripple.js'
 

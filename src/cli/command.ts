@@ -1,51 +1,300 @@
-/** The `tailrace` command, run by its import: see main.ts, and rfc/13.
- *  Invariant: exit code 0 is success, 2 a wrong command line, 130 an interrupt, any other an error that was said
- *  (report.ts); a reader of our output that goes away ends us quietly. */
+/** How a command is declared: its name, what it takes, and what it does, in one typed object. See rfc/13.
+ *  Invariant: `run` gets only values that the declaration parsed; what does not parse is a UsageError (exit code 2),
+ *  never a default. The compiler knows the type of each option and argument, and each option that a rule names. */
 
-import { commandGroups } from './commands.js'
-import { Output } from './output.js'
-import { asksForJson, runProgram } from './program.js'
-import { report } from './report.js'
-import { checkArguments, checkVariables } from './utf8.js'
-import { programVersion } from './version.js'
+import type { Output } from './output.js'
 
-/** Environment variables that name a directory, a server or a token. */
-const variablesRead = [
-  'HOME',
-  'TAILRACE_DATA',
-  'TAILRACE_TOKEN',
-  'TAILRACE_URL',
-  'XDG_RUNTIME_DIR',
-  'XDG_STATE_HOME',
-]
+/** The command line is wrong: exit code 2. The message says what was expected. */
+export class UsageError extends Error {
+  constructor(message: string) {
+    super(message)
+    this.name = 'UsageError'
+  }
+}
 
-const stdout = new Output(process.stdout)
-const stderr = new Output(process.stderr)
+/** The environment, and the names that mean something to us (rfc/13). */
+export type Variables = Readonly<Record<string, string | undefined>> & {
+  readonly TAILRACE_DATA?: string | undefined
+  readonly TAILRACE_URL?: string | undefined
+  readonly TAILRACE_TOKEN?: string | undefined
+  readonly TAILRACE_LEASE?: string | undefined
+}
 
-// A command that treats an interrupt in its own way (run, serve, demo) replaces this.
-process.on('SIGINT', () => process.exit(130))
+/** Where a command runs. */
+export type Context = {
+  readonly stdout: Output
+  readonly stderr: Output
+  readonly environment: Variables
+  /** The command makes a store where there is none. */
+  readonly makesStore: boolean
+}
 
-process.exitCode = await main()
-await stdout.flush()
-await stderr.flush()
-// Not left to the event loop: an open stdin or an idle connection must not hold the command.
-process.exit()
+/** A kind of value that an option or an argument takes. */
+export type Value<T> = {
+  /** `what` names the option or argument in messages; `literal`: the text stands behind `--`. Throws UsageError. */
+  readonly parse: (text: string, what: string, literal: boolean) => T
+  /** Words that a shell offers for it. */
+  readonly completes?: Completion
+}
 
-async function main(): Promise<number> {
-  const args = process.argv.slice(2)
-  try {
-    checkArguments(args)
-    checkVariables(process.env, variablesRead)
-    return await runProgram(
-      {
-        version: programVersion(),
-        description: 'A key-value store whose keys can be appended to and watched.',
-        groups: commandGroups,
-      },
-      args,
-      { stdout, stderr, environment: process.env },
-    )
-  } catch (error) {
-    return report(error, { stdout, stderr }, { json: asksForJson(args) })
+/** A list of words, or where they are found. */
+export type Completion = readonly string[] | 'key' | 'namespace' | 'job' | 'pin' | 'file'
+
+/** Text as it is typed. */
+export const text: Value<string> = { parse: (value) => value }
+export const key: Value<string> = { ...text, completes: 'key' }
+export const namespaceName: Value<string> = { ...text, completes: 'namespace' }
+export const jobId: Value<string> = { ...text, completes: 'job' }
+export const pinName: Value<string> = { ...text, completes: 'pin' }
+export const file: Value<string> = { ...text, completes: 'file' }
+
+/** Stands for stdin where a command takes it in the place of a value or a file. */
+export const stdin = Symbol('stdin')
+
+/** Text, or `-` for stdin; behind `--` the dash is text. */
+export const input: Value<string | typeof stdin> = {
+  parse: (value, _, literal) => (value === '-' && !literal ? stdin : value),
+}
+
+/** The path of a file, or `-` for stdin; behind `--` the dash is a path. */
+export const inputFile: Value<string | typeof stdin> = { ...input, completes: 'file' }
+
+/** One of a few words. */
+export function choice<const Word extends string>(words: readonly Word[]): Value<Word> {
+  return {
+    parse: (value, what) => {
+      const found = words.find((word) => word === value)
+      if (found !== undefined) return found
+      throw new UsageError(`${what} takes ${words.join(', ')}, not "${value}"`)
+    },
+    completes: words,
+  }
+}
+
+/** A value that the word `none` takes away. */
+export function orNone<T>({ parse }: Value<T>): Value<T | null> {
+  return {
+    parse: (value, what, literal) => (value === 'none' ? null : parse(value, what, literal)),
+  }
+}
+
+/** `Other` are the names of the options that its rules are about. */
+export type Option<T, Other extends string = never> = Rules<Other> & {
+  /** As the help shows it: `-n, --namespace <name>`. */
+  readonly flags: string
+  readonly text: string
+  /** May be given many times. */
+  readonly many: boolean
+  readonly completes: Completion | undefined
+  /** Turns what the parser of arguments found into the option's value. Throws UsageError. */
+  readonly read: (found: unknown) => T
+}
+
+export type Rules<Other extends string> = {
+  /** Options that it does not go with. */
+  readonly excludes?: readonly Other[]
+  /** The option without which it means nothing. */
+  readonly needs?: Other
+  readonly hidden?: boolean
+  /** Heading in the help of a command (default: Options). */
+  readonly group?: string
+}
+
+/** A flag: whether it was given; one that begins with `--no-`: whether it was not. */
+export function flag<const Other extends string = never>(
+  flags: string,
+  summary: string,
+  rules: Rules<Other> = {},
+): Option<boolean, NoInfer<Other>> {
+  const read = (found: unknown) => found === true
+  return { ...rules, flags, text: summary, many: false, completes: undefined, read }
+}
+
+/** An option with a value, as its flags say: `<name>` has to follow, `[name]` may (then it is true without). */
+export function option<const Flags extends string, T = string, const Other extends string = never>(
+  flags: Flags,
+  summary: string,
+  value?: Value<T>,
+  rules: Rules<Other> = {},
+): Option<
+  NoInfer<T> | undefined | (Flags extends `${string}[${string}` ? true : never),
+  NoInfer<Other>
+> {
+  const { parse, completes } = value ?? (text as unknown as Value<T>)
+  const read = (found: unknown) => {
+    if (typeof found === 'string') return parse(found, longFlag(flags), false)
+    return (found === true ? true : undefined) as undefined
+  }
+  return { ...rules, flags, text: summary, many: false, completes, read }
+}
+
+/** An option that may be given many times. */
+export function many<T = string, const Other extends string = never>(
+  flags: string,
+  summary: string,
+  value?: Value<T>,
+  rules: Rules<Other> = {},
+): Option<readonly NoInfer<T>[], NoInfer<Other>> {
+  const { parse, completes } = value ?? (text as unknown as Value<T>)
+  const read = (found: unknown) => {
+    const texts = Array.isArray(found) ? found.filter((each) => typeof each === 'string') : []
+    return texts.map((each) => parse(each, longFlag(flags), false))
+  }
+  return { ...rules, flags, text: summary, many: true, completes, read }
+}
+
+/** `-n, --namespace <name>` → `--namespace` */
+export function longFlag(flags: string): string {
+  return /--[\w-]+/.exec(flags)?.[0] ?? flags
+}
+
+/** Puts options under a heading of the help. */
+export function grouped<O extends Options>(group: string, options: O): O {
+  return Object.fromEntries(
+    Object.entries(options).map(([name, each]) => [name, { ...each, group }]),
+  ) as O
+}
+
+export type Parameter<T> = {
+  /** As the help shows it: `<key>` required, `[value]` optional, `<id...>` variadic. */
+  readonly form: string
+  readonly completes: Completion | undefined
+  /** Throws UsageError. */
+  readonly read: (given: readonly GivenWord[]) => T
+}
+
+type GivenWord = { readonly text: string; readonly literal: boolean }
+
+type ByForm<Form extends string, T> = Form extends `${string}...${string}`
+  ? readonly T[]
+  : Form extends `[${string}`
+    ? T | undefined
+    : T
+
+export function argument<const Form extends string, T = string>(
+  form: Form,
+  value?: Value<T>,
+): Parameter<ByForm<Form, NoInfer<T>>> {
+  const { parse, completes } = value ?? (text as unknown as Value<T>)
+  const what = form.replace(/[^\w-]/g, '').toUpperCase()
+  const read = (given: readonly GivenWord[]) => {
+    const values = given.map((word) => parse(word.text, what, word.literal))
+    return (isVariadic(form) ? values : values[0]) as ByForm<Form, T>
+  }
+  return { form, completes, read }
+}
+
+export function isVariadic(form: string): boolean {
+  return form.includes('...')
+}
+
+export type Options = Readonly<Record<string, Option<unknown, string>>>
+export type Parameters = Readonly<Record<string, Parameter<unknown>>>
+
+/** Values of declared options, by their names. */
+export type OptionValues<O> = {
+  readonly [name in keyof O]: O[name] extends Option<infer T, string> ? T : never
+}
+/** Values of declared arguments, by their names. */
+export type ArgumentValues<P> = {
+  readonly [name in keyof P]: P[name] extends Parameter<infer T> ? T : never
+}
+
+type Names<O> = keyof O & string
+
+type Described = {
+  readonly name: string
+  readonly summary: string
+  /** More than the summary has room for. */
+  readonly description?: string
+  /** Lines of a shell, to be pasted as they are. */
+  readonly examples?: readonly string[]
+  /** What follows the first argument belongs to it, options included (`run CMD -x`). */
+  readonly passThrough?: boolean
+  readonly hidden?: boolean
+  readonly commands?: readonly Command[]
+}
+
+/** A command as the parser and the help see it. */
+export type Command = Described & {
+  readonly parameters: Parameters
+  readonly options: Options
+  /** Runs it with what the parser found. Gives the exit code, nothing for 0. */
+  readonly run?: (
+    surroundings: Omit<Context, 'makesStore'>,
+    found: Found,
+  ) => Promise<number | undefined>
+}
+
+/** What the parser of arguments found. */
+export type Found = {
+  readonly words: readonly string[]
+  /** How many of the words stand behind `--`: the last ones. */
+  readonly literals: number
+  /** By the names of the declaration. */
+  readonly options: Readonly<Record<string, unknown>>
+}
+
+/** Declares a command. The name of an option is its long flag in camel case. */
+export function command<
+  const O extends { readonly [name in keyof O]: Option<unknown, Names<O>> } = Record<never, never>,
+  const P extends Parameters = Record<never, never>,
+>(
+  spec: Described & {
+    readonly options?: O
+    /** In the order of the command line. */
+    readonly parameters?: P
+    /** Makes a store where there is none; other commands say that there is none. A flag's name: makes one with it. */
+    readonly makesStore?: true | Names<O>
+    readonly run: (
+      call: Context & { readonly options: OptionValues<O>; readonly args: ArgumentValues<P> },
+    ) => Promise<number | undefined> | Promise<void>
+  },
+): Command {
+  const { options: declared, parameters = {}, makesStore, run, ...described } = spec
+  const options = (declared ?? {}) as Options
+  return {
+    ...described,
+    options,
+    parameters,
+    run: async (surroundings, found) => {
+      const values = Object.fromEntries(
+        Object.entries(options).map(([name, { read }]) => [name, read(found.options[name])]),
+      )
+      const call = {
+        ...surroundings,
+        makesStore:
+          makesStore === true || (makesStore !== undefined && values[makesStore] === true),
+        options: values as OptionValues<O>,
+        args: argumentsOf(parameters, found) as ArgumentValues<P>,
+      }
+      return (await run(call)) ?? undefined
+    },
+  }
+}
+
+/** Declares a name under which commands stand, as `ns`. */
+export function commandGroup(spec: Described & { readonly commands: readonly Command[] }): Command {
+  return { ...spec, parameters: {}, options: {} }
+}
+
+function argumentsOf(parameters: Parameters, { words, literals }: Found): Record<string, unknown> {
+  const given = words.map((each, at) => ({ text: each, literal: at >= words.length - literals }))
+  const values: Record<string, unknown> = {}
+  let at = 0
+  for (const [name, { form, read }] of Object.entries(parameters)) {
+    const end = isVariadic(form) ? given.length : at + 1
+    values[name] = read(given.slice(at, end))
+    at = end
+  }
+  return values
+}
+
+/** The same fields without those that are undefined: an option that was not given is not passed on. */
+export function defined<T extends object>(
+  fields: T,
+): { -readonly [name in keyof T]?: Exclude<T[name], undefined> } {
+  return Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined)) as {
+    -readonly [name in keyof T]?: Exclude<T[name], undefined>
   }
 }

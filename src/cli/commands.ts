@@ -1,22 +1,37 @@
 /** All commands, as the help groups them. */
 
-import { backupCommands } from './commands-backup.js'
-import { historyCommands } from './commands-history.js'
-import { jobCommands, serverCommands } from './commands-jobs.js'
-import { eventCommands, followCommands, keyCommands, namespaceCommands } from './commands-keys.js'
-import { leaseCommands } from './commands-leases.js'
-import { logCommands } from './commands-logs.js'
-import { treeCommands } from './commands-trees.js'
-import { upkeepCommands } from './commands-upkeep.js'
+import { exportTree, importTree, verify } from './backup.js'
+import { cp, fork, link, ln, mv, readlink, restore } from './copies.js'
+import { demo, lptest } from './demo.js'
+import { eventlog } from './eventlog.js'
+import { diff, log, pin, pins, roots, unpin } from './history.js'
+import { jobs, signal, submit, wait } from './jobs.js'
+import { lease } from './lease-run.js'
+import { tail, trim } from './logs.js'
+import { ns, root } from './namespaces.js'
 import type { CommandGroup } from './program.js'
+import { get, ls, stat } from './read.js'
+import { attach, run } from './run.js'
+import { serve } from './serve.js'
+import { status, stop, token } from './server.js'
+import { blob, treeobj } from './treeobjs.js'
+import { forget, fsck, gc } from './upkeep.js'
+import { watch } from './watch.js'
+import { append, mkdir, put, rm, txn } from './write.js'
 
 export const commandGroups: readonly CommandGroup[] = [
-  { heading: 'Keys', commands: keyCommands },
-  { heading: 'Logs and events', commands: [...followCommands, ...logCommands, ...eventCommands] },
-  { heading: 'Copies, links, blobs', commands: treeCommands },
-  { heading: 'Leases', commands: leaseCommands },
-  { heading: 'Jobs', commands: jobCommands },
-  { heading: 'Namespaces and history', commands: [...namespaceCommands, ...historyCommands] },
-  { heading: 'Backup and space', commands: [...backupCommands, ...upkeepCommands] },
-  { heading: 'Server and tools', commands: serverCommands },
+  { heading: 'Keys', commands: [get, put, append, rm, ls, stat, mkdir, ln, txn] },
+  { heading: 'Logs and events', commands: [watch, tail, trim, eventlog] },
+  {
+    heading: 'Copies, links, blobs',
+    commands: [cp, mv, fork, restore, link, readlink, treeobj, blob],
+  },
+  { heading: 'Leases', commands: [lease] },
+  { heading: 'Jobs', commands: [run, submit, attach, jobs, wait, signal] },
+  {
+    heading: 'Namespaces and history',
+    commands: [root, ns, roots, log, diff, pin, unpin, pins],
+  },
+  { heading: 'Backup and space', commands: [exportTree, importTree, verify, fsck, gc, forget] },
+  { heading: 'Server and tools', commands: [serve, status, stop, token, lptest, demo] },
 ]

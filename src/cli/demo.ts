@@ -1,19 +1,15 @@
 /** `tailrace demo`: two big jobs, followed live out of a temporary store by another process, then
- *  read again from the start, every byte compared. See rfc/11. */
+ *  read again from the start, every byte compared; and `tailrace lptest`, the command of those jobs. See rfc/11, rfc/13.
+ *  Invariant: memory is bounded whatever the length and the count. */
 
 import type { RootView } from '../api/kvs.js'
 import { jobsNamespace } from '../job/keys.js'
-import type { Invocation } from './invocation.js'
-import {
-  MemoryPeak,
-  measureLive,
-  measureReplay,
-  type OnProgress,
-  type Passage,
-  type RippleShape,
-} from './measure.js'
+import { argument, type Context, command, option, UsageError } from './command.js'
+import type { OnProgress, Passage, RippleShape } from './measure.js'
+import { json } from './options.js'
 import { megabytes, Progress } from './progress.js'
-import { withTemporaryServer } from './temporary.js'
+import { Ripple } from './ripple.js'
+import { integer } from './units.js'
 
 /** Many short lines, then Flux's headline: few very long ones. */
 const shapes: readonly RippleShape[] = [
@@ -27,6 +23,11 @@ const next = [
   'npx tailrace --help',
 ]
 
+const lengthDefault = 79
+const countDefault = 200
+/** Bytes of one write of lptest, at least, while more follows. */
+const writeSize = 128 * 1024
+
 type Row = { readonly shape: RippleShape; readonly live: Passage; readonly replay: Passage }
 
 type Result = {
@@ -36,42 +37,51 @@ type Result = {
   readonly ms: number
 }
 
-export async function demo(invocation: Invocation): Promise<undefined> {
-  const { stdout, options } = invocation
-  const scale = options.integer('scale', 1) ?? 1
-  const started = performance.now()
-  const result = await withTemporaryServer(async ({ store, pid }): Promise<Result> => {
-    const memory = new MemoryPeak(pid)
-    const lives = []
-    for (const shape of shapes.map((full) => scaled(full, scale))) {
-      const live = await shown(invocation, shape, 'live', (onProgress) =>
-        measureLive(store, shape, onProgress),
-      )
-      lives.push({ shape, live })
-    }
-    const rows: Row[] = []
-    for (const { shape, live } of lives) {
-      const replay = await shown(invocation, shape, 'again', (onProgress) =>
-        measureReplay(store, live.id, shape, onProgress),
-      )
-      rows.push({ shape, live, replay })
-    }
-    const root = await store.root({ namespace: jobsNamespace })
-    return { rows, memory: memory.end(), root, ms: performance.now() - started }
-  })
-  if (options.flag('json')) await stdout.json(jsonOf(result))
-  else await stdout.write(summaryOf(result))
-  return undefined
-}
+export const demo = command({
+  name: 'demo',
+  summary: 'follow two big jobs out of a temporary store and check every byte',
+  options: {
+    scale: option('--scale <n>', 'a fraction 1/n of the bytes (default: 1)', integer(1)),
+    json,
+  },
+  examples: ['tailrace demo', 'tailrace demo --json'],
+  run: async ({ stdout, stderr, options }) => {
+    const { scale = 1 } = options
+    const { MemoryPeak, measureLive, measureReplay } = await import('./measure.js')
+    const { withTemporaryServer } = await import('./temporary.js')
+    const started = performance.now()
+    const result = await withTemporaryServer(async ({ store, pid }): Promise<Result> => {
+      const memory = new MemoryPeak(pid)
+      const lives = []
+      for (const shape of shapes.map((full) => scaled(full, scale))) {
+        const live = await shown(stderr, shape, 'live', (onProgress) =>
+          measureLive(store, shape, onProgress),
+        )
+        lives.push({ shape, live })
+      }
+      const rows: Row[] = []
+      for (const { shape, live } of lives) {
+        const replay = await shown(stderr, shape, 'again', (onProgress) =>
+          measureReplay(store, live.id, shape, onProgress),
+        )
+        rows.push({ shape, live, replay })
+      }
+      const root = await store.root({ namespace: jobsNamespace })
+      return { rows, memory: memory.end(), root, ms: performance.now() - started }
+    })
+    if (options.json) await stdout.json(jsonOf(result))
+    else await stdout.write(summaryOf(result))
+  },
+})
 
 async function shown<T>(
-  invocation: Invocation,
+  stderr: Context['stderr'],
   shape: RippleShape,
   what: string,
   measure: (onProgress: OnProgress) => Promise<T>,
 ): Promise<T> {
   const title = `${nameOf(shape)}, ${what}`.padEnd(24)
-  const progress = new Progress(invocation.stderr, title, bytesOf(shape))
+  const progress = new Progress(stderr, title, bytesOf(shape))
   try {
     return await measure((bytes, appends) => progress.update(bytes, appends))
   } finally {
@@ -139,3 +149,35 @@ function bytesOf(shape: RippleShape): number {
 function scaled(shape: RippleShape, scale: number): RippleShape {
   return { length: shape.length, count: Math.max(1, Math.floor(shape.count / scale)) }
 }
+
+export const lptest = command({
+  name: 'lptest',
+  summary: 'print the ripple test: COUNT lines of LENGTH columns',
+  parameters: {
+    length: argument('[length]', integer()),
+    count: argument('[count]', integer()),
+  },
+  examples: ['tailrace lptest', 'tailrace lptest 2 3', 'tailrace lptest 80 2000000 > ripple.txt'],
+  run: async ({ args, stdout }) => {
+    const { length = lengthDefault, count = countDefault } = args
+    if (!Number.isSafeInteger((length + 1) * count)) {
+      throw new UsageError(`${count} lines of ${length} are more bytes than can be counted`)
+    }
+    const ripple = new Ripple(length, count)
+    let small: Buffer[] = []
+    let smallSize = 0
+    for (const piece of ripple.pieces(0, ripple.size)) {
+      if (smallSize === 0 && piece.length >= writeSize) {
+        await stdout.write(piece)
+        continue
+      }
+      small.push(piece)
+      smallSize += piece.length
+      if (smallSize < writeSize) continue
+      await stdout.write(Buffer.concat(small))
+      small = []
+      smallSize = 0
+    }
+    if (smallSize > 0) await stdout.write(Buffer.concat(small))
+  },
+})

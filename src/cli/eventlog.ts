@@ -4,87 +4,165 @@ import type { Event } from '../api/event.js'
 import { parseJson } from '../base/json.js'
 import { TailraceError } from '../error.js'
 import {
-  appendEvents,
-  followEvents,
-  parseEvent,
-  readEvents,
-  toNdjson,
-} from '../eventlog/eventlog.js'
-import { capOf } from './cap.js'
-import { argument, defined, type Invocation, UsageError } from './invocation.js'
-import { leaseGuards } from './lease-guard.js'
+  argument,
+  type Context,
+  command,
+  commandGroup,
+  defined,
+  flag,
+  key,
+  option,
+  UsageError,
+  type Value,
+} from './command.js'
+import {
+  at,
+  cap,
+  capOf,
+  ifLease,
+  json,
+  jsonLines,
+  leaseGuards,
+  namespace,
+  place,
+  waitCreate,
+} from './options.js'
+import { atRoot } from './roots.js'
 import { followStore, withStore } from './session.js'
 
-export async function append(invocation: Invocation): Promise<undefined> {
-  const key = argument(invocation, 0)
-  const event = eventOf(invocation)
-  const { options, stdout } = invocation
-  const seal = options.flag('seal') ? { seal: true } : {}
-  return withStore(invocation, async (store) => {
-    const committed = await appendEvents(store, key, [event], {
-      ...scopeOf(invocation),
-      ...seal,
-      ...capOf(invocation),
-      guards: leaseGuards(invocation),
-    })
-    if (options.flag('json')) await stdout.json(committed)
-    return undefined
-  })
+/** The events' codec is loaded by the commands that need it, as they run. */
+function loaded(): Promise<typeof import('../eventlog/eventlog.js')> {
+  return import('../eventlog/eventlog.js')
 }
 
-export async function get(invocation: Invocation): Promise<undefined> {
-  const key = argument(invocation, 0)
-  const at = invocation.options.at('at')
-  return withStore(invocation, (store) =>
-    print(invocation, readEvents(store, key, { ...scopeOf(invocation), ...defined({ at }) })),
-  )
-}
-
-export async function follow(invocation: Invocation): Promise<undefined> {
-  const key = argument(invocation, 0)
-  const waitCreate = invocation.options.flag('waitCreate') ? { waitCreate: true } : {}
-  return followStore(invocation, (store) =>
-    print(invocation, followEvents(store, key, { ...scopeOf(invocation), ...waitCreate })),
-  )
-}
-
-export async function waitEvent(invocation: Invocation): Promise<undefined> {
-  const key = argument(invocation, 0)
-  const name = argument(invocation, 1)
-  const waitCreate = invocation.options.flag('waitCreate') ? { waitCreate: true } : {}
-  return followStore(invocation, async (store) => {
-    const events = followEvents(store, key, { ...scopeOf(invocation), ...waitCreate })
-    for await (const event of events) {
-      if (event.name !== name) continue
-      await invocation.stdout.line(toNdjson(event).trimEnd())
-      return undefined
+/** The context of an event, a JSON object. */
+const context: Value<unknown> = {
+  parse: (text) => {
+    try {
+      return parseJson(text, 'the context')
+    } catch (error) {
+      if (!(error instanceof TailraceError)) throw error
+      throw new UsageError(`${error.message}; the context of an event is a JSON object`)
     }
-    throw new TailraceError('ENOENT', `the log "${key}" is sealed and has no event "${name}"`)
-  })
+  },
 }
 
-async function print(invocation: Invocation, events: AsyncIterable<Event>): Promise<undefined> {
-  for await (const event of events) await invocation.stdout.line(toNdjson(event).trimEnd())
-  return undefined
+const append = command({
+  name: 'append',
+  summary: 'append one event; its context is JSON',
+  parameters: {
+    key: argument('<key>', key),
+    name: argument('<name>'),
+    context: argument('[context]', context),
+  },
+  options: {
+    namespace,
+    seal: flag('--seal', 'end the log'),
+    timestamp: option('--timestamp <seconds>', 'seconds since 1970 (default: now)', {
+      parse: (text, what) => parseJson(text, what),
+    }),
+    ...cap,
+    ...ifLease,
+    json,
+    ...place,
+  },
+  examples: [`tailrace eventlog append deploy start '{"version":"1.2"}'`],
+  makesStore: true,
+  run: async (call) => {
+    const { args, options, stdout } = call
+    const { timestamp = Date.now() / 1000 } = options
+    const { name, context } = args
+    const { appendEvents, parseEvent } = await loaded()
+    const event = parseEvent({ name, timestamp, ...defined({ context }) })
+    return withStore(call, async (store) => {
+      const committed = await appendEvents(store, args.key, [event], {
+        ...scopeOf(options),
+        ...(options.seal ? { seal: true } : {}),
+        ...capOf(options),
+        guards: leaseGuards(call),
+      })
+      if (options.json) await stdout.json(committed)
+    })
+  },
+})
+
+const get = command({
+  name: 'get',
+  summary: 'print the events that are there, one JSON object a line',
+  parameters: { key: argument('<key>', key) },
+  options: { namespace, at, json: jsonLines, ...place },
+  examples: ['tailrace eventlog get deploy'],
+  run: async (call) => {
+    const { args, options } = call
+    return withStore(call, async (store) => {
+      const at = await atRoot(store, options.at, options.namespace)
+      const { readEvents } = await loaded()
+      await print(call, readEvents(store, args.key, { ...scopeOf(options), ...at }))
+    })
+  },
+})
+
+const follow = command({
+  name: 'follow',
+  summary: 'print the events, then each new one, until the log is sealed',
+  parameters: { key: argument('<key>', key) },
+  options: { namespace, waitCreate, json: jsonLines, ...place },
+  examples: ['tailrace eventlog follow deploy'],
+  makesStore: 'waitCreate',
+  run: async (call) =>
+    followStore(call, async (store) => {
+      const { followEvents } = await loaded()
+      await print(call, followEvents(store, call.args.key, followed(call)))
+    }),
+})
+
+const waitEvent = command({
+  name: 'wait-event',
+  summary: 'wait for the first event of a name and print it',
+  parameters: { key: argument('<key>', key), name: argument('<name>') },
+  options: { waitCreate, namespace, json: jsonLines, ...place },
+  examples: [
+    'tailrace eventlog wait-event deploy finish',
+    'tailrace eventlog wait-event --wait-create --timeout 10m deploy finish',
+  ],
+  run: async (call) => {
+    const { key, name } = call.args
+    return followStore(call, async (store) => {
+      const { followEvents, toNdjson } = await loaded()
+      for await (const event of followEvents(store, key, followed(call))) {
+        if (event.name !== name) continue
+        await call.stdout.line(toNdjson(event).trimEnd())
+        return
+      }
+      throw new TailraceError('ENOENT', `the log "${key}" is sealed and has no event "${name}"`)
+    })
+  },
+})
+
+export const eventlog = commandGroup({
+  name: 'eventlog',
+  summary: 'append, read, follow and await events',
+  commands: [append, get, follow, waitEvent],
+  examples: [
+    `tailrace eventlog append deploy start '{"version":"1.2"}'`,
+    'tailrace eventlog follow deploy',
+  ],
+})
+
+async function print(
+  { stdout }: Pick<Context, 'stdout'>,
+  events: AsyncIterable<Event>,
+): Promise<void> {
+  const { toNdjson } = await loaded()
+  for await (const event of events) await stdout.line(toNdjson(event).trimEnd())
 }
 
-function eventOf(invocation: Invocation): Event {
-  const text = invocation.options.text('timestamp')
-  const timestamp = text === undefined ? Date.now() / 1000 : parseJson(text, '--timestamp')
-  const context = contextOf(invocation.arguments[2])
-  return parseEvent({ name: argument(invocation, 1), timestamp, ...defined({ context }) })
+type Followed = { readonly namespace: string | undefined; readonly waitCreate: boolean }
+
+function followed({ options }: { readonly options: Followed }) {
+  return { ...scopeOf(options), ...(options.waitCreate ? { waitCreate: true } : {}) }
 }
 
-function contextOf(text: string | undefined): unknown {
-  if (text === undefined) return undefined
-  try {
-    return parseJson(text, 'the context')
-  } catch (error) {
-    if (!(error instanceof TailraceError)) throw error
-    throw new UsageError(`${error.message}; the context of an event is a JSON object`)
-  }
-}
-
-function scopeOf(invocation: Invocation): { namespace?: string } {
-  return defined({ namespace: invocation.options.text('namespace') })
+function scopeOf({ namespace }: { readonly namespace: string | undefined }) {
+  return defined({ namespace })
 }

@@ -8,9 +8,10 @@ import type { Store } from '../api/store.js'
 import type { Scope, Token } from '../api/transaction.js'
 import { isCode, TailraceError, toTailraceError } from '../error.js'
 import { textOfToken } from '../wire/token.js'
-import { argument, type Invocation } from './invocation.js'
+import { argument, command, commandGroup, flag, key } from './command.js'
 import { KeptCommand } from './kept-command.js'
-import { ownerOf, scopeOf, takeLease, tokenOf, ttlOf } from './lease.js'
+import { leaseCommands, scopeOf, takeLease, taking, takingOf, tokenOf } from './leases.js'
+import { namespace, place } from './options.js'
 import { withStore } from './session.js'
 import { checkVariables } from './utf8.js'
 
@@ -21,24 +22,60 @@ const forwarded = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const
 
 type Hold = Scope & { readonly key: string; readonly token: Token; readonly ttl: number }
 
-export async function run(invocation: Invocation): Promise<number> {
-  const key = argument(invocation, 0)
-  const program = argument(invocation, 1)
-  const rest = invocation.arguments.slice(2)
-  checkVariables(invocation.environment)
-  const ttl = ttlOf(invocation)
-  const scope = scopeOf(invocation)
-  return withStore(invocation, async (store) => {
-    const wait = invocation.options.flag('wait')
-    const owner = ownerOf(invocation)
-    await using command = new KeptCommand()
-    const { committed, sent } = await takeLease(store, key, { ttl, owner, wait, ...scope })
-    const hold = { ...scope, key, token: tokenOf(committed), ttl }
-    const env = { ...process.env, TAILRACE_LEASE: textOfToken(hold.token) }
-    command.start(program, rest, env)
-    return await whileHeld(store, hold, { command, sent })
-  })
-}
+const run = command({
+  name: 'run',
+  summary: 'run a command while a lease is held, and exit with its code',
+  description:
+    'Take a lease (waiting until it is free), run a command, renew the lease at a third of its ' +
+    'time, and release it when the command ends. If it is lost, the command and all that it ' +
+    'started are ended (SIGTERM, then SIGKILL after 5 s) and the exit code is 4; they are killed, ' +
+    'too, when this process is. The command, which stands behind --, finds the token in ' +
+    'TAILRACE_LEASE, where --if-lease of put, append and other writes looks for it.',
+  parameters: { key: argument('<key>', key), command: argument('<command...>') },
+  options: {
+    ...taking,
+    wait: flag('--no-wait', 'ECONFLICT at once if it is held'),
+    namespace,
+    ...place,
+  },
+  examples: [
+    'tailrace lease run deploy -- ./deploy.sh',
+    'tailrace lease run cron/daily --ttl 10s -- make -j4 report',
+    "tailrace lease run job -- sh -c './work | tailrace put result - --if-lease job'",
+  ],
+  makesStore: true,
+  run: async (call) => {
+    const { args, options } = call
+    const [program = '', ...rest] = args.command
+    checkVariables(call.environment)
+    const scope = scopeOf(options)
+    const { ttl, owner } = takingOf(options)
+    return withStore(call, async (store) => {
+      await using command = new KeptCommand()
+      const asked = { ttl, owner, wait: options.wait, ...scope }
+      const { committed, sent } = await takeLease(store, args.key, asked)
+      const hold = { ...scope, key: args.key, token: tokenOf(committed), ttl }
+      const env = { ...process.env, TAILRACE_LEASE: textOfToken(hold.token) }
+      command.start(program, rest, env)
+      return await whileHeld(store, hold, { command, sent })
+    })
+  },
+})
+
+export const lease = commandGroup({
+  name: 'lease',
+  summary: 'hold a key, so that one at a time does what it stands for',
+  description:
+    'A lease belongs to a key, there or not, and is held until its time is over unless it is renewed. ' +
+    'Its token fences writes: those with --if-lease KEY are refused once it is lost, however late they come; ' +
+    'in txn the guard is {"lease": KEY, "token": TOKEN}. Who waits for a lease is woken by its end: nothing polls.',
+  commands: [...leaseCommands, run],
+  examples: [
+    'tailrace lease run deploy -- ./deploy.sh',
+    'tailrace lease take deploy',
+    'tailrace lease show deploy',
+  ],
+})
 
 async function whileHeld(
   store: Store,

@@ -22,8 +22,8 @@ import {
   type ServerRecord,
   socketNow,
 } from '../server/local.js'
-import { mainFile } from './entry.js'
-import type { Variables } from './invocation.js'
+import type { Variables } from './command.js'
+import { mainFile } from './installation.js'
 import { openLog } from './log-file.js'
 import { absolutePath } from './utf8.js'
 

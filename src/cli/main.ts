@@ -7,7 +7,7 @@ import { nodeComplaint } from './node-version.js'
 
 const complaint = nodeComplaint(process.versions.node)
 if (complaint === undefined)
-  void import('./command.js') // it ends the process itself
+  void import('./process.js') // it ends the process itself
 else {
   console.error(complaint)
   process.exitCode = 1

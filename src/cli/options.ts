@@ -1,62 +1,180 @@
-/** The options that many commands share, each said once. See rfc/13. */
+/** Options that several commands share, each declared once, and what they mean to the store. See rfc/13; for writes,
+ *  rfc/6, rules 40 to 48, and rfc/9, rule 5. */
 
-import type { OptionSpec } from './program.js'
+import type { CommitOptions } from '../api/kvs.js'
+import type { Capping, Expiry, Guard, Producer } from '../api/transaction.js'
+import { tokenOfText } from '../wire/token.js'
+import {
+  defined,
+  file,
+  flag,
+  grouped,
+  namespaceName,
+  type OptionValues,
+  option,
+  UsageError,
+  type Value,
+  type Variables,
+} from './command.js'
+import { root } from './roots.js'
+import { duration, integer, size } from './units.js'
 
-export const data: OptionSpec = {
-  flags: '--data <dir>',
-  text: 'data directory (default: $TAILRACE_DATA, or under XDG state)',
+/** A timer of Node is not longer. */
+const timeoutMsMax = 2 ** 31 - 1
+
+const timeLimit: Value<number> = {
+  parse: (text, what, literal) => {
+    const ms = duration.parse(text, what, literal)
+    if (ms > 0 && ms <= timeoutMsMax) return ms
+    throw new UsageError(`${what} takes a time from 1ms to 24d, not "${text}"`)
+  },
 }
+
+export const data = option(
+  '--data <dir>',
+  'data directory (default: $TAILRACE_DATA, or under XDG state)',
+  file,
+)
 
 /** Which store, and for how long it is asked. */
-export const place: readonly OptionSpec[] = [
+export const place = grouped('Which store', {
   data,
-  {
-    flags: '--url <url>',
-    text: 'a running server: http://HOST:PORT or unix:/PATH ($TAILRACE_URL)',
-  },
-  {
-    flags: '--timeout <time>',
-    text: 'end the command after: 500ms, 90s, 15m (default: a request after 30s of silence)',
-  },
-]
+  url: option('--url <url>', 'a running server: http://HOST:PORT or unix:/PATH ($TAILRACE_URL)'),
+  timeout: option(
+    '--timeout <time>',
+    'end the command after: 500ms, 90s, 15m (default: a request after 30s of silence)',
+    timeLimit,
+  ),
+})
 
-export const namespace: OptionSpec = {
-  flags: '-n, --namespace <name>',
-  text: 'namespace (default: primary)',
-}
+const namespaceText = 'namespace (default: primary)'
 
-/** For `watch`, where -n counts appends. */
-export const longNamespace: OptionSpec = {
-  flags: '--namespace <name>',
-  text: 'namespace (default: primary)',
-}
+export const namespace = option('-n, --namespace <name>', namespaceText, namespaceName)
 
-export const at: OptionSpec = {
-  flags: '--at <seq|ref>',
-  text: 'an older, retained root: its seq or its ref',
-}
+/** For `watch` and `tail`, where -n counts. */
+export const longNamespace = option('--namespace <name>', namespaceText, namespaceName)
 
-/** Keys that expire. */
-export const expiry: readonly OptionSpec[] = [
-  { flags: '--ttl <time>', text: 'the key goes by itself after: 500ms, 90s, 12h, 7d' },
-  { flags: '--sliding', text: 'with --ttl: each later append counts anew', needs: '--ttl' },
-]
+export const at = option('--at <seq|ref>', 'an older, retained root: its seq or its ref', root)
 
 /** For what prints times. */
-export const utc: OptionSpec = {
-  flags: '--utc',
-  text: 'times in UTC (default: the local zone)',
-  excludes: ['json'],
-}
+export const utc = flag('--utc', 'times in UTC (default: the local zone)', { excludes: ['json'] })
 
-/** For what writes values. */
-export const force: OptionSpec = {
-  flags: '--force',
-  text: 'write to a terminal what is not plain text, too',
-  excludes: ['json'],
-}
+const forceText = 'write to a terminal what is not plain text, too'
 
-export const json: OptionSpec = { flags: '--json', text: 'print JSON, errors too' }
+/** For what writes values, or prints JSON. */
+export const force = flag('--force', forceText, { excludes: ['json'] })
+
+/** For what only writes values. */
+export const forceAlone = flag('--force', forceText)
+
+export const json = flag('--json', 'print JSON, errors too')
 
 /** For what prints JSON, one object a line, in any case. */
-export const jsonLines: OptionSpec = { flags: '--json', text: 'errors are JSON, too' }
+export const jsonLines = flag('--json', 'errors are JSON, too')
+
+export const waitCreate = flag('--wait-create', 'wait until the log is there')
+
+/** Keys that expire. */
+export const expiry = grouped('How long and how much is kept', {
+  ttl: option('--ttl <time>', 'the key goes by itself after: 500ms, 90s, 12h, 7d', duration),
+  sliding: flag('--sliding', 'with --ttl: each later append counts anew', { needs: 'ttl' }),
+})
+
+export function expiryOf({ ttl, sliding }: OptionValues<typeof expiry>): Expiry {
+  return defined({ ttl, sliding: sliding || undefined })
+}
+
+/** Writes that cap their log. */
+export const cap = grouped('How long and how much is kept', {
+  keep: option(
+    '--keep <n>',
+    'from now on each append drops all but the last n (blobs)',
+    integer(1),
+  ),
+  keepBytes: option('--keep-bytes <size>', 'and all but the last bytes: 4096, 64K, 500M', size),
+  keepAge: option(
+    '--keep-age <time>',
+    'and what is older than: 90s, 12h, 7d (up to a minute late)',
+    duration,
+  ),
+  uncap: flag('--uncap', 'from now on appends drop nothing', {
+    excludes: ['keep', 'keepBytes', 'keepAge'],
+  }),
+})
+
+export function capOf({ keep, keepBytes, keepAge, uncap }: OptionValues<typeof cap>): Capping {
+  if (uncap) return { cap: null }
+  const bounds = defined({ keep, keepBytes, keepAge })
+  return Object.keys(bounds).length > 0 ? { cap: bounds } : {}
+}
+
+/** Writes that are done once, however often they are sent. */
+export const once = grouped('Done once', {
+  idempotencyKey: option(
+    '--idempotency-key <key>',
+    'sent again under the same key, it is answered, not done again',
+  ),
+  exactlyOnce: flag('--exactly-once', 'send it again until it is answered; it is done once'),
+})
+
+export function onceOf({
+  idempotencyKey,
+  exactlyOnce,
+}: OptionValues<typeof once>): Pick<CommitOptions, 'idempotencyKey' | 'exactlyOnce'> {
+  return defined({ idempotencyKey, exactlyOnce: exactlyOnce || undefined })
+}
+
+export const producer = grouped('Done once', {
+  producer: option('--producer <id>', 'who appends: with --epoch and --seq it is appended once'),
+  epoch: option('--epoch <n>', 'a higher one begins at seq 0 and fences the lower ones', integer()),
+  seq: option('--seq <n>', "counts the producer's appends to the key, from 0", integer()),
+})
+
+/** Throws UsageError where they are not all there. */
+export function producerOf({ producer: id, epoch, seq }: OptionValues<typeof producer>): {
+  readonly producer?: Producer
+} {
+  if (id === undefined && epoch === undefined && seq === undefined) return {}
+  if (id === undefined || epoch === undefined || seq === undefined) {
+    throw new UsageError('--producer, --epoch and --seq go together')
+  }
+  return { producer: { id, epoch, seq } }
+}
+
+/** A token of a lease, as `lease take` prints it. */
+export const token: Value<NonNullable<ReturnType<typeof tokenOfText>>> = {
+  parse: (text) => {
+    const found = tokenOfText(text)
+    if (found) return found
+    throw new UsageError(`a token is INCARNATION:SEQ, as take prints it, not "${text}"`)
+  },
+}
+
+/** For all commands that write keys: only while a lease is held. */
+export const ifLease = grouped('Lease', {
+  ifLease: option('--if-lease <key>', "only while that key's lease is held with the token"),
+  leaseToken: option(
+    '--lease-token <token>',
+    'the token, as lease take prints it (default: $TAILRACE_LEASE)',
+    token,
+    { needs: 'ifLease' },
+  ),
+})
+
+/** One guard or none. Throws UsageError where the token is missing. */
+export function leaseGuards({
+  options,
+  environment,
+}: {
+  readonly options: OptionValues<typeof ifLease>
+  readonly environment: Variables
+}): readonly Guard[] {
+  const { ifLease: lease, leaseToken } = options
+  if (lease === undefined) return []
+  const held = environment.TAILRACE_LEASE
+  if (leaseToken) return [{ lease, token: leaseToken }]
+  if (held) return [{ lease, token: token.parse(held, '$TAILRACE_LEASE', false) }]
+  throw new UsageError(
+    '--if-lease takes its token from --lease-token or $TAILRACE_LEASE: none is there',
+  )
+}

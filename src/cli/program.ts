@@ -1,49 +1,15 @@
-/** Commands as data, and the argument parser that runs them: the only import of commander.
- *  Invariant: a command's module is loaded only when it runs, so that `--help` loads none of them;
- *  whatever the parser refuses ends with code 2. */
+/** The argument parser that runs commands, and their help: the only import of commander. See rfc/13.
+ *  Invariant: whatever the parser refuses is a UsageError, which ends with code 2. */
 
-import { Command, CommanderError } from 'commander'
+import { CommanderError, Command as Parser } from 'commander'
 import {
-  type Invocation,
-  isShortRef,
-  Options,
-  type Run,
-  rootOptions,
+  type Command,
+  type Context,
+  type Found,
+  longFlag,
+  type Option,
   UsageError,
-} from './invocation.js'
-
-export type CommandSpec = {
-  readonly name: string
-  readonly summary: string
-  /** More than the summary has room for. */
-  readonly description?: string
-  /** `<key>` required, `[value]` optional, `<id...>` variadic. */
-  readonly parameters?: readonly string[]
-  /** Flags (`-n, --namespace <name>`) and what they mean. */
-  readonly options?: readonly OptionSpec[]
-  /** Lines of a shell, to be pasted as they are. */
-  readonly examples?: readonly string[]
-  /** What follows the first argument belongs to it, options included (`run CMD -x`). */
-  readonly passThrough?: boolean
-  readonly hidden?: boolean
-  /** Makes a store where there is none; others say that there is none. A flag's name: makes one with that. */
-  readonly makesStore?: true | string
-  readonly commands?: readonly CommandSpec[]
-  /** Loads the command's module. */
-  readonly load?: () => Promise<Run>
-}
-
-export type OptionSpec = {
-  readonly flags: string
-  readonly text: string
-  /** May be given many times. */
-  readonly many?: boolean
-  /** Options that it does not go with, by their names in camel case. */
-  readonly excludes?: readonly string[]
-  /** The option without which it means nothing, by its long flag. */
-  readonly needs?: string
-  readonly hidden?: boolean
-}
+} from './command.js'
 
 export type ProgramSpec = {
   readonly version: string
@@ -54,8 +20,10 @@ export type ProgramSpec = {
 
 export type CommandGroup = {
   readonly heading: string
-  readonly commands: readonly CommandSpec[]
+  readonly commands: readonly Command[]
 }
+
+type Surroundings = Omit<Context, 'makesStore'>
 
 const exitCodesHelp = `Exit codes: 0 done, 1 another error, 2 a wrong command line, 3 not there, 4 refused because of what is
 there (a conflict, a seal, a lost lease), 5 no server or no answer in time, 130 interrupted. run, attach
@@ -65,21 +33,23 @@ and wait give the job's. With --json errors are JSON on stdout: {"error":{"code"
 export async function runProgram(
   spec: ProgramSpec,
   argv: readonly string[],
-  surroundings: Pick<Invocation, 'stdout' | 'stderr' | 'environment'>,
+  surroundings: Surroundings,
 ): Promise<number> {
   const outcome: Outcome = { code: 0, complaint: undefined, literals: literalsOf(argv) }
-  const program = new Command('tailrace')
+  const program = new Parser('tailrace')
     .version(spec.version, '-V, --version', 'print the version')
     .description(spec.description)
     .usage('COMMAND [OPTIONS] [ARGUMENTS]')
     .enablePositionalOptions()
     .helpCommand('help [command]', 'show the help of a command')
+    .configureHelp({ subcommandTerm: termOf })
     .addHelpText('after', `\n${exitCodesHelp}`)
   prepare(program, outcome)
   for (const { heading, commands } of spec.groups) {
     for (const command of commands) {
-      const built = build(command, surroundings, outcome).helpGroup(`${heading}:`)
-      program.addCommand(built, { hidden: command.hidden === true })
+      const isMeant = argv.includes(command.name)
+      const built = isMeant ? build(command, surroundings, outcome) : stub(command)
+      program.addCommand(built.helpGroup(`${heading}:`), { hidden: command.hidden === true })
     }
   }
   try {
@@ -112,91 +82,119 @@ function literalsOf(argv: readonly string[]): number {
   return at < 0 ? 0 : argv.length - at - 1
 }
 
-function build(
-  spec: CommandSpec,
-  surroundings: Pick<Invocation, 'stdout' | 'stderr' | 'environment'>,
-  outcome: Outcome,
-): Command {
-  const command = new Command(spec.name).description(spec.description ?? spec.summary)
-  prepare(command, outcome)
-  command.summary(spec.summary)
-  for (const parameter of spec.parameters ?? []) command.argument(parameter)
-  for (const option of spec.options ?? []) addOption(command, option)
-  if (spec.passThrough) command.passThroughOptions()
+/** A command that is not meant, for the list in the help: declaring all options of all of them takes longer than most
+ *  commands do. */
+function stub({ name, summary, parameters }: Command): Parser {
+  const parser = new Parser(name).summary(summary)
+  for (const { form } of Object.values(parameters)) parser.argument(form)
+  return parser
+}
+
+/** A command and its arguments, as the list in the help has it. */
+function termOf(parser: Parser): string {
+  const forms = parser.registeredArguments.map((one) => {
+    const name = `${one.name()}${one.variadic ? '...' : ''}`
+    return one.required ? `<${name}>` : `[${name}]`
+  })
+  return [parser.name(), ...forms].join(' ')
+}
+
+function build(spec: Command, surroundings: Surroundings, outcome: Outcome): Parser {
+  const parser = new Parser(spec.name).description(spec.description ?? spec.summary)
+  prepare(parser, outcome)
+  parser.summary(spec.summary)
+  for (const { form } of Object.values(spec.parameters)) parser.argument(form)
+  const options = new ParsedOptions(parser, spec)
+  if (spec.passThrough) parser.passThroughOptions()
   // Options behind the name of a child are the child's.
-  if (spec.commands) command.enablePositionalOptions()
+  if (spec.commands) parser.enablePositionalOptions()
   const examples = (spec.examples ?? []).map((line) => `  ${line}`)
-  if (examples.length > 0) command.addHelpText('after', `\nExamples:\n${examples.join('\n')}`)
+  if (examples.length > 0) parser.addHelpText('after', `\nExamples:\n${examples.join('\n')}`)
   for (const child of spec.commands ?? []) {
-    command.addCommand(build(child, surroundings, outcome))
+    parser.addCommand(build(child, surroundings, outcome))
   }
-  const load = spec.load
-  if (!load) return command
-  return command.action(async () => {
-    checkNeeds(command, spec)
-    const run = await load()
-    const options = new Options(command.opts())
-    const { makesStore = false } = spec
-    const invocation = {
-      ...surroundings,
-      arguments: command.args,
-      literals: outcome.literals,
-      options,
-      makesStore: typeof makesStore === 'string' ? options.flag(makesStore) : makesStore,
-    }
-    const given = await withWholeRefs(invocation)
-    outcome.code = (await run(given)) ?? 0
+  const { run } = spec
+  if (!run) return parser
+  return parser.action(async () => {
+    options.checkNeeds()
+    const { literals } = outcome
+    const found = { words: parser.args, literals, options: options.found() }
+    outcome.code = (await run(surroundings, found)) ?? 0
   })
 }
 
-/** Whoever names no root by the begin of its ref loads nothing and asks nobody. */
-async function withWholeRefs(invocation: Invocation): Promise<Invocation> {
-  const isShort = (name: string) => isShortRef(invocation.options.text(name) ?? '')
-  if (!rootOptions.some(isShort)) return invocation
-  return (await import('./short-refs.js')).withWholeRefs(invocation)
-}
+/** The options of one command in commander, which names them by their long flags. */
+class ParsedOptions {
+  readonly #parser: Parser
+  readonly #options: Command['options']
+  /** Commander's name by ours. */
+  readonly #names = new Map<string, string>()
 
-/** Throws UsageError for an option that was given without the one that it needs. */
-function checkNeeds(command: Command, { options = [] }: CommandSpec): void {
-  const isGiven = (flag: string) => {
-    const name = command.options.find(({ long }) => long === flag)?.attributeName() ?? flag
-    return command.getOptionValueSource(name) === 'cli'
+  constructor(parser: Parser, { options }: Command) {
+    this.#parser = parser
+    this.#options = options
+    const entries = Object.entries(options)
+    const made = entries.map(([name, { flags, text }]) => {
+      const one = parser.createOption(flags, text)
+      this.#names.set(name, one.attributeName())
+      return one
+    })
+    for (const [index, one] of made.entries()) {
+      const spec = entries[index]?.[1]
+      if (!spec) continue
+      if (spec.hidden) one.hideHelp()
+      if (spec.group) one.helpGroup(`${spec.group}:`)
+      if (spec.excludes) one.conflicts(spec.excludes.map((name) => this.#nameOf(name)))
+      if (spec.many) {
+        one.default([], '').argParser((value, before) => [...(before as string[]), value])
+      }
+      parser.addOption(one)
+    }
   }
-  for (const { flags, needs } of options) {
-    const [long = ''] = /--[\w-]+/.exec(flags) ?? []
-    if (needs === undefined || !isGiven(long) || isGiven(needs)) continue
-    throw new UsageError(`${long} goes with ${needs}`)
-  }
-}
 
-function addOption(command: Command, spec: OptionSpec): void {
-  const option = command.createOption(spec.flags, spec.text)
-  if (spec.hidden) option.hideHelp()
-  if (spec.excludes) option.conflicts([...spec.excludes])
-  if (spec.many) {
-    option.default([], '').argParser((value, before) => [...(before as string[]), value])
+  /** What stands on the command line, by the names of the declaration. */
+  found(): Found['options'] {
+    const values = this.#parser.opts<Readonly<Record<string, unknown>>>()
+    return Object.fromEntries(
+      Object.keys(this.#options).map((name) => [name, values[this.#nameOf(name)]]),
+    )
   }
-  command.addOption(option)
+
+  /** Throws UsageError for an option that was given without the one that it needs. */
+  checkNeeds(): void {
+    const isGiven = (name: string) => {
+      return this.#parser.getOptionValueSource(this.#nameOf(name)) === 'cli'
+    }
+    for (const [name, { flags, needs }] of Object.entries(this.#options)) {
+      if (needs === undefined || !isGiven(name) || isGiven(needs)) continue
+      const needed: Option<unknown, string> | undefined = this.#options[needs]
+      throw new UsageError(`${longFlag(flags)} goes with ${longFlag(needed?.flags ?? needs)}`)
+    }
+  }
+
+  #nameOf(name: string): string {
+    return this.#names.get(name) ?? name
+  }
 }
 
 /** Errors in our own form, thrown instead of ending the process. */
-function prepare(command: Command, outcome: Outcome): void {
-  command.exitOverride().configureOutput({
+function prepare(parser: Parser, outcome: Outcome): void {
+  parser.exitOverride().configureOutput({
     outputError: (text) => {
       const line = text
         .replace(/^error: /, '')
         .trimEnd()
         .replaceAll('\n', ' ')
       const isOption = /^(unknown option|option .* argument missing)/.test(line)
-      const takesText = command.registeredArguments.length > 0
+      const takesText = parser.registeredArguments.length > 0
       const hint =
         isOption && takesText ? `; what begins with a dash and is no option stands behind --` : ''
-      outcome.complaint = `${line}${hint}; see ${pathOf(command)} --help`
+      outcome.complaint = `${line}${hint}; see ${pathOf(parser)} --help`
     },
   })
 }
 
-function pathOf(command: Command): string {
-  const parent = command.parent
-  return parent ? `${pathOf(parent)} ${command.name()}` : command.name()
+function pathOf(parser: Parser): string {
+  const parent = parser.parent
+  return parent ? `${pathOf(parent)} ${parser.name()}` : parser.name()
 }

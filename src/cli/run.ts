@@ -1,102 +1,139 @@
 /** `tailrace run` and `tailrace attach`: a job's output as it comes back out of the store. See
  *  rfc/11.
  *  Invariant: stdout and stderr get each byte once, apart, at the pace of their readers; the exit
- *  code is the job's. */
+ *  code is the job's. The terminal is as it was before once this process ends. */
 
 import type { JobView } from '../api/job.js'
 import type { Store } from '../api/store.js'
 import type { TerminalSize } from '../base/posix.js'
 import { isCode, TailraceError } from '../error.js'
-import { followEvents, toNdjson } from '../eventlog/eventlog.js'
-import { eventsFrom, type OutputPlace, placeOfLines, placeSince } from '../eventlog/output-place.js'
-import { decodeOutput } from '../eventlog/stdio.js'
+import type { OutputPlace } from '../eventlog/output-place.js'
 import { eventsKey, jobsNamespace as namespace, outputKey } from '../job/keys.js'
 import { exitCodeOf } from '../job/state.js'
-import { parseTime } from './duration.js'
-import { argument, type Invocation, type Options, UsageError } from './invocation.js'
-import { exceptionLine, submissionOf } from './jobs.js'
+import { argument, type Context, command, flag, jobId, option } from './command.js'
+import { exceptionLine } from './jobs.js'
+import { place } from './options.js'
 import { BrokenPipe } from './output.js'
 import { followStore, withStore } from './session.js'
 import { stdinChunks } from './stdin.js'
-import { takeTerminal } from './terminal.js'
+import { submission, submissionOf, terminalSize } from './submission.js'
+import { integer, timeBefore } from './units.js'
 
 /** Ctrl-C ends a job in steps: as it wishes, at once, without us. */
 const interrupts = ['SIGINT', 'SIGKILL'] as const
 
-export async function run(invocation: Invocation): Promise<number> {
-  const { options, stderr } = invocation
-  // Only when asked: inside `while read`, stdin is the loop's. Opened first: a job whose stdin cannot be
-  // read does not run.
-  const typed = options.flag('pty') && process.stdin.isTTY
-  const input = options.flag('stdin') || typed ? stdinChunks() : undefined
-  return withStore(invocation, async (store, limit) => {
-    const submission = submissionOf(invocation)
-    const { id } = await store.jobs.submit(input ? { ...submission, stdin: true } : submission)
-    if (options.flag('verbose')) await stderr.line(`tailrace: job ${id}`)
-    limit.atEnd(() => signalJob(store, id, 'SIGTERM'))
-    const signals = forwardSignals(store, id, invocation)
-    const terminal = typed ? takeTerminal((size) => void resizeJob(store, id, size)) : undefined
-    if (input) void forwardStdin(store, id, input, invocation) // It may outlive the job: nobody waits.
-    try {
-      return await invocation.stdout.whileRead(show(store, id, invocation))
-    } catch (error) {
-      // As a pipe would do it: a writer whose reader has gone is ended.
-      if (error instanceof BrokenPipe) await signalJob(store, id, 'SIGTERM')
-      throw error
-    } finally {
-      terminal?.end()
-      signals.end()
-    }
-  })
-}
+export const run = command({
+  name: 'run',
+  summary: 'run a command as a job and show its output out of the store',
+  description:
+    'Run a command as a job: in this directory, with this environment. Its output goes into the ' +
+    "store and is shown from there. The exit code is the job's. Ctrl-C goes to the job, a second " +
+    'one kills it; when the reader of the output goes away, the job is ended. Stdin is read only ' +
+    'with -i; without it the job finds an empty one.',
+  parameters: { command: argument('<command...>') },
+  passThrough: true,
+  options: {
+    stdin: flag('-i, --stdin', 'give the job our stdin'),
+    noStdin: flag('--no-stdin', 'give the job an empty stdin (the default)'),
+    verbose: flag('-v, --verbose', "print the job's id first, to stderr"),
+    ...submission,
+    ...place,
+  },
+  examples: [
+    'tailrace run -- make -j2',
+    'tailrace run sh -c "echo out; echo err >&2; exit 3"',
+    'tailrace run -i -- sort < names',
+    'tailrace run --pty -- vi notes',
+  ],
+  makesStore: true,
+  run: async (call) => {
+    const { args, options, stderr } = call
+    // Only when asked: inside `while read`, stdin is the loop's. Opened first: a job whose stdin cannot be
+    // read does not run.
+    const typed = options.pty && process.stdin.isTTY
+    const input = options.stdin || typed ? stdinChunks() : undefined
+    return withStore(call, async (store, limit) => {
+      const asked = submissionOf(args.command, call)
+      const { id } = await store.jobs.submit(input ? { ...asked, stdin: true } : asked)
+      if (options.verbose) await stderr.line(`tailrace: job ${id}`)
+      limit.atEnd(() => signalJob(store, id, 'SIGTERM'))
+      const signals = forwardSignals(store, id, call)
+      const terminal = typed ? takeTerminal((size) => void resizeJob(store, id, size)) : undefined
+      if (input) void forwardStdin(store, id, input, call) // It may outlive the job: nobody waits.
+      try {
+        return await call.stdout.whileRead(show(store, id, call))
+      } catch (error) {
+        // As a pipe would do it: a writer whose reader has gone is ended.
+        if (error instanceof BrokenPipe) await signalJob(store, id, 'SIGTERM')
+        throw error
+      } finally {
+        terminal?.end()
+        signals.end()
+      }
+    })
+  },
+})
 
-export async function attach(invocation: Invocation): Promise<number> {
-  const id = argument(invocation, 0)
-  const start = startOf(invocation.options)
-  return followStore(invocation, async (store) => {
-    const { id: whole } = await store.jobs.show(id) // ENOENT, before a watch waits for it
-    if (!invocation.options.flag('events')) return show(store, whole, invocation, start)
-    for await (const event of followEvents(store, eventsKey(whole), { namespace })) {
-      await invocation.stdout.line(toNdjson(event).trimEnd())
-    }
-    return 0
-  })
-}
+export const attach = command({
+  name: 'attach',
+  summary: "show a job's output, running or finished, from its first byte or nearer its end",
+  parameters: { id: argument('<id>', jobId) },
+  options: {
+    tail: option('--tail <n>', 'begin with the last so many lines', integer(), {
+      excludes: ['since', 'events'],
+    }),
+    since: option(
+      '--since <time>',
+      'begin with what came since: 10m, 2h, or a date and time',
+      timeBefore,
+      { excludes: ['events'] },
+    ),
+    events: flag('--events', "print the job's events instead"),
+    ...place,
+  },
+  examples: [
+    'tailrace attach ID',
+    'tailrace attach --tail 10 ID',
+    'tailrace attach --since 10m ID',
+    'tailrace attach ID --events',
+  ],
+  run: async (call) => {
+    const { args, options, stdout } = call
+    return followStore(call, async (store) => {
+      const { id } = await store.jobs.show(args.id) // ENOENT, before a watch waits for it
+      if (!options.events) return show(store, id, call, options)
+      const { followEvents, toNdjson } = await import('../eventlog/eventlog.js')
+      for await (const event of followEvents(store, eventsKey(id), { namespace })) {
+        await stdout.line(toNdjson(event).trimEnd())
+      }
+      return 0
+    })
+  },
+})
 
 /** From which line, counted from the end, or from which time (ms since 1970) on. */
-type Start = { readonly lines: number } | { readonly since: number }
+type Start = { readonly tail?: number | undefined; readonly since?: number | undefined }
 
-function startOf(options: Options): Start | undefined {
-  const lines = options.integer('tail')
-  const text = options.text('since')
-  if (
-    [lines, text, options.flag('events') || undefined].filter((each) => each !== undefined).length >
-    1
-  ) {
-    throw new UsageError('--tail, --since and --events exclude one another')
-  }
-  if (lines !== undefined) return { lines }
-  return text === undefined ? undefined : { since: parseTime('--since', text) }
-}
-
-function placeOf(
+async function placeOf(
   store: Store,
   id: string,
-  start: Start | undefined,
-): Promise<OutputPlace> | undefined {
-  if (!start) return undefined
+  { tail, since }: Start,
+): Promise<OutputPlace | undefined> {
+  if (tail === undefined && since === undefined) return undefined
+  const { placeOfLines, placeSince } = await import('../eventlog/output-place.js')
   const log = { kvs: store, key: outputKey(id), scope: { namespace } }
-  return 'lines' in start ? placeOfLines(log, start.lines) : placeSince(log, start.since)
+  return since === undefined ? placeOfLines(log, tail ?? 0) : placeSince(log, since)
 }
 
 /** Prints the output from its first byte, or where it is to start, then says how the job ended. */
 async function show(
   store: Store,
   id: string,
-  invocation: Invocation,
-  start?: Start,
+  { stdout, stderr }: Context,
+  start: Start = {},
 ): Promise<number> {
-  const { stdout, stderr } = invocation
+  const { decodeOutput } = await import('../eventlog/stdio.js')
+  const { eventsFrom } = await import('../eventlog/output-place.js')
   const place = await placeOf(store, id, start)
   const stop = new AbortController()
   const ended = untilEnded(store, id, stop)
@@ -139,14 +176,14 @@ async function untilEnded(store: Store, id: string, stop: AbortController): Prom
   return view
 }
 
-function forwardSignals(store: Store, id: string, invocation: Invocation): { end(): void } {
+function forwardSignals(store: Store, id: string, { stderr }: Context): { end(): void } {
   let count = 0
   const interrupt = () => {
     const name = interrupts[count++]
     if (!name) process.exit(130)
     void signalJob(store, id, name)
-    if (count === 1 && invocation.stderr.isTerminal) {
-      void invocation.stderr.line(`tailrace: SIGINT sent to job ${id}; again to kill it`)
+    if (count === 1 && stderr.isTerminal) {
+      void stderr.line(`tailrace: SIGINT sent to job ${id}; again to kill it`)
     }
   }
   const terminate = () => void signalJob(store, id, 'SIGTERM')
@@ -180,13 +217,31 @@ async function forwardStdin(
   store: Store,
   id: string,
   input: AsyncIterable<Uint8Array>,
-  invocation: Invocation,
+  { stderr }: Context,
 ): Promise<void> {
   try {
     await store.jobs.stdin(id, input)
   } catch (error) {
     if (isCode(error, 'ECONFLICT') || isCode(error, 'ECLOSED') || isCode(error, 'ECANCELED')) return
     const why = error instanceof Error ? error.message : String(error)
-    await invocation.stderr.line(`tailrace: the job's stdin was cut: ${why}`)
+    await stderr.line(`tailrace: the job's stdin was cut: ${why}`)
+  }
+}
+
+/** Passes every key on, Ctrl-C and Ctrl-D too, and calls `resize` with each new size. Undo it by `end`. REQUIRES:
+ *  stdin is a terminal. */
+function takeTerminal(resize: (size: TerminalSize) => void): { end(): void } {
+  const changed = () => resize(terminalSize())
+  const restore = () => process.stdin.setRawMode(false)
+  process.stdin.setRawMode(true)
+  process.stdout.on('resize', changed)
+  process.on('exit', restore)
+  changed() // It may have changed since the submit.
+  return {
+    end: () => {
+      process.stdout.off('resize', changed)
+      process.off('exit', restore)
+      restore()
+    },
   }
 }

@@ -1,6 +1,7 @@
 /** `tailrace serve`: holds the store of a data directory and serves it, until it is stopped. See
  *  rfc/13.
- *  Invariant: the store is closed after the server, whatever ends it; a second signal does not wait. */
+ *  Invariant: the store is closed after the server, whatever ends it; a second signal does not wait. Between two full
+ *  collections of garbage as many bytes pass through, whatever survives them. */
 
 import { closeSync, writeSync } from 'node:fs'
 import { join } from 'node:path'
@@ -8,58 +9,93 @@ import { OrphanReaper } from '../base/orphans.js'
 import { becomeSubreaper } from '../base/posix.js'
 import { toTailraceError } from '../error.js'
 import type { Server } from '../server/server.js'
-import { boundHeapGrowth } from './heap-growth.js'
-import { defined, type Invocation, parseInteger } from './invocation.js'
+import { type Context, command, defined, flag, many, type OptionValues, option } from './command.js'
 import { busyExitCode, dataDirectory } from './local.js'
 import { LogFile } from './log-file.js'
+import { data, json } from './options.js'
 import { escaped } from './quote.js'
+import { integer } from './units.js'
 
 /** `serve --background` ends with this where it did not come to listen, and the directory was not held. */
 const failedExitCode = 1
 
-export async function serve(invocation: Invocation): Promise<number> {
-  boundHeapGrowth()
-  const { options, environment } = invocation
-  const directory = dataDirectory(options.text('data'), environment)
-  const runningMax = options.integer('jobs', 1)
-  const idleExitMs = await idleExitOf(invocation)
-  let ready = options.integer('readyFd', 3)
-  const isBackground = options.flag('background')
-  const logFile = isBackground ? new LogFile(join(directory, 'server.log')) : undefined
-  // Loaded side by side with the opening of the store: a start is waited for.
-  const { open } = await import('../open.js')
-  try {
-    const opening = open({ directory, ...defined({ runningMax }) })
-    const [{ startServer }, store] = await Promise.all([import('../server/server.js'), opening])
-    await using _closed = store
-    await using server = await startServer(store, {
-      directory,
-      listen: options.texts('listen'),
-      insecureListen: options.flag('insecureListen'),
-      allowHosts: options.texts('allowHost'),
-      allowOrigins: options.texts('allowOrigin'),
-      ...(logFile && { log: (line) => logFile.write(`${new Date().toISOString()} ${line}`) }),
-      ...defined({ idleExitMs }),
-    })
-    // Orphans of jobs become our children: they are found when the job ends, and nobody else reaps them.
-    using _reaper = becomeSubreaper() ? new OrphanReaper() : undefined
-    // However this process ends: nothing that it ran goes on without it.
-    process.on('exit', () => store.jobs.kill())
-    stopOnSignals(server)
-    if (ready !== undefined) closeSync(ready)
-    ready = undefined // From now on its number may be that of another file.
-    if (!isBackground) await announce(invocation, directory, server)
-    await server.ended
-    return 0
-  } catch (error) {
-    if (!isBackground) throw error
-    const { code, message } = toTailraceError(error)
-    const line = escaped(`tailrace: ${code}: ${message}`)
-    logFile?.write(line)
-    if (ready !== undefined) tell(ready, `${line}\n`)
-    return code === 'EBUSY' ? busyExitCode : failedExitCode
-  }
+const options = {
+  data,
+  listen: many('--listen <host:port>', 'TCP as well; port 0: a free one; needs the token'),
+  insecureListen: flag('--insecure-listen', 'allow an address that is not loopback, without TLS', {
+    needs: 'listen',
+  }),
+  allowOrigin: many('--allow-origin <origin>', 'a web page that may call'),
+  allowHost: many('--allow-host <host>', 'a Host header that may call', undefined, {
+    needs: 'listen',
+  }),
+  idleExit: option(
+    '--idle-exit [ms]',
+    'end when idle for so long (default: 5 minutes)',
+    integer(1),
+  ),
+  jobs: option('--jobs <n>', 'jobs that run at once (default: 64)', integer(1)),
+  json,
+  background: flag('--background', 'started by a client', { hidden: true }),
+  readyFd: option('--ready-fd <n>', 'closed when the server listens', integer(3), {
+    hidden: true,
+  }),
 }
+
+type ServeCall = Context & { readonly options: OptionValues<typeof options> }
+
+export const serve = command({
+  name: 'serve',
+  summary: 'serve the data directory, in the foreground',
+  options,
+  examples: [
+    'tailrace serve',
+    'tailrace serve --listen 127.0.0.1:7270',
+    'tailrace serve --data ./store --jobs 4',
+  ],
+  run: async (call) => {
+    await boundHeapGrowth()
+    const { options, environment } = call
+    const directory = dataDirectory(options.data, environment)
+    const { jobs: runningMax, background: isBackground } = options
+    const idleExitMs = await idleExitOf(options.idleExit)
+    let ready = options.readyFd
+    const logFile = isBackground ? new LogFile(join(directory, 'server.log')) : undefined
+    // Loaded side by side with the opening of the store: a start is waited for.
+    const { open } = await import('../open.js')
+    try {
+      const opening = open({ directory, ...defined({ runningMax }) })
+      const [{ startServer }, store] = await Promise.all([import('../server/server.js'), opening])
+      await using _closed = store
+      await using server = await startServer(store, {
+        directory,
+        listen: options.listen,
+        insecureListen: options.insecureListen,
+        allowHosts: options.allowHost,
+        allowOrigins: options.allowOrigin,
+        ...(logFile && { log: (line) => logFile.write(`${new Date().toISOString()} ${line}`) }),
+        ...defined({ idleExitMs }),
+      })
+      // Orphans of jobs become our children: they are found when the job ends, and nobody else reaps them.
+      using _reaper = becomeSubreaper() ? new OrphanReaper() : undefined
+      // However this process ends: nothing that it ran goes on without it.
+      process.on('exit', () => store.jobs.kill())
+      stopOnSignals(server)
+      if (ready !== undefined) closeSync(ready)
+      ready = undefined // From now on its number may be that of another file.
+      if (!isBackground) await announce(call, directory, server)
+      await server.ended
+      return 0
+    } catch (error) {
+      if (!isBackground) throw error
+      const { code, message } = toTailraceError(error)
+      const line = escaped(`tailrace: ${code}: ${message}`)
+      logFile?.write(line)
+      if (ready !== undefined) tell(ready, `${line}\n`)
+      return code === 'EBUSY' ? busyExitCode : failedExitCode
+    }
+  },
+})
 
 /** Who started us may have gone. */
 function tell(ready: number, text: string): void {
@@ -71,11 +107,8 @@ function tell(ready: number, text: string): void {
 }
 
 /** Without `--idle-exit` never. */
-async function idleExitOf(invocation: Invocation): Promise<number | undefined> {
-  const { options } = invocation
-  const text = options.text('idleExit')
-  if (text !== undefined) return parseInteger('--idle-exit', text, 1)
-  if (!options.flag('idleExit')) return undefined
+async function idleExitOf(given: number | true | undefined): Promise<number | undefined> {
+  if (given !== true) return given
   const { idleExitMsDefault } = await import('../server/server.js')
   return idleExitMsDefault
 }
@@ -92,9 +125,12 @@ function stopOnSignals(server: Server): void {
   process.on('SIGINT', stop).on('SIGTERM', stop).on('SIGHUP', stop)
 }
 
-async function announce(invocation: Invocation, directory: string, server: Server): Promise<void> {
-  const { stdout, options } = invocation
-  if (options.flag('json')) {
+async function announce(
+  { stdout, options }: ServeCall,
+  directory: string,
+  server: Server,
+): Promise<void> {
+  if (options.json) {
     await stdout.json(server.record)
     return
   }
@@ -103,4 +139,34 @@ async function announce(invocation: Invocation, directory: string, server: Serve
   for (const address of server.listen) {
     await stdout.line(`  http://${address} (token: tailrace token --data ${directory})`)
   }
+}
+
+/** Bytes that may pass through a server between two full collections. At V8's own choice a small heap is
+ *  collected after every 16 MB, and marking took a quarter of all CPU of a flood of output; a large one may
+ *  grow to twice its size. */
+const heapGrowthSize = 24 * 1024 * 1024
+/** What V8 is told, of what survived the last collection. */
+const growingPercentMin = 25
+const growingPercentMax = 400
+
+/** Bounds how far the heap may grow before V8 collects it, from now on until the process ends. */
+async function boundHeapGrowth(): Promise<void> {
+  const { constants, PerformanceObserver } = await import('node:perf_hooks')
+  const { getHeapStatistics, setFlagsFromString } = await import('node:v8')
+  const bound = () => {
+    const percent = Math.round((100 * heapGrowthSize) / getHeapStatistics().used_heap_size)
+    const within = Math.min(Math.max(percent, growingPercentMin), growingPercentMax)
+    setFlagsFromString(`--heap-growing-percent=${within}`)
+  }
+  bound()
+  const observer = new PerformanceObserver((list) => {
+    const major = constants.NODE_PERFORMANCE_GC_MAJOR
+    if (list.getEntries().some((entry) => kindOf(entry) === major)) bound()
+  })
+  observer.observe({ entryTypes: ['gc'] })
+}
+
+function kindOf(entry: object): unknown {
+  const detail = 'detail' in entry ? entry.detail : undefined
+  return typeof detail === 'object' && detail !== null && 'kind' in detail ? detail.kind : undefined
 }

@@ -1,16 +1,26 @@
-/** From a command line to a store: which server is meant, and a client of it. See rfc/13.
- *  Invariant: a token of this machine's data directory is sent to this machine only. */
+/** From a command line to a store: which server is meant, a client of it, and the time that the command has. See
+ *  rfc/13.
+ *  Invariant: a token of this machine's data directory is sent to this machine only. A command with `--timeout` ends at
+ *  the latest `graceMs` twice after it, whatever it waits for, and what may have been done is EUNKNOWN, not ETIMEDOUT. */
 
+import { setTimeout as delay } from 'node:timers/promises'
 import type { Store } from '../api/store.js'
+import { type Deferred, deferred } from '../base/deferred.js'
 import { isCode, TailraceError } from '../error.js'
 import { readToken, type ServerRecord } from '../server/local.js'
-import type { Invocation } from './invocation.js'
+import type { Context, OptionValues } from './command.js'
+import { programVersion } from './installation.js'
 import { dataDirectory, ensureServer, untilEnded } from './local.js'
-import { TimeLimit } from './time-limit.js'
-import { programVersion } from './version.js'
+import type { place } from './options.js'
+import { BrokenPipe } from './output.js'
 
 /** Connects to one server that was found, at most: it may be ending just then. */
 const connectsMax = 3
+/** Time for a late command to end what it started, and to say what became of a write. */
+const graceMs = 1_000
+
+/** A call of a command that asks a store. */
+export type PlaceCall = Context & { readonly options: OptionValues<typeof place> }
 
 export type Target = {
   /** `http://…` or `unix:/path`. */
@@ -19,12 +29,12 @@ export type Target = {
 }
 
 /** The server that the command line or the environment names; undefined: the data directory's. */
-export async function namedTarget(invocation: Invocation): Promise<Target | undefined> {
-  const { options, environment } = invocation
-  const named = options.text('data') ? undefined : environment.TAILRACE_URL
-  const url = options.text('url') ?? named
+export async function namedTarget(call: PlaceCall): Promise<Target | undefined> {
+  const { options, environment } = call
+  const named = options.data ? undefined : environment.TAILRACE_URL
+  const url = options.url ?? named
   if (!url) return undefined
-  const token = environment.TAILRACE_TOKEN || (await tokenFor(url, invocation))
+  const token = environment.TAILRACE_TOKEN || (await tokenFor(url, call))
   return { url, ...(token ? { token } : {}) }
 }
 
@@ -34,12 +44,12 @@ export function localTarget(record: ServerRecord): Target {
 
 /** Opens the store, runs, closes it; all within `--timeout`, if there is one. */
 export async function withStore<T>(
-  invocation: Invocation,
+  call: PlaceCall,
   use: (store: Store, limit: TimeLimit) => Promise<T>,
 ): Promise<T> {
-  const limit = new TimeLimit(invocation)
+  const limit = new TimeLimit(call.options.timeout)
   return limit.bound(async () => {
-    await using store = await openStore(invocation, limit)
+    await using store = await openStore(call, limit)
     limit.atEnd(async () => store[Symbol.asyncDispose]())
     return await use(store, limit)
   })
@@ -48,20 +58,21 @@ export async function withStore<T>(
 /** Like withStore, for what follows a key: it ends as soon as the reader of stdout has gone, also while there is
  *  nothing to print. */
 export async function followStore<T>(
-  invocation: Invocation,
+  call: PlaceCall,
   use: (store: Store, limit: TimeLimit) => Promise<T>,
 ): Promise<T> {
-  return withStore(invocation, (store, limit) => invocation.stdout.whileRead(use(store, limit)))
+  return withStore(call, (store, limit) => call.stdout.whileRead(use(store, limit)))
 }
 
-async function openStore(invocation: Invocation, { ms }: TimeLimit): Promise<Store> {
+/** Connects to the server that is meant, and starts the data directory's where none runs. */
+async function openStore(call: PlaceCall, { ms }: TimeLimit): Promise<Store> {
   const { connect } = await import('../client/node.js')
-  const named = await namedTarget(invocation)
+  const named = await namedTarget(call)
   const bound = ms === undefined ? {} : { timeoutMs: ms }
   if (named) return connect(named.url, { ...bound, ...(named.token && { token: named.token }) })
-  const directory = dataDirectory(invocation.options.text('data'), invocation.environment)
+  const directory = dataDirectory(call.options.data, call.environment)
   for (let connects = 1; ; connects++) {
-    const record = await ensureServer(directory, { existing: !invocation.makesStore })
+    const record = await ensureServer(directory, { existing: !call.makesStore })
     checkVersion(record, directory)
     try {
       // A local server that goes away was stopped: nothing is gained by waiting for another.
@@ -95,9 +106,9 @@ async function checkStore(store: Store, record: ServerRecord): Promise<void> {
   )
 }
 
-async function tokenFor(url: string, invocation: Invocation): Promise<string | undefined> {
+async function tokenFor(url: string, call: PlaceCall): Promise<string | undefined> {
   if (!isLoopback(url)) return undefined
-  return readToken(dataDirectory(invocation.options.text('data'), invocation.environment))
+  return readToken(dataDirectory(call.options.data, call.environment))
 }
 
 function isLoopback(url: string): boolean {
@@ -106,5 +117,49 @@ function isLoopback(url: string): boolean {
     return hostname === 'localhost' || hostname === '[::1]' || /^127(\.\d+){3}$/.test(hostname)
   } catch {
     return false
+  }
+}
+
+/** The time that a command may take in all, `--timeout`. */
+export class TimeLimit {
+  /** Undefined: the command may last, and its requests as long as the client lets them. */
+  readonly ms: number | undefined
+  readonly #ends: (() => Promise<unknown>)[] = []
+  #passed = false
+
+  constructor(ms: number | undefined) {
+    this.ms = ms
+  }
+
+  /** When the time is over, `end` is run, the last one first. */
+  atEnd(end: () => Promise<unknown>): void {
+    this.#ends.unshift(end)
+  }
+
+  /** Throws ETIMEDOUT where it takes too long, and whatever `use` throws. */
+  async bound<T>(use: () => Promise<T>): Promise<T> {
+    if (this.ms === undefined) return use()
+    const late = deferred<never>()
+    const timer = setTimeout(() => void this.#end(late), this.ms)
+    try {
+      return await Promise.race([use(), late.promise])
+    } catch (error) {
+      const said = error instanceof BrokenPipe || isCode(error, 'EUNKNOWN')
+      throw this.#passed && !said ? this.#error() : error
+    } finally {
+      clearTimeout(timer)
+    }
+  }
+
+  async #end(late: Deferred<never>): Promise<void> {
+    this.#passed = true
+    for (const end of this.#ends) await Promise.race([end().catch(() => {}), delay(graceMs)])
+    // The ended work reports first: it knows whether a write may have been done.
+    await delay(graceMs)
+    late.reject(this.#error())
+  }
+
+  #error(): TailraceError {
+    return new TailraceError('ETIMEDOUT', `the command took longer than ${this.ms} ms (--timeout)`)
   }
 }

@@ -1,16 +1,25 @@
-/** Input from stdin or a file, as streams, whole (bounded), or in lines. See rfc/13, rule 16.
- *  Invariant: what cannot be read is an error, never an empty value. */
+/** Input from stdin or a file: as streams, whole (bounded), in lines, or read ahead. See rfc/13, rule 16.
+ *  Invariant: what cannot be read is an error, never an empty value. Every byte comes once, in order. */
 
 import { createReadStream, fstatSync, ReadStream, type Stats, statSync } from 'node:fs'
 import { open } from 'node:fs/promises'
 import { Socket } from 'node:net'
 import { devNull } from 'node:os'
 import { accessModeOf } from '../base/posix.js'
+import { Wakeup } from '../base/wakeup.js'
 import { TailraceError } from '../error.js'
+import { stdin } from './command.js'
 
 /** Bytes of one read of a file. */
 const readSize = 256 * 1024
 const newline = 10
+
+/** Opens a file, or stdin. Throws as `fileChunks` and `stdinChunks`. */
+export async function inputChunks(
+  input: string | typeof stdin,
+): Promise<AsyncIterable<Uint8Array>> {
+  return input === stdin ? stdinChunks() : fileChunks(input)
+}
 
 /** Bytes as they come; nothing is read before they are asked for. Throws at once EISDIR where stdin is a
  *  directory, EIO where it is not open or of a kind that nobody can read; and EIO in its middle where
@@ -111,6 +120,59 @@ export async function* lineGroups(
     if (lines.length > 0) yield lines
   }
   if (openSize > 0) yield [Buffer.concat(open)]
+}
+
+/** Bytes that wait for the consumer before no more is read. */
+export const readAheadMax = 4 * 1024 * 1024
+
+/** Reads on while what came before is on its way: a slow consumer gets larger pieces, a quick one each as it comes. A
+ *  piece is all that has come since the last one was asked for; at most `readAheadMax` bytes and one chunk wait. A
+ *  consumer that leaves early leaves the rest unread. Throws what `chunks` throws, after all that came before. */
+export async function* readAhead(
+  chunks: AsyncIterable<Uint8Array>,
+): AsyncGenerator<Uint8Array, void, undefined> {
+  const moved = new Wakeup()
+  const left = new AbortController()
+  let waiting: Uint8Array[] = []
+  let size = 0
+  let ended = false
+  let failure: { readonly error: unknown } | undefined
+  const read = async () => {
+    try {
+      for await (const chunk of chunks) {
+        waiting.push(chunk)
+        size += chunk.length
+        moved.wake()
+        while (size > readAheadMax && !left.signal.aborted) await moved.wait(moved.count)
+        if (left.signal.aborted) return
+      }
+    } catch (error) {
+      failure = { error }
+    }
+    ended = true
+    moved.wake()
+  }
+  // What it throws is kept for the consumer.
+  void read()
+  try {
+    for (;;) {
+      const seen = moved.count
+      if (waiting.length > 0) {
+        const piece = Buffer.concat(waiting, size)
+        waiting = []
+        size = 0
+        moved.wake()
+        yield piece
+        continue
+      }
+      if (failure) throw failure.error
+      if (ended) return
+      await moved.wait(seen)
+    }
+  } finally {
+    left.abort()
+    moved.wake()
+  }
 }
 
 function fileError(path: string, cause: unknown): TailraceError {

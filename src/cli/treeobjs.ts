@@ -8,24 +8,62 @@ import { TailraceError } from '../error.js'
 import { atOneRoot } from '../store/at-one-root.js'
 import type { TreeobjJson } from '../tree/json.js'
 import { toJson } from '../wire/bytes.js'
-import { argument, defined, type Invocation, isStdin } from './invocation.js'
-import { leaseGuards } from './lease-guard.js'
+import { argument, command, commandGroup, defined, flag, inputFile, key } from './command.js'
+import { at, force, ifLease, json, jsonLines, namespace, place } from './options.js'
+import { atRoot } from './roots.js'
 import { withStore } from './session.js'
-import { fileChunks, readAll, stdinChunks } from './stdin.js'
+import { inputChunks, readAll } from './stdin.js'
 import { ValueOutput } from './value-output.js'
+import { commit } from './write.js'
 
 /** Bytes of a treeobj that is read from a file. */
 const treeobjSizeMax = 12 * 1024 * 1024
 
-export async function show(invocation: Invocation): Promise<undefined> {
-  const key = argument(invocation, 0)
-  const { options, stdout } = invocation
-  const scope = defined({ namespace: options.text('namespace'), at: options.at('at') })
-  return withStore(invocation, async (store) => {
-    await stdout.json(await atOneRoot(() => whole(store, key, scope)))
-    return undefined
-  })
-}
+const putTreeobj = command({
+  name: 'put',
+  summary: 'make a key what a treeobj in a file, or from stdin (-), says',
+  parameters: { key: argument('<key>', key), file: argument('<file>', inputFile) },
+  options: {
+    dangling: flag('--dangling', 'blobs and nodes that it names may be missing'),
+    namespace,
+    ...ifLease,
+    json,
+    ...place,
+  },
+  examples: [
+    'tailrace treeobj put copy log.json',
+    'tailrace treeobj log | tailrace treeobj put copy -',
+  ],
+  makesStore: true,
+  run: async (call) => {
+    const { args, options } = call
+    const text = await readAll(await inputChunks(args.file), treeobjSizeMax, 'use cp')
+    const treeobj = parseJson(text, 'the treeobj')
+    const dangling = options.dangling ? { dangling: true } : {}
+    const op = { op: 'treeobj', key: args.key, treeobj, ...dangling } as const
+    return withStore(call, (store) => commit(store, call, [op]))
+  },
+})
+
+export const treeobj = command({
+  name: 'treeobj',
+  summary: "print a key's treeobj, or store one",
+  description:
+    'Print what a key names: JSON as RFC 11 of Flux has it, with the refs of all blobs of a log. ' +
+    '`treeobj put` takes the same. A key of the name `put` is `/put`.',
+  parameters: { key: argument('<key>', key) },
+  options: { namespace, at, json: jsonLines, ...place },
+  commands: [putTreeobj],
+  examples: ['tailrace treeobj build/log', 'tailrace treeobj put copy log.json'],
+  run: async (call) => {
+    const { args, options, stdout } = call
+    const scope = defined({ namespace: options.namespace })
+    return withStore(call, async (store) => {
+      const at = await atRoot(store, options.at, options.namespace)
+      await stdout.json(await atOneRoot(() => whole(store, args.key, { ...scope, ...at })))
+    })
+  },
+})
 
 /** All pages of a log at one root, as one. */
 async function whole(store: Store, key: string, scope: ReadScope): Promise<TreeobjJson> {
@@ -56,52 +94,49 @@ function joined(first: TreeobjJson, pages: readonly TreeobjJson[]): TreeobjJson 
   }
 }
 
-export async function put(invocation: Invocation): Promise<undefined> {
-  const key = argument(invocation, 0)
-  const { options, stdout } = invocation
-  const text = await readAll(await source(invocation, 1), treeobjSizeMax, 'use cp')
-  const treeobj = parseJson(text, 'the treeobj')
-  const dangling = options.flag('dangling') ? { dangling: true } : {}
-  return withStore(invocation, async (store) => {
-    const scope = defined({ namespace: options.text('namespace') })
-    const op = { op: 'treeobj', key, treeobj, ...dangling } as const
-    const committed = await store.commit({ guards: leaseGuards(invocation), ops: [op] }, scope)
-    if (options.flag('json')) await stdout.json(committed)
-    return undefined
-  })
-}
+const getBlob = command({
+  name: 'get',
+  summary: 'write the bytes of a blob to stdout',
+  parameters: { ref: argument('<ref>') },
+  options: { force, json, ...place },
+  examples: ['tailrace blob get blake3-…'],
+  run: async (call) => {
+    const { args, options, stdout } = call
+    return withStore(call, async (store) => {
+      const bytes = await store.blobs.load(args.ref)
+      if (!bytes) throw new TailraceError('ENOENT', `there is no blob ${args.ref}`)
+      if (options.json) return stdout.json({ ref: args.ref, data: toJson(bytes) })
+      const output = new ValueOutput(stdout, { force: options.force })
+      await output.write(bytes)
+      await output.end()
+    })
+  },
+})
 
-export async function getBlob(invocation: Invocation): Promise<undefined> {
-  const ref = argument(invocation, 0)
-  return withStore(invocation, async (store) => {
-    const bytes = await store.blobs.load(ref)
-    if (!bytes) throw new TailraceError('ENOENT', `there is no blob ${ref}`)
-    if (invocation.options.flag('json')) {
-      await invocation.stdout.json({ ref, data: toJson(bytes) })
-      return undefined
-    }
-    const force = invocation.options.flag('force')
-    const output = new ValueOutput(invocation.stdout, { force })
-    await output.write(bytes)
-    await output.end()
-    return undefined
-  })
-}
+const putBlob = command({
+  name: 'put',
+  summary: 'store a file, or stdin (-), as a blob and print its ref',
+  parameters: { file: argument('<file>', inputFile) },
+  options: { json, ...place },
+  examples: ['tailrace blob put part.bin', 'echo hello | tailrace blob put -'],
+  makesStore: true,
+  run: async (call) => {
+    const { args, options, stdout } = call
+    const bytes = await readAll(await inputChunks(args.file), blobSizeMax, 'use put')
+    return withStore(call, async (store) => {
+      const ref = await store.blobs.store(bytes)
+      if (options.json) await stdout.json({ ref })
+      else await stdout.line(ref)
+    })
+  },
+})
 
-export async function putBlob(invocation: Invocation): Promise<undefined> {
-  const { options, stdout } = invocation
-  const bytes = await readAll(await source(invocation, 0), blobSizeMax, 'use put')
-  return withStore(invocation, async (store) => {
-    const ref = await store.blobs.store(bytes)
-    if (options.flag('json')) await stdout.json({ ref })
-    else await stdout.line(ref)
-    return undefined
-  })
-}
-
-async function source(invocation: Invocation, index: number): Promise<AsyncIterable<Uint8Array>> {
-  return isStdin(invocation, index) ? stdinChunks() : fileChunks(argument(invocation, index))
-}
+export const blob = commandGroup({
+  name: 'blob',
+  summary: 'load and store blobs by their refs',
+  commands: [getBlob, putBlob],
+  examples: ['tailrace blob put part.bin', 'tailrace blob get blake3-…'],
+})
 
 function missing(key: string): TailraceError {
   return new TailraceError('ENOENT', `there is no key "${key}"`)

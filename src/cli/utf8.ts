@@ -6,7 +6,7 @@ import { isUtf8 } from 'node:buffer'
 import { readFileSync, statSync } from 'node:fs'
 import { isAbsolute, resolve } from 'node:path'
 import { TailraceError } from '../error.js'
-import { UsageError, type Variables } from './invocation.js'
+import { UsageError, type Variables } from './command.js'
 
 const replacement = '\ufffd'
 

@@ -2,7 +2,7 @@
  *  Invariant: without `force` a terminal gets no byte that is not of well-formed UTF-8, and no control but
  *  newlines, tabs and colours. To anything else every byte goes as it is. */
 
-import { UsageError } from './invocation.js'
+import { UsageError } from './command.js'
 import type { Output } from './output.js'
 
 /** Bytes of a value that are held until it is known whether all of it is text. */

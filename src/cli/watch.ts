@@ -1,105 +1,164 @@
-/** `tailrace watch`: a key's appends as raw bytes, or its values, as they come. See rfc/7.
- *  Invariant: nothing is asked for before what was there is printed. */
+/** `tailrace watch`: a key's appends as raw bytes, or its values, as they come. See rfc/7, and rule 17 for what was
+ *  dropped before it was read.
+ *  Invariant: nothing is asked for before what was there is printed. Nothing is left out without a line on stderr. */
 
 import type { Store } from '../api/store.js'
-import type { From, ValueEvent, WatchEvent, WatchOptions } from '../api/watch.js'
+import type { From, Position, ValueEvent, WatchEvent, WatchOptions } from '../api/watch.js'
 import { isCode, toTailraceError } from '../error.js'
-import { argument, defined, type Invocation, UsageError } from './invocation.js'
-import { leaseLine } from './lease.js'
-import { logEvents } from './log-events.js'
+import { position } from '../wire/frames.js'
+import { parse } from '../wire/schema.js'
+import {
+  argument,
+  type Context,
+  choice,
+  command,
+  defined,
+  flag,
+  key,
+  type OptionValues,
+  option,
+  UsageError,
+} from './command.js'
+import { leaseLine } from './leases.js'
+import { force, json, longNamespace, place } from './options.js'
 import { followStore } from './session.js'
+import { integer } from './units.js'
 import { ValueOutput } from './value-output.js'
 
-export async function watch(invocation: Invocation): Promise<undefined> {
-  const key = argument(invocation, 0)
-  const mode = modeOf(invocation)
-  const start = startOf(invocation)
-  for (const name of ['lease', 'uniq']) {
-    if (mode !== 'value' && invocation.options.flag(name)) {
-      throw new UsageError(`--${name} goes with --mode value`)
-    }
-  }
-  if (mode === 'value' && start !== undefined) {
-    throw new UsageError(
-      '--from, --offset and --last go with --mode append: a watch of values begins with the newest, "tailrace log" has those before',
-    )
-  }
-  const { options } = invocation
-  return followStore(invocation, async (store) => {
-    const asked = defined({
-      namespace: options.text('namespace'),
-      from: start === 'end' ? await endOf(invocation, store, key) : start,
-      waitCreate: options.flag('waitCreate') ? true : undefined,
-      uniq: options.flag('uniq') ? true : undefined,
-      lease: options.flag('lease') ? true : undefined,
-    })
-    const watching =
-      mode === 'append'
-        ? logEvents(invocation, store, key, asked)
-        : store.watch(key, { mode, ...asked })
-    const log = new ValueOutput(invocation.stdout, { force: options.flag('force') })
-    // Without --follow, the watch of a key that was not there yet ends after the first append.
-    let missing = false
-    try {
-      for await (const event of watching) {
-        if (options.flag('json')) await invocation.stdout.json(jsonOf(event))
-        else if (event.type === 'append') await log.write(event.data)
-        else await print(invocation, store, key, event)
-        missing ||= event.type === 'live' && event.position === undefined
-        const shown = missing
-          ? event.type === 'append' && !event.more
-          : event.type === 'live' || event.type === 'value'
-        if (shown && !options.flag('follow')) break
-        if (shown) await log.release()
-      }
-    } finally {
-      await log.release()
-    }
-    await log.end()
-    return undefined
-  })
+const options = {
+  namespace: longNamespace,
+  mode: option('--mode <mode>', 'append or value (default: append)', choice(['append', 'value'])),
+  from: option(
+    '--from <index>',
+    'start at that append; -5: the last five',
+    integer(Number.MIN_SAFE_INTEGER),
+    { excludes: ['offset', 'last'] },
+  ),
+  offset: option('--offset <bytes>', 'start at that byte', integer(), { excludes: ['last'] }),
+  last: option('-n, --last <n>', 'start with the last n appends', integer()),
+  waitCreate: flag('--wait-create', 'wait until the key is there'),
+  uniq: flag('--uniq', 'value mode: only values that differ from the one before'),
+  lease: flag('--lease', "value mode: who holds the key's lease, too"),
+  follow: flag('--no-follow', 'end when all that is there was printed'),
+  force,
+  json,
+  ...place,
 }
 
-async function print(
-  invocation: Invocation,
+type WatchCall = Context & { readonly options: OptionValues<typeof options> }
+
+export const watch = command({
+  name: 'watch',
+  summary: 'follow a key: its appends, or its values',
+  description:
+    'Follow a key. In append mode (the default) the bytes are printed as they are, from the first ' +
+    'one, and a sealed key ends the watch; a key that was overwritten ends it with an error. In ' +
+    'value mode each value is printed on a line of its own.',
+  parameters: { key: argument('<key>', key) },
+  options,
+  examples: [
+    'tailrace watch log',
+    'tailrace watch log -n 10',
+    'tailrace watch status --mode value --uniq',
+    'tailrace watch log --json',
+  ],
+  makesStore: 'waitCreate',
+  run: async (call) => {
+    const { args, options, stdout } = call
+    const { mode = 'append', namespace } = options
+    checkMode(call, mode)
+    return followStore(call, async (store) => {
+      const asked = defined({
+        namespace,
+        from: await startOf(call, store, args.key),
+        waitCreate: options.waitCreate || undefined,
+        uniq: options.uniq || undefined,
+        lease: options.lease || undefined,
+      })
+      const watching =
+        mode === 'append'
+          ? logEvents(call, store, args.key, asked)
+          : store.watch(args.key, { mode, ...asked })
+      const log = new ValueOutput(stdout, { force: options.force })
+      // Without --follow, the watch of a key that was not there yet ends after the first append.
+      let missing = false
+      try {
+        for await (const event of watching) {
+          if (options.json) await stdout.json(jsonOf(event))
+          else if (event.type === 'append') await log.write(event.data)
+          else if (event.type === 'value') await printValue(call, store, args.key, event)
+          else if (event.type === 'lease') await stdout.line(`lease: ${leaseLine(event)}`)
+          missing ||= event.type === 'live' && event.position === undefined
+          const shown = missing
+            ? event.type === 'append' && !event.more
+            : event.type === 'live' || event.type === 'value'
+          if (shown && !options.follow) break
+          if (shown) await log.release()
+        }
+      } finally {
+        await log.release()
+      }
+      await log.end()
+    })
+  },
+})
+
+/** Throws UsageError for options of the other mode. */
+function checkMode({ options }: WatchCall, mode: WatchOptions['mode']): void {
+  if (mode === 'append') {
+    const other = options.lease ? '--lease' : options.uniq ? '--uniq' : undefined
+    if (other) throw new UsageError(`${other} goes with --mode value`)
+    return
+  }
+  if ((options.from ?? options.offset ?? options.last) === undefined) return
+  throw new UsageError(
+    '--from, --offset and --last go with --mode append: a watch of values begins with the newest, "tailrace log" has those before',
+  )
+}
+
+/** Where the watch begins; `--last 0` is the end of what is there. */
+async function startOf(
+  { options }: WatchCall,
   store: Store,
   key: string,
-  event: WatchEvent,
-): Promise<void> {
-  if (event.type === 'value') await printValue(invocation, store, key, event)
-  else if (event.type === 'lease') await invocation.stdout.line(`lease: ${leaseLine(event)}`)
+): Promise<From | undefined> {
+  const { from, offset, last, namespace } = options
+  if (offset !== undefined) return { offset }
+  if (last === undefined) return from
+  if (last > 0) return -last
+  const stat = await store.stat(key, defined({ namespace }))
+  return stat?.count ?? 0
 }
 
 /** The value on lines of its own. */
 async function printValue(
-  invocation: Invocation,
+  call: WatchCall,
   store: Store,
   key: string,
   event: ValueEvent,
 ): Promise<void> {
-  const force = invocation.options.flag('force')
-  const output = new ValueOutput(invocation.stdout, { force, isLine: true })
-  const chunks = event.data ? [event.data] : await largeValue(invocation, store, key, event)
+  const output = new ValueOutput(call.stdout, { force: call.options.force, isLine: true })
+  const chunks = event.data ? [event.data] : await largeValue(call, store, key, event)
   if (!chunks) return
   for await (const chunk of chunks) await output.write(chunk)
   await output.end()
 }
 
 async function largeValue(
-  invocation: Invocation,
+  { options, stderr }: WatchCall,
   store: Store,
   key: string,
   event: ValueEvent,
 ): Promise<AsyncIterable<Uint8Array> | readonly Uint8Array[] | undefined> {
-  const namespace = invocation.options.text('namespace')
+  const scope = defined({ namespace: options.namespace })
   try {
-    const reading = await store.read(key, { at: event.seq, ...defined({ namespace }) })
+    const reading = await store.read(key, { at: event.seq, ...scope })
     return reading?.chunks ?? []
   } catch (error) {
     if (!isCode(error, 'ECOMPACTED')) throw error
     // We were slower than the retention: newer values follow.
     const { message } = toTailraceError(error)
-    await invocation.stderr.line(`tailrace: the value of seq ${event.seq} is skipped: ${message}`)
+    await stderr.line(`tailrace: the value of seq ${event.seq} is skipped: ${message}`)
     return undefined
   }
 }
@@ -111,28 +170,48 @@ function jsonOf(event: WatchEvent): unknown {
   return { ...rest, data: { base64: Buffer.from(data).toString('base64') } }
 }
 
-function modeOf(invocation: Invocation): WatchOptions['mode'] {
-  const mode = invocation.options.text('mode') ?? 'append'
-  if (mode !== 'append' && mode !== 'value') {
-    throw new UsageError(`--mode is append or value, not "${mode}"`)
+/** Watches in a row that were overtaken before they gave anything. */
+const overtakenMax = 16
+
+/** The appends of a key for a reader that reads on though a trim, or the cap of the log, dropped some before they were
+ *  read: with a line on stderr that says which. A watch that did not begin is not resumed, so that who asks for what is
+ *  gone is told so. Throws what a watch throws; ECOMPACTED where it did not begin, or is overtaken again and again. */
+export async function* logEvents(
+  { stderr }: Pick<Context, 'stderr'>,
+  store: Store,
+  key: string,
+  options: Omit<WatchOptions, 'mode'>,
+): AsyncGenerator<WatchEvent, void, undefined> {
+  let from = options.from
+  let next: number | undefined
+  let live = false
+  for (let overtaken = 0; ; overtaken++) {
+    try {
+      const start = from === undefined ? {} : { from }
+      for await (const event of store.watch(key, { ...options, ...start, mode: 'append' })) {
+        // One that goes on is live anew, which its reader knows.
+        if (event.type === 'live' && live) continue
+        live ||= event.type === 'live'
+        if (event.type === 'append') next = event.index + 1
+        else if ('position' in event) next ??= event.position?.index
+        overtaken = 0
+        yield event
+      }
+      return
+    } catch (error) {
+      const oldest = next === undefined ? undefined : oldestOf(error)
+      if (next === undefined || !oldest || overtaken === overtakenMax) throw error
+      const dropped = `appends ${next} to ${oldest.index - 1} were dropped before they were read`
+      await stderr.line(`tailrace: ${dropped}: what follows begins with append ${oldest.index}`)
+      from = oldest
+      next = oldest.index
+    }
   }
-  return mode
 }
 
-/** `end`: nothing of what is there. */
-function startOf(invocation: Invocation): From | 'end' | undefined {
-  const { options } = invocation
-  const from = options.integer('from', Number.MIN_SAFE_INTEGER)
-  const offset = options.integer('offset')
-  const last = options.integer('last')
-  const given = [from, offset, last].filter((value) => value !== undefined)
-  if (given.length > 1) throw new UsageError('--from, --offset and --last exclude each other')
-  if (offset !== undefined) return { offset }
-  if (last === undefined) return from
-  return last === 0 ? 'end' : -last
-}
-
-async function endOf(invocation: Invocation, store: Store, key: string): Promise<number> {
-  const stat = await store.stat(key, defined({ namespace: invocation.options.text('namespace') }))
-  return stat?.count ?? 0
+function oldestOf(error: unknown): Position | undefined {
+  if (!isCode(error, 'ECOMPACTED')) return undefined
+  const { state } = error.failed ?? {}
+  if (typeof state !== 'object' || state === null || !('position' in state)) return undefined
+  return parse(position, state.position, 'position')
 }

@@ -4,9 +4,9 @@ import { readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { PassThrough } from 'node:stream'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
-import { Options } from '../../src/cli/invocation.js'
+import { commandGroups } from '../../src/cli/commands.js'
 import { Output } from '../../src/cli/output.js'
-import { exportTree } from '../../src/cli/transfer.js'
+import { runProgram } from '../../src/cli/program.js'
 import { open } from '../../src/open.js'
 import { flip, scribble } from '../fsck/damage.js'
 import { Sandbox } from './harness.js'
@@ -62,16 +62,10 @@ describe('export and import', () => {
 
   it('a terminal gets no bytes', async () => {
     const terminal = Object.assign(new PassThrough(), { isTTY: true })
-    const invocation = {
-      arguments: [],
-      literals: 0,
-      options: new Options({}),
-      stdout: new Output(terminal),
-      stderr: new Output(new PassThrough()),
-      makesStore: false,
-      environment: {},
-    }
-    await expect(exportTree(invocation)).rejects.toThrow(/-o FILE/)
+    const streams = { stdout: new Output(terminal), stderr: new Output(new PassThrough()) }
+    const spec = { version: '0', description: '', groups: commandGroups }
+    const exporting = runProgram(spec, ['export'], { ...streams, environment: {} })
+    await expect(exporting).rejects.toThrow(/-o FILE/)
   })
 
   it('say what is wrong, and leave no half file', async () => {

@@ -9,9 +9,11 @@ import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { crashRoom, logSizeMax } from '../../src/cli/log-file.js'
 import { smallDisk } from '../small-disk.js'
-import { mainFile, Sandbox } from './harness.js'
+import { Sandbox } from './harness.js'
 
-const moduleUrl = new URL('log-file.js', `file://${mainFile}`).href
+const moduleUrl = new URL('../../src/cli/log-file.ts', import.meta.url).href
+/** So that the child can run our sources. */
+const loader = import.meta.resolve('tsx')
 
 let directory: string
 beforeEach(async () => {
@@ -24,9 +26,13 @@ async function run(path: string, script: string, ...flags: readonly string[]) {
   const program = `import { LogFile } from ${JSON.stringify(moduleUrl)}
     const log = new LogFile(${JSON.stringify(path)})
     ${script}`
-  const child = spawn(process.execPath, [...flags, '--input-type=module', '-e', program], {
-    stdio: 'ignore',
-  })
+  const child = spawn(
+    process.execPath,
+    [...flags, '--import', loader, '--input-type=module', '-e', program],
+    {
+      stdio: 'ignore',
+    },
+  )
   const [code, signal] = (await once(child, 'exit')) as [number | null, NodeJS.Signals | null]
   return { code, signal }
 }

@@ -3,7 +3,7 @@
 import * as fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { Wakeup } from '../../src/base/wakeup.js'
-import { readAhead, readAheadMax } from '../../src/cli/read-ahead.js'
+import { readAhead, readAheadMax } from '../../src/cli/stdin.js'
 
 describe('readAhead()', () => {
   it('gives every byte once, in order, whoever is slower', async () => {

@@ -2,7 +2,7 @@
 
 import { Writable } from 'node:stream'
 import { expect, it } from 'vitest'
-import { UsageError } from '../../src/cli/invocation.js'
+import { UsageError } from '../../src/cli/command.js'
 import { BrokenPipe, Output } from '../../src/cli/output.js'
 import { report } from '../../src/cli/report.js'
 import { codes, TailraceError } from '../../src/error.js'

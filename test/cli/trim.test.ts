@@ -1,8 +1,6 @@
 /** `tailrace trim`, and what other commands say of a trimmed log. */
 
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { parseDuration } from '../../src/cli/duration.js'
-import { UsageError } from '../../src/cli/invocation.js'
 import { Sandbox } from './harness.js'
 
 let sandbox: Sandbox
@@ -64,26 +62,4 @@ describe('trim', () => {
       expect(ended.code).toBe(2)
     }
   })
-})
-
-describe('parseDuration()', () => {
-  it.each([
-    ['0', 0],
-    ['500ms', 500],
-    ['1.5s', 1_500],
-    ['90s', 90_000],
-    ['15m', 900_000],
-    ['12h', 43_200_000],
-    ['7d', 604_800_000],
-    ['2w', 1_209_600_000],
-  ])('%s is %i ms', (text, ms) => {
-    expect(parseDuration('--t', text)).toBe(ms)
-  })
-
-  it.each(['', '7', '-1s', '1 s', '1y', 's', '1e3s', `${'9'.repeat(20)}s`])(
-    'refuses "%s"',
-    (text) => {
-      expect(() => parseDuration('--t', text)).toThrow(UsageError)
-    },
-  )
 })

@@ -6,10 +6,10 @@ import { readdir } from 'node:fs/promises'
 import { PassThrough } from 'node:stream'
 import { promisify } from 'node:util'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { type Command, UsageError } from '../../src/cli/command.js'
 import { commandGroups } from '../../src/cli/commands.js'
-import { UsageError } from '../../src/cli/invocation.js'
 import { Output } from '../../src/cli/output.js'
-import { type CommandSpec, runProgram } from '../../src/cli/program.js'
+import { runProgram } from '../../src/cli/program.js'
 import { mainFile, Sandbox } from './harness.js'
 
 let sandbox: Sandbox
@@ -21,7 +21,7 @@ afterAll(() => sandbox.remove())
 const commands = commandGroups.flatMap(({ commands }) => commands)
 
 /** A command and those below it. */
-function withChildren(spec: CommandSpec): CommandSpec[] {
+function withChildren(spec: Command): Command[] {
   return [spec, ...(spec.commands ?? []).flatMap(withChildren)]
 }
 
@@ -83,9 +83,9 @@ async function called(args: readonly string[]): Promise<number> {
 }
 
 async function parses(args: readonly string[]): Promise<boolean> {
-  const stub = (spec: CommandSpec): CommandSpec => ({
+  const stub = (spec: Command): Command => ({
     ...spec,
-    ...(spec.load && { load: async () => async () => 0 }),
+    ...(spec.run && { run: async () => 0 }),
     ...(spec.commands && { commands: spec.commands.map(stub) }),
   })
   const spec = {

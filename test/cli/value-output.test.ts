@@ -3,7 +3,7 @@
 import { Writable } from 'node:stream'
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { UsageError } from '../../src/cli/invocation.js'
+import { UsageError } from '../../src/cli/command.js'
 import { Output } from '../../src/cli/output.js'
 import { heldMax, ValueOutput } from '../../src/cli/value-output.js'
 

@@ -1,8 +1,8 @@
 /** Pages whose root goes before the last of them: rfc/10, rule 20. */
 
 import { afterEach, beforeEach, expect, it } from 'vitest'
-import type { Invocation } from '../../src/cli/invocation.js'
-import { RootPages } from '../../src/cli/pages.js'
+import type { Context } from '../../src/cli/command.js'
+import { RootPages } from '../../src/cli/roots.js'
 import { MemoryEngine } from '../../src/engine/memory.js'
 import { type EmbeddedStore, openOn } from '../../src/open.js'
 import { keptRootMs } from '../../src/past/kept-roots.js'
@@ -11,7 +11,7 @@ import { TestClock } from '../clock.js'
 let clock: TestClock
 let store: EmbeddedStore
 let said: string[]
-let invocation: Invocation
+let call: Pick<Context, 'stderr'>
 beforeEach(async () => {
   clock = new TestClock()
   store = await openOn(new MemoryEngine(clock), { environment: clock })
@@ -19,7 +19,7 @@ beforeEach(async () => {
   await store.commit({ ops: ['a', 'b', 'c'].map((key) => ({ op: 'put', key, value: 'v' })) })
   said = []
   const line = async (text: string) => void said.push(text)
-  invocation = { stderr: { line } } as unknown as Invocation
+  call = { stderr: { line } } as unknown as Context
 })
 afterEach(() => store[Symbol.asyncDispose]())
 
@@ -28,7 +28,7 @@ const page = (after: string) => (at: number | undefined) =>
 
 it('go on at a newer root, and say so once', async () => {
   const { seq } = await store.list('', { limit: 1 })
-  const pages = new RootPages(invocation, { seq, given: false })
+  const pages = new RootPages(call, { seq, given: false })
   await store.put('bb', 'v')
   const second = await pages.next(page('a'), (next) => next.seq)
   expect([second.seq, second.entries[0]?.name]).toEqual([seq, 'b'])
@@ -49,7 +49,7 @@ it('end with ECOMPACTED where the caller named the root', async () => {
   const { seq } = await store.list('', { limit: 1 })
   await store.put('bb', 'v')
   clock.advance(keptRootMs)
-  const pages = new RootPages(invocation, { seq, given: true })
+  const pages = new RootPages(call, { seq, given: true })
   const next = pages.next(page('a'), ({ seq }) => seq)
   await expect(next).rejects.toMatchObject({ code: 'ECOMPACTED' })
   expect(said).toEqual([])

@@ -2,18 +2,18 @@
 
 import { afterEach, beforeEach, expect, it } from 'vitest'
 import type { From, WatchEvent } from '../../src/api/watch.js'
-import type { Invocation } from '../../src/cli/invocation.js'
-import { logEvents } from '../../src/cli/log-events.js'
+import type { Context } from '../../src/cli/command.js'
+import { logEvents } from '../../src/cli/watch.js'
 import { type EmbeddedStore, open } from '../../src/open.js'
 
 let store: EmbeddedStore
 let said: string[]
-let invocation: Invocation
+let call: Pick<Context, 'stderr'>
 beforeEach(async () => {
   store = await open()
   said = []
   const line = async (text: string) => void said.push(text)
-  invocation = { stderr: { line } } as unknown as Invocation
+  call = { stderr: { line } } as unknown as Context
 })
 afterEach(() => store[Symbol.asyncDispose]())
 
@@ -24,7 +24,7 @@ const appendAll = (values: string) =>
 
 it('say what was dropped before it was read, and go on', async () => {
   await store.append('log', 'a', { cap: { keep: 2 } })
-  const events = logEvents(invocation, store, 'log', {})
+  const events = logEvents(call, store, 'log', {})
   const next = async () => shown((await events.next()).value ?? undefined)
   expect([await next(), await next()]).toEqual(['0 a', 'live'])
   await appendAll('bcdef')
@@ -41,9 +41,9 @@ it('end as a watch does where they did not begin, or the log is another one', as
   await store.append('log', 'a', { cap: { keep: 1 } })
   await appendAll('bc')
   const from: From = 0
-  const below = logEvents(invocation, store, 'log', { from }).next()
+  const below = logEvents(call, store, 'log', { from }).next()
   await expect(below).rejects.toMatchObject({ code: 'ECOMPACTED' })
-  const events = logEvents(invocation, store, 'log', {})
+  const events = logEvents(call, store, 'log', {})
   expect(shown((await events.next()).value ?? undefined)).toBe('2 c')
   await store.put('log', 'other')
   const rest = async () => {

@@ -1,17 +1,32 @@
-/** `tailrace tail`: the last lines or bytes of a key, and what is appended after. See rfc/7.
- *  Invariant: whatever the length of the log, only the blobs at its end are read, and a window of them is
- *  held; with `--follow` no byte is left out between the end that was found and what comes. */
+/** `tailrace tail`: the last lines or bytes of a key, and what is appended after; `tailrace trim`, which drops the head
+ *  of a log. See rfc/7, rfc/6.
+ *  Invariant: whatever the length of the log, only the blobs at its end are read, and a window of them is held; with
+ *  `--follow` no byte is left out between the end that was found and what comes. */
 
 import type { Stat } from '../api/kvs.js'
 import type { Store } from '../api/store.js'
+import type { TrimTo } from '../api/transaction.js'
 import type { AppendEvent, LiveEvent } from '../api/watch.js'
 import { TailraceError } from '../error.js'
 import { jobsNamespace } from '../job/keys.js'
 import { atOneRoot } from '../store/at-one-root.js'
-import { argument, defined, type Invocation, parseInteger, UsageError } from './invocation.js'
-import { logEvents } from './log-events.js'
+import {
+  argument,
+  type Context,
+  command,
+  defined,
+  flag,
+  key,
+  option,
+  UsageError,
+  type Value,
+} from './command.js'
+import { forceAlone, ifLease, json, longNamespace, namespace, place } from './options.js'
 import { followStore, withStore } from './session.js'
+import { duration, integer } from './units.js'
 import { ValueOutput } from './value-output.js'
+import { logEvents } from './watch.js'
+import { commit } from './write.js'
 
 const linesDefault = 10
 /** Bytes that the search for a line's begin reads first, and at most at once: each look takes four times
@@ -22,45 +37,76 @@ const windowGrowth = 4
 const newline = 10
 
 /** `last`: so many from the end; otherwise from the so-manieth on, counted from 1, as `tail -n +3` has it. */
-type Start = { readonly unit: 'lines' | 'bytes'; readonly count: number; readonly last: boolean }
+type Count = { readonly count: number; readonly last: boolean }
+type Start = Count & { readonly unit: 'lines' | 'bytes' }
+
+const count: Value<Count> = {
+  parse: (text, what, literal) => {
+    const number = integer(Number.MIN_SAFE_INTEGER).parse(text, what, literal)
+    // `-n -5` is what some write for `-n 5`.
+    return { count: Math.abs(number), last: !text.startsWith('+') }
+  },
+}
 
 type Chunks = AsyncIterable<Uint8Array>
 type LogEvents = ReturnType<typeof logEvents>
 /** A stretch of the value at one root. */
 type Stretch = { readonly at: number; readonly from: number; readonly to: number }
 
-export async function tail(invocation: Invocation): Promise<undefined> {
-  const key = argument(invocation, 0)
-  const { options } = invocation
-  const start = startOf(options.text('lines'), options.text('bytes'))
-  const namespace = options.text('namespace')
-  if (namespace === jobsNamespace) refuseJobs(key)
-  const isFollowed = options.flag('follow')
-  return (isFollowed ? followStore : withStore)(invocation, async (store) => {
-    const value = new Value(store, key, namespace)
-    const output = new ValueOutput(invocation.stdout, { force: options.flag('force') })
-    if (!isFollowed) {
-      await print(output, await atOneRoot(async () => value.open(await value.now(), start)))
+export const tail = command({
+  name: 'tail',
+  summary: 'print the last lines of a key, and follow it',
+  description:
+    'Print the last lines (or bytes) of a key. Only the end of it is read, however long it is. With ' +
+    '--follow, what is appended is printed as it comes, until the key is sealed.',
+  parameters: { key: argument('<key>', key) },
+  options: {
+    lines: option('-n, --lines <n>', 'the last n lines (default: 10); +n: from line n on', count, {
+      excludes: ['bytes'],
+    }),
+    bytes: option('-c, --bytes <n>', 'the last n bytes; +n: from byte n on', count),
+    follow: flag('-f, --follow', 'go on with what is appended'),
+    waitCreate: flag('--wait-create', 'with --follow: wait until the key is there', {
+      needs: 'follow',
+    }),
+    force: forceAlone,
+    namespace: longNamespace,
+    ...place,
+  },
+  examples: [
+    'tailrace tail build/log',
+    'tailrace tail build/log -n 3 -f',
+    'tailrace tail build/log -c 100',
+  ],
+  run: async (call) => {
+    const { args, options, stdout } = call
+    const { bytes, lines = { count: linesDefault, last: true }, namespace } = options
+    const start: Start = bytes ? { unit: 'bytes', ...bytes } : { unit: 'lines', ...lines }
+    if (namespace === jobsNamespace) refuseJobs(args.key)
+    return (options.follow ? followStore : withStore)(call, async (store) => {
+      const value = new LogValue(store, args.key, namespace)
+      const output = new ValueOutput(stdout, { force: options.force })
+      if (!options.follow) {
+        await print(output, await atOneRoot(async () => value.open(await value.now(), start)))
+        await output.end()
+        return
+      }
+      const { chunks, watching } = await atOneRoot(() =>
+        begin(value, start, value.watch(call, options.waitCreate)),
+      )
+      await print(output, chunks)
+      await output.release()
+      for await (const event of watching) {
+        if (event.type === 'append') await output.write(event.data)
+      }
       await output.end()
-      return undefined
-    }
-    const waitCreate = options.flag('waitCreate')
-    const { chunks, watching } = await atOneRoot(() =>
-      begin(value, start, value.watch(invocation, waitCreate)),
-    )
-    await print(output, chunks)
-    await output.release()
-    for await (const event of watching) {
-      if (event.type === 'append') await output.write(event.data)
-    }
-    await output.end()
-    return undefined
-  })
-}
+    })
+  },
+})
 
 /** The watch begins first: what it says of the end is of the history that it goes on with. */
 async function begin(
-  value: Value,
+  value: LogValue,
   start: Start,
   watching: LogEvents,
 ): Promise<{ readonly chunks: Chunks; readonly watching: LogEvents }> {
@@ -80,7 +126,7 @@ function refuseJobs(key: string): void {
   throw new UsageError(`${key} is a log of events: use "tailrace ${command}"`)
 }
 
-class Value {
+class LogValue {
   readonly #store: Store
   readonly #key: string
   readonly #namespace: string | undefined
@@ -111,10 +157,10 @@ class Value {
     }
   }
 
-  watch(invocation: Invocation, waitCreate: boolean): LogEvents {
+  watch(call: Pick<Context, 'stderr'>, waitCreate: boolean): LogEvents {
     const options = { from: -1, ...defined({ namespace: this.#namespace }) }
     const asked = waitCreate ? { ...options, waitCreate } : options
-    return logEvents(invocation, this.#store, this.#key, asked)
+    return logEvents(call, this.#store, this.#key, asked)
   }
 
   /** Opens a stretch from the start on. From here on its root need not be retained. Throws ECOMPACTED where the
@@ -205,13 +251,41 @@ function endOf({ offset, data }: AppendEvent): number {
   return offset + data.length
 }
 
-function startOf(lines: string | undefined, bytes: string | undefined): Start {
-  if (lines !== undefined && bytes !== undefined) {
-    throw new UsageError('--lines and --bytes exclude each other')
-  }
-  const unit = bytes === undefined ? 'lines' : 'bytes'
-  const text = bytes ?? lines ?? String(linesDefault)
-  // `-n -5` is what some write for `-n 5`.
-  const count = Math.abs(parseInteger(`--${unit}`, text, Number.MIN_SAFE_INTEGER))
-  return { unit, count, last: !text.startsWith('+') }
-}
+export const trim = command({
+  name: 'trim',
+  summary: 'drop the oldest appends of a key',
+  description:
+    'Drop appends from the head of a key. What is left keeps its indices and byte offsets; a watcher ' +
+    'that wanted what is gone is told where the key begins now. --older-than goes by times that the ' +
+    'store notes about once a minute, and drops nothing that may be younger.',
+  parameters: { key: argument('<key>', key) },
+  options: {
+    keep: option('--keep <n>', 'all but the last n appends (blobs)', integer()),
+    before: option('--before <index>', 'those before that index', integer()),
+    bytes: option('--bytes <n>', 'all but the last appends that have n bytes', integer()),
+    olderThan: option(
+      '--older-than <time>',
+      'those that were there so long ago: 90s, 12h, 7d',
+      duration,
+    ),
+    namespace,
+    ...ifLease,
+    json,
+    ...place,
+  },
+  examples: ['tailrace trim build/log --keep 1000', 'tailrace trim build/log --older-than 7d'],
+  run: async (call) => {
+    const { keep, before, bytes, olderThan } = call.options
+    const given: TrimTo[] = []
+    if (before !== undefined) given.push({ before })
+    if (keep !== undefined) given.push({ keep })
+    if (bytes !== undefined) given.push({ keepBytes: bytes })
+    if (olderThan !== undefined) given.push({ olderThan })
+    const [to, ...others] = given
+    if (!to || others.length > 0) {
+      throw new UsageError('trim takes one of --keep, --before, --bytes and --older-than')
+    }
+    const op = { op: 'trim', key: call.args.key, ...to } as const
+    return withStore(call, (store) => commit(store, call, [op]))
+  },
+})

@@ -1,0 +1,135 @@
+/** Roots that a command names: by seq, by ref, or by the first digits of a ref; and pages that are read at one root.
+ *  See rfc/13, rule 25, and rfc/10, rule 20.
+ *  Invariant: a short ref stands for the one retained or pinned root of its namespace that begins so, or it is an
+ *  error. No page is of another root than the one before it without a line on stderr. */
+
+import { pageMax } from '../api/kvs.js'
+import { primary } from '../api/namespace.js'
+import type { Store } from '../api/store.js'
+import { isBlobref } from '../blob/blobref.js'
+import { isCode, TailraceError } from '../error.js'
+import { type Context, UsageError, type Value } from './command.js'
+import { integer } from './units.js'
+
+export type NamedRoot =
+  | { readonly type: 'seq'; readonly seq: number }
+  | { readonly type: 'ref'; readonly ref: string }
+  /** `blake3-` and at least eight digits. */
+  | { readonly type: 'short'; readonly start: string }
+
+/** A seq, or the ref of a root, whole or its first digits. */
+export const root: Value<NamedRoot> = {
+  parse: (text, what) => {
+    const named = namedRoot(text, what)
+    if (named) return named
+    throw new UsageError(
+      `${what} takes a seq or the ref of a root, not "${text}"; \`tailrace pins\` shows those of pins`,
+    )
+  },
+}
+
+/** A seq, a ref, or the name of a pin. */
+export const rootOrPin: Value<NamedRoot | { readonly type: 'pin'; readonly pin: string }> = {
+  parse: (text) => namedRoot(text, 'a seq') ?? { type: 'pin', pin: text },
+  completes: 'pin',
+}
+
+function namedRoot(text: string, what: string): NamedRoot | undefined {
+  if (isBlobref(text)) return { type: 'ref', ref: text }
+  if (/^\d+$/.test(text)) return { type: 'seq', seq: integer().parse(text, what, false) }
+  return /^blake3-[0-9a-f]{8,}$/.test(text) ? { type: 'short', start: text } : undefined
+}
+
+/** The root as the store takes it; it is asked only for a short ref. Throws ENOENT, EINVAL (several begin so). */
+export async function wholeRoot(
+  store: Store,
+  named: NamedRoot,
+  namespace: string | undefined,
+): Promise<number | string> {
+  switch (named.type) {
+    case 'seq':
+      return named.seq
+    case 'ref':
+      return named.ref
+    case 'short':
+      return wholeRef(store, named.start, namespace)
+    default:
+      return named satisfies never
+  }
+}
+
+/** `{ at }` for a read, empty where no root is named. Throws as `wholeRoot`. */
+export async function atRoot(
+  store: Store,
+  named: NamedRoot | undefined,
+  namespace: string | undefined,
+): Promise<{ readonly at?: number | string }> {
+  return named ? { at: await wholeRoot(store, named, namespace) } : {}
+}
+
+async function wholeRef(store: Store, start: string, namespace: string = primary): Promise<string> {
+  const refs = new Set<string>()
+  for (const pin of await store.history.pins()) {
+    if (pin.namespace === namespace && pin.ref.startsWith(start)) refs.add(pin.ref)
+  }
+  for (let before: number | undefined; ; ) {
+    const bound = before === undefined ? {} : { before }
+    const page = await store.history.roots({ namespace, newest: true, limit: pageMax, ...bound })
+    for (const { ref } of page.roots) if (ref.startsWith(start)) refs.add(ref)
+    before = page.roots.at(-1)?.seq
+    if (!page.more || before === undefined) break
+  }
+  const [ref, ...others] = refs
+  if (ref === undefined) {
+    throw new TailraceError('ENOENT', `no retained root and no pin of ${namespace} begins ${start}`)
+  }
+  if (others.length === 0) return ref
+  throw new TailraceError(
+    'EINVAL',
+    `${refs.size} roots of ${namespace} begin ${start}: give more of it`,
+  )
+}
+
+/** Reads the pages of one answer. Where their root goes before the last page, the rest is of the newest root, and stderr
+ *  gets a line that says so. */
+export class RootPages {
+  readonly #stderr: Context['stderr']
+  readonly #given: boolean
+  #seq: number
+  readonly #later: number[] = []
+
+  /** `seq`: of the root that the first page is of. `given`: the caller named it, and wants no other. */
+  constructor(
+    { stderr }: Pick<Context, 'stderr'>,
+    { seq, given }: { readonly seq: number; readonly given: boolean },
+  ) {
+    this.#stderr = stderr
+    this.#seq = seq
+    this.#given = given
+  }
+
+  /** The roots that the pages went on at, in their order: for JSON; nothing where there is one root only. */
+  get later(): { readonly later?: readonly number[] } {
+    return this.#later.length > 0 ? { later: this.#later } : {}
+  }
+
+  /** Reads a page at the root of the one before it, or at the newest. Throws ECOMPACTED where the root was
+   *  given. */
+  async next<Page>(
+    read: (at: number | undefined) => Promise<Page>,
+    seqOf: (page: Page) => number,
+  ): Promise<Page> {
+    try {
+      return await read(this.#seq)
+    } catch (error) {
+      if (this.#given || !isCode(error, 'ECOMPACTED')) throw error
+    }
+    const page = await read(undefined)
+    const seq = seqOf(page)
+    this.#later.push(seq)
+    const gone = `the root of seq ${this.#seq} is no more retained`
+    await this.#stderr.line(`tailrace: ${gone}: what follows is of seq ${seq}`)
+    this.#seq = seq
+    return page
+  }
+}

@@ -1,0 +1,199 @@
+/** The commands about the server itself: status, stop, token. They start none, and ask it in JSON over HTTP. See rfc/13,
+ *  rfc/12. */
+
+import { once } from 'node:events'
+import type { IncomingMessage } from 'node:http'
+import { setTimeout as delay } from 'node:timers/promises'
+import { answeredBySomethingElse } from '../client/answer.js'
+import { TailraceError } from '../error.js'
+import { ensureToken, hasStore, type ServerRecord } from '../server/local.js'
+import { parseErrorBody } from '../wire/status.js'
+import { command, flag } from './command.js'
+import { dataDirectory, findServer, isAlive, noStore } from './local.js'
+import { data, json, place, utc } from './options.js'
+import { jsonLine, quoted } from './quote.js'
+import { noAnswer } from './report.js'
+import { localTarget, namedTarget, type Target, TimeLimit } from './session.js'
+import { timeText } from './units.js'
+
+/** A stop that takes longer is reported, not waited for. */
+const stopMs = 15_000
+/** A server that says nothing for so long is given up. */
+const answerMs = 10_000
+/** Between two looks for a process that ends. */
+const exitCheckMs = 10
+
+export const status = command({
+  name: 'status',
+  summary: 'show the server of the data directory (starts none)',
+  options: { utc, json, ...place },
+  examples: ['tailrace status', 'tailrace status --json'],
+  run: async (call) => {
+    const { options, stdout } = call
+    const named = await namedTarget(call)
+    const directory = dataDirectory(options.data, call.environment)
+    const record = named ? undefined : await findServer(directory)
+    const target = named ?? (record && localTarget(record))
+    if (!target) {
+      const store = await hasStore(directory)
+      if (options.json) await stdout.json({ running: false, directory, store })
+      else if (store)
+        await stdout.line(`no server runs on ${directory}; a command that needs one starts it`)
+      else await stdout.line(`no server runs on ${directory}, and there is no store in it`)
+      return noAnswer
+    }
+    const limit = new TimeLimit(options.timeout)
+    const asking = { timeoutMs: limit.ms ?? answerMs }
+    const answer = await limit.bound(() => requestJson(target, 'GET', '/v1/status', asking))
+    if (options.json) await stdout.json({ running: true, ...answer })
+    else await stdout.lines(linesOf(answer, options))
+    return 0
+  },
+})
+
+export const stop = command({
+  name: 'stop',
+  summary: 'end the server of the data directory',
+  options: { force: flag('--force', 'even while jobs run; they are ended'), json, ...place },
+  examples: ['tailrace stop', 'tailrace stop --force'],
+  run: async (call) => {
+    const { options, stdout } = call
+    const limit = new TimeLimit(options.timeout)
+    return limit.bound(async () => {
+      const body = options.force ? { force: true } : {}
+      const asking = { body, timeoutMs: limit.ms ?? answerMs }
+      const named = await namedTarget(call)
+      if (named) {
+        await requestJson(named, 'POST', '/v1/stop', asking)
+        if (options.json) await stdout.json({ stopped: true })
+        return
+      }
+      const directory = dataDirectory(options.data, call.environment)
+      const record = await findServer(directory)
+      if (!record) {
+        if (options.json) await stdout.json({ stopped: false, directory })
+        else await stdout.line(`no server runs on ${directory}`)
+        return
+      }
+      await requestJson(localTarget(record), 'POST', '/v1/stop', asking)
+      await untilGone(record, { directory, timeoutMs: limit.ms ?? stopMs })
+      const { pid } = record
+      if (options.json) await stdout.json({ stopped: true, directory, pid })
+      else await stdout.line(`the server on ${directory} (pid ${pid}) has stopped`)
+    })
+  },
+})
+
+export const token = command({
+  name: 'token',
+  summary: 'print the token that TCP clients need',
+  options: { json, data },
+  examples: ['tailrace token', 'export TAILRACE_TOKEN=$(tailrace token)'],
+  run: async ({ options, environment, stdout }) => {
+    const directory = dataDirectory(options.data, environment)
+    if (!(await hasStore(directory))) throw noStore(directory)
+    const text = await ensureToken(directory)
+    if (options.json) await stdout.json({ token: text })
+    else await stdout.line(text)
+  },
+})
+
+/** A process that is not our child tells nobody of its end: it is looked for until it has gone. */
+async function untilGone(
+  record: ServerRecord,
+  { directory, timeoutMs }: { readonly directory: string; readonly timeoutMs: number },
+): Promise<void> {
+  const deadline = AbortSignal.timeout(timeoutMs)
+  try {
+    while (isAlive(record)) await delay(exitCheckMs, undefined, { signal: deadline })
+  } catch (cause) {
+    if (!deadline.aborted) throw cause
+    const message = `pid ${record.pid} has not ended within ${timeoutMs} ms: see ${directory}/server.log`
+    throw new TailraceError('ETIMEDOUT', message, { cause })
+  }
+}
+
+function linesOf(
+  answer: Readonly<Record<string, unknown>>,
+  options: { readonly utc: boolean },
+): string[] {
+  return Object.entries(answer).map(([name, field]) => {
+    const isTime = name === 'started' && typeof field === 'number'
+    const value = isTime ? timeText(field, options) : field
+    return `${name.padEnd(12)} ${typeof value === 'object' ? jsonLine(value) : quoted(String(value))}`
+  })
+}
+
+/** Sends one JSON request and gives the answer, parsed. Throws what the server answers, ECLOSED (nobody listens), ETIMEDOUT. */
+async function requestJson(
+  target: Target,
+  method: 'GET' | 'POST',
+  path: string,
+  { body, timeoutMs }: { readonly body?: unknown; readonly timeoutMs: number },
+): Promise<Readonly<Record<string, unknown>>> {
+  const { request } = await import('node:http')
+  const signal = AbortSignal.timeout(timeoutMs)
+  const text = body === undefined ? '' : JSON.stringify(body)
+  const asking = request({
+    ...addressOf(target.url),
+    method,
+    path,
+    signal,
+    headers: {
+      ...(text === '' ? {} : { 'content-type': 'application/json' }),
+      'content-length': Buffer.byteLength(text),
+      ...(target.token ? { authorization: `Bearer ${target.token}` } : {}),
+    },
+  })
+  asking.end(text)
+  try {
+    const [answer] = (await once(asking, 'response')) as [IncomingMessage]
+    return parseAnswer(answer, await readText(answer), target.url)
+  } catch (cause) {
+    if (cause instanceof TailraceError) throw cause
+    const said = cause instanceof Error ? cause.message : String(cause)
+    throw signal.aborted
+      ? new TailraceError('ETIMEDOUT', `${target.url} did not answer within ${timeoutMs} ms`)
+      : new TailraceError('ECLOSED', `${target.url} cannot be reached: ${said}`, { cause })
+  }
+}
+
+function addressOf(url: string): { socketPath: string } | { host: string; port: number } {
+  if (url.startsWith('unix:')) return { socketPath: url.slice('unix:'.length) }
+  if (!URL.canParse(url) || new URL(url).protocol !== 'http:') {
+    throw new TailraceError('EINVAL', `"${url}" is not http://HOST:PORT or unix:/PATH`)
+  }
+  const { hostname, port } = new URL(url)
+  return { host: hostname.replace(/^\[|\]$/g, ''), port: Number(port || 80) }
+}
+
+async function readText(answer: IncomingMessage): Promise<string> {
+  const chunks: Buffer[] = []
+  for await (const chunk of answer) chunks.push(chunk as Buffer)
+  return Buffer.concat(chunks).toString('utf8')
+}
+
+function parseAnswer(
+  answer: IncomingMessage,
+  text: string,
+  name: string,
+): Readonly<Record<string, unknown>> {
+  const fields = parseObject(text)
+  if (answer.statusCode === 200 && fields) return fields
+  const { error }: { readonly error?: unknown } = fields ?? {}
+  if (error !== undefined) throw parseErrorBody(error)
+  const { statusCode: status = 0, headers } = answer
+  const header = (of: string) => headers[of]?.toString()
+  throw answeredBySomethingElse({ status, header }, { name, reached: false })
+}
+
+function parseObject(text: string): Readonly<Record<string, unknown>> | undefined {
+  try {
+    const parsed: unknown = JSON.parse(text)
+    return typeof parsed === 'object' && parsed !== null
+      ? (parsed as Readonly<Record<string, unknown>>)
+      : undefined
+  } catch {
+    return undefined
+  }
+}
