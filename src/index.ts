@@ -1,8 +1,9 @@
-/** The public surface of `tailrace`: a store in this process, and what its calls take and give.
- *  Re-exports only. */
+/** The public surface of `tailrace`: a store in this process, a store behind a server, and what their calls take and
+ *  give. Re-exports only. */
 
 export * from './api/api.js'
 export type { Environment } from './base/environment.js'
+export { connect } from './client/node.js'
 export type { GarbageBounds } from './collect/collect.js'
 export { type Verified, verifyExport } from './export/verify.js'
 export {

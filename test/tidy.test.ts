@@ -216,6 +216,17 @@ test('every rfc and rule that is cited exists', () => {
   )
 })
 
+test('every room and file that ARCHITECTURE.md names is there', () => {
+  const text = readText('ARCHITECTURE.md')
+  const known = new Set(files.flatMap(({ path }) => [path, path.replace(/^src\//, '')]))
+  const named = [...text.matchAll(/`((?:[a-z-]+\/)+[a-z-]+\.ts)`/g)].map(([, path]) => path ?? '')
+  const rooms = order.flat().filter((room) => !text.includes(room))
+  nothing([
+    ...named.filter((path) => !known.has(path)).map((path) => `${path} is gone`),
+    ...rooms.map((room) => `the room ${room} is not named`),
+  ])
+})
+
 test('the lock file names no address of a registry', () => {
   const remedy =
     'package-lock.json: npm config set omit-lockfile-registry-resolved true, and install'
