@@ -1,9 +1,11 @@
-/** The server itself: whether it is there, how it is, and its end. See rfc/12. */
+/** The server itself: whether it is there, how it is, and its end, and what it says of its
+ *  requests. See rfc/12. */
 
 import { readFile } from 'node:fs/promises'
 import { TailraceError } from '../error.js'
-import { health, type ServerStatus, status, stop } from '../wire/server.js'
+import { docs, health, openapi, type ServerStatus, status, stop } from '../wire/server.js'
 import type { Context } from './context.js'
+import { docsPage, openApi } from './openapi.js'
 import type { Routes } from './routes.js'
 
 export function serveStatus(routes: Routes, context: Context): void {
@@ -19,6 +21,18 @@ export function serveStatus(routes: Routes, context: Context): void {
     afterwards(context.stop)
     return { stopping: true as const }
   })
+  routes.serve(openapi, async () => openApi(version))
+  routes.serveHttp(docs, async (_args, { reply }) =>
+    reply.headers(docsHeaders).send(docsPage(version)),
+  )
+}
+
+/** The page has no script, and may ask no other host. */
+const docsHeaders = {
+  'content-type': 'text/html; charset=utf-8',
+  'content-security-policy':
+    "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'",
+  'x-content-type-options': 'nosniff',
 }
 
 async function statusOf(context: Context): Promise<ServerStatus> {

@@ -37,7 +37,7 @@ import {
   showNamespace,
 } from './namespaces.js'
 import type { RequestSpec } from './request.js'
-import { health, status, stop } from './server.js'
+import { docs, health, openapi, status, stop } from './server.js'
 import { read, txn } from './transaction.js'
 import { collect, exportTree, forget, importTree, usage } from './upkeep.js'
 
@@ -54,7 +54,7 @@ export const requestGroups = {
   ],
   Trees: [getTreeobj, putTreeobj, loadBlob, storeBlob, exportTree, importTree],
   Upkeep: [usage, collect, forget],
-  Server: [health, status, stop],
+  Server: [health, status, stop, openapi, docs],
 } as const satisfies Readonly<Record<string, readonly RequestSpec[]>>
 
 export type RequestName = (typeof requestGroups)[keyof typeof requestGroups][number]['name']
