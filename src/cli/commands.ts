@@ -13,7 +13,7 @@ import type { CommandGroup } from './program.js'
 import { get, ls, stat } from './read.js'
 import { attach, run } from './run.js'
 import { serve } from './serve.js'
-import { status, stop, token } from './server.js'
+import { status, stop, token, version } from './server.js'
 import { blob, treeobj } from './treeobjs.js'
 import { forget, fsck, gc } from './upkeep.js'
 import { watch } from './watch.js'
@@ -33,5 +33,5 @@ export const commandGroups: readonly CommandGroup[] = [
     commands: [root, ns, roots, log, diff, pin, unpin, pins],
   },
   { heading: 'Backup and space', commands: [exportTree, importTree, verify, fsck, gc, forget] },
-  { heading: 'Server and tools', commands: [serve, status, stop, token, lptest, demo] },
+  { heading: 'Server and tools', commands: [serve, status, stop, token, version, lptest, demo] },
 ]

@@ -1,4 +1,4 @@
-/** The commands about the server itself: status, stop, token. They start none, and ask it in JSON over HTTP. See rfc/13,
+/** The commands about the server itself: status, version, stop, token. They start none, and ask it in JSON over HTTP. See rfc/13,
  *  rfc/12. */
 
 import { once } from 'node:events'
@@ -9,6 +9,7 @@ import { TailraceError } from '../error.js'
 import { ensureToken, hasStore, type ServerRecord } from '../server/local.js'
 import { parseErrorBody } from '../wire/status.js'
 import { command, flag } from './command.js'
+import { programVersion } from './installation.js'
 import { dataDirectory, findServer, isAlive, noStore } from './local.js'
 import { data, json, place, utc } from './options.js'
 import { jsonLine, quoted } from './quote.js'
@@ -48,6 +49,24 @@ export const status = command({
     if (options.json) await stdout.json({ running: true, ...answer })
     else await stdout.lines(linesOf(answer, options))
     return 0
+  },
+})
+
+export const version = command({
+  name: 'version',
+  summary: 'show the versions of the program, of Node, and of the server that runs',
+  options: { json, data },
+  examples: ['tailrace version', 'tailrace version --json'],
+  run: async ({ options, stdout, environment }) => {
+    const record = await findServer(dataDirectory(options.data, environment))
+    const versions = {
+      tailrace: programVersion(),
+      node: process.versions.node,
+      platform: `${process.platform} ${process.arch}`,
+      ...(record && { server: record.version }),
+    }
+    if (options.json) await stdout.json(versions)
+    else await stdout.lines(Object.entries(versions).map(([name, text]) => `${name} ${text}`))
   },
 })
 

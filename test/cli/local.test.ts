@@ -216,6 +216,21 @@ describe('a wrong data directory', () => {
   })
 })
 
+describe('version', () => {
+  it('says the versions of the program and of Node, and of the server where one runs', async () => {
+    const other = await Sandbox.make()
+    try {
+      const alone = JSON.parse(await other.ok(['version', '--json']))
+      expect(alone).toMatchObject({ node: process.versions.node })
+      expect(alone).not.toHaveProperty('server')
+      await other.ok(['put', 'k', 'v'])
+      expect(await other.ok(['version'])).toContain(`server ${alone.tailrace}\n`)
+    } finally {
+      await other.remove()
+    }
+  })
+})
+
 describe('status and stop', () => {
   it('without a server say so and start none', async () => {
     const status = await sandbox.call(['status', '--json'])
