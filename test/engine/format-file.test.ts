@@ -40,10 +40,11 @@ it.each([
   ['that is no object', '5'],
 ])('%s is EMISCONFIGURED', async (_, text) => {
   await writeFile(join(directory, 'format.json'), text)
+  // Each is begun when it is awaited: a rejection that nobody awaits yet would fail the run.
   for (const check of [
-    checkFormat(directory, 'abc'),
-    settleFormat(directory, store('abc', 'before')),
+    () => checkFormat(directory, 'abc'),
+    () => settleFormat(directory, store('abc', 'before')),
   ]) {
-    await expect(check).rejects.toMatchObject({ code: 'EMISCONFIGURED' })
+    await expect(check()).rejects.toMatchObject({ code: 'EMISCONFIGURED' })
   }
 })
