@@ -1,7 +1,9 @@
 /** The proofs in their long forms, which take minutes:
  *  `npm run proof -- kill [CYCLES=200 [SEED]]`, `npm run proof -- order [STEPS=200 [SEED]]`,
- *  `npm run proof -- faults [SEED]`, `npm run proof -- siege [MINUTES=10 [SEED]] [--json] [--only=KIND,KIND] [--phase=SECONDS]`. What `kill` judged is in tailrace-kill.json of the system's directory
- *  for temporary files where anything was found. See rfc/16. */
+ *  `npm run proof -- faults [SEED]`,
+ *  `npm run proof -- siege [MINUTES=10 [SEED]] [--json] [--only=KIND,KIND] [--phase=SECONDS] [--profile=DIRECTORY]`.
+ *  What `kill` judged is in tailrace-kill.json of the system's directory for temporary files where anything
+ *  was found. See rfc/16. */
 
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -56,15 +58,18 @@ async function fail(seed = anySeed()): Promise<readonly string[]> {
   return problems
 }
 
-/** Each phase is a line as it ends. `--json`: all of them as JSON besides, last. */
+/** Each phase is a line as it ends. `--json`: all of them as JSON besides, last. `--profile`: the directory gets
+ *  a CPU profile of the server, for the whole siege. */
 async function besiege(minutes = 10, seed = anySeed()): Promise<readonly string[]> {
   console.log(`${minutes} minutes, seed ${seed}`)
   const only = flagOf('only')
   const phase = flagOf('phase')
+  const profile = flagOf('profile')
   const found = await siege({
     ...{ seed, minutes, log: console.log },
     ...(only === undefined ? {} : { kinds: only.split(',') }),
     ...(phase === undefined ? {} : { phaseMs: Number(phase) * 1_000 }),
+    ...(profile === undefined ? {} : { profile }),
   })
   for (const line of found.serverLog) console.log(`server: ${line}`)
   console.log(`p99 of the honest clients over all: ${found.p99.toFixed(1)} ms`)

@@ -42,6 +42,8 @@ export type SiegeOptions = {
   /** Default: all of them, in an order that is drawn. */
   readonly kinds?: readonly string[]
   readonly log?: (line: string) => void
+  /** A directory for a CPU profile of the server. */
+  readonly profile?: string
 }
 
 export type Phase = Gauged & {
@@ -81,7 +83,7 @@ const opsAtOnce = 4_000
 type Programs = Bundles<'main' | 'honest' | 'hostile'>
 
 export async function siege(options: SiegeOptions): Promise<Siege> {
-  const { seed, minutes, phaseMs = phaseMsDefault, log = () => {} } = options
+  const { seed, minutes, phaseMs = phaseMsDefault, log = () => {}, profile } = options
   const random = mulberry32(seed)
   const directory = await mkdtemp(join(tmpdir(), 'tailrace-siege-'))
   const children = new Set<ChildProcess>()
@@ -91,7 +93,8 @@ export async function siege(options: SiegeOptions): Promise<Siege> {
       honest: 'test/proof/siege-honest.ts',
       hostile: 'test/proof/siege-hostile.ts',
     })
-    const field = new Field(directory, programs, children)
+    const nodeArgs = profile === undefined ? [] : ['--cpu-prof', `--cpu-prof-dir=${profile}`]
+    const field = new Field(directory, programs, children, nodeArgs)
     await field.start(Math.floor(random() * 2 ** 31))
     const phases: Phase[] = []
     const end = Date.now() + minutes * 60_000
@@ -143,17 +146,25 @@ class Field {
   #honest: ChildProcess | undefined
   #hostile: ChildProcess | undefined
   #gauge: Gauge | undefined
+  readonly #nodeArgs: readonly string[]
 
-  constructor(directory: string, programs: Programs, children: Set<ChildProcess>) {
+  constructor(
+    directory: string,
+    programs: Programs,
+    children: Set<ChildProcess>,
+    nodeArgs: readonly string[],
+  ) {
     this.#directory = directory
     this.#programs = programs
     this.#children = children
+    this.#nodeArgs = nodeArgs
   }
 
   async start(seed: number): Promise<void> {
     const { main, honest, hostile } = this.#programs.files
     const data = join(this.#directory, 'data')
-    const args = [main, 'serve', '--json', '--data', data, '--listen', '127.0.0.1:0']
+    const serve = [main, 'serve', '--json', '--data', data, '--listen', '127.0.0.1:0']
+    const args = [...this.#nodeArgs, ...serve]
     const server = this.#own(spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'pipe'] }))
     server.once('exit', (code, signal) => this.#note(`the server ended with ${code ?? signal}`))
     this.#server = server
