@@ -1,45 +1,37 @@
 /** A stretch of work between two turns of the event loop. Awaiting what is in memory never leaves the queue of
  *  microtasks, so that a long walk lets nothing else run unless it asks here. See rfc/12, rules 33 and 34. Runs in
  *  browsers.
- *  Invariant: who asks before each step of its work takes at most `sliceMs` and one step of a turn; and of all that
- *  has given way one goes on in a turn, so that many long walks stop the others for no longer than one does. */
+ *  Invariant: all who ask before each step of their work take at most `sliceMs` of a turn together, and one step. */
 
-/** Time that one walk works before the event loop turns. Well below `stallMsMax`, since a walk may hold another, and
- *  garbage is collected too. */
-export const sliceMs = 10
+import { TurnQueue } from './turn-queue.js'
 
-/** Who waits for a turn, in order. Of the process, as the event loop is: only `later` and `goOn` write it. */
-const waiting: (() => void)[] = []
+/** Time that walks work before the event loop turns. Well below `stallMsMax`, since other work and the collection of
+ *  garbage come on top. */
+export const sliceMs = 5
+
+/** Of the process, as the event loop is. */
+const loop = new TurnQueue({ ms: sliceMs })
+
+export type LoopSliceOptions = {
+  /** Goes on before all that is not urgent: others wait for the end of this work. */
+  readonly urgent?: boolean
+}
 
 export class LoopSlice {
-  #end = performance.now() + sliceMs
+  /** Turns that it has used, counted as `TurnQueue.wait` has it. */
+  #finish: number
+
+  constructor({ urgent = false }: LoopSliceOptions = {}) {
+    this.#finish = urgent ? Number.NEGATIVE_INFINITY : 0
+  }
 
   /** Whether `turn` is to be awaited before the next step. */
   get over(): boolean {
-    return performance.now() >= this.#end
+    return loop.spent
   }
 
   /** Resolves in a later turn of the event loop, and begins the next slice. */
   async turn(): Promise<void> {
-    await later()
-    this.#end = performance.now() + sliceMs
+    this.#finish = (await loop.wait(this.#finish)) + 1
   }
-}
-
-function later(): Promise<void> {
-  return new Promise((resolve) => {
-    waiting.push(resolve)
-    if (waiting.length === 1) soon(goOn)
-  })
-}
-
-function goOn(): void {
-  waiting.shift()?.()
-  if (waiting.length > 0) soon(goOn)
-}
-
-function soon(act: () => void): void {
-  // A browser has no setImmediate.
-  if (typeof setImmediate === 'function') setImmediate(act)
-  else setTimeout(act, 0)
 }

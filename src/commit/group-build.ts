@@ -100,7 +100,7 @@ export class GroupBuild implements Disposable {
       changed: new Set<Key>(),
       appended: new Set<Key>(),
       leaseCount: present.leases.size,
-      slice: new LoopSlice(),
+      slice: new LoopSlice({ urgent: true }),
     }
     return new GroupBuild(namespace, group, writer, environment)
   }

@@ -129,7 +129,7 @@ export class Content implements NodeSource {
   /** Keeps blobs in memory that were just stored, so that a live watcher never goes to disk.
    *  REQUIRES: the engine has them. */
   async remember(blobs: readonly Blob[]): Promise<void> {
-    const slice = new LoopSlice()
+    const slice = new LoopSlice({ urgent: true })
     for (const { ref, bytes, kind } of blobs) {
       this.#keep(ref, kind ?? 'blob', bytes)
       if (slice.over) await slice.turn()

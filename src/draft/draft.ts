@@ -215,11 +215,11 @@ export class Draft {
 
   /** The nodes of the changed directories, children first; gives the new root directory. */
   flush(): Promise<Dir> {
-    return this.#flush(this.root, new LoopSlice())
+    return this.#flush(this.root, new LoopSlice({ urgent: true }))
   }
 
   /** What an entry is as a treeobj; writes the nodes that this takes. */
-  async seal(entry: Entry, slice = new LoopSlice()): Promise<Treeobj> {
+  async seal(entry: Entry, slice = new LoopSlice({ urgent: true })): Promise<Treeobj> {
     if (entry.type === 'draft') return this.#flush(entry, slice)
     if (entry.type === 'log') {
       return closeArray(this.#writer, entry.array, entry.attrs, entry.base)

@@ -74,7 +74,7 @@ export class BlobTable {
    *  the same transaction change in it; call the result once it is durable. REQUIRES: as
    *  `RefIndex.ride`. */
   async stage({ writes, blobs, sweeps }: Group): Promise<() => Promise<void>> {
-    const slice = new LoopSlice()
+    const slice = new LoopSlice({ urgent: true })
     const before = this.#lastRecord
     const missing = await this.#missing(blobs, sweeps, slice)
     const places = await this.#stageRecords(writes, missing, slice)

@@ -2,9 +2,9 @@
  *  clients together. Requests of websockets have a pace of their own (inbox.ts). Data that are in memory are
  *  delivered in microtasks, and nothing else runs before those are done. See rfc/12, rules 22 and 33.
  *  Invariant: between two looks at the sockets, deliveries send at most `turnSize`, work at most `turnMs`, and
- *  what the last of them goes beyond it; those who wait go on in the order of waiting, each with a batch. */
+ *  what the last of them goes beyond it; of those who wait the one with the least to send goes on first, with a batch. */
 
-import { type Deferred, deferred } from '../base/deferred.js'
+import { TurnQueue } from '../base/turn-queue.js'
 
 /** Bytes of one turn, of all deliveries together. */
 export const turnSize = 1024 * 1024
@@ -12,97 +12,48 @@ export const turnSize = 1024 * 1024
 export const stallMsMax = 50
 /** Time of one turn, of all deliveries together. Well below `stallMsMax`, since other work and the collection of
  *  garbage come on top. */
-export const turnMs = 10
+export const turnMs = 5
 /** Bytes that one client is sent before it is the next one's turn. */
 export const batchSize = 64 * 1024
 /** Cost of a delivery besides its bytes: some 20 µs of work. So a turn has at most 256 deliveries,
  *  and a batch 16. */
 export const deliveryCost = 4 * 1024
-/** So many of those that wait go on in one turn; together they can use all of it. */
-const grantsMax = turnSize / batchSize
+/** Cost of a delivery besides its bytes where clients are compared. It is small: a client that is told line by line what
+ *  happens goes on before those that read what is old. */
+const briefCost = 256
 
 export class Pace {
-  #left = turnSize
-  #scheduled = false
-  /** When this turn has lasted for `turnMs`. */
-  #end = 0
-  readonly #waiting = new Set<Deferred<void>>()
-  /** Those that were granted a batch when others of the turn had used it up: they are the first of the next. */
-  readonly #overtaken = new Set<Deferred<void>>()
+  readonly #turns = new TurnQueue({ ms: turnMs, cost: turnSize })
 
   /** For one watch or one answer. */
   share(): Share {
-    return new Share(this)
-  }
-
-  /** Whether a batch may begin at once: there is budget, and nobody waits for it. */
-  get open(): boolean {
-    return !this.spent && this.#waiting.size + this.#overtaken.size === 0
-  }
-
-  get spent(): boolean {
-    return this.#left <= 0 || (this.#scheduled && performance.now() >= this.#end)
-  }
-
-  /** Resolves when a batch may begin: in a later turn, after those that waited before. */
-  async turn(): Promise<void> {
-    await this.#grant(this.#waiting)
-    while (this.spent) await this.#grant(this.#overtaken)
-  }
-
-  /** Work begins: its time counts from now on, whether it delivers in this turn or not. */
-  begin(): void {
-    this.#schedule()
-  }
-
-  spend(cost: number): void {
-    this.#left -= cost
-    this.#schedule()
-  }
-
-  async #grant(waiting: Set<Deferred<void>>): Promise<void> {
-    const granted = deferred<void>()
-    waiting.add(granted)
-    this.#schedule()
-    await granted.promise
-  }
-
-  #schedule(): void {
-    if (this.#scheduled) return
-    this.#scheduled = true
-    this.#end = performance.now() + turnMs
-    setImmediate(() => this.#next())
-  }
-
-  #next(): void {
-    this.#scheduled = false
-    this.#left = turnSize
-    let grants = 0
-    for (const waiting of [this.#overtaken, this.#waiting]) {
-      for (const granted of waiting) {
-        if (grants === grantsMax) break
-        grants++
-        waiting.delete(granted)
-        granted.resolve()
-      }
-    }
-    if (this.#waiting.size + this.#overtaken.size > 0) this.#schedule()
+    return new Share(this.#turns)
   }
 }
 
-/** Bytes that one watch or one answer may send before others have their turn. */
+/** What one watch or one answer may send before others have their turn. */
 export class Share {
-  readonly #pace: Pace
+  readonly #turns: TurnQueue
+  /** Bytes of the batch. */
   #left = 0
+  /** Cost of all that it sent, counted as `TurnQueue.wait` has it. */
+  #finish = 0
+  /** Bytes since it had nothing to send, and the turn of the last of them. */
+  #burst = 0
+  #turn = 0
+  /** Bytes of the burst before: what it is likely to send when it has something again. */
+  #expected = briefCost
 
-  constructor(pace: Pace) {
-    this.#pace = pace
+  constructor(turns: TurnQueue) {
+    this.#turns = turns
   }
 
   /** Whether a delivery may be made at once: while the batch lasts, or nobody waits. */
   tryTake(): boolean {
-    if (this.#left > 0 && !this.#pace.spent) return true
-    if (!this.#pace.open) return false
+    if (this.#turns.spent) return false
+    if (this.#left > 0) return true
+    if (this.#turns.size > 0) return false
+    this.#finish = this.#turns.enter(this.#finish)
     this.#left = batchSize
     return true
   }
@@ -110,19 +61,32 @@ export class Share {
   /** Resolves when a delivery may be made. */
   async take(): Promise<void> {
     if (this.tryTake()) return
-    await this.#pace.turn()
+    this.#endBurst()
+    const expected = Math.max(this.#expected, this.#burst)
+    this.#finish = await this.#turns.wait(this.#finish, expected)
     this.#left = batchSize
   }
 
   /** Work on a delivery begins: its time counts. */
   begin(): void {
-    this.#pace.begin()
+    this.#turns.begin()
   }
 
   /** A delivery of `size` bytes was made. */
   spend(size: number): void {
+    this.#endBurst()
+    this.#turn = this.#turns.turn
+    this.#burst += size + briefCost
+    this.#finish += size + briefCost
     const cost = size + deliveryCost
     this.#left -= cost
-    this.#pace.spend(cost)
+    this.#turns.spend(cost)
+  }
+
+  /** One that sent nothing in the turn before had nothing to send. */
+  #endBurst(): void {
+    if (this.#turns.turn <= this.#turn + 1) return
+    if (this.#burst > 0) this.#expected = this.#burst
+    this.#burst = 0
   }
 }

@@ -80,7 +80,7 @@ async function climb<Item extends Named>(
   layer: Layer<Item>,
   edit: LevelEdit<Item>,
 ): Promise<Dir> {
-  const slice = new LoopSlice()
+  const slice = new LoopSlice({ urgent: true })
   const added: Child[] = []
   for (const chunk of edit.chunks) {
     added.push(writeChunk(way.writer, layer, chunk))
@@ -144,7 +144,7 @@ class LevelEdit<Item extends Named> {
   /** `top` is the old root; undefined: the level was not there. */
   async run(nodes: Nodes, top: DirNode | undefined): Promise<void> {
     if (!top) return this.#finish()
-    const slice = new LoopSlice()
+    const slice = new LoopSlice({ urgent: true })
     let before: DirCursor | undefined
     for (let edit = this.#edits[0]; edit; edit = this.#edits[this.#next]) {
       const cursor = await DirCursor.seek(nodes, top, this.#layer.level, edit.name)

@@ -44,7 +44,7 @@ describe('the pace', () => {
 
   it('lets those who wait go on in the order of waiting, each with a batch', async () => {
     const pace = new Pace()
-    pace.spend(turnSize)
+    pace.share().spend(turnSize)
     const order: number[] = []
     const deliver = async (index: number) => {
       const share = pace.share()
