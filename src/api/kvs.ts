@@ -28,6 +28,9 @@ import type { Watching, WatchOptions } from './watch.js'
 export const getSizeMax = 256 * 1024 * 1024
 /** Names on one page of `list`, blobrefs on one page of `treeobj`, at most. */
 export const pageMax = 10_000
+/** Characters of the names and keys on a page of `list`, `roots` and `diff`, at most, and what its last entry has beyond it:
+ *  a page may have fewer entries than its `limit`, and more behind it all the same. */
+export const pageSizeMax = 4 * 1024 * 1024
 /** Names or blobrefs on a page whose `limit` was left out. */
 export const pageDefault = 1_000
 /** Keys in one `readMany`. */

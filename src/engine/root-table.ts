@@ -26,10 +26,12 @@ import {
   type StoredNamespace,
   type StoredRoot,
 } from './record.js'
-import type { Table, Writes } from './tables.js'
+import type { Range, Table, Writes } from './tables.js'
 
 /** Roots that one commit drops at most, of each namespace that it moves and of removed ones. */
 export const trimBatch = 64
+/** Bytes of the roots on one page of the history, and what its last one has beyond it. */
+const pageSizeMax = 1024 * 1024
 
 export type HistoryBounds = { readonly count: number; readonly ageMs: number }
 export const historyBounds: HistoryBounds = { count: historyCount, ageMs: historyAgeMs }
@@ -105,13 +107,15 @@ export class RootTable {
     return this.page(name, revision, 1)[0]
   }
 
-  /** Up to `limit` retained roots with a seq above `seq`, oldest first. */
+  /** Up to `limit` retained roots with a seq above `seq`, oldest first; none after the one with which they have more than
+   *  `pageSizeMax` bytes. */
   page(name: string, seq: number, limit: number): Root[] {
     const life = this.#lives.get(name)
     if (!life || seq >= life.head.root.seq) return []
     const id = life.stored.id
     const start = rootKey(id, Math.max(0, Math.floor(seq) + 1))
-    return this.#read({ start, end: rootKey(id, seqEnd), limit }).map(({ root }) => root)
+    const range = { start, end: rootKey(id, seqEnd), limit }
+    return this.#read(range, pageSizeMax).map(({ root }) => root)
   }
 
   /** The seq of the oldest retained root. */
@@ -223,12 +227,17 @@ export class RootTable {
     }
   }
 
-  #read(range: Parameters<Table['keys']>[0]): StoredRoot[] {
-    return [...this.#roots.keys(range)].map((key) => {
+  #read(range: Range, sizeMax = Number.POSITIVE_INFINITY): StoredRoot[] {
+    const roots: StoredRoot[] = []
+    let size = 0
+    for (const key of this.#roots.keys(range)) {
       const value = this.#roots.get(key)
       if (!value) throw corrupt('a stored root')
-      return parseRoot(value)
-    })
+      roots.push(parseRoot(value))
+      size += value.length
+      if (size > sizeMax) break
+    }
+    return roots
   }
 }
 

@@ -1,20 +1,13 @@
 /** Reads of one tree: values, what is known of them, listings. See rfc/6.
  *  Invariant: all of one answer comes from one root. */
 
-import {
-  type ListEntry,
-  type Listing,
-  pageDefault,
-  pageMax,
-  type Reading,
-  readSizeMax,
-  type Stat,
-} from '../api/kvs.js'
+import { type ListEntry, type Listing, type Reading, readSizeMax, type Stat } from '../api/kvs.js'
 import { LoopSlice } from '../base/loop-slice.js'
 import { blobSizeMax } from '../blob/blob.js'
 import { type Content, cacheSizeDefault } from '../content/content.js'
 import type { Root } from '../engine/engine.js'
 import { canceled, TailraceError } from '../error.js'
+import { Page, pageLimit } from '../past/page.js'
 import { openArray } from '../tree/array.js'
 import { blobAt, entriesOf, indexAtOffset } from '../tree/array-read.js'
 import { baseOf, checkAboveBase, sizeLeft } from '../tree/base.js'
@@ -146,7 +139,7 @@ export class Reader {
     if (!treeobj) return undefined
     return treeobjJson(this.#nodes, treeobj, {
       ...(after === undefined ? {} : { after }),
-      limit: pageSize(limit),
+      limit: pageLimit(limit),
     })
   }
 
@@ -163,15 +156,16 @@ export class Reader {
     const { treeobj } = await this.find(snapshot, parseKey(key), { follow: true })
     if (!treeobj) throw new TailraceError('ENOENT', `${shown(key)} is not there`)
     if (treeobj.type !== 'dir') throw new TailraceError('ENOTDIR', `${key} is not a directory`)
-    const limit = pageSize(options.limit)
+    const page = new Page(options.limit)
     const after = options.after === undefined ? undefined : parseEntryKey(options.after)
     const entries: ListEntry[] = []
     const all = options.recursive
       ? this.#walk(treeobj, '', after)
       : listDir(this.#nodes, treeobj, afterOf(after))
     for await (const [name, child] of all) {
-      if (entries.length === limit) return { entries, more: true, seq: snapshot.seq }
+      if (page.full) return { entries, more: true, seq: snapshot.seq }
       entries.push({ name, ...measureOf(child), size: sizeOf(child) })
+      page.add(name.length)
     }
     return { entries, more: false, seq: snapshot.seq }
   }
@@ -242,14 +236,6 @@ export class Reader {
 
 function afterOf(after: string | undefined): { after?: string } {
   return after === undefined ? {} : { after }
-}
-
-function pageSize(limit: number | undefined): number {
-  if (limit === undefined) return pageDefault
-  if (!Number.isSafeInteger(limit) || limit < 1 || limit > pageMax) {
-    throw new TailraceError('EINVAL', `a page has 1 to ${pageMax} entries`)
-  }
-  return limit
 }
 
 function checkBound(name: string, value: number | undefined): void {

@@ -12,6 +12,8 @@ export const rootsInMemoryMax = 4_096
 export const keysInMemoryMax = 65_536
 /** Roots that one look back takes. */
 const pageBeforeMax = 1_024
+/** Characters of their keys, and what the last of them has beyond it. */
+const lookSizeMax = 1024 * 1024
 
 export class RootLog {
   readonly #engine: Engine
@@ -49,44 +51,60 @@ export class RootLog {
     })
   }
 
-  /** Up to `limit` roots with a seq above `after`, oldest first, retained or not. */
-  async page(after: number, limit: number): Promise<readonly Root[]> {
+  /** Up to `limit` roots with a seq above `after`, oldest first, retained or not; none after one whose keys have, with
+   *  those before it, more than `sizeMax` characters. */
+  async page(
+    after: number,
+    limit: number,
+    sizeMax = Number.POSITIVE_INFINITY,
+  ): Promise<readonly Root[]> {
     const oldest = this.#roots[0]
     // The oldest in memory may be the first after it only if an older root is not.
     if (oldest && after >= oldest.seq) {
       const start = firstAtLeast(this.#roots, after + 1)
-      return this.#roots.slice(start, start + limit)
+      return withinSize(this.#roots.slice(start, start + limit), sizeMax)
     }
     const roots: Root[] = []
     const slice = new LoopSlice()
+    let size = 0
     for await (const root of this.#engine.history(this.#namespace, after)) {
       if (slice.over) await slice.turn()
       roots.push(root)
-      if (roots.length === limit) break
+      size += keysSizeOf(root)
+      if (roots.length === limit || size > sizeMax) break
     }
     return roots
   }
 
   /** The last roots, up to `limit`, with a seq from `from` on and below `before`, newest first. They are found
    *  by their seqs, which are as dense as groups are small: a window is widened while it holds few roots, and
-   *  narrowed where it holds more than one look takes. */
-  async pageBefore(from: number, before: number, limit: number): Promise<readonly Root[]> {
+   *  narrowed where it holds more than one look takes. `sizeMax` as in `page`. */
+  async pageBefore(
+    from: number,
+    before: number,
+    limit: number,
+    sizeMax = Number.POSITIVE_INFINITY,
+  ): Promise<readonly Root[]> {
     const found: Root[] = []
+    let size = 0
     let end = before
     let width = Math.min(limit, pageBeforeMax)
-    while (found.length < limit && end > from) {
+    while (found.length < limit && size <= sizeMax && end > from) {
       const start = Math.max(from, end - width)
-      const page = await this.page(start - 1, pageBeforeMax + 1)
+      const page = await this.page(start - 1, pageBeforeMax + 1, lookSizeMax)
       const roots = page.filter(({ seq }) => seq < end)
-      if (roots.length > pageBeforeMax) {
+      const lookSize = sizeOf(page)
+      // One root alone is never too many.
+      if (end - start > 1 && (roots.length > pageBeforeMax || lookSize > lookSizeMax)) {
         width = Math.ceil((end - start) / 2)
         continue
       }
       found.push(...roots.toReversed())
+      size += sizeOf(roots)
       end = start
-      if (roots.length < pageBeforeMax / 4) width *= 2
+      if (roots.length < pageBeforeMax / 4 && lookSize < lookSizeMax / 4) width *= 2
     }
-    return found.slice(0, limit)
+    return withinSize(found.slice(0, limit), sizeMax)
   }
 
   /** The retained roots whose groups hold `seq` and later ones, oldest first, at most `limit`. `gap` says
@@ -141,6 +159,25 @@ export class RootLog {
     }
     return root
   }
+}
+
+/** Characters of the keys that a root names. */
+export function keysSizeOf({ keys = [] }: Root): number {
+  return keys.reduce((sum, key) => sum + key.length, 0)
+}
+
+function sizeOf(roots: readonly Root[]): number {
+  return roots.reduce((sum, root) => sum + keysSizeOf(root), 0)
+}
+
+/** Those up to the one with which their keys have more characters than `sizeMax`. */
+function withinSize(roots: readonly Root[], sizeMax: number): readonly Root[] {
+  let size = 0
+  const last = roots.findIndex((root) => {
+    size += keysSizeOf(root)
+    return size > sizeMax
+  })
+  return last < 0 ? roots : roots.slice(0, last + 1)
 }
 
 function firstAtLeast(roots: readonly Root[], seq: number): number {

@@ -17,7 +17,7 @@ import {
   type RootsOptions,
   type Side,
 } from '../api/history.js'
-import { pageDefault, pageMax } from '../api/kvs.js'
+import { pageSizeMax } from '../api/kvs.js'
 import { lifeOf, type Root } from '../engine/engine.js'
 import { TailraceError } from '../error.js'
 import { diffTreeobj } from '../tree/diff.js'
@@ -30,6 +30,7 @@ import { statOf } from '../tree/stat.js'
 import type { Treeobj } from '../tree/treeobj.js'
 import { sameTreeobj } from '../tree/treeobj-codec.js'
 import type { LiveNamespace } from './namespace.js'
+import { Page, pageLimit } from './page.js'
 import type { Past } from './past.js'
 
 /** Roots that `log` looks at between two turns of the event loop. */
@@ -49,44 +50,51 @@ export class Timeline implements Pick<History, 'roots' | 'diff' | 'log'> {
 
   async roots(options: RootsOptions = {}): Promise<RootPage> {
     const live = this.#find(options.namespace)
-    const limit = pageSize(options.limit)
+    const limit = pageLimit(options.limit)
     const floor = await live.retention.floor()
     const after = Math.max(seqOf('after', options.after) ?? -1, floor - 1)
     const before = seqOf('before', options.before) ?? live.root.seq + 1
-    const roots = options.newest
-      ? await live.roots.pageBefore(after + 1, before, limit + 1)
-      : (await live.roots.page(after, limit + 1)).filter(({ seq }) => seq < before)
+    const read = async (limit: number, last?: number) => {
+      const size = pageSizeMax
+      if (options.newest) return live.roots.pageBefore(after + 1, last ?? before, limit, size)
+      const page = await live.roots.page(last ?? after, limit, size)
+      return page.filter(({ seq }) => seq < before)
+    }
+    const found = await read(limit)
+    const last = found.at(-1)
+    const next = last ? await read(1, last.seq) : []
     const pins = await this.#pinsOf(live)
-    const entries = roots.slice(0, limit).map((root) => entryOf(root, pins.get(root.seq)))
-    return { roots: entries, more: roots.length > limit }
+    const roots = found.map((root) => entryOf(root, pins.get(root.seq)))
+    return { roots, more: next.length > 0 }
   }
 
   async diff(options: DiffOptions): Promise<DiffPage> {
     const live = this.#find(options.namespace)
-    const limit = pageSize(options.limit)
+    const page = new Page(options.limit)
     const prefix = parseKey(options.prefix ?? '')
     using from = await this.#past.hold(live, options.from)
     using to = await this.#past.hold(live, options.to)
     const passed = passedOf(prefix, options.after)
     const entries: DiffEntry[] = []
-    const page = { entries, from: from.root.seq, to: to.root.seq }
-    if (passed === 'all') return { ...page, more: false }
+    const answer = { entries, from: from.root.seq, to: to.root.seq }
+    if (passed === 'all') return { ...answer, more: false }
     const before = await this.#at(live, from.root, prefix)
     const after = await this.#at(live, to.root, prefix)
     const differences = diffTreeobj(this.#nodes, prefix, before, after, passed)
     for await (const difference of differences) {
-      if (entries.length === limit) {
+      if (page.full) {
         for (const { root } of [from, to]) this.#past.kept.keep(live, root)
-        return { ...page, more: true }
+        return { ...answer, more: true }
       }
       entries.push(differenceOf(difference))
+      page.add(difference.key.length)
     }
-    return { ...page, more: false }
+    return { ...answer, more: false }
   }
 
   async log(key: string, options: LogOptions = {}): Promise<LogPage> {
     const live = this.#find(options.namespace)
-    const limit = pageSize(options.limit)
+    const limit = pageLimit(options.limit)
     const past = new KeyPast(this.#past, live, (root) => this.#at(live, root, parseKey(key)))
     const before = seqOf('before', options.before) ?? live.root.seq + 1
     return past.page(parseKey(key), before, limit)
@@ -232,12 +240,6 @@ function passedOf(
   // Of two names in UTF-8 byte order; a directory comes before what is below it.
   if (other === undefined || compareNames(other, below[fork] ?? '') < 0) return {}
   return 'all'
-}
-
-function pageSize(limit: number | undefined): number {
-  if (limit === undefined) return pageDefault
-  if (Number.isSafeInteger(limit) && limit >= 1 && limit <= pageMax) return limit
-  throw new TailraceError('EINVAL', `a page has 1 to ${pageMax} entries`)
 }
 
 function seqOf(name: string, seq: number | undefined): number | undefined {

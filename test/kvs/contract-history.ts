@@ -4,7 +4,7 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import type { RootEntry } from '../../src/api/history.js'
-import type { Kvs } from '../../src/api/kvs.js'
+import { type Kvs, pageSizeMax } from '../../src/api/kvs.js'
 import type { SettingsChange } from '../../src/api/namespace.js'
 import { settingsDefault } from '../../src/present/settings.js'
 import { refusal, text } from './expect.js'
@@ -243,11 +243,67 @@ export function historyContract(kvs: () => Kvs): void {
       expect(await backwards(kvs(), 1)).toEqual(all.toReversed())
     })
 
+    it('that name many long keys come in pages that are bounded in size', async () => {
+      const directory = Array.from({ length: 3 }, () => 'd'.repeat(255)).join('/')
+      const keys = range(1, 60).map((n) => `${directory}/${'k'.repeat(200)}${n}`)
+      for (let value = 0; value < 90; value++) {
+        const ops = keys.map((key) => ({ op: 'put', key, value: `${value}` }) as const)
+        await kvs().commit({ ops })
+      }
+      for (const newest of [false, true]) {
+        const { roots, more } = await kvs().history.roots({ newest, limit: 10_000 })
+        const sizes = roots.map(({ keys = [] }) => keys.join('').length)
+        const size = sizes.reduce((sum, each) => sum + each, 0)
+        expect({ more, beyond: size > pageSizeMax }).toEqual({ more: true, beyond: true })
+        expect(size - (sizes.at(-1) ?? 0)).toBeLessThanOrEqual(pageSizeMax)
+      }
+      const { seq } = await kvs().root()
+      const all = await forwards(kvs(), 10_000)
+      expect(all.map((root) => root.seq)).toEqual(range(0, seq))
+      expect(await backwards(kvs(), 10_000)).toEqual(all.toReversed())
+    })
+
     it('of a page that cannot be, or a namespace that is not there, are refused', async () => {
       for (const options of [{ limit: 0 }, { limit: 10_001 }, { after: -1 }, { before: 0.5 }]) {
         expect((await refusal(kvs().history.roots(options))).code).toBe('EINVAL')
       }
       expect((await refusal(kvs().history.roots({ namespace: 'nowhere' }))).code).toBe('ENONS')
+    })
+  })
+
+  describe('differences and lists of long keys', () => {
+    it('come in pages that are bounded in size', async () => {
+      const from = (await kvs().root()).seq
+      const directory = Array.from({ length: 3 }, () => 'd'.repeat(255)).join('/')
+      const keys = range(1_001, 6_000).map((n) => `${directory}/${'k'.repeat(200)}${n}`)
+      for (let at = 0; at < keys.length; at += 1_000) {
+        const ops = keys
+          .slice(at, at + 1_000)
+          .map((key) => ({ op: 'put', key, value: '' }) as const)
+        await kvs().commit({ ops })
+      }
+      const pages = { diff: [] as string[][], list: [] as string[][] }
+      for (let after: string | undefined, more = true; more; after = pages.diff.at(-1)?.at(-1)) {
+        const page = await kvs().history.diff({ from, limit: 10_000, ...(after && { after }) })
+        pages.diff.push(page.entries.map(({ key }) => key))
+        more = page.more
+      }
+      for (let after: string | undefined, more = true; more; after = pages.list.at(-1)?.at(-1)) {
+        const page = await kvs().list('', {
+          recursive: true,
+          limit: 10_000,
+          ...(after && { after }),
+        })
+        pages.list.push(page.entries.map(({ name }) => name))
+        more = page.more
+      }
+      for (const [first = [], ...others] of Object.values(pages)) {
+        const size = first.join('').length
+        expect(size).toBeGreaterThan(pageSizeMax)
+        expect(size - (first.at(-1)?.length ?? 0)).toBeLessThanOrEqual(pageSizeMax)
+        const found = [...first, ...others.flat()]
+        expect(found.filter((name) => name.includes('k'))).toEqual(keys)
+      }
     })
   })
 
