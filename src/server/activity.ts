@@ -5,6 +5,9 @@
 import { Wakeup } from '../base/wakeup.js'
 import { TailraceError } from '../error.js'
 
+/** Watches, streamed answers and requests that wait, of all connections together. Each holds up to 11 KB. */
+export const openWaitsMax = 10_000
+
 export class Activity {
   readonly #waits = new Set<AbortController>()
   readonly #now: () => number
@@ -52,8 +55,15 @@ export class Activity {
     })
   }
 
-  /** A controller that `close` aborts too. Give it back. */
-  wait(): AbortController {
+  /** A controller that `close` aborts too. Give it back. `own`: how many the caller's connection has. One that has more
+   *  than are free gets no more of them, so that something is left for the others (dynamic thresholds: Choudhury, Hahne,
+   *  INFOCOM 1996). Throws EBUSY. */
+  wait(own = 0): AbortController {
+    const free = openWaitsMax - this.#waits.size
+    if (free === 0 || own > free) {
+      const message = `${this.#waits.size} watches and waits are open at this server, ${own} of this connection: end some, or try again later`
+      throw new TailraceError('EBUSY', message)
+    }
     const controller = new AbortController()
     if (this.#closed) controller.abort(this.#closed)
     else this.#waits.add(controller)

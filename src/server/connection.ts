@@ -20,7 +20,6 @@ import {
   type Response,
   requestIdOf,
   subprotocol,
-  watchesMax,
 } from '../wire/frames.js'
 import { decodeMessage, type Subprotocol } from '../wire/messages.js'
 import { type ArgsOf, isWaiting } from '../wire/request.js'
@@ -41,8 +40,6 @@ const longFrameSize = 64 * 1024
 
 /** Requests (but watches) of one connection that wait for their answer. Above: EBUSY. */
 export const requestsMax = 65_536
-/** Of those, the ones that wait for a seq. Above: EBUSY. */
-export const waitsMax = 10_000
 /** Reads of one connection that are answered at once; the others wait, and so do all while much waits
  *  in the socket: what is held for a client that takes no answers is bounded. */
 export const readsMax = 16
@@ -209,6 +206,11 @@ export class Connection {
     return fromJson(await parseLongJson(data, 'a frame'))
   }
 
+  /** Watches, and requests that wait. */
+  get #open(): number {
+    return this.#watches.size + this.#waits
+  }
+
   /** Whether nothing is taken from it any more. */
   get #over(): boolean {
     return this.#refused || this.#closed.signal.aborted
@@ -272,11 +274,8 @@ export class Connection {
   }
 
   #watch(request: WatchRequest): void {
-    if (this.#watches.size >= watchesMax) {
-      throw new TailraceError('EBUSY', `a connection has at most ${watchesMax} watches`)
-    }
     const { activity, store } = this.#context
-    const controller = activity.wait()
+    const controller = activity.wait(this.#open)
     const counted = activity.beginWatch()
     const watch = new ServedWatch(request, this.#outbox, {
       controller,
@@ -366,11 +365,8 @@ export class Connection {
    *  be. Throws EBUSY. */
   #signalOf(pending: Pending): AbortSignal {
     if (pending.controller) return pending.controller.signal
-    if (this.#waits >= waitsMax) {
-      throw new TailraceError('EBUSY', `at most ${waitsMax} requests of a connection wait`)
-    }
+    const controller = this.#context.activity.wait(this.#open)
     this.#waits++
-    const controller = this.#context.activity.wait()
     pending.controller = controller
     if (pending.canceled) controller.abort()
     return controller.signal

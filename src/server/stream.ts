@@ -15,7 +15,7 @@ const streamHeaders = { 'cache-control': 'no-store, no-transform', 'x-accel-buff
 /** Time for the bytes written before a cut to leave. */
 const cutMs = 1_000
 
-/** Aborted when the client has gone, or the server stops (ECLOSED). */
+/** Aborted when the client has gone, or the server stops (ECLOSED). Throws EBUSY. */
 export function signalOf(activity: Activity, reply: Reply): AbortSignal {
   const wait = activity.wait()
   const { raw } = reply

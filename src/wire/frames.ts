@@ -35,8 +35,6 @@ export const subprotocolJson = 'tailrace.v1.json'
 
 /** Bytes of one frame from the client. */
 export const frameSizeMax = 16 * 1024 * 1024
-/** Watches of one connection. Above: EBUSY. */
-export const watchesMax = 10_000
 /** Credit of one watch (bytes), at first and at most; more is cut to it. */
 export const creditDefault = 4 * 1024 * 1024
 export const creditMax = 64 * 1024 * 1024

@@ -1,7 +1,9 @@
 /** `/v1/ws`: requests, watches, tokens and ends, in both subprotocols. */
 
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { frameSizeMax, subprotocol, subprotocolJson, watchesMax } from '../../src/wire/frames.js'
+import { blobSizeMax } from '../../src/blob/blob.js'
+import { openWaitsMax } from '../../src/server/activity.js'
+import { frameSizeMax, subprotocol, subprotocolJson } from '../../src/wire/frames.js'
 import { Peer } from './peer.js'
 import { Serving } from './serving.js'
 
@@ -219,15 +221,22 @@ describe('a request that is wrong', () => {
     expect(await peer.closed()).toBe(1009)
   })
 
-  it(`watches above ${watchesMax}: EBUSY`, async () => {
+  it.each([
+    ['watches', { op: 'watch', key: 'later', mode: 'append', waitCreate: true }],
+    ['waits', { op: 'root', body: { waitSeq: 1_000_000 } }],
+  ])('one more of its %s than are free: EBUSY, and others go on', async (_, request) => {
     await using peer = await Peer.connect(serving)
-    for (let id = 1; id <= watchesMax + 1; id++) {
-      peer.send({ id, op: 'watch', key: 'later', mode: 'append', waitCreate: true })
-    }
+    const most = openWaitsMax / 2 + 1
+    for (let id = 1; id <= most + 1; id++) peer.send({ id, ...request })
     const refused = (await peer.until(({ type }) => type === 'error')).at(-1)
-    expect(refused).toMatchObject({ id: watchesMax + 1, type: 'error', code: 'EBUSY' })
-    const { body } = await serving.askLocally('GET', '/v1/status')
-    expect(JSON.parse(body.toString())).toMatchObject({ watchers: watchesMax })
+    expect(refused).toMatchObject({ id: most + 1, type: 'error', code: 'EBUSY' })
+    await using other = await Peer.connect(serving)
+    const left = Math.floor((openWaitsMax - most) / 2) + 1
+    for (let id = 1; id <= left + 1; id++) other.send({ id, ...request })
+    const next = (await other.until(({ type }) => type === 'error')).at(-1)
+    expect(next).toMatchObject({ id: left + 1, code: 'EBUSY' })
+    await serving.ask('PUT', '/v1/kv/large', { body: Buffer.alloc(blobSizeMax + 1) })
+    expect((await serving.ask('GET', '/v1/kv/large')).status).toBe(200)
   })
 })
 
