@@ -29,6 +29,13 @@ const FD_CLOEXEC = 1
 const WNOHANG = 1
 /** <sys/prctl.h>, Linux alone. */
 const PR_SET_CHILD_SUBREAPER = 36
+/** <malloc.h> of the GNU C library. */
+const M_TRIM_THRESHOLD = -1
+const M_MMAP_THRESHOLD = -3
+/** Free memory at the top of the heap above which it is given back, bytes. */
+const trimThreshold = 1024 * 1024
+/** A piece of this size or more has pages of its own, which go back to the system when it is freed, bytes. */
+const mmapThreshold = 256 * 1024
 /** <asm-generic/ioctls.h>: Linux on x86, ARM, RISC-V and s390. */
 const TIOCSWINSZ = 0x5414
 /** <poll.h> */
@@ -49,6 +56,8 @@ type Calls = {
   readonly ioctl: KoffiFunc<(descriptor: number, request: number, ...rest: unknown[]) => number>
   readonly pipe: KoffiFunc<(descriptors: Int32Array) => number>
   readonly poll: KoffiFunc<(polled: Int32Array, count: number, timeoutMs: number) => number>
+  /** The GNU C library's alone. */
+  readonly mallopt: KoffiFunc<(parameter: number, value: number) => number> | undefined
   readonly terminal: TerminalCalls | undefined
   readonly errno: () => number
 }
@@ -153,6 +162,18 @@ function fileId(read: () => Stats): string | undefined {
  *  knows no such thing (it is Linux's). Throws EMISCONFIGURED (no native build). */
 export function becomeSubreaper(): boolean {
   return library.calls.prctl?.(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) === 0
+}
+
+/** From now on large pieces of memory go back to the system when they are freed. By itself the GNU C library keeps up to
+ *  64 MiB for pieces as large as the largest that was freed, in holes that nothing else fits into. False where the C
+ *  library is another. Throws EMISCONFIGURED (no native build). */
+export function giveBackFreedMemory(): boolean {
+  const { mallopt } = library.calls
+  return (
+    mallopt !== undefined &&
+    mallopt(M_MMAP_THRESHOLD, mmapThreshold) === 1 &&
+    mallopt(M_TRIM_THRESHOLD, trimThreshold) === 1
+  )
 }
 
 /** Takes the end of a child that has ended, so that its pid is free; false where there is none. REQUIRES: Node did not
@@ -307,6 +328,7 @@ function load(): Calls {
       ioctl: system.func('int ioctl(int, unsigned long, ...)'),
       pipe: system.func('int pipe(void *)'),
       poll: system.func('int poll(void *, unsigned long, int)'),
+      mallopt: ifThere(() => system.func('int mallopt(int, int)')),
       terminal: process.platform === 'linux' ? terminalCalls(system) : undefined,
       errno: () => koffi.errno(),
     }
@@ -314,6 +336,15 @@ function load(): Calls {
     const name = `@koromix/koffi-${process.platform}-${process.arch}`
     const message = `koffi has no native build here: install ${name}, or install with optional dependencies`
     throw new TailraceError('EMISCONFIGURED', message, { cause })
+  }
+}
+
+/** Undefined where the C library lacks the function. */
+function ifThere<T>(find: () => T): T | undefined {
+  try {
+    return find()
+  } catch {
+    return undefined
   }
 }
 

@@ -6,7 +6,7 @@
 import { closeSync, writeSync } from 'node:fs'
 import { join } from 'node:path'
 import { OrphanReaper } from '../base/orphans.js'
-import { becomeSubreaper } from '../base/posix.js'
+import { becomeSubreaper, giveBackFreedMemory } from '../base/posix.js'
 import { toTailraceError } from '../error.js'
 import type { Server } from '../server/server.js'
 import { type Context, command, defined, flag, many, type OptionValues, option } from './command.js'
@@ -55,6 +55,7 @@ export const serve = command({
   ],
   run: async (call) => {
     await boundHeapGrowth()
+    giveBackFreedMemory()
     const { options, environment } = call
     const directory = dataDirectory(options.data, environment)
     const { jobs: runningMax, background: isBackground } = options

@@ -143,7 +143,7 @@ export class Reader {
     })
   }
 
-  /** Throws ENOENT, ENOTDIR. */
+  /** Throws ENOENT, ENOTDIR, ECANCELED. */
   async list(
     snapshot: Snapshot,
     key: string,
@@ -151,6 +151,7 @@ export class Reader {
       readonly after?: string | undefined
       readonly limit?: number | undefined
       readonly recursive?: boolean | undefined
+      readonly signal?: AbortSignal | undefined
     },
   ): Promise<Listing> {
     const { treeobj } = await this.find(snapshot, parseKey(key), { follow: true })
@@ -163,6 +164,7 @@ export class Reader {
       ? this.#walk(treeobj, '', after)
       : listDir(this.#nodes, treeobj, afterOf(after))
     for await (const [name, child] of all) {
+      if (options.signal?.aborted) throw canceled(options.signal)
       if (page.full) return { entries, more: true, seq: snapshot.seq }
       entries.push({ name, ...measureOf(child), size: sizeOf(child) })
       page.add(name.length)

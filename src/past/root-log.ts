@@ -5,7 +5,7 @@
 import { LoopSlice } from '../base/loop-slice.js'
 import { type Blobref, parseBlobref } from '../blob/blobref.js'
 import type { Engine, Rewritten, Root } from '../engine/engine.js'
-import { TailraceError } from '../error.js'
+import { canceled, TailraceError } from '../error.js'
 
 /** Roots kept in memory, and the keys that they name between them. */
 export const rootsInMemoryMax = 4_096
@@ -14,6 +14,13 @@ export const keysInMemoryMax = 65_536
 const pageBeforeMax = 1_024
 /** Characters of their keys, and what the last of them has beyond it. */
 const lookSizeMax = 1024 * 1024
+
+/** What ends a page besides its limit. */
+type Bounds = {
+  /** Characters of the keys: no root follows the one with which there are more. */
+  readonly sizeMax?: number
+  readonly signal?: AbortSignal | undefined
+}
 
 export class RootLog {
   readonly #engine: Engine
@@ -51,13 +58,9 @@ export class RootLog {
     })
   }
 
-  /** Up to `limit` roots with a seq above `after`, oldest first, retained or not; none after one whose keys have, with
-   *  those before it, more than `sizeMax` characters. */
-  async page(
-    after: number,
-    limit: number,
-    sizeMax = Number.POSITIVE_INFINITY,
-  ): Promise<readonly Root[]> {
+  /** Up to `limit` roots with a seq above `after`, oldest first, retained or not. Throws ECANCELED. */
+  async page(after: number, limit: number, bounds: Bounds = {}): Promise<readonly Root[]> {
+    const { sizeMax = Number.POSITIVE_INFINITY, signal } = bounds
     const oldest = this.#roots[0]
     // The oldest in memory may be the first after it only if an older root is not.
     if (oldest && after >= oldest.seq) {
@@ -69,6 +72,7 @@ export class RootLog {
     let size = 0
     for await (const root of this.#engine.history(this.#namespace, after)) {
       if (slice.over) await slice.turn()
+      if (signal?.aborted) throw canceled(signal)
       roots.push(root)
       size += keysSizeOf(root)
       if (roots.length === limit || size > sizeMax) break
@@ -78,20 +82,22 @@ export class RootLog {
 
   /** The last roots, up to `limit`, with a seq from `from` on and below `before`, newest first. They are found
    *  by their seqs, which are as dense as groups are small: a window is widened while it holds few roots, and
-   *  narrowed where it holds more than one look takes. `sizeMax` as in `page`. */
+   *  narrowed where it holds more than one look takes. Throws ECANCELED. */
   async pageBefore(
     from: number,
     before: number,
     limit: number,
-    sizeMax = Number.POSITIVE_INFINITY,
+    bounds: Bounds = {},
   ): Promise<readonly Root[]> {
+    const { sizeMax = Number.POSITIVE_INFINITY, signal } = bounds
     const found: Root[] = []
     let size = 0
     let end = before
     let width = Math.min(limit, pageBeforeMax)
     while (found.length < limit && size <= sizeMax && end > from) {
       const start = Math.max(from, end - width)
-      const page = await this.page(start - 1, pageBeforeMax + 1, lookSizeMax)
+      const page = await this.page(start - 1, pageBeforeMax + 1, { sizeMax: lookSizeMax })
+      if (signal?.aborted) throw canceled(signal)
       const roots = page.filter(({ seq }) => seq < end)
       const lookSize = sizeOf(page)
       // One root alone is never too many.
@@ -162,11 +168,12 @@ export class RootLog {
 }
 
 /** Characters of the keys that a root names. */
-export function keysSizeOf({ keys = [] }: Root): number {
+function keysSizeOf({ keys = [] }: Root): number {
   return keys.reduce((sum, key) => sum + key.length, 0)
 }
 
-function sizeOf(roots: readonly Root[]): number {
+/** Characters of the keys that the roots name. */
+export function sizeOf(roots: readonly Root[]): number {
   return roots.reduce((sum, root) => sum + keysSizeOf(root), 0)
 }
 

@@ -19,7 +19,7 @@ import {
 } from '../api/history.js'
 import { pageSizeMax } from '../api/kvs.js'
 import { lifeOf, type Root } from '../engine/engine.js'
-import { TailraceError } from '../error.js'
+import { canceled, TailraceError } from '../error.js'
 import { diffTreeobj } from '../tree/diff.js'
 import { getEntry } from '../tree/dir.js'
 import { componentsOf, type Key, parseEntryKey, parseKey } from '../tree/key.js'
@@ -32,9 +32,10 @@ import { sameTreeobj } from '../tree/treeobj-codec.js'
 import type { LiveNamespace } from './namespace.js'
 import { Page, pageLimit } from './page.js'
 import type { Past } from './past.js'
+import { sizeOf } from './root-log.js'
 
 /** Roots that `log` looks at between two turns of the event loop. */
-const logStep = 1_024
+const logStep = 256
 
 export class Timeline implements Pick<History, 'roots' | 'diff' | 'log'> {
   readonly #past: Past
@@ -55,16 +56,19 @@ export class Timeline implements Pick<History, 'roots' | 'diff' | 'log'> {
     const after = Math.max(seqOf('after', options.after) ?? -1, floor - 1)
     const before = seqOf('before', options.before) ?? live.root.seq + 1
     const read = async (limit: number, last?: number) => {
-      const size = pageSizeMax
-      if (options.newest) return live.roots.pageBefore(after + 1, last ?? before, limit, size)
-      const page = await live.roots.page(last ?? after, limit, size)
+      const bounds = { sizeMax: pageSizeMax, signal: options.signal }
+      if (options.newest) return live.roots.pageBefore(after + 1, last ?? before, limit, bounds)
+      const page = await live.roots.page(last ?? after, limit, bounds)
       return page.filter(({ seq }) => seq < before)
     }
-    const found = await read(limit)
-    const last = found.at(-1)
-    const next = last ? await read(1, last.seq) : []
+    const found = await read(limit + 1)
+    const page = found.slice(0, limit)
+    // Where the size has ended it, whether there is more must be looked up.
+    const last = page.at(-1)
+    const isCut = found.length <= limit && sizeOf(found) > pageSizeMax
+    const next = last && isCut ? await read(1, last.seq) : found.slice(limit)
     const pins = await this.#pinsOf(live)
-    const roots = found.map((root) => entryOf(root, pins.get(root.seq)))
+    const roots = page.map((root) => entryOf(root, pins.get(root.seq)))
     return { roots, more: next.length > 0 }
   }
 
@@ -82,6 +86,7 @@ export class Timeline implements Pick<History, 'roots' | 'diff' | 'log'> {
     const after = await this.#at(live, to.root, prefix)
     const differences = diffTreeobj(this.#nodes, prefix, before, after, passed)
     for await (const difference of differences) {
+      if (options.signal?.aborted) throw canceled(options.signal)
       if (page.full) {
         for (const { root } of [from, to]) this.#past.kept.keep(live, root)
         return { ...answer, more: true }
@@ -97,7 +102,7 @@ export class Timeline implements Pick<History, 'roots' | 'diff' | 'log'> {
     const limit = pageLimit(options.limit)
     const past = new KeyPast(this.#past, live, (root) => this.#at(live, root, parseKey(key)))
     const before = seqOf('before', options.before) ?? live.root.seq + 1
-    return past.page(parseKey(key), before, limit)
+    return past.page(parseKey(key), { before, limit, signal: options.signal })
   }
 
   /** What a key names at a root, links not followed. Throws EDANGLING, ECORRUPT, EIO. */
@@ -135,7 +140,16 @@ class KeyPast {
     this.#at = at
   }
 
-  async page(key: Key, before: number, limit: number): Promise<LogPage> {
+  /** Throws ECANCELED. */
+  async page(
+    key: Key,
+    options: {
+      readonly before: number
+      readonly limit: number
+      readonly signal: AbortSignal | undefined
+    },
+  ): Promise<LogPage> {
+    const { before, limit, signal } = options
     const { roots: log, retention } = this.#live
     const entries: LogEntry[] = []
     const oldest = await retention.floor()
@@ -146,7 +160,7 @@ class KeyPast {
     }
     for (let looked = 0; looked < logRootsMax; ) {
       const step = Math.min(logStep, logRootsMax - looked)
-      const roots = await log.pageBefore(oldest, last?.seq ?? before, step)
+      const roots = await log.pageBefore(oldest, last?.seq ?? before, step, { signal })
       for (const root of roots) {
         if (concerns(root, key)) {
           const found = await this.#look(root)

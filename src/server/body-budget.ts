@@ -5,7 +5,7 @@
 import { TailraceError } from '../error.js'
 
 /** Bytes of all bodies together, but for the free part of each. */
-export const bodiesSizeMax = 96 * 1024 * 1024
+export const bodiesSizeMax = 64 * 1024 * 1024
 export const bodyFreeSize = 64 * 1024
 
 export class BodyBudget {

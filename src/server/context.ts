@@ -8,6 +8,7 @@ import type { Activity } from './activity.js'
 import type { BodyBudget } from './body-budget.js'
 import type { Log } from './log.js'
 import type { Pace } from './pace.js'
+import type { Turns } from './turns.js'
 
 /** A store in this process, which knows how many of its jobs run and wait, and whether it collects. */
 export type ServedStore = Store & {
@@ -24,6 +25,8 @@ export type Context = {
   /** The pace of the requests of all websockets. */
   readonly requestPace: Pace
   readonly bodies: BodyBudget
+  /** Walks through the history, of all clients. */
+  readonly walks: Turns
   readonly environment: Environment
   readonly version: string
   /** The data directory's real path. */

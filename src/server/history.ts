@@ -4,10 +4,20 @@ import { diff, log, makePin, pins, roots, unpin } from '../wire/history.js'
 import type { Context } from './context.js'
 import type { Routes } from './routes.js'
 
-export function serveHistory(routes: Routes, { store: { history } }: Context): void {
-  routes.serve(roots, (args) => history.roots(args))
-  routes.serve(diff, (args) => history.diff(args))
-  routes.serve(log, ({ key, ...args }) => history.log(key, args))
+/** Requests for pages of the history that are worked on at once, of all clients: each holds roots by the hundred. The
+ *  others wait in order, and go when their clients go. */
+export const walksMax = 8
+
+export function serveHistory(routes: Routes, { store: { history }, walks }: Context): void {
+  routes.serve(roots, (args, { signal }) =>
+    walks.run(() => history.roots({ ...args, signal }), signal),
+  )
+  routes.serve(diff, (args, { signal }) =>
+    walks.run(() => history.diff({ ...args, signal }), signal),
+  )
+  routes.serve(log, ({ key, ...args }, { signal }) =>
+    walks.run(() => history.log(key, { ...args, signal }), signal),
+  )
   routes.serve(pins, async () => ({ pins: await history.pins() }))
   routes.serve(makePin, ({ name, ...args }) => history.pin(name, args))
   routes.serve(unpin, async ({ name }) => {

@@ -17,7 +17,7 @@ export function serveMeta(routes: Routes, { store }: Context): void {
     return found
   })
   routes.serve(listKeys, ({ key, ...args }, call) =>
-    store.list(key, { ...args, ...waiting(call, args.minSeq) }),
+    store.list(key, { ...args, signal: call.signal }),
   )
   routes.serve(root, (args, call) => store.root({ ...args, ...waiting(call, args.waitSeq) }))
 }

@@ -28,7 +28,7 @@ import { serveContent } from './content.js'
 import type { Context, ServedStore } from './context.js'
 import { serveEventlogs } from './eventlog.js'
 import { acceptBacklog, connectionsMax, type Front } from './front.js'
-import { serveHistory } from './history.js'
+import { serveHistory, walksMax } from './history.js'
 import { serveJobs } from './jobs.js'
 import { serveKeys } from './kv.js'
 import {
@@ -48,6 +48,7 @@ import { Routes } from './routes.js'
 import { lingerMs, Sockets } from './sockets.js'
 import { serveStatus } from './status.js'
 import { serveTransfers } from './transfer.js'
+import { Turns } from './turns.js'
 import { serveTransactions } from './txn.js'
 import { serveUpkeep } from './upkeep.js'
 
@@ -148,6 +149,7 @@ class RunningServer implements Server {
       activity: new Activity(environment.monotonic),
       pace: new Pace(),
       requestPace: new Pace(),
+      walks: new Turns(walksMax),
       bodies: new BodyBudget(),
       environment,
       version: versionOf(),

@@ -2,6 +2,8 @@
  *  that a late caller cannot take it. */
 
 import { type Deferred, deferred } from '../base/deferred.js'
+import { onAbort } from '../base/on-abort.js'
+import { canceled } from '../error.js'
 
 export class Turns {
   #free: number
@@ -11,19 +13,32 @@ export class Turns {
     this.#free = places
   }
 
-  /** Runs once there is a place. Those that wait are bounded by the caller. */
-  async run<T>(work: () => Promise<T>): Promise<T> {
-    if (this.#free > 0) {
-      this.#free--
-    } else {
-      const turn = deferred<void>()
-      this.#waiting.add(turn)
-      await turn.promise
-    }
+  /** Runs once there is a place. Those that wait are bounded by the caller. Throws ECANCELED where the signal aborts
+   *  before. */
+  async run<T>(work: () => Promise<T>, signal?: AbortSignal): Promise<T> {
+    if (this.#free > 0) this.#free--
+    else await this.#wait(signal)
     try {
       return await work()
     } finally {
       this.#leave()
+    }
+  }
+
+  async #wait(signal: AbortSignal | undefined): Promise<void> {
+    const turn = deferred<void>()
+    this.#waiting.add(turn)
+    if (!signal) return turn.promise
+    const give = () => {
+      // One that has a place already has it.
+      if (this.#waiting.delete(turn)) turn.reject(canceled(signal))
+    }
+    const endAbort = onAbort(signal, give)
+    if (signal.aborted) give()
+    try {
+      await turn.promise
+    } finally {
+      endAbort()
     }
   }
 

@@ -7,6 +7,7 @@ import { join } from 'node:path'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import {
   closeDescriptorsOnExec,
+  giveBackFreedMemory,
   isInherited,
   openDescriptors,
   openLocked,
@@ -76,3 +77,15 @@ test('the descriptors of this process are listed', () => {
   closeDescriptorsOnExec()
   closeSync(opened)
 })
+
+test.runIf(process.platform === 'linux' && isGnu())(
+  'large pieces of memory go back to the system (the GNU C library)',
+  () => {
+    expect(giveBackFreedMemory()).toBe(true)
+  },
+)
+
+function isGnu(): boolean {
+  const report = process.report.getReport() as { readonly header: object }
+  return 'glibcVersionRuntime' in report.header
+}

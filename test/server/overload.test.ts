@@ -2,8 +2,10 @@
 
 import { once } from 'node:events'
 import { afterAll, beforeAll, expect, it } from 'vitest'
+import { deferred } from '../../src/base/deferred.js'
 import { bodySizeMax } from '../../src/server/body.js'
 import { BodyBudget, bodiesSizeMax, bodyFreeSize } from '../../src/server/body-budget.js'
+import { walksMax } from '../../src/server/history.js'
 import { pipelinedMax } from '../../src/server/pipeline.js'
 import { Peer } from './peer.js'
 import { Raw, refusalIn } from './raw.js'
@@ -95,6 +97,35 @@ it('requests that wait behind another one of their connection end with it', asyn
   while (serving.store.watchers === watching) await serving.askLocally('GET', '/healthz')
   raw.socket.destroy()
   while (serving.store.watchers > watching) await serving.askLocally('GET', '/healthz')
+})
+
+it('pages of the history are made a few at a time, and none for a client that has gone', async () => {
+  const { history } = serving.store
+  const begun: AbortSignal[] = []
+  const first = deferred<void>()
+  const walk = history.log
+  history.log = async (key, options) => {
+    if (options?.signal) begun.push(options.signal)
+    await first.promise
+    return walk.call(history, key, options)
+  }
+  try {
+    const gone = await Promise.all(
+      Array.from({ length: 3 * walksMax }, () => Raw.overSocket(serving)),
+    )
+    for (const raw of gone) raw.send(['GET /v1/log/some HTTP/1.1', 'Host: x'])
+    await using last = await Raw.overSocket(serving)
+    last.send(['GET /v1/log/some HTTP/1.1', 'Host: x'])
+    for (let n = 0; n < 50; n++) await serving.askLocally('GET', '/healthz')
+    expect(begun.length).toBe(walksMax)
+    for (const raw of gone) raw.socket.destroy()
+    while (!begun.every(({ aborted }) => aborted)) await serving.askLocally('GET', '/healthz')
+    first.resolve()
+    await last.until(/"entries":/)
+    expect(begun.length).toBe(walksMax + 1)
+  } finally {
+    history.log = walk
+  }
 })
 
 it('messages that are not whole yet have the memory of bodies, and what they took is given back', async () => {
