@@ -4,16 +4,8 @@
 
 import { test } from 'vitest'
 import { browserLeaks, cycles } from './tidy/graph.js'
-import {
-  type File,
-  files,
-  nothing,
-  packageOf,
-  pathsIn,
-  readText,
-  sources,
-  targetOf,
-} from './tidy/tree.js'
+import { roomOf } from './tidy/structure.js'
+import { files, nothing, packageOf, pathsIn, readText, sources, targetOf } from './tidy/tree.js'
 
 /** From the bottom up: a file may import its own room and the rooms before it. Rooms of one row do
  *  not import each other. A new room gets its place here. */
@@ -232,11 +224,6 @@ test('the lock file names no address of a registry', () => {
     'package-lock.json: npm config set omit-lockfile-registry-resolved true, and install'
   nothing(readText('package-lock.json').includes('"resolved"') ? [remedy] : [])
 })
-
-/** `src/kvs/kvs.ts` is of `kvs`, `src/open.ts` of `open`. */
-function roomOf({ path }: File): string {
-  return (path.split('/')[1] ?? '').replace(/\.ts$/, '')
-}
 
 /** Rooms without a place are above all: another test asks for it. */
 function rankOf(room: string): number {

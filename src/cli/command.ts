@@ -21,7 +21,7 @@ export type Variables = Readonly<Record<string, string | undefined>> & {
 }
 
 /** Where a command runs. */
-export type Context = {
+export type CommandContext = {
   readonly stdout: Output
   readonly stderr: Output
   readonly environment: Variables
@@ -30,7 +30,7 @@ export type Context = {
 }
 
 /** A kind of value that an option or an argument takes. */
-export type Value<T> = {
+export type ValueKind<T> = {
   /** `what` names the option or argument in messages; `literal`: the text stands behind `--`. Throws UsageError. */
   readonly parse: (text: string, what: string, literal: boolean) => T
   /** Words that a shell offers for it. */
@@ -41,26 +41,26 @@ export type Value<T> = {
 export type Completion = readonly string[] | 'key' | 'namespace' | 'job' | 'pin' | 'file'
 
 /** Text as it is typed. */
-export const text: Value<string> = { parse: (value) => value }
-export const key: Value<string> = { ...text, completes: 'key' }
-export const namespaceName: Value<string> = { ...text, completes: 'namespace' }
-export const jobId: Value<string> = { ...text, completes: 'job' }
-export const pinName: Value<string> = { ...text, completes: 'pin' }
-export const file: Value<string> = { ...text, completes: 'file' }
+export const text: ValueKind<string> = { parse: (value) => value }
+export const key: ValueKind<string> = { ...text, completes: 'key' }
+export const namespaceName: ValueKind<string> = { ...text, completes: 'namespace' }
+export const jobId: ValueKind<string> = { ...text, completes: 'job' }
+export const pinName: ValueKind<string> = { ...text, completes: 'pin' }
+export const file: ValueKind<string> = { ...text, completes: 'file' }
 
 /** Stands for stdin where a command takes it in the place of a value or a file. */
 export const stdin = Symbol('stdin')
 
 /** Text, or `-` for stdin; behind `--` the dash is text. */
-export const input: Value<string | typeof stdin> = {
+export const input: ValueKind<string | typeof stdin> = {
   parse: (value, _, literal) => (value === '-' && !literal ? stdin : value),
 }
 
 /** The path of a file, or `-` for stdin; behind `--` the dash is a path. */
-export const inputFile: Value<string | typeof stdin> = { ...input, completes: 'file' }
+export const inputFile: ValueKind<string | typeof stdin> = { ...input, completes: 'file' }
 
 /** One of a few words. */
-export function choice<const Word extends string>(words: readonly Word[]): Value<Word> {
+export function choice<const Word extends string>(words: readonly Word[]): ValueKind<Word> {
   return {
     parse: (value, what) => {
       const found = words.find((word) => word === value)
@@ -72,7 +72,7 @@ export function choice<const Word extends string>(words: readonly Word[]): Value
 }
 
 /** A value that the word `none` takes away. */
-export function orNone<T>({ parse }: Value<T>): Value<T | null> {
+export function orNone<T>({ parse }: ValueKind<T>): ValueKind<T | null> {
   return {
     parse: (value, what, literal) => (value === 'none' ? null : parse(value, what, literal)),
   }
@@ -114,13 +114,13 @@ export function flag<const Other extends string = never>(
 export function option<const Flags extends string, T = string, const Other extends string = never>(
   flags: Flags,
   summary: string,
-  value?: Value<T>,
+  value?: ValueKind<T>,
   rules: Rules<Other> = {},
 ): Option<
   NoInfer<T> | undefined | (Flags extends `${string}[${string}` ? true : never),
   NoInfer<Other>
 > {
-  const { parse, completes } = value ?? (text as unknown as Value<T>)
+  const { parse, completes } = value ?? (text as unknown as ValueKind<T>)
   const read = (found: unknown) => {
     if (typeof found === 'string') return parse(found, longFlag(flags), false)
     return (found === true ? true : undefined) as undefined
@@ -132,10 +132,10 @@ export function option<const Flags extends string, T = string, const Other exten
 export function many<T = string, const Other extends string = never>(
   flags: string,
   summary: string,
-  value?: Value<T>,
+  value?: ValueKind<T>,
   rules: Rules<Other> = {},
 ): Option<readonly NoInfer<T>[], NoInfer<Other>> {
-  const { parse, completes } = value ?? (text as unknown as Value<T>)
+  const { parse, completes } = value ?? (text as unknown as ValueKind<T>)
   const read = (found: unknown) => {
     const texts = Array.isArray(found) ? found.filter((each) => typeof each === 'string') : []
     return texts.map((each) => parse(each, longFlag(flags), false))
@@ -173,9 +173,9 @@ type ByForm<Form extends string, T> = Form extends `${string}...${string}`
 
 export function argument<const Form extends string, T = string>(
   form: Form,
-  value?: Value<T>,
+  value?: ValueKind<T>,
 ): Parameter<ByForm<Form, NoInfer<T>>> {
-  const { parse, completes } = value ?? (text as unknown as Value<T>)
+  const { parse, completes } = value ?? (text as unknown as ValueKind<T>)
   const what = form.replace(/[^\w-]/g, '').toUpperCase()
   const read = (given: readonly GivenWord[]) => {
     const values = given.map((word) => parse(word.text, what, word.literal))
@@ -221,13 +221,13 @@ export type Command = Described & {
   readonly options: Options
   /** Runs it with what the parser found. Gives the exit code, nothing for 0. */
   readonly run?: (
-    surroundings: Omit<Context, 'makesStore'>,
-    found: Found,
+    surroundings: Omit<CommandContext, 'makesStore'>,
+    found: ParsedArguments,
   ) => Promise<number | undefined>
 }
 
 /** What the parser of arguments found. */
-export type Found = {
+export type ParsedArguments = {
   readonly words: readonly string[]
   /** How many of the words stand behind `--`: the last ones. */
   readonly literals: number
@@ -247,7 +247,10 @@ export function command<
     /** Makes a store where there is none; other commands say that there is none. A flag's name: makes one with it. */
     readonly makesStore?: true | Names<O>
     readonly run: (
-      call: Context & { readonly options: OptionValues<O>; readonly args: ArgumentValues<P> },
+      call: CommandContext & {
+        readonly options: OptionValues<O>
+        readonly args: ArgumentValues<P>
+      },
     ) => Promise<number | undefined> | Promise<void>
   },
 ): Command {
@@ -278,7 +281,10 @@ export function commandGroup(spec: Described & { readonly commands: readonly Com
   return { ...spec, parameters: {}, options: {} }
 }
 
-function argumentsOf(parameters: Parameters, { words, literals }: Found): Record<string, unknown> {
+function argumentsOf(
+  parameters: Parameters,
+  { words, literals }: ParsedArguments,
+): Record<string, unknown> {
   const given = words.map((each, at) => ({ text: each, literal: at >= words.length - literals }))
   const values: Record<string, unknown> = {}
   let at = 0

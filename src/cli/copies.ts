@@ -4,7 +4,7 @@ import { TailraceError } from '../error.js'
 import {
   type ArgumentValues,
   argument,
-  type Context,
+  type CommandContext,
   command,
   defined,
   flag,
@@ -180,7 +180,7 @@ export const link = command({
 })
 
 async function makeLink(
-  call: Context & {
+  call: CommandContext & {
     readonly args: ArgumentValues<typeof linkParameters>
     readonly options: OptionValues<typeof linkOptions>
   },

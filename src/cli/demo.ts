@@ -4,7 +4,7 @@
 
 import type { RootView } from '../api/kvs.js'
 import { jobsNamespace } from '../job/keys.js'
-import { argument, type Context, command, option, UsageError } from './command.js'
+import { argument, type CommandContext, command, option, UsageError } from './command.js'
 import type { OnProgress, Passage, RippleShape } from './measure.js'
 import { json } from './options.js'
 import { megabytes, Progress } from './progress.js'
@@ -75,7 +75,7 @@ export const demo = command({
 })
 
 async function shown<T>(
-  stderr: Context['stderr'],
+  stderr: CommandContext['stderr'],
   shape: RippleShape,
   what: string,
   measure: (onProgress: OnProgress) => Promise<T>,

@@ -5,7 +5,7 @@ import { parseJson } from '../base/json.js'
 import { TailraceError } from '../error.js'
 import {
   argument,
-  type Context,
+  type CommandContext,
   command,
   commandGroup,
   defined,
@@ -13,7 +13,7 @@ import {
   key,
   option,
   UsageError,
-  type Value,
+  type ValueKind,
 } from './command.js'
 import {
   at,
@@ -36,7 +36,7 @@ function loaded(): Promise<typeof import('../eventlog/eventlog.js')> {
 }
 
 /** The context of an event, a JSON object. */
-const context: Value<unknown> = {
+const context: ValueKind<unknown> = {
   parse: (text) => {
     try {
       return parseJson(text, 'the context')
@@ -150,7 +150,7 @@ export const eventlog = commandGroup({
 })
 
 async function print(
-  { stdout }: Pick<Context, 'stdout'>,
+  { stdout }: Pick<CommandContext, 'stdout'>,
   events: AsyncIterable<Event>,
 ): Promise<void> {
   const { toNdjson } = await loaded()

@@ -7,7 +7,16 @@ import { pageMax } from '../api/kvs.js'
 import { primary } from '../api/namespace.js'
 import type { Store } from '../api/store.js'
 import { TailraceError } from '../error.js'
-import { argument, type Context, command, defined, flag, key, option, pinName } from './command.js'
+import {
+  argument,
+  type CommandContext,
+  command,
+  defined,
+  flag,
+  key,
+  option,
+  pinName,
+} from './command.js'
 import { at, json, namespace, place, utc } from './options.js'
 import { jsonLine, quoted } from './quote.js'
 import { atRoot, type NamedRoot, RootPages, rootOrPin, wholeRoot } from './roots.js'
@@ -236,7 +245,7 @@ type Pages<Entry> = AsyncGenerator<
   readonly Entry[],
   { readonly more: boolean; readonly later?: readonly number[] }
 >
-type PrintCall = Pick<Context, 'stdout'> & { readonly options: { readonly json: boolean } }
+type PrintCall = Pick<CommandContext, 'stdout'> & { readonly options: { readonly json: boolean } }
 type Utc = { readonly utc: boolean }
 
 /** JSON is one document, written page by page. */

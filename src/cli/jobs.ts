@@ -13,7 +13,7 @@ import {
   jobId,
   option,
   UsageError,
-  type Value,
+  type ValueKind,
 } from './command.js'
 import { json, place } from './options.js'
 import { quotedWord } from './quote.js'
@@ -27,7 +27,7 @@ const idWidth = 13
 /** Columns of a command in the table. */
 const commandWidth = 60
 
-const states: Value<readonly JobFilter[]> = {
+const states: ValueKind<readonly JobFilter[]> = {
   parse: (text, what) =>
     text.split(',').map((word) => {
       const found = jobFilters.find((filter) => filter === word)
@@ -38,7 +38,7 @@ const states: Value<readonly JobFilter[]> = {
 }
 
 /** `SIGINT`, `int`, `2` → `SIGINT`. */
-const signalName: Value<string> = {
+const signalName: ValueKind<string> = {
   parse: (text) => {
     const upper = text.toUpperCase()
     const found = Object.entries(constants.signals).find(([name, number]) => {

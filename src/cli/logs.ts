@@ -12,14 +12,14 @@ import { jobsNamespace } from '../job/keys.js'
 import { atOneRoot } from '../store/at-one-root.js'
 import {
   argument,
-  type Context,
+  type CommandContext,
   command,
   defined,
   flag,
   key,
   option,
   UsageError,
-  type Value,
+  type ValueKind,
 } from './command.js'
 import { forceAlone, ifLease, json, longNamespace, namespace, place } from './options.js'
 import { followStore, withStore } from './session.js'
@@ -40,7 +40,7 @@ const newline = 10
 type Count = { readonly count: number; readonly last: boolean }
 type Start = Count & { readonly unit: 'lines' | 'bytes' }
 
-const count: Value<Count> = {
+const count: ValueKind<Count> = {
   parse: (text, what, literal) => {
     const number = integer(Number.MIN_SAFE_INTEGER).parse(text, what, literal)
     // `-n -5` is what some write for `-n 5`.
@@ -157,7 +157,7 @@ class LogValue {
     }
   }
 
-  watch(call: Pick<Context, 'stderr'>, waitCreate: boolean): LogEvents {
+  watch(call: Pick<CommandContext, 'stderr'>, waitCreate: boolean): LogEvents {
     const options = { from: -1, ...defined({ namespace: this.#namespace }) }
     const asked = waitCreate ? { ...options, waitCreate } : options
     return logEvents(call, this.#store, this.#key, asked)

@@ -13,7 +13,7 @@ import {
   type OptionValues,
   option,
   UsageError,
-  type Value,
+  type ValueKind,
   type Variables,
 } from './command.js'
 import { root } from './roots.js'
@@ -22,7 +22,7 @@ import { duration, integer, size } from './units.js'
 /** A timer of Node is not longer. */
 const timeoutMsMax = 2 ** 31 - 1
 
-const timeLimit: Value<number> = {
+const timeLimit: ValueKind<number> = {
   parse: (text, what, literal) => {
     const ms = duration.parse(text, what, literal)
     if (ms > 0 && ms <= timeoutMsMax) return ms
@@ -142,7 +142,7 @@ export function producerOf({ producer: id, epoch, seq }: OptionValues<typeof pro
 }
 
 /** A token of a lease, as `lease take` prints it. */
-export const token: Value<NonNullable<ReturnType<typeof tokenOfText>>> = {
+export const token: ValueKind<NonNullable<ReturnType<typeof tokenOfText>>> = {
   parse: (text) => {
     const found = tokenOfText(text)
     if (found) return found

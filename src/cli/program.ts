@@ -4,10 +4,10 @@
 import { CommanderError, Command as Parser } from 'commander'
 import {
   type Command,
-  type Context,
-  type Found,
+  type CommandContext,
   longFlag,
   type Option,
+  type ParsedArguments,
   UsageError,
 } from './command.js'
 
@@ -23,7 +23,7 @@ export type CommandGroup = {
   readonly commands: readonly Command[]
 }
 
-type Surroundings = Omit<Context, 'makesStore'>
+type Surroundings = Omit<CommandContext, 'makesStore'>
 
 const exitCodesHelp = `Exit codes: 0 done, 1 another error, 2 a wrong command line, 3 not there, 4 refused because of what is
 there (a conflict, a seal, a lost lease), 5 no server or no answer in time, 130 interrupted. run, attach
@@ -153,7 +153,7 @@ class ParsedOptions {
   }
 
   /** What stands on the command line, by the names of the declaration. */
-  found(): Found['options'] {
+  found(): ParsedArguments['options'] {
     const values = this.#parser.opts<Readonly<Record<string, unknown>>>()
     return Object.fromEntries(
       Object.keys(this.#options).map((name) => [name, values[this.#nameOf(name)]]),

@@ -4,7 +4,7 @@
 
 import { type Code, TailraceError, toTailraceError } from '../error.js'
 import { errorBodyOf } from '../wire/status.js'
-import { type Context, UsageError } from './command.js'
+import { type CommandContext, UsageError } from './command.js'
 import { BrokenPipe } from './output.js'
 
 const usage = 2
@@ -36,7 +36,7 @@ const exitCodes: { readonly [code in Code]?: number } = {
 /** Says an error, and gives the exit code; a reader that has gone is no error. Throws nothing. */
 export async function report(
   error: unknown,
-  { stdout, stderr }: Pick<Context, 'stdout' | 'stderr'>,
+  { stdout, stderr }: Pick<CommandContext, 'stdout' | 'stderr'>,
   { json }: { readonly json: boolean },
 ): Promise<number> {
   if (error instanceof BrokenPipe) return 0

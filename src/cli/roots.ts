@@ -8,7 +8,7 @@ import { primary } from '../api/namespace.js'
 import type { Store } from '../api/store.js'
 import { isBlobref } from '../blob/blobref.js'
 import { isCode, TailraceError } from '../error.js'
-import { type Context, UsageError, type Value } from './command.js'
+import { type CommandContext, UsageError, type ValueKind } from './command.js'
 import { integer } from './units.js'
 
 export type NamedRoot =
@@ -18,7 +18,7 @@ export type NamedRoot =
   | { readonly type: 'short'; readonly start: string }
 
 /** A seq, or the ref of a root, whole or its first digits. */
-export const root: Value<NamedRoot> = {
+export const root: ValueKind<NamedRoot> = {
   parse: (text, what) => {
     const named = namedRoot(text, what)
     if (named) return named
@@ -29,7 +29,7 @@ export const root: Value<NamedRoot> = {
 }
 
 /** A seq, a ref, or the name of a pin. */
-export const rootOrPin: Value<NamedRoot | { readonly type: 'pin'; readonly pin: string }> = {
+export const rootOrPin: ValueKind<NamedRoot | { readonly type: 'pin'; readonly pin: string }> = {
   parse: (text) => namedRoot(text, 'a seq') ?? { type: 'pin', pin: text },
   completes: 'pin',
 }
@@ -93,14 +93,14 @@ async function wholeRef(store: Store, start: string, namespace: string = primary
 /** Reads the pages of one answer. Where their root goes before the last page, the rest is of the newest root, and stderr
  *  gets a line that says so. */
 export class RootPages {
-  readonly #stderr: Context['stderr']
+  readonly #stderr: CommandContext['stderr']
   readonly #given: boolean
   #seq: number
   readonly #later: number[] = []
 
   /** `seq`: of the root that the first page is of. `given`: the caller named it, and wants no other. */
   constructor(
-    { stderr }: Pick<Context, 'stderr'>,
+    { stderr }: Pick<CommandContext, 'stderr'>,
     { seq, given }: { readonly seq: number; readonly given: boolean },
   ) {
     this.#stderr = stderr

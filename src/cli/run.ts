@@ -10,7 +10,7 @@ import { isCode, TailraceError } from '../error.js'
 import type { OutputPlace } from '../eventlog/output-place.js'
 import { eventsKey, jobsNamespace as namespace, outputKey } from '../job/keys.js'
 import { exitCodeOf } from '../job/state.js'
-import { argument, type Context, command, flag, jobId, option } from './command.js'
+import { argument, type CommandContext, command, flag, jobId, option } from './command.js'
 import { exceptionLine } from './jobs.js'
 import { place } from './options.js'
 import { BrokenPipe } from './output.js'
@@ -129,7 +129,7 @@ async function placeOf(
 async function show(
   store: Store,
   id: string,
-  { stdout, stderr }: Context,
+  { stdout, stderr }: CommandContext,
   start: Start = {},
 ): Promise<number> {
   const { decodeOutput } = await import('../eventlog/stdio.js')
@@ -176,7 +176,7 @@ async function untilEnded(store: Store, id: string, stop: AbortController): Prom
   return view
 }
 
-function forwardSignals(store: Store, id: string, { stderr }: Context): { end(): void } {
+function forwardSignals(store: Store, id: string, { stderr }: CommandContext): { end(): void } {
   let count = 0
   const interrupt = () => {
     const name = interrupts[count++]
@@ -217,7 +217,7 @@ async function forwardStdin(
   store: Store,
   id: string,
   input: AsyncIterable<Uint8Array>,
-  { stderr }: Context,
+  { stderr }: CommandContext,
 ): Promise<void> {
   try {
     await store.jobs.stdin(id, input)

@@ -9,7 +9,15 @@ import { OrphanReaper } from '../base/orphans.js'
 import { becomeSubreaper, giveBackFreedMemory } from '../base/posix.js'
 import { toTailraceError } from '../error.js'
 import type { Server } from '../server/server.js'
-import { type Context, command, defined, flag, many, type OptionValues, option } from './command.js'
+import {
+  type CommandContext,
+  command,
+  defined,
+  flag,
+  many,
+  type OptionValues,
+  option,
+} from './command.js'
 import { busyExitCode, dataDirectory } from './local.js'
 import { LogFile } from './log-file.js'
 import { data, json } from './options.js'
@@ -42,7 +50,7 @@ const options = {
   }),
 }
 
-type ServeCall = Context & { readonly options: OptionValues<typeof options> }
+type ServeCall = CommandContext & { readonly options: OptionValues<typeof options> }
 
 export const serve = command({
   name: 'serve',

@@ -8,7 +8,7 @@ import type { Store } from '../api/store.js'
 import { type Deferred, deferred } from '../base/deferred.js'
 import { isCode, TailraceError } from '../error.js'
 import { readToken, type ServerRecord } from '../server/local.js'
-import type { Context, OptionValues } from './command.js'
+import type { CommandContext, OptionValues } from './command.js'
 import { programVersion } from './installation.js'
 import { dataDirectory, ensureServer, untilEnded } from './local.js'
 import type { place } from './options.js'
@@ -20,7 +20,7 @@ const connectsMax = 3
 const graceMs = 1_000
 
 /** A call of a command that asks a store. */
-export type PlaceCall = Context & { readonly options: OptionValues<typeof place> }
+export type PlaceCall = CommandContext & { readonly options: OptionValues<typeof place> }
 
 export type Target = {
   /** `http://…` or `unix:/path`. */

@@ -15,7 +15,7 @@ import {
   type OptionValues,
   option,
   UsageError,
-  type Value,
+  type ValueKind,
   type Variables,
 } from './command.js'
 import { date, duration, integer } from './units.js'
@@ -24,7 +24,7 @@ import { absolutePath, checkVariables } from './utf8.js'
 /** Size where there is no terminal. */
 const sizeDefault: TerminalSize = { columns: 80, rows: 24 }
 
-const variable: Value<readonly [string, string]> = {
+const variable: ValueKind<readonly [string, string]> = {
   parse: (text, what) => {
     const end = text.indexOf('=')
     if (end < 1) throw new UsageError(`${what} takes NAME=VALUE, not "${text}"`)
@@ -32,7 +32,7 @@ const variable: Value<readonly [string, string]> = {
   },
 }
 
-const limit: Value<readonly [string, Limit]> = {
+const limit: ValueKind<readonly [string, Limit]> = {
   parse: (text, what, literal) => {
     const [name = '', value = ''] = text.split('=')
     if (!isLimitName(name)) {
@@ -43,7 +43,7 @@ const limit: Value<readonly [string, Limit]> = {
   },
 }
 
-const umask: Value<number> = {
+const umask: ValueKind<number> = {
   parse: (text, what) => {
     if (/^0?[0-7]{1,3}$/.test(text)) return Number.parseInt(text, 8)
     throw new UsageError(`${what} takes octal digits, not "${text}"`)

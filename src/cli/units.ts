@@ -2,10 +2,10 @@
  *  has them exactly. See rfc/13, rule 25. */
 
 import { isBlobref } from '../blob/blobref.js'
-import { UsageError, type Value } from './command.js'
+import { UsageError, type ValueKind } from './command.js'
 
 /** A safe integer of at least `min`. */
-export function integer(min = 0): Value<number> {
+export function integer(min = 0): ValueKind<number> {
   return {
     parse: (text, what) => {
       const value = Number(text)
@@ -27,7 +27,7 @@ const sizeUnits: ReadonlyMap<string, number> = new Map([
 ])
 
 /** A whole number of bytes: `4096`, `64K`, `1.5G`; a K is 1,024. */
-export const size: Value<number> = {
+export const size: ValueKind<number> = {
   parse: (text, what) => {
     const [, digits, unit] = /^(\d+(?:\.\d+)?)([KMGT]?)(?:i?B)?$/i.exec(text) ?? []
     const unitSize = sizeUnits.get((unit ?? '').toUpperCase()) ?? Number.NaN
@@ -62,7 +62,7 @@ const unitsMs: ReadonlyMap<string, number> = new Map([
 ])
 
 /** A length of time in ms, whole: `500ms`, `90s`, `15m`, `12h`, `7d`. `0` needs no unit. */
-export const duration: Value<number> = {
+export const duration: ValueKind<number> = {
   parse: (text, what) => {
     if (text === '0') return 0
     const [, digits, name] = /^(\d+(?:\.\d+)?)(ms|s|m|h|d|w)$/.exec(text) ?? []
@@ -75,7 +75,7 @@ export const duration: Value<number> = {
 }
 
 /** A time in ms since 1970: a date with a time as ISO 8601 has it, local where it names no zone. */
-export const date: Value<number> = {
+export const date: ValueKind<number> = {
   parse: (text, what) => {
     const ms = dateOf(text)
     if (ms !== undefined) return ms
@@ -84,7 +84,7 @@ export const date: Value<number> = {
 }
 
 /** A time in ms since 1970: so long ago (`10m`), or a date. */
-export const timeBefore: Value<number> = {
+export const timeBefore: ValueKind<number> = {
   parse: (text, what, literal) => {
     const ms = dateOf(text)
     if (ms !== undefined) return ms

@@ -9,7 +9,7 @@ import { spawnAlone } from '../base/spawn.js'
 import { isCode, TailraceError } from '../error.js'
 import {
   argument,
-  type Context,
+  type CommandContext,
   command,
   defined,
   flag,
@@ -99,7 +99,7 @@ const fsckOptions = {
   data,
 }
 
-type FsckCall = Context & { readonly options: OptionValues<typeof fsckOptions> }
+type FsckCall = CommandContext & { readonly options: OptionValues<typeof fsckOptions> }
 
 export const fsck = command({
   name: 'fsck',

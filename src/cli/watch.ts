@@ -9,7 +9,7 @@ import { position } from '../wire/frames.js'
 import { parse } from '../wire/schema.js'
 import {
   argument,
-  type Context,
+  type CommandContext,
   choice,
   command,
   defined,
@@ -45,7 +45,7 @@ const options = {
   ...place,
 }
 
-type WatchCall = Context & { readonly options: OptionValues<typeof options> }
+type WatchCall = CommandContext & { readonly options: OptionValues<typeof options> }
 
 export const watch = command({
   name: 'watch',
@@ -177,7 +177,7 @@ const overtakenMax = 16
  *  read: with a line on stderr that says which. A watch that did not begin is not resumed, so that who asks for what is
  *  gone is told so. Throws what a watch throws; ECOMPACTED where it did not begin, or is overtaken again and again. */
 export async function* logEvents(
-  { stderr }: Pick<Context, 'stderr'>,
+  { stderr }: Pick<CommandContext, 'stderr'>,
   store: Store,
   key: string,
   options: Omit<WatchOptions, 'mode'>,

@@ -17,7 +17,7 @@ import { TailraceError } from '../error.js'
 import { parseTransaction } from '../wire/transaction.js'
 import {
   argument,
-  type Context,
+  type CommandContext,
   command,
   defined,
   file,
@@ -127,7 +127,7 @@ const appendOptions = {
   ...place,
 }
 
-type AppendCall = Context & { readonly options: OptionValues<typeof appendOptions> }
+type AppendCall = CommandContext & { readonly options: OptionValues<typeof appendOptions> }
 
 export const append = command({
   name: 'append',

@@ -13,9 +13,9 @@ const errorSizeMax = 1024 * 1024
 const quotedMax = 100
 
 /** Form of the expected answer: JSON, a key's value, plain bytes, or lines of JSON. */
-export type Shape = 'json' | 'value' | 'bytes' | 'lines'
+export type AnswerShape = 'json' | 'value' | 'bytes' | 'lines'
 
-const mediaTypes: Readonly<Record<Exclude<Shape, 'value'>, string>> = {
+const mediaTypes: Readonly<Record<Exclude<AnswerShape, 'value'>, string>> = {
   json: 'application/json',
   bytes: 'application/octet-stream',
   lines: 'application/x-ndjson',
@@ -39,7 +39,7 @@ export function isPassingStatus(status: number): boolean {
  *  answered, and its answer is dropped. */
 export async function serversAnswer(
   response: HttpResponse,
-  shape: Shape,
+  shape: AnswerShape,
 ): Promise<HttpResponse | undefined> {
   if (response.status < 300 && hasShape(response, shape)) return response
   const refusal = await refusalOf(response)
@@ -47,7 +47,7 @@ export async function serversAnswer(
   return undefined
 }
 
-function hasShape(response: HttpResponse, shape: Shape): boolean {
+function hasShape(response: HttpResponse, shape: AnswerShape): boolean {
   // A value's type is its writer's.
   if (shape === 'value') return response.header('tailrace-stat') !== undefined
   return mediaTypeOf(response) === mediaTypes[shape]

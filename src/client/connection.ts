@@ -8,7 +8,12 @@ import { type Deferred, deferred } from '../base/deferred.js'
 import { onAbort } from '../base/on-abort.js'
 import { pause, startTimer } from '../base/timer.js'
 import { isCode, TailraceError, toTailraceError } from '../error.js'
-import { parseResponse, type Request, type Response, subprotocol } from '../wire/frames.js'
+import {
+  parseResponse,
+  type RequestFrame,
+  type ResponseFrame,
+  subprotocol,
+} from '../wire/frames.js'
 import { parseErrorBody } from '../wire/status.js'
 import { readAnswer } from './answer.js'
 import { delayOf } from './backoff.js'
@@ -23,9 +28,9 @@ const noId = 0
 const protocolError = 1002
 
 /** A watch as the connection sees it. */
-export type Stream = {
+export type WatchStream = {
   /** What opens it on a new socket, from where it stands. */
-  request(id: number): Request
+  request(id: number): RequestFrame
   /** Append, value and live frames, and the end. */
   received(frame: Delivery): void
   /** It is over, and no more on the connection. */
@@ -33,14 +38,14 @@ export type Stream = {
 }
 
 export type Delivery = Extract<
-  Response,
+  ResponseFrame,
   { readonly type: 'append' | 'value' | 'lease' | 'live' | 'end' }
 >
 
 /** What the codec of frames gives: loaded with the first watch, so that other commands start fast. */
 type Framing = {
-  readonly encode: (request: Request) => Uint8Array
-  readonly decode: (frame: Uint8Array) => Response
+  readonly encode: (request: RequestFrame) => Uint8Array
+  readonly decode: (frame: Uint8Array) => ResponseFrame
 }
 
 type ConnectionOptions = {
@@ -57,8 +62,8 @@ export class Connection {
   readonly #http: Http
   readonly #options: ConnectionOptions
   /** Every watch that is not over, and its id on the socket that is open. */
-  readonly #streams = new Map<Stream, number>()
-  readonly #byId = new Map<number, Stream>()
+  readonly #streams = new Map<WatchStream, number>()
+  readonly #byId = new Map<number, WatchStream>()
   #lastId = noId
   /** The open socket, its codec, and what ends its session. */
   #session: { readonly socket: Socket; readonly framing: Framing; authId: number } | undefined
@@ -76,7 +81,7 @@ export class Connection {
     this.#options = options
   }
 
-  add(stream: Stream): void {
+  add(stream: WatchStream): void {
     if (this.#disposed) {
       stream.failed(closedByDispose())
       return
@@ -89,7 +94,7 @@ export class Connection {
   }
 
   /** Nothing more comes for it. Does nothing if it is over. */
-  remove(stream: Stream): void {
+  remove(stream: WatchStream): void {
     const id = this.#streams.get(stream)
     if (id === undefined) return
     if (id !== noId) this.#send({ id, op: 'cancel' })
@@ -97,7 +102,7 @@ export class Connection {
   }
 
   /** Grants bytes to a watch; does nothing while it is not on a socket, where it starts anew. */
-  grant(stream: Stream, bytes: number): void {
+  grant(stream: WatchStream, bytes: number): void {
     const id = this.#streams.get(stream)
     if (id !== undefined && id !== noId) this.#send({ id, op: 'credit', bytes })
   }
@@ -193,20 +198,20 @@ export class Connection {
     this.#send({ id: this.#session.authId, op: 'auth', token })
   }
 
-  #start(stream: Stream): void {
+  #start(stream: WatchStream): void {
     const id = ++this.#lastId
     this.#streams.set(stream, id)
     this.#byId.set(id, stream)
     this.#send(stream.request(id))
   }
 
-  #send(request: Request): void {
+  #send(request: RequestFrame): void {
     this.#session?.socket.send(this.#session.framing.encode(request))
   }
 
   #received(bytes: Uint8Array): void {
     if (!this.#session) return
-    let frame: Response
+    let frame: ResponseFrame
     try {
       frame = this.#session.framing.decode(bytes)
     } catch (error) {
@@ -239,7 +244,7 @@ export class Connection {
     stream.failed(error)
   }
 
-  #forget(stream: Stream): void {
+  #forget(stream: WatchStream): void {
     const id = this.#streams.get(stream)
     this.#streams.delete(stream)
     if (id !== undefined) this.#byId.delete(id)

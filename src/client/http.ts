@@ -8,7 +8,7 @@ import { joinAbort } from '../base/join-abort.js'
 import { pause } from '../base/timer.js'
 import { isCode, TailraceError, toTailraceError } from '../error.js'
 import { type AnswerOf, type ArgsOf, isWaiting, type RequestSpec } from '../wire/request.js'
-import { answeredBySomethingElse, readJsonOf, type Shape, serversAnswer } from './answer.js'
+import { type AnswerShape, answeredBySomethingElse, readJsonOf, serversAnswer } from './answer.js'
 import { delayOf } from './backoff.js'
 import { answerOf, placed } from './call.js'
 import type { HttpRequest, HttpResponse, Patience, Transport } from './transport.js'
@@ -28,7 +28,7 @@ export type Asking = {
   /** It is answered when something has happened, however long that takes. */
   readonly patience?: Patience | undefined
   /** Form of the answer; JSON if left out. */
-  readonly shape?: Shape
+  readonly shape?: AnswerShape
   /** Of a write in JSON. */
   readonly headers?: Readonly<Record<string, string>>
 }
@@ -255,7 +255,7 @@ export class Http {
     return { ...common, method: 'POST', headers: { 'content-type': 'application/json' }, body }
   }
 
-  async #send(request: Ask, shape: Shape = 'json'): Promise<HttpResponse> {
+  async #send(request: Ask, shape: AnswerShape = 'json'): Promise<HttpResponse> {
     this.#mustBeOpen()
     const headers = { ...this.#headers, ...request.headers }
     const idleMs = this.#options.timeoutMs

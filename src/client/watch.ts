@@ -16,12 +16,12 @@ import type {
 import { onAbort } from '../base/on-abort.js'
 import { Wakeup } from '../base/wakeup.js'
 import { canceled, isCode, TailraceError } from '../error.js'
-import { frameCost, position, type Request } from '../wire/frames.js'
+import { frameCost, position, type RequestFrame } from '../wire/frames.js'
 import { parse } from '../wire/schema.js'
-import type { Connection, Delivery, Stream } from './connection.js'
+import type { Connection, Delivery, WatchStream } from './connection.js'
 import { Fifo } from './fifo.js'
 
-export class RemoteWatch implements Watching, Stream {
+export class RemoteWatch implements Watching, WatchStream {
   readonly #connection: Connection
   readonly #key: string
   readonly #options: WatchOptions
@@ -81,7 +81,7 @@ export class RemoteWatch implements Watching, Stream {
     return { done: true, value: undefined }
   }
 
-  request(id: number): Request {
+  request(id: number): RequestFrame {
     const { namespace, mode, uniq, lease } = this.#options
     // A frame may have gone over the window: as much is taken before anything is granted again.
     this.#taken = Math.min(0, this.#window - this.#queued)

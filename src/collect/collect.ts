@@ -12,7 +12,7 @@ import type { Content } from '../content/content.js'
 import type { Collection, Engine } from '../engine/engine.js'
 import { canceled, isCode, TailraceError } from '../error.js'
 import { updateCollection } from '../kvs/configure.js'
-import type { Namespaces } from '../kvs/namespaces.js'
+import type { OpenNamespaces } from '../kvs/namespaces.js'
 import type { OpenUploads } from '../kvs/uploads.js'
 import {
   type CollectionRecord,
@@ -38,7 +38,7 @@ export type CollectorPorts = {
   readonly engine: Engine
   readonly content: Content
   readonly nodes: Nodes
-  readonly spaces: Namespaces
+  readonly spaces: OpenNamespaces
   readonly environment: Environment
   readonly garbage?: GarbageBounds
 }

@@ -13,7 +13,7 @@ import type { Committer } from '../commit/committer.js'
 import { type Engine, lifeOf, type Rewritten } from '../engine/engine.js'
 import { isCode, TailraceError } from '../error.js'
 import { updateCollection } from '../kvs/configure.js'
-import type { Namespaces, Open } from '../kvs/namespaces.js'
+import type { Open, OpenNamespaces } from '../kvs/namespaces.js'
 import type { LiveNamespace } from '../past/namespace.js'
 import type { Pinning } from '../past/pinning.js'
 import { putPin } from '../past/pins.js'
@@ -30,7 +30,7 @@ export const rewrittenMax = 256
 export type ForgetPorts = {
   readonly engine: Engine
   readonly nodes: Nodes
-  readonly spaces: Namespaces
+  readonly spaces: OpenNamespaces
   readonly pinning: Pinning
 }
 

@@ -9,14 +9,14 @@ import { RefList } from '../blob/ref-list.js'
 import type { Engine } from '../engine/engine.js'
 import { canceled, isCode } from '../error.js'
 import { settle } from '../kvs/configure.js'
-import type { Namespaces, Open } from '../kvs/namespaces.js'
+import type { Open, OpenNamespaces } from '../kvs/namespaces.js'
 import { floorPageSize } from '../past/retention.js'
 import type { Mark } from './mark.js'
 
 /** Marks it all. REQUIRES: the engine's collection has begun. `durable`: the floors are recorded, so that a
  *  root whose tree is taken is not retained again. Throws ECORRUPT, EIO, ENOSPC, ECANCELED, ECLOSED. */
 export async function markInUse(
-  { engine, spaces }: { readonly engine: Engine; readonly spaces: Namespaces },
+  { engine, spaces }: { readonly engine: Engine; readonly spaces: OpenNamespaces },
   mark: Mark,
   { durable, signal }: { readonly durable: boolean; readonly signal: AbortSignal },
 ): Promise<void> {

@@ -12,13 +12,13 @@ import type { Root } from '../engine/engine.js'
 import { isCode } from '../error.js'
 import type { LiveNamespace } from '../past/namespace.js'
 import {
-  type Answer,
   AnsweredBefore,
+  type AnswerRecord,
   answered,
   forgetAnswers,
   keepAnswer,
 } from '../present/answers.js'
-import type { Group, Present } from '../present/present.js'
+import type { Present, PresentGroup } from '../present/present.js'
 import { checkQuota } from '../present/settings.js'
 import { apply } from '../transaction/apply.js'
 import type { Prepared } from '../transaction/transaction.js'
@@ -48,7 +48,7 @@ export type Applied = {
 
 /** Mutable; owned by the one loop that made it. Disposed of once its root is sent. */
 export class GroupBuild implements Disposable {
-  readonly group: Group
+  readonly group: PresentGroup
   readonly #writer: NodeWriter
   readonly #environment: Environment
   /** The root that the group follows. */
@@ -60,7 +60,7 @@ export class GroupBuild implements Disposable {
 
   private constructor(
     namespace: LiveNamespace,
-    group: Group,
+    group: PresentGroup,
     writer: NodeWriter,
     environment: Environment,
   ) {
@@ -83,7 +83,7 @@ export class GroupBuild implements Disposable {
     const trees = await namespace.trees(namespace.root)
     await present.sync(trees.meta)
     const writer = new NodeWriter(nodes)
-    const group: Group = {
+    const group: PresentGroup = {
       namespace: name,
       incarnation: namespace.record.incarnation,
       now: environment.now(),
@@ -141,7 +141,7 @@ export class GroupBuild implements Disposable {
   }
 
   /** The answer of a transaction that was applied: in this group, or it is durable already. */
-  async #again({ seq, results }: Answer): Promise<Applied> {
+  async #again({ seq, results }: AnswerRecord): Promise<Applied> {
     if (seq > this.#before.seq) return { seq, results, effects: [], repeated: true }
     const { ref } = await this.#rootHolding(seq)
     throw new AnsweredBefore({ seq, ref, results, repeated: true })

@@ -5,7 +5,7 @@
 
 import { TailraceError } from '../error.js'
 import type { Key } from '../tree/key.js'
-import { type Draft, DraftDir, type Entry } from './draft.js'
+import { type Draft, DraftDir, type DraftEntry } from './draft.js'
 import type { DraftGroup } from './group.js'
 
 /** Entries of a directory, and below it, among which links are sought. */
@@ -16,7 +16,7 @@ export class OpensNextGroup extends Error {}
 
 /** An entry is replaced or removed: what earlier transactions of the group appended to it, below it
  *  or behind it must have been seen by its watchers before. */
-export async function checkBreaks(group: DraftGroup, key: Key, entry: Entry): Promise<void> {
+export async function checkBreaks(group: DraftGroup, key: Key, entry: DraftEntry): Promise<void> {
   const { appended, draft } = group
   if (appended.size === 0) return
   if (entry.type === 'symlink' || appended.has(key)) throw new OpensNextGroup()

@@ -32,13 +32,13 @@ export type OpenLog = {
   readonly base: Base | undefined
 }
 
-export type Entry = Val | Valref | Symlink | OpenLog | DraftDir
+export type DraftEntry = Val | Valref | Symlink | OpenLog | DraftDir
 
 export class DraftDir {
   readonly type = 'draft'
   readonly base: Dir
   /** What the group changed; undefined: removed. */
-  readonly edits = new Map<string, Entry | undefined>()
+  readonly edits = new Map<string, DraftEntry | undefined>()
   /** Directories of the base that were stepped into. */
   readonly children = new Map<string, DraftDir>()
   /** Of the other names of the base that were looked at, there or not. */
@@ -60,11 +60,11 @@ export class DraftDir {
 
 /** Where a key leads: `key` is resolved (links followed), `parent` undefined for the root directory,
  *  `entry` undefined where nothing is there. */
-export type Place = {
+export type DraftPlace = {
   readonly parent: DraftDir | undefined
   readonly name: string
   readonly key: Key
-  readonly entry: Entry | undefined
+  readonly entry: DraftEntry | undefined
   /** The walk met a link to another namespace; `entry` is that link, `rest` what is left below it. */
   readonly foreign?: { readonly link: Symlink; readonly rest: readonly string[] }
 }
@@ -73,7 +73,7 @@ type Step = {
   readonly dir: DraftDir
   readonly name: string
   readonly had: boolean
-  readonly before: Entry | undefined
+  readonly before: DraftEntry | undefined
   /** What the step added to the directory and to those above it. */
   readonly growth: Totals
 }
@@ -131,7 +131,7 @@ export class Draft {
   /** Throws E2BIG: more keys or bytes than an integer can count, which copies of copies soon have. REQUIRES:
    *  the name was located before, or `dir` was made by the group; `dir` is still in the tree. A directory is
    *  set once. */
-  set(dir: DraftDir, name: string, entry: Entry | undefined): void {
+  set(dir: DraftDir, name: string, entry: DraftEntry | undefined): void {
     const growth = this.#growth(totalsAt(dir, name), entry ? totalsOf(entry) : nothing)
     const [had, before] = [dir.edits.has(name), dir.edits.get(name)]
     this.#journal.push({ dir, name, had, before, growth })
@@ -146,7 +146,7 @@ export class Draft {
   async locate(
     key: Key,
     options: { readonly follow: boolean; readonly created?: Key[] },
-  ): Promise<Place> {
+  ): Promise<DraftPlace> {
     let components = componentsOf(key)
     let dir = this.root
     let links = 0
@@ -219,7 +219,7 @@ export class Draft {
   }
 
   /** What an entry is as a treeobj; writes the nodes that this takes. */
-  async seal(entry: Entry, slice = new LoopSlice({ urgent: true })): Promise<Treeobj> {
+  async seal(entry: DraftEntry, slice = new LoopSlice({ urgent: true })): Promise<Treeobj> {
     if (entry.type === 'draft') return this.#flush(entry, slice)
     if (entry.type === 'log') {
       return closeArray(this.#writer, entry.array, entry.attrs, entry.base)
@@ -251,7 +251,7 @@ export class Draft {
     throw new TailraceError('E2BIG', `a namespace has at most ${max} keys, and as many bytes`)
   }
 
-  #peek(dir: DraftDir, name: string): Entry | undefined | typeof notInMemory {
+  #peek(dir: DraftDir, name: string): DraftEntry | undefined | typeof notInMemory {
     if (dir.edits.has(name)) return dir.edits.get(name)
     const child = dir.children.get(name)
     if (child) return child
@@ -259,11 +259,11 @@ export class Draft {
     return peeked === notInMemory ? peeked : this.#adopt(dir, name, peeked)
   }
 
-  async #load(dir: DraftDir, name: string): Promise<Entry | undefined> {
+  async #load(dir: DraftDir, name: string): Promise<DraftEntry | undefined> {
     return this.#adopt(dir, name, await getEntry(this.#nodes, dir.base, name))
   }
 
-  #adopt(dir: DraftDir, name: string, treeobj: Treeobj | undefined): Entry | undefined {
+  #adopt(dir: DraftDir, name: string, treeobj: Treeobj | undefined): DraftEntry | undefined {
     if (treeobj?.type !== 'dir') {
       dir.looked.set(name, treeobj ? { keys: 1, size: sizeOf(treeobj) } : nothing)
       return treeobj
@@ -276,7 +276,7 @@ export class Draft {
 }
 
 /** What an entry adds to its directory. */
-function totalsOf(entry: Entry): Totals {
+function totalsOf(entry: DraftEntry): Totals {
   if (entry.type === 'draft') return entry
   const size = entry.type === 'log' ? entry.array.size - (entry.base?.size ?? 0) : sizeOf(entry)
   return { keys: 1, size }

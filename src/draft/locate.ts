@@ -9,7 +9,7 @@ import { emptyArray, openArray, pushBlob } from '../tree/array.js'
 import { componentsOf, type Key } from '../tree/key.js'
 import { lookup } from '../tree/lookup.js'
 import type { Dir, Treeobj } from '../tree/treeobj.js'
-import type { DraftDir, Entry, OpenLog, Place } from './draft.js'
+import type { DraftDir, DraftEntry, DraftPlace, OpenLog } from './draft.js'
 import type { DraftGroup, Work } from './group.js'
 
 /** Where a write lands, its parents made. */
@@ -18,14 +18,14 @@ export async function writable(
   key: Key,
   work: Work,
   options: { readonly follow: boolean },
-): Promise<Place> {
+): Promise<DraftPlace> {
   const created: Key[] = []
   const place = own(await group.draft.locate(key, { follow: options.follow, created }), key)
   for (const directory of created) work.changed.push(directory)
   return place
 }
 
-export function own(place: Place, key: Key): Place {
+export function own(place: DraftPlace, key: Key): DraftPlace {
   if (!place.foreign) return place
   throw new TailraceError(
     'EPERM',
@@ -36,7 +36,7 @@ export function own(place: Place, key: Key): Place {
 /** A value as a log; an inline one becomes a log whose first blob it is. */
 export async function logOf(
   group: DraftGroup,
-  entry: Exclude<Entry, DraftDir>,
+  entry: Exclude<DraftEntry, DraftDir>,
   work: Work,
 ): Promise<OpenLog> {
   switch (entry.type) {

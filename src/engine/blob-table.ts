@@ -8,11 +8,11 @@ import type { Blob } from '../blob/blob.js'
 import type { Blobref } from '../blob/blobref.js'
 import { decode, encode } from '../blob/codec.js'
 import { bareSizeMin, encodePack, packedIn, packedSize, packRoom } from './pack.js'
-import { bareKey, type Place, packKey, parseBlobKey } from './record.js'
+import { type BlobPlace, bareKey, packKey, parseBlobKey } from './record.js'
 import type { RefIndex } from './ref-index.js'
 import { Sweep, type SweepOptions, type SweepPlan } from './sweep.js'
 import type { Table, Tables, Writes } from './tables.js'
-import type { Group } from './writer.js'
+import type { WriteGroup } from './writer.js'
 
 /** Bytes of all blobs. A store that did not count begins at 0. */
 const storedKey = Buffer.from('stored')
@@ -73,7 +73,7 @@ export class BlobTable {
   /** Adds the blobs that are not stored yet to a transaction, with a slice of the index, and what sweeps of
    *  the same transaction change in it; call the result once it is durable. REQUIRES: as
    *  `RefIndex.ride`. */
-  async stage({ writes, blobs, sweeps }: Group): Promise<() => Promise<void>> {
+  async stage({ writes, blobs, sweeps }: WriteGroup): Promise<() => Promise<void>> {
     const slice = new LoopSlice({ urgent: true })
     const before = this.#lastRecord
     const missing = await this.#missing(blobs, sweeps, slice)
@@ -119,7 +119,7 @@ export class BlobTable {
     })
   }
 
-  #read(place: Place, ref: Blobref): Buffer | undefined {
+  #read(place: BlobPlace, ref: Blobref): Buffer | undefined {
     const bare = place.offset === 0
     return this.#records.get(bare ? bareKey(place.record, ref) : packKey(place.record))
   }
@@ -144,8 +144,8 @@ export class BlobTable {
     writes: Writes,
     blobs: ReadonlyMap<Blobref, Blob>,
     slice: LoopSlice,
-  ): Promise<Map<Blobref, Place>> {
-    const places = new Map<Blobref, Place>()
+  ): Promise<Map<Blobref, BlobPlace>> {
+    const places = new Map<Blobref, BlobPlace>()
     let open: Blob[] = []
     let room = packRoom
     const flush = () => {
@@ -174,7 +174,7 @@ export class BlobTable {
   }
 }
 
-function* replacedBy({ dropped, moved }: SweepPlan): Iterable<[Blobref, Place | undefined]> {
+function* replacedBy({ dropped, moved }: SweepPlan): Iterable<[Blobref, BlobPlace | undefined]> {
   for (const ref of dropped) yield [ref, undefined]
   yield* moved
 }
@@ -187,12 +187,12 @@ function readCount(meta: Table, key: Uint8Array): number {
   return value
 }
 
-function barePlace(record: number): Place {
+function barePlace(record: number): BlobPlace {
   return { record, offset: 0, length: 0 }
 }
 
 /** A copy, because the store's buffer is overwritten by its next read. */
-function copyOf(bytes: Buffer, { offset, length }: Place): Uint8Array {
+function copyOf(bytes: Buffer, { offset, length }: BlobPlace): Uint8Array {
   const size = offset === 0 ? bytes.length : length
   if (offset + size > bytes.length) throw corrupt('a stored pack')
   const copy = Buffer.allocUnsafeSlow(size)

@@ -13,7 +13,7 @@ type Grant = {
   readonly deadline: number
 }
 
-export class Leases {
+export class CommitLeases {
   readonly #environment: Environment
   /** By namespace; at most one for each that is there, written by `grant` and `forget` only. */
   readonly #grants = new Map<string, Grant>()

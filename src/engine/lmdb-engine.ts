@@ -22,7 +22,7 @@ import type {
   Supports,
 } from './engine.js'
 import { judge, namesOf } from './judge.js'
-import { Leases } from './leases.js'
+import { CommitLeases } from './leases.js'
 import { Moves } from './moves.js'
 import { overwriteFreed } from './overwrite.js'
 import { RefIndex } from './ref-index.js'
@@ -31,7 +31,7 @@ import { type HistoryBounds, historyBounds, RootTable } from './root-table.js'
 import { Spares } from './spares.js'
 import { Sweeper } from './sweeper.js'
 import { type Tables, Writes } from './tables.js'
-import { type Group, stored, Writer } from './writer.js'
+import { stored, type WriteGroup, Writer } from './writer.js'
 
 /** Roots that `history` reads at a time. */
 const historyPage = 256
@@ -63,7 +63,7 @@ export class LmdbEngine implements Engine {
   readonly #blobs: BlobTable
   readonly #roots: RootTable
   readonly #writer: Writer
-  readonly #leases: Leases
+  readonly #leases: CommitLeases
   readonly #moves = new Moves()
   /** Commits of the transaction that broke the store; none is added after it. */
   readonly #uncertain = new Set<string>()
@@ -81,7 +81,7 @@ export class LmdbEngine implements Engine {
     this.#environment = options.environment
     this.#directory = directory
     this.#release = options.release
-    this.#leases = new Leases(options.environment)
+    this.#leases = new CommitLeases(options.environment)
     this.#index = new RefIndex(tables.index, tables.meta, bounds.indexFlushCount)
     this.#blobs = new BlobTable(tables, this.#index)
     this.#roots = new RootTable(tables.roots, tables.namespaces, bounds.history ?? historyBounds)
@@ -109,7 +109,7 @@ export class LmdbEngine implements Engine {
   async put(blobs: readonly Blob[]): Promise<void> {
     this.#moves.assertOpen()
     this.#sweeper.remember(blobs.map(({ ref }) => ref))
-    const plan = ({ blobs: all }: Group) => {
+    const plan = ({ blobs: all }: WriteGroup) => {
       for (const blob of blobs) all.push(blob)
       return () => {}
     }
@@ -154,7 +154,7 @@ export class LmdbEngine implements Engine {
 
   async create(namespace: Namespace, root: Root, blobs: readonly Blob[]): Promise<Head> {
     this.#moves.assertOpen()
-    const plan = (group: Group) => {
+    const plan = (group: WriteGroup) => {
       if (this.#roots.head(namespace.name)) throw namespaceExists(namespace.name)
       for (const blob of blobs) group.blobs.push(blob)
       const created = this.#roots.stageCreate(group.writes, namespace, root)
@@ -169,7 +169,7 @@ export class LmdbEngine implements Engine {
 
   async remove(namespace: string, incarnation: string): Promise<void> {
     this.#moves.assertOpen()
-    const plan = ({ writes }: Group) => {
+    const plan = ({ writes }: WriteGroup) => {
       if (this.#roots.head(namespace)?.namespace.incarnation !== incarnation) {
         throw noNamespace(namespace)
       }
@@ -221,7 +221,7 @@ export class LmdbEngine implements Engine {
     blobs: readonly Blob[],
   ): Promise<void> {
     this.#moves.assertOpen()
-    const plan = (group: Group) => {
+    const plan = (group: WriteGroup) => {
       if (this.#roots.head(namespace)?.namespace.incarnation !== incarnation) {
         throw noNamespace(namespace)
       }
@@ -241,7 +241,7 @@ export class LmdbEngine implements Engine {
 
   async lease(namespace: string, owner: string, ttlMs: number): Promise<number> {
     this.#moves.assertOpen()
-    const plan = ({ writes }: Group) => {
+    const plan = ({ writes }: WriteGroup) => {
       const head = this.#roots.head(namespace)
       if (!head) throw noNamespace(namespace)
       const { incarnation } = head.namespace
@@ -279,7 +279,7 @@ export class LmdbEngine implements Engine {
     await this.#release()
   }
 
-  async #complete(group: Group): Promise<() => Promise<void>> {
+  async #complete(group: WriteGroup): Promise<() => Promise<void>> {
     const blobs = await this.#blobs.stage(group)
     const buried = this.#roots.stageBurial(group.writes)
     return async () => {
@@ -288,7 +288,7 @@ export class LmdbEngine implements Engine {
     }
   }
 
-  #planParts(parts: readonly Part[], group: Group): () => Outcome[] {
+  #planParts(parts: readonly Part[], group: WriteGroup): () => Outcome[] {
     const now = this.#environment.now()
     const outcomes = parts.map((part): (() => Outcome) => {
       const verdict = judge(part, this.#roots.head(part.namespace), (revision) =>

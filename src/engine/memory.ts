@@ -25,7 +25,7 @@ import {
   sweepStepSize,
 } from './engine.js'
 import { judge, namesOf } from './judge.js'
-import { Leases } from './leases.js'
+import { CommitLeases } from './leases.js'
 import { Moves } from './moves.js'
 import { namespaceExists, noNamespace } from './refusals.js'
 import { Spares } from './spares.js'
@@ -48,13 +48,13 @@ export class MemoryEngine implements Engine {
   #stored = 0
   readonly #lives = new Map<string, Life>()
   readonly #moves = new Moves()
-  readonly #leases: Leases
+  readonly #leases: CommitLeases
   readonly #spares: Spares
   readonly #collections: Collections
 
   constructor(environment: Environment) {
     this.#environment = environment
-    this.#leases = new Leases(environment)
+    this.#leases = new CommitLeases(environment)
     this.#spares = new Spares(environment)
     this.#collections = new Collections(this.#spares)
     this.storeId = environment.id()

@@ -7,7 +7,11 @@ import { decode, encode, type Plain } from '../blob/codec.js'
 import type { Namespace, Root } from './engine.js'
 
 /** Where a blob stands: `offset` 0 is a record of its own. */
-export type Place = { readonly record: number; readonly offset: number; readonly length: number }
+export type BlobPlace = {
+  readonly record: number
+  readonly offset: number
+  readonly length: number
+}
 
 /** A root as it is stored: `ordinal` counts the namespace's roots, densely. */
 export type StoredRoot = { readonly ordinal: number; readonly root: Root }
@@ -45,7 +49,7 @@ export function indexKey(ref: Blobref): Buffer {
   return key
 }
 
-export function encodePlace(place: Place): Buffer {
+export function encodePlace(place: BlobPlace): Buffer {
   const value = Buffer.allocUnsafe(16)
   writeUint64(value, place.record, 0)
   value.writeUInt32BE(place.offset, 8)
@@ -53,7 +57,7 @@ export function encodePlace(place: Place): Buffer {
   return value
 }
 
-export function parsePlace(value: Buffer): Place {
+export function parsePlace(value: Buffer): BlobPlace {
   if (value.length !== 16) throw corrupt('a stored index entry')
   return {
     record: readUint64(value, 0),

@@ -6,7 +6,7 @@
 import { corrupt, isCount } from '../base/stored.js'
 import type { Blobref } from '../blob/blobref.js'
 import { decode, encode } from '../blob/codec.js'
-import { encodePlace, indexKey, type Place, parsePlace } from './record.js'
+import { type BlobPlace, encodePlace, indexKey, parsePlace } from './record.js'
 import type { Table, Writes } from './tables.js'
 
 /** Entries in memory before they are written out; at most 1.25 times as many wait at a time. */
@@ -17,7 +17,7 @@ const slicePerAdded = 4
 /** One shard for each first byte of a digest: a slice is whole shards, so its keys are neighbours. */
 const shardCount = 256
 
-type Shards = readonly Map<Blobref, Place>[]
+type Shards = readonly Map<Blobref, BlobPlace>[]
 /** Entries on their way to the table: the shards before `next` are durable there. */
 type Frozen = { readonly shards: Shards; readonly watermark: number; next: number }
 
@@ -52,7 +52,7 @@ export class RefIndex {
     return frozen.reduce((sum, shard) => sum + shard.size, this.#freshCount)
   }
 
-  get(ref: Blobref): Place | undefined {
+  get(ref: Blobref): BlobPlace | undefined {
     const shard = shardOf(ref)
     const waiting = this.#fresh[shard]?.get(ref) ?? this.#frozen?.shards[shard]?.get(ref)
     if (waiting) return waiting
@@ -61,7 +61,7 @@ export class RefIndex {
   }
 
   /** REQUIRES: the record is durable. */
-  add(ref: Blobref, place: Place): void {
+  add(ref: Blobref, place: BlobPlace): void {
     const shard = this.#fresh[shardOf(ref)]
     if (!shard || shard.has(ref)) return
     shard.set(ref, place)
@@ -71,7 +71,7 @@ export class RefIndex {
   /** Puts refs to other places, or (undefined) out of the index, in the table and, once the result is
    *  called, in memory. REQUIRES: `ride` has added its slice to the transaction, which may hold what they
    *  were before. */
-  replace(writes: Writes, places: Iterable<readonly [Blobref, Place | undefined]>): () => void {
+  replace(writes: Writes, places: Iterable<readonly [Blobref, BlobPlace | undefined]>): () => void {
     const refs: Blobref[] = []
     for (const [ref, place] of places) {
       refs.push(ref)
@@ -126,13 +126,13 @@ export class RefIndex {
 }
 
 function newShards(): Shards {
-  return Array.from({ length: shardCount }, () => new Map<Blobref, Place>())
+  return Array.from({ length: shardCount }, () => new Map<Blobref, BlobPlace>())
 }
 
 function shardOf(ref: Blobref): number {
   return Number.parseInt(ref.slice(7, 9), 16) // after "blake3-"
 }
 
-function byRef(a: readonly [Blobref, Place], b: readonly [Blobref, Place]): number {
+function byRef(a: readonly [Blobref, BlobPlace], b: readonly [Blobref, BlobPlace]): number {
   return a[0] < b[0] ? -1 : 1
 }

@@ -7,7 +7,7 @@ import type { Blob } from '../blob/blob.js'
 import type { Blobref } from '../blob/blobref.js'
 import { type SweepStep, type Swept, sweepRefsMax, sweepStepSize } from './engine.js'
 import { encodePack, packedIn, packedSize, packRoom } from './pack.js'
-import { type Place, packKey, parseBlobKey } from './record.js'
+import { type BlobPlace, packKey, parseBlobKey } from './record.js'
 import type { RefIndex } from './ref-index.js'
 import type { Table, Writes } from './tables.js'
 
@@ -18,7 +18,7 @@ export type SweepPlan = {
   readonly swept: Swept
   /** Refs that are stored no more. */
   readonly dropped: ReadonlySet<Blobref>
-  readonly moved: ReadonlyMap<Blobref, Place>
+  readonly moved: ReadonlyMap<Blobref, BlobPlace>
   /** Bytes of blobs that go, copies that no index entry names included. */
   readonly size: number
 }
@@ -36,7 +36,7 @@ export class Sweep {
   readonly #options: SweepOptions
   readonly #newRecord: () => number
   readonly #dropped = new Set<Blobref>()
-  readonly #moved = new Map<Blobref, Place>()
+  readonly #moved = new Map<Blobref, BlobPlace>()
   /** Live blobs of packs that go. */
   #moving: Blob[] = []
   #movingSize = 0

@@ -10,7 +10,7 @@ import { Collections } from './collections.js'
 import type { Collection, SweepStep, Swept } from './engine.js'
 import type { Moves } from './moves.js'
 import type { Spares } from './spares.js'
-import { type Answer, type Group, type Job, stored, type Writer } from './writer.js'
+import { type Job, stored, type WriteGroup, type WriteOutcome, type Writer } from './writer.js'
 
 export type SweeperPorts = {
   readonly blobs: BlobTable
@@ -42,7 +42,7 @@ export class Sweeper {
   }
 
   /** A job of the writer: a collection that is under way, or begins meanwhile, leaves its blobs alone. */
-  async submit<T>(job: Job<T>): Promise<Answer<T>> {
+  async submit<T>(job: Job<T>): Promise<WriteOutcome<T>> {
     const answered = this.#ports.spares.commit(job.blobs)
     try {
       return await this.#ports.writer.submit(job)
@@ -75,7 +75,7 @@ export class Sweeper {
     moves.assertOpen()
     const isSpared = (ref: Blobref) => spares.isSpared(ref, step.sparedSince)
     const ended = deferred<void>()
-    const plan = (group: Group) => {
+    const plan = (group: WriteGroup) => {
       assertOpen()
       const sweep = blobs.sweep(group.writes, { ...step, until, isSpared })
       if (!step.dryRun) {

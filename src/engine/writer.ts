@@ -16,7 +16,7 @@ export const jobsMax = 65_536
 export const groupSizeMax = 32 * 1024 * 1024
 
 /** What the jobs of one transaction add to. */
-export type Group = {
+export type WriteGroup = {
   readonly writes: Writes
   readonly blobs: Blob[]
   readonly sweeps: SweepPlan[]
@@ -28,22 +28,22 @@ export type Job<T> = {
   readonly blobs: readonly Blob[]
   /** Adds to the group and gives what to do, and answer, once that is durable. Throws before it has
    *  added anything, and then fails alone. */
-  readonly plan: (group: Group) => () => T
+  readonly plan: (group: WriteGroup) => () => T
   /** It frees more than it takes: it may have what is reserved on the disk. It is planned again then. */
   readonly frees?: boolean
 }
 
-export type Answer<T> =
+export type WriteOutcome<T> =
   | { readonly stored: true; readonly value: T }
   | { readonly stored: false; readonly applied: 'no' | 'unknown'; readonly error: TailraceError }
 
-type Failure = Extract<Answer<never>, { readonly stored: false }>
+type Failure = Extract<WriteOutcome<never>, { readonly stored: false }>
 
 type Waiting = {
   readonly names: readonly string[]
   readonly size: number
   readonly frees: boolean
-  readonly plan: (group: Group) => () => void
+  readonly plan: (group: WriteGroup) => () => void
   readonly fail: (failure: Failure) => void
   readonly refuse: (error: unknown) => void
 }
@@ -53,13 +53,13 @@ export type WriterOptions = {
   readonly directory: string
   /** Adds what rides along with every transaction, and gives what to do before any job is answered. Both may give way:
    *  no other transaction begins meanwhile. */
-  readonly complete: (group: Group) => Promise<() => Promise<void>>
+  readonly complete: (group: WriteGroup) => Promise<() => Promise<void>>
 }
 
 export class Writer {
   readonly #tables: Tables
   readonly #directory: string
-  readonly #complete: (group: Group) => Promise<() => Promise<void>>
+  readonly #complete: (group: WriteGroup) => Promise<() => Promise<void>>
   readonly #reserve: Reserve
   /** Only `submit` adds to it, only `#take` removes. */
   #queue: Waiting[] = []
@@ -81,12 +81,12 @@ export class Writer {
   }
 
   /** Resolves when the job's transaction has ended. Rejects with what its plan threw, and EBUSY. */
-  submit<T>(job: Job<T>): Promise<Answer<T>> {
+  submit<T>(job: Job<T>): Promise<WriteOutcome<T>> {
     if (this.#queue.length >= jobsMax) {
       const error = new TailraceError('EBUSY', `${jobsMax} commits wait for the disk: retry later`)
       return Promise.resolve({ stored: false, applied: 'no', error })
     }
-    const answer = deferred<Answer<T>>()
+    const answer = deferred<WriteOutcome<T>>()
     this.#queue.push({
       names: job.names,
       size: job.blobs.reduce((sum, blob) => sum + blob.bytes.length, 0),
@@ -142,7 +142,7 @@ export class Writer {
   async #commit(all: readonly Waiting[]): Promise<void> {
     if (this.#broken) return failAll(all, { stored: false, applied: 'no', error: this.#broken })
     const jobs = await this.#admit(all)
-    const group: Group = { writes: new Writes(), blobs: [], sweeps: [] }
+    const group: WriteGroup = { writes: new Writes(), blobs: [], sweeps: [] }
     const planned: Waiting[] = []
     const settles: (() => void | Promise<void>)[] = []
     for (const job of jobs) {
@@ -191,7 +191,7 @@ export class Writer {
   }
 
   async #store(
-    group: Group,
+    group: WriteGroup,
     settles: (() => void | Promise<void>)[],
   ): Promise<Failure | undefined> {
     if (group.writes.list.length === 0 && group.blobs.length === 0) return undefined
@@ -228,7 +228,7 @@ function failAll(jobs: readonly Waiting[], failure: Failure): void {
 }
 
 /** What a job gave. Throws why it was not stored. */
-export function stored<T>(answer: Answer<T>): T {
+export function stored<T>(answer: WriteOutcome<T>): T {
   if (answer.stored) return answer.value
   throw answer.error
 }

@@ -8,7 +8,7 @@ import type { Blobref } from '../blob/blobref.js'
 import { StreamHash } from '../blob/hash.js'
 import type { Content } from '../content/content.js'
 import { type Code, canceled, TailraceError } from '../error.js'
-import type { Namespaces } from '../kvs/namespaces.js'
+import type { OpenNamespaces } from '../kvs/namespaces.js'
 import { audit, Damaged } from '../tree/audit.js'
 import { Clean } from '../tree/clean.js'
 import { rootKey } from '../tree/key.js'
@@ -28,7 +28,7 @@ const damageCodes: ReadonlySet<Code> = new Set(['ECORRUPT', 'EDANGLING', 'EIO'])
 export type ExportPorts = {
   readonly content: Content
   readonly nodes: Nodes
-  readonly spaces: Namespaces
+  readonly spaces: OpenNamespaces
 }
 
 type ReadPorts = {

@@ -28,14 +28,14 @@ export const skippedMax = 10_000
 const skippedMessageMax = 500
 
 /** A tree with the seq of the root that it was read from. */
-export type Side = { readonly seq: number; readonly data: Dir }
+export type ExportedTree = { readonly seq: number; readonly data: Dir }
 
-export type Header = Side & {
+export type Header = ExportedTree & {
   readonly namespace: string
   /** Of the root. Wall clock, ms since 1970. */
   readonly time: number
   /** A difference: what the importer must have. */
-  readonly base: Side | undefined
+  readonly base: ExportedTree | undefined
   /** Entries left out, since they could not be read. */
   readonly skipped?: readonly Skipped[]
 }
@@ -119,7 +119,7 @@ export function encodeEnd({ count, size }: Totals): Buffer {
   return end
 }
 
-function decodeSide(seq: unknown, data: unknown): Side {
+function decodeSide(seq: unknown, data: unknown): ExportedTree {
   if (!Number.isSafeInteger(seq) || Number(seq) < 0) throw unreadable()
   const dir = decodeTreeobj(data)
   if (dir.type !== 'dir') throw unreadable()

@@ -13,7 +13,7 @@ import type { Blobref } from '../blob/blobref.js'
 import type { Content, NodeSource } from '../content/content.js'
 import type { Engine } from '../engine/engine.js'
 import { isCode, TailraceError } from '../error.js'
-import type { Namespaces } from '../kvs/namespaces.js'
+import type { OpenNamespaces } from '../kvs/namespaces.js'
 import type { Upload } from '../kvs/uploads.js'
 import type { LiveNamespace } from '../past/namespace.js'
 import { type Adopt, notEmpty, otherTree } from '../transaction/adopt.js'
@@ -40,7 +40,7 @@ export type ImportPorts = {
   readonly engine: Engine
   readonly content: Content
   readonly nodes: Nodes
-  readonly spaces: Namespaces
+  readonly spaces: OpenNamespaces
 }
 
 /** Throws EINVAL (the stream is no export, damaged, cut, or of a newer format), ENOTEMPTY, ECONFLICT, EPERM, ENOSPC,
@@ -69,7 +69,7 @@ export async function importStream(
 
 /** What the commit will refuse is refused before everything was sent. */
 async function checkTarget(
-  spaces: Namespaces,
+  spaces: OpenNamespaces,
   name: string,
   header: Header,
   replace: boolean,
@@ -84,7 +84,7 @@ async function checkTarget(
 }
 
 async function commit(
-  spaces: Namespaces,
+  spaces: OpenNamespaces,
   name: string,
   header: Header,
   replace: boolean,
@@ -105,7 +105,7 @@ async function commit(
   }
 }
 
-async function make(spaces: Namespaces, name: string, header: Header): Promise<LiveNamespace> {
+async function make(spaces: OpenNamespaces, name: string, header: Header): Promise<LiveNamespace> {
   const { data, base } = header
   if (base && base.data.ref !== undefined) {
     throw otherTree({ namespace: name, base: base.data, now: emptyDir })

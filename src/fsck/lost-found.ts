@@ -5,7 +5,7 @@
 import assert from 'node:assert/strict'
 import type { Moved } from '../api/check.js'
 import { hashBlob } from '../blob/hash.js'
-import type { Draft, Entry, Place } from '../draft/draft.js'
+import type { Draft, DraftEntry, DraftPlace } from '../draft/draft.js'
 import { isCode } from '../error.js'
 import { parseKey } from '../tree/key.js'
 import type { Treeobj } from '../tree/treeobj.js'
@@ -64,7 +64,7 @@ export class LostFound {
   }
 
   /** Where nothing is, its directories made; undefined where something is, or nothing can be. */
-  async #free(key: string): Promise<Place | undefined> {
+  async #free(key: string): Promise<DraftPlace | undefined> {
     try {
       const place = await this.#draft.locate(parseKey(key), { follow: false, created: [] })
       return place.entry || place.foreign || !place.parent ? undefined : place
@@ -98,7 +98,7 @@ function isKey(text: string): boolean {
   }
 }
 
-function entryOf(treeobj: Treeobj): Entry {
+function entryOf(treeobj: Treeobj): DraftEntry {
   assert(treeobj.type !== 'dir', 'values are set down')
   return treeobj
 }

@@ -38,7 +38,7 @@ export type NamespacesPorts = {
   readonly environment: Environment
 }
 
-export class Namespaces implements AsyncDisposable {
+export class OpenNamespaces implements AsyncDisposable {
   readonly past: Past
   /** What is stored and not named yet. */
   readonly uploads: Uploads
@@ -54,8 +54,8 @@ export class Namespaces implements AsyncDisposable {
   }
 
   /** Makes what must always be there. The engine stays the caller's to close. */
-  static async open(ports: NamespacesPorts): Promise<Namespaces> {
-    const namespaces = new Namespaces(ports)
+  static async open(ports: NamespacesPorts): Promise<OpenNamespaces> {
+    const namespaces = new OpenNamespaces(ports)
     for (const head of await ports.engine.roots()) {
       const live = namespaces.#adopt(head)
       await namespaces.find(live.name).committer.present.open()

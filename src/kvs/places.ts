@@ -36,7 +36,7 @@ const placeStep = 256
 
 /** Behind the first `position.index` blobs, which are the first `offset` bytes, as they were at the root
  *  `seq`. */
-export type Place = {
+export type LogPlace = {
   readonly position: Position
   readonly offset: number
   readonly seq: number
@@ -44,7 +44,7 @@ export type Place = {
 
 export type Checked = {
   /** Behind all that is there. */
-  readonly end: Place
+  readonly end: LogPlace
   /** Whether a position of that index or less is one of the history that was checked. */
   readonly includes: (position: Position) => Promise<boolean>
 }
@@ -65,7 +65,7 @@ export class Places {
   }
 
   /** Behind all that is there. Undefined where there is no value. Throws ENONS, ECOMPACTED, EINVAL. */
-  async end(key: string, scope: ReadScope = {}): Promise<Place | undefined> {
+  async end(key: string, scope: ReadScope = {}): Promise<LogPlace | undefined> {
     const live = this.#store.namespace(scope.namespace)
     const isNewest = scope.at === undefined || scope.at === live.root.seq
     const peeked = isNewest && this.#peek(live, key)
@@ -77,7 +77,7 @@ export class Places {
 
   /** As `end` at the newest root, undefined where that is not in memory, too. It is asked for with every
    *  value that is read. */
-  #peek(live: LiveNamespace, key: string): Place | undefined {
+  #peek(live: LiveNamespace, key: string): LogPlace | undefined {
     const { nodes } = this.#store
     const treeobj = peekKey(nodes, live.root, key, { follow: true })?.treeobj
     if (treeobj?.type !== 'val' && treeobj?.type !== 'valref') return undefined
@@ -88,7 +88,7 @@ export class Places {
   /** Checks that the bytes before `from` are those that a reader has who was at the place, and read on
    *  from there. Throws EOVERWRITTEN (they are not), ENOENT, ECOMPACTED (it cannot be told: what the place
    *  says was dropped, or the roots between it and now). */
-  async check(key: string, place: Place, from: number, scope: Scope = {}): Promise<Checked> {
+  async check(key: string, place: LogPlace, from: number, scope: Scope = {}): Promise<Checked> {
     const live = this.#store.namespace(scope.namespace)
     const { nodes, spaces } = this.#store
     using held = spaces.past.holdRoot(live.root)
@@ -109,7 +109,7 @@ export class Places {
   }
 
   /** Each state of the key since then begins with the one before. */
-  async #followUp(live: LiveNamespace, key: Key, place: Place, now: Sight): Promise<void> {
+  async #followUp(live: LiveNamespace, key: Key, place: LogPlace, now: Sight): Promise<void> {
     const { nodes, spaces } = this.#store
     if (!now.own) throw untold(key)
     let before: Sight | undefined
@@ -180,7 +180,7 @@ function arrayOfInline({ data }: Extract<Treeobj, { readonly type: 'val' }>): Ap
   return pushBlob(hashOnly, emptyArray, { ref: hashBlob(data), size: data.length, more: false })
 }
 
-function placeOf(live: LiveNamespace, { array, seq }: Pick<Sight, 'array' | 'seq'>): Place {
+function placeOf(live: LiveNamespace, { array, seq }: Pick<Sight, 'array' | 'seq'>): LogPlace {
   const { incarnation } = live.record
   const prefix: Blobref = arrayRef(array)
   return { position: { incarnation, index: array.count, prefix }, offset: array.size, seq }

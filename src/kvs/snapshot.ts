@@ -6,7 +6,7 @@ import { type HeldRoot, readerHoldMs } from '../past/holds.js'
 import type { LiveNamespace } from '../past/namespace.js'
 import type { RootNode } from '../tree/root.js'
 import type { Dir } from '../tree/treeobj.js'
-import type { Namespaces } from './namespaces.js'
+import type { OpenNamespaces } from './namespaces.js'
 import type { Snapshot } from './read.js'
 
 export type HeldSnapshot = Snapshot &
@@ -18,7 +18,7 @@ export type HeldSnapshot = Snapshot &
 
 /** Takes the root's hold over: it is disposed of with the snapshot, or where this throws. */
 export async function holdSnapshot(
-  spaces: Namespaces,
+  spaces: OpenNamespaces,
   live: LiveNamespace,
   held: HeldRoot,
 ): Promise<HeldSnapshot> {

@@ -55,7 +55,7 @@ import { parseKey } from '../tree/key.js'
 import { Nodes } from '../tree/nodes.js'
 import { statOf } from '../tree/stat.js'
 import type { Dir } from '../tree/treeobj.js'
-import { Namespaces, type StoreListener } from './namespaces.js'
+import { OpenNamespaces, type StoreListener } from './namespaces.js'
 import { type Peeked, peekKey, Reader } from './read.js'
 import { type HeldSnapshot, heldChunks, holdSnapshot } from './snapshot.js'
 import { holdBack, storeArray } from './uploads.js'
@@ -66,7 +66,7 @@ type Keys = Omit<Kvs, 'watch' | 'producer' | 'history' | 'namespaces' | 'upkeep'
 export class KeyStore implements Keys, AsyncDisposable {
   readonly reader: Reader
   readonly nodes: Nodes
-  readonly spaces: Namespaces
+  readonly spaces: OpenNamespaces
   readonly pinning: Pinning
   readonly history: History
   readonly #content: Content
@@ -75,7 +75,7 @@ export class KeyStore implements Keys, AsyncDisposable {
   private constructor(
     content: Content,
     nodes: Nodes,
-    namespaces: Namespaces,
+    namespaces: OpenNamespaces,
     environment: Environment,
   ) {
     this.#content = content
@@ -106,7 +106,7 @@ export class KeyStore implements Keys, AsyncDisposable {
   /** Makes what must always be there. The engine stays the caller's to close. */
   static async open(engine: Engine, content: Content, environment: Environment): Promise<KeyStore> {
     const nodes = new Nodes(content)
-    const namespaces = await Namespaces.open({ engine, content, nodes, environment })
+    const namespaces = await OpenNamespaces.open({ engine, content, nodes, environment })
     return new KeyStore(content, nodes, namespaces, environment)
   }
 

@@ -34,7 +34,7 @@ export const answersPath = ['answers'] as const
 export const answerOrderPath = ['answer-order'] as const
 const seqDigits = 14
 
-export type Answer = {
+export type AnswerRecord = {
   readonly digest: Uint8Array
   readonly seq: number
   /** Wall clock, ms since 1970. */
@@ -60,12 +60,12 @@ export function answerOrderEntry(seq: number): MetaPath {
 }
 
 /** `[digest, seq, time, result, …]`. */
-export function encodeAnswer({ digest, seq, time, results }: Answer): readonly Plain[] {
+export function encodeAnswer({ digest, seq, time, results }: AnswerRecord): readonly Plain[] {
   return [digest, seq, time, ...results.map(encodeResult)]
 }
 
 /** Throws ECORRUPT. */
-export function decodeAnswer(record: MetaRecord): Answer {
+export function decodeAnswer(record: MetaRecord): AnswerRecord {
   const [digest, seq, time, ...results] = record
   if (!(digest instanceof Uint8Array) || !isCount(seq) || typeof time !== 'number')
     throw corrupt('the record of an answer')
@@ -152,7 +152,10 @@ type AnsweredGroup = Pick<DraftGroup, 'meta' | 'now'>
 
 /** How a transaction was answered before; undefined if it was not committed. Throws EINVAL (that was
  *  another transaction), EUNKNOWN (it was committed, its answer is no more kept). */
-export async function answered(group: AnsweredGroup, once: Once): Promise<Answer | undefined> {
+export async function answered(
+  group: AnsweredGroup,
+  once: Once,
+): Promise<AnswerRecord | undefined> {
   const answer = await answerOf(group, once.name)
   const age = answer ? group.now - answer.time : answerMarkMs
   if (!answer || age >= answerMarkMs) return undefined
@@ -170,7 +173,7 @@ export async function answered(group: AnsweredGroup, once: Once): Promise<Answer
 export async function keepAnswer(
   group: AnsweredGroup,
   once: Once,
-  answer: Pick<Answer, 'seq' | 'results'>,
+  answer: Pick<AnswerRecord, 'seq' | 'results'>,
 ) {
   const { meta, now } = group
   const { name, digest } = once
@@ -201,7 +204,7 @@ export async function forgetAnswers(
   }
 }
 
-async function answerOf(group: AnsweredGroup, name: string): Promise<Answer | undefined> {
+async function answerOf(group: AnsweredGroup, name: string): Promise<AnswerRecord | undefined> {
   const record = await getRecord(group.meta, answerPath(name))
   return record && decodeAnswer(record)
 }

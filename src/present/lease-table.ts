@@ -25,7 +25,7 @@ export const expiredLeasesMax = 1_024
 const waitMsMax = 24 * 3_600_000
 
 /** A lease that is held. */
-export type Lease = {
+export type GrantedLease = {
   readonly key: Key
   /** Of the transaction that took it: with the incarnation the fencing token. */
   readonly seq: number
@@ -35,7 +35,7 @@ export type Lease = {
   readonly renewed: number | undefined
 }
 
-type Deadline = { readonly lease: Lease; readonly deadline: number }
+type Deadline = { readonly lease: GrantedLease; readonly deadline: number }
 
 export class LeaseTable implements Disposable {
   readonly #monotonic: () => number
@@ -67,20 +67,20 @@ export class LeaseTable implements Disposable {
   }
 
   /** The lease is held for its ttl from now on, or for `restMs`. */
-  hold(lease: Lease, restMs = lease.ttl): void {
+  hold(lease: GrantedLease, restMs = lease.ttl): void {
     const deadline = this.#monotonic() + restMs
     this.#held.set(lease.key, { lease, deadline })
     if (!this.#expiring) this.#nearest.by(deadline)
   }
 
   /** That lease is held no more. */
-  drop(lease: Lease): void {
+  drop(lease: GrantedLease): void {
     if (this.#held.get(lease.key)?.lease.seq === lease.seq) this.#held.delete(lease.key)
   }
 
   /** These are held, and no others. One that is new here, or was renewed by others, has what the wall clock
    *  leaves of its ttl. */
-  adopt(leases: readonly Lease[]): void {
+  adopt(leases: readonly GrantedLease[]): void {
     const before = new Map(this.#held)
     this.#held.clear()
     for (const lease of leases) {
@@ -98,20 +98,20 @@ export class LeaseTable implements Disposable {
 
   /** Leases whose record does not say how long they last by this clock: of an older format, or from a clock
    *  that has been set back since. */
-  undated(now: number): readonly Lease[] {
+  undated(now: number): readonly GrantedLease[] {
     const leases = [...this.#held.values()].map(({ lease }) => lease)
     return leases.filter(({ renewed }) => renewed === undefined || renewed > now)
   }
 
   /** The record of a lease says another time now; its deadline stays. */
-  date(lease: Lease): void {
+  date(lease: GrantedLease): void {
     const known = this.#held.get(lease.key)
     if (known?.lease.seq === lease.seq) this.#held.set(lease.key, { ...known, lease })
   }
 
   /** Those whose time is over, at most `expiredLeasesMax`. */
-  due(): readonly Lease[] {
-    const due: Lease[] = []
+  due(): readonly GrantedLease[] {
+    const due: GrantedLease[] = []
     for (const { lease, deadline } of this.#held.values()) {
       if (deadline > this.#heardFrom) continue
       due.push(lease)
@@ -161,7 +161,7 @@ export class LeaseTable implements Disposable {
 
 /** ms that a lease has left after an open: 0 or less where it is over. A clock that was set back gives it its
  *  ttl, not more. */
-function restOf({ ttl, renewed }: Lease, now: number): number {
+function restOf({ ttl, renewed }: GrantedLease, now: number): number {
   if (renewed === undefined) return ttl
   return Math.min(ttl, renewed + ttl + clockAllowanceMs - now)
 }

@@ -23,7 +23,7 @@ import type { Key } from '../tree/key.js'
 import type { Nodes } from '../tree/nodes.js'
 import { leaseMark } from '../tree/root-keys.js'
 import type { Dir } from '../tree/treeobj.js'
-import type { Lease, LeaseTable } from './lease-table.js'
+import type { GrantedLease, LeaseTable } from './lease-table.js'
 
 /** ms. */
 export const leaseTtlMax = 24 * 3_600_000
@@ -91,13 +91,13 @@ export function leasePath(key: Key): MetaPath {
   return [...leasesPath, hashName(key)]
 }
 
-export function encodeLease({ key, seq, ttl, owner, renewed }: Lease): readonly Plain[] {
+export function encodeLease({ key, seq, ttl, owner, renewed }: GrantedLease): readonly Plain[] {
   const record = [key, seq, ttl, owner ?? null]
   return renewed === undefined ? record : [...record, renewed]
 }
 
 /** Throws ECORRUPT. */
-export function decodeLease(record: MetaRecord): Lease {
+export function decodeLease(record: MetaRecord): GrantedLease {
   const [key, seq, ttl, owner, renewed] = record
   if (typeof key !== 'string' || !isCount(seq) || !isCount(ttl))
     throw corrupt('the record of a lease')
@@ -107,13 +107,17 @@ export function decodeLease(record: MetaRecord): Lease {
 }
 
 /** The lease of a resolved key in a committed meta tree. Throws ECORRUPT, EDANGLING, EIO. */
-export async function readLease(nodes: Nodes, meta: Dir, key: Key): Promise<Lease | undefined> {
+export async function readLease(
+  nodes: Nodes,
+  meta: Dir,
+  key: Key,
+): Promise<GrantedLease | undefined> {
   const record = await readRecord(nodes, meta, leasePath(key))
   return record && decodeLease(record)
 }
 
 /** All leases of a committed meta tree. Throws ECORRUPT, EDANGLING, EIO. */
-export async function* readLeases(nodes: Nodes, meta: Dir): AsyncGenerator<Lease> {
+export async function* readLeases(nodes: Nodes, meta: Dir): AsyncGenerator<GrantedLease> {
   for await (const [, record] of readRecords(nodes, meta, leasesPath)) yield decodeLease(record)
 }
 
@@ -186,7 +190,7 @@ export async function refusesToken(
 async function take(
   group: LeaseGroup,
   key: Key,
-  held: Lease | undefined,
+  held: GrantedLease | undefined,
   { ttl, owner }: { readonly ttl: number; readonly owner?: string },
   work: Work,
 ): Promise<void> {
@@ -203,7 +207,7 @@ async function take(
     const message = `${group.namespace} has ${leasesMax} leases: take this one when some are gone`
     throw new TailraceError('EBUSY', message)
   }
-  const taken: Lease = { key, seq: work.seq + 1, ttl, owner, renewed: group.now }
+  const taken: GrantedLease = { key, seq: work.seq + 1, ttl, owner, renewed: group.now }
   await setRecord(group.meta, leasePath(key), encodeLease(taken))
   work.leases++
   work.changed.push(leaseMark(key))
@@ -211,7 +215,7 @@ async function take(
   work.results.push({ token: tokenOf(group, taken) })
 }
 
-async function drop(group: LeaseGroup, held: Lease, work: Work): Promise<void> {
+async function drop(group: LeaseGroup, held: GrantedLease, work: Work): Promise<void> {
   await removeRecord(group.meta, leasePath(held.key))
   work.leases--
   work.changed.push(leaseMark(held.key))
@@ -223,18 +227,23 @@ async function leasedKey(group: LeaseGroup, key: Key): Promise<Key> {
   return own(await group.draft.locate(key, { follow: true }), key).key
 }
 
-async function leaseOf(group: LeaseGroup, key: Key): Promise<Lease | undefined> {
+async function leaseOf(group: LeaseGroup, key: Key): Promise<GrantedLease | undefined> {
   const record = await getRecord(group.meta, leasePath(key))
   return record && decodeLease(record)
 }
 
 /** Throws EFENCED. */
-function holding(group: LeaseGroup, key: Key, held: Lease | undefined, token: Token): Lease {
+function holding(
+  group: LeaseGroup,
+  key: Key,
+  held: GrantedLease | undefined,
+  token: Token,
+): GrantedLease {
   if (held && isHeld(group, held, token)) return held
   throw new TailraceError('EFENCED', notHeld(key), { failed: { state: stateOf(group, held) } })
 }
 
-function isHeld(group: LeaseGroup, held: Lease | undefined, token: Token): boolean {
+function isHeld(group: LeaseGroup, held: GrantedLease | undefined, token: Token): boolean {
   return held?.seq === token.seq && group.incarnation === token.incarnation
 }
 
@@ -242,13 +251,13 @@ function notHeld(key: Key): string {
   return `the lease of ${shown(key)} is not held with that token: what it was for belongs to others now`
 }
 
-function stateOf(group: LeaseGroup, held: Lease | undefined) {
+function stateOf(group: LeaseGroup, held: GrantedLease | undefined) {
   if (!held) return { lease: null }
   const { key, ttl, owner } = held
   const named = owner === undefined ? {} : { owner }
   return { lease: { key, token: tokenOf(group, held), ttl, ...named } }
 }
 
-function tokenOf({ incarnation }: LeaseGroup, { seq }: Lease): Token {
+function tokenOf({ incarnation }: LeaseGroup, { seq }: GrantedLease): Token {
   return { incarnation, seq }
 }

@@ -8,12 +8,12 @@ import { isCode } from '../error.js'
 import type { Nodes } from '../tree/nodes.js'
 import type { Dir } from '../tree/treeobj.js'
 import { type ExpiryGroup, KeyExpiry, readFirstTime } from './expiry.js'
-import { expiredLeasesMax, type Lease, LeaseTable } from './lease-table.js'
+import { expiredLeasesMax, type GrantedLease, LeaseTable } from './lease-table.js'
 import { type LeaseGroup, leasesMax, readLeases } from './leases.js'
 import { type TimesGroup, TimesKnown } from './times.js'
 
 /** A group, with what its namespace's present knows in memory. */
-export type Group = LeaseGroup & ExpiryGroup & TimesGroup
+export type PresentGroup = LeaseGroup & ExpiryGroup & TimesGroup
 
 export type PresentPorts = {
   readonly environment: Environment
@@ -78,7 +78,7 @@ export class Present implements Disposable {
   async sync(meta: Dir): Promise<void> {
     if (!this.#stale) return
     try {
-      const leases: Lease[] = []
+      const leases: GrantedLease[] = []
       for await (const lease of readLeases(this.#nodes, meta)) leases.push(lease)
       this.leases.adopt(leases)
       const first = await readFirstTime(this.#nodes, meta)

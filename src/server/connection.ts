@@ -16,8 +16,8 @@ import {
   type CallFrame,
   isCallFrame,
   parseRequest,
-  type Request,
-  type Response,
+  type RequestFrame,
+  type ResponseFrame,
   requestIdOf,
   subprotocol,
 } from '../wire/frames.js'
@@ -26,14 +26,14 @@ import { type ArgsOf, isWaiting } from '../wire/request.js'
 import { errorBodyOf } from '../wire/status.js'
 import type { read } from '../wire/transaction.js'
 import { checkToken } from './access.js'
-import type { Context } from './context.js'
+import type { ServerContext } from './context.js'
 import { Gate, Inbox } from './inbox.js'
 import { some } from './kv-read.js'
 import { type BacklogSum, Outbox } from './outbox.js'
 import type { AskedCall, Call, Routes } from './routes.js'
 import { ServedWatch, type WatchRequest } from './served-watch.js'
 import { Turns } from './turns.js'
-import { closePolicy, closeTryAgain, type Socket } from './websocket.js'
+import { closePolicy, closeTryAgain, type ServerSocket } from './websocket.js'
 
 /** A frame of more bytes is read in several turns of the event loop. */
 const longFrameSize = 64 * 1024
@@ -61,7 +61,7 @@ const refusedMs = 1_000
 type Pending = { canceled: boolean; controller: AbortController | undefined }
 
 export type ConnectionOptions = {
-  readonly socket: Socket
+  readonly socket: ServerSocket
   readonly raw: RawSocket
   readonly protocol: Subprotocol
   readonly sum: BacklogSum
@@ -69,10 +69,10 @@ export type ConnectionOptions = {
   readonly token?: string
 }
 
-export class Connection {
-  readonly #context: Context
+export class ServedConnection {
+  readonly #context: ServerContext
   readonly #routes: Routes
-  readonly #socket: Socket
+  readonly #socket: ServerSocket
   readonly #protocol: Subprotocol
   readonly #inbox: Inbox
   readonly #outbox: Outbox
@@ -92,7 +92,7 @@ export class Connection {
   #refused = false
   #alive = true
 
-  constructor(context: Context, routes: Routes, options: ConnectionOptions) {
+  constructor(context: ServerContext, routes: Routes, options: ConnectionOptions) {
     const { socket, raw, protocol, sum, token } = options
     this.#context = context
     this.#routes = routes
@@ -235,7 +235,7 @@ export class Connection {
   }
 
   /** `parsed`: what the request asks for, where it was parsed before. */
-  #take(request: Request, parsed?: AskedCall): void {
+  #take(request: RequestFrame, parsed?: AskedCall): void {
     if (isCallFrame(request)) {
       this.#checkId(request.id)
       void this.#answer(request.id, request, parsed)
@@ -406,7 +406,7 @@ export class Connection {
     this.#refuse(0, `no token came within ${authMs} ms`)
   }
 
-  #send(frame: Response): void {
+  #send(frame: ResponseFrame): void {
     this.#outbox.send(frame)
   }
 

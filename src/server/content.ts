@@ -6,13 +6,13 @@ import { TailraceError } from '../error.js'
 import { loadBlob, storeBlob } from '../wire/blobs.js'
 import { putTreeobj } from '../wire/keys.js'
 import { readBody, readJsonBody } from './body.js'
-import type { Context } from './context.js'
+import type { ServerContext } from './context.js'
 import { cacheForever, conditionally, conditionsOf, guardsOf } from './etag.js'
 import { some } from './kv-read.js'
 import { idempotencyOf } from './once.js'
 import type { Routes } from './routes.js'
 
-export function serveContent(routes: Routes, { store }: Context): void {
+export function serveContent(routes: Routes, { store }: ServerContext): void {
   routes.serveHttp(loadBlob, async ({ ref }, { reply }) => {
     const bytes = await store.blobs.load(ref)
     if (!bytes) throw new TailraceError('ENOENT', `there is no blob ${ref}`)

@@ -18,7 +18,7 @@ export type ServedStore = Store & {
   readonly jobs: Jobs & { readonly running: number; readonly waiting: number }
 }
 
-export type Context = {
+export type ServerContext = {
   readonly store: ServedStore
   readonly activity: Activity
   readonly pace: Pace

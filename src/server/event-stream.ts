@@ -9,10 +9,10 @@ import { toTailraceError } from '../error.js'
 import { toNdjson } from '../eventlog/eventlog.js'
 import type { OutputPiece } from '../eventlog/read-stream.js'
 import { Splitter } from '../eventlog/splitter.js'
-import type { Place } from '../kvs/places.js'
+import type { LogPlace } from '../kvs/places.js'
 import { errorBodyOf } from '../wire/status.js'
 import type { Request } from './app.js'
-import type { Context } from './context.js'
+import type { ServerContext } from './context.js'
 import { formatPlace, parsePlace } from './place.js'
 
 export const eventStreamType = 'text/event-stream; charset=utf-8'
@@ -30,7 +30,7 @@ export function wantsEventStream(request: Request): boolean {
 }
 
 /** Place where the client lost the stream. Throws EINVAL. */
-export function lastEventOf(request: Request): Place | undefined {
+export function lastEventOf(request: Request): LogPlace | undefined {
   const id = request.headers['last-event-id']
   return typeof id === 'string' && id !== '' ? parsePlace(id, 'Last-Event-ID') : undefined
 }
@@ -45,9 +45,9 @@ export function lastByteOf(request: Request): number | undefined {
 
 /** Whether the client has all of a sealed log: it need not come back. */
 export async function isOver(
-  { store }: Context,
+  { store }: ServerContext,
   { key, namespace }: { readonly key: string; readonly namespace: string },
-  last: Place,
+  last: LogPlace,
 ): Promise<boolean> {
   const stat = await store.stat(key, { namespace })
   if (!stat?.sealed || stat.count !== last.position.index) return false
@@ -56,14 +56,14 @@ export async function isOver(
 }
 
 /** The place behind an append. */
-function placeBehind({ position, offset, data, seq }: AppendEvent): Place {
+function placeBehind({ position, offset, data, seq }: AppendEvent): LogPlace {
   return { position, offset: offset + data.length, seq }
 }
 
 /** Appends of a key. `from`: bytes before it are left out; `end`: behind what was there at the beginning. */
 export function keyFrames(
   watching: Watching,
-  { from, end }: { readonly from: number; readonly end: Place | undefined },
+  { from, end }: { readonly from: number; readonly end: LogPlace | undefined },
 ): AsyncGenerator<Uint8Array> {
   const frames = framesOf(watching, end, function* (event) {
     const { index, seq, more } = event
@@ -118,7 +118,7 @@ type Frame = { readonly id?: string; readonly event?: string; readonly json: str
 /** An `end` is the last frame. */
 async function* framesOf(
   watching: Watching,
-  end: Place | undefined,
+  end: LogPlace | undefined,
   framesOfAppend: (event: AppendEvent) => Iterable<Frame>,
 ): AsyncGenerator<Frame> {
   for await (const event of watching) {

@@ -18,7 +18,7 @@ import type { ArgsOf } from '../wire/request.js'
 import type { Reply, Request } from './app.js'
 import { readBody } from './body.js'
 import { withCap } from './cap.js'
-import type { Context } from './context.js'
+import type { ServerContext } from './context.js'
 import { guardsOf } from './etag.js'
 import {
   eventHeartbeat,
@@ -39,13 +39,13 @@ const noContent = 204
 const emptyLine = Buffer.from('\n')
 const headers = { 'content-type': 'application/x-ndjson' }
 
-export function serveEventlogs(routes: Routes, context: Context): void {
+export function serveEventlogs(routes: Routes, context: ServerContext): void {
   routes.serveHttp(readEventlog, (args, { request, reply }) => read(context, args, request, reply))
   routes.serveHttp(appendEventlog, (args, { request }) => append(context, args, request))
 }
 
 async function append(
-  context: Context,
+  context: ServerContext,
   { key, namespace = primary, ...args }: ArgsOf<typeof appendEventlog>,
   request: Request,
 ): Promise<unknown> {
@@ -59,7 +59,7 @@ async function append(
 }
 
 async function read(
-  context: Context,
+  context: ServerContext,
   query: ArgsOf<typeof readEventlog>,
   request: Request,
   reply: Reply,
@@ -91,7 +91,7 @@ async function read(
 
 /** Sends events for `EventSource`. A client that comes back to the end of a sealed log is told to stay away. */
 export async function sendEventStream(
-  context: Context,
+  context: ServerContext,
   request: Request,
   reply: Reply,
   asked: {
@@ -121,7 +121,7 @@ export async function sendEventStream(
   return reply
 }
 
-export type Sending = {
+export type EventStreamOptions = {
   readonly signal: AbortSignal
   /** An empty line whenever nothing came for so long, ms. */
   readonly heartbeat?: number | undefined
@@ -129,10 +129,10 @@ export type Sending = {
 
 /** Events, as a watch that is counted. */
 export async function sendFollowed(
-  context: Context,
+  context: ServerContext,
   reply: Reply,
   events: AsyncIterable<Event>,
-  sending: Sending,
+  sending: EventStreamOptions,
 ): Promise<void> {
   const counted = context.activity.beginWatch()
   try {
@@ -143,10 +143,10 @@ export async function sendFollowed(
 }
 
 export async function sendEvents(
-  context: Context,
+  context: ServerContext,
   reply: Reply,
   events: AsyncIterable<Event>,
-  { signal, heartbeat }: Sending,
+  { signal, heartbeat }: EventStreamOptions,
 ): Promise<void> {
   const lines = linesOf(events)
   await sendStream(reply, {

@@ -6,9 +6,9 @@
 import type { From, Watching } from '../api/watch.js'
 import { invalid } from '../base/shape.js'
 import { TailraceError } from '../error.js'
-import type { Checked, Place } from '../kvs/places.js'
+import type { Checked, LogPlace } from '../kvs/places.js'
 import type { Reply, Request } from './app.js'
-import type { Context } from './context.js'
+import type { ServerContext } from './context.js'
 import { type Conditions, judgeRead } from './etag.js'
 import {
   eventHeartbeat,
@@ -31,7 +31,7 @@ export type FollowOptions = {
   /** Of the first blob; or the byte to begin with. Not both. */
   readonly index?: number | undefined
   readonly from?: number | undefined
-  readonly position?: Place | undefined
+  readonly position?: LogPlace | undefined
   /** Heartbeat interval of an event stream, ms. */
   readonly heartbeat?: number | undefined
   readonly conditions: Conditions
@@ -42,7 +42,7 @@ const partialContent = 206
 
 /** Streams until the key is sealed. Throws as a watch, until the first byte is on its way. */
 export async function follow(
-  context: Context,
+  context: ServerContext,
   request: Request,
   reply: Reply,
   options: FollowOptions,
@@ -107,7 +107,7 @@ type FollowRange = { readonly from: number; readonly shown: number }
 
 /** A range of what is followed has no end. Throws EINVAL, ECONFLICT. */
 async function rangeOfFollow(
-  { store }: Context,
+  { store }: ServerContext,
   request: Request,
   { key, namespace, conditions }: FollowOptions,
 ): Promise<FollowRange | undefined> {
@@ -134,15 +134,15 @@ type Begin = {
   /** Bytes before it are left out. */
   readonly from: number
   /** Behind what was there when the answer began. */
-  readonly end: Place | undefined
+  readonly end: LogPlace | undefined
   /** The first blob must be one that this check looked at. */
   readonly checked?: Checked
 }
 
 /** Throws EOVERWRITTEN, ECOMPACTED, ENOENT where a position does not hold. */
 async function beginOf(
-  { store }: Context,
-  options: FollowOptions & { readonly last: Place | undefined },
+  { store }: ServerContext,
+  options: FollowOptions & { readonly last: LogPlace | undefined },
 ): Promise<Begin> {
   const { key, namespace, index, from, position, last } = options
   if (last) {

@@ -1,14 +1,14 @@
 /** The past of namespaces: roots, differences, pasts of keys, pins. See rfc/10, rfc/12. */
 
 import { diff, log, makePin, pins, roots, unpin } from '../wire/history.js'
-import type { Context } from './context.js'
+import type { ServerContext } from './context.js'
 import type { Routes } from './routes.js'
 
 /** Requests for pages of the history that are worked on at once, of all clients: each holds roots by the hundred. The
  *  others wait in order, and go when their clients go. */
 export const walksMax = 8
 
-export function serveHistory(routes: Routes, { store: { history }, walks }: Context): void {
+export function serveHistory(routes: Routes, { store: { history }, walks }: ServerContext): void {
   routes.serve(roots, (args, { signal }) =>
     walks.run(() => history.roots({ ...args, signal }), signal),
   )

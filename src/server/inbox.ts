@@ -5,7 +5,7 @@
 import type { Socket as RawSocket } from 'node:net'
 import { type BodyBudget, type BodyShare, bodyFreeSize } from './body-budget.js'
 import type { Pace, Share } from './pace.js'
-import type { Socket } from './websocket.js'
+import type { ServerSocket } from './websocket.js'
 
 /** Cost of a request besides its bytes and that of a delivery: some 80 µs of work. So a turn has at most
  *  some 50 of them. */
@@ -19,10 +19,10 @@ type Reason = 'requests' | 'answers' | 'refused'
 
 /** Whether a socket is read: while there is no reason not to. */
 export class Gate {
-  readonly #socket: Socket
+  readonly #socket: ServerSocket
   readonly #reasons = new Set<Reason>()
 
-  constructor(socket: Socket) {
+  constructor(socket: ServerSocket) {
     this.#socket = socket
   }
 
@@ -62,7 +62,7 @@ export class Inbox {
   /** Messages wait for their turn, or for the one before. */
   #handling = false
 
-  constructor(socket: Socket, ports: InboxPorts) {
+  constructor(socket: ServerSocket, ports: InboxPorts) {
     this.#ports = ports
     this.#share = ports.pace.share()
     const { raw } = ports

@@ -26,7 +26,7 @@ import {
 import type { ArgsOf } from '../wire/request.js'
 import type { Reply, Request } from './app.js'
 import { streamBody } from './body.js'
-import type { Context } from './context.js'
+import type { ServerContext } from './context.js'
 import {
   eventHeartbeat,
   eventStreamType,
@@ -37,11 +37,11 @@ import {
 import { sendEventStream, sendEvents, sendFollowed } from './eventlog.js'
 import { checkHeartbeat, heartbeatMsDefault, withHeartbeat } from './heartbeat.js'
 import { some } from './kv-read.js'
-import { type Range, rangeOf, refuseRange } from './range.js'
+import { type ByteRange, rangeOf, refuseRange } from './range.js'
 import type { Routes } from './routes.js'
 import { sendStream, signalOf } from './stream.js'
 
-export function serveJobs(routes: Routes, context: Context): void {
+export function serveJobs(routes: Routes, context: ServerContext): void {
   const { jobs } = context.store
   routes.serve(submitJob, (submission) => jobs.submit(submission))
   routes.serve(listJobs, ({ state: states, ...asked }) =>
@@ -81,7 +81,7 @@ export function serveJobs(routes: Routes, context: Context): void {
 }
 
 async function events(
-  context: Context,
+  context: ServerContext,
   { id, follow, heartbeat: beat }: ArgsOf<typeof readJobEvents>,
   request: Request,
   reply: Reply,
@@ -103,7 +103,7 @@ async function events(
 }
 
 async function output(
-  context: Context,
+  context: ServerContext,
   query: ArgsOf<typeof readJobOutput>,
   request: Request,
   reply: Reply,
@@ -145,7 +145,7 @@ async function output(
 
 /** Sends output for `EventSource`. A client that comes back to the end of an ended job is told to stay away. */
 async function sendOutputEvents(
-  context: Context,
+  context: ServerContext,
   request: Request,
   reply: Reply,
   output: {
@@ -181,7 +181,7 @@ function isOver(state: JobState): boolean {
 }
 
 /** `of`: the bytes of all, `*` where there will be more. */
-function rangeHeaders({ from, to }: Range, of: number | '*'): Record<string, string> {
+function rangeHeaders({ from, to }: ByteRange, of: number | '*'): Record<string, string> {
   return { 'content-range': `bytes ${from}-${to - 1}/${of}`, 'content-length': String(to - from) }
 }
 

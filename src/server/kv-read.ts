@@ -8,24 +8,24 @@ import { primary } from '../api/namespace.js'
 import { invalid } from '../base/shape.js'
 import { blobSizeMax } from '../blob/blob.js'
 import { TailraceError } from '../error.js'
-import type { Place } from '../kvs/places.js'
+import type { LogPlace } from '../kvs/places.js'
 import { atOneRoot } from '../store/at-one-root.js'
 import type { getKey, headKey } from '../wire/keys.js'
 import type { ArgsOf } from '../wire/request.js'
 import type { Reply, Request } from './app.js'
-import type { Context } from './context.js'
+import type { ServerContext } from './context.js'
 import { type Conditions, cacheForever, cacheWithTag, conditionsOf, judgeRead } from './etag.js'
 import { follow } from './follow.js'
 import { checkHeartbeat } from './heartbeat.js'
 import { formatPlace, parsePlace, positionHeader } from './place.js'
-import { type Range, rangeHolds, rangeOf, refuseRange } from './range.js'
+import { type ByteRange, rangeHolds, rangeOf, refuseRange } from './range.js'
 import { sendStream, signalOf } from './stream.js'
 
 const notModified = 304
 const partialContent = 206
 
 export async function get(
-  context: Context,
+  context: ServerContext,
   query: ArgsOf<typeof getKey>,
   request: Request,
   reply: Reply,
@@ -104,17 +104,17 @@ type Ranged =
   | { readonly answered: Reply }
   | {
       readonly found: Reading | undefined
-      readonly range?: Range | undefined
+      readonly range?: ByteRange | undefined
       /** The byte that it begins with, where a position said so. */
       readonly from?: number | undefined
     }
 
 /** Checks a position, and gives where to read on from it. Throws EOVERWRITTEN, ECOMPACTED, ENOENT. */
 async function proveRead(
-  { store }: Context,
+  { store }: ServerContext,
   key: string,
   asked: {
-    readonly position: Place
+    readonly position: LogPlace
     readonly from: number | undefined
     readonly scope: ReadScope
   },
@@ -134,7 +134,7 @@ function rootOf({ namespace, at }: ReadScope, { seq }: Stat) {
 
 /** The place behind all that was there at a root; nothing where that has gone meanwhile. */
 export async function placeHeader(
-  { store }: Context,
+  { store }: ServerContext,
   key: string,
   scope: { readonly namespace?: string; readonly at: number | string },
 ): Promise<Readonly<Record<string, string>>> {
@@ -144,7 +144,7 @@ export async function placeHeader(
 
 /** The range depends on the size, so the key is looked at first, and then read at that very root. */
 async function readRange(
-  context: Context,
+  context: ServerContext,
   request: Request,
   reply: Reply,
   asked: {
@@ -174,7 +174,7 @@ async function readRange(
 }
 
 export async function head(
-  context: Context,
+  context: ServerContext,
   query: ArgsOf<typeof headKey>,
   request: Request,
   reply: Reply,
@@ -206,7 +206,7 @@ function sizeLeft({ size, base }: Stat): number {
   return size - (base?.size ?? 0)
 }
 
-function rangeHeaders(stat: Stat, range: Range): Record<string, string> {
+function rangeHeaders(stat: Stat, range: ByteRange): Record<string, string> {
   const base = stat.base?.size ?? 0
   const [first, last] = [range.from - base, range.to - base - 1]
   return { 'content-range': `bytes ${first}-${last}/${sizeLeft(stat)}` }
@@ -214,7 +214,7 @@ function rangeHeaders(stat: Stat, range: Range): Record<string, string> {
 
 /** Resolves once there is something at the key. Throws as a watch. */
 export async function created(
-  context: Context,
+  context: ServerContext,
   where: {
     readonly key: string
     readonly namespace: string

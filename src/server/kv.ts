@@ -11,7 +11,7 @@ import { contentType } from '../wire/transaction.js'
 import type { Reply, Request } from './app.js'
 import { contentLengthOf, readBody, streamBody } from './body.js'
 import { withCap } from './cap.js'
-import type { Context } from './context.js'
+import type { ServerContext } from './context.js'
 import { conditionally, conditionsOf, guardsOf } from './etag.js'
 import { get, head, missing, placeHeader, some } from './kv-read.js'
 import { idempotencyOf, producerOf } from './once.js'
@@ -22,7 +22,7 @@ const meaninglessTypes = new Set(['application/octet-stream', 'application/x-www
 
 type Http = { readonly request: Request; readonly reply: Reply }
 
-export function serveKeys(routes: Routes, context: Context): void {
+export function serveKeys(routes: Routes, context: ServerContext): void {
   routes.serveHttp(getKey, (args, { request, reply }) => get(context, args, request, reply))
   routes.serveHttp(headKey, (args, { request, reply }) => head(context, args, request, reply))
   routes.serveHttp(putKey, (args, http) => put(context, args, http))
@@ -31,7 +31,7 @@ export function serveKeys(routes: Routes, context: Context): void {
 }
 
 async function put(
-  { store }: Context,
+  { store }: ServerContext,
   { key, namespace = primary, ...args }: ArgsOf<typeof putKey>,
   { request, reply }: Http,
 ): Promise<Reply> {
@@ -51,7 +51,7 @@ async function put(
 }
 
 async function append(
-  context: Context,
+  context: ServerContext,
   { key, namespace = primary, ...args }: ArgsOf<typeof appendKey>,
   { request, reply }: Http,
 ): Promise<Reply> {
@@ -70,7 +70,7 @@ async function append(
 }
 
 async function unlink(
-  { store }: Context,
+  { store }: ServerContext,
   { key, namespace = primary, recursive }: ArgsOf<typeof unlinkKey>,
   request: Request,
 ): Promise<unknown> {

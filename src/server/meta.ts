@@ -1,11 +1,11 @@
 /** What is known about keys: stat, treeobj, list, root. See rfc/12. */
 
 import { getTreeobj, listKeys, root, statKey } from '../wire/keys.js'
-import type { Context } from './context.js'
+import type { ServerContext } from './context.js'
 import { missing, some } from './kv-read.js'
 import type { Call, Routes } from './routes.js'
 
-export function serveMeta(routes: Routes, { store }: Context): void {
+export function serveMeta(routes: Routes, { store }: ServerContext): void {
   routes.serve(statKey, async ({ key, ...args }, call) => {
     const found = await store.stat(key, { ...args, ...waiting(call, args.minSeq) })
     if (!found) throw missing(key)

@@ -9,11 +9,11 @@ import {
   removeNamespace,
   showNamespace,
 } from '../wire/namespaces.js'
-import type { Context } from './context.js'
+import type { ServerContext } from './context.js'
 import type { Routes } from './routes.js'
 import { checkWritable } from './scope.js'
 
-export function serveNamespaces(routes: Routes, { store: { namespaces } }: Context): void {
+export function serveNamespaces(routes: Routes, { store: { namespaces } }: ServerContext): void {
   routes.serve(listNamespaces, async () => ({ namespaces: await namespaces.list() }))
   routes.serve(showNamespace, async ({ name }) => {
     parseNamespaceName(name)

@@ -5,11 +5,11 @@
 import type { Socket as RawSocket } from 'node:net'
 import { Wakeup } from '../base/wakeup.js'
 import { canceled } from '../error.js'
-import { type Response, subprotocol } from '../wire/frames.js'
+import { type ResponseFrame, subprotocol } from '../wire/frames.js'
 import { splitFrame, splitSize } from '../wire/framing.js'
 import { encodeMessage, type Subprotocol } from '../wire/messages.js'
 import type { Gate } from './inbox.js'
-import type { Socket } from './websocket.js'
+import type { ServerSocket } from './websocket.js'
 
 /** Bytes that may wait in a socket before its watches wait. More is no faster. */
 export const backlogSize = 1024 * 1024
@@ -45,7 +45,7 @@ export type OutboxPorts = {
 }
 
 export class Outbox {
-  readonly #socket: Socket
+  readonly #socket: ServerSocket
   readonly #raw: RawSocket
   readonly #protocol: Subprotocol
   readonly #gate: Gate
@@ -58,7 +58,7 @@ export class Outbox {
   #counted = 0
   #sent = 0
 
-  constructor(socket: Socket, { raw, protocol, gate, sum }: OutboxPorts) {
+  constructor(socket: ServerSocket, { raw, protocol, gate, sum }: OutboxPorts) {
     this.#socket = socket
     this.#raw = raw
     this.#protocol = protocol
@@ -90,7 +90,7 @@ export class Outbox {
   }
 
   /** Does nothing once the socket is closing. */
-  send(frame: Response): void {
+  send(frame: ResponseFrame): void {
     const socket = this.#socket
     if (socket.readyState !== socket.OPEN) return
     if (this.backlog === 0) this.#frames = 0

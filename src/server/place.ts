@@ -4,20 +4,20 @@
 
 import { invalid } from '../base/shape.js'
 import { parseBlobref } from '../blob/blobref.js'
-import type { Place } from '../kvs/places.js'
+import type { LogPlace } from '../kvs/places.js'
 
 export const positionHeader = 'tailrace-position'
 
 /** Neither a URL nor a header says it otherwise, and no part has it. */
 const separator = '~'
 
-export function formatPlace({ position, offset, seq }: Place): string {
+export function formatPlace({ position, offset, seq }: LogPlace): string {
   const { incarnation, index, prefix } = position
   return [incarnation, index, offset, seq, prefix].join(separator)
 }
 
 /** `what` names it in errors. Throws EINVAL. */
-export function parsePlace(text: string, what: string): Place {
+export function parsePlace(text: string, what: string): LogPlace {
   const [incarnation = '', index = '', offset = '', seq = '', prefix = '', ...more] =
     text.split(separator)
   if (!/^[0-9a-f.]{1,128}$/.test(incarnation) || more.length > 0) throw unreadable(what)

@@ -12,13 +12,13 @@ const rangeNotSatisfiable = 416
 const followedEndMin = 2 ** 40
 
 /** Bytes `from` up to, not including, `to`. */
-export type Range = { readonly from: number; readonly to: number }
+export type ByteRange = { readonly from: number; readonly to: number }
 
 /** Undefined: the whole value. `unsatisfiable`: the range begins behind its end (416). */
 export function rangeOf(
   header: string | undefined,
   size: number,
-): Range | 'unsatisfiable' | undefined {
+): ByteRange | 'unsatisfiable' | undefined {
   const [unit = '', spec = '', ...more] = (header ?? '').split('=')
   const [first, last, ...others] = spec.split('-').map((text) => text.trim())
   if (unit !== 'bytes' || first === undefined || last === undefined) return undefined

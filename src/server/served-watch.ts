@@ -8,12 +8,12 @@ import type { Kvs } from '../api/kvs.js'
 import type { WatchEvent } from '../api/watch.js'
 import { Wakeup } from '../base/wakeup.js'
 import { toTailraceError } from '../error.js'
-import { creditDefault, creditMax, frameCost, type Request } from '../wire/frames.js'
+import { creditDefault, creditMax, frameCost, type RequestFrame } from '../wire/frames.js'
 import { errorBodyOf } from '../wire/status.js'
 import type { Outbox } from './outbox.js'
 import type { Share } from './pace.js'
 
-export type WatchRequest = Extract<Request, { readonly op: 'watch' }>
+export type WatchRequest = Extract<RequestFrame, { readonly op: 'watch' }>
 
 export type WatchPorts = {
   /** Aborted by the server when it stops, by the connection when it closes. */

@@ -25,7 +25,7 @@ import { type App, createApp } from './app.js'
 import { bodyStallMs, localBodyStallMs } from './body.js'
 import { BodyBudget } from './body-budget.js'
 import { serveContent } from './content.js'
-import type { Context, ServedStore } from './context.js'
+import type { ServedStore, ServerContext } from './context.js'
 import { serveEventlogs } from './eventlog.js'
 import { acceptBacklog, connectionsMax, type Front } from './front.js'
 import { serveHistory, walksMax } from './history.js'
@@ -125,7 +125,7 @@ class RunningServer implements Server {
   readonly token: string
   readonly ended: Promise<'stopped' | 'idle'>
   readonly #options: ServerOptions
-  readonly #context: Context
+  readonly #context: ServerContext
   readonly #routes: Routes
   readonly #sockets = new Sockets()
   readonly #apps: { readonly app: App; readonly front: Front }[] = []
@@ -310,7 +310,7 @@ class RunningServer implements Server {
 }
 
 /** All that the server answers, whatever it listens on. */
-function routesOf(context: Context): Routes {
+function routesOf(context: ServerContext): Routes {
   const routes = new Routes()
   serveKeys(routes, context)
   serveMeta(routes, context)

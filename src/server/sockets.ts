@@ -6,12 +6,17 @@ import { once } from 'node:events'
 import { invalid } from '../base/shape.js'
 import { pingMs, subprotocol, subprotocolJson } from '../wire/frames.js'
 import type { App, Request } from './app.js'
-import { Connection } from './connection.js'
-import type { Context } from './context.js'
+import { ServedConnection } from './connection.js'
+import type { ServerContext } from './context.js'
 import { websocketPath } from './front.js'
 import { BacklogSum } from './outbox.js'
 import type { Routes } from './routes.js'
-import { closeGoingAway, closeProtocolError, type Socket, serveSocketRoute } from './websocket.js'
+import {
+  closeGoingAway,
+  closeProtocolError,
+  type ServerSocket,
+  serveSocketRoute,
+} from './websocket.js'
 
 /** Pings that are sent later than this show that the server itself stood still. */
 const standstillMs = 1_000
@@ -19,14 +24,14 @@ const standstillMs = 1_000
 export const lingerMs = 1_000
 
 type Ports = {
-  readonly context: Context
+  readonly context: ServerContext
   readonly routes: Routes
   readonly token: string | undefined
 }
 
 export class Sockets {
   /** Undefined: refused, and not closed yet. */
-  readonly #open = new Map<Socket, Connection | undefined>()
+  readonly #open = new Map<ServerSocket, ServedConnection | undefined>()
   readonly #sum = new BacklogSum()
   #pings: NodeJS.Timeout | undefined
 
@@ -42,9 +47,14 @@ export class Sockets {
   }
 
   /** `token`: absent where none is needed. */
-  serve(app: App, context: Context, routes: Routes, token: string | undefined): Promise<void> {
+  serve(
+    app: App,
+    context: ServerContext,
+    routes: Routes,
+    token: string | undefined,
+  ): Promise<void> {
     const ports = { context, routes, token }
-    const open = (socket: Socket, request: Request) => this.#accept(ports, socket, request)
+    const open = (socket: ServerSocket, request: Request) => this.#accept(ports, socket, request)
     return serveSocketRoute(app, websocketPath, open, () => {
       throw invalid(
         `GET ${websocketPath} takes no parameter, and asks for an upgrade (RFC 6455, 4.1)`,
@@ -62,7 +72,7 @@ export class Sockets {
     )
   }
 
-  #accept({ context, routes, token }: Ports, socket: Socket, request: Request): void {
+  #accept({ context, routes, token }: Ports, socket: ServerSocket, request: Request): void {
     const { protocol } = socket
     this.#open.set(socket, undefined)
     socket.once('close', () => this.#forget(socket))
@@ -74,7 +84,7 @@ export class Sockets {
     // A header with a token was checked before the upgrade.
     const needed = request.headers.authorization === undefined ? token : undefined
     const options = { socket, raw: request.raw.socket, protocol, sum: this.#sum } as const
-    const connection = new Connection(
+    const connection = new ServedConnection(
       context,
       routes,
       needed === undefined ? options : { ...options, token: needed },
@@ -82,7 +92,7 @@ export class Sockets {
     this.#open.set(socket, connection)
   }
 
-  #forget(socket: Socket): void {
+  #forget(socket: ServerSocket): void {
     this.#open.delete(socket)
     if (this.#open.size > 0) return
     clearInterval(this.#pings)
@@ -110,8 +120,8 @@ export class Sockets {
 }
 
 async function closeSocket(
-  socket: Socket,
-  connection: Connection | undefined,
+  socket: ServerSocket,
+  connection: ServedConnection | undefined,
   signal: AbortSignal,
 ): Promise<void> {
   try {

@@ -4,11 +4,11 @@
 import { readFile } from 'node:fs/promises'
 import { TailraceError } from '../error.js'
 import { docs, health, openapi, type ServerStatus, status, stop } from '../wire/server.js'
-import type { Context } from './context.js'
+import type { ServerContext } from './context.js'
 import { docsPage, openApi } from './openapi.js'
 import type { Routes } from './routes.js'
 
-export function serveStatus(routes: Routes, context: Context): void {
+export function serveStatus(routes: Routes, context: ServerContext): void {
   const { version, store } = context
   routes.serve(health, async () => ({ ok: true as const, version, storeId: store.storeId }))
   routes.serve(status, () => statusOf(context))
@@ -35,7 +35,7 @@ const docsHeaders = {
   'x-content-type-options': 'nosniff',
 }
 
-async function statusOf(context: Context): Promise<ServerStatus> {
+async function statusOf(context: ServerContext): Promise<ServerStatus> {
   const { version, store, started, directory, activity } = context
   return {
     version,

@@ -24,7 +24,7 @@ export function signalOf(activity: Activity, reply: Reply): AbortSignal {
   return wait.signal
 }
 
-export type Stream = {
+export type ByteStream = {
   /** Asked when the first piece is there. */
   readonly headers: () => Promise<Readonly<Record<string, string>>>
   readonly pieces: AsyncIterable<Uint8Array>
@@ -36,7 +36,7 @@ export type Stream = {
 
 /** Takes the first piece, then the response over from Fastify. Resolves when all was sent, or the
  *  client has gone. Throws what the first piece throws. */
-export async function sendStream(reply: Reply, stream: Stream): Promise<void> {
+export async function sendStream(reply: Reply, stream: ByteStream): Promise<void> {
   const { headers, pieces, signal, log, pace } = stream
   const share = pace.share()
   const iterator = pieces[Symbol.asyncIterator]()

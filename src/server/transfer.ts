@@ -4,11 +4,14 @@
 
 import { exportTree, importTree } from '../wire/upkeep.js'
 import { streamBody } from './body.js'
-import type { Context } from './context.js'
+import type { ServerContext } from './context.js'
 import type { Routes } from './routes.js'
 import { sendStream, signalOf } from './stream.js'
 
-export function serveTransfers(routes: Routes, { store, activity, log, pace }: Context): void {
+export function serveTransfers(
+  routes: Routes,
+  { store, activity, log, pace }: ServerContext,
+): void {
   routes.serveHttp(exportTree, async (args, { reply }) => {
     const signal = signalOf(activity, reply)
     await sendStream(reply, {

@@ -1,11 +1,11 @@
 /** Several keys at once: transactions, and reads at one root. See rfc/12. */
 
 import { read, txn } from '../wire/transaction.js'
-import type { Context } from './context.js'
+import type { ServerContext } from './context.js'
 import { some } from './kv-read.js'
 import type { Routes } from './routes.js'
 
-export function serveTransactions(routes: Routes, { store }: Context): void {
+export function serveTransactions(routes: Routes, { store }: ServerContext): void {
   routes.serve(txn, ({ namespace, ...transaction }, { idempotencyKey }) =>
     store.commit(transaction, some({ namespace, idempotencyKey })),
   )

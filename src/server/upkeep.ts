@@ -9,14 +9,14 @@ import { parse } from '../wire/schema.js'
 import { errorBodyOf } from '../wire/status.js'
 import { collect, forget, usage } from '../wire/upkeep.js'
 import { readJsonBody } from './body.js'
-import type { Context } from './context.js'
+import type { ServerContext } from './context.js'
 import type { Routes } from './routes.js'
 import { checkWritable } from './scope.js'
 import { sendStream, signalOf } from './stream.js'
 
 const ndjson = 'application/x-ndjson'
 
-export function serveUpkeep(routes: Routes, context: Context): void {
+export function serveUpkeep(routes: Routes, context: ServerContext): void {
   const { upkeep } = context.store
   routes.serve(usage, () => upkeep.usage())
   routes.serveHttp(collect, async (_args, { request, reply }) => {
@@ -40,7 +40,7 @@ export function serveUpkeep(routes: Routes, context: Context): void {
 
 /** How far it is, as often as it is taken, then what came of it. What is refused at once is thrown. */
 async function* progressOf(
-  context: Context,
+  context: ServerContext,
   options: { readonly dryRun?: boolean; readonly signal: AbortSignal },
 ): AsyncGenerator<Uint8Array> {
   const moved = new Wakeup()

@@ -6,7 +6,7 @@ import { frameSizeMax, subprotocol, subprotocolJson } from '../wire/frames.js'
 import type { App, Request } from './app.js'
 import { refuseSocket } from './refusal.js'
 
-export type Socket = WebSocket
+export type ServerSocket = WebSocket
 
 /** Close codes of RFC 6455, as far as they are used here. */
 export const closeGoingAway = 1001
@@ -19,7 +19,7 @@ export const closeTryAgain = 1013
 export async function serveSocketRoute(
   app: App,
   url: string,
-  open: (socket: Socket, request: Request) => void,
+  open: (socket: ServerSocket, request: Request) => void,
   refuse: () => never,
 ): Promise<void> {
   await app.register(fastifyWebsocket, {

@@ -8,7 +8,7 @@ import { type Failed, TailraceError } from '../error.js'
 import { applyCollection } from '../present/collection.js'
 import { expireKeys } from '../present/expiry.js'
 import { dateLeases, expireLeases, lease, refusesToken } from '../present/leases.js'
-import type { Group } from '../present/present.js'
+import type { PresentGroup } from '../present/present.js'
 import { refusesProducer } from '../present/producers.js'
 import { retain } from '../present/settings.js'
 import type { Key } from '../tree/key.js'
@@ -24,7 +24,7 @@ import { capLogs, trim } from './trim.js'
 /** `seq` is the seq before this transaction. Throws ECONFLICT, EISDIR, ENOTDIR, EEXIST, ENOTEMPTY,
  *  ESEALED, ELOOP, EPERM, ENOENT, each with `failed`; OpensNextGroup. */
 export async function apply(
-  group: Group,
+  group: PresentGroup,
   prepared: Prepared,
   seq: number,
 ): Promise<Readonly<Work>> {
@@ -53,7 +53,7 @@ export async function apply(
   return work
 }
 
-function applyOp(group: Group, op: PreparedOp, work: Work): Promise<void> | void {
+function applyOp(group: PresentGroup, op: PreparedOp, work: Work): Promise<void> | void {
   switch (op.op) {
     case 'put':
       return put(group, op, work)
@@ -102,7 +102,7 @@ function applyOp(group: Group, op: PreparedOp, work: Work): Promise<void> | void
 
 /** Undefined if the guard holds at `seq`; otherwise why not, and what is there. */
 export async function refuses(
-  group: Group,
+  group: PresentGroup,
   guard: PreparedGuard,
   seq: number,
 ): Promise<{ readonly message: string; readonly state: unknown } | undefined> {
@@ -131,7 +131,7 @@ export async function refuses(
 }
 
 async function isOpenLog(
-  { draft }: Group,
+  { draft }: PresentGroup,
   { key, count }: { readonly key: Key; readonly count: number },
 ): Promise<boolean> {
   const { entry } = await draft.locate(key, { follow: true })

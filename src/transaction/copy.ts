@@ -7,7 +7,7 @@ import assert from 'node:assert/strict'
 import type { Op } from '../api/transaction.js'
 import { parseBlobref } from '../blob/blobref.js'
 import { checkBreaks } from '../draft/breaks.js'
-import { DraftDir, type Entry, type Place } from '../draft/draft.js'
+import { DraftDir, type DraftEntry, type DraftPlace } from '../draft/draft.js'
 import type { DraftGroup, Work } from '../draft/group.js'
 import {
   isDirectory,
@@ -21,7 +21,7 @@ import {
 } from '../draft/locate.js'
 import { TailraceError } from '../error.js'
 import { endLife } from '../present/life.js'
-import type { Group } from '../present/present.js'
+import type { PresentGroup } from '../present/present.js'
 import { closeArray } from '../tree/array.js'
 import { truncateArray } from '../tree/array-read.js'
 import { type Key, parseKey, rootKey } from '../tree/key.js'
@@ -81,7 +81,7 @@ function countOf(input: number, what: string): number {
 type Of<Name extends CopyOp['op']> = Extract<CopyOp, { op: Name }>
 
 /** Throws ENOENT, EISDIR (the target), ENOTDIR, ENONS, ECOMPACTED, ELOOP, EPERM. */
-export async function copy(group: Group, op: Of<'copy'>, work: Work): Promise<void> {
+export async function copy(group: PresentGroup, op: Of<'copy'>, work: Work): Promise<void> {
   // Before the target is touched: a copy of a directory into itself has the state before it.
   const treeobj = await sourceOf(group, op)
   const place = await clear(group, op.key, work, { replace: op.replace })
@@ -90,7 +90,7 @@ export async function copy(group: Group, op: Of<'copy'>, work: Work): Promise<vo
 }
 
 /** Throws EINVAL (fewer blobs), ECOMPACTED (they were trimmed), and as `copy`. */
-export async function fork(group: Group, op: Of<'fork'>, work: Work): Promise<void> {
+export async function fork(group: PresentGroup, op: Of<'fork'>, work: Work): Promise<void> {
   const { count } = op
   const source = await sourceOf(group, op)
   if (source.type === 'dir' || source.type === 'symlink') throw isDirectory(op.from)
@@ -106,7 +106,7 @@ export async function fork(group: Group, op: Of<'fork'>, work: Work): Promise<vo
 }
 
 /** Throws EINVAL (into itself), EPERM (the root directory), and as `copy`. */
-export async function move(group: Group, op: Of<'move'>, work: Work): Promise<void> {
+export async function move(group: PresentGroup, op: Of<'move'>, work: Work): Promise<void> {
   const { key, replace } = op
   const source = takenFrom(group, op, work)
   const from = own(await source.group.draft.locate(op.from, { follow: false }), op.from)
@@ -137,7 +137,7 @@ export async function move(group: Group, op: Of<'move'>, work: Work): Promise<vo
 }
 
 /** Throws ECOMPACTED, EINVAL, ENOTDIR, ELOOP, EPERM. */
-export async function restore(group: Group, op: Of<'restore'>, work: Work): Promise<void> {
+export async function restore(group: PresentGroup, op: Of<'restore'>, work: Work): Promise<void> {
   const { key, at } = op
   const { draft } = group
   const before = await treeobjAt(group, key, at)
@@ -159,19 +159,19 @@ export async function restore(group: Group, op: Of<'restore'>, work: Work): Prom
 
 /** Where a treeobj lands, its parents made, what was there about to go. */
 export async function clear(
-  group: Group,
+  group: PresentGroup,
   key: Key,
   work: Work,
   options: { readonly replace: boolean },
-): Promise<Place> {
+): Promise<DraftPlace> {
   const place = await writable(group, key, work, { follow: false })
   await clearPlace(group, place, key, options)
   return place
 }
 
 async function clearPlace(
-  group: Group,
-  place: Place,
+  group: PresentGroup,
+  place: DraftPlace,
   key: Key,
   { replace }: { readonly replace: boolean },
 ): Promise<void> {
@@ -185,7 +185,7 @@ async function clearPlace(
 }
 
 /** REQUIRES: the place is clear. Throws EISDIR: the root directory stays one. */
-export function set(group: Group, place: Place, treeobj: Treeobj, work: Work): void {
+export function set(group: PresentGroup, place: DraftPlace, treeobj: Treeobj, work: Work): void {
   const { draft } = group
   if (place.parent) draft.set(place.parent, place.name, entryOf(treeobj))
   else if (treeobj.type === 'dir') draft.setRoot(treeobj)
@@ -193,13 +193,13 @@ export function set(group: Group, place: Place, treeobj: Treeobj, work: Work): v
   work.changed.push(place.key)
 }
 
-function entryOf(treeobj: Treeobj): Entry {
+function entryOf(treeobj: Treeobj): DraftEntry {
   return treeobj.type === 'dir' ? new DraftDir(treeobj) : treeobj
 }
 
 /** The group that loses what is moved, and who is told which key it lost. */
 function takenFrom(
-  group: Group,
+  group: PresentGroup,
   { namespace = group.namespace }: Of<'move'>,
   work: Work,
 ): { readonly group: DraftGroup; readonly changed: (key: Key) => void } {

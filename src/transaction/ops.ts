@@ -2,14 +2,14 @@
  *  Invariant: each adds one result, and names the keys that it changed. */
 
 import { checkBreaks } from '../draft/breaks.js'
-import { DraftDir, type Entry, type Place } from '../draft/draft.js'
+import { DraftDir, type DraftEntry, type DraftPlace } from '../draft/draft.js'
 import type { Work } from '../draft/group.js'
 import { isDirectory, logOf, own, writable } from '../draft/locate.js'
 import { TailraceError } from '../error.js'
 import { capAfterWrite } from '../present/cap.js'
 import { expireAfterAppend, expireAfterPut } from '../present/expiry.js'
 import { endLife } from '../present/life.js'
-import type { Group } from '../present/present.js'
+import type { PresentGroup } from '../present/present.js'
 import { noteAppend, turnOf } from '../present/producers.js'
 import { markTime } from '../present/times.js'
 import { type AppendArray, closeArray, emptyArray, pushBlob } from '../tree/array.js'
@@ -20,11 +20,11 @@ import type { PreparedOp, PutContent } from './transaction.js'
 
 type Of<Name extends PreparedOp['op']> = Extract<PreparedOp, { op: Name }>
 
-export async function put(group: Group, op: Of<'put'>, work: Work): Promise<void> {
+export async function put(group: PresentGroup, op: Of<'put'>, work: Work): Promise<void> {
   const { key, content, contentType } = op
   const place = await replaceable(group, key, work)
   const attrs: { attrs?: Attrs } = contentType === undefined ? {} : { attrs: { contentType } }
-  const value: Treeobj & Entry =
+  const value: Treeobj & DraftEntry =
     content.kind === 'inline'
       ? { type: 'val', data: content.data, ...attrs }
       : closeArray(group.writer, arrayOf(group, content), attrs.attrs)
@@ -36,14 +36,17 @@ export async function put(group: Group, op: Of<'put'>, work: Work): Promise<void
   work.results.push({ ref: refOf(value) })
 }
 
-function arrayOf(group: Group, content: Exclude<PutContent, { kind: 'inline' }>): AppendArray {
+function arrayOf(
+  group: PresentGroup,
+  content: Exclude<PutContent, { kind: 'inline' }>,
+): AppendArray {
   if (content.kind === 'array') return content.array
   let array = emptyArray
   for (const blob of content.blobs) array = pushBlob(group.writer, array, blob)
   return array
 }
 
-export async function append(group: Group, op: Of<'append'>, work: Work): Promise<void> {
+export async function append(group: PresentGroup, op: Of<'append'>, work: Work): Promise<void> {
   const place = await writable(group, op.key, work, { follow: true })
   const { entry, parent } = place
   if (!parent || entry?.type === 'draft') throw isDirectory(op.key)
@@ -81,7 +84,7 @@ export async function append(group: Group, op: Of<'append'>, work: Work): Promis
   work.results.push(landed)
 }
 
-export async function seal(group: Group, key: Key, work: Work): Promise<void> {
+export async function seal(group: PresentGroup, key: Key, work: Work): Promise<void> {
   const place = await group.draft.locate(key, { follow: true })
   const { entry, parent } = own(place, key)
   if (entry?.type === 'draft') throw isDirectory(key)
@@ -96,7 +99,7 @@ export async function seal(group: Group, key: Key, work: Work): Promise<void> {
   work.results.push({ count: log.array.count })
 }
 
-export async function mkdir(group: Group, key: Key, work: Work): Promise<void> {
+export async function mkdir(group: PresentGroup, key: Key, work: Work): Promise<void> {
   const place = await writable(group, key, work, { follow: false })
   if (place.entry === undefined) {
     if (!place.parent) throw new TailraceError('EINVAL', 'the root directory is always there')
@@ -108,7 +111,7 @@ export async function mkdir(group: Group, key: Key, work: Work): Promise<void> {
   work.results.push({})
 }
 
-export async function unlink(group: Group, op: Of<'unlink'>, work: Work): Promise<void> {
+export async function unlink(group: PresentGroup, op: Of<'unlink'>, work: Work): Promise<void> {
   const { key, recursive } = op
   const place = own(await group.draft.locate(key, { follow: false }), key)
   if (place.entry === group.draft.root) {
@@ -127,9 +130,9 @@ export async function unlink(group: Group, op: Of<'unlink'>, work: Work): Promis
   work.results.push({})
 }
 
-export async function symlink(group: Group, op: Of<'symlink'>, work: Work): Promise<void> {
+export async function symlink(group: PresentGroup, op: Of<'symlink'>, work: Work): Promise<void> {
   const { target, namespace } = op
-  const link: Entry = {
+  const link: DraftEntry = {
     type: 'symlink',
     target,
     ...(namespace === undefined ? {} : { namespace }),
@@ -142,10 +145,10 @@ export async function symlink(group: Group, op: Of<'symlink'>, work: Work): Prom
 
 /** Where a put or a link lands: not on a directory; parents are made. */
 async function replaceable(
-  group: Group,
+  group: PresentGroup,
   key: Key,
   work: Work,
-): Promise<Place & { readonly parent: DraftDir }> {
+): Promise<DraftPlace & { readonly parent: DraftDir }> {
   const place = await writable(group, key, work, { follow: false })
   const { parent, entry } = place
   if (!parent || entry?.type === 'draft') throw isDirectory(key)

@@ -4,12 +4,12 @@
 
 import type { Cap, TrimTo } from '../api/transaction.js'
 import { OpensNextGroup } from '../draft/breaks.js'
-import type { DraftDir, Entry } from '../draft/draft.js'
+import type { DraftDir, DraftEntry } from '../draft/draft.js'
 import type { Work } from '../draft/group.js'
 import { isDirectory, logOf, own } from '../draft/locate.js'
 import { TailraceError } from '../error.js'
 import { getCap } from '../present/cap.js'
-import type { Group } from '../present/present.js'
+import type { PresentGroup } from '../present/present.js'
 import { countOlder, dropMarks } from '../present/times.js'
 import { openArray } from '../tree/array.js'
 import { indexAtOffset, offsetAt } from '../tree/array-read.js'
@@ -20,10 +20,10 @@ import { type Base, baseNone } from '../tree/treeobj.js'
 export type PreparedTrim = { readonly op: 'trim'; readonly key: Key; readonly to: TrimTo }
 
 /** A value that a trim meets. */
-type Value = Exclude<Entry, DraftDir>
+type Value = Exclude<DraftEntry, DraftDir>
 type Totals = { readonly count: number; readonly size: number; readonly base: Base }
 
-export async function trim(group: Group, op: PreparedTrim, work: Work): Promise<void> {
+export async function trim(group: PresentGroup, op: PreparedTrim, work: Work): Promise<void> {
   const place = own(await group.draft.locate(op.key, { follow: true }), op.key)
   const { entry, parent } = place
   if (entry?.type === 'draft') throw isDirectory(op.key)
@@ -44,7 +44,7 @@ export async function trim(group: Group, op: PreparedTrim, work: Work): Promise<
 }
 
 /** Drops what the logs that a transaction appended to have above their caps. Throws OpensNextGroup. */
-export async function capLogs(group: Group, work: Work): Promise<void> {
+export async function capLogs(group: PresentGroup, work: Work): Promise<void> {
   for (const key of work.capped) {
     const cap = await getCap(group, key)
     if (cap) await dropHead(group, key, trimsOf(cap), work)
@@ -53,7 +53,12 @@ export async function capLogs(group: Group, work: Work): Promise<void> {
 
 /** Drops of a log that a transaction appended to what each of these drops; nothing where the key is no log any
  *  more. REQUIRES: the key is resolved. Throws OpensNextGroup. */
-async function dropHead(group: Group, key: Key, tos: readonly TrimTo[], work: Work): Promise<void> {
+async function dropHead(
+  group: PresentGroup,
+  key: Key,
+  tos: readonly TrimTo[],
+  work: Work,
+): Promise<void> {
   const { entry, parent, name } = await group.draft.locate(key, { follow: false })
   if (entry?.type !== 'log' || !parent) return
   let first = 0
@@ -66,7 +71,7 @@ async function dropHead(group: Group, key: Key, tos: readonly TrimTo[], work: Wo
 
 /** REQUIRES: it is a value, or a log whose base is below `first`. Throws OpensNextGroup. */
 async function moveBase(
-  group: Group,
+  group: PresentGroup,
   place: {
     readonly key: Key
     readonly name: string
@@ -90,7 +95,7 @@ async function moveBase(
 
 /** The first blob that the log is to keep; its count where that is none. Throws EINVAL. */
 async function firstLeft(
-  group: Group,
+  group: PresentGroup,
   { key, resolved, to }: PreparedTrim & { readonly resolved: Key },
   entry: Value,
 ): Promise<number> {
@@ -110,7 +115,7 @@ async function firstLeft(
   return indexAtOffset(group.nodes, array, offset)
 }
 
-function arrayOf({ nodes }: Group, entry: Exclude<Value, { type: 'val' | 'log' }>) {
+function arrayOf({ nodes }: PresentGroup, entry: Exclude<Value, { type: 'val' | 'log' }>) {
   if (entry.type === 'valref') return openArray(nodes, entry)
   throw linkLeft()
 }
@@ -136,7 +141,11 @@ function linkLeft(): TailraceError {
 }
 
 /** Blobs of a value when the group began. */
-async function countBefore({ nodes }: Group, parent: DraftDir, name: string): Promise<number> {
+async function countBefore(
+  { nodes }: PresentGroup,
+  parent: DraftDir,
+  name: string,
+): Promise<number> {
   const before = await getEntry(nodes, parent.base, name)
   if (before?.type === 'valref') return before.count
   return before?.type === 'val' ? 1 : 0

@@ -3,7 +3,7 @@
 
 import { LoopSlice } from '../base/loop-slice.js'
 import { loadChild, loadTop, peekChild } from './dir-cursor.js'
-import { type Branch, type Child, type DirNode, type Entry, positionOf } from './dir-node.js'
+import { type Branch, type Child, type DirEntry, type DirNode, positionOf } from './dir-node.js'
 import { isAddressable, joinKey, type Key, rootKey } from './key.js'
 import { compareNames } from './name.js'
 import type { Nodes } from './nodes.js'
@@ -98,7 +98,7 @@ async function* diffEntries(
 }
 
 type Head =
-  | { readonly level: 0; readonly item: Entry }
+  | { readonly level: 0; readonly item: DirEntry }
   /** A whole node of the level below. */
   | { readonly level: number; readonly item: Child }
 

@@ -12,9 +12,9 @@ import { corrupt } from './check.js'
 import { DirCursor, loadTop } from './dir-cursor.js'
 import {
   type Child,
+  type DirEntry,
   type DirNode,
   dirLevelMax,
-  type Entry,
   makeBranch,
   makeLeaf,
 } from './dir-node.js'
@@ -40,7 +40,7 @@ type Chunk<Item> = { readonly items: readonly Item[]; readonly ended: boolean }
 
 type Named = { readonly name: string }
 
-const leaves: Layer<Entry> = {
+const leaves: Layer<DirEntry> = {
   level: 0,
   itemsOf: (node) => {
     if (node.kind !== 'leaf') throw corrupt('a branch where a leaf is named')
@@ -251,8 +251,8 @@ function editsAbove(removed: readonly Child[], added: readonly Child[]): Edit<Ch
   return inOrder([...edits].map(([name, item]) => ({ name, item })))
 }
 
-function parseEdits(edits: ReadonlyMap<string, Treeobj | undefined>): Edit<Entry>[] {
-  const parsed: Edit<Entry>[] = []
+function parseEdits(edits: ReadonlyMap<string, Treeobj | undefined>): Edit<DirEntry>[] {
+  const parsed: Edit<DirEntry>[] = []
   for (const [name, treeobj] of edits) {
     if (!isComponent(name)) {
       throw new TailraceError('EINVAL', `"${name}" cannot be a name in a directory`)

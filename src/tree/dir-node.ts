@@ -16,7 +16,7 @@ export const branchKind = 3
 /** Levels of a directory above its leaves: eight entries a node make more names than there are bytes. */
 export const dirLevelMax = 20
 
-export type Entry = { readonly name: string; readonly treeobj: Treeobj }
+export type DirEntry = { readonly name: string; readonly treeobj: Treeobj }
 
 /** A node of the level below: its last name, and what is below it. */
 export type Child = {
@@ -36,7 +36,7 @@ type Totals = {
 export type Leaf = Totals & {
   readonly kind: 'leaf'
   readonly level: 0
-  readonly items: readonly Entry[]
+  readonly items: readonly DirEntry[]
 }
 
 export type Branch = Totals & {
@@ -47,7 +47,7 @@ export type Branch = Totals & {
 
 export type DirNode = Leaf | Branch
 
-export function makeLeaf(items: readonly Entry[], ended: boolean): Leaf {
+export function makeLeaf(items: readonly DirEntry[], ended: boolean): Leaf {
   let keys = 0
   let size = 0
   for (const { treeobj } of items) {

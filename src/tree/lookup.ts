@@ -13,17 +13,17 @@ export const linksMax = 10
 export type Views = (namespace: string) => Dir | undefined | Promise<Dir | undefined>
 
 /** A key in a namespace. */
-export type Place = {
+export type NamespaceKey = {
   readonly namespace: string
   readonly key: Key
 }
 
-export type Found = Place & {
+export type Found = NamespaceKey & {
   /** Undefined where the key, or a namespace on the way, is not there. */
   readonly treeobj: Treeobj | undefined
   /** What the answer depends on: every key on the way, links and their targets, the resolved key last.
    *  It stays the same while none of them is changed. */
-  readonly passed: readonly Place[]
+  readonly passed: readonly NamespaceKey[]
   /** A component in the middle is a value: nothing can be below. */
   readonly blocked?: true
 }
@@ -38,8 +38,8 @@ export async function lookup(
   key: Key,
   options: { readonly follow: boolean },
 ): Promise<Found> {
-  const passed: Place[] = []
-  let place: Place = { namespace, key }
+  const passed: NamespaceKey[] = []
+  let place: NamespaceKey = { namespace, key }
   for (let links = 0; links <= linksMax; links++) {
     const step = await walk(nodes, views, place, options.follow)
     if (step.link === undefined) {
@@ -85,7 +85,12 @@ type Step =
   | { readonly link: Symlink; readonly at: Key; readonly rest: string }
 
 /** Down to the end of a key, or to the first link that has to be followed. */
-async function walk(nodes: Nodes, views: Views, place: Place, follow: boolean): Promise<Step> {
+async function walk(
+  nodes: Nodes,
+  views: Views,
+  place: NamespaceKey,
+  follow: boolean,
+): Promise<Step> {
   const view = views(place.namespace)
   let treeobj: Treeobj | undefined = view instanceof Promise ? await view : view
   const components = componentsOf(place.key)
@@ -104,7 +109,7 @@ async function walk(nodes: Nodes, views: Views, place: Place, follow: boolean): 
 }
 
 /** A key and all keys above it, top first; the root directory only where it is the key itself. */
-function placesOf({ namespace, key }: Place): Place[] {
+function placesOf({ namespace, key }: NamespaceKey): NamespaceKey[] {
   const components = componentsOf(key)
   if (components.length === 0) return [{ namespace, key }]
   return components.map((_, at) => ({

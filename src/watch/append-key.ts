@@ -10,7 +10,7 @@ import { isPrefix } from '../tree/array-read.js'
 import { baseOf, compacted } from '../tree/base.js'
 import type { Nodes } from '../tree/nodes.js'
 import type { Base, Treeobj } from '../tree/treeobj.js'
-import { History, type Keep } from './history.js'
+import { type Keep, KeyHistory } from './history.js'
 import type { Sight } from './sights.js'
 
 export class AppendKey {
@@ -20,7 +20,7 @@ export class AppendKey {
   readonly #nodes: Nodes
   readonly #monotonic: () => number
   readonly #keep: Keep
-  #history: History | undefined
+  #history: KeyHistory | undefined
   #absence: TailraceError | undefined
   /** What the newest treeobj was: a log does not become an inline value by growing. */
   #type: Treeobj['type'] | undefined
@@ -33,7 +33,7 @@ export class AppendKey {
   }
 
   /** The newest history; undefined where there is none, or nothing was seen yet. */
-  get history(): History | undefined {
+  get history(): KeyHistory | undefined {
     return this.#history
   }
 
@@ -91,7 +91,7 @@ export class AppendKey {
       }
       if (extended === 'unknown') ending = compacted(`what ${this.#key} had`, base)
     }
-    const next = new History({
+    const next = new KeyHistory({
       incarnation: live.record.incarnation,
       resolved,
       array,
@@ -107,7 +107,7 @@ export class AppendKey {
 
   /** Unknown where a trim dropped more than the history had, and what would prove it is gone. */
   async #isExtended(
-    history: History,
+    history: KeyHistory,
     { array, base }: { readonly array: AppendArray; readonly base: Base },
   ): Promise<boolean | 'unknown'> {
     try {
@@ -118,7 +118,7 @@ export class AppendKey {
     }
   }
 
-  #replace(next: History, reason: TailraceError | undefined): void {
+  #replace(next: KeyHistory, reason: TailraceError | undefined): void {
     const overwritten = new TailraceError(
       'EOVERWRITTEN',
       `${this.#key} was overwritten: what follows is another history, watch it anew`,

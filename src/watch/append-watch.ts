@@ -10,7 +10,7 @@ import { type AppendArray, arrayRef, pushBlob } from '../tree/array.js'
 import { entriesOf, indexAtOffset, truncateArray } from '../tree/array-read.js'
 import { hashOnly, type Nodes } from '../tree/nodes.js'
 import type { AppendKey } from './append-key.js'
-import type { History } from './history.js'
+import type { KeyHistory } from './history.js'
 
 export type AppendWatchPorts = {
   readonly content: Content
@@ -69,11 +69,11 @@ export async function* watchAppend(
 /** The blobs of one history, with the position after each. */
 class HistoryReader {
   readonly #ports: AppendWatchPorts
-  readonly #history: History
+  readonly #history: KeyHistory
   /** The array of the blobs before the next one; only there while the position must be computed. */
   #walked: AppendArray | undefined
 
-  constructor(ports: AppendWatchPorts, history: History) {
+  constructor(ports: AppendWatchPorts, history: KeyHistory) {
     this.#ports = ports
     this.#history = history
   }
@@ -153,7 +153,7 @@ async function firstHistory(
   appendKey: AppendKey,
   options: { readonly waitCreate: boolean },
   signal: AbortSignal,
-): Promise<History> {
+): Promise<KeyHistory> {
   for (;;) {
     const seen = appendKey.changed.count
     const { history, absence } = appendKey
@@ -166,7 +166,7 @@ async function firstHistory(
 /** Throws EOVERWRITTEN; ECOMPACTED for what a trim dropped, but for a start that names no place. */
 async function startOf(
   ports: AppendWatchPorts,
-  history: History,
+  history: KeyHistory,
   from: From | undefined,
 ): Promise<number> {
   const { array, base } = history

@@ -23,7 +23,7 @@ export type Keep = {
 /** Prefixes that watchers at the same index share. */
 const prefixesMax = 1_024
 
-export class History {
+export class KeyHistory {
   /** Wakes when the array grows, is sealed, or has ended. */
   readonly moved = new Wakeup()
   readonly incarnation: string

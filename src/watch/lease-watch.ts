@@ -7,10 +7,10 @@ import type { Root } from '../engine/engine.js'
 import { isCode } from '../error.js'
 import type { KeyStore } from '../kvs/store.js'
 import type { LiveNamespace } from '../past/namespace.js'
-import type { Lease } from '../present/lease-table.js'
+import type { GrantedLease } from '../present/lease-table.js'
 import { readLease } from '../present/leases.js'
 import type { Key } from '../tree/key.js'
-import type { Seen } from './sights.js'
+import type { SeenRoot } from './sights.js'
 
 type State = { readonly token: Token; readonly owner: string | undefined } | undefined
 
@@ -23,7 +23,7 @@ export class LeaseWatch {
   }
 
   /** Undefined where nothing is new. Throws ECORRUPT, EDANGLING, EIO. */
-  async at(seen: Seen): Promise<LeaseEvent | undefined> {
+  async at(seen: SeenRoot): Promise<LeaseEvent | undefined> {
     return this.#tell(await this.#stateOf(seen), seen.root.seq)
   }
 
@@ -42,7 +42,7 @@ export class LeaseWatch {
   }
 
   /** A key in another namespace has its lease there, as it is now. */
-  async #stateOf({ live, root, found }: Seen): Promise<State> {
+  async #stateOf({ live, root, found }: SeenRoot): Promise<State> {
     const own = found.namespace === live.name
     const home = own ? live : this.#store.peekNamespace(found.namespace)
     if (!home) return undefined
@@ -53,7 +53,7 @@ export class LeaseWatch {
 
   /** A collection keeps the `meta` of the newest root only: who comes too late for an older one's is told what
    *  holds now. */
-  async #leaseOf(home: LiveNamespace, root: Root, key: Key): Promise<Lease | undefined> {
+  async #leaseOf(home: LiveNamespace, root: Root, key: Key): Promise<GrantedLease | undefined> {
     const { nodes } = this.#store
     try {
       return await readLease(nodes, (await home.trees(root)).meta, key)

@@ -15,7 +15,7 @@ import type { Concern, Follower, Followers } from './followers.js'
 /** Roots read from the log at a time. */
 const rootsPerStep = 64
 
-export type Seen = {
+export type SeenRoot = {
   readonly live: LiveNamespace
   readonly root: Root
   readonly found: Found
@@ -29,7 +29,7 @@ export type Seen = {
 }
 
 export type Sight =
-  | Seen
+  | SeenRoot
   /** The namespace is not there (any more): ENONS, or ECLOSED when the store closes. */
   | { readonly gone: TailraceError }
 
@@ -47,7 +47,7 @@ export async function* sights(
     live: LiveNamespace,
     root: Root,
     about: { readonly skipped?: boolean; readonly concern?: Concern } = {},
-  ): Promise<Seen> => {
+  ): Promise<SeenRoot> => {
     followers.look(follower)
     held[Symbol.dispose]()
     const snapshot = await store.snapshot(live, root)

@@ -75,7 +75,7 @@ export type CallFrame = {
 }
 
 /** From the client. `id` is the client's, unique while the request is open. */
-export type Request = Control | CallFrame
+export type RequestFrame = Control | CallFrame
 
 type ControlOf<Name> = Extract<Control, { readonly op: Name }>
 type WatchOf = ControlOf<'watch'>
@@ -130,14 +130,16 @@ const operation = answered<{ readonly op: string }>({ op: text })
 /** Names that are no requests. */
 export const controlNames: readonly string[] = Object.keys(controls)
 
-export function isCallFrame(frame: Request): frame is CallFrame {
+export function isCallFrame(frame: RequestFrame): frame is CallFrame {
   return !Object.hasOwn(controls, frame.op)
 }
 
 /** A frame from a client. Throws EINVAL. Whether there is a request of that name is the server's to know. */
-export function parseRequest(input: unknown): Request {
+export function parseRequest(input: unknown): RequestFrame {
   const { op } = parse(operation, input, 'a frame')
-  const schema: Schema<Request> = Object.hasOwn(controls, op) ? controls[op as Control['op']] : call
+  const schema: Schema<RequestFrame> = Object.hasOwn(controls, op)
+    ? controls[op as Control['op']]
+    : call
   return parse(schema, input, op)
 }
 
@@ -157,7 +159,7 @@ function checkMode(watch: WatchOf): void {
 }
 
 /** From the server. An `error` or an `end` is the last frame of its id. */
-export type Response =
+export type ResponseFrame =
   | {
       readonly id: number
       readonly type: 'append'
@@ -197,10 +199,10 @@ export type Response =
   | { readonly id: number; readonly type: 'result'; readonly body: unknown }
   | ({ readonly id: number; readonly type: 'error' } & ErrorBody)
 
-type ResponseOf<Type> = Extract<Response, { readonly type: Type }>
+type ResponseOf<Type> = Extract<ResponseFrame, { readonly type: Type }>
 /** Frames that stand for no request have the id 0. */
 const answerId = count
-const response = variantOf<Response>('type', {
+const response = variantOf<ResponseFrame>('type', {
   append: answered<ResponseOf<'append'>>({
     id: answerId,
     type: constant('append'),
@@ -253,7 +255,7 @@ const response = variantOf<Response>('type', {
 })
 
 /** A frame from a server. Throws EINVAL, which is the server's fault. */
-export function parseResponse(input: unknown): Response {
+export function parseResponse(input: unknown): ResponseFrame {
   const frame = parse(response, input, 'frame')
   if (frame.type !== 'error') return frame
   return { id: frame.id, type: 'error', ...errorBodyOf(parseErrorBody(input)) }

@@ -4,7 +4,7 @@
 
 import { invalid } from '../base/shape.js'
 import { decode, encodeFrame } from '../blob/codec.js'
-import type { Request, Response } from './frames.js'
+import type { RequestFrame, ResponseFrame } from './frames.js'
 
 /** From this many bytes of data on, a frame is sent as head and data. Below, one copy is cheaper
  *  than a second fragment. */
@@ -13,7 +13,7 @@ export const splitSize = 64 * 1024
 const nothing = new Uint8Array(0)
 
 /** One message. Fields that are undefined are left out. */
-export function packFrame(frame: Request | Response): Uint8Array {
+export function packFrame(frame: RequestFrame | ResponseFrame): Uint8Array {
   return encodeFrame(frame)
 }
 
@@ -30,7 +30,7 @@ export function unpackFrame(message: Uint8Array): unknown {
 /** A frame of msgpack in two parts, to be sent one after the other as fragments of one message:
  *  everything but the data, and the data as they are. */
 export function splitFrame(
-  frame: Response & { readonly data?: Uint8Array },
+  frame: ResponseFrame & { readonly data?: Uint8Array },
 ): readonly [Uint8Array, Uint8Array] {
   const { data = nothing, ...rest } = frame
   // The frame with empty bytes ends with their header, c4 00: the real one takes its place.

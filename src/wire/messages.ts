@@ -3,7 +3,12 @@
 
 import { parseJson } from '../base/json.js'
 import { fromJson, toJson } from './bytes.js'
-import { type Request, type Response, subprotocol, type subprotocolJson } from './frames.js'
+import {
+  type RequestFrame,
+  type ResponseFrame,
+  subprotocol,
+  type subprotocolJson,
+} from './frames.js'
 import { packFrame, unpackFrame } from './framing.js'
 
 /** Text for JSON, bytes for msgpack. */
@@ -11,7 +16,7 @@ export type Message = string | Uint8Array
 export type Subprotocol = typeof subprotocol | typeof subprotocolJson
 
 /** One message. Fields that are undefined are left out. */
-export function encodeMessage(frame: Request | Response, protocol: Subprotocol): Message {
+export function encodeMessage(frame: RequestFrame | ResponseFrame, protocol: Subprotocol): Message {
   return protocol === subprotocol ? packFrame(frame) : JSON.stringify(toJson(frame))
 }
 

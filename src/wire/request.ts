@@ -7,10 +7,10 @@ import {
   answered,
   asked,
   type OptionalSchema,
-  type Output,
   parse,
   type Schema,
   text,
+  type ValueOf,
 } from './schema.js'
 
 export type Method = 'GET' | 'HEAD' | 'PUT' | 'POST' | 'PATCH' | 'DELETE'
@@ -84,7 +84,7 @@ type Optionals<F> = {
 type Simple<T> = { [name in keyof T]: T[name] }
 /** Values of fields. */
 export type Values<F> = Simple<
-  { readonly [name in Exclude<keyof F, Optionals<F>>]: Output<F[name]> } & {
+  { readonly [name in Exclude<keyof F, Optionals<F>>]: ValueOf<F[name]> } & {
     readonly [name in Optionals<F>]?: F[name] extends OptionalSchema<infer T> ? T : never
   }
 >
@@ -97,7 +97,7 @@ type PathArgs<P extends string> = P extends `${string}:${infer name}/${infer res
       ? { readonly key: string }
       : unknown
 type QueryArgs<R> = Given<R, 'query'> extends infer F extends FieldSchemas ? Values<F> : unknown
-type BodyArgs<R> = Given<R, 'body'> extends infer S extends Schema ? Output<S> : unknown
+type BodyArgs<R> = Given<R, 'body'> extends infer S extends Schema ? ValueOf<S> : unknown
 type NamespaceArg<R> = R extends { readonly namespaced: true }
   ? { readonly namespace?: string }
   : unknown
@@ -108,7 +108,7 @@ export type ArgsOf<R extends RequestSpec> = Simple<
 >
 /** What it gives. */
 export type AnswerOf<R extends RequestSpec> = R extends { readonly answer: infer S }
-  ? Output<S>
+  ? ValueOf<S>
   : Record<never, never>
 
 export function request<const R extends RequestSpec>(spec: R): R {

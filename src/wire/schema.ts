@@ -17,7 +17,7 @@ export type Schema<T = unknown> = {
 }
 /** A field that may be left out. */
 export type OptionalSchema<T> = Schema<T | undefined> & { readonly optional: true }
-export type Output<S> = S extends Schema<infer T> ? T : never
+export type ValueOf<S> = S extends Schema<infer T> ? T : never
 export type JsonSchema = Readonly<Record<string, unknown>>
 
 /** The fields of an object of type `T`. */

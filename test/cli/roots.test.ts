@@ -1,7 +1,7 @@
 /** Pages whose root goes before the last of them: rfc/10, rule 20. */
 
 import { afterEach, beforeEach, expect, it } from 'vitest'
-import type { Context } from '../../src/cli/command.js'
+import type { CommandContext } from '../../src/cli/command.js'
 import { RootPages } from '../../src/cli/roots.js'
 import { MemoryEngine } from '../../src/engine/memory.js'
 import { type EmbeddedStore, openOn } from '../../src/open.js'
@@ -11,7 +11,7 @@ import { TestClock } from '../clock.js'
 let clock: TestClock
 let store: EmbeddedStore
 let said: string[]
-let call: Pick<Context, 'stderr'>
+let call: Pick<CommandContext, 'stderr'>
 beforeEach(async () => {
   clock = new TestClock()
   store = await openOn(new MemoryEngine(clock), { environment: clock })
@@ -19,7 +19,7 @@ beforeEach(async () => {
   await store.commit({ ops: ['a', 'b', 'c'].map((key) => ({ op: 'put', key, value: 'v' })) })
   said = []
   const line = async (text: string) => void said.push(text)
-  call = { stderr: { line } } as unknown as Context
+  call = { stderr: { line } } as unknown as CommandContext
 })
 afterEach(() => store[Symbol.asyncDispose]())
 

@@ -2,18 +2,18 @@
 
 import { afterEach, beforeEach, expect, it } from 'vitest'
 import type { From, WatchEvent } from '../../src/api/watch.js'
-import type { Context } from '../../src/cli/command.js'
+import type { CommandContext } from '../../src/cli/command.js'
 import { logEvents } from '../../src/cli/watch.js'
 import { type EmbeddedStore, open } from '../../src/open.js'
 
 let store: EmbeddedStore
 let said: string[]
-let call: Pick<Context, 'stderr'>
+let call: Pick<CommandContext, 'stderr'>
 beforeEach(async () => {
   store = await open()
   said = []
   const line = async (text: string) => void said.push(text)
-  call = { stderr: { line } } as unknown as Context
+  call = { stderr: { line } } as unknown as CommandContext
 })
 afterEach(() => store[Symbol.asyncDispose]())
 

@@ -7,7 +7,7 @@ import { decode, encode } from '../../src/blob/codec.js'
 import { hashBlob } from '../../src/blob/hash.js'
 import { recordSizeMax } from '../../src/draft/meta.js'
 import {
-  type Answer,
+  type AnswerRecord,
   answerName,
   answerOrderEntry,
   decodeAnswer,
@@ -53,7 +53,7 @@ describe('the record of a producer', () => {
 })
 
 describe('the record of an answer', () => {
-  const answer: Answer = {
+  const answer: AnswerRecord = {
     digest: new Uint8Array(32).fill(1),
     seq: 7,
     time: 1_700_000_000_000,

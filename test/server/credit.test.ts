@@ -11,7 +11,7 @@ import {
   creditMax,
   frameCost,
   pingMs,
-  type Response,
+  type ResponseFrame,
 } from '../../src/wire/frames.js'
 import { Peer } from './peer.js'
 import { Serving } from './serving.js'
@@ -27,7 +27,7 @@ afterEach(() => {
 })
 
 /** A round trip: what the server had to send before it, has come. */
-async function settle(peer: Peer, id: number): Promise<Response[]> {
+async function settle(peer: Peer, id: number): Promise<ResponseFrame[]> {
   peer.send({ id, op: 'root' })
   return (await peer.until((frame) => frame.id === id)).slice(0, -1)
 }

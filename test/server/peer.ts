@@ -3,7 +3,12 @@
 import { once } from 'node:events'
 import { WebSocket } from 'ws'
 import { Wakeup } from '../../src/base/wakeup.js'
-import { parseResponse, type Request, type Response, subprotocol } from '../../src/wire/frames.js'
+import {
+  parseResponse,
+  type RequestFrame,
+  type ResponseFrame,
+  subprotocol,
+} from '../../src/wire/frames.js'
 import { decodeMessage, encodeMessage, type Subprotocol } from '../../src/wire/messages.js'
 import type { Serving } from './serving.js'
 
@@ -16,7 +21,7 @@ export type PeerOptions = {
 
 export class Peer implements AsyncDisposable {
   readonly socket: WebSocket
-  readonly #frames: Response[] = []
+  readonly #frames: ResponseFrame[] = []
   readonly #came = new Wakeup()
   readonly #protocol: Subprotocol
   closeCode: number | undefined
@@ -53,7 +58,7 @@ export class Peer implements AsyncDisposable {
   }
 
   /** The next frame. Throws when the socket closes before. */
-  async next(): Promise<Response> {
+  async next(): Promise<ResponseFrame> {
     for (;;) {
       const seen = this.#came.count
       const frame = this.#frames.shift()
@@ -64,8 +69,8 @@ export class Peer implements AsyncDisposable {
   }
 
   /** Frames up to the first that matches, which is the last of them. */
-  async until(matches: (frame: Response) => boolean): Promise<Response[]> {
-    const frames: Response[] = []
+  async until(matches: (frame: ResponseFrame) => boolean): Promise<ResponseFrame[]> {
+    const frames: ResponseFrame[] = []
     for (;;) {
       const frame = await this.next()
       frames.push(frame)
@@ -90,5 +95,5 @@ export class Peer implements AsyncDisposable {
 }
 
 function encodeAny(frame: unknown, protocol: Subprotocol): string | Uint8Array {
-  return encodeMessage(frame as Request, protocol)
+  return encodeMessage(frame as RequestFrame, protocol)
 }

@@ -6,8 +6,8 @@ import { blobrefOfHex } from '../../src/blob/blobref.js'
 import {
   parseRequest,
   parseResponse,
-  type Request,
-  type Response,
+  type RequestFrame,
+  type ResponseFrame,
   requestIdOf,
   subprotocol,
   subprotocolJson,
@@ -18,7 +18,7 @@ import { decodeMessage, encodeMessage } from '../../src/wire/messages.js'
 const ref = blobrefOfHex('ab'.repeat(32))
 const position = { incarnation: '00ff', index: 3, prefix: ref }
 
-const requests: Request[] = [
+const requests: RequestFrame[] = [
   { id: 1, op: 'auth', token: 't' },
   { id: 2, op: 'watch', key: 'a/b', mode: 'append' },
   {
@@ -40,7 +40,7 @@ const requests: Request[] = [
   { id: 2 ** 40, op: 'root', body: { waitSeq: 2 ** 40 } },
 ]
 
-const responses: Response[] = [
+const responses: ResponseFrame[] = [
   { id: 1, type: 'append', index: 3, offset: 9, seq: 4, position, data: Buffer.from([1, 2]) },
   {
     id: 1,
@@ -76,14 +76,21 @@ describe.each([subprotocol, subprotocolJson] as const)('%s', (protocol) => {
 
 describe('golden frames', () => {
   it('a credit', () => {
-    const frame: Request = { id: 1, op: 'credit', bytes: 100 }
+    const frame: RequestFrame = { id: 1, op: 'credit', bytes: 100 }
     const bytes = Buffer.from(encodeMessage(frame, subprotocol))
     expect(bytes.toString('hex')).toBe('83a2696401a26f70a6637265646974a5627974657364')
     expect(encodeMessage(frame, subprotocolJson)).toBe('{"id":1,"op":"credit","bytes":100}')
   })
 
   it('bytes in JSON', () => {
-    const frame: Response = { id: 1, type: 'value', seq: 2, ref, size: 1, data: Buffer.from([255]) }
+    const frame: ResponseFrame = {
+      id: 1,
+      type: 'value',
+      seq: 2,
+      ref,
+      size: 1,
+      data: Buffer.from([255]),
+    }
     expect(encodeMessage(frame, subprotocolJson)).toBe(
       `{"id":1,"type":"value","seq":2,"ref":"${ref}","size":1,"data":{"base64":"/w=="}}`,
     )
@@ -94,7 +101,7 @@ describe('splitFrame()', () => {
   it.each([0, 1, 0xff, 0x100, 0xffff, 0x1_0000, 262_120])(
     'of %i bytes is the same message in two parts',
     (length) => {
-      const frame: Response = {
+      const frame: ResponseFrame = {
         id: 9,
         type: 'append',
         index: 0,
@@ -113,7 +120,15 @@ describe('splitFrame()', () => {
   it('holds for any data', () => {
     fc.assert(
       fc.property(fc.uint8Array({ maxLength: 600 }), fc.nat(), (data, index) => {
-        const frame: Response = { id: 1, type: 'append', index, offset: 0, seq: 1, position, data }
+        const frame: ResponseFrame = {
+          id: 1,
+          type: 'append',
+          index,
+          offset: 0,
+          seq: 1,
+          position,
+          data,
+        }
         const parts = splitFrame(frame)
         expect(parseResponse(decodeMessage(Buffer.concat(parts)))).toMatchObject({ index })
         expect(Buffer.concat(parts)).toEqual(Buffer.from(encodeMessage(frame, subprotocol)))
