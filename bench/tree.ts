@@ -12,7 +12,7 @@
 import { hashBlob } from '../src/blob/hash.js'
 import { TailraceError } from '../src/error.js'
 import { type AppendArray, arrayRef, closeArray, emptyArray, pushBlob } from '../src/tree/array.js'
-import { editDir } from '../src/tree/dir.js'
+import { editDir } from '../src/tree/dir-edit.js'
 import { hashOnly, Nodes, NodeWriter } from '../src/tree/nodes.js'
 import { emptyDir, type Treeobj } from '../src/tree/treeobj.js'
 

@@ -4,8 +4,7 @@
  *  A key is names joined by `/`, at most `keySizeMax` bytes of UTF-8; `a//b/` is `a/b`, and `/` is the root directory. */
 
 import type { Blobref } from '../blob/blobref.js'
-import type { TreeobjJson } from '../tree/json.js'
-import type { Attrs, Base, Treeobj } from '../tree/treeobj.js'
+import type { Attrs, Base, Treeobj, TreeobjJson } from '../tree/treeobj.js'
 import type { Blobs } from './blobs.js'
 import type { History } from './history.js'
 import type { Namespaces } from './namespace.js'

@@ -15,7 +15,7 @@ import {
 } from '../api/kvs.js'
 import type { Scope } from '../api/transaction.js'
 import { isCode } from '../error.js'
-import type { TreeobjJson } from '../tree/json.js'
+import type { TreeobjJson } from '../tree/treeobj.js'
 import { getKey, getTreeobj, listKeys, root, statKey } from '../wire/keys.js'
 import { read } from '../wire/transaction.js'
 import { placed } from './call.js'

@@ -6,10 +6,11 @@
 import { setImmediate } from 'node:timers/promises'
 import { joinAbort } from '../base/join-abort.js'
 import { RefList } from '../blob/ref-list.js'
+import type { Open } from '../commit/committer.js'
 import type { Engine } from '../engine/engine.js'
 import { canceled, isCode } from '../error.js'
 import { settle } from '../kvs/configure.js'
-import type { Open, OpenNamespaces } from '../kvs/namespaces.js'
+import type { OpenNamespaces } from '../kvs/namespaces.js'
 import { floorPageSize } from '../past/retention.js'
 import type { Mark } from './mark.js'
 

@@ -6,12 +6,21 @@
 import type { Committed } from '../api/transaction.js'
 import { type Deferred, deferred } from '../base/deferred.js'
 import type { DraftGroup } from '../draft/group.js'
-import type { Engine } from '../engine/engine.js'
+import type { Engine, Head } from '../engine/engine.js'
 import { TailraceError } from '../error.js'
-import { emptyTransaction, type Prepared } from '../transaction/transaction.js'
-import { type Built, type Committer, rebaseTriesMax } from './committer.js'
-import type { GroupBuild } from './group-build.js'
-import { send } from './send.js'
+import type { Prepared } from '../transaction/apply.js'
+import { emptyTransaction } from '../transaction/transaction.js'
+import { type Built, type GroupBuild, rebaseTriesMax } from './group-build.js'
+import { type Sending, send } from './send.js'
+
+/** The commit loop of a namespace, as far as it can be held: see `Committer`. */
+export interface HoldableLoop {
+  hold(released: Deferred<void>): Promise<void>
+  begin(others?: ReadonlyMap<string, DraftGroup>): Promise<GroupBuild>
+  sending(built: Built): Sending
+  publish(built: Built, head: Pick<Head, 'root' | 'revision'>): Promise<void>
+  follow(head: Pick<Head, 'root' | 'revision'>): void
+}
 
 /** Commits a transaction on the first of the namespaces, and moves the roots of all of them, in one durable write.
  *  Throws what `apply` throws, AnsweredBefore, and as `Committer.submit`. */
@@ -21,7 +30,7 @@ export type CommitAlone = (prepared: Prepared) => Promise<Committed>
  *  what `work` throws; EBUSY, ENONS and ECLOSED where a loop does not take it. */
 export async function alone<T>(
   engine: Engine,
-  namespaces: readonly [target: Committer, ...others: Committer[]],
+  namespaces: readonly [target: HoldableLoop, ...others: HoldableLoop[]],
   work: (commit: CommitAlone) => Promise<T>,
 ): Promise<T> {
   const released = deferred<void>()
@@ -36,7 +45,7 @@ export async function alone<T>(
   }
 }
 
-type Held = { readonly target: Committer; readonly others: readonly Committer[] }
+type Held = { readonly target: HoldableLoop; readonly others: readonly HoldableLoop[] }
 
 async function commitHeld(engine: Engine, held: Held, prepared: Prepared): Promise<Committed> {
   for (let tries = 0; tries < rebaseTriesMax; tries++) {
@@ -63,11 +72,11 @@ async function commitHeld(engine: Engine, held: Held, prepared: Prepared): Promi
 async function build(
   { target, others }: Held,
   waiting: { readonly prepared: Prepared; readonly answer: Deferred<Committed> },
-): Promise<(readonly [Committer, Built])[]> {
+): Promise<(readonly [HoldableLoop, Built])[]> {
   const builds: GroupBuild[] = []
   try {
     const groups = new Map<string, DraftGroup>()
-    const begun: (readonly [Committer, GroupBuild])[] = []
+    const begun: (readonly [HoldableLoop, GroupBuild])[] = []
     for (const committer of others) {
       const each = await committer.begin()
       builds.push(each)
@@ -78,7 +87,7 @@ async function build(
     const own = await target.begin(groups)
     builds.push(own)
     const taken = [{ waiting, applied: await own.apply(waiting.prepared) }]
-    const built: (readonly [Committer, Built])[] = []
+    const built: (readonly [HoldableLoop, Built])[] = []
     for (const [committer, each] of begun) {
       built.push([committer, { taken: [], ...(await each.finish()) }])
     }

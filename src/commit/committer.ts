@@ -6,7 +6,6 @@
 import { setImmediate } from 'node:timers/promises'
 import { type Committed, waitingMax, waitingSizeMax } from '../api/transaction.js'
 import { type Deferred, deferred } from '../base/deferred.js'
-import type { Blob } from '../blob/blob.js'
 import type { Content } from '../content/content.js'
 import { OpensNextGroup } from '../draft/breaks.js'
 import type { DraftGroup } from '../draft/group.js'
@@ -15,25 +14,24 @@ import { isCode, TailraceError, toTailraceError } from '../error.js'
 import type { LiveNamespace } from '../past/namespace.js'
 import { AnsweredBefore } from '../present/answers.js'
 import { Present } from '../present/present.js'
-import { frees, ownTransaction, type Prepared } from '../transaction/transaction.js'
-import { type Applied, type BuildPorts, GroupBuild } from './group-build.js'
+import type { Prepared } from '../transaction/apply.js'
+import { frees, ownTransaction } from '../transaction/transaction.js'
+import {
+  type BuildPorts,
+  type Built,
+  GroupBuild,
+  rebaseTriesMax,
+  type Taken,
+  type Waiting,
+} from './group-build.js'
 import { type Sending, send } from './send.js'
 
 /** A group takes transactions until one of these is reached. */
 export const groupTransactionsMax = 4_096
 export const groupSizeMax = 4 * 1024 * 1024
-/** How often a group is applied anew on a root that somebody else has moved. */
-export const rebaseTriesMax = 16
 
-type Waiting = { readonly prepared: Prepared; readonly answer: Deferred<Committed> }
 /** Stands still in the queue: what comes after it waits until it is released. */
 type Hold = { readonly held: Deferred<void>; readonly released: Deferred<void> }
-type Taken = { readonly waiting: Waiting; readonly applied: Applied }
-export type Built = {
-  readonly taken: readonly Taken[]
-  readonly root: Root
-  readonly blobs: readonly Blob[]
-}
 /** What a group leaves. */
 type Left = {
   /** What opens the next group. */
@@ -50,6 +48,9 @@ export type CommitterPorts = BuildPorts & {
   /** Told of each new root, before its transactions are answered. */
   readonly moved: (namespace: LiveNamespace, root: Root) => void
 }
+
+/** A namespace that is there, with its commit loop. */
+export type Open = { readonly live: LiveNamespace; readonly committer: Committer }
 
 export class Committer {
   /** What the namespace has besides its keys; what of it ends by itself ends through this loop. */

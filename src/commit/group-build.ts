@@ -2,7 +2,8 @@
  *  then the root that names it. See rfc/6.
  *  Invariant: a transaction that throws leaves nothing behind; nothing is visible before the root is. */
 
-import type { OpResult } from '../api/transaction.js'
+import type { Committed, OpResult } from '../api/transaction.js'
+import type { Deferred } from '../base/deferred.js'
 import type { Environment } from '../base/environment.js'
 import { LoopSlice } from '../base/loop-slice.js'
 import type { Blob } from '../blob/blob.js'
@@ -20,14 +21,16 @@ import {
 } from '../present/answers.js'
 import type { Present, PresentGroup } from '../present/present.js'
 import { checkQuota } from '../present/settings.js'
+import type { Prepared } from '../transaction/apply.js'
 import { apply } from '../transaction/apply.js'
-import type { Prepared } from '../transaction/transaction.js'
 import type { Key } from '../tree/key.js'
-import type { Views } from '../tree/lookup.js'
 import { type Nodes, NodeWriter } from '../tree/nodes.js'
 import { writeRoot } from '../tree/root.js'
 import { keysOf } from '../tree/root-keys.js'
-import type { Dir } from '../tree/treeobj.js'
+import type { Dir, Views } from '../tree/treeobj.js'
+
+/** How often a group is applied anew on a root that somebody else has moved. */
+export const rebaseTriesMax = 16
 
 export type BuildPorts = {
   readonly nodes: Nodes
@@ -44,6 +47,17 @@ export type Applied = {
   readonly effects: readonly (() => void)[]
   /** By an earlier transaction of the group, under the same idempotency key. */
   readonly repeated?: true
+}
+
+/** A transaction that waits for its answer. */
+export type Waiting = { readonly prepared: Prepared; readonly answer: Deferred<Committed> }
+export type Taken = { readonly waiting: Waiting; readonly applied: Applied }
+
+/** A group that is complete: what the engine is sent, and who is answered then. */
+export type Built = {
+  readonly taken: readonly Taken[]
+  readonly root: Root
+  readonly blobs: readonly Blob[]
 }
 
 /** Mutable; owned by the one loop that made it. Disposed of once its root is sent. */

@@ -7,15 +7,16 @@ import assert from 'node:assert/strict'
 import { LoopSlice } from '../base/loop-slice.js'
 import { TailraceError } from '../error.js'
 import { type AppendArray, closeArray } from '../tree/array.js'
-import { editDir, getEntry, listDir, notInMemory, peekEntry } from '../tree/dir.js'
+import { getEntry, listDir, notInMemory, peekEntry } from '../tree/dir.js'
+import { editDir } from '../tree/dir-edit.js'
 import { componentsOf, type Key, parseKey, rootKey } from '../tree/key.js'
-import { linksMax } from '../tree/lookup.js'
 import type { Nodes, NodeWriter } from '../tree/nodes.js'
 import {
   type Attrs,
   type Base,
   type Dir,
   emptyDir,
+  linksMax,
   type Symlink,
   sizeOf,
   type Treeobj,

@@ -5,9 +5,8 @@ import type { OpResult } from '../api/transaction.js'
 import type { LoopSlice } from '../base/loop-slice.js'
 import type { Blob } from '../blob/blob.js'
 import type { Key } from '../tree/key.js'
-import type { Views } from '../tree/lookup.js'
 import type { Nodes, NodeWriter } from '../tree/nodes.js'
-import type { Dir } from '../tree/treeobj.js'
+import type { Dir, Views } from '../tree/treeobj.js'
 import type { Draft } from './draft.js'
 
 /** Trees to copy from: a namespace's newest one as this group has it when it begins, or that of a retained

@@ -3,12 +3,11 @@
  *  with them. */
 
 import type { Settings, SettingsChange } from '../api/namespace.js'
-import type { Committer } from '../commit/committer.js'
+import type { Committer, Open } from '../commit/committer.js'
 import { TailraceError } from '../error.js'
 import type { UpdateCollection } from '../present/collection.js'
 import { changeSettings, jobSettingNames, settingsDefault } from '../present/settings.js'
 import { ownTransaction, prepare } from '../transaction/transaction.js'
-import type { Open } from './namespaces.js'
 
 const settingNames = new Set([
   ...['historyCount', 'historyAgeMs', 'historySize', 'quota'],

@@ -6,30 +6,21 @@ import { primary, reservedNamespaces } from '../api/namespace.js'
 import type { Committed } from '../api/transaction.js'
 import type { Environment } from '../base/environment.js'
 import { alone } from '../commit/alone.js'
-import { Committer, type CommitterPorts } from '../commit/committer.js'
+import { Committer, type CommitterPorts, type Open } from '../commit/committer.js'
 import type { Content } from '../content/content.js'
 import type { Engine, Head, Root } from '../engine/engine.js'
 import { TailraceError } from '../error.js'
-import { LiveNamespace } from '../past/namespace.js'
+import { LiveNamespace, type StoreListener } from '../past/namespace.js'
 import { Past } from '../past/past.js'
 import { AnsweredBefore } from '../present/answers.js'
-import { namespacesTakenFrom, type Prepared } from '../transaction/transaction.js'
+import type { Prepared } from '../transaction/apply.js'
+import { namespacesTakenFrom } from '../transaction/transaction.js'
 import { checkTreeobjs } from '../transaction/treeobj-check.js'
 import { parseNamespaceName } from '../tree/namespace-name.js'
 import { type Nodes, NodeWriter } from '../tree/nodes.js'
 import { emptyRoot, writeRoot } from '../tree/root.js'
 import { type Dir, emptyDir } from '../tree/treeobj.js'
 import { Uploads } from './uploads.js'
-
-/** What the watch service is told. */
-export interface StoreListener {
-  /** A root is durable and visible. */
-  moved(namespace: LiveNamespace, root: Root): void
-  /** A namespace was made, or has ended. */
-  changed(namespace: LiveNamespace): void
-}
-
-export type Open = { readonly live: LiveNamespace; readonly committer: Committer }
 
 export type NamespacesPorts = {
   readonly engine: Engine

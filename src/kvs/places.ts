@@ -7,24 +7,17 @@ import type { ReadScope } from '../api/kvs.js'
 import type { Scope } from '../api/transaction.js'
 import type { Position } from '../api/watch.js'
 import type { Blobref } from '../blob/blobref.js'
-import { hashBlob } from '../blob/hash.js'
 import { isCode, TailraceError } from '../error.js'
 import type { HeldRoot } from '../past/holds.js'
 import type { LiveNamespace } from '../past/namespace.js'
-import {
-  type AppendArray,
-  arrayRef,
-  emptyArray,
-  openArray,
-  peekArray,
-  pushBlob,
-} from '../tree/array.js'
+import { type AppendArray, arrayOf, arrayOfInline, arrayRef, peekArray } from '../tree/array.js'
 import { isPrefix, truncateArray } from '../tree/array-read.js'
 import { baseOf, compacted } from '../tree/base.js'
 import { type Key, parseKey } from '../tree/key.js'
-import { hashOnly, type Nodes } from '../tree/nodes.js'
+import type { Nodes } from '../tree/nodes.js'
 import { concerns } from '../tree/root-keys.js'
-import type { Base, Treeobj } from '../tree/treeobj.js'
+import type { Base } from '../tree/treeobj.js'
+import type { CheckedPlace, LogPlace, LogPlaces } from './log-place.js'
 import { peekKey } from './read.js'
 import { holdSnapshot } from './snapshot.js'
 import type { KeyStore } from './store.js'
@@ -34,21 +27,6 @@ export const placeRootsMax = 10_000
 /** Roots looked at between two turns of the event loop. */
 const placeStep = 256
 
-/** Behind the first `position.index` blobs, which are the first `offset` bytes, as they were at the root
- *  `seq`. */
-export type LogPlace = {
-  readonly position: Position
-  readonly offset: number
-  readonly seq: number
-}
-
-export type Checked = {
-  /** Behind all that is there. */
-  readonly end: LogPlace
-  /** Whether a position of that index or less is one of the history that was checked. */
-  readonly includes: (position: Position) => Promise<boolean>
-}
-
 type Sight = {
   readonly array: AppendArray
   readonly base: Base
@@ -57,7 +35,7 @@ type Sight = {
   readonly seq: number
 }
 
-export class Places {
+export class Places implements LogPlaces {
   readonly #store: KeyStore
 
   constructor(store: KeyStore) {
@@ -88,7 +66,12 @@ export class Places {
   /** Checks that the bytes before `from` are those that a reader has who was at the place, and read on
    *  from there. Throws EOVERWRITTEN (they are not), ENOENT, ECOMPACTED (it cannot be told: what the place
    *  says was dropped, or the roots between it and now). */
-  async check(key: string, place: LogPlace, from: number, scope: Scope = {}): Promise<Checked> {
+  async check(
+    key: string,
+    place: LogPlace,
+    from: number,
+    scope: Scope = {},
+  ): Promise<CheckedPlace> {
     const live = this.#store.namespace(scope.namespace)
     const { nodes, spaces } = this.#store
     using held = spaces.past.holdRoot(live.root)
@@ -166,18 +149,6 @@ export class Places {
     const own = found.namespace === live.name && found.key === key
     return { array, base: baseOf(treeobj), own, seq: snapshot.seq }
   }
-}
-
-/** The blobs of a value; an inline one is its array's only blob. Throws EDANGLING, ECORRUPT, EIO. */
-export async function arrayOf(
-  nodes: Nodes,
-  treeobj: Extract<Treeobj, { readonly type: 'val' | 'valref' }>,
-): Promise<AppendArray> {
-  return treeobj.type === 'valref' ? openArray(nodes, treeobj) : arrayOfInline(treeobj)
-}
-
-function arrayOfInline({ data }: Extract<Treeobj, { readonly type: 'val' }>): AppendArray {
-  return pushBlob(hashOnly, emptyArray, { ref: hashBlob(data), size: data.length, more: false })
 }
 
 function placeOf(live: LiveNamespace, { array, seq }: Pick<Sight, 'array' | 'seq'>): LogPlace {

@@ -13,13 +13,21 @@ import { blobAt, entriesOf, indexAtOffset } from '../tree/array-read.js'
 import { baseOf, checkAboveBase, sizeLeft } from '../tree/base.js'
 import { corrupt } from '../tree/check.js'
 import { listDir, notInMemory } from '../tree/dir.js'
-import { type TreeobjJson, treeobjJson } from '../tree/json.js'
+import { treeobjJson } from '../tree/json.js'
 import { isAddressable, type Key, parseEntryKey, parseKey } from '../tree/key.js'
-import { type Found, lookup, peekLookup, type Views } from '../tree/lookup.js'
+import { type Found, lookup, peekLookup } from '../tree/lookup.js'
 import type { Nodes } from '../tree/nodes.js'
 import { peekRoot } from '../tree/root.js'
 import { measureOf, statOf } from '../tree/stat.js'
-import { type Dir, sizeOf, type Treeobj, type Val, type Valref } from '../tree/treeobj.js'
+import {
+  type Dir,
+  sizeOf,
+  type Treeobj,
+  type TreeobjJson,
+  type Val,
+  type Valref,
+  type Views,
+} from '../tree/treeobj.js'
 
 /** One root to read from: its seq, and the trees that links lead through. */
 export type Snapshot = {

@@ -4,9 +4,9 @@
 
 import { type HeldRoot, readerHoldMs } from '../past/holds.js'
 import type { LiveNamespace } from '../past/namespace.js'
+import type { Past } from '../past/past.js'
 import type { RootNode } from '../tree/root.js'
 import type { Dir } from '../tree/treeobj.js'
-import type { OpenNamespaces } from './namespaces.js'
 import type { Snapshot } from './read.js'
 
 export type HeldSnapshot = Snapshot &
@@ -16,9 +16,15 @@ export type HeldSnapshot = Snapshot &
     readonly keep: () => void
   }
 
+/** The namespaces that links of a snapshot may lead to. */
+export type LinkedNamespaces = {
+  readonly past: Past
+  readonly peek: (name: string) => LiveNamespace | undefined
+}
+
 /** Takes the root's hold over: it is disposed of with the snapshot, or where this throws. */
 export async function holdSnapshot(
-  spaces: OpenNamespaces,
+  spaces: LinkedNamespaces,
   live: LiveNamespace,
   held: HeldRoot,
 ): Promise<HeldSnapshot> {

@@ -13,6 +13,14 @@ import { Retention } from './retention.js'
 import { RootLog } from './root-log.js'
 import { SeqWaits } from './seq-waits.js'
 
+/** What the watch service is told. */
+export interface StoreListener {
+  /** A root is durable and visible. */
+  moved(namespace: LiveNamespace, root: Root): void
+  /** A namespace was made, or has ended. */
+  changed(namespace: LiveNamespace): void
+}
+
 export class LiveNamespace {
   readonly record: Namespace
   readonly roots: RootLog

@@ -2,7 +2,8 @@
  *  `meta` keeps a record for each such key, and an index of all of them in the order of time.
  *  Invariant: the record of a key and its entry in the index are changed by the write that they are about, in its
  *  transaction. A key is in the index once, no later than it expires; an entry whose key does not expire, or was
- *  filed elsewhere, means nothing: a key is removed only if its own record says at that moment that it is due. */
+ *  filed elsewhere, means nothing: a key is removed only if its own record says at that moment that it is due.
+ *  What else `meta` keeps for the value of a key (producers, caps) ends with that value, too: see `endLife`. */
 
 import type { Expiry } from '../api/transaction.js'
 import { Alarm } from '../base/alarm.js'
@@ -17,7 +18,9 @@ import {
   hashName,
   hasRecords,
   lacksKind,
+  lifeKinds,
   lifePath,
+  type MetaDraft,
   type MetaPath,
   type MetaRecord,
   readRecord,
@@ -81,9 +84,26 @@ export function unfile(meta: Draft, at: number, key: Key): Promise<boolean> {
 }
 
 /** The same of a key's own record, if it has one there: those of keys below it are recognised later. */
-export async function unfileAt(meta: Draft, path: MetaPath, key: Key): Promise<void> {
+async function unfileAt(meta: Draft, path: MetaPath, key: Key): Promise<void> {
   const record = await getShortRecord(meta, path)
   if (record) await unfile(meta, decodeExpires(record).filed, key)
+}
+
+/** The value at a key ends, or all values below it, and with it what `meta` keeps for it. Each kind mirrors the keys of
+ *  `data`: a record, or a directory of records, stands at the key's own components below the kind. Values have no keys
+ *  below them, so the two never meet. Whatever replaces, moves or removes a value, or a directory above it, calls this. */
+export function endLife(group: MetaDraft, key: Key): Promise<void> | undefined {
+  if (lifeKinds.every((kind) => lacksKind(group, kind))) return undefined
+  return endEach(group, key)
+}
+
+async function endEach(group: MetaDraft, key: Key): Promise<void> {
+  for (const kind of lifeKinds) {
+    if (lacksKind(group, kind)) continue
+    const path = lifePath(kind, key)
+    if (kind === 'expiry') await unfileAt(group.meta, path, key)
+    await removeRecord(group.meta, path)
+  }
 }
 
 /** The time of an entry of the index, by its name. Throws ECORRUPT. */

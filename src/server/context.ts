@@ -3,7 +3,7 @@
 import type { Jobs } from '../api/job.js'
 import type { Store } from '../api/store.js'
 import type { Environment } from '../base/environment.js'
-import type { Places } from '../kvs/places.js'
+import type { LogPlaces } from '../kvs/log-place.js'
 import type { Activity } from './activity.js'
 import type { BodyBudget } from './body-budget.js'
 import type { Log } from './log.js'
@@ -14,7 +14,7 @@ import type { Turns } from './turns.js'
 export type ServedStore = Store & {
   readonly collecting: boolean
   readonly leasesHeld: number
-  readonly places: Places
+  readonly places: LogPlaces
   readonly jobs: Jobs & { readonly running: number; readonly waiting: number }
 }
 

@@ -6,7 +6,7 @@
 import type { From, Watching } from '../api/watch.js'
 import { invalid } from '../base/shape.js'
 import { TailraceError } from '../error.js'
-import type { Checked, LogPlace } from '../kvs/places.js'
+import type { CheckedPlace, LogPlace } from '../kvs/log-place.js'
 import type { Reply, Request } from './app.js'
 import type { ServerContext } from './context.js'
 import { type Conditions, judgeRead } from './etag.js'
@@ -136,7 +136,7 @@ type Begin = {
   /** Behind what was there when the answer began. */
   readonly end: LogPlace | undefined
   /** The first blob must be one that this check looked at. */
-  readonly checked?: Checked
+  readonly checked?: CheckedPlace
 }
 
 /** Throws EOVERWRITTEN, ECOMPACTED, ENOENT where a position does not hold. */
@@ -161,7 +161,7 @@ async function beginOf(
 }
 
 /** The watch began after the check: its first blob must be one of those that were looked at. */
-async function* included(watching: Watching, key: string, checked: Checked): Watching {
+async function* included(watching: Watching, key: string, checked: CheckedPlace): Watching {
   let first = true
   for await (const event of watching) {
     if (first && event.type === 'append' && !(await checked.includes(event.position))) {

@@ -4,7 +4,7 @@
 
 import { invalid } from '../base/shape.js'
 import { parseBlobref } from '../blob/blobref.js'
-import type { LogPlace } from '../kvs/places.js'
+import type { LogPlace } from '../kvs/log-place.js'
 
 export const positionHeader = 'tailrace-position'
 

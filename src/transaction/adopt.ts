@@ -2,10 +2,9 @@
  *  or a repair. See rfc/15.
  *  Invariant: nothing that lived beside the values that went (producers, expiry) is revived by it. */
 
-import type { Work } from '../draft/group.js'
+import type { DraftGroup, Work } from '../draft/group.js'
 import { TailraceError } from '../error.js'
-import { endLife } from '../present/life.js'
-import type { PresentGroup } from '../present/present.js'
+import { endLife } from '../present/expiry.js'
 import type { Key } from '../tree/key.js'
 import type { Dir } from '../tree/treeobj.js'
 import { refOf } from '../tree/treeobj-codec.js'
@@ -22,7 +21,7 @@ export type Adopt = {
 
 /** REQUIRES: a group of its own, so that the draft is as the newest root has it, and no append of the group
  *  is hidden from watchers. Throws ENOTEMPTY, ECONFLICT. */
-export async function adopt(group: PresentGroup, op: Adopt, work: Work): Promise<void> {
+export async function adopt(group: DraftGroup, op: Adopt, work: Work): Promise<void> {
   const { draft } = group
   const { data, on, changed } = op
   if (on === 'empty' && !(await draft.isEmpty(draft.root))) throw notEmpty(group.namespace)

@@ -1,25 +1,61 @@
-/** One transaction on a draft: guards, then ops in order. What each op meets is rfc/6.
+/** A transaction, as it is applied to a draft: guards, then ops in order. What each op meets is rfc/6.
  *  Invariant: a transaction that throws has changed nothing once the caller has rolled back; a guard changes nothing,
  *  and sees what earlier transactions of the group did. */
 
+import type { LeaseAction, Token } from '../api/transaction.js'
+import type { Blob } from '../blob/blob.js'
+import type { Blobref } from '../blob/blobref.js'
 import { newWork, type Work } from '../draft/group.js'
 import { draftTreeobj } from '../draft/locate.js'
 import { type Failed, TailraceError } from '../error.js'
-import { applyCollection } from '../present/collection.js'
+import type { Once } from '../present/answers.js'
+import { applyCollection, type UpdateCollection } from '../present/collection.js'
 import { expireKeys } from '../present/expiry.js'
 import { dateLeases, expireLeases, lease, refusesToken } from '../present/leases.js'
 import type { PresentGroup } from '../present/present.js'
-import { refusesProducer } from '../present/producers.js'
-import { retain } from '../present/settings.js'
+import { type ProducerGuard, refusesProducer } from '../present/producers.js'
+import { type Retain, retain } from '../present/settings.js'
 import type { Key } from '../tree/key.js'
 import { statOf } from '../tree/stat.js'
 import type { Treeobj } from '../tree/treeobj.js'
-import { adopt } from './adopt.js'
-import { copy, fork, move, restore } from './copy.js'
-import { append, mkdir, put, seal, symlink, unlink } from './ops.js'
-import type { Prepared, PreparedGuard, PreparedOp } from './transaction.js'
-import { putTreeobj } from './treeobj.js'
-import { capLogs, trim } from './trim.js'
+import { type Adopt, adopt } from './adopt.js'
+import { type CopyOp, copy, fork, move, restore } from './copy.js'
+import { append, type KeyOp, mkdir, put, seal, symlink, unlink } from './ops.js'
+import { putTreeobj, type TreeobjOp } from './treeobj.js'
+import { capLogs, type PreparedTrim, trim } from './trim.js'
+
+export type PreparedOp =
+  | KeyOp
+  | Adopt
+  | UpdateCollection
+  | CopyOp
+  | TreeobjOp
+  | PreparedTrim
+  | Retain
+  | ({ readonly op: 'lease'; readonly key: Key } & LeaseAction)
+  /** Ops of the store itself: see `present/present.ts`. */
+  | { readonly op: 'expireLeases' }
+  | { readonly op: 'dateLeases' }
+  | { readonly op: 'expireKeys' }
+
+export type PreparedGuard =
+  | { readonly kind: 'absent'; readonly key: Key }
+  | { readonly kind: 'ref'; readonly key: Key; readonly ref: Blobref }
+  | { readonly kind: 'count'; readonly key: Key; readonly count: number }
+  | { readonly kind: 'seq'; readonly seq: number }
+  | { readonly kind: 'lease'; readonly key: Key; readonly token: Token }
+  | ({ readonly kind: 'producer' } & ProducerGuard)
+
+export type Prepared = {
+  readonly guards: readonly PreparedGuard[]
+  readonly ops: readonly PreparedOp[]
+  readonly noMerge: boolean
+  /** The blobs that the ops name and that are not stored yet. */
+  readonly blobs: readonly Blob[]
+  /** Bytes of all values, and `nameCost` for each name in a key, for the bounds of what waits and of a group. */
+  readonly size: number
+  readonly once?: Once
+}
 
 /** `seq` is the seq before this transaction. Throws ECONFLICT, EISDIR, ENOTDIR, EEXIST, ENOTEMPTY,
  *  ESEALED, ELOOP, EPERM, ENOENT, each with `failed`; OpensNextGroup. */

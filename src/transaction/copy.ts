@@ -20,8 +20,7 @@ import {
   writable,
 } from '../draft/locate.js'
 import { TailraceError } from '../error.js'
-import { endLife } from '../present/life.js'
-import type { PresentGroup } from '../present/present.js'
+import { endLife } from '../present/expiry.js'
 import { closeArray } from '../tree/array.js'
 import { truncateArray } from '../tree/array-read.js'
 import { type Key, parseKey, rootKey } from '../tree/key.js'
@@ -81,7 +80,7 @@ function countOf(input: number, what: string): number {
 type Of<Name extends CopyOp['op']> = Extract<CopyOp, { op: Name }>
 
 /** Throws ENOENT, EISDIR (the target), ENOTDIR, ENONS, ECOMPACTED, ELOOP, EPERM. */
-export async function copy(group: PresentGroup, op: Of<'copy'>, work: Work): Promise<void> {
+export async function copy(group: DraftGroup, op: Of<'copy'>, work: Work): Promise<void> {
   // Before the target is touched: a copy of a directory into itself has the state before it.
   const treeobj = await sourceOf(group, op)
   const place = await clear(group, op.key, work, { replace: op.replace })
@@ -90,7 +89,7 @@ export async function copy(group: PresentGroup, op: Of<'copy'>, work: Work): Pro
 }
 
 /** Throws EINVAL (fewer blobs), ECOMPACTED (they were trimmed), and as `copy`. */
-export async function fork(group: PresentGroup, op: Of<'fork'>, work: Work): Promise<void> {
+export async function fork(group: DraftGroup, op: Of<'fork'>, work: Work): Promise<void> {
   const { count } = op
   const source = await sourceOf(group, op)
   if (source.type === 'dir' || source.type === 'symlink') throw isDirectory(op.from)
@@ -106,7 +105,7 @@ export async function fork(group: PresentGroup, op: Of<'fork'>, work: Work): Pro
 }
 
 /** Throws EINVAL (into itself), EPERM (the root directory), and as `copy`. */
-export async function move(group: PresentGroup, op: Of<'move'>, work: Work): Promise<void> {
+export async function move(group: DraftGroup, op: Of<'move'>, work: Work): Promise<void> {
   const { key, replace } = op
   const source = takenFrom(group, op, work)
   const from = own(await source.group.draft.locate(op.from, { follow: false }), op.from)
@@ -137,7 +136,7 @@ export async function move(group: PresentGroup, op: Of<'move'>, work: Work): Pro
 }
 
 /** Throws ECOMPACTED, EINVAL, ENOTDIR, ELOOP, EPERM. */
-export async function restore(group: PresentGroup, op: Of<'restore'>, work: Work): Promise<void> {
+export async function restore(group: DraftGroup, op: Of<'restore'>, work: Work): Promise<void> {
   const { key, at } = op
   const { draft } = group
   const before = await treeobjAt(group, key, at)
@@ -159,7 +158,7 @@ export async function restore(group: PresentGroup, op: Of<'restore'>, work: Work
 
 /** Where a treeobj lands, its parents made, what was there about to go. */
 export async function clear(
-  group: PresentGroup,
+  group: DraftGroup,
   key: Key,
   work: Work,
   options: { readonly replace: boolean },
@@ -170,7 +169,7 @@ export async function clear(
 }
 
 async function clearPlace(
-  group: PresentGroup,
+  group: DraftGroup,
   place: DraftPlace,
   key: Key,
   { replace }: { readonly replace: boolean },
@@ -185,7 +184,7 @@ async function clearPlace(
 }
 
 /** REQUIRES: the place is clear. Throws EISDIR: the root directory stays one. */
-export function set(group: PresentGroup, place: DraftPlace, treeobj: Treeobj, work: Work): void {
+export function set(group: DraftGroup, place: DraftPlace, treeobj: Treeobj, work: Work): void {
   const { draft } = group
   if (place.parent) draft.set(place.parent, place.name, entryOf(treeobj))
   else if (treeobj.type === 'dir') draft.setRoot(treeobj)
@@ -199,7 +198,7 @@ function entryOf(treeobj: Treeobj): DraftEntry {
 
 /** The group that loses what is moved, and who is told which key it lost. */
 function takenFrom(
-  group: PresentGroup,
+  group: DraftGroup,
   { namespace = group.namespace }: Of<'move'>,
   work: Work,
 ): { readonly group: DraftGroup; readonly changed: (key: Key) => void } {

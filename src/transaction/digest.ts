@@ -8,7 +8,8 @@ import { StreamHash } from '../blob/hash.js'
 import { answerName } from '../present/answers.js'
 import { type AppendArray, type ArrayBlob, arrayRef, emptyArray, pushBlob } from '../tree/array.js'
 import { hashOnly } from '../tree/nodes.js'
-import type { Prepared, PreparedOp, PutContent } from './transaction.js'
+import type { Prepared, PreparedOp } from './apply.js'
+import type { PutContent } from './ops.js'
 
 /** Bytes that are hashed at once (rfc/3). */
 const pieceSizeMax = 1024 * 1024

@@ -1,26 +1,75 @@
 /** The ops on one key: put, append, seal, mkdir, symlink, unlink. What each meets is rfc/6.
  *  Invariant: each adds one result, and names the keys that it changed. */
 
+import type { Cap, Producer } from '../api/transaction.js'
 import { checkBreaks } from '../draft/breaks.js'
 import { DraftDir, type DraftEntry, type DraftPlace } from '../draft/draft.js'
 import type { Work } from '../draft/group.js'
 import { isDirectory, logOf, own, writable } from '../draft/locate.js'
 import { TailraceError } from '../error.js'
 import { capAfterWrite } from '../present/cap.js'
-import { expireAfterAppend, expireAfterPut } from '../present/expiry.js'
-import { endLife } from '../present/life.js'
-import type { PresentGroup } from '../present/present.js'
+import {
+  type ExpiryChange,
+  type ExpiryGroup,
+  endLife,
+  expireAfterAppend,
+  expireAfterPut,
+} from '../present/expiry.js'
 import { noteAppend, turnOf } from '../present/producers.js'
-import { markTime } from '../present/times.js'
-import { type AppendArray, closeArray, emptyArray, pushBlob } from '../tree/array.js'
+import { markTime, type TimesGroup } from '../present/times.js'
+import {
+  type AppendArray,
+  type ArrayBlob,
+  closeArray,
+  emptyArray,
+  pushBlob,
+} from '../tree/array.js'
 import type { Key } from '../tree/key.js'
 import { type Attrs, emptyDir, type Treeobj } from '../tree/treeobj.js'
 import { refOf } from '../tree/treeobj-codec.js'
-import type { PreparedOp, PutContent } from './transaction.js'
 
-type Of<Name extends PreparedOp['op']> = Extract<PreparedOp, { op: Name }>
+/** A group, with what knows of the values that begin and end in it. */
+type ValueGroup = ExpiryGroup & TimesGroup
 
-export async function put(group: PresentGroup, op: Of<'put'>, work: Work): Promise<void> {
+/** The content of a put: inline bytes, blobs that are committed with it, or an array whose blobs
+ *  were stored before. */
+export type PutContent =
+  | { readonly kind: 'inline'; readonly data: Uint8Array }
+  | { readonly kind: 'blobs'; readonly blobs: readonly ArrayBlob[] }
+  | { readonly kind: 'array'; readonly array: AppendArray }
+
+/** An op on one key. */
+export type KeyOp =
+  | {
+      readonly op: 'put'
+      readonly key: Key
+      readonly content: PutContent
+      readonly contentType: string | undefined
+      readonly expiry?: ExpiryChange | undefined
+      readonly cap?: Cap | null | undefined
+    }
+  | {
+      readonly op: 'append'
+      readonly key: Key
+      readonly blobs: readonly ArrayBlob[]
+      readonly seal: boolean
+      readonly producer?: Producer | undefined
+      readonly expiry?: ExpiryChange | undefined
+      readonly cap?: Cap | null | undefined
+    }
+  | { readonly op: 'seal'; readonly key: Key }
+  | { readonly op: 'unlink'; readonly key: Key; readonly recursive: boolean }
+  | { readonly op: 'mkdir'; readonly key: Key }
+  | {
+      readonly op: 'symlink'
+      readonly key: Key
+      readonly target: Key
+      readonly namespace: string | undefined
+    }
+
+type Of<Name extends KeyOp['op']> = Extract<KeyOp, { op: Name }>
+
+export async function put(group: ValueGroup, op: Of<'put'>, work: Work): Promise<void> {
   const { key, content, contentType } = op
   const place = await replaceable(group, key, work)
   const attrs: { attrs?: Attrs } = contentType === undefined ? {} : { attrs: { contentType } }
@@ -36,17 +85,14 @@ export async function put(group: PresentGroup, op: Of<'put'>, work: Work): Promi
   work.results.push({ ref: refOf(value) })
 }
 
-function arrayOf(
-  group: PresentGroup,
-  content: Exclude<PutContent, { kind: 'inline' }>,
-): AppendArray {
+function arrayOf(group: ValueGroup, content: Exclude<PutContent, { kind: 'inline' }>): AppendArray {
   if (content.kind === 'array') return content.array
   let array = emptyArray
   for (const blob of content.blobs) array = pushBlob(group.writer, array, blob)
   return array
 }
 
-export async function append(group: PresentGroup, op: Of<'append'>, work: Work): Promise<void> {
+export async function append(group: ValueGroup, op: Of<'append'>, work: Work): Promise<void> {
   const place = await writable(group, op.key, work, { follow: true })
   const { entry, parent } = place
   if (!parent || entry?.type === 'draft') throw isDirectory(op.key)
@@ -84,7 +130,7 @@ export async function append(group: PresentGroup, op: Of<'append'>, work: Work):
   work.results.push(landed)
 }
 
-export async function seal(group: PresentGroup, key: Key, work: Work): Promise<void> {
+export async function seal(group: ValueGroup, key: Key, work: Work): Promise<void> {
   const place = await group.draft.locate(key, { follow: true })
   const { entry, parent } = own(place, key)
   if (entry?.type === 'draft') throw isDirectory(key)
@@ -99,7 +145,7 @@ export async function seal(group: PresentGroup, key: Key, work: Work): Promise<v
   work.results.push({ count: log.array.count })
 }
 
-export async function mkdir(group: PresentGroup, key: Key, work: Work): Promise<void> {
+export async function mkdir(group: ValueGroup, key: Key, work: Work): Promise<void> {
   const place = await writable(group, key, work, { follow: false })
   if (place.entry === undefined) {
     if (!place.parent) throw new TailraceError('EINVAL', 'the root directory is always there')
@@ -111,7 +157,7 @@ export async function mkdir(group: PresentGroup, key: Key, work: Work): Promise<
   work.results.push({})
 }
 
-export async function unlink(group: PresentGroup, op: Of<'unlink'>, work: Work): Promise<void> {
+export async function unlink(group: ValueGroup, op: Of<'unlink'>, work: Work): Promise<void> {
   const { key, recursive } = op
   const place = own(await group.draft.locate(key, { follow: false }), key)
   if (place.entry === group.draft.root) {
@@ -130,7 +176,7 @@ export async function unlink(group: PresentGroup, op: Of<'unlink'>, work: Work):
   work.results.push({})
 }
 
-export async function symlink(group: PresentGroup, op: Of<'symlink'>, work: Work): Promise<void> {
+export async function symlink(group: ValueGroup, op: Of<'symlink'>, work: Work): Promise<void> {
   const { target, namespace } = op
   const link: DraftEntry = {
     type: 'symlink',
@@ -145,7 +191,7 @@ export async function symlink(group: PresentGroup, op: Of<'symlink'>, work: Work
 
 /** Where a put or a link lands: not on a directory; parents are made. */
 async function replaceable(
-  group: PresentGroup,
+  group: ValueGroup,
   key: Key,
   work: Work,
 ): Promise<DraftPlace & { readonly parent: DraftDir }> {

@@ -5,105 +5,33 @@
 
 import { reservedNamespaces } from '../api/namespace.js'
 import {
-  type Cap,
   type Capping,
   type Expiry,
   type Guard,
   guardsMax,
   keyNamesMax,
-  type LeaseAction,
   type Op,
   opsMax,
-  type Producer,
-  type Token,
   type Transaction,
   type TrimTo,
   transactionSizeMax,
 } from '../api/transaction.js'
 import { type Blob, cut } from '../blob/blob.js'
-import { type Blobref, parseBlobref } from '../blob/blobref.js'
+import { parseBlobref } from '../blob/blobref.js'
 import { hashBlob } from '../blob/hash.js'
 import { TailraceError } from '../error.js'
-import type { Once } from '../present/answers.js'
 import { parseCap } from '../present/cap.js'
-import type { UpdateCollection } from '../present/collection.js'
-import { type ExpiryChange, parseExpiry } from '../present/expiry.js'
+import { parseExpiry } from '../present/expiry.js'
 import { parseLeaseAction, parseToken } from '../present/leases.js'
-import { type ProducerGuard, parseProducer, parseProducerGuard } from '../present/producers.js'
-import type { Retain } from '../present/settings.js'
+import { parseProducer, parseProducerGuard } from '../present/producers.js'
 import type { AppendArray, ArrayBlob } from '../tree/array.js'
-import { type Key, parseKey } from '../tree/key.js'
+import { parseKey } from '../tree/key.js'
 import { parseNamespaceName } from '../tree/namespace-name.js'
 import { inlineSizeMax } from '../tree/treeobj.js'
-import type { Adopt } from './adopt.js'
-import { type CopyOp, prepareCopy } from './copy.js'
-import { prepareTreeobj, type TreeobjOp } from './treeobj.js'
-import type { PreparedTrim } from './trim.js'
-
-/** The content of a put: inline bytes, blobs that are committed with it, or an array whose blobs
- *  were stored before. */
-export type PutContent =
-  | { readonly kind: 'inline'; readonly data: Uint8Array }
-  | { readonly kind: 'blobs'; readonly blobs: readonly ArrayBlob[] }
-  | { readonly kind: 'array'; readonly array: AppendArray }
-
-export type PreparedOp =
-  | Adopt
-  | UpdateCollection
-  | CopyOp
-  | TreeobjOp
-  | PreparedTrim
-  | Retain
-  | ({ readonly op: 'lease'; readonly key: Key } & LeaseAction)
-  /** Ops of the store itself: see `present/present.ts`. */
-  | { readonly op: 'expireLeases' }
-  | { readonly op: 'dateLeases' }
-  | { readonly op: 'expireKeys' }
-  | {
-      readonly op: 'put'
-      readonly key: Key
-      readonly content: PutContent
-      readonly contentType: string | undefined
-      readonly expiry?: ExpiryChange | undefined
-      readonly cap?: Cap | null | undefined
-    }
-  | {
-      readonly op: 'append'
-      readonly key: Key
-      readonly blobs: readonly ArrayBlob[]
-      readonly seal: boolean
-      readonly producer?: Producer | undefined
-      readonly expiry?: ExpiryChange | undefined
-      readonly cap?: Cap | null | undefined
-    }
-  | { readonly op: 'seal'; readonly key: Key }
-  | { readonly op: 'unlink'; readonly key: Key; readonly recursive: boolean }
-  | { readonly op: 'mkdir'; readonly key: Key }
-  | {
-      readonly op: 'symlink'
-      readonly key: Key
-      readonly target: Key
-      readonly namespace: string | undefined
-    }
-
-export type PreparedGuard =
-  | { readonly kind: 'absent'; readonly key: Key }
-  | { readonly kind: 'ref'; readonly key: Key; readonly ref: Blobref }
-  | { readonly kind: 'count'; readonly key: Key; readonly count: number }
-  | { readonly kind: 'seq'; readonly seq: number }
-  | { readonly kind: 'lease'; readonly key: Key; readonly token: Token }
-  | ({ readonly kind: 'producer' } & ProducerGuard)
-
-export type Prepared = {
-  readonly guards: readonly PreparedGuard[]
-  readonly ops: readonly PreparedOp[]
-  readonly noMerge: boolean
-  /** The blobs that the ops name and that are not stored yet. */
-  readonly blobs: readonly Blob[]
-  /** Bytes of all values, and `nameCost` for each name in a key, for the bounds of what waits and of a group. */
-  readonly size: number
-  readonly once?: Once
-}
+import type { Prepared, PreparedGuard, PreparedOp } from './apply.js'
+import { prepareCopy } from './copy.js'
+import type { PutContent } from './ops.js'
+import { prepareTreeobj } from './treeobj.js'
 
 /** Smaller values are copied even if they were given away: they may be a part of a larger buffer, which
  *  a cache would keep. */

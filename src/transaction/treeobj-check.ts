@@ -14,7 +14,7 @@ import type { Nodes } from '../tree/nodes.js'
 import { reachable } from '../tree/reach.js'
 import { ReachedSet } from '../tree/reached-set.js'
 import type { Base, Dir, Treeobj, Valref } from '../tree/treeobj.js'
-import type { Prepared, PreparedOp } from './transaction.js'
+import type { Prepared, PreparedOp } from './apply.js'
 import type { RawDir, RawLog, TreeobjContent, TreeobjOp } from './treeobj.js'
 
 /** Refs that the engine is asked about at once. */

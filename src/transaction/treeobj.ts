@@ -7,9 +7,8 @@ import type { Op } from '../api/transaction.js'
 import { decodeBase64, encodeBase64 } from '../blob/base64.js'
 import { blobSizeMax } from '../blob/blob.js'
 import { type Blobref, isBlobref } from '../blob/blobref.js'
-import type { Work } from '../draft/group.js'
+import type { DraftGroup, Work } from '../draft/group.js'
 import { TailraceError } from '../error.js'
-import type { PresentGroup } from '../present/present.js'
 import { type ArrayBlob, closeArray, emptyArray, pushBlob } from '../tree/array.js'
 import { type Key, parseKey } from '../tree/key.js'
 import { isNamespaceName } from '../tree/namespace-name.js'
@@ -265,14 +264,14 @@ export function prepareTreeobj(op: Extract<Op, { op: 'treeobj' }>): TreeobjOp {
   return { op: 'treeobj', key: parseKey(key), content }
 }
 
-export async function putTreeobj(group: PresentGroup, op: TreeobjOp, work: Work): Promise<void> {
+export async function putTreeobj(group: DraftGroup, op: TreeobjOp, work: Work): Promise<void> {
   const place = await clear(group, op.key, work, { replace: false })
   const treeobj = treeobjOf(group, op.content)
   set(group, place, treeobj, work)
   work.results.push({ ref: refOf(treeobj) })
 }
 
-function treeobjOf(group: PresentGroup, content: TreeobjContent): Treeobj {
+function treeobjOf(group: DraftGroup, content: TreeobjContent): Treeobj {
   assert(content.kind !== 'raw', 'a treeobj was checked before it is applied')
   if (content.kind === 'treeobj') return content.treeobj
   let array = emptyArray

@@ -9,8 +9,7 @@ import type { Work } from '../draft/group.js'
 import { isDirectory, logOf, own } from '../draft/locate.js'
 import { TailraceError } from '../error.js'
 import { getCap } from '../present/cap.js'
-import type { PresentGroup } from '../present/present.js'
-import { countOlder, dropMarks } from '../present/times.js'
+import { countOlder, dropMarks, type TimesGroup } from '../present/times.js'
 import { openArray } from '../tree/array.js'
 import { indexAtOffset, offsetAt } from '../tree/array-read.js'
 import { getEntry } from '../tree/dir.js'
@@ -23,7 +22,7 @@ export type PreparedTrim = { readonly op: 'trim'; readonly key: Key; readonly to
 type Value = Exclude<DraftEntry, DraftDir>
 type Totals = { readonly count: number; readonly size: number; readonly base: Base }
 
-export async function trim(group: PresentGroup, op: PreparedTrim, work: Work): Promise<void> {
+export async function trim(group: TimesGroup, op: PreparedTrim, work: Work): Promise<void> {
   const place = own(await group.draft.locate(op.key, { follow: true }), op.key)
   const { entry, parent } = place
   if (entry?.type === 'draft') throw isDirectory(op.key)
@@ -44,7 +43,7 @@ export async function trim(group: PresentGroup, op: PreparedTrim, work: Work): P
 }
 
 /** Drops what the logs that a transaction appended to have above their caps. Throws OpensNextGroup. */
-export async function capLogs(group: PresentGroup, work: Work): Promise<void> {
+export async function capLogs(group: TimesGroup, work: Work): Promise<void> {
   for (const key of work.capped) {
     const cap = await getCap(group, key)
     if (cap) await dropHead(group, key, trimsOf(cap), work)
@@ -54,7 +53,7 @@ export async function capLogs(group: PresentGroup, work: Work): Promise<void> {
 /** Drops of a log that a transaction appended to what each of these drops; nothing where the key is no log any
  *  more. REQUIRES: the key is resolved. Throws OpensNextGroup. */
 async function dropHead(
-  group: PresentGroup,
+  group: TimesGroup,
   key: Key,
   tos: readonly TrimTo[],
   work: Work,
@@ -71,7 +70,7 @@ async function dropHead(
 
 /** REQUIRES: it is a value, or a log whose base is below `first`. Throws OpensNextGroup. */
 async function moveBase(
-  group: PresentGroup,
+  group: TimesGroup,
   place: {
     readonly key: Key
     readonly name: string
@@ -95,7 +94,7 @@ async function moveBase(
 
 /** The first blob that the log is to keep; its count where that is none. Throws EINVAL. */
 async function firstLeft(
-  group: PresentGroup,
+  group: TimesGroup,
   { key, resolved, to }: PreparedTrim & { readonly resolved: Key },
   entry: Value,
 ): Promise<number> {
@@ -115,7 +114,7 @@ async function firstLeft(
   return indexAtOffset(group.nodes, array, offset)
 }
 
-function arrayOf({ nodes }: PresentGroup, entry: Exclude<Value, { type: 'val' | 'log' }>) {
+function arrayOf({ nodes }: TimesGroup, entry: Exclude<Value, { type: 'val' | 'log' }>) {
   if (entry.type === 'valref') return openArray(nodes, entry)
   throw linkLeft()
 }
@@ -141,11 +140,7 @@ function linkLeft(): TailraceError {
 }
 
 /** Blobs of a value when the group began. */
-async function countBefore(
-  { nodes }: PresentGroup,
-  parent: DraftDir,
-  name: string,
-): Promise<number> {
+async function countBefore({ nodes }: TimesGroup, parent: DraftDir, name: string): Promise<number> {
   const before = await getEntry(nodes, parent.base, name)
   if (before?.type === 'valref') return before.count
   return before?.type === 'val' ? 1 : 0

@@ -3,6 +3,7 @@
  *  (ref, size, more) alone. Reads are in `array-read.ts`. */
 
 import { type Blobref, blobrefAt } from '../blob/blobref.js'
+import { hashBlob } from '../blob/hash.js'
 import {
   type ArrayLevel,
   emptyLevel,
@@ -16,7 +17,7 @@ import { markOf, type OpenNode } from './array-node.js'
 import { corrupt } from './check.js'
 import type { Node } from './node.js'
 import { hashOnly, type NodeSink, type Nodes } from './nodes.js'
-import type { Attrs, Base, Valref } from './treeobj.js'
+import type { Attrs, Base, Val, Valref } from './treeobj.js'
 
 /** Opaque but for `count` (blobs) and `size` (bytes). */
 export type AppendArray = ArrayLevel
@@ -50,6 +51,15 @@ export function peekArray(nodes: Nodes, valref: Valref): AppendArray | undefined
     levels.push(asOpen(node, levels.length))
   }
   return assemble(levels, valref)
+}
+
+/** The array of a value; an inline one is its array's only blob. Throws EDANGLING, ECORRUPT, EIO. */
+export async function arrayOf(nodes: Nodes, treeobj: Val | Valref): Promise<AppendArray> {
+  return treeobj.type === 'valref' ? openArray(nodes, treeobj) : arrayOfInline(treeobj)
+}
+
+export function arrayOfInline({ data }: Val): AppendArray {
+  return pushBlob(hashOnly, emptyArray, { ref: hashBlob(data), size: data.length, more: false })
 }
 
 /** The array with one blob more; `array` stays as it is. A page that fills up goes to the writer

@@ -2,7 +2,7 @@
  *  the same ref. See rfc/5. */
 
 import { LoopSlice } from '../base/loop-slice.js'
-import { loadChild, loadTop, peekChild } from './dir-cursor.js'
+import { loadChild, loadTop, peekChild } from './dir.js'
 import { type Branch, type Child, type DirEntry, type DirNode, positionOf } from './dir-node.js'
 import { isAddressable, joinKey, type Key, rootKey } from './key.js'
 import { compareNames } from './name.js'

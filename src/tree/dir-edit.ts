@@ -9,7 +9,7 @@ import { LoopSlice } from '../base/loop-slice.js'
 import type { Blobref } from '../blob/blobref.js'
 import { TailraceError } from '../error.js'
 import { corrupt } from './check.js'
-import { DirCursor, loadTop } from './dir-cursor.js'
+import { DirCursor, loadTop } from './dir.js'
 import {
   type Child,
   type DirEntry,

@@ -4,30 +4,7 @@ import type { Blobref } from '../blob/blobref.js'
 import { openArray } from './array.js'
 import { entriesOf } from './array-read.js'
 import type { Nodes } from './nodes.js'
-import { type Attrs, type Base, baseNone, type Treeobj, type Valref } from './treeobj.js'
-
-/** `data`: base64 (val), blobrefs (valref, one page of them), one blobref (dirref), an object without
- *  names (dir: only the empty one has no node), or the target (symlink). */
-export type TreeobjJson = {
-  readonly ver: 1
-  readonly type: 'val' | 'valref' | 'dir' | 'dirref' | 'symlink'
-  readonly data: unknown
-  readonly attrs?: Attrs
-  /** valref: the bytes behind each ref of `data`. */
-  readonly sizes?: readonly number[]
-  /** valref: whether more blobs of the same append follow each; absent where none is followed. */
-  readonly more?: readonly boolean[]
-  /** valref: blobs; dirref: keys below. */
-  readonly count?: number
-  /** Bytes. */
-  readonly size?: number
-  /** valref: what a trim dropped of `count` and `size`; `data` begins behind it. */
-  readonly base?: Base
-  /** valref with a base: the array's root node. It cannot be told from the refs that are left. */
-  readonly ref?: Blobref
-  /** There are more refs: ask again `after` this index. */
-  readonly next?: number
-}
+import { baseNone, type Treeobj, type TreeobjJson, type Valref } from './treeobj.js'
 
 /** The refs of a valref are those that follow index `after`, from its base on without it, at most
  *  `limit`. Throws EDANGLING, ECORRUPT, EIO. */

@@ -4,13 +4,7 @@ import { TailraceError } from '../error.js'
 import { getEntry, notInMemory, peekEntry } from './dir.js'
 import { componentsOf, type Key, parseKey } from './key.js'
 import type { Nodes } from './nodes.js'
-import type { Dir, Symlink, Treeobj } from './treeobj.js'
-
-/** Links followed on the way to one key. */
-export const linksMax = 10
-
-/** The root of the data tree of each namespace; undefined where there is no such namespace. */
-export type Views = (namespace: string) => Dir | undefined | Promise<Dir | undefined>
+import { type Dir, linksMax, type Symlink, type Treeobj, type Views } from './treeobj.js'
 
 /** A key in a namespace. */
 export type NamespaceKey = {

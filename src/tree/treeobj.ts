@@ -86,3 +86,32 @@ export function sizeOf(treeobj: Treeobj): number {
       return treeobj satisfies never
   }
 }
+
+/** Links followed on the way to one key. */
+export const linksMax = 10
+
+/** The root of the data tree of each namespace; undefined where there is no such namespace. */
+export type Views = (namespace: string) => Dir | undefined | Promise<Dir | undefined>
+
+/** A treeobj in JSON, see `json.ts`. `data`: base64 (val), blobrefs (valref, one page of them), one blobref (dirref), an object without
+ *  names (dir: only the empty one has no node), or the target (symlink). */
+export type TreeobjJson = {
+  readonly ver: 1
+  readonly type: 'val' | 'valref' | 'dir' | 'dirref' | 'symlink'
+  readonly data: unknown
+  readonly attrs?: Attrs
+  /** valref: the bytes behind each ref of `data`. */
+  readonly sizes?: readonly number[]
+  /** valref: whether more blobs of the same append follow each; absent where none is followed. */
+  readonly more?: readonly boolean[]
+  /** valref: blobs; dirref: keys below. */
+  readonly count?: number
+  /** Bytes. */
+  readonly size?: number
+  /** valref: what a trim dropped of `count` and `size`; `data` begins behind it. */
+  readonly base?: Base
+  /** valref with a base: the array's root node. It cannot be told from the refs that are left. */
+  readonly ref?: Blobref
+  /** There are more refs: ask again `after` this index. */
+  readonly next?: number
+}

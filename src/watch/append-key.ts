@@ -4,8 +4,8 @@
 
 import { Wakeup } from '../base/wakeup.js'
 import { isCode, TailraceError, toTailraceError } from '../error.js'
-import { arrayOf } from '../kvs/places.js'
 import type { AppendArray } from '../tree/array.js'
+import { arrayOf } from '../tree/array.js'
 import { isPrefix } from '../tree/array-read.js'
 import { baseOf, compacted } from '../tree/base.js'
 import type { Nodes } from '../tree/nodes.js'

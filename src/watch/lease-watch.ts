@@ -5,20 +5,19 @@ import type { Token } from '../api/transaction.js'
 import type { LeaseEvent } from '../api/watch.js'
 import type { Root } from '../engine/engine.js'
 import { isCode } from '../error.js'
-import type { KeyStore } from '../kvs/store.js'
 import type { LiveNamespace } from '../past/namespace.js'
 import type { GrantedLease } from '../present/lease-table.js'
 import { readLease } from '../present/leases.js'
 import type { Key } from '../tree/key.js'
-import type { SeenRoot } from './sights.js'
+import type { SeenRoot, WatchedStore } from './sights.js'
 
 type State = { readonly token: Token; readonly owner: string | undefined } | undefined
 
 export class LeaseWatch {
-  readonly #store: KeyStore
+  readonly #store: WatchedStore
   #told: { readonly state: State; readonly seq: number } | undefined
 
-  constructor(store: KeyStore) {
+  constructor(store: WatchedStore) {
     this.#store = store
   }
 

@@ -4,16 +4,28 @@
 
 import type { Root } from '../engine/engine.js'
 import { TailraceError } from '../error.js'
-import type { Snapshot } from '../kvs/read.js'
-import type { KeyStore } from '../kvs/store.js'
-import type { LiveNamespace } from '../past/namespace.js'
+import type { Reader, Snapshot } from '../kvs/read.js'
+import type { HeldSnapshot } from '../kvs/snapshot.js'
+import type { LiveNamespace, StoreListener } from '../past/namespace.js'
+import type { Past } from '../past/past.js'
 import type { Key } from '../tree/key.js'
 import type { Found } from '../tree/lookup.js'
+import type { Nodes } from '../tree/nodes.js'
 import { leaseMark } from '../tree/root-keys.js'
 import type { Concern, Follower, Followers } from './followers.js'
 
 /** Roots read from the log at a time. */
 const rootsPerStep = 64
+
+/** The store, as far as watches need it: `KeyStore` is one. */
+export interface WatchedStore {
+  readonly reader: Reader
+  readonly nodes: Nodes
+  readonly spaces: { readonly past: Past }
+  peekNamespace(name: string): LiveNamespace | undefined
+  snapshot(live: LiveNamespace, root: Root): Promise<HeldSnapshot>
+  listen(listener: StoreListener): Disposable
+}
 
 export type SeenRoot = {
   readonly live: LiveNamespace
@@ -36,7 +48,7 @@ export type Sight =
 /** Begins with what is there now. Ends only with the signal (ECANCELED) or an error of a lookup; the
  *  follower, which is the caller's to add, is then removed. */
 export async function* sights(
-  store: KeyStore,
+  store: WatchedStore,
   followers: Followers,
   follower: Follower,
   key: Key,
@@ -116,7 +128,7 @@ export async function* sights(
 }
 
 async function lookUp(
-  store: KeyStore,
+  store: WatchedStore,
   followers: Followers,
   follower: Follower,
   at: { readonly snapshot: Snapshot; readonly key: Key },

@@ -4,8 +4,8 @@
 
 import { joinAbort } from '../base/join-abort.js'
 import type { Blobref } from '../blob/blobref.js'
-import type { KeyStore } from '../kvs/store.js'
 import type { Val, Valref } from '../tree/treeobj.js'
+import type { WatchedStore } from './sights.js'
 
 type Load = {
   readonly bytes: Promise<Uint8Array>
@@ -14,10 +14,10 @@ type Load = {
 }
 
 export class ValueLoads {
-  readonly #store: KeyStore
+  readonly #store: WatchedStore
   readonly #loads = new Map<Blobref, Load>()
 
-  constructor(store: KeyStore) {
+  constructor(store: WatchedStore) {
     this.#store = store
   }
 

@@ -6,15 +6,14 @@ import type { WatchEvent } from '../api/watch.js'
 import { blobSizeMax } from '../blob/blob.js'
 import type { Blobref } from '../blob/blobref.js'
 import { TailraceError } from '../error.js'
-import type { KeyStore } from '../kvs/store.js'
 import { statOf } from '../tree/stat.js'
 import { sizeOf } from '../tree/treeobj.js'
 import { LeaseWatch } from './lease-watch.js'
-import type { Sight } from './sights.js'
+import type { Sight, WatchedStore } from './sights.js'
 import type { ValueLoads } from './value-loads.js'
 
 export async function* watchValue(
-  store: KeyStore,
+  store: WatchedStore,
   sights: AsyncIterable<Sight>,
   options: {
     readonly key: string

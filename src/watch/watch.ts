@@ -12,16 +12,14 @@ import { parseBlobref } from '../blob/blobref.js'
 import type { Content } from '../content/content.js'
 import type { Root } from '../engine/engine.js'
 import { isCode, TailraceError } from '../error.js'
-import type { StoreListener } from '../kvs/namespaces.js'
-import type { KeyStore } from '../kvs/store.js'
-import type { LiveNamespace } from '../past/namespace.js'
+import type { LiveNamespace, StoreListener } from '../past/namespace.js'
 import { type Key, parseKey } from '../tree/key.js'
 import { parseNamespaceName } from '../tree/namespace-name.js'
 import type { Treeobj } from '../tree/treeobj.js'
 import { AppendKey } from './append-key.js'
 import { watchAppend } from './append-watch.js'
 import { type Follower, Followers } from './followers.js'
-import { sights } from './sights.js'
+import { sights, type WatchedStore } from './sights.js'
 import { ValueLoads } from './value-loads.js'
 import { watchValue } from './value-watch.js'
 
@@ -33,7 +31,7 @@ type Shared = {
 }
 
 export class WatchService implements StoreListener, Pick<Kvs, 'watch'> {
-  readonly #store: KeyStore
+  readonly #store: WatchedStore
   readonly #content: Content
   readonly #loads: ValueLoads
   readonly #environment: Environment
@@ -42,7 +40,7 @@ export class WatchService implements StoreListener, Pick<Kvs, 'watch'> {
   readonly #watching = new Set<AbortController>()
   #closed = false
 
-  constructor(store: KeyStore, content: Content, environment: Environment) {
+  constructor(store: WatchedStore, content: Content, environment: Environment) {
     this.#store = store
     this.#loads = new ValueLoads(store)
     this.#content = content

@@ -1,8 +1,7 @@
 /** Keys: their bytes, and what is known of them, as they cross the wire. See rfc/6, rfc/12. */
 
 import { type ListEntry, type Listing, pageMax, type RootView, type Stat } from '../api/kvs.js'
-import type { TreeobjJson } from '../tree/json.js'
-import type { Attrs } from '../tree/treeobj.js'
+import type { Attrs, TreeobjJson } from '../tree/treeobj.js'
 import { type RequestHeader, request } from './request.js'
 import {
   answered,

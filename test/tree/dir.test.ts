@@ -2,7 +2,8 @@
 
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { editDir, getEntry, notInMemory, peekEntry } from '../../src/tree/dir.js'
+import { getEntry, notInMemory, peekEntry } from '../../src/tree/dir.js'
+import { editDir } from '../../src/tree/dir-edit.js'
 import { compareNames, hashName } from '../../src/tree/name.js'
 import { endBelow, nodeNamesMax } from '../../src/tree/node-end.js'
 import { Nodes, NodeWriter } from '../../src/tree/nodes.js'

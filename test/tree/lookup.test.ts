@@ -2,9 +2,10 @@
 
 import { describe, expect, it } from 'vitest'
 import { type Key, parseKey } from '../../src/tree/key.js'
-import { linksMax, lookup } from '../../src/tree/lookup.js'
+import { lookup } from '../../src/tree/lookup.js'
 import { Nodes } from '../../src/tree/nodes.js'
 import type { Dir, Symlink, Treeobj } from '../../src/tree/treeobj.js'
+import { linksMax } from '../../src/tree/treeobj.js'
 import { dirOf, NodeStore, val } from './store.js'
 
 type Tree = { readonly [name: string]: Treeobj | Tree }

@@ -3,7 +3,7 @@
 import { describe, expect, it } from 'vitest'
 import type { Blobref } from '../../src/blob/blobref.js'
 import { closeArray, emptyArray, pushBlob } from '../../src/tree/array.js'
-import { editDir } from '../../src/tree/dir.js'
+import { editDir } from '../../src/tree/dir-edit.js'
 import { Nodes, NodeWriter } from '../../src/tree/nodes.js'
 import { reachable, reachableFrom } from '../../src/tree/reach.js'
 import { readRoot, writeRoot } from '../../src/tree/root.js'

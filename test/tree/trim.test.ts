@@ -16,7 +16,7 @@ import {
 } from '../../src/tree/array.js'
 import { entriesOf, indexAtOffset, offsetAt, truncateArray } from '../../src/tree/array-read.js'
 import { diffDir } from '../../src/tree/diff.js'
-import { editDir } from '../../src/tree/dir.js'
+import { editDir } from '../../src/tree/dir-edit.js'
 import { makeLeaf } from '../../src/tree/dir-node.js'
 import { treeobjJson } from '../../src/tree/json.js'
 import { decodeNode, encodeNode } from '../../src/tree/node.js'
