@@ -52,14 +52,14 @@ export type OpenNode = Entries & {
   readonly up: Blobref | undefined
 }
 
-export type Page = Entries & { readonly kind: 'page' }
+export type ArrayPage = Entries & { readonly kind: 'page' }
 
 export function encodeOpen(node: OpenNode): Plain {
   const { level, count, size, digests, marks, up } = node
   return [openKind, level, count, size, digests, marks, up ? encodeRef(up) : null]
 }
 
-export function encodePage({ level, digests, marks }: Page): Plain {
+export function encodePage({ level, digests, marks }: ArrayPage): Plain {
   return [pageKind, level, digests, marks]
 }
 
@@ -84,7 +84,7 @@ export function decodeOpen(fields: readonly unknown[]): OpenNode {
 }
 
 /** `fields` follow the kind. Throws ECORRUPT. */
-export function decodePage(fields: readonly unknown[]): Page {
+export function decodePage(fields: readonly unknown[]): ArrayPage {
   const [levelField, refs, marksField] = asArray(fields, 3, 3)
   const level = asCount(levelField, arrayLevelMax)
   const marks = asMarks(asArray(marksField, fanout, fanout), level)

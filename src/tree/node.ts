@@ -4,13 +4,13 @@
 
 import { decode, encode, type Plain } from '../blob/codec.js'
 import {
+  type ArrayPage,
   decodeOpen,
   decodePage,
   encodeOpen,
   encodePage,
   type OpenNode,
   openKind,
-  type Page,
   pageKind,
 } from './array-node.js'
 import { asArray, corrupt } from './check.js'
@@ -25,7 +25,7 @@ import {
 } from './dir-node.js'
 import { decodeRoot, encodeRoot, type RootNode, rootKind } from './root-node.js'
 
-export type Node = RootNode | DirNode | OpenNode | Page
+export type Node = RootNode | DirNode | OpenNode | ArrayPage
 
 /** Bytes of a node: the weight that ends one, the entry that reached it, and room to spare. */
 export const nodeSizeMax = 32 * 1024

@@ -20,7 +20,7 @@ const manyDoors: Readonly<Record<string, number>> = {
   draft: 5,
   present: 10,
   transaction: 5,
-  past: 7,
+  past: 8,
   kvs: 8,
   export: 5,
   eventlog: 5,
