@@ -105,11 +105,13 @@ export class Attack implements Disposable {
   /** Resolves when it was sent, when the connection has ended, or when the siege is over. */
   async write(socket: Socket, bytes: string | Uint8Array): Promise<void> {
     if (socket.destroyed || socket.write(bytes)) return
-    const { signal } = this
-    await Promise.race([
-      once(socket, 'drain', { signal }),
-      once(socket, 'close', { signal }),
-    ]).catch(() => {})
+    const either = new AbortController()
+    const signal = AbortSignal.any([this.signal, either.signal])
+    const ends = [once(socket, 'drain', { signal }), once(socket, 'close', { signal })]
+    await Promise.race(ends).catch(() => {})
+    // The other one listens no more.
+    either.abort()
+    await Promise.allSettled(ends)
   }
 
   /** Resolves after the time, or when the siege is over. */

@@ -39,6 +39,8 @@ export type SiegeOptions = {
   readonly minutes: number
   /** Of each phase of one kind, and of each of several kinds. */
   readonly phaseMs?: number
+  /** Between two phases. */
+  readonly restMs?: number
   /** Default: all of them, in an order that is drawn. */
   readonly kinds?: readonly string[]
   readonly log?: (line: string) => void
@@ -70,7 +72,7 @@ export type Siege = {
 
 const phaseMsDefault = 10_000
 /** What a kind leaves behind is its own, and not the next one's. */
-const restMs = 1_500
+const restMsDefault = 1_500
 const kindsAtOnceMax = 5
 const logLinesMax = 200
 /** What the attacks find. */
@@ -83,7 +85,8 @@ const opsAtOnce = 4_000
 type Programs = Bundles<'main' | 'honest' | 'hostile'>
 
 export async function siege(options: SiegeOptions): Promise<Siege> {
-  const { seed, minutes, phaseMs = phaseMsDefault, log = () => {}, profile } = options
+  const { seed, minutes, phaseMs = phaseMsDefault, restMs = restMsDefault } = options
+  const { log = () => {}, profile } = options
   const random = mulberry32(seed)
   const directory = await mkdtemp(join(tmpdir(), 'tailrace-siege-'))
   const children = new Set<ChildProcess>()
@@ -99,7 +102,7 @@ export async function siege(options: SiegeOptions): Promise<Siege> {
     const phases: Phase[] = []
     const end = Date.now() + minutes * 60_000
     const hold = async (kinds: readonly string[]) => {
-      const phase = await field.hold(kinds, phaseMs)
+      const phase = await field.hold(kinds, { phaseMs, restMs })
       log(lineOf(phase))
       phases.push(phase)
     }
@@ -179,13 +182,16 @@ class Field {
   }
 
   /** One phase, and a rest in which the hostile clients do nothing. */
-  async hold(kinds: readonly string[], ms: number): Promise<Phase> {
+  async hold(
+    kinds: readonly string[],
+    { phaseMs, restMs }: { readonly phaseMs: number; readonly restMs: number },
+  ): Promise<Phase> {
     const { gauge, honest, hostile } = this.#parties()
     await this.#report(honest, 'phase')
     await gauge.take()
     const start = Date.now()
     hostile.send({ kinds } satisfies HostileOrder)
-    await pause(ms)
+    await pause(phaseMs)
     const report = await this.#report(honest, 'phase')
     const gauged = await gauge.take()
     hostile.send({ kinds: [] } satisfies HostileOrder)
