@@ -3,6 +3,7 @@
  *  not be written in a line stands in tidy/text.test.ts. */
 
 import { test } from 'vitest'
+import { citationsIn } from './tidy/citations.js'
 import { browserLeaks, cycles } from './tidy/graph.js'
 import { roomOf } from './tidy/structure.js'
 import { files, nothing, packageOf, pathsIn, readText, sources, targetOf } from './tidy/tree.js'
@@ -189,16 +190,12 @@ test('every rfc has a number of its own, a title and a state', () => {
 })
 
 test('every rfc and rule that is cited exists', () => {
-  const citing = [
-    ...files,
-    ...rfcs,
-    ...['README.md']
-      .filter((path) => pathsIn('.').includes(path))
-      .map((path) => ({ path, text: readText(path) })),
-  ]
+  const pages = ['README.md', 'ARCHITECTURE.md']
+    .filter((path) => pathsIn('.').includes(path))
+    .map((path) => ({ path, text: readText(path) }))
   nothing(
-    citing.flatMap(({ path, text }) =>
-      [...text.matchAll(/\brfc\/(\d+)\b(?:,? rules? (\d+))?/g)].flatMap(([, number, rule]) => {
+    [...files, ...rfcs, ...pages].flatMap(({ path, text }) =>
+      citationsIn(text, /^rfc\/(\d+)-/.exec(path)?.[1]).flatMap(({ number, rule }) => {
         const cited = rfcs.find((rfc) => rfc.path.startsWith(`rfc/${number}-`))
         if (!cited) return [`${path} cites rfc/${number}: write it, or cite the one that says so`]
         if (!rule || new RegExp(`^${rule}\\. `, 'm').test(cited.text)) return []

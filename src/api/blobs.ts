@@ -1,4 +1,4 @@
-/** Blobs by their own names. See rfc/3 and rfc/6, rule 34. */
+/** Blobs by their own names. See rfc/3 and rfc/18, rule 11. */
 
 import type { Blobref } from '../blob/blobref.js'
 

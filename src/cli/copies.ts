@@ -1,4 +1,4 @@
-/** The commands that name what is there already: cp, mv, fork, restore, and links. See rfc/6, rules 24 to 29. */
+/** The commands that name what is there already: cp, mv, fork, restore, and links. See rfc/18, rules 1 to 6. */
 
 import { TailraceError } from '../error.js'
 import {

@@ -1,5 +1,5 @@
 /** `tailrace tail`: the last lines or bytes of a key, and what is appended after; `tailrace trim`, which drops the head
- *  of a log. See rfc/7, rfc/6.
+ *  of a log. See rfc/7, rfc/19.
  *  Invariant: whatever the length of the log, only the blobs at its end are read, and a window of them is held; with
  *  `--follow` no byte is left out between the end that was found and what comes. */
 

@@ -1,5 +1,5 @@
 /** Options that several commands share, each declared once, and what they mean to the store. See rfc/13; for writes,
- *  rfc/6, rules 40 to 48, and rfc/9, rule 5. */
+ *  rfc/19, rule 5, rfc/20, and rfc/9, rule 5. */
 
 import type { CommitOptions } from '../api/kvs.js'
 import type { Capping, Expiry, Guard, Producer } from '../api/transaction.js'

@@ -1,4 +1,4 @@
-/** The commands on treeobjs and blobs. See rfc/6, rules 30 to 34. */
+/** The commands on treeobjs and blobs. See rfc/18, rules 7 to 11. */
 
 import { pageMax, type ReadScope } from '../api/kvs.js'
 import type { Store } from '../api/store.js'

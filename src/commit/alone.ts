@@ -1,5 +1,5 @@
 /** Work of those who change several namespaces at once, or roots that are not the newest: moves between namespaces,
- *  `forget`. See rfc/6, rule 29, and rfc/14.
+ *  `forget`. See rfc/18, rule 6, and rfc/14.
  *  Invariant: until the work is done, the commit loop of each of its namespaces stands still. All loops are asked to
  *  in one turn of the event loop, so that two such works never wait for each other. */
 

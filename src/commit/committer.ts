@@ -1,5 +1,5 @@
 /** The commit loop of one namespace: while one group is on its way to disk, the next gathers. See
- *  rfc/6.
+ *  rfc/17.
  *  Invariant: only this loop moves the namespace's root, one group at a time; a transaction is
  *  answered once, after it is durable or when it is certain that it is not. */
 

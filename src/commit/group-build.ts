@@ -1,5 +1,5 @@
 /** A commit group while it is made: transactions applied one after the other to a draft of the next tree,
- *  then the root that names it. See rfc/6.
+ *  then the root that names it. See rfc/17.
  *  Invariant: a transaction that throws leaves nothing behind; nothing is visible before the root is. */
 
 import type { Committed, OpResult } from '../api/transaction.js'

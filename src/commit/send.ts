@@ -1,4 +1,4 @@
-/** Sends what was built to the engine until it is known what became of it. See rfc/6, rule 13.
+/** Sends what was built to the engine until it is known what became of it. See rfc/17, rule 6.
  *  Invariant: a commit is sent again with the same `tx` only; one that was stored is never called refused. */
 
 import type { Engine, Head, Part, Root } from '../engine/engine.js'

@@ -1,5 +1,5 @@
 /** What a group may not do to a key before it is committed: hide from watchers what its earlier transactions
- *  appended. See rfc/6, rule 10.
+ *  appended. See rfc/17, rule 3.
  *  Invariant: a watcher of a log depends on the log, the directories above it, and the links that it came
  *  over with the directories above those. Which links lead to a log nobody keeps: any may. */
 

@@ -1,5 +1,5 @@
 /** A draft of the next tree: directories with the changes of a commit group over them, every step
- *  undoable, until `flush` turns it into nodes. See rfc/6.
+ *  undoable, until `flush` turns it into nodes. See rfc/17.
  *  Invariant: what `rollback` leaves is exactly what was there at `begin`. Nothing of a draft is
  *  visible outside its group. */
 

@@ -1,5 +1,5 @@
 /** Blobs that are stored before anything names them: by puts that stream, imports, and owners who put blobs
- *  alone. See rfc/6, rule 34, and rfc/14.
+ *  alone. See rfc/18, rule 11, and rfc/14.
  *  Invariant: what an upload has noted is spared by every collection that began before its commit was
  *  answered; an upload keeps nothing but its own blobs, however long it lasts. */
 

@@ -1,4 +1,4 @@
-/** Idempotency keys: a transaction that is sent again is answered as it was, not done again. See rfc/6.
+/** Idempotency keys: a transaction that is sent again is answered as it was, not done again. See rfc/20.
  *  `meta` keeps `answers/HASH`, where HASH is of the idempotency key, and `answer-order/SEQ`, which names it.
  *  Invariant: an answer is written by the commit that it answers, so that there is never one without the
  *  other. */

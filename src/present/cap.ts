@@ -1,4 +1,4 @@
-/** The cap of a log: how much of it is kept as it is appended to, by whoever appends. See rfc/6, rule 48.
+/** The cap of a log: how much of it is kept as it is appended to, by whoever appends. See rfc/19, rule 5.
  *  Invariant: the transaction that appends leaves no more than the cap allows, in its own commit; what an
  *  earlier transaction of its group appended is seen by watchers before it goes. */
 

@@ -1,4 +1,4 @@
-/** Who appends to a key, so that an append that is sent again is appended once. See rfc/6. Kafka's idempotent
+/** Who appends to a key, so that an append that is sent again is appended once. See rfc/20. Kafka's idempotent
  *  producers are the source of the idea.
  *  Invariant: the state of a producer is written by the transaction that appends, and ends with the value:
  *  whatever is lost on the way, what was appended and what is known of it are one. */

@@ -1,5 +1,5 @@
 /** How old the blobs of a log are: marks in `meta`, each a time and how many blobs were there then. See
- *  rfc/6.
+ *  rfc/19.
  *  Invariant: what a mark says was so, by the wall clock; times and counts of a log's marks only rise. Without a
  *  mark nothing is known to be old. */
 

@@ -1,5 +1,5 @@
-/** How much of a log is kept, as the parameters of a request: `?keep`, `?keepBytes`, `?keepAge`, `?uncap`. See rfc/6,
- *  rule 48. Pure. */
+/** How much of a log is kept, as the parameters of a request: `?keep`, `?keepBytes`, `?keepAge`, `?uncap`. See rfc/19,
+ *  rule 5. Pure. */
 
 import type { Cap, Capping } from '../api/transaction.js'
 import { invalid } from '../base/shape.js'

@@ -1,4 +1,4 @@
-/** Blobs by their own names, and keys that are made to name them. See rfc/6, rules 30 to 34. */
+/** Blobs by their own names, and keys that are made to name them. See rfc/18, rules 7 to 11. */
 
 import type { Op } from '../api/transaction.js'
 import { blobSizeMax } from '../blob/blob.js'

@@ -1,5 +1,5 @@
 /** Appends to one key by one producer: numbered, in order, each landing once however often it is sent. See
- *  rfc/6. Runs over any `Kvs`, in browsers too.
+ *  rfc/20. Runs over any `Kvs`, in browsers too.
  *  Invariant: one transaction is on its way at a time, and holds what waited when it was formed, in order. A
  *  number is given when a transaction is formed; once one has failed no number is given again. */
 

@@ -1,5 +1,5 @@
 /** The ops that name what is there already: copy, fork, move, restore. By reference: what they cost does not
- *  depend on how much is below. What each meets is rfc/6, rules 24 to 28.
+ *  depend on how much is below. What each meets is rfc/18, rules 1 to 5.
  *  Invariant: a copy shares every node and blob with what it was made of, and has no life (producers,
  *  expiry) of its own. */
 

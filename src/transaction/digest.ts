@@ -1,4 +1,4 @@
-/** What a transaction is, in 32 bytes: two that a caller wrote alike have one digest. See rfc/6.
+/** What a transaction is, in 32 bytes: two that a caller wrote alike have one digest. See rfc/20.
  *  Invariant: it depends on what was asked for alone: a value counts by its bytes, streamed or whole, text or
  *  not, and a flag that is false is one that is not there. Pure. */
 

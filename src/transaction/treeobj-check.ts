@@ -1,4 +1,4 @@
-/** Whether what a written treeobj names is stored, and is what it says. See rfc/6, rules 31 and 32.
+/** Whether what a written treeobj names is stored, and is what it says. See rfc/18, rules 8 and 9.
  *  Invariant: what passes is spared by collections from here on, down to its last blob; it runs before the
  *  commit loop, in batches. */
 

@@ -1,4 +1,4 @@
-/** The op `treeobj`: what a caller wrote, read to its last field, and put to a key. See rfc/6, rules 24, 30 and 31.
+/** The op `treeobj`: what a caller wrote, read to its last field, and put to a key. See rfc/18, rules 1, 7 and 8.
  *  Invariant: what was parsed is well formed and canonical; every refusal names its field. Whether what it names is
  *  stored, and is what it says, is found by `treeobj-check.ts` before it is applied. */
 
@@ -231,7 +231,7 @@ function fieldsOf(input: unknown, what: string, names?: readonly string[]): Fiel
   }
   const stray = names && Object.keys(input).find((name) => !names.includes(name))
   if (stray === undefined) return input as Fields
-  throw wrong(what === '' ? stray : `${what}.${stray}`, 'is not known here: see rfc/6, rule 30')
+  throw wrong(what === '' ? stray : `${what}.${stray}`, 'is not known here: see rfc/18, rule 7')
 }
 
 function wrong(field: string, what: string, cause?: unknown): TailraceError {

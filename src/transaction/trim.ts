@@ -1,4 +1,4 @@
-/** The op `trim`: a log drops blobs of its head. See rfc/6, and rfc/5 for what a base is.
+/** The op `trim`: a log drops blobs of its head. See rfc/19, and rfc/5 for what a base is.
  *  Invariant: a base never goes back; what is left keeps its indices and offsets; no node of the array is
  *  written. */
 

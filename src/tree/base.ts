@@ -1,4 +1,4 @@
-/** The head of a log that trims dropped, and the error for those who ask for it. See rfc/6, rfc/7.
+/** The head of a log that trims dropped, and the error for those who ask for it. See rfc/19, rfc/7.
  *  Invariant: nobody gets other bytes than those at the index or offset that was asked for. */
 
 import type { Blobref } from '../blob/blobref.js'

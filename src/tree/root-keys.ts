@@ -1,5 +1,5 @@
-/** What a root names: the keys that its group changed, and the leases that were taken or went. See rfc/6,
- *  rfc/9.
+/** What a root names: the keys that its group changed, and the leases that were taken or went. See
+ *  rfc/17, rule 5; rfc/9.
  *  Invariant: a lease stands there as NUL and its key, which can be no key: it concerns only who asked
  *  for leases, and is shown to nobody as a key. */
 

@@ -1,4 +1,4 @@
-/** Blobs by their own names, as they cross the wire. See rfc/6, rule 34, rfc/12. */
+/** Blobs by their own names, as they cross the wire. See rfc/18, rule 11, rfc/12. */
 
 import type { Blobref } from '../blob/blobref.js'
 import { request } from './request.js'

@@ -1,4 +1,4 @@
-/** Followers of a log that drops appends before they were read: rfc/6, rule 48, and rfc/7, rule 17. */
+/** Followers of a log that drops appends before they were read: rfc/19, rule 5, and rfc/7, rule 17. */
 
 import { afterEach, beforeEach, expect, it } from 'vitest'
 import type { From, WatchEvent } from '../../src/api/watch.js'

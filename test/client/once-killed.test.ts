@@ -1,5 +1,5 @@
 /** The server is killed (-9) after the commit and before the answer: what its clients send again to the next one is
- *  answered, and done once. rfc/6, rules 40 to 47. */
+ *  answered, and done once. rfc/20, rules 1 to 8. */
 
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'

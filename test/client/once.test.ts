@@ -1,5 +1,5 @@
 /** Writes that land once, whatever becomes of the connection, of the server's answer, and of the client:
- *  rfc/6, rules 40 to 47; rfc/12, rules 20 and 21. */
+ *  rfc/20, rules 1 to 8; rfc/12, rules 20 and 21. */
 
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'

@@ -1,5 +1,5 @@
 /** What a commit group may not hide: watchers that come over links get what was appended before what they came
- *  over goes. See rfc/6, rule 10. */
+ *  over goes. See rfc/17, rule 3. */
 
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import type { Op } from '../../src/api/transaction.js'

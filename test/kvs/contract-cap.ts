@@ -1,4 +1,4 @@
-/** Logs that are capped as they are written, as every `Kvs` does it: rfc/6, rule 48. */
+/** Logs that are capped as they are written, as every `Kvs` does it: rfc/19, rule 5. */
 
 import { describe, expect, it } from 'vitest'
 import type { Kvs } from '../../src/api/kvs.js'

@@ -1,4 +1,4 @@
-/** The contract of `Kvs`, watchers of keys that are copied, moved and restored: rfc/6, rule 28; rfc/7, rules 7
+/** The contract of `Kvs`, watchers of keys that are copied, moved and restored: rfc/18, rule 5; rfc/7, rules 7
  *  and 9. */
 
 import { beforeEach, describe, expect, it } from 'vitest'

@@ -1,4 +1,4 @@
-/** The contract of `Kvs`, copy, fork, move and restore: rfc/6, rules 24 to 28. */
+/** The contract of `Kvs`, copy, fork, move and restore: rfc/18, rules 1 to 5. */
 
 import { beforeEach, describe, expect, it } from 'vitest'
 import type { Kvs } from '../../src/api/kvs.js'

@@ -1,4 +1,4 @@
-/** The contract of `Kvs`, idempotency keys: rfc/6, rules 34 to 36. */
+/** The contract of `Kvs`, idempotency keys: rfc/20, rules 5 to 7. */
 
 import { beforeEach, describe, expect, it } from 'vitest'
 import type { Kvs } from '../../src/api/kvs.js'

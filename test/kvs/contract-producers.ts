@@ -1,4 +1,4 @@
-/** The contract of `Kvs`, producers: rfc/6, rules 30 to 33. */
+/** The contract of `Kvs`, producers: rfc/20, rules 1 to 4. */
 
 import { beforeEach, describe, expect, it } from 'vitest'
 import type { Kvs } from '../../src/api/kvs.js'

@@ -1,5 +1,5 @@
 /** The contract of `Kvs`, what a transaction is: guards with the states that fail them, ops in their order, all
- *  or nothing, bounds on both sides. rfc/6, rules 1 to 3, 10 and 14. */
+ *  or nothing, bounds on both sides. rfc/6, rules 1 to 3 and 14; rfc/17, rule 3. */
 
 import { beforeEach, describe, expect, it } from 'vitest'
 import type { Kvs } from '../../src/api/kvs.js'

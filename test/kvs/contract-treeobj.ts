@@ -1,4 +1,4 @@
-/** The contract of `Kvs`, blobs by their refs and raw treeobjs: rfc/6, rules 30 to 34. */
+/** The contract of `Kvs`, blobs by their refs and raw treeobjs: rfc/18, rules 7 to 11. */
 
 import { beforeEach, describe, expect, it } from 'vitest'
 import type { Kvs } from '../../src/api/kvs.js'

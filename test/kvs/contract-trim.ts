@@ -1,4 +1,4 @@
-/** Trims, as every `Kvs` does them: the base moves, indices and offsets keep their meaning (rfc/6), and
+/** Trims, as every `Kvs` does them: the base moves, indices and offsets keep their meaning (rfc/19), and
  *  watchers below it are told where the log begins (rfc/7). */
 
 import { describe, expect, it } from 'vitest'

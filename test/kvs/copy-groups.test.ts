@@ -1,5 +1,6 @@
 /** Copies and quotas among the transactions of one group, whose order is known where the store is embedded; and
- *  moves between namespaces on engines that fail, lie or take their time. See rfc/6, rules 10, 26, 29 and 35. */
+ *  moves between namespaces on engines that fail, lie or take their time. See rfc/6, rule 35; rfc/17, rule 3;
+ *  rfc/18, rules 3 and 6. */
 
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import type { Op } from '../../src/api/transaction.js'

@@ -1,5 +1,5 @@
 /** Random copies, forks, moves and restores among other ops, in groups as they come, against nested maps:
- *  codes, contents, sizes and the quota agree. See rfc/6, rules 24 to 28 and 35. */
+ *  codes, contents, sizes and the quota agree. See rfc/6, rule 35; rfc/18, rules 1 to 5. */
 
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'

@@ -1,5 +1,5 @@
 /** kill -9 of a process whose 16 writers append, through the whole embedded store: what was
- *  acknowledged is there after the restart, in order, once, and nothing dangles. See rfc/4, rfc/6. */
+ *  acknowledged is there after the restart, in order, once, and nothing dangles. See rfc/4, rfc/17. */
 
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'

@@ -1,5 +1,5 @@
 /** A disk that is really full (a small tmpfs): a clear ENOSPC, nothing half done, reads and watches go
- *  on, and writes too once there is space, without a restart. See rfc/4, rfc/6. */
+ *  on, and writes too once there is space, without a restart. See rfc/4, rfc/17. */
 
 import { randomBytes } from 'node:crypto'
 import { statSync, writeFileSync } from 'node:fs'

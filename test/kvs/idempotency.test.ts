@@ -1,5 +1,5 @@
 /** Answers that are kept: for how long, how many, over a restart, and on an engine that times out, answers late
- *  and refuses falsely. rfc/6, rules 44 to 46. */
+ *  and refuses falsely. rfc/20, rules 5 to 7. */
 
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'

@@ -1,5 +1,5 @@
 /** kill -9 of a process that sweeps while others write, and of one that moves keys between namespaces: what was
- *  acknowledged is there, and a moved key is in one of both. See rfc/14; rfc/6, rule 29. */
+ *  acknowledged is there, and a moved key is in one of both. See rfc/14; rfc/18, rule 6. */
 
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'

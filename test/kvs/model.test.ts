@@ -1,6 +1,6 @@
 /** Random transactions against the simplest model: a Map of keys to directories and lists of blobs.
  *  Codes, contents and atomicity agree, on a plain engine and on one that times out, answers late and
- *  refuses falsely (rfc/6 rule 13). */
+ *  refuses falsely (rfc/17, rule 6). */
 
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'

@@ -1,6 +1,6 @@
 /** Random appends of several producers against the simplest model: a Map of keys to what was appended, and of
  *  producers to an epoch and what it appended in it. With what ends the value in between, many to a group, on
- *  a plain engine and on one that times out, answers late and refuses falsely. rfc/6, rules 40 to 43. */
+ *  a plain engine and on one that times out, answers late and refuses falsely. rfc/20, rules 1 to 4. */
 
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'

@@ -1,5 +1,5 @@
 /** A transaction that is refused hears why only when all that it saw is durable: its error holds the state
- *  that it met, and nobody is told of what a crash could take back. See rfc/6. Found by test/proof/kill. */
+ *  that it met, and nobody is told of what a crash could take back. See rfc/17. Found by test/proof/kill. */
 
 import { setImmediate } from 'node:timers/promises'
 import { expect, it } from 'vitest'

@@ -1,4 +1,4 @@
-/** Trims by age: what marks say, when they are written, and what they cost (rfc/6). */
+/** Trims by age: what marks say, when they are written, and what they cost (rfc/19). */
 
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { encode } from '../../src/blob/codec.js'

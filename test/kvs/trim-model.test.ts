@@ -1,5 +1,5 @@
 /** Random appends, trims and puts of one key against a plain list with a base: every read says the same, at
- *  every step and at older roots (rfc/6). */
+ *  every step and at older roots (rfc/19). */
 
 import fc from 'fast-check'
 import { expect, it } from 'vitest'

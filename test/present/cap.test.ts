@@ -1,4 +1,4 @@
-/** The bytes of what `meta` keeps of a log's cap: rfc/6, rule 48. */
+/** The bytes of what `meta` keeps of a log's cap: rfc/19, rule 5. */
 
 import { expect, it } from 'vitest'
 import { encode } from '../../src/blob/codec.js'

@@ -1,4 +1,4 @@
-/** What `meta` keeps of producers and of answers: golden bytes (rfc/6, rules 41 and 46), and their bounds. */
+/** What `meta` keeps of producers and of answers: golden bytes (rfc/20, rules 2 and 7), and their bounds. */
 
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'

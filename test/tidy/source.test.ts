@@ -1,6 +1,7 @@
 /** What the tidy rules take for code, for imports and for loops. */
 
 import { expect, test } from 'vitest'
+import { citationsIn } from './citations.js'
 import { codeOf, importsOf, loopsOf } from './source.js'
 
 test.each([
@@ -46,3 +47,26 @@ test('loopsOf() gives the bodies of loops, with what is inside them', () => {
   const code = 'f() { g() } while (a) { b({ c }) } for (let i = 0; i < 3; i++) { d() } e()'
   expect(loopsOf(code).map((body) => body.trim())).toEqual(['b({ c }) }', 'd() }'])
 })
+
+test.each([
+  ['rfc/4', ['4']],
+  ['rfc/4, rule 2; rfc/5', ['4', '4.2', '5']],
+  ['rfc/4 rule 2', ['4', '4.2']],
+  ['rfc/4, rules 2 to 4, 6 and 8, and rfc/5, rule 1', '4 4.2 4.3 4.4 4.6 4.8 5 5.1'.split(' ')],
+  ['rfc/4,\n *  rule 2, and rules 3\n *  and 5 of rfc/6', ['4', '4.2', '6.3', '6.5']],
+  ['rule 7', []],
+])('citationsIn() of %j', (text, expected) => {
+  expect(cited(text)).toEqual(expected)
+})
+
+test('citationsIn() of a page takes a bare rule for one of its own', () => {
+  expect(cited('rules 3 and 4 (rfc/11, rule 8; rule 6 there)', '9')).toEqual(
+    '9.3 9.4 11 11.8'.split(' '),
+  )
+})
+
+function cited(text: string, own?: string): readonly string[] {
+  return citationsIn(text, own)
+    .map(({ number, rule }) => (rule === undefined ? number : `${number}.${rule}`))
+    .sort((a, b) => a.localeCompare(b, 'en', { numeric: true }))
+}
