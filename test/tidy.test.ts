@@ -189,6 +189,25 @@ test('every rfc has a number of its own, a title and a state', () => {
   )
 })
 
+test('a page gives each rule number once, and has at most 100 columns', () => {
+  nothing(
+    rfcs.flatMap(({ path, text }) => {
+      // Code and tables are as wide as they are.
+      const prose = text.replace(/^ *```[a-z]+\n[\s\S]*?^ *```$/gm, '').replace(/^ *\|.*$/gm, '')
+      const rules = [...prose.matchAll(/^(\d+)\. /gm)].map(([, number]) => number)
+      return [
+        ...rules
+          .filter((number, index) => rules.indexOf(number) !== index)
+          .map((number) => `${path} has two rules ${number}: give the later one a new number`),
+        ...prose
+          .split('\n')
+          .filter((line) => line.length > 100)
+          .map((line) => `${path}: wrap "${line.slice(0, 40)}…" at 100 columns`),
+      ]
+    }),
+  )
+})
+
 test('every rfc and rule that is cited exists', () => {
   const pages = ['README.md', 'ARCHITECTURE.md']
     .filter((path) => pathsIn('.').includes(path))
