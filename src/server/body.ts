@@ -56,10 +56,10 @@ async function readExactly(request: Request, length: number): Promise<Buffer> {
   return size === length ? body : body.subarray(0, size)
 }
 
-/** The body as a JSON document; undefined where it is empty. Throws EINVAL, E2BIG. */
+/** The body as a JSON document; `{}` where it is left out. Throws EINVAL, E2BIG. */
 export async function readJsonBody(request: Request): Promise<unknown> {
   const bytes = await readBody(request, bodySizeMax)
-  if (bytes.length === 0) return undefined
+  if (bytes.length === 0) return {}
   return parseLongJson(bytes, 'the body')
 }
 

@@ -183,7 +183,7 @@ function unknownParameter(spec: RequestSpec, name: string): Error {
 /** A long body is parsed in slices; its shape is checked at once, after which the event loop turns. */
 async function bodyOf(spec: RequestSpec, request: Request): Promise<object> {
   if (spec.body === undefined) return {}
-  const body = (await readJsonBody(request)) ?? {}
+  const body = await readJsonBody(request)
   const slice = new LoopSlice()
   const parsed = parse(spec.body as Schema<object>, body, '')
   if (slice.over) await slice.turn()

@@ -20,7 +20,7 @@ export function serveUpkeep(routes: Routes, context: ServerContext): void {
   const { upkeep } = context.store
   routes.serve(usage, () => upkeep.usage())
   routes.serveHttp(collect, async (_args, { request, reply }) => {
-    const body = (await readJsonBody(request)) ?? {}
+    const body = await readJsonBody(request)
     const options = parse(collect.body, body, '')
     const signal = signalOf(context.activity, reply)
     if (request.headers.accept !== ndjson) return upkeep.collect({ ...options, signal })
