@@ -3,10 +3,12 @@
  *  Invariant: what is served stands in them, and nothing else; the page needs no script and asks no other host. */
 
 import { codes } from '../error.js'
+import { toJson } from '../wire/bytes.js'
 import { pathNames, type RequestSpec } from '../wire/request.js'
 import { requestGroups } from '../wire/requests.js'
 import { isOptional, type JsonSchema, type Schema } from '../wire/schema.js'
 import { errorEnvelope, statusOf } from '../wire/status.js'
+import { examples } from './examples.js'
 
 type Json = Readonly<Record<string, unknown>>
 
@@ -55,8 +57,17 @@ function operationOf(spec: RequestSpec, group: string, schemas: Record<string, J
   const { name, summary, right, body, upload, errors, status = 200, statuses = [] } = spec
   const failures = new Set([...everywhere, ...errors].map(statusOf))
   const requestBody = body
-    ? { content: { 'application/json': { schema: placed((body as Schema).json, schemas) } } }
-    : upload && { content: { [mediaTypes[upload]]: {} } }
+    ? {
+        content: {
+          'application/json': {
+            schema: placed((body as Schema).json, schemas),
+            example: bodyExampleOf(spec),
+          },
+        },
+      }
+    : upload && {
+        content: { [mediaTypes[upload]]: { schema: streamOf(upload), ...uploadExampleOf(spec) } },
+      }
   return {
     operationId: name,
     summary,
@@ -75,7 +86,31 @@ function operationOf(spec: RequestSpec, group: string, schemas: Record<string, J
   }
 }
 
+/** What a stream is, for those who make a client of it. */
+function streamOf(kind: keyof typeof mediaTypes): JsonSchema {
+  return kind === 'bytes' ? {} : { type: 'string' }
+}
+
+function uploadExampleOf({ name }: RequestSpec): Json {
+  const upload = examples.get(name)?.upload
+  return upload === undefined ? {} : { example: upload }
+}
+
+/** What the example has beside path and query. */
+function bodyExampleOf(spec: RequestSpec): unknown {
+  const rest = { ...examples.get(spec.name)?.args }
+  for (const name of [...pathNames(spec), ...Object.keys(spec.query ?? {})]) delete rest[name]
+  if (spec.namespaced) delete rest['namespace']
+  return toJson(rest)
+}
+
 function parametersOf(spec: RequestSpec, schemas: Record<string, JsonSchema>): Json[] {
+  const { args = {} } = examples.get(spec.name) ?? {}
+  const exampleOf = (name: string) => {
+    const value = args[name]
+    // A list is one text in a query.
+    return value === undefined ? {} : { example: Array.isArray(value) ? value.join(',') : value }
+  }
   const query = Object.entries((spec.query ?? {}) as Readonly<Record<string, Schema>>)
   return [
     ...pathNames(spec).map((name) => ({
@@ -83,16 +118,25 @@ function parametersOf(spec: RequestSpec, schemas: Record<string, JsonSchema>): J
       in: 'path',
       required: true,
       schema: { type: 'string' },
+      ...exampleOf(name),
       ...(name === 'key' && { description: 'A key; its slashes stand as they are.' }),
     })),
     ...(spec.namespaced
-      ? [{ name: 'namespace', in: 'query', schema: { type: 'string', default: 'primary' } }]
+      ? [
+          {
+            name: 'namespace',
+            in: 'query',
+            schema: { type: 'string', default: 'primary' },
+            ...exampleOf('namespace'),
+          },
+        ]
       : []),
     ...query.map(([name, schema]) => ({
       name,
       in: 'query',
       ...(isOptional(schema) ? {} : { required: true }),
       schema: placed(schema.json, schemas),
+      ...exampleOf(name),
     })),
     ...(spec.headers ?? []).map((name) => ({ name, in: 'header', schema: { type: 'string' } })),
   ]
@@ -102,13 +146,19 @@ function answerOf(spec: RequestSpec, schemas: Record<string, JsonSchema>): Json 
   const { answer, download = [], answerHeaders = [] } = spec
   const json = answer ? placed((answer as Schema).json, schemas) : { type: 'object' }
   const hasJson = answer !== undefined || download.length === 0
+  const { answer: example = {}, download: text } = examples.get(spec.name) ?? {}
   const headers = answerHeaders.map((name) => [name, { schema: { type: 'string' } }])
   return {
     description: spec.summary,
     ...(headers.length > 0 && { headers: Object.fromEntries(headers) }),
     content: {
-      ...(hasJson && { 'application/json': { schema: json } }),
-      ...Object.fromEntries(download.map((kind) => [mediaTypes[kind], {}])),
+      ...(hasJson && { 'application/json': { schema: json, example: toJson(example) } }),
+      ...Object.fromEntries(
+        download.map((kind, at) => [
+          mediaTypes[kind],
+          { schema: streamOf(kind), ...(at === 0 && text !== undefined && { example: text }) },
+        ]),
+      ),
     },
   }
 }

@@ -1,17 +1,27 @@
-/** What the server says of its requests: rfc/12, rule 35. Its schemas are tried on real answers. */
+/** What the server says of its requests: rfc/12, rule 35. Its schemas are tried on its examples and on a real answer
+ *  of each request. */
 
+import { Validator } from '@seriousme/openapi-schema-validator'
 import { Ajv2020 } from 'ajv/dist/2020.js'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { toJson } from '../../src/wire/bytes.js'
 import type { RequestSpec } from '../../src/wire/request.js'
 import { requestGroups } from '../../src/wire/requests.js'
-import { Serving } from './serving.js'
+import { askedByName, askHttp, fill, prepared } from './calls.js'
+import { type Answer, Serving } from './serving.js'
 
+type Content = Readonly<Record<string, { readonly schema?: object; readonly example?: unknown }>>
+type Parameter = {
+  readonly name: string
+  readonly required?: boolean
+  readonly example?: unknown
+}
 type Operation = {
   readonly operationId: string
   readonly summary: string
-  readonly responses: Readonly<
-    Record<string, { readonly content: Readonly<Record<string, { readonly schema?: object }>> }>
-  >
+  readonly parameters: readonly Parameter[]
+  readonly requestBody?: { readonly content: Content }
+  readonly responses: Readonly<Record<string, { readonly content?: Content }>>
 }
 type Document = {
   readonly openapi: string
@@ -24,26 +34,47 @@ let document: Document
 const ajv = new Ajv2020({ strict: false })
 beforeAll(async () => {
   serving = await Serving.start()
-  const { store } = serving
-  await store.put('dir/k', 'one')
-  await store.append('log', 'x'.repeat(1000))
-  await store.eventlog('events').append([{ timestamp: 1, name: 'start' }])
-  await store.history.pin('kept')
-  const { id } = await store.jobs.submit({ command: ['true'], cwd: '/', env: {} })
-  await store.jobs.wait(id)
+  await fill(serving.store)
   document = (await serving.ask('GET', '/openapi.json')).json as Document
   ajv.addSchema({ ...document, $id: 'tailrace' })
 })
 afterAll(() => serving[Symbol.asyncDispose]())
 
 const specs: readonly RequestSpec[] = Object.values(requestGroups).flat()
+const all = [...askedByName].map(([name, asked]) => [name, asked] as const)
 
-/** Asserts that an answer is what the document says of the operation. */
-function expectDescribed(path: string, method: string, status: number, json: unknown): void {
-  const schema = `tailrace#/paths/${path.replaceAll('~', '~0').replaceAll('/', '~1').replaceAll('{', '%7B').replaceAll('}', '%7D')}/${method}/responses/${status}/content/application~1json/schema`
-  const valid = ajv.validate(schema, json)
-  expect(ajv.errorsText(), `${method} ${path} ${status}`).toBe('No errors')
+function operationOf(spec: RequestSpec) {
+  const path = spec.path.replace(/:(\w+)/g, '{$1}').replace(/\*$/, '{key}')
+  const method = spec.method.toLowerCase()
+  const operation = document.paths[path]?.[method]
+  if (!operation) throw new Error(`the document has no ${method} ${path}`)
+  return { operation, method, path: encodeURIComponent(path.replaceAll('/', '~1')) }
+}
+
+/** Asserts that a value is what the schema at this place of the document says. */
+function expectValid(place: string, value: unknown): void {
+  const pointer = place.replace('application/json', 'application~1json')
+  const valid = ajv.validate(`tailrace#/paths/${pointer}`, value)
+  expect(ajv.errorsText(), place).toBe('No errors')
   expect(valid).toBe(true)
+}
+
+/** Asserts that an answer is what the document says of the request: its status, its media type, its JSON. */
+function expectDescribed(spec: RequestSpec, answer: Answer): void {
+  const { operation, path, method } = operationOf(spec)
+  const described = operation.responses[answer.status]
+  expect(described, `${spec.name} may answer ${answer.status}`).toBeDefined()
+  const [type = ''] = (answer.headers['content-type'] ?? '').split(';')
+  expect(Object.keys(described?.content ?? {})).toContain(type)
+  if (type !== 'application/json') return
+  expectValid(`${path}/${method}/responses/${answer.status}/content/${type}/schema`, answer.json)
+}
+
+/** Names, and the types of values; of a list its first item. */
+function shapeOf(value: unknown): unknown {
+  if (Array.isArray(value)) return value.slice(0, 1).map(shapeOf)
+  if (typeof value !== 'object' || value === null) return typeof value
+  return Object.fromEntries(Object.entries(value).map(([name, field]) => [name, shapeOf(field)]))
 }
 
 describe('openapi.json', () => {
@@ -53,6 +84,7 @@ describe('openapi.json', () => {
     expect(operations.map(({ operationId }) => operationId).sort()).toEqual(
       specs.map(({ name }) => name).sort(),
     )
+    expect(all.map(([name]) => name).sort(), 'cases').toEqual(specs.map(({ name }) => name).sort())
     expect(operations.filter(({ summary }) => summary === '')).toEqual([])
   })
 
@@ -65,46 +97,74 @@ describe('openapi.json', () => {
     expect(missing).toEqual([])
   })
 
-  it.each([
-    ['/v1/stat/{key}', '/v1/stat/dir/k'],
-    ['/v1/stat/{key}', '/v1/stat/log'],
-    ['/v1/list/{key}', '/v1/list/dir'],
-    ['/v1/treeobj/{key}', '/v1/treeobj/log'],
-    ['/v1/root', '/v1/root'],
-    ['/v1/roots', '/v1/roots'],
-    ['/v1/diff', '/v1/diff?from=0'],
-    ['/v1/log/{key}', '/v1/log/dir/k'],
-    ['/v1/pins', '/v1/pins'],
-    ['/v1/ns', '/v1/ns'],
-    ['/v1/ns/{name}', '/v1/ns/primary'],
-    ['/v1/jobs', '/v1/jobs'],
-    ['/v1/usage', '/v1/usage'],
-    ['/v1/status', '/v1/status'],
-    ['/healthz', '/healthz'],
-  ])('describes what GET %s answers (%s)', async (path, asked) => {
-    const { status, json } = await serving.ask('GET', asked)
-    expect(status).toBe(200)
-    expectDescribed(path, 'get', 200, json)
+  it('is OpenAPI 3.1, as its meta-schema has it', async () => {
+    const { valid, errors } = await new Validator({ strict: false }).validate(
+      structuredClone(document),
+    )
+    expect(errors).toBeUndefined()
+    expect(valid).toBe(true)
   })
 
+  it.each(all)('has an example of %s that its schemas take', (_, { spec }) => {
+    const { operation, path, method } = operationOf(spec)
+    for (const [at, parameter] of operation.parameters.entries()) {
+      if (parameter.required) expect(parameter.example, parameter.name).toBeDefined()
+      if (parameter.example === undefined) continue
+      expectValid(`${path}/${method}/parameters/${at}/schema`, parameter.example)
+    }
+    const asks = Object.entries(operation.requestBody?.content ?? {})
+    expect(asks).toHaveLength(spec.body || spec.upload ? 1 : 0)
+    for (const [type, { example }] of asks) {
+      // An export is no text.
+      if (spec.name !== 'upkeep.import') expect(example, type).toBeDefined()
+      if (spec.body) expectValid(`${path}/${method}/requestBody/content/${type}/schema`, example)
+    }
+    for (const [status, { content = {} }] of Object.entries(operation.responses)) {
+      for (const [type, { example }] of Object.entries(content)) {
+        if (type !== 'application/json') continue
+        expect(example, `${status} ${type}`).toBeDefined()
+        expectValid(`${path}/${method}/responses/${status}/content/${type}/schema`, example)
+      }
+    }
+  })
+
+  it.each(all)('describes what %s answers, in the shape of its example', async (_, asked) => {
+    const { spec, example } = asked
+    await using own = asked.case.last ? await Serving.start() : undefined
+    const on = own ?? serving
+    const answer = await askHttp(on, spec, await prepared(on.store, asked))
+    expectDescribed(spec, answer)
+    expect(answer.status).toBe(spec.status ?? 200)
+    if (answer.headers['content-type']?.startsWith('application/json') !== true) return
+    // This document has no example of itself.
+    if (spec.name === 'server.openapi') return
+    expect(shapeOf(answer.json)).toEqual(
+      shapeOf(JSON.parse(JSON.stringify(toJson(example.answer)))),
+    )
+  })
+
+  it.each(all.filter(([, asked]) => asked.case.refused))(
+    'describes what %s answers where it is refused',
+    async (_, { spec, example, case: { refused } }) => {
+      const answer = await askHttp(serving, spec, { args: { ...example.args, ...refused?.[0] } })
+      expect(answer.status).toBeGreaterThanOrEqual(400)
+      // A HEAD has its code in a header.
+      if (spec.method === 'HEAD') expect(answer.headers['tailrace-error']).toBe(refused?.[1])
+      else expectDescribed(spec, answer)
+    },
+  )
+
   it.each([
-    ['post', '/v1/txn', { ops: [{ op: 'put', key: 'a', value: 'b' }] }, 200],
-    ['post', '/v1/read', { keys: ['dir/k', 'nothing'] }, 200],
-    ['post', '/v1/ns', { name: 'other' }, 201],
-    ['patch', '/v1/ns/{name}', { quota: 1_000_000 }, 200],
-    ['post', '/v1/gc', { dryRun: true }, 200],
-    ['post', '/v1/txn', { ops: [{ op: 'fly' }] }, 400],
-    ['post', '/v1/ns', { name: 'primary' }, 409],
-  ] as const)('describes what %s %s answers (%j)', async (method, path, body, status) => {
-    const asked = path.replace('{name}', 'primary')
-    const answer = await serving.ask(method.toUpperCase(), asked, { body: JSON.stringify(body) })
+    ['stat', { key: 'greeting' }, 200],
+    ['treeobj', { key: 'ci/log' }, 200],
+    ['txn', { ops: [{ op: 'fly' }] }, 400],
+    ['namespaces.create', { name: 'primary' }, 409],
+  ] as const)('describes what %s answers to %j', async (name, args, status) => {
+    const spec = askedByName.get(name)?.spec
+    if (!spec) throw new Error(`no request ${name}`)
+    const answer = await askHttp(serving, spec, { args })
     expect(answer.status).toBe(status)
-    expectDescribed(path, method, status, answer.json)
-  })
-
-  it('describes errors of a key that is not there', async () => {
-    const { status, json } = await serving.ask('GET', '/v1/stat/nothing')
-    expectDescribed('/v1/stat/{key}', 'get', status, json)
+    expectDescribed(spec, answer)
   })
 })
 
