@@ -9,7 +9,6 @@ import { LoopSlice } from '../base/loop-slice.js'
 import { invalid } from '../base/shape.js'
 import { Wakeup } from '../base/wakeup.js'
 import { isCode, TailraceError, toTailraceError } from '../error.js'
-import { fromJson } from '../wire/bytes.js'
 import { checkFrameBounds } from '../wire/frame-bounds.js'
 import {
   authMs,
@@ -203,7 +202,7 @@ export class ServedConnection {
 
   async #decodeText(data: Buffer): Promise<unknown> {
     this.#checkKind(false)
-    return fromJson(await parseLongJson(data, 'a frame'))
+    return parseLongJson(data, 'a frame')
   }
 
   /** Watches, and requests that wait. */

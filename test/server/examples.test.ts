@@ -6,6 +6,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { fromJson, toJson } from '../../src/wire/bytes.js'
 import { type ResponseFrame, subprotocol, subprotocolJson } from '../../src/wire/frames.js'
 import { encodeMessage } from '../../src/wire/messages.js'
+import { fromJson } from '../wire/from-json.js'
 import { Peer } from './peer.js'
 import { Serving } from './serving.js'
 

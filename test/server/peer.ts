@@ -10,6 +10,7 @@ import {
   subprotocol,
 } from '../../src/wire/frames.js'
 import { decodeMessage, encodeMessage, type Subprotocol } from '../../src/wire/messages.js'
+import { fromJson } from '../wire/from-json.js'
 import type { Serving } from './serving.js'
 
 export type PeerOptions = {
@@ -30,7 +31,7 @@ export class Peer implements AsyncDisposable {
     this.socket = socket
     this.#protocol = protocol
     socket.on('message', (data: Buffer, isBinary: boolean) => {
-      this.#frames.push(parseResponse(decodeMessage(isBinary ? data : data.toString())))
+      this.#frames.push(readable(parseResponse(decodeMessage(isBinary ? data : data.toString()))))
       this.#came.wake()
     })
     socket.on('error', () => {})
@@ -96,4 +97,9 @@ export class Peer implements AsyncDisposable {
 
 function encodeAny(frame: unknown, protocol: Subprotocol): string | Uint8Array {
   return encodeMessage(frame as RequestFrame, protocol)
+}
+
+/** The frame with the bytes of a result in JSON as bytes, as it is in msgpack. */
+function readable(frame: Response): Response {
+  return frame.type === 'result' ? { ...frame, body: fromJson(frame.body) } : frame
 }

@@ -187,3 +187,30 @@ it.each([null, [], 'text', 5])('a body that is %j is EINVAL over both transports
     expect(await peer.next()).toMatchObject({ type: 'error', code: 'EINVAL' })
   }
 })
+
+it.each(websockets)(
+  'over $name and over HTTP {base64} is bytes only where bytes are meant',
+  async (websocket) => {
+    const submit = askedByName.get('jobs.submit')
+    const txn = askedByName.get('txn')
+    if (!submit || !txn) throw new Error('no such requests')
+    // A variable and a file of that name: what it holds is text.
+    const variables = { env: { base64: 'aGVsbG8=' }, set: { base64: 'aGVsbG8=' } }
+    const put = { ops: [{ op: 'put', key: 'bytes', value: { base64: 'aGVsbG8=' } }] }
+    for (const transport of [http, websocket]) {
+      const job = await askWith(transport, submit, {
+        command: ['printenv', 'base64'],
+        ...variables,
+      })
+      expect(job).toHaveProperty('answer.id')
+      const { id } = (job as { readonly answer: { readonly id: string } }).answer
+      await serving.store.jobs.wait(id)
+      const pieces: Uint8Array[] = []
+      for await (const { data } of serving.store.jobs.output(id)) pieces.push(data)
+      expect(Buffer.concat(pieces).toString()).toBe('aGVsbG8=\n')
+      await askWith(transport, txn, { guards: [], ...put })
+      expect(Buffer.from((await serving.store.get('bytes')) ?? []).toString()).toBe('hello')
+      await serving.store.put('bytes', 'other')
+    }
+  },
+)

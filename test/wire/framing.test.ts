@@ -3,6 +3,7 @@
 import * as fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { blobrefOfHex } from '../../src/blob/blobref.js'
+import { toJson } from '../../src/wire/bytes.js'
 import {
   parseRequest,
   parseResponse,
@@ -66,11 +67,14 @@ describe.each([subprotocol, subprotocolJson] as const)('%s', (protocol) => {
   it.each(requests)('brings $op $id to the server', (request) => {
     const frame = decodeMessage(encodeMessage(request, protocol))
     expect(requestIdOf(frame)).toBe(request.id)
-    expect(parseRequest(frame)).toEqual(request)
+    expect(toJson(parseRequest(frame))).toEqual(toJson(request))
   })
 
   it.each(responses)('brings $type to the client', (response) => {
-    expect(parseResponse(decodeMessage(encodeMessage(response, protocol)))).toEqual(response)
+    const frame = parseResponse(decodeMessage(encodeMessage(response, protocol)))
+    // What a result holds is read by the schema of its request.
+    if (frame.type === 'result') expect(toJson(frame)).toEqual(toJson(response))
+    else expect(frame).toEqual(response)
   })
 })
 
