@@ -12,6 +12,7 @@ import {
 import type { Socket } from 'node:net'
 import { invalid } from '../base/shape.js'
 import { type Code, TailraceError, toTailraceError } from '../error.js'
+import { requests } from '../wire/requests.js'
 import { type Access, bearerOf, checkHost, checkOrigin, checkToken } from './access.js'
 import type { Activity } from './activity.js'
 import type { BodyBudget } from './body-budget.js'
@@ -25,6 +26,11 @@ import {
   refuseSocket,
   strangerRest,
 } from './refusal.js'
+
+/** Paths that need no token, with whatever method: nothing of the store is in their answers but its id. */
+const openPaths: ReadonlySet<string> = new Set(
+  [...requests.values()].filter(({ right }) => right === 'anyone').map(({ path }) => path),
+)
 
 /** A connection has this long for the head of a request, from its first byte or its beginning. */
 export const headersMs = 30_000
@@ -240,7 +246,7 @@ export class Front {
       }
     }
     const { token, activity } = this.#options
-    if (token !== undefined && pathOf(request) !== '/healthz') {
+    if (token !== undefined && !openPaths.has(pathOf(request))) {
       checkToken(token, bearerOf(authorization))
     }
     if (activity.closed) throw new TailraceError('ECLOSED', 'the server is stopping: try again')

@@ -92,7 +92,7 @@ export const openapi = request({
   method: 'GET',
   path: '/openapi.json',
   summary: 'Describe all requests, as OpenAPI 3.1',
-  right: 'read',
+  right: 'anyone',
   answer: anyObject,
   errors: [],
 })
@@ -102,7 +102,7 @@ export const docs = request({
   method: 'GET',
   path: '/docs',
   summary: 'Describe all requests, as a page',
-  right: 'read',
+  right: 'anyone',
   download: ['html'],
   errors: [],
 })

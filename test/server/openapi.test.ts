@@ -168,6 +168,17 @@ describe('openapi.json', () => {
   })
 })
 
+it('says the same of every server of a version', async () => {
+  await using other = await Serving.start()
+  for (const path of ['/openapi.json', '/docs']) {
+    const [one, two] = [await serving.ask('GET', path), await other.ask('GET', path)]
+    expect(one.body.equals(two.body), path).toBe(true)
+    for (const text of [serving.store.storeId, serving.directory, serving.server.token]) {
+      expect(one.body.toString()).not.toContain(text)
+    }
+  }
+})
+
 it('/docs has a section for every request, and nothing that another host would send', async () => {
   const { status, body, headers } = await serving.ask('GET', '/docs')
   const text = body.toString()

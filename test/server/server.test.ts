@@ -37,7 +37,7 @@ describe('over TCP', () => {
     return answerOf(response.statusCode, response.headers, body)
   }
 
-  it('every route but /healthz wants the token', async () => {
+  it('every route but /healthz and the documents wants the token', async () => {
     for (const [method, path] of [
       ['GET', '/v1/status'],
       ['GET', '/v1/kv/a'],
@@ -58,13 +58,17 @@ describe('over TCP', () => {
     }
     const health = await serving.ask('GET', '/healthz', { token: '' })
     expect(health.json).toEqual({ ok: true, version: '0.1.0', storeId: serving.store.storeId })
+    for (const path of ['/docs', '/openapi.json']) {
+      expect((await serving.ask('GET', path, { token: '' })).status).toBe(200)
+      expectError(await serving.ask('GET', `${path}/a`, { token: '' }), 401, 'EUNAUTH')
+    }
     expect(
       (await serving.ask('HEAD', '/v1/kv/a', { token: 'wrong' })).headers['tailrace-error'],
     ).toBe('EUNAUTH')
   })
 
   it('a foreign Host is EPERM, before anything else', async () => {
-    for (const path of ['/v1/status', '/healthz', '/nothing']) {
+    for (const path of ['/v1/status', '/healthz', '/docs', '/openapi.json', '/nothing']) {
       expectError(
         await ask('GET', path, { headers: { host: 'evil.example' } }),
         403,
@@ -80,7 +84,9 @@ describe('over TCP', () => {
   it('a foreign Origin is EPERM, also over the Unix socket', async () => {
     for (const origin of ['https://evil.example', 'null']) {
       const headers = { origin }
-      expectError(await ask('GET', '/healthz', { headers }), 403, 'EPERM', /--allow-origin/)
+      for (const path of ['/healthz', '/docs', '/openapi.json']) {
+        expectError(await ask('GET', path, { headers }), 403, 'EPERM', /--allow-origin/)
+      }
       expectError(await ask('OPTIONS', '/v1/kv/a', { headers }), 403, 'EPERM')
       expectError(await serving.askLocally('GET', '/v1/status', { headers }), 403, 'EPERM')
     }

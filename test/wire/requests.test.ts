@@ -88,9 +88,8 @@ describe('the table', () => {
     expect(spec.summary).toMatch(/^[A-Z].*[^.]$/)
     expect(['anyone', 'read', 'write', 'jobs', 'owner']).toContain(spec.right)
     expect(new Set(spec.errors).size).toBe(spec.errors.length)
-    // What programs send is versioned; what describes it is found at a fixed place.
-    const isDocument = ['server.openapi', 'server.docs'].includes(spec.name)
-    if (spec.right !== 'anyone' && !isDocument) expect(spec.path).toMatch(/^\/v1\//)
+    // What programs send is versioned; what describes it is found at a fixed place, by anyone.
+    if (spec.right !== 'anyone') expect(spec.path).toMatch(/^\/v1\//)
   })
 
   it.each(all.map((spec) => [spec.name, spec] as const))(
@@ -106,6 +105,11 @@ describe('the table', () => {
       expect(new Set(names).size).toBe(names.length)
     },
   )
+
+  it('has few requests that need no token, at fixed paths', () => {
+    const open = all.filter(({ right }) => right === 'anyone').map(({ path }) => path)
+    expect(open).toEqual(['/healthz', '/openapi.json', '/docs'])
+  })
 
   it('names what the websocket has had from the first', () => {
     for (const name of ['txn', 'read', 'root']) {
