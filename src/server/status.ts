@@ -21,7 +21,12 @@ export function serveStatus(routes: Routes, context: ServerContext): void {
     afterwards(context.stop)
     return { stopping: true as const }
   })
-  routes.serve(openapi, async () => openApi(version))
+  // Making it takes milliseconds, and strangers may ask for it.
+  let document: object | undefined
+  routes.serve(openapi, async () => {
+    document ??= openApi(version)
+    return document
+  })
   routes.serveHttp(docs, async (_args, { reply }) =>
     reply.headers(docsHeaders).send(docsPage(version)),
   )

@@ -100,6 +100,6 @@ function encodeAny(frame: unknown, protocol: Subprotocol): string | Uint8Array {
 }
 
 /** The frame with the bytes of a result in JSON as bytes, as it is in msgpack. */
-function readable(frame: Response): Response {
+function readable(frame: ResponseFrame): ResponseFrame {
   return frame.type === 'result' ? { ...frame, body: fromJson(frame.body) } : frame
 }

@@ -3,7 +3,7 @@
 
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { toJson } from '../../src/wire/bytes.js'
-import { type Response, subprotocol, subprotocolJson } from '../../src/wire/frames.js'
+import { type ResponseFrame, subprotocol, subprotocolJson } from '../../src/wire/frames.js'
 import { pathNames, type RequestSpec } from '../../src/wire/request.js'
 import { requests } from '../../src/wire/requests.js'
 import {
@@ -48,7 +48,7 @@ const websockets = ([subprotocol, subprotocolJson] as const).map(
   }),
 )
 
-function said(frame: Response): Said {
+function said(frame: ResponseFrame): Said {
   if (frame.type === 'result') return { answer: toJson(frame.body) }
   const { id, type, ...error } = frame
   return { error }
