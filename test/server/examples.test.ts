@@ -3,7 +3,7 @@
 
 import { readdirSync, readFileSync } from 'node:fs'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { fromJson, toJson } from '../../src/wire/bytes.js'
+import { toJson } from '../../src/wire/bytes.js'
 import { type ResponseFrame, subprotocol, subprotocolJson } from '../../src/wire/frames.js'
 import { encodeMessage } from '../../src/wire/messages.js'
 import { fromJson } from '../wire/from-json.js'
