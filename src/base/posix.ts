@@ -8,6 +8,7 @@ import {
   fstatSync,
   openSync,
   readdirSync,
+  readFileSync,
   type Stats,
   statSync,
 } from 'node:fs'
@@ -146,6 +147,17 @@ export function replaceDescriptor(replaced: number, descriptor: number): void {
   const { dup2, errno } = library.calls
   if (dup2(descriptor, replaced) >= 0) return
   throw new TailraceError('EIO', `dup2 failed: ${errnoName(errno())}`)
+}
+
+/** How many files, sockets and pipes this process may have open: the soft limit, which Node has raised to the hard one
+ *  when it began. Undefined where the system does not tell (all but Linux), or there is none. */
+export function openFilesMax(): number | undefined {
+  try {
+    const found = /^Max open files +(\d+) /m.exec(readFileSync('/proc/self/limits', 'utf8'))
+    return found ? Number(found[1]) : undefined
+  } catch {
+    return undefined
+  }
 }
 
 /** Names a file whatever its path; undefined where it is gone. */

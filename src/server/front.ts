@@ -45,6 +45,9 @@ const preflightSeconds = 600
 /** Connections over TCP at once. One more ends the one on which nothing has happened for longest, or itself
  *  where each of them has a request or is a websocket. */
 export const connectionsMax = 4_096
+/** Open files that connections leave to the store, to jobs and their pipes; where the process may have few, half of
+ *  them. */
+const otherFiles = 512
 /** Connections that may wait to be accepted; the system has a bound of its own (Linux: 4,096). With Node's 511
  *  a burst of connections makes others wait for seconds until they are tried again. */
 export const acceptBacklog = 4_096
@@ -96,6 +99,12 @@ export type FrontOptions = {
   readonly connectionsMax?: number
   /** Memory for the bodies of the whole server. */
   readonly bodies?: BodyBudget
+}
+
+/** Connections of all addresses together that a process may have which may open so many files. */
+export function connectionsWithin(filesMax: number | undefined): number {
+  if (filesMax === undefined) return connectionsMax
+  return Math.min(connectionsMax, Math.max(filesMax - otherFiles, filesMax >> 1))
 }
 
 type Route = (request: IncomingMessage, response: ServerResponse) => void

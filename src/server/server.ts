@@ -10,6 +10,7 @@ import type { AddressInfo } from 'node:net'
 import { deferred } from '../base/deferred.js'
 import { type Environment, systemEnvironment } from '../base/environment.js'
 import { type FileIdentity, fileIdentity, isSameFile } from '../base/file-identity.js'
+import { openFilesMax } from '../base/posix.js'
 import { checkFormat } from '../engine/format-file.js'
 import { TailraceError, toTailraceError } from '../error.js'
 import {
@@ -27,7 +28,7 @@ import { BodyBudget } from './body-budget.js'
 import { serveContent } from './content.js'
 import type { ServedStore, ServerContext } from './context.js'
 import { serveEventlogs } from './eventlog.js'
-import { acceptBacklog, connectionsMax, type Front } from './front.js'
+import { acceptBacklog, connectionsWithin, type Front } from './front.js'
 import { serveHistory, walksMax } from './history.js'
 import { serveJobs } from './jobs.js'
 import { serveKeys } from './kv.js'
@@ -71,7 +72,8 @@ export type ServerOptions = {
   /** The body of a request that stands still for so long is given up (408). Default: `bodyStallMs` over
    *  TCP, `localBodyStallMs` over the Unix socket. */
   readonly bodyStallMs?: number
-  /** Connections over TCP at once, for each address. Default: `connectionsMax`. */
+  /** Connections over TCP at once, for each address. Default: `connectionsMax`, fewer where the process may open few
+   *  files. */
   readonly connectionsMax?: number
   /** Takes a line (without its end and its time) for the log; never throws. Default: standard error, with the
    *  time. */
@@ -266,7 +268,9 @@ class RunningServer implements Server {
   async #createApp(token: string | undefined): Promise<App> {
     const { activity, bodies, log } = this.#context
     const access = () => this.#access
-    const { connectionsMax: max = connectionsMax } = this.#options
+    const files = connectionsWithin(openFilesMax())
+    const { listen = [], connectionsMax: max = Math.floor(files / Math.max(1, listen.length)) } =
+      this.#options
     const { bodyStallMs: stallMs = token === undefined ? localBodyStallMs : bodyStallMs } =
       this.#options
     const options = { activity, access, log, bodyStallMs: stallMs, bodies }
