@@ -62,8 +62,9 @@ export type Submission = JobOptions & {
   readonly command: readonly string[]
   /** Absolute. */
   readonly cwd: string
-  /** The caller's environment. Never stored but for the names. */
-  readonly env: Readonly<Record<string, string>>
+  /** The caller's environment, such as `process.env`: a variable that is undefined is left out. Never stored but for
+   *  the names. */
+  readonly env: Readonly<Record<string, string | undefined>>
   /** Added to `env`, and stored. */
   readonly set?: Readonly<Record<string, string>>
   /** `stdin()` will be called; otherwise the process reads an empty stdin. */

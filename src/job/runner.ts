@@ -38,7 +38,7 @@ import { jobEvents, jobOutput } from './reading.js'
 import { listJobs, newestId, readJob, submitOps } from './records.js'
 import { lostView, recover } from './recovery.js'
 import { Removal } from './removal.js'
-import { environmentOf, parseSubmission, specOf } from './spec.js'
+import { environmentOf, type ParsedSubmission, parseSubmission, specOf } from './spec.js'
 import type { JobKvs } from './store.js'
 import { Surely, storeRetryMsDefault } from './surely.js'
 
@@ -264,7 +264,7 @@ export class JobRunner implements Jobs, AsyncDisposable {
     for (const job of [...this.#live.values(), ...this.#leaving]) job.kill()
   }
 
-  async #store(submission: Submission): Promise<JobView> {
+  async #store(submission: ParsedSubmission): Promise<JobView> {
     const { kvs, environment } = this.#ports
     const id = this.#ids.next()
     const at = environment.now()

@@ -9,6 +9,9 @@ import { optionFields, parseFlag, parseOptions } from './options.js'
 type Fields<T> = { readonly [field in keyof T]?: unknown }
 type Variables = Readonly<Record<string, string>>
 
+/** A submission that was checked: each variable of `env` has a value. */
+export type ParsedSubmission = Submission & { readonly env: Variables }
+
 const submissionFields: ReadonlySet<string> = new Set([
   ...['command', 'cwd', 'env', 'set', 'stdin'],
   ...optionFields,
@@ -16,7 +19,7 @@ const submissionFields: ReadonlySet<string> = new Set([
 
 /** Throws EINVAL; E2BIG where an argument or variable is above `argSizeMax` bytes, or all together above `argsSizeMax`,
  *  or the spec above `specSizeMax`. */
-export function parseSubmission(input: unknown): Submission {
+export function parseSubmission(input: unknown): ParsedSubmission {
   if (!isRecord(input)) throw invalid('a submission is an object')
   const unknown = Object.keys(input).find((field) => !submissionFields.has(field))
   if (unknown !== undefined) throw invalid(`a submission has no field ${JSON.stringify(unknown)}`)
@@ -24,7 +27,7 @@ export function parseSubmission(input: unknown): Submission {
   const command = parseCommand(fields.command)
   const cwd = parseText(fields.cwd, 'cwd')
   if (!isAbsolute(cwd)) throw invalid('cwd is an absolute path')
-  const env = parseVariables(fields.env, 'env')
+  const env = parseVariables(withValues(fields.env), 'env')
   const set = fields.set === undefined ? {} : parseVariables(fields.set, 'set')
   const stdin = fields.stdin === undefined ? false : parseFlag(fields.stdin, 'stdin')
   const submission = { command, cwd, env, set, stdin, ...parseOptions(fields) }
@@ -33,14 +36,14 @@ export function parseSubmission(input: unknown): Submission {
 }
 
 /** What is stored. */
-export function specOf(submission: Submission): Spec {
+export function specOf(submission: ParsedSubmission): Spec {
   const { command, cwd, env, set = {}, stdin = false } = submission
   const envNames = Object.keys(env).sort()
   return { version: 1, command, cwd, envNames, set, stdin, ...parseOptions(submission) }
 }
 
 /** All that the process gets. */
-export function environmentOf(submission: Submission): Variables {
+export function environmentOf(submission: ParsedSubmission): Variables {
   // Own properties, so that `__proto__` is a variable like any other.
   return Object.fromEntries([
     ...Object.entries(submission.env),
@@ -77,6 +80,12 @@ function parseCommand(input: unknown): string[] {
   return command
 }
 
+/** Leaves out variables without a value, as JSON does on the way to a server. */
+function withValues(input: unknown): unknown {
+  if (!isRecord(input)) return input
+  return Object.fromEntries(Object.entries(input).filter(([, value]) => value !== undefined))
+}
+
 function parseVariables(input: unknown, field: string): Variables {
   if (!isRecord(input)) throw invalid(`${field} is an object of names and values`)
   const entries = Object.entries(input).map(([name, value]): [string, string] => {
@@ -102,7 +111,7 @@ function parseText(input: unknown, field: string): string {
 }
 
 /** Checks sizes as the system counts them. A system with lower bounds refuses the job when it is to run. */
-function checkSizes(submission: Submission): void {
+function checkSizes(submission: ParsedSubmission): void {
   const variables = Object.entries(environmentOf(submission)).map((pair) => pair.join('='))
   let total = 0
   for (const text of [...submission.command, ...variables]) {

@@ -35,6 +35,12 @@ test('set wins over env, and odd names are names', () => {
   ])
 })
 
+test('a variable of env without a value is left out', () => {
+  const parsed = parseSubmission({ ...good, env: { PATH: '/bin', GONE: undefined } })
+  expect(environmentOf(parsed)).toEqual({ PATH: '/bin' })
+  expect(specOf(parsed).envNames).toEqual(['PATH'])
+})
+
 test.each([
   ['no object', []],
   ['no command', { ...good, command: undefined }],
