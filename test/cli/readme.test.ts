@@ -13,10 +13,10 @@ const root = fileURLToPath(new URL('../..', import.meta.url))
 const claims: readonly (readonly [command: string, comment: string, printed: RegExp])[] = [
   ['get greeting', 'hello', /^hello$/],
   ['get nothing --json', '{"error":{"code":"ENOENT",...}}', /^\{"error":\{"code":"ENOENT",.*\}\}$/],
-  ['ls -R', 'backup, backup/rfc.tar, greeting', /^backup\nbackup\/rfc.tar\ngreeting$/],
+  ['ls -R backup', 'rfc.tar', /^rfc.tar$/],
   ['txn change.json', '{"seq": ...}', /^\{"seq":/],
   ['txn change.json', 'ECONFLICT: the lock is taken', /^tailrace: ECONFLICT: /],
-  ['get greeting --at 1', 'hello', /^hello$/],
+  ['get greeting --at $FIRST', 'hello', /^hello$/],
   ['readlink latest', 'archive/rfc.tar', /^archive\/rfc.tar$/],
   ['get numbers --index 900', '901', /^901$/],
   [
@@ -45,7 +45,7 @@ afterEach(() => sandbox.remove())
 it('every command of the tour does what its comment says', { timeout: 120_000 }, async () => {
   const readme = await readFile(`${root}/README.md`, 'utf8')
   const blocks = [...readme.matchAll(/^```sh\n(.*?)^```$/gms)].map((match) => match[1] ?? '')
-  const tour = blocks.filter((block) => !/^(curl|npm|npx) /m.test(block))
+  const tour = blocks.filter((block) => !/^(curl|npm|npx|docker|systemctl) /m.test(block))
   expect(tour.length).toBeGreaterThan(6)
   const lines = tour.join('\n').split('\n')
   const claimed = claims.map(([command, comment]) => {
@@ -75,8 +75,6 @@ it('every command of the tour does what its comment says', { timeout: 120_000 },
     /^out$/m,
     /^exit code 3$/m,
     /"name":"finish","context":\{"status":0\}/,
-    /^0 compiling\n1 api$/m, // the client
-    /^1 visits; the newest job: \[ 'sh', '-c',/m, // embedded
   ]) {
     expect(stdout).toMatch(part)
   }
