@@ -2,11 +2,22 @@
  *  heads and names of files, cited rfcs. Each failure names the file and the remedy. What may
  *  not be written in a line stands in tidy/text.test.ts. */
 
+import { existsSync } from 'node:fs'
+import { join } from 'node:path'
 import { test } from 'vitest'
 import { citationsIn } from './tidy/citations.js'
 import { browserLeaks, cycles } from './tidy/graph.js'
 import { roomOf } from './tidy/structure.js'
-import { files, nothing, packageOf, pathsIn, readText, sources, targetOf } from './tidy/tree.js'
+import {
+  files,
+  nothing,
+  packageOf,
+  pathsIn,
+  readText,
+  repository,
+  sources,
+  targetOf,
+} from './tidy/tree.js'
 
 /** From the bottom up: a file may import its own room and the rooms before it. Rooms of one row do
  *  not import each other. A new room gets its place here. */
@@ -233,6 +244,33 @@ test('every room and file that ARCHITECTURE.md names is there', () => {
     ...named.filter((path) => !known.has(path)).map((path) => `${path} is gone`),
     ...rooms.map((room) => `the room ${room} is not named`),
   ])
+})
+
+test('every file that the README links to is there, and in the package', () => {
+  const linked = [...readText('README.md').matchAll(/\]\(([^):]+)\)/g)].map(
+    ([, path]) => path ?? '',
+  )
+  const packed: { readonly files: readonly string[] } = JSON.parse(readText('package.json'))
+  const roots = new Set([...packed.files, 'README.md', 'LICENSE'])
+  nothing([
+    ...linked
+      .filter((path) => !existsSync(join(repository, path)))
+      .map((path) => `README.md links to ${path}, which is not there`),
+    ...linked
+      .filter((path) => !roots.has(path.split('/')[0] ?? ''))
+      .map((path) => `README.md links to ${path}: add it to the files of package.json`),
+  ])
+})
+
+test('every environment variable that src names stands in the README', () => {
+  const readme = readText('README.md')
+  nothing(
+    sources.flatMap(({ path, text }) =>
+      [...text.matchAll(/\b(?:TAILRACE|XDG)_[A-Z_]*[A-Z]\b/g)]
+        .filter(([name]) => !readme.includes(`\`${name}\``))
+        .map(([name]) => `${path} names ${name}: say in the README what it does`),
+    ),
+  )
 })
 
 test('the lock file names no address of a registry', () => {

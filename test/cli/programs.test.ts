@@ -1,0 +1,141 @@
+/** The programs of the README: sound under `tsc --strict` as the package's users have it, and run as printed. */
+
+import { execFile, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdir, readFile, symlink, writeFile } from 'node:fs/promises'
+import { createServer } from 'node:net'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
+import { afterEach, beforeEach, expect, it } from 'vitest'
+import { Sandbox } from './harness.js'
+
+const root = fileURLToPath(new URL('../..', import.meta.url))
+const run = promisify(execFile)
+
+/** The program of the first screen, which has no room for its name. */
+const firstName = 'first'
+
+let sandbox: Sandbox
+/** The texts of all programs by their names. */
+let programs: ReadonlyMap<string, string>
+
+/** A project beside the data directory that has the package as npm would install it. */
+beforeEach(async () => {
+  sandbox = await Sandbox.make()
+  const readme = await readFile(`${root}/README.md`, 'utf8')
+  programs = new Map(
+    [...readme.matchAll(/^```ts\n(.*?)^```$/gms)].map(([, text = '']) => [
+      /^\/\/ (\w+)\.mjs: /.exec(text)?.[1] ?? firstName,
+      text,
+    ]),
+  )
+  await mkdir(join(sandbox.directory, 'node_modules'))
+  await symlink(root, join(sandbox.directory, 'node_modules', 'tailrace'))
+  await symlink(join(root, 'node_modules/@types'), join(sandbox.directory, 'node_modules/@types'))
+  const manifest = { type: 'module', scripts: { test: 'echo tested && exit 3' } }
+  await writeFile(join(sandbox.directory, 'package.json'), JSON.stringify(manifest))
+})
+afterEach(() => sandbox.remove())
+
+/** Writes a program into the project. The name of its file. */
+async function write(name: string, extension: 'mjs' | 'mts', change = (text: string) => text) {
+  const text = programs.get(name)
+  if (text === undefined) throw new Error(`the README has no program ${name}.mjs`)
+  const file = `${name}.${extension}`
+  await writeFile(join(sandbox.directory, file), change(text))
+  return file
+}
+
+/** Runs a program to its end. */
+async function ran(name: string, ...args: readonly string[]) {
+  const file = await write(name, 'mjs')
+  const { code, stdout, stderr } = await sandbox.shell(`"$node" ${file} ${args.join(' ')}`)
+  return { code, stdout, stderr }
+}
+
+it('every program of the README is sound under tsc --strict', async () => {
+  const names = [...programs.keys()]
+  expect(names).toEqual([firstName, 'ci', 'tokens', 'config', 'leader'])
+  const files = await Promise.all(names.map((name) => write(name, 'mts')))
+  const options = ['--strict', '--noEmit', '--module', 'nodenext', '--target', 'es2022']
+  const args = [...options, '--types', 'node', ...files]
+  const { stdout } = await run(join(root, 'node_modules/.bin/tsc'), args, {
+    cwd: sandbox.directory,
+  }).catch((error: { readonly stdout: string }) => error)
+  expect(stdout).toBe('')
+})
+
+it('the program of the first screen shows what a job prints, and ends as it did', async () => {
+  const { code, stdout } = await ran(firstName)
+  expect([code, stdout]).toEqual([3, expect.stringMatching(/^tested$/m)])
+})
+
+it('the CI runner tests a commit once, and knows the second time what came of it', async () => {
+  await startServer()
+  const first = await ran('ci', 'abc')
+  expect(first.stdout).toMatch(/^tested$[\s\S]*^\{"id":"\w+","status":3\}$/m)
+  const second = await ran('ci', 'abc')
+  expect(second).toEqual({ code: 0, stdout: `${first.stdout.split('\n').at(-2)}\n`, stderr: '' })
+})
+
+it('the configuration is changed, guarded, and heard of', async () => {
+  await startServer()
+  const stdout = "the configuration is { level: 'debug' }\n"
+  expect(await ran('config')).toEqual({ code: 0, stdout, stderr: '' })
+})
+
+it('leaders come one after the other, and each writes under its lease', async () => {
+  await startServer()
+  const script = `"$node" leader.mjs & "$node" leader.mjs && wait $! && t get decisions`
+  await write('leader', 'mjs')
+  const turns = 'turn 0\nturn 1\nturn 2\n'
+  const { code, stdout, stderr } = await sandbox.shell(script)
+  expect([code, stdout, stderr]).toEqual([0, turns + turns, ''])
+})
+
+it('the page of the token stream gets every token, and is told when there are no more', async () => {
+  await startServer()
+  const port = await freePort()
+  const file = await write('tokens', 'mjs', (text) => text.replace('8080', `${port}`))
+  const child = spawn(process.execPath, [file], {
+    cwd: sandbox.directory,
+    env: { ...process.env, TAILRACE_DATA: sandbox.data },
+    stdio: ['ignore', 'ignore', 'inherit'],
+  })
+  try {
+    const page = () => fetch(`http://127.0.0.1:${port}/`).then((answer) => answer.text())
+    await expect.poll(() => page().catch(() => '')).toContain("new EventSource('/answer')")
+    const stream = await fetch(`http://127.0.0.1:${port}/answer`)
+    const text = await stream.text()
+    const shown = [...text.matchAll(/^data: (\{"index".*\})$/gm)].map(
+      ([, data = '']) => JSON.parse(data).data,
+    )
+    expect([shown.join(''), text]).toEqual([
+      'Water runs downhill.\n',
+      expect.stringMatching(/^event: end$/m),
+    ])
+    const last = [...text.matchAll(/^id: (.*)$/gm)].at(-1)?.[1] ?? ''
+    const again = await fetch(`http://127.0.0.1:${port}/answer`, {
+      headers: { 'last-event-id': last },
+    })
+    expect(again.status).toBe(204)
+  } finally {
+    child.kill()
+    await once(child, 'exit')
+  }
+})
+
+/** A write makes the store, and starts its server. */
+async function startServer(): Promise<void> {
+  await sandbox.ok(['put', 'here', 'yes'])
+}
+
+async function freePort(): Promise<number> {
+  const server = createServer().listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const address = server.address()
+  server.close()
+  await once(server, 'close')
+  return typeof address === 'object' && address ? address.port : 0
+}
