@@ -247,7 +247,7 @@ test('every room and file that ARCHITECTURE.md names is there', () => {
 })
 
 test('every file that the README links to is there, and in the package', () => {
-  const linked = [...readText('README.md').matchAll(/\]\(([^):]+)\)/g)].map(
+  const linked = [...readText('README.md').matchAll(/\]\(([^):#]+)\)/g)].map(
     ([, path]) => path ?? '',
   )
   const packed: { readonly files: readonly string[] } = JSON.parse(readText('package.json'))
