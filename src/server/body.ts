@@ -6,14 +6,14 @@ import type { IncomingHttpHeaders, IncomingMessage } from 'node:http'
 import { deferred } from '../base/deferred.js'
 import { parseLongJson } from '../base/long-json.js'
 import { TailraceError } from '../error.js'
-import type { BodyBudget } from './body-budget.js'
+import type { BodyShare } from './body-budget.js'
 import { BodyDigest } from './digest.js'
 
-/** The part of a request that its body is read from. `bodyStallMs`, `bodies`: see the front. */
+/** The part of a request that its body is read from. `bodyStallMs`, `bodyShare`: see the front. */
 type Request = {
   readonly raw: IncomingMessage & {
     readonly bodyStallMs?: number | undefined
-    readonly bodies?: BodyBudget
+    readonly bodyShare?: BodyShare
   }
   readonly headers: IncomingHttpHeaders
 }
@@ -30,8 +30,17 @@ export const localBodyStallMs = 15 * 60_000
 export async function readBody(request: Request, sizeMax: number): Promise<Buffer> {
   const length = contentLengthOf(request)
   if (length !== undefined && length > sizeMax) throw tooBig(sizeMax)
-  if (length !== undefined) return readExactly(request, length)
-  using share = request.raw.bodies?.begin()
+  try {
+    return await (length === undefined ? readUpTo(request, sizeMax) : readExactly(request, length))
+  } catch (error) {
+    // What came is dropped; the refusal may take its time.
+    request.raw.bodyShare?.[Symbol.dispose]()
+    throw error
+  }
+}
+
+async function readUpTo(request: Request, sizeMax: number): Promise<Buffer> {
+  const share = request.raw.bodyShare
   const chunks: Uint8Array[] = []
   let size = 0
   for await (const chunk of streamBody(request)) {
@@ -45,7 +54,7 @@ export async function readBody(request: Request, sizeMax: number): Promise<Buffe
 
 /** Each chunk can go as soon as it was copied: a body is in memory once. */
 async function readExactly(request: Request, length: number): Promise<Buffer> {
-  using share = request.raw.bodies?.begin()
+  const share = request.raw.bodyShare
   const body = Buffer.allocUnsafe(length) // takes memory as it is written to
   let size = 0
   for await (const chunk of streamBody(request)) {

@@ -15,7 +15,7 @@ import { type Code, TailraceError, toTailraceError } from '../error.js'
 import { requests } from '../wire/requests.js'
 import { type Access, bearerOf, checkHost, checkOrigin, checkToken } from './access.js'
 import type { Activity } from './activity.js'
-import type { BodyBudget } from './body-budget.js'
+import type { BodyBudget, BodyShare } from './body-budget.js'
 import { checkMeaning } from './meaning.js'
 import { Pipeline } from './pipeline.js'
 import {
@@ -114,7 +114,8 @@ type Refusal = { readonly error: TailraceError; readonly status: number }
 export class FrontRequest extends IncomingMessage {
   /** See `FrontOptions`. No initial value: the base class's constructor has set what is here. */
   declare bodyStallMs: number | undefined
-  declare bodies?: BodyBudget
+  /** What its body takes of `FrontOptions.bodies`, until it is answered: what was read is still held then. */
+  declare bodyShare?: BodyShare
   /** Whether the parser found an offer to upgrade. */
   declare upgradeOffered: boolean | undefined
 }
@@ -238,7 +239,11 @@ export class Front {
     }
     if (request.headers.expect !== undefined) response.writeContinue()
     request.bodyStallMs = this.#options.bodyStallMs
-    if (this.#options.bodies) request.bodies = this.#options.bodies
+    const share = this.#options.bodies?.begin()
+    if (share) {
+      request.bodyShare = share
+      response.once('close', () => share[Symbol.dispose]())
+    }
     this.#route(request, response)
   }
 

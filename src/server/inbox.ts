@@ -1,6 +1,6 @@
 /** Messages of one websocket on their way in. See rfc/12, rules 22 and 32.
  *  Invariant: messages are handled in their order, and in one turn of the event loop no more of them, of all
- *  clients together, than the pace allows. Memory for what is not a whole message yet is that of the bodies. */
+ *  clients together, than the pace allows. A message has its memory of that of the bodies until it was taken. */
 
 import type { Socket as RawSocket } from 'node:net'
 import { type BodyBudget, type BodyShare, bodyFreeSize } from './body-budget.js'
@@ -49,10 +49,16 @@ export type InboxPorts = {
   readonly refuse: (error: unknown) => void
 }
 
+type Message = {
+  readonly data: Buffer
+  readonly isBinary: boolean
+  readonly memory: BodyShare | undefined
+}
+
 export class Inbox {
   readonly #ports: InboxPorts
   readonly #share: Share
-  readonly #waiting: { readonly data: Buffer; readonly isBinary: boolean }[] = []
+  readonly #waiting: Message[] = []
   /** `bytesRead` of the raw socket when the last message was whole. */
   #whole: number
   #memory: BodyShare | undefined
@@ -78,7 +84,7 @@ export class Inbox {
     raw.on('data', count)
     socket.once('close', () => {
       this.#closed = true
-      this.#waiting.length = 0
+      for (const { memory } of this.#waiting.splice(0)) memory?.[Symbol.dispose]()
       raw.off('data', count)
       this.#release()
     })
@@ -91,14 +97,16 @@ export class Inbox {
 
   #receive(data: Buffer, isBinary: boolean): void {
     this.#whole = this.#ports.raw.bytesRead
-    this.#release()
+    const message = { data, isBinary, memory: this.#memory }
+    this.#memory = undefined
+    this.#counted = 0
     if (!this.#handling && this.#share.tryTake()) {
-      const taking = this.#take(data, isBinary)
+      const taking = this.#take(message)
       if (taking) void this.#handle(taking)
       return
     }
     // What came with it is in memory already; nothing more is read until all of it was handled.
-    this.#waiting.push({ data, isBinary })
+    this.#waiting.push(message)
     if (!this.#handling) void this.#handle()
   }
 
@@ -110,16 +118,21 @@ export class Inbox {
       if (!this.#share.tryTake()) await this.#share.take()
       const next = this.#waiting[at]
       if (this.#closed || !next) return
-      await this.#take(next.data, next.isBinary)
+      await this.#take(next)
     }
     this.#waiting.length = 0
     this.#handling = false
     this.#ports.gate.open('requests')
   }
 
-  #take(data: Buffer, isBinary: boolean): Promise<void> | undefined {
+  #take({ data, isBinary, memory }: Message): Promise<void> | undefined {
     this.#share.spend(requestCost + data.length)
-    return this.#ports.take(data, isBinary)
+    const taking = this.#ports.take(data, isBinary)
+    if (!memory) return taking
+    const giveBack = () => memory[Symbol.dispose]()
+    if (taking) return taking.finally(giveBack)
+    giveBack()
+    return undefined
   }
 
   #count(size: number): void {

@@ -42,6 +42,32 @@ it('large bodies on their way are bounded together, and small ones are taken bes
   }
 })
 
+it('a large body has its memory until it is answered, a message until it was taken', async () => {
+  const { store } = serving
+  const commit = store.commit
+  const first = deferred<void>()
+  let begun = 0
+  store.commit = async (transaction) => {
+    begun++
+    await first.promise
+    return commit.call(store, transaction)
+  }
+  const ops = JSON.stringify({ ops: [{ op: 'put', key: 'large', value: 'x' }] })
+  const body = ops.padEnd(bodySizeMax, ' ')
+  const fitting = Math.floor(bodiesSizeMax / (body.length - bodyFreeSize))
+  try {
+    const answers = Array.from({ length: fitting }, () => serving.ask('POST', '/v1/txn', { body }))
+    while (begun < fitting) await serving.askLocally('GET', '/healthz')
+    const refused = await serving.ask('POST', '/v1/txn', { body })
+    expect(refused).toMatchObject({ status: 503, headers: { 'retry-after': '1' } })
+    first.resolve()
+    for (const { status } of await Promise.all(answers)) expect(status).toBe(200)
+    expect((await serving.ask('POST', '/v1/txn', { body })).status).toBe(200)
+  } finally {
+    store.commit = commit
+  }
+})
+
 it('what a body took is given back', () => {
   const budget = new BodyBudget()
   for (let n = 0; n < 10; n++) {
