@@ -18,12 +18,14 @@ import {
   pinName,
 } from './command.js'
 import { at, json, namespace, place, utc } from './options.js'
+import type { Line } from './output.js'
 import { jsonLine, quoted } from './quote.js'
 import { atRoot, type NamedRoot, RootPages, rootOrPin, wholeRoot } from './roots.js'
 import { withStore } from './session.js'
 import { integer, shortRef, sizeText, timeText } from './units.js'
 
 const letters = { added: 'A', removed: 'D', changed: 'M' } as const
+const letterColors = { added: 'green', removed: 'red', changed: 'yellow' } as const
 const unlimited = Number.MAX_SAFE_INTEGER
 
 const limit = option('--limit <n>', 'at most so many', integer(1))
@@ -253,7 +255,7 @@ async function print<Entry>(
   { options, stdout }: PrintCall,
   document: { readonly name: string; readonly head: Readonly<Record<string, unknown>> },
   pages: Pages<Entry>,
-  line: (entry: Entry) => string,
+  line: (entry: Entry) => Line,
 ): Promise<void> {
   const { json } = options
   if (json) await stdout.write(`${jsonLine(document.head).slice(0, -1)}`)
@@ -285,13 +287,13 @@ function logLine({ seq, time, value }: LogEntry, options: Utc): string {
   return `${String(seq).padStart(8)} ${timeText(time, options)} ${what}`
 }
 
-function shortLine({ change, key }: DiffEntry): string {
-  return `${letters[change]} ${quoted(key)}`
+function shortLine({ change, key }: DiffEntry): Line {
+  return [{ color: letterColors[change], text: letters[change] }, ` ${quoted(key)}`]
 }
 
-function longLine(entry: DiffEntry): string {
+function longLine(entry: DiffEntry): Line {
   const { before, after } = entry
-  return `${shortLine(entry)} ${sizeOf(before)} ${sizeOf(after)}`
+  return [...shortLine(entry), ` ${sizeOf(before)} ${sizeOf(after)}`]
 }
 
 function sizeOf(side: Side | undefined): string {

@@ -16,6 +16,7 @@ import {
   type ValueKind,
 } from './command.js'
 import { json, place } from './options.js'
+import type { Color, Line } from './output.js'
 import { quotedWord } from './quote.js'
 import { withStore } from './session.js'
 import { submission, submissionOf } from './submission.js'
@@ -234,14 +235,24 @@ export const signal = command({
   },
 })
 
+/** The head of the table is no state: bold. */
+const stateColors: ReadonlyMap<string, Color> = new Map([
+  ['submitted', 'yellow'],
+  ['running', 'blue'],
+  ['finished', 'green'],
+  ['lost', 'red'],
+])
+
 function rowText([
   id = '',
   state = '',
   exit = '',
   time = '',
   command = '',
-]: readonly string[]): string {
-  return `${id.padEnd(idWidth)}  ${state.padEnd(9)}  ${exit.padEnd(7)}  ${time.padStart(8)}  ${command}`
+]: readonly string[]): Line {
+  const rest = `  ${exit.padEnd(7)}  ${time.padStart(8)}  ${command}`
+  const color = stateColors.get(state) ?? 'bold'
+  return [`${id.padEnd(idWidth)}  `, { color, text: state.padEnd(9) }, rest]
 }
 
 /** 1234567 → 1,234,567 */

@@ -1,10 +1,12 @@
-/** stdout and stderr with back-pressure. See rfc/13.
+/** stdout and stderr with back-pressure, and with colours where a person reads them: the only import of picocolors. See
+ *  rfc/13.
  *  Invariant: a write resolves when the stream takes more, so that a command holds at most one
  *  chunk besides the stream's own buffer; a reader that went away is a BrokenPipe, never a crash. */
 
 import { once } from 'node:events'
 import { fstatSync } from 'node:fs'
 import type { Writable } from 'node:stream'
+import pico from 'picocolors'
 import { deferred } from '../base/deferred.js'
 import { onAbort } from '../base/on-abort.js'
 import { onReaderGone } from '../base/posix.js'
@@ -12,6 +14,27 @@ import { isCode } from '../error.js'
 import { escaped, jsonLine } from './quote.js'
 
 const newline = 10
+
+export const colorWords = ['auto', 'always', 'never'] as const
+export type Color = 'bold' | 'dim' | 'red' | 'green' | 'yellow' | 'blue'
+/** A line whose parts may have colours. The text of each part is escaped like a whole line. */
+export type Line = string | readonly (string | { readonly color: Color; readonly text: string })[]
+
+/** Whether colours are written: `--color` before the command, then NO_COLOR, then FORCE_COLOR, then whether it is a
+ *  terminal. */
+export function hasColors(
+  argv: readonly string[],
+  environment: Readonly<Record<string, string | undefined>>,
+  isTerminal: boolean,
+): boolean {
+  const [first = '', second] = argv
+  const when = first === '--color' ? second : /^--color=(.*)$/.exec(first)?.[1]
+  if (when === 'always' || when === 'never') return when === 'always'
+  if (environment['NO_COLOR']) return false
+  const forced = environment['FORCE_COLOR']
+  if (forced) return forced !== '0' && forced !== 'false'
+  return isTerminal && environment['TERM'] !== 'dumb'
+}
 
 /** The reader of our output has gone: end quietly. */
 export class BrokenPipe extends Error {
@@ -30,6 +53,8 @@ export class Output {
   readonly isTerminal: boolean
   /** Columns of the terminal. */
   readonly columns: number
+  readonly hasColors: boolean
+  readonly #colors: ReturnType<typeof pico.createColors>
 
   constructor(
     stream: Writable & {
@@ -37,7 +62,10 @@ export class Output {
       readonly columns?: number
       readonly fd?: number
     },
+    { colors = false }: { readonly colors?: boolean } = {},
   ) {
+    this.hasColors = colors
+    this.#colors = pico.createColors(colors)
     this.#stream = stream
     this.#descriptor = stream.fd
     this.isTerminal = stream.isTTY === true
@@ -94,13 +122,26 @@ export class Output {
     }
   }
 
-  /** One line, whatever is in the text. */
-  async line(text: string): Promise<void> {
-    await this.lines([text])
+  /** Text in a colour, where there are colours. REQUIRES: it is our own, since it is not escaped. */
+  painted(color: Color, text: string): string {
+    return this.#colors[color](text)
   }
 
-  async lines(texts: readonly string[]): Promise<void> {
-    await this.write(texts.map((text) => `${escaped(text)}\n`).join(''))
+  /** One line, whatever is in the text. */
+  async line(line: Line): Promise<void> {
+    await this.lines([line])
+  }
+
+  async lines(lines: readonly Line[]): Promise<void> {
+    await this.write(lines.map((line) => `${this.#textOf(line)}\n`).join(''))
+  }
+
+  #textOf(line: Line): string {
+    if (typeof line === 'string') return escaped(line)
+    const parts = line.map((part) =>
+      typeof part === 'string' ? escaped(part) : this.painted(part.color, escaped(part.text)),
+    )
+    return parts.join('')
   }
 
   /** One JSON value on one line. */

@@ -4,7 +4,7 @@
 
 import { commandGroups } from './commands.js'
 import { programVersion } from './installation.js'
-import { Output } from './output.js'
+import { hasColors, Output } from './output.js'
 import { asksForJson, runProgram } from './program.js'
 import { report } from './report.js'
 import { checkArguments, checkVariables } from './utf8.js'
@@ -19,8 +19,13 @@ const variablesRead = [
   'XDG_STATE_HOME',
 ]
 
-const stdout = new Output(process.stdout)
-const stderr = new Output(process.stderr)
+const stdout = outputOf(process.stdout)
+const stderr = outputOf(process.stderr)
+
+function outputOf(stream: NodeJS.WriteStream): Output {
+  const colors = hasColors(process.argv.slice(2), process.env, stream.isTTY === true)
+  return new Output(stream, { colors })
+}
 
 // A command that treats an interrupt in its own way (run, serve, demo) replaces this.
 process.on('SIGINT', () => process.exit(130))

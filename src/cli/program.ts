@@ -10,6 +10,7 @@ import {
   type ParsedArguments,
   UsageError,
 } from './command.js'
+import { colorWords, type Output } from './output.js'
 
 export type ProgramSpec = {
   readonly version: string
@@ -35,15 +36,21 @@ export async function runProgram(
   argv: readonly string[],
   surroundings: Surroundings,
 ): Promise<number> {
-  const outcome: Outcome = { code: 0, complaint: undefined, literals: literalsOf(argv) }
+  const outcome: Outcome = {
+    code: 0,
+    complaint: undefined,
+    literals: literalsOf(argv),
+    stdout: surroundings.stdout,
+  }
   const program = new Parser('tailrace')
     .version(spec.version, '-V, --version', 'print the version')
     .description(spec.description)
     .usage('COMMAND [OPTIONS] [ARGUMENTS]')
     .enablePositionalOptions()
     .helpCommand('help [command]', 'show the help of a command')
-    .configureHelp({ subcommandTerm: termOf })
     .addHelpText('after', `\n${exitCodesHelp}`)
+  const color = program.createOption('--color <when>', 'colours: before the command')
+  program.addOption(color.choices(colorWords).default('auto'))
   prepare(program, outcome)
   for (const { heading, commands } of spec.groups) {
     for (const command of commands) {
@@ -74,6 +81,7 @@ type Outcome = {
   /** Why the parser refused the arguments. */
   complaint: string | undefined
   readonly literals: number
+  readonly stdout: Output
 }
 
 /** How many arguments stand behind `--`. */
@@ -109,7 +117,11 @@ function build(spec: Command, surroundings: Surroundings, outcome: Outcome): Par
   // Options behind the name of a child are the child's.
   if (spec.commands) parser.enablePositionalOptions()
   const examples = (spec.examples ?? []).map((line) => `  ${line}`)
-  if (examples.length > 0) parser.addHelpText('after', `\nExamples:\n${examples.join('\n')}`)
+  if (examples.length > 0)
+    parser.addHelpText(
+      'after',
+      `\n${outcome.stdout.painted('bold', 'Examples:')}\n${examples.join('\n')}`,
+    )
   for (const child of spec.commands ?? []) {
     parser.addCommand(build(child, surroundings, outcome))
   }
@@ -179,7 +191,14 @@ class ParsedOptions {
 
 /** Errors in our own form, thrown instead of ending the process. */
 function prepare(parser: Parser, outcome: Outcome): void {
+  const { stdout } = outcome
+  parser.configureHelp({
+    subcommandTerm: termOf,
+    styleTitle: (title) => stdout.painted('bold', title),
+  })
   parser.exitOverride().configureOutput({
+    getOutHasColors: () => stdout.hasColors,
+    getErrHasColors: () => stdout.hasColors,
     outputError: (text) => {
       const line = text
         .replace(/^error: /, '')

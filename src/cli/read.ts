@@ -5,7 +5,7 @@ import { primary } from '../api/namespace.js'
 import { TailraceError } from '../error.js'
 import { argument, command, defined, flag, key, option } from './command.js'
 import { at, force, json, namespace, place } from './options.js'
-import type { Output } from './output.js'
+import type { Line, Output } from './output.js'
 import { jsonLine, quoted } from './quote.js'
 import { atRoot, RootPages } from './roots.js'
 import { withStore } from './session.js'
@@ -157,7 +157,7 @@ async function printText(
   pages: Pages,
   { long }: { readonly long: boolean },
 ): Promise<void> {
-  const line = long ? longLine : (entry: ListEntry) => quoted(entry.name)
+  const line = long ? longLine : (entry: ListEntry): Line => quoted(entry.name)
   for await (const entries of pages) {
     if (entries.length > 0) await stdout.lines(entries.map(line))
   }
@@ -185,10 +185,11 @@ async function printJson(stdout: Output, seq: number, pages: Pages): Promise<voi
   }
 }
 
-function longLine(entry: ListEntry): string {
+function longLine(entry: ListEntry): Line {
   const { type, count, size, name } = entry
-  const columns = [type.padEnd(7), String(count).padStart(8), sizeText(size).padStart(6)]
-  return `${columns.join(' ')} ${quoted(name)}${type === 'dir' ? '/' : ''}`
+  const columns = [String(count).padStart(8), sizeText(size).padStart(6)]
+  const rest = ` ${columns.join(' ')} ${quoted(name)}${type === 'dir' ? '/' : ''}`
+  return [{ color: type === 'dir' ? 'blue' : 'dim', text: type.padEnd(7) }, rest]
 }
 
 function missing(key: string, namespace: string = primary): TailraceError {

@@ -46,7 +46,7 @@ export async function report(
     // On a terminal both streams share the line; elsewhere a value gets no byte that is not its own.
     if (json || stdout.isTerminal) await stdout.endLine()
     if (json) await stdout.json({ error: errorBodyOf(told) })
-    else await stderr.line(`tailrace: ${told.code}: ${told.message}`)
+    else await stderr.line(['tailrace: ', { color: 'red', text: told.code }, `: ${told.message}`])
   } catch {
     // Nobody reads it: the exit code says it.
   }

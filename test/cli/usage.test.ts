@@ -6,7 +6,7 @@ import { readdir } from 'node:fs/promises'
 import { PassThrough } from 'node:stream'
 import { promisify } from 'node:util'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { type Command, UsageError } from '../../src/cli/command.js'
+import { type Command, command, flag, UsageError } from '../../src/cli/command.js'
 import { commandGroups } from '../../src/cli/commands.js'
 import { Output } from '../../src/cli/output.js'
 import { runProgram } from '../../src/cli/program.js'
@@ -25,7 +25,21 @@ function withChildren(spec: Command): Command[] {
   return [spec, ...(spec.commands ?? []).flatMap(withChildren)]
 }
 
+it('a rule that names an option which is not there does not compile', () => {
+  const given = { name: 'x', summary: 'x', run: async () => {} }
+  // @ts-expect-error there is no option "other"
+  command({ ...given, options: { one: flag('--one', 'x', { needs: 'other' }) } })
+  // @ts-expect-error there is no option "other"
+  command({ ...given, options: { one: flag('--one', 'x', { excludes: ['other'] }) } })
+  const both = { one: flag('--one', 'x', { needs: 'two' }), two: flag('--two', 'x') }
+  expect(Object.keys(command({ ...given, options: both }).options)).toEqual(['one', 'two'])
+})
+
 describe('help', () => {
+  it('lists what a group has with its arguments, and no options', async () => {
+    expect(await sandbox.ok(['ns', '--help'])).toMatch(/^ {2}create <name> {2,}/m)
+  })
+
   it('names every command under a heading', async () => {
     const text = await sandbox.ok(['--help'])
     for (const { name } of commands) expect(text).toMatch(new RegExp(`^  ${name}\\b`, 'm'))
