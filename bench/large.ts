@@ -9,9 +9,9 @@ import { spawn } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import { once } from 'node:events'
 import { parseArgs } from 'node:util'
-import { mainFile } from '../src/cli/installation.js'
 import { MemoryPeak } from '../src/cli/measure.js'
 import { withTemporaryServer } from '../src/cli/temporary.js'
+import { mainFile } from '../src/local/installation.js'
 import { heading } from './measure.js'
 
 const pieceSize = 1024 * 1024

@@ -6,9 +6,9 @@ import { once } from 'node:events'
 import { closeSync, fdatasyncSync, openSync, writeSync } from 'node:fs'
 import type { Readable } from 'node:stream'
 import { fileURLToPath } from 'node:url'
-import { mainFile } from '../src/cli/installation.js'
 import type { Passage, RippleShape } from '../src/cli/measure.js'
 import { Ripple } from '../src/cli/ripple.js'
+import { mainFile } from '../src/local/installation.js'
 
 const writeSize = 64 * 1024
 

@@ -39,7 +39,7 @@ const order: readonly (readonly string[])[] = [
   ['eventlog'],
   ['job'],
   ['store'],
-  ['wire'],
+  ['wire', 'local'],
   ['server', 'client'],
   ['open'],
   ['cli'],

@@ -9,7 +9,7 @@ import { becomeSubreaper } from '../base/posix.js'
 import { killDescendants } from '../base/processes.js'
 import { spawnAlone } from '../base/spawn.js'
 import { TailraceError } from '../error.js'
-import { keeperFile } from './installation.js'
+import { keeperFile } from '../local/installation.js'
 
 export type KeeperOrder =
   | {

@@ -9,7 +9,7 @@ import type { AppendEvent } from '../api/watch.js'
 import { TailraceError } from '../error.js'
 import { decodeOutput } from '../eventlog/stdio.js'
 import { jobsNamespace, outputKey } from '../job/keys.js'
-import { mainFile } from './installation.js'
+import { mainFile } from '../local/installation.js'
 import { Ripple } from './ripple.js'
 
 /** Memory of the server is looked at this often. */

@@ -2,8 +2,8 @@
  *  Invariant: exit code 0 is success, 2 a wrong command line, 130 an interrupt, any other an error that was said
  *  (report.ts); a reader of our output that goes away ends us quietly. */
 
+import { programVersion } from '../local/installation.js'
 import { commandGroups } from './commands.js'
-import { programVersion } from './installation.js'
 import { hasColors, Output } from './output.js'
 import { asksForJson, runProgram } from './program.js'
 import { report } from './report.js'

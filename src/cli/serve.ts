@@ -8,6 +8,8 @@ import { join } from 'node:path'
 import { OrphanReaper } from '../base/orphans.js'
 import { becomeSubreaper, giveBackFreedMemory } from '../base/posix.js'
 import { toTailraceError } from '../error.js'
+import { busyExitCode } from '../local/local.js'
+import { LogFile } from '../local/log-file.js'
 import type { Server } from '../server/server.js'
 import {
   type CommandContext,
@@ -18,10 +20,9 @@ import {
   type OptionValues,
   option,
 } from './command.js'
-import { busyExitCode, dataDirectory } from './local.js'
-import { LogFile } from './log-file.js'
 import { data, json } from './options.js'
 import { escaped } from './quote.js'
+import { dataDirectory } from './session.js'
 import { integer } from './units.js'
 
 /** `serve --background` ends with this where it did not come to listen, and the directory was not held. */

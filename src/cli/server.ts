@@ -6,15 +6,15 @@ import type { IncomingMessage } from 'node:http'
 import { setTimeout as delay } from 'node:timers/promises'
 import { answeredBySomethingElse } from '../client/answer.js'
 import { TailraceError } from '../error.js'
-import { ensureToken, hasStore, type ServerRecord } from '../server/local.js'
+import { ensureToken, hasStore, type ServerRecord } from '../local/directory.js'
+import { programVersion } from '../local/installation.js'
+import { findServer, isAlive, noStore, urlOf } from '../local/local.js'
 import { parseErrorBody } from '../wire/status.js'
 import { command, flag } from './command.js'
-import { programVersion } from './installation.js'
-import { dataDirectory, findServer, isAlive, noStore } from './local.js'
 import { data, json, place, utc } from './options.js'
 import { jsonLine, quoted } from './quote.js'
 import { noAnswer } from './report.js'
-import { localTarget, namedTarget, type Target, TimeLimit } from './session.js'
+import { dataDirectory, namedTarget, type Target, TimeLimit } from './session.js'
 import { timeText } from './units.js'
 
 /** A stop that takes longer is reported, not waited for. */
@@ -34,7 +34,7 @@ export const status = command({
     const named = await namedTarget(call)
     const directory = dataDirectory(options.data, call.environment)
     const record = named ? undefined : await findServer(directory)
-    const target = named ?? (record && localTarget(record))
+    const target = named ?? (record && { url: urlOf(record) })
     if (!target) {
       const store = await hasStore(directory)
       if (options.json) await stdout.json({ running: false, directory, store })
@@ -94,7 +94,7 @@ export const stop = command({
         else await stdout.line(`no server runs on ${directory}`)
         return
       }
-      await requestJson(localTarget(record), 'POST', '/v1/stop', asking)
+      await requestJson({ url: urlOf(record) }, 'POST', '/v1/stop', asking)
       await untilGone(record, { directory, timeoutMs: limit.ms ?? stopMs })
       const { pid } = record
       if (options.json) await stdout.json({ stopped: true, directory, pid })

@@ -7,15 +7,13 @@ import { setTimeout as delay } from 'node:timers/promises'
 import type { Store } from '../api/store.js'
 import { type Deferred, deferred } from '../base/deferred.js'
 import { isCode, TailraceError } from '../error.js'
-import { readToken, type ServerRecord } from '../server/local.js'
-import type { CommandContext, OptionValues } from './command.js'
-import { programVersion } from './installation.js'
-import { dataDirectory, ensureServer, untilEnded } from './local.js'
+import { defaultDirectory } from '../local/directory.js'
+import { reachServer, tokenFor } from '../local/local.js'
+import type { CommandContext, OptionValues, Variables } from './command.js'
 import type { place } from './options.js'
 import { BrokenPipe } from './output.js'
+import { absolutePath } from './utf8.js'
 
-/** Connects to one server that was found, at most: it may be ending just then. */
-const connectsMax = 3
 /** Time for a late command to end what it started, and to say what became of a write. */
 const graceMs = 1_000
 
@@ -28,18 +26,20 @@ export type Target = {
   readonly token?: string
 }
 
+/** Absolute (rfc/13, rule 2). */
+export function dataDirectory(option: string | undefined, variables: Variables): string {
+  return absolutePath(option ?? defaultDirectory(variables))
+}
+
 /** The server that the command line or the environment names; undefined: the data directory's. */
 export async function namedTarget(call: PlaceCall): Promise<Target | undefined> {
   const { options, environment } = call
   const named = options.data ? undefined : environment.TAILRACE_URL
   const url = options.url ?? named
   if (!url) return undefined
-  const token = environment.TAILRACE_TOKEN || (await tokenFor(url, call))
+  const token =
+    environment.TAILRACE_TOKEN || (await tokenFor(url, dataDirectory(options.data, environment)))
   return { url, ...(token ? { token } : {}) }
-}
-
-export function localTarget(record: ServerRecord): Target {
-  return { url: `unix:${record.socket}` }
 }
 
 /** Opens the store, runs, closes it; all within `--timeout`, if there is one. */
@@ -71,53 +71,10 @@ async function openStore(call: PlaceCall, { ms }: TimeLimit): Promise<Store> {
   const bound = ms === undefined ? {} : { timeoutMs: ms }
   if (named) return connect(named.url, { ...bound, ...(named.token && { token: named.token }) })
   const directory = dataDirectory(call.options.data, call.environment)
-  for (let connects = 1; ; connects++) {
-    const record = await ensureServer(directory, { existing: !call.makesStore })
-    checkVersion(record, directory)
-    try {
-      // A local server that goes away was stopped: nothing is gained by waiting for another.
-      const store = await connect(localTarget(record).url, { ...bound, reconnect: false })
-      await checkStore(store, record)
-      return store
-    } catch (error) {
-      if (!isCode(error, 'ECLOSED') || connects === connectsMax) throw error
-      await untilEnded(directory, record)
-    }
-  }
-}
-
-/** Throws EMISCONFIGURED: one that was started before an upgrade still runs. */
-function checkVersion(record: ServerRecord, directory: string): void {
-  const version = programVersion()
-  if (record.version === version) return
-  throw new TailraceError(
-    'EMISCONFIGURED',
-    `the server on ${directory} is version ${record.version}, this program ${version}: run "tailrace stop", the next command starts one of its own`,
+  // A local server that goes away was stopped: nothing is gained by waiting for another.
+  return reachServer(directory, { existing: !call.makesStore }, (url) =>
+    connect(url, { ...bound, reconnect: false }),
   )
-}
-
-/** Throws EMISCONFIGURED: another server listens on that socket. */
-async function checkStore(store: Store, record: ServerRecord): Promise<void> {
-  if (store.storeId === record.storeId) return
-  await store[Symbol.asyncDispose]()
-  throw new TailraceError(
-    'EMISCONFIGURED',
-    `${record.socket} is the socket of another store (${store.storeId}): run "tailrace stop"`,
-  )
-}
-
-async function tokenFor(url: string, call: PlaceCall): Promise<string | undefined> {
-  if (!isLoopback(url)) return undefined
-  return readToken(dataDirectory(call.options.data, call.environment))
-}
-
-function isLoopback(url: string): boolean {
-  try {
-    const { hostname } = new URL(url)
-    return hostname === 'localhost' || hostname === '[::1]' || /^127(\.\d+){3}$/.test(hostname)
-  } catch {
-    return false
-  }
 }
 
 /** The time that a command may take in all, `--timeout`. */

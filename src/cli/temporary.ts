@@ -8,8 +8,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Store } from '../api/store.js'
-import { ensureServer, isAlive } from './local.js'
-import { localTarget } from './session.js'
+import { ensureServer, isAlive, urlOf } from '../local/local.js'
 
 /** A server that does not end on SIGTERM is killed. */
 const endMs = 5_000
@@ -36,7 +35,7 @@ export async function withTemporaryServer<T>(
     process.prependOnceListener('exit', kill)
     try {
       const { connect } = await import('../client/node.js')
-      const { url } = localTarget(record)
+      const url = urlOf(record)
       await using store = await connect(url)
       return await use({ store, pid: record.pid, url })
     } finally {

@@ -7,6 +7,7 @@ import type { CheckReport, Finding } from '../api/check.js'
 import type { Collected, CollectProgress } from '../api/upkeep.js'
 import { spawnAlone } from '../base/spawn.js'
 import { isCode, TailraceError } from '../error.js'
+import { mainFile } from '../local/installation.js'
 import {
   argument,
   type CommandContext,
@@ -16,11 +17,9 @@ import {
   key,
   type OptionValues,
 } from './command.js'
-import { mainFile } from './installation.js'
-import { dataDirectory } from './local.js'
 import { data, json, namespace, place } from './options.js'
 import { quoted } from './quote.js'
-import { withStore } from './session.js'
+import { dataDirectory, withStore } from './session.js'
 import { Ticker } from './ticker.js'
 
 export const gc = command({

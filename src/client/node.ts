@@ -2,6 +2,7 @@
  *  Invariant: nothing that only a watch or TLS needs is loaded before one is there. */
 
 import http, { type ClientRequest, type RequestOptions } from 'node:http'
+import { resolve } from 'node:path'
 import type { ConnectOptions } from '../api/connect.js'
 import type { RemoteStore } from '../api/store.js'
 import { TailraceError } from '../error.js'
@@ -19,7 +20,11 @@ const idleConnectionsMax = 64
 /** The system asks a silent peer after this long whether it is there. */
 const keepAliveMs = 15_000
 
-/** A store behind a server. `target`: `unix:/path/to.sock`, `http://HOST:PORT`, `https://HOST:PORT`. Throws EINVAL,
+/** A store behind a server. `target`: `unix:/path/to.sock`, `http://HOST:PORT`, `https://HOST:PORT`. Without it the
+ *  server is meant that the command `tailrace` would use: that of TAILRACE_URL and TAILRACE_TOKEN, else the one of the
+ *  data directory (TAILRACE_DATA), which is started where none runs, and shared by all programs of this user. It goes on
+ *  after `close`, and ends by itself 5 minutes after its last request; calls then get ECLOSED, `connect` starts the
+ *  next one. See rfc/13, rule 29. Throws EINVAL,
  *  and unless `storeId` is given ECLOSED or ETIMEDOUT where no server answers, EMISCONFIGURED where something
  *  else does. A token is looked at with the first call: EUNAUTH.
  *
@@ -29,9 +34,25 @@ const keepAliveMs = 15_000
  *        if (event.type === 'append') process.stdout.write(event.data)
  *      }
  */
-export async function connect(target: string, options: ConnectOptions = {}): Promise<RemoteStore> {
+export async function connect(target?: string, options: ConnectOptions = {}): Promise<RemoteStore> {
+  if (target === undefined) return connectLocal(options)
   checkConnect(target, options)
   return openClient(await nodeTransportOf(target), options, Math.random)
+}
+
+/** The server that the environment names, or the data directory's own. */
+async function connectLocal(options: ConnectOptions): Promise<RemoteStore> {
+  const { defaultDirectory } = await import('../local/directory.js')
+  const { reachServer, tokenFor } = await import('../local/local.js')
+  const directory = resolve(defaultDirectory(process.env))
+  const { TAILRACE_URL: url, TAILRACE_TOKEN: named } = process.env
+  if (url) {
+    const token = named || (await tokenFor(url, directory))
+    return connect(url, { ...(token ? { token } : {}), ...options })
+  }
+  checkConnect('unix:/', options) // before a server is started
+  // A local server that goes away was stopped: watches end, nobody would start another.
+  return reachServer(directory, {}, (socket) => connect(socket, { reconnect: false, ...options }))
 }
 
 type Address = { readonly socketPath: string } | { readonly url: URL }

@@ -14,6 +14,15 @@ import { openFilesMax } from '../base/posix.js'
 import { checkFormat } from '../engine/format-file.js'
 import { TailraceError, toTailraceError } from '../error.js'
 import {
+  ensureToken,
+  prepareDirectory,
+  removeServerRecord,
+  type ServerRecord,
+  socketPathOf,
+  startTimeOf,
+  writeServerRecord,
+} from '../local/directory.js'
+import {
   type Access,
   type Address,
   accessOf,
@@ -32,15 +41,6 @@ import { acceptBacklog, connectionsWithin, type Front } from './front.js'
 import { serveHistory, walksMax } from './history.js'
 import { serveJobs } from './jobs.js'
 import { serveKeys } from './kv.js'
-import {
-  ensureToken,
-  prepareDirectory,
-  removeServerRecord,
-  type ServerRecord,
-  socketPathOf,
-  startTimeOf,
-  writeServerRecord,
-} from './local.js'
 import { Log } from './log.js'
 import { serveMeta } from './meta.js'
 import { serveNamespaces } from './namespaces.js'

@@ -6,7 +6,7 @@ import { afterEach, beforeEach, expect, it } from 'vitest'
 import type { Store } from '../../src/api/store.js'
 import { connect } from '../../src/client/node.js'
 import type { TailraceError } from '../../src/error.js'
-import { readServerRecord } from '../../src/server/local.js'
+import { readServerRecord } from '../../src/local/directory.js'
 import { Sandbox } from './harness.js'
 
 const clients = 16

@@ -13,12 +13,12 @@ import { buffer } from 'node:stream/consumers'
 import { setTimeout as delay } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { commandGroups } from '../../src/cli/commands.js'
-import { programVersion } from '../../src/cli/installation.js'
-import { isAlive } from '../../src/cli/local.js'
 import { Output } from '../../src/cli/output.js'
 import { asksForJson, runProgram } from '../../src/cli/program.js'
 import { report } from '../../src/cli/report.js'
-import { readServerRecord } from '../../src/server/local.js'
+import { readServerRecord } from '../../src/local/directory.js'
+import { programVersion } from '../../src/local/installation.js'
+import { isAlive } from '../../src/local/local.js'
 
 export const mainFile = fileURLToPath(new URL('../../dist/cli/main.js', import.meta.url))
 

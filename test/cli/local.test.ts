@@ -23,8 +23,8 @@ import { promisify } from 'node:util'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { fileIdentity } from '../../src/base/file-identity.js'
 import { isDefunct, processStart } from '../../src/base/process-start.js'
-import { isAlive } from '../../src/cli/local.js'
-import { readServerRecord } from '../../src/server/local.js'
+import { readServerRecord } from '../../src/local/directory.js'
+import { isAlive } from '../../src/local/local.js'
 import { mainFile, Sandbox } from './harness.js'
 
 let sandbox: Sandbox

@@ -3,7 +3,7 @@
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { readServerRecord } from '../../src/server/local.js'
+import { readServerRecord } from '../../src/local/directory.js'
 import { CuttingProxy } from '../client/cutting-proxy.js'
 import { Sandbox } from './harness.js'
 

@@ -8,7 +8,7 @@ import { files, linesWith, nothing, sources } from './tree.js'
 /** Loops that wait for time to pass, each with what they wait for that cannot wake them. */
 const timedLoops: Readonly<Record<string, string>> = {
   'src/cli/lease-run.ts': 'a lease is renewed in time: no event says that its holder lives',
-  'src/cli/local.ts':
+  'src/local/local.ts':
     "another client's server tells us nothing, and a watch of its directory may not be had",
   'src/cli/temporary.ts': 'the end of a server that is no child of ours is no event',
   'src/client/again.ts':

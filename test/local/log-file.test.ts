@@ -7,11 +7,11 @@ import { mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
-import { crashRoom, logSizeMax } from '../../src/cli/log-file.js'
+import { crashRoom, logSizeMax } from '../../src/local/log-file.js'
+import { Sandbox } from '../cli/harness.js'
 import { smallDisk } from '../small-disk.js'
-import { Sandbox } from './harness.js'
 
-const moduleUrl = new URL('../../src/cli/log-file.ts', import.meta.url).href
+const moduleUrl = new URL('../../src/local/log-file.ts', import.meta.url).href
 /** So that the child can run our sources. */
 const loader = import.meta.resolve('tsx')
 

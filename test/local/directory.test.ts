@@ -29,7 +29,7 @@ import {
   socketPathOf,
   startTimeOf,
   writeServerRecord,
-} from '../../src/server/local.js'
+} from '../../src/local/directory.js'
 
 let directory = ''
 

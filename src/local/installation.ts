@@ -3,8 +3,8 @@
 import { readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 
-// The built program lies in dist/cli; a file that runs from source starts that, too.
-const built = import.meta.url.endsWith('.ts') ? '../../dist/cli/' : './'
+// The built command lies in dist/cli, beside dist/local. A file that runs from source starts that, too.
+const built = import.meta.url.endsWith('.ts') ? '../../dist/cli/' : '../cli/'
 
 export const mainFile = fileURLToPath(new URL(`${built}main.js`, import.meta.url))
 export const keeperFile = fileURLToPath(new URL(`${built}keeper.js`, import.meta.url))

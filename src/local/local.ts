@@ -1,4 +1,5 @@
-/** The server of a data directory: found, or started in the background. See rfc/13.
+/** The server of a data directory: found, or started in the background, for the command and for programs alike. See
+ *  rfc/13, rules 8, 9 and 29.
  *  Invariant: a record whose process has gone is no server; of many that start one at once, all end
  *  up with the same. A start is waited for at most `startMs`. */
 
@@ -9,23 +10,22 @@ import { dirname, join } from 'node:path'
 import type { Readable } from 'node:stream'
 import { setTimeout as delay } from 'node:timers/promises'
 import { idVariable, storeVariable } from '../api/job.js'
+import type { Store } from '../api/store.js'
 import { joinAbort } from '../base/join-abort.js'
 import { assertOwnSecret } from '../base/own.js'
-import { closeDescriptorsOnExec } from '../base/posix.js'
+import { withoutInheritance } from '../base/posix.js'
 import { isDefunct, processStart } from '../base/process-start.js'
 import { isCode, parseCode, TailraceError } from '../error.js'
 import {
-  defaultDirectory,
   hasStore,
   prepareDirectory,
   readServerRecord,
+  readToken,
   type ServerRecord,
   socketNow,
-} from '../server/local.js'
-import type { Variables } from './command.js'
-import { mainFile } from './installation.js'
+} from './directory.js'
+import { mainFile, programVersion } from './installation.js'
 import { openLog } from './log-file.js'
-import { absolutePath } from './utf8.js'
 
 /** A server that does not listen after this time is given up. */
 const startMs = 10_000
@@ -34,6 +34,8 @@ const startsMax = 3
 /** After our start lost against another's, that one has this long before we try again. */
 const otherStartMs = 1_500
 const otherLookMs = 25
+/** Connects to one server that was found, at most: it may be ending just then. */
+const connectsMax = 3
 /** A server that stops ends its connections in less. */
 const endMs = 5_000
 /** The server that we start closes this descriptor when it listens; one that fails says why on it. */
@@ -42,11 +44,6 @@ const readyDescriptor = 3
 const logTailMax = 2_000
 /** `serve --background` ends with this where another process holds the directory. */
 export const busyExitCode = 75
-
-/** Absolute (rfc/13, rule 2). */
-export function dataDirectory(option: string | undefined, variables: Variables): string {
-  return absolutePath(option ?? defaultDirectory(variables))
-}
 
 /** The server that runs on the directory, if one does; its socket is where the directory is now. Throws EBUSY
  *  where the directory was moved to a path too long for that, EPERM where directory, record or socket are not the
@@ -78,6 +75,70 @@ export async function ensureServer(
       const other = await otherServer(directory)
       if (other) return other
     }
+  }
+}
+
+/** Connects to the server of a data directory with `connect`, and starts one where none runs. One that was found and is
+ *  just ending is waited for, and another is started. Throws what `ensureServer` and `connect` throw; EMISCONFIGURED
+ *  where the server is of another version, or of another store. */
+export async function reachServer<S extends Pick<Store, 'storeId'> & AsyncDisposable>(
+  directory: string,
+  options: { readonly existing?: boolean },
+  connect: (url: string) => Promise<S>,
+): Promise<S> {
+  for (let connects = 1; ; connects++) {
+    const record = await ensureServer(directory, options)
+    checkVersion(record, directory)
+    try {
+      const store = await connect(urlOf(record))
+      await checkStore(store, record)
+      return store
+    } catch (error) {
+      if (!isCode(error, 'ECLOSED') || connects === connectsMax) throw error
+      await untilEnded(directory, record)
+    }
+  }
+}
+
+export function urlOf({ socket }: ServerRecord): string {
+  return `unix:${socket}`
+}
+
+/** The token of a data directory, for the address of a server of this machine; undefined for any other address. Throws
+ *  EPERM. */
+export async function tokenFor(url: string, directory: string): Promise<string | undefined> {
+  return isLoopback(url) ? readToken(directory) : undefined
+}
+
+/** Throws EMISCONFIGURED: one that was started before an upgrade still runs. */
+function checkVersion(record: ServerRecord, directory: string): void {
+  const version = programVersion()
+  if (record.version === version) return
+  throw new TailraceError(
+    'EMISCONFIGURED',
+    `the server on ${directory} is version ${record.version}, this program ${version}: run "tailrace stop", the next command starts one of its own`,
+  )
+}
+
+/** Throws EMISCONFIGURED: another server listens on that socket. */
+async function checkStore(
+  store: Pick<Store, 'storeId'> & AsyncDisposable,
+  record: ServerRecord,
+): Promise<void> {
+  if (store.storeId === record.storeId) return
+  await store[Symbol.asyncDispose]()
+  throw new TailraceError(
+    'EMISCONFIGURED',
+    `${record.socket} is the socket of another store (${store.storeId}): run "tailrace stop"`,
+  )
+}
+
+function isLoopback(url: string): boolean {
+  try {
+    const { hostname } = new URL(url)
+    return hostname === 'localhost' || hostname === '[::1]' || /^127(\.\d+){3}$/.test(hostname)
+  } catch {
+    return false
   }
 }
 
@@ -134,19 +195,17 @@ function textOf(readable: Readable): () => string {
 
 function spawnServer(directory: string, log: number | 'ignore'): ChildProcess {
   const serve = ['serve', '--data', directory, '--background', '--idle-exit']
+  const args = [youngHeap, mainFile, ...serve, '--ready-fd', String(readyDescriptor)]
   // The server lives longer than whoever waits for a pipe, or for a lock, that we have from our caller.
-  closeDescriptorsOnExec()
-  return spawn(
-    process.execPath,
-    [youngHeap, mainFile, ...serve, '--ready-fd', String(readyDescriptor)],
-    {
+  return withoutInheritance(() =>
+    spawn(process.execPath, args, {
       detached: true,
       stdio: ['ignore', log, log, 'pipe'],
       // A server started within a job is not part of the job, and does not carry its id.
       env: { ...process.env, [idVariable]: undefined, [storeVariable]: undefined },
       // Not the caller's directory, which could then not be unmounted.
       cwd: directory,
-    },
+    }),
   )
 }
 
@@ -162,7 +221,7 @@ async function otherServer(directory: string): Promise<ServerRecord | undefined>
 }
 
 /** Waits until a server that is ending has ended; after `endMs` it is taken as it is. */
-export async function untilEnded(directory: string, { started }: ServerRecord): Promise<void> {
+async function untilEnded(directory: string, { started }: ServerRecord): Promise<void> {
   const deadline = AbortSignal.timeout(endMs)
   while (!deadline.aborted && (await findServer(directory))?.started === started) {
     await delay(otherLookMs, undefined, { signal: deadline }).catch(() => {})
