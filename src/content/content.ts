@@ -10,7 +10,7 @@ import { hashBlob, hashNode } from '../blob/hash.js'
 import type { Engine } from '../engine/engine.js'
 import { TailraceError } from '../error.js'
 import { ByteCache } from './cache.js'
-import { type Uploaded, upload } from './upload.js'
+import { smallBatchCount, type Uploaded, upload, uploadBatchCount, uploadsMany } from './upload.js'
 
 /** Bytes of blobs and nodes kept in memory. */
 export const cacheSizeDefault = 16 * 1024 * 1024
@@ -46,6 +46,8 @@ export class Content implements NodeSource {
     node: new Map(),
   }
   #loads = 0
+  /** Uploads that are under way. */
+  #uploads = 0
 
   /** `cacheSize`: bytes, at least 1; an entry that is larger than it is not kept. Throws EINVAL. */
   constructor(engine: Engine, options?: { readonly cacheSize?: number }) {
@@ -123,7 +125,13 @@ export class Content implements NodeSource {
       for (const { bytes } of blobs) kept += bytes.length
       await this.remember(blobs)
     }
-    yield* upload(chunks, put, signal)
+    const batchCount = () => (this.#uploads > uploadsMany ? smallBatchCount : uploadBatchCount)
+    this.#uploads++
+    try {
+      yield* upload(chunks, put, signal, batchCount)
+    } finally {
+      this.#uploads--
+    }
   }
 
   /** Keeps blobs in memory that were just stored, so that a live watcher never goes to disk.

@@ -17,12 +17,17 @@ export type Uploaded = {
 /** Blobs of one put: 2 MiB. Two batches are in memory, so an upload takes at most 4 MiB and the
  *  blob that fills, whatever its length. */
 export const uploadBatchCount = 8
+/** Above so many uploads at once each put has `smallBatchCount` blobs, so that many which stand still hold little. */
+export const uploadsMany = 16
+export const smallBatchCount = 2
 
-/** Cuts, hashes and stores `chunks` by `put`. REQUIRES: `put` resolves when the blobs are durable. */
+/** Cuts, hashes and stores `chunks` by `put`, so many blobs at once as `batchCount` says. REQUIRES: `put` resolves when the
+ *  blobs are durable. */
 export async function* upload(
   chunks: AsyncIterable<Uint8Array>,
   put: (blobs: readonly Blob[]) => Promise<void>,
   signal?: AbortSignal,
+  batchCount: () => number = () => uploadBatchCount,
 ): AsyncGenerator<Uploaded, void, undefined> {
   let storing: Promise<Uploaded[]> | undefined
   let filling: Blob[] = []
@@ -37,7 +42,7 @@ export async function* upload(
   try {
     for await (const bytes of cutStream(abortable(chunks, signal))) {
       // A full batch waits for the next blob, so that the last one is known to be the last.
-      if (filling.length === uploadBatchCount) {
+      if (filling.length >= batchCount()) {
         const stored = storing
         if (stored) yield* await stored
         storing = store(filling, false)

@@ -6,7 +6,7 @@ import type { IncomingHttpHeaders, IncomingMessage } from 'node:http'
 import { deferred } from '../base/deferred.js'
 import { parseLongJson } from '../base/long-json.js'
 import { TailraceError } from '../error.js'
-import type { BodyShare } from './body-budget.js'
+import { type BodyShare, evictedMs } from './body-budget.js'
 import { BodyDigest } from './digest.js'
 
 /** The part of a request that its body is read from. `bodyStallMs`, `bodyShare`: see the front. */
@@ -20,6 +20,9 @@ type Request = {
 
 /** Bytes of a body that is one JSON document. */
 export const bodySizeMax = 12 * 1024 * 1024
+/** Bytes that a stream of any length has in memory when it stands still: two batches of an upload beside many others,
+ *  and the blob that fills. */
+const uploadHeldMax = 1024 * 1024
 /** A body over TCP that stands still for so long is given up. */
 export const bodyStallMs = 60_000
 /** Like `bodyStallMs`, over the Unix socket: a peer cannot vanish, but a slow program may be writing. */
@@ -72,6 +75,17 @@ export async function readJsonBody(request: Request): Promise<unknown> {
   return parseLongJson(bytes, 'the body')
 }
 
+/** The body of any size as it comes, for a store that holds a part of it. Throws as `streamBody`; EBUSY. */
+export async function* streamHeldBody(
+  request: Request,
+): AsyncGenerator<Uint8Array, void, undefined> {
+  const share = request.raw.bodyShare
+  for await (const chunk of streamBody(request)) {
+    share?.addHeld(chunk.length, uploadHeldMax)
+    yield chunk
+  }
+}
+
 /** The body as it comes, at the consumer's pace. A consumer that leaves early leaves the rest to the
  *  refusal that follows. `mayStall`: it may stand still for any time. Throws ECANCELED where the client
  *  goes before the end of the body, ETIMEDOUT where nothing comes, EINVAL where the checksum is another,
@@ -84,7 +98,9 @@ export async function* streamBody(
   const digest = BodyDigest.of(headers)
   const chunks: AsyncIterator<Uint8Array> = raw.iterator({ destroyOnReturn: false })
   const stallMs = mayStall ? undefined : raw.bodyStallMs
-  const next = stallMs === undefined ? () => chunks.next() : () => nextWithin(chunks, stallMs)
+  const share = mayStall ? undefined : raw.bodyShare
+  const next =
+    stallMs === undefined ? () => chunks.next() : () => nextWithin(chunks, stallMs, share)
   let stalled = false
   try {
     for (;;) {
@@ -100,20 +116,22 @@ export async function* streamBody(
     if (!stalled) await chunks.return?.()
   }
   if (stalled) {
-    const message = `nothing came of the body for ${stallMs} ms: nothing was done`
+    const message = `nothing came of the body for ${stallMs} ms, or for ${evictedMs} ms while others needed its memory: nothing was done`
     throw new TailraceError('ETIMEDOUT', message)
   }
   if (!raw.complete) throw new TailraceError('ECANCELED', 'the client went before the body ended')
   digest?.check()
 }
 
-/** Undefined where nothing came within the time. */
+/** Undefined where nothing came within the time, or the budget has taken its share back. */
 async function nextWithin<T>(
   chunks: AsyncIterator<T>,
   ms: number,
+  share: BodyShare | undefined,
 ): Promise<IteratorResult<T> | undefined> {
   const late = deferred<undefined>()
   const timer = setTimeout(() => late.resolve(undefined), ms)
+  share?.whileWaiting(() => late.resolve(undefined))
   const next = chunks.next()
   // It may fail after it was given up.
   next.catch(() => {})
@@ -121,6 +139,7 @@ async function nextWithin<T>(
     return await Promise.race([next, late.promise])
   } finally {
     clearTimeout(timer)
+    share?.whileWaiting(undefined)
   }
 }
 

@@ -9,7 +9,7 @@ import type { ArgsOf } from '../wire/request.js'
 import { parse } from '../wire/schema.js'
 import { contentType } from '../wire/transaction.js'
 import type { Reply, Request } from './app.js'
-import { contentLengthOf, readBody, streamBody } from './body.js'
+import { contentLengthOf, readBody, streamHeldBody } from './body.js'
 import { withCap } from './cap.js'
 import type { ServerContext } from './context.js'
 import { conditionally, conditionsOf, guardsOf } from './etag.js'
@@ -40,7 +40,7 @@ async function put(
   const once = idempotencyOf(request, conditions)
   const options = { namespace, ...contentTypeOf(request), ...withCap(args), ...once }
   const small = length !== undefined && length <= blobSizeMax
-  const value = small ? await readBody(request, blobSizeMax) : streamBody(request)
+  const value = small ? await readBody(request, blobSizeMax) : streamHeldBody(request)
   const look = () => store.stat(key, { namespace })
   const judged = { look, guards: guardsOf(request), again: small }
   const committed = await conditionally(conditions, key, judged, (guards) =>

@@ -152,7 +152,7 @@ class RunningServer implements Server {
       pace: new Pace(),
       requestPace: new Pace(),
       walks: new Turns(walksMax),
-      bodies: new BodyBudget(),
+      bodies: new BodyBudget(environment.monotonic),
       environment,
       version: versionOf(),
       directory: local.directory,

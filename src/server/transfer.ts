@@ -3,7 +3,7 @@
  *  connection, an import whose client goes imports nothing. */
 
 import { exportTree, importTree } from '../wire/upkeep.js'
-import { streamBody } from './body.js'
+import { streamHeldBody } from './body.js'
 import type { ServerContext } from './context.js'
 import type { Routes } from './routes.js'
 import { sendStream, signalOf } from './stream.js'
@@ -25,6 +25,6 @@ export function serveTransfers(
   })
   routes.serveHttp(importTree, (args, { request, reply }) => {
     const signal = signalOf(activity, reply)
-    return store.upkeep.import(streamBody(request), { ...args, signal })
+    return store.upkeep.import(streamHeldBody(request), { ...args, signal })
   })
 }

@@ -3,8 +3,9 @@
 import { once } from 'node:events'
 import { afterAll, beforeAll, expect, it } from 'vitest'
 import { deferred } from '../../src/base/deferred.js'
+import { systemEnvironment } from '../../src/base/environment.js'
 import { bodySizeMax } from '../../src/server/body.js'
-import { BodyBudget, bodiesSizeMax, bodyFreeSize } from '../../src/server/body-budget.js'
+import { BodyBudget, bodiesSizeMax, bodyFreeSize, evictedMs } from '../../src/server/body-budget.js'
 import { walksMax } from '../../src/server/history.js'
 import { pipelinedMax } from '../../src/server/pipeline.js'
 import { Peer } from './peer.js'
@@ -69,7 +70,7 @@ it('a large body has its memory until it is answered, a message until it was tak
 })
 
 it('what a body took is given back', () => {
-  const budget = new BodyBudget()
+  const budget = new BodyBudget(() => 0)
   for (let n = 0; n < 10; n++) {
     using share = budget.begin()
     share.add(bodyFreeSize)
@@ -77,6 +78,41 @@ it('what a body took is given back', () => {
     using other = budget.begin()
     other.add(bodyFreeSize)
     expect(() => other.add(1)).toThrow(expect.objectContaining({ code: 'EBUSY' }))
+  }
+})
+
+it('bodies that stand still make room for those that move', async () => {
+  let now = 0
+  await using few = await Serving.start({
+    environment: { ...systemEnvironment, monotonic: () => now },
+  })
+  const streamed = ['PUT /v1/kv/streamed HTTP/1.1', 'Host: x', 'Transfer-Encoding: chunked']
+  const read = ['POST /v1/txn HTTP/1.1', 'Host: x', `Content-Length: ${bodySizeMax}`]
+  const open: Raw[] = []
+  const start = async (head: readonly string[], body: string) => {
+    const raw = await Raw.overSocket(few)
+    raw.send(head, body)
+    open.push(raw)
+    return raw
+  }
+  const large = Buffer.alloc(2 * 1024 * 1024, 'large value ')
+  try {
+    const chunk = `${(2 * 1024 * 1024).toString(16)}\r\n${large}\r\n`
+    const first = await start(read, ' '.repeat(bodySizeMax - 1))
+    const second = await start(streamed, chunk)
+    // Both have come before the others.
+    for (let n = 0; n < 50; n++) await few.askLocally('GET', '/healthz')
+    const count = Math.ceil(bodiesSizeMax / (1024 * 1024 - bodyFreeSize))
+    for (let n = 0; n < count; n++) await start(streamed, chunk)
+    const refused = await Promise.race(open.map((raw) => raw.until(/\r\n\r\n\{.*\}$/s)))
+    expect(refusalIn(refused)).toBe('503 EBUSY')
+    now += evictedMs
+    for (let n = 0; n < count; n++) await start(streamed, chunk)
+    expect((await few.ask('PUT', '/v1/kv/large', { body: large })).status).toBe(200)
+    const given = await Promise.race([first, second].map((raw) => raw.until(/\r\n\r\n\{.*\}$/s)))
+    expect(refusalIn(given)).toBe('408 ETIMEDOUT')
+  } finally {
+    for (const raw of open) await raw[Symbol.asyncDispose]()
   }
 })
 
