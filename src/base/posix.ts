@@ -22,6 +22,7 @@ import { TailraceError } from '../error.js'
 const LOCK_EX = 2
 const LOCK_NB = 4
 /** <fcntl.h> */
+const F_DUPFD = 0
 const F_GETFD = 1
 const F_SETFD = 2
 const F_GETFL = 3
@@ -158,6 +159,16 @@ export function openFilesMax(): number | undefined {
   } catch {
     return undefined
   }
+}
+
+/** Another descriptor of an open file, which no child inherits. The caller closes it. Throws EMISCONFIGURED (no native
+ *  build), EIO. */
+export function duplicateDescriptor(descriptor: number): number {
+  const { fcntl, errno } = library.calls
+  const duplicate: number = fcntl(descriptor, F_DUPFD, 'int', 3)
+  if (duplicate < 0) throw new TailraceError('EIO', `fcntl failed: ${errnoName(errno())}`)
+  closeOnExec(duplicate)
+  return duplicate
 }
 
 /** Names a file whatever its path; undefined where it is gone. */

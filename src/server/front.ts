@@ -13,6 +13,7 @@ import type { Socket } from 'node:net'
 import { invalid } from '../base/shape.js'
 import { type Code, TailraceError, toTailraceError } from '../error.js'
 import { requests } from '../wire/requests.js'
+import { Acceptors } from './acceptors.js'
 import { type Access, bearerOf, checkHost, checkOrigin, checkToken } from './access.js'
 import type { Activity } from './activity.js'
 import type { BodyBudget, BodyShare } from './body-budget.js'
@@ -127,6 +128,7 @@ export class Front {
   readonly #sockets = new Set<Socket>()
   readonly #websockets = new WeakSet<Socket>()
   readonly #pipelines = new WeakMap<Socket, Pipeline>()
+  readonly #acceptors: Acceptors
 
   constructor(options: FrontOptions, route: Route) {
     this.#options = options
@@ -142,6 +144,7 @@ export class Front {
       // Its absence is answered in our envelope.
       requireHostHeader: false,
     })
+    this.#acceptors = new Acceptors(this.server, { keepAliveMs: probeMs })
     this.server
       .on('connection', (socket: Socket) => this.#add(socket))
       .on('request', (request: FrontRequest, response) => this.#take(request, response))
@@ -160,8 +163,14 @@ export class Front {
       })
   }
 
-  /** Ends every connection that is left, those of websockets too. */
+  /** Takes new connections as fast as they come. REQUIRES: the server listens. Throws EIO. */
+  async accept(): Promise<void> {
+    await this.#acceptors.open(acceptBacklog)
+  }
+
+  /** Ends every connection that is left, those of websockets too, and takes none any more. */
   destroySockets(): void {
+    this.#acceptors.close()
     for (const socket of this.#sockets) {
       if (this.#isIdle(socket)) socket.destroy()
       else cutAnswer(socket)

@@ -237,8 +237,9 @@ class RunningServer implements Server {
     // Bound to another name first: Node removes what it bound to when it ends, whoever's that is by then.
     const bound = `${path}~`
     await rm(bound, { force: true })
-    const app = await this.#createApp(undefined)
+    const { app, front } = await this.#createApp(undefined)
     await listening(app.listen({ path: bound, backlog: acceptBacklog }), path)
+    await front.accept()
     await chmod(bound, 0o600)
     this.#socketFile = { path, identity: await fileIdentity(bound) }
     // Over what a server that was killed has left. REQUIRES: the store is this process's own.
@@ -254,18 +255,19 @@ class RunningServer implements Server {
   }
 
   async #listenOnTcp(address: Address): Promise<void> {
-    const app = await this.#createApp(this.token)
+    const { app, front } = await this.#createApp(this.token)
     const host = address.host === 'localhost' ? '127.0.0.1' : address.host
     await listening(
       app.listen({ host, port: address.port, backlog: acceptBacklog }),
       formatAddress(address),
     )
+    await front.accept()
     const { port } = app.server.address() as AddressInfo
     this.#addresses = [...this.#addresses, { host, port }]
     this.#access = this.#accessNow()
   }
 
-  async #createApp(token: string | undefined): Promise<App> {
+  async #createApp(token: string | undefined): Promise<Created> {
     const { activity, bodies, log } = this.#context
     const access = () => this.#access
     const files = connectionsWithin(openFilesMax())
@@ -282,7 +284,7 @@ class RunningServer implements Server {
     // First, since it decides of later routes whether they are asked as a websocket.
     await this.#sockets.serve(app, this.#context, this.#routes, token)
     this.#routes.mount(app, activity)
-    return app
+    return created
   }
 
   #accessNow(): Access {
@@ -338,6 +340,8 @@ function checkLoopback(address: Address): void {
     `${formatAddress(address)} can be reached from other machines, without TLS: listen on 127.0.0.1, or say --insecure-listen`,
   )
 }
+
+type Created = ReturnType<typeof createApp>
 
 async function listening(listen: Promise<string>, where: string): Promise<void> {
   try {
