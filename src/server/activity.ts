@@ -6,7 +6,7 @@ import { Wakeup } from '../base/wakeup.js'
 import { TailraceError } from '../error.js'
 
 /** Watches, streamed answers and requests that wait, of all connections together. Each holds up to 11 KB. */
-export const openWaitsMax = 10_000
+export const openWaitsMax = 8_192
 
 export class Activity {
   readonly #waits = new Set<AbortController>()

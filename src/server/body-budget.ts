@@ -6,7 +6,7 @@
 import { TailraceError } from '../error.js'
 
 /** Bytes of all bodies together, but for the free part of each. */
-export const bodiesSizeMax = 64 * 1024 * 1024
+export const bodiesSizeMax = 48 * 1024 * 1024
 export const bodyFreeSize = 64 * 1024
 /** A body of which nothing came for so long is given up where another one needs its memory. */
 export const evictedMs = 1_000

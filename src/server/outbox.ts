@@ -17,7 +17,7 @@ export const backlogSize = 1024 * 1024
  *  bytes. */
 export const backlogFramesMax = 1_024
 /** Bytes that may wait in all sockets of a server together before those that have a backlog wait. */
-export const backlogSumMax = 64 * 1024 * 1024
+export const backlogSumMax = 32 * 1024 * 1024
 /** Bytes of answers that may wait before the client's requests are no longer read. */
 export const backlogSizeMax = 8 * 1024 * 1024
 
