@@ -47,7 +47,7 @@ export class TurnQueue {
   /** Whether the budget of this turn is used up. The first look begins the turn. */
   get spent(): boolean {
     this.begin()
-    return this.#left <= 0 || performance.now() >= this.#end
+    return this.#left <= 0 || now() >= this.#end
   }
 
   /** Number of the turn, of those in which there was work. */
@@ -103,7 +103,7 @@ export class TurnQueue {
   #renew(): void {
     this.#open = true
     this.#turn++
-    this.#end = performance.now() + this.#ms
+    this.#end = now() + this.#ms
     this.#left = this.#cost
   }
 
@@ -204,11 +204,12 @@ function isBefore(a: Waiting, b: Waiting): boolean {
   return a.end < b.end || (a.end === b.end && a.order < b.order)
 }
 
-function soon(act: () => void): void {
-  // A browser has no setImmediate.
-  if (typeof setImmediate === 'function') setImmediate(act)
-  else setTimeout(act, 0)
-}
+// Taken when the module is loaded: a program that replaces the clock or the timers meanwhile, as tests do, would leave
+// those who wait without their turn for ever.
+const now = performance.now.bind(performance)
+// A browser has no setImmediate.
+const soon: (act: () => void) => void =
+  typeof setImmediate === 'function' ? setImmediate : (act) => setTimeout(act, 0)
 
 /** Once every microtask is done that is queued now, and all that those queue. */
 function afterMicrotasks(act: () => void): void {
