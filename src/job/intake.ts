@@ -74,8 +74,10 @@ export class Intake {
 
   /** Reads no more by itself: takes what is left, at the pace of the store. */
   async readRest(stream: Stream, chunks: Iterable<Uint8Array>): Promise<void> {
-    this.#open.get(stream)?.pause()
+    const pipe = this.#open.get(stream)
     this.#open.delete(stream)
+    // What `chunks` reads of it is told to its listeners as well: it would be written twice.
+    pipe?.pause().removeAllListeners('data')
     for (const chunk of chunks) {
       this.#output.write(stream, chunk)
       while (this.#output.full) await this.#output.moved.wait(this.#output.moved.count)

@@ -74,13 +74,19 @@ export class Terminal {
 
   /** Output that was not read yet. REQUIRES: `output` is paused, the job has ended. */
   *rest(): Generator<Uint8Array, void, undefined> {
-    for (let chunk = this.output.read(); chunk; chunk = this.output.read()) yield chunk
-    for (let size = 0; size < restSizeMax && isReadable(this.#ends.master); ) {
-      const chunk = this.#read()
-      if (chunk.length === 0) return
+    for (let size = 0; size < restSizeMax; ) {
+      const chunk = this.#next()
+      if (!chunk || chunk.length === 0) return
       size += chunk.length
       yield chunk
     }
+  }
+
+  /** A paused stream still reads ahead between two steps of `rest`: what it has stands before what we read. */
+  #next(): Uint8Array | undefined {
+    const ahead: Uint8Array | null = this.output.read()
+    if (ahead) return ahead
+    return isReadable(this.#ends.master) ? this.#read() : undefined
   }
 
   /** Empty where the terminal was hung up (vhangup(2)). REQUIRES: it is readable. */

@@ -1,6 +1,10 @@
 /** A job on a terminal: what it sees of it, what is typed, and that all it shows is kept. */
 
+import { writeSync } from 'node:fs'
+import { setImmediate as nextTurn } from 'node:timers/promises'
 import { expect, test } from 'vitest'
+import type { JobKvs } from '../../src/job/store.js'
+import { Terminal } from '../../src/job/terminal.js'
 import { codeOf, Harness } from './harness.js'
 
 const pty = { columns: 91, rows: 17 }
@@ -65,6 +69,44 @@ test('all that a job showed before its end is kept, however slow the store is', 
     const view = await jobs.runShell(`seq ${lines}`, { pty })
     const expected = Array.from({ length: lines }, (_, index) => `${index + 1}\r\n`).join('')
     expect(await jobs.text(view.id)).toBe(expected)
+  }
+})
+
+test('what a terminal has read ahead when its job ends is kept once, in its place', async () => {
+  const heldMax = 160 * 1024
+  // While a commit waits, the loop turns, and the terminal is read ahead.
+  const slow = (kvs: JobKvs): JobKvs => ({
+    ...kvs,
+    commit: async (...args) => {
+      for (let turn = 0; turn < 3; turn++) await nextTurn()
+      return kvs.commit(...args)
+    },
+  })
+  await using jobs = await Harness.open({ heldMax }, slow)
+  const expected = Array.from({ length: 60_000 }, (_, index) => `${index + 1}\r\n`).join('')
+  for (let tries = 0; tries < 10; tries++) {
+    const view = await jobs.runShell('seq 60000', { pty })
+    expect((await jobs.text(view.id)) === expected).toBe(true)
+  }
+})
+
+test('the rest of a terminal has what it reads ahead meanwhile, in its place', async () => {
+  const terminal = Terminal.open(pty)
+  if (!terminal) throw new Error('no terminal')
+  try {
+    // Bytes that a program writes to its terminal.
+    const write = (text: string) => writeSync(terminal.slave, text)
+    terminal.output.pause()
+    write('a\n')
+    const rest = terminal.rest()
+    const first = rest.next()
+    write('b\n')
+    while (terminal.output.readableLength === 0) await nextTurn()
+    write('c\n')
+    const seen = [...(first.done ? [] : [first.value]), ...rest]
+    expect(Buffer.concat(seen).toString()).toBe('a\r\nb\r\nc\r\n')
+  } finally {
+    terminal.close()
   }
 })
 
