@@ -31,10 +31,16 @@ async function reopen(): Promise<void> {
   store = await openOn(engine, { environment: clock })
 }
 
-/** What was due when it is called has gone. */
+/** Resolves when what was due has gone, and the timer of the next key that expires is set, if there is one. */
 async function settled(): Promise<number> {
   await store.commit({ ops: [] })
-  return (await store.commit({ ops: [] })).seq
+  const { seq } = await store.commit({ ops: [] })
+  const expiring = await store.list('', { recursive: true })
+  const stats = await Promise.all(expiring.entries.map(({ name }) => store.stat(name)))
+  if (stats.some((stat) => stat?.expires !== undefined)) {
+    await expect.poll(() => clock.timers, { interval: 1 }).toBeGreaterThan(idle)
+  }
+  return seq
 }
 
 async function keys(): Promise<string[]> {

@@ -8,16 +8,18 @@ import { MemoryEngine } from '../../src/engine/memory.js'
 export class GatedEngine extends MemoryEngine {
   #gate: Deferred<void> | undefined
   #arrived: Deferred<void> | undefined
+  #passing = 0
   readonly loaded: Blobref[] = []
 
   constructor(environment: Environment) {
     super(environment)
   }
 
-  /** From now on loads wait. Resolves when the first one has arrived. */
-  hold(): Promise<void> {
+  /** Loads wait, but for the next `passing` ones. Resolves when the first one that waits has arrived. */
+  hold(passing = 0): Promise<void> {
     this.#gate = deferred()
     this.#arrived = deferred()
+    this.#passing = passing
     return this.#arrived.promise
   }
 
@@ -28,8 +30,11 @@ export class GatedEngine extends MemoryEngine {
 
   override async load(refs: readonly Blobref[]): Promise<(Uint8Array | undefined)[]> {
     this.loaded.push(...refs)
-    this.#arrived?.resolve()
-    await this.#gate?.promise
+    if (this.#passing > 0) this.#passing--
+    else {
+      this.#arrived?.resolve()
+      await this.#gate?.promise
+    }
     return super.load(refs)
   }
 }
