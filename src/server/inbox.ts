@@ -3,7 +3,8 @@
  *  clients together, than the pace allows. A message has its memory of that of the bodies until it was taken. */
 
 import type { Socket as RawSocket } from 'node:net'
-import { type BodyBudget, type BodyShare, bodyFreeSize } from './body-budget.js'
+import { TailraceError } from '../error.js'
+import { type BodyBudget, type BodyShare, bodyFreeSize, evictedMs } from './body-budget.js'
 import type { Pace, Share } from './pace.js'
 import type { ServerSocket } from './websocket.js'
 
@@ -98,6 +99,7 @@ export class Inbox {
   #receive(data: Buffer, isBinary: boolean): void {
     this.#whole = this.#ports.raw.bytesRead
     const message = { data, isBinary, memory: this.#memory }
+    message.memory?.whileWaiting(undefined)
     this.#memory = undefined
     this.#counted = 0
     if (!this.#handling && this.#share.tryTake()) {
@@ -141,10 +143,15 @@ export class Inbox {
     try {
       this.#memory.add(size - this.#counted)
       this.#counted = size
+      this.#memory.whileWaiting(() => this.#refuse(stoodStill()))
     } catch (error) {
-      this.#ports.gate.close('refused')
-      this.#ports.refuse(error)
+      this.#refuse(error)
     }
+  }
+
+  #refuse(error: unknown): void {
+    this.#ports.gate.close('refused')
+    this.#ports.refuse(error)
   }
 
   #release(): void {
@@ -152,4 +159,9 @@ export class Inbox {
     this.#memory = undefined
     this.#counted = 0
   }
+}
+
+function stoodStill(): TailraceError {
+  const message = `nothing came of a message for ${evictedMs} ms while others needed its memory: connect again, and send it anew`
+  return new TailraceError('EBUSY', message)
 }

@@ -89,6 +89,7 @@ it('bodies that stand still make room for those that move', async () => {
   const streamed = ['PUT /v1/kv/streamed HTTP/1.1', 'Host: x', 'Transfer-Encoding: chunked']
   const read = ['POST /v1/txn HTTP/1.1', 'Host: x', `Content-Length: ${bodySizeMax}`]
   const open: Raw[] = []
+  const peers: Peer[] = []
   const start = async (head: readonly string[], body: string) => {
     const raw = await Raw.overSocket(few)
     raw.send(head, body)
@@ -98,9 +99,12 @@ it('bodies that stand still make room for those that move', async () => {
   const large = Buffer.alloc(2 * 1024 * 1024, 'large value ')
   try {
     const chunk = `${(2 * 1024 * 1024).toString(16)}\r\n${large}\r\n`
+    const message = await Peer.connect(few)
+    peers.push(message)
+    message.socket.send(Buffer.alloc(bodySizeMax, ' '), { fin: false })
     const first = await start(read, ' '.repeat(bodySizeMax - 1))
     const second = await start(streamed, chunk)
-    // Both have come before the others.
+    // They have come before the others.
     for (let n = 0; n < 50; n++) await few.askLocally('GET', '/healthz')
     const count = Math.ceil(bodiesSizeMax / (1024 * 1024 - bodyFreeSize))
     for (let n = 0; n < count; n++) await start(streamed, chunk)
@@ -111,8 +115,9 @@ it('bodies that stand still make room for those that move', async () => {
     expect((await few.ask('PUT', '/v1/kv/large', { body: large })).status).toBe(200)
     const given = await Promise.race([first, second].map((raw) => raw.until(/\r\n\r\n\{.*\}$/s)))
     expect(refusalIn(given)).toBe('408 ETIMEDOUT')
+    expect(await message.closed()).toBe(1013)
   } finally {
-    for (const raw of open) await raw[Symbol.asyncDispose]()
+    for (const each of [...open, ...peers]) await each[Symbol.asyncDispose]()
   }
 })
 
