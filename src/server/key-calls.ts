@@ -1,11 +1,13 @@
-/** What is known about keys: stat, treeobj, list, root. See rfc/12. */
+/** Requests on keys whose arguments and answers are JSON: stat, treeobj, list, root, transactions, and reads of several
+ *  keys at one root. See rfc/12. */
 
 import { getTreeobj, listKeys, root, statKey } from '../wire/keys.js'
+import { read, txn } from '../wire/transaction.js'
 import type { ServerContext } from './context.js'
 import { missing, some } from './kv-read.js'
 import type { Call, Routes } from './routes.js'
 
-export function serveMeta(routes: Routes, { store }: ServerContext): void {
+export function serveKeyCalls(routes: Routes, { store }: ServerContext): void {
   routes.serve(statKey, async ({ key, ...args }, call) => {
     const found = await store.stat(key, { ...args, ...waiting(call, args.minSeq) })
     if (!found) throw missing(key)
@@ -20,6 +22,16 @@ export function serveMeta(routes: Routes, { store }: ServerContext): void {
     store.list(key, { ...args, signal: call.signal }),
   )
   routes.serve(root, (args, call) => store.root({ ...args, ...waiting(call, args.waitSeq) }))
+  routes.serve(txn, ({ namespace, ...transaction }, { idempotencyKey }) =>
+    store.commit(transaction, some({ namespace, idempotencyKey })),
+  )
+  routes.serve(read, async ({ keys, ...scope }, call) => {
+    const { seq, values } = await store.readMany(keys, {
+      ...scope,
+      ...waiting(call, scope.minSeq),
+    })
+    return { seq, values: values.map((value) => value ?? null) }
+  })
 }
 
 /** A request that waits for a seq ends with its client. */

@@ -40,9 +40,9 @@ import { serveEventlogs } from './eventlog.js'
 import { acceptBacklog, connectionsWithin, type Front } from './front.js'
 import { serveHistory, walksMax } from './history.js'
 import { serveJobs } from './jobs.js'
+import { serveKeyCalls } from './key-calls.js'
 import { serveKeys } from './kv.js'
 import { Log } from './log.js'
-import { serveMeta } from './meta.js'
 import { serveNamespaces } from './namespaces.js'
 import { Pace } from './pace.js'
 import { Routes } from './routes.js'
@@ -50,7 +50,6 @@ import { lingerMs, Sockets } from './sockets.js'
 import { serveStatus } from './status.js'
 import { serveTransfers } from './transfer.js'
 import { Turns } from './turns.js'
-import { serveTransactions } from './txn.js'
 import { serveUpkeep } from './upkeep.js'
 
 /** A server that ends by itself when idle does so after this time. */
@@ -319,8 +318,7 @@ class RunningServer implements Server {
 function routesOf(context: ServerContext): Routes {
   const routes = new Routes()
   serveKeys(routes, context)
-  serveMeta(routes, context)
-  serveTransactions(routes, context)
+  serveKeyCalls(routes, context)
   serveEventlogs(routes, context)
   serveHistory(routes, context)
   serveNamespaces(routes, context)
