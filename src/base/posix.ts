@@ -95,13 +95,6 @@ export function tryLock(descriptor: number): boolean {
   throw new TailraceError('EIO', `flock failed: ${errnoName(error)}`)
 }
 
-/** Marks every descriptor of this process above 2 so that no child inherits it. Children still get what
- *  their `stdio` names. Call it after a library has opened files of its own. Does nothing where the
- *  system does not list descriptors. Throws EMISCONFIGURED (no native build). */
-export function closeDescriptorsOnExec(): void {
-  for (const descriptor of inheritedDescriptors()) closeOnExec(descriptor)
-}
-
 /** Marks the open descriptors of a directory's files so that no child inherits them. Throws EMISCONFIGURED (no
  *  native build). */
 export function closeFilesOnExec(directory: string): void {
@@ -270,7 +263,7 @@ export function onReaderGone(descriptor: number, act: () => void): Disposable {
   const ends = new Int32Array(2)
   if (pipe(ends) !== 0) throw new TailraceError('EIO', `pipe failed: ${errnoName(errno())}`)
   const [woken = -1, waker = -1] = ends
-  closeDescriptorsOnExec()
+  for (const end of ends) closeOnExec(end)
   // Without POLLIN only what is always told is waited for: an error or a hang-up, also of the waker.
   // Two pollfds, each an int and two shorts: the descriptor, then what is asked and what is told.
   const polled = Int32Array.of(descriptor, 0, woken, 0)

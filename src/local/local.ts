@@ -3,7 +3,7 @@
  *  Invariant: a record whose process has gone is no server; of many that start one at once, all end
  *  up with the same. A start is waited for at most `startMs`. */
 
-import { type ChildProcess, spawn } from 'node:child_process'
+import type { ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { closeSync, fstatSync, readFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
@@ -13,8 +13,8 @@ import { idVariable, storeVariable } from '../api/job.js'
 import type { Store } from '../api/store.js'
 import { joinAbort } from '../base/join-abort.js'
 import { assertOwnSecret } from '../base/own.js'
-import { withoutInheritance } from '../base/posix.js'
 import { isDefunct, processStart } from '../base/process-start.js'
+import { spawnAlone } from '../base/spawn.js'
 import { isCode, parseCode, TailraceError } from '../error.js'
 import {
   hasStore,
@@ -174,7 +174,6 @@ async function startServer(directory: string, deadline: AbortSignal): Promise<Se
     throw new TailraceError('ETIMEDOUT', `no server listened within ${startMs} ms${ends}`)
   } finally {
     ready.destroy()
-    child.removeAllListeners()
     child.on('error', () => {})
     child.unref()
   }
@@ -197,16 +196,14 @@ function spawnServer(directory: string, log: number | 'ignore'): ChildProcess {
   const serve = ['serve', '--data', directory, '--background', '--idle-exit']
   const args = [youngHeap, mainFile, ...serve, '--ready-fd', String(readyDescriptor)]
   // The server lives longer than whoever waits for a pipe, or for a lock, that we have from our caller.
-  return withoutInheritance(() =>
-    spawn(process.execPath, args, {
-      detached: true,
-      stdio: ['ignore', log, log, 'pipe'],
-      // A server started within a job is not part of the job, and does not carry its id.
-      env: { ...process.env, [idVariable]: undefined, [storeVariable]: undefined },
-      // Not the caller's directory, which could then not be unmounted.
-      cwd: directory,
-    }),
-  )
+  return spawnAlone(process.execPath, args, {
+    detached: true,
+    stdio: ['ignore', log, log, 'pipe'],
+    // A server started within a job is not part of the job, and does not carry its id.
+    env: { ...process.env, [idVariable]: undefined, [storeVariable]: undefined },
+    // Not the caller's directory, which could then not be unmounted.
+    cwd: directory,
+  })
 }
 
 /** The server whose start was faster than ours, once it listens. It is looked for: a watch of the directory
