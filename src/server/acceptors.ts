@@ -1,6 +1,6 @@
 /** Takes several new connections in one turn of the event loop. libuv takes one for each listening handle (since 1.45), so
- *  that a server whose turns are long takes few in a second, and those that wait behind a burst wait for all of it. More
- *  handles on copies of the same descriptor take more. See rfc/12, rule 32.
+ *  that a server whose turns are long takes few in a second, and whoever comes behind a burst waits for all of it. More
+ *  handles, on copies of the descriptor, take one each. See rfc/12, rule 32.
  *  Invariant: what a copy accepts is a connection of the server; no copy outlives `close`. */
 
 import { once } from 'node:events'
@@ -42,10 +42,12 @@ export class Acceptors {
     this.#copies.push(copy)
     copy.listen({ fd: duplicateDescriptor(descriptor), backlog })
     await once(copy, 'listening')
+    // A connection that could not be taken, for want of descriptors: it is lost, the server goes on.
+    copy.on('error', () => {})
   }
 }
 
-/** Of the listening socket; undefined where Node does not tell. */
+/** The descriptor of a listening socket. Undefined where Node does not tell. */
 function descriptorOf(server: Server): number | undefined {
   const { _handle: handle } = server as Server & { readonly _handle?: { readonly fd?: number } }
   return handle?.fd !== undefined && handle.fd >= 0 ? handle.fd : undefined
