@@ -92,6 +92,9 @@ const proofs = { kill, order, faults: fail, siege: besiege }
 if (name !== 'kill' && name !== 'order' && name !== 'faults' && name !== 'siege') {
   throw new Error(`one of ${Object.keys(proofs).join(', ')}`)
 }
+// By their default these signals would end this process, and leave those that it started.
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const)
+  process.once(signal, () => process.exit(1))
 const started = Date.now()
 const problems = await proofs[name](...numbers)
 for (const problem of problems.slice(0, problemsShown)) console.log(problem)

@@ -90,6 +90,10 @@ export async function siege(options: SiegeOptions): Promise<Siege> {
   const random = mulberry32(seed)
   const directory = await mkdtemp(join(tmpdir(), 'tailrace-siege-'))
   const children = new Set<ChildProcess>()
+  const end = () => {
+    for (const child of children) child.kill('SIGKILL')
+  }
+  process.once('exit', end)
   try {
     await using programs = await bundle({
       main: 'src/cli/main.ts',
@@ -118,7 +122,8 @@ export async function siege(options: SiegeOptions): Promise<Siege> {
     if (last) phases[phases.length - 1] = { ...last, problems: [...last.problems, ...problems] }
     return { seed, phases, p99: percentile(field.calls, 0.99), serverLog: field.serverLog }
   } finally {
-    for (const child of children) child.kill('SIGKILL')
+    process.off('exit', end)
+    end()
     await rm(directory, { recursive: true, force: true, maxRetries: 3 })
   }
 }
