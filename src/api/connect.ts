@@ -19,7 +19,8 @@ export type ConnectOptions = {
    *  checked with the first request, and again after each lost connection. */
   readonly storeId?: string
   /** Watches and waits come back after a lost connection, for as long as it takes (default); false: they
-   *  end with ECLOSED (default of `connect` without a target: nobody starts another server meanwhile). Or within which bounds it waits between tries. */
+   *  end with ECLOSED. That is the default of `connect` without a target, since nobody starts another server meanwhile.
+   *  A `Backoff` says within which bounds it waits between tries. */
   readonly reconnect?: boolean | Backoff
   /** A request is given up when nothing moves for so long though it is the server's turn: ETIMEDOUT, and EUNKNOWN
    *  for a write that the server has. `connect` takes at most so long. A stream may last for as long as its bytes

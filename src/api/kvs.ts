@@ -27,8 +27,8 @@ import type { Watching, WatchOptions } from './watch.js'
 export const getSizeMax = 256 * 1024 * 1024
 /** Names on one page of `list`, blobrefs on one page of `treeobj`, at most. */
 export const pageMax = 10_000
-/** Characters of the names and keys on a page of `list`, `roots` and `diff`, at most, and what its last entry has beyond it:
- *  a page may have fewer entries than its `limit`, and more behind it all the same. */
+/** A page of `list`, `roots` or `diff` ends after the entry with which its names and keys have more characters than this.
+ *  So it may have fewer entries than its `limit`, and `more` is true all the same. */
 export const pageSizeMax = 4 * 1024 * 1024
 /** Names or blobrefs on a page whose `limit` was left out. */
 export const pageDefault = 1_000

@@ -9,7 +9,7 @@ import { TurnQueue } from './turn-queue.js'
  *  garbage come on top. */
 export const sliceMs = 5
 
-/** Of the process, as the event loop is. */
+/** The one queue of this process: there is one event loop. */
 const loop = new TurnQueue({ ms: sliceMs })
 
 export type LoopSliceOptions = {

@@ -14,8 +14,8 @@ export type TurnBudget = {
   readonly cost?: number
 }
 
-/** Of so many that go on one is the one that waits longest: without that, new ones that come all the time would keep it
- *  waiting for ever. */
+/** Each time that so many have gone on, the one that waits longest goes next. Without that, new ones that come all the
+ *  time would keep it waiting for ever. */
 export const oldestEach = 16
 
 export class TurnQueue {
@@ -24,7 +24,7 @@ export class TurnQueue {
   readonly #waiting = new Heap()
   #order = 0
   #resumed = 0
-  /** Virtual time: the start of whoever went on last, in the unit of the users' costs. */
+  /** The virtual time is the start of whoever went on last, in the unit of the users' costs. */
   #clock = 0
   /** A turn whose budget counts has begun. */
   #open = false
@@ -50,7 +50,7 @@ export class TurnQueue {
     return this.#left <= 0 || now() >= this.#end
   }
 
-  /** Number of the turn, of those in which there was work. */
+  /** Counts the turns in which there was work. */
   get turn(): number {
     return this.#turn
   }
@@ -122,7 +122,7 @@ export class TurnQueue {
       this.#resume()
       return
     }
-    // Also where nobody waits: the budget ends with the turn.
+    // The budget ends with the turn, also where nobody waits.
     soon(() => {
       this.#open = false
       this.#scheduled = this.size > 0

@@ -17,7 +17,7 @@ export type Uploaded = {
 /** Blobs of one put: 2 MiB. Two batches are in memory, so an upload takes at most 4 MiB and the
  *  blob that fills, whatever its length. */
 export const uploadBatchCount = 8
-/** Above so many uploads at once each put has `smallBatchCount` blobs, so that many which stand still hold little. */
+/** Beside more uploads than this each put has `smallBatchCount` blobs, so that many which stand still hold little. */
 export const uploadsMany = 16
 export const smallBatchCount = 2
 

@@ -1,4 +1,4 @@
-/** What the transactions of a commit group share, and what one of them does to it. See rfc/17.
+/** A commit group while it is made: what its transactions share, and what one of them does to it. See rfc/17.
  *  Invariant: `changed` and `appended` name only what transactions did that were applied. */
 
 import type { OpResult } from '../api/transaction.js'

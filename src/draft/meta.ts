@@ -23,8 +23,8 @@ export type MetaPath = readonly string[]
 /** What a record decodes to. */
 export type MetaRecord = readonly unknown[]
 
-/** What `meta` keeps for the value of a key. producers: one record for each (rfc/20); expiry: when the key goes; times:
- *  how old a log's blobs are; cap: how much of a log is kept. */
+/** The kinds of records that `meta` keeps for the value of a key. producers: one record for each (rfc/20); expiry: when
+ *  the key goes; times: how old a log's blobs are; cap: how much of a log is kept. */
 export const lifeKinds = ['producers', 'expiry', 'times', 'cap'] as const
 
 export type LifeKind = (typeof lifeKinds)[number]

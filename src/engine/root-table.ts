@@ -30,7 +30,7 @@ import type { Range, Table, Writes } from './tables.js'
 
 /** Roots that one commit drops at most, of each namespace that it moves and of removed ones. */
 export const trimBatch = 64
-/** Bytes of the roots on one page of the history, and what its last one has beyond it. */
+/** A page of the history ends after the root with which it has more bytes than this. */
 const pageSizeMax = 1024 * 1024
 
 export type HistoryBounds = { readonly count: number; readonly ageMs: number }

@@ -13,7 +13,7 @@ export type LogPlace = {
   readonly seq: number
 }
 
-/** What a check of a place found. */
+/** A check of a place found that a reader may go on there. */
 export type CheckedPlace = {
   /** Behind all that is there. */
   readonly end: LogPlace

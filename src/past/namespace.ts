@@ -13,7 +13,7 @@ import { Retention } from './retention.js'
 import { RootLog } from './root-log.js'
 import { SeqWaits } from './seq-waits.js'
 
-/** What the watch service is told. */
+/** Listens to the namespaces of a store; the watch service does. */
 export interface StoreListener {
   /** A root is durable and visible. */
   moved(namespace: LiveNamespace, root: Root): void

@@ -12,12 +12,12 @@ export const rootsInMemoryMax = 4_096
 export const keysInMemoryMax = 65_536
 /** Roots that one look back takes. */
 const pageBeforeMax = 1_024
-/** Characters of their keys, and what the last of them has beyond it. */
+/** One look ends after the root with which the keys have more characters than this. */
 const lookSizeMax = 1024 * 1024
 
-/** What ends a page besides its limit. */
+/** A page may end before its limit. */
 type Bounds = {
-  /** Characters of the keys: no root follows the one with which there are more. */
+  /** The page ends with the root with which the keys have more characters than this. */
   readonly sizeMax?: number
   readonly signal?: AbortSignal | undefined
 }
@@ -167,17 +167,17 @@ export class RootLog {
   }
 }
 
-/** Characters of the keys that a root names. */
+/** Counts the characters of the keys that a root names. */
 function keysSizeOf({ keys = [] }: Root): number {
   return keys.reduce((sum, key) => sum + key.length, 0)
 }
 
-/** Characters of the keys that the roots name. */
+/** Counts the characters of the keys that the roots name. */
 export function sizeOf(roots: readonly Root[]): number {
   return roots.reduce((sum, root) => sum + keysSizeOf(root), 0)
 }
 
-/** Those up to the one with which their keys have more characters than `sizeMax`. */
+/** Cuts a list of roots after the one with which the keys have more characters than `sizeMax`. */
 function withinSize(roots: readonly Root[], sizeMax: number): readonly Root[] {
   let size = 0
   const last = roots.findIndex((root) => {

@@ -63,7 +63,7 @@ export class Timeline implements Pick<History, 'roots' | 'diff' | 'log'> {
     }
     const found = await read(limit + 1)
     const page = found.slice(0, limit)
-    // Where the size has ended it, whether there is more must be looked up.
+    // A page that its size has ended does not tell whether there is more.
     const last = page.at(-1)
     const isCut = found.length <= limit && sizeOf(found) > pageSizeMax
     const next = last && isCut ? await read(1, last.seq) : found.slice(limit)

@@ -14,7 +14,7 @@ export const evictedMs = 1_000
 export class BodyBudget {
   readonly #monotonic: () => number
   #taken = 0
-  /** Those that have taken something, in the order of their last bytes. */
+  /** The shares that have taken something, in the order of their last bytes. */
   readonly #shares = new Set<BodyShare>()
 
   /** `monotonic`: ms. */

@@ -20,8 +20,8 @@ type Request = {
 
 /** Bytes of a body that is one JSON document. */
 export const bodySizeMax = 12 * 1024 * 1024
-/** Bytes that a stream of any length has in memory when it stands still: two batches of an upload beside many others,
- *  and the blob that fills. */
+/** A stream of any length has at most so many bytes in memory when it stands still: an upload beside many others holds
+ *  two small batches, and the blob that fills. */
 const uploadHeldMax = 1024 * 1024
 /** A body over TCP that stands still for so long is given up. */
 export const bodyStallMs = 60_000
@@ -123,7 +123,7 @@ export async function* streamBody(
   digest?.check()
 }
 
-/** Undefined where nothing came within the time, or the budget has taken its share back. */
+/** Gives undefined where nothing came within the time, or the budget has taken the share back. */
 async function nextWithin<T>(
   chunks: AsyncIterator<T>,
   ms: number,

@@ -115,7 +115,7 @@ type Refusal = { readonly error: TailraceError; readonly status: number }
 export class FrontRequest extends IncomingMessage {
   /** See `FrontOptions`. No initial value: the base class's constructor has set what is here. */
   declare bodyStallMs: number | undefined
-  /** What its body takes of `FrontOptions.bodies`, until it is answered: what was read is still held then. */
+  /** The body's share of `FrontOptions.bodies`. It is given back with the answer: what was read is held until then. */
   declare bodyShare?: BodyShare
   /** Whether the parser found an offer to upgrade. */
   declare upgradeOffered: boolean | undefined

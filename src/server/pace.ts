@@ -31,17 +31,17 @@ export class Pace {
   }
 }
 
-/** What one watch or one answer may send before others have their turn. */
+/** The share of one watch or of one answer: how much it may send before others have their turn. */
 export class Share {
   readonly #turns: TurnQueue
-  /** Bytes of the batch. */
+  /** Bytes that are left of the batch. */
   #left = 0
   /** Cost of all that it sent, counted as `TurnQueue.wait` has it. */
   #finish = 0
   /** Bytes since it had nothing to send, and the turn of the last of them. */
   #burst = 0
   #turn = 0
-  /** Bytes of the burst before: what it is likely to send when it has something again. */
+  /** Bytes of the burst before. It is likely to send as many when it has something again. */
   #expected = briefCost
 
   constructor(turns: TurnQueue) {
