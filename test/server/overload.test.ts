@@ -86,39 +86,67 @@ it('bodies that stand still make room for those that move', async () => {
   await using few = await Serving.start({
     environment: { ...systemEnvironment, monotonic: () => now },
   })
-  const streamed = ['PUT /v1/kv/streamed HTTP/1.1', 'Host: x', 'Transfer-Encoding: chunked']
+  const open: (Raw | Peer)[] = []
   const read = ['POST /v1/txn HTTP/1.1', 'Host: x', `Content-Length: ${bodySizeMax}`]
-  const open: Raw[] = []
-  const peers: Peer[] = []
-  const start = async (head: readonly string[], body: string) => {
+  const streamed = ['PUT /v1/kv/streamed HTTP/1.1', 'Host: x', `Content-Length: ${bodySizeMax}`]
+  const start = async (head: readonly string[]) => {
     const raw = await Raw.overSocket(few)
-    raw.send(head, body)
     open.push(raw)
+    raw.send(head, ' '.repeat(bodySizeMax - 1))
+    // Until the server has read it, or has refused it.
+    await Promise.race([once(raw.socket, 'drain'), raw.until(/\r\n\r\n\{.*\}$/s)])
     return raw
   }
-  const large = Buffer.alloc(2 * 1024 * 1024, 'large value ')
   try {
-    const chunk = `${(2 * 1024 * 1024).toString(16)}\r\n${large}\r\n`
+    const whole = await start(read)
+    const stream = await start(streamed)
     const message = await Peer.connect(few)
-    peers.push(message)
+    open.push(message)
     message.socket.send(Buffer.alloc(bodySizeMax, ' '), { fin: false })
-    const first = await start(read, ' '.repeat(bodySizeMax - 1))
-    const second = await start(streamed, chunk)
-    // They have come before the others.
+    // More of it than is free has come.
     for (let n = 0; n < 50; n++) await few.askLocally('GET', '/healthz')
-    const count = Math.ceil(bodiesSizeMax / (1024 * 1024 - bodyFreeSize))
-    for (let n = 0; n < count; n++) await start(streamed, chunk)
-    const refused = await Promise.race(open.map((raw) => raw.until(/\r\n\r\n\{.*\}$/s)))
-    expect(refusalIn(refused)).toBe('503 EBUSY')
     now += evictedMs
-    for (let n = 0; n < count; n++) await start(streamed, chunk)
-    expect((await few.ask('PUT', '/v1/kv/large', { body: large })).status).toBe(200)
-    const given = await Promise.race([first, second].map((raw) => raw.until(/\r\n\r\n\{.*\}$/s)))
-    expect(refusalIn(given)).toBe('408 ETIMEDOUT')
-    expect(await message.closed()).toBe(1013)
+    const waits = () => [whole.text, stream.text, message.closeCode ?? ''].includes('')
+    // Each takes as much as may wait of a body; those that find no room are refused.
+    while (waits()) await start(read)
+    for (const { text } of [whole, stream]) expect(refusalIn(text)).toBe('408 ETIMEDOUT')
+    expect(message.closeCode).toBe(1013)
   } finally {
-    for (const each of [...open, ...peers]) await each[Symbol.asyncDispose]()
+    for (const each of open) await each[Symbol.asyncDispose]()
   }
+})
+
+it('the body that stands still for longest makes room, and none that has come just now', () => {
+  let now = 0
+  const budget = new BodyBudget(() => now)
+  const half = bodiesSizeMax / 2 + bodyFreeSize
+  const given: string[] = []
+  const begin = (name: string) => {
+    const share = budget.begin()
+    share.add(half)
+    share.whileWaiting(() => given.push(name))
+    return share
+  }
+  const first = begin('first')
+  now += evictedMs
+  begin('second')
+  begin('third')
+  expect(given).toEqual(['first'])
+  // What was given up takes nothing any more, and gives nothing back twice.
+  first[Symbol.dispose]()
+  expect(() => begin('fourth')).toThrow(expect.objectContaining({ code: 'EBUSY' }))
+  now += evictedMs - 1
+  expect(() => begin('fifth')).toThrow(expect.objectContaining({ code: 'EBUSY' }))
+  now += 1
+  const sixth = begin('sixth')
+  expect(given).toEqual(['first', 'second'])
+  // One that is whole, and waits for nothing, is kept.
+  sixth.whileWaiting(undefined)
+  begin('seventh')
+  expect(given).toEqual(['first', 'second', 'third'])
+  now += 2 * evictedMs
+  begin('eighth')
+  expect(given).toEqual(['first', 'second', 'third', 'seventh'])
 })
 
 it(`a connection on which more than ${pipelinedMax} requests wait is ended, others go on`, async () => {
