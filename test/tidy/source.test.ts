@@ -1,8 +1,8 @@
-/** What the tidy rules take for code, for imports and for loops. */
+/** What the tidy rules take for code, for imports, for doc comments and for loops. */
 
 import { expect, test } from 'vitest'
 import { citationsIn } from './citations.js'
-import { codeOf, importsOf, loopsOf } from './source.js'
+import { codeOf, docCommentsOf, importsOf, loopsOf } from './source.js'
 
 test.each([
   ['a comment', 'a // any\nb', 'a b'],
@@ -40,6 +40,27 @@ export const from = 'y'
     { from: './f.js', typeOnly: false, kind: 'export' },
     { from: './g.js', typeOnly: true, kind: 'export' },
     { from: 'h', typeOnly: false, kind: 'import' },
+  ])
+})
+
+test('docCommentsOf() gives doc comments of files, declarations and members, and no other', () => {
+  const source = `#!/usr/bin/env node
+/** Head,
+ *  on two lines. */
+
+/* not this */ // /** nor this */
+const text = '/** nor that */' + \`/** nor these \${code} */\`
+export type T = {
+  /**
+   * Member.
+   */
+  readonly member: string /** Behind. */
+}
+`
+  expect(docCommentsOf(source)).toEqual([
+    { line: 2, text: 'Head, on two lines.' },
+    { line: 8, text: 'Member.' },
+    { line: 11, text: 'Behind.' },
   ])
 })
 

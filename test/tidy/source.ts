@@ -30,6 +30,21 @@ export function importsOf(source: string): Import[] {
   }))
 }
 
+/** A doc comment: the line where it starts, from 1, and its words, without asterisks and line breaks. */
+export type DocComment = { readonly line: number; readonly text: string }
+
+export function docCommentsOf(source: string): DocComment[] {
+  return [...source.matchAll(skipped)]
+    .filter(([comment]) => /^\/\*\*(?!\/)/.test(comment))
+    .map(({ 0: comment, index }) => ({
+      line: source.slice(0, index).split('\n').length,
+      text: comment
+        .slice('/**'.length, -'*/'.length)
+        .replace(/\s*\n\s*\*?\s*/g, ' ')
+        .trim(),
+    }))
+}
+
 /** The text of every loop's body, by its braces. `code` is what `codeOf` gave. */
 export function loopsOf(code: string): string[] {
   return [...code.matchAll(/\b(?:while|for|do)\b[^{;]*(?:;[^{;]*)*\{/g)].map((match) => {
