@@ -1,6 +1,6 @@
-/** Changes of a namespace's settings, and of the floor that stands beside them. See rfc/10.
- *  Invariant: what settings have let go stays gone when they are widened: the floor of before is recorded
- *  with them. */
+/** Changes of a namespace's settings, and of the floor that is recorded with them. See rfc/10.
+ *  Invariant: wider settings bring no dropped root back, since the floor before the change is
+ *  recorded in the same commit. */
 
 import type { Settings, SettingsChange } from '../api/namespace.js'
 import type { Committer, Open } from '../commit/committer.js'
@@ -13,10 +13,11 @@ const settingNames = new Set([
   ...['historyCount', 'historyAgeMs', 'historySize', 'quota'],
   ...jobSettingNames,
 ])
-/** The only namespace whose settings say which jobs are kept. */
+/** The only namespace that has the settings of `jobSettingNames`. */
 const jobsNamespace = 'jobs'
 
-/** One commit. Throws EINVAL, ENONS, and what a commit throws. */
+/** Changes settings of a namespace in one commit, and returns all of them. Throws EINVAL, ENONS,
+ *  and what a commit throws. */
 export async function configure(open: Open, change: SettingsChange): Promise<Settings> {
   const { live, committer } = open
   const unknown = Object.keys(change).find((name) => !settingNames.has(name))
@@ -28,7 +29,7 @@ export async function configure(open: Open, change: SettingsChange): Promise<Set
     const message = `${misplaced} is a setting of the namespace ${jobsNamespace} alone`
     throw new TailraceError('EINVAL', message)
   }
-  changeSettings(settingsDefault, change)
+  changeSettings(settingsDefault, change) // throws EINVAL before anything is committed
   const floor = await live.retention.floor()
   let settings = settingsDefault
   const changed = (to: Settings) => {
@@ -39,8 +40,8 @@ export async function configure(open: Open, change: SettingsChange): Promise<Set
   return settings
 }
 
-/** Makes the floor of a namespace durable, so that no clock that goes back brings back a root whose tree
- *  a collection has taken. Gives the floor. */
+/** Makes the floor of a namespace durable, and returns it. A clock that goes back then cannot bring
+ *  back a root whose tree a collection has freed. Throws what a commit throws. */
 export async function settle({ live, committer }: Open): Promise<number> {
   const floor = await live.retention.floor()
   if (floor > (await live.recordedFloor())) {
@@ -49,9 +50,9 @@ export async function settle({ live, committer }: Open): Promise<number> {
   return floor
 }
 
-/** Removes keys, and all below them, in one commit after which no older root is retained: what they were is
- *  readable nowhere but in pins, and in roots that are kept or held. Gives the commit's seq. A key that is not there
- *  is no error. Throws what a commit throws. */
+/** Removes keys, and all below them, in one commit after which no older root is retained. Their
+ *  values stay readable only in roots that are pinned, kept or held. Returns the commit's seq. A
+ *  missing key is no error. Throws what a commit throws. */
 export async function removeWithHistory(
   { live, committer }: Open,
   keys: readonly string[],
@@ -65,8 +66,8 @@ export async function removeWithHistory(
   return seq
 }
 
-/** Changes what is durable of collections: one commit of the namespace `system`, by its loop. Throws what a commit
- *  throws. */
+/** Changes the durable record of collections in one commit of the namespace `system`. Throws what a
+ *  commit throws. */
 export async function updateCollection(
   system: Committer,
   update: UpdateCollection['update'],

@@ -1,31 +1,36 @@
-/** Places in logs: where a reader stands, so that it can be told later whether what it has is still the beginning of
- *  the log. Types only: `Places` implements them on the embedded store, the server asks for them. See rfc/12, rule 30. */
+/** Places in logs. A reader of bytes keeps one, and a later check tells it whether its bytes are
+ *  still the beginning of the log. Types only: `Places` implements them on the embedded store, and
+ *  the server uses them. See rfc/7, rules 20 to 22, and rfc/12, rule 30. */
 
 import type { ReadScope } from '../api/kvs.js'
 import type { Scope } from '../api/transaction.js'
 import type { Position } from '../api/watch.js'
 
-/** Behind the first `position.index` blobs, which are the first `offset` bytes, as they were at the root
- *  `seq`. */
+/** The place behind the first `position.index` blobs of a log, which are its first `offset` bytes,
+ *  as they were at the root `seq`. */
 export type LogPlace = {
   readonly position: Position
   readonly offset: number
   readonly seq: number
 }
 
-/** A check of a place found that a reader may go on there. */
+/** The result of a check after which the reader may read on. */
 export type CheckedPlace = {
-  /** Behind all that is there. */
+  /** The place behind the whole log, at the root that was checked. */
   readonly end: LogPlace
-  /** Whether a position of that index or less is one of the history that was checked. */
+  /** Resolves to true if a position belongs to the history that was checked; false if it is beyond
+   *  `end`. */
   readonly includes: (position: Position) => Promise<boolean>
 }
 
+/** The calls that give and check places. */
 export interface LogPlaces {
-  /** Behind all that is there. Undefined where there is no value. Throws ENONS, ECOMPACTED, EINVAL. */
+  /** Returns the place behind the whole log. Undefined where there is no value. Throws ENONS,
+   *  ECOMPACTED, EINVAL, EISDIR. */
   end(key: string, scope?: ReadScope): Promise<LogPlace | undefined>
-  /** Checks that the bytes before `from` are those that a reader has who was at the place, and read on
-   *  from there. Throws EOVERWRITTEN (they are not), ENOENT, ECOMPACTED (it cannot be told: what the place
-   *  says was dropped, or the roots between it and now). */
+  /** Checks that a reader who was at `place`, and read on to the byte `from`, has the first bytes
+   *  of the log that is there now. Throws EOVERWRITTEN (it has others), ENOENT, EISDIR, and
+   *  ECOMPACTED (this cannot be told: the place was trimmed away, or roots since then are no longer
+   *  retained). */
   check(key: string, place: LogPlace, from: number, scope?: Scope): Promise<CheckedPlace>
 }

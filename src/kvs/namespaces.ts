@@ -1,6 +1,7 @@
 /** The namespaces of a store, each with its commit loop. See rfc/6.
- *  Invariant: `primary` and the reserved namespaces are always there; a namespace that is removed has told
- *  its waiters and watchers everything that was committed before. */
+ *  Invariant: `primary` and the reserved namespaces are always there. Waiters and watchers of a
+ *  removed namespace have seen everything that was committed in it before they are told of its
+ *  end. */
 
 import { primary, reservedNamespaces } from '../api/namespace.js'
 import type { Committed } from '../api/transaction.js'
@@ -22,7 +23,7 @@ import { emptyRoot, writeRoot } from '../tree/root.js'
 import { type Dir, emptyDir } from '../tree/treeobj.js'
 import { Uploads } from './uploads.js'
 
-export type NamespacesPorts = {
+type NamespacesPorts = {
   readonly engine: Engine
   readonly content: Content
   readonly nodes: Nodes
@@ -31,7 +32,7 @@ export type NamespacesPorts = {
 
 export class OpenNamespaces implements AsyncDisposable {
   readonly past: Past
-  /** What is stored and not named yet. */
+  /** Blobs that are stored before a root names them. */
   readonly uploads: Uploads
   readonly #ports: NamespacesPorts
   readonly #open = new Map<string, Open>()
@@ -44,7 +45,8 @@ export class OpenNamespaces implements AsyncDisposable {
     this.uploads = new Uploads(ports.environment)
   }
 
-  /** Makes what must always be there. The engine stays the caller's to close. */
+  /** Opens the namespaces of an engine, and creates `primary` and the reserved ones where they are
+   *  missing. The caller closes the engine. */
   static async open(ports: NamespacesPorts): Promise<OpenNamespaces> {
     const namespaces = new OpenNamespaces(ports)
     for (const head of await ports.engine.roots()) {
@@ -57,22 +59,24 @@ export class OpenNamespaces implements AsyncDisposable {
     return namespaces
   }
 
+  /** Calls `listener` for each new root, and for each namespace that is made or ends, until it is
+   *  disposed of. */
   listen(listener: StoreListener): Disposable {
     this.#listeners.add(listener)
     return { [Symbol.dispose]: () => this.#listeners.delete(listener) }
   }
 
-  /** Those that are there, in no order. */
+  /** Lists the namespaces in no particular order. */
   all(): readonly Open[] {
     return [...this.#open.values()]
   }
 
-  /** Leases that are held, in all of them. */
+  /** The number of leases that are held in all namespaces. */
   get leases(): number {
     return this.all().reduce((sum, { committer }) => sum + committer.present.leases.size, 0)
   }
 
-  /** Throws ENONS, EINVAL, ECLOSED. */
+  /** Returns a namespace with its commit loop. Throws ENONS, EINVAL, ECLOSED. */
   find(name: string = primary): Open {
     this.checkOpen()
     const open = this.#open.get(name)
@@ -81,37 +85,39 @@ export class OpenNamespaces implements AsyncDisposable {
     throw new TailraceError('ENONS', `there is no namespace ${name}`)
   }
 
-  /** The namespace if it is there. Throws EINVAL. */
+  /** Returns a namespace, or undefined if there is none of that name. Throws EINVAL. */
   peek(name: string): LiveNamespace | undefined {
     return this.#open.get(parseNamespaceName(name))?.live
   }
 
-  /** The newest tree of a namespace, for links that lead there. */
+  /** Returns the newest tree of a namespace, for links that lead there. Undefined if there is no
+   *  such namespace. */
   view(name: string): Promise<Dir> | undefined {
     return this.#open.get(name)?.live.data()
   }
 
-  /** The tree of a namespace, now or at a retained root. Throws ENONS, ECOMPACTED, EINVAL. */
+  /** Returns the tree that a copy takes from: that of a namespace, now or at a retained root, which
+   *  is then held for `readerHoldMs`. Throws ENONS, ECOMPACTED, EINVAL. */
   async source(name: string | undefined, at: number | string | undefined): Promise<Dir> {
     const { live } = this.find(name)
     if (at === undefined) return live.data()
     using held = await this.past.hold(live, at)
-    // What is made of it is not named by any root yet.
+    // No root names the copy yet.
     this.past.holds.holdFor(held.root.ref)
     return live.data(held.root)
   }
 
-  /** Resolves once durable, in each namespace that the transaction changes. Throws ENONS, EINVAL, ECLOSED,
-   *  and as `Committer.submit`. */
+  /** Commits a transaction; resolves once it is durable in each namespace that it changes. Throws
+   *  ENONS, EINVAL, ECLOSED, and what `Committer.submit` throws. */
   async commit(
     name: string | undefined,
     unchecked: Prepared,
     signal?: AbortSignal,
   ): Promise<Committed> {
     this.find(name)
-    const written = unchecked.ops.some(({ op }) => op === 'treeobj')
-    // What was seen to be there stays until a root names it.
-    using upload = written ? this.uploads.begin() : undefined
+    const hasTreeobj = unchecked.ops.some(({ op }) => op === 'treeobj')
+    // Keeps the blobs that the check finds until a root names them.
+    using upload = hasTreeobj ? this.uploads.begin() : undefined
     const prepared = upload
       ? await checkTreeobjs(
           { ...this.#ports, signal, note: (refs) => upload.note(refs) },
@@ -135,7 +141,8 @@ export class OpenNamespaces implements AsyncDisposable {
     }
   }
 
-  /** Throws EEXIST, EINVAL, EPERM (reserved), ECLOSED. */
+  /** Makes a namespace with a tree, empty by default. Throws EEXIST, EINVAL, EPERM (reserved),
+   *  ECLOSED. */
   async create(name: string, data: Dir = emptyDir): Promise<LiveNamespace> {
     this.checkOpen()
     parseNamespaceName(name)
@@ -145,7 +152,8 @@ export class OpenNamespaces implements AsyncDisposable {
     return this.#make(name, data)
   }
 
-  /** Throws ENONS, EPERM (`primary`, reserved), EIO. */
+  /** Removes a namespace when the commit group that is on its way was answered (rfc/6, rule 17).
+   *  Throws ENONS, EPERM (`primary`, reserved), EIO. */
   async remove(name: string): Promise<void> {
     const { live, committer } = this.find(name)
     if (name === primary || reservedNamespaces.has(name)) {
@@ -164,12 +172,13 @@ export class OpenNamespaces implements AsyncDisposable {
     this.#end(live, reason)
   }
 
-  /** Throws ECLOSED. */
+  /** Throws ECLOSED if the store is closed. */
   checkOpen(): void {
     if (this.#closed) throw closed()
   }
 
-  /** Answers what is on its way; whatever waits then is told ECLOSED. */
+  /** Waits for the commit groups that are on their way, and refuses whatever waits then with
+   *  ECLOSED. */
   async [Symbol.asyncDispose](): Promise<void> {
     if (this.#closed) return
     this.#closed = true
@@ -180,7 +189,8 @@ export class OpenNamespaces implements AsyncDisposable {
     }
   }
 
-  /** REQUIRES: its root moves no more, so that watchers see all of it before its end. */
+  /** Ends a namespace for its waiters, watchers and kept roots. REQUIRES: its root moves no more;
+   *  otherwise watchers would miss what is committed after. */
   #end(live: LiveNamespace, reason: TailraceError): void {
     live.end(reason)
     this.past.kept.end(live)

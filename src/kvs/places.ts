@@ -1,6 +1,6 @@
-/** Places in append keys, for readers that hold bytes and no events. See rfc/7, rules 20 to 22.
- *  Invariant: a place that was checked is one of the history that is there now, and so is every byte
- *  before the offset that was asked for; where that cannot be told it is an error. */
+/** Places in append keys, for readers of bytes. See rfc/7, rules 20 to 22.
+ *  Invariant: after a check, the place and every byte before the offset asked for belong to the
+ *  history that is there now. Where this cannot be told, the check throws. */
 
 import { setImmediate } from 'node:timers/promises'
 import type { ReadScope } from '../api/kvs.js'
@@ -22,15 +22,17 @@ import { peekKey } from './read.js'
 import { holdSnapshot } from './snapshot.js'
 import type { KeyStore } from './store.js'
 
-/** Roots that a check looks at; beyond them it cannot be told what happened to the key. */
+/** The largest number of roots that a check looks at. Where more were made since the place, the
+ *  check throws ECOMPACTED. */
 export const placeRootsMax = 10_000
-/** Roots looked at between two turns of the event loop. */
+/** The number of roots that are looked at between two turns of the event loop. */
 const placeStep = 256
 
-type Sight = {
+/** The value of a key at the root `seq`. */
+type State = {
   readonly array: AppendArray
   readonly base: Base
-  /** The key itself has the value, no link leads to it. */
+  /** True if the key itself has the value; false if a link leads to it. */
   readonly own: boolean
   readonly seq: number
 }
@@ -42,19 +44,18 @@ export class Places implements LogPlaces {
     this.#store = store
   }
 
-  /** Behind all that is there. Undefined where there is no value. Throws ENONS, ECOMPACTED, EINVAL. */
   async end(key: string, scope: ReadScope = {}): Promise<LogPlace | undefined> {
     const live = this.#store.namespace(scope.namespace)
     const isNewest = scope.at === undefined || scope.at === live.root.seq
     const peeked = isNewest && this.#peek(live, key)
     if (peeked) return peeked
     const held = await this.#store.spaces.past.hold(live, scope.at)
-    const sight = await this.#look(live, held, parseKey(key))
-    return sight && placeOf(live, sight)
+    const state = await this.#stateAt(live, held, parseKey(key))
+    return state && placeOf(live, state)
   }
 
-  /** As `end` at the newest root, undefined where that is not in memory, too. It is asked for with every
-   *  value that is read. */
+  /** Returns the place behind the whole log at the newest root, without I/O. Undefined where nodes
+   *  are not in memory, too. Every read of a value asks for it, so it must be fast. */
   #peek(live: LiveNamespace, key: string): LogPlace | undefined {
     const { nodes } = this.#store
     const treeobj = peekKey(nodes, live.root, key, { follow: true })?.treeobj
@@ -63,9 +64,6 @@ export class Places implements LogPlaces {
     return array && placeOf(live, { array, seq: live.root.seq })
   }
 
-  /** Checks that the bytes before `from` are those that a reader has who was at the place, and read on
-   *  from there. Throws EOVERWRITTEN (they are not), ENOENT, ECOMPACTED (it cannot be told: what the place
-   *  says was dropped, or the roots between it and now). */
   async check(
     key: string,
     place: LogPlace,
@@ -75,71 +73,75 @@ export class Places implements LogPlaces {
     const live = this.#store.namespace(scope.namespace)
     const { nodes, spaces } = this.#store
     using held = spaces.past.holdRoot(live.root)
-    // `held` keeps the root until the end of the check.
-    const sight = await this.#look(live, spaces.past.holdRoot(held.root), parseKey(key))
-    if (!sight) throw new TailraceError('ENOENT', `"${key}" is not there any more`)
+    // `held` keeps the root until the end of the check; #stateAt disposes of a hold of its own.
+    const state = await this.#stateAt(live, spaces.past.holdRoot(held.root), parseKey(key))
+    if (!state) throw new TailraceError('ENOENT', `"${key}" is not there any more`)
     const { position, offset } = place
-    const { array, base } = sight
-    const may = position.incarnation === live.record.incarnation && position.index <= array.count
-    if (!may || from > array.size) throw overwritten(key)
-    if (from > offset) await this.#followUp(live, parseKey(key), place, sight)
+    const { array, base } = state
+    const isPossible =
+      position.incarnation === live.record.incarnation && position.index <= array.count
+    if (!isPossible || from > array.size) throw overwritten(key)
+    if (from > offset) await this.#checkHistory(live, parseKey(key), place, state)
     else if (position.index < base.count) throw compacted(`append ${position.index}`, base)
-    else if (!(await begins(nodes, array, position))) throw overwritten(key)
+    else if (!(await isPrefixAt(nodes, array, position))) throw overwritten(key)
     return {
-      end: placeOf(live, sight),
-      includes: async (other) => other.index <= array.count && begins(nodes, array, other),
+      end: placeOf(live, state),
+      includes: async (other) => other.index <= array.count && isPrefixAt(nodes, array, other),
     }
   }
 
-  /** Each state of the key since then begins with the one before. */
-  async #followUp(live: LiveNamespace, key: Key, place: LogPlace, now: Sight): Promise<void> {
+  /** Checks that each state of the key, from the place's root on, begins with the state before it.
+   *  Throws EOVERWRITTEN, ECOMPACTED. */
+  async #checkHistory(live: LiveNamespace, key: Key, place: LogPlace, now: State): Promise<void> {
     const { nodes, spaces } = this.#store
-    if (!now.own) throw untold(key)
-    let before: Sight | undefined
+    if (!now.own) throw uncheckable(key)
+    let before: State | undefined
     let after = place.seq - 1
     for (let looked = 0; looked < placeRootsMax; ) {
       const roots = await live.roots.page(after, placeStep)
       for (const root of roots.filter(({ seq }) => seq <= now.seq)) {
         after = root.seq
         if (!before ? root.seq !== place.seq : !concerns(root, key)) {
-          if (!before) throw untold(key)
+          if (!before) throw uncheckable(key)
           continue
         }
-        const state = await this.#lookThen(live, spaces.past.holdRoot(root), key)
+        const state = await this.#olderStateAt(live, spaces.past.holdRoot(root), key)
         const { position } = place
         const grown = before
-          ? await extended(nodes, before.array, state.array, key)
-          : state.array.count >= position.index && (await begins(nodes, state.array, position))
+          ? await isExtension(nodes, before.array, state.array, key)
+          : state.array.count >= position.index && (await isPrefixAt(nodes, state.array, position))
         if (!grown) throw overwritten(key)
         before = state
       }
       looked += roots.length
       if (roots.length < placeStep || after >= now.seq) {
-        if (!before) throw untold(key)
-        if (await extended(nodes, before.array, now.array, key)) return
+        if (!before) throw uncheckable(key)
+        if (await isExtension(nodes, before.array, now.array, key)) return
         throw overwritten(key)
       }
       await setImmediate()
     }
-    throw untold(key)
+    throw uncheckable(key)
   }
 
-  /** Throws EOVERWRITTEN where there was no value, ECOMPACTED where the root has gone. */
-  async #lookThen(live: LiveNamespace, held: HeldRoot, key: Key): Promise<Sight> {
+  /** Reads the state of the key at an older root, and disposes of the hold. Throws EOVERWRITTEN
+   *  where there was no value, ECOMPACTED where the root is no longer retained. */
+  async #olderStateAt(live: LiveNamespace, held: HeldRoot, key: Key): Promise<State> {
     const { seq } = held.root
     if (seq < (live.retention.known ?? 0)) {
       held[Symbol.dispose]()
-      throw untold(key)
+      throw uncheckable(key)
     }
-    const sight = await this.#look(live, held, key).catch((error: unknown) => {
+    const state = await this.#stateAt(live, held, key).catch((error: unknown) => {
       throw isCode(error, 'EISDIR') ? overwritten(key) : error
     })
-    if (!sight?.own) throw overwritten(key)
-    return sight
+    if (!state?.own) throw overwritten(key)
+    return state
   }
 
-  /** Disposes of the hold. Throws EISDIR. */
-  async #look(live: LiveNamespace, held: HeldRoot, key: Key): Promise<Sight | undefined> {
+  /** Reads the state of the key at the held root, and disposes of the hold. Undefined where there
+   *  is no value. Throws EISDIR. */
+  async #stateAt(live: LiveNamespace, held: HeldRoot, key: Key): Promise<State | undefined> {
     using snapshot = await holdSnapshot(this.#store.spaces, live, held)
     const found = await this.#store.reader.find(snapshot, key, { follow: true })
     const { treeobj } = found
@@ -151,19 +153,22 @@ export class Places implements LogPlaces {
   }
 }
 
-function placeOf(live: LiveNamespace, { array, seq }: Pick<Sight, 'array' | 'seq'>): LogPlace {
+/** Makes the place behind all blobs of an array. */
+function placeOf(live: LiveNamespace, { array, seq }: Pick<State, 'array' | 'seq'>): LogPlace {
   const { incarnation } = live.record
   const prefix: Blobref = arrayRef(array)
   return { position: { incarnation, index: array.count, prefix }, offset: array.size, seq }
 }
 
-/** REQUIRES: the array has as many blobs. */
-async function begins(nodes: Nodes, array: AppendArray, position: Position): Promise<boolean> {
+/** Returns true if the first `position.index` blobs of the array are those that the position names.
+ *  REQUIRES: the array has as many blobs. */
+async function isPrefixAt(nodes: Nodes, array: AppendArray, position: Position): Promise<boolean> {
   return arrayRef(await truncateArray(nodes, array, position.index)) === position.prefix
 }
 
-/** Throws ECOMPACTED where a trim took what would tell. */
-async function extended(
+/** Returns true if `after` begins with all blobs of `before`. Throws ECOMPACTED where the nodes to
+ *  compare are gone after a trim. */
+async function isExtension(
   nodes: Nodes,
   before: AppendArray,
   after: AppendArray,
@@ -172,7 +177,7 @@ async function extended(
   try {
     return await isPrefix(nodes, before, after)
   } catch (error) {
-    throw isCode(error, 'EDANGLING') ? untold(key) : error
+    throw isCode(error, 'EDANGLING') ? uncheckable(key) : error
   }
 }
 
@@ -181,7 +186,8 @@ function overwritten(key: string): TailraceError {
   return new TailraceError('EOVERWRITTEN', message)
 }
 
-function untold(key: string): TailraceError {
+/** Makes the error for a place whose history since then cannot be checked. */
+function uncheckable(key: string): TailraceError {
   const message = `what became of "${key}" since that position is no more kept: go on from the position itself, without from`
   return new TailraceError('ECOMPACTED', message)
 }

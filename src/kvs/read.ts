@@ -1,5 +1,5 @@
-/** Reads of one tree: values, what is known of them, listings. See rfc/6.
- *  Invariant: all of one answer comes from one root. */
+/** Reads of one snapshot: values, their stat, listings. See rfc/6.
+ *  Invariant: an answer comes from one root of the namespace that was asked for. */
 
 import { type ListEntry, type Listing, type Reading, readSizeMax, type Stat } from '../api/kvs.js'
 import { LoopSlice } from '../base/loop-slice.js'
@@ -29,14 +29,15 @@ import {
   type Views,
 } from '../tree/treeobj.js'
 
-/** One root to read from: its seq, and the trees that links lead through. */
+/** A root to read from. */
 export type Snapshot = {
   readonly namespace: string
   readonly seq: number
+  /** Gives the tree of that root, and the trees of other namespaces that links lead to. */
   readonly views: Views
 }
 
-/** Bytes `from` up to, not including, `to`. */
+/** A range of bytes: `from` up to, not including, `to`. */
 type Extent = { readonly from: number; readonly to: number }
 
 export class Reader {
@@ -48,16 +49,22 @@ export class Reader {
     this.#nodes = nodes
   }
 
+  /** Looks a key up. `follow`: a link as its last component is followed. Throws ELOOP, EDANGLING,
+   *  ECORRUPT, EIO. */
   find(snapshot: Snapshot, key: Key, options: { readonly follow: boolean }): Promise<Found> {
     return lookup(this.#nodes, snapshot.views, snapshot.namespace, key, options)
   }
 
+  /** Tells what a key has. Undefined where it is not there. Throws EINVAL, and what `find`
+   *  throws. */
   async stat(snapshot: Snapshot, key: string, follow: boolean): Promise<Stat | undefined> {
     const { treeobj } = await this.find(snapshot, parseKey(key), { follow })
     return treeobj && statOf(treeobj, snapshot.seq)
   }
 
-  /** Throws EISDIR; ENOENT where `index` is past the end; ECOMPACTED below a log's base. */
+  /** Opens a value, one blob of it (`index`), or its bytes `from` up to `to`; its chunks are loaded
+   *  as they are consumed. Undefined where the key is not there. Throws EISDIR, EINVAL, ENOENT
+   *  (`index` is past the end), ECOMPACTED (below a log's base). */
   async read(
     snapshot: Snapshot,
     key: string,
@@ -92,7 +99,8 @@ export class Reader {
     return { stat, chunks }
   }
 
-  /** A value of at most a blob's size, undefined where it is not there. Throws E2BIG, EISDIR. */
+  /** Reads a value of at most `blobSizeMax` bytes. Undefined where it is not there. Throws E2BIG,
+   *  EISDIR. */
   async small(snapshot: Snapshot, key: string): Promise<Uint8Array | undefined> {
     const reading = await this.read(snapshot, key, {})
     if (!reading) return undefined
@@ -105,7 +113,8 @@ export class Reader {
     return Buffer.concat(chunks)
   }
 
-  /** As `small` of each key. Throws E2BIG too where all together exceed `readSizeMax`. */
+  /** Reads the values of several keys, each of at most `blobSizeMax` bytes, in the order of the
+   *  keys. Throws E2BIG (one of them is larger, or all together exceed `readSizeMax`), EISDIR. */
   async many(snapshot: Snapshot, keys: readonly string[]): Promise<(Uint8Array | undefined)[]> {
     const values: (Uint8Array | undefined)[] = []
     const slice = new LoopSlice()
@@ -123,7 +132,8 @@ export class Reader {
     return values
   }
 
-  /** All bytes of a value. REQUIRES: it is small enough to be held. Throws ECANCELED. */
+  /** Reads all bytes of a value. They may be shared with other readers: do not change them.
+   *  REQUIRES: the value fits into memory. Throws ECANCELED. */
   async bytes(treeobj: Val | Valref, signal?: AbortSignal): Promise<Uint8Array> {
     if (treeobj.type === 'val') return treeobj.data
     const chunks: Uint8Array[] = []
@@ -136,6 +146,8 @@ export class Reader {
     return only && chunks.length === 1 ? only : Buffer.concat(chunks)
   }
 
+  /** Returns a page of a key's treeobj as JSON; a link is not followed. Undefined where the key is
+   *  not there. Throws EINVAL. */
   async treeobj(
     snapshot: Snapshot,
     key: string,
@@ -151,7 +163,7 @@ export class Reader {
     })
   }
 
-  /** Throws ENOENT, ENOTDIR, ECANCELED. */
+  /** Lists a page of a directory. Throws ENOENT, ENOTDIR, EINVAL, ECANCELED. */
   async list(
     snapshot: Snapshot,
     key: string,
@@ -180,8 +192,9 @@ export class Reader {
     return { entries, more: false, seq: snapshot.seq }
   }
 
-  /** Every key below a directory, parents before what is in them, from `after` on. What is below one whose
-   *  own name is as long as a key that cannot be asked for is left out. */
+  /** Lists every key below a directory that comes after `after`, a directory before what is in it.
+   *  Keys below a directory whose own key is too long to be asked for (`isAddressable`) are left
+   *  out. */
   async *#walk(
     dir: Dir,
     prefix: string,
@@ -189,7 +202,7 @@ export class Reader {
   ): AsyncGenerator<readonly [string, Treeobj]> {
     const cut = after?.indexOf('/') ?? -1
     const first = after === undefined || cut < 0 ? after : after.slice(0, cut)
-    // `after` may be below the entry `first`: step into it again, without naming it again.
+    // `after` may be below the entry `first`, which was listed then: list what is left below it.
     if (after !== undefined && first !== undefined) {
       const below = cut < 0 ? undefined : after.slice(cut + 1)
       const found = await this.#child(dir, first)
@@ -257,6 +270,7 @@ function shown(key: string): string {
   return key === '' ? '/' : key
 }
 
+/** An entry that was found without I/O, and the root it was found at. */
 export type Peeked = {
   /** Undefined where the key is not there. */
   readonly treeobj: Treeobj | undefined
@@ -264,7 +278,8 @@ export type Peeked = {
   readonly seq: number
 }
 
-/** Undefined where nodes are to be loaded or links to be followed. Throws EINVAL, ECORRUPT. */
+/** Looks a key up in a root without I/O. Undefined where nodes must be loaded or links followed.
+ *  Throws EINVAL, ECORRUPT. */
 export function peekKey(
   nodes: Nodes,
   root: Root,

@@ -1,6 +1,6 @@
-/** A snapshot that a collection leaves alone while it is read. See rfc/10.
- *  Invariant: every root that it leads to, in other namespaces too, is held from the moment it was looked up
- *  until the snapshot is disposed of. */
+/** Snapshots whose trees no collection frees while they are read. See rfc/10, rules 8 and 9.
+ *  Invariant: the root of a snapshot, and each root of another namespace that a link led to, is
+ *  held until the snapshot is disposed of. */
 
 import { type HeldRoot, readerHoldMs } from '../past/holds.js'
 import type { LiveNamespace } from '../past/namespace.js'
@@ -9,20 +9,23 @@ import type { RootNode } from '../tree/root.js'
 import type { Dir } from '../tree/treeobj.js'
 import type { Snapshot } from './read.js'
 
+/** A snapshot whose roots are held until it is disposed of. */
 export type HeldSnapshot = Snapshot &
   Disposable & {
     readonly meta: Dir
-    /** The answer names the root for more to be read from: it stays readable for `keptRootMs`. */
+    /** Keeps the root readable for `keptRootMs`. Called where the answer names the root for a next
+     *  page. */
     readonly keep: () => void
   }
 
 /** The namespaces that links of a snapshot may lead to. */
-export type LinkedNamespaces = {
+type LinkedNamespaces = {
   readonly past: Past
   readonly peek: (name: string) => LiveNamespace | undefined
 }
 
-/** Takes the root's hold over: it is disposed of with the snapshot, or where this throws. */
+/** Makes a snapshot of a held root, and takes over the hold: it ends with the snapshot, or when
+ *  this throws. Throws EDANGLING, ECORRUPT, EIO. */
 export async function holdSnapshot(
   spaces: LinkedNamespaces,
   live: LiveNamespace,
@@ -55,8 +58,8 @@ export async function holdSnapshot(
   }
 }
 
-/** Chunks whose snapshot is held until they end or are left; if nobody asks for the first, for
- *  `readerHoldMs`. */
+/** Passes chunks on, and disposes of their snapshot when they end, fail or are left; after
+ *  `readerHoldMs` if nobody asks for the first one. */
 export function heldChunks(
   chunks: AsyncIterable<Uint8Array>,
   snapshot: Disposable,

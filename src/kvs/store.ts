@@ -1,5 +1,4 @@
-/** The store embedded in this process: namespaces, each with its commit loop, over one engine. See
- *  rfc/6. The watch room makes it a whole Kvs.
+/** The key-value store of this process: reads and writes of namespaces over one engine. See rfc/6.
  *  Invariant: `primary` and the reserved namespaces are always there. */
 
 import type { History } from '../api/history.js'
@@ -60,7 +59,7 @@ import { type Peeked, peekKey, Reader } from './read.js'
 import { type HeldSnapshot, heldChunks, holdSnapshot } from './snapshot.js'
 import { holdBack, storeArray } from './uploads.js'
 
-/** What the store itself does of a Kvs; `open.ts` adds the rooms and files that do the rest. */
+/** The calls of a Kvs that `KeyStore` implements. `open.ts` adds the others. */
 type Keys = Omit<Kvs, 'watch' | 'producer' | 'history' | 'namespaces' | 'upkeep' | 'blobs'>
 
 export class KeyStore implements Keys, AsyncDisposable {
@@ -103,30 +102,33 @@ export class KeyStore implements Keys, AsyncDisposable {
     }
   }
 
-  /** Makes what must always be there. The engine stays the caller's to close. */
+  /** Opens the namespaces of an engine, and creates `primary` and the reserved ones where they are
+   *  missing. The caller closes the engine. */
   static async open(engine: Engine, content: Content, environment: Environment): Promise<KeyStore> {
     const nodes = new Nodes(content)
     const namespaces = await OpenNamespaces.open({ engine, content, nodes, environment })
     return new KeyStore(content, nodes, namespaces, environment)
   }
 
+  /** Calls `listener` for each new root, and for each namespace that is made or ends, until it is
+   *  disposed of. */
   listen(listener: StoreListener): Disposable {
     return this.spaces.listen(listener)
   }
 
-  /** Throws ENONS, ECLOSED. */
+  /** Returns a namespace, `primary` by default. Throws ENONS, EINVAL, ECLOSED. */
   namespace(name?: string): LiveNamespace {
     return this.spaces.find(name).live
   }
 
-  /** The namespace if it is there. Throws EINVAL. */
+  /** Returns a namespace, or undefined if there is none of that name. Throws EINVAL. */
   peekNamespace(name: string): LiveNamespace | undefined {
     return this.spaces.peek(name)
   }
 
-  /** A snapshot of a namespace at one of its roots, held until it is disposed of. Other namespaces, reached
-   *  by links, are read at their newest. REQUIRES: the root is the newest or retained in this turn of the
-   *  event loop. */
+  /** Makes a snapshot of a namespace at one of its roots, which is held until the snapshot is
+   *  disposed of. Other namespaces, reached by links, are read at their newest roots. REQUIRES: the
+   *  root is the newest one or retained in this turn of the event loop. */
   snapshot(live: LiveNamespace, root: Root): Promise<HeldSnapshot> {
     return holdSnapshot(this.spaces, live, this.spaces.past.holdRoot(root))
   }
@@ -145,14 +147,14 @@ export class KeyStore implements Keys, AsyncDisposable {
   ): Promise<CommittedOp> {
     const { committer } = this.spaces.find(options.namespace)
     const { guards = [], contentType, signal, idempotencyKey } = options
-    const said = saidOf(options)
+    const extra = valueOptionsOf(options)
     const held =
       typeof value === 'string' || value instanceof Uint8Array
         ? { whole: value }
         : await holdBack(abortable(value, signal))
     if ('whole' in held) {
       const put = { op: 'put', key, value: held.whole } as const
-      const transaction = { guards, ops: [said ? { ...put, ...said } : put] }
+      const transaction = { guards, ops: [extra ? { ...put, ...extra } : put] }
       const whole = onceUnder(idempotencyKey, transaction, prepare(transaction))
       return oneOp(await this.#submit(committer, whole, signal))
     }
@@ -160,14 +162,15 @@ export class KeyStore implements Keys, AsyncDisposable {
     let submitted: Promise<Committed>
     try {
       const array = await storeArray(this.#content, this.nodes, held.rest, { upload, signal })
-      const stored = prepareStoredPut(key, array, { contentType, guards, ...said })
-      const asked = { guards, ops: [{ op: 'put', key, ...said } as const] }
+      const stored = prepareStoredPut(key, array, { contentType, guards, ...extra })
+      const asked = { guards, ops: [{ op: 'put', key, ...extra } as const] }
       submitted = committer.submit(onceUnder(idempotencyKey, asked, stored))
     } catch (error) {
       upload[Symbol.dispose]()
       throw error
     }
-    // A caller that leaves early does not take its transaction back.
+    // The transaction goes on if its caller cancels, and needs the blobs of the upload until its
+    // answer.
     const committed = submitted.finally(() => upload[Symbol.dispose]())
     return oneOp(await joinAbort(committed, signal))
   }
@@ -176,8 +179,8 @@ export class KeyStore implements Keys, AsyncDisposable {
     const { committer } = this.spaces.find(options.namespace)
     const { guards = [], seal = false, transfer = false, producer } = options
     const plain: Op = { op: 'append', key, value, seal }
-    const said = saidOf(options)
-    const op = said || producer ? { ...plain, ...said, ...(producer && { producer }) } : plain
+    const extra = valueOptionsOf(options)
+    const op = extra || producer ? { ...plain, ...extra, ...(producer && { producer }) } : plain
     const transaction = { guards, ops: [op] }
     const prepared = onceUnder(
       options.idempotencyKey,
@@ -189,7 +192,7 @@ export class KeyStore implements Keys, AsyncDisposable {
 
   async get(key: string, options: ReadScope = {}): Promise<Uint8Array | undefined> {
     const treeobj = this.#peek(key, options)?.treeobj
-    // A copy, as below.
+    // A copy, since other readers share the bytes.
     if (treeobj?.type === 'val') return Buffer.from(treeobj.data)
     using snapshot = await this.#hold(options)
     const reading = await this.reader.read(snapshot, key, {})
@@ -200,7 +203,7 @@ export class KeyStore implements Keys, AsyncDisposable {
     }
     const chunks: Uint8Array[] = []
     for await (const chunk of reading.chunks) chunks.push(chunk)
-    // A copy even of a lone chunk: those are shared with other readers.
+    // Copies a single chunk too, since other readers share it.
     return Buffer.concat(chunks)
   }
 
@@ -226,8 +229,8 @@ export class KeyStore implements Keys, AsyncDisposable {
     using snapshot = await this.#hold(options)
     const stat = await this.reader.stat(snapshot, key, !options.nofollow)
     if (stat?.type !== 'val' && stat?.type !== 'valref') return stat
-    // Only a namespace in which something lives or expires has anything to look up; the present of an older
-    // root may be gone.
+    // An empty `meta` has no expiry and no cap; both are told at the newest root only (rfc/9, rule
+    // 13).
     if (snapshot.meta.ref === undefined || options.at !== undefined) return stat
     const found = await this.reader.find(snapshot, parseKey(key), { follow: true })
     const own = found.namespace === snapshot.namespace
@@ -289,7 +292,8 @@ export class KeyStore implements Keys, AsyncDisposable {
     const { from } = options
     if (!from) return (await this.spaces.create(name)).view()
     const { live } = this.spaces.find(from.namespace)
-    using held = await this.spaces.past.hold(live, from.at) // until a root names its tree
+    // Holds the tree until the new namespace's root names it.
+    using held = await this.spaces.past.hold(live, from.at)
     return await (await this.spaces.create(name, await live.data(held.root))).view()
   }
 
@@ -297,24 +301,28 @@ export class KeyStore implements Keys, AsyncDisposable {
     return this.spaces.remove(name)
   }
 
-  /** Answers what is on its way; whatever waits then is told ECLOSED. */
+  /** Waits for the commit groups that are on their way, and refuses whatever waits then with
+   *  ECLOSED. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.spaces[Symbol.asyncDispose]()
   }
 
-  /** A caller that leaves early learns ECANCELED; what it submitted may still be committed. */
+  /** Submits a transaction. If the caller cancels (ECANCELED), the transaction may still be
+   *  committed. */
   #submit(committer: Committer, prepared: Prepared, signal?: AbortSignal): Promise<Committed> {
     return joinAbort(committer.submit(prepared), signal)
   }
 
-  /** What a read of the newest root finds at once, if it does. */
+  /** Looks a key up in the newest root without I/O. Undefined where `peekKey` gives undefined, or
+   *  where the scope asks for another root. */
   #peek(key: string, scope: ReadScope, options = { follow: true }): Peeked | undefined {
     const live = this.namespace(scope.namespace)
     if (scope.at !== undefined || scope.minSeq !== undefined) return undefined
     return peekKey(this.nodes, live.root, key, options)
   }
 
-  /** The snapshot that a read asks for, until it is disposed of. */
+  /** Waits for `minSeq`, and holds the snapshot that the options ask for. The caller disposes of
+   *  it. */
   async #hold(options: ReadScope): Promise<HeldSnapshot> {
     const live = this.namespace(options.namespace)
     if (options.minSeq !== undefined) await live.reach(options.minSeq, options.signal)
@@ -322,14 +330,14 @@ export class KeyStore implements Keys, AsyncDisposable {
   }
 }
 
-/** Options of a write besides its value. */
-export type Said = Expiry & Capping & { readonly contentType?: string }
+/** Options that belong to a value, in a put or an append. */
+type ValueOptions = Expiry & Capping & { readonly contentType?: string }
 
-/** What a write says besides its value: most often nothing. */
-export function saidOf(options: Said): Said | undefined {
+/** Picks the options that belong to the value. Undefined if there are none, as in most writes. */
+function valueOptionsOf(options: ValueOptions): ValueOptions | undefined {
   const { ttl, sliding, cap, contentType } = options
-  const isSilent = ttl === undefined && sliding === undefined && cap === undefined
-  if (isSilent && contentType === undefined) return undefined
+  const isPlain = ttl === undefined && sliding === undefined && cap === undefined
+  if (isPlain && contentType === undefined) return undefined
   return {
     ...(contentType === undefined ? {} : { contentType }),
     ...(ttl === undefined ? {} : { ttl }),
@@ -338,12 +346,12 @@ export function saidOf(options: Said): Said | undefined {
   }
 }
 
-export function oneOp({ seq, ref, results, repeated }: Committed): CommittedOp {
+function oneOp({ seq, ref, results, repeated }: Committed): CommittedOp {
   const result = results[0] ?? {}
   return repeated ? { seq, ref, result, repeated } : { seq, ref, result }
 }
 
-/** Throws EIO, ECLOSED. */
+/** Sums up the bytes that a store holds. Throws EIO, ECLOSED. */
 export async function usageOf(
   engine: Pick<Engine, 'stored' | 'diskSize'>,
   namespaces: readonly NamespaceView[],

@@ -1,7 +1,8 @@
-/** Blobs that are stored before anything names them: by puts that stream, imports, and owners who put blobs
- *  alone. See rfc/18, rule 11, and rfc/14.
- *  Invariant: what an upload has noted is spared by every collection that began before its commit was
- *  answered; an upload keeps nothing but its own blobs, however long it lasts. */
+/** Uploads: blobs that are stored before a root names them. Puts that stream, imports and owners
+ *  who store single blobs make them. See rfc/14, rule 12, and rfc/18, rule 11.
+ *  Invariant: every collection that begins before an upload's commit is answered spares the blobs
+ *  that the upload has noted. An upload keeps no other blobs, until it has noted
+ *  `uploadRefsMax`. */
 
 import type { Environment } from '../base/environment.js'
 import { blobSizeMax } from '../blob/blob.js'
@@ -13,14 +14,16 @@ import { canceled, TailraceError } from '../error.js'
 import { type AppendArray, closeArray, emptyArray, pushBlob } from '../tree/array.js'
 import { type Nodes, NodeWriter } from '../tree/nodes.js'
 
-/** A blob that was put alone is kept this long, and this many of them (the oldest go first). */
+/** The time for which a blob that its owner stored by itself is kept, in ms. */
 export const lentMs = 3_600_000
+/** The largest number of such blobs that are kept; the oldest go first. */
 export const lentMax = 131_072
-/** Refs that an upload notes (30 bytes each): of a value, 256 GiB. A larger upload keeps all that was put since
- *  it began. */
+/** The largest number of refs that an upload notes, 30 bytes each: enough for a value of 256 GiB. A
+ *  larger upload keeps all blobs that were put since it began. */
 export const uploadRefsMax = 1_048_576
 
-/** Begun before its first put; disposed of when its commit is answered, not earlier. */
+/** An upload. REQUIRES: it begins before its first put, and is disposed of after its commit is
+ *  answered. */
 export class Upload implements Disposable {
   readonly #since: number
   readonly #end: (upload: Upload) => void
@@ -31,12 +34,14 @@ export class Upload implements Disposable {
     this.#end = end
   }
 
-  /** Since when all puts are kept (monotonic clock): Infinity while its own refs are known. */
+  /** The time (monotonic, ms) from which on all puts are kept. Infinity while the upload notes all
+   *  its refs. */
   get since(): number {
     return this.#refs.size < uploadRefsMax ? Number.POSITIVE_INFINITY : this.#since
   }
 
-  /** Blobs that it puts, or relies on: before they are put, and before it is asked whether they are there. */
+  /** Notes blobs that the upload puts, or needs to be there. REQUIRES: called before they are put,
+   *  or before the engine is asked for them. */
   note(refs: Iterable<Blobref>): void {
     for (const ref of refs) {
       if (this.#refs.size === uploadRefsMax) return
@@ -55,28 +60,33 @@ export class Upload implements Disposable {
 
 /** The uploads that were under way when a collection began. */
 export type OpenUploads = {
-  /** Puts since then are kept (monotonic clock); Infinity: only what `has` says. */
+  /** The time (monotonic, ms) from which on all puts are kept. Infinity if only the blobs of `has`
+   *  are. */
   readonly since: number
+  /** Returns true if one of the uploads has noted a ref, until now. */
   readonly has: (ref: Blobref) => boolean
 }
 
+/** The uploads of a store that are under way, and the blobs that owners stored by themselves. */
 export class Uploads {
   readonly #environment: Pick<Environment, 'monotonic'>
   readonly #open = new Set<Upload>()
-  /** Until when, each blob that was put alone; in the order of that. */
+  /** The time (monotonic, ms) until which each single blob is kept, the earliest first. */
   readonly #lent = new Map<Blobref, number>()
 
   constructor(environment: Pick<Environment, 'monotonic'>) {
     this.#environment = environment
   }
 
+  /** Begins an upload. The caller disposes of it when its commit was answered. */
   begin(): Upload {
     const upload = new Upload(this.#environment.monotonic(), (ended) => this.#open.delete(ended))
     this.#open.add(upload)
     return upload
   }
 
-  /** For a collection that begins in this turn of the event loop: what they note from now on it sees put. */
+  /** Returns the uploads that are under way, for a collection that begins in this turn of the event
+   *  loop. The engine spares what is put later (rfc/14, rule 10). */
   underWay(): OpenUploads {
     const open = [...this.#open]
     return {
@@ -85,7 +95,8 @@ export class Uploads {
     }
   }
 
-  /** A blob that its owner will name soon. Before it is put. */
+  /** Keeps a blob for `lentMs`, until its owner names it. REQUIRES: called before the blob is
+   *  put. */
   lend(ref: Blobref): void {
     const now = this.#environment.monotonic()
     this.#lent.delete(ref) // to the end of the order
@@ -96,15 +107,18 @@ export class Uploads {
     }
   }
 
+  /** Returns true if a blob that its owner stored by itself is still kept. */
   isLent(ref: Blobref): boolean {
     return (this.#lent.get(ref) ?? 0) > this.#environment.monotonic()
   }
 }
 
-/** A streamed put up to this size (bytes) is one transaction, as if it had come whole. */
-export const putHeldMax = 1024 * 1024
+/** The largest put, in bytes, that is read from its stream into memory and committed without an
+ *  upload. */
+const putHeldMax = 1024 * 1024
 
-/** The whole of a stream if it is at most `putHeldMax` bytes, else a stream that gives the same bytes. */
+/** Reads a stream of at most `putHeldMax` bytes to its end. A longer one is returned as a stream of
+ *  the same bytes (`rest`). */
 export async function holdBack(
   chunks: AsyncIterable<Uint8Array>,
 ): Promise<{ whole: Uint8Array } | { rest: AsyncIterable<Uint8Array> }> {
@@ -128,8 +142,8 @@ export async function holdBack(
   return { rest: all() }
 }
 
-/** Stores the blobs and the pages of a value as those of an upload; durable when it resolves. Throws what the stream throws,
- *  ECANCELED, ENOSPC, EIO. */
+/** Stores the blobs of a value and the nodes of its array, and notes them in the upload. All are
+ *  durable when it resolves. Throws what the stream throws, ECANCELED, ENOSPC, EIO. */
 export async function storeArray(
   content: Content,
   nodes: Nodes,
@@ -150,7 +164,8 @@ export async function storeArray(
 
 type Signal = { readonly signal?: AbortSignal }
 
-/** A copy. Throws EINVAL, ECORRUPT, EIO. */
+/** Loads a copy of a blob. Undefined where it is not stored. Throws EINVAL, ECORRUPT, EIO,
+ *  ECANCELED. */
 export async function loadBlob(
   content: Content,
   ref: string,
@@ -161,7 +176,8 @@ export async function loadBlob(
   return bytes && Buffer.from(bytes)
 }
 
-/** Durable when it resolves, and kept for a while without a name (`lentMs`). Throws E2BIG, ENOSPC, EIO. */
+/** Stores a single blob. It is durable when it resolves, and kept for `lentMs` although no root
+ *  names it. Throws EINVAL, E2BIG, ENOSPC, EIO, ECANCELED. */
 export async function storeBlob(
   { content, uploads }: { readonly content: Content; readonly uploads: Uploads },
   bytes: Uint8Array,
@@ -174,7 +190,7 @@ export async function storeBlob(
   if (signal?.aborted) throw canceled(signal)
   const own = Buffer.from(bytes)
   const ref = hashBlob(own)
-  uploads.lend(ref) // before it is there, or a collection between takes it
+  uploads.lend(ref) // before the put: a collection in between would free the blob
   await content.put([{ ref, bytes: own }])
   return ref
 }

@@ -43,7 +43,6 @@ const roomsToReword: readonly string[] = [
   'export',
   'fsck',
   'job',
-  'kvs',
   'local',
   'open',
   'past',
