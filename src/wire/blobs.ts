@@ -1,4 +1,4 @@
-/** Blobs by their own names, as they cross the wire. See rfc/18, rule 11, rfc/12. */
+/** Requests that load and store one blob by its ref. See rfc/12 and rfc/18, rule 11. */
 
 import type { Blobref } from '../blob/blobref.js'
 import { request } from './request.js'
@@ -19,7 +19,7 @@ export const storeBlob = request({
   name: 'blobs.store',
   method: 'POST',
   path: '/v1/content',
-  summary: 'Store a blob that nothing names yet, for an hour',
+  summary: 'Store a blob that nothing names yet, and keep it for an hour',
   right: 'owner',
   upload: 'bytes',
   status: 201,

@@ -1,4 +1,4 @@
-/** Eventlogs, as they cross the wire: events as JSON, one a line. See rfc/8, rfc/12. */
+/** Requests on eventlogs. Events are sent as JSON, one event a line. See rfc/8, rfc/12. */
 
 import type { Event } from '../api/event.js'
 import { capping } from './keys.js'
@@ -6,6 +6,7 @@ import { request } from './request.js'
 import { answered, anyObject, at, count, flag, named, number, optional, text } from './schema.js'
 import { committedOp } from './transaction.js'
 
+/** One event, as an answer has it. */
 export const event = named(
   'Event',
   answered<Omit<Event, 'context'> & { readonly context?: object }>({
@@ -41,7 +42,7 @@ export const appendEventlog = request({
   name: 'eventlog.append',
   method: 'POST',
   path: '/v1/eventlog/*',
-  summary: 'Append events to a log, all of a body at once',
+  summary: 'Append all events of a body to a log, in one append',
   right: 'write',
   namespaced: true,
   query: { seal: optional(flag), ...capping },

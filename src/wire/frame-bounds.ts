@@ -1,23 +1,25 @@
-/** How much a message of msgpack may hold, looked at before it is decoded. See rfc/12, rules 5 and 33.
- *  Invariant: what passes is decoded in milliseconds, however many bytes it has. */
+/** Bounds on the number of values in a msgpack message, checked before the message is decoded.
+ *  See rfc/12, rules 5 and 33.
+ *  Invariant: a message that passes is decoded in milliseconds, whatever its size in bytes. */
 
 import { jsonNamesMax, jsonValuesMax } from '../base/json.js'
 import { TailraceError } from '../error.js'
 
-/** Bytes behind the first byte of 0xc0 to 0xdf, but for what follows a length: msgpack's table of formats. */
+/** The number of bytes that follow a first byte of 0xc0 to 0xdf, from msgpack's table of formats.
+ *  Bytes counted by a length field are not included. */
 const fixed: readonly number[] = [
   ...[0, 0, 0, 0, 1, 2, 4, 2, 3, 5, 4, 8, 1, 2, 4, 8],
   ...[1, 2, 4, 8, 2, 3, 5, 9, 17, 1, 2, 4, 2, 4, 2, 4],
 ]
-/** Where a length says how many bytes follow, it has so many bytes. */
-const lengths = new Map([
+/** The width of the length field, in bytes, of each format that counts its bytes with one. */
+const lengthWidths = new Map([
   ...[0xc4, 0xc7, 0xd9].map((byte) => [byte, 1] as const),
   ...[0xc5, 0xc8, 0xda].map((byte) => [byte, 2] as const),
   ...[0xc6, 0xc9, 0xdb].map((byte) => [byte, 4] as const),
 ])
 
-/** Bounds as JSON has them (`jsonValuesMax`, `jsonNamesMax`). Throws E2BIG. What is no msgpack is left to the
- *  decoder. */
+/** Throws E2BIG if a message has more than `jsonValuesMax` values or `jsonNamesMax` names, the same
+ *  bounds as for JSON. Bytes that are not msgpack are left to the decoder, which refuses them. */
 export function checkFrameBounds(bytes: Uint8Array): void {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
   const count = (at: number, width: number) => {
@@ -42,10 +44,10 @@ export function checkFrameBounds(bytes: Uint8Array): void {
       values += 2 * size
     }
     if (first >= 0xc0 && first < 0xe0) {
-      const width = lengths.get(first)
+      const width = lengthWidths.get(first)
       at += (fixed[first - 0xc0] ?? 0) + (width === undefined ? 0 : count(at, width))
     }
-    // A name counts as a value in the loop, but not for the bound.
+    // `values` also counts the names, so that the loop steps over them. The bound does not.
     if (values - names > jsonValuesMax || names > jsonNamesMax) {
       const most = `${jsonValuesMax} values and ${jsonNamesMax} names`
       throw new TailraceError('E2BIG', `a frame has more than ${most}: send it in parts`)

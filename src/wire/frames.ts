@@ -1,7 +1,7 @@
-/** The frames of the websocket `/v1/ws`, both ways. See rfc/12. Subprotocols: `tailrace.v1` (one
- *  msgpack map per binary message) and `tailrace.v1.json` (one JSON object per text message; bytes
- *  are {"base64": "…"}).
- *  Invariant: a frame of a kind that a peer does not know is answered with EINVAL, not dropped. */
+/** The frames of the websocket `/v1/ws`, in both directions. See rfc/12, rules 10 to 15.
+ *  Subprotocols: `tailrace.v1` (one msgpack map per binary message) and `tailrace.v1.json` (one
+ *  JSON object per text message; bytes are {"base64": "…"}).
+ *  Invariant: a frame of an unknown kind throws EINVAL where it is parsed; it is never dropped. */
 
 import type { Token } from '../api/transaction.js'
 import type { From, Position } from '../api/watch.js'
@@ -30,19 +30,24 @@ import {
 import { type ErrorBody, errorBodyOf, parseErrorBody } from './status.js'
 import { tokenGiven } from './transaction.js'
 
+/** The subprotocol whose messages are msgpack. */
 export const subprotocol = 'tailrace.v1'
+/** The subprotocol whose messages are JSON. */
 export const subprotocolJson = 'tailrace.v1.json'
 
-/** Bytes of one frame from the client. */
+/** The largest frame that either end takes, in bytes. A larger one closes the connection. */
 export const frameSizeMax = 16 * 1024 * 1024
-/** Credit of one watch (bytes), at first and at most; more is cut to it. */
+/** The credit of a new watch that asks for none, in bytes. */
 export const creditDefault = 4 * 1024 * 1024
+/** The largest credit of a watch, in bytes. A larger grant is cut to it. */
 export const creditMax = 64 * 1024 * 1024
-/** What an `append`, `value` or `lease` frame takes of the credit besides its data's bytes. */
+/** The credit that an `append`, `value` or `lease` frame takes besides the size of its data, in
+ *  bytes. */
 export const frameCost = 64
-/** An idle connection hears a ping this often; one that does not answer by the next is closed. */
+/** The time between two pings of the server, in ms. It closes a connection that did not answer one
+ *  ping by the next. */
 export const pingMs = 15_000
-/** A connection that must send a token has this long. */
+/** The time that a client has to send its token in a first frame, in ms. */
 export const authMs = 5_000
 
 type Control =
@@ -57,31 +62,33 @@ type Control =
       readonly waitCreate?: boolean
       readonly uniq?: boolean
       readonly lease?: boolean
-      /** Bytes that may be sent before `credit` grants more. Default `creditDefault`. */
+      /** The first grant of credit, in bytes. Default `creditDefault`. */
       readonly credit?: number
     }
   | { readonly id: number; readonly op: 'credit'; readonly bytes: number }
   | { readonly id: number; readonly op: 'cancel' }
 
-/** A request of `requests.ts` whose body and answer are JSON; the answer is a `result` or an `error`. */
+/** A frame that calls a request of `requests.ts` whose body and answer are JSON. It is answered by
+ *  a `result` or an `error` frame. */
 export type CallFrame = {
   readonly id: number
-  /** Its name. */
+  /** The name of the request. */
   readonly op: string
   readonly namespace?: string
   readonly idempotencyKey?: string
-  /** All other arguments, whether HTTP has them in the path, in the query or in the body. */
+  /** All other arguments: those that HTTP has in the path, in the query or in the body. */
   readonly body?: unknown
 }
 
-/** From the client. `id` is the client's, unique while the request is open. */
+/** A frame from the client. The client chooses `id`, which is unique while the request is open. */
 export type RequestFrame = Control | CallFrame
 
 type ControlOf<Name> = Extract<Control, { readonly op: Name }>
 type WatchOf = ControlOf<'watch'>
 
-/** Ids of requests count from 1. */
+/** The id of a request, 1 or more. */
 const id = integer(1)
+/** The position of a watcher, as an answer has it. */
 export const position = named(
   'Position',
   answered<Position>({ incarnation: text, index: count, prefix: blobref }),
@@ -127,14 +134,16 @@ const call = asked<CallFrame>({
 })
 const operation = answered<{ readonly op: string }>({ op: text })
 
-/** Names that are no requests. */
+/** The values of `op` that control watches and the connection, and so name no request. */
 export const controlNames: readonly string[] = Object.keys(controls)
 
+/** Returns true if the frame calls a request, and false for a control frame. */
 export function isCallFrame(frame: RequestFrame): frame is CallFrame {
   return !Object.hasOwn(controls, frame.op)
 }
 
-/** A frame from a client. Throws EINVAL. Whether there is a request of that name is the server's to know. */
+/** Parses a frame from a client. Throws EINVAL. The server checks that a request of that name
+ *  exists. */
 export function parseRequest(input: unknown): RequestFrame {
   const { op } = parse(operation, input, 'a frame')
   const schema: Schema<RequestFrame> = Object.hasOwn(controls, op)
@@ -143,13 +152,14 @@ export function parseRequest(input: unknown): RequestFrame {
   return parse(schema, input, op)
 }
 
-/** The id of a frame, to answer it though it could not be read: 0 where it has none. */
+/** Returns the id of a frame that was refused, for the `error` frame that answers it. Returns 0 if
+ *  the frame has no valid id. */
 export function requestIdOf(input: unknown): number {
   const given = typeof input === 'object' && input !== null && 'id' in input ? input.id : undefined
   return typeof given === 'number' && Number.isSafeInteger(given) && given > 0 ? given : 0
 }
 
-/** Refuses fields that mean nothing in the mode. Throws EINVAL. */
+/** Throws EINVAL for a field that has no meaning in the mode of the watch. */
 function checkMode(watch: WatchOf): void {
   const strange = watch.mode === 'value' ? (['from'] as const) : (['uniq', 'lease'] as const)
   const given = strange.find((name) => watch[name] !== undefined)
@@ -158,7 +168,7 @@ function checkMode(watch: WatchOf): void {
   throw new TailraceError('EINVAL', message)
 }
 
-/** From the server. An `error` or an `end` is the last frame of its id. */
+/** A frame from the server. A `result`, an `error` or an `end` is the last frame of its id. */
 export type ResponseFrame =
   | {
       readonly id: number
@@ -168,7 +178,7 @@ export type ResponseFrame =
       readonly seq: number
       readonly position: Position
       readonly more?: true
-      /** Last in the frame, so that the bytes may follow the head without a copy. */
+      /** The last field of the frame, so that the bytes can follow the head without a copy. */
       readonly data: Uint8Array
     }
   | {
@@ -192,7 +202,8 @@ export type ResponseFrame =
   | {
       readonly id: number
       readonly type: 'end'
-      /** sealed: all was delivered. canceled: answer to `cancel`. */
+      /** `sealed`: the log is sealed, and all of it was delivered. `canceled`: the answer to
+       *  `cancel`. */
       readonly reason: 'sealed' | 'canceled'
       readonly position?: Position
     }
@@ -200,7 +211,7 @@ export type ResponseFrame =
   | ({ readonly id: number; readonly type: 'error' } & ErrorBody)
 
 type ResponseOf<Type> = Extract<ResponseFrame, { readonly type: Type }>
-/** Frames that stand for no request have the id 0. */
+/** The id of the request that is answered; 0 for a frame that answers none. */
 const answerId = count
 const response = variantOf<ResponseFrame>('type', {
   append: answered<ResponseOf<'append'>>({
@@ -246,7 +257,7 @@ const response = variantOf<ResponseFrame>('type', {
     type: constant('result'),
     body: optional(anything),
   }),
-  // An error that cannot be read says so itself.
+  // parseErrorBody() reads the other fields. It turns an error that cannot be read into EIO.
   error: answered<{ readonly id: number; readonly type: 'error'; readonly message: string }>({
     id: answerId,
     type: constant('error'),
@@ -254,7 +265,7 @@ const response = variantOf<ResponseFrame>('type', {
   }),
 })
 
-/** A frame from a server. Throws EINVAL, which is the server's fault. */
+/** Parses a frame from a server. Throws EINVAL if the server sent something else. */
 export function parseResponse(input: unknown): ResponseFrame {
   const frame = parse(response, input, 'frame')
   if (frame.type !== 'error') return frame

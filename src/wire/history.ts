@@ -1,4 +1,5 @@
-/** Roots, differences, pasts of keys and pins, as they cross the wire. See rfc/10, rfc/12. */
+/** Requests on the history: retained roots, their differences, the past of a key, and pins. See
+ *  rfc/10, rfc/12. */
 
 import type {
   DiffEntry,
@@ -61,6 +62,7 @@ const logEntry = named(
   'LogEntry',
   answered<LogEntry>({ seq: count, time: number, value: optional(side) }),
 )
+/** A pin, as an answer has it. */
 export const pin = named(
   'Pin',
   answered<Pin>({
@@ -113,7 +115,7 @@ export const log = request({
   name: 'history.log',
   method: 'GET',
   path: '/v1/log/*',
-  summary: 'List what a key was made at the retained roots',
+  summary: 'List the values that a key has at the retained roots',
   right: 'read',
   namespaced: true,
   query: { before: optional(count), limit: optional(count) },
@@ -139,7 +141,7 @@ export const unpin = request({
   name: 'history.unpin',
   method: 'DELETE',
   path: '/v1/pins/:name',
-  summary: 'Let a pinned root go',
+  summary: 'Remove a pin, so that its root may be freed',
   right: 'owner',
   errors: ['ENOENT'],
 })

@@ -1,4 +1,4 @@
-/** Jobs, as they cross the wire. See rfc/11, rfc/12. */
+/** Requests on jobs. See rfc/11, rfc/12. */
 
 import {
   type JobFilter,
@@ -31,7 +31,7 @@ import {
   text,
 } from './schema.js'
 
-/** Columns or rows: what the system has room for. */
+/** The largest number of columns or rows: the system keeps each in 16 bits. */
 const terminalSideMax = 65_535
 
 const terminalSize = named(
@@ -46,7 +46,8 @@ const limit = scalar<number | 'unlimited'>(
   'an integer of at least 0, or "unlimited"',
   { oneOf: [{ type: 'integer', minimum: 0 }, { const: 'unlimited' }] },
 )
-/** Bounds are the job room's to check: they are its system's. */
+/** The options of a job. The job room checks their bounds, which depend on the system it runs
+ *  on. */
 const jobOptions: FieldsOf<JobOptions> = {
   keepChildren: optional(flag),
   umask: optional(integer(0, 0o777)),
@@ -91,7 +92,7 @@ const jobView = named(
 )
 
 const states = arrayOf(oneOf(...jobFilters))
-/** `running,failed`, or an array. */
+/** States of jobs, as an array or as text: `running,failed`. */
 const stateList = converted<readonly JobFilter[]>(
   (input) => states.read(typeof input === 'string' ? input.split(',') : input),
   { type: 'string', pattern: `^(${jobFilters.join('|')})(,(${jobFilters.join('|')}))*$` },

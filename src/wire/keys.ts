@@ -1,4 +1,4 @@
-/** Keys: their bytes, and what is known of them, as they cross the wire. See rfc/6, rfc/12. */
+/** Requests that read and write one key, its metadata and its treeobj. See rfc/6, rfc/12. */
 
 import { type ListEntry, type Listing, pageMax, type RootView, type Stat } from '../api/kvs.js'
 import type { Attrs, TreeobjJson } from '../tree/treeobj.js'
@@ -26,8 +26,10 @@ const attrs = named(
   'Attrs',
   answered<Attrs>({ contentType: optional(text), sealed: optional(constant(true)) }),
 )
+/** The type of a treeobj. */
 export const treeobjType = oneOf('val', 'valref', 'dir', 'symlink')
 
+/** The metadata of a key, as an answer has it. */
 export const stat = named(
   'Stat',
   answered<Stat>({
@@ -80,19 +82,20 @@ const rootView = named(
   }),
 )
 
-/** A root to read, or to wait for. */
+/** Parameters of a read: the root to read, and the seq to wait for. */
 const reading = { at: optional(at), minSeq: optional(count) }
 const limit = optional(integer(1, pageMax))
-/** When a value goes, and how much of a log is kept. */
+/** Parameters of a write that say how much of a log is kept. */
 export const capping = {
   keep: optional(count),
   keepBytes: optional(count),
   keepAge: optional(count),
   uncap: optional(flag),
 }
+/** Parameters of a write that say when the value expires, and how much of a log is kept. */
 const life = { ttl: optional(count), sliding: optional(flag), ...capping }
 const conditions = ['if-match', 'if-none-match'] as const satisfies readonly RequestHeader[]
-/** Headers of a write: what must hold, and that it is done once. */
+/** Headers of a write: its conditions and guards, and its idempotency key. */
 const writing = [...conditions, 'tailrace-guards', 'idempotency-key'] as const
 const valueHeaders = ['etag', 'tailrace-seq', 'tailrace-count', 'tailrace-stat'] as const
 const missing = ['ENOENT', 'ENOTDIR', 'ELOOP', 'ENONS', 'ECOMPACTED'] as const
@@ -129,7 +132,7 @@ export const headKey = request({
   name: 'key.head',
   method: 'HEAD',
   path: '/v1/kv/*',
-  summary: 'Tell what is known of a key in headers, without its bytes',
+  summary: 'Show the metadata of a key in headers, without its bytes',
   right: 'read',
   namespaced: true,
   query: { ...reading, from: optional(count), position: optional(text) },
@@ -145,7 +148,7 @@ export const putKey = request({
   name: 'key.put',
   method: 'PUT',
   path: '/v1/kv/*',
-  summary: 'Make a key these bytes, whatever it was',
+  summary: 'Set a key to the bytes of the body, whatever it was before',
   right: 'write',
   namespaced: true,
   query: { ...life, contentType: optional(contentType) },
@@ -188,7 +191,7 @@ export const statKey = request({
   name: 'stat',
   method: 'GET',
   path: '/v1/stat/*',
-  summary: 'Tell what is known of a key without reading it',
+  summary: 'Show the metadata of a key, without its bytes',
   right: 'read',
   namespaced: true,
   query: { ...reading, nofollow: optional(flag) },
@@ -214,12 +217,12 @@ export const putTreeobj = request({
   name: 'treeobj.put',
   method: 'PUT',
   path: '/v1/treeobj/*',
-  summary: 'Make a key a treeobj that names blobs which are stored',
+  summary: 'Set a key to a treeobj that names stored blobs',
   right: 'write',
   namespaced: true,
   query: { dangling: optional(flag) },
   headers: writing,
-  // Its fields are checked with the blobs that they name.
+  // The transaction checks its fields, together with the blobs that they name.
   body: named('TreeobjPut', anyObject),
   answer: committedOp,
   answerHeaders: ['etag'],

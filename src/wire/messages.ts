@@ -1,5 +1,5 @@
-/** Frames as messages of a websocket, in both subprotocols. See rfc/12, rule 10. For servers: a client that speaks
- *  msgpack alone needs `framing.ts` only. */
+/** Encodes frames as messages of a websocket, in both subprotocols. See rfc/12, rule 10. Used by
+ *  servers: a client that speaks only msgpack needs only `framing.ts`. */
 
 import { parseJson } from '../base/json.js'
 import { toJson } from './bytes.js'
@@ -11,17 +11,18 @@ import {
 } from './frames.js'
 import { packFrame, unpackFrame } from './framing.js'
 
-/** Text for JSON, bytes for msgpack. */
+/** A message: text is JSON, bytes are msgpack. */
 export type Message = string | Uint8Array
+/** The name of a subprotocol. */
 export type Subprotocol = typeof subprotocol | typeof subprotocolJson
 
-/** One message. Fields that are undefined are left out. */
+/** Encodes a frame as one message. Fields that are undefined are left out. */
 export function encodeMessage(frame: RequestFrame | ResponseFrame, protocol: Subprotocol): Message {
   return protocol === subprotocol ? packFrame(frame) : JSON.stringify(toJson(frame))
 }
 
-/** A message's frame, not yet checked: `{base64}` becomes bytes where a schema says bytes, and nowhere else. Throws
- *  EINVAL. */
+/** Decodes a message. The frame is not checked yet: give it to `parseRequest` or `parseResponse`,
+ *  whose schemas also turn `{base64}` into bytes. Throws EINVAL. */
 export function decodeMessage(message: Message): unknown {
   if (typeof message === 'string') return parseJson(message, 'a frame')
   return unpackFrame(message)

@@ -1,4 +1,4 @@
-/** Namespaces and their settings, as they cross the wire. See rfc/6, rfc/10, rfc/12. */
+/** Requests on namespaces and their settings. See rfc/6, rfc/10, rfc/12. */
 
 import type { NamespaceView, Settings, SettingsChange } from '../api/namespace.js'
 import { request } from './request.js'
@@ -16,6 +16,7 @@ import {
   text,
 } from './schema.js'
 
+/** The settings of a namespace, as an answer has them. */
 export const settings = named(
   'Settings',
   answered<Settings>({

@@ -1,6 +1,7 @@
-/** A request as both ends know it: its name, its route, what it takes and gives. See rfc/12.
- *  Invariant: server and client are driven by the same definition, over HTTP and over the websocket; no two fields
- *  of one request (path, query, body) have the same name, so that all of them are one object of arguments. */
+/** The definition of a request: its name, route, arguments, answer and errors. See rfc/12.
+ *  Invariant: server and client use the same definition, over HTTP and over the websocket. All
+ *  fields of a request (path, query, body) have different names, so that one object holds all
+ *  arguments. */
 
 import type { Code } from '../error.js'
 import {
@@ -13,19 +14,22 @@ import {
   type ValueOf,
 } from './schema.js'
 
-export type Method = 'GET' | 'HEAD' | 'PUT' | 'POST' | 'PATCH' | 'DELETE'
+type Method = 'GET' | 'HEAD' | 'PUT' | 'POST' | 'PATCH' | 'DELETE'
 type AnySchema = Schema<never> | Schema
-/** Fields by name. An optional one may be left out. */
-export type FieldSchemas = Readonly<Record<string, unknown>>
+/** Schemas of fields, by the name of the field. */
+type FieldSchemas = Readonly<Record<string, unknown>>
 
-/** `read`: changes nothing. `write`: changes keys. `jobs`: runs commands. `owner`: looks after the store, or reads
- *  what no key names. `anyone`: needs no token. */
+/** The right that a request needs. `anyone`: none, and no token. `read`: to read keys. `write`: to
+ *  change keys. `jobs`: to run commands. `owner`: to look after the store, or to read blobs by
+ *  their refs. */
 export type Right = 'anyone' | 'read' | 'write' | 'jobs' | 'owner'
 
-/** What crosses the wire besides JSON: bytes of any length, events for `EventSource`, JSON line by line. */
-export type Streamed = 'bytes' | 'events' | 'lines' | 'html'
+/** Forms of an answer that is not one JSON value: raw bytes, an event stream for `EventSource`,
+ *  JSON line by line, a page. */
+type Streamed = 'bytes' | 'events' | 'lines' | 'html'
 
-/** Headers that change what a request means. Those that it does not name are refused on it. */
+/** Headers that change the meaning of a request. One that a request does not list is refused on
+ *  it. */
 export type RequestHeader =
   | 'content-type'
   | 'if-match'
@@ -39,7 +43,7 @@ export type RequestHeader =
   | 'producer-epoch'
   | 'producer-seq'
 
-export type AnswerHeader =
+type AnswerHeader =
   | 'etag'
   | 'content-range'
   | 'tailrace-count'
@@ -47,34 +51,38 @@ export type AnswerHeader =
   | 'tailrace-seq'
   | 'tailrace-stat'
 
+/** The definition of one request. */
 export type RequestSpec = {
-  /** As the websocket has it: `history.diff`. */
+  /** The name, which the websocket uses as `op`: `history.diff`. */
   readonly name: string
   readonly method: Method
-  /** `:name` stands for one name, `*` at the end for a key (an empty one too). */
+  /** The path of the route. `:name` stands for one name, `*` at the end for a key, which may be
+   *  empty. */
   readonly path: string
-  /** One sentence for people. */
+  /** One sentence for people, without its full stop. */
   readonly summary: string
   readonly right: Right
-  /** Takes `?namespace`; `primary` if left out. A reserved one is refused where the right is `write`. */
+  /** The request takes `?namespace`; its default is `primary`. A request with the right `write`
+   *  refuses reserved namespaces. */
   readonly namespaced?: true
   readonly query?: FieldSchemas
   readonly headers?: readonly RequestHeader[]
-  /** JSON. A body that is left out is `{}`. */
+  /** The schema of a body in JSON. A body that is left out is `{}`. */
   readonly body?: AnySchema
-  /** The body is a stream. */
+  /** The form of a body that is a stream. */
   readonly upload?: 'bytes' | 'lines'
-  /** JSON; `{}` where there is nothing to say. */
+  /** The schema of an answer in JSON. Default: `{}`. */
   readonly answer?: AnySchema
   readonly download?: readonly Streamed[]
   readonly answerHeaders?: readonly AnswerHeader[]
-  /** Status of an answer, where it is not 200. */
+  /** The status of an answer. Default: 200. */
   readonly status?: number
-  /** Other statuses that are no errors: of a part (206), or that there is nothing to send (204, 304). */
+  /** Other statuses that are no errors: 206 for a part, 204 and 304 if there is nothing to send. */
   readonly statuses?: readonly number[]
-  /** Besides those that every request may meet. */
+  /** The errors of this request, besides those that any request may meet. */
   readonly errors: readonly Code[]
-  /** Answered when something has happened, however long that takes: always, or where this argument is given. */
+  /** The request is answered once something has happened, however long that takes: `true` for every
+   *  call, or the name of the argument that makes a call wait. */
   readonly waits?: true | string
 }
 
@@ -82,7 +90,7 @@ type Optionals<F> = {
   [name in keyof F]: F[name] extends OptionalSchema<unknown> ? name : never
 }[keyof F]
 type Simple<T> = { [name in keyof T]: T[name] }
-/** Values of fields. */
+/** The values of fields, by the name of the field. */
 export type Values<F> = Simple<
   { readonly [name in Exclude<keyof F, Optionals<F>>]: ValueOf<F[name]> } & {
     readonly [name in Optionals<F>]?: F[name] extends OptionalSchema<infer T> ? T : never
@@ -102,28 +110,29 @@ type NamespaceArg<R> = R extends { readonly namespaced: true }
   ? { readonly namespace?: string }
   : unknown
 
-/** All that a request takes. */
+/** The arguments of a request, as one object. */
 export type ArgsOf<R extends RequestSpec> = Simple<
   PathArgs<R['path']> & QueryArgs<R> & BodyArgs<R> & NamespaceArg<R>
 >
-/** What it gives. */
+/** The answer of a request. */
 export type AnswerOf<R extends RequestSpec> = R extends { readonly answer: infer S }
   ? ValueOf<S>
   : Record<never, never>
 
+/** Defines a request; `R` keeps the literal types, from which `ArgsOf` and `AnswerOf` are made. */
 export function request<const R extends RequestSpec>(spec: R): R {
   return spec
 }
 
-/** Whether body and answer are JSON, and no header changes what it means: such a request goes over the websocket,
- *  too. */
+/** Returns true if a request is served over the websocket too: its body and its answer are JSON,
+ *  and no header but the idempotency key changes its meaning. */
 export function isCall(spec: RequestSpec): boolean {
   const { headers = [], method, upload, download } = spec
   const isPlain = headers.every((header) => header === 'idempotency-key')
   return isPlain && method !== 'HEAD' && upload === undefined && download === undefined
 }
 
-/** Whether it is answered only when something has happened. */
+/** Returns true if a call with these arguments is answered only once something has happened. */
 export function isWaiting(
   { waits }: RequestSpec,
   args: Readonly<Record<string, unknown>>,
@@ -132,13 +141,14 @@ export function isWaiting(
   return args[waits] !== undefined && args[waits] !== false
 }
 
-/** Names in the path: `key` for a key. */
+/** Returns the names of the arguments in the path. A `*` at its end is the argument `key`. */
 export function pathNames({ path }: RequestSpec): string[] {
   const names = [...path.matchAll(/:(\w+)/g)].map(([, name]) => name ?? '')
   return path.endsWith('*') ? [...names, 'key'] : names
 }
 
-/** A parser of all that a request takes, as one object: what a frame of the websocket has. It throws EINVAL, E2BIG. */
+/** Returns a parser of all arguments of a request in one object, as a frame of the websocket has
+ *  them. The parser throws EINVAL, E2BIG. */
 export function argsParserOf(spec: RequestSpec): (input: unknown) => object {
   const head = { ...Object.fromEntries(pathNames(spec).map((name) => [name, text])), ...spec.query }
   const body = spec.body as Schema<object> | undefined

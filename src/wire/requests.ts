@@ -1,5 +1,6 @@
-/** The table of all requests: the server serves them, OpenAPI describes them. See rfc/12. Clients import those that
- *  they send. */
+/** The table of all requests. The server serves all of them, and OpenAPI describes all of them. A
+ *  client imports single requests instead, so that a bundle holds only those it sends. See
+ *  rfc/12. */
 
 import { loadBlob, storeBlob } from './blobs.js'
 import { appendEventlog, readEventlog } from './eventlogs.js'
@@ -41,7 +42,7 @@ import { docs, health, openapi, status, stop } from './server.js'
 import { read, txn } from './transaction.js'
 import { collect, exportTree, forget, importTree, usage } from './upkeep.js'
 
-/** In the order in which documents have them. */
+/** All requests in groups, in the order of `/openapi.json` and `/docs`. */
 export const requestGroups = {
   Keys: [getKey, headKey, putKey, appendKey, unlinkKey, statKey, listKeys, root],
   Transactions: [txn, read],
@@ -57,9 +58,10 @@ export const requestGroups = {
   Server: [health, status, stop, openapi, docs],
 } as const satisfies Readonly<Record<string, readonly RequestSpec[]>>
 
+/** The name of a request of the table. */
 export type RequestName = (typeof requestGroups)[keyof typeof requestGroups][number]['name']
 
-/** By their names. */
+/** All requests, by name. */
 export const requests: ReadonlyMap<string, RequestSpec> = new Map(
   Object.values(requestGroups)
     .flat()

@@ -1,44 +1,49 @@
-/** Schemas of what crosses the wire: each shape is written once, and its parser, its error messages and its JSON
- *  Schema come from it.
- *  Invariant: a schema of a type has a field for each field of the type, or it does not compile. What comes in
- *  is refused with EINVAL and the path of the first field that is wrong. What is as it must be is not copied: what
- *  comes from a wire is its reader's alone. Runs in browsers, and makes no code. */
+/** Schemas of what crosses the wire. Each shape is written once; its parser, its error messages and
+ *  its JSON Schema are made from it.
+ *  Invariant: a schema of a type has a field for each field of the type, or it does not compile.
+ *  Wrong input is refused with EINVAL and the path of the first wrong field. Input that fits is not
+ *  copied: its only owner is the reader. Runs in browsers, and generates no code (no `new
+ *  Function`). */
 
 import { decodeBase64 } from '../blob/base64.js'
 import { type Blobref, isBlobref } from '../blob/blobref.js'
 import { type Failed, isCode, TailraceError } from '../error.js'
 import { base64Of, encodeText } from './bytes.js'
 
-/** Takes anything in; gives a `T`. */
+/** A schema: it parses any input to a `T`. */
 export type Schema<T = unknown> = {
-  /** Throws a `Mismatch`. */
+  /** Returns the value. Throws a `Mismatch` if the input does not fit. */
   readonly read: (input: unknown) => T
   readonly json: JsonSchema
 }
-/** A field that may be left out. */
+/** The schema of a field that may be left out. */
 export type OptionalSchema<T> = Schema<T | undefined> & { readonly optional: true }
+/** The type of a schema's values. */
 export type ValueOf<S> = S extends Schema<infer T> ? T : never
+/** A JSON Schema (2020-12), as OpenAPI 3.1 has it. */
 export type JsonSchema = Readonly<Record<string, unknown>>
 
-/** The fields of an object of type `T`. */
+/** The schemas of the fields of an object of type `T`. */
 export type FieldsOf<T> = {
   readonly [name in keyof T]-?: undefined extends T[name]
     ? OptionalSchema<Exclude<T[name], undefined>>
     : Schema<T[name]>
 }
-/** Characters of a strange name that a message shows. */
+/** The number of characters of an unknown field's name that a message shows. */
 const nameShownMax = 100
 
 type Fields = Readonly<Record<string, unknown>>
 
-/** What is wrong, and where. No error: it is made often where somebody means harm, and needs no stack. */
+/** The reason why an input does not fit, and the place. It is not an `Error`: an attacker can cause
+ *  many of them, and each stack trace would cost time. */
 class Mismatch {
+  /** Names and indices, from the outermost to the wrong one. */
   readonly path: (string | number)[] = []
   readonly message: string
-  /** Which op or guard of a transaction it is. */
+  /** The op or guard of a transaction that does not fit. */
   failed: Failed | undefined
 
-  /** `message` follows the name of what is wrong: "must be …". */
+  /** The message completes the name of the wrong field: "must be …". */
   constructor(message: string) {
     this.message = message
   }
@@ -48,18 +53,19 @@ function refuse(message: string): never {
   throw new Mismatch(message)
 }
 
-/** The mismatch as it is seen from one level above. */
+/** Puts `step` in front of a mismatch's path, and returns what was thrown. */
 function below(step: string | number, thrown: unknown): unknown {
   if (thrown instanceof Mismatch) thrown.path.unshift(step)
   return thrown
 }
 
-/** A name for the shape, in documents: what has one stands there once. */
+/** Gives a shape a title. OpenAPI describes a shape with a title once, and refers to it
+ *  elsewhere. */
 export function named<T>(title: string, { read, json }: Schema<T>): Schema<T> {
   return { read, json: { title, ...json } }
 }
 
-/** A value that `is` tells from others. `expected` completes "… must be". */
+/** Makes the schema of a value for which `is` returns true. `expected` completes "… must be". */
 export function scalar<T>(
   is: (input: unknown) => boolean,
   expected: string,
@@ -69,8 +75,8 @@ export function scalar<T>(
   return { read: (input) => (is(input) ? (input as T) : refuse(message)), json }
 }
 
-/** A value that is written in another form than it is used. `read` may throw EINVAL, with a message that follows the
- *  value's name. */
+/** Makes the schema of a value that is written in another form than it is used in. `read` converts
+ *  it, or throws EINVAL with a message that completes the name of the field. */
 export function converted<T>(read: (input: unknown) => T, json: JsonSchema): Schema<T> {
   const convert = (input: unknown) => {
     try {
@@ -82,23 +88,26 @@ export function converted<T>(read: (input: unknown) => T, json: JsonSchema): Sch
   return { read: convert, json }
 }
 
+/** A string. */
 export const text = scalar<string>((input) => typeof input === 'string', 'text', {
   type: 'string',
 })
+/** A boolean. */
 export const flag = scalar<boolean>((input) => typeof input === 'boolean', 'true or false', {
   type: 'boolean',
 })
-/** Whatever it is, its use is to check. */
+/** Any value. The code that uses it checks it. */
 export const anything: Schema<unknown> = { read: (input) => input, json: {} }
-/** An object that its use is to check. */
+/** Any object. The code that uses it checks its fields. */
 export const anyObject = scalar<object>(isObject, 'an object', { type: 'object' })
 
-/** Just this value. */
+/** Makes the schema of this one value. */
 export function constant<const T extends string | number | boolean>(value: T): Schema<T> {
   return scalar((input) => input === value, JSON.stringify(value), { const: value })
 }
 
-/** A whole number from `min` to `max`. The 64-bit integers of msgpack come in as bigint. */
+/** Makes the schema of an integer from `min` to `max`, both inclusive. A 64-bit integer of msgpack
+ *  comes in as a bigint, and becomes a number. */
 export function integer(min = 0, max = Number.MAX_SAFE_INTEGER): Schema<number> {
   const json = {
     type: 'integer',
@@ -123,7 +132,7 @@ function rangeOf({ minimum, maximum }: { readonly minimum?: number; readonly max
   return `an integer ${bounds}`
 }
 
-/** A whole number, 0 or more. */
+/** An integer of at least 0. */
 export const count = integer()
 /** A finite number, such as a time in ms. */
 export const number: Schema<number> = {
@@ -135,6 +144,7 @@ export const number: Schema<number> = {
   },
   json: { type: 'number' },
 }
+/** A blobref. */
 export const blobref = named(
   'Blobref',
   scalar<Blobref>(
@@ -143,7 +153,7 @@ export const blobref = named(
     { type: 'string', pattern: '^blake3-[0-9a-f]{64}$' },
   ),
 )
-/** A root: its seq, or its ref. */
+/** A root, named by its seq or its ref. */
 export const at: Schema<number | string> = {
   read: (input) => {
     if (typeof input === 'string' && isBlobref(input)) return input
@@ -162,12 +172,12 @@ const bytesJson: JsonSchema = {
   required: ['base64'],
   additionalProperties: false,
 }
-/** Bytes as they are, or in JSON as `{"base64": "…"}`. */
+/** Bytes: raw in msgpack, `{"base64": "…"}` in JSON. */
 export const bytes = converted(
   (input) => bytesOf(input) ?? refuse('must be bytes, or {"base64": "…"}'),
   bytesJson,
 )
-/** Bytes, or text that stands for its UTF-8. */
+/** Bytes, or text, which is encoded as UTF-8. */
 export const textOrBytes = converted<Uint8Array>(
   (input) =>
     typeof input === 'string'
@@ -182,14 +192,17 @@ function bytesOf(input: unknown): Uint8Array | undefined {
   return base64 === undefined ? undefined : decodeBase64(base64)
 }
 
+/** Makes the schema of a field that may be left out. */
 export function optional<T>({ read, json }: Schema<T>): OptionalSchema<T> {
   return { read: (input) => (input === undefined ? undefined : read(input)), json, optional: true }
 }
 
+/** Returns true if `optional` made the schema. */
 export function isOptional(schema: Schema): boolean {
   return 'optional' in schema
 }
 
+/** Makes the schema of a value that may be null. */
 export function nullable<T>({ read, json }: Schema<T>): Schema<T | null> {
   return {
     read: (input) => (input === null ? null : read(input)),
@@ -197,7 +210,8 @@ export function nullable<T>({ read, json }: Schema<T>): Schema<T | null> {
   }
 }
 
-/** `limit`: above so many, E2BIG with the message. */
+/** Makes the schema of an array. With more items than `limit.max` it throws E2BIG with the
+ *  message. */
 export function arrayOf<T>(
   { read, json }: Schema<T>,
   limit?: { readonly max: number; readonly message: string },
@@ -222,7 +236,8 @@ export function arrayOf<T>(
   return { read: readAll, json: { type: 'array', items: json, ...bound } }
 }
 
-/** Values of one kind by names that are not known before: any name, also those of an object's methods. */
+/** Makes the schema of an object with any names, whose values have one schema. Names such as
+ *  `constructor` are names like all others. */
 export function mapOf<T>({ read, json }: Schema<T>): Schema<Record<string, T>> {
   const readAll = (input: unknown) => {
     if (!isObject(input)) return refuse('must be an object')
@@ -238,6 +253,7 @@ export function mapOf<T>({ read, json }: Schema<T>): Schema<Record<string, T>> {
   return { read: readAll, json: { type: 'object', additionalProperties: json } }
 }
 
+/** Makes the schema of a string that is one of these. */
 export function oneOf<const T extends string>(...names: readonly T[]): Schema<T> {
   return scalar((input) => names.some((name) => name === input), `one of ${names.join(', ')}`, {
     type: 'string',
@@ -245,17 +261,19 @@ export function oneOf<const T extends string>(...names: readonly T[]): Schema<T>
   })
 }
 
-/** What a peer asks: a field that is not known is refused, since a typing error is no default. */
+/** Makes the schema of an object that a client sends. An unknown field is refused, so that a typing
+ *  error never means a default (rfc/12, rule 5). */
 export function asked<T extends object>(fields: FieldsOf<T>): Schema<T> {
   return { read: readerOf<T>(fields, 'refused'), json: objectJson(fields, false) }
 }
 
-/** What a server answers: fields that are not known are passed over, since it may be newer. */
+/** Makes the schema of an object that a server sends. Unknown fields are dropped: the server may be
+ *  newer than the client. */
 export function answered<T extends object>(fields: FieldsOf<T>): Schema<T> {
   return { read: readerOf<T>(fields, 'dropped'), json: objectJson(fields, true) }
 }
 
-/** `others`: what becomes of fields that are not known. */
+/** Makes the `read` of an object's schema. `others` says what happens to unknown fields. */
 function readerOf<T extends object>(
   fields: object,
   others: 'refused' | 'dropped',
@@ -264,7 +282,7 @@ function readerOf<T extends object>(
   const required = [...known].filter(([, schema]) => !isOptional(schema)).map(([name]) => name)
   return (input) => {
     if (!isObject(input)) return refuse('must be an object')
-    // A copy is made with the first field that becomes another one.
+    // The input is copied only once a field has to change.
     let values: Record<string, unknown> = input as Record<string, unknown>
     for (const name in input) {
       const schema = known.get(name)
@@ -296,7 +314,8 @@ function readerOf<T extends object>(
   }
 }
 
-/** One of several objects. `choose` gives the schema for what came in, or says what is wrong with it. */
+/** Makes the schema of one of several objects. `choose` returns the schema for the input, or the
+ *  reason why there is none. */
 export function chosenOf<T>(
   options: readonly Schema[],
   choose: (fields: Fields) => Schema | string,
@@ -309,7 +328,7 @@ export function chosenOf<T>(
   return { read, json: { oneOf: options.map(({ json }) => json) } }
 }
 
-/** One of several objects, told apart by the text in their field `tag`. */
+/** Makes the schema of one of several objects, which the text in their field `tag` tells apart. */
 export function variantOf<T>(tag: string, options: Readonly<Record<string, Schema>>): Schema<T> {
   const known = new Map<unknown, Schema>(Object.entries(options))
   const message = `must be one of ${[...known.keys()].join(', ')}`
@@ -321,7 +340,7 @@ export function variantOf<T>(tag: string, options: Readonly<Record<string, Schem
   })
 }
 
-/** With one more rule for the whole. `check` throws. */
+/** Adds a rule to a schema: `check` looks at the whole value, and throws if it is wrong. */
 export function checkedBy<T>({ read, json }: Schema<T>, check: (value: T) => void): Schema<T> {
   const checked = (input: unknown) => {
     const value = read(input)
@@ -331,7 +350,8 @@ export function checkedBy<T>({ read, json }: Schema<T>, check: (value: T) => voi
   return { read: checked, json }
 }
 
-/** Errors name the part of a transaction that they are about, as refusals of the store do. */
+/** Adds to each mismatch the op or guard of a transaction that it is about, as the errors of the
+ *  store have it in `failed`. */
 export function withFailed<T>(
   { read, json }: Schema<T>,
   failedOf: (path: readonly (string | number)[]) => Failed | undefined,
@@ -347,7 +367,8 @@ export function withFailed<T>(
   return { read: named, json }
 }
 
-/** Throws EINVAL; `what` names the whole, and is empty where the names of its fields say enough. */
+/** Parses an input by a schema. Throws EINVAL; its message begins with `what` and the path of the
+ *  wrong field. `what` may be empty. */
 export function parse<T>(schema: Schema<T>, input: unknown, what: string): T {
   try {
     return schema.read(input)
@@ -358,7 +379,8 @@ export function parse<T>(schema: Schema<T>, input: unknown, what: string): T {
   }
 }
 
-/** The value that a parameter of a query stands for: `limit=10`, `newest`, `newest=true`, `at=17`. Throws EINVAL. */
+/** Parses the text of a query parameter: `limit=10`, `newest`, `newest=true`, `at=17`. Throws
+ *  EINVAL. */
 export function parseParameter<T>(schema: Schema<T>, input: string, what: string): T {
   return parse(schema, typedOf(schema.json, input), what)
 }
@@ -392,7 +414,7 @@ function isObject(input: unknown): input is object {
   )
 }
 
-/** Says where it is, and what it must be. */
+/** Makes the message of a mismatch: the place, and what the value must be. */
 function complaintOf({ path, message }: Mismatch, what: string): string {
   const place = path.reduce<string>((above, step) => {
     if (typeof step === 'number') return `${above}[${step}]`

@@ -1,4 +1,4 @@
-/** The server itself: whether it is there, how it is, its end, and what it says of its requests. See rfc/12. */
+/** Requests about the server itself: its health and status, its end, its documents. See rfc/12. */
 
 import type { Usage } from '../api/upkeep.js'
 import { request } from './request.js'
@@ -17,34 +17,37 @@ import {
 } from './schema.js'
 import { usageShape } from './upkeep.js'
 
-/** What a server says of itself. */
+/** The status of a server. */
 export type ServerStatus = {
   readonly version: string
   readonly storeId: string
   readonly pid: number
-  /** ms since 1970. */
+  /** The start of the server, in ms since 1970. */
   readonly started: number
-  /** The data directory's real path. */
+  /** The real path of the data directory. */
   readonly directory: string
   /** `HOST:PORT` of each TCP address. */
   readonly listen: readonly string[]
-  /** Bytes: all, and those that are the process's own. */
+  /** The memory of the process, in bytes: all of it, and the part that no file backs. */
   readonly memory: { readonly rss: number; readonly anonymous: number }
+  /** The number of watchers. */
   readonly watchers: number
-  /** Websockets, and the bytes that wait for their clients. */
+  /** The number of open websockets. */
   readonly connections: number
+  /** The number of bytes that wait to be sent to websockets. */
   readonly backlog: number
+  /** The number of jobs that run, and of jobs that wait for a place. */
   readonly jobs: { readonly running: number; readonly waiting: number }
   readonly usage: Usage
 }
 
-export type Health = { readonly ok: true; readonly version: string; readonly storeId: string }
+type Health = { readonly ok: true; readonly version: string; readonly storeId: string }
 
 export const health = request({
   name: 'server.health',
   method: 'GET',
   path: '/healthz',
-  summary: 'Tell that the server is there, and whose store it has',
+  summary: 'Tell that the server answers, and which store it serves',
   right: 'anyone',
   answer: named('Health', answered<Health>({ ok: constant(true), version: text, storeId: text })),
   errors: [],
@@ -54,7 +57,7 @@ export const status = request({
   name: 'server.status',
   method: 'GET',
   path: '/v1/status',
-  summary: 'Tell how the server is',
+  summary: 'Show the status of the server: its version, memory, connections, jobs and usage',
   right: 'read',
   answer: named(
     'ServerStatus',
@@ -80,7 +83,7 @@ export const stop = request({
   name: 'server.stop',
   method: 'POST',
   path: '/v1/stop',
-  summary: 'End the server, if no job runs or with force',
+  summary: 'Stop the server; while jobs run, only with force',
   right: 'owner',
   body: asked<{ readonly force?: boolean }>({ force: optional(flag) }),
   answer: answered<{ readonly stopping: true }>({ stopping: constant(true) }),

@@ -1,13 +1,14 @@
-/** Errors as they cross the wire: their envelope, and the HTTP statuses of their codes. See rfc/2. */
+/** Errors as they cross the wire: their envelope, and the HTTP status of each code. See rfc/2, rule
+ *  9. */
 
 import { type Code, codes, type Failed, parseCode, TailraceError } from '../error.js'
 import { answered, anything, count, named, oneOf, optional, text } from './schema.js'
 
-/** The envelope of every error: over HTTP it is `{error: ErrorBody}`. */
+/** The body of every error. HTTP sends it as `{error: ErrorBody}`. */
 export type ErrorBody = {
   readonly code: Code
   readonly message: string
-  /** A refused transaction: which op or guard, and the state that it met. */
+  /** The op or guard for which a transaction was refused, and the state that it met. */
   readonly failed?: Failed
 }
 
@@ -25,6 +26,7 @@ const errorBody = named(
     ),
   }),
 )
+/** The answer of a request that failed. */
 export const errorEnvelope = named(
   'Error',
   answered<{ readonly error: ErrorBody }>({ error: errorBody }),
@@ -60,10 +62,12 @@ const statuses: Readonly<Record<Code, number>> = {
   EMISCONFIGURED: 500,
 }
 
+/** Returns the HTTP status of a code, from the table of rfc/2. */
 export function statusOf(code: Code): number {
   return statuses[code]
 }
 
+/** Returns the body of an error; the cause and the stack are left out. */
 export function errorBodyOf(error: TailraceError): ErrorBody {
   return {
     code: error.code,
@@ -72,7 +76,7 @@ export function errorBodyOf(error: TailraceError): ErrorBody {
   }
 }
 
-/** The error that a peer sent; an envelope that cannot be read is an EIO that says so. */
+/** Returns the error that a peer sent. Returns an EIO if the body, or its code, cannot be read. */
 export function parseErrorBody(input: unknown): TailraceError {
   const body = typeof input === 'object' && input !== null ? (input as Partial<ErrorBody>) : {}
   const code = parseCode(body.code)

@@ -1,13 +1,14 @@
-/** The token of a lease as text: INCARNATION:SEQ, as the CLI prints it and shells carry it. See rfc/9, rule 3.
- *  Pure. */
+/** The text form of a lease's fencing token, INCARNATION:SEQ, which the CLI prints and reads. See
+ *  rfc/9, rule 3. Pure. */
 
 import type { Token } from '../api/transaction.js'
 
+/** Returns the text form of a token. */
 export function textOfToken({ incarnation, seq }: Token): string {
   return `${incarnation}:${seq}`
 }
 
-/** Undefined where the text is no token. */
+/** Parses the text form of a token. Returns undefined if the text is not a token. */
 export function tokenOfText(text: string): Token | undefined {
   const [, incarnation, seq] = /^([0-9a-f]+(?:\.[0-9a-f]+)?):(\d{1,15})$/.exec(text) ?? []
   return incarnation === undefined ? undefined : { incarnation, seq: Number(seq) }

@@ -1,6 +1,6 @@
-/** Transactions and reads of several keys, as they cross the wire, in JSON and in msgpack. See rfc/6, rfc/12.
- *  Invariant: what passed has the shape of api/transaction.ts and its bounds; keys, refs and times are still the
- *  store's to check. */
+/** Requests that change or read several keys at once. See rfc/6, rfc/12.
+ *  Invariant: a transaction that was parsed has the shape and the bounds of api/transaction.ts. The
+ *  store still checks its keys, refs and times. */
 
 import { readKeysMax } from '../api/kvs.js'
 import {
@@ -50,10 +50,10 @@ import {
 } from './schema.js'
 import { tokenOfText } from './token.js'
 
-/** Bytes of a content type. */
-export const contentTypeSizeMax = 255
+/** The largest size of a content type, in bytes. */
+const contentTypeSizeMax = 255
 
-/** Visible ASCII, as it goes into a header. */
+/** A content type: printable ASCII, so that it can stand in a header. */
 export const contentType = scalar<string>(
   (input) =>
     typeof input === 'string' && input.length <= contentTypeSizeMax && /^[\x20-\x7e]+$/.test(input),
@@ -61,13 +61,14 @@ export const contentType = scalar<string>(
   { type: 'string', minLength: 1, maxLength: contentTypeSizeMax, pattern: '^[ -~]+$' },
 )
 
-/** So many things, and their bytes. */
+/** A number of things, and the sum of their sizes in bytes. */
 export const totals = named('Totals', answered<Base>({ count, size: count }))
 
 const tokenFields: FieldsOf<Token> = { incarnation: text, seq: count }
+/** The fencing token of a lease, as an answer has it. */
 export const tokenGiven = named('Token', answered<Token>(tokenFields))
 const tokenObject = asked<Token>(tokenFields)
-/** As an object, or as the text INCARNATION:SEQ. */
+/** The fencing token of a lease: an object, or the text INCARNATION:SEQ. */
 const token = converted<Token>(
   (input) => {
     if (typeof input !== 'string') return tokenObject.read(input)
@@ -83,6 +84,7 @@ const capFields: FieldsOf<Cap> = {
   keepBytes: optional(count),
   keepAge: optional(count),
 }
+/** The cap of a log, as an answer has it. */
 export const capGiven = named('Cap', answered<Cap>(capFields))
 const producer = named('Producer', asked<Producer>({ id: text, epoch: count, seq: count }))
 const life: FieldsOf<Expiry & Capping> = {
@@ -190,6 +192,7 @@ const guard = named(
     }),
   }),
 )
+/** The guards of a transaction. */
 export const guards = arrayOf(guard, {
   max: guardsMax,
   message: `a transaction has at most ${guardsMax} guards`,
@@ -222,7 +225,7 @@ const opResult = named(
   }),
 )
 const committed = { seq: count, ref: blobref, repeated: optional(constant(true)) }
-/** What a write of one key answers. */
+/** The answer to a write of one key. */
 export const committedOp = named(
   'CommittedOp',
   answered<CommittedOp>({ ...committed, result: opResult }),
@@ -286,12 +289,13 @@ export const read = request({
   errors: ['E2BIG', 'EISDIR', 'ENOTDIR', 'ELOOP', 'ENONS', 'ECOMPACTED'],
 })
 
-/** Throws EINVAL, E2BIG (more than `opsMax`, `guardsMax`, `transactionSizeMax`). */
+/** Parses a transaction. Throws EINVAL, E2BIG (above `opsMax`, `guardsMax` or
+ *  `transactionSizeMax`). */
 export function parseTransaction(input: unknown): Transaction {
   return parse(transaction, input, '')
 }
 
-/** One of several objects, each with a field that no other has. */
+/** Makes the schema of one of several objects; each has a field that no other has. */
 function oneAmong<T>(options: Readonly<Record<string, Schema<unknown>>>): Schema<T> {
   const names = Object.keys(options)
   const several = `must have exactly one of ${names.join(', ')}`

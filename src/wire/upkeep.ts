@@ -1,4 +1,5 @@
-/** Usage, collection, forgetting, export and import, as they cross the wire. See rfc/12, rfc/14, rfc/15. */
+/** Requests for the upkeep of a store: usage, collection, forget, export and import. See rfc/12,
+ *  rfc/14, rfc/15. */
 
 import type {
   Collected,
@@ -29,6 +30,7 @@ import {
 import { errorEnvelope } from './status.js'
 import { totals } from './transaction.js'
 
+/** The usage of a store, in bytes. */
 export const usageShape = named(
   'Usage',
   answered<Usage>({ disk: optional(count), stored: count, live: count, history: count }),
@@ -50,8 +52,8 @@ const progress = answered<CollectProgress>({
   total: optional(count),
 })
 
-/** How far a collection is, what came of it, or what ended it. */
-export type CollectLine =
+/** A line of a collection's answer: its progress, its result, or the error that ended it. */
+type CollectLine =
   | { readonly progress: CollectProgress }
   | { readonly collected: Collected }
   | { readonly error: object }
@@ -60,6 +62,7 @@ const collectLines = {
   collected: answered<{ readonly collected: Collected }>({ collected }),
   error: errorEnvelope,
 }
+/** A line of a collection's answer, one JSON object. */
 export const collectLine = named(
   'CollectLine',
   chosenOf<CollectLine>(Object.values(collectLines), (fields) => {
@@ -70,7 +73,7 @@ export const collectLine = named(
 
 const skipped = answered<Skipped>({
   key: text,
-  // A newer server may have another one.
+  // A newer server may send a code that this client does not know.
   code: converted<Code>((code) => parseCode(code) ?? 'EIO', { type: 'string' }),
   message: text,
 })
@@ -92,7 +95,7 @@ export const usage = request({
   name: 'upkeep.usage',
   method: 'GET',
   path: '/v1/usage',
-  summary: 'Tell how many bytes the store holds, of what',
+  summary: 'Show how many bytes the store holds: on disk, stored, live, history',
   right: 'read',
   answer: usageShape,
   errors: [],
@@ -115,7 +118,7 @@ export const forget = request({
   name: 'upkeep.forget',
   method: 'POST',
   path: '/v1/forget',
-  summary: 'Take a key out of every retained root and pin',
+  summary: 'Remove a key from every retained root and pin',
   right: 'owner',
   namespaced: true,
   body: asked<{ readonly key: string }>({ key: text }),
@@ -131,7 +134,7 @@ export const exportTree = request({
   name: 'upkeep.export',
   method: 'GET',
   path: '/v1/export',
-  summary: 'Stream the tree of a namespace, or what came since an older root',
+  summary: 'Stream the tree of a namespace, or its changes since an older root',
   right: 'read',
   namespaced: true,
   query: { at: optional(at), since: optional(at), skipDamaged: optional(flag) },

@@ -52,7 +52,6 @@ const roomsToReword: readonly string[] = [
   'transaction',
   'tree',
   'watch',
-  'wire',
 ]
 
 /** The first word of a doc comment that is a fragment: it needs the line above, or a question, to make
