@@ -1,6 +1,7 @@
-/** An op that no caller can write: the namespace's tree becomes one that was stored before, by an import
- *  or a repair. See rfc/15.
- *  Invariant: nothing that lived beside the values that went (producers, expiry) is revived by it. */
+/** The op `adopt`, which only the store submits: a tree that an import or a repair has stored
+ *  becomes the tree of the namespace. See rfc/15.
+ *  Invariant: what belonged to the replaced values (producers, expiry) ends, and the new tree
+ *  brings none. */
 
 import type { DraftGroup, Work } from '../draft/group.js'
 import { TailraceError } from '../error.js'
@@ -9,18 +10,20 @@ import type { Key } from '../tree/key.js'
 import type { Dir } from '../tree/treeobj.js'
 import { refOf } from '../tree/treeobj-codec.js'
 
+/** The op that replaces the tree of a namespace. */
 export type Adopt = {
   readonly op: 'adopt'
-  /** Stored, with all that it reaches. */
+  /** The new tree. REQUIRES: it is stored, with all that it reaches. */
   readonly data: Dir
-  /** What must be there: nothing; anything; just this tree. */
+  /** The condition on the tree that it replaces: an empty one, any, or this one. */
   readonly on: 'empty' | 'anything' | Dir
-  /** Keys that changed, and whose values ended: the root directory is all of them. */
+  /** The keys that change, and whose values end; the root directory stands for all. */
   readonly changed: readonly Key[]
 }
 
-/** REQUIRES: a group of its own, so that the draft is as the newest root has it, and no append of the group
- *  is hidden from watchers. Throws ENOTEMPTY, ECONFLICT. */
+/** Replaces the tree of the namespace. REQUIRES: a group of its own, so that the draft has the
+ *  state of the newest root, and no append of the group is hidden from watchers. Throws ENOTEMPTY,
+ *  ECONFLICT. */
 export async function adopt(group: DraftGroup, op: Adopt, work: Work): Promise<void> {
   const { draft } = group
   const { data, on, changed } = op
@@ -35,6 +38,7 @@ export async function adopt(group: DraftGroup, op: Adopt, work: Work): Promise<v
   work.results.push({ ref: refOf(data) })
 }
 
+/** Makes the error for an import into a namespace that has keys. */
 export function notEmpty(namespace: string): TailraceError {
   return new TailraceError(
     'ENOTEMPTY',
@@ -42,7 +46,8 @@ export function notEmpty(namespace: string): TailraceError {
   )
 }
 
-/** Refs as `stat` of the root directory has them. */
+/** Makes the error for a difference to another tree. Its `failed.state` has both refs, as `stat` of
+ *  the root directory gives them. */
 export function otherTree(trees: {
   readonly namespace: string
   readonly base: Dir

@@ -1,5 +1,6 @@
-/** A transaction, as it is applied to a draft: guards, then ops in order. What each op meets is rfc/6.
- *  Invariant: a transaction that throws has changed nothing once the caller has rolled back; a guard changes nothing,
+/** Applies a prepared transaction to the draft of its group: all guards, then the ops in order. See
+ *  rfc/6, rules 1 to 3.
+ *  Invariant: after a throw and the caller's rollback nothing has changed. A guard changes nothing,
  *  and sees what earlier transactions of the group did. */
 
 import type { LeaseAction, Token } from '../api/transaction.js'
@@ -24,6 +25,7 @@ import { append, type KeyOp, mkdir, put, seal, symlink, unlink } from './ops.js'
 import { putTreeobj, type TreeobjOp } from './treeobj.js'
 import { capLogs, type PreparedTrim, trim } from './trim.js'
 
+/** An op whose fields are checked. */
 export type PreparedOp =
   | KeyOp
   | Adopt
@@ -33,11 +35,12 @@ export type PreparedOp =
   | PreparedTrim
   | Retain
   | ({ readonly op: 'lease'; readonly key: Key } & LeaseAction)
-  /** Ops of the store itself: see `present/present.ts`. */
+  /** Ops that only the store itself submits: see `present/present.ts`. */
   | { readonly op: 'expireLeases' }
   | { readonly op: 'dateLeases' }
   | { readonly op: 'expireKeys' }
 
+/** A guard whose fields are checked. */
 export type PreparedGuard =
   | { readonly kind: 'absent'; readonly key: Key }
   | { readonly kind: 'ref'; readonly key: Key; readonly ref: Blobref }
@@ -46,19 +49,23 @@ export type PreparedGuard =
   | { readonly kind: 'lease'; readonly key: Key; readonly token: Token }
   | ({ readonly kind: 'producer' } & ProducerGuard)
 
+/** A transaction whose guards and ops are checked, with its new blobs. */
 export type Prepared = {
   readonly guards: readonly PreparedGuard[]
   readonly ops: readonly PreparedOp[]
   readonly noMerge: boolean
   /** The blobs that the ops name and that are not stored yet. */
   readonly blobs: readonly Blob[]
-  /** Bytes of all values, and `nameCost` for each name in a key, for the bounds of what waits and of a group. */
+  /** The bytes of all values, plus `nameCost` for each name in a key. Bounds of the queue and of a
+   *  group count it. */
   readonly size: number
+  /** The idempotency key and the digest of the transaction, if it came with a key. */
   readonly once?: Once
 }
 
-/** `seq` is the seq before this transaction. Throws ECONFLICT, EISDIR, ENOTDIR, EEXIST, ENOTEMPTY,
- *  ESEALED, ELOOP, EPERM, ENOENT, each with `failed`; OpensNextGroup. */
+/** Applies a transaction to the draft of a group; `seq` is the seq before it. Throws the codes of
+ *  rfc/6, rules 2 to 4, of rfc/18, rule 1, and of its other ops, each with `failed`. Throws
+ *  OpensNextGroup where the group must be committed first. */
 export async function apply(
   group: PresentGroup,
   prepared: Prepared,
@@ -136,8 +143,9 @@ function applyOp(group: PresentGroup, op: PreparedOp, work: Work): Promise<void>
   }
 }
 
-/** Undefined if the guard holds at `seq`; otherwise why not, and what is there. */
-export async function refuses(
+/** Judges a guard at `seq`. Undefined if it holds; otherwise the reason, and the state that was
+ *  met. */
+async function refuses(
   group: PresentGroup,
   guard: PreparedGuard,
   seq: number,
@@ -148,7 +156,7 @@ export async function refuses(
   }
   if (guard.kind === 'lease') return refusesToken(group, guard)
   if (guard.kind === 'producer') return refusesProducer(group, guard)
-  // The common guard of one who appends alone costs no node.
+  // A log that the draft has open answers a count without writing nodes: most appends with a guard.
   if (guard.kind === 'count' && (await isOpenLog(group, guard))) return undefined
   const treeobj = await draftTreeobj(group, guard.key)
   const state = stateOf(treeobj)

@@ -1,7 +1,7 @@
-/** The ops that name what is there already: copy, fork, move, restore. By reference: what they cost does not
- *  depend on how much is below. What each meets is rfc/18, rules 1 to 5.
- *  Invariant: a copy shares every node and blob with what it was made of, and has no life (producers,
- *  expiry) of its own. */
+/** The ops that copy by reference: copy, fork, move, restore. Their cost does not depend on the
+ *  size of what is copied. See rfc/18, rules 1 to 6.
+ *  Invariant: a copy shares every node and blob with its source. It has no producers, no expiry and
+ *  no cap. */
 
 import assert from 'node:assert/strict'
 import type { Op } from '../api/transaction.js'
@@ -30,13 +30,14 @@ import { refOf, sameTreeobj } from '../tree/treeobj-codec.js'
 
 type Target = { readonly key: Key; readonly replace: boolean }
 
+/** A copy, fork, move or restore whose fields are checked. */
 export type CopyOp =
   | ({ readonly op: 'copy' } & Target & PreparedSource)
   | ({ readonly op: 'fork'; readonly key: Key; readonly count: number } & PreparedSource)
   | ({ readonly op: 'move' } & Target & Omit<PreparedSource, 'at'>)
   | { readonly op: 'restore'; readonly key: Key; readonly at: number | string }
 
-/** Throws EINVAL. */
+/** Checks the fields of an op. Throws EINVAL. */
 export function prepareCopy(op: Extract<Op, { op: CopyOp['op'] }>): CopyOp {
   const key = parseKey(op.key)
   switch (op.op) {
@@ -77,19 +78,21 @@ function countOf(input: number, what: string): number {
   throw new TailraceError('EINVAL', `${what} is a whole number, 0 or more`)
 }
 
-type Of<Name extends CopyOp['op']> = Extract<CopyOp, { op: Name }>
+type OpOf<Name extends CopyOp['op']> = Extract<CopyOp, { op: Name }>
 
-/** Throws ENOENT, EISDIR (the target), ENOTDIR, ENONS, ECOMPACTED, ELOOP, EPERM. */
-export async function copy(group: DraftGroup, op: Of<'copy'>, work: Work): Promise<void> {
-  // Before the target is touched: a copy of a directory into itself has the state before it.
+/** Copies a key. Throws ENOENT, EISDIR (the target), ENOTDIR, ENONS, ECOMPACTED, ELOOP, EPERM. */
+export async function copy(group: DraftGroup, op: OpOf<'copy'>, work: Work): Promise<void> {
+  // Reads the source before it touches the target: a copy of a directory into itself has the state
+  // before.
   const treeobj = await sourceOf(group, op)
   const place = await clear(group, op.key, work, { replace: op.replace })
   set(group, place, treeobj, work)
   work.results.push({ ref: refOf(treeobj) })
 }
 
-/** Throws EINVAL (fewer blobs), ECOMPACTED (they were trimmed), and as `copy`. */
-export async function fork(group: DraftGroup, op: Of<'fork'>, work: Work): Promise<void> {
+/** Makes a log of the first blobs of another one. Throws EINVAL (the source has fewer), ECOMPACTED
+ *  (a trim dropped some of them), and what `copy` throws. */
+export async function fork(group: DraftGroup, op: OpOf<'fork'>, work: Work): Promise<void> {
   const { count } = op
   const source = await sourceOf(group, op)
   if (source.type === 'dir' || source.type === 'symlink') throw isDirectory(op.from)
@@ -104,8 +107,9 @@ export async function fork(group: DraftGroup, op: Of<'fork'>, work: Work): Promi
   work.results.push({ ref: refOf(treeobj), count })
 }
 
-/** Throws EINVAL (into itself), EPERM (the root directory), and as `copy`. */
-export async function move(group: DraftGroup, op: Of<'move'>, work: Work): Promise<void> {
+/** Moves a key, also out of another namespace of a joint commit. Throws EINVAL (into itself), EPERM
+ *  (the root directory), and what `copy` throws. */
+export async function move(group: DraftGroup, op: OpOf<'move'>, work: Work): Promise<void> {
   const { key, replace } = op
   const source = takenFrom(group, op, work)
   const from = own(await source.group.draft.locate(op.from, { follow: false }), op.from)
@@ -128,15 +132,15 @@ export async function move(group: DraftGroup, op: Of<'move'>, work: Work): Promi
   await checkBreaks(source.group, from.key, from.entry)
   await clearPlace(group, place, key, { replace })
   await endLife(source.group, from.key)
-  // Before the target is set: that may be a directory above the source.
+  // Removes the source before it sets the target, which may be a directory above the source.
   source.group.draft.set(from.parent, from.name, undefined)
   source.changed(from.key)
   set(group, place, treeobj, work)
   work.results.push({ ref: refOf(treeobj) })
 }
 
-/** Throws ECOMPACTED, EINVAL, ENOTDIR, ELOOP, EPERM. */
-export async function restore(group: DraftGroup, op: Of<'restore'>, work: Work): Promise<void> {
+/** Makes a key what it was at a retained root. Throws ECOMPACTED, EINVAL, ENOTDIR, ELOOP, EPERM. */
+export async function restore(group: DraftGroup, op: OpOf<'restore'>, work: Work): Promise<void> {
   const { key, at } = op
   const { draft } = group
   const before = await treeobjAt(group, key, at)
@@ -156,7 +160,8 @@ export async function restore(group: DraftGroup, op: Of<'restore'>, work: Work):
   work.results.push(before ? { ref: refOf(before) } : {})
 }
 
-/** Where a treeobj lands, its parents made, what was there about to go. */
+/** Prepares the place of a treeobj: makes its parents, and ends what belonged to the value there.
+ *  Throws EISDIR on a directory with keys, unless `replace`. */
 export async function clear(
   group: DraftGroup,
   key: Key,
@@ -183,7 +188,8 @@ async function clearPlace(
   await endLife(group, place.key)
 }
 
-/** REQUIRES: the place is clear. Throws EISDIR: the root directory stays one. */
+/** Sets a treeobj at a place. REQUIRES: the place was prepared by `clear`. Throws EISDIR where a
+ *  value would replace the root directory. */
 export function set(group: DraftGroup, place: DraftPlace, treeobj: Treeobj, work: Work): void {
   const { draft } = group
   if (place.parent) draft.set(place.parent, place.name, entryOf(treeobj))
@@ -196,10 +202,10 @@ function entryOf(treeobj: Treeobj): DraftEntry {
   return treeobj.type === 'dir' ? new DraftDir(treeobj) : treeobj
 }
 
-/** The group that loses what is moved, and who is told which key it lost. */
+/** Returns the group that a move takes from, and a function that notes the key that it loses. */
 function takenFrom(
   group: DraftGroup,
-  { namespace = group.namespace }: Of<'move'>,
+  { namespace = group.namespace }: OpOf<'move'>,
   work: Work,
 ): { readonly group: DraftGroup; readonly changed: (key: Key) => void } {
   if (namespace === group.namespace) return { group, changed: (key) => work.changed.push(key) }
@@ -208,7 +214,7 @@ function takenFrom(
   return { group: other, changed: (key) => other.changed.add(key) }
 }
 
-function checkCount(op: Of<'fork'>, length: number, base: Base = baseNone): void {
+function checkCount(op: OpOf<'fork'>, length: number, base: Base = baseNone): void {
   if (op.count > length) {
     const message = `${op.from} has ${length} blobs: it has no first ${op.count}`
     throw new TailraceError('EINVAL', message, { failed: { state: { count: length } } })

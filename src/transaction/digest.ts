@@ -1,6 +1,8 @@
-/** What a transaction is, in 32 bytes: two that a caller wrote alike have one digest. See rfc/20.
- *  Invariant: it depends on what was asked for alone: a value counts by its bytes, streamed or whole, text or
- *  not, and a flag that is false is one that is not there. Pure. */
+/** The digest of a transaction, 32 bytes, which tells if two transactions under one idempotency key
+ *  are the same. See rfc/20, rule 6.
+ *  Invariant: it depends only on what the caller wrote. A value counts by its bytes, whether it
+ *  came as text or bytes, whole or as a stream. A flag that is false counts as one that is left
+ *  out. Pure. */
 
 import type { Guard, Op } from '../api/transaction.js'
 import { encode, type Plain } from '../blob/codec.js'
@@ -11,16 +13,17 @@ import { hashOnly } from '../tree/nodes.js'
 import type { Prepared, PreparedOp } from './apply.js'
 import type { PutContent } from './ops.js'
 
-/** Bytes that are hashed at once (rfc/3). */
+/** The largest number of bytes that are hashed at once. */
 const pieceSizeMax = 1024 * 1024
 
-/** An op but for its value, which the prepared one has. */
-export type AskedOp = Op | Omit<Extract<Op, { op: 'put' }>, 'value'>
+/** An op as its caller wrote it. A put from a stream has its value in the prepared op only. */
+type AskedOp = Op | Omit<Extract<Op, { op: 'put' }>, 'value'>
 
+/** A transaction as its caller wrote it. */
 export type Asked = { readonly guards?: readonly Guard[]; readonly ops: readonly AskedOp[] }
 
-/** A transaction that is done once under an idempotency key. REQUIRES: `prepared` was made of what was
- *  asked, op by op. Throws EINVAL. */
+/** Adds an idempotency key to a prepared transaction; without a key it stays as it is. REQUIRES:
+ *  `prepared` was made of `asked`, op by op. Throws EINVAL. */
 export function onceUnder(key: string | undefined, asked: Asked, prepared: Prepared): Prepared {
   if (key === undefined) return prepared
   return { ...prepared, once: { name: answerName(key), digest: digestOf(asked, prepared) } }
@@ -37,14 +40,15 @@ function digestOf(asked: Asked, prepared: Prepared): Uint8Array {
   take([prepared.noMerge, asked.ops.length])
   for (const [index, op] of asked.ops.entries()) {
     const content = prepared.ops[index]
-    take(plainOf({ ...op, value: content && saidValue(content) }))
+    take(plainOf({ ...op, value: content && digestValue(content) }))
   }
   for (const guard of asked.guards ?? []) take(plainOf(guard))
   return hash.digest()
 }
 
-/** A small value itself, a larger one by the ref of its array. */
-function saidValue(op: PreparedOp): Uint8Array | string | undefined {
+/** Returns a small value itself, or the ref of the array of a larger one. Undefined for an op
+ *  without value. */
+function digestValue(op: PreparedOp): Uint8Array | string | undefined {
   if (op.op === 'put') return contentOf(op.content)
   return op.op === 'append' ? arrayRef(arrayOf(op.blobs)) : undefined
 }
@@ -68,7 +72,8 @@ function arrayOf(blobs: readonly ArrayBlob[]): AppendArray {
   return array
 }
 
-/** Objects as their fields in order of their names. */
+/** Turns a value into canonical arrays: an object becomes its fields in the order of their names,
+ *  without those that are undefined or false. */
 function plainOf(value: unknown): Plain {
   if (value instanceof Uint8Array) return value
   if (Array.isArray(value)) return value.map(plainOf)

@@ -1,5 +1,6 @@
-/** The ops on one key: put, append, seal, mkdir, symlink, unlink. What each meets is rfc/6.
- *  Invariant: each adds one result, and names the keys that it changed. */
+/** The ops on one key: put, append, seal, mkdir, symlink, unlink. See the table of rfc/6, rule 3.
+ *  Invariant: each op that does not throw adds one result to the work, and the keys that it
+ *  changed. */
 
 import type { Cap, Producer } from '../api/transaction.js'
 import { checkBreaks } from '../draft/breaks.js'
@@ -28,7 +29,7 @@ import type { Key } from '../tree/key.js'
 import { type Attrs, emptyDir, type Treeobj } from '../tree/treeobj.js'
 import { refOf } from '../tree/treeobj-codec.js'
 
-/** A group, with what knows of the values that begin and end in it. */
+/** A group, and the features beside the keys that follow its values: expiry and times. */
 type ValueGroup = ExpiryGroup & TimesGroup
 
 /** The content of a put: inline bytes, blobs that are committed with it, or an array whose blobs
@@ -67,9 +68,9 @@ export type KeyOp =
       readonly namespace: string | undefined
     }
 
-type Of<Name extends KeyOp['op']> = Extract<KeyOp, { op: Name }>
+type OpOf<Name extends KeyOp['op']> = Extract<KeyOp, { op: Name }>
 
-export async function put(group: ValueGroup, op: Of<'put'>, work: Work): Promise<void> {
+export async function put(group: ValueGroup, op: OpOf<'put'>, work: Work): Promise<void> {
   const { key, content, contentType } = op
   const place = await replaceable(group, key, work)
   const attrs: { attrs?: Attrs } = contentType === undefined ? {} : { attrs: { contentType } }
@@ -92,7 +93,7 @@ function arrayOf(group: ValueGroup, content: Exclude<PutContent, { kind: 'inline
   return array
 }
 
-export async function append(group: ValueGroup, op: Of<'append'>, work: Work): Promise<void> {
+export async function append(group: ValueGroup, op: OpOf<'append'>, work: Work): Promise<void> {
   const place = await writable(group, op.key, work, { follow: true })
   const { entry, parent } = place
   if (!parent || entry?.type === 'draft') throw isDirectory(op.key)
@@ -102,7 +103,7 @@ export async function append(group: ValueGroup, op: Of<'append'>, work: Work): P
     work.results.push(turn.repeated)
     return
   }
-  // What need not wait does not: this is most of what a store is asked for.
+  // Each step below is awaited only if it gives a promise: appends are most of a store's work.
   const log = entry?.type === 'log' ? entry : entry && (await logOf(group, entry, work))
   if (log?.attrs?.sealed) {
     throw new TailraceError('ESEALED', `${op.key} is sealed: nothing can be appended`, {
@@ -157,7 +158,7 @@ export async function mkdir(group: ValueGroup, key: Key, work: Work): Promise<vo
   work.results.push({})
 }
 
-export async function unlink(group: ValueGroup, op: Of<'unlink'>, work: Work): Promise<void> {
+export async function unlink(group: ValueGroup, op: OpOf<'unlink'>, work: Work): Promise<void> {
   const { key, recursive } = op
   const place = own(await group.draft.locate(key, { follow: false }), key)
   if (place.entry === group.draft.root) {
@@ -176,7 +177,7 @@ export async function unlink(group: ValueGroup, op: Of<'unlink'>, work: Work): P
   work.results.push({})
 }
 
-export async function symlink(group: ValueGroup, op: Of<'symlink'>, work: Work): Promise<void> {
+export async function symlink(group: ValueGroup, op: OpOf<'symlink'>, work: Work): Promise<void> {
   const { target, namespace } = op
   const link: DraftEntry = {
     type: 'symlink',
@@ -189,7 +190,8 @@ export async function symlink(group: ValueGroup, op: Of<'symlink'>, work: Work):
   work.results.push({})
 }
 
-/** Where a put or a link lands: not on a directory; parents are made. */
+/** Prepares the place of a put or a link: makes its parents, and ends what belonged to the value
+ *  there. Throws EISDIR on a directory. */
 async function replaceable(
   group: ValueGroup,
   key: Key,

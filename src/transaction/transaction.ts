@@ -1,7 +1,8 @@
-/** A transaction as the commit loop takes it: keys parsed, values cut into blobs and named, sizes
- *  known. See rfc/6.
- *  Invariant: a Prepared is valid in itself; what can still fail depends on the tree it meets. Its
- *  bytes are copies or were given away: nobody writes to what is being stored. */
+/** Prepares a transaction for the commit loop: parses its keys, cuts its values into blobs, hashes
+ *  them, and checks its bounds. See rfc/6.
+ *  Invariant: a Prepared is valid in itself; what can still fail depends on the tree. Its bytes are
+ *  copies, or were given away by the caller, so that nobody writes to bytes that are being
+ *  stored. */
 
 import { reservedNamespaces } from '../api/namespace.js'
 import {
@@ -33,15 +34,16 @@ import { prepareCopy } from './copy.js'
 import type { PutContent } from './ops.js'
 import { prepareTreeobj } from './treeobj.js'
 
-/** Smaller values are copied even if they were given away: they may be a part of a larger buffer, which
- *  a cache would keep. */
+/** The smallest value, in bytes, that is not copied if it was given away. A smaller one may be a
+ *  part of a larger buffer, which a cache would then keep. */
 const transferSizeMin = 16 * 1024
 
-/** What a name in a key counts for: each may be a directory that is made. */
+/** The size that a name in a key counts as, in bytes, since each may be a directory to make
+ *  (rfc/17, rule 3). */
 const nameCost = 64
 
-/** With `transfer` the bytes were given away. Throws EINVAL, E2BIG; a bad op or guard is named by
- *  `failed`. */
+/** Prepares what a caller wrote. `transfer`: the caller gave its bytes away. Throws EINVAL and
+ *  E2BIG; `failed` names the op or guard. */
 export function prepare(
   transaction: Transaction,
   options: { readonly transfer: boolean } = { transfer: false },
@@ -85,7 +87,7 @@ export function prepare(
   }
 }
 
-/** A put of an array whose blobs and pages are stored already. */
+/** Prepares a put of an array whose blobs and nodes are stored already. Throws EINVAL. */
 export function prepareStoredPut(
   key: string,
   array: AppendArray,
@@ -106,8 +108,8 @@ export function prepareStoredPut(
   }
 }
 
-/** A transaction of the store's own. `alone`: it is the only one of its group, so that it meets just what the newest
- *  root has. */
+/** Makes a transaction of one op of the store's own. `alone`: its group has no other, so that it
+ *  meets the state of the newest root. */
 export function ownTransaction(
   op: PreparedOp,
   { alone }: { readonly alone: boolean } = { alone: false },
@@ -115,7 +117,7 @@ export function ownTransaction(
   return { ...emptyTransaction, ops: [op], noMerge: alone }
 }
 
-/** Changes nothing: a root follows all the same. */
+/** A transaction that changes nothing. It takes a seq, and makes a root. */
 export const emptyTransaction: Prepared = {
   guards: [],
   ops: [],
@@ -124,7 +126,8 @@ export const emptyTransaction: Prepared = {
   size: 0,
 }
 
-/** The namespaces that a transaction on `namespace` takes keys from. Throws EPERM (reserved). */
+/** Lists the other namespaces that a transaction on `namespace` moves keys from. Throws EPERM
+ *  (reserved). */
 export function namespacesTakenFrom(prepared: Prepared, namespace: string): readonly string[] {
   const others = new Set<string>()
   for (const [index, op] of prepared.ops.entries()) {
@@ -185,7 +188,7 @@ function prepareOp(
   }
 }
 
-/** When the value goes, and how much of it is kept. Throws EINVAL. */
+/** Parses the expiry and the cap of a value. Throws EINVAL. */
 function lifeOf(op: Expiry & Capping) {
   return { expiry: parseExpiry(op), cap: parseCap(op.cap) }
 }
@@ -211,7 +214,8 @@ function prepareGuard(guard: Guard): PreparedGuard {
   throw new TailraceError('EINVAL', 'a guard is one of absent, ref, count, seq, lease and producer')
 }
 
-/** One append: its blobs, all but the last marked `more`. */
+/** Cuts the value of one append into blobs, all but the last marked `more`, and adds them to
+ *  `blobs`. */
 function blobsOf(bytes: Uint8Array, blobs: Blob[]): ArrayBlob[] {
   const pieces = cut(bytes)
   return pieces.map((piece, index) => {
@@ -221,7 +225,7 @@ function blobsOf(bytes: Uint8Array, blobs: Blob[]): ArrayBlob[] {
   })
 }
 
-/** A copy, since the caller's buffer is the caller's, unless it was given away. */
+/** Returns the bytes of a value: a copy, unless the caller gave its buffer away. Throws EINVAL. */
 function bytesOf(
   value: string | Uint8Array,
   { transfer }: { readonly transfer: boolean },
@@ -237,7 +241,8 @@ function bytesOf(
   return Buffer.from(value, 'utf8')
 }
 
-/** Visible ASCII as HTTP has it, at most 255 characters. */
+/** Checks a content type: 1 to 255 visible ASCII characters, as a header of HTTP needs them. Throws
+ *  EINVAL. */
 function contentTypeOf(text: string): string {
   if (text.length > 255 || !/^[\x20-\x7e]+$/.test(text)) {
     throw new TailraceError('EINVAL', 'a content type is 1 to 255 visible ASCII characters')
@@ -245,7 +250,7 @@ function contentTypeOf(text: string): string {
   return text
 }
 
-/** Names in a key. */
+/** Counts the names in a key. */
 function namesIn(key: string): number {
   let count = 1
   for (let at = key.indexOf('/'); at >= 0; at = key.indexOf('/', at + 1)) count++
@@ -259,6 +264,7 @@ function countOf(input: number): number {
   return input
 }
 
+/** Adds `failed` to an error that `act` throws. */
 function named<T>(failed: { op?: number; guard?: number }, act: () => T): T {
   try {
     return act()
@@ -278,7 +284,8 @@ const freeing: ReadonlySet<PreparedOp['op']> = new Set<PreparedOp['op']>([
   'unlink',
 ])
 
-/** Whether all that it does is to remove, or to say how long something is kept. */
+/** Returns true if a transaction counts as a delete, which goes on on a full disk (rfc/17, rule
+ *  7). */
 export function frees({ ops, blobs }: Prepared): boolean {
   return blobs.length === 0 && ops.length > 0 && ops.every(({ op }) => freeing.has(op))
 }

@@ -1,6 +1,7 @@
-/** Whether what a written treeobj names is stored, and is what it says. See rfc/18, rules 8 and 9.
- *  Invariant: what passes is spared by collections from here on, down to its last blob; it runs before the
- *  commit loop, in batches. */
+/** Checks that the blobs and nodes which a written treeobj names are stored, and have the counts
+ *  and sizes that it says. Runs before the commit loop, in batches. See rfc/18, rules 8 and 9.
+ *  Invariant: from the check on, collections spare all that a checked treeobj reaches, down to its
+ *  last blob. */
 
 import { setImmediate } from 'node:timers/promises'
 import type { Blobref } from '../blob/blobref.js'
@@ -17,19 +18,20 @@ import type { Base, Dir, Treeobj, Valref } from '../tree/treeobj.js'
 import type { Prepared, PreparedOp } from './apply.js'
 import type { RawDir, RawLog, TreeobjContent, TreeobjOp } from './treeobj.js'
 
-/** Refs that the engine is asked about at once. */
+/** The number of refs that the engine is asked about at once. */
 const batchMax = 1_024
 
-export type CheckPorts = {
+type CheckPorts = {
   readonly content: Content
   readonly nodes: Nodes
   readonly signal: AbortSignal | undefined
-  /** Told of refs before it is asked whether they are there. */
+  /** Notes refs in an upload, before the engine is asked for them (rfc/14, rule 12). */
   readonly note: (refs: readonly Blobref[]) => void
 }
 
-/** The transaction with each written treeobj checked. Throws EINVAL, ENOENT (it names what is not stored), ECORRUPT, EIO, ECANCELED, with
- *  the op in `failed`. */
+/** Checks each written treeobj of a transaction, and returns the transaction with the checked ones.
+ *  Throws EINVAL, ENOENT (a blob or node is not stored), ECORRUPT, EIO, ECANCELED, with the op in
+ *  `failed`. */
 export async function checkTreeobjs(ports: CheckPorts, prepared: Prepared): Promise<Prepared> {
   const ops: PreparedOp[] = []
   for (const [index, op] of prepared.ops.entries()) {
@@ -90,7 +92,7 @@ async function nodeOf(
   } catch (error) {
     if (dangling && isCode(error, 'EDANGLING')) return undefined
     if (isCode(error, 'EDANGLING')) throw missing(ref)
-    // Stored, and no node: a value's blob.
+    // A stored blob of a value, which is no node.
     if (isCode(error, 'ECORRUPT')) throw wrong('data[0]', 'names no node', error)
     throw error
   }
@@ -110,7 +112,8 @@ async function log(ports: CheckPorts, raw: RawLog, dangling: boolean): Promise<T
   return { kind: 'blobs', blobs, attrs }
 }
 
-/** The bytes of each blob that is stored. */
+/** Returns the size of each blob that is stored. Throws ENOENT for others, unless `dangling`;
+ *  EINVAL for a node. */
 async function sizesOf(
   ports: CheckPorts,
   refs: readonly Blobref[],
@@ -174,7 +177,8 @@ async function checkBase({ nodes }: CheckPorts, array: AppendArray, base: Base):
   total('base.size', base.size, await offsetAt(nodes, array, base.count))
 }
 
-/** All that a treeobj reaches is there, and is spared. */
+/** Notes all that a treeobj reaches, and checks that it is stored. Throws ENOENT, unless
+ *  `dangling`. */
 async function spare(ports: CheckPorts, treeobj: Treeobj, dangling: boolean): Promise<void> {
   const seen = new ReachedSet()
   const batch: Blobref[] = []
@@ -198,13 +202,14 @@ async function spare(ports: CheckPorts, treeobj: Treeobj, dangling: boolean): Pr
   await ask()
 }
 
-/** Lets others run. */
+/** Waits for the next turn of the event loop. Throws ECANCELED. */
 async function breathe({ signal }: CheckPorts): Promise<void> {
   await setImmediate()
   if (signal?.aborted) throw canceled(signal)
 }
 
-/** What was given, which is what is stored where that is known. */
+/** Returns a total that the treeobj gives, or that is known from what is stored. Throws EINVAL if
+ *  they differ, or if there is neither. */
 function total(field: string, given: number | undefined, stored: number | undefined): number {
   if (given === undefined && stored === undefined) {
     throw wrong(field, 'is needed where what is named is not stored')

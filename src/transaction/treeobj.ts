@@ -1,6 +1,7 @@
-/** The op `treeobj`: what a caller wrote, read to its last field, and put to a key. See rfc/18, rules 1, 7 and 8.
- *  Invariant: what was parsed is well formed and canonical; every refusal names its field. Whether what it names is
- *  stored, and is what it says, is found by `treeobj-check.ts` before it is applied. */
+/** The op `treeobj`: parses a treeobj in JSON that a caller wrote, and puts it to a key. See
+ *  rfc/18, rules 1, 7 and 8.
+ *  Invariant: a parsed treeobj is well formed and canonical; every refusal names its field.
+ *  `treeobj-check.ts` checks the blobs and nodes that it names before it is applied. */
 
 import assert from 'node:assert/strict'
 import type { Op } from '../api/transaction.js'
@@ -23,10 +24,10 @@ import {
 import { refOf, takeTreeobj } from '../tree/treeobj-codec.js'
 import { clear, set } from './copy.js'
 
-/** Refs of one valref; a longer log is copied, not written. */
-export const treeobjRefsMax = 131_072
+/** The largest number of refs in one valref. A longer log can be copied, not written. */
+const treeobjRefsMax = 131_072
 
-/** A log by its blobs. What was left out is undefined. */
+/** A log that is given by its blobs. A field that was left out is undefined. */
 export type RawLog = {
   readonly type: 'log'
   readonly refs: readonly Blobref[]
@@ -35,11 +36,11 @@ export type RawLog = {
   readonly attrs: Attrs | undefined
   readonly count: number | undefined
   readonly size: number | undefined
-  /** Of a trimmed log, with the root node of its whole array. */
+  /** The base of a trimmed log, with the root node of its whole array. */
   readonly base: (Base & { readonly ref: Blobref }) | undefined
 }
 
-/** A directory by its root node. */
+/** A directory that is given by its root node. */
 export type RawDir = {
   readonly type: 'dirref'
   readonly ref: Blobref
@@ -47,8 +48,8 @@ export type RawDir = {
   readonly size: number | undefined
 }
 
-/** `whole`: names nothing that is stored elsewhere. */
-export type RawTreeobj = { readonly type: 'whole'; readonly treeobj: Treeobj } | RawLog | RawDir
+/** A parsed treeobj. `whole`: it names no blob and no node. */
+type RawTreeobj = { readonly type: 'whole'; readonly treeobj: Treeobj } | RawLog | RawDir
 
 type Fields = Readonly<Record<string, unknown>>
 
@@ -60,8 +61,8 @@ const known: Readonly<Record<string, readonly string[]>> = {
   symlink: [],
 }
 
-/** Throws EINVAL, E2BIG. */
-export function parseTreeobj(input: unknown): RawTreeobj {
+/** Parses a treeobj, field by field. Throws EINVAL, E2BIG. */
+function parseTreeobj(input: unknown): RawTreeobj {
   const { ver, type } = fieldsOf(input, '')
   if (ver !== 1) throw wrong('ver', 'is 1')
   const names = typeof type === 'string' && Object.hasOwn(known, type) ? known[type] : undefined
@@ -100,7 +101,7 @@ function bytesOf(base64: string): Uint8Array {
     const bytes = decodeBase64(base64)
     if (encodeBase64(bytes) === base64) return bytes
   } catch {
-    // Said below, with the name of the field.
+    // The error below names the field.
   }
   throw wrong('data', 'of a val is base64, of the standard alphabet and padded')
 }
@@ -177,7 +178,7 @@ function attrsOf(input: unknown, names: readonly string[]): Attrs | undefined {
     if (!sealed) throw wrong('attrs', 'is left out where it is empty')
     return { sealed }
   }
-  // As in a put: it goes into a header.
+  // The rule of a put: a content type goes into a header.
   if (typeof contentType !== 'string' || !/^[\x20-\x7e]{1,255}$/.test(contentType)) {
     throw wrong('attrs.contentType', 'is 1 to 255 visible ASCII characters')
   }
@@ -195,7 +196,8 @@ function totalsOf(fields: Fields, prefix: string) {
   return { count: of('count', count), size: of('size', size) }
 }
 
-/** `read` gives undefined for what an item may not be. */
+/** Parses an array of the length of another field. `read` returns undefined for an item that is not
+ *  allowed. Throws EINVAL. */
 function listOf<T>(
   input: unknown,
   name: string,
@@ -223,7 +225,8 @@ function flagOf(input: unknown): boolean | undefined {
   return typeof input === 'boolean' ? input : undefined
 }
 
-/** An object's fields, only those of `names` where they are given. */
+/** Returns the fields of an object. Throws EINVAL if it is none, or has a field that is not in
+ *  `names`. */
 function fieldsOf(input: unknown, what: string, names?: readonly string[]): Fields {
   const plain = typeof input === 'object' && input !== null && !Array.isArray(input)
   if (!plain || input instanceof Uint8Array) {
@@ -239,31 +242,35 @@ function wrong(field: string, what: string, cause?: unknown): TailraceError {
   return new TailraceError('EINVAL', `${name} ${what}`, { cause })
 }
 
+/** The treeobj of an op, on its way from the parser to the draft. */
 export type TreeobjContent =
-  /** As it was written. */
+  /** The parsed treeobj, before its check. */
   | { readonly kind: 'raw'; readonly raw: RawTreeobj; readonly dangling: boolean }
-  /** All that it names is stored, or may be missing. */
+  /** A checked treeobj: all that it names is stored, or may be missing. */
   | { readonly kind: 'treeobj'; readonly treeobj: Treeobj }
-  /** The same of these blobs. */
+  /** The checked blobs of a log, whose array the draft is to make. */
   | {
       readonly kind: 'blobs'
       readonly blobs: readonly ArrayBlob[]
       readonly attrs: Attrs | undefined
     }
 
+/** The op, parsed. */
 export type TreeobjOp = {
   readonly op: 'treeobj'
   readonly key: Key
   readonly content: TreeobjContent
 }
 
-/** Throws EINVAL, E2BIG. */
+/** Checks the fields of an op. Throws EINVAL, E2BIG. */
 export function prepareTreeobj(op: Extract<Op, { op: 'treeobj' }>): TreeobjOp {
   const { key, treeobj, dangling = false } = op
   const content = { kind: 'raw', raw: parseTreeobj(treeobj), dangling } as const
   return { op: 'treeobj', key: parseKey(key), content }
 }
 
+/** Puts a treeobj to a key. REQUIRES: `checkTreeobjs` has checked it. Throws EISDIR, ENOTDIR,
+ *  ELOOP, EPERM. */
 export async function putTreeobj(group: DraftGroup, op: TreeobjOp, work: Work): Promise<void> {
   const place = await clear(group, op.key, work, { replace: false })
   const treeobj = treeobjOf(group, op.content)

@@ -1,6 +1,7 @@
-/** The op `trim`: a log drops blobs of its head. See rfc/19, and rfc/5 for what a base is.
- *  Invariant: a base never goes back; what is left keeps its indices and offsets; no node of the array is
- *  written. */
+/** The op `trim`, which drops blobs from the head of a log, and the trims that caps cause. See
+ *  rfc/19, and rfc/5, rule 21.
+ *  Invariant: a base never goes back. The blobs that are left keep their indices and offsets. No
+ *  node of the array is written. */
 
 import type { Cap, TrimTo } from '../api/transaction.js'
 import { OpensNextGroup } from '../draft/breaks.js'
@@ -16,12 +17,14 @@ import { getEntry } from '../tree/dir.js'
 import type { Key } from '../tree/key.js'
 import { type Base, baseNone } from '../tree/treeobj.js'
 
+/** A trim whose fields are checked. */
 export type PreparedTrim = { readonly op: 'trim'; readonly key: Key; readonly to: TrimTo }
 
-/** A value that a trim meets. */
+/** An entry of a draft that is no directory. */
 type Value = Exclude<DraftEntry, DraftDir>
 type Totals = { readonly count: number; readonly size: number; readonly base: Base }
 
+/** Trims a log. Throws ENOENT, EISDIR, EINVAL, EPERM, ELOOP, OpensNextGroup. */
 export async function trim(group: TimesGroup, op: PreparedTrim, work: Work): Promise<void> {
   const place = own(await group.draft.locate(op.key, { follow: true }), op.key)
   const { entry, parent } = place
@@ -42,7 +45,8 @@ export async function trim(group: TimesGroup, op: PreparedTrim, work: Work): Pro
   work.results.push({ base: next, count })
 }
 
-/** Drops what the logs that a transaction appended to have above their caps. Throws OpensNextGroup. */
+/** Trims the logs that a transaction wrote to their caps (rfc/19, rule 5). Throws
+ *  OpensNextGroup. */
 export async function capLogs(group: TimesGroup, work: Work): Promise<void> {
   for (const key of work.capped) {
     const cap = await getCap(group, key)
@@ -50,7 +54,7 @@ export async function capLogs(group: TimesGroup, work: Work): Promise<void> {
   }
 }
 
-/** Drops of a log that a transaction appended to what each of these drops; nothing where the key is no log any
+/** Trims a log by that one of `tos` that keeps least. Does nothing where the key is no open log any
  *  more. REQUIRES: the key is resolved. Throws OpensNextGroup. */
 async function dropHead(
   group: TimesGroup,
@@ -68,7 +72,8 @@ async function dropHead(
   await moveBase(group, { key, name, parent, entry }, first, work)
 }
 
-/** REQUIRES: it is a value, or a log whose base is below `first`. Throws OpensNextGroup. */
+/** Moves the base of a log to the blob `first`, and returns it. REQUIRES: the base was below.
+ *  Throws OpensNextGroup where the group appended blobs that would be dropped. */
 async function moveBase(
   group: TimesGroup,
   place: {
@@ -82,7 +87,7 @@ async function moveBase(
 ): Promise<Base> {
   const { key, name, parent, entry } = place
   if (group.appended.has(key) && first > (await countBefore(group, parent, name))) {
-    throw new OpensNextGroup() // or its watchers would never see what this group appended
+    throw new OpensNextGroup() // otherwise watchers would never see what this group appended
   }
   const log = await logOf(group, entry, work)
   const next = { count: first, size: await offsetAt(group.nodes, log.array, first) }
@@ -92,7 +97,8 @@ async function moveBase(
   return next
 }
 
-/** The first blob that the log is to keep; its count where that is none. Throws EINVAL. */
+/** Returns the index of the first blob that a trim keeps; the log's count if it keeps none. Throws
+ *  EINVAL. */
 async function firstLeft(
   group: TimesGroup,
   { key, resolved, to }: PreparedTrim & { readonly resolved: Key },
@@ -134,12 +140,12 @@ function totalsOf(entry: Value): Totals {
   }
 }
 
-/** `locate` follows the last link for everything that asks for a log. */
+/** Makes the error for a link in place of a value. Never thrown, since `locate` follows it. */
 function linkLeft(): TailraceError {
   return new TailraceError('ELOOP', 'a link that was followed is a link still')
 }
 
-/** Blobs of a value when the group began. */
+/** Returns the number of blobs that a value had when the group began. */
 async function countBefore({ nodes }: TimesGroup, parent: DraftDir, name: string): Promise<number> {
   const before = await getEntry(nodes, parent.base, name)
   if (before?.type === 'valref') return before.count

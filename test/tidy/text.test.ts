@@ -49,7 +49,6 @@ const roomsToReword: readonly string[] = [
   'present',
   'server',
   'store',
-  'transaction',
   'tree',
   'watch',
 ]
