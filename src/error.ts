@@ -1,7 +1,8 @@
 /** The one error class and the closed list of its codes. See rfc/2.
- *  Invariant: every error that leaves a public function is a TailraceError with a code of this list,
- *  or a bug. Branch on the code, never on the message. */
+ *  Invariant: every error that leaves a public function is a TailraceError with a code of this
+ *  list, or a bug. Branch on the code, never on the message. */
 
+/** All codes. rfc/2 says what each means, and what the caller should do. */
 export const codes = [
   'EINVAL',
   'ENOENT',
@@ -34,8 +35,8 @@ export const codes = [
 
 export type Code = (typeof codes)[number]
 
-/** What failed and what to do about it. `failed` is only there on a transaction that was refused:
- *  the op or the guard that failed and the state it met. Source: rfc/2. */
+/** An error with a code of the list; its message says what failed and what to do about it. `failed`
+ *  is set only where a transaction was refused. See rfc/2. */
 export class TailraceError extends Error {
   readonly code: Code
   readonly failed: Failed | undefined
@@ -51,14 +52,14 @@ export class TailraceError extends Error {
     this.failed = options?.failed
   }
 
-  /** `TailraceError [ECONFLICT]: what happened`, as Node's own errors have it. */
+  /** Returns `TailraceError [ECONFLICT]: what happened`, in the form of Node's own errors. */
   override toString(): string {
     return `TailraceError [${this.code}]: ${this.message}`
   }
 }
 
-/** Which part of a transaction failed (exactly one of `guard` and `op`, counted from 0), and what
- *  was there. `state` is plain JSON. */
+/** The part of a transaction that failed (exactly one of `guard` and `op`, counted from 0), and the
+ *  state that it met, as plain JSON. */
 export type Failed = {
   readonly guard?: number
   readonly op?: number
@@ -67,16 +68,20 @@ export type Failed = {
 
 const known: ReadonlySet<string> = new Set(codes)
 
+/** True if `error` is a TailraceError with this code. */
 export function isCode(error: unknown, code: Code): error is TailraceError {
   return error instanceof TailraceError && error.code === code
 }
 
+/** Returns the code that `input` is; undefined for anything else. */
 export function parseCode(input: unknown): Code | undefined {
   return typeof input === 'string' && known.has(input) ? (input as Code) : undefined
 }
 
-/** Any thrown thing as a TailraceError: itself; an abort or a time-out as what its signal says; a full
- *  disk that the system names as ENOSPC or EDQUOT; what it does not allow (EACCES, EPERM) as EPERM; the rest as EIO with its cause. */
+/** Returns any thrown thing as a TailraceError. A TailraceError stays as it is; an abort or a
+ *  time-out becomes what `canceled` returns for its signal. Of the system's errors ENOSPC and
+ *  EDQUOT keep their code, EACCES and EPERM become EPERM. Everything else becomes EIO, with the
+ *  thrown thing as cause. */
 export function toTailraceError(error: unknown): TailraceError {
   if (error instanceof TailraceError) return error
   if (!(error instanceof Error)) return new TailraceError('EIO', String(error), { cause: error })
@@ -86,14 +91,14 @@ export function toTailraceError(error: unknown): TailraceError {
   return new TailraceError(kept(system) ?? 'EIO', error.message, { cause: error })
 }
 
-/** Code for a system error that keeps its meaning here; undefined for others. */
+/** Returns our code for a system error that means the same here; undefined for others. */
 function kept(system: unknown): Code | undefined {
   if (system === 'EACCES' || system === 'EPERM') return 'EPERM'
   return system === 'ENOSPC' || system === 'EDQUOT' ? system : undefined
 }
 
-/** Why an aborted signal was aborted: its reason if that is a TailraceError, ETIMEDOUT where its time
- *  ran out (`AbortSignal.timeout`), else ECANCELED. */
+/** Returns the error for an aborted signal: its reason if that is a TailraceError, ETIMEDOUT if its
+ *  time ran out (`AbortSignal.timeout`), else ECANCELED. */
 export function canceled(signal: AbortSignal): TailraceError {
   return canceledBy(signal.reason)
 }

@@ -1,11 +1,11 @@
-/** A stream that a signal can end while its next item is still awaited, whatever the source is
- *  doing. Invariant: the source is told to finish, however the stream ends. */
+/** Streams that a signal ends at once, even while the source still makes its next item.
+ *  Invariant: the source is told to finish, however the stream ends. */
 
 import { canceled } from '../error.js'
 import { joinAbort } from './join-abort.js'
 
-/** The items of `source`, until the signal aborts: then throws its reason (ECANCELED unless the
- *  reason is a TailraceError), and drops the item that the source still makes. */
+/** Yields the items of `source` until the signal aborts. Then it throws the error that `canceled`
+ *  returns for the signal, and drops the item that the source still makes. */
 export async function* abortable<T>(
   source: AsyncIterable<T>,
   signal?: AbortSignal,

@@ -1,6 +1,7 @@
-/** One timer for the nearest of many times on one clock. See rfc/9.
- *  Invariant: it rings at or after the nearest time that it was given, once, and then knows of none: who
- *  is rung looks which are due, and gives it the next. Nothing polls. */
+/** An alarm: one timer for the earliest of many times on one clock. See rfc/9.
+ *  Invariant: it rings once, at or after the earliest time that it was given, and then forgets all
+ *  times. Its owner then looks which of them are due, and sets it to the next one. Nothing
+ *  polls. */
 
 import type { Environment } from './environment.js'
 
@@ -13,8 +14,9 @@ export class Alarm implements Disposable {
   #set: Disposable | undefined
   #over = false
 
-  /** `ring` is told how much later than it was meant to it comes. The clock is looked at again at least
-   *  each `waitMsMax`, for one that may be set, or stops with its timers. */
+  /** Calls `ring` with its delay in ms: the time since it was due, or since it was set, if that is
+   *  later. The clock is read at least every `waitMsMax` ms, because somebody may set it, and
+   *  because timers may stand still while it goes on. */
   constructor(
     timer: Environment['timer'],
     options: {
@@ -29,11 +31,12 @@ export class Alarm implements Disposable {
     this.#waitMsMax = options.waitMsMax
   }
 
+  /** True if it is set to a time. */
   get pending(): boolean {
     return this.#at !== undefined
   }
 
-  /** Rings at this time, unless it rings before. */
+  /** Sets it to `at`, unless it is set to an earlier time. */
   by(at: number): void {
     if (this.#over || (this.#at !== undefined && this.#at <= at)) return
     this.#start(at)
@@ -50,7 +53,7 @@ export class Alarm implements Disposable {
     this.#set?.[Symbol.dispose]()
     this.#at = at
     const now = this.#clock()
-    // Of a time that has gone already nobody is late by more than from now on.
+    // A time in the past counts as late only from now on.
     const meant = Math.max(at, now)
     this.#set = this.#timer(Math.min(meant - now, this.#waitMsMax), () => {
       const late = this.#clock() - meant

@@ -1,11 +1,14 @@
-/** A promise with its two ends apart: whoever holds it settles it once; later calls change nothing. */
+/** A promise together with the functions that settle it. The first call settles it; later calls
+ *  change nothing. */
 
+/** A promise and its two functions. */
 export type Deferred<T> = {
   readonly promise: Promise<T>
   readonly resolve: (value: T) => void
   readonly reject: (error: unknown) => void
 }
 
+/** Returns a promise that is not settled yet. */
 export function deferred<T>(): Deferred<T> {
   let resolve: (value: T) => void = () => {}
   let reject: (error: unknown) => void = () => {}

@@ -1,28 +1,30 @@
-/** Clock, randomness and ids as one thing that classes take in, so that tests can fix them. */
+/** The environment: clocks, timers and ids. Classes get it as an argument, so that tests can fix
+ *  it. */
 
 import { randomBytes } from 'node:crypto'
 
 export type Environment = {
-  /** Wall clock, ms since 1970: for people, and for what counts on while no process runs (expiry, what an open
-   *  leaves of a lease). It may jump. */
+  /** Returns the wall-clock time, in ms since 1970. It may jump. Use it for times that people read,
+   *  and for times that go on while no process runs: expiry, and the rest of a lease at an open. */
   readonly now: () => number
-  /** Monotonic clock, ms. For deadlines. */
+  /** Returns the time of a monotonic clock, in ms. Use it for deadlines. */
   readonly monotonic: () => number
-  /** Calls `act` once, `ms` from now on the monotonic clock, in a turn of its own; disposed of, never.
-   *  It keeps no process alive. */
+  /** Calls `act` once, `ms` from now on the monotonic clock, in its own turn of the event loop. It
+   *  may ring early where `ms` is above `timerMsMax`: look at the clock. Disposing of the timer
+   *  cancels it. A timer does not keep the process alive. */
   readonly timer: (ms: number, act: () => void) => Disposable
-  /** A new id: 16 random bytes as 32 lower-case hex digits. */
+  /** Returns a new id: 16 random bytes as 32 lower-case hex digits. */
   readonly id: () => string
 }
 
-/** What `setTimeout` can wait: 2^31 - 1 ms. */
+/** The longest time that `setTimeout` can wait, in ms: 2^31 - 1. */
 const timerMsMax = 2_147_483_647
 
+/** The clocks, timers and ids of this system. */
 export const systemEnvironment: Environment = {
   now: () => Date.now(),
   monotonic: () => performance.now(),
   timer: (ms, act) => {
-    // A longer time than the system can wait at once ends early: who set it looks at the clock.
     const timer = setTimeout(act, Math.min(Math.max(0, ms), timerMsMax))
     timer.unref()
     return { [Symbol.dispose]: () => clearTimeout(timer) }

@@ -1,21 +1,23 @@
-/** Which file or directory of this machine is meant, whatever its path: a rename keeps the identity, a copy
- *  has another. See rfc/4, rfc/13.
- *  Invariant: two files that exist at once are never taken for one. */
+/** The identity of a file or directory of this machine: a rename keeps it, a copy has another one.
+ *  See rfc/4, rfc/13.
+ *  Invariant: two files that exist at the same time never compare as the same. */
 
 import { type BigIntStats, statSync } from 'node:fs'
 import { stat } from 'node:fs/promises'
 
 export type FileIdentity = {
-  /** May be another after the machine was started anew. */
+  /** The number of the device. It may change when the machine starts again. */
   readonly device: string
   readonly inode: string
-  /** When the file was made, ns since 1970; undefined where the file system does not say. */
+  /** The time of creation, in ns since 1970; undefined where the file system does not know it. */
   readonly birth?: string
-  /** Generation of the inode (see `generationOf`); undefined where nobody asked, or the file system does not say. */
+  /** The generation of the inode (see `generationOf`); undefined where nobody asked for it, or
+   *  where the file system does not know it. */
   readonly generation?: string
 }
 
-/** Throws what node:fs does. `generation` is the caller's to know. */
+/** Returns the identity of the file at `path`; the caller passes the generation if it knows it.
+ *  Throws what node:fs throws. */
 export async function fileIdentity(path: string, generation?: string): Promise<FileIdentity> {
   const { dev, ino, birthtimeNs } = await stat(path, { bigint: true })
   return {
@@ -26,9 +28,10 @@ export async function fileIdentity(path: string, generation?: string): Promise<F
   }
 }
 
-/** Compares what both know. Inode numbers are used again, for the copy that follows a removed original
- *  too, so generation or birth must be the same as well. Only where both lack these the device decides,
- *  since its number may change with a start of the machine. */
+/** True if both are the same file, judged by the fields that both have. The system uses an inode
+ *  number again, perhaps for the copy that replaces a removed original, so generation and birth
+ *  must be equal too. The device decides only where neither can be compared: its number may change
+ *  when the machine starts again. */
 export function isSameFile(a: FileIdentity, b: FileIdentity): boolean {
   if (a.inode !== b.inode) return false
   const generations = a.generation !== undefined && b.generation !== undefined
@@ -38,14 +41,15 @@ export function isSameFile(a: FileIdentity, b: FileIdentity): boolean {
   return generations || births || a.device === b.device
 }
 
-/** Whether Node's `birthtime` is one: where the system has no statx it is the time of the last change, of
- *  every file. Node's own program was changed (its mode, its name) after it was written. */
+/** True if Node's `birthtime` is the time of creation. Where the system has no statx(2), it is the
+ *  time of the last change, for every file. Node's own program tells the two apart: it was changed
+ *  (its mode, its name) after it was created. */
 function tellsBirth(): boolean {
   const { birthtimeNs, ctimeNs }: BigIntStats = statSync(process.execPath, { bigint: true })
   return birthtimeNs !== ctimeNs
 }
 
-/** From JSON. Undefined where it is no identity. */
+/** Returns the identity that a JSON value holds; undefined where it holds none. */
 export function parseFileIdentity(input: unknown): FileIdentity | undefined {
   if (typeof input !== 'object' || input === null) return undefined
   const { device, inode, birth, generation } = input as Readonly<Record<string, unknown>>

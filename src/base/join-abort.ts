@@ -1,11 +1,12 @@
-/** Waits for something that cannot be canceled, or for a signal, whichever is first. */
+/** Waits that end early by a signal, for work that cannot be canceled itself. */
 
 import { canceled } from '../error.js'
 import { deferred } from './deferred.js'
 import { onAbort } from './on-abort.js'
 
-/** As `promise`, but throws the signal's reason (ECANCELED) if it aborts before. What the promise
- *  stands for goes on; its later failure is not unhandled. */
+/** Settles as `promise` does, but throws the error that `canceled` returns if the signal aborts
+ *  first. The work behind the promise goes on then; if it fails later, that is no unhandled
+ *  rejection. */
 export function joinAbort<T>(promise: Promise<T>, signal?: AbortSignal): Promise<T> {
   return signal ? joinEither(promise, signal) : promise
 }

@@ -1,22 +1,25 @@
-/** JSON that comes in from outside, read strictly: what JSON.parse would change without a word is refused. See
- *  rfc/12, rule 5. Runs in browsers.
- *  Invariant: a value that leaves here says what the text said. No number was rounded, no name was there twice,
- *  no text has half a surrogate pair; and no text is nested deeper than `jsonDepthMax`. Linear in the text. */
+/** A strict parser for JSON from outside: it refuses what JSON.parse would change without an error.
+ *  See rfc/12, rule 5. Runs in browsers.
+ *  Invariant: a parsed value says what its text says. No number was rounded, no object had a name
+ *  twice, no string has half a surrogate pair, and no text was nested deeper than `jsonDepthMax`.
+ *  The time is linear in the length of the text. */
 
 import { TailraceError } from '../error.js'
 
-/** Levels of arrays and objects. */
+/** The largest number of arrays and objects inside each other. */
 export const jsonDepthMax = 64
-/** Values of a document, those in arrays and objects included; and names of all its objects together. */
+/** The largest number of values in a document, at all levels. */
 export const jsonValuesMax = 262_144
+/** The largest number of names in all objects of a document together. */
 export const jsonNamesMax = 65_536
 
-/** A number of at most so many characters, without an exponent, has so many digits at most, and a double keeps
- *  them. */
+/** A number of at most this many characters and without an exponent is exact: a double keeps 15
+ *  digits. */
 const exactLength = 15
-/** Characters of such a number that an error shows. */
+/** Characters of a refused number that an error shows. */
 const shownMax = 40
-/** Characters of a string that are looked at one by one: most are short, and a search costs more. */
+/** Characters of a string that are read one by one before a search begins. Most strings are
+ *  shorter, and a search costs more. */
 const stringNear = 32
 
 const lineBreak = 0x0a
@@ -31,8 +34,9 @@ const closeArray = 0x5d
 const openObject = 0x7b
 const closeObject = 0x7d
 
-/** The value of a JSON text, bytes of it in UTF-8. `what` names it in errors. Throws EINVAL with the line and
- *  the column; its cause is a SyntaxError where the text is not JSON at all. */
+/** Returns the value of a JSON text (bytes: in UTF-8). `what` names the text in errors. Throws
+ *  EINVAL with the line and the column, and with a SyntaxError as cause where the text is not JSON
+ *  at all; E2BIG above `jsonValuesMax` or `jsonNamesMax`. */
 export function parseJson(input: string | Uint8Array, what: string): unknown {
   const text = typeof input === 'string' ? input : decodeUtf8(input, what)
   const { names, unicode } = scan(text, what)
@@ -52,7 +56,8 @@ function decodeUtf8(bytes: Uint8Array, what: string): string {
   }
 }
 
-/** REQUIRES: a scan went over the text, so that it is not too deep for the parser. */
+/** Parses a text that `scan` accepted. REQUIRES: `scan` came first, so that the text is not too
+ *  deep for JSON.parse. */
 function parsed(text: string, what: string): unknown {
   try {
     return JSON.parse(text)
@@ -65,21 +70,21 @@ function parsed(text: string, what: string): unknown {
 }
 
 type Scanned = {
-  /** How many names all objects have together. */
+  /** The number of names in all objects together. */
   readonly names: number
-  /** Whether a character is written by its number: half of a pair can be. */
+  /** True if the text has a `\u` escape, which can write half a surrogate pair. */
   readonly unicode: boolean
 }
 
-/** Positions of the next backslash and the next quote, kept until they are passed so that each search goes over a
- *  stretch once; and whether a `\\u` was seen. */
+/** The positions of the next backslash and the next quote, kept until they are passed, so that no
+ *  part of the text is searched twice. `unicode`: a `\u` escape was seen. */
 export type Ahead = { backslash: number; quote: number; unicode: boolean }
 
-/** Goes over the structure of a text once. Checks depth and numbers; what stands within strings is left to
- *  JSON.parse. Throws EINVAL. */
+/** Reads the structure of a text once, and checks depth, counts and numbers. JSON.parse checks
+ *  later what is inside strings. Throws EINVAL, E2BIG. */
 function scan(text: string, what: string): Scanned {
   const ahead: Ahead = { backslash: -1, quote: -1, unicode: false }
-  /** By level: whether it is an object. */
+  /** Says for each level: 1 is an object, 0 is an array. */
   const isObject = new Uint8Array(jsonDepthMax + 1)
   let depth = 0
   let names = 0
@@ -133,7 +138,7 @@ function scan(text: string, what: string): Scanned {
   }
 }
 
-/** Behind the colon of a name. */
+/** Returns the position after the colon that follows a name. Throws EINVAL. */
 function endOfName(text: string, from: number, what: string, ahead: Ahead): number {
   let at = from
   while (isSpace(text.charCodeAt(at))) at++
@@ -144,6 +149,7 @@ function endOfName(text: string, from: number, what: string, ahead: Ahead): numb
   return at + 1
 }
 
+/** Returns the position after the string that begins at `from`. Throws EINVAL. */
 export function endOfString(text: string, from: number, what: string, ahead: Ahead): number {
   for (let at = from + 1, near = at + stringNear; at < text.length; at++) {
     const code = text.charCodeAt(at)
@@ -152,7 +158,7 @@ export function endOfString(text: string, from: number, what: string, ahead: Ahe
       if (text.charCodeAt(++at) === letterU) ahead.unicode = true
       near = at + stringNear
     } else if (at > near) {
-      // A long stretch: on to the next quote or backslash, whichever is first.
+      // The string is long: go on at the next quote or backslash, whichever is first.
       if (ahead.backslash < at) ahead.backslash = indexOr(text, '\\', at)
       if (ahead.quote < at) ahead.quote = indexOr(text, '"', at)
       at = Math.min(ahead.backslash, ahead.quote) - 1
@@ -162,12 +168,14 @@ export function endOfString(text: string, from: number, what: string, ahead: Ahe
   throw unexpected(text, text.length, what, 'a quote at the end of the text')
 }
 
-/** The length of the text where it is not found. */
+/** Returns the position of `found`; the length of the text where it is not found. */
 function indexOr(text: string, found: string, from: number): number {
   const at = text.indexOf(found, from)
   return at < 0 ? text.length : at
 }
 
+/** Returns the position after the number that begins at `from`. Throws EINVAL where a double cannot
+ *  keep it. */
 export function endOfNumber(text: string, from: number, what: string): number {
   let at = from + 1
   let hasPower = false
@@ -182,7 +190,8 @@ export function endOfNumber(text: string, from: number, what: string): number {
   throw refused(text, from, what, why)
 }
 
-/** Of `true`, `false` and `null` the first letter and the last are looked at: JSON.parse sees the rest. */
+/** Returns the position after the `true`, `false` or `null` that begins at `from`. It looks at the
+ *  first letter and the last only, since JSON.parse checks the rest. Throws EINVAL. */
 export function endOfLiteral(text: string, from: number, what: string): number {
   const first = text.charCodeAt(from)
   const size = first === 0x66 ? 5 : 4
@@ -193,9 +202,9 @@ export function endOfLiteral(text: string, from: number, what: string): number {
   return from + size
 }
 
-/** Throws EINVAL for the first name that its object has already. REQUIRES: the text is JSON. */
+/** Throws EINVAL for the first name that its object has twice. REQUIRES: the text is JSON. */
 function findDuplicate(text: string, what: string): void {
-  /** By level: the names of an object, or nothing of an array. */
+  /** Holds for each level the names of its object so far; undefined for an array. */
   const levels: (Set<unknown> | undefined)[] = []
   const ahead: Ahead = { backslash: -1, quote: -1, unicode: false }
   for (let at = 0; at < text.length; ) {
@@ -249,30 +258,32 @@ export function halfPair(what: string): TailraceError {
   return new TailraceError('EINVAL', `${what} has text with half a surrogate pair: use bytes`)
 }
 
-/** A document has more values or names than one may have. */
+/** Returns E2BIG, for a document with too many values or names. */
 export function tooMany(what: string): TailraceError {
   const most = `${jsonValuesMax} values and ${jsonNamesMax} names`
   return new TailraceError('E2BIG', `${what} has more than ${most}: send it in parts`)
 }
 
-/** Characters that a number may have. JSON.parse decides whether it is one. */
+/** True if a number may have this character. JSON.parse decides if the whole is a number. */
 function isNumeric(code: number): boolean {
   return isDigit(code) || code === 0x2e || code === minus || code === 0x2b || isPower(code)
 }
 
-/** `e` or `E`. */
+/** True for `e` and `E`. */
 function isPower(code: number): boolean {
   return (code | 0x20) === 0x65
 }
 
-/** Whether the double nearest to a number prints as that number. What is no number is left to JSON.parse. */
+/** True if the double nearest to a number prints as that number, and true for what is no number,
+ *  which JSON.parse refuses later. */
 function isExact(number: string): boolean {
   const kept = String(Number(number))
   if (kept === number || kept === 'NaN') return true
   return kept !== 'Infinity' && kept !== '-Infinity' && normalOf(kept) === normalOf(number)
 }
 
-/** A decimal number in one form: its digits without zeros at the ends, and its exponent. */
+/** Returns the normal form of a decimal number: its digits without zeros at the ends, and its
+ *  exponent. */
 function normalOf(number: string): string {
   const [, sign, whole = '', fraction = '', power = '0'] =
     /^(-?)(\d+)(?:\.(\d+))?(?:[eE]([+-]?\d+))?$/.exec(number) ?? []
@@ -308,7 +319,7 @@ function isWellFormed(value: unknown): boolean {
 function placeOf(text: string, at: number): string {
   let line = 1
   let from = 0
-  // Not by a search: a text may be nothing but line breaks.
+  // One by one, not by a search: a text may consist of line breaks only.
   for (let each = 0; each < at; each++) {
     if (text.charCodeAt(each) !== lineBreak) continue
     line++

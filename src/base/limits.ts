@@ -1,9 +1,10 @@
-/** Resource limits of a process, read from /proc (Linux). See rfc/11.
- *  Names are those of prlimit(1), values in the system's units: bytes, seconds, counts; microseconds for `rttime`. */
+/** Resource limits of a process, read from /proc (Linux). See rfc/11. The names are those of
+ *  prlimit(1). The values are in the system's units: bytes, seconds, counts, and microseconds for
+ *  `rttime`. */
 
 import { readFileSync } from 'node:fs'
 
-/** How /proc/PID/limits calls each. */
+/** The name of each limit in /proc/PID/limits. */
 const titles = {
   as: 'Max address space',
   core: 'Max core file size',
@@ -27,13 +28,15 @@ export type LimitName = keyof typeof titles
 export type Limit = number | 'unlimited'
 export type Limits = { readonly [name in LimitName]?: Limit }
 
+/** The names of all limits. */
 export const limitNames = Object.keys(titles) as readonly LimitName[]
 
+/** True if there is a limit with this name. */
 export function isLimitName(name: string): name is LimitName {
   return Object.hasOwn(titles, name)
 }
 
-/** Soft and hard limits; undefined where the system does not say. */
+/** Returns the soft and the hard limits of a process; undefined where the system does not tell. */
 export function readLimits(
   pid: number | 'self',
 ): { readonly soft: Limits; readonly hard: Limits } | undefined {
@@ -56,7 +59,15 @@ export function readLimits(
   return { soft, hard }
 }
 
-/** Whether more is allowed by `one` than by `other`. */
+/** Returns the number of files, sockets and pipes that this process may have open: its soft limit,
+ *  which Node raised to the hard one at its start. Undefined where the system does not tell, or has
+ *  no limit. */
+export function openFilesMax(): number | undefined {
+  const files = readLimits('self')?.soft.nofile
+  return files === 'unlimited' ? undefined : files
+}
+
+/** True if `one` allows more than `other`. */
 export function isAbove(one: Limit, other: Limit): boolean {
   if (other === 'unlimited') return false
   return one === 'unlimited' || one > other

@@ -1,6 +1,7 @@
-/** JSON of many megabytes, parsed a little at a time so that the event loop turns meanwhile. See rfc/12, rules 5
- *  and 33. Runs in browsers.
- *  Invariant: it gives what `parseJson` gives, and refuses what `parseJson` refuses, with the same code. */
+/** A parser for JSON of many megabytes that works in slices, so that the event loop turns
+ *  meanwhile. See rfc/12, rules 5 and 33. Runs in browsers.
+ *  Invariant: it returns what `parseJson` returns, and refuses what `parseJson` refuses, with the
+ *  same code. */
 
 import type { TailraceError } from '../error.js'
 import {
@@ -22,16 +23,18 @@ import {
 } from './json.js'
 import { LoopSlice } from './loop-slice.js'
 
-/** Up to so many bytes or characters `parseJson` does it at once, which is faster. */
+/** The largest text, in bytes or characters, that is parsed at once by `parseJson`, which is
+ *  faster. */
 export const shortJsonMax = 32 * 1024
-/** Bytes that are decoded at a time, and blanks that are passed. */
+/** Bytes that are decoded in one step, and blanks that are skipped in one step. */
 const stepSize = 64 * 1024
 
-/** Like `parseJson`, giving way. Throws as it does. */
+/** Returns what `parseJson` returns, and throws what it throws, but lets the event loop turn
+ *  meanwhile. */
 export async function parseLongJson(input: string | Uint8Array, what: string): Promise<unknown> {
   if (input.length <= shortJsonMax) return parseJson(input, what)
   const slice = new LoopSlice()
-  // Of many long texts that came at once one is begun in a turn.
+  // Where many long texts come at once, each is begun in a turn of its own.
   await slice.turn()
   const text = typeof input === 'string' ? input : await decodeLong(input, what, slice)
   const parser = new Parser(text, what)
@@ -39,7 +42,8 @@ export async function parseLongJson(input: string | Uint8Array, what: string): P
   return parser.value
 }
 
-/** The text of bytes in UTF-8, giving way. Throws EINVAL. */
+/** Returns the text of bytes in UTF-8; the event loop turns meanwhile. `what` names the text in
+ *  errors. Throws EINVAL. */
 export async function decodeLong(
   bytes: Uint8Array,
   what: string,
@@ -59,16 +63,16 @@ export async function decodeLong(
   return text
 }
 
-/** An array or an object that is not at its end. */
+/** An array or an object whose end was not read yet. */
 type Open = {
   readonly value: unknown[] | Record<string, unknown>
-  /** What the next value is called in an object. */
+  /** The name of the next value, in an object. */
   name: string
 }
 
-/** One text on its way to its value. Mutable; owned by the loop that made it. */
+/** A parser of one text. Mutable; owned by the loop that made it. */
 class Parser {
-  /** What the text says, once `step` gave true. */
+  /** The value of the text, once `step` returned true. */
   value: unknown
   readonly #text: string
   readonly #what: string
@@ -77,7 +81,7 @@ class Parser {
   #at = 0
   #values = 0
   #names = 0
-  /** A value comes next; otherwise a comma or an end. */
+  /** True if a value comes next; false if a comma or an end does. */
   #wants = true
 
   constructor(text: string, what: string) {
@@ -85,7 +89,8 @@ class Parser {
     this.#what = what
   }
 
-  /** Goes on by one value, one end, or a stretch of blanks; true at the end of the text. Throws EINVAL, E2BIG. */
+  /** Reads one value, one end, or at most `stepSize` blanks. Returns true at the end of the text.
+   *  Throws EINVAL, E2BIG. */
   step(): boolean {
     const blanks = this.#at + stepSize
     while (isSpace(this.#text.charCodeAt(this.#at))) if (++this.#at >= blanks) return false
@@ -156,9 +161,9 @@ class Parser {
     open.name = name
   }
 
-  /** The text from `from` on as a string, number or literal. A copy, so that it does not keep the text. */
+  /** Returns the string, number or literal that stands between `from` and here. It is a copy, so
+   *  that it does not keep the whole text in memory. */
   #scalar(from: number): unknown {
-    // Its errors name the place within the whole.
     const piece = this.#text.slice(from, this.#at)
     let value: unknown
     try {
@@ -181,7 +186,7 @@ class Parser {
     }
   }
 
-  /** REQUIRES: few, or their sum is small: it does not give way. */
+  /** Skips all blanks in one step. REQUIRES: they are few. */
   #skipBlanks(): void {
     while (isSpace(this.#text.charCodeAt(this.#at))) this.#at++
   }

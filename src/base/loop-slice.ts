@@ -1,31 +1,33 @@
-/** A stretch of work between two turns of the event loop. Awaiting what is in memory never leaves the queue of
- *  microtasks, so that a long walk lets nothing else run unless it asks here. See rfc/12, rules 33 and 34. Runs in
- *  browsers.
- *  Invariant: all who ask before each step of their work take at most `sliceMs` of a turn together, and one step. */
+/** Slices of long work, so that the event loop turns between them. An await of something that is in
+ *  memory runs in the same turn, so a long walk would stop everything else. See rfc/12, rules 33
+ *  and 34. Runs in browsers.
+ *  Invariant: all works that check `over` before each step use at most `sliceMs` of a turn
+ *  together, and one step more. */
 
 import { TurnQueue } from './turn-queue.js'
 
-/** Time that walks work before the event loop turns. Well below `stallMsMax`, since other work and the collection of
- *  garbage come on top. */
-export const sliceMs = 5
+/** Time of one turn that all slices use together, in ms. It is well below `stallMsMax`, since other
+ *  work and garbage collection come on top. */
+const sliceMs = 5
 
-/** The one queue of this process: there is one event loop. */
+/** The queue for all slices of this process, since it has one event loop. */
 const loop = new TurnQueue({ ms: sliceMs })
 
-export type LoopSliceOptions = {
-  /** Goes on before all that is not urgent: others wait for the end of this work. */
+type LoopSliceOptions = {
+  /** True if this work goes before all work that is not urgent, because others wait for its end. */
   readonly urgent?: boolean
 }
 
+/** The slices of one work. Before each step, check `over` and await `turn` if it is true. */
 export class LoopSlice {
-  /** Turns that it has used, counted as `TurnQueue.wait` has it. */
+  /** The virtual finish of its last slice (see `TurnQueue.wait`): each slice costs 1. */
   #finish: number
 
   constructor({ urgent = false }: LoopSliceOptions = {}) {
     this.#finish = urgent ? Number.NEGATIVE_INFINITY : 0
   }
 
-  /** Whether `turn` is to be awaited before the next step. */
+  /** True if the slice is used up: await `turn` before the next step. */
   get over(): boolean {
     return loop.spent
   }

@@ -1,11 +1,12 @@
-/** A directory that is there after a crash too: its name stands in the one above it, which says so only
- *  once it is synced. See rfc/4.
- *  Invariant: a directory that this made is synced up to the one that was there before. */
+/** Makes directories that are still there after a crash. The name of a directory is durable only
+ *  once the directory above it was synced. See rfc/4.
+ *  Invariant: every directory that holds the name of a new one was synced. */
 
 import { mkdir, open } from 'node:fs/promises'
 import { dirname, resolve } from 'node:path'
 
-/** Makes `path`, and those above it, where they are missing (0700). Throws what node:fs does. */
+/** Makes the directory `path`, and the directories above it, where they are missing (mode 0700).
+ *  Throws what node:fs throws. */
 export async function makeDirectory(path: string): Promise<void> {
   const first = await mkdir(path, { recursive: true, mode: 0o700 })
   if (first === undefined) return
@@ -16,7 +17,7 @@ export async function makeDirectory(path: string): Promise<void> {
   }
 }
 
-/** Names that were added to it, or removed, are so after a crash too. */
+/** Makes durable which names the directory holds. Throws what node:fs throws. */
 export async function syncDirectory(path: string): Promise<void> {
   const directory = await open(path)
   try {

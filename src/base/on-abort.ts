@@ -1,10 +1,12 @@
-/** Listens to an AbortSignal: many waits of one signal share one listener on it.
- *  Invariant: a signal has a listener of ours exactly while something waits here. So a thousand calls with one
- *  signal are no MaxListenersExceededWarning, and nothing stays behind with a signal that outlives them. */
+/** Listeners of AbortSignals: all waits of one signal share one listener.
+ *  Invariant: a signal has our listener exactly while something waits here. So a thousand calls
+ *  with one signal raise no MaxListenersExceededWarning, and leave nothing on a signal that lives
+ *  longer. */
 
-/** Held weakly: a fan ends with its signal. */
+/** The fan of each signal, held weakly, so that it is freed with its signal. */
 const fans = new WeakMap<AbortSignal, Fan>()
 
+/** The waits of one signal, and their one listener. */
 class Fan {
   readonly #signal: AbortSignal
   readonly #waits = new Set<{ readonly run: () => void }>()
@@ -31,8 +33,9 @@ class Fan {
   }
 }
 
-/** Runs once when the signal aborts, unless the returned function is called before. Does nothing for a signal
- *  that was aborted already: look first. REQUIRES: `run` does not throw. */
+/** Calls `run` once when the signal aborts, unless the returned function was called before. Does
+ *  nothing for a signal that is aborted already: check that first. REQUIRES: `run` does not
+ *  throw. */
 export function onAbort(signal: AbortSignal | undefined, run: () => void): () => void {
   if (!signal) return () => {}
   const fan = fans.get(signal) ?? new Fan(signal)
@@ -40,8 +43,9 @@ export function onAbort(signal: AbortSignal | undefined, run: () => void): () =>
   return fan.add(run)
 }
 
-/** Aborted as soon as one of the signals is, with its reason. Call `end` when nobody waits for it any more.
- *  `AbortSignal.any` has no end: what it made stays with a signal that lives on. */
+/** Returns a signal that aborts as soon as one of `signals` does, with its reason. Call `end` when
+ *  nobody waits for it any more: it removes the listeners. `AbortSignal.any` offers no such call,
+ *  so that its listeners stay as long as the signals live. */
 export function eitherSignal(...signals: readonly (AbortSignal | undefined)[]): {
   readonly signal: AbortSignal
   readonly end: () => void

@@ -1,16 +1,18 @@
-/** Reaps processes that fell to this one because their parents have ended: to process 1 of a container, or to a
- *  subreaper. See rfc/11, rfc/13.
- *  Invariant: a child that Node started is never reaped here, or Node would not hear of its end. Nothing polls. */
+/** Reaps orphans: children that this process got when their parents ended, because it is process 1
+ *  of a container or a subreaper. See rfc/11, rfc/13.
+ *  Invariant: it never reaps a child that Node started, or Node would not learn of its end. Nothing
+ *  polls. */
 
 import { reap } from './posix.js'
 import { isDefunct, processStart } from './process-start.js'
 import { strangers } from './spawn.js'
 import { Wakeup } from './wakeup.js'
 
+/** Reaps orphans from its construction until it is disposed of. */
 export class OrphanReaper implements Disposable {
-  /** Wakes when some child has ended, and all that ended before were reaped or will be. */
+  /** Wakes after each look for orphans, so after some child has ended. */
   readonly ended = new Wakeup()
-  /** Ended children that were there when libuv was last woken, by pid and start time. */
+  /** Ended children that the last look found, by pid and start time. */
   #seen: ReadonlySet<string> = new Set()
   #looking = false
   readonly #listener = () => {
@@ -26,8 +28,10 @@ export class OrphanReaper implements Disposable {
     process.off('SIGCHLD', this.#listener)
   }
 
-  /** At a SIGCHLD libuv asks for each of its own children whether it has ended. So one that has ended and is still
-   *  there after the next SIGCHLD is not Node's. That next one we send ourselves, so that it comes after this look. */
+  /** Looks for ended children, and reaps those that the last look found too. At each SIGCHLD libuv
+   *  reaps its own children that have ended. So a child that has ended and is still there after the
+   *  next SIGCHLD is not one of Node's. We send that next SIGCHLD ourselves, so that it comes after
+   *  this look. */
   #look(): void {
     this.#looking = false
     const found = new Set<string>()

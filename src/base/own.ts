@@ -1,6 +1,6 @@
-/** Whether a path is the user's own and closed to others: what is kept there, and what is done by its word
- *  (a token, a socket, a record), is as trustworthy as whoever could have put it there. See rfc/13.
- *  Invariant: nothing is changed but the mode of what is the user's own. */
+/** Checks that a path belongs to the user and is closed to others. A token, a socket or a record
+ *  that is found there is only as trustworthy as everybody who could have put it there. See rfc/13.
+ *  Invariant: nothing is changed but the mode of what belongs to the user. */
 
 import type { Stats } from 'node:fs'
 import { chmod, lstat, stat } from 'node:fs/promises'
@@ -10,7 +10,8 @@ const groupWrite = 0o020
 const othersWrite = 0o002
 const groupAndOthers = 0o077
 
-/** A directory that others may look into, but not change. Nothing where it is missing. Throws EPERM. */
+/** Throws EPERM if a directory belongs to another user, or if others may write in it. Others may
+ *  read it. Does nothing where it is missing. */
 export async function assertOwnDirectory(path: string): Promise<void> {
   const there = await ifThere(stat(path))
   if (!there) return
@@ -23,16 +24,17 @@ export async function assertOwnDirectory(path: string): Promise<void> {
   )
 }
 
-/** A directory of which others need nothing: it is closed to them. Nothing where it is missing. Throws EPERM where
- *  it is not the user's own, or others could have changed what is in it. */
+/** Closes a directory to all other users. Does nothing where it is missing. Throws EPERM if it
+ *  belongs to another user, or if others could have written in it. */
 export async function closeOwnDirectory(path: string): Promise<void> {
   await assertOwnDirectory(path)
   const there = await ifThere(stat(path))
   if (there && (there.mode & groupAndOthers) !== 0) await chmod(path, there.mode & 0o700)
 }
 
-/** A file (socket) that nobody else may open. Where its directory is closed to all others its mode is
- *  made so, since nobody could reach it: a copy's may have got wider. Nothing where it is missing. Throws EPERM. */
+/** Throws EPERM if a file or socket belongs to another user, or if others may open it. Where
+ *  `directory`, which holds it, is closed to all others, nobody could have reached it: then its
+ *  mode is mended, since a copy may have got a wider one. Does nothing where it is missing. */
 export async function assertOwnSecret(path: string, directory: string): Promise<void> {
   const there = await ifThere(lstat(path))
   if (!there) return
@@ -48,7 +50,8 @@ export async function assertOwnSecret(path: string, directory: string): Promise<
   )
 }
 
-/** A file that is obeyed, but holds no secret. Nothing where it is missing. Throws EPERM. */
+/** Throws EPERM if a file belongs to another user. Use it for a file that is obeyed but holds no
+ *  secret. Does nothing where it is missing. */
 export async function assertOwnFile(path: string): Promise<void> {
   const there = await ifThere(lstat(path))
   if (there) assertOwner(path, there)
@@ -63,7 +66,8 @@ function assertOwner(path: string, { uid }: Stats): void {
   )
 }
 
-/** Many systems give each user a group of the same number, which has nobody else in it. */
+/** True if the group is the owner's own: many systems give each user a group with the user's
+ *  number, and with no other member. */
 function isOwnGroup({ uid, gid }: Stats): boolean {
   return gid === uid
 }

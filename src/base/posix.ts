@@ -1,6 +1,7 @@
-/** The system calls that Node lacks, made by way of koffi, whose only import this is. See rfc/4, rfc/11.
- *  Invariant: nothing here waits. The library is loaded at the first call, so that a program which
- *  never opens a directory never needs it. Linux, macOS and the BSDs agree on all constants below. */
+/** The system calls that Node lacks, through koffi. The only import of koffi. See rfc/4, rfc/11.
+ *  Invariant: no call here blocks. The library is loaded at the first call, so that a program that
+ *  never opens a directory never needs it. The constants below are the same on Linux, macOS and the
+ *  BSDs, unless their comment says otherwise. */
 
 import {
   closeSync,
@@ -8,7 +9,6 @@ import {
   fstatSync,
   openSync,
   readdirSync,
-  readFileSync,
   type Stats,
   statSync,
 } from 'node:fs'
@@ -29,21 +29,22 @@ const F_GETFL = 3
 const FD_CLOEXEC = 1
 /** <sys/wait.h> */
 const WNOHANG = 1
-/** <sys/prctl.h>, Linux alone. */
+/** <sys/prctl.h>, Linux only. */
 const PR_SET_CHILD_SUBREAPER = 36
 /** <malloc.h> of the GNU C library. */
 const M_TRIM_THRESHOLD = -1
 const M_MMAP_THRESHOLD = -3
-/** Free memory at the top of the heap above which it is given back, bytes. */
+/** The largest free memory at the top of the heap that the C library keeps, in bytes. */
 const trimThreshold = 1024 * 1024
-/** A piece of this size or more has pages of its own, which go back to the system when it is freed, bytes. */
+/** The smallest piece of memory, in bytes, with pages of its own, which go back to the system when
+ *  it is freed. */
 const mmapThreshold = 256 * 1024
 /** <asm-generic/ioctls.h>: Linux on x86, ARM, RISC-V and s390. */
 const TIOCSWINSZ = 0x5414
 /** <poll.h> */
 const POLLIN = 1
 const isLittleEndian = endianness() === 'LE'
-/** Bytes of the path of a terminal. */
+/** The largest size of a terminal's path, in bytes. */
 const terminalPathMax = 128
 /** <linux/fs.h>, on the machines that build it from `_IOR('v', 1, long)` with 64 bits. */
 const FS_IOC_GETVERSION = 0x8008_7601
@@ -54,17 +55,19 @@ type Calls = {
   readonly dup2: KoffiFunc<(descriptor: number, replaced: number) => number>
   readonly fcntl: KoffiFunc<(descriptor: number, command: number, ...rest: unknown[]) => number>
   readonly waitpid: KoffiFunc<(pid: number, status: null, options: number) => number>
+  /** A call of Linux; undefined elsewhere. */
   readonly prctl: KoffiFunc<(option: number, ...rest: number[]) => number> | undefined
   readonly ioctl: KoffiFunc<(descriptor: number, request: number, ...rest: unknown[]) => number>
   readonly pipe: KoffiFunc<(descriptors: Int32Array) => number>
   readonly poll: KoffiFunc<(polled: Int32Array, count: number, timeoutMs: number) => number>
-  /** The GNU C library's alone. */
+  /** A call of the GNU C library; undefined with another one. */
   readonly mallopt: KoffiFunc<(parameter: number, value: number) => number> | undefined
   readonly terminal: TerminalCalls | undefined
   readonly errno: () => number
 }
 
-/** Linux alone: others have other numbers, and no `setsid` to give a child its terminal. */
+/** The calls that make a terminal, on Linux only. Other systems have other numbers, and no `setsid`
+ *  to give a child its terminal. */
 type TerminalCalls = {
   readonly unlockpt: KoffiFunc<(descriptor: number) => number>
   readonly ptsname: KoffiFunc<(descriptor: number, path: Uint8Array, size: number) => number>
@@ -82,8 +85,8 @@ class Library {
 
 const library = new Library()
 
-/** Takes the exclusive lock of an open file (flock(2)); false where another open file holds it, in
- *  whatever process, container or pid namespace. The lock goes when the last copy of the descriptor is
+/** Takes the exclusive lock of an open file (flock(2)). False if another open file holds it, in any
+ *  process, container or pid namespace. The lock ends when the last copy of the descriptor is
  *  closed, so also by kill -9. Throws EMISCONFIGURED (no native build), EIO (a file system without
  *  locks; the message has the system's name of the error). */
 export function tryLock(descriptor: number): boolean {
@@ -95,8 +98,8 @@ export function tryLock(descriptor: number): boolean {
   throw new TailraceError('EIO', `flock failed: ${errnoName(error)}`)
 }
 
-/** Marks the open descriptors of a directory's files so that no child inherits them. Throws EMISCONFIGURED (no
- *  native build). */
+/** Marks the open descriptors of a directory's files so that no child inherits them. Throws
+ *  EMISCONFIGURED (no native build). */
 export function closeFilesOnExec(directory: string): void {
   const files = new Set(
     readdirSync(directory).map((name) => fileId(() => statSync(join(directory, name)))),
@@ -107,9 +110,9 @@ export function closeFilesOnExec(directory: string): void {
   }
 }
 
-/** Calls `act`, which starts a child: the child gets 0, 1 and 2 and what its `stdio` names. Afterwards every descriptor
- *  is inherited or not as before. REQUIRES: `act` is synchronous. Throws EMISCONFIGURED (no native build), before
- *  `act` is called, and what `act` throws. */
+/** Calls `act`, which starts a child that inherits the descriptors 0, 1 and 2 and those that its
+ *  `stdio` names, and no others. Later children inherit as before. REQUIRES: `act` is synchronous.
+ *  Throws EMISCONFIGURED (no native build) before `act` is called, and what `act` throws. */
 export function withoutInheritance<T>(act: () => T): T {
   const { fcntl } = library.calls
   const descriptors = inheritedDescriptors()
@@ -131,31 +134,20 @@ function inheritedDescriptors(): number[] {
 function closeOnExec(descriptor: number): void {
   const { fcntl } = library.calls
   const flags: number = fcntl(descriptor, F_GETFD, 'int', 0)
-  // Below 0: it was closed since it was listed.
+  // Below 0: the descriptor was closed after it was listed.
   if (flags >= 0) fcntl(descriptor, F_SETFD, 'int', flags | FD_CLOEXEC)
 }
 
-/** Makes `replaced` another name of the open file `descriptor`; what it was before is closed in the same moment. Throws
- *  EMISCONFIGURED (no native build), EIO. */
+/** Makes the descriptor `replaced` name the same open file as `descriptor` (dup2(2)). The file that
+ *  it named before is closed in the same step. Throws EMISCONFIGURED (no native build), EIO. */
 export function replaceDescriptor(replaced: number, descriptor: number): void {
   const { dup2, errno } = library.calls
   if (dup2(descriptor, replaced) >= 0) return
   throw new TailraceError('EIO', `dup2 failed: ${errnoName(errno())}`)
 }
 
-/** How many files, sockets and pipes this process may have open: the soft limit, which Node has raised to the hard one
- *  when it began. Undefined where the system does not tell (all but Linux), or there is none. */
-export function openFilesMax(): number | undefined {
-  try {
-    const found = /^Max open files +(\d+) /m.exec(readFileSync('/proc/self/limits', 'utf8'))
-    return found ? Number(found[1]) : undefined
-  } catch {
-    return undefined
-  }
-}
-
-/** Another descriptor of an open file, which no child inherits. The caller closes it. Throws EMISCONFIGURED (no native
- *  build), EIO. */
+/** Returns a new descriptor of an open file, which no child inherits. The caller closes it. Throws
+ *  EMISCONFIGURED (no native build), EIO. */
 export function duplicateDescriptor(descriptor: number): number {
   const { fcntl, errno } = library.calls
   const duplicate: number = fcntl(descriptor, F_DUPFD, 'int', 3)
@@ -164,7 +156,7 @@ export function duplicateDescriptor(descriptor: number): number {
   return duplicate
 }
 
-/** Names a file whatever its path; undefined where it is gone. */
+/** Returns a name for a file that does not depend on its path; undefined where it is gone. */
 function fileId(read: () => Stats): string | undefined {
   try {
     const { dev, ino } = read()
@@ -174,15 +166,17 @@ function fileId(read: () => Stats): string | undefined {
   }
 }
 
-/** From now on a descendant whose parent ends falls to this process, and not to process 1. False where the system
- *  knows no such thing (it is Linux's). Throws EMISCONFIGURED (no native build). */
+/** Makes this process a subreaper: from now on it, not process 1, becomes the parent of its
+ *  descendants whose parents end. False where the system has no subreapers (all but Linux). Throws
+ *  EMISCONFIGURED (no native build). */
 export function becomeSubreaper(): boolean {
   return library.calls.prctl?.(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) === 0
 }
 
-/** From now on large pieces of memory go back to the system when they are freed. By itself the GNU C library keeps up to
- *  64 MiB for pieces as large as the largest that was freed, in holes that nothing else fits into. False where the C
- *  library is another. Throws EMISCONFIGURED (no native build). */
+/** Makes the C library give large pieces of memory back to the system when they are freed. By
+ *  default the GNU C library keeps pieces of the size of the largest one that was freed so far (at
+ *  most 32 MiB), in holes that nothing else fits into, and up to 64 MiB at the top of the heap.
+ *  False with another C library. Throws EMISCONFIGURED (no native build). */
 export function giveBackFreedMemory(): boolean {
   const { mallopt } = library.calls
   return (
@@ -192,8 +186,8 @@ export function giveBackFreedMemory(): boolean {
   )
 }
 
-/** Takes the end of a child that has ended, so that its pid is free; false where there is none. REQUIRES: Node did not
- *  start it. Throws EMISCONFIGURED (no native build). */
+/** Reaps a child that has ended, so that its pid is free. False if there is no such child.
+ *  REQUIRES: Node did not start it. Throws EMISCONFIGURED (no native build). */
 export function reap(pid: number): boolean {
   return library.calls.waitpid(pid, null, WNOHANG) === pid
 }
@@ -201,8 +195,8 @@ export function reap(pid: number): boolean {
 /** Both ends of a new terminal. The caller closes them. */
 export type TerminalEnds = { readonly master: number; readonly slave: number }
 
-/** Opens a terminal that is nobody's controlling one yet. Undefined where the system has none that we know how to make.
- *  Throws EMISCONFIGURED (no native build), and what node:fs does. */
+/** Opens a new terminal, which no process has as its controlling terminal yet. Undefined on all
+ *  systems but Linux. Throws EMISCONFIGURED (no native build), EIO, and what node:fs throws. */
 export function openTerminal(size: TerminalSize): TerminalEnds | undefined {
   const calls = library.calls.terminal
   if (!calls) return undefined
@@ -220,9 +214,9 @@ export function openTerminal(size: TerminalSize): TerminalEnds | undefined {
   }
 }
 
-/** Whether a read of this end would give something at once. */
+/** True if a read of this end would return something at once. */
 export function isReadable(master: number): boolean {
-  // A pollfd is an int and two shorts: the descriptor, then what is asked and what is told.
+  // A pollfd is an int and two shorts: the descriptor, the requested events, the returned events.
   const polled = new Int32Array(2)
   const view = new DataView(polled.buffer)
   view.setInt32(0, master, isLittleEndian)
@@ -231,21 +225,22 @@ export function isReadable(master: number): boolean {
   return (view.getInt16(6, isLittleEndian) & POLLIN) !== 0
 }
 
-/** Columns and rows of characters, each 0 to 65,535. */
+/** The size of a terminal in characters, each 0 to 65,535. */
 export type TerminalSize = { readonly columns: number; readonly rows: number }
 
-/** Tells the foreground group by SIGWINCH, where the size is another than before. */
+/** Sets the size of a terminal. The system sends SIGWINCH to the foreground group if it changes. */
 export function resizeTerminal(master: number, { columns, rows }: TerminalSize): void {
   library.calls.ioctl(master, TIOCSWINSZ, 'void *', Uint16Array.of(rows, columns, 0, 0))
 }
 
-/** Whether a child that is started now inherits the descriptor. */
+/** True if a child that is started now would inherit the descriptor. */
 export function isInherited(descriptor: number): boolean {
   const flags: number = library.calls.fcntl(descriptor, F_GETFD, 'int', 0)
   return flags >= 0 && (flags & FD_CLOEXEC) === 0
 }
 
-/** Access mode of a descriptor. Throws EIO where it is not open, EMISCONFIGURED (no native build). */
+/** Returns the access mode of a descriptor. Throws EMISCONFIGURED (no native build), and EIO if it
+ *  is not open. */
 export function accessModeOf(descriptor: number): 'read' | 'write' | 'read-write' {
   const { fcntl, errno } = library.calls
   const flags: number = fcntl(descriptor, F_GETFL, 'int', 0)
@@ -255,17 +250,18 @@ export function accessModeOf(descriptor: number): 'read' | 'write' | 'read-write
   return mode === files.O_WRONLY ? 'write' : 'read'
 }
 
-/** Calls `act` once nobody reads a pipe or a stream socket any more that this process writes to, though
- *  nothing is written. One thread waits in poll(2) for it, and is woken by disposal or by this process's
- *  exit, which would wait for the thread. Throws EMISCONFIGURED (no native build), EIO. */
+/** Calls `act` once a pipe or a stream socket that this process writes to has no reader any more,
+ *  even while nothing is written. A thread waits in poll(2) for that. Disposal wakes the thread,
+ *  and so does the exit of this process, which would otherwise wait for it. Throws EMISCONFIGURED
+ *  (no native build), EIO. */
 export function onReaderGone(descriptor: number, act: () => void): Disposable {
   const { pipe, poll, errno } = library.calls
   const ends = new Int32Array(2)
   if (pipe(ends) !== 0) throw new TailraceError('EIO', `pipe failed: ${errnoName(errno())}`)
   const [woken = -1, waker = -1] = ends
   for (const end of ends) closeOnExec(end)
-  // Without POLLIN only what is always told is waited for: an error or a hang-up, also of the waker.
-  // Two pollfds, each an int and two shorts: the descriptor, then what is asked and what is told.
+  // Two pollfds, each an int and two shorts: the descriptor, the requested events, the returned
+  // events. No event is requested: poll returns errors and hang-ups anyway, those of the waker too.
   const polled = Int32Array.of(descriptor, 0, woken, 0)
   const wake = () => closeSync(waker)
   process.once('exit', wake)
@@ -284,21 +280,23 @@ export function onReaderGone(descriptor: number, act: () => void): Disposable {
   }
 }
 
-/** The numbers of this process's open descriptors, ascending; empty where the system does not say. */
+/** Returns the numbers of this process's open descriptors, ascending; none where the system does
+ *  not tell. */
 export function openDescriptors(): number[] {
   for (const directory of ['/proc/self/fd', '/dev/fd']) {
     try {
       const names = readdirSync(directory)
       return names.map(Number).sort((a, b) => a - b)
     } catch {
-      // Another system: the next one.
+      // This system has no such directory: try the next one.
     }
   }
   return []
 }
 
-/** Opens a file (made 0600) and locks it; undefined where another holds it. The caller closes the
- *  descriptor to give the lock back. Throws as `tryLock`, and what node:fs does. */
+/** Opens a file (mode 0600 if it is new) and takes its lock; undefined if another holds the lock.
+ *  The caller closes the descriptor to give the lock back. Throws what `tryLock` and node:fs
+ *  throw. */
 export function openLocked(path: string): number | undefined {
   const descriptor = openSync(path, 'a', 0o600)
   try {
@@ -318,11 +316,12 @@ function terminalCalls(system: ReturnType<typeof import('koffi').load>): Termina
   }
 }
 
+/** The signature of `prctl` for koffi. */
 const prctl = 'int prctl(int, unsigned long, unsigned long, unsigned long, unsigned long)'
 
-/** The generation of an open file's inode: a number that is drawn anew when an inode is used again for
- *  another file. Undefined where the system or the file system does not tell. Throws EMISCONFIGURED (no
- *  native build). */
+/** Returns the generation of an open file's inode: a number that changes when the system uses the
+ *  inode again for another file. Undefined where the system or the file system does not tell.
+ *  Throws EMISCONFIGURED (no native build). */
 export function generationOf(descriptor: number): string | undefined {
   if (process.platform !== 'linux' || !generationMachines.has(process.arch)) return undefined
   const generation = Buffer.alloc(8) // the system writes an int, though the request says long
@@ -355,7 +354,7 @@ function load(): Calls {
   }
 }
 
-/** Undefined where the C library lacks the function. */
+/** Returns what `find` returns; undefined where the C library lacks the function. */
 function ifThere<T>(find: () => T): T | undefined {
   try {
     return find()

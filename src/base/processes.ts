@@ -1,9 +1,11 @@
-/** Lists processes from /proc. Linux; elsewhere nothing is listed. See rfc/11, rfc/13.
+/** Lists processes from /proc, and sends signals to them. Linux only; elsewhere the lists are
+ *  empty. See rfc/11, rfc/13.
  *  Invariant: a process that has ended and only waits to be reaped is listed as `defunct`. */
 
 import { readdirSync, readFileSync } from 'node:fs'
+import { isDefunctState, statFieldsOf } from './process-start.js'
 
-export type ProcessEntry = {
+type ProcessEntry = {
   readonly pid: number
   readonly parent: number
   readonly group: number
@@ -16,7 +18,8 @@ export function processes(): ProcessEntry[] {
   return pids().flatMap((pid) => processOf(pid) ?? [])
 }
 
-/** Children of `pid`, which is alive. Cheap where the kernel lists them (CONFIG_PROC_CHILDREN). */
+/** Returns the children of a process that is alive. Cheap where the kernel lists them
+ *  (CONFIG_PROC_CHILDREN). */
 export function childrenOf(pid: number): number[] {
   try {
     const list = readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').trim()
@@ -26,7 +29,8 @@ export function childrenOf(pid: number): number[] {
   }
 }
 
-/** The variables that the process was started with, each `NAME=VALUE`. Empty where they may not be read. */
+/** Returns the environment variables that a process was started with, each as `NAME=VALUE`; none
+ *  where they may not be read. */
 export function variablesOf(pid: number): string[] {
   try {
     return readFileSync(`/proc/${pid}/environ`, 'utf8').split('\0')
@@ -35,8 +39,8 @@ export function variablesOf(pid: number): string[] {
   }
 }
 
-/** SIGKILL to all that these looks find, until they find no new ones: a process with a signal that waits for it
- *  cannot fork any more. */
+/** Sends SIGKILL to all processes that `look` finds, and looks again until it finds no new ones. A
+ *  process that has a pending SIGKILL cannot fork any more. */
 export function killFound(look: () => readonly number[]): void {
   const killed = new Set<number>()
   for (let quiet = 0; quiet < quietLooks; quiet++) {
@@ -49,7 +53,7 @@ export function killFound(look: () => readonly number[]): void {
   }
 }
 
-/** Descendants of `root` that have not ended, without `root` itself. */
+/** Returns the descendants of `root` that have not ended, without `root` itself. */
 export function descendantsOf(root: number): number[] {
   const children = new Map<number, ProcessEntry[]>()
   for (const entry of processes()) {
@@ -68,15 +72,17 @@ export function descendantsOf(root: number): number[] {
   return found
 }
 
-/** Ends all that descend from this process with SIGKILL. */
+/** Ends all descendants of this process with SIGKILL. */
 export function killDescendants(): void {
   killFound(() => descendantsOf(process.pid))
 }
 
-/** One look reads a table that changes meanwhile: a process may move from its parent to us behind the reader. */
+/** Looks in a row that must find nothing new. One look is not enough: the table changes while it is
+ *  read, and a process whose parent ends may become our child after our children were read. */
 const quietLooks = 2
 
-/** False where there is no such process, or it is not ours to signal. A negative pid is a group; 0 only asks. */
+/** Sends a signal to a process, or to a group if `pid` is negative; the signal 0 only checks. False
+ *  if there is no such process, or if it may not be signalled. */
 export function sendSignal(pid: number, name: string | 0): boolean {
   try {
     return process.kill(pid, name)
@@ -93,21 +99,16 @@ function pids(): number[] {
   }
 }
 
-/** Undefined where there is none. */
+/** Returns the entry of one process; undefined where there is no such process. */
 export function processOf(pid: number): ProcessEntry | undefined {
-  let stat: string
-  try {
-    stat = readFileSync(`/proc/${pid}/stat`, 'utf8')
-  } catch {
-    return undefined // It has gone since it was listed.
-  }
-  // The command's name stands in brackets and may hold anything: fields are counted behind it.
-  const [state, parent, group, session] = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
+  const fields = statFieldsOf(pid)
+  if (!fields) return undefined
+  const [state, parent, group, session] = fields
   return {
     pid,
     parent: Number(parent),
     group: Number(group),
     session: Number(session),
-    defunct: state === 'Z' || state === 'X',
+    defunct: isDefunctState(state),
   }
 }

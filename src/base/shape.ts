@@ -1,16 +1,19 @@
-/** Shapes of arguments: one rule per field, checked where the argument comes in. See rfc/2, rule 11.
- *  Invariant: what passed has no field that is not known, and no value of another kind. A field that is undefined
- *  counts as left out.
- *  Cheap: a check looks at the fields that are there, and makes nothing. */
+/** Shapes of arguments: one rule per field, checked where the argument comes in. See rfc/2, rule
+ *  11.
+ *  Invariant: a checked argument has no unknown field, and no value of a wrong type. A field that
+ *  is undefined counts as left out. A check is cheap: it reads the fields that are there, and
+ *  allocates nothing. */
 
 import { TailraceError } from '../error.js'
 
+/** A rule for one value. */
 export type Rule = {
   readonly is: (value: unknown) => boolean
-  /** Completes "… must be". */
+  /** The end of the error "… must be". */
   readonly expected: string
 }
 
+/** The rules for the fields of an object, and the fields that it must have. */
 export type Shape = {
   readonly rules: ReadonlyMap<string, Rule>
   readonly required: readonly string[]
@@ -18,7 +21,7 @@ export type Shape = {
 
 type Rules<T> = { readonly [name in keyof Required<T>]: Rule }
 
-/** The shape of `T`: every field of the type has its rule, or it does not compile. */
+/** Returns the shape of `T`. It does not compile unless every field of the type has its rule. */
 export function shapeOf<T extends object>(
   rules: Rules<T>,
   required: readonly (keyof T & string)[] = [],
@@ -26,7 +29,7 @@ export function shapeOf<T extends object>(
   return { rules: new Map(Object.entries<Rule>(rules)), required }
 }
 
-/** Throws EINVAL, with `what` as the name of it all. */
+/** Throws EINVAL unless `value` has the shape. `what` names the value in the error. */
 export function check(what: string, value: unknown, { rules, required }: Shape): void {
   if (typeof value !== 'object' || value === null || Array.isArray(value)) {
     throw invalid(`${what} must be an object`)
@@ -44,16 +47,18 @@ export function check(what: string, value: unknown, { rules, required }: Shape):
   }
 }
 
-/** Options may be left out. Throws EINVAL. */
+/** Throws EINVAL unless the options have the shape. They may be left out where no field is
+ *  required. */
 export function checkOptions(options: unknown, shape: Shape): void {
   if (options !== undefined || shape.required.length > 0) check('options', options, shape)
 }
 
-/** Throws EINVAL. */
+/** Throws EINVAL unless the value holds the rule. `what` names the value in the error. */
 export function checkValue(what: string, value: unknown, { is, expected }: Rule): void {
   if (!is(value)) throw invalid(`${what} must be ${expected}`)
 }
 
+/** Returns an EINVAL. */
 export function invalid(message: string): TailraceError {
   return new TailraceError('EINVAL', message)
 }
@@ -70,17 +75,17 @@ export const count: Rule = {
   expected: 'a whole number, 0 or more',
 }
 export const integer: Rule = { is: Number.isSafeInteger, expected: 'a whole number' }
-/** `Infinity` too: a bound that bounds nothing. */
+/** A number, 0 or more; `Infinity` is allowed, for a bound that bounds nothing. */
 export const number: Rule = {
   is: (value) => typeof value === 'number' && value >= 0,
   expected: 'a number, 0 or more',
 }
-/** Time that a system timer takes. */
+/** A time that a system timer can wait, in ms. */
 export const waitMs: Rule = {
   is: (value) => Number.isInteger(value) && (value as number) > 0 && (value as number) < 2 ** 31,
   expected: 'a whole number of ms, 1 to 2147483647',
 }
-/** A seq or a ref. */
+/** The seq or the ref of a root. */
 export const at: Rule = {
   is: (value) => typeof value === 'string' || count.is(value),
   expected: 'a seq or the ref of a root',
@@ -99,7 +104,7 @@ export const stream: Rule = {
   is: (value) => typeof value === 'object' && value !== null && Symbol.asyncIterator in value,
   expected: 'a stream: something to iterate with for await',
 }
-/** By its use, not its class: there may be another one per window. */
+/** An AbortSignal, recognized by its members: each window of a browser has a class of its own. */
 export const signal: Rule = {
   is: (value) =>
     typeof value === 'object' &&
@@ -109,10 +114,12 @@ export const signal: Rule = {
   expected: 'an AbortSignal',
 }
 
+/** Returns the rule that a value is one of these. */
 export function oneOf(...values: readonly unknown[]): Rule {
   return { is: (value) => values.includes(value), expected: values.join(' or ') }
 }
 
+/** Returns the rule that a value holds one of these rules. */
 export function either(...rules: readonly Rule[]): Rule {
   return {
     is: (value) => rules.some((rule) => rule.is(value)),
@@ -120,7 +127,7 @@ export function either(...rules: readonly Rule[]): Rule {
   }
 }
 
-/** An object within an object. */
+/** Returns the rule that a value has a shape, for an object within an object. */
 export function within(shape: Shape): Rule {
   const is = (value: unknown) => {
     try {
@@ -136,7 +143,7 @@ export function within(shape: Shape): Rule {
   return { is, expected: `{${names.join(', ')}} with values as they are documented` }
 }
 
-/** The chunks of a stream, each checked as it comes: text would be taken for numbers. Throws EINVAL. */
+/** Yields the chunks of a stream, and throws EINVAL for one that is not bytes. */
 export async function* bytesOf(chunks: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
   for await (const chunk of chunks) {
     checkValue('a chunk of a stream', chunk, bytes)

@@ -1,5 +1,7 @@
-/** Children that get what their `stdio` names, and no other descriptor of this process. See rfc/11.
- *  Invariant: what this process hands on to children that it starts in other ways stays as it was. */
+/** Starts children that get the descriptors that their `stdio` names, and no other of this process.
+ *  See rfc/11.
+ *  Invariant: children that this process starts in other ways inherit what they inherited
+ *  before. */
 
 import { type ChildProcess, type SpawnOptions, spawn } from 'node:child_process'
 import { isCode } from '../error.js'
@@ -9,7 +11,8 @@ import { childrenOf } from './processes.js'
 /** The children that were started here and have not ended. */
 const started = new Set<number>()
 
-/** As `spawn`. LMDB and a careless parent leave descriptors behind that every child would inherit. */
+/** Starts a child as `spawn` of Node does, but without the other inheritable descriptors of this
+ *  process: LMDB opens such ones, and the parent of this process may have left some. */
 export function spawnAlone(
   program: string,
   args: readonly string[],
@@ -25,14 +28,14 @@ export function spawnAlone(
   try {
     return withoutInheritance(act)
   } catch (error) {
-    // Without the native build no directory can be opened: there is no store file to hand on.
+    // Without the native build no directory can be opened, so there is no store file to hand on.
     if (!isCode(error, 'EMISCONFIGURED')) throw error
     return act()
   }
 }
 
-/** Children of this process that `spawnAlone` did not start: those that fell to it when their parents ended (it is a
- *  subreaper, or process 1), or that somebody else in this process started. */
+/** Returns the children of this process that `spawnAlone` did not start: orphans that came to it
+ *  because it is a subreaper or process 1, and children that other code of this process started. */
 export function strangers(): number[] {
   return childrenOf(process.pid).filter((pid) => !started.has(pid))
 }

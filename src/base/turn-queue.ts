@@ -1,37 +1,41 @@
-/** Shares of the event loop. A turn of the loop has a budget of time, and of a cost that its users name; who finds it
- *  spent waits for a later turn. Those who wait go on by self-clocked fair queuing (Golestani, INFOCOM 1994): first the
- *  one that will have used least, so that brief work does not wait for a round of all that is long. See rfc/12, rules 22,
- *  33 and 34. Runs in browsers.
- *  Invariant: between two looks of the loop at its sockets the users of one queue work for at most its budget, and one
- *  step beyond it; each turn resumes at least one of those who wait. */
+/** A queue of users that share the event loop. A turn of the loop has a budget of time, and of a
+ *  cost in a unit that the users choose. A user that finds the budget used up waits for a later
+ *  turn. Waiting users go on by self-clocked fair queuing (Golestani, INFOCOM 1994): first the one
+ *  whose virtual finish is the earliest, so that short work does not wait for a round of all long
+ *  work. See rfc/12, rules 22, 33 and 34. Runs in browsers.
+ *  Invariant: between two polls of the loop for I/O the users of one queue work for at most its
+ *  budget and one step more; each turn resumes at least one waiting user. */
 
 import { type Deferred, deferred } from './deferred.js'
 
-export type TurnBudget = {
-  /** Time of one turn, of all users together. */
+type TurnBudget = {
+  /** Time that all users together have in one turn, in ms. */
   readonly ms: number
-  /** Cost of one turn, of all users together, in the unit of `spend`. Default: no bound. */
+  /** Cost that all users together may spend in one turn, in the unit of `spend`. Default: no
+   *  bound. */
   readonly cost?: number
 }
 
-/** Each time that so many have gone on, the one that waits longest goes next. Without that, new ones that come all the
- *  time would keep it waiting for ever. */
+/** One resumption of this many goes to the user that has waited longest. Without that, new users
+ *  that come all the time could keep it waiting for ever. */
 export const oldestEach = 16
 
+/** The queue. Mutable; shared by its users, all of one event loop. */
 export class TurnQueue {
   readonly #ms: number
   readonly #cost: number
   readonly #waiting = new Heap()
   #order = 0
   #resumed = 0
-  /** The virtual time is the start of whoever went on last, in the unit of the users' costs. */
+  /** The virtual time: the virtual start of the user that went on last, in the unit of the users'
+   *  costs. */
   #clock = 0
-  /** A turn whose budget counts has begun. */
+  /** True while the budget of a turn counts. */
   #open = false
   #turn = 0
   #end = 0
   #left = 0
-  /** The next turn will resume some. */
+  /** True if a later turn is scheduled to resume users. */
   #scheduled = false
 
   constructor({ ms, cost = Number.POSITIVE_INFINITY }: TurnBudget) {
@@ -39,23 +43,23 @@ export class TurnQueue {
     this.#cost = cost
   }
 
-  /** How many wait. */
+  /** The number of waiting users. */
   get size(): number {
     return this.#waiting.size
   }
 
-  /** Whether the budget of this turn is used up. The first look begins the turn. */
+  /** True if the budget of this turn is used up. The first look begins the turn. */
   get spent(): boolean {
     this.begin()
     return this.#left <= 0 || now() >= this.#end
   }
 
-  /** Counts the turns in which there was work. */
+  /** The number of turns with work so far. */
   get turn(): number {
     return this.#turn
   }
 
-  /** Work begins: its time counts from now on. */
+  /** Begins a turn, unless one is open: its time counts from now on. */
   begin(): void {
     if (this.#open) return
     this.#renew()
@@ -65,20 +69,23 @@ export class TurnQueue {
     })
   }
 
+  /** Takes a cost from the budget of this turn. */
   spend(cost: number): void {
     this.begin()
     this.#left -= cost
   }
 
-  /** Begins at once what a user with this virtual finish does next. Gives the virtual start; the user's next finish is
-   *  that and the cost of its work. */
+  /** Lets a user go on at once. `finish` is the virtual finish of its last work, 0 at first.
+   *  Returns the virtual start of its next work, whose virtual finish is that start plus the cost
+   *  of the work. */
   enter(finish: number): number {
     this.#clock = Math.max(this.#clock, finish)
     return this.#clock
   }
 
-  /** As `enter`, but resolves when it is the user's turn; `expected` is the likely cost of its work. A finish of
-   *  `-Infinity` is before all others. */
+  /** Waits until it is the user's turn. Takes and returns virtual times as `enter` does; `expected`
+   *  is the likely cost of the next work. A user with the finish `-Infinity` goes before all
+   *  others. */
   async wait(finish: number, expected = 0): Promise<number> {
     const urgent = finish === Number.NEGATIVE_INFINITY
     const start = urgent ? finish : Math.max(this.#clock, finish)
@@ -107,11 +114,13 @@ export class TurnQueue {
     this.#left = this.#cost
   }
 
-  /** One after the other: the next one once all that the last one did at once is done. REQUIRES: one waits. */
+  /** Resumes one user, and the next one when the microtasks of this one are done. REQUIRES: a user
+   *  waits. */
   #resume(): void {
     const takesOldest = this.#resumed++ % oldestEach === oldestEach - 1
     const next = takesOldest ? this.#waiting.takeOldest() : this.#waiting.takeFirst()
-    // The start of the oldest may be far ahead: the others are not late for that.
+    // The virtual start of the oldest may be far ahead. The clock does not follow it, since new
+    // users would then have to start as late.
     if (!takesOldest) this.#clock = Math.max(this.#clock, next.start)
     next.resumed.resolve()
     afterMicrotasks(() => this.#goOn())
@@ -122,7 +131,7 @@ export class TurnQueue {
       this.#resume()
       return
     }
-    // The budget ends with the turn, also where nobody waits.
+    // The budget ends with the turn, even if nobody waits.
     soon(() => {
       this.#open = false
       this.#scheduled = this.size > 0
@@ -133,13 +142,13 @@ export class TurnQueue {
 
 type Waiting = {
   readonly start: number
-  /** Decides who is first. */
+  /** The expected virtual finish; the earliest goes first. */
   readonly end: number
   readonly order: number
   readonly resumed: Deferred<void>
 }
 
-/** A binary heap: none is before the one at half its place. */
+/** A binary heap: no item is before its parent. */
 class Heap {
   readonly #items: Waiting[] = []
 
@@ -152,12 +161,12 @@ class Heap {
     this.#raise(this.#items.length - 1, item)
   }
 
-  /** REQUIRES: it is not empty. */
+  /** Takes the item that is before all others. REQUIRES: the heap is not empty. */
   takeFirst(): Waiting {
     return this.#take(0)
   }
 
-  /** The one that was pushed first. REQUIRES: it is not empty. */
+  /** Takes the item that was pushed first. REQUIRES: the heap is not empty. */
   takeOldest(): Waiting {
     let oldest = 0
     for (const [at, { order }] of this.#items.entries()) {
@@ -174,7 +183,7 @@ class Heap {
     return taken
   }
 
-  /** Its place, or one above it. */
+  /** Puts the item into the free place `from`, or above it, where its parent is before it. */
   #raise(from: number, item: Waiting): void {
     let at = from
     while (at > 0) {
@@ -187,7 +196,7 @@ class Heap {
     this.#items[at] = item
   }
 
-  /** A place below, where what is below it is not before the item. */
+  /** Moves the free place `from` down until no item below it is before `item`, and returns it. */
   #lower(from: number, item: Waiting): number {
     for (let at = from; ; ) {
       const [left, right] = [this.#items[2 * at + 1], this.#items[2 * at + 2]]
@@ -204,18 +213,18 @@ function isBefore(a: Waiting, b: Waiting): boolean {
   return a.end < b.end || (a.end === b.end && a.order < b.order)
 }
 
-// Taken when the module is loaded: a program that replaces the clock or the timers meanwhile, as tests do, would leave
-// those who wait without their turn for ever.
+// Read when the module is loaded. If a program replaces the clock or the timers later, as tests do,
+// waiting users still get their turn.
 const now = performance.now.bind(performance)
 // A browser has no setImmediate.
 const soon: (act: () => void) => void =
   typeof setImmediate === 'function' ? setImmediate : (act) => setTimeout(act, 0)
 
-/** Once every microtask is done that is queued now, and all that those queue. */
+/** Calls `act` once all microtasks that are queued now are done, and all that these queue. */
 function afterMicrotasks(act: () => void): void {
-  // A browser has no nextTick; there the next one goes on in a turn of its own.
+  // A browser has no nextTick: there each user goes on in a turn of its own.
   if (typeof process === 'object' && typeof process.nextTick === 'function') {
-    // Before a tick Node runs the ticks that are queued, then all microtasks, then ticks that those queued.
+    // Node runs all queued ticks, then all microtasks, then the ticks that these have queued.
     queueMicrotask(() => process.nextTick(act))
   } else setTimeout(act, 0)
 }

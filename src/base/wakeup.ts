@@ -1,6 +1,7 @@
-/** A wake-up: waiters are told that something moved and then look for themselves; it carries no data.
- *  Invariant: a `wake` after `count` was read is never lost, because `wait` compares counts.
- *  This file and `deferred.ts` are the only places that make promises by hand. */
+/** A Wakeup tells its waiters that something has changed. It carries no data: each waiter reads the
+ *  current state itself.
+ *  Invariant: a `wake` after `count` was read is never lost, because `wait` compares counts. This
+ *  file and `deferred.ts` are the only places that make promises by hand. */
 
 import { canceled } from '../error.js'
 import { onAbort } from './on-abort.js'
@@ -9,11 +10,13 @@ export class Wakeup {
   #count = 0
   readonly #waiting = new Set<() => void>()
 
-  /** Grows with each wake. Read it before you look at the state that the wake is about. */
+  /** The number of wakes so far. Read it before the state that the wakes are about, then `wait` for
+   *  it. */
   get count(): number {
     return this.#count
   }
 
+  /** Resumes all waiters. */
   wake(): void {
     this.#count++
     if (this.#waiting.size === 0) return
@@ -22,7 +25,8 @@ export class Wakeup {
     for (const resume of waiting) resume()
   }
 
-  /** Resolves once `count` differs from `seen`, at once if it does already. Throws ECANCELED. */
+  /** Resolves once `count` differs from `seen`, at once if it does already. Throws the error that
+   *  `canceled` returns if the signal aborts first. */
   wait(seen: number, signal?: AbortSignal): Promise<void> {
     if (signal?.aborted) return Promise.reject(canceled(signal))
     if (this.#count !== seen) return Promise.resolve()

@@ -10,7 +10,7 @@ import type { AddressInfo } from 'node:net'
 import { deferred } from '../base/deferred.js'
 import { type Environment, systemEnvironment } from '../base/environment.js'
 import { type FileIdentity, fileIdentity, isSameFile } from '../base/file-identity.js'
-import { openFilesMax } from '../base/posix.js'
+import { openFilesMax } from '../base/limits.js'
 import { checkFormat } from '../engine/format-file.js'
 import { TailraceError, toTailraceError } from '../error.js'
 import {
