@@ -1,6 +1,6 @@
-/** Writes that are sent again until they are answered, because their caller asked for that and they do no
- *  harm twice. See rfc/12, rule 21.
- *  Invariant: it ends with an answer of the server, with the signal, or with the client. */
+/** Sends a write again until the server answers it, for callers that ask for `exactlyOnce`. See
+ *  rfc/12, rule 21.
+ *  Invariant: the tries end with an answer of the server, with the signal, or with the client. */
 
 import type { Backoff } from '../api/connect.js'
 import { pause } from '../base/timer.js'
@@ -21,8 +21,9 @@ export class Again {
     this.#options = options
   }
 
-  /** As often as it takes: the waits between two tries are bounded by the backoff. REQUIRES: what is sent
-   *  twice is done once. Throws what the server says, ECLOSED (disposed), ECANCELED. */
+  /** Calls `send` until it is answered. The number of tries has no bound; the waits between them
+   *  have those of the backoff. REQUIRES: a write that is sent twice is done once. Throws what the
+   *  server says, ECLOSED (disposed), ECANCELED. */
   async untilAnswered<T>(send: () => Promise<T>, signal: AbortSignal | undefined): Promise<T> {
     const { backoff, random } = this.#options
     const ended = this.#ended.signal
@@ -36,14 +37,14 @@ export class Again {
     }
   }
 
-  /** Idempotent. Who waits learns ECLOSED. */
+  /** Ends all waits between tries with ECLOSED. Idempotent. */
   dispose(): void {
     this.#ended.abort(closedByDispose())
   }
 }
 
-/** No answer to what was sent, or one that asks to send it again. An EUNKNOWN with a state is an answer: it was
- *  committed long ago. */
+/** Returns true if the write has to be sent again: it was not answered, or the server asks to
+ *  retry. An EUNKNOWN with `failed` is an answer: the write was committed long ago (rfc/20). */
 function isPassing(error: unknown): boolean {
   if (isCode(error, 'EUNKNOWN')) return error.failed === undefined
   return isCode(error, 'ECLOSED') || isCode(error, 'EBUSY') || isCode(error, 'ETIMEDOUT')

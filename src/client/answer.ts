@@ -1,18 +1,21 @@
-/** Tells the answers of a Tailrace server from those of a proxy, a load balancer or a captive portal.
- *  See rfc/12, rule 23.
- *  Invariant: what is not the server's word never looks like it; it is an answer that was lost. */
+/** Tells the answers of a Tailrace server from those of a proxy, a load balancer or a captive
+ *  portal. See rfc/12, rule 23.
+ *  Invariant: an answer of something else is never taken for the server's. It counts as a lost
+ *  answer. */
 
 import { isCode, TailraceError } from '../error.js'
 import { parseErrorBody } from '../wire/status.js'
 import type { HttpResponse } from './transport.js'
 
-/** Bytes of an answer in JSON: a page of `readMany` of full blobs in base64 is below it. */
-export const answerSizeMax = 512 * 1024 * 1024
+/** The largest answer in JSON, in bytes. The largest answer of `readMany`, in base64, is below
+ *  it. */
+const answerSizeMax = 512 * 1024 * 1024
+/** The largest body of an error, in bytes. */
 const errorSizeMax = 1024 * 1024
-/** Characters of a foreign header that a message quotes. */
+/** The number of characters of a foreign header that a message quotes. */
 const quotedMax = 100
 
-/** Form of the expected answer: JSON, a key's value, plain bytes, or lines of JSON. */
+/** The form of the expected answer: JSON, a key's value, plain bytes, or lines of JSON. */
 export type AnswerShape = 'json' | 'value' | 'bytes' | 'lines'
 
 const mediaTypes: Readonly<Record<Exclude<AnswerShape, 'value'>, string>> = {
@@ -21,7 +24,7 @@ const mediaTypes: Readonly<Record<Exclude<AnswerShape, 'value'>, string>> = {
   lines: 'application/x-ndjson',
 }
 
-/** Refused on the way, and so by everyone who is asked again. */
+/** Statuses of a refusal on the way to the server. A second try would meet the same refusal. */
 const refusals: Readonly<Record<number, 'EUNAUTH' | 'E2BIG'>> = {
   401: 'EUNAUTH',
   407: 'EUNAUTH',
@@ -30,13 +33,14 @@ const refusals: Readonly<Record<number, 'EUNAUTH' | 'E2BIG'>> = {
   431: 'E2BIG',
 }
 
-/** May pass though the address is right: the server is away, or busy. */
+/** Returns true for a status that may pass, though the address is right: the server is away, or
+ *  busy. */
 export function isPassingStatus(status: number): boolean {
   return status >= 500 || status === 408 || status === 425 || status === 429
 }
 
-/** The answer, if it is the server's and no refusal. Throws what the server says. Undefined: something else
- *  answered, and its answer is dropped. */
+/** Returns the answer if it is the server's. Throws the error that the server sent. Returns
+ *  undefined if something else answered; that answer is dropped. */
 export async function serversAnswer(
   response: HttpResponse,
   shape: AnswerShape,
@@ -48,7 +52,7 @@ export async function serversAnswer(
 }
 
 function hasShape(response: HttpResponse, shape: AnswerShape): boolean {
-  // A value's type is its writer's.
+  // A value has the media type that its writer chose, so the type proves nothing.
   if (shape === 'value') return response.header('tailrace-stat') !== undefined
   return mediaTypeOf(response) === mediaTypes[shape]
 }
@@ -57,7 +61,8 @@ function mediaTypeOf(response: HttpResponse): string | undefined {
   return response.header('content-type')?.split(';')[0]?.trim().toLowerCase()
 }
 
-/** The envelope of rfc/2. A code that is not known here is still a server's: of a newer one. */
+/** Returns the error in the envelope of rfc/2, rule 9. Returns undefined if the answer is no
+ *  envelope. A code that this client does not know counts as one: the server may be newer. */
 async function refusalOf(response: HttpResponse): Promise<TailraceError | undefined> {
   if (response.status < 400 || mediaTypeOf(response) !== mediaTypes.json) {
     response.discard()
@@ -75,7 +80,8 @@ function nothingIfBig(error: unknown): Uint8Array {
   throw error
 }
 
-/** The error for an answer that is not the server's. `reached`: a server has answered at this address before. */
+/** Makes the error for an answer that is not the server's. `reached`: a server has answered at this
+ *  address before. */
 export function answeredBySomethingElse(
   { status, header }: Pick<HttpResponse, 'status' | 'header'>,
   { name, reached }: { readonly name: string; readonly reached: boolean },
@@ -97,7 +103,7 @@ function quoted(text: string): string {
   return JSON.stringify(text.slice(0, quotedMax))
 }
 
-/** Reads an answer: an EINVAL of its parser is the server's fault, so it becomes EIO. */
+/** Reads an answer. An EINVAL of its parser becomes EIO, since the server is at fault. */
 export function readAnswer<T>(read: () => T): T {
   try {
     return read()
@@ -108,7 +114,8 @@ export function readAnswer<T>(read: () => T): T {
   }
 }
 
-/** Throws EIO where the answer is not what was asked for, EUNKNOWN where it is not whole. */
+/** Reads and parses an answer in JSON. Throws EIO if it has another shape than the request says,
+ *  EUNKNOWN if it is not JSON, E2BIG above `answerSizeMax`. */
 export async function readJsonOf<T>(
   response: HttpResponse,
   parse: (input: unknown) => T,
@@ -124,7 +131,7 @@ function decodeJson(bytes: Uint8Array): unknown {
   return decodeJsonText(new TextDecoder().decode(bytes))
 }
 
-/** Undefined where it is not JSON, which no parser takes. */
+/** Decodes JSON. Returns undefined if the text is not JSON; no schema takes that value. */
 export function decodeJsonText(text: string | undefined): unknown {
   try {
     return JSON.parse(text ?? '')

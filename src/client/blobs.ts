@@ -1,4 +1,4 @@
-/** Blobs of a store behind a server, by their own names. See rfc/18, rule 11. */
+/** Loads and stores blobs by their refs, over a server. See rfc/18, rule 11. */
 
 import type { Blobs } from '../api/blobs.js'
 import { blobSizeMax } from '../blob/blob.js'

@@ -1,4 +1,4 @@
-/** A request of `wire/` as a client sends it: its arguments put in their places, its answer read. See rfc/12. Pure. */
+/** Makes a request of `wire/` ready to send, and reads its answer. See rfc/12. Pure. */
 
 import { toJson } from '../wire/bytes.js'
 import type { AnswerOf, ArgsOf, RequestSpec } from '../wire/request.js'
@@ -6,10 +6,12 @@ import { parse, type Schema } from '../wire/schema.js'
 import { readAnswer } from './answer.js'
 import { componentOf, pathOf, pathOfKey, type Query } from './path.js'
 
-/** `body`: what is to be JSON; undefined where the request has none. */
-export type Placed = { readonly path: string; readonly body: unknown }
+/** A request that is ready to send. `body` is encoded as JSON later; it is undefined if the request
+ *  has none. */
+type Placed = { readonly path: string; readonly body: unknown }
 
-/** Throws EINVAL: a name or a key that cannot stand in a path. */
+/** Puts the arguments of a request into its path, its query and its body. Throws EINVAL for a name
+ *  or a key that cannot stand in a path. */
 export function placed<R extends RequestSpec>(spec: R, args: ArgsOf<R>): Placed {
   const rest: Record<string, unknown> = { ...args }
   const take = (name: string) => {
@@ -29,7 +31,7 @@ export function placed<R extends RequestSpec>(spec: R, args: ArgsOf<R>): Placed 
   return { path, body: spec.body === undefined ? undefined : toJson(rest) }
 }
 
-/** Throws EIO: the server's answer is not what it says. */
+/** Parses the answer of a request. Throws EIO if it has another shape. */
 export function answerOf<R extends RequestSpec>(spec: R, input: unknown): AnswerOf<R> {
   const { answer } = spec
   if (answer === undefined) return {} as AnswerOf<R>

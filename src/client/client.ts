@@ -1,6 +1,7 @@
-/** A store behind a server: `Kvs` and `Jobs` over HTTP, watches over one websocket. Everything that
- *  Node and browsers share; `node.ts` and `web.ts` bring the transport. See rfc/12.
- *  Invariant: what it answers is what the embedded store would; the server decides, nothing is kept. */
+/** A store behind a server: `Kvs` and `Jobs` over HTTP, watches over one websocket. This is the
+ *  part that Node and browsers share; `node.ts` and `web.ts` bring the transport. See rfc/12.
+ *  Invariant: each call answers as the embedded store would. The client caches nothing of the
+ *  store. */
 
 import { type Backoff, type ConnectOptions, timeoutMsDefault } from '../api/connect.js'
 import type { Jobs } from '../api/job.js'
@@ -73,14 +74,14 @@ const connects = shapeOf<ConnectOptions>({
   signal,
 })
 
-/** Throws EINVAL. */
+/** Checks the arguments of `connect`. Throws EINVAL. */
 export function checkConnect(target: string, options: ConnectOptions): void {
   checkValue("a server's address", target, text)
   checkOptions(options, connects)
 }
 
-/** A client that has found its server, or was told which store it is. Disposes of the transport where it has
- *  not. */
+/** Opens a client. Without `storeId` it first asks the server for the id of its store. If that
+ *  fails, it disposes the transport and throws what `connect` says. */
 export async function openClient(
   transport: Transport,
   options: ConnectOptions,
@@ -120,7 +121,8 @@ class Client implements Kvs {
   readonly #writes: RemoteWrites
   readonly #reads: RemoteReads
 
-  /** REQUIRES: `open` is called before anything else. `random`: in [0, 1), for jitter. */
+  /** Takes `random`, which returns numbers in [0, 1), for jitter. REQUIRES: `open` is called
+   *  first. */
   constructor(transport: Transport, options: ConnectOptions, random: () => number) {
     const backoff = typeof options.reconnect === 'object' ? options.reconnect : backoffDefault
     const reconnect = options.reconnect !== false
@@ -151,7 +153,8 @@ class Client implements Kvs {
     return this.#http.storeId
   }
 
-  /** Learns the store's id unless it was given. Throws ECLOSED where no server answers, ETIMEDOUT. */
+  /** Asks the server for the id of its store, unless `storeId` is given. Throws ECLOSED if no
+   *  server answers, ETIMEDOUT if none does within `timeoutMs`, EMISCONFIGURED, ECANCELED. */
   async open({ storeId, signal, timeoutMs = timeoutMsDefault }: ConnectOptions): Promise<void> {
     if (storeId !== undefined) return
     const late = new AbortController()
@@ -227,7 +230,8 @@ class Client implements Kvs {
     return new TailraceError('ETIMEDOUT', message)
   }
 
-  /** Idempotent. Watches and requests end with ECLOSED (writes on their way: EUNKNOWN). */
+  /** Ends watches and requests with ECLOSED, and writes that were sent with EUNKNOWN.
+   *  Idempotent. */
   async close(): Promise<void> {
     this.connection.end()
     this.#http.dispose()

@@ -1,5 +1,5 @@
-/** Guards, producers and idempotency keys as the headers of a request, where headers can say them. See
- *  rfc/12. Pure. */
+/** Encodes guards, producers and idempotency keys as headers of a request, if headers can hold
+ *  them. See rfc/12, rules 18 and 20. Pure. */
 
 import { type Guard, idempotencyKeyRule, type Producer } from '../api/transaction.js'
 import { TailraceError } from '../error.js'
@@ -7,14 +7,15 @@ import { guardsHeader, toGuardsHeader } from '../wire/guards.js'
 import { toHeader } from '../wire/header.js'
 import { sameKey } from './path.js'
 
-/** Throws EINVAL. */
+/** Encodes an idempotency key. Throws EINVAL if it is empty, or a header cannot hold it. */
 export function idempotencyHeaders(key: string): Readonly<Record<string, string>> {
   const value = toHeader(key)
   if (value) return { 'idempotency-key': value }
   throw new TailraceError('EINVAL', idempotencyKeyRule)
 }
 
-/** Undefined: this id needs a transaction, or is refused there. */
+/** Encodes a producer. Returns undefined if a header cannot hold its id: the write is then sent as
+ *  a transaction, and the server judges the id. */
 export function producerHeaders(producer: Producer): Readonly<Record<string, string>> | undefined {
   const { id, epoch, seq } = producer
   const value = toHeader(id)
@@ -22,8 +23,9 @@ export function producerHeaders(producer: Producer): Readonly<Record<string, str
   return { 'producer-id': value, 'producer-epoch': `${epoch}`, 'producer-seq': `${seq}` }
 }
 
-/** One guard on the key itself, absent or its ref, as HTTP has it; others as `Tailrace-Guards`. Undefined:
- *  there are so many that they need a transaction. */
+/** Encodes guards. A single guard on the key itself becomes `If-None-Match` (absent) or `If-Match`
+ *  (ref); all others become `Tailrace-Guards`. Returns undefined if they are too large for a
+ *  header: the write is then sent as a transaction. */
 export function conditionsOf(
   key: string,
   guards: readonly Guard[] | undefined,
@@ -32,7 +34,8 @@ export function conditionsOf(
   if (!guard) return {}
   const own = more.length === 0 && 'key' in guard && sameKey(guard.key, key)
   if (own && 'absent' in guard) return { 'if-none-match': '*' }
-  // Anything but a ref is left to the server to refuse, where it cannot be mistaken.
+  // Text that cannot be a ref goes into `Tailrace-Guards`, where the server refuses it. In
+  // `If-Match` it could be read as several tags.
   if (own && 'ref' in guard && /^[\w-]+$/.test(guard.ref)) return { 'if-match': `"${guard.ref}"` }
   const value = toGuardsHeader([guard, ...more])
   return value === undefined ? undefined : { [guardsHeader]: value }

@@ -1,7 +1,7 @@
-/** The one websocket of a client, shared by its watches: opened for the first, closed a while after
- *  the last, opened again when it drops. See rfc/12.
- *  Invariant: a watch that was added is running on the open socket, or will be as soon as one is
- *  open, until it is removed or told why it ended. One loop (`#run`) alone opens sockets. */
+/** The one websocket of a client, which its watches share. It is opened for the first watch, closed
+ *  `idleMs` after the last one, and opened again when it is lost. See rfc/12, rule 17.
+ *  Invariant: a watch that was added runs on the open socket, or will as soon as a socket is open,
+ *  until it is removed or was told why it ended. Only one loop (`#loop`) opens sockets. */
 
 import type { Backoff } from '../api/connect.js'
 import { type Deferred, deferred } from '../base/deferred.js'
@@ -20,29 +20,31 @@ import { delayOf } from './backoff.js'
 import { closedByDispose, type Http, unauthorized } from './http.js'
 import type { Socket, Transport } from './transport.js'
 
-/** The socket stays open this long after its last watch ended. */
-export const idleMs = 2_000
-/** The socket's own frames; watches count from 1. */
+/** The time that the socket stays open after its last watch ended, in ms. */
+const idleMs = 2_000
+/** The id of a watch that is on no socket, and of frames that answer no request. */
 const noId = 0
-/** The close code of a peer that does not speak the subprotocol, see rfc/12. */
+/** The close code of a peer that does not speak the subprotocol. See rfc/12, rule 10. */
 const protocolError = 1002
 
 /** A watch as the connection sees it. */
 export type WatchStream = {
-  /** What opens it on a new socket, from where it stands. */
+  /** Returns the frame that opens the watch on a new socket, from its present position. */
   request(id: number): RequestFrame
-  /** Append, value and live frames, and the end. */
+  /** Takes a frame of the watch. After an `end` the connection has forgotten the watch. */
   received(frame: Delivery): void
-  /** It is over, and no more on the connection. */
+  /** Ends the watch with an error. The connection has forgotten it before. */
   failed(error: TailraceError): void
 }
 
+/** A frame that belongs to a watch, and is no error. */
 export type Delivery = Extract<
   ResponseFrame,
   { readonly type: 'append' | 'value' | 'lease' | 'live' | 'end' }
 >
 
-/** What the codec of frames gives: loaded with the first watch, so that other commands start fast. */
+/** The codec of frames. It is loaded with the first watch, so that programs without one start
+ *  fast. */
 type Framing = {
   readonly encode: (request: RequestFrame) => Uint8Array
   readonly decode: (frame: Uint8Array) => ResponseFrame
@@ -53,7 +55,7 @@ type ConnectionOptions = {
   readonly reconnect: boolean
   readonly backoff: Backoff
   readonly random: () => number
-  /** Told whether the server was reached, with each frame and each lost socket. */
+  /** Called with true for each frame, and with false for each lost socket. */
   readonly reached: (online: boolean) => void
 }
 
@@ -61,17 +63,18 @@ export class Connection {
   readonly #transport: Transport
   readonly #http: Http
   readonly #options: ConnectionOptions
-  /** Every watch that is not over, and its id on the socket that is open. */
+  /** Every watch that has not ended, with its id on the open socket, or `noId`. */
   readonly #streams = new Map<WatchStream, number>()
   readonly #byId = new Map<number, WatchStream>()
   #lastId = noId
-  /** The open socket, its codec, and what ends its session. */
+  /** The open socket, its codec, and the id of its `auth` frame. */
   #session: { readonly socket: Socket; readonly framing: Framing; authId: number } | undefined
+  /** Rejected when the session ends. */
   #over: Deferred<never> = deferred()
-  /** The loop, while there is one, and what ends it. */
+  /** The loop, while it runs, and the controller that ends it. */
   #running: { readonly ended: Promise<void>; readonly abort: AbortController } | undefined
   #stopIdleTimer: (() => void) | undefined
-  /** In a row, since a frame came in. */
+  /** The number of sockets that were lost in a row, since a frame came in. */
   #failures = 0
   #disposed = false
 
@@ -93,7 +96,7 @@ export class Connection {
     else this.#run()
   }
 
-  /** Nothing more comes for it. Does nothing if it is over. */
+  /** Cancels a watch, which then receives nothing more. Does nothing if it has ended. */
   remove(stream: WatchStream): void {
     const id = this.#streams.get(stream)
     if (id === undefined) return
@@ -101,13 +104,14 @@ export class Connection {
     this.#forget(stream)
   }
 
-  /** Grants bytes to a watch; does nothing while it is not on a socket, where it starts anew. */
+  /** Grants credit to a watch, in bytes. Does nothing while the watch is on no socket: on the next
+   *  one its request grants anew. */
   grant(stream: WatchStream, bytes: number): void {
     const id = this.#streams.get(stream)
     if (id !== undefined && id !== noId) this.#send({ id, op: 'credit', bytes })
   }
 
-  /** Every watch fails with ECLOSED. Resolves when nothing runs here any more. */
+  /** Ends every watch with ECLOSED. Resolves when the loop has ended. */
   async dispose(): Promise<void> {
     this.#disposed = true
     this.#stopIdleTimer?.()
@@ -124,9 +128,10 @@ export class Connection {
     this.#running = running
   }
 
-  /** Never throws: what went wrong is what the watches are told. */
+  /** Opens socket after socket while there are watches. Never throws: it tells the watches what
+   *  failed. */
   async #loop(signal: AbortSignal): Promise<void> {
-    // A turn of its own, so that `#running` is set before anything here looks at it.
+    // `#run` sets `#running` in this turn, before anything below looks at it.
     await undefined
     while (!signal.aborted && this.#streams.size > 0) {
       try {
@@ -141,7 +146,7 @@ export class Connection {
       if (this.#streams.size > 0) await this.#wait(signal)
     }
     this.#running = undefined
-    // Watches that came while the loop was being ended by the one before them get a new one.
+    // Watches that were added after the loop was told to end need a new one.
     if (!this.#disposed && this.#streams.size > 0) this.#run()
   }
 
@@ -154,10 +159,11 @@ export class Connection {
     }
   }
 
-  /** One socket, from its opening to its end, which is always an error. */
+  /** Opens one socket and serves it until it ends. It always ends with an error. */
   async #serve(signal: AbortSignal): Promise<never> {
     const over = deferred<never>()
-    // Nobody waits for it yet, and nobody may if the socket does not open.
+    // If the socket does not open, nobody awaits the promise. Its rejection must not count as
+    // unhandled.
     over.promise.catch(() => {})
     this.#over = over
     const endAbort = onAbort(signal, () => over.reject(closedByDispose()))
@@ -234,7 +240,7 @@ export class Connection {
   #refused(id: number, error: TailraceError): void {
     const ofConnection = id === noId || id === this.#session?.authId || isCode(error, 'EUNAUTH')
     if (ofConnection || (isCode(error, 'ECLOSED') && this.#options.reconnect)) {
-      // The server is ending, or does not understand: this socket is of no more use.
+      // The server stops, refuses the token or cannot read our frames: end this socket.
       this.#over.reject(error)
       return
     }
@@ -268,7 +274,7 @@ export class Connection {
     return error.code === 'EUNAUTH' ? unauthorized(name, this.#options) : error
   }
 
-  /** A failure that waiting can mend. */
+  /** Returns true if a later try may succeed. */
   #isPassing({ code }: TailraceError): boolean {
     if (!this.#options.reconnect) return false
     if (code === 'EUNKNOWN') return true
@@ -276,7 +282,7 @@ export class Connection {
   }
 }
 
-/** A watch has no outcome that could be unknown. */
+/** Makes ECLOSED of EUNKNOWN: a watch changes nothing, so no outcome of it is unknown. */
 function lost(cause: TailraceError): TailraceError {
   if (!isCode(cause, 'EUNKNOWN')) return cause
   const message = 'the connection was lost; watch again from the last position'

@@ -1,6 +1,7 @@
-/** First in, first out, in constant time however many wait. Bounded by its user. */
+/** A queue, first in, first out, with constant amortized time for `add` and `take`. Its user bounds
+ *  its length. */
 
-/** Below this many the taken places are not worth moving the rest for. */
+/** The number of taken places from which the array is compacted. */
 const compactMin = 64
 
 export class Fifo<T> {
@@ -29,7 +30,7 @@ export class Fifo<T> {
     this.#head = 0
   }
 
-  /** Also lets go of what was taken. */
+  /** Drops the taken places of the array, and so the items in them. */
   #compact(): void {
     this.#items = this.#items.slice(this.#head)
     this.#head = 0

@@ -1,4 +1,5 @@
-/** The past of namespaces behind a server: roots, differences, pasts of keys, pins. See rfc/10, rfc/12. */
+/** The history of namespaces, over a server: roots, differences, the past of a key, pins. See
+ *  rfc/10, rfc/12. */
 
 import type {
   DiffOptions,

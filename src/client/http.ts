@@ -1,7 +1,7 @@
-/** Requests over a transport: the token, the error envelope, what may be sent again, and whether it
- *  is the store that was meant. See rfc/12.
- *  Invariant: a read that was lost is asked again (`readTriesMax`); a write never is, and one whose
- *  outcome nobody knows is EUNKNOWN. */
+/** Sends requests over a transport: adds the token, reads errors, retries reads, and checks that
+ *  the expected store answers. See rfc/12, rules 16, 23 and 24.
+ *  Invariant: a read whose answer was lost is sent again, at most `readTriesMax` times in all. A
+ *  write is sent once; if nobody can tell whether it was done, it is EUNKNOWN. */
 
 import type { Backoff } from '../api/connect.js'
 import { joinAbort } from '../base/join-abort.js'
@@ -13,46 +13,48 @@ import { delayOf } from './backoff.js'
 import { answerOf, placed } from './call.js'
 import type { HttpRequest, HttpResponse, Patience, Transport } from './transport.js'
 
-/** A read that is lost on its way is asked this many times in all: at the default bounds for 3 to 6 seconds. */
+/** The number of times a read is sent in all. At the default backoff the tries take 3 to 6 s. */
 export const readTriesMax = 8
-/** A wait is asked again after this many failures in a row at most: at the default bounds, some
- *  30 seconds, which a server needs at most to come back. */
-export const waitTriesMax = 14
+/** The number of failures in a row after which a wait is given up. At the default backoff the tries
+ *  take some 30 s, which is more than a server needs to come back. */
+const waitTriesMax = 14
 const healthPath = '/healthz'
-/** After these another server may answer. */
+/** The errors after which another server may answer at the address. */
 const passing = ['ECLOSED', 'EUNKNOWN', 'ETIMEDOUT'] as const
 
+/** Options of a request. */
 export type Asking = {
   readonly signal?: AbortSignal | undefined
+  /** See `HttpRequest.long`. */
   readonly long?: boolean | undefined
-  /** It is answered when something has happened, however long that takes. */
+  /** The part of the request in which the server may be silent. Left out: none. */
   readonly patience?: Patience | undefined
-  /** Form of the answer; JSON if left out. */
+  /** The form of the answer. Default: JSON. */
   readonly shape?: AnswerShape
-  /** Of a write in JSON. */
+  /** More headers of a request that has a body in JSON. */
   readonly headers?: Readonly<Record<string, string>>
 }
 
-/** The time-out is the client's. */
+/** A request without its time-out, which is that of the client. */
 type Ask = Omit<HttpRequest, 'idleMs'>
 
 type Reading = Ask & Pick<Asking, 'shape'>
 
-export type Writing = Omit<Ask, 'headers' | 'reads'> & {
+type Writing = Omit<Ask, 'headers' | 'reads'> & {
   readonly headers?: Readonly<Record<string, string>>
 }
 
 type HttpOptions = {
   readonly token: string | undefined
-  /** The store that must answer; undefined: the first that does. */
+  /** The id of the store that must answer. Undefined: any, and then always the same. */
   readonly storeId: string | undefined
-  /** A server that goes away is waited for. */
+  /** True if the client waits for a server that goes away. */
   readonly reconnect: boolean
   readonly backoff: Backoff
   readonly random: () => number
-  /** Time-out of a request, see `ConnectOptions`. */
+  /** The time-out of a request, in ms; see `ConnectOptions`. */
   readonly timeoutMs: number
-  /** Told whether the server was reached, with each answer and each lost connection. */
+  /** Called with true for each answer, and with false for each lost connection. */
   readonly reached: (online: boolean) => void
 }
 
@@ -61,7 +63,7 @@ export class Http {
   readonly #options: HttpOptions
   readonly #headers: Readonly<Record<string, string>>
   #storeId: string | undefined
-  /** Settled by the first check since the last connection was lost. */
+  /** The first check of the store's id since a connection was lost last. */
   #checked: Promise<void> | undefined
   #reached = false
   readonly #ended = new AbortController()
@@ -73,16 +75,13 @@ export class Http {
     this.#headers = options.token === undefined ? {} : { authorization: `Bearer ${options.token}` }
   }
 
-  /** REQUIRES: it was given or `check` has resolved. */
+  /** The id of the store. REQUIRES: it was given, or `check` has resolved. */
   get storeId(): string {
     return this.#storeId ?? ''
   }
 
-  get disposed(): boolean {
-    return this.#ended.signal.aborted
-  }
-
-  /** Has a server ever answered? Then one that is away is expected back; otherwise the address is wrong. */
+  /** True if a server has answered this client. Then a server that is away is expected back;
+   *  before, the address may be wrong. */
   get reached(): boolean {
     return this.#reached
   }
@@ -91,19 +90,21 @@ export class Http {
     return this.#headers
   }
 
-  /** Asks whose store answers, once until `forget`, and again where that is lost. Throws EMISCONFIGURED if it
-   *  is another one, ECLOSED. */
+  /** Asks the server for the id of its store, once until `forget` is called. It asks again if the
+   *  answer is lost. Throws EMISCONFIGURED if it is another store, ECLOSED, ECANCELED. */
   async check(signal?: AbortSignal): Promise<void> {
     await this.#persist(() => this.#checkOnce(signal), { signal })
   }
 
-  /** The connection was lost: who answers next may be another. */
+  /** Makes the next request check the id of the store again. Call it when a connection was lost:
+   *  another server may answer next. */
   forget(): void {
     this.#checked = undefined
   }
 
-  /** Asks something that changes nothing, again if the answer is lost on its way, and hands the
-   *  answer to `use`. Throws what the server says, ECLOSED, ECANCELED. */
+  /** Sends a request that changes nothing, and hands the answer to `use`. Sends it again if the
+   *  answer is lost. With a body it is a POST, otherwise a GET. Throws what the server says,
+   *  ECLOSED, ETIMEDOUT, ECANCELED. */
   async read<T>(
     path: string,
     asking: Asking,
@@ -118,7 +119,7 @@ export class Http {
     return this.read(path, asking, async (response) => readJsonOf(response, parse), bytes)
   }
 
-  /** Sends once a request of `wire/` whose body are bytes. Throws as `write`. */
+  /** Sends a request of `wire/` whose body is bytes, once. Throws the same as `write`. */
   async upload<R extends RequestSpec>(
     spec: R,
     args: ArgsOf<R>,
@@ -128,15 +129,15 @@ export class Http {
     return this.write({ ...sending, method: spec.method, path }, (input) => answerOf(spec, input))
   }
 
-  /** Sends once something that changes the store. Throws what the server says, ECLOSED (it did not
-   *  happen), EUNKNOWN (nobody knows), ECANCELED. */
+  /** Sends a request that changes the store, once. Throws what the server says, ECLOSED and
+   *  ETIMEDOUT (it was not done), EUNKNOWN (nobody can tell), ECANCELED. */
   async write<T>(writing: Writing, parse: (input: unknown) => T): Promise<T> {
     await this.check(writing.signal)
     const response = await this.#send({ ...writing, headers: writing.headers ?? {} })
     return readJsonOf(response, parse)
   }
 
-  /** Sends JSON once, and hands the answer to `use`. */
+  /** Sends a POST with a body in JSON, once, and hands the answer to `use`. */
   async sendJson<T>(
     path: string,
     body: unknown,
@@ -151,8 +152,9 @@ export class Http {
     return use(await this.#send(sent, shape))
   }
 
-  /** Sends a request of `wire/` whose body and answer are JSON. What only reads is asked again if its answer is lost
-   *  on the way; anything else is sent once. Throws what the server says, ECLOSED, EUNKNOWN, ECANCELED. */
+  /** Sends a request of `wire/` whose body and answer are JSON. A request that only reads is sent
+   *  again if its answer is lost; any other is sent once. Throws what the server says, ECLOSED,
+   *  ETIMEDOUT, EUNKNOWN, ECANCELED. */
   async call<R extends RequestSpec>(
     spec: R,
     args: ArgsOf<R>,
@@ -189,7 +191,7 @@ export class Http {
     }
   }
 
-  /** Ended by `dispose` alone, since others may wait for the same answer. */
+  /** Takes no signal, since several requests may wait for this answer. Only `dispose` ends it. */
   async #askStoreId(): Promise<void> {
     const response = await this.#send({ method: 'GET', path: healthPath, headers: {}, reads: true })
     const storeId = await readJsonOf(response, parseStoreId)
@@ -217,7 +219,8 @@ export class Http {
     return this.#persist(ask, { signal, patience })
   }
 
-  /** Tries until it is answered, or for as long as rfc/12, rule 16 says. REQUIRES: to ask twice does no harm. */
+  /** Calls `ask` until it is answered, within the bounds of rfc/12, rule 16. REQUIRES: `ask` may be
+   *  called twice without harm. */
   async #persist<T>(
     ask: () => Promise<T>,
     { signal, patience }: Pick<Asking, 'signal' | 'patience'>,
@@ -241,7 +244,7 @@ export class Http {
     }
   }
 
-  /** The answer was lost, or a server that was there is away. */
+  /** Returns true if the answer was lost, or if a server that has answered before is away. */
   #isPassing(error: unknown, patience: Patience | undefined): boolean {
     if (isCode(error, 'EUNKNOWN')) return true
     const away = isCode(error, 'ECLOSED') || (patience && isCode(error, 'ETIMEDOUT'))
@@ -264,7 +267,7 @@ export class Http {
       throw this.#explained(error)
     })
     if (answer) return answer
-    // Who stands behind it may be another one next time.
+    // Another server may answer next time.
     this.forget()
     throw answeredBySomethingElse(response, { name: this.#transport.name, reached: this.#reached })
   }
@@ -288,7 +291,7 @@ export class Http {
   }
 
   #mustBeOpen(): void {
-    if (this.disposed) throw closedByDispose()
+    if (this.#ended.signal.aborted) throw closedByDispose()
   }
 
   #lost(cause: TailraceError, tries: number): TailraceError {
@@ -298,7 +301,8 @@ export class Http {
   }
 }
 
-/** EUNAUTH with advice: the server says how to send a token, not where to get it. */
+/** Makes an EUNAUTH that says where to get a token. The server's own message only says how to send
+ *  one. */
 export function unauthorized(
   name: string,
   { token }: { readonly token: string | undefined },
@@ -310,17 +314,19 @@ export function unauthorized(
   })
 }
 
+/** Makes the ECLOSED of a client that was disposed. */
 export function closedByDispose(): TailraceError {
   return new TailraceError('ECLOSED', 'this client was disposed; connect again')
 }
 
-/** Undefined: the answer is of something that is no Tailrace server. */
+/** Returns the store's id in an answer to `/healthz`. Returns undefined if no Tailrace server gave
+ *  it. */
 function parseStoreId(input: unknown): string | undefined {
   const { storeId } = (input ?? {}) as { readonly storeId?: unknown }
   return typeof storeId === 'string' && storeId !== '' ? storeId : undefined
 }
 
-/** Throws EINVAL: what is in it has no form in JSON (a bigint, a circle). */
+/** Encodes a body as JSON. Throws EINVAL for a value that JSON cannot hold (a bigint, a cycle). */
 function encodeJson(body: unknown): Uint8Array {
   try {
     return new TextEncoder().encode(JSON.stringify(body) ?? 'null')

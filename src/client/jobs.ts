@@ -1,5 +1,5 @@
-/** Jobs over HTTP. See rfc/11, rfc/12.
- *  Invariant: a `wait` ends when the job does, also when the connection is lost meanwhile. */
+/** Jobs, over a server. See rfc/11, rfc/12.
+ *  Invariant: a `wait` goes on over lost connections until the job ends (rfc/12, rule 16). */
 
 import type { Event } from '../api/event.js'
 import type {

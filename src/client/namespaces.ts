@@ -1,4 +1,4 @@
-/** Namespaces of a store behind a server. See rfc/6, rfc/10, rfc/12. */
+/** Namespaces and their settings, over a server. See rfc/6, rfc/10, rfc/12. */
 
 import type {
   CreateNamespaceOptions,

@@ -1,17 +1,20 @@
-/** Connections to a Unix socket, for `node:http`. See rfc/12.
- *  Invariant: a server that has too many connections waiting to be accepted is not taken for one that is away. */
+/** Connections of `node:http` to a Unix socket. See rfc/12.
+ *  Invariant: a server whose queue of connections is full is not taken for a server that is
+ *  away. */
 
 import { Agent, type AgentOptions, type ClientRequestArgs } from 'node:http'
 import { connect, type IpcNetConnectOpts, type Socket } from 'node:net'
 import type { Backoff } from '../api/connect.js'
 import { delayOf } from './backoff.js'
 
-/** Between two tries at a queue that is full: the system wakes nobody when there is room. */
+/** The waits between tries while the queue is full. The system tells nobody when the queue has
+ *  room. */
 const backoff: Backoff = { minMs: 2, maxMs: 100 }
 
 type Connected = (error: Error | null, socket: Socket) => void
 
-/** Retries `connect` to a Unix socket: with a full server queue it fails with EAGAIN, where TCP would wait. */
+/** An agent that retries `connect` to a Unix socket. While the server's queue is full, `connect`
+ *  fails with EAGAIN; over TCP it would wait. */
 export class UnixAgent extends Agent {
   readonly #random: () => number
 
@@ -20,7 +23,8 @@ export class UnixAgent extends Agent {
     this.#random = random
   }
 
-  /** Gives the socket once it is connected. Who asked bounds the wait: a socket that comes too late is ended. */
+  /** Calls `connected` with the socket once it is connected, or with the error. Retries for at most
+   *  `options.timeout` ms. */
   override createConnection(
     options: ClientRequestArgs,
     connected: Connected = () => {},

@@ -1,6 +1,7 @@
-/** One request of `node:http`, from its body to the end of its answer. See rfc/12.
- *  Invariant: a streamed body is ended only when its source ended well, so that a server never takes
- *  a part for the whole; and a failure says whether the server may have acted (transport.ts). */
+/** One request of `node:http`, from its body to the end of its answer. See rfc/12, rules 16 and 24.
+ *  Invariant: a streamed body is ended only when its source ended without an error, so that a
+ *  server never takes a part for the whole. A failure says whether the server may have acted
+ *  (transport.ts). */
 
 import type { ClientRequest, IncomingMessage } from 'node:http'
 import { Readable } from 'node:stream'
@@ -11,14 +12,15 @@ import { canceled, isCode, TailraceError } from '../error.js'
 import { type Body, type HttpRequest, type HttpResponse, silence } from './transport.js'
 
 type Opening = {
-  /** Of the server, for messages. */
+  /** The name of the server, for messages. */
   readonly name: string
   readonly open: (headers: Record<string, string | number>) => ClientRequest
-  /** When the server last answered anything, by `performance.now()`: who waits for a connection looks there. */
+  /** Returns the time of the server's last answer to any request, by `performance.now()`. A request
+   *  that waits for a connection is not given up while others are answered. */
   readonly heard: () => number
 }
 
-/** See `Transport.request`. */
+/** Sends a request; see `Transport.request`. */
 export async function sendRequest(request: HttpRequest, opening: Opening): Promise<HttpResponse> {
   const { signal } = request
   if (signal?.aborted) throw canceled(signal)
@@ -39,15 +41,15 @@ class Sending {
   readonly #asked: HttpRequest
   readonly #opening: Opening
   readonly #response = deferred<HttpResponse>()
-  /** The system has a connection to the server: from here on bytes may have arrived. */
+  /** True once there is a connection to the server: bytes may have arrived. */
   #connected = false
-  /** All of the body was handed over: from here on the server may act. */
+  /** True once all of the body was handed over: the server may have acted. */
   #whole = false
   #source: Readable | undefined
-  /** What the source threw; it is the caller's own, and goes back to it. */
+  /** The error that the body's source threw. The caller gets it back unchanged. */
   #sourceFailure: { readonly error: unknown } | undefined
   #answer: IncomingMessage | undefined
-  /** It was given up. */
+  /** True once the request was given up because the server was silent. */
   #silent = false
   readonly #endAbort: () => void
   #stopQueueTimer: () => void
@@ -69,7 +71,7 @@ class Sending {
       else this.#onConnect()
     })
     request.once('response', (response) => this.#onResponse(response))
-    // Errors after the first, or after the answer, have nobody to go to.
+    // Only the first error counts, and none after the answer: the promise is settled by then.
     request.on('error', (error) => this.#response.reject(this.#failureOf(error)))
     request.once('close', () => this.#onClose())
   }
@@ -84,7 +86,7 @@ class Sending {
       this.#request.end(body)
       return
     }
-    // Copies: what is written is read later, and the source may use its buffer again.
+    // Each chunk is copied: it is sent later, when the source may have reused its buffer.
     const source = Readable.from(copies(body), { objectMode: true, highWaterMark: 1 })
     this.#source = source
     source.once('error', (error) => {
@@ -103,13 +105,14 @@ class Sending {
   }
 
   #onResponse(response: IncomingMessage): void {
-    // An answer before the end of the body is a refusal, or all that was wanted: the rest stays here.
+    // The server answered before the end of the body: it refused, or needs no more. Send no more.
     if (!this.#whole) this.#stopSource()
     this.#answer = response
     this.#response.resolve(responseOf(response, this.#request, this.#asked.signal))
   }
 
-  /** All connections are taken: it goes on waiting while others are answered. */
+  /** Gives up a request that waits for a connection, if the server has answered no request for
+   *  `idleMs`. */
   #checkQueue(): void {
     const { idleMs } = this.#asked
     const silentMs = performance.now() - this.#opening.heard()
@@ -117,7 +120,7 @@ class Sending {
     else this.#stopQueueTimer = startTimer(idleMs - silentMs, () => this.#checkQueue())
   }
 
-  /** Nothing moved on the connection: whose turn is it? */
+  /** Gives up, if nothing moved on the connection though it is the server's turn. */
   #onTimeout(): void {
     if (this.#isPeersTurn()) this.#giveUp()
     else this.#request.socket?.setTimeout(this.#asked.idleMs)
@@ -169,10 +172,11 @@ class Sending {
   }
 }
 
-/** Codes of TLS errors: the peer has no TLS, or its certificate is not good. */
+/** The codes of TLS errors: the peer has no TLS, or its certificate is not valid. */
 const ofTls = /^(EPROTO$|ERR_(TLS|SSL)_)|CERT|SIGNATURE|ISSUER/
 
-/** Nobody listens there, or it cannot be reached. */
+/** Makes the error of a connection that was not made: ECLOSED, or EMISCONFIGURED for an error of
+ *  TLS. */
 export function refusedBy(name: string, cause: Error | undefined): TailraceError {
   if (cause && 'code' in cause && ofTls.test(String(cause.code))) {
     const message = `${name} has no good TLS: ${cause.message.trim()}`
@@ -194,11 +198,11 @@ function responseOf(
   request: ClientRequest,
   signal: AbortSignal | undefined,
 ): HttpResponse {
-  // A request whose body was not ended keeps its connection from being used again.
+  // The connection of a request whose body was not ended cannot be used again.
   response.once('close', () => {
     if (!request.writableEnded) request.destroy()
   })
-  // Whoever reads it hears of its errors; nobody else needs to.
+  // A reader of the body gets its errors. Without a reader they must not end the process.
   response.on('error', () => {})
   return {
     status: response.statusCode ?? 0,
@@ -223,7 +227,8 @@ async function* bodyOf(
   }
 }
 
-/** By events: for small bodies this is several times faster than iterating. */
+/** Reads a whole body by events, which is several times faster than iterating if the body is
+ *  small. */
 async function bytesOf(
   response: IncomingMessage,
   sizeMax: number,

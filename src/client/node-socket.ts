@@ -1,6 +1,6 @@
-/** The websocket of Node: the only import of `ws`. See rfc/12.
- *  Invariant: a peer that is silent for longer than its pings allow is given up, and a socket that
- *  was closed says no more than that. */
+/** The websocket of Node: the only import of `ws`. See rfc/12, rules 13 and 23.
+ *  Invariant: a server that is silent for `silenceMs` is given up. After `closed` no frame is
+ *  received. */
 
 import type { IncomingMessage } from 'node:http'
 import { connect } from 'node:net'
@@ -14,22 +14,22 @@ import { answeredBySomethingElse, isPassingStatus } from './answer.js'
 import { refusedBy } from './node-request.js'
 import { handshakeMs, type Socket, type SocketEvents } from './transport.js'
 
-/** Two pings of the server, and some. */
-export const silenceMs = 2 * pingMs + 5_000
+/** The time after which a silent server is given up, in ms: it has missed two pings by then. */
+const silenceMs = 2 * pingMs + 5_000
 
 type Opening = {
-  /** Of the server, for messages. */
+  /** The name of the server, for messages. */
   readonly name: string
-  /** `ws://host:port/v1/ws`; the host says nothing where there is a `socketPath`. */
+  /** The URL, `ws://host:port/v1/ws`. Its host means nothing if there is a `socketPath`. */
   readonly url: string
-  /** Of a Unix socket. Not in the URL, where it could not hold every character. */
+  /** The path of a Unix socket. It is not part of the URL, which cannot hold every character. */
   readonly socketPath?: string
   readonly headers: Readonly<Record<string, string>>
-  /** A websocket was opened there before. */
+  /** True if a websocket was opened at this address before. */
   readonly reached: boolean
 }
 
-/** See `Transport.openSocket`. */
+/** Opens a websocket; see `Transport.openSocket`. */
 export async function openNodeSocket(
   opening: Opening,
   events: SocketEvents,
@@ -64,7 +64,7 @@ async function opened(socket: WebSocket, opening: Opening, signal: AbortSignal):
     response.destroy()
     open.reject(answeredBy(response, opening))
   })
-  // Stays for the socket's whole life: an error is followed by `close`, which is what counts.
+  // This listener stays for the socket's whole life. After an error `close` follows, which ends it.
   socket.on('error', (error) => {
     open.reject(signal.aborted ? canceled(signal) : failureOf(error, opening.name))
   })
@@ -98,7 +98,8 @@ function serve(socket: WebSocket, events: SocketEvents): Socket {
   }
 }
 
-/** An answer to the handshake that is not a websocket: the server's own names its code. */
+/** Makes the error for an answer to the handshake that opens no websocket. The header
+ *  `Tailrace-Error` tells the server's own answers from others. */
 function answeredBy(
   { statusCode: status = 0, headers }: IncomingMessage,
   { name, reached }: Opening,
@@ -117,7 +118,8 @@ function answeredBy(
   return new TailraceError('EMISCONFIGURED', message)
 }
 
-/** Errors of the system have a code; a handshake that was cut or broken off has none or another. */
+/** Makes the error of a handshake that failed: EUNKNOWN if the connection was there, and was
+ *  cut. */
 function failureOf(error: Error, name: string): TailraceError {
   const code = 'code' in error ? String(error.code) : ''
   if (refusals.has(code)) return refusedBy(name, error)
@@ -126,7 +128,7 @@ function failureOf(error: Error, name: string): TailraceError {
   })
 }
 
-/** The system says that nobody listens, or that the address leads nowhere. */
+/** Codes of the system: nobody listens, or the address cannot be reached. */
 const refusals: ReadonlySet<string> = new Set([
   'ECONNREFUSED',
   'ENOENT',

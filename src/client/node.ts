@@ -1,5 +1,6 @@
 /** The client for Node: `node:http` over TCP or a Unix socket, and `ws`. See rfc/12, rfc/13.
- *  Invariant: nothing that only a watch or TLS needs is loaded before one is there. */
+ *  Invariant: code that only a watch or TLS needs is loaded with the first watch, or the first
+ *  https address. */
 
 import http, { type ClientRequest, type RequestOptions } from 'node:http'
 import { resolve } from 'node:path'
@@ -13,20 +14,26 @@ import type { HttpRequest, HttpResponse, Socket, SocketEvents, Transport } from 
 
 export * from '../api/api.js'
 
-/** Connections for short requests; more of those wait. Waits and streams have their own. */
+/** The number of connections for short requests. Further short requests wait for one. Waits and
+ *  streams have connections of their own. */
 export const connectionsMax = 64
-/** Connections that are kept for the next request. */
+/** The number of idle connections that are kept for the next request. */
 const idleConnectionsMax = 64
-/** The system asks a silent peer after this long whether it is there. */
+/** The time without traffic after which the system probes the peer, in ms. */
 const keepAliveMs = 15_000
 
-/** A store behind a server. `target`: `unix:/path/to.sock`, `http://HOST:PORT`, `https://HOST:PORT`. Without it the
- *  server is meant that the command `tailrace` would use: that of TAILRACE_URL and TAILRACE_TOKEN, else the one of the
- *  data directory (TAILRACE_DATA), which is started where none runs, and shared by all programs of this user. It goes on
- *  after `close`, and ends by itself 5 minutes after its last request; calls then get ECLOSED, `connect` starts the
- *  next one. See rfc/13, rule 29. Throws EINVAL,
- *  and unless `storeId` is given ECLOSED or ETIMEDOUT where no server answers, EMISCONFIGURED where something
- *  else does. A token is looked at with the first call: EUNAUTH.
+/** Connects to the server at `target`: `unix:/path/to.sock`, `http://HOST:PORT` or
+ *  `https://HOST:PORT`.
+ *
+ *  Without a target it takes the server that the command `tailrace` would use (rfc/13, rule 29):
+ *  the one of TAILRACE_URL and TAILRACE_TOKEN, else the one of the data directory (TAILRACE_DATA).
+ *  All programs of this user share that server. It is started if none runs, goes on after `close`,
+ *  and ends by itself 5 minutes after its last request. Calls then get ECLOSED, and `connect`
+ *  starts another one.
+ *
+ *  Throws EINVAL. Unless `storeId` is given, it also throws ECLOSED or ETIMEDOUT if no server
+ *  answers, and EMISCONFIGURED if something else does. The token is checked with the first call,
+ *  which throws EUNAUTH.
  *
  *      await using store = await connect('http://127.0.0.1:7270', { token: process.env.TAILRACE_TOKEN })
  *      await store.append('log', 'one\n', { exactlyOnce: true })
@@ -40,7 +47,7 @@ export async function connect(target?: string, options: ConnectOptions = {}): Pr
   return openClient(await nodeTransportOf(target), options, Math.random)
 }
 
-/** The server that the environment names, or the data directory's own. */
+/** Connects to the server that the environment names, or to the one of the data directory. */
 async function connectLocal(options: ConnectOptions): Promise<RemoteStore> {
   const { defaultDirectory } = await import('../local/directory.js')
   const { reachServer, tokenFor } = await import('../local/local.js')
@@ -51,7 +58,7 @@ async function connectLocal(options: ConnectOptions): Promise<RemoteStore> {
     return connect(url, { ...(token ? { token } : {}), ...options })
   }
   checkConnect('unix:/', options) // before a server is started
-  // A local server that goes away was stopped: watches end, nobody would start another.
+  // A local server that goes away was stopped, and nobody starts another: do not reconnect.
   return reachServer(directory, {}, (socket) => connect(socket, { reconnect: false, ...options }))
 }
 
@@ -65,7 +72,7 @@ async function nodeTransportOf(target: string): Promise<Transport> {
   return new NodeTransport(target, address, await import('node:https'))
 }
 
-/** Throws EINVAL. */
+/** Parses the address of a server. Throws EINVAL. */
 function parseTarget(target: string): Address {
   if (target.startsWith('unix:')) return { socketPath: parseSocketPath(target) }
   const url = URL.canParse(target) ? new URL(target) : undefined
@@ -93,7 +100,8 @@ class NodeTransport implements Transport {
   readonly #short: http.Agent
   readonly #long: http.Agent
   readonly #options: RequestOptions
-  /** What `dispose` has to end: requests that wait for a connection are in no agent's sockets. */
+  /** The requests that `dispose` has to end. An agent does not end requests that wait for a
+   *  connection. */
   readonly #requests = new Set<ClientRequest>()
   #socketOpened = false
   #heard = 0
@@ -153,7 +161,8 @@ class NodeTransport implements Transport {
   }
 }
 
-/** On a Unix socket the host says nothing; it must still be one that the server knows as its own. */
+/** Makes the options that name the server. The server checks `Host` on a Unix socket too, so it is
+ *  one that the server takes for its own. */
 function requestOptionsOf(address: Address): RequestOptions {
   if ('socketPath' in address) return { socketPath: address.socketPath, host: 'localhost' }
   const { hostname, port, protocol } = address.url

@@ -1,6 +1,6 @@
-/** Keys and queries as paths of a request. See rfc/12, rule 2. Pure.
- *  Invariant: the server sees exactly the key that was asked for: what a URL would resolve away
- *  (`.` and `..`, percent-encoded too) never leaves. */
+/** Encodes keys and queries as the path of a request. See rfc/12, rule 2. Pure.
+ *  Invariant: the server sees exactly the key that was asked for. `.` and `..`, which a URL would
+ *  resolve away (percent-encoded too), are refused here. */
 
 import { TailraceError } from '../error.js'
 import { keySizeMax } from '../tree/key.js'
@@ -9,13 +9,13 @@ const encoder = new TextEncoder()
 
 export type Query = Readonly<Record<string, string | number | boolean | undefined>>
 
-/** `/v1/ROUTE/KEY?query`. Throws EINVAL. */
+/** Makes `/v1/ROUTE/KEY?query`. Throws EINVAL. */
 export function pathOfKey(route: string, key: string, query: Query = {}): string {
   const components = componentsOf(key)
   return pathOf(`${route}/${components.map(encodeURIComponent).join('/')}`, query)
 }
 
-/** `/v1/ROUTE?query`; what is undefined or false is left out. */
+/** Makes `/v1/ROUTE?query`. Fields that are undefined or false are left out. Throws EINVAL. */
 export function pathOf(route: string, query: Query = {}): string {
   const fields = Object.entries(query)
     .filter(([, value]) => value !== undefined && value !== false)
@@ -23,7 +23,7 @@ export function pathOf(route: string, query: Query = {}): string {
   return fields.length === 0 ? `/v1/${route}` : `/v1/${route}?${fields.join('&')}`
 }
 
-/** One name in a path, such as a namespace or a job's id. Throws EINVAL. */
+/** Encodes one name in a path, such as a namespace or a job's id. Throws EINVAL. */
 export function componentOf(name: string): string {
   if (name === '' || name === '.' || name === '..') {
     throw new TailraceError('EINVAL', `"${name}" is not a name`)
@@ -31,12 +31,13 @@ export function componentOf(name: string): string {
   return encodeURIComponent(parseWellFormed(name))
 }
 
-/** Do two keys name the same thing, however their `/` are written? */
+/** Returns true if two keys have the same components, however their `/` are written. Throws
+ *  EINVAL. */
 export function sameKey(left: string, right: string): boolean {
   return componentsOf(left).join('/') === componentsOf(right).join('/')
 }
 
-/** The rest of what a key may not hold is the server's to refuse. */
+/** Splits a key. Throws EINVAL for what a path cannot carry; the server refuses the rest. */
 function componentsOf(key: string): string[] {
   const components = parseWellFormed(key)
     .split('/')

@@ -1,5 +1,7 @@
-/** Whether the server answers, as this client sees it: an answer or an open socket says yes, a lost connection no.
- *  Invariant: a reader of changes holds no queue; it is woken and reads the state as it is then. */
+/** The state of the connection, as this client sees it: online after an answer or a frame, offline
+ *  after a lost connection.
+ *  Invariant: a reader of changes holds no queue. It is woken, and reads the state of that
+ *  moment. */
 
 import type { ConnectionState } from '../api/connect.js'
 import { Wakeup } from '../base/wakeup.js'
@@ -11,7 +13,8 @@ export class Reachability implements ConnectionState {
   #state: { readonly online: boolean; readonly since: number }
   #ended = false
 
-  /** `now`: wall clock, ms. A client that was opened has reached its server, or was told not to look. */
+  /** Starts online: a client that was opened has reached its server, or was given its `storeId`.
+   *  `now` is the wall clock, in ms since 1970. */
   constructor(now: () => number) {
     this.#now = now
     this.#state = { online: true, since: now() }

@@ -1,5 +1,7 @@
-/** The answer to a streamed read: its Stat from the header, its bytes as they come. See rfc/12.
- *  Invariant: a stream that was cut never looks whole, and what is damaged is not called a lost connection. */
+/** The answer to a streamed read: its Stat from the header, then its bytes as they come. See
+ *  rfc/12, rules 9 and 16.
+ *  Invariant: a stream that was cut never looks whole, and a damaged value is not called a lost
+ *  connection. */
 
 import type { Reading, Stat } from '../api/kvs.js'
 import { isCode, TailraceError } from '../error.js'
@@ -8,14 +10,15 @@ import { parse } from '../wire/schema.js'
 import { decodeJsonText, readAnswer } from './answer.js'
 import type { HttpResponse } from './transport.js'
 
-/** What a value can have, and a connection cannot. */
+/** The errors that a value causes, not the connection. */
 const ofTheValue = ['ECORRUPT', 'EDANGLING', 'EIO'] as const
 
-/** Asks for the byte that did not come, so that the server can say what it could not say in the middle of a
- *  value. Throws as a read. */
+/** Reads the byte that did not come. The server could not send an error in the middle of a value;
+ *  here it can. Throws the same as a read. */
 type ReadOn = (stat: Stat, received: number) => Promise<unknown>
 
-/** Throws EIO. Its `chunks` hold a connection until they are iterated, or the client is disposed. */
+/** Makes a `Reading` of an answer. Its `chunks` hold a connection until they are iterated to their
+ *  end, or the client is disposed. Throws EIO. */
 export function readingOf(response: HttpResponse, readOn: ReadOn): Reading {
   try {
     const header = decodeJsonText(response.header('tailrace-stat'))
@@ -27,7 +30,8 @@ export function readingOf(response: HttpResponse, readOn: ReadOn): Reading {
   }
 }
 
-/** Not asked again: the consumer has had a part of it. */
+/** Yields the bytes of the answer. A value that was cut is not asked for again: the consumer has
+ *  got a part. */
 async function* chunksOf(
   response: HttpResponse,
   readOn: (received: number) => Promise<unknown>,

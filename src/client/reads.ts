@@ -1,5 +1,6 @@
-/** The reads of a store behind a server. See rfc/12.
- *  Invariant: a read that was lost is asked again; what comes is what the embedded store would say. */
+/** The reads of a store, over a server. See rfc/12, rule 16.
+ *  Invariant: each read answers as the embedded store would. A read whose answer was lost is sent
+ *  again. */
 
 import type { Stat } from '../api/kvs.js'
 import {
@@ -55,7 +56,8 @@ export class RemoteReads {
     }
     const reading = this.#http.read(path, asking, async (response) => readingOf(response, readOn))
     if (index === undefined) return missing(reading)
-    // Over HTTP a missing key and an index past the end are both ENOENT: here only the second is.
+    // HTTP says ENOENT for a missing key and for an index past the end. Only the latter throws
+    // here.
     return reading.catch(async (error: unknown) => {
       const { index: _, from: _from, to: _to, ...there } = options
       if (!isCode(error, 'ENOENT') || (await this.stat(key, there))) throw error
@@ -63,7 +65,8 @@ export class RemoteReads {
     })
   }
 
-  /** Why an answer was cut: a value that fails in its middle fails again, with what is the matter. */
+  /** Reads a value again whose answer was cut. If the value is damaged, this read throws the
+   *  reason; otherwise it throws `error`. */
   async #explain(error: unknown, key: string, options: ReadScope): Promise<never> {
     if (!isCode(error, 'EUNKNOWN')) throw error
     const reading = await this.read(key, options)

@@ -1,14 +1,15 @@
-/** How long a read may wait, and what it says where nothing is there. */
+/** The options of a read as options of its request, and the answer for a key that is missing. */
 
 import type { ReadScope } from '../api/kvs.js'
 import { isCode } from '../error.js'
 import type { Asking } from './http.js'
 
+/** Returns the options of a request for a read. A read with `minSeq` may wait for its answer. */
 export function askingOf(scope: ReadScope): Pick<Asking, 'signal' | 'patience'> {
   return { signal: scope.signal, patience: scope.minSeq === undefined ? undefined : 'answer' }
 }
 
-/** Undefined where the server says ENOENT. */
+/** Returns the answer, and undefined for ENOENT. */
 export async function missing<T>(answer: Promise<T>): Promise<T | undefined> {
   try {
     return await answer

@@ -1,50 +1,61 @@
-/** What the client needs of its platform: requests and one kind of socket. Node (`node.ts`) and
- *  browsers (`web.ts`) each have one; everything else of the client is shared. See rfc/12.
- *  Invariant: a failure says whether the server may have acted on it (ECLOSED, ETIMEDOUT: it has not; EUNKNOWN:
- *  nobody can tell), since that decides what may be sent again. */
+/** The interface between the client and its platform: requests, and one kind of socket. Node
+ *  (`node.ts`) and browsers (`web.ts`) each implement it; the rest of the client is shared. See
+ *  rfc/12.
+ *  Invariant: a failure says whether the server may have acted (ECLOSED, ETIMEDOUT: it has not;
+ *  EUNKNOWN: nobody can tell), since that decides what may be sent again. */
 
 import { TailraceError } from '../error.js'
 
-/** Bytes are sent with their length; a stream as it comes (browsers: collected first). */
+/** A body. Bytes are sent with their length, a stream in chunks as they come (in browsers: as one
+ *  Blob). */
 export type Body = Uint8Array | AsyncIterable<Uint8Array>
 
+/** One HTTP request. */
 export type HttpRequest = {
   readonly method: 'GET' | 'HEAD' | 'PUT' | 'POST' | 'PATCH' | 'DELETE'
-  /** Percent-encoded, with the query, from `/`. */
+  /** The path with its query, percent-encoded. It begins with `/`. */
   readonly path: string
-  /** Names in lower case. */
+  /** The headers; their names are in lower case. */
   readonly headers: Readonly<Record<string, string>>
   readonly body?: Body | undefined
   readonly signal?: AbortSignal | undefined
-  /** It may stay open for long (a wait, a stream): it takes no place of the short ones. */
+  /** True for a request that may stay open for long (a wait, a stream). It does not use the
+   *  connections of short requests. */
   readonly long?: boolean | undefined
-  /** It is given up when nothing has moved for so long though the peer is to move: it was not reached, takes no
-   *  more of the body, or sends no more of the answer. A slow source or consumer is no silence. */
+  /** The time after which the request is given up, in ms, if nothing has moved though it is the
+   *  server's turn: to be reached, to take more of the body, to answer, or to send more of the
+   *  answer. A slow source or consumer is no silence. */
   readonly idleMs: number
   readonly patience?: Patience | undefined
-  /** It changes nothing: if it is given up, that is all there is to say (ETIMEDOUT). */
+  /** True if the request changes nothing. If it is given up, it is always ETIMEDOUT, never
+   *  EUNKNOWN. */
   readonly reads?: boolean | undefined
 }
 
-/** A peer that may be silent: before the answer begins, or all the time. */
+/** The part of a request in which the server may be silent without bound: until the answer begins
+ *  (`answer`), or all the time (`all`). */
 export type Patience = 'answer' | 'all'
 
-/** Take `body` or `bytes` or `discard`, once: until then the connection is held. */
+/** The head of an answer. It holds its connection until `body`, `bytes` or `discard` is used, one
+ *  of them once. */
 export type HttpResponse = {
   readonly status: number
-  /** REQUIRES: `name` is in lower case. */
+  /** Returns a header. REQUIRES: `name` is in lower case. */
   header(name: string): string | undefined
-  /** At the consumer's pace; leaving the loop ends the connection. Throws EUNKNOWN (cut), ECANCELED. */
+  /** The body, at the consumer's pace. Leaving the loop ends the connection. Throws EUNKNOWN or
+   *  ETIMEDOUT (silence), EUNKNOWN (cut), ECANCELED. */
   readonly body: AsyncIterable<Uint8Array>
-  /** The whole body. Throws E2BIG (above `sizeMax`), EUNKNOWN (cut), ECANCELED. */
+  /** Reads the whole body. Throws E2BIG (above `sizeMax`), EUNKNOWN or ETIMEDOUT (silence),
+   *  EUNKNOWN (cut), ECANCELED. */
   bytes(sizeMax: number): Promise<Uint8Array>
+  /** Drops the body, and ends the connection. */
   discard(): void
 }
 
-/** The handshake of a websocket takes at most this long. */
+/** The time that the handshake of a websocket may take, in ms. */
 export const handshakeMs = 10_000
 
-/** The error of a request that was given up. `acted`: the server may have done what it was asked to. */
+/** Makes the error of a request that was given up. `acted`: the server may have acted on it. */
 export function silence(
   { idleMs, reads }: Pick<HttpRequest, 'idleMs' | 'reads'>,
   { name, acted }: { readonly name: string; readonly acted: boolean },
@@ -55,30 +66,34 @@ export function silence(
     : new TailraceError('ETIMEDOUT', `${said}: is it there, and does it run?`)
 }
 
-/** `closed` is the last call, and comes once, but not before the socket was opened. */
+/** The events of an open websocket. `closed` is the last one, and comes once. */
 export type SocketEvents = {
   received(frame: Uint8Array): void
-  /** The websocket's close code (1006: cut), and words. */
+  /** Tells the close code of the websocket (1006: cut), and its reason. */
   closed(code: number, message: string): void
 }
 
+/** An open websocket. */
 export type Socket = {
-  /** Does nothing once the socket is closing. */
+  /** Sends a frame. Does nothing once the socket is closing. */
   send(frame: Uint8Array): void
-  /** Ends it without waiting for the peer. */
+  /** Closes the socket without waiting for the peer. */
   close(): void
 }
 
+/** The platform's way to one server. */
 export type Transport = {
-  /** For messages: `unix:/path`, `http://host:port`. */
+  /** The name of the server, for messages: `unix:/path`, `http://host:port`. */
   readonly name: string
-  /** The socket's handshake carries headers, the token too; otherwise it goes in the first frame. */
+  /** True if the handshake of a websocket can carry headers, and so the token. Otherwise the token
+   *  goes into the first frame. */
   readonly socketHeaders: boolean
-  /** Resolves with the head of the answer. Throws ECLOSED, EUNKNOWN, ETIMEDOUT (not reached in the time, or it
-   *  reads), ECANCELED, and whatever the body's stream throws (the request is then cut, not ended). */
+  /** Resolves with the head of the answer. Throws ECLOSED (it was not done), EUNKNOWN, ETIMEDOUT
+   *  (silence, and it was not done), ECANCELED, and whatever the body's stream throws: the request
+   *  is then cut, not ended. */
   request(request: HttpRequest): Promise<HttpResponse>
-  /** Opens `/v1/ws`. Throws ECLOSED (nobody listens), EUNKNOWN (cut), ECANCELED, and for good:
-   *  EUNAUTH, EPERM, EMISCONFIGURED. */
+  /** Opens `/v1/ws`. Throws ECLOSED (nobody listens), EUNKNOWN (cut), ECANCELED. EUNAUTH, EPERM and
+   *  EMISCONFIGURED are final: another try gets the same. */
   openSocket(
     headers: Readonly<Record<string, string>>,
     events: SocketEvents,

@@ -1,5 +1,5 @@
-/** The upkeep of a store behind a server: usage, collection, forgetting, export and import. See rfc/12, rfc/14,
- *  rfc/15.
+/** The upkeep of a store, over a server: usage, collection, forget, export and import. See rfc/12,
+ *  rfc/14, rfc/15.
  *  Invariant: a stream that was cut never looks whole; an import is sent once. */
 
 import type { Scope } from '../api/transaction.js'
@@ -22,7 +22,7 @@ import { placed } from './call.js'
 import type { Http } from './http.js'
 import type { HttpResponse } from './transport.js'
 
-/** Bytes of one line of progress. */
+/** The largest line of progress, in characters. */
 const lineSizeMax = 64 * 1024
 
 export class RemoteUpkeep implements Upkeep {
@@ -36,7 +36,8 @@ export class RemoteUpkeep implements Upkeep {
     return this.#http.call(usage, {}, { signal })
   }
 
-  /** Canceled by its signal, and by the end of the connection. */
+  /** Collects garbage. The server ends the collection if the signal aborts, or the connection
+   *  ends. */
   async collect({ signal, onProgress, ...args }: CollectOptions = {}): Promise<Collected> {
     if (!onProgress) return this.#http.call(collect, args, { signal })
     const headers = { accept: 'application/x-ndjson' }
@@ -49,7 +50,8 @@ export class RemoteUpkeep implements Upkeep {
     return this.#http.call(forget, { key, ...args }, { signal })
   }
 
-  /** Asked for when it is iterated; not again once its first byte came: the consumer has had a part of it. */
+  /** Sends the request when it is iterated. It is sent again only until the first byte comes: from
+   *  then on the consumer has a part. */
   async *export(options: ExportOptions = {}): AsyncGenerator<Uint8Array, void, undefined> {
     const { signal, ...args } = options
     const { path } = placed(exportTree, args)
@@ -58,7 +60,7 @@ export class RemoteUpkeep implements Upkeep {
       const chunks = body[Symbol.asyncIterator]()
       return { chunks, first: await chunks.next() }
     })
-    // Its codec is a package's: only who exports loads it.
+    // This import needs the codec of frames, a package. It is loaded by exports only.
     const { failureIn, Tail } = await import('../export/failure.js')
     const tail = new Tail()
     try {

@@ -1,7 +1,8 @@
-/** One watch over a server, at its consumer's pace and across lost connections. See rfc/7, rfc/12.
- *  Invariant: the consumer gets every event once, in order, whatever the sockets do: the position
- *  follows what was queued, each new socket goes on from there, and the queue never holds more than
- *  the credit and one frame. */
+/** One watch over a server. It goes at its consumer's pace, and goes on over lost connections. See
+ *  rfc/7 and rfc/12, rules 11 and 17.
+ *  Invariant: the consumer gets every event once, in order. The position is that of the last event
+ *  that was queued, and each new socket goes on from there. The queue never holds more than the
+ *  credit and one frame. */
 
 import type {
   AppendEvent,
@@ -25,22 +26,23 @@ export class RemoteWatch implements Watching, WatchStream {
   readonly #connection: Connection
   readonly #key: string
   readonly #options: WatchOptions
-  /** Bytes that may be queued or on their way. */
+  /** The number of bytes that may be queued or on their way. */
   readonly #window: number
   readonly #queue = new Fifo<WatchEvent>()
   readonly #moved = new Wakeup()
   #state: 'new' | 'open' | 'over' = 'new'
-  /** Thrown once, after what is queued. */
+  /** The error that ended the watch. It is thrown once, after the queued events. */
   #failure: TailraceError | undefined
+  /** The number of queued bytes. */
   #queued = 0
-  /** Taken by the consumer and not granted again. */
+  /** The number of bytes that the consumer has taken, and that were not granted again yet. */
   #taken = 0
-  /** After the last event that was queued. */
+  /** The position after the last event that was queued. */
   #position: Position | undefined
   #value: { readonly seq: number; readonly ref: string } | undefined
   #lease: LeaseEvent | undefined
   #live = false
-  /** The next value is the first of a socket that is not the first. */
+  /** True if the next value is the first one of a later socket. */
   #resumed = false
   #endAbort = () => {}
 
@@ -55,7 +57,7 @@ export class RemoteWatch implements Watching, WatchStream {
     return this
   }
 
-  /** Opens the watch when it is called first. */
+  /** Returns the next event. The first call opens the watch. */
   async next(): Promise<IteratorResult<WatchEvent, undefined>> {
     if (this.#state === 'new') this.#open()
     for (;;) {
@@ -75,7 +77,7 @@ export class RemoteWatch implements Watching, WatchStream {
     }
   }
 
-  /** Cancels. What is queued is dropped. */
+  /** Cancels the watch, and drops the queued events. */
   async return(): Promise<IteratorResult<WatchEvent, undefined>> {
     this.#end(undefined)
     return { done: true, value: undefined }
@@ -83,11 +85,12 @@ export class RemoteWatch implements Watching, WatchStream {
 
   request(id: number): RequestFrame {
     const { namespace, mode, uniq, lease } = this.#options
-    // A frame may have gone over the window: as much is taken before anything is granted again.
+    // The queue may exceed the window by one frame. The excess is negative here, so that the
+    // consumer takes as much before anything is granted again.
     this.#taken = Math.min(0, this.#window - this.#queued)
     this.#resumed = this.#value !== undefined
     const from: From | undefined = this.#position ?? this.#from
-    // Once it was there, its absence is news.
+    // After the first event a missing key is an error that the consumer must see.
     const waitCreate = this.#options.waitCreate && !this.#position && !this.#value
     return {
       id,
@@ -153,20 +156,22 @@ export class RemoteWatch implements Watching, WatchStream {
     this.#connection.add(this)
   }
 
-  /** Start of the watch. If it was live before the key was there, it gets all appends since. */
+  /** The start that is asked for on a new socket. A watch from the end that was live before the key
+   *  was there starts at 0, so that it misses no append. */
   get #from(): From | undefined {
     const { from } = this.#options
     return this.#live && typeof from === 'number' && from < 0 ? undefined : from
   }
 
-  /** The first index that is for the consumer. A watch that begins beyond the end resumes from the end: what is
-   *  before its start is not for it. */
+  /** The first index that the consumer gets. A watch that begins beyond the end of the log resumes
+   *  from that end, and drops the appends before its start. */
   get #start(): number {
     const { from } = this.#options
     return typeof from === 'number' ? Math.max(0, from) : 0
   }
 
-  /** Where to go on after a trim that dropped nothing but what is before the start. */
+  /** Returns the position to go on from after a trim that dropped only appends before the start.
+   *  Returns undefined for any other error. */
   #passedOver(error: TailraceError): Position | undefined {
     if (!this.#position || !isCode(error, 'ECOMPACTED')) return undefined
     const { state } = error.failed ?? {}
@@ -188,8 +193,8 @@ export class RemoteWatch implements Watching, WatchStream {
     else this.#connection.grant(this, costOf(event))
   }
 
-  /** The first value of a new socket is the current one: a repeat unless it moved. What came between
-   *  was not seen, so it says `skipped`. */
+  /** Delivers a value. The first value of a new socket is the current one: it is dropped if the
+   *  consumer has it, and is `skipped` if there were values between. */
   #deliverValue(event: ValueEvent): void {
     const before = this.#value
     const resumed = this.#resumed
@@ -202,7 +207,8 @@ export class RemoteWatch implements Watching, WatchStream {
     } else this.#connection.grant(this, costOf(event))
   }
 
-  /** The first state of a new socket is the current one: a repeat unless it changed. */
+  /** Delivers the state of a lease. The first state of a new socket is the current one: it is
+   *  dropped if the consumer has it. */
   #deliverLease(event: LeaseEvent): void {
     const before = this.#lease
     this.#lease = event
@@ -219,7 +225,8 @@ export class RemoteWatch implements Watching, WatchStream {
     this.#moved.wake()
   }
 
-  /** Grants in steps of half the window, so that small events do not cost a frame each. */
+  /** Counts what the consumer took, and grants it again in steps of half the window, so that small
+   *  events do not cost a frame each. */
   #grant(cost: number): void {
     this.#queued -= cost
     this.#taken += cost
@@ -228,13 +235,14 @@ export class RemoteWatch implements Watching, WatchStream {
     this.#taken = 0
   }
 
-  /** What the server sent cannot be: what came before is still delivered. */
+  /** Ends the watch because the server sent something impossible. Queued events are still
+   *  delivered. */
   #fail(failure: TailraceError): void {
     this.#connection.remove(this)
     this.failed(failure)
   }
 
-  /** The consumer wants no more: drops what is queued. */
+  /** Ends the watch for the consumer, and drops the queued events. */
   #end(failure: TailraceError | undefined): void {
     this.#queue.clear()
     this.#queued = 0

@@ -1,10 +1,10 @@
 /** The client for browsers: `fetch` and `WebSocket`, web globals only. See rfc/12.
- *  Invariant: nothing here or below it needs Node, the hash or a package but the frames' codec.
+ *  Invariant: nothing here or below it needs Node, the hash or a package, but the codec of frames.
  *
- *  Where it differs from Node: a stream that is put is collected first (a Blob, which the browser may
- *  keep on disk), since request streams are not available everywhere; `fetch` does not say whether
- *  a request that failed had been sent, so a failed write is EUNKNOWN; a page can send no header with
- *  a websocket, so the token is its first frame. */
+ *  It differs from the client for Node in three points. A stream that is put is collected first, in
+ *  a Blob that the browser may keep on disk, since not all browsers stream requests. `fetch` does
+ *  not say whether a request that failed had been sent, so a failed write is EUNKNOWN. A page
+ *  cannot send headers with a websocket, so the token is in its first frame. */
 
 import type { ConnectOptions } from '../api/connect.js'
 import type { RemoteStore } from '../api/store.js'
@@ -27,14 +27,15 @@ import {
 
 export * from '../api/api.js'
 
-/** `target`: `http://HOST:PORT` or `https://HOST:PORT`. Dispose what it gives. Throws EINVAL, and
- *  without `storeId` ECLOSED where no server answers, EMISCONFIGURED. */
+/** Connects to the server at `target`: `http://HOST:PORT` or `https://HOST:PORT`. Dispose the store
+ *  at the end. Throws EINVAL. Unless `storeId` is given, it also throws ECLOSED or ETIMEDOUT if no
+ *  server answers, and EMISCONFIGURED if something else does. */
 export async function connect(target: string, options: ConnectOptions = {}): Promise<RemoteStore> {
   checkConnect(target, options)
   return openClient(new WebTransport(parseTarget(target)), options, Math.random)
 }
 
-/** Throws EINVAL. */
+/** Parses the address of a server. Throws EINVAL. */
 function parseTarget(target: string): URL {
   let url: URL | undefined
   try {
@@ -52,7 +53,7 @@ class WebTransport implements Transport {
   readonly name: string
   readonly socketHeaders = false
   readonly #url: URL
-  /** Requests that are not answered, or whose body is still read. */
+  /** The requests that are not answered yet, or whose answer is still read. */
   readonly #running = new Set<AbortController>()
 
   constructor(url: URL) {
@@ -72,7 +73,7 @@ class WebTransport implements Transport {
       this.#running.delete(running)
     }
     const silent = new Silence(request, this.name, () => running.abort())
-    // fetch() tells no progress of an upload.
+    // fetch() shows no progress of an upload, so the body gets its time in advance.
     const uploadMs = (sizeOf(body) * 1_000) / uploadRateMin
     try {
       const init = { method, headers, signal: running.signal, ...(body ? { body } : {}) }
@@ -104,10 +105,11 @@ class WebTransport implements Transport {
   }
 }
 
-/** Bytes a second that a body goes out with at least. */
+/** The slowest upload that is not given up, in bytes per second. */
 const uploadRateMin = 16 * 1024
 
-/** In a Blob the chunks of a stream need not stay in memory, and each was copied into it. */
+/** Makes the body of a request. A stream becomes a Blob, which copies each chunk and need not stay
+ *  in memory. */
 async function partOf(body: Body): Promise<Uint8Array | Blob> {
   if (body instanceof Uint8Array) return body
   const parts: Blob[] = []
@@ -119,7 +121,7 @@ function sizeOf(body: Uint8Array | Blob | undefined): number {
   return body instanceof Uint8Array ? body.length : (body?.size ?? 0)
 }
 
-/** Ends a request whose peer is silent. */
+/** A time-out that ends a request whose server is silent. */
 class Silence {
   readonly #request: HttpRequest
   readonly #name: string
@@ -212,7 +214,7 @@ async function bytesOf(body: AsyncIterable<Uint8Array>, sizeMax: number): Promis
   return whole
 }
 
-/** The part of the web's `WebSocket` that is used here. */
+/** The part of a browser's `WebSocket` that this file uses. */
 type BrowserSocket = {
   binaryType: string
   onopen: (() => void) | null
@@ -226,9 +228,9 @@ type BrowserSocket = {
 type BrowserGlobal = {
   readonly WebSocket: new (url: string, protocol: string) => BrowserSocket
 }
-/** `WebSocket.OPEN` */
+/** The value of `WebSocket.OPEN`. */
 const openState = 1
-/** `CloseEvent.code` of a socket that was cut. */
+/** The close code of a socket that was cut. */
 const cutCode = 1006
 
 async function openWebSocket(
@@ -244,8 +246,8 @@ async function openWebSocket(
   socket.onmessage = ({ data }) => {
     if (data instanceof ArrayBuffer) events.received(new Uint8Array(data))
   }
-  // A browser tells a page nothing about why a socket did not open. An error comes before a close,
-  // and outside of browsers sometimes without one.
+  // A browser does not tell a page why a socket did not open. `error` comes before `close`; outside
+  // of browsers it sometimes comes alone.
   const fail = () => open.reject(new TailraceError('EUNKNOWN', 'the websocket did not open'))
   socket.onclose = fail
   socket.onerror = fail
@@ -262,7 +264,8 @@ async function openWebSocket(
   return serve(socket, events)
 }
 
-/** A close is waited for by nobody: the peer may be gone, and then it takes the browser minutes. */
+/** Wraps an open socket. `close` does not wait for the closing handshake: if the peer is gone, it
+ *  takes a browser minutes. */
 function serve(socket: BrowserSocket, events: SocketEvents): Socket {
   const closed = (code: number, reason: string) => {
     socket.onclose = null

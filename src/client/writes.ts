@@ -1,6 +1,7 @@
-/** The writes of a store behind a server: transactions, puts, appends. See rfc/12.
- *  Invariant: a write is sent once, and where nobody knows whether it arrived it is EUNKNOWN; with
- *  `exactlyOnce` it is sent again until it is answered, and done once. */
+/** The writes of a store, over a server: transactions, puts, appends. See rfc/12, rules 16, 18, 20
+ *  and 21.
+ *  Invariant: a write is sent once; if nobody can tell whether it was done, it is EUNKNOWN. With
+ *  `exactlyOnce` it is sent again until it is answered, and is done once. */
 
 import type { AppendOptions, CommitOptions, PutOptions } from '../api/kvs.js'
 import {
@@ -22,7 +23,7 @@ import { Again, type AgainOptions } from './again.js'
 import { conditionsOf, idempotencyHeaders, producerHeaders } from './conditions.js'
 import type { Http } from './http.js'
 
-/** Content types that the header of a PUT cannot set: they are what clients send without meaning it. */
+/** The content types that the header of a PUT cannot set, since clients send them by default. */
 const unsaid: ReadonlySet<string> = new Set([
   'application/octet-stream',
   'application/x-www-form-urlencoded',
@@ -89,12 +90,13 @@ export class RemoteWrites {
     )
   }
 
-  /** Who waits to send a write again learns ECLOSED. */
+  /** Ends writes that wait to be sent again with ECLOSED. */
   dispose(): void {
     this.#again.dispose()
   }
 
-  /** Sends it once, or until it is answered. Appends that are numbered need no key for that. */
+  /** Sends a write once, or with `exactlyOnce` until it is answered. Appends of a producer need no
+   *  idempotency key for that. */
   async #write<T>(
     options: CommitOptions,
     ops: readonly Op[],
@@ -121,7 +123,8 @@ function isNumbered(op: Op): boolean {
   return op.op === 'append' && op.producer !== undefined
 }
 
-/** What is sent again must be there again: a copy of bytes that the caller may write to, a stream as a whole. */
+/** Returns the bytes of a value. With `exactlyOnce` they may be sent again later: bytes are copied,
+ *  since the caller may change them, and a stream is read to its end. */
 async function bytesOf<T extends Value | AsyncIterable<Uint8Array>>(
   value: T,
   { exactlyOnce }: CommitOptions,
@@ -132,7 +135,7 @@ async function bytesOf<T extends Value | AsyncIterable<Uint8Array>>(
   return bytes instanceof Uint8Array ? new Uint8Array(bytes) : collect(bytes)
 }
 
-/** When the value goes, and how much of it is kept. */
+/** Picks the options that say when a value expires and how much of a log is kept. */
 function lifeOf({ ttl, sliding, cap }: Expiry & Capping): Expiry & Capping {
   return {
     ...(ttl === undefined ? {} : { ttl }),
@@ -143,8 +146,8 @@ function lifeOf({ ttl, sliding, cap }: Expiry & Capping): Expiry & Capping {
 
 type LifeQuery = Cap & { readonly uncap?: boolean }
 
-/** Expiry and cap as query parameters. Undefined for an invalid cap: the server refuses it in a body, where it
- *  cannot be mistaken. */
+/** Returns expiry and cap as query parameters. Returns undefined for an invalid cap: a query could
+ *  change its meaning, so it goes in a body, where the server refuses it. */
 function lifeQuery(options: Expiry & Capping): (Expiry & LifeQuery) | undefined {
   const { cap, ...expiry } = lifeOf(options)
   if (cap === undefined) return expiry
@@ -158,7 +161,7 @@ function lifeQuery(options: Expiry & Capping): (Expiry & LifeQuery) | undefined 
   return { ...expiry, ...Object.fromEntries(bounds) }
 }
 
-/** A stream that is sent again, or has more guards than a header holds, is whole in memory. Throws E2BIG. */
+/** Reads a stream into memory. Throws E2BIG above `transactionSizeMax`. */
 async function collect(chunks: AsyncIterable<Uint8Array>): Promise<Uint8Array> {
   const parts: Uint8Array[] = []
   let size = 0

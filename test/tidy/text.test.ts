@@ -31,7 +31,6 @@ const roomsToReword: readonly string[] = [
   'api',
   'blob',
   'cli',
-  'client',
   'collect',
   'commit',
   'content',
