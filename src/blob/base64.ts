@@ -1,13 +1,14 @@
-/** Bytes as base64 text and back, in Node and in browsers alike. See rfc/12, rule 4.
- *  Invariant: `decodeBase64(encodeBase64(bytes))` is equal bytes. */
+/** Base64 in the standard alphabet, with padding, in Node and in browsers. See rfc/12, rule 4.
+ *  Invariant: `decodeBase64(encodeBase64(bytes))` equals `bytes`. */
 
 import { TailraceError } from '../error.js'
 
 const pattern = /^[A-Za-z0-9+/]*={0,2}$/
-/** `String.fromCharCode` takes its bytes as arguments; this many at a time fit any stack. */
+/** Bytes of one call of `String.fromCharCode`, which takes them as arguments: these fit any
+ *  stack. */
 const stepSize = 8_192
 
-/** Standard alphabet, padded. */
+/** Returns bytes as base64 text. */
 export function encodeBase64(bytes: Uint8Array): string {
   if (typeof Buffer === 'function') {
     return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('base64')
@@ -19,7 +20,8 @@ export function encodeBase64(bytes: Uint8Array): string {
   return btoa(binary)
 }
 
-/** Standard alphabet, padded; anything else is EINVAL, so that a cut string is not a shorter value. */
+/** Returns the bytes of a base64 text. Throws EINVAL for any other text, and for one without its
+ *  padding, so that a text that was cut off does not pass for a shorter value. */
 export function decodeBase64(text: string): Uint8Array {
   if (text.length % 4 !== 0 || !pattern.test(text)) {
     throw new TailraceError('EINVAL', 'base64 must be of the standard alphabet, and padded')

@@ -1,21 +1,24 @@
-/** Blobs: a ref with the bytes it names, the limit of their size, and the one rule that cuts
- *  values and appends into them. See rfc/3. */
+/** Blobs: a ref with the bytes that it names, the limit of their size, and the one rule that cuts
+ *  values and appends into them. See rfc/3, rules 1, 6 and 7. */
 
 import type { Blobref } from './blobref.js'
 
-/** 64 pages of 4,096 bytes less LMDB's 24-byte header: a full blob fills its pages. */
+/** The largest size of a blob, in bytes: 64 pages of 4,096 bytes less LMDB's header of 24 bytes, so
+ *  that a full blob fills its pages. */
 export const blobSizeMax = 64 * 4096 - 24
 
-/** REQUIRES: `ref` is the hash of `bytes`, as a blob or, where `kind` says so, as a tree node; bytes
- *  are never written again. Engines store both alike and look at neither. */
+/** A blob or, where `kind` says so, a tree node. Engines store both in the same way, and read
+ *  neither. REQUIRES: `ref` is the hash of `bytes` as that kind, and nobody writes to `bytes`
+ *  again. */
 export type Blob = {
   readonly ref: Blobref
   readonly bytes: Uint8Array
   readonly kind?: 'node'
 }
 
-/** Cuts bytes from the front at the blob limit. Empty bytes are one empty piece. The pieces are views
- *  of `bytes` and keep the whole of it in memory: who holds one for longer than the call copies. */
+/** Cuts bytes from the front into pieces of `blobSizeMax`; the last one has the rest. Empty bytes
+ *  give one empty piece. The pieces are views of `bytes` and keep all of it in memory: copy a piece
+ *  to keep it for longer than the call. */
 export function cut(bytes: Uint8Array): Uint8Array[] {
   if (bytes.length <= blobSizeMax) return [bytes]
   const pieces: Uint8Array[] = []
@@ -25,8 +28,8 @@ export function cut(bytes: Uint8Array): Uint8Array[] {
   return pieces
 }
 
-/** The same cut over a stream: full blobs as they fill up, then the rest. An empty stream gives one
- *  empty piece. Each piece is a buffer of its own. Memory: one blob. */
+/** Cuts a stream into the pieces that `cut` makes of its bytes, and yields each one when it is
+ *  full. Each piece has a buffer of its own. Memory: one blob. */
 export async function* cutStream(chunks: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
   let open: Buffer | undefined
   let filled = 0
@@ -46,7 +49,8 @@ export async function* cutStream(chunks: AsyncIterable<Uint8Array>): AsyncGenera
       filled = 0
     }
   }
-  // The last piece is copied to its size, so that a small value does not pin a whole blob's buffer.
+  // The last piece is copied to its size, so that a small value does not keep the buffer of a full
+  // blob.
   if (open) yield new Uint8Array(open.subarray(0, filled))
   else if (!any) yield new Uint8Array(0)
 }

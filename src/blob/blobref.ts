@@ -4,19 +4,22 @@
 import { TailraceError } from '../error.js'
 
 declare const brand: unique symbol
+/** The name of a blob. */
 export type Blobref = string & { readonly [brand]: 'Blobref' }
 
-/** Bytes of a hash: a ref is this long in nodes, in packs and in the engine's index. */
+/** The size of a digest in bytes: a ref takes this much in nodes, in packs and in the engine's
+ *  index. */
 export const digestSize = 32
 
 const prefix = 'blake3-'
 const pattern = /^blake3-[0-9a-f]{64}$/
 
+/** True if a text is a well-formed blobref. */
 export function isBlobref(text: string): text is Blobref {
   return pattern.test(text)
 }
 
-/** Throws EINVAL. */
+/** Returns `input` as a Blobref. Throws EINVAL if it is not a well-formed one. */
 export function parseBlobref(input: unknown): Blobref {
   if (typeof input !== 'string' || !pattern.test(input)) {
     throw new TailraceError('EINVAL', 'a blobref is "blake3-" and 64 lower-case hex digits')
@@ -24,12 +27,12 @@ export function parseBlobref(input: unknown): Blobref {
   return input as Blobref
 }
 
-/** REQUIRES: `hex` is 64 lower-case hex digits. */
+/** Returns the ref with a digest in hex. REQUIRES: `hex` is 64 lower-case hex digits. */
 export function blobrefOfHex(hex: string): Blobref {
   return (prefix + hex) as Blobref
 }
 
-/** The ref whose digest stands at `offset` of `bytes`. REQUIRES: 32 bytes are there. */
+/** Returns the ref whose digest stands at `offset` of `bytes`. REQUIRES: 32 bytes are there. */
 export function blobrefAt(bytes: Uint8Array, offset: number): Blobref {
   const buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
   return (prefix + buffer.toString('hex', offset, offset + digestSize)) as Blobref

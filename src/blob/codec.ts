@@ -1,7 +1,7 @@
-/** msgpack, canonical: the same value always gives the same, minimal, portable bytes. The only
- *  import of msgpackr. See rfc/3.
- *  Invariant: what is hashed or stored is arrays, strings, numbers, booleans, null and bytes; never
- *  objects by name, whose order and odd names do not survive (rfc/3 says which). */
+/** Canonical msgpack: equal values always have equal bytes, in the shortest form. The only import
+ *  of msgpackr. See rfc/3, rules 14 to 18.
+ *  Invariant: a value that is hashed or stored has arrays, strings, numbers, booleans, null and
+ *  bytes, and no objects: the order of their names, and some names, would not survive. */
 
 import { Packr } from 'msgpackr'
 import { TailraceError } from '../error.js'
@@ -9,22 +9,23 @@ import { TailraceError } from '../error.js'
 const packr = new Packr({
   useRecords: false,
   variableMapSize: true,
-  // A bigint where a number would not be exact. Its types leave this mode out.
+  // Gives a bigint where a number would not be exact. The types of msgpackr leave this mode out.
   int64AsType: 'auto' as 'bigint',
 })
 
-/** What may be stored. REQUIRES: numbers are finite, and integers of consequence safe; strings are well
- *  formed (`isWellFormed`), or they come back as others. */
+/** A value that may be stored. REQUIRES: numbers are finite, and integers are safe where they must
+ *  come back exactly; strings are well formed (`isWellFormed`), or other strings come back. */
 export type Plain = null | boolean | number | string | Uint8Array | readonly Plain[]
 
-/** A slice of a pool of 8 KiB or more that is never written again: who keeps it for long copies it.
- *  What `Plain` requires is not checked here, where the nodes of every commit pass, but where keys,
- *  links and events come in. */
+/** Returns the bytes of a value. They are a slice of a pool of 8 KiB or more, which nobody writes
+ *  again: copy them to keep them for long. The requirements of `Plain` are not checked here, since
+ *  the nodes of every commit pass here; they are checked where keys, links and events come in. */
 export function encode(value: Plain): Buffer {
   return packr.pack(value)
 }
 
-/** Throws ECORRUPT if `bytes` are not exactly one msgpack value. Byte strings are views of `bytes`. */
+/** Returns the value of `bytes`; byte strings in it are views of `bytes`. Throws ECORRUPT if
+ *  `bytes` are not exactly one msgpack value. */
 export function decode(bytes: Uint8Array): unknown {
   try {
     return packr.unpack(bytes)
@@ -33,7 +34,8 @@ export function decode(bytes: Uint8Array): unknown {
   }
 }
 
-/** All values that stand one after the other in `bytes`. Throws ECORRUPT as `decode`. */
+/** Returns all values that stand one after the other in `bytes`; byte strings in them are views of
+ *  `bytes`. Throws ECORRUPT if `bytes` are anything else. */
 export function decodeAll(bytes: Uint8Array): unknown[] {
   if (bytes.length === 0) return []
   try {
@@ -44,7 +46,8 @@ export function decodeAll(bytes: Uint8Array): unknown[] {
   }
 }
 
-/** Frames of the wire: objects by name are fine there (nothing is hashed). A slice, as `encode`. */
+/** Returns the bytes of a frame of the wire, which may have objects, since it is neither hashed nor
+ *  stored. They are a slice of a pool, like those of `encode`. */
 export function encodeFrame(value: unknown): Uint8Array {
   return packr.pack(value)
 }

@@ -1,7 +1,7 @@
-/** BLAKE3 in native code, where the system has it: seven times as fast as wasm on a whole blob. The
- *  only import of @napi-rs/blake-hash, an optional dependency. See rfc/3, rule 3.
- *  Invariant: whether it is there changes no name: before it is used at all, it has given the digest
- *  that wasm gives. */
+/** BLAKE3 in native code, where a build for the system is installed: seven times as fast as wasm on
+ *  a full blob. The only import of @napi-rs/blake-hash, an optional dependency. See rfc/3, rule 3.
+ *  Invariant: it gives the digests that wasm gives, so that no ref depends on it. It is checked
+ *  against wasm before its first use. */
 
 type Native = {
   readonly blake3: (input: Buffer) => Buffer
@@ -11,16 +11,17 @@ type Native = {
   }
 }
 
-/** A hash of what comes in pieces. */
+/** A hash of bytes that come in pieces. */
 export type PieceHash = {
   readonly update: (piece: Uint8Array) => void
   readonly digest: () => Buffer
   readonly dispose: () => void
 }
 
-/** From this size (bytes) on the native call is cheaper than the wasm one. */
+/** The smallest size, in bytes, from which on a native call is faster than a wasm call. */
 export const nativeSizeMin = 4 * 1024
-/** Chunks, a tree of them and a rest: what a build could get wrong. */
+/** Bytes of several BLAKE3 chunks, with a tree above them and a rest: all that a build could get
+ *  wrong. */
 const probe = Buffer.from(Uint8Array.from({ length: 10_241 }, (_, index) => index % 251))
 
 const native = await loadNative()
@@ -29,12 +30,12 @@ async function loadNative(): Promise<Native | undefined> {
   try {
     return await import('@napi-rs/blake-hash')
   } catch {
-    // Not made for this system: wasm names everything.
+    // There is no build for this system: wasm does all hashes.
     return undefined
   }
 }
 
-/** The native hash if it agrees with `reference`; both give 32 bytes. */
+/** Returns the native hash if it agrees with `reference`, else undefined. Both return 32 bytes. */
 export function nativeHash(
   reference: (bytes: Uint8Array) => Uint8Array,
 ): ((bytes: Uint8Array) => Buffer) | undefined {
@@ -43,7 +44,8 @@ export function nativeHash(
   return (bytes) => blake3(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength))
 }
 
-/** The same in pieces. `agreed`: the native hash, if it was found to agree. */
+/** Returns a native hash of bytes that come in pieces. `agreed` is what `nativeHash` returned:
+ *  without it the result is undefined. */
 export function nativeHasher(agreed: unknown): PieceHash | undefined {
   if (!agreed || !native) return undefined
   const hasher = new native.Blake3Hasher()

@@ -1,8 +1,9 @@
-/** A list of refs, 32 bytes each: for walks over more of them than strings would fit in memory. */
+/** A list of refs that takes 32 bytes for each, for walks over more refs than fit in memory as
+ *  strings. */
 
 import { type Blobref, blobrefAt, digestSize, writeDigest } from './blobref.js'
 
-/** Refs in one piece of memory. */
+/** The number of refs in one piece of memory. */
 const chunkCount = 4_096
 
 /** Mutable; owned by the walk that made it. */
@@ -22,7 +23,7 @@ export class RefList implements Iterable<Blobref> {
     this.#count++
   }
 
-  /** Those that are pushed meanwhile too. */
+  /** Yields all refs in order, those too that are pushed meanwhile. */
   *[Symbol.iterator](): Iterator<Blobref> {
     for (let index = 0; index < this.#count; index++) {
       const chunk = this.#chunks[Math.floor(index / chunkCount)]

@@ -1,16 +1,17 @@
 /** A set of refs for walks over everything that is stored: about 30 bytes a ref.
- *  Invariant: holds 16 bytes for each, all of the ref mixed with a secret of the set's own: that two refs have
- *  the same ones is a chance of 2^-120, even for who chooses both (a raw treeobj can name any ref). */
+ *  Invariant: it keeps 16 bytes of each ref, a hash with a secret of this set. Two refs have the
+ *  same hash with a probability of about 2^-120, even if somebody chooses both: a raw treeobj can
+ *  name any ref. */
 
 import type { Blobref } from './blobref.js'
 
 const words = 4
-/** Of the slots, before there are twice as many. */
+/** The share of used slots above which the set doubles its slots. */
 const fullness = 0.7
 const slotsMin = 1_024
 
-/** Mutable; owned by the walk that made it. A ref may come with two integers (the second below 2^32),
- *  and is then there with these only. */
+/** The set. A member is a ref, or a ref with two integers, of which the second is below 2^32.
+ *  Mutable; owned by the walk that made it. */
 export class RefSet {
   #slots = new Uint32Array(slotsMin * words)
   #size = 0
@@ -26,7 +27,7 @@ export class RefSet {
     return this.#slots[this.#find(this.#slots, this.#words)] !== 0
   }
 
-  /** False where it was there. */
+  /** Adds a member. False if it was there already. */
   add(ref: Blobref, first = 0, second = 0): boolean {
     this.#mix(ref, first, second)
     const slot = this.#find(this.#slots, this.#words)
@@ -37,8 +38,9 @@ export class RefSet {
     return true
   }
 
-  /** Each word is one of the first half, and secret multiples of one of the second half and of the integers:
-   *  where anything differs, each word is the same by a chance of about 2^-31. */
+  /** Puts the hash of a member into `#words`. Each word of the hash is a word of the ref's first
+   *  half, plus secret multiples of a word of the second half and of the integers. So where two
+   *  members differ, one word of their hashes is equal with a probability of about 2^-31. */
   #mix(ref: Blobref, first: number, second: number): void {
     const high = Math.floor(first / 2 ** 32)
     for (let word = 0; word < words; word++) {
@@ -49,16 +51,16 @@ export class RefSet {
         Math.imul(high, this.#multiple(word + 2 * words)) +
         Math.imul(second, this.#multiple(word + 3 * words))
     }
-    // 0 in front marks a slot that is free.
+    // A slot whose first word is 0 is free.
     if (this.#words[0] === 0) this.#words[0] = 1
   }
 
-  /** Odd, so that no two words have the same multiple. */
+  /** Returns a secret factor. It is odd, so that no two words have the same multiple. */
   #multiple(at: number): number {
     return (this.#secret[at] ?? 0) | 1
   }
 
-  /** Where the words stand, or would. */
+  /** Returns the index at which the words stand, or the free one at which they belong. */
   #find(slots: Uint32Array, sought: Uint32Array): number {
     const mask = slots.length / words - 1
     for (let slot = (sought[1] ?? 0) & mask; ; slot = (slot + 1) & mask) {
@@ -79,7 +81,7 @@ export class RefSet {
   }
 }
 
-/** 8 of the 64 hex digits, which are lower case. */
+/** Returns the word, 32 bits, that 8 of the 64 lower-case hex digits of a ref write. */
 function wordAt(ref: Blobref, word: number): number {
   let bits = 0
   for (let at = 7 + 8 * word, end = at + 8; at < end; at++) {

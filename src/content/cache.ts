@@ -1,11 +1,12 @@
-/** A cache bounded in bytes; the least recently used goes first. The only import of lru-cache. See
- *  rfc/3. */
+/** A cache with a bound in bytes, which drops the least recently used entry first. The only import
+ *  of lru-cache. See rfc/3, rule 11. */
 
 import { LRUCache } from 'lru-cache'
 
-/** What an entry costs besides its own bytes: the key, the list, the map. */
+/** The memory of an entry besides its own bytes (key, list, map), in bytes. */
 export const entryCost = 256
 
+/** The cache, for at most `sizeMax` bytes. */
 export class ByteCache<Key extends string, Value extends object> {
   readonly #entries: LRUCache<Key, Value>
 
@@ -13,12 +14,12 @@ export class ByteCache<Key extends string, Value extends object> {
     this.#entries = new LRUCache({ maxSize: sizeMax })
   }
 
-  /** Bytes held, entry costs included. */
+  /** The bytes of all entries, entry costs included. */
   get size(): number {
     return this.#entries.calculatedSize
   }
 
-  /** Also makes the entry the last to go. */
+  /** Returns an entry, and makes it the most recently used one. */
   get(key: Key): Value | undefined {
     return this.#entries.get(key)
   }
@@ -27,7 +28,7 @@ export class ByteCache<Key extends string, Value extends object> {
     this.#entries.delete(key)
   }
 
-  /** `size` is in bytes. A value larger than the whole cache is not kept. */
+  /** Keeps a value; `size` is in bytes. A value that is larger than the whole cache is not kept. */
   set(key: Key, value: Value, size: number): void {
     this.#entries.set(key, value, { size: size + entryCost })
   }

@@ -1,7 +1,8 @@
-/** The content store: blobs and nodes by ref, verified, cached, each loaded once however many ask.
- *  See rfc/3.
- *  Invariant: bytes that leave here hash to the ref they were asked by, as the kind they were asked
- *  as. The cache is bounded in bytes of the buffers that it keeps; what was just stored is in it. */
+/** The content store: blobs and nodes by ref, verified and cached. Callers that ask for the same
+ *  ref at the same time share one load. See rfc/3.
+ *  Invariant: bytes that it returns hash to the ref that was asked for, as the kind that was asked
+ *  for. The cache has a bound in bytes of the buffers that it keeps, and holds what was just
+ *  stored. */
 
 import { LoopSlice } from '../base/loop-slice.js'
 import type { Blob } from '../blob/blob.js'
@@ -12,22 +13,23 @@ import { TailraceError } from '../error.js'
 import { ByteCache } from './cache.js'
 import { smallBatchCount, type Uploaded, upload, uploadBatchCount, uploadsMany } from './upload.js'
 
-/** Bytes of blobs and nodes kept in memory. */
+/** The default bound of the cache, in bytes. */
 export const cacheSizeDefault = 16 * 1024 * 1024
 
-/** Of an upload this many bytes, or a batch more, are kept in the cache: a value that is larger than all of it
- *  would only push out what others read. */
-export const uploadKeptMax = 8 * 1024 * 1024
+/** The largest part of an upload that goes into the cache, in bytes (one batch may come on top). A
+ *  value larger than the cache would only push out what others read. */
+const uploadKeptMax = 8 * 1024 * 1024
 
-/** What the tree room needs of a content store: nodes by ref. */
+/** A source of nodes by ref: the part of a content store that the room `tree` needs. */
 export interface NodeSource {
-  /** The node's bytes if they are in memory. */
+  /** Returns a node's bytes if they are in memory. */
   peekNode(ref: Blobref): Uint8Array | undefined
-  /** The node's bytes. Throws EDANGLING (not there), ECORRUPT (do not match), EIO, ECLOSED. */
+  /** Returns a node's bytes. Throws EDANGLING (not there), ECORRUPT (they do not match the ref),
+   *  EIO, ECLOSED. */
   loadNode(ref: Blobref): Promise<Uint8Array>
 }
 
-/** A ref names its bytes either as a value's blob or as a tree's node; no bytes are both (rfc/3). */
+/** The kind of bytes that a ref names: the blob of a value, or a node of a tree (rfc/3, rule 4). */
 type Kind = 'blob' | 'node'
 
 type Entry = { readonly kind: Kind; readonly bytes: Uint8Array }
@@ -37,19 +39,21 @@ const hashes: Readonly<Record<Kind, (bytes: Uint8Array) => Blobref>> = {
   node: hashNode,
 }
 
+/** The content store over one engine. */
 export class Content implements NodeSource {
   readonly #engine: Engine
   readonly #cache: ByteCache<Blobref, Entry>
-  /** The loads that are under way. Kept apart by kind, since each load verifies as one of them. */
+  /** The loads in progress, by kind, since each load verifies its bytes as one kind. */
   readonly #loading: Readonly<Record<Kind, Map<Blobref, Promise<Uint8Array>>>> = {
     blob: new Map(),
     node: new Map(),
   }
   #loads = 0
-  /** Uploads that are under way. */
+  /** The number of uploads in progress. */
   #uploads = 0
 
-  /** `cacheSize`: bytes, at least 1; an entry that is larger than it is not kept. Throws EINVAL. */
+  /** Opens a content store. `cacheSize`: bytes, at least 1; an entry that is larger is not kept.
+   *  Throws EINVAL. */
   constructor(engine: Engine, options?: { readonly cacheSize?: number }) {
     const cacheSize = options?.cacheSize ?? cacheSizeDefault
     if (!Number.isSafeInteger(cacheSize) || cacheSize < 1) {
@@ -59,12 +63,12 @@ export class Content implements NodeSource {
     this.#cache = new ByteCache(cacheSize)
   }
 
-  /** How many refs were asked of the engine so far: each costs a read and a hash. */
+  /** The number of refs that were loaded from the engine so far: each costs a read and a hash. */
   get loads(): number {
     return this.#loads
   }
 
-  /** Bytes in the cache, entry costs included. */
+  /** The bytes in the cache, entry costs included. */
   get cached(): number {
     return this.#cache.size
   }
@@ -78,22 +82,26 @@ export class Content implements NodeSource {
     return this.#load(ref, 'node')
   }
 
-  /** A value's blob. Throws EDANGLING (not there), ECORRUPT (does not match its ref), EIO, ECLOSED. */
+  /** Returns a value's blob. Throws EDANGLING (not there), ECORRUPT (does not match its ref), EIO,
+   *  ECLOSED. */
   load(ref: Blobref): Promise<Uint8Array> {
     return this.#load(ref, 'blob')
   }
 
-  /** The same for who reads more than the cache holds: what is not in it by then is not kept. */
+  /** Returns a value's blob like `load`, but does not put it into the cache. Use it for reads of
+   *  more than the cache holds. */
   pass(ref: Blobref): Promise<Uint8Array> {
     return this.#load(ref, 'blob', { keep: false })
   }
 
-  /** Which refs are there; those that are count as put now, and are spared by collections (rfc/4). */
+  /** Returns for each ref if it is stored. Refs that are count as put now, so that collections keep
+   *  them (rfc/4). */
   has(refs: readonly Blobref[]): Promise<boolean[]> {
     return this.#engine.has(refs)
   }
 
-  /** A value's blob; undefined where none of that ref is stored, a node neither. Throws ECORRUPT, EIO, ECLOSED. */
+  /** Returns a value's blob; undefined if nothing is stored under the ref, or if a node is. Throws
+   *  ECORRUPT, EIO, ECLOSED. */
   async find(ref: Blobref): Promise<Uint8Array | undefined> {
     const entry = this.#cache.get(ref)
     if (entry) return entry.kind === 'blob' ? entry.bytes : undefined
@@ -102,16 +110,18 @@ export class Content implements NodeSource {
     return this.#keepAs(ref, 'blob', bytes)
   }
 
-  /** Stores blobs that no root names yet, durable when it resolves. Throws ENOSPC, EIO, ECLOSED. */
+  /** Stores blobs that no root names yet. They are durable when it resolves. Throws ENOSPC, EIO,
+   *  ECLOSED. */
   async put(blobs: readonly Blob[]): Promise<void> {
     await this.#engine.put(blobs)
     await this.remember(blobs)
   }
 
-  /** Stores a stream of any length: cut at the blob limit, each blob yielded in order once it is
-   *  durable; `note` is told of refs before they are put. No root names them yet. Memory: `uploadBatchCount` blobs twice and the one that fills
-   *  (4.5 MiB). An empty stream is one empty blob. Throws what `chunks` throws, ECANCELED, ENOSPC,
-   *  EIO, ECLOSED; what was yielded before stays stored. */
+  /** Stores a stream of any length as blobs that no root names yet. It cuts them at the blob limit,
+   *  and yields each one in order once it is durable. `note` is called with refs before they are
+   *  put. An empty stream gives one empty blob. Memory: two batches of `uploadBatchCount` blobs,
+   *  and the blob that fills (4.5 MiB). Throws what `chunks` throws, ECANCELED, ENOSPC, EIO,
+   *  ECLOSED; blobs that were yielded before stay stored. */
   async *upload(
     chunks: AsyncIterable<Uint8Array>,
     signal?: AbortSignal,
@@ -134,8 +144,8 @@ export class Content implements NodeSource {
     }
   }
 
-  /** Keeps blobs in memory that were just stored, so that a live watcher never goes to disk.
-   *  REQUIRES: the engine has them. */
+  /** Puts blobs into the cache that were just stored, so that a live watcher does not read the
+   *  disk. REQUIRES: the engine has them. */
   async remember(blobs: readonly Blob[]): Promise<void> {
     const slice = new LoopSlice({ urgent: true })
     for (const { ref, bytes, kind } of blobs) {
@@ -144,7 +154,7 @@ export class Content implements NodeSource {
     }
   }
 
-  /** Drops blobs from memory that the store has no more. */
+  /** Drops blobs from the cache that the engine does not have any more. */
   forget(refs: readonly Blobref[]): void {
     for (const ref of refs) this.#cache.delete(ref)
   }
@@ -159,7 +169,7 @@ export class Content implements NodeSource {
     try {
       return await load
     } finally {
-      // A failed load is forgotten too: who asks next asks the engine again.
+      // A failed load is not remembered: the next call asks the engine again.
       this.#loading[kind].delete(ref)
     }
   }
@@ -171,27 +181,28 @@ export class Content implements NodeSource {
     return keep ? this.#keepAs(ref, kind, bytes) : checked(ref, kind, bytes)
   }
 
-  /** Keeps bytes of which nobody has said yet that they are of this kind. Throws ECORRUPT. */
+  /** Puts bytes into the cache that were not yet verified as this kind. Throws ECORRUPT. */
   #keepAs(ref: Blobref, kind: Kind, bytes: Uint8Array): Uint8Array {
     return this.#keep(ref, kind, checked(ref, kind, bytes))
   }
 
   #keep(ref: Blobref, kind: Kind, bytes: Uint8Array): Uint8Array {
     const own = compact(bytes)
-    // The whole buffer is what the entry keeps in memory.
+    // The entry keeps the whole buffer in memory, so the whole buffer counts.
     this.#cache.set(ref, { kind, bytes: own }, own.buffer.byteLength)
     return own
   }
 }
 
-/** Throws ECORRUPT. */
+/** Returns the bytes. Throws ECORRUPT if they do not hash to `ref` as this kind. */
 function checked(ref: Blobref, kind: Kind, bytes: Uint8Array): Uint8Array {
   if (hashes[kind](bytes) === ref) return bytes
   throw new TailraceError('ECORRUPT', `the stored bytes of ${ref} do not match it as a ${kind}`)
 }
 
-/** The bytes, copied where they are a view of a buffer more than twice their size: a small blob may
- *  not keep the request that it came with, nor the pool that it was encoded in, in memory. */
+/** Returns the bytes, or a copy where they are a view of a buffer of more than twice their size. A
+ *  small blob must not keep in memory the request that it came with, or the pool that it was
+ *  encoded in. */
 function compact(bytes: Uint8Array): Uint8Array {
   if (bytes.buffer.byteLength <= 2 * bytes.length) return bytes
   const copy = Buffer.allocUnsafeSlow(bytes.length)

@@ -1,6 +1,6 @@
-/** Stores a stream of any length as blobs, with a few of them in memory. See rfc/3.
- *  Invariant: what was yielded is durable; one batch is on its way to the engine while the next
- *  fills, and nothing is when the generator has ended. */
+/** Stores a stream of any length as blobs, with only a few of them in memory. See rfc/3, rule 8.
+ *  Invariant: a blob that was yielded is durable. At most one batch is being stored while the next
+ *  one fills, and none is once the generator has ended. */
 
 import { abortable } from '../base/abortable.js'
 import { type Blob, cutStream } from '../blob/blob.js'
@@ -14,15 +14,18 @@ export type Uploaded = {
   readonly more: boolean
 }
 
-/** Blobs of one put: 2 MiB. Two batches are in memory, so an upload takes at most 4 MiB and the
- *  blob that fills, whatever its length. */
+/** The number of blobs of one put (2 MiB). Two batches are in memory, so that an upload of any
+ *  length takes at most 4 MiB and the blob that fills. */
 export const uploadBatchCount = 8
-/** Beside more uploads than this each put has `smallBatchCount` blobs, so that many which stand still hold little. */
+/** The number of uploads above which each put has `smallBatchCount` blobs only, so that many
+ *  stalled uploads hold little memory. */
 export const uploadsMany = 16
+/** The number of blobs of one put beside many uploads. */
 export const smallBatchCount = 2
 
-/** Cuts, hashes and stores `chunks` by `put`, so many blobs at once as `batchCount` says. REQUIRES: `put` resolves when the
- *  blobs are durable. */
+/** Cuts and hashes `chunks`, stores the blobs with `put` in batches of `batchCount()`, and yields
+ *  them in order once they are durable. Throws what `chunks` and `put` throw, ECANCELED. REQUIRES:
+ *  `put` resolves when its blobs are durable. */
 export async function* upload(
   chunks: AsyncIterable<Uint8Array>,
   put: (blobs: readonly Blob[]) => Promise<void>,
@@ -41,12 +44,12 @@ export async function* upload(
   }
   try {
     for await (const bytes of cutStream(abortable(chunks, signal))) {
-      // A full batch waits for the next blob, so that the last one is known to be the last.
+      // A full batch waits for the next blob, since only the last blob has no `more`.
       if (filling.length >= batchCount()) {
         const stored = storing
         if (stored) yield* await stored
         storing = store(filling, false)
-        // It is awaited above or below; until then its failure is not unhandled.
+        // It is awaited above or below. Without this, a failure until then would be unhandled.
         storing.catch(() => {})
         filling = []
       }

@@ -1,21 +1,25 @@
-/** What a group may not do to a key before it is committed: hide from watchers what its earlier transactions
- *  appended. See rfc/17, rule 3.
- *  Invariant: a watcher of a log depends on the log, the directories above it, and the links that it came
- *  over with the directories above those. Which links lead to a log nobody keeps: any may. */
+/** Checks that a commit group hides no appends from watchers: a transaction that replaces or
+ *  removes a log must go into the next group if an earlier transaction of this group appended to
+ *  it. See rfc/17, rule 3.
+ *  Invariant: a watcher of a log depends on the log, on the links that lead to it, and on the
+ *  directories above each of these. Nothing records which links lead to a log, so any link may be
+ *  one. */
 
 import { TailraceError } from '../error.js'
 import type { Key } from '../tree/key.js'
 import { type Draft, DraftDir, type DraftEntry } from './draft.js'
 import type { DraftGroup } from './group.js'
 
-/** Entries of a directory, and below it, among which links are sought. */
+/** The largest number of entries, in and below a directory, among which links are looked for. */
 export const linksSoughtMax = 256
 
-/** Thrown by a transaction that must see its group committed first: it opens the next one. */
+/** Thrown by a transaction that must wait until its group is committed: it goes into the next
+ *  group. */
 export class OpensNextGroup extends Error {}
 
-/** An entry is replaced or removed: what earlier transactions of the group appended to it, below it
- *  or behind it must have been seen by its watchers before. */
+/** Checks an entry that is to be replaced or removed. Throws OpensNextGroup if an earlier
+ *  transaction of the group appended to it, to a log below it, or perhaps to a log behind a link in
+ *  it: watchers must see that append first. */
 export async function checkBreaks(group: DraftGroup, key: Key, entry: DraftEntry): Promise<void> {
   const { appended, draft } = group
   if (appended.size === 0) return
@@ -27,7 +31,8 @@ export async function checkBreaks(group: DraftGroup, key: Key, entry: DraftEntry
   if (await mayHoldLinks(draft, entry)) throw new OpensNextGroup()
 }
 
-/** No where there is none. Beyond `linksSoughtMax` entries, and where some cannot be read, there may be. */
+/** False if no link is in the directory or below it. True as well if there are more than
+ *  `linksSoughtMax` entries, or if some cannot be read, since one of them may be a link. */
 async function mayHoldLinks(draft: Draft, directory: DraftDir): Promise<boolean> {
   const waiting = [directory]
   let looked = 0

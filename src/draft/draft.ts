@@ -1,7 +1,7 @@
-/** A draft of the next tree: directories with the changes of a commit group over them, every step
- *  undoable, until `flush` turns it into nodes. See rfc/17.
- *  Invariant: what `rollback` leaves is exactly what was there at `begin`. Nothing of a draft is
- *  visible outside its group. */
+/** A draft of the next tree: the directories of a root with the changes of a commit group on top.
+ *  Each change can be undone until `flush` makes nodes of them. See rfc/17, rule 1.
+ *  Invariant: `rollback` restores exactly the state at `begin`. Nothing outside the group sees its
+ *  draft. */
 
 import assert from 'node:assert/strict'
 import { LoopSlice } from '../base/loop-slice.js'
@@ -24,30 +24,36 @@ import {
   type Valref,
 } from '../tree/treeobj.js'
 
-/** A log that the group appended to: its array is open, its nodes are made at the flush. */
+/** A log that the group appended to. Its array is open: the flush writes its nodes. */
 export type OpenLog = {
   readonly type: 'log'
   readonly array: AppendArray
   readonly attrs: Attrs | undefined
-  /** What trims dropped of it, this group's too. */
+  /** The blobs and bytes that trims dropped, those of this group included. */
   readonly base: Base | undefined
 }
 
+/** An entry of a directory in a draft. */
 export type DraftEntry = Val | Valref | Symlink | OpenLog | DraftDir
 
+/** A directory in a draft. */
 export class DraftDir {
   readonly type = 'draft'
+  /** The directory before the group. */
   readonly base: Dir
-  /** What the group changed; undefined: removed. */
+  /** The entries that the group changed; undefined for a name that it removed. */
   readonly edits = new Map<string, DraftEntry | undefined>()
-  /** Directories of the base that were stepped into. */
+  /** The directories of the base that were looked up. */
   readonly children = new Map<string, DraftDir>()
-  /** Of the other names of the base that were looked at, there or not. */
+  /** The keys and bytes of the other names that were looked up in the base; none for a missing
+   *  name. */
   readonly looked = new Map<string, Totals>()
-  /** All names of the base before this one have edits. Only the draft writes it. */
+  /** A name of the base: all names before it have edits. `isEmpty` goes on from it. Only the draft
+   *  writes it. */
   standing: string | undefined
-  /** Keys and bytes of the values below as the group has left them. Only the draft writes them. */
+  /** The number of keys below, as the group has left it. Only the draft writes it. */
   keys: number
+  /** The bytes of the values below, as the group has left them. Only the draft writes it. */
   size: number
   /** The directory that holds it, once it is in a tree. Only the draft writes it. */
   above: DraftDir | undefined
@@ -59,33 +65,38 @@ export class DraftDir {
   }
 }
 
-/** Where a key leads: `key` is resolved (links followed), `parent` undefined for the root directory,
- *  `entry` undefined where nothing is there. */
+/** The place that a key leads to. `key` is the resolved key (links followed). `parent` is undefined
+ *  for the root directory, and for a key below a missing directory or a value. `entry` is undefined
+ *  where nothing is there. */
 export type DraftPlace = {
   readonly parent: DraftDir | undefined
   readonly name: string
   readonly key: Key
   readonly entry: DraftEntry | undefined
-  /** The walk met a link to another namespace; `entry` is that link, `rest` what is left below it. */
+  /** Present if the walk ended at a link to another namespace: `entry` is that link, and `rest` has
+   *  the components behind it. */
   readonly foreign?: { readonly link: Symlink; readonly rest: readonly string[] }
 }
 
+/** A change in the journal of a draft, with what undoes it. */
 type Step = {
   readonly dir: DraftDir
   readonly name: string
   readonly had: boolean
   readonly before: DraftEntry | undefined
-  /** What the step added to the directory and to those above it. */
+  /** The keys and bytes that the step added to the directory and to those above it. */
   readonly growth: Totals
 }
 
-/** Keys and bytes of the values below. */
+/** The number of keys below, and the bytes of their values. */
 type Totals = { readonly keys: number; readonly size: number }
 
 const nothing: Totals = { keys: 0, size: 0 }
 
+/** The draft. Mutable; owned by the group that makes it. */
 export class Draft {
-  /** Holds the root directory under a name that no key has, so that it is replaced as any other. */
+  /** Holds the root directory under a name that no key has, so that it can be replaced like any
+   *  other. */
   readonly #top = new DraftDir(emptyDir)
   readonly #nodes: Nodes
   readonly #writer: NodeWriter
@@ -98,23 +109,24 @@ export class Draft {
     this.begin()
   }
 
+  /** The root directory. */
   get root(): DraftDir {
     const root = this.#top.edits.get('')
     assert(root?.type === 'draft', 'the root is a directory')
     return root
   }
 
-  /** Bytes of all values, as the group has left them. */
+  /** The bytes of all values, as the group has left them. */
   get size(): number {
     return this.#top.size
   }
 
-  /** Starts a transaction: what came before stays. */
+  /** Starts a transaction: `rollback` does not undo what came before. */
   begin(): void {
     this.#journal.length = 0
   }
 
-  /** Undoes all since `begin`. */
+  /** Undoes all changes since `begin`. */
   rollback(): void {
     for (let step = this.#journal.pop(); step; step = this.#journal.pop()) {
       if (step.had) step.dir.edits.set(step.name, step.before)
@@ -124,14 +136,16 @@ export class Draft {
     }
   }
 
-  /** The whole tree becomes another one. REQUIRES: its nodes and blobs are stored, or this writer's. */
+  /** Replaces the whole tree. REQUIRES: the nodes and blobs of `data` are stored, or are in this
+   *  writer. */
   setRoot(data: Dir): void {
     this.set(this.#top, '', new DraftDir(data))
   }
 
-  /** Throws E2BIG: more keys or bytes than an integer can count, which copies of copies soon have. REQUIRES:
-   *  the name was located before, or `dir` was made by the group; `dir` is still in the tree. A directory is
-   *  set once. */
+  /** Sets the entry of a name; undefined removes it. Throws E2BIG if the namespace would have more
+   *  keys or bytes than an integer can count, which copies of copies soon reach. REQUIRES: the name
+   *  was located before, or the group made `dir`; `dir` is still in the tree; a DraftDir is set
+   *  once only. */
   set(dir: DraftDir, name: string, entry: DraftEntry | undefined): void {
     const growth = this.#growth(totalsAt(dir, name), entry ? totalsOf(entry) : nothing)
     const [had, before] = [dir.edits.has(name), dir.edits.get(name)]
@@ -141,9 +155,10 @@ export class Draft {
     grow(dir, growth)
   }
 
-  /** Walks to a key. Links in the middle are followed, the last component's if `follow`. With
-   *  `created`, missing directories are made on the way (their keys are added to it) and a value
-   *  in the way throws ENOTDIR; otherwise such a key is just missing. Throws ELOOP, EINVAL. */
+  /** Walks to a key. It follows links in the middle, and a link at the end if `follow` is true.
+   *  With `created` it makes missing directories on the way, adds their keys to `created`, and
+   *  throws ENOTDIR if a value is in the way. Without `created` such a key is missing. Throws
+   *  ELOOP, EINVAL (a key that is too long behind its links), EDANGLING, ECORRUPT, EIO. */
   async locate(
     key: Key,
     options: { readonly follow: boolean; readonly created?: Key[] },
@@ -190,7 +205,8 @@ export class Draft {
     return { parent: undefined, name: '', key: rootKey, entry: this.root }
   }
 
-  /** However many are removed one after the other, each name is passed once. */
+  /** True if the directory has no names. All calls together pass each name of the base once, even
+   *  if the names are removed one after the other. */
   async isEmpty(dir: DraftDir): Promise<boolean> {
     const { standing } = dir
     if (standing !== undefined && !dir.edits.has(standing)) return false
@@ -204,22 +220,23 @@ export class Draft {
     return true
   }
 
-  /** Names of the directory that the draft stands on, in order, whatever the group did to them. */
+  /** Yields the names of the directory before the group, in order. */
   async *baseNames(dir: DraftDir): AsyncGenerator<string> {
     for await (const [name] of listDir(this.#nodes, dir.base)) yield name
   }
 
-  /** The same with what they named there. */
+  /** Yields the names of the directory before the group, in order, with what they named. */
   baseEntries(dir: DraftDir): AsyncIterable<readonly [name: string, treeobj: Treeobj]> {
     return listDir(this.#nodes, dir.base)
   }
 
-  /** The nodes of the changed directories, children first; gives the new root directory. */
+  /** Writes the nodes of the changed directories, children first, and returns the new root
+   *  directory. */
   flush(): Promise<Dir> {
     return this.#flush(this.root, new LoopSlice({ urgent: true }))
   }
 
-  /** What an entry is as a treeobj; writes the nodes that this takes. */
+  /** Returns an entry as a treeobj, and writes the nodes that it needs. */
   async seal(entry: DraftEntry, slice = new LoopSlice({ urgent: true })): Promise<Treeobj> {
     if (entry.type === 'draft') return this.#flush(entry, slice)
     if (entry.type === 'log') {
@@ -276,7 +293,7 @@ export class Draft {
   }
 }
 
-/** What an entry adds to its directory. */
+/** Returns the keys and bytes that an entry adds to its directory. */
 function totalsOf(entry: DraftEntry): Totals {
   if (entry.type === 'draft') return entry
   const size = entry.type === 'log' ? entry.array.size - (entry.base?.size ?? 0) : sizeOf(entry)

@@ -1,5 +1,7 @@
-/** A commit group while it is made: what its transactions share, and what one of them does to it. See rfc/17.
- *  Invariant: `changed` and `appended` name only what transactions did that were applied. */
+/** A commit group while it is made: the state that its transactions share, and the work of one
+ *  transaction. See rfc/17.
+ *  Invariant: `changed` and `appended` of a group name only the keys of transactions that were
+ *  applied. */
 
 import type { OpResult } from '../api/transaction.js'
 import type { LoopSlice } from '../base/loop-slice.js'
@@ -9,40 +11,44 @@ import type { Nodes, NodeWriter } from '../tree/nodes.js'
 import type { Dir, Views } from '../tree/treeobj.js'
 import type { Draft } from './draft.js'
 
-/** Trees to copy from: a namespace's newest one as this group has it when it begins, or that of a retained
- *  root. Throws ENONS, ECOMPACTED, EINVAL. */
-export type Sources = (
-  namespace: string | undefined,
-  at: number | string | undefined,
-) => Promise<Dir>
+/** Returns a tree to copy from: the newest one of a namespace, as it was when the group began, or
+ *  that of a retained root. Throws ENONS, ECOMPACTED, EINVAL. */
+type Sources = (namespace: string | undefined, at: number | string | undefined) => Promise<Dir>
 
+/** The state that the transactions of a group share. Mutable; owned by the commit loop of its
+ *  namespace. */
 export type DraftGroup = {
   readonly namespace: string
   readonly incarnation: string
-  /** Wall clock when the group began, ms since 1970. */
+  /** The wall-clock time at which the group began, in ms since 1970. */
   readonly now: number
   readonly draft: Draft
-  /** The namespace's present (leases, producers, answers, expiry): see `meta.ts`. */
+  /** The draft of what the namespace knows besides its keys (leases, producers, answers, expiry):
+   *  see `meta.ts`. */
   readonly meta: Draft
   readonly sources: Sources
   readonly nodes: Nodes
   readonly writer: NodeWriter
   readonly views: Views
-  /** The groups that are committed together with this one, and only with it, by namespace: see `commit/alone.ts`. */
+  /** The groups, by namespace, that are committed together with this one or not at all: see
+   *  `commit/alone.ts`. */
   readonly others?: ReadonlyMap<string, DraftGroup>
-  /** Keys changed by the transactions that were applied. */
+  /** The keys that applied transactions changed. */
   readonly changed: Set<Key>
-  /** Keys appended to by them: breaking one of these would hide what was appended from watchers. */
+  /** The keys that applied transactions appended to. Breaking one of them would hide its appends
+   *  from watchers (see `breaks.ts`). */
   readonly appended: Set<Key>
-  /** Others have their turn while it is made. Nobody else can move the root meanwhile. */
+  /** The slice that lets the event loop turn while the group is made. Nobody else moves the root
+   *  meanwhile. */
   readonly slice: LoopSlice
 }
 
-/** Only the transaction that is being applied writes it; dropped where it fails. */
+/** The work of one transaction. Only the transaction that is being applied writes it; it is dropped
+ *  if the transaction fails. */
 export type Work = {
   /** The seq before the transaction. */
   readonly seq: number
-  /** One for each op. */
+  /** The results of the ops so far, in their order. */
   readonly results: OpResult[]
   /** Resolved keys that changed. */
   readonly changed: Key[]
@@ -50,14 +56,15 @@ export type Work = {
   readonly appended: Key[]
   /** Resolved keys that were written and may have a cap. */
   readonly capped: Set<Key>
-  /** Leases taken, less those that went. */
+  /** The number of leases that were taken, minus those that ended. */
   leases: number
   /** Blobs that the ops made. */
   readonly blobs: Blob[]
-  /** Called once the group is durable, before its answers. They do not throw. */
+  /** Functions to call once the group is durable, before its answers. They do not throw. */
   readonly effects: (() => void)[]
 }
 
+/** Returns the empty work of a transaction. `seq` is the one before it. */
 export function newWork(seq: number): Work {
   return {
     seq,

@@ -1,7 +1,7 @@
-/** Where a write lands in the draft of a group, and what a key names there, in another namespace, or at a retained
- *  root. See rfc/6.
- *  Invariant: nothing here changes a key; parents are made, undone with the transaction. What the group changed is
- *  written as nodes before it is named elsewhere. */
+/** Finds the place of a write in the draft of a group, and finds what a key names in the draft, in
+ *  another namespace, or at a retained root. See rfc/6.
+ *  Invariant: nothing here changes a key. Directories that are made are undone with their
+ *  transaction. An entry of the draft is written as nodes before another place names it. */
 
 import { hashBlob } from '../blob/hash.js'
 import { TailraceError } from '../error.js'
@@ -12,7 +12,8 @@ import type { Dir, Treeobj } from '../tree/treeobj.js'
 import type { DraftDir, DraftEntry, DraftPlace, OpenLog } from './draft.js'
 import type { DraftGroup, Work } from './group.js'
 
-/** Where a write lands, its parents made. */
+/** Returns the place of a write, and makes the missing directories above it. Throws EPERM (the key
+ *  leads into another namespace), ENOTDIR, ELOOP, EINVAL. */
 export async function writable(
   group: DraftGroup,
   key: Key,
@@ -25,6 +26,7 @@ export async function writable(
   return place
 }
 
+/** Returns the place. Throws EPERM if it is in another namespace. */
 export function own(place: DraftPlace, key: Key): DraftPlace {
   if (!place.foreign) return place
   throw new TailraceError(
@@ -33,7 +35,8 @@ export function own(place: DraftPlace, key: Key): DraftPlace {
   )
 }
 
-/** A value as a log; an inline one becomes a log whose first blob it is. */
+/** Returns a value as a log that can be appended to. An inline value becomes the first blob of its
+ *  log. */
 export async function logOf(
   group: DraftGroup,
   entry: Exclude<DraftEntry, DraftDir>,
@@ -59,25 +62,28 @@ export async function logOf(
       })
       return { type: 'log', array, attrs: entry.attrs, base: undefined }
     }
-    case 'symlink': // `locate` follows the last link for everything that asks for a log.
+    case 'symlink': // `locate` follows a link at the end for all callers that want a log.
       throw new TailraceError('ELOOP', 'a link that was followed is a link still')
     default:
       return entry satisfies never
   }
 }
 
+/** Returns an EISDIR for a key that names a directory. */
 export function isDirectory(key: Key): TailraceError {
   return new TailraceError('EISDIR', `${shown(key)} is a directory`)
 }
 
-/** Where a copy comes from. `namespace`: undefined is the group's own. */
+/** The source of a copy. `namespace`: undefined is the group's own; `at`: undefined is the newest
+ *  root. */
 export type PreparedSource = {
   readonly from: Key
   readonly namespace: string | undefined
   readonly at: number | string | undefined
 }
 
-/** What a copy is made of; links are followed. Throws ENOENT, ENONS, ECOMPACTED, ELOOP, EINVAL. */
+/** Returns the treeobj that a copy is made of; links are followed. Throws ENOENT, ENONS,
+ *  ECOMPACTED, ELOOP, EINVAL. */
 export async function sourceOf(group: DraftGroup, source: PreparedSource): Promise<Treeobj> {
   const { from, namespace = group.namespace, at } = source
   const drafted = namespace === group.namespace ? group : group.others?.get(namespace)
@@ -89,7 +95,8 @@ export async function sourceOf(group: DraftGroup, source: PreparedSource): Promi
   throw new TailraceError('ENOENT', `there is no ${shown(from)} to copy`)
 }
 
-/** What a key was at a retained root of the group's namespace, a link at its end itself. */
+/** Returns what a key named at a retained root of the group's namespace. A link at its end is not
+ *  followed. Throws ECOMPACTED, ELOOP, EINVAL. */
 export async function treeobjAt(
   group: DraftGroup,
   key: Key,
@@ -100,7 +107,8 @@ export async function treeobjAt(
   return (await lookup(group.nodes, views, group.namespace, key, { follow: false })).treeobj
 }
 
-/** What a key is now, links followed, those into other namespaces too. */
+/** Returns what a key names in the draft now. Links are followed, those into other namespaces too.
+ *  Throws ELOOP, EINVAL. */
 export async function draftTreeobj(group: DraftGroup, key: Key): Promise<Treeobj | undefined> {
   const place = await group.draft.locate(key, { follow: true })
   if (!place.foreign) return place.entry && group.draft.seal(place.entry)
@@ -121,7 +129,7 @@ async function treeobjIn(
   return (await lookup(group.nodes, views, namespace, key, { follow: true })).treeobj
 }
 
-/** A key for a message. */
+/** Returns a key as a message shows it. */
 export function shown(key: Key): string {
   return key === '' ? '/' : key
 }

@@ -1,9 +1,9 @@
-/** Where a namespace keeps its present: leases, producers, answers, expiry, settings. See rfc/6.
- *  Invariant: the tree `meta` is only ever read and written through here, as records of canonical bytes
- *  under paths of names; no copy, difference, export or restore sees it.
+/** The tree `meta` of a namespace: leases, producers, answers, expiry, settings. See rfc/6.
+ *  Invariant: only this file reads and writes the tree `meta`, as records of canonical bytes under
+ *  paths of names; no copy, difference, export or restore sees it.
  *
- *  A record is a val, or, above `inlineSizeMax` bytes, a directory of parts named `0`, `1`, … Whoever
- *  asks for a path knows whether a record or a directory of records stands there. */
+ *  * A record is a val or, above `inlineSizeMax` bytes, a directory of parts named `0`, `1`, … A
+ *  caller must know if a path holds a record or a directory of records. */
 
 import { corrupt } from '../base/stored.js'
 import { decode, encode, type Plain } from '../blob/codec.js'
@@ -14,36 +14,39 @@ import type { Nodes } from '../tree/nodes.js'
 import { type Dir, emptyDir, inlineSizeMax, type Treeobj } from '../tree/treeobj.js'
 import { type Draft, DraftDir } from './draft.js'
 
-/** Bytes of one record: the answer of a transaction of `opsMax` ops is one. */
+/** The largest size of a record, in bytes: the answer of a transaction of `opsMax` ops fits. */
 export const recordSizeMax = 512 * 1024
 
-/** Names from the top of the meta tree; each may be a component of a key. */
+/** The names from the top of the tree down to a record; each may be a component of a key. */
 export type MetaPath = readonly string[]
 
-/** What a record decodes to. */
+/** A decoded record. */
 export type MetaRecord = readonly unknown[]
 
-/** The kinds of records that `meta` keeps for the value of a key. producers: one record for each (rfc/20); expiry: when
- *  the key goes; times: how old a log's blobs are; cap: how much of a log is kept. */
+/** The kinds of records that belong to the value of a key. producers: one record for each producer
+ *  (rfc/20); expiry: the time at which the key is removed; times: the ages of a log's blobs; cap:
+ *  the bound of a log. */
 export const lifeKinds = ['producers', 'expiry', 'times', 'cap'] as const
 
+/** One of `lifeKinds`. */
 export type LifeKind = (typeof lifeKinds)[number]
 
-/** Where a kind is kept for a key. REQUIRES: the key is resolved. */
+/** Returns the path of a kind for a key. REQUIRES: the key is resolved. */
 export function lifePath(kind: LifeKind, key: Key): MetaPath {
   return [kind, ...componentsOf(key)]
 }
 
-/** 64 lower-case hex digits that stand for a text: keys are longer than names may be. */
+/** Returns 64 lower-case hex digits that stand for a text. Keys may be longer than a name may
+ *  be. */
 export function hashName(text: string): string {
   const ref = hashBlob(Buffer.from(text, 'utf8'))
   return ref.slice(ref.indexOf('-') + 1)
 }
 
-/** The meta tree that a group is making. */
+/** The tree `meta` that a group is making. */
 export type MetaDraft = { readonly nodes: Nodes; readonly meta: Draft }
 
-/** Undefined where there is none. Throws ECORRUPT. */
+/** Returns a record; undefined where there is none. Throws ECORRUPT. */
 export async function getRecord(meta: Draft, path: MetaPath): Promise<MetaRecord | undefined> {
   const { entry } = await meta.locate(keyOf(path), { follow: false })
   if (!entry) return undefined
@@ -58,13 +61,15 @@ export async function getRecord(meta: Draft, path: MetaPath): Promise<MetaRecord
   }
 }
 
-/** A record that never needs parts: where records stand below the path there is none. */
+/** Returns a record of a kind that never needs parts; undefined where there is none, and where the
+ *  path is a directory of records. Throws ECORRUPT. */
 export async function getShortRecord(meta: Draft, path: MetaPath): Promise<MetaRecord | undefined> {
   const { entry } = await meta.locate(keyOf(path), { follow: false })
   return entry?.type === 'val' ? parseRecord(entry.data) : undefined
 }
 
-/** Makes or replaces a record, undone with its transaction. REQUIRES: at most `recordSizeMax` bytes. */
+/** Makes or replaces a record. It is undone with its transaction. REQUIRES: the record has at most
+ *  `recordSizeMax` bytes. */
 export async function setRecord(meta: Draft, path: MetaPath, record: readonly Plain[]) {
   const bytes = Buffer.from(encode(record))
   const place = await meta.locate(keyOf(path), { follow: false, created: [] })
@@ -81,8 +86,8 @@ export async function setRecord(meta: Draft, path: MetaPath, record: readonly Pl
   }
 }
 
-/** Removes a record, or a directory with all that is in it, and the directories above that it leaves
- *  empty. Says whether it was there. */
+/** Removes a record, or a directory with all its records, and the directories above that are empty
+ *  then. False if it was not there. */
 export async function removeRecord(meta: Draft, path: MetaPath): Promise<boolean> {
   const place = await meta.locate(keyOf(path), { follow: false })
   if (!place.entry || !place.parent) return false
@@ -96,8 +101,8 @@ export async function removeRecord(meta: Draft, path: MetaPath): Promise<boolean
   return true
 }
 
-/** Whether it is certain, without waiting, that there is no record of a kind: the common namespace has none,
- *  and each of its writes asks. */
+/** True if it is certain, without a load, that there is no record of a kind. Each write asks this,
+ *  and most namespaces have none. */
 export function lacksKind({ nodes, meta }: MetaDraft, kind: string): boolean {
   const { edits, children, base } = meta.root
   if (edits.size > 0 && edits.has(kind)) return edits.get(kind) === undefined
@@ -105,12 +110,12 @@ export function lacksKind({ nodes, meta }: MetaDraft, kind: string): boolean {
   return !children.has(kind) && peekEntry(nodes, base, kind) === undefined
 }
 
-/** Whether anything stands at a path. */
+/** True if a record or a directory of records is at the path. */
 export async function hasRecords(meta: Draft, path: MetaPath): Promise<boolean> {
   return (await meta.locate(keyOf(path), { follow: false })).entry !== undefined
 }
 
-/** The records of a directory of short ones, as the transactions of the group have left it, in no order. */
+/** Yields the records of a directory of short records, as the group has left it, in no order. */
 export async function* draftShortRecords(
   meta: Draft,
   path: MetaPath,
@@ -125,7 +130,8 @@ export async function* draftShortRecords(
   }
 }
 
-/** The names of a directory, in order, that stood there when the group began and stand there still. */
+/** Yields, in order, the names of a directory that were there when the group began and still
+ *  are. */
 export async function* standingNames(meta: Draft, path: MetaPath): AsyncGenerator<string> {
   const { entry } = await meta.locate(keyOf(path), { follow: false })
   if (entry?.type !== 'draft') return
@@ -134,19 +140,20 @@ export async function* standingNames(meta: Draft, path: MetaPath): AsyncGenerato
   }
 }
 
-/** No directory of short records has more than this; a look at each of them says how many. */
+/** Returns an upper bound for the number of records in a directory of short records. */
 export async function recordsAtMost(meta: Draft, path: MetaPath): Promise<number> {
   const { entry } = await meta.locate(keyOf(path), { follow: false })
   return entry?.type === 'draft' ? entry.base.keys + entry.edits.size : 0
 }
 
-/** Bytes of the records of a directory. */
+/** Returns the bytes of the records of a directory. */
 export async function sizeOfRecords(meta: Draft, path: MetaPath): Promise<number> {
   const { entry } = await meta.locate(keyOf(path), { follow: false })
   return entry?.type === 'draft' ? entry.size : 0
 }
 
-/** Short records of a directory. REQUIRES: the group has replaced none, and removed none of its own. */
+/** Returns the number of records in a directory of short records. REQUIRES: the group has replaced
+ *  none of them, and removed none that it made itself. */
 export async function countOfRecords(meta: Draft, path: MetaPath): Promise<number> {
   const { entry } = await meta.locate(keyOf(path), { follow: false })
   if (entry?.type !== 'draft') return 0
@@ -155,7 +162,8 @@ export async function countOfRecords(meta: Draft, path: MetaPath): Promise<numbe
   return count
 }
 
-/** A record of a committed meta tree; undefined where there is none. Throws ECORRUPT, EDANGLING, EIO. */
+/** Returns a record of a committed tree `meta`; undefined where there is none. Throws ECORRUPT,
+ *  EDANGLING, EIO. */
 export async function readRecord(
   nodes: Nodes,
   meta: Dir,
@@ -169,7 +177,8 @@ export async function readRecord(
   return treeobj && recordOf(nodes, treeobj)
 }
 
-/** The records of a directory of a committed meta tree, in order of their names, from after `after`. */
+/** Yields the records of a directory of a committed tree `meta`, in the order of their names, from
+ *  the first one behind `after`. Throws ECORRUPT, EDANGLING, EIO. */
 export async function* readRecords(
   nodes: Nodes,
   meta: Dir,
