@@ -1,6 +1,7 @@
-/** Idempotency keys: a transaction that is sent again is answered as it was, not done again. See rfc/20.
- *  `meta` keeps `answers/HASH`, where HASH is of the idempotency key, and `answer-order/SEQ`, which names it.
- *  Invariant: an answer is written by the commit that it answers, so that there is never one without the
+/** Idempotency keys: a transaction that is sent again gets the answer of the first time, and is not
+ *  applied again. See rfc/20, rules 5 to 7. `meta` keeps the answer at `answers/HASH`, where HASH
+ *  is the hash of the idempotency key, and the HASH at `answer-order/SEQ`.
+ *  Invariant: the commit of a transaction writes its answer, so that neither is there without the
  *  other. */
 
 import {
@@ -30,19 +31,21 @@ import {
 } from '../draft/meta.js'
 import { TailraceError } from '../error.js'
 
-export const answersPath = ['answers'] as const
+const answersPath = ['answers'] as const
 export const answerOrderPath = ['answer-order'] as const
 const seqDigits = 14
 
+/** The answer of a transaction, as `meta` keeps it. */
 export type AnswerRecord = {
   readonly digest: Uint8Array
   readonly seq: number
-  /** Wall clock, ms since 1970. */
+  /** The time of the commit, wall clock, ms since 1970. */
   readonly time: number
   readonly results: readonly OpResult[]
 }
 
-/** The name of an idempotency key, which may hold what names may not. Throws EINVAL. */
+/** Returns the name under which an idempotency key is kept: its hash, since a key may hold what a
+ *  name may not. Throws EINVAL. */
 export function answerName(key: string): string {
   const size = typeof key === 'string' && key.isWellFormed() ? Buffer.byteLength(key) : 0
   const fits = size > 0 && size <= idempotencyKeySizeMax && !/\p{Cc}|^ | $/u.test(key)
@@ -50,21 +53,22 @@ export function answerName(key: string): string {
   return hashName(key)
 }
 
-export function answerPath(name: string): MetaPath {
+function answerPath(name: string): MetaPath {
   return [...answersPath, name]
 }
 
-/** Names are in the order of the seqs; one transaction has one answer. */
+/** Returns the path of a seq in the order of answers. The order of these names is the order of the
+ *  seqs. */
 export function answerOrderEntry(seq: number): MetaPath {
   return [...answerOrderPath, seq.toString(16).padStart(seqDigits, '0')]
 }
 
-/** `[digest, seq, time, result, …]`. */
+/** Encodes an answer as `[digest, seq, time, result, …]`. */
 export function encodeAnswer({ digest, seq, time, results }: AnswerRecord): readonly Plain[] {
   return [digest, seq, time, ...results.map(encodeResult)]
 }
 
-/** Throws ECORRUPT. */
+/** Decodes an answer. Throws ECORRUPT. */
 export function decodeAnswer(record: MetaRecord): AnswerRecord {
   const [digest, seq, time, ...results] = record
   if (!(digest instanceof Uint8Array) || !isCount(seq) || typeof time !== 'number')
@@ -72,7 +76,8 @@ export function decodeAnswer(record: MetaRecord): AnswerRecord {
   return { digest, seq, time, results: results.map(decodeResult) }
 }
 
-/** `[ref, index, count, repeated, token, base]`, null for what is not there, none at the end. */
+/** Encodes a result as `[ref, index, count, repeated, token, base]`: null for a field that is not
+ *  there, and no nulls at the end. */
 function encodeResult(result: OpResult): Plain {
   const { ref, index, count, repeated, token, base, ...others } = result
   others satisfies Record<string, never>
@@ -132,10 +137,11 @@ function parseCount(value: unknown): number {
   return value
 }
 
-/** Marks that have had their time and are forgotten with each group that keeps an answer. */
+/** The largest number of answers older than `answerMarkMs` that one group forgets. */
 const marksForgottenMax = 64
 
-/** Thrown by a transaction that was committed before its group: this is its answer. */
+/** Thrown for a transaction that an earlier group committed under the same idempotency key. It
+ *  holds the answer. */
 export class AnsweredBefore extends Error {
   readonly committed: Committed
 
@@ -145,13 +151,14 @@ export class AnsweredBefore extends Error {
   }
 }
 
-/** A transaction that is sent again is answered as it was: the name of its idempotency key, and what it asks for. */
+/** The idempotency key of a transaction, by its name, and the digest of the transaction. */
 export type Once = { readonly name: string; readonly digest: Uint8Array }
 
 type AnsweredGroup = Pick<DraftGroup, 'meta' | 'now'>
 
-/** How a transaction was answered before; undefined if it was not committed. Throws EINVAL (that was
- *  another transaction), EUNKNOWN (it was committed, its answer is no more kept). */
+/** Returns the answer that a transaction had before; undefined if it was not committed. Throws
+ *  EINVAL (another transaction was committed under that key), EUNKNOWN (its answer is no longer
+ *  kept). */
 export async function answered(
   group: AnsweredGroup,
   once: Once,
@@ -169,7 +176,7 @@ export async function answered(
   throw new TailraceError('EUNKNOWN', message, { failed: { state: { seq } } })
 }
 
-/** Keeps the answer of a transaction with what it did. */
+/** Keeps the answer of a transaction, in the draft of its own group. */
 export async function keepAnswer(
   group: AnsweredGroup,
   once: Once,
@@ -183,8 +190,8 @@ export async function keepAnswer(
   await setRecord(meta, answerOrderEntry(answer.seq), [name, now])
 }
 
-/** Forgets the oldest answers above the bounds, and some that have had their time. Once in a group that
- *  keeps answers, after its transactions. */
+/** Forgets the oldest answers above the bounds, and up to `marksForgottenMax` that are older than
+ *  `answerMarkMs`. REQUIRES: called once in a group that keeps answers, after its transactions. */
 export async function forgetAnswers(
   group: AnsweredGroup,
   { countMax, sizeMax } = { countMax: answersMax, sizeMax: answersSizeMax },

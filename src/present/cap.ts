@@ -1,6 +1,6 @@
-/** The cap of a log: how much of it is kept as it is appended to, by whoever appends. See rfc/19, rule 5.
- *  Invariant: the transaction that appends leaves no more than the cap allows, in its own commit; what an
- *  earlier transaction of its group appended is seen by watchers before it goes. */
+/** The cap of a log, which bounds what appends leave of it. See rfc/19, rule 5.
+ *  Invariant: a transaction that appends leaves no more than the cap allows. Watchers see what an
+ *  earlier transaction of its group appended before it is dropped. */
 
 import type { Cap } from '../api/transaction.js'
 import { corrupt, isCount } from '../base/stored.js'
@@ -22,7 +22,8 @@ import type { Dir } from '../tree/treeobj.js'
 
 const names = ['keep', 'keepBytes', 'keepAge'] as const
 
-/** Checks the cap of an op: another one, or none from now on (null). Throws EINVAL. */
+/** Checks the cap of an op: a new one, null (no cap from now on), or undefined (no change). Throws
+ *  EINVAL. */
 export function parseCap(cap: Cap | null | undefined): Cap | null | undefined {
   if (cap === undefined || cap === null) return cap
   const fields = typeof cap === 'object' ? Object.entries(cap) : []
@@ -39,7 +40,8 @@ export function parseCap(cap: Cap | null | undefined): Cap | null | undefined {
   return Object.fromEntries(given)
 }
 
-/** A value was put, or appended to: without a change the cap stays. REQUIRES: the key is resolved. */
+/** Notes that a value was put or appended to, and sets its cap if it changes. REQUIRES: the key is
+ *  resolved. */
 export function capAfterWrite(
   group: DraftGroup,
   key: Key,
@@ -51,17 +53,19 @@ export function capAfterWrite(
   return change === undefined ? undefined : setCap(group, key, change)
 }
 
-/** The cap of a key in a committed meta tree. REQUIRES: the key is resolved. Throws ECORRUPT, EDANGLING, EIO. */
+/** Reads the cap of a key in a committed meta tree. REQUIRES: the key is resolved. Throws ECORRUPT,
+ *  EDANGLING, EIO. */
 export async function readCap(nodes: Nodes, meta: Dir, key: Key): Promise<Cap | undefined> {
   const record = await readRecord(nodes, meta, lifePath('cap', key))
   return record && decodeCap(record)
 }
 
+/** Encodes a cap as `[keep, keepBytes, keepAge]`, null for each that is not there. */
 export function encodeCap(cap: Cap): readonly Plain[] {
   return names.map((name) => cap[name] ?? null)
 }
 
-/** Throws ECORRUPT. */
+/** Decodes a cap. Throws ECORRUPT. */
 export function decodeCap(record: MetaRecord): Cap {
   const [keep, keepBytes, keepAge] = record.map((bound) => {
     if (bound === null) return undefined
@@ -75,14 +79,15 @@ export function decodeCap(record: MetaRecord): Cap {
   }
 }
 
-/** The cap of a key as its group has left it. REQUIRES: the key is resolved. */
+/** Returns the cap of a key in the draft of a group. REQUIRES: the key is resolved. Throws
+ *  ECORRUPT. */
 export async function getCap(group: DraftGroup, key: Key): Promise<Cap | undefined> {
   if (lacksKind(group, 'cap')) return undefined
   const record = await getShortRecord(group.meta, lifePath('cap', key))
   return record && decodeCap(record)
 }
 
-/** A record that says the same already costs nothing. */
+/** Sets the cap of a key, or removes it (null). An equal record is not written again. */
 async function setCap(group: DraftGroup, key: Key, cap: Cap | null): Promise<void> {
   const before = await getCap(group, key)
   const path = lifePath('cap', key)

@@ -1,6 +1,7 @@
-/** What is durable of collections: whether one is under way, how far it has come, and what the next one has
- *  to do. See rfc/14.
- *  Invariant: one record in the `meta` of the namespace `system`, changed by its commit loop only. */
+/** The durable record of collections: the one under way, its progress, and the forgets to sweep up
+ *  behind. See rfc/14, rule 17.
+ *  Invariant: the record stands in the `meta` of the namespace `system`; only that commit loop
+ *  changes it. */
 
 import { corrupt, isCount } from '../base/stored.js'
 import type { Plain } from '../blob/codec.js'
@@ -12,19 +13,21 @@ import type { Dir } from '../tree/treeobj.js'
 const path = ['collection'] as const
 const version = 1
 
+/** The state of collections. */
 export type CollectionRecord = {
-  /** One is under way; it goes on when the store is opened again. */
+  /** True while a collection is under way. It goes on when the store is opened again. */
   readonly running: boolean
-  /** What the engine has looked at for it. */
+  /** The place in the engine up to which that collection has swept: see `SweepStep.after`. */
   readonly after: number
-  /** It frees every blob that is not in use, see `SweepStep.thorough`. */
+  /** True if that collection frees every blob that is not in use: see `SweepStep.thorough`. */
   readonly thorough: boolean
-  /** Forgets so far, those of them that the collection under way began after, and those that a collection
-   *  has swept up behind. */
+  /** The number of forgets so far. */
   readonly forgets: number
+  /** The number of forgets before that collection began. */
   readonly covered: number
+  /** The number of forgets before the beginning of a collection that has ended. */
   readonly swept: number
-  /** Bytes that were stored when the last one ended. */
+  /** The bytes that were stored when the last collection ended. */
   readonly left: number
 }
 
@@ -38,18 +41,19 @@ const none: CollectionRecord = {
   left: 0,
 }
 
+/** The op that changes the record. */
 export type UpdateCollection = {
   readonly op: 'collection'
   readonly update: (record: CollectionRecord) => CollectionRecord
 }
 
-/** Throws ECORRUPT, EDANGLING, EIO. */
+/** Reads the record in a committed meta tree. Throws ECORRUPT, EDANGLING, EIO. */
 export async function readCollection(nodes: Nodes, meta: Dir): Promise<CollectionRecord> {
   const record = await readRecord(nodes, meta, path)
   return record ? decodeCollection(record) : none
 }
 
-/** The op, as the commit loop applies it. */
+/** Changes the record in the draft of a group. Throws ECORRUPT. */
 export async function applyCollection(
   { meta }: DraftGroup,
   { update }: UpdateCollection,
@@ -60,13 +64,13 @@ export async function applyCollection(
   work.results.push({})
 }
 
-/** See rfc/14. */
+/** Encodes the record as rfc/14, rule 17 says. */
 export function encodeCollection(record: CollectionRecord): readonly Plain[] {
   const { running, after, thorough, forgets, covered, swept, left } = record
   return [version, running, after, thorough, forgets, covered, swept, left]
 }
 
-/** Throws ECORRUPT. */
+/** Decodes the record. Throws ECORRUPT. */
 export function decodeCollection([found, ...fields]: MetaRecord): CollectionRecord {
   const [running, after, thorough, forgets, covered, swept, left] = fields
   if (found !== version || typeof running !== 'boolean' || typeof thorough !== 'boolean') {

@@ -1,9 +1,10 @@
-/** Keys that expire: when, as their writes say; and the commit that removes those whose time has come. See rfc/9.
- *  `meta` keeps a record for each such key, and an index of all of them in the order of time.
- *  Invariant: the record of a key and its entry in the index are changed by the write that they are about, in its
- *  transaction. A key is in the index once, no later than it expires; an entry whose key does not expire, or was
- *  filed elsewhere, means nothing: a key is removed only if its own record says at that moment that it is due.
- *  What else `meta` keeps for the value of a key (producers, caps) ends with that value, too: see `endLife`. */
+/** Keys that expire, and the transaction that removes those that are due. See rfc/9, rules 13 to
+ *  18. `meta` keeps a record for each such key, and an index of all of them in the order of time.
+ *  `endLife` ends all that `meta` keeps for a value.
+ *  Invariant: the write that changes the expiry of a key also changes the record and the index. The
+ *  index has a key once, at a time no later than its expiry. A key is removed only if its own
+ *  record says that it is due: an entry whose key has no record, or one that is filed elsewhere,
+ *  means nothing. */
 
 import type { Expiry } from '../api/transaction.js'
 import { Alarm } from '../base/alarm.js'
@@ -35,24 +36,26 @@ import type { Nodes } from '../tree/nodes.js'
 import type { Dir } from '../tree/treeobj.js'
 import { expiryRetryMs } from './lease-table.js'
 
-/** ms: ten years. */
+/** The longest ttl of a key, in ms: ten years. */
 export const expiryTtlMax = 10 * 365 * 24 * 3_600_000
 
-export const orderPath = ['expiry-order'] as const
+const orderPath = ['expiry-order'] as const
 const timeDigits = 12
 
-/** The wall clock may be set, and goes on while a machine sleeps: it is looked at again after so long. */
+/** The longest time between two looks at the wall clock, in ms: it may be set, and goes on while
+ *  the machine sleeps. */
 export const wallLookMs = 10 * 60_000
 
-/** A group, with the alarm of its namespace's expiring keys. */
+/** A group, with the alarm for the expiring keys of its namespace. */
 export type ExpiryGroup = DraftGroup & { readonly expiry: KeyExpiry }
 
-/** When a key expires. Times are wall clock, ms since 1970. */
+/** The expiry of a key. Times are wall clock, ms since 1970. */
 export type Expires = {
+  /** The time at which the key expires. */
   readonly at: number
-  /** Of each later append anew; 0: not sliding. */
+  /** The ttl, in ms, that counts anew from each later append; 0 if the expiry is not sliding. */
   readonly sliding: number
-  /** Where the index has it: a sliding key moves there only when its old time has come. */
+  /** The time under which the index has the key, at most `at`. */
   readonly filed: number
 }
 
@@ -60,38 +63,42 @@ export function encodeExpires({ at, sliding, filed }: Expires): readonly Plain[]
   return [at, sliding, filed]
 }
 
-/** Throws ECORRUPT. */
+/** Decodes the record of a key. Throws ECORRUPT. */
 export function decodeExpires(record: MetaRecord): Expires {
   const [at, sliding, filed] = record
   if (!isCount(at) || !isCount(sliding) || !isCount(filed)) throw corrupt('the record of an expiry')
   return { at, sliding, filed }
 }
 
-/** The key of an entry of the index. Throws ECORRUPT. */
-export async function getFiled(meta: Draft, name: string): Promise<Key> {
+/** Returns the key of an entry of the index. Throws ECORRUPT. */
+async function getFiled(meta: Draft, name: string): Promise<Key> {
   const record = await getRecord(meta, [...orderPath, name])
   const key = record?.[0]
   if (typeof key !== 'string') throw corrupt('the record of an expiry')
   return key as Key
 }
 
-export function file(meta: Draft, at: number, key: Key): Promise<void> {
+/** Adds a key to the index, under the time `at`. */
+function file(meta: Draft, at: number, key: Key): Promise<void> {
   return setRecord(meta, orderEntry(at, key), [key])
 }
 
-export function unfile(meta: Draft, at: number, key: Key): Promise<boolean> {
+/** Removes a key from the index, where it is under the time `at`. */
+function unfile(meta: Draft, at: number, key: Key): Promise<boolean> {
   return removeRecord(meta, orderEntry(at, key))
 }
 
-/** The same of a key's own record, if it has one there: those of keys below it are recognised later. */
+/** Removes a key from the index if it has a record of its own at `path`. Entries of keys below it
+ *  stay in the index: they mean nothing without their records. */
 async function unfileAt(meta: Draft, path: MetaPath, key: Key): Promise<void> {
   const record = await getShortRecord(meta, path)
   if (record) await unfile(meta, decodeExpires(record).filed, key)
 }
 
-/** The value at a key ends, or all values below it, and with it what `meta` keeps for it. Each kind mirrors the keys of
- *  `data`: a record, or a directory of records, stands at the key's own components below the kind. Values have no keys
- *  below them, so the two never meet. Whatever replaces, moves or removes a value, or a directory above it, calls this. */
+/** Removes what `meta` keeps for the value of a key, and for all values below it. REQUIRES: called
+ *  by each op that replaces, moves or removes a value or a directory. Each kind of record mirrors
+ *  the keys of `data`: below the kind, at the components of the key, stands a record or a directory
+ *  of records. A value has no keys below it, so the two never meet. */
 export function endLife(group: MetaDraft, key: Key): Promise<void> | undefined {
   if (lifeKinds.every((kind) => lacksKind(group, kind))) return undefined
   return endEach(group, key)
@@ -106,14 +113,14 @@ async function endEach(group: MetaDraft, key: Key): Promise<void> {
   }
 }
 
-/** The time of an entry of the index, by its name. Throws ECORRUPT. */
-export function timeOf(name: string): number {
+/** Parses the time in the name of an entry of the index. Throws ECORRUPT. */
+function timeOf(name: string): number {
   const at = Number.parseInt(name.slice(0, timeDigits), 16)
   if (!isCount(at) || name[timeDigits] !== '-') throw corrupt('the record of an expiry')
   return at
 }
 
-/** The time of the first entry of the index. Throws ECORRUPT, EDANGLING, EIO. */
+/** Reads the time of the first entry of the index. Throws ECORRUPT, EDANGLING, EIO. */
 export async function readFirstTime(nodes: Nodes, meta: Dir): Promise<number | undefined> {
   for await (const [name] of readRecords(nodes, meta, orderPath)) return timeOf(name)
   return undefined
@@ -123,10 +130,10 @@ function orderEntry(at: number, key: Key): MetaPath {
   return [...orderPath, `${at.toString(16).padStart(timeDigits, '0')}-${hashName(key)}`]
 }
 
-/** What a put or an append says of it. */
+/** The expiry that a put or an append sets. `ttl` in ms. */
 export type ExpiryChange = { readonly ttl: number; readonly sliding: boolean }
 
-/** Undefined: it says nothing. Throws EINVAL. */
+/** Checks the expiry of an op. Undefined if the op has none. Throws EINVAL. */
 export function parseExpiry({ ttl, sliding }: Expiry): ExpiryChange | undefined {
   if (sliding !== undefined && typeof sliding !== 'boolean') {
     throw new TailraceError('EINVAL', 'sliding is true or false')
@@ -141,7 +148,8 @@ export function parseExpiry({ ttl, sliding }: Expiry): ExpiryChange | undefined 
   return { ttl, sliding: sliding ?? false }
 }
 
-/** A put of a key: what was said before is gone already. REQUIRES: the key is resolved. */
+/** Sets the expiry of a key that was put. REQUIRES: the key is resolved, and its earlier expiry was
+ *  ended. */
 export function expireAfterPut(
   group: ExpiryGroup,
   key: Key,
@@ -151,8 +159,8 @@ export function expireAfterPut(
   return change && setExpires(group, key, { change, before: undefined }, work)
 }
 
-/** An append to a key: without a change a sliding expiry counts anew, another one stays. REQUIRES: the
- *  key is resolved. */
+/** Sets the expiry of a key that was appended to. Without a change a sliding expiry counts anew,
+ *  and another one stays. REQUIRES: the key is resolved. */
 export function expireAfterAppend(
   group: ExpiryGroup,
   key: Key,
@@ -175,21 +183,23 @@ async function expireAnew(
   if (next) await setExpires(group, key, { change: next, before }, work)
 }
 
-/** Undefined where the key does not expire. */
+/** Returns the expiry of a key in the draft of a group. Undefined where the key does not expire. */
 async function getExpires(group: DraftGroup, key: Key): Promise<Expires | undefined> {
   if (!(await hasRecords(group.meta, ['expiry']))) return undefined
   const record = await getShortRecord(group.meta, lifePath('expiry', key))
   return record && decodeExpires(record)
 }
 
-/** Of a key in a committed meta tree. REQUIRES: the key is resolved. Throws ECORRUPT, EDANGLING, EIO. */
+/** Reads the expiry of a key in a committed meta tree. REQUIRES: the key is resolved. Throws
+ *  ECORRUPT, EDANGLING, EIO. */
 export async function readExpires(nodes: Nodes, meta: Dir, key: Key): Promise<Expires | undefined> {
   const record = await readRecord(nodes, meta, lifePath('expiry', key))
   return record && decodeExpires(record)
 }
 
-/** A time that moves away leaves its entry in the index, where it is found when the old time has come: a
- *  sliding key costs its record only. */
+/** Sets the expiry of a key. A later time leaves the entry in the index where it is, and
+ *  `expireKeys` moves it when its old time has come. So an append to a sliding key writes one
+ *  record. */
 async function setExpires(
   group: ExpiryGroup,
   key: Key,
@@ -209,10 +219,11 @@ async function setExpires(
   await setRecord(group.meta, lifePath('expiry', key), encodeExpires(expires))
 }
 
-/** Entries of the index that one commit looks at. */
+/** The largest number of entries of the index that one transaction looks at. */
 export const expiredPerCommitMax = 1_024
 
-/** The op. `remove` takes a value away as an unlink does. Throws ECANCELED where nothing is due; OpensNextGroup. */
+/** Removes the keys that are due, each by `remove`, which unlinks it. Throws ECANCELED where
+ *  nothing is due, and OpensNextGroup. */
 export async function expireKeys(
   group: DraftGroup,
   remove: (key: Key) => Promise<void>,
@@ -232,6 +243,7 @@ export async function expireKeys(
   if (looked === 0) throw new TailraceError('ECANCELED', 'no key is due any more')
 }
 
+/** Removes a key that is due, or files it anew if its expiry has moved. */
 async function settle(
   group: DraftGroup,
   key: Key,
@@ -251,10 +263,10 @@ async function settle(
   else await removeRecord(meta, path)
 }
 
-/** When the next look at the index is due. */
+/** The alarm of a namespace that submits the removal of expired keys. */
 export class KeyExpiry implements Disposable {
   readonly #now: () => number
-  /** The first time in the index. */
+  /** Reads the first time in the index. */
   readonly #first: () => Promise<number | undefined>
   readonly #expire: () => Promise<unknown>
   readonly #alarm: Alarm
@@ -273,7 +285,7 @@ export class KeyExpiry implements Disposable {
     this.#alarm = new Alarm(timer, { clock: now, ring, waitMsMax: wallLookMs })
   }
 
-  /** A key was filed there. */
+  /** Looks at the index at `at` (wall clock, ms since 1970), or earlier. */
   by(at: number): void {
     this.#alarm.by(at)
   }
@@ -288,7 +300,7 @@ export class KeyExpiry implements Disposable {
       const first = await this.#first()
       if (first !== undefined) this.#alarm.by(first)
     } catch {
-      // Closed, or it could not be stored.
+      // The namespace is closed, or the commit failed: tries again later.
       this.#alarm.by(this.#now() + expiryRetryMs)
     }
   }

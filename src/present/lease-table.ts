@@ -1,53 +1,62 @@
-/** Until when each lease of a namespace is held: in memory only, on the monotonic clock. See rfc/9.
- *  Invariant: a lease is due no sooner than its ttl after the answer that gave or renewed it, and after
- *  everybody who could renew it was heard: a server that stood still hears what waits in its sockets
- *  before it expires anything. After an open a lease has what the wall clock leaves of its ttl. */
+/** The deadlines of a namespace's leases, in memory, on the monotonic clock. See rfc/9, rules 6 to
+ *  9.
+ *  Invariant: a lease expires no sooner than its ttl after the answer that gave or renewed it, and
+ *  after every renewal that may be on its way was heard: a server that stood still reads what waits
+ *  in its sockets before it expires anything. After an open a lease has what the wall clock leaves
+ *  of its ttl. */
 
 import { Alarm } from '../base/alarm.js'
 import type { Environment } from '../base/environment.js'
 import type { Key } from '../tree/key.js'
 
-/** A deadline that has passed is listened past for so long: renewals that came in time may still be on
- *  their way through the server. */
+/** The wait after a deadline, in ms, for renewals that came in time and are still on their way
+ *  through the server. */
 export const hearingMs = 50
-/** A timer that rings later than this says that the server stood still. */
+/** The delay of a timer, in ms, above which the server is taken to have stood still. */
 export const stallMs = 250
-/** A server that stood still expires nothing for so long after it noticed. */
+/** The time, in ms, for which nothing expires after the server was seen to have stood still. */
 export const stallGraceMs = 2_000
-/** An expiry that could not be committed is tried again after so long. */
+/** The time, in ms, after which a failed expiry is tried again. */
 export const expiryRetryMs = 1_000
-/** The wall clock may have been set forward by so much between a renewal and an open: a lease lasts longer by
- *  that after an open, though never for more than its ttl. */
+/** The time, in ms, that a lease gets in addition after an open, since the wall clock may have been
+ *  corrected. It never gets more than its ttl. */
 export const clockAllowanceMs = 2_000
-/** Leases that one commit expires. */
+/** The largest number of leases that one transaction expires. */
 export const expiredLeasesMax = 1_024
-/** Deadlines are on the clock of the timers: one look is enough, but for what a timer can wait. */
+/** The longest wait of a timer, in ms. Deadlines and timers have the same clock, so no shorter look
+ *  is needed. */
 const waitMsMax = 24 * 3_600_000
 
 /** A lease that is held. */
 export type GrantedLease = {
   readonly key: Key
-  /** Of the transaction that took it: with the incarnation the fencing token. */
+  /** The seq of the transaction that took the lease. With the incarnation it is the fencing
+   *  token. */
   readonly seq: number
+  /** The time for which it is held from each take or renewal on, in ms. */
   readonly ttl: number
   readonly owner: string | undefined
-  /** When it was taken or renewed last, on the wall clock. Undefined: the record is older than this field. */
+  /** The time at which it was taken or renewed last, wall clock, ms since 1970. Undefined in
+   *  records that are older than this field. */
   readonly renewed: number | undefined
 }
 
 type Deadline = { readonly lease: GrantedLease; readonly deadline: number }
 
+/** The table of deadlines. Only effects of durable transactions change it. */
 export class LeaseTable implements Disposable {
   readonly #monotonic: () => number
   readonly #now: () => number
-  /** Commits the removal of what is due. Rejects where that failed. */
+  /** Commits the removal of the leases that are due. Rejects if that fails. */
   readonly #expire: () => Promise<unknown>
-  /** By resolved key. */
+  /** The leases by their resolved keys. */
   readonly #held = new Map<Key, Deadline>()
-  /** Rings at the nearest deadline. Renewals do not move it: it looks again when it rings. */
+  /** Rings at the nearest deadline. A renewal does not move it: the table looks again when it
+   *  rings. */
   readonly #nearest: Alarm
-  /** Rings when those that are past their deadline since `#heardFrom` have been listened for. */
+  /** Rings when the wait for late renewals is over. */
   readonly #hearing: Alarm
+  /** Leases with a deadline up to this time are due, once `#hearing` has rung. */
   #heardFrom = Number.NEGATIVE_INFINITY
   #graceUntil = Number.NEGATIVE_INFINITY
   #expiring = false
@@ -66,20 +75,20 @@ export class LeaseTable implements Disposable {
     return this.#held.size
   }
 
-  /** The lease is held for its ttl from now on, or for `restMs`. */
+  /** Sets the deadline of a lease to `restMs` from now, by default its ttl. */
   hold(lease: GrantedLease, restMs = lease.ttl): void {
     const deadline = this.#monotonic() + restMs
     this.#held.set(lease.key, { lease, deadline })
     if (!this.#expiring) this.#nearest.by(deadline)
   }
 
-  /** That lease is held no more. */
+  /** Removes a lease, unless another one holds its key by now. */
   drop(lease: GrantedLease): void {
     if (this.#held.get(lease.key)?.lease.seq === lease.seq) this.#held.delete(lease.key)
   }
 
-  /** These are held, and no others. One that is new here, or was renewed by others, has what the wall clock
-   *  leaves of its ttl. */
+  /** Replaces all leases. One that is new here, or was renewed elsewhere, gets what the wall clock
+   *  leaves of its ttl; others keep their deadlines. */
   adopt(leases: readonly GrantedLease[]): void {
     const before = new Map(this.#held)
     this.#held.clear()
@@ -91,25 +100,26 @@ export class LeaseTable implements Disposable {
     }
   }
 
-  /** Nobody can have a renewal on its way: what is past its deadline now is due at once. */
+  /** Makes the leases that are past their deadline due at once. REQUIRES: no renewal can be on its
+   *  way. */
   hearNobody(): void {
     this.#heardFrom = this.#monotonic()
   }
 
-  /** Leases whose record does not say how long they last by this clock: of an older format, or from a clock
-   *  that has been set back since. */
+  /** Lists the leases whose `renewed` says nothing by this clock: it is missing, or after `now`,
+   *  since the clock was set back. */
   undated(now: number): readonly GrantedLease[] {
     const leases = [...this.#held.values()].map(({ lease }) => lease)
     return leases.filter(({ renewed }) => renewed === undefined || renewed > now)
   }
 
-  /** The record of a lease says another time now; its deadline stays. */
+  /** Replaces the record of a lease, whose `renewed` has changed. Its deadline stays. */
   date(lease: GrantedLease): void {
     const known = this.#held.get(lease.key)
     if (known?.lease.seq === lease.seq) this.#held.set(lease.key, { ...known, lease })
   }
 
-  /** Those whose time is over, at most `expiredLeasesMax`. */
+  /** Lists the leases that are due, at most `expiredLeasesMax`. */
   due(): readonly GrantedLease[] {
     const due: GrantedLease[] = []
     for (const { lease, deadline } of this.#held.values()) {
@@ -120,7 +130,7 @@ export class LeaseTable implements Disposable {
     return due
   }
 
-  /** Nothing expires any more. */
+  /** Stops the timers: nothing expires any more. */
   [Symbol.dispose](): void {
     this.#nearest[Symbol.dispose]()
     this.#hearing[Symbol.dispose]()
@@ -146,7 +156,7 @@ export class LeaseTable implements Disposable {
       this.#expiring = false
       this.#rearm()
     } catch {
-      // Closed, or it could not be stored: then it is tried again.
+      // The namespace is closed, or the commit failed: tries again later.
       this.#expiring = false
       this.#nearest.by(this.#monotonic() + expiryRetryMs)
     }
@@ -159,8 +169,8 @@ export class LeaseTable implements Disposable {
   }
 }
 
-/** ms that a lease has left after an open: 0 or less where it is over. A clock that was set back gives it its
- *  ttl, not more. */
+/** Returns the ms that the wall clock leaves of a lease; 0 or less if it is over. It is never more
+ *  than the ttl, even if the clock was set back. */
 function restOf({ ttl, renewed }: GrantedLease, now: number): number {
   if (renewed === undefined) return ttl
   return Math.min(ttl, renewed + ttl + clockAllowanceMs - now)

@@ -1,7 +1,8 @@
-/** Leases: their records in `meta`, what is asked of them, and the guard on a token. See rfc/9.
- *  Invariant: who holds a lease, and when it was renewed last, is in `meta` (`leases/HASH`, where HASH is of the
- *  resolved key), judged in the order of the transactions; until when is in memory (`lease-table.ts`), set once that
- *  is durable. */
+/** Leases: their records in `meta`, the ops that take, renew, release and expire them, and the
+ *  guard on a token. See rfc/9.
+ *  Invariant: `meta` says who holds a lease and when it was renewed last (at `leases/HASH`, where
+ *  HASH is the hash of the resolved key). The deadline is in memory only (`lease-table.ts`), and is
+ *  set once the record is durable. */
 
 import type { LeaseAction, Token } from '../api/transaction.js'
 import { corrupt, isCount } from '../base/stored.js'
@@ -25,14 +26,14 @@ import { leaseMark } from '../tree/root-keys.js'
 import type { Dir } from '../tree/treeobj.js'
 import type { GrantedLease, LeaseTable } from './lease-table.js'
 
-/** ms. */
+/** The longest ttl of a lease, in ms. */
 export const leaseTtlMax = 24 * 3_600_000
-/** Bytes of the text that says who holds it. */
+/** The largest size, in bytes of UTF-8, of the text that says who holds a lease. */
 export const leaseOwnerSizeMax = 256
-/** Leases held at once in one namespace. Above: EBUSY. */
+/** The largest number of leases that are held at once in one namespace; above it EBUSY. */
 export const leasesMax = 10_000
 
-/** Throws EINVAL. */
+/** Checks the fields of a lease op. Throws EINVAL. */
 export function parseLeaseAction(action: LeaseAction): LeaseAction {
   switch (action.action) {
     case 'take': {
@@ -52,7 +53,7 @@ export function parseLeaseAction(action: LeaseAction): LeaseAction {
   }
 }
 
-/** Throws EINVAL. */
+/** Checks a fencing token. Throws EINVAL. */
 export function parseToken(token: Token): Token {
   const { incarnation, seq } = token ?? {}
   if (typeof incarnation !== 'string' || !Number.isSafeInteger(seq) || seq < 0) {
@@ -78,15 +79,17 @@ function checkOwner(owner: string): void {
   )
 }
 
-/** A group, with the deadlines of its namespace's leases: only for effects, and for what is due. */
+/** A group, with the leases of its namespace. */
 export type LeaseGroup = DraftGroup & {
+  /** The deadlines. An op reads what is due; only its effects change them. */
   readonly leases: LeaseTable
-  /** Leases that are held after the transactions that were applied. */
+  /** The number of leases that are held after the transactions that were applied. */
   leaseCount: number
 }
 
-export const leasesPath = ['leases'] as const
+const leasesPath = ['leases'] as const
 
+/** Returns the path of a lease in `meta`. REQUIRES: the key is resolved. */
 export function leasePath(key: Key): MetaPath {
   return [...leasesPath, hashName(key)]
 }
@@ -96,7 +99,7 @@ export function encodeLease({ key, seq, ttl, owner, renewed }: GrantedLease): re
   return renewed === undefined ? record : [...record, renewed]
 }
 
-/** Throws ECORRUPT. */
+/** Decodes the record of a lease. Throws ECORRUPT. */
 export function decodeLease(record: MetaRecord): GrantedLease {
   const [key, seq, ttl, owner, renewed] = record
   if (typeof key !== 'string' || !isCount(seq) || !isCount(ttl))
@@ -106,7 +109,8 @@ export function decodeLease(record: MetaRecord): GrantedLease {
   return { key: key as Key, seq, ttl, owner: owner ?? undefined, renewed }
 }
 
-/** The lease of a resolved key in a committed meta tree. Throws ECORRUPT, EDANGLING, EIO. */
+/** Reads the lease of a key in a committed meta tree. Undefined if it is not held. REQUIRES: the
+ *  key is resolved. Throws ECORRUPT, EDANGLING, EIO. */
 export async function readLease(
   nodes: Nodes,
   meta: Dir,
@@ -116,12 +120,13 @@ export async function readLease(
   return record && decodeLease(record)
 }
 
-/** All leases of a committed meta tree. Throws ECORRUPT, EDANGLING, EIO. */
+/** Reads all leases of a committed meta tree. Throws ECORRUPT, EDANGLING, EIO. */
 export async function* readLeases(nodes: Nodes, meta: Dir): AsyncGenerator<GrantedLease> {
   for await (const [, record] of readRecords(nodes, meta, leasesPath)) yield decodeLease(record)
 }
 
-/** Throws ECONFLICT (held), EFENCED (not held with that token), EBUSY (`leasesMax`), EPERM. */
+/** Takes, renews or releases a lease. Throws ECONFLICT (it is held), EFENCED (it is not held with
+ *  that token), EBUSY (`leasesMax`), EPERM. */
 export async function lease(
   group: LeaseGroup,
   op: { readonly key: Key } & LeaseAction,
@@ -149,20 +154,21 @@ export async function lease(
   }
 }
 
-/** Removes what is due. Throws ECANCELED where nothing is. */
+/** Removes the leases that are due. Throws ECANCELED where none is. */
 export async function expireLeases(group: LeaseGroup, work: Work): Promise<void> {
   const { leases } = group
   const due = leases.due()
   if (due.length === 0) throw new TailraceError('ECANCELED', 'no lease is due any more')
   for (const known of due) {
     const held = await leaseOf(group, known.key)
-    // Gone from the tree: what is known of it in memory goes as well.
+    // A lease that is gone from the tree is removed from memory only.
     if (held?.seq === known.seq) await drop(group, held, work)
     else work.effects.push(() => leases.drop(known))
   }
 }
 
-/** Throws ECANCELED where no lease needs it. */
+/** Writes the time of now into the records whose `renewed` says nothing (rfc/9, rule 9). Throws
+ *  ECANCELED where there are none. */
 export async function dateLeases(group: LeaseGroup, work: Work): Promise<void> {
   const { leases } = group
   const undated = leases.undated(group.now)
@@ -176,7 +182,8 @@ export async function dateLeases(group: LeaseGroup, work: Work): Promise<void> {
   }
 }
 
-/** Why a guard on a token does not hold; undefined if it does. Throws EPERM. */
+/** Judges a guard on a token. Undefined if it holds; otherwise the reason, and the state that was
+ *  met. Throws EPERM, ELOOP. */
 export async function refusesToken(
   group: LeaseGroup,
   guard: { readonly key: Key; readonly token: Token },
@@ -222,7 +229,8 @@ async function drop(group: LeaseGroup, held: GrantedLease, work: Work): Promise<
   work.effects.push(() => group.leases.drop(held))
 }
 
-/** Where an append would go: links are followed, parents need not be there. Throws EPERM, ELOOP. */
+/** Resolves the key of a lease as an append would: links are followed, parents need not exist.
+ *  Throws EPERM, ELOOP. */
 async function leasedKey(group: LeaseGroup, key: Key): Promise<Key> {
   return own(await group.draft.locate(key, { follow: true }), key).key
 }
@@ -232,7 +240,7 @@ async function leaseOf(group: LeaseGroup, key: Key): Promise<GrantedLease | unde
   return record && decodeLease(record)
 }
 
-/** Throws EFENCED. */
+/** Returns the lease if it is held with the token. Throws EFENCED. */
 function holding(
   group: LeaseGroup,
   key: Key,

@@ -1,7 +1,7 @@
-/** The present of a namespace in memory: until when its leases are held, when keys expire next, when its logs were
- *  marked last. What it has besides is in the tree `meta`. See rfc/6 and rfc/9.
- *  Invariant: two timers a namespace at most, each for the nearest time; what is due is removed by a
- *  transaction of the server's own, in the order of all others. */
+/** The parts of a namespace's present that are in memory: the deadlines of its leases, the alarm
+ *  for expiring keys, the last time marks of its logs. The tree `meta` has the rest. See rfc/9.
+ *  Invariant: a lease or key that is due is removed by a transaction of the server's own, in the
+ *  order of all others. */
 
 import type { Environment } from '../base/environment.js'
 import { isCode } from '../error.js'
@@ -12,21 +12,23 @@ import { expiredLeasesMax, type GrantedLease, LeaseTable } from './lease-table.j
 import { type LeaseGroup, leasesMax, readLeases } from './leases.js'
 import { type TimesGroup, TimesKnown } from './times.js'
 
-/** A group, with what its namespace's present knows in memory. */
+/** A group, with the present of its namespace that is in memory. */
 export type PresentGroup = LeaseGroup & ExpiryGroup & TimesGroup
 
-export type PresentPorts = {
+type PresentPorts = {
   readonly environment: Environment
   readonly nodes: Nodes
-  /** The namespace's newest meta tree. */
+  /** Returns the namespace's newest meta tree. */
   readonly meta: () => Promise<Dir>
-  /** Commits the removal of what is due. ECANCELED: nothing was. */
+  /** Commits the removal of the leases that are due. Throws ECANCELED where none is. */
   readonly expireLeases: () => Promise<unknown>
-  /** Commits the time from which leases count whose records do not say it. ECANCELED: there are none. */
+  /** Commits a time for leases whose records say none. Throws ECANCELED where there are none. */
   readonly dateLeases: () => Promise<unknown>
+  /** Commits the removal of the keys that are due. Throws ECANCELED where none is. */
   readonly expireKeys: () => Promise<unknown>
 }
 
+/** The present of a namespace that is in memory. The commit loop owns it. */
 export class Present implements Disposable {
   readonly leases: LeaseTable
   readonly expiry: KeyExpiry
@@ -43,18 +45,18 @@ export class Present implements Disposable {
     this.#nodes = nodes
     this.#meta = ports.meta
     this.#environment = environment
-    this.#expireLeases = () => anyOf(ports.expireLeases())
-    this.#dateLeases = () => anyOf(ports.dateLeases())
+    this.#expireLeases = () => unlessCanceled(ports.expireLeases())
+    this.#dateLeases = () => unlessCanceled(ports.dateLeases())
     this.leases = new LeaseTable(environment, this.#expireLeases)
     this.expiry = new KeyExpiry(environment, {
       first: async () => readFirstTime(nodes, await ports.meta()),
-      expire: () => anyOf(ports.expireKeys()),
+      expire: () => unlessCanceled(ports.expireKeys()),
     })
   }
 
-  /** Begins with what the namespace has. A lease whose time has passed meanwhile is gone before the first
-   *  request comes: nobody was there to hear a renewal, and whoever held it knows that its time is over. Throws
-   *  EDANGLING, ECORRUPT, EIO. */
+  /** Loads the leases and the first expiry of the namespace. Leases that are over by then are
+   *  removed before the first request is heard, since no renewal of them can be on its way (rfc/9,
+   *  rule 9). Throws EDANGLING, ECORRUPT, EIO. */
   async open(): Promise<void> {
     await this.sync(await this.#meta())
     const { leases } = this
@@ -64,17 +66,18 @@ export class Present implements Disposable {
       for (let at = 0; at < rounds && leases.due().length > 0; at++) await this.#expireLeases()
       if (leases.undated(this.#environment.now()).length > 0) await this.#dateLeases()
     } catch {
-      // It could not be stored: the store is readable all the same, and the timers try again.
+      // The commit failed. The store can be read all the same, and the timers try again.
     }
   }
 
-  /** The root was moved by somebody else, or it is not known by whom: `sync` must look again. */
+  /** Makes the next `sync` read the meta tree again. Called where the root was moved by somebody
+   *  else, or may have been. */
   lose(): void {
     this.#stale = true
   }
 
-  /** Takes over what a committed meta tree has, where that is not known. A record that cannot be read
-   *  is met by the transactions that need it, not by all. */
+  /** Reads the leases and the first expiry of a committed meta tree, if they are not known. A
+   *  failed read is not thrown: only transactions that need the damaged record meet it. */
   async sync(meta: Dir): Promise<void> {
     if (!this.#stale) return
     try {
@@ -85,19 +88,19 @@ export class Present implements Disposable {
       if (first !== undefined) this.expiry.by(first)
       this.#stale = false
     } catch {
-      // Stays stale.
+      // Stays stale: the next group tries again.
     }
   }
 
-  /** Nothing ends by itself any more. */
+  /** Stops the timers: no lease and no key expires any more. */
   [Symbol.dispose](): void {
     this.leases[Symbol.dispose]()
     this.expiry[Symbol.dispose]()
   }
 }
 
-/** Nothing was due any more: as good as done. */
-async function anyOf(expiring: Promise<unknown>): Promise<void> {
+/** Waits for a commit, and counts ECANCELED (nothing was due any more) as done. */
+async function unlessCanceled(expiring: Promise<unknown>): Promise<void> {
   try {
     await expiring
   } catch (error) {

@@ -1,7 +1,7 @@
-/** Who appends to a key, so that an append that is sent again is appended once. See rfc/20. Kafka's idempotent
- *  producers are the source of the idea.
- *  Invariant: the state of a producer is written by the transaction that appends, and ends with the value:
- *  whatever is lost on the way, what was appended and what is known of it are one. */
+/** The state of the producers of a key, so that an append that is sent again is appended once. See
+ *  rfc/20, rules 1 to 4. The idea comes from Kafka's idempotent producers.
+ *  Invariant: the transaction that appends also writes the state of its producer. The state ends
+ *  with the value. */
 
 import {
   type OpResult,
@@ -26,21 +26,24 @@ import {
 import { TailraceError } from '../error.js'
 import type { Key } from '../tree/key.js'
 
-/** What a log is told of one append. */
-export type Landed = { readonly index: number; readonly count: number }
+/** The place of an append: the index of its first blob, and the blobs of the log after it. */
+type Landed = { readonly index: number; readonly count: number }
 
-/** What is kept of a producer. */
+/** The state of a producer of a key. */
 export type ProducerState = {
   readonly epoch: number
-  /** The seq of its last append. */
+  /** The producer's number of its last append. */
   readonly last: number
-  /** The namespace's seq of that append: the least recently used producer is forgotten first. */
+  /** The namespace's seq before that append. The least recently used producer is forgotten
+   *  first. */
   readonly used: number
-  /** Where its last appends landed, the last one last, at most `producerResultsMax`. */
+  /** The places of its last appends in the epoch, the last one last, at most
+   *  `producerResultsMax`. */
   readonly landed: readonly Landed[]
 }
 
-/** The producer's next append to the key would be this one. */
+/** A guard that holds if an append with this epoch and number would be the producer's next one to
+ *  the key. */
 export type ProducerGuard = {
   readonly key: Key
   readonly id: string
@@ -48,17 +51,18 @@ export type ProducerGuard = {
   readonly next: number
 }
 
-/** An append that is there already, or one to be done, with what is known of its producer before. */
-export type Turn =
+/** The judgement of an append: it is a repeat, with its result; or it is the next one, with the
+ *  state of its producer before. */
+type Turn =
   | { readonly repeated: OpResult }
   | { readonly repeated?: undefined; readonly before: ProducerState | undefined }
 
-/** Throws EINVAL. */
+/** Checks the producer of an append. Throws EINVAL. */
 export function parseProducer({ id, epoch, seq }: Producer): Producer {
   return { id: parseProducerId(id), epoch: countOf(epoch, 'epoch'), seq: countOf(seq, 'seq') }
 }
 
-/** Throws EINVAL. */
+/** Checks a guard on a producer. Throws EINVAL. */
 export function parseProducerGuard(
   guard: { readonly producer: string; readonly epoch: number; readonly next: number },
   key: Key,
@@ -68,7 +72,7 @@ export function parseProducerGuard(
   return { key, id, epoch: countOf(epoch, 'epoch'), next: countOf(next, 'next') }
 }
 
-/** Throws EINVAL. */
+/** Checks the id of a producer. Throws EINVAL. */
 function parseProducerId(id: unknown): string {
   if (typeof id === 'string' && id.isWellFormed() && id !== '.' && id !== '..') {
     const size = Buffer.byteLength(id)
@@ -78,7 +82,8 @@ function parseProducerId(id: unknown): string {
   throw new TailraceError('EINVAL', message)
 }
 
-/** Whether it is this append's turn. Throws ECONFLICT, EFENCED, each with what is known as `state`. */
+/** Judges an append by the table of rfc/20, rule 1. Throws ECONFLICT, EFENCED, each with the
+ *  producer's state in `failed.state`. REQUIRES: the key is resolved. */
 export async function turnOf(group: DraftGroup, key: Key, producer: Producer): Promise<Turn> {
   const state = await stateOf(group, key, producer.id)
   const { epoch, seq } = producer
@@ -91,7 +96,7 @@ export async function turnOf(group: DraftGroup, key: Key, producer: Producer): P
   return { before: state }
 }
 
-/** Notes an append that was done. REQUIRES: it was its turn, with `before`. */
+/** Writes the state of a producer after an append. REQUIRES: `turnOf` gave `before`. */
 export async function noteAppend(
   group: DraftGroup,
   key: Key,
@@ -110,7 +115,8 @@ export async function noteAppend(
   await setRecord(group.meta, [...lifePath('producers', key), id], encodeProducer(state))
 }
 
-/** Undefined if the producer's next append to the key would be this one. Throws EPERM, ELOOP. */
+/** Judges a guard on a producer. Undefined if it holds; otherwise the reason, and the state that
+ *  was met. Throws EPERM, ELOOP. */
 export async function refusesProducer(
   group: DraftGroup,
   guard: ProducerGuard,
@@ -123,13 +129,14 @@ export async function refusesProducer(
   return { message, state: shownOf(state, id) }
 }
 
-/** `[epoch, last, used, index, count, index, count, …]`: below `inlineSizeMax` bytes, so one value. */
+/** Encodes a state as `[epoch, last, used, index, count, index, count, …]`. That is less than
+ *  `inlineSizeMax` bytes, so it is a short record. */
 export function encodeProducer(state: ProducerState): readonly Plain[] {
   const { epoch, last, used, landed } = state
   return [epoch, last, used, ...landed.flatMap(({ index, count }) => [index, count])]
 }
 
-/** Throws ECORRUPT. */
+/** Decodes the state of a producer. Throws ECORRUPT. */
 export function decodeProducer(record: MetaRecord): ProducerState {
   const numbers = record.filter((field): field is number => isCount(field))
   const [epoch, last, used, ...pairs] = numbers
@@ -151,7 +158,7 @@ async function stateOf(
   return record && decodeProducer(record)
 }
 
-/** Forgets the least recently used producer of a key that has as many as it may. */
+/** Forgets the least recently used producer of a key that has `producersMax` of them. */
 async function makeRoom(group: DraftGroup, key: Key): Promise<void> {
   const path = lifePath('producers', key)
   if ((await recordsAtMost(group.meta, path)) < producersMax) return
@@ -165,7 +172,8 @@ async function makeRoom(group: DraftGroup, key: Key): Promise<void> {
   if (count >= producersMax && oldest) await removeRecord(group.meta, [...path, oldest.id])
 }
 
-/** A producer that is not known is one that has appended nothing. */
+/** Returns true if an append is the producer's next one. An unknown producer counts as one that has
+ *  appended nothing. */
 function isNext(state: ProducerState | undefined, epoch: number, seq: number): boolean {
   if (!state || epoch > state.epoch) return seq === 0
   return epoch === state.epoch && seq === state.last + 1

@@ -1,8 +1,8 @@
-/** A namespace's settings, as they stand in `meta`: how much of the past is retained, the quota, and in the
- *  namespace `jobs` which finished jobs are kept; and beside them the oldest seq that is retained. See rfc/10, and
- *  rfc/6, rule 35 for the quota.
- *  Invariant: what leaves here is within the bounds; a namespace without a record has the defaults; the recorded
- *  floor never goes back. */
+/** The records `settings` and `floor` of a namespace's `meta`: how much of its past is retained,
+ *  its quota, in the namespace `jobs` which finished jobs are kept; and the oldest seq that is
+ *  retained. See rfc/10, rules 1, 2 and 6, and rfc/6, rule 35 for the quota.
+ *  Invariant: settings that were read or changed here are within their bounds. A namespace without
+ *  a record has the defaults. The recorded floor never goes back. */
 
 import { optionalSettings, type Settings, type SettingsChange } from '../api/namespace.js'
 import { corrupt, isCount } from '../base/stored.js'
@@ -14,31 +14,34 @@ import { TailraceError } from '../error.js'
 import type { Nodes } from '../tree/nodes.js'
 import type { Dir } from '../tree/treeobj.js'
 
-/** Settings that have a meaning in the namespace `jobs` alone. */
+/** The settings that only the namespace `jobs` has. */
 export const jobSettingNames: readonly string[] = optionalSettings.filter(
   (name) => name !== 'quota',
 )
 
-export const settingsPath = ['settings'] as const
-/** `[seq]`: no older root is retained, whatever clock and settings say later. */
-export const floorPath = ['floor'] as const
+const settingsPath = ['settings'] as const
+/** The path of the recorded floor, `[seq]`: no older root is retained, whatever clock and settings
+ *  say later. */
+const floorPath = ['floor'] as const
 
+/** The settings of a namespace without a record. */
 export const settingsDefault: Settings = {
   historyCount: 4_096,
   historyAgeMs: 3_600_000,
   historySize: 1024 * 1024 * 1024,
 }
 
-/** Throws ECORRUPT, EDANGLING, EIO. */
-export async function readSettings(nodes: Nodes, meta: Dir): Promise<Settings> {
+/** Reads the settings in a committed meta tree. Throws ECORRUPT, EDANGLING, EIO. */
+async function readSettings(nodes: Nodes, meta: Dir): Promise<Settings> {
   const record = await readRecord(nodes, meta, settingsPath)
   return record ? decodeSettings(record) : settingsDefault
 }
 
-/** The settings of a namespace's newest root, read again only where its `meta` is another. */
+/** A cache of a namespace's settings. It reads them again only if the `meta` tree has changed. */
 export class SettingsCache {
   #cached: { readonly meta: Blobref | undefined; readonly settings: Settings } | undefined
 
+  /** Returns the settings in a committed meta tree. Throws ECORRUPT, EDANGLING, EIO. */
   async read(nodes: Nodes, meta: Dir): Promise<Settings> {
     const cached = this.#cached
     if (cached && cached.meta === meta.ref) return cached.settings
@@ -48,17 +51,20 @@ export class SettingsCache {
   }
 }
 
-/** 0 where none is recorded. Throws ECORRUPT, EDANGLING, EIO. */
+/** Reads the recorded floor in a committed meta tree; 0 where none is recorded. Throws ECORRUPT,
+ *  EDANGLING, EIO. */
 export async function readFloor(nodes: Nodes, meta: Dir): Promise<number> {
   const record = await readRecord(nodes, meta, floorPath)
   return record ? decodeFloor(record) : 0
 }
 
+/** Decodes the recorded floor. Throws ECORRUPT. */
 export function decodeFloor([floor]: MetaRecord): number {
   if (!isCount(floor)) throw corrupt('the settings of a namespace')
   return floor
 }
 
+/** Encodes settings as rfc/10, rule 2 says. */
 export function encodeSettings(settings: Settings): readonly Plain[] {
   const { historyCount, historyAgeMs, historySize } = settings
   const [quota, ...kept] = optionalSettings.map((name) => settings[name] ?? null)
@@ -66,6 +72,7 @@ export function encodeSettings(settings: Settings): readonly Plain[] {
   return kept.some((value) => value !== null) ? [...record, ...kept] : record
 }
 
+/** Decodes settings. Throws ECORRUPT. */
 export function decodeSettings(record: MetaRecord): Settings {
   const [historyCount, historyAgeMs, historySize, ...rest] = record
   if (!isCount(historyCount) || !isCount(historyAgeMs) || !isCount(historySize))
@@ -76,7 +83,7 @@ export function decodeSettings(record: MetaRecord): Settings {
     historySize,
   }
   for (const [index, name] of optionalSettings.entries()) {
-    // Records of before there were others end with the quota.
+    // Records from before the settings of jobs end with the quota.
     const value = index === 0 ? rest[index] : (rest[index] ?? null)
     if (value === null) continue
     if (!isCount(value)) throw corrupt('the settings of a namespace')
@@ -85,7 +92,8 @@ export function decodeSettings(record: MetaRecord): Settings {
   return settings
 }
 
-/** Throws EINVAL. */
+/** Returns settings with a change: a field that is left out stays, null takes one away. Throws
+ *  EINVAL. */
 export function changeSettings(before: Settings, change: SettingsChange): Settings {
   const said = { ...before, ...change }
   const settings: { -readonly [name in keyof Settings]: Settings[name] } = {
@@ -105,16 +113,18 @@ function check(name: string, value: unknown, min: number): number {
   throw new TailraceError('EINVAL', `${name} is a whole number, ${min} or more`)
 }
 
-/** An op of the store's own: see `kvs/configure.ts`. */
+/** The op that changes settings and records a floor. Only the store submits it: see
+ *  `kvs/configure.ts`. */
 export type Retain = {
   readonly op: 'retain'
   readonly change: SettingsChange
-  /** The oldest seq to be retained; `here`: the seq that this transaction takes. */
+  /** The oldest seq that is retained; `here` is the seq of this transaction. */
   readonly floor: number | 'here'
+  /** Called with all settings once the change is durable. */
   readonly changed: (settings: Settings) => void
 }
 
-/** Throws EINVAL. */
+/** Changes the settings, and raises the recorded floor if the new one is higher. Throws EINVAL. */
 export async function retain(
   { meta }: DraftGroup,
   { change, floor: asked, changed }: Retain,
@@ -132,7 +142,8 @@ export async function retain(
   work.results.push({})
 }
 
-/** `before`: bytes before the transaction. Throws EDQUOT where it leaves more, and more than the quota. */
+/** Checks the quota after a transaction; `before` is the size of the values before it, in bytes.
+ *  Throws EDQUOT if the size has grown and is above the quota. */
 export function checkQuota(group: DraftGroup, before: number): Promise<void> | undefined {
   const grown = group.draft.size > before && !lacksKind(group, settingsPath[0])
   return grown ? checkSize(group) : undefined

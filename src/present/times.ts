@@ -1,7 +1,7 @@
-/** How old the blobs of a log are: marks in `meta`, each a time and how many blobs were there then. See
- *  rfc/19.
- *  Invariant: what a mark says was so, by the wall clock; times and counts of a log's marks only rise. Without a
- *  mark nothing is known to be old. */
+/** Time marks of logs in `meta`, which tell the age of their blobs. A mark is a time, and the count
+ *  of blobs that were there before it. See rfc/19, rule 4.
+ *  Invariant: a mark was true by the wall clock of its time. The times and counts of a log's marks
+ *  only rise. Without a mark no blob counts as old. */
 
 import type { DraftGroup } from '../draft/group.js'
 import {
@@ -14,17 +14,18 @@ import {
 } from '../draft/meta.js'
 import type { Key } from '../tree/key.js'
 
-/** Marks of one log stand so far apart, at least. A log that is younger has none. */
+/** The shortest time between two marks of a log, in ms. A log that is younger has none. */
 export const timeMarkMs = 60_000
-/** Of one log. When they are full, every second one of the older half goes. */
+/** The largest number of marks of one log. Above it, every second mark of the older half goes. */
 export const timeMarksMax = 128
 
-/** A group, with what is remembered of its namespace's logs. */
+/** A group, with the last marks of its namespace's logs. */
 export type TimesGroup = DraftGroup & { readonly times: TimesKnown }
 
 type Mark = { readonly time: number; readonly count: number }
 
-/** A log of `count` blobs gets more, or begins: marks it if its last mark was long ago. `key` is resolved. */
+/** Marks a log of `count` blobs that is about to be appended to, if its last mark is `timeMarkMs`
+ *  old. A log that begins gets no mark. REQUIRES: the key is resolved. */
 export function markTime(
   group: TimesGroup,
   key: Key,
@@ -40,7 +41,8 @@ export function markTime(
   return addMark(group, key, log.count)
 }
 
-/** Of `count` blobs those that were there `age` ms ago, as far as marks say so. */
+/** Returns how many of the `count` blobs of a log are at least `age` ms old, as far as its marks
+ *  tell. */
 export async function countOlder(
   group: TimesGroup,
   key: Key,
@@ -50,12 +52,12 @@ export async function countOlder(
   if (age === 0) return count
   const marks = await marksOf(group, key)
   const old = marks.findLast(({ time }) => time <= group.now - age)
-  // A log that is not appended to any more gets its marks from those who ask for its age.
+  // Marks the log here too, or one that is no longer appended to would never be old.
   await addMark(group, key, count)
   return Math.min(old?.count ?? 0, count)
 }
 
-/** The log begins at blob `base` now: what marks say of blobs before that is of no use. */
+/** Removes the marks that tell only of blobs before `base`, where the log begins now. */
 export async function dropMarks(group: TimesGroup, key: Key, base: number): Promise<void> {
   const marks = await marksOf(group, key)
   const left = marks.filter(({ count }) => count > base)
@@ -89,6 +91,7 @@ async function setMarks({ meta }: DraftGroup, key: Key, marks: readonly Mark[]):
   else await setRecord(meta, path, encodeMarks(marks))
 }
 
+/** Encodes marks as `[time, count, time, count, …]`. */
 export function encodeMarks(marks: readonly Mark[]): number[] {
   return marks.flatMap(({ time, count }) => [time, count])
 }
@@ -101,18 +104,23 @@ function decodeMarks(record: MetaRecord): Mark[] {
   return marks
 }
 
-/** Logs of a namespace that are remembered, so that an append to one of them need not look. */
+/** The largest number of logs of a namespace whose last mark is in memory, so that an append need
+ *  not look it up. */
 export const timesKnownMax = 16_384
 
-/** When a log was marked last, or seen to begin: until `timeMarkMs` later it needs no look. Owned by its
- *  namespace's commit loop. What a transaction that failed leaves here only puts a mark off. */
+/** The times at which logs were marked last, or began. A log needs no look before `timeMarkMs` have
+ *  passed since then. Owned by its namespace's commit loop. An entry that a failed transaction
+ *  leaves only delays a mark. */
 export class TimesKnown {
   readonly #times = new Map<Key, number>()
 
+  /** Returns the time of a log's last mark, if it is remembered. */
   get(key: Key): number | undefined {
     return this.#times.get(key)
   }
 
+  /** Remembers the time of a log's last mark; above `timesKnownMax` the log that was set longest
+   *  ago goes. */
   set(key: Key, time: number): void {
     this.#times.delete(key)
     this.#times.set(key, time)

@@ -40,7 +40,6 @@ const roomsToReword: readonly string[] = [
   'local',
   'open',
   'past',
-  'present',
   'server',
   'store',
   'tree',
