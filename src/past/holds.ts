@@ -1,16 +1,17 @@
-/** What open readers need, so that a collection leaves it: trees of roots, logs that were replaced. See
- *  rfc/10.
- *  Invariant: a tree is held from `hold` until each of its holds was disposed of, whatever became of the
- *  namespace that it came from. */
+/** Holds: the trees of roots, and logs that were replaced, which open readers still need and a
+ *  collection must not free. See rfc/10, rules 8 to 11.
+ *  Invariant: a tree is held from `hold` until each of its holds was disposed of, even if its
+ *  namespace was removed meanwhile. */
 
 import type { Blobref } from '../blob/blobref.js'
 import type { Root } from '../engine/engine.js'
 import type { Treeobj } from '../tree/treeobj.js'
 
-/** What a call resolved without reading on is held this long, by the monotonic clock. */
+/** The time, in ms (monotonic), for which a root is held where no read says its end: a stream that
+ *  nobody begins to read, the source of a copy. */
 export const readerHoldMs = 60_000
 
-/** The tree of a root, by its ref; or what one treeobj leads to. */
+/** The things that can be held: both trees of a root, or all that one treeobj reaches. */
 export type Held = { readonly root: Blobref } | { readonly treeobj: Treeobj }
 
 /** A root that stays readable until it is disposed of. */
@@ -18,11 +19,13 @@ export type HeldRoot = Disposable & { readonly root: Root }
 
 type Counted = {
   readonly held: Held
+  /** The number of its holds. */
   count: number
-  /** Held since before something was forgotten. */
+  /** True if it is held since before something was forgotten. */
   stale: boolean
 }
 
+/** The holds of a store. */
 export class Holds {
   readonly #counts = new Map<string, Counted>()
   readonly #timer: (ms: number, act: () => void) => Disposable
@@ -31,18 +34,20 @@ export class Holds {
     this.#timer = timer
   }
 
-  /** The trees of a root. */
+  /** Holds the trees of a root until the result is disposed of. */
   hold(ref: Blobref): Disposable {
     return this.#add(ref, { root: ref })
   }
 
+  /** Holds all that a treeobj reaches, without the dropped head of a trimmed log, until the result
+   *  is disposed of. */
   holdTreeobj(treeobj: Treeobj): Disposable {
     if (treeobj.type === 'val' || treeobj.type === 'symlink') return { [Symbol.dispose]: () => {} }
     const base = treeobj.type === 'valref' ? (treeobj.base?.count ?? 0) : 0
     return this.#add(`${treeobj.type} ${base} ${treeobj.ref}`, { treeobj })
   }
 
-  /** A hold that ends by itself after `readerHoldMs`, or when it is disposed of. */
+  /** Holds the trees of a root for `readerHoldMs`, or until the result is disposed of. */
   holdFor(ref: Blobref): Disposable {
     const hold = this.hold(ref)
     const timer = this.#timer(readerHoldMs, () => hold[Symbol.dispose]())
@@ -54,17 +59,18 @@ export class Holds {
     }
   }
 
-  /** All that is held now. For `Past.inUse`. */
+  /** Lists all that is held now. */
   held(): Held[] {
     return [...this.#counts.values()].map(({ held }) => held)
   }
 
-  /** Something was forgotten: what is held now may have it still. */
+  /** Marks all that is held now as stale. Called when something was forgotten, since it may have
+   *  that still. */
   forgotten(): void {
     for (const counted of this.#counts.values()) counted.stale = true
   }
 
-  /** Whether something is held that may have what was forgotten. */
+  /** True if something stale is still held. */
   get stale(): boolean {
     return [...this.#counts.values()].some(({ stale }) => stale)
   }
@@ -81,7 +87,7 @@ export class Holds {
   }
 }
 
-/** Each read makes one. */
+/** One hold. It is a class of its own since each read makes one. */
 class Hold implements Disposable {
   readonly #counts: Map<string, Counted>
   readonly #id: string

@@ -1,26 +1,28 @@
-/** Roots that an answer has named for more to be read from, kept readable for a while, retained or not: the
- *  next page of a listing, a value that a watch told of without its bytes. See rfc/10, rule 20.
- *  Invariant: a root is kept at most `keptRootMs` after it was named or read last, and at most `keptRootsMax`
- *  of them; what was forgotten is in none of them. */
+/** Kept roots: an answer named them for a next read, such as the next page of a list, and they stay
+ *  readable for a while, retained or not. See rfc/10, rule 20.
+ *  Invariant: a root is kept for `keptRootMs` after it was named or read last, at most. No more
+ *  than `keptRootsMax` are kept. None of them has what was forgotten. */
 
 import type { Environment } from '../base/environment.js'
 import type { Root } from '../engine/engine.js'
 import type { Holds } from './holds.js'
 import type { LiveNamespace } from './namespace.js'
 
-/** ms, since somebody named it or read from it last. */
+/** The time for which a root is kept after it was named or read last, in ms (monotonic). */
 export const keptRootMs = 60_000
-/** In all namespaces. Above: the one that was used longest ago goes. */
+/** The largest number of kept roots in all namespaces. Above it, the one that was used longest ago
+ *  goes. */
 export const keptRootsMax = 256
 
 type Kept = { readonly root: Root; readonly hold: Disposable; readonly until: number }
 
+/** The kept roots of a store. */
 export class KeptRoots {
   readonly #holds: Holds
   readonly #monotonic: Environment['monotonic']
-  /** By incarnation and seq, in the order of their last use. */
+  /** The roots by incarnation and seq, the one that was used longest ago first. */
   readonly #kept = new Map<string, Kept>()
-  /** By incarnation: no root below this seq is kept. */
+  /** The seq of each incarnation below which no root is kept. */
   readonly #least = new Map<string, number>()
 
   constructor(holds: Holds, monotonic: Environment['monotonic']) {
@@ -28,7 +30,8 @@ export class KeptRoots {
     this.#monotonic = monotonic
   }
 
-  /** REQUIRES: the root is held, or retained in this turn of the event loop. */
+  /** Keeps a root for `keptRootMs` from now on. REQUIRES: the root is held, or retained in this
+   *  turn of the event loop. */
   keep(live: LiveNamespace, root: Root): void {
     const { incarnation } = live.record
     if (live.ended || root.seq < (this.#least.get(incarnation) ?? 0)) return
@@ -42,7 +45,7 @@ export class KeptRoots {
     }
   }
 
-  /** A root that is kept, by its own seq or its ref: from now on for its full time again. */
+  /** Returns a kept root by its own seq or its ref, and keeps it for its full time again. */
   find(live: LiveNamespace, at: number | string): Root | undefined {
     this.expire()
     const { incarnation } = live.record
@@ -55,7 +58,7 @@ export class KeptRoots {
     return root
   }
 
-  /** Lets go of those whose time is over. */
+  /** Drops the roots whose time is over. */
   expire(): void {
     const now = this.#monotonic()
     for (const [id, { until }] of this.#kept) {
@@ -73,7 +76,7 @@ export class KeptRoots {
     }
   }
 
-  /** The namespace has ended. */
+  /** Drops the roots of a namespace that has ended. */
   end(live: LiveNamespace): void {
     this.raise(live, Number.POSITIVE_INFINITY)
     this.#least.delete(live.record.incarnation)

@@ -1,6 +1,6 @@
-/** A namespace as it lives in this process: its newest root, its retained roots, who waits for it.
+/** A namespace in this process: its newest root, its retained roots, and those who wait for a seq.
  *  See rfc/6.
- *  Invariant: `head` is durable; only the namespace's commit loop moves it. */
+ *  Invariant: `root` is durable; only the namespace's commit loop moves it. */
 
 import type { NamespaceView, Settings } from '../api/namespace.js'
 import type { Engine, Head, Namespace, Revision, Rewritten, Root } from '../engine/engine.js'
@@ -15,12 +15,13 @@ import { SeqWaits } from './seq-waits.js'
 
 /** Listens to the namespaces of a store; the watch service does. */
 export interface StoreListener {
-  /** A root is durable and visible. */
+  /** Called when a new root is durable and visible. */
   moved(namespace: LiveNamespace, root: Root): void
-  /** A namespace was made, or has ended. */
+  /** Called when a namespace was made, or has ended. */
   changed(namespace: LiveNamespace): void
 }
 
+/** One incarnation of a namespace. */
 export class LiveNamespace {
   readonly record: Namespace
   readonly roots: RootLog
@@ -61,12 +62,14 @@ export class LiveNamespace {
     return this.#revision
   }
 
-  /** Why nothing more will come: ENONS (removed) or ECLOSED. */
+  /** The reason for which no root follows: ENONS (it was removed) or ECLOSED. Undefined while it
+   *  lives. */
   get ended(): TailraceError | undefined {
     return this.#ended
   }
 
-  /** Only for the commit loop. REQUIRES: the engine has applied it. */
+  /** Moves the namespace to a new root, and wakes those who wait for its seqs. Only the commit loop
+   *  calls it. REQUIRES: the engine has applied the root. */
   advance(root: Root, revision: Revision): void {
     const before = this.#root.seq
     this.#root = root
@@ -76,38 +79,43 @@ export class LiveNamespace {
     this.#waits.reached(before, root.seq)
   }
 
-  /** Retained roots have other refs. REQUIRES: the engine has them, and the commit loop is held. */
+  /** Gives retained roots other refs. REQUIRES: the engine has stored these, and the commit loop is
+   *  held. */
   rewritten(roots: readonly Rewritten[]): void {
     this.roots.rewritten(roots)
     const own = roots.find(({ seq }) => seq === this.#root.seq)
     if (own) this.#root = { ...this.#root, ref: own.ref }
   }
 
+  /** Ends the namespace: those who wait for a seq get `reason`. */
   end(reason: TailraceError): void {
     this.#ended ??= reason
     this.#waits.wakeAll()
   }
 
-  /** The trees of a root, from memory where it is there. */
+  /** Returns the trees of a root, without I/O where they are in memory. Throws ECORRUPT, EDANGLING,
+   *  EIO. */
   async trees(root: Root): Promise<RootNode> {
     return readRoot(this.#nodes, root.ref)
   }
 
+  /** Returns the tree of the keys at a root, by default the newest. Throws ECORRUPT, EDANGLING,
+   *  EIO. */
   async data(root: Root = this.#root): Promise<Dir> {
     return (await this.trees(root)).data
   }
 
-  /** Those of the newest root. Throws ECORRUPT, EDANGLING, EIO. */
+  /** Returns the settings at the newest root. Throws ECORRUPT, EDANGLING, EIO. */
   async settings(): Promise<Settings> {
     return this.#settings.read(this.#nodes, (await this.trees(this.#root)).meta)
   }
 
-  /** As it stands in the newest root's `meta`. Throws ECORRUPT, EDANGLING, EIO. */
+  /** Returns the floor that the newest root's `meta` records. Throws ECORRUPT, EDANGLING, EIO. */
   async recordedFloor(): Promise<number> {
     return readFloor(this.#nodes, (await this.trees(this.#root)).meta)
   }
 
-  /** What is said of it to users. */
+  /** Describes the namespace for a caller. Throws ECORRUPT, EDANGLING, EIO. */
   async view(): Promise<NamespaceView> {
     const { name, incarnation, owner, created } = this.record
     const { seq, ref } = this.#root
@@ -118,7 +126,8 @@ export class LiveNamespace {
     return { name, incarnation, owner, created, seq, ref, keys, size, historySize, settings }
   }
 
-  /** Waits until the head is at `seq` or beyond. Throws ENONS, ECLOSED, ECANCELED. */
+  /** Waits until the newest root has `seq` or a later one. Throws EINVAL, ENONS, ECLOSED,
+   *  ECANCELED. */
   async reach(seq: number, signal: AbortSignal | undefined): Promise<void> {
     if (!Number.isSafeInteger(seq) || seq < 0) {
       throw new TailraceError('EINVAL', 'a seq is a whole number, 0 or more')

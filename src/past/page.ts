@@ -1,32 +1,35 @@
-/** The bounds of one page of an answer. See rfc/12, rule 33.
+/** The bounds of one page of an answer. See rfc/10, rule 15.
  *  Invariant: a page has at least one entry where there is one. */
 
 import { pageDefault, pageMax, pageSizeMax } from '../api/kvs.js'
 import { TailraceError } from '../error.js'
 
-/** Counts what a page holds. Mutable; owned by the call that makes the page. */
+/** Counts the entries of a page, and the characters of their names. Mutable; owned by the call that
+ *  makes the page. */
 export class Page {
   readonly #limit: number
   #count = 0
   #size = 0
 
-  /** Throws EINVAL. */
+  /** Begins a page of at most `limit` entries. Throws EINVAL. */
   constructor(limit: number | undefined) {
     this.#limit = pageLimit(limit)
   }
 
+  /** True if the page takes no more entries. */
   get full(): boolean {
     return this.#count >= this.#limit || this.#size > pageSizeMax
   }
 
-  /** `size`: characters of the names in the entry. */
+  /** Counts an entry; `size` is the number of characters of the names in it. */
   add(size: number): void {
     this.#count++
     this.#size += size
   }
 }
 
-/** Entries of a page. Throws EINVAL. */
+/** Returns the number of entries that a page may have, `pageDefault` if none is asked for. Throws
+ *  EINVAL. */
 export function pageLimit(limit: number | undefined): number {
   if (limit === undefined) return pageDefault
   if (Number.isSafeInteger(limit) && limit >= 1 && limit <= pageMax) return limit

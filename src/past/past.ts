@@ -1,5 +1,5 @@
-/** The roots of a store that can be read: the newest, the retained, those that answers named, the pinned; and what
- *  readers hold of them, so that a collection leaves it. See rfc/10.
+/** The roots of a store that can be read: the newest, the retained, the kept and the pinned ones;
+ *  and the holds that readers have on them. See rfc/10.
  *  Invariant: a root that was given to a reader stays readable until the reader disposes of it. */
 
 import type { Environment } from '../base/environment.js'
@@ -12,27 +12,28 @@ import { KeptRoots } from './kept-roots.js'
 import type { LiveNamespace } from './namespace.js'
 import { Pins } from './pins.js'
 
+/** The past of all namespaces of a store. */
 export class Past {
-  /** What open readers need; a collection asks after it has settled the floors and listed the pins. */
   readonly holds: Holds
   readonly pins: Pins
-  /** Roots that answers named for more to be read from. */
   readonly kept: KeptRoots
 
-  /** `system` is the newest tree of that namespace. */
+  /** `system` returns the newest tree of the namespace of that name. */
   constructor(environment: Environment, nodes: Nodes, system: () => Promise<Dir>) {
     this.holds = new Holds(environment.timer)
     this.kept = new KeptRoots(this.holds, environment.monotonic)
     this.pins = new Pins(nodes, system)
   }
 
-  /** A root to read from: the newest, a retained, a kept or a pinned one. Throws ECOMPACTED, EINVAL. */
+  /** Holds a root to read from: the newest, or by `at` (a seq or a ref) a retained, a kept or a
+   *  pinned one. Throws ECOMPACTED, EINVAL. */
   async hold(live: LiveNamespace, at: number | string | undefined): Promise<HeldRoot> {
     if (at === undefined) return this.holdRoot(live.root)
     try {
       const root = await live.roots.at(at, live.root)
       const held = this.holdRoot(root)
-      // A collection may have begun meanwhile: it leaves what was held, and what is above the floor.
+      // A collection may have begun meanwhile. It spares roots that were held before, and roots
+      // from the floor on.
       if (root.seq >= (live.retention.known ?? 0)) return held
       held[Symbol.dispose]()
       throw new TailraceError('ECOMPACTED', `the root ${at} is no more retained`)
@@ -46,17 +47,18 @@ export class Past {
     }
   }
 
-  /** REQUIRES: it is the newest or one that is still retained, in this turn of the event loop. */
+  /** Holds a root. REQUIRES: it is the newest one or retained in this turn of the event loop. */
   holdRoot(root: Root): HeldRoot {
     const hold = this.holds.hold(root.ref)
     return { root, [Symbol.dispose]: () => hold[Symbol.dispose]() }
   }
 
-  /** What a collection must leave besides the retained roots: all that is pinned, and all that is read. Asked
-   *  for after the floors were settled. */
+  /** Lists what a collection must spare besides the retained roots: all that is pinned or held.
+   *  REQUIRES: the floors were settled before (rfc/14, rule 11). */
   async inUse(): Promise<Held[]> {
     this.kept.expire()
-    // Twice, around the pins: a root that is being pinned is held before, a pinned one that is read after.
+    // Lists the holds before and after the pins: a root that is being pinned is held before, and
+    // one that a reader finds by a pin which is then removed is held after.
     const before = this.holds.held()
     const pins = (await this.pins.list()).map(({ ref }): Held => ({ root: ref }))
     return [...before, ...pins, ...this.holds.held()]
@@ -68,7 +70,7 @@ export class Past {
     if (!pin) return undefined
     const { seq, ref, time } = pin
     const held = this.holdRoot({ seq, ref, time, tx: '', epoch: 0 })
-    // Still pinned: then a collection that does not see the pin sees the hold.
+    // Looks again: if the pin is still there, a collection has seen the pin or sees the hold.
     const still = await this.pins.holding(incarnation, at)
     if (still?.ref === ref) return held
     held[Symbol.dispose]()

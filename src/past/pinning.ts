@@ -1,5 +1,5 @@
-/** Roots are pinned and unpinned. See rfc/10.
- *  Invariant: at no moment could a collection take what a pin that was answered holds: the root is held from
+/** Pins and unpins roots. See rfc/10, rules 16 to 19.
+ *  Invariant: a collection never frees the tree of a pinned root, since the root is held from
  *  before it is checked until its pin is durable. */
 
 import { type History, type Pin, pinsMax } from '../api/history.js'
@@ -10,19 +10,21 @@ import type { LiveNamespace } from './namespace.js'
 import type { Past } from './past.js'
 import { pinKey, putPin } from './pins.js'
 
-export type PinningPorts = {
+type PinningPorts = {
   readonly past: Past
-  /** Throws ENONS, EINVAL, ECLOSED. */
+  /** Returns a namespace. Throws ENONS, EINVAL, ECLOSED. */
   readonly find: (namespace: string | undefined) => LiveNamespace
-  /** One commit of the namespace `system`. */
+  /** Commits an op in the namespace `system`. */
   readonly write: (op: Op) => Promise<unknown>
-  /** Wall clock, ms since 1970. */
+  /** Returns the time of the wall clock, ms since 1970. */
   readonly now: () => number
 }
 
+/** The calls that change pins. */
 export class Pinning implements Pick<History, 'pin' | 'unpin' | 'pins'> {
   readonly #ports: PinningPorts
-  /** One pin at a time, so that they can be counted. */
+  /** The end of the change of pins that was begun last. They run one at a time, so that pins can be
+   *  counted. */
   #last: Promise<unknown> = Promise.resolve()
 
   constructor(ports: PinningPorts) {
@@ -38,10 +40,10 @@ export class Pinning implements Pick<History, 'pin' | 'unpin' | 'pins'> {
     return this.exclusively(() => this.#pin(name, options))
   }
 
-  /** While nobody pins. */
+  /** Runs `act` while no pin changes. */
   exclusively<T>(act: () => Promise<T>): Promise<T> {
     const done = this.#last.then(act)
-    this.#last = done.catch(() => {}) // It is its caller's to hear of.
+    this.#last = done.catch(() => {}) // the caller gets the error by `done`
     return done
   }
 

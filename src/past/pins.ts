@@ -1,6 +1,7 @@
-/** Pins: roots that are kept by name, whatever the retention of their namespaces. See rfc/10.
- *  Invariant: a pin stands in the reserved namespace `system` under `pins/NAME`; it resolves only in the
- *  life of the namespace that it was made in. */
+/** Pins: roots that are kept by name, whatever the retention of their namespaces. See rfc/10, rules
+ *  16 to 18.
+ *  Invariant: a pin stands in the reserved namespace `system` at `pins/NAME`. It is found only in
+ *  the life of the namespace that it was made in. */
 
 import { type Pin, pinNameSizeMax } from '../api/history.js'
 import type { Op } from '../api/transaction.js'
@@ -15,18 +16,20 @@ import type { Dir } from '../tree/treeobj.js'
 
 const directory = 'pins'
 
+/** The pins of a store. */
 export class Pins {
   readonly #nodes: Nodes
   readonly #system: () => Promise<Dir>
   #cached: { readonly ref: Blobref | undefined; readonly pins: readonly Pin[] } | undefined
 
-  /** `system` is the newest tree of that namespace. */
+  /** `system` returns the newest tree of the namespace of that name. */
   constructor(nodes: Nodes, system: () => Promise<Dir>) {
     this.#nodes = nodes
     this.#system = system
   }
 
-  /** All of them, by name, those of namespaces that are gone too. Throws ECORRUPT, EDANGLING, EIO. */
+  /** Lists all pins in the order of their names, also those of removed namespaces. Throws ECORRUPT,
+   *  EDANGLING, EIO. */
   async list(): Promise<readonly Pin[]> {
     const dir = await getEntry(this.#nodes, await this.#system(), directory)
     if (dir?.type !== 'dir') return []
@@ -41,7 +44,7 @@ export class Pins {
     return pins
   }
 
-  /** A pin that holds a root of this life of a namespace, by the root's seq or ref. */
+  /** Finds a pin of a root in the life of a namespace, by the root's seq or ref. */
   async holding(incarnation: string, at: number | string): Promise<Pin | undefined> {
     const pins = await this.list()
     const life = lifeOf(incarnation)
@@ -51,7 +54,7 @@ export class Pins {
   }
 }
 
-/** The key of a pin in `system`. Throws EINVAL. */
+/** Returns the key of a pin in `system`. Throws EINVAL for a wrong name. */
 export function pinKey(name: string): string {
   if (name.length > pinNameSizeMax || !/^[A-Za-z0-9._-]+$/.test(name) || /^\.\.?$/.test(name)) {
     const message = `a pin's name is 1 to ${pinNameSizeMax} of A-Z, a-z, 0-9, ".", "_" and "-"`
@@ -60,17 +63,17 @@ export function pinKey(name: string): string {
   return `${directory}/${name}`
 }
 
-/** Makes a pin, or makes it hold another root. */
+/** Returns the op that writes a pin, in place of an earlier one of that name. */
 export function putPin(pin: Pin): Op {
   return { op: 'put', key: pinKey(pin.name), value: encodePin(pin) }
 }
 
-/** msgpack, canonical: [1, namespace, incarnation, seq, ref, time, pinned]. */
+/** Encodes a pin as canonical msgpack: `[1, namespace, incarnation, seq, ref, time, pinned]`. */
 export function encodePin({ namespace, incarnation, seq, ref, time, pinned }: Pin): Uint8Array {
   return encode([1, namespace, incarnation, seq, ref, time, pinned])
 }
 
-/** Throws ECORRUPT. */
+/** Decodes a pin. Throws ECORRUPT. */
 export function decodePin(name: string, bytes: Uint8Array): Pin {
   const fields = decode(bytes)
   if (!Array.isArray(fields) || fields[0] !== 1) throw corrupt(`the pin ${name}`)

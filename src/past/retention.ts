@@ -1,41 +1,44 @@
-/** How much of a namespace's past is retained: the floor, its oldest retained root. See rfc/10.
- *  Invariant: the floor never goes back; the newest root is always retained; a root below the floor is
- *  read by nobody who did not hold it before. */
+/** The retention of a namespace: judges its floor, the seq of its oldest retained root. See rfc/10,
+ *  rules 3 to 7.
+ *  Invariant: the floor never goes back. The newest root is always retained. A root below the floor
+ *  is read only by readers who held it before, and by pins and kept roots. */
 
 import { setImmediate } from 'node:timers/promises'
 import type { Settings } from '../api/namespace.js'
 import type { Root } from '../engine/engine.js'
 import type { RootLog } from './root-log.js'
 
-/** Roots looked at in one go, between two turns of the event loop. */
+/** The number of roots that are looked at between two turns of the event loop. */
 export const floorPageSize = 256
 
-export type RetentionPorts = {
-  /** Wall clock, ms since 1970: retention by age is a promise to people. */
+type RetentionPorts = {
+  /** Returns the time of the wall clock, ms since 1970: retention by age is a promise to people. */
   readonly now: () => number
   readonly log: RootLog
   readonly head: () => Root
   readonly settings: () => Promise<Settings>
-  /** The floor as it stands in `meta`, 0 where nothing does. */
+  /** Reads the floor that `meta` records, 0 where it has none. */
   readonly recorded: () => Promise<number>
 }
 
-/** What a root has to say for itself once only its retention matters. */
+/** The fields of a root by which its retention is judged. */
 type Candidate = Pick<Root, 'seq' | 'time' | 'written' | 'size'>
 
+/** The floor of one namespace. */
 export class Retention {
   readonly #ports: RetentionPorts
-  /** The oldest roots that were not dropped, in order and without a gap; more may follow. */
+  /** The oldest roots that are still retained, in order and without a gap; more may follow. */
   #oldest: Candidate[] = []
   /** The seq of the last root that was read. */
   #after: number | undefined
-  /** Roots from the floor to the head; undefined until it was needed. */
+  /** The number of roots from the floor to the head; undefined until it was needed. */
   #count: number | undefined
   #known: number | undefined
-  /** No older root is retained, whatever the settings say. */
+  /** The seq below which no root is retained, whatever the settings say. */
   #least = 0
-  /** One judgement at a time. */
+  /** The end of the judgement that was begun last. They run one at a time. */
   #judging: Promise<void> = Promise.resolve()
+  /** True while a judgement of `moved` waits. */
   #queued = false
 
   constructor(ports: RetentionPorts) {
@@ -45,35 +48,37 @@ export class Retention {
     this.#known = 0
   }
 
-  /** The floor as it was judged last; it may be higher by now, never lower. Undefined: it was not yet
-   *  judged since the store was opened. For what drops roots, not for what reads them. */
+  /** The floor of the last judgement. It may be higher by now, but not lower. Undefined if it was
+   *  not judged since the store was opened. */
   get known(): number | undefined {
     return this.#known
   }
 
-  /** No root below `seq` is retained from now on. REQUIRES: that is recorded in `meta`. */
+  /** Raises the floor to `seq`, at the next judgement. REQUIRES: `meta` records that floor. */
   raise(seq: number): void {
     this.#least = Math.max(this.#least, seq)
   }
 
-  /** The oldest retained seq, judged now. Throws what reading the history throws. */
+  /** Judges the floor now, and returns it. Throws what a read of the history throws. */
   async floor(): Promise<number> {
     const judged = this.#judging.then(() => this.#judge())
     this.#judging = judged.then(
       () => {},
-      () => {}, // It is its caller's to hear of.
+      () => {}, // the caller gets the error by `judged`
     )
     return judged
   }
 
-  /** Bytes that only the history holds, estimated (rfc/10, rule 5). Throws as `floor`. */
+  /** Estimates the bytes that only the history holds (rfc/10, rule 5). Throws what `floor`
+   *  throws. */
   async size(): Promise<number> {
     await this.floor()
     const [oldest] = this.#oldest
     return oldest ? Math.max(0, costOf(oldest, this.#ports.head())) : 0
   }
 
-  /** The head has moved: judges soon, so that what goes by a rule is gone by it whoever asks later. */
+  /** Judges the floor soon. Called after each move of the root, so that a root which is dropped by
+   *  a rule stays dropped, whatever settings and clock say later. */
   moved(): void {
     if (this.#count !== undefined) this.#count++
     if (this.#queued) return
@@ -82,7 +87,7 @@ export class Retention {
       this.#queued = false
       return this.#judge()
     })
-    // Whoever asks for the floor meets the same error again.
+    // The error is not lost: a call of `floor` meets it again.
     this.#judging = judged.then(
       () => {},
       () => {},
@@ -109,9 +114,9 @@ export class Retention {
     }
   }
 
-  /** Is a root beyond the last `count` ones? */
+  /** Resolves to true if a root is not among the last `count` ones. */
   async #isSurplus(oldest: Candidate, count: number): Promise<boolean> {
-    // Each root has a seq of its own: most often that says it without counting.
+    // Each root has at least one seq: fewer seqs than `count` tell it without counting roots.
     if (this.#ports.head().seq - oldest.seq < count) return false
     return (this.#count ?? (await this.#countFrom(oldest.seq))) > count
   }
@@ -123,7 +128,7 @@ export class Retention {
       count += page.length
       last = page.at(-1)?.seq ?? last
       if (page.length === 0 || last >= this.#ports.head().seq) {
-        // In the turn that looked at the head: `moved` counts what comes after.
+        // Set in the turn that looked at the head: `moved` counts the roots that come after.
         this.#count = count
         return count
       }
@@ -131,7 +136,8 @@ export class Retention {
     }
   }
 
-  /** The next roots from the floor on. */
+  /** Reads the next page of roots into `#oldest`, from the recorded floor on, and returns its first
+   *  one. */
   async #read(): Promise<Candidate | undefined> {
     this.#after ??= (await this.#ports.recorded()) - 1
     const page = await this.#ports.log.page(this.#after, floorPageSize)
@@ -147,8 +153,8 @@ export class Retention {
   }
 }
 
-/** Bytes that only the history from a root on holds, estimated: what was written since, less what the
- *  tree has grown by. 0 where the roots do not say. */
+/** Estimates the bytes that only the history between two roots holds: the bytes written since the
+ *  first, less the growth of the tree. 0 where a root is older than these numbers. */
 function costOf(from: Candidate, to: Candidate): number {
   const { written: writtenFrom, size: sizeFrom } = from
   const { written: writtenTo, size: sizeTo } = to

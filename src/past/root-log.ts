@@ -1,36 +1,40 @@
-/** The roots of one namespace: the newest in memory, older ones in the engine. See rfc/10.
- *  Invariant: `since` gives every root from a seq on, in order, or says that some are gone; neither it nor
- *  `at` gives a root below the floor, though the engine may have it still. */
+/** The roots of one namespace: the newest ones in memory, older ones in the engine. See rfc/10.
+ *  Invariant: `since` gives every root from a seq on, in order, or tells that some are gone.
+ *  Neither `since` nor `at` gives a root below the floor, even if the engine still has it. */
 
 import { LoopSlice } from '../base/loop-slice.js'
 import { type Blobref, parseBlobref } from '../blob/blobref.js'
 import type { Engine, Rewritten, Root } from '../engine/engine.js'
 import { canceled, TailraceError } from '../error.js'
 
-/** Roots kept in memory, and the keys that they name between them. */
-export const rootsInMemoryMax = 4_096
-export const keysInMemoryMax = 65_536
-/** Roots that one look back takes. */
+/** The number of roots to which the list in memory is cut back; it grows to twice that. */
+const rootsInMemoryMax = 4_096
+/** The number of keys, named by the roots in memory together, to which the list is cut back; it
+ *  grows to twice that. */
+const keysInMemoryMax = 65_536
+/** The largest number of roots in one window of `pageBefore`. */
 const pageBeforeMax = 1_024
-/** One look ends after the root with which the keys have more characters than this. */
+/** The number of characters of keys after which a window of `pageBefore` ends. */
 const lookSizeMax = 1024 * 1024
 
-/** A page may end before its limit. */
+/** The bounds of a page besides its limit. */
 type Bounds = {
-  /** The page ends with the root with which the keys have more characters than this. */
+  /** The page ends after the root with which the keys have more characters than this. */
   readonly sizeMax?: number
   readonly signal?: AbortSignal | undefined
 }
 
+/** The roots of one namespace, in the order of their seqs. */
 export class RootLog {
   readonly #engine: Engine
   readonly #namespace: string
-  /** Oldest first, without a gap, up to the newest root. */
+  /** The roots in memory, oldest first, without a gap, up to the newest root. */
   #roots: Root[]
+  /** The number of keys that they name together. */
   #keys = 0
   readonly #floor: () => Promise<number>
 
-  /** `floor` is the oldest retained seq, judged when it is asked for. */
+  /** `floor` judges the oldest retained seq. */
   constructor(engine: Engine, namespace: string, newest: Root, floor: () => Promise<number>) {
     this.#floor = floor
     this.#engine = engine
@@ -39,6 +43,7 @@ export class RootLog {
     this.#keys = newest.keys?.length ?? 0
   }
 
+  /** Adds the root that follows the newest one. */
   push(root: Root): void {
     this.#roots.push(root)
     this.#keys += root.keys?.length ?? 0
@@ -49,7 +54,7 @@ export class RootLog {
     this.#keys = kept.reduce((sum, each) => sum + (each.keys?.length ?? 0), 0)
   }
 
-  /** Roots that have other refs now. */
+  /** Gives roots other refs. */
   rewritten(roots: readonly Rewritten[]): void {
     const refs = new Map(roots.map(({ seq, ref }) => [seq, ref]))
     this.#roots = this.#roots.map((root) => {
@@ -58,11 +63,12 @@ export class RootLog {
     })
   }
 
-  /** Up to `limit` roots with a seq above `after`, oldest first, retained or not. Throws ECANCELED. */
+  /** Returns up to `limit` roots with a seq above `after`, oldest first, retained or not. Throws
+   *  ECANCELED. */
   async page(after: number, limit: number, bounds: Bounds = {}): Promise<readonly Root[]> {
     const { sizeMax = Number.POSITIVE_INFINITY, signal } = bounds
     const oldest = this.#roots[0]
-    // The oldest in memory may be the first after it only if an older root is not.
+    // Below the oldest root in memory, the engine may have roots that are nearer to `after`.
     if (oldest && after >= oldest.seq) {
       const start = firstAtLeast(this.#roots, after + 1)
       return withinSize(this.#roots.slice(start, start + limit), sizeMax)
@@ -80,9 +86,9 @@ export class RootLog {
     return roots
   }
 
-  /** The last roots, up to `limit`, with a seq from `from` on and below `before`, newest first. They are found
-   *  by their seqs, which are as dense as groups are small: a window is widened while it holds few roots, and
-   *  narrowed where it holds more than one look takes. Throws ECANCELED. */
+  /** Returns the last roots, up to `limit`, with a seq from `from` on and below `before`, newest
+   *  first. It looks back in windows of seqs: a window is widened while it holds few roots, and
+   *  narrowed where it holds more than `pageBeforeMax`. Throws ECANCELED. */
   async pageBefore(
     from: number,
     before: number,
@@ -100,7 +106,7 @@ export class RootLog {
       if (signal?.aborted) throw canceled(signal)
       const roots = page.filter(({ seq }) => seq < end)
       const lookSize = sizeOf(page)
-      // One root alone is never too many.
+      // A window of one seq is never narrowed.
       if (end - start > 1 && (roots.length > pageBeforeMax || lookSize > lookSizeMax)) {
         width = Math.ceil((end - start) / 2)
         continue
@@ -113,25 +119,26 @@ export class RootLog {
     return withinSize(found.slice(0, limit), sizeMax)
   }
 
-  /** The retained roots whose groups hold `seq` and later ones, oldest first, at most `limit`. `gap` says
-   *  that older ones of them are no more retained. */
+  /** Returns the retained roots whose groups hold `seq` and later seqs, oldest first, at most
+   *  `limit`. `gap` is true if some before them are no longer retained. */
   async since(seq: number, limit: number): Promise<{ roots: readonly Root[]; gap: boolean }> {
     const floor = await this.#floor()
     const roots = await this.page(Math.max(seq, floor) - 1, limit)
     return { roots, gap: seq < floor && !(await this.#holds(floor, seq)) }
   }
 
-  /** Does the group of the root at `floor` hold the lower seq, too? Not if that cannot be told. */
+  /** Resolves to true if the group of the root at `floor` also holds the lower `seq`; false where
+   *  this cannot be told. */
   async #holds(floor: number, seq: number): Promise<boolean> {
     const [first] = await this.page(seq - 1, 1)
     if (first?.seq !== floor) return false
-    // Whether a root before it was deleted is told by an older one only.
+    // Only an older root tells that no root between the two was deleted.
     const [oldest] = await this.page(-1, 1)
     return oldest !== undefined && oldest.seq < seq
   }
 
-  /** The root of the group that holds a seq, or that has a ref. Throws EINVAL (not there yet, no ref),
-   *  ECOMPACTED. */
+  /** Returns the retained root whose group holds a seq, or that has a ref. Throws EINVAL (the seq
+   *  is not there yet, or the text is no ref), ECOMPACTED. */
   async at(at: number | string, newest: Root): Promise<Root> {
     return typeof at === 'string'
       ? this.#named(parseBlobref(at), newest)
@@ -187,6 +194,7 @@ function withinSize(roots: readonly Root[], sizeMax: number): readonly Root[] {
   return last < 0 ? roots : roots.slice(0, last + 1)
 }
 
+/** Finds the index of the first root whose seq is at least `seq`. */
 function firstAtLeast(roots: readonly Root[], seq: number): number {
   let low = 0
   let high = roots.length

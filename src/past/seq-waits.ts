@@ -1,11 +1,12 @@
-/** Waits of a namespace for a seq to come. See rfc/6, rule 21.
- *  Invariant: a root that moves wakes those that wait for what it has reached, and costs nothing for the others,
- *  however many they are. */
+/** The waits for seqs of a namespace. See rfc/6, rule 21.
+ *  Invariant: a root that moves wakes those who wait for a seq that it has reached, and costs
+ *  nothing for those who wait for a later one. */
 
 import { Wakeup } from '../base/wakeup.js'
 
 type Waiting = { readonly wakeup: Wakeup; count: number }
 
+/** The waits of one namespace, by seq. */
 export class SeqWaits {
   readonly #bySeq = new Map<number, Waiting>()
 
@@ -22,8 +23,9 @@ export class SeqWaits {
     }
   }
 
-  /** The head was at `before`, and is at `now`. */
+  /** Wakes the waits for the seqs above `before`, up to `now`. */
   reached(before: number, now: number): void {
+    // Walks the shorter of two lists: the seqs that are waited for, or the seqs in between.
     if (this.#bySeq.size < now - before) {
       for (const seq of [...this.#bySeq.keys()]) if (seq <= now) this.#wake(seq)
       return

@@ -1,6 +1,7 @@
-/** The past of namespaces as users ask for it: their retained roots, what differs between two of them, the
- *  past of one key. See rfc/10.
- *  Invariant: a page costs what its bounds say, however long the history and however large the trees. */
+/** The calls that read the history: lists of retained roots, differences of two roots, the past of
+ *  one key. See rfc/10, rules 12 to 15.
+ *  Invariant: the cost of a page is bounded by its limits, however long the history and however
+ *  large the trees. */
 
 import { setImmediate } from 'node:timers/promises'
 import {
@@ -34,15 +35,16 @@ import { Page, pageLimit } from './page.js'
 import type { Past } from './past.js'
 import { sizeOf } from './root-log.js'
 
-/** Roots that `log` looks at between two turns of the event loop. */
+/** The number of roots that `log` looks at between two turns of the event loop. */
 const logStep = 256
 
+/** The history of all namespaces of a store. */
 export class Timeline implements Pick<History, 'roots' | 'diff' | 'log'> {
   readonly #past: Past
   readonly #find: (namespace: string | undefined) => LiveNamespace
   readonly #nodes: Nodes
 
-  /** `find` throws ENONS, EINVAL, ECLOSED. */
+  /** `find` returns a namespace; it throws ENONS, EINVAL, ECLOSED. */
   constructor(past: Past, find: (namespace: string | undefined) => LiveNamespace, nodes: Nodes) {
     this.#past = past
     this.#find = find
@@ -63,7 +65,7 @@ export class Timeline implements Pick<History, 'roots' | 'diff' | 'log'> {
     }
     const found = await read(limit + 1)
     const page = found.slice(0, limit)
-    // A page that its size has ended does not tell whether there is more.
+    // A page that ended by its size does not tell if there is more: asks for one root after it.
     const last = page.at(-1)
     const isCut = found.length <= limit && sizeOf(found) > pageSizeMax
     const next = last && isCut ? await read(1, last.seq) : found.slice(limit)
@@ -105,7 +107,8 @@ export class Timeline implements Pick<History, 'roots' | 'diff' | 'log'> {
     return past.page(parseKey(key), { before, limit, signal: options.signal })
   }
 
-  /** What a key names at a root, links not followed. Throws EDANGLING, ECORRUPT, EIO. */
+  /** Returns the treeobj of a key at a root; links are not followed. Throws EDANGLING, ECORRUPT,
+   *  EIO. */
   async #at(live: LiveNamespace, root: Root, key: Key): Promise<Treeobj | undefined> {
     let treeobj: Treeobj | undefined = await live.data(root)
     for (const component of componentsOf(key)) {
@@ -115,6 +118,7 @@ export class Timeline implements Pick<History, 'roots' | 'diff' | 'log'> {
     return treeobj
   }
 
+  /** Returns the names of the pins of each root of a namespace, by its seq. */
   async #pinsOf(live: LiveNamespace): Promise<Map<number, string[]>> {
     const names = new Map<number, string[]>()
     for (const { incarnation, seq, name } of await this.#past.pins.list()) {
@@ -125,10 +129,10 @@ export class Timeline implements Pick<History, 'roots' | 'diff' | 'log'> {
   }
 }
 
-/** A root at which a key was something, and what. */
+/** The value of a key at a root. */
 type Seen = { readonly root: Root; readonly value: Treeobj | undefined }
 
-/** One look into the past of one key, newest first. Mutable; owned by the call that made it. */
+/** Reads the past of one key at the roots of a namespace, newest first. */
 class KeyPast {
   readonly #past: Past
   readonly #live: LiveNamespace
@@ -140,7 +144,7 @@ class KeyPast {
     this.#at = at
   }
 
-  /** Throws ECANCELED. */
+  /** Returns a page of the roots below `before` at which the key changed. Throws ECANCELED. */
   async page(
     key: Key,
     options: {
@@ -167,7 +171,8 @@ class KeyPast {
           if (!found) return this.#overtaken(entries)
           const { value } = found
           add(value)
-          // The change at this root is told by what was there before it.
+          // The next older value tells if the key changed at this root; until then it waits in
+          // `seen`.
           if (entries.length === limit) return { entries, next: root.seq + 1, oldest }
           seen = { root, value }
         }
@@ -178,24 +183,26 @@ class KeyPast {
       await setImmediate()
     }
     const [older] = last ? await log.pageBefore(oldest, last.seq, 1) : []
-    // Roots between the one that was seen and the last did not concern the key.
+    // Roots between `seen` and `last` did not concern the key, so that `last` has the value before
+    // `seen`.
     const earlier = last === seen?.root ? older : last
     if (seen && earlier) {
       const found = await this.#look(earlier)
       if (!found) return this.#overtaken(entries)
       add(found.value)
     }
-    // Only before the first root of all it is known what was there: nothing.
+    // If `seen` is the first root of all, there was nothing before it. Otherwise that is not known
+    // any more.
     if (!earlier && seen?.root.seq === 0) add(undefined)
     return { entries, ...(older && last && { next: last.seq }), oldest }
   }
 
-  /** The roots that are left to look at went meanwhile: then the history ends here. */
+  /** Ends the page here, since the older roots were dropped meanwhile. */
   async #overtaken(entries: readonly LogEntry[]): Promise<LogPage> {
     return { entries, oldest: await this.#live.retention.floor() }
   }
 
-  /** Undefined where the root went meanwhile. */
+  /** Reads the value of the key at a root. Undefined where the root was dropped meanwhile. */
   async #look(root: Root): Promise<{ readonly value: Treeobj | undefined } | undefined> {
     using _held = this.#past.holds.hold(root.ref)
     if (root.seq < (this.#live.retention.known ?? 0)) return undefined
@@ -239,8 +246,8 @@ function sideOf(treeobj: Treeobj): Side {
   return { type, ref, count, size, ...(base && { base }) }
 }
 
-/** Where a difference below `prefix` goes on after a key; 'all': everything below was before that key.
- *  Throws EINVAL. */
+/** Returns the place below `prefix` after which a difference goes on, if it goes on after the key
+ *  `after`; 'all' if everything below `prefix` comes before that key. Throws EINVAL. */
 function passedOf(
   prefix: Key,
   after: string | undefined,
@@ -251,7 +258,7 @@ function passedOf(
   const fork = below.findIndex((component, at) => component !== passed[at])
   if (fork < 0) return { after: passed.slice(below.length) }
   const other = passed[fork]
-  // Of two names in UTF-8 byte order; a directory comes before what is below it.
+  // Names are in UTF-8 byte order; a directory comes before what is below it.
   if (other === undefined || compareNames(other, below[fork] ?? '') < 0) return {}
   return 'all'
 }

@@ -39,7 +39,6 @@ const roomsToReword: readonly string[] = [
   'job',
   'local',
   'open',
-  'past',
   'server',
   'store',
   'tree',
