@@ -1,6 +1,6 @@
 /** One job from submit to finish, as this server runs it. See rfc/11.
- *  Invariant: its view is the fold of its events; the finish is the last of them and durable before
- *  `run` resolves, or the store was given up, which the view then says. */
+ *  Invariant: the view is the fold of the job's events. The finish is the last event, and is
+ *  durable before `run` resolves; or the store was given up, and the view says so. */
 
 import { idVariable, type JobView, type Spec } from '../api/job.js'
 import type { Kvs } from '../api/kvs.js'
@@ -18,7 +18,7 @@ import { cutOutputOps, finishOps, sealOutputOps } from './records.js'
 import { type Exception, eventOf, fold, type JobEvent, submitted } from './state.js'
 import type { Surely } from './surely.js'
 
-/** After SIGTERM the group has this long before SIGKILL. */
+/** The time between SIGTERM and SIGKILL for a process group, in ms. */
 export const killMsDefault = 2_000
 
 export type JobPorts = {
@@ -33,18 +33,18 @@ export type JobPorts = {
 
 export class ActiveJob {
   readonly id: string
-  /** Wakes when the view changes, and when the process is there. */
+  /** Wakes when the view changes, and when the process was started. */
   readonly changed = new Wakeup()
   readonly output: OutputWriter
   readonly #ports: JobPorts
   #launch: Launch
   #view: JobView
   #process: JobProcess | undefined
-  /** Asked for before the process was there. */
+  /** Signals that were sent before the process was started. */
   readonly #signals: string[] = []
-  /** Not stored yet: they go with the finish. */
+  /** Exceptions that are not stored yet. They are stored with the finish. */
   readonly #exceptions: JobEvent[] = []
-  /** Resolves when the start event is stored; never rejects. */
+  /** Resolves when the start event is stored, or storing it was given up. Never rejects. */
   #startStored: Promise<void> | undefined
   #startAppends = 0
   #storeError: TailraceError | undefined
@@ -52,7 +52,7 @@ export class ActiveJob {
   #limiter: NodeJS.Timeout | undefined
   #stdinTaken = false
   #groupEnded: Promise<void> | undefined
-  /** Whether `run` or `cancel` have it, and whether it is beyond signals. */
+  /** waiting: `run` was not called yet. finishing: signals no longer reach the job. */
   #phase: 'waiting' | 'running' | 'finishing' = 'waiting'
   #done = false
   #stored = false
@@ -64,7 +64,7 @@ export class ActiveJob {
     this.#launch = launch
     this.#view = submitted(id, spec, at)
     const { surely, environment, heldMax } = ports
-    // The header is there.
+    // The submit has stored the header of the output, which is its first blob.
     this.output = new OutputWriter({ surely, environment, heldMax, key: outputKey(id), count: 1 })
   }
 
@@ -72,17 +72,18 @@ export class ActiveJob {
     return this.#view
   }
 
-  /** Nothing of it will change any more. */
+  /** True once the view changes no more. */
   get done(): boolean {
     return this.#done
   }
 
-  /** The finish is in the store. */
+  /** True once the finish is stored. */
   get stored(): boolean {
     return this.#stored
   }
 
-  /** Resolves when the processes that the job left in its group have been ended; undefined without any. */
+  /** Resolves when the processes that the job left in its group have been ended. Undefined if there
+   *  are none. */
   get groupEnded(): Promise<void> | undefined {
     return this.#groupEnded
   }
@@ -91,19 +92,19 @@ export class ActiveJob {
     return this.#process
   }
 
-  /** Runs it to its end. Never rejects. */
+  /** Runs the job to its end. Never rejects. */
   async run(): Promise<void> {
     this.#phase = 'running'
     await this.#finish(await this.#execute())
   }
 
-  /** Ends it before it ran: by a signal, or because the server stops. Never rejects. */
+  /** Ends a job that has not run: by a signal, or because the server stops. Never rejects. */
   async cancel(signal: string, exception?: Exception): Promise<void> {
     if (exception) this.#except(exception)
     await this.#finish({ exit: { signal }, reasons: {} })
   }
 
-  /** To the process group. False where the job ends already. */
+  /** Sends a signal to the process group. Returns false if the job has no process any more. */
   signal(name: string): boolean {
     if (this.#phase === 'finishing') return false
     if (this.#process) return this.#process.signal(name)
@@ -111,16 +112,16 @@ export class ActiveJob {
     return true
   }
 
-  /** Throws ECONFLICT where the job has no terminal. */
+  /** Sets the size of the job's terminal. Throws ECONFLICT if it has none. */
   resize(size: TerminalSize): void {
     if (!this.#launch.pty) {
       throw new TailraceError('ECONFLICT', `the job ${this.id} was submitted without a terminal`)
     }
-    this.#launch = { ...this.#launch, pty: size } // It may not have begun.
+    this.#launch = { ...this.#launch, pty: size } // used if the process is not started yet
     this.#process?.resize(size)
   }
 
-  /** Claims the process's stdin. Throws ECONFLICT where there is none, or it was claimed. */
+  /** Claims the process's stdin. Throws ECONFLICT if there is none, or if it was claimed before. */
   takeStdin(): void {
     if (!this.#launch.stdin) {
       throw new TailraceError('ECONFLICT', `the job ${this.id} was submitted without stdin`)
@@ -131,7 +132,7 @@ export class ActiveJob {
     this.#stdinTaken = true
   }
 
-  /** Ends a running job and says so; nothing where it does not run or ends already. */
+  /** Ends a running job, and records the exception. Does nothing if the job does not run. */
   stop(exception: Exception): void {
     if (this.#phase !== 'running') return
     this.#except(exception)
@@ -139,7 +140,7 @@ export class ActiveJob {
     this.#killer ??= setTimeout(() => this.signal('SIGKILL'), this.#ports.killMs)
   }
 
-  /** For a server that ends without waiting. */
+  /** Sends SIGKILL to the job's processes, for a server that ends without waiting. */
   kill(): void {
     if (this.#launch.keepChildren) this.#process?.signal('SIGKILL')
     else this.#process?.killAll()
@@ -195,7 +196,8 @@ export class ActiveJob {
     }, ms)
   }
 
-  /** A job whose output cannot be kept is not run on. Ends with the process or the store. */
+  /** Kills the process if the store is given up: its output cannot be kept. Resolves when the
+   *  process has ended, or was killed. */
   async #killIfStoreFails(process: JobProcess): Promise<void> {
     let over = false
     void process.ended.then(() => {
@@ -220,7 +222,7 @@ export class ActiveJob {
       await this.#storeFinish(finish, output)
       this.#stored = true
     } catch (error) {
-      // Still in `active`: the next open ends it as lost.
+      // The job stays in `active`, so the next open ends it as lost.
       this.#storeFailed(toTailraceError(error))
     }
     clearTimeout(this.#killer)
@@ -228,7 +230,8 @@ export class ActiveJob {
     this.#apply(finish)
   }
 
-  /** Undefined where the store was given up before all was stored. */
+  /** Returns the rest of the output, to be stored with the finish. Returns undefined if the store
+   *  was given up before. */
   async #closeOutput(): Promise<OutputRest | undefined> {
     try {
       const rest = await this.output.close()
@@ -243,7 +246,7 @@ export class ActiveJob {
   async #storeFinish(finish: JobEvent, output: readonly Op[]): Promise<void> {
     const { kvs, surely } = this.#ports
     const key = eventsKey(this.id)
-    // A start whose storing was given up may be there or not.
+    // If storing the start was given up, it may be stored or not: look.
     const stat = this.#storeError ? await kvs.stat(key, { namespace: jobsNamespace }) : undefined
     const count = stat?.count ?? 1 + this.#startAppends
     const events = [...this.#exceptions, finish]

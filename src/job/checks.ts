@@ -1,5 +1,5 @@
-/** The calls of Jobs as programs make them: what they hand over, checked the same in the server and over HTTP. See
- *  rfc/2, rule 11. A submission is `spec.ts`'s to parse. */
+/** Checks the arguments of the calls of `Jobs`, in the embedded store and in the client alike. See
+ *  rfc/2, rule 11. `spec.ts` parses submissions. */
 
 import type { Jobs, ListJobsOptions, PruneOptions } from '../api/job.js'
 import {
@@ -27,7 +27,7 @@ const prunes = shapeOf<PruneOptions>({ olderThanMs: count, dryRun: flag, after: 
   'olderThanMs',
 ])
 
-/** Each throws EINVAL. */
+/** Checks, by call. Each throws EINVAL. */
 export const checkJobs = {
   list: (options: unknown) => checkOptions(options, lists),
   prune: (options: unknown) => check('options', options, prunes),

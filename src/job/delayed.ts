@@ -1,9 +1,11 @@
-/** Jobs that begin at a time of the wall clock. See rfc/11, rule 20.
- *  Invariant: one timer is set, for the job that is due next; a job leaves once, by being due or by being taken out. */
+/** Jobs that wait for a time of the wall clock. See rfc/11, rule 20.
+ *  Invariant: one timer is set, for the job that is due next. A job leaves once: it is due, or is
+ *  taken out. */
 
 import type { Environment } from '../base/environment.js'
 
-/** The wall clock may be set, and goes on while a machine sleeps: it is looked at again after so long. */
+/** The longest timer, in ms. The wall clock may be set, and goes on while a machine sleeps, so it
+ *  has to be read again. */
 const wallLookMs = 10 * 60_000
 
 type Waiting<T> = { readonly at: number; readonly job: T }
@@ -14,7 +16,7 @@ export class Delayed<T> {
   readonly #waiting = new Map<string, Waiting<T>>()
   #timer: Disposable | undefined
 
-  /** `due` is called once for each job whose time has come; it must not throw. */
+  /** Takes `due`, which is called once for each job whose time has come. It must not throw. */
   constructor(environment: Environment, due: (id: string, job: T) => void) {
     this.#environment = environment
     this.#due = due
@@ -24,20 +26,20 @@ export class Delayed<T> {
     return this.#waiting.size
   }
 
-  /** `at`: ms since 1970. */
+  /** Adds a job that is due at `at`, in ms since 1970. */
   add(id: string, at: number, job: T): void {
     this.#waiting.set(id, { at, job })
     this.#arm()
   }
 
-  /** Takes a job out before its time. False where it does not wait here. */
+  /** Takes a job out before its time. Returns false if it does not wait here. */
   remove(id: string): boolean {
     const found = this.#waiting.delete(id)
     if (found) this.#arm()
     return found
   }
 
-  /** Takes all jobs out. */
+  /** Takes all jobs out, and returns them. */
   clear(): T[] {
     const jobs = [...this.#waiting.values()].map(({ job }) => job)
     this.#waiting.clear()

@@ -1,19 +1,20 @@
-/** Bytes to a process's stdin at the pace it reads. See rfc/11. */
+/** Writes bytes to a process's stdin at the pace at which the process reads. See rfc/11, rule
+ *  11. */
 
 import type { Writable } from 'node:stream'
 import { type Deferred, deferred } from '../base/deferred.js'
 import { onAbort } from '../base/on-abort.js'
 import { canceled } from '../error.js'
 
-/** Writes all chunks, then the end of file. Resolves when all was written, or as soon as the process
- *  reads no more. A signal that aborts ends the file there and throws ECANCELED. */
+/** Writes all chunks, then the end of file. Resolves when all was written, or as soon as the
+ *  process reads no more. A signal that aborts ends the file there and throws ECANCELED. */
 export async function feed(
   stdin: Writable,
   chunks: AsyncIterable<Uint8Array>,
   signal?: AbortSignal,
 ): Promise<void> {
   const source = chunks[Symbol.asyncIterator]()
-  // What ends the waiting for the source or for the pipe; one promise per step (see base/abortable).
+  // Resolves when the pipe or the signal has moved. One promise per step (see base/abortable).
   let step: Deferred<void> = deferred<void>()
   const wake = () => step.resolve()
   for (const name of pipeEvents) stdin.on(name, wake)

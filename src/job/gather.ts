@@ -1,6 +1,6 @@
-/** Gathers what the streams of a process write into blobs of data events. See rfc/8 and rfc/11.
- *  Invariant: bytes leave in the order in which they came, each once, and were copied once; nothing
- *  of what was handed in is kept. */
+/** Gathers the bytes that a process writes into blobs of data events. See rfc/8 and rfc/11, rule 7.
+ *  Invariant: bytes leave in the order in which they came, each once. They are copied when they
+ *  come: no buffer that was handed in is kept. */
 
 import { blobSizeMax } from '../blob/blob.js'
 import {
@@ -12,12 +12,13 @@ import {
   writeDataSize,
 } from '../eventlog/stdio.js'
 
-/** A lone line fits; more grows to a whole blob at once. */
+/** The first size of the buffer, in bytes: a lone line fits. A larger one has the size of a
+ *  blob. */
 const firstSize = 16 * 1024
-/** No room for this much: the blob is full. */
+/** The largest head of an event, in bytes. A blob without room for one is full. */
 const headSizeMax = Math.max(dataHeadSize('stdout'), dataHeadSize('stderr'))
 
-/** The event that is being written. */
+/** The data event that is being written. */
 type OpenRun = { readonly stream: Stream; readonly at: number }
 
 export class Gather {
@@ -26,17 +27,17 @@ export class Gather {
   #run: OpenRun | undefined
   #offsets: Offsets = { stdout: 0, stderr: 0 }
 
-  /** Bytes that the gathered events have. */
+  /** The size of the gathered events, in bytes. */
   get size(): number {
     return this.#size
   }
 
-  /** After all that came. */
+  /** The offsets of the streams after all bytes that came. */
   get offsets(): Offsets {
     return this.#offsets
   }
 
-  /** Copies the bytes and gives the blobs that are full with them. `timestamp` in seconds. */
+  /** Copies the bytes, and returns the blobs that are full now. `timestamp`: seconds since 1970. */
   add(stream: Stream, chunk: Uint8Array, timestamp: number): Uint8Array[] {
     const full: Uint8Array[] = []
     for (let at = 0; at < chunk.length; ) {
@@ -52,7 +53,7 @@ export class Gather {
     return full
   }
 
-  /** What is gathered, as one blob. REQUIRES: `size` is above 0. */
+  /** Takes the gathered events, as one blob. REQUIRES: `size` is above 0. */
   take(): Uint8Array {
     this.#closeRun()
     const bytes = this.#buffer.subarray(0, this.#size)

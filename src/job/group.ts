@@ -1,6 +1,7 @@
-/** Processes that a job's process started, also after it has ended itself: its process group, and where this process
- *  is a subreaper also processes that left the group. See rfc/11.
- *  Invariant: a signal goes to the job's own or to none: once a group is empty its number may be another's. */
+/** The processes that a job's process started, also after it has ended: its process group, and, if
+ *  this process is a subreaper, processes that left the group. See rfc/11, rules 8 and 10.
+ *  Invariant: a signal reaches processes of the job only. Once a group is empty, another group may
+ *  get its number. */
 
 import { descendantsOf, processes, processOf, sendSignal, variablesOf } from '../base/processes.js'
 import { strangers } from '../base/spawn.js'
@@ -11,33 +12,35 @@ export class ProcessGroup {
   #leaderEnded = false
   #groupGone = false
 
-  /** `id` is the pid of a child that leads a group and session of its own; `mark` a variable, `NAME=VALUE`, that it alone
-   *  was started with. */
+  /** Takes the pid of a child that leads a group and session of its own, and `mark`, a variable
+   *  `NAME=VALUE` that only this child was started with. */
   constructor(id: number, mark: string) {
     this.#id = id
     this.#mark = mark
   }
 
-  /** Call it in the turn in which the leader was reaped: from then on the number alone says nothing. */
+  /** Records that the leader has ended. Call it in the turn in which the leader was reaped: from
+   *  then on its pid may be used again. */
   leaderEnded(): void {
     this.#leaderEnded = true
     this.#look()
   }
 
-  /** Whether nothing is left of it. */
+  /** True if no process is left. */
   get empty(): boolean {
     this.#look()
     return this.#groupGone && this.#strays().length === 0
   }
 
-  /** To the group, and once its leader has ended to all that is left. False where nothing is. */
+  /** Sends a signal to the group, and, once its leader has ended, to processes that left the group.
+   *  Returns false if there is no process. */
   signal(name: string): boolean {
     const strays = this.#strays()
     for (const pid of strays) sendSignal(pid, name)
     return this.#signalGroup(name) || strays.length > 0
   }
 
-  /** SIGKILL to all that the leader started and that can be found. */
+  /** Sends SIGKILL to all processes that the leader started, as far as they can be found. */
   killAll(): void {
     const below = this.#leaderEnded ? this.#strays() : descendantsOf(this.#id)
     this.#signalGroup('SIGKILL')
@@ -47,12 +50,12 @@ export class ProcessGroup {
   #signalGroup(name: string): boolean {
     this.#look()
     if (this.#groupGone) return false
-    // A child that makes its group itself has none in its first moment.
+    // A child that makes its group itself (setsid) has none at first: signal the child alone.
     return sendSignal(-this.#id, name) || (!this.#leaderEnded && sendSignal(this.#id, name))
   }
 
-  /** Orphans outside the group, once the leader has ended: children of this process that have the leader's session
-   *  or mark, with their descendants. */
+  /** Returns the orphans outside the group, once the leader has ended: children of this process
+   *  that have the leader's session or mark, and their descendants. */
   #strays(): number[] {
     if (!this.#leaderEnded) return []
     return strangers().flatMap((pid) => {
@@ -69,13 +72,14 @@ export class ProcessGroup {
       this.#groupGone = true
       return
     }
-    // No new process gets the number while a group has it. So if a process has it, the group had gone before.
+    // No new process gets the number while a group has it. So if a process has it, the group is
+    // gone.
     const all = processes()
     const reused = all.some(({ pid }) => pid === this.#id)
     const left = all.some(({ group, session, defunct }) => {
       return group === this.#id && session === this.#id && !defunct
     })
-    // Without /proc there is nothing to compare with.
+    // Without /proc the list is empty, and nothing is known: the group counts as there.
     this.#groupGone = all.length > 0 && (reused || !left)
   }
 }

@@ -1,40 +1,43 @@
-/** Job ids: `f` and 12 base32 digits, which sort by time of submit. See rfc/11.
- *  Invariant: each id is greater than the one before, also where the clock steps back, and (since
- *  the newest stored id is handed in) after a restart. */
+/** Ids of jobs: `f` and 12 base32 digits, which sort by time of submit. See rfc/11, rule 1.
+ *  Invariant: each id is greater than the one before, even if the clock steps back, and after a
+ *  restart (the constructor takes the newest stored id). */
 
 import type { Environment } from '../base/environment.js'
 
-/** RFC 4648 base32hex in lower case: digits in the order of their ASCII codes. */
+/** The digits of base32hex (RFC 4648) in lower case. Their order is that of their ASCII codes. */
 const digits = '0123456789abcdefghijklmnopqrstuv'
 const pattern = /^f[0-9a-v]{12}$/
 const length = 12
-/** Ids of one millisecond; more of them run ahead of the clock. */
+/** The number of ids in one millisecond. Further ids run ahead of the clock. */
 const perMs = 1 << 15
 
+/** Returns true if the text has the form of a job's id. */
 export function isJobId(input: string): boolean {
   return pattern.test(input)
 }
 
-/** The id whose order is the reverse: an ascending listing of mirrored ids is newest first.
- *  Its own inverse. REQUIRES: `isJobId(id)`. */
+/** Mirrors an id: each digit `d` becomes `31 - d`, so that an ascending listing of mirrored ids is
+ *  newest first. Mirroring twice gives the id. REQUIRES: `isJobId(id)`. */
 export function mirrored(id: string): string {
   let text = 'f'
   for (const digit of id.slice(1)) text += digits[31 - digits.indexOf(digit)] ?? ''
   return text
 }
 
-/** When it was submitted, ms since 1970; ahead of the clock where ids are. REQUIRES: `isJobId(id)`. */
+/** Returns the time of submit in an id, in ms since 1970. It is later than the real time if ids ran
+ *  ahead of the clock. REQUIRES: `isJobId(id)`. */
 export function submitTimeOf(id: string): number {
   return numberOf(id.slice(1, 10))
 }
 
 export class JobIds {
   readonly #environment: Environment
-  /** Milliseconds and a counter, of the last id. Only `next` writes them. */
+  /** The milliseconds and the counter of the last id. Only the constructor and `next` write
+   *  them. */
   #ms = 0
   #counter = 0
 
-  /** `last`: the newest id that is stored. */
+  /** Takes the newest stored id. */
   constructor(environment: Environment, last?: string) {
     this.#environment = environment
     if (last === undefined || !isJobId(last)) return
@@ -42,6 +45,7 @@ export class JobIds {
     this.#counter = numberOf(last.slice(10))
   }
 
+  /** Makes the next id. */
   next(): string {
     const now = Math.floor(this.#environment.now())
     if (now > this.#ms) {

@@ -1,5 +1,6 @@
-/** Reads the pipes of a process into its output, no faster than the store takes it. See rfc/11.
- *  Invariant: bytes are never looked at as text; while the output is full, no pipe is read. */
+/** Reads the pipes of a process into its output, no faster than the store takes it. See rfc/11,
+ *  rules 7 and 8.
+ *  Invariant: bytes are never decoded as text. While the output is full, no pipe is read. */
 
 import { type OnReadOpts, Socket, type SocketConstructorOpts } from 'node:net'
 import type { Readable } from 'node:stream'
@@ -7,10 +8,10 @@ import { deferred } from '../base/deferred.js'
 import type { Stream } from '../eventlog/stdio.js'
 import type { OutputWriter } from './output.js'
 
-/** Bytes of one read: what a pipe holds. */
+/** The size of one read, in bytes: the capacity of a pipe. */
 const readSize = 64 * 1024
 
-/** Of each stream why it ended before its writers did. */
+/** The reason, for each stream that ended before its writers did. */
 export type Reasons = { readonly [stream in Stream]?: string }
 
 export class Intake {
@@ -24,14 +25,14 @@ export class Intake {
     this.#output = output
   }
 
-  /** Reads a descriptor, and closes it at its end: into one buffer, again and again. */
+  /** Reads a descriptor to its end, then closes it. All reads use one buffer. */
   readDescriptor(stream: Stream, fd: number): void {
     const buffer = Buffer.allocUnsafeSlow(readSize)
     const callback = (size: number) => {
       this.#take(stream, buffer.subarray(0, size))
       return !this.#paused
     }
-    // As `net.connect` has it (the types know it there only).
+    // `onread` works for `new Socket` as for `net.connect`, but only the latter's types have it.
     const options: SocketConstructorOpts & { readonly onread: OnReadOpts } = {
       fd,
       readable: true,
@@ -41,22 +42,25 @@ export class Intake {
     this.#read(stream, new Socket(options))
   }
 
+  /** Reads a stream to its end. */
   readStream(stream: Stream, pipe: Readable): void {
     pipe.on('data', (chunk: Uint8Array) => this.#take(stream, chunk))
     this.#read(stream, pipe)
   }
 
-  /** Bytes of stderr come by the pipe of stdout. */
+  /** Records that stderr is merged: its bytes come through the pipe of stdout. */
   merge(): void {
     this.#merged = true
   }
 
-  /** Waits for the ends of all streams, at most `heldMs` in which they could be read; then closes
-   *  those that somebody still holds open. */
+  /** Waits for the ends of all streams, at most `heldMs`, not counting time in which they could not
+   *  be read. Then it closes those that another process still holds open. Call it when the process
+   *  has ended. */
   async drain(heldMs: number): Promise<Reasons> {
     const reasons: { [stream in Stream]?: string } = this.#merged ? { stderr: 'merged' } : {}
     const give = () => {
-      // Nobody read while the store was behind: what stands in the pipe may be the process's own.
+      // Nothing was read while the store was behind: bytes of the process itself may be in the
+      // pipe.
       if (this.#paused) {
         timer.refresh()
         return
@@ -72,11 +76,12 @@ export class Intake {
     return reasons
   }
 
-  /** Reads no more by itself: takes what is left, at the pace of the store. */
+  /** Stops reading a stream, and writes `chunks`, its rest, at the pace of the store. */
   async readRest(stream: Stream, chunks: Iterable<Uint8Array>): Promise<void> {
     const pipe = this.#open.get(stream)
     this.#open.delete(stream)
-    // What `chunks` reads of it is told to its listeners as well: it would be written twice.
+    // Bytes that `chunks` reads from the stream also reach its listeners, which would write them
+    // twice.
     pipe?.pause().removeAllListeners('data')
     for (const chunk of chunks) {
       this.#output.write(stream, chunk)
@@ -84,7 +89,7 @@ export class Intake {
     }
   }
 
-  /** Reads no more. */
+  /** Stops reading all streams. */
   destroy(): void {
     for (const pipe of this.#open.values()) pipe.destroy()
   }

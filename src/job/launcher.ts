@@ -1,23 +1,27 @@
-/** Gives a job's process the umask, soft limits and niceness of its submitter, as far as the system lets it. See rfc/11.
- *  Invariant: the server itself is as before once the process was started; what could not be given is told.
- *  Limits and a higher niceness are set by prlimit(1) and nice(1), which then become the program: Node can set none for
- *  a child, and a shell would change its environment. */
+/** Gives a job's process the umask, soft limits and niceness of its submission, as far as the
+ *  system allows. See rfc/11, rule 2.
+ *  Invariant: the server's own settings are unchanged once the process was started. `shortfalls`
+ *  names what the process does not get. prlimit(1) and nice(1) set limits and a higher niceness,
+ *  then become the program. Node cannot set them for a child, and a shell would change its
+ *  environment. */
 
 import { existsSync } from 'node:fs'
 import { getPriority, setPriority } from 'node:os'
 import type { JobOptions } from '../api/job.js'
 import { isAbove, type Limit, type LimitName, limitNames, readLimits } from '../base/limits.js'
 
-export type Launcher = {
-  /** Goes before the command; may be empty. */
+type Launcher = {
+  /** Arguments to put before the command; may be empty. */
   readonly prefix: readonly string[]
-  /** Requested settings that the process will not have, for people. */
+  /** Requested settings that the process will not have, as text for people. */
   readonly shortfalls: readonly string[]
-  /** Calls `spawn`. REQUIRES: it is synchronous. */
+  /** Calls `spawn` while this process has the umask and niceness that the child inherits. REQUIRES:
+   *  `spawn` is synchronous. */
   readonly around: <T>(spawn: () => T) => T
 }
 
-/** Reads what this process has: call it right before the spawn. */
+/** Makes the launcher for these options. It reads this process's own settings: call it right before
+ *  the spawn. */
 export function launcherOf({ umask, limits, nice }: JobOptions): Launcher {
   const limiting = limiterOf(limits ?? {})
   const slowing = slowerOf(nice)
@@ -50,7 +54,8 @@ function limiterOf(wanted: { readonly [name in LimitName]?: Limit }): Part {
   return { prefix: [], shortfalls: [missing] }
 }
 
-/** `raised`: the niceness that this process takes for the moment of the spawn. */
+/** Makes the part for the niceness. `raised` is the niceness that this process takes during the
+ *  spawn. */
 function slowerOf(nice: number | undefined): Part & { readonly raised?: number } {
   const own = getPriority()
   if (nice === undefined || nice === own) return { prefix: [], shortfalls: [] }
@@ -62,7 +67,7 @@ function slowerOf(nice: number | undefined): Part & { readonly raised?: number }
       shortfalls: [`the niceness is ${own}, not ${nice}: there is no nice here`],
     }
   }
-  // Whoever may lower it may also go back.
+  // A process that may lower its niceness may also go back.
   if (withPriority(nice, () => getPriority() === nice))
     return { prefix: [], shortfalls: [], raised: nice }
   const why = 'the server may not lower it'
@@ -94,7 +99,8 @@ function withUmask<T>(umask: number | undefined, act: () => T): T {
   }
 }
 
-/** Its path, wherever a job's PATH leads. */
+/** Returns the path of a program of the system, whatever PATH a job has. Returns undefined if there
+ *  is none. */
 export function systemProgram(program: string): string | undefined {
   return [`/usr/bin/${program}`, `/bin/${program}`].find((path) => existsSync(path))
 }

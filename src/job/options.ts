@@ -1,4 +1,5 @@
-/** How a job is to be run besides what: parsed at the edge, stored with its spec, read back. See rfc/11. */
+/** The options of a job: parsed where they come in, stored with its spec, and read back from it.
+ *  See rfc/11. */
 
 import { type JobOptions, jobNameSizeMax, timeLimitMsMax } from '../api/job.js'
 import { isLimitName, type Limit, type Limits } from '../base/limits.js'
@@ -7,9 +8,9 @@ import { TailraceError } from '../error.js'
 import { isJobId } from './ids.js'
 
 const umaskMax = 0o777
-/** Columns or rows: what the system has room for. */
+/** The largest number of columns or rows: the system keeps each in 16 bits. */
 const terminalSideMax = 65_535
-/** <sys/resource.h> */
+/** The bounds of the niceness, from <sys/resource.h>. */
 const [niceMin, niceMax] = [-20, 19]
 
 const parsers: { readonly [field in keyof JobOptions]-?: (input: unknown) => JobOptions[field] } = {
@@ -25,6 +26,7 @@ const parsers: { readonly [field in keyof JobOptions]-?: (input: unknown) => Job
   nice: (input) => parseWithin(input, 'nice', [niceMin, niceMax]),
 }
 
+/** The names of the options. */
 export const optionFields: readonly string[] = Object.keys(parsers)
 
 /** Parses the fields that are options. Throws EINVAL. */
@@ -38,6 +40,7 @@ export function parseOptions(
   return Object.fromEntries(given) as JobOptions
 }
 
+/** Parses a boolean. Throws EINVAL. */
 export function parseFlag(input: unknown, field: string): boolean {
   if (typeof input === 'boolean') return input
   throw invalid(`${field} is true or false`)
@@ -50,7 +53,7 @@ function parseWithin(input: unknown, field: string, [min, max]: readonly [number
   throw invalid(`${field} is an integer from ${min} to ${max}`)
 }
 
-/** Throws EINVAL. */
+/** Parses the size of a terminal. Throws EINVAL. */
 export function parseTerminalSize(input: unknown, what: string): TerminalSize {
   const fields: { readonly [field in keyof TerminalSize]?: unknown } =
     typeof input === 'object' && input !== null ? input : {}

@@ -1,7 +1,7 @@
-/** A job's output on its way into the store. See rfc/11.
- *  Invariant: at most `heldMax` bytes are in memory and not yet durable, as long as the caller stops
- *  reading while `full`; they are appended in the order in which they came, each once, also where
- *  the store fails for a while. */
+/** Appends a job's output to its log in the store. See rfc/11, rules 7 and 12.
+ *  Invariant: at most `heldMax` bytes are in memory and not yet durable, as long as the caller
+ *  stops reading while `full`. They are appended in the order in which they came, each once, even
+ *  if the store fails for a while. */
 
 import type { Environment } from '../base/environment.js'
 import { Wakeup } from '../base/wakeup.js'
@@ -10,44 +10,48 @@ import type { Offsets, Stream } from '../eventlog/stdio.js'
 import { Gather } from './gather.js'
 import type { Surely } from './surely.js'
 
-/** Bytes of a job's output in memory that are not durable yet. */
+/** The largest part of a job's output that is in memory and not durable yet, in bytes. */
 export const heldMaxDefault = 4 * 1024 * 1024
-/** What may still arrive after both pipes were told to stop: one read of each. */
+/** The bytes that may still arrive after both pipes were paused: one read of each. */
 const readSlack = 2 * 64 * 1024
 
 type Batch = { readonly index: number; readonly bytes: Uint8Array }
 
-/** What is left when the streams have ended: for the transaction that seals the output. */
+/** The last part of an output, for the transaction that seals it. */
 export type OutputRest = {
-  /** Blobs in the store. */
+  /** The number of blobs of the output in the store. */
   readonly count: number
+  /** Bytes that are not in the store yet. */
   readonly rest: Uint8Array | undefined
+  /** The offsets of the streams at their ends. */
   readonly offsets: Offsets
 }
 
-export type OutputOptions = {
+type OutputOptions = {
   readonly surely: Surely
   readonly environment: Environment
   readonly key: string
-  /** Blobs in the store. */
+  /** The number of blobs of the output in the store. */
   readonly count: number
   readonly heldMax: number
 }
 
 export class OutputWriter {
-  /** Wakes when bytes became durable, and when the store was given up. */
+  /** Wakes when bytes have become durable, and when the store was given up. */
   readonly moved = new Wakeup()
   readonly #surely: Surely
   readonly #environment: Environment
   readonly #key: string
   readonly #heldMax: number
   readonly #gather = new Gather()
-  /** Sent or to be sent, in order; each is guarded by its index, so that none overtakes another. */
+  /** Batches that were sent or will be, in order. Each is guarded by its index: none overtakes
+   *  another. */
   #unanswered: Batch[] = []
   #unansweredSize = 0
   #next: number
   #sending = 0
-  #trouble = false
+  /** True from a failed append until `#recover` has sent all that is unanswered. */
+  #recovering = false
   #closing = false
   #failed: TailraceError | undefined
   #heldPeak = 0
@@ -60,27 +64,29 @@ export class OutputWriter {
     this.#heldMax = options.heldMax
   }
 
-  /** Do not read on before `moved` wakes. */
+  /** True while the caller must not read on. Wait for `moved`, then look again. */
   get full(): boolean {
     return !this.#failed && this.held + readSlack > this.#heldMax
   }
 
+  /** The number of bytes that are in memory and not durable yet. */
   get held(): number {
     return this.#gather.size + this.#unansweredSize
   }
 
-  /** The most that was held at once. */
+  /** The largest value that `held` had, in bytes. Only tests use it. */
   get heldPeak(): number {
     return this.#heldPeak
   }
 
-  /** Why the store was given up: what is written from then on is dropped. */
+  /** The error for which the store was given up. From then on `write` drops its bytes. */
   get failed(): TailraceError | undefined {
     return this.#failed
   }
 
-  /** Copies the bytes. A lone piece is sent at once; while an append is on its way, what comes is
-   *  gathered into full blobs. No timer is needed: the answer sends what was gathered meanwhile. */
+  /** Copies the bytes, and appends them. A lone piece is sent at once. While an append is on its
+   *  way, pieces are gathered into blobs. No timer is needed: the answer to the append sends what
+   *  was gathered. */
   write(stream: Stream, chunk: Uint8Array): void {
     if (this.#failed) return
     for (const blob of this.#gather.add(stream, chunk, this.#environment.now() / 1000)) {
@@ -90,7 +96,8 @@ export class OutputWriter {
     this.#flushIfIdle()
   }
 
-  /** Waits until all that was sent is durable. Throws why the store was given up. */
+  /** Waits until all that was sent is durable. Throws the error for which the store was given
+   *  up. */
   async close(): Promise<OutputRest> {
     this.#closing = true
     while (this.#unanswered.length > 0 && !this.#failed) await this.moved.wait(this.moved.count)
@@ -108,26 +115,27 @@ export class OutputWriter {
     const batch = { index: this.#next++, bytes }
     this.#unanswered.push(batch)
     this.#unansweredSize += bytes.length
-    // In trouble, `#recover` sends what is unanswered, in order.
-    if (!this.#trouble) void this.#sendOnce(batch)
+    // `#recover` sends this batch too, in its order.
+    if (!this.#recovering) void this.#sendOnce(batch)
   }
 
-  /** Never rejects. */
+  /** Sends a batch once. Never rejects. */
   async #sendOnce(batch: Batch): Promise<void> {
     this.#sending++
     try {
       await this.#surely.once(this.#commitOf(batch))
       this.#answered(batch)
     } catch {
-      this.#trouble = true
+      this.#recovering = true
     } finally {
       this.#sending--
-      // Not before all others are answered: their guards have refused what follows the failed one.
-      if (this.#trouble && this.#sending === 0) void this.#recover()
+      // Wait for the answers to all batches: those behind a failed one were refused by their
+      // guards.
+      if (this.#recovering && this.#sending === 0) void this.#recover()
     }
   }
 
-  /** Sends what is unanswered again, one after the other, first to last. Never rejects. */
+  /** Sends all unanswered batches again, one after the other, in order. Never rejects. */
   async #recover(): Promise<void> {
     try {
       for (;;) {
@@ -136,7 +144,7 @@ export class OutputWriter {
         await this.#surely.commit(this.#commitOf(batch))
         this.#answered(batch)
       }
-      this.#trouble = false
+      this.#recovering = false
       this.#flushIfIdle()
     } catch (error) {
       this.#failed = toTailraceError(error)
@@ -152,7 +160,7 @@ export class OutputWriter {
   #answered(batch: Batch): void {
     this.#unanswered = this.#unanswered.filter((other) => other !== batch)
     this.#unansweredSize -= batch.bytes.length
-    if (!this.#trouble) this.#flushIfIdle()
+    if (!this.#recovering) this.#flushIfIdle()
     this.moved.wake()
   }
 }

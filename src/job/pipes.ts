@@ -1,9 +1,9 @@
-/** Real pipes for the stdin, stdout and stderr of jobs. What Node gives a child for a pipe is a
- *  socket, and a script that opens `/dev/stderr` then fails with ENXIO. See rfc/11.
- *  Node has no call that makes a pipe, but a shell makes one for each here-document: one idle shell
- *  makes them on demand, and they are opened here by way of /proc.
- *  Invariant: nobody but who takes a pipe has it open. Where the system has no such shell or no
- *  /proc, there are no pipes, and sockets must do. */
+/** Real pipes for the stdin, stdout and stderr of jobs. Node gives a child sockets instead of
+ *  pipes, and a script that opens `/dev/stderr` then fails with ENXIO. See rfc/11, rule 6. Node has
+ *  no call that makes a pipe, but a shell makes one for each here-document. One idle shell makes
+ *  them on demand, and this file opens them by way of /proc.
+ *  Invariant: only the caller of `take` has a pipe open. If the system has no such shell or no
+ *  /proc, there are no pipes, and jobs get sockets. */
 
 import assert from 'node:assert'
 import type { ChildProcess } from 'node:child_process'
@@ -12,12 +12,14 @@ import type { Readable, Writable } from 'node:stream'
 import { deferred } from '../base/deferred.js'
 import { spawnAlone } from '../base/spawn.js'
 
-/** What a POSIX shell can name. */
+/** The descriptors that a script of a POSIX shell can name, but 0 to 2. */
 const descriptors = [3, 4, 5, 6, 7, 8, 9]
-/** An empty document need not be a pipe; this one is read before the pipe is used. */
+/** The content of each here-document. An empty one need not be a pipe. It is read before the pipe
+ *  is used. */
 const filling = 'x\n'
 
-/** Makes pipes at each line it reads, and forgets them at the next; it ends with its stdin. */
+/** A script that makes pipes when it reads a line, and closes them when it reads the next. It ends
+ *  with its stdin. */
 const script = [
   'while read -r line; do',
   `exec ${descriptors.map((fd) => `${fd}<<E`).join(' ')}`,
@@ -34,7 +36,7 @@ type Shell = {
   readonly stdout: Readable
 }
 
-/** Two descriptors; who takes a pipe closes both. */
+/** The two descriptors of a pipe. The caller of `take` closes both. */
 export type Pipe = { readonly read: number; readonly write: number }
 
 export class PipePool {
@@ -45,13 +47,13 @@ export class PipePool {
   #missing = false
   #closed = false
 
-  /** `program` is a POSIX shell. */
+  /** Takes the path of a POSIX shell. */
   constructor(program = '/bin/sh') {
     this.#program = program
   }
 
-  /** `count` pipes (at most 7), or undefined where the system has none. Throws what the system says
-   *  where there are no descriptors left. */
+  /** Returns `count` pipes, at most 7. Returns undefined if pipes cannot be made here. Throws
+   *  EMFILE or ENFILE (of the system) if there are no descriptors left. */
   async take(count: number): Promise<Pipe[] | undefined> {
     while (this.#spare.length < count && !this.#missing && !this.#closed) {
       this.#making ??= this.#make().finally(() => {
@@ -62,6 +64,7 @@ export class PipePool {
     return this.#spare.length < count ? undefined : this.#spare.splice(0, count)
   }
 
+  /** Closes the spare pipes, and waits for the end of the shell. */
   async close(): Promise<void> {
     this.#closed = true
     await this.#making?.catch(() => {})
@@ -79,7 +82,7 @@ export class PipePool {
     const shell = this.#shell
     const made = await ask(shell)
     const pipes = made ? openAll(`/proc/${shell.child.pid}/fd`) : undefined
-    // Ours alone from here on: a pipe ends when its last writer has gone.
+    // The shell must close the pipes: a pipe ends when its last writer has closed it.
     const forgotten = made && (await ask(shell))
     if (pipes && forgotten) this.#spare.push(...pipes)
     else {
@@ -89,13 +92,14 @@ export class PipePool {
   }
 }
 
+/** Closes both ends of a pipe. */
 export function closePipe(pipe: Pipe): void {
   closeSync(pipe.read)
   closeSync(pipe.write)
 }
 
 function startShell(program: string): Shell {
-  // In a session of its own: what interrupts the server's terminal does not end it.
+  // The shell gets a session of its own, so that Ctrl-C in the server's terminal does not end it.
   const child = spawnAlone(program, ['-c', script], {
     detached: true,
     env: {},
@@ -112,7 +116,7 @@ function lives(child: ChildProcess): boolean {
   return child.pid !== undefined && child.exitCode === null && child.signalCode === null
 }
 
-/** Sends a line and waits for one. False where the shell is gone. */
+/** Sends a line to the shell, and waits for its answer. Returns false if the shell has ended. */
 async function ask(shell: Shell): Promise<boolean> {
   if (!lives(shell.child)) return false
   const answered = deferred<boolean>()
@@ -127,7 +131,8 @@ async function ask(shell: Shell): Promise<boolean> {
   return answer
 }
 
-/** Undefined where what the shell made are no pipes, or cannot be reached. Throws EMFILE, ENFILE. */
+/** Opens the pipes of the shell. Returns undefined if they are not pipes, or cannot be opened.
+ *  Throws EMFILE, ENFILE. */
 function openAll(directory: string): Pipe[] | undefined {
   const pipes: Pipe[] = []
   try {
@@ -141,7 +146,8 @@ function openAll(directory: string): Pipe[] | undefined {
   }
 }
 
-/** Each end is an open file of its own, so that our end may be non-blocking and the job's is not. */
+/** Opens both ends of a pipe. Each is an open file of its own, so that our end can be non-blocking
+ *  while the job's end is blocking. */
 function openPipe(path: string): Pipe {
   const read = openSync(path, constants.O_RDONLY)
   try {

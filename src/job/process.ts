@@ -1,6 +1,6 @@
-/** A job's process: spawned in a group of its own, its pipes read into the output no faster than
- *  the store takes it. See rfc/11.
- *  Invariant: bytes are never looked at as text; a stream ends when its last writer is gone, or
+/** A job's process. It is spawned in a group of its own, and its pipes are read into the output, no
+ *  faster than the store takes it. See rfc/11, rules 6 to 10.
+ *  Invariant: bytes are never decoded as text. A stream ends when its last writer is gone, or
  *  `heldMs` after the process, whichever is first. */
 
 import assert from 'node:assert'
@@ -25,18 +25,20 @@ import { closePipe, type Pipe, type PipePool } from './pipes.js'
 import type { Exit, StartedProcess } from './state.js'
 import { Terminal } from './terminal.js'
 
-/** How long a stream may stay open after its process: then a grandchild holds it. */
+/** The time that a stream may stay open after the end of its process, in ms. A stream that is open
+ *  longer is held by another process. */
 export const heldMsDefault = 5_000
 
-/** `env` is all of the environment. */
+/** A command to spawn. `env` is the whole environment of the process. */
 export type Launch = Omit<Spec, 'version' | 'envNames' | 'set'> & {
   readonly env: Readonly<Record<string, string>>
 }
 
-/** The process's end, and of each stream why it ended before its writers did. */
+/** The end of a process, and the reason for each stream that ended before its writers did. */
 export type Ended = { readonly exit: Exit; readonly reasons: Reasons }
 
-/** It could not be run. `status` is what a shell gives: 127 not found, 126 not to be run. */
+/** The error of a command that could not be run. `status` is that of a shell: 127 if the command
+ *  was not found, 126 if it could not be run. */
 export class ExecFailure extends Error {
   readonly status: number
 
@@ -46,8 +48,8 @@ export class ExecFailure extends Error {
   }
 }
 
-export type ProcessPorts = {
-  /** `NAME=VALUE` of the environment, which no other job has. */
+type ProcessPorts = {
+  /** A variable of the environment, `NAME=VALUE`, that no other job has. */
   readonly mark: string
   readonly output: OutputWriter
   readonly pipes: PipePool
@@ -56,7 +58,8 @@ export type ProcessPorts = {
 
 export class JobProcess {
   readonly started: StartedProcess
-  /** Requested umask, limits and niceness that the process does not have. */
+  /** The requested settings (umask, limits, niceness) that the process does not have, as text for
+   *  people. */
   readonly shortfalls: readonly string[]
   /** Resolves when the process has exited and both streams have ended. Never rejects. */
   readonly ended: Promise<Ended>
@@ -65,7 +68,7 @@ export class JobProcess {
   readonly #heldMs: number
   readonly #groupEnded = deferred<void>()
 
-  /** Throws ExecFailure. */
+  /** Starts the process of a job. Throws ExecFailure. */
   static async start(launch: Launch, ports: ProcessPorts): Promise<JobProcess> {
     await checkDirectory(launch.cwd)
     if (isLaunched(launch)) await checkProgram(launch)
@@ -83,42 +86,45 @@ export class JobProcess {
     this.#group = new ProcessGroup(pid, mark)
     this.shortfalls = wired.shortfalls
     this.#heldMs = heldMs
-    // Read before the next turn: until then the system keeps even a process that has ended.
+    // Read this in the turn of the spawn: until it is over, a process that has ended is not reaped.
     const startTime = processStart(pid)
     this.started = { pid, pgid: pid, ...(startTime === undefined ? {} : { startTime }) }
-    // A failing kill or write is its caller's to notice, and no reason to end the server.
+    // A kill or a write that fails must not end the server; its caller notices.
     wired.child.on('error', () => {})
     wired.stdin?.on('error', () => {})
     this.ended = this.#live()
   }
 
+  /** Sets the size of the terminal, if there is one. */
   resize(size: TerminalSize): void {
     this.#wired.terminal?.resize(size)
   }
 
-  /** Whether the process itself has ended; others may still hold its streams. */
+  /** True once the process itself has ended. Others may still hold its streams. */
   get exited(): boolean {
     const { exitCode, signalCode } = this.#wired.child
     return exitCode !== null || signalCode !== null
   }
 
-  /** Undefined where the process reads an empty stdin. */
+  /** The stdin of the process. Undefined if the process reads an empty one. */
   get stdin(): Writable | undefined {
     return this.#wired.stdin
   }
 
-  /** To all of the group that is left. False where nobody is. */
+  /** Sends a signal to the process group. Returns false if no process is left. */
   signal(name: string): boolean {
     return this.#group.signal(name)
   }
 
-  /** SIGKILL to all that it started. */
+  /** Sends SIGKILL to all processes that the process started. */
   killAll(): void {
     this.#group.killAll()
   }
 
-  /** Ends what the process left: SIGTERM now, SIGKILL after `killMs`. Undefined where nothing is left, else
-   *  resolves when nothing can be. REQUIRES: `ended` has resolved. */
+  /** Ends the processes that are left of the group: SIGTERM now, SIGKILL after `killMs`. Returns
+   *  undefined if none is left. Otherwise the promise resolves when SIGKILL was sent, or when
+   *  `lookAtGroup` finds none.
+   *  REQUIRES: `ended` has resolved. */
   endGroup(killMs: number): Promise<void> | undefined {
     if (!this.signal('SIGTERM')) return undefined
     const timer = setTimeout(() => {
@@ -129,7 +135,8 @@ export class JobProcess {
     return this.#groupEnded.promise
   }
 
-  /** Nobody tells when the group of a leader that has ended is empty: whoever waits for that may ask. */
+  /** Looks whether the group is empty, and if so resolves the promise of `endGroup`. The system
+   *  sends no event for that. */
   lookAtGroup(): void {
     if (this.#group.empty) this.#groupEnded.resolve()
   }
@@ -175,7 +182,8 @@ async function spawnWired(launch: Launch, ports: ProcessPorts): Promise<Wired> {
   }
 }
 
-/** REQUIRES: a pipe for each of stdout, stderr where it is not merged, stdin where the job is given one. */
+/** Spawns the process on pipes. REQUIRES: `pipes` has one for stdout, one for stderr unless it is
+ *  merged, and one for stdin if the job has one. */
 function spawnOnPipes(launch: Launch, intake: Intake, pipes: readonly Pipe[]): Wired {
   const [stdout, ...others] = pipes
   const stderr = launch.merge ? undefined : others.shift()
@@ -189,7 +197,7 @@ function spawnOnPipes(launch: Launch, intake: Intake, pipes: readonly Pipe[]): W
     for (const pipe of pipes) closePipe(pipe)
     throw error
   }
-  // The job's ends are the job's alone: a stream ends when its last writer has gone.
+  // Close the job's ends in this process: a stream ends when its last writer has closed it.
   for (const end of [stdin?.read, stdout.write, stderr?.write]) {
     if (end !== undefined) closeSync(end)
   }
@@ -215,7 +223,7 @@ function spawnOnSockets(launch: Launch, intake: Intake): Wired {
 }
 
 function spawnOnTerminal(launch: Launch, size: TerminalSize, intake: Intake): Wired {
-  // It makes the session, with its stdin as the terminal, and becomes the program.
+  // setsid(1) makes the session, takes its stdin as the terminal, and becomes the program.
   const [setsid, cat] = ['setsid', 'cat'].map(systemProgram)
   const terminal = setsid && cat ? Terminal.open(size) : undefined
   if (!setsid || !cat || !terminal) {
@@ -238,7 +246,8 @@ function spawnOnTerminal(launch: Launch, size: TerminalSize, intake: Intake): Wi
 
 type Spawned = Pick<Wired, 'child' | 'shortfalls'>
 
-/** A session and group of its own: a signal reaches all that the job started. `leader` is what makes them, else Node. */
+/** Spawns the process in a session and group of its own, so that a signal reaches all processes of
+ *  the job. `leader` is the command that makes them; without it Node does. */
 function spawnChild(
   launch: Launch,
   stdio: readonly StdioEnd[],
@@ -252,19 +261,20 @@ function spawnChild(
 }
 
 async function checkDirectory(cwd: string): Promise<void> {
-  // The system answers a missing directory as it answers a missing program.
+  // spawn() gives ENOENT for a missing directory as for a missing program: tell them apart here.
   const found = await stat(cwd).catch((cause: unknown) => {
     throw new ExecFailure(127, `the directory ${cwd} cannot be used: ${codeOf(cause)}`, cause)
   })
   if (!found.isDirectory()) throw new ExecFailure(127, `${cwd} is not a directory`)
 }
 
-/** Whether another program runs first and becomes the job's. */
+/** Returns true if another program (setsid, prlimit, nice) runs first and becomes the job's. */
 function isLaunched(launch: Launch): boolean {
   return launch.pty !== undefined || launcherOf(launch).prefix.length > 0
 }
 
-/** Checks the program as the system would: with a launcher in between, only the launcher gets the error. */
+/** Looks for the program as the system would, and throws ExecFailure. With a launcher in between,
+ *  only the launcher would get the error. */
 async function checkProgram({ command, cwd, env }: Launch): Promise<void> {
   const [program = ''] = command
   const { PATH = pathDefault }: { readonly PATH?: string } = env
@@ -284,7 +294,7 @@ async function checkProgram({ command, cwd, env }: Launch): Promise<void> {
   throw execFailure(command, failure)
 }
 
-/** Search path for programs without PATH, as in the C library. */
+/** The search path of a job without PATH, as in the C library. */
 const pathDefault = '/bin:/usr/bin'
 
 function execFailure([program = '']: Launch['command'], error: unknown): ExecFailure {
@@ -313,7 +323,7 @@ function exitOf(status: number | null, signal: string | null): Exit {
   return signal === null ? { status: status ?? 0 } : { signal }
 }
 
-/** Whether the system knows such a signal. */
+/** Returns true if the system has a signal of this name. */
 export function isSignal(name: string): name is NodeJS.Signals {
   return Object.hasOwn(system.signals, name)
 }

@@ -1,8 +1,10 @@
-/** Who runs and who waits: in order of submit, on `runningMax` places. A job that runs shares its place with one of its
- *  children, so that it may wait for it. See rfc/11. Pure but for its own state.
- *  Invariant: nobody waits while there is a place, nor for a parent that runs and shares its place with nobody. */
+/** The queue of jobs: they run in the order of their submits, on `runningMax` places. A running job
+ *  shares its place with one of its children at a time, so that it can wait for the child. See
+ *  rfc/11, rule 3. Pure but for its own state.
+ *  Invariant: no job waits while a place is free, or while its parent runs and shares its place
+ *  with no child. */
 
-/** Jobs on one place, each but the first a child of another. */
+/** A place, and the number of jobs on it. Each but the first is a child of another one. */
 type Place = { jobs: number }
 
 type Running = {
@@ -18,12 +20,12 @@ export class JobQueue<T> {
   readonly #runningMax: number
   readonly #start: (id: string, job: T) => void
   readonly #waiting = new Map<string, Waiting<T>>()
-  /** Waiting jobs by parent, oldest first. */
+  /** The waiting jobs by parent, oldest first. */
   readonly #children = new Map<string, Set<string>>()
   readonly #running = new Map<string, Running>()
   #places = 0
 
-  /** `start` is called once a place was taken for the job; it must not throw. */
+  /** Takes `start`, which is called when a job has got a place. It must not throw. */
   constructor(runningMax: number, start: (id: string, job: T) => void) {
     this.#runningMax = runningMax
     this.#start = start
@@ -37,7 +39,7 @@ export class JobQueue<T> {
     return this.#waiting.size
   }
 
-  /** A `parent` that does not run means nothing. */
+  /** Adds a job. A `parent` that does not run has no effect. */
   add(id: string, job: T, parent?: string): void {
     this.#waiting.set(id, { job, parent })
     if (parent !== undefined) {
@@ -48,7 +50,7 @@ export class JobQueue<T> {
     if (parent !== undefined) this.#share(parent)
   }
 
-  /** How many jobs run in each other, from this one up. */
+  /** Returns the length of the chain of running jobs from this one to its outermost ancestor. */
   depthOf(id: string | undefined): number {
     let depth = 0
     for (let at = id; at !== undefined; depth++) {
@@ -59,12 +61,12 @@ export class JobQueue<T> {
     return depth
   }
 
-  /** Takes a job out before its turn. False where it does not wait. */
+  /** Takes a job out before its turn. Returns false if it does not wait. */
   remove(id: string): boolean {
     return this.#take(id) !== undefined
   }
 
-  /** Takes all out that wait. */
+  /** Takes all waiting jobs out, and returns them. */
   clear(): T[] {
     const jobs = [...this.#waiting.values()].map(({ job }) => job)
     this.#waiting.clear()
@@ -72,7 +74,7 @@ export class JobQueue<T> {
     return jobs
   }
 
-  /** A job that was started is over. Its place is free once no job shares it. */
+  /** Records that a job has ended. Its place is free once no other job shares it. */
   leave(id: string): void {
     const job = this.#running.get(id)
     if (!job) return

@@ -1,5 +1,5 @@
-/** What a job wrote and what became of it, read out of the store: the same embedded and over a server. See rfc/8,
- *  rfc/11. The codec of events is a package's: it is loaded with the first call. */
+/** Reads the output and the events of a job from the store, embedded and over a server alike. See
+ *  rfc/8, rfc/11. The codec of events needs a package, which is loaded with the first call. */
 
 import type { Event } from '../api/event.js'
 import type { JobEventsOptions, JobOutput, JobOutputOptions, Jobs } from '../api/job.js'
@@ -28,7 +28,7 @@ const outputs = shapeOf<JobOutputOptions>({
 })
 const events = shapeOf<JobEventsOptions>({ follow: flag, signal })
 
-/** See `Jobs.output`. `show` finds the job, and its whole id. */
+/** Yields the output of a job; see `Jobs.output`. `show` checks that the job exists. */
 export async function* jobOutput(
   kvs: Kvs,
   show: Jobs['show'],
@@ -47,7 +47,7 @@ export async function* jobOutput(
   }
 }
 
-/** See `Jobs.events`. */
+/** Yields the events of a job; see `Jobs.events`. `show` checks that the job exists. */
 export async function* jobEvents(
   kvs: Kvs,
   show: Jobs['show'],

@@ -1,5 +1,6 @@
-/** Jobs as keys of the namespace `jobs`: what is written at each step, and views read back. See
- *  rfc/11. Invariant: a job's finish, the seal of its output and of its events, and its leaving of
+/** The records of jobs in the namespace `jobs`: the ops that write each step, and the reads of
+ *  views. See rfc/11.
+ *  Invariant: the finish of a job, the seals of its output and its events, and the removal from
  *  `active` are one transaction. */
 
 import type { Event } from '../api/event.js'
@@ -32,16 +33,19 @@ import {
 import { decodeSpec, encodeSpec } from './spec.js'
 import { eventOf, exitCodeOf, fold, type JobEvent, jobEventOf, submitted } from './state.js'
 
-export const listDefault = 100
-/** Bytes of views on one page: it ends early above. */
+/** The number of jobs on a page whose limit was left out. */
+const listDefault = 100
+/** The size of the views on one page, in bytes, above which the page ends early. */
 export const listSizeMax = 4 * 1024 * 1024
-/** Views read at once while a page is made: most are small, one may have `specSizeMax`. */
+/** The number of views that are read at once while a page is made. Most are small, but one may have
+ *  `specSizeMax`. */
 const listStep = 16
 
 const scope = { namespace: jobsNamespace }
 
-/** All keys of a new job: the first event, the header of its output, its places. `store` tells the store that
- *  runs it from copies of that. */
+/** Makes the ops that store a new job: its spec, its first event, the header of its output, and its
+ *  names in `active` and `index`. `store` is the incarnation of the namespace `jobs`, which tells
+ *  the store that runs the job from copies of that store. */
 export function submitOps(id: string, spec: Spec, at: number, store: string): Op[] {
   return [
     { op: 'put', key: specKey(id), value: encodeSpec(spec), contentType: 'application/json' },
@@ -52,15 +56,17 @@ export function submitOps(id: string, spec: Spec, at: number, store: string): Op
   ]
 }
 
-export type Finish = {
+type Finish = {
   readonly id: string
-  /** The last events; the finish is the last of them. */
+  /** The events to append; the last one is the finish. */
   readonly events: readonly JobEvent[]
-  /** With these events. */
+  /** The view after these events. */
   readonly view: JobView
+  /** The ops that seal the output. */
   readonly output: readonly Op[]
 }
 
+/** Makes the ops that store the finish of a job. */
 export function finishOps({ id, events, view, output }: Finish): Op[] {
   return [
     ...output,
@@ -70,7 +76,7 @@ export function finishOps({ id, events, view, output }: Finish): Op[] {
   ]
 }
 
-/** The last appends of an output: what was not sent yet, the end of both streams, the seal. */
+/** Makes the last appends of an output: its rest, the ends of both streams, and the seal. */
 export function sealOutputOps(
   id: string,
   end: {
@@ -86,7 +92,8 @@ export function sealOutputOps(
   return [...rest, { op: 'append', key, value: eofs, seal: true }]
 }
 
-/** The same for an output whose writer is gone: it ends where the store says. */
+/** Makes the ops that seal an output whose writer is gone. It ends after the bytes in the store,
+ *  and both streams get the reason. Returns none if the output is sealed. */
 export async function cutOutputOps(
   kvs: Kvs,
   id: string,
@@ -100,7 +107,7 @@ export async function cutOutputOps(
   return sealOutputOps(id, { at, offsets, reasons: { stdout: reason, stderr: reason } })
 }
 
-/** What the store has of one job. Throws ENOENT, ECORRUPT. */
+/** Reads a job: its events, and the view that they fold to. Throws ENOENT, ECORRUPT. */
 export async function readJob(
   kvs: Kvs,
   id: string,
@@ -116,7 +123,8 @@ export async function readJob(
   return { view, events }
 }
 
-/** Nobody but us writes the events of a job: what is none is damage. Throws ECORRUPT. */
+/** Decodes the events of a job. Only the runner writes them, so anything else is damage. Throws
+ *  ECORRUPT. */
 function eventsOf(id: string, log: Uint8Array): readonly Event[] {
   try {
     return decodeEvents(log)
@@ -125,7 +133,8 @@ function eventsOf(id: string, log: Uint8Array): readonly Event[] {
   }
 }
 
-/** Reads the stored view of a job, or makes it from the events. Undefined for no job. Throws ECORRUPT. */
+/** Reads the stored view of a job, or makes it from the events. Returns undefined if there is no
+ *  such job. Throws ECORRUPT. */
 export async function readView(kvs: Kvs, id: string): Promise<JobView | undefined> {
   const stored = await kvs.get(indexKey(id), scope)
   if (stored && stored.length > 0) return decodeView(stored)
@@ -137,16 +146,18 @@ export async function readView(kvs: Kvs, id: string): Promise<JobView | undefine
   }
 }
 
-/** Bytes of a view as it is stored. */
+/** Returns the size of a view in the store, in bytes. */
 export function viewSizeOf(view: JobView): number {
   return Buffer.byteLength(JSON.stringify(view))
 }
 
+/** Makes the ENOENT of a job that is not there. */
 export function noJob(id: string): TailraceError {
   return new TailraceError('ENOENT', `there is no job ${JSON.stringify(id)}`)
 }
 
-/** Jobs in the order of their submits, with the bytes of their spec, events and output. */
+/** Lists the ids of jobs, oldest first, each with the size of its spec, events and output in
+ *  bytes. */
 export async function jobDirectories(
   kvs: Kvs,
   {
@@ -154,7 +165,7 @@ export async function jobDirectories(
     limit,
   }: { readonly after?: string | undefined; readonly limit: number },
 ): Promise<{ readonly jobs: readonly { id: string; size: number }[]; readonly more: boolean }> {
-  // Ids begin with `f`: they stand between `active` and `index`.
+  // Ids begin with `f`, so they stand between `active` and `index`.
   const { entries, more } = await kvs.list('', { ...scope, after, limit })
   const jobs = entries
     .filter(({ name }) => isJobId(name))
@@ -162,7 +173,7 @@ export async function jobDirectories(
   return { jobs, more: more && jobs.length === entries.length }
 }
 
-/** The ids of jobs that have no finish event, oldest first. */
+/** Lists the ids of all jobs without a finish, oldest first. */
 export async function activeIds(kvs: Kvs): Promise<string[]> {
   const ids: string[] = []
   for (let after: string | undefined; ; ) {
@@ -173,21 +184,22 @@ export async function activeIds(kvs: Kvs): Promise<string[]> {
   }
 }
 
-/** The newest id that was ever given. */
+/** Returns the newest id in the store. Returns undefined if there is no job. */
 export async function newestId(kvs: Kvs): Promise<string | undefined> {
   const { names } = await listNames(kvs, indexDirectory, { limit: 1 })
   return names[0] === undefined ? undefined : mirrored(names[0])
 }
 
-/** Jobs that this process knows. */
-export type KnownJobs = {
-  /** Jobs that have not finished, in the order of their submits. */
+/** The views that this process knows, newer than those in the store. */
+type KnownJobs = {
+  /** Returns the jobs that have not finished, in the order of their submits. */
   readonly live: () => readonly JobView[]
-  /** A job's view, asked for first without what the store has of it, then with that. */
+  /** Returns the view of a job. It is called first without the stored view; if it returns
+   *  undefined, again with it. */
   readonly view: (id: string, stored?: JobView) => JobView | undefined
 }
 
-/** Newest first. Throws EINVAL. */
+/** Lists jobs, newest first; see `Jobs.list`. Throws EINVAL. */
 export async function listJobs(
   kvs: Kvs,
   options: ListJobsOptions,
@@ -252,7 +264,7 @@ function isOf(view: JobView, filter: JobFilter): boolean {
   return view.state === 'lost' || (view.state === 'finished' && exitCodeOf(view) !== 0)
 }
 
-/** A page of views that are in memory, newest first. */
+/** Makes a page of views that are in memory, newest first. */
 function pageOf(views: readonly JobView[], max: number): Pick<JobPage, 'jobs' | 'more' | 'next'> {
   let size = 0
   let count = 0
@@ -266,13 +278,14 @@ function pageOf(views: readonly JobView[], max: number): Pick<JobPage, 'jobs' | 
   return count < views.length && last ? { jobs, more: true, next: last.id } : { jobs, more: false }
 }
 
-/** How many jobs there are, and the bytes of all of them. */
+/** Returns the number of jobs, and the size of all values of the namespace `jobs` in bytes. */
 export async function jobTotals(kvs: Kvs): Promise<{ total: number; size: number }> {
   const [all, index] = await Promise.all([kvs.stat('', scope), kvs.stat(indexDirectory, scope)])
   return { total: index?.count ?? 0, size: all?.size ?? 0 }
 }
 
-/** Undefined where the job was removed since its name was listed. */
+/** Returns the view of a listed job. Returns undefined if the job was removed since it was
+ *  listed. */
 async function stillThere(
   kvs: Kvs,
   id: string,
@@ -284,7 +297,7 @@ async function stillThere(
 }
 
 function decodeView(stored: Uint8Array): JobView {
-  // Written by `finishOps` and by nothing else: the namespace is reserved.
+  // Only `finishOps` writes it: the namespace is reserved.
   return JSON.parse(new TextDecoder().decode(stored)) as JobView
 }
 

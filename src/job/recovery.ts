@@ -1,6 +1,7 @@
-/** What a server finds of jobs that ran when an earlier one ended without a word. See rfc/11.
- *  Invariant: only jobs without a finish are read; a surviving process is ended only if its pid and start time
- *  are those that were recorded, or its environment says whose it is, by this store: a copy of a store leaves the processes of its original alone. */
+/** Ends jobs that an earlier server left without a finish when it crashed. See rfc/11, rule 14.
+ *  Invariant: only jobs without a finish are read. A surviving process is killed only if its pid
+ *  and start time are the recorded ones, or if its environment names the job and this store. So a
+ *  copy of a store leaves the processes of its original alone. */
 
 import { idVariable, type JobView, storeVariable } from '../api/job.js'
 import type { Kvs } from '../api/kvs.js'
@@ -11,11 +12,11 @@ import { activeKey, eventsKey, jobsNamespace } from './keys.js'
 import { activeIds, cutOutputOps, finishOps, readJob } from './records.js'
 import { fold, type JobEvent } from './state.js'
 
-/** Jobs that are ended at once. */
+/** The number of jobs that are ended at the same time. */
 const recoveriesMax = 64
 
-/** Ends all that was left unfinished. One that cannot be ended now (no space, a blob that does not
- *  verify) stays for the next open: it must not keep the store from opening. */
+/** Ends all jobs without a finish as lost. A job that cannot be ended now (no space, a blob that
+ *  does not verify) stays for the next open: it must not keep the store from opening. */
 export async function recover(
   kvs: Kvs,
   environment: Environment,
@@ -30,7 +31,7 @@ export async function recover(
   await Promise.all(Array.from({ length: Math.min(recoveriesMax, ids.length) }, work))
 }
 
-/** What a job is that no server runs and that has no finish. */
+/** Returns the view of a job that has no finish and that no server runs: it is lost. */
 export function lostView(view: JobView, at: number): JobView {
   return lostEvents(at).reduce(fold, view)
 }
@@ -62,7 +63,8 @@ async function endLost(
   await kvs.commit({ guards, ops }, { namespace: jobsNamespace })
 }
 
-/** Ends whatever was started as one of these jobs of this store, wherever it went: the marks are the environment's. */
+/** Kills all processes whose environment names one of these jobs and this store, whatever their
+ *  group. */
 function killMarked(ids: ReadonlySet<string>, incarnation: string): void {
   const prefix = `${idVariable}=`
   killFound(() => {
@@ -83,7 +85,7 @@ function killSurvivor(events: readonly JobEvent[]): void {
     try {
       process.kill(-event.pgid, 'SIGKILL')
     } catch {
-      // It ended by itself in between.
+      // It has ended since.
     }
   }
 }

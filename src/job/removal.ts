@@ -1,6 +1,6 @@
-/** Finished jobs go: one that somebody names, all that are older than an age, and those that the retention of
- *  the namespace does not keep. See rfc/11, rules 16 to 19.
- *  Invariant: a job that has no finish is never touched; nothing polls. */
+/** Removes finished jobs: one by its id, all that are older than an age, and those that the
+ *  retention of the namespace does not keep. See rfc/11, rules 16 to 19.
+ *  Invariant: a job that waits or runs is never removed. Nothing polls. */
 
 import { setImmediate } from 'node:timers/promises'
 import { type JobView, jobsPageMax, type Pruned, type PruneOptions } from '../api/job.js'
@@ -11,21 +11,24 @@ import { activeDirectory, activeKey, indexKey, jobsNamespace, outputKey } from '
 import { jobDirectories, jobTotals, listSizeMax, noJob, readView, viewSizeOf } from './records.js'
 import type { JobKvs } from './store.js'
 
-/** Jobs that retention looks at, and removes in one commit, between two turns of the event loop. */
-export const retentionStep = 64
+/** The number of jobs that retention looks at in one turn of the event loop, and removes in one
+ *  commit. */
+const retentionStep = 64
 
-export type RemovalPorts = {
+type RemovalPorts = {
   readonly kvs: JobKvs
   readonly environment: Environment
-  /** Whether the job waits or runs in this process, or its finish could not be stored yet. */
+  /** Returns true if the job waits or runs in this process, or if its finish could not be
+   *  stored. */
   readonly isOpen: (id: string) => boolean
-  /** How a job is shown of which the store has this. */
+  /** Returns the view to show for a stored view: a job that nobody runs and that has no finish is
+   *  lost. */
   readonly settled: (view: JobView) => JobView
 }
 
 export class Removal implements AsyncDisposable {
   readonly #ports: RemovalPorts
-  /** Rings when the next job is old enough. */
+  /** The timer for the next job that becomes old enough. */
   #timer: Disposable | undefined
   #applying: Promise<void> | undefined
   #again = false
@@ -35,7 +38,8 @@ export class Removal implements AsyncDisposable {
     this.#ports = ports
   }
 
-  /** REQUIRES: the job has an end. Throws ENOENT. */
+  /** Removes a job, or only its output, out of pins too. REQUIRES: the job does not wait or run.
+   *  Throws ENOENT. */
   async remove(id: string, { output = false }: { readonly output?: boolean }): Promise<void> {
     const { kvs } = this.#ports
     const scope = { namespace: jobsNamespace }
@@ -46,7 +50,7 @@ export class Removal implements AsyncDisposable {
     await kvs.discard(output ? [outputKey(id)] : keysOf(id), { pins: true })
   }
 
-  /** Throws EINVAL. */
+  /** Removes jobs that finished long ago; see `Jobs.prune`. Throws EINVAL. */
   async prune(options: PruneOptions): Promise<Pruned> {
     const { olderThanMs, dryRun = false, after, signal } = options
     if (!Number.isSafeInteger(olderThanMs) || olderThanMs < 0) {
@@ -63,7 +67,7 @@ export class Removal implements AsyncDisposable {
     let more = page.more
     for (const { id } of page.jobs) {
       signal?.throwIfAborted()
-      // Who was submitted later finished later than that, too.
+      // This job and all later ones were submitted, and so finished, after that time.
       if (submitTimeOf(id) > until) {
         more = false
         break
@@ -84,7 +88,8 @@ export class Removal implements AsyncDisposable {
     return { jobs: old, ...(more && last !== undefined ? { next: last } : {}) }
   }
 
-  /** Applies the retention soon: a job has finished, or the settings are others. */
+  /** Applies the retention in the background. Call it when a job has finished or the settings have
+   *  changed. */
   kick(): void {
     if (this.#over) return
     this.#again = true
@@ -101,7 +106,7 @@ export class Removal implements AsyncDisposable {
   async #applyAll(): Promise<void> {
     while (this.#again && !this.#over) {
       this.#again = false
-      // Jobs that could not be removed now (no space) go with a later finish.
+      // Jobs that cannot be removed now (no space) are removed after a later finish.
       await this.#apply().catch(() => {})
     }
     this.#applying = undefined
@@ -123,7 +128,8 @@ export class Removal implements AsyncDisposable {
       let rest = page.more
       for (const { id, size } of page.jobs) {
         const surplus = left.count > max.count || left.size > max.size
-        // Nobody behind it was submitted earlier, and who was submitted later finished later than that.
+        // A job finishes after its submit, and all further jobs were submitted later: none is old
+        // enough.
         const young = !surplus && submitTimeOf(id) + ageMs > now
         if (young) due = Math.min(due, submitTimeOf(id) + ageMs)
         if (young || left.count <= 0) {
@@ -149,7 +155,7 @@ export class Removal implements AsyncDisposable {
     }
   }
 
-  /** Finished jobs, and the bytes of all jobs. */
+  /** Returns the number of finished jobs, and the size of all jobs in bytes. */
   async #totals(): Promise<{ count: number; size: number }> {
     const { kvs } = this.#ports
     const [{ total, size }, active] = await Promise.all([
@@ -159,7 +165,8 @@ export class Removal implements AsyncDisposable {
     return { count: total - (active?.count ?? 0), size }
   }
 
-  /** Undefined for one that has no end, or went meanwhile. */
+  /** Returns the view of a job that has ended. Returns undefined if it waits or runs, or was
+   *  removed. */
   async #ended(id: string): Promise<JobView | undefined> {
     if (this.#ports.isOpen(id)) return undefined
     const stored = await readView(this.#ports.kvs, id)
@@ -167,7 +174,8 @@ export class Removal implements AsyncDisposable {
   }
 }
 
-/** All of a job but what it shares with nobody: also where a crash left it without an end. */
+/** Returns all keys of a job. The one in `active` is there if a crash left the job without a
+ *  finish. */
 function keysOf(id: string): string[] {
   return [id, activeKey(id), indexKey(id)]
 }

@@ -1,5 +1,7 @@
-/** Runs jobs on a store: takes them, queues them, runs them, answers for them. See rfc/11.
- *  Invariant: a job that was submitted has a finish in the store, or is in `active`; nothing polls. */
+/** The runner of jobs: it stores, queues and runs them, and answers all calls of `Jobs`. See
+ *  rfc/11.
+ *  Invariant: a job that was submitted has a finish in the store, or is in `active`. Nothing
+ *  polls. */
 
 import type { Event } from '../api/event.js'
 import type { JobEventsOptions, JobOutput, JobOutputOptions, RemoveJobOptions } from '../api/job.js'
@@ -42,24 +44,27 @@ import { environmentOf, type ParsedSubmission, parseSubmission, specOf } from '.
 import type { JobKvs } from './store.js'
 import { Surely, storeRetryMsDefault } from './surely.js'
 
-/** How long a stopping server tries to store the ends of its jobs, once they have ended. */
-export const stopStoreMs = 5_000
+/** The time that a stopping server has to store the finishes of its jobs once they have ended, in
+ *  ms. */
+const stopStoreMs = 5_000
 
+/** Options of a runner. */
 export type JobRunnerOptions = {
-  /** One that may write to the reserved namespace `jobs`. */
+  /** A store that may write to the reserved namespace `jobs`. */
   readonly kvs: JobKvs
   readonly environment?: Environment
-  /** Jobs that run at once. */
+  /** The number of places for running jobs. Default `runningMaxDefault`. */
   readonly runningMax?: number
-  /** Bytes of one job's output that are in memory and not durable. */
+  /** The largest part of one job's output that is in memory and not durable, in bytes. Default
+   *  `heldMaxDefault`. */
   readonly heldMax?: number
-  /** How long a stream may be held open after its process. */
+  /** The time that a stream may stay open after its process, in ms. Default `heldMsDefault`. */
   readonly heldMs?: number
-  /** Between SIGTERM and SIGKILL when the server stops. */
+  /** The time between SIGTERM and SIGKILL, in ms. Default `killMsDefault`. */
   readonly killMs?: number
-  /** How long a job waits for a store that fails. */
+  /** The time that a job waits for a store that fails, in ms. Default `storeRetryMsDefault`. */
   readonly storeRetryMs?: number
-  /** Where the pipes of jobs come from; closed with the runner. */
+  /** The source of pipes for jobs. It is closed with the runner. */
   readonly pipes?: PipePool
 }
 
@@ -72,11 +77,11 @@ export class JobRunner implements Jobs, AsyncDisposable {
   readonly #ids: JobIds
   readonly #queue: JobQueue<ActiveJob>
   readonly #delayed: Delayed<Queued>
-  /** Jobs that have not finished, and those whose finish could not be stored. */
+  /** The jobs that have not finished, and those whose finish could not be stored. */
   readonly #live = new Map<string, ActiveJob>()
-  /** Jobs that have finished, whose groups have been told to end. */
+  /** The jobs that have finished, and whose groups were sent SIGTERM. */
   readonly #leaving = new Set<ActiveJob>()
-  /** What must be over before the store may be closed. None of them rejects. */
+  /** Promises that must settle before the store is closed. None of them rejects. */
   readonly #open = new Set<Promise<void>>()
   readonly #giveUp: AbortController
   readonly #removal: Removal
@@ -84,8 +89,8 @@ export class JobRunner implements Jobs, AsyncDisposable {
   #submitting = 0
   #stopped: Promise<void> | undefined
 
-  /** Ends what an earlier server left unfinished, then takes jobs. The store stays the caller's to
-   *  close, after this. Throws EIO and what reads throw. */
+  /** Ends the jobs that an earlier server left without a finish, then takes jobs. The caller closes
+   *  the store, after the runner. Throws EIO and what reads throw. */
   static async open(options: JobRunnerOptions): Promise<JobRunner> {
     const { kvs, environment = systemEnvironment } = options
     const { incarnation } = await kvs.root({ namespace: jobsNamespace })
@@ -126,15 +131,17 @@ export class JobRunner implements Jobs, AsyncDisposable {
     )
   }
 
+  /** The number of running jobs. */
   get running(): number {
     return this.#queue.running
   }
 
+  /** The number of jobs that wait for a place or for their start time. */
   get waiting(): number {
     return this.#queue.waiting + this.#delayed.size
   }
 
-  /** The job of an id, while it has not finished. For tests and for status. */
+  /** Returns a job that has not finished, or whose finish could not be stored. Only tests use it. */
   live(id: string): ActiveJob | undefined {
     return this.#live.get(id)
   }
@@ -238,7 +245,7 @@ export class JobRunner implements Jobs, AsyncDisposable {
       throw new TailraceError('ECONFLICT', message)
     }
     await this.#removal.remove(id, options)
-    // One whose finish could not be stored.
+    // The finish of this job could not be stored, so it was still known here.
     if (!options.output) this.#live.delete(id)
   }
 
@@ -247,19 +254,20 @@ export class JobRunner implements Jobs, AsyncDisposable {
     return this.#removal.prune(options)
   }
 
-  /** The settings of the namespace `jobs` are others. */
+  /** Applies the retention anew. Call it when the settings of the namespace `jobs` have changed. */
   configured(): void {
     this.#removal.kick()
   }
 
-  /** Takes no more jobs, ends those that wait or run (SIGTERM, after `killMs` SIGKILL), and resolves
-   *  when their ends are durable. */
+  /** Takes no more jobs, and ends those that wait or run (SIGTERM, after `killMs` SIGKILL).
+   *  Resolves when their finishes are durable, or the store was given up. */
   [Symbol.asyncDispose](): Promise<void> {
     this.#stopped ??= this.#stop()
     return this.#stopped
   }
 
-  /** SIGKILL to all that runs, at once: for a process that ends without waiting. Nothing is stored. */
+  /** Sends SIGKILL to the processes of all jobs, for a process that ends without waiting. Nothing
+   *  is stored. */
   kill(): void {
     for (const job of [...this.#live.values(), ...this.#leaving]) job.kill()
   }
@@ -274,10 +282,11 @@ export class JobRunner implements Jobs, AsyncDisposable {
     const launch = { ...spec, env: { ...environmentOf(submission), ...marks } }
     const job = new ActiveJob(this.#ports, id, spec, launch, at)
     const { view } = job
-    // Before the commit: whoever reads the job from the store must find it alive.
+    // Do this before the commit: a reader that finds the job in the store must find it alive here.
     this.#live.set(id, job)
     try {
-      // Commits of one namespace are answered in the order of their calls: so is the queue.
+      // Commits of one namespace are answered in the order of their calls, so jobs are queued in it
+      // too.
       await kvs.commit(
         { ops: submitOps(id, spec, at, this.#incarnation) },
         { namespace: jobsNamespace },
@@ -293,7 +302,8 @@ export class JobRunner implements Jobs, AsyncDisposable {
     return view
   }
 
-  /** Keeps `over` until it has settled; then the job is the store's. */
+  /** Waits for the end of a job in the background. Once its finish is stored, the runner forgets
+   *  the job. */
   #track(over: Promise<void>, job: ActiveJob, left?: () => void): void {
     const settled = over.then(() => {
       if (job.stored) this.#live.delete(job.id)
@@ -306,7 +316,7 @@ export class JobRunner implements Jobs, AsyncDisposable {
     this.#open.add(settled)
   }
 
-  /** The job has finished, and its place is free; what it left in its group is being ended. */
+  /** Waits in the background for the end of the processes that a finished job left in its group. */
   #awaitGroup(job: ActiveJob, ended: Promise<void>): void {
     this.#leaving.add(job)
     const settled = ended.then(() => {
@@ -331,7 +341,7 @@ export class JobRunner implements Jobs, AsyncDisposable {
     await this.#ports.pipes.close()
   }
 
-  /** Throws ENOENT, ECONFLICT (it has finished). */
+  /** Returns a job that has not finished. Throws ENOENT, ECONFLICT (it has finished). */
   async #find(id: string): Promise<ActiveJob> {
     const job = this.#live.get(id)
     if (job && !job.done) return job
@@ -339,8 +349,8 @@ export class JobRunner implements Jobs, AsyncDisposable {
     throw new TailraceError('ECONFLICT', `the job ${id} is ${state}`)
   }
 
-  /** One without a finish that nobody runs is lost, also while the store cannot be told. REQUIRES:
-   *  the job is not in `#live`. */
+  /** Returns the view to show for a stored view. A job without a finish that nobody runs is lost,
+   *  even while that cannot be stored. REQUIRES: the job is not in `#live`. */
   #settled(view: JobView): JobView {
     if (view.state === 'finished' || view.state === 'lost') return view
     return lostView(view, this.#ports.environment.now())

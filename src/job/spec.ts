@@ -1,5 +1,6 @@
-/** What a job is asked to run, parsed once at the edge, and what is stored of it. See rfc/11.
- *  Invariant: no value of the caller's environment is in a Spec, only those of `set`. */
+/** Parses submissions where they come in, and makes the spec that is stored. See rfc/11, rule 2.
+ *  Invariant: a Spec holds names of the caller's environment, never values. It holds values of
+ *  `set` only. */
 
 import { isAbsolute } from 'node:path'
 import { argSizeMax, argsSizeMax, type Spec, type Submission, specSizeMax } from '../api/job.js'
@@ -9,7 +10,7 @@ import { optionFields, parseFlag, parseOptions } from './options.js'
 type Fields<T> = { readonly [field in keyof T]?: unknown }
 type Variables = Readonly<Record<string, string>>
 
-/** A submission that was checked: each variable of `env` has a value. */
+/** A checked submission. Each variable of `env` has a value. */
 export type ParsedSubmission = Submission & { readonly env: Variables }
 
 const submissionFields: ReadonlySet<string> = new Set([
@@ -17,8 +18,8 @@ const submissionFields: ReadonlySet<string> = new Set([
   ...optionFields,
 ])
 
-/** Throws EINVAL; E2BIG where an argument or variable is above `argSizeMax` bytes, or all together above `argsSizeMax`,
- *  or the spec above `specSizeMax`. */
+/** Parses a submission. Throws EINVAL, and E2BIG if an argument or a variable is above `argSizeMax`
+ *  bytes, all of them together are above `argsSizeMax`, or the spec is above `specSizeMax`. */
 export function parseSubmission(input: unknown): ParsedSubmission {
   if (!isRecord(input)) throw invalid('a submission is an object')
   const unknown = Object.keys(input).find((field) => !submissionFields.has(field))
@@ -35,27 +36,29 @@ export function parseSubmission(input: unknown): ParsedSubmission {
   return submission
 }
 
-/** What is stored. */
+/** Makes the spec of a submission, which is stored. */
 export function specOf(submission: ParsedSubmission): Spec {
   const { command, cwd, env, set = {}, stdin = false } = submission
   const envNames = Object.keys(env).sort()
   return { version: 1, command, cwd, envNames, set, stdin, ...parseOptions(submission) }
 }
 
-/** All that the process gets. */
+/** Makes the environment of the process: `env`, then `set`, which wins. The runner adds its own
+ *  variables. */
 export function environmentOf(submission: ParsedSubmission): Variables {
-  // Own properties, so that `__proto__` is a variable like any other.
+  // fromEntries() makes own properties, so that `__proto__` is a variable like any other.
   return Object.fromEntries([
     ...Object.entries(submission.env),
     ...Object.entries(submission.set ?? {}),
   ])
 }
 
+/** Encodes a spec as JSON. */
 export function encodeSpec(spec: Spec): string {
   return JSON.stringify(spec)
 }
 
-/** Throws ECORRUPT. */
+/** Decodes a stored spec. Throws ECORRUPT. */
 export function decodeSpec(bytes: Uint8Array): Spec {
   try {
     const fields = JSON.parse(new TextDecoder().decode(bytes)) as Fields<Spec>
@@ -102,7 +105,7 @@ function parseTexts(input: unknown, field: string): string[] {
   return input.map((item) => parseText(item, field))
 }
 
-/** What can be handed to the system: text without NUL. */
+/** Parses text that the system can take: without NUL. */
 function parseText(input: unknown, field: string): string {
   if (typeof input !== 'string' || !input.isWellFormed() || input.includes('\0')) {
     throw invalid(`${field}: text without NUL is wanted`)
@@ -110,7 +113,8 @@ function parseText(input: unknown, field: string): string {
   return input
 }
 
-/** Checks sizes as the system counts them. A system with lower bounds refuses the job when it is to run. */
+/** Checks the sizes as the system counts them. A system with lower bounds refuses the job when it
+ *  is started. */
 function checkSizes(submission: ParsedSubmission): void {
   const variables = Object.entries(environmentOf(submission)).map((pair) => pair.join('='))
   let total = 0

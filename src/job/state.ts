@@ -1,42 +1,46 @@
-/** A job's state as a fold over its events. See rfc/11. Pure.
- *  Invariant: nothing follows the finish; a prefix of a job's events gives the state it had then. */
+/** The state of a job, as a fold over its events. See rfc/11, rule 4. Pure.
+ *  Invariant: nothing follows the finish. A prefix of a job's events gives the state that it had
+ *  then. */
 
 import { constants } from 'node:os'
 import type { Event, EventContext } from '../api/event.js'
 import type { ExitCode, JobView, Spec } from '../api/job.js'
 import { TailraceError } from '../error.js'
 
-/** How a process ended: exactly one of the two. Neither: its end is not known. */
+/** The end of a process: its exit status, or the signal that ended it. Neither is set if the end is
+ *  not known. */
 export type Exit = { readonly status?: number; readonly signal?: string }
 
-/** Severity 0 ends the job; above, it is only told. */
+/** An exception of a job. One of severity 0 says why the job did not run to its end; one above is a
+ *  note. */
 export type Exception = {
   readonly type: 'exec' | 'timeout' | 'server-stop' | 'store' | 'lost' | (string & {})
   readonly message: string
   readonly severity: number
 }
 
-/** `at` in ms since 1970. */
+/** An event of a job. `at` is in ms since 1970. */
 export type JobEvent =
   | { readonly name: 'submit'; readonly at: number }
   | ({ readonly name: 'start'; readonly at: number } & StartedProcess)
   | ({ readonly name: 'exception'; readonly at: number } & Exception)
   | ({ readonly name: 'finish'; readonly at: number } & Exit)
 
-/** `startTime` and the pid name a process, also after pids were used again; absent where the system
- *  does not tell. */
+/** The process of a job. `startTime` and the pid name a process even after the pid was used again;
+ *  `startTime` is absent if the system does not tell it. */
 export type StartedProcess = {
   readonly pid: number
   readonly pgid: number
   readonly startTime?: string
 }
 
-/** The state after the submit. */
+/** Returns the view of a job after its submit. */
 export function submitted(id: string, spec: Spec, at: number): JobView {
   const { name, command, cwd } = spec
   return { id, state: 'submitted', ...(name && { name }), command, cwd, submitted: at }
 }
 
+/** Returns the view after one more event. */
 export function fold(view: JobView, event: JobEvent): JobView {
   if (view.state === 'finished' || view.state === 'lost') return view
   switch (event.name) {
@@ -63,10 +67,11 @@ export function fold(view: JobView, event: JobEvent): JobView {
   }
 }
 
-/** Exit code of `timeout` (coreutils). */
+/** The exit code of timeout(1) for a command that ran too long. */
 const timeoutCode = 124
 
-/** The code a shell would give; 124 where the job's time limit ended it. REQUIRES: the job has finished or is lost. */
+/** Returns the exit code that a shell would give, and 124 if the time limit ended the job.
+ *  REQUIRES: the job has finished or is lost. */
 export function exitCodeOf(view: JobView): ExitCode {
   if (view.exception?.type === 'timeout') return timeoutCode
   if (view.status !== undefined) return view.status
@@ -75,7 +80,7 @@ export function exitCodeOf(view: JobView): ExitCode {
   return signal === undefined ? 1 : 128 + signal
 }
 
-/** As stored in the job's eventlog. */
+/** Makes the event of the job's eventlog. */
 export function eventOf(event: JobEvent): Event {
   const { name, at, ...context } = event
   const fields: EventContext = Object.fromEntries(
@@ -86,7 +91,8 @@ export function eventOf(event: JobEvent): Event {
 
 type Fields = { readonly [field in keyof (StartedProcess & Exception & Exit)]?: unknown }
 
-/** Undefined for an event that this version does not know. Throws ECORRUPT. */
+/** Parses an event of a job's eventlog. Returns undefined for an event that this version does not
+ *  know. Throws ECORRUPT. */
 export function jobEventOf(event: Event): JobEvent | undefined {
   const at = Math.round(event.timestamp * 1000)
   const fields: Fields = event.context ?? {}

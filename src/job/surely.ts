@@ -1,6 +1,6 @@
-/** Commits that are this process's own to make: sent again until they are applied, once. See rfc/11.
- *  Invariant: a commit guarded by the count of a key that only we append to is applied at most once,
- *  however often it is sent. */
+/** Sends the commits of the runner again until they are applied. See rfc/11, rule 12.
+ *  Invariant: a commit is applied at most once, however often it is sent. It is guarded by the
+ *  count of a log to which only this runner appends. */
 
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Kvs } from '../api/kvs.js'
@@ -9,13 +9,14 @@ import type { Environment } from '../base/environment.js'
 import { type Code, isCode, TailraceError } from '../error.js'
 import { jobsNamespace } from './keys.js'
 
-/** How long a job waits for a store that has no room, before it is given up. */
+/** The time that a job waits for a store that fails, in ms. Then the store is given up. */
 export const storeRetryMsDefault = 120_000
-/** Pause before the first repetition; doubled up to the last. */
-export const retryFirstMs = 20
-export const retryLastMs = 2_000
+/** The pause before the second try, in ms. It is doubled for each further try. */
+const retryFirstMs = 20
+/** The longest pause between two tries, in ms. */
+const retryLastMs = 2_000
 
-/** What may pass: space is made, the disk comes back, the outcome is found out. */
+/** The errors that may pass: space is made, the disk comes back, the outcome is found out. */
 const passing: ReadonlySet<Code> = new Set([
   'ENOSPC',
   'EDQUOT',
@@ -25,10 +26,11 @@ const passing: ReadonlySet<Code> = new Set([
   'ETIMEDOUT',
 ])
 
-export type SureCommit = {
+type SureCommit = {
   readonly ops: readonly Op[]
-  /** An append key that the ops append to and nobody else does, and its count before. */
+  /** A log that the ops append to, and nobody else does. */
   readonly key: string
+  /** The count of the log before. */
   readonly count: number
 }
 
@@ -38,7 +40,7 @@ export class Surely {
   readonly #retryMs: number
   readonly #signal: AbortSignal
 
-  /** `signal` ends the waiting, not a commit that is on its way. */
+  /** Takes a signal that ends the pauses, but not a commit that was sent. */
   constructor(kvs: Kvs, environment: Environment, retryMs: number, signal: AbortSignal) {
     this.#kvs = kvs
     this.#environment = environment
@@ -46,7 +48,7 @@ export class Surely {
     this.#signal = signal
   }
 
-  /** One attempt. Throws what `Kvs.commit` throws. */
+  /** Sends a commit once. Throws what `Kvs.commit` throws. */
   async once({ ops, key, count }: SureCommit): Promise<void> {
     await this.#kvs.commit(
       { guards: [{ key, count }], ops },
@@ -54,8 +56,8 @@ export class Surely {
     )
   }
 
-  /** Durable when it resolves. Throws the last error once `retryMs` are over, or one that will not
-   *  pass. */
+  /** Sends a commit until it is applied. It is durable when this resolves. Throws an error that
+   *  does not pass, and the last one once `retryMs` are over. */
   async commit(commit: SureCommit): Promise<void> {
     const until = this.#environment.monotonic() + this.#retryMs
     for (let pause = retryFirstMs; ; pause = Math.min(pause * 2, retryLastMs)) {
@@ -76,7 +78,7 @@ export class Surely {
       await this.once(commit)
     } catch (error) {
       if (!isCode(error, 'ECONFLICT')) throw error
-      // An earlier attempt whose answer was lost may have been applied: nobody else appends here.
+      // If the log has grown, an earlier attempt was applied and its answer was lost.
       const stat = await this.#kvs.stat(commit.key, { namespace: jobsNamespace })
       if (!stat || stat.count <= commit.count) throw error
     }

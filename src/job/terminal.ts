@@ -1,7 +1,9 @@
-/** The terminal of a job: the server holds its master, the job has its slave as stdin, stdout and stderr. See rfc/11.
- *  Invariant: every byte that the job wrote before its end is read; the server never waits for one that reads nothing.
- *  libuv takes a terminal that was hung up for ended after one read that did not fill its buffer, and drops the rest: so
- *  we hold the slave, too, until all was read. It can only block in writes to a master: so `cat` writes. */
+/** The terminal of a job. The server holds its master; the job has its slave as stdin, stdout and
+ *  stderr. See rfc/11, rule 6.
+ *  Invariant: every byte that the job wrote before its end is read. The server never blocks on a
+ *  job that does not read its stdin. libuv takes a terminal that was hung up for ended after one
+ *  read that did not fill its buffer, and drops the rest. So this file holds the slave open, too,
+ *  until all was read. libuv's writes to a master block. So a `cat` writes. */
 
 import type { ChildProcess } from 'node:child_process'
 import { closeSync, readSync, writeSync } from 'node:fs'
@@ -16,11 +18,12 @@ import {
 } from '../base/posix.js'
 import { spawnAlone } from '../base/spawn.js'
 
-/** Bytes of one read; the system gives less at a time. */
+/** The size of one read, in bytes. The system gives less at a time. */
 const readSize = 64 * 1024
-/** Bytes that the system may hold of what a job wrote: 640 KiB, and some. More is of others, who write on. */
+/** The largest rest of a job's output that is read after its end, in bytes. The system holds some
+ *  640 KiB; more comes from other processes that still write. */
 const restSizeMax = 1024 * 1024
-/** Ctrl-D, which a terminal gives its reader as the end of file. */
+/** The character Ctrl-D, which a terminal turns into an end of file for its reader. */
 const endOfFile = '\x04'
 
 export class Terminal {
@@ -30,7 +33,7 @@ export class Terminal {
   #writer: ChildProcess | undefined
   #closed = false
 
-  /** Undefined where the system has none. Throws what node:fs does. */
+  /** Opens a terminal. Returns undefined if the system has none. Throws what node:fs throws. */
   static open(size: TerminalSize): Terminal | undefined {
     const ends = openTerminal(size)
     return ends && new Terminal(ends)
@@ -41,23 +44,24 @@ export class Terminal {
     this.output = new ReadStream(ends.master)
   }
 
-  /** For the child's `stdio`. */
+  /** The descriptor for the `stdio` of the child. */
   get slave(): number {
     return this.#ends.slave
   }
 
-  /** Nobody will type: whoever reads finds the end of file. REQUIRES: nothing was typed yet. */
+  /** Ends the input: the job reads an end of file. REQUIRES: nothing was written to it yet. */
   endInput(): void {
     writeSync(this.#ends.master, endOfFile)
   }
 
-  /** Opens the terminal's input; its end is the end of file. `cat`: a program that copies its stdin. Call it once. */
+  /** Opens the input of the terminal. Its end is an end of file for the job. `cat` is the path of a
+   *  program that copies its stdin. Call it once. */
   openInput(cat: string): Writable {
     const stdio = ['pipe', this.#ends.master, 'ignore'] as const
     const writer = spawnAlone(cat, [], { detached: true, env: {}, stdio: [...stdio] })
     this.#writer = writer
     const { stdin } = writer
-    // Whatever fails here, nobody reads any more.
+    // Any failure here means that nobody reads the input any more.
     const input = new Writable({
       write: (chunk, _encoding, done) => void stdin?.write(chunk, done),
       final: (done) => void stdin?.end(endOfFile, done),
@@ -68,11 +72,13 @@ export class Terminal {
     return input
   }
 
+  /** Sets the size of the terminal. */
   resize(size: TerminalSize): void {
     if (!this.#closed) resizeTerminal(this.#ends.master, size)
   }
 
-  /** Output that was not read yet. REQUIRES: `output` is paused, the job has ended. */
+  /** Yields the output that was not read yet. REQUIRES: `output` is paused, and the job has
+   *  ended. */
   *rest(): Generator<Uint8Array, void, undefined> {
     for (let size = 0; size < restSizeMax; ) {
       const chunk = this.#next()
@@ -82,14 +88,16 @@ export class Terminal {
     }
   }
 
-  /** A paused stream still reads ahead between two steps of `rest`: what it has stands before what we read. */
+  /** Returns the next bytes. A paused stream still reads ahead between two steps of `rest`; its
+   *  bytes come before those that this file reads. */
   #next(): Uint8Array | undefined {
     const ahead: Uint8Array | null = this.output.read()
     if (ahead) return ahead
     return isReadable(this.#ends.master) ? this.#read() : undefined
   }
 
-  /** Empty where the terminal was hung up (vhangup(2)). REQUIRES: it is readable. */
+  /** Reads bytes. Returns none if the terminal was hung up (vhangup(2)). REQUIRES: it is
+   *  readable. */
   #read(): Uint8Array {
     const buffer = Buffer.allocUnsafe(readSize)
     try {
@@ -99,6 +107,7 @@ export class Terminal {
     }
   }
 
+  /** Closes the terminal. Idempotent. */
   close(): void {
     if (this.#closed) return
     this.#closed = true

@@ -36,7 +36,6 @@ const roomsToReword: readonly string[] = [
   'eventlog',
   'export',
   'fsck',
-  'job',
   'local',
   'open',
   'server',
