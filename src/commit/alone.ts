@@ -1,7 +1,9 @@
-/** Work of those who change several namespaces at once, or roots that are not the newest: moves between namespaces,
- *  `forget`. See rfc/18, rule 6, and rfc/14.
- *  Invariant: until the work is done, the commit loop of each of its namespaces stands still. All loops are asked to
- *  in one turn of the event loop, so that two such works never wait for each other. */
+/** Work on held commit loops: transactions that change several namespaces at once, and changes of
+ *  older roots. Moves between namespaces and `forget` need it. See rfc/18, rule 6, and rfc/14, rule
+ *  23.
+ *  Invariant: the commit loops of all its namespaces stand still until the work is done. All of
+ *  them are asked in one turn of the event loop, so that two such works never wait for each
+ *  other. */
 
 import type { Committed } from '../api/transaction.js'
 import { type Deferred, deferred } from '../base/deferred.js'
@@ -13,8 +15,9 @@ import { emptyTransaction } from '../transaction/transaction.js'
 import { type Built, type GroupBuild, rebaseTriesMax } from './group-build.js'
 import { type Sending, send } from './send.js'
 
-/** The commit loop of a namespace, as far as it can be held: see `Committer`. */
-export interface HoldableLoop {
+/** The calls of a commit loop that work on held loops needs. `Committer` implements and documents
+ *  them. */
+interface HoldableLoop {
   hold(released: Deferred<void>): Promise<void>
   begin(others?: ReadonlyMap<string, DraftGroup>): Promise<GroupBuild>
   sending(built: Built): Sending
@@ -22,12 +25,14 @@ export interface HoldableLoop {
   follow(head: Pick<Head, 'root' | 'revision'>): void
 }
 
-/** Commits a transaction on the first of the namespaces, and moves the roots of all of them, in one durable write.
- *  Throws what `apply` throws, AnsweredBefore, and as `Committer.submit`. */
-export type CommitAlone = (prepared: Prepared) => Promise<Committed>
+/** Commits a transaction on the target namespace, and moves the roots of all namespaces, in one
+ *  durable write. Throws what `apply` throws, AnsweredBefore, and what `Committer.submit`
+ *  throws. */
+type CommitAlone = (prepared: Prepared) => Promise<Committed>
 
-/** Runs `work` while the loops of `namespaces` stand still: the first one is the target of what it commits. Throws
- *  what `work` throws; EBUSY, ENONS and ECLOSED where a loop does not take it. */
+/** Runs `work` while the loops of `namespaces` stand still. The first one is the target of the
+ *  transactions that it commits. Throws what `work` throws, and EBUSY, ENONS and ECLOSED if a loop
+ *  refuses to be held. */
 export async function alone<T>(
   engine: Engine,
   namespaces: readonly [target: HoldableLoop, ...others: HoldableLoop[]],
@@ -35,7 +40,7 @@ export async function alone<T>(
 ): Promise<T> {
   const released = deferred<void>()
   try {
-    // Asked of all before any is waited for.
+    // Asks all loops before it waits for one of them.
     const held = await Promise.allSettled(namespaces.map((each) => each.hold(released)))
     for (const outcome of held) if (outcome.status === 'rejected') throw outcome.reason
     const [target, ...others] = namespaces
@@ -63,12 +68,13 @@ async function commitHeld(engine: Engine, held: Held, prepared: Prepared): Promi
       else if (part) await committer?.publish(part, head)
     }
     if (stored > 0) return answer.promise
-    // Somebody else moved the roots: the same transaction is applied on theirs.
+    // Somebody else moved the roots: applies the same transaction on theirs.
   }
   throw new TailraceError('EBUSY', 'the roots are contended: send it again')
 }
 
-/** What each loop has to send; the target last, with all nodes that its tree may name now. */
+/** Builds the group of each loop. The target comes last, and brings the nodes of the others too,
+ *  since its tree may name them. */
 async function build(
   { target, others }: Held,
   waiting: { readonly prepared: Prepared; readonly answer: Deferred<Committed> },
@@ -99,7 +105,8 @@ async function build(
   }
 }
 
-/** An engine that nobody else commits to, and loops that stand still: parts cannot come apart. */
+/** Makes the error for a joint commit that was stored in part. It cannot happen while the loops
+ *  stand still and nobody else commits to the engine. */
 function tornApart(): TailraceError {
   return new TailraceError(
     'EUNKNOWN',

@@ -1,7 +1,7 @@
-/** The commit loop of one namespace: while one group is on its way to disk, the next gathers. See
- *  rfc/17.
- *  Invariant: only this loop moves the namespace's root, one group at a time; a transaction is
- *  answered once, after it is durable or when it is certain that it is not. */
+/** The commit loop of one namespace: while one group is on its way to the disk, the next one
+ *  gathers. See rfc/17.
+ *  Invariant: only this loop moves the namespace's root, one group at a time. A transaction is
+ *  answered once: when it is durable, when it is certain that it will not be, or with EUNKNOWN. */
 
 import { setImmediate } from 'node:timers/promises'
 import { type Committed, waitingMax, waitingSizeMax } from '../api/transaction.js'
@@ -26,40 +26,47 @@ import {
 } from './group-build.js'
 import { type Sending, send } from './send.js'
 
-/** A group takes transactions until one of these is reached. */
-export const groupTransactionsMax = 4_096
+/** The largest number of transactions in a group. */
+const groupTransactionsMax = 4_096
+/** The largest size of a group, in bytes (`Prepared.size`). One larger transaction is a group of
+ *  its own. */
 export const groupSizeMax = 4 * 1024 * 1024
 
-/** Stands still in the queue: what comes after it waits until it is released. */
+/** An entry of the queue at which the loop stands still. `held` is resolved then, and the loop goes
+ *  on when `released` is. */
 type Hold = { readonly held: Deferred<void>; readonly released: Deferred<void> }
-/** What a group leaves. */
+/** The transactions that a build does not answer at once. */
 type Left = {
-  /** What opens the next group. */
+  /** The transactions that open the next group. */
   readonly rest: readonly Waiting[]
-  /** Refused on what the group did before: told once that is durable. */
+  /** The transactions that failed after others were applied. They are answered when the group is
+   *  durable. */
   readonly refused: readonly { readonly waiting: Waiting; readonly error: unknown }[]
-  /** Taken and refused ones, in their order. */
+  /** The transactions of the group, applied or refused, in their order. */
   readonly ours: readonly Waiting[]
 }
 
+/** The ports of a commit loop. */
 export type CommitterPorts = BuildPorts & {
   readonly engine: Engine
   readonly content: Content
-  /** Told of each new root, before its transactions are answered. */
+  /** Called with each new root, before its transactions are answered. */
   readonly moved: (namespace: LiveNamespace, root: Root) => void
 }
 
 /** A namespace that is there, with its commit loop. */
 export type Open = { readonly live: LiveNamespace; readonly committer: Committer }
 
+/** The commit loop of one namespace. */
 export class Committer {
-  /** What the namespace has besides its keys; what of it ends by itself ends through this loop. */
+  /** The leases, expiring keys and time marks of the namespace. Leases and keys expire by
+   *  transactions of this loop. */
   readonly present: Present
   readonly #ports: CommitterPorts
   readonly #namespace: LiveNamespace
   #queue: (Waiting | Hold)[] = []
   #queueSize = 0
-  /** The group that is on its way, for `close`. */
+  /** The end of the loop's present run; undefined while the queue is empty. */
   #running: Promise<void> | undefined
   #closed: TailraceError | undefined
 
@@ -70,14 +77,16 @@ export class Committer {
       environment: ports.environment,
       nodes: ports.nodes,
       meta: async () => (await namespace.trees(namespace.root)).meta,
-      // A group of its own: every renewal that was sent before it counts.
+      // A group of its own, so that every renewal that was sent before it counts.
       expireLeases: () => this.submit(ownTransaction({ op: 'expireLeases' }, { alone: true })),
       dateLeases: () => this.submit(ownTransaction({ op: 'dateLeases' }, { alone: true })),
       expireKeys: () => this.submit(ownTransaction({ op: 'expireKeys' })),
     })
   }
 
-  /** Resolves once durable. Throws EBUSY at once where too much waits, ENONS, and what `apply` throws. */
+  /** Commits a transaction; resolves once it is durable. Throws EBUSY (at once where more than
+   *  `waitingMax` transactions or `waitingSizeMax` bytes wait; later where the root is contended),
+   *  ENOSPC, EIO, EUNKNOWN, ENONS, ECLOSED, and what `apply` throws. */
   submit(prepared: Prepared): Promise<Committed> {
     if (this.#closed) return Promise.reject(this.#closed)
     if (this.#queue.length >= waitingMax || this.#queueSize > waitingSizeMax) {
@@ -90,8 +99,8 @@ export class Committer {
     return answer.promise
   }
 
-  /** Resolves when all that was submitted before is answered; the loop then stands still until `released`
-   *  is resolved. Throws as `submit`. */
+  /** Resolves when all that was submitted before is answered. The loop then stands still until
+   *  `released` is resolved. Throws EBUSY, ENONS, ECLOSED. */
   hold(released: Deferred<void>): Promise<void> {
     if (this.#closed) return Promise.reject(this.#closed)
     if (this.#queue.length >= waitingMax) return Promise.reject(this.#busy())
@@ -108,29 +117,31 @@ export class Committer {
     released.resolve()
     this.#queue.push({ held, released })
     this.#running ??= this.#run()
-    // Rejected where the loop was closed: then after all that was on its way, too.
+    // A closed loop rejects it, also after all that was on its way.
     await held.promise.catch(() => {})
   }
 
-  /** A group of the caller's own. REQUIRES: the loop is held, here and in `publish`. */
+  /** Begins a group on the newest root. REQUIRES: the loop is held until the group is published, or
+   *  the caller is this loop. */
   begin(others?: ReadonlyMap<string, DraftGroup>): Promise<GroupBuild> {
     return GroupBuild.begin(this.#ports, this.#namespace, this.present, others)
   }
 
-  /** Takes nothing more, and answers what waits, with `reason`. Resolves when the group that is on its
-   *  way is answered: the namespace's root then moves no more. */
+  /** Closes the loop: refuses what waits, and later transactions, with `reason`. Resolves when the
+   *  group that is on its way is answered; the namespace's root moves no more from then on. */
   async close(reason: TailraceError): Promise<void> {
     this.#closed ??= reason
     while (this.#running) await this.#running
   }
 
-  /** Takes transactions again: what it was closed for has failed. */
+  /** Opens a closed loop again. Called where the removal of the namespace has failed. */
   reopen(): void {
     this.#closed = undefined
   }
 
   async #run(): Promise<void> {
-    // Whoever submits in this turn of the event loop, each from its own socket, shares the group.
+    // Waits one turn of the event loop, so that all who submit in this turn, from many sockets,
+    // share a group.
     await setImmediate()
     while (this.#queue.length > 0) {
       const group = this.#take()
@@ -153,6 +164,7 @@ export class Committer {
     await released.promise
   }
 
+  /** Takes the next group, or the next hold, off the queue. */
   #take(): Waiting[] | Hold {
     const group: Waiting[] = []
     let size = 0
@@ -176,14 +188,15 @@ export class Committer {
     return group
   }
 
-  /** Puts transactions back to where they were taken from. */
+  /** Puts transactions back to the front of the queue. */
   #giveBack(waiting: readonly Waiting[]): void {
     if (waiting.length === 0) return
     for (const each of waiting) this.#queueSize += each.prepared.size
     this.#queue = [...waiting, ...this.#queue]
   }
 
-  /** Answers each of the group, but those that open the next one. Never throws. */
+  /** Commits a group, and answers its transactions; those that open the next group go back to the
+   *  queue. Never throws. */
   async #commit(group: readonly Waiting[]): Promise<void> {
     let ours = group
     let refused: Left['refused'] = []
@@ -200,14 +213,14 @@ export class Committer {
           for (const { waiting, error } of refused) waiting.answer.reject(toTailraceError(error))
           return
         }
-        // Somebody else moved the root: apply the same transactions on theirs.
+        // Somebody else moved the root: applies the same transactions on theirs.
       }
       const message = `the root of ${this.#namespace.name} is contended: send it again`
       throw new TailraceError('EBUSY', message)
     } catch (error) {
-      // What refused them is not there: they are judged again.
+      // The group was not stored, so that its refused transactions are judged again.
       const again = new Set(refused.map(({ waiting }) => waiting))
-      // What frees space goes on without the others, which a full disk has refused.
+      // On a full disk the transactions that free space are tried again without the others.
       const freeing = ours.filter(({ prepared }) => frees(prepared))
       if (isCode(error, 'ENOSPC') && freeing.length < ours.length) {
         for (const waiting of freeing) again.add(waiting)
@@ -219,7 +232,9 @@ export class Committer {
     }
   }
 
-  /** REQUIRES: the engine has stored what was built; `head` is where the namespace is since then. */
+  /** Moves the namespace to the root of a stored group, or to a newer one, and answers the group's
+   *  transactions. REQUIRES: the engine has stored the group. `head`: the newest root and revision
+   *  since then. */
   async publish(built: Built, head: Pick<Head, 'root' | 'revision'>): Promise<void> {
     await this.#ports.content.remember(built.blobs)
     this.#advance({ root: built.root, revision: head.revision })
@@ -232,7 +247,7 @@ export class Committer {
     }
   }
 
-  /** A root that this loop did not make, or does not know to have made. */
+  /** Moves the namespace to a root that somebody else made, or may have made. */
   follow(head: Pick<Head, 'root' | 'revision'>): void {
     this.present.lose()
     this.#advance(head)
@@ -243,8 +258,9 @@ export class Committer {
     this.#ports.moved(this.#namespace, head.root)
   }
 
-  /** Applies each transaction on a draft. One that fails is answered at once where all that it saw is
-   *  durable: nobody is told of what a crash could take back. */
+  /** Applies the transactions to a draft, one after the other, and makes the root. A transaction
+   *  that fails is answered at once only if no earlier one of the group was applied: nobody is told
+   *  of a state that a crash could take back. */
   async #build(group: readonly Waiting[]): Promise<Built & Left> {
     using build = await this.begin()
     const taken: Taken[] = []
@@ -273,7 +289,8 @@ export class Committer {
     return { taken, ...left, ...(await build.finish()) }
   }
 
-  /** REQUIRES: the namespace is still at the root that the group was built on. */
+  /** Makes the part of an engine commit for a group. REQUIRES: the namespace is still at the root
+   *  that the group was built on. */
   sending({ root, blobs, taken }: Built): Sending {
     const { name, record, revision, root: before } = this.#namespace
     const { known: retained } = this.#namespace.retention
@@ -294,8 +311,9 @@ export class Committer {
     return new TailraceError('EBUSY', message)
   }
 
-  /** The head once our root is in the history: ours, or a newer one. Undefined where the root had
-   *  moved without us; the namespace then follows it. Throws as `send`. */
+  /** Sends a group to the engine. Returns the newest root once the group's root is in the history:
+   *  this one, or a later one. Undefined where somebody else moved the root; the namespace then
+   *  follows. Throws what `send` throws. */
   async #send(built: Built): Promise<Pick<Head, 'root' | 'revision'> | undefined> {
     const [sent] = await send(this.#ports.engine, [this.sending(built)])
     if (sent?.stored) return sent.head

@@ -1,6 +1,7 @@
-/** A commit group while it is made: transactions applied one after the other to a draft of the next tree,
- *  then the root that names it. See rfc/17.
- *  Invariant: a transaction that throws leaves nothing behind; nothing is visible before the root is. */
+/** Builds a commit group: applies transactions one after the other to a draft of the next tree,
+ *  then makes the root that names it. See rfc/17, rules 1 to 3.
+ *  Invariant: a transaction that throws leaves nothing in the draft. Nothing of the group is
+ *  visible before its root. */
 
 import type { Committed, OpResult } from '../api/transaction.js'
 import type { Deferred } from '../base/deferred.js'
@@ -29,38 +30,45 @@ import { writeRoot } from '../tree/root.js'
 import { keysOf } from '../tree/root-keys.js'
 import type { Dir, Views } from '../tree/treeobj.js'
 
-/** How often a group is applied anew on a root that somebody else has moved. */
+/** The number of times that a group is applied, each time on a root that somebody else has
+ *  moved. */
 export const rebaseTriesMax = 16
 
+/** The ports that building a group needs. */
 export type BuildPorts = {
   readonly nodes: Nodes
   readonly environment: Environment
+  /** Gives the newest trees of other namespaces, for links. */
   readonly views: Views
-  /** The tree of a namespace, now or at a retained root. */
+  /** Returns the tree of a namespace, now or at a retained root, for copies. Throws ENONS,
+   *  ECOMPACTED, EINVAL. */
   readonly sources: (namespace: string, at: number | string | undefined) => Promise<Dir>
 }
 
-/** What a transaction that was applied answers once its group is durable. */
-export type Applied = {
+/** The answer of an applied transaction, which it gets once its group is durable. */
+type Applied = {
   readonly seq: number
   readonly results: readonly OpResult[]
+  /** Called when the group is durable, before its answers. */
   readonly effects: readonly (() => void)[]
-  /** By an earlier transaction of the group, under the same idempotency key. */
+  /** True if an earlier transaction of the group did it under the same idempotency key. */
   readonly repeated?: true
 }
 
 /** A transaction that waits for its answer. */
 export type Waiting = { readonly prepared: Prepared; readonly answer: Deferred<Committed> }
+/** A transaction that was applied, and waits until its group is durable. */
 export type Taken = { readonly waiting: Waiting; readonly applied: Applied }
 
-/** A group that is complete: what the engine is sent, and who is answered then. */
+/** A complete group: its root and blobs for the engine, and the transactions to answer. */
 export type Built = {
   readonly taken: readonly Taken[]
   readonly root: Root
   readonly blobs: readonly Blob[]
 }
 
-/** Mutable; owned by the one loop that made it. Disposed of once its root is sent. */
+/** A group that is being built. Mutable; owned by the loop that began it, which disposes of it
+ *  after `finish`. */
 export class GroupBuild implements Disposable {
   readonly group: PresentGroup
   readonly #writer: NodeWriter
@@ -85,7 +93,8 @@ export class GroupBuild implements Disposable {
     this.#environment = environment
   }
 
-  /** Begins on the namespace's newest root. Throws EDANGLING, ECORRUPT, EIO. */
+  /** Begins a group on the namespace's newest root. `others`: the groups of a joint commit, by
+   *  namespace. Throws EDANGLING, ECORRUPT, EIO. */
   static async begin(
     ports: BuildPorts,
     namespace: LiveNamespace,
@@ -119,12 +128,13 @@ export class GroupBuild implements Disposable {
     return new GroupBuild(namespace, group, writer, environment)
   }
 
-  /** Transactions that were applied. */
+  /** The number of transactions that were applied. */
   get count(): number {
     return this.#count
   }
 
-  /** Throws what `apply` throws; the transaction is then undone. Throws AnsweredBefore. */
+  /** Applies a transaction to the draft. Throws what `apply` throws, after it has undone the
+   *  transaction; EDQUOT; AnsweredBefore. */
   async apply(prepared: Prepared): Promise<Applied> {
     const { once } = prepared
     const answer = once && (await answered(this.group, once))
@@ -154,14 +164,16 @@ export class GroupBuild implements Disposable {
     }
   }
 
-  /** The answer of a transaction that was applied: in this group, or it is durable already. */
+  /** Returns the answer of a transaction that this group has applied before. Throws AnsweredBefore
+   *  for one of an earlier group. */
   async #again({ seq, results }: AnswerRecord): Promise<Applied> {
     if (seq > this.#before.seq) return { seq, results, effects: [], repeated: true }
     const { ref } = await this.#rootHolding(seq)
     throw new AnsweredBefore({ seq, ref, results, repeated: true })
   }
 
-  /** The newest where that one is no more retained. */
+  /** Returns the root that holds a seq; the one that the group follows if the former is no longer
+   *  retained. */
   async #rootHolding(seq: number): Promise<Root> {
     try {
       return await this.#namespace.roots.at(seq, this.#before)
@@ -171,7 +183,8 @@ export class GroupBuild implements Disposable {
     }
   }
 
-  /** The root that follows, and all blobs that it needs. Once. */
+  /** Writes the nodes of the draft, and returns the new root with all blobs that it brings.
+   *  REQUIRES: called once. */
   async finish(): Promise<{ readonly root: Root; readonly blobs: readonly Blob[] }> {
     if (this.#answersKept) await forgetAnswers(this.group)
     const { draft, meta, now, changed } = this.group

@@ -1,26 +1,31 @@
-/** Sends what was built to the engine until it is known what became of it. See rfc/17, rule 6.
- *  Invariant: a commit is sent again with the same `tx` only; one that was stored is never called refused. */
+/** Sends built groups to the engine until their outcome is known. See rfc/17, rule 6.
+ *  Invariant: a commit is sent again only with the same `tx`. A commit that was stored is never
+ *  reported as refused. */
 
 import type { Engine, Head, Part, Root } from '../engine/engine.js'
 import { TailraceError } from '../error.js'
 
-/** The same commit is sent this often before its outcome is called unknown. */
+/** The number of times that a commit is sent before its outcome is called unknown. */
 export const commitTriesMax = 8
 
+/** The part of one namespace in a commit. */
 export type Sending = {
   readonly part: Part
   /** The seq of the root that it follows. */
   readonly after: number
 }
 
-/** `head`: where the namespace is: at the part's root, or at one that somebody else made. */
+/** The outcome of a part. */
 export type Sent = {
+  /** True if the part's root is in the history. */
   readonly stored: boolean
+  /** The newest root of the namespace: the part's, or one that somebody else made. */
   readonly head: Pick<Head, 'root' | 'revision'>
 }
 
-/** In the order of the parts, which share one durable write. Throws what the engine says of a commit that was
- *  not stored, ENONS, EUNKNOWN where that cannot be told. */
+/** Sends parts in one durable write, and returns their outcomes in the same order. Throws the
+ *  engine's error if nothing was stored, ENONS, and EUNKNOWN where it is not known if something
+ *  was. */
 export async function send(engine: Engine, sending: readonly Sending[]): Promise<Sent[]> {
   const parts = sending.map(({ part }) => part)
   let failure: TailraceError | undefined
@@ -49,7 +54,8 @@ export async function send(engine: Engine, sending: readonly Sending[]): Promise
   )
 }
 
-/** A refusal does not prove that nothing was stored: looks for our `tx` in what was kept. */
+/** Judges a conflict. It does not prove that nothing was stored, so this looks for the part's `tx`
+ *  in the history. Throws ENONS. */
 async function judged(
   engine: Engine,
   { part, after }: Sending,

@@ -31,7 +31,6 @@ const roomsToReword: readonly string[] = [
   'api',
   'cli',
   'collect',
-  'commit',
   'engine',
   'eventlog',
   'export',
