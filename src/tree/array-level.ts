@@ -1,7 +1,7 @@
-/** One level of an append array in memory, with those above it: an immutable state that shares its
- *  entries with the states that follow. See rfc/5.
- *  Invariant: what a level shows never changes. The places behind its entries may be filled by the
- *  states that follow it, each place once; who would fill a place a second time copies first. */
+/** A level of an append array in memory, together with the levels above it: an immutable state that
+ *  shares its slots with later states. See rfc/5.
+ *  Invariant: the entries of a level never change. Later states may fill the slots behind them,
+ *  each slot once; a state that finds its next slot filled copies all its slots first. */
 
 import assert from 'node:assert/strict'
 import { type Blobref, digestSize, writeDigest } from '../blob/blobref.js'
@@ -17,40 +17,43 @@ import {
 import { encodeNode } from './node.js'
 import type { NodeSink } from './nodes.js'
 
-/** Room for a page of entries. `digests` and `marks` are only ever written behind `filled`. */
+/** The space for the entries of a page. `digests` and `marks` are only written at `filled` or after
+ *  it. */
 type Slots = {
   readonly digests: Uint8Array
   readonly marks: number[]
   filled: number
 }
 
-/** Level 0 is the array itself. */
+/** A level with those above it. Level 0 is the array itself. */
 export type ArrayLevel = {
   readonly level: number
-  /** Blobs of this level and of those above it. */
+  /** The number of blobs of this level and of those above it. */
   readonly count: number
-  /** Their bytes. */
+  /** The bytes of these blobs. */
   readonly size: number
   readonly slots: Slots
-  /** Those of the slots that belong to this state. */
+  /** The number of slots that belong to this state. */
   readonly entries: number
-  /** The level above; undefined where no page was closed yet. */
+  /** The level above; undefined if no page of this level was closed yet. */
   readonly up: ArrayLevel | undefined
-  /** What is known of its node: the ref, computed at most once, and whether it need not be written again. */
+  /** The ref of its node, computed at most once; `written` is true if it need not be written
+   *  again. */
   readonly node: { ref: Blobref | undefined; written: boolean }
 }
 
+/** Returns a level without entries, below `up`. */
 export function emptyLevel(level: number, up: ArrayLevel | undefined): ArrayLevel {
   return levelOf(level, { digests: Buffer.alloc(0), marks: [], filled: 0 }, 0, up)
 }
 
-/** A level whose entries are the first `entries` of these. */
+/** Returns a level with the first `entries` of these entries, below `up`. */
 export function levelFrom(
   { level, digests, marks }: Entries,
   entries: number,
   up: ArrayLevel | undefined,
 ): ArrayLevel {
-  // No place is free behind them, so that a push copies them first.
+  // These slots have no free one behind them, so that a push copies them.
   const own = digests.subarray(0, entries * digestSize)
   return levelOf(
     level,
@@ -60,7 +63,7 @@ export function levelFrom(
   )
 }
 
-/** The entries of this level alone, oldest first. */
+/** Returns the entries of this level only, oldest first. */
 export function entriesOfLevel({ level, slots, entries }: ArrayLevel): Entries {
   return {
     level,
@@ -69,7 +72,8 @@ export function entriesOfLevel({ level, slots, entries }: ArrayLevel): Entries {
   }
 }
 
-/** The level with one entry more. One that gets full becomes a page, and an entry of the level above. */
+/** Returns the level with one more entry. A level that gets full becomes a page, which is written
+ *  to `sink`, and an entry of the level above. */
 export function pushEntry(
   sink: NodeSink,
   array: ArrayLevel,
@@ -94,15 +98,16 @@ export function pushEntry(
   return emptyLevel(level, pushEntry(sink, above, page, size - above.size))
 }
 
-/** Writes nothing. */
+/** Returns the ref of a level's node. Writes nothing. */
 export function refOfLevel(array: ArrayLevel): Blobref {
   array.node.ref ??= hashNode(encodeNode(openNode(array)))
   return array.node.ref
 }
 
-/** Writes a level's node and those above it, but for those that are stored, or that a writer took
- *  before: above the first level nothing changes between the closings of two pages. What a writer took
- *  of the first level is not remembered: the empty array, for one, is closed in many stores. */
+/** Writes the nodes of a level and of those above it, and returns the level's ref. Nodes that were
+ *  read from the store are not written again, and neither are nodes above level 0 that were written
+ *  before: these change only when a page is closed. A write of level 0 is not remembered, since one
+ *  state may be closed in several stores; the empty array is. */
 export function writeLevel(writer: NodeSink, array: ArrayLevel): Blobref {
   if (array.node.written) return refOfLevel(array)
   if (array.up) writeLevel(writer, array.up)
@@ -112,7 +117,7 @@ export function writeLevel(writer: NodeSink, array: ArrayLevel): Blobref {
   return ref
 }
 
-/** Says of a level that it was read from a stored node. */
+/** Marks a level as read from the stored node `ref`. */
 export function markStored(array: ArrayLevel, ref: Blobref): void {
   array.node.ref = ref
   array.node.written = true
@@ -130,7 +135,7 @@ function levelOf(
   return { level, count, size, slots, entries, up, node: { ref: undefined, written: false } }
 }
 
-/** Slots whose next place is free. */
+/** Returns the level's slots if the one behind its entries is free, else a copy with free slots. */
 function slotsBehind({ slots, entries }: ArrayLevel): Slots {
   const room = slots.digests.length > entries * digestSize
   if (room && slots.filled === entries) return slots

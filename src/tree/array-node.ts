@@ -1,9 +1,9 @@
-/** The nodes of an append array: pages are closed and full, the open node of each level holds what
- *  does not fill a page yet. See rfc/5.
+/** The nodes of an append array: pages are full and closed; the open node of each level holds the
+ *  entries that do not fill a page yet. See rfc/5.
  *  Invariant: entries of level 0 are blobs, entries of level k are pages of level k - 1. */
 
 import { blobSizeMax } from '../blob/blob.js'
-import { type Blobref, digestSize } from '../blob/blobref.js'
+import type { Blobref } from '../blob/blobref.js'
 import type { Plain } from '../blob/codec.js'
 import { asArray, asCount, asCounts, asDigests, asRef, corrupt, sumOf } from './check.js'
 import { encodeRef } from './treeobj-codec.js'
@@ -11,47 +11,51 @@ import { encodeRef } from './treeobj-codec.js'
 export const openKind = 4
 export const pageKind = 5
 
-/** Entries of a page. */
+/** The number of entries of a page. */
 export const fanout = 32
-/** 32 ^ 10 blobs: as many as an integer can count. */
+/** The highest level: enough for as many blobs as an integer can count. */
 export const arrayLevelMax = 10
 
-/** What stands beside the ref of a blob: its size, and whether more of the same append follows. */
+/** Returns the mark of a blob, which stands beside its ref: its size in bytes, and if more blobs of
+ *  the same append follow. */
 export function markOf(size: number, more: boolean): number {
   return size * 2 + (more ? 1 : 0)
 }
 
-/** The bytes of an entry: below level 0 an entry's mark is its bytes. */
+/** Returns the bytes of an entry. Above level 0 the mark is the number of bytes itself. */
 export function sizeOfMark(mark: number, level: number): number {
   return level === 0 ? mark >>> 1 : mark
 }
 
+/** True if more blobs of the same append follow. REQUIRES: the mark is one of level 0. */
 export function moreOfMark(mark: number): boolean {
   return mark % 2 === 1
 }
 
-/** Blobs of one entry of a level. */
+/** Returns the number of blobs below one entry of a level. */
 export function widthOf(level: number): number {
   return fanout ** level
 }
 
-/** Refs as digests, one after the other, and a mark beside each. */
+/** The entries of a node: their refs as digests, one after the other, and a mark for each. */
 export type Entries = {
   readonly level: number
   readonly digests: Uint8Array
   readonly marks: readonly number[]
 }
 
+/** The open node of a level. */
 export type OpenNode = Entries & {
   readonly kind: 'open'
-  /** Blobs of this node and of all above it. */
+  /** The number of blobs of this node and of all open nodes above it. */
   readonly count: number
-  /** Their bytes. */
+  /** The bytes of these blobs. */
   readonly size: number
   /** The open node of the level above. */
   readonly up: Blobref | undefined
 }
 
+/** A page: a full node, which never changes. */
 export type ArrayPage = Entries & { readonly kind: 'page' }
 
 export function encodeOpen(node: OpenNode): Plain {
@@ -63,7 +67,7 @@ export function encodePage({ level, digests, marks }: ArrayPage): Plain {
   return [pageKind, level, digests, marks]
 }
 
-/** `fields` follow the kind. Throws ECORRUPT. */
+/** Returns the open node with these fields, which follow the kind. Throws ECORRUPT. */
 export function decodeOpen(fields: readonly unknown[]): OpenNode {
   const [levelField, countField, sizeField, refs, marksField, upField] = asArray(fields, 6, 6)
   const level = asCount(levelField, arrayLevelMax)
@@ -83,7 +87,7 @@ export function decodeOpen(fields: readonly unknown[]): OpenNode {
   return { kind: 'open', level, count, size, digests, marks, up }
 }
 
-/** `fields` follow the kind. Throws ECORRUPT. */
+/** Returns the page with these fields, which follow the kind. Throws ECORRUPT. */
 export function decodePage(fields: readonly unknown[]): ArrayPage {
   const [levelField, refs, marksField] = asArray(fields, 3, 3)
   const level = asCount(levelField, arrayLevelMax)
@@ -92,14 +96,9 @@ export function decodePage(fields: readonly unknown[]): ArrayPage {
   return { kind: 'page', level, digests: asDigests(refs, fanout), marks }
 }
 
-/** The bytes of all entries. Throws ECORRUPT where no integer can hold them. */
+/** Returns the bytes of all entries. Throws ECORRUPT if no integer can hold the sum. */
 export function sizeOfMarks(marks: readonly number[], level: number): number {
   return sumOf(level === 0 ? marks.map((mark) => sizeOfMark(mark, 0)) : marks)
-}
-
-/** A copy of what stands in the first `entries` places. */
-export function firstEntries(digests: Uint8Array, entries: number): Uint8Array {
-  return digests.subarray(0, entries * digestSize)
 }
 
 function asMarks(input: readonly unknown[], level: number): readonly number[] {

@@ -1,5 +1,5 @@
-/** Reading append arrays: by index, by byte offset, in order, and how one relates to another. See
- *  rfc/5. Each is a descent through closed pages: O(log n) nodes. */
+/** Reads of append arrays: by index, by byte offset, in order, and of prefixes. See rfc/5. Each
+ *  read goes down through closed pages: O(log n) nodes. */
 
 import { LoopSlice } from '../base/loop-slice.js'
 import { blobrefAt, digestSize } from '../blob/blobref.js'
@@ -10,21 +10,22 @@ import { type Entries, moreOfMark, sizeOfMark, sizeOfMarks, widthOf } from './ar
 import { corrupt } from './check.js'
 import type { Nodes } from './nodes.js'
 
-/** A blob in its place: `offset` is that of its first byte in the whole value. */
-export type ArrayEntry = ArrayBlob & {
+/** A blob of an array with its index, and with the offset of its first byte in the whole value. */
+type ArrayEntry = ArrayBlob & {
   readonly index: number
   readonly offset: number
 }
 
-/** Neighbours of one level: those of an open node, or of a page. */
+/** The entries of an open node or of a page, with their place in the array. */
 type Run = Entries & {
-  /** Of the first blob below. */
+  /** The index of the first blob below. */
   readonly index: number
+  /** The offset of the first byte below. */
   readonly offset: number
 }
 
-/** The first `count` blobs. Its open nodes may not be stored: closing it writes them. Throws EINVAL
- *  (there are fewer), EDANGLING, ECORRUPT, EIO. */
+/** Returns the array of the first `count` blobs. Its open nodes may not be stored yet: `closeArray`
+ *  writes them. Throws EINVAL (the array has fewer blobs), EDANGLING, ECORRUPT, EIO. */
 export async function truncateArray(
   nodes: Nodes,
   array: AppendArray,
@@ -34,7 +35,7 @@ export async function truncateArray(
   if (!isIndex(array, count)) {
     throw new TailraceError('EINVAL', `an array of ${array.count} blobs has no first ${count}`)
   }
-  // The levels above the one where blob `count` stands stay as they are.
+  // The levels above the one that holds blob `count` stay as they are.
   const level = levelWhere(array, (above) => count >= above.count)
   let up = level.up
   for (let run = runOfLevel(level); ; ) {
@@ -47,13 +48,13 @@ export async function truncateArray(
   }
 }
 
-/** Does `b` begin with all blobs of `a`? Throws EDANGLING, ECORRUPT, EIO. */
+/** True if `b` begins with all blobs of `a`. Throws EDANGLING, ECORRUPT, EIO. */
 export async function isPrefix(nodes: Nodes, a: AppendArray, b: AppendArray): Promise<boolean> {
   if (a.count > b.count || a.size > b.size) return false
   return arrayRef(a) === arrayRef(await truncateArray(nodes, b, a.count))
 }
 
-/** Throws ENOENT (no such index), EDANGLING, ECORRUPT, EIO. */
+/** Returns the blob at an index. Throws ENOENT (no such index), EDANGLING, ECORRUPT, EIO. */
 export async function blobAt(nodes: Nodes, array: AppendArray, index: number): Promise<ArrayEntry> {
   if (!isIndex(array, index)) {
     throw new TailraceError('ENOENT', `no blob ${index} in an array of ${array.count}`)
@@ -64,14 +65,15 @@ export async function blobAt(nodes: Nodes, array: AppendArray, index: number): P
   return entryAt(run, at, offsetOf(run, at))
 }
 
-/** The bytes of the first `index` blobs. Throws ENOENT (there are fewer), EDANGLING, ECORRUPT, EIO. */
+/** Returns the bytes of the first `index` blobs together. Throws ENOENT (the array has fewer
+ *  blobs), EDANGLING, ECORRUPT, EIO. */
 export async function offsetAt(nodes: Nodes, array: AppendArray, index: number): Promise<number> {
   if (index === array.count) return array.size
   return (await blobAt(nodes, array, index)).offset
 }
 
-/** The index of the blob that holds the byte at `offset`, so never an empty one; `count` where the
- *  value ends before it. Throws EDANGLING, ECORRUPT, EIO. */
+/** Returns the index of the blob that holds the byte at `offset`, so never that of an empty blob;
+ *  `count` if the value ends before that byte. Throws EDANGLING, ECORRUPT, EIO. */
 export async function indexAtOffset(
   nodes: Nodes,
   array: AppendArray,
@@ -86,8 +88,9 @@ export async function indexAtOffset(
   }
 }
 
-/** The blobs from index `from` up to, not including, `to`, bounded by what is there. Each page is read
- *  once, when the consumer gets there; the event loop turns meanwhile. Throws EDANGLING, ECORRUPT, EIO. */
+/** Yields the blobs that the array has from index `from` up to, not including, `to`. It reads each
+ *  page once, when the consumer gets there; the event loop turns meanwhile. Throws EDANGLING,
+ *  ECORRUPT, EIO. */
 export async function* entriesOf(
   nodes: Nodes,
   array: AppendArray,
@@ -116,7 +119,8 @@ function isIndex(array: AppendArray, index: number): boolean {
   return Number.isSafeInteger(index) && index >= 0 && index < array.count
 }
 
-/** The lowest level for which `beyond` says that what is looked for comes after all levels above. */
+/** Returns the level that holds what the caller looks for: the lowest one whose level above ends
+ *  before that, as `beyond` says. */
 function levelWhere(
   array: AppendArray,
   beyond: (above: { readonly count: number; readonly size: number }) => boolean,
@@ -131,7 +135,7 @@ function runOfLevel(level: ArrayLevel): Run {
   return { ...entriesOfLevel(level), index: up?.count ?? 0, offset: up?.size ?? 0 }
 }
 
-/** The page that is the run's entry at `at`. */
+/** Loads the page that the run's entry at `at` names. Throws EDANGLING, ECORRUPT, EIO. */
 async function descend(nodes: Nodes, run: Run, at: number): Promise<Run> {
   const ref = blobrefAt(run.digests, at * digestSize)
   const node = nodes.peek(ref) ?? (await nodes.load(ref))
@@ -146,8 +150,8 @@ async function descend(nodes: Nodes, run: Run, at: number): Promise<Run> {
   return { level, digests, marks, index, offset: offsetOf(run, at) }
 }
 
-/** The run of level 0 that holds a blob, going on from the runs of `path`, top first, which is kept up
- *  to date: each is left for good once its last blob is behind. */
+/** Returns the run of level 0 that holds a blob. `path` has the runs from the top down to the last
+ *  result, and is updated: the walk leaves a run once its last blob was passed. */
 async function runOfBlob(
   nodes: Nodes,
   array: AppendArray,
@@ -172,7 +176,7 @@ function placeOf(run: Run, index: number): number {
   return Math.floor((index - run.index) / widthOf(run.level))
 }
 
-/** The entry that holds the byte at `offset`. REQUIRES: the run holds it. */
+/** Returns the place of the entry that holds the byte at `offset`. REQUIRES: the run holds it. */
 function placeOfByte(run: Run, offset: number): number {
   let end = run.offset
   return run.marks.findIndex((mark) => {
@@ -194,7 +198,7 @@ function entryAt(run: Run, at: number, offset: number): ArrayEntry {
   return { index: run.index + at, offset, ref, size: sizeOfMark(mark, 0), more }
 }
 
-/** The levels below `level`, all empty, down to the array itself. */
+/** Returns the array that has empty levels below `level`, and `up` as its level `level`. */
 function emptyBelow(level: number, up: ArrayLevel | undefined): AppendArray {
   if (!up) return emptyArray
   let array = up

@@ -1,6 +1,7 @@
-/** Append arrays: the blobs of a growing value, as an F-ary counter of pages. See rfc/5.
- *  Invariant: an AppendArray never changes, and its shape (so its ref) is a function of the sequence of
- *  (ref, size, more) alone. Reads are in `array-read.ts`. */
+/** Append arrays: the blobs of a growing value in a tree of pages, which grows like a counter with
+ *  the base `fanout`. Reads are in `array-read.ts`. See rfc/5.
+ *  Invariant: an AppendArray never changes. Its shape, and so its ref, is a function of the
+ *  sequence of (ref, size, more) alone. */
 
 import { type Blobref, blobrefAt } from '../blob/blobref.js'
 import { hashBlob } from '../blob/hash.js'
@@ -19,19 +20,21 @@ import type { Node } from './node.js'
 import { hashOnly, type NodeSink, type Nodes } from './nodes.js'
 import type { Attrs, Base, Val, Valref } from './treeobj.js'
 
-/** Opaque but for `count` (blobs) and `size` (bytes). */
+/** An append array. Only its `count` (blobs) and its `size` (bytes) are for others. */
 export type AppendArray = ArrayLevel
 
-/** `more`: the next blob belongs to the same append or put. `size` in bytes. */
+/** A blob of an array. `size` is in bytes. `more` is true if the next blob belongs to the same
+ *  append or put. */
 export type ArrayBlob = {
   readonly ref: Blobref
   readonly size: number
   readonly more: boolean
 }
 
+/** The array without blobs. */
 export const emptyArray: AppendArray = emptyLevel(0, undefined)
 
-/** The array of a value. Throws EDANGLING, ECORRUPT, EIO. */
+/** Loads the array of a value. Throws EDANGLING, ECORRUPT, EIO. */
 export async function openArray(nodes: Nodes, valref: Valref): Promise<AppendArray> {
   if (valref.count === 1) return arrayOfOne(valref)
   const levels: OpenNode[] = []
@@ -41,7 +44,8 @@ export async function openArray(nodes: Nodes, valref: Valref): Promise<AppendArr
   return assemble(levels, valref)
 }
 
-/** As `openArray`, without waiting: undefined where a node would have to be loaded. */
+/** Returns the array of a value if its open nodes are in memory, else undefined. Throws
+ *  ECORRUPT. */
 export function peekArray(nodes: Nodes, valref: Valref): AppendArray | undefined {
   if (valref.count === 1) return arrayOfOne(valref)
   const levels: OpenNode[] = []
@@ -53,25 +57,28 @@ export function peekArray(nodes: Nodes, valref: Valref): AppendArray | undefined
   return assemble(levels, valref)
 }
 
-/** The array of a value; an inline one is its array's only blob. Throws EDANGLING, ECORRUPT, EIO. */
+/** Loads the array of any value; an inline value becomes the only blob of its array. Throws
+ *  EDANGLING, ECORRUPT, EIO. */
 export async function arrayOf(nodes: Nodes, treeobj: Val | Valref): Promise<AppendArray> {
   return treeobj.type === 'valref' ? openArray(nodes, treeobj) : arrayOfInline(treeobj)
 }
 
+/** Returns the array whose only blob is an inline value. */
 export function arrayOfInline({ data }: Val): AppendArray {
   return pushBlob(hashOnly, emptyArray, { ref: hashBlob(data), size: data.length, more: false })
 }
 
-/** The array with one blob more; `array` stays as it is. A page that fills up goes to the writer
- *  (`hashOnly` where nobody will store the array). REQUIRES: who stores what follows from the result
- *  commits that writer's blobs first. */
+/** Returns the array with one more blob; `array` does not change. A page that gets full is written
+ *  to the writer (`hashOnly` if nobody will store the array). REQUIRES: the writer's blobs are
+ *  stored before, or together with, a root that names the result. */
 export function pushBlob(writer: NodeSink, array: AppendArray, blob: ArrayBlob): AppendArray {
   return pushEntry(writer, array, blob.ref, markOf(blob.size, blob.more))
 }
 
-/** The value of the array, whose open nodes go to the writer unless one took them before. An array of
- *  one blob is named by that blob and has no node: its `more`, which nothing follows, is not kept.
- *  `base`: what was dropped of it, if anything was. REQUIRES: as `pushBlob`. */
+/** Returns the value of an array, and writes those of its open nodes that were not written yet. An
+ *  array of one blob has no node: its value names the blob itself, and drops its `more`, since no
+ *  blob follows. `base`: the blobs and bytes that trims dropped, if any. REQUIRES: the writer's
+ *  blobs are stored before, or together with, a root that names the value. */
 export function closeArray(
   writer: NodeSink,
   array: AppendArray,
@@ -83,7 +90,7 @@ export function closeArray(
   return { type: 'valref', ref, count, size, ...(base && { base }), ...(attrs && { attrs }) }
 }
 
-/** The ref of the array's root node, whatever the count (0 and 1 too). Writes nothing. */
+/** Returns the ref of the array's root node, for every count (0 and 1 too). Writes nothing. */
 export function arrayRef(array: AppendArray): Blobref {
   return refOfLevel(array)
 }
@@ -99,7 +106,7 @@ function asOpen(node: Node, level: number): OpenNode {
   return node
 }
 
-/** `levels` from 0 up, as they are stored. */
+/** Returns the array of stored open nodes, which `levels` has from level 0 up. Throws ECORRUPT. */
 function assemble(levels: readonly OpenNode[], valref: Valref): AppendArray {
   let array: AppendArray | undefined
   for (const [at, node] of [...levels.entries()].reverse()) {

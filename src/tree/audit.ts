@@ -1,6 +1,8 @@
-/** Everything below a directory, looked at: what is damaged, by key. See rfc/15.
- *  Invariant: a tree without findings can be read to its last byte. Each directory and each value is looked
- *  at once, however many keys lead to it: the work grows with the nodes of a tree, not with its paths. */
+/** Audits of trees: an audit reads everything below a directory, and reports what is damaged, by
+ *  key. See rfc/15.
+ *  Invariant: a tree without damage can be read to its last byte. Each directory and each value is
+ *  read once, however many keys lead to it: the work grows with the nodes of a tree, not with its
+ *  paths. */
 
 import type { Blobref } from '../blob/blobref.js'
 import { corrupt } from './check.js'
@@ -19,17 +21,18 @@ import type { Nodes } from './nodes.js'
 import { baseNone, type Dir, type Valref } from './treeobj.js'
 import { refOf } from './treeobj-codec.js'
 
+/** A damaged part of a directory or of a value. */
 export type Damage = {
-  /** The key with the fewest components of those that lead to it. */
+  /** The shortest key, in components, that leads to it. */
   readonly key: Key
-  /** How many other keys lead to it; at most `Number.MAX_SAFE_INTEGER`. */
+  /** The number of other keys that lead to it; at most `Number.MAX_SAFE_INTEGER`. */
   readonly others: number
 } & (
   | { readonly kind: 'names'; readonly lost: LostNames }
   | { readonly kind: 'blobs'; readonly valref: Valref; readonly lost: LostBlobs }
 )
 
-/** Damage in a directory itself. `name`: of the damaged value. */
+/** Damage in a directory itself, or in a value that it names. `name`: the name of that value. */
 type Own =
   | { readonly kind: 'names'; readonly lost: LostNames }
   | {
@@ -39,37 +42,40 @@ type Own =
       readonly lost: LostBlobs
     }
 
-/** A directory with damage in it or below it; each by the ref of its treeobj. */
+/** A directory with damage in it or below it. `id`: the ref of the damaged directory's treeobj. */
 type DamagedDir = {
   readonly own: readonly Own[]
   readonly below: readonly { readonly name: string; readonly id: Blobref }[]
 }
 
-/** Damage found so far, by the refs of treeobjs; grows with the damage. Mutable; filled by the audits that
- *  share it. */
+/** The damage found so far, by the refs of treeobjs. Its memory grows with the damage. Mutable;
+ *  filled by the audits that share it. */
 export class Damaged {
   readonly directories = new Map<Blobref, DamagedDir>()
   readonly values = new Map<Blobref, readonly LostBlobs[]>()
 }
 
+/** The ports, the bound and the shared findings of an audit. */
 export type Audit = {
   readonly nodes: Nodes
   readonly findings: Findings
-  /** Damage that is known from before is told again, and not looked at again. */
+  /** Damage that earlier audits found. It is reported again, but not read again. */
   readonly damaged: Damaged
-  /** The audit ends after so many new findings (of one value perhaps some more). */
+  /** The number of new findings after which the audit ends. The last value may add some more. */
   readonly findingsMax: number
-  /** Throws what is wrong with a blob: ECORRUPT, EDANGLING, EIO. Not asked twice of what was right. */
+  /** Checks a blob of `size` bytes. Throws ECORRUPT, EDANGLING, EIO if it is damaged. A blob that
+   *  passed is not checked again. */
   readonly checkBlob: (ref: Blobref, size: number) => Promise<void>
 }
 
-/** In the order of the keys, once the whole tree was looked at. Throws only what is no damage (ECLOSED, ECANCELED). */
+/** Audits the tree below a directory, whose key is `key`. Returns its damage in the order of the
+ *  keys. Throws only what is no damage (ECLOSED, ECANCELED). */
 export async function audit(walk: Audit, dir: Dir, key: Key): Promise<Damage[]> {
-  await look(walk, dir)
-  return toldOf(walk.damaged, refOf(dir), key)
+  await inspect(walk, dir)
+  return damagesBelow(walk.damaged, refOf(dir), key)
 }
 
-/** A directory that is being looked at. */
+/** A directory on the way of an audit, with the damage that was found in it so far. */
 class Frame {
   readonly dir: Dir
   readonly name: string
@@ -84,8 +90,9 @@ class Frame {
   }
 }
 
-/** Fills `damaged`, depth first, so that a directory is whole or damaged before its parent goes on. */
-async function look(walk: Audit, dir: Dir): Promise<void> {
+/** Fills `damaged`, depth first, so that the state of a directory is known before its parent goes
+ *  on. */
+async function inspect(walk: Audit, dir: Dir): Promise<void> {
   const { findings, damaged } = walk
   const path = damaged.directories.has(refOf(dir)) ? [] : [new Frame(walk, dir, '')]
   let found = 0
@@ -167,10 +174,10 @@ async function lostOf(
   return { part: 'lost', kind: 'blob', ...range, ref, error: checked.error }
 }
 
-/** Damage below one directory, with its shortest keys. */
-function toldOf({ directories }: Damaged, top: Blobref, topKey: Key): Damage[] {
+/** Returns the damage below one directory, each with its shortest key. */
+function damagesBelow({ directories }: Damaged, top: Blobref, topKey: Key): Damage[] {
   const keys = new Map([[top, topKey]])
-  // The keys of a directory are found before those of what lies deeper.
+  // The map grows breadth first, so that each directory gets its shortest key.
   for (const [id, key] of keys) {
     for (const { name, id: child } of directories.get(id)?.below ?? []) {
       if (!keys.has(child)) keys.set(child, joinKey(key, name))
@@ -188,7 +195,8 @@ function toldOf({ directories }: Damaged, top: Blobref, topKey: Key): Damage[] {
   return damages.sort((a, b) => compareKeys(a.key, b.key))
 }
 
-/** How many keys lead to each directory: parents are counted before their children. */
+/** Returns the number of keys that lead to each directory. Parents are counted before their
+ *  children. */
 function pathsTo(
   directories: Damaged['directories'],
   top: Blobref,
@@ -212,7 +220,7 @@ function pathsTo(
   return paths
 }
 
-/** By components. */
+/** Compares keys component by component. */
 function compareKeys(a: Key, b: Key): number {
   const [left, right] = [a.replaceAll('/', '\0'), b.replaceAll('/', '\0')]
   return left < right ? -1 : left > right ? 1 : 0

@@ -1,28 +1,31 @@
-/** The head of a log that trims dropped, and the error for those who ask for it. See rfc/19, rfc/7.
- *  Invariant: nobody gets other bytes than those at the index or offset that was asked for. */
+/** The base of a trimmed log: the blobs and bytes that trims dropped, and the error for reads below
+ *  it. See rfc/19, rfc/7.
+ *  Invariant: a read returns the bytes at the index or offset that was asked for, or throws. */
 
 import type { Blobref } from '../blob/blobref.js'
 import { TailraceError } from '../error.js'
 import { type Base, baseNone, type Treeobj } from './treeobj.js'
 
-/** Where a watcher may begin (rfc/7). */
-export type OldestPosition = {
+/** The oldest position at which a watcher may begin (rfc/7). */
+type OldestPosition = {
   readonly incarnation: string
   readonly index: number
   readonly prefix: Blobref
 }
 
-/** What a trim dropped of a value; nothing where it is none, or was not trimmed. */
+/** Returns the base of a value; `baseNone` for one that was not trimmed, and for what is no
+ *  value. */
 export function baseOf(treeobj: Treeobj): Base {
   return (treeobj.type === 'valref' && treeobj.base) || baseNone
 }
 
-/** Bytes that a read of the whole value gives. */
+/** Returns the number of bytes that a read of the whole value returns. */
 export function sizeLeft({ size, base }: { readonly size: number; readonly base?: Base }): number {
   return size - (base?.size ?? 0)
 }
 
-/** ECOMPACTED, with where the log begins now: for a watcher the position to go on from, if that is known. */
+/** Returns the ECOMPACTED for a read below a base. It says where the log begins now: `failed.state`
+ *  has the base, and for a watcher the position from which it can go on, if that is known. */
 export function compacted(what: string, base: Base, position?: OldestPosition): TailraceError {
   return new TailraceError(
     'ECOMPACTED',
@@ -31,7 +34,7 @@ export function compacted(what: string, base: Base, position?: OldestPosition): 
   )
 }
 
-/** Throws ECOMPACTED where a read wants what is gone. */
+/** Throws ECOMPACTED if a read, by index or by a range of bytes, begins below the base. */
 export function checkAboveBase(
   key: string,
   base: Base,

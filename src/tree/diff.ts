@@ -1,5 +1,5 @@
-/** What differs between two directories: found by walking both at once and passing over whatever has
- *  the same ref. See rfc/5. */
+/** Differences between two directories: a walk over both at once, which skips what has the same ref
+ *  in both. See rfc/5. */
 
 import { LoopSlice } from '../base/loop-slice.js'
 import { loadChild, loadTop, peekChild } from './dir.js'
@@ -10,19 +10,25 @@ import type { Nodes } from './nodes.js'
 import { type Dir, emptyDir, type Treeobj } from './treeobj.js'
 import { sameTreeobj } from './treeobj-codec.js'
 
-/** Exactly one of `before` and `after` is missing where the key was made or removed. */
+/** A key whose treeobj differs. `before` is missing where the key was made, `after` where it was
+ *  removed. */
 export type Difference = {
   readonly key: Key
   readonly before?: Treeobj
   readonly after?: Treeobj
 }
 
-/** The keys whose treeobjs differ, in order: names of one directory by UTF-8 bytes, a directory before
- *  what is below it. A directory that is on both sides is not named itself, only what differs below; one
- *  that is on one side only is named, and so is everything below it; one whose key is too long to be asked for
- *  is named where it differs, and stands for what is below. `under` is put before every key.
- *  `after` goes on after that key, there or not, without a walk through what is before it. Loads only nodes
- *  that differ, at the consumer's pace; the event loop turns meanwhile. Throws EDANGLING, ECORRUPT, EIO. */
+/** Yields the keys whose treeobjs differ, in order: the names of a directory by their UTF-8 bytes,
+ *  and a directory before what is below it.
+ *
+ *  * A directory on both sides is not yielded, only what differs below it. A directory on one side
+ *  only is yielded, and so is everything below it. A directory whose key is longer than
+ *  `keySizeMax` is yielded where it differs, and nothing below it is.
+ *
+ *  * `under` is put before every key. `after` has the components of a key below the directories:
+ *  the walk goes on behind that key, which need not be there, and does not read what is before it.
+ *  Loads only nodes that differ, at the consumer's pace; the event loop turns meanwhile. Throws
+ *  EDANGLING, ECORRUPT, EIO. */
 export async function* diffDir(
   nodes: Nodes,
   before: Dir,
@@ -38,8 +44,9 @@ export async function* diffDir(
   }
 }
 
-/** The same for what one key names: the key itself, unless it is a directory on both sides, and all below.
- *  `after`, the components of a key below, leaves the key itself out. */
+/** Yields what differs at one key: the key itself, unless it is a directory on both sides, and all
+ *  below it as `diffDir` does. With `after`, the components of a key below it, the key itself is
+ *  not yielded. */
 export async function* diffTreeobj(
   nodes: Nodes,
   key: Key,
@@ -61,7 +68,8 @@ export async function* diffTreeobj(
 
 type EntryPair = readonly [name: string, before: Treeobj | undefined, after: Treeobj | undefined]
 
-/** The entries of one directory that differ, in order of their names, from the name `from` on. */
+/** Yields the entries of one directory that differ, in order of their names, from the name `from`
+ *  on. */
 async function* diffEntries(
   nodes: Nodes,
   before: Dir,
@@ -80,7 +88,8 @@ async function* diffEntries(
       now.pass()
       continue
     }
-    // The higher side opens its node, both if they are as high: then entries meet entries.
+    // The side whose head is higher opens its node, both if they are equally high, until entries
+    // meet.
     const level = Math.max(a?.level ?? 0, b?.level ?? 0)
     if (level > 0) {
       if (a?.level === level) await old.open()
@@ -99,10 +108,11 @@ async function* diffEntries(
 
 type Head =
   | { readonly level: 0; readonly item: DirEntry }
-  /** A whole node of the level below. */
+  /** A node of the level below, as a whole. */
   | { readonly level: number; readonly item: Child }
 
-/** What is left of one side, seen from its first node or entry. Mutable, owned by `diffEntries`. */
+/** The rest of one side. Its head is the first node or entry of the rest. Mutable; owned by
+ *  `diffEntries`. */
 class Front {
   readonly #nodes: Nodes
   readonly #path: { readonly node: DirNode; at: number }[] = []
@@ -111,7 +121,7 @@ class Front {
     this.#nodes = nodes
   }
 
-  /** From the first entry whose name is not before `from`. */
+  /** Returns the side from the first entry on whose name is not before `from`. */
   static async of(nodes: Nodes, dir: Dir, from: string | undefined): Promise<Front> {
     const front = new Front(nodes)
     if (!dir.ref) return front
@@ -125,13 +135,14 @@ class Front {
       const step = this.#path.at(-1)
       if (!step) return
       step.at = positionOf(step.node.items, name)
-      // Only of the top can all names be before it.
+      // All names can be before it only in the top node.
       if (step.at === step.node.items.length) this.#path.pop()
       else if (step.node.kind === 'leaf') return
       else await this.open()
     }
   }
 
+  /** The first node or entry of the rest; undefined at the end. */
   get head(): Head | undefined {
     const step = this.#path.at(-1)
     if (!step) return undefined
@@ -144,7 +155,7 @@ class Front {
     return item && { level: node.level, item }
   }
 
-  /** Leaves the head behind. */
+  /** Drops the head. */
   pass(): void {
     for (let step = this.#path.at(-1); step; step = this.#path.at(-1)) {
       step.at++
@@ -153,7 +164,7 @@ class Front {
     }
   }
 
-  /** The head, a node, becomes what it holds. */
+  /** Replaces the head, a node, by its entries. Throws EDANGLING, ECORRUPT, EIO. */
   async open(): Promise<void> {
     const step = this.#path.at(-1)
     if (step?.node.kind !== 'branch') return

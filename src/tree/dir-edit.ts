@@ -1,8 +1,8 @@
-/** Changes of a directory: level by level, only the nodes that a change touches are made anew. See
+/** Changes of a directory, level by level: only the nodes that a change touches are made anew. See
  *  rfc/5.
- *  Invariant: the result is what chunking all its entries from the first would give. A node's end does
- *  not depend on what came before its start, so work stops at the first old node that begins where a
- *  new one would, and goes on where the next change is. */
+ *  Invariant: the result is the same as if all entries were cut into nodes from the first one on.
+ *  The end of a node does not depend on what comes before its start. So work stops at the first old
+ *  node that begins where a new one would, and goes on at the next change. */
 
 import assert from 'node:assert/strict'
 import { LoopSlice } from '../base/loop-slice.js'
@@ -25,7 +25,8 @@ import type { NodeSink, Nodes } from './nodes.js'
 import { type Dir, emptyDir, type Treeobj } from './treeobj.js'
 import { takeTreeobj } from './treeobj-codec.js'
 
-/** One level of the tree: how its entries are read from old nodes, weighed and put into new ones. */
+/** The functions of one level of the tree, which read entries from old nodes, weigh them, and make
+ *  new nodes. */
 type Layer<Item> = {
   readonly level: number
   readonly itemsOf: (node: DirNode) => readonly Item[]
@@ -50,8 +51,9 @@ const leaves: Layer<DirEntry> = {
   make: makeLeaf,
 }
 
-/** The directory with each name set to its treeobj, or removed where that is undefined. New nodes go
- *  to the writer. Throws EINVAL (a name or a treeobj that cannot be stored), EDANGLING, ECORRUPT, EIO. */
+/** Returns the directory with each name of `edits` set to its treeobj, or removed where that is
+ *  undefined. New nodes go to the writer. Throws EINVAL (a name or a treeobj that cannot be
+ *  stored), EDANGLING, ECORRUPT, EIO. */
 export async function editDir(
   nodes: Nodes,
   writer: NodeSink,
@@ -73,8 +75,8 @@ type Climb = {
   readonly top: DirNode | undefined
 }
 
-/** Writes the new nodes of a level and edits the level above with them, until one node is all of its
- *  level. Bounded by `dirLevelMax`. */
+/** Writes the new nodes of a level and edits the level above with them, until a level has a single
+ *  node: the root. Bounded by `dirLevelMax`. */
 async function climb<Item extends Named>(
   way: Climb,
   layer: Layer<Item>,
@@ -110,28 +112,29 @@ function writeChunk<Item extends Named>(
   return { name: last.name, ref: writer.write(node), keys: node.keys, size: node.size }
 }
 
-/** The one child of a level that is a single node of a single child: it is the root itself. */
+/** Returns the single child of a level that would be one node with one child: that child is the
+ *  root. Undefined for other levels. */
 function onlyItem(edit: LevelEdit<Child>): Child | undefined {
   const [chunk, ...others] = edit.chunks
   if (!chunk || others.length > 0 || edit.kept > 0 || !edit.whole) return undefined
   return chunk.items.length === 1 ? chunk.items[0] : undefined
 }
 
-/** The work on one level: old nodes and edits, merged in order of their names, are cut anew. Mutable,
- *  owned by `climb`. */
+/** The work on one level: it merges old nodes and edits in order of their names, and cuts them into
+ *  new nodes. Mutable; owned by `climb`. */
 class LevelEdit<Item extends Named> {
   readonly removed: Child[] = []
   readonly chunks: Chunk<Item>[] = []
-  /** Old nodes that were looked at and stay. */
+  /** The number of old nodes that were read and stay. */
   kept = 0
-  /** `chunks` and what was kept are the whole level. */
+  /** True if `chunks` and the kept nodes are the whole level. */
   whole = true
 
   readonly #layer: Layer<Item>
   readonly #edits: readonly Edit<Item>[]
   readonly #end: NodeEnd
   #next = 0
-  /** The chunk that is not cut yet. */
+  /** The items since the last cut. */
   #open: Item[] = []
 
   /** REQUIRES: `edits` are in order of their names. */
@@ -141,7 +144,8 @@ class LevelEdit<Item extends Named> {
     this.#end = new NodeEnd(layer.level)
   }
 
-  /** `top` is the old root; undefined: the level was not there. */
+  /** Applies the edits. `top` is the old root; undefined if the level is new. Throws EDANGLING,
+   *  ECORRUPT, EIO. */
   async run(nodes: Nodes, top: DirNode | undefined): Promise<void> {
     if (!top) return this.#finish()
     const slice = new LoopSlice({ urgent: true })
@@ -155,7 +159,8 @@ class LevelEdit<Item extends Named> {
     this.whole = false
   }
 
-  /** Merges nodes until the next old one begins where a new one would; true at the end of the level. */
+  /** Merges old nodes until the next one begins where a new one would. True at the end of the
+   *  level. */
   async #runToEnd(cursor: DirCursor, slice: LoopSlice): Promise<boolean> {
     for (;;) {
       this.#mergeNode(cursor.node, cursor.child)
@@ -170,7 +175,7 @@ class LevelEdit<Item extends Named> {
     const fresh = this.#open.length === 0
     const chunksBefore = this.chunks.length
     const changed = this.#merge(this.#layer.itemsOf(node))
-    // The root is named by no branch: above it, only new nodes count.
+    // No branch names the root, so that the level above has nothing to remove for it.
     if (!child) return
     if (changed || !fresh || this.#open.length > 0 || this.chunks.length === chunksBefore) {
       this.removed.push(child)
@@ -180,7 +185,7 @@ class LevelEdit<Item extends Named> {
     this.kept++
   }
 
-  /** True if an edit changed something. */
+  /** Merges the items of an old node with the edits. True if an edit changed something. */
   #merge(items: readonly Item[]): boolean {
     let changed = false
     for (const item of items) {
@@ -236,7 +241,7 @@ function branches(level: number): Layer<Child> {
   }
 }
 
-/** What the level above has to change. */
+/** Returns the edits that the level above needs. */
 function editsAbove(removed: readonly Child[], added: readonly Child[]): Edit<Child>[] {
   const edits = new Map<string, Child | undefined>()
   const gone = new Map<string, Blobref>()

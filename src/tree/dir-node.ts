@@ -1,6 +1,7 @@
 /** The nodes of a directory: leaves hold entries, branches hold children by their last names. See
  *  rfc/5.
- *  Invariant: names stand in UTF-8 byte order, each once; no entry but the last may end the node. */
+ *  Invariant: names stand in UTF-8 byte order, each once; no entry but the last may end the
+ *  node. */
 
 import { type Blobref, blobrefAt, digestSize, writeDigest } from '../blob/blobref.js'
 import type { Plain } from '../blob/codec.js'
@@ -13,12 +14,15 @@ import { decodeTreeobj, encodeTreeobj } from './treeobj-codec.js'
 
 export const leafKind = 2
 export const branchKind = 3
-/** Levels of a directory above its leaves: eight entries a node make more names than there are bytes. */
+/** The largest number of levels above the leaves: with eight entries a node, 20 levels hold more
+ *  names than any store. */
 export const dirLevelMax = 20
 
+/** An entry of a leaf. */
 export type DirEntry = { readonly name: string; readonly treeobj: Treeobj }
 
-/** A node of the level below: its last name, and what is below it. */
+/** An entry of a branch: a node of the level below, by its last name, with the keys and bytes below
+ *  it. */
 export type Child = {
   readonly name: string
   readonly ref: Blobref
@@ -29,16 +33,18 @@ export type Child = {
 type Totals = {
   readonly keys: number
   readonly size: number
-  /** Its last entry ends it, so that another node may follow. */
+  /** True if its last entry ends it, so that another node may follow. */
   readonly ended: boolean
 }
 
+/** A node of the lowest level. */
 export type Leaf = Totals & {
   readonly kind: 'leaf'
   readonly level: 0
   readonly items: readonly DirEntry[]
 }
 
+/** A node above the leaves. */
 export type Branch = Totals & {
   readonly kind: 'branch'
   readonly level: number
@@ -47,6 +53,7 @@ export type Branch = Totals & {
 
 export type DirNode = Leaf | Branch
 
+/** Returns the leaf of these entries. `ended`: the last entry ends the node. */
 export function makeLeaf(items: readonly DirEntry[], ended: boolean): Leaf {
   let keys = 0
   let size = 0
@@ -57,6 +64,7 @@ export function makeLeaf(items: readonly DirEntry[], ended: boolean): Leaf {
   return { kind: 'leaf', level: 0, items, keys, size, ended }
 }
 
+/** Returns the branch of these children. `ended`: the last child ends the node. */
 export function makeBranch(level: number, items: readonly Child[], ended: boolean): Branch {
   let keys = 0
   let size = 0
@@ -80,7 +88,7 @@ export function encodeBranch({ level, items }: Branch): Plain {
   return [branchKind, level, names, refs, keys, items.map((child) => child.size)]
 }
 
-/** `fields` follow the kind. Throws ECORRUPT. */
+/** Returns the leaf with these fields, which follow the kind. Throws ECORRUPT. */
 export function decodeLeaf(fields: readonly unknown[]): Leaf {
   const [names, treeobjs] = asArray(fields, 2, 2)
   const ordered = asNames(names)
@@ -93,7 +101,7 @@ export function decodeLeaf(fields: readonly unknown[]): Leaf {
   return leaf
 }
 
-/** `fields` follow the kind. Throws ECORRUPT. */
+/** Returns the branch with these fields, which follow the kind. Throws ECORRUPT. */
 export function decodeBranch(fields: readonly unknown[]): Branch {
   const [levelField, names, refs, keysField, sizesField] = asArray(fields, 5, 5)
   const level = asCount(levelField, dirLevelMax)
@@ -117,7 +125,8 @@ export function decodeBranch(fields: readonly unknown[]): Branch {
   )
 }
 
-/** The index of the first item whose name is not before `name`. */
+/** Returns the index of the first item whose name is not before `name`; the number of items if
+ *  there is none. */
 export function positionOf(items: readonly { readonly name: string }[], name: string): number {
   let low = 0
   let high = items.length
@@ -130,7 +139,8 @@ export function positionOf(items: readonly { readonly name: string }[], name: st
   return low
 }
 
-/** Throws ECORRUPT if `node` is not what `parent` says of its child at `at`. */
+/** Returns `node` as a directory node. Throws ECORRUPT if it is not what `parent` says of its child
+ *  at `at`. */
 export function checkChild(node: { readonly kind: string }, parent: Branch, at: number): DirNode {
   const child = parent.items[at]
   if (!child || !isDirNode(node) || node.level !== parent.level - 1) {
@@ -149,6 +159,7 @@ export function checkChild(node: { readonly kind: string }, parent: Branch, at: 
   return node
 }
 
+/** True if a node is one of a directory. */
 export function isDirNode(node: { readonly kind: string }): node is DirNode {
   return node.kind === 'leaf' || node.kind === 'branch'
 }
@@ -165,7 +176,7 @@ function asNames(input: unknown): readonly string[] {
   return names
 }
 
-/** Does the last item end the node? Throws ECORRUPT if an earlier one does. */
+/** True if the last item ends the node. Throws ECORRUPT if an earlier one does. */
 function checkEnds<Item extends { readonly name: string }>(
   level: number,
   items: readonly Item[],

@@ -1,6 +1,7 @@
-/** Directories of any size: lookup, listing, and the cursor that changes and walks go by. A prolly tree. See rfc/5.
- *  Invariant: a Dir's ref is a function of its names and treeobjs alone, never of its history. Nodes are taken from
- *  memory where they are there, so that a step rarely waits. */
+/** Directories of any size, as prolly trees: lookup, listing, and the cursor of changes and walks.
+ *  See rfc/5.
+ *  Invariant: the ref of a Dir is a function of its names and treeobjs alone, never of its history.
+ *  A node that is in memory is taken from there, so that a step rarely waits. */
 
 import { LoopSlice } from '../base/loop-slice.js'
 import type { Blobref } from '../blob/blobref.js'
@@ -17,10 +18,11 @@ import type { Node } from './node.js'
 import type { Nodes } from './nodes.js'
 import type { Dir, Treeobj } from './treeobj.js'
 
-/** What `peekEntry` says where a node would have to be loaded. */
+/** The result of a peek that would have to load a node. */
 export const notInMemory: unique symbol = Symbol('notInMemory')
 
-/** Undefined where the name is not there. Throws EDANGLING, ECORRUPT, EIO. */
+/** Returns what a name of a directory names; undefined if the name is not there. Throws EDANGLING,
+ *  ECORRUPT, EIO. */
 export async function getEntry(nodes: Nodes, dir: Dir, name: string): Promise<Treeobj | undefined> {
   if (dir.ref === undefined) return undefined
   let node = await loadTop(nodes, dir, dir.ref)
@@ -32,7 +34,8 @@ export async function getEntry(nodes: Nodes, dir: Dir, name: string): Promise<Tr
   return entryIn(node, name)
 }
 
-/** As `getEntry`, without waiting. */
+/** Returns what `getEntry` returns, but without a load: `notInMemory` if a node would have to be
+ *  loaded. */
 export function peekEntry(
   nodes: Nodes,
   dir: Dir,
@@ -48,8 +51,9 @@ export function peekEntry(
   return node ? entryIn(node, name) : notInMemory
 }
 
-/** Names with what they name, in UTF-8 byte order, from the first one after `after`. Loads a leaf
- *  when it gets there; the event loop turns meanwhile. Throws EDANGLING, ECORRUPT, EIO. */
+/** Yields the names of a directory with what they name, in UTF-8 byte order, from the first one
+ *  behind `after`. Loads each leaf when the consumer gets there; the event loop turns meanwhile.
+ *  Throws EDANGLING, ECORRUPT, EIO. */
 export async function* listDir(
   nodes: Nodes,
   dir: Dir,
@@ -77,35 +81,37 @@ function entryIn(node: DirNode, name: string): Treeobj | undefined {
   return entry?.name === name ? entry.treeobj : undefined
 }
 
-/** The root node of a directory that is not empty. Throws EDANGLING, ECORRUPT, EIO. */
+/** Loads the root node of a directory. REQUIRES: `ref` is the directory's. Throws EDANGLING,
+ *  ECORRUPT, EIO. */
 export async function loadTop(nodes: Nodes, dir: Dir, ref: Blobref): Promise<DirNode> {
   return checkTop(nodes.peek(ref) ?? (await nodes.load(ref)), dir)
 }
 
-/** The same, if it is in memory. */
-export function peekTop(nodes: Nodes, dir: Dir, ref: Blobref): DirNode | undefined {
+/** Returns the root node of a directory if it is in memory. Throws ECORRUPT. */
+function peekTop(nodes: Nodes, dir: Dir, ref: Blobref): DirNode | undefined {
   const node = nodes.peek(ref)
   return node && checkTop(node, dir)
 }
 
-/** The child of `branch` at `at`, if it is in memory. Throws ECORRUPT. */
+/** Returns the child of `branch` at `at` if it is in memory. Throws ECORRUPT. */
 export function peekChild(nodes: Nodes, branch: Branch, at: number): DirNode | undefined {
   const node = nodes.peek(refAt(branch, at))
   return node && checkChild(node, branch, at)
 }
 
-/** The child of `branch` at `at`. Throws EDANGLING, ECORRUPT, EIO. */
+/** Loads the child of `branch` at `at`. Throws EDANGLING, ECORRUPT, EIO. */
 export async function loadChild(nodes: Nodes, branch: Branch, at: number): Promise<DirNode> {
   return checkChild(await nodes.load(refAt(branch, at)), branch, at)
 }
 
 type Step = { readonly branch: Branch; at: number }
 
-/** Mutable; owned by the one loop that made it. */
+/** A place on one level of a directory, which moves from node to node. Mutable; owned by the loop
+ *  that made it. */
 export class DirCursor {
   readonly #nodes: Nodes
   readonly #level: number
-  /** The branches above, root first, and which child of each the way takes. */
+  /** The branches above the node, root first, each with the index of the child on the way. */
   readonly #path: Step[] = []
   #node: DirNode
 
@@ -115,8 +121,9 @@ export class DirCursor {
     this.#node = top
   }
 
-  /** At the node of `level` that holds `name` or would: the first that ends at or after it, or else
-   *  the last. Without a name: the first. REQUIRES: `level` is at most the top's. */
+  /** Returns a cursor at the node of `level` that holds `name` or would hold it: the first node
+   *  that ends at or after it, or else the last one. Without a name it is at the first node.
+   *  REQUIRES: `level` is at most that of `top`. Throws EDANGLING, ECORRUPT, EIO. */
   static async seek(
     nodes: Nodes,
     top: DirNode,
@@ -132,23 +139,24 @@ export class DirCursor {
     return this.#node
   }
 
-  /** As its parent names it; undefined for the root. */
+  /** The entry of the node in its parent; undefined for the root. */
   get child(): Child | undefined {
     const above = this.#path.at(-1)
     return above?.branch.items[above.at]
   }
 
-  /** Is it the first of its level? */
+  /** True if the node is the first of its level. */
   get first(): boolean {
     return this.#path.every((step) => step.at === 0)
   }
 
-  /** Is it the last of its level? */
+  /** True if the node is the last of its level. */
   get last(): boolean {
     return this.#path.every(isLast)
   }
 
-  /** Is it the next after `before`, on the same level of the same tree? */
+  /** True if the node is the next one behind that of `before`. REQUIRES: both are on the same level
+   *  of the same tree. */
   follows(before: DirCursor): boolean {
     const pairs = this.#path.map((step, depth) => ({ step, old: before.#path[depth] }))
     const fork = pairs.findIndex(({ step, old }) => old?.at !== step.at)
@@ -159,7 +167,8 @@ export class DirCursor {
     })
   }
 
-  /** Goes on to the next node of the level; false, and stays, where there is none. */
+  /** Goes on to the next node of the level. False, without a move, if there is none. Throws
+   *  EDANGLING, ECORRUPT, EIO. */
   async next(): Promise<boolean> {
     let depth = this.#path.length - 1
     for (; depth >= 0; depth--) {

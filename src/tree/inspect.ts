@@ -1,7 +1,7 @@
-/** Trees as they are, damage included: what can be read, in order, and what cannot, with all that is lost
- *  by it. For checks and repairs (rfc/15); everybody else stops at the first thing that is wrong.
- *  Invariant: what is given as readable was verified as a reader of it would; entries, blobs and losses
- *  come in their order and leave nothing out. */
+/** Inspections of trees, for checks and repairs (rfc/15): an inspection yields what can be read,
+ *  and what cannot, with all that is lost by it. All other readers stop at the first damage.
+ *  Invariant: an entry that is yielded was verified as a reader would verify it. Entries, blobs and
+ *  losses come in their order, and nothing is left out. */
 
 import { type Blobref, blobrefAt, digestSize } from '../blob/blobref.js'
 import { type TailraceError, toTailraceError } from '../error.js'
@@ -13,24 +13,28 @@ import type { DirNode } from './dir-node.js'
 import type { Nodes } from './nodes.js'
 import { baseNone, type Dir, type Treeobj, type Valref } from './treeobj.js'
 
-/** Names of a directory, after `after` and up to `upTo` (absent: from its first, up to its last). */
+/** Lost names of a directory: those behind `after`, up to and including `upTo`. Without `after`
+ *  from the first name on, without `upTo` up to the last one. */
 export type LostNames = {
   readonly part: 'lost'
   readonly after: string | undefined
   readonly upTo: string | undefined
-  /** Keys below them, and their bytes. */
+  /** The number of keys below these names. */
   readonly keys: number
+  /** The bytes of the values below these names. */
   readonly size: number
-  /** The node. */
+  /** The node that cannot be read. */
   readonly ref: Blobref
   readonly error: TailraceError
 }
 
+/** An entry of a directory, or a range of its names that is lost. */
 export type DirPart =
   | { readonly part: 'entry'; readonly name: string; readonly treeobj: Treeobj }
   | LostNames
 
-/** Blobs of a log from index `from` up to `to`, bytes from `offset` up to `end`. `kind`: what is damaged. */
+/** Lost blobs of a log: those from index `from` up to, not including, `to`, with the bytes from
+ *  `offset` up to, not including, `end`. `kind` and `ref` name what is damaged. */
 export type LostBlobs = {
   readonly part: 'lost'
   readonly kind: 'node' | 'blob'
@@ -42,8 +46,8 @@ export type LostBlobs = {
   readonly error: TailraceError
 }
 
-/** `size` as the log has it; the blob itself was not looked at. */
-export type LogBlob = {
+/** A blob of a log. `size` is what the log says; the blob itself was not read. */
+type LogBlob = {
   readonly part: 'blob'
   readonly index: number
   readonly offset: number
@@ -51,14 +55,16 @@ export type LogBlob = {
   readonly size: number
 }
 
+/** A blob of a log, or a range of its blobs that is lost. */
 export type LogPart = LogBlob | LostBlobs
 
-/** What was found whole before, and how much was found that is not: a node below which nothing was joins
- *  `clean`, and is passed over from then on. */
+/** The findings of an inspection: the parts that were found whole, and the number of damages. A
+ *  node below which no damage was found is added to `clean`, and is skipped from then on. */
 export type Findings = { readonly clean: Clean; damages: number }
 
-/** The entries of one directory. The consumer adds to `findings.damages` what it finds below an entry,
- *  before it asks for the next. Without `findings` all entries are given. */
+/** Yields the entries and the losses of one directory. The consumer adds the damages that it finds
+ *  below an entry to `findings.damages` before it takes the next one. Without `findings` no entry
+ *  is skipped. Throws only what is no damage. */
 export async function* inspectDir(
   nodes: Nodes,
   dir: Dir,
@@ -99,7 +105,8 @@ async function* inspectNode(
   if (findings && findings.damages === before) findings.clean.directories.add(ref)
 }
 
-/** The blobs of a value from its base on. Pages join `findings.clean` as nodes do. */
+/** Yields the blobs and the losses of a value, from its base on. Whole pages are added to
+ *  `findings.clean`, and are skipped from then on. Throws only what is no damage. */
 export async function* inspectLog(
   nodes: Nodes,
   valref: Valref,
@@ -116,12 +123,12 @@ export async function* inspectLog(
 
 type LogWalk = {
   readonly nodes: Nodes
-  /** Blobs that were dropped. */
+  /** The number of blobs that trims dropped. */
   readonly base: number
   readonly findings: Findings | undefined
 }
 
-/** An open node: that of the level above first, whose blobs are older. */
+/** Inspects an open node, after that of the level above, whose blobs are older. */
 async function* inspectLevel(
   walk: LogWalk,
   at: {
@@ -148,7 +155,7 @@ async function* inspectLevel(
     count: count - node.marks.length * widthOf(level),
     size: size - sizeOfMarks(node.marks, level),
   }
-  // Even where all its blobs were dropped: what is appended goes on from it.
+  // The level above is needed even if all its blobs were dropped, since appends go on from it.
   if (node.up) yield* inspectLevel(walk, { ref: node.up, level: level + 1, ...above })
   yield* inspectEntries(walk, node, above.count, above.size)
 }
@@ -205,10 +212,11 @@ async function* inspectPage(
   if (findings && whole && findings.damages === before) findings.clean.pages.add(ref, size, level)
 }
 
-/** What can be wrong with one thing that is stored; whatever else ends the whole inspection. */
+/** The codes of damage in one stored blob or node. Any other error ends the whole inspection. */
 const damage: ReadonlySet<string> = new Set(['ECORRUPT', 'EDANGLING', 'EIO'])
 
-/** The value, or why it cannot be read. Throws what is no damage (ECLOSED, …). */
+/** Returns the value that `read` loads, or the damage that makes it unreadable. Throws only what is
+ *  no damage (ECLOSED, …). */
 export async function attempt<T>(
   read: () => Promise<T>,
 ): Promise<{ readonly value: T } | { readonly error: TailraceError }> {

@@ -1,4 +1,4 @@
-/** Treeobjs as people and other programs read them: RFC 11 v1 of Flux. See rfc/5. */
+/** Treeobjs in JSON, for people and other programs: RFC 11 v1 of Flux. See rfc/5. */
 
 import type { Blobref } from '../blob/blobref.js'
 import { openArray } from './array.js'
@@ -6,8 +6,8 @@ import { entriesOf } from './array-read.js'
 import type { Nodes } from './nodes.js'
 import { baseNone, type Treeobj, type TreeobjJson, type Valref } from './treeobj.js'
 
-/** The refs of a valref are those that follow index `after`, from its base on without it, at most
- *  `limit`. Throws EDANGLING, ECORRUPT, EIO. */
+/** Returns a treeobj in JSON. A valref has at most `limit` refs: those behind index `after`, or
+ *  from its base on. Throws EDANGLING, ECORRUPT, EIO. */
 export async function treeobjJson(
   nodes: Nodes,
   treeobj: Treeobj,

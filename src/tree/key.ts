@@ -1,29 +1,35 @@
-/** Keys: components joined by `/`. See rfc/5.
- *  Invariant: a value of type Key is normal (no empty component, none of `.` and `..`, well-formed
- *  UTF-16, no NUL, within the limits, but for `joinKey`); only this file makes one. The root directory is ''. */
+/** Keys: components joined by `/`; the root directory is ''. See rfc/5.
+ *  Invariant: a value of type Key is normal: it has no empty component, no `.` and no `..`, no NUL,
+ *  is well-formed UTF-16, and holds the limits unless `joinKey` made it. Only this file makes
+ *  one. */
 
 import { TailraceError } from '../error.js'
 
 declare const brand: unique symbol
+/** The name of a value, a directory or a link. */
 export type Key = string & { readonly [brand]: 'Key' }
 
-/** UTF-8 bytes. */
-export const componentSizeMax = 255
+/** The largest size of a component, in UTF-8 bytes. */
+const componentSizeMax = 255
+/** The largest size of a key that requests may name, in UTF-8 bytes. */
 export const keySizeMax = 1024
-/** Of what stands in a directory that a key can name. */
-export const entryKeySizeMax = keySizeMax + 1 + componentSizeMax
+/** The largest size, in UTF-8 bytes, of the key of an entry whose directory a request may name. */
+const entryKeySizeMax = keySizeMax + 1 + componentSizeMax
 
+/** The key of the root directory. */
 export const rootKey = '' as Key
 
-/** Most keys: normal as they stand, each component at most as long as the whole. */
+/** A quick test for most keys: ASCII only, normal as they are, and short enough to need no other
+ *  check. */
 const plain = /^[\w-][\w.-]*(?:\/[\w-][\w.-]*)*$/
 
-/** Drops leading, trailing and repeated `/`. Throws EINVAL. */
+/** Returns the key that a text names, without leading, trailing and repeated `/`. Throws EINVAL. */
 export function parseKey(input: unknown): Key {
   return parseUpTo(input, keySizeMax)
 }
 
-/** The key of an entry that was met in a directory, after which a listing goes on. Throws EINVAL. */
+/** Returns the key of an entry that a listing yielded, behind which the listing goes on. It may be
+ *  longer than `keySizeMax`. Throws EINVAL. */
 export function parseEntryKey(input: unknown): Key {
   return parseUpTo(input, entryKeySizeMax)
 }
@@ -40,31 +46,25 @@ function parseUpTo(input: unknown, sizeMax: number): Key {
   return key as Key
 }
 
-/** The components from the root down; the root directory has none. */
+/** Returns the components of a key, from the root down; the root directory has none. */
 export function componentsOf(key: Key): string[] {
   return key === '' ? [] : key.split('/')
 }
 
-/** REQUIRES: `name` is a component of a key. The whole may be too long to be asked for: a directory may come
- *  to stand below another one with all that is in it. */
+/** Returns the key of an entry of a directory. It may be longer than `keySizeMax`, since a copy may
+ *  put a deep directory below another one. REQUIRES: `name` is a component of a key. */
 export function joinKey(directory: Key, name: string): Key {
   return (directory === '' ? name : `${directory}/${name}`) as Key
 }
 
-/** May this be asked for? Walks that name keys do not go into a directory that may not: it stands for all
- *  that is below it, so that what they name is bounded, however deep the tree is. */
+/** True if a key is at most `keySizeMax`, so that requests may name it. Walks that yield keys do
+ *  not go into a directory with a longer key: it stands for all that is below it, so that the keys
+ *  that they yield are bounded, however deep the tree is. */
 export function isAddressable(key: string): boolean {
   return Buffer.byteLength(key) <= keySizeMax
 }
 
-/** The directory that holds the key; undefined for the root directory. */
-export function parentOf(key: Key): Key | undefined {
-  if (key === '') return undefined
-  const end = key.lastIndexOf('/')
-  return (end < 0 ? '' : key.slice(0, end)) as Key
-}
-
-/** May this be one component of a key, as it stands? */
+/** True if a text is one component of a key, as it is. */
 export function isComponent(name: string): boolean {
   return (
     name !== '' &&

@@ -1,4 +1,4 @@
-/** From a key to what it names, through directories and links. See rfc/5. */
+/** Lookups: from a key, through directories and links, to what it names. See rfc/5. */
 
 import { TailraceError } from '../error.js'
 import { getEntry, notInMemory, peekEntry } from './dir.js'
@@ -7,24 +7,25 @@ import type { Nodes } from './nodes.js'
 import { type Dir, linksMax, type Symlink, type Treeobj, type Views } from './treeobj.js'
 
 /** A key in a namespace. */
-export type NamespaceKey = {
+type NamespaceKey = {
   readonly namespace: string
   readonly key: Key
 }
 
+/** The result of a lookup: the namespace and the key behind all links, and what the key names. */
 export type Found = NamespaceKey & {
-  /** Undefined where the key, or a namespace on the way, is not there. */
+  /** Undefined if the key, or a namespace on the way, is missing. */
   readonly treeobj: Treeobj | undefined
-  /** What the answer depends on: every key on the way, links and their targets, the resolved key last.
-   *  It stays the same while none of them is changed. */
+  /** The keys that the result depends on: every key on the way, with the links and their targets,
+   *  and the resolved key last. The result does not change while none of them changes. */
   readonly passed: readonly NamespaceKey[]
-  /** A component in the middle is a value: nothing can be below. */
+  /** Present if a component in the middle names a value, so that nothing can be below it. */
   readonly blocked?: true
 }
 
-/** Finds what a key names. Links in the middle are always followed, one at the end if `follow` says
- *  so. `namespace` and `key` of the answer are those after the links. Throws ELOOP (more than
- *  `linksMax`), EINVAL (a key gets too long by its links), EDANGLING, ECORRUPT, EIO. */
+/** Returns what a key names. Links in the middle are always followed, a link at the end if `follow`
+ *  is true. Throws ELOOP (more than `linksMax` links), EINVAL (the key behind a link is too long),
+ *  EDANGLING, ECORRUPT, EIO. */
 export async function lookup(
   nodes: Nodes,
   views: Views,
@@ -53,7 +54,8 @@ export async function lookup(
   throw new TailraceError('ELOOP', `"${key}" leads over more than ${linksMax} links`)
 }
 
-/** What a key names, without waiting; `notInMemory` where nodes are to be loaded or links to be followed. */
+/** Returns what a key names, without a load: `notInMemory` if a node would have to be loaded, or a
+ *  link to be followed. Throws ECORRUPT. */
 export function peekLookup(
   nodes: Nodes,
   dir: Dir,
@@ -75,10 +77,10 @@ export function peekLookup(
 
 type Step =
   | { readonly link?: undefined; readonly treeobj: Treeobj | undefined; readonly blocked?: true }
-  /** A link at the key `at`, with what is left of the key behind it. */
+  /** A link at the key `at`; `rest` has the components behind it. */
   | { readonly link: Symlink; readonly at: Key; readonly rest: string }
 
-/** Down to the end of a key, or to the first link that has to be followed. */
+/** Walks to the end of a key, or to the first link that has to be followed. */
 async function walk(
   nodes: Nodes,
   views: Views,
@@ -102,7 +104,8 @@ async function walk(
   return { treeobj }
 }
 
-/** A key and all keys above it, top first; the root directory only where it is the key itself. */
+/** Returns a key with all keys above it, top first, without the root directory. For the key of the
+ *  root directory it returns only that. */
 function placesOf({ namespace, key }: NamespaceKey): NamespaceKey[] {
   const components = componentsOf(key)
   if (components.length === 0) return [{ namespace, key }]

@@ -1,29 +1,38 @@
-/** A tree without what is damaged in it: whole values stay where they are, damaged ones go, directories keep
- *  the entries that can be read. See rfc/15.
- *  Invariant: every undamaged key has the treeobj that it had; what went is told, with what survives of it.
- *  New nodes and blobs are stored as they are made, and named by nothing yet. Memory: one batch. */
+/** Mends trees: it makes a tree without the damage of another one. Whole values stay, damaged
+ *  values are removed, and directories keep the entries that can be read. See rfc/15.
+ *  Invariant: every undamaged key keeps its treeobj. Every loss is reported, with what survives.
+ *  New nodes and blobs are stored as they are made; no root names them yet. Memory: one batch. */
 
 import type { Blob } from '../blob/blob.js'
 import type { Blobref } from '../blob/blobref.js'
 import { type AppendArray, closeArray, emptyArray, pushBlob } from './array.js'
 import type { Clean } from './clean.js'
 import { editDir } from './dir-edit.js'
-import { attempt, inspectDir, inspectLog, type LostBlobs, type LostNames } from './inspect.js'
+import {
+  attempt,
+  inspectDir,
+  inspectLog,
+  type LogPart,
+  type LostBlobs,
+  type LostNames,
+} from './inspect.js'
 import { joinKey, type Key } from './key.js'
 import { type Nodes, NodeWriter } from './nodes.js'
 import { type Attrs, type Dir, emptyDir, type Treeobj, type Valref } from './treeobj.js'
 import { refOf } from './treeobj-codec.js'
 
-/** Entries of a directory that is made anew, blobs of a log: stored after so many. */
+/** The number of entries of a rebuilt directory, or of blobs of a log, after which new nodes are
+ *  stored. */
 const batchCount = 4_096
-/** Losses that one note lists; adjacent ones are one. */
-export const lossesMax = 1_000
+/** The largest number of losses that one report lists. Adjacent losses count as one. */
+const lossesMax = 1_000
 
-/** Bytes or names that are gone. */
-export type Loss = Omit<LostBlobs, 'part' | 'kind' | 'error'> | Omit<LostNames, 'part' | 'error'>
+/** Lost blobs of a log, or lost names of a directory. */
+type Loss = Omit<LostBlobs, 'part' | 'kind' | 'error'> | Omit<LostNames, 'part' | 'error'>
 
+/** The report of one removed value, or of one directory with lost names. */
 export type Mended =
-  /** A value that went; `kept` is what survives of it. */
+  /** A value that was removed; `kept` is what survives of it. */
   | {
       readonly key: Key
       readonly was: Valref
@@ -33,20 +42,25 @@ export type Mended =
   /** A directory that lost names. */
   | { readonly key: Key; readonly losses: readonly Loss[] }
 
+/** The ports of a mending. */
 export type MendPorts = {
   readonly nodes: Nodes
-  /** What is known to be whole: not looked at. */
+  /** The parts that are known to be whole. They are not read. */
   readonly whole: Clean
+  /** Checks a blob of `size` bytes. Throws ECORRUPT, EDANGLING, EIO if it is damaged. */
   readonly checkBlob: (ref: Blobref, size: number) => Promise<void>
+  /** Stores new blobs and nodes, durable when it resolves. */
   readonly store: (blobs: readonly Blob[]) => Promise<void>
-  /** A directory of at most so many entries that lost some goes with the rest of them: the parts of a
+  /** A directory with at most this many keys is removed as a whole if it lost names: the parts of a
    *  record are of no use without each other. */
   readonly wholeUpTo?: number
-  /** Directories that were mended already, by the refs of their treeobjs: each once, under the first of its keys. */
+  /** The mended directories, by the refs of the damaged treeobjs. Each is mended and reported once,
+   *  under the first of its keys. */
   readonly done: Map<Blobref, Dir | undefined>
 }
 
-/** The directory as it can be read; undefined: nothing of it is left to name. `mended` is told what went. */
+/** Returns the directory `key` without its damage; undefined if it is removed as a whole. Adds the
+ *  losses to `mended`. Throws what `store` throws, and only what is no damage. */
 export async function mendDir(
   ports: MendPorts,
   dir: Dir,
@@ -58,7 +72,7 @@ export async function mendDir(
   const losses: LostNames[] = []
   const findings = { clean: whole, damages: 0 }
   for await (const part of inspectDir(nodes, dir, findings)) {
-    findings.damages++ // nothing becomes whole by being looked at
+    findings.damages++ // so that the inspection adds nothing to `whole`
     if (part.part === 'lost') {
       losses.push(part)
       continue
@@ -98,8 +112,8 @@ async function mendOnce(
   return next
 }
 
-/** A directory of all entries that can be read, in batches: they come in order, so that each changes the
- *  last nodes only. */
+/** Returns a new directory of all entries that can be read. It is made in batches: the entries come
+ *  in order, so that each batch changes the last nodes only. */
 async function rebuild(
   ports: MendPorts,
   dir: Dir,
@@ -124,7 +138,7 @@ async function rebuild(
   return next
 }
 
-/** The blobs that can be read, in order, each an append of its own. */
+/** Makes a log of the blobs that can be read, in order, each as an append of its own. */
 async function mendLog(ports: MendPorts, was: Valref, key: Key): Promise<Mended> {
   const { nodes, store } = ports
   const losses: Loss[] = []
@@ -140,7 +154,7 @@ async function mendLog(ports: MendPorts, was: Valref, key: Key): Promise<Mended>
       if (part.part === 'lost') continue
       array = pushBlob(writer, array, { ref: part.ref, size: part.size, more: false })
       if (array.count % batchCount !== 0) continue
-      // The pages that it closed are stored before those that follow name them.
+      // Pages are stored before later pages name them.
       await store(writer.blobs)
       writer[Symbol.dispose]()
       writer = new NodeWriter(nodes)
@@ -153,10 +167,7 @@ async function mendLog(ports: MendPorts, was: Valref, key: Key): Promise<Mended>
   }
 }
 
-async function lostOf(
-  { checkBlob }: MendPorts,
-  part: Awaited<ReturnType<ReturnType<typeof inspectLog>['next']>>['value'] & object,
-): Promise<LostBlobs | undefined> {
+async function lostOf({ checkBlob }: MendPorts, part: LogPart): Promise<LostBlobs | undefined> {
   if (part.part === 'lost') return part
   const { ref, size, index, offset } = part
   const checked = await attempt(() => checkBlob(ref, size))
@@ -165,7 +176,7 @@ async function lostOf(
   return { part: 'lost', kind: 'blob', ...range, ref, error: checked.error }
 }
 
-/** The seal is not kept: this is not what was sealed. */
+/** Returns the attributes without the seal, since the mended log is not the one that was sealed. */
 function keptAttrs(attrs: Attrs | undefined): Attrs | undefined {
   const contentType = attrs?.contentType
   return contentType === undefined ? undefined : { contentType }

@@ -1,8 +1,9 @@
 /** Names of directory entries: their order, and the hash that decides where nodes end. See rfc/5.
- *  Invariant: the order is that of the UTF-8 bytes. UTF-16 gives another one where a surrogate pair
- *  meets a unit from U+E000 on. */
+ *  Invariant: the order is that of the UTF-8 bytes. The order of UTF-16 units is another one where
+ *  a surrogate pair meets a unit from U+E000 on. */
 
-/** Below 0, 0 or above 0, as `a` stands before, at or after `b`. REQUIRES: both are well formed. */
+/** Returns a number below 0 if `a` is before `b`, 0 if they are equal, above 0 if `a` is behind
+ *  `b`. REQUIRES: both are well formed. */
 export function compareNames(a: string, b: string): number {
   const length = Math.min(a.length, b.length)
   for (let at = 0; at < length; at++) {
@@ -13,8 +14,8 @@ export function compareNames(a: string, b: string): number {
   return a.length - b.length
 }
 
-/** 32 bits: FNV-1a over the UTF-8 bytes, then the finaliser of MurmurHash3 over that and the level,
- *  so that a name which ends a node says nothing about the level above. */
+/** Returns a hash of 32 bits: FNV-1a over the UTF-8 bytes, then the finaliser of MurmurHash3 over
+ *  that and the level, so that the hashes of a name on two levels are independent. */
 export function hashName(name: string, level: number): number {
   let hash = 0x811c9dc5
   for (let at = 0; at < name.length; at++) {
@@ -38,7 +39,8 @@ function finish(hash: number, level: number): number {
   return (mixed ^ (mixed >>> 16)) >>> 0
 }
 
-/** Code units in the order of the code points that they begin: surrogates after U+E000 to U+FFFF. */
+/** Returns the rank of a UTF-16 unit in the order of code points: surrogates are behind U+E000 to
+ *  U+FFFF. */
 function rankOf(unit: number): number {
   if (unit < 0xd800) return unit
   return unit < 0xe000 ? unit + 0x2000 : unit - 0x800

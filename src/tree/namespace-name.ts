@@ -1,14 +1,15 @@
-/** Names of namespaces, as links and requests give them. See rfc/6. */
+/** Names of namespaces, in links and in requests. See rfc/6. */
 
 import { TailraceError } from '../error.js'
 
 const pattern = /^[a-z0-9][a-z0-9_-]{0,62}$/
 
+/** True if a text is the name of a namespace. */
 export function isNamespaceName(text: string): boolean {
   return pattern.test(text)
 }
 
-/** Throws EINVAL. */
+/** Returns `input` as the name of a namespace. Throws EINVAL. */
 export function parseNamespaceName(input: unknown): string {
   if (typeof input !== 'string' || !isNamespaceName(input)) {
     throw new TailraceError(

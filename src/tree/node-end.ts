@@ -1,25 +1,29 @@
-/** Where the nodes of a directory end: a pure function of the entries of one level, taken from left
- *  to right. See rfc/5, which explains the numbers.
- *  Invariant: what comes before a node's first entry never matters. */
+/** The ends of the nodes of a directory: a pure function of the entries of one level, read from
+ *  left to right. See rfc/5, which explains the numbers.
+ *  Invariant: an end does not depend on what comes before the node's first entry. */
 
 import { hashName } from './name.js'
 import type { Attrs, Treeobj } from './treeobj.js'
 
-/** A node has this many entries before a name may end it. */
-export const nodeNamesMin = 8
-/** A node of this many entries, or this weight in bytes, ends whatever its names. */
+/** The smallest number of entries of a node that a name may end. */
+const nodeNamesMin = 8
+/** The number of entries at which a node ends whatever its names are. */
 export const nodeNamesMax = 128
-export const nodeWeightMax = 16 * 1024
-/** One name in 25 ends a node: 32 entries on average. */
+/** The weight, in bytes, at which a node ends whatever its names are. */
+const nodeWeightMax = 16 * 1024
+/** A name whose hash is below this may end a node: one in 25, which makes nodes of 32 entries on
+ *  average. */
 export const endBelow = Math.floor(2 ** 32 / 25)
 
-/** What a ref with two counts, or an entry's own framing, takes at most. */
+/** The largest weight of a ref with two counts, of an entry's framing, an attribute's, and a
+ *  base's, in bytes. */
 const refWeight = 56
 const framingWeight = 8
 const attrWeight = 16
 const baseWeight = 24
 
-/** Takes the entries of one level in order and says after each whether its node ends there. */
+/** Takes the entries of one level in order, and says after each if its node ends there. Mutable;
+ *  owned by the loop that made it. */
 export class NodeEnd {
   readonly #level: number
   #names = 0
@@ -29,7 +33,8 @@ export class NodeEnd {
     this.#level = level
   }
 
-  /** `weight` is the entry's without its name. After an end the next entry begins a new node. */
+  /** Takes an entry, and returns true if its node ends there: the next entry then begins a new
+   *  node. `weight` is that of the entry without its name. */
   after(name: string, weight: number): boolean {
     this.#names++
     this.#weight += framingWeight + Buffer.byteLength(name) + weight
@@ -45,10 +50,11 @@ export class NodeEnd {
   }
 }
 
-/** Of an entry in a branch. */
+/** The weight of an entry of a branch without its name. */
 export const childWeight = refWeight
 
-/** Of an entry in a leaf, close to its encoded bytes and never less. */
+/** Returns the weight of an entry of a leaf without its name: close to its encoded bytes, and never
+ *  less. */
 export function weightOf(treeobj: Treeobj): number {
   switch (treeobj.type) {
     case 'val':

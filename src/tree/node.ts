@@ -1,6 +1,6 @@
-/** Every kind of node, as bytes and decoded. The first element tells the kind, and with it the
- *  version of its format. See rfc/5.
- *  Invariant: bytes that decode are the only bytes of that node. */
+/** The encoding of every kind of node. The first element tells the kind, and with it the version of
+ *  its format. See rfc/5.
+ *  Invariant: each node has one encoding; other bytes do not decode. */
 
 import { decode, encode, type Plain } from '../blob/codec.js'
 import {
@@ -25,17 +25,21 @@ import {
 } from './dir-node.js'
 import { decodeRoot, encodeRoot, type RootNode, rootKind } from './root-node.js'
 
+/** A decoded node. */
 export type Node = RootNode | DirNode | OpenNode | ArrayPage
 
-/** Bytes of a node: the weight that ends one, the entry that reached it, and room to spare. */
+/** The largest size of a node, in bytes: the weight at which a node ends, the entry that reaches
+ *  it, and some spare room. */
 export const nodeSizeMax = 32 * 1024
 const fieldsMax = 8
 
+/** Returns the bytes of a node: a slice of a pool, like those of `encode`. */
 export function encodeNode(node: Node): Buffer {
   return encode(toPlain(node))
 }
 
-/** Throws ECORRUPT with what is wrong. REQUIRES: nobody writes `bytes` again (views are kept). */
+/** Returns the node of these bytes, with views of them. Throws ECORRUPT, which says what is wrong.
+ *  REQUIRES: nobody writes `bytes` again. */
 export function decodeNode(bytes: Uint8Array): Node {
   if (bytes.length > nodeSizeMax) throw corrupt(`more than ${nodeSizeMax} bytes`)
   const [kind, ...fields] = asArray(decode(bytes), 2, fieldsMax)

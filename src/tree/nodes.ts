@@ -1,6 +1,6 @@
-/** Tree nodes by ref: read and decoded once, and the collector of new ones. See rfc/5.
- *  Invariant: a node that leaves here was hashed and checked, or made here. Nodes of a writer that is
- *  still in use are always readable, however small the cache. */
+/** Tree nodes by ref, decoded and cached, and the writer of new nodes. See rfc/5.
+ *  Invariant: a node that is returned was hashed and checked, or was made here. The nodes of a
+ *  writer can be read until the writer is disposed of, however small the cache is. */
 
 import type { Blob } from '../blob/blob.js'
 import type { Blobref } from '../blob/blobref.js'
@@ -9,10 +9,10 @@ import { ByteCache } from '../content/cache.js'
 import type { NodeSource } from '../content/content.js'
 import { decodeNode, encodeNode, type Node } from './node.js'
 
-/** Bytes of memory of the decoded nodes that are kept. */
-export const nodesSizeDefault = 32 * 1024 * 1024
-/** What a decoded node takes for each byte of its encoding, measured: its entries are objects in a
- *  directory, and views of the encoding in an array. */
+/** The default memory of the cached decoded nodes, in bytes. */
+const nodesSizeDefault = 32 * 1024 * 1024
+/** The measured memory of a decoded node for each byte of its encoding. The entries of a directory
+ *  are objects; those of an array are views of the encoding. */
 const costOfKind: Readonly<Record<Node['kind'], number>> = {
   root: 5,
   leaf: 5,
@@ -21,29 +21,31 @@ const costOfKind: Readonly<Record<Node['kind'], number>> = {
   page: 2,
 }
 
-/** Where new nodes go; gives the node's ref. */
+/** A sink for new nodes. `write` returns the ref of the node. */
 export type NodeSink = {
   write(node: Node): Blobref
 }
 
-/** Names nodes without keeping them: for refs of arrays that nobody stores. */
+/** A sink that computes refs but keeps no node, for arrays that nobody stores. */
 export const hashOnly: NodeSink = {
   write: (node) => hashNode(encodeNode(node)),
 }
 
+/** The nodes of one content store. */
 export class Nodes {
   readonly #source: NodeSource
   readonly #decoded: ByteCache<Blobref, Node>
-  /** Those that are not disposed of: their nodes may not be stored yet. */
+  /** The writers that are not disposed of: their nodes may not be stored yet. */
   readonly #writers = new Set<NodeWriter>()
 
-  /** `cacheSize` in bytes of memory. */
+  /** `cacheSize` is the memory for decoded nodes, in bytes. */
   constructor(source: NodeSource, options?: { readonly cacheSize?: number }) {
     this.#source = source
     this.#decoded = new ByteCache(options?.cacheSize ?? nodesSizeDefault)
   }
 
-  /** The node if it is in memory. Throws ECORRUPT if it is there and not well formed. */
+  /** Returns a node if it is in memory. Throws ECORRUPT if its bytes are in memory but not well
+   *  formed. */
   peek(ref: Blobref): Node | undefined {
     const decoded = this.#decoded.get(ref)
     if (decoded) return decoded
@@ -51,7 +53,8 @@ export class Nodes {
     return bytes && this.#decode(ref, bytes)
   }
 
-  /** Throws EDANGLING (a tree names it, it is not there), ECORRUPT (with what is wrong), EIO. */
+  /** Loads a node. Throws EDANGLING (it is not stored), ECORRUPT (the message says what is wrong),
+   *  EIO. */
   async load(ref: Blobref): Promise<Node> {
     return this.peek(ref) ?? this.#decode(ref, await this.#source.loadNode(ref))
   }
@@ -61,11 +64,13 @@ export class Nodes {
     this.#writers.add(writer)
   }
 
+  /** Ends what `attach` began. Called by the writer. */
   detach(writer: NodeWriter): void {
     this.#writers.delete(writer)
   }
 
-  /** REQUIRES: `ref` is the hash of the node's encoding, of `size` bytes. */
+  /** Puts a decoded node into the cache. REQUIRES: `ref` is the hash of its encoding, which has
+   *  `size` bytes. */
   keep(ref: Blobref, node: Node, size: number): void {
     this.#decoded.set(ref, node, size * costOfKind[node.kind])
   }
@@ -85,7 +90,8 @@ export class Nodes {
   }
 }
 
-/** The new nodes of one commit, readable through `nodes` until the writer is disposed of. */
+/** Gathers the new nodes of one commit. They can be read through `nodes` until the writer is
+ *  disposed of. */
 export class NodeWriter implements NodeSink, Disposable {
   readonly #nodes: Nodes
   readonly #blobs = new Map<Blobref, Blob>()
@@ -95,7 +101,7 @@ export class NodeWriter implements NodeSink, Disposable {
     nodes.attach(this)
   }
 
-  /** Each once, children before the parents that name them. */
+  /** The new nodes, each once, children before the parents that name them. */
   get blobs(): readonly Blob[] {
     return [...this.#blobs.values()]
   }
@@ -113,6 +119,7 @@ export class NodeWriter implements NodeSink, Disposable {
     return ref
   }
 
+  /** Returns the bytes of a node of this writer; undefined if it has none with this ref. */
   bytesOf(ref: Blobref): Uint8Array | undefined {
     return this.#blobs.get(ref)?.bytes
   }

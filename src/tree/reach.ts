@@ -1,5 +1,5 @@
-/** Everything that a tree needs to be whole: the refs of its nodes and of its values' blobs, but for what
- *  lies below the base of a trimmed log. See rfc/5. */
+/** Walks over everything that a tree needs to be whole: the refs of its nodes and of its values'
+ *  blobs, without those below the base of a trimmed log. See rfc/5. */
 
 import { LoopSlice } from '../base/loop-slice.js'
 import { type Blobref, blobrefAt, digestSize } from '../blob/blobref.js'
@@ -8,38 +8,41 @@ import type { Node } from './node.js'
 import type { Nodes } from './nodes.js'
 import type { Treeobj } from './treeobj.js'
 
-/** A ref that is needed. `partial`: the node itself is, and only a part of what it names: it belongs to a
- *  log whose base is above some of that. */
+/** A ref that is needed. `partial`: the node itself is needed, but only a part of what it names,
+ *  because it belongs to a log whose base is above the rest. */
 export type Reached = {
   readonly ref: Blobref
   readonly kind: 'node' | 'blob'
   readonly partial?: true
 }
 
-/** A ref that is on the way; of an array's nodes, what they hold from blob `base` on, the first blob below
- *  them being `index`. */
+/** A ref that waits to be walked. `cut`: of a node of an array only the blobs from `base` on are
+ *  needed; `index` is that of the first blob below the node. */
 type Step = {
   readonly ref: Blobref
   readonly kind: 'node' | 'blob'
   readonly cut?: { readonly base: number; readonly index: number }
 }
 
-/** Was it met before, as that, with all below it? */
+/** True if a ref was yielded before as this kind, with all that is below it. */
 export type Seen = (ref: Blobref, kind: Reached['kind']) => boolean
 
-/** Told of a node that cannot be loaded, which is then left out with all below it; what it throws ends the
- *  walk. */
-export type Lost = (ref: Blobref, error: unknown) => void
+/** Called with a node that cannot be loaded, and its error. The walk then leaves out all that is
+ *  below the node, unless the function throws, which ends the walk. */
+type Lost = (ref: Blobref, error: unknown) => void
 
-/** What a treeobj names, and all that is reachable from there, parents before children. A ref for which
- *  `seen` says true is left out with all below it; it is asked again each time a ref is met.
+/** Yields what a treeobj names, and all that is reachable from there, parents before children. A
+ *  ref for which `seen` is true is left out with all that is below it; `seen` is called each time
+ *  the walk meets a ref.
  *
- *  The nodes of a trimmed log may be those of another one that has all its blobs (a copy, an older root).
- *  So `seen` says true only of what was yielded **without** `partial`, as that kind: whoever marks keeps two facts of a
- *  ref, that it is needed (yielded at all), and that all below it was yielded too (once without
- *  `partial`). One who does meets every ref whole at most once, and parts of the few nodes that hold a base
- *  each time a log leads there. Memory: one node's refs a level. The event loop turns meanwhile. Throws EDANGLING, ECORRUPT, EIO, but for
- *  what `lost` takes. */
+ *  * A trimmed log may share its nodes with a log that has all its blobs (a copy, an older root).
+ *  So `seen` may be true only for a ref that was yielded **without** `partial`, as the same kind. A
+ *  caller that marks keeps two facts of a ref: it is needed (it was yielded), and all below it was
+ *  yielded (it came once without `partial`). Then every ref is walked as a whole at most once, and
+ *  only the few nodes that hold a base are walked in part each time a log leads to them.
+ *
+ *  * Memory: the refs of one node for each level. The event loop turns meanwhile. Throws EDANGLING,
+ *  ECORRUPT, EIO, unless `lost` takes the error. */
 export async function* reachable(
   nodes: Nodes,
   from: Treeobj,
@@ -49,7 +52,8 @@ export async function* reachable(
   yield* reach(nodes, stepsOfTreeobj(from), { seen, lost })
 }
 
-/** The same from a node, a namespace's root node for example. */
+/** Yields what `reachable` yields, beginning at a node: the root node of a namespace, for
+ *  example. */
 export async function* reachableFrom(
   nodes: Nodes,
   ref: Blobref,
@@ -116,7 +120,8 @@ function stepsOfTreeobj(treeobj: Treeobj): Step[] {
   }
 }
 
-/** The open nodes above are needed whatever was dropped: what is appended goes on from them. */
+/** Returns the steps of an open node. The open nodes above it are needed whatever was dropped,
+ *  since appends go on from them. */
 function stepsOfOpen(node: OpenNode, base: number): Step[] {
   const { level, marks, count, up } = node
   const cut = base > 0 ? { cut: { base, index: 0 } } : {}
@@ -124,7 +129,8 @@ function stepsOfOpen(node: OpenNode, base: number): Step[] {
   return [...above, ...stepsOfEntries(node, count - marks.length * widthOf(level), base)]
 }
 
-/** `index` is that of the first blob below the first entry. */
+/** Returns the steps of the entries that hold blobs from `base` on. `index` is that of the first
+ *  blob below the first entry. */
 function stepsOfEntries({ level, digests, marks }: Entries, index: number, base: number): Step[] {
   const width = widthOf(level)
   const kind = level === 0 ? 'blob' : 'node'

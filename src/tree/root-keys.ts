@@ -1,26 +1,30 @@
-/** What a root names: the keys that its group changed, and the leases that were taken or went. See
- *  rfc/17, rule 5; rfc/9.
- *  Invariant: a lease stands there as NUL and its key, which can be no key: it concerns only who asked
- *  for leases, and is shown to nobody as a key. */
+/** The names in a root: the keys that its group changed, and the leases that were taken or ended.
+ *  See rfc/17, rule 5; rfc/9.
+ *  Invariant: the name of a lease is NUL and its key, which no key can be. So a lease concerns only
+ *  those who watch leases, and is never shown as a key. */
 
 import { type Key, rootKey } from './key.js'
 
-/** Names in one root, and their length (UTF-16 units); above it the root names none. */
-export const rootKeysMax = 1_024
-export const rootKeysSizeMax = 64 * 1024
+/** The largest number of names in a root. Above it the root names none. */
+const rootKeysMax = 1_024
+/** The largest length of all names in a root together, in UTF-16 units. Above it the root names
+ *  none. */
+const rootKeysSizeMax = 64 * 1024
 
 const mark = '\0'
 
-/** How a root names the lease of a key. */
+/** Returns the name of the lease of a key in a root. */
 export function leaseMark(key: Key): Key {
   return `${mark}${key}` as Key
 }
 
+/** True if a name in a root is that of a lease. */
 export function isLeaseMark(name: string): boolean {
   return name.startsWith(mark)
 }
 
-/** A change of the root directory itself concerns everybody, as too many keys do. */
+/** Returns the names for a root. It returns none if the root concerns every key: if the root
+ *  directory itself was changed, or if there are too many names. */
 export function keysOf(changed: ReadonlySet<Key>): { keys?: string[] } {
   if (changed.size > rootKeysMax || changed.has(rootKey)) return {}
   const keys = [...changed]
@@ -28,12 +32,12 @@ export function keysOf(changed: ReadonlySet<Key>): { keys?: string[] } {
   return size > rootKeysSizeMax ? {} : { keys }
 }
 
-/** The names that are keys. */
+/** Returns those of the names that are keys. */
 export function withoutLeases(names: readonly string[]): readonly string[] {
   return names.some(isLeaseMark) ? names.filter((name) => !isLeaseMark(name)) : names
 }
 
-/** May a root have changed what a key names? */
+/** True if a root may have changed what a key names. */
 export function concerns({ keys }: { readonly keys?: readonly string[] }, key: Key): boolean {
   if (!keys || key === '') return true
   return keys.some(

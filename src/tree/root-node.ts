@@ -1,4 +1,4 @@
-/** The root node, which names the two trees of a namespace. See rfc/5. */
+/** The encoding of the root node, which names the two trees of a namespace. See rfc/5. */
 
 import type { Plain } from '../blob/codec.js'
 import { asArray, corrupt } from './check.js'
@@ -7,11 +7,12 @@ import { decodeTreeobj, encodeTreeobj } from './treeobj-codec.js'
 
 export const rootKind = 1
 
+/** A root node. */
 export type RootNode = {
   readonly kind: 'root'
-  /** The namespace's keys: all that copies, exports, differences and watches see. */
+  /** The tree of the namespace's keys: all that copies, exports, differences and watches see. */
   readonly data: Dir
-  /** The namespace's present, which stays with it. */
+  /** The tree of what the namespace knows besides its keys: see `draft/meta.ts`. */
   readonly meta: Dir
 }
 
@@ -19,7 +20,7 @@ export function encodeRoot({ data, meta }: RootNode): Plain {
   return [rootKind, encodeTreeobj(data), encodeTreeobj(meta)]
 }
 
-/** `fields` follow the kind. Throws ECORRUPT. */
+/** Returns the root node with these fields, which follow the kind. Throws ECORRUPT. */
 export function decodeRoot(fields: readonly unknown[]): RootNode {
   const [data, meta] = asArray(fields, 2, 2)
   return { kind: 'root', data: asDir(data), meta: asDir(meta) }

@@ -1,11 +1,11 @@
-/** What is known of a key without reading its blobs. See rfc/6. */
+/** The facts about a key that need no read of its blobs. See rfc/6. */
 
 import type { Blobref } from '../blob/blobref.js'
 import type { Attrs, Base, Treeobj } from './treeobj.js'
 import { refOf } from './treeobj-codec.js'
 
 /** The fields of a `Stat` (`api/kvs.ts`) that stand in the treeobj itself. */
-export type TreeobjStat = {
+type TreeobjStat = {
   readonly type: Treeobj['type']
   readonly ref: Blobref
   readonly count: number
@@ -18,7 +18,7 @@ export type TreeobjStat = {
   readonly namespace?: string
 }
 
-/** `seq` is that of the root at which the treeobj was found. */
+/** Returns the facts about a treeobj. `seq` is that of the root at which it was found. */
 export function statOf(treeobj: Treeobj, seq: number): TreeobjStat {
   const ref = refOf(treeobj)
   const base = { ...measureOf(treeobj), ref, seq }
@@ -41,6 +41,9 @@ export function statOf(treeobj: Treeobj, seq: number): TreeobjStat {
   }
 }
 
+/** Returns the type of a treeobj with its count and its size in bytes. `count` is the number of
+ *  blobs of a value, or of keys below a directory; `size` of a value includes what trims
+ *  dropped. */
 export function measureOf(treeobj: Treeobj): {
   type: Treeobj['type']
   count: number

@@ -1,5 +1,6 @@
-/** Treeobjs as they stand in directory nodes, and their refs. See rfc/5.
- *  Invariant: one treeobj has one encoding; what `takeTreeobj` lets in, `decodeTreeobj` reads. */
+/** The encoding of treeobjs in directory nodes, and their refs. See rfc/5.
+ *  Invariant: a treeobj has one encoding. `decodeTreeobj` reads every treeobj that `takeTreeobj`
+ *  accepts. */
 
 import { type Blobref, digestSize, writeDigest } from '../blob/blobref.js'
 import { encode, type Plain } from '../blob/codec.js'
@@ -25,11 +26,13 @@ const symlinkKind = 3
 
 const namespaceSizeMax = 63
 
-/** Names the whole content of a key, attributes included: equal refs, equal contents. */
+/** Returns the ref of a treeobj. It names the whole content of a key, attributes included: equal
+ *  refs mean equal contents. */
 export function refOf(treeobj: Treeobj): Blobref {
   return hashNode(encode(encodeTreeobj(treeobj)))
 }
 
+/** Returns the fields of a treeobj, the kind first. */
 export function encodeTreeobj(treeobj: Treeobj): Plain[] {
   switch (treeobj.type) {
     case 'val':
@@ -47,7 +50,7 @@ export function encodeTreeobj(treeobj: Treeobj): Plain[] {
   }
 }
 
-/** Throws ECORRUPT. */
+/** Returns the treeobj of these fields. Throws ECORRUPT. */
 export function decodeTreeobj(input: unknown): Treeobj {
   const [kind, ...fields] = asArray(input, 2, 6)
   switch (kind) {
@@ -84,9 +87,10 @@ export function decodeTreeobj(input: unknown): Treeobj {
   }
 }
 
-/** What a directory takes in: the treeobj, with a copy of an inline value, whose bytes the caller may
- *  write again. Throws EINVAL: a value or an attribute that is too large, a link whose target is not a
- *  normal key or whose namespace is no name. */
+/** Returns a treeobj as a directory stores it, with a copy of an inline value, since the caller may
+ *  write its bytes again. Throws EINVAL for a value or an attribute that is too large, an inline
+ *  value that is sealed, a base that the log does not have, and a link whose target is not a normal
+ *  key or whose namespace is no name. */
 export function takeTreeobj(treeobj: Treeobj): Treeobj {
   switch (treeobj.type) {
     case 'val':
@@ -112,7 +116,7 @@ export function takeTreeobj(treeobj: Treeobj): Treeobj {
   }
 }
 
-/** Do both name the same content? */
+/** True if both have the same content. */
 export function sameTreeobj(a: Treeobj, b: Treeobj): boolean {
   if (a.type === 'val' && b.type === 'val') {
     return Buffer.compare(a.data, b.data) === 0 && sameAttrs(a.attrs, b.attrs)
@@ -128,6 +132,7 @@ export function sameTreeobj(a: Treeobj, b: Treeobj): boolean {
   return false
 }
 
+/** Returns the digest of a ref. */
 export function encodeRef(ref: Blobref): Buffer {
   const digest = Buffer.allocUnsafe(digestSize)
   writeDigest(ref, digest, 0)
@@ -142,7 +147,7 @@ function encodeValref({ ref, count, size, attrs, base }: Valref): Plain[] {
   return fields
 }
 
-/** The totals of a log that some trim dropped the head of. */
+/** The totals of a log, those of its dropped head included. */
 type Totals = { readonly count: number; readonly size: number }
 
 function decodeBase(input: unknown, of: Totals): Base {
@@ -152,7 +157,8 @@ function decodeBase(input: unknown, of: Totals): Base {
   return base
 }
 
-/** At least one blob, at most all, and as many bytes as those can have. */
+/** True if a base drops at least one blob and at most all, and a number of bytes that they can
+ *  have. */
 function isBase(base: Base, of: Totals): boolean {
   if (!Number.isSafeInteger(base.count) || base.count < 1 || base.count > of.count) return false
   if (!Number.isSafeInteger(base.size) || base.size < 0 || base.size > of.size) return false
@@ -163,7 +169,7 @@ function sameAttrs(a: Attrs = {}, b: Attrs = {}): boolean {
   return a.contentType === b.contentType && a.sealed === b.sealed
 }
 
-/** Attributes are pairs sorted by name; none at all are left out. */
+/** Adds the attributes to the fields, as pairs sorted by name. Adds nothing if there are none. */
 function withAttrs(fields: Plain[], attrs: Attrs | undefined): Plain[] {
   const pairs: Plain[] = []
   if (attrs?.contentType !== undefined) pairs.push(['contentType', attrs.contentType])

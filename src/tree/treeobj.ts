@@ -1,43 +1,45 @@
-/** What a key names: a small value, an array of blobs, a directory or a link. See rfc/5.
+/** A treeobj is what a key names: a small value, an array of blobs, a directory or a link. See
+ *  rfc/5.
  *  Invariant: a Treeobj is immutable and canonical: equal contents have equal encodings, and so
  *  equal refs. */
 
 import type { Blobref } from '../blob/blobref.js'
 
-/** Values up to this size (bytes) stay inside their directory. */
+/** The largest size, in bytes, of a value that is stored inside its directory. */
 export const inlineSizeMax = 256
 
+/** The value, directory or link that a key names. */
 export type Treeobj = Val | Valref | Dir | Symlink
 
-/** Bytes of an attribute's value, UTF-8. */
+/** The largest size of an attribute's value, in UTF-8 bytes. */
 export const attrSizeMax = 255
 
-/** Small. `sealed` is on a Valref only. */
+/** The attributes of a value. Only a Valref can be `sealed`. */
 export type Attrs = {
   readonly contentType?: string
   readonly sealed?: true
 }
 
-/** A small value, inline. At most `inlineSizeMax` bytes. */
+/** A small value of at most `inlineSizeMax` bytes, stored inside its directory. */
 export type Val = {
   readonly type: 'val'
   readonly data: Uint8Array
   readonly attrs?: Attrs
 }
 
-/** Blobs and bytes of a log's head that a trim dropped: indices and offsets go on counting them. */
+/** The blobs and bytes of a log's head that trims dropped. Indices and offsets still count them. */
 export type Base = { readonly count: number; readonly size: number }
 
-/** A value that is the concatenation of blobs: see `array.ts`. */
+/** A value that is an array of blobs: see `array.ts`. */
 export type Valref = {
   readonly type: 'valref'
-  /** The array's root node; for an array of one blob that blob itself, dropped or not. */
+  /** The array's root node. For an array of one blob it is that blob itself, dropped or not. */
   readonly ref: Blobref
-  /** Blobs, those before the base included. */
+  /** The number of blobs, those before the base included. */
   readonly count: number
-  /** Bytes, those before the base included. */
+  /** The bytes of all blobs, those before the base included. */
   readonly size: number
-  /** Absent where no blob was dropped. What is below it may be gone from the store. */
+  /** Absent if no blob was dropped. The store may have freed the blobs below it. */
   readonly base?: Base
   readonly attrs?: Attrs
 }
@@ -47,23 +49,25 @@ export type Dir = {
   readonly type: 'dir'
   /** The root node; undefined where the directory is empty. */
   readonly ref: Blobref | undefined
-  /** Keys below, at any depth, directories not counted. */
+  /** The number of keys below, at any depth, without directories. */
   readonly keys: number
-  /** Bytes of the values below. */
+  /** The bytes of the values below. */
   readonly size: number
 }
 
-/** Followed in the middle of a key and at its end. `target` is a key from its namespace's root. */
+/** A link to another key. Lookups follow it in the middle of a key, and most of them at its end
+ *  too. `target` is a key from the root of its namespace. */
 export type Symlink = {
   readonly type: 'symlink'
   readonly target: string
-  /** Another namespace; absent: the link's own. */
+  /** The namespace of the target; absent for the link's own. */
   readonly namespace?: string
 }
 
+/** The directory without entries. */
 export const emptyDir: Dir = { type: 'dir', ref: undefined, keys: 0, size: 0 }
 
-/** What a treeobj adds to the `keys` of the directories above it. */
+/** Returns what a treeobj adds to the `keys` of the directories above it. */
 export function keysOf(treeobj: Treeobj): number {
   return treeobj.type === 'dir' ? treeobj.keys : 1
 }
@@ -71,7 +75,7 @@ export function keysOf(treeobj: Treeobj): number {
 /** The base of a log that has none. */
 export const baseNone: Base = { count: 0, size: 0 }
 
-/** Bytes of the values that a treeobj names, without what trims dropped. */
+/** Returns the bytes of the values that a treeobj names, without those that trims dropped. */
 export function sizeOf(treeobj: Treeobj): number {
   switch (treeobj.type) {
     case 'val':
@@ -87,31 +91,33 @@ export function sizeOf(treeobj: Treeobj): number {
   }
 }
 
-/** Links followed on the way to one key. */
+/** The largest number of links that are followed on the way to one key. */
 export const linksMax = 10
 
-/** The root of the data tree of each namespace; undefined where there is no such namespace. */
+/** Returns the root directory of a namespace; undefined if there is no such namespace. */
 export type Views = (namespace: string) => Dir | undefined | Promise<Dir | undefined>
 
-/** A treeobj in JSON, see `json.ts`. `data`: base64 (val), blobrefs (valref, one page of them), one blobref (dirref), an object without
- *  names (dir: only the empty one has no node), or the target (symlink). */
+/** A treeobj in JSON: see `json.ts`. `data` is base64 for a val, a page of blobrefs for a valref,
+ *  one blobref for a dirref, an object without names for a dir (only the empty directory is one),
+ *  and an object with the target for a symlink. */
 export type TreeobjJson = {
   readonly ver: 1
   readonly type: 'val' | 'valref' | 'dir' | 'dirref' | 'symlink'
   readonly data: unknown
   readonly attrs?: Attrs
-  /** valref: the bytes behind each ref of `data`. */
+  /** valref: the size in bytes of each blob of `data`. */
   readonly sizes?: readonly number[]
-  /** valref: whether more blobs of the same append follow each; absent where none is followed. */
+  /** valref: true for each blob that more blobs of the same append follow; absent if none is. */
   readonly more?: readonly boolean[]
-  /** valref: blobs; dirref: keys below. */
+  /** The number of blobs of a valref, or of keys below a dirref. */
   readonly count?: number
-  /** Bytes. */
+  /** The size of a valref, or of the values below a dirref, in bytes. */
   readonly size?: number
-  /** valref: what a trim dropped of `count` and `size`; `data` begins behind it. */
+  /** valref: the blobs and bytes of `count` and `size` that trims dropped; `data` begins behind
+   *  them. */
   readonly base?: Base
-  /** valref with a base: the array's root node. It cannot be told from the refs that are left. */
+  /** valref with a base: the array's root node, which the refs that are left do not tell. */
   readonly ref?: Blobref
-  /** There are more refs: ask again `after` this index. */
+  /** Present if there are more refs: ask again with this index as `after`. */
   readonly next?: number
 }

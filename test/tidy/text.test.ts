@@ -39,7 +39,6 @@ const roomsToReword: readonly string[] = [
   'open',
   'server',
   'store',
-  'tree',
   'watch',
 ]
 

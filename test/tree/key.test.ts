@@ -1,14 +1,7 @@
 /** Keys and names: what is normal, what is refused, and the limits on both sides (rfc/5). */
 
 import { describe, expect, it } from 'vitest'
-import {
-  componentsOf,
-  isComponent,
-  joinKey,
-  parentOf,
-  parseKey,
-  rootKey,
-} from '../../src/tree/key.js'
+import { componentsOf, isComponent, joinKey, parseKey, rootKey } from '../../src/tree/key.js'
 
 describe('parseKey()', () => {
   it('drops leading, trailing and repeated slashes', () => {
@@ -50,9 +43,7 @@ describe('the parts of a key', () => {
     const key = parseKey('a/b/c')
     expect(componentsOf(key)).toEqual(['a', 'b', 'c'])
     expect(componentsOf(rootKey)).toEqual([])
-    expect(parentOf(key)).toBe('a/b')
-    expect(parentOf(parseKey('a'))).toBe(rootKey)
-    expect(parentOf(rootKey)).toBeUndefined()
+
     expect(joinKey(rootKey, 'a')).toBe('a')
     expect(joinKey(parseKey('a'), 'b')).toBe('a/b')
   })
