@@ -38,7 +38,15 @@ export type ValueKind<T> = {
 }
 
 /** A list of words, or where they are found. */
-export type Completion = readonly string[] | 'key' | 'namespace' | 'job' | 'pin' | 'file'
+export type Completion =
+  | readonly string[]
+  | 'key'
+  | 'namespace'
+  | 'job'
+  | 'pin'
+  | 'file'
+  | 'directory'
+  | 'command'
 
 /** Text as it is typed. */
 export const text: ValueKind<string> = { parse: (value) => value }
@@ -47,6 +55,9 @@ export const namespaceName: ValueKind<string> = { ...text, completes: 'namespace
 export const jobId: ValueKind<string> = { ...text, completes: 'job' }
 export const pinName: ValueKind<string> = { ...text, completes: 'pin' }
 export const file: ValueKind<string> = { ...text, completes: 'file' }
+export const directory: ValueKind<string> = { ...text, completes: 'directory' }
+/** A program and its arguments. */
+export const program: ValueKind<string> = { ...text, completes: 'command' }
 
 /** Stands for stdin where a command takes it in the place of a value or a file. */
 export const stdin = Symbol('stdin')
@@ -75,6 +86,7 @@ export function choice<const Word extends string>(words: readonly Word[]): Value
 export function orNone<T>({ parse }: ValueKind<T>): ValueKind<T | null> {
   return {
     parse: (value, what, literal) => (value === 'none' ? null : parse(value, what, literal)),
+    completes: ['none'],
   }
 }
 

@@ -1,6 +1,7 @@
 /** All commands, as the help groups them. */
 
 import { exportTree, importTree, verify } from './backup.js'
+import { completeCommand, completion } from './completion.js'
 import { cp, fork, link, ln, mv, readlink, restore } from './copies.js'
 import { demo, lptest } from './demo.js'
 import { eventlog } from './eventlog.js'
@@ -19,6 +20,8 @@ import { forget, fsck, gc } from './upkeep.js'
 import { watch } from './watch.js'
 import { append, mkdir, put, rm, txn } from './write.js'
 
+const completing = completeCommand(() => commandGroups.flatMap(({ commands }) => commands))
+
 export const commandGroups: readonly CommandGroup[] = [
   { heading: 'Keys', commands: [get, put, append, rm, ls, stat, mkdir, ln, txn] },
   { heading: 'Logs and events', commands: [watch, tail, trim, eventlog] },
@@ -33,5 +36,8 @@ export const commandGroups: readonly CommandGroup[] = [
     commands: [root, ns, roots, log, diff, pin, unpin, pins],
   },
   { heading: 'Backup and space', commands: [exportTree, importTree, verify, fsck, gc, forget] },
-  { heading: 'Server and tools', commands: [serve, status, stop, token, version, lptest, demo] },
+  {
+    heading: 'Server and tools',
+    commands: [serve, status, stop, token, version, completion, completing, lptest, demo],
+  },
 ]

@@ -12,6 +12,7 @@ import {
   flag,
   jobId,
   option,
+  program,
   UsageError,
   type ValueKind,
 } from './command.js'
@@ -54,7 +55,7 @@ const signalName: ValueKind<string> = {
 export const submit = command({
   name: 'submit',
   summary: "submit a command as a job and print the job's id",
-  parameters: { command: argument('<command...>') },
+  parameters: { command: argument('<command...>', program) },
   passThrough: true,
   options: { ...submission, json, ...place },
   examples: ['tailrace submit -- make test', 'ID=$(tailrace submit sleep 60)'],

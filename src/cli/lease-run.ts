@@ -8,7 +8,7 @@ import type { Store } from '../api/store.js'
 import type { Scope, Token } from '../api/transaction.js'
 import { isCode, TailraceError, toTailraceError } from '../error.js'
 import { textOfToken } from '../wire/token.js'
-import { argument, command, commandGroup, flag, key } from './command.js'
+import { argument, command, commandGroup, flag, key, program } from './command.js'
 import { KeptCommand } from './kept-command.js'
 import { leaseCommands, scopeOf, takeLease, taking, takingOf, tokenOf } from './leases.js'
 import { namespace, place } from './options.js'
@@ -31,7 +31,7 @@ const run = command({
     'started are ended (SIGTERM, then SIGKILL after 5 s) and the exit code is 4; they are killed, ' +
     'too, when this process is. The command, which stands behind --, finds the token in ' +
     'TAILRACE_LEASE, where --if-lease of put, append and other writes looks for it.',
-  parameters: { key: argument('<key>', key), command: argument('<command...>') },
+  parameters: { key: argument('<key>', key), command: argument('<command...>', program) },
   options: {
     ...taking,
     wait: flag('--no-wait', 'ECONFLICT at once if it is held'),

@@ -6,9 +6,10 @@ import type { Capping, Expiry, Guard, Producer } from '../api/transaction.js'
 import { tokenOfText } from '../wire/token.js'
 import {
   defined,
-  file,
+  directory,
   flag,
   grouped,
+  key,
   namespaceName,
   type OptionValues,
   option,
@@ -33,7 +34,7 @@ const timeLimit: ValueKind<number> = {
 export const data = option(
   '--data <dir>',
   'data directory (default: $TAILRACE_DATA, or under XDG state)',
-  file,
+  directory,
 )
 
 /** Which store, and for how long it is asked. */
@@ -152,7 +153,7 @@ export const token: ValueKind<NonNullable<ReturnType<typeof tokenOfText>>> = {
 
 /** For all commands that write keys: only while a lease is held. */
 export const ifLease = grouped('Lease', {
-  ifLease: option('--if-lease <key>', "only while that key's lease is held with the token"),
+  ifLease: option('--if-lease <key>', "only while that key's lease is held with the token", key),
   leaseToken: option(
     '--lease-token <token>',
     'the token, as lease take prints it (default: $TAILRACE_LEASE)',

@@ -10,6 +10,7 @@ import {
   type ParsedArguments,
   UsageError,
 } from './command.js'
+import { globalOptions } from './command-line.js'
 import { colorWords, type Output } from './output.js'
 
 export type ProgramSpec = {
@@ -49,7 +50,8 @@ export async function runProgram(
     .enablePositionalOptions()
     .helpCommand('help [command]', 'show the help of a command')
     .addHelpText('after', `\n${exitCodesHelp}`)
-  const color = program.createOption('--color <when>', 'colours: before the command')
+  const { flags, text } = globalOptions.color
+  const color = program.createOption(flags, text)
   program.addOption(color.choices(colorWords).default('auto'))
   prepare(program, outcome)
   for (const { heading, commands } of spec.groups) {

@@ -38,7 +38,8 @@ export function quotedWord(word: string): string {
   return isUnsafe(word) ? quoted(word) : JSON.stringify(word)
 }
 
-function isUnsafe(text: string): boolean {
+/** True if a terminal would act on the text, or a line of it would be another. */
+export function isUnsafe(text: string): boolean {
   return text.search(unsafe) >= 0
 }
 

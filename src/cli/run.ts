@@ -10,7 +10,7 @@ import { isCode, TailraceError } from '../error.js'
 import type { OutputPlace } from '../eventlog/output-place.js'
 import { eventsKey, jobsNamespace as namespace, outputKey } from '../job/keys.js'
 import { exitCodeOf } from '../job/state.js'
-import { argument, type CommandContext, command, flag, jobId, option } from './command.js'
+import { argument, type CommandContext, command, flag, jobId, option, program } from './command.js'
 import { exceptionLine } from './jobs.js'
 import { place } from './options.js'
 import { BrokenPipe } from './output.js'
@@ -30,7 +30,7 @@ export const run = command({
     "store and is shown from there. The exit code is the job's. Ctrl-C goes to the job, a second " +
     'one kills it; when the reader of the output goes away, the job is ended. Stdin is read only ' +
     'with -i; without it the job finds an empty one.',
-  parameters: { command: argument('<command...>') },
+  parameters: { command: argument('<command...>', program) },
   passThrough: true,
   options: {
     stdin: flag('-i, --stdin', 'give the job our stdin'),

@@ -32,8 +32,13 @@ export function dataDirectory(option: string | undefined, variables: Variables):
 }
 
 /** The server that the command line or the environment names; undefined: the data directory's. */
-export async function namedTarget(call: PlaceCall): Promise<Target | undefined> {
-  const { options, environment } = call
+export async function namedTarget({
+  options,
+  environment,
+}: {
+  readonly options: Pick<PlaceCall['options'], 'data' | 'url'>
+  readonly environment: Variables
+}): Promise<Target | undefined> {
   const named = options.data ? undefined : environment.TAILRACE_URL
   const url = options.url ?? named
   if (!url) return undefined

@@ -8,7 +8,7 @@ import type { TerminalSize } from '../base/posix.js'
 import { isJobId } from '../job/ids.js'
 import {
   defined,
-  file,
+  directory,
   flag,
   grouped,
   many,
@@ -51,7 +51,7 @@ const umask: ValueKind<number> = {
 }
 
 export const submission = grouped('The job', {
-  cwd: option('--cwd <dir>', 'directory to run in (default: this one)', file),
+  cwd: option('--cwd <dir>', 'directory to run in (default: this one)', directory),
   env: many('--env <name=value>', 'set a variable; stored with the job', variable),
   pty: flag(
     '--pty',

@@ -42,7 +42,9 @@ describe('help', () => {
 
   it('names every command under a heading', async () => {
     const text = await sandbox.ok(['--help'])
-    for (const { name } of commands) expect(text).toMatch(new RegExp(`^  ${name}\\b`, 'm'))
+    for (const { name, hidden } of commands) {
+      expect([name, new RegExp(`^  ${name}\\b`, 'm').test(text)]).toEqual([name, !hidden])
+    }
     for (const { heading } of commandGroups) expect(text).toMatch(new RegExp(`^${heading}:$`, 'm'))
     expect(text).toMatch(/^Exit codes: /m)
   })
