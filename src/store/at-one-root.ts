@@ -1,13 +1,16 @@
-/** Reads that look first, and then read at the root that they saw. See rfc/10.
- *  Invariant: nothing is read at two roots: where the root of the look has gone meanwhile all begins anew. */
+/** Runs reads of several steps at one root: the first step chooses the root, the others read it.
+ *  See rfc/10.
+ *  Invariant: no result mixes two roots. If the chosen root is no longer retained, all steps run
+ *  again. */
 
 import { isCode } from '../error.js'
 
-/** Looks whose root was not retained any more when it was to be read. */
-export const rootTriesMax = 16
+/** The number of times the steps are run. */
+const rootTriesMax = 16
 
-/** Runs `read`, which looks and reads at the root that it saw. Throws ECOMPACTED where the roots go faster
- *  than they are read. */
+/** Runs `read`, which chooses a root and reads it, and runs it again if the root is no longer
+ *  retained. Throws what `read` throws, and ECOMPACTED if roots leave the retention faster than
+ *  they are read. */
 export async function atOneRoot<T>(read: () => Promise<T>): Promise<T> {
   for (let tries = 1; ; tries++) {
     try {

@@ -1,7 +1,7 @@
-/** The calls of a Kvs as programs make them: what they hand over is checked before anything is done, the same
- *  embedded and over a server. See rfc/2, rule 11.
- *  Invariant: an unknown field, a value of another type and an option that means nothing beside another are
- *  EINVAL, never dropped, and never a TypeError. */
+/** Checks the arguments of each call of a `Kvs` before anything is done, embedded and over a server
+ *  alike. See rfc/2, rule 11.
+ *  Invariant: an unknown field, a value of another type, and an option that means nothing beside
+ *  another one are EINVAL. They are never dropped, and never a TypeError. */
 
 import type { Blobs } from '../api/blobs.js'
 import type { DiffOptions, History, LogOptions, RootsOptions } from '../api/history.js'
@@ -45,7 +45,7 @@ import {
 } from '../base/shape.js'
 import { cap, checkGuards, checkTransaction, producer, value } from './op-shapes.js'
 
-/** Guards have shapes of their own. */
+/** A list of guards. `checkGuards` checks each of them. */
 const guards: Rule = { is: Array.isArray, expected: 'an array' }
 const scoped = { namespace: text, signal }
 const reading = { ...scoped, at, minSeq: count }
@@ -125,7 +125,7 @@ const watches = {
   value: ['from'],
 } as const
 
-/** Wraps a store: calls with wrong arguments fail with EINVAL. */
+/** Wraps a store so that a call with wrong arguments fails with EINVAL. */
 export function checkedKvs(kvs: Kvs): Kvs {
   return {
     commit: (transaction, options) =>
@@ -260,7 +260,7 @@ function checkedHistory(history: History): History {
 
 const putValue: Rule = either(value, stream)
 
-/** A failed check rejects the promise. */
+/** Makes the call if the check passes. A failed check rejects the promise. */
 function checked<T>(check: () => void, call: () => Promise<T>): Promise<T> {
   try {
     check()
@@ -270,7 +270,7 @@ function checked<T>(check: () => void, call: () => Promise<T>): Promise<T> {
   return call()
 }
 
-/** A failed check throws at the first iteration. */
+/** Makes the call if the check passes. A failed check throws at the first iteration. */
 function iterated<T>(check: () => void, call: () => T): T | AsyncGenerator<never, undefined> {
   try {
     check()
@@ -280,7 +280,7 @@ function iterated<T>(check: () => void, call: () => T): T | AsyncGenerator<never
   return call()
 }
 
-// biome-ignore lint/correctness/useYield: it has nothing but its error
+// biome-ignore lint/correctness/useYield: it only throws
 async function* failing(error: unknown): AsyncGenerator<never, undefined> {
   throw error
 }
@@ -319,7 +319,7 @@ function checkRead({ index, from: begin, to }: ReadOptions = {}): void {
   throw invalid('options.index reads one blob: it does not go with from and to')
 }
 
-/** Refuses options that mean nothing in the mode, unless they are false. */
+/** Throws EINVAL for an option that means nothing in the mode, unless it is false. */
 function checkWatch(options: WatchOptions): void {
   check('options', options, watches.any)
   const fields: Readonly<Record<string, unknown>> = options

@@ -1,9 +1,10 @@
-/** The events of a key, as programs have them. See rfc/8. The codec of events is a package's: it is loaded with the first
- *  call, so that a program that uses none does not wait for it. */
+/** The eventlog of a key. See rfc/8. The codec of events needs a package. It is loaded with the
+ *  first call, so that a program without eventlogs does not load it. */
 
 import type { Eventlog } from '../api/event.js'
 import type { Kvs } from '../api/kvs.js'
 
+/** Makes the eventlog of a key. Does no I/O. */
 export function openEventlog(kvs: Kvs, key: string, namespace: string): Eventlog {
   return {
     key,

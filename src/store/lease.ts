@@ -1,7 +1,7 @@
-/** Leases that renew themselves, over any Kvs. See rfc/9.
- *  Invariant: a lease's signal aborts no later than its `ttl` after the last answered take or renewal was sent, so that
- *  its holder knows of a loss before anybody else can hold it, as long as its event loop runs. A holder whose loop
- *  stood still is fenced by the guard. Runs in browsers. */
+/** Leases that renew themselves, over any `Kvs`. See rfc/9, rules 5 and 6. Runs in browsers.
+ *  Invariant: the signal of a lease aborts at most `ttl` after the last answered take or renewal
+ *  was sent. So the holder learns of the loss before anybody else can hold the lease, as long as
+ *  its event loop runs. If the event loop stood still, the guard fences the holder. */
 
 import type { Kvs } from '../api/kvs.js'
 import {
@@ -28,8 +28,9 @@ import {
 import { pause, startTimer } from '../base/timer.js'
 import { isCode, TailraceError, toTailraceError } from '../error.js'
 
-/** Part of its ttl after which a lease is renewed, and after which a renewal that failed is tried again. */
+/** The part of the ttl after which a lease is renewed. */
 const renewShare = 1 / 3
+/** The part of the ttl after which a failed renewal is tried again. */
 const retryShare = 1 / 10
 
 const takes = shapeOf<TakeLeaseOptions>({
@@ -42,6 +43,7 @@ const takes = shapeOf<TakeLeaseOptions>({
 })
 const scopes = shapeOf<Scope>({ namespace: text, signal })
 
+/** Makes the leases of a store. */
 export function leasesOf(kvs: Kvs): Leases {
   return {
     take: async (key, options = {}) => {
@@ -87,7 +89,7 @@ type Taken = {
   readonly namespace: string
   readonly token: Token
   readonly ttl: number
-  /** When the take was sent, on the clock of `performance.now()`. */
+  /** The time at which the take was sent, by `performance.now()`. */
   readonly sent: number
   readonly onHeld?: (ms: number) => void
 }
@@ -100,7 +102,7 @@ class HeldLease implements Lease {
   readonly #kvs: Kvs
   readonly #taken: Taken
   readonly #ended = new AbortController()
-  /** The lease is ours until then at least. */
+  /** The time until which the lease is certainly held, by `performance.now()`. */
   #until: number
   #stopDeadline: () => void = () => {}
   readonly #kept: Promise<void>
@@ -137,7 +139,7 @@ class HeldLease implements Lease {
     await this.#kept
     if (lost) return
     const op = { op: 'lease', key: this.key, action: 'release', token: this.token } as const
-    // One that cannot be given back ends by itself.
+    // If the release fails, the lease ends by itself.
     await this.#kvs.commit({ ops: [op] }, { namespace: this.namespace }).catch(() => {})
   }
 
@@ -152,7 +154,8 @@ class HeldLease implements Lease {
     }
   }
 
-  /** When to renew next. */
+  /** Renews the lease, and returns the time of the next renewal. `asked`: the present time. Never
+   *  throws. */
   async #renew(asked: number): Promise<number> {
     const { ttl } = this.#taken
     const op = { op: 'lease', key: this.key, action: 'renew', token: this.token } as const
@@ -175,7 +178,7 @@ class HeldLease implements Lease {
     }
   }
 
-  /** Sets the time at which the lease is lost unless it was renewed by then. */
+  /** Sets the timer at which the lease is lost if it is not renewed before. */
   #arm(): void {
     this.#stopDeadline()
     const left = Math.max(0, this.#until - performance.now())

@@ -1,5 +1,7 @@
-/** The shapes of a transaction's ops and guards, for callers that no compiler checked. See rfc/6, rfc/2, rule 11.
- *  Invariant: what passes has just the fields of its op or guard; keys, refs and bounds are `transaction.ts`'s. */
+/** Checks the shapes of a transaction's ops and guards, for callers that no compiler checked. See
+ *  rfc/6 and rfc/2, rule 11.
+ *  Invariant: an op or guard that passes has only the fields of its kind. `transaction.ts` checks
+ *  keys, refs and bounds. */
 
 import type {
   Cap,
@@ -28,14 +30,16 @@ import {
 } from '../base/shape.js'
 import { type Failed, TailraceError } from '../error.js'
 
-/** Fields of all the members of a union. */
+/** The fields of all members of a union. */
 type Fields<T> = { readonly [name in T extends unknown ? keyof T : never]: unknown }
 type OpOf<Name extends Op['op']> = Fields<Extract<Op, { readonly op: Name }>>
 
+/** A value: text or bytes. */
 export const value: Rule = {
   is: (input) => typeof input === 'string' || input instanceof Uint8Array,
   expected: 'text or bytes',
 }
+/** A producer with its epoch and seq. */
 export const producer: Rule = within(
   shapeOf<Producer>({ id: text, epoch: count, seq: count }, ['id', 'epoch', 'seq']),
 )
@@ -48,6 +52,7 @@ const key = text
 const keyed = { op, key }
 const source = { from: text, namespace: text, at }
 const expiry = { ttl: count, sliding: flag }
+/** A cap of a log, or null, which removes one. */
 export const cap: Rule = either(
   within(shapeOf<Cap>({ keep: count, keepBytes: count, keepAge: count })),
   { is: (input) => input === null, expected: 'null' },
@@ -90,7 +95,7 @@ const leases: Readonly<Record<LeaseAction['action'], Shape>> = {
   release: shapeOf<LeaseOf<'release'>>({ ...leased, token }, ['key', 'token']),
 }
 
-/** By the field that only this guard has, in the order in which they are looked for. */
+/** The guards, by a field that tells them apart. The first field that is there decides. */
 const guards: readonly (readonly [name: string, Shape])[] = [
   ['absent', shapeOf({ key, absent: oneOf(true) }, ['key'])],
   ['ref', shapeOf({ key, ref: text }, ['key'])],
@@ -105,7 +110,7 @@ const guards: readonly (readonly [name: string, Shape])[] = [
 
 const transactions = shapeOf<Transaction>({ guards: list, ops: list, noMerge: flag }, ['ops'])
 
-/** Throws EINVAL; a bad op or guard is named by `failed`. */
+/** Checks a transaction. Throws EINVAL; `failed` names the wrong op or guard. */
 export function checkTransaction(transaction: Transaction): void {
   check('a transaction', transaction, transactions)
   const { ops: given } = transaction
@@ -119,7 +124,7 @@ export function checkTransaction(transaction: Transaction): void {
   checkGuards(transaction.guards)
 }
 
-/** Throws EINVAL; a bad guard is named by `failed`. */
+/** Checks guards. Throws EINVAL; `failed` names the wrong guard. */
 export function checkGuards(given: readonly Guard[] | undefined): void {
   if (given === undefined) return
   checkValue('guards', given, list)

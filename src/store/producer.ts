@@ -1,7 +1,8 @@
-/** Appends to one key by one producer: numbered, in order, each landing once however often it is sent. See
- *  rfc/20. Runs over any `Kvs`, in browsers too.
- *  Invariant: one transaction is on its way at a time, and holds what waited when it was formed, in order. A
- *  number is given when a transaction is formed; once one has failed no number is given again. */
+/** The appends of one producer to one key: numbered, in order, each done once however often it is
+ *  sent. See rfc/20. Runs over any `Kvs`, in browsers too.
+ *  Invariant: one transaction is on its way at a time. It holds the appends that waited when it was
+ *  formed, in order. An append gets its number then. After a failed transaction no append gets a
+ *  number. */
 
 import type { AppendProducer, Kvs, ProducerAppendOptions, ProducerOptions } from '../api/kvs.js'
 import {
@@ -19,9 +20,9 @@ import { type Deferred, deferred } from '../base/deferred.js'
 import { joinAbort } from '../base/join-abort.js'
 import { isCode, TailraceError, toTailraceError } from '../error.js'
 
-/** Bytes of the values of one transaction, if it has more than one. */
+/** The largest size of the values of one transaction, in bytes, if it has more than one. */
 const batchSizeMax = 4 * 1024 * 1024
-/** Who takes the next epoch meets others that do the same: this often. */
+/** The number of tries to take the next epoch. A try fails if another producer took that epoch. */
 const claimTriesMax = 16
 
 type Commit = Pick<Kvs, 'commit'>['commit']
@@ -32,7 +33,8 @@ type Append = {
 }
 type Place = { readonly epoch: number; readonly next: number }
 
-/** Asks which epoch comes next if it is not given. Throws ENONS, EINVAL, ECANCELED. */
+/** Opens a producer. Without an epoch it asks the store for the next one. Throws ENONS, EINVAL,
+ *  ECANCELED. */
 export async function openProducer(
   commit: Commit,
   key: string,
@@ -67,7 +69,7 @@ class KeyProducer implements AppendProducer {
   readonly id: string
   readonly key: string
   readonly #ports: Ports
-  /** It may take a higher epoch as long as nothing of its own has landed. */
+  /** True if the producer may take a higher epoch, as long as none of its appends was done. */
   readonly #claims: boolean
   readonly #ended = new AbortController()
   #epoch: number
@@ -125,7 +127,7 @@ class KeyProducer implements AppendProducer {
   }
 
   async #run(): Promise<void> {
-    // Appends of this turn share a transaction.
+    // All appends of this turn of the event loop share a transaction.
     await undefined
     while (this.#waiting.length > 0) {
       const batch = this.#batch()
@@ -144,7 +146,8 @@ class KeyProducer implements AppendProducer {
     this.#running = undefined
   }
 
-  /** A seal is the last append of its transaction: what comes after it fails alone. */
+  /** Takes the appends of the next transaction. A seal is the last one, so that an append after it
+   *  fails in a transaction of its own. */
   #batch(): Append[] {
     const batch: Append[] = []
     let size = 0
@@ -174,8 +177,9 @@ class KeyProducer implements AppendProducer {
     }
   }
 
-  /** The first appends are taken only if nobody else has begun this epoch; sent again they are answered, since
-   *  their guard would not hold any more. */
+  /** Sends the first appends. A guard lets them through only if nobody has begun this epoch. The
+   *  guard no longer holds when they are sent again, so an idempotency key gets them their
+   *  answer. */
   #claim(batch: readonly Append[]): Promise<Committed> {
     const { id, key } = this
     const guard = { key, producer: id, epoch: this.#epoch, next: 0 }
@@ -201,7 +205,7 @@ class KeyProducer implements AppendProducer {
   }
 }
 
-/** Where a producer is: asked by a guard that never holds. */
+/** Asks the store for the epoch and the next number of a producer, by a guard that never holds. */
 async function placeOf(
   commit: (transaction: Transaction) => Promise<Committed>,
   key: string,
@@ -217,7 +221,7 @@ async function placeOf(
   throw new TailraceError('EINVAL', `producer ${id} has no epochs left: take another id`)
 }
 
-/** The epoch after all that are known; the first where nothing is. */
+/** Returns the epoch after the known ones. Returns the known one if nothing was appended in it. */
 function after({ epoch, next }: Place): number {
   return next === 0 ? epoch : epoch + 1
 }
@@ -228,7 +232,7 @@ function parsePlace(state: unknown): Place {
   throw new TailraceError('EIO', 'the answer to a guard on a producer does not say where it is')
 }
 
-/** A copy: the caller's buffer is the caller's. */
+/** Copies a value, since the caller may change its buffer. Throws EINVAL, E2BIG. */
 function bytesOf(value: Value): Uint8Array {
   if (typeof value === 'string' && !value.isWellFormed()) {
     throw new TailraceError('EINVAL', 'the text is not well formed (a lone surrogate): send bytes')

@@ -1,6 +1,6 @@
-/** A store as programs have it, made of a Kvs, jobs and what closes them: the same embedded and over a server. See
+/** Makes the `Store` of a program from a `Kvs` and jobs, embedded and over a server alike. See
  *  rfc/2, rule 11.
- *  Invariant: what a program hands over is checked before anything is done. */
+ *  Invariant: the arguments of each call are checked before anything is done. */
 
 import type { Jobs } from '../api/job.js'
 import type { Kvs } from '../api/kvs.js'
@@ -11,14 +11,14 @@ import { openEventlog } from './eventlog.js'
 import { leasesOf } from './lease.js'
 import { entryOf, update } from './update.js'
 
-export type StoreParts = {
+type StoreParts = {
   readonly kvs: Kvs
   readonly jobs: Jobs
-  /** Idempotent. */
+  /** Closes both. Idempotent. */
   readonly close: () => Promise<void>
 }
 
-/** All of a store but its id, which a client learns late. */
+/** Makes a store without its id, which a client may learn later. */
 export function storeOf({ kvs, jobs, close }: StoreParts): Omit<Store, 'storeId'> {
   const checked = checkedKvs(kvs)
   return {

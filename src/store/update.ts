@@ -1,15 +1,16 @@
-/** Reads and writes that belong together: a value with its ref, and a change of a value that nobody else's change
- *  gets lost in. Over any Kvs; runs in browsers. See rfc/6. */
+/** Reads a value with its stat, and changes a value without losing concurrent changes. Over any
+ *  `Kvs`; runs in browsers. See rfc/6. */
 
 import { type Entry, getSizeMax, type Kvs, type ReadScope, type UpdateOptions } from '../api/kvs.js'
 import type { CommittedOp, Value } from '../api/transaction.js'
 import { callback, checkValue } from '../base/shape.js'
 import { isCode, TailraceError } from '../error.js'
 
-/** So often a change is made anew because somebody was faster. */
-export const updateTriesMax = 1_000
+/** The number of tries of a change. A try fails if the value was changed meanwhile. */
+const updateTriesMax = 1_000
 
-/** Undefined where the key is not there. Throws as `Kvs.get`. */
+/** Reads a value with its stat. Returns undefined if the key is not there. Throws what `Kvs.get`
+ *  throws. */
 export async function entryOf(
   kvs: Kvs,
   key: string,
@@ -31,8 +32,9 @@ export async function entryOf(
   return { value, stat }
 }
 
-/** Puts what `change` makes of the value, and asks it again where somebody else was faster. Throws ECONFLICT after
- *  `updateTriesMax` tries, what `change` throws, and as `Kvs.put`. */
+/** Puts what `change` returns for the present value; undefined puts nothing. Calls `change` again
+ *  if the value was changed meanwhile. Throws ECONFLICT after `updateTriesMax` tries, and what
+ *  `change` and `Kvs.put` throw. */
 export async function update(
   kvs: Kvs,
   key: string,

@@ -38,7 +38,6 @@ const roomsToReword: readonly string[] = [
   'local',
   'open',
   'server',
-  'store',
   'watch',
 ]
 
