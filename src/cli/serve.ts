@@ -1,12 +1,11 @@
 /** `tailrace serve`: holds the store of a data directory and serves it, until it is stopped. See
  *  rfc/13.
- *  Invariant: the store is closed after the server, whatever ends it; a second signal does not wait. Between two full
- *  collections of garbage as many bytes pass through, whatever survives them. */
+ *  Invariant: the store is closed after the server, whatever ends it; a second signal does not wait. */
 
 import { closeSync, writeSync } from 'node:fs'
 import { join } from 'node:path'
 import { OrphanReaper } from '../base/orphans.js'
-import { becomeSubreaper, giveBackFreedMemory } from '../base/posix.js'
+import { becomeSubreaper } from '../base/posix.js'
 import { toTailraceError } from '../error.js'
 import { busyExitCode } from '../local/local.js'
 import { LogFile } from '../local/log-file.js'
@@ -63,8 +62,6 @@ export const serve = command({
     'tailrace serve --data ./store --jobs 4',
   ],
   run: async (call) => {
-    await boundHeapGrowth()
-    giveBackFreedMemory()
     const { options, environment } = call
     const directory = dataDirectory(options.data, environment)
     const { jobs: runningMax, background: isBackground } = options
@@ -72,7 +69,11 @@ export const serve = command({
     let ready = options.readyFd
     const logFile = isBackground ? new LogFile(join(directory, 'server.log')) : undefined
     // Loaded side by side with the opening of the store: a start is waited for.
-    const { open } = await import('../open.js')
+    const [{ open }, { boundMemory }] = await Promise.all([
+      import('../open.js'),
+      import('../server/memory.js'),
+    ])
+    await boundMemory()
     try {
       const opening = open({ directory, ...defined({ runningMax }) })
       const [{ startServer }, store] = await Promise.all([import('../server/server.js'), opening])
@@ -149,34 +150,4 @@ async function announce(
   for (const address of server.listen) {
     await stdout.line(`  http://${address} (token: tailrace token --data ${directory})`)
   }
-}
-
-/** Bytes that may pass through a server between two full collections. At V8's own choice a small heap is
- *  collected after every 16 MB, and marking took a quarter of all CPU of a flood of output; a large one may
- *  grow to twice its size. */
-const heapGrowthSize = 24 * 1024 * 1024
-/** What V8 is told, of what survived the last collection. */
-const growingPercentMin = 25
-const growingPercentMax = 400
-
-/** Bounds how far the heap may grow before V8 collects it, from now on until the process ends. */
-async function boundHeapGrowth(): Promise<void> {
-  const { constants, PerformanceObserver } = await import('node:perf_hooks')
-  const { getHeapStatistics, setFlagsFromString } = await import('node:v8')
-  const bound = () => {
-    const percent = Math.round((100 * heapGrowthSize) / getHeapStatistics().used_heap_size)
-    const within = Math.min(Math.max(percent, growingPercentMin), growingPercentMax)
-    setFlagsFromString(`--heap-growing-percent=${within}`)
-  }
-  bound()
-  const observer = new PerformanceObserver((list) => {
-    const major = constants.NODE_PERFORMANCE_GC_MAJOR
-    if (list.getEntries().some((entry) => kindOf(entry) === major)) bound()
-  })
-  observer.observe({ entryTypes: ['gc'] })
-}
-
-function kindOf(entry: object): unknown {
-  const detail = 'detail' in entry ? entry.detail : undefined
-  return typeof detail === 'object' && detail !== null && 'kind' in detail ? detail.kind : undefined
 }

@@ -179,9 +179,10 @@ async function startServer(directory: string, deadline: AbortSignal): Promise<Se
   }
 }
 
-/** MiB of young objects. At V8's own choice, 16, twice as many bytes of buffers wait for a collection: 40 MB more
- *  of memory, and no more throughput. It can be said only as a process starts. */
-const youngHeap = '--max-semi-space-size=8'
+/** Node's option for the memory of young objects, MiB, with which every server starts: also in the first line of
+ *  `cli/main.ts`. At V8's own choice, 16, twice as many bytes of buffers wait for a collection: 40 MB more of
+ *  memory, and no more throughput. It can be said only as a process starts. */
+export const youngHeap = '--max-semi-space-size=8'
 
 /** Collects what comes, up to `logTailMax` bytes, and gives it as text. */
 function textOf(readable: Readable): () => string {

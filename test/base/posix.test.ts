@@ -6,12 +6,14 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import {
-  giveBackFreedMemory,
+  giveBackLargePieces,
   isInherited,
   openDescriptors,
   openLocked,
   tryLock,
 } from '../../src/base/posix.js'
+
+const posixFile = join(import.meta.dirname, '../../src/base/posix.ts')
 
 let directory: string
 beforeEach(() => {
@@ -49,7 +51,7 @@ test('a descriptor that is no file is EIO with the name of the error', () => {
 test('a child that is started without inheritance gets 0, 1 and 2, later ones what they got before', () => {
   // A shell's redirection is what a caller leaves open: high enough that Node does not mark it itself.
   const program = `
-    import { isInherited, withoutInheritance } from ${JSON.stringify(join(import.meta.dirname, '../../src/base/posix.ts'))}
+    import { isInherited, withoutInheritance } from ${JSON.stringify(posixFile)}
     import { execFileSync } from 'node:child_process'
     const list = () => execFileSync('sh', ['-c', 'ls /proc/self/fd']).toString().trim().split('\\n').map(Number)
     const before = list()
@@ -77,8 +79,34 @@ test('the descriptors of this process are listed', () => {
 })
 
 test('large pieces of memory go back to the system where the C library is GNU', () => {
-  expect(giveBackFreedMemory()).toBe(isGnu())
+  expect(giveBackLargePieces()).toBe(isGnu())
 })
+
+test.runIf(process.platform === 'linux' && isGnu())(
+  'memory that was freed between pieces still in use goes back to the system',
+  () => {
+    const program = `
+      import { readFileSync } from 'node:fs'
+      import { setImmediate as turn } from 'node:timers/promises'
+      import { giveBackFreedMemory } from ${JSON.stringify(posixFile)}
+      const anonymous = () => Number(/RssAnon:\\s+(\\d+)/.exec(readFileSync('/proc/self/status', 'utf8'))[1]) / 1024
+      let pieces = Array.from({ length: 2000 }, () => Buffer.alloc(64 * 1024, 1))
+      pieces = pieces.filter((_, at) => at % 20 === 0)
+      gc()
+      await turn()
+      gc()
+      const before = anonymous()
+      await giveBackFreedMemory()
+      console.log(JSON.stringify({ before, after: anonymous(), kept: pieces.length }))
+    `
+    const file = join(directory, 'program.mts')
+    execFileSync('tee', [file], { input: program, stdio: ['pipe', 'ignore', 'inherit'] })
+    const args = ['--expose-gc', '--import', 'tsx', file]
+    const told = execFileSync(process.execPath, args, { encoding: 'utf8' })
+    const { before, after } = JSON.parse(told)
+    expect(before - after).toBeGreaterThan(40)
+  },
+)
 
 function isGnu(): boolean {
   const report = process.report.getReport() as { readonly header: object }

@@ -13,6 +13,7 @@ import { setTimeout as pause } from 'node:timers/promises'
 import type { Op } from '../../src/api/transaction.js'
 import { connect } from '../../src/client/node.js'
 import { appendEvents } from '../../src/eventlog/eventlog.js'
+import { youngHeap } from '../../src/local/local.js'
 import { mulberry32 } from '../engine/flaky.js'
 import { type Bundles, bundle } from './bundle.js'
 import { frameKinds } from './siege-frames.js'
@@ -172,7 +173,7 @@ class Field {
     const { main, honest, hostile } = this.#programs.files
     const data = join(this.#directory, 'data')
     const serve = [main, 'serve', '--json', '--data', data, '--listen', '127.0.0.1:0']
-    const args = [...this.#nodeArgs, ...serve]
+    const args = [youngHeap, ...this.#nodeArgs, ...serve]
     const server = this.#own(spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'pipe'] }))
     server.once('exit', (code, signal) => this.#note(`the server ended with ${code ?? signal}`))
     this.#server = server
