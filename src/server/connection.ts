@@ -105,7 +105,12 @@ export class ServedConnection {
     this.#inbox = new Inbox(socket, {
       ...{ raw, gate, pace, bodies },
       take: (data, isBinary) => this.#receive(data, isBinary),
-      refuse: (error) => this.#end(closeTryAgain, 0, error),
+      refuse: (error) => {
+        this.#end(closeTryAgain, 0, error)
+        // The memory of half a message, which is another's now, goes with the socket: it is destroyed once the reason
+        // was written, and does not wait until the peer closes it.
+        raw.destroySoon()
+      },
     })
     if (!this.#admitted) {
       this.#authTimer = setTimeout(() => this.#refuseLate(), authMs)
