@@ -1,4 +1,4 @@
-/** Bounds what the process of a server holds of memory beyond what it uses. See rfc/12, rule 35.
+/** Bounds what the process of a server holds of memory beyond what it uses. See rfc/12, rule 36.
  *  Invariant: between two full collections of garbage as many bytes pass through, whatever survives
  *  them; and memory that was freed outside of V8's heap is given back after each of them. */
 
