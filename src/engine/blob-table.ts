@@ -1,6 +1,7 @@
-/** Blobs in records: small ones packed, large ones bare, each found through the index. See rfc/4.
- *  Invariant: records are appended in the order of their ids and never changed; a ref that is stored
- *  is not stored again. */
+/** The table of blobs: small ones in packs, large ones as bare records, all found through the
+ *  index. See rfc/4, rules 16 and 27.
+ *  Invariant: records are appended in the order of their ids, and never changed. A ref that is
+ *  stored is not stored again. */
 
 import { LoopSlice } from '../base/loop-slice.js'
 import { corrupt, isCount } from '../base/stored.js'
@@ -14,16 +15,18 @@ import { Sweep, type SweepOptions, type SweepPlan } from './sweep.js'
 import type { Table, Tables, Writes } from './tables.js'
 import type { WriteGroup } from './writer.js'
 
-/** Bytes of all blobs. A store that did not count begins at 0. */
+/** The key of the bytes of all blobs. A store from before this count begins at 0. */
 const storedKey = Buffer.from('stored')
-/** The last record, where a sweep may have taken it. */
+/** The key of the last record's id. Sweeps write it, since they may remove that record. */
 const recordKey = Buffer.from('record')
 
+/** The blobs of the durable engine. */
 export class BlobTable {
   readonly #records: Table
   readonly #meta: Table
   readonly #index: RefIndex
-  /** Only `stage`, `sweep` and `rebuild` write it; an id that a failed transaction used is skipped. */
+  /** The id of the last record. Only `stage`, `sweep` and `rebuild` change it; an id that a failed
+   *  transaction used is skipped. */
   #lastRecord = 0
   #stored = 0
 
@@ -33,11 +36,13 @@ export class BlobTable {
     this.#index = index
   }
 
+  /** The id of the last record. */
   get lastRecord(): number {
     return this.#lastRecord
   }
 
-  /** Reads what the index has not on disk: keys of bare blobs, heads of packs. Throws ECORRUPT. */
+  /** Adds the records above the watermark to the index in memory, from the keys of bare records and
+   *  the heads of packs. Throws ECORRUPT. */
   rebuild(): void {
     this.#lastRecord = Math.max(this.#index.watermark(), readCount(this.#meta, recordKey))
     this.#stored = readCount(this.#meta, storedKey)
@@ -58,28 +63,29 @@ export class BlobTable {
     }
   }
 
-  /** Bytes of the blobs that are stored. */
+  /** The bytes of the blobs that are stored. */
   get stored(): number {
     return this.#stored
   }
 
-  /** Adds to a transaction what one look frees and moves; its index entries go with `stage`. */
+  /** Adds the records that a step frees and moves to a transaction. `stage` adds the changes of the
+   *  index. */
   sweep(writes: Writes, options: SweepOptions): SweepPlan {
     const newRecord = () => ++this.#lastRecord
     const [records, index] = [this.#records, this.#index]
     return new Sweep({ records, index, writes, options, newRecord }).plan()
   }
 
-  /** Adds the blobs that are not stored yet to a transaction, with a slice of the index, and what sweeps of
-   *  the same transaction change in it; call the result once it is durable. REQUIRES: as
-   *  `RefIndex.ride`. */
+  /** Adds the blobs that are not stored yet to a transaction, with a slice of the index, and the
+   *  changes of the index by sweeps of the same transaction. Call the result once the transaction
+   *  is durable. REQUIRES: no other transaction is under way. */
   async stage({ writes, blobs, sweeps }: WriteGroup): Promise<() => Promise<void>> {
     const slice = new LoopSlice({ urgent: true })
     const before = this.#lastRecord
     const missing = await this.#missing(blobs, sweeps, slice)
     const places = await this.#stageRecords(writes, missing, slice)
     const rode = this.#index.ride(writes, places.size, before)
-    // After the slice, which may hold entries of what goes or moves.
+    // After the slice, which may hold older places of blobs that are dropped or moved.
     const replaced = this.#index.replace(
       writes,
       sweeps.flatMap((plan) => [...replacedBy(plan)]),
@@ -100,11 +106,13 @@ export class BlobTable {
     }
   }
 
+  /** Tells for each ref if it is stored. */
   has(refs: readonly Blobref[]): boolean[] {
     return refs.map((ref) => this.#index.get(ref) !== undefined)
   }
 
-  /** Undefined where it is not stored. Each is a buffer of its own. */
+  /** Returns the bytes of each ref, undefined where it is not stored. Each is a buffer of its
+   *  own. */
   load(refs: readonly Blobref[]): (Uint8Array | undefined)[] {
     const places = refs.map((ref) => this.#index.get(ref))
     let open: { readonly record: number; readonly bytes: Buffer } | undefined
@@ -124,7 +132,7 @@ export class BlobTable {
     return this.#records.get(bare ? bareKey(place.record, ref) : packKey(place.record))
   }
 
-  /** What a sweep of the same transaction drops is missing, too. */
+  /** Finds the blobs that are not stored, or that a sweep of the same transaction drops. */
   async #missing(
     blobs: Iterable<Blob>,
     sweeps: readonly SweepPlan[],
@@ -174,12 +182,13 @@ export class BlobTable {
   }
 }
 
+/** Lists the new places of the refs that a sweep changes, undefined for those that it drops. */
 function* replacedBy({ dropped, moved }: SweepPlan): Iterable<[Blobref, BlobPlace | undefined]> {
   for (const ref of dropped) yield [ref, undefined]
   yield* moved
 }
 
-/** 0 where nobody has counted. */
+/** Reads a count from the table `meta`, 0 where there is none. Throws ECORRUPT. */
 function readCount(meta: Table, key: Uint8Array): number {
   const bytes = meta.get(key)
   const value = bytes ? decode(bytes) : 0
@@ -191,7 +200,7 @@ function barePlace(record: number): BlobPlace {
   return { record, offset: 0, length: 0 }
 }
 
-/** A copy, because the store's buffer is overwritten by its next read. */
+/** Copies a blob out of a record, because the next read overwrites the table's buffer. */
 function copyOf(bytes: Buffer, { offset, length }: BlobPlace): Uint8Array {
   const size = offset === 0 ? bytes.length : length
   if (offset + size > bytes.length) throw corrupt('a stored pack')

@@ -1,15 +1,16 @@
-/** Collections of one engine: one at a time, one step at a time. See rfc/4.
- *  Invariant: from the beginning of a collection to its end, the last step included, what is put and
- *  committed is remembered. */
+/** The collections of one engine: one at a time, one step at a time. See rfc/4, rules 25 and 26.
+ *  Invariant: refs that are put and committed are remembered from the beginning of a collection to
+ *  its end, the last step included. */
 
 import { TailraceError } from '../error.js'
 import type { Collection, SweepStep, Swept } from './engine.js'
 import type { Spares } from './spares.js'
 
-/** Looks at one part of what is stored. `assertOpen` throws ECLOSED once the collection has ended: nothing
- *  may be freed then. */
-export type SweepPart = (step: SweepStep, assertOpen: () => void) => Promise<Swept>
+/** Does a step. `assertOpen` throws ECLOSED once the collection has ended: nothing may be freed
+ *  then. */
+type SweepPart = (step: SweepStep, assertOpen: () => void) => Promise<Swept>
 
+/** Begins collections, and refuses a second one. */
 export class Collections {
   readonly #spares: Spares
   #current: Running | undefined
@@ -18,7 +19,7 @@ export class Collections {
     this.#spares = spares
   }
 
-  /** Throws EBUSY. */
+  /** Begins a collection whose steps `sweep` does. Throws EBUSY. */
   begin(sweep: SweepPart): Collection {
     if (this.#current) throw busy('a collection of the store is under way: wait for its end')
     this.#spares.begin()

@@ -1,5 +1,7 @@
-/** The store of a data directory, in `store/`, beside `format.json`. See rfc/13.
- *  Invariant: where `format.json` is and the store is not, it was lost: no new one is made. */
+/** Opens the store of a data directory, which is in `store/`, beside `format.json`. See rfc/13,
+ *  rule 19.
+ *  Invariant: where `format.json` is there and the store is not, the store was lost, and no new one
+ *  is made. */
 
 import { join } from 'node:path'
 import type { Environment } from '../base/environment.js'
@@ -11,9 +13,10 @@ import { openLmdb } from './lmdb.js'
 import type { LmdbEngine } from './lmdb-engine.js'
 import { dataFile, hasStore } from './openable.js'
 
-/** Opens the store of a data directory; makes both where there is none (0700), unless it must be there
- *  (`existing`). Throws ENOENT (none, and it must be there), ECORRUPT (damaged, cut, or lost), EBUSY,
- *  EPERM (somebody else's, or others may write in it), EMISCONFIGURED (a newer format, another store's directory, no native build), ENOSPC, EIO. */
+/** Opens the store of a data directory. Where there is none it makes both, with mode 0700, unless
+ *  `existing`. Throws ENOENT (`existing`, and there is none), ECORRUPT (damaged, cut, or lost),
+ *  EBUSY, EPERM (the directory is somebody else's, or others may write in it), EMISCONFIGURED (a
+ *  newer format, another store's directory, no native build), ENOSPC, EIO. */
 export async function openDirectory(
   directory: string,
   options: { readonly environment: Environment; readonly existing?: boolean },

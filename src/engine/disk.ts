@@ -1,18 +1,21 @@
-/** Why a commit failed: a full disk surfaces as an I/O error, so a probe file beside the store tells
- *  the two apart. See rfc/4. */
+/** Tells a full disk from an I/O error after a failed commit, by a probe file beside the store. See
+ *  rfc/4, rule 22. */
 
 import { randomFillSync } from 'node:crypto'
 import { open, readdir, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 
-/** Bytes that a probe writes beyond those of the failed commit: pages that it would have copied. */
+/** The bytes that a probe writes in addition to those of the failed commit, for the pages that it
+ *  would have copied. */
 const probeSlack = 1024 * 1024
 const probeSizeMax = 256 * 1024 * 1024
 const chunkSize = 256 * 1024
-/** Of `blocks`, whatever the file system's are. */
+/** The size in bytes of the blocks that `stat` counts, whatever the blocks of the file system
+ *  are. */
 const blockSize = 512
 
-/** Whether `size` more bytes and a sync fail in `directory` for want of space (or of quota). */
+/** Resolves to true if writing `size` more bytes to `directory`, and a sync, fail for want of space
+ *  or quota. */
 export async function isFull(directory: string, size: number): Promise<boolean> {
   try {
     await probe(directory, size)
@@ -22,7 +25,8 @@ export async function isFull(directory: string, size: number): Promise<boolean> 
   }
 }
 
-/** Bytes that the files of a directory take on the disk; undefined where it is gone, or has been moved. */
+/** Returns the bytes that the files of a directory take on the disk. Undefined where the directory
+ *  is gone. */
 export async function diskSizeOf(directory: string): Promise<number | undefined> {
   try {
     let size = 0
@@ -36,16 +40,18 @@ export async function diskSizeOf(directory: string): Promise<number | undefined>
   }
 }
 
-/** Writes and syncs a file of `size` bytes and `slack` more, then removes it. Throws what node:fs does. */
+/** Writes and syncs a file of `size` and `slack` bytes, at most `probeSizeMax`, then removes it.
+ *  Throws what node:fs throws. */
 export async function probe(directory: string, size: number, slack = probeSlack): Promise<void> {
   const path = join(directory, `probe-${process.pid}`)
   try {
     await write(path, Math.min(size + slack, probeSizeMax))
   } finally {
-    await rm(path, { force: true }).catch(() => {}) // one that stays is overwritten by the next
+    await rm(path, { force: true }).catch(() => {}) // the next probe overwrites one that stays
   }
 }
 
+/** Returns true if an error of node:fs says that the disk, or the quota, is full. */
 export function isFullError(error: unknown): boolean {
   const code = error instanceof Error && 'code' in error ? error.code : undefined
   return code === 'ENOSPC' || code === 'EDQUOT'
@@ -54,7 +60,7 @@ export function isFullError(error: unknown): boolean {
 async function write(path: string, size: number): Promise<void> {
   const file = await open(path, 'w', 0o600)
   try {
-    // Random, so that a file system that compresses cannot make it fit.
+    // Random bytes, since a file system that compresses could make others fit.
     const chunk = randomFillSync(Buffer.allocUnsafe(chunkSize))
     for (let at = 0; at < size; at += chunkSize) await file.writeFile(chunk)
     await file.sync()

@@ -1,41 +1,44 @@
-/** The port that every kind of storage implements: immutable blobs and moving roots, and nothing
- *  else. See rfc/4. One contract suite (test/engine/contract.ts) tests every engine.
- *  Invariant: a root is visible only when it and every blob committed with it are durable. */
+/** The engine port, which every kind of storage implements: immutable blobs and moving roots, and
+ *  nothing else. See rfc/4. One contract suite (test/engine/contract.ts) tests every engine.
+ *  Invariant: a root is visible only when it and every blob that was committed with it are
+ *  durable. */
 
 import type { Blob } from '../blob/blob.js'
 import type { Blobref } from '../blob/blobref.js'
 import type { TailraceError } from '../error.js'
 
-/** The one thing that moves. `seq` counts the namespace's transactions; one root is one commit
- *  group, which holds the transactions after the root before it, up to `seq`. */
+/** A root of a namespace, made by one commit group. The group has the transactions with the seqs
+ *  after the root before it, up to `seq`. */
 export type Root = {
   readonly seq: number
-  /** The root node, which names the trees `data` and `meta`. */
+  /** The ref of the root node, which names the trees `data` and `meta`. */
   readonly ref: Blobref
-  /** Random id of the commit. The same commit sent again carries the same `tx`. */
+  /** The random id of the commit. The same commit has the same `tx` when it is sent again. */
   readonly tx: string
-  /** Wall clock, ms since 1970. */
+  /** The time of the commit, wall clock, ms since 1970. */
   readonly time: number
-  /** Epoch of the committer's lease; 0 where the engine is not shared. */
+  /** The epoch of the committer's lease; 0 where the engine is not shared. */
   readonly epoch: number
   /** The resolved keys that the group changed; absent where there were too many to name. */
   readonly keys?: readonly string[]
-  /** Bytes of the blobs that all commits of the namespace brought, this one included, and of the values of
-   *  its tree: what the history holds is judged by them. Absent in roots made before they were kept. */
+  /** The bytes of the blobs that all commits of the namespace brought, this one included. Absent in
+   *  roots that are older than this field. */
   readonly written?: number
+  /** The bytes of the values of the tree `data`. Absent in roots that are older than this field. */
   readonly size?: number
 }
 
-/** Opaque to all but the engine; grows with each root of a namespace. */
+/** A revision of a namespace. It grows with each root, and is opaque to all but the engine. */
 export type Revision = number
 
+/** The record of a namespace. */
 export type Namespace = {
   readonly name: string
-  /** Random id of this life of the name: a namespace made anew has another. `LIFE`, or in a copy of the
-   *  store `LIFE.COPY`. */
+  /** The random id of this life of the name: `LIFE`, or `LIFE.COPY` in a copy of the store. A
+   *  namespace that is made anew has another one. */
   readonly incarnation: string
   readonly owner: string
-  /** Wall clock, ms since 1970. */
+  /** The time of its creation, wall clock, ms since 1970. */
   readonly created: number
 }
 
@@ -46,7 +49,7 @@ export type Head = {
   readonly revision: Revision
 }
 
-/** One namespace's part of a commit. */
+/** The part of one namespace in a commit. */
 export type Part = {
   readonly namespace: string
   readonly incarnation: string
@@ -54,134 +57,149 @@ export type Part = {
   readonly expected: Revision
   readonly root: Root
   readonly blobs: readonly Blob[]
-  /** The oldest seq that the namespace retains: older roots may go, but for those that every engine
-   *  keeps (`historyAgeMs`, `historyCount`). Absent: it retains none but those. */
+  /** The oldest seq that the namespace retains. The engine may drop older roots, except those that
+   *  every engine keeps (`historyAgeMs`, `historyCount`). Absent: it may drop all except those. */
   readonly retained?: number
-  /** It removes more than it adds: an engine may let it go on where its disk is full for others. */
+  /** True if the part removes more than it adds: an engine may let it go on where its disk is full
+   *  for others. */
   readonly frees?: boolean
 }
 
-/** The other ref that a retained root gets. */
+/** A new ref for a retained root. */
 export type Rewritten = { readonly seq: number; readonly ref: Blobref }
 
+/** The outcome of a part. */
 export type Outcome =
-  /** Durable. Also the answer to a `tx` that was applied before. */
+  /** The part is durable, by this call or by an earlier one with the same `tx`. */
   | { readonly status: 'applied'; readonly revision: Revision }
-  /** Nothing was stored; `head` is what is there (undefined: no such namespace or incarnation). */
+  /** The part was refused. `head` is the head that is there; undefined where there is no such
+   *  namespace or incarnation. */
   | { readonly status: 'conflict'; readonly head: Head | undefined }
-  /** Not stored, or not known to be. After 'unknown' send the same part with the same `tx` again. */
+  /** The part was not stored, or it is unknown if it was. After 'unknown' send the same part with
+   *  the same `tx` again. */
   | {
       readonly status: 'unavailable'
       readonly applied: 'no' | 'unknown'
       readonly error: TailraceError
     }
 
-/** What an engine can, so that the contract suite knows what to check. */
+/** The abilities of an engine, by which the contract suite knows what to check. */
 export type Supports = {
-  /** Survives the end of the process. */
+  /** True if the store survives the end of the process. */
   readonly durable: boolean
-  /** Other processes may commit to the same namespaces. */
+  /** True if other processes may commit to the same namespaces. */
   readonly shared: boolean
 }
 
-/** One look at a part of what is stored. */
+/** One step of a sweep over all that is stored. */
 export type SweepStep = {
-  /** Where to go on; 0 at first. Opaque, but it survives a reopen: what it has passed need not be looked
-   *  at again. */
+  /** The position up to which earlier steps have looked; 0 at first. Opaque, but it survives a
+   *  reopening. */
   readonly after: number
-  /** Is the blob (of `size` bytes) in use? Asked once for each blob of the step, in one turn of the event
-   *  loop. */
+  /** Returns true if the blob, of `size` bytes, is in use. Called once for each blob of the step,
+   *  in one turn of the event loop. */
   readonly live: (ref: Blobref, size: number) => boolean
-  /** Puts since then (monotonic clock, ms) are spared. */
+  /** The time (monotonic, ms) since which puts are spared. */
   readonly sparedSince: number
-  /** Looks, and frees nothing. */
+  /** True if the step only looks, and frees nothing. */
   readonly dryRun: boolean
-  /** Frees every blob that is not live, whatever has to move for it. Otherwise a small one may stay while
-   *  most of what it is stored with is live. */
+  /** True if the step frees every blob that is not live, whatever has to move for it. Otherwise a
+   *  small one may stay while most of the pack that it is in is live. */
   readonly thorough?: boolean
 }
 
+/** The result of a step. */
 export type Swept = {
-  /** Undefined: all that was there when the collection began has been looked at. */
+  /** The `after` of the next step. Undefined once all that was there when the collection began was
+   *  looked at. */
   readonly next: number | undefined
-  /** Bytes that were looked at. */
+  /** The number of bytes that were looked at. */
   readonly scanned: number
+  /** The blobs that were freed, and their bytes. */
   readonly freed: { readonly count: number; readonly size: number }
 }
 
-/** A collection that is under way. From its beginning on, every ref that is put or committed, stored
- *  already or not, is spared by it: a commit never loses what it relies on. Ends when disposed of. */
+/** A collection that is under way until it is disposed of. It spares every ref that is put, asked
+ *  for or committed since its beginning, stored before or not, so that no commit loses a blob that
+ *  it names. */
 export interface Collection extends Disposable {
-  /** Deletes blobs that are not live, were not put since `sparedSince`, and not put or committed since the
-   *  collection began; a bounded part of the store at a time (`sweepStepSize`), in one durable write.
-   *  May spare more. Throws EBUSY (a step is under way), ECORRUPT, ENOSPC, EIO, ECLOSED (the engine, or the
-   *  collection); then nothing of the step was freed. */
+  /** Looks at a bounded part of the store (`sweepStepSize`, `sweepRefsMax`), and deletes in one
+   *  durable write the blobs that are neither live nor spared. It may spare more. Throws EBUSY (a
+   *  step is under way), ECORRUPT, ENOSPC, EIO, ECLOSED (the engine or the collection); then
+   *  nothing of the step was freed. */
   step(step: SweepStep): Promise<Swept>
 }
 
+/** The options of `Engine.overwriteFreed`. */
 export type OverwriteOptions = {
   readonly signal: AbortSignal
-  /** Bytes written so far. */
+  /** Called with the number of bytes that were written so far. */
   readonly onProgress?: (done: number) => void
 }
 
-/** Bytes of records that one step looks at, at most, but for one record. */
+/** The bytes of records after which a step ends. */
 export const sweepStepSize = 4 * 1024 * 1024
-/** Refs that one step looks at, at most, but for those of one record: each that goes costs a page of an
+/** The number of refs after which a step ends: each ref that is dropped costs a page of an
  *  index. */
 export const sweepRefsMax = 1_024
 
+/** A store of blobs and roots. */
 export interface Engine extends AsyncDisposable {
   readonly supports: Supports
-  /** Random id of this store, made with it. */
+  /** The random id of this store, made with it. */
   readonly storeId: string
 
-  /** Stores blobs, durable when it resolves, not yet rooted: for values larger than a commit.
-   *  Throws ENOSPC, EIO, ECLOSED. */
+  /** Stores blobs that no root names yet, such as those of values that are larger than a commit.
+   *  They are durable when it resolves. Throws ENOSPC, EIO, ECLOSED. */
   put(blobs: readonly Blob[]): Promise<void>
 
-  /** The bytes of each ref, undefined where it is not there. Not verified: content does that.
-   *  Each is a buffer that nobody writes again. Throws EIO, ECLOSED. */
+  /** Returns the bytes of each ref, undefined where it is not stored. They are not verified: the
+   *  content store does that. Nobody writes to these buffers again. Throws EIO, ECLOSED. */
   load(refs: readonly Blobref[]): Promise<(Uint8Array | undefined)[]>
 
-  /** Stores each part's blobs and moves its root, in one durable write, or says why not. Outcomes
-   *  stand in the order of the parts. At most one part for each namespace (EINVAL). REQUIRES: one
-   *  commit at a time per namespace, seqs that grow. Throws EINVAL, ECLOSED. */
+  /** Stores the blobs of each part and moves its root, in one durable write. Returns the outcomes
+   *  in the order of the parts. REQUIRES: a namespace has one commit under way at a time, and its
+   *  seqs grow. Throws EINVAL (two parts of one namespace), ECLOSED. */
   commit(parts: readonly Part[]): Promise<Outcome[]>
 
-  /** Which refs are there. Those that are count as put now: a collection spares them. */
+  /** Tells for each ref if it is stored. A ref that was asked for counts as put now, so that a
+   *  collection spares it. Throws EIO, ECLOSED. */
   has(refs: readonly Blobref[]): Promise<boolean[]>
 
-  /** Bytes of the blobs that are stored, garbage included. */
+  /** The bytes of all blobs that are stored, garbage included. */
   readonly stored: number
 
-  /** Bytes that the store's files take on their disk, free space within them included; undefined where there
-   *  are none, or they cannot be found any more. Throws ECLOSED. */
+  /** Returns the bytes that the store's files take on the disk, free space in them included.
+   *  Undefined where there are no files, or they cannot be found any more. Throws ECLOSED. */
   diskSize(): Promise<number | undefined>
 
-  /** Throws EBUSY while one is under way, ECLOSED. */
+  /** Begins a collection. Throws EBUSY while another one is under way, ECLOSED. */
   beginCollection(): Collection
 
-  /** Writes over what deleted blobs leave where they were stored, if they leave anything; gives how many bytes
+  /** Writes zeros over what deleted blobs have left in files, and returns the number of bytes that
    *  it wrote. Throws ECANCELED, EBUSY, EIO, ECLOSED. */
   overwriteFreed(options: OverwriteOptions): Promise<number>
 
+  /** Returns the head of a namespace. Undefined where there is no such namespace. Throws
+   *  ECLOSED. */
   root(namespace: string): Promise<Head | undefined>
+  /** Returns the heads of all namespaces. Throws ECLOSED. */
   roots(): Promise<Head[]>
 
-  /** Makes a namespace with its first root (and that root's blobs). Throws EEXIST, ENOSPC, EIO. */
+  /** Makes a namespace with its first root, and the blobs of that root. Throws EEXIST, ENOSPC, EIO,
+   *  ECLOSED. */
   create(namespace: Namespace, root: Root, blobs: readonly Blob[]): Promise<Head>
-  /** Removes a namespace with its roots; its blobs stay. Throws ENONS, EIO. */
+  /** Removes a namespace with its roots; its blobs stay. Throws ENONS, EIO, ECLOSED. */
   remove(namespace: string, incarnation: string): Promise<void>
 
-  /** The retained roots with a seq above `after`, oldest first, without a gap between them: at
-   *  least those of the last `historyAgeMs` and the last `historyCount`. Ends at the head that was
-   *  there at first. Throws ENONS, ECOMPACTED where trimming overtook a slow caller, ECLOSED. */
+  /** Lists the roots with a seq above `after` that the engine still has, oldest first and without a
+   *  gap, up to the head of when it began: at least those of the last `historyAgeMs`, and the last
+   *  `historyCount`. Throws ENONS, ECOMPACTED (trimming overtook a slow caller), ECLOSED. */
   history(namespace: string, after: number): AsyncIterable<Root>
 
-  /** Gives retained roots (the head too) other refs, in one durable write with their blobs: what was
-   *  forgotten is then in none of them. REQUIRES: no commit of the namespace is under way. Throws ENONS,
-   *  EINVAL (no such root), ENOSPC, EIO. */
+  /** Gives retained roots other refs, the head included, in one durable write with the blobs of
+   *  these. REQUIRES: no commit of the namespace is under way. Throws ENONS, EINVAL (no such root),
+   *  ENOSPC, EIO, ECLOSED. */
   rewrite(
     namespace: string,
     incarnation: string,
@@ -189,21 +207,25 @@ export interface Engine extends AsyncDisposable {
     blobs: readonly Blob[],
   ): Promise<void>
 
-  /** Yields whenever some root moved since the last yield; the caller looks which. Ends with the
-   *  signal, with ECLOSED at a close. One that falls behind misses wakes, never the last one. */
+  /** Yields once a root has moved, or a namespace was made or removed, since the last yield. The
+   *  caller looks which it was. Several moves may be one yield. Ends with the signal; throws
+   *  ECLOSED at a close. */
   watch(signal: AbortSignal): AsyncIterable<void>
 
-  /** Takes or renews the right to commit to a namespace: an epoch that grows with each new owner.
-   *  Throws EBUSY while another owner holds it, ENONS, ENOSPC, EIO, ECLOSED. */
+  /** Takes or renews the right to commit to a namespace for `ttlMs`, and returns its epoch, which
+   *  grows with each new owner. Throws EBUSY while another owner holds it, ENONS, ENOSPC, EIO,
+   *  ECLOSED. */
   lease(namespace: string, owner: string, ttlMs: number): Promise<number>
 }
 
-/** The life that an incarnation belongs to: the same in a store and in the copies of it. What a store keeps
- *  of its own past is compared by this, what others bring by the whole incarnation. */
+/** Returns the life that an incarnation belongs to, which a store and its copies have in common.
+ *  Use it to compare what a store keeps of its own past, and the whole incarnation for what others
+ *  bring (rfc/4, rule 30). */
 export function lifeOf(incarnation: string): string {
   return incarnation.split('.', 1)[0] ?? incarnation
 }
 
-/** Roots are kept at least this long, and at least this many of them, whatever else is deleted. */
+/** The time, in ms, for which every engine keeps a root at least. */
 export const historyAgeMs = 3_600_000
+/** The number of last roots that every engine keeps at least. */
 export const historyCount = 4_096

@@ -1,5 +1,5 @@
-/** `format.json` of a data directory: which store it has. See rfc/13.
- *  Invariant: it is written once the store is durable, so where it is, a store was. */
+/** The file `format.json` of a data directory, which names its store. See rfc/13, rule 19.
+ *  Invariant: it is written after the store is durable. So where it is there, a store was. */
 
 import { open, readFile, rename } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -10,14 +10,16 @@ export const formatVersion = 1
 
 type Format = { readonly storeId: string }
 
-/** Throws EMISCONFIGURED where `format.json` is of another store, or of a newer format. */
+/** Checks that `format.json`, if it is there, names this store. Throws EMISCONFIGURED (it names
+ *  another one, or has a newer format). */
 export async function checkFormat(directory: string, storeId: string): Promise<void> {
   const format = await readFormat(directory)
   if (format && format.storeId !== storeId) throw foreign(directory)
 }
 
-/** Writes the file where it is missing or has the id that the store had before it was copied. REQUIRES: the
- *  store is open, so that nobody else writes here. Throws EMISCONFIGURED. */
+/** Writes the file where it is missing, or has the id that the store had before it was copied.
+ *  REQUIRES: the store is open, so that no other process writes here. Throws EMISCONFIGURED (it
+ *  names another store). */
 export async function settleFormat(
   directory: string,
   store: { readonly storeId: string; readonly formerId: string | undefined },
@@ -29,7 +31,8 @@ export async function settleFormat(
   await writeFormat(directory, storeId)
 }
 
-/** Undefined where there is none. Throws EMISCONFIGURED (a newer one, or none that can be read). */
+/** Reads the file. Undefined where there is none. Throws EMISCONFIGURED (a newer format, or no
+ *  JSON). */
 export async function readFormat(directory: string): Promise<Format | undefined> {
   const path = formatFile(directory)
   const text = await readFile(path, 'utf8').catch((error: unknown) => {
@@ -50,7 +53,7 @@ function parse(path: string, text: string): Readonly<Record<string, unknown>> {
     const value: unknown = JSON.parse(text)
     if (typeof value === 'object' && value !== null) return value as Record<string, unknown>
   } catch {
-    // As below.
+    // The error below says it.
   }
   const message = `${path} is not JSON: remove it, a new one is written`
   throw new TailraceError('EMISCONFIGURED', message)
@@ -70,6 +73,7 @@ async function writeFormat(directory: string, storeId: string): Promise<void> {
   await syncDirectory(directory)
 }
 
+/** Returns the path of the file. */
 export function formatFile(directory: string): string {
   return join(directory, 'format.json')
 }

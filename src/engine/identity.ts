@@ -1,6 +1,7 @@
-/** Who a store is: an id of its own, and the files that it was made in. A copy of these files is another
- *  store: opened, it gets an id of its own, and its namespaces get other incarnations, so that what one
- *  of the two has told (a position, a token, an id) means nothing to the other. See rfc/4.
+/** Who a store is: an id of its own, and the files that it was made in. A copy of these files is
+ *  another store: opened, it gets an id of its own, and its namespaces get other incarnations, so
+ *  that what one of the two has told (a position, a token, an id) means nothing to the other. See
+ *  rfc/4.
  *  Invariant: id, files and incarnations change in one transaction, before anything is served. */
 
 import { closeSync, openSync } from 'node:fs'
@@ -61,8 +62,9 @@ export function assertFormat(meta: Table, directory: string): void {
   )
 }
 
-/** Reads who the store is, and adds to `writes` what is to be stored of it before it is used: nothing, for a
- *  store that is where it was. REQUIRES: the lock. Throws EBUSY (a version without the lock holds it), ECORRUPT. */
+/** Reads who the store is, and adds to `writes` what is to be stored of it before it is used:
+ *  nothing, for a store that is where it was. REQUIRES: the lock. Throws EBUSY (a version without
+ *  the lock holds it), ECORRUPT. */
 export function identify(
   tables: Tables,
   files: StoreFiles,

@@ -1,5 +1,5 @@
-/** The durable engine of one process, on ordered tables: blobs in packs, roots as a history, heads in
- *  memory. See rfc/4. `lmdb.ts` opens it.
+/** The durable engine of one process, on ordered tables: blobs in packs, roots as a history, heads
+ *  in memory. See rfc/4. `lmdb.ts` opens it.
  *  Invariant: memory (heads, index, epochs) only says what is durable; it moves after the
  *  transaction, never before. */
 

@@ -1,12 +1,13 @@
-/** LMDB's data file as bytes, read without LMDB, which ends the process (SIGBUS) where a page that it needs
- *  lies behind the end of the file. See rfc/4.
+/** LMDB's data file as bytes, read without LMDB, which ends the process (SIGBUS) where a page that
+ *  it needs lies behind the end of the file. See rfc/4.
  *  Invariant: reads only. Source: the structures of `mdb.c` (data version 2). */
 
 import type { FileHandle } from 'node:fs/promises'
 
 const magic = 0xbeefc0de
 const pageHeaderSize = 24
-/** In a page's header: its flags, and the bytes of the pointers to its entries that follow the header. */
+/** In a page's header: its flags, and the bytes of the pointers to its entries that follow the
+ *  header. */
 const [flagsAt, pointersSizeAt] = [18, 20]
 /** Offsets in a meta page, from the file's or the page's beginning. */
 const [magicAt, metaPageSizeAt, freeRootAt, mainRootAt, lastPageAt, transactionAt] = [
@@ -53,9 +54,9 @@ function parseMeta(head: Buffer): Meta | undefined {
   }
 }
 
-/** Whether all pages that are in use lie within the file. A file that has all that were ever given out is
- *  whole at once; a shorter one is walked, since pages that were given back before they were written may be
- *  missing at its end. */
+/** Whether all pages that are in use lie within the file. A file that has all that were ever given
+ *  out is whole at once; a shorter one is walked, since pages that were given back before they were
+ *  written may be missing at its end. */
 export async function hasAllPages(file: FileHandle, meta: Meta): Promise<boolean> {
   const { size } = await file.stat()
   const pages = BigInt(Math.floor(size / meta.pageSize))
@@ -94,7 +95,8 @@ class Walk {
     }
   }
 
-  /** The roots of the trees below a page; undefined where it is none, or its values lie behind the end. */
+  /** The roots of the trees below a page; undefined where it is none, or its values lie behind the
+   *  end. */
   #pagesBelow(page: Buffer): bigint[] | undefined {
     const flags = page.readUInt16LE(flagsAt)
     const pointersEnd = pageHeaderSize + page.readUInt16LE(pointersSizeAt)

@@ -1,9 +1,9 @@
-/** Keeps lmdb 3.5.6 from ending the process when a write fails. Its `mdb_page_flush` (mdb.c) then formats a
- *  message of up to 150 bytes into a buffer of 100, and the process aborts at some later allocation. The
- *  message's format is cut in the loaded library, in the memory of this process alone: what is left of
- *  it has at most 66 bytes. See rfc/4, rule 22.
- *  Invariant: one byte is written, inside a string that was found whole and once, or nothing is. Linux only:
- *  elsewhere, or where the kernel forbids it, everything stays as it is. */
+/** Keeps lmdb 3.5.6 from ending the process when a write fails. Its `mdb_page_flush` (mdb.c) then
+ *  formats a message of up to 150 bytes into a buffer of 100, and the process aborts at some later
+ *  allocation. The message's format is cut in the loaded library, in the memory of this process
+ *  alone: what is left of it has at most 66 bytes. See rfc/4, rule 22.
+ *  Invariant: one byte is written, inside a string that was found whole and once, or nothing is.
+ *  Linux only: elsewhere, or where the kernel forbids it, everything stays as it is. */
 
 import { closeSync, openSync, readFileSync, readSync, writeSync } from 'node:fs'
 

@@ -37,8 +37,9 @@ const metaPages = 2
 
 const binary = { encoding: 'binary', keyEncoding: 'binary' } as const
 
-/** Makes the directory (0700) if it is missing. Throws EBUSY (it is open already: the message has the path
- *  and the holder's pid), EMISCONFIGURED (made by a newer version; no native build), ECORRUPT, ENOSPC, EIO. */
+/** Makes the directory (0700) if it is missing. Throws EBUSY (it is open already: the message has
+ *  the path and the holder's pid), EMISCONFIGURED (made by a newer version; no native build),
+ *  ECORRUPT, ENOSPC, EIO. */
 export async function openLmdb(directory: string, options: LmdbOptions): Promise<LmdbEngine> {
   try {
     if (!options.existing) await makeDirectory(directory)
@@ -73,7 +74,8 @@ async function openLocked(
   })
   shortenWriteMessage() // before the first write, since one that fails may end the process
   try {
-    // LMDB opens its data file so that children inherit it: a stray write of one would corrupt the store.
+    // LMDB opens its data file so that children inherit it: a stray write of one would corrupt the
+    // store.
     closeFilesOnExec(directory)
     const meta = openTable(database, 'meta')
     assertFormat(meta, directory)
@@ -149,8 +151,8 @@ class LmdbTable implements Table {
     }
   }
 
-  /** A read that met a damaged page leaves the read transaction unusable, and with it every read of this
-   *  turn of the event loop, whatever it asks for: the next read begins another. */
+  /** A read that met a damaged page leaves the read transaction unusable, and with it every read of
+   *  this turn of the event loop, whatever it asks for: the next read begins another. */
   #reading<T>(read: () => T): T {
     try {
       return read()

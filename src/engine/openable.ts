@@ -7,14 +7,16 @@ import { TailraceError } from '../error.js'
 import { probe } from './disk.js'
 import { hasAllPages, isMeta, newestMeta } from './lmdb-file.js'
 
-/** Of a page and of what a disk writes whole. Both meta pages and another are written before the first
- *  sync: a file that is no longer, and lacks the head of one, was being made when the power went. */
+/** Of a page and of what a disk writes whole. Both meta pages and another are written before the
+ *  first sync: a file that is no longer, and lacks the head of one, was being made when the power
+ *  went. */
 const pageSize = 4_096
 const firstSize = 3 * pageSize
 const sectorSize = 512
 export const dataFile = 'data.mdb'
 const lockFile = 'lock.mdb'
-/** Bytes that must be free for it: more than it has, since a file system may write it to another place. */
+/** Bytes that must be free for it: more than it has, since a file system may write it to another
+ *  place. */
 const lockSize = 256 * 1024
 
 /** Whether an open would find a store, and not make one. */
@@ -23,10 +25,10 @@ export async function hasStore(directory: string): Promise<boolean> {
   return names.includes(dataFile)
 }
 
-/** What would make the library end the process instead of throwing: no space for the lock file, which
- *  it writes through a map, and a file that it may not open, does not know, or that was cut. `existing`: a
- *  file that was never finished is an error, too. REQUIRES: nobody else has it open. Throws ECORRUPT, and what
- *  node:fs does. */
+/** What would make the library end the process instead of throwing: no space for the lock file,
+ *  which it writes through a map, and a file that it may not open, does not know, or that was cut.
+ *  `existing`: a file that was never finished is an error, too. REQUIRES: nobody else has it open.
+ *  Throws ECORRUPT, and what node:fs does. */
 export async function assertOpenable(
   directory: string,
   options: { readonly existing: boolean },

@@ -1,7 +1,8 @@
-/** Freed pages of the durable engine's file are written over with zeros: what was deleted is then not in the
- *  file any more. See rfc/4, rule 28.
- *  Invariant: the table `fill` is empty but while this runs, or after a crash in its middle. Rows of one page
- *  each take every free page before the file grows; they are removed again, and the pages stay free. */
+/** Freed pages of the durable engine's file are written over with zeros: what was deleted is then
+ *  not in the file any more. See rfc/4, rule 28.
+ *  Invariant: the table `fill` is empty but while this runs, or after a crash in its middle. Rows
+ *  of one page each take every free page before the file grows; they are removed again, and the
+ *  pages stay free. */
 
 import { setImmediate } from 'node:timers/promises'
 import { isCode, TailraceError } from '../error.js'
@@ -9,18 +10,20 @@ import type { OverwriteOptions } from './engine.js'
 import type { Table, Tables, Writes } from './tables.js'
 import { stored, type Writer } from './writer.js'
 
-/** Pages that one transaction writes; fewer once one made the file longer, which the next may only confirm. */
+/** Pages that one transaction writes; fewer once one made the file longer, which the next may only
+ *  confirm. */
 export const overwriteStep = 32
 const confirmStep = 8
 /** Rows that one transaction removes. */
 export const unfillStep = 1_024
 /** All free pages were taken when so many transactions in a row had to make the file longer. */
 export const grownMax = 2
-/** Keys that one transaction rewrites, and rows of zeros that the one before writes: more than it changes pages. */
+/** Keys that one transaction rewrites, and rows of zeros that the one before writes: more than it
+ *  changes pages. */
 export const rewriteStep = 128
 const rewriteZeros = 192
-/** Bytes of entries of which one is rewritten. A page of a table is never less than a quarter full, so that each has
- *  one at least; larger values are on pages of their own. */
+/** Bytes of entries of which one is rewritten. A page of a table is never less than a quarter full,
+ *  so that each has one at least; larger values are on pages of their own. */
 const rewriteEvery = 512
 const smallMax = 1_900
 /** Keys that are looked at for one such transaction. */
@@ -30,8 +33,8 @@ const entryHead = 10
 /** Bytes of a row on its page besides its value: a page of 4 KiB then holds the row alone. */
 const pageHead = 24
 
-/** Gives the bytes that it wrote. Each step is a transaction that others share. A full disk ends it early: what
- *  is free in the file needs no space. Throws ECANCELED, EBUSY, EIO, ECLOSED. */
+/** Gives the bytes that it wrote. Each step is a transaction that others share. A full disk ends it
+ *  early: what is free in the file needs no space. Throws ECANCELED, EBUSY, EIO, ECLOSED. */
 export async function overwriteFreed(
   tables: Tables,
   writer: Writer,
@@ -56,7 +59,8 @@ export async function overwriteFreed(
       assertWanted(signal)
     }
   } finally {
-    // A store that is closed does not wait for it: the rows are removed by the next one that writes over.
+    // A store that is closed does not wait for it: the rows are removed by the next one that writes
+    // over.
     if (!isCode(signal.reason, 'ECLOSED')) await removeRows(tables, writer)
   }
   return count * tables.pageSize
@@ -86,9 +90,10 @@ function assertWanted(signal: AbortSignal): void {
   throw new TailraceError('ECANCELED', 'the freed pages were not all cleared')
 }
 
-/** Writes some of the entries anew, as they are: each of their pages is then a new one, and what its slack had is on
- *  a freed page. The library keeps the memory of the pages that a transaction wrote, and uses it for those of the
- *  next, slack included: that must have written zeros. Gives where to go on. */
+/** Writes some of the entries anew, as they are: each of their pages is then a new one, and what
+ *  its slack had is on a freed page. The library keeps the memory of the pages that a transaction
+ *  wrote, and uses it for those of the next, slack included: that must have written zeros. Gives
+ *  where to go on. */
 async function rewriteSome(
   table: Table,
   after: Buffer,

@@ -1,7 +1,8 @@
-/** Who holds a store directory: an operating system's lock on a file in it, which lasts as long as the
- *  store is open in the process that took it. The file says who that is, for those who are refused. See rfc/4.
- *  Invariant: the lock alone decides. It goes with its process, however that ends; what the file says is for
- *  people. */
+/** Who holds a store directory: an operating system's lock on a file in it, which lasts as long as
+ *  the store is open in the process that took it. The file says who that is, for those who are
+ *  refused. See rfc/4.
+ *  Invariant: the lock alone decides. It goes with its process, however that ends; what the file
+ *  says is for people. */
 
 import { closeSync, ftruncateSync, readFileSync, writeSync } from 'node:fs'
 import { hostname } from 'node:os'
@@ -73,7 +74,8 @@ export function isAlive({ pid, start }: Pick<Owner, 'pid' | 'start'>): boolean {
   }
 }
 
-/** The owner record that versions without the lock kept in the table `meta`: `[pid, start, nonce]`. */
+/** The owner record that versions without the lock kept in the table `meta`: `[pid, start,
+ *  nonce]`. */
 export function parseOldOwner(value: Uint8Array): Pick<Owner, 'pid' | 'start'> {
   const fields = decode(value)
   if (!Array.isArray(fields)) throw corrupt('a stored owner record')
@@ -92,7 +94,8 @@ export function heldBy(directory: string, pid: number): TailraceError {
 async function busy(directory: string): Promise<TailraceError> {
   let owner = readOwner(directory)
   if (!owner || !isAlive(owner)) {
-    // It took the lock just now, and the file still says who had it before; or it cannot be seen from here.
+    // It took the lock just now, and the file still says who had it before; or it cannot be seen
+    // from here.
     await delay(recordMs)
     owner = readOwner(directory)
   }

@@ -1,5 +1,5 @@
-/** A pack: many small blobs in one record, with their refs in front. See rfc/4. Pure.
- *  Layout: version u8, count u32, count × (digest 32 bytes, length u32), then the bytes in that order. */
+/** A pack: many small blobs in one record, with their refs in front. See rfc/4. Pure. Layout:
+ *  version u8, count u32, count × (digest 32 bytes, length u32), then the bytes in that order. */
 
 import type { Blob } from '../blob/blob.js'
 import { type Blobref, blobrefAt, digestSize, writeDigest } from '../blob/blobref.js'
@@ -21,7 +21,8 @@ export function packedSize(blob: Blob): number {
   return entrySize + blob.bytes.length
 }
 
-/** REQUIRES: a new list fits one pack if the sum of `packedSize` is at most `packSizeMax - headSize`. */
+/** REQUIRES: a new list fits one pack if the sum of `packedSize` is at most
+ *  `packSizeMax - headSize`. */
 export const packRoom = packSizeMax - headSize
 
 export function encodePack(blobs: readonly Blob[]): { bytes: Buffer; packed: Packed[] } {

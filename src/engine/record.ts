@@ -1,5 +1,5 @@
-/** Keys and values of the durable engine's tables, but packs: bytes in, typed things out. See rfc/4.
- *  Pure. Integers are big-endian, so that keys sort as numbers do. */
+/** Keys and values of the durable engine's tables, but packs: bytes in, typed things out. See
+ *  rfc/4. Pure. Integers are big-endian, so that keys sort as numbers do. */
 
 import { corrupt, isCount } from '../base/stored.js'
 import { type Blobref, blobrefAt, digestSize, writeDigest } from '../blob/blobref.js'

@@ -14,7 +14,8 @@ export const indexFlushCount = 32_768
 /** A commit carries at least this many waiting entries, or this many times those that it adds. */
 const sliceMin = 64
 const slicePerAdded = 4
-/** One shard for each first byte of a digest: a slice is whole shards, so its keys are neighbours. */
+/** One shard for each first byte of a digest: a slice is whole shards, so its keys are
+ *  neighbours. */
 const shardCount = 256
 
 type Shards = readonly Map<Blobref, BlobPlace>[]
@@ -68,9 +69,9 @@ export class RefIndex {
     this.#freshCount++
   }
 
-  /** Puts refs to other places, or (undefined) out of the index, in the table and, once the result is
-   *  called, in memory. REQUIRES: `ride` has added its slice to the transaction, which may hold what they
-   *  were before. */
+  /** Puts refs to other places, or (undefined) out of the index, in the table and, once the result
+   *  is called, in memory. REQUIRES: `ride` has added its slice to the transaction, which may hold
+   *  what they were before. */
   replace(writes: Writes, places: Iterable<readonly [Blobref, BlobPlace | undefined]>): () => void {
     const refs: Blobref[] = []
     for (const [ref, place] of places) {

@@ -1,6 +1,8 @@
-/** A file of bytes that nobody needs, kept on the disk for the transactions that free others: on a full disk LMDB
- *  cannot even delete, since it writes a page that changes to another place. See rfc/4, rule 31.
- *  Invariant: what the file has less than `reserveSize` was given to such transactions, or was never there. */
+/** A file of bytes that nobody needs, kept on the disk for the transactions that free others: on a
+ *  full disk LMDB cannot even delete, since it writes a page that changes to another place. See
+ *  rfc/4, rule 31.
+ *  Invariant: what the file has less than `reserveSize` was given to such transactions, or was
+ *  never there. */
 
 import { randomFillSync } from 'node:crypto'
 import { statSync, truncateSync } from 'node:fs'
@@ -34,8 +36,8 @@ export class Reserve {
     return this.#size >= reserveSize
   }
 
-  /** Makes it whole where the disk has room for that. `impossible`: there is another reason against it than a full disk,
-   *  and nothing is tried again. Never throws. */
+  /** Makes it whole where the disk has room for that. `impossible`: there is another reason against
+   *  it than a full disk, and nothing is tried again. Never throws. */
   async make(): Promise<'whole' | 'full' | 'impossible'> {
     if (this.#impossible) return 'impossible'
     try {
@@ -54,7 +56,8 @@ export class Reserve {
     return blocks > 0 && bfree * bsize < reserveSize - this.#size + slack
   }
 
-  /** Writes more than is to be kept: where that fails nothing is kept of it, so that what was released stays free. */
+  /** Writes more than is to be kept: where that fails nothing is kept of it, so that what was
+   *  released stays free. */
   async #write(): Promise<void> {
     // Random, so that a file system that compresses keeps as much.
     const chunk = randomFillSync(Buffer.allocUnsafe(chunkSize))

@@ -1,4 +1,5 @@
-/** Namespaces and their roots: heads in memory, history on disk, trimmed with later commits. See rfc/4.
+/** Namespaces and their roots: heads in memory, history on disk, trimmed with later commits. See
+ *  rfc/4.
  *  Invariant: a head moves only when its root is durable; the history of a namespace is the run of
  *  roots from its oldest to its head, ordinals dense. */
 
@@ -107,8 +108,8 @@ export class RootTable {
     return this.page(name, revision, 1)[0]
   }
 
-  /** Up to `limit` retained roots with a seq above `seq`, oldest first; none after the one with which they have more than
-   *  `pageSizeMax` bytes. */
+  /** Up to `limit` retained roots with a seq above `seq`, oldest first; none after the one with
+   *  which they have more than `pageSizeMax` bytes. */
   page(name: string, seq: number, limit: number): Root[] {
     const life = this.#lives.get(name)
     if (!life || seq >= life.head.root.seq) return []
@@ -203,7 +204,8 @@ export class RootTable {
     return () => this.#dead.delete(id)
   }
 
-  /** Drops the oldest roots where they are too many, too old and not retained, a batch at a time. */
+  /** Drops the oldest roots where they are too many, too old and not retained, a batch at a
+   *  time. */
   #stageTrim(
     writes: Writes,
     life: Life,

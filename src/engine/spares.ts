@@ -1,7 +1,7 @@
-/** Which blobs a collection leaves alone though no root names them: what was put or asked for lately, and
- *  what is put or committed while the collection is under way. See rfc/4.
- *  Invariant: says "spared" too often, never too seldom: where it could not remember all puts since a time,
- *  it spares everything. */
+/** Which blobs a collection leaves alone though no root names them: what was put or asked for
+ *  lately, and what is put or committed while the collection is under way. See rfc/4.
+ *  Invariant: says "spared" too often, never too seldom: where it could not remember all puts since
+ *  a time, it spares everything. */
 
 import type { Environment } from '../base/environment.js'
 import type { Blobref } from '../blob/blobref.js'
@@ -10,8 +10,8 @@ import { RefSet } from '../blob/ref-set.js'
 /** Puts are remembered this long, and this many of them (130 bytes each). */
 export const putsKeptMs = 3_600_000
 export const putsMax = 131_072
-/** Refs that a collection may see put and committed while it runs (30 bytes each); above it, it frees
- *  nothing more. */
+/** Refs that a collection may see put and committed while it runs (30 bytes each); above it, it
+ *  frees nothing more. */
 export const touchedMax = 4_194_304
 
 type Named = { readonly ref: Blobref }

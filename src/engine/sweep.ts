@@ -1,7 +1,7 @@
-/** One look at the records of blobs, and what goes with it: records without a live blob, and packs with few
- *  of them, whose live ones move to a new pack. See rfc/4.
- *  Invariant: plans only; nothing is deleted before its transaction is durable, and what moves is in its new
- *  place by the same transaction. */
+/** One look at the records of blobs, and what goes with it: records without a live blob, and packs
+ *  with few of them, whose live ones move to a new pack. See rfc/4.
+ *  Invariant: plans only; nothing is deleted before its transaction is durable, and what moves is
+ *  in its new place by the same transaction. */
 
 import type { Blob } from '../blob/blob.js'
 import type { Blobref } from '../blob/blobref.js'
@@ -60,7 +60,8 @@ export class Sweep {
     this.#newRecord = state.newRecord
   }
 
-  /** Adds the records' writes to the transaction; the index is the caller's. Once. Throws ECORRUPT. */
+  /** Adds the records' writes to the transaction; the index is the caller's. Once. Throws
+   *  ECORRUPT. */
   plan(): SweepPlan {
     const { after, until } = this.#options
     const range = { start: packKey(after + 1), end: packKey(until + 1), limit: sweepRefsMax }

@@ -1,7 +1,8 @@
-/** Collections of the durable engine: steps as jobs of the writer, and who may rely on a ref meanwhile. See
- *  rfc/4.
- *  Invariant: a ref that `has` says is there is not dropped by a collection that spares what was put since;
- *  a ref that is committed or put with its bytes is stored, whatever a sweep before it dropped. */
+/** Collections of the durable engine: steps as jobs of the writer, and who may rely on a ref
+ *  meanwhile. See rfc/4.
+ *  Invariant: a ref that `has` says is there is not dropped by a collection that spares what was
+ *  put since; a ref that is committed or put with its bytes is stored, whatever a sweep before it
+ *  dropped. */
 
 import { deferred } from '../base/deferred.js'
 import type { Blobref } from '../blob/blobref.js'
@@ -41,7 +42,8 @@ export class Sweeper {
     this.#ports.spares.put(refs)
   }
 
-  /** A job of the writer: a collection that is under way, or begins meanwhile, leaves its blobs alone. */
+  /** A job of the writer: a collection that is under way, or begins meanwhile, leaves its blobs
+   *  alone. */
   async submit<T>(job: Job<T>): Promise<WriteOutcome<T>> {
     const answered = this.#ports.spares.commit(job.blobs)
     try {
@@ -59,8 +61,8 @@ export class Sweeper {
     return this.#ports.blobs.has(refs)
   }
 
-  /** The bytes of each ref, undefined where it is not there. A step's transaction is on disk before memory
-   *  knows of it: a record that it has moved is looked for again once memory does. */
+  /** The bytes of each ref, undefined where it is not there. A step's transaction is on disk before
+   *  memory knows of it: a record that it has moved is looked for again once memory does. */
   async load(refs: readonly Blobref[]): Promise<(Uint8Array | undefined)[]> {
     const { blobs } = this.#ports
     const loaded = blobs.load(refs)

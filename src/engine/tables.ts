@@ -1,5 +1,5 @@
-/** What the durable engine needs of an ordered store: tables from bytes to bytes, changed together or
- *  not at all. See rfc/4. `lmdb.ts` implements it.
+/** What the durable engine needs of an ordered store: tables from bytes to bytes, changed together
+ *  or not at all. See rfc/4. `lmdb.ts` implements it.
  *  Invariant: a reader sees a write only when all of its transaction is durable. */
 
 /** Keys sort as bytes. A value is never empty. */
@@ -65,7 +65,8 @@ export interface Tables {
 
   /** One durable transaction. Rejects where it was not stored, or is not known to be. */
   write(writes: Writes): Promise<void>
-  /** Whether a transaction can be begun: false after a failure that the store itself cannot undo. */
+  /** Whether a transaction can be begun: false after a failure that the store itself cannot
+   *  undo. */
   writable(): boolean
   close(): Promise<void>
 }

@@ -29,7 +29,8 @@ export type Job<T> = {
   /** Adds to the group and gives what to do, and answer, once that is durable. Throws before it has
    *  added anything, and then fails alone. */
   readonly plan: (group: WriteGroup) => () => T
-  /** It frees more than it takes: it may have what is reserved on the disk. It is planned again then. */
+  /** It frees more than it takes: it may have what is reserved on the disk. It is planned again
+   *  then. */
   readonly frees?: boolean
 }
 
@@ -51,8 +52,8 @@ type Waiting = {
 export type WriterOptions = {
   readonly tables: Tables
   readonly directory: string
-  /** Adds what rides along with every transaction, and gives what to do before any job is answered. Both may give way:
-   *  no other transaction begins meanwhile. */
+  /** Adds what rides along with every transaction, and gives what to do before any job is answered.
+   *  Both may give way: no other transaction begins meanwhile. */
   readonly complete: (group: WriteGroup) => Promise<() => Promise<void>>
 }
 
@@ -118,8 +119,9 @@ export class Writer {
   }
 
   async #run(): Promise<void> {
-    // Whoever commits in the same turn shares the transaction. No wait for the next turn of the event
-    // loop: under a flood of output one takes milliseconds, in which the disk would do nothing.
+    // Whoever commits in the same turn shares the transaction. No wait for the next turn of the
+    // event loop: under a flood of output one takes milliseconds, in which the disk would do
+    // nothing.
     await Promise.resolve()
     while (this.#queue.length > 0) await this.#commit(this.#take())
     this.#running = undefined // no await since the queue was seen empty
@@ -167,7 +169,8 @@ export class Writer {
     if (again) this.#queue.unshift(...freeing)
   }
 
-  /** Refuses what would take the space that is left to the jobs that free some, and gives the others. */
+  /** Refuses what would take the space that is left to the jobs that free some, and gives the
+   *  others. */
   async #admit(jobs: readonly Waiting[]): Promise<readonly Waiting[]> {
     if (this.#reserve.isWhole || !this.#isReserved()) return jobs
     const ordinary = jobs.filter((job) => !job.frees)
