@@ -1,7 +1,7 @@
-/** Who a store is: an id of its own, and the files that it was made in. A copy of these files is
- *  another store: opened, it gets an id of its own, and its namespaces get other incarnations, so
- *  that what one of the two has told (a position, a token, an id) means nothing to the other. See
- *  rfc/4.
+/** The identity of a store: its id, and the files that it was made in. A copy of these files is
+ *  another store. It gets an id of its own when it is opened, and its namespaces get other
+ *  incarnations, so that each of the two refuses the positions and tokens of the other. See rfc/4,
+ *  rules 29 and 30.
  *  Invariant: id, files and incarnations change in one transaction, before anything is served. */
 
 import { closeSync, openSync } from 'node:fs'
@@ -18,7 +18,7 @@ import { heldBy, isAlive, parseOldOwner } from './owner.js'
 import { encodeNamespace, parseDeadKey, parseNamespace } from './record.js'
 import type { Table, Tables, Writes } from './tables.js'
 
-/** The number of this format. A store with a higher one is refused. */
+/** The number of the format of this version. A store with a higher one is refused. */
 export const format = 1
 
 const formatKey = Buffer.from('format')
@@ -27,18 +27,20 @@ const formerIdKey = Buffer.from('formerId')
 const filesKey = Buffer.from('files')
 const ownerKey = Buffer.from('owner')
 
-/** The directory of a store, and its data file. */
-export type StoreFiles = { readonly directory: FileIdentity; readonly data: FileIdentity }
+/** The identities of a store's directory and of its data file. */
+type StoreFiles = { readonly directory: FileIdentity; readonly data: FileIdentity }
 
+/** The identity of an opened store. */
 export type Identity = {
   readonly storeId: string
-  /** Id of the store that this one is a copy of. */
+  /** The id of the store that this one is a copy of. */
   readonly formerId: string | undefined
-  /** The store is made by this opening. */
+  /** True if this opening makes the store. */
   readonly fresh: boolean
 }
 
-/** REQUIRES: the data file is there. */
+/** Returns the identities of a store's files. REQUIRES: the data file is there. Throws what node:fs
+ *  throws. */
 export async function storeFiles(directory: string): Promise<StoreFiles> {
   const identify = (path: string) => {
     const descriptor = openSync(path, 'r')
@@ -52,7 +54,7 @@ export async function storeFiles(directory: string): Promise<StoreFiles> {
   return { directory: await identify(directory), data }
 }
 
-/** Throws EMISCONFIGURED where a newer version made the store. */
+/** Checks the format of a store. Throws EMISCONFIGURED if it is newer than this version's. */
 export function assertFormat(meta: Table, directory: string): void {
   const found = read(meta, formatKey)
   if (found === undefined || found === format) return
@@ -62,9 +64,9 @@ export function assertFormat(meta: Table, directory: string): void {
   )
 }
 
-/** Reads who the store is, and adds to `writes` what is to be stored of it before it is used:
- *  nothing, for a store that is where it was. REQUIRES: the lock. Throws EBUSY (a version without
- *  the lock holds it), ECORRUPT. */
+/** Reads the identity of a store. Adds to `writes` the changes to be made durable before the store
+ *  is used: those of a new store, a copy, or an older format. REQUIRES: the caller has the lock.
+ *  Throws EBUSY (a process of a version without the lock has the store open), ECORRUPT. */
 export function identify(
   tables: Tables,
   files: StoreFiles,
@@ -99,6 +101,7 @@ export function identify(
   return { storeId, formerId: known, fresh: false }
 }
 
+/** Gives each namespace of a copy the incarnation `LIFE.COPY`. */
 function renewIncarnations(namespaces: Table, storeId: string, writes: Writes): void {
   for (const key of [...namespaces.keys({})]) {
     if (parseDeadKey(key) !== undefined) continue
@@ -150,7 +153,7 @@ function readText(table: Table, key: Uint8Array): string | undefined {
   return typeof value === 'string' ? value : undefined
 }
 
-/** A stored msgpack value, undefined where it is missing. */
+/** Reads a stored msgpack value, undefined where it is missing. */
 function read(table: Table, key: Uint8Array): unknown {
   const value = table.get(key)
   return value && decode(value)

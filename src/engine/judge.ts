@@ -1,12 +1,13 @@
-/** What a part of a commit meets at the head that is there: the one rule of compare-and-swap that
- *  every engine applies. See rfc/4. Pure.
- *  Invariant: a part is stored only on the root that it names, and a `tx` at most once. */
+/** The rule of compare-and-swap that every engine applies to a part of a commit. See rfc/4, rule 2.
+ *  Pure.
+ *  Invariant: a part is stored only on the revision that it expects, and a `tx` at most once. */
 
 import { TailraceError } from '../error.js'
 import type { Head, Outcome, Part, Revision, Root } from './engine.js'
 
-/** Undefined: store the part. `after` finds the retained root that followed a revision; a `tx` sent
- *  again names the same `expected`, so if it was applied it is that root. */
+/** Judges a part at the head of its namespace. Returns the outcome, or undefined if the part is to
+ *  be stored. `after` finds the retained root that followed a revision: a part that is sent again
+ *  expects the same revision, so that root has its `tx` if it was applied. */
 export function judge(
   part: Part,
   head: Head | undefined,
@@ -29,7 +30,7 @@ export function judge(
   return { status: 'unavailable', applied: 'no', error }
 }
 
-/** The namespaces of a commit. Throws EINVAL where one has two parts. */
+/** Lists the namespaces of a commit. Throws EINVAL where one has two parts. */
 export function namesOf(parts: readonly Part[]): string[] {
   const names = new Set(parts.map(({ namespace }) => namespace))
   if (names.size < parts.length) {

@@ -1,7 +1,7 @@
-/** Who may commit to a namespace, in one process: owners and deadlines in memory, epochs from
- *  whoever keeps them. See rfc/4.
- *  Invariant: an epoch belongs to one grant; a grant that ran out or was forgotten by a restart is
- *  followed by a higher epoch. */
+/** Leases on the right to commit to a namespace, for engines of one process. Owners and deadlines
+ *  are in memory; the engine keeps the epochs. See rfc/4, rule 10.
+ *  Invariant: an epoch belongs to one grant. After a grant that ran out, or that a restart forgot,
+ *  the next one has a higher epoch. */
 
 import type { Environment } from '../base/environment.js'
 import { TailraceError } from '../error.js'
@@ -13,17 +13,19 @@ type Grant = {
   readonly deadline: number
 }
 
+/** The grants of an engine. */
 export class CommitLeases {
   readonly #environment: Environment
-  /** By namespace; at most one for each that is there, written by `grant` and `forget` only. */
+  /** The grants by namespace, at most one for each. */
   readonly #grants = new Map<string, Grant>()
 
   constructor(environment: Environment) {
     this.#environment = environment
   }
 
-  /** Renews the owner's own lease and gives its epoch; undefined: nobody holds one, so take a new
-   *  epoch and `grant` it. Throws EBUSY while another owner holds it. */
+  /** Renews the lease of `owner` for `ttlMs`, and returns its epoch. Undefined where nobody holds
+   *  the lease: then make a new epoch durable, and `grant` it. Throws EBUSY while another owner
+   *  holds it. */
   renew(namespace: string, incarnation: string, owner: string, ttlMs: number): number | undefined {
     const grant = this.#grants.get(namespace)
     const now = this.#environment.monotonic()
@@ -38,11 +40,13 @@ export class CommitLeases {
     return grant.epoch
   }
 
+  /** Grants a lease for `ttlMs`. REQUIRES: the epoch is durable and new. */
   grant(namespace: string, incarnation: string, owner: string, ttlMs: number, epoch: number): void {
     const deadline = this.#environment.monotonic() + ttlMs
     this.#grants.set(namespace, { incarnation, owner, epoch, deadline })
   }
 
+  /** Removes the grant of a namespace that was removed. */
   forget(namespace: string): void {
     this.#grants.delete(namespace)
   }

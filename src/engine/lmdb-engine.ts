@@ -1,6 +1,6 @@
 /** The durable engine of one process, on ordered tables: blobs in packs, roots as a history, heads
  *  in memory. See rfc/4. `lmdb.ts` opens it.
- *  Invariant: memory (heads, index, epochs) only says what is durable; it moves after the
+ *  Invariant: memory (heads, index, epochs) has only what is durable. It changes after a
  *  transaction, never before. */
 
 import type { Environment } from '../base/environment.js'
@@ -33,29 +33,30 @@ import { Sweeper } from './sweeper.js'
 import { type Tables, Writes } from './tables.js'
 import { stored, type WriteGroup, Writer } from './writer.js'
 
-/** Roots that `history` reads at a time. */
+/** The number of roots that `history` reads at a time. */
 const historyPage = 256
-/** Index entries that a closing store writes in one transaction. */
+/** The number of index entries that a closing store writes in one transaction. */
 const drainSlice = 4_096
 
 /** Bounds that tests make small. */
 export type LmdbBounds = { readonly history?: HistoryBounds; readonly indexFlushCount?: number }
 
-export type LmdbEngineOptions = {
+type LmdbEngineOptions = {
   readonly environment: Environment
   readonly storeId: string
   readonly formerId: string | undefined
   readonly directory: string
   readonly tables: Tables
   readonly bounds: LmdbBounds
-  /** Gives the directory up; called once, last. */
+  /** Closes the tables and releases the lock. Called once, at the end of a close. */
   readonly release: () => Promise<void>
 }
 
+/** The engine on LMDB. */
 export class LmdbEngine implements Engine {
   readonly supports: Supports = { durable: true, shared: false }
   readonly storeId: string
-  /** Id of the store that this one is a copy of. */
+  /** The id of the store that this one is a copy of. */
   readonly formerId: string | undefined
   readonly #environment: Environment
   readonly #directory: string
@@ -65,7 +66,7 @@ export class LmdbEngine implements Engine {
   readonly #writer: Writer
   readonly #leases: CommitLeases
   readonly #moves = new Moves()
-  /** Commits of the transaction that broke the store; none is added after it. */
+  /** The `tx` of each commit in the transaction that broke the store, whose outcome is unknown. */
   readonly #uncertain = new Set<string>()
   readonly #release: LmdbEngineOptions['release']
   readonly #tables: Tables
@@ -96,12 +97,13 @@ export class LmdbEngine implements Engine {
     this.#roots.rebuild()
   }
 
-  /** Index entries that are in memory only: bounded (rfc/4), 0 after a close. */
+  /** The number of index entries that are in memory only: bounded (rfc/4, rule 17), 0 after a
+   *  close. */
   get indexWaiting(): number {
     return this.#index.waiting
   }
 
-  /** Removed namespaces whose roots are not all dropped yet. */
+  /** The number of removed namespaces whose roots are not all dropped yet. */
   get burialsWaiting(): number {
     return this.#roots.burials
   }
@@ -274,7 +276,7 @@ export class LmdbEngine implements Engine {
         drained()
       }
     } catch {
-      // A disk that is full or broken: the next open rebuilds what the index lacks.
+      // The disk is full or broken. The next open rebuilds what the index lacks.
     }
     await this.#release()
   }
@@ -309,7 +311,8 @@ export class LmdbEngine implements Engine {
     }
   }
 
-  /** Throws where the roots after `last` may not be the ones that followed it. */
+  /** Checks that no root after `last` was dropped since `head` was read. Throws ECOMPACTED, ENONS,
+   *  ECLOSED. */
   #assertFollows(head: Head, last: number): void {
     this.#moves.assertOpen()
     const { name, incarnation } = head.namespace

@@ -1,41 +1,43 @@
-/** LMDB's data file as bytes, read without LMDB, which ends the process (SIGBUS) where a page that
- *  it needs lies behind the end of the file. See rfc/4.
- *  Invariant: reads only. Source: the structures of `mdb.c` (data version 2). */
+/** Reads LMDB's data file without LMDB, to find out if it was cut: LMDB ends the process (SIGBUS)
+ *  where a page that it needs lies behind the end of the file. See rfc/4, rule 23.
+ *  Invariant: nothing is written. Source: the structures of `mdb.c` (data version 2). */
 
 import type { FileHandle } from 'node:fs/promises'
 
 const magic = 0xbeefc0de
 const pageHeaderSize = 24
-/** In a page's header: its flags, and the bytes of the pointers to its entries that follow the
- *  header. */
+/** The offsets of two fields in a page's header: its flags, and the bytes of the pointers to
+ *  entries that follow the header. */
 const [flagsAt, pointersSizeAt] = [18, 20]
-/** Offsets in a meta page, from the file's or the page's beginning. */
+/** The offsets of fields in a meta page, from the beginning of the page. */
 const [magicAt, metaPageSizeAt, freeRootAt, mainRootAt, lastPageAt, transactionAt] = [
   24, 48, 88, 136, 144, 152,
 ]
-/** Offset in an entry that describes a table, from its beginning. */
+/** The offset of the root page in a value that describes a table. */
 const tableRootAt = 40
-/** Flags of pages and of entries on a leaf. */
+/** The flags of pages. */
 const [branch, leaf] = [1, 2]
+/** The flags of entries on a leaf. */
 const [bigData, subData] = [1, 2]
 const noPage = 0xffff_ffff_ffff_ffffn
 const pageSizeMax = 65_536
 
-export type Meta = {
+/** The fields of a meta page. */
+type Meta = {
   readonly pageSize: number
   readonly transaction: bigint
-  /** Root pages of the table of free pages and of the main table. */
+  /** The root pages of the table of free pages and of the main table. */
   readonly roots: readonly [bigint, bigint]
-  /** The last page that was ever given out. */
+  /** The last page that was ever in use. */
   readonly lastPage: bigint
 }
 
-/** The first sector of a meta page. */
+/** Returns true if the first sector of a page is that of a meta page. */
 export function isMeta(head: Buffer): boolean {
   return head.readUInt32LE(magicAt) === magic
 }
 
-/** The meta page that LMDB goes by, of the heads of both. */
+/** Returns the newer of the two meta pages, which LMDB uses. Undefined where neither is valid. */
 export function newestMeta(heads: readonly Buffer[]): Meta | undefined {
   const metas = heads.map(parseMeta).filter((meta) => meta !== undefined)
   return metas.sort((a, b) => (a.transaction < b.transaction ? 1 : -1))[0]
@@ -54,8 +56,8 @@ function parseMeta(head: Buffer): Meta | undefined {
   }
 }
 
-/** Whether all pages that are in use lie within the file. A file that has all that were ever given
- *  out is whole at once; a shorter one is walked, since pages that were given back before they were
+/** Resolves to true if all pages that are in use lie within the file. A file with all pages that
+ *  were ever in use is whole. A shorter one is walked, since pages that were freed before they were
  *  written may be missing at its end. */
 export async function hasAllPages(file: FileHandle, meta: Meta): Promise<boolean> {
   const { size } = await file.stat()
@@ -66,10 +68,11 @@ export async function hasAllPages(file: FileHandle, meta: Meta): Promise<boolean
   return true
 }
 
+/** Walks the trees of a data file. */
 class Walk {
   readonly #file: FileHandle
   readonly #pageSize: number
-  /** Number of pages in the file. */
+  /** The number of pages in the file. */
   readonly #pages: bigint
 
   constructor(file: FileHandle, pageSize: number, pages: bigint) {
@@ -78,10 +81,11 @@ class Walk {
     this.#pages = pages
   }
 
-  /** A tree, with the trees that its entries are. Memory: the pages still to be looked at. */
+  /** Resolves to true if all pages of a tree, and of the trees in its entries, lie within the file.
+   *  Memory: the numbers of the pages still to be looked at. */
   async isWithin(root: bigint): Promise<boolean> {
     const waiting = [root]
-    // Each page has one above it: more than there are is a circle.
+    // Each page has one page above it. So a walk of more pages than the file has is in a circle.
     for (let seen = 0n; ; seen++) {
       const page = waiting.pop()
       if (page === undefined) return true
@@ -95,8 +99,8 @@ class Walk {
     }
   }
 
-  /** The roots of the trees below a page; undefined where it is none, or its values lie behind the
-   *  end. */
+  /** Lists the pages below a page. Undefined where it is no page of a tree, or where a value of it
+   *  lies behind the end of the file. */
   #pagesBelow(page: Buffer): bigint[] | undefined {
     const flags = page.readUInt16LE(flagsAt)
     const pointersEnd = pageHeaderSize + page.readUInt16LE(pointersSizeAt)

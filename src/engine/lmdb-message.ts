@@ -1,16 +1,17 @@
 /** Keeps lmdb 3.5.6 from ending the process when a write fails. Its `mdb_page_flush` (mdb.c) then
  *  formats a message of up to 150 bytes into a buffer of 100, and the process aborts at some later
- *  allocation. The message's format is cut in the loaded library, in the memory of this process
- *  alone: what is left of it has at most 66 bytes. See rfc/4, rule 22.
- *  Invariant: one byte is written, inside a string that was found whole and once, or nothing is.
- *  Linux only: elsewhere, or where the kernel forbids it, everything stays as it is. */
+ *  allocation. This file cuts the format of the message in the loaded library, in the memory of
+ *  this process alone; the message then has at most 66 bytes. See rfc/4, rule 22.
+ *  Invariant: it writes one byte, inside a string that it found whole and once, or nothing. Linux
+ *  only: elsewhere, or where the kernel forbids it, everything stays as it is. */
 
 import { closeSync, openSync, readFileSync, readSync, writeSync } from 'node:fs'
 
 const kept = 'Attempting to write page at position %u, size %u'
 const format = Buffer.from(`${kept}, blocks %u, buffer sizes %i %i %i\0`)
 
-/** REQUIRES: lmdb is loaded. Whether the format is short now; it may be called again. */
+/** Shortens the format, and returns true if it is short now. It may be called again. REQUIRES: lmdb
+ *  is loaded. */
 export function shortenWriteMessage(): boolean {
   try {
     const memory = openSync('/proc/self/mem', 'r+')
@@ -37,7 +38,7 @@ function shorten(memory: number): boolean {
   return false
 }
 
-/** Mappings of the library's read-only data: addresses and sizes in bytes. */
+/** Lists the mappings of the library's read-only data: addresses, and sizes in bytes. */
 function constantsOfLibrary(): { readonly start: number; readonly size: number }[] {
   const maps = readFileSync('/proc/self/maps', 'utf8').split('\n')
   return maps.flatMap((line) => {

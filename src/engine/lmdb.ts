@@ -1,7 +1,7 @@
-/** LMDB under the durable engine: opens a directory, holds it against other processes, and runs its
- *  transactions. The only import of lmdb. See rfc/4.
- *  Invariant: one process holds a directory at a time; a promise of `write` that resolves means on
- *  disk (`overlappingSync` is off). */
+/** LMDB under the durable engine: opens a directory, locks it against other processes, and runs
+ *  transactions. The only file that imports lmdb. See rfc/4.
+ *  Invariant: one process has a directory open at a time. When `write` resolves, its transaction is
+ *  on the disk (`overlappingSync` is off). */
 
 import { realpath } from 'node:fs/promises'
 import { dirname } from 'node:path'
@@ -19,27 +19,27 @@ import { StoreLock } from './owner.js'
 import { Reserve } from './reserve.js'
 import { type Range, type Table, type Tables, Writes } from './tables.js'
 
-export type LmdbOptions = {
+type LmdbOptions = {
   readonly environment: Environment
   readonly bounds?: LmdbBounds
-  /** Nothing is made: a store that is missing, or was never finished, is an error. */
+  /** True if no store is made: one that is missing, or was never finished, is then an error. */
   readonly existing?: boolean
 }
 
-/** MDB_PAGE_NOTFOUND, MDB_CORRUPTED, MDB_INVALID. */
+/** The codes of LMDB's errors that mean damage: MDB_PAGE_NOTFOUND, MDB_CORRUPTED, MDB_INVALID. */
 const damageCodes: ReadonlySet<unknown> = new Set([-30_797, -30_796, -30_793])
 
 type Store = Database<Buffer, Uint8Array>
 type Root = RootDatabase<Buffer, Uint8Array>
 
-/** Heads of the file, which no table has. */
+/** The number of meta pages, which belong to no table. */
 const metaPages = 2
 
 const binary = { encoding: 'binary', keyEncoding: 'binary' } as const
 
-/** Makes the directory (0700) if it is missing. Throws EBUSY (it is open already: the message has
- *  the path and the holder's pid), EMISCONFIGURED (made by a newer version; no native build),
- *  ECORRUPT, ENOSPC, EIO. */
+/** Opens the store in a directory; makes both where they are missing (the directory with mode
+ *  0700), unless `existing`. Throws EBUSY (it is open already: the message has the path and the pid
+ *  of that process), EMISCONFIGURED (a newer format, no native build), ECORRUPT, ENOSPC, EIO. */
 export async function openLmdb(directory: string, options: LmdbOptions): Promise<LmdbEngine> {
   try {
     if (!options.existing) await makeDirectory(directory)
@@ -74,8 +74,7 @@ async function openLocked(
   })
   shortenWriteMessage() // before the first write, since one that fails may end the process
   try {
-    // LMDB opens its data file so that children inherit it: a stray write of one would corrupt the
-    // store.
+    // LMDB lets children inherit its data file: a stray write of a child would corrupt the store.
     closeFilesOnExec(directory)
     const meta = openTable(database, 'meta')
     assertFormat(meta, directory)
@@ -92,7 +91,8 @@ async function openLocked(
   }
 }
 
-/** On a full disk an open takes of the reserve what its lock file needs. */
+/** Runs `act`. On a full disk it gives parts of the reserve back to the disk, and runs `act` again
+ *  (rfc/4, rule 31). */
 async function withReserve(directory: string, act: () => Promise<void>): Promise<void> {
   const reserve = new Reserve(directory)
   for (;;) {
@@ -104,7 +104,8 @@ async function withReserve(directory: string, act: () => Promise<void>): Promise
   }
 }
 
-/** An older format is to be migrated here, in the same transaction. */
+/** Takes the store for this process: reads its identity, and makes it durable. An older format is
+ *  to be migrated here, in the same transaction. */
 async function claim(
   tables: LmdbTables,
   directory: string,
@@ -116,7 +117,7 @@ async function claim(
   if (writes.list.length > 0) await tables.write(writes)
   if (identity.fresh) {
     await syncDirectory(directory)
-    await syncDirectory(dirname(directory)) // whoever made it may not have come so far
+    await syncDirectory(dirname(directory)) // the process that made the directory may have died before it did this
   }
   return identity
 }
@@ -151,8 +152,9 @@ class LmdbTable implements Table {
     }
   }
 
-  /** A read that met a damaged page leaves the read transaction unusable, and with it every read of
-   *  this turn of the event loop, whatever it asks for: the next read begins another. */
+  /** Runs a read. One that met a damaged page leaves the read transaction unusable for all reads of
+   *  this turn of the event loop, so this ends that transaction, and the next read begins another
+   *  one. Throws ECORRUPT, EIO. */
   #reading<T>(read: () => T): T {
     try {
       return read()
@@ -245,11 +247,11 @@ type TreeStats = {
 type FileStats = TreeStats & {
   readonly pageSize: number
   readonly lastPageNumber: number
-  /** Of the tree that lists the free pages. */
+  /** The tree that lists the free pages. */
   readonly free: TreeStats
 }
 
-/** The library's types do not say what this gives. */
+/** Returns the statistics of the file, whose type the library does not declare. */
 function statsOf(root: Root): FileStats {
   return root.getStats() as FileStats
 }
@@ -262,9 +264,9 @@ function openTable(root: Root, name: string): LmdbTable {
   return new LmdbTable(root.openDB<Buffer, Uint8Array>({ name, ...binary }), root)
 }
 
-/** A failed transaction rejects twice: its promise, and the error's `commitError`, which names the
- *  cause. That one may also stay open for ever, so it is never awaited, only kept from being an
- *  unhandled rejection, which would end the process. */
+/** Handles the second rejection of a failed transaction: its error has a promise `commitError`, and
+ *  an unhandled rejection would end the process. It is not awaited, since it may stay open for
+ *  ever. */
 function quiet(error: unknown): void {
   if (!(error instanceof Error) || !('commitError' in error)) return
   if (error.commitError instanceof Promise) error.commitError.catch(() => {})

@@ -1,6 +1,7 @@
-/** The engine that forgets: everything in maps, for tests and for stores that may end with their
- *  process. See rfc/4.
- *  Invariant: a commit is applied in one turn of the event loop, whole or not at all. */
+/** The memory engine: everything is in maps, and ends with the process. For tests, and for stores
+ *  that need no disk. See rfc/4, rule 12.
+ *  Invariant: all parts of a commit are applied in one turn of the event loop, each whole or not at
+ *  all. */
 
 import type { Environment } from '../base/environment.js'
 import type { Blob } from '../blob/blob.js'
@@ -30,19 +31,20 @@ import { Moves } from './moves.js'
 import { namespaceExists, noNamespace } from './refusals.js'
 import { Spares } from './spares.js'
 
-/** Roots beyond the history's bounds are dropped this many at a time. */
+/** The number of roots beyond the bounds of the history that are dropped at a time. */
 const trimBatch = 256
 
-/** One namespace: `roots` is its retained history, the head last, and is never empty. */
+/** A namespace. `roots` is its history, the head last, and is never empty. */
 type Life = { readonly namespace: Namespace; readonly roots: Root[]; epoch: number }
 
 type Stored = { readonly id: number; readonly bytes: Uint8Array }
 
+/** The engine in memory. */
 export class MemoryEngine implements Engine {
   readonly supports: Supports = { durable: false, shared: false }
   readonly storeId: string
   readonly #environment: Environment
-  /** In the order of their ids. */
+  /** The blobs in the order of their ids. */
   readonly #blobs = new Map<Blobref, Stored>()
   #lastId = 0
   #stored = 0
@@ -117,7 +119,7 @@ export class MemoryEngine implements Engine {
 
   async *history(namespace: string, after: number): AsyncIterable<Root> {
     this.#moves.assertOpen()
-    // A copy, because the list is trimmed and grows while the caller takes its time.
+    // A copy, because the list changes while the caller iterates.
     const roots = this.#life(namespace).roots
     yield* roots.slice(firstAfter(roots, after))
   }
@@ -126,7 +128,7 @@ export class MemoryEngine implements Engine {
     return this.#stored
   }
 
-  /** Nothing to overwrite: dropped data is in no file. */
+  /** Returns 0: deleted blobs are in no file. */
   async overwriteFreed(): Promise<number> {
     this.#moves.assertOpen()
     return 0
@@ -143,7 +145,7 @@ export class MemoryEngine implements Engine {
     let at = 0
     return this.#collections.begin(async (step) => {
       this.#moves.assertOpen()
-      // The steps follow one another: who goes back begins anew.
+      // The steps share one iterator. A step that goes back begins a new one.
       if (step.after < at) rest = this.#blobs.entries()
       const swept = this.#sweep(rest, until, step)
       at = swept.next ?? until
@@ -209,9 +211,9 @@ export class MemoryEngine implements Engine {
     return { status: 'applied', revision: part.root.seq }
   }
 
-  /** Without an await between this and the root that names them. */
+  /** Stores blobs. REQUIRES: no await between this and the root that names them. */
   #store(blobs: readonly Blob[]): void {
-    this.#spares.commit(blobs)() // stored already or not
+    this.#spares.commit(blobs)() // spares them, even if they are stored already
     for (const { ref, bytes } of blobs) {
       if (this.#blobs.has(ref)) continue
       this.#blobs.set(ref, { id: ++this.#lastId, bytes })
@@ -257,7 +259,7 @@ function headOf(life: Life): Head {
   return { namespace: life.namespace, root, revision: root.seq }
 }
 
-/** The index of the first root with a seq above `seq`: `roots.length` where there is none. */
+/** Finds the index of the first root with a seq above `seq`; `roots.length` where there is none. */
 function firstAfter(roots: readonly Root[], seq: number): number {
   let low = 0
   let high = roots.length

@@ -1,18 +1,22 @@
-/** Tells watchers that some root moved, and that the engine was closed. See rfc/4.
- *  Invariant: a move after `watch` was called is never lost; many may be one wake. */
+/** Wakes the watchers of an engine when a root moves, and ends them when the engine is closed. See
+ *  rfc/4, rule 9.
+ *  Invariant: no move after the call of `watch` is lost; several moves may be one wake. */
 
 import { eitherSignal } from '../base/on-abort.js'
 import { Wakeup } from '../base/wakeup.js'
 import { closedError } from './refusals.js'
 
+/** The moves of all roots of an engine. */
 export class Moves {
   readonly #wakeup = new Wakeup()
   readonly #closing = new AbortController()
 
+  /** Wakes all watchers. */
   moved(): void {
     this.#wakeup.wake()
   }
 
+  /** True after `close`. */
   get closed(): boolean {
     return this.#closing.signal.aborted
   }
@@ -22,12 +26,12 @@ export class Moves {
     this.#closing.abort(closedError())
   }
 
-  /** Throws ECLOSED. */
+  /** Throws ECLOSED if the engine is closed. */
   assertOpen(): void {
     if (this.closed) throw closedError()
   }
 
-  /** See `Engine.watch`. Moves count from this call on, not from the first `next`. */
+  /** Implements `Engine.watch`. Moves count from this call on, not from the first `next`. */
   watch(signal: AbortSignal): AsyncIterable<void> {
     this.assertOpen()
     return this.#wakes(this.#wakeup.count, signal)
@@ -38,7 +42,7 @@ export class Moves {
     try {
       for (let seen = from; ; ) {
         await this.#wakeup.wait(seen, either.signal)
-        seen = this.#wakeup.count // before the yield: what moves while the caller looks wakes again
+        seen = this.#wakeup.count // before the yield, so that a move during the caller's look wakes it again
         yield
       }
     } catch (error) {

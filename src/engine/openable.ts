@@ -1,5 +1,6 @@
-/** Whether LMDB can be let near a directory: it ends the process where it should throw. See rfc/4.
- *  Invariant: only a file that held nothing is touched. */
+/** Checks a directory before LMDB opens it, since LMDB ends the process where it should throw. See
+ *  rfc/4, rule 23.
+ *  Invariant: only a file that held nothing is changed. */
 
 import { type FileHandle, open, readdir } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -7,28 +8,30 @@ import { TailraceError } from '../error.js'
 import { probe } from './disk.js'
 import { hasAllPages, isMeta, newestMeta } from './lmdb-file.js'
 
-/** Of a page and of what a disk writes whole. Both meta pages and another are written before the
- *  first sync: a file that is no longer, and lacks the head of one, was being made when the power
- *  went. */
 const pageSize = 4_096
+/** The size, in bytes, of a store before its first sync: both meta pages and one more. A file that
+ *  is no longer than this, and lacks the head of a meta page, was being made when the power
+ *  went. */
 const firstSize = 3 * pageSize
+/** The number of bytes that a disk writes as a whole. */
 const sectorSize = 512
+/** The name of LMDB's data file. */
 export const dataFile = 'data.mdb'
 const lockFile = 'lock.mdb'
-/** Bytes that must be free for it: more than it has, since a file system may write it to another
- *  place. */
+/** The bytes that must be free for the lock file: more than its size, since a file system may write
+ *  it to another place. */
 const lockSize = 256 * 1024
 
-/** Whether an open would find a store, and not make one. */
+/** Resolves to true if the directory has a data file, so that an open makes no new one. */
 export async function hasStore(directory: string): Promise<boolean> {
   const names = await readdir(directory).catch((): string[] => [])
   return names.includes(dataFile)
 }
 
-/** What would make the library end the process instead of throwing: no space for the lock file,
- *  which it writes through a map, and a file that it may not open, does not know, or that was cut.
- *  `existing`: a file that was never finished is an error, too. REQUIRES: nobody else has it open.
- *  Throws ECORRUPT, and what node:fs does. */
+/** Checks all that would make LMDB end the process: no space for the lock file, which it writes
+ *  through a map; files that may not be opened; a data file that is not LMDB's, or was cut.
+ *  `existing`: a data file that is missing or was never finished is an error, too. REQUIRES: no
+ *  process has the store open. Throws ECORRUPT, and what node:fs throws. */
 export async function assertOpenable(
   directory: string,
   options: { readonly existing: boolean },
@@ -65,7 +68,7 @@ function damaged(path: string, how: string): TailraceError {
   return new TailraceError('ECORRUPT', `${path} ${how}: restore a copy, or use another directory`)
 }
 
-/** The first sector of a page; zeros where there is none. */
+/** Reads the first sector of a page; zeros where the file ends before it. */
 async function pageHead(file: FileHandle, page: number): Promise<Buffer> {
   const head = Buffer.alloc(sectorSize)
   await file.read(head, 0, sectorSize, page)

@@ -1,8 +1,7 @@
-/** Freed pages of the durable engine's file are written over with zeros: what was deleted is then
- *  not in the file any more. See rfc/4, rule 28.
- *  Invariant: the table `fill` is empty but while this runs, or after a crash in its middle. Rows
- *  of one page each take every free page before the file grows; they are removed again, and the
- *  pages stay free. */
+/** Writes zeros over the freed pages of the durable engine's file, so that nothing of deleted blobs
+ *  stays in it. Rows of zeros, one page each, take every free page before the file grows; they are
+ *  removed again, and the pages are free as before. See rfc/4, rule 28.
+ *  Invariant: the table `fill` is empty, except while this runs, or after a crash in its middle. */
 
 import { setImmediate } from 'node:timers/promises'
 import { isCode, TailraceError } from '../error.js'
@@ -10,31 +9,35 @@ import type { OverwriteOptions } from './engine.js'
 import type { Table, Tables, Writes } from './tables.js'
 import { stored, type Writer } from './writer.js'
 
-/** Pages that one transaction writes; fewer once one made the file longer, which the next may only
- *  confirm. */
-export const overwriteStep = 32
+/** The number of pages that one transaction writes. */
+const overwriteStep = 32
+/** The number of pages that a transaction writes after one that made the file longer. */
 const confirmStep = 8
-/** Rows that one transaction removes. */
-export const unfillStep = 1_024
-/** All free pages were taken when so many transactions in a row had to make the file longer. */
-export const grownMax = 2
-/** Keys that one transaction rewrites, and rows of zeros that the one before writes: more than it
- *  changes pages. */
-export const rewriteStep = 128
+/** The number of rows that one transaction removes. */
+const unfillStep = 1_024
+/** The number of transactions in a row that must make the file longer: all free pages were taken
+ *  then. */
+const grownMax = 2
+/** The largest number of entries that one transaction rewrites. */
+const rewriteStep = 128
+/** The number of rows of zeros that the transaction before it writes: more than the pages that a
+ *  rewrite changes. */
 const rewriteZeros = 192
-/** Bytes of entries of which one is rewritten. A page of a table is never less than a quarter full,
- *  so that each has one at least; larger values are on pages of their own. */
+/** The bytes of entries of which one is rewritten. A page of a table is never less than a quarter
+ *  full, so that this reaches each page. */
 const rewriteEvery = 512
+/** The largest value, in bytes, that is rewritten. Larger ones are on pages of their own. */
 const smallMax = 1_900
-/** Keys that are looked at for one such transaction. */
+/** The number of keys that are looked at for one such transaction. */
 const keysMax = 1_024
-/** Bytes of an entry besides its key and value. */
+/** The bytes of an entry besides its key and value. */
 const entryHead = 10
-/** Bytes of a row on its page besides its value: a page of 4 KiB then holds the row alone. */
+/** The bytes of a page that a row cannot use: a row then fills its page. */
 const pageHead = 24
 
-/** Gives the bytes that it wrote. Each step is a transaction that others share. A full disk ends it
- *  early: what is free in the file needs no space. Throws ECANCELED, EBUSY, EIO, ECLOSED. */
+/** Writes over all freed pages, and returns the number of bytes that it wrote. Each step is a
+ *  transaction that others share. A full disk ends it early. Throws ECANCELED, EBUSY, EIO,
+ *  ECLOSED. */
 export async function overwriteFreed(
   tables: Tables,
   writer: Writer,
@@ -59,13 +62,13 @@ export async function overwriteFreed(
       assertWanted(signal)
     }
   } finally {
-    // A store that is closed does not wait for it: the rows are removed by the next one that writes
-    // over.
+    // A store that is closed does not wait: the next call removes the rows.
     if (!isCode(signal.reason, 'ECLOSED')) await removeRows(tables, writer)
   }
   return count * tables.pageSize
 }
 
+/** Rewrites entries on each page of all tables. */
 async function rewriteTables(
   tables: Tables,
   writer: Writer,
@@ -84,16 +87,15 @@ async function rewriteTables(
   }
 }
 
-/** Throws ECANCELED. */
+/** Throws ECANCELED if the signal is aborted. */
 function assertWanted(signal: AbortSignal): void {
   if (!signal.aborted) return
   throw new TailraceError('ECANCELED', 'the freed pages were not all cleared')
 }
 
-/** Writes some of the entries anew, as they are: each of their pages is then a new one, and what
- *  its slack had is on a freed page. The library keeps the memory of the pages that a transaction
- *  wrote, and uses it for those of the next, slack included: that must have written zeros. Gives
- *  where to go on. */
+/** Rewrites some entries of a table, as they are, and returns the key to go on from. Each of their
+ *  pages is then a new one, and the old page with its slack is free. REQUIRES: the transaction
+ *  before wrote zeros, since the library reuses its memory for the new pages, slack included. */
 async function rewriteSome(
   table: Table,
   after: Buffer,
@@ -101,7 +103,7 @@ async function rewriteSome(
 ): Promise<Buffer | undefined> {
   let next: Buffer | undefined
   await submit(writer, (writes) => {
-    // A change by others in the same transaction is newer, and rewrites its page itself.
+    // A change by another job of the transaction is newer, and rewrites its page itself.
     const changed = new Set(
       writes.list.filter((write) => write.table === table).map(({ key }) => hexOf(key)),
     )
@@ -134,12 +136,13 @@ async function removeRows(tables: Tables, writer: Writer): Promise<void> {
     const remove = (writes: Writes) => {
       for (const key of keys) writes.remove(tables.fill, key)
     }
-    // On a full disk they are left to the next one that writes over.
+    // On a full disk the rows stay: the next call removes them.
     if (!(await submit(writer, remove, { frees: true }))) return
   }
 }
 
-/** False where the disk is full: nothing of it was written then. */
+/** Runs writes as a job of the writer. Resolves to false where the disk is full: then nothing was
+ *  written. */
 async function submit(
   writer: Writer,
   write: (writes: Writes) => void,

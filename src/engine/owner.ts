@@ -1,8 +1,8 @@
-/** Who holds a store directory: an operating system's lock on a file in it, which lasts as long as
- *  the store is open in the process that took it. The file says who that is, for those who are
- *  refused. See rfc/4.
- *  Invariant: the lock alone decides. It goes with its process, however that ends; what the file
- *  says is for people. */
+/** The lock of a store directory: a lock of the operating system on a file in it, which lasts as
+ *  long as the store is open. The file names the process that has it, for the message to others.
+ *  See rfc/4, rule 21.
+ *  Invariant: only the lock decides who may open the store. It ends with its process, however that
+ *  ends. The text of the file is for people. */
 
 import { closeSync, ftruncateSync, readFileSync, writeSync } from 'node:fs'
 import { hostname } from 'node:os'
@@ -14,18 +14,20 @@ import { corrupt, isCount } from '../base/stored.js'
 import { decode } from '../blob/codec.js'
 import { TailraceError } from '../error.js'
 
-export const ownerFile = 'owner.lock'
+const ownerFile = 'owner.lock'
 
-/** Who took the lock has written who it is by then. */
+/** The time, in ms, by which a process that took the lock has written its record. */
 const recordMs = 100
 
-export type Owner = {
+/** The process that has the lock. */
+type Owner = {
   readonly pid: number
-  /** Boot and start time, see `processStart`; '' where the system does not say. */
+  /** The boot and the start time, see `processStart`; '' where the system does not tell. */
   readonly start: string
   readonly host: string
 }
 
+/** Describes this process. */
 export function thisProcess(): Owner {
   return { pid: process.pid, start: processStart(process.pid) ?? '', host: hostname() }
 }
@@ -39,8 +41,9 @@ export class StoreLock {
     this.#descriptor = descriptor
   }
 
-  /** REQUIRES: the directory is there. Throws EBUSY (the message has the path and who holds it),
-   *  EMISCONFIGURED (no native build), EIO (a file system without locks), and what node:fs does. */
+  /** Takes the lock. REQUIRES: the directory is there. Throws EBUSY (the message has the path and
+   *  the process that has the lock), EMISCONFIGURED (no native build), EIO (a file system without
+   *  locks), and what node:fs throws. */
   static async take(directory: string): Promise<StoreLock> {
     const path = join(directory, ownerFile)
     const descriptor = openLocked(path)
@@ -55,7 +58,7 @@ export class StoreLock {
     return new StoreLock(descriptor)
   }
 
-  /** Idempotent. */
+  /** Releases the lock. Idempotent. */
   release(): void {
     if (this.#released) return
     this.#released = true
@@ -63,7 +66,8 @@ export class StoreLock {
   }
 }
 
-/** Whether the process is there and visible from here: a process of another container is not. */
+/** Returns true if the process lives, and can be seen from here: a process of another container
+ *  cannot. */
 export function isAlive({ pid, start }: Pick<Owner, 'pid' | 'start'>): boolean {
   if (start !== '') return processStart(pid) === start && !isDefunct(pid)
   try {
@@ -74,8 +78,8 @@ export function isAlive({ pid, start }: Pick<Owner, 'pid' | 'start'>): boolean {
   }
 }
 
-/** The owner record that versions without the lock kept in the table `meta`: `[pid, start,
- *  nonce]`. */
+/** Decodes the record `[pid, start, nonce]` that versions without the lock kept in the table
+ *  `meta`. Throws ECORRUPT. */
 export function parseOldOwner(value: Uint8Array): Pick<Owner, 'pid' | 'start'> {
   const fields = decode(value)
   if (!Array.isArray(fields)) throw corrupt('a stored owner record')
@@ -84,6 +88,7 @@ export function parseOldOwner(value: Uint8Array): Pick<Owner, 'pid' | 'start'> {
   return { pid, start }
 }
 
+/** Makes the error for a store that another process has open. */
 export function heldBy(directory: string, pid: number): TailraceError {
   return new TailraceError(
     'EBUSY',
@@ -94,8 +99,8 @@ export function heldBy(directory: string, pid: number): TailraceError {
 async function busy(directory: string): Promise<TailraceError> {
   let owner = readOwner(directory)
   if (!owner || !isAlive(owner)) {
-    // It took the lock just now, and the file still says who had it before; or it cannot be seen
-    // from here.
+    // The process took the lock just now, and the file still names the one before; or it cannot be
+    // seen from here.
     await delay(recordMs)
     owner = readOwner(directory)
   }
@@ -111,6 +116,6 @@ function readOwner(directory: string): Owner | undefined {
     if (!isCount(pid) || typeof start !== 'string' || typeof host !== 'string') return undefined
     return { pid, start, host }
   } catch {
-    return undefined // being written just now
+    return undefined // the file is being written
   }
 }

@@ -1,30 +1,33 @@
-/** A pack: many small blobs in one record, with their refs in front. See rfc/4. Pure. Layout:
- *  version u8, count u32, count × (digest 32 bytes, length u32), then the bytes in that order. */
+/** Packs: many small blobs in one record, with their refs in front. See rfc/4, rule 16. Pure.
+ *  Layout: version u8, count u32, count × (digest 32 bytes, length u32), then the bytes in that
+ *  order. */
 
 import type { Blob } from '../blob/blob.js'
 import { type Blobref, blobrefAt, digestSize, writeDigest } from '../blob/blobref.js'
 import { TailraceError } from '../error.js'
 
-/** Of a full pack: 16 pages of 4,096 bytes less LMDB's 24-byte header. */
+/** The largest size of a pack, in bytes: 16 pages of 4,096 bytes less LMDB's 24-byte header. */
 export const packSizeMax = 16 * 4_096 - 24
-/** A blob of this size or more is a record of its own. */
+/** The size, in bytes, from which on a blob is a record of its own. */
 export const bareSizeMin = 16 * 1_024
 
 const version = 1
 const headSize = 5
 const entrySize = digestSize + 4
 
-export type Packed = { readonly ref: Blobref; readonly offset: number; readonly length: number }
+/** The place of a blob in a pack, in bytes. */
+type Packed = { readonly ref: Blobref; readonly offset: number; readonly length: number }
 
-/** What a blob takes in a pack. */
+/** Returns the bytes that a blob takes in a pack, its entry in the head included. */
 export function packedSize(blob: Blob): number {
   return entrySize + blob.bytes.length
 }
 
-/** REQUIRES: a new list fits one pack if the sum of `packedSize` is at most
- *  `packSizeMax - headSize`. */
+/** The bytes for blobs in a pack: a list of blobs fits if the sum of their `packedSize` is at most
+ *  this. */
 export const packRoom = packSizeMax - headSize
 
+/** Makes a pack. REQUIRES: the blobs fit (`packRoom`). */
 export function encodePack(blobs: readonly Blob[]): { bytes: Buffer; packed: Packed[] } {
   const size = blobs.reduce((sum, blob) => sum + packedSize(blob), headSize)
   const bytes = Buffer.allocUnsafe(size)
@@ -44,7 +47,7 @@ export function encodePack(blobs: readonly Blob[]): { bytes: Buffer; packed: Pac
   return { bytes, packed }
 }
 
-/** What a pack holds, by its head alone. Throws ECORRUPT. */
+/** Lists the blobs of a pack from its head. Throws ECORRUPT. */
 export function packedIn(bytes: Uint8Array): Packed[] {
   const view = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length)
   const count = bytes.length < headSize ? 0 : view.readUInt32BE(1)

@@ -1,12 +1,13 @@
-/** Keys and values of the durable engine's tables, but packs: bytes in, typed things out. See
- *  rfc/4. Pure. Integers are big-endian, so that keys sort as numbers do. */
+/** Encodes and decodes the keys and values of the durable engine's tables; `pack.ts` does packs.
+ *  See rfc/4, rules 16 to 19. Pure. Integers are big-endian, so that keys sort as their numbers do.
+ *  The parsers throw ECORRUPT. */
 
 import { corrupt, isCount } from '../base/stored.js'
 import { type Blobref, blobrefAt, digestSize, writeDigest } from '../blob/blobref.js'
 import { decode, encode, type Plain } from '../blob/codec.js'
 import type { Namespace, Root } from './engine.js'
 
-/** Where a blob stands: `offset` 0 is a record of its own. */
+/** The place of a blob. `offset` is 0 for a bare record. */
 export type BlobPlace = {
   readonly record: number
   readonly offset: number
@@ -36,7 +37,7 @@ export function bareKey(record: number, ref: Blobref): Buffer {
   return key
 }
 
-/** `ref` where the record is one bare blob. */
+/** Parses the key of a record. `ref` is undefined for a pack. */
 export function parseBlobKey(key: Uint8Array): { record: number; ref: Blobref | undefined } {
   if (key.length !== 8 && key.length !== 8 + digestSize) throw corrupt('a stored blob key')
   const ref = key.length === 8 ? undefined : blobrefAt(key, 8)
@@ -80,7 +81,7 @@ export function encodeRoot({ ordinal, root }: StoredRoot): Buffer {
   return encode([ordinal, root.seq, digest, root.tx, root.time, root.epoch, keys, written, size])
 }
 
-/** Records of stores that knew neither `written` nor `size` are shorter. */
+/** Parses a root. Older records end before `written` and `size`. */
 export function parseRoot(value: Uint8Array): StoredRoot {
   const fields = decode(value)
   if (!Array.isArray(fields)) throw corrupt('a stored root')
@@ -110,14 +111,15 @@ export function namespaceKey(name: string): Buffer {
   return Buffer.from(name)
 }
 
-/** Marks a removed namespace whose roots are still to be dropped. No name begins with a NUL. */
+/** Returns the key that marks a removed namespace whose roots are still to be dropped. It begins
+ *  with a NUL, as no name does. */
 export function deadKey(id: number): Buffer {
   const key = Buffer.alloc(5)
   key.writeUInt32BE(id, 1)
   return key
 }
 
-/** The id of a removed namespace, undefined where the key is a name. */
+/** Parses the id of a removed namespace. Undefined where the key is a name. */
 export function parseDeadKey(key: Buffer): number | undefined {
   return key[0] === 0 && key.length === 5 ? key.readUInt32BE(1) : undefined
 }

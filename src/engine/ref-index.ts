@@ -1,7 +1,8 @@
-/** The index from refs to places, written behind: new entries stay in memory until there are many,
- *  then they reach the table in slices of neighbours that ride along with commits. See rfc/4.
- *  Invariant: every record up to the stored watermark is in the table; what is above it is rebuilt
- *  from the records themselves when the store opens, so nothing here is lost by a crash. */
+/** The index from refs to places. It is written behind: new entries stay in memory until there are
+ *  many, then transactions of commits carry them to the table in slices of neighbours. See rfc/4,
+ *  rule 17.
+ *  Invariant: every record up to the stored watermark is in the table. Entries above it are rebuilt
+ *  from the records when the store is opened, so that a crash loses none. */
 
 import { corrupt, isCount } from '../base/stored.js'
 import type { Blobref } from '../blob/blobref.js'
@@ -9,26 +10,29 @@ import { decode, encode } from '../blob/codec.js'
 import { type BlobPlace, encodePlace, indexKey, parsePlace } from './record.js'
 import type { Table, Writes } from './tables.js'
 
-/** Entries in memory before they are written out; at most 1.25 times as many wait at a time. */
+/** The number of entries in memory from which on they are written to the table. At most 1.25 times
+ *  as many wait at a time. */
 export const indexFlushCount = 32_768
-/** A commit carries at least this many waiting entries, or this many times those that it adds. */
+/** The least number of waiting entries that a commit carries. */
 const sliceMin = 64
+/** The least number of waiting entries that a commit carries for each entry that it adds. */
 const slicePerAdded = 4
-/** One shard for each first byte of a digest: a slice is whole shards, so its keys are
- *  neighbours. */
+/** The number of shards, one for each first byte of a digest. A slice is whole shards, so that its
+ *  keys are neighbours in the table. */
 const shardCount = 256
 
 type Shards = readonly Map<Blobref, BlobPlace>[]
-/** Entries on their way to the table: the shards before `next` are durable there. */
+/** Entries on their way to the table. The shards before `next` are durable there. */
 type Frozen = { readonly shards: Shards; readonly watermark: number; next: number }
 
 const watermarkKey = Buffer.from('watermark')
 
+/** The index of the durable engine. */
 export class RefIndex {
   readonly #table: Table
   readonly #meta: Table
   readonly #flushCount: number
-  /** Entries since the last freeze. */
+  /** The entries that were added since the last freeze. */
   #fresh: Shards = newShards()
   #freshCount = 0
   #frozen: Frozen | undefined
@@ -39,7 +43,8 @@ export class RefIndex {
     this.#flushCount = flushCount
   }
 
-  /** The last record of which the table knows every blob; 0 where there is none. */
+  /** Reads the watermark: the last record up to which the table has every blob; 0 where there is
+   *  none. Throws ECORRUPT. */
   watermark(): number {
     const stored = this.#meta.get(watermarkKey)
     const value = stored ? decode(stored) : 0
@@ -47,12 +52,13 @@ export class RefIndex {
     return value
   }
 
-  /** Entries that are in memory only. */
+  /** The number of entries that are in memory only. */
   get waiting(): number {
     const frozen = this.#frozen?.shards.slice(this.#frozen.next) ?? []
     return frozen.reduce((sum, shard) => sum + shard.size, this.#freshCount)
   }
 
+  /** Returns the place of a ref, undefined where it is not stored. Throws ECORRUPT, EIO. */
   get(ref: Blobref): BlobPlace | undefined {
     const shard = shardOf(ref)
     const waiting = this.#fresh[shard]?.get(ref) ?? this.#frozen?.shards[shard]?.get(ref)
@@ -61,7 +67,7 @@ export class RefIndex {
     return stored && parsePlace(stored)
   }
 
-  /** REQUIRES: the record is durable. */
+  /** Adds an entry in memory. REQUIRES: the record is durable. */
   add(ref: Blobref, place: BlobPlace): void {
     const shard = this.#fresh[shardOf(ref)]
     if (!shard || shard.has(ref)) return
@@ -69,9 +75,9 @@ export class RefIndex {
     this.#freshCount++
   }
 
-  /** Puts refs to other places, or (undefined) out of the index, in the table and, once the result
-   *  is called, in memory. REQUIRES: `ride` has added its slice to the transaction, which may hold
-   *  what they were before. */
+  /** Gives refs other places, or removes them (undefined): adds this to a transaction for the
+   *  table; the result, called once that is durable, does it in memory. REQUIRES: `ride` has added
+   *  its slice to the transaction before, since the slice may hold older places. */
   replace(writes: Writes, places: Iterable<readonly [Blobref, BlobPlace | undefined]>): () => void {
     const refs: Blobref[] = []
     for (const [ref, place] of places) {
@@ -88,20 +94,22 @@ export class RefIndex {
     }
   }
 
-  /** Adds a slice of waiting entries to a transaction that adds `added` new ones; call the result
-   *  once it is durable. REQUIRES: no other transaction is under way, and every record up to
-   *  `lastRecord` is durable and added here, or will never be. */
+  /** Adds a slice of waiting entries to a transaction that adds `added` new ones. Call the result
+   *  once it is durable. REQUIRES: no other transaction is under way. Every record up to
+   *  `lastRecord` is durable and added here, or will never be durable. */
   ride(writes: Writes, added: number, lastRecord: number): () => void {
     if (!this.#frozen && this.#freshCount >= this.#flushCount) this.#freeze(lastRecord)
     return this.#slice(writes, Math.max(sliceMin, slicePerAdded * added))
   }
 
-  /** The same for a store that closes: at least `count` entries, until nothing waits. */
+  /** Adds at least `count` waiting entries to a transaction of a store that closes, fewer if fewer
+   *  wait. Call the result once it is durable. */
   drain(writes: Writes, count: number, lastRecord: number): () => void {
     if (!this.#frozen && this.#freshCount > 0) this.#freeze(lastRecord)
     return this.#slice(writes, count)
   }
 
+  /** Makes the fresh entries the ones that slices are taken from. */
   #freeze(watermark: number): void {
     this.#frozen = { shards: this.#fresh, watermark, next: 0 }
     this.#fresh = newShards()
@@ -117,7 +125,7 @@ export class RefIndex {
       for (const [ref, place] of entries) writes.put(this.#table, indexKey(ref), encodePlace(place))
       sliced += entries.length
     }
-    // All shards before these are durable already, because transactions follow one another.
+    // The shards before these are durable already, since transactions follow one another.
     if (next === shardCount) writes.put(this.#meta, watermarkKey, encode(frozen.watermark))
     return () => {
       frozen.next = next

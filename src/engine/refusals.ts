@@ -1,4 +1,4 @@
-/** The errors that every engine throws in the same words. See rfc/2 and rfc/4. */
+/** Errors that every engine throws in the same words. See rfc/2 and rfc/4. */
 
 import { TailraceError } from '../error.js'
 

@@ -1,8 +1,8 @@
-/** A file of bytes that nobody needs, kept on the disk for the transactions that free others: on a
- *  full disk LMDB cannot even delete, since it writes a page that changes to another place. See
- *  rfc/4, rule 31.
- *  Invariant: what the file has less than `reserveSize` was given to such transactions, or was
- *  never there. */
+/** The reserve: a file of random bytes that is cut on a full disk, so that transactions which free
+ *  space have some. LMDB needs space even to delete, since it writes a changed page to another
+ *  place. See rfc/4, rule 31.
+ *  Invariant: the file is shorter than `reserveSize` only if a part was given to such transactions,
+ *  or the disk had no room for it. */
 
 import { randomFillSync } from 'node:crypto'
 import { statSync, truncateSync } from 'node:fs'
@@ -10,16 +10,18 @@ import { open, statfs } from 'node:fs/promises'
 import { join } from 'node:path'
 import { isFullError } from './disk.js'
 
-/** Bytes that are kept. */
+/** The size of the whole reserve, in bytes. */
 export const reserveSize = 4 * 1024 * 1024
-/** A store whose file is smaller keeps none: a new one costs no more than it holds. */
+/** The size of the store's file, in bytes, from which on it has a reserve: a new store takes little
+ *  space. */
 export const reservedSizeMin = 4 * reserveSize
-/** Bytes that are given back to the disk at a time. */
+/** The bytes that are given back to the disk at a time. */
 const releaseStep = 1024 * 1024
-/** Bytes that are left to others when the reserve is made. */
+/** The bytes that must stay free on the disk when the reserve is made. */
 const slack = 1024 * 1024
 const chunkSize = 256 * 1024
 
+/** The reserve of one store. */
 export class Reserve {
   readonly #directory: string
   readonly #path: string
@@ -32,12 +34,13 @@ export class Reserve {
     this.#size = sizeOf(this.#path)
   }
 
+  /** True if the file has all its bytes. */
   get isWhole(): boolean {
     return this.#size >= reserveSize
   }
 
-  /** Makes it whole where the disk has room for that. `impossible`: there is another reason against
-   *  it than a full disk, and nothing is tried again. Never throws. */
+  /** Makes the reserve whole if the disk has room. Resolves to 'impossible' if something other than
+   *  a full disk stands against it; it is then not tried again. Never throws. */
   async make(): Promise<'whole' | 'full' | 'impossible'> {
     if (this.#impossible) return 'impossible'
     try {
@@ -50,16 +53,17 @@ export class Reserve {
     }
   }
 
-  /** What the file system says; where it says nothing, a write tells. */
+  /** Resolves to true if the file system says that it has no room. Where it says nothing, false:
+   *  the write tells. */
   async #isShort(): Promise<boolean> {
     const { blocks, bfree, bsize } = await statfs(this.#directory)
     return blocks > 0 && bfree * bsize < reserveSize - this.#size + slack
   }
 
-  /** Writes more than is to be kept: where that fails nothing is kept of it, so that what was
-   *  released stays free. */
+  /** Writes `slack` bytes more than the reserve, then cuts them off. If that fails, all that it
+   *  wrote is cut off, so that released bytes stay free. */
   async #write(): Promise<void> {
-    // Random, so that a file system that compresses keeps as much.
+    // Random bytes, since a file system that compresses would keep less space for others.
     const chunk = randomFillSync(Buffer.allocUnsafe(chunkSize))
     const file = await open(this.#path, 'a', 0o600)
     try {
@@ -76,7 +80,8 @@ export class Reserve {
     }
   }
 
-  /** Gives a part of it back to the disk; false where nothing is left. Never throws. */
+  /** Gives `releaseStep` bytes back to the disk. Returns false where nothing is left, or it failed.
+   *  Never throws. */
   release(): boolean {
     if (this.#size === 0) return false
     try {

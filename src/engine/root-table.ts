@@ -1,7 +1,7 @@
-/** Namespaces and their roots: heads in memory, history on disk, trimmed with later commits. See
- *  rfc/4.
- *  Invariant: a head moves only when its root is durable; the history of a namespace is the run of
- *  roots from its oldest to its head, ordinals dense. */
+/** The tables of namespaces and roots: heads in memory, the history on disk, trimmed by later
+ *  commits. See rfc/4, rules 18 and 19.
+ *  Invariant: a head moves only when its root is durable. The history of a namespace is all roots
+ *  from its oldest to its head, with ordinals without a gap. */
 
 import { corrupt, isCount } from '../base/stored.js'
 import { TailraceError } from '../error.js'
@@ -29,30 +29,34 @@ import {
 } from './record.js'
 import type { Range, Table, Writes } from './tables.js'
 
-/** Roots that one commit drops at most, of each namespace that it moves and of removed ones. */
+/** The largest number of roots that one commit drops of each namespace that it moves, and of
+ *  removed namespaces. */
 export const trimBatch = 64
-/** A page of the history ends after the root with which it has more bytes than this. */
+/** The bytes of roots after which a page of the history ends. */
 const pageSizeMax = 1024 * 1024
 
+/** The number and the age, in ms, of the roots that are kept at least. */
 export type HistoryBounds = { readonly count: number; readonly ageMs: number }
+/** The bounds that rfc/4, rule 8 promises. */
 export const historyBounds: HistoryBounds = { count: historyCount, ageMs: historyAgeMs }
 
-/** One namespace. Only this file writes its fields. */
+/** A namespace. Only this file writes its fields. */
 type Life = {
   stored: StoredNamespace
   head: StoredRoot
   oldest: StoredRoot
 }
 
-/** After every seq that a key can hold. */
+/** A seq after all that a key can hold. */
 const seqEnd = Number.MAX_SAFE_INTEGER
 
+/** The namespaces and roots of the durable engine. */
 export class RootTable {
   readonly #roots: Table
   readonly #namespaces: Table
   readonly #bounds: HistoryBounds
   readonly #lives = new Map<string, Life>()
-  /** Ids of removed namespaces that may still have roots. */
+  /** The ids of removed namespaces that may still have roots. */
   readonly #dead = new Set<number>()
   #lastId = 0
 
@@ -85,31 +89,34 @@ export class RootTable {
     return stored.id
   }
 
+  /** Returns the head of a namespace, undefined where there is none. */
   head(name: string): Head | undefined {
     const life = this.#lives.get(name)
     return life && headOf(life)
   }
 
+  /** Returns the heads of all namespaces. */
   heads(): Head[] {
     return [...this.#lives.values()].map(headOf)
   }
 
-  /** Removed namespaces that may still have roots. */
+  /** The number of removed namespaces that may still have roots. */
   get burials(): number {
     return this.#dead.size
   }
 
+  /** Returns the last epoch of a namespace's committers, 0 where there was none. */
   epoch(name: string): number {
     return this.#lives.get(name)?.stored.epoch ?? 0
   }
 
-  /** The retained root that followed a revision. */
+  /** Returns the retained root that followed a revision, undefined where there is none. */
   after(name: string, revision: Revision): Root | undefined {
     return this.page(name, revision, 1)[0]
   }
 
-  /** Up to `limit` retained roots with a seq above `seq`, oldest first; none after the one with
-   *  which they have more than `pageSizeMax` bytes. */
+  /** Returns up to `limit` retained roots with a seq above `seq`, oldest first. It ends after the
+   *  root with which they have more than `pageSizeMax` bytes. */
   page(name: string, seq: number, limit: number): Root[] {
     const life = this.#lives.get(name)
     if (!life || seq >= life.head.root.seq) return []
@@ -119,14 +126,15 @@ export class RootTable {
     return this.#read(range, pageSizeMax).map(({ root }) => root)
   }
 
-  /** The seq of the oldest retained root. */
+  /** Returns the seq of the oldest retained root. */
   oldest(name: string): number | undefined {
     return this.#lives.get(name)?.oldest.root.seq
   }
 
-  // Each stage adds to a transaction and gives what to call once that is durable. A transaction
-  // stages at most one change of a namespace.
+  // Each stage adds a change to a transaction, and returns a function to call once the transaction
+  // is durable. A transaction stages at most one change of a namespace.
 
+  /** Stages a new head, and a trim of the history. */
   stageRoot(writes: Writes, part: Part, now: number): () => void {
     const { root } = part
     const life = this.#lives.get(part.namespace)
@@ -140,7 +148,7 @@ export class RootTable {
     }
   }
 
-  /** Throws EINVAL where a seq has no root. */
+  /** Stages other refs for retained roots. Throws EINVAL where a seq has no root. */
   stageRewrite(writes: Writes, name: string, roots: readonly Rewritten[]): () => void {
     const life = this.#lives.get(name)
     if (!life) throw new Error('roots are rewritten of a namespace that was looked up before')
@@ -161,6 +169,7 @@ export class RootTable {
     }
   }
 
+  /** Stages a new namespace with its first root. */
   stageCreate(writes: Writes, namespace: Namespace, root: Root): () => void {
     const stored = { id: ++this.#lastId, epoch: 0, namespace }
     const head = { ordinal: 0, root }
@@ -169,6 +178,8 @@ export class RootTable {
     return () => this.#lives.set(namespace.name, { stored, head, oldest: head })
   }
 
+  /** Stages the removal of a namespace: a mark takes the place of its record, and `stageBurial`
+   *  drops its roots later. */
   stageRemove(writes: Writes, name: string): () => void {
     const life = this.#lives.get(name)
     if (!life) throw new Error('a namespace is removed that was looked up before')
@@ -181,6 +192,7 @@ export class RootTable {
     }
   }
 
+  /** Stages a new epoch of a namespace. */
   stageEpoch(writes: Writes, name: string, epoch: number): () => void {
     const life = this.#lives.get(name)
     if (!life) throw new Error('an epoch is staged for a namespace that was looked up before')
@@ -191,7 +203,8 @@ export class RootTable {
     }
   }
 
-  /** Drops some roots of one removed namespace, and at last its mark. */
+  /** Stages the removal of up to `trimBatch` roots of one removed namespace, and of its mark after
+   *  the last root. */
   stageBurial(writes: Writes): () => void {
     const [id] = this.#dead
     if (id === undefined) return () => {}
@@ -204,8 +217,8 @@ export class RootTable {
     return () => this.#dead.delete(id)
   }
 
-  /** Drops the oldest roots where they are too many, too old and not retained, a batch at a
-   *  time. */
+  /** Stages the removal of up to `trimBatch` of the oldest roots, if they are too many, too old and
+   *  not retained. */
   #stageTrim(
     writes: Writes,
     life: Life,

@@ -1,7 +1,7 @@
-/** One look at the records of blobs, and what goes with it: records without a live blob, and packs
- *  with few of them, whose live ones move to a new pack. See rfc/4.
- *  Invariant: plans only; nothing is deleted before its transaction is durable, and what moves is
- *  in its new place by the same transaction. */
+/** Plans one step of a sweep over the records of blobs. Records without a live blob are removed.
+ *  Packs with few live blobs are removed too, and these move to new packs. See rfc/4, rule 27.
+ *  Invariant: it only adds writes to a transaction. A blob that moves is written to its new place
+ *  by the transaction that removes the old one. */
 
 import type { Blob } from '../blob/blob.js'
 import type { Blobref } from '../blob/blobref.js'
@@ -11,24 +11,28 @@ import { type BlobPlace, packKey, parseBlobKey } from './record.js'
 import type { RefIndex } from './ref-index.js'
 import type { Table, Writes } from './tables.js'
 
-/** A pack stays as it is while more of its bytes than this share are live. */
-export const packLiveShare = 0.75
+/** The share of live bytes above which a pack stays as it is, unless the step is thorough. */
+const packLiveShare = 0.75
 
+/** The changes of a step. */
 export type SweepPlan = {
   readonly swept: Swept
-  /** Refs that are stored no more. */
+  /** The refs that are dropped from the store. */
   readonly dropped: ReadonlySet<Blobref>
+  /** The new places of the blobs that move. */
   readonly moved: ReadonlyMap<Blobref, BlobPlace>
-  /** Bytes of blobs that go, copies that no index entry names included. */
+  /** The bytes of the blobs that are removed, copies that no index entry names included. */
   readonly size: number
 }
 
+/** The options of a step in the durable engine. */
 export type SweepOptions = SweepStep & {
-  /** The last record to look at: what came later is new. */
+  /** The last record to look at. Later ones are newer than the collection. */
   readonly until: number
   readonly isSpared: (ref: Blobref) => boolean
 }
 
+/** One step. Mutable; owned by the call that made it. */
 export class Sweep {
   readonly #records: Table
   readonly #index: RefIndex
@@ -37,13 +41,16 @@ export class Sweep {
   readonly #newRecord: () => number
   readonly #dropped = new Set<Blobref>()
   readonly #moved = new Map<Blobref, BlobPlace>()
-  /** Live blobs of packs that go. */
+  /** The live blobs of removed packs, which the next new pack takes. */
   #moving: Blob[] = []
   #movingSize = 0
+  /** The bytes, and the refs, that were looked at. */
   #scanned = 0
   #refs = 0
+  /** The number, and the bytes, of the dropped blobs. */
   #count = 0
   #size = 0
+  /** The bytes of removed copies, which the index does not name. */
   #copies = 0
 
   constructor(state: {
@@ -60,8 +67,8 @@ export class Sweep {
     this.#newRecord = state.newRecord
   }
 
-  /** Adds the records' writes to the transaction; the index is the caller's. Once. Throws
-   *  ECORRUPT. */
+  /** Adds the changes of the records to the transaction, and returns them; the caller changes the
+   *  index. REQUIRES: called once. Throws ECORRUPT. */
   plan(): SweepPlan {
     const { after, until } = this.#options
     const range = { start: packKey(after + 1), end: packKey(until + 1), limit: sweepRefsMax }
@@ -103,7 +110,7 @@ export class Sweep {
     const size = bytes.length
     this.#scanned += size
     const all = packedIn(bytes).map((packed) => {
-      const place = this.#index.get(packed.ref) // may overwrite the view that `bytes` is
+      const place = this.#index.get(packed.ref) // may overwrite the buffer of `bytes`
       const own = place?.record === record && place.offset === packed.offset
       return { ...packed, own, live: own && this.#isLive(packed.ref, packed.length) }
     })

@@ -1,7 +1,7 @@
-/** Collections of the durable engine: steps as jobs of the writer, and who may rely on a ref
- *  meanwhile. See rfc/4.
- *  Invariant: a ref that `has` says is there is not dropped by a collection that spares what was
- *  put since; a ref that is committed or put with its bytes is stored, whatever a sweep before it
+/** The collections of the durable engine: runs steps as jobs of the writer, beside loads, puts and
+ *  commits. See rfc/4, rules 25 to 27.
+ *  Invariant: no collection that spares later puts drops a ref after `has` has said that it is
+ *  there. A ref that is committed or put with its bytes is stored, whatever an earlier sweep
  *  dropped. */
 
 import { deferred } from '../base/deferred.js'
@@ -13,17 +13,18 @@ import type { Moves } from './moves.js'
 import type { Spares } from './spares.js'
 import { type Job, stored, type WriteGroup, type WriteOutcome, type Writer } from './writer.js'
 
-export type SweeperPorts = {
+type SweeperPorts = {
   readonly blobs: BlobTable
   readonly writer: Writer
   readonly spares: Spares
   readonly moves: Moves
 }
 
+/** The collections of one engine. */
 export class Sweeper {
   readonly #ports: SweeperPorts
   readonly #collections: Collections
-  /** What the transaction under way drops. */
+  /** The refs that the transaction under way drops, and the end of that transaction. */
   #dropping: { readonly refs: ReadonlySet<Blobref>; readonly ended: Promise<void> } | undefined
 
   constructor(ports: SweeperPorts) {
@@ -31,19 +32,19 @@ export class Sweeper {
     this.#collections = new Collections(ports.spares)
   }
 
-  /** See `Engine.beginCollection`. */
+  /** Implements `Engine.beginCollection`. */
   begin(): Collection {
     const until = this.#ports.blobs.lastRecord
     return this.#collections.begin((step, assertOpen) => this.#step(step, until, assertOpen))
   }
 
-  /** Refs that are put without a root. */
+  /** Notes refs that are put without a root. */
   remember(refs: readonly Blobref[]): void {
     this.#ports.spares.put(refs)
   }
 
-  /** A job of the writer: a collection that is under way, or begins meanwhile, leaves its blobs
-   *  alone. */
+  /** Submits a job to the writer. A collection that is under way, or begins meanwhile, spares its
+   *  blobs. */
   async submit<T>(job: Job<T>): Promise<WriteOutcome<T>> {
     const answered = this.#ports.spares.commit(job.blobs)
     try {
@@ -53,16 +54,17 @@ export class Sweeper {
     }
   }
 
-  /** See `Engine.has`. */
+  /** Implements `Engine.has`. */
   async has(refs: readonly Blobref[]): Promise<boolean[]> {
-    this.#ports.spares.put(refs) // first: a step that is planned later then leaves them alone
+    this.#ports.spares.put(refs) // first, so that a step that is planned later spares them
     const dropping = this.#dropping
     if (dropping && refs.some((ref) => dropping.refs.has(ref))) await dropping.ended
     return this.#ports.blobs.has(refs)
   }
 
-  /** The bytes of each ref, undefined where it is not there. A step's transaction is on disk before
-   *  memory knows of it: a record that it has moved is looked for again once memory does. */
+  /** Returns the bytes of each ref, undefined where it is not stored. A step's transaction is on
+   *  the disk before the index in memory changes. So a load that misses a blob looks again when the
+   *  step has ended. */
   async load(refs: readonly Blobref[]): Promise<(Uint8Array | undefined)[]> {
     const { blobs } = this.#ports
     const loaded = blobs.load(refs)

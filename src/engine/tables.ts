@@ -1,15 +1,18 @@
-/** What the durable engine needs of an ordered store: tables from bytes to bytes, changed together
- *  or not at all. See rfc/4. `lmdb.ts` implements it.
+/** The ordered tables under the durable engine, from bytes to bytes, changed together or not at
+ *  all. `lmdb.ts` implements them. See rfc/4, rule 13.
  *  Invariant: a reader sees a write only when all of its transaction is durable. */
 
-/** Keys sort as bytes. A value is never empty. */
+/** A table. Its keys sort as bytes; a value is never empty. */
 export interface Table {
-  /** A view that is valid until the next `get` of any table: copy what must last. */
+  /** Returns a view that is valid until the next `get` of any table: copy what must last. Throws
+   *  ECORRUPT, EIO. */
   get(key: Uint8Array): Buffer | undefined
-  /** Keys from `start` on (reverse: from `start` down), before `end`. Iterate at once. */
+  /** Lists the keys from `start` on (with `reverse`: from `start` down) before `end`. Iterate in
+   *  the same turn of the event loop. Throws ECORRUPT, EIO. */
   keys(range: Range): Iterable<Buffer>
 }
 
+/** A range of keys. */
 export type Range = {
   readonly start?: Uint8Array
   readonly end?: Uint8Array
@@ -17,14 +20,15 @@ export type Range = {
   readonly limit?: number
 }
 
-export type Write = {
+/** One change of a table. */
+type Write = {
   readonly table: Table
   readonly key: Uint8Array
-  /** Undefined: remove the key. Never written again once it is here. */
+  /** The new value; undefined removes the key. REQUIRES: nobody writes to these bytes again. */
   readonly value: Uint8Array | undefined
 }
 
-/** The writes of one transaction, collected before anything is touched. */
+/** The writes of one transaction, collected before the first one is done. */
 export class Writes {
   readonly #list: Write[] = []
   #size = 0
@@ -43,29 +47,32 @@ export class Writes {
     return this.#list
   }
 
-  /** Bytes of keys and values. */
+  /** The bytes of all keys and values. */
   get size(): number {
     return this.#size
   }
 }
 
+/** The tables of a store. */
 export interface Tables {
   readonly blobs: Table
   readonly index: Table
   readonly roots: Table
   readonly namespaces: Table
   readonly meta: Table
-  /** Rows that take up free pages while these are written over. */
+  /** Rows of zeros that take free pages while these are written over. */
   readonly fill: Table
+  /** The size of a page, in bytes. */
   readonly pageSize: number
-  /** Pages that the file has had in use so far: it grows only where no free one is left. */
+  /** The number of the last page that was ever in use. The file grows only where no page is
+   *  free. */
   readonly pages: number
-  /** Pages among them that the next transaction can write to. */
+  /** The number of free pages, which the next transactions can write to. */
   readonly freePages: number
 
-  /** One durable transaction. Rejects where it was not stored, or is not known to be. */
+  /** Runs one durable transaction. Rejects where it was not stored, or where that is not known. */
   write(writes: Writes): Promise<void>
-  /** Whether a transaction can be begun: false after a failure that the store itself cannot
+  /** Returns true if a transaction can be begun; false after a failure that the store itself cannot
    *  undo. */
   writable(): boolean
   close(): Promise<void>

@@ -1,6 +1,7 @@
-/** One transaction at a time: while one is on its way to disk, the next gathers. See rfc/4.
- *  Invariant: jobs are planned in the order they came, on the state that all earlier transactions
- *  left; a job is answered only when its transaction is durable or has failed. */
+/** The writer of the durable engine, which runs one transaction at a time: while one is on its way
+ *  to the disk, the next one gathers. See rfc/4, rule 14.
+ *  Invariant: jobs are planned in the order in which they came, on the state that all earlier
+ *  transactions left. A job is answered only when its transaction is durable or has failed. */
 
 import { deferred } from '../base/deferred.js'
 import type { Blob } from '../blob/blob.js'
@@ -10,30 +11,35 @@ import { Reserve, reservedSizeMin, reserveSize } from './reserve.js'
 import type { SweepPlan } from './sweep.js'
 import { type Tables, Writes } from './tables.js'
 
-/** Jobs that may wait; above it EBUSY at once. */
+/** The largest number of jobs that wait; above it EBUSY at once. */
 export const jobsMax = 65_536
-/** Bytes of blobs that one transaction gathers, but for a job that is larger alone. */
+/** The largest size of the blobs in one transaction, in bytes. One larger job has a transaction of
+ *  its own. */
 export const groupSizeMax = 32 * 1024 * 1024
 
-/** What the jobs of one transaction add to. */
+/** The changes of one transaction, which its jobs add to. */
 export type WriteGroup = {
   readonly writes: Writes
   readonly blobs: Blob[]
   readonly sweeps: SweepPlan[]
 }
 
+/** A job of the writer. */
 export type Job<T> = {
-  /** The namespaces that it changes: two jobs of one group share none. */
+  /** The namespaces that the job changes. Two jobs of one transaction have none in common. */
   readonly names: readonly string[]
+  /** The blobs that count for the size of the transaction. */
   readonly blobs: readonly Blob[]
-  /** Adds to the group and gives what to do, and answer, once that is durable. Throws before it has
-   *  added anything, and then fails alone. */
+  /** Adds the job's changes to the group. Returns a function that runs once they are durable, and
+   *  gives the answer. A plan that throws fails alone. REQUIRES: it throws before it adds anything,
+   *  and may be called again. */
   readonly plan: (group: WriteGroup) => () => T
-  /** It frees more than it takes: it may have what is reserved on the disk. It is planned again
-   *  then. */
+  /** True if the job frees more space than it takes. On a full disk it may have a part of the
+   *  reserve, and is then planned again. */
   readonly frees?: boolean
 }
 
+/** The outcome of a job. */
 export type WriteOutcome<T> =
   | { readonly stored: true; readonly value: T }
   | { readonly stored: false; readonly applied: 'no' | 'unknown'; readonly error: TailraceError }
@@ -49,24 +55,26 @@ type Waiting = {
   readonly refuse: (error: unknown) => void
 }
 
-export type WriterOptions = {
+type WriterOptions = {
   readonly tables: Tables
   readonly directory: string
-  /** Adds what rides along with every transaction, and gives what to do before any job is answered.
-   *  Both may give way: no other transaction begins meanwhile. */
+  /** Adds the blobs and the changes that every transaction carries. Returns a function that runs
+   *  once they are durable, before any job is answered. Both may wait for later turns: no other
+   *  transaction begins meanwhile. */
   readonly complete: (group: WriteGroup) => Promise<() => Promise<void>>
 }
 
+/** The queue of jobs, and the loop that commits them. */
 export class Writer {
   readonly #tables: Tables
   readonly #directory: string
   readonly #complete: (group: WriteGroup) => Promise<() => Promise<void>>
   readonly #reserve: Reserve
-  /** Only `submit` adds to it, only `#take` removes. */
+  /** The jobs that wait, in their order. */
   #queue: Waiting[] = []
   #running: Promise<void> | undefined
-  /** Set by the first failure that was not a full disk, never cleared: what the disk then holds is
-   *  not known, and a later sync that succeeds would not prove it. */
+  /** The first failure that was not a full disk. It is never cleared: the content of the disk is
+   *  unknown then, and a later sync that succeeds would prove nothing. */
   #broken: TailraceError | undefined
 
   constructor(options: WriterOptions) {
@@ -76,12 +84,13 @@ export class Writer {
     this.#reserve = new Reserve(options.directory)
   }
 
-  /** Why nothing can be written any more. */
+  /** The error for which nothing can be written any more; undefined while writes work. */
   get broken(): TailraceError | undefined {
     return this.#broken
   }
 
-  /** Resolves when the job's transaction has ended. Rejects with what its plan threw, and EBUSY. */
+  /** Submits a job. Resolves when its transaction has ended, or at once to EBUSY if too many wait.
+   *  Rejects with the error that its plan throws. */
   submit<T>(job: Job<T>): Promise<WriteOutcome<T>> {
     if (this.#queue.length >= jobsMax) {
       const error = new TailraceError('EBUSY', `${jobsMax} commits wait for the disk: retry later`)
@@ -108,7 +117,8 @@ export class Writer {
     await this.#running
   }
 
-  /** One transaction outside of the queue. REQUIRES: drained, nothing submitted meanwhile. */
+  /** Runs a transaction outside of the queue. REQUIRES: `drained`, and nothing is submitted
+   *  meanwhile. Throws ENOSPC, EIO. */
   async write(writes: Writes): Promise<void> {
     if (this.#broken) throw this.#broken
     try {
@@ -119,12 +129,12 @@ export class Writer {
   }
 
   async #run(): Promise<void> {
-    // Whoever commits in the same turn shares the transaction. No wait for the next turn of the
-    // event loop: under a flood of output one takes milliseconds, in which the disk would do
-    // nothing.
+    // Waits for the other jobs of this turn, which share the transaction. It does not wait for the
+    // next turn of the event loop: under a flood of output that takes milliseconds, in which the
+    // disk would be idle.
     await Promise.resolve()
     while (this.#queue.length > 0) await this.#commit(this.#take())
-    this.#running = undefined // no await since the queue was seen empty
+    this.#running = undefined // no await between the look at the empty queue and this
   }
 
   #take(): Waiting[] {
@@ -169,15 +179,16 @@ export class Writer {
     if (again) this.#queue.unshift(...freeing)
   }
 
-  /** Refuses what would take the space that is left to the jobs that free some, and gives the
-   *  others. */
+  /** Returns the jobs that may run. While the reserve is not whole and cannot be made so, it
+   *  refuses the jobs that free nothing, unless the file has enough free pages (rfc/4, rule 31). */
   async #admit(jobs: readonly Waiting[]): Promise<readonly Waiting[]> {
     if (this.#reserve.isWhole || !this.#isReserved()) return jobs
     const ordinary = jobs.filter((job) => !job.frees)
     if (ordinary.length === 0 || (await this.#reserve.make()) !== 'full') return jobs
     const size = ordinary.reduce((sum, job) => sum + job.size, 0)
     const { freePages, pageSize } = this.#tables
-    // A blob may take a page more than it has bytes, and each change some pages of the tables.
+    // Counts blobs twice: a blob may take a page more than its bytes, and each change takes some
+    // pages of the tables.
     if (freePages * pageSize - 2 * size >= reserveSize) return jobs
     failAll(ordinary, { stored: false, applied: 'no', error: this.#full() })
     return jobs.filter((job) => job.frees)
@@ -212,8 +223,9 @@ export class Writer {
     }
   }
 
-  /** After ENOSPC nothing of the transaction is there: the pages it wrote belong to nobody, and the
-   *  next transaction writes over them. After anything else nobody knows. */
+  /** Finds out why a transaction failed. After ENOSPC nothing of it is stored: the pages that it
+   *  wrote belong to no table, and the next transaction writes over them. After any other error
+   *  this is unknown, and the writer is broken. */
   async #diagnose(size: number, cause: unknown): Promise<Failure> {
     const full = await isFull(this.#directory, size)
     if (full && this.#tables.writable()) {
@@ -230,7 +242,7 @@ function failAll(jobs: readonly Waiting[], failure: Failure): void {
   for (const job of jobs) job.fail(failure)
 }
 
-/** What a job gave. Throws why it was not stored. */
+/** Returns the answer of a job. Throws its error if it was not stored. */
 export function stored<T>(answer: WriteOutcome<T>): T {
   if (answer.stored) return answer.value
   throw answer.error

@@ -31,7 +31,6 @@ const roomsToReword: readonly string[] = [
   'api',
   'cli',
   'collect',
-  'engine',
   'eventlog',
   'export',
   'fsck',
