@@ -28,6 +28,19 @@ export function cut(bytes: Uint8Array): Uint8Array[] {
   return pieces
 }
 
+/** Returns the bytes of all pieces, one after the other; a single piece itself. Runs in browsers. */
+export function join(pieces: readonly Uint8Array[]): Uint8Array {
+  const [only] = pieces
+  if (only && pieces.length === 1) return only
+  const whole = new Uint8Array(pieces.reduce((size, piece) => size + piece.length, 0))
+  let at = 0
+  for (const piece of pieces) {
+    whole.set(piece, at)
+    at += piece.length
+  }
+  return whole
+}
+
 /** Cuts a stream into the pieces that `cut` makes of its bytes, and yields each one when it is
  *  full. Each piece has a buffer of its own. Memory: one blob. */
 export async function* cutStream(chunks: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {

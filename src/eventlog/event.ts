@@ -11,7 +11,7 @@ import {
   eventSizeMax,
 } from '../api/event.js'
 import { decodeBase64 } from '../blob/base64.js'
-import { blobSizeMax } from '../blob/blob.js'
+import { blobSizeMax, join } from '../blob/blob.js'
 import { decodeAll, encode, type Plain } from '../blob/codec.js'
 import { TailraceError } from '../error.js'
 
@@ -83,7 +83,7 @@ export class EventPieces {
   }
 
   #cut(): void {
-    this.#pieces.push(joined(this.#open, this.#openSize))
+    this.#pieces.push(join(this.#open))
     this.#open = []
     this.#openSize = 0
   }
@@ -210,18 +210,6 @@ function wellFormed(text: string): string {
     'EINVAL',
     'a context holds well-formed text (a lone surrogate: use bytes)',
   )
-}
-
-function joined(pieces: readonly Uint8Array[], size: number): Uint8Array {
-  const [first] = pieces
-  if (pieces.length === 1 && first) return first
-  const whole = new Uint8Array(size)
-  let at = 0
-  for (const piece of pieces) {
-    whole.set(piece, at)
-    at += piece.length
-  }
-  return whole
 }
 
 function isRecord(input: unknown): input is Readonly<Record<string, unknown>> {

@@ -4,6 +4,7 @@
 
 import type { Kvs } from '../api/kvs.js'
 import type { Scope } from '../api/transaction.js'
+import { join } from '../blob/blob.js'
 import { TailraceError } from '../error.js'
 import { type Base, baseNone } from '../tree/treeobj.js'
 import { decodeOutput, type OutputEvent, type Stream, streams } from './stdio.js'
@@ -107,15 +108,7 @@ export async function readBlob(log: OutputLog, index: number): Promise<Uint8Arra
   if (!reading) throw missing(log)
   const chunks: Uint8Array[] = []
   for await (const chunk of reading.chunks) chunks.push(chunk)
-  const [only] = chunks
-  if (chunks.length === 1 && only) return only
-  const blob = new Uint8Array(chunks.reduce((size, chunk) => size + chunk.length, 0))
-  let at = 0
-  for (const chunk of chunks) {
-    blob.set(chunk, at)
-    at += chunk.length
-  }
-  return blob
+  return join(chunks)
 }
 
 function missing({ key }: OutputLog): TailraceError {

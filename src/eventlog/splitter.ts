@@ -3,6 +3,7 @@
  *  Invariant: at most one event that is not whole yet is held, never more than `eventSizeMax`. */
 
 import { type Event, eventSizeMax } from '../api/event.js'
+import { join } from '../blob/blob.js'
 import { decodeEvents, notEvents } from './event.js'
 
 /** Bytes of events that are decoded at once. */
@@ -15,7 +16,7 @@ export class Splitter {
   /** The events that are whole with these bytes, decoded as they are taken: a blob may hold tens of thousands.
    *  REQUIRES: all are taken before the next call. Throws EINVAL. */
   *push(bytes: Uint8Array): Generator<Event, void, undefined> {
-    const all = this.#rest.length === 0 ? bytes : joined(this.#rest, bytes)
+    const all = this.#rest.length === 0 ? bytes : join([this.#rest, bytes])
     let at = 0
     for (;;) {
       const end = endOfWhole(all, at)
@@ -117,10 +118,3 @@ const fixedSizes: ReadonlyMap<number, number> = new Map([
   [0xd2, 5],
   [0xd3, 9],
 ])
-
-function joined(left: Uint8Array, right: Uint8Array): Uint8Array {
-  const whole = new Uint8Array(left.length + right.length)
-  whole.set(left)
-  whole.set(right, left.length)
-  return whole
-}

@@ -4,7 +4,7 @@
  *  in browsers. */
 
 import type { Event, EventContext } from '../api/event.js'
-import { blobSizeMax } from '../blob/blob.js'
+
 import { TailraceError } from '../error.js'
 import { decodeEvents, encodeEvent, encodeEvents } from './event.js'
 
@@ -60,17 +60,6 @@ export type DataPlace = {
   readonly offsets: Offsets
 }
 
-/** One data event, the bytes copied once. REQUIRES: at most `dataSizeMax` bytes. */
-export function encodeData(place: DataPlace, data: Uint8Array): Uint8Array {
-  const head = dataHeadSize(place.stream)
-  // A buffer of its own: a slice of the shared pool would pin the pool for as long as the blob lives.
-  const bytes = Buffer.allocUnsafeSlow(head + data.length)
-  writeDataHead(place, bytes, 0)
-  writeDataSize(place.stream, data.length, bytes, 0)
-  bytes.set(data, head)
-  return bytes
-}
-
 /** Writes all of a data event that stands before its bytes, `dataHeadSize` long, but for their size.
  *  REQUIRES: there is room. */
 export function writeDataHead(place: DataPlace, target: Buffer, at: number): void {
@@ -109,10 +98,6 @@ export function encodeEofs(
 export function dataHeadSize(stream: Stream): number {
   return heads[stream].template.length
 }
-
-/** Bytes of data of one stream that fit a blob in one event. */
-export const dataSizeMax =
-  blobSizeMax - Math.max(...streams.map((stream) => dataHeadOf(stream).template.length))
 
 /** Events that this version does not know are left out. Throws EINVAL. */
 export function decodeOutput(blob: Uint8Array): OutputEvent[] {

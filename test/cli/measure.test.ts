@@ -3,9 +3,10 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { measureReplay } from '../../src/cli/measure.js'
 import { Ripple } from '../../src/cli/ripple.js'
-import { encodeData, encodeHeader, type Stream } from '../../src/eventlog/stdio.js'
+import { encodeHeader, type Stream } from '../../src/eventlog/stdio.js'
 import { jobsNamespace, outputKey } from '../../src/job/keys.js'
 import { type EmbeddedStore, open } from '../../src/open.js'
+import { encodeData } from '../eventlog/output-event.js'
 
 const shape = { length: 7, count: 30 }
 const printed = Buffer.concat([...new Ripple(7, 30).pieces(0, 240)])

@@ -7,14 +7,9 @@ import { blobSizeMax } from '../../src/blob/blob.js'
 import { appendEvents, followEvents, readEvents } from '../../src/eventlog/eventlog.js'
 import { eventsFrom, placeOfLines } from '../../src/eventlog/output-place.js'
 import { readOutput } from '../../src/eventlog/read-stream.js'
-import {
-  decodeOutput,
-  encodeData,
-  encodeEofs,
-  encodeHeader,
-  type Stream,
-} from '../../src/eventlog/stdio.js'
+import { decodeOutput, encodeEofs, encodeHeader, type Stream } from '../../src/eventlog/stdio.js'
 import { type EmbeddedStore, open } from '../../src/open.js'
+import { encodeData } from './output-event.js'
 
 async function collect<T>(items: AsyncIterable<T>): Promise<T[]> {
   const all: T[] = []
