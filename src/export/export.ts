@@ -1,7 +1,7 @@
-/** A namespace's tree as a stream that proves itself: whole, or what an older root does not have. See
- *  rfc/15.
- *  Invariant: what is yielded comes from one root, which is held while the stream is read; nothing of
- *  `meta` is in it. Memory: one chunk, and what the walk takes. */
+/** Exports a namespace's tree as a stream that proves itself: the whole tree, or its difference
+ *  from an older root. See rfc/15, rules 1 to 6, 18 and 19.
+ *  Invariant: the stream comes from one root, which is held while the stream is read. It has
+ *  nothing of `meta`. Memory: one chunk, and that of the walk. */
 
 import type { ExportOptions } from '../api/upkeep.js'
 import type { Blobref } from '../blob/blobref.js'
@@ -19,13 +19,14 @@ import { encodeEnd, encodeHead, encodeRecordHead, type Header } from './format.j
 import { readableOf } from './skip.js'
 import { ExportWalk } from './walk.js'
 
-/** Bytes that are gathered before they are handed on; a record more at most. */
-export const exportChunkSize = 256 * 1024
+/** The size from which gathered records are handed on as a chunk, in bytes. A chunk is larger by
+ *  one record at most. */
+const exportChunkSize = 256 * 1024
 
-/** Codes of data that cannot be read. */
+/** The codes of errors of data that cannot be read. */
 const damageCodes: ReadonlySet<Code> = new Set(['ECORRUPT', 'EDANGLING', 'EIO'])
 
-export type ExportPorts = {
+type ExportPorts = {
   readonly content: Content
   readonly nodes: Nodes
   readonly spaces: OpenNamespaces
@@ -36,8 +37,9 @@ type ReadPorts = {
   readonly nodes: Nodes
 }
 
-/** Nothing is read before it is asked for. Throws ENONS, ECOMPACTED, EINVAL (`since` is newer than what is
- *  exported, or there is no such seq), and as `writeExport`. */
+/** Exports a tree, at the consumer's pace; see `Upkeep.export`. Throws ENONS, ECOMPACTED, EINVAL
+ *  (`since` is newer than the exported root, or there is no such seq), and what `writeExport`
+ *  throws. */
 export async function* exportTree(
   ports: ExportPorts,
   { namespace, at, since, skipDamaged, signal }: ExportOptions = {},
@@ -58,9 +60,10 @@ export async function* exportTree(
   yield* writeExport(rest, { ...of, data: rest.data, skipped }, signal)
 }
 
-/** Throws EDANGLING, ECORRUPT, EIO (with the key of what cannot be read), ECANCELED. The stream is then not
- *  whole, and says so by having no end; where a part of it was given already, the error is its last bytes. */
-export async function* writeExport(
+/** Writes the stream of a tree. Throws EDANGLING, ECORRUPT, EIO (with the key that cannot be read),
+ *  ECANCELED. The stream then has no end, so no reader takes it for whole. If a chunk was yielded
+ *  before, the error is also the last bytes of the stream. */
+async function* writeExport(
   ports: ReadPorts,
   header: Header,
   signal?: AbortSignal,
@@ -75,7 +78,7 @@ export async function* writeExport(
     const chunk = Buffer.concat(parts)
     parts = []
     held = 0
-    // In steps, since a chunk may be larger than what a hash takes at once.
+    // A hash takes a bounded number of bytes at once, and a chunk may be larger.
     for (let at = 0; at < chunk.length; at += exportChunkSize) {
       hash.update(chunk.subarray(at, at + exportChunkSize))
     }
@@ -105,7 +108,8 @@ export async function* writeExport(
   yield Buffer.concat([last, hash.digest()])
 }
 
-/** Error that names the key that cannot be read; undefined where the export ended for another reason. */
+/** Returns an error that names the key that cannot be read. Returns undefined if the export ended
+ *  for another reason than damage. */
 async function namedError(
   { content, nodes }: ReadPorts,
   data: Dir,
@@ -117,7 +121,7 @@ async function namedError(
     findings: { clean: new Clean(), damages: 0 },
     damaged: new Damaged(),
     findingsMax: 1,
-    // Told so by name, without its bytes, but for the one that was met.
+    // Load only the blob that the error names: the walk looks for its key.
     checkBlob: async (ref: Blobref) => {
       if (error.message.includes(ref)) await content.load(ref)
     },

@@ -1,21 +1,26 @@
-/** Why an export ended before its end: the last bytes of a stream that was cut by what it could not read, so
- *  that its reader learns it over any transport. See rfc/15, rule 18. Runs in browsers too.
- *  Invariant: a stream with them has no end, so nobody takes it for whole. */
+/** The failure of an export: the last bytes of a stream that met damage. They tell its reader the
+ *  error over any transport. See rfc/15, rule 18. Runs in browsers too.
+ *  Invariant: a stream with a failure has no end, so no reader takes it for whole. */
 
 import { parseJson } from '../base/json.js'
 import { parseCode, TailraceError } from '../error.js'
 
-/** In the place of a record's kind. */
+/** The byte that stands in the place of a record's kind. */
 export const failureKind = 0xff
-/** Bytes of the code and the message. */
+/** The largest size of the code and the message, in bytes. */
 export const failureTextMax = 4_096
-/** The last bytes of all. */
+/** The last bytes of a failure. */
 const mark = new Uint8Array([0x89, 0x54, 0x4c, 0x52, 0x66, 0x61, 0x69, 0x6c])
-/** Around the text: the kind and a length before it, the length again and the mark behind. */
+/** The size of the frame around the text, in bytes: the kind and the length before it, the length
+ *  again and the mark behind it. */
 const frameSize = 5 + 4 + mark.length
+/** The largest size of a failure, in bytes. */
 export const failureSizeMax = frameSize + failureTextMax
+/** The largest length of the message, in UTF-16 units. Its JSON then fits into `failureTextMax`,
+ *  unless it is full of control characters. */
 const charactersMax = 1_000
 
+/** Encodes an error as a failure. */
 export function encodeFailure({ code, message }: TailraceError): Uint8Array {
   const text = new TextEncoder().encode(
     JSON.stringify([code, message.slice(0, charactersMax).toWellFormed()]),
@@ -30,7 +35,8 @@ export function encodeFailure({ code, message }: TailraceError): Uint8Array {
   return bytes
 }
 
-/** The failure at the end of `tail`, the last bytes of a stream that was cut; undefined where there is none. */
+/** Returns the failure at the end of `tail`, the last bytes of a stream that was cut. Returns
+ *  undefined if there is none. */
 export function failureIn(tail: Uint8Array): TailraceError | undefined {
   if (tail.length < frameSize) return undefined
   if (!mark.every((byte, index) => tail[tail.length - mark.length + index] === byte))
@@ -41,7 +47,8 @@ export function failureIn(tail: Uint8Array): TailraceError | undefined {
   return start < 0 ? undefined : parseFailure(tail.subarray(start, start + length))
 }
 
-/** The text between the lengths. */
+/** Parses the text of a failure, which stands between the lengths. Returns undefined if it cannot
+ *  be read. */
 export function parseFailure(text: Uint8Array): TailraceError | undefined {
   try {
     const fields = parseJson(text, 'the failure of an export')
@@ -54,7 +61,7 @@ export function parseFailure(text: Uint8Array): TailraceError | undefined {
   }
 }
 
-/** The last bytes of a stream, as it goes by. */
+/** The last `failureSizeMax` bytes of a stream. */
 export class Tail {
   #bytes = new Uint8Array(0)
 
@@ -62,6 +69,7 @@ export class Tail {
     return this.#bytes
   }
 
+  /** Takes the next chunk of the stream. */
   push(chunk: Uint8Array): void {
     const last = chunk.subarray(-failureSizeMax)
     const kept = this.#bytes.subarray(

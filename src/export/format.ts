@@ -1,5 +1,6 @@
-/** The bytes of an export, written: magic and version, a header, one record for each blob and node, an
- *  end with counts and a digest of all before it. See rfc/15. `export-parse.ts` reads them.
+/** The format of an export: magic and version, a header, one record for each blob and node, and an
+ *  end with counts and a digest of all bytes before it. See rfc/15, rule 3. This file encodes and
+ *  decodes the parts; `parse.ts` reads a stream.
  *  Invariant: one tree, from one base, at one time has one stream. */
 
 import type { Skipped } from '../api/upkeep.js'
@@ -9,39 +10,51 @@ import { isNamespaceName } from '../tree/namespace-name.js'
 import type { Dir } from '../tree/treeobj.js'
 import { decodeTreeobj, encodeTreeobj } from '../tree/treeobj-codec.js'
 
-/** As in PNG: a byte above 127, a line end that text modes change, and an end of file for old shells. */
+/** The first bytes of an export. Like those of PNG they have a byte above 127, line ends that text
+ *  modes change, and an end of file for old shells. */
 export const magic = Buffer.from([0x89, 0x54, 0x4c, 0x52, 0x0d, 0x0a, 0x1a, 0x0a])
-/** A stream that lists what was left out is of the second; others are of the first, which older versions read. */
+/** The newest version of the format. Only a stream that lists entries left out is of version 2. All
+ *  others are of version 1, which older programs read. */
 export const formatVersion = 2
-/** Bytes of the header. */
+/** The largest header, in bytes. */
 export const headerSizeMax = 1_024
+/** The size of the digest, in bytes. */
 export const digestBytes = 32
 
+/** The kind of the end. */
 export const endKind = 0
+/** The kind of a record of a blob. */
 export const blobKind = 1
+/** The kind of a record of a node. */
 export const nodeKind = 2
-/** Before all others, and not counted with them. */
+/** The kind of an entry that was left out. These stand before all records, and are not counted with
+ *  them. */
 export const skippedKind = 3
-/** Bytes of what one record says; places that a stream lists. */
+/** The largest entry that was left out, encoded, in bytes. */
 export const skippedSizeMax = 8_192
+/** The largest number of entries left out that a stream lists. */
 export const skippedMax = 10_000
+/** The largest message of an entry that was left out, in UTF-16 units. A longer one is cut. */
 const skippedMessageMax = 500
 
-/** A tree with the seq of the root that it was read from. */
-export type ExportedTree = { readonly seq: number; readonly data: Dir }
+/** A tree, with the seq of its root. */
+type ExportedTree = { readonly seq: number; readonly data: Dir }
 
+/** The header of an export. */
 export type Header = ExportedTree & {
   readonly namespace: string
-  /** Of the root. Wall clock, ms since 1970. */
+  /** The time of the root by the wall clock, in ms since 1970. */
   readonly time: number
-  /** A difference: what the importer must have. */
+  /** The tree that the importer must have, if the export is a difference. */
   readonly base: ExportedTree | undefined
-  /** Entries left out, since they could not be read. */
+  /** The entries that were left out, because they could not be read. */
   readonly skipped?: readonly Skipped[]
 }
 
+/** The number of records, and the sum of their sizes in bytes. */
 export type Totals = { readonly count: number; readonly size: number }
 
+/** Encodes all that stands before the first record. */
 export function encodeHead(header: Header): Buffer {
   const { namespace, seq, time, data, base, skipped = [] } = header
   const from = base ? [base.seq, encodeTreeobj(base.data)] : null
@@ -53,7 +66,7 @@ export function encodeHead(header: Header): Buffer {
   return Buffer.concat([head, bytes, ...skipped.map(encodeSkipped)])
 }
 
-/** Throws ECORRUPT. */
+/** Decodes a header, without the entries left out. Throws ECORRUPT. */
 export function decodeHeader(bytes: Uint8Array): Header {
   const fields = decode(bytes)
   if (!Array.isArray(fields) || fields.length !== 5) throw unreadable()
@@ -74,7 +87,7 @@ function encodeSkipped({ key, code, message }: Skipped): Buffer {
   return Buffer.concat([head, bytes])
 }
 
-/** Throws ECORRUPT. */
+/** Decodes an entry that was left out. Throws ECORRUPT. */
 export function decodeSkipped(bytes: Uint8Array): Skipped {
   const fields = decode(bytes)
   const [key, code, message]: unknown[] = Array.isArray(fields) ? fields : []
@@ -84,8 +97,9 @@ export function decodeSkipped(bytes: Uint8Array): Skipped {
   throw new TailraceError('ECORRUPT', 'what the export left out cannot be read')
 }
 
-/** The places that were left out of a stream, from its first bytes; undefined where more of them are needed. REQUIRES: bytes of
- *  an export. Throws ECORRUPT. */
+/** Reads the entries left out from the first bytes of a stream. Returns undefined if more bytes are
+ *  needed.
+ *  REQUIRES: the bytes are those of an export. Throws ECORRUPT. */
 export function skippedAtHead(bytes: Buffer): readonly Skipped[] | undefined {
   const start = magic.length + 5
   if (bytes.length < start) return undefined
@@ -102,7 +116,7 @@ export function skippedAtHead(bytes: Buffer): readonly Skipped[] | undefined {
   }
 }
 
-/** What goes before the bytes of a blob or node. */
+/** Encodes the head of a record, which stands before the bytes of a blob or node. */
 export function encodeRecordHead(kind: 'blob' | 'node', length: number): Buffer {
   const head = Buffer.allocUnsafe(5)
   head.writeUInt8(kind === 'blob' ? blobKind : nodeKind, 0)
@@ -110,7 +124,7 @@ export function encodeRecordHead(kind: 'blob' | 'node', length: number): Buffer 
   return head
 }
 
-/** The end, without the digest. */
+/** Encodes the end, without the digest. */
 export function encodeEnd({ count, size }: Totals): Buffer {
   const end = Buffer.allocUnsafe(17)
   end.writeUInt8(endKind, 0)

@@ -1,6 +1,7 @@
-/** The records of an export against the tree that its header names: each is the one that comes next, and
- *  none is missing. See rfc/15.
- *  Invariant: what was given to `take` in full is all that the tree reaches, but for what its base does. */
+/** Checks the records of an export against the tree that its header names: each record is the one
+ *  that comes next, and none is missing. See rfc/15, rules 4 and 7.
+ *  Invariant: when `checkRecords` resolves, `take` got all blobs and nodes that the tree reaches
+ *  and its base does not. */
 
 import type { Blob } from '../blob/blob.js'
 import { isCode, type TailraceError } from '../error.js'
@@ -11,14 +12,17 @@ import type { Header } from './format.js'
 import type { ExportParser, ExportRecord } from './parse.js'
 import { ExportWalk } from './walk.js'
 
-/** Loads what `take` was given (the last, and what was `partial`), and a difference's base. */
-export type NodesTaken = {
+type NodesTaken = {
+  /** Loads the nodes that `take` got (the last one, and those that were `partial`), and those of
+   *  the base. */
   readonly nodes: Nodes
-  /** Whether it was the importer's own store that failed, and not the stream that does not hold together. */
+  /** Returns true for an error of the importer's own store. Any other error is one of the
+   *  stream. */
   readonly isOwn?: (error: unknown) => boolean
 }
 
-/** Throws EINVAL (the stream is not what its header says), what the importer's own store and `take` throw. */
+/** Reads all records, and gives each to `take`. Throws EINVAL if the stream is not what its header
+ *  says, and what the importer's own store and `take` throw. */
 export async function checkRecords(
   parser: ExportParser,
   header: Header,
@@ -47,7 +51,8 @@ async function* walkOf(walk: ExportWalk, nodes: Nodes, header: Header): AsyncGen
   yield* walk.records(nodes, header.data)
 }
 
-/** What fails in the source is thrown as `blame` says; what fails in the loop that consumes it is not touched. */
+/** Yields the source. An error of the source is thrown as `blame` returns it; errors of the
+ *  consumer are not changed. */
 async function* blaming<T>(
   source: AsyncIterable<T>,
   blame: (error: unknown) => unknown,
@@ -59,7 +64,8 @@ async function* blaming<T>(
   }
 }
 
-/** A record as a blob to store. Throws EINVAL: bytes that have the name of a node and are none. */
+/** Makes the blob to store from a record. Throws EINVAL if the record is called a node and does not
+ *  decode as one. */
 export function blobOf({ kind, ref, bytes }: ExportRecord, parser: ExportParser): Blob {
   if (kind === 'blob') return { ref, bytes }
   try {

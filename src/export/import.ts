@@ -1,8 +1,8 @@
-/** An export becomes a namespace's tree: its blobs and nodes are stored as they come, then one commit makes
- *  the root directory that tree. See rfc/15.
- *  Invariant: nothing is committed before the last byte of the stream was proved, and all that the tree
- *  reaches was seen in the store; a refused stream leaves blobs that nothing names, for a collection.
- *  Memory: one batch, and what the walk takes. */
+/** Imports an export: its blobs and nodes are stored as they come, then one commit makes its tree
+ *  the root directory of a namespace. See rfc/15, rules 7 to 10.
+ *  Invariant: nothing is committed before the last byte of the stream was verified, and everything
+ *  that the tree reaches was seen in the store. A refused stream leaves only blobs that nothing
+ *  names; a collection frees them. Memory: one batch, and that of the walk. */
 
 import { primary } from '../api/namespace.js'
 import type { Committed } from '../api/transaction.js'
@@ -28,23 +28,26 @@ import type { Header } from './format.js'
 import { checkRecords } from './import-check.js'
 import { ExportParser } from './parse.js'
 
-/** One put: this many bytes (and the record that reached them), this many records. */
-export const importBatchSize = 4 * 1024 * 1024
-export const importBatchCount = 4_096
-/** Encoded bytes of nodes kept decoded while a stream is read: each is asked for once. */
+/** The size of a batch, in bytes, from which it is stored. */
+const importBatchSize = 4 * 1024 * 1024
+/** The number of records in a batch from which it is stored. */
+const importBatchCount = 4_096
+/** The size of the cache of decoded nodes, in encoded bytes. Each node is asked for once. */
 const importNodesSize = 1024 * 1024
-/** A namespace that is made by somebody else, or removed, while its import is committed: again. */
+/** The number of tries of the commit. A try fails if the namespace was made or removed
+ *  meanwhile. */
 const commitTriesMax = 4
 
-export type ImportPorts = {
+type ImportPorts = {
   readonly engine: Engine
   readonly content: Content
   readonly nodes: Nodes
   readonly spaces: OpenNamespaces
 }
 
-/** Throws EINVAL (the stream is no export, damaged, cut, or of a newer format), ENOTEMPTY, ECONFLICT, EPERM, ENOSPC,
- *  EIO, ECANCELED, ECORRUPT (of the store itself), and what the source throws. */
+/** Imports a stream; see `Upkeep.import`. Throws EINVAL (the stream is no export, damaged, cut, or
+ *  of a newer format), ENOTEMPTY, ECONFLICT, EPERM, ENOSPC, EIO, EBUSY (import again), ECANCELED,
+ *  ECORRUPT (of the store itself), and what the source throws. */
 export async function importStream(
   ports: ImportPorts,
   chunks: AsyncIterable<Uint8Array>,
@@ -67,7 +70,8 @@ export async function importStream(
   return { namespace: name, seq, ref, keys, size, stored: store.stored, read, ...told }
 }
 
-/** What the commit will refuse is refused before everything was sent. */
+/** Checks the target before the stream is read, so that an import that the commit would refuse ends
+ *  early. */
 async function checkTarget(
   spaces: OpenNamespaces,
   name: string,
@@ -117,7 +121,8 @@ function seqAndRef({ root: { seq, ref } }: LiveNamespace): Pick<Committed, 'seq'
   return { seq, ref }
 }
 
-/** Stores what is missing, and knows what the walk over the stream must load again. */
+/** Stores the blobs and nodes that the store lacks, and gives the walk over the stream its
+ *  nodes. */
 class ImportStore implements NodeSource {
   readonly nodes: Nodes
   readonly #ports: ImportPorts
@@ -126,9 +131,9 @@ class ImportStore implements NodeSource {
   #batchSize = 0
   #count = 0
   #size = 0
-  /** Errors of loads from the store. */
+  /** The errors that loads from the store threw. */
   readonly #failed = new WeakSet<Error>()
-  /** The record that came last: the walk asks for its node next. */
+  /** The last record. If it is a node, the walk asks for it next. */
   #last: Blob | undefined
 
   constructor(ports: ImportPorts, upload: Upload) {
@@ -175,7 +180,8 @@ class ImportStore implements NodeSource {
     return waiting?.bytes ?? this.#loadStored(ref)
   }
 
-  /** Whether the store could not give what it has. Everything else that is wrong with a tree came with the stream. */
+  /** Returns true for an error of a load from the store. Any other error of the tree is one of the
+   *  stream. */
   readonly isOwn = (error: unknown): boolean => error instanceof Error && this.#failed.has(error)
 
   async #loadStored(ref: Blobref): Promise<Uint8Array> {
@@ -187,8 +193,9 @@ class ImportStore implements NodeSource {
     }
   }
 
-  /** Everything that the tree reaches is in the store, and counts as put now: nodes with what they say of
-   *  each other, blobs by name. Throws EINVAL, ECORRUPT (of the store), EBUSY. */
+  /** Checks that the store has everything that the tree reaches, and keeps it from collection.
+   *  Nodes are loaded and checked against their parents; blobs are only looked up. Throws EINVAL,
+   *  ECORRUPT (of the store), EBUSY. */
   async checkReached({ data, base }: Header): Promise<void> {
     const { engine } = this.#ports
     const waiting: Blobref[] = []
@@ -203,7 +210,7 @@ class ImportStore implements NodeSource {
       waiting.push(ref)
       if (waiting.length >= importBatchCount) await ask()
     }
-    // Decoded by ones of our own: a node that others have in memory may be gone from the store.
+    // Use a cache of our own: a node in the shared one may be gone from the store.
     const source: NodeSource = {
       peekNode: () => undefined,
       loadNode: async (ref) => {

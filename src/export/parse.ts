@@ -1,7 +1,7 @@
-/** The bytes of an export, read: each record is named by its hash, and the end proves that all of them
- *  are there as they were written. See rfc/15.
- *  Invariant: whoever gets `end` has had exactly what was exported, in its order; memory is one record and
- *  one chunk of the source. */
+/** Reads the stream of an export. Each record is named by its hash, and the digest at the end
+ *  proves that all records are there, unchanged and in order. See rfc/15, rules 3 and 7.
+ *  Invariant: when `next` returns undefined, the reader got exactly what was exported. Memory: one
+ *  record and one chunk of the source. */
 
 import type { Skipped } from '../api/upkeep.js'
 import { blobSizeMax } from '../blob/blob.js'
@@ -27,20 +27,21 @@ import {
   type Totals,
 } from './format.js'
 
+/** A record of an export. */
 export type ExportRecord = {
   readonly kind: 'blob' | 'node'
   readonly ref: Blobref
-  /** A buffer of its own. */
+  /** The bytes, in a buffer that nothing else uses. */
   readonly bytes: Buffer
 }
 
-/** Of one stream, in order: `header`, then `next` until it gives undefined. Dispose of it, whatever
- *  happened. */
+/** The parser of one stream. Call `header`, then `next` until it returns undefined. Dispose it,
+ *  whatever happened. */
 export class ExportParser implements AsyncDisposable {
   readonly #source: AsyncIterator<Uint8Array>
   readonly #hash = new StreamHash()
   #chunk: Uint8Array = new Uint8Array()
-  /** Bytes that were taken. */
+  /** The number of bytes that were taken. */
   #offset = 0
   readonly #skipped: Skipped[] = []
   #version = 0
@@ -51,12 +52,13 @@ export class ExportParser implements AsyncDisposable {
     this.#source = chunks[Symbol.asyncIterator]()
   }
 
-  /** The records so far. */
+  /** The number and size of the records so far. */
   get totals(): Totals {
     return { count: this.#count, size: this.#size }
   }
 
-  /** Throws EINVAL (damaged, cut, of a newer format, no export at all), and what the source throws. */
+  /** Reads the header. Throws EINVAL (damaged, cut, of a newer format, no export at all), and what
+   *  the source throws. */
   async header(): Promise<Header> {
     const first = await this.#take(magic.length, 'its first bytes')
     if (!first.equals(magic)) throw this.refused('it does not begin as an export')
@@ -83,12 +85,13 @@ export class ExportParser implements AsyncDisposable {
     }
   }
 
-  /** Entries that the export left out: complete once the first record, or the end, is there. */
+  /** The entries that the export left out. The list is complete after the first `next`. */
   get skipped(): readonly Skipped[] {
     return this.#skipped
   }
 
-  /** The next record; undefined after the last, once the end is proved. Throws as `header`. */
+  /** Reads the next record. Returns undefined after the last one, once the end was verified. Throws
+   *  what `header` throws. */
   async next(): Promise<ExportRecord | undefined> {
     const kind = await this.#kind()
     if (kind === endKind) {
@@ -109,7 +112,7 @@ export class ExportParser implements AsyncDisposable {
       : { kind: 'node', ref: hashNode(bytes), bytes }
   }
 
-  /** The stream is not what an importer needs, whoever sent it: says where it stands. */
+  /** Makes the EINVAL of a wrong stream, with the byte and the record where it is wrong. */
   refused(what: string, cause?: unknown): TailraceError {
     const message = `the export is damaged at byte ${this.#offset} (record ${this.#count}): ${what}; nothing was imported, export it again`
     return new TailraceError('EINVAL', message, { cause })
@@ -120,7 +123,7 @@ export class ExportParser implements AsyncDisposable {
     await this.#source.return?.()
   }
 
-  /** Kind of the next record. Reads the list of entries left out first. */
+  /** Reads the kind of the next record, after the entries left out. */
   async #kind(): Promise<number> {
     for (;;) {
       const [kind = 0] = await this.#take(1, this.#named())
@@ -158,7 +161,7 @@ export class ExportParser implements AsyncDisposable {
     return `record ${this.#count}`
   }
 
-  /** The next bytes, which the digest covers. */
+  /** Takes the next bytes, and adds them to the digest. */
   async #take(length: number, what: string): Promise<Buffer> {
     const bytes = await this.#fill(length, what)
     this.#hash.update(bytes)
@@ -180,7 +183,7 @@ export class ExportParser implements AsyncDisposable {
     return bytes
   }
 
-  /** False at the end of the source. */
+  /** Pulls the next chunk of the source. Returns false at its end. */
   async #pull(): Promise<boolean> {
     const next = await this.#source.next()
     if (next.done) return false

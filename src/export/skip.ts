@@ -1,6 +1,8 @@
-/** A tree without what cannot be read, for an export that is to leave it out. See rfc/15, rule 19.
- *  Invariant: nothing is stored and nothing of the namespace changes; the nodes that the smaller tree needs are in
- *  memory, as many as lie above the damage. All that it reaches was read once. */
+/** Makes a smaller tree without the entries that cannot be read, for an export that leaves them
+ *  out. See rfc/15, rule 19.
+ *  Invariant: nothing is stored, and nothing of the namespace changes. New nodes of the smaller
+ *  tree are in memory only, as many as lie above the damage. Everything that it reaches was read
+ *  once. */
 
 import type { Skipped } from '../api/upkeep.js'
 import type { Blob } from '../blob/blob.js'
@@ -15,15 +17,17 @@ import { Nodes } from '../tree/nodes.js'
 import { type Dir, emptyDir } from '../tree/treeobj.js'
 import { skippedMax } from './format.js'
 
-/** Readable part of a tree, the source of its nodes, and the entries left out, by key. */
-export type Readable = {
+/** The readable part of a tree, the source of its nodes, and the entries left out, one for each
+ *  key. */
+type Readable = {
   readonly data: Dir
   readonly nodes: Nodes
   readonly content: Pick<Content, 'load' | 'loadNode'>
   readonly skipped: readonly Skipped[]
 }
 
-/** Reads the whole tree. Throws ECORRUPT (more is damaged than a stream lists), ECANCELED, ECLOSED. */
+/** Reads the whole tree, and returns its readable part. Throws ECORRUPT (more than `skippedMax`
+ *  places are damaged), ECANCELED, ECLOSED. */
 export async function readableOf(
   ports: { readonly content: Content; readonly nodes: Nodes },
   data: Dir,

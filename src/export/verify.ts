@@ -1,6 +1,7 @@
-/** A stream of an export checked without a store. See rfc/15.
- *  Invariant: what passes is just what was exported; a whole tree that passes can be imported anywhere. Of
- *  a difference only its importer can tell whether its base has the rest. */
+/** Verifies the stream of an export without a store. See rfc/15, rule 11.
+ *  Invariant: a stream that passes is exactly what was exported. A whole tree that passes can be
+ *  imported anywhere. A difference may name what its base lacks: only an importer can check
+ *  that. */
 
 import type { Skipped } from '../api/upkeep.js'
 import type { Blob } from '../blob/blob.js'
@@ -13,26 +14,33 @@ import type { Totals } from './format.js'
 import { blobOf, checkRecords } from './import-check.js'
 import { ExportParser } from './parse.js'
 
-/** Encoded bytes of nodes kept decoded: each is asked for once. */
+/** The size of the cache of decoded nodes, in encoded bytes. Each node is asked for once. */
 const nodesSize = 1024 * 1024
 
+/** The content of a verified export. */
 export type Verified = {
+  /** The namespace that was exported. */
   readonly namespace: string
+  /** The seq of the exported root. */
   readonly seq: number
-  /** Of the root. Wall clock, ms since 1970. */
+  /** The time of the root by the wall clock, in ms since 1970. */
   readonly time: number
-  /** Of the root directory, as `stat` has it; its keys and bytes. */
+  /** The ref of the root directory, as `stat` has it. */
   readonly ref: Blobref
+  /** The number of keys in the tree. */
   readonly keys: number
+  /** The size of all values in the tree, in bytes. */
   readonly size: number
-  /** A difference: the root that it follows. */
+  /** The root that a difference follows, with the ref of its root directory. */
   readonly since?: { readonly seq: number; readonly ref: Blobref }
+  /** The number and size of the records that were read. */
   readonly read: Totals
-  /** Entries that the export left out of its namespace, since they could not be read. */
+  /** The entries that the export left out, because they could not be read. */
   readonly skipped?: readonly Skipped[]
 }
 
-/** Throws EINVAL (damaged, cut, no export, or of a newer format), what the source throws. */
+/** Reads a stream to its end, and verifies it. Throws EINVAL (damaged, cut, no export, or of a
+ *  newer format), and what the source throws. */
 export async function verifyExport(chunks: AsyncIterable<Uint8Array>): Promise<Verified> {
   await using parser = new ExportParser(chunks)
   const header = await parser.header()
@@ -49,14 +57,14 @@ export async function verifyExport(chunks: AsyncIterable<Uint8Array>): Promise<V
   return { namespace, seq, time, ref: refOf(data), keys, size, ...since, read, ...told }
 }
 
-/** Which of them the base lacks is not known: each is looked at by itself. */
+/** Checks each record of a difference by itself. Without the base their order cannot be checked. */
 async function passRecords(parser: ExportParser): Promise<void> {
   for (let record = await parser.next(); record; record = await parser.next()) {
     blobOf(record, parser)
   }
 }
 
-/** The nodes that the walk still asks for: the last one, and those of trimmed logs. */
+/** The nodes that the walk can still ask for: the last one, and those of trimmed logs. */
 class Seen implements NodeSource {
   readonly nodes = new Nodes(this, { cacheSize: nodesSize })
   readonly #parts = new Map<Blobref, Uint8Array>()

@@ -1,7 +1,7 @@
-/** Which blobs and nodes an export has a record for, in which order: what the tree reaches, parents before
- *  children, and what the base of a difference does not. See rfc/15.
- *  Invariant: who writes a stream and who reads it go through this, so that a record that is missing,
- *  doubled or out of its place is one that the reader does not expect. */
+/** The walk that gives the records of an export, in their order: all blobs and nodes that the tree
+ *  reaches and the base of a difference does not, parents before children. See rfc/15, rule 4.
+ *  Invariant: writer and reader of a stream use the same walk. So the reader expects each record,
+ *  and finds one that is missing, doubled or out of its place. */
 
 import type { Blobref } from '../blob/blobref.js'
 import { canceled } from '../error.js'
@@ -10,14 +10,14 @@ import { type Reached, reachable } from '../tree/reach.js'
 import { ReachedSet } from '../tree/reached-set.js'
 import type { Dir } from '../tree/treeobj.js'
 
-/** Memory: about 30 bytes a ref. */
+/** A walk over one tree. Memory: about 30 bytes for each ref. */
 export class ExportWalk {
-  /** Met with all that is below. */
+  /** Blobs and nodes that were met with everything below them. */
   readonly #whole = new ReachedSet()
-  /** Nodes met of trimmed logs only: a few for each. */
+  /** Nodes of trimmed logs that were met only in part: a few for each log. */
   readonly #parts = new Set<Blobref>()
 
-  /** Whatever this tree reaches has no record. Throws EDANGLING, ECORRUPT, EIO, ECANCELED. */
+  /** Leaves out all that the tree `base` reaches. Throws EDANGLING, ECORRUPT, EIO, ECANCELED. */
   async leaveOut(nodes: Nodes, base: Dir, signal?: AbortSignal): Promise<void> {
     for await (const reached of reachable(nodes, base, this.#whole.has)) {
       if (signal?.aborted) throw canceled(signal)
@@ -25,14 +25,15 @@ export class ExportWalk {
     }
   }
 
-  /** What has a record. A node is loaded through `nodes` once the consumer goes on after it. */
+  /** Yields the blobs and nodes that have a record. A node is loaded through `nodes` when the
+   *  consumer asks for the one after it. */
   async *records(nodes: Nodes, data: Dir): AsyncGenerator<Reached> {
     for await (const reached of reachable(nodes, data, this.#whole.has)) {
       if (this.#meet(reached)) yield reached
     }
   }
 
-  /** Whether it is met for the first time. */
+  /** Marks a blob or node as met. Returns true if it is met for the first time. */
   #meet(reached: Reached): boolean {
     const { ref, kind, partial } = reached
     const fresh = kind === 'blob' || !this.#parts.has(ref)

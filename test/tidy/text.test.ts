@@ -32,7 +32,6 @@ const roomsToReword: readonly string[] = [
   'cli',
   'collect',
   'eventlog',
-  'export',
   'fsck',
   'local',
   'open',
