@@ -1,5 +1,5 @@
-/** The public surface of `tailrace`: a store in this process, a store behind a server, and what their calls take and
- *  give. Re-exports only. */
+/** The public API of `tailrace`: a store in this process, a store behind a server, and the types of
+ *  their calls. Re-exports only. */
 
 export * from './api/api.js'
 export type { Environment } from './base/environment.js'

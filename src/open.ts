@@ -1,5 +1,6 @@
-/** The store in this process: the only place that names an engine. See rfc/4, rfc/6.
- *  Invariant: what `open` gives owns all that it opened, and closes it in the reverse order. */
+/** The embedded store, in this process. This is the only file that names an engine. See rfc/4,
+ *  rfc/6.
+ *  Invariant: the store owns everything that `open` opened, and closes it in the reverse order. */
 
 import type { CheckReport } from './api/check.js'
 import type { Store } from './api/store.js'
@@ -38,17 +39,18 @@ import { openProducer } from './store/producer.js'
 import { storeOf } from './store/store.js'
 import { WatchService } from './watch/watch.js'
 
+/** Options of `open`. */
 export type OpenOptions = {
-  /** The data directory; made if it is not there (0700). Without it the store is in memory, and ends
-   *  with the process. */
+  /** The data directory, which is made (0700) if it is not there. Without it the store is in
+   *  memory, and ends with the process. */
   readonly directory?: string
-  /** Bytes of blobs and nodes kept in memory. */
+  /** The size of the cache of blobs and nodes, in bytes. Default 16 MiB (`cacheSizeDefault`). */
   readonly cacheSize?: number
-  /** Jobs that run at once. */
+  /** The number of jobs that run at once. Default `runningMaxDefault`. */
   readonly runningMax?: number
-  /** When a collection begins by itself. */
+  /** The amount of garbage at which a collection begins by itself. */
   readonly garbage?: GarbageBounds
-  /** Clock and ids, fixed by tests. */
+  /** The clock, timers and ids. Tests replace them. */
   readonly environment?: Environment
 }
 
@@ -72,25 +74,33 @@ const opens = shapeOf<OpenOptions>({
   environment,
 })
 
-/** A store in this process, with what only its owner can tell of it. */
+/** A store in this process, with facts that only its owner knows. */
 export type EmbeddedStore = Store & {
+  /** The runner of the store's jobs. */
   readonly jobs: JobRunner
+  /** The store without checks of arguments. It may write to the namespace `jobs`. */
   readonly kvs: JobKvs
-  /** Refs that were read from the engine so far (a shared or cached one is read once). */
+  /** The number of blobs and nodes that were read from the engine so far. Reads from the cache do
+   *  not count. */
   readonly loads: number
-  /** Of readers of bytes. */
+  /** The positions of readers of bytes. */
   readonly places: Places
-  /** Watchers at this moment. */
+  /** The number of watchers. */
   readonly watchers: number
-  /** Is a collection under way? */
+  /** True while a collection runs. */
   readonly collecting: boolean
-  /** Leases that are held, in all namespaces. */
+  /** The number of leases that are held, in all namespaces. */
   readonly leasesHeld: number
 }
 
-/** Opens the store, and finishes jobs that a crash left unfinished. Throws EBUSY (it is open already: the
- *  process is named), ECORRUPT (damaged, or its file was lost), EMISCONFIGURED (a newer format, another
- *  store's directory, no native build of a library), EIO, ENOSPC. */
+/** Opens a store in this process, and ends jobs that a crash left without a finish. Throws EINVAL,
+ *  EBUSY (the store is open; the message names the process), ECORRUPT (damaged, or its file was
+ *  lost), EMISCONFIGURED (a newer format, another store's directory, no native build of a library),
+ *  EPERM (the directory is not the user's own), EIO, ENOSPC.
+ *
+ *      await using store = await open({ directory: '/var/lib/app' })
+ *      await store.put('config', 'on')
+ */
 export async function open(options: OpenOptions = {}): Promise<EmbeddedStore> {
   checkOptions(options, opens)
   const { directory, environment = systemEnvironment } = options
@@ -106,7 +116,8 @@ export async function open(options: OpenOptions = {}): Promise<EmbeddedStore> {
   }
 }
 
-/** The same over an engine of the caller's; it is closed with the store. */
+/** Opens a store over an engine of the caller, which is closed with the store. Throws what `open`
+ *  throws. */
 export async function openOn(engine: Engine, options: OpenOptions = {}): Promise<EmbeddedStore> {
   const { cacheSize, runningMax, environment = systemEnvironment } = options
   const content = new Content(engine, cacheSize === undefined ? {} : { cacheSize })
@@ -204,8 +215,8 @@ export async function openOn(engine: Engine, options: OpenOptions = {}): Promise
   }
 }
 
-/** Loaded when it is first needed, since its library has a native part for each platform: a store in memory does
- *  without. Throws EMISCONFIGURED. */
+/** Loads the engine for directories. Its library has a native part for each platform, which a store
+ *  in memory does not need. Throws EMISCONFIGURED if there is none for this platform. */
 async function diskEngine(): Promise<{ readonly openDirectory: typeof openDirectory }> {
   try {
     return await import('./engine/directory.js')
@@ -216,11 +227,13 @@ async function diskEngine(): Promise<{ readonly openDirectory: typeof openDirect
   }
 }
 
+/** Options of `checkStore`. */
 export type CheckStoreOptions = CheckOptions & {
   /** The data directory. */
   readonly directory: string
-  /** Sets what is damaged aside: see rfc/15. */
+  /** Moves damaged values to `lost+found`; see rfc/15, rule 15. */
   readonly repair?: boolean
+  /** The clock, timers and ids. Tests replace them. */
   readonly environment?: Environment
 }
 
@@ -237,8 +250,10 @@ const checks = shapeOf<CheckStoreOptions>(
   ['directory'],
 )
 
-/** Checks a store that nobody has open, and repairs it if asked. Throws ENOENT (no store), EBUSY (a process
- *  holds it: its pid is named), EMISCONFIGURED (a newer format), ENOSPC, EIO, ECANCELED. */
+/** Checks a store that no process has open, and repairs it with `repair`. Throws EINVAL, ENOENT (no
+ *  store), EBUSY (a process has it open; the message names its pid), EMISCONFIGURED (a newer
+ *  format), EPERM (the directory is not the user's own), ENOSPC, EIO, ECANCELED, and ECORRUPT (the
+ *  repair is not possible). */
 export async function checkStore(options: CheckStoreOptions): Promise<CheckReport> {
   checkOptions(options, checks)
   const { directory, repair = false, environment = systemEnvironment } = options

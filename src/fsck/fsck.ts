@@ -1,7 +1,8 @@
-/** A check of everything that a store needs to be whole: each ref that a namespace's newest root, a retained
- *  one or a pin leads to is loaded and verified. See rfc/15.
- *  Invariant: reads only. What is found is told once, by the newest tree that has it; damage ends the check
- *  of what is below it, nothing else. Memory: about 30 bytes for each blob and node. */
+/** Checks a store: each ref that a newest root, a retained root or a pin leads to is loaded and
+ *  verified. See rfc/15, rules 13 and 14.
+ *  Invariant: a check only reads. Each damage is reported once, in the newest tree if that has it.
+ *  Damage ends the check of what is below it, and of nothing else. Memory: about 30 bytes for each
+ *  blob and node. */
 
 import { type CheckProgress, type Finding, findingsMax } from '../api/check.js'
 import type { Environment } from '../base/environment.js'
@@ -21,38 +22,45 @@ import { readRoot, type Trees } from '../tree/root.js'
 import type { Dir } from '../tree/treeobj.js'
 import { findingOf } from './report.js'
 
+/** Options of a check. */
 export type CheckOptions = {
+  /** Called with each finding, those beyond the list included. */
   readonly onFinding?: ((finding: Finding) => void) | undefined
+  /** Called after each blob and node, with the counts so far. */
   readonly onProgress?: ((progress: CheckProgress) => void) | undefined
+  /** Ends the check with ECANCELED. */
   readonly signal?: AbortSignal | undefined
-  /** The check ends after so many findings; default: never. */
+  /** The number of findings after which the check ends. Default: it never ends early. */
   readonly findingsMax?: number
 }
 
-/** A namespace whose newest root has something damaged. */
+/** A namespace whose newest root is damaged. */
 export type Hurt = {
   readonly head: Head
-  /** Undefined: the root itself cannot be read. */
+  /** The trees of the root. Undefined if the root itself cannot be read. */
   readonly trees: Trees | undefined
-  readonly metaHurt: boolean
 }
 
 type Place = Pick<Finding, 'where' | 'namespace' | 'seq' | 'pin'>
 
+/** One check of one store. */
 export class Check {
-  /** Everything that was found whole. */
+  /** The blobs and nodes that were found whole. */
   readonly whole = new Clean()
   readonly #damaged = new Damaged()
   readonly nodes: Nodes
+  /** The first `findingsMax` findings. */
   readonly findings: Finding[] = []
   readonly hurt: Hurt[] = []
+  /** The number of all findings. */
   found = 0
   readonly #engine: Engine
   readonly #content: Content
   readonly #environment: Environment
   readonly #options: CheckOptions
   readonly #progress = { namespace: '', roots: 0, nodes: 0, blobs: 0, size: 0 }
-  /** What was told already, so that older roots do not tell it again: at most `findingsMax`. */
+  /** The findings so far by what they name, at most `findingsMax`, so that older roots do not
+   *  repeat them. */
   readonly #told = new Set<string>()
   readonly #roots = new RefSet()
 
@@ -70,12 +78,14 @@ export class Check {
     this.nodes = new Nodes(source)
   }
 
+  /** The number of roots, nodes, blobs and bytes that were checked. */
   get checked(): Omit<CheckProgress, 'namespace' | 'total'> {
     const { roots, nodes, blobs, size } = this.#progress
     return { roots, nodes, blobs, size }
   }
 
-  /** All namespaces; newest trees first, since what they have is told by them. Throws ECLOSED, ECANCELED. */
+  /** Checks all namespaces. The newest trees come first, since a finding belongs to the newest tree
+   *  that has it. Throws ECLOSED, ECANCELED. */
   async run(): Promise<void> {
     const heads = await this.#engine.roots()
     heads.sort((a, b) => (a.namespace.name < b.namespace.name ? -1 : 1))
@@ -84,7 +94,7 @@ export class Check {
     if (!this.stopped) await this.#checkPins(heads)
   }
 
-  /** There were as many findings as were asked for: the rest was not looked at. */
+  /** True if the check ended at its limit of findings. The rest of the store was not checked. */
   get stopped(): boolean {
     return this.found >= this.#findingsMax
   }
@@ -93,7 +103,7 @@ export class Check {
     return this.#options.findingsMax ?? Number.POSITIVE_INFINITY
   }
 
-  /** Throws what is wrong with a blob. */
+  /** Checks a blob and its size. Throws EDANGLING, ECORRUPT, EIO. */
   async checkBlob(ref: Blobref, size: number): Promise<void> {
     const bytes = await this.#content.load(ref)
     this.#progress.blobs++
@@ -103,7 +113,7 @@ export class Check {
     throw new TailraceError('ECORRUPT', message)
   }
 
-  /** Learns what of these trees is whole; tells nothing. */
+  /** Checks two trees without reporting findings, so that `whole` knows their blobs and nodes. */
   async lookAt({ data, meta }: Trees): Promise<void> {
     for (const dir of [data, meta]) await audit(this.#walk(), dir, rootKey)
   }
@@ -118,16 +128,14 @@ export class Check {
     if ('error' in root) {
       const { code, message } = root.error
       this.#tell({ where: 'root', namespace, key: '/', code, ref, message })
-      this.hurt.push({ head, trees: undefined, metaHurt: true })
+      this.hurt.push({ head, trees: undefined })
       return
     }
     const trees = root.value
     await this.#audit(trees.data, { where: 'data', namespace })
-    const dataFound = this.found
     await this.#audit(trees.meta, { where: 'meta', namespace })
     this.#roots.add(ref)
-    if (this.found === before) return
-    this.hurt.push({ head, trees, metaHurt: this.found > dataFound })
+    if (this.found > before) this.hurt.push({ head, trees })
   }
 
   async #checkHistory(head: Head): Promise<void> {
@@ -136,7 +144,7 @@ export class Check {
     const now = () => this.#environment.now()
     const live = new LiveNamespace(this.#engine, this.nodes, now, head)
     const floor = await attempt(() => live.retention.floor())
-    // Where the floor cannot be read the newest root was told of.
+    // If the floor cannot be read, the check of the newest root has reported that.
     if ('error' in floor) return
     const read = await attempt(async () => {
       for await (const root of this.#engine.history(namespace, floor.value - 1)) {
@@ -174,7 +182,7 @@ export class Check {
       this.#tell({ ...place, key: '/', code, ref, message })
       return
     }
-    // Only the newest present of a namespace is ever read.
+    // The `meta` of older roots is never read, so it is not checked.
     await this.#audit(root.value.data, place)
   }
 

@@ -1,6 +1,7 @@
-/** The directory `lost+found` of a namespace that is repaired: where what survives of a damaged value is
- *  set down, and notes of what was lost. See rfc/15.
- *  Invariant: nothing that is there is replaced; a place that is taken gets a number behind it. */
+/** The directory `lost+found` of a repaired namespace. It gets what survives of damaged values, and
+ *  notes of what was lost. See rfc/15, rule 15.
+ *  Invariant: no key that is there is replaced. If a place is taken, a number is added to its
+ *  name. */
 
 import assert from 'node:assert/strict'
 import type { Moved } from '../api/check.js'
@@ -10,8 +11,8 @@ import { isCode } from '../error.js'
 import { parseKey } from '../tree/key.js'
 import type { Treeobj } from '../tree/treeobj.js'
 
-export const lostFoundName = 'lost+found'
-/** Places that are tried for one key. */
+const lostFoundName = 'lost+found'
+/** The number of places that are tried for one key. */
 const placesMax = 10_000
 
 export class LostFound {
@@ -22,8 +23,8 @@ export class LostFound {
     this.#draft = draft
   }
 
-  /** Sets down what survived of a key (undefined: nothing) and the note. `name` is the key, or what stands
-   *  for one. */
+  /** Puts what survived of a key (undefined: nothing) and the note into the directory, and returns
+   *  their keys. `name` is the key, or a name in its place. */
   async place(
     name: string,
     kept: Treeobj | undefined,
@@ -38,7 +39,8 @@ export class LostFound {
         return { ...(kept ? { to } : {}), note: noteKey }
       }
     }
-    // Too long below the directory, or below a value: a name that neither can be.
+    // The key is too long below the directory, or lies below a value. Use its hash, for which both
+    // is false.
     return this.place(hashBlob(Buffer.from(name)), kept, note)
   }
 
@@ -63,7 +65,8 @@ export class LostFound {
     return false
   }
 
-  /** Where nothing is, its directories made; undefined where something is, or nothing can be. */
+  /** Returns the place of a key that is not there, and makes its directories. Returns undefined if
+   *  the key is there, or cannot be. */
   async #free(key: string): Promise<DraftPlace | undefined> {
     try {
       const place = await this.#draft.locate(parseKey(key), { follow: false, created: [] })
@@ -76,7 +79,8 @@ export class LostFound {
     }
   }
 
-  /** `lost+found`, or the first with a number that is a directory or nothing. */
+  /** Returns `lost+found`, or the first such name with a number at which there is a directory or
+   *  nothing. */
   async #open(): Promise<string> {
     if (this.#directory !== undefined) return this.#directory
     for (let number = 1; ; number++) {
@@ -99,6 +103,6 @@ function isKey(text: string): boolean {
 }
 
 function entryOf(treeobj: Treeobj): DraftEntry {
-  assert(treeobj.type !== 'dir', 'values are set down')
+  assert(treeobj.type !== 'dir', 'only values are put into lost+found')
   return treeobj
 }

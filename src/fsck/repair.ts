@@ -1,7 +1,8 @@
-/** A repair: in the newest tree of each namespace what is damaged moves to `lost+found`, with a note of what
- *  was lost, in one commit for all of them. See rfc/15.
- *  Invariant: touches nothing else: undamaged keys, older roots and pins stay as they are. A namespace whose
- *  newest root cannot be read goes back to the newest one that can. */
+/** Repairs a checked store: in the newest tree of each namespace, damaged values move to
+ *  `lost+found`, with notes of what was lost, in one commit for all namespaces. See rfc/15, rules
+ *  15 and 16.
+ *  Invariant: undamaged keys, older roots and pins stay as they are. A namespace whose newest root
+ *  cannot be read goes back to the newest root that can. */
 
 import type { Moved, Repaired } from '../api/check.js'
 import type { Environment } from '../base/environment.js'
@@ -22,7 +23,8 @@ import { emptyDir, inlineSizeMax, type Treeobj } from '../tree/treeobj.js'
 import type { Check, Hurt } from './fsck.js'
 import { LostFound } from './lost-found.js'
 
-/** Throws ENOSPC, EIO, EBUSY (an engine that others share moved a root meanwhile). */
+/** Repairs all namespaces that the check found damaged. Throws ENOSPC, EIO, EBUSY (another user of
+ *  a shared engine moved a root meanwhile), ECORRUPT (see `storeProved`). */
 export async function repair(
   engine: Engine,
   environment: Environment,
@@ -103,8 +105,8 @@ async function mend(
   return { namespace: name, seq: root.seq, moved, part }
 }
 
-/** Stores blobs and reads them back: one that is there already may be damaged, and is not stored again. Throws
- *  ECORRUPT. */
+/** Stores blobs, and reads them back. The engine does not store a blob again that is there already,
+ *  even if that one is damaged. Throws ECORRUPT then. */
 async function storeProved(engine: Engine, blobs: readonly Blob[]): Promise<void> {
   if (blobs.length === 0) return
   await engine.put(blobs)
@@ -116,7 +118,8 @@ async function storeProved(engine: Engine, blobs: readonly Blob[]): Promise<void
   }
 }
 
-/** The trees of the newest root that can be read; what is damaged below is still to be mended. */
+/** Returns the trees of the newest root of the history that can be read. There may be damage below
+ *  them, which the caller mends. */
 async function older(
   engine: Engine,
   check: Check,
@@ -132,7 +135,7 @@ async function older(
       trees = read.value
     }
   })
-  // Below the floor nobody looked at it before.
+  // The root may be below the floor, where the check did not look.
   await check.lookAt(trees)
   return { trees, from: from ?? { ...head.root, seq: -1 } }
 }
@@ -145,7 +148,7 @@ function noteFor(mended: Mended): unknown {
   return { key, was: { count, size, ref, ...(base ? { base } : {}) }, kept, lost: losses }
 }
 
-/** JSON, as a value that any reader of the store can get. */
+/** Makes the value of a note, in JSON. Blobs that it needs are added to `blobs`. */
 function noteOf(value: unknown, writer: NodeWriter, blobs: Blob[]): Treeobj {
   const bytes = Buffer.from(`${JSON.stringify(value)}\n`)
   const attrs = { contentType: 'application/json' }
@@ -161,7 +164,7 @@ function noteOf(value: unknown, writer: NodeWriter, blobs: Blob[]): Treeobj {
   return closeArray(writer, array, attrs)
 }
 
-/** What the retention judges a history by, where it was kept before. */
+/** Returns the sizes by which retention judges a history, if the root before has them. */
 function sizesOf(before: Root, blobs: readonly Blob[], size: number): Partial<Root> {
   if (before.written === undefined) return {}
   const added = blobs.reduce((sum, { bytes }) => sum + bytes.length, 0)

@@ -1,10 +1,11 @@
-/** What a check of a store finds, and how it is said to people. See rfc/15.
+/** Makes the findings of a check, and their text for people. See rfc/15, rule 14.
  *  Invariant: a finding names the namespace and the key by which a user knows what is damaged. */
 
 import type { Finding } from '../api/check.js'
 import type { Damage } from '../tree/audit.js'
 import { rootKey } from '../tree/key.js'
 
+/** Makes the finding of a damage. */
 export function findingOf(
   damage: Damage,
   place: Pick<Finding, 'where' | 'namespace' | 'seq' | 'pin'>,
@@ -27,7 +28,8 @@ export function findingOf(
   return { ...found, names, ...rest }
 }
 
-/** One line, such as `primary: ci/log: blob 17 (bytes 4096–8191): ECORRUPT: …`. */
+/** Writes a finding as one line, such as `primary: ci/log: blob 17 (bytes 4096–8191): ECORRUPT:
+ *  …`. */
 export function findingText(finding: Finding): string {
   const { namespace, where, seq, pin, key, others = 0, code, message } = finding
   const keys = others === 1 ? 'key' : 'keys'

@@ -1,4 +1,4 @@
-/** A check of an engine from beginning to end, and its repair where one is asked for. See rfc/15. */
+/** Checks an engine from beginning to end, and repairs it if asked. See rfc/15. */
 
 import { type CheckReport, type Finding, findingsMax } from '../api/check.js'
 import type { Environment } from '../base/environment.js'
@@ -8,17 +8,18 @@ import type { TailraceError } from '../error.js'
 import { Check, type CheckOptions } from './fsck.js'
 import { repair } from './repair.js'
 
-/** Bytes of blobs kept in memory: most are asked for once. */
+/** The size of the cache of blobs, in bytes. Most blobs are asked for once. */
 const checkCacheSize = 4 * 1024 * 1024
 
-/** REQUIRES: nobody commits to the engine meanwhile. Throws ENOSPC, EIO (of the repair), ECANCELED. */
+/** Checks an engine, and repairs it with `repair`. REQUIRES: nobody commits to the engine
+ *  meanwhile. Throws ECANCELED, and what `repair` throws. */
 export async function checkEngine(
   engine: Engine,
   options: CheckOptions & { readonly repair: boolean; readonly environment: Environment },
 ): Promise<CheckReport> {
   const { environment } = options
   const content = new Content(engine, { cacheSize: checkCacheSize })
-  // A repair must know all of it.
+  // A repair must know all damage, so its check has no limit.
   const bound = options.repair ? {} : { findingsMax }
   const check = new Check(engine, content, environment, { ...options, ...bound })
   await check.run()
@@ -34,7 +35,8 @@ export async function checkEngine(
   }
 }
 
-/** The report of a store whose own tables cannot be read: nothing below them could be looked at. */
+/** Makes the report of a store whose own tables cannot be read: one finding, and nothing was
+ *  checked. */
 export function unopened(error: TailraceError, options: CheckOptions): CheckReport {
   const { code, message } = error
   const finding: Finding = { where: 'store', code, message }

@@ -1,7 +1,8 @@
-/** The data directory of a local server: its files, and where its socket is. See rfc/13.
- *  Invariant: everything in it is readable by its owner only; a file is written whole (to another
- *  name, then renamed), so that a reader never sees half of one. Node built-ins only: the CLI starts
- *  with it. */
+/** The data directory of a local server: its files, and the path of its socket. See rfc/13, rules 1
+ *  to 4 and 23.
+ *  Invariant: only the owner can read the files. A file is written whole (to another name, then
+ *  renamed), so that a reader never sees half of one. This file imports no package, since each
+ *  start of the CLI loads it. */
 
 import { createHash, randomBytes } from 'node:crypto'
 import {
@@ -27,22 +28,24 @@ import { makeDirectory } from '../base/make-directory.js'
 import { assertOwnDirectory, assertOwnFile, assertOwnSecret } from '../base/own.js'
 import { TailraceError } from '../error.js'
 
-/** Bytes of a Unix socket's path: longer ones are cut silently by the system. */
+/** The largest path of a Unix socket, in bytes. The system cuts a longer one silently. */
 export const socketPathMax = 100
 
-/** `server.json`, while a server runs. */
+/** The content of `server.json`, which is there while a server runs. */
 export type ServerRecord = {
   readonly pid: number
-  /** Of the process, as the system counts it (/proc/PID/stat): tells a pid from its next owner. */
+  /** The start of the process in clock ticks since boot (/proc/PID/stat). With the pid it names the
+   *  process. Empty if the system does not tell it. */
   readonly startTime: string
+  /** The path of the socket. */
   readonly socket: string
   /** `HOST:PORT` of each TCP address. */
   readonly listen: readonly string[]
   readonly version: string
   readonly storeId: string
-  /** The data directory that the record is of: one that was copied has another. */
+  /** The identity of the data directory. A copy of the directory has another one. */
   readonly directory: FileIdentity
-  /** ms since 1970. */
+  /** The start of the server, in ms since 1970. */
   readonly started: number
 }
 
@@ -50,22 +53,22 @@ const socketFile = 'tailrace.sock'
 
 type Variables = Readonly<Record<string, string | undefined>>
 
-/** `$TAILRACE_DATA`, else the XDG state directory's `tailrace`. */
+/** Returns `$TAILRACE_DATA`, else `tailrace` in the XDG state directory. */
 export function defaultDirectory(variables: Variables = process.env): string {
   const { TAILRACE_DATA: data, XDG_STATE_HOME: state } = variables
   if (data) return data
   return join(state?.startsWith('/') ? state : join(homedir(), '.local', 'state'), 'tailrace')
 }
 
-/** Makes the directory (0700) and its parents where they are missing; its real path. Throws EPERM (it is
- *  somebody else's, or others may write in it). */
+/** Makes the directory (0700) and its parents if they are missing, and returns its real path.
+ *  Throws EPERM if it is somebody else's, or if others may write in it. */
 export async function prepareDirectory(directory: string): Promise<string> {
   await makeDirectory(directory)
   await assertOwnDirectory(directory)
   return realpath(directory)
 }
 
-/** Whether a store is in the directory, or was: an open would not make one. */
+/** Returns true if the directory has a store, or had one. An open would then not make a new one. */
 export async function hasStore(directory: string): Promise<boolean> {
   for (const name of ['format.json', join('store', 'data.mdb')]) {
     try {
@@ -78,7 +81,8 @@ export async function hasStore(directory: string): Promise<boolean> {
   return false
 }
 
-/** The bearer token of the directory's server, made when it is first asked for: 64 hex digits. */
+/** Returns the bearer token of the directory's server, 64 hex digits. The first call makes it.
+ *  Throws EPERM, EMISCONFIGURED (the file holds no token). */
 export async function ensureToken(directory: string): Promise<string> {
   const there = await readToken(directory)
   if (there) return there
@@ -98,7 +102,8 @@ export async function ensureToken(directory: string): Promise<string> {
   }
 }
 
-/** Undefined where there is none (yet). Throws EPERM where others could have put it there, or can read it. */
+/** Reads the bearer token. Returns undefined if there is none yet. Throws EPERM if others could
+ *  have put it there, or can read it. */
 export async function readToken(directory: string): Promise<string | undefined> {
   const path = join(directory, 'token')
   await assertOwnDirectory(directory)
@@ -107,8 +112,9 @@ export async function readToken(directory: string): Promise<string | undefined> 
   return text && /^[0-9a-f]{64}$/.test(text) ? text : undefined
 }
 
-/** Reads `server.json`. It may be left by a server that did not end in order. Undefined where it is not there, or
- *  came with a copy of the directory from another server. Throws EPERM where others could have put it there. */
+/** Reads `server.json`, which may be left from a server that crashed. Returns undefined if it is
+ *  not there, or belongs to the directory of which this one is a copy. Throws EPERM if others could
+ *  have put it there, EMISCONFIGURED if it is not JSON. */
 export async function readServerRecord(directory: string): Promise<ServerRecord | undefined> {
   const path = join(directory, 'server.json')
   await assertOwnDirectory(directory)
@@ -122,11 +128,12 @@ export async function readServerRecord(directory: string): Promise<ServerRecord 
   return there as unknown as ServerRecord
 }
 
+/** Writes `server.json`. */
 export async function writeServerRecord(directory: string, record: ServerRecord): Promise<void> {
   await writeWhole(join(directory, 'server.json'), `${JSON.stringify(record)}\n`)
 }
 
-/** Removes the record if it is still this process's own, at the place where the directory was. */
+/** Removes `server.json` if it still is this record, at the place where the directory was. */
 export async function removeServerRecord(directory: string, record: ServerRecord): Promise<void> {
   const there = await readServerRecord(directory)
   if (there?.pid === record.pid && there.startTime === record.startTime) {
@@ -134,18 +141,19 @@ export async function removeServerRecord(directory: string, record: ServerRecord
   }
 }
 
-/** Path of the socket of a server whose directory may have been moved since it started. Throws EBUSY where the
- *  path is too long now. */
+/** Returns the path of a server's socket, although the directory may have been moved since the
+ *  server started. Throws EBUSY if that path is too long now. */
 export function socketNow(directory: string, { socket, pid }: ServerRecord): string {
   const inside = join(directory, socketFile)
-  if (basename(socket) !== socketFile) return socket // it stands elsewhere, and was not moved
+  if (basename(socket) !== socketFile) return socket // outside the directory, and so not moved
   if (Buffer.byteLength(inside) <= socketPathMax) return inside
   const message = `the server of ${directory} (pid ${pid}) was started at ${dirname(socket)}, and its socket cannot be reached at the longer path: end that process, then try again`
   throw new TailraceError('EBUSY', message)
 }
 
-/** Where the server of a data directory listens. REQUIRES: `directory` is its real path. Makes the
- *  directory of a socket that stands elsewhere. Throws EPERM if that is somebody else's. */
+/** Returns the path at which the server of a data directory listens. If the socket is in `/tmp`,
+ *  makes its directory. Throws EPERM if that is somebody else's. REQUIRES: `directory` is a real
+ *  path. */
 export async function socketPathOf(
   directory: string,
   variables: Variables = process.env,
@@ -159,13 +167,6 @@ export async function socketPathOf(
     if (Buffer.byteLength(path) <= socketPathMax) return path
   }
   return join(await privateDirectory(), `${hash}.sock`)
-}
-
-/** Ticks since boot at which a process started; undefined where there is none, or no /proc. */
-export async function startTimeOf(pid: number): Promise<string | undefined> {
-  const stat = await readIfThere(`/proc/${pid}/stat`)
-  // The command's name stands in brackets and may hold anything: fields are counted behind it.
-  return stat?.slice(stat.lastIndexOf(')') + 2).split(' ')[19]
 }
 
 async function privateDirectory(): Promise<string> {
@@ -193,7 +194,7 @@ async function readJson(path: string): Promise<Readonly<Record<string, unknown>>
     const value: unknown = JSON.parse(text)
     if (typeof value === 'object' && value !== null) return value as Record<string, unknown>
   } catch {
-    // As below: a file that cannot be read.
+    // The text is not JSON: thrown below.
   }
   throw new TailraceError('EMISCONFIGURED', `${path} is not JSON: remove it if no server runs`)
 }

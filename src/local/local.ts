@@ -1,7 +1,7 @@
-/** The server of a data directory: found, or started in the background, for the command and for programs alike. See
- *  rfc/13, rules 8, 9 and 29.
- *  Invariant: a record whose process has gone is no server; of many that start one at once, all end
- *  up with the same. A start is waited for at most `startMs`. */
+/** Finds the server of a data directory, or starts one in the background, for the command and for
+ *  programs. See rfc/13, rules 3, 8, 15 and 29.
+ *  Invariant: a record whose process has ended is no server. If several processes start a server at
+ *  once, all get the same one. A start takes at most `startMs`. */
 
 import type { ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
@@ -27,27 +27,29 @@ import {
 import { mainFile, programVersion } from './installation.js'
 import { openLog } from './log-file.js'
 
-/** A server that does not listen after this time is given up. */
+/** The time after which a server that does not listen is given up, in ms. */
 const startMs = 10_000
-/** Starts of one command: a second and third only where a server was just ending. */
+/** The number of starts. A further start is tried only if another process held the directory. */
 const startsMax = 3
-/** After our start lost against another's, that one has this long before we try again. */
+/** The time that another process's server gets to listen after our start lost against it, in ms. */
 const otherStartMs = 1_500
+/** The time between two looks for another server, in ms. */
 const otherLookMs = 25
-/** Connects to one server that was found, at most: it may be ending just then. */
+/** The number of tries to connect. A try fails if the server that was found is ending. */
 const connectsMax = 3
-/** A server that stops ends its connections in less. */
+/** The time that an ending server gets to end, in ms. */
 const endMs = 5_000
-/** The server that we start closes this descriptor when it listens; one that fails says why on it. */
+/** The descriptor that a started server closes when it listens. If the start fails, it writes the
+ *  reason there. */
 const readyDescriptor = 3
-/** Bytes of the log's end that an error quotes. */
+/** The number of characters of a message or of the log's end that an error quotes. */
 const logTailMax = 2_000
-/** `serve --background` ends with this where another process holds the directory. */
+/** The exit code of `serve --background` if another process holds the directory. */
 export const busyExitCode = 75
 
-/** The server that runs on the directory, if one does; its socket is where the directory is now. Throws EBUSY
- *  where the directory was moved to a path too long for that, EPERM where directory, record or socket are not the
- *  user's own. */
+/** Returns the server that runs on the directory, or undefined. The path of its socket is that of
+ *  the directory now. Throws EBUSY if the directory was moved to a path that is too long for a
+ *  socket, EPERM if the directory, the record or the socket is not the user's own. */
 export async function findServer(directory: string): Promise<ServerRecord | undefined> {
   const record = await readServerRecord(directory)
   if (!record || !isAlive(record)) return undefined
@@ -56,8 +58,10 @@ export async function findServer(directory: string): Promise<ServerRecord | unde
   return { ...record, socket }
 }
 
-/** Finds the server or starts it; with `existing` not where there is no store. Throws ENOENT (no store), EBUSY (a
- *  process that is no server holds the directory), ETIMEDOUT, or what the server said when it ended. */
+/** Finds the server, or starts one. With `existing` it does not start one for a directory without a
+ *  store. Throws ENOENT (no store), EBUSY (a process that is no server holds the directory),
+ *  ETIMEDOUT, the error with which the server ended, and what `findServer` and `prepareDirectory`
+ *  throw. */
 export async function ensureServer(
   directory: string,
   options: { readonly existing?: boolean } = {},
@@ -78,9 +82,9 @@ export async function ensureServer(
   }
 }
 
-/** Connects to the server of a data directory with `connect`, and starts one where none runs. One that was found and is
- *  just ending is waited for, and another is started. Throws what `ensureServer` and `connect` throw; EMISCONFIGURED
- *  where the server is of another version, or of another store. */
+/** Connects to the server of a data directory with `connect`, and starts one if none runs. If the
+ *  server is ending, waits for its end and starts another. Throws what `ensureServer` and `connect`
+ *  throw, and EMISCONFIGURED if the server has another version or another store. */
 export async function reachServer<S extends Pick<Store, 'storeId'> & AsyncDisposable>(
   directory: string,
   options: { readonly existing?: boolean },
@@ -100,17 +104,18 @@ export async function reachServer<S extends Pick<Store, 'storeId'> & AsyncDispos
   }
 }
 
+/** Returns the address of a server, `unix:/path`. */
 export function urlOf({ socket }: ServerRecord): string {
   return `unix:${socket}`
 }
 
-/** The token of a data directory, for the address of a server of this machine; undefined for any other address. Throws
- *  EPERM. */
+/** Returns the token of a data directory if `url` is an address of this machine. Returns undefined
+ *  for any other address. Throws EPERM. */
 export async function tokenFor(url: string, directory: string): Promise<string | undefined> {
   return isLoopback(url) ? readToken(directory) : undefined
 }
 
-/** Throws EMISCONFIGURED: one that was started before an upgrade still runs. */
+/** Throws EMISCONFIGURED if the server has another version: it was started before an upgrade. */
 function checkVersion(record: ServerRecord, directory: string): void {
   const version = programVersion()
   if (record.version === version) return
@@ -120,7 +125,7 @@ function checkVersion(record: ServerRecord, directory: string): void {
   )
 }
 
-/** Throws EMISCONFIGURED: another server listens on that socket. */
+/** Throws EMISCONFIGURED if the server has another store than its record says. */
 async function checkStore(
   store: Pick<Store, 'storeId'> & AsyncDisposable,
   record: ServerRecord,
@@ -142,7 +147,8 @@ function isLoopback(url: string): boolean {
   }
 }
 
-/** Nothing is made where somebody only looks: the directory may be the wrong one. */
+/** Makes the ENOENT of a directory without a store. Commands that only read make no store there,
+ *  since the directory may be the wrong one. */
 export function noStore(directory: string): TailraceError {
   const message = `there is no store in ${directory}: "tailrace put" or "tailrace serve" makes one, --data or TAILRACE_DATA names another directory`
   return new TailraceError('ENOENT', message)
@@ -154,18 +160,19 @@ async function startServer(directory: string, deadline: AbortSignal): Promise<Se
   const logStart = log === undefined ? 0 : fstatSync(log).size
   const child = spawnServer(directory, log ?? 'ignore')
   if (log !== undefined) closeSync(log)
-  const ended = once(child, 'exit') // rejects where the process could not be made
+  const ended = once(child, 'exit') // rejects if the process could not be started
   ended.catch(() => {})
   const ready = child.stdio[readyDescriptor] as Readable
   const said = textOf(ready)
   try {
-    // It closes its end when it listens; where it ends before, the system does.
+    // The server closes its end when it listens. If it ends before, the system closes it.
     await Promise.race([once(ready, 'close', { signal: deadline }), ended])
     const found = await findServer(directory)
     if (found) return found
     await joinAbort(ended, deadline)
     if (!ready.closed) await once(ready, 'close', { signal: deadline })
-    // What it says itself comes through the pipe: the log may be full, and may have another start's words.
+    // The server's own message comes through the pipe. The log may be full, or have that of another
+    // start.
     throw startError(child, directory, said() || logTail(logFile, logStart))
   } catch (error) {
     if (!deadline.aborted) throw error
@@ -179,12 +186,14 @@ async function startServer(directory: string, deadline: AbortSignal): Promise<Se
   }
 }
 
-/** Node's option for the memory of young objects, MiB, with which every server starts: also in the first line of
- *  `cli/main.ts`. At V8's own choice, 16, twice as many bytes of buffers wait for a collection: 40 MB more of
- *  memory, and no more throughput. It can be said only as a process starts. */
+/** The option of Node that bounds a semi-space of V8's young generation, in MiB. Every server
+ *  starts with it; it stands in the first line of `cli/main.ts`, too. With V8's own 16 the server
+ *  needs 40 MB more, for buffers that wait for a collection, and has the same throughput. It must
+ *  be set when the process starts. */
 export const youngHeap = '--max-semi-space-size=8'
 
-/** Collects what comes, up to `logTailMax` bytes, and gives it as text. */
+/** Collects the text of a stream, and returns a function that gives its last `logTailMax`
+ *  characters. */
 function textOf(readable: Readable): () => string {
   let text = ''
   readable.setEncoding('utf8').on('data', (chunk: string) => {
@@ -196,19 +205,21 @@ function textOf(readable: Readable): () => string {
 function spawnServer(directory: string, log: number | 'ignore'): ChildProcess {
   const serve = ['serve', '--data', directory, '--background', '--idle-exit']
   const args = [youngHeap, mainFile, ...serve, '--ready-fd', String(readyDescriptor)]
-  // The server lives longer than whoever waits for a pipe, or for a lock, that we have from our caller.
+  // The server must not inherit our descriptors: it outlives us, and would hold the pipes and locks
+  // of our caller open.
   return spawnAlone(process.execPath, args, {
     detached: true,
     stdio: ['ignore', log, log, 'pipe'],
-    // A server started within a job is not part of the job, and does not carry its id.
+    // A server that is started within a job does not belong to the job.
     env: { ...process.env, [idVariable]: undefined, [storeVariable]: undefined },
-    // Not the caller's directory, which could then not be unmounted.
+    // In the caller's directory the server would keep it from being unmounted.
     cwd: directory,
   })
 }
 
-/** The server whose start was faster than ours, once it listens. It is looked for: a watch of the directory
- *  takes one of the few inotify instances that a user has. */
+/** Waits for the server whose start was faster than ours. Returns undefined if none listens in
+ *  time. It polls, since a watch of the directory takes one of the few inotify instances that a
+ *  user has. */
 async function otherServer(directory: string): Promise<ServerRecord | undefined> {
   const deadline = AbortSignal.timeout(otherStartMs)
   for (;;) {
@@ -218,7 +229,7 @@ async function otherServer(directory: string): Promise<ServerRecord | undefined>
   }
 }
 
-/** Waits until a server that is ending has ended; after `endMs` it is taken as it is. */
+/** Waits until a server has ended, at most `endMs`. */
 async function untilEnded(directory: string, { started }: ServerRecord): Promise<void> {
   const deadline = AbortSignal.timeout(endMs)
   while (!deadline.aborted && (await findServer(directory))?.started === started) {
@@ -226,7 +237,7 @@ async function untilEnded(directory: string, { started }: ServerRecord): Promise
   }
 }
 
-/** Signals by which a library's code ends the process that reads a damaged file. */
+/** The signals that end a process when a library reads a damaged file. */
 const damageSignals: ReadonlySet<string> = new Set([
   'SIGBUS',
   'SIGSEGV',
@@ -235,7 +246,8 @@ const damageSignals: ReadonlySet<string> = new Set([
   'SIGFPE',
 ])
 
-/** Error from the last message of the server. It names `fsck` where the store is damaged. */
+/** Makes the error of a failed start from the last message of the server. If the store is damaged,
+ *  it names `fsck`. */
 function startError(child: ChildProcess, directory: string, tail: string): TailraceError {
   const [, said, message = ''] = [...tail.matchAll(/^tailrace: ([A-Z0-9]+): (.*)$/gm)].at(-1) ?? []
   if (child.exitCode === busyExitCode) return new TailraceError('EBUSY', message)
@@ -254,7 +266,8 @@ function startError(child: ChildProcess, directory: string, tail: string): Tailr
   )
 }
 
-/** Empty where the log cannot be read. */
+/** Reads the end of the log from the byte `start` on. Returns empty text if the log cannot be
+ *  read. */
 function logTail(file: string, start: number): string {
   try {
     const bytes = readFileSync(file)
@@ -267,7 +280,8 @@ function logTail(file: string, start: number): string {
   }
 }
 
-/** The very process that wrote the record lives, not a later one of the same pid. */
+/** Returns true if the process that wrote the record runs. A later process with the same pid does
+ *  not count. */
 export function isAlive(record: ServerRecord): boolean {
   const start = processStart(record.pid)
   if (start === undefined) return canBeSignalled(record.pid) // no such process, or no /proc

@@ -1,8 +1,9 @@
-/** `server.log`: what a background server writes, and what it says as it crashes. Two files, the older one is
- *  `server.log.1`. See rfc/13, rule 26.
- *  Invariant: descriptors 1 and 2 of the server are the newest file, so that what Node, V8 or a library writes there
- *  by itself lands in it. Whoever moves a file aside holds its lock and has seen that it stands at its name still, so
- *  that of several processes one does. Nothing here throws: a log that cannot be written stops no server. */
+/** The log of a background server, `server.log`, with the messages of a crash. The file before it
+ *  is `server.log.1`. See rfc/13, rule 26.
+ *  Invariant: descriptors 1 and 2 of the server are the newest file, so that messages of Node, V8
+ *  or a library land in it. A process renames the file only while it holds the file's lock and sees
+ *  the file at its name, so that only one of several processes does. Nothing here throws: a log
+ *  that cannot be written stops no server. */
 
 import {
   closeSync,
@@ -15,16 +16,18 @@ import {
 } from 'node:fs'
 import { openLocked, replaceDescriptor } from '../base/posix.js'
 
-/** Bytes of both files together. */
+/** The largest size of both files together, in bytes. */
 export const logSizeMax = 8 * 1024 * 1024
-/** Room that is left at the end of a file for what a crash writes, or a start that fails. */
+/** The room that is left at the end of a file for the messages of a crash or a failed start, in
+ *  bytes. */
 export const crashRoom = 64 * 1024
 const fileSizeMax = logSizeMax / 2
 
 const standardOutput = 1
 const standardError = 2
 
-/** Opens the log for a server that is started; undefined where it cannot be written. The caller closes it. */
+/** Opens the log for a server that is about to start, and returns its descriptor, which the caller
+ *  closes. Returns undefined if the log cannot be written. */
 export function openLog(path: string): number | undefined {
   try {
     rotate(path, 0)
@@ -34,12 +37,12 @@ export function openLog(path: string): number | undefined {
   }
 }
 
-/** The log of this process: once it is made, descriptors 1 and 2 are the log. */
+/** The log of this process. The constructor makes descriptors 1 and 2 the log. */
 export class LogFile {
   readonly #path: string
-  /** Lines that were not written, since one was. */
+  /** The number of lines that could not be written since the last one that was. */
   #lost = 0
-  /** A write ended in the middle of a line. */
+  /** True if the last write ended in the middle of a line. */
   #isMidLine = false
 
   constructor(path: string) {
@@ -47,7 +50,7 @@ export class LogFile {
     this.#prepare(0)
   }
 
-  /** A line without its end. */
+  /** Writes a line, which is given without its newline. */
   write(line: string): void {
     const lost = this.#lost > 0 ? `${this.#lost} lines could not be written here\n` : ''
     const bytes = Buffer.from(`${this.#isMidLine ? '\n' : ''}${lost}${line}\n`)
@@ -63,7 +66,7 @@ export class LogFile {
     }
   }
 
-  /** Sees to it that standard error is the file at the log's name, and has room for `size` bytes. */
+  /** Makes standard error the file at the log's name, with room for `size` bytes. */
   #prepare(size: number): void {
     try {
       const now = fstatSync(standardError)
@@ -79,12 +82,12 @@ export class LogFile {
         closeSync(file)
       }
     } catch {
-      // The line goes where the last one went.
+      // The line then goes to the same file as the last one.
     }
   }
 }
 
-/** Moves the file aside if it has no room for `size` bytes more, unless another process does just now. */
+/** Renames the log if it has no room for `size` bytes more, unless another process is doing so. */
 function rotate(path: string, size: number): void {
   const there = statSync(path, { throwIfNoEntry: false })
   if (!there || there.size + size <= fileSizeMax - crashRoom) return
@@ -92,7 +95,7 @@ function rotate(path: string, size: number): void {
   if (file === undefined) return
   try {
     const held = fstatSync(file)
-    // Another may have moved it between our look and our lock: then what stands there is new.
+    // Another process may have renamed the file before we got the lock. Then there is a new file.
     if (held.size + size > fileSizeMax - crashRoom && isSame(held, statSync(path))) {
       renameSync(path, `${path}.1`)
     }

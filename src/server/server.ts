@@ -11,6 +11,7 @@ import { deferred } from '../base/deferred.js'
 import { type Environment, systemEnvironment } from '../base/environment.js'
 import { type FileIdentity, fileIdentity, isSameFile } from '../base/file-identity.js'
 import { openFilesMax } from '../base/limits.js'
+import { processStart } from '../base/process-start.js'
 import { checkFormat } from '../engine/format-file.js'
 import { TailraceError, toTailraceError } from '../error.js'
 import {
@@ -19,7 +20,6 @@ import {
   removeServerRecord,
   type ServerRecord,
   socketPathOf,
-  startTimeOf,
   writeServerRecord,
 } from '../local/directory.js'
 import {
@@ -192,7 +192,8 @@ class RunningServer implements Server {
       const socket = await socketPathOf(directory)
       await this.#listenOnSocket(socket)
       for (const address of addresses) await this.#listenOnTcp(address)
-      const startTime = (await startTimeOf(process.pid)) ?? ''
+      // The record has the clock ticks alone, without the boot.
+      const startTime = processStart(process.pid)?.split('.')[1] ?? ''
       this.#record = { ...this.#record, startTime, socket, listen: this.listen }
       await writeServerRecord(directory, this.#record)
     } catch (error) {

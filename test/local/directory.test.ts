@@ -27,7 +27,6 @@ import {
   socketNow,
   socketPathMax,
   socketPathOf,
-  startTimeOf,
   writeServerRecord,
 } from '../../src/local/directory.js'
 
@@ -128,11 +127,6 @@ describe('server.json', () => {
       expect.objectContaining({ code: 'EBUSY', message: expect.stringContaining('pid 5') }),
     )
   })
-})
-
-it('startTimeOf() tells this process, and none of a pid that is free', async () => {
-  expect(await startTimeOf(process.pid)).toMatch(/^[0-9]+$/)
-  expect(await startTimeOf(2 ** 30)).toBeUndefined()
 })
 
 describe('the socket', () => {
