@@ -1,7 +1,8 @@
-/** Collections of a store: one at a time, asked for or begun by itself, while it is used; one that the end of
- *  the process cut goes on when the store is opened again. See rfc/14.
- *  Invariant: nothing is freed before all that is in use was marked; what is put or committed meanwhile is
- *  spared by the engine, what uploads have put before by their notes. */
+/** Collections of a store, one at a time, while the store is used. A caller asks for one, or the
+ *  collector begins it by itself. A collection that is cut off by the end of the process goes on at
+ *  the next open. See rfc/14.
+ *  Invariant: nothing is freed before everything in use was marked. The engine spares what is put
+ *  or committed meanwhile; the notes of uploads spare what they put before. */
 
 import { setImmediate } from 'node:timers/promises'
 import type { Collected, CollectOptions, CollectProgress, Upkeep } from '../api/upkeep.js'
@@ -24,17 +25,17 @@ import { markInUse } from './in-use.js'
 import { Mark } from './mark.js'
 import type { MarkSet } from './mark-set.js'
 
-/** How much garbage there must be, at least, for a collection to begin by itself: this share of what the last
- *  one left, and this many bytes. */
-export const garbageShare = 0.5
-export const garbageSizeMin = 256 * 1024 * 1024
-/** How far a sweep has come is recorded after this many steps. */
-export const stepsPerRecord = 64
+/** The bounds above which a collection begins by itself (rfc/14, rule 19): the share of the bytes
+ *  that the last one left, and a number of bytes on top. */
+const garbageShare = 0.5
+const garbageSizeMin = 256 * 1024 * 1024
+/** The number of steps after which the place of a sweep is recorded. */
+const stepsPerRecord = 64
 
-/** When a collection begins by itself; tests make them small. */
+/** The bounds above which a collection begins by itself. Tests make them small. */
 export type GarbageBounds = { readonly share: number; readonly sizeMin: number }
 
-export type CollectorPorts = {
+type CollectorPorts = {
   readonly engine: Engine
   readonly content: Content
   readonly nodes: Nodes
@@ -43,23 +44,26 @@ export type CollectorPorts = {
   readonly garbage?: GarbageBounds
 }
 
+/** A collection in progress. */
 type Run = {
   readonly dryRun: boolean
   readonly thorough: boolean
+  /** The place in the engine up to which it has swept. */
   readonly after: number
-  /** Forgets that it began after; undefined: it begins now. */
+  /** The number of forgets before it began; undefined if it begins now. */
   readonly covered: number | undefined
   readonly signal: AbortSignal
   readonly onProgress: (progress: CollectProgress) => void
 }
 
+/** The collector of a store, until it is disposed of. */
 export class Collector implements Pick<Upkeep, 'collect'>, AsyncDisposable {
   readonly #ports: CollectorPorts
   readonly #bounds: GarbageBounds
   readonly #closing = new AbortController()
   readonly #listening: Disposable
   #running: Promise<unknown> | undefined
-  /** What was stored when the last one ended. */
+  /** The bytes that were stored when the last collection ended, or failed. */
   #left: number
 
   private constructor(ports: CollectorPorts, left: number) {
@@ -70,7 +74,8 @@ export class Collector implements Pick<Upkeep, 'collect'>, AsyncDisposable {
     this.#listening = ports.spaces.listen({ moved: look, changed: look })
   }
 
-  /** Goes on with a collection that was under way when the store was open last. */
+  /** Opens the collector, and goes on with a collection that the last close of the store has cut
+   *  off. Throws ECORRUPT, EDANGLING, EIO. */
   static async open(ports: CollectorPorts): Promise<Collector> {
     const { running, after, thorough, covered, left } = await recordOf(ports)
     const collector = new Collector(ports, left)
@@ -78,11 +83,12 @@ export class Collector implements Pick<Upkeep, 'collect'>, AsyncDisposable {
     return collector
   }
 
-  /** Is one under way? */
+  /** True while a collection is in progress. */
   get running(): boolean {
     return this.#running !== undefined
   }
 
+  /** Runs a thorough collection: see `Upkeep.collect`. */
   async collect(options: CollectOptions = {}): Promise<Collected> {
     const { dryRun = false, signal, onProgress = () => {} } = options
     if (signal?.aborted) throw canceled(signal)
@@ -95,14 +101,14 @@ export class Collector implements Pick<Upkeep, 'collect'>, AsyncDisposable {
     return this.#begin({ ...run, signal: either.signal }).finally(either.end)
   }
 
-  /** Ends a collection that is under way; it goes on when the store is opened again. */
+  /** Ends a collection that is in progress. It goes on at the next open of the store. */
   async [Symbol.asyncDispose](): Promise<void> {
     this.#listening[Symbol.dispose]()
     this.#closing.abort(new TailraceError('ECLOSED', 'the store is closed'))
     await this.#running
   }
 
-  /** Called at each commit: cheap. */
+  /** Begins a collection if there is enough garbage. It is cheap, since each commit calls it. */
   #beginIfDue(): void {
     if (this.#running || this.#closing.signal.aborted) return
     const { share, sizeMin } = this.#bounds
@@ -113,12 +119,13 @@ export class Collector implements Pick<Upkeep, 'collect'>, AsyncDisposable {
   #beginByItself(run: Pick<Run, 'after' | 'thorough' | 'covered'>): void {
     const { signal } = this.#closing
     void this.#begin({ ...run, dryRun: false, signal, onProgress: () => {} }).catch(() => {
-      // Nobody asked; who does learns why. It is tried again when there is as much garbage once more.
+      // Nobody waits for the error: a caller that asks for a collection gets it. The next try comes
+      // when as much garbage has been added again.
       this.#left = this.#ports.engine.stored
     })
   }
 
-  /** REQUIRES: none is under way. */
+  /** Begins a collection. REQUIRES: none is in progress. */
   #begin(run: Run): Promise<Collected> {
     const done = this.#run(run)
     const ended = () => {
@@ -138,7 +145,7 @@ export class Collector implements Pick<Upkeep, 'collect'>, AsyncDisposable {
       const thorough = run.thorough || covered > record.swept
       const begun = { running: true, after: run.after, thorough, covered }
       await this.#note(run, (now) => ({ ...now, ...begun }))
-      // A reader may have what was forgotten: then the next one looks for it again.
+      // A reader may still hold forgotten bytes: then the next collection looks for them again.
       const stale = spaces.past.holds.stale
       const mark = new Mark({
         engine,
@@ -153,12 +160,12 @@ export class Collector implements Pick<Upkeep, 'collect'>, AsyncDisposable {
       await this.#note(run, (now) => ({
         ...now,
         ...{ running: false, after: 0, thorough: false, left: this.#left },
-        // A forget that came meanwhile was not swept up behind.
+        // A forget that came meanwhile counts for the next collection.
         swept: thorough && !stale ? covered : now.swept,
       }))
       return { ...collected, ...(overwritten > 0 && { overwritten }) }
     } catch (error) {
-      // A store or a server that closes goes on with it later; anything else ends it.
+      // A collection that a close cuts off goes on later; any other error ends it.
       if (!this.#closing.signal.aborted && !isCode(error, 'ECLOSED')) {
         const ended = { running: false, after: 0, thorough: false }
         await this.#note(run, (now) => ({ ...now, ...ended })).catch(() => {})
@@ -210,7 +217,8 @@ export class Collector implements Pick<Upkeep, 'collect'>, AsyncDisposable {
     return { dryRun, live: inUse, freed, longestStepMs, steps }
   }
 
-  /** Something was forgotten: its bytes shall not stay in freed pages. */
+  /** Overwrites freed pages, so that forgotten bytes do not stay in them. Returns the number of
+   *  bytes. */
   #overwrite({ signal, onProgress }: Run): Promise<number> {
     return this.#ports.engine.overwriteFreed({
       signal,
@@ -222,13 +230,15 @@ export class Collector implements Pick<Upkeep, 'collect'>, AsyncDisposable {
     return this.#note(run, (now) => ({ ...now, after }))
   }
 
-  /** A dry run leaves no trace. */
+  /** Changes the durable record, unless this is a dry run. Throws what a commit throws, except
+   *  ENOSPC. */
   async #note(run: Run, update: UpdateCollection['update']): Promise<void> {
     if (run.dryRun) return
     try {
       await updateCollection(this.#ports.spaces.find('system').committer, update)
     } catch (error) {
-      // It can make space on a full disk; only a restart would not know of it.
+      // The collection may free space on a full disk. Without the record only a restart would not
+      // go on.
       if (!isCode(error, 'ENOSPC')) throw error
     }
   }

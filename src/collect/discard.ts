@@ -1,13 +1,16 @@
-/** Keys of a namespace whose past holds nothing else than what its present does: they go, and its history with
- *  them. See rfc/11, rules 16 to 18.
- *  Invariant: once it is answered no root that can be read has the keys; with `pins` no pin either. */
+/** Removes keys together with the history of their namespace. It is for namespaces whose older
+ *  roots hold nothing but removed keys that the newest root lacks, like `jobs`. See rfc/11, rules
+ *  16 to 18.
+ *  Invariant: once it has resolved, no retained root has the keys, and with `pins` no pin has
+ *  them. */
 
 import { removeWithHistory, updateCollection } from '../kvs/configure.js'
 import { parseKey } from '../tree/key.js'
 import { type ForgetPorts, rewritePins } from './forget.js'
 
-/** With `pins` they are taken out of the pins of the namespace, too, and the next collection is thorough.
- *  Throws ECLOSED, EBUSY, ENOSPC, EIO. */
+/** Removes keys, and retains no older root of their namespace. With `pins` it also removes them
+ *  from the pins of the namespace, and makes the next collection thorough. Throws ECLOSED, EBUSY,
+ *  ENOSPC, EIO. */
 export async function discard(
   ports: ForgetPorts,
   namespace: string,
@@ -22,13 +25,14 @@ export async function discard(
   }
   if (!pins) return remove()
   const system = ports.spaces.find('system').committer
-  // As a forget does: before, for what a crash leaves half done; after, for a collection that began meanwhile.
+  // The forget is counted before the removal, for the case of a crash in the middle of it, and
+  // after it, for a collection that began meanwhile.
   const note = () => updateCollection(system, (now) => ({ ...now, forgets: now.forgets + 1 }))
   return ports.pinning.exclusively(async () => {
     await note()
     try {
-      // While nobody pins: a pin of an older root would bring them back. The pins first: what a crash leaves
-      // half done is there still, and can be asked for again.
+      // Nobody pins meanwhile: a pin of an older root would bring the keys back. The pins come
+      // first: after a crash the keys are still there, so that the removal can be asked for again.
       await rewritePins(ports, open.live, keys.map(parseKey), system)
       await remove()
     } finally {

@@ -1,7 +1,7 @@
-/** A key is forgotten: it goes from the current tree, from every retained root and from every pin of its
- *  namespace, so that the next collection takes its bytes. See rfc/14.
- *  Invariant: while roots are rewritten the namespace's commit loop stands still and nobody pins; each root
- *  keeps all its other keys, its seq, time and tx, and gets another ref. */
+/** Forgets a key: it removes the key from the current tree, from every retained root and from every
+ *  pin of its namespace, so that the next collection frees its bytes. See rfc/14, rules 21 to 24.
+ *  Invariant: while roots are rewritten the commit loop of the namespace stands still, and nobody
+ *  pins. A rewritten root keeps all its other keys, its seq, time and tx, and gets another ref. */
 
 import type { Pin } from '../api/history.js'
 import { primary, reservedNamespaces } from '../api/namespace.js'
@@ -25,9 +25,10 @@ import { type Nodes, NodeWriter } from '../tree/nodes.js'
 import { readRoot, writeRoot } from '../tree/root.js'
 import type { Dir } from '../tree/treeobj.js'
 
-/** Roots that are rewritten in one durable write, and looked at in one page. */
-export const rewrittenMax = 256
+/** The number of roots that are read in one page, and rewritten in one durable write. */
+const rewrittenMax = 256
 
+/** The ports of `forget` and `discard`. */
 export type ForgetPorts = {
   readonly engine: Engine
   readonly nodes: Nodes
@@ -35,7 +36,8 @@ export type ForgetPorts = {
   readonly pinning: Pinning
 }
 
-/** Throws ENOENT (nothing has it), EINVAL (the root directory, or through a link), EPERM (a reserved
+/** Forgets a key, and all below it, and returns how much was changed. Throws ENOENT (no root and no
+ *  pin has the key), EINVAL (the root directory, or a key behind a link), EPERM (a reserved
  *  namespace), ENONS, EBUSY, ENOSPC, EIO. */
 export async function forget(
   ports: ForgetPorts,
@@ -57,13 +59,13 @@ export async function forget(
 
 async function forgetAlone(ports: ForgetPorts, open: Open, key: Key): Promise<Forgotten> {
   const system = ports.spaces.find('system').committer
-  // Before, so that what a crash leaves half done is swept up behind; after, for a collection that began
-  // meanwhile.
+  // The forget is counted before, for the case of a crash in the middle of it, and after, for a
+  // collection that began meanwhile.
   const note = () => updateCollection(system, (now) => ({ ...now, forgets: now.forgets + 1 }))
   await note()
   try {
     return await alone(ports.engine, [open.committer], async (commit) => {
-      // The key goes from the current tree in a commit of its own, if it is there.
+      // A commit of its own removes the key from the current tree, if it is there.
       const prepared = prepare({ ops: [{ op: 'unlink', key, recursive: true }] })
       const there = await has(ports.nodes, await open.live.data(), key)
       const committed = there ? await commit(prepared) : undefined
@@ -78,7 +80,8 @@ async function forgetAlone(ports: ForgetPorts, open: Open, key: Key): Promise<Fo
   }
 }
 
-/** Is the key there, as it stands? Throws EINVAL where a link leads on: the value is at another key. */
+/** True if the key is in the tree. Throws EINVAL if a link is on the way, since the value is at
+ *  another key. */
 async function has(nodes: Nodes, data: Dir, key: Key): Promise<boolean> {
   let dir = data
   const names = componentsOf(key)
@@ -96,7 +99,8 @@ async function has(nodes: Nodes, data: Dir, key: Key): Promise<boolean> {
   return false
 }
 
-/** How many had it. */
+/** Removes a key from every retained root of a namespace. Returns the number of roots that had
+ *  it. */
 async function rewriteRoots(
   { engine, nodes }: ForgetPorts,
   live: LiveNamespace,
@@ -122,7 +126,8 @@ async function rewriteRoots(
   return count
 }
 
-/** Takes keys out of every pin of a namespace; gives how many had one. REQUIRES: nobody pins meanwhile. */
+/** Removes keys from every pin of a namespace. Returns the number of pins that had one of them.
+ *  Throws what a commit throws. REQUIRES: nobody pins meanwhile. */
 export async function rewritePins(
   { nodes, spaces }: ForgetPorts,
   live: LiveNamespace,
@@ -143,7 +148,8 @@ export async function rewritePins(
   return count
 }
 
-/** The root without the keys; undefined where it has none of them, or cannot be read any more. */
+/** Writes a root without the keys, and returns its ref; undefined if the root has none of them, or
+ *  if it cannot be read any more. */
 async function rewrite(
   nodes: Nodes,
   writer: NodeWriter,

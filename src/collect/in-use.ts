@@ -1,7 +1,8 @@
-/** All that is in use while a store is written to: every root that somebody can read, now or from now on.
- *  See rfc/14.
- *  Invariant: a commit that lands after the walk names only what it found, what the commit itself brings, and
- *  what uploads have put: the order of the steps in `markInUse` is what makes it so. */
+/** Marks everything that is in use while others write to the store: every root that somebody can
+ *  read, now or later. See rfc/14, rules 10 to 16.
+ *  Invariant: a commit that lands after the walk names only blobs that the walk found, that the
+ *  commit itself brings, or that uploads have put. The order of the steps in `markInUse` ensures
+ *  this. */
 
 import { setImmediate } from 'node:timers/promises'
 import { joinAbort } from '../base/join-abort.js'
@@ -14,8 +15,9 @@ import type { OpenNamespaces } from '../kvs/namespaces.js'
 import { floorPageSize } from '../past/retention.js'
 import type { Mark } from './mark.js'
 
-/** Marks it all. REQUIRES: the engine's collection has begun. `durable`: the floors are recorded, so that a
- *  root whose tree is taken is not retained again. Throws ECORRUPT, EIO, ENOSPC, ECANCELED, ECLOSED. */
+/** Marks everything that is in use. `durable`: it also records the floors, so that a root whose
+ *  tree the collection frees is never retained again. Throws ECORRUPT, EIO, ENOSPC, ECANCELED,
+ *  ECLOSED. REQUIRES: the engine's collection has begun. */
 export async function markInUse(
   { engine, spaces }: { readonly engine: Engine; readonly spaces: OpenNamespaces },
   mark: Mark,
@@ -26,18 +28,19 @@ export async function markInUse(
     moved: (_live, root) => moved.push(root.ref),
     changed: (live) => moved.push(live.root.ref),
   })
-  // 1. Whoever takes a hold from here on has seen the floors; what is below them nobody takes.
+  // 1. List the retained roots. Holds that are taken from here on are above the floors.
   const retained = new RefList()
   for (const open of spaces.all()) {
     await listRetained(open, { durable, signal, into: retained })
   }
-  // 2. What is read or pinned now, retained or not.
+  // 2. List what is held or pinned now, retained or not.
   const held = await spaces.past.inUse()
-  // 3. Who began before has landed, and is among `moved`, whatever it took from a root that is no more
-  //    retained; who begins from here on takes from roots that were listed, or moved since.
+  // 3. Wait for the groups in progress. They may copy from roots that are not retained any more,
+  // but their own roots are in `moved` then. Later groups copy from listed roots, or from roots
+  // that moved since.
   for (const { committer } of spaces.all()) await joinAbort(committer.passed(), signal)
-  // 4. What is newest now, also of namespaces that were made meanwhile; the engine may have a root of a commit
-  //    whose outcome nobody knows yet.
+  // 4. List the newest roots, those of new namespaces too. The engine may have the root of a commit
+  // whose outcome is not known yet.
   const newest = (await engine.roots()).map(({ root }) => root.ref)
   for (const { live } of spaces.all()) newest.push(live.root.ref)
   listening[Symbol.dispose]()
@@ -62,12 +65,13 @@ async function listRetained(
       if (options.signal.aborted) throw canceled(options.signal)
     }
   } catch (error) {
-    // Removed meanwhile: then it retains nothing.
+    // The namespace was removed meanwhile: it retains nothing.
     if (!isCode(error, 'ENONS')) throw error
   }
 }
 
-/** A namespace that is being removed takes no more commits; should that fail, it has its roots still. */
+/** Records the floor of a namespace, and returns it. A namespace that is being removed accepts no
+ *  commit: then the floor is not recorded, but its roots are listed, since its removal may fail. */
 async function durableFloor(open: Open): Promise<number> {
   try {
     return await settle(open)

@@ -1,41 +1,43 @@
-/** What a collection has found to be in use: about 30 bytes a ref. See rfc/14.
- *  Invariant: two facts of a ref: that it is needed, and that it was walked as a node, all below it too. A
- *  node that was met as a blob (somebody stored a treeobj that lies), or of which only a part is needed (a
- *  trimmed log), was not. */
+/** The set of refs that a collection has marked as in use: about 30 bytes a ref. See rfc/14, rule
+ *  4.
+ *  Invariant: the set knows two facts of a ref: it is needed, and it was walked as a node, with all
+ *  that is below it. The second does not hold for a node that was met as a blob (a raw treeobj can
+ *  say so), or of which only a part is needed (a trimmed log). */
 
 import type { Blobref } from '../blob/blobref.js'
 import { RefSet } from '../blob/ref-set.js'
 import type { Reached } from '../tree/reach.js'
 
-/** Mutable; owned by the mark that fills it. */
+/** The set. Mutable; owned by the mark that fills it. */
 export class MarkSet {
   readonly #walked = new Shards()
   readonly #named = new Shards()
   #count = 0
 
-  /** Refs that are needed. */
+  /** The number of refs that are needed. */
   get count(): number {
     return this.#count
   }
 
+  /** Adds a ref that a walk yielded. */
   add({ ref, kind, partial }: Reached): void {
     if (!this.has(ref)) this.#count++
     const shards = kind === 'node' && !partial ? this.#walked : this.#named
     shards.add(ref)
   }
 
-  /** Is it needed? */
+  /** True if a ref is needed. */
   has(ref: Blobref): boolean {
     return this.#walked.has(ref) || this.#named.has(ref)
   }
 
-  /** Is all below it needed, and in the set, or on its way there? */
+  /** True if everything below a ref is in the set, or is added by the walk in progress. */
   isWalked(ref: Blobref): boolean {
     return this.#walked.has(ref)
   }
 }
 
-/** One set for each first byte of a digest, so that none takes long to grow. */
+/** A set for each first byte of a digest, so that no growth of a set takes long. */
 class Shards {
   readonly #sets: (RefSet | undefined)[] = []
 

@@ -1,7 +1,8 @@
-/** A mark: from every root that is in use to every blob and node that it needs. See rfc/14.
- *  Invariant: what is not marked is reached by nothing that it was told of. Nodes come from the engine
- *  itself, verified: what only a cache has does not pass for stored. Memory: the mark set, and one node's
- *  refs a level. */
+/** A mark walks from every root in use to every blob and node that the root needs. See rfc/14,
+ *  rules 2 to 5.
+ *  Invariant: no root that was given to the mark reaches an unmarked ref. Nodes are loaded from the
+ *  engine and verified, so that a node that only a cache has does not count as stored. Memory: the
+ *  mark set, and the refs of one node for each level. */
 
 import { setImmediate } from 'node:timers/promises'
 import type { Blobref } from '../blob/blobref.js'
@@ -14,21 +15,25 @@ import { Nodes } from '../tree/nodes.js'
 import { type Reached, reachable, reachableFrom } from '../tree/reach.js'
 import { MarkSet } from './mark-set.js'
 
-/** A mark gives way to others after this time, and after this many refs. */
-export const markSliceMs = 4
-export const markSliceRefs = 1_024
-/** Bytes of decoded nodes that a mark keeps. */
+/** The time, in ms, after which a mark lets the event loop turn. */
+const markSliceMs = 4
+/** The number of refs after which a mark lets the event loop turn. */
+const markSliceRefs = 1_024
+/** The memory for decoded nodes of a mark, in bytes. */
 const markNodesSize = 1024 * 1024
 
-export type MarkOptions = {
+type MarkOptions = {
   readonly engine: Engine
-  /** Monotonic, ms. */
+  /** The monotonic clock, in ms. */
   readonly monotonic: () => number
   readonly signal: AbortSignal
+  /** Called with the number of refs that were marked so far. */
   readonly onProgress: (refs: number) => void
 }
 
+/** The mark of one collection. Each call throws ECORRUPT, EIO, ECLOSED, ECANCELED. */
 export class Mark {
+  /** The refs that were marked so far. */
   readonly set = new MarkSet()
   readonly #options: MarkOptions
   readonly #nodes: Nodes
@@ -41,12 +46,13 @@ export class Mark {
     this.#nodes = new Nodes(new Stored(options.engine), { cacheSize: markNodesSize })
   }
 
-  /** A namespace's newest root: with its present. */
+  /** Marks the newest root of a namespace: both its trees, `data` and `meta`. */
   async newest(ref: Blobref): Promise<void> {
     await this.#walk(reachableFrom(this.#nodes, ref, this.#isWalked, this.#lost))
   }
 
-  /** A root of which only the keys are read any more: its present may be gone. */
+  /** Marks an older root: its tree `data` only, since nobody reads its `meta`, which may be freed
+   *  already. */
   async root(ref: Blobref): Promise<void> {
     if (this.set.isWalked(ref)) return
     this.set.add({ ref, kind: 'node', partial: true })
@@ -56,8 +62,8 @@ export class Mark {
     await this.#walk(reachable(this.#nodes, node.data, this.#isWalked, this.#lost))
   }
 
-  /** What a reader or a pin holds. A reader may have begun while its root was the newest, and look into its
-   *  present: what is left of that stays. */
+  /** Marks what a reader or a pin holds. It marks both trees of a held root, as far as they are
+   *  there, since a reader may have begun while its root was the newest. */
   async held(held: Held): Promise<void> {
     if ('root' in held) await this.newest(held.root)
     else await this.#walk(reachable(this.#nodes, held.treeobj, this.#isWalked, this.#lost))
@@ -65,8 +71,8 @@ export class Mark {
 
   readonly #isWalked = (ref: Blobref) => this.set.isWalked(ref)
 
-  /** What is missing, or is a value's blob, has nothing below it that anybody could find; what is damaged
-   *  may have. */
+  /** Ignores a node that is missing or is a value's blob: nothing below it can be reached. Throws
+   *  for a damaged node, since something below it may be in use. */
   readonly #lost = (_: Blobref, error: unknown): undefined => {
     if (isCode(error, 'EDANGLING')) return undefined
     throw error
@@ -77,7 +83,7 @@ export class Mark {
       this.set.add(reached)
       if (this.#isDue()) await this.#giveWay()
     }
-    // A root of which all was known takes its time, too.
+    // A walk that yields no ref takes time too.
     if (this.#isDue()) await this.#giveWay()
   }
 
@@ -101,7 +107,7 @@ function corrupt(ref: Blobref): TailraceError {
   return new TailraceError('ECORRUPT', message)
 }
 
-/** Nodes as the engine has them. */
+/** A source of nodes that loads each from the engine and verifies it. */
 class Stored implements NodeSource {
   readonly #engine: Engine
 

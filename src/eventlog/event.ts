@@ -1,6 +1,6 @@
 /** Events, as values and as stored bytes. See rfc/8. The fields are those of Flux RFC 18.
- *  Invariant: what is stored is arrays, never objects by name, so that every name of a context
- *  (`__proto__`, `1`) comes back as it was. Pure; runs in browsers. */
+ *  Invariant: an event is stored as arrays, never as a map, so that every name of a context
+ *  (`__proto__`, `1`) comes back unchanged. Pure; runs in browsers. */
 
 import {
   type Event,
@@ -15,14 +15,15 @@ import { blobSizeMax, join } from '../blob/blob.js'
 import { decodeAll, encode, type Plain } from '../blob/codec.js'
 import { TailraceError } from '../error.js'
 
-/** What stands first in a stored array: the array itself, or names and values in turn. */
+/** The first element of a stored array: it says if the rest is a list, or the names and values of
+ *  an object. */
 const arrayTag = 0
 const objectTag = 1
 
 const utf8 = new TextEncoder()
 
-/** Parses a JSON event. `timestamp` stands in for a missing one. An object whose only name is
- *  `base64` is bytes. Throws EINVAL. */
+/** Parses a JSON event. `timestamp`, in seconds since 1970, is used for an event without one. An
+ *  object whose only name is `base64` is bytes. Throws EINVAL. */
 export function parseEvent(input: unknown, options?: { readonly timestamp?: number }): Event {
   if (!isRecord(input)) throw new TailraceError('EINVAL', 'an event is an object')
   for (const field of Object.keys(input)) {
@@ -44,7 +45,8 @@ export function parseEvent(input: unknown, options?: { readonly timestamp?: numb
   return { timestamp, name, context }
 }
 
-/** One event as it is stored. Throws EINVAL as `parseEvent`, E2BIG above `eventSizeMax`. */
+/** Returns the stored bytes of an event. Throws EINVAL for what is no event, E2BIG above
+ *  `eventSizeMax`. */
 export function encodeEvent(event: Event): Uint8Array {
   const { timestamp, name, context } = parseEvent(event)
   const bytes = encode(context ? [timestamp, name, plainOf(context)] : [timestamp, name])
@@ -54,21 +56,22 @@ export function encodeEvent(event: Event): Uint8Array {
   return bytes
 }
 
-/** Events one after the other, in as few pieces as fit a blob each; no event spans two pieces.
- *  Throws EINVAL, E2BIG. */
+/** Returns the stored bytes of events, one after the other, in pieces that fit a blob each. No
+ *  event spans two pieces. Throws EINVAL, E2BIG. */
 export function encodeEvents(events: readonly Event[]): Uint8Array[] {
   const pieces = new EventPieces()
   for (const event of events) pieces.push(event)
   return pieces.end()
 }
 
-/** Gathers events into the pieces of `encodeEvents`, one event at a time. */
+/** Gathers events into the pieces of `encodeEvents`, one event at a time. Mutable; owned by the
+ *  loop that made it. */
 export class EventPieces {
   readonly #pieces: Uint8Array[] = []
   #open: Uint8Array[] = []
   #openSize = 0
 
-  /** Throws EINVAL, E2BIG. */
+  /** Adds an event. Throws EINVAL, E2BIG. */
   push(event: Event): void {
     const bytes = encodeEvent(event)
     if (this.#openSize + bytes.length > blobSizeMax) this.#cut()
@@ -76,7 +79,7 @@ export class EventPieces {
     this.#openSize += bytes.length
   }
 
-  /** All pieces. Nothing comes after it. */
+  /** Returns all pieces. REQUIRES: it is the last call. */
   end(): Uint8Array[] {
     if (this.#openSize > 0) this.#cut()
     return this.#pieces
@@ -89,8 +92,9 @@ export class EventPieces {
   }
 }
 
-/** The events of one blob, or of several joined. Bytes in contexts are views of `bytes`. Throws EINVAL: whoever may
- *  append to a key may append what is no event, so that this is no damage of the store. */
+/** Returns the events of one blob, or of several joined ones. Bytes in contexts are views of
+ *  `bytes`. Throws EINVAL for other bytes: that is no damage of the store, since a caller may
+ *  append any bytes to a key. */
 export function decodeEvents(bytes: Uint8Array): Event[] {
   return valuesOf(bytes).map(eventOf)
 }
@@ -146,10 +150,10 @@ function objectOf(tagged: readonly unknown[], depth: number): EventContext {
   return Object.fromEntries(entries)
 }
 
-/** What else a caller can do with a value that has other bytes. */
+/** The advice for a value that is no eventlog. */
 const readBytes = 'read its bytes (GET /v1/kv, "tailrace get")'
 
-/** The value of a key that is read as an eventlog, and is none. */
+/** Returns the EINVAL for a value that is read as an eventlog but is none. */
 export function notEvents(options?: { readonly cause: unknown }): TailraceError {
   const message = `the value is no eventlog, other bytes were put or appended there: ${readBytes}`
   return new TailraceError('EINVAL', message, options)
@@ -225,7 +229,7 @@ function isContext(value: EventValue | undefined): value is EventContext {
   return isRecord(value)
 }
 
-/** `Array.isArray` does not narrow readonly arrays. */
+/** True for an array. It is needed because `Array.isArray` does not narrow readonly arrays. */
 function isList(value: EventContext | readonly EventValue[]): value is readonly EventValue[] {
   return Array.isArray(value)
 }

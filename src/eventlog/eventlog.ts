@@ -1,6 +1,6 @@
-/** Eventlogs on the store: an append key of events. See rfc/8.
- *  Invariant: an event never spans blobs, and the events of one call are one transaction: all of
- *  them or none. Runs in browsers, over any `Kvs`. */
+/** Eventlogs: an eventlog is an append key of events. See rfc/8.
+ *  Invariant: an event never spans blobs. The events of one call are one transaction: all are
+ *  appended, or none. Runs in browsers, over any `Kvs`. */
 
 import type { AppendEventsOptions, Event, FollowEventsOptions } from '../api/event.js'
 import type { Kvs, ReadScope } from '../api/kvs.js'
@@ -12,10 +12,11 @@ import { Splitter } from './splitter.js'
 export { decodeEvents, EventPieces, encodeEvent, encodeEvents, parseEvent } from './event.js'
 export { eventsOfNdjson, fromNdjson, toNdjson } from './ndjson.js'
 
-/** Appends events, durable when it resolves: `index` of the first blob, `count` of blobs after it.
- *  Most often that is one blob; events that do not fit one are several, of one transaction.
- *  Throws EINVAL (also: no events and no `seal`), E2BIG (an event above `eventSizeMax`, or all of
- *  them above `transactionSizeMax`), ESEALED and what `Kvs.commit` throws. */
+/** Appends events. They are durable when it resolves, with the `index` of their first blob, and the
+ *  `count` of blobs that the log has then. Most often they are one blob; events that do not fit one
+ *  blob are several appends of one transaction. Throws EINVAL (also for no events without `seal`),
+ *  E2BIG (an event above `eventSizeMax`, or all together above `transactionSizeMax`), ESEALED, and
+ *  what `Kvs.commit` throws. */
 export async function appendEvents(
   kvs: Kvs,
   key: string,
@@ -25,7 +26,8 @@ export async function appendEvents(
   return appendPieces(kvs, key, encodeEvents(events), options)
 }
 
-/** Like `appendEvents`, of events that are encoded: the pieces of `encodeEvents`. */
+/** Appends encoded events: the pieces that `encodeEvents` returned. Returns and throws what
+ *  `appendEvents` does. */
 export async function appendPieces(
   kvs: Kvs,
   key: string,
@@ -45,7 +47,8 @@ export async function appendPieces(
   return { ...root, result: { ...results.at(-1), ...indexOf(results[0]) } }
 }
 
-/** The ops that append these events, for a transaction that does more. Throws EINVAL, E2BIG. */
+/** Returns the ops that append these events, for a transaction that has other ops too. Throws
+ *  EINVAL, E2BIG. */
 export function appendOps(key: string, events: readonly Event[], seal: boolean): Op[] {
   return opsOf(key, encodeEvents(events), seal)
 }
@@ -58,8 +61,8 @@ function opsOf(key: string, pieces: readonly Uint8Array[], seal: boolean): Op[] 
   return ops.length === 0 && seal ? [{ op: 'seal', key }] : ops
 }
 
-/** All events at one root, in order, loaded as they are consumed. Throws ENOENT, EINVAL (not an
- *  eventlog) and what `Kvs.read` throws. */
+/** Yields all events at one root, in order. It loads them as they are consumed. Throws ENOENT,
+ *  EINVAL (not an eventlog), and what `Kvs.read` throws. */
 export async function* readEvents(
   kvs: Kvs,
   key: string,
@@ -69,15 +72,15 @@ export async function* readEvents(
   if (!reading) throw new TailraceError('ENOENT', `there is no eventlog ${JSON.stringify(key)}`)
   const splitter = new Splitter()
   for await (const chunk of reading.chunks) {
-    // `yield*` would await each of them once more.
+    // `yield*` would await each event once more.
     for (const event of splitter.push(chunk)) yield event
   }
   splitter.finish()
 }
 
-/** All events, then new ones as they are appended, until the log is sealed. Throws ENOENT, ENONS,
- *  EOVERWRITTEN, EINVAL (not an eventlog) and what a watch ends with. Leaving the loop cancels the
- *  watch. */
+/** Yields all events, then new ones as they are appended, until the log is sealed. Leaving the loop
+ *  cancels the watch. Throws ENOENT, ENONS, EOVERWRITTEN, EINVAL (not an eventlog), and what a
+ *  watch throws. */
 export async function* followEvents(
   kvs: Kvs,
   key: string,

@@ -1,5 +1,6 @@
-/** Eventlogs as people and curl see them: one JSON object a line. See rfc/8.
- *  Invariant: `fromNdjson(toNdjson(event))` is the event, bytes included. Runs in browsers. */
+/** Eventlogs as NDJSON, for people and curl: one JSON object a line. See rfc/8, rule 4.
+ *  Invariant: `fromNdjson(toNdjson(event))` has the equal event, bytes included. Runs in
+ *  browsers. */
 
 import type { Event, EventValue } from '../api/event.js'
 import { parseJson } from '../base/json.js'
@@ -9,7 +10,7 @@ import { encodeBase64 } from '../blob/base64.js'
 import { TailraceError } from '../error.js'
 import { parseEvent } from './event.js'
 
-/** One line, its newline included. Bytes in the context are `{"base64": "…"}`. */
+/** Returns the line of an event, with its newline. Bytes in the context are `{"base64": "…"}`. */
 export function toNdjson(event: Event): string {
   return `${JSON.stringify({
     timestamp: event.timestamp,
@@ -18,8 +19,9 @@ export function toNdjson(event: Event): string {
   })}\n`
 }
 
-/** The events of a text: one a line, empty lines skipped, or one event over many lines.
- *  `timestamp` stands in for missing ones. Throws EINVAL with the number of the line, from 1. */
+/** Returns the events of a text: one a line, with empty lines skipped, or a single event over many
+ *  lines. `timestamp`, in seconds since 1970, is used for events without one. Throws EINVAL with
+ *  the number of the line, from 1; E2BIG. */
 export function fromNdjson(
   text: string | Uint8Array,
   options?: { readonly timestamp?: number },
@@ -35,7 +37,8 @@ export function fromNdjson(
   return events
 }
 
-/** Like `fromNdjson`, for long texts: gives way, and gives the events as they are parsed. */
+/** Yields the events of a long text as they are parsed, and lets the event loop turn meanwhile. It
+ *  accepts and throws what `fromNdjson` does. */
 export async function* eventsOfNdjson(
   bytes: Uint8Array,
   options?: { readonly timestamp?: number },
@@ -83,7 +86,7 @@ function atLine(number: number, cause: unknown): TailraceError {
   return new TailraceError('EINVAL', `line ${number}: ${why}`, { cause })
 }
 
-/** The lines of a text, from 1. */
+/** Yields the lines of a text with their numbers, from 1. */
 function* linesOf(whole: string): Iterable<{ readonly line: string; readonly number: number }> {
   for (let at = 0, number = 1; at <= whole.length; number++) {
     const found = whole.indexOf('\n', at)
@@ -93,7 +96,7 @@ function* linesOf(whole: string): Iterable<{ readonly line: string; readonly num
   }
 }
 
-/** The first line that is not empty; empty where there is none. */
+/** Returns the first line that is not blank, without its leading blanks; '' if there is none. */
 function firstLine(whole: string): string {
   const from = whole.search(/\S/)
   if (from < 0) return ''
@@ -101,8 +104,8 @@ function firstLine(whole: string): string {
   return whole.slice(from, end < 0 ? whole.length : end)
 }
 
-/** A text that is one JSON document; undefined where it is none. Throws EINVAL for one that is refused for what it
- *  says, E2BIG. */
+/** Returns the value of a text that is one JSON document; undefined if it is not JSON. Throws
+ *  EINVAL and E2BIG for JSON that `parseLongJson` refuses. */
 async function wholeOf(whole: string): Promise<{ readonly value: unknown } | undefined> {
   try {
     return { value: await parseLongJson(whole, 'the event') }
@@ -112,7 +115,7 @@ async function wholeOf(whole: string): Promise<{ readonly value: unknown } | und
   }
 }
 
-/** Whether a text is JSON, be it refused for what it says or not. */
+/** True if a text is JSON, even if `parseJson` refuses it. */
 function isJson(text: string): boolean {
   try {
     parseJson(text, 'it')

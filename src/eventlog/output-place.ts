@@ -1,6 +1,7 @@
-/** Finds the start of a read in an output log: so many lines from the end, or at a time. See rfc/8, rules 11 and 13.
- *  Invariant: a time is found in O(log n) blobs, lines from the end in the blobs that hold them. Runs in browsers,
- *  over any `Kvs`. */
+/** Finds the start of a read in an output log: a number of lines before the end, or a time. See
+ *  rfc/8, rules 11 and 13.
+ *  Invariant: a search for a time reads O(log n) blobs; a search for lines reads only the blobs
+ *  that hold them. Runs in browsers, over any `Kvs`. */
 
 import type { Kvs } from '../api/kvs.js'
 import type { Scope } from '../api/transaction.js'
@@ -9,20 +10,24 @@ import { TailraceError } from '../error.js'
 import { type Base, baseNone } from '../tree/treeobj.js'
 import { decodeOutput, type OutputEvent, type Stream, streams } from './stdio.js'
 
+/** An output log: its key, with the namespace and the signal of its reads. */
 export type OutputLog = { readonly kvs: Kvs; readonly key: string; readonly scope: Scope }
 
-/** Blob, event of it, byte of that event's data. An event behind its last one: all of the blob is passed over. */
+/** A place in an output log: the index of a blob, of an event in it, and of a byte in that event's
+ *  data. An event index behind the last one skips the whole blob. */
 export type OutputPlace = { readonly index: number; readonly event: number; readonly byte: number }
 
+/** The first place of a log. */
 export const beginning: OutputPlace = { index: 0, event: 0, byte: 0 }
 
-/** Blobs of a log, those that a trim dropped included. */
+/** The number of blobs of a log, those that trims dropped included, and its base. */
 export type Count = { readonly count: number; readonly base: Base }
 
 const newline = 10
 
-/** The beginning of the last `lines` lines, as the streams stand in the log, one after the other. A last line
- *  without its newline counts as one; 0 is the end. Throws ENOENT, EINVAL (no output log). */
+/** Returns the place where the last `lines` lines begin, counted in the streams `of` as they are
+ *  mixed in the log. A last line without its newline counts as one; 0 is the end. Throws ENOENT,
+ *  EINVAL (not an output log). */
 export async function placeOfLines(
   log: OutputLog,
   lines: number,
@@ -41,7 +46,7 @@ export async function placeOfLines(
       for (let end = data.length; end > 0; behind = true) {
         const at = data.lastIndexOf(newline, end - 1)
         if (at < 0) break
-        // The newline at the very end ends the last line, and begins none.
+        // A newline at the very end ends the last line: no line begins behind it.
         const ends = !behind && at === data.length - 1
         if (!ends && --left === 0) return { index, event, byte: at + 1 }
         end = at
@@ -52,7 +57,8 @@ export async function placeOfLines(
   return { ...beginning, index: base.count }
 }
 
-/** The first event at or after a time (ms since 1970, by the clock that wrote the log). Throws ENOENT, EINVAL (no output log). */
+/** Returns the place of the first event at or after a time, in ms since 1970 by the clock that
+ *  wrote the log. Throws ENOENT, EINVAL (not an output log). */
 export async function placeSince(log: OutputLog, since: number): Promise<OutputPlace> {
   const isBefore = (event: OutputEvent | undefined) => (event?.timestamp ?? 0) * 1000 < since
   const index = await lastBlob(log, await countOf(log), ([first]) => isBefore(first))
@@ -61,7 +67,8 @@ export async function placeSince(log: OutputLog, since: number): Promise<OutputP
   return { index, event: event < 0 ? events.length : event, byte: 0 }
 }
 
-/** Events of a blob at the place or behind it. */
+/** Returns the events of the blob with the index `blob` that are at the place or behind it. The
+ *  first one is cut if the place is inside its data. */
 export function eventsFrom(
   { index, event, byte }: OutputPlace,
   blob: number,
@@ -79,8 +86,9 @@ export function eventsFrom(
   })
 }
 
-/** The last blob that `isBefore`, else the first that is there. REQUIRES: no blob is that comes behind one that is
- *  not. Blobs of an append key never change, so that each step may read its own root. */
+/** Returns the index of the last blob for which `isBefore` is true, or that of the first blob that
+ *  is left. Each step may read another root, since the blobs of an append key never change.
+ *  REQUIRES: no blob for which it is true comes behind one for which it is false. */
 export async function lastBlob(
   log: OutputLog,
   { count, base }: Count,
@@ -96,13 +104,14 @@ export async function lastBlob(
   return low
 }
 
-/** Throws ENOENT. */
+/** Returns the number of blobs of a log. Throws ENOENT. */
 export async function countOf(log: OutputLog): Promise<Count> {
   const stat = await log.kvs.stat(log.key, log.scope)
   if (!stat) throw missing(log)
   return { count: stat.count, base: stat.base ?? baseNone }
 }
 
+/** Returns the bytes of a blob of a log. Throws ENOENT, and what `Kvs.read` throws. */
 export async function readBlob(log: OutputLog, index: number): Promise<Uint8Array> {
   const reading = await log.kvs.read(log.key, { ...log.scope, index })
   if (!reading) throw missing(log)

@@ -1,6 +1,7 @@
-/** The bytes of one stream of an output log, from any offset of that stream. See rfc/8.
- *  Invariant: bytes come in order, each once; what stands before the start is not read but for a
- *  search over blobs. Runs in browsers, over any `Kvs`. */
+/** Reads of one stream of an output log, from any offset of that stream, or of both streams. See
+ *  rfc/8.
+ *  Invariant: bytes come in order, each once. Of the blobs before the start only those of a binary
+ *  search are read. Runs in browsers, over any `Kvs`. */
 
 import type { Kvs } from '../api/kvs.js'
 import type { Scope } from '../api/transaction.js'
@@ -20,22 +21,25 @@ import {
 } from './output-place.js'
 import { decodeOutput, type Offsets, type OutputEvent, type Stream, streams } from './stdio.js'
 
+/** Options of a read. At most one of `from`, `since` and `lines` may be given. */
 export type ReadStreamOptions = Scope & {
-  /** Byte of the stream to begin with; below 0: so many from the end. Default the first that is there. One past the
-   *  end gives nothing (with `follow`: waits until the stream is there or has ended). */
+  /** The offset of the first byte in the stream; below 0 it counts from the end. Default: the first
+   *  byte that is left. A read past the end returns nothing; with `follow` it waits until the
+   *  stream gets there or ends. */
   readonly from?: number
-  /** Instead of `from`: what was written then or later, ms since 1970. */
+  /** The time, in ms since 1970, of the first output to read. */
   readonly since?: number
-  /** Instead of `from`: the last so many lines. */
+  /** The number of lines before the end with which the read begins. */
   readonly lines?: number
-  /** Ends before this byte. */
+  /** The offset before which the read ends. Default: no bound. */
   readonly to?: number
-  /** Go on until the stream has ended. Otherwise until all that is there was read. */
+  /** True to read on until the stream has ended. Default: the read ends after the bytes that are
+   *  there. */
   readonly follow?: boolean
 }
 
-/** Bytes of a stream; `offset` is that of the first of them in the stream, `timestamp` when they came, seconds since
- *  1970. */
+/** Bytes of a stream. `offset` is that of the first byte in the stream; `timestamp` is the time at
+ *  which it came, in seconds since 1970. */
 export type OutputPiece = {
   readonly stream: Stream
   readonly timestamp: number
@@ -43,8 +47,9 @@ export type OutputPiece = {
   readonly data: Uint8Array
 }
 
-/** The stream's bytes as they stand in the log at `key`, piece by piece. Throws EINVAL, ENOENT,
- *  EINVAL (not an output log) and what a watch ends with. Leaving the loop cancels. */
+/** Yields the bytes of a stream of the output log `key`, piece by piece. Leaving the loop cancels
+ *  the read. Throws EINVAL (options, or not an output log), ENOENT, ECOMPACTED, and what a watch
+ *  throws. */
 export async function* readOutput(
   kvs: Kvs,
   key: string,
@@ -54,7 +59,9 @@ export async function* readOutput(
   for await (const { data } of readPieces(kvs, key, stream, options)) yield data
 }
 
-/** Reads a stream, or without one both of them, in pieces, each with its place. Throws as `readOutput`. */
+/** Yields the pieces of a stream of the output log `key`, each with its offset and time; without
+ *  `stream` those of both streams. Leaving the loop cancels the read. Throws EINVAL (options, or
+ *  not an output log), ENOENT, ECOMPACTED, and what a watch throws. */
 export async function* readPieces(
   kvs: Kvs,
   key: string,
@@ -74,7 +81,8 @@ export async function* readPieces(
   checkWhole('lines', lines, 0)
   const log = { kvs, key, scope }
   const place = await placeOf(log, { stream, from, since, lines })
-  // A start that is not said is the first that is there, wherever a trim left that.
+  // Without a start the watch begins at the first blob that is left, which a trim may move
+  // meanwhile.
   const begin = start === undefined ? {} : { from: place.index }
   const { first } = place
   for await (const append of kvs.watch(key, { mode: 'append', ...begin, ...scope })) {
@@ -83,7 +91,8 @@ export async function* readPieces(
     for (const event of eventsFrom(place, append.index, decodeOutput(append.data))) {
       if (event.type === 'header') continue
       if (stream !== undefined && event.stream !== stream) continue
-      // Without a stream the log's own end ends it, which comes after the ends of both.
+      // Without a stream the read ends with the log, whose end comes after the ends of both
+      // streams.
       if (event.type === 'eof' && stream !== undefined) return
       if (event.type === 'eof') continue
       const offset = event.offsets[event.stream]
@@ -103,7 +112,8 @@ type Start = {
   readonly lines?: number | undefined
 }
 
-/** Place to begin at, and the first byte of the stream that is wanted from there on. */
+/** Returns the place at which to begin. `first` is the offset of the first wanted byte in the
+ *  stream. */
 async function placeOf(
   log: OutputLog,
   { stream, from = 0, since, lines }: Start,
@@ -127,14 +137,14 @@ function checkWhole(name: string, value: number | undefined, min: number): void 
   throw new TailraceError('EINVAL', `${name} is a whole number${bound}`)
 }
 
-/** Bytes of each stream of a job that are there now. Throws ENOENT. */
+/** Returns the number of bytes of each stream of a job so far. Throws ENOENT. */
 export async function sizeOfStreams(kvs: Kvs, id: string, signal?: AbortSignal): Promise<Offsets> {
   const scope = { namespace: 'jobs', ...(signal && { signal }) }
   const log = { kvs, key: `${id}/output`, scope }
   return endOfLog(log, (await countOf(log)).count)
 }
 
-/** The stream of a job, by the job's id. See `readOutput`. */
+/** Yields the bytes of a stream of the job `id`, like `readOutput`. */
 export function readStream(
   kvs: Kvs,
   id: string,
@@ -144,7 +154,7 @@ export function readStream(
   return readOutput(kvs, `${id}/output`, stream, { namespace: 'jobs', ...options })
 }
 
-/** The stream of a job, with the place of each piece. */
+/** Yields the pieces of a stream of the job `id`, like `readPieces`. */
 export function readStreamPieces(
   kvs: Kvs,
   id: string,
@@ -154,8 +164,9 @@ export function readStreamPieces(
   return readPieces(kvs, `${id}/output`, stream, { namespace: 'jobs', ...options })
 }
 
-/** The last blob at whose beginning the stream stands at or before `offset`. Where a trim dropped it: the first
- *  that is there if it is `bounded`, else ECOMPACTED. */
+/** Returns the index of the last blob at whose beginning the stream is at or before `offset`. If a
+ *  trim dropped that blob, returns the first one that is left if `bounded`, else throws
+ *  ECOMPACTED. */
 async function blobOf(
   log: OutputLog,
   { count, base }: Count,
@@ -171,7 +182,7 @@ async function blobOf(
   return lastBlob(log, { count, base }, (events) => offsetsOf(events)[stream] <= offset)
 }
 
-/** Where each stream stands at the beginning of a blob. */
+/** Returns the offset of each stream at the beginning of a blob. */
 async function offsetsAt(log: OutputLog, index: number): Promise<Offsets> {
   return offsetsOf(decodeOutput(await readBlob(log, index)))
 }
@@ -180,7 +191,8 @@ function offsetsOf([first]: readonly OutputEvent[]): Offsets {
   return first && first.type !== 'header' ? first.offsets : { stdout: 0, stderr: 0 }
 }
 
-/** Where each stream stands after the last of `count` blobs. Throws as `readOutput`. */
+/** Returns the offset of each stream behind the last of `count` blobs. Throws ENOENT, EINVAL (not
+ *  an output log), and what `Kvs.read` throws. */
 export function endOfOutput(kvs: Kvs, key: string, count: number, scope: Scope): Promise<Offsets> {
   return endOfLog({ kvs, key, scope }, count)
 }

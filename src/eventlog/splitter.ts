@@ -1,20 +1,22 @@
-/** Finds where events end in bytes that arrive in pieces of any size (a log read over HTTP is cut
- *  by the network, not by its blobs). See rfc/8.
- *  Invariant: at most one event that is not whole yet is held, never more than `eventSizeMax`. */
+/** Splits bytes into events. The bytes arrive in pieces of any size, since the network cuts a log
+ *  that is read over HTTP. See rfc/8, rule 5.
+ *  Invariant: it holds at most one incomplete event, of at most `eventSizeMax`. */
 
 import { type Event, eventSizeMax } from '../api/event.js'
 import { join } from '../blob/blob.js'
 import { decodeEvents, notEvents } from './event.js'
 
-/** Bytes of events that are decoded at once. */
+/** The number of bytes that are decoded in one step. */
 const stepSize = 8 * 1024
 
+/** The splitter of one log. Mutable; owned by the loop that reads the log. */
 export class Splitter {
-  /** The beginning of an event whose end has not come. */
+  /** The beginning of an event that is not complete yet. */
   #rest: Uint8Array = new Uint8Array(0);
 
-  /** The events that are whole with these bytes, decoded as they are taken: a blob may hold tens of thousands.
-   *  REQUIRES: all are taken before the next call. Throws EINVAL. */
+  /** Takes bytes, and yields the events that are complete with them. It decodes them as they are
+   *  taken, since a blob may hold tens of thousands. Throws EINVAL. REQUIRES: all are taken before
+   *  the next call. */
   *push(bytes: Uint8Array): Generator<Event, void, undefined> {
     const all = this.#rest.length === 0 ? bytes : join([this.#rest, bytes])
     let at = 0
@@ -25,7 +27,7 @@ export class Splitter {
       at = end
     }
     if (all.length - at > eventSizeMax) {
-      throw notEvents() // Nothing that is larger than a blob is an event.
+      throw notEvents() // no event is larger
     }
     this.#rest = at === all.length ? new Uint8Array(0) : all.slice(at)
   }
@@ -33,13 +35,13 @@ export class Splitter {
   /** Throws EINVAL if the log ended in the middle of an event. */
   finish(): void {
     if (this.#rest.length > 0) {
-      throw notEvents() // It ends in the middle of an event.
+      throw notEvents()
     }
   }
 }
 
-/** Where the msgpack values that begin at `start` end, up to the first that ends `stepSize` behind it; `start`
- *  where none is whole. Throws EINVAL. */
+/** Returns the end of the complete msgpack values from `start` on, up to the first value that ends
+ *  at least `stepSize` behind `start`; `start` itself if no value is complete. Throws EINVAL. */
 function endOfWhole(bytes: Uint8Array, start: number): number {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
   let end = start
@@ -51,7 +53,8 @@ function endOfWhole(bytes: Uint8Array, start: number): number {
   return end
 }
 
-/** Where the value that begins at `at` ends; undefined if that is not there yet. */
+/** Returns the end of the value that begins at `start`; undefined if it is not complete yet. Throws
+ *  EINVAL. */
 function endOfValue(view: DataView, start: number): number | undefined {
   let at = start
   for (let values = 1; values > 0; values--) {
@@ -64,10 +67,12 @@ function endOfValue(view: DataView, start: number): number | undefined {
   return at <= view.byteLength ? at : undefined
 }
 
-/** `size`: of the head and its own bytes. `items`: values that follow as its parts. */
+/** The head of a msgpack value. `size` has the bytes of the head and of its own data; `items` is
+ *  the number of values that follow as its parts. */
 type Head = { readonly size: number; readonly items: number }
 
-/** Undefined where the bytes of the head are not all there. Throws EINVAL for what no event has. */
+/** Returns the head at `at`; undefined if it is not complete yet. Throws EINVAL for a value that no
+ *  event has. */
 function headAt(view: DataView, at: number): Head | undefined {
   const byte = view.getUint8(at)
   if (byte <= 0x7f || byte >= 0xe0) return { size: 1, items: 0 }
@@ -90,7 +95,7 @@ function headAt(view: DataView, at: number): Head | undefined {
   throw notEvents()
 }
 
-/** Heads that are followed by a length: bin, str, array. */
+/** The bytes of the length behind the heads of bin, str and array, by the first byte. */
 const lengthWidths: ReadonlyMap<number, 1 | 2 | 4> = new Map([
   [0xc4, 1],
   [0xc5, 2],
@@ -102,7 +107,7 @@ const lengthWidths: ReadonlyMap<number, 1 | 2 | 4> = new Map([
   [0xdd, 4],
 ])
 
-/** nil, booleans, floats and integers, by their first byte. */
+/** The sizes of nil, booleans, floats and integers, in bytes, by the first byte. */
 const fixedSizes: ReadonlyMap<number, number> = new Map([
   [0xc0, 1],
   [0xc2, 1],

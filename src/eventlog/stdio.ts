@@ -1,20 +1,22 @@
-/** Output of a process as an eventlog, in the manner of Flux RFC 24. See rfc/8.
- *  Invariant: every data and eof event names the running offset of both streams, so that one blob
- *  tells where it stands in each; the bytes of a data event stand last, as they came. Decoding runs
- *  in browsers. */
+/** Output logs: the output of a process as an eventlog, similar to Flux RFC 24. See rfc/8, rules 8
+ *  to 12.
+ *  Invariant: every data and eof event has the offsets of both streams, so that any blob tells its
+ *  place in both. The bytes of a data event are its last field, unchanged. Decoding runs in
+ *  browsers. */
 
 import type { Event, EventContext } from '../api/event.js'
 
 import { TailraceError } from '../error.js'
 import { decodeEvents, encodeEvent, encodeEvents } from './event.js'
 
+/** The streams of a process. */
 export const streams = ['stdout', 'stderr'] as const
 export type Stream = (typeof streams)[number]
 
-/** Bytes that came before, of each stream. */
+/** The number of bytes of each stream that came before. */
 export type Offsets = { readonly [stream in Stream]: number }
 
-/** As read. `offsets` are those before the event. */
+/** A decoded event of an output log. `offsets` are those before the event. */
 export type OutputEvent =
   | { readonly type: 'header'; readonly timestamp: number; readonly version: 1 }
   | {
@@ -35,12 +37,12 @@ export type OutputEvent =
       readonly reason?: string
     }
 
-/** Jobs of one process: its rank, as RFC 22 writes it. */
+/** The rank of the only process of a job, as an idset of Flux RFC 22. */
 const rank = '0'
 
 const utf8 = new TextEncoder()
 
-/** The first event of an output log, in a blob of its own. */
+/** Returns the blob with the first event of an output log. `timestamp` is in seconds since 1970. */
 export function encodeHeader(timestamp: number): Uint8Array {
   const streamsRaw = { stdout: 'raw', stderr: 'raw' }
   const context: EventContext = {
@@ -52,16 +54,16 @@ export function encodeHeader(timestamp: number): Uint8Array {
   return encodeEvent({ timestamp, name: 'header', context })
 }
 
-/** What a data event says of its bytes. */
+/** The place of a data event's bytes. */
 export type DataPlace = {
   readonly stream: Stream
-  /** Seconds since 1970 at which the first byte came. */
+  /** The time at which the first byte came, in seconds since 1970. */
   readonly timestamp: number
   readonly offsets: Offsets
 }
 
-/** Writes all of a data event that stands before its bytes, `dataHeadSize` long, but for their size.
- *  REQUIRES: there is room. */
+/** Writes the head of a data event, `dataHeadSize` bytes, without the size of its data, which
+ *  `writeDataSize` writes. REQUIRES: `target` has room for it. */
 export function writeDataHead(place: DataPlace, target: Buffer, at: number): void {
   const { stream, timestamp, offsets } = place
   const head = heads[stream]
@@ -71,13 +73,13 @@ export function writeDataHead(place: DataPlace, target: Buffer, at: number): voi
   target.writeDoubleBE(offsets[otherOf(stream)], at + head.otherAt)
 }
 
-/** The size of the data of the event whose head stands at `at`. */
+/** Writes the size of the data into the head of a data event that begins at `at`. */
 export function writeDataSize(stream: Stream, size: number, target: Buffer, at: number): void {
   target.writeUInt32BE(size, at + heads[stream].sizeAt)
 }
 
-/** The end of both streams: the last append of a log. `reason` says of a stream why its end is not
- *  the writers' own. */
+/** Returns the blob with the ends of both streams: the last append of a log. `timestamp` is in
+ *  seconds since 1970. `reasons` says for a stream why it ended before its writers closed it. */
 export function encodeEofs(
   timestamp: number,
   offsets: Offsets,
@@ -94,12 +96,13 @@ export function encodeEofs(
   return eofs ?? new Uint8Array(0)
 }
 
-/** Bytes of a data event before its data. */
+/** Returns the size of the head of a data event: its bytes before its data. */
 export function dataHeadSize(stream: Stream): number {
   return heads[stream].template.length
 }
 
-/** Events that this version does not know are left out. Throws EINVAL. */
+/** Returns the events of a blob of an output log, without those that this version does not know.
+ *  Throws EINVAL for other bytes. */
 export function decodeOutput(blob: Uint8Array): OutputEvent[] {
   const events: OutputEvent[] = []
   for (const event of decodeEvents(blob)) {
@@ -147,8 +150,8 @@ function otherOf(stream: Stream): Stream {
   return stream === 'stdout' ? 'stderr' : 'stdout'
 }
 
-/** The bytes of a data event before its data: the same for all events of a stream but for four
- *  numbers, which have fixed places because they are always float64 and bin32 (rfc/8). */
+/** The head of a data event as a template. All heads of a stream differ in four numbers only, which
+ *  have fixed places because they are always float64 and bin32 (rfc/8, rule 12). */
 type DataHead = {
   readonly template: Uint8Array
   readonly timestampAt: number
