@@ -11,6 +11,7 @@ import type { RemoteStore } from '../api/store.js'
 import { deferred } from '../base/deferred.js'
 import { onAbort } from '../base/on-abort.js'
 import { startTimer } from '../base/timer.js'
+import { join } from '../blob/blob.js'
 import { canceled, TailraceError } from '../error.js'
 import { subprotocol } from '../wire/frames.js'
 import { checkConnect, openClient } from './client.js'
@@ -203,15 +204,7 @@ async function bytesOf(body: AsyncIterable<Uint8Array>, sizeMax: number): Promis
     }
     chunks.push(chunk)
   }
-  const [only] = chunks
-  if (only && chunks.length === 1) return only
-  const whole = new Uint8Array(size)
-  let at = 0
-  for (const chunk of chunks) {
-    whole.set(chunk, at)
-    at += chunk.length
-  }
-  return whole
+  return join(chunks)
 }
 
 /** The part of a browser's `WebSocket` that this file uses. */

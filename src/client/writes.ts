@@ -15,6 +15,7 @@ import {
   transactionSizeMax,
   type Value,
 } from '../api/transaction.js'
+import { join } from '../blob/blob.js'
 import { TailraceError } from '../error.js'
 import { encodeText } from '../wire/bytes.js'
 import { appendKey, putKey } from '../wire/keys.js'
@@ -173,11 +174,5 @@ async function collect(chunks: AsyncIterable<Uint8Array>): Promise<Uint8Array> {
     }
     parts.push(new Uint8Array(chunk))
   }
-  const whole = new Uint8Array(size)
-  let at = 0
-  for (const part of parts) {
-    whole.set(part, at)
-    at += part.length
-  }
-  return whole
+  return join(parts)
 }

@@ -70,8 +70,8 @@ export async function importStream(
   return { namespace: name, seq, ref, keys, size, stored: store.stored, read, ...told }
 }
 
-/** Checks the target before the stream is read, so that an import that the commit would refuse ends
- *  early. */
+/** Checks the target before the records are read, so that an import that the commit would refuse
+ *  ends early. */
 async function checkTarget(
   spaces: OpenNamespaces,
   name: string,

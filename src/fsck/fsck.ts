@@ -103,7 +103,7 @@ export class Check {
     return this.#options.findingsMax ?? Number.POSITIVE_INFINITY
   }
 
-  /** Checks a blob and its size. Throws EDANGLING, ECORRUPT, EIO. */
+  /** Checks a blob and its size. Throws EDANGLING, ECORRUPT, EIO, ECANCELED. */
   async checkBlob(ref: Blobref, size: number): Promise<void> {
     const bytes = await this.#content.load(ref)
     this.#progress.blobs++

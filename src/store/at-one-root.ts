@@ -5,7 +5,7 @@
 
 import { isCode } from '../error.js'
 
-/** The number of times the steps are run. */
+/** The largest number of runs of the steps. */
 const rootTriesMax = 16
 
 /** Runs `read`, which chooses a root and reads it, and runs it again if the root is no longer

@@ -1,7 +1,7 @@
 /** The frames of the websocket `/v1/ws`, in both directions. See rfc/12, rules 10 to 15.
  *  Subprotocols: `tailrace.v1` (one msgpack map per binary message) and `tailrace.v1.json` (one
  *  JSON object per text message; bytes are {"base64": "…"}).
- *  Invariant: a frame of an unknown kind throws EINVAL where it is parsed; it is never dropped. */
+ *  Invariant: a request of an unknown kind is answered with EINVAL; it is never dropped. */
 
 import type { Token } from '../api/transaction.js'
 import type { From, Position } from '../api/watch.js'
