@@ -17,11 +17,11 @@ import {
   UsageError,
 } from './command.js'
 import { at, json, namespace, place, utc } from './options.js'
+import { counted } from './progress.js'
 import { quoted } from './quote.js'
 import { atRoot, root, wholeRoot } from './roots.js'
 import { withStore } from './session.js'
-import { inputChunks } from './stdin.js'
-import { Ticker, ticked } from './ticker.js'
+import { countedInput } from './stdin.js'
 import { timeText } from './units.js'
 
 /** The exit code of an export that is whole but for what could not be read. */
@@ -62,9 +62,8 @@ export const exportTree = command({
         ...(await atRoot(store, options.at, namespace)),
         ...(options.since ? { since: await wholeRoot(store, options.since, namespace) } : {}),
       }
-      const ticker = new Ticker(stderr)
       const list = new SkippedList(skippedAtHead)
-      const chunks = list.pass(ticked(store.upkeep.export(scope), ticker, 'exported'))
+      const chunks = list.pass(counted(store.upkeep.export(scope), stderr, { title: 'exported' }))
       if (path === '-') for await (const chunk of chunks) await stdout.write(chunk)
       else {
         const size = await writeFile(path, chunks)
@@ -128,14 +127,14 @@ export const importTree = command({
   ],
   makesStore: true,
   run: async (call) => {
-    const { args, options, stdout, stderr } = call
+    const { args, options, stdout } = call
     const scope = defined({
       namespace: options.namespace,
       replace: options.replace || undefined,
     })
-    const chunks = await inputChunks(args.file ?? stdin)
+    const chunks = await countedInput(args.file ?? stdin, call)
     return withStore(call, async (store) => {
-      const imported = await store.upkeep.import(ticked(chunks, new Ticker(stderr), 'read'), scope)
+      const imported = await store.upkeep.import(chunks, scope)
       if (options.json) return stdout.json(imported)
       const { namespace, seq, keys, size, stored, read } = imported
       await stdout.line(`${namespace} is at ${seq}: ${keys} keys, ${size} bytes`)
@@ -153,8 +152,7 @@ export const verify = command({
   examples: ['tailrace verify backup.tailrace'],
   run: async ({ args, options, stdout, stderr }) => {
     const { verifyExport } = await import('../export/verify.js')
-    const chunks = ticked(await inputChunks(args.file), new Ticker(stderr), 'read')
-    const verified = await verifyExport(chunks)
+    const verified = await verifyExport(await countedInput(args.file, { stderr }))
     if (options.json) return stdout.json(verified)
     const { namespace, seq, time, keys, size, since } = verified
     const what = since ? `${namespace} at ${seq}, since ${since.seq}` : `${namespace} at ${seq}`

@@ -7,7 +7,7 @@ import { jobsNamespace } from '../job/keys.js'
 import { argument, type CommandContext, command, option, UsageError } from './command.js'
 import type { OnProgress, Passage, RippleShape } from './measure.js'
 import { json } from './options.js'
-import { megabytes, Progress } from './progress.js'
+import { Progress, transferText } from './progress.js'
 import { Ripple } from './ripple.js'
 import { integer } from './units.js'
 
@@ -81,12 +81,9 @@ async function shown<T>(
   measure: (onProgress: OnProgress) => Promise<T>,
 ): Promise<T> {
   const title = `${nameOf(shape)}, ${what}`.padEnd(24)
-  const progress = new Progress(stderr, title, bytesOf(shape))
-  try {
-    return await measure((bytes, appends) => progress.update(bytes, appends))
-  } finally {
-    await progress.end()
-  }
+  const total = bytesOf(shape)
+  await using progress = new Progress(stderr)
+  return await measure((done) => progress.show((ms) => transferText({ title, done, total, ms })))
 }
 
 function summaryOf(result: Result): string {
@@ -107,6 +104,11 @@ function summaryOf(result: Result): string {
     ...next.map((command) => `  ${command}`),
   ]
   return `${lines.join('\n')}\n`
+}
+
+/** Millions of bytes, rounded. */
+function megabytes(bytes: number): string {
+  return Math.round(bytes / 1e6).toString()
 }
 
 function passageText(passage: Passage): string {

@@ -51,8 +51,9 @@ export class Output {
   readonly #broken = new AbortController()
   /** A person reads it. */
   readonly isTerminal: boolean
-  /** Columns of the terminal. */
-  readonly columns: number
+  /** It is a terminal that can take a line back. */
+  readonly canRedraw: boolean
+  readonly #terminal: { readonly columns?: number }
   readonly hasColors: boolean
   readonly #colors: ReturnType<typeof pico.createColors>
 
@@ -62,18 +63,24 @@ export class Output {
       readonly columns?: number
       readonly fd?: number
     },
-    { colors = false }: { readonly colors?: boolean } = {},
+    { colors = false, dumb = false }: { readonly colors?: boolean; readonly dumb?: boolean } = {},
   ) {
     this.hasColors = colors
     this.#colors = pico.createColors(colors)
     this.#stream = stream
     this.#descriptor = stream.fd
     this.isTerminal = stream.isTTY === true
-    this.columns = stream.columns ?? 80
+    this.canRedraw = this.isTerminal && !dumb
+    this.#terminal = stream
     stream.on('error', (error: NodeJS.ErrnoException) => {
       const gone = error.code === 'EPIPE' || error.code === 'ERR_STREAM_DESTROYED'
       this.#broken.abort(gone ? new BrokenPipe() : error)
     })
+  }
+
+  /** Columns of the terminal as it is now. */
+  get columns(): number {
+    return this.#terminal.columns || 80
   }
 
   /** Aborted with a BrokenPipe once a write found nobody at the other end. */

@@ -24,7 +24,7 @@ const stderr = outputOf(process.stderr)
 
 function outputOf(stream: NodeJS.WriteStream): Output {
   const colors = hasColors(process.argv.slice(2), process.env, stream.isTTY === true)
-  return new Output(stream, { colors })
+  return new Output(stream, { colors, dumb: process.env['TERM'] === 'dumb' })
 }
 
 // A command that treats an interrupt in its own way (run, serve, demo) replaces this.

@@ -1,64 +1,115 @@
-/** Progress of a long transfer, for people: a bar on a terminal, a few plain lines elsewhere.
- *  Invariant: it draws when it is told of bytes, once in `drawMs` at most; no timer. */
+/** Progress of long work, for people: one line on a terminal that says how far it is. See rfc/13, rule 31, which also
+ *  says why no library draws it.
+ *  Invariant: it draws when it is told of progress, once in `drawMs` at most, and runs no timer. It changes no state
+ *  of the terminal, and its line is gone when the work ends, however it ends. Nothing is written elsewhere than to a
+ *  terminal. */
 
 import type { Output } from './output.js'
+import { escaped } from './quote.js'
+import { sizeText } from './units.js'
 
+/** Work that ends sooner shows nothing. */
+const firstMs = 500
+/** Time between two drawings, at least. */
 const drawMs = 100
 const barWidth = 24
-/** Plain lines of one transfer. */
-const plainLines = 4
 const clearLine = '\r\x1b[K'
 
-export class Progress {
+export class Progress implements AsyncDisposable {
   readonly #output: Output
-  readonly #title: string
-  readonly #total: number
-  readonly #started = performance.now()
-  #drawn = 0
-  #lines = 0
+  readonly #now: () => number
+  #started: number
+  #drawn = Number.NEGATIVE_INFINITY
+  #isShown = false
+  readonly #clearAtExit = () => void this.clear()
 
-  constructor(output: Output, title: string, total: number) {
+  /** `now` is a clock in ms. */
+  constructor(output: Output, now = () => performance.now()) {
     this.#output = output
-    this.#title = title
-    this.#total = total
+    this.#now = now
+    this.#started = now()
   }
 
-  /** So many bytes and appends are there by now. */
-  async update(bytes: number, appends: number): Promise<void> {
-    const now = performance.now()
-    if (this.#output.isTerminal) {
-      if (now - this.#drawn < drawMs) return
-      this.#drawn = now
-      await this.#output.write(clearLine + this.#text(bytes, appends, now).slice(0, this.#room))
-    } else if (
-      this.#lines < plainLines &&
-      bytes >= (this.#total * (this.#lines + 1)) / plainLines
-    ) {
-      this.#lines++
-      await this.#output.line(this.#text(bytes, appends, now))
-    }
+  /** Counts the time of the work from now on: another part of it begins. */
+  restart(): void {
+    this.#started = this.#now()
   }
 
-  /** Takes the bar off the terminal. */
-  async end(): Promise<void> {
-    if (this.#output.isTerminal) await this.#output.write(clearLine)
+  /** Draws the line anew, unless it was drawn just before; `text` is called only where it is shown. It gets the time of
+   *  the work, in ms. */
+  async show(text: (ms: number) => string): Promise<void> {
+    if (!this.#output.canRedraw) return
+    const now = this.#now()
+    const ms = now - this.#started
+    if (ms < firstMs || now - this.#drawn < drawMs) return
+    this.#drawn = now
+    // An interrupt ends this process by `process.exit`.
+    if (!this.#isShown) process.once('exit', this.#clearAtExit)
+    this.#isShown = true
+    const { columns } = this.#output
+    await this.#write(clearLine + escaped(text(ms)).slice(0, columns - 1))
   }
 
-  get #room(): number {
-    return this.#output.columns - 1
+  /** Takes the line off the terminal, before something else is written there. */
+  async clear(): Promise<void> {
+    if (!this.#isShown) return
+    this.#isShown = false
+    process.off('exit', this.#clearAtExit)
+    await this.#write(clearLine)
   }
 
-  #text(bytes: number, appends: number, now: number): string {
-    const part = this.#total === 0 ? 1 : bytes / this.#total
-    const filled = Math.round(part * barWidth)
-    const bar = `${'#'.repeat(filled)}${'.'.repeat(Math.max(0, barWidth - filled))}`
-    const rate = megabytes(bytes / ((now - this.#started) / 1000))
-    const percent = `${Math.floor(part * 100)}`.padStart(3)
-    return `${this.#title} [${bar}] ${percent} %  ${megabytes(bytes)} MB  ${rate} MB/s  ${appends} appends`
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.clear()
+  }
+
+  /** Never throws: work does not end because nobody looks at it. */
+  async #write(text: string): Promise<void> {
+    await this.#output.write(text).catch(() => {})
   }
 }
 
-/** Millions of bytes, rounded. */
-export function megabytes(bytes: number): string {
-  return Math.round(bytes / 1e6).toString()
+/** How far a transfer is. */
+export type Transfer = {
+  readonly title: string
+  /** Bytes so far. */
+  readonly done: number
+  /** Bytes in all, where that is known. */
+  readonly total?: number | undefined
+  /** The time since the first byte, ms. */
+  readonly ms: number
+}
+
+/** `sent [############............]  50 %  12M of 24M  4.0M/s  3 s left`; without a total `sent 12M  4.0M/s`. */
+export function transferText({ title, done, total, ms }: Transfer): string {
+  const rate = `${sizeText(Math.round((done / Math.max(1, ms)) * 1_000))}/s`
+  if (total === undefined) return `${title} ${sizeText(done)}  ${rate}`
+  const part = total === 0 ? 1 : Math.min(1, done / total)
+  const filled = Math.floor(part * barWidth)
+  const bar = '#'.repeat(filled) + '.'.repeat(barWidth - filled)
+  const percent = String(Math.floor(part * 100)).padStart(3)
+  const left = part === 0 ? '' : `  ${timeText((ms * (1 - part)) / part)} left`
+  return `${title} [${bar}] ${percent} %  ${sizeText(done)} of ${sizeText(total)}  ${rate}${left}`
+}
+
+/** `8 s`, `3 min`, `2 h`. */
+function timeText(ms: number): string {
+  const seconds = Math.ceil(ms / 1_000)
+  if (seconds < 100) return `${seconds} s`
+  const minutes = Math.round(seconds / 60)
+  return minutes < 100 ? `${minutes} min` : `${Math.round(minutes / 60)} h`
+}
+
+/** Passes chunks on and shows how far they are. */
+export async function* counted(
+  chunks: AsyncIterable<Uint8Array>,
+  output: Output,
+  { title, total }: Pick<Transfer, 'title' | 'total'>,
+): AsyncGenerator<Uint8Array, void, undefined> {
+  await using progress = new Progress(output)
+  let done = 0
+  for await (const chunk of chunks) {
+    done += chunk.length
+    await progress.show((ms) => transferText({ title, done, total, ms }))
+    yield chunk
+  }
 }

@@ -3,9 +3,10 @@
 import type { ListEntry, Reading, Stat } from '../api/kvs.js'
 import { primary } from '../api/namespace.js'
 import { TailraceError } from '../error.js'
-import { argument, command, defined, flag, key, option } from './command.js'
+import { argument, type CommandContext, command, defined, flag, key, option } from './command.js'
 import { at, force, json, namespace, place } from './options.js'
 import type { Line, Output } from './output.js'
+import { counted } from './progress.js'
 import { jsonLine, quoted } from './quote.js'
 import { atRoot, RootPages } from './roots.js'
 import { withStore } from './session.js'
@@ -42,11 +43,28 @@ export const get = command({
       if (!reading) throw missing(args.key, options.namespace)
       if (options.json) return printValueJson(stdout, reading)
       const output = new ValueOutput(stdout, { force: options.force })
-      for await (const chunk of reading.chunks) await output.write(chunk)
+      for await (const chunk of shown(reading, call)) await output.write(chunk)
       await output.end()
     })
   },
 })
+
+/** The value's bytes; how far they are is shown where the value itself goes elsewhere than to a terminal. */
+function shown(
+  { stat, chunks }: Reading,
+  {
+    options,
+    stdout,
+    stderr,
+  }: CommandContext & {
+    readonly options: { readonly index?: number | undefined; readonly offset?: number | undefined }
+  },
+): AsyncIterable<Uint8Array> {
+  if (stdout.isTerminal) return chunks
+  const { index, offset = stat.base?.size ?? 0 } = options
+  const total = index === undefined ? stat.size - offset : undefined
+  return counted(chunks, stderr, { title: 'read', total })
+}
 
 /** One document, written as the value comes: its stat, and its bytes as everywhere in JSON. */
 async function printValueJson(stdout: Output, { stat, chunks }: Reading): Promise<void> {

@@ -8,7 +8,8 @@ import { devNull } from 'node:os'
 import { accessModeOf } from '../base/posix.js'
 import { Wakeup } from '../base/wakeup.js'
 import { TailraceError } from '../error.js'
-import { stdin } from './command.js'
+import { type CommandContext, stdin } from './command.js'
+import { counted } from './progress.js'
 
 /** Bytes of one read of a file. */
 const readSize = 256 * 1024
@@ -19,6 +20,19 @@ export async function inputChunks(
   input: string | typeof stdin,
 ): Promise<AsyncIterable<Uint8Array>> {
   return input === stdin ? stdinChunks() : fileChunks(input)
+}
+
+/** Opens a file, or stdin, and shows on a terminal how much of it was read. Throws as `inputChunks`. */
+export async function countedInput(
+  input: string | typeof stdin,
+  { stderr }: Pick<CommandContext, 'stderr'>,
+): Promise<AsyncIterable<Uint8Array>> {
+  const chunks = await inputChunks(input)
+  const stats = input === stdin ? fstatSync(0) : statSync(input)
+  // Who types sees what was typed.
+  if (stats.isCharacterDevice()) return chunks
+  const total = stats.isFile() ? stats.size : undefined
+  return counted(chunks, stderr, { title: 'read', total })
 }
 
 /** Bytes as they come; nothing is read before they are asked for. Throws at once EISDIR where stdin is a

@@ -18,9 +18,9 @@ import {
   type OptionValues,
 } from './command.js'
 import { data, json, namespace, place } from './options.js'
+import { Progress, transferText } from './progress.js'
 import { quoted } from './quote.js'
 import { dataDirectory, withStore } from './session.js'
-import { Ticker } from './ticker.js'
 
 export const gc = command({
   name: 'gc',
@@ -34,25 +34,27 @@ export const gc = command({
   run: async (call) => {
     const { options, stdout, stderr } = call
     return withStore(call, async (store) => {
-      const ticker = new Ticker(stderr)
+      await using line = new Progress(stderr)
+      let phase: CollectProgress['phase'] = 'mark'
       const onProgress = (progress: CollectProgress) => {
-        void ticker.update(() => progressText(progress)) // shown or not, nothing depends on it
+        if (progress.phase !== phase) line.restart()
+        phase = progress.phase
+        void line.show((ms) => progressText(progress, ms)) // shown or not, nothing depends on it
       }
       const collected = await store.upkeep.collect({
         dryRun: options.dryRun,
-        ...(stderr.isTerminal && { onProgress }),
+        ...(stderr.canRedraw && { onProgress }),
       })
-      await ticker.end()
+      await line.clear()
       if (options.json) await stdout.json(collected)
       else await stdout.lines(linesOf(collected))
     })
   },
 })
 
-function progressText({ phase, done, total }: CollectProgress): string {
-  if (phase === 'mark') return `marking: ${done} in use`
-  if (phase === 'overwrite') return `clearing freed pages: ${(done / 1e6).toFixed(0)} MB`
-  return `sweeping: ${(done / 1e6).toFixed(0)} of ${((total ?? done) / 1e6).toFixed(0)} MB`
+function progressText({ phase, done, total }: CollectProgress, ms: number): string {
+  if (phase === 'mark') return `marked: ${done} in use`
+  return transferText({ title: phase === 'sweep' ? 'swept' : 'written over', done, total, ms })
 }
 
 function linesOf(collected: Collected): string[] {
@@ -140,26 +142,24 @@ async function checkHere(call: FsckCall, directory: string): Promise<number> {
   process.once('disconnect', () => process.exit(130))
   const { checkStore } = await import('../open.js')
   const { findingText } = await import('../fsck/report.js')
-  const ticker = new Ticker(stderr)
   const { json, repair } = options
+  await using line = new Progress(stderr)
   const report = await checkStore({
     directory,
     repair,
     onFinding: (finding) => {
-      if (!json) void stdout.line(findingText(finding)).catch(() => {})
+      if (json) return
+      void line.clear() // The line of the finding stands in its place.
+      void stdout.line(findingText(finding)).catch(() => {})
     },
-    onProgress: ({ namespace, roots, blobs, nodes, size, total }) => {
-      const text = () => {
-        const part = total === 0 ? 100 : Math.min(100, Math.floor((100 * size) / total))
-        const megabytes = (size / 1e6).toFixed(0)
-        return `${namespace}: ${roots} roots, ${nodes} nodes, ${blobs} blobs, ${megabytes} MB (${part} %)`
-      }
-      void ticker.update(text).catch(() => {})
+    onProgress: ({ namespace, size: done, total }) => {
+      const text = (ms: number) => transferText({ title: `checked ${namespace}`, done, total, ms })
+      void line.show(text)
     },
   }).catch((error: unknown) => {
     throw isCode(error, 'EBUSY') ? held(error, directory) : error
   })
-  await ticker.end()
+  await line.clear()
   if (json) await stdout.json(report)
   else await stdout.lines(summary(report))
   return report.clean ? 0 : 1

@@ -46,7 +46,7 @@ import {
   producerOf,
 } from './options.js'
 import { type PlaceCall, withStore } from './session.js'
-import { fileChunks, inputChunks, lineGroups, readAhead, readAll, stdinChunks } from './stdin.js'
+import { countedInput, inputChunks, lineGroups, readAhead, readAll, stdinChunks } from './stdin.js'
 
 /** Bytes of the lines that one transaction appends. */
 const linesSizeMax = 4 * 1024 * 1024
@@ -89,7 +89,7 @@ export const put = command({
     const guards: Guard[] = ref === undefined ? [] : [{ key: args.key, ref }]
     if (options.ifAbsent) guards.push({ key: args.key, absent: true })
     guards.push(...leaseGuards(call))
-    const value = await putValue(args.value, options.file)
+    const value = await putValue(call, args.value, options.file)
     return withStore(call, async (store) => {
       const committed = await store.put(args.key, value, {
         ...scopeOf(options),
@@ -104,11 +104,12 @@ export const put = command({
 })
 
 async function putValue(
+  call: CommandContext,
   value: string | typeof stdin | undefined,
   path: string | undefined,
 ): Promise<string | AsyncIterable<Uint8Array>> {
-  if (path !== undefined) return fileChunks(path)
-  return value === undefined || value === stdin ? stdinChunks() : value
+  if (path !== undefined) return countedInput(path, call)
+  return value === undefined || value === stdin ? countedInput(stdin, call) : value
 }
 
 const appendOptions = {
