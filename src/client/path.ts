@@ -7,6 +7,7 @@ import { keySizeMax } from '../tree/key.js'
 
 const encoder = new TextEncoder()
 
+/** The fields of a query. A field that is undefined or false is left out. */
 export type Query = Readonly<Record<string, string | number | boolean | undefined>>
 
 /** Makes `/v1/ROUTE/KEY?query`. Throws EINVAL. */

@@ -28,12 +28,14 @@ export class Reachability implements ConnectionState {
     return this.#state.since
   }
 
+  /** Records that the server was reached, or that a connection was lost. */
   set(online: boolean): void {
     if (online === this.#state.online || this.#ended) return
     this.#state = { online, since: this.#now() }
     this.#changed.wake()
   }
 
+  /** Ends all readers of changes. */
   end(): void {
     this.#ended = true
     this.#changed.wake()

@@ -44,7 +44,7 @@ export async function feed(
     stdin.end()
     for (const name of pipeEvents) stdin.off(name, wake)
     endAbort()
-    // A source that is still making a chunk answers only after it: do not wait for that.
+    // While the source makes a chunk, `return` resolves only after that chunk: do not await it.
     void source.return?.()?.catch(() => {})
   }
   if (signal?.aborted) throw canceled(signal)

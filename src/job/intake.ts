@@ -104,7 +104,7 @@ export class Intake {
     pipe.resume()
   }
 
-  /** REQUIRES: `chunk` is copied before this returns. */
+  /** Writes a chunk to the output, which copies it: its buffer is used for the next read. */
   #take(stream: Stream, chunk: Uint8Array): void {
     this.#output.write(stream, chunk)
     if (this.#output.full && !this.#paused) void this.#pause()

@@ -51,7 +51,7 @@ async function endLost(
 ): Promise<void> {
   const { view, events } = await readJob(kvs, id)
   const runBy = await kvs.get(activeKey(id), { namespace: jobsNamespace })
-  // Versions that did not record who ran it left the value empty.
+  // Older versions did not record the store that runs the job: the value is then empty.
   const ours = !runBy?.length || Buffer.from(runBy).toString() === incarnation
   if (ours) killSurvivor(events)
   const at = environment.now()

@@ -70,6 +70,8 @@ export type JobRunnerOptions = {
 
 type Queued = { readonly job: ActiveJob; readonly parent: string | undefined }
 
+/** The jobs of a store. Open it with `JobRunner.open`, and dispose it before the store is
+ *  closed. */
 export class JobRunner implements Jobs, AsyncDisposable {
   /** Wakes when `running` or `waiting` change. */
   readonly changed = new Wakeup()
@@ -141,7 +143,8 @@ export class JobRunner implements Jobs, AsyncDisposable {
     return this.#queue.waiting + this.#delayed.size
   }
 
-  /** Returns a job that has not finished, or whose finish could not be stored. Only tests use it. */
+  /** Returns a job that has not finished, or whose finish could not be stored. Only tests use
+   *  it. */
   live(id: string): ActiveJob | undefined {
     return this.#live.get(id)
   }

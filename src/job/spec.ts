@@ -83,7 +83,7 @@ function parseCommand(input: unknown): string[] {
   return command
 }
 
-/** Leaves out variables without a value, as JSON does on the way to a server. */
+/** Leaves out variables whose value is undefined, as JSON does on the way to a server. */
 function withValues(input: unknown): unknown {
   if (!isRecord(input)) return input
   return Object.fromEntries(Object.entries(input).filter(([, value]) => value !== undefined))
