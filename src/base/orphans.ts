@@ -5,7 +5,7 @@
 
 import { reap } from './posix.js'
 import { isDefunct, processStart } from './process-start.js'
-import { strangers } from './spawn.js'
+import { foreignChildren } from './spawn.js'
 import { Wakeup } from './wakeup.js'
 
 /** Reaps orphans from its construction until it is disposed of. */
@@ -35,7 +35,7 @@ export class OrphanReaper implements Disposable {
   #look(): void {
     this.#looking = false
     const found = new Set<string>()
-    for (const pid of strangers()) {
+    for (const pid of foreignChildren()) {
       if (!isDefunct(pid)) continue
       const name = `${pid} ${processStart(pid)}`
       if (!this.#seen.has(name) || !reap(pid)) found.add(name)

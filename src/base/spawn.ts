@@ -36,6 +36,6 @@ export function spawnAlone(
 
 /** Returns the children of this process that `spawnAlone` did not start: orphans that came to it
  *  because it is a subreaper or process 1, and children that other code of this process started. */
-export function strangers(): number[] {
+export function foreignChildren(): number[] {
   return childrenOf(process.pid).filter((pid) => !started.has(pid))
 }

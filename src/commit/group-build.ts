@@ -27,7 +27,7 @@ import { apply } from '../transaction/apply.js'
 import type { Key } from '../tree/key.js'
 import { type Nodes, NodeWriter } from '../tree/nodes.js'
 import { writeRoot } from '../tree/root.js'
-import { keysOf } from '../tree/root-keys.js'
+import { rootKeysOf } from '../tree/root-keys.js'
 import type { Dir, Views } from '../tree/treeobj.js'
 
 /** The number of times that a group is applied, each time on a root that somebody else has
@@ -196,7 +196,7 @@ export class GroupBuild implements Disposable {
     const written = blobs.reduce((sum, { bytes }) => sum + bytes.length, this.#before.written ?? 0)
     const measures = { written, size: data.size }
     const head = { seq: seq + this.#count, ref, tx, time: now, epoch }
-    return { root: { ...head, ...measures, ...keysOf(changed) }, blobs }
+    return { root: { ...head, ...measures, ...rootKeysOf(changed) }, blobs }
   }
 
   [Symbol.dispose](): void {

@@ -4,7 +4,7 @@
  *  get its number. */
 
 import { descendantsOf, processes, processOf, sendSignal, variablesOf } from '../base/processes.js'
-import { strangers } from '../base/spawn.js'
+import { foreignChildren } from '../base/spawn.js'
 
 export class ProcessGroup {
   readonly #id: number
@@ -58,7 +58,7 @@ export class ProcessGroup {
    *  that have the leader's session or mark, and their descendants. */
   #strays(): number[] {
     if (!this.#leaderEnded) return []
-    return strangers().flatMap((pid) => {
+    return foreignChildren().flatMap((pid) => {
       const entry = processOf(pid)
       if (!entry || entry.defunct || entry.group === this.#id) return []
       if (entry.session !== this.#id && !variablesOf(pid).includes(this.#mark)) return []

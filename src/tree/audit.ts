@@ -7,14 +7,14 @@
 import type { Blobref } from '../blob/blobref.js'
 import { corrupt } from './check.js'
 import {
-  attempt,
   type DirPart,
   type Findings,
   inspectDir,
   inspectLog,
-  type LogPart,
+  type LogBlob,
   type LostBlobs,
   type LostNames,
+  lossOf,
 } from './inspect.js'
 import { joinKey, type Key } from './key.js'
 import type { Nodes } from './nodes.js'
@@ -145,7 +145,7 @@ async function lossesOf(walk: Audit, valref: Valref): Promise<readonly LostBlobs
   if (known) return known
   const losses: LostBlobs[] = []
   for await (const part of inspectLog(nodes, valref, findings)) {
-    const lost = await lostOf(walk, valref, part)
+    const lost = await lossOf(part, (blob) => checkOnce(walk, valref, blob))
     if (!lost) continue
     findings.damages++
     losses.push(lost)
@@ -155,23 +155,17 @@ async function lossesOf(walk: Audit, valref: Valref): Promise<readonly LostBlobs
   return losses
 }
 
-async function lostOf(
-  walk: Audit,
+/** Checks a blob unless it was found whole before. Throws ECORRUPT, EDANGLING, EIO if it is damaged. */
+async function checkOnce(
+  { findings, checkBlob }: Audit,
   { base = baseNone }: Valref,
-  part: LogPart,
-): Promise<LostBlobs | undefined> {
-  if (part.part === 'lost') return part
-  const { index, offset, size, ref } = part
-  const checked = await attempt(async () => {
-    if (index === base.count && offset !== base.size) throw corrupt('a log with another base')
-    const { blobs } = walk.findings.clean
-    if (blobs.has(ref, size)) return
-    await walk.checkBlob(ref, size)
-    blobs.add(ref, size)
-  })
-  if (!('error' in checked)) return undefined
-  const range = { from: index, to: index + 1, offset, end: offset + size }
-  return { part: 'lost', kind: 'blob', ...range, ref, error: checked.error }
+  { index, offset, size, ref }: LogBlob,
+): Promise<void> {
+  if (index === base.count && offset !== base.size) throw corrupt('a log with another base')
+  const { blobs } = findings.clean
+  if (blobs.has(ref, size)) return
+  await checkBlob(ref, size)
+  blobs.add(ref, size)
 }
 
 /** Returns the damage below one directory, each with its shortest key. */

@@ -47,7 +47,7 @@ export type LostBlobs = {
 }
 
 /** A blob of a log. `size` is what the log says; the blob itself was not read. */
-type LogBlob = {
+export type LogBlob = {
   readonly part: 'blob'
   readonly index: number
   readonly offset: number
@@ -210,6 +210,20 @@ async function* inspectPage(
   yield* inspectEntries(walk, loaded.value, from, offset)
   const whole = from >= base
   if (findings && whole && findings.damages === before) findings.clean.pages.add(ref, size, level)
+}
+
+/** Checks a blob of a log. Returns the loss that the part is or that the check finds; undefined for a whole
+ *  blob. Throws only what is no damage. */
+export async function lossOf(
+  part: LogPart,
+  check: (blob: LogBlob) => Promise<void>,
+): Promise<LostBlobs | undefined> {
+  if (part.part === 'lost') return part
+  const checked = await attempt(() => check(part))
+  if (!('error' in checked)) return undefined
+  const { index, offset, size, ref } = part
+  const range = { from: index, to: index + 1, offset, end: offset + size }
+  return { part: 'lost', kind: 'blob', ...range, ref, error: checked.error }
 }
 
 /** The codes of damage in one stored blob or node. Any other error ends the whole inspection. */

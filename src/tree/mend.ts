@@ -8,14 +8,7 @@ import type { Blobref } from '../blob/blobref.js'
 import { type AppendArray, closeArray, emptyArray, pushBlob } from './array.js'
 import type { Clean } from './clean.js'
 import { editDir } from './dir-edit.js'
-import {
-  attempt,
-  inspectDir,
-  inspectLog,
-  type LogPart,
-  type LostBlobs,
-  type LostNames,
-} from './inspect.js'
+import { inspectDir, inspectLog, type LostBlobs, type LostNames, lossOf } from './inspect.js'
 import { joinKey, type Key } from './key.js'
 import { type Nodes, NodeWriter } from './nodes.js'
 import { type Attrs, type Dir, emptyDir, type Treeobj, type Valref } from './treeobj.js'
@@ -146,7 +139,7 @@ async function mendLog(ports: MendPorts, was: Valref, key: Key): Promise<Mended>
   let writer = new NodeWriter(nodes)
   try {
     for await (const part of inspectLog(nodes, was)) {
-      const lost = await lostOf(ports, part)
+      const lost = await lossOf(part, ({ ref, size }) => ports.checkBlob(ref, size))
       if (lost) {
         addLoss(losses, lost)
         continue
@@ -165,15 +158,6 @@ async function mendLog(ports: MendPorts, was: Valref, key: Key): Promise<Mended>
   } finally {
     writer[Symbol.dispose]()
   }
-}
-
-async function lostOf({ checkBlob }: MendPorts, part: LogPart): Promise<LostBlobs | undefined> {
-  if (part.part === 'lost') return part
-  const { ref, size, index, offset } = part
-  const checked = await attempt(() => checkBlob(ref, size))
-  if (!('error' in checked)) return undefined
-  const range = { from: index, to: index + 1, offset, end: offset + size }
-  return { part: 'lost', kind: 'blob', ...range, ref, error: checked.error }
 }
 
 /** Returns the attributes without the seal, since the mended log is not the one that was sealed. */

@@ -25,7 +25,7 @@ export function isLeaseMark(name: string): boolean {
 
 /** Returns the names for a root. It returns none if the root concerns every key: if the root
  *  directory itself was changed, or if there are too many names. */
-export function keysOf(changed: ReadonlySet<Key>): { keys?: string[] } {
+export function rootKeysOf(changed: ReadonlySet<Key>): { keys?: string[] } {
   if (changed.size > rootKeysMax || changed.has(rootKey)) return {}
   const keys = [...changed]
   const size = keys.reduce((sum, key) => sum + key.length, 0)
