@@ -33,6 +33,7 @@ export const codes = [
   'EMISCONFIGURED',
 ] as const
 
+/** One of `codes`. */
 export type Code = (typeof codes)[number]
 
 /** An error with a code of the list; its message says what failed and what to do about it. `failed`

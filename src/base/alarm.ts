@@ -1,10 +1,11 @@
 /** An alarm: one timer for the earliest of many times on one clock. See rfc/9.
- *  Invariant: it rings once, at or after the earliest time that it was given, and then forgets all
- *  times. Its owner then looks which of them are due, and sets it to the next one. Nothing
- *  polls. */
+ *  Invariant: it rings once, at or after the earliest time that it was given, and then
+ *  forgets all times. Its owner then looks which of them are due, and sets it to the
+ *  next one. Nothing polls. */
 
 import type { Environment } from './environment.js'
 
+/** The alarm, until it is disposed of. Mutable; owned by the feature that sets it. */
 export class Alarm implements Disposable {
   readonly #timer: Environment['timer']
   readonly #clock: () => number

@@ -1,5 +1,5 @@
-/** A promise together with the functions that settle it. The first call settles it; later calls
- *  change nothing. */
+/** A promise together with the functions that settle it. The first call settles it;
+ *  later calls change nothing. */
 
 /** A promise and its two functions. */
 export type Deferred<T> = {

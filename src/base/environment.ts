@@ -1,8 +1,9 @@
-/** The environment: clocks, timers and ids. Classes get it as an argument, so that tests can fix
- *  it. */
+/** The environment: clocks, timers and ids. Classes get it as an argument,
+ *  so that tests can fix it. */
 
 import { randomBytes } from 'node:crypto'
 
+/** The clocks, timers and ids that a class uses. */
 export type Environment = {
   /** Returns the wall-clock time, in ms since 1970. It may jump. Use it for times that people read,
    *  and for times that go on while no process runs: expiry, and the rest of a lease at an open. */

@@ -5,6 +5,7 @@
 import { type BigIntStats, statSync } from 'node:fs'
 import { stat } from 'node:fs/promises'
 
+/** The identity, as it is kept in records. */
 export type FileIdentity = {
   /** The number of the device. It may change when the machine starts again. */
   readonly device: string

@@ -4,9 +4,9 @@ import { canceled } from '../error.js'
 import { deferred } from './deferred.js'
 import { onAbort } from './on-abort.js'
 
-/** Settles as `promise` does, but throws the error that `canceled` returns if the signal aborts
- *  first. The work behind the promise goes on then; if it fails later, that is no unhandled
- *  rejection. */
+/** Settles as `promise` does, but throws the error that `canceled` returns if the
+ *  signal aborts first. The work behind the promise goes on then; if it fails later,
+ *  that is no unhandled rejection. */
 export function joinAbort<T>(promise: Promise<T>, signal?: AbortSignal): Promise<T> {
   return signal ? joinEither(promise, signal) : promise
 }

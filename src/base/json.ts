@@ -13,8 +13,8 @@ export const jsonValuesMax = 262_144
 /** The largest number of names in all objects of a document together. */
 export const jsonNamesMax = 65_536
 
-/** A number of at most this many characters and without an exponent is exact: a double keeps 15
- *  digits. */
+/** A number of at most this many characters and without an exponent is exact:
+ *  a double keeps 15 digits. */
 const exactLength = 15
 /** Characters of a refused number that an error shows. */
 const shownMax = 40
@@ -174,8 +174,8 @@ function indexOr(text: string, found: string, from: number): number {
   return at < 0 ? text.length : at
 }
 
-/** Returns the position after the number that begins at `from`. Throws EINVAL where a double cannot
- *  keep it. */
+/** Returns the position after the number that begins at `from`. Throws EINVAL where
+ *  a double cannot keep it. */
 export function endOfNumber(text: string, from: number, what: string): number {
   let at = from + 1
   let hasPower = false
@@ -231,6 +231,8 @@ function findDuplicate(text: string, what: string): void {
   }
 }
 
+/** Returns the EINVAL, with a SyntaxError as cause, for a text that is not JSON: `wanted` was
+ *  expected at `at`. */
 export function unexpected(text: string, at: number, what: string, wanted: string): TailraceError {
   const end = at < text.length ? '' : ', where the text ends'
   const message = `${wanted} was expected at ${placeOf(text, at)}${end}`
@@ -238,22 +240,27 @@ export function unexpected(text: string, at: number, what: string, wanted: strin
   return new TailraceError('EINVAL', `${what} is not JSON: ${message}`, { cause })
 }
 
+/** Returns the EINVAL for a text that is JSON but is refused at `at`. */
 export function refused(text: string, at: number, what: string, why: string): TailraceError {
   return new TailraceError('EINVAL', `${what} ${why}, at ${placeOf(text, at)}`)
 }
 
+/** True for a character that JSON allows between values. */
 export function isSpace(code: number): boolean {
   return code === 0x20 || code === 0x0a || code === 0x0d || code === 0x09
 }
 
+/** True for `0` to `9`. */
 export function isDigit(code: number): boolean {
   return code >= 0x30 && code <= 0x39
 }
 
+/** Returns the EINVAL for bytes that are not UTF-8. */
 export function notUtf8(what: string, cause: unknown): TailraceError {
   return new TailraceError('EINVAL', `${what} is not UTF-8, as JSON is`, { cause })
 }
 
+/** Returns the EINVAL for a string that has half a surrogate pair. */
 export function halfPair(what: string): TailraceError {
   return new TailraceError('EINVAL', `${what} has text with half a surrogate pair: use bytes`)
 }
@@ -282,8 +289,8 @@ function isExact(number: string): boolean {
   return kept !== 'Infinity' && kept !== '-Infinity' && normalOf(kept) === normalOf(number)
 }
 
-/** Returns the normal form of a decimal number: its digits without zeros at the ends, and its
- *  exponent. */
+/** Returns the normal form of a decimal number: its digits without zeros at
+ *  the ends, and its exponent. */
 function normalOf(number: string): string {
   const [, sign, whole = '', fraction = '', power = '0'] =
     /^(-?)(\d+)(?:\.(\d+))?(?:[eE]([+-]?\d+))?$/.exec(number) ?? []

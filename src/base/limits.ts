@@ -1,6 +1,6 @@
 /** Resource limits of a process, read from /proc (Linux). See rfc/11. The names are those of
- *  prlimit(1). The values are in the system's units: bytes, seconds, counts, and microseconds for
- *  `rttime`. */
+ *  prlimit(1). The values are in the system's units: bytes, seconds, counts, and
+ *  microseconds for `rttime`. */
 
 import { readFileSync } from 'node:fs'
 
@@ -24,8 +24,11 @@ const titles = {
   stack: 'Max stack size',
 } as const
 
+/** The name of a limit. */
 export type LimitName = keyof typeof titles
+/** The value of a limit. */
 export type Limit = number | 'unlimited'
+/** The limits that the system tells. */
 export type Limits = { readonly [name in LimitName]?: Limit }
 
 /** The names of all limits. */
@@ -59,9 +62,9 @@ export function readLimits(
   return { soft, hard }
 }
 
-/** Returns the number of files, sockets and pipes that this process may have open: its soft limit,
- *  which Node raised to the hard one at its start. Undefined where the system does not tell, or has
- *  no limit. */
+/** Returns the number of files, sockets and pipes that this process may have open: its soft
+ *  limit, which Node raised to the hard one at its start. Undefined where the system does
+ *  not tell, or has no limit. */
 export function openFilesMax(): number | undefined {
   const files = readLimits('self')?.soft.nofile
   return files === 'unlimited' ? undefined : files

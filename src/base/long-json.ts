@@ -1,7 +1,7 @@
 /** A parser for JSON of many megabytes that works in slices, so that the event loop turns
  *  meanwhile. See rfc/12, rules 5 and 33. Runs in browsers.
- *  Invariant: it returns what `parseJson` returns, and refuses what `parseJson` refuses, with the
- *  same code. */
+ *  Invariant: it returns what `parseJson` returns, and refuses what `parseJson`
+ *  refuses, with the same code. */
 
 import type { TailraceError } from '../error.js'
 import {
@@ -23,14 +23,14 @@ import {
 } from './json.js'
 import { LoopSlice } from './loop-slice.js'
 
-/** The largest text, in bytes or characters, that is parsed at once by `parseJson`, which is
- *  faster. */
+/** The largest text, in bytes or characters, that is parsed at once by
+ *  `parseJson`, which is faster. */
 export const shortJsonMax = 32 * 1024
 /** Bytes that are decoded in one step, and blanks that are skipped in one step. */
 const stepSize = 64 * 1024
 
-/** Returns what `parseJson` returns, and throws what it throws, but lets the event loop turn
- *  meanwhile. */
+/** Returns what `parseJson` returns, and throws what it throws, but lets the
+ *  event loop turn meanwhile. */
 export async function parseLongJson(input: string | Uint8Array, what: string): Promise<unknown> {
   if (input.length <= shortJsonMax) return parseJson(input, what)
   const slice = new LoopSlice()

@@ -1,7 +1,7 @@
 /** Listeners of AbortSignals: all waits of one signal share one listener.
- *  Invariant: a signal has our listener exactly while something waits here. So a thousand calls
- *  with one signal raise no MaxListenersExceededWarning, and leave nothing on a signal that lives
- *  longer. */
+ *  Invariant: a signal has our listener exactly while something waits here. So a thousand
+ *  calls with one signal raise no MaxListenersExceededWarning, and leave nothing on a
+ *  signal that lives longer. */
 
 /** The fan of each signal, held weakly, so that it is freed with its signal. */
 const fans = new WeakMap<AbortSignal, Fan>()
@@ -33,9 +33,9 @@ class Fan {
   }
 }
 
-/** Calls `run` once when the signal aborts, unless the returned function was called before. Does
- *  nothing for a signal that is aborted already: check that first. REQUIRES: `run` does not
- *  throw. */
+/** Calls `run` once when the signal aborts, unless the returned function was called
+ *  before. Does nothing for a signal that is aborted already: check that first.
+ *  REQUIRES: `run` does not throw. */
 export function onAbort(signal: AbortSignal | undefined, run: () => void): () => void {
   if (!signal) return () => {}
   const fan = fans.get(signal) ?? new Fan(signal)

@@ -1,7 +1,7 @@
 /** Reaps orphans: children that this process got when their parents ended, because it is process 1
  *  of a container or a subreaper. See rfc/11, rfc/13.
- *  Invariant: it never reaps a child that Node started, or Node would not learn of its end. Nothing
- *  polls. */
+ *  Invariant: it never reaps a child that Node started, or Node would not learn
+ *  of its end. Nothing polls. */
 
 import { reap } from './posix.js'
 import { isDefunct, processStart } from './process-start.js'
@@ -28,10 +28,10 @@ export class OrphanReaper implements Disposable {
     process.off('SIGCHLD', this.#listener)
   }
 
-  /** Looks for ended children, and reaps those that the last look found too. At each SIGCHLD libuv
-   *  reaps its own children that have ended. So a child that has ended and is still there after the
-   *  next SIGCHLD is not one of Node's. We send that next SIGCHLD ourselves, so that it comes after
-   *  this look. */
+  /** Looks for ended children, and reaps those that the last look found too. At each SIGCHLD
+   *  libuv reaps its own children that have ended. So a child that has ended and is still there
+   *  after the next SIGCHLD is not one of Node's. We send that next SIGCHLD ourselves, so that
+   *  it comes after this look. */
   #look(): void {
     this.#looking = false
     const found = new Set<string>()

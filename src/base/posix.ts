@@ -37,8 +37,8 @@ const M_TRIM_THRESHOLD = -1
 const M_MMAP_THRESHOLD = -3
 /** The largest free memory at the top of the heap that the C library keeps, in bytes. */
 const trimThreshold = 1024 * 1024
-/** The smallest piece of memory, in bytes, with pages of its own, which go back to the system when
- *  it is freed. */
+/** The smallest piece of memory, in bytes, with pages of its own, which go back to the
+ *  system when it is freed. */
 const mmapThreshold = 256 * 1024
 /** <asm-generic/ioctls.h>: Linux on x86, ARM, RISC-V and s390. */
 const TIOCSWINSZ = 0x5414
@@ -193,10 +193,10 @@ export function giveBackLargePieces(): boolean {
   )
 }
 
-/** Gives all pages that hold only freed pieces of memory back to the system, on a thread of libuv's
- *  pool: 1 to 14 ms where 60 to 300 MB are in use. By itself the GNU C library gives back only what is
- *  at the end of its heap. Resolves to false with another C library. Throws EMISCONFIGURED (no native
- *  build). */
+/** Gives all pages that hold only freed pieces of memory back to the system, on a thread of
+ *  libuv's pool: 1 to 14 ms where 60 to 300 MB are in use. By itself the GNU C library gives
+ *  back only what is at the end of its heap. Resolves to false with another C library. Throws
+ *  EMISCONFIGURED (no native build). */
 export async function giveBackFreedMemory(): Promise<boolean> {
   const { malloc } = library.calls
   if (!malloc) return false
@@ -259,8 +259,8 @@ export function isInherited(descriptor: number): boolean {
   return flags >= 0 && (flags & FD_CLOEXEC) === 0
 }
 
-/** Returns the access mode of a descriptor. Throws EMISCONFIGURED (no native build), and EIO if it
- *  is not open. */
+/** Returns the access mode of a descriptor. Throws EMISCONFIGURED (no native build),
+ *  and EIO if it is not open. */
 export function accessModeOf(descriptor: number): 'read' | 'write' | 'read-write' {
   const { fcntl, errno } = library.calls
   const flags: number = fcntl(descriptor, F_GETFL, 'int', 0)
@@ -300,8 +300,8 @@ export function onReaderGone(descriptor: number, act: () => void): Disposable {
   }
 }
 
-/** Returns the numbers of this process's open descriptors, ascending; none where the system does
- *  not tell. */
+/** Returns the numbers of this process's open descriptors, ascending; none where
+ *  the system does not tell. */
 export function openDescriptors(): number[] {
   for (const directory of ['/proc/self/fd', '/dev/fd']) {
     try {
@@ -314,9 +314,9 @@ export function openDescriptors(): number[] {
   return []
 }
 
-/** Opens a file (mode 0600 if it is new) and takes its lock; undefined if another holds the lock.
- *  The caller closes the descriptor to give the lock back. Throws what `tryLock` and node:fs
- *  throw. */
+/** Opens a file (mode 0600 if it is new) and takes its lock; undefined if another holds
+ *  the lock. The caller closes the descriptor to give the lock back. Throws what
+ *  `tryLock` and node:fs throw. */
 export function openLocked(path: string): number | undefined {
   const descriptor = openSync(path, 'a', 0o600)
   try {
@@ -383,7 +383,8 @@ function load(): Calls {
   }
 }
 
-/** Returns what `find` returns; undefined where the C library lacks a function that `find` looks up. */
+/** Returns what `find` returns; undefined where the C library lacks a
+ *  function that `find` looks up. */
 function ifThere<T>(find: () => T): T | undefined {
   try {
     return find()

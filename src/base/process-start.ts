@@ -1,6 +1,6 @@
-/** Tells a process from a later one with the same pid, by the boot and the time at which it
- *  started. Linux only (/proc). Elsewhere nothing is known of a process, so that none is taken for
- *  another. */
+/** Tells a process from a later one with the same pid, by the boot and the time at
+ *  which it started. Linux only (/proc). Elsewhere nothing is known of a process, so
+ *  that none is taken for another. */
 
 import { readFileSync } from 'node:fs'
 

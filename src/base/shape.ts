@@ -47,8 +47,8 @@ export function check(what: string, value: unknown, { rules, required }: Shape):
   }
 }
 
-/** Throws EINVAL unless the options have the shape. They may be left out where no field is
- *  required. */
+/** Throws EINVAL unless the options have the shape. They may be left out
+ *  where no field is required. */
 export function checkOptions(options: unknown, shape: Shape): void {
   if (options !== undefined || shape.required.length > 0) check('options', options, shape)
 }
@@ -68,12 +68,16 @@ function unknownField(what: string, name: string, rules: Shape['rules']): Tailra
   return invalid(`${what} has no field ${shown}: it knows ${[...rules.keys()].join(', ')}`)
 }
 
+/** A string. */
 export const text: Rule = { is: (value) => typeof value === 'string', expected: 'text' }
+/** A boolean. */
 export const flag: Rule = { is: (value) => typeof value === 'boolean', expected: 'true or false' }
+/** A whole number, 0 or more, that a double keeps exactly. */
 export const count: Rule = {
   is: (value) => Number.isSafeInteger(value) && (value as number) >= 0,
   expected: 'a whole number, 0 or more',
 }
+/** A whole number that a double keeps exactly. */
 export const integer: Rule = { is: Number.isSafeInteger, expected: 'a whole number' }
 /** A number, 0 or more; `Infinity` is allowed, for a bound that bounds nothing. */
 export const number: Rule = {
@@ -90,16 +94,21 @@ export const at: Rule = {
   is: (value) => typeof value === 'string' || count.is(value),
   expected: 'a seq or the ref of a root',
 }
+/** A function. */
 export const callback: Rule = {
   is: (value) => typeof value === 'function',
   expected: 'a function',
 }
+/** An array of anything. */
 export const list: Rule = { is: Array.isArray, expected: 'an array' }
+/** An array of strings. */
 export const texts: Rule = {
   is: (value) => Array.isArray(value) && value.every(text.is),
   expected: 'an array of texts',
 }
+/** A Uint8Array, so a Buffer too. */
 export const bytes: Rule = { is: (value) => value instanceof Uint8Array, expected: 'bytes' }
+/** An async iterable. `bytesOf` checks its chunks. */
 export const stream: Rule = {
   is: (value) => typeof value === 'object' && value !== null && Symbol.asyncIterator in value,
   expected: 'a stream: something to iterate with for await',

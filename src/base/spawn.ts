@@ -1,7 +1,7 @@
 /** Starts children that get the descriptors that their `stdio` names, and no other of this process.
  *  See rfc/11.
- *  Invariant: children that this process starts in other ways inherit what they inherited
- *  before. */
+ *  Invariant: children that this process starts in other ways inherit
+ *  what they inherited before. */
 
 import { type ChildProcess, type SpawnOptions, spawn } from 'node:child_process'
 import { isCode } from '../error.js'

@@ -1,6 +1,6 @@
 /** Checks of records that were read from a disk. Runs in browsers.
- *  Invariant: a record that passed is what its type says; one that did not is ECORRUPT, never a
- *  wrong value. */
+ *  Invariant: a record that passed is what its type says; one that did not is
+ *  ECORRUPT, never a wrong value. */
 
 import { TailraceError } from '../error.js'
 

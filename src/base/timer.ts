@@ -1,20 +1,20 @@
-/** Timers that work the same in Node and in browsers. Only the timer of `pause` keeps a Node
- *  process alive. */
+/** Timers that work the same in Node and in browsers. Only the timer of `pause`
+ *  keeps a Node process alive. */
 
 import { canceled } from '../error.js'
 import { deferred } from './deferred.js'
 import { onAbort } from './on-abort.js'
 
-/** Calls `run` once after `ms`, unless the returned function is called before. Does not keep the
- *  process alive. */
+/** Calls `run` once after `ms`, unless the returned function is called before. Does
+ *  not keep the process alive. */
 export function startTimer(ms: number, run: () => void): () => void {
   const timer: unknown = setTimeout(run, ms)
   unref(timer)
   return () => clearTimeout(timer as Parameters<typeof clearTimeout>[0])
 }
 
-/** Waits for `ms`. If one of the signals aborts first, throws the error that `canceled` returns for
- *  it. */
+/** Waits for `ms`. If one of the signals aborts first, throws the error that
+ *  `canceled` returns for it. */
 export async function pause(
   ms: number,
   ...signals: readonly (AbortSignal | undefined)[]
@@ -33,8 +33,8 @@ export async function pause(
   }
 }
 
-/** Lets the process end while the timer runs. In browsers a timer is a number, and needs
- *  nothing. */
+/** Lets the process end while the timer runs. In browsers a timer is a
+ *  number, and needs nothing. */
 function unref(timer: unknown): void {
   if (typeof timer === 'object' && timer !== null && 'unref' in timer) {
     if (typeof timer.unref === 'function') timer.unref()

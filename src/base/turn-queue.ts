@@ -11,8 +11,8 @@ import { type Deferred, deferred } from './deferred.js'
 type TurnBudget = {
   /** Time that all users together have in one turn, in ms. */
   readonly ms: number
-  /** Cost that all users together may spend in one turn, in the unit of `spend`. Default: no
-   *  bound. */
+  /** Cost that all users together may spend in one turn, in the unit of
+   *  `spend`. Default: no bound. */
   readonly cost?: number
 }
 
@@ -27,8 +27,8 @@ export class TurnQueue {
   readonly #waiting = new Heap()
   #order = 0
   #resumed = 0
-  /** The virtual time: the virtual start of the user that went on last, in the unit of the users'
-   *  costs. */
+  /** The virtual time: the virtual start of the user that went on last, in the
+   *  unit of the users' costs. */
   #clock = 0
   /** True while the budget of a turn counts. */
   #open = false
@@ -75,17 +75,17 @@ export class TurnQueue {
     this.#left -= cost
   }
 
-  /** Lets a user go on at once. `finish` is the virtual finish of its last work, 0 at first.
-   *  Returns the virtual start of its next work, whose virtual finish is that start plus the cost
-   *  of the work. */
+  /** Lets a user go on at once. `finish` is the virtual finish of its last work, 0 at
+   *  first. Returns the virtual start of its next work, whose virtual finish is that start
+   *  plus the cost of the work. */
   enter(finish: number): number {
     this.#clock = Math.max(this.#clock, finish)
     return this.#clock
   }
 
-  /** Waits until it is the user's turn. Takes and returns virtual times as `enter` does; `expected`
-   *  is the likely cost of the next work. A user with the finish `-Infinity` goes before all
-   *  others. */
+  /** Waits until it is the user's turn. Takes and returns virtual times as `enter`
+   *  does; `expected` is the likely cost of the next work. A user with the finish
+   *  `-Infinity` goes before all others. */
   async wait(finish: number, expected = 0): Promise<number> {
     const urgent = finish === Number.NEGATIVE_INFINITY
     const start = urgent ? finish : Math.max(this.#clock, finish)
@@ -114,8 +114,8 @@ export class TurnQueue {
     this.#left = this.#cost
   }
 
-  /** Resumes one user, and the next one when the microtasks of this one are done. REQUIRES: a user
-   *  waits. */
+  /** Resumes one user, and the next one when the microtasks of this one are
+   *  done. REQUIRES: a user waits. */
   #resume(): void {
     const takesOldest = this.#resumed++ % oldestEach === oldestEach - 1
     const next = takesOldest ? this.#waiting.takeOldest() : this.#waiting.takeFirst()

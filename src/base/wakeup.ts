@@ -6,12 +6,13 @@
 import { canceled } from '../error.js'
 import { onAbort } from './on-abort.js'
 
+/** The wake-up. Mutable; shared by the owner of the state, who wakes, and by its waiters. */
 export class Wakeup {
   #count = 0
   readonly #waiting = new Set<() => void>()
 
-  /** The number of wakes so far. Read it before the state that the wakes are about, then `wait` for
-   *  it. */
+  /** The number of wakes so far. Read it before the state that the wakes are
+   *  about, then `wait` for it. */
   get count(): number {
     return this.#count
   }

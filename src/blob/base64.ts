@@ -4,8 +4,8 @@
 import { TailraceError } from '../error.js'
 
 const pattern = /^[A-Za-z0-9+/]*={0,2}$/
-/** Bytes of one call of `String.fromCharCode`, which takes them as arguments: these fit any
- *  stack. */
+/** Bytes of one call of `String.fromCharCode`, which takes them as
+ *  arguments: these fit any stack. */
 const stepSize = 8_192
 
 /** Returns bytes as base64 text. */

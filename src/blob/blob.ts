@@ -7,9 +7,9 @@ import type { Blobref } from './blobref.js'
  *  that a full blob fills its pages. */
 export const blobSizeMax = 64 * 4096 - 24
 
-/** A blob or, where `kind` says so, a tree node. Engines store both in the same way, and read
- *  neither. REQUIRES: `ref` is the hash of `bytes` as that kind, and nobody writes to `bytes`
- *  again. */
+/** A blob or, where `kind` says so, a tree node. Engines store both in the same way,
+ *  and read neither. REQUIRES: `ref` is the hash of `bytes` as that kind, and nobody
+ *  writes to `bytes` again. */
 export type Blob = {
   readonly ref: Blobref
   readonly bytes: Uint8Array

@@ -7,8 +7,8 @@ declare const brand: unique symbol
 /** The name of a blob. */
 export type Blobref = string & { readonly [brand]: 'Blobref' }
 
-/** The size of a digest in bytes: a ref takes this much in nodes, in packs and in the engine's
- *  index. */
+/** The size of a digest in bytes: a ref takes this much in nodes, in packs
+ *  and in the engine's index. */
 export const digestSize = 32
 
 const prefix = 'blake3-'

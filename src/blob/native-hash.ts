@@ -20,8 +20,8 @@ export type PieceHash = {
 
 /** The smallest size, in bytes, from which on a native call is faster than a wasm call. */
 export const nativeSizeMin = 4 * 1024
-/** Bytes of several BLAKE3 chunks, with a tree above them and a rest: all that a build could get
- *  wrong. */
+/** Bytes of several BLAKE3 chunks, with a tree above them and a rest: all that
+ *  a build could get wrong. */
 const probe = Buffer.from(Uint8Array.from({ length: 10_241 }, (_, index) => index % 251))
 
 const native = await loadNative()

@@ -1,5 +1,5 @@
-/** A list of refs that takes 32 bytes for each, for walks over more refs than fit in memory as
- *  strings. */
+/** A list of refs that takes 32 bytes for each, for walks over more refs than
+ *  fit in memory as strings. */
 
 import { type Blobref, blobrefAt, digestSize, writeDigest } from './blobref.js'
 

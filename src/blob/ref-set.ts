@@ -1,7 +1,7 @@
 /** A set of refs for walks over everything that is stored: about 30 bytes a ref.
- *  Invariant: it keeps 16 bytes of each ref, a hash with a secret of this set. Two refs have the
- *  same hash with a probability of about 2^-120, even if somebody chooses both: a raw treeobj can
- *  name any ref. */
+ *  Invariant: it keeps 16 bytes of each ref, a hash with a secret of this set. Two refs have
+ *  the same hash with a probability of about 2^-120, even if somebody chooses both: a raw
+ *  treeobj can name any ref. */
 
 import type { Blobref } from './blobref.js'
 

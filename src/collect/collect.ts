@@ -217,8 +217,8 @@ export class Collector implements Pick<Upkeep, 'collect'>, AsyncDisposable {
     return { dryRun, live: inUse, freed, longestStepMs, steps }
   }
 
-  /** Overwrites freed pages, so that forgotten bytes do not stay in them. Returns the number of
-   *  bytes. */
+  /** Overwrites freed pages, so that forgotten bytes do not stay in them.
+   *  Returns the number of bytes. */
   #overwrite({ signal, onProgress }: Run): Promise<number> {
     return this.#ports.engine.overwriteFreed({
       signal,
@@ -230,8 +230,8 @@ export class Collector implements Pick<Upkeep, 'collect'>, AsyncDisposable {
     return this.#note(run, (now) => ({ ...now, after }))
   }
 
-  /** Changes the durable record, unless this is a dry run. Throws what a commit throws, except
-   *  ENOSPC. */
+  /** Changes the durable record, unless this is a dry run. Throws what a
+   *  commit throws, except ENOSPC. */
   async #note(run: Run, update: UpdateCollection['update']): Promise<void> {
     if (run.dryRun) return
     try {

@@ -1,16 +1,16 @@
 /** Removes keys together with the history of their namespace. It is for namespaces whose older
  *  roots hold nothing but removed keys that the newest root lacks, like `jobs`. See rfc/11, rules
  *  16 to 18.
- *  Invariant: once it has resolved, no retained root has the keys, and with `pins` no pin has
- *  them. */
+ *  Invariant: once it has resolved, no retained root has the keys, and
+ *  with `pins` no pin has them. */
 
 import { removeWithHistory, updateCollection } from '../kvs/configure.js'
 import { parseKey } from '../tree/key.js'
 import { type ForgetPorts, rewritePins } from './forget.js'
 
-/** Removes keys, and retains no older root of their namespace. With `pins` it also removes them
- *  from the pins of the namespace, and makes the next collection thorough. Throws ECLOSED, EBUSY,
- *  ENOSPC, EIO. */
+/** Removes keys, and retains no older root of their namespace. With `pins` it also removes
+ *  them from the pins of the namespace, and makes the next collection thorough. Throws
+ *  ECLOSED, EBUSY, ENOSPC, EIO. */
 export async function discard(
   ports: ForgetPorts,
   namespace: string,

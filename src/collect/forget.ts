@@ -80,8 +80,8 @@ async function forgetAlone(ports: ForgetPorts, open: Open, key: Key): Promise<Fo
   }
 }
 
-/** True if the key is in the tree. Throws EINVAL if a link is on the way, since the value is at
- *  another key. */
+/** True if the key is in the tree. Throws EINVAL if a link is on the way, since the
+ *  value is at another key. */
 async function has(nodes: Nodes, data: Dir, key: Key): Promise<boolean> {
   let dir = data
   const names = componentsOf(key)
@@ -99,8 +99,8 @@ async function has(nodes: Nodes, data: Dir, key: Key): Promise<boolean> {
   return false
 }
 
-/** Removes a key from every retained root of a namespace. Returns the number of roots that had
- *  it. */
+/** Removes a key from every retained root of a namespace. Returns the
+ *  number of roots that had it. */
 async function rewriteRoots(
   { engine, nodes }: ForgetPorts,
   live: LiveNamespace,

@@ -1,8 +1,8 @@
 /** Marks everything that is in use while others write to the store: every root that somebody can
  *  read, now or later. See rfc/14, rules 10 to 16.
- *  Invariant: a commit that lands after the walk names only blobs that the walk found, that the
- *  commit itself brings, or that uploads have put. The order of the steps in `markInUse` ensures
- *  this. */
+ *  Invariant: a commit that lands after the walk names only blobs that the walk found, that
+ *  the commit itself brings, or that uploads have put. The order of the steps in
+ *  `markInUse` ensures this. */
 
 import { setImmediate } from 'node:timers/promises'
 import { joinAbort } from '../base/join-abort.js'

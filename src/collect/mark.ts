@@ -51,8 +51,8 @@ export class Mark {
     await this.#walk(reachableFrom(this.#nodes, ref, this.#isWalked, this.#lost))
   }
 
-  /** Marks an older root: its tree `data` only, since nobody reads its `meta`, which may be freed
-   *  already. */
+  /** Marks an older root: its tree `data` only, since nobody reads its `meta`,
+   *  which may be freed already. */
   async root(ref: Blobref): Promise<void> {
     if (this.set.isWalked(ref)) return
     this.set.add({ ref, kind: 'node', partial: true })

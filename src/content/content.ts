@@ -1,8 +1,8 @@
 /** The content store: blobs and nodes by ref, verified and cached. Callers that ask for the same
  *  ref at the same time share one load. See rfc/3.
- *  Invariant: bytes that it returns hash to the ref that was asked for, as the kind that was asked
- *  for. The cache has a bound in bytes of the buffers that it keeps, and holds what was just
- *  stored. */
+ *  Invariant: bytes that it returns hash to the ref that was asked for, as the kind
+ *  that was asked for. The cache has a bound in bytes of the buffers that it keeps, and
+ *  holds what was just stored. */
 
 import { LoopSlice } from '../base/loop-slice.js'
 import type { Blob } from '../blob/blob.js'
@@ -24,8 +24,8 @@ const uploadKeptMax = 8 * 1024 * 1024
 export interface NodeSource {
   /** Returns a node's bytes if they are in memory. */
   peekNode(ref: Blobref): Uint8Array | undefined
-  /** Returns a node's bytes. Throws EDANGLING (not there), ECORRUPT (they do not match the ref),
-   *  EIO, ECLOSED. */
+  /** Returns a node's bytes. Throws EDANGLING (not there), ECORRUPT (they do not
+   *  match the ref), EIO, ECLOSED. */
   loadNode(ref: Blobref): Promise<Uint8Array>
 }
 
@@ -52,8 +52,8 @@ export class Content implements NodeSource {
   /** The number of uploads in progress. */
   #uploads = 0
 
-  /** Opens a content store. `cacheSize`: bytes, at least 1; an entry that is larger is not kept.
-   *  Throws EINVAL. */
+  /** Opens a content store. `cacheSize`: bytes, at least 1; an entry that is larger is
+   *  not kept. Throws EINVAL. */
   constructor(engine: Engine, options?: { readonly cacheSize?: number }) {
     const cacheSize = options?.cacheSize ?? cacheSizeDefault
     if (!Number.isSafeInteger(cacheSize) || cacheSize < 1) {
@@ -82,8 +82,8 @@ export class Content implements NodeSource {
     return this.#load(ref, 'node')
   }
 
-  /** Returns a value's blob. Throws EDANGLING (not there), ECORRUPT (does not match its ref), EIO,
-   *  ECLOSED. */
+  /** Returns a value's blob. Throws EDANGLING (not there), ECORRUPT (does not
+   *  match its ref), EIO, ECLOSED. */
   load(ref: Blobref): Promise<Uint8Array> {
     return this.#load(ref, 'blob')
   }
@@ -94,8 +94,8 @@ export class Content implements NodeSource {
     return this.#load(ref, 'blob', { keep: false })
   }
 
-  /** Returns for each ref if it is stored. Refs that are count as put now, so that collections keep
-   *  them (rfc/4). */
+  /** Returns for each ref if it is stored. Refs that are count as put now, so that
+   *  collections keep them (rfc/4). */
   has(refs: readonly Blobref[]): Promise<boolean[]> {
     return this.#engine.has(refs)
   }
@@ -110,8 +110,8 @@ export class Content implements NodeSource {
     return this.#keepAs(ref, 'blob', bytes)
   }
 
-  /** Stores blobs that no root names yet. They are durable when it resolves. Throws ENOSPC, EIO,
-   *  ECLOSED. */
+  /** Stores blobs that no root names yet. They are durable when it resolves.
+   *  Throws ENOSPC, EIO, ECLOSED. */
   async put(blobs: readonly Blob[]): Promise<void> {
     await this.#engine.put(blobs)
     await this.remember(blobs)
@@ -200,9 +200,9 @@ function checked(ref: Blobref, kind: Kind, bytes: Uint8Array): Uint8Array {
   throw new TailraceError('ECORRUPT', `the stored bytes of ${ref} do not match it as a ${kind}`)
 }
 
-/** Returns the bytes, or a copy where they are a view of a buffer of more than twice their size. A
- *  small blob must not keep in memory the request that it came with, or the pool that it was
- *  encoded in. */
+/** Returns the bytes, or a copy where they are a view of a buffer of more than twice
+ *  their size. A small blob must not keep in memory the request that it came with, or the
+ *  pool that it was encoded in. */
 function compact(bytes: Uint8Array): Uint8Array {
   if (bytes.buffer.byteLength <= 2 * bytes.length) return bytes
   const copy = Buffer.allocUnsafeSlow(bytes.length)

@@ -1,9 +1,9 @@
 /** Checks that a commit group hides no appends from watchers: a transaction that replaces or
  *  removes a log must go into the next group if an earlier transaction of this group appended to
  *  it. See rfc/17, rule 3.
- *  Invariant: a watcher of a log depends on the log, on the links that lead to it, and on the
- *  directories above each of these. Nothing records which links lead to a log, so any link may be
- *  one. */
+ *  Invariant: a watcher of a log depends on the log, on the links that lead to it,
+ *  and on the directories above each of these. Nothing records which links lead to a
+ *  log, so any link may be one. */
 
 import { TailraceError } from '../error.js'
 import type { Key } from '../tree/key.js'
@@ -13,8 +13,8 @@ import type { DraftGroup } from './group.js'
 /** The largest number of entries, in and below a directory, among which links are looked for. */
 export const linksSoughtMax = 256
 
-/** Thrown by a transaction that must wait until its group is committed: it goes into the next
- *  group. */
+/** Thrown by a transaction that must wait until its group is committed: it
+ *  goes into the next group. */
 export class OpensNextGroup extends Error {}
 
 /** Checks an entry that is to be replaced or removed. Throws OpensNextGroup if an earlier

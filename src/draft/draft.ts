@@ -1,7 +1,7 @@
 /** A draft of the next tree: the directories of a root with the changes of a commit group on top.
  *  Each change can be undone until `flush` makes nodes of them. See rfc/17, rule 1.
- *  Invariant: `rollback` restores exactly the state at `begin`. Nothing outside the group sees its
- *  draft. */
+ *  Invariant: `rollback` restores exactly the state at `begin`. Nothing outside
+ *  the group sees its draft. */
 
 import assert from 'node:assert/strict'
 import { LoopSlice } from '../base/loop-slice.js'
@@ -45,11 +45,11 @@ export class DraftDir {
   readonly edits = new Map<string, DraftEntry | undefined>()
   /** The directories of the base that were looked up. */
   readonly children = new Map<string, DraftDir>()
-  /** The keys and bytes of the other names that were looked up in the base; none for a missing
-   *  name. */
+  /** The keys and bytes of the other names that were looked up in the base;
+   *  none for a missing name. */
   readonly looked = new Map<string, Totals>()
-  /** A name of the base: all names before it have edits. `isEmpty` goes on from it. Only the draft
-   *  writes it. */
+  /** A name of the base: all names before it have edits. `isEmpty` goes on from it.
+   *  Only the draft writes it. */
   standing: string | undefined
   /** The number of keys below, as the group has left it. Only the draft writes it. */
   keys: number
@@ -95,8 +95,8 @@ const nothing: Totals = { keys: 0, size: 0 }
 
 /** The draft. Mutable; owned by the group that makes it. */
 export class Draft {
-  /** Holds the root directory under a name that no key has, so that it can be replaced like any
-   *  other. */
+  /** Holds the root directory under a name that no key has, so that it can be
+   *  replaced like any other. */
   readonly #top = new DraftDir(emptyDir)
   readonly #nodes: Nodes
   readonly #writer: NodeWriter
@@ -136,16 +136,16 @@ export class Draft {
     }
   }
 
-  /** Replaces the whole tree. REQUIRES: the nodes and blobs of `data` are stored, or are in this
-   *  writer. */
+  /** Replaces the whole tree. REQUIRES: the nodes and blobs of `data` are
+   *  stored, or are in this writer. */
   setRoot(data: Dir): void {
     this.set(this.#top, '', new DraftDir(data))
   }
 
-  /** Sets the entry of a name; undefined removes it. Throws E2BIG if the namespace would have more
-   *  keys or bytes than an integer can count, which copies of copies soon reach. REQUIRES: the name
-   *  was located before, or the group made `dir`; `dir` is still in the tree; a DraftDir is set
-   *  once only. */
+  /** Sets the entry of a name; undefined removes it. Throws E2BIG if the namespace would have
+   *  more keys or bytes than an integer can count, which copies of copies soon reach. REQUIRES:
+   *  the name was located before, or the group made `dir`; `dir` is still in the tree; a
+   *  DraftDir is set once only. */
   set(dir: DraftDir, name: string, entry: DraftEntry | undefined): void {
     const growth = this.#growth(totalsAt(dir, name), entry ? totalsOf(entry) : nothing)
     const [had, before] = [dir.edits.has(name), dir.edits.get(name)]
@@ -230,8 +230,8 @@ export class Draft {
     return listDir(this.#nodes, dir.base)
   }
 
-  /** Writes the nodes of the changed directories, children first, and returns the new root
-   *  directory. */
+  /** Writes the nodes of the changed directories, children first, and
+   *  returns the new root directory. */
   flush(): Promise<Dir> {
     return this.#flush(this.root, new LoopSlice({ urgent: true }))
   }

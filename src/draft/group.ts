@@ -1,7 +1,7 @@
 /** A commit group while it is made: the state that its transactions share, and the work of one
  *  transaction. See rfc/17.
- *  Invariant: `changed` and `appended` of a group name only the keys of transactions that were
- *  applied. */
+ *  Invariant: `changed` and `appended` of a group name only the keys of
+ *  transactions that were applied. */
 
 import type { OpResult } from '../api/transaction.js'
 import type { LoopSlice } from '../base/loop-slice.js'
@@ -15,16 +15,16 @@ import type { Draft } from './draft.js'
  *  that of a retained root. Throws ENONS, ECOMPACTED, EINVAL. */
 type Sources = (namespace: string | undefined, at: number | string | undefined) => Promise<Dir>
 
-/** The state that the transactions of a group share. Mutable; owned by the commit loop of its
- *  namespace. */
+/** The state that the transactions of a group share. Mutable; owned by the
+ *  commit loop of its namespace. */
 export type DraftGroup = {
   readonly namespace: string
   readonly incarnation: string
   /** The wall-clock time at which the group began, in ms since 1970. */
   readonly now: number
   readonly draft: Draft
-  /** The draft of what the namespace knows besides its keys (leases, producers, answers, expiry):
-   *  see `meta.ts`. */
+  /** The draft of what the namespace knows besides its keys (leases, producers,
+   *  answers, expiry): see `meta.ts`. */
   readonly meta: Draft
   readonly sources: Sources
   readonly nodes: Nodes
@@ -38,8 +38,8 @@ export type DraftGroup = {
   /** The keys that applied transactions appended to. Breaking one of them would hide its appends
    *  from watchers (see `breaks.ts`). */
   readonly appended: Set<Key>
-  /** The slice that lets the event loop turn while the group is made. Nobody else moves the root
-   *  meanwhile. */
+  /** The slice that lets the event loop turn while the group is made. Nobody else
+   *  moves the root meanwhile. */
   readonly slice: LoopSlice
 }
 

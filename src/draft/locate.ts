@@ -35,8 +35,8 @@ export function own(place: DraftPlace, key: Key): DraftPlace {
   )
 }
 
-/** Returns a value as a log that can be appended to. An inline value becomes the first blob of its
- *  log. */
+/** Returns a value as a log that can be appended to. An inline value becomes
+ *  the first blob of its log. */
 export async function logOf(
   group: DraftGroup,
   entry: Exclude<DraftEntry, DraftDir>,
@@ -74,8 +74,8 @@ export function isDirectory(key: Key): TailraceError {
   return new TailraceError('EISDIR', `${shown(key)} is a directory`)
 }
 
-/** The source of a copy. `namespace`: undefined is the group's own; `at`: undefined is the newest
- *  root. */
+/** The source of a copy. `namespace`: undefined is the group's own; `at`:
+ *  undefined is the newest root. */
 export type PreparedSource = {
   readonly from: Key
   readonly namespace: string | undefined

@@ -36,8 +36,8 @@ export function lifePath(kind: LifeKind, key: Key): MetaPath {
   return [kind, ...componentsOf(key)]
 }
 
-/** Returns 64 lower-case hex digits that stand for a text. Keys may be longer than a name may
- *  be. */
+/** Returns 64 lower-case hex digits that stand for a text. Keys may be
+ *  longer than a name may be. */
 export function hashName(text: string): string {
   const ref = hashBlob(Buffer.from(text, 'utf8'))
   return ref.slice(ref.indexOf('-') + 1)
@@ -130,8 +130,8 @@ export async function* draftShortRecords(
   }
 }
 
-/** Yields, in order, the names of a directory that were there when the group began and still
- *  are. */
+/** Yields, in order, the names of a directory that were there when the
+ *  group began and still are. */
 export async function* standingNames(meta: Draft, path: MetaPath): AsyncGenerator<string> {
   const { entry } = await meta.locate(keyOf(path), { follow: false })
   if (entry?.type !== 'draft') return
@@ -162,8 +162,8 @@ export async function countOfRecords(meta: Draft, path: MetaPath): Promise<numbe
   return count
 }
 
-/** Returns a record of a committed tree `meta`; undefined where there is none. Throws ECORRUPT,
- *  EDANGLING, EIO. */
+/** Returns a record of a committed tree `meta`; undefined where there is none. Throws
+ *  ECORRUPT, EDANGLING, EIO. */
 export async function readRecord(
   nodes: Nodes,
   meta: Dir,

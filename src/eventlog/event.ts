@@ -15,8 +15,8 @@ import { blobSizeMax, join } from '../blob/blob.js'
 import { decodeAll, encode, type Plain } from '../blob/codec.js'
 import { TailraceError } from '../error.js'
 
-/** The first element of a stored array: it says if the rest is a list, or the names and values of
- *  an object. */
+/** The first element of a stored array: it says if the rest is a list, or the names
+ *  and values of an object. */
 const arrayTag = 0
 const objectTag = 1
 
@@ -45,8 +45,8 @@ export function parseEvent(input: unknown, options?: { readonly timestamp?: numb
   return { timestamp, name, context }
 }
 
-/** Returns the stored bytes of an event. Throws EINVAL for what is no event, E2BIG above
- *  `eventSizeMax`. */
+/** Returns the stored bytes of an event. Throws EINVAL for what is no event,
+ *  E2BIG above `eventSizeMax`. */
 export function encodeEvent(event: Event): Uint8Array {
   const { timestamp, name, context } = parseEvent(event)
   const bytes = encode(context ? [timestamp, name, plainOf(context)] : [timestamp, name])

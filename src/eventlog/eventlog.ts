@@ -47,8 +47,8 @@ export async function appendPieces(
   return { ...root, result: { ...results.at(-1), ...indexOf(results[0]) } }
 }
 
-/** Returns the ops that append these events, for a transaction that has other ops too. Throws
- *  EINVAL, E2BIG. */
+/** Returns the ops that append these events, for a transaction that has other ops
+ *  too. Throws EINVAL, E2BIG. */
 export function appendOps(key: string, events: readonly Event[], seal: boolean): Op[] {
   return opsOf(key, encodeEvents(events), seal)
 }
@@ -78,9 +78,9 @@ export async function* readEvents(
   splitter.finish()
 }
 
-/** Yields all events, then new ones as they are appended, until the log is sealed. Leaving the loop
- *  cancels the watch. Throws ENOENT, ENONS, EOVERWRITTEN, EINVAL (not an eventlog), and what a
- *  watch throws. */
+/** Yields all events, then new ones as they are appended, until the log is sealed. Leaving
+ *  the loop cancels the watch. Throws ENOENT, ENONS, EOVERWRITTEN, EINVAL (not an eventlog),
+ *  and what a watch throws. */
 export async function* followEvents(
   kvs: Kvs,
   key: string,

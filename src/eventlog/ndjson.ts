@@ -1,6 +1,6 @@
 /** Eventlogs as NDJSON, for people and curl: one JSON object a line. See rfc/8, rule 4.
- *  Invariant: `fromNdjson(toNdjson(event))` has the equal event, bytes included. Runs in
- *  browsers. */
+ *  Invariant: `fromNdjson(toNdjson(event))` has the equal event, bytes
+ *  included. Runs in browsers. */
 
 import type { Event, EventValue } from '../api/event.js'
 import { parseJson } from '../base/json.js'

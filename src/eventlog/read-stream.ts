@@ -33,8 +33,8 @@ export type ReadStreamOptions = Scope & {
   readonly lines?: number
   /** The offset before which the read ends. Default: no bound. */
   readonly to?: number
-  /** True to read on until the stream has ended. Default: the read ends after the bytes that are
-   *  there. */
+  /** True to read on until the stream has ended. Default: the read ends after
+   *  the bytes that are there. */
   readonly follow?: boolean
 }
 
@@ -47,9 +47,9 @@ export type OutputPiece = {
   readonly data: Uint8Array
 }
 
-/** Yields the bytes of a stream of the output log `key`, piece by piece. Leaving the loop cancels
- *  the read. Throws EINVAL (options, or not an output log), ENOENT, ECOMPACTED, and what a watch
- *  throws. */
+/** Yields the bytes of a stream of the output log `key`, piece by piece. Leaving the loop
+ *  cancels the read. Throws EINVAL (options, or not an output log), ENOENT, ECOMPACTED,
+ *  and what a watch throws. */
 export async function* readOutput(
   kvs: Kvs,
   key: string,
@@ -112,8 +112,8 @@ type Start = {
   readonly lines?: number | undefined
 }
 
-/** Returns the place at which to begin. `first` is the offset of the first wanted byte in the
- *  stream. */
+/** Returns the place at which to begin. `first` is the offset of the first
+ *  wanted byte in the stream. */
 async function placeOf(
   log: OutputLog,
   { stream, from = 0, since, lines }: Start,
@@ -164,9 +164,9 @@ export function readStreamPieces(
   return readPieces(kvs, `${id}/output`, stream, { namespace: 'jobs', ...options })
 }
 
-/** Returns the index of the last blob at whose beginning the stream is at or before `offset`. If a
- *  trim dropped that blob, returns the first one that is left if `bounded`, else throws
- *  ECOMPACTED. */
+/** Returns the index of the last blob at whose beginning the stream is at or before
+ *  `offset`. If a trim dropped that blob, returns the first one that is left if
+ *  `bounded`, else throws ECOMPACTED. */
 async function blobOf(
   log: OutputLog,
   { count, base }: Count,

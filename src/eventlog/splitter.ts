@@ -14,9 +14,9 @@ export class Splitter {
   /** The beginning of an event that is not complete yet. */
   #rest: Uint8Array = new Uint8Array(0);
 
-  /** Takes bytes, and yields the events that are complete with them. It decodes them as they are
-   *  taken, since a blob may hold tens of thousands. Throws EINVAL. REQUIRES: all are taken before
-   *  the next call. */
+  /** Takes bytes, and yields the events that are complete with them. It decodes them as they
+   *  are taken, since a blob may hold tens of thousands. Throws EINVAL. REQUIRES: all are
+   *  taken before the next call. */
   *push(bytes: Uint8Array): Generator<Event, void, undefined> {
     const all = this.#rest.length === 0 ? bytes : join([this.#rest, bytes])
     let at = 0
@@ -53,8 +53,8 @@ function endOfWhole(bytes: Uint8Array, start: number): number {
   return end
 }
 
-/** Returns the end of the value that begins at `start`; undefined if it is not complete yet. Throws
- *  EINVAL. */
+/** Returns the end of the value that begins at `start`; undefined if it is not
+ *  complete yet. Throws EINVAL. */
 function endOfValue(view: DataView, start: number): number | undefined {
   let at = start
   for (let values = 1; values > 0; values--) {
@@ -71,8 +71,8 @@ function endOfValue(view: DataView, start: number): number | undefined {
  *  the number of values that follow as its parts. */
 type Head = { readonly size: number; readonly items: number }
 
-/** Returns the head at `at`; undefined if it is not complete yet. Throws EINVAL for a value that no
- *  event has. */
+/** Returns the head at `at`; undefined if it is not complete yet. Throws EINVAL for a
+ *  value that no event has. */
 function headAt(view: DataView, at: number): Head | undefined {
   const byte = view.getUint8(at)
   if (byte <= 0x7f || byte >= 0xe0) return { size: 1, items: 0 }

@@ -1,8 +1,8 @@
 /** Output logs: the output of a process as an eventlog, similar to Flux RFC 24. See rfc/8, rules 8
  *  to 12.
- *  Invariant: every data and eof event has the offsets of both streams, so that any blob tells its
- *  place in both. The bytes of a data event are its last field, unchanged. Decoding runs in
- *  browsers. */
+ *  Invariant: every data and eof event has the offsets of both streams, so that any blob
+ *  tells its place in both. The bytes of a data event are its last field, unchanged.
+ *  Decoding runs in browsers. */
 
 import type { Event, EventContext } from '../api/event.js'
 
@@ -11,6 +11,7 @@ import { decodeEvents, encodeEvent, encodeEvents } from './event.js'
 
 /** The streams of a process. */
 export const streams = ['stdout', 'stderr'] as const
+/** The name of a stream of a process. */
 export type Stream = (typeof streams)[number]
 
 /** The number of bytes of each stream that came before. */

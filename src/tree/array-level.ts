@@ -17,8 +17,8 @@ import {
 import { encodeNode } from './node.js'
 import type { NodeSink } from './nodes.js'
 
-/** The space for the entries of a page. `digests` and `marks` are only written at `filled` or after
- *  it. */
+/** The space for the entries of a page. `digests` and `marks` are only written
+ *  at `filled` or after it. */
 type Slots = {
   readonly digests: Uint8Array
   readonly marks: number[]
@@ -37,8 +37,8 @@ export type ArrayLevel = {
   readonly entries: number
   /** The level above; undefined if no page of this level was closed yet. */
   readonly up: ArrayLevel | undefined
-  /** The ref of its node, computed at most once; `written` is true if it need not be written
-   *  again. */
+  /** The ref of its node, computed at most once; `written` is true if it
+   *  need not be written again. */
   readonly node: { ref: Blobref | undefined; written: boolean }
 }
 

@@ -8,6 +8,7 @@ import type { Plain } from '../blob/codec.js'
 import { asArray, asCount, asCounts, asDigests, asRef, corrupt, sumOf } from './check.js'
 import { encodeRef } from './treeobj-codec.js'
 
+/** The first elements of the encodings: the kinds of the open node and of the page. */
 export const openKind = 4
 export const pageKind = 5
 
@@ -58,11 +59,13 @@ export type OpenNode = Entries & {
 /** A page: a full node, which never changes. */
 export type ArrayPage = Entries & { readonly kind: 'page' }
 
+/** Returns the fields of an open node, the kind first. */
 export function encodeOpen(node: OpenNode): Plain {
   const { level, count, size, digests, marks, up } = node
   return [openKind, level, count, size, digests, marks, up ? encodeRef(up) : null]
 }
 
+/** Returns the fields of a page, the kind first. */
 export function encodePage({ level, digests, marks }: ArrayPage): Plain {
   return [pageKind, level, digests, marks]
 }

@@ -88,9 +88,9 @@ export async function indexAtOffset(
   }
 }
 
-/** Yields the blobs that the array has from index `from` up to, not including, `to`. It reads each
- *  page once, when the consumer gets there; the event loop turns meanwhile. Throws EDANGLING,
- *  ECORRUPT, EIO. */
+/** Yields the blobs that the array has from index `from` up to, not including, `to`. It reads
+ *  each page once, when the consumer gets there; the event loop turns meanwhile. Throws
+ *  EDANGLING, ECORRUPT, EIO. */
 export async function* entriesOf(
   nodes: Nodes,
   array: AppendArray,

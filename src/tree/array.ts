@@ -23,8 +23,8 @@ import type { Attrs, Base, Val, Valref } from './treeobj.js'
 /** An append array. Only its `count` (blobs) and its `size` (bytes) are for others. */
 export type AppendArray = ArrayLevel
 
-/** A blob of an array. `size` is in bytes. `more` is true if the next blob belongs to the same
- *  append or put. */
+/** A blob of an array. `size` is in bytes. `more` is true if the next blob belongs
+ *  to the same append or put. */
 export type ArrayBlob = {
   readonly ref: Blobref
   readonly size: number
@@ -44,8 +44,8 @@ export async function openArray(nodes: Nodes, valref: Valref): Promise<AppendArr
   return assemble(levels, valref)
 }
 
-/** Returns the array of a value if its open nodes are in memory, else undefined. Throws
- *  ECORRUPT. */
+/** Returns the array of a value if its open nodes are in memory, else
+ *  undefined. Throws ECORRUPT. */
 export function peekArray(nodes: Nodes, valref: Valref): AppendArray | undefined {
   if (valref.count === 1) return arrayOfOne(valref)
   const levels: OpenNode[] = []

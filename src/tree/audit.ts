@@ -1,8 +1,8 @@
 /** Audits of trees: an audit reads everything below a directory, and reports what is damaged, by
  *  key. See rfc/15.
- *  Invariant: a tree without damage can be read to its last byte. Each directory and each value is
- *  read once, however many keys lead to it: the work grows with the nodes of a tree, not with its
- *  paths. */
+ *  Invariant: a tree without damage can be read to its last byte. Each directory and each
+ *  value is read once, however many keys lead to it: the work grows with the nodes of a
+ *  tree, not with its paths. */
 
 import type { Blobref } from '../blob/blobref.js'
 import { corrupt } from './check.js'
@@ -90,8 +90,8 @@ class Frame {
   }
 }
 
-/** Fills `damaged`, depth first, so that the state of a directory is known before its parent goes
- *  on. */
+/** Fills `damaged`, depth first, so that the state of a directory is known
+ *  before its parent goes on. */
 async function inspect(walk: Audit, dir: Dir): Promise<void> {
   const { findings, damaged } = walk
   const path = damaged.directories.has(refOf(dir)) ? [] : [new Frame(walk, dir, '')]
@@ -155,7 +155,8 @@ async function lossesOf(walk: Audit, valref: Valref): Promise<readonly LostBlobs
   return losses
 }
 
-/** Checks a blob unless it was found whole before. Throws ECORRUPT, EDANGLING, EIO if it is damaged. */
+/** Checks a blob unless it was found whole before. Throws ECORRUPT,
+ *  EDANGLING, EIO if it is damaged. */
 async function checkOnce(
   { findings, checkBlob }: Audit,
   { base = baseNone }: Valref,
@@ -189,8 +190,8 @@ function damagesBelow({ directories }: Damaged, top: Blobref, topKey: Key): Dama
   return damages.sort((a, b) => compareKeys(a.key, b.key))
 }
 
-/** Returns the number of keys that lead to each directory. Parents are counted before their
- *  children. */
+/** Returns the number of keys that lead to each directory. Parents are
+ *  counted before their children. */
 function pathsTo(
   directories: Damaged['directories'],
   top: Blobref,

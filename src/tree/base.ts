@@ -13,8 +13,8 @@ type OldestPosition = {
   readonly prefix: Blobref
 }
 
-/** Returns the base of a value; `baseNone` for one that was not trimmed, and for what is no
- *  value. */
+/** Returns the base of a value; `baseNone` for one that was not trimmed,
+ *  and for what is no value. */
 export function baseOf(treeobj: Treeobj): Base {
   return (treeobj.type === 'valref' && treeobj.base) || baseNone
 }

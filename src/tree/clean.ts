@@ -9,8 +9,8 @@ import { RefSet } from '../blob/ref-set.js'
 export class Clean {
   /** Nodes of directories, with all that is below them. */
   readonly directories = new RefSet()
-  /** Pages of arrays with their sizes and levels, if all their blobs are above the base of their
-   *  log. */
+  /** Pages of arrays with their sizes and levels, if all their blobs are
+   *  above the base of their log. */
   readonly pages = new RefSet()
   /** Values, by the refs of their treeobjs. */
   readonly values = new RefSet()

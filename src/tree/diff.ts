@@ -10,8 +10,8 @@ import type { Nodes } from './nodes.js'
 import { type Dir, emptyDir, type Treeobj } from './treeobj.js'
 import { sameTreeobj } from './treeobj-codec.js'
 
-/** A key whose treeobj differs. `before` is missing where the key was made, `after` where it was
- *  removed. */
+/** A key whose treeobj differs. `before` is missing where the key was made,
+ *  `after` where it was removed. */
 export type Difference = {
   readonly key: Key
   readonly before?: Treeobj
@@ -44,9 +44,9 @@ export async function* diffDir(
   }
 }
 
-/** Yields what differs at one key: the key itself, unless it is a directory on both sides, and all
- *  below it as `diffDir` does. With `after`, the components of a key below it, the key itself is
- *  not yielded. */
+/** Yields what differs at one key: the key itself, unless it is a directory on both sides,
+ *  and all below it as `diffDir` does. With `after`, the components of a key below it, the
+ *  key itself is not yielded. */
 export async function* diffTreeobj(
   nodes: Nodes,
   key: Key,
@@ -68,8 +68,8 @@ export async function* diffTreeobj(
 
 type EntryPair = readonly [name: string, before: Treeobj | undefined, after: Treeobj | undefined]
 
-/** Yields the entries of one directory that differ, in order of their names, from the name `from`
- *  on. */
+/** Yields the entries of one directory that differ, in order of their names,
+ *  from the name `from` on. */
 async function* diffEntries(
   nodes: Nodes,
   before: Dir,
@@ -111,8 +111,8 @@ type Head =
   /** A node of the level below, as a whole. */
   | { readonly level: number; readonly item: Child }
 
-/** The rest of one side. Its head is the first node or entry of the rest. Mutable; owned by
- *  `diffEntries`. */
+/** The rest of one side. Its head is the first node or entry of the rest.
+ *  Mutable; owned by `diffEntries`. */
 class Front {
   readonly #nodes: Nodes
   readonly #path: { readonly node: DirNode; at: number }[] = []

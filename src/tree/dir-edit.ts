@@ -25,8 +25,8 @@ import type { NodeSink, Nodes } from './nodes.js'
 import { type Dir, emptyDir, type Treeobj } from './treeobj.js'
 import { takeTreeobj } from './treeobj-codec.js'
 
-/** The functions of one level of the tree, which read entries from old nodes, weigh them, and make
- *  new nodes. */
+/** The functions of one level of the tree, which read entries from old nodes, weigh
+ *  them, and make new nodes. */
 type Layer<Item> = {
   readonly level: number
   readonly itemsOf: (node: DirNode) => readonly Item[]
@@ -144,8 +144,8 @@ class LevelEdit<Item extends Named> {
     this.#end = new NodeEnd(layer.level)
   }
 
-  /** Applies the edits. `top` is the old root; undefined if the level is new. Throws EDANGLING,
-   *  ECORRUPT, EIO. */
+  /** Applies the edits. `top` is the old root; undefined if the level is new. Throws
+   *  EDANGLING, ECORRUPT, EIO. */
   async run(nodes: Nodes, top: DirNode | undefined): Promise<void> {
     if (!top) return this.#finish()
     const slice = new LoopSlice({ urgent: true })
@@ -159,8 +159,8 @@ class LevelEdit<Item extends Named> {
     this.whole = false
   }
 
-  /** Merges old nodes until the next one begins where a new one would. True at the end of the
-   *  level. */
+  /** Merges old nodes until the next one begins where a new one would. True
+   *  at the end of the level. */
   async #runToEnd(cursor: DirCursor, slice: LoopSlice): Promise<boolean> {
     for (;;) {
       this.#mergeNode(cursor.node, cursor.child)

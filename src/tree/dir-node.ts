@@ -1,7 +1,7 @@
 /** The nodes of a directory: leaves hold entries, branches hold children by their last names. See
  *  rfc/5.
- *  Invariant: names stand in UTF-8 byte order, each once; no entry but the last may end the
- *  node. */
+ *  Invariant: names stand in UTF-8 byte order, each once; no entry but
+ *  the last may end the node. */
 
 import { type Blobref, blobrefAt, digestSize, writeDigest } from '../blob/blobref.js'
 import type { Plain } from '../blob/codec.js'
@@ -12,6 +12,7 @@ import { childWeight, NodeEnd, nodeNamesMax, weightOf } from './node-end.js'
 import { keysOf, sizeOf, type Treeobj } from './treeobj.js'
 import { decodeTreeobj, encodeTreeobj } from './treeobj-codec.js'
 
+/** The first elements of the encodings: the kinds of the leaf and of the branch. */
 export const leafKind = 2
 export const branchKind = 3
 /** The largest number of levels above the leaves: with eight entries a node, 20 levels hold more
@@ -21,8 +22,8 @@ export const dirLevelMax = 20
 /** An entry of a leaf. */
 export type DirEntry = { readonly name: string; readonly treeobj: Treeobj }
 
-/** An entry of a branch: a node of the level below, by its last name, with the keys and bytes below
- *  it. */
+/** An entry of a branch: a node of the level below, by its last name, with the
+ *  keys and bytes below it. */
 export type Child = {
   readonly name: string
   readonly ref: Blobref
@@ -51,6 +52,7 @@ export type Branch = Totals & {
   readonly items: readonly Child[]
 }
 
+/** A node of a directory. */
 export type DirNode = Leaf | Branch
 
 /** Returns the leaf of these entries. `ended`: the last entry ends the node. */
@@ -75,11 +77,13 @@ export function makeBranch(level: number, items: readonly Child[], ended: boolea
   return { kind: 'branch', level, items, keys, size, ended }
 }
 
+/** Returns the fields of a leaf, the kind first. */
 export function encodeLeaf(leaf: Leaf): Plain {
   const names = leaf.items.map((entry) => entry.name)
   return [leafKind, names, leaf.items.map((entry) => encodeTreeobj(entry.treeobj))]
 }
 
+/** Returns the fields of a branch, the kind first. */
 export function encodeBranch({ level, items }: Branch): Plain {
   const refs = Buffer.allocUnsafe(items.length * digestSize)
   for (const [at, child] of items.entries()) writeDigest(child.ref, refs, at * digestSize)
@@ -125,8 +129,8 @@ export function decodeBranch(fields: readonly unknown[]): Branch {
   )
 }
 
-/** Returns the index of the first item whose name is not before `name`; the number of items if
- *  there is none. */
+/** Returns the index of the first item whose name is not before `name`; the number
+ *  of items if there is none. */
 export function positionOf(items: readonly { readonly name: string }[], name: string): number {
   let low = 0
   let high = items.length
@@ -139,8 +143,8 @@ export function positionOf(items: readonly { readonly name: string }[], name: st
   return low
 }
 
-/** Returns `node` as a directory node. Throws ECORRUPT if it is not what `parent` says of its child
- *  at `at`. */
+/** Returns `node` as a directory node. Throws ECORRUPT if it is not what `parent`
+ *  says of its child at `at`. */
 export function checkChild(node: { readonly kind: string }, parent: Branch, at: number): DirNode {
   const child = parent.items[at]
   if (!child || !isDirNode(node) || node.level !== parent.level - 1) {

@@ -21,8 +21,8 @@ import type { Dir, Treeobj } from './treeobj.js'
 /** The result of a peek that would have to load a node. */
 export const notInMemory: unique symbol = Symbol('notInMemory')
 
-/** Returns what a name of a directory names; undefined if the name is not there. Throws EDANGLING,
- *  ECORRUPT, EIO. */
+/** Returns what a name of a directory names; undefined if the name is not there. Throws
+ *  EDANGLING, ECORRUPT, EIO. */
 export async function getEntry(nodes: Nodes, dir: Dir, name: string): Promise<Treeobj | undefined> {
   if (dir.ref === undefined) return undefined
   let node = await loadTop(nodes, dir, dir.ref)
@@ -34,8 +34,8 @@ export async function getEntry(nodes: Nodes, dir: Dir, name: string): Promise<Tr
   return entryIn(node, name)
 }
 
-/** Returns what `getEntry` returns, but without a load: `notInMemory` if a node would have to be
- *  loaded. */
+/** Returns what `getEntry` returns, but without a load: `notInMemory` if a node
+ *  would have to be loaded. */
 export function peekEntry(
   nodes: Nodes,
   dir: Dir,
@@ -81,8 +81,8 @@ function entryIn(node: DirNode, name: string): Treeobj | undefined {
   return entry?.name === name ? entry.treeobj : undefined
 }
 
-/** Loads the root node of a directory. REQUIRES: `ref` is the directory's. Throws EDANGLING,
- *  ECORRUPT, EIO. */
+/** Loads the root node of a directory. REQUIRES: `ref` is the directory's. Throws
+ *  EDANGLING, ECORRUPT, EIO. */
 export async function loadTop(nodes: Nodes, dir: Dir, ref: Blobref): Promise<DirNode> {
   return checkTop(nodes.peek(ref) ?? (await nodes.load(ref)), dir)
 }
@@ -106,8 +106,8 @@ export async function loadChild(nodes: Nodes, branch: Branch, at: number): Promi
 
 type Step = { readonly branch: Branch; at: number }
 
-/** A place on one level of a directory, which moves from node to node. Mutable; owned by the loop
- *  that made it. */
+/** A place on one level of a directory, which moves from node to node. Mutable; owned
+ *  by the loop that made it. */
 export class DirCursor {
   readonly #nodes: Nodes
   readonly #level: number

@@ -212,8 +212,8 @@ async function* inspectPage(
   if (findings && whole && findings.damages === before) findings.clean.pages.add(ref, size, level)
 }
 
-/** Checks a blob of a log. Returns the loss that the part is or that the check finds; undefined for a whole
- *  blob. Throws only what is no damage. */
+/** Checks a blob of a log. Returns the loss that the part is or that the check finds; undefined for
+ *  a whole blob. Throws only what is no damage. */
 export async function lossOf(
   part: LogPart,
   check: (blob: LogBlob) => Promise<void>,

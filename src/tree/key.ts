@@ -1,7 +1,7 @@
 /** Keys: components joined by `/`; the root directory is ''. See rfc/5.
- *  Invariant: a value of type Key is normal: it has no empty component, no `.` and no `..`, no NUL,
- *  is well-formed UTF-16, and holds the limits unless `joinKey` made it. Only this file makes
- *  one. */
+ *  Invariant: a value of type Key is normal: it has no empty component, no `.` and no
+ *  `..`, no NUL, is well-formed UTF-16, and holds the limits unless `joinKey` made it.
+ *  Only this file makes one. */
 
 import { TailraceError } from '../error.js'
 
@@ -19,8 +19,8 @@ const entryKeySizeMax = keySizeMax + 1 + componentSizeMax
 /** The key of the root directory. */
 export const rootKey = '' as Key
 
-/** A quick test for most keys: ASCII only, normal as they are, and short enough to need no other
- *  check. */
+/** A quick test for most keys: ASCII only, normal as they are, and short
+ *  enough to need no other check. */
 const plain = /^[\w-][\w.-]*(?:\/[\w-][\w.-]*)*$/
 
 /** Returns the key that a text names, without leading, trailing and repeated `/`. Throws EINVAL. */

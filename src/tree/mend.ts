@@ -14,8 +14,8 @@ import { type Nodes, NodeWriter } from './nodes.js'
 import { type Attrs, type Dir, emptyDir, type Treeobj, type Valref } from './treeobj.js'
 import { refOf } from './treeobj-codec.js'
 
-/** The number of entries of a rebuilt directory, or of blobs of a log, after which new nodes are
- *  stored. */
+/** The number of entries of a rebuilt directory, or of blobs of a log, after
+ *  which new nodes are stored. */
 const batchCount = 4_096
 /** The largest number of losses that one report lists. Adjacent losses count as one. */
 const lossesMax = 1_000

@@ -39,8 +39,8 @@ function finish(hash: number, level: number): number {
   return (mixed ^ (mixed >>> 16)) >>> 0
 }
 
-/** Returns the rank of a UTF-16 unit in the order of code points: surrogates are behind U+E000 to
- *  U+FFFF. */
+/** Returns the rank of a UTF-16 unit in the order of code points: surrogates are
+ *  behind U+E000 to U+FFFF. */
 function rankOf(unit: number): number {
   if (unit < 0xd800) return unit
   return unit < 0xe000 ? unit + 0x2000 : unit - 0x800

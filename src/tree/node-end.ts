@@ -11,8 +11,8 @@ const nodeNamesMin = 8
 export const nodeNamesMax = 128
 /** The weight, in bytes, at which a node ends whatever its names are. */
 const nodeWeightMax = 16 * 1024
-/** A name whose hash is below this may end a node: one in 25, which makes nodes of 32 entries on
- *  average. */
+/** A name whose hash is below this may end a node: one in 25, which makes nodes
+ *  of 32 entries on average. */
 export const endBelow = Math.floor(2 ** 32 / 25)
 
 /** The largest weight of a ref with two counts, of an entry's framing, an attribute's, and a
@@ -53,8 +53,8 @@ export class NodeEnd {
 /** The weight of an entry of a branch without its name. */
 export const childWeight = refWeight
 
-/** Returns the weight of an entry of a leaf without its name: close to its encoded bytes, and never
- *  less. */
+/** Returns the weight of an entry of a leaf without its name: close to its
+ *  encoded bytes, and never less. */
 export function weightOf(treeobj: Treeobj): number {
   switch (treeobj.type) {
     case 'val':

@@ -44,8 +44,8 @@ export class Nodes {
     this.#decoded = new ByteCache(options?.cacheSize ?? nodesSizeDefault)
   }
 
-  /** Returns a node if it is in memory. Throws ECORRUPT if its bytes are in memory but not well
-   *  formed. */
+  /** Returns a node if it is in memory. Throws ECORRUPT if its bytes are in
+   *  memory but not well formed. */
   peek(ref: Blobref): Node | undefined {
     const decoded = this.#decoded.get(ref)
     if (decoded) return decoded
@@ -53,8 +53,8 @@ export class Nodes {
     return bytes && this.#decode(ref, bytes)
   }
 
-  /** Loads a node. Throws EDANGLING (it is not stored), ECORRUPT (the message says what is wrong),
-   *  EIO. */
+  /** Loads a node. Throws EDANGLING (it is not stored), ECORRUPT (the message
+   *  says what is wrong), EIO. */
   async load(ref: Blobref): Promise<Node> {
     return this.peek(ref) ?? this.#decode(ref, await this.#source.loadNode(ref))
   }
@@ -69,8 +69,8 @@ export class Nodes {
     this.#writers.delete(writer)
   }
 
-  /** Puts a decoded node into the cache. REQUIRES: `ref` is the hash of its encoding, which has
-   *  `size` bytes. */
+  /** Puts a decoded node into the cache. REQUIRES: `ref` is the hash of its
+   *  encoding, which has `size` bytes. */
   keep(ref: Blobref, node: Node, size: number): void {
     this.#decoded.set(ref, node, size * costOfKind[node.kind])
   }
@@ -90,8 +90,8 @@ export class Nodes {
   }
 }
 
-/** Gathers the new nodes of one commit. They can be read through `nodes` until the writer is
- *  disposed of. */
+/** Gathers the new nodes of one commit. They can be read through `nodes` until
+ *  the writer is disposed of. */
 export class NodeWriter implements NodeSink, Disposable {
   readonly #nodes: Nodes
   readonly #blobs = new Map<Blobref, Blob>()

@@ -52,8 +52,8 @@ export async function* reachable(
   yield* reach(nodes, stepsOfTreeobj(from), { seen, lost })
 }
 
-/** Yields what `reachable` yields, beginning at a node: the root node of a namespace, for
- *  example. */
+/** Yields what `reachable` yields, beginning at a node: the root node of
+ *  a namespace, for example. */
 export async function* reachableFrom(
   nodes: Nodes,
   ref: Blobref,

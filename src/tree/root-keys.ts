@@ -7,8 +7,8 @@ import { type Key, rootKey } from './key.js'
 
 /** The largest number of names in a root. Above it the root names none. */
 const rootKeysMax = 1_024
-/** The largest length of all names in a root together, in UTF-16 units. Above it the root names
- *  none. */
+/** The largest length of all names in a root together, in UTF-16 units.
+ *  Above it the root names none. */
 const rootKeysSizeMax = 64 * 1024
 
 const mark = '\0'

@@ -5,6 +5,7 @@ import { asArray, corrupt } from './check.js'
 import type { Dir } from './treeobj.js'
 import { decodeTreeobj, encodeTreeobj } from './treeobj-codec.js'
 
+/** The first element of the encoding: the kind of the root node. */
 export const rootKind = 1
 
 /** A root node. */
@@ -16,6 +17,7 @@ export type RootNode = {
   readonly meta: Dir
 }
 
+/** Returns the fields of a root node, the kind first. */
 export function encodeRoot({ data, meta }: RootNode): Plain {
   return [rootKind, encodeTreeobj(data), encodeTreeobj(meta)]
 }

@@ -41,9 +41,9 @@ export function statOf(treeobj: Treeobj, seq: number): TreeobjStat {
   }
 }
 
-/** Returns the type of a treeobj with its count and its size in bytes. `count` is the number of
- *  blobs of a value, or of keys below a directory; `size` of a value includes what trims
- *  dropped. */
+/** Returns the type of a treeobj with its count and its size in bytes. `count` is the
+ *  number of blobs of a value, or of keys below a directory; `size` of a value
+ *  includes what trims dropped. */
 export function measureOf(treeobj: Treeobj): {
   type: Treeobj['type']
   count: number

@@ -1,6 +1,6 @@
 /** The encoding of treeobjs in directory nodes, and their refs. See rfc/5.
- *  Invariant: a treeobj has one encoding. `decodeTreeobj` reads every treeobj that `takeTreeobj`
- *  accepts. */
+ *  Invariant: a treeobj has one encoding. `decodeTreeobj` reads every treeobj
+ *  that `takeTreeobj` accepts. */
 
 import { type Blobref, digestSize, writeDigest } from '../blob/blobref.js'
 import { encode, type Plain } from '../blob/codec.js'
@@ -157,8 +157,8 @@ function decodeBase(input: unknown, of: Totals): Base {
   return base
 }
 
-/** True if a base drops at least one blob and at most all, and a number of bytes that they can
- *  have. */
+/** True if a base drops at least one blob and at most all, and a number of
+ *  bytes that they can have. */
 function isBase(base: Base, of: Totals): boolean {
   if (!Number.isSafeInteger(base.count) || base.count < 1 || base.count > of.count) return false
   if (!Number.isSafeInteger(base.size) || base.size < 0 || base.size > of.size) return false

@@ -1,7 +1,7 @@
 /** A treeobj is what a key names: a small value, an array of blobs, a directory or a link. See
  *  rfc/5.
- *  Invariant: a Treeobj is immutable and canonical: equal contents have equal encodings, and so
- *  equal refs. */
+ *  Invariant: a Treeobj is immutable and canonical: equal contents have equal
+ *  encodings, and so equal refs. */
 
 import type { Blobref } from '../blob/blobref.js'
 
@@ -113,8 +113,8 @@ export type TreeobjJson = {
   readonly count?: number
   /** The size of a valref, or of the values below a dirref, in bytes. */
   readonly size?: number
-  /** valref: the blobs and bytes of `count` and `size` that trims dropped; `data` begins behind
-   *  them. */
+  /** valref: the blobs and bytes of `count` and `size` that trims dropped;
+   *  `data` begins behind them. */
   readonly base?: Base
   /** valref with a base: the array's root node, which the refs that are left do not tell. */
   readonly ref?: Blobref
