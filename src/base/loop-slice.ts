@@ -1,7 +1,7 @@
 /** Slices of long work, so that the event loop turns between them. An await of something that is in
  *  memory runs in the same turn, so a long walk would stop everything else. See rfc/12, rules 33
  *  and 34. Runs in browsers.
- *  Invariant: all works that check `over` before each step use at most `sliceMs` of a turn
+ *  Invariant: all work that checks `over` before each step uses at most `sliceMs` of a turn
  *  together, and one step more. */
 
 import { TurnQueue } from './turn-queue.js'
@@ -18,7 +18,7 @@ type LoopSliceOptions = {
   readonly urgent?: boolean
 }
 
-/** The slices of one work. Before each step, check `over` and await `turn` if it is true. */
+/** The slices of one piece of work. Before each step, check `over` and await `turn` if it is true. */
 export class LoopSlice {
   /** The virtual finish of its last slice (see `TurnQueue.wait`): each slice costs 1. */
   #finish: number

@@ -1,5 +1,5 @@
-/** Shapes of arguments: one rule per field, checked where the argument comes in. See rfc/2, rule
- *  11.
+/** Shapes of arguments: one rule per field, checked where the argument comes in. See rfc/2,
+ *  rule 11.
  *  Invariant: a checked argument has no unknown field, and no value of a wrong type. A field that
  *  is undefined counts as left out. A check is cheap: it reads the fields that are there, and
  *  allocates nothing. */

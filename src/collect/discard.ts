@@ -1,6 +1,6 @@
 /** Removes keys together with the history of their namespace. It is for namespaces whose older
- *  roots hold nothing but removed keys that the newest root lacks, like `jobs`. See rfc/11, rules
- *  16 to 18.
+ *  roots hold nothing but removed keys that the newest root lacks, like `jobs`. See rfc/11,
+ *  rules 16 to 18.
  *  Invariant: once it has resolved, no retained root has the keys, and
  *  with `pins` no pin has them. */
 

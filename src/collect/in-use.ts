@@ -36,11 +36,11 @@ export async function markInUse(
   // 2. List what is held or pinned now, retained or not.
   const held = await spaces.past.inUse()
   // 3. Wait for the groups in progress. They may copy from roots that are not retained any more,
-  // but their own roots are in `moved` then. Later groups copy from listed roots, or from roots
-  // that moved since.
+  //    but their own roots are in `moved` then. Later groups copy from listed roots, or from roots
+  //    that moved since.
   for (const { committer } of spaces.all()) await joinAbort(committer.passed(), signal)
   // 4. List the newest roots, those of new namespaces too. The engine may have the root of a commit
-  // whose outcome is not known yet.
+  //    whose outcome is not known yet.
   const newest = (await engine.roots()).map(({ root }) => root.ref)
   for (const { live } of spaces.all()) newest.push(live.root.ref)
   listening[Symbol.dispose]()

@@ -1,5 +1,5 @@
-/** The set of refs that a collection has marked as in use: about 30 bytes a ref. See rfc/14, rule
- *  4.
+/** The set of refs that a collection has marked as in use: about 30 bytes a ref. See rfc/14,
+ *  rule 4.
  *  Invariant: the set knows two facts of a ref: it is needed, and it was walked as a node, with all
  *  that is below it. The second does not hold for a node that was met as a blob (a raw treeobj can
  *  say so), or of which only a part is needed (a trimmed log). */

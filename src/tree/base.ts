@@ -34,7 +34,8 @@ export function compacted(what: string, base: Base, position?: OldestPosition): 
   )
 }
 
-/** Throws ECOMPACTED if a read, by index or by a range of bytes, begins below the base. */
+/** Throws ECOMPACTED if a read, by index or by a range of bytes, asks for what a trim dropped. A
+ *  range without `from` begins at the base. */
 export function checkAboveBase(
   key: string,
   base: Base,

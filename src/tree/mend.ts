@@ -1,4 +1,4 @@
-/** Mends trees: it makes a tree without the damage of another one. Whole values stay, damaged
+/** Mends trees: a mending makes a copy of a tree without its damage. Whole values stay, damaged
  *  values are removed, and directories keep the entries that can be read. See rfc/15.
  *  Invariant: every undamaged key keeps its treeobj. Every loss is reported, with what survives.
  *  New nodes and blobs are stored as they are made; no root names them yet. Memory: one batch. */

@@ -23,7 +23,7 @@ export function isLeaseMark(name: string): boolean {
   return name.startsWith(mark)
 }
 
-/** Returns the names for a root. It returns none if the root concerns every key: if the root
+/** Returns the `keys` of a root. They are left out if the root concerns every key: if the root
  *  directory itself was changed, or if there are too many names. */
 export function rootKeysOf(changed: ReadonlySet<Key>): { keys?: string[] } {
   if (changed.size > rootKeysMax || changed.has(rootKey)) return {}
