@@ -1,5 +1,5 @@
-/** Everything that a caller of Tailrace sees: types, bounds and error codes. `index.ts` and both clients
- *  export all of it. Re-exports only. */
+/** Exports everything that a caller of Tailrace sees: types, bounds and error codes. `index.ts` and
+ *  both clients export all of it again. */
 
 export type { Limits } from '../base/limits.js'
 export type { TerminalSize } from '../base/posix.js'

@@ -1,88 +1,92 @@
-/** What a check of a store finds. See rfc/15. */
+/** The report of a check of a store (fsck). See rfc/15. */
 
 import type { Blobref } from '../blob/blobref.js'
 import type { Code } from '../error.js'
 
-/** Findings that a report lists; `found` counts all. */
+/** The largest number of findings that a report lists; `found` counts all. */
 export const findingsMax = 10_000
 
-/** Where damage was found. data: the namespace's newest tree. meta: what it knows besides its keys. root: what names
- *  both. history: only in older, retained roots. pin: only in a pinned root. store: the engine's own tables. */
+/** The place of damage. data: the namespace's newest tree of keys. meta: the tree of what it knows
+ *  besides its keys. root: the root node, which names both. history: only older, retained roots.
+ *  pin: only a pinned root. store: the engine's own tables. */
 export type FindingWhere = 'data' | 'meta' | 'root' | 'history' | 'pin' | 'store'
 
 /** One thing that is damaged or missing. */
 export type Finding = {
   readonly where: FindingWhere
   readonly code: Code
-  /** Absent: of the store itself. */
+  /** The namespace; absent for damage of the store itself. */
   readonly namespace?: string
-  /** history, pin: the oldest root that has it. */
+  /** history, pin: the seq of the oldest root that has the damage. */
   readonly seq?: number
   /** The pin's name. */
   readonly pin?: string
-  /** The key, or the directory (`/`: the root directory). */
+  /** The damaged key or directory; `/` is the root directory. */
   readonly key?: string
-  /** Blobs from index `from` up to `to`, bytes from `offset` up to `end` of the value. */
+  /** The damaged part of a value: blobs from index `from` up to, not including, `to`; bytes from
+   *  `offset` up to, not including, `end`. */
   readonly blobs?: {
     readonly from: number
     readonly to: number
     readonly offset: number
     readonly end: number
   }
-  /** Names of the directory, after `after`, up to `upTo`; keys below them and their bytes. */
+  /** The damaged part of a directory: the names after `after`, up to `upTo`, with the number of
+   *  keys below them (`keys`) and their bytes (`size`). */
   readonly names?: {
     readonly after?: string
     readonly upTo?: string
     readonly keys: number
     readonly size: number
   }
-  /** So many other keys lead to the same damage; absent: none. */
+  /** The number of other keys that lead to the same damage; absent if none do. */
   readonly others?: number
-  /** What is damaged or missing. */
+  /** The ref of the blob or node that is damaged or missing. */
   readonly ref?: Blobref
   readonly message: string
 }
 
-/** What was looked at so far. */
+/** The progress of a check: numbers of what was checked so far. */
 export type CheckProgress = {
-  /** The one that is looked at now. */
+  /** The namespace that is being checked. */
   readonly namespace: string
   readonly roots: number
   readonly nodes: number
   readonly blobs: number
-  /** Bytes of nodes and blobs. */
+  /** The bytes of these nodes and blobs. */
   readonly size: number
-  /** Bytes that the store has, garbage included. */
+  /** The bytes that the store has, garbage included. */
   readonly total: number
 }
 
-/** One thing that a repair took out of a namespace's tree. */
+/** One key that a repair took out of a namespace's tree. */
 export type Moved = {
   readonly key: string
-  /** Where what survived of it is now; absent: nothing did. */
+  /** The key where the undamaged part of it is now; absent if there is none. */
   readonly to?: string
   /** The key of the note that says what was lost. */
   readonly note: string
 }
 
-/** What a repair did in a namespace. */
+/** The repair of one namespace. */
 export type Repaired = {
   readonly namespace: string
-  /** Of the commit that took it out. */
+  /** The seq of the commit that took the damaged keys out. */
   readonly seq: number
   readonly moved: readonly Moved[]
 }
 
-/** What a check found. */
+/** The report of a check. */
 export type CheckReport = {
-  /** Nothing was found. */
+  /** True if nothing was found. */
   readonly clean: boolean
-  /** All findings, those beyond the list included. */
+  /** The number of all findings, those that are not listed included. */
   readonly found: number
+  /** The first `findingsMax` findings. */
   readonly findings: readonly Finding[]
-  /** The check ended at its limit of findings: the rest of the store was not looked at. */
+  /** True if the check ended at its limit of findings: the rest of the store was not checked. */
   readonly stopped?: true
   readonly checked: Omit<CheckProgress, 'namespace' | 'total'> & { readonly namespaces: number }
-  /** Absent where no repair was asked for. */
+  /** The repairs; absent where none was asked for. */
   readonly repaired?: readonly Repaired[]
 }

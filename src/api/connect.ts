@@ -1,44 +1,52 @@
-/** How a client reaches a server. See rfc/12. */
+/** The options of a client's connection to a server. See rfc/12. */
 
-/** How long a client waits between two tries: twice as long each time, with jitter. */
+/** The bounds of the wait between two tries to connect. The wait is doubled each time, with
+ *  jitter. */
 export type Backoff = {
-  /** Before the first retry at most this, at least half of it. */
+  /** The longest wait before the first retry, in ms; it is at least half of this. */
   readonly minMs: number
-  /** Never more than this. */
+  /** The longest wait before any retry, in ms. */
   readonly maxMs: number
 }
 
-/** Default of `ConnectOptions.timeoutMs`. */
+/** The default of `ConnectOptions.timeoutMs`. */
 export const timeoutMsDefault = 30_000
 
-/** How a client speaks to a server. */
+/** The options of `connect`. */
 export type ConnectOptions = {
-  /** The server's token, which it wants over TCP, as `tailrace token` prints it where the server runs. */
+  /** The server's token, which it demands over TCP. `tailrace token` prints it on the machine of
+   *  the server. */
   readonly token?: string
-  /** The store that must answer (else EMISCONFIGURED). If it is given, `connect` asks nothing: it is
-   *  checked with the first request, and again after each lost connection. */
+  /** The id of the store that must answer; another one is EMISCONFIGURED. With this option
+   *  `connect` sends nothing: the id is checked with the first request, and again after each lost
+   *  connection. */
   readonly storeId?: string
-  /** Watches and waits come back after a lost connection, for as long as it takes (default); false: they
-   *  end with ECLOSED. That is the default of `connect` without a target, since nobody starts another server meanwhile.
-   *  A `Backoff` says within which bounds it waits between tries. */
+  /** True (the default): watches and waits go on after a lost connection, for as long as it takes
+   *  to connect again. False: they end with ECLOSED. False is the default of `connect` without a
+   *  target, since nobody starts another server then. A `Backoff` bounds the waits between
+   *  tries. */
   readonly reconnect?: boolean | Backoff
-  /** A request is given up when nothing moves for so long though it is the server's turn: ETIMEDOUT, and EUNKNOWN
-   *  for a write that the server has. `connect` takes at most so long. A stream may last for as long as its bytes
-   *  move; what waits (`jobs.wait`, `waitSeq`, `minSeq`, a watch, a collection) waits. Default 30,000 (`timeoutMsDefault`). */
+  /** The longest silence, in ms, while a request waits for the server: then it ends with ETIMEDOUT,
+   *  or EUNKNOWN for a write that the server may have done. `connect` as a whole takes at most that
+   *  long. A stream may last as long as its bytes move. Calls that wait for an event (`jobs.wait`,
+   *  `waitSeq`, `minSeq`, a watch, a collection) have no limit. Default 30,000
+   *  (`timeoutMsDefault`). */
   readonly timeoutMs?: number
-  /** Bytes that a watch may hold for its consumer, 1 to 64 MiB (`creditMax`). Default 4 MiB (`creditDefault`). */
+  /** The bytes that a watch may hold for its consumer, 1 to 64 MiB (`creditMax`). Default 4 MiB
+   *  (`creditDefault`). */
   readonly credit?: number
-  /** Ends the call of `connect`; what it gave goes on. */
+  /** Ends the call of `connect`; the store that it gave goes on. */
   readonly signal?: AbortSignal
 }
 
-/** Whether the server answers, as far as this client has seen. */
+/** The state of the connection, as this client has seen it. */
 export interface ConnectionState {
+  /** True while the server answers. */
   readonly online: boolean
-  /** When it became so, ms since 1970. */
+  /** The time of the last change of `online`, ms since 1970. */
   readonly since: number
-  /** The state now, then each change, until the signal aborts or the client is closed. Who reads slowly sees the
-   *  newest state. */
+  /** Yields the state now, then each change, until the signal aborts or the client is closed. A
+   *  slow consumer misses changes in between, and sees the newest state. */
   changes(
     signal?: AbortSignal,
   ): AsyncGenerator<{ readonly online: boolean; readonly since: number }, void, undefined>

@@ -1,4 +1,4 @@
-/** Events of an eventlog, and what its calls take. See rfc/8. */
+/** Eventlogs: their events, and the calls that append and read them. See rfc/8. */
 
 import { blobSizeMax } from '../blob/blob.js'
 import type { CommitOptions, ReadScope } from './kvs.js'
@@ -15,60 +15,63 @@ export type EventValue =
   | readonly EventValue[]
   | EventContext
 
-/** What an event says besides its name: any names, `__proto__` too. */
+/** The context of an event: values by name. Any name is allowed, `__proto__` too. */
 export type EventContext = { readonly [name: string]: EventValue }
 
-/** One event. */
+/** An event. */
 export type Event = {
-  /** Seconds since 1970, with their fraction. */
+  /** The time of the event, in seconds since 1970, with a fraction. */
   readonly timestamp: number
-  /** 1 to `eventNameSizeMax` bytes of UTF-8. */
+  /** The name, 1 to `eventNameSizeMax` bytes of UTF-8. */
   readonly name: string
   readonly context?: EventContext
 }
 
-/** UTF-8 bytes of an event's name. */
+/** The largest size of an event's name, in bytes of UTF-8. */
 export const eventNameSizeMax = 255
-/** Levels of objects and arrays in a context. */
+/** The largest depth of objects and arrays in a context. */
 export const eventDepthMax = 32
-/** Bytes of an encoded event: it never spans blobs. Above: E2BIG. */
+/** The largest size of an encoded event, in bytes; above it E2BIG. An event never spans blobs. */
 export const eventSizeMax = blobSizeMax
 
-/** How events are appended. */
+/** The options of an append of events. */
 export type AppendEventsOptions = Omit<CommitOptions, 'transfer'> &
   Capping & {
-    /** These are the last events of the log. */
+    /** True if these are the last events: the log is then sealed. */
     readonly seal?: boolean
-    /** All must hold, else ECONFLICT. */
+    /** The guards of the transaction. All must hold, else ECONFLICT. */
     readonly guards?: readonly Guard[]
   }
 
-/** Where a follower of events begins. */
+/** The options of a follower of events. */
 export type FollowEventsOptions = Scope & {
-  /** Wait until the log, and its namespace, are there. Otherwise ENOENT, ENONS. */
+  /** True to wait until the log, and its namespace, are there. Otherwise a missing one is ENOENT or
+   *  ENONS. */
   readonly waitCreate?: boolean
-  /** Index of the blob to begin with; default 0. */
+  /** The index of the blob to begin with; default 0. */
   readonly from?: number
 }
 
-/** Events of one key, in the order in which they were appended. */
+/** The events of one key, in the order in which they were appended. */
 export interface Eventlog {
   readonly key: string
   readonly namespace: string
-  /** Appends events, all of them or none, durable when it resolves. `result.index` is the first blob's, `result.count`
-   *  how many blobs there are then. Throws EINVAL (also: no events and no `seal`), E2BIG (an event above `eventSizeMax`,
-   *  or all of them above `transactionSizeMax`), ESEALED, and as `Kvs.commit`. */
+  /** Appends events, all of them or none; they are durable when it resolves. `result.index` is the
+   *  index of the first new blob, and `result.count` the number of blobs after the append. Throws
+   *  EINVAL (also for no events without `seal`), E2BIG (an event above `eventSizeMax`, or all
+   *  together above `transactionSizeMax`), ESEALED, and what `Kvs.commit` throws. */
   append(events: readonly Event[], options?: EventlogAppendOptions): Promise<CommittedOp>
-  /** All events at one root, loaded as they are consumed. Throws ENOENT, EINVAL (not an eventlog). */
+  /** Reads all events at one root, and loads them as they are consumed. Throws ENOENT, EINVAL (not
+   *  an eventlog). */
   read(options?: EventlogReadOptions): AsyncGenerator<Event, void, undefined>
-  /** All events, then new ones as they are appended, until the log is sealed. Throws ENOENT, EOVERWRITTEN, EINVAL.
-   *  Leaving the loop ends it. */
+  /** Reads all events, then new ones as they are appended, until the log is sealed. Throws ENOENT,
+   *  EOVERWRITTEN, EINVAL. Leaving the loop ends it. */
   follow(options?: EventlogFollowOptions): AsyncGenerator<Event, void, undefined>
 }
 
-/** How events are appended to an eventlog. */
+/** The options of `Eventlog.append`. */
 export type EventlogAppendOptions = Omit<AppendEventsOptions, 'namespace'>
-/** Which root an eventlog is read at. */
+/** The options of `Eventlog.read`. */
 export type EventlogReadOptions = Omit<ReadScope, 'namespace'>
-/** Where a follower of an eventlog begins. */
+/** The options of `Eventlog.follow`. */
 export type EventlogFollowOptions = Omit<FollowEventsOptions, 'namespace'>

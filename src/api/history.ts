@@ -1,23 +1,24 @@
-/** The past of a namespace: its retained roots, what differs between two of them, and pins. See rfc/10. */
+/** The history of a namespace: its retained roots, the differences between them, and pins. See
+ *  rfc/10. */
 
 import type { Blobref } from '../blob/blobref.js'
 import type { Base, Treeobj } from '../tree/treeobj.js'
 import type { Scope } from './transaction.js'
 
-/** Bytes of a pin's name, which is of the letters [A-Za-z0-9._-]. */
+/** The largest length of a pin's name, which is made of the characters [A-Za-z0-9._-]. */
 export const pinNameSizeMax = 128
-/** Pins of a store. */
+/** The largest number of pins in a store. */
 export const pinsMax = 10_000
-/** Roots that one page of `log` looks at, whatever it finds. */
+/** The largest number of roots that one page of `log` looks at. */
 export const logRootsMax = 10_000
 
 /** A retained root. */
 export type RootEntry = {
   readonly seq: number
   readonly ref: Blobref
-  /** Wall clock, ms since 1970. */
+  /** The time of its commit, wall clock, ms since 1970. */
   readonly time: number
-  /** Names of the pins that hold it. */
+  /** The names of the pins that hold it; absent if there are none. */
   readonly pins?: readonly string[]
   /** The keys that its commit changed, links resolved; absent where there were too many to name. */
   readonly keys?: readonly string[]
@@ -26,7 +27,8 @@ export type RootEntry = {
 /** A page of retained roots. */
 export type RootPage = {
   readonly roots: readonly RootEntry[]
-  /** There is more: ask again `after` the seq of the last one (with `newest`: `before` it). */
+  /** True if there are more: ask again `after` the seq of the last one (with `newest`: `before`
+   *  it). */
   readonly more: boolean
 }
 
@@ -36,9 +38,9 @@ export type Side = {
   readonly ref: Blobref
   /** See `Stat.count`. */
   readonly count: number
-  /** Bytes. */
+  /** The bytes of the value, those that a trim dropped included. */
   readonly size: number
-  /** What a trim had dropped; absent where nothing was. */
+  /** The blobs and bytes that a trim dropped; absent where none were. */
   readonly base?: Base
 }
 
@@ -46,17 +48,17 @@ export type Side = {
 export type DiffEntry = {
   readonly key: string
   readonly change: 'added' | 'removed' | 'changed'
-  /** Absent where it was added. */
+  /** The key at the older root; absent where it was added. */
   readonly before?: Side
-  /** Absent where it was removed. */
+  /** The key at the newer root; absent where it was removed. */
   readonly after?: Side
 }
 
 /** A page of a difference. */
 export type DiffPage = {
-  /** In the order of the keys. */
+  /** The entries in the order of their keys. */
   readonly entries: readonly DiffEntry[]
-  /** There is more: ask again `after` the last key. */
+  /** True if there are more: ask again `after` the last key. */
   readonly more: boolean
   /** The seq of the older root. */
   readonly from: number
@@ -64,20 +66,22 @@ export type DiffPage = {
   readonly to: number
 }
 
-/** What a key became at a root. */
+/** A change of a key at a root. */
 export type LogEntry = {
+  /** The seq of the root. */
   readonly seq: number
-  /** Wall clock, ms since 1970. */
+  /** The time of the root, wall clock, ms since 1970. */
   readonly time: number
-  /** Absent where the key was removed. */
+  /** The key from then on; absent where it was removed. */
   readonly value?: Side
 }
 
 /** A page of the past of a key. */
 export type LogPage = {
-  /** Newest first. */
+  /** The changes, newest first. */
   readonly entries: readonly LogEntry[]
-  /** Older roots were not looked at yet: ask again `before` this seq. */
+  /** The seq to ask for the next page with, as `before`; absent where no older root is left to look
+   *  at. */
   readonly next?: number
   /** The seq of the oldest root that is retained. */
   readonly oldest: number
@@ -87,75 +91,77 @@ export type LogPage = {
 export type Pin = {
   readonly name: string
   readonly namespace: string
-  /** Life of the namespace that the root is of. */
+  /** The life of the namespace that the root belongs to. */
   readonly incarnation: string
   readonly seq: number
   readonly ref: Blobref
-  /** When the root was committed. Wall clock, ms since 1970. */
+  /** The time of the root's commit, wall clock, ms since 1970. */
   readonly time: number
-  /** When it was pinned. Wall clock, ms since 1970. */
+  /** The time at which it was pinned, wall clock, ms since 1970. */
   readonly pinned: number
 }
 
-/** Which retained roots are listed. */
+/** The options of `roots`. */
 export type RootsOptions = Scope & {
-  /** Only roots with a seq above this one. */
+  /** Selects roots with a seq above this one. */
   readonly after?: number
-  /** Only roots with a seq below this one. */
+  /** Selects roots with a seq below this one. */
   readonly before?: number
-  /** Newest first. */
+  /** True to list the newest first; default the oldest. */
   readonly newest?: boolean
-  /** 1 to `pageMax`; default `pageDefault`. */
+  /** The number of roots on the page, 1 to `pageMax`; default `pageDefault`. */
   readonly limit?: number
 }
 
-/** Which roots are compared, and what of them. */
+/** The options of `diff`. */
 export type DiffOptions = Scope & {
-  /** Seq or ref of a retained root. */
+  /** The older root: the seq or ref of a retained or pinned root. */
   readonly from: number | string
-  /** Seq or ref of a retained root. Default: the newest. */
+  /** The newer root: the seq or ref of a retained or pinned root. Default: the newest root. */
   readonly to?: number | string
-  /** Only what is at or below this key. */
+  /** Selects this key and the keys below it. */
   readonly prefix?: string
-  /** Only keys after this one. */
+  /** Selects keys after this one. */
   readonly after?: string
-  /** 1 to `pageMax`; default `pageDefault`. */
+  /** The number of entries on the page, 1 to `pageMax`; default `pageDefault`. */
   readonly limit?: number
 }
 
-/** Which retained roots are looked at. */
+/** The options of `log`. */
 export type LogOptions = Scope & {
-  /** Only roots with a seq below this one. */
+  /** Selects roots with a seq below this one. */
   readonly before?: number
-  /** 1 to `pageMax`; default `pageDefault`. */
+  /** The number of entries on the page, 1 to `pageMax`; default `pageDefault`. */
   readonly limit?: number
 }
 
-/** Which root is pinned. */
+/** The options of `pin`. */
 export type PinOptions = Scope & {
-  /** Seq or ref of a retained root. Default: the newest. */
+  /** The seq or ref of a retained root. Default: the newest root. */
   readonly at?: number | string
 }
 
 type Signal = { readonly signal?: AbortSignal }
 
-/** The past of namespaces. */
+/** The calls on the history of namespaces. */
 export interface History {
-  /** A page of the retained roots. Throws ENONS. */
+  /** Returns a page of the retained roots. Throws ENONS. */
   roots(options?: RootsOptions): Promise<RootPage>
-  /** A page of the keys that differ between two retained roots. Parts that both have in common are not read, so its cost
-   *  is that of what differs. Throws ECOMPACTED, ENONS.
+  /** Returns a page of the keys that differ between two retained roots. It does not read what both
+   *  have in common, so its cost grows with the difference only. Throws ECOMPACTED, ENONS.
    *
    *      const { entries } = await store.history.diff({ from: 17, prefix: 'ci' })
    */
   diff(options: DiffOptions): Promise<DiffPage>
-  /** A page of what one key became at the retained roots. Links are not followed. Throws ENONS. */
+  /** Returns a page of the changes of one key at the retained roots. Links are not followed. Throws
+   *  ENONS. */
   log(key: string, options?: LogOptions): Promise<LogPage>
-  /** Keeps a retained root under a name until it is unpinned. The same root under the same name is no error. Throws EEXIST
-   *  (that name holds another root), ECOMPACTED, ENONS, E2BIG (`pinsMax`). */
+  /** Keeps a retained root under a name until it is unpinned. Pinning a root again under its name
+   *  is no error. Throws EEXIST (the name holds another root), ECOMPACTED, ENONS, E2BIG
+   *  (`pinsMax`). */
   pin(name: string, options?: PinOptions): Promise<Pin>
-  /** Lets a pinned root go. Throws ENOENT. */
+  /** Removes a pin. Throws ENOENT. */
   unpin(name: string, options?: Signal): Promise<void>
-  /** All pins of the store, in the order of their names. */
+  /** Lists all pins of the store, in the order of their names. */
   pins(options?: Signal): Promise<Pin[]>
 }

@@ -1,21 +1,22 @@
-/** Leases as programs hold them. See rfc/9. */
+/** Leases: the calls by which a program takes, keeps and releases them. See rfc/9. */
 
 import type { Guard, Scope, Token } from './transaction.js'
 
-/** ms. */
+/** The default ttl of a lease, in ms. */
 export const leaseTtlDefault = 30_000
 
-/** How a lease is taken and kept. */
+/** The options of `take`. */
 export type TakeLeaseOptions = Scope & {
-  /** The lease ends by itself so long after the last renewal, ms: 1,000 to a day. Default `leaseTtlDefault`. It is
-   *  renewed after a third of that. */
+  /** The time after the last renewal at which the lease ends by itself, in ms, 1,000 to a day.
+   *  Default `leaseTtlDefault`. The lease is renewed after a third of that. */
   readonly ttl?: number
-  /** For people: who holds it. */
+  /** A text for people that says who holds the lease. */
   readonly owner?: string
-  /** Wait until it is free; otherwise a lease that is held is ECONFLICT. Who waits is woken by an event, and the
-   *  first to take it wins. */
+  /** True to wait until the lease is free; otherwise a lease that is held is ECONFLICT. All who
+   *  wait are woken by an event, and the first to take it wins. */
   readonly wait?: boolean
-  /** Told at the take and after each renewal: for so many ms the lease is held at least. */
+  /** Called after the take and after each renewal, with the ms for which the lease is held at
+   *  least. */
   readonly onHeld?: (ms: number) => void
 }
 
@@ -23,34 +24,36 @@ export type TakeLeaseOptions = Scope & {
 export interface Lease extends AsyncDisposable {
   readonly key: string
   readonly namespace: string
+  /** The fencing token. */
   readonly token: Token
-  /** Fences writes: a transaction with this guard is refused (ECONFLICT) once the lease is another's. */
+  /** A guard that fences writes: a transaction with it is refused (ECONFLICT) once the lease is not
+   *  held any more. */
   readonly guard: Guard
-  /** Aborted as soon as the lease may be another's: with EFENCED and why. Work that it was taken for must end then.
-   *  After a release it is aborted with ECLOSED. */
+  /** Aborts with EFENCED as soon as somebody else may hold the lease: the work that it was taken
+   *  for must end then. Aborts with ECLOSED after a release. */
   readonly signal: AbortSignal
-  /** Gives the lease back, so that who waits can take it. Idempotent. Throws nothing: a lease that cannot be given
-   *  back ends by itself. */
+  /** Releases the lease, so that another one can take it. Idempotent. Throws nothing: a lease that
+   *  cannot be released ends by itself. */
   release(): Promise<void>
 }
 
-/** Whether a lease is held, and by whom. */
+/** The state of a lease: its token and owner, if it is held. */
 export type LeaseState = {
   readonly held: boolean
   readonly token?: Token
   readonly owner?: string
 }
 
-/** Leases of keys. */
+/** The calls on leases of keys. */
 export interface Leases {
-  /** Takes the lease of a key, which need not be there. Throws ECONFLICT (held, without `wait`; `failed.state` says by
-   *  whom), ENONS, EPERM, EINVAL, EBUSY.
+  /** Takes the lease of a key, which need not exist. Throws ECONFLICT (it is held, without `wait`;
+   *  `failed.state` names the holder), ENONS, EPERM, EINVAL, EBUSY.
    *
    *      await using lease = await store.leases.take('deploy', { wait: true })
    *      await store.put('deploy/version', '7', { guards: [lease.guard] })
    *      await work(lease.signal)
    */
   take(key: string, options?: TakeLeaseOptions): Promise<Lease>
-  /** Who holds the lease of a key now. Throws ENONS. */
+  /** Returns the state of the lease of a key. Throws ENONS. */
   show(key: string, options?: Scope): Promise<LeaseState>
 }

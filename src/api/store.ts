@@ -1,4 +1,4 @@
-/** All that a program has of Tailrace. See rfc/6, rfc/9, rfc/11 and rfc/12. */
+/** The store, as a program uses it. See rfc/6, rfc/9, rfc/11 and rfc/12. */
 
 import type { ConnectionState } from './connect.js'
 import type { Eventlog } from './event.js'
@@ -7,21 +7,23 @@ import type { Entry, Kvs, ReadScope, UpdateOptions } from './kvs.js'
 import type { Leases } from './lease.js'
 import type { CommittedOp, Value } from './transaction.js'
 
-/** `open()` gives a store in this process, `connect()` one behind a server. */
+/** A store: `open()` gives one in this process, `connect()` one behind a server. */
 export interface Store extends Kvs, AsyncDisposable {
-  /** Names the store for as long as it lives: 32 hex digits. */
+  /** The id of the store, 32 hex digits, which it keeps for as long as it lives. */
   readonly storeId: string
   /** Commands that the store runs. */
   readonly jobs: Jobs
-  /** Leases of keys, which fence. */
+  /** Leases of keys, with fencing tokens. */
   readonly leases: Leases
-  /** The events of a key. Reads nothing. */
+  /** Returns the eventlog of a key, without a look at the key. */
   eventlog(key: string, options?: { readonly namespace?: string }): Eventlog
-  /** A value and its ref, read together. Undefined where the key is not there. Throws as `get`. */
+  /** Reads a value and its stat at one root. Undefined where the key is not there. Throws what
+   *  `get` throws. */
   entry(key: string, options?: ReadScope): Promise<Entry | undefined>
-  /** Puts what `change` makes of the value (undefined: the key is not there). It is asked again where somebody else
-   *  changed the key meanwhile, so no change gets lost. Nothing is written where it gives undefined. Throws ECONFLICT
-   *  (somebody else was faster 1,000 times), what `change` throws, and as `put`.
+  /** Puts the value that `change` makes of the present one, which is undefined where the key is not
+   *  there. If somebody else changes the key meanwhile, `change` is called again with the new
+   *  value, so that no change gets lost. If `change` returns undefined, nothing is written. Throws
+   *  ECONFLICT (somebody else was faster 1,000 times), what `change` throws, and what `put` throws.
    *
    *      await store.update('counter', (value) => String(Number(decode(value) ?? 0) + 1))
    */
@@ -30,12 +32,13 @@ export interface Store extends Kvs, AsyncDisposable {
     change: (value: Uint8Array | undefined) => Value | undefined | Promise<Value | undefined>,
     options?: UpdateOptions,
   ): Promise<CommittedOp | undefined>
-  /** Ends what waits with ECLOSED and closes the store, as leaving an `await using` does. Idempotent. */
+  /** Closes the store, as leaving an `await using` does. Calls that wait end with ECLOSED.
+   *  Idempotent. */
   close(): Promise<void>
 }
 
 /** A store behind a server. */
 export interface RemoteStore extends Store {
-  /** Whether the server answers. */
+  /** The state of the connection to the server. */
   readonly connection: ConnectionState
 }

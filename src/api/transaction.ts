@@ -1,117 +1,131 @@
-/** Transactions as their callers write them: ops, guards, what they answer, and their bounds. See rfc/6. A bound that is
- *  exceeded is E2BIG, or EBUSY where too much waits: at once, and nothing is done. */
+/** Transactions: their ops, guards, answers and bounds. See rfc/6. A transaction that exceeds a
+ *  bound is refused at once: with E2BIG, or with EBUSY where too much waits. */
 
 import type { Blobref } from '../blob/blobref.js'
 import type { Base } from '../tree/treeobj.js'
 
-/** Ops of one transaction. */
+/** The largest number of ops in a transaction. */
 export const opsMax = 4_096
-/** Guards of one transaction. */
+/** The largest number of guards in a transaction. */
 export const guardsMax = 1_024
-/** Names (what stands between slashes) of the keys of all ops of a transaction: each may be a directory to make. */
+/** The largest number of names, the parts between slashes, in the keys of all ops of a transaction:
+ *  each may be a directory to make. */
 export const keyNamesMax = 65_536
-/** Bytes of all values of one transaction. A put from a stream is not bounded. */
+/** The largest size of all values of a transaction, in bytes. A put from a stream has no such
+ *  bound. */
 export const transactionSizeMax = 8 * 1024 * 1024
-/** Transactions that wait in one namespace. */
+/** The largest number of transactions that wait in a namespace. */
 export const waitingMax = 65_536
-/** Bytes of values that wait in one namespace. */
+/** The largest size of the values and names that wait in a namespace, in bytes. */
 export const waitingSizeMax = 64 * 1024 * 1024
 
-/** Bytes of a producer's id. */
+/** The largest size of a producer's id, in bytes. */
 export const producerIdSizeMax = 128
-/** Producers that a key remembers: above, the least recently used one is forgotten. */
+/** The largest number of producers that a key knows. Above it, the least recently used one is
+ *  forgotten. */
 export const producersMax = 1_024
-/** Appends of a producer whose `index` and `count` are remembered. */
+/** The number of a producer's last appends whose `index` and `count` are kept. */
 export const producerResultsMax = 8
 
-/** Bytes of an idempotency key. */
+/** The largest size of an idempotency key, in bytes. */
 export const idempotencyKeySizeMax = 255
-/** The form of an idempotency key, for messages: it goes into a header. */
+/** The rule for an idempotency key, for messages. A key must fit into a header of HTTP. */
 export const idempotencyKeyRule = `an idempotency key is 1 to ${idempotencyKeySizeMax} bytes of UTF-8 without control characters, and without blanks at its ends`
-/** Answers that a namespace keeps: above, the oldest go. */
+/** The largest number of answers that a namespace keeps. Above it, the oldest are dropped. */
 export const answersMax = 65_536
-/** Bytes of the answers that a namespace keeps: above, the oldest go. */
+/** The largest size of the answers that a namespace keeps, in bytes. Above it, the oldest are
+ *  dropped. */
 export const answersSizeMax = 64 * 1024 * 1024
-/** For so long a transaction that is sent again is answered as it was, by the wall clock, ms. */
+/** The time, in ms (wall clock), for which a transaction that is sent again gets its first
+ *  answer. */
 export const answerKeptMs = 3_600_000
-/** For so long it is known that a transaction was committed, ms: EUNKNOWN says when. */
+/** The time, in ms (wall clock), for which it is known that a transaction was committed: EUNKNOWN
+ *  then says its seq. */
 export const answerMarkMs = 7 * 24 * 3_600_000
 
-/** Where, and for how long. */
+/** The options that most calls have. */
 export type Scope = {
-  /** Default: `primary`. */
+  /** The namespace. Default: `primary`. */
   readonly namespace?: string
-  /** Ends the wait: ECANCELED, or ETIMEDOUT where its time ran out. What was sent may still be done. */
+  /** Ends the wait with ECANCELED, or ETIMEDOUT where its time ran out. A write that was sent may
+   *  still be done. */
   readonly signal?: AbortSignal
 }
 
-/** What is stored. Text is UTF-8. */
+/** A value. Text is stored as UTF-8. */
 export type Value = string | Uint8Array
 
-/** Who appends, so that an append that is sent again lands once. */
+/** The producer of an append, so that an append that is sent again is done once. */
 export type Producer = {
-  /** 1 to `producerIdSizeMax` bytes of UTF-8, without `/` and NUL. */
+  /** The id, 1 to `producerIdSizeMax` bytes of UTF-8 without `/` and NUL, and not `.` or `..`. */
   readonly id: string
-  /** A higher one begins at `seq` 0 again, and fences the lower ones. */
+  /** The epoch. A higher one begins at `seq` 0 again, and fences the lower ones. */
   readonly epoch: number
-  /** Appends of this producer to this key before this one. */
+  /** The number of this append: the count of the producer's appends to the key before it, in this
+   *  epoch. */
   readonly seq: number
 }
 
-/** Names one holding of a lease: the transaction that took it. Fences what a holder writes late. */
+/** A fencing token, which names one holding of a lease by the transaction that took it. It fences
+ *  late writes of its holder. */
 export type Token = {
-  /** Of the namespace's life. */
+  /** The incarnation of the namespace. */
   readonly incarnation: string
+  /** The seq of the transaction that took the lease. */
   readonly seq: number
 }
 
-/** When a key is removed by itself. */
+/** The expiry of a key: the time after which the store removes it. */
 export type Expiry = {
-  /** So long after this write, ms, 1 to ten years. A put without it ends an earlier expiry. */
+  /** The time from this write on, in ms, 1 to ten years. A put without it ends an earlier
+   *  expiry. */
   readonly ttl?: number
-  /** With `ttl`: each later append counts anew. */
+  /** True if the `ttl` counts anew from each later append. Only with `ttl`. */
   readonly sliding?: boolean
 }
 
-/** How much of a log is kept as it is appended to. Of several bounds the one that keeps least counts. */
+/** The bounds that appends keep a log within. Of several bounds the one that keeps least counts. */
 export type Cap = {
-  /** The last so many blobs. */
+  /** The number of last blobs to keep. */
   readonly keep?: number
-  /** The last so many bytes; the blob that holds the first of them whole. */
+  /** The number of last bytes to keep. The blob that holds the first of them is kept whole. */
   readonly keepBytes?: number
-  /** What is not older than so many ms, up to a minute late. */
+  /** The age, in ms, above which blobs are dropped, up to a minute late. */
   readonly keepAge?: number
 }
 
-/** Whether the cap of a log changes. */
+/** The option of a write that changes the cap of a log. */
 export type Capping = {
-  /** Left out: a log keeps the cap that it has. null takes it away. A put ends an earlier one. */
+  /** The new cap; null takes it away. If it is left out, an append keeps the cap, and a put ends
+   *  it. */
   readonly cap?: Cap | null
 }
 
-/** What a log drops from its head. */
+/** The part that a trim drops from the head of a log. */
 export type TrimTo =
-  /** Blobs before this index. */
+  /** Drops the blobs before this index. */
   | { readonly before: number }
-  /** All but the last so many blobs. */
+  /** Drops all blobs except this number of last ones. */
   | { readonly keep: number }
-  /** All but the last blobs that have so many bytes. */
+  /** Drops all blobs except the last ones that have this number of bytes. */
   | { readonly keepBytes: number }
-  /** What was there so many ms ago. */
+  /** Drops the blobs that are older than this, in ms. */
   | { readonly olderThan: number }
 
-/** Where a copy comes from. */
+/** The source of a copy. */
 export type Source = {
+  /** The key to copy from. */
   readonly from: string
-  /** Default: the transaction's own. */
+  /** The namespace of that key. Default: the transaction's own. */
   readonly namespace?: string
-  /** The seq or the ref of a retained root. Default: now. */
+  /** The seq or ref of a retained root to copy from. Default: the state that the op meets. */
   readonly at?: number | string
 }
 
-/** One change of a transaction. Ops are applied in order; each sees what those before it did. */
+/** One change of a transaction. Ops are applied in order; each sees the changes of those before
+ *  it. */
 export type Op =
-  /** Makes the key this value. */
+  /** Puts a value at a key. */
   | ({
       readonly op: 'put'
       readonly key: string
@@ -119,7 +133,7 @@ export type Op =
       readonly contentType?: string
     } & Expiry &
       Capping)
-  /** Adds a blob to the end of a log, which is made if it is not there. */
+  /** Appends a value to a log, which is made if it is not there. */
   | ({
       readonly op: 'append'
       readonly key: string
@@ -128,63 +142,69 @@ export type Op =
       readonly producer?: Producer
     } & Expiry &
       Capping)
-  /** Ends a log: nothing can be appended any more. */
+  /** Seals a log: nothing can be appended any more. */
   | { readonly op: 'seal'; readonly key: string }
-  /** Drops the head of a log. Indices and offsets stay. */
+  /** Drops the head of a log. Indices and offsets of the other blobs stay. */
   | ({ readonly op: 'trim'; readonly key: string } & TrimTo)
-  /** Removes a key; with `recursive` a directory that is not empty, too. A key that is not there is no error. */
+  /** Removes a key; with `recursive` also a directory that is not empty. A missing key is no
+   *  error. */
   | { readonly op: 'unlink'; readonly key: string; readonly recursive?: boolean }
-  /** Makes a directory, and those above it. */
+  /** Makes a directory, and the directories above it. */
   | { readonly op: 'mkdir'; readonly key: string }
-  /** Makes a link to a key, there or not. */
+  /** Makes a link to a key, which need not exist. */
   | {
       readonly op: 'symlink'
       readonly key: string
       readonly target: string
       readonly namespace?: string
     }
-  /** Copies a value, a log or a directory by reference: its size does not matter. With `replace` a directory that is in
-   *  the way goes; without it EISDIR, unless it is empty. */
+  /** Copies a value, a log or a directory by reference, at the same cost for any size. A directory
+   *  with keys at the target is EISDIR, unless `replace`. */
   | ({ readonly op: 'copy'; readonly key: string; readonly replace?: boolean } & Source)
-  /** Like copy, and the source is gone. */
+  /** Copies a key, and removes the source. */
   | ({ readonly op: 'move'; readonly key: string; readonly replace?: boolean } & Omit<Source, 'at'>)
-  /** A new log with the first `count` blobs of another one, not sealed. */
+  /** Makes a log of the first `count` blobs of another one. It is not sealed. */
   | ({ readonly op: 'fork'; readonly key: string; readonly count: number } & Source)
-  /** Makes a key (`/`: all of them) what it was at a retained root; removed if it was not there. */
+  /** Makes a key what it was at a retained root, and removes it if it was not there. `/` is the
+   *  whole tree. */
   | { readonly op: 'restore'; readonly key: string; readonly at: number | string }
-  /** Stores a treeobj as Flux's RFC 11 has it in JSON (`TreeobjJson`, all refs of a valref). With `dangling` (for the
-   *  owner only) it may name blobs that are not there. */
+  /** Stores a treeobj in JSON as in Flux's RFC 11 (`TreeobjJson`, with all refs of a valref). With
+   *  `dangling`, which only the owner may say, it may name blobs that are not stored. */
   | {
       readonly op: 'treeobj'
       readonly key: string
       readonly treeobj: unknown
       readonly dangling?: boolean
     }
-  /** Takes, renews or releases the lease of a key, there or not. See rfc/9. */
+  /** Takes, renews or releases the lease of a key, which need not exist. See rfc/9. */
   | ({ readonly op: 'lease'; readonly key: string } & LeaseAction)
 
-/** What is done with a lease. */
+/** The action of a lease op. */
 export type LeaseAction =
-  /** Throws ECONFLICT where it is held. `ttl`: ms, 1 to a day. `owner`: a text for people, at most 256 bytes. */
+  /** Takes the lease for `ttl` ms, 1 to a day. `owner` is a text for people of at most 256 bytes.
+   *  Throws ECONFLICT where it is held. */
   | { readonly action: 'take'; readonly ttl: number; readonly owner?: string }
-  /** Throws EFENCED where it is not held with that token. Without `ttl` that of before counts. */
+  /** Renews the lease, for the same `ttl` as before if none is given. Throws EFENCED where it is
+   *  not held with that token. */
   | { readonly action: 'renew'; readonly token: Token; readonly ttl?: number }
-  /** Throws EFENCED where it is not held with that token. */
+  /** Releases the lease. Throws EFENCED where it is not held with that token. */
   | { readonly action: 'release'; readonly token: Token }
 
-/** A condition of a transaction, judged at the root that it is applied to. Guards follow links, as reads do. */
+/** A condition that must hold where the transaction is applied. Guards follow links, as reads
+ *  do. */
 export type Guard =
-  /** The key is not there. */
+  /** Holds if the key is not there. */
   | { readonly key: string; readonly absent: true }
-  /** The key has this ref (see `Stat.ref`). */
+  /** Holds if the key has this ref (see `Stat.ref`). */
   | { readonly key: string; readonly ref: string }
-  /** The log has so many blobs; a missing key has none, a small value that was put counts as one. */
+  /** Holds if the key has this number of blobs. A missing key has none, a small value that was put
+   *  has one. */
   | { readonly key: string; readonly count: number }
-  /** Nothing was committed in the namespace since this seq. */
+  /** Holds if the namespace is at this seq: nothing was committed since. */
   | { readonly seq: number }
-  /** The key's lease is held with this token. */
+  /** Holds if the key's lease is held with this token. */
   | { readonly lease: string; readonly token: Token }
-  /** The producer's next append to the key would be this one. */
+  /** Holds if an append with this epoch and number would be the producer's next one to the key. */
   | {
       readonly key: string
       readonly producer: string
@@ -192,44 +212,48 @@ export type Guard =
       readonly next: number
     }
 
-/** Changes that are made together, and the conditions under which. */
+/** Ops and guards that are applied together or not at all. */
 export type Transaction = {
-  /** All must hold, else nothing is done. At most `guardsMax`. */
+  /** The guards, at most `guardsMax`. All must hold, else nothing is done. */
   readonly guards?: readonly Guard[]
-  /** At most `opsMax`. */
+  /** The ops, at most `opsMax`. */
   readonly ops: readonly Op[]
-  /** Makes a root of its own, even where others are committed beside it. */
+  /** True to make a root for this transaction alone, not one that it shares with others. */
   readonly noMerge?: boolean
 }
 
-/** What one op did. `ref` and `count` are the key's after the op. */
+/** The result of one op. */
 export type OpResult = {
-  /** put, copy, fork, move, restore, treeobj: the key's ref (see `Stat.ref`); absent where a restore removed it. */
+  /** put, copy, fork, move, restore, treeobj: the key's ref (see `Stat.ref`); absent where a
+   *  restore removed the key. */
   readonly ref?: Blobref
   /** append: the index of its first blob. */
   readonly index?: number
-  /** append: blobs of the log after it. */
+  /** append, seal, trim, fork: the number of blobs of the log after the op, those that a trim
+   *  dropped included. */
   readonly count?: number
-  /** append with a producer: it was there already. `index` and `count` are those of then, as long as they are
-   *  remembered (`producerResultsMax`). */
+  /** append with a producer: true if it was done before. `index` and `count` are those of then, if
+   *  they are still kept (`producerResultsMax`). */
   readonly repeated?: true
-  /** lease: take and renew. */
+  /** lease, take and renew: the fencing token. */
   readonly token?: Token
-  /** trim: what is gone now. */
+  /** trim: the blobs and bytes that the log has dropped so far. */
   readonly base?: Base
 }
 
-/** What a transaction answers. */
+/** The answer of a transaction. */
 export type Committed = {
-  /** Of the transaction. Transactions that are committed together have one root, and a seq each. */
+  /** The seq of the transaction. Transactions that are committed together have one root, and a seq
+   *  each. */
   readonly seq: number
-  /** The root's ref. */
+  /** The ref of the root. */
   readonly ref: Blobref
-  /** In the order of the ops. */
+  /** The results in the order of the ops. */
   readonly results: readonly OpResult[]
-  /** This is the answer of a transaction that was committed before under the same idempotency key. */
+  /** True if this is the answer of a transaction that was committed before under the same
+   *  idempotency key. */
   readonly repeated?: true
 }
 
-/** What a transaction of one op answers. */
+/** The answer of a transaction of one op. */
 export type CommittedOp = Omit<Committed, 'results'> & { readonly result: OpResult }

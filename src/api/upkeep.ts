@@ -1,4 +1,5 @@
-/** What keeps a store in shape: usage, collection, forgetting, export and import. See rfc/10, rfc/14, rfc/15. */
+/** The upkeep of a store: usage, collection, forgetting, export and import. See rfc/10, rfc/14 and
+ *  rfc/15. */
 
 import type { Blobref } from '../blob/blobref.js'
 import type { Code } from '../error.js'
@@ -7,120 +8,132 @@ import type { Scope } from './transaction.js'
 /** A number of blobs and nodes, and their bytes. */
 export type Amount = { readonly count: number; readonly size: number }
 
-/** What a collection did. */
+/** The result of a collection. */
 export type Collected = {
   readonly dryRun: boolean
-  /** In use. */
+  /** The blobs and nodes that are in use. */
   readonly live: Amount
-  /** Not in use, and removed (with `dryRun`: would be). */
+  /** The blobs and nodes that were not in use, and were removed (with `dryRun`: would be
+   *  removed). */
   readonly freed: Amount
-  /** The longest time that one step kept others waiting, ms. */
+  /** The longest time that one step took, its wait included, in ms. */
   readonly longestStepMs: number
+  /** The number of steps. */
   readonly steps: number
-  /** Bytes of freed pages that were written over, where something was forgotten before. */
+  /** The bytes of freed pages that were overwritten; absent unless something was forgotten
+   *  before. */
   readonly overwritten?: number
 }
 
-/** How far a collection has come. */
+/** The progress of a collection. */
 export type CollectProgress = {
   readonly phase: 'mark' | 'sweep' | 'overwrite'
-  /** mark: refs that are in use; sweep: bytes looked at; overwrite: bytes written. */
+  /** mark: the number of refs in use; sweep: the bytes that were looked at; overwrite: the bytes
+   *  that were written. */
   readonly done: number
-  /** sweep: bytes to look at. */
+  /** sweep: the bytes to look at. */
   readonly total?: number
 }
 
-/** How a collection is run. */
+/** The options of `collect`. */
 export type CollectOptions = {
-  /** Only counts. */
+  /** True to free nothing, and only count. */
   readonly dryRun?: boolean
   readonly signal?: AbortSignal
-  /** Called now and then. */
+  /** Called from time to time. */
   readonly onProgress?: (progress: CollectProgress) => void
 }
 
-/** What forgetting a key did. */
+/** The result of `forget`. */
 export type Forgotten = {
-  /** Retained roots that were rewritten. */
+  /** The number of retained roots that were rewritten. */
   readonly roots: number
-  /** Pins that were rewritten. */
+  /** The number of pins that were rewritten. */
   readonly pins: number
-  /** The seq of the transaction that removed the key, where it was still there. */
+  /** The seq of the transaction that removed the key; absent where it was not in the current
+   *  tree. */
   readonly seq?: number
 }
 
-/** What is exported. */
+/** The options of `export`. */
 export type ExportOptions = Scope & {
-  /** Seq or ref of a retained root. Default: the newest. */
+  /** The seq or ref of a retained root. Default: the newest root. */
   readonly at?: number | string
-  /** Only what is not in this root of the namespace (its seq or ref). Importing it wants that root's tree. */
+  /** The seq or ref of an older root of the namespace: the stream then has only what is not in that
+   *  root. An import of it needs a namespace with the tree of that root. */
   readonly since?: number | string
-  /** Leaves out values that cannot be read, and lists them in the stream: `verifyExport` and an import tell which. All is
-   *  read twice. */
+  /** True to leave out values that cannot be read, and list them in the stream: `verifyExport` and
+   *  an import tell which. Everything is then read twice. */
   readonly skipDamaged?: boolean
 }
 
 /** A value, or names of a directory, that an export left out. */
 export type Skipped = {
   readonly key: string
-  /** Why. */
+  /** The error code of the read that failed. */
   readonly code: Code
   readonly message: string
 }
 
-/** How an import is done. */
+/** The options of `import`. */
 export type ImportOptions = Scope & {
-  /** Takes the place of the keys that the namespace has. Otherwise a namespace with keys is ENOTEMPTY, unless the stream is
-   *  a difference to just what it has. */
+  /** True to replace the keys that the namespace has. Otherwise a namespace with keys is ENOTEMPTY,
+   *  unless the stream is a difference to the tree that it has. */
   readonly replace?: boolean
 }
 
-/** What an import did. */
+/** The result of `import`. */
 export type Imported = {
   readonly namespace: string
   readonly seq: number
-  /** The root's ref. */
+  /** The ref of the root. */
   readonly ref: Blobref
+  /** The number of keys. */
   readonly keys: number
-  /** Bytes of the values. */
+  /** The bytes of the values. */
   readonly size: number
-  /** Blobs and nodes that were new. */
+  /** The blobs and nodes that were not stored before. */
   readonly stored: Amount
-  /** All that the stream held. */
+  /** The blobs and nodes that the stream held. */
   readonly read: Amount
-  /** What the export had left out. */
+  /** The values and names that the export had left out; absent if there are none. */
   readonly skipped?: readonly Skipped[]
 }
 
-/** How much a store holds, bytes. */
+/** The size of a store, in bytes. */
 export type Usage = {
-  /** Disk space of the store's files, free space within them included; absent for a store in memory. */
+  /** The disk space of the store's files, free space in them included; absent for a store in
+   *  memory. */
   readonly disk?: number
-  /** All blobs and nodes, those that a collection would free included. */
+  /** The size of all blobs and nodes, those that a collection would free included. */
   readonly stored: number
-  /** The values of all namespaces, as quotas count them: what several keys share counts for each. */
+  /** The size of the values of all namespaces, as quotas count them: a blob that several keys share
+   *  counts for each. */
   readonly live: number
-  /** Data that only the retained histories hold, estimated. */
+  /** The size of the data that only the retained histories hold, estimated. */
   readonly history: number
 }
 
-/** What keeps a store in shape. */
+/** The calls for the upkeep of a store. */
 export interface Upkeep {
-  /** How much the store holds, and of what. */
+  /** Returns how much the store holds. */
   usage(options?: { readonly signal?: AbortSignal }): Promise<Usage>
-  /** Frees what no root, pin or reader needs, while the store is used. Throws EBUSY (one is under way), ECORRUPT (then
-   *  nothing was freed: see fsck), ECANCELED. */
+  /** Frees the blobs and nodes that no root, pin or reader needs, while the store is in use. Throws
+   *  EBUSY (another one is under way), ECORRUPT (nothing was freed: run fsck), ECANCELED. */
   collect(options?: CollectOptions): Promise<Collected>
-  /** Takes a key, and all below it, out of the current tree, of every retained root and of every pin of its namespace. Its
-   *  bytes go with the next collection. Throws ENOENT (none of them has it), EPERM. */
+  /** Removes a key, and all below it, from the current tree, from every retained root and from
+   *  every pin of its namespace. The next collection frees its bytes. Throws ENOENT (none of them
+   *  has it), EPERM. */
   forget(key: string, options?: Scope): Promise<Forgotten>
-  /** The tree of a namespace as a stream that proves itself: a byte that is lost or changed is noticed. Throws ECOMPACTED,
-   *  ENONS.
+  /** Exports the tree of a namespace as a stream with checksums: a lost or changed byte is noticed.
+   *  Throws ECOMPACTED, ENONS.
    *
-   *      await pipeline(store.upkeep.export({ namespace: 'ci' }), createWriteStream('ci.tailrace'))
+   *      const stream = store.upkeep.export({ namespace: 'ci' })
+   *      await pipeline(stream, createWriteStream('ci.tailrace'))
    */
   export(options?: ExportOptions): AsyncIterable<Uint8Array>
-  /** Puts an exported tree into a namespace, which is made if it is missing: all of it or nothing. Throws EINVAL (no export,
-   *  damaged, cut, or of a newer format), ENOTEMPTY, ECONFLICT (a difference to another tree), EDQUOT, ENOSPC. */
+  /** Imports an exported tree into a namespace, all of it or nothing. A missing namespace is
+   *  created. Throws EINVAL (the stream is no export, damaged, cut, or of a newer format),
+   *  ENOTEMPTY, ECONFLICT (it is a difference to another tree), EDQUOT, ENOSPC. */
   import(chunks: AsyncIterable<Uint8Array>, options?: ImportOptions): Promise<Imported>
 }

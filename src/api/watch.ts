@@ -1,55 +1,61 @@
-/** What a watch asks for and what it delivers. See rfc/7. */
+/** Watches: their options and events. See rfc/7. */
 
 import type { Blobref } from '../blob/blobref.js'
 import type { Token } from './transaction.js'
 
-/** Where a watcher of an append key stands. It can be kept, and a watch begun there later, in another process. */
+/** The position of a watcher of an append key. Keep it to begin a watch there later, also in
+ *  another process. */
 export type Position = {
-  /** Life of the namespace. */
+  /** The life of the namespace. */
   readonly incarnation: string
-  /** Blobs that were delivered. */
+  /** The number of blobs before it. */
   readonly index: number
-  /** Names the first `index` blobs of the key, so that a watch proves to go on with the same history. */
+  /** The ref of the first `index` blobs of the key, which proves that a watch goes on with the same
+   *  history. */
   readonly prefix: Blobref
 }
 
-/** Where an append watch begins: at the blob with an index (negative: so many from the end, bounded by what is there), at
- *  the blob that holds a byte offset, or at a position, which also proves what came before (EOVERWRITTEN if the key has
- *  another history). Below the base of a trimmed log: ECOMPACTED, and `failed.state` says where the log begins now (`base`,
+/** The start of an append watch: the index of a blob (a negative one counts from the end, bounded
+ *  by what is there), a byte offset (the blob that holds that byte), or a position. A position also
+ *  proves what came before: EOVERWRITTEN if the key has another history. A start below the base of
+ *  a trimmed log is ECOMPACTED, and `failed.state` says where the log begins now (`base`,
  *  `position`). */
 export type From = number | { readonly offset: number } | Position
 
-/** What is followed, and from where. */
+/** The options of `watch`. */
 export type WatchOptions = {
-  /** append: every blob, in order, each once. value: the newest value; values in between may be left out. */
+  /** The mode. append: delivers every blob once, in order. value: delivers the newest value, and
+   *  may leave out values in between. */
   readonly mode: 'append' | 'value'
-  /** Default: `primary`. */
+  /** The namespace. Default: `primary`. */
   readonly namespace?: string
-  /** append: default the first blob that is there. */
+  /** append: the start. Default: the first blob that is there. */
   readonly from?: From
-  /** Wait until the key, and its namespace, are there. Otherwise ENOENT, ENONS. */
+  /** True to wait until the key, and its namespace, are there. Otherwise a missing one is ENOENT or
+   *  ENONS. */
   readonly waitCreate?: boolean
-  /** value: deliver only what differs from the value delivered before. */
+  /** value: true to deliver a value only if it differs from the one that was delivered before. */
   readonly uniq?: boolean
-  /** value: deliver that the key's lease was taken or is gone, too. With `waitCreate` the key need not be there. */
+  /** value: true to deliver also when the key's lease is taken or ends. With `waitCreate` the key
+   *  need not exist. */
   readonly lease?: boolean
   /** Ends the watch with ECANCELED. */
   readonly signal?: AbortSignal
 }
 
-/** One append, or one blob of a larger one. */
+/** An append, or one blob of an append that has several. */
 export type AppendEvent = {
   readonly type: 'append'
-  /** Of the blob in the log, counted from 0. */
+  /** The index of the blob in the log, counted from 0. */
   readonly index: number
-  /** Of the first byte in the whole value. */
+  /** The offset of its first byte in the whole value. */
   readonly offset: number
   /** The seq of the root that it was read at. */
   readonly seq: number
-  /** After this blob. */
+  /** The position after this blob. */
   readonly position: Position
   readonly data: Uint8Array
-  /** The next blob is of the same append. */
+  /** True if the next blob belongs to the same append. */
   readonly more?: true
 }
 
@@ -58,42 +64,43 @@ export type ValueEvent = {
   readonly type: 'value'
   readonly seq: number
   readonly ref: Blobref
-  /** Bytes that are there: those that a trim dropped do not count. */
+  /** The bytes of the value, without those that a trim dropped. */
   readonly size: number
-  /** Left out above one blob (`blobSizeMax`): read it with `at: seq`. */
+  /** The value; left out above `blobSizeMax` bytes: read it with `at: seq`. */
   readonly data?: Uint8Array
-  /** Older values in between are no more retained. */
+  /** True if older values in between are no longer retained. */
   readonly skipped?: true
 }
 
-/** The key's lease, at first and when it was taken or is gone; a renewal is no event. Of several in one commit the last
- *  one counts. */
+/** The state of the key's lease: at the beginning of the watch, and each time it is taken or ends.
+ *  A renewal is no event. Of several states in one commit only the last is delivered. */
 export type LeaseEvent = {
   readonly type: 'lease'
   readonly seq: number
   readonly held: boolean
-  /** Of who holds it. */
+  /** The token of the holder. */
   readonly token?: Token
-  /** As its taker said. */
+  /** The text of its holder. */
   readonly owner?: string
 }
 
-/** append: all that was there when the watch began has been delivered. Once per watch. With `waitCreate`, where nothing was
- *  there yet, it comes first and has no position. */
+/** The event of an append watch that comes once, after all blobs that were there when the watch
+ *  began. With `waitCreate`, where nothing was there yet, it comes first and has no position. */
 export type LiveEvent = {
   readonly type: 'live'
   readonly position?: Position
 }
 
-/** The log is sealed and everything was delivered. The last event. */
+/** The last event of an append watch: the log is sealed, and everything was delivered. */
 export type EndEvent = {
   readonly type: 'end'
   readonly reason: 'sealed'
   readonly position: Position
 }
 
-/** What a watch delivers. */
+/** An event of a watch. */
 export type WatchEvent = AppendEvent | ValueEvent | LeaseEvent | LiveEvent | EndEvent
 
-/** Nothing is loaded before it is asked for. Leaving the loop ends the watch. */
+/** The events of a watch. None is loaded before it is asked for. Leaving the loop ends the
+ *  watch. */
 export type Watching = AsyncIterableIterator<WatchEvent>
