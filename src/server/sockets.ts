@@ -125,7 +125,7 @@ async function closeSocket(
   signal: AbortSignal,
 ): Promise<void> {
   try {
-    await connection?.settled(signal)
+    await connection?.requests.settled(signal)
     if (socket.readyState === socket.CLOSED) return
     const closed = once(socket, 'close', { signal })
     socket.close(closeGoingAway, 'the server is stopping')

@@ -3,8 +3,8 @@
 import { randomBytes } from 'node:crypto'
 import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest'
 import { blobSizeMax } from '../../src/blob/blob.js'
-import { readsMax } from '../../src/server/connection.js'
 import { backlogSize } from '../../src/server/outbox.js'
+import { readsMax } from '../../src/server/served-requests.js'
 import {
   authMs,
   creditDefault,
