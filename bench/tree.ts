@@ -14,7 +14,7 @@ import { TailraceError } from '../src/error.js'
 import { type AppendArray, arrayRef, closeArray, emptyArray, pushBlob } from '../src/tree/array.js'
 import { editDir } from '../src/tree/dir-edit.js'
 import { hashOnly, Nodes, NodeWriter } from '../src/tree/nodes.js'
-import { emptyDir, type Treeobj } from '../src/tree/treeobj.js'
+import { emptyDir, type Treeobj } from '../src/treeobj/treeobj.js'
 
 const sizes = [100, 10_000, 1_000_000]
 const changes = 2_000

@@ -2,7 +2,7 @@
  *  rfc/10. */
 
 import type { Blobref } from '../blob/blobref.js'
-import type { Base, Treeobj } from '../tree/treeobj.js'
+import type { Base, Treeobj } from '../treeobj/treeobj.js'
 import type { Scope } from './transaction.js'
 
 /** The largest length of a pin's name, which is made of the characters [A-Za-z0-9._-]. */

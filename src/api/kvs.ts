@@ -5,7 +5,7 @@
  *  the root directory. */
 
 import type { Blobref } from '../blob/blobref.js'
-import type { Attrs, Base, Treeobj, TreeobjJson } from '../tree/treeobj.js'
+import type { Attrs, Base, Treeobj, TreeobjJson } from '../treeobj/treeobj.js'
 import type { Blobs } from './blobs.js'
 import type { History } from './history.js'
 import type { Namespaces } from './namespace.js'

@@ -2,7 +2,7 @@
  *  bound is refused at once: with E2BIG, or with EBUSY where too much waits. */
 
 import type { Blobref } from '../blob/blobref.js'
-import type { Base } from '../tree/treeobj.js'
+import type { Base } from '../treeobj/treeobj.js'
 
 /** The largest number of ops in a transaction. */
 export const opsMax = 4_096

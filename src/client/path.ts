@@ -3,7 +3,7 @@
  *  resolve away (percent-encoded too), are refused here. */
 
 import { TailraceError } from '../error.js'
-import { keySizeMax } from '../tree/key.js'
+import { keySizeMax } from '../treeobj/key.js'
 
 const encoder = new TextEncoder()
 

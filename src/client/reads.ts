@@ -2,7 +2,6 @@
  *  Invariant: each read answers as the embedded store would. A read whose answer was lost is sent
  *  again. */
 
-import type { Stat } from '../api/kvs.js'
 import {
   getSizeMax,
   type Listing,
@@ -11,12 +10,13 @@ import {
   type ReadOptions,
   type ReadScope,
   type RootView,
+  type Stat,
   type StatOptions,
   type TreeobjOptions,
 } from '../api/kvs.js'
 import type { Scope } from '../api/transaction.js'
 import { isCode } from '../error.js'
-import type { TreeobjJson } from '../tree/treeobj.js'
+import type { TreeobjJson } from '../treeobj/treeobj.js'
 import { getKey, getTreeobj, listKeys, root, statKey } from '../wire/keys.js'
 import { read } from '../wire/transaction.js'
 import { placed } from './call.js'

@@ -5,7 +5,7 @@
  *  with `pins` no pin has them. */
 
 import { removeWithHistory, updateCollection } from '../kvs/configure.js'
-import { parseKey } from '../tree/key.js'
+import { parseKey } from '../treeobj/key.js'
 import { type ForgetPorts, rewritePins } from './forget.js'
 
 /** Removes keys, and retains no older root of their namespace. With `pins` it also removes

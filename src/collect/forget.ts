@@ -20,10 +20,10 @@ import { putPin } from '../past/pins.js'
 import { prepare } from '../transaction/transaction.js'
 import { getEntry } from '../tree/dir.js'
 import { editDir } from '../tree/dir-edit.js'
-import { componentsOf, type Key, parseKey } from '../tree/key.js'
 import { type Nodes, NodeWriter } from '../tree/nodes.js'
 import { readRoot, writeRoot } from '../tree/root.js'
-import type { Dir } from '../tree/treeobj.js'
+import { componentsOf, type Key, parseKey } from '../treeobj/key.js'
+import type { Dir } from '../treeobj/treeobj.js'
 
 /** The number of roots that are read in one page, and rewritten in one durable write. */
 const rewrittenMax = 256

@@ -6,7 +6,7 @@
 
 import type { Blobref } from '../blob/blobref.js'
 import { RefSet } from '../blob/ref-set.js'
-import type { Reached } from '../tree/reach.js'
+import type { Reached } from '../walk/reach.js'
 
 /** The set. Mutable; owned by the mark that fills it. */
 export class MarkSet {

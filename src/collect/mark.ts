@@ -12,7 +12,7 @@ import type { Engine } from '../engine/engine.js'
 import { canceled, isCode, TailraceError } from '../error.js'
 import type { Held } from '../past/holds.js'
 import { Nodes } from '../tree/nodes.js'
-import { type Reached, reachable, reachableFrom } from '../tree/reach.js'
+import { type Reached, reachable, reachableFrom } from '../walk/reach.js'
 import { MarkSet } from './mark-set.js'
 
 /** The time, in ms, after which a mark lets the event loop turn. */

@@ -22,13 +22,11 @@ import {
 } from '../present/answers.js'
 import type { Present, PresentGroup } from '../present/present.js'
 import { checkQuota } from '../present/settings.js'
-import type { Prepared } from '../transaction/apply.js'
-import { apply } from '../transaction/apply.js'
-import type { Key } from '../tree/key.js'
+import { apply, type Prepared } from '../transaction/apply.js'
 import { type Nodes, NodeWriter } from '../tree/nodes.js'
-import { writeRoot } from '../tree/root.js'
-import { rootKeysOf } from '../tree/root-keys.js'
-import type { Dir, Views } from '../tree/treeobj.js'
+import { rootKeysOf, writeRoot } from '../tree/root.js'
+import type { Key } from '../treeobj/key.js'
+import type { Dir, Views } from '../treeobj/treeobj.js'
 
 /** The number of times that a group is applied, each time on a root that somebody else has
  *  moved. */

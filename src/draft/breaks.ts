@@ -6,7 +6,7 @@
  *  log, so any link may be one. */
 
 import { TailraceError } from '../error.js'
-import type { Key } from '../tree/key.js'
+import type { Key } from '../treeobj/key.js'
 import { type Draft, DraftDir, type DraftEntry } from './draft.js'
 import type { DraftGroup } from './group.js'
 

@@ -9,8 +9,8 @@ import { TailraceError } from '../error.js'
 import { type AppendArray, closeArray } from '../tree/array.js'
 import { getEntry, listDir, notInMemory, peekEntry } from '../tree/dir.js'
 import { editDir } from '../tree/dir-edit.js'
-import { componentsOf, type Key, parseKey, rootKey } from '../tree/key.js'
 import type { Nodes, NodeWriter } from '../tree/nodes.js'
+import { componentsOf, type Key, parseKey, rootKey } from '../treeobj/key.js'
 import {
   type Attrs,
   type Base,
@@ -22,7 +22,7 @@ import {
   type Treeobj,
   type Val,
   type Valref,
-} from '../tree/treeobj.js'
+} from '../treeobj/treeobj.js'
 
 /** A log that the group appended to. Its array is open: the flush writes its nodes. */
 export type OpenLog = {

@@ -6,9 +6,9 @@
 import type { OpResult } from '../api/transaction.js'
 import type { LoopSlice } from '../base/loop-slice.js'
 import type { Blob } from '../blob/blob.js'
-import type { Key } from '../tree/key.js'
 import type { Nodes, NodeWriter } from '../tree/nodes.js'
-import type { Dir, Views } from '../tree/treeobj.js'
+import type { Key } from '../treeobj/key.js'
+import type { Dir, Views } from '../treeobj/treeobj.js'
 import type { Draft } from './draft.js'
 
 /** Returns a tree to copy from: the newest one of a namespace, as it was when the group began, or

@@ -6,9 +6,9 @@
 import { hashBlob } from '../blob/hash.js'
 import { TailraceError } from '../error.js'
 import { emptyArray, openArray, pushBlob } from '../tree/array.js'
-import { componentsOf, type Key } from '../tree/key.js'
 import { lookup } from '../tree/lookup.js'
-import type { Dir, Treeobj } from '../tree/treeobj.js'
+import { componentsOf, type Key } from '../treeobj/key.js'
+import type { Dir, Treeobj } from '../treeobj/treeobj.js'
 import type { DraftDir, DraftEntry, DraftPlace, OpenLog } from './draft.js'
 import type { DraftGroup, Work } from './group.js'
 

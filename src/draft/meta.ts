@@ -9,9 +9,9 @@ import { corrupt } from '../base/stored.js'
 import { decode, encode, type Plain } from '../blob/codec.js'
 import { hashBlob } from '../blob/hash.js'
 import { getEntry, listDir, peekEntry } from '../tree/dir.js'
-import { componentsOf, type Key } from '../tree/key.js'
 import type { Nodes } from '../tree/nodes.js'
-import { type Dir, emptyDir, inlineSizeMax, type Treeobj } from '../tree/treeobj.js'
+import { componentsOf, type Key } from '../treeobj/key.js'
+import { type Dir, emptyDir, inlineSizeMax, type Treeobj } from '../treeobj/treeobj.js'
 import { type Draft, DraftDir } from './draft.js'
 
 /** The largest size of a record, in bytes: the answer of a transaction of `opsMax` ops fits. */

@@ -7,7 +7,7 @@ import type { Kvs } from '../api/kvs.js'
 import type { Scope } from '../api/transaction.js'
 import { join } from '../blob/blob.js'
 import { TailraceError } from '../error.js'
-import { type Base, baseNone } from '../tree/treeobj.js'
+import { type Base, baseNone } from '../treeobj/treeobj.js'
 import { decodeOutput, type OutputEvent, type Stream, streams } from './stdio.js'
 
 /** An output log: its key, with the namespace and the signal of its reads. */

@@ -6,7 +6,7 @@
 import type { Kvs } from '../api/kvs.js'
 import type { Scope } from '../api/transaction.js'
 import { TailraceError } from '../error.js'
-import { compacted } from '../tree/base.js'
+import { compacted } from '../treeobj/treeobj.js'
 import {
   beginning,
   type Count,

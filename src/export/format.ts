@@ -6,9 +6,9 @@
 import type { Skipped } from '../api/upkeep.js'
 import { decode, encode } from '../blob/codec.js'
 import { parseCode, TailraceError } from '../error.js'
-import { isNamespaceName } from '../tree/namespace-name.js'
-import type { Dir } from '../tree/treeobj.js'
-import { decodeTreeobj, encodeTreeobj } from '../tree/treeobj-codec.js'
+import { decodeTreeobj, encodeTreeobj } from '../treeobj/codec.js'
+import { isNamespaceName } from '../treeobj/key.js'
+import type { Dir } from '../treeobj/treeobj.js'
 
 /** The first bytes of an export. Like those of PNG they have a byte above 127, line ends that text
  *  modes change, and an end of file for old shells. */

@@ -6,9 +6,8 @@
 import type { Blobref } from '../blob/blobref.js'
 import { canceled } from '../error.js'
 import type { Nodes } from '../tree/nodes.js'
-import { type Reached, reachable } from '../tree/reach.js'
-import { ReachedSet } from '../tree/reached-set.js'
-import type { Dir } from '../tree/treeobj.js'
+import type { Dir } from '../treeobj/treeobj.js'
+import { type Reached, ReachedSet, reachable } from '../walk/reach.js'
 
 /** A walk over one tree. Memory: about 30 bytes for each ref. */
 export class ExportWalk {

@@ -8,8 +8,8 @@ import type { Moved } from '../api/check.js'
 import { hashBlob } from '../blob/hash.js'
 import type { Draft, DraftEntry, DraftPlace } from '../draft/draft.js'
 import { isCode } from '../error.js'
-import { parseKey } from '../tree/key.js'
-import type { Treeobj } from '../tree/treeobj.js'
+import { parseKey } from '../treeobj/key.js'
+import type { Treeobj } from '../treeobj/treeobj.js'
 
 const lostFoundName = 'lost+found'
 /** The number of places that are tried for one key. */

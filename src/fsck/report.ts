@@ -2,8 +2,8 @@
  *  Invariant: a finding names the namespace and the key by which a user knows what is damaged. */
 
 import type { Finding } from '../api/check.js'
-import type { Damage } from '../tree/audit.js'
-import { rootKey } from '../tree/key.js'
+import { rootKey } from '../treeobj/key.js'
+import type { Damage } from '../walk/audit.js'
 
 /** Makes the finding of a damage. */
 export function findingOf(

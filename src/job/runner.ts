@@ -4,9 +4,11 @@
  *  polls. */
 
 import type { Event } from '../api/event.js'
-import type { JobEventsOptions, JobOutput, JobOutputOptions, RemoveJobOptions } from '../api/job.js'
 import {
   idVariable,
+  type JobEventsOptions,
+  type JobOutput,
+  type JobOutputOptions,
   type JobPage,
   type Jobs,
   type JobView,
@@ -15,6 +17,7 @@ import {
   type Pruned,
   type PruneOptions,
   queueMax,
+  type RemoveJobOptions,
   runningMaxDefault,
   type Submission,
   startAheadMsMax,

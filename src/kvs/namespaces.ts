@@ -17,10 +17,10 @@ import { AnsweredBefore } from '../present/answers.js'
 import type { Prepared } from '../transaction/apply.js'
 import { namespacesTakenFrom } from '../transaction/transaction.js'
 import { checkTreeobjs } from '../transaction/treeobj-check.js'
-import { parseNamespaceName } from '../tree/namespace-name.js'
 import { type Nodes, NodeWriter } from '../tree/nodes.js'
 import { emptyRoot, writeRoot } from '../tree/root.js'
-import { type Dir, emptyDir } from '../tree/treeobj.js'
+import { parseNamespaceName } from '../treeobj/key.js'
+import { type Dir, emptyDir } from '../treeobj/treeobj.js'
 import { Uploads } from './uploads.js'
 
 type NamespacesPorts = {

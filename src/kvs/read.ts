@@ -10,24 +10,27 @@ import { canceled, TailraceError } from '../error.js'
 import { Page, pageLimit } from '../past/page.js'
 import { openArray } from '../tree/array.js'
 import { blobAt, entriesOf, indexAtOffset } from '../tree/array-read.js'
-import { baseOf, checkAboveBase, sizeLeft } from '../tree/base.js'
-import { corrupt } from '../tree/check.js'
 import { listDir, notInMemory } from '../tree/dir.js'
-import { treeobjJson } from '../tree/json.js'
-import { isAddressable, type Key, parseEntryKey, parseKey } from '../tree/key.js'
 import { type Found, lookup, peekLookup } from '../tree/lookup.js'
 import type { Nodes } from '../tree/nodes.js'
 import { peekRoot } from '../tree/root.js'
-import { measureOf, statOf } from '../tree/stat.js'
+import { corrupt } from '../treeobj/check.js'
+import { isAddressable, type Key, parseEntryKey, parseKey } from '../treeobj/key.js'
+import { statOf } from '../treeobj/stat.js'
 import {
+  baseOf,
+  checkAboveBase,
   type Dir,
+  measureOf,
+  sizeLeft,
   sizeOf,
   type Treeobj,
   type TreeobjJson,
   type Val,
   type Valref,
   type Views,
-} from '../tree/treeobj.js'
+} from '../treeobj/treeobj.js'
+import { treeobjJson } from './treeobj-json.js'
 
 /** A root to read from. */
 export type Snapshot = {

@@ -6,7 +6,7 @@ import { type HeldRoot, readerHoldMs } from '../past/holds.js'
 import type { LiveNamespace } from '../past/namespace.js'
 import type { Past } from '../past/past.js'
 import type { RootNode } from '../tree/root.js'
-import type { Dir } from '../tree/treeobj.js'
+import type { Dir } from '../treeobj/treeobj.js'
 import type { Snapshot } from './read.js'
 
 /** A snapshot whose roots are held until it is disposed of. */

@@ -5,7 +5,7 @@
 
 import type { Blobref } from '../blob/blobref.js'
 import type { Root } from '../engine/engine.js'
-import type { Treeobj } from '../tree/treeobj.js'
+import type { Treeobj } from '../treeobj/treeobj.js'
 
 /** The time, in ms (monotonic), for which a root is held where no read says its end: a stream that
  *  nobody begins to read, the source of a copy. */

@@ -12,7 +12,7 @@ import { lifeOf } from '../engine/engine.js'
 import { TailraceError } from '../error.js'
 import { getEntry, listDir } from '../tree/dir.js'
 import type { Nodes } from '../tree/nodes.js'
-import type { Dir } from '../tree/treeobj.js'
+import type { Dir } from '../treeobj/treeobj.js'
 
 const directory = 'pins'
 

@@ -16,9 +16,9 @@ import {
   setRecord,
 } from '../draft/meta.js'
 import { TailraceError } from '../error.js'
-import type { Key } from '../tree/key.js'
 import type { Nodes } from '../tree/nodes.js'
-import type { Dir } from '../tree/treeobj.js'
+import type { Key } from '../treeobj/key.js'
+import type { Dir } from '../treeobj/treeobj.js'
 
 const names = ['keep', 'keepBytes', 'keepAge'] as const
 

@@ -8,7 +8,7 @@ import type { Plain } from '../blob/codec.js'
 import type { DraftGroup, Work } from '../draft/group.js'
 import { getRecord, type MetaRecord, readRecord, setRecord } from '../draft/meta.js'
 import type { Nodes } from '../tree/nodes.js'
-import type { Dir } from '../tree/treeobj.js'
+import type { Dir } from '../treeobj/treeobj.js'
 
 const path = ['collection'] as const
 const version = 1

@@ -31,9 +31,9 @@ import {
   standingNames,
 } from '../draft/meta.js'
 import { TailraceError } from '../error.js'
-import type { Key } from '../tree/key.js'
 import type { Nodes } from '../tree/nodes.js'
-import type { Dir } from '../tree/treeobj.js'
+import type { Key } from '../treeobj/key.js'
+import type { Dir } from '../treeobj/treeobj.js'
 import { expiryRetryMs } from './lease-table.js'
 
 /** The longest ttl of a key, in ms: ten years. */

@@ -7,7 +7,7 @@
 
 import { Alarm } from '../base/alarm.js'
 import type { Environment } from '../base/environment.js'
-import type { Key } from '../tree/key.js'
+import type { Key } from '../treeobj/key.js'
 
 /** The wait after a deadline, in ms, for renewals that came in time and are still on their way
  *  through the server. */

@@ -20,10 +20,10 @@ import {
   setRecord,
 } from '../draft/meta.js'
 import { TailraceError } from '../error.js'
-import type { Key } from '../tree/key.js'
 import type { Nodes } from '../tree/nodes.js'
-import { leaseMark } from '../tree/root-keys.js'
-import type { Dir } from '../tree/treeobj.js'
+import { leaseMark } from '../tree/root.js'
+import type { Key } from '../treeobj/key.js'
+import type { Dir } from '../treeobj/treeobj.js'
 import type { GrantedLease, LeaseTable } from './lease-table.js'
 
 /** The longest ttl of a lease, in ms. */

@@ -6,7 +6,7 @@
 import type { Environment } from '../base/environment.js'
 import { isCode } from '../error.js'
 import type { Nodes } from '../tree/nodes.js'
-import type { Dir } from '../tree/treeobj.js'
+import type { Dir } from '../treeobj/treeobj.js'
 import { type ExpiryGroup, KeyExpiry, readFirstTime } from './expiry.js'
 import { expiredLeasesMax, type GrantedLease, LeaseTable } from './lease-table.js'
 import { type LeaseGroup, leasesMax, readLeases } from './leases.js'

@@ -24,7 +24,7 @@ import {
   setRecord,
 } from '../draft/meta.js'
 import { TailraceError } from '../error.js'
-import type { Key } from '../tree/key.js'
+import type { Key } from '../treeobj/key.js'
 
 /** The place of an append: the index of its first blob, and the blobs of the log after it. */
 type Landed = { readonly index: number; readonly count: number }

@@ -12,7 +12,7 @@ import type { DraftGroup, Work } from '../draft/group.js'
 import { getRecord, lacksKind, type MetaRecord, readRecord, setRecord } from '../draft/meta.js'
 import { TailraceError } from '../error.js'
 import type { Nodes } from '../tree/nodes.js'
-import type { Dir } from '../tree/treeobj.js'
+import type { Dir } from '../treeobj/treeobj.js'
 
 /** The settings that only the namespace `jobs` has. */
 export const jobSettingNames: readonly string[] = optionalSettings.filter(

@@ -12,7 +12,7 @@ import {
   removeRecord,
   setRecord,
 } from '../draft/meta.js'
-import type { Key } from '../tree/key.js'
+import type { Key } from '../treeobj/key.js'
 
 /** The shortest time between two marks of a log, in ms. A log that is younger has none. */
 export const timeMarkMs = 60_000

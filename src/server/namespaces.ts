@@ -1,7 +1,7 @@
 /** Namespaces and their settings. See rfc/6, rfc/10, rfc/12. */
 
 import { TailraceError } from '../error.js'
-import { parseNamespaceName } from '../tree/namespace-name.js'
+import { parseNamespaceName } from '../treeobj/key.js'
 import {
   configureNamespace,
   createNamespace,

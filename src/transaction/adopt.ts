@@ -6,9 +6,9 @@
 import type { DraftGroup, Work } from '../draft/group.js'
 import { TailraceError } from '../error.js'
 import { endLife } from '../present/expiry.js'
-import type { Key } from '../tree/key.js'
-import type { Dir } from '../tree/treeobj.js'
-import { refOf } from '../tree/treeobj-codec.js'
+import { refOf } from '../treeobj/codec.js'
+import type { Key } from '../treeobj/key.js'
+import type { Dir } from '../treeobj/treeobj.js'
 
 /** The op that replaces the tree of a namespace. */
 export type Adopt = {

@@ -23,10 +23,9 @@ import { TailraceError } from '../error.js'
 import { endLife } from '../present/expiry.js'
 import { closeArray } from '../tree/array.js'
 import { truncateArray } from '../tree/array-read.js'
-import { type Key, parseKey, rootKey } from '../tree/key.js'
-import { parseNamespaceName } from '../tree/namespace-name.js'
-import { type Base, baseNone, type Treeobj } from '../tree/treeobj.js'
-import { refOf, sameTreeobj } from '../tree/treeobj-codec.js'
+import { refOf, sameTreeobj } from '../treeobj/codec.js'
+import { type Key, parseKey, parseNamespaceName, rootKey } from '../treeobj/key.js'
+import { type Base, baseNone, type Treeobj } from '../treeobj/treeobj.js'
 
 type Target = { readonly key: Key; readonly replace: boolean }
 

@@ -25,9 +25,9 @@ import {
   emptyArray,
   pushBlob,
 } from '../tree/array.js'
-import type { Key } from '../tree/key.js'
-import { type Attrs, emptyDir, type Treeobj } from '../tree/treeobj.js'
-import { refOf } from '../tree/treeobj-codec.js'
+import { refOf } from '../treeobj/codec.js'
+import type { Key } from '../treeobj/key.js'
+import { type Attrs, emptyDir, type Treeobj } from '../treeobj/treeobj.js'
 
 /** A group, and the features beside the keys that follow its values: expiry and times. */
 type ValueGroup = ExpiryGroup & TimesGroup

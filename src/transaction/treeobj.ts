@@ -11,8 +11,8 @@ import { type Blobref, isBlobref } from '../blob/blobref.js'
 import type { DraftGroup, Work } from '../draft/group.js'
 import { TailraceError } from '../error.js'
 import { type ArrayBlob, closeArray, emptyArray, pushBlob } from '../tree/array.js'
-import { type Key, parseKey } from '../tree/key.js'
-import { isNamespaceName } from '../tree/namespace-name.js'
+import { refOf, takeTreeobj } from '../treeobj/codec.js'
+import { isNamespaceName, type Key, parseKey } from '../treeobj/key.js'
 import {
   type Attrs,
   type Base,
@@ -20,8 +20,7 @@ import {
   type Symlink,
   type Treeobj,
   type Val,
-} from '../tree/treeobj.js'
-import { refOf, takeTreeobj } from '../tree/treeobj-codec.js'
+} from '../treeobj/treeobj.js'
 import { clear, set } from './copy.js'
 
 /** The largest number of refs in one valref. A longer log can be copied, not written. */

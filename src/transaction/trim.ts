@@ -14,8 +14,8 @@ import { countOlder, dropMarks, type TimesGroup } from '../present/times.js'
 import { openArray } from '../tree/array.js'
 import { indexAtOffset, offsetAt } from '../tree/array-read.js'
 import { getEntry } from '../tree/dir.js'
-import type { Key } from '../tree/key.js'
-import { type Base, baseNone } from '../tree/treeobj.js'
+import type { Key } from '../treeobj/key.js'
+import { type Base, baseNone } from '../treeobj/treeobj.js'
 
 /** A trim whose fields are checked. */
 export type PreparedTrim = { readonly op: 'trim'; readonly key: Key; readonly to: TrimTo }

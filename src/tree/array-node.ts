@@ -5,8 +5,8 @@
 import { blobSizeMax } from '../blob/blob.js'
 import type { Blobref } from '../blob/blobref.js'
 import type { Plain } from '../blob/codec.js'
-import { asArray, asCount, asCounts, asDigests, asRef, corrupt, sumOf } from './check.js'
-import { encodeRef } from './treeobj-codec.js'
+import { asArray, asCount, asCounts, asDigests, asRef, corrupt, sumOf } from '../treeobj/check.js'
+import { encodeRef } from '../treeobj/codec.js'
 
 /** The first elements of the encodings: the kinds of the open node and of the page. */
 export const openKind = 4

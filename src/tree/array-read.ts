@@ -4,10 +4,10 @@
 import { LoopSlice } from '../base/loop-slice.js'
 import { blobrefAt, digestSize } from '../blob/blobref.js'
 import { TailraceError } from '../error.js'
+import { corrupt } from '../treeobj/check.js'
 import { type AppendArray, type ArrayBlob, arrayRef, emptyArray } from './array.js'
 import { type ArrayLevel, emptyLevel, entriesOfLevel, levelFrom } from './array-level.js'
 import { type Entries, moreOfMark, sizeOfMark, sizeOfMarks, widthOf } from './array-node.js'
-import { corrupt } from './check.js'
 import type { Nodes } from './nodes.js'
 
 /** A blob of an array with its index, and with the offset of its first byte in the whole value. */

@@ -5,6 +5,8 @@
 
 import { type Blobref, blobrefAt } from '../blob/blobref.js'
 import { hashBlob } from '../blob/hash.js'
+import { corrupt } from '../treeobj/check.js'
+import type { Attrs, Base, Val, Valref } from '../treeobj/treeobj.js'
 import {
   type ArrayLevel,
   emptyLevel,
@@ -15,10 +17,8 @@ import {
   writeLevel,
 } from './array-level.js'
 import { markOf, type OpenNode } from './array-node.js'
-import { corrupt } from './check.js'
 import type { Node } from './node.js'
 import { hashOnly, type NodeSink, type Nodes } from './nodes.js'
-import type { Attrs, Base, Val, Valref } from './treeobj.js'
 
 /** An append array. Only its `count` (blobs) and its `size` (bytes) are for others. */
 export type AppendArray = ArrayLevel

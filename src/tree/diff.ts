@@ -2,13 +2,12 @@
  *  in both. See rfc/5. */
 
 import { LoopSlice } from '../base/loop-slice.js'
+import { sameTreeobj } from '../treeobj/codec.js'
+import { compareNames, isAddressable, joinKey, type Key, rootKey } from '../treeobj/key.js'
+import { type Dir, emptyDir, type Treeobj } from '../treeobj/treeobj.js'
 import { loadChild, loadTop, peekChild } from './dir.js'
 import { type Branch, type Child, type DirEntry, type DirNode, positionOf } from './dir-node.js'
-import { isAddressable, joinKey, type Key, rootKey } from './key.js'
-import { compareNames } from './name.js'
 import type { Nodes } from './nodes.js'
-import { type Dir, emptyDir, type Treeobj } from './treeobj.js'
-import { sameTreeobj } from './treeobj-codec.js'
 
 /** A key whose treeobj differs. `before` is missing where the key was made,
  *  `after` where it was removed. */

@@ -8,7 +8,10 @@ import assert from 'node:assert/strict'
 import { LoopSlice } from '../base/loop-slice.js'
 import type { Blobref } from '../blob/blobref.js'
 import { TailraceError } from '../error.js'
-import { corrupt } from './check.js'
+import { corrupt } from '../treeobj/check.js'
+import { takeTreeobj } from '../treeobj/codec.js'
+import { compareNames, isComponent } from '../treeobj/key.js'
+import { type Dir, emptyDir, type Treeobj } from '../treeobj/treeobj.js'
 import { DirCursor, loadTop } from './dir.js'
 import {
   type Child,
@@ -18,12 +21,8 @@ import {
   makeBranch,
   makeLeaf,
 } from './dir-node.js'
-import { isComponent } from './key.js'
-import { compareNames } from './name.js'
 import { childWeight, NodeEnd, weightOf } from './node-end.js'
 import type { NodeSink, Nodes } from './nodes.js'
-import { type Dir, emptyDir, type Treeobj } from './treeobj.js'
-import { takeTreeobj } from './treeobj-codec.js'
 
 /** The functions of one level of the tree, which read entries from old nodes, weigh
  *  them, and make new nodes. */

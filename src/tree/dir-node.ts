@@ -5,12 +5,11 @@
 
 import { type Blobref, blobrefAt, digestSize, writeDigest } from '../blob/blobref.js'
 import type { Plain } from '../blob/codec.js'
-import { asArray, asCount, asCounts, asDigests, corrupt, sumOf } from './check.js'
-import { isComponent } from './key.js'
-import { compareNames } from './name.js'
+import { asArray, asCount, asCounts, asDigests, corrupt, sumOf } from '../treeobj/check.js'
+import { decodeTreeobj, encodeTreeobj } from '../treeobj/codec.js'
+import { compareNames, isComponent } from '../treeobj/key.js'
+import { keysOf, sizeOf, type Treeobj } from '../treeobj/treeobj.js'
 import { childWeight, NodeEnd, nodeNamesMax, weightOf } from './node-end.js'
-import { keysOf, sizeOf, type Treeobj } from './treeobj.js'
-import { decodeTreeobj, encodeTreeobj } from './treeobj-codec.js'
 
 /** The first elements of the encodings: the kinds of the leaf and of the branch. */
 export const leafKind = 2

@@ -5,7 +5,8 @@
 
 import { LoopSlice } from '../base/loop-slice.js'
 import type { Blobref } from '../blob/blobref.js'
-import { corrupt } from './check.js'
+import { corrupt } from '../treeobj/check.js'
+import type { Dir, Treeobj } from '../treeobj/treeobj.js'
 import {
   type Branch,
   type Child,
@@ -16,7 +17,6 @@ import {
 } from './dir-node.js'
 import type { Node } from './node.js'
 import type { Nodes } from './nodes.js'
-import type { Dir, Treeobj } from './treeobj.js'
 
 /** The result of a peek that would have to load a node. */
 export const notInMemory: unique symbol = Symbol('notInMemory')

@@ -1,10 +1,10 @@
 /** Lookups: from a key, through directories and links, to what it names. See rfc/5. */
 
 import { TailraceError } from '../error.js'
+import { componentsOf, type Key, parseKey } from '../treeobj/key.js'
+import { type Dir, linksMax, type Symlink, type Treeobj, type Views } from '../treeobj/treeobj.js'
 import { getEntry, notInMemory, peekEntry } from './dir.js'
-import { componentsOf, type Key, parseKey } from './key.js'
 import type { Nodes } from './nodes.js'
-import { type Dir, linksMax, type Symlink, type Treeobj, type Views } from './treeobj.js'
 
 /** A key in a namespace. */
 type NamespaceKey = {

@@ -2,8 +2,7 @@
  *  left to right. See rfc/5, which explains the numbers.
  *  Invariant: an end does not depend on what comes before the node's first entry. */
 
-import { hashName } from './name.js'
-import type { Attrs, Treeobj } from './treeobj.js'
+import type { Attrs, Treeobj } from '../treeobj/treeobj.js'
 
 /** The smallest number of entries of a node that a name may end. */
 const nodeNamesMin = 8
@@ -75,4 +74,29 @@ function attrsWeight(attrs: Attrs | undefined): number {
   const contentType = attrs.contentType
   const typed = contentType === undefined ? 0 : attrWeight + Buffer.byteLength(contentType)
   return typed + (attrs.sealed ? attrWeight : 0)
+}
+
+/** Returns a hash of 32 bits: FNV-1a over the UTF-8 bytes, then the finaliser of MurmurHash3 over
+ *  that and the level, so that the hashes of a name on two levels are independent. */
+export function hashName(name: string, level: number): number {
+  let hash = 0x811c9dc5
+  for (let at = 0; at < name.length; at++) {
+    const unit = name.charCodeAt(at)
+    if (unit >= 0x80) return finish(hashBytes(Buffer.from(name)), level)
+    hash = Math.imul(hash ^ unit, 0x01000193)
+  }
+  return finish(hash, level)
+}
+
+function hashBytes(bytes: Uint8Array): number {
+  let hash = 0x811c9dc5
+  for (const byte of bytes) hash = Math.imul(hash ^ byte, 0x01000193)
+  return hash
+}
+
+function finish(hash: number, level: number): number {
+  let mixed = hash ^ Math.imul(level, 0x9e3779b1)
+  mixed = Math.imul(mixed ^ (mixed >>> 16), 0x85ebca6b)
+  mixed = Math.imul(mixed ^ (mixed >>> 13), 0xc2b2ae35)
+  return (mixed ^ (mixed >>> 16)) >>> 0
 }

@@ -3,6 +3,7 @@
  *  Invariant: each node has one encoding; other bytes do not decode. */
 
 import { decode, encode, type Plain } from '../blob/codec.js'
+import { asArray, corrupt } from '../treeobj/check.js'
 import {
   type ArrayPage,
   decodeOpen,
@@ -13,7 +14,6 @@ import {
   openKind,
   pageKind,
 } from './array-node.js'
-import { asArray, corrupt } from './check.js'
 import {
   branchKind,
   type DirNode,

@@ -1,9 +1,9 @@
 /** The encoding of the root node, which names the two trees of a namespace. See rfc/5. */
 
 import type { Plain } from '../blob/codec.js'
-import { asArray, corrupt } from './check.js'
-import type { Dir } from './treeobj.js'
-import { decodeTreeobj, encodeTreeobj } from './treeobj-codec.js'
+import { asArray, corrupt } from '../treeobj/check.js'
+import { decodeTreeobj, encodeTreeobj } from '../treeobj/codec.js'
+import type { Dir } from '../treeobj/treeobj.js'
 
 /** The first element of the encoding: the kind of the root node. */
 export const rootKind = 1

@@ -4,12 +4,10 @@
 
 import { Wakeup } from '../base/wakeup.js'
 import { isCode, TailraceError, toTailraceError } from '../error.js'
-import type { AppendArray } from '../tree/array.js'
-import { arrayOf } from '../tree/array.js'
+import { type AppendArray, arrayOf } from '../tree/array.js'
 import { isPrefix } from '../tree/array-read.js'
-import { baseOf, compacted } from '../tree/base.js'
 import type { Nodes } from '../tree/nodes.js'
-import type { Base, Treeobj } from '../tree/treeobj.js'
+import { type Base, baseOf, compacted, type Treeobj } from '../treeobj/treeobj.js'
 import { type Keep, KeyHistory } from './history.js'
 import type { Sight } from './sights.js'
 

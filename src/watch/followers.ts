@@ -4,7 +4,7 @@
 
 import { Wakeup } from '../base/wakeup.js'
 import type { Root } from '../engine/engine.js'
-import { isLeaseMark } from '../tree/root-keys.js'
+import { isLeaseMark } from '../tree/root.js'
 
 /** What a mark is about: the key, or what leads to it; or only its lease. */
 export type Concern = 'key' | 'lease'

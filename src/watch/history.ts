@@ -8,9 +8,8 @@ import type { Blobref } from '../blob/blobref.js'
 import { TailraceError } from '../error.js'
 import { type AppendArray, arrayRef } from '../tree/array.js'
 import { truncateArray } from '../tree/array-read.js'
-import { compacted } from '../tree/base.js'
 import type { Nodes } from '../tree/nodes.js'
-import type { Base, Treeobj } from '../tree/treeobj.js'
+import { type Base, compacted, type Treeobj } from '../treeobj/treeobj.js'
 
 /** A history that has ended is kept this long for the watchers that are behind. */
 export const historyKeptMs = 10 * 60_000

@@ -8,7 +8,7 @@ import { isCode } from '../error.js'
 import type { LiveNamespace } from '../past/namespace.js'
 import type { GrantedLease } from '../present/lease-table.js'
 import { readLease } from '../present/leases.js'
-import type { Key } from '../tree/key.js'
+import type { Key } from '../treeobj/key.js'
 import type { SeenRoot, WatchedStore } from './sights.js'
 
 type State = { readonly token: Token; readonly owner: string | undefined } | undefined

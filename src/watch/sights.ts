@@ -8,10 +8,10 @@ import type { Reader, Snapshot } from '../kvs/read.js'
 import type { HeldSnapshot } from '../kvs/snapshot.js'
 import type { LiveNamespace, StoreListener } from '../past/namespace.js'
 import type { Past } from '../past/past.js'
-import type { Key } from '../tree/key.js'
 import type { Found } from '../tree/lookup.js'
 import type { Nodes } from '../tree/nodes.js'
-import { leaseMark } from '../tree/root-keys.js'
+import { leaseMark } from '../tree/root.js'
+import type { Key } from '../treeobj/key.js'
 import type { Concern, Follower, Followers } from './followers.js'
 
 /** Roots read from the log at a time. */

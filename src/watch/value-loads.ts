@@ -4,7 +4,7 @@
 
 import { joinAbort } from '../base/join-abort.js'
 import type { Blobref } from '../blob/blobref.js'
-import type { Val, Valref } from '../tree/treeobj.js'
+import type { Val, Valref } from '../treeobj/treeobj.js'
 import type { WatchedStore } from './sights.js'
 
 type Load = {

@@ -1,7 +1,7 @@
 /** Requests that read and write one key, its metadata and its treeobj. See rfc/6, rfc/12. */
 
 import { type ListEntry, type Listing, pageMax, type RootView, type Stat } from '../api/kvs.js'
-import type { Attrs, TreeobjJson } from '../tree/treeobj.js'
+import type { Attrs, TreeobjJson } from '../treeobj/treeobj.js'
 import { type RequestHeader, request } from './request.js'
 import {
   answered,

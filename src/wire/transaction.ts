@@ -20,7 +20,7 @@ import {
   transactionSizeMax,
 } from '../api/transaction.js'
 import { type Failed, TailraceError } from '../error.js'
-import type { Base } from '../tree/treeobj.js'
+import type { Base } from '../treeobj/treeobj.js'
 import { request } from './request.js'
 import {
   answered,

@@ -5,7 +5,7 @@ import { Content } from '../../src/content/content.js'
 import { MemoryEngine } from '../../src/engine/memory.js'
 import { KeyStore } from '../../src/kvs/store.js'
 import { openOn } from '../../src/open.js'
-import { parseKey } from '../../src/tree/key.js'
+import { parseKey } from '../../src/treeobj/key.js'
 import { LeaseWatch } from '../../src/watch/lease-watch.js'
 import { TestClock } from '../clock.js'
 

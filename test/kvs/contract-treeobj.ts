@@ -5,7 +5,7 @@ import type { Kvs } from '../../src/api/kvs.js'
 import type { Op } from '../../src/api/transaction.js'
 import { blobSizeMax } from '../../src/blob/blob.js'
 import { hashBlob } from '../../src/blob/hash.js'
-import type { TreeobjJson } from '../../src/tree/treeobj.js'
+import type { TreeobjJson } from '../../src/treeobj/treeobj.js'
 import { refusal, text } from './expect.js'
 
 const nowhere = `blake3-${'0'.repeat(64)}`

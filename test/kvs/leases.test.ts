@@ -25,9 +25,9 @@ import {
   leaseTtlMax,
   readLease,
 } from '../../src/present/leases.js'
-import type { Key } from '../../src/tree/key.js'
 import { Nodes, NodeWriter } from '../../src/tree/nodes.js'
 import { readRoot, writeRoot } from '../../src/tree/root.js'
+import type { Key } from '../../src/treeobj/key.js'
 import { TestClock } from '../clock.js'
 import { refusal, text } from './expect.js'
 

@@ -5,7 +5,7 @@ import { systemEnvironment } from '../../src/base/environment.js'
 import { type Blobref, blobrefAt, digestSize } from '../../src/blob/blobref.js'
 import { openLmdb } from '../../src/engine/lmdb.js'
 import { decodeNode, type Node } from '../../src/tree/node.js'
-import type { Treeobj } from '../../src/tree/treeobj.js'
+import type { Treeobj } from '../../src/treeobj/treeobj.js'
 
 export type StoredNode = { readonly ref: Blobref; readonly bytes: Uint8Array; readonly node: Node }
 

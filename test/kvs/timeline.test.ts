@@ -2,8 +2,7 @@
 
 import fc from 'fast-check'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
-import type { History } from '../../src/api/history.js'
-import { logRootsMax } from '../../src/api/history.js'
+import { type History, logRootsMax } from '../../src/api/history.js'
 import { Content } from '../../src/content/content.js'
 import { MemoryEngine } from '../../src/engine/memory.js'
 import { KeyStore } from '../../src/kvs/store.js'

@@ -13,9 +13,9 @@ import {
   timeMarksMax,
   timesKnownMax,
 } from '../../src/present/times.js'
-import type { Key } from '../../src/tree/key.js'
 import { Nodes } from '../../src/tree/nodes.js'
 import { readRoot } from '../../src/tree/root.js'
+import type { Key } from '../../src/treeobj/key.js'
 import { TestClock } from '../clock.js'
 
 /** One that a store may be opened on again. */

@@ -9,9 +9,9 @@ import { MemoryEngine } from '../../src/engine/memory.js'
 import { type EmbeddedStore, openOn } from '../../src/open.js'
 import { decodeExpires, encodeExpires } from '../../src/present/expiry.js'
 import { decodeLease, encodeLease, leasePath } from '../../src/present/leases.js'
-import type { Key } from '../../src/tree/key.js'
 import { Nodes } from '../../src/tree/nodes.js'
 import { readRoot } from '../../src/tree/root.js'
+import type { Key } from '../../src/treeobj/key.js'
 import { TestClock } from '../clock.js'
 
 let store: EmbeddedStore | undefined

@@ -14,7 +14,7 @@ import {
   encodeAnswer,
 } from '../../src/present/answers.js'
 import { decodeProducer, encodeProducer, type ProducerState } from '../../src/present/producers.js'
-import { inlineSizeMax } from '../../src/tree/treeobj.js'
+import { inlineSizeMax } from '../../src/treeobj/treeobj.js'
 import { refusal } from '../kvs/expect.js'
 
 const hex = (bytes: Uint8Array) => Buffer.from(bytes).toString('hex')

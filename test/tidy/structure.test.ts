@@ -15,7 +15,8 @@ const doorsMax = 4
 const manyDoors: Readonly<Record<string, number>> = {
   base: 24,
   blob: 7,
-  tree: 26,
+  treeobj: 5,
+  tree: 11,
   api: 14,
   draft: 5,
   present: 10,

@@ -20,7 +20,7 @@ import {
   truncateArray,
 } from '../../src/tree/array-read.js'
 import { hashOnly, Nodes, NodeWriter } from '../../src/tree/nodes.js'
-import type { Valref } from '../../src/tree/treeobj.js'
+import type { Valref } from '../../src/treeobj/treeobj.js'
 import { blobOf, NodeStore } from './store.js'
 
 /** Counts around the closings of pages, and some that are not. */

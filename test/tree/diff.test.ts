@@ -3,11 +3,10 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { type Difference, diffDir } from '../../src/tree/diff.js'
-import { parseKey } from '../../src/tree/key.js'
-import { compareNames } from '../../src/tree/name.js'
 import { Nodes } from '../../src/tree/nodes.js'
-import { type Dir, emptyDir, type Treeobj } from '../../src/tree/treeobj.js'
-import { sameTreeobj } from '../../src/tree/treeobj-codec.js'
+import { sameTreeobj } from '../../src/treeobj/codec.js'
+import { compareNames, parseKey } from '../../src/treeobj/key.js'
+import { type Dir, emptyDir, type Treeobj } from '../../src/treeobj/treeobj.js'
 import { dirOf, edited, NodeStore, val } from './store.js'
 
 /** A tree as a model: a name has a value, or names of its own. */

@@ -2,7 +2,7 @@
 
 import { describe, expect, it } from 'vitest'
 import type { DirNode } from '../../src/tree/dir-node.js'
-import type { Dir, Treeobj } from '../../src/tree/treeobj.js'
+import type { Dir, Treeobj } from '../../src/treeobj/treeobj.js'
 import { dirOf, edited, NodeStore, val } from './store.js'
 
 type Edit = readonly [string, Treeobj | undefined]

@@ -4,10 +4,10 @@ import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { getEntry, notInMemory, peekEntry } from '../../src/tree/dir.js'
 import { editDir } from '../../src/tree/dir-edit.js'
-import { compareNames, hashName } from '../../src/tree/name.js'
-import { endBelow, nodeNamesMax } from '../../src/tree/node-end.js'
+import { endBelow, hashName, nodeNamesMax } from '../../src/tree/node-end.js'
 import { Nodes, NodeWriter } from '../../src/tree/nodes.js'
-import { type Dir, emptyDir, type Treeobj } from '../../src/tree/treeobj.js'
+import { compareNames } from '../../src/treeobj/key.js'
+import { type Dir, emptyDir, type Treeobj } from '../../src/treeobj/treeobj.js'
 import { dirOf, edited, NodeStore, namesOf, val } from './store.js'
 
 const odd = ['__proto__', 'constructor', '0', '10', '2', '\uffff', '\u{1f600}', '\ue000', '\ud7ff']

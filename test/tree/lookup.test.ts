@@ -1,11 +1,10 @@
 /** Keys through directories, links and namespaces (rfc/5). */
 
 import { describe, expect, it } from 'vitest'
-import { type Key, parseKey } from '../../src/tree/key.js'
 import { lookup } from '../../src/tree/lookup.js'
 import { Nodes } from '../../src/tree/nodes.js'
-import type { Dir, Symlink, Treeobj } from '../../src/tree/treeobj.js'
-import { linksMax } from '../../src/tree/treeobj.js'
+import { type Key, parseKey } from '../../src/treeobj/key.js'
+import { type Dir, linksMax, type Symlink, type Treeobj } from '../../src/treeobj/treeobj.js'
 import { dirOf, NodeStore, val } from './store.js'
 
 type Tree = { readonly [name: string]: Treeobj | Tree }

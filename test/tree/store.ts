@@ -9,7 +9,7 @@ import type { ArrayBlob } from '../../src/tree/array.js'
 import { listDir } from '../../src/tree/dir.js'
 import { editDir } from '../../src/tree/dir-edit.js'
 import { Nodes, NodeWriter } from '../../src/tree/nodes.js'
-import { type Dir, emptyDir, type Treeobj, type Val } from '../../src/tree/treeobj.js'
+import { type Dir, emptyDir, type Treeobj, type Val } from '../../src/treeobj/treeobj.js'
 
 export class NodeStore implements NodeSource {
   readonly blobs = new Map<Blobref, Uint8Array>()

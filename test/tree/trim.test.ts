@@ -6,6 +6,7 @@ import { describe, expect, it } from 'vitest'
 import type { Blobref } from '../../src/blob/blobref.js'
 import { encode, type Plain } from '../../src/blob/codec.js'
 import { hashBlob } from '../../src/blob/hash.js'
+import { treeobjJson } from '../../src/kvs/treeobj-json.js'
 import {
   type AppendArray,
   arrayRef,
@@ -18,13 +19,12 @@ import { entriesOf, indexAtOffset, offsetAt, truncateArray } from '../../src/tre
 import { diffDir } from '../../src/tree/diff.js'
 import { editDir } from '../../src/tree/dir-edit.js'
 import { makeLeaf } from '../../src/tree/dir-node.js'
-import { treeobjJson } from '../../src/tree/json.js'
 import { decodeNode, encodeNode } from '../../src/tree/node.js'
 import { weightOf } from '../../src/tree/node-end.js'
 import { Nodes, NodeWriter } from '../../src/tree/nodes.js'
-import { type Reached, reachable } from '../../src/tree/reach.js'
-import { emptyDir, sizeOf, type Treeobj, type Valref } from '../../src/tree/treeobj.js'
-import { decodeTreeobj, encodeTreeobj, refOf } from '../../src/tree/treeobj-codec.js'
+import { decodeTreeobj, encodeTreeobj, refOf } from '../../src/treeobj/codec.js'
+import { emptyDir, sizeOf, type Treeobj, type Valref } from '../../src/treeobj/treeobj.js'
+import { type Reached, reachable } from '../../src/walk/reach.js'
 import { blobOf, dirOf, edited, NodeStore } from './store.js'
 
 const digestA = '17762fddd969a453925d65717ac3eea21320b66b54342fde15128d6caf21215f'

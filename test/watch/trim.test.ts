@@ -9,7 +9,7 @@ import type { Blobref } from '../../src/blob/blobref.js'
 import { MemoryEngine } from '../../src/engine/memory.js'
 import { type EmbeddedStore, openOn } from '../../src/open.js'
 import { Nodes } from '../../src/tree/nodes.js'
-import { reachableFrom } from '../../src/tree/reach.js'
+import { reachableFrom } from '../../src/walk/reach.js'
 import { refusal } from '../kvs/expect.js'
 import { GatedEngine } from './gated-engine.js'
 

@@ -1,9 +1,10 @@
-/** A treeobj is what a key names: a small value, an array of blobs, a directory or a link. See
- *  rfc/5.
+/** A treeobj is what a key names: a small value, an array of blobs, a directory or a link. A log
+ *  that was trimmed has a base: reads below it are errors. See rfc/5, rfc/19.
  *  Invariant: a Treeobj is immutable and canonical: equal contents have equal
  *  encodings, and so equal refs. */
 
 import type { Blobref } from '../blob/blobref.js'
+import { TailraceError } from '../error.js'
 
 /** The largest size, in bytes, of a value that is stored inside its directory. */
 export const inlineSizeMax = 256
@@ -120,4 +121,73 @@ export type TreeobjJson = {
   readonly ref?: Blobref
   /** Present if there are more refs: ask again with this index as `after`. */
   readonly next?: number
+}
+
+/** The oldest position at which a watcher may begin (rfc/7). */
+type OldestPosition = {
+  readonly incarnation: string
+  readonly index: number
+  readonly prefix: Blobref
+}
+
+/** Returns the base of a value; `baseNone` for one that was not trimmed,
+ *  and for what is no value. */
+export function baseOf(treeobj: Treeobj): Base {
+  return (treeobj.type === 'valref' && treeobj.base) || baseNone
+}
+
+/** Returns the number of bytes that a read of the whole value returns. */
+export function sizeLeft({ size, base }: { readonly size: number; readonly base?: Base }): number {
+  return size - (base?.size ?? 0)
+}
+
+/** Returns the ECOMPACTED for a read below a base. It says where the log begins now: `failed.state`
+ *  has the base, and for a watcher the position from which it can go on, if that is known. */
+export function compacted(what: string, base: Base, position?: OldestPosition): TailraceError {
+  return new TailraceError(
+    'ECOMPACTED',
+    `${what} was dropped by a trim: the oldest that is left is index ${base.count}, at byte ${base.size}`,
+    { failed: { state: { base, ...(position && { position }) } } },
+  )
+}
+
+/** Throws ECOMPACTED if a read, by index or by a range of bytes, asks for what a trim dropped. A
+ *  range without `from` begins at the base. */
+export function checkAboveBase(
+  key: string,
+  base: Base,
+  wanted: {
+    readonly index?: number | undefined
+    readonly from?: number | undefined
+    readonly to?: number | undefined
+  },
+): void {
+  const { index, from, to } = wanted
+  if (index !== undefined) {
+    if (index < base.count) throw compacted(`index ${index} of ${key}`, base)
+  } else if (from === undefined ? to !== undefined && to < base.size : from < base.size) {
+    throw compacted(`byte ${from ?? 0} of ${key}`, base)
+  }
+}
+
+/** Returns the type of a treeobj with its count and its size in bytes. `count` is the
+ *  number of blobs of a value, or of keys below a directory; `size` of a value
+ *  includes what trims dropped. */
+export function measureOf(treeobj: Treeobj): {
+  type: Treeobj['type']
+  count: number
+  size: number
+} {
+  switch (treeobj.type) {
+    case 'val':
+      return { type: 'val', count: 1, size: treeobj.data.length }
+    case 'valref':
+      return { type: 'valref', count: treeobj.count, size: treeobj.size }
+    case 'dir':
+      return { type: 'dir', count: treeobj.keys, size: treeobj.size }
+    case 'symlink':
+      return { type: 'symlink', count: 0, size: 0 }
+    default:
+      return treeobj satisfies never
+  }
 }

@@ -1,11 +1,11 @@
 /** Treeobjs as RFC 11 v1 JSON, pages of refs with their sizes (rfc/5). */
 
 import { describe, expect, it } from 'vitest'
+import { treeobjJson } from '../../src/kvs/treeobj-json.js'
 import { closeArray, emptyArray, pushBlob } from '../../src/tree/array.js'
-import { treeobjJson } from '../../src/tree/json.js'
 import { Nodes, NodeWriter } from '../../src/tree/nodes.js'
-import { emptyDir } from '../../src/tree/treeobj.js'
-import { blobOf, dirOf, NodeStore, val } from './store.js'
+import { emptyDir } from '../../src/treeobj/treeobj.js'
+import { blobOf, dirOf, NodeStore, val } from '../tree/store.js'
 
 const page = { limit: 100 }
 

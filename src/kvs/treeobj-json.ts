@@ -1,10 +1,10 @@
 /** Treeobjs in JSON, for people and other programs: RFC 11 v1 of Flux. See rfc/5. */
 
 import type { Blobref } from '../blob/blobref.js'
-import { openArray } from './array.js'
-import { entriesOf } from './array-read.js'
-import type { Nodes } from './nodes.js'
-import { baseNone, type Treeobj, type TreeobjJson, type Valref } from './treeobj.js'
+import { openArray } from '../tree/array.js'
+import { entriesOf } from '../tree/array-read.js'
+import type { Nodes } from '../tree/nodes.js'
+import { baseNone, type Treeobj, type TreeobjJson, type Valref } from '../treeobj/treeobj.js'
 
 /** Returns a treeobj in JSON. A valref has at most `limit` refs: those behind index `after`, or
  *  from its base on. Throws EDANGLING, ECORRUPT, EIO. */

@@ -5,7 +5,11 @@
  *  tree, not with its paths. */
 
 import type { Blobref } from '../blob/blobref.js'
-import { corrupt } from './check.js'
+import type { Nodes } from '../tree/nodes.js'
+import { corrupt } from '../treeobj/check.js'
+import { refOf } from '../treeobj/codec.js'
+import { joinKey, type Key } from '../treeobj/key.js'
+import { baseNone, type Dir, type Valref } from '../treeobj/treeobj.js'
 import {
   type DirPart,
   type Findings,
@@ -16,10 +20,6 @@ import {
   type LostNames,
   lossOf,
 } from './inspect.js'
-import { joinKey, type Key } from './key.js'
-import type { Nodes } from './nodes.js'
-import { baseNone, type Dir, type Valref } from './treeobj.js'
-import { refOf } from './treeobj-codec.js'
 
 /** A damaged part of a directory or of a value. */
 export type Damage = {

@@ -4,14 +4,20 @@
  *  losses come in their order, and nothing is left out. */
 
 import { type Blobref, blobrefAt, digestSize } from '../blob/blobref.js'
+import { RefSet } from '../blob/ref-set.js'
 import { type TailraceError, toTailraceError } from '../error.js'
-import { type Entries, type OpenNode, sizeOfMark, sizeOfMarks, widthOf } from './array-node.js'
-import { corrupt } from './check.js'
-import type { Clean } from './clean.js'
-import { loadChild, loadTop } from './dir.js'
-import type { DirNode } from './dir-node.js'
-import type { Nodes } from './nodes.js'
-import { baseNone, type Dir, type Treeobj, type Valref } from './treeobj.js'
+import {
+  type Entries,
+  type OpenNode,
+  sizeOfMark,
+  sizeOfMarks,
+  widthOf,
+} from '../tree/array-node.js'
+import { loadChild, loadTop } from '../tree/dir.js'
+import type { DirNode } from '../tree/dir-node.js'
+import type { Nodes } from '../tree/nodes.js'
+import { corrupt } from '../treeobj/check.js'
+import { baseNone, type Dir, type Treeobj, type Valref } from '../treeobj/treeobj.js'
 
 /** Lost names of a directory: those behind `after`, up to and including `upTo`. Without `after`
  *  from the first name on, without `upTo` up to the last one. */
@@ -241,4 +247,17 @@ export async function attempt<T>(
     if (!damage.has(error.code)) throw error
     return { error }
   }
+}
+
+/** The whole parts. Mutable; owned by the inspection that fills it. */
+export class Clean {
+  /** Nodes of directories, with all that is below them. */
+  readonly directories = new RefSet()
+  /** Pages of arrays with their sizes and levels, if all their blobs are
+   *  above the base of their log. */
+  readonly pages = new RefSet()
+  /** Values, by the refs of their treeobjs. */
+  readonly values = new RefSet()
+  /** Blobs with their sizes. */
+  readonly blobs = new RefSet()
 }

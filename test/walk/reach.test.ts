@@ -5,10 +5,10 @@ import type { Blobref } from '../../src/blob/blobref.js'
 import { closeArray, emptyArray, pushBlob } from '../../src/tree/array.js'
 import { editDir } from '../../src/tree/dir-edit.js'
 import { Nodes, NodeWriter } from '../../src/tree/nodes.js'
-import { reachable, reachableFrom } from '../../src/tree/reach.js'
 import { readRoot, writeRoot } from '../../src/tree/root.js'
-import { emptyDir, type Treeobj } from '../../src/tree/treeobj.js'
-import { blobOf, NodeStore, val } from './store.js'
+import { emptyDir, type Treeobj } from '../../src/treeobj/treeobj.js'
+import { reachable, reachableFrom } from '../../src/walk/reach.js'
+import { blobOf, NodeStore, val } from '../tree/store.js'
 
 async function world() {
   const store = new NodeStore()

@@ -1,4 +1,5 @@
-/** Keys: components joined by `/`; the root directory is ''. See rfc/5.
+/** Keys: components joined by `/`; the root directory is ''. The names of namespaces, and the order
+ *  of names in a directory. See rfc/5, rfc/6.
  *  Invariant: a value of type Key is normal: it has no empty component, no `.` and no
  *  `..`, no NUL, is well-formed UTF-16, and holds the limits unless `joinKey` made it.
  *  Only this file makes one. */
@@ -87,4 +88,41 @@ function checkComponent(component: string): void {
   if (Buffer.byteLength(component) > componentSizeMax) {
     throw new TailraceError('EINVAL', `a component of a key has at most ${componentSizeMax} bytes`)
   }
+}
+
+const pattern = /^[a-z0-9][a-z0-9_-]{0,62}$/
+
+/** True if a text is the name of a namespace. */
+export function isNamespaceName(text: string): boolean {
+  return pattern.test(text)
+}
+
+/** Returns `input` as the name of a namespace. Throws EINVAL. */
+export function parseNamespaceName(input: unknown): string {
+  if (typeof input !== 'string' || !isNamespaceName(input)) {
+    throw new TailraceError(
+      'EINVAL',
+      'a namespace is 1 to 63 of a-z, 0-9, "_" and "-", and starts with a letter or digit',
+    )
+  }
+  return input
+}
+
+/** Returns a number below 0 if `a` is before `b`, 0 if they are equal, above 0 if `a` is behind
+ *  `b`. REQUIRES: both are well formed. */
+export function compareNames(a: string, b: string): number {
+  const length = Math.min(a.length, b.length)
+  for (let at = 0; at < length; at++) {
+    const left = a.charCodeAt(at)
+    const right = b.charCodeAt(at)
+    if (left !== right) return rankOf(left) - rankOf(right)
+  }
+  return a.length - b.length
+}
+
+/** Returns the rank of a UTF-16 unit in the order of code points: surrogates are
+ *  behind U+E000 to U+FFFF. */
+function rankOf(unit: number): number {
+  if (unit < 0xd800) return unit
+  return unit < 0xe000 ? unit + 0x2000 : unit - 0x800
 }

@@ -5,14 +5,20 @@
 
 import type { Blob } from '../blob/blob.js'
 import type { Blobref } from '../blob/blobref.js'
-import { type AppendArray, closeArray, emptyArray, pushBlob } from './array.js'
-import type { Clean } from './clean.js'
-import { editDir } from './dir-edit.js'
-import { inspectDir, inspectLog, type LostBlobs, type LostNames, lossOf } from './inspect.js'
-import { joinKey, type Key } from './key.js'
-import { type Nodes, NodeWriter } from './nodes.js'
-import { type Attrs, type Dir, emptyDir, type Treeobj, type Valref } from './treeobj.js'
-import { refOf } from './treeobj-codec.js'
+import { type AppendArray, closeArray, emptyArray, pushBlob } from '../tree/array.js'
+import { editDir } from '../tree/dir-edit.js'
+import { type Nodes, NodeWriter } from '../tree/nodes.js'
+import { refOf } from '../treeobj/codec.js'
+import { joinKey, type Key } from '../treeobj/key.js'
+import { type Attrs, type Dir, emptyDir, type Treeobj, type Valref } from '../treeobj/treeobj.js'
+import {
+  type Clean,
+  inspectDir,
+  inspectLog,
+  type LostBlobs,
+  type LostNames,
+  lossOf,
+} from './inspect.js'
 
 /** The number of entries of a rebuilt directory, or of blobs of a log, after
  *  which new nodes are stored. */

@@ -1,7 +1,7 @@
 /** Keys and names: what is normal, what is refused, and the limits on both sides (rfc/5). */
 
 import { describe, expect, it } from 'vitest'
-import { componentsOf, isComponent, joinKey, parseKey, rootKey } from '../../src/tree/key.js'
+import { componentsOf, isComponent, joinKey, parseKey, rootKey } from '../../src/treeobj/key.js'
 
 describe('parseKey()', () => {
   it('drops leading, trailing and repeated slashes', () => {

@@ -3,10 +3,11 @@
 
 import { LoopSlice } from '../base/loop-slice.js'
 import { type Blobref, blobrefAt, digestSize } from '../blob/blobref.js'
-import { type Entries, type OpenNode, widthOf } from './array-node.js'
-import type { Node } from './node.js'
-import type { Nodes } from './nodes.js'
-import type { Treeobj } from './treeobj.js'
+import { RefSet } from '../blob/ref-set.js'
+import { type Entries, type OpenNode, widthOf } from '../tree/array-node.js'
+import type { Node } from '../tree/node.js'
+import type { Nodes } from '../tree/nodes.js'
+import type { Treeobj } from '../treeobj/treeobj.js'
 
 /** A ref that is needed. `partial`: the node itself is needed, but only a part of what it names,
  *  because it belongs to a log whose base is above the rest. */
@@ -142,4 +143,22 @@ function stepsOfEntries({ level, digests, marks }: Entries, index: number, base:
     steps.push(first < base ? { ref, kind, cut: { base, index: first } } : { ref, kind })
   }
   return steps
+}
+
+/** The set. Mutable; owned by the walk that fills it. */
+export class ReachedSet {
+  readonly #nodes = new RefSet()
+  readonly #blobs = new RefSet()
+
+  /** True if the ref was added as this kind: the `seen` of `reachable`. */
+  readonly has = (ref: Blobref, kind: Reached['kind']): boolean => this.#of(kind).has(ref)
+
+  /** Adds a ref that a walk yielded. REQUIRES: it is not partial. */
+  add({ ref, kind }: Reached): void {
+    this.#of(kind).add(ref)
+  }
+
+  #of(kind: Reached['kind']): RefSet {
+    return kind === 'node' ? this.#nodes : this.#blobs
+  }
 }

@@ -7,8 +7,7 @@ import { encode, type Plain } from '../blob/codec.js'
 import { hashNode } from '../blob/hash.js'
 import { TailraceError } from '../error.js'
 import { asArray, asBytes, asCount, asRef, asString, corrupt } from './check.js'
-import { keySizeMax, parseKey } from './key.js'
-import { isNamespaceName } from './namespace-name.js'
+import { isNamespaceName, keySizeMax, parseKey } from './key.js'
 import {
   type Attrs,
   attrSizeMax,
