@@ -6,9 +6,13 @@
 import { type Command, choice, longFlag, type Option, type Options, option } from './command.js'
 import { colorWords } from './output.js'
 
-/** Options that stand before the name of a command. */
+/** Options that stand before or behind the name of any command. */
 export const globalOptions = {
-  color: option('--color <when>', 'colours: before the command', choice(colorWords)),
+  color: option(
+    '--color <when>',
+    'when to write colours: auto, always or never',
+    choice(colorWords),
+  ),
 }
 
 /** The state of a command line after some of its words. */
@@ -70,9 +74,9 @@ class Reader implements Standing {
       return
     }
     this.command = child
-    this.given = new Map()
+    this.given = new Map([...this.given].filter(([name]) => name in globalOptions))
     this.children = child.commands ?? []
-    this.options = child.options
+    this.options = { ...child.options, ...globalOptions }
   }
 
   #takeLong(word: string): void {
@@ -106,6 +110,15 @@ class Reader implements Standing {
     const name = Object.keys(this.options).find((each) => this.options[each] === found)
     if (name !== undefined) this.given.set(name, value)
   }
+}
+
+/** The value of `--color`; undefined where it is not given. An option of a job's command is the job's. */
+export function colorAsked(
+  commands: readonly Command[],
+  argv: readonly string[],
+): string | undefined {
+  const when = standingAfter(commands, argv).given.get('color')
+  return typeof when === 'string' ? when : undefined
 }
 
 /** `--mode=append` → `--mode` and `append`; without a value undefined. */

@@ -173,13 +173,13 @@ export const jobs = command({
     const { all, limit = listDefault, state, name } = options
     const wanted = defined({ limit: all ? jobsPageMax : limit, states: state, name })
     return withStore(call, async ({ jobs }) => {
-      if (!options.json) await stdout.line(rowText(['ID', 'STATE', 'EXIT', 'TIME', 'COMMAND']))
+      if (!options.json) await stdout.line(rowText(heads, 'bold'))
       let shown = 0
       for (let after = options.after; ; ) {
         const page = await jobs.list({ ...wanted, ...defined({ after }) })
         shown += page.jobs.length
         if (options.json) await stdout.json(page)
-        else for (const view of page.jobs) await stdout.line(rowText(rowOf(view)))
+        else for (const view of page.jobs) await stdout.line(rowText(rowOf(view), colorOf(view)))
         after = page.next
         if (all && after !== undefined) continue
         const rest = page.more ? '; --all shows the rest' : ''
@@ -236,23 +236,29 @@ export const signal = command({
   },
 })
 
-/** The head of the table is no state: bold. */
-const stateColors: ReadonlyMap<string, Color> = new Map([
-  ['submitted', 'yellow'],
-  ['running', 'blue'],
-  ['finished', 'green'],
-  ['lost', 'red'],
-])
+const heads = ['ID', 'STATE', 'EXIT', 'TIME', 'COMMAND']
 
-function rowText([
-  id = '',
-  state = '',
-  exit = '',
-  time = '',
-  command = '',
-]: readonly string[]): Line {
+/** The colour of a job's state: green only for a job that ended with exit code 0. */
+function colorOf(view: JobView): Color {
+  switch (view.state) {
+    case 'submitted':
+      return 'blue'
+    case 'running':
+      return 'yellow'
+    case 'finished':
+      return exitCodeOf(view) === 0 ? 'green' : 'red'
+    case 'lost':
+      return 'red'
+    default:
+      return view.state satisfies never
+  }
+}
+
+function rowText(
+  [id = '', state = '', exit = '', time = '', command = '']: readonly string[],
+  color: Color,
+): Line {
   const rest = `  ${exit.padEnd(7)}  ${time.padStart(8)}  ${command}`
-  const color = stateColors.get(state) ?? 'bold'
   return [`${id.padEnd(idWidth)}  `, { color, text: state.padEnd(9) }, rest]
 }
 

@@ -20,15 +20,13 @@ export type Color = 'bold' | 'dim' | 'red' | 'green' | 'yellow' | 'blue'
 /** A line whose parts may have colours. The text of each part is escaped like a whole line. */
 export type Line = string | readonly (string | { readonly color: Color; readonly text: string })[]
 
-/** Whether colours are written: `--color` before the command, then NO_COLOR, then FORCE_COLOR, then whether it is a
- *  terminal. */
+/** True if colours are written. `when`, the value of `--color`, decides first, then NO_COLOR, FORCE_COLOR, and the kind of
+ *  the stream. */
 export function hasColors(
-  argv: readonly string[],
+  when: string | undefined,
   environment: Readonly<Record<string, string | undefined>>,
   isTerminal: boolean,
 ): boolean {
-  const [first = '', second] = argv
-  const when = first === '--color' ? second : /^--color=(.*)$/.exec(first)?.[1]
   if (when === 'always' || when === 'never') return when === 'always'
   if (environment['NO_COLOR']) return false
   const forced = environment['FORCE_COLOR']

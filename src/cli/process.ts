@@ -3,6 +3,7 @@
  *  (report.ts); a reader of our output that goes away ends us quietly. */
 
 import { programVersion } from '../local/installation.js'
+import { colorAsked } from './command-line.js'
 import { commandGroups } from './commands.js'
 import { hasColors, Output } from './output.js'
 import { asksForJson, runProgram } from './program.js'
@@ -19,11 +20,13 @@ const variablesRead = [
   'XDG_STATE_HOME',
 ]
 
+const args = process.argv.slice(2)
+const commands = commandGroups.flatMap((group) => group.commands)
 const stdout = outputOf(process.stdout)
 const stderr = outputOf(process.stderr)
 
 function outputOf(stream: NodeJS.WriteStream): Output {
-  const colors = hasColors(process.argv.slice(2), process.env, stream.isTTY === true)
+  const colors = hasColors(colorAsked(commands, args), process.env, stream.isTTY === true)
   return new Output(stream, { colors, dumb: process.env['TERM'] === 'dumb' })
 }
 
@@ -42,7 +45,6 @@ async function main(): Promise<void> {
 }
 
 async function exitCode(): Promise<number> {
-  const args = process.argv.slice(2)
   try {
     checkArguments(args)
     checkVariables(process.env, variablesRead)

@@ -50,9 +50,7 @@ export async function runProgram(
     .enablePositionalOptions()
     .helpCommand('help [command]', 'show the help of a command')
     .addHelpText('after', `\n${exitCodesHelp}`)
-  const { flags, text } = globalOptions.color
-  const color = program.createOption(flags, text)
-  program.addOption(color.choices(colorWords).default('auto'))
+  program.addOption(colorOption(program).default('auto'))
   prepare(program, outcome)
   for (const { heading, commands } of spec.groups) {
     for (const command of commands) {
@@ -115,6 +113,7 @@ function build(spec: Command, surroundings: Surroundings, outcome: Outcome): Par
   parser.summary(spec.summary)
   for (const { form } of Object.values(spec.parameters)) parser.argument(form)
   const options = new ParsedOptions(parser, spec)
+  parser.addOption(colorOption(parser).hideHelp())
   if (spec.passThrough) parser.passThroughOptions()
   // Options behind the name of a child are the child's.
   if (spec.commands) parser.enablePositionalOptions()
@@ -189,6 +188,12 @@ class ParsedOptions {
   #nameOf(name: string): string {
     return this.#names.get(name) ?? name
   }
+}
+
+/** What the option says was read before the parser runs (process.ts): here it is only checked. */
+function colorOption(parser: Parser) {
+  const { flags, text } = globalOptions.color
+  return parser.createOption(flags, text).choices(colorWords)
 }
 
 /** Errors in our own form, thrown instead of ending the process. */

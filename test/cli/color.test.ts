@@ -1,7 +1,10 @@
 /** Colours: where a person reads, and nowhere else. See rfc/13. */
 
+import { once } from 'node:events'
 import { Writable } from 'node:stream'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { colorAsked } from '../../src/cli/command-line.js'
+import { commandGroups } from '../../src/cli/commands.js'
 import { hasColors, Output } from '../../src/cli/output.js'
 import { report } from '../../src/cli/report.js'
 import { TailraceError } from '../../src/error.js'
@@ -17,21 +20,93 @@ const esc = '\x1b'
 
 describe('hasColors()', () => {
   it.each([
-    ['on a terminal', [], {}, true, true],
-    ['in a pipe', [], {}, false, false],
-    ['on a dumb terminal', [], { TERM: 'dumb' }, true, false],
-    ['with NO_COLOR', [], { NO_COLOR: '1' }, true, false],
-    ['with an empty NO_COLOR', [], { NO_COLOR: '' }, true, true],
-    ['with FORCE_COLOR', [], { FORCE_COLOR: '1' }, false, true],
-    ['with FORCE_COLOR=0', [], { FORCE_COLOR: '0' }, true, false],
-    ['with both', [], { FORCE_COLOR: '1', NO_COLOR: '1' }, true, false],
-    ['with --color always', ['--color', 'always', 'ls'], { NO_COLOR: '1' }, false, true],
-    ['with --color=never', ['--color=never', 'ls'], { FORCE_COLOR: '1' }, true, false],
-    ['with --color auto', ['--color', 'auto', 'ls'], {}, true, true],
-    ['with --color of a job', ['run', '--color', 'always'], {}, false, false],
-  ])('%s', (_, argv, environment, isTerminal, expected) => {
-    expect(hasColors(argv, environment, isTerminal)).toBe(expected)
+    ['on a terminal', undefined, {}, true, true],
+    ['in a pipe', undefined, {}, false, false],
+    ['on a dumb terminal', undefined, { TERM: 'dumb' }, true, false],
+    ['with NO_COLOR', undefined, { NO_COLOR: '1' }, true, false],
+    ['with an empty NO_COLOR', undefined, { NO_COLOR: '' }, true, true],
+    ['with FORCE_COLOR', undefined, { FORCE_COLOR: '1' }, false, true],
+    ['with FORCE_COLOR=0', undefined, { FORCE_COLOR: '0' }, true, false],
+    ['with both', undefined, { FORCE_COLOR: '1', NO_COLOR: '1' }, true, false],
+    ['with --color always', 'always', { NO_COLOR: '1' }, false, true],
+    ['with --color never', 'never', { FORCE_COLOR: '1' }, true, false],
+    ['with --color auto', 'auto', {}, true, true],
+  ])('%s', (_, when, environment, isTerminal, expected) => {
+    expect(hasColors(when, environment, isTerminal)).toBe(expected)
   })
+})
+
+describe('colorAsked()', () => {
+  const commands = commandGroups.flatMap((group) => group.commands)
+  it.each([
+    [['--color', 'always', 'ls'], 'always'],
+    [['--color=never', 'ls'], 'never'],
+    [['ls', '--color=always', 'key'], 'always'],
+    [['ls', 'key', '-l', '--color', 'never'], 'never'],
+    [['ns', '--color=always', 'list'], 'always'],
+    [['ns', 'list', '--color=always'], 'always'],
+    [['--color=always', 'ls', '--color=never'], 'never'],
+    [['run', '--color=always', 'ls'], 'always'],
+    [['run', '--name', 'x', '--color=always', '--', 'ls', '--color=never'], 'always'],
+    [['run', 'ls', '--color=always'], undefined],
+    [['put', 'key', '--', '--color=always'], undefined],
+    [['put', '--type', '--color=always', 'key'], undefined], // the value of --type
+    [['ls'], undefined],
+  ])('of %j is %s', (argv, expected) => {
+    expect(colorAsked(commands, argv)).toBe(expected)
+  })
+})
+
+const painted = { red: 31, green: 32, yellow: 33, blue: 34 } as const
+
+it('ls -l paints directories, wherever --color stands, and no pipe without it', async () => {
+  await sandbox.ok(['put', 'ci/log', 'x'])
+  const dir = `${esc}[${painted.blue}mdir    ${esc}[39m`
+  expect(await sandbox.ok(['--color=always', 'ls', '-l'])).toContain(dir)
+  expect(await sandbox.ok(['ls', '-l', '--color=always'])).toContain(dir)
+  expect(await sandbox.ok(['ls', '--color', 'always', '-l', '/'])).toContain(dir)
+  const env = { FORCE_COLOR: '1', NO_COLOR: '' }
+  expect(await sandbox.ok(['ls', '-l'], { env })).toContain(dir)
+  expect(await sandbox.ok(['ls', '-l', '--color=never'], { env })).not.toContain(esc)
+  expect(await sandbox.ok(['ls', '-l'], { env: { ...env, NO_COLOR: '1' } })).not.toContain(esc)
+  expect(await sandbox.ok(['ls', '--json', '--color=always'])).not.toContain(esc)
+})
+
+/** Waits until the job runs. */
+async function started(id: string): Promise<void> {
+  const { child, ended } = sandbox.start(['attach', id])
+  await once(child.stdout, 'data')
+  child.kill('SIGINT')
+  child.stdout.resume()
+  await ended()
+}
+
+it('jobs paints states: green what ended with 0, red what did not, yellow what runs', async () => {
+  const submit = async (...command: string[]) => {
+    return (await sandbox.ok(['submit', '--', ...command])).trim()
+  }
+  const [done, failed, killed] = [
+    await submit('true'),
+    await submit('false'),
+    await submit('sh', '-c', 'kill -9 $$'),
+  ]
+  const running = await submit('sh', '-c', 'echo; exec sleep 1000')
+  await sandbox.call(['wait', done, failed, killed])
+  await started(running)
+  const lines = (await sandbox.ok(['jobs', '--color=always'])).split('\n')
+  const stateOf = (id: string) => {
+    const line = lines.find((each) => each.startsWith(id)) ?? ''
+    const [, color, state = ''] = /\[(\d+)m(\w+)/.exec(line) ?? []
+    return [state, Number(color)]
+  }
+  expect([done, failed, killed, running].map(stateOf)).toEqual([
+    ['finished', painted.green],
+    ['finished', painted.red],
+    ['finished', painted.red],
+    ['running', painted.yellow],
+  ])
+  expect(lines[0]).toContain(`${esc}[1mSTATE`)
+  await sandbox.ok(['signal', running, 'KILL'])
 })
 
 it('--color always paints headings of the help, and auto in a pipe does not', async () => {
@@ -41,7 +116,12 @@ it('--color always paints headings of the help, and auto in a pipe does not', as
   )
   const env = { FORCE_COLOR: '', NO_COLOR: '' }
   expect(await sandbox.ok(['--help'], { env })).not.toContain(esc)
-  expect((await sandbox.call(['--color', 'sometimes', 'ls'])).code).toBe(2)
+  for (const args of [
+    ['--color', 'sometimes', 'ls'],
+    ['ls', '--color', 'sometimes'],
+  ]) {
+    expect((await sandbox.call(args)).code).toBe(2)
+  }
 })
 
 it('an error has a red code, what others wrote is escaped, and JSON is plain', async () => {

@@ -43,6 +43,7 @@ describe('candidates', () => {
     ['signals', ['signal', 'id', 'SIGK'], ['SIGKILL']],
     ['colours before the command', ['--color', 'a'], ['auto', 'always']],
     ['nothing for a number', ['get', '--index', ''], []],
+    ['colours behind it', ['ls', '--color='], ['--color=auto', '--color=always', '--color=never']],
     ['shells', ['completion', ''], ['bash', 'zsh', 'fish']],
     ['files', ['put', 'k', '--file', 'x'], 'files'],
     ['files of an argument', ['verify', ''], 'files'],
@@ -62,7 +63,7 @@ describe('candidates', () => {
   it('of each command are exactly its declared options', async () => {
     const check = async (path: readonly string[], command: Command): Promise<void> => {
       const shown = Object.values(command.options).filter(({ hidden }) => hidden !== true)
-      const flags = [...shown.map(({ flags }) => longFlag(flags)), '--help']
+      const flags = [...shown.map(({ flags }) => longFlag(flags)), '--color', '--help']
       expect([path, await offered([...path, '-'])]).toEqual([path, flags])
       for (const child of command.commands ?? []) await check([...path, child.name], child)
     }

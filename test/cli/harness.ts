@@ -12,8 +12,9 @@ import { Writable } from 'node:stream'
 import { buffer } from 'node:stream/consumers'
 import { setTimeout as delay } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
+import { colorAsked } from '../../src/cli/command-line.js'
 import { commandGroups } from '../../src/cli/commands.js'
-import { Output } from '../../src/cli/output.js'
+import { hasColors, Output } from '../../src/cli/output.js'
 import { asksForJson, runProgram } from '../../src/cli/program.js'
 import { report } from '../../src/cli/report.js'
 import { readServerRecord } from '../../src/local/directory.js'
@@ -128,9 +129,12 @@ export class Sandbox {
 
   async #callHere(args: readonly string[]): Promise<Ended> {
     const written = { stdout: new Written(), stderr: new Written() }
-    const streams = { stdout: new Output(written.stdout), stderr: new Output(written.stderr) }
     const { TAILRACE_URL: _url, TAILRACE_TOKEN: _token, ...inherited } = process.env
     const environment = { ...inherited, TAILRACE_DATA: this.data }
+    const commands = commandGroups.flatMap((group) => group.commands)
+    const colors = hasColors(colorAsked(commands, args), environment, false)
+    const stdout = new Output(written.stdout, { colors })
+    const streams = { stdout, stderr: new Output(written.stderr, { colors }) }
     const spec = { version: programVersion(), description: '', groups: commandGroups }
     const code = await runProgram(spec, args, { ...streams, environment }).catch((error: unknown) =>
       report(error, streams, { json: asksForJson(args) }),
