@@ -60,7 +60,7 @@ export function isFullError(error: unknown): boolean {
 async function write(path: string, size: number): Promise<void> {
   const file = await open(path, 'w', 0o600)
   try {
-    // Random bytes, since a file system that compresses could make others fit.
+    // Random bytes, which a file system cannot compress to make them fit.
     const chunk = randomFillSync(Buffer.allocUnsafe(chunkSize))
     for (let at = 0; at < size; at += chunkSize) await file.writeFile(chunk)
     await file.sync()

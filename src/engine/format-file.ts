@@ -6,6 +6,7 @@ import { join } from 'node:path'
 import { syncDirectory } from '../base/make-directory.js'
 import { TailraceError } from '../error.js'
 
+/** The format of a data directory that this version writes and reads. */
 export const formatVersion = 1
 
 type Format = { readonly storeId: string }

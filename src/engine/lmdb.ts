@@ -69,7 +69,7 @@ async function openLocked(
     overlappingSync: false,
     // A batch is one transaction, and its promise is the only one that can reject (rfc/4).
     eventTurnBatching: false,
-    ...{ batchStartThreshold: Number.MAX_SAFE_INTEGER }, // begin once a batch is complete
+    ...{ batchStartThreshold: Number.MAX_SAFE_INTEGER }, // writes once a batch is complete
     ...binary,
   })
   shortenWriteMessage() // before the first write, since one that fails may end the process
@@ -117,7 +117,8 @@ async function claim(
   if (writes.list.length > 0) await tables.write(writes)
   if (identity.fresh) {
     await syncDirectory(directory)
-    await syncDirectory(dirname(directory)) // the process that made the directory may have died before it did this
+    // The process that made the directory may have died before it synced the one above.
+    await syncDirectory(dirname(directory))
   }
   return identity
 }

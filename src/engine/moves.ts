@@ -42,7 +42,8 @@ export class Moves {
     try {
       for (let seen = from; ; ) {
         await this.#wakeup.wait(seen, either.signal)
-        seen = this.#wakeup.count // before the yield, so that a move during the caller's look wakes it again
+        // Before the yield, so that a move while the caller looks wakes it again.
+        seen = this.#wakeup.count
         yield
       }
     } catch (error) {

@@ -24,12 +24,14 @@ export type StoredNamespace = {
   readonly namespace: Namespace
 }
 
+/** Returns the key of a pack. */
 export function packKey(record: number): Buffer {
   const key = Buffer.allocUnsafe(8)
   writeUint64(key, record, 0)
   return key
 }
 
+/** Returns the key of a bare record. */
 export function bareKey(record: number, ref: Blobref): Buffer {
   const key = Buffer.allocUnsafe(8 + digestSize)
   writeUint64(key, record, 0)
@@ -44,12 +46,14 @@ export function parseBlobKey(key: Uint8Array): { record: number; ref: Blobref | 
   return { record: readUint64(key, 0), ref }
 }
 
+/** Returns the key of a ref in the index: its digest. */
 export function indexKey(ref: Blobref): Buffer {
   const key = Buffer.allocUnsafe(digestSize)
   writeDigest(ref, key, 0)
   return key
 }
 
+/** Encodes a place, the value of the index. */
 export function encodePlace(place: BlobPlace): Buffer {
   const value = Buffer.allocUnsafe(16)
   writeUint64(value, place.record, 0)
@@ -58,6 +62,7 @@ export function encodePlace(place: BlobPlace): Buffer {
   return value
 }
 
+/** Parses a place. */
 export function parsePlace(value: Buffer): BlobPlace {
   if (value.length !== 16) throw corrupt('a stored index entry')
   return {
@@ -67,6 +72,7 @@ export function parsePlace(value: Buffer): BlobPlace {
   }
 }
 
+/** Returns the key of a root. */
 export function rootKey(namespaceId: number, seq: number): Buffer {
   const key = Buffer.allocUnsafe(12)
   key.writeUInt32BE(namespaceId, 0)
@@ -74,6 +80,7 @@ export function rootKey(namespaceId: number, seq: number): Buffer {
   return key
 }
 
+/** Encodes a root. */
 export function encodeRoot({ ordinal, root }: StoredRoot): Buffer {
   const digest = indexKey(root.ref)
   const keys: Plain = root.keys ?? null
@@ -107,6 +114,7 @@ function countOf(value: unknown): number {
   return value
 }
 
+/** Returns the key of a namespace. */
 export function namespaceKey(name: string): Buffer {
   return Buffer.from(name)
 }
@@ -124,10 +132,12 @@ export function parseDeadKey(key: Buffer): number | undefined {
   return key[0] === 0 && key.length === 5 ? key.readUInt32BE(1) : undefined
 }
 
+/** Encodes the record of a namespace. */
 export function encodeNamespace({ id, epoch, namespace }: StoredNamespace): Buffer {
   return encode([id, epoch, namespace.incarnation, namespace.owner, namespace.created])
 }
 
+/** Parses the record of a namespace. */
 export function parseNamespace(name: string, value: Uint8Array): StoredNamespace {
   const fields = decode(value)
   if (!Array.isArray(fields)) throw corrupt('a stored namespace')

@@ -63,7 +63,7 @@ export class Reserve {
   /** Writes `slack` bytes more than the reserve, then cuts them off. If that fails, all that it
    *  wrote is cut off, so that released bytes stay free. */
   async #write(): Promise<void> {
-    // Random bytes, since a file system that compresses would keep less space for others.
+    // Random bytes, which a file system cannot compress: the file takes all its space.
     const chunk = randomFillSync(Buffer.allocUnsafe(chunkSize))
     const file = await open(this.#path, 'a', 0o600)
     try {

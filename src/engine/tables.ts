@@ -33,16 +33,19 @@ export class Writes {
   readonly #list: Write[] = []
   #size = 0
 
+  /** Adds a change of a key's value. */
   put(table: Table, key: Uint8Array, value: Uint8Array): void {
     this.#list.push({ table, key, value })
     this.#size += key.length + value.length
   }
 
+  /** Adds the removal of a key. */
   remove(table: Table, key: Uint8Array): void {
     this.#list.push({ table, key, value: undefined })
     this.#size += key.length
   }
 
+  /** The changes in the order in which they are done. */
   get list(): readonly Write[] {
     return this.#list
   }

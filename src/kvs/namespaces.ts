@@ -30,6 +30,7 @@ type NamespacesPorts = {
   readonly environment: Environment
 }
 
+/** The namespaces of one engine. */
 export class OpenNamespaces implements AsyncDisposable {
   readonly past: Past
   /** Blobs that are stored before a root names them. */

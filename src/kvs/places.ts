@@ -36,6 +36,7 @@ type State = {
   readonly seq: number
 }
 
+/** The places of the embedded store. */
 export class Places implements LogPlaces {
   readonly #store: KeyStore
 

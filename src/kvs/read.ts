@@ -43,6 +43,7 @@ export type Snapshot = {
 /** A range of bytes: `from` up to, not including, `to`. */
 type Extent = { readonly from: number; readonly to: number }
 
+/** Reads keys, at snapshots that its callers hold. */
 export class Reader {
   readonly #content: Content
   readonly #nodes: Nodes

@@ -61,6 +61,8 @@ import { holdBack, storeArray } from './uploads.js'
 /** The calls of a Kvs that `KeyStore` implements. `open.ts` adds the others. */
 type Keys = Omit<Kvs, 'watch' | 'producer' | 'history' | 'namespaces' | 'upkeep' | 'blobs'>
 
+/** The store of this process, on one engine. `Kvs`, `History` and `Namespaces` document its
+ *  calls. */
 export class KeyStore implements Keys, AsyncDisposable {
   readonly reader: Reader
   readonly nodes: Nodes
@@ -220,7 +222,7 @@ export class KeyStore implements Keys, AsyncDisposable {
 
   async stat(key: string, options: StatOptions = {}): Promise<Stat | undefined> {
     const peeked = this.#peek(key, options, { follow: !options.nofollow })
-    // If no key expires and no log has a cap, there is nothing else to look up.
+    // A namespace without expiring keys and caps has nothing more to look up.
     const lacks = (kind: LifeKind, meta: Dir) => peekEntry(this.nodes, meta, kind) === undefined
     if (peeked && lacks('expiry', peeked.meta) && lacks('cap', peeked.meta)) {
       return peeked.treeobj && statOf(peeked.treeobj, peeked.seq)
@@ -228,8 +230,8 @@ export class KeyStore implements Keys, AsyncDisposable {
     using snapshot = await this.#hold(options)
     const stat = await this.reader.stat(snapshot, key, !options.nofollow)
     if (stat?.type !== 'val' && stat?.type !== 'valref') return stat
-    // An empty `meta` has no expiry and no cap; both are told at the newest root only (rfc/9, rule
-    // 13).
+    // An empty `meta` has no expiry and no cap. Both are told at the newest root only (rfc/9,
+    // rule 13).
     if (snapshot.meta.ref === undefined || options.at !== undefined) return stat
     const found = await this.reader.find(snapshot, parseKey(key), { follow: true })
     const own = found.namespace === snapshot.namespace

@@ -49,6 +49,7 @@ export class Upload implements Disposable {
     }
   }
 
+  /** Returns true if the upload has noted a ref. */
   has(ref: Blobref): boolean {
     return this.#refs.has(ref)
   }

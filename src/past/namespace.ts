@@ -54,10 +54,12 @@ export class LiveNamespace {
     return this.record.name
   }
 
+  /** The newest root. */
   get root(): Root {
     return this.#root
   }
 
+  /** The revision of the newest root. */
   get revision(): Revision {
     return this.#revision
   }

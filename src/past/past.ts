@@ -57,8 +57,8 @@ export class Past {
    *  REQUIRES: the floors were settled before (rfc/14, rule 11). */
   async inUse(): Promise<Held[]> {
     this.kept.expire()
-    // Lists the holds before and after the pins: a root that is being pinned is held before, and
-    // one that a reader finds by a pin which is then removed is held after.
+    // Lists the holds before and after the pins. A root that becomes pinned meanwhile is held
+    // before. A root that a reader has found by a pin, which is then removed, is held after.
     const before = this.holds.held()
     const pins = (await this.pins.list()).map(({ ref }): Held => ({ root: ref }))
     return [...before, ...pins, ...this.holds.held()]

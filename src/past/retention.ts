@@ -116,7 +116,8 @@ export class Retention {
 
   /** Resolves to true if a root is not among the last `count` ones. */
   async #isSurplus(oldest: Candidate, count: number): Promise<boolean> {
-    // Each root has at least one seq: fewer seqs than `count` tell it without counting roots.
+    // Each root takes at least one seq. So a root with fewer than `count` seqs after it is among
+    // the last ones, and the roots need not be counted.
     if (this.#ports.head().seq - oldest.seq < count) return false
     return (this.#count ?? (await this.#countFrom(oldest.seq))) > count
   }

@@ -68,7 +68,7 @@ export class RootLog {
   async page(after: number, limit: number, bounds: Bounds = {}): Promise<readonly Root[]> {
     const { sizeMax = Number.POSITIVE_INFINITY, signal } = bounds
     const oldest = this.#roots[0]
-    // Below the oldest root in memory, the engine may have roots that are nearer to `after`.
+    // The memory answers only from its oldest root on: the engine may have older roots.
     if (oldest && after >= oldest.seq) {
       const start = firstAtLeast(this.#roots, after + 1)
       return withinSize(this.#roots.slice(start, start + limit), sizeMax)

@@ -33,6 +33,7 @@ export class SeqWaits {
     for (let seq = before + 1; seq <= now; seq++) this.#wake(seq)
   }
 
+  /** Wakes all waits. */
   wakeAll(): void {
     for (const seq of [...this.#bySeq.keys()]) this.#wake(seq)
   }

@@ -190,8 +190,8 @@ class KeyPast {
       if (!found) return this.#overtaken(entries)
       add(found.value)
     }
-    // If `seen` is the first root of all, there was nothing before it. Otherwise that is not known
-    // any more.
+    // Before the first root of all there was nothing. What was before an older root that is gone is
+    // not known.
     if (!earlier && seen?.root.seq === 0) add(undefined)
     return { entries, ...(older && last && { next: last.seq }), oldest }
   }

@@ -32,6 +32,7 @@ import {
 import { TailraceError } from '../error.js'
 
 const answersPath = ['answers'] as const
+/** The directory of the order of answers in `meta`. */
 export const answerOrderPath = ['answer-order'] as const
 const seqDigits = 14
 

@@ -59,6 +59,7 @@ export type Expires = {
   readonly filed: number
 }
 
+/** Encodes the record of a key as `[at, sliding, filed]`. */
 export function encodeExpires({ at, sliding, filed }: Expires): readonly Plain[] {
   return [at, sliding, filed]
 }

@@ -71,6 +71,7 @@ export class LeaseTable implements Disposable {
     this.#hearing = new Alarm(timer, { ...clock, ring: (late) => this.#heard(late) })
   }
 
+  /** The number of leases that are held. */
   get size(): number {
     return this.#held.size
   }

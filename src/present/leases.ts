@@ -94,6 +94,7 @@ export function leasePath(key: Key): MetaPath {
   return [...leasesPath, hashName(key)]
 }
 
+/** Encodes the record of a lease as `[key, seq, ttl, owner or null, renewed]`. */
 export function encodeLease({ key, seq, ttl, owner, renewed }: GrantedLease): readonly Plain[] {
   const record = [key, seq, ttl, owner ?? null]
   return renewed === undefined ? record : [...record, renewed]

@@ -156,7 +156,8 @@ async function refuses(
   }
   if (guard.kind === 'lease') return refusesToken(group, guard)
   if (guard.kind === 'producer') return refusesProducer(group, guard)
-  // A log that the draft has open answers a count without writing nodes: most appends with a guard.
+  // A log that is open in the draft has its count, so that most appends with a guard write no nodes
+  // here.
   if (guard.kind === 'count' && (await isOpenLog(group, guard))) return undefined
   const treeobj = await draftTreeobj(group, guard.key)
   const state = stateOf(treeobj)

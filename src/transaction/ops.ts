@@ -70,6 +70,7 @@ export type KeyOp =
 
 type OpOf<Name extends KeyOp['op']> = Extract<KeyOp, { op: Name }>
 
+/** Puts a value at a key. Throws EISDIR, ENOTDIR, ELOOP, EPERM, OpensNextGroup. */
 export async function put(group: ValueGroup, op: OpOf<'put'>, work: Work): Promise<void> {
   const { key, content, contentType } = op
   const place = await replaceable(group, key, work)
@@ -93,6 +94,8 @@ function arrayOf(group: ValueGroup, content: Exclude<PutContent, { kind: 'inline
   return array
 }
 
+/** Appends blobs to a log, which is made if it is not there. An append that its producer has done
+ *  before changes nothing. Throws ESEALED, EISDIR, ENOTDIR, ELOOP, EPERM, ECONFLICT, EFENCED. */
 export async function append(group: ValueGroup, op: OpOf<'append'>, work: Work): Promise<void> {
   const place = await writable(group, op.key, work, { follow: true })
   const { entry, parent } = place
@@ -131,6 +134,7 @@ export async function append(group: ValueGroup, op: OpOf<'append'>, work: Work):
   work.results.push(landed)
 }
 
+/** Seals a log. Throws ENOENT, EISDIR, ELOOP, EPERM. */
 export async function seal(group: ValueGroup, key: Key, work: Work): Promise<void> {
   const place = await group.draft.locate(key, { follow: true })
   const { entry, parent } = own(place, key)
@@ -146,6 +150,7 @@ export async function seal(group: ValueGroup, key: Key, work: Work): Promise<voi
   work.results.push({ count: log.array.count })
 }
 
+/** Makes a directory, and those above it. Throws EEXIST, ENOTDIR, EINVAL, ELOOP, EPERM. */
 export async function mkdir(group: ValueGroup, key: Key, work: Work): Promise<void> {
   const place = await writable(group, key, work, { follow: false })
   if (place.entry === undefined) {
@@ -158,6 +163,7 @@ export async function mkdir(group: ValueGroup, key: Key, work: Work): Promise<vo
   work.results.push({})
 }
 
+/** Removes a key, if it is there. Throws ENOTEMPTY, ELOOP, EPERM, OpensNextGroup. */
 export async function unlink(group: ValueGroup, op: OpOf<'unlink'>, work: Work): Promise<void> {
   const { key, recursive } = op
   const place = own(await group.draft.locate(key, { follow: false }), key)
@@ -177,6 +183,7 @@ export async function unlink(group: ValueGroup, op: OpOf<'unlink'>, work: Work):
   work.results.push({})
 }
 
+/** Makes a link. Throws EISDIR, ENOTDIR, ELOOP, EPERM, OpensNextGroup. */
 export async function symlink(group: ValueGroup, op: OpOf<'symlink'>, work: Work): Promise<void> {
   const { target, namespace } = op
   const link: DraftEntry = {
