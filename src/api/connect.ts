@@ -14,12 +14,12 @@ export const timeoutMsDefault = 30_000
 
 /** The options of `connect`. */
 export type ConnectOptions = {
-  /** The server's token, which it demands over TCP. `tailrace token` prints it on the machine of
-   *  the server. */
+  /** The server's token, which it demands over TCP. `tailrace token` prints it on the
+   *  machine of the server. */
   readonly token?: string
   /** The id of the store that must answer; another one is EMISCONFIGURED. With this option
-   *  `connect` sends nothing: the id is checked with the first request, and again after each lost
-   *  connection. */
+   *  `connect` sends nothing: the id is checked with the first request, and again after each
+   *  lost connection. */
   readonly storeId?: string
   /** True (the default): watches and waits go on after a lost connection, for as long as it takes
    *  to connect again. False: they end with ECLOSED. False is the default of `connect` without a

@@ -4,8 +4,8 @@ import { blobSizeMax } from '../blob/blob.js'
 import type { CommitOptions, ReadScope } from './kvs.js'
 import type { Capping, CommittedOp, Guard, Scope } from './transaction.js'
 
-/** A JSON value that may also hold bytes (in JSON: `{"base64": "…"}`). Numbers are finite, strings
- *  well formed. */
+/** A JSON value that may also hold bytes (in JSON: `{"base64": "…"}`). Numbers are finite,
+ *  strings well formed. */
 export type EventValue =
   | null
   | boolean
@@ -45,8 +45,8 @@ export type AppendEventsOptions = Omit<CommitOptions, 'transfer'> &
 
 /** The options of a follower of events. */
 export type FollowEventsOptions = Scope & {
-  /** True to wait until the log, and its namespace, are there. Otherwise a missing one is ENOENT or
-   *  ENONS. */
+  /** True to wait until the log, and its namespace, are there. Otherwise a missing one is
+   *  ENOENT or ENONS. */
   readonly waitCreate?: boolean
   /** The index of the blob to begin with; default 0. */
   readonly from?: number
@@ -61,8 +61,8 @@ export interface Eventlog {
    *  EINVAL (also for no events without `seal`), E2BIG (an event above `eventSizeMax`, or all
    *  together above `transactionSizeMax`), ESEALED, and what `Kvs.commit` throws. */
   append(events: readonly Event[], options?: EventlogAppendOptions): Promise<CommittedOp>
-  /** Reads all events at one root, and loads them as they are consumed. Throws ENOENT, EINVAL (not
-   *  an eventlog). */
+  /** Reads all events at one root, and loads them as they are consumed. Throws ENOENT, EINVAL
+   *  (not an eventlog). */
   read(options?: EventlogReadOptions): AsyncGenerator<Event, void, undefined>
   /** Reads all events, then new ones as they are appended, until the log is sealed. Throws ENOENT,
    *  EOVERWRITTEN, EINVAL. Leaving the loop ends it. */

@@ -1,5 +1,5 @@
-/** The history of a namespace: its retained roots, the differences between them, and pins. See
- *  rfc/10. */
+/** The history of a namespace: its retained roots, the differences between them, and
+ *  pins. See rfc/10. */
 
 import type { Blobref } from '../blob/blobref.js'
 import type { Base, Treeobj } from '../treeobj/treeobj.js'
@@ -27,8 +27,8 @@ export type RootEntry = {
 /** A page of retained roots. */
 export type RootPage = {
   readonly roots: readonly RootEntry[]
-  /** True if there are more: ask again `after` the seq of the last one (with `newest`: `before`
-   *  it). */
+  /** True if there are more: ask again `after` the seq of the last one (with
+   *  `newest`: `before` it). */
   readonly more: boolean
 }
 
@@ -80,8 +80,8 @@ export type LogEntry = {
 export type LogPage = {
   /** The changes, newest first. */
   readonly entries: readonly LogEntry[]
-  /** The seq to ask for the next page with, as `before`; absent where no older root is left to look
-   *  at. */
+  /** The seq to ask for the next page with, as `before`; absent where no older root is
+   *  left to look at. */
   readonly next?: number
   /** The seq of the oldest root that is retained. */
   readonly oldest: number
@@ -153,12 +153,12 @@ export interface History {
    *      const { entries } = await store.history.diff({ from: 17, prefix: 'ci' })
    */
   diff(options: DiffOptions): Promise<DiffPage>
-  /** Returns a page of the changes of one key at the retained roots. Links are not followed. Throws
-   *  ENONS. */
+  /** Returns a page of the changes of one key at the retained roots. Links are not
+   *  followed. Throws ENONS. */
   log(key: string, options?: LogOptions): Promise<LogPage>
-  /** Keeps a retained root under a name until it is unpinned. Pinning a root again under its name
-   *  is no error. Throws EEXIST (the name holds another root), ECOMPACTED, ENONS, E2BIG
-   *  (`pinsMax`). */
+  /** Keeps a retained root under a name until it is unpinned. Pinning a root again under
+   *  its name is no error. Throws EEXIST (the name holds another root), ECOMPACTED, ENONS,
+   *  E2BIG (`pinsMax`). */
   pin(name: string, options?: PinOptions): Promise<Pin>
   /** Removes a pin. Throws ENOENT. */
   unpin(name: string, options?: Signal): Promise<void>

@@ -19,8 +19,8 @@ export const specSizeMax = 4 * 1024 * 1024
 export const runningMaxDefault = 64
 /** The largest depth of running jobs of which each is a child of the one before; above it EBUSY. */
 export const nestingMax = 32
-/** The environment variable that holds the id of a job. A job that is submitted with it is a child
- *  of that job. */
+/** The environment variable in which a job's process finds the id of its job. The jobs that it
+ *  submits are children of that job. */
 export const idVariable = 'TAILRACE_JOB'
 /** The environment variable that names the store of a job, by the incarnation of its namespace
  *  `jobs`. A server that starts after a crash finds the processes of its jobs by it. */
@@ -58,8 +58,8 @@ export type JobOptions = {
   /** The longest run, in ms, 1 to `timeLimitMsMax`. The job then gets SIGTERM, and later
    *  SIGKILL. */
   readonly timeLimitMs?: number
-  /** A name for people: one line of text of at most `jobNameSizeMax` bytes. Many jobs may have the
-   *  same name. */
+  /** A name for people: one line of text of at most `jobNameSizeMax` bytes. Many jobs may
+   *  have the same name. */
   readonly name?: string
   /** The id of the job that submits this one. While the parent runs, it shares its place with one
    *  child at a time. */
@@ -125,8 +125,8 @@ export type JobView = {
 /** The largest number of jobs that one call of `list` or `prune` looks at. */
 export const jobsPageMax = 1_000
 
-/** The filters of a list: a state, or `failed`, which is lost or ended with another exit code than
- *  0. */
+/** The filters of a list: a state, or `failed`, which is lost or ended with another
+ *  exit code than 0. */
 export const jobFilters = ['submitted', 'running', 'finished', 'lost', 'failed'] as const
 /** A filter of a list. */
 export type JobFilter = (typeof jobFilters)[number]
@@ -190,8 +190,8 @@ export type JobEventsOptions = {
   readonly signal?: AbortSignal
 }
 
-/** The exit code that a shell would give: the status, or 128 + the signal's number, or 1 where the
- *  job was lost. */
+/** The exit code that a shell would give: the status, or 128 + the signal's number, or 1 where
+ *  the job was lost. */
 export type ExitCode = number
 
 /** The options of `output`. At most one of `from`, `since` and `tail` says where to begin. */
@@ -205,8 +205,8 @@ export type JobOutputOptions = {
   readonly since?: number
   /** The number of last lines to begin with. */
   readonly tail?: number
-  /** True to go on until the job's output has ended. Otherwise it ends when all that is there was
-   *  read. */
+  /** True to go on until the job's output has ended. Otherwise it ends when all that is
+   *  there was read. */
   readonly follow?: boolean
   readonly signal?: AbortSignal
 }
@@ -245,15 +245,15 @@ export interface Jobs {
    *  has finished). */
   resize(id: string, size: TerminalSize): Promise<void>
   /** Writes bytes to the stdin of a job that was submitted with `stdin`, at the pace at which its
-   *  process reads. The end of the stream is the end of file. Resolves when all was written, or the
-   *  process reads no more. Throws ENOENT, ECONFLICT (the job takes no stdin, or somebody writes to
-   *  it already). */
+   *  process reads. The end of the stream is the end of file. Resolves when all was written, or
+   *  the process reads no more. Throws ENOENT, ECONFLICT (the job takes no stdin, or somebody
+   *  writes to it already). */
   stdin(id: string, chunks: AsyncIterable<Uint8Array>, signal?: AbortSignal): Promise<void>
   /** Removes a job that has ended, also from the history and the pins of the namespace `jobs`. A
    *  later collection frees its bytes. Throws ENOENT, ECONFLICT (the job waits or runs). */
   remove(id: string, options?: RemoveJobOptions): Promise<void>
-  /** Removes jobs that finished long ago, at most `jobsPageMax` in one call: ask again while there
-   *  is a `next`. */
+  /** Removes jobs that finished long ago, at most `jobsPageMax` in one call: ask again while
+   *  there is a `next`. */
   prune(options: PruneOptions): Promise<Pruned>
   /** Reads the output of a job from the store. Leaving the loop ends it. Throws ENOENT, EINVAL
    *  (more than one of `from`, `since` and `tail`; `from` without `stream`), ECOMPACTED (the output

@@ -26,8 +26,8 @@ import type { Watching, WatchOptions } from './watch.js'
 
 /** The largest value that `get` returns, in bytes. A larger one is E2BIG: use `read`. */
 export const getSizeMax = 256 * 1024 * 1024
-/** The largest number of entries on a page: names of `list`, blobrefs of `treeobj`, roots, keys of
- *  a difference. */
+/** The largest number of entries on a page: names of `list`, blobrefs of `treeobj`, roots, keys
+ *  of a difference. */
 export const pageMax = 10_000
 /** The number of characters of names and keys after which a page of `list`, `roots` or `diff` ends.
  *  Such a page may have fewer entries than its `limit`, although `more` is true. */
@@ -44,8 +44,8 @@ export type Stat = {
   /** The kind of the key. `val`: a small value, which stands in its directory. `valref`: a larger
    *  value, or a log. */
   readonly type: Treeobj['type']
-  /** The name of the key's whole content: keys with equal refs have equal contents. Use it in ETags
-   *  and guards. */
+  /** The name of the key's whole content: keys with equal refs have equal contents. Use it in
+   *  ETags and guards. */
   readonly ref: Blobref
   /** valref: the number of blobs, those that a trim dropped included; val: 1; dir: the number of
    *  keys below, at any depth; symlink: 0. */
@@ -140,8 +140,8 @@ export type ReadOptions = ReadScope & {
 
 /** The options of `stat`. */
 export type StatOptions = ReadScope & {
-  /** True to describe a link that is the last component of the key, in place of the key that it
-   *  leads to. */
+  /** True to describe a link that is the last component of the key, in place of the key
+   *  that it leads to. */
   readonly nofollow?: boolean
 }
 
@@ -165,8 +165,8 @@ export type ListOptions = ReadScope & {
 
 /** The options of `commit`. */
 export type CommitOptions = Scope & {
-  /** True if the caller gives its bytes away, and nobody writes to them again. It saves a copy of
-   *  large values. */
+  /** True if the caller gives its bytes away, and nobody writes to them again. It saves a copy
+   *  of large values. */
   readonly transfer?: boolean
   /** A key of 1 to `idempotencyKeySizeMax` bytes. The same transaction sent again under the same
    *  key is not applied again, and gets the answer of the first time. Throws EINVAL (another
@@ -222,9 +222,9 @@ export type ProducerAppendOptions = {
 }
 
 /** A producer, which numbers its appends to one key, sends them in order, and sends them again
- *  until they are answered: each is done once. Its first append fences producers with the same id
- *  and a lower epoch. An error ends it: later appends are refused with the same error, so open
- *  another one. */
+ *  until they are answered: each is done once. Its first append fences producers with the same
+ *  id and a lower epoch. An error ends it: later appends are refused with the same error, so
+ *  open another one. */
 export interface AppendProducer extends AsyncDisposable {
   readonly id: string
   readonly key: string

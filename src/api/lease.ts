@@ -15,8 +15,8 @@ export type TakeLeaseOptions = Scope & {
   /** True to wait until the lease is free; otherwise a lease that is held is ECONFLICT. All who
    *  wait are woken by an event, and the first to take it wins. */
   readonly wait?: boolean
-  /** Called after the take and after each renewal, with the ms for which the lease is held at
-   *  least. */
+  /** Called after the take and after each renewal, with the ms for which the lease
+   *  is held at least. */
   readonly onHeld?: (ms: number) => void
 }
 

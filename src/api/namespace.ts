@@ -44,8 +44,8 @@ export type Settings = {
   readonly quota?: number
 } & KeptJobs
 
-/** The settings of the namespace `jobs` that say which finished jobs are kept. An absent one is no
- *  bound. */
+/** The settings of the namespace `jobs` that say which finished jobs are kept. An absent
+ *  one is no bound. */
 export type KeptJobs = {
   /** The largest number of jobs. Above it, the oldest are removed. */
   readonly keepJobs?: number

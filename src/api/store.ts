@@ -17,8 +17,8 @@ export interface Store extends Kvs, AsyncDisposable {
   readonly leases: Leases
   /** Returns the eventlog of a key, without a look at the key. */
   eventlog(key: string, options?: { readonly namespace?: string }): Eventlog
-  /** Reads a value and its stat at one root. Undefined where the key is not there. Throws what
-   *  `get` throws. */
+  /** Reads a value and its stat at one root. Undefined where the key is not there. Throws
+   *  what `get` throws. */
   entry(key: string, options?: ReadScope): Promise<Entry | undefined>
   /** Puts the value that `change` makes of the present one, which is undefined where the key is not
    *  there. If somebody else changes the key meanwhile, `change` is called again with the new
@@ -32,8 +32,8 @@ export interface Store extends Kvs, AsyncDisposable {
     change: (value: Uint8Array | undefined) => Value | undefined | Promise<Value | undefined>,
     options?: UpdateOptions,
   ): Promise<CommittedOp | undefined>
-  /** Closes the store, as leaving an `await using` does. Calls that wait end with ECLOSED.
-   *  Idempotent. */
+  /** Closes the store, as leaving an `await using` does. Calls that wait end with
+   *  ECLOSED. Idempotent. */
   close(): Promise<void>
 }
 

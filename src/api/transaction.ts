@@ -11,8 +11,8 @@ export const guardsMax = 1_024
 /** The largest number of names, the parts between slashes, in the keys of all ops of a transaction:
  *  each may be a directory to make. */
 export const keyNamesMax = 65_536
-/** The largest size of all values of a transaction, in bytes. A put from a stream has no such
- *  bound. */
+/** The largest size of all values of a transaction, in bytes. A put from a stream
+ *  has no such bound. */
 export const transactionSizeMax = 8 * 1024 * 1024
 /** The largest number of transactions that wait in a namespace. */
 export const waitingMax = 65_536
@@ -21,8 +21,8 @@ export const waitingSizeMax = 64 * 1024 * 1024
 
 /** The largest size of a producer's id, in bytes. */
 export const producerIdSizeMax = 128
-/** The largest number of producers that a key knows. Above it, the least recently used one is
- *  forgotten. */
+/** The largest number of producers that a key knows. Above it, the least recently used
+ *  one is forgotten. */
 export const producersMax = 1_024
 /** The number of a producer's last appends whose `index` and `count` are kept. */
 export const producerResultsMax = 8
@@ -33,8 +33,8 @@ export const idempotencyKeySizeMax = 255
 export const idempotencyKeyRule = `an idempotency key is 1 to ${idempotencyKeySizeMax} bytes of UTF-8 without control characters, and without blanks at its ends`
 /** The largest number of answers that a namespace keeps. Above it, the oldest are dropped. */
 export const answersMax = 65_536
-/** The largest size of the answers that a namespace keeps, in bytes. Above it, the oldest are
- *  dropped. */
+/** The largest size of the answers that a namespace keeps, in bytes. Above it, the
+ *  oldest are dropped. */
 export const answersSizeMax = 64 * 1024 * 1024
 /** The time, in ms (wall clock), for which a transaction that is sent again gets its first
  *  answer. */
@@ -61,8 +61,8 @@ export type Producer = {
   readonly id: string
   /** The epoch. A higher one begins at `seq` 0 again, and fences the lower ones. */
   readonly epoch: number
-  /** The number of this append: the count of the producer's appends to the key before it, in this
-   *  epoch. */
+  /** The number of this append: the count of the producer's appends to the key before
+   *  it, in this epoch. */
   readonly seq: number
 }
 
@@ -96,8 +96,8 @@ export type Cap = {
 
 /** The option of a write that changes the cap of a log. */
 export type Capping = {
-  /** The new cap; null takes it away. If it is left out, an append keeps the cap, and a put ends
-   *  it. */
+  /** The new cap; null takes it away. If it is left out, an append keeps the cap,
+   *  and a put ends it. */
   readonly cap?: Cap | null
 }
 
@@ -165,8 +165,8 @@ export type Op =
   | ({ readonly op: 'move'; readonly key: string; readonly replace?: boolean } & Omit<Source, 'at'>)
   /** Makes a log of the first `count` blobs of another one. It is not sealed. */
   | ({ readonly op: 'fork'; readonly key: string; readonly count: number } & Source)
-  /** Makes a key what it was at a retained root, and removes it if it was not there. `/` is the
-   *  whole tree. */
+  /** Makes a key what it was at a retained root, and removes it if it was not there. `/` is
+   *  the whole tree. */
   | { readonly op: 'restore'; readonly key: string; readonly at: number | string }
   /** Stores a treeobj in JSON as in Flux's RFC 11 (`TreeobjJson`, with all refs of a valref). With
    *  `dangling`, which only the owner may say, it may name blobs that are not stored. */
@@ -197,8 +197,8 @@ export type Guard =
   | { readonly key: string; readonly absent: true }
   /** Holds if the key has this ref (see `Stat.ref`). */
   | { readonly key: string; readonly ref: string }
-  /** Holds if the key has this number of blobs. A missing key has none, a small value that was put
-   *  has one. */
+  /** Holds if the key has this number of blobs. A missing key has none, a small value that
+   *  was put has one. */
   | { readonly key: string; readonly count: number }
   /** Holds if the namespace is at this seq: nothing was committed since. */
   | { readonly seq: number }
@@ -243,8 +243,8 @@ export type OpResult = {
 
 /** The answer of a transaction. */
 export type Committed = {
-  /** The seq of the transaction. Transactions that are committed together have one root, and a seq
-   *  each. */
+  /** The seq of the transaction. Transactions that are committed together have one root,
+   *  and a seq each. */
   readonly seq: number
   /** The ref of the root. */
   readonly ref: Blobref

@@ -1,5 +1,5 @@
-/** The upkeep of a store: usage, collection, forgetting, export and import. See rfc/10, rfc/14 and
- *  rfc/15. */
+/** The upkeep of a store: usage, collection, forgetting, export and import. See rfc/10,
+ *  rfc/14 and rfc/15. */
 
 import type { Blobref } from '../blob/blobref.js'
 import type { Code } from '../error.js'
@@ -102,8 +102,8 @@ export type Imported = {
 
 /** The size of a store, in bytes. */
 export type Usage = {
-  /** The disk space of the store's files, free space in them included; absent for a store in
-   *  memory. */
+  /** The disk space of the store's files, free space in them included; absent for a
+   *  store in memory. */
   readonly disk?: number
   /** The size of all blobs and nodes, those that a collection would free included. */
   readonly stored: number

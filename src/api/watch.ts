@@ -10,16 +10,16 @@ export type Position = {
   readonly incarnation: string
   /** The number of blobs before it. */
   readonly index: number
-  /** The ref of the first `index` blobs of the key, which proves that a watch goes on with the same
-   *  history. */
+  /** The ref of the first `index` blobs of the key, which proves that a watch goes on with
+   *  the same history. */
   readonly prefix: Blobref
 }
 
-/** The start of an append watch: the index of a blob (a negative one counts from the end, bounded
- *  by what is there), a byte offset (the blob that holds that byte), or a position. A position also
- *  proves what came before: EOVERWRITTEN if the key has another history. A start below the base of
- *  a trimmed log is ECOMPACTED, and `failed.state` says where the log begins now (`base`,
- *  `position`). */
+/** The start of an append watch: the index of a blob (a negative one counts from the end,
+ *  bounded by what is there), a byte offset (the blob that holds that byte), or a position. A
+ *  position also proves what came before: EOVERWRITTEN if the key has another history. A start
+ *  below the base of a trimmed log is ECOMPACTED, and `failed.state` says where the log begins
+ *  now (`base`, `position`). */
 export type From = number | { readonly offset: number } | Position
 
 /** The options of `watch`. */
@@ -31,8 +31,8 @@ export type WatchOptions = {
   readonly namespace?: string
   /** append: the start. Default: the first blob that is there. */
   readonly from?: From
-  /** True to wait until the key, and its namespace, are there. Otherwise a missing one is ENOENT or
-   *  ENONS. */
+  /** True to wait until the key, and its namespace, are there. Otherwise a missing one is
+   *  ENOENT or ENONS. */
   readonly waitCreate?: boolean
   /** value: true to deliver a value only if it differs from the one that was delivered before. */
   readonly uniq?: boolean

@@ -1,6 +1,6 @@
-/** Work on held commit loops: transactions that change several namespaces at once, and changes of
- *  older roots. Moves between namespaces and `forget` need it. See rfc/18, rule 6, and rfc/14, rule
- *  23.
+/** Work on held commit loops: transactions that change several namespaces at once, and changes
+ *  of older roots. Moves between namespaces and `forget` need it. See rfc/18, rule 6, and
+ *  rfc/14, rule 23.
  *  Invariant: the commit loops of all its namespaces stand still until the work is done. All of
  *  them are asked in one turn of the event loop, so that two such works never wait for each
  *  other. */
@@ -15,8 +15,8 @@ import { emptyTransaction } from '../transaction/transaction.js'
 import { type Built, type GroupBuild, rebaseTriesMax } from './group-build.js'
 import { type Sending, send } from './send.js'
 
-/** The calls of a commit loop that work on held loops needs. `Committer` implements and documents
- *  them. */
+/** The calls of a commit loop that work on held loops needs. `Committer` implements and
+ *  documents them. */
 interface HoldableLoop {
   hold(released: Deferred<void>): Promise<void>
   begin(others?: ReadonlyMap<string, DraftGroup>): Promise<GroupBuild>

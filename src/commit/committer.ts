@@ -28,8 +28,8 @@ import { type Sending, send } from './send.js'
 
 /** The largest number of transactions in a group. */
 const groupTransactionsMax = 4_096
-/** The largest size of a group, in bytes (`Prepared.size`). One larger transaction is a group of
- *  its own. */
+/** The largest size of a group, in bytes (`Prepared.size`). One larger transaction is a
+ *  group of its own. */
 export const groupSizeMax = 4 * 1024 * 1024
 
 /** An entry of the queue at which the loop stands still. `held` is resolved then, and the loop goes
@@ -39,8 +39,8 @@ type Hold = { readonly held: Deferred<void>; readonly released: Deferred<void> }
 type Left = {
   /** The transactions that open the next group. */
   readonly rest: readonly Waiting[]
-  /** The transactions that failed after others were applied. They are answered when the group is
-   *  durable. */
+  /** The transactions that failed after others were applied. They are answered when the
+   *  group is durable. */
   readonly refused: readonly { readonly waiting: Waiting; readonly error: unknown }[]
   /** The transactions of the group, applied or refused, in their order. */
   readonly ours: readonly Waiting[]
@@ -140,8 +140,8 @@ export class Committer {
   }
 
   async #run(): Promise<void> {
-    // Waits one turn of the event loop, so that all who submit in this turn, from many sockets,
-    // share a group.
+    // Waits one turn of the event loop, so that all who submit in this turn, from many
+    // sockets, share a group.
     await setImmediate()
     while (this.#queue.length > 0) {
       const group = this.#take()
@@ -232,9 +232,9 @@ export class Committer {
     }
   }
 
-  /** Moves the namespace to the root of a stored group, or to a newer one, and answers the group's
-   *  transactions. REQUIRES: the engine has stored the group. `head`: the newest root and revision
-   *  since then. */
+  /** Moves the namespace to the root of a stored group, or to a newer one, and answers the
+   *  group's transactions. REQUIRES: the engine has stored the group. `head`: the newest root and
+   *  revision since then. */
   async publish(built: Built, head: Pick<Head, 'root' | 'revision'>): Promise<void> {
     await this.#ports.content.remember(built.blobs)
     this.#advance({ root: built.root, revision: head.revision })

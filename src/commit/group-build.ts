@@ -170,8 +170,8 @@ export class GroupBuild implements Disposable {
     throw new AnsweredBefore({ seq, ref, results, repeated: true })
   }
 
-  /** Returns the root that holds a seq; the one that the group follows if the former is no longer
-   *  retained. */
+  /** Returns the root that holds a seq; the one that the group follows if the former is no
+   *  longer retained. */
   async #rootHolding(seq: number): Promise<Root> {
     try {
       return await this.#namespace.roots.at(seq, this.#before)

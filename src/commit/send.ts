@@ -23,9 +23,9 @@ export type Sent = {
   readonly head: Pick<Head, 'root' | 'revision'>
 }
 
-/** Sends parts in one durable write, and returns their outcomes in the same order. Throws the
- *  engine's error if nothing was stored, ENONS, and EUNKNOWN where it is not known if something
- *  was. */
+/** Sends parts in one durable write, and returns their outcomes in the same order.
+ *  Throws the engine's error if nothing was stored, ENONS, and EUNKNOWN where it is not
+ *  known if something was. */
 export async function send(engine: Engine, sending: readonly Sending[]): Promise<Sent[]> {
   const parts = sending.map(({ part }) => part)
   let failure: TailraceError | undefined

@@ -68,8 +68,8 @@ export class BlobTable {
     return this.#stored
   }
 
-  /** Adds the records that a step frees and moves to a transaction. `stage` adds the changes of the
-   *  index. */
+  /** Adds the records that a step frees and moves to a transaction. `stage` adds the
+   *  changes of the index. */
   sweep(writes: Writes, options: SweepOptions): SweepPlan {
     const newRecord = () => ++this.#lastRecord
     const [records, index] = [this.#records, this.#index]

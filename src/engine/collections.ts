@@ -6,8 +6,8 @@ import { TailraceError } from '../error.js'
 import type { Collection, SweepStep, Swept } from './engine.js'
 import type { Spares } from './spares.js'
 
-/** Does a step. `assertOpen` throws ECLOSED once the collection has ended: nothing may be freed
- *  then. */
+/** Does a step. `assertOpen` throws ECLOSED once the collection has ended: nothing
+ *  may be freed then. */
 type SweepPart = (step: SweepStep, assertOpen: () => void) => Promise<Swept>
 
 /** Begins collections, and refuses a second one. */

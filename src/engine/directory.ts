@@ -1,7 +1,7 @@
-/** Opens the store of a data directory, which is in `store/`, beside `format.json`. See rfc/13,
- *  rule 19.
- *  Invariant: where `format.json` is there and the store is not, the store was lost, and no new one
- *  is made. */
+/** Opens the store of a data directory, which is in `store/`, beside `format.json`. See
+ *  rfc/13, rule 19.
+ *  Invariant: where `format.json` is there and the store is not, the store was lost, and no
+ *  new one is made. */
 
 import { join } from 'node:path'
 import type { Environment } from '../base/environment.js'

@@ -14,8 +14,8 @@ const chunkSize = 256 * 1024
  *  are. */
 const blockSize = 512
 
-/** Resolves to true if writing `size` more bytes to `directory`, and a sync, fail for want of space
- *  or quota. */
+/** Resolves to true if writing `size` more bytes to `directory`, and a sync, fail for want of
+ *  space or quota. */
 export async function isFull(directory: string, size: number): Promise<boolean> {
   try {
     await probe(directory, size)
@@ -25,8 +25,8 @@ export async function isFull(directory: string, size: number): Promise<boolean> 
   }
 }
 
-/** Returns the bytes that the files of a directory take on the disk. Undefined where the directory
- *  is gone. */
+/** Returns the bytes that the files of a directory take on the disk. Undefined where the
+ *  directory is gone. */
 export async function diskSizeOf(directory: string): Promise<number | undefined> {
   try {
     let size = 0

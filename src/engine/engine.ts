@@ -60,8 +60,8 @@ export type Part = {
   /** The oldest seq that the namespace retains. The engine may drop older roots, except those that
    *  every engine keeps (`historyAgeMs`, `historyCount`). Absent: it may drop all except those. */
   readonly retained?: number
-  /** True if the part removes more than it adds: an engine may let it go on where its disk is full
-   *  for others. */
+  /** True if the part removes more than it adds: an engine may let it go on where its disk is
+   *  full for others. */
   readonly frees?: boolean
 }
 
@@ -93,8 +93,8 @@ export type Supports = {
 
 /** One step of a sweep over all that is stored. */
 export type SweepStep = {
-  /** The position up to which earlier steps have looked; 0 at first. Opaque, but it survives a
-   *  reopening. */
+  /** The position up to which earlier steps have looked; 0 at first. Opaque, but it
+   *  survives a reopening. */
   readonly after: number
   /** Returns true if the blob, of `size` bytes, is in use. Called once for each blob of the step,
    *  in one turn of the event loop. */
@@ -110,8 +110,8 @@ export type SweepStep = {
 
 /** The result of a step. */
 export type Swept = {
-  /** The `after` of the next step. Undefined once all that was there when the collection began was
-   *  looked at. */
+  /** The `after` of the next step. Undefined once all that was there when the collection
+   *  began was looked at. */
   readonly next: number | undefined
   /** The number of bytes that were looked at. */
   readonly scanned: number
@@ -119,9 +119,9 @@ export type Swept = {
   readonly freed: { readonly count: number; readonly size: number }
 }
 
-/** A collection that is under way until it is disposed of. It spares every ref that is put, asked
- *  for or committed since its beginning, stored before or not, so that no commit loses a blob that
- *  it names. */
+/** A collection that is under way until it is disposed of. It spares every ref that is put,
+ *  asked for or committed since its beginning, stored before or not, so that no commit loses a
+ *  blob that it names. */
 export interface Collection extends Disposable {
   /** Looks at a bounded part of the store (`sweepStepSize`, `sweepRefsMax`), and deletes in one
    *  durable write the blobs that are neither live nor spared. It may spare more. Throws EBUSY (a
@@ -186,8 +186,8 @@ export interface Engine extends AsyncDisposable {
   /** Returns the heads of all namespaces. Throws ECLOSED. */
   roots(): Promise<Head[]>
 
-  /** Makes a namespace with its first root, and the blobs of that root. Throws EEXIST, ENOSPC, EIO,
-   *  ECLOSED. */
+  /** Makes a namespace with its first root, and the blobs of that root. Throws EEXIST,
+   *  ENOSPC, EIO, ECLOSED. */
   create(namespace: Namespace, root: Root, blobs: readonly Blob[]): Promise<Head>
   /** Removes a namespace with its roots; its blobs stay. Throws ENONS, EIO, ECLOSED. */
   remove(namespace: string, incarnation: string): Promise<void>
@@ -212,9 +212,9 @@ export interface Engine extends AsyncDisposable {
    *  ECLOSED at a close. */
   watch(signal: AbortSignal): AsyncIterable<void>
 
-  /** Takes or renews the right to commit to a namespace for `ttlMs`, and returns its epoch, which
-   *  grows with each new owner. Throws EBUSY while another owner holds it, ENONS, ENOSPC, EIO,
-   *  ECLOSED. */
+  /** Takes or renews the right to commit to a namespace for `ttlMs`, and returns its epoch,
+   *  which grows with each new owner. Throws EBUSY while another owner holds it, ENONS,
+   *  ENOSPC, EIO, ECLOSED. */
   lease(namespace: string, owner: string, ttlMs: number): Promise<number>
 }
 

@@ -32,8 +32,8 @@ export async function settleFormat(
   await writeFormat(directory, storeId)
 }
 
-/** Reads the file. Undefined where there is none. Throws EMISCONFIGURED (a newer format, or no
- *  JSON). */
+/** Reads the file. Undefined where there is none. Throws EMISCONFIGURED (a newer
+ *  format, or no JSON). */
 export async function readFormat(directory: string): Promise<Format | undefined> {
   const path = formatFile(directory)
   const text = await readFile(path, 'utf8').catch((error: unknown) => {

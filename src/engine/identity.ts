@@ -39,8 +39,8 @@ export type Identity = {
   readonly fresh: boolean
 }
 
-/** Returns the identities of a store's files. REQUIRES: the data file is there. Throws what node:fs
- *  throws. */
+/** Returns the identities of a store's files. REQUIRES: the data file is there. Throws what
+ *  node:fs throws. */
 export async function storeFiles(directory: string): Promise<StoreFiles> {
   const identify = (path: string) => {
     const descriptor = openSync(path, 'r')

@@ -23,9 +23,9 @@ export class CommitLeases {
     this.#environment = environment
   }
 
-  /** Renews the lease of `owner` for `ttlMs`, and returns its epoch. Undefined where nobody holds
-   *  the lease: then make a new epoch durable, and `grant` it. Throws EBUSY while another owner
-   *  holds it. */
+  /** Renews the lease of `owner` for `ttlMs`, and returns its epoch. Undefined where nobody
+   *  holds the lease: then make a new epoch durable, and `grant` it. Throws EBUSY while another
+   *  owner holds it. */
   renew(namespace: string, incarnation: string, owner: string, ttlMs: number): number | undefined {
     const grant = this.#grants.get(namespace)
     const now = this.#environment.monotonic()

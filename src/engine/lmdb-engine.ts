@@ -97,8 +97,8 @@ export class LmdbEngine implements Engine {
     this.#roots.rebuild()
   }
 
-  /** The number of index entries that are in memory only: bounded (rfc/4, rule 17), 0 after a
-   *  close. */
+  /** The number of index entries that are in memory only: bounded (rfc/4, rule 17),
+   *  0 after a close. */
   get indexWaiting(): number {
     return this.#index.waiting
   }
@@ -311,8 +311,8 @@ export class LmdbEngine implements Engine {
     }
   }
 
-  /** Checks that no root after `last` was dropped since `head` was read. Throws ECOMPACTED, ENONS,
-   *  ECLOSED. */
+  /** Checks that no root after `last` was dropped since `head` was read. Throws ECOMPACTED,
+   *  ENONS, ECLOSED. */
   #assertFollows(head: Head, last: number): void {
     this.#moves.assertOpen()
     const { name, incarnation } = head.namespace

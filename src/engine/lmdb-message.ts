@@ -10,8 +10,8 @@ import { closeSync, openSync, readFileSync, readSync, writeSync } from 'node:fs'
 const kept = 'Attempting to write page at position %u, size %u'
 const format = Buffer.from(`${kept}, blocks %u, buffer sizes %i %i %i\0`)
 
-/** Shortens the format, and returns true if it is short now. It may be called again. REQUIRES: lmdb
- *  is loaded. */
+/** Shortens the format, and returns true if it is short now. It may be called again. REQUIRES:
+ *  lmdb is loaded. */
 export function shortenWriteMessage(): boolean {
   try {
     const memory = openSync('/proc/self/mem', 'r+')

@@ -265,9 +265,9 @@ function openTable(root: Root, name: string): LmdbTable {
   return new LmdbTable(root.openDB<Buffer, Uint8Array>({ name, ...binary }), root)
 }
 
-/** Handles the second rejection of a failed transaction: its error has a promise `commitError`, and
- *  an unhandled rejection would end the process. It is not awaited, since it may stay open for
- *  ever. */
+/** Handles the second rejection of a failed transaction: its error has a promise
+ *  `commitError`, and an unhandled rejection would end the process. It is not awaited, since
+ *  it may stay open for ever. */
 function quiet(error: unknown): void {
   if (!(error instanceof Error) || !('commitError' in error)) return
   if (error.commitError instanceof Promise) error.commitError.catch(() => {})

@@ -1,7 +1,7 @@
 /** The memory engine: everything is in maps, and ends with the process. For tests, and for stores
  *  that need no disk. See rfc/4, rule 12.
- *  Invariant: all parts of a commit are applied in one turn of the event loop, each whole or not at
- *  all. */
+ *  Invariant: all parts of a commit are applied in one turn of the event loop, each
+ *  whole or not at all. */
 
 import type { Environment } from '../base/environment.js'
 import type { Blob } from '../blob/blob.js'

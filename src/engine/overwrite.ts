@@ -15,8 +15,8 @@ const overwriteStep = 32
 const confirmStep = 8
 /** The number of rows that one transaction removes. */
 const unfillStep = 1_024
-/** The number of transactions in a row that must make the file longer: all free pages were taken
- *  then. */
+/** The number of transactions in a row that must make the file longer: all free pages
+ *  were taken then. */
 const grownMax = 2
 /** The largest number of entries that one transaction rewrites. */
 const rewriteStep = 128
@@ -141,8 +141,8 @@ async function removeRows(tables: Tables, writer: Writer): Promise<void> {
   }
 }
 
-/** Runs writes as a job of the writer. Resolves to false where the disk is full: then nothing was
- *  written. */
+/** Runs writes as a job of the writer. Resolves to false where the disk is full: then
+ *  nothing was written. */
 async function submit(
   writer: Writer,
   write: (writes: Writes) => void,

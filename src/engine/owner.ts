@@ -66,8 +66,8 @@ export class StoreLock {
   }
 }
 
-/** Returns true if the process lives, and can be seen from here: a process of another container
- *  cannot. */
+/** Returns true if the process lives, and can be seen from here: a process of another
+ *  container cannot. */
 export function isAlive({ pid, start }: Pick<Owner, 'pid' | 'start'>): boolean {
   if (start !== '') return processStart(pid) === start && !isDefunct(pid)
   try {

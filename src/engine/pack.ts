@@ -1,6 +1,6 @@
-/** Packs: many small blobs in one record, with their refs in front. See rfc/4, rule 16. Pure.
- *  Layout: version u8, count u32, count × (digest 32 bytes, length u32), then the bytes in that
- *  order. */
+/** Packs: many small blobs in one record, with their refs in front. See rfc/4, rule 16.
+ *  Pure. Layout: version u8, count u32, count × (digest 32 bytes, length u32), then the
+ *  bytes in that order. */
 
 import type { Blob } from '../blob/blob.js'
 import { type Blobref, blobrefAt, digestSize, writeDigest } from '../blob/blobref.js'
@@ -23,8 +23,8 @@ export function packedSize(blob: Blob): number {
   return entrySize + blob.bytes.length
 }
 
-/** The bytes for blobs in a pack: a list of blobs fits if the sum of their `packedSize` is at most
- *  this. */
+/** The bytes for blobs in a pack: a list of blobs fits if the sum of their `packedSize`
+ *  is at most this. */
 export const packRoom = packSizeMax - headSize
 
 /** Makes a pack. REQUIRES: the blobs fit (`packRoom`). */

@@ -12,8 +12,8 @@ import { isFullError } from './disk.js'
 
 /** The size of the whole reserve, in bytes. */
 export const reserveSize = 4 * 1024 * 1024
-/** The size of the store's file, in bytes, from which on it has a reserve: a new store takes little
- *  space. */
+/** The size of the store's file, in bytes, from which on it has a reserve: a new store
+ *  takes little space. */
 export const reservedSizeMin = 4 * reserveSize
 /** The bytes that are given back to the disk at a time. */
 const releaseStep = 1024 * 1024
@@ -39,8 +39,8 @@ export class Reserve {
     return this.#size >= reserveSize
   }
 
-  /** Makes the reserve whole if the disk has room. Resolves to 'impossible' if something other than
-   *  a full disk stands against it; it is then not tried again. Never throws. */
+  /** Makes the reserve whole if the disk has room. Resolves to 'impossible' if it
+   *  failed for another reason than a full disk; it is then not tried again. Never throws. */
   async make(): Promise<'whole' | 'full' | 'impossible'> {
     if (this.#impossible) return 'impossible'
     try {
@@ -80,8 +80,8 @@ export class Reserve {
     }
   }
 
-  /** Gives `releaseStep` bytes back to the disk. Returns false where nothing is left, or it failed.
-   *  Never throws. */
+  /** Gives `releaseStep` bytes back to the disk. Returns false where nothing is left, or it
+   *  failed. Never throws. */
   release(): boolean {
     if (this.#size === 0) return false
     try {

@@ -217,8 +217,8 @@ export class RootTable {
     return () => this.#dead.delete(id)
   }
 
-  /** Stages the removal of up to `trimBatch` of the oldest roots, if they are too many, too old and
-   *  not retained. */
+  /** Stages the removal of up to `trimBatch` of the oldest roots, if they are too many, too old
+   *  and not retained. */
   #stageTrim(
     writes: Writes,
     life: Life,

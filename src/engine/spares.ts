@@ -1,6 +1,6 @@
-/** The blobs that a collection spares although no root names them: those that were put or asked for
- *  lately, and those that are put or committed while the collection is under way. See rfc/4, rule
- *  25.
+/** The blobs that a collection spares although no root names them: those that were put or asked
+ *  for lately, and those that are put or committed while the collection is under way. See
+ *  rfc/4, rule 25.
  *  Invariant: it may spare too many blobs, never too few. Where it could not remember all puts
  *  since a time, it spares everything. */
 
@@ -49,8 +49,8 @@ export class Spares {
     }
   }
 
-  /** Notes the blobs of a commit from its submission on. Call the result when the commit is
-   *  answered. */
+  /** Notes the blobs of a commit from its submission on. Call the result when the
+   *  commit is answered. */
   commit(blobs: readonly Named[]): () => void {
     if (blobs.length === 0) return () => {}
     for (const { ref } of blobs) this.#touch(ref)
@@ -69,8 +69,8 @@ export class Spares {
     this.#touched = undefined
   }
 
-  /** Returns true if a ref was put since the time `since`, or put or committed since the collection
-   *  began. */
+  /** Returns true if a ref was put since the time `since`, or put or committed since the
+   *  collection began. */
   isSpared(ref: Blobref, since: number): boolean {
     if (since <= this.#droppedUpTo) return true
     if ((this.#puts.get(ref) ?? Number.NEGATIVE_INFINITY) >= since) return true

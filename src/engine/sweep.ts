@@ -1,5 +1,6 @@
 /** Plans one step of a sweep over the records of blobs. Records without a live blob are removed.
- *  Packs with few live blobs are removed too, and these move to new packs. See rfc/4, rule 27.
+ *  Packs with few live blobs are removed too, and these blobs move
+ *  to new packs. See rfc/4, rule 27.
  *  Invariant: it only adds writes to a transaction. A blob that moves is written to its new place
  *  by the transaction that removes the old one. */
 

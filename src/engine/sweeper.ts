@@ -1,8 +1,8 @@
 /** The collections of the durable engine: runs steps as jobs of the writer, beside loads, puts and
  *  commits. See rfc/4, rules 25 to 27.
- *  Invariant: no collection that spares later puts drops a ref after `has` has said that it is
- *  there. A ref that is committed or put with its bytes is stored, whatever an earlier sweep
- *  dropped. */
+ *  Invariant: no collection that spares later puts drops a ref after `has` has said that
+ *  it is there. A ref that is committed or put with its bytes is stored, whatever an
+ *  earlier sweep dropped. */
 
 import { deferred } from '../base/deferred.js'
 import type { Blobref } from '../blob/blobref.js'
@@ -43,8 +43,8 @@ export class Sweeper {
     this.#ports.spares.put(refs)
   }
 
-  /** Submits a job to the writer. A collection that is under way, or begins meanwhile, spares its
-   *  blobs. */
+  /** Submits a job to the writer. A collection that is under way, or begins meanwhile,
+   *  spares its blobs. */
   async submit<T>(job: Job<T>): Promise<WriteOutcome<T>> {
     const answered = this.#ports.spares.commit(job.blobs)
     try {

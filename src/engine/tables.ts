@@ -75,8 +75,8 @@ export interface Tables {
 
   /** Runs one durable transaction. Rejects where it was not stored, or where that is not known. */
   write(writes: Writes): Promise<void>
-  /** Returns true if a transaction can be begun; false after a failure that the store itself cannot
-   *  undo. */
+  /** Returns true if a transaction can be begun; false after a failure that the store
+   *  itself cannot undo. */
   writable(): boolean
   close(): Promise<void>
 }

@@ -13,8 +13,8 @@ import { type Tables, Writes } from './tables.js'
 
 /** The largest number of jobs that wait; above it EBUSY at once. */
 export const jobsMax = 65_536
-/** The largest size of the blobs in one transaction, in bytes. One larger job has a transaction of
- *  its own. */
+/** The largest size of the blobs in one transaction, in bytes. One larger job has a
+ *  transaction of its own. */
 export const groupSizeMax = 32 * 1024 * 1024
 
 /** The changes of one transaction, which its jobs add to. */

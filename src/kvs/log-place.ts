@@ -18,8 +18,8 @@ export type LogPlace = {
 export type CheckedPlace = {
   /** The place behind the whole log, at the root that was checked. */
   readonly end: LogPlace
-  /** Resolves to true if a position belongs to the history that was checked; false if it is beyond
-   *  `end`. */
+  /** Resolves to true if a position belongs to the history that was checked; false if it
+   *  is beyond `end`. */
   readonly includes: (position: Position) => Promise<boolean>
 }
 
@@ -30,7 +30,7 @@ export interface LogPlaces {
   end(key: string, scope?: ReadScope): Promise<LogPlace | undefined>
   /** Checks that a reader who was at `place`, and read on to the byte `from`, has the first bytes
    *  of the log that is there now. Throws EOVERWRITTEN (it has others), ENOENT, EISDIR, and
-   *  ECOMPACTED (this cannot be told: the place was trimmed away, or roots since then are no longer
-   *  retained). */
+   *  ECOMPACTED (this cannot be told: the place was trimmed away, or roots since then are no
+   *  longer retained). */
   check(key: string, place: LogPlace, from: number, scope?: Scope): Promise<CheckedPlace>
 }

@@ -60,8 +60,8 @@ export class OpenNamespaces implements AsyncDisposable {
     return namespaces
   }
 
-  /** Calls `listener` for each new root, and for each namespace that is made or ends, until it is
-   *  disposed of. */
+  /** Calls `listener` for each new root, and for each namespace that is made or ends, until it
+   *  is disposed of. */
   listen(listener: StoreListener): Disposable {
     this.#listeners.add(listener)
     return { [Symbol.dispose]: () => this.#listeners.delete(listener) }
@@ -142,8 +142,8 @@ export class OpenNamespaces implements AsyncDisposable {
     }
   }
 
-  /** Makes a namespace with a tree, empty by default. Throws EEXIST, EINVAL, EPERM (reserved),
-   *  ECLOSED. */
+  /** Makes a namespace with a tree, empty by default. Throws EEXIST, EINVAL, EPERM
+   *  (reserved), ECLOSED. */
   async create(name: string, data: Dir = emptyDir): Promise<LiveNamespace> {
     this.checkOpen()
     parseNamespaceName(name)
@@ -178,8 +178,8 @@ export class OpenNamespaces implements AsyncDisposable {
     if (this.#closed) throw closed()
   }
 
-  /** Waits for the commit groups that are on their way, and refuses whatever waits then with
-   *  ECLOSED. */
+  /** Waits for the commit groups that are on their way, and refuses whatever waits
+   *  then with ECLOSED. */
   async [Symbol.asyncDispose](): Promise<void> {
     if (this.#closed) return
     this.#closed = true

@@ -103,8 +103,8 @@ export class Reader {
     return { stat, chunks }
   }
 
-  /** Reads a value of at most `blobSizeMax` bytes. Undefined where it is not there. Throws E2BIG,
-   *  EISDIR. */
+  /** Reads a value of at most `blobSizeMax` bytes. Undefined where it is not there.
+   *  Throws E2BIG, EISDIR. */
   async small(snapshot: Snapshot, key: string): Promise<Uint8Array | undefined> {
     const reading = await this.read(snapshot, key, {})
     if (!reading) return undefined
@@ -196,9 +196,9 @@ export class Reader {
     return { entries, more: false, seq: snapshot.seq }
   }
 
-  /** Lists every key below a directory that comes after `after`, a directory before what is in it.
-   *  Keys below a directory whose own key is too long to be asked for (`isAddressable`) are left
-   *  out. */
+  /** Lists every key below a directory that comes after `after`, a directory before what is
+   *  in it. Keys below a directory whose own key is too long to be asked for
+   *  (`isAddressable`) are left out. */
   async *#walk(
     dir: Dir,
     prefix: string,

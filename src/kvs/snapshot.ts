@@ -13,8 +13,8 @@ import type { Snapshot } from './read.js'
 export type HeldSnapshot = Snapshot &
   Disposable & {
     readonly meta: Dir
-    /** Keeps the root readable for `keptRootMs`. Called where the answer names the root for a next
-     *  page. */
+    /** Keeps the root readable for `keptRootMs`. Called where the answer names the root
+     *  for a next page. */
     readonly keep: () => void
   }
 

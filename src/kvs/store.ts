@@ -111,8 +111,8 @@ export class KeyStore implements Keys, AsyncDisposable {
     return new KeyStore(content, nodes, namespaces, environment)
   }
 
-  /** Calls `listener` for each new root, and for each namespace that is made or ends, until it is
-   *  disposed of. */
+  /** Calls `listener` for each new root, and for each namespace that is made or ends, until it
+   *  is disposed of. */
   listen(listener: StoreListener): Disposable {
     return this.spaces.listen(listener)
   }
@@ -170,8 +170,8 @@ export class KeyStore implements Keys, AsyncDisposable {
       upload[Symbol.dispose]()
       throw error
     }
-    // The transaction goes on if its caller cancels, and needs the blobs of the upload until its
-    // answer.
+    // The transaction goes on if its caller cancels, and needs the blobs of the upload
+    // until its answer.
     const committed = submitted.finally(() => upload[Symbol.dispose]())
     return oneOp(await joinAbort(committed, signal))
   }
@@ -230,8 +230,8 @@ export class KeyStore implements Keys, AsyncDisposable {
     using snapshot = await this.#hold(options)
     const stat = await this.reader.stat(snapshot, key, !options.nofollow)
     if (stat?.type !== 'val' && stat?.type !== 'valref') return stat
-    // An empty `meta` has no expiry and no cap. Both are told at the newest root only (rfc/9,
-    // rule 13).
+    // An empty `meta` has no expiry and no cap. Both are told at the newest root only
+    // (rfc/9, rule 13).
     if (snapshot.meta.ref === undefined || options.at !== undefined) return stat
     const found = await this.reader.find(snapshot, parseKey(key), { follow: true })
     const own = found.namespace === snapshot.namespace
@@ -302,14 +302,14 @@ export class KeyStore implements Keys, AsyncDisposable {
     return this.spaces.remove(name)
   }
 
-  /** Waits for the commit groups that are on their way, and refuses whatever waits then with
-   *  ECLOSED. */
+  /** Waits for the commit groups that are on their way, and refuses whatever waits
+   *  then with ECLOSED. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.spaces[Symbol.asyncDispose]()
   }
 
-  /** Submits a transaction. If the caller cancels (ECANCELED), the transaction may still be
-   *  committed. */
+  /** Submits a transaction. If the caller cancels (ECANCELED), the transaction may
+   *  still be committed. */
   #submit(committer: Committer, prepared: Prepared, signal?: AbortSignal): Promise<Committed> {
     return joinAbort(committer.submit(prepared), signal)
   }
@@ -322,8 +322,8 @@ export class KeyStore implements Keys, AsyncDisposable {
     return peekKey(this.nodes, live.root, key, options)
   }
 
-  /** Waits for `minSeq`, and holds the snapshot that the options ask for. The caller disposes of
-   *  it. */
+  /** Waits for `minSeq`, and holds the snapshot that the options ask for. The caller
+   *  disposes of it. */
   async #hold(options: ReadScope): Promise<HeldSnapshot> {
     const live = this.namespace(options.namespace)
     if (options.minSeq !== undefined) await live.reach(options.minSeq, options.signal)

@@ -22,8 +22,8 @@ export const lentMax = 131_072
  *  larger upload keeps all blobs that were put since it began. */
 export const uploadRefsMax = 1_048_576
 
-/** An upload. REQUIRES: it begins before its first put, and is disposed of after its commit is
- *  answered. */
+/** An upload. REQUIRES: it begins before its first put, and is disposed of after its
+ *  commit is answered. */
 export class Upload implements Disposable {
   readonly #since: number
   readonly #end: (upload: Upload) => void
@@ -34,8 +34,8 @@ export class Upload implements Disposable {
     this.#end = end
   }
 
-  /** The time (monotonic, ms) from which on all puts are kept. Infinity while the upload notes all
-   *  its refs. */
+  /** The time (monotonic, ms) from which on all puts are kept. Infinity while the upload
+   *  notes all its refs. */
   get since(): number {
     return this.#refs.size < uploadRefsMax ? Number.POSITIVE_INFINITY : this.#since
   }
@@ -61,8 +61,8 @@ export class Upload implements Disposable {
 
 /** The uploads that were under way when a collection began. */
 export type OpenUploads = {
-  /** The time (monotonic, ms) from which on all puts are kept. Infinity if only the blobs of `has`
-   *  are. */
+  /** The time (monotonic, ms) from which on all puts are kept. Infinity if only the
+   *  blobs of `has` are. */
   readonly since: number
   /** Returns true if one of the uploads has noted a ref, until now. */
   readonly has: (ref: Blobref) => boolean
@@ -114,8 +114,8 @@ export class Uploads {
   }
 }
 
-/** The largest put, in bytes, that is read from its stream into memory and committed without an
- *  upload. */
+/** The largest put, in bytes, that is read from its stream into memory and committed
+ *  without an upload. */
 const putHeldMax = 1024 * 1024
 
 /** Reads a stream of at most `putHeldMax` bytes to its end. A longer one is returned as a stream of
@@ -165,8 +165,8 @@ export async function storeArray(
 
 type Signal = { readonly signal?: AbortSignal }
 
-/** Loads a copy of a blob. Undefined where it is not stored. Throws EINVAL, ECORRUPT, EIO,
- *  ECANCELED. */
+/** Loads a copy of a blob. Undefined where it is not stored. Throws EINVAL, ECORRUPT,
+ *  EIO, ECANCELED. */
 export async function loadBlob(
   content: Content,
   ref: string,

@@ -64,8 +64,8 @@ export class Holds {
     return [...this.#counts.values()].map(({ held }) => held)
   }
 
-  /** Marks all that is held now as stale. Called when something was forgotten, since it may have
-   *  that still. */
+  /** Marks all that is held now as stale. Called when something was forgotten, since it may
+   *  have that still. */
   forgotten(): void {
     for (const counted of this.#counts.values()) counted.stale = true
   }

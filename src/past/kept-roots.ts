@@ -10,8 +10,8 @@ import type { LiveNamespace } from './namespace.js'
 
 /** The time for which a root is kept after it was named or read last, in ms (monotonic). */
 export const keptRootMs = 60_000
-/** The largest number of kept roots in all namespaces. Above it, the one that was used longest ago
- *  goes. */
+/** The largest number of kept roots in all namespaces. Above it, the one that was used
+ *  longest ago goes. */
 export const keptRootsMax = 256
 
 type Kept = { readonly root: Root; readonly hold: Disposable; readonly until: number }

@@ -64,8 +64,8 @@ export class LiveNamespace {
     return this.#revision
   }
 
-  /** The reason for which no root follows: ENONS (it was removed) or ECLOSED. Undefined while it
-   *  lives. */
+  /** The reason for which no root follows: ENONS (it was removed) or ECLOSED. Undefined
+   *  while it lives. */
   get ended(): TailraceError | undefined {
     return this.#ended
   }
@@ -81,8 +81,8 @@ export class LiveNamespace {
     this.#waits.reached(before, root.seq)
   }
 
-  /** Gives retained roots other refs. REQUIRES: the engine has stored these, and the commit loop is
-   *  held. */
+  /** Gives retained roots other refs. REQUIRES: the engine has stored these, and the
+   *  commit loop is held. */
   rewritten(roots: readonly Rewritten[]): void {
     this.roots.rewritten(roots)
     const own = roots.find(({ seq }) => seq === this.#root.seq)
@@ -95,14 +95,14 @@ export class LiveNamespace {
     this.#waits.wakeAll()
   }
 
-  /** Returns the trees of a root, without I/O where they are in memory. Throws ECORRUPT, EDANGLING,
-   *  EIO. */
+  /** Returns the trees of a root, without I/O where they are in memory. Throws ECORRUPT,
+   *  EDANGLING, EIO. */
   async trees(root: Root): Promise<RootNode> {
     return readRoot(this.#nodes, root.ref)
   }
 
-  /** Returns the tree of the keys at a root, by default the newest. Throws ECORRUPT, EDANGLING,
-   *  EIO. */
+  /** Returns the tree of the keys at a root, by default the newest. Throws ECORRUPT,
+   *  EDANGLING, EIO. */
   async data(root: Root = this.#root): Promise<Dir> {
     return (await this.trees(root)).data
   }
@@ -128,8 +128,8 @@ export class LiveNamespace {
     return { name, incarnation, owner, created, seq, ref, keys, size, historySize, settings }
   }
 
-  /** Waits until the newest root has `seq` or a later one. Throws EINVAL, ENONS, ECLOSED,
-   *  ECANCELED. */
+  /** Waits until the newest root has `seq` or a later one. Throws EINVAL, ENONS,
+   *  ECLOSED, ECANCELED. */
   async reach(seq: number, signal: AbortSignal | undefined): Promise<void> {
     if (!Number.isSafeInteger(seq) || seq < 0) {
       throw new TailraceError('EINVAL', 'a seq is a whole number, 0 or more')

@@ -28,8 +28,8 @@ export class Page {
   }
 }
 
-/** Returns the number of entries that a page may have, `pageDefault` if none is asked for. Throws
- *  EINVAL. */
+/** Returns the number of entries that a page may have, `pageDefault` if none is asked
+ *  for. Throws EINVAL. */
 export function pageLimit(limit: number | undefined): number {
   if (limit === undefined) return pageDefault
   if (Number.isSafeInteger(limit) && limit >= 1 && limit <= pageMax) return limit

@@ -23,8 +23,8 @@ type PinningPorts = {
 /** The calls that change pins. */
 export class Pinning implements Pick<History, 'pin' | 'unpin' | 'pins'> {
   readonly #ports: PinningPorts
-  /** The end of the change of pins that was begun last. They run one at a time, so that pins can be
-   *  counted. */
+  /** The end of the change of pins that was begun last. They run one at a time, so that pins
+   *  can be counted. */
   #last: Promise<unknown> = Promise.resolve()
 
   constructor(ports: PinningPorts) {

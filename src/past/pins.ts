@@ -1,5 +1,5 @@
-/** Pins: roots that are kept by name, whatever the retention of their namespaces. See rfc/10, rules
- *  16 to 18.
+/** Pins: roots that are kept by name, whatever the retention of their namespaces. See rfc/10,
+ *  rules 16 to 18.
  *  Invariant: a pin stands in the reserved namespace `system` at `pins/NAME`. It is found only in
  *  the life of the namespace that it was made in. */
 

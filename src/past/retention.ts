@@ -137,8 +137,8 @@ export class Retention {
     }
   }
 
-  /** Reads the next page of roots into `#oldest`, from the recorded floor on, and returns its first
-   *  one. */
+  /** Reads the next page of roots into `#oldest`, from the recorded floor on, and
+   *  returns its first one. */
   async #read(): Promise<Candidate | undefined> {
     this.#after ??= (await this.#ports.recorded()) - 1
     const page = await this.#ports.log.page(this.#after, floorPageSize)

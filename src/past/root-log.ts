@@ -63,8 +63,8 @@ export class RootLog {
     })
   }
 
-  /** Returns up to `limit` roots with a seq above `after`, oldest first, retained or not. Throws
-   *  ECANCELED. */
+  /** Returns up to `limit` roots with a seq above `after`, oldest first, retained or not.
+   *  Throws ECANCELED. */
   async page(after: number, limit: number, bounds: Bounds = {}): Promise<readonly Root[]> {
     const { sizeMax = Number.POSITIVE_INFINITY, signal } = bounds
     const oldest = this.#roots[0]

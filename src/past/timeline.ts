@@ -106,8 +106,8 @@ export class Timeline implements Pick<History, 'roots' | 'diff' | 'log'> {
     return past.page(parseKey(key), { before, limit, signal: options.signal })
   }
 
-  /** Returns the treeobj of a key at a root; links are not followed. Throws EDANGLING, ECORRUPT,
-   *  EIO. */
+  /** Returns the treeobj of a key at a root; links are not followed. Throws
+   *  EDANGLING, ECORRUPT, EIO. */
   async #at(live: LiveNamespace, root: Root, key: Key): Promise<Treeobj | undefined> {
     let treeobj: Treeobj | undefined = await live.data(root)
     for (const component of componentsOf(key)) {
@@ -170,8 +170,8 @@ class KeyPast {
           if (!found) return this.#overtaken(entries)
           const { value } = found
           add(value)
-          // The next older value tells if the key changed at this root; until then it waits in
-          // `seen`.
+          // The next older value tells if the key changed at this root; until then it
+          // waits in `seen`.
           if (entries.length === limit) return { entries, next: root.seq + 1, oldest }
           seen = { root, value }
         }
@@ -182,16 +182,16 @@ class KeyPast {
       await setImmediate()
     }
     const [older] = last ? await log.pageBefore(oldest, last.seq, 1) : []
-    // Roots between `seen` and `last` did not concern the key, so that `last` has the value before
-    // `seen`.
+    // Roots between `seen` and `last` did not concern the key, so that `last` has the
+    // value before `seen`.
     const earlier = last === seen?.root ? older : last
     if (seen && earlier) {
       const found = await this.#look(earlier)
       if (!found) return this.#overtaken(entries)
       add(found.value)
     }
-    // Before the first root of all there was nothing. What was before an older root that is gone is
-    // not known.
+    // Before the first root of all there was nothing. What was before an older root that is
+    // gone is not known.
     if (!earlier && seen?.root.seq === 0) add(undefined)
     return { entries, ...(older && last && { next: last.seq }), oldest }
   }

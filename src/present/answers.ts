@@ -1,8 +1,8 @@
 /** Idempotency keys: a transaction that is sent again gets the answer of the first time, and is not
  *  applied again. See rfc/20, rules 5 to 7. `meta` keeps the answer at `answers/HASH`, where HASH
  *  is the hash of the idempotency key, and the HASH at `answer-order/SEQ`.
- *  Invariant: the commit of a transaction writes its answer, so that neither is there without the
- *  other. */
+ *  Invariant: the commit of a transaction writes its answer, so that neither is there
+ *  without the other. */
 
 import {
   answerKeptMs,
@@ -58,8 +58,8 @@ function answerPath(name: string): MetaPath {
   return [...answersPath, name]
 }
 
-/** Returns the path of a seq in the order of answers. The order of these names is the order of the
- *  seqs. */
+/** Returns the path of a seq in the order of answers. The order of these names is the
+ *  order of the seqs. */
 export function answerOrderEntry(seq: number): MetaPath {
   return [...answerOrderPath, seq.toString(16).padStart(seqDigits, '0')]
 }
@@ -157,9 +157,9 @@ export type Once = { readonly name: string; readonly digest: Uint8Array }
 
 type AnsweredGroup = Pick<DraftGroup, 'meta' | 'now'>
 
-/** Returns the answer that a transaction had before; undefined if it was not committed. Throws
- *  EINVAL (another transaction was committed under that key), EUNKNOWN (its answer is no longer
- *  kept). */
+/** Returns the answer that a transaction had before; undefined if it was not committed.
+ *  Throws EINVAL (another transaction was committed under that key), EUNKNOWN (its answer is
+ *  no longer kept). */
 export async function answered(
   group: AnsweredGroup,
   once: Once,

@@ -22,8 +22,8 @@ import type { Dir } from '../treeobj/treeobj.js'
 
 const names = ['keep', 'keepBytes', 'keepAge'] as const
 
-/** Checks the cap of an op: a new one, null (no cap from now on), or undefined (no change). Throws
- *  EINVAL. */
+/** Checks the cap of an op: a new one, null (no cap from now on), or undefined (no
+ *  change). Throws EINVAL. */
 export function parseCap(cap: Cap | null | undefined): Cap | null | undefined {
   if (cap === undefined || cap === null) return cap
   const fields = typeof cap === 'object' ? Object.entries(cap) : []
@@ -40,8 +40,8 @@ export function parseCap(cap: Cap | null | undefined): Cap | null | undefined {
   return Object.fromEntries(given)
 }
 
-/** Notes that a value was put or appended to, and sets its cap if it changes. REQUIRES: the key is
- *  resolved. */
+/** Notes that a value was put or appended to, and sets its cap if it changes. REQUIRES: the
+ *  key is resolved. */
 export function capAfterWrite(
   group: DraftGroup,
   key: Key,
@@ -79,8 +79,8 @@ export function decodeCap(record: MetaRecord): Cap {
   }
 }
 
-/** Returns the cap of a key in the draft of a group. REQUIRES: the key is resolved. Throws
- *  ECORRUPT. */
+/** Returns the cap of a key in the draft of a group. REQUIRES: the key is resolved.
+ *  Throws ECORRUPT. */
 export async function getCap(group: DraftGroup, key: Key): Promise<Cap | undefined> {
   if (lacksKind(group, 'cap')) return undefined
   const record = await getShortRecord(group.meta, lifePath('cap', key))

@@ -1,7 +1,7 @@
 /** The durable record of collections: the one under way, its progress, and the forgets to sweep up
  *  behind. See rfc/14, rule 17.
- *  Invariant: the record stands in the `meta` of the namespace `system`; only that commit loop
- *  changes it. */
+ *  Invariant: the record stands in the `meta` of the namespace `system`; only that commit
+ *  loop changes it. */
 
 import { corrupt, isCount } from '../base/stored.js'
 import type { Plain } from '../blob/codec.js'

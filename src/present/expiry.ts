@@ -149,8 +149,8 @@ export function parseExpiry({ ttl, sliding }: Expiry): ExpiryChange | undefined 
   return { ttl, sliding: sliding ?? false }
 }
 
-/** Sets the expiry of a key that was put. REQUIRES: the key is resolved, and its earlier expiry was
- *  ended. */
+/** Sets the expiry of a key that was put. REQUIRES: the key is resolved, and its earlier
+ *  expiry was ended. */
 export function expireAfterPut(
   group: ExpiryGroup,
   key: Key,
@@ -199,8 +199,8 @@ export async function readExpires(nodes: Nodes, meta: Dir, key: Key): Promise<Ex
 }
 
 /** Sets the expiry of a key. A later time leaves the entry in the index where it is, and
- *  `expireKeys` moves it when its old time has come. So an append to a sliding key writes one
- *  record. */
+ *  `expireKeys` moves it when its old time has come. So an append to a sliding key
+ *  writes one record. */
 async function setExpires(
   group: ExpiryGroup,
   key: Key,

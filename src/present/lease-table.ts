@@ -1,9 +1,9 @@
-/** The deadlines of a namespace's leases, in memory, on the monotonic clock. See rfc/9, rules 6 to
- *  9.
+/** The deadlines of a namespace's leases, in memory, on the monotonic clock. See
+ *  rfc/9, rules 6 to 9.
  *  Invariant: a lease expires no sooner than its ttl after the answer that gave or renewed it, and
- *  after every renewal that may be on its way was heard: a server that stood still reads what waits
- *  in its sockets before it expires anything. After an open a lease has what the wall clock leaves
- *  of its ttl. */
+ *  after every renewal that may be on its way was heard: a server that stood still reads what
+ *  waits in its sockets before it expires anything. After an open a lease has what the wall clock
+ *  leaves of its ttl. */
 
 import { Alarm } from '../base/alarm.js'
 import type { Environment } from '../base/environment.js'
@@ -23,8 +23,8 @@ export const expiryRetryMs = 1_000
 export const clockAllowanceMs = 2_000
 /** The largest number of leases that one transaction expires. */
 export const expiredLeasesMax = 1_024
-/** The longest wait of a timer, in ms. Deadlines and timers have the same clock, so no shorter look
- *  is needed. */
+/** The longest wait of a timer, in ms. Deadlines and timers have the same clock, so no shorter
+ *  look is needed. */
 const waitMsMax = 24 * 3_600_000
 
 /** A lease that is held. */
@@ -51,8 +51,8 @@ export class LeaseTable implements Disposable {
   readonly #expire: () => Promise<unknown>
   /** The leases by their resolved keys. */
   readonly #held = new Map<Key, Deadline>()
-  /** Rings at the nearest deadline. A renewal does not move it: the table looks again when it
-   *  rings. */
+  /** Rings at the nearest deadline. A renewal does not move it: the table looks
+   *  again when it rings. */
   readonly #nearest: Alarm
   /** Rings when the wait for late renewals is over. */
   readonly #hearing: Alarm
@@ -101,8 +101,8 @@ export class LeaseTable implements Disposable {
     }
   }
 
-  /** Makes the leases that are past their deadline due at once. REQUIRES: no renewal can be on its
-   *  way. */
+  /** Makes the leases that are past their deadline due at once. REQUIRES: no renewal
+   *  can be on its way. */
   hearNobody(): void {
     this.#heardFrom = this.#monotonic()
   }

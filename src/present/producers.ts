@@ -42,8 +42,8 @@ export type ProducerState = {
   readonly landed: readonly Landed[]
 }
 
-/** A guard that holds if an append with this epoch and number would be the producer's next one to
- *  the key. */
+/** A guard that holds if an append with this epoch and number would be the producer's next
+ *  one to the key. */
 export type ProducerGuard = {
   readonly key: Key
   readonly id: string

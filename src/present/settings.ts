@@ -20,8 +20,8 @@ export const jobSettingNames: readonly string[] = optionalSettings.filter(
 )
 
 const settingsPath = ['settings'] as const
-/** The path of the recorded floor, `[seq]`: no older root is retained, whatever clock and settings
- *  say later. */
+/** The path of the recorded floor, `[seq]`: no older root is retained, whatever clock and
+ *  settings say later. */
 const floorPath = ['floor'] as const
 
 /** The settings of a namespace without a record. */
@@ -92,8 +92,8 @@ export function decodeSettings(record: MetaRecord): Settings {
   return settings
 }
 
-/** Returns settings with a change: a field that is left out stays, null takes one away. Throws
- *  EINVAL. */
+/** Returns settings with a change: a field that is left out stays, null takes one
+ *  away. Throws EINVAL. */
 export function changeSettings(before: Settings, change: SettingsChange): Settings {
   const said = { ...before, ...change }
   const settings: { -readonly [name in keyof Settings]: Settings[name] } = {

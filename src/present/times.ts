@@ -41,8 +41,8 @@ export function markTime(
   return addMark(group, key, log.count)
 }
 
-/** Returns how many of the `count` blobs of a log are at least `age` ms old, as far as its marks
- *  tell. */
+/** Returns how many of the `count` blobs of a log are at least `age` ms old, as far as
+ *  its marks tell. */
 export async function countOlder(
   group: TimesGroup,
   key: Key,
@@ -119,8 +119,8 @@ export class TimesKnown {
     return this.#times.get(key)
   }
 
-  /** Remembers the time of a log's last mark; above `timesKnownMax` the log that was set longest
-   *  ago goes. */
+  /** Remembers the time of a log's last mark; above `timesKnownMax` the log that was set
+   *  longest ago goes. */
   set(key: Key, time: number): void {
     this.#times.delete(key)
     this.#times.set(key, time)

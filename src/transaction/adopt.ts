@@ -1,7 +1,7 @@
 /** The op `adopt`, which only the store submits: a tree that an import or a repair has stored
  *  becomes the tree of the namespace. See rfc/15.
- *  Invariant: what belonged to the replaced values (producers, expiry) ends, and the new tree
- *  brings none. */
+ *  Invariant: what belonged to the replaced values (producers, expiry) ends, and the new
+ *  tree brings none. */
 
 import type { DraftGroup, Work } from '../draft/group.js'
 import { TailraceError } from '../error.js'
@@ -22,8 +22,8 @@ export type Adopt = {
 }
 
 /** Replaces the tree of the namespace. REQUIRES: a group of its own, so that the draft has the
- *  state of the newest root, and no append of the group is hidden from watchers. Throws ENOTEMPTY,
- *  ECONFLICT. */
+ *  state of the newest root, and no append of the group is hidden from watchers. Throws
+ *  ENOTEMPTY, ECONFLICT. */
 export async function adopt(group: DraftGroup, op: Adopt, work: Work): Promise<void> {
   const { draft } = group
   const { data, on, changed } = op

@@ -143,8 +143,8 @@ function applyOp(group: PresentGroup, op: PreparedOp, work: Work): Promise<void>
   }
 }
 
-/** Judges a guard at `seq`. Undefined if it holds; otherwise the reason, and the state that was
- *  met. */
+/** Judges a guard at `seq`. Undefined if it holds; otherwise the reason, and the
+ *  state that was met. */
 async function refuses(
   group: PresentGroup,
   guard: PreparedGuard,
@@ -156,8 +156,8 @@ async function refuses(
   }
   if (guard.kind === 'lease') return refusesToken(group, guard)
   if (guard.kind === 'producer') return refusesProducer(group, guard)
-  // A log that is open in the draft has its count, so that most appends with a guard write no nodes
-  // here.
+  // A log that is open in the draft has its count, so that most appends with a guard
+  // write no nodes here.
   if (guard.kind === 'count' && (await isOpenLog(group, guard))) return undefined
   const treeobj = await draftTreeobj(group, guard.key)
   const state = stateOf(treeobj)

@@ -1,7 +1,7 @@
 /** The ops that copy by reference: copy, fork, move, restore. Their cost does not depend on the
  *  size of what is copied. See rfc/18, rules 1 to 6.
- *  Invariant: a copy shares every node and blob with its source. It has no producers, no expiry and
- *  no cap. */
+ *  Invariant: a copy shares every node and blob with its source. It has no producers, no
+ *  expiry and no cap. */
 
 import assert from 'node:assert/strict'
 import type { Op } from '../api/transaction.js'
@@ -81,8 +81,8 @@ type OpOf<Name extends CopyOp['op']> = Extract<CopyOp, { op: Name }>
 
 /** Copies a key. Throws ENOENT, EISDIR (the target), ENOTDIR, ENONS, ECOMPACTED, ELOOP, EPERM. */
 export async function copy(group: DraftGroup, op: OpOf<'copy'>, work: Work): Promise<void> {
-  // Reads the source before it touches the target: a copy of a directory into itself has the state
-  // before.
+  // Reads the source before it touches the target: a copy of a directory into itself has
+  // the state before.
   const treeobj = await sourceOf(group, op)
   const place = await clear(group, op.key, work, { replace: op.replace })
   set(group, place, treeobj, work)

@@ -1,8 +1,8 @@
 /** The digest of a transaction, 32 bytes, which tells if two transactions under one idempotency key
  *  are the same. See rfc/20, rule 6.
- *  Invariant: it depends only on what the caller wrote. A value counts by its bytes, whether it
- *  came as text or bytes, whole or as a stream. A flag that is false counts as one that is left
- *  out. Pure. */
+ *  Invariant: it depends only on what the caller wrote. A value counts by its bytes, whether
+ *  it came as text or bytes, whole or as a stream. A flag that is false counts as one that is
+ *  left out. Pure. */
 
 import type { Guard, Op } from '../api/transaction.js'
 import { encode, type Plain } from '../blob/codec.js'

@@ -1,6 +1,6 @@
 /** The ops on one key: put, append, seal, mkdir, symlink, unlink. See the table of rfc/6, rule 3.
- *  Invariant: each op that does not throw adds one result to the work, and the keys that it
- *  changed. */
+ *  Invariant: each op that does not throw adds one result to the work, and the keys
+ *  that it changed. */
 
 import type { Cap, Producer } from '../api/transaction.js'
 import { checkBreaks } from '../draft/breaks.js'

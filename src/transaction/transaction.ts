@@ -125,8 +125,8 @@ export const emptyTransaction: Prepared = {
   size: 0,
 }
 
-/** Lists the other namespaces that a transaction on `namespace` moves keys from. Throws EPERM
- *  (reserved). */
+/** Lists the other namespaces that a transaction on `namespace` moves keys from. Throws
+ *  EPERM (reserved). */
 export function namespacesTakenFrom(prepared: Prepared, namespace: string): readonly string[] {
   const others = new Set<string>()
   for (const [index, op] of prepared.ops.entries()) {
@@ -213,8 +213,8 @@ function prepareGuard(guard: Guard): PreparedGuard {
   throw new TailraceError('EINVAL', 'a guard is one of absent, ref, count, seq, lease and producer')
 }
 
-/** Cuts the value of one append into blobs, all but the last marked `more`, and adds them to
- *  `blobs`. */
+/** Cuts the value of one append into blobs, all but the last marked `more`, and adds
+ *  them to `blobs`. */
 function blobsOf(bytes: Uint8Array, blobs: Blob[]): ArrayBlob[] {
   const pieces = cut(bytes)
   return pieces.map((piece, index) => {
@@ -240,8 +240,8 @@ function bytesOf(
   return Buffer.from(value, 'utf8')
 }
 
-/** Checks a content type: 1 to 255 visible ASCII characters, as a header of HTTP needs them. Throws
- *  EINVAL. */
+/** Checks a content type: 1 to 255 visible ASCII characters, as a header of HTTP needs
+ *  them. Throws EINVAL. */
 function contentTypeOf(text: string): string {
   if (text.length > 255 || !/^[\x20-\x7e]+$/.test(text)) {
     throw new TailraceError('EINVAL', 'a content type is 1 to 255 visible ASCII characters')

@@ -1,7 +1,7 @@
 /** Checks that the blobs and nodes which a written treeobj names are stored, and have the counts
  *  and sizes that it says. Runs before the commit loop, in batches. See rfc/18, rules 8 and 9.
- *  Invariant: from the check on, collections spare all that a checked treeobj reaches, down to its
- *  last blob. */
+ *  Invariant: from the check on, collections spare all that a checked treeobj reaches, down
+ *  to its last blob. */
 
 import { setImmediate } from 'node:timers/promises'
 import type { Blobref } from '../blob/blobref.js'
@@ -28,9 +28,9 @@ type CheckPorts = {
   readonly note: (refs: readonly Blobref[]) => void
 }
 
-/** Checks each written treeobj of a transaction, and returns the transaction with the checked ones.
- *  Throws EINVAL, ENOENT (a blob or node is not stored), ECORRUPT, EIO, ECANCELED, with the op in
- *  `failed`. */
+/** Checks each written treeobj of a transaction, and returns the transaction with the checked
+ *  ones. Throws EINVAL, ENOENT (a blob or node is not stored), ECORRUPT, EIO, ECANCELED, with the
+ *  op in `failed`. */
 export async function checkTreeobjs(ports: CheckPorts, prepared: Prepared): Promise<Prepared> {
   const ops: PreparedOp[] = []
   for (const [index, op] of prepared.ops.entries()) {
@@ -176,8 +176,8 @@ async function checkBase({ nodes }: CheckPorts, array: AppendArray, base: Base):
   total('base.size', base.size, await offsetAt(nodes, array, base.count))
 }
 
-/** Notes all that a treeobj reaches, and checks that it is stored. Throws ENOENT, unless
- *  `dangling`. */
+/** Notes all that a treeobj reaches, and checks that it is stored. Throws ENOENT,
+ *  unless `dangling`. */
 async function spare(ports: CheckPorts, treeobj: Treeobj, dangling: boolean): Promise<void> {
   const seen = new ReachedSet()
   const batch: Blobref[] = []

@@ -224,8 +224,8 @@ function flagOf(input: unknown): boolean | undefined {
   return typeof input === 'boolean' ? input : undefined
 }
 
-/** Returns the fields of an object. Throws EINVAL if it is none, or has a field that is not in
- *  `names`. */
+/** Returns the fields of an object. Throws EINVAL if it is none, or has a field that is
+ *  not in `names`. */
 function fieldsOf(input: unknown, what: string, names?: readonly string[]): Fields {
   const plain = typeof input === 'object' && input !== null && !Array.isArray(input)
   if (!plain || input instanceof Uint8Array) {
@@ -268,8 +268,8 @@ export function prepareTreeobj(op: Extract<Op, { op: 'treeobj' }>): TreeobjOp {
   return { op: 'treeobj', key: parseKey(key), content }
 }
 
-/** Puts a treeobj to a key. REQUIRES: `checkTreeobjs` has checked it. Throws EISDIR, ENOTDIR,
- *  ELOOP, EPERM. */
+/** Puts a treeobj to a key. REQUIRES: `checkTreeobjs` has checked it. Throws EISDIR,
+ *  ENOTDIR, ELOOP, EPERM. */
 export async function putTreeobj(group: DraftGroup, op: TreeobjOp, work: Work): Promise<void> {
   const place = await clear(group, op.key, work, { replace: false })
   const treeobj = treeobjOf(group, op.content)

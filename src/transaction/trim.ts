@@ -97,8 +97,8 @@ async function moveBase(
   return next
 }
 
-/** Returns the index of the first blob that a trim keeps; the log's count if it keeps none. Throws
- *  EINVAL. */
+/** Returns the index of the first blob that a trim keeps; the log's count if it keeps
+ *  none. Throws EINVAL. */
 async function firstLeft(
   group: TimesGroup,
   { key, resolved, to }: PreparedTrim & { readonly resolved: Key },
