@@ -107,6 +107,7 @@ export type JobView = {
   readonly name?: string
   readonly command: readonly string[]
   readonly cwd: string
+  /** The time of its submission. */
   readonly submitted: number
   /** The time of its start; absent until it runs. */
   readonly started?: number

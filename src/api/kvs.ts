@@ -1,8 +1,7 @@
 /** Keys: the calls that write, read and watch them, embedded and over a server. See rfc/6. One
- *  contract suite (test/kvs/contract.ts) tests both.
- *  Invariant: the answer to a write means that it is durable. A reader sees one root at a time. A
- *  key is names joined by `/`, at most `keySizeMax` bytes of UTF-8; `a//b/` is `a/b`, and `/` is
- *  the root directory. */
+ *  contract suite (test/kvs/contract.ts) tests both. A key is names joined by `/`, at most
+ *  `keySizeMax` bytes of UTF-8; `a//b/` is `a/b`, and `/` is the root directory.
+ *  Invariant: the answer to a write means that it is durable. A reader sees one root at a time. */
 
 import type { Blobref } from '../blob/blobref.js'
 import type { Attrs, Base, Treeobj, TreeobjJson } from '../treeobj/treeobj.js'

@@ -16,11 +16,6 @@ export class Moves {
     this.#wakeup.wake()
   }
 
-  /** True after `close`. */
-  get closed(): boolean {
-    return this.#closing.signal.aborted
-  }
-
   /** Ends every watch with ECLOSED. Idempotent. */
   close(): void {
     this.#closing.abort(closedError())
@@ -28,7 +23,7 @@ export class Moves {
 
   /** Throws ECLOSED if the engine is closed. */
   assertOpen(): void {
-    if (this.closed) throw closedError()
+    if (this.#closing.signal.aborted) throw closedError()
   }
 
   /** Implements `Engine.watch`. Moves count from this call on, not from the first `next`. */

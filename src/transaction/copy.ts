@@ -72,7 +72,8 @@ function atOf(at: number | string): number | string {
   return typeof at === 'string' ? parseBlobref(at) : countOf(at, 'at')
 }
 
-function countOf(input: number, what: string): number {
+/** Checks a field that counts or is a seq; `what` names it. Throws EINVAL. */
+export function countOf(input: number, what: string): number {
   if (Number.isSafeInteger(input) && input >= 0) return input
   throw new TailraceError('EINVAL', `${what} is a whole number, 0 or more`)
 }

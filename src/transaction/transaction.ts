@@ -29,7 +29,7 @@ import type { AppendArray, ArrayBlob } from '../tree/array.js'
 import { parseKey, parseNamespaceName } from '../treeobj/key.js'
 import { inlineSizeMax } from '../treeobj/treeobj.js'
 import type { Prepared, PreparedGuard, PreparedOp } from './apply.js'
-import { prepareCopy } from './copy.js'
+import { countOf, prepareCopy } from './copy.js'
 import type { PutContent } from './ops.js'
 import { prepareTreeobj } from './treeobj.js'
 
@@ -193,15 +193,15 @@ function lifeOf(op: Expiry & Capping) {
 }
 
 function trimToOf(op: TrimTo): TrimTo {
-  if ('before' in op) return { before: countOf(op.before) }
-  if ('keep' in op) return { keep: countOf(op.keep) }
-  if ('keepBytes' in op) return { keepBytes: countOf(op.keepBytes) }
-  if ('olderThan' in op) return { olderThan: countOf(op.olderThan) }
+  if ('before' in op) return { before: countOf(op.before, 'before') }
+  if ('keep' in op) return { keep: countOf(op.keep, 'keep') }
+  if ('keepBytes' in op) return { keepBytes: countOf(op.keepBytes, 'keepBytes') }
+  if ('olderThan' in op) return { olderThan: countOf(op.olderThan, 'olderThan') }
   throw new TailraceError('EINVAL', 'a trim says before, keep, keepBytes or olderThan')
 }
 
 function prepareGuard(guard: Guard): PreparedGuard {
-  if ('seq' in guard) return { kind: 'seq', seq: countOf(guard.seq) }
+  if ('seq' in guard) return { kind: 'seq', seq: countOf(guard.seq, 'seq') }
   if ('lease' in guard) {
     return { kind: 'lease', key: parseKey(guard.lease), token: parseToken(guard.token) }
   }
@@ -209,7 +209,7 @@ function prepareGuard(guard: Guard): PreparedGuard {
   if ('producer' in guard) return { kind: 'producer', ...parseProducerGuard(guard, key) }
   if ('absent' in guard) return { kind: 'absent', key }
   if ('ref' in guard) return { kind: 'ref', key, ref: parseBlobref(guard.ref) }
-  if ('count' in guard) return { kind: 'count', key, count: countOf(guard.count) }
+  if ('count' in guard) return { kind: 'count', key, count: countOf(guard.count, 'count') }
   throw new TailraceError('EINVAL', 'a guard is one of absent, ref, count, seq, lease and producer')
 }
 
@@ -254,13 +254,6 @@ function namesIn(key: string): number {
   let count = 1
   for (let at = key.indexOf('/'); at >= 0; at = key.indexOf('/', at + 1)) count++
   return count
-}
-
-function countOf(input: number): number {
-  if (!Number.isSafeInteger(input) || input < 0) {
-    throw new TailraceError('EINVAL', 'a count or seq is a whole number, 0 or more')
-  }
-  return input
 }
 
 /** Adds `failed` to an error that `act` throws. */
