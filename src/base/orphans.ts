@@ -4,7 +4,7 @@
  *  of its end. Nothing polls. */
 
 import { reap } from './posix.js'
-import { isDefunct, processStart } from './process-start.js'
+import { isDefunct, processStart } from './processes.js'
 import { foreignChildren } from './spawn.js'
 import { Wakeup } from './wakeup.js'
 

@@ -2,8 +2,8 @@
  *  keeps a Node process alive. */
 
 import { canceled } from '../error.js'
+import { onAbort } from './abort.js'
 import { deferred } from './deferred.js'
-import { onAbort } from './on-abort.js'
 
 /** Calls `run` once after `ms`, unless the returned function is called before. Does
  *  not keep the process alive. */

@@ -4,7 +4,7 @@
  *  file and `deferred.ts` are the only places that make promises by hand. */
 
 import { canceled } from '../error.js'
-import { onAbort } from './on-abort.js'
+import { onAbort } from './abort.js'
 
 /** The wake-up. Mutable; shared by the owner of the state, who wakes, and by its waiters. */
 export class Wakeup {

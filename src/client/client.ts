@@ -25,7 +25,7 @@ import type {
 import type { RemoteStore } from '../api/store.js'
 import type { Committed, CommittedOp, Scope, Transaction, Value } from '../api/transaction.js'
 import type { Watching, WatchOptions } from '../api/watch.js'
-import { eitherSignal } from '../base/on-abort.js'
+import { eitherSignal } from '../base/abort.js'
 import { randomId } from '../base/random-id.js'
 import {
   checkOptions,

@@ -3,8 +3,7 @@
 
 import { type Guard, idempotencyKeyRule, type Producer } from '../api/transaction.js'
 import { TailraceError } from '../error.js'
-import { guardsHeader, toGuardsHeader } from '../wire/guards.js'
-import { toHeader } from '../wire/header.js'
+import { guardsHeader, toGuardsHeader, toHeader } from '../wire/headers.js'
 import { sameKey } from './path.js'
 
 /** Encodes an idempotency key. Throws EINVAL if it is empty, or a header cannot hold it. */

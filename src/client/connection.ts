@@ -4,8 +4,8 @@
  *  until it is removed or was told why it ended. Only one loop (`#loop`) opens sockets. */
 
 import type { Backoff } from '../api/connect.js'
+import { onAbort } from '../base/abort.js'
 import { type Deferred, deferred } from '../base/deferred.js'
-import { onAbort } from '../base/on-abort.js'
 import { pause, startTimer } from '../base/timer.js'
 import { isCode, TailraceError, toTailraceError } from '../error.js'
 import {
@@ -290,7 +290,7 @@ function lost(cause: TailraceError): TailraceError {
 }
 
 async function loadFraming(): Promise<Framing> {
-  const { packFrame, unpackFrame } = await import('../wire/framing.js')
+  const { packFrame, unpackFrame } = await import('../wire/messages.js')
   return {
     encode: packFrame,
     decode: (frame) => readAnswer(() => parseResponse(unpackFrame(frame))),

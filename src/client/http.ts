@@ -4,7 +4,7 @@
  *  write is sent once; if nobody can tell whether it was done, it is EUNKNOWN. */
 
 import type { Backoff } from '../api/connect.js'
-import { joinAbort } from '../base/join-abort.js'
+import { joinAbort } from '../base/abort.js'
 import { pause } from '../base/timer.js'
 import { isCode, TailraceError, toTailraceError } from '../error.js'
 import { type AnswerOf, type ArgsOf, isWaiting, type RequestSpec } from '../wire/request.js'

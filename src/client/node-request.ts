@@ -5,8 +5,8 @@
 
 import type { ClientRequest, IncomingMessage } from 'node:http'
 import { Readable } from 'node:stream'
+import { onAbort } from '../base/abort.js'
 import { deferred } from '../base/deferred.js'
-import { onAbort } from '../base/on-abort.js'
 import { startTimer } from '../base/timer.js'
 import { canceled, isCode, TailraceError } from '../error.js'
 import { type Body, type HttpRequest, type HttpResponse, silence } from './transport.js'

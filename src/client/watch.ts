@@ -14,7 +14,7 @@ import type {
   Watching,
   WatchOptions,
 } from '../api/watch.js'
-import { onAbort } from '../base/on-abort.js'
+import { onAbort } from '../base/abort.js'
 import { Wakeup } from '../base/wakeup.js'
 import { canceled, isCode, TailraceError } from '../error.js'
 import { frameCost, position, type RequestFrame } from '../wire/frames.js'

@@ -8,8 +8,8 @@
 
 import type { ConnectOptions } from '../api/connect.js'
 import type { RemoteStore } from '../api/store.js'
+import { onAbort } from '../base/abort.js'
 import { deferred } from '../base/deferred.js'
-import { onAbort } from '../base/on-abort.js'
 import { startTimer } from '../base/timer.js'
 import { join } from '../blob/blob.js'
 import { canceled, TailraceError } from '../error.js'

@@ -6,8 +6,8 @@
 
 import { setImmediate } from 'node:timers/promises'
 import type { Collected, CollectOptions, CollectProgress, Upkeep } from '../api/upkeep.js'
+import { eitherSignal } from '../base/abort.js'
 import type { Environment } from '../base/environment.js'
-import { eitherSignal } from '../base/on-abort.js'
 import type { Blobref } from '../blob/blobref.js'
 import type { Content } from '../content/content.js'
 import type { Collection, Engine } from '../engine/engine.js'

@@ -5,7 +5,7 @@
  *  `markInUse` ensures this. */
 
 import { setImmediate } from 'node:timers/promises'
-import { joinAbort } from '../base/join-abort.js'
+import { joinAbort } from '../base/abort.js'
 import { RefList } from '../blob/ref-list.js'
 import type { Open } from '../commit/committer.js'
 import type { Engine } from '../engine/engine.js'

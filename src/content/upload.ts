@@ -2,7 +2,7 @@
  *  Invariant: a blob that was yielded is durable. At most one batch is being stored while the next
  *  one fills, and none is once the generator has ended. */
 
-import { abortable } from '../base/abortable.js'
+import { abortable } from '../base/abort.js'
 import { type Blob, cutStream } from '../blob/blob.js'
 import type { Blobref } from '../blob/blobref.js'
 import { hashBlob } from '../blob/hash.js'

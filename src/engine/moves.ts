@@ -2,7 +2,7 @@
  *  rfc/4, rule 9.
  *  Invariant: no move after the call of `watch` is lost; several moves may be one wake. */
 
-import { eitherSignal } from '../base/on-abort.js'
+import { eitherSignal } from '../base/abort.js'
 import { Wakeup } from '../base/wakeup.js'
 import { closedError } from './refusals.js'
 

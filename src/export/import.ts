@@ -7,7 +7,7 @@
 import { primary } from '../api/namespace.js'
 import type { Committed } from '../api/transaction.js'
 import type { Imported, ImportOptions } from '../api/upkeep.js'
-import { abortable } from '../base/abortable.js'
+import { abortable } from '../base/abort.js'
 import type { Blob } from '../blob/blob.js'
 import type { Blobref } from '../blob/blobref.js'
 import type { Content, NodeSource } from '../content/content.js'

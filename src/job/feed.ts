@@ -2,8 +2,8 @@
  *  11. */
 
 import type { Writable } from 'node:stream'
+import { onAbort } from '../base/abort.js'
 import { type Deferred, deferred } from '../base/deferred.js'
-import { onAbort } from '../base/on-abort.js'
 import { canceled } from '../error.js'
 
 /** Writes all chunks, then the end of file. Resolves when all was written, or as soon as the

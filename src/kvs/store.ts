@@ -31,9 +31,8 @@ import type {
   Value,
 } from '../api/transaction.js'
 import type { Usage } from '../api/upkeep.js'
-import { abortable } from '../base/abortable.js'
+import { abortable, joinAbort } from '../base/abort.js'
 import type { Environment } from '../base/environment.js'
-import { joinAbort } from '../base/join-abort.js'
 import { LoopSlice } from '../base/loop-slice.js'
 import type { Committer } from '../commit/committer.js'
 import type { Content } from '../content/content.js'

@@ -8,7 +8,6 @@ import { parseLongJson } from '../base/long-json.js'
 import { LoopSlice } from '../base/loop-slice.js'
 import { invalid } from '../base/shape.js'
 import { isCode, TailraceError, toTailraceError } from '../error.js'
-import { checkFrameBounds } from '../wire/frame-bounds.js'
 import {
   authMs,
   isCallFrame,
@@ -17,7 +16,7 @@ import {
   requestIdOf,
   subprotocol,
 } from '../wire/frames.js'
-import { decodeMessage, type Subprotocol } from '../wire/messages.js'
+import { checkFrameBounds, decodeMessage, type Subprotocol } from '../wire/messages.js'
 import { checkToken } from './access.js'
 import type { ServerContext } from './context.js'
 import { Gate, Inbox } from './inbox.js'

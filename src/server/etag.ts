@@ -7,7 +7,7 @@ import type { Guard } from '../api/transaction.js'
 import { invalid } from '../base/shape.js'
 import { isBlobref } from '../blob/blobref.js'
 import { isCode, TailraceError } from '../error.js'
-import { fromGuardsHeader, guardsHeader } from '../wire/guards.js'
+import { fromGuardsHeader, guardsHeader } from '../wire/headers.js'
 import type { Request } from './app.js'
 
 /** How often a write is tried again whose key changed between the look and the commit. */

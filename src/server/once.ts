@@ -3,7 +3,7 @@
 
 import type { Producer } from '../api/transaction.js'
 import { invalid } from '../base/shape.js'
-import { fromHeader } from '../wire/header.js'
+import { fromHeader } from '../wire/headers.js'
 import type { Request } from './app.js'
 import { arePlain, type Conditions } from './etag.js'
 

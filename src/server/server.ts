@@ -11,7 +11,7 @@ import { deferred } from '../base/deferred.js'
 import { type Environment, systemEnvironment } from '../base/environment.js'
 import { type FileIdentity, fileIdentity, isSameFile } from '../base/file-identity.js'
 import { openFilesMax } from '../base/limits.js'
-import { processStart } from '../base/process-start.js'
+import { processStart } from '../base/processes.js'
 import { checkFormat } from '../engine/format-file.js'
 import { TailraceError, toTailraceError } from '../error.js'
 import {

@@ -1,8 +1,8 @@
 /** At most so many at once, the others in order. Invariant: a place is handed to who waits longest, so
  *  that a late caller cannot take it. */
 
+import { onAbort } from '../base/abort.js'
 import { type Deferred, deferred } from '../base/deferred.js'
-import { onAbort } from '../base/on-abort.js'
 import { canceled } from '../error.js'
 
 export class Turns {

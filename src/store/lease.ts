@@ -14,7 +14,7 @@ import {
 import { primary } from '../api/namespace.js'
 import type { Guard, Op, Scope, Token } from '../api/transaction.js'
 import type { LeaseEvent } from '../api/watch.js'
-import { eitherSignal } from '../base/on-abort.js'
+import { eitherSignal } from '../base/abort.js'
 import {
   callback,
   checkOptions,

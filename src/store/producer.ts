@@ -16,8 +16,8 @@ import {
   waitingMax,
   waitingSizeMax,
 } from '../api/transaction.js'
+import { joinAbort } from '../base/abort.js'
 import { type Deferred, deferred } from '../base/deferred.js'
-import { joinAbort } from '../base/join-abort.js'
 import { isCode, TailraceError, toTailraceError } from '../error.js'
 
 /** The largest size of the values of one transaction, in bytes, if it has more than one. */

@@ -2,7 +2,7 @@
  *  Invariant: watchers that ask for a value at the same time share one load of it, and nothing is loaded for
  *  those that have gone. */
 
-import { joinAbort } from '../base/join-abort.js'
+import { joinAbort } from '../base/abort.js'
 import type { Blobref } from '../blob/blobref.js'
 import type { Val, Valref } from '../treeobj/treeobj.js'
 import type { WatchedStore } from './sights.js'

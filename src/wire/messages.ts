@@ -1,7 +1,12 @@
-/** Encodes frames as messages of a websocket, in both subprotocols. See rfc/12, rule 10. Used by
- *  servers: a client that speaks only msgpack needs only `framing.ts`. */
+/** Encodes frames as messages of a websocket, in both subprotocols, and checks the bounds of a
+ *  msgpack message before it is decoded. See rfc/12, rules 5, 10, 15 and 33. Runs in browsers too.
+ *  Invariant: what one end encodes the other end decodes to an equal frame. A message that passes
+ *  the check is decoded in milliseconds, whatever its size in bytes. */
 
-import { parseJson } from '../base/json.js'
+import { jsonNamesMax, jsonValuesMax, parseJson } from '../base/json.js'
+import { invalid } from '../base/shape.js'
+import { decode, encodeFrame } from '../blob/codec.js'
+import { TailraceError } from '../error.js'
 import { toJson } from './bytes.js'
 import {
   type RequestFrame,
@@ -9,7 +14,6 @@ import {
   subprotocol,
   type subprotocolJson,
 } from './frames.js'
-import { packFrame, unpackFrame } from './framing.js'
 
 /** A message: text is JSON, bytes are msgpack. */
 export type Message = string | Uint8Array
@@ -26,4 +30,107 @@ export function encodeMessage(frame: RequestFrame | ResponseFrame, protocol: Sub
 export function decodeMessage(message: Message): unknown {
   if (typeof message === 'string') return parseJson(message, 'a frame')
   return unpackFrame(message)
+}
+
+/** The size of data, in bytes, from which a frame is sent as two fragments, head and data. Below
+ *  it, copying the data is cheaper than a second fragment. */
+export const splitSize = 64 * 1024
+
+const nothing = new Uint8Array(0)
+
+/** Encodes a frame as one message. Fields that are undefined are left out. */
+export function packFrame(frame: RequestFrame | ResponseFrame): Uint8Array {
+  return encodeFrame(frame)
+}
+
+/** Decodes a message. The frame is not checked yet: give it to `parseRequest` or `parseResponse`.
+ *  Its bytes are views of the message. Throws EINVAL if the message is not msgpack. */
+export function unpackFrame(message: Uint8Array): unknown {
+  try {
+    return decode(message)
+  } catch (cause) {
+    throw invalid(`a frame must be one msgpack map: ${reasonOf(cause)}`)
+  }
+}
+
+/** Encodes a frame as two fragments of one message: everything but the data, and the data itself,
+ *  which is not copied. REQUIRES: `data` is the last field of the frame. */
+export function splitFrame(
+  frame: ResponseFrame & { readonly data?: Uint8Array },
+): readonly [Uint8Array, Uint8Array] {
+  const { data = nothing, ...rest } = frame
+  // A frame whose data is empty ends with the header of empty bytes, c4 00. Replace that header.
+  const empty = encodeFrame({ ...rest, data: nothing })
+  const header = binHeader(data.length)
+  const head = new Uint8Array(empty.length - 2 + header.length)
+  head.set(empty.subarray(0, empty.length - 2))
+  head.set(header, empty.length - 2)
+  return [head, data]
+}
+
+/** Makes msgpack's header of bytes: bin 8, bin 16 or bin 32, whichever is the shortest. */
+function binHeader(length: number): Uint8Array {
+  if (length < 0x100) return Uint8Array.of(0xc4, length)
+  if (length < 0x1_0000) return Uint8Array.of(0xc5, length >>> 8, length & 0xff)
+  return Uint8Array.of(
+    0xc6,
+    length >>> 24,
+    (length >>> 16) & 0xff,
+    (length >>> 8) & 0xff,
+    length & 0xff,
+  )
+}
+
+function reasonOf(cause: unknown): string {
+  return cause instanceof Error ? cause.message : String(cause)
+}
+
+/** The number of bytes that follow a first byte of 0xc0 to 0xdf, from msgpack's table of formats.
+ *  Bytes counted by a length field are not included. */
+const fixed: readonly number[] = [
+  ...[0, 0, 0, 0, 1, 2, 4, 2, 3, 5, 4, 8, 1, 2, 4, 8],
+  ...[1, 2, 4, 8, 2, 3, 5, 9, 17, 1, 2, 4, 2, 4, 2, 4],
+]
+/** The width of the length field, in bytes, of each format that counts its bytes with one. */
+const lengthWidths = new Map([
+  ...[0xc4, 0xc7, 0xd9].map((byte) => [byte, 1] as const),
+  ...[0xc5, 0xc8, 0xda].map((byte) => [byte, 2] as const),
+  ...[0xc6, 0xc9, 0xdb].map((byte) => [byte, 4] as const),
+])
+
+/** Throws E2BIG if a message has more than `jsonValuesMax` values or `jsonNamesMax` names, the same
+ *  bounds as for JSON. Bytes that are not msgpack are left to the decoder, which refuses them. */
+export function checkFrameBounds(bytes: Uint8Array): void {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+  const count = (at: number, width: number) => {
+    if (at + width > bytes.length) return 0
+    if (width === 1) return view.getUint8(at)
+    return width === 2 ? view.getUint16(at) : view.getUint32(at)
+  }
+  let values = 1
+  let names = 0
+  for (let at = 0, read = 0; at < bytes.length && read < values; read++) {
+    const first = bytes[at] ?? 0
+    at++
+    if (first >= 0x80 && first < 0x90) {
+      names += first & 0x0f
+      values += 2 * (first & 0x0f)
+    } else if (first >= 0x90 && first < 0xa0) values += first & 0x0f
+    else if (first >= 0xa0 && first < 0xc0) at += first & 0x1f
+    else if (first === 0xdc || first === 0xdd) values += count(at, first === 0xdc ? 2 : 4)
+    else if (first === 0xde || first === 0xdf) {
+      const size = count(at, first === 0xde ? 2 : 4)
+      names += size
+      values += 2 * size
+    }
+    if (first >= 0xc0 && first < 0xe0) {
+      const width = lengthWidths.get(first)
+      at += (fixed[first - 0xc0] ?? 0) + (width === undefined ? 0 : count(at, width))
+    }
+    // `values` also counts the names, so that the loop steps over them. The bound does not.
+    if (values - names > jsonValuesMax || names > jsonNamesMax) {
+      const most = `${jsonValuesMax} values and ${jsonNamesMax} names`
+      throw new TailraceError('E2BIG', `a frame has more than ${most}: send it in parts`)
+    }
+  }
 }

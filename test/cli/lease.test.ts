@@ -3,7 +3,7 @@
 import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
-import { processStart } from '../../src/base/process-start.js'
+import { processStart } from '../../src/base/processes.js'
 import { mainFile, Sandbox } from './harness.js'
 
 let sandbox: Sandbox

@@ -4,7 +4,7 @@ import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
 import { realpath } from 'node:fs/promises'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { isDefunct, processStart } from '../../src/base/process-start.js'
+import { isDefunct, processStart } from '../../src/base/processes.js'
 import { Sandbox } from './harness.js'
 
 let sandbox: Sandbox

@@ -1,7 +1,7 @@
 /** What a job leaves in its process group: ended with it, unless it is to stay. */
 
 import { expect, test } from 'vitest'
-import { isDefunct, processStart } from '../../src/base/process-start.js'
+import { isDefunct, processStart } from '../../src/base/processes.js'
 import { readStream } from '../../src/eventlog/read-stream.js'
 import { codeOf, Harness } from './harness.js'
 

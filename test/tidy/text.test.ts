@@ -96,13 +96,13 @@ test('nothing polls: no loop waits for time, no test sleeps', () => {
 test('one file listens to signals: a call more is not a listener more', () => {
   nothing(
     sources
-      .filter(({ path }) => path !== 'src/base/on-abort.ts')
+      .filter(({ path }) => path !== 'src/base/abort.ts')
       .flatMap((file) =>
         linesWith(file, /EventListener\('abort'|AbortSignal\.any\(|setMaxListeners/),
       )
       // Of a process that ends soon.
       .filter((line) => !line.startsWith('src/cli/'))
-      .map((line) => `${line}: use onAbort or eitherSignal (base/on-abort.ts)`),
+      .map((line) => `${line}: use onAbort or eitherSignal (base/abort.ts)`),
   )
 })
 

@@ -3,8 +3,8 @@
 import { getEventListeners } from 'node:events'
 import { setImmediate } from 'node:timers/promises'
 import { expect, test } from 'vitest'
+import { joinAbort } from '../../src/base/abort.js'
 import { deferred } from '../../src/base/deferred.js'
-import { joinAbort } from '../../src/base/join-abort.js'
 import { TailraceError } from '../../src/error.js'
 
 test('joinAbort() is the promise while nothing aborts, and leaves no listener', async () => {

@@ -3,7 +3,7 @@
 import { getEventListeners } from 'node:events'
 import { setImmediate } from 'node:timers/promises'
 import { expect, test } from 'vitest'
-import { abortable } from '../../src/base/abortable.js'
+import { abortable } from '../../src/base/abort.js'
 import { deferred } from '../../src/base/deferred.js'
 
 test.each([undefined, new AbortController().signal])(

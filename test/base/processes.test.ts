@@ -3,7 +3,7 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { expect, test } from 'vitest'
-import { processStart } from '../../src/base/process-start.js'
+import { processStart } from '../../src/base/processes.js'
 
 test('processStart() of this process is the same each time', () => {
   expect(processStart(process.pid)).toMatch(/^[0-9a-f-]{36}\.\d+$/)

@@ -1,7 +1,7 @@
 /** Guards in a header: rfc/12, rule 18. */
 
 import { expect, it } from 'vitest'
-import { fromGuardsHeader, guardsHeaderSizeMax, toGuardsHeader } from '../../src/wire/guards.js'
+import { fromGuardsHeader, guardsHeaderSizeMax, toGuardsHeader } from '../../src/wire/headers.js'
 
 const guards = [
   { lease: 'lock/ü\u2028\n', token: { incarnation: 'ab', seq: 7 } },

@@ -2,7 +2,7 @@
 
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { fromHeader, toHeader } from '../../src/wire/header.js'
+import { fromHeader, toHeader } from '../../src/wire/headers.js'
 import { refusal } from '../kvs/expect.js'
 
 describe('text in a header', () => {

@@ -13,8 +13,7 @@ import {
   subprotocol,
   subprotocolJson,
 } from '../../src/wire/frames.js'
-import { splitFrame } from '../../src/wire/framing.js'
-import { decodeMessage, encodeMessage } from '../../src/wire/messages.js'
+import { decodeMessage, encodeMessage, splitFrame } from '../../src/wire/messages.js'
 
 const ref = blobrefOfHex('ab'.repeat(32))
 const position = { incarnation: '00ff', index: 3, prefix: ref }

@@ -4,7 +4,7 @@ import fc from 'fast-check'
 import { expect, it } from 'vitest'
 import { jsonNamesMax, jsonValuesMax } from '../../src/base/json.js'
 import { encodeFrame } from '../../src/blob/codec.js'
-import { checkFrameBounds } from '../../src/wire/frame-bounds.js'
+import { checkFrameBounds } from '../../src/wire/messages.js'
 
 const tooMany = expect.objectContaining({ code: 'E2BIG' })
 

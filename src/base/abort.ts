@@ -1,7 +1,11 @@
-/** Listeners of AbortSignals: all waits of one signal share one listener.
+/** Things that end with an AbortSignal: a listener, the wait for a promise, a stream. All waits of one
+ *  signal share one listener.
  *  Invariant: a signal has our listener exactly while something waits here. So a thousand
  *  calls with one signal raise no MaxListenersExceededWarning, and leave nothing on a
  *  signal that lives longer. */
+
+import { canceled } from '../error.js'
+import { deferred } from './deferred.js'
 
 /** The fan of each signal, held weakly, so that it is freed with its signal. */
 const fans = new WeakMap<AbortSignal, Fan>()
@@ -60,5 +64,51 @@ export function eitherSignal(...signals: readonly (AbortSignal | undefined)[]): 
     end: () => {
       for (const end of ends) end()
     },
+  }
+}
+
+/** Settles as `promise` does, but throws the error that `canceled` returns if the
+ *  signal aborts first. The work behind the promise goes on then; if it fails later,
+ *  that is no unhandled rejection. */
+export function joinAbort<T>(promise: Promise<T>, signal?: AbortSignal): Promise<T> {
+  return signal ? joinEither(promise, signal) : promise
+}
+
+async function joinEither<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
+  const either = deferred<T>()
+  const abort = () => either.reject(canceled(signal))
+  const endAbort = onAbort(signal, abort)
+  if (signal.aborted) abort()
+  promise.then(either.resolve, either.reject)
+  try {
+    return await either.promise
+  } finally {
+    endAbort()
+  }
+}
+
+/** Yields the items of `source` until the signal aborts. Then it throws the error that `canceled`
+ *  returns for the signal, and drops the item that the source still makes. */
+export async function* abortable<T>(
+  source: AsyncIterable<T>,
+  signal?: AbortSignal,
+): AsyncGenerator<T, void, undefined> {
+  if (!signal) {
+    yield* source
+    return
+  }
+  const items = source[Symbol.asyncIterator]()
+  try {
+    for (;;) {
+      if (signal.aborted) throw canceled(signal)
+      const item = await joinAbort(items.next(), signal)
+      if (item.done) return
+      yield item.value
+    }
+  } finally {
+    const finished = items.return?.()
+    // A source that is still making an item answers `return` only after it: do not wait for that.
+    if (signal.aborted) void finished?.catch(() => {})
+    else await finished
   }
 }
