@@ -59,8 +59,7 @@ export class Reader {
     return lookup(this.#nodes, snapshot.views, snapshot.namespace, key, options)
   }
 
-  /** Tells what a key has. Undefined where it is not there. Throws EINVAL, and what `find`
-   *  throws. */
+  /** Describes a key. Undefined where it is not there. Throws EINVAL, and what `find` throws. */
   async stat(snapshot: Snapshot, key: string, follow: boolean): Promise<Stat | undefined> {
     const { treeobj } = await this.find(snapshot, parseKey(key), { follow })
     return treeobj && statOf(treeobj, snapshot.seq)

@@ -276,8 +276,8 @@ const freeing: ReadonlySet<PreparedOp['op']> = new Set<PreparedOp['op']>([
   'unlink',
 ])
 
-/** Returns true if a transaction counts as a delete, which goes on on a full disk (rfc/17, rule
- *  7). */
+/** Returns true if a transaction counts as a delete (rfc/17, rule 7), which a full disk does not
+ *  refuse. */
 export function frees({ ops, blobs }: Prepared): boolean {
   return blobs.length === 0 && ops.length > 0 && ops.every(({ op }) => freeing.has(op))
 }
