@@ -43,7 +43,7 @@ export type GrantedLease = {
 
 type Deadline = { readonly lease: GrantedLease; readonly deadline: number }
 
-/** The table of deadlines. The effects of durable transactions change it, and `Present` fills it. */
+/** The table of deadlines. Effects of durable transactions change it, and `Present` fills it. */
 export class LeaseTable implements Disposable {
   readonly #monotonic: () => number
   readonly #now: () => number

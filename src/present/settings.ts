@@ -95,14 +95,14 @@ export function decodeSettings(record: MetaRecord): Settings {
 /** Returns settings with a change: a field that is left out stays, null takes one
  *  away. Throws EINVAL. */
 export function changeSettings(before: Settings, change: SettingsChange): Settings {
-  const said = { ...before, ...change }
+  const merged = { ...before, ...change }
   const settings: { -readonly [name in keyof Settings]: Settings[name] } = {
-    historyCount: check('historyCount', said.historyCount, 1),
-    historyAgeMs: check('historyAgeMs', said.historyAgeMs, 0),
-    historySize: check('historySize', said.historySize, 0),
+    historyCount: check('historyCount', merged.historyCount, 1),
+    historyAgeMs: check('historyAgeMs', merged.historyAgeMs, 0),
+    historySize: check('historySize', merged.historySize, 0),
   }
   for (const name of optionalSettings) {
-    const value = said[name]
+    const value = merged[name]
     if (value !== undefined && value !== null) settings[name] = check(name, value, 0)
   }
   return settings
