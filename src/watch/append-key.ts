@@ -1,5 +1,5 @@
-/** A key that append watchers share: sees each of its roots once and keeps its histories apart. See
- *  rfc/7.
+/** A key that its append watchers share. It looks at each root of the key once, and tells one
+ *  history of the key from the next. See rfc/7, rules 8 and 9.
  *  Invariant: `history` is the newest history of the key, or `absence` says why there is none. */
 
 import { Wakeup } from '../base/wakeup.js'
@@ -12,7 +12,7 @@ import { type Keep, KeyHistory } from './history.js'
 import type { Sight } from './sights.js'
 
 export class AppendKey {
-  /** Wakes when another history begins, or the reason why there is none changes. */
+  /** Wakes when a new history begins, and when the reason why there is none changes. */
   readonly changed = new Wakeup()
   readonly #key: string
   readonly #nodes: Nodes
@@ -20,7 +20,7 @@ export class AppendKey {
   readonly #keep: Keep
   #history: KeyHistory | undefined
   #absence: TailraceError | undefined
-  /** What the newest treeobj was: a log does not become an inline value by growing. */
+  /** The type of the newest treeobj. A log that turns into an inline value has been overwritten. */
   #type: Treeobj['type'] | undefined
 
   constructor(key: string, nodes: Nodes, monotonic: () => number, keep: Keep) {
@@ -30,17 +30,18 @@ export class AppendKey {
     this.#monotonic = monotonic
   }
 
-  /** The newest history; undefined where there is none, or nothing was seen yet. */
+  /** The newest history. Undefined if there is none, or if no root was looked at yet. */
   get history(): KeyHistory | undefined {
     return this.#history
   }
 
-  /** ENOENT, EISDIR, ENONS, or what ended the sights. */
+  /** The reason why there is no history: ENOENT, EISDIR, ENONS, or the error that ended the
+   *  sights. */
   get absence(): TailraceError | undefined {
     return this.#absence
   }
 
-  /** Follows the key until its sights end. */
+  /** Follows the key until its sights end. Never throws. */
   async follow(sights: AsyncIterable<Sight>): Promise<void> {
     try {
       for await (const sight of sights) await this.#observe(sight)
@@ -49,7 +50,7 @@ export class AppendKey {
     }
   }
 
-  /** Nobody watches any more. */
+  /** Lets collections free the history. REQUIRES: the key has no watcher any more. */
   release(): void {
     this.#history?.release()
   }
@@ -103,7 +104,9 @@ export class AppendKey {
     this.#replace(next, ending)
   }
 
-  /** Unknown where a trim dropped more than the history had, and what would prove it is gone. */
+  /** Returns true if the array at a newer root extends the history. Returns `unknown` if it cannot
+   *  be told: a trim dropped all blobs of the history, and the nodes that would prove it are
+   *  gone. */
   async #isExtended(
     history: KeyHistory,
     { array, base }: { readonly array: AppendArray; readonly base: Base },
@@ -133,7 +136,7 @@ export class AppendKey {
     this.#history = undefined
     this.#absence = reason
     this.#type = undefined
-    // Thousands may wait for the key: that it is still not there is nothing to wake them for.
+    // Thousands of watchers may wait for the key. A key that is still missing wakes none of them.
     if (!same) this.changed.wake()
   }
 }

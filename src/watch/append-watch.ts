@@ -1,6 +1,8 @@
-/** One append watcher: a position in a history, and nothing else. See rfc/7.
- *  Invariant: each blob from the start on is delivered once, in order; then the end or the error of
- *  the history, or ECOMPACTED where a trim overtook it; never a byte of another one, nothing left out. Nothing is loaded before it is asked for. */
+/** One append watcher: a position in a history, and nothing else. See rfc/7, rules 1, 5, 6, 10 and
+ *  17.
+ *  Invariant: each blob from the start on is delivered once and in order. Then comes the end of the
+ *  history, its error, or ECOMPACTED if a trim overtook the watcher. No byte of another history is
+ *  delivered, no blob is left out, and no blob is loaded before it is asked for. */
 
 import type { From, Position, WatchEvent } from '../api/watch.js'
 import type { Blobref } from '../blob/blobref.js'
@@ -12,12 +14,14 @@ import { hashOnly, type Nodes } from '../tree/nodes.js'
 import type { AppendKey } from './append-key.js'
 import type { KeyHistory } from './history.js'
 
-export type AppendWatchPorts = {
+type AppendWatchPorts = {
   readonly content: Content
   readonly nodes: Nodes
   readonly monotonic: () => number
 }
 
+/** Delivers the events of one append watch. Throws ENOENT, ENONS, EISDIR, EOVERWRITTEN, ECOMPACTED,
+ *  ECLOSED, ECANCELED, and what a load throws. */
 export async function* watchAppend(
   ports: AppendWatchPorts,
   appendKey: AppendKey,
@@ -27,7 +31,7 @@ export async function* watchAppend(
   const { from, waitCreate } = options
   const resumes = isPosition(from)
   const waits = waitCreate && !resumes && (await isMissing(appendKey, signal))
-  // Before the wait: whoever is to write may wait for this.
+  // `live` comes before the wait, since the program that creates the key may wait for it.
   if (waits) yield { type: 'live' }
   const history = await firstHistory(appendKey, { waitCreate: waits }, signal)
   using _read = history.read()
@@ -45,7 +49,8 @@ export async function* watchAppend(
       for await (const event of reader.read(array, index, seq)) {
         yield event
         index = event.index + 1
-        // One that was far behind must not hold the array of long ago.
+        // The position comes from the newest array. The array of the start is not held: a watcher
+        // that is far behind would hold it for long.
         if (!live && index >= startCount) {
           live = true
           yield { type: 'live', position: await reader.position(index) }
@@ -66,11 +71,12 @@ export async function* watchAppend(
   }
 }
 
-/** The blobs of one history, with the position after each. */
+/** Reads the blobs of one history, with the position after each blob. */
 class HistoryReader {
   readonly #ports: AppendWatchPorts
   readonly #history: KeyHistory
-  /** The array of the blobs before the next one; only there while the position must be computed. */
+  /** The array of all blobs up to the last one that was read. It saves a look at the nodes when
+   *  the position after the next blob is computed. */
   #walked: AppendArray | undefined
 
   constructor(ports: AppendWatchPorts, history: KeyHistory) {
@@ -101,26 +107,28 @@ class HistoryReader {
         yield { type: 'append', index, offset, seq, position, data, ...rest } as const
       }
     } catch (error) {
-      // What was trimmed while it was on its way to us may be gone from the store.
+      // A trim during the load may have freed the blob. Then the error is ECOMPACTED.
       if (!isCode(error, 'EDANGLING')) throw error
       await this.checkAboveBase(next)
       throw isCode(history.error, 'ECOMPACTED') ? history.error : error
     }
   }
 
-  /** A watcher that is far behind leaves the cache to those that are not. */
+  /** Loads a blob. A watcher that is `behind` by more bytes than the cache holds does not fill the
+   *  cache. */
   #load(ref: Blobref, behind: number): Promise<Uint8Array> {
     const { content } = this.#ports
     return behind > cacheSizeDefault ? content.pass(ref) : content.load(ref)
   }
 
-  /** Throws ECOMPACTED where blob `index`, if there ever was one, was dropped. */
+  /** Throws ECOMPACTED if `index` is below the base: a trim dropped that blob. */
   async checkAboveBase(index: number): Promise<void> {
     const history = this.#history
     if (index >= history.base.count) return
     throw await history.compacted(this.#ports.nodes, `append ${index}`)
   }
 
+  /** Returns the position after the first `count` blobs. Throws ECOMPACTED. */
   async position(count: number): Promise<Position> {
     const { array } = this.#history
     await this.checkAboveBase(count)
@@ -135,7 +143,8 @@ class HistoryReader {
   }
 }
 
-/** Is the key not there, but may come? */
+/** Resolves to true if the key is missing and may be created, to false if it is there or can only
+ *  be an error. */
 async function isMissing(appendKey: AppendKey, signal: AbortSignal): Promise<boolean> {
   for (;;) {
     const seen = appendKey.changed.count
@@ -149,6 +158,8 @@ function mayCome({ code }: TailraceError): boolean {
   return code === 'ENOENT' || code === 'ENONS'
 }
 
+/** Resolves with the history of the key, with `waitCreate` once there is one. Throws the reason why
+ *  there is none. */
 async function firstHistory(
   appendKey: AppendKey,
   options: { readonly waitCreate: boolean },
@@ -163,7 +174,9 @@ async function firstHistory(
   }
 }
 
-/** Throws EOVERWRITTEN; ECOMPACTED for what a trim dropped, but for a start that names no place. */
+/** Returns the index of the first blob to deliver. Throws EOVERWRITTEN if a position belongs to
+ *  another history, and ECOMPACTED if a byte or a position lies below the base. An index below the
+ *  base is returned as it is. */
 async function startOf(
   ports: AppendWatchPorts,
   history: KeyHistory,

@@ -1,28 +1,34 @@
-/** Who must look again when a root moves. See rfc/7.
- *  Invariant: a follower is marked by every root that names something it depends on, from the moment
- *  it begins to look; a mark is an integer and a flag, whatever happens in between. */
+/** The followers of keys, and an index of what they depend on. A root that moves marks the
+ *  followers that must look again. See rfc/7, rules 6 and 7.
+ *  Invariant: from the moment it begins to look, a follower is marked by every root that names
+ *  something it depends on. All its marks together take an integer and a flag. */
 
 import { Wakeup } from '../base/wakeup.js'
 import type { Root } from '../engine/engine.js'
 import { isLeaseMark } from '../tree/root.js'
 
-/** What a mark is about: the key, or what leads to it; or only its lease. */
+/** The subject of a mark: `key` for the key or a directory or link on the way to it, `lease` for
+ *  the lease of the key alone. */
 export type Concern = 'key' | 'lease'
 
-/** A key of a namespace that a follower passed on its way. */
-export type Passed = { readonly namespace: string; readonly key: string }
+/** A key that the lookup of a follower passed. */
+type Passed = { readonly namespace: string; readonly key: string }
 
+/** Follows one key for the watchers that share it. It holds the marks that it has not looked at. */
 export class Follower {
   readonly namespace: string
-  /** Asks for the lease of its key, too. */
+  /** True if it also follows the lease of its key. */
   readonly leases: boolean
   /** Wakes with each mark. */
   readonly moved = new Wakeup()
-  /** Wakes when the follower has looked at all that it was marked by. */
+  /** Wakes when the follower has looked at all its marks. */
   readonly rested = new Wakeup()
+  /** The count of `moved` up to which the follower has looked. */
   #looked = -1
   #dependencies: ReadonlySet<string> = new Set()
+  /** The first seq of its own namespace that marked it since `take`. */
   #seq: number | undefined
+  /** The mark of another namespace, or of the making or the end of one. */
   #elsewhere: Concern | undefined
 
   constructor(namespace: string, options: { readonly leases: boolean }) {
@@ -38,20 +44,22 @@ export class Follower {
     this.#dependencies = dependencies
   }
 
-  /** Something moved: a root of its own namespace, or something `elsewhere`. */
+  /** Marks the follower and wakes it. `seq` is that of a root of its own namespace; undefined for
+   *  another namespace, or for the making or the end of one. `concern` counts only without
+   *  `seq`. */
   mark(seq: number | undefined, concern: Concern = 'key'): void {
     if (seq !== undefined) this.#seq ??= seq
     else if (this.#elsewhere !== 'key') this.#elsewhere = concern
     this.moved.wake()
   }
 
-  /** All marks up to `count` (of `moved`) have been looked at. */
+  /** Records that the follower has looked at all marks up to `count`, a count of `moved`. */
   rest(count: number): void {
     this.#looked = count
     this.rested.wake()
   }
 
-  /** Waits until everything that moved before this call has been looked at. Throws ECANCELED. */
+  /** Waits until the follower has looked at every mark from before this call. Throws ECANCELED. */
   async catchUp(signal: AbortSignal): Promise<void> {
     const moved = this.moved.count
     for (;;) {
@@ -61,7 +69,7 @@ export class Follower {
     }
   }
 
-  /** The first own seq and what else was marked since the last call. */
+  /** Returns the marks since the last call, and clears them. */
   take(): { readonly seq: number | undefined; readonly elsewhere: Concern | undefined } {
     const marked = { seq: this.#seq, elsewhere: this.#elsewhere }
     this.#seq = undefined
@@ -69,7 +77,8 @@ export class Follower {
     return marked
   }
 
-  /** A root that names no keys concerns everybody. */
+  /** Returns what a root changes for this follower; undefined if nothing. A root that names no keys
+   *  may have changed the key. */
   concernedBy(namespace: string, root: Root): Concern | undefined {
     if (!root.keys) return 'key'
     let concern: Concern | undefined
@@ -82,24 +91,27 @@ export class Follower {
   }
 }
 
+/** All followers of a store. Mutable; owned by the watch service. */
 export class Followers {
   readonly #byDependency = new Map<string, Set<Follower>>()
-  /** Those that pass a namespace, and those that wait for it. */
+  /** The followers that pass a namespace, and those that wait for it to be made. */
   readonly #byNamespace = new Map<string, Set<Follower>>()
-  /** Those that look right now: what they will depend on is not known yet. */
+  /** The followers whose lookup runs now: their dependencies are not known yet. */
   readonly #looking = new Set<Follower>()
 
+  /** Adds a follower of a key in that namespace. Remove it in the end. */
   add(namespace: string, options: { readonly leases: boolean }): Follower {
     const follower = new Follower(namespace, options)
     put(this.#byNamespace, namespace, follower)
     return follower
   }
 
-  /** From here on every root marks the follower, until `settle`. */
+  /** Begins a lookup: until `settle` every root marks the follower. */
   look(follower: Follower): void {
     this.#looking.add(follower)
   }
 
+  /** Ends a lookup. From now on the follower depends on the keys that it passed. */
   settle(follower: Follower, passed: readonly Passed[]): void {
     const before = follower.dependencies
     const after = new Set(passed.map(({ namespace, key }) => idOf(namespace, key)))
@@ -118,6 +130,7 @@ export class Followers {
     this.#forget(follower)
   }
 
+  /** Marks every follower that a new root of the namespace concerns. */
   moved(namespace: string, root: Root): void {
     const concerned = new Set(this.#looking)
     if (root.keys) {
@@ -131,12 +144,12 @@ export class Followers {
     }
     for (const follower of concerned) {
       if (follower.namespace === namespace) follower.mark(root.seq)
-      // What one that looks will depend on is not known yet: all may be about its key.
+      // The root may concern the key of a follower whose lookup runs: its dependencies are unknown.
       else follower.mark(undefined, this.#concernOf(follower, namespace, root))
     }
   }
 
-  /** A namespace was made, or has ended. */
+  /** Marks the followers of a namespace that was made, or has ended. */
   changed(namespace: string): void {
     for (const follower of this.#looking) follower.mark(undefined)
     for (const follower of this.#byNamespace.get(namespace) ?? []) follower.mark(undefined)

@@ -1,7 +1,9 @@
-/** One history of an append key: an array that only ever grows, until it is sealed or ends. See rfc/7.
- *  Invariant: each `array` is an extension of the one before it; after `end` it stays as it was, for
- *  the watchers that are behind. A key that is overwritten gets a new history; nobody crosses over.
- *  What is below `base` was dropped by a trim, and is for nobody any more. */
+/** One history of an append key: an array that only grows until it is sealed or ends. See rfc/7,
+ *  rules 9, 10, 14 and 16.
+ *  Invariant: each `array` extends the one before it. After `end` it does not change, so that the
+ *  watchers that are behind can read it. A key that is overwritten gets a new history, and no
+ *  watcher goes from one history to another. No watcher reads below `base`: a trim dropped those
+ *  blobs. */
 
 import { Wakeup } from '../base/wakeup.js'
 import type { Blobref } from '../blob/blobref.js'
@@ -11,22 +13,25 @@ import { truncateArray } from '../tree/array-read.js'
 import type { Nodes } from '../tree/nodes.js'
 import { type Base, compacted, type Treeobj } from '../treeobj/treeobj.js'
 
-/** A history that has ended is kept this long for the watchers that are behind. */
+/** The time that a history is kept after its end for the watchers that are behind, in ms. */
 export const historyKeptMs = 10 * 60_000
-/** What a history needs to be kept from collections. */
+/** The means to keep a history from collections. */
 export type Keep = {
+  /** Keeps the blobs of a treeobj from collections until disposal. */
   readonly hold: (treeobj: Treeobj) => Disposable
+  /** Calls `act` once after `ms`, unless it is disposed of before. */
   readonly timer: (ms: number, act: () => void) => Disposable
 }
 
-/** Prefixes that watchers at the same index share. */
+/** The largest number of prefixes that a history remembers for watchers at the same index. */
 const prefixesMax = 1_024
 
+/** A history. Mutable: its `AppendKey` alone extends and ends it; all its watchers read it. */
 export class KeyHistory {
   /** Wakes when the array grows, is sealed, or has ended. */
   readonly moved = new Wakeup()
   readonly incarnation: string
-  /** Namespace and key that the watched key led to. */
+  /** The namespace and the key that the watched key leads to behind its links. */
   readonly resolved: string
   #array: AppendArray
   #base: Base
@@ -37,10 +42,10 @@ export class KeyHistory {
   #ended: { readonly error: TailraceError; readonly at: number } | undefined
   readonly #prefixes = new Map<number, Blobref>()
   readonly #keep: Keep
-  /** What keeps the array from collections; undefined once nobody reads it any more. */
+  /** Keeps the array from collections; undefined after `release`. */
   #held: Disposable | undefined
   #treeobj: Treeobj
-  /** Lets go of an ended history that somebody reads too slowly. */
+  /** The timer that releases an ended history whose readers are too slow. */
   #expiry: Disposable | undefined
   #readers = 0
 
@@ -75,7 +80,7 @@ export class KeyHistory {
     return this.#base
   }
 
-  /** Seq of the newest root at which it was seen. */
+  /** The seq of the newest root at which the history was seen. */
   get seq(): number {
     return this.#seq
   }
@@ -92,7 +97,7 @@ export class KeyHistory {
     return this.#ended !== undefined
   }
 
-  /** REQUIRES: `array` extends the one that is here. */
+  /** Takes the state at a newer root. REQUIRES: `next.array` extends `array`. */
   extend(next: {
     readonly array: AppendArray
     readonly base: Base
@@ -111,11 +116,13 @@ export class KeyHistory {
     this.moved.wake()
   }
 
-  /** It was still the same at a newer root. */
+  /** Records that the history was unchanged at a newer root. */
   seen(seq: number): void {
     this.#seq = Math.max(this.#seq, seq)
   }
 
+  /** Ends the history. `error` is for watchers that have read all of it, `now` a monotonic time in
+   *  ms. Without readers the history is released at once. */
   end(error: TailraceError, now: number): void {
     this.#ended ??= { error, at: now }
     if (this.#readers === 0) this.release()
@@ -123,8 +130,8 @@ export class KeyHistory {
     this.moved.wake()
   }
 
-  /** Somebody reads: what is here is kept until the last one has left, at most `historyKeptMs` beyond the
-   *  end. */
+  /** Adds a reader until disposal. An ended history is kept from collections until its last reader
+   *  has left, for `historyKeptMs` at most. */
   read(): Disposable {
     this.#readers++
     this.#held ??= this.#keep.hold(this.#treeobj)
@@ -135,19 +142,19 @@ export class KeyHistory {
     }
   }
 
-  /** Collections may take what no tree has any more. */
+  /** Lets collections free the blobs that no tree names any more. */
   release(): void {
     this.#expiry?.[Symbol.dispose]()
     this.#held?.[Symbol.dispose]()
     this.#held = undefined
   }
 
-  /** Why nothing more will come, for a watcher that has everything. */
+  /** The error that ended the history, for watchers that have read all of it. */
   get error(): TailraceError | undefined {
     return this.#ended?.error
   }
 
-  /** Throws ECOMPACTED where the history ended too long ago to be read on. */
+  /** Throws ECOMPACTED if the history ended more than `historyKeptMs` ago. `now`: monotonic, ms. */
   checkKept(now: number): void {
     if (this.#ended && now - this.#ended.at > historyKeptMs) {
       throw new TailraceError(
@@ -158,7 +165,8 @@ export class KeyHistory {
     }
   }
 
-  /** ECOMPACTED for who wants what is below the base, with the oldest position that can be had. */
+  /** Returns ECOMPACTED for a read below the base, with the oldest position that can be read.
+   *  `what` names the blob that was asked for. */
   async compacted(nodes: Nodes, what: string): Promise<TailraceError> {
     const { incarnation, array, base } = this
     const first = await truncateArray(nodes, array, base.count)
@@ -166,7 +174,8 @@ export class KeyHistory {
     return compacted(what, base, { incarnation, index: base.count, prefix })
   }
 
-  /** The ref of the first `count` blobs: from what other watchers computed, else by `compute`. */
+  /** Returns the ref of the array of the first `count` blobs. `compute` is called only if no
+   *  watcher has computed that array lately. */
   prefix(count: number, compute: () => AppendArray): Blobref {
     const known = this.#prefixes.get(count)
     if (known) return known

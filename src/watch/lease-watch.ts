@@ -1,5 +1,6 @@
-/** What a value watcher that asked for leases is told of its key's lease. See rfc/9.
- *  Invariant: the state at first, then each other state that some root had; a renewal is none. */
+/** The lease events of one value watcher. See rfc/9, rules 11 and 12.
+ *  Invariant: the first event is the state of the lease at the beginning. Each later one is a state
+ *  that differs from the one before. A renewal is no event. */
 
 import type { Token } from '../api/transaction.js'
 import type { LeaseEvent } from '../api/watch.js'
@@ -13,6 +14,7 @@ import type { SeenRoot, WatchedStore } from './sights.js'
 
 type State = { readonly token: Token; readonly owner: string | undefined } | undefined
 
+/** Tells one watcher of the lease of its key. Mutable; owned by its watch. */
 export class LeaseWatch {
   readonly #store: WatchedStore
   #told: { readonly state: State; readonly seq: number } | undefined
@@ -21,12 +23,14 @@ export class LeaseWatch {
     this.#store = store
   }
 
-  /** Undefined where nothing is new. Throws ECORRUPT, EDANGLING, EIO. */
+  /** Returns the event of a root; undefined if the state is the one that was told before. Throws
+   *  ECORRUPT, EDANGLING, EIO. */
   async at(seen: SeenRoot): Promise<LeaseEvent | undefined> {
     return this.#tell(await this.#stateOf(seen), seen.root.seq)
   }
 
-  /** The namespace is not there: nothing in it is held. */
+  /** Returns the event for a namespace that is not there: no lease in it is held. Undefined if no
+   *  state was told yet, or if the lease was not held before. */
   gone(): LeaseEvent | undefined {
     return this.#told && this.#tell(undefined, this.#told.seq)
   }
@@ -40,7 +44,8 @@ export class LeaseWatch {
     return { type: 'lease', seq, held: true, token, ...(owner === undefined ? {} : { owner }) }
   }
 
-  /** A key in another namespace has its lease there, as it is now. */
+  /** Reads the lease in the namespace that the key leads to. In another namespace than the watched
+   *  one that is its newest root. */
   async #stateOf({ live, root, found }: SeenRoot): Promise<State> {
     const own = found.namespace === live.name
     const home = own ? live : this.#store.peekNamespace(found.namespace)
@@ -50,8 +55,8 @@ export class LeaseWatch {
     return { token: { incarnation: home.record.incarnation, seq: lease.seq }, owner: lease.owner }
   }
 
-  /** A collection keeps the `meta` of the newest root only: who comes too late for an older one's is told what
-   *  holds now. */
+  /** Reads a lease at a root. A collection keeps only the `meta` of the newest root: if that of an
+   *  older root is gone, the lease at the newest root is read instead. */
   async #leaseOf(home: LiveNamespace, root: Root, key: Key): Promise<GrantedLease | undefined> {
     const { nodes } = this.#store
     try {

@@ -1,6 +1,8 @@
-/** What a key is at each root that concerns it, in order. See rfc/7.
- *  Invariant: no root that names a key on the way to it is left out, unless it is no more retained,
- *  and then the newest is marked `skipped`. Nothing is looked up before it is asked for. */
+/** Sights of a key: the results of looking it up at each root that concerns it, in order. See
+ *  rfc/7, rules 2, 6 and 7.
+ *  Invariant: no root that names the key, or a key on the way to it, is left out while it is
+ *  retained. If such roots are no longer retained, the newest root takes their place and is marked
+ *  `skipped`. Nothing is looked up before it is asked for. */
 
 import type { Root } from '../engine/engine.js'
 import { TailraceError } from '../error.js'
@@ -14,10 +16,10 @@ import { leaseMark } from '../tree/root.js'
 import type { Key } from '../treeobj/key.js'
 import type { Concern, Follower, Followers } from './followers.js'
 
-/** Roots read from the log at a time. */
+/** The largest number of roots that are read from the root log at once. */
 const rootsPerStep = 64
 
-/** The store, as far as watches need it: `KeyStore` is one. */
+/** The part of the store that watches need. `KeyStore` implements it. */
 export interface WatchedStore {
   readonly reader: Reader
   readonly nodes: Nodes
@@ -27,26 +29,29 @@ export interface WatchedStore {
   listen(listener: StoreListener): Disposable
 }
 
+/** A key as it was found at a root. */
 export type SeenRoot = {
   readonly live: LiveNamespace
   readonly root: Root
   readonly found: Found
-  /** Older roots that may have named the key are no more retained. */
+  /** True if older roots that may have named the key are no longer retained. */
   readonly skipped: boolean
-  /** The root named the lease of the key, and not the key. */
+  /** True if the root named the lease of the key, and not the key. */
   readonly leaseOnly: boolean
-  /** A collection leaves what was found alone until the next sight is asked for, or this is disposed of:
-   *  one who waits for its consumer lets go first. */
+  /** Keeps what was found from collections, until the next sight is asked for or until disposal.
+   *  Dispose of it before a wait for a slow consumer. */
   readonly held: Disposable
 }
 
+/** One result of following a key. */
 export type Sight =
   | SeenRoot
-  /** The namespace is not there (any more): ENONS, or ECLOSED when the store closes. */
+  /** The namespace does not exist, or has ended: ENONS, or ECLOSED if the store closes. */
   | { readonly gone: TailraceError }
 
-/** Begins with what is there now. Ends only with the signal (ECANCELED) or an error of a lookup; the
- *  follower, which is the caller's to add, is then removed. */
+/** Gives the sights of a key; the first one is at the newest root. It ends by throwing only:
+ *  ECANCELED (the signal), or the error of a lookup. Then the follower is removed. REQUIRES: the
+ *  caller has added the follower to `followers`. */
 export async function* sights(
   store: WatchedStore,
   followers: Followers,
@@ -70,6 +75,7 @@ export async function* sights(
   }
   let held: Disposable = { [Symbol.dispose]: () => {} }
   let live: LiveNamespace | undefined
+  /** True if the consumer knows that the namespace does not exist. */
   let told = false
   let next = 0
   try {
@@ -80,7 +86,8 @@ export async function* sights(
         live = store.peekNamespace(namespace)
         if (live?.ended) live = undefined
         if (live) {
-          const { root } = live // no await between this and the look, or a root between is lost
+          // No await may come between this line and `look`: a root that moved there would be lost.
+          const { root } = live
           next = root.seq + 1
           told = false
           yield await look(live, root)
@@ -92,7 +99,8 @@ export async function* sights(
         next = Math.max(next, marked.seq)
         while (next <= live.root.seq) {
           const { roots, gap: older } = await live.roots.since(next, rootsPerStep)
-          // The floor may have moved since; from here to the look there is no await.
+          // The floor may have moved during the read. No await may come between this line and
+          // `look`.
           const [first] = roots
           const gap = older || (first !== undefined && first.seq < (live.retention.known ?? 0))
           const concerned = gap ? [live.root] : roots
@@ -102,14 +110,14 @@ export async function* sights(
             const concern = gap ? 'key' : follower.concernedBy(namespace, root)
             if (!concern) continue
             yield await look(live, root, { skipped: gap, concern })
-            // While the consumer took its time the next of them may have gone.
+            // Read the rest anew: it may be no longer retained once the consumer comes back.
             break
           }
         }
       } else if (marked.elsewhere && !live.ended) {
         yield await look(live, live.root, { concern: marked.elsewhere })
       }
-      // What was committed before the end was delivered above.
+      // All roots from before the end of the namespace were delivered above.
       if (live?.ended && follower.moved.count === seen) {
         const { ended } = live
         live = undefined
@@ -127,6 +135,7 @@ export async function* sights(
   }
 }
 
+/** Looks a key up, and lets the follower depend on what the lookup passed. */
 async function lookUp(
   store: WatchedStore,
   followers: Followers,

@@ -1,6 +1,6 @@
-/** Values on their way to value watchers. See rfc/7, rule 23.
- *  Invariant: watchers that ask for a value at the same time share one load of it, and nothing is loaded for
- *  those that have gone. */
+/** Loads values for value watchers. See rfc/7, rule 23.
+ *  Invariant: watchers that ask for a value at the same time share one load of it. A load ends when
+ *  the last watcher that waits for it has gone. */
 
 import { joinAbort } from '../base/abort.js'
 import type { Blobref } from '../blob/blobref.js'
@@ -13,6 +13,7 @@ type Load = {
   waiting: number
 }
 
+/** The loads of all value watchers of a store. */
 export class ValueLoads {
   readonly #store: WatchedStore
   readonly #loads = new Map<Blobref, Load>()
@@ -21,7 +22,8 @@ export class ValueLoads {
     this.#store = store
   }
 
-  /** `ref`: that of the treeobj. Throws as `Reader.bytes`, and ECANCELED. */
+  /** Resolves with the bytes of a value. `ref` is the ref of the treeobj. Throws what
+   *  `Reader.bytes` throws, and ECANCELED. */
   async bytes(ref: Blobref, treeobj: Val | Valref, signal: AbortSignal): Promise<Uint8Array> {
     if (treeobj.type === 'val') return treeobj.data
     const load = this.#loads.get(ref) ?? this.#begin(ref, treeobj)

@@ -1,6 +1,7 @@
-/** One value watcher: the value now, then at each later root that names the key. See rfc/7.
- *  Invariant: values come in the order of their roots, each at most once; a value that was not asked
- *  for yet is not loaded. */
+/** One value watcher: it delivers the value now, then the value at each later root that names the
+ *  key. See rfc/7, rules 2 and 4.
+ *  Invariant: values come in the order of their roots, at most one for a root. No value is loaded
+ *  before it is asked for. */
 
 import type { WatchEvent } from '../api/watch.js'
 import { blobSizeMax } from '../blob/blob.js'
@@ -12,6 +13,8 @@ import { LeaseWatch } from './lease-watch.js'
 import type { Sight, WatchedStore } from './sights.js'
 import type { ValueLoads } from './value-loads.js'
 
+/** Delivers the events of one value watch. Throws ENOENT, ENONS, EISDIR, ECLOSED, ECANCELED, and
+ *  what a load throws. */
 export async function* watchValue(
   store: WatchedStore,
   sights: AsyncIterable<Sight>,
@@ -55,7 +58,7 @@ export async function* watchValue(
     const event = { type: 'value', seq, ref, size, ...(skipped ? { skipped } : {}) } as const
     const large = size > blobSizeMax
     const data = large ? {} : { data: await loads.bytes(ref, treeobj, signal) }
-    // It is read by its seq, at its reader's pace.
+    // The consumer reads a large value by the seq of its root, so that root must stay readable.
     if (large) store.spaces.past.kept.keep(sight.live, sight.root)
     sight.held[Symbol.dispose]()
     yield { ...event, ...data }

@@ -1,7 +1,7 @@
-/** The watch service: hears of each root, wakes the watchers that it concerns, and lets each pull
- *  what it has not seen. See rfc/7.
- *  Invariant: a slow watcher costs its position; when the last watcher of a key has gone, nothing of
- *  it is left. */
+/** The watch service. It hears of each root that moves and wakes the watchers that the root
+ *  concerns; each watcher then reads what it has not seen. See rfc/7, rules 5 to 8 and 15.
+ *  Invariant: a slow watcher costs its position only. When the last watcher of a key has gone, the
+ *  service keeps nothing of that key. */
 
 import type { Kvs } from '../api/kvs.js'
 import { primary } from '../api/namespace.js'
@@ -22,6 +22,7 @@ import { sights, type WatchedStore } from './sights.js'
 import { ValueLoads } from './value-loads.js'
 import { watchValue } from './value-watch.js'
 
+/** The watchers of one append key, and what they share. */
 type Shared = {
   readonly appendKey: AppendKey
   readonly follower: Follower
@@ -29,6 +30,7 @@ type Shared = {
   watchers: number
 }
 
+/** The watches of one store. Mutable; close it before the store. */
 export class WatchService implements StoreListener, Pick<Kvs, 'watch'> {
   readonly #store: WatchedStore
   readonly #content: Content
@@ -47,7 +49,7 @@ export class WatchService implements StoreListener, Pick<Kvs, 'watch'> {
     store.listen(this)
   }
 
-  /** Watchers at this moment. */
+  /** The number of watchers now. */
   get count(): number {
     return this.#watching.size
   }
@@ -112,8 +114,9 @@ export class WatchService implements StoreListener, Pick<Kvs, 'watch'> {
           nodes: this.#store.nodes,
           monotonic: this.#environment.monotonic,
         }
-        // The watch must see all that was answered before it began, and a root that it is told of must still be
-        // there: the other watchers may have looked long ago.
+        // The watch must see every commit that was answered before it began, and the root of its
+        // events must be readable. The others may have looked long ago, so the follower looks
+        // again.
         if (shared.watchers > 1) shared.follower.mark(undefined)
         await shared.follower.catchUp(own.signal)
         yield* watchAppend(ports, shared.appendKey, { from, waitCreate }, own.signal)
@@ -141,8 +144,8 @@ export class WatchService implements StoreListener, Pick<Kvs, 'watch'> {
     const shared: Shared = { appendKey, follower, end, watchers: 1 }
     this.#shared.set(id, shared)
     const seen = sights(this.#store, this.#followers, follower, at.key, end.signal)
-    // Ends with an error that its watchers are told, or when the last of them has gone; a later
-    // watcher begins anew.
+    // It ends with an error that its watchers get, or when the last of them has gone. A later
+    // watcher of the key begins anew.
     void appendKey.follow(seen).finally(() => {
       appendKey.release()
       this.#forget(id, shared)
@@ -165,7 +168,8 @@ function closedError(): TailraceError {
   return new TailraceError('ECLOSED', 'the store is closed')
 }
 
-/** Leaving the loop, or `return()` at any moment, cancels what the watcher waits for. */
+/** Makes the iterator of a watch. Leaving its loop, or `return()` at any time, also ends a `next()`
+ *  that still waits. */
 function iterate(
   events: AsyncGenerator<WatchEvent, void, undefined>,
   own: AbortController,
@@ -191,6 +195,7 @@ function iterate(
   return watching
 }
 
+/** Throws EINVAL. */
 function parseFrom(from: From | undefined): From | undefined {
   if (from === undefined) return undefined
   const whole = (value: number, least: number) => Number.isSafeInteger(value) && value >= least
