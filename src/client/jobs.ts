@@ -18,8 +18,7 @@ import type {
 import type { Kvs } from '../api/kvs.js'
 import type { TerminalSize } from '../base/posix.js'
 import { bytesOf } from '../base/shape.js'
-import { checkJobs } from '../job/checks.js'
-import { jobEvents, jobOutput } from '../job/reading.js'
+import { checkJobs, jobEvents, jobOutput } from '../job/calls.js'
 import {
   jobStdin,
   listJobs,

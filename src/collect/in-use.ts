@@ -6,7 +6,6 @@
 
 import { setImmediate } from 'node:timers/promises'
 import { joinAbort } from '../base/abort.js'
-import { RefList } from '../blob/ref-list.js'
 import type { Open } from '../commit/committer.js'
 import type { Engine } from '../engine/engine.js'
 import { canceled, isCode } from '../error.js'
@@ -14,6 +13,7 @@ import { settle } from '../kvs/configure.js'
 import type { OpenNamespaces } from '../kvs/namespaces.js'
 import { floorPageSize } from '../past/retention.js'
 import type { Mark } from './mark.js'
+import { RefList } from './ref-list.js'
 
 /** Marks everything that is in use. `durable`: it also records the floors, so that a root whose
  *  tree the collection frees is never retained again. Throws ECORRUPT, EIO, ENOSPC, ECANCELED,

@@ -1,5 +1,8 @@
-/** The keys of a job in the namespace `jobs`. See rfc/11. */
+/** The namespace `jobs`: the keys of a job, and the store with which the runner writes there. See
+ *  rfc/11. */
 
+import type { Kvs } from '../api/kvs.js'
+import type { Settings } from '../api/namespace.js'
 import { mirrored } from './ids.js'
 
 /** The reserved namespace of jobs. */
@@ -22,3 +25,12 @@ export const activeKey = (id: string) => `${activeDirectory}/${id}`
 export const indexDirectory = 'index'
 /** The key of a finished job's view; empty before the finish. */
 export const indexKey = (id: string) => `${indexDirectory}/${mirrored(id)}`
+
+/** A store that may write to the namespace `jobs`. */
+export type JobKvs = Kvs & {
+  /** Returns the settings of the namespace `jobs`. */
+  settings(): Promise<Settings>
+  /** Removes keys of the namespace `jobs`, all below them, and the namespace's history; with
+   *  `pins`, removes the keys from its pins too. A key that is not there is no error. */
+  discard(keys: readonly string[], options: { readonly pins: boolean }): Promise<void>
+}

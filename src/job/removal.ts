@@ -7,9 +7,15 @@ import { type JobView, jobsPageMax, type Pruned, type PruneOptions } from '../ap
 import type { Environment } from '../base/environment.js'
 import { TailraceError } from '../error.js'
 import { isJobId, submitTimeOf } from './ids.js'
-import { activeDirectory, activeKey, indexKey, jobsNamespace, outputKey } from './keys.js'
+import {
+  activeDirectory,
+  activeKey,
+  indexKey,
+  type JobKvs,
+  jobsNamespace,
+  outputKey,
+} from './keys.js'
 import { jobDirectories, jobTotals, listSizeMax, noJob, readView, viewSizeOf } from './records.js'
-import type { JobKvs } from './store.js'
 
 /** The number of jobs that retention looks at in one turn of the event loop, and removes in one
  *  commit. */

@@ -15,8 +15,8 @@ import { type Found, lookup, peekLookup } from '../tree/lookup.js'
 import type { Nodes } from '../tree/nodes.js'
 import { peekRoot } from '../tree/root.js'
 import { corrupt } from '../treeobj/check.js'
+import { statOf } from '../treeobj/codec.js'
 import { isAddressable, type Key, parseEntryKey, parseKey } from '../treeobj/key.js'
-import { statOf } from '../treeobj/stat.js'
 import {
   baseOf,
   checkAboveBase,

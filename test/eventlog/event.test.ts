@@ -13,8 +13,8 @@ import { blobSizeMax } from '../../src/blob/blob.js'
 import { encode } from '../../src/blob/codec.js'
 import { isCode } from '../../src/error.js'
 import { decodeEvents, encodeEvent, encodeEvents, parseEvent } from '../../src/eventlog/event.js'
+import { Splitter } from '../../src/eventlog/eventlog.js'
 import { fromNdjson, toNdjson } from '../../src/eventlog/ndjson.js'
-import { Splitter } from '../../src/eventlog/splitter.js'
 
 const text = fc.string({ unit: 'grapheme' })
 const name = fc.oneof(text, fc.constantFrom('__proto__', '1', 'constructor', '', 'toString'))

@@ -6,9 +6,8 @@ import type { JobView, Submission } from '../../src/api/job.js'
 import { readEvents } from '../../src/eventlog/eventlog.js'
 import { readStream } from '../../src/eventlog/read-stream.js'
 import { decodeOutput, type OutputEvent, type Stream } from '../../src/eventlog/stdio.js'
-import { eventsKey, outputKey } from '../../src/job/keys.js'
+import { eventsKey, type JobKvs, outputKey } from '../../src/job/keys.js'
 import { JobRunner, type JobRunnerOptions } from '../../src/job/runner.js'
-import type { JobKvs } from '../../src/job/store.js'
 import { type EmbeddedStore, open } from '../../src/open.js'
 
 const env = { PATH: process.env['PATH'] ?? '/usr/bin:/bin' }

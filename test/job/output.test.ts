@@ -9,7 +9,7 @@ import { expect, test } from 'vitest'
 import { deferred } from '../../src/base/deferred.js'
 import { blobSizeMax } from '../../src/blob/blob.js'
 import { readStream } from '../../src/eventlog/read-stream.js'
-import type { JobKvs } from '../../src/job/store.js'
+import type { JobKvs } from '../../src/job/keys.js'
 import { collect, Harness } from './harness.js'
 
 test('a lone line appears while the process goes on', async () => {

@@ -4,7 +4,7 @@ import { createHash } from 'node:crypto'
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { TailraceError } from '../../src/error.js'
-import type { JobKvs } from '../../src/job/store.js'
+import type { JobKvs } from '../../src/job/keys.js'
 import { codeOf, Harness } from './harness.js'
 
 type Fault = 'none' | 'refused' | 'answer lost' | 'full'

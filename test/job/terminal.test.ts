@@ -3,7 +3,7 @@
 import { writeSync } from 'node:fs'
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { expect, test } from 'vitest'
-import type { JobKvs } from '../../src/job/store.js'
+import type { JobKvs } from '../../src/job/keys.js'
 import { Terminal } from '../../src/job/terminal.js'
 import { codeOf, Harness } from './harness.js'
 

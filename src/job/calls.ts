@@ -1,8 +1,17 @@
-/** Reads the output and the events of a job from the store, embedded and over a server alike. See
- *  rfc/8, rfc/11. The codec of events needs a package, which is loaded with the first call. */
+/** The parts of the calls of `Jobs` that are alike in the embedded store and in the client: checks
+ *  of arguments (rfc/2, rule 11; `spec.ts` parses submissions), and reads of the output and the
+ *  events of a job (rfc/8, rfc/11). The codec of events needs a package, which is loaded with the
+ *  first call. */
 
 import type { Event } from '../api/event.js'
-import type { JobEventsOptions, JobOutput, JobOutputOptions, Jobs } from '../api/job.js'
+import type {
+  JobEventsOptions,
+  JobOutput,
+  JobOutputOptions,
+  Jobs,
+  ListJobsOptions,
+  PruneOptions,
+} from '../api/job.js'
 import type { Kvs } from '../api/kvs.js'
 import {
   check,
@@ -14,7 +23,9 @@ import {
   oneOf,
   shapeOf,
   signal,
+  stream,
   text,
+  texts,
 } from '../base/shape.js'
 import { eventsKey, jobsNamespace as namespace, outputKey } from './keys.js'
 
@@ -62,4 +73,48 @@ export async function* jobEvents(
   const key = eventsKey(job.id)
   const { followEvents, readEvents } = await import('../eventlog/eventlog.js')
   yield* follow ? followEvents(kvs, key, scope) : readEvents(kvs, key, scope)
+}
+
+const lists = shapeOf<ListJobsOptions>({
+  after: text,
+  limit: count,
+  states: texts,
+  name: text,
+  signal,
+})
+const removes = shapeOf<NonNullable<Parameters<Jobs['remove']>[1]>>({ output: flag, signal })
+const prunes = shapeOf<PruneOptions>({ olderThanMs: count, dryRun: flag, after: text, signal }, [
+  'olderThanMs',
+])
+
+/** Checks, by call. Each throws EINVAL. */
+export const checkJobs = {
+  list: (options: unknown) => checkOptions(options, lists),
+  prune: (options: unknown) => check('options', options, prunes),
+  remove: (id: unknown, options: unknown) => {
+    checkId(id)
+    checkOptions(options, removes)
+  },
+  one: (id: unknown, given: AbortSignal | undefined) => {
+    checkId(id)
+    checkSignal(given)
+  },
+  signal: (id: unknown, name: unknown) => {
+    checkId(id)
+    checkValue('the name of a signal', name, text)
+  },
+  stdin: (id: unknown, chunks: unknown, given: AbortSignal | undefined) => {
+    checkId(id)
+    checkValue('stdin', chunks, stream)
+    checkSignal(given)
+  },
+  submit: (given: AbortSignal | undefined) => checkSignal(given),
+} as const
+
+function checkId(id: unknown): void {
+  checkValue('the id of a job', id, text)
+}
+
+function checkSignal(given: AbortSignal | undefined): void {
+  if (given !== undefined) checkValue('signal', given, signal)
 }

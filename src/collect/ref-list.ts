@@ -1,7 +1,7 @@
 /** A list of refs that takes 32 bytes for each, for walks over more refs than
  *  fit in memory as strings. */
 
-import { type Blobref, blobrefAt, digestSize, writeDigest } from './blobref.js'
+import { type Blobref, blobrefAt, digestSize, writeDigest } from '../blob/blobref.js'
 
 /** The number of refs in one piece of memory. */
 const chunkCount = 4_096
