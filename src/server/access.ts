@@ -1,20 +1,22 @@
-/** Who may talk to the server: addresses, Host and Origin, the token. See rfc/13, rules 6 and 7.
- *  Pure. Invariant: no web page reaches a local server unless its origin was named. */
+/** Checks of access to the server: its addresses, Host and Origin, the token. See rfc/13, rules 6
+ *  and 7. Pure.
+ *  Invariant: no web page reaches a local server unless its origin was named. */
 
 import { createHash, timingSafeEqual } from 'node:crypto'
 import { isIP } from 'node:net'
 import { TailraceError } from '../error.js'
 
+/** A TCP address. The port 0 stands for a free one. */
 export type Address = { readonly host: string; readonly port: number }
 
-/** Names that a request may call the server by, and pages that may use it. */
+/** The hosts that a request may name the server by, and the origins whose pages may use it. */
 export type Access = {
-  /** Lower case, without port. */
+  /** Host names in lower case, without a port. */
   readonly hosts: ReadonlySet<string>
   readonly origins: ReadonlySet<string>
 }
 
-/** `HOST:PORT`, `[V6]:PORT`. Throws EINVAL. */
+/** Parses `HOST:PORT` or `[V6]:PORT`. Throws EINVAL. */
 export function parseAddress(input: string): Address {
   const match = /^(?:\[([0-9a-fA-F:.]+)\]|([^:[\]\s/]+)):([0-9]{1,5})$/.exec(input)
   const port = Number(match?.[3])
@@ -29,12 +31,12 @@ export function formatAddress(address: Address): string {
   return isIP(host) === 6 ? `[${host}]:${port}` : `${host}:${port}`
 }
 
-/** Reachable from this machine only. */
+/** True if only this machine can reach the host. */
 export function isLoopback(host: string): boolean {
   return host === 'localhost' || host === '::1' || (isIP(host) === 4 && host.startsWith('127.'))
 }
 
-/** What the server at these addresses answers to. */
+/** Returns the hosts and origins that a server at these addresses accepts. */
 export function accessOf(options: {
   readonly addresses: readonly Address[]
   readonly allowHosts: readonly string[]
@@ -53,7 +55,8 @@ export function accessOf(options: {
   return { hosts, origins: new Set([...origins, ...options.allowOrigins]) }
 }
 
-/** Throws EPERM. `header` may hold a port; which one does not matter (it may be forwarded). */
+/** Throws EPERM if the server does not have this name. The header may have any port, since ports
+ *  may be forwarded. */
 export function checkHost(access: Access, header: string | undefined): void {
   const match = /^(?:\[([^\]]*)\]|([^:]*))(?::[0-9]*)?$/.exec(header ?? '')
   const host = (match?.[1] ?? match?.[2] ?? '').toLowerCase()
@@ -64,7 +67,8 @@ export function checkHost(access: Access, header: string | undefined): void {
   )
 }
 
-/** Throws EPERM. No Origin: not a web page. */
+/** Throws EPERM if pages of this origin may not use the server. A request without an Origin does
+ *  not come from a web page. */
 export function checkOrigin(access: Access, origin: string | undefined): void {
   if (origin === undefined || access.origins.has(origin)) return
   throw new TailraceError(
@@ -73,7 +77,7 @@ export function checkOrigin(access: Access, origin: string | undefined): void {
   )
 }
 
-/** Throws EUNAUTH. Takes the same time for every wrong token. */
+/** Throws EUNAUTH if the given token is another one. Takes the same time for every wrong token. */
 export function checkToken(token: string, given: string | undefined): void {
   if (given !== undefined && timingSafeEqual(digestOf(token), digestOf(given))) return
   throw new TailraceError(
@@ -82,7 +86,7 @@ export function checkToken(token: string, given: string | undefined): void {
   )
 }
 
-/** The token of an `Authorization` header; undefined where it is of another kind. */
+/** Returns the token of an `Authorization: Bearer` header; undefined for another kind of header. */
 export function bearerOf(header: string | undefined): string | undefined {
   return /^Bearer +(\S+) *$/i.exec(header ?? '')?.[1]
 }

@@ -1,13 +1,16 @@
-/** What a server is doing: requests on their way, connections, watchers, and everything that waits.
- *  Invariant: what waits here ends when the server stops, with ECLOSED; what is counted is counted
- *  down once. */
+/** The activity of a server: it counts open requests, websockets and watchers, and holds every
+ *  wait. See rfc/12, rules 10 and 12.
+ *  Invariant: every wait ends with ECLOSED when the server stops. Each count goes down once for
+ *  each time that it went up. */
 
 import { Wakeup } from '../base/wakeup.js'
 import { TailraceError } from '../error.js'
 
-/** Watches, streamed answers and requests that wait, of all connections together. Each holds up to 11 KB. */
+/** The largest number of watches, streamed answers and requests that wait, of all connections
+ *  together. Each holds up to 11 KB. */
 export const openWaitsMax = 8_192
 
+/** Mutable; shared by all routes of a server. */
 export class Activity {
   readonly #waits = new Set<AbortController>()
   readonly #now: () => number
@@ -15,30 +18,31 @@ export class Activity {
   #watchers = 0
   #last: number
   #closed: TailraceError | undefined
-  /** Woken whenever the last request has gone. */
+  /** Woken whenever the last open request has ended. */
   readonly #quiet = new Wakeup()
 
-  /** `now`: monotonic, ms. */
+  /** `now` returns a monotonic time in ms. */
   constructor(now: () => number) {
     this.#now = now
     this.#last = now()
   }
 
-  /** Requests and websockets that are open. */
+  /** The number of open requests and websockets. */
   get requests(): number {
     return this.#requests
   }
 
+  /** The number of open watches. */
   get watchers(): number {
     return this.#watchers
   }
 
-  /** ms since the last request ended; 0 while one is open. */
+  /** The time since the last request ended, in ms; 0 while one is open. */
   get idleMs(): number {
     return this.#requests > 0 ? 0 : this.#now() - this.#last
   }
 
-  /** A request or a connection, until `end` is called. */
+  /** Counts a request or a websocket until `end` is called. `end` is idempotent. */
   begin(): { readonly end: () => void } {
     this.#requests++
     return once(() => {
@@ -48,6 +52,7 @@ export class Activity {
     })
   }
 
+  /** Counts a watch until `end` is called. `end` is idempotent. */
   beginWatch(): { readonly end: () => void } {
     this.#watchers++
     return once(() => {
@@ -55,9 +60,10 @@ export class Activity {
     })
   }
 
-  /** A controller that `close` aborts too. Give it back. `own`: how many the caller's connection has. One that has more
-   *  than are free gets no more of them, so that something is left for the others (dynamic thresholds: Choudhury, Hahne,
-   *  INFOCOM 1996). Throws EBUSY. */
+  /** Returns a controller for a wait, which `close` aborts. Give it back. `own` is the number of
+   *  waits that the caller's connection has already. A connection that has more waits than are free
+   *  gets no more, so that some are left for other connections (dynamic thresholds: Choudhury,
+   *  Hahne, INFOCOM 1996). Throws EBUSY. */
   wait(own = 0): AbortController {
     const free = openWaitsMax - this.#waits.size
     if (free === 0 || own > free) {
@@ -70,27 +76,28 @@ export class Activity {
     return controller
   }
 
-  /** Aborts the wait (ECANCELED) if it still waits, and forgets it. */
+  /** Ends a wait, with ECANCELED if it still waits. */
   giveBack(controller: AbortController): void {
     this.#waits.delete(controller)
     controller.abort()
   }
 
+  /** True once the server stops. */
   get closed(): boolean {
     return this.#closed !== undefined
   }
 
-  /** Resolves when no request is open any more, or after `boundMs`. */
+  /** Resolves when no request is open, or after `boundMs`. */
   async finished(boundMs: number): Promise<void> {
     const signal = AbortSignal.timeout(boundMs)
     while (this.#requests > 0 && !signal.aborted) {
       const seen = this.#quiet.count
-      // What is still open after the bound is cut.
+      // The time is up: the caller cuts the requests that are still open.
       await this.#quiet.wait(seen, signal).catch(() => {})
     }
   }
 
-  /** Ends everything that waits, now and from now on. */
+  /** Ends every wait with ECLOSED, later ones too. */
   close(): void {
     this.#closed ??= new TailraceError('ECLOSED', 'the server is stopping: connect again')
     for (const controller of this.#waits) controller.abort(this.#closed)

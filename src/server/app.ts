@@ -1,5 +1,6 @@
-/** The routes of one HTTP server, on Fastify with our manners: bodies come as streams, and every error is
- *  our envelope. The only import of fastify. See rfc/12, rule 3. */
+/** The routes of one HTTP server, on Fastify. The only import of fastify. See rfc/12, rule 3.
+ *  Invariant: bodies reach the routes as streams. Every error is answered in the envelope of rule
+ *  3. */
 
 import {
   type FastifyError,
@@ -15,19 +16,21 @@ import { encodeAnswer, isLong } from './json-answer.js'
 import type { Log } from './log.js'
 import { admittedRest, noRest, refuse } from './refusal.js'
 
+/** An HTTP server that takes routes. */
 export type App = FastifyInstance
 export type Request = FastifyRequest
 export type Reply = FastifyReply
 
-export type AppOptions = FrontOptions & { readonly log: Log }
+type AppOptions = FrontOptions & { readonly log: Log }
 
-/** Bytes of a name in a path that is no key: of a namespace, a pin, a job. */
+/** The largest name of a namespace, a pin or a job in a path, in bytes. */
 const nameSizeMax = 255
 const requestTimeout = 408
-/** After an EBUSY. */
+/** The time after which a client may try again after EBUSY, in seconds. */
 const retryAfterSeconds = '1'
 
-/** `front`: what the app's requests come through, and what ends its connections. */
+/** Makes an HTTP server without routes. Its requests come through the front, which also ends its
+ *  connections. */
 export function createApp(options: AppOptions): { readonly app: App; readonly front: Front } {
   let front: Front | undefined
   const app = fastify({
@@ -40,7 +43,7 @@ export function createApp(options: AppOptions): { readonly app: App; readonly fr
       front = new Front(options, route)
       return front.server
     },
-    // The front answers what cannot be read.
+    // The front answers requests that cannot be parsed.
     clientErrorHandler: () => {},
     frameworkErrors: (error, request, reply) => answerError(options, error, request, reply),
   })
@@ -48,7 +51,7 @@ export function createApp(options: AppOptions): { readonly app: App; readonly fr
   app.addContentTypeParser('*', (_request, body, done) => done(null, body))
   app.addHook('preSerialization', async (_request, reply, answer) => {
     if (!isLong(answer)) return answer
-    // Fastify sends a Buffer as it does text; its types know text only.
+    // Fastify sends a Buffer, too, but its types allow only text.
     reply.serializer((made) => made)
     return encodeAnswer(answer)
   })
@@ -63,12 +66,12 @@ export function createApp(options: AppOptions): { readonly app: App; readonly fr
 
 function answerError(options: AppOptions, thrown: unknown, request: Request, reply: Reply): void {
   const error = errorOf(thrown)
-  // A client that has gone is no fault of ours.
+  // A client that has gone is no fault of the server.
   if (statusOf(error.code) === 500 && !request.raw.aborted) {
     options.log.fault(`${request.method} ${request.url}`, thrown)
   }
   reply.hijack()
-  // The body stands still: nothing more is waited for.
+  // The body has stalled: do not wait for the rest of it.
   const stalled = error.code === 'ETIMEDOUT' && !request.raw.complete
   refuse(request.raw, reply.raw, {
     error,
@@ -77,13 +80,14 @@ function answerError(options: AppOptions, thrown: unknown, request: Request, rep
   })
 }
 
-/** A library's error may have a number for its code, and what is thrown may be no error at all. */
+/** True if Fastify refused the request. `thrown` may be anything: an error of a library can have a
+ *  number as its code. */
 function isFrameworkError(thrown: unknown): thrown is FastifyError {
   const code = thrown instanceof Error && 'code' in thrown ? thrown.code : undefined
   return typeof code === 'string' && code.startsWith('FST_')
 }
 
-/** What Fastify refuses has one of its own codes. */
+/** Returns the error to answer with: Fastify's own refusals get one of our codes. */
 function errorOf(thrown: unknown): TailraceError {
   if (thrown instanceof TailraceError || !isFrameworkError(thrown)) return toTailraceError(thrown)
   const { code, statusCode, message } = thrown

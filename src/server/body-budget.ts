@@ -1,33 +1,35 @@
-/** Memory for the bodies that are on their way to a server, of all requests together. See rfc/12, rule 32.
- *  Invariant: no more than `bodiesSizeMax` is taken. The first `bodyFreeSize` bytes of each body are not
- *  counted, so that large bodies which stand still keep no small one out; and one that stands still makes room for
- *  those that move. */
+/** The budget of memory for the bodies of all requests of a server together. See rfc/12, rule 32.
+ *  Invariant: no more than `bodiesSizeMax` is taken. The first `bodyFreeSize` bytes of each body
+ *  are not counted, so that large bodies that have stalled keep out no small one. A stalled body
+ *  loses its memory to a body that moves. */
 
 import { TailraceError } from '../error.js'
 
-/** Bytes of all bodies together, but for the free part of each. */
+/** The largest size of all bodies together, without the free part of each, in bytes. */
 export const bodiesSizeMax = 48 * 1024 * 1024
+/** The part of each body that is not counted, in bytes. */
 export const bodyFreeSize = 64 * 1024
-/** A body of which nothing came for so long is given up where another one needs its memory. */
+/** The time without a new byte after which a body loses its memory to another body, in ms. */
 export const evictedMs = 1_000
 
+/** The budget of one server. Mutable; shared by its requests. */
 export class BodyBudget {
   readonly #monotonic: () => number
   #taken = 0
-  /** The shares that have taken something, in the order of their last bytes. */
+  /** The shares that have taken memory, in the order of their last bytes. */
   readonly #shares = new Set<BodyShare>()
 
-  /** `monotonic`: ms. */
+  /** `monotonic` returns a time in ms. */
   constructor(monotonic: () => number) {
     this.#monotonic = monotonic
   }
 
-  /** For one body; give it back by disposing of it. */
+  /** Returns the share of one body. Dispose of it to give its memory back. */
   begin(): BodyShare {
     return new BodyShare(this)
   }
 
-  /** Throws EBUSY. */
+  /** Takes `size` bytes for a share. Throws EBUSY. */
   take(share: BodyShare, size: number): void {
     this.#shares.delete(share)
     while (this.#taken + size > bodiesSizeMax) this.#makeRoom()
@@ -36,12 +38,14 @@ export class BodyBudget {
     this.#shares.add(share)
   }
 
+  /** Gives `size` bytes of a share back. */
   giveBack(share: BodyShare, size: number): void {
     this.#shares.delete(share)
     this.#taken -= size
   }
 
-  /** Gives up the body that stands still for longest. Throws EBUSY. */
+  /** Evicts the body that has been stalled for the longest time. Throws EBUSY if none has been
+   *  stalled for `evictedMs`. */
   #makeRoom(): void {
     const now = this.#monotonic()
     for (const share of this.#shares) {
@@ -53,8 +57,9 @@ export class BodyBudget {
   }
 }
 
+/** The memory of one body. */
 export class BodyShare implements Disposable {
-  /** When its last bytes came; ms of a monotonic clock. Written by the budget. */
+  /** The time of its last bytes, in ms of a monotonic clock. The budget writes it. */
   last = 0
   readonly #budget: BodyBudget
   #size = 0
@@ -65,24 +70,27 @@ export class BodyShare implements Disposable {
     this.#budget = budget
   }
 
-  /** A chunk has come. Throws EBUSY. */
+  /** Takes memory for a chunk of `size` bytes. Throws EBUSY. */
   add(size: number): void {
     this.#size += size
     this.#take(Math.max(0, this.#size - bodyFreeSize))
   }
 
-  /** A chunk has come of a body of which at most `held` bytes are in memory. Throws EBUSY. */
+  /** Takes memory for a chunk of `size` bytes of a streamed body, which has at most `held` bytes in
+   *  memory. Throws EBUSY. */
   addHeld(size: number, held: number): void {
     this.#size = Math.min(this.#size + size, held)
     this.#take(Math.max(0, this.#size - bodyFreeSize))
   }
 
-  /** While the next bytes are waited for: how to end that where another body needs the memory. */
+  /** Sets the function that ends the wait for the next bytes. It is called if another body needs
+   *  the memory. Undefined: nobody waits for bytes, and the memory cannot be taken away. */
   whileWaiting(giveUp: (() => void) | undefined): void {
     this.#giveUp = giveUp
   }
 
-  /** False where it does not wait for bytes. */
+  /** Takes the memory away and ends the wait for bytes. Returns false, and does nothing, if nobody
+   *  waits for bytes. */
   evict(): boolean {
     const giveUp = this.#giveUp
     if (!giveUp) return false

@@ -1,6 +1,6 @@
-/** Bodies of requests: read whole up to a bound, or streamed. See rfc/12, rules 6, 25 and 26.
- *  Invariant: half a body, one that stands still, or one that is not what its checksum says is an
- *  error, and never taken for the whole. */
+/** Bodies of requests: read whole up to a bound, or streamed. See rfc/12, rules 6, 25, 26 and 32.
+ *  Invariant: a body that is cut, that stalls or that does not match its checksum is an error. It
+ *  is never taken for the whole body. */
 
 import type { IncomingHttpHeaders, IncomingMessage } from 'node:http'
 import { deferred } from '../base/deferred.js'
@@ -9,7 +9,8 @@ import { TailraceError } from '../error.js'
 import { type BodyShare, evictedMs } from './body-budget.js'
 import { BodyDigest } from './digest.js'
 
-/** The part of a request that its body is read from. `bodyStallMs`, `bodyShare`: see the front. */
+/** The part of a request that its body is read from. `FrontRequest` describes `bodyStallMs` and
+ *  `bodyShare`. */
 type Request = {
   readonly raw: IncomingMessage & {
     readonly bodyStallMs?: number | undefined
@@ -18,25 +19,27 @@ type Request = {
   readonly headers: IncomingHttpHeaders
 }
 
-/** Bytes of a body that is one JSON document. */
+/** The largest body that is one JSON document, in bytes. */
 export const bodySizeMax = 12 * 1024 * 1024
-/** A stream of any length has at most so many bytes in memory when it stands still: an upload beside many others holds
- *  two small batches, and the blob that fills. */
+/** The largest part of a streamed body that is in memory, in bytes: two small batches of blobs, and
+ *  the blob that is being filled. */
 const uploadHeldMax = 1024 * 1024
-/** A body over TCP that stands still for so long is given up. */
+/** The time without a new byte after which a body over TCP is given up, in ms. */
 export const bodyStallMs = 60_000
-/** Like `bodyStallMs`, over the Unix socket: a peer cannot vanish, but a slow program may be writing. */
+/** The time without a new byte after which a body over the Unix socket is given up, in ms. It is
+ *  longer than `bodyStallMs`: a local peer cannot vanish, and a slow program may be writing. */
 export const localBodyStallMs = 15 * 60_000
 
-/** The whole body. Throws E2BIG, before anything is read where `Content-Length` says so; EBUSY where the bodies that
- *  are on their way fill the memory that they may have together. */
+/** Reads the whole body. Throws E2BIG above `sizeMax` bytes (before it reads, if `Content-Length`
+ *  says so), EBUSY if the bodies of the server have no memory left, and what `streamBody`
+ *  throws. */
 export async function readBody(request: Request, sizeMax: number): Promise<Buffer> {
   const length = contentLengthOf(request)
   if (length !== undefined && length > sizeMax) throw tooBig(sizeMax)
   try {
     return await (length === undefined ? readUpTo(request, sizeMax) : readExactly(request, length))
   } catch (error) {
-    // What came is dropped; the refusal may take its time.
+    // The part that was read is dropped now, since the refusal may take some time.
     request.raw.bodyShare?.[Symbol.dispose]()
     throw error
   }
@@ -55,10 +58,10 @@ async function readUpTo(request: Request, sizeMax: number): Promise<Buffer> {
   return Buffer.concat(chunks, size)
 }
 
-/** Each chunk can go as soon as it was copied: a body is in memory once. */
+/** Copies each chunk into one buffer at once, so that the body is in memory only once. */
 async function readExactly(request: Request, length: number): Promise<Buffer> {
   const share = request.raw.bodyShare
-  const body = Buffer.allocUnsafe(length) // takes memory as it is written to
+  const body = Buffer.allocUnsafe(length) // the system gives memory only to pages that are written
   let size = 0
   for await (const chunk of streamBody(request)) {
     share?.add(chunk.length)
@@ -68,14 +71,16 @@ async function readExactly(request: Request, length: number): Promise<Buffer> {
   return size === length ? body : body.subarray(0, size)
 }
 
-/** The body as a JSON document; `{}` where it is left out. Throws EINVAL, E2BIG. */
+/** Reads the body as a JSON document; an empty body is `{}`. Throws EINVAL, E2BIG, and what
+ *  `readBody` throws. */
 export async function readJsonBody(request: Request): Promise<unknown> {
   const bytes = await readBody(request, bodySizeMax)
   if (bytes.length === 0) return {}
   return parseLongJson(bytes, 'the body')
 }
 
-/** The body of any size as it comes, for a store that holds a part of it. Throws as `streamBody`; EBUSY. */
+/** Streams a body of any size to a store that holds a part of it in memory. Throws EBUSY, and what
+ *  `streamBody` throws. */
 export async function* streamHeldBody(
   request: Request,
 ): AsyncGenerator<Uint8Array, void, undefined> {
@@ -86,10 +91,10 @@ export async function* streamHeldBody(
   }
 }
 
-/** The body as it comes, at the consumer's pace. A consumer that leaves early leaves the rest to the
- *  refusal that follows. `mayStall`: it may stand still for any time. Throws ECANCELED where the client
- *  goes before the end of the body, ETIMEDOUT where nothing comes, EINVAL where the checksum is another,
- *  so that half is never a whole. */
+/** Streams the body at the consumer's pace. If the consumer leaves early, the refusal that follows
+ *  drops the rest. A body that `mayStall` may pause for any time. Throws ECANCELED if the client
+ *  goes before the end of the body, ETIMEDOUT if the body stalls, EINVAL if it does not match its
+ *  checksum. */
 export async function* streamBody(
   request: Request,
   { mayStall = false } = {},
@@ -112,7 +117,7 @@ export async function* streamBody(
       yield chunk.value
     }
   } finally {
-    // One that still waits for a chunk would wait with it.
+    // A stalled iterator still waits for a chunk, and its `return` would wait for it, too.
     if (!stalled) await chunks.return?.()
   }
   if (stalled) {
@@ -123,7 +128,8 @@ export async function* streamBody(
   digest?.check()
 }
 
-/** Gives undefined where nothing came within the time, or the budget has taken the share back. */
+/** Resolves with the next chunk. Undefined if none came within `ms`, or if the budget has taken the
+ *  memory away. */
 async function nextWithin<T>(
   chunks: AsyncIterator<T>,
   ms: number,
@@ -133,7 +139,7 @@ async function nextWithin<T>(
   const timer = setTimeout(() => late.resolve(undefined), ms)
   share?.whileWaiting(() => late.resolve(undefined))
   const next = chunks.next()
-  // It may fail after it was given up.
+  // It may reject after it was given up, when nobody awaits it.
   next.catch(() => {})
   try {
     return await Promise.race([next, late.promise])
@@ -143,7 +149,7 @@ async function nextWithin<T>(
   }
 }
 
-/** Bytes that the body will have, where the client said so. */
+/** Returns the size of the body in bytes, if the client has sent it. */
 export function contentLengthOf(request: Request): number | undefined {
   const header = request.headers['content-length']
   return header === undefined ? undefined : Number(header)

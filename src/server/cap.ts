@@ -1,5 +1,5 @@
-/** How much of a log is kept, as the parameters of a request: `?keep`, `?keepBytes`, `?keepAge`, `?uncap`. See rfc/19,
- *  rule 5. Pure. */
+/** The cap of a log in the parameters of a request: `?keep`, `?keepBytes`, `?keepAge`, `?uncap`.
+ *  See rfc/19, rule 5. Pure. */
 
 import type { Cap, Capping } from '../api/transaction.js'
 import { invalid } from '../base/shape.js'
@@ -7,7 +7,8 @@ import { some } from './kv-read.js'
 
 type CapQuery = Cap & { readonly uncap?: boolean }
 
-/** The parameters with those of a cap as one. Throws EINVAL. */
+/** Returns the parameters with one `cap` in place of the four; `null` for `?uncap`. Throws
+ *  EINVAL. */
 export function withCap<Q extends CapQuery>({
   keep,
   keepBytes,

@@ -37,15 +37,18 @@ const firstFrame = 'the first frame must be "auth" with the token'
 /** The time that a refused peer has to read the reason, in ms. Then its socket is destroyed. */
 const refusedMs = 1_000
 
-export type ConnectionOptions = {
+type ConnectionOptions = {
   readonly socket: ServerSocket
+  /** The socket below the websocket. */
   readonly raw: RawSocket
   readonly protocol: Subprotocol
+  /** The sum that all clients of the server share. */
   readonly sum: BacklogSum
   /** The token that the first frame must bring. Absent: the peer is admitted already. */
   readonly token?: string
 }
 
+/** The server's end of one websocket. */
 export class ServedConnection {
   /** The requests and watches of this connection. */
   readonly requests: ServedRequests
@@ -58,6 +61,7 @@ export class ServedConnection {
   #admitted: boolean
   /** True once the peer was refused or the socket has closed: no frame is handled any more. */
   #over = false
+  /** True if a pong or a message has come since the last ping. */
   #alive = true
 
   constructor(context: ServerContext, routes: Routes, options: ConnectionOptions) {
@@ -75,8 +79,9 @@ export class ServedConnection {
       take: (data, isBinary) => this.#receive(data, isBinary),
       refuse: (error) => {
         this.#end(closeTryAgain, 0, error)
-        // The budget has given the memory of the unfinished message to another client already. So the
-        // socket, which holds it, is destroyed once the reason was written; the peer need not close it.
+        // The budget has given the memory of the unfinished message to another client already. So
+        // the socket, which holds it, is destroyed once the reason was written; the peer need not
+        // close it.
         raw.destroySoon()
       },
     })
@@ -103,6 +108,7 @@ export class ServedConnection {
     if (!this.#alive && !progress) this.#socket.terminate()
   }
 
+  /** Pings the client. The next `endIfSilent` looks for a sign of life since then. */
   ping(): void {
     if (this.#socket.readyState !== this.#socket.OPEN) return
     this.#alive = false

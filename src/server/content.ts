@@ -1,4 +1,5 @@
-/** Blobs by their own names, and keys that are made to name them. See rfc/18, rules 7 to 11. */
+/** The requests for blobs by their refs, and the one that sets the treeobj of a key. See rfc/18,
+ *  rules 7 to 11. */
 
 import type { Op } from '../api/transaction.js'
 import { blobSizeMax } from '../blob/blob.js'

@@ -1,4 +1,4 @@
-/** What every route has at hand. */
+/** The context of all routes: the store, and the shared state of the server. */
 
 import type { Jobs } from '../api/job.js'
 import type { Store } from '../api/store.js'
@@ -10,36 +10,40 @@ import type { Log } from './log.js'
 import type { Pace } from './pace.js'
 import type { Turns } from './turns.js'
 
-/** A store in this process, which knows how many of its jobs run and wait, and whether it collects. */
+/** A store in this process. Besides the calls of `Store` it has what only the server asks for. */
 export type ServedStore = Store & {
+  /** True while a collection runs. */
   readonly collecting: boolean
+  /** The number of leases that are held now. */
   readonly leasesHeld: number
   readonly places: LogPlaces
   readonly jobs: Jobs & { readonly running: number; readonly waiting: number }
 }
 
+/** The context of all routes of a server. */
 export type ServerContext = {
   readonly store: ServedStore
   readonly activity: Activity
+  /** The pace of the deliveries to all clients together. */
   readonly pace: Pace
-  /** The pace of the requests of all websockets. */
+  /** The pace of the requests of all websockets together. */
   readonly requestPace: Pace
   readonly bodies: BodyBudget
-  /** Walks through the history, of all clients. */
+  /** The turns of requests for pages of the history, of all clients together. */
   readonly walks: Turns
   readonly environment: Environment
   readonly version: string
-  /** The data directory's real path. */
+  /** The real path of the data directory. */
   readonly directory: string
-  /** ms since 1970. */
+  /** The start of the server, in ms since 1970. */
   readonly started: number
-  /** `HOST:PORT` of each TCP address. */
+  /** Returns `HOST:PORT` of each TCP address. */
   readonly listen: () => readonly string[]
-  /** Websockets that are open. */
+  /** Returns the number of open websockets. */
   readonly connections: () => number
-  /** Bytes that wait for clients of websockets. */
+  /** Returns the number of bytes that wait to be sent to websockets. */
   readonly backlog: () => number
-  /** Ends the server, after the answer that asked for it. */
+  /** Begins to stop the server. Call it after the answer to the request was sent. */
   readonly stop: () => void
   readonly log: Log
 }

@@ -1,24 +1,24 @@
-/** Checksums that a client sends with a body: `Content-Digest` and `Repr-Digest` (RFC 9530), `Digest`
- *  (RFC 3230), `Content-MD5`. See rfc/12, rule 25.
- *  Invariant: a body with a checksum is that body, or nothing is stored. */
+/** Checksums that a client sends with a body: `Content-Digest` and `Repr-Digest` (RFC 9530),
+ *  `Digest` (RFC 3230), `Content-MD5`. See rfc/12, rule 25.
+ *  Invariant: a body that does not match a checksum of its request is not stored. */
 
 import { createHash, type Hash } from 'node:crypto'
 import type { IncomingHttpHeaders } from 'node:http'
 import { invalid } from '../base/shape.js'
 
-/** Checksum algorithms: the name in headers, and the name in Node. */
+/** The names of the algorithms in Node, by their names in headers. */
 const algorithms: ReadonlyMap<string, string> = new Map([
   ['sha-256', 'sha256'],
   ['sha-512', 'sha512'],
   ['sha', 'sha1'],
   ['md5', 'md5'],
 ])
-/** Checksums of one request. */
+/** The largest number of checksums of one request. */
 const digestsMax = 8
 
 type Expected = { readonly header: string; readonly hash: Hash; readonly digest: string }
 
-/** Checks a body: feed it the body, then ask. `of` gives undefined where no checksum was sent. */
+/** Checks a body against its checksums: `update` with each part of the body, then `check` once. */
 export class BodyDigest {
   readonly #expected: readonly Expected[]
 
@@ -26,7 +26,8 @@ export class BodyDigest {
     this.#expected = expected
   }
 
-  /** Throws EINVAL: it cannot be read, or none of its algorithms is known. */
+  /** Returns the check that the headers ask for; undefined if they have no checksum. Throws EINVAL
+   *  if a header cannot be parsed, or if none of its algorithms is known. */
   static of(headers: IncomingHttpHeaders): BodyDigest | undefined {
     const expected = [
       ...dictionaryOf(headers, 'content-digest'),
@@ -42,7 +43,8 @@ export class BodyDigest {
     for (const { hash } of this.#expected) hash.update(bytes)
   }
 
-  /** Throws EINVAL where the body was another. Once. */
+  /** Throws EINVAL if the body does not match. REQUIRES: it is called once, after the whole
+   *  body. */
   check(): void {
     for (const { header, hash, digest } of this.#expected) {
       if (hash.digest('base64') === digest) continue
@@ -51,12 +53,12 @@ export class BodyDigest {
   }
 }
 
-/** `sha-256=:BASE64:, …` */
+/** Parses the form `sha-256=:BASE64:, …` of RFC 9530. */
 function dictionaryOf(headers: IncomingHttpHeaders, header: string): Expected[] {
   return knownOf(headers, header, (value) => /^:([A-Za-z0-9+/]*={0,2}):$/.exec(value)?.[1])
 }
 
-/** `SHA-256=BASE64, …` */
+/** Parses the form `SHA-256=BASE64, …` of RFC 3230. */
 function instancesOf(headers: IncomingHttpHeaders): Expected[] {
   return knownOf(headers, 'digest', (value) => /^[A-Za-z0-9+/]+={0,2}$/.exec(value)?.[0])
 }
@@ -67,6 +69,7 @@ function md5Of(headers: IncomingHttpHeaders): Expected[] {
   return [{ header: 'Content-MD5', hash: createHash('md5'), digest: digest.trim() }]
 }
 
+/** Returns the checksums of a header whose algorithms are known. Throws EINVAL if there is none. */
 function knownOf(
   headers: IncomingHttpHeaders,
   header: string,

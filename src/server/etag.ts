@@ -1,6 +1,7 @@
-/** Conditional requests: `If-Match` and `If-None-Match` (RFC 9110, 13.1) as what they ask of a key's ref. See
- *  rfc/12. Pure but for `conditionally`, which asks the store where a guard alone cannot say it.
- *  Invariant: a write is done only on the very state that its conditions were judged on. */
+/** Conditional requests: `If-Match` and `If-None-Match` (RFC 9110, 13.1) as conditions on the ref
+ *  of a key. See rfc/12, rules 18 and 29. Pure, except for `conditionally`, which reads the store
+ *  if guards cannot express the conditions.
+ *  Invariant: a write is committed only on the state that its conditions were judged on. */
 
 import type { Stat } from '../api/kvs.js'
 import type { Guard } from '../api/transaction.js'
@@ -10,26 +11,29 @@ import { isCode, TailraceError } from '../error.js'
 import { fromGuardsHeader, guardsHeader } from '../wire/headers.js'
 import type { Request } from './app.js'
 
-/** How often a write is tried again whose key changed between the look and the commit. */
-export const conditionTriesMax = 16
+/** The largest number of tries of a write whose key changes between the look and the commit. */
+const conditionTriesMax = 16
 
-/** `Cache-Control` of a current value: it is kept, and asked for again with its ETag at each use. */
+/** The `Cache-Control` of a current value: a cache keeps it, and asks with its ETag before each
+ *  use. */
 export const cacheWithTag = 'no-cache'
-/** `Cache-Control` of data named by its hash: it never changes. `private`: data behind a token is not for all. */
+/** The `Cache-Control` of data that is named by its hash: it never changes. It is `private`, since
+ *  data behind a token is not for shared caches. */
 export const cacheForever = 'private, max-age=31536000, immutable'
 
-/** `any`: whatever is there. Weak tags never match strongly, so they count for If-None-Match only. */
+/** The tags of one header. `any` stands for `*`, which matches every key that is there. */
 type Tags = { readonly any: true } | { readonly any: false; readonly refs: readonly string[] }
 
+/** The conditions of a request, from `If-Match` and `If-None-Match`. */
 export type Conditions = { readonly match?: Tags; readonly noneMatch?: Tags }
 
-/** Guards of a write, from `Tailrace-Guards`. Throws EINVAL, E2BIG. */
+/** Returns the guards of a write, from `Tailrace-Guards`. Throws EINVAL, E2BIG. */
 export function guardsOf(request: Request): readonly Guard[] {
   const value = request.headers[guardsHeader]
   return typeof value === 'string' ? fromGuardsHeader(value) : []
 }
 
-/** Throws EINVAL. */
+/** Returns the conditions of a request. Throws EINVAL. */
 export function conditionsOf(request: Request): Conditions {
   const { 'if-match': match, 'if-none-match': none } = request.headers
   return {
@@ -38,7 +42,8 @@ export function conditionsOf(request: Request): Conditions {
   }
 }
 
-/** Of a read: `unchanged` is a 304. Throws ECONFLICT where `If-Match` does not hold. */
+/** Judges the conditions of a read. `unchanged` means 304. Throws ECONFLICT if `If-Match` does not
+ *  hold. */
 export function judgeRead(
   { match, noneMatch }: Conditions,
   key: string,
@@ -48,10 +53,10 @@ export function judgeRead(
   return { unchanged: noneMatch !== undefined && names(noneMatch, stat) }
 }
 
-/** Runs a write under its conditions. One ETag in `If-Match`, or `*` in `If-None-Match`, is a guard as it
- *  stands; anything else is judged on the state now, and that state is then the guard. It comes before the
- *  request's other `guards`. `again: false`: the write cannot be run twice. Throws ECONFLICT, and what `write`
- *  throws. */
+/** Runs a write under its conditions. One ETag in `If-Match`, or `*` in `If-None-Match`, becomes a
+ *  guard. Other conditions are judged on the state that is there now, and that state becomes the
+ *  guard. This guard comes before the other `guards` of the request. With `again: false` the write
+ *  runs once only. Throws ECONFLICT, and what `write` throws. */
 export async function conditionally<T>(
   conditions: Conditions,
   key: string,
@@ -79,12 +84,13 @@ export async function conditionally<T>(
   }
 }
 
-/** Whether the conditions are guards as they stand, whatever is there. */
+/** True if guards alone express the conditions, so that no state needs to be judged. */
 export function arePlain(conditions: Conditions): boolean {
   return plainGuards(conditions, '') !== undefined
 }
 
-/** The guards that say the same; undefined where none do: an ETag that is no ref is nobody's. */
+/** Returns the guards that express the conditions; undefined if no guards do. An ETag that is not a
+ *  ref matches no key, which no guard can express. */
 function plainGuards({ match, noneMatch }: Conditions, key: string): readonly Guard[] | undefined {
   if (!match && !noneMatch) return []
   if (match && !noneMatch && !match.any) {
@@ -99,6 +105,7 @@ function names(tags: Tags, stat: Stat | undefined): boolean {
   return tags.any || tags.refs.includes(stat.ref)
 }
 
+/** Parses the tags of a header. Weak tags count only with `weak`. Throws EINVAL. */
 function tagsOf(header: string, text: string, weak: boolean): Tags {
   if (text.trim() === '*') return { any: true }
   const tags = [...text.matchAll(/\s*(W\/)?"([\x21\x23-\x7e]*)"\s*(,|$)/gy)]

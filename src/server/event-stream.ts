@@ -1,6 +1,7 @@
-/** Server-sent events (HTML, 9.2): what is followed, for `EventSource` and for `curl -N`. See rfc/12, rule 31.
- *  Invariant: the id of an event is the place behind it, so that a client that comes back with the last
- *  one misses nothing and gets nothing twice. */
+/** Event streams (server-sent events: HTML, 9.2) of keys, eventlogs and output, for `EventSource`
+ *  and `curl -N`. See rfc/12, rule 31.
+ *  Invariant: the id of an event is the place behind it. A client that comes back with the last id
+ *  misses no event and gets none twice. */
 
 import type { Event } from '../api/event.js'
 import type { AppendEvent, Watching } from '../api/watch.js'
@@ -14,27 +15,31 @@ import type { Request } from './app.js'
 import type { ServerContext } from './context.js'
 import { formatPlace, parsePlace } from './place.js'
 
+/** The media type of an event stream. */
 export const eventStreamType = 'text/event-stream; charset=utf-8'
 
-/** A client comes back after this time. */
+/** The time after which a client comes back, in ms. */
 const retryMs = 2_000
 
-/** An event, for comments do not reach a page's program. */
+/** The heartbeat of an event stream. It is an event, since the program of a page does not see
+ *  comments. */
 export const eventHeartbeat = frameOf({ event: 'heartbeat', json: '{}' })
 
-/** Whether the client asked for an event stream by its name. */
+/** True if the client asks for an event stream by its media type. */
 export function wantsEventStream(request: Request): boolean {
   const types = (request.headers.accept ?? '').split(',')
   return types.some((type) => type.split(';', 1)[0]?.trim().toLowerCase() === 'text/event-stream')
 }
 
-/** Place where the client lost the stream. Throws EINVAL. */
+/** Returns the place where the client lost the stream, from `Last-Event-ID`. Undefined if this is
+ *  its first request. Throws EINVAL. */
 export function lastEventOf(request: Request): LogPlace | undefined {
   const id = request.headers['last-event-id']
   return typeof id === 'string' && id !== '' ? parsePlace(id, 'Last-Event-ID') : undefined
 }
 
-/** The byte of a job's output that comes next for the client. Throws EINVAL. */
+/** Returns the byte of a job's output that the client needs next, from `Last-Event-ID`. Undefined
+ *  if this is its first request. Throws EINVAL. */
 export function lastByteOf(request: Request): number | undefined {
   const id = request.headers['last-event-id']
   if (typeof id !== 'string' || id === '') return undefined
@@ -42,7 +47,7 @@ export function lastByteOf(request: Request): number | undefined {
   throw invalid('Last-Event-ID must be an id of this stream')
 }
 
-/** Whether the client has all of a sealed log: it need not come back. */
+/** Resolves to true if the client has all of a sealed log: it need not come back. */
 export async function isOver(
   { store }: ServerContext,
   { key, namespace }: { readonly key: string; readonly namespace: string },
@@ -54,12 +59,13 @@ export async function isOver(
   return end?.position.prefix === last.position.prefix
 }
 
-/** The place behind an append. */
+/** Returns the place behind an append. */
 function placeBehind({ position, offset, data, seq }: AppendEvent): LogPlace {
   return { position, offset: offset + data.length, seq }
 }
 
-/** Appends of a key. `from`: bytes before it are left out; `end`: behind what was there at the beginning. */
+/** Encodes the appends of a key. Bytes before the byte `from` are left out. `end` is the place
+ *  behind all bytes that were there at the beginning. */
 export function keyFrames(
   watching: Watching,
   { from, end }: { readonly from: number; readonly end: LogPlace | undefined },
@@ -67,7 +73,7 @@ export function keyFrames(
   const frames = framesOf(watching, end, function* (event) {
     const { index, seq, more } = event
     const skipped = Math.max(0, from - event.offset)
-    // All of it is before the place that was asked for.
+    // All bytes of this append are before `from`.
     if (skipped > 0 && skipped >= event.data.length) return
     const data = dataOf(event.data.subarray(skipped))
     const offset = event.offset + skipped
@@ -77,7 +83,8 @@ export function keyFrames(
   return streamOf(frames)
 }
 
-/** Events of an eventlog; up to the first with the name, where there is one. */
+/** Encodes the events of an eventlog. The stream ends after the first event with the name
+ *  `waitEvent`. */
 export function eventlogFrames(
   watching: Watching,
   waitEvent: string | undefined,
@@ -98,7 +105,7 @@ export function eventlogFrames(
   return streamOf(frames)
 }
 
-/** Pieces of a job's output; an id is the byte of the stream behind the piece. */
+/** Encodes the pieces of a job's output. The id of a piece is the byte of the output behind it. */
 export function outputFrames(pieces: AsyncIterable<OutputPiece>): AsyncGenerator<Uint8Array> {
   return streamOf(framesOfOutput(pieces))
 }
@@ -111,10 +118,10 @@ async function* framesOfOutput(pieces: AsyncIterable<OutputPiece>): AsyncGenerat
   yield { event: 'end', json: '{"reason":"eof"}' }
 }
 
-/** `json` has no line ends in it. */
+/** One message of an event stream. REQUIRES: `json` has no line end in it. */
 type Frame = { readonly id?: string; readonly event?: string; readonly json: string }
 
-/** An `end` is the last frame. */
+/** Turns the events of a watch into frames. A frame `end` is the last one. */
 async function* framesOf(
   watching: Watching,
   end: LogPlace | undefined,
@@ -127,7 +134,7 @@ async function* framesOf(
         if (frame.event === 'end') return
       }
     } else if (event.type === 'live') {
-      // One that got nothing yet would not know where it was.
+      // The id tells a client that got no append yet which place to come back to.
       const { index, prefix } = event.position ?? {}
       const known = end?.position.index === index && end?.position.prefix === prefix
       yield { event: 'live', ...(known && end && { id: formatPlace(end) }), json: '{}' }
@@ -137,7 +144,8 @@ async function* framesOf(
   }
 }
 
-/** As bytes, with when to come back before them, and behind them why they end early. */
+/** Encodes frames. The time after which to come back goes first. If the stream fails, a frame with
+ *  the error goes last. */
 async function* streamOf(frames: AsyncIterable<Frame>): AsyncGenerator<Uint8Array> {
   let begun = false
   try {
@@ -147,7 +155,7 @@ async function* streamOf(frames: AsyncIterable<Frame>): AsyncGenerator<Uint8Arra
       begun = true
     }
   } catch (error) {
-    // Before the first event it is an answer of its own.
+    // An error before the first event is answered in the envelope of rfc/12, rule 3.
     if (begun)
       yield frameOf({ event: 'failure', json: JSON.stringify(errorBodyOf(toTailraceError(error))) })
     throw error
@@ -162,7 +170,7 @@ function frameOf({ id, event, json }: Frame): Buffer {
 
 const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
 
-/** As text where it is text. */
+/** Returns the bytes as text if they are UTF-8, else as `{base64}`. */
 function dataOf(bytes: Uint8Array): unknown {
   try {
     return decoder.decode(bytes)

@@ -1,5 +1,5 @@
-/** `/v1/eventlog/KEY`: events as NDJSON, one a line. See rfc/8 and rfc/12.
- *  Invariant: a line is a whole event; all events of one POST are one append. */
+/** The requests of `/v1/eventlog/KEY`: events as NDJSON, one on each line. See rfc/8 and rfc/12.
+ *  Invariant: a line is a whole event. All events of one POST are one append. */
 
 import type { Event } from '../api/event.js'
 import { primary } from '../api/namespace.js'
@@ -35,7 +35,7 @@ import type { Routes } from './routes.js'
 import { sendStream, signalOf } from './stream.js'
 
 const noContent = 204
-/** Readers of NDJSON pass it over. */
+/** The heartbeat of NDJSON: its readers skip empty lines. */
 const emptyLine = Buffer.from('\n')
 const headers = { 'content-type': 'application/x-ndjson' }
 
@@ -89,7 +89,8 @@ async function read(
   return reply
 }
 
-/** Sends events for `EventSource`. A client that comes back to the end of a sealed log is told to stay away. */
+/** Sends an eventlog as an event stream. A client that comes back to the end of a sealed log gets
+ *  204, so that it does not come back again. */
 export async function sendEventStream(
   context: ServerContext,
   request: Request,
@@ -121,13 +122,13 @@ export async function sendEventStream(
   return reply
 }
 
-export type EventStreamOptions = {
+type EventStreamOptions = {
   readonly signal: AbortSignal
-  /** An empty line whenever nothing came for so long, ms. */
+  /** The time without an event after which an empty line is sent, in ms. Default: no such lines. */
   readonly heartbeat?: number | undefined
 }
 
-/** Events, as a watch that is counted. */
+/** Sends events as NDJSON, and counts as a watch meanwhile. */
 export async function sendFollowed(
   context: ServerContext,
   reply: Reply,
@@ -142,6 +143,7 @@ export async function sendFollowed(
   }
 }
 
+/** Sends events as NDJSON. Throws what the first event throws. */
 export async function sendEvents(
   context: ServerContext,
   reply: Reply,
@@ -162,7 +164,7 @@ async function* linesOf(events: AsyncIterable<Event>): AsyncGenerator<Uint8Array
   for await (const event of events) yield Buffer.from(toNdjson(event))
 }
 
-/** All of them, or those up to the first of that name. */
+/** Gives the events up to the first one with that name; all events if there is none. */
 async function* until(
   events: AsyncIterable<Event>,
   name: string | undefined,

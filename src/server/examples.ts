@@ -1,6 +1,6 @@
 /** One example of each request and of its answer, for the documents of rfc/12, rule 35.
- *  Invariant: each has the types of its request, and a server answers each with the shape that stands here:
- *  `test/server/openapi.test.ts`. */
+ *  Invariant: each example has the types of its request, and a server gives an answer of this
+ *  shape. `test/server/openapi.test.ts` checks it. */
 
 import { parseBlobref } from '../blob/blobref.js'
 import type { AnswerOf, ArgsOf } from '../wire/request.js'
@@ -12,14 +12,14 @@ type SpecOf<Name> = Extract<
 >
 type ExampleOf<Name extends RequestName> = {
   readonly args: ArgsOf<SpecOf<Name>>
-  /** JSON. `{}` where there is nothing to say; absent where the answer is a stream only. */
+  /** The answer as JSON; absent if the answer is a stream only. */
   readonly answer?: AnswerOf<SpecOf<Name>>
-  /** The body, where it is no JSON. */
+  /** The body of a request whose body is not JSON. */
   readonly upload?: string
-  /** The answer, where it is no JSON. */
+  /** The answer of a request whose answer is not JSON. */
   readonly download?: string
 }
-/** An example as documents have it, whichever request it is of. */
+/** An example of any request, as the documents show it. */
 export type Example = {
   readonly args: Readonly<Record<string, unknown>>
   readonly answer?: unknown

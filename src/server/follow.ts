@@ -1,7 +1,7 @@
-/** `GET /v1/kv/KEY?follow`: a key's raw bytes as they are appended, or an event stream of them. See rfc/12,
- *  rules 9, 30 and 31.
- *  Invariant: what a client has and what it is sent are of one history, where it says by a position which
- *  one it has. */
+/** The request `GET /v1/kv/KEY?follow`: the bytes of a key as they are appended, raw or as an event
+ *  stream. See rfc/12, rules 9, 30 and 31.
+ *  Invariant: a client that sends a position gets bytes only of the history that it has the
+ *  beginning of. */
 
 import type { From, Watching } from '../api/watch.js'
 import { invalid } from '../base/shape.js'
@@ -23,16 +23,17 @@ import { formatPlace, positionHeader } from './place.js'
 import { followedFrom, rangeHolds } from './range.js'
 import { sendStream, signalOf } from './stream.js'
 
-export type FollowOptions = {
+type FollowOptions = {
   readonly key: string
   readonly namespace: string
   readonly minSeq?: number | undefined
   readonly waitCreate?: boolean | undefined
-  /** Of the first blob; or the byte to begin with. Not both. */
+  /** The index of the first blob. It excludes `from`. */
   readonly index?: number | undefined
+  /** The first byte. */
   readonly from?: number | undefined
   readonly position?: LogPlace | undefined
-  /** Heartbeat interval of an event stream, ms. */
+  /** The heartbeat interval of an event stream, in ms. */
   readonly heartbeat?: number | undefined
   readonly conditions: Conditions
 }
@@ -40,7 +41,8 @@ export type FollowOptions = {
 const noContent = 204
 const partialContent = 206
 
-/** Streams until the key is sealed. Throws as a watch, until the first byte is on its way. */
+/** Streams the key until it is sealed. Before the first byte is sent it throws what a watch throws,
+ *  and EINVAL, ECONFLICT. */
 export async function follow(
   context: ServerContext,
   request: Request,
@@ -89,7 +91,7 @@ export async function follow(
   return reply
 }
 
-/** Throws EINVAL for what means nothing here. */
+/** Throws EINVAL for parameters that cannot go together, or mean nothing in a follow. */
 function checkOptions(request: Request, options: FollowOptions, events: boolean): void {
   const { index, from, position, heartbeat, conditions } = options
   const ranged = request.headers.range !== undefined
@@ -105,7 +107,8 @@ function checkOptions(request: Request, options: FollowOptions, events: boolean)
 
 type FollowRange = { readonly from: number; readonly shown: number }
 
-/** A range of what is followed has no end. Throws EINVAL, ECONFLICT. */
+/** Returns the first byte that a `Range` asks for; undefined if the whole log is sent. Checks
+ *  `If-Match` too. Throws EINVAL, ECONFLICT, ENOENT. */
 async function rangeOfFollow(
   { store }: ServerContext,
   request: Request,
@@ -130,16 +133,18 @@ async function rangeOfFollow(
 }
 
 type Begin = {
+  /** The start of the watch. */
   readonly start: From | undefined
-  /** Bytes before it are left out. */
+  /** The first byte that is sent; bytes before it are left out. */
   readonly from: number
-  /** Behind what was there when the answer began. */
+  /** The place behind all bytes that were there at the beginning. */
   readonly end: LogPlace | undefined
-  /** The first blob must be one that this check looked at. */
+  /** The check that the first blob must belong to. */
   readonly checked?: CheckedPlace
 }
 
-/** Throws EOVERWRITTEN, ECOMPACTED, ENOENT where a position does not hold. */
+/** Returns the beginning of the stream. Throws EOVERWRITTEN, ECOMPACTED, ENOENT if a position does
+ *  not hold. */
 async function beginOf(
   { store }: ServerContext,
   options: FollowOptions & { readonly last: LogPlace | undefined },
@@ -160,7 +165,8 @@ async function beginOf(
   return { start: { offset: begin }, from: begin, end, checked }
 }
 
-/** The watch began after the check: its first blob must be one of those that were looked at. */
+/** Passes a watch on, if its first blob belongs to the log that was checked: the log may have
+ *  changed between the check and the watch. Throws EOVERWRITTEN. */
 async function* included(watching: Watching, key: string, checked: CheckedPlace): Watching {
   let first = true
   for await (const event of watching) {
@@ -172,7 +178,7 @@ async function* included(watching: Watching, key: string, checked: CheckedPlace)
   }
 }
 
-/** An empty piece says that the stream has begun. */
+/** Gives the bytes of a watch. An empty piece for another event lets the answer begin. */
 async function* bytesOf(watching: Watching, from: number): AsyncGenerator<Uint8Array> {
   for await (const event of watching) {
     if (event.type !== 'append') yield new Uint8Array(0)

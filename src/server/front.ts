@@ -1,7 +1,8 @@
-/** The HTTP server under the routes: who is let in, and which requests get as far as a route. See
- *  rfc/12, rules 3, 7 and 25 to 28, and rfc/13, rule 7.
- *  Invariant: Host, Origin and token are looked at before the path is, on every way in. A socket ends
- *  with its refusal, or within a named time; `close` ends those that are left. */
+/** The HTTP server below the routes. It accepts connections, admits clients, and refuses requests
+ *  before they reach a route. See rfc/12, rules 3, 7, 25 to 28 and 32, and rfc/13, rule 7.
+ *  Invariant: Host, Origin and token are checked before the path, also for websockets. The socket
+ *  of a refused client ends with the refusal, or within a named time. `destroySockets` ends the
+ *  rest. */
 
 import {
   createServer,
@@ -28,35 +29,36 @@ import {
   strangerRest,
 } from './refusal.js'
 
-/** Paths that need no token, with whatever method: nothing of the store is in their answers but its id. */
+/** The paths that need no token, whatever the method. Their answers have nothing of the store but
+ *  its id. */
 const openPaths: ReadonlySet<string> = new Set(
   [...requests.values()].filter(({ right }) => right === 'anyone').map(({ path }) => path),
 )
 
-/** A connection has this long for the head of a request, from its first byte or its beginning. */
-export const headersMs = 30_000
-/** A connection without a request is kept this long. */
-export const idleConnectionMs = 72_000
-/** A TCP connection without traffic is probed after this time: a peer that has vanished is noticed
- *  some seconds later. */
-export const probeMs = 60_000
-/** How long a browser may keep the answer to a preflight. */
+/** The time for the head of a request, in ms: from its first byte, or from the beginning of the
+ *  connection. */
+const headersMs = 30_000
+/** The time that a connection without a request is kept, in ms. */
+const idleConnectionMs = 72_000
+/** The time without traffic after which a TCP connection is probed, in ms. A peer that has vanished
+ *  is noticed some seconds later. */
+const probeMs = 60_000
+/** The time that a browser may keep the answer to a preflight, in seconds. */
 const preflightSeconds = 600
 
-/** Connections over TCP at once. One more ends the one on which nothing has happened for longest, or itself
- *  where each of them has a request or is a websocket. */
+/** The largest number of connections that all TCP addresses have together by default. */
 export const connectionsMax = 4_096
-/** Open files that connections leave to the store, to jobs and their pipes; where the process may have few, half of
- *  them. */
+/** The number of open files that connections leave to the store, to jobs and to their pipes. */
 const otherFiles = 512
-/** Connections that may wait to be accepted; the system has a bound of its own (Linux: 4,096). With Node's 511
- *  a burst of connections makes others wait for seconds until they are tried again. */
+/** The largest number of connections that wait to be accepted. The system has a bound of its own
+ *  (Linux: 4,096). With Node's default of 511 a burst drops connections, and their clients wait for
+ *  seconds until the system tries again. */
 export const acceptBacklog = 4_096
 
-/** Path of websockets. Everywhere else an offer to upgrade is ignored (RFC 9110, 7.8). */
+/** The path of websockets. On any other path an offer to upgrade is ignored (RFC 9110, 7.8). */
 export const websocketPath = '/v1/ws'
 
-/** Headers that a page of an allowed origin may send, and those that it may see. */
+/** The headers that a page of an allowed origin may send. */
 const allowedHeaders = [
   'authorization',
   'content-type',
@@ -75,6 +77,7 @@ const allowedHeaders = [
   'repr-digest',
   'tailrace-guards',
 ].join(', ')
+/** The headers of answers that a page of an allowed origin may read. */
 const exposedHeaders = [
   'accept-ranges',
   'content-range',
@@ -90,19 +93,25 @@ const allowedMethods = 'GET, HEAD, PUT, POST, PATCH, DELETE'
 
 export type FrontOptions = {
   readonly activity: Activity
-  /** Asked at each request: the addresses are known only once the server listens. */
+  /** Returns the access rules. It is called for each request, since the addresses are known only
+   *  once the server listens. */
   readonly access: () => Access
-  /** Token of a TCP server: requests must name the server, and carry it. */
+  /** The token of a TCP server. Requests must carry it, and name the server in Host. Absent:
+   *  neither is checked. */
   readonly token?: string
-  /** A body that stands still for longer is given up. Default: it may. */
+  /** The time without a new byte after which a body is given up, in ms. Default: no bound. */
   readonly bodyStallMs?: number
-  /** Default: no bound. */
+  /** The largest number of connections. One more ends the connection that has been idle for the
+   *  longest time. If all of them have a request or are websockets, the new one is ended. Default:
+   *  no bound. */
   readonly connectionsMax?: number
-  /** Memory for the bodies of the whole server. */
+  /** The memory for the bodies of the whole server. Default: no bound. */
   readonly bodies?: BodyBudget
 }
 
-/** Connections of all addresses together that a process may have which may open so many files. */
+/** Returns the largest number of connections of all TCP addresses together for a process that may
+ *  open `filesMax` files: all but `otherFiles`, but at least half, and at most `connectionsMax`.
+ *  Undefined: the process may open any number. */
 export function connectionsWithin(filesMax: number | undefined): number {
   if (filesMax === undefined) return connectionsMax
   return Math.min(connectionsMax, Math.max(filesMax - otherFiles, filesMax >> 1))
@@ -111,16 +120,19 @@ export function connectionsWithin(filesMax: number | undefined): number {
 type Route = (request: IncomingMessage, response: ServerResponse) => void
 type Refusal = { readonly error: TailraceError; readonly status: number }
 
-/** A request with what the front knows of it. */
-export class FrontRequest extends IncomingMessage {
-  /** See `FrontOptions`. No initial value: the base class's constructor has set what is here. */
+/** A request, and the fields that the front adds to it. */
+class FrontRequest extends IncomingMessage {
+  /** The time of `FrontOptions.bodyStallMs`. */
   declare bodyStallMs: number | undefined
-  /** The body's share of `FrontOptions.bodies`. It is given back with the answer: what was read is held until then. */
+  /** The body's share of `FrontOptions.bodies`. It is given back when the answer ends: the body is
+   *  held until then. */
   declare bodyShare?: BodyShare
-  /** Whether the parser found an offer to upgrade. */
+  /** True if the request offers an upgrade. `declare`: an initial value would undo what the
+   *  constructor of the base class has set. */
   declare upgradeOffered: boolean | undefined
 }
 
+/** The HTTP server of one address. */
 export class Front {
   readonly server: HttpServer
   readonly #options: FrontOptions
@@ -139,9 +151,9 @@ export class Front {
       keepAliveInitialDelay: probeMs,
       keepAliveTimeout: idleConnectionMs,
       headersTimeout: headersMs,
-      // A body may take any time, as long as it moves: `streamBody` sees to that.
+      // A body may take any time while it moves: `streamBody` gives up a stalled one.
       requestTimeout: 0,
-      // Its absence is answered in our envelope.
+      // A request without Host is answered in the envelope of rfc/12, rule 3.
       requireHostHeader: false,
     })
     this.#acceptors = new Acceptors(this.server, { keepAliveMs: probeMs })
@@ -153,7 +165,7 @@ export class Front {
         const what = `no expectation but 100-continue is known, not "${request.headers.expect}"`
         this.#take(request, response, { error: invalid(what), status: 417 })
       })
-      // Another listener makes the websocket. The request was counted as admitted by then.
+      // Another listener makes the websocket. Its request was admitted by `#admitsWebsocket`.
       .on('upgrade', (_request, socket) => {
         this.#websockets.add(socket as Socket)
         this.#count(socket as Socket)
@@ -163,12 +175,13 @@ export class Front {
       })
   }
 
-  /** Takes new connections as fast as they come. REQUIRES: the server listens. Throws EIO. */
+  /** Accepts several connections in each turn of the event loop. REQUIRES: the server listens.
+   *  Throws EMISCONFIGURED (no native build), EIO. */
   async accept(): Promise<void> {
     await this.#acceptors.open(acceptBacklog)
   }
 
-  /** Ends every connection that is left, those of websockets too, and takes none any more. */
+  /** Ends every connection, websockets too, and accepts no more. */
   destroySockets(): void {
     this.#acceptors.close()
     for (const socket of this.#sockets) {
@@ -188,7 +201,8 @@ export class Front {
     })
   }
 
-  /** The set has them in the order of their last sign of life. */
+  /** Ends the connection that has been idle for the longest time, or else the new one. `#sockets`
+   *  is in the order of the last activity. */
   #makeRoom(added: Socket): void {
     for (const socket of this.#sockets) {
       if (this.#websockets.has(socket) || !this.#isIdle(socket)) continue
@@ -199,8 +213,8 @@ export class Front {
     added.destroy()
   }
 
-  /** Node tells only the response that was being sent that its connection has gone: those that waited behind it
-   *  would work on, and wait, for ever. */
+  /** Closes the responses that wait behind another one when their connection has closed. Node
+   *  closes only the response that was being sent; the others would work and wait for ever. */
   #closeResponses(socket: Socket): void {
     for (const response of this.#pipelines.get(socket)?.responses ?? []) {
       if (response.socket) continue
@@ -213,7 +227,8 @@ export class Front {
     return this.#pipelines.get(socket)?.empty ?? true
   }
 
-  /** `refusal`: what is wrong with it, for those who are admitted. */
+  /** Queues a request. `refusal` is the answer if the client is admitted; absent: the route
+   *  answers. */
   #take(request: FrontRequest, response: ServerResponse, refusal?: Refusal): void {
     const { socket } = request
     const pipeline = this.#pipelines.get(socket) ?? new Pipeline(socket)
@@ -227,7 +242,7 @@ export class Front {
 
   #answer(request: FrontRequest, response: ServerResponse, refusal?: Refusal): void {
     for (const [name, value] of Object.entries(commonHeaders)) response.setHeader(name, value)
-    // Node does not read on behind a request that offered an upgrade.
+    // Node reads no request after one that offered an upgrade.
     if (request.upgradeOffered) response.setHeader('connection', 'close')
     let rest: Rest = strangerRest
     try {
@@ -256,7 +271,8 @@ export class Front {
     this.#route(request, response)
   }
 
-  /** Whether it was answered: a preflight. Throws EINVAL, EPERM, EUNAUTH, ECLOSED. */
+  /** Admits a request. Returns true if it was a preflight, which is answered here. Throws EINVAL,
+   *  EPERM, EUNAUTH, ECLOSED. */
   #admit(request: FrontRequest, response: ServerResponse): boolean {
     this.#checkPlace(request)
     const { authorization, origin } = request.headers
@@ -276,14 +292,14 @@ export class Front {
     return false
   }
 
-  /** Throws EINVAL, EPERM: who asks may not name this server, or not from there. */
+  /** Checks Host and Origin. Throws EINVAL, EPERM. */
   #checkPlace(request: FrontRequest): void {
     const { host, origin } = request.headers
     const access = this.#options.access()
     const named = (pattern: RegExp) =>
       request.rawHeaders.filter((name, at) => at % 2 === 0 && pattern.test(name)).length
     if (named(/^host$/i) > 1) throw invalid('a request has one Host header')
-    // Node takes the first; a proxy in front may have looked at the other.
+    // Node takes the first one, and a proxy in front of the server may have checked the other.
     if (named(/^authorization$/i) > 1) throw invalid('a request has one Authorization header')
     if (this.#options.token !== undefined) checkHost(access, authorityOf(request.url) ?? host)
     else if (host === undefined && request.httpVersion !== '1.0') {
@@ -292,19 +308,20 @@ export class Front {
     checkOrigin(access, origin)
   }
 
-  /** Whether a request that offers an upgrade becomes a websocket. One that does not is answered as
-   *  any other, so a stranger's too. */
+  /** True if a request that offers an upgrade becomes a websocket. Any other one is answered like a
+   *  request without the offer, also that of a client that is not admitted. */
   #admitsWebsocket(request: FrontRequest): boolean {
     const { upgrade, authorization } = request.headers
     if (request.method !== 'GET' || upgrade?.toLowerCase() !== 'websocket') return false
-    // With parameters it is refused by its route.
+    // The route refuses a request with parameters.
     if (request.url !== websocketPath) return false
     if (request.headers['sec-websocket-version'] !== '13') return false
     if (!/^[+/0-9A-Za-z]{22}==$/.test(request.headers['sec-websocket-key'] ?? '')) return false
     if (this.#options.activity.closed) return false
     try {
       this.#checkPlace(request)
-      // A browser's websocket can carry no header: its first frame brings the token (connection.ts).
+      // A browser cannot set headers of a websocket: its first frame brings the token
+      // (connection.ts).
       const { token } = this.#options
       if (token !== undefined && authorization !== undefined) {
         checkToken(token, bearerOf(authorization))
@@ -320,11 +337,12 @@ export class Front {
     open.once('close', counted.end)
   }
 
-  /** Refuses a request that the parser could not read, or waited for too long. */
+  /** Refuses a request that the parser could not read, or that took too long. */
   #refuseUnread(error: NodeJS.ErrnoException, socket: Socket): void {
     const responses = this.#pipelines.get(socket)?.responses ?? []
     const begun = responses.some(({ headersSent }) => headersSent)
-    // In the middle of another answer there is nothing to say; what comes behind a refusal is dropped.
+    // Nothing can be written into the middle of another answer. What comes after a refusal is
+    // dropped.
     if (error.code === 'ECONNRESET' || begun || !socket.writable) {
       if (begun) cutAnswer(socket)
       else if (!socket.writableEnded) socket.destroy()
@@ -339,15 +357,17 @@ export class Front {
   }
 }
 
-/** Ends a connection in the middle of an answer. One of HTTP/1.0 may have nothing but the connection's end to
- *  say that it is whole: over TCP that is a reset. */
+/** Ends a connection in the middle of an answer. Over TCP it resets the connection: the end of an
+ *  answer of HTTP/1.0 may be the end of its connection, so an orderly end would make the answer
+ *  look whole. */
 function cutAnswer(socket: Socket): void {
   if (socket.localPort === undefined) socket.destroy()
   else socket.resetAndDestroy()
 }
 
-/** The class of requests of one server. Node asks for `upgrade` when it has read the head; with false it
- *  reads the body, and the request is one like any other. */
+/** Returns the class of the requests of one server. Node reads `upgrade` after the head of a
+ *  request. If it is false, Node reads the body and handles the request like one without an
+ *  offer. */
 function upgradableRequest(admits: (request: FrontRequest) => boolean): typeof FrontRequest {
   return class extends FrontRequest {
     get upgrade(): boolean {
@@ -359,7 +379,7 @@ function upgradableRequest(admits: (request: FrontRequest) => boolean): typeof F
   }
 }
 
-/** Percent-encoded, as it came. */
+/** Returns the path of a request, percent-encoded as it came. */
 function pathOf(request: IncomingMessage): string {
   const { url = '' } = request
   const end = url.indexOf('?')
@@ -377,7 +397,7 @@ function answerPreflight(request: IncomingMessage, response: ServerResponse): vo
   response.end()
 }
 
-/** Our code and status for an error of Node's HTTP parser. */
+/** Returns the code and the status for an error of Node's HTTP parser. */
 function unreadOf(error: NodeJS.ErrnoException): { readonly code: Code; readonly status: number } {
   switch (error.code) {
     case 'ERR_HTTP_REQUEST_TIMEOUT':
@@ -391,7 +411,8 @@ function unreadOf(error: NodeJS.ErrnoException): { readonly code: Code; readonly
   }
 }
 
-/** Host and port of a request target in absolute form, which counts in the place of the Host header (RFC 9112, 3.2.2). */
+/** Returns host and port of a request target in absolute form, which replaces the Host header (RFC
+ *  9112, 3.2.2). Undefined for a target in another form. */
 function authorityOf(target: string | undefined): string | undefined {
   return /^[a-z][a-z0-9+.-]*:\/\/([^/?#]*)/i.exec(target ?? '')?.[1]
 }

@@ -1,9 +1,10 @@
-/** Small pieces of an answer, joined: those of one turn of the event loop go out in one write, or in several of
- *  `batchSize`. See rfc/12, rule 33.
- *  Invariant: bytes are written in the order of `add`, none later than at the end of the turn. */
+/** Joins small pieces of an answer: the pieces of one turn of the event loop are one write, or
+ *  several writes of about `batchSize`. See rfc/12, rule 33.
+ *  Invariant: bytes are written in the order of `add`, and at the latest at the end of the turn. */
 
 import { batchSize } from './pace.js'
 
+/** The pieces of one answer. */
 export class Gatherer {
   readonly #write: (bytes: Uint8Array) => void
   #parts: Uint8Array[] = []
@@ -14,11 +15,11 @@ export class Gatherer {
     this.#write = write
   }
 
-  /** REQUIRES: nobody changes the piece afterwards. */
+  /** Adds a piece. REQUIRES: nobody changes its bytes afterwards. */
   add(piece: Uint8Array): void {
     if (piece.length === 0) return
     if (piece.length >= batchSize) {
-      // Written as it is: joining it would copy it.
+      // It is written alone, since joining would copy it.
       this.flush()
       this.#write(piece)
       return
@@ -29,7 +30,7 @@ export class Gatherer {
     else this.#schedule()
   }
 
-  /** Writes what is held. */
+  /** Writes all pieces that were added. */
   flush(): void {
     const [first, ...more] = this.#parts
     if (!first) return

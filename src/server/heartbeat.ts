@@ -1,16 +1,20 @@
-/** A sign of life on a stream on which nothing happens: proxies cut what is silent for a minute. See
- *  rfc/12, rule 31.
- *  Invariant: a beat stands between two pieces, never within one; no timer is left at the end. */
+/** Heartbeats on a stream that has nothing to send. Proxies cut a stream that is silent for a
+ *  minute. See rfc/12, rule 31.
+ *  Invariant: a heartbeat comes between two pieces, never within one. No timer is left at the
+ *  end. */
 
 import { deferred } from '../base/deferred.js'
 import { invalid } from '../base/shape.js'
 
-/** Default heartbeat interval of an event stream. */
+/** The default heartbeat interval of an event stream, in ms. */
 export const heartbeatMsDefault = 15_000
-export const heartbeatMsMin = 100
-export const heartbeatMsMax = 3_600_000
+/** The shortest heartbeat interval, in ms. */
+const heartbeatMsMin = 100
+/** The longest heartbeat interval, in ms. */
+const heartbeatMsMax = 3_600_000
 
-/** `?heartbeat`, which only a stream that goes on can have. Throws EINVAL. */
+/** Checks `?heartbeat` and returns it. Throws EINVAL if it is out of bounds, or if the answer does
+ *  not follow. */
 export function checkHeartbeat(
   ms: number | undefined,
   follows: boolean | undefined,
@@ -21,7 +25,7 @@ export function checkHeartbeat(
   throw invalid(`?heartbeat is from ${heartbeatMsMin} to ${heartbeatMsMax} ms`)
 }
 
-/** The pieces, and `beat` whenever none came for `ms`. */
+/** Gives the pieces, and `beat` each time that no piece came for `ms`. */
 export async function* withHeartbeat(
   pieces: AsyncIterable<Uint8Array>,
   ms: number,
@@ -41,13 +45,13 @@ export async function* withHeartbeat(
       asked = iterator.next()
     }
   } finally {
-    // It may fail when nobody asks any more.
+    // It may reject later, when nobody awaits it.
     asked.catch(() => {})
     await iterator.return?.()
   }
 }
 
-/** Undefined where it takes longer. */
+/** Resolves with the result of the promise, or with undefined if it takes longer than `ms`. */
 async function within<T>(promise: Promise<T>, ms: number): Promise<T | undefined> {
   const late = deferred<undefined>()
   const timer = setTimeout(() => late.resolve(undefined), ms)

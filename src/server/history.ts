@@ -1,11 +1,12 @@
-/** The past of namespaces: roots, differences, pasts of keys, pins. See rfc/10, rfc/12. */
+/** The requests of the history: roots, differences, logs of keys, pins. See rfc/10, rfc/12. */
 
 import { diff, log, makePin, pins, roots, unpin } from '../wire/history.js'
 import type { ServerContext } from './context.js'
 import type { Routes } from './routes.js'
 
-/** Requests for pages of the history that are worked on at once, of all clients: each holds roots by the hundred. The
- *  others wait in order, and go when their clients go. */
+/** The largest number of requests for pages of the history that run at the same time, of all
+ *  clients together. Each holds hundreds of roots. The others wait in order. A waiting request ends
+ *  with its client. */
 export const walksMax = 8
 
 export function serveHistory(routes: Routes, { store: { history }, walks }: ServerContext): void {

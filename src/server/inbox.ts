@@ -1,6 +1,7 @@
-/** Messages of one websocket on their way in. See rfc/12, rules 22 and 32.
- *  Invariant: messages are handled in their order, and in one turn of the event loop no more of them, of all
- *  clients together, than the pace allows. A message has its memory of that of the bodies until it was taken. */
+/** The incoming messages of one websocket. See rfc/12, rules 22 and 32.
+ *  Invariant: messages are handled in order. In one turn of the event loop the messages of all
+ *  clients together take no more than the pace allows. A message that is longer than `bodyFreeSize`
+ *  has memory of the bodies' budget until it was handled. */
 
 import type { Socket as RawSocket } from 'node:net'
 import { TailraceError } from '../error.js'
@@ -8,17 +9,18 @@ import { type BodyBudget, type BodyShare, bodyFreeSize, evictedMs } from './body
 import type { Pace, Share } from './pace.js'
 import type { ServerSocket } from './websocket.js'
 
-/** Cost of a request besides its bytes and that of a delivery: some 80 µs of work. So a turn has at most
- *  some 50 of them. */
+/** The cost of a request besides its bytes and the `deliveryCost`, in bytes of a turn: about 80 µs
+ *  of work. So a turn has about 50 requests at most. */
 export const requestCost = 16 * 1024
 
-/** Bytes of a small frame besides its payload: its head and its mask. */
+/** The size of a small frame without its payload, in bytes: its head and its mask. */
 const smallFrameHead = 6
 
-/** Why a socket is not read: its requests wait for their turn, its answers for their reader, or it is refused. */
+/** A reason not to read a socket: its requests wait for their turn, its answers wait for the
+ *  client, or the client is refused. */
 type Reason = 'requests' | 'answers' | 'refused'
 
-/** Whether a socket is read: while there is no reason not to. */
+/** Pauses the reading of a socket while there is a reason. */
 export class Gate {
   readonly #socket: ServerSocket
   readonly #reasons = new Set<Reason>()
@@ -38,15 +40,17 @@ export class Gate {
   }
 }
 
-export type InboxPorts = {
+type InboxPorts = {
+  /** The socket below the websocket. */
   readonly raw: RawSocket
   readonly gate: Gate
-  /** Of the requests of all websockets. */
+  /** The pace of the requests of all websockets together. */
   readonly pace: Pace
   readonly bodies: BodyBudget
-  /** Takes a message, at once or in several turns; the next one waits until it is taken. Never throws. */
+  /** Handles a message: at once, or until the promise resolves. The next message waits for it.
+   *  Never throws. */
   readonly take: (data: Buffer, isBinary: boolean) => Promise<void> | undefined
-  /** Too much memory is taken by what is not whole yet: EBUSY. */
+  /** Refuses the client with EBUSY: there is no memory for the rest of a message. */
   readonly refuse: (error: unknown) => void
 }
 
@@ -56,17 +60,19 @@ type Message = {
   readonly memory: BodyShare | undefined
 }
 
+/** The inbox of one websocket. */
 export class Inbox {
   readonly #ports: InboxPorts
   readonly #share: Share
   readonly #waiting: Message[] = []
-  /** `bytesRead` of the raw socket when the last message was whole. */
+  /** The `bytesRead` of the raw socket at the end of the last message. */
   #whole: number
+  /** The memory of the message that is not whole yet. */
   #memory: BodyShare | undefined
-  /** Bytes that `#memory` knows of. */
+  /** The number of bytes that were added to `#memory`. */
   #counted = 0
   #closed = false
-  /** Messages wait for their turn, or for the one before. */
+  /** True while messages wait for their turn or for the message before. */
   #handling = false
 
   constructor(socket: ServerSocket, ports: InboxPorts) {
@@ -75,12 +81,12 @@ export class Inbox {
     const { raw } = ports
     this.#whole = raw.bytesRead
     socket.on('message', (data: Buffer, isBinary: boolean) => this.#receive(data, isBinary))
-    // They may stand between the parts of a message, and are none.
+    // Control frames may come between the fragments of a message, and do not count as its bytes.
     const skip = (data: Buffer) => {
       this.#whole += data.length + smallFrameHead
     }
     socket.on('ping', skip).on('pong', skip)
-    // Whole messages are handled before this.
+    // The listener of 'message' has run for whole messages before this one runs.
     const count = () => this.#count(raw.bytesRead - this.#whole)
     raw.on('data', count)
     socket.once('close', () => {
@@ -91,7 +97,7 @@ export class Inbox {
     })
   }
 
-  /** The message that is handled costs more than its bytes. */
+  /** Charges the message that is being handled for more work, in bytes of a turn. */
   spend(cost: number): void {
     this.#share.spend(cost)
   }
@@ -107,7 +113,8 @@ export class Inbox {
       if (taking) void this.#handle(taking)
       return
     }
-    // What came with it is in memory already; nothing more is read until all of it was handled.
+    // The messages of this read are in memory already. The socket is not read until all are
+    // handled.
     this.#waiting.push(message)
     if (!this.#handling) void this.#handle()
   }

@@ -1,4 +1,5 @@
-/** `/v1/jobs`: what runs, ran, and says. See rfc/11 and rfc/12. */
+/** The requests of `/v1/jobs`: jobs, their events, their output and their input. See rfc/11 and
+ *  rfc/12. */
 
 import type { JobState } from '../api/job.js'
 import { invalid } from '../base/shape.js'
@@ -88,7 +89,7 @@ async function events(
 ): Promise<Reply> {
   const heartbeat = checkHeartbeat(beat, follow)
   const signal = signalOf(context.activity, reply)
-  // A job that is not there is ENOENT by its own name.
+  // `show` throws an ENOENT that names the job. The read of its key would name only the key.
   await context.store.jobs.show(id, signal)
   const scope = { namespace: 'jobs', signal }
   const key = `${id}/events`
@@ -125,7 +126,7 @@ async function output(
   if (heartbeat !== undefined) {
     throw invalid('bytes have no room for a heartbeat: ask with Accept: text/event-stream')
   }
-  // There is no ETag that an If-Range could name: all of it is sent.
+  // Output has no ETag that an If-Range could name, so with If-Range all of it is sent.
   const ranged = range !== undefined && request.headers['if-range'] === undefined
   const size = ranged ? (await sizeOfStreams(context.store, id, signal))[name] : 0
   const part = ranged ? rangeOf(range, size) : undefined
@@ -143,7 +144,8 @@ async function output(
   return reply
 }
 
-/** Sends output for `EventSource`. A client that comes back to the end of an ended job is told to stay away. */
+/** Sends output as an event stream. A client that comes back to the end of an ended job gets 204,
+ *  so that it does not come back again. */
 async function sendOutputEvents(
   context: ServerContext,
   request: Request,
@@ -180,7 +182,8 @@ function isOver(state: JobState): boolean {
   return state === 'finished' || state === 'lost'
 }
 
-/** `of`: the bytes of all, `*` where there will be more. */
+/** Returns the headers of a range. `of` is the size of all output in bytes, or `*` while it
+ *  grows. */
 function rangeHeaders({ from, to }: ByteRange, of: number | '*'): Record<string, string> {
   return { 'content-range': `bytes ${from}-${to - 1}/${of}`, 'content-length': String(to - from) }
 }

@@ -1,16 +1,16 @@
-/** Answers in JSON, made item by item: a page of 10,000 entries, or the values of one read, would stop the event loop
- *  if they were made at once. See rfc/12, rule 33.
- *  Invariant: the text is that of `JSON.stringify`, with bytes in lists as rule 4 has it. */
+/** Encodes long answers in JSON item by item. A page of 10,000 entries, or the values of one read,
+ *  would stop the event loop if they were encoded at once. See rfc/12, rules 4 and 33.
+ *  Invariant: the text is that of `JSON.stringify`, with bytes in lists as `{base64}`. */
 
 import { LoopSlice } from '../base/loop-slice.js'
 import { toJson } from '../wire/bytes.js'
 
-/** Lists that are shorter are made at once, but for those that hold bytes. */
+/** The largest number of items of a list that is encoded at once. A list with bytes never is. */
 const itemsMax = 64
-/** Characters that are gathered before they become bytes. */
+/** The number of characters that are gathered before they are encoded as bytes. */
 const partSize = 64 * 1024
 
-/** Whether an answer may be long: one of its own fields is a list with many items, or with bytes. */
+/** True if an answer may be long: a field of it is a list with many items, or with bytes. */
 export function isLong(answer: unknown): answer is object {
   if (typeof answer !== 'object' || answer === null) return false
   return Object.values(answer).some((field) => Array.isArray(field) && isLongList(field))
@@ -20,7 +20,7 @@ function isLongList(list: readonly unknown[]): boolean {
   return list.length > itemsMax || list.some((item) => item instanceof Uint8Array)
 }
 
-/** The answer as bytes; the event loop turns meanwhile. */
+/** Encodes an answer, and lets the event loop turn meanwhile. */
 export async function encodeAnswer(answer: object): Promise<Buffer> {
   const slice = new LoopSlice()
   const parts: Buffer[] = []

@@ -1,5 +1,5 @@
-/** Requests on keys whose arguments and answers are JSON: stat, treeobj, list, root, transactions, and reads of several
- *  keys at one root. See rfc/12. */
+/** The requests on keys whose arguments and answers are JSON: stat, treeobj, list, root,
+ *  transactions, and reads of several keys at one root. See rfc/12. */
 
 import { getTreeobj, listKeys, root, statKey } from '../wire/keys.js'
 import { read, txn } from '../wire/transaction.js'
@@ -34,7 +34,7 @@ export function serveKeyCalls(routes: Routes, { store }: ServerContext): void {
   })
 }
 
-/** A request that waits for a seq ends with its client. */
+/** Returns the signal of a request that waits for a seq, so that the wait ends with its client. */
 function waiting(call: Call, seq: number | undefined): { readonly signal?: AbortSignal } {
   return seq === undefined ? {} : some({ signal: call.signal })
 }

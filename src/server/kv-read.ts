@@ -1,7 +1,7 @@
-/** `GET` and `HEAD` of `/v1/kv/KEY`: a key's bytes, a part of them, or only what is known of them. See
- *  rfc/12.
- *  Invariant: a value of any size goes out without ever being whole in memory; the head of an answer and
- *  its bytes are of one root. */
+/** The requests `GET` and `HEAD` of `/v1/kv/KEY`: the bytes of a key, a part of them, or the
+ *  headers alone. See rfc/12, rules 18, 19 and 30.
+ *  Invariant: a value of any size is sent without ever being whole in memory. The headers and the
+ *  bytes of an answer come from one root. */
 
 import type { Reading, ReadScope, Stat } from '../api/kvs.js'
 import { primary } from '../api/namespace.js'
@@ -24,6 +24,8 @@ import { sendStream, signalOf } from './stream.js'
 const notModified = 304
 const partialContent = 206
 
+/** Answers `GET`. Throws EINVAL, ENOENT, ECONFLICT, EOVERWRITTEN, ECOMPACTED, and what a read
+ *  throws. */
 export async function get(
   context: ServerContext,
   query: ArgsOf<typeof getKey>,
@@ -105,11 +107,12 @@ type Ranged =
   | {
       readonly found: Reading | undefined
       readonly range?: ByteRange | undefined
-      /** The byte that it begins with, where a position said so. */
+      /** The first byte, if a position was given. */
       readonly from?: number | undefined
     }
 
-/** Checks a position, and gives where to read on from it. Throws EOVERWRITTEN, ECOMPACTED, ENOENT. */
+/** Checks a position. Returns the root to read at, and the byte to read on from. Throws
+ *  EOVERWRITTEN, ECOMPACTED, ENOENT. */
 async function proveRead(
   { store }: ServerContext,
   key: string,
@@ -127,12 +130,13 @@ async function proveRead(
   return { namespace, at: end.seq, from }
 }
 
-/** The root that a value was read at. */
+/** Returns the root that a value was read at. */
 function rootOf({ namespace, at }: ReadScope, { seq }: Stat) {
   return { ...some({ namespace }), at: at ?? seq }
 }
 
-/** The place behind all that was there at a root; nothing where that has gone meanwhile. */
+/** Returns the header with the place behind all bytes of a key at a root. Returns no header if the
+ *  place cannot be read any more. */
 export async function placeHeader(
   { store }: ServerContext,
   key: string,
@@ -142,7 +146,8 @@ export async function placeHeader(
   return place ? { [positionHeader]: formatPlace(place) } : {}
 }
 
-/** The range depends on the size, so the key is looked at first, and then read at that very root. */
+/** Reads a range. A range depends on the size, so it looks the key up first, and then reads at the
+ *  same root. */
 async function readRange(
   context: ServerContext,
   request: Request,
@@ -157,7 +162,7 @@ async function readRange(
   const stat = await context.store.stat(key, scope)
   if (!stat) throw missing(key)
   if (stat.type === 'dir') throw new TailraceError('EISDIR', `"${key}" is a directory: list it`)
-  // Conditions come before the range (RFC 9110, 13.2.2): 304 where there is nothing to have a part of.
+  // Conditions come before the range (RFC 9110, 13.2.2): a 304 has no range.
   if (judgeRead(conditions, key, stat).unchanged) {
     return { answered: reply.code(notModified).headers(headersOf(stat, scope.at)).send() }
   }
@@ -173,6 +178,7 @@ async function readRange(
   return { found: await context.store.read(key, { ...there, at, ...some({ ...range }) }), range }
 }
 
+/** Answers `HEAD`. Throws EINVAL, ENOENT, EISDIR, ECONFLICT, EOVERWRITTEN, ECOMPACTED. */
 export async function head(
   context: ServerContext,
   query: ArgsOf<typeof headKey>,
@@ -201,7 +207,8 @@ export async function head(
   return reply.header('content-length', String(sizeLeft(stat))).send()
 }
 
-/** Bytes that a read of all gives: a trimmed log has lost its first ones. */
+/** Returns the number of bytes that a read of the whole key gives: a trimmed log has lost its first
+ *  bytes. */
 function sizeLeft({ size, base }: Stat): number {
   return size - (base?.size ?? 0)
 }
@@ -212,7 +219,7 @@ function rangeHeaders(stat: Stat, range: ByteRange): Record<string, string> {
   return { 'content-range': `bytes ${first}-${last}/${sizeLeft(stat)}` }
 }
 
-/** Resolves once there is something at the key. Throws as a watch. */
+/** Resolves once the key is there. Throws what a watch throws. */
 export async function created(
   context: ServerContext,
   where: {
@@ -226,10 +233,10 @@ export async function created(
   for await (const _ of context.store.watch(key, options)) return
 }
 
-/** ETag and what else goes before a value. `at`: the root that was asked for. */
-export function headersOf(stat: Stat, at: number | string | undefined): Record<string, string> {
+/** Returns the headers of a value. `at` is the root that the client asked for. */
+function headersOf(stat: Stat, at: number | string | undefined): Record<string, string> {
   return {
-    // A seq may stand for another root, in another life of its namespace.
+    // The same seq can be another root in the next incarnation of the namespace; a ref cannot.
     'cache-control': typeof at === 'string' ? cacheForever : cacheWithTag,
     etag: `"${stat.ref}"`,
     'tailrace-seq': String(stat.seq),
@@ -240,6 +247,7 @@ export function headersOf(stat: Stat, at: number | string | undefined): Record<s
   }
 }
 
+/** Returns ENOENT for a key. */
 export function missing(key: string): TailraceError {
   return new TailraceError('ENOENT', `there is no "${key}"`)
 }
@@ -251,14 +259,14 @@ async function joined(chunks: AsyncIterable<Uint8Array>): Promise<Buffer> {
   return pieces.length === 1 && first ? bufferOf(first) : Buffer.concat(pieces)
 }
 
-/** A view, not a copy. */
+/** Returns a view of the bytes, not a copy. */
 function bufferOf(bytes: Uint8Array): Buffer {
   return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
 }
 
 type Given<T> = { [K in keyof T]?: Exclude<T[K], undefined> }
 
-/** Without the fields that are undefined. */
+/** Returns the fields that are not undefined. */
 export function some<T extends object>(fields: T): Given<T> {
   const entries = Object.entries(fields).filter(([, value]) => value !== undefined)
   return Object.fromEntries(entries) as Given<T>

@@ -1,5 +1,6 @@
-/** `/v1/kv/KEY`: the bytes of a key. See rfc/12.
- *  Invariant: a value of any size goes in and out without ever being whole in memory. */
+/** The requests of `/v1/kv/KEY`, which read and write the bytes of a key. See rfc/12, rules 18 and
+ *  20.
+ *  Invariant: a `PUT` of any size is stored without ever being whole in memory. */
 
 import { primary } from '../api/namespace.js'
 import { transactionSizeMax } from '../api/transaction.js'
@@ -17,7 +18,7 @@ import { get, head, missing, placeHeader, some } from './kv-read.js'
 import { idempotencyOf, producerOf } from './once.js'
 import type { Routes } from './routes.js'
 
-/** What curl and browsers send when nobody said what the bytes are. */
+/** The content types that curl and browsers send by themselves. They say nothing of the bytes. */
 const meaninglessTypes = new Set(['application/octet-stream', 'application/x-www-form-urlencoded'])
 
 type Http = { readonly request: Request; readonly reply: Reply }
@@ -76,7 +77,7 @@ async function unlink(
 ): Promise<unknown> {
   const conditions = conditionsOf(request)
   const once = idempotencyOf(request, conditions)
-  // Sent again, what it removes is not there any more.
+  // With an idempotency key the request may be a repeat, and the first one has removed the key.
   const sure = once.idempotencyKey !== undefined
   if (!sure && !(await store.stat(key, { namespace, nofollow: true }))) throw missing(key)
   const op = { op: 'unlink', key, ...some({ recursive }) } as const

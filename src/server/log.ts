@@ -1,47 +1,52 @@
-/** The server's log: what the store or the program did wrong, not what a client did. See rfc/12, rule 3, and
- *  rfc/13, rule 26.
- *  Invariant: a flood of one kind of failure takes a bounded number of lines, says how many it left out, and
- *  keeps no other kind out of the log. A write to the log never throws. */
+/** The log of the server: faults of the store and of the program, not mistakes of clients. See
+ *  rfc/12, rule 3, and rfc/13, rule 26.
+ *  Invariant: each kind of fault has its own bound on lines, so that a flood of one kind keeps out
+ *  no other. The log says how many lines were left out. A write to the log never throws. */
 
 import type { Environment } from '../base/environment.js'
 import { TailraceError, toTailraceError } from '../error.js'
 import { statusOf } from '../wire/status.js'
 
-/** Lines of one kind that are written at once; after them one in each `kindPaceMs`. */
+/** The largest number of lines of one kind in a burst. */
 export const kindBurst = 20
+/** The time after a burst for each further line of its kind, in ms. */
 export const kindPaceMs = 10_000
-/** UTF-16 units of what a line quotes of a request, and of a whole line. */
+/** The largest part of a line that quotes a request, in UTF-16 units. */
 const placeSizeMax = 256
+/** The largest line, in UTF-16 units. */
 const lineSizeMax = 4_096
 
-/** Kinds are the codes that mean a fault, and `bug` for what nobody foresaw: a closed list. */
+/** The state of one kind of fault. Its kind is the code of the error, or `bug` for an unforeseen
+ *  error. So the kinds are a closed list. */
 type Kind = {
-  /** Lines that may be written now, parts of one too. */
+  /** The number of lines that may be written now; it grows by fractions of a line. */
   allowed: number
-  /** Monotonic clock. */
+  /** The time when `allowed` was computed, in ms of a monotonic clock. */
   countedAt: number
-  /** Lines that were not written since the last one that was. */
+  /** The number of lines that were left out since the last line. */
   dropped: number
   timer?: Disposable
 }
 
+/** Writes the log of one server. */
 export class Log {
   readonly #write: (line: string) => void
   readonly #environment: Environment
   readonly #kinds = new Map<string, Kind>()
 
-  /** `write` takes a line without its end. */
+  /** `write` takes a line without its line end, and never throws. */
   constructor(write: (line: string) => void, environment: Environment) {
     this.#write = write
     this.#environment = environment
   }
 
-  /** A line of the server's own, which no request causes. */
+  /** Writes a line that no request has caused. */
   line(text: string): void {
     this.#write(cut(text, lineSizeMax))
   }
 
-  /** An error that a request met, if it is not the caller's. `where`: what was asked. */
+  /** Writes the error of a request if it is a fault, a code with the status 500. `where` names the
+   *  request. */
   fault(where: string, thrown: unknown): void {
     const { code, message } = toTailraceError(thrown)
     if (statusOf(code) !== 500) return
@@ -54,7 +59,7 @@ export class Log {
     this.#kindLine(foreseen ? code : 'bug', `${cut(where, placeSizeMax)}: ${text}`)
   }
 
-  /** Says what was not written, and waits for nothing more. */
+  /** Writes how many lines were left out, and ends all timers. */
   close(): void {
     for (const [name, kind] of this.#kinds) this.#tellDropped(name, kind)
   }

@@ -1,16 +1,17 @@
-/** Headers that say that a body is not simply the bytes to store: a part, a compressed or a wrapped
- *  form. See rfc/12, rule 25. Pure.
- *  Invariant: a body is never stored as something else than its sender said it is. */
+/** Refuses bodies that are not simply the bytes to store: a part of a value, or a compressed or
+ *  wrapped form of it. See rfc/12, rule 25. Pure.
+ *  Invariant: a body whose headers say that it is such a form is never stored as plain bytes. */
 
 import type { IncomingHttpHeaders } from 'node:http'
 import { invalid } from '../base/shape.js'
 import type { TailraceError } from '../error.js'
 
-export const unsupportedMediaType = 415
+const unsupportedMediaType = 415
 
 type Unsupported = { readonly error: TailraceError; readonly status: number }
 
-/** Why the request cannot be taken; undefined where nothing is against it. */
+/** Returns the error and the status for a request whose body cannot be stored as it is; undefined
+ *  if it can. */
 export function checkMeaning(request: {
   readonly method?: string | undefined
   readonly headers: IncomingHttpHeaders
@@ -38,7 +39,7 @@ export function checkMeaning(request: {
   return undefined
 }
 
-/** Names in lower case, in their order. */
+/** Returns the codings of a header in lower case, in their order. */
 function codingsOf(header: string | undefined): readonly string[] {
   return (header ?? '')
     .split(',')

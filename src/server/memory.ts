@@ -1,22 +1,25 @@
-/** Bounds what the process of a server holds of memory beyond what it uses. See rfc/12, rule 36.
- *  Invariant: between two full collections of garbage as many bytes pass through, whatever survives
- *  them; and memory that was freed outside of V8's heap is given back after each of them. */
+/** Bounds the memory that the process of a server holds but does not use. See rfc/12, rule 36.
+ *  Invariant: the number of bytes that pass through between two full garbage collections does not
+ *  depend on the size of the heap. After each of them, memory that was freed outside of V8's heap
+ *  goes back to the system. */
 
 import { giveBackFreedMemory, giveBackLargePieces } from '../base/posix.js'
 import { startTimer } from '../base/timer.js'
 
-/** Bytes that may pass through a server between two full collections. At V8's own choice a small
- *  heap is collected after every 16 MB, and marking took a quarter of all CPU of a flood of output;
- *  a large one may grow to twice its size. */
+/** The number of bytes that may pass through a server between two full garbage collections. By
+ *  itself V8 collects a small heap after every 16 MB, and marking took a quarter of all CPU of a
+ *  flood of output. A large heap it lets grow to twice its size. */
 const heapGrowthSize = 24 * 1024 * 1024
-/** The least and the most that V8 is told, as a percentage of what survived the last collection. */
+/** The smallest growth of the heap between two collections that V8 is told, in percent of the heap
+ *  after the last one. */
 const growingPercentMin = 25
+/** The largest such growth, in percent. */
 const growingPercentMax = 400
-/** After a full collection buffers are freed on another thread for a while; one giving back serves
- *  all collections of this time. */
+/** The time between a full garbage collection and giving memory back, in ms. V8 goes on to free
+ *  buffers on another thread in this time. Collections within it share one giving back. */
 const giveBackDelayMs = 200
 
-/** Bounds the memory of this process from now on until it ends. */
+/** Bounds the memory of this process until it ends. */
 export async function boundMemory(): Promise<void> {
   const { constants, PerformanceObserver } = await import('node:perf_hooks')
   const { getHeapStatistics, setFlagsFromString } = await import('node:v8')

@@ -1,12 +1,12 @@
-/** Refuses headers that a request carries though it does not look at them: a condition, a key of idempotency. See
- *  rfc/12, rule 5. Pure.
- *  Invariant: a caller who asks for a guard, or for once, gets it or is told; nothing is dropped. */
+/** Refuses headers that would change a request, but that this request does not read: conditions,
+ *  guards, an idempotency key. See rfc/12, rule 5. Pure.
+ *  Invariant: a caller whose write asks for a guard or for idempotency gets it or an error. */
 
 import type { IncomingHttpHeaders } from 'node:http'
 import { invalid } from '../base/shape.js'
 import type { RequestHeader, RequestSpec } from '../wire/request.js'
 
-/** Headers that say how a write is meant. */
+/** The headers that put conditions on a write, or make it idempotent. */
 const meant: readonly RequestHeader[] = [
   'if-match',
   'if-none-match',
@@ -16,7 +16,8 @@ const meant: readonly RequestHeader[] = [
   'producer-epoch',
   'producer-seq',
 ]
-/** Those that no request looks at: no time is kept with a value, and a method is what the request line says. */
+/** The headers that no request reads: a value has no time, and the method stands in the request
+ *  line. */
 const neverMeant = [
   'if-unmodified-since',
   'if-modified-since',
@@ -25,13 +26,14 @@ const neverMeant = [
   'x-method-override',
 ] as const
 
-/** Where else it goes. */
+/** Texts that say, for some headers, which requests take them. */
 const advice: Readonly<Record<string, string>> = {
   'tailrace-guards': ': it goes with a write whose body is the value',
   'producer-id': ': it numbers the appends of POST /v1/kv; elsewhere Idempotency-Key says it once',
 }
 
-/** Throws EINVAL. A read may carry what a browser sends with each. */
+/** Throws EINVAL for a header that the request does not read. A read may carry conditions, since
+ *  browsers send them by themselves. */
 export function checkHeaders(
   { method, path, headers: known = [] }: RequestSpec,
   { headers }: { readonly headers: IncomingHttpHeaders },

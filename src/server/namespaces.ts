@@ -1,4 +1,4 @@
-/** Namespaces and their settings. See rfc/6, rfc/10, rfc/12. */
+/** The requests of namespaces and their settings. See rfc/6, rfc/10, rfc/12. */
 
 import { TailraceError } from '../error.js'
 import { parseNamespaceName } from '../treeobj/key.js'

@@ -1,5 +1,6 @@
-/** The headers of a request that is done once, however often it is sent: `Idempotency-Key`, and `Producer-Id`,
- *  `Producer-Epoch`, `Producer-Seq` of an append. See rfc/12, rule 20. Pure. */
+/** The headers of a request that takes effect once, however often it is sent: `Idempotency-Key`,
+ *  and for an append `Producer-Id`, `Producer-Epoch` and `Producer-Seq`. See rfc/12, rule 20.
+ *  Pure. */
 
 import type { Producer } from '../api/transaction.js'
 import { invalid } from '../base/shape.js'
@@ -7,7 +8,8 @@ import { fromHeader } from '../wire/headers.js'
 import type { Request } from './app.js'
 import { arePlain, type Conditions } from './etag.js'
 
-/** Throws EINVAL, also beside conditions that a second look may judge otherwise. */
+/** Returns the idempotency key of a request, if it has one. Throws EINVAL, also if the conditions
+ *  beside it are not plain guards: a repeat may judge them otherwise. */
 export function idempotencyOf(
   request: Request,
   conditions: Conditions = {},
@@ -20,7 +22,8 @@ export function idempotencyOf(
   return { idempotencyKey }
 }
 
-/** Throws EINVAL where they are not all there. */
+/** Returns the producer of an append, if it has one. Throws EINVAL, also if one of the three
+ *  headers is missing. */
 export function producerOf(request: Request): { readonly producer?: Producer } {
   const id = textOf(request, 'producer-id')
   const epoch = integerOf(request, 'producer-epoch')

@@ -1,6 +1,7 @@
-/** What the server says of its requests: an OpenAPI 3.1 document, and a page for people, both made of the table in
- *  `wire/`. See rfc/12, rule 35.
- *  Invariant: what is served stands in them, and nothing else; the page needs no script and asks no other host. */
+/** The documents of the server's requests: an OpenAPI 3.1 document, and a page for people. Both are
+ *  made from the table of requests in `wire/`. See rfc/12, rule 35.
+ *  Invariant: they describe every request that is served, and no other. The page needs no script
+ *  and loads nothing from another host. */
 
 import { codes } from '../error.js'
 import { toJson } from '../wire/bytes.js'
@@ -18,10 +19,10 @@ const mediaTypes = {
   lines: 'application/x-ndjson',
   html: 'text/html',
 } as const
-/** Errors that each request may meet. */
+/** The errors that any request may meet. */
 const everywhere = ['EINVAL', 'EUNAUTH', 'EPERM', 'EBUSY', 'EIO', 'ECLOSED'] as const
 
-/** The document. `version`: of the program. */
+/** Makes the OpenAPI document. `version` is that of the program. */
 export function openApi(version: string): Json {
   const schemas: Record<string, JsonSchema> = {}
   const paths: Record<string, Record<string, Json>> = {}
@@ -48,7 +49,7 @@ export function openApi(version: string): Json {
   }
 }
 
-/** `/v1/pins/{name}`, `/v1/kv/{key}`. */
+/** Returns the path in the form of OpenAPI: `/v1/pins/{name}`, `/v1/kv/{key}`. */
 function pathOf({ path }: RequestSpec): string {
   return path.replace(/:(\w+)/g, '{$1}').replace(/\*$/, '{key}')
 }
@@ -86,7 +87,7 @@ function operationOf(spec: RequestSpec, group: string, schemas: Record<string, J
   }
 }
 
-/** What a stream is, for those who make a client of it. */
+/** Returns the schema of a stream, for generators of clients. */
 function streamOf(kind: keyof typeof mediaTypes): JsonSchema {
   return kind === 'bytes' ? {} : { type: 'string' }
 }
@@ -96,7 +97,7 @@ function uploadExampleOf({ name }: RequestSpec): Json {
   return upload === undefined ? {} : { example: upload }
 }
 
-/** What the example has beside path and query. */
+/** Returns the arguments of the example that are in the body: all but those in path and query. */
 function bodyExampleOf(spec: RequestSpec): unknown {
   const rest = { ...examples.get(spec.name)?.args }
   for (const name of [...pathNames(spec), ...Object.keys(spec.query ?? {})]) delete rest[name]
@@ -108,7 +109,7 @@ function parametersOf(spec: RequestSpec, schemas: Record<string, JsonSchema>): J
   const { args = {} } = examples.get(spec.name) ?? {}
   const exampleOf = (name: string) => {
     const value = args[name]
-    // A list is one text in a query.
+    // In a query a list is one text, with commas.
     return value === undefined ? {} : { example: Array.isArray(value) ? value.join(',') : value }
   }
   const query = Object.entries((spec.query ?? {}) as Readonly<Record<string, Schema>>)
@@ -174,7 +175,8 @@ function refusalOf(status: number, spec: RequestSpec, schemas: Record<string, Js
   }
 }
 
-/** A schema with a title stands in `schemas` once, and is named where it is used. */
+/** Returns a schema in which each part with a title is a reference. Adds these parts to
+ *  `schemas`. */
 function placed(json: JsonSchema, schemas: Record<string, JsonSchema>): JsonSchema {
   const inner = Object.fromEntries(
     Object.entries(json).map(([name, value]) => [name, placedWithin(value, schemas)]),
@@ -191,7 +193,7 @@ function placedWithin(value: unknown, schemas: Record<string, JsonSchema>): unkn
   return placed(value as JsonSchema, schemas)
 }
 
-/** One page for people: every request, its parameters, its errors, and how curl asks it. */
+/** Makes the page for people: every request with its parameters, its errors, and a call of curl. */
 export function docsPage(version: string): string {
   const groups = Object.entries(requestGroups)
   const index = groups.map(([name]) => `<a href="#${name}">${name}</a>`).join(' ')

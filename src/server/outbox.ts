@@ -1,6 +1,6 @@
-/** Frames on their way to one client. See rfc/12, rules 10 and 11.
- *  Invariant: frames leave in the order of `send`. Whoever has much to send waits for `drained`
- *  first, so that what is held for a slow client is bounded. */
+/** The outgoing frames of one websocket. See rfc/12, rules 10, 11 and 22.
+ *  Invariant: frames leave in the order of `send`. Watches and reads wait for `drained` before they
+ *  send, so that the memory that a slow client takes is bounded. */
 
 import type { Socket as RawSocket } from 'node:net'
 import { Wakeup } from '../base/wakeup.js'
@@ -10,51 +10,59 @@ import { encodeMessage, type Subprotocol, splitFrame, splitSize } from '../wire/
 import type { Gate } from './inbox.js'
 import type { ServerSocket } from './websocket.js'
 
-/** Bytes that may wait in a socket before its watches wait. More is no faster. */
+/** The number of bytes that may wait in a socket before its watches wait. A larger one is no
+ *  faster. */
 export const backlogSize = 1024 * 1024
-/** Frames that may wait in a socket before its watches wait: each small one costs some 1 KiB besides its
- *  bytes. */
+/** The number of frames that may wait in a socket before its watches wait: each takes about 1 KiB
+ *  of memory besides its bytes. */
 export const backlogFramesMax = 1_024
-/** Bytes that may wait in all sockets of a server together before those that have a backlog wait. */
-export const backlogSumMax = 32 * 1024 * 1024
-/** Bytes of answers that may wait before the client's requests are no longer read. */
-export const backlogSizeMax = 8 * 1024 * 1024
+/** The number of bytes that may wait in all sockets of a server together before the watches of each
+ *  socket with a backlog wait. */
+const backlogSumMax = 32 * 1024 * 1024
+/** The number of bytes that may wait in a socket before the server reads no more requests from
+ *  it. */
+const backlogSizeMax = 8 * 1024 * 1024
 
-/** Bytes that wait for all clients of a server together. */
+/** The number of bytes that wait in all sockets of a server. Mutable; each outbox adds its part. */
 export class BacklogSum {
   #size = 0
 
+  /** True if more than `backlogSumMax` bytes wait. */
   get exceeded(): boolean {
     return this.#size > backlogSumMax
   }
 
+  /** Adds `by` bytes; negative if bytes have left. */
   change(by: number): void {
     this.#size += by
   }
 }
 
-export type OutboxPorts = {
+type OutboxPorts = {
   /** The socket below the websocket. */
   readonly raw: RawSocket
   readonly protocol: Subprotocol
-  /** Of what the client sends. */
+  /** The gate of the requests of this client. */
   readonly gate: Gate
-  /** Shared by all clients of the server. */
+  /** The sum that all clients of the server share. */
   readonly sum: BacklogSum
 }
 
+/** The outbox of one websocket. Mutable; shared by its requests and watches. */
 export class Outbox {
   readonly #socket: ServerSocket
   readonly #raw: RawSocket
   readonly #protocol: Subprotocol
   readonly #gate: Gate
   readonly #sum: BacklogSum
+  /** Woken when the socket has drained. */
   readonly #moved = new Wakeup()
   #corked = false
-  /** Frames since nothing waited: at least as many as wait now. */
+  /** The number of frames since the socket was empty: at least as many as wait now. */
   #frames = 0
-  /** Our part of the sum. */
+  /** The part of this outbox in `#sum`, in bytes. */
   #counted = 0
+  /** The number of bytes that had left the process at the last `takeProgress`. */
   #sent = 0
 
   constructor(socket: ServerSocket, { raw, protocol, gate, sum }: OutboxPorts) {
@@ -67,20 +75,20 @@ export class Outbox {
     raw.on('close', () => this.#count(0))
   }
 
-  /** Whether watches must wait. A socket that is full will drain: `drained` hears of it. */
+  /** True if watches must wait. A socket that is full drains later, and then `drained` resolves. */
   get full(): boolean {
     if (this.backlog > backlogSize) return true
-    // Below its high-water mark a socket holds little, and does not tell when that has left.
+    // Below its high-water mark a socket holds little, and emits no 'drain' to wait for.
     if (!this.#raw.writableNeedDrain) return false
     return this.#frames > backlogFramesMax || this.#sum.exceeded
   }
 
-  /** Bytes that wait for the client. */
+  /** The number of bytes that wait to be sent. */
   get backlog(): number {
     return this.#socket.bufferedAmount
   }
 
-  /** Whether bytes left since the last call, out of a backlog: a sign of life. */
+  /** Returns true if bytes of a backlog have left since the last call: the client is alive. */
   takeProgress(): boolean {
     const sent = this.#raw.bytesWritten - this.#raw.writableLength
     const moved = sent > this.#sent && this.#raw.writableLength > 0
@@ -88,7 +96,7 @@ export class Outbox {
     return moved
   }
 
-  /** Does nothing once the socket is closing. */
+  /** Sends a frame. Does nothing once the socket is closing. */
   send(frame: ResponseFrame): void {
     const socket = this.#socket
     if (socket.readyState !== socket.OPEN) return
@@ -107,7 +115,7 @@ export class Outbox {
     if (this.backlog > backlogSizeMax) this.#gate.close('answers')
   }
 
-  /** Resolves when not much waits. Throws ECANCELED. */
+  /** Resolves when the outbox is not full. Throws ECANCELED. */
   async drained(signal: AbortSignal): Promise<void> {
     if (signal.aborted) throw canceled(signal)
     for (;;) {
@@ -117,7 +125,7 @@ export class Outbox {
     }
   }
 
-  /** The frames of one turn of the event loop go out in one write. */
+  /** Joins the frames of one turn of the event loop in one write. */
   #cork(): void {
     if (this.#corked) return
     this.#corked = true

@@ -1,54 +1,62 @@
-/** The share of one turn of the event loop that deliveries may take: watches and streamed answers, of all
- *  clients together. Requests of websockets have a pace of their own (inbox.ts). Data that are in memory are
- *  delivered in microtasks, and nothing else runs before those are done. See rfc/12, rules 22 and 33.
- *  Invariant: between two looks at the sockets, deliveries send at most `turnSize`, work at most `turnMs`, and
- *  what the last of them goes beyond it; of those who wait the one with the least to send goes on first, with a batch. */
+/** The pace of deliveries: a bound on what they take of one turn of the event loop. Deliveries are
+ *  events of watches and pieces of streamed answers, of all clients together. Without a pace, data
+ *  that are in memory would be delivered in microtasks, and nothing else would run before they are
+ *  all done. Requests of websockets have a pace of their own (inbox.ts). See rfc/12, rules 22 and
+ *  33.
+ *  Invariant: between two polls of the sockets, deliveries cost at most `turnSize` and work for at
+ *  most `turnMs`, and the last one may go beyond. Of the clients that wait, the one that will have
+ *  been sent least goes on first, with a batch. */
 
 import { TurnQueue } from '../base/turn-queue.js'
 
-/** Bytes of one turn, of all deliveries together. */
+/** The largest cost of all deliveries of one turn together, in bytes. */
 export const turnSize = 1024 * 1024
-/** No request may keep the event loop from the others for longer: the promise of rfc/12, rule 33. */
+/** The longest time that one request may keep the event loop from the others, in ms. Rule 33
+ *  promises it, and `test/server/stall.test.ts` measures it. */
 export const stallMsMax = 50
-/** Time of one turn, of all deliveries together. Well below `stallMsMax`, since other work and the collection of
- *  garbage come on top. */
+/** The longest time that all deliveries of one turn work together, in ms. It is well below
+ *  `stallMsMax`, since other work and garbage collection come on top. */
 export const turnMs = 5
-/** Bytes that one client is sent before it is the next one's turn. */
+/** The cost of the deliveries that one client gets before the next client goes on, in bytes. */
 export const batchSize = 64 * 1024
-/** Cost of a delivery besides its bytes: some 20 µs of work. So a turn has at most 256 deliveries,
- *  and a batch 16. */
+/** The cost of a delivery besides its bytes, in bytes: about 20 µs of work. So a turn has at most
+ *  256 deliveries, and a batch 16. */
 export const deliveryCost = 4 * 1024
-/** Cost of a delivery besides its bytes where clients are compared. It is small: a client that is told line by line what
- *  happens goes on before those that read what is old. */
+/** The cost of a delivery besides its bytes when clients are compared, in bytes. It is small, so
+ *  that a client that follows a log line by line goes on before clients that read old data. */
 const briefCost = 256
 
+/** The pace of one kind of work of a server. Mutable; shared by all clients. */
 export class Pace {
   readonly #turns = new TurnQueue({ ms: turnMs, cost: turnSize })
 
-  /** For one watch or one answer. */
+  /** Returns the share of one watch, one answer or one websocket. */
   share(): Share {
     return new Share(this.#turns)
   }
 }
 
-/** The share of one watch or of one answer: how much it may send before others have their turn. */
+/** The share of one watch, one answer or one websocket: it says when its next delivery may be
+ *  made. */
 export class Share {
   readonly #turns: TurnQueue
-  /** Bytes that are left of the batch. */
+  /** The cost that is left of the batch, in bytes. */
   #left = 0
-  /** Cost of all that it sent, counted as `TurnQueue.wait` has it. */
+  /** The virtual finish of the last delivery (see `TurnQueue.wait`). */
   #finish = 0
-  /** Bytes since it had nothing to send, and the turn of the last of them. */
+  /** The cost of the deliveries since the share last had nothing to send, in bytes. */
   #burst = 0
+  /** The turn of the last delivery. */
   #turn = 0
-  /** Bytes of the burst before. It is likely to send as many when it has something again. */
+  /** The cost of the burst before, in bytes. The next burst is likely to cost as much. */
   #expected = briefCost
 
   constructor(turns: TurnQueue) {
     this.#turns = turns
   }
 
-  /** Whether a delivery may be made at once: while the batch lasts, or nobody waits. */
+  /** Returns true if a delivery may be made at once: the turn has budget left, and the batch lasts
+   *  or no other share waits. */
   tryTake(): boolean {
     if (this.#turns.spent) return false
     if (this.#left > 0) return true
@@ -67,12 +75,12 @@ export class Share {
     this.#left = batchSize
   }
 
-  /** Work on a delivery begins: its time counts. */
+  /** Begins the work on a delivery: its time counts from now on. */
   begin(): void {
     this.#turns.begin()
   }
 
-  /** A delivery of `size` bytes was made. */
+  /** Takes the cost of a delivery of `size` bytes. */
   spend(size: number): void {
     this.#endBurst()
     this.#turn = this.#turns.turn
@@ -83,7 +91,7 @@ export class Share {
     this.#turns.spend(cost)
   }
 
-  /** One that sent nothing in the turn before had nothing to send. */
+  /** Ends the burst if the share delivered nothing in the turn before: it had nothing to send. */
   #endBurst(): void {
     if (this.#turns.turn <= this.#turn + 1) return
     if (this.#burst > 0) this.#expected = this.#burst

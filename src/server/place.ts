@@ -1,22 +1,25 @@
-/** Places as clients hold them: the header `Tailrace-Position`, `?position=`, the ids of event streams. See
- *  rfc/12, rule 30. Pure.
- *  Invariant: `parsePlace(formatPlace(place))` is the place; a client need not look into it. */
+/** The text form of places: in the header `Tailrace-Position`, in `?position=`, and as ids of event
+ *  streams. See rfc/12, rules 30 and 31. Pure.
+ *  Invariant: `parsePlace(formatPlace(place))` is the place. A client need not parse the text. */
 
 import { invalid } from '../base/shape.js'
 import { parseBlobref } from '../blob/blobref.js'
 import type { LogPlace } from '../kvs/log-place.js'
 
+/** The header of an answer with the place behind the bytes of its key. */
 export const positionHeader = 'tailrace-position'
 
-/** Neither a URL nor a header says it otherwise, and no part has it. */
+/** The character between two parts. URLs and headers need not escape it, and no part contains
+ *  it. */
 const separator = '~'
 
+/** Returns the text of a place. */
 export function formatPlace({ position, offset, seq }: LogPlace): string {
   const { incarnation, index, prefix } = position
   return [incarnation, index, offset, seq, prefix].join(separator)
 }
 
-/** `what` names it in errors. Throws EINVAL. */
+/** Parses a place. `what` names it in errors. Throws EINVAL. */
 export function parsePlace(text: string, what: string): LogPlace {
   const [incarnation = '', index = '', offset = '', seq = '', prefix = '', ...more] =
     text.split(separator)

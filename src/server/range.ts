@@ -1,6 +1,7 @@
-/** `Range: bytes=…` (RFC 9110, 14) of a value or of a job's output. See rfc/12.
- *  Invariant: one range is honoured; several, another unit, or one that cannot be read is as if none had been
- *  asked for, as HTTP wants it. */
+/** Parses `Range: bytes=…` (RFC 9110, 14) of a value or of a job's output. See rfc/12, rules 19 and
+ *  30.
+ *  Invariant: one range is honoured. Several ranges, another unit, or a range that cannot be parsed
+ *  are ignored, as HTTP requires. */
 
 import { invalid } from '../base/shape.js'
 import { TailraceError } from '../error.js'
@@ -8,13 +9,15 @@ import { errorBodyOf } from '../wire/status.js'
 import type { Reply } from './app.js'
 
 const rangeNotSatisfiable = 416
-/** The last byte of a range of a stream, for clients that must name one. */
+/** The smallest last byte that counts as no end of a range of a stream: some clients must name
+ *  one. */
 const followedEndMin = 2 ** 40
 
-/** Bytes `from` up to, not including, `to`. */
+/** The bytes from `from` up to `to`, without `to`. */
 export type ByteRange = { readonly from: number; readonly to: number }
 
-/** Undefined: the whole value. `unsatisfiable`: the range begins behind its end (416). */
+/** Returns the range that a header asks for of a value of `size` bytes. Undefined: the whole value.
+ *  `unsatisfiable`: the range begins behind the end (416). */
 export function rangeOf(
   header: string | undefined,
   size: number,
@@ -34,8 +37,9 @@ export function rangeOf(
   return { from, to: last === '' ? size : Math.min(Number(last) + 1, size) }
 }
 
-/** First byte of a range of a stream that goes on and has `size` bytes now. Takes `bytes=A-`, `bytes=-N`, or an end
- *  that is as good as none (RFC 8673). Throws EINVAL. */
+/** Returns the first byte of a range of a stream that goes on and has `size` bytes now. Accepts
+ *  `bytes=A-`, `bytes=-N`, and a range with a last byte of at least `followedEndMin` (RFC 8673).
+ *  Throws EINVAL. */
 export function followedFrom(header: string, size: number): number {
   const [first, last] = header.startsWith('bytes=') ? header.slice('bytes='.length).split('-') : []
   const open = last?.trim() === '' || Number(last) >= followedEndMin
@@ -49,16 +53,18 @@ export function followedFrom(header: string, size: number): number {
   return range.from
 }
 
-/** `If-Range`: the range counts only while the key is at that ref; otherwise the whole comes. */
+/** True if the range of a request counts: without `If-Range`, or if the key is still at the ref
+ *  that it names. Otherwise the whole value is sent. */
 export function rangeHolds(ifRange: string | undefined, ref: string): boolean {
   return ifRange === undefined || ifRange.trim() === `"${ref}"`
 }
 
-/** A number, or nothing. */
+/** True for a number, and for an empty text. */
 function isOffset(text: string): boolean {
   return /^[0-9]{0,16}$/.test(text)
 }
 
+/** Answers 416, with the size of the value in bytes. */
 export function refuseRange(reply: Reply, size: number): Reply {
   const message = `there are ${size} bytes: ask for a range that begins in them`
   const error = errorBodyOf(new TailraceError('EINVAL', message))

@@ -1,46 +1,52 @@
-/** Errors as answers: the envelope of rfc/2 on a response, or on a socket that has no response. See
- *  rfc/12, rules 3, 6, 26 and 28.
- *  Invariant: what is left of a refused body is dropped within the bounds of a `Rest`, in bytes and in
- *  time; a stranger is answered before that. Beyond the bounds the connection ends. */
+/** Answers with an error, in the envelope of rfc/2, rule 9: on a response, or on a socket that has
+ *  no response. See rfc/12, rules 3, 6, 7, 26 and 28.
+ *  Invariant: the rest of a refused body is read and dropped within the bounds of a `Rest`, in
+ *  bytes and in time. A client that is not admitted is answered before that. Beyond the bounds the
+ *  connection ends. */
 
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Duplex } from 'node:stream'
 import type { TailraceError } from '../error.js'
 import { errorBodyOf, statusOf } from '../wire/status.js'
 
-/** Bounds for reading and dropping a refused body. `answer`: whether the answer goes out before that, or after
- *  it. A client of Node that has its answer is not told any more that it may write on, and would wait. */
+/** The bounds for reading and dropping the rest of a refused body. `answer: 'last'` sends the
+ *  answer after it: an HTTP client of Node that has its answer gets no 'drain' any more, and would
+ *  wait for ever to write the rest of its body. */
 export type Rest = {
   readonly answer: 'first' | 'last'
+  /** The largest rest that is dropped, in bytes. */
   readonly size: number
+  /** The longest time for that, in ms. */
   readonly ms: number
 }
 
-/** For a client that was admitted: its connection stays usable where the body ends within the bounds. */
+/** The bounds for a client that was admitted. Its connection stays usable if the body ends within
+ *  them. */
 export const admittedRest: Rest = { answer: 'last', size: 64 * 1024 * 1024, ms: 5_000 }
-/** For anybody else. The connection ends. */
+/** The bounds for a client that was not admitted. Its connection ends. */
 export const strangerRest: Rest = { answer: 'first', size: 1024 * 1024, ms: 2_000 }
-/** For refusals that wait for nothing more. The connection ends. */
+/** The bounds for a body that has stalled: none of its rest is read. The connection ends. */
 export const noRest: Rest = { answer: 'first', size: 0, ms: 0 }
 
-/** Sent with every answer but those that say otherwise. */
+/** The headers of every answer, unless a route sets others. */
 export const commonHeaders = {
   'cache-control': 'no-store',
   'x-content-type-options': 'nosniff',
-  // A page that somebody stored is no script on the server's origin.
+  // A value that is a page may run no script on the server's origin.
   'content-security-policy': "default-src 'none'; frame-ancestors 'none'; sandbox",
   vary: 'Origin',
 } as const
 
-export type Refusal = {
+type Refusal = {
   readonly error: TailraceError
-  /** HTTP status, where it is not that of the code. */
+  /** The HTTP status. Default: the status of the error's code. */
   readonly status?: number
   readonly headers?: Readonly<Record<string, string>>
   readonly rest: Rest
 }
 
-/** Answers, and drops what is left of the body. Does nothing where an answer has begun already. */
+/** Answers with an error, and drops the rest of the body. If an answer has begun already, no second
+ *  one is sent. */
 export function refuse(request: IncomingMessage, response: ServerResponse, refusal: Refusal): void {
   const { rest } = refusal
   if (!hasBody(request) || request.complete) {
@@ -79,8 +85,7 @@ function answer(
   response.write(body)
 }
 
-/** For what went wrong before there was a request: the answer is written by hand, and the connection
- *  ends. `request`: whether anybody may read a body. */
+/** Answers with an error on a socket without a response, and ends the connection. */
 export function refuseSocket(
   socket: Duplex,
   error: TailraceError,
@@ -96,24 +101,24 @@ export function refuseSocket(
   }
   const head = Object.entries(headers).map(([name, value]) => `${name}: ${value}\r\n`)
   socket.end(`HTTP/1.1 ${status} ${error.code}\r\n${head.join('')}\r\n${body}`)
-  // A peer that does not close its side has read the answer by then, or never will.
+  // After this time the peer has read the answer, or never will.
   const timer = setTimeout(() => socket.destroy(), strangerRest.ms)
   socket.once('close', () => clearTimeout(timer))
 }
 
-/** Whether the request says that it has a body. */
-export function hasBody(request: IncomingMessage): boolean {
+/** True if the headers of the request announce a body. */
+function hasBody(request: IncomingMessage): boolean {
   const { 'content-length': length, 'transfer-encoding': coding } = request.headers
   return coding !== undefined || (length !== undefined && Number(length) > 0)
 }
 
-/** Bytes that the body will have; 0 where nobody said. */
+/** Returns the size of the body in bytes; 0 if the client has not sent it. */
 function declaredSize(request: IncomingMessage): number {
   return Number(request.headers['content-length'] ?? 0)
 }
 
-/** `end` is called once: with true when the whole body has gone, with false when a bound was met or the
- *  client has gone. */
+/** Reads and drops the rest of a body. Calls `end` once: with true after the whole body, with false
+ *  if a bound was reached or the client has gone. */
 function dropRest(request: IncomingMessage, rest: Rest, end: (dropped: boolean) => void): void {
   let left = rest.size
   const timer = setTimeout(() => finish(false), rest.ms)

@@ -1,7 +1,7 @@
-/** The requests of `wire/` on a server: what a request takes is parsed here, once, for HTTP and for the websocket.
- *  See rfc/12.
- *  Invariant: a handler gets arguments that have passed the request's schemas; a parameter, a field or a header that
- *  the request does not know is EINVAL. */
+/** The table of requests of `wire/`, served over HTTP and over the websocket. The arguments of a
+ *  request are parsed here, once for both. See rfc/12, rules 2, 5, 8 and 10.
+ *  Invariant: a handler gets arguments that have passed the schemas of its request. A parameter, a
+ *  field or a header that the request does not know is EINVAL. */
 
 import { primary } from '../api/namespace.js'
 import { LoopSlice } from '../base/loop-slice.js'
@@ -24,12 +24,14 @@ import { idempotencyOf } from './once.js'
 import { checkWritable, namespaceOf } from './scope.js'
 import { signalOf } from './stream.js'
 
-/** How a request came. */
+/** The parts of a request besides its arguments. */
 export type Call = {
-  /** Aborted when the client has gone or cancels, or the server stops. Only for what waits. */
+  /** Aborted when the client goes or cancels, and when the server stops. Read it only in a handler
+   *  that may wait: reading it makes the request count as a wait, and throws EBUSY if there are too
+   *  many. */
   readonly signal: AbortSignal
   readonly idempotencyKey?: string
-  /** Runs when the answer has gone out. */
+  /** Calls `act` after the answer was sent. */
   readonly afterwards: (act: () => void) => void
 }
 
@@ -42,7 +44,7 @@ type HttpHandler<R extends RequestSpec> = (
 
 type Served = {
   readonly spec: RequestSpec
-  /** Resolves with the answer's body, or with the reply itself where it was sent. */
+  /** Resolves with the body of the answer, or with the reply if it was sent already. */
   readonly handle: (activity: Activity, request: Request, reply: Reply) => Promise<unknown>
 }
 type ServedCall = {
@@ -51,14 +53,15 @@ type ServedCall = {
   readonly handle: (args: Args, call: Call) => Promise<unknown>
 }
 
-/** A request of a frame, parsed. */
+/** The parsed request of a frame. */
 export type AskedCall = {
   readonly spec: RequestSpec
   readonly args: Args
-  /** Throws what the request's handler throws. */
+  /** Runs the handler and resolves with its answer. Throws what the handler throws. */
   readonly run: (call: Call) => Promise<unknown>
 }
 
+/** The handlers of all requests. Register each once, then `mount` them on the HTTP servers. */
 export class Routes {
   readonly #served: Served[] = []
   readonly #calls = new Map<string, ServedCall>()
@@ -92,12 +95,12 @@ export class Routes {
     )
   }
 
-  /** Gives an HTTP server its routes. REQUIRES: each request of the table is served. */
+  /** Adds the routes to an HTTP server. REQUIRES: each request of the table is served. */
   mount(app: App, activity: Activity): void {
     this.#checkAll()
     for (const { spec, handle } of this.#served) {
       const { method, path } = spec
-      // The empty key is the root directory.
+      // A path without a key names the root directory.
       const urls = path.endsWith('/*') ? [path.slice(0, -'/*'.length), path] : [path]
       const handler = async (request: Request, reply: Reply) => {
         checkHeaders(spec, request)
@@ -107,7 +110,7 @@ export class Routes {
     }
   }
 
-  /** The request that a frame asks for. Throws EINVAL, E2BIG, EPERM (a reserved namespace). */
+  /** Parses the request of a frame. Throws EINVAL, E2BIG, EPERM (a reserved namespace). */
   asked(frame: CallFrame): AskedCall {
     const { op, namespace, idempotencyKey, body = {} } = frame
     const served = this.#calls.get(op)
@@ -125,7 +128,8 @@ export class Routes {
     return { spec, args, run: (call) => handle(args, call) }
   }
 
-  /** What the table has and what is served are the same: documents are made of the table. */
+  /** Checks that the served requests are those of the table, since the documents are made from the
+   *  table. */
   #checkAll(): void {
     const served = new Set(this.#served.map(({ spec }) => spec))
     const missing = [...requests.values()].filter((spec) => !served.delete(spec))
@@ -140,7 +144,7 @@ export class Routes {
   }
 }
 
-/** What stands in the path and the query. Throws EINVAL, EPERM (a reserved namespace). */
+/** Parses the arguments in the path and the query. Throws EINVAL, EPERM (a reserved namespace). */
 function argsOf(spec: RequestSpec, request: Request): Args {
   const { '*': key = '', ...names } = request.params as Readonly<Record<string, string>>
   return {
@@ -151,12 +155,14 @@ function argsOf(spec: RequestSpec, request: Request): Args {
   }
 }
 
-/** Throws EPERM. */
+/** Returns the namespace of a request that takes one. Throws EPERM if the request writes to a
+ *  reserved namespace. */
 function scopeOf(spec: RequestSpec, namespace: string): { readonly namespace?: string } {
   if (!spec.namespaced) return {}
   return { namespace: spec.right === 'write' ? checkWritable(namespace) : namespace }
 }
 
+/** Parses the query. Throws EINVAL. */
 function queryOf(spec: RequestSpec, request: Request): Args {
   const known = (spec.query ?? {}) as Readonly<Record<string, Schema>>
   const given = request.query as Args
@@ -180,7 +186,8 @@ function unknownParameter(spec: RequestSpec, name: string): Error {
   return invalid(`there is no parameter "${name}" here; ${there}`)
 }
 
-/** A long body is parsed in slices; its shape is checked at once, after which the event loop turns. */
+/** Parses the body of a request. JSON is parsed in slices. Its schema is checked in one step, and
+ *  after a long step the event loop turns. Throws EINVAL, E2BIG. */
 async function bodyOf(spec: RequestSpec, request: Request): Promise<object> {
   if (spec.body === undefined) return {}
   const body = await readJsonBody(request)

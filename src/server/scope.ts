@@ -5,7 +5,7 @@ import { invalid } from '../base/shape.js'
 import { TailraceError } from '../error.js'
 import type { Request } from './app.js'
 
-/** `primary` if left out. Throws EINVAL. */
+/** Returns the namespace in the query; `primary` if it is left out. Throws EINVAL. */
 export function namespaceOf(request: Request): string {
   const { namespace, ns } = request.query as { readonly namespace?: unknown; readonly ns?: unknown }
   if (namespace !== undefined && ns !== undefined) throw invalid('?ns and ?namespace are the same')
@@ -14,7 +14,7 @@ export function namespaceOf(request: Request): string {
   return name
 }
 
-/** Throws EPERM. */
+/** Returns the namespace. Throws EPERM if it is reserved. */
 export function checkWritable(namespace: string): string {
   if (!reservedNamespaces.has(namespace)) return namespace
   throw new TailraceError(

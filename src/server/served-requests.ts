@@ -34,13 +34,14 @@ const endsAtOnce = 128
 /** A request that has no answer yet. It has a controller if it waits. */
 type Pending = { canceled: boolean; controller: AbortController | undefined }
 
-export type RequestPorts = {
+type RequestPorts = {
   /** Charged for the keys that a read looks up. */
   readonly inbox: Inbox
   /** Takes the frames of all answers. */
   readonly outbox: Outbox
 }
 
+/** The requests and watches of one connection. */
 export class ServedRequests {
   readonly #context: ServerContext
   readonly #routes: Routes
@@ -63,8 +64,8 @@ export class ServedRequests {
     this.#outbox = outbox
   }
 
-  /** Starts what the frame asks for. `parsed` is the result of `Routes.asked` for this frame, if the
-   *  caller has it already. Throws EINVAL (the id is in use), EBUSY. */
+  /** Starts what the frame asks for. `parsed` is the result of `Routes.asked` for this frame, if
+   *  the caller has it already. Throws EINVAL (the id is in use), EBUSY. */
   take(request: Exclude<RequestFrame, { readonly op: 'auth' }>, parsed?: AskedCall): void {
     if (isCallFrame(request)) {
       this.#checkId(request.id)
@@ -180,9 +181,9 @@ export class ServedRequests {
     for (const act of after) void setImmediate().then(act)
   }
 
-  /** Runs writes and waits at once. A read waits for one of the `readsMax` places, because its answer
-   *  may be long. It keeps the place until `deliver` has handed the answer to the outbox: the read
-   *  that takes the place next must see this answer in the backlog. */
+  /** Runs writes and waits at once. A read waits for one of the `readsMax` places, because its
+   *  answer may be long. It keeps the place until `deliver` has handed the answer to the outbox:
+   *  the read that takes the place next must see this answer in the backlog. */
   async #run(asked: AskedCall, call: Call, deliver: (body: unknown) => void): Promise<void> {
     const { spec, args } = asked
     const waits = isWaiting(spec, args)

@@ -1,8 +1,8 @@
-/** One watch of one connection: an iteration of the store's watch, at the pace of the client's
- *  credit and of the event loop. See rfc/12, rules 11, 12 and 22.
+/** One watch of one connection: it sends the events of a watch of the store, within the client's
+ *  credit and its share of the event loop. See rfc/12, rules 11, 12 and 22.
  *  Invariant: an event is asked for only while the balance is above 0 and the socket has room, so
- *  that a slow client costs its position and an integer; exactly one `end` or `error` is the last
- *  frame. */
+ *  that a slow client costs its position and an integer. The last frame is the only `end` or
+ *  `error`. */
 
 import type { Kvs } from '../api/kvs.js'
 import type { WatchEvent } from '../api/watch.js'
@@ -13,22 +13,27 @@ import { errorBodyOf } from '../wire/status.js'
 import type { Outbox } from './outbox.js'
 import type { Share } from './pace.js'
 
+/** The frame that asks for a watch. */
 export type WatchRequest = Extract<RequestFrame, { readonly op: 'watch' }>
 
-export type WatchPorts = {
-  /** Aborted by the server when it stops, by the connection when it closes. */
+type WatchPorts = {
+  /** The controller of the watch. The server aborts it when it stops. */
   readonly controller: AbortController
   /** The watch's share of the event loop. */
   readonly share: Share
 }
 
+/** A watch of one connection. */
 export class ServedWatch {
   readonly #request: WatchRequest
   readonly #outbox: Outbox
   readonly #controller: AbortController
   readonly #share: Share
+  /** Woken when a grant leaves the balance above 0. */
   readonly #granted = new Wakeup()
+  /** The credit that is left, in bytes. It may be below 0 by one frame. */
   #balance: number
+  /** True once the last frame was sent, or the connection has closed. */
   #ended = false
 
   constructor(request: WatchRequest, outbox: Outbox, { controller, share }: WatchPorts) {
@@ -39,12 +44,13 @@ export class ServedWatch {
     this.#balance = Math.min(request.credit ?? creditDefault, creditMax)
   }
 
+  /** Adds credit, up to `creditMax`. */
   grant(bytes: number): void {
     this.#balance = Math.min(this.#balance + bytes, creditMax)
     if (this.#balance > 0) this.#granted.wake()
   }
 
-  /** The last frame leaves now; what the store still delivers is dropped. */
+  /** Ends the watch with a frame `end`. No later event is sent. */
   cancel(): void {
     if (this.#ended) return
     this.#ended = true
@@ -52,13 +58,14 @@ export class ServedWatch {
     this.#controller.abort()
   }
 
-  /** Ends it without a frame: the connection has gone. */
+  /** Ends the watch without a frame: the connection has closed. */
   drop(): void {
     this.#ended = true
     this.#controller.abort()
   }
 
-  /** Resolves when nothing is left of the watch. */
+  /** Runs the watch. Resolves when it has ended and holds nothing any more. Never throws: an error
+   *  is the last frame. */
   async run(store: Kvs): Promise<void> {
     const { id, op: _op, key, credit: _credit, ...options } = this.#request
     const { signal } = this.#controller
@@ -82,7 +89,8 @@ export class ServedWatch {
       const next = await watching.next()
       if (next.done) return
       await this.#share.take()
-      // Other watches of the connection may have filled it since this one asked. No await between this and the send.
+      // Other watches may have filled the socket meanwhile. No await may come between this check
+      // and the send.
       while (this.#outbox.full) await this.#outbox.drained(signal)
       if (this.#ended) return
       this.#send(next.value)
@@ -124,7 +132,7 @@ export class ServedWatch {
     this.#share.spend(size)
   }
 
-  /** Waits for credit and for room in the socket; both, since one may go while the other comes. */
+  /** Waits until there is credit and room in the socket at the same time. */
   async #room(signal: AbortSignal): Promise<void> {
     while (this.#balance <= 0 || this.#outbox.full) {
       const seen = this.#granted.count

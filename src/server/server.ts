@@ -1,8 +1,8 @@
-/** The server: a store over HTTP and websockets, on a Unix socket and, when asked, on TCP. See rfc/12
- *  and rfc/13.
- *  Invariant: `server.json` is there from when the server listens until its last connection has ended.
- *  A stop ends what waits with ECLOSED and lets what runs finish for `lingerMs`, then it ends every
- *  connection. The store stays the caller's to close. */
+/** The server: it serves a store over HTTP and websockets, on a Unix socket and, if asked, on TCP.
+ *  See rfc/12 and rfc/13.
+ *  Invariant: `server.json` exists from the moment that the server listens until its last
+ *  connection has ended. A stop ends every wait with ECLOSED, lets other requests run on for
+ *  `lingerMs`, and then ends every connection. The caller closes the store. */
 
 import { readFileSync } from 'node:fs'
 import { chmod, type FileHandle, open, rename, rm } from 'node:fs/promises'
@@ -52,57 +52,66 @@ import { serveTransfers } from './transfer.js'
 import { Turns } from './turns.js'
 import { serveUpkeep } from './upkeep.js'
 
-/** A server that ends by itself when idle does so after this time. */
+/** The idle time after which a server with `--idle-exit` stops if none is given, in ms. */
 export const idleExitMsDefault = 5 * 60_000
 
+/** The options of a server. */
 export type ServerOptions = {
-  /** The data directory, of which this process holds the store; made if it is not there. */
+  /** The data directory. It is made if it does not exist. REQUIRES: this process has its store
+   *  open. */
   readonly directory: string
-  /** TCP addresses, `HOST:PORT`; port 0: a free one. Default: none. */
+  /** The TCP addresses, `HOST:PORT`. The port 0 stands for a free one. Default: none. */
   readonly listen?: readonly string[]
-  /** Also addresses that other machines reach, without TLS. */
+  /** Allows addresses that other machines can reach, without TLS. Default: false. */
   readonly insecureListen?: boolean
-  /** Names besides `localhost` and the addresses that a Host header may have. */
+  /** Host names that a Host header may have, besides `localhost` and the hosts of the addresses. */
   readonly allowHosts?: readonly string[]
   /** Origins, `https://example.org`, whose pages may use the server. */
   readonly allowOrigins?: readonly string[]
-  /** Ends by itself after so long without a connection, a request or a job. Default: never. */
+  /** The time without a request or a websocket after which the server stops by itself, in ms. It
+   *  does not stop while a job waits or runs, a lease is held or a collection runs. Default:
+   *  never. */
   readonly idleExitMs?: number
-  /** The body of a request that stands still for so long is given up (408). Default: `bodyStallMs` over
-   *  TCP, `localBodyStallMs` over the Unix socket. */
+  /** The time without a new byte after which the body of a request is given up (408), in ms.
+   *  Default: `bodyStallMs` over TCP, `localBodyStallMs` over the Unix socket. */
   readonly bodyStallMs?: number
-  /** Connections over TCP at once, for each address. Default: `connectionsMax`, fewer where the process may open few
-   *  files. */
+  /** The largest number of connections of each TCP address. Default: an equal part of
+   *  `connectionsMax`, or of fewer if the process may open few files. */
   readonly connectionsMax?: number
-  /** Takes a line (without its end and its time) for the log; never throws. Default: standard error, with the
-   *  time. */
+  /** Writes a line, given without line end and time, to the log. It never throws. Default: to
+   *  standard error, with the time. */
   readonly log?: (line: string) => void
   readonly environment?: Environment
 }
 
+/** A server that runs. */
 export interface Server extends AsyncDisposable {
-  /** Path of the Unix socket. */
+  /** The path of the Unix socket. */
   readonly socket: string
-  /** `HOST:PORT` of each TCP address, with the port that it got. */
+  /** Each TCP address as `HOST:PORT`, with its actual port. */
   readonly listen: readonly string[]
-  /** What TCP clients send. */
+  /** The token that clients over TCP send. */
   readonly token: string
+  /** The contents of `server.json`. */
   readonly record: ServerRecord
-  /** Why the server has ended: `stop` here or over the wire, or idle. Never rejects. */
+  /** Resolves when the server has ended, with the reason: `stopped` (`stop`, here or as a request)
+   *  or `idle`. Never rejects. */
   readonly ended: Promise<'stopped' | 'idle'>
-  /** Resolves when the server has ended. Idempotent. */
+  /** Stops the server, and resolves when it has ended. Idempotent. */
   stop(): Promise<void>
 }
 
-/** Listens. Throws EINVAL (an address), EMISCONFIGURED (not a loopback address without
- *  `insecureListen`; another store's directory), EBUSY (address in use), EPERM. */
+/** Starts a server, and resolves once it listens on all addresses. Throws EINVAL (an address cannot
+ *  be parsed), EMISCONFIGURED (an address is not a loopback address and `insecureListen` is not
+ *  set, or the directory belongs to another store), EBUSY (an address is in use), EPERM. */
 export async function startServer(store: ServedStore, options: ServerOptions): Promise<Server> {
   const addresses = (options.listen ?? []).map(parseAddress)
   if (!options.insecureListen) addresses.forEach(checkLoopback)
   const directory = await prepareDirectory(options.directory)
   await checkFormat(directory, store.storeId)
   const token = await ensureToken(directory)
-  // Open as long as the server is: the inode of a directory that is removed meanwhile is not used again.
+  // The directory stays open while the server runs. So if it is removed, no other directory gets
+  // its inode, and its identity stays true.
   const handle = await open(directory)
   try {
     const identity = await fileIdentity(directory)
@@ -115,6 +124,7 @@ export async function startServer(store: ServedStore, options: ServerOptions): P
   }
 }
 
+/** The data directory of a server. */
 type Local = {
   readonly directory: string
   readonly handle: FileHandle
@@ -192,7 +202,7 @@ class RunningServer implements Server {
       const socket = await socketPathOf(directory)
       await this.#listenOnSocket(socket)
       for (const address of addresses) await this.#listenOnTcp(address)
-      // The record has the clock ticks alone, without the boot.
+      // The record has only the clock ticks of the start, not the id of the boot.
       const startTime = processStart(process.pid)?.split('.')[1] ?? ''
       this.#record = { ...this.#record, startTime, socket, listen: this.listen }
       await writeServerRecord(directory, this.#record)
@@ -223,18 +233,20 @@ class RunningServer implements Server {
     await this.#sockets.close()
     await activity.finished(lingerMs)
     const closing = this.#apps.map(({ app }) => app.close())
-    // Who has not taken its answer by now, or never asked anything.
+    // The connections that are left have not read their answers, or never had a request.
     for (const { front } of this.#apps) front.destroySockets()
     await Promise.all(closing)
     log.close()
-    // Last: until then there is somebody to stop, and to ask why.
+    // The socket and the record go last: until then a command finds this server and can ask it.
     await this.#removeSocket()
     await removeServerRecord(directory, this.#record)
     await this.#handle.close()
   }
 
   async #listenOnSocket(path: string): Promise<void> {
-    // Bound to another name first: Node removes what it bound to when it ends, whoever's that is by then.
+    // The socket is bound to another name first. When Node closes it, it removes the file of the
+    // name that it was bound to, and under the final name that could be the socket of another
+    // server.
     const bound = `${path}~`
     await rm(bound, { force: true })
     const { app, front } = await this.#createApp(undefined)
@@ -242,11 +254,13 @@ class RunningServer implements Server {
     await front.accept()
     await chmod(bound, 0o600)
     this.#socketFile = { path, identity: await fileIdentity(bound) }
-    // Over what a server that was killed has left. REQUIRES: the store is this process's own.
+    // This replaces the socket that a killed server has left. REQUIRES: this process holds the
+    // store.
     await rename(bound, path)
   }
 
-  /** Unless the directory was moved or replaced, and another server listens at its place. */
+  /** Removes the Unix socket, unless it is another server's: the directory may have been moved or
+   *  replaced. */
   async #removeSocket(): Promise<void> {
     if (!this.#socketFile) return
     const { path, identity } = this.#socketFile
@@ -281,7 +295,7 @@ class RunningServer implements Server {
     )
     this.#apps.push(created)
     const { app } = created
-    // First, since it decides of later routes whether they are asked as a websocket.
+    // The websocket's plugin comes first: it must see each later route that is added.
     await this.#sockets.serve(app, this.#context, this.#routes, token)
     this.#routes.mount(app, activity)
     return created
@@ -292,7 +306,8 @@ class RunningServer implements Server {
     return accessOf({ addresses: this.#addresses, allowHosts, allowOrigins })
   }
 
-  /** One coarse timer: it looks when the server could be idle long enough at the earliest. */
+  /** Starts the idle timer. It fires at the earliest moment at which the server can have been idle
+   *  for long enough. */
   #armIdleTimer(): void {
     const { idleExitMs } = this.#options
     if (idleExitMs === undefined) return
@@ -300,7 +315,8 @@ class RunningServer implements Server {
     const rest = idleExitMs - activity.idleMs
     this.#idleTimer = setTimeout(
       () => {
-        // A server that ends hears no renewals, and only its next start could say that a lease is over.
+        // A server that has stopped takes no renewals of leases, and nobody learns that one has
+        // ended before the next start.
         const holds = store.collecting || store.leasesHeld > 0
         const busy = holds || store.jobs.running + store.jobs.waiting > 0
         if (busy || activity.idleMs < idleExitMs) {
@@ -315,7 +331,7 @@ class RunningServer implements Server {
   }
 }
 
-/** All that the server answers, whatever it listens on. */
+/** Returns the routes of all requests. The servers of all addresses share them. */
 function routesOf(context: ServerContext): Routes {
   const routes = new Routes()
   serveKeys(routes, context)
@@ -331,7 +347,7 @@ function routesOf(context: ServerContext): Routes {
   return routes
 }
 
-/** Throws EMISCONFIGURED. */
+/** Throws EMISCONFIGURED if other machines can reach the address. */
 function checkLoopback(address: Address): void {
   if (isLoopback(address.host)) return
   throw new TailraceError(
@@ -342,6 +358,7 @@ function checkLoopback(address: Address): void {
 
 type Created = ReturnType<typeof createApp>
 
+/** Waits for a server to listen. Throws EBUSY (in use), EPERM, EMISCONFIGURED. */
 async function listening(listen: Promise<string>, where: string): Promise<void> {
   try {
     await listen

@@ -1,6 +1,6 @@
-/** `/v1/ws`: the websockets of a server, their pings and their end. See rfc/12, rules 7, 10, 12 and
- *  13.
- *  Invariant: one timer pings all of them, and runs only while there is one. */
+/** The websockets of a server at `/v1/ws`: it opens, pings and closes them. See rfc/12, rules 10
+ *  and 12 to 14.
+ *  Invariant: one timer pings all websockets. It runs only while there is a websocket. */
 
 import { once } from 'node:events'
 import { invalid } from '../base/shape.js'
@@ -18,9 +18,9 @@ import {
   serveSocketRoute,
 } from './websocket.js'
 
-/** Pings that are sent later than this show that the server itself stood still. */
+/** The delay of pings, in ms, above which the server itself has been busy. */
 const standstillMs = 1_000
-/** What was sent has this long to arrive when the server stops. */
+/** The time that clients have to read their last answers when the server stops, in ms. */
 export const lingerMs = 1_000
 
 type Ports = {
@@ -29,24 +29,26 @@ type Ports = {
   readonly token: string | undefined
 }
 
+/** The websockets of all addresses of a server. */
 export class Sockets {
-  /** Undefined: refused, and not closed yet. */
+  /** The open websockets. One without a connection was refused, and has not closed yet. */
   readonly #open = new Map<ServerSocket, ServedConnection | undefined>()
   readonly #sum = new BacklogSum()
   #pings: NodeJS.Timeout | undefined
 
+  /** The number of open websockets. */
   get count(): number {
     return this.#open.size
   }
 
-  /** Bytes that wait for clients, of all of them. */
+  /** The number of bytes that wait to be sent, in all websockets together. */
   get backlog(): number {
     let size = 0
     for (const connection of this.#open.values()) size += connection?.backlog ?? 0
     return size
   }
 
-  /** `token`: absent where none is needed. */
+  /** Serves websockets on an HTTP server. `token` is absent if clients need none. */
   serve(
     app: App,
     context: ServerContext,
@@ -62,8 +64,8 @@ export class Sockets {
     })
   }
 
-  /** Closes all of them, each when what it waited for has ended. REQUIRES: `activity.close` was
-   *  called. */
+  /** Closes each websocket once its requests and watches have ended, or after `lingerMs`. REQUIRES:
+   *  `activity.close` was called, so that they end. */
   async close(): Promise<void> {
     clearInterval(this.#pings)
     const signal = AbortSignal.timeout(lingerMs)
@@ -81,7 +83,7 @@ export class Sockets {
       socket.close(closeProtocolError, `ask for the subprotocol ${subprotocol}`)
       return
     }
-    // A header with a token was checked before the upgrade.
+    // The front has checked the token of a header before the upgrade.
     const needed = request.headers.authorization === undefined ? token : undefined
     const options = { socket, raw: request.raw.socket, protocol, sum: this.#sum } as const
     const connection = new ServedConnection(
@@ -104,13 +106,15 @@ export class Sockets {
     const ping = () => {
       const late = now() - pinged > pingMs + standstillMs
       pinged = now()
-      // After the sockets were read: an answer may have come while this process was busy.
+      // This runs after the sockets were read: a pong may have come while the process was busy.
       setImmediate(() => this.#ping(late))
     }
     return setInterval(ping, pingMs).unref()
   }
 
-  /** `late`: this server stood still, so that its last pings may have left only now. */
+  /** Ends the connections that gave no sign of life, and pings the others. If the ping is `late`,
+   *  the server was busy itself, and the last pings may have left only now: no connection is
+   *  ended. */
   #ping(late: boolean): void {
     for (const connection of this.#open.values()) {
       if (!late) connection?.endIfSilent()
@@ -119,6 +123,7 @@ export class Sockets {
   }
 }
 
+/** Closes a websocket after its last frames, or destroys it when the signal aborts. */
 async function closeSocket(
   socket: ServerSocket,
   connection: ServedConnection | undefined,

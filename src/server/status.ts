@@ -1,5 +1,5 @@
-/** The server itself: whether it is there, how it is, and its end, and what it says of its
- *  requests. See rfc/12. */
+/** The requests about the server itself: health, status, stop, and the documents of its requests.
+ *  See rfc/12. */
 
 import { readFile } from 'node:fs/promises'
 import { TailraceError } from '../error.js'
@@ -21,7 +21,7 @@ export function serveStatus(routes: Routes, context: ServerContext): void {
     afterwards(context.stop)
     return { stopping: true as const }
   })
-  // Making it takes milliseconds, and strangers may ask for it.
+  // The document is made once: that takes milliseconds, and clients without a token may ask for it.
   let document: object | undefined
   routes.serve(openapi, async () => {
     document ??= openApi(version)
@@ -32,7 +32,7 @@ export function serveStatus(routes: Routes, context: ServerContext): void {
   )
 }
 
-/** The page has no script, and may ask no other host. */
+/** The headers of the page: it may run no script and load nothing from another host. */
 const docsHeaders = {
   'content-type': 'text/html; charset=utf-8',
   'content-security-policy':
@@ -58,14 +58,14 @@ async function statusOf(context: ServerContext): Promise<ServerStatus> {
   }
 }
 
-/** Bytes that are the process's own, without mapped files: LMDB maps its whole store. */
+/** Returns the memory of the process without mapped files, in bytes: LMDB maps its whole store. */
 async function anonymousMemory(): Promise<number> {
   try {
     const text = await readFile('/proc/self/status', 'utf8')
     const kibibytes = /^RssAnon:\s+([0-9]+) kB$/m.exec(text)?.[1]
     if (kibibytes !== undefined) return Number(kibibytes) * 1024
   } catch {
-    // No /proc here: the nearest figure is all that there is.
+    // Without /proc the resident size is the nearest figure.
   }
   return process.memoryUsage.rss()
 }

@@ -1,6 +1,7 @@
-/** Bytes out, at the client's pace. See rfc/12, rule 9.
- *  Invariant: what fails before the first byte is an error envelope; what fails later ends the
- *  connection so that a cut stream never looks whole. At most a piece and a batch of small ones are held. */
+/** Streams bytes as an answer, at the client's pace. See rfc/12, rules 9 and 22.
+ *  Invariant: an error before the first byte is answered in the envelope. A later error ends the
+ *  connection, so that a cut stream never looks whole. At most one piece and one batch of small
+ *  pieces are held. */
 
 import { once } from 'node:events'
 import type { Socket } from 'node:net'
@@ -10,12 +11,13 @@ import { Gatherer } from './gatherer.js'
 import type { Log } from './log.js'
 import type { Pace } from './pace.js'
 
-/** Headers that keep a proxy from caching, buffering or changing an answer that goes on. */
+/** The headers that keep proxies from caching, buffering or changing a stream. */
 const streamHeaders = { 'cache-control': 'no-store, no-transform', 'x-accel-buffering': 'no' }
-/** Time for the bytes written before a cut to leave. */
+/** The time that bytes have to leave before their connection is reset, in ms. */
 const cutMs = 1_000
 
-/** Aborted when the client has gone, or the server stops (ECLOSED). Throws EBUSY. */
+/** Returns a signal that is aborted when the client has gone, or when the server stops (ECLOSED).
+ *  The request counts as a wait until its answer ends. Throws EBUSY. */
 export function signalOf(activity: Activity, reply: Reply): AbortSignal {
   const wait = activity.wait()
   const { raw } = reply
@@ -24,18 +26,18 @@ export function signalOf(activity: Activity, reply: Reply): AbortSignal {
   return wait.signal
 }
 
-export type ByteStream = {
-  /** Asked when the first piece is there. */
+type ByteStream = {
+  /** Returns the headers. It is called once, after the first piece has come. */
   readonly headers: () => Promise<Readonly<Record<string, string>>>
   readonly pieces: AsyncIterable<Uint8Array>
-  /** See `signalOf`. */
+  /** The signal of `signalOf`. */
   readonly signal: AbortSignal
   readonly log: Log
   readonly pace: Pace
 }
 
-/** Takes the first piece, then the response over from Fastify. Resolves when all was sent, or the
- *  client has gone. Throws what the first piece throws. */
+/** Sends a stream. Resolves when all was sent, when the stream was cut, or when the client has
+ *  gone. Throws what the first piece and `headers` throw: until then Fastify can still answer. */
 export async function sendStream(reply: Reply, stream: ByteStream): Promise<void> {
   const { headers, pieces, signal, log, pace } = stream
   const share = pace.share()
@@ -49,7 +51,7 @@ export async function sendStream(reply: Reply, stream: ByteStream): Promise<void
     let piece = await iterator.next()
     const head = { ...reply.getHeaders(), ...framingOf(reply, await headers()) }
     reply.hijack()
-    // An error of the connection is its close, which is looked at below.
+    // An error of the connection destroys the response, which the loop checks.
     raw.on('error', () => {})
     raw.writeHead(reply.statusCode, head as Record<string, string>)
     raw.flushHeaders()
@@ -73,25 +75,27 @@ export async function sendStream(reply: Reply, stream: ByteStream): Promise<void
   }
 }
 
-/** With what says where the answer ends, and that it goes on until then. */
+/** Adds the headers of a stream, unless its length is known. */
 function framingOf(
   reply: Reply,
   headers: Readonly<Record<string, string>>,
 ): Readonly<Record<string, string>> {
   if (headers['content-length'] !== undefined) return headers
-  // HTTP/1.0 has no chunks, and a Unix socket cannot be reset: without chunks the end of the connection
-  // would be the end of the stream, whatever happened. Those who speak HTTP/1.0 there know chunks.
+  // HTTP/1.0 has no chunks, and a Unix socket cannot be reset, so a cut stream would look whole
+  // there. It gets chunks nevertheless: the clients that speak HTTP/1.0 on a Unix socket know them.
   const bare = reply.request.raw.httpVersion === '1.0' && isUnixSocket(reply.request.raw.socket)
   return { ...streamHeaders, ...headers, ...(bare ? { 'transfer-encoding': 'chunked' } : {}) }
 }
 
-/** Of HTTP/1.0: nothing else says that the answer is whole. */
+/** True if only the end of the connection marks the end of the answer, as in HTTP/1.0. */
 function endsWithConnection(response: Reply['raw']): boolean {
   return !response.chunkedEncoding && !response.hasHeader('content-length')
 }
 
-/** Ends the connection, after what was written, or after `cutMs`. The last chunk is missing then, or bytes
- *  of the length; where neither would be missed the client gets a reset. */
+/** Ends the connection of a stream that failed. With `close` the bytes that were written still
+ *  leave, and the client misses the last chunk or a part of the length. With `reset`, for a client
+ *  that would miss neither, the connection is reset after those bytes, at the latest after
+ *  `cutMs`. */
 function cut(socket: Socket, how: 'reset' | 'close'): void {
   if (how === 'close') {
     socket.destroySoon()

@@ -1,6 +1,6 @@
-/** A namespace's tree out and in, as a stream. See rfc/12, rfc/15.
- *  Invariant: at a client's pace, with a chunk in memory; an export that fails in the middle ends its
- *  connection, an import whose client goes imports nothing. */
+/** The requests that export and import the tree of a namespace as a stream. See rfc/12, rfc/15.
+ *  Invariant: a stream goes at the client's pace and is never whole in memory. An export that fails
+ *  in the middle ends its connection. An import whose client goes imports nothing. */
 
 import { exportTree, importTree } from '../wire/upkeep.js'
 import { streamHeldBody } from './body.js'

@@ -1,10 +1,12 @@
-/** At most so many at once, the others in order. Invariant: a place is handed to who waits longest, so
- *  that a late caller cannot take it. */
+/** A bound on the number of calls that run at the same time; the others wait in order.
+ *  Invariant: a free place goes to the call that has waited longest. A later call cannot take
+ *  it. */
 
 import { onAbort } from '../base/abort.js'
 import { type Deferred, deferred } from '../base/deferred.js'
 import { canceled } from '../error.js'
 
+/** A number of places. Mutable; shared by its callers. */
 export class Turns {
   #free: number
   readonly #waiting = new Set<Deferred<void>>()
@@ -13,8 +15,8 @@ export class Turns {
     this.#free = places
   }
 
-  /** Runs once there is a place. Those that wait are bounded by the caller. Throws ECANCELED where the signal aborts
-   *  before. */
+  /** Runs `work` once there is a free place. REQUIRES: the caller bounds the number of calls that
+   *  wait. Throws what `work` throws, and ECANCELED if the signal aborts before `work` begins. */
   async run<T>(work: () => Promise<T>, signal?: AbortSignal): Promise<T> {
     if (this.#free > 0) this.#free--
     else await this.#wait(signal)
@@ -30,7 +32,7 @@ export class Turns {
     this.#waiting.add(turn)
     if (!signal) return turn.promise
     const give = () => {
-      // One that has a place already has it.
+      // The call may have got its place at the same time: then it runs.
       if (this.#waiting.delete(turn)) turn.reject(canceled(signal))
     }
     const endAbort = onAbort(signal, give)

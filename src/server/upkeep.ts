@@ -1,5 +1,5 @@
-/** What the store holds, and what goes: what is not in use, and what shall be in use no more. See rfc/12, rfc/14.
- *  Invariant: a collection that somebody asked for ends with its request. */
+/** The requests of upkeep: usage, collection, and forgetting a key. See rfc/12, rfc/14.
+ *  Invariant: a collection that a request asked for ends with that request. */
 
 import { primary } from '../api/namespace.js'
 import type { CollectProgress } from '../api/upkeep.js'
@@ -38,7 +38,9 @@ export function serveUpkeep(routes: Routes, context: ServerContext): void {
   )
 }
 
-/** How far it is, as often as it is taken, then what came of it. What is refused at once is thrown. */
+/** Gives the progress of a collection as lines, one each time that the client takes one, and then
+ *  its result. Throws an error that comes before the first progress; a later one is the last
+ *  line. */
 async function* progressOf(
   context: ServerContext,
   options: { readonly dryRun?: boolean; readonly signal: AbortSignal },

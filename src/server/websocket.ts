@@ -6,16 +6,20 @@ import { frameSizeMax, subprotocol, subprotocolJson } from '../wire/frames.js'
 import type { App, Request } from './app.js'
 import { refuseSocket } from './refusal.js'
 
+/** The server's end of a websocket. */
 export type ServerSocket = WebSocket
 
-/** Close codes of RFC 6455, as far as they are used here. */
+/** The close code (RFC 6455) when the server stops. */
 export const closeGoingAway = 1001
+/** The close code for a client without a known subprotocol. */
 export const closeProtocolError = 1002
+/** The close code for a client that was not admitted. */
 export const closePolicy = 1008
+/** The close code for a client whose message has no memory left. */
 export const closeTryAgain = 1013
 
-/** Serves the route. `open` is called for each websocket and attaches its listeners before it
- *  returns: frames that come earlier would be lost. */
+/** Serves the route of websockets. `open` is called for each websocket, and `refuse` for a request
+ *  that is none. REQUIRES: `open` attaches its listeners before it returns, or frames are lost. */
 export async function serveSocketRoute(
   app: App,
   url: string,
@@ -38,7 +42,7 @@ export async function serveSocketRoute(
   app.route({ method: 'GET', url, handler: refuse, wsHandler: open })
 }
 
-/** The first that is known here, in the client's order. */
+/** Returns the first subprotocol of the client that the server knows; false if it knows none. */
 function chooseProtocol(offered: ReadonlySet<string>): string | false {
   for (const name of offered) {
     if (name === subprotocol || name === subprotocolJson) return name
