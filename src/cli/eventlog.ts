@@ -125,6 +125,7 @@ const waitEvent = command({
     'tailrace eventlog wait-event deploy finish',
     'tailrace eventlog wait-event --wait-create --timeout 10m deploy finish',
   ],
+  makesStore: 'waitCreate',
   run: async (call) => {
     const { key, name } = call.args
     return followStore(call, async (store) => {

@@ -78,6 +78,7 @@ export const tail = command({
     'tailrace tail build/log -n 3 -f',
     'tailrace tail build/log -c 100',
   ],
+  makesStore: 'waitCreate',
   run: async (call) => {
     const { args, options, stdout } = call
     const { bytes, lines = { count: linesDefault, last: true }, namespace } = options
