@@ -1,4 +1,4 @@
-/** export, import, verify and fsck as commands, on a server's store and on its files. */
+/** `export`, `import` and `verify`. See rfc/15. */
 
 import { readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -7,9 +7,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { commandGroups } from '../../src/cli/commands.js'
 import { Output } from '../../src/cli/output.js'
 import { runProgram } from '../../src/cli/program.js'
-import { open } from '../../src/open.js'
-import { flip, scribble } from '../fsck/damage.js'
-import { Sandbox } from './harness.js'
+import { Sandbox } from '../support/sandbox.js'
 
 let sandbox: Sandbox
 beforeEach(async () => {
@@ -86,54 +84,5 @@ describe('export and import', () => {
     expect(failed).toMatchObject({ code: 3, stderr: expect.stringContaining('ENONS') })
     await expect(readFile(missing)).rejects.toThrow()
     expect(await sandbox.call(['export', '--json'])).toMatchObject({ code: 2 })
-  })
-})
-
-describe('fsck', () => {
-  it('is refused while the server runs, and says what to do', async () => {
-    await fill()
-    const ended = await sandbox.call(['fsck'])
-    expect(ended.code).toBe(4)
-    expect(ended.stderr).toMatch(/^tailrace: EBUSY: .*tailrace stop --data /)
-  })
-
-  it('says clean with 0, findings with 1, and repairs', async () => {
-    await fill()
-    await sandbox.ok(['stop'])
-    expect(await sandbox.ok(['fsck'])).toMatch(/^clean: 5 namespaces, \d+ roots, /)
-    await flip(sandbox.data, Buffer.from('v'.repeat(500)))
-    const found = await sandbox.call(['fsck'])
-    expect(found.code).toBe(1)
-    expect(found.stdout).toMatch(/^primary: a: blob 0 \(bytes 0–499\): ECORRUPT: .*\n1 finding: /)
-    const report = JSON.parse((await sandbox.call(['fsck', '--json', '--repair'])).stdout)
-    expect(report).toMatchObject({
-      clean: false,
-      found: 1,
-      findings: [{ where: 'data', namespace: 'primary', key: 'a', code: 'ECORRUPT' }],
-      repaired: [{ namespace: 'primary', moved: [{ key: 'a', note: 'lost+found/a.lost' }] }],
-    })
-    expect(await sandbox.ok(['get', 'log'])).toBe('onetwo')
-    expect(await sandbox.ok(['ls', 'lost+found'])).toBe('a.lost\n')
-  })
-
-  it.each([
-    [0, 1],
-    [0.02, 0.3],
-    [0.3, 0.6],
-    [0.6, 1],
-  ])('of a file that is overwritten from %d to %d ends with 1, however', async (from, to) => {
-    {
-      await using store = await open({ directory: sandbox.data })
-      for (let at = 0; at < 20; at++) await store.put(`k${at}`, `${at}`.repeat(300))
-    }
-    await scribble(sandbox.data, from, to)
-    const ended = await sandbox.call(['fsck', '--json'])
-    expect(ended.code).toBe(1)
-    expect(JSON.parse(ended.stdout)).toMatchObject({ clean: false })
-  })
-
-  it('of a directory without a store is ENOENT', async () => {
-    const ended = await sandbox.call(['fsck', '--data', join(sandbox.directory, 'none')])
-    expect(ended).toMatchObject({ code: 3, stderr: expect.stringContaining('ENOENT') })
   })
 })

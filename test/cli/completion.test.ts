@@ -13,7 +13,7 @@ import { type Command, longFlag } from '../../src/cli/command.js'
 import { commandGroups } from '../../src/cli/commands.js'
 import { readWord, typedLike } from '../../src/cli/shell-word.js'
 import { open } from '../../src/open.js'
-import { mainFile, Sandbox } from './harness.js'
+import { mainFile, Sandbox } from '../support/sandbox.js'
 
 const commands = commandGroups.flatMap((group) => group.commands)
 

@@ -1,7 +1,7 @@
-/** The commands on the time of a namespace, as processes: roots, log, diff, pins, settings (rfc/10). */
+/** The commands on the time of a namespace: `roots`, `log`, `diff` and pins. See rfc/10. */
 
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { type Ended, exitCode, Sandbox } from './harness.js'
+import { failed, Sandbox } from '../support/sandbox.js'
 
 let sandbox: Sandbox
 let from = 0
@@ -46,11 +46,6 @@ it('times are of the zone, or of UTC; what a table shows of a ref stands for its
   expect((await sandbox.call(['get', 'k', '--at', 'blake3-0000000'])).code).toBe(2)
 })
 
-function failed(ended: Ended, code: string): void {
-  expect(ended.stderr).toMatch(new RegExp(`^tailrace: ${code}: .+\\n$`))
-  expect({ code: ended.code, stdout: ended.stdout }).toEqual({ code: exitCode(code), stdout: '' })
-}
-
 describe('roots and log', () => {
   it('list the retained roots, oldest or newest first', async () => {
     const all = await lines('roots')
@@ -93,7 +88,7 @@ describe('diff', () => {
   })
 })
 
-describe('pins and settings', () => {
+describe('pins', () => {
   it('keep a root by name while the rest goes', async () => {
     const ns = 'pinned'
     await sandbox.ok(['ns', 'create', ns])
@@ -111,29 +106,5 @@ describe('pins and settings', () => {
     await sandbox.ok(['unpin', 'release'])
     failed(await sandbox.call(['get', 'k', '--at', ref, '-n', ns]), 'ECOMPACTED')
     failed(await sandbox.call(['unpin', 'release']), 'ENOENT')
-  })
-
-  it('are changed and shown, in the units that people write', async () => {
-    const change = ['--history-age', '7d', '--history-size', '2G', '--quota', '10M', '--json']
-    expect(JSON.parse(await sandbox.ok(['ns', 'config', 'primary', ...change]))).toEqual({
-      historyCount: 4_096,
-      historyAgeMs: 7 * 86_400_000,
-      historySize: 2 * 1024 ** 3,
-      quota: 10 * 1024 ** 2,
-    })
-    expect(await sandbox.ok(['ns', 'show', 'primary'])).toMatch(/^quota +10485760 bytes$/m)
-    await sandbox.ok(['ns', 'config', 'primary', '--quota', 'none'])
-    const shown = JSON.parse(await sandbox.ok(['ns', 'show', 'primary', '--json']))
-    expect(shown).toMatchObject({ name: 'primary', settings: { historySize: 2 * 1024 ** 3 } })
-    expect(shown.settings.quota).toBeUndefined()
-    for (const wrong of [
-      [],
-      ['--history-age', '7'],
-      ['--quota', 'much'],
-      ['--history-count', '0'],
-    ]) {
-      expect((await sandbox.call(['ns', 'config', 'primary', ...wrong])).code).toBe(2)
-    }
-    failed(await sandbox.call(['ns', 'show', 'nowhere']), 'ENONS')
   })
 })

@@ -7,7 +7,7 @@ import { Writable } from 'node:stream'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { Output } from '../../src/cli/output.js'
 import { counted, Progress, transferText } from '../../src/cli/progress.js'
-import { mainFile, Sandbox } from './harness.js'
+import { mainFile, Sandbox } from '../support/sandbox.js'
 
 const clearLine = '\r\x1b[K'
 

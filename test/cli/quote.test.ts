@@ -4,7 +4,7 @@ import { execFileSync } from 'node:child_process'
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { escaped, jsonLine, quoted } from '../../src/cli/quote.js'
-import { Sandbox } from './harness.js'
+import { Sandbox } from '../support/sandbox.js'
 
 const acting = /[\p{Cc}\p{Zl}\p{Zp}\p{Cs}\u202a-\u202e\u2066-\u2069\ufeff]/u
 const names = fc.string({

@@ -6,7 +6,7 @@ import { UsageError } from '../../src/cli/command.js'
 import { BrokenPipe, Output } from '../../src/cli/output.js'
 import { report } from '../../src/cli/report.js'
 import { codes, TailraceError } from '../../src/error.js'
-import { exitCode } from './harness.js'
+import { exitCode } from '../support/sandbox.js'
 
 function outputOf(isTTY: boolean): { readonly output: Output; readonly text: () => string } {
   const pieces: Buffer[] = []

@@ -1,20 +1,18 @@
-/** `tailrace gc` and `tailrace forget` as processes (rfc/14). */
+/** `gc`, `forget` and `fsck`. See rfc/14, rfc/15. */
 
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { type Ended, exitCode, Sandbox } from './harness.js'
-
-let sandbox: Sandbox
-beforeAll(async () => {
-  sandbox = await Sandbox.make()
-})
-afterAll(() => sandbox.remove())
-
-const failed = ({ code, stdout, stderr }: Ended, error: string) => {
-  expect(stderr).toMatch(new RegExp(`^tailrace: ${error}: .+\\n$`))
-  expect({ code, stdout }).toEqual({ code: exitCode(error), stdout: '' })
-}
+import { join } from 'node:path'
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import { open } from '../../src/open.js'
+import { flip, scribble } from '../fsck/damage.js'
+import { failed, Sandbox } from '../support/sandbox.js'
 
 describe('gc and forget', () => {
+  let sandbox: Sandbox
+  beforeAll(async () => {
+    sandbox = await Sandbox.make()
+  })
+  afterAll(() => sandbox.remove())
+
   it('a forgotten key is nowhere, and its bytes go with the next gc', async () => {
     await sandbox.ok(['put', 'secret', 's'.repeat(5_000)])
     await sandbox.ok(['put', 'kept', 'k'.repeat(5_000)])
@@ -36,5 +34,66 @@ describe('gc and forget', () => {
     expect(shown[1]).toMatch(/^\d+ blobs are in use: \d+ bytes$/)
     expect(shown[2]).toMatch(/^(1 step|\d+ steps), the longest took \d+\.\d ms$/)
     expect(await sandbox.ok(['get', 'kept', '--at', String(seq)])).toBe('k'.repeat(5_000))
+  })
+})
+
+describe('fsck', () => {
+  let sandbox: Sandbox
+  beforeEach(async () => {
+    sandbox = await Sandbox.make()
+  })
+  afterEach(() => sandbox.remove())
+
+  async function fill(): Promise<void> {
+    await sandbox.ok(['put', 'a', 'v'.repeat(500)])
+    await sandbox.ok(['append', 'log', 'one'])
+    await sandbox.ok(['append', 'log', 'two', '--seal'])
+  }
+
+  it('is refused while the server runs, and says what to do', async () => {
+    await fill()
+    const ended = await sandbox.call(['fsck'])
+    expect(ended.code).toBe(4)
+    expect(ended.stderr).toMatch(/^tailrace: EBUSY: .*tailrace stop --data /)
+  })
+
+  it('says clean with 0, findings with 1, and repairs', async () => {
+    await fill()
+    await sandbox.ok(['stop'])
+    expect(await sandbox.ok(['fsck'])).toMatch(/^clean: 5 namespaces, \d+ roots, /)
+    await flip(sandbox.data, Buffer.from('v'.repeat(500)))
+    const found = await sandbox.call(['fsck'])
+    expect(found.code).toBe(1)
+    expect(found.stdout).toMatch(/^primary: a: blob 0 \(bytes 0–499\): ECORRUPT: .*\n1 finding: /)
+    const report = JSON.parse((await sandbox.call(['fsck', '--json', '--repair'])).stdout)
+    expect(report).toMatchObject({
+      clean: false,
+      found: 1,
+      findings: [{ where: 'data', namespace: 'primary', key: 'a', code: 'ECORRUPT' }],
+      repaired: [{ namespace: 'primary', moved: [{ key: 'a', note: 'lost+found/a.lost' }] }],
+    })
+    expect(await sandbox.ok(['get', 'log'])).toBe('onetwo')
+    expect(await sandbox.ok(['ls', 'lost+found'])).toBe('a.lost\n')
+  })
+
+  it.each([
+    [0, 1],
+    [0.02, 0.3],
+    [0.3, 0.6],
+    [0.6, 1],
+  ])('of a file that is overwritten from %d to %d ends with 1, however', async (from, to) => {
+    {
+      await using store = await open({ directory: sandbox.data })
+      for (let at = 0; at < 20; at++) await store.put(`k${at}`, `${at}`.repeat(300))
+    }
+    await scribble(sandbox.data, from, to)
+    const ended = await sandbox.call(['fsck', '--json'])
+    expect(ended.code).toBe(1)
+    expect(JSON.parse(ended.stdout)).toMatchObject({ clean: false })
+  })
+
+  it('of a directory without a store is ENOENT', async () => {
+    const ended = await sandbox.call(['fsck', '--data', join(sandbox.directory, 'none')])
+    expect(ended).toMatchObject({ code: 3, stderr: expect.stringContaining('ENOENT') })
   })
 })

@@ -8,8 +8,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { crashRoom, logSizeMax } from '../../src/local/log-file.js'
-import { Sandbox } from '../cli/harness.js'
 import { smallDisk } from '../small-disk.js'
+import { Sandbox } from '../support/sandbox.js'
 
 const moduleUrl = new URL('../../src/local/log-file.ts', import.meta.url).href
 /** So that the child can run our sources. */

@@ -12,12 +12,13 @@ import { Writable } from 'node:stream'
 import { buffer } from 'node:stream/consumers'
 import { setTimeout as delay } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
+import { expect } from 'vitest'
 import { colorAsked } from '../../src/cli/command-line.js'
 import { commandGroups } from '../../src/cli/commands.js'
 import { hasColors, Output } from '../../src/cli/output.js'
 import { asksForJson, runProgram } from '../../src/cli/program.js'
 import { report } from '../../src/cli/report.js'
-import { readServerRecord } from '../../src/local/directory.js'
+import { readServerRecord, type ServerRecord } from '../../src/local/directory.js'
 import { programVersion } from '../../src/local/installation.js'
 import { isAlive } from '../../src/local/local.js'
 
@@ -72,6 +73,12 @@ export function exitCode(code: string): number {
     'EBUSY ECONFLICT EFENCED EEXIST EISDIR ENOTDIR ENOTEMPTY ESEALED EOVERWRITTEN EDQUOT'
   if (refused.includes(code)) return 4
   return ['ECLOSED', 'ETIMEDOUT', 'EUNKNOWN'].includes(code) ? 5 : 1
+}
+
+/** Expects that a command failed with one error, said in one line, and with `status`, and printed nothing else. */
+export function failed(ended: Ended, code: string, status = exitCode(code)): void {
+  expect(ended.stderr).toMatch(new RegExp(`^tailrace: ${code}: .+\\n$`))
+  expect({ code: ended.code, stdout: ended.stdout }).toEqual({ code: status, stdout: '' })
 }
 
 export class Sandbox {
@@ -155,6 +162,13 @@ export class Sandbox {
 
   get data(): string {
     return join(this.directory, 'data')
+  }
+
+  /** The record of the server that runs. */
+  async record(): Promise<ServerRecord> {
+    const record = await readServerRecord(this.data)
+    if (!record) throw new Error('no server.json')
+    return record
   }
 
   async remove(): Promise<void> {

@@ -1,11 +1,10 @@
-/** `--producer`, `--idempotency-key`, `--exactly-once`: commands that are run twice, and land once. */
+/** Options that several commands share: writes that land once, keys that expire, logs that are capped. */
 
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { readServerRecord } from '../../src/local/directory.js'
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { CuttingProxy } from '../client/cutting-proxy.js'
-import { Sandbox } from './harness.js'
+import { Sandbox } from '../support/sandbox.js'
 
 let sandbox: Sandbox
 beforeAll(async () => {
@@ -74,8 +73,7 @@ describe('--idempotency-key', () => {
 describe('--exactly-once', () => {
   it('sends again what was lost, a line at a time too', async () => {
     await sandbox.ok(['put', 'there', 'x'])
-    const record = await readServerRecord(sandbox.data)
-    if (!record) throw new Error('no server runs')
+    const record = await sandbox.record()
     await using proxy = await CuttingProxy.start(sandbox.directory, record.socket)
     const url = ['--url', proxy.target]
     proxy.loseAnswers(2)
@@ -94,5 +92,59 @@ describe('--exactly-once', () => {
     proxy.loseAnswers(1)
     const plain = await sandbox.call(['append', 'surely', 'd\n', ...url])
     expect(plain.stderr).toMatch(/^tailrace: EUNKNOWN/)
+  })
+})
+
+describe('--keep', () => {
+  it('caps a log as it is written, by whoever writes it', async () => {
+    const stat = async () => {
+      const { count, base, cap } = JSON.parse(await sandbox.ok(['stat', 'capped', '--json']))
+      return [count, base?.count, cap]
+    }
+    const input = Array.from({ length: 9_000 }, (_, at) => `${at}\n`).join('')
+    await sandbox.ok(['append', 'capped', '-', '--lines', '--keep', '1000'], { input })
+    expect(await stat()).toEqual([9_000, 8_000, { keep: 1_000 }])
+    await sandbox.ok(['append', 'capped', 'more\n'])
+    expect(await sandbox.ok(['tail', 'capped', '-n', '2'])).toBe('8999\nmore\n')
+    const bounds = ['--keep-bytes', '1K', '--keep-age', '7d']
+    await sandbox.ok(['append', 'capped', '-', '--stream', ...bounds], { input: 'x'.repeat(2_000) })
+    expect(await stat()).toEqual([9_002, 9_001, { keepBytes: 1_024, keepAge: 604_800_000 }])
+    await sandbox.ok(['append', 'capped', 'x', '--uncap'])
+    expect(await stat()).toEqual([9_003, 9_001, undefined])
+    const both = await sandbox.call(['append', 'capped', 'x', '--keep', '1', '--uncap'])
+    expect(both.code).toBe(2)
+    const seal = await sandbox.call(['append', 'capped', '--seal', '--keep', '1'])
+    expect(seal.code).toBe(2)
+  })
+})
+
+describe('--ttl', () => {
+  let sandbox: Sandbox
+  beforeEach(async () => {
+    sandbox = await Sandbox.make()
+  })
+  afterEach(() => sandbox.remove())
+
+  it('makes keys that go by themselves, and who watches hears it', async () => {
+    for (const args of [
+      ['put', 'a', 'v', '--ttl', '300ms'],
+      ['append', 'b', 'v', '--ttl', '0.3s', '--sliding'],
+      ['append', 'c', '-', '--lines', '--ttl', '300ms'],
+      ['append', 'd', '-', '--stream', '--ttl', '300ms'],
+    ]) {
+      expect(await sandbox.call(args, { input: 'x\ny\n' })).toMatchObject({ code: 0, stderr: '' })
+    }
+    for (const key of ['a', 'b', 'c', 'd']) {
+      const watched = await sandbox.call(['watch', key])
+      expect(watched).toMatchObject({ code: 3, stderr: expect.stringMatching(/ ENOENT: /) })
+    }
+    expect((await sandbox.call(['ls'])).stdout).toBe('')
+  })
+
+  it('and --sliding that mean nothing are refused', async () => {
+    expect((await sandbox.call(['put', 'a', 'v', '--sliding'])).code).toBe(2)
+    expect((await sandbox.call(['put', 'a', 'v', '--ttl', '7 days'])).code).toBe(2)
+    const zero = await sandbox.call(['put', 'a', 'v', '--ttl', '0'])
+    expect(zero).toMatchObject({ code: 1, stderr: expect.stringMatching(/ EINVAL: /) })
   })
 })

@@ -5,9 +5,9 @@ import { readFile } from 'node:fs/promises'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { afterEach, beforeEach, expect, it } from 'vitest'
-import { Sandbox } from './harness.js'
+import { Sandbox } from './support/sandbox.js'
 
-const root = fileURLToPath(new URL('../..', import.meta.url))
+const root = fileURLToPath(new URL('..', import.meta.url))
 
 /** A command of the tour, what its comment says that it prints, and how that looks. */
 const claims: readonly (readonly [command: string, comment: string, printed: RegExp])[] = [

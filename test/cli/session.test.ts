@@ -1,31 +1,20 @@
-/** The server of a data directory: found, started, shared, stopped, and what a crash leaves. */
+/** From a command line to a store: which server it is, started where none runs, and the time that a command has. */
 
 import { execFile } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync } from 'node:fs'
-import {
-  chmod,
-  cp,
-  mkdir,
-  readdir,
-  readFile,
-  rename,
-  rm,
-  stat,
-  truncate,
-  writeFile,
-} from 'node:fs/promises'
+import { chmod, cp, mkdir, readdir, rename, rm, stat, truncate, writeFile } from 'node:fs/promises'
 import { request as httpRequest } from 'node:http'
-import { connect } from 'node:net'
+import { type AddressInfo, connect, createServer } from 'node:net'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { promisify } from 'node:util'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { fileIdentity } from '../../src/base/file-identity.js'
-import { isDefunct, processStart } from '../../src/base/processes.js'
-import { readServerRecord } from '../../src/local/directory.js'
 import { isAlive } from '../../src/local/local.js'
-import { mainFile, Sandbox } from './harness.js'
+import { LyingProxy } from '../client/lying-proxy.js'
+import { type Serving, serve } from '../client/serving.js'
+import { mainFile, Sandbox } from '../support/sandbox.js'
 
 let sandbox: Sandbox
 beforeEach(async () => {
@@ -33,18 +22,12 @@ beforeEach(async () => {
 })
 afterEach(() => sandbox.remove())
 
-async function recordNow() {
-  const record = await readServerRecord(sandbox.data)
-  if (!record) throw new Error('no server.json')
-  return record
-}
-
 describe('a command that needs a server', () => {
   it('starts one, that the next command finds', async () => {
     await sandbox.ok(['put', 'key', 'value'])
-    const { pid } = await recordNow()
+    const { pid } = await sandbox.record()
     expect(await sandbox.ok(['get', 'key'])).toBe('value')
-    expect((await recordNow()).pid).toBe(pid)
+    expect((await sandbox.record()).pid).toBe(pid)
     expect((await stat(sandbox.data)).mode & 0o777).toBe(0o700)
     expect((await stat(join(sandbox.data, 'server.log'))).mode & 0o777).toBe(0o600)
   })
@@ -53,14 +36,14 @@ describe('a command that needs a server', () => {
     const keys = ['a', 'b', 'c', 'd', 'e']
     await Promise.all(keys.map((key) => sandbox.ok(['put', `many/${key}`, key])))
     expect(await sandbox.ok(['ls', 'many'])).toBe('a\nb\nc\nd\ne\n')
-    const { pid } = await recordNow()
+    const { pid } = await sandbox.record()
     expect(JSON.parse(await sandbox.ok(['status', '--json']))).toMatchObject({ running: true, pid })
   })
 
   it('waits for one that is just ending, and starts another', async () => {
     await sandbox.ok(['put', 'large', '-'], { input: Buffer.alloc(20_000_000) })
     await sandbox.ok(['put', 'key', 'value'])
-    const { socket, pid } = await recordNow()
+    const { socket, pid } = await sandbox.record()
     // Who takes no answer is waited for a second.
     const deaf = connect(socket)
     deaf.on('error', () => {})
@@ -72,18 +55,18 @@ describe('a command that needs a server', () => {
     response.resume()
     await once(response, 'end')
     expect(await sandbox.ok(['get', 'key'])).toBe('value')
-    expect((await recordNow()).pid).not.toBe(pid)
+    expect((await sandbox.record()).pid).not.toBe(pid)
     deaf.destroy()
   })
 
   it('finds what a killed server left, and what it had acknowledged', async () => {
     await sandbox.ok(['put', 'key', 'kept'])
-    const record = await recordNow()
+    const record = await sandbox.record()
     process.kill(record.pid, 'SIGKILL')
     while (isAlive(record)) await delay(5)
     expect(existsSync(join(sandbox.data, 'server.json'))).toBe(true)
     expect(await sandbox.ok(['get', 'key'])).toBe('kept')
-    expect((await recordNow()).pid).not.toBe(record.pid)
+    expect((await sandbox.record()).pid).not.toBe(record.pid)
   })
 
   it('on a copy of the directory is served by a server of the copy', async () => {
@@ -116,13 +99,13 @@ describe('a command that needs a server', () => {
     const record = { pid: process.pid, startTime: '1', socket: '/nowhere', listen: [], directory }
     await writeFile(join(sandbox.data, 'server.json'), JSON.stringify(record))
     await sandbox.ok(['put', 'key', 'value'])
-    expect((await recordNow()).pid).not.toBe(process.pid)
+    expect((await sandbox.record()).pid).not.toBe(process.pid)
   })
 
   it('of another version than the running server says so, and stop still ends it', async () => {
     await sandbox.ok(['put', 'key', 'value'])
     const file = join(sandbox.data, 'server.json')
-    await writeFile(file, JSON.stringify({ ...(await recordNow()), version: '0.0.1' }))
+    await writeFile(file, JSON.stringify({ ...(await sandbox.record()), version: '0.0.1' }))
     const { code, stderr } = await sandbox.call(['get', 'key'])
     expect(stderr).toMatch(/^tailrace: EMISCONFIGURED: .*0\.0\.1.*\n$/)
     expect(code).toBe(1)
@@ -142,7 +125,7 @@ describe('a command that needs a server', () => {
       },
     )
     expect(stdout).toBe('free\n')
-    expect((await recordNow()).pid).toBeGreaterThan(0)
+    expect((await sandbox.record()).pid).toBeGreaterThan(0)
   })
 
   it('whose store is damaged says so, and that fsck tells more', async () => {
@@ -204,8 +187,11 @@ describe('a wrong data directory', () => {
     expect(existsSync(sandbox.data)).toBe(false)
   })
 
-  it('is no longer one once something is written there', async () => {
-    const { child, ended } = sandbox.start(['watch', 'key', '--wait-create'])
+  it.each([
+    ['watch', 'key', '--wait-create'],
+    ['tail', '-f', 'key', '--wait-create'],
+  ])('is made by %s %s %s, which waits for its key', async (...args) => {
+    const { child, ended } = sandbox.start(args)
     const all = ended()
     const watched = once(child.stdout, 'data')
     await sandbox.ok(['put', 'key', 'value'])
@@ -216,139 +202,73 @@ describe('a wrong data directory', () => {
   })
 })
 
-describe('version', () => {
-  it('says the versions of the program and of Node, and of the server where one runs', async () => {
-    const other = await Sandbox.make()
-    try {
-      const alone = JSON.parse(await other.ok(['version', '--json']))
-      expect(alone).toMatchObject({ node: process.versions.node })
-      expect(alone).not.toHaveProperty('server')
-      await other.ok(['put', 'k', 'v'])
-      expect(await other.ok(['version'])).toContain(`server ${alone.tailrace}\n`)
-    } finally {
-      await other.remove()
-    }
-  })
-})
-
-describe('status and stop', () => {
-  it('without a server say so and start none', async () => {
-    const status = await sandbox.call(['status', '--json'])
-    expect(status.code).toBe(5)
-    expect(JSON.parse(status.stdout)).toEqual({
-      running: false,
-      directory: sandbox.data,
-      store: false,
-    })
-    expect((await sandbox.call(['stop'])).code).toBe(0)
-    expect(existsSync(sandbox.data)).toBe(false)
-  })
-
-  it('stop ends the process and leaves no record and no socket', async () => {
-    await sandbox.ok(['put', 'key', 'value'])
-    const record = await recordNow()
-    expect(await sandbox.ok(['status'])).toContain(String(record.pid))
-    await sandbox.ok(['stop'])
-    expect(isAlive(record)).toBe(false)
-    expect(existsSync(join(sandbox.data, 'server.json'))).toBe(false)
-    expect(existsSync(record.socket)).toBe(false)
-  })
-
-  it('stop does not end running jobs, unless forced; the job says so', async () => {
-    const id = (await sandbox.ok(['submit', 'sleep', '60'])).trim()
-    const refused = await sandbox.call(['stop'])
-    expect(refused.stderr).toMatch(/^tailrace: EBUSY: .+\n$/)
-    expect(refused.code).toBe(4)
-    await sandbox.ok(['stop', '--force'])
-    const { code, stdout } = await sandbox.call(['wait', id, '--json'])
-    expect(code).not.toBe(0)
-    expect(JSON.parse(stdout)).toMatchObject({ id, exception: { type: 'server-stop' } })
-  })
-
-  it('a follower of a stopped server ends with ECLOSED', async () => {
-    await sandbox.ok(['append', 'log', 'x'])
-    const { child, ended } = sandbox.start(['watch', 'log'])
-    const all = ended()
-    await once(child.stdout, 'data')
-    await sandbox.ok(['stop'])
-    const { code, stderr } = await all
-    expect(stderr).toMatch(/^tailrace: ECLOSED: .+\n$/)
-    expect(code).toBe(5)
-  })
-})
-
-describe('serve', () => {
-  it('in the foreground serves TCP with the token, and ends with 0 on SIGTERM', async () => {
-    const { child, ended } = sandbox.start(['serve', '--listen', '127.0.0.1:0', '--json'])
-    const all = ended()
-    const [line] = await once(child.stdout, 'data')
-    const url = `http://${JSON.parse(String(line)).listen[0]}`
-    const token = (await sandbox.ok(['token'])).trim()
-    expect(token).toMatch(/^[0-9a-f]{64}$/)
-    const strange = { TAILRACE_DATA: join(sandbox.directory, 'elsewhere') }
-    const named = { ...strange, TAILRACE_URL: url, TAILRACE_TOKEN: token }
-    await sandbox.ok(['put', 'key', 'over tcp'], { env: named })
-    expect(await sandbox.ok(['get', 'key', '--url', url])).toBe('over tcp') // the directory's token
-    const refused = await sandbox.call(['get', 'key', '--url', url], { env: strange })
-    expect(refused.stderr).toMatch(/^tailrace: EUNAUTH: .+\n$/)
-    expect(existsSync(strange.TAILRACE_DATA)).toBe(false)
-    child.kill('SIGTERM')
-    expect((await all).code).toBe(0)
-  })
-
-  it('ends on SIGHUP as on SIGTERM: its job says so, and nothing of it goes on', async () => {
-    const { child, ended } = sandbox.start(['serve'])
-    const all = ended()
-    await once(child.stdout, 'data')
-    const script = 'trap "" HUP; sh -c "trap \'\' TERM; echo $$; exec sleep 100" & wait'
-    const job = sandbox.start(['run', '-v', '--', 'sh', '-c', script])
-    const [said] = await once(job.child.stderr, 'data')
-    const id = String(said).trim().split(' ').at(-1) ?? ''
-    const [pid] = await once(job.child.stdout, 'data')
-    child.kill('SIGHUP')
-    expect((await all).code).toBe(0)
-    expect(existsSync(join(sandbox.data, 'server.json'))).toBe(false)
-    const left = Number(String(pid))
-    expect(processStart(left) !== undefined && !isDefunct(left)).toBe(false)
-    const { stdout } = await sandbox.call(['wait', id, '--json'])
-    expect(JSON.parse(stdout)).toMatchObject({ id, exception: { type: 'server-stop' } })
-  })
-
-  it('of a directory that is served already is EBUSY, with the pid', async () => {
-    await sandbox.ok(['put', 'key', 'value'])
-    const { pid } = await recordNow()
-    const { code, stderr } = await sandbox.call(['serve'])
-    expect(stderr).toMatch(/^tailrace: EBUSY: .+\n$/)
-    expect(stderr).toContain(String(pid))
-    expect(code).toBe(4)
-    expect(await sandbox.ok(['get', 'key'])).toBe('value')
-  })
-
-  it('ends by itself when idle', async () => {
-    const { ended } = sandbox.start(['serve', '--idle-exit', '50'])
-    expect((await ended()).code).toBe(0)
-  })
-
-  it('refuses an address that others can reach', async () => {
-    const { code, stderr } = await sandbox.call(['serve', '--listen', '0.0.0.0:0'])
-    expect(stderr).toMatch(/^tailrace: EMISCONFIGURED: .+\n$/)
-    expect(code).toBe(1)
-  })
-
-  it('keeps its log', async () => {
-    await sandbox.ok(['put', 'key', 'value'])
-    await sandbox.ok(['stop'])
-    expect(await readFile(join(sandbox.data, 'server.log'), 'utf8')).not.toMatch(
-      /Error|tailrace: E/,
-    )
-  })
-})
-
 describe('http://, refused', () => {
   it('is ECLOSED where nobody listens, and no server is started', async () => {
     const { code, stderr } = await sandbox.call(['get', 'key', '--url', 'http://127.0.0.1:9'])
     expect(stderr).toMatch(/^tailrace: ECLOSED: .+\n$/)
     expect(code).toBe(5)
     expect(existsSync(sandbox.data)).toBe(false)
+  })
+})
+
+describe('a command with --timeout', () => {
+  let serving: Serving
+  let proxy: LyingProxy
+
+  beforeEach(async () => {
+    serving = await serve()
+    proxy = await LyingProxy.start(serving.server.socket)
+  })
+  afterEach(async () => {
+    await proxy[Symbol.asyncDispose]()
+    await serving[Symbol.asyncDispose]()
+  })
+
+  const timedOut = { code: 5, stderr: expect.stringContaining('ETIMEDOUT') }
+  const mute = { status: 0, mute: true } as const
+
+  it('ends at a server that says nothing, whatever it is to do there', async () => {
+    const silent = createServer().listen(0, '127.0.0.1')
+    await once(silent, 'listening')
+    const place = `--url=http://127.0.0.1:${(silent.address() as AddressInfo).port}`
+    const commands = [
+      ['get', 'k'],
+      ['put', 'k', 'v'],
+      ['watch', 'k'],
+      ['run', '--', 'true'],
+      ['status'],
+      ['stop'],
+    ]
+    const calls = commands.map(([name = '', ...rest]) =>
+      sandbox.call([name, '--timeout=300ms', place, ...rest]),
+    )
+    for (const ended of await Promise.all(calls)) expect(ended).toMatchObject(timedOut)
+    silent.close()
+  })
+
+  it('that follows, waits or runs a job ends, and the job with it', async () => {
+    await serving.store.put('k', 'v')
+    const place = ['--timeout=1s', `--url=${serving.target}`]
+    const [watch, run] = await Promise.all([
+      sandbox.call(['watch', 'k', '--mode=value', ...place]),
+      sandbox.call(['run', ...place, '--', 'sleep', '1000']),
+    ])
+    expect(watch).toMatchObject({ ...timedOut, stdout: expect.stringContaining('v') })
+    expect(run).toMatchObject(timedOut)
+    const [job] = (await serving.store.jobs.list()).jobs
+    expect(await serving.store.jobs.wait(job?.id ?? '')).toMatchObject({ signal: 'SIGTERM' })
+  })
+
+  it('says EUNKNOWN where a write may have been done', async () => {
+    proxy.lie(1, { ...mute, only: /^PUT/ })
+    const put = ['put', 'k', 'v', '--timeout=1s', `--url=${proxy.target}`]
+    expect(await sandbox.call(put)).toMatchObject({
+      code: 5,
+      stderr: expect.stringContaining('EUNKNOWN'),
+    })
+  })
+
+  it.each(['0', '10', '-1s', '30d', 'soon'])('of %s is a wrong command line', async (time) => {
+    expect((await sandbox.call(['get', 'k', `--timeout=${time}`])).code).toBe(2)
   })
 })

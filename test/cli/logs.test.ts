@@ -1,11 +1,11 @@
-/** `tailrace tail`, beside what `tail` itself prints. */
+/** `tail`, beside what `tail` itself prints, and `trim`. See rfc/7, rfc/19. */
 
 import { execFileSync } from 'node:child_process'
 import { once } from 'node:events'
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { Sandbox } from './harness.js'
+import { Sandbox } from '../support/sandbox.js'
 
 let sandbox: Sandbox
 beforeAll(async () => {
@@ -97,5 +97,43 @@ describe('tail', () => {
     expect((await sandbox.call(['tail', '/'])).stderr).toMatch(/EISDIR/)
     expect(await sandbox.call(['tail', 'text', '-n', 'x'])).toMatchObject({ code: 2 })
     expect(await sandbox.call(['tail', 'text', '-n', '1', '-c', '1'])).toMatchObject({ code: 2 })
+  })
+})
+
+describe('trim', () => {
+  let sandbox: Sandbox
+  beforeAll(async () => {
+    sandbox = await Sandbox.make()
+  })
+  afterAll(() => sandbox.remove())
+
+  it('drops by each of its measures, and says what is gone if asked', async () => {
+    await sandbox.ok(['append', 'log', '-', '--lines'], { input: 'a\nbb\nccc\ndddd\n' })
+    expect(await sandbox.ok(['trim', 'log', '--before', '1'])).toBe('')
+    expect(await sandbox.ok(['get', 'log'])).toBe('bb\nccc\ndddd\n')
+    const kept = JSON.parse(await sandbox.ok(['trim', 'log', '--keep', '2', '--json']))
+    expect(kept.results).toEqual([{ base: { count: 2, size: 5 }, count: 4 }])
+    await sandbox.ok(['trim', 'log', '--older-than', '7d'])
+    expect(await sandbox.ok(['watch', 'log', '--no-follow'])).toBe('ccc\ndddd\n')
+    expect(await sandbox.ok(['tail', 'log', '-n', '9'])).toBe('ccc\ndddd\n')
+    const stat = JSON.parse(await sandbox.ok(['stat', 'log', '--json']))
+    expect(stat).toMatchObject({ count: 4, size: 14, base: { count: 2, size: 5 } })
+    expect(await sandbox.ok(['stat', 'log'])).toMatch(/^base\s.*2.*5/m)
+    const below = await sandbox.call(['watch', 'log', '--from', '0'])
+    expect(below.code).not.toBe(0)
+    expect(below.stderr).toContain('ECOMPACTED')
+    expect(below.stderr).toContain('index 2')
+    await sandbox.ok(['trim', 'log', '--bytes', '5'])
+    expect(await sandbox.ok(['get', 'log'])).toBe('dddd\n')
+    await sandbox.ok(['trim', 'log', '--older-than', '0'])
+    expect(await sandbox.ok(['get', 'log'])).toBe('')
+    expect(await sandbox.ok(['ls', '-l'])).toMatch(/\b0B log/)
+  }, 30_000)
+
+  it('takes one measure', async () => {
+    for (const args of [[], ['--keep', '1', '--bytes', '1'], ['--older-than', '7']]) {
+      const ended = await sandbox.call(['trim', 'log', ...args])
+      expect(ended.code).toBe(2)
+    }
   })
 })

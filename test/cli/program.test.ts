@@ -1,7 +1,6 @@
-/** The command line itself: help, usage errors, lptest. No server runs. */
+/** The command line itself: help, and usage errors. No server runs. */
 
 import { execFile } from 'node:child_process'
-import { createHash } from 'node:crypto'
 import { readdir } from 'node:fs/promises'
 import { PassThrough } from 'node:stream'
 import { promisify } from 'node:util'
@@ -10,7 +9,7 @@ import { type Command, command, flag, UsageError } from '../../src/cli/command.j
 import { commandGroups } from '../../src/cli/commands.js'
 import { Output } from '../../src/cli/output.js'
 import { runProgram } from '../../src/cli/program.js'
-import { mainFile, Sandbox } from './harness.js'
+import { Sandbox } from '../support/sandbox.js'
 
 let sandbox: Sandbox
 beforeAll(async () => {
@@ -36,6 +35,14 @@ it('a rule that names an option which is not there does not compile', () => {
 })
 
 describe('help', () => {
+  const { commands: copies = [] } =
+    commandGroups.find(({ heading }) => heading.startsWith('Copies')) ?? {}
+  it.each(copies.map(({ name }) => name))('of %s has an example', async (name) => {
+    expect(await sandbox.ok([name, '--help'])).toMatch(
+      new RegExp(`Examples:\\n(.*\\n)*.*tailrace ${name}`),
+    )
+  })
+
   it('lists what a group has with its arguments, and no options', async () => {
     expect(await sandbox.ok(['ns', '--help'])).toMatch(/^ {2}create <name> {2,}/m)
   })
@@ -185,33 +192,5 @@ describe('with --json', () => {
       expect({ code, stderr }).toEqual({ code: 2, stderr: '' })
       expect(JSON.parse(stdout)).toMatchObject({ error: { code: 'EINVAL' } })
     }
-  })
-})
-
-describe('lptest', () => {
-  it('prints the vectors', async () => {
-    expect(await sandbox.ok(['lptest', '2', '3'])).toBe('!"\n"#\n#$\n')
-    expect(await sandbox.ok(['lptest', '0', '3'])).toBe('\n\n\n')
-    expect(await sandbox.ok(['lptest', '3', '0'])).toBe('')
-    const { bytes } = await sandbox.call(['lptest'])
-    expect(createHash('sha1').update(bytes).digest('hex')).toBe(
-      '5044a9bab9b8808520a004f9127d644fc07047a1',
-    )
-  })
-
-  it('whose reader goes away ends quietly', async () => {
-    const pipe = `"${process.execPath}" "${mainFile}" lptest 80 20000000 | head -n 1; echo "\${PIPESTATUS[0]}"`
-    const { stdout, stderr } = await promisify(execFile)('bash', ['-c', pipe])
-    expect(stdout.split('\n')[1]).toBe('0')
-    expect(stderr).toBe('')
-  })
-
-  it('ends with 130 on SIGINT', async () => {
-    const { child, ended } = sandbox.start(['lptest', '80', '200000000'])
-    child.stdout.once('data', () => {
-      child.kill('SIGINT')
-      child.stdout.resume()
-    })
-    expect((await ended()).code).toBe(130)
   })
 })

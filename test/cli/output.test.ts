@@ -1,4 +1,4 @@
-/** Colours: where a person reads, and nowhere else. See rfc/13. */
+/** Output: colours where a person reads, and nowhere else; and readers that go away. See rfc/13, rules 12 and 28. */
 
 import { once } from 'node:events'
 import { Writable } from 'node:stream'
@@ -8,7 +8,7 @@ import { commandGroups } from '../../src/cli/commands.js'
 import { hasColors, Output } from '../../src/cli/output.js'
 import { report } from '../../src/cli/report.js'
 import { TailraceError } from '../../src/error.js'
-import { Sandbox } from './harness.js'
+import { Sandbox } from '../support/sandbox.js'
 
 let sandbox: Sandbox
 beforeAll(async () => {
@@ -143,4 +143,46 @@ it('an error has a red code, what others wrote is escaped, and JSON is plain', a
   written = ''
   await report(error, streams, { json: true })
   expect(written).not.toContain(esc)
+})
+
+/** Without the end, these would wait for the next byte for ever. */
+describe('a reader that goes away', () => {
+  let sandbox: Sandbox
+  beforeAll(async () => {
+    sandbox = await Sandbox.make()
+    await sandbox.ok(['append', 'log', 'first\n'])
+    await sandbox.ok(['eventlog', 'append', 'events', 'first'])
+  })
+  afterAll(() => sandbox.remove())
+
+  describe('a reader of a pipe that takes one line ends', () => {
+    it.each([
+      ['watch log'],
+      ['watch log --mode value'],
+      ['tail -f log'],
+      ['eventlog follow events'],
+      ['attach $(t submit -- sh -c "echo first; sleep 100")'],
+      ['run -- sh -c "echo first; sleep 100"'],
+    ])('%s', async (command) => {
+      const { stdout, stderr } = await sandbox.shell(
+        `t ${command} | head -1; echo \${PIPESTATUS[0]}`,
+      )
+      expect(stdout).toMatch(/first.*\n0\n$/)
+      expect(stderr).toBe('')
+    })
+  })
+
+  it('a reader that never read a byte, of a socket, ends what it followed', async () => {
+    const { child } = sandbox.start(['watch', 'nothing', '--wait-create'])
+    child.stdout.destroy()
+    expect(await once(child, 'exit')).toEqual([0, null])
+  })
+
+  it('an interrupt ends a follower while its reader is there', async () => {
+    const { child, ended } = sandbox.start(['tail', '-f', 'log'])
+    const all = ended()
+    await once(child.stdout, 'data')
+    child.kill('SIGINT')
+    expect(await all).toMatchObject({ code: 130, stdout: 'first\n' })
+  })
 })
