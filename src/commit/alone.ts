@@ -1,4 +1,4 @@
-/** Work on held commit loops: transactions that change several namespaces at once, and changes
+/** Work on paused commit loops: transactions that change several namespaces at once, and changes
  *  of older roots. Moves between namespaces and `forget` need it. See rfc/18, rule 6, and
  *  rfc/14, rule 23.
  *  Invariant: the commit loops of all its namespaces stand still until the work is done. All of
@@ -15,10 +15,10 @@ import { emptyTransaction } from '../transaction/transaction.js'
 import { type Built, type GroupBuild, rebaseTriesMax } from './group-build.js'
 import { type Sending, send } from './send.js'
 
-/** The calls of a commit loop that work on held loops needs. `Committer` implements and
+/** The calls of a commit loop that work on paused loops needs. `Committer` implements and
  *  documents them. */
-interface HoldableLoop {
-  hold(released: Deferred<void>): Promise<void>
+interface PausableLoop {
+  pause(resumed: Deferred<void>): Promise<void>
   begin(others?: ReadonlyMap<string, DraftGroup>): Promise<GroupBuild>
   sending(built: Built): Sending
   publish(built: Built, head: Pick<Head, 'root' | 'revision'>): Promise<void>
@@ -32,30 +32,30 @@ type CommitAlone = (prepared: Prepared) => Promise<Committed>
 
 /** Runs `work` while the loops of `namespaces` stand still. The first one is the target of the
  *  transactions that it commits. Throws what `work` throws, and EBUSY, ENONS and ECLOSED if a loop
- *  refuses to be held. */
+ *  refuses to pause. */
 export async function alone<T>(
   engine: Engine,
-  namespaces: readonly [target: HoldableLoop, ...others: HoldableLoop[]],
+  namespaces: readonly [target: PausableLoop, ...others: PausableLoop[]],
   work: (commit: CommitAlone) => Promise<T>,
 ): Promise<T> {
-  const released = deferred<void>()
+  const resumed = deferred<void>()
   try {
     // Asks all loops before it waits for one of them.
-    const held = await Promise.allSettled(namespaces.map((each) => each.hold(released)))
-    for (const outcome of held) if (outcome.status === 'rejected') throw outcome.reason
+    const paused = await Promise.allSettled(namespaces.map((each) => each.pause(resumed)))
+    for (const outcome of paused) if (outcome.status === 'rejected') throw outcome.reason
     const [target, ...others] = namespaces
-    return await work((prepared) => commitHeld(engine, { target, others }, prepared))
+    return await work((prepared) => commitPaused(engine, { target, others }, prepared))
   } finally {
-    released.resolve()
+    resumed.resolve()
   }
 }
 
-type Held = { readonly target: HoldableLoop; readonly others: readonly HoldableLoop[] }
+type Loops = { readonly target: PausableLoop; readonly others: readonly PausableLoop[] }
 
-async function commitHeld(engine: Engine, held: Held, prepared: Prepared): Promise<Committed> {
+async function commitPaused(engine: Engine, loops: Loops, prepared: Prepared): Promise<Committed> {
   for (let tries = 0; tries < rebaseTriesMax; tries++) {
     const answer = deferred<Committed>()
-    const built = await build(held, { prepared, answer })
+    const built = await build(loops, { prepared, answer })
     const sent = await send(
       engine,
       built.map(([committer, part]) => committer.sending(part)),
@@ -76,13 +76,13 @@ async function commitHeld(engine: Engine, held: Held, prepared: Prepared): Promi
 /** Builds the group of each loop. The target comes last, and brings the nodes of the others too,
  *  since its tree may name them. */
 async function build(
-  { target, others }: Held,
+  { target, others }: Loops,
   waiting: { readonly prepared: Prepared; readonly answer: Deferred<Committed> },
-): Promise<(readonly [HoldableLoop, Built])[]> {
+): Promise<(readonly [PausableLoop, Built])[]> {
   const builds: GroupBuild[] = []
   try {
     const groups = new Map<string, DraftGroup>()
-    const begun: (readonly [HoldableLoop, GroupBuild])[] = []
+    const begun: (readonly [PausableLoop, GroupBuild])[] = []
     for (const committer of others) {
       const each = await committer.begin()
       builds.push(each)
@@ -93,7 +93,7 @@ async function build(
     const own = await target.begin(groups)
     builds.push(own)
     const taken = [{ waiting, applied: await own.apply(waiting.prepared) }]
-    const built: (readonly [HoldableLoop, Built])[] = []
+    const built: (readonly [PausableLoop, Built])[] = []
     for (const [committer, each] of begun) {
       built.push([committer, { taken: [], ...(await each.finish()) }])
     }

@@ -32,9 +32,9 @@ const groupTransactionsMax = 4_096
  *  group of its own. */
 export const groupSizeMax = 4 * 1024 * 1024
 
-/** An entry of the queue at which the loop stands still. `held` is resolved then, and the loop goes
- *  on when `released` is. */
-type Hold = { readonly held: Deferred<void>; readonly released: Deferred<void> }
+/** An entry of the queue at which the loop stands still. `paused` is resolved then, and the loop goes
+ *  on when `resumed` is. */
+type Pause = { readonly paused: Deferred<void>; readonly resumed: Deferred<void> }
 /** The transactions that a build does not answer at once. */
 type Left = {
   /** The transactions that open the next group. */
@@ -64,7 +64,7 @@ export class Committer {
   readonly present: Present
   readonly #ports: CommitterPorts
   readonly #namespace: LiveNamespace
-  #queue: (Waiting | Hold)[] = []
+  #queue: (Waiting | Pause)[] = []
   #queueSize = 0
   /** The end of the loop's present run; undefined while the queue is empty. */
   #running: Promise<void> | undefined
@@ -100,28 +100,28 @@ export class Committer {
   }
 
   /** Resolves when all that was submitted before is answered. The loop then stands still until
-   *  `released` is resolved. Throws EBUSY, ENONS, ECLOSED. */
-  hold(released: Deferred<void>): Promise<void> {
+   *  `resumed` is resolved. Throws EBUSY, ENONS, ECLOSED. */
+  pause(resumed: Deferred<void>): Promise<void> {
     if (this.#closed) return Promise.reject(this.#closed)
     if (this.#queue.length >= waitingMax) return Promise.reject(this.#busy())
-    const held = deferred<void>()
-    this.#queue.push({ held, released })
+    const paused = deferred<void>()
+    this.#queue.push({ paused, resumed })
     this.#running ??= this.#run()
-    return held.promise
+    return paused.promise
   }
 
   /** Resolves when all that was submitted before is answered, or will never be. */
   async passed(): Promise<void> {
-    const held = deferred<void>()
-    const released = deferred<void>()
-    released.resolve()
-    this.#queue.push({ held, released })
+    const paused = deferred<void>()
+    const resumed = deferred<void>()
+    resumed.resolve()
+    this.#queue.push({ paused, resumed })
     this.#running ??= this.#run()
     // A closed loop rejects it, also after all that was on its way.
-    await held.promise.catch(() => {})
+    await paused.promise.catch(() => {})
   }
 
-  /** Begins a group on the newest root. REQUIRES: the loop is held until the group is published, or
+  /** Begins a group on the newest root. REQUIRES: the loop is paused until the group is published, or
    *  the caller is this loop. */
   begin(others?: ReadonlyMap<string, DraftGroup>): Promise<GroupBuild> {
     return GroupBuild.begin(this.#ports, this.#namespace, this.present, others)
@@ -145,7 +145,7 @@ export class Committer {
     await setImmediate()
     while (this.#queue.length > 0) {
       const group = this.#take()
-      if ('held' in group) {
+      if ('paused' in group) {
         await this.#standStill(group)
         continue
       }
@@ -158,19 +158,19 @@ export class Committer {
     this.#running = undefined
   }
 
-  async #standStill({ held, released }: Hold): Promise<void> {
-    if (this.#closed) return held.reject(this.#closed)
-    held.resolve()
-    await released.promise
+  async #standStill({ paused, resumed }: Pause): Promise<void> {
+    if (this.#closed) return paused.reject(this.#closed)
+    paused.resolve()
+    await resumed.promise
   }
 
-  /** Takes the next group, or the next hold, off the queue. */
-  #take(): Waiting[] | Hold {
+  /** Takes the next group, or the next pause, off the queue. */
+  #take(): Waiting[] | Pause {
     const group: Waiting[] = []
     let size = 0
     for (const waiting of this.#queue) {
       const count = group.length
-      if ('held' in waiting) {
+      if ('paused' in waiting) {
         if (count > 0) break
         this.#queue = this.#queue.slice(1)
         return waiting

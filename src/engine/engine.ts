@@ -17,7 +17,7 @@ export type Root = {
   readonly tx: string
   /** The time of the commit, wall clock, ms since 1970. */
   readonly time: number
-  /** The epoch of the committer's lease; 0 where the engine is not shared. */
+  /** The epoch of the leader that made it; 0 where the engine is not shared. */
   readonly epoch: number
   /** The resolved keys that the group changed; absent where there were too many to name. */
   readonly keys?: readonly string[]
@@ -212,10 +212,10 @@ export interface Engine extends AsyncDisposable {
    *  ECLOSED at a close. */
   watch(signal: AbortSignal): AsyncIterable<void>
 
-  /** Takes or renews the right to commit to a namespace for `ttlMs`, and returns its epoch,
+  /** Takes or renews the leadership of a namespace, the right to commit to it, for `ttlMs`. Returns its epoch,
    *  which grows with each new owner. Throws EBUSY while another owner holds it, ENONS,
    *  ENOSPC, EIO, ECLOSED. */
-  lease(namespace: string, owner: string, ttlMs: number): Promise<number>
+  lead(namespace: string, owner: string, ttlMs: number): Promise<number>
 }
 
 /** Returns the life that an incarnation belongs to, which a store and its copies have in common.

@@ -22,7 +22,7 @@ import type {
   Supports,
 } from './engine.js'
 import { judge, namesOf } from './judge.js'
-import { CommitLeases } from './leases.js'
+import { Leaders } from './leaders.js'
 import { Moves } from './moves.js'
 import { overwriteFreed } from './overwrite.js'
 import { RefIndex } from './ref-index.js'
@@ -64,7 +64,7 @@ export class LmdbEngine implements Engine {
   readonly #blobs: BlobTable
   readonly #roots: RootTable
   readonly #writer: Writer
-  readonly #leases: CommitLeases
+  readonly #leaders: Leaders
   readonly #moves = new Moves()
   /** The `tx` of each commit in the transaction that broke the store, whose outcome is unknown. */
   readonly #uncertain = new Set<string>()
@@ -82,7 +82,7 @@ export class LmdbEngine implements Engine {
     this.#environment = options.environment
     this.#directory = directory
     this.#release = options.release
-    this.#leases = new CommitLeases(options.environment)
+    this.#leaders = new Leaders(options.environment)
     this.#index = new RefIndex(tables.index, tables.meta, bounds.indexFlushCount)
     this.#blobs = new BlobTable(tables, this.#index)
     this.#roots = new RootTable(tables.roots, tables.namespaces, bounds.history ?? historyBounds)
@@ -178,7 +178,7 @@ export class LmdbEngine implements Engine {
       const removed = this.#roots.stageRemove(writes, namespace)
       return () => {
         removed()
-        this.#leases.forget(namespace)
+        this.#leaders.forget(namespace)
         this.#moves.moved()
       }
     }
@@ -241,19 +241,19 @@ export class LmdbEngine implements Engine {
     return this.#moves.watch(signal)
   }
 
-  async lease(namespace: string, owner: string, ttlMs: number): Promise<number> {
+  async lead(namespace: string, owner: string, ttlMs: number): Promise<number> {
     this.#moves.assertOpen()
     const plan = ({ writes }: WriteGroup) => {
       const head = this.#roots.head(namespace)
       if (!head) throw noNamespace(namespace)
       const { incarnation } = head.namespace
-      const held = this.#leases.renew(namespace, incarnation, owner, ttlMs)
+      const held = this.#leaders.renew(namespace, incarnation, owner, ttlMs)
       if (held !== undefined) return () => held
       const epoch = this.#roots.epoch(namespace) + 1
       const kept = this.#roots.stageEpoch(writes, namespace, epoch)
       return () => {
         kept()
-        this.#leases.grant(namespace, incarnation, owner, ttlMs, epoch)
+        this.#leaders.grant(namespace, incarnation, owner, ttlMs, epoch)
         return epoch
       }
     }

@@ -26,7 +26,7 @@ import {
   sweepStepSize,
 } from './engine.js'
 import { judge, namesOf } from './judge.js'
-import { CommitLeases } from './leases.js'
+import { Leaders } from './leaders.js'
 import { Moves } from './moves.js'
 import { namespaceExists, noNamespace } from './refusals.js'
 import { Spares } from './spares.js'
@@ -50,13 +50,13 @@ export class MemoryEngine implements Engine {
   #stored = 0
   readonly #lives = new Map<string, Life>()
   readonly #moves = new Moves()
-  readonly #leases: CommitLeases
+  readonly #leaders: Leaders
   readonly #spares: Spares
   readonly #collections: Collections
 
   constructor(environment: Environment) {
     this.#environment = environment
-    this.#leases = new CommitLeases(environment)
+    this.#leaders = new Leaders(environment)
     this.#spares = new Spares(environment)
     this.#collections = new Collections(this.#spares)
     this.storeId = environment.id()
@@ -113,7 +113,7 @@ export class MemoryEngine implements Engine {
     const life = this.#life(namespace)
     if (life.namespace.incarnation !== incarnation) throw noNamespace(namespace)
     this.#lives.delete(namespace)
-    this.#leases.forget(namespace)
+    this.#leaders.forget(namespace)
     this.#moves.moved()
   }
 
@@ -177,14 +177,14 @@ export class MemoryEngine implements Engine {
     return this.#moves.watch(signal)
   }
 
-  async lease(namespace: string, owner: string, ttlMs: number): Promise<number> {
+  async lead(namespace: string, owner: string, ttlMs: number): Promise<number> {
     this.#moves.assertOpen()
     const life = this.#life(namespace)
     const { incarnation } = life.namespace
-    const held = this.#leases.renew(namespace, incarnation, owner, ttlMs)
+    const held = this.#leaders.renew(namespace, incarnation, owner, ttlMs)
     if (held !== undefined) return held
     life.epoch++
-    this.#leases.grant(namespace, incarnation, owner, ttlMs, life.epoch)
+    this.#leaders.grant(namespace, incarnation, owner, ttlMs, life.epoch)
     return life.epoch
   }
 

@@ -1,4 +1,4 @@
-/** Part of the engine contract: blobs, namespaces, history, watch, lease and close, rules 1 and 8 to 11
+/** Part of the engine contract: blobs, namespaces, history, watch, leadership and close, rules 1 and 8 to 11
  *  of rfc/4. */
 
 import { expect, test } from 'vitest'
@@ -188,30 +188,30 @@ export function rootClaims(open: () => Promise<Engine>, clock: TestClock): void 
     expect(seen).toEqual([...seen].sort((a, b) => a - b))
   })
 
-  test('lease() gives an epoch that grows with each new owner', async () => {
+  test('lead() gives an epoch that grows with each new owner', async () => {
     const engine = await open()
     await make(engine, 'n')
     await make(engine, 'm')
-    const first = await engine.lease('n', 'a', 1_000)
-    expect(await engine.lease('n', 'a', 1_000)).toBe(first)
-    expect(await codeOf(engine.lease('n', 'b', 1_000))).toBe('EBUSY')
-    await engine.lease('m', 'b', 1_000) // another namespace is another lease
+    const first = await engine.lead('n', 'a', 1_000)
+    expect(await engine.lead('n', 'a', 1_000)).toBe(first)
+    expect(await codeOf(engine.lead('n', 'b', 1_000))).toBe('EBUSY')
+    await engine.lead('m', 'b', 1_000) // another namespace is another leadership
     clock.advance(999)
-    expect(await engine.lease('n', 'a', 1_000)).toBe(first)
+    expect(await engine.lead('n', 'a', 1_000)).toBe(first)
     clock.advance(999)
-    expect(await codeOf(engine.lease('n', 'b', 1_000))).toBe('EBUSY') // renewed
+    expect(await codeOf(engine.lead('n', 'b', 1_000))).toBe('EBUSY') // renewed
     clock.advance(1)
-    const second = await engine.lease('n', 'b', 1_000)
+    const second = await engine.lead('n', 'b', 1_000)
     expect(second).toBeGreaterThan(first)
     clock.advance(1_000)
-    expect(await engine.lease('n', 'a', 1_000)).toBeGreaterThan(second)
-    expect(await codeOf(engine.lease('other', 'a', 1))).toBe('ENONS')
+    expect(await engine.lead('n', 'a', 1_000)).toBeGreaterThan(second)
+    expect(await codeOf(engine.lead('other', 'a', 1))).toBe('ENONS')
   })
 
-  test('of two lease() at once one owner wins', async () => {
+  test('of two lead() at once one owner wins', async () => {
     const engine = await open()
     await make(engine, 'n')
-    const codes = await Promise.all(['a', 'b'].map((o) => codeOf(engine.lease('n', o, 1_000))))
+    const codes = await Promise.all(['a', 'b'].map((o) => codeOf(engine.lead('n', o, 1_000))))
     expect(codes).toEqual(['no error', 'EBUSY'])
   })
 
@@ -235,7 +235,7 @@ export function rootClaims(open: () => Promise<Engine>, clock: TestClock): void 
       engine.create(namespace, rootOf(0, 't', blob), [blob]),
       engine.remove('n', 'n-1'),
       historyOf(engine, 'n'),
-      engine.lease('n', 'a', 1),
+      engine.lead('n', 'a', 1),
     ]
     for (const call of calls) expect(await codeOf(call)).toBe('ECLOSED')
     expect(() => engine.watch(new AbortController().signal)).toThrow('closed')

@@ -154,8 +154,8 @@ export class FlakyEngine implements Engine {
     return this.#inner.watch(signal)
   }
 
-  lease(namespace: string, owner: string, ttlMs: number): Promise<number> {
-    return this.#inner.lease(namespace, owner, ttlMs)
+  lead(namespace: string, owner: string, ttlMs: number): Promise<number> {
+    return this.#inner.lead(namespace, owner, ttlMs)
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -158,14 +158,14 @@ test('a file that was being made when the power went is begun anew', async () =>
   expect(await readFile(join(directory.path, 'longer/data.mdb'))).toEqual(longer)
 })
 
-test('lease epochs grow over openings', async () => {
+test('epochs of leaders grow over openings', async () => {
   await using directory = await temporaryDirectory()
   const first = await open(directory.path)
   await make(first, 'n')
-  const epoch = await first.lease('n', 'a', 1_000)
+  const epoch = await first.lead('n', 'a', 1_000)
   await first[Symbol.asyncDispose]()
   await using again = await open(directory.path)
-  expect(await again.lease('n', 'b', 1_000)).toBeGreaterThan(epoch)
+  expect(await again.lead('n', 'b', 1_000)).toBeGreaterThan(epoch)
 })
 
 test('a ref that is known is not stored again', async () => {

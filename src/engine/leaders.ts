@@ -1,4 +1,4 @@
-/** Leases on the right to commit to a namespace, for engines of one process. Owners and deadlines
+/** The leaders of namespaces: who alone may commit, for engines of one process. Owners and deadlines
  *  are in memory; the engine keeps the epochs. See rfc/4, rule 10.
  *  Invariant: an epoch belongs to one grant. After a grant that ran out, or that a restart forgot,
  *  the next one has a higher epoch. */
@@ -14,7 +14,7 @@ type Grant = {
 }
 
 /** The grants of an engine. */
-export class CommitLeases {
+export class Leaders {
   readonly #environment: Environment
   /** The grants by namespace, at most one for each. */
   readonly #grants = new Map<string, Grant>()
@@ -23,9 +23,9 @@ export class CommitLeases {
     this.#environment = environment
   }
 
-  /** Renews the lease of `owner` for `ttlMs`, and returns its epoch. Undefined where nobody
-   *  holds the lease: then make a new epoch durable, and `grant` it. Throws EBUSY while another
-   *  owner holds it. */
+  /** Renews the leadership of `owner` for `ttlMs`, and returns its epoch. Undefined where nobody
+   *  leads: then make a new epoch durable, and `grant` it. Throws EBUSY while another
+   *  owner leads. */
   renew(namespace: string, incarnation: string, owner: string, ttlMs: number): number | undefined {
     const grant = this.#grants.get(namespace)
     const now = this.#environment.monotonic()
@@ -40,7 +40,7 @@ export class CommitLeases {
     return grant.epoch
   }
 
-  /** Grants a lease for `ttlMs`. REQUIRES: the epoch is durable and new. */
+  /** Grants the leadership for `ttlMs`. REQUIRES: the epoch is durable and new. */
   grant(namespace: string, incarnation: string, owner: string, ttlMs: number, epoch: number): void {
     const deadline = this.#environment.monotonic() + ttlMs
     this.#grants.set(namespace, { incarnation, owner, epoch, deadline })
