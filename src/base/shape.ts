@@ -152,6 +152,14 @@ export function within(shape: Shape): Rule {
   return { is, expected: `{${names.join(', ')}} with values as they are documented` }
 }
 
+/** Returns the fields of an object that are not undefined. */
+export function defined<T extends object>(
+  fields: T,
+): { -readonly [name in keyof T]?: Exclude<T[name], undefined> } {
+  const given = Object.entries(fields).filter(([, value]) => value !== undefined)
+  return Object.fromEntries(given) as { -readonly [name in keyof T]?: Exclude<T[name], undefined> }
+}
+
 /** Yields the chunks of a stream, and throws EINVAL for one that is not bytes. */
 export async function* bytesOf(chunks: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
   for await (const chunk of chunks) {

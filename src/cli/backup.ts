@@ -4,18 +4,9 @@
 import { open, rename, rm, stat } from 'node:fs/promises'
 import { dirname, resolve } from 'node:path'
 import type { Skipped } from '../api/upkeep.js'
+import { defined } from '../base/shape.js'
 import { TailraceError } from '../error.js'
-import {
-  argument,
-  command,
-  defined,
-  file,
-  flag,
-  inputFile,
-  option,
-  stdin,
-  UsageError,
-} from './command.js'
+import { argument, command, file, flag, inputFile, option, stdin, UsageError } from './command.js'
 import { at, json, namespace, place, utc } from './options.js'
 import { counted } from './progress.js'
 import { quoted } from './quote.js'

@@ -6,7 +6,8 @@
 
 import { jobsPageMax } from '../api/job.js'
 import type { Store } from '../api/store.js'
-import { type Command, type Completion, defined, isVariadic, longFlag } from './command.js'
+import { defined } from '../base/shape.js'
+import { type Command, type Completion, isVariadic, longFlag } from './command.js'
 import { optionOf, type Standing, splitFlag, standingAfter } from './command-line.js'
 import { isUnsafe, quotedWord } from './quote.js'
 

@@ -307,12 +307,3 @@ function argumentsOf(
   }
   return values
 }
-
-/** The same fields without those that are undefined: an option that was not given is not passed on. */
-export function defined<T extends object>(
-  fields: T,
-): { -readonly [name in keyof T]?: Exclude<T[name], undefined> } {
-  return Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined)) as {
-    -readonly [name in keyof T]?: Exclude<T[name], undefined>
-  }
-}

@@ -1,12 +1,12 @@
 /** The commands that name what is there already: cp, mv, fork, restore, and links. See rfc/18, rules 1 to 6. */
 
+import { defined } from '../base/shape.js'
 import { TailraceError } from '../error.js'
 import {
   type ArgumentValues,
   argument,
   type CommandContext,
   command,
-  defined,
   flag,
   key,
   namespaceName,

@@ -2,13 +2,13 @@
 
 import type { Event } from '../api/event.js'
 import { parseJson } from '../base/json.js'
+import { defined } from '../base/shape.js'
 import { TailraceError } from '../error.js'
 import {
   argument,
   type CommandContext,
   command,
   commandGroup,
-  defined,
   flag,
   key,
   option,

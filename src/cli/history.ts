@@ -6,17 +6,9 @@ import type { DiffEntry, LogEntry, RootEntry, Side } from '../api/history.js'
 import { pageMax } from '../api/kvs.js'
 import { primary } from '../api/namespace.js'
 import type { Store } from '../api/store.js'
+import { defined } from '../base/shape.js'
 import { TailraceError } from '../error.js'
-import {
-  argument,
-  type CommandContext,
-  command,
-  defined,
-  flag,
-  key,
-  option,
-  pinName,
-} from './command.js'
+import { argument, type CommandContext, command, flag, key, option, pinName } from './command.js'
 import { at, json, namespace, place, utc } from './options.js'
 import type { Line } from './output.js'
 import { jsonLine, quoted } from './quote.js'

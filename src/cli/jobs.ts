@@ -3,12 +3,12 @@
 
 import { constants } from 'node:os'
 import { type JobFilter, type Jobs, type JobView, jobFilters, jobsPageMax } from '../api/job.js'
+import { defined } from '../base/shape.js'
 import { TailraceError } from '../error.js'
 import { exitCodeOf } from '../job/state.js'
 import {
   argument,
   command,
-  defined,
   flag,
   jobId,
   option,

@@ -7,6 +7,7 @@ import type { Stat } from '../api/kvs.js'
 import type { Store } from '../api/store.js'
 import type { TrimTo } from '../api/transaction.js'
 import type { AppendEvent, LiveEvent } from '../api/watch.js'
+import { defined } from '../base/shape.js'
 import { TailraceError } from '../error.js'
 import { jobsNamespace } from '../job/keys.js'
 import { atOneRoot } from '../store/at-one-root.js'
@@ -14,7 +15,6 @@ import {
   argument,
   type CommandContext,
   command,
-  defined,
   flag,
   key,
   option,

@@ -1,13 +1,13 @@
 /** Namespaces: `tailrace ns`, their settings, and their roots. See rfc/6; for the settings, rfc/10. */
 
 import type { Settings, SettingsChange } from '../api/namespace.js'
+import { defined } from '../base/shape.js'
 import { TailraceError } from '../error.js'
 import { jobsNamespace } from '../job/keys.js'
 import {
   argument,
   command,
   commandGroup,
-  defined,
   namespaceName,
   option,
   orNone,

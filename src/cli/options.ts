@@ -3,9 +3,9 @@
 
 import type { CommitOptions } from '../api/kvs.js'
 import type { Capping, Expiry, Guard, Producer } from '../api/transaction.js'
+import { defined } from '../base/shape.js'
 import { tokenOfText } from '../wire/token.js'
 import {
-  defined,
   directory,
   flag,
   grouped,

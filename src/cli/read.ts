@@ -2,8 +2,9 @@
 
 import type { ListEntry, Reading, Stat } from '../api/kvs.js'
 import { primary } from '../api/namespace.js'
+import { defined } from '../base/shape.js'
 import { TailraceError } from '../error.js'
-import { argument, type CommandContext, command, defined, flag, key, option } from './command.js'
+import { argument, type CommandContext, command, flag, key, option } from './command.js'
 import { at, force, json, namespace, place } from './options.js'
 import type { Line, Output } from './output.js'
 import { counted } from './progress.js'

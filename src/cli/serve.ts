@@ -6,19 +6,12 @@ import { closeSync, writeSync } from 'node:fs'
 import { join } from 'node:path'
 import { OrphanReaper } from '../base/orphans.js'
 import { becomeSubreaper } from '../base/posix.js'
+import { defined } from '../base/shape.js'
 import { toTailraceError } from '../error.js'
 import { busyExitCode } from '../local/local.js'
 import { LogFile } from '../local/log-file.js'
 import type { Server } from '../server/server.js'
-import {
-  type CommandContext,
-  command,
-  defined,
-  flag,
-  many,
-  type OptionValues,
-  option,
-} from './command.js'
+import { type CommandContext, command, flag, many, type OptionValues, option } from './command.js'
 import { data, json } from './options.js'
 import { escaped } from './quote.js'
 import { dataDirectory } from './session.js'

@@ -5,9 +5,9 @@ import { getPriority } from 'node:os'
 import { idVariable, type Submission } from '../api/job.js'
 import { isAbove, isLimitName, type Limit, type Limits, readLimits } from '../base/limits.js'
 import type { TerminalSize } from '../base/posix.js'
+import { defined } from '../base/shape.js'
 import { isJobId } from '../job/ids.js'
 import {
-  defined,
   directory,
   flag,
   grouped,

@@ -5,18 +5,11 @@
 import { once } from 'node:events'
 import type { CheckReport, Finding } from '../api/check.js'
 import type { Collected, CollectProgress } from '../api/upkeep.js'
+import { defined } from '../base/shape.js'
 import { spawnAlone } from '../base/spawn.js'
 import { isCode, TailraceError } from '../error.js'
 import { mainFile } from '../local/installation.js'
-import {
-  argument,
-  type CommandContext,
-  command,
-  defined,
-  flag,
-  key,
-  type OptionValues,
-} from './command.js'
+import { argument, type CommandContext, command, flag, key, type OptionValues } from './command.js'
 import { data, json, namespace, place } from './options.js'
 import { Progress, transferText } from './progress.js'
 import { quoted } from './quote.js'

@@ -4,6 +4,7 @@
 
 import type { Store } from '../api/store.js'
 import type { From, Position, ValueEvent, WatchEvent, WatchOptions } from '../api/watch.js'
+import { defined } from '../base/shape.js'
 import { isCode, toTailraceError } from '../error.js'
 import { position } from '../wire/frames.js'
 import { parse } from '../wire/schema.js'
@@ -12,7 +13,6 @@ import {
   type CommandContext,
   choice,
   command,
-  defined,
   flag,
   key,
   type OptionValues,

@@ -13,13 +13,13 @@ import {
   transactionSizeMax,
 } from '../api/transaction.js'
 import { parseJson } from '../base/json.js'
+import { defined } from '../base/shape.js'
 import { TailraceError } from '../error.js'
 import { parseTransaction } from '../wire/transaction.js'
 import {
   argument,
   type CommandContext,
   command,
-  defined,
   file,
   flag,
   input,

@@ -3,8 +3,9 @@
  *  then. */
 
 import { constants } from 'node:os'
-import type { Event, EventContext } from '../api/event.js'
+import type { Event } from '../api/event.js'
 import type { ExitCode, JobView, Spec } from '../api/job.js'
+import { defined } from '../base/shape.js'
 import { TailraceError } from '../error.js'
 
 /** The end of a process: its exit status, or the signal that ended it. Neither is set if the end is
@@ -83,10 +84,7 @@ export function exitCodeOf(view: JobView): ExitCode {
 /** Makes the event of the job's eventlog. */
 export function eventOf(event: JobEvent): Event {
   const { name, at, ...context } = event
-  const fields: EventContext = Object.fromEntries(
-    Object.entries(context).filter(([, value]) => value !== undefined),
-  )
-  return { timestamp: at / 1000, name, context: fields }
+  return { timestamp: at / 1000, name, context: defined(context) }
 }
 
 type Fields = { readonly [field in keyof (StartedProcess & Exception & Exit)]?: unknown }

@@ -2,8 +2,7 @@
  *  See rfc/19, rule 5. Pure. */
 
 import type { Cap, Capping } from '../api/transaction.js'
-import { invalid } from '../base/shape.js'
-import { some } from './kv-read.js'
+import { defined, invalid } from '../base/shape.js'
 
 type CapQuery = Cap & { readonly uncap?: boolean }
 
@@ -16,7 +15,7 @@ export function withCap<Q extends CapQuery>({
   uncap,
   ...rest
 }: Q): Omit<Q, 'keep' | 'keepBytes' | 'keepAge' | 'uncap'> & Capping {
-  const cap = some({ keep, keepBytes, keepAge })
+  const cap = defined({ keep, keepBytes, keepAge })
   const isGiven = Object.keys(cap).length > 0
   if (isGiven && uncap) throw invalid('?uncap takes the cap away: beside it there is none')
   if (isGiven) return { ...rest, cap }

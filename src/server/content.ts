@@ -2,6 +2,7 @@
  *  rules 7 to 11. */
 
 import type { Op } from '../api/transaction.js'
+import { defined } from '../base/shape.js'
 import { blobSizeMax } from '../blob/blob.js'
 import { TailraceError } from '../error.js'
 import { loadBlob, storeBlob } from '../wire/blobs.js'
@@ -9,7 +10,6 @@ import { putTreeobj } from '../wire/keys.js'
 import { readBody, readJsonBody } from './body.js'
 import type { ServerContext } from './context.js'
 import { cacheForever, conditionally, conditionsOf, guardsOf } from './etag.js'
-import { some } from './kv-read.js'
 import { idempotencyOf } from './once.js'
 import type { Routes } from './routes.js'
 
@@ -31,10 +31,10 @@ export function serveContent(routes: Routes, { store }: ServerContext): void {
   })
   routes.serveHttp(putTreeobj, async ({ key, namespace, dangling }, { request, reply }) => {
     const conditions = conditionsOf(request)
-    const scope = { ...some({ namespace }), ...idempotencyOf(request, conditions) }
+    const scope = { ...defined({ namespace }), ...idempotencyOf(request, conditions) }
     const treeobj = await readJsonBody(request)
-    const op: Op = { op: 'treeobj', key, treeobj, ...some({ dangling }) }
-    const look = () => store.stat(key, some({ namespace }))
+    const op: Op = { op: 'treeobj', key, treeobj, ...defined({ dangling }) }
+    const look = () => store.stat(key, defined({ namespace }))
     const judged = { look, guards: guardsOf(request), again: true }
     const committed = await conditionally(conditions, key, judged, (guards) =>
       store.commit({ ops: [op], guards }, scope),

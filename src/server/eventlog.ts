@@ -4,7 +4,7 @@
 import type { Event } from '../api/event.js'
 import { primary } from '../api/namespace.js'
 import { transactionSizeMax } from '../api/transaction.js'
-import { invalid } from '../base/shape.js'
+import { defined, invalid } from '../base/shape.js'
 import {
   appendPieces,
   EventPieces,
@@ -29,7 +29,7 @@ import {
   wantsEventStream,
 } from './event-stream.js'
 import { checkHeartbeat, heartbeatMsDefault, withHeartbeat } from './heartbeat.js'
-import { created, some } from './kv-read.js'
+import { created } from './kv-read.js'
 import { idempotencyOf } from './once.js'
 import type { Routes } from './routes.js'
 import { sendStream, signalOf } from './stream.js'
@@ -84,7 +84,7 @@ async function read(
     return reply
   }
   if (waitCreate) await created(context, { key, namespace, signal })
-  const events = readEvents(store, key, { namespace, signal, ...some({ at, minSeq }) })
+  const events = readEvents(store, key, { namespace, signal, ...defined({ at, minSeq }) })
   await sendEvents(context, reply, events, { signal })
   return reply
 }

@@ -2,7 +2,7 @@
  *  rfc/12. */
 
 import type { JobState } from '../api/job.js'
-import { invalid } from '../base/shape.js'
+import { defined, invalid } from '../base/shape.js'
 import { followEvents, readEvents } from '../eventlog/eventlog.js'
 import {
   type ReadStreamOptions,
@@ -37,7 +37,6 @@ import {
 } from './event-stream.js'
 import { sendEventStream, sendEvents, sendFollowed } from './eventlog.js'
 import { checkHeartbeat, heartbeatMsDefault, withHeartbeat } from './heartbeat.js'
-import { some } from './kv-read.js'
 import { type ByteRange, rangeOf, refuseRange } from './range.js'
 import type { Routes } from './routes.js'
 import { sendStream, signalOf } from './stream.js'
@@ -46,7 +45,7 @@ export function serveJobs(routes: Routes, context: ServerContext): void {
   const { jobs } = context.store
   routes.serve(submitJob, (submission) => jobs.submit(submission))
   routes.serve(listJobs, ({ state: states, ...asked }) =>
-    jobs.list({ ...asked, ...some({ states }) }),
+    jobs.list({ ...asked, ...defined({ states }) }),
   )
   routes.serve(showJob, ({ id, wait }, call) => (wait ? jobs.wait(id, call.signal) : jobs.show(id)))
   routes.serve(pruneJobs, ({ olderThan, ...asked }, { signal }) =>
@@ -131,7 +130,7 @@ async function output(
   const size = ranged ? (await sizeOfStreams(context.store, id, signal))[name] : 0
   const part = ranged ? rangeOf(range, size) : undefined
   if (part === 'unsatisfiable') return refuseRange(reply, size)
-  const pieces = readStream(context.store, id, name, { signal, ...some(asked), ...part })
+  const pieces = readStream(context.store, id, name, { signal, ...defined(asked), ...part })
   const counted = context.activity.beginWatch()
   if (part) reply.code(206)
   const head = { ...headers, ...(part && rangeHeaders(part, isOver(state) ? size : '*')) }
@@ -166,7 +165,7 @@ async function sendOutputEvents(
     return reply.code(204).send()
   }
   const asked = from === undefined ? output.asked : { follow: true, from }
-  const read = readStreamPieces(store, id, name, { signal, ...some(asked) })
+  const read = readStreamPieces(store, id, name, { signal, ...defined(asked) })
   const pieces = withHeartbeat(outputFrames(read), heartbeat, eventHeartbeat)
   const counted = activity.beginWatch()
   try {

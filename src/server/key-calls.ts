@@ -1,10 +1,11 @@
 /** The requests on keys whose arguments and answers are JSON: stat, treeobj, list, root,
  *  transactions, and reads of several keys at one root. See rfc/12. */
 
+import { defined } from '../base/shape.js'
 import { getTreeobj, listKeys, root, statKey } from '../wire/keys.js'
 import { read, txn } from '../wire/transaction.js'
 import type { ServerContext } from './context.js'
-import { missing, some } from './kv-read.js'
+import { missing } from './kv-read.js'
 import type { Call, Routes } from './routes.js'
 
 export function serveKeyCalls(routes: Routes, { store }: ServerContext): void {
@@ -23,7 +24,7 @@ export function serveKeyCalls(routes: Routes, { store }: ServerContext): void {
   )
   routes.serve(root, (args, call) => store.root({ ...args, ...waiting(call, args.waitSeq) }))
   routes.serve(txn, ({ namespace, ...transaction }, { idempotencyKey }) =>
-    store.commit(transaction, some({ namespace, idempotencyKey })),
+    store.commit(transaction, defined({ namespace, idempotencyKey })),
   )
   routes.serve(read, async ({ keys, ...scope }, call) => {
     const { seq, values } = await store.readMany(keys, {
@@ -36,5 +37,5 @@ export function serveKeyCalls(routes: Routes, { store }: ServerContext): void {
 
 /** Returns the signal of a request that waits for a seq, so that the wait ends with its client. */
 function waiting(call: Call, seq: number | undefined): { readonly signal?: AbortSignal } {
-  return seq === undefined ? {} : some({ signal: call.signal })
+  return seq === undefined ? {} : defined({ signal: call.signal })
 }

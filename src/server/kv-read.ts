@@ -5,7 +5,7 @@
 
 import type { Reading, ReadScope, Stat } from '../api/kvs.js'
 import { primary } from '../api/namespace.js'
-import { invalid } from '../base/shape.js'
+import { defined, invalid } from '../base/shape.js'
 import { blobSizeMax } from '../blob/blob.js'
 import { TailraceError } from '../error.js'
 import type { LogPlace } from '../kvs/log-place.js'
@@ -59,7 +59,7 @@ export async function get(
     if (at !== undefined) throw invalid('?at is one root: there is nothing to wait for')
     await created(context, { key, namespace, signal })
   }
-  const scope = { namespace, ...some({ at, minSeq, signal }) }
+  const scope = { namespace, ...defined({ at, minSeq, signal }) }
   const conditions = conditionsOf(request)
   const looked = await atOneRoot(async (): Promise<Ranged> => {
     if (request.headers.range !== undefined) {
@@ -67,9 +67,9 @@ export async function get(
     }
     const proven = position && (await proveRead(context, key, { position, from, scope }))
     const asked = proven
-      ? { ...proven, ...some({ signal, to }) }
-      : { ...scope, ...some({ index, from, to }) }
-    return { found: await context.store.read(key, asked), ...some({ from: proven?.from }) }
+      ? { ...proven, ...defined({ signal, to }) }
+      : { ...scope, ...defined({ index, from, to }) }
+    return { found: await context.store.read(key, asked), ...defined({ from: proven?.from }) }
   })
   if ('answered' in looked) return looked.answered
   const { found, range } = looked
@@ -124,7 +124,7 @@ async function proveRead(
 ): Promise<{ readonly namespace: string; readonly at: number; readonly from: number }> {
   const { position, scope } = asked
   const { namespace = primary, minSeq, signal } = scope
-  if (minSeq !== undefined) await store.root({ namespace, waitSeq: minSeq, ...some({ signal }) })
+  if (minSeq !== undefined) await store.root({ namespace, waitSeq: minSeq, ...defined({ signal }) })
   const from = asked.from ?? position.offset
   const { end } = await store.places.check(key, position, from, { namespace })
   return { namespace, at: end.seq, from }
@@ -132,7 +132,7 @@ async function proveRead(
 
 /** Returns the root that a value was read at. */
 function rootOf({ namespace, at }: ReadScope, { seq }: Stat) {
-  return { ...some({ namespace }), at: at ?? seq }
+  return { ...defined({ namespace }), at: at ?? seq }
 }
 
 /** Returns the header with the place behind all bytes of a key at a root. Returns no header if the
@@ -175,7 +175,7 @@ async function readRange(
   const range = wanted && { from: base + wanted.from, to: base + wanted.to }
   const { minSeq: _, ...there } = scope
   const at = scope.at ?? stat.seq
-  return { found: await context.store.read(key, { ...there, at, ...some({ ...range }) }), range }
+  return { found: await context.store.read(key, { ...there, at, ...defined({ ...range }) }), range }
 }
 
 /** Answers `HEAD`. Throws EINVAL, ENOENT, EISDIR, ECONFLICT, EOVERWRITTEN, ECOMPACTED. */
@@ -187,7 +187,7 @@ export async function head(
 ): Promise<Reply> {
   const { key, namespace = primary, at, minSeq, from } = query
   const signal = minSeq === undefined ? undefined : signalOf(context.activity, reply)
-  let scope: ReadScope = { namespace, ...some({ at, minSeq, signal }) }
+  let scope: ReadScope = { namespace, ...defined({ at, minSeq, signal }) }
   if (query.position === undefined) {
     if (from !== undefined) throw invalid('?from goes with ?position here')
   } else {
@@ -229,7 +229,7 @@ export async function created(
   },
 ): Promise<void> {
   const { key, namespace, signal } = where
-  const options = { mode: 'value', namespace, waitCreate: true, ...some({ signal }) } as const
+  const options = { mode: 'value', namespace, waitCreate: true, ...defined({ signal }) } as const
   for await (const _ of context.store.watch(key, options)) return
 }
 
@@ -262,12 +262,4 @@ async function joined(chunks: AsyncIterable<Uint8Array>): Promise<Buffer> {
 /** Returns a view of the bytes, not a copy. */
 function bufferOf(bytes: Uint8Array): Buffer {
   return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
-}
-
-type Given<T> = { [K in keyof T]?: Exclude<T[K], undefined> }
-
-/** Returns the fields that are not undefined. */
-export function some<T extends object>(fields: T): Given<T> {
-  const entries = Object.entries(fields).filter(([, value]) => value !== undefined)
-  return Object.fromEntries(entries) as Given<T>
 }

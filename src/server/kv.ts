@@ -4,6 +4,7 @@
 
 import { primary } from '../api/namespace.js'
 import { transactionSizeMax } from '../api/transaction.js'
+import { defined } from '../base/shape.js'
 import { blobSizeMax } from '../blob/blob.js'
 import { appendKey, getKey, headKey, putKey, unlinkKey } from '../wire/keys.js'
 import type { ArgsOf } from '../wire/request.js'
@@ -14,7 +15,7 @@ import { contentLengthOf, readBody, streamHeldBody } from './body.js'
 import { withCap } from './cap.js'
 import type { ServerContext } from './context.js'
 import { conditionally, conditionsOf, guardsOf } from './etag.js'
-import { get, head, missing, placeHeader, some } from './kv-read.js'
+import { get, head, missing, placeHeader } from './kv-read.js'
 import { idempotencyOf, producerOf } from './once.js'
 import type { Routes } from './routes.js'
 
@@ -80,7 +81,7 @@ async function unlink(
   // With an idempotency key the request may be a repeat, and the first one has removed the key.
   const sure = once.idempotencyKey !== undefined
   if (!sure && !(await store.stat(key, { namespace, nofollow: true }))) throw missing(key)
-  const op = { op: 'unlink', key, ...some({ recursive }) } as const
+  const op = { op: 'unlink', key, ...defined({ recursive }) } as const
   const look = () => store.stat(key, { namespace })
   const judged = { look, guards: guardsOf(request), again: true }
   const committed = await conditionally(conditions, key, judged, (guards) =>

@@ -4,7 +4,7 @@
  *  wait ends. */
 
 import { setImmediate } from 'node:timers/promises'
-import { invalid } from '../base/shape.js'
+import { defined, invalid } from '../base/shape.js'
 import { Wakeup } from '../base/wakeup.js'
 import { TailraceError, toTailraceError } from '../error.js'
 import { type CallFrame, isCallFrame, type RequestFrame } from '../wire/frames.js'
@@ -13,7 +13,6 @@ import { errorBodyOf } from '../wire/status.js'
 import type { read } from '../wire/transaction.js'
 import type { ServerContext } from './context.js'
 import type { Inbox } from './inbox.js'
-import { some } from './kv-read.js'
 import type { Outbox } from './outbox.js'
 import type { AskedCall, Call, Routes } from './routes.js'
 import { ServedWatch, type WatchRequest } from './served-watch.js'
@@ -163,7 +162,7 @@ export class ServedRequests {
     this.#requests.set(id, pending)
     try {
       const call: Call = {
-        ...some({ idempotencyKey: frame.idempotencyKey }),
+        ...defined({ idempotencyKey: frame.idempotencyKey }),
         get signal() {
           return signalOf()
         },
@@ -195,7 +194,7 @@ export class ServedRequests {
     this.#inbox.spend(lookupsOf(args) * lookupCost)
     // A read that waits for a seq takes no place meanwhile.
     if (waits)
-      await this.#context.store.root(some({ namespace, waitSeq: minSeq, signal: call.signal }))
+      await this.#context.store.root(defined({ namespace, waitSeq: minSeq, signal: call.signal }))
     await this.#reads.run(async () => {
       await this.#outbox.drained(this.#closed.signal)
       deliver(await asked.run(call))
