@@ -7,7 +7,7 @@ import { hashBlob } from '../blob/hash.js'
 import { TailraceError } from '../error.js'
 import { emptyArray, openArray, pushBlob } from '../tree/array.js'
 import { lookup } from '../tree/lookup.js'
-import { componentsOf, type Key } from '../treeobj/key.js'
+import { componentsOf, type Key, shownKey } from '../treeobj/key.js'
 import type { Dir, Treeobj } from '../treeobj/treeobj.js'
 import type { DraftDir, DraftEntry, DraftPlace, OpenLog } from './draft.js'
 import type { DraftGroup, Work } from './group.js'
@@ -71,7 +71,7 @@ export async function logOf(
 
 /** Returns an EISDIR for a key that names a directory. */
 export function isDirectory(key: Key): TailraceError {
-  return new TailraceError('EISDIR', `${shown(key)} is a directory`)
+  return new TailraceError('EISDIR', `${shownKey(key)} is a directory`)
 }
 
 /** The source of a copy. `namespace`: undefined is the group's own; `at`:
@@ -92,7 +92,7 @@ export async function sourceOf(group: DraftGroup, source: PreparedSource): Promi
       ? await draftTreeobj(drafted, from)
       : await treeobjIn(group, await group.sources(namespace, at), namespace, from)
   if (treeobj) return treeobj
-  throw new TailraceError('ENOENT', `there is no ${shown(from)} to copy`)
+  throw new TailraceError('ENOENT', `there is no ${shownKey(from)} to copy`)
 }
 
 /** Returns what a key named at a retained root of the group's namespace. A link at its end is not
@@ -127,9 +127,4 @@ async function treeobjIn(
 ): Promise<Treeobj | undefined> {
   const views = (name: string) => (name === namespace ? data : group.views(name))
   return (await lookup(group.nodes, views, namespace, key, { follow: true })).treeobj
-}
-
-/** Returns a key as a message shows it. */
-export function shown(key: Key): string {
-  return key === '' ? '/' : key
 }

@@ -10,7 +10,7 @@ import type { Content } from '../content/content.js'
 import { type Code, canceled, TailraceError } from '../error.js'
 import type { OpenNamespaces } from '../kvs/namespaces.js'
 import type { Nodes } from '../tree/nodes.js'
-import { rootKey } from '../treeobj/key.js'
+import { rootKey, shownKey } from '../treeobj/key.js'
 import type { Dir } from '../treeobj/treeobj.js'
 import { audit, Damaged } from '../walk/audit.js'
 import { Clean } from '../walk/inspect.js'
@@ -127,7 +127,7 @@ async function namedError(
     },
   }
   const [damage] = await audit(walk, data, rootKey).catch(() => [])
-  const key = damage && (damage.key === rootKey ? '/' : damage.key)
+  const key = damage && shownKey(damage.key)
   const where = key === undefined ? '' : `${JSON.stringify(key)} cannot be read: `
   const message = `${where}${error.message}; the export is not whole; "tailrace fsck" lists all that is damaged, skipDamaged (--skip-damaged) leaves it out`
   return new TailraceError(error.code, message, { cause: error })

@@ -19,7 +19,7 @@ import type { LiveNamespace } from '../past/namespace.js'
 import { type Adopt, notEmpty, otherTree } from '../transaction/adopt.js'
 import { ownTransaction } from '../transaction/transaction.js'
 import { Nodes } from '../tree/nodes.js'
-import { parseNamespaceName, rootKey } from '../treeobj/key.js'
+import { parseNamespaceName, rootKey, shownKey } from '../treeobj/key.js'
 import { emptyDir } from '../treeobj/treeobj.js'
 import { audit, Damaged } from '../walk/audit.js'
 import { Clean } from '../walk/inspect.js'
@@ -223,7 +223,7 @@ class ImportStore implements NodeSource {
     const [damage] = await audit(walk, data, rootKey)
     if (damage) {
       const { key, lost: found } = damage
-      const where = key === rootKey ? '/' : key
+      const where = shownKey(key)
       const message = `the export's tree does not hold together at ${where} (${found.error.message}): nothing was imported`
       const code = this.isOwn(found.error) ? 'ECORRUPT' : 'EINVAL'
       throw new TailraceError(code, message, { cause: found.error })

@@ -10,7 +10,7 @@ import type { Blobref } from '../blob/blobref.js'
 import type { Content, NodeSource } from '../content/content.js'
 import { canceled, TailraceError } from '../error.js'
 import { Nodes } from '../tree/nodes.js'
-import { type Key, rootKey } from '../treeobj/key.js'
+import { type Key, rootKey, shownKey } from '../treeobj/key.js'
 import { type Dir, emptyDir } from '../treeobj/treeobj.js'
 import { audit, Damaged } from '../walk/audit.js'
 import { Clean } from '../walk/inspect.js'
@@ -64,7 +64,7 @@ export async function readableOf(
     if (first.has(key)) continue
     const { code, message } = lost.error
     const more = others > 0 ? ` (and under ${others} other keys)` : ''
-    first.set(key, { key: key === rootKey ? '/' : key, code, message: `${message}${more}` })
+    first.set(key, { key: shownKey(key), code, message: `${message}${more}` })
   }
   const load = (ref: Blobref) => content.load(ref)
   return {

@@ -16,7 +16,7 @@ import { endLife } from '../present/expiry.js'
 import { closeArray, emptyArray, pushBlob } from '../tree/array.js'
 import { NodeWriter } from '../tree/nodes.js'
 import { readRoot, type Trees, writeRoot } from '../tree/root.js'
-import { type Key, rootKey } from '../treeobj/key.js'
+import { rootKey, shownKey } from '../treeobj/key.js'
 import { emptyDir, inlineSizeMax, type Treeobj } from '../treeobj/treeobj.js'
 import { attempt } from '../walk/inspect.js'
 import { type Mended, type MendPorts, mendDir } from '../walk/mend.js'
@@ -77,7 +77,7 @@ async function mend(
     const kept = 'kept' in each ? each.kept : undefined
     if ('was' in each) await endLife({ nodes, meta: drafts.meta }, each.key)
     const at = await lostFound.place(each.key || '.root', kept, note(noteFor(each)))
-    moved.push({ key: shown(each.key), ...at })
+    moved.push({ key: shownKey(each.key), ...at })
   }
   if (metaMended.length > 0) {
     const lost = metaMended.map(({ key, losses }) => ({ key, losses }))
@@ -142,7 +142,7 @@ async function older(
 
 function noteFor(mended: Mended): unknown {
   const { key, losses } = mended
-  if (!('was' in mended)) return { key: shown(key), lost: losses }
+  if (!('was' in mended)) return { key: shownKey(key), lost: losses }
   const { count, size, base, ref } = mended.was
   const kept = { count: mended.kept?.count ?? 0, size: mended.kept?.size ?? 0 }
   return { key, was: { count, size, ref, ...(base ? { base } : {}) }, kept, lost: losses }
@@ -169,8 +169,4 @@ function sizesOf(before: Root, blobs: readonly Blob[], size: number): Partial<Ro
   if (before.written === undefined) return {}
   const added = blobs.reduce((sum, { bytes }) => sum + bytes.length, 0)
   return { written: before.written + added, size }
-}
-
-function shown(key: Key): string {
-  return key === rootKey ? '/' : key
 }

@@ -2,7 +2,7 @@
  *  Invariant: a finding names the namespace and the key by which a user knows what is damaged. */
 
 import type { Finding } from '../api/check.js'
-import { rootKey } from '../treeobj/key.js'
+import { shownKey } from '../treeobj/key.js'
 import type { Damage } from '../walk/audit.js'
 
 /** Makes the finding of a damage. */
@@ -12,7 +12,7 @@ export function findingOf(
 ): Finding {
   const { key, others, lost } = damage
   const { ref, error } = lost
-  const found = { ...place, code: error.code, key: key === rootKey ? '/' : key }
+  const found = { ...place, code: error.code, key: shownKey(key) }
   const rest = { ...(others > 0 ? { others } : {}), ref, message: error.message }
   if (damage.kind === 'blobs') {
     const { from, to, offset, end } = damage.lost

@@ -16,7 +16,7 @@ import type { Nodes } from '../tree/nodes.js'
 import { peekRoot } from '../tree/root.js'
 import { corrupt } from '../treeobj/check.js'
 import { statOf } from '../treeobj/codec.js'
-import { isAddressable, type Key, parseEntryKey, parseKey } from '../treeobj/key.js'
+import { isAddressable, type Key, parseEntryKey, parseKey, shownKey } from '../treeobj/key.js'
 import {
   baseOf,
   checkAboveBase,
@@ -88,7 +88,7 @@ export class Reader {
     if (!treeobj) return undefined
     const stat = statOf(treeobj, snapshot.seq)
     if (treeobj.type === 'dir')
-      throw new TailraceError('EISDIR', `${shown(key)} is a directory: list it`)
+      throw new TailraceError('EISDIR', `${shownKey(key)} is a directory: list it`)
     if (index !== undefined && index >= stat.count) {
       throw new TailraceError(
         'ENOENT',
@@ -178,7 +178,7 @@ export class Reader {
     },
   ): Promise<Listing> {
     const { treeobj } = await this.find(snapshot, parseKey(key), { follow: true })
-    if (!treeobj) throw new TailraceError('ENOENT', `${shown(key)} is not there`)
+    if (!treeobj) throw new TailraceError('ENOENT', `${shownKey(key)} is not there`)
     if (treeobj.type !== 'dir') throw new TailraceError('ENOTDIR', `${key} is not a directory`)
     const page = new Page(options.limit)
     const after = options.after === undefined ? undefined : parseEntryKey(options.after)
@@ -267,10 +267,6 @@ function afterOf(after: string | undefined): { after?: string } {
 function checkBound(name: string, value: number | undefined): void {
   if (value === undefined || (Number.isSafeInteger(value) && value >= 0)) return
   throw new TailraceError('EINVAL', `${name} is a whole number, 0 or more`)
-}
-
-function shown(key: string): string {
-  return key === '' ? '/' : key
 }
 
 /** An entry that was found without I/O, and the root it was found at. */

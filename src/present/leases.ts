@@ -8,7 +8,7 @@ import type { LeaseAction, Token } from '../api/transaction.js'
 import { corrupt, isCount } from '../base/stored.js'
 import type { Plain } from '../blob/codec.js'
 import type { DraftGroup, Work } from '../draft/group.js'
-import { own, shown } from '../draft/locate.js'
+import { own } from '../draft/locate.js'
 import {
   getRecord,
   hashName,
@@ -22,7 +22,7 @@ import {
 import { TailraceError } from '../error.js'
 import type { Nodes } from '../tree/nodes.js'
 import { leaseMark } from '../tree/root.js'
-import type { Key } from '../treeobj/key.js'
+import { type Key, shownKey } from '../treeobj/key.js'
 import type { Dir } from '../treeobj/treeobj.js'
 import type { GrantedLease, LeaseTable } from './lease-table.js'
 
@@ -205,7 +205,7 @@ async function take(
   if (held) {
     throw new TailraceError(
       'ECONFLICT',
-      `the lease of ${shown(key)} is held: wait until it is gone`,
+      `the lease of ${shownKey(key)} is held: wait until it is gone`,
       {
         failed: { state: stateOf(group, held) },
       },
@@ -257,7 +257,7 @@ function isHeld(group: LeaseGroup, held: GrantedLease | undefined, token: Token)
 }
 
 function notHeld(key: Key): string {
-  return `the lease of ${shown(key)} is not held with that token: what it was for belongs to others now`
+  return `the lease of ${shownKey(key)} is not held with that token: what it was for belongs to others now`
 }
 
 function stateOf(group: LeaseGroup, held: GrantedLease | undefined) {

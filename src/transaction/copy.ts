@@ -14,7 +14,6 @@ import {
   logOf,
   own,
   type PreparedSource,
-  shown,
   sourceOf,
   treeobjAt,
   writable,
@@ -24,7 +23,7 @@ import { endLife } from '../present/expiry.js'
 import { closeArray } from '../tree/array.js'
 import { truncateArray } from '../tree/array-read.js'
 import { refOf, sameTreeobj } from '../treeobj/codec.js'
-import { type Key, parseKey, parseNamespaceName, rootKey } from '../treeobj/key.js'
+import { type Key, parseKey, parseNamespaceName, rootKey, shownKey } from '../treeobj/key.js'
 import { type Base, baseNone, type Treeobj } from '../treeobj/treeobj.js'
 
 type Target = { readonly key: Key; readonly replace: boolean }
@@ -182,7 +181,10 @@ async function clearPlace(
   const { entry } = place
   if (!entry) return
   if (entry.type === 'draft' && !replace && !(await group.draft.isEmpty(entry))) {
-    throw new TailraceError('EISDIR', `${shown(key)} is a directory with keys in it: say replace`)
+    throw new TailraceError(
+      'EISDIR',
+      `${shownKey(key)} is a directory with keys in it: say replace`,
+    )
   }
   await checkBreaks(group, place.key, entry)
   await endLife(group, place.key)

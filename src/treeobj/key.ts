@@ -58,6 +58,11 @@ export function joinKey(directory: Key, name: string): Key {
   return (directory === '' ? name : `${directory}/${name}`) as Key
 }
 
+/** Returns a key as messages show it: the root directory is `/`. */
+export function shownKey(key: string): string {
+  return key === '' ? '/' : key
+}
+
 /** True if a key is at most `keySizeMax`, so that requests may name it. Walks that yield keys do
  *  not go into a directory with a longer key: it stands for all that is below it, so that the keys
  *  that they yield are bounded, however deep the tree is. */
