@@ -1,7 +1,9 @@
 /** The budget of memory for the bodies of all requests of a server together. See rfc/12, rule 32.
  *  Invariant: no more than `bodiesSizeMax` is taken. The first `bodyFreeSize` bytes of each body
  *  are not counted, so that large bodies that have stalled keep out no small one. A stalled body
- *  loses its memory to a body that moves. */
+ *  loses its memory to a body that moves, and a large one to one of less than half its size: so who
+ *  fills the memory keeps out nobody who asks for less (longest queue drop: Aiello, Kesselman,
+ *  Mansour, ACM Transactions on Algorithms 5, 2008). */
 
 import { TailraceError } from '../error.js'
 
@@ -11,6 +13,9 @@ export const bodiesSizeMax = 48 * 1024 * 1024
 export const bodyFreeSize = 64 * 1024
 /** The time without a new byte after which a body loses its memory to another body, in ms. */
 export const evictedMs = 1_000
+
+/** A body loses its memory to another one if it has more than so many times as much. */
+const largerTimes = 2
 
 /** The budget of one server. Mutable; shared by its requests. */
 export class BodyBudget {
@@ -32,7 +37,7 @@ export class BodyBudget {
   /** Takes `size` bytes for a share. Throws EBUSY. */
   take(share: BodyShare, size: number): void {
     this.#shares.delete(share)
-    while (this.#taken + size > bodiesSizeMax) this.#makeRoom()
+    while (this.#taken + size > bodiesSizeMax) this.#makeRoom(share.taken + size)
     this.#taken += size
     share.last = this.#monotonic()
     this.#shares.add(share)
@@ -44,14 +49,17 @@ export class BodyBudget {
     this.#taken -= size
   }
 
-  /** Evicts the body that has been stalled for the longest time. Throws EBUSY if none has been
-   *  stalled for `evictedMs`. */
-  #makeRoom(): void {
+  /** Evicts the body that has been stalled for the longest time, if that is `evictedMs`. Otherwise
+   *  evicts the largest body that is much larger than `size`, which the other one will have. Throws
+   *  EBUSY if there is no such body. */
+  #makeRoom(size: number): void {
     const now = this.#monotonic()
+    let largest: BodyShare | undefined
     for (const share of this.#shares) {
-      if (now - share.last < evictedMs) break
-      if (share.evict()) return
+      if (now - share.last >= evictedMs && share.evict()) return
+      if (share.waits && share.taken > (largest?.taken ?? largerTimes * size)) largest = share
     }
+    if (largest?.evict()) return
     const message = 'too many large bodies are on their way: send it again later; nothing was done'
     throw new TailraceError('EBUSY', message)
   }
@@ -68,6 +76,16 @@ export class BodyShare implements Disposable {
 
   constructor(budget: BodyBudget) {
     this.#budget = budget
+  }
+
+  /** The memory that it has, in bytes. */
+  get taken(): number {
+    return this.#taken
+  }
+
+  /** True if it waits for bytes. */
+  get waits(): boolean {
+    return this.#giveUp !== undefined
   }
 
   /** Takes memory for a chunk of `size` bytes. Throws EBUSY. */

@@ -6,7 +6,7 @@ import type { IncomingHttpHeaders, IncomingMessage } from 'node:http'
 import { deferred } from '../base/deferred.js'
 import { parseLongJson } from '../base/long-json.js'
 import { TailraceError } from '../error.js'
-import { type BodyShare, evictedMs } from './body-budget.js'
+import type { BodyShare } from './body-budget.js'
 import { BodyDigest } from './digest.js'
 
 /** The part of a request that its body is read from. `FrontRequest` describes `bodyStallMs` and
@@ -121,7 +121,7 @@ export async function* streamBody(
     if (!stalled) await chunks.return?.()
   }
   if (stalled) {
-    const message = `nothing came of the body for ${stallMs} ms, or for ${evictedMs} ms while others needed its memory: nothing was done`
+    const message = `nothing came of the body for ${stallMs} ms, or others needed its memory: nothing was done`
     throw new TailraceError('ETIMEDOUT', message)
   }
   if (!raw.complete) throw new TailraceError('ECANCELED', 'the client went before the body ended')

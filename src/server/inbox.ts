@@ -5,7 +5,7 @@
 
 import type { Socket as RawSocket } from 'node:net'
 import { TailraceError } from '../error.js'
-import { type BodyBudget, type BodyShare, bodyFreeSize, evictedMs } from './body-budget.js'
+import { type BodyBudget, type BodyShare, bodyFreeSize } from './body-budget.js'
 import type { Pace, Share } from './pace.js'
 import type { ServerSocket } from './websocket.js'
 
@@ -150,7 +150,7 @@ export class Inbox {
     try {
       this.#memory.add(size - this.#counted)
       this.#counted = size
-      this.#memory.whileWaiting(() => this.#refuse(stoodStill()))
+      this.#memory.whileWaiting(() => this.#refuse(evicted()))
     } catch (error) {
       this.#refuse(error)
     }
@@ -168,7 +168,8 @@ export class Inbox {
   }
 }
 
-function stoodStill(): TailraceError {
-  const message = `nothing came of a message for ${evictedMs} ms while others needed its memory: connect again, and send it anew`
+function evicted(): TailraceError {
+  const message =
+    'others needed the memory of a message that was not whole: connect again, and send it anew'
   return new TailraceError('EBUSY', message)
 }

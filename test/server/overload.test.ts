@@ -116,6 +116,33 @@ it('bodies that stand still make room for those that move', async () => {
   }
 })
 
+it('the largest body makes room for one that has less than half of its size', () => {
+  const budget = new BodyBudget(() => 0)
+  const given: string[] = []
+  const begin = (name: string, size: number) => {
+    const share = budget.begin()
+    share.add(bodyFreeSize + size)
+    share.whileWaiting(() => given.push(name))
+    return share
+  }
+  const large = Math.floor(bodiesSizeMax / 3)
+  begin('first', large - 1)
+  begin('second', large + 1)
+  const third = begin('third', large)
+  const half = Math.floor((large + 1) / 2)
+  expect(() => begin('half', half + 1)).toThrow(expect.objectContaining({ code: 'EBUSY' }))
+  expect(given).toEqual([])
+  const small = begin('small', half)
+  expect(given).toEqual(['second'])
+  // Those that are whole wait for nothing, and keep what they have.
+  third.whileWaiting(undefined)
+  small.whileWaiting(undefined)
+  begin('fourth', bodiesSizeMax - 2 * large - half + 1)
+  expect(() => begin('fifth', large)).toThrow(expect.objectContaining({ code: 'EBUSY' }))
+  begin('sixth', 1)
+  expect(given).toEqual(['second', 'first'])
+})
+
 it('the body that stands still for longest makes room, and none that has come just now', () => {
   let now = 0
   const budget = new BodyBudget(() => now)
