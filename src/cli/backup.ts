@@ -68,7 +68,7 @@ export const exportTree = command({
   },
 })
 
-/** Entries that an export left out, read from its first bytes as they pass. */
+/** Reads the entries that an export left out from its first bytes, which it passes on. */
 class SkippedList {
   skipped: readonly Skipped[] = []
   readonly #read: (head: Buffer) => readonly Skipped[] | undefined
@@ -153,8 +153,8 @@ export const verify = command({
   },
 })
 
-/** Writes beside the file, then takes its name; what is no file (a device, a pipe) is written itself. Gives
- *  the bytes. */
+/** Writes a file under another name, then renames it. A device or a pipe is written directly.
+ *  Returns the number of bytes. */
 async function writeFile(path: string, chunks: AsyncIterable<Uint8Array>): Promise<number> {
   const there = await stat(path).catch(() => undefined)
   if (there && !there.isFile()) return writeTo(path, chunks, { sync: false })

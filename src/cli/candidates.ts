@@ -1,8 +1,8 @@
-/** Completion of a command line: the words that may stand at its end, by the declarations of commands and by what a
- *  store holds. See rfc/13, rule 30.
- *  Invariant: no candidate has a character that a terminal acts on. At most `candidatesMax` names are read for one
- *  answer; what its names begin with in common is what all that are there begin with in common, so that a shell which
- *  fills in the common part excludes no name. */
+/** Completion of a command line: the words that may stand at its end, by the declarations of
+ *  commands and by what a store holds. See rfc/13, rule 30.
+ *  Invariant: no candidate has a character that a terminal acts on. One answer reads at most
+ *  `candidatesMax` names. Where there are more, all candidates begin alike only as far as all names
+ *  do, so that a shell which fills in the common beginning excludes no name. */
 
 import { jobsPageMax } from '../api/job.js'
 import type { Store } from '../api/store.js'
@@ -29,9 +29,10 @@ export type Candidates =
   | { readonly kind: 'files' | 'directories' | 'commands' }
 
 /** Opens the store that a command line names by its options; undefined where no server runs. */
-export type OpenStore = (given: Standing['given']) => Promise<Store | undefined>
+type OpenStore = (given: Standing['given']) => Promise<Store | undefined>
 
-/** Completes the last one of `words`, which may be empty. Throws what `openStore` and the store throw. */
+/** Completes the last one of `words`, which may be empty. Throws what `openStore` and the store
+ *  throw. */
 export async function candidatesFor(
   commands: readonly Command[],
   words: readonly string[],
@@ -61,7 +62,8 @@ export async function candidatesFor(
   return { kind: 'words', words: [...named.words, ...found.words] }
 }
 
-/** The completion of the argument with that index. What follows the name of a program is taken for files. */
+/** The completion of the argument with that index. What follows the name of a program is taken for
+ *  files. */
 function completionAt(command: Command | undefined, index: number): Completion | undefined {
   const parameters = Object.values(command?.parameters ?? {})
   const found = parameters[index]
@@ -71,7 +73,7 @@ function completionAt(command: Command | undefined, index: number): Completion |
   return last.completes === 'command' ? 'file' : last.completes
 }
 
-/** The flags that may still be given, by their long names. */
+/** The options that may still be given, by their long flags. */
 function flagsOf({ options, given }: Standing): Candidate[] {
   const offered = Object.entries(options)
     .filter(([name, { hidden, many }]) => hidden !== true && (many || !given.has(name)))
@@ -145,11 +147,12 @@ async function keysOf(
     const found = page.entries.filter(({ name }) => name.startsWith(start))
     return { found, more: page.more && found.length === page.entries.length }
   }
-  // A page begins after a name: the one that is typed whole is asked for by itself.
+  // A page begins after a name, so the name that was typed whole is looked up by itself.
   const exact = start === '' ? undefined : await store.stat(typed, { ...scope, nofollow: true })
   const page = await list(start, candidatesMax)
   const entries = [...(exact ? [{ name: start, type: exact.type }] : []), ...page.found]
-  // Each of these names lies behind all that begin as the names before it do, so the common part gets shorter.
+  // Each further name stands behind all names with the common beginning so far, so the common
+  // beginning gets shorter.
   for (let { more } = page; more; ) {
     const common = commonStart(entries[0]?.name ?? '', entries.at(-1)?.name ?? '')
     if (common === start) break
@@ -160,7 +163,7 @@ async function keysOf(
   return entries.map(({ name, type }) => alone(`${directory}${name}${type === 'dir' ? '/' : ''}`))
 }
 
-/** The characters with which both begin. */
+/** The longest beginning that both have in common, in whole characters. */
 function commonStart(one: string, other: string): string {
   const others = [...other]
   const characters = [...one]

@@ -1,6 +1,6 @@
-/** Reads words of a command line by the declarations of commands, without running anything: which command is meant,
- *  which options are given, and what the next word stands for. Completion and colours use it. See rfc/13, rules 28
- *  and 30.
+/** Reads words of a command line by the declarations of commands, without running anything: which
+ *  command is meant, which options are given, and what the next word stands for. Completion and
+ *  colours use it. See rfc/13, rules 28 and 30.
  *  Invariant: it never throws. Words that no declaration explains are passed over. */
 
 import { type Command, choice, longFlag, type Option, type Options, option } from './command.js'
@@ -87,7 +87,7 @@ class Reader implements Standing {
     else this.#open(found)
   }
 
-  /** `-rf` is `-r -f`, and `-nx` is `-n x`. */
+  /** Takes short options: `-rf` is `-r -f`, and `-nx` is `-n x`. */
   #takeShort(letters: string): void {
     for (let at = 0; at < letters.length; at++) {
       const found = optionOf(this.options, `-${letters[at]}`)
@@ -112,7 +112,8 @@ class Reader implements Standing {
   }
 }
 
-/** The value of `--color`; undefined where it is not given. An option of a job's command is the job's. */
+/** The value of `--color`; undefined where it is not given. An option of a job's command is the
+ *  job's. */
 export function colorAsked(
   commands: readonly Command[],
   argv: readonly string[],
@@ -121,7 +122,8 @@ export function colorAsked(
   return typeof when === 'string' ? when : undefined
 }
 
-/** `--mode=append` → `--mode` and `append`; without a value undefined. */
+/** Splits `--mode=append` into `--mode` and `append`; the value is undefined where there is
+ *  none. */
 export function splitFlag(word: string): readonly [flag: string, value: string | undefined] {
   const end = word.indexOf('=')
   return end < 0 ? [word, undefined] : [word.slice(0, end), word.slice(end + 1)]

@@ -1,10 +1,13 @@
-/** How a command is declared: its name, what it takes, and what it does, in one typed object. See rfc/13.
- *  Invariant: `run` gets only values that the declaration parsed; what does not parse is a UsageError (exit code 2),
- *  never a default. The compiler knows the type of each option and argument, and each option that a rule names. */
+/** Declarations of commands: one typed object has a command's name, its options and arguments, and
+ *  its work. See rfc/13.
+ *  Invariant: `run` gets only values that the declaration parsed; a value that does not parse is a
+ *  UsageError (exit code 2), never a default. The compiler knows the type of each option and
+ *  argument, and each option that a rule names. */
 
 import type { Output } from './output.js'
 
-/** The command line is wrong: exit code 2. The message says what was expected. */
+/** Error for a wrong command line, which ends with exit code 2. The message says what was
+ *  expected. */
 export class UsageError extends Error {
   constructor(message: string) {
     super(message)
@@ -12,7 +15,7 @@ export class UsageError extends Error {
   }
 }
 
-/** The environment, and the names that mean something to us (rfc/13). */
+/** The environment, with the variables that the command reads (rfc/13). */
 export type Variables = Readonly<Record<string, string | undefined>> & {
   readonly TAILRACE_DATA?: string | undefined
   readonly TAILRACE_URL?: string | undefined
@@ -20,24 +23,25 @@ export type Variables = Readonly<Record<string, string | undefined>> & {
   readonly TAILRACE_LEASE?: string | undefined
 }
 
-/** Where a command runs. */
+/** The streams and the environment of a command. */
 export type CommandContext = {
   readonly stdout: Output
   readonly stderr: Output
   readonly environment: Variables
-  /** The command makes a store where there is none. */
+  /** True if the command makes a store where there is none. */
   readonly makesStore: boolean
 }
 
 /** A kind of value that an option or an argument takes. */
 export type ValueKind<T> = {
-  /** `what` names the option or argument in messages; `literal`: the text stands behind `--`. Throws UsageError. */
+  /** Parses the text; `what` names the option or argument in messages, and `literal` is true for
+   *  text behind `--`. Throws UsageError. */
   readonly parse: (text: string, what: string, literal: boolean) => T
-  /** Words that a shell offers for it. */
+  /** The words that completion offers for it. */
   readonly completes?: Completion
 }
 
-/** A list of words, or where they are found. */
+/** A list of words, or the kind of thing that completion looks up. */
 export type Completion =
   | readonly string[]
   | 'key'
@@ -48,8 +52,8 @@ export type Completion =
   | 'directory'
   | 'command'
 
-/** Text as it is typed. */
-export const text: ValueKind<string> = { parse: (value) => value }
+/** Text, taken as it is typed. */
+const text: ValueKind<string> = { parse: (value) => value }
 export const key: ValueKind<string> = { ...text, completes: 'key' }
 export const namespaceName: ValueKind<string> = { ...text, completes: 'namespace' }
 export const jobId: ValueKind<string> = { ...text, completes: 'job' }
@@ -59,7 +63,7 @@ export const directory: ValueKind<string> = { ...text, completes: 'directory' }
 /** A program and its arguments. */
 export const program: ValueKind<string> = { ...text, completes: 'command' }
 
-/** Stands for stdin where a command takes it in the place of a value or a file. */
+/** The value of an argument that means stdin, in the place of a value or a file. */
 export const stdin = Symbol('stdin')
 
 /** Text, or `-` for stdin; behind `--` the dash is text. */
@@ -90,29 +94,30 @@ export function orNone<T>({ parse }: ValueKind<T>): ValueKind<T | null> {
   }
 }
 
-/** `Other` are the names of the options that its rules are about. */
+/** The declaration of an option. `Other` are the names of the options that its rules name. */
 export type Option<T, Other extends string = never> = Rules<Other> & {
-  /** As the help shows it: `-n, --namespace <name>`. */
+  /** The flags as the help shows them: `-n, --namespace <name>`. */
   readonly flags: string
   readonly text: string
-  /** May be given many times. */
+  /** True if the option may be given many times. */
   readonly many: boolean
   readonly completes: Completion | undefined
-  /** Turns what the parser of arguments found into the option's value. Throws UsageError. */
+  /** Turns the text that the argument parser found into the option's value. Throws UsageError. */
   readonly read: (found: unknown) => T
 }
 
-export type Rules<Other extends string> = {
-  /** Options that it does not go with. */
+type Rules<Other extends string> = {
+  /** Options that cannot be given together with this one. */
   readonly excludes?: readonly Other[]
-  /** The option without which it means nothing. */
+  /** The option without which this one has no meaning. */
   readonly needs?: Other
   readonly hidden?: boolean
-  /** Heading in the help of a command (default: Options). */
+  /** The heading in the help of a command (default: Options). */
   readonly group?: string
 }
 
-/** A flag: whether it was given; one that begins with `--no-`: whether it was not. */
+/** Declares a flag: true if it was given. A flag that begins with `--no-` is false if it was
+ *  given. */
 export function flag<const Other extends string = never>(
   flags: string,
   summary: string,
@@ -122,7 +127,8 @@ export function flag<const Other extends string = never>(
   return { ...rules, flags, text: summary, many: false, completes: undefined, read }
 }
 
-/** An option with a value, as its flags say: `<name>` has to follow, `[name]` may (then it is true without). */
+/** Declares an option with a value. With `<name>` in its flags the value has to follow. With
+ *  `[name]` it may be left out; then the option is true. */
 export function option<const Flags extends string, T = string, const Other extends string = never>(
   flags: Flags,
   summary: string,
@@ -140,7 +146,7 @@ export function option<const Flags extends string, T = string, const Other exten
   return { ...rules, flags, text: summary, many: false, completes, read }
 }
 
-/** An option that may be given many times. */
+/** Declares an option that may be given many times. */
 export function many<T = string, const Other extends string = never>(
   flags: string,
   summary: string,
@@ -155,7 +161,7 @@ export function many<T = string, const Other extends string = never>(
   return { ...rules, flags, text: summary, many: true, completes, read }
 }
 
-/** `-n, --namespace <name>` → `--namespace` */
+/** Returns the long flag of an option: `--namespace` of `-n, --namespace <name>`. */
 export function longFlag(flags: string): string {
   return /--[\w-]+/.exec(flags)?.[0] ?? flags
 }
@@ -167,11 +173,12 @@ export function grouped<O extends Options>(group: string, options: O): O {
   ) as O
 }
 
-export type Parameter<T> = {
-  /** As the help shows it: `<key>` required, `[value]` optional, `<id...>` variadic. */
+type Parameter<T> = {
+  /** The argument as the help shows it: `<key>` required, `[value]` optional, `<id...>`
+   *  variadic. */
   readonly form: string
   readonly completes: Completion | undefined
-  /** Throws UsageError. */
+  /** Parses the words of the argument. Throws UsageError. */
   readonly read: (given: readonly GivenWord[]) => T
 }
 
@@ -201,7 +208,7 @@ export function isVariadic(form: string): boolean {
 }
 
 export type Options = Readonly<Record<string, Option<unknown, string>>>
-export type Parameters = Readonly<Record<string, Parameter<unknown>>>
+type Parameters = Readonly<Record<string, Parameter<unknown>>>
 
 /** Values of declared options, by their names. */
 export type OptionValues<O> = {
@@ -217,11 +224,11 @@ type Names<O> = keyof O & string
 type Described = {
   readonly name: string
   readonly summary: string
-  /** More than the summary has room for. */
+  /** A longer text than the summary, for the command's own help. */
   readonly description?: string
-  /** Lines of a shell, to be pasted as they are. */
+  /** Command lines that can be pasted into a shell as they are. */
   readonly examples?: readonly string[]
-  /** What follows the first argument belongs to it, options included (`run CMD -x`). */
+  /** True if all that follows the first argument belongs to it, options included (`run CMD -x`). */
   readonly passThrough?: boolean
   readonly hidden?: boolean
   readonly commands?: readonly Command[]
@@ -231,19 +238,19 @@ type Described = {
 export type Command = Described & {
   readonly parameters: Parameters
   readonly options: Options
-  /** Runs it with what the parser found. Gives the exit code, nothing for 0. */
+  /** Runs the command with what the parser found. Returns the exit code; undefined means 0. */
   readonly run?: (
     surroundings: Omit<CommandContext, 'makesStore'>,
     found: ParsedArguments,
   ) => Promise<number | undefined>
 }
 
-/** What the parser of arguments found. */
+/** The words and options that the argument parser found. */
 export type ParsedArguments = {
   readonly words: readonly string[]
-  /** How many of the words stand behind `--`: the last ones. */
+  /** The number of words that stand behind `--`; they are the last ones. */
   readonly literals: number
-  /** By the names of the declaration. */
+  /** Values of the options, by the names in the declaration. */
   readonly options: Readonly<Record<string, unknown>>
 }
 
@@ -254,9 +261,10 @@ export function command<
 >(
   spec: Described & {
     readonly options?: O
-    /** In the order of the command line. */
+    /** The arguments, in the order of the command line. */
     readonly parameters?: P
-    /** Makes a store where there is none; other commands say that there is none. A flag's name: makes one with it. */
+    /** True for a command that makes a store where there is none; other commands are ENOENT there.
+     *  The name of a flag: the command makes one if that flag is given. */
     readonly makesStore?: true | Names<O>
     readonly run: (
       call: CommandContext & {
@@ -288,7 +296,7 @@ export function command<
   }
 }
 
-/** Declares a name under which commands stand, as `ns`. */
+/** Declares a name under which other commands stand, such as `ns`. */
 export function commandGroup(spec: Described & { readonly commands: readonly Command[] }): Command {
   return { ...spec, parameters: {}, options: {} }
 }

@@ -1,7 +1,7 @@
-/** `tailrace completion SHELL`, which prints what makes a shell complete our command lines, and `tailrace __complete`,
- *  which those scripts ask at each Tab. See rfc/13, rule 30.
- *  Invariant: `__complete` starts no server, makes nothing, prints no error, and ends `answerMs` after it asked a
- *  server at the latest. */
+/** `tailrace completion SHELL`, which prints what makes a shell complete our command lines, and
+ *  `tailrace __complete`, which those scripts ask at each Tab. See rfc/13, rule 30.
+ *  Invariant: `__complete` starts no server, makes nothing, prints no error, and ends `answerMs`
+ *  after it asked a server at the latest. */
 
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Store } from '../api/store.js'
@@ -14,7 +14,8 @@ import { escaped } from './quote.js'
 import { dataDirectory, namedTarget } from './session.js'
 import { type OpenQuote, readWord, typedLike } from './shell-word.js'
 
-/** Who presses Tab waits: a server that has not answered by then completes nothing. */
+/** The time that a server has to answer, in ms. A person waits for the answer; a slower server
+ *  completes nothing. */
 const answerMs = 1_000
 
 const bashScript = `# Completion of tailrace for bash 4.4 and newer.
@@ -129,9 +130,9 @@ export const completion = command({
   run: async ({ args, stdout }) => stdout.write(scripts[args.shell]),
 })
 
-/** Makes the command that the scripts ask: `tailrace __complete -- WORDS`, the last word being the one to complete. It
- *  prints the kind of the answer on a line (`words`, `files`, `directories`, `commands`), then a candidate on each
- *  line, with a tab before its summary. */
+/** Makes the command that the scripts ask: `tailrace __complete -- WORDS`, the last word being the
+ *  one to complete. It prints the kind of the answer on a line (`words`, `files`, `directories`,
+ *  `commands`), then a candidate on each line, with a tab before its summary. */
 export function completeCommand(commands: () => readonly Command[]): Command {
   return command({
     name: '__complete',
@@ -173,7 +174,8 @@ async function print(
   await stdout.write(`${lines.join('\n')}\n`)
 }
 
-/** Bash inserts candidates as they are, in the place of what stands behind its last cut or opening quote. */
+/** Writes a candidate for bash, which inserts it as it is, in the place of the text behind its last
+ *  cut or opening quote. */
 function bashWord(
   text: string,
   { kept, quote }: { readonly kept: string; readonly quote: OpenQuote },

@@ -1,4 +1,5 @@
-/** The commands that name what is there already: cp, mv, fork, restore, and links. See rfc/18, rules 1 to 6. */
+/** The commands that name what is there already: cp, mv, fork, restore, and links. See
+ *  rfc/18, rules 1 to 6. */
 
 import { defined } from '../base/shape.js'
 import { TailraceError } from '../error.js'

@@ -1,5 +1,6 @@
 /** `tailrace demo`: two big jobs, followed live out of a temporary store by another process, then
- *  read again from the start, every byte compared; and `tailrace lptest`, the command of those jobs. See rfc/11, rfc/13.
+ *  read again from the start, every byte compared; and `tailrace lptest`, the command of those
+ *  jobs. See rfc/11, rfc/13.
  *  Invariant: memory is bounded whatever the length and the count. */
 
 import type { RootView } from '../api/kvs.js'
@@ -11,7 +12,7 @@ import { Progress, transferText } from './progress.js'
 import { Ripple } from './ripple.js'
 import { integer } from './units.js'
 
-/** Many short lines, then Flux's headline: few very long ones. */
+/** The two shapes of output: many short lines, then few very long ones. */
 const shapes: readonly RippleShape[] = [
   { length: 80, count: 2_000_000 },
   { length: 2_000_000, count: 80 },
@@ -25,7 +26,7 @@ const next = [
 
 const lengthDefault = 79
 const countDefault = 200
-/** Bytes of one write of lptest, at least, while more follows. */
+/** The smallest size of one write of lptest in bytes, except for the last one. */
 const writeSize = 128 * 1024
 
 type Row = { readonly shape: RippleShape; readonly live: Passage; readonly replay: Passage }
@@ -106,7 +107,7 @@ function summaryOf(result: Result): string {
   return `${lines.join('\n')}\n`
 }
 
-/** Millions of bytes, rounded. */
+/** Returns millions of bytes, rounded, as text. */
 function megabytes(bytes: number): string {
   return Math.round(bytes / 1e6).toString()
 }
@@ -135,12 +136,12 @@ function jsonOf(result: Result): unknown {
   }
 }
 
-/** Bytes a second. */
-export function rateOf(passage: Passage): number {
+/** Returns the rate of a passage, in bytes a second. */
+function rateOf(passage: Passage): number {
   return passage.bytes / (passage.ms / 1000)
 }
 
-export function nameOf(shape: RippleShape): string {
+function nameOf(shape: RippleShape): string {
   return `lptest ${shape.length} ${shape.count}`
 }
 

@@ -30,7 +30,7 @@ import {
 import { atRoot } from './roots.js'
 import { followStore, withStore } from './session.js'
 
-/** The events' codec is loaded by the commands that need it, as they run. */
+/** Loads the codec of events, which only the commands that run need. */
 function loaded(): Promise<typeof import('../eventlog/eventlog.js')> {
   return import('../eventlog/eventlog.js')
 }

@@ -1,5 +1,5 @@
-/** The time of a namespace: `tailrace roots`, `log`, `diff`, and roots that are kept by name: `pin`, `unpin`, `pins`.
- *  See rfc/10.
+/** The time of a namespace: `tailrace roots`, `log`, `diff`, and roots that are kept by name:
+ *  `pin`, `unpin`, `pins`. See rfc/10.
  *  Invariant: output goes out page by page; pages follow until the limit, or the end. */
 
 import type { DiffEntry, LogEntry, RootEntry, Side } from '../api/history.js'
@@ -171,7 +171,7 @@ function isNow(root: RootOrPin | undefined): boolean {
   return root?.type === 'pin' && root.pin === 'now'
 }
 
-/** Throws ENOENT. */
+/** Finds the root that was named by a seq, a ref or a pin. Throws ENOENT. */
 async function rootOf(
   store: Store,
   root: RootOrPin,
@@ -242,7 +242,7 @@ type Pages<Entry> = AsyncGenerator<
 type PrintCall = Pick<CommandContext, 'stdout'> & { readonly options: { readonly json: boolean } }
 type Utc = { readonly utc: boolean }
 
-/** JSON is one document, written page by page. */
+/** Prints all pages: as lines, or as one JSON document that is written page by page. */
 async function print<Entry>(
   { options, stdout }: PrintCall,
   document: { readonly name: string; readonly head: Readonly<Record<string, unknown>> },

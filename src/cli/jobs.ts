@@ -1,5 +1,5 @@
-/** The commands on jobs that show no output: submit, jobs, jobs rm, wait, signal. See rfc/11; for removal its rules 16
- *  to 18. */
+/** The commands on jobs that show no output: submit, jobs, jobs rm, wait, signal. See rfc/11; for
+ *  removal its rules 16 to 18. */
 
 import { constants } from 'node:os'
 import { type JobFilter, type Jobs, type JobView, jobFilters, jobsPageMax } from '../api/job.js'
@@ -24,9 +24,9 @@ import { submission, submissionOf } from './submission.js'
 import { duration, integer, sizeText } from './units.js'
 
 const listDefault = 50
-/** Characters of an id. */
+/** The width of the column of ids, in characters. */
 const idWidth = 13
-/** Columns of a command in the table. */
+/** The width of a command in the table, in characters. */
 const commandWidth = 60
 
 const states: ValueKind<readonly JobFilter[]> = {
@@ -39,7 +39,7 @@ const states: ValueKind<readonly JobFilter[]> = {
   completes: jobFilters,
 }
 
-/** `SIGINT`, `int`, `2` → `SIGINT`. */
+/** The name of a signal: `SIGINT`, `int` and `2` are `SIGINT`. */
 const signalName: ValueKind<string> = {
   parse: (text) => {
     const upper = text.toUpperCase()
@@ -117,7 +117,7 @@ const rm = command({
   },
 })
 
-/** All are looked at before the first one goes: a wrong id removes nothing. */
+/** Removes jobs by their ids. It looks at all of them first, so that a wrong id removes nothing. */
 async function* named(
   jobs: Jobs,
   ids: readonly string[],
@@ -262,12 +262,12 @@ function rowText(
   return [`${id.padEnd(idWidth)}  `, { color, text: state.padEnd(9) }, rest]
 }
 
-/** 1234567 → 1,234,567 */
+/** Writes a number in groups of three digits: 1,234,567. */
 function grouped(count: number): string {
   return count.toLocaleString('en-US')
 }
 
-/** Why a job did not run to its end. */
+/** Returns the line that says why a job did not run to its end. */
 export function exceptionLine(view: JobView): string {
   return `tailrace: job ${view.id}: ${view.exception?.message ?? 'ended without a reason'}`
 }

@@ -1,6 +1,7 @@
-/** The process between `lease run` and its command: it sees to it that the command, and all that the command started,
- *  ends when it is told so, and when `lease run` is killed. A program of its own, started by kept-command.ts. See rfc/13.
- *  Invariant: once the channel to `lease run` is closed, nothing that descends from this process goes on. */
+/** The process between `lease run` and its command. It ends the command, and all that the command
+ *  started, when it is told to, and when `lease run` is killed. kept-command.ts starts it as a
+ *  program of its own. See rfc/13, rule 18.
+ *  Invariant: once the channel to `lease run` is closed, no descendant of this process goes on. */
 
 import type { ChildProcess } from 'node:child_process'
 import { constants } from 'node:os'
@@ -10,7 +11,7 @@ import { descendantsOf, killDescendants, sendSignal } from '../base/processes.js
 import { spawnAlone } from '../base/spawn.js'
 import type { KeeperAnswer, KeeperOrder } from './kept-command.js'
 
-/** Time between SIGTERM and SIGKILL. */
+/** The time between SIGTERM and SIGKILL, in ms. */
 const endMs = 5_000
 
 class Keeper {
@@ -58,7 +59,7 @@ class Keeper {
   async #end(): Promise<void> {
     for (const pid of descendantsOf(process.pid)) sendSignal(pid, 'SIGTERM')
     const timer = setTimeout(killDescendants, endMs)
-    // The last of them is a child of ours, or fell to us: its end is told.
+    // The last descendant is a child of this process, which is told of its end.
     while (descendantsOf(process.pid).length > 0) {
       await this.#reaper.ended.wait(this.#reaper.ended.count)
     }
@@ -73,7 +74,7 @@ function answer(message: KeeperAnswer): void {
 
 becomeSubreaper()
 const keeper = new Keeper()
-// A terminal sends them to its whole group: `lease run` decides.
+// A terminal sends these signals to its whole process group; `lease run` decides what they mean.
 for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT']) process.on(name, () => {})
 process.on('message', (order) => keeper.take(order as KeeperOrder))
 process.on('disconnect', () => {

@@ -1,6 +1,6 @@
 /** A command that ends with this process, however this process ends. See rfc/13 and keeper.ts.
- *  Invariant: where the system is Linux, nothing that the command started goes on after `end`, nor after this process
- *  was killed, nor after the keeper was. */
+ *  Invariant: where the system is Linux, nothing that the command started goes on after `end`, nor
+ *  after this process was killed, nor after the keeper was. */
 
 import type { ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
@@ -19,7 +19,7 @@ export type KeeperOrder =
       readonly env: NodeJS.ProcessEnv
     }
   | { readonly type: 'signal'; readonly name: NodeJS.Signals }
-  /** Without another such order the command is ended after so many ms. */
+  /** Ends the command after `ms` milliseconds, unless another such order comes before. */
   | { readonly type: 'hold'; readonly ms: number }
   | { readonly type: 'end' }
 
@@ -30,8 +30,8 @@ export type KeeperAnswer =
   | { readonly type: 'ended' }
 
 export class KeptCommand implements AsyncDisposable {
-  /** The exit code, 128 and its number for a signal. Rejects with ENOENT (it could not be run), EIO (the keeper was
-   *  killed; then so was the command). */
+  /** The exit code of the command; 128 plus the number for a signal. Rejects with ENOENT (it could
+   *  not be run) or EIO (the keeper was killed, and so was the command). */
   readonly exited: Promise<number>
   readonly #keeper: ChildProcess
   readonly #closed: Promise<unknown>
@@ -46,9 +46,9 @@ export class KeptCommand implements AsyncDisposable {
     this.#exited.reject(new TailraceError('EIO', message))
   }
 
-  /** Starts the keeper, which takes a moment; `start` gives it the command. */
+  /** Starts the keeper, which takes some time; `start` gives it the command. */
   constructor() {
-    becomeSubreaper() // What the keeper leaves when it is killed falls to us.
+    becomeSubreaper() // Processes that a killed keeper leaves become children of this process.
     this.#keeper = spawnAlone(process.execPath, [keeperFile], {
       stdio: ['inherit', 'inherit', 'inherit', 'ipc'],
     })
@@ -77,23 +77,25 @@ export class KeptCommand implements AsyncDisposable {
     return this.#expired.promise
   }
 
-  /** Lets the command run for so long from now on, whatever becomes of this process: it may be stopped, or stand still. */
+  /** Lets the command run for `ms` milliseconds from now on. The bound holds even where this
+   *  process is stopped or stands still. */
   holdFor(ms: number): void {
     this.#order({ type: 'hold', ms })
   }
 
-  /** To the command alone. */
+  /** Sends a signal to the command alone. */
   signal(name: NodeJS.Signals): void {
     this.#order({ type: 'signal', name })
   }
 
-  /** Ends the command and all that it started: SIGTERM, SIGKILL after a bound. Resolves when nothing of it runs. */
+  /** Ends the command and all that it started: SIGTERM, then SIGKILL after a bound. Resolves when
+   *  none of these processes runs. */
   async end(): Promise<void> {
     this.#order({ type: 'end' })
     await this.#ended.promise
   }
 
-  /** Ends the keeper. Processes that the command left when it ended by itself go on. */
+  /** Ends the keeper. Processes that the command left running when it ended by itself go on. */
   async [Symbol.asyncDispose](): Promise<void> {
     this.#keeper.off('exit', this.#lose)
     this.#keeper.kill('SIGKILL')

@@ -1,6 +1,7 @@
 /** `tailrace lease run`: a command while a lease is held. See rfc/9.
- *  Invariant: the command and what it started do not go on when the lease may be another's: it is ended when a renewal is
- *  refused, and when none was answered in the time that the last one gave. */
+ *  Invariant: the command and what it started do not go on when the lease may be another's: it is
+ *  ended when a renewal is refused, and when none was answered in the time that the last one
+ *  gave. */
 
 import { setTimeout as delay } from 'node:timers/promises'
 import { isatty } from 'node:tty'
@@ -15,7 +16,8 @@ import { namespace, place } from './options.js'
 import { withStore } from './session.js'
 import { checkVariables } from './utf8.js'
 
-/** Of its ttl: a lease is renewed after a third, and a renewal that failed is tried again after a tenth. */
+/** Shares of the ttl: a lease is renewed after a third of it, and a failed renewal is tried again
+ *  after a tenth. */
 const renewShare = 3
 const retryShare = 10
 const forwarded = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const
@@ -99,8 +101,9 @@ async function whileHeld(
   }
 }
 
-/** Renews until the signal; before that only with what says that the lease is lost. Never throws. `sent`:
- *  when the take was. The lease is ours for its ttl from when the last answered take or renewal was sent. */
+/** Renews the lease until the signal, and then returns undefined. Returns an error as soon as the
+ *  lease is lost. Never throws. `sent` is the time when the take was sent. The lease is held for
+ *  its ttl from the time when the last answered take or renewal was sent. */
 async function keep(
   store: Store,
   hold: Hold,
@@ -146,15 +149,16 @@ function lostBy(key: string, cause: unknown): TailraceError {
   return new TailraceError('EFENCED', text, { cause })
 }
 
-/** One that is lost, or of a store that is gone, ends by itself. */
+/** Releases the lease. A failure is ignored: the lease is lost already, or ends by itself. */
 async function release(store: Store, { key, token, ttl: _, ...scope }: Hold): Promise<void> {
   const op = { op: 'lease', key, action: 'release', token } as const
   await store.commit({ ops: [op] }, scope).catch(() => {})
 }
 
-/** A terminal sends its interrupt to the command as well: it is not sent twice. */
+/** Passes signals on to the command. A terminal sends its interrupt to the command itself, so it is
+ *  not sent twice. */
 function forwardSignals(command: KeptCommand): { end(): void } {
-  // Not by process.stdin: that would open it here, and make it one that does not block there.
+  // process.stdin would open stdin here, and make it non-blocking for the command, too.
   const terminal = isatty(0)
   const handlers = forwarded.map((name) => {
     const handler = () => {
@@ -162,7 +166,7 @@ function forwardSignals(command: KeptCommand): { end(): void } {
     }
     return [name, handler] as const
   })
-  process.removeAllListeners('SIGINT') // main's, which ends us at once
+  process.removeAllListeners('SIGINT') // process.ts ends the process at once
   for (const [name, handler] of handlers) process.on(name, handler)
   return {
     end: () => {

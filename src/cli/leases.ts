@@ -1,5 +1,5 @@
-/** `tailrace lease take`, `renew`, `release`, `show`; for `run` see lease-run.ts. See rfc/9. A token is written
- *  INCARNATION:SEQ. */
+/** `tailrace lease take`, `renew`, `release`, `show`; for `run` see lease-run.ts. See rfc/9. A
+ *  token is written INCARNATION:SEQ. */
 
 import { hostname, userInfo } from 'node:os'
 import type { Store } from '../api/store.js'
@@ -16,7 +16,7 @@ import { duration } from './units.js'
 
 const ttlDefaultMs = 30_000
 
-/** How a lease is taken. */
+/** Options of commands that take a lease. */
 export const taking = {
   ttl: option(
     '--ttl <time>',
@@ -92,20 +92,22 @@ const show = command({
   },
 })
 
-/** All but `lease run`. */
+/** The commands on leases except `lease run`. */
 export const leaseCommands = [take, renew, release, show]
 
-/** What is known of a lease, on one line. */
+/** Returns one line that says whether a lease is held, with which token, and by whom. */
 export function leaseLine({ held, token, owner }: LeaseEvent): string {
   if (!held || !token) return 'free'
   return ['held', textOfToken(token), ...(owner === undefined ? [] : [quoted(owner)])].join(' ')
 }
 
-/** `sent`: when the take that was answered was sent, on the clock of `performance.now()`. The lease lasts for
- *  its ttl from then on, at least; the wait before it does not count. */
-export type TakenLease = { readonly committed: Committed; readonly sent: number }
+/** A lease that was taken. `sent` is the time when the answered take was sent, on the clock of
+ *  `performance.now()`. The lease lasts at least for its ttl from then on; a wait before it does
+ *  not count. */
+type TakenLease = { readonly committed: Committed; readonly sent: number }
 
-/** Takes a lease; with `wait` as soon as it is free. Throws ECONFLICT without `wait` where it is held. */
+/** Takes a lease. With `wait` it waits until the lease is free; otherwise it throws ECONFLICT where
+ *  the lease is held. */
 export async function takeLease(
   store: Store,
   key: string,
@@ -129,14 +131,14 @@ export async function takeLease(
   }
 }
 
-/** Throws EIO: the answer has no token. */
+/** Returns the token of an answered take. Throws EIO where the answer has none. */
 export function tokenOf({ results }: Committed): Token {
   const token = results[0]?.token
   if (token) return token
   throw new TailraceError('EIO', 'the server answered a take without a token')
 }
 
-/** `ttl` and `owner` of a take, as the options say or by default. */
+/** Returns `ttl` and `owner` of a take, with their defaults. */
 export function takingOf({ ttl = ttlDefaultMs, owner }: OptionValues<typeof taking>) {
   return { ttl, owner: owner ?? `${userInfo().username}@${hostname()} pid ${process.pid}` }
 }

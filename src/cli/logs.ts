@@ -1,7 +1,8 @@
-/** `tailrace tail`: the last lines or bytes of a key, and what is appended after; `tailrace trim`, which drops the head
- *  of a log. See rfc/7, rfc/19.
- *  Invariant: whatever the length of the log, only the blobs at its end are read, and a window of them is held; with
- *  `--follow` no byte is left out between the end that was found and what comes. */
+/** `tailrace tail`: the last lines or bytes of a key, and what is appended after; `tailrace trim`,
+ *  which drops the head of a log. See rfc/7, rfc/19.
+ *  Invariant: whatever the length of the log, only the blobs at its end are read, and a window of
+ *  them is held; with `--follow` no byte is left out between the end that was found and what
+ *  comes. */
 
 import type { Stat } from '../api/kvs.js'
 import type { Store } from '../api/store.js'
@@ -29,28 +30,29 @@ import { logEvents } from './watch.js'
 import { commit } from './write.js'
 
 const linesDefault = 10
-/** Bytes that the search for a line's begin reads first, and at most at once: each look takes four times
- *  those of the one before. */
+/** The number of bytes that the search for the beginning of a line reads first, and at most at
+ *  once. Each read takes four times as many as the one before. */
 const windowMin = 1_024
 const windowMax = 4 * 1024 * 1024
 const windowGrowth = 4
 const newline = 10
 
-/** `last`: so many from the end; otherwise from the so-manieth on, counted from 1, as `tail -n +3` has it. */
+/** A number of lines or bytes. With `last` it counts from the end; otherwise it is where to begin,
+ *  counted from 1, as in `tail -n +3`. */
 type Count = { readonly count: number; readonly last: boolean }
 type Start = Count & { readonly unit: 'lines' | 'bytes' }
 
 const count: ValueKind<Count> = {
   parse: (text, what, literal) => {
     const number = integer(Number.MIN_SAFE_INTEGER).parse(text, what, literal)
-    // `-n -5` is what some write for `-n 5`.
+    // Some write `-n -5` for `-n 5`.
     return { count: Math.abs(number), last: !text.startsWith('+') }
   },
 }
 
 type Chunks = AsyncIterable<Uint8Array>
 type LogEvents = ReturnType<typeof logEvents>
-/** A stretch of the value at one root. */
+/** A range of bytes of the value at one root. */
 type Stretch = { readonly at: number; readonly from: number; readonly to: number }
 
 export const tail = command({
@@ -105,7 +107,8 @@ export const tail = command({
   },
 })
 
-/** The watch begins first: what it says of the end is of the history that it goes on with. */
+/** Begins the watch first, so that the end that it finds belongs to the history that it goes on
+ *  with. */
 async function begin(
   value: LogValue,
   start: Start,
@@ -138,13 +141,14 @@ class LogValue {
     this.#namespace = namespace
   }
 
-  /** All that is there. Throws ENOENT, EISDIR. */
+  /** Returns the range of all that is there. Throws ENOENT, EISDIR. */
   async now(): Promise<Stretch> {
     const stat = await this.#stat(undefined)
     return { at: stat.seq, from: stat.base?.size ?? 0, to: stat.size }
   }
 
-  /** All that is there before what the watch will give. Throws as the watch. */
+  /** Returns the range of all that is there before what the watch will deliver. Throws what the
+   *  watch throws. */
   async before(watching: LogEvents): Promise<Stretch> {
     for (;;) {
       const next = await watching.next()
@@ -164,8 +168,8 @@ class LogValue {
     return logEvents(call, this.#store, this.#key, asked)
   }
 
-  /** Opens a stretch from the start on. From here on its root need not be retained. Throws ECOMPACTED where the
-   *  root was dropped before. */
+  /** Opens a range from the start on. Once it is open its root need not be retained. Throws
+   *  ECOMPACTED where the root was dropped before. */
   async open(stretch: Stretch, start: Start): Promise<Chunks> {
     return this.#open({ ...stretch, from: await this.#begin(stretch, start) })
   }
@@ -178,7 +182,8 @@ class LogValue {
     return last ? Math.max(from, to - count) : Math.min(to, from + Math.max(0, count - 1))
   }
 
-  /** Where the last `count` lines begin. A last line without its newline counts as one. */
+  /** Returns the offset at which the last `count` lines begin. A last line without a newline counts
+   *  as one. */
   async #lastLines(stretch: Stretch, count: number): Promise<number> {
     const { from, to } = stretch
     if (count === 0) return to
@@ -187,7 +192,7 @@ class LogValue {
     for (let window = windowMin; end > from; window = Math.min(windowMax, window * windowGrowth)) {
       const begin = Math.max(from, end - window)
       const bytes = await this.#bytes({ ...stretch, from: begin, to: end })
-      // The newline that ends the value ends its last line, and begins none.
+      // A newline at the end of the value ends the last line, and begins no other.
       const first = end === to ? bytes.length - 2 : bytes.length - 1
       for (let at = first; at >= 0; at--) {
         if (bytes[at] === newline && --left === 0) return begin + at + 1
@@ -197,7 +202,7 @@ class LogValue {
     return from
   }
 
-  /** Where line `number` begins, counted from 1. */
+  /** Returns the offset at which line `number` begins, counted from 1. */
   async #line(stretch: Stretch, number: number): Promise<number> {
     let left = number - 1
     let begin = stretch.from
@@ -224,7 +229,7 @@ class LogValue {
     return reading?.chunks ?? nothing()
   }
 
-  /** Nothing is there yet, or all of it was trimmed. */
+  /** Returns an empty range: the log is not there yet, or all of it was trimmed. */
   async #empty({ position }: LiveEvent): Promise<Stretch> {
     if (!position) return { at: 0, from: 0, to: 0 }
     const { seq } = await this.#store.root(defined({ namespace: this.#namespace }))

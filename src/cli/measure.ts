@@ -1,5 +1,5 @@
-/** The main job, measured: a ripple test as a job, followed out of the store and compared byte for
- *  byte. Used by `tailrace demo` and by the benchmark. See rfc/11, rfc/7.
+/** Measurement of the main job: a ripple test runs as a job, is followed out of the store and
+ *  compared byte for byte. `tailrace demo` and the benchmark use it. See rfc/11, rfc/7.
  *  Invariant: a byte that differs, an append that comes twice or not at all, or an end that is not
  *  the seal is an error, never a number. */
 
@@ -12,21 +12,22 @@ import { jobsNamespace, outputKey } from '../job/keys.js'
 import { mainFile } from '../local/installation.js'
 import { Ripple } from './ripple.js'
 
-/** Memory of the server is looked at this often. */
+/** The time between two readings of the server's memory, in ms. */
 const sampleMs = 100
 
 export type RippleShape = { readonly length: number; readonly count: number }
 
 export type Passage = {
   readonly bytes: number
-  /** Responses of the watch, each append once: the key's count. */
+  /** The number of appends that the watch delivered, each once; it is the count of the key. */
   readonly appends: number
   readonly ms: number
 }
 
 export type OnProgress = (bytes: number, appends: number) => Promise<void>
 
-/** Submits `lptest LENGTH COUNT` and follows it to its end: from the submit to the last byte. */
+/** Submits `lptest LENGTH COUNT` and follows it to its end. The time is that from the submit to the
+ *  last byte. */
 export async function measureLive(
   store: Store,
   shape: RippleShape,
@@ -87,7 +88,8 @@ async function follow(
   return { bytes, appends, ms }
 }
 
-/** Bytes of stdout in one append, all of them as lptest prints them. */
+/** Returns the number of bytes of stdout in one append. Throws where one of them is not what lptest
+ *  prints. */
 function compare(ripple: Ripple, start: number, event: AppendEvent): number {
   let bytes = 0
   for (const part of decodeOutput(event.data)) {
@@ -104,7 +106,8 @@ function compare(ripple: Ripple, start: number, event: AppendEvent): number {
   return bytes
 }
 
-/** The largest anonymous memory of a process, in bytes, looked at every 100 ms until it is ended. */
+/** Finds the largest anonymous memory of a process, in bytes. It reads it every 100 ms until
+ *  `end`. */
 export class MemoryPeak {
   readonly #pid: number
   readonly #timer: NodeJS.Timeout
@@ -117,7 +120,7 @@ export class MemoryPeak {
     this.#timer.unref()
   }
 
-  /** Undefined where the system does not tell (no /proc). */
+  /** Ends the readings and returns the largest one; undefined where the system has no /proc. */
   end(): number | undefined {
     clearInterval(this.#timer)
     this.#sample()
@@ -130,7 +133,7 @@ export class MemoryPeak {
       const kibibytes = /^RssAnon:\s+(\d+) kB$/m.exec(status)?.[1]
       if (kibibytes) this.#peak = Math.max(this.#peak ?? 0, Number(kibibytes) * 1024)
     } catch {
-      // No /proc, or the process has gone: what was seen stands.
+      // There is no /proc, or the process has gone: the largest reading so far stands.
     }
   }
 }

@@ -1,4 +1,5 @@
-/** Namespaces: `tailrace ns`, their settings, and their roots. See rfc/6; for the settings, rfc/10. */
+/** Namespaces: `tailrace ns`, their settings, and their roots. See rfc/6; for the settings,
+ *  rfc/10. */
 
 import type { Settings, SettingsChange } from '../api/namespace.js'
 import { defined } from '../base/shape.js'

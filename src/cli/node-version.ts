@@ -1,9 +1,10 @@
-/** Which Node can run us. Written in what Node 12 reads. See rfc/13, rule 24. */
+/** The versions of Node that can run the program. This file is written in what Node 12 can read.
+ *  See rfc/13, rule 24. */
 
-/** As package.json says in `engines`. */
+/** The oldest major version of Node, the same as in `engines` of package.json. */
 export const nodeMajorMin = 20
 
-/** One line for a Node that is too old; undefined for one that is not. */
+/** Returns one line of complaint for a Node that is too old; undefined for others. */
 export function nodeComplaint(version: string): string | undefined {
   if (Number(version.split('.')[0]) >= nodeMajorMin) return undefined
   return `tailrace: EMISCONFIGURED: this is Node ${version}, and Node ${nodeMajorMin} or newer is needed: install it, or put it first in PATH`

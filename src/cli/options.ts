@@ -1,5 +1,5 @@
-/** Options that several commands share, each declared once, and what they mean to the store. See rfc/13; for writes,
- *  rfc/19, rule 5, rfc/20, and rfc/9, rule 5. */
+/** Options that several commands share, each declared once, and what they mean to the store. See
+ *  rfc/13; for writes, rfc/19, rule 5, rfc/20, and rfc/9, rule 5. */
 
 import type { CommitOptions } from '../api/kvs.js'
 import type { Capping, Expiry, Guard, Producer } from '../api/transaction.js'
@@ -20,7 +20,7 @@ import {
 import { root } from './roots.js'
 import { duration, integer, size } from './units.js'
 
-/** A timer of Node is not longer. */
+/** The longest timer of Node, in ms. */
 const timeoutMsMax = 2 ** 31 - 1
 
 const timeLimit: ValueKind<number> = {
@@ -37,7 +37,7 @@ export const data = option(
   directory,
 )
 
-/** Which store, and for how long it is asked. */
+/** Options that name the store, and bound the time of a command. */
 export const place = grouped('Which store', {
   data,
   url: option('--url <url>', 'a running server: http://HOST:PORT or unix:/PATH ($TAILRACE_URL)'),
@@ -52,30 +52,30 @@ const namespaceText = 'namespace (default: primary)'
 
 export const namespace = option('-n, --namespace <name>', namespaceText, namespaceName)
 
-/** For `watch` and `tail`, where -n counts. */
+/** The namespace of `watch` and `tail`, where `-n` is a number. */
 export const longNamespace = option('--namespace <name>', namespaceText, namespaceName)
 
 export const at = option('--at <seq|ref>', 'an older, retained root: its seq or its ref', root)
 
-/** For what prints times. */
+/** The zone of printed times. */
 export const utc = flag('--utc', 'times in UTC (default: the local zone)', { excludes: ['json'] })
 
 const forceText = 'write to a terminal what is not plain text, too'
 
-/** For what writes values, or prints JSON. */
+/** `--force` for commands that write values or print JSON. */
 export const force = flag('--force', forceText, { excludes: ['json'] })
 
-/** For what only writes values. */
+/** `--force` for commands that only write values. */
 export const forceAlone = flag('--force', forceText)
 
 export const json = flag('--json', 'print JSON, errors too')
 
-/** For what prints JSON, one object a line, in any case. */
+/** `--json` for commands that print JSON in any case, one object a line. */
 export const jsonLines = flag('--json', 'errors are JSON, too')
 
 export const waitCreate = flag('--wait-create', 'wait until the log is there')
 
-/** Keys that expire. */
+/** Options of writes whose keys expire. */
 export const expiry = grouped('How long and how much is kept', {
   ttl: option('--ttl <time>', 'the key goes by itself after: 500ms, 90s, 12h, 7d', duration),
   sliding: flag('--sliding', 'with --ttl: each later append counts anew', { needs: 'ttl' }),
@@ -85,7 +85,7 @@ export function expiryOf({ ttl, sliding }: OptionValues<typeof expiry>): Expiry 
   return defined({ ttl, sliding: sliding || undefined })
 }
 
-/** Writes that cap their log. */
+/** Options of writes that cap their log. */
 export const cap = grouped('How long and how much is kept', {
   keep: option(
     '--keep <n>',
@@ -109,7 +109,7 @@ export function capOf({ keep, keepBytes, keepAge, uncap }: OptionValues<typeof c
   return Object.keys(bounds).length > 0 ? { cap: bounds } : {}
 }
 
-/** Writes that are done once, however often they are sent. */
+/** Options of writes that are done once, however often they are sent. */
 export const once = grouped('Done once', {
   idempotencyKey: option(
     '--idempotency-key <key>',
@@ -131,7 +131,8 @@ export const producer = grouped('Done once', {
   seq: option('--seq <n>', "counts the producer's appends to the key, from 0", integer()),
 })
 
-/** Throws UsageError where they are not all there. */
+/** Returns the producer that the options name. Throws UsageError where only some of the three are
+ *  given. */
 export function producerOf({ producer: id, epoch, seq }: OptionValues<typeof producer>): {
   readonly producer?: Producer
 } {
@@ -151,7 +152,7 @@ export const token: ValueKind<NonNullable<ReturnType<typeof tokenOfText>>> = {
   },
 }
 
-/** For all commands that write keys: only while a lease is held. */
+/** Options of all commands that write keys: they write only while a lease is held. */
 export const ifLease = grouped('Lease', {
   ifLease: option('--if-lease <key>', "only while that key's lease is held with the token", key),
   leaseToken: option(
@@ -162,7 +163,8 @@ export const ifLease = grouped('Lease', {
   ),
 })
 
-/** One guard or none. Throws UsageError where the token is missing. */
+/** Returns the guard of the lease that the options name, or no guard. Throws UsageError where the
+ *  token is missing. */
 export function leaseGuards({
   options,
   environment,

@@ -1,7 +1,8 @@
-/** stdout and stderr with back-pressure, and with colours where a person reads them: the only import of picocolors. See
- *  rfc/13.
+/** stdout and stderr with back-pressure, and with colours where a person reads them: the only
+ *  import of picocolors. See rfc/13.
  *  Invariant: a write resolves when the stream takes more, so that a command holds at most one
- *  chunk besides the stream's own buffer; a reader that went away is a BrokenPipe, never a crash. */
+ *  chunk besides the stream's own buffer; a reader that went away is a BrokenPipe, never a
+ *  crash. */
 
 import { once } from 'node:events'
 import { fstatSync } from 'node:fs'
@@ -20,8 +21,8 @@ export type Color = 'bold' | 'dim' | 'red' | 'green' | 'yellow' | 'blue'
 /** A line whose parts may have colours. The text of each part is escaped like a whole line. */
 export type Line = string | readonly (string | { readonly color: Color; readonly text: string })[]
 
-/** True if colours are written. `when`, the value of `--color`, decides first, then NO_COLOR, FORCE_COLOR, and the kind of
- *  the stream. */
+/** True if colours are written. `when`, the value of `--color`, decides first, then NO_COLOR,
+ *  FORCE_COLOR, and the kind of the stream. */
 export function hasColors(
   when: string | undefined,
   environment: Readonly<Record<string, string | undefined>>,
@@ -34,7 +35,7 @@ export function hasColors(
   return isTerminal && environment['TERM'] !== 'dumb'
 }
 
-/** The reader of our output has gone: end quietly. */
+/** Error for an output that nobody reads any more. The command ends quietly. */
 export class BrokenPipe extends Error {
   constructor() {
     super('the reader of the output has gone')
@@ -47,9 +48,9 @@ export class Output {
   readonly #descriptor: number | undefined
   #isMidLine = false
   readonly #broken = new AbortController()
-  /** A person reads it. */
+  /** True if a person reads it. */
   readonly isTerminal: boolean
-  /** It is a terminal that can take a line back. */
+  /** True for a terminal on which a line can be drawn again. */
   readonly canRedraw: boolean
   readonly #terminal: { readonly columns?: number }
   readonly hasColors: boolean
@@ -76,7 +77,7 @@ export class Output {
     })
   }
 
-  /** Columns of the terminal as it is now. */
+  /** The present width of the terminal, in columns. */
   get columns(): number {
     return this.#terminal.columns || 80
   }
@@ -86,7 +87,8 @@ export class Output {
     return this.#broken.signal
   }
 
-  /** Throws BrokenPipe. REQUIRES: `bytes` are not written again. */
+  /** Writes bytes or text, and resolves when the stream takes more. Throws BrokenPipe. REQUIRES:
+   *  the caller does not change `bytes` later. */
   async write(bytes: Uint8Array | string): Promise<void> {
     this.#check()
     if (bytes.length > 0) this.#isMidLine = bytes.at(-1) !== newline && bytes.at(-1) !== '\n'
@@ -99,8 +101,9 @@ export class Output {
     }
   }
 
-  /** Waits for `work`, which may print nothing for long. Throws BrokenPipe as soon as the reader has gone,
-   *  where a write would find that out with the next byte; `work` goes on, unheard. */
+  /** Waits for `work`, which may print nothing for a long time. Throws BrokenPipe as soon as the
+   *  reader has gone, where a write would notice it with the next byte only. `work` then goes on,
+   *  and its result is dropped. */
   async whileRead<T>(work: Promise<T>): Promise<T> {
     this.#check()
     const gone = deferred<never>()
@@ -114,7 +117,8 @@ export class Output {
     }
   }
 
-  /** Nothing where the system cannot tell, or there is no reader: a file, a terminal (it sends SIGHUP). */
+  /** Watches for the reader to go. Returns undefined where the system cannot tell, and for a file
+   *  or a terminal (which sends SIGHUP). */
   #watchReader(): Disposable | undefined {
     if (this.#descriptor === undefined) return undefined
     const stats = fstatSync(this.#descriptor)
@@ -122,17 +126,18 @@ export class Output {
     try {
       return onReaderGone(this.#descriptor, () => this.#broken.abort(new BrokenPipe()))
     } catch (error) {
-      if (isCode(error, 'EMISCONFIGURED')) return undefined // The next write finds out.
+      if (isCode(error, 'EMISCONFIGURED')) return undefined // The next write notices it.
       throw error
     }
   }
 
-  /** Text in a colour, where there are colours. REQUIRES: it is our own, since it is not escaped. */
+  /** Returns text in a colour, where there are colours. REQUIRES: the text is the program's own,
+   *  since it is not escaped. */
   painted(color: Color, text: string): string {
     return this.#colors[color](text)
   }
 
-  /** One line, whatever is in the text. */
+  /** Writes one line. Its text is escaped. */
   async line(line: Line): Promise<void> {
     await this.lines([line])
   }
@@ -149,17 +154,17 @@ export class Output {
     return parts.join('')
   }
 
-  /** One JSON value on one line. */
+  /** Writes one JSON value on one line. */
   async json(value: unknown): Promise<void> {
     await this.line(jsonLine(value))
   }
 
-  /** Ends a line that was begun, so that what follows stands on one of its own. */
+  /** Ends a line that was begun, so that the next text begins a new one. */
   async endLine(): Promise<void> {
     if (this.#isMidLine) await this.write('\n')
   }
 
-  /** Resolves when everything was handed to the system, or nobody reads any more. Never throws. */
+  /** Waits until everything was handed to the system, or nobody reads any more. Never throws. */
   async flush(): Promise<void> {
     if (this.#broken.signal.aborted) return
     const flushed = deferred<void>()

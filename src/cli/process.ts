@@ -1,6 +1,6 @@
 /** The `tailrace` process, run by its import: see main.ts, and rfc/13.
- *  Invariant: exit code 0 is success, 2 a wrong command line, 130 an interrupt, any other an error that was said
- *  (report.ts); a reader of our output that goes away ends us quietly. */
+ *  Invariant: exit code 0 is success, 2 a wrong command line, 130 an interrupt, any other an error
+ *  that was said (report.ts); a reader of our output that goes away ends us quietly. */
 
 import { programVersion } from '../local/installation.js'
 import { colorAsked } from './command-line.js'
@@ -30,17 +30,19 @@ function outputOf(stream: NodeJS.WriteStream): Output {
   return new Output(stream, { colors, dumb: process.env['TERM'] === 'dumb' })
 }
 
-// A command that treats an interrupt in its own way (run, serve, demo) replaces this.
+// Commands that handle an interrupt themselves (run, serve, lease run, fsck) replace this listener.
 process.on('SIGINT', () => process.exit(130))
 
-// Not awaited at the top: what is built into one file with this could not be imported before it has ended.
+// No top-level await: modules that are bundled into one file with this one could not be imported
+// before it ends.
 void main()
 
 async function main(): Promise<void> {
   process.exitCode = await exitCode()
   await stdout.flush()
   await stderr.flush()
-  // Not left to the event loop: an open stdin or an idle connection must not hold the command.
+  // The event loop may not end by itself: an open stdin or an idle connection would hold the
+  // command.
   process.exit()
 }
 

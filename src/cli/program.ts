@@ -1,4 +1,5 @@
-/** The argument parser that runs commands, and their help: the only import of commander. See rfc/13.
+/** The argument parser that runs commands, and their help: the only import of commander. See
+ *  rfc/13.
  *  Invariant: whatever the parser refuses is a UsageError, which ends with code 2. */
 
 import { CommanderError, Command as Parser } from 'commander'
@@ -13,10 +14,10 @@ import {
 import { globalOptions } from './command-line.js'
 import { colorWords, type Output } from './output.js'
 
-export type ProgramSpec = {
+type ProgramSpec = {
   readonly version: string
   readonly description: string
-  /** In the order of the help, each under its heading. */
+  /** The groups of commands, in the order of the help. */
   readonly groups: readonly CommandGroup[]
 }
 
@@ -31,7 +32,8 @@ const exitCodesHelp = `Exit codes: 0 done, 1 another error, 2 a wrong command li
 there (a conflict, a seal, a lost lease), 5 no server or no answer in time, 130 interrupted. run, attach
 and wait give the job's. With --json errors are JSON on stdout: {"error":{"code","message"}}.`
 
-/** Parses and runs; resolves to the exit code. Throws what the command throws. */
+/** Parses a command line and runs its command. Resolves to the exit code. Throws UsageError, and
+ *  what the command throws. */
 export async function runProgram(
   spec: ProgramSpec,
   argv: readonly string[],
@@ -70,7 +72,7 @@ export async function runProgram(
   return outcome.code
 }
 
-/** Whether errors are to be JSON: what stands behind `--` is no option. */
+/** True if errors are to be JSON. Words behind `--` are no options. */
 export function asksForJson(argv: readonly string[]): boolean {
   const end = argv.indexOf('--')
   return argv.slice(0, end < 0 ? argv.length : end).includes('--json')
@@ -78,27 +80,27 @@ export function asksForJson(argv: readonly string[]): boolean {
 
 type Outcome = {
   code: number
-  /** Why the parser refused the arguments. */
+  /** The reason why the parser refused the arguments. */
   complaint: string | undefined
   readonly literals: number
   readonly stdout: Output
 }
 
-/** How many arguments stand behind `--`. */
+/** Returns the number of arguments behind `--`. */
 function literalsOf(argv: readonly string[]): number {
   const at = argv.indexOf('--')
   return at < 0 ? 0 : argv.length - at - 1
 }
 
-/** A command that is not meant, for the list in the help: declaring all options of all of them takes longer than most
- *  commands do. */
+/** Makes an entry of the help for a command that is not called. Declaring all options of all
+ *  commands takes longer than most commands run. */
 function stub({ name, summary, parameters }: Command): Parser {
   const parser = new Parser(name).summary(summary)
   for (const { form } of Object.values(parameters)) parser.argument(form)
   return parser
 }
 
-/** A command and its arguments, as the list in the help has it. */
+/** Returns a command and its arguments as the list in the help shows them. */
 function termOf(parser: Parser): string {
   const forms = parser.registeredArguments.map((one) => {
     const name = `${one.name()}${one.variadic ? '...' : ''}`
@@ -115,7 +117,7 @@ function build(spec: Command, surroundings: Surroundings, outcome: Outcome): Par
   const options = new ParsedOptions(parser, spec)
   parser.addOption(colorOption(parser).hideHelp())
   if (spec.passThrough) parser.passThroughOptions()
-  // Options behind the name of a child are the child's.
+  // Options behind the name of a child belong to the child.
   if (spec.commands) parser.enablePositionalOptions()
   const examples = (spec.examples ?? []).map((line) => `  ${line}`)
   if (examples.length > 0)
@@ -140,7 +142,7 @@ function build(spec: Command, surroundings: Surroundings, outcome: Outcome): Par
 class ParsedOptions {
   readonly #parser: Parser
   readonly #options: Command['options']
-  /** Commander's name by ours. */
+  /** Names of options in commander, by their declared names. */
   readonly #names = new Map<string, string>()
 
   constructor(parser: Parser, { options }: Command) {
@@ -165,7 +167,7 @@ class ParsedOptions {
     }
   }
 
-  /** What stands on the command line, by the names of the declaration. */
+  /** Returns the values on the command line, by the names in the declaration. */
   found(): ParsedArguments['options'] {
     const values = this.#parser.opts<Readonly<Record<string, unknown>>>()
     return Object.fromEntries(
@@ -190,13 +192,14 @@ class ParsedOptions {
   }
 }
 
-/** What the option says was read before the parser runs (process.ts): here it is only checked. */
+/** Makes the option that says when to write colours. process.ts reads it before the parser runs;
+ *  here it is only checked. */
 function colorOption(parser: Parser) {
   const { flags, text } = globalOptions.color
   return parser.createOption(flags, text).choices(colorWords)
 }
 
-/** Errors in our own form, thrown instead of ending the process. */
+/** Makes the parser throw errors, in the form of this program, instead of ending the process. */
 function prepare(parser: Parser, outcome: Outcome): void {
   const { stdout } = outcome
   parser.configureHelp({

@@ -1,16 +1,16 @@
-/** Progress of long work, for people: one line on a terminal that says how far it is. See rfc/13, rule 31, which also
- *  says why no library draws it.
- *  Invariant: it draws when it is told of progress, once in `drawMs` at most, and runs no timer. It changes no state
- *  of the terminal, and its line is gone when the work ends, however it ends. Nothing is written elsewhere than to a
- *  terminal. */
+/** Progress of long work, for people: one line on a terminal that says how far it is. See
+ *  rfc/13, rule 31, which also says why no library draws it.
+ *  Invariant: it draws when it is told of progress, once in `drawMs` at most, and runs no timer. It
+ *  changes no state of the terminal, and its line is gone when the work ends, however it ends.
+ *  Nothing is written elsewhere than to a terminal. */
 
 import type { Output } from './output.js'
 import { escaped } from './quote.js'
 import { sizeText } from './units.js'
 
-/** Work that ends sooner shows nothing. */
+/** The time before the line is first drawn, in ms. Shorter work shows nothing. */
 const firstMs = 500
-/** Time between two drawings, at least. */
+/** The shortest time between two drawings, in ms. */
 const drawMs = 100
 const barWidth = 24
 const clearLine = '\r\x1b[K'
@@ -23,20 +23,20 @@ export class Progress implements AsyncDisposable {
   #isShown = false
   readonly #clearAtExit = () => void this.clear()
 
-  /** `now` is a clock in ms. */
+  /** Begins the work. `now` is a clock in ms. */
   constructor(output: Output, now = () => performance.now()) {
     this.#output = output
     this.#now = now
     this.#started = now()
   }
 
-  /** Counts the time of the work from now on: another part of it begins. */
+  /** Counts the time of the work from now on. Call it where another part of the work begins. */
   restart(): void {
     this.#started = this.#now()
   }
 
-  /** Draws the line anew, unless it was drawn just before; `text` is called only where it is shown. It gets the time of
-   *  the work, in ms. */
+  /** Draws the line again, unless it was drawn just before. `text` is called only if its text is
+   *  shown; it gets the time of the work, in ms. */
   async show(text: (ms: number) => string): Promise<void> {
     if (!this.#output.canRedraw) return
     const now = this.#now()
@@ -62,24 +62,25 @@ export class Progress implements AsyncDisposable {
     await this.clear()
   }
 
-  /** Never throws: work does not end because nobody looks at it. */
+  /** Writes text, and never throws: work does not end because its terminal has gone. */
   async #write(text: string): Promise<void> {
     await this.#output.write(text).catch(() => {})
   }
 }
 
-/** How far a transfer is. */
-export type Transfer = {
+/** The state of a transfer. */
+type Transfer = {
   readonly title: string
-  /** Bytes so far. */
+  /** The number of bytes so far. */
   readonly done: number
-  /** Bytes in all, where that is known. */
+  /** The number of bytes in all, where it is known. */
   readonly total?: number | undefined
   /** The time since the first byte, ms. */
   readonly ms: number
 }
 
-/** `sent [############............]  50 %  12M of 24M  4.0M/s  3 s left`; without a total `sent 12M  4.0M/s`. */
+/** Returns the line of a transfer: a bar, the part in percent, bytes, rate and the time that is
+ *  left; without a total the bytes and the rate only. */
 export function transferText({ title, done, total, ms }: Transfer): string {
   const rate = `${sizeText(Math.round((done / Math.max(1, ms)) * 1_000))}/s`
   if (total === undefined) return `${title} ${sizeText(done)}  ${rate}`
@@ -91,7 +92,7 @@ export function transferText({ title, done, total, ms }: Transfer): string {
   return `${title} [${bar}] ${percent} %  ${sizeText(done)} of ${sizeText(total)}  ${rate}${left}`
 }
 
-/** `8 s`, `3 min`, `2 h`. */
+/** Returns a length of time for people: `8 s`, `3 min`, `2 h`. */
 function timeText(ms: number): string {
   const seconds = Math.ceil(ms / 1_000)
   if (seconds < 100) return `${seconds} s`
@@ -99,7 +100,7 @@ function timeText(ms: number): string {
   return minutes < 100 ? `${minutes} min` : `${Math.round(minutes / 60)} h`
 }
 
-/** Passes chunks on and shows how far they are. */
+/** Passes chunks on, and shows their progress. */
 export async function* counted(
   chunks: AsyncIterable<Uint8Array>,
   output: Output,

@@ -50,7 +50,8 @@ export const get = command({
   },
 })
 
-/** The value's bytes; how far they are is shown where the value itself goes elsewhere than to a terminal. */
+/** Returns the bytes of the value. Their progress is shown, unless the value itself goes to a
+ *  terminal. */
 function shown(
   { stat, chunks }: Reading,
   {
@@ -67,13 +68,14 @@ function shown(
   return counted(chunks, stderr, { title: 'read', total })
 }
 
-/** One document, written as the value comes: its stat, and its bytes as everywhere in JSON. */
+/** Prints a value as one JSON document, written as the value comes: its stat, and its bytes in
+ *  base64. */
 async function printValueJson(stdout: Output, { stat, chunks }: Reading): Promise<void> {
   await stdout.write(`${jsonLine(stat).slice(0, -1)},"data":{"base64":"`)
   let rest: Uint8Array = new Uint8Array(0)
   for await (const chunk of chunks) {
     const bytes = Buffer.concat([rest, chunk])
-    // Three bytes are four letters: what is over waits.
+    // Three bytes make four letters of base64; the rest waits for the next chunk.
     const whole = bytes.length - (bytes.length % 3)
     await stdout.write(bytes.toString('base64', 0, whole))
     rest = bytes.subarray(whole)
@@ -188,7 +190,7 @@ async function printNames(stdout: Output, pages: Pages): Promise<void> {
   }
 }
 
-/** One document, written page by page. */
+/** Prints a listing as one JSON document, written page by page. */
 async function printJson(stdout: Output, seq: number, pages: Pages): Promise<void> {
   await stdout.write(`{"seq":${seq},"entries":[`)
   let before = ''

@@ -1,4 +1,4 @@
-/** How a command says that it failed: one line on stderr, or one JSON object on stdout, and its exit code. See
+/** Reports of errors: one line on stderr, or one JSON object on stdout, and an exit code. See
  *  rfc/13, rule 12.
  *  Invariant: the exit code follows from the error's code alone. */
 
@@ -10,7 +10,7 @@ import { BrokenPipe } from './output.js'
 const usage = 2
 const notThere = 3
 const refused = 4
-/** Also of `status`, where no server runs. */
+/** The exit code where no server answers, and of `status` where none runs. */
 export const noAnswer = 5
 
 /** Exit codes by error code; 1 for all others. */
@@ -33,7 +33,7 @@ const exitCodes: { readonly [code in Code]?: number } = {
   EUNKNOWN: noAnswer,
 }
 
-/** Says an error, and gives the exit code; a reader that has gone is no error. Throws nothing. */
+/** Reports an error and returns the exit code. A reader that has gone is no error. Never throws. */
 export async function report(
   error: unknown,
   { stdout, stderr }: Pick<CommandContext, 'stdout' | 'stderr'>,
@@ -43,17 +43,17 @@ export async function report(
   const isUsage = error instanceof UsageError
   const told = isUsage ? new TailraceError('EINVAL', error.message) : withHint(error)
   try {
-    // On a terminal both streams share the line; elsewhere a value gets no byte that is not its own.
+    // On a terminal both streams share the line. Elsewhere no byte may be added to a value.
     if (json || stdout.isTerminal) await stdout.endLine()
     if (json) await stdout.json({ error: errorBodyOf(told) })
     else await stderr.line(['tailrace: ', { color: 'red', text: told.code }, `: ${told.message}`])
   } catch {
-    // Nobody reads it: the exit code says it.
+    // Nobody reads the output: the exit code alone tells of the error.
   }
   return isUsage ? usage : (exitCodes[told.code] ?? 1)
 }
 
-/** Some errors say what to do over HTTP; here it is another thing. */
+/** Replaces the advice of an error that speaks of HTTP by that for the command. */
 function withHint(error: unknown): TailraceError {
   const told = toTailraceError(error)
   if (told.code !== 'EUNAUTH') return told

@@ -3,23 +3,23 @@
  *  Invariant: any range of it is made, and compared, with bounded memory: the lines repeat after 94
  *  and the columns too, so a small table holds every piece. */
 
-/** Printable ASCII from `!` to `~`. */
+/** The number of printable ASCII characters from `!` to `~`. */
 const period = 94
 const first = 33
-/** Bytes of a table of whole lines, at most; longer lines are made of pieces of the alphabet. */
+/** The largest table of whole lines, in bytes. Longer lines are made of pieces of the alphabet. */
 const tableSizeMax = 1024 * 1024
-/** Bytes that a table or a piece has at least, so that a piece is worth a write. */
+/** The smallest table or piece, in bytes: a smaller one is not worth a write. */
 const pieceSize = 256 * 1024
 
 const newline = Buffer.from('\n')
 
 export class Ripple {
-  /** Bytes of the whole. */
+  /** The size of the whole, in bytes. */
   readonly size: number
   readonly #length: number
-  /** Either whole periods of lines, or the alphabet over and over. */
+  /** Whole periods of lines, or the alphabet over and over. */
   readonly #table: Buffer
-  /** Bytes after which the lines repeat; 0: the table holds no lines. */
+  /** The number of bytes after which the lines repeat; 0 if the table holds no lines. */
   readonly #linesPeriod: number
 
   /** REQUIRES: `length` ≥ 1 and `count` ≥ 0 are integers, and their product is safe. */
@@ -31,7 +31,8 @@ export class Ripple {
     this.#table = this.#linesPeriod === 0 ? alphabet() : lines(length)
   }
 
-  /** Views that make up the bytes from `start` to `end`, in order. REQUIRES: 0 ≤ start, end ≤ size. */
+  /** Yields views that make up the bytes from `start` to `end`, in order. REQUIRES: 0 ≤ start, end
+   *  ≤ size. */
   *pieces(start: number, end: number): Generator<Buffer> {
     for (let at = start; at < end; ) {
       const piece = this.#pieceAt(at, end - at)
@@ -40,8 +41,8 @@ export class Ripple {
     }
   }
 
-  /** The offset of the first byte of `bytes` that is not what stands at `offset` of the ripple;
-   *  undefined where all are. Bytes behind the end of the ripple differ. */
+  /** Returns the offset of the first byte of `bytes` that differs from the ripple at `offset`;
+   *  undefined if none does. Bytes behind the end of the ripple differ. */
   differs(offset: number, bytes: Uint8Array): number | undefined {
     const end = Math.min(offset + bytes.length, this.size)
     let at = offset
@@ -75,7 +76,7 @@ function alphabet(): Buffer {
   return table
 }
 
-/** Whole periods of lines, as many as fill a piece. */
+/** Makes whole periods of lines, as many as fill a piece. */
 function lines(length: number): Buffer {
   const linesPeriod = period * (length + 1)
   const table = Buffer.allocUnsafeSlow(linesPeriod * Math.ceil(pieceSize / linesPeriod))

@@ -1,7 +1,8 @@
-/** Roots that a command names: by seq, by ref, or by the first digits of a ref; and pages that are read at one root.
- *  See rfc/13, rule 25, and rfc/10, rule 20.
- *  Invariant: a short ref stands for the one retained or pinned root of its namespace that begins so, or it is an
- *  error. No page is of another root than the one before it without a line on stderr. */
+/** Roots that a command names: by seq, by ref, or by the first digits of a ref; and pages that are
+ *  read at one root. See rfc/13, rule 25, and rfc/10, rule 20.
+ *  Invariant: a short ref stands for the one retained or pinned root of its namespace that begins
+ *  so, or it is an error. No page is of another root than the one before it without a line on
+ *  stderr. */
 
 import { pageMax } from '../api/kvs.js'
 import { primary } from '../api/namespace.js'
@@ -14,7 +15,7 @@ import { integer } from './units.js'
 export type NamedRoot =
   | { readonly type: 'seq'; readonly seq: number }
   | { readonly type: 'ref'; readonly ref: string }
-  /** `blake3-` and at least eight digits. */
+  /** The beginning of a ref: `blake3-` and at least eight digits. */
   | { readonly type: 'short'; readonly start: string }
 
 /** A seq, or the ref of a root, whole or its first digits. */
@@ -40,7 +41,8 @@ function namedRoot(text: string, what: string): NamedRoot | undefined {
   return /^blake3-[0-9a-f]{8,}$/.test(text) ? { type: 'short', start: text } : undefined
 }
 
-/** The root as the store takes it; it is asked only for a short ref. Throws ENOENT, EINVAL (several begin so). */
+/** Returns the root as the store takes it. Only a short ref asks the store. Throws ENOENT, or
+ *  EINVAL where several roots begin so. */
 export async function wholeRoot(
   store: Store,
   named: NamedRoot,
@@ -58,7 +60,8 @@ export async function wholeRoot(
   }
 }
 
-/** `{ at }` for a read, empty where no root is named. Throws as `wholeRoot`. */
+/** Returns `{ at }` for a read, or an empty object where no root is named. Throws what `wholeRoot`
+ *  throws. */
 export async function atRoot(
   store: Store,
   named: NamedRoot | undefined,
@@ -90,15 +93,16 @@ async function wholeRef(store: Store, start: string, namespace: string = primary
   )
 }
 
-/** Reads the pages of one answer. Where their root goes before the last page, the rest is of the newest root, and stderr
- *  gets a line that says so. */
+/** Reads the pages of one answer. Where their root is dropped before the last page, the rest is
+ *  read at the newest root, and a line on stderr says so. */
 export class RootPages {
   readonly #stderr: CommandContext['stderr']
   readonly #given: boolean
   #seq: number
   readonly #later: number[] = []
 
-  /** `seq`: of the root that the first page is of. `given`: the caller named it, and wants no other. */
+  /** `seq` is that of the root of the first page. `given` is true if the caller named that root,
+   *  and wants no other. */
   constructor(
     { stderr }: Pick<CommandContext, 'stderr'>,
     { seq, given }: { readonly seq: number; readonly given: boolean },
@@ -108,13 +112,14 @@ export class RootPages {
     this.#given = given
   }
 
-  /** The roots that the pages went on at, in their order: for JSON; nothing where there is one root only. */
+  /** The later roots at which the pages went on, in order, for JSON; empty where there is one root
+   *  only. */
   get later(): { readonly later?: readonly number[] } {
     return this.#later.length > 0 ? { later: this.#later } : {}
   }
 
-  /** Reads a page at the root of the one before it, or at the newest. Throws ECOMPACTED where the root was
-   *  given. */
+  /** Reads a page at the root of the page before it, or at the newest root where that was dropped.
+   *  Throws ECOMPACTED where the root was given. */
   async next<Page>(
     read: (at: number | undefined) => Promise<Page>,
     seqOf: (page: Page) => number,

@@ -19,7 +19,8 @@ import { stdinChunks } from './stdin.js'
 import { submission, submissionOf, terminalSize } from './submission.js'
 import { integer, timeBefore } from './units.js'
 
-/** Ctrl-C ends a job in steps: as it wishes, at once, without us. */
+/** Signals of Ctrl-C in a row: the first asks the job to end, the second kills it, a third ends
+ *  this process alone. */
 const interrupts = ['SIGINT', 'SIGKILL'] as const
 
 export const run = command({
@@ -48,8 +49,8 @@ export const run = command({
   makesStore: true,
   run: async (call) => {
     const { args, options, stderr } = call
-    // Only when asked: inside `while read`, stdin is the loop's. Opened first: a job whose stdin cannot be
-    // read does not run.
+    // Stdin is read only when asked: inside `while read` it belongs to the loop. It is opened
+    // first: a job whose stdin cannot be read does not run.
     const typed = options.pty && process.stdin.isTTY
     const input = options.stdin || typed ? stdinChunks() : undefined
     return withStore(call, async (store, limit) => {
@@ -59,11 +60,11 @@ export const run = command({
       limit.atEnd(() => signalJob(store, id, 'SIGTERM'))
       const signals = forwardSignals(store, id, call)
       const terminal = typed ? takeTerminal((size) => void resizeJob(store, id, size)) : undefined
-      if (input) void forwardStdin(store, id, input, call) // It may outlive the job: nobody waits.
+      if (input) void forwardStdin(store, id, input, call) // It may outlive the job.
       try {
         return await call.stdout.whileRead(show(store, id, call))
       } catch (error) {
-        // As a pipe would do it: a writer whose reader has gone is ended.
+        // A pipe, too, ends a writer whose reader has gone.
         if (error instanceof BrokenPipe) await signalJob(store, id, 'SIGTERM')
         throw error
       } finally {
@@ -100,7 +101,7 @@ export const attach = command({
   run: async (call) => {
     const { args, options, stdout } = call
     return followStore(call, async (store) => {
-      const { id } = await store.jobs.show(args.id) // ENOENT, before a watch waits for it
+      const { id } = await store.jobs.show(args.id) // ENOENT before a watch waits
       if (!options.events) return show(store, id, call, options)
       const { followEvents, toNdjson } = await import('../eventlog/eventlog.js')
       for await (const event of followEvents(store, eventsKey(id), { namespace })) {
@@ -111,7 +112,7 @@ export const attach = command({
   },
 })
 
-/** From which line, counted from the end, or from which time (ms since 1970) on. */
+/** The beginning of the output: a number of lines from the end, or a time in ms since 1970. */
 type Start = { readonly tail?: number | undefined; readonly since?: number | undefined }
 
 async function placeOf(
@@ -125,7 +126,8 @@ async function placeOf(
   return since === undefined ? placeOfLines(log, tail ?? 0) : placeSince(log, since)
 }
 
-/** Prints the output from its first byte, or where it is to start, then says how the job ended. */
+/** Prints the output from its first byte or from `start` on, then says how the job ended. Returns
+ *  its exit code. */
 async function show(
   store: Store,
   id: string,
@@ -154,7 +156,7 @@ async function show(
       }
     }
   } catch (error) {
-    // The output was removed: there is nothing to wait for.
+    // The watch was ended since the output was removed, or never came.
     if (!(stop.signal.aborted && isCode(error, 'ECANCELED'))) {
       stop.abort()
       throw error
@@ -168,7 +170,7 @@ async function show(
   return exitCodeOf(view)
 }
 
-/** Waits for the job; one that ended without any output ends the watch for it. */
+/** Waits for the end of the job. Ends the watch of its output where there is none. */
 async function untilEnded(store: Store, id: string, stop: AbortController): Promise<JobView> {
   const view = await store.jobs.wait(id)
   const output = await store.stat(outputKey(id), { namespace })
@@ -188,7 +190,7 @@ function forwardSignals(store: Store, id: string, { stderr }: CommandContext): {
   }
   const terminate = () => void signalJob(store, id, 'SIGTERM')
   const hangUp = () => void signalJob(store, id, 'SIGHUP')
-  process.removeAllListeners('SIGINT') // main's, which ends us at once
+  process.removeAllListeners('SIGINT') // process.ts ends the process at once
   process.on('SIGINT', interrupt).on('SIGTERM', terminate).on('SIGHUP', hangUp)
   return {
     end: () => {
@@ -201,7 +203,7 @@ async function signalJob(store: Store, id: string, name: string): Promise<void> 
   try {
     await store.jobs.signal(id, name)
   } catch {
-    // It has ended meanwhile; or the server has gone, which the watch of the output says.
+    // The job has ended meanwhile; or the server has gone, which the watch of the output reports.
   }
 }
 
@@ -209,7 +211,7 @@ async function resizeJob(store: Store, id: string, size: TerminalSize): Promise<
   try {
     await store.jobs.resize(id, size)
   } catch {
-    // As with a signal: the job has ended, or the server has gone.
+    // The job has ended meanwhile, or the server has gone.
   }
 }
 
@@ -228,8 +230,9 @@ async function forwardStdin(
   }
 }
 
-/** Passes every key on, Ctrl-C and Ctrl-D too, and calls `resize` with each new size. Undo it by `end`. REQUIRES:
- *  stdin is a terminal. */
+/** Puts the terminal into raw mode, so that every key reaches the job, Ctrl-C and Ctrl-D too, and
+ *  calls `resize` with each new size. `end` restores the terminal. REQUIRES: stdin is a
+ *  terminal. */
 function takeTerminal(resize: (size: TerminalSize) => void): { end(): void } {
   const changed = () => resize(terminalSize())
   const restore = () => process.stdin.setRawMode(false)

@@ -1,6 +1,7 @@
 /** `tailrace serve`: holds the store of a data directory and serves it, until it is stopped. See
  *  rfc/13.
- *  Invariant: the store is closed after the server, whatever ends it; a second signal does not wait. */
+ *  Invariant: the store is closed after the server, whatever ends it; a second signal does not
+ *  wait. */
 
 import { closeSync, writeSync } from 'node:fs'
 import { join } from 'node:path'
@@ -17,7 +18,8 @@ import { escaped } from './quote.js'
 import { dataDirectory } from './session.js'
 import { integer } from './units.js'
 
-/** `serve --background` ends with this where it did not come to listen, and the directory was not held. */
+/** The exit code of `serve --background` where it failed before it listened, except for a directory
+ *  that is held. */
 const failedExitCode = 1
 
 const options = {
@@ -61,7 +63,7 @@ export const serve = command({
     const idleExitMs = await idleExitOf(options.idleExit)
     let ready = options.readyFd
     const logFile = isBackground ? new LogFile(join(directory, 'server.log')) : undefined
-    // Loaded side by side with the opening of the store: a start is waited for.
+    // The modules load while the store opens: somebody waits for the start.
     const [{ open }, { boundMemory }] = await Promise.all([
       import('../open.js'),
       import('../server/memory.js'),
@@ -80,9 +82,10 @@ export const serve = command({
         ...(logFile && { log: (line) => logFile.write(`${new Date().toISOString()} ${line}`) }),
         ...defined({ idleExitMs }),
       })
-      // Orphans of jobs become our children: they are found when the job ends, and nobody else reaps them.
+      // Orphans of jobs become children of this process, which finds them when the job ends, and
+      // reaps them.
       using _reaper = becomeSubreaper() ? new OrphanReaper() : undefined
-      // However this process ends: nothing that it ran goes on without it.
+      // No job goes on without this process, however it ends.
       process.on('exit', () => store.jobs.kill())
       stopOnSignals(server)
       if (ready !== undefined) closeSync(ready)
@@ -101,16 +104,16 @@ export const serve = command({
   },
 })
 
-/** Who started us may have gone. */
+/** Writes to the client that started this process, which may have gone. */
 function tell(ready: number, text: string): void {
   try {
     writeSync(ready, text)
   } catch {
-    // The log has it.
+    // The log has the text, too.
   }
 }
 
-/** Without `--idle-exit` never. */
+/** Returns the time without work after which the server ends, in ms; undefined means never. */
 async function idleExitOf(given: number | true | undefined): Promise<number | undefined> {
   if (given !== true) return given
   const { idleExitMsDefault } = await import('../server/server.js')
@@ -122,10 +125,10 @@ function stopOnSignals(server: Server): void {
   const stop = () => {
     signals++
     if (signals > 1) process.exit(1)
-    void server.stop() // It never rejects; what follows waits for `ended`.
+    void server.stop() // `stop` never rejects, and `server.ended` tells of the end.
   }
-  process.removeAllListeners('SIGINT') // main's, which ends us at once
-  // A terminal that is closed is no other reason to leave things behind.
+  process.removeAllListeners('SIGINT') // process.ts ends the process at once
+  // A closed terminal ends the server in the same order as a signal to stop.
   process.on('SIGINT', stop).on('SIGTERM', stop).on('SIGHUP', stop)
 }
 

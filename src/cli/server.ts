@@ -1,5 +1,5 @@
-/** The commands about the server itself: status, version, stop, token. They start none, and ask it in JSON over HTTP. See rfc/13,
- *  rfc/12. */
+/** The commands about the server itself: status, version, stop, token. They start none, and ask it
+ *  in JSON over HTTP. See rfc/13, rfc/12. */
 
 import { once } from 'node:events'
 import type { IncomingMessage } from 'node:http'
@@ -17,11 +17,11 @@ import { noAnswer } from './report.js'
 import { dataDirectory, namedTarget, type Target, TimeLimit } from './session.js'
 import { timeText } from './units.js'
 
-/** A stop that takes longer is reported, not waited for. */
+/** The time to wait for a stop, in ms. A longer one is reported as ETIMEDOUT. */
 const stopMs = 15_000
-/** A server that says nothing for so long is given up. */
+/** The time to wait for an answer of the server, in ms. */
 const answerMs = 10_000
-/** Between two looks for a process that ends. */
+/** The time between two looks for a process that ends, in ms. */
 const exitCheckMs = 10
 
 export const status = command({
@@ -117,7 +117,8 @@ export const token = command({
   },
 })
 
-/** A process that is not our child tells nobody of its end: it is looked for until it has gone. */
+/** Waits until the process of a server has gone. It is no child of this process, so nothing tells
+ *  of its end, and it is looked for. */
 async function untilGone(
   record: ServerRecord,
   { directory, timeoutMs }: { readonly directory: string; readonly timeoutMs: number },
@@ -143,7 +144,8 @@ function linesOf(
   })
 }
 
-/** Sends one JSON request and gives the answer, parsed. Throws what the server answers, ECLOSED (nobody listens), ETIMEDOUT. */
+/** Sends one JSON request and returns the parsed answer. Throws the error that the server answers,
+ *  ECLOSED (nobody listens), ETIMEDOUT. */
 async function requestJson(
   target: Target,
   method: 'GET' | 'POST',

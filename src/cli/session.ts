@@ -1,7 +1,8 @@
-/** From a command line to a store: which server is meant, a client of it, and the time that the command has. See
- *  rfc/13.
- *  Invariant: a token of this machine's data directory is sent to this machine only. A command with `--timeout` ends at
- *  the latest `graceMs` twice after it, whatever it waits for, and what may have been done is EUNKNOWN, not ETIMEDOUT. */
+/** The store of a command line: the server that it names, a client of it, and the time that the
+ *  command has. See rfc/13.
+ *  Invariant: a token of this machine's data directory is sent to this machine only. A command with
+ *  `--timeout` ends at most twice `graceMs` after that time, whatever it waits for, and a write
+ *  that may have been done is EUNKNOWN, not ETIMEDOUT. */
 
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Store } from '../api/store.js'
@@ -14,7 +15,8 @@ import type { place } from './options.js'
 import { BrokenPipe } from './output.js'
 import { absolutePath } from './utf8.js'
 
-/** Time for a late command to end what it started, and to say what became of a write. */
+/** The time in which a late command ends what it started, and says what became of a write, in
+ *  ms. */
 const graceMs = 1_000
 
 /** A call of a command that asks a store. */
@@ -26,12 +28,13 @@ export type Target = {
   readonly token?: string
 }
 
-/** Absolute (rfc/13, rule 2). */
+/** Returns the absolute path of the data directory (rfc/13, rule 2). */
 export function dataDirectory(option: string | undefined, variables: Variables): string {
   return absolutePath(option ?? defaultDirectory(variables))
 }
 
-/** The server that the command line or the environment names; undefined: the data directory's. */
+/** Returns the server that the command line or the environment names; undefined means that of the
+ *  data directory. */
 export async function namedTarget({
   options,
   environment,
@@ -47,7 +50,7 @@ export async function namedTarget({
   return { url, ...(token ? { token } : {}) }
 }
 
-/** Opens the store, runs, closes it; all within `--timeout`, if there is one. */
+/** Opens the store, uses it and closes it, all within `--timeout` if there is one. */
 export async function withStore<T>(
   call: PlaceCall,
   use: (store: Store, limit: TimeLimit) => Promise<T>,
@@ -60,8 +63,8 @@ export async function withStore<T>(
   })
 }
 
-/** Like withStore, for what follows a key: it ends as soon as the reader of stdout has gone, also while there is
- *  nothing to print. */
+/** Opens the store for a command that follows a key. Other than withStore it ends as soon as the
+ *  reader of stdout has gone, even while there is nothing to print. */
 export async function followStore<T>(
   call: PlaceCall,
   use: (store: Store, limit: TimeLimit) => Promise<T>,
@@ -69,22 +72,24 @@ export async function followStore<T>(
   return withStore(call, (store, limit) => call.stdout.whileRead(use(store, limit)))
 }
 
-/** Connects to the server that is meant, and starts the data directory's where none runs. */
+/** Connects to the server of the command line, and starts that of the data directory where none
+ *  runs. */
 async function openStore(call: PlaceCall, { ms }: TimeLimit): Promise<Store> {
   const { connect } = await import('../client/node.js')
   const named = await namedTarget(call)
   const bound = ms === undefined ? {} : { timeoutMs: ms }
   if (named) return connect(named.url, { ...bound, ...(named.token && { token: named.token }) })
   const directory = dataDirectory(call.options.data, call.environment)
-  // A local server that goes away was stopped: nothing is gained by waiting for another.
+  // A local server that goes away was stopped, so no other one is waited for.
   return reachServer(directory, { existing: !call.makesStore }, (url) =>
     connect(url, { ...bound, reconnect: false }),
   )
 }
 
-/** The time that a command may take in all, `--timeout`. */
+/** The time that a command may take in all (`--timeout`). */
 export class TimeLimit {
-  /** Undefined: the command may last, and its requests as long as the client lets them. */
+  /** The bound in ms. Undefined means that the command has none, and its requests have that of the
+   *  client. */
   readonly ms: number | undefined
   readonly #ends: (() => Promise<unknown>)[] = []
   #passed = false
@@ -93,12 +98,13 @@ export class TimeLimit {
     this.ms = ms
   }
 
-  /** When the time is over, `end` is run, the last one first. */
+  /** Registers work to do when the time is over; what was registered last is done first. */
   atEnd(end: () => Promise<unknown>): void {
     this.#ends.unshift(end)
   }
 
-  /** Throws ETIMEDOUT where it takes too long, and whatever `use` throws. */
+  /** Runs `use` within the bound. Throws ETIMEDOUT where it takes too long, and what `use`
+   *  throws. */
   async bound<T>(use: () => Promise<T>): Promise<T> {
     if (this.ms === undefined) return use()
     const late = deferred<never>()
@@ -116,7 +122,7 @@ export class TimeLimit {
   async #end(late: Deferred<never>): Promise<void> {
     this.#passed = true
     for (const end of this.#ends) await Promise.race([end().catch(() => {}), delay(graceMs)])
-    // The ended work reports first: it knows whether a write may have been done.
+    // The work that was ended reports first, since it knows whether a write may have been done.
     await delay(graceMs)
     late.reject(this.#error())
   }

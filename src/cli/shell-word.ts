@@ -1,5 +1,6 @@
-/** Words of a command line as a person types them for a shell: what they mean, and how a completion of them is written.
- *  The rules are those of sh, which bash, zsh and fish share as far as these go. See rfc/13, rule 30.
+/** Words of a command line as a person types them for a shell, with quotes and backslashes, read
+ *  and written. The rules are those of sh, which bash, zsh and fish share here. See
+ *  rfc/13, rule 30.
  *  Invariant: a shell reads `typedLike(text, quote)` behind that opening quote as `text`. */
 
 /** The quote that is open at the end of a word; empty where none is. */
@@ -19,7 +20,7 @@ export function readWord(typed: string): { readonly text: string; readonly quote
   return { text, quote }
 }
 
-/** True if a backslash before that character is no character of the word. */
+/** True if a backslash before that character escapes it. */
 function isEscape(quote: OpenQuote, next = ''): boolean {
   if (quote === '"') return /["\\$`]/.test(next)
   return quote === ''

@@ -1,5 +1,7 @@
-/** Input from stdin or a file: as streams, whole (bounded), in lines, or read ahead. See rfc/13, rule 16.
- *  Invariant: what cannot be read is an error, never an empty value. Every byte comes once, in order. */
+/** Input from stdin or a file: as streams, whole (bounded), in lines, or read ahead. See
+ *  rfc/13, rule 16.
+ *  Invariant: what cannot be read is an error, never an empty value. Every byte comes once, in
+ *  order. */
 
 import { createReadStream, fstatSync, ReadStream, type Stats, statSync } from 'node:fs'
 import { open } from 'node:fs/promises'
@@ -11,33 +13,34 @@ import { TailraceError } from '../error.js'
 import { type CommandContext, stdin } from './command.js'
 import { counted } from './progress.js'
 
-/** Bytes of one read of a file. */
+/** The size of one read of a file, in bytes. */
 const readSize = 256 * 1024
 const newline = 10
 
-/** Opens a file, or stdin. Throws as `fileChunks` and `stdinChunks`. */
+/** Opens a file, or stdin. Throws what `fileChunks` and `stdinChunks` throw. */
 export async function inputChunks(
   input: string | typeof stdin,
 ): Promise<AsyncIterable<Uint8Array>> {
   return input === stdin ? stdinChunks() : fileChunks(input)
 }
 
-/** Opens a file, or stdin, and shows on a terminal how much of it was read. Throws as `inputChunks`. */
+/** Opens a file, or stdin, and shows the progress of reading it on a terminal. Throws what
+ *  `inputChunks` throws. */
 export async function countedInput(
   input: string | typeof stdin,
   { stderr }: Pick<CommandContext, 'stderr'>,
 ): Promise<AsyncIterable<Uint8Array>> {
   const chunks = await inputChunks(input)
   const stats = input === stdin ? fstatSync(0) : statSync(input)
-  // Who types sees what was typed.
+  // A person who types sees what was typed.
   if (stats.isCharacterDevice()) return chunks
   const total = stats.isFile() ? stats.size : undefined
   return counted(chunks, stderr, { title: 'read', total })
 }
 
-/** Bytes as they come; nothing is read before they are asked for. Throws at once EISDIR where stdin is a
- *  directory, EIO where it is not open or of a kind that nobody can read; and EIO in its middle where
- *  a read fails. */
+/** Returns the bytes of stdin as they come. Nothing is read before it is asked for. Throws EISDIR
+ *  where stdin is a directory, and EIO where it is not open or cannot be read. The iteration throws
+ *  EIO where a read fails. */
 export function stdinChunks(): AsyncIterable<Uint8Array> {
   const stats = fstatSync(0)
   if (stats.isDirectory()) {
@@ -46,7 +49,7 @@ export function stdinChunks(): AsyncIterable<Uint8Array> {
   if (isStandIn(stats)) {
     throw new TailraceError('EIO', 'stdin is not open; for an empty input write < /dev/null')
   }
-  // Node takes a disk for an empty stream, and so all that it does not know.
+  // Node takes a disk, like all kinds that it does not know, for an empty stream.
   if (stats.isBlockDevice())
     return bytesOf(createReadStream('', { fd: 0, highWaterMark: readSize }))
   if (process.stdin instanceof Socket || (process.stdin as unknown) instanceof ReadStream) {
@@ -55,9 +58,10 @@ export function stdinChunks(): AsyncIterable<Uint8Array> {
   throw new TailraceError('EIO', 'stdin is neither a file, a pipe, a stream socket nor a terminal')
 }
 
-/** Node opens /dev/null for reading and writing in the place of a stdin that its caller had closed. A shell's
- *  `< /dev/null` is open for reading only. A caller that opened /dev/null for both (a daemon's stdin,
- *  Python's `subprocess.DEVNULL`) cannot be told from none, and counts as none. */
+/** True if stdin was closed. Node then opens /dev/null for reading and writing in its place; a
+ *  shell's `< /dev/null` is open for reading only. A caller that opened /dev/null for both (a
+ *  daemon's stdin, Python's `subprocess.DEVNULL`) cannot be told from a closed stdin, and counts as
+ *  one. */
 function isStandIn(stats: Stats): boolean {
   if (!stats.isCharacterDevice() || stats.rdev !== statSync(devNull).rdev) return false
   return accessModeOf(0) === 'read-write'
@@ -74,7 +78,8 @@ async function* bytesOf(stream: AsyncIterable<unknown>): AsyncGenerator<Uint8Arr
   }
 }
 
-/** Throws ENOENT, EPERM, EISDIR, EIO with the path, before the first byte is asked for. */
+/** Opens a file and returns its bytes. Throws ENOENT, EPERM, EISDIR, EIO with the path, before the
+ *  first byte is asked for. */
 export async function fileChunks(path: string): Promise<AsyncIterable<Uint8Array>> {
   try {
     const file = await open(path, 'r')
@@ -88,7 +93,7 @@ export async function fileChunks(path: string): Promise<AsyncIterable<Uint8Array
   }
 }
 
-/** All of it. Throws E2BIG above `sizeMax`, with the hint. */
+/** Reads all bytes. Throws E2BIG above `sizeMax` bytes, with the hint. */
 export async function readAll(
   chunks: AsyncIterable<Uint8Array>,
   sizeMax: number,
@@ -106,8 +111,8 @@ export async function readAll(
   return Buffer.concat(all, size)
 }
 
-/** The lines that each chunk completes, newlines included; the last may lack its own. Throws E2BIG
- *  for a line above `lineMax` bytes. */
+/** Yields the lines that each chunk completes, with their newlines; the last line may have none.
+ *  Throws E2BIG for a line above `lineMax` bytes. */
 export async function* lineGroups(
   chunks: AsyncIterable<Uint8Array>,
   lineMax: number,
@@ -136,12 +141,13 @@ export async function* lineGroups(
   if (openSize > 0) yield [Buffer.concat(open)]
 }
 
-/** Bytes that wait for the consumer before no more is read. */
+/** The number of bytes that may wait for the consumer before reading pauses. */
 export const readAheadMax = 4 * 1024 * 1024
 
-/** Reads on while what came before is on its way: a slow consumer gets larger pieces, a quick one each as it comes. A
- *  piece is all that has come since the last one was asked for; at most `readAheadMax` bytes and one chunk wait. A
- *  consumer that leaves early leaves the rest unread. Throws what `chunks` throws, after all that came before. */
+/** Reads on while what came before is on its way: a slow consumer gets larger pieces, a quick one
+ *  each as it comes. A piece is all that has come since the last one was asked for; at most
+ *  `readAheadMax` bytes and one chunk wait. A consumer that leaves early leaves the rest unread.
+ *  Throws what `chunks` throws, after all that came before. */
 export async function* readAhead(
   chunks: AsyncIterable<Uint8Array>,
 ): AsyncGenerator<Uint8Array, void, undefined> {
@@ -166,7 +172,7 @@ export async function* readAhead(
     ended = true
     moved.wake()
   }
-  // What it throws is kept for the consumer.
+  // Its errors are kept for the consumer.
   void read()
   try {
     for (;;) {

@@ -1,5 +1,5 @@
-/** How a command line becomes a job: its options, and what it takes over from the shell that submits it: directory,
- *  environment, umask, soft limits, niceness, the size of the terminal. See rfc/11. */
+/** Jobs of a command line: their options, and what they take over from the shell that submits them
+ *  (directory, environment, umask, soft limits, niceness, size of the terminal). See rfc/11. */
 
 import { getPriority } from 'node:os'
 import { idVariable, type Submission } from '../api/job.js'
@@ -21,7 +21,7 @@ import {
 import { date, duration, integer } from './units.js'
 import { absolutePath, checkVariables } from './utf8.js'
 
-/** Size where there is no terminal. */
+/** The size where there is no terminal. */
 const sizeDefault: TerminalSize = { columns: 80, rows: 24 }
 
 const variable: ValueKind<readonly [string, string]> = {
@@ -88,8 +88,8 @@ export const submission = grouped('The job', {
   ),
 })
 
-/** The command line as a job: here, with this environment. Throws EINVAL where the directory or a variable
- *  is not UTF-8. */
+/** Makes a job of a command line, with the directory and environment of this process. Throws EINVAL
+ *  where the directory or a variable is not UTF-8. */
 export function submissionOf(
   command: readonly string[],
   {
@@ -113,7 +113,8 @@ export function submissionOf(
     umask: options.umask ?? process.umask(),
     nice: options.nice ?? getPriority(),
     ...(Object.keys(limits).length > 0 ? { limits } : {}),
-    // Within a job, also of another server: then nobody there has that id.
+    // This process may run within a job of another server; then no job has that id, which does no
+    // harm.
     ...(parent !== undefined && isJobId(parent) ? { parent } : {}),
     ...(options.keepChildren ? { keepChildren: true } : {}),
     ...(options.merge ? { merge: true } : {}),
@@ -122,9 +123,10 @@ export function submissionOf(
   }
 }
 
-/** Node raises its own soft limit of open files to the hard one as it starts. What it was before can only be guessed: as
- *  our parent has it, where that has the same hard limit. A shell that becomes our process instead of starting it, as
- *  `(ulimit -S -n 100; tailrace ...)` does, leaves no trace of its own. */
+/** Returns the soft limits of the caller. Node raises its own soft limit of open files to the hard
+ *  one as it starts, so the limit before is taken from the parent process, if that has the same
+ *  hard limit. A shell that becomes this process instead of starting it, as `(ulimit -S -n 100;
+ *  tailrace ...)` does, leaves no trace of its limit. */
 function softLimits(): Limits | undefined {
   const own = readLimits('self')
   if (own?.soft.nofile === undefined || own.soft.nofile !== own.hard.nofile) return own?.soft
@@ -134,7 +136,7 @@ function softLimits(): Limits | undefined {
   return isAbove(before, own.soft.nofile) ? own.soft : { ...own.soft, nofile: before }
 }
 
-/** Size of our terminal, or the default where there is none. */
+/** Returns the size of the terminal, or the default where there is none. */
 export function terminalSize(): TerminalSize {
   const { columns, rows } = process.stdout
   return columns > 0 && rows > 0 ? { columns, rows } : sizeDefault

@@ -10,24 +10,24 @@ import { setTimeout as delay } from 'node:timers/promises'
 import type { Store } from '../api/store.js'
 import { ensureServer, isAlive, urlOf } from '../local/local.js'
 
-/** A server that does not end on SIGTERM is killed. */
+/** The time after SIGTERM before the server is killed, in ms. */
 const endMs = 5_000
 const endCheckMs = 10
 
-export type TemporaryServer = {
+type TemporaryServer = {
   readonly store: Store
   readonly pid: number
-  /** For clients in other processes. */
+  /** The address for clients in other processes. */
   readonly url: string
 }
 
-/** Starts a server process, connects, uses it, ends it. */
+/** Starts a server process, connects to it, uses it, and ends it. */
 export async function withTemporaryServer<T>(
   use: (server: TemporaryServer) => Promise<T>,
 ): Promise<T> {
   const directory = await mkdtemp(join(tmpdir(), 'tailrace-'))
   const remove = () => rmSync(directory, { recursive: true, force: true })
-  const terminate = () => process.exit(143) // the listeners of `exit` do the rest
+  const terminate = () => process.exit(143) // The listeners of `exit` do the rest.
   process.once('exit', remove).once('SIGTERM', terminate)
   try {
     const record = await ensureServer(directory)
@@ -57,6 +57,6 @@ function signal(pid: number, name: NodeJS.Signals): void {
   try {
     process.kill(pid, name)
   } catch {
-    // It has ended by itself.
+    // The process has ended by itself.
   }
 }

@@ -17,7 +17,7 @@ import { inputChunks, readAll } from './stdin.js'
 import { ValueOutput } from './value-output.js'
 import { commit } from './write.js'
 
-/** Bytes of a treeobj that is read from a file. */
+/** The largest treeobj that is read from a file, in bytes. */
 const treeobjSizeMax = 12 * 1024 * 1024
 
 const putTreeobj = command({
@@ -66,7 +66,7 @@ export const treeobj = command({
   },
 })
 
-/** All pages of a log at one root, as one. */
+/** Joins all pages of a log, read at one root, into one treeobj. */
 async function whole(store: Store, key: string, scope: ReadScope): Promise<TreeobjJson> {
   const stat = await store.stat(key, { ...scope, nofollow: true })
   if (!stat) throw missing(key)

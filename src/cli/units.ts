@@ -1,5 +1,5 @@
-/** Numbers, sizes and times as people write and read them: `64K`, `1.5G`, `90s`, `7d`. Programs read `--json`, which
- *  has them exactly. See rfc/13, rule 25. */
+/** Numbers, sizes and times as people write and read them: `64K`, `1.5G`, `90s`, `7d`. Programs
+ *  read `--json`, which has them exactly. See rfc/13, rule 25. */
 
 import { isBlobref } from '../blob/blobref.js'
 import { UsageError, type ValueKind } from './command.js'
@@ -39,11 +39,12 @@ export const size: ValueKind<number> = {
   },
 }
 
-/** `14895155` → `14M`, `1536` → `1.5K`, `12` → `12B`: in two digits or so, as `size` reads it back, rounded. */
+/** Writes a size in about two digits: `14M` for 14895155, `1.5K` for 1536, `12B` for 12. `size`
+ *  reads it back, rounded. */
 export function sizeText(bytes: number): string {
   let text = `${bytes}B`
   for (const [unit, unitSize] of sizeUnits) {
-    // A size that would be shown as 1024K is 1.0M.
+    // A size that would be 1024K is written as 1.0M.
     const isNext = Math.round((bytes / unitSize) * kilo) >= kilo
     if (unitSize === 1 || !isNext) continue
     const value = bytes / unitSize
@@ -101,7 +102,8 @@ function dateOf(text: string): number | undefined {
   return ms >= 0 ? ms : undefined
 }
 
-/** A time in ms since 1970, in the local zone with its offset; with `utc` as ISO 8601 in UTC. */
+/** Writes a time in ms since 1970 in the local zone with its offset; with `utc` as ISO 8601 in
+ *  UTC. */
 export function timeText(time: number, { utc }: { readonly utc: boolean }): string {
   const date = new Date(time)
   if (utc) return date.toISOString()
@@ -117,10 +119,10 @@ function two(value: number): string {
   return String(value).padStart(2, '0')
 }
 
-/** Hex digits of a ref that is shown short. */
+/** The number of hex digits of a short ref. */
 const shortDigits = 12
 
-/** The ref of a root, cut to what `--at` and `diff` take for it. */
+/** Cuts the ref of a root to a beginning that `--at` and `diff` accept. */
 export function shortRef(ref: string): string {
   return isBlobref(ref) ? ref.slice(0, 'blake3-'.length + shortDigits) : ref
 }

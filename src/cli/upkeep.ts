@@ -1,6 +1,8 @@
-/** What frees space, and checks the store: `tailrace gc`, `forget`, `fsck`. See rfc/14, rfc/15.
- *  Invariant: the exit code of fsck is 0 for a clean store, 1 for one with findings, repaired or not. The check runs in
- *  a process of its own, since a database whose file is damaged may end the process that reads it. */
+/** The commands that free space and check the store: `tailrace gc`, `forget`, `fsck`. See rfc/14,
+ *  rfc/15.
+ *  Invariant: the exit code of fsck is 0 for a clean store, 1 for one with findings, repaired or
+ *  not. The check runs in a process of its own, since a damaged database file may end the process
+ *  that reads it. */
 
 import { once } from 'node:events'
 import type { CheckReport, Finding } from '../api/check.js'
@@ -32,7 +34,7 @@ export const gc = command({
       const onProgress = (progress: CollectProgress) => {
         if (progress.phase !== phase) line.restart()
         phase = progress.phase
-        void line.show((ms) => progressText(progress, ms)) // shown or not, nothing depends on it
+        void line.show((ms) => progressText(progress, ms)) // Nothing depends on it.
       }
       const collected = await store.upkeep.collect({
         dryRun: options.dryRun,
@@ -121,7 +123,7 @@ export const fsck = command({
       [mainFile, 'fsck', '--direct', '--data', directory, ...flags],
       { stdio: ['ignore', 'inherit', 'inherit', 'ipc'] },
     )
-    process.removeAllListeners('SIGINT') // the child's to answer; it comes to both
+    process.removeAllListeners('SIGINT') // the child answers it
     process.on('SIGINT', () => {})
     const [code, signal] = (await once(child, 'exit')) as [number | null, NodeJS.Signals | null]
     if (code !== null) return code
@@ -131,7 +133,7 @@ export const fsck = command({
 
 async function checkHere(call: FsckCall, directory: string): Promise<number> {
   const { options, stdout, stderr } = call
-  // Its parent has gone, however that ended: nobody is told what this finds, and a repair is not begun.
+  // The parent has gone, so nobody is told of findings, and no repair is begun.
   process.once('disconnect', () => process.exit(130))
   const { checkStore } = await import('../open.js')
   const { findingText } = await import('../fsck/report.js')
@@ -180,7 +182,7 @@ function held(error: TailraceError, directory: string): TailraceError {
   return new TailraceError('EBUSY', message, { cause: error })
 }
 
-/** The database's own code ended the process. */
+/** Reports a check whose process was ended by the database's own code. */
 async function reportEnd(
   { options, stdout }: FsckCall,
   directory: string,

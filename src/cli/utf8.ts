@@ -1,6 +1,6 @@
-/** Arguments, variables and the directory as bytes. Node decodes them as UTF-8 and puts U+FFFD where they are
- *  none, so that two names become one. See rfc/13, rule 17.
- *  Invariant: what was damaged so never gets past these checks; a U+FFFD that was typed does. */
+/** Checks that arguments, variables and the directory are UTF-8. Node decodes them so, and puts
+ *  U+FFFD in the place of other bytes, which can make one name of two. See rfc/13, rule 17.
+ *  Invariant: a text that Node damaged never passes these checks; a U+FFFD that was typed does. */
 
 import { isUtf8 } from 'node:buffer'
 import { readFileSync, statSync } from 'node:fs'
@@ -10,7 +10,8 @@ import { UsageError, type Variables } from './command.js'
 
 const replacement = '\ufffd'
 
-/** Throws UsageError for an argument that is not UTF-8. `args` are the last ones of this process. */
+/** Throws UsageError for an argument that is not UTF-8. `args` are the last arguments of this
+ *  process. */
 export function checkArguments(args: readonly string[]): void {
   if (!args.some((text) => text.includes(replacement))) return
   const raw = stringsOf('/proc/self/cmdline').slice(-args.length)
@@ -22,8 +23,8 @@ export function checkArguments(args: readonly string[]): void {
   }
 }
 
-/** Throws EINVAL for a variable, of those named or of all, whose name or value is not UTF-8. (Node leaves out
- *  one whose name is none: it is seen in the bytes only.) */
+/** Throws EINVAL for a variable whose name or value is not UTF-8, among `names` or all. Node leaves
+ *  out a variable whose name is not UTF-8; it is seen in the bytes only. */
 export function checkVariables(environment: Variables, names?: readonly string[]): void {
   const concerns = (name: string) => !names || names.includes(name)
   const raw = stringsOf('/proc/self/environ')
@@ -41,8 +42,8 @@ export function checkVariables(environment: Variables, names?: readonly string[]
   )
 }
 
-/** The absolute path of a path. Throws EINVAL where it goes by this process's directory, and that is not
- *  UTF-8. */
+/** Returns the absolute path of a path. Throws EINVAL where it is relative, and this process's
+ *  directory is not UTF-8. */
 export function absolutePath(path: string): string {
   return isAbsolute(path) ? resolve(path) : resolve(workingDirectory(), path)
 }
@@ -56,7 +57,8 @@ function workingDirectory(): string {
   throw new TailraceError('EINVAL', `the path of this directory is not UTF-8: ${shown(path)}`)
 }
 
-/** The strings of a file of /proc, each without its NUL; none where the system has no such file. */
+/** Returns the strings of a file of /proc, each without its NUL; none where the system has no such
+ *  file. */
 function stringsOf(path: string): Buffer[] {
   try {
     const bytes = readFileSync(path)

@@ -1,6 +1,7 @@
-/** `tailrace watch`: a key's appends as raw bytes, or its values, as they come. See rfc/7, and rule 17 for what was
- *  dropped before it was read.
- *  Invariant: nothing is asked for before what was there is printed. Nothing is left out without a line on stderr. */
+/** `tailrace watch`: a key's appends as raw bytes, or its values, as they come. See rfc/7; its
+ *  rule 17 is about appends that were dropped before they were read.
+ *  Invariant: the next event is asked for after the last one was printed. Nothing is left out
+ *  without a line on stderr. */
 
 import type { Store } from '../api/store.js'
 import type { From, Position, ValueEvent, WatchEvent, WatchOptions } from '../api/watch.js'
@@ -80,7 +81,7 @@ export const watch = command({
           ? logEvents(call, store, args.key, asked)
           : store.watch(args.key, { mode, ...asked })
       const log = new ValueOutput(stdout, { force: options.force })
-      // Without --follow, the watch of a key that was not there yet ends after the first append.
+      // With --no-follow, the watch of a key that was not there yet ends after the first append.
       let missing = false
       try {
         for await (const event of watching) {
@@ -116,7 +117,7 @@ function checkMode({ options }: WatchCall, mode: WatchOptions['mode']): void {
   )
 }
 
-/** Where the watch begins; `--last 0` is the end of what is there. */
+/** Returns the place where the watch begins; `--last 0` is the end of what is there. */
 async function startOf(
   { options }: WatchCall,
   store: Store,
@@ -130,7 +131,7 @@ async function startOf(
   return stat?.count ?? 0
 }
 
-/** The value on lines of its own. */
+/** Prints a value, with a newline at its end. */
 async function printValue(
   call: WatchCall,
   store: Store,
@@ -156,26 +157,27 @@ async function largeValue(
     return reading?.chunks ?? []
   } catch (error) {
     if (!isCode(error, 'ECOMPACTED')) throw error
-    // We were slower than the retention: newer values follow.
+    // The retention was faster than this reader; newer values follow.
     const { message } = toTailraceError(error)
     await stderr.line(`tailrace: the value of seq ${event.seq} is skipped: ${message}`)
     return undefined
   }
 }
 
-/** Bytes as {"base64": …}, as everywhere in JSON. */
+/** Returns an event for JSON, with its bytes as {"base64": …}. */
 function jsonOf(event: WatchEvent): unknown {
   if (!('data' in event) || event.data === undefined) return event
   const { data, ...rest } = event
   return { ...rest, data: { base64: Buffer.from(data).toString('base64') } }
 }
 
-/** Watches in a row that were overtaken before they gave anything. */
+/** The number of watches in a row that may be overtaken before they deliver anything. */
 const overtakenMax = 16
 
-/** The appends of a key for a reader that reads on though a trim, or the cap of the log, dropped some before they were
- *  read: with a line on stderr that says which. A watch that did not begin is not resumed, so that who asks for what is
- *  gone is told so. Throws what a watch throws; ECOMPACTED where it did not begin, or is overtaken again and again. */
+/** Yields the appends of a key, and goes on where a trim, or the cap of the log, dropped some
+ *  before they were read; a line on stderr says which. A watch that did not begin is not resumed,
+ *  so that a reader who asks for dropped appends gets an error. Throws what a watch throws;
+ *  ECOMPACTED where it did not begin, or is overtaken again and again. */
 export async function* logEvents(
   { stderr }: Pick<CommandContext, 'stderr'>,
   store: Store,
@@ -189,7 +191,7 @@ export async function* logEvents(
     try {
       const start = from === undefined ? {} : { from }
       for await (const event of store.watch(key, { ...options, ...start, mode: 'append' })) {
-        // One that goes on is live anew, which its reader knows.
+        // A resumed watch says again that it is live, which the reader knows already.
         if (event.type === 'live' && live) continue
         live ||= event.type === 'live'
         if (event.type === 'append') next = event.index + 1

@@ -1,5 +1,5 @@
-/** The commands that change keys: put, append, rm, mkdir, txn. See rfc/6. They print nothing unless asked (`--json`): an
- *  exit code of 0 means durable. */
+/** The commands that change keys: put, append, rm, mkdir, txn. See rfc/6. They print nothing unless
+ *  asked (`--json`): an exit code of 0 means durable. */
 
 import type { Store } from '../api/store.js'
 import {
@@ -48,9 +48,9 @@ import {
 import { type PlaceCall, withStore } from './session.js'
 import { countedInput, inputChunks, lineGroups, readAhead, readAll, stdinChunks } from './stdin.js'
 
-/** Bytes of the lines that one transaction appends. */
+/** The largest sum of the lines that one transaction appends, in bytes. */
 const linesSizeMax = 4 * 1024 * 1024
-/** Bytes of the JSON of a transaction (values in base64 are a third longer). */
+/** The largest JSON of a transaction, in bytes (values in base64 are a third longer). */
 const textSizeMax = 12 * 1024 * 1024
 
 export const put = command({
@@ -168,7 +168,7 @@ export const append = command({
   },
 })
 
-/** Throws UsageError for options that mean nothing beside each other. */
+/** Throws UsageError for options that mean nothing together. */
 function checkAppend({ options }: AppendCall, value: string | typeof stdin | undefined): void {
   const inPieces = options.lines || options.stream
   if (value === undefined && !options.seal) {
@@ -188,7 +188,8 @@ function checkAppend({ options }: AppendCall, value: string | typeof stdin | und
   }
 }
 
-/** One append for each line; the lines that came together go in as few transactions as hold them. */
+/** Appends each line by itself. Lines that came together go into as few transactions as hold
+ *  them. */
 async function appendLines(store: Store, call: AppendCall, key: string): Promise<void> {
   const life = lifeOf(call.options)
   for await (const group of lineGroups(stdinChunks(), linesSizeMax)) {
@@ -208,7 +209,7 @@ async function appendLines(store: Store, call: AppendCall, key: string): Promise
   if (call.options.seal) await commit(store, call, [{ op: 'seal', key }])
 }
 
-/** What comes while one append is on its way is the next one. */
+/** Appends pieces of stdin: all that comes while one append is on its way is the next one. */
 async function appendPieces(store: Store, call: AppendCall, key: string): Promise<void> {
   const { options } = call
   const guards = leaseGuards(call)
@@ -240,7 +241,7 @@ export const rm = command({
     const { options, args } = call
     const recursive = options.recursive ? { recursive: true } : {}
     return withStore(call, async (store) => {
-      // Under an idempotency key the first try may have removed them.
+      // With an idempotency key the first try may have removed them already.
       if (!options.force && options.idempotencyKey === undefined) {
         for (const key of args.keys) {
           const found = await store.stat(key, { ...scopeOf(options), nofollow: true })
@@ -297,14 +298,15 @@ export const txn = command({
   },
 })
 
-/** What the commands that commit have in common. */
-export type WriteCall = PlaceCall & {
+/** A call of a command that commits. */
+type WriteCall = PlaceCall & {
   readonly options: OptionValues<
     typeof ifLease & { namespace: typeof namespace; json: typeof json }
   >
 }
 
-/** Commits, guarded by the lease that the command line names, and prints if asked. */
+/** Commits ops, guarded by the lease that the command line names. Prints the answer with
+ *  `--json`. */
 export async function commit(
   store: Store,
   call: WriteCall & { readonly options: Partial<OptionValues<typeof once>> },
@@ -326,7 +328,7 @@ async function print(
   if (options.json) await stdout.json(committed)
 }
 
-/** When the value goes, and how much of it is kept. */
+/** Returns the options of a write about expiry and the cap of a log. */
 function lifeOf(options: OptionValues<typeof expiry & typeof cap>): Expiry & Capping {
   return { ...expiryOf(options), ...capOf(options) }
 }

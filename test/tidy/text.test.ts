@@ -4,7 +4,6 @@
 
 import { test } from 'vitest'
 import { docCommentsOf, loopsOf } from './source.js'
-import { roomOf } from './structure.js'
 import { files, linesWith, nothing, sources } from './tree.js'
 
 /** Loops that wait for time to pass, each with what they wait for that cannot wake them. */
@@ -25,9 +24,6 @@ const timedLoops: Readonly<Record<string, string>> = {
 const pacedTests: Readonly<Record<string, string>> = {
   'test/proof/siege': 'clients and attacks come at a rate, for a time',
 }
-
-/** Rooms of src whose doc comments may still begin as fragments. Reword a room, then take it out. */
-const roomsToReword: readonly string[] = ['cli']
 
 /** The first word of a doc comment that is a fragment: it needs the line above, or a question, to make
  *  sense. `In-memory` and `By-products` are other words. */
@@ -120,23 +116,16 @@ test('nothing is left for later, and no test is left out', () => {
 })
 
 test('a doc comment of src begins with a verb or a noun, not as a fragment', () => {
-  const fragments = sources.flatMap((file) =>
-    docCommentsOf(file.text).flatMap(({ line, text }) => {
-      const start = fragmentStart.exec(text)?.[0]
-      if (start === undefined) return []
-      const words = text.split(' ').slice(0, 6).join(' ')
-      const remedy = `"${words}" begins with "${start}". ${howToBegin}`
-      return [{ room: roomOf(file), complaint: `${file.path}:${line}: ${remedy}` }]
-    }),
+  nothing(
+    sources.flatMap((file) =>
+      docCommentsOf(file.text).flatMap(({ line, text }) => {
+        const start = fragmentStart.exec(text)?.[0]
+        if (start === undefined) return []
+        const words = text.split(' ').slice(0, 6).join(' ')
+        return [`${file.path}:${line}: "${words}" begins with "${start}". ${howToBegin}`]
+      }),
+    ),
   )
-  nothing([
-    ...fragments
-      .filter(({ room }) => !roomsToReword.includes(room))
-      .map(({ complaint }) => complaint),
-    ...roomsToReword
-      .filter((listed) => !fragments.some(({ room }) => room === listed))
-      .map((room) => `${room} has no such comment any more: take it out of roomsToReword`),
-  ])
 })
 
 const howToBegin =
