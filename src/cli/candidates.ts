@@ -100,9 +100,16 @@ async function completed(
   if (what === 'file') return { kind: 'files' }
   if (what === 'directory') return { kind: 'directories' }
   if (what === 'command') return { kind: 'commands' }
-  if (typeof what !== 'string') return beginning(typed, what.map(alone))
+  if (typeof what !== 'string') return beginning(typed, wordsOf(what, typed).map(alone))
   const store = await openStore(standing.given)
   return beginning(typed, store ? await stored(store, what, typed, standing) : [])
+}
+
+/** The words of a list; behind the last comma of `typed`, if there may be several. */
+function wordsOf(what: Exclude<Completion, string>, typed: string): readonly string[] {
+  if (!('anyOf' in what)) return what
+  const before = typed.slice(0, typed.lastIndexOf(',') + 1)
+  return what.anyOf.map((word) => `${before}${word}`)
 }
 
 async function stored(

@@ -3,7 +3,17 @@
  *  colours use it. See rfc/13, rules 28 and 30.
  *  Invariant: it never throws. Words that no declaration explains are passed over. */
 
-import { type Command, choice, longFlag, type Option, type Options, option } from './command.js'
+import {
+  argument,
+  type Command,
+  choice,
+  command,
+  flag,
+  longFlag,
+  type Option,
+  type Options,
+  option,
+} from './command.js'
 import { colorWords } from './output.js'
 
 /** Options that stand before or behind the name of any command. */
@@ -13,6 +23,23 @@ export const globalOptions = {
     'when to write colours: auto, always or never',
     choice(colorWords),
   ),
+}
+
+/** Options that stand before the name of a command only. */
+export const rootOptions = {
+  ...globalOptions,
+  version: flag('-V, --version', 'print the version'),
+}
+
+/** Makes the command that shows the help of another one. The argument parser runs it itself. */
+export function helpCommand(commands: readonly Command[]): Command {
+  const names = commands.filter(({ hidden }) => hidden !== true).map(({ name }) => name)
+  return command({
+    name: 'help',
+    summary: 'show the help of a command',
+    parameters: { command: argument('[command]', choice(names)) },
+    run: async () => {},
+  })
 }
 
 /** The state of a command line after some of its words. */
@@ -47,10 +74,10 @@ class Reader implements Standing {
   count = 0
   isLiteral = false
   children: readonly Command[]
-  options: Options = globalOptions
+  options: Options = rootOptions
 
   constructor(commands: readonly Command[]) {
-    this.children = commands
+    this.children = [...commands, helpCommand(commands)]
   }
 
   take(word: string): void {

@@ -44,6 +44,8 @@ export type ValueKind<T> = {
 /** A list of words, or the kind of thing that completion looks up. */
 export type Completion =
   | readonly string[]
+  /** Some of these words, with commas between them. */
+  | { readonly anyOf: readonly string[] }
   | 'key'
   | 'namespace'
   | 'job'

@@ -36,7 +36,7 @@ const states: ValueKind<readonly JobFilter[]> = {
       if (found) return found
       throw new UsageError(`${what} takes some of ${jobFilters.join(',')}, not "${word}"`)
     }),
-  completes: jobFilters,
+  completes: { anyOf: jobFilters },
 }
 
 /** The name of a signal: `SIGINT`, `int` and `2` are `SIGINT`. */

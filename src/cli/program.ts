@@ -11,7 +11,7 @@ import {
   type ParsedArguments,
   UsageError,
 } from './command.js'
-import { globalOptions } from './command-line.js'
+import { globalOptions, helpCommand, rootOptions } from './command-line.js'
 import { colorWords, type Output } from './output.js'
 
 type ProgramSpec = {
@@ -45,12 +45,13 @@ export async function runProgram(
     literals: literalsOf(argv),
     stdout: surroundings.stdout,
   }
+  const help = helpCommand([])
   const program = new Parser('tailrace')
-    .version(spec.version, '-V, --version', 'print the version')
+    .version(spec.version, rootOptions.version.flags, rootOptions.version.text)
     .description(spec.description)
     .usage('COMMAND [OPTIONS] [ARGUMENTS]')
     .enablePositionalOptions()
-    .helpCommand('help [command]', 'show the help of a command')
+    .helpCommand(`${help.name} [command]`, help.summary)
     .addHelpText('after', `\n${exitCodesHelp}`)
   program.addOption(colorOption(program).default('auto'))
   prepare(program, outcome)

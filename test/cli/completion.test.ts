@@ -40,6 +40,14 @@ describe('candidates', () => {
     ['no option of ours behind the command of a job', ['run', 'ls', '-'], 'files'],
     ['the words of an option', ['watch', '--mode', ''], ['append', 'value']],
     ['the words of an option behind =', ['watch', '--mode=v'], ['--mode=value']],
+    ['one of some words', ['jobs', '--state', 'f'], ['finished', 'failed']],
+    [
+      'one more of some words',
+      ['jobs', '--state=lost,f'],
+      ['--state=lost,finished', '--state=lost,failed'],
+    ],
+    ['the version', ['--v'], ['--version']],
+    ['the command whose help is shown', ['help', 'at'], ['attach']],
     ['signals', ['signal', 'id', 'SIGK'], ['SIGKILL']],
     ['colours before the command', ['--color', 'a'], ['auto', 'always']],
     ['nothing for a number', ['get', '--index', ''], []],
@@ -69,7 +77,8 @@ describe('candidates', () => {
     }
     for (const command of commands) await check([command.name], command)
     const names = commands.filter(({ hidden }) => hidden !== true).map(({ name }) => name)
-    expect(await offered([''])).toEqual(names)
+    expect(await offered([''])).toEqual([...names, 'help'])
+    expect(await offered(['help', ''])).toEqual(names)
   })
 })
 
