@@ -10,6 +10,9 @@ import { TurnQueue } from './turn-queue.js'
  *  work and garbage collection come on top. */
 const sliceMs = 5
 
+/** The cost of each slice. */
+const sliceCost = 1
+
 /** The queue for all slices of this process, since it has one event loop. */
 const loop = new TurnQueue({ ms: sliceMs })
 
@@ -20,7 +23,7 @@ type LoopSliceOptions = {
 
 /** The slices of one piece of work. Before each step, check `over` and await `turn` if it is true. */
 export class LoopSlice {
-  /** The virtual finish of its last slice (see `TurnQueue.wait`): each slice costs 1. */
+  /** The virtual finish of its last slice (see `TurnQueue.wait`). */
   #finish: number
 
   constructor({ urgent = false }: LoopSliceOptions = {}) {
@@ -34,6 +37,6 @@ export class LoopSlice {
 
   /** Resolves in a later turn of the event loop, and begins the next slice. */
   async turn(): Promise<void> {
-    this.#finish = (await loop.wait(this.#finish)) + 1
+    this.#finish = (await loop.wait(this.#finish, sliceCost)) + sliceCost
   }
 }

@@ -27,8 +27,9 @@ export class TurnQueue {
   readonly #waiting = new Heap()
   #order = 0
   #resumed = 0
-  /** The virtual time: the virtual start of the user that went on last, in the
-   *  unit of the users' costs. */
+  /** The virtual time: the expected virtual finish of the user that went on last, in the unit of the
+   *  users' costs. So each user that goes on moves it, and users that come all the time do not keep
+   *  those waiting that came before. */
   #clock = 0
   /** True while the budget of a turn counts. */
   #open = false
@@ -75,6 +76,11 @@ export class TurnQueue {
     this.#left -= cost
   }
 
+  /** Returns the virtual start of a user that waits now. */
+  startOf(finish: number): number {
+    return Math.max(this.#clock, finish)
+  }
+
   /** Lets a user go on at once. `finish` is the virtual finish of its last work, 0 at
    *  first. Returns the virtual start of its next work, whose virtual finish is that start
    *  plus the cost of the work. */
@@ -88,7 +94,7 @@ export class TurnQueue {
    *  `-Infinity` goes before all others. */
   async wait(finish: number, expected = 0): Promise<number> {
     const urgent = finish === Number.NEGATIVE_INFINITY
-    const start = urgent ? finish : Math.max(this.#clock, finish)
+    const start = urgent ? finish : this.startOf(finish)
     const resumed = deferred<void>()
     this.#waiting.push({ start, end: start + expected, order: this.#order++, resumed })
     this.#schedule()
@@ -119,9 +125,9 @@ export class TurnQueue {
   #resume(): void {
     const takesOldest = this.#resumed++ % oldestEach === oldestEach - 1
     const next = takesOldest ? this.#waiting.takeOldest() : this.#waiting.takeFirst()
-    // The virtual start of the oldest may be far ahead. The clock does not follow it, since new
+    // The virtual finish of the oldest may be far ahead. The clock does not follow it, since new
     // users would then have to start as late.
-    if (!takesOldest) this.#clock = Math.max(this.#clock, next.start)
+    if (!takesOldest) this.#clock = Math.max(this.#clock, next.end)
     next.resumed.resolve()
     afterMicrotasks(() => this.#goOn())
   }

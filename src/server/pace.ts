@@ -26,13 +26,27 @@ export const deliveryCost = 4 * 1024
  *  that a client that follows a log line by line goes on before clients that read old data. */
 const briefCost = 256
 
+/** The account of one connection: all its watches have it together, so that who opens many of them
+ *  gets no more. Mutable; owned by the connection. */
+export class Flow {
+  /** The virtual finish of the last delivery (see `TurnQueue.wait`). */
+  finish = 0
+  /** The cost of the deliveries since the connection last had nothing to send, in bytes. */
+  burst = 0
+  /** The cost of the burst before, in bytes. The next burst is likely to cost as much. */
+  expected = briefCost
+  /** The turn of the last delivery. */
+  turn = 0
+}
+
 /** The pace of one kind of work of a server. Mutable; shared by all clients. */
 export class Pace {
   readonly #turns = new TurnQueue({ ms: turnMs, cost: turnSize })
 
-  /** Returns the share of one watch, one answer or one websocket. */
-  share(): Share {
-    return new Share(this.#turns)
+  /** Returns the share of one watch, one answer or one websocket. `flow`: that of its connection, if
+   *  it has several shares. */
+  share(flow = new Flow()): Share {
+    return new Share(this.#turns, flow)
   }
 }
 
@@ -40,19 +54,13 @@ export class Pace {
  *  made. */
 export class Share {
   readonly #turns: TurnQueue
+  readonly #flow: Flow
   /** The cost that is left of the batch, in bytes. */
   #left = 0
-  /** The virtual finish of the last delivery (see `TurnQueue.wait`). */
-  #finish = 0
-  /** The cost of the deliveries since the share last had nothing to send, in bytes. */
-  #burst = 0
-  /** The turn of the last delivery. */
-  #turn = 0
-  /** The cost of the burst before, in bytes. The next burst is likely to cost as much. */
-  #expected = briefCost
 
-  constructor(turns: TurnQueue) {
+  constructor(turns: TurnQueue, flow: Flow) {
     this.#turns = turns
+    this.#flow = flow
   }
 
   /** Returns true if a delivery may be made at once: the turn has budget left, and the batch lasts
@@ -61,7 +69,7 @@ export class Share {
     if (this.#turns.spent) return false
     if (this.#left > 0) return true
     if (this.#turns.size > 0) return false
-    this.#finish = this.#turns.enter(this.#finish)
+    this.#flow.finish = this.#turns.enter(this.#flow.finish)
     this.#left = batchSize
     return true
   }
@@ -70,8 +78,12 @@ export class Share {
   async take(): Promise<void> {
     if (this.tryTake()) return
     this.#endBurst()
-    const expected = Math.max(this.#expected, this.#burst)
-    this.#finish = await this.#turns.wait(this.#finish, expected)
+    const flow = this.#flow
+    const start = this.#turns.startOf(flow.finish)
+    // Other shares of the flow that wait too come behind this one.
+    flow.finish = start + briefCost
+    const expected = Math.max(flow.expected, flow.burst)
+    await this.#turns.wait(start, Math.min(expected, batchSize))
     this.#left = batchSize
   }
 
@@ -83,18 +95,21 @@ export class Share {
   /** Takes the cost of a delivery of `size` bytes. */
   spend(size: number): void {
     this.#endBurst()
-    this.#turn = this.#turns.turn
-    this.#burst += size + briefCost
-    this.#finish += size + briefCost
+    const flow = this.#flow
+    flow.turn = this.#turns.turn
+    flow.burst += size + briefCost
+    flow.finish += size + briefCost
     const cost = size + deliveryCost
     this.#left -= cost
     this.#turns.spend(cost)
   }
 
-  /** Ends the burst if the share delivered nothing in the turn before: it had nothing to send. */
+  /** Ends the burst if the connection was sent nothing in the turn before: it had nothing to
+   *  send. */
   #endBurst(): void {
-    if (this.#turns.turn <= this.#turn + 1) return
-    if (this.#burst > 0) this.#expected = this.#burst
-    this.#burst = 0
+    const flow = this.#flow
+    if (this.#turns.turn <= flow.turn + 1) return
+    if (flow.burst > 0) flow.expected = flow.burst
+    flow.burst = 0
   }
 }

@@ -14,6 +14,7 @@ import type { read } from '../wire/transaction.js'
 import type { ServerContext } from './context.js'
 import type { Inbox } from './inbox.js'
 import type { Outbox } from './outbox.js'
+import { Flow } from './pace.js'
 import type { AskedCall, Call, Routes } from './routes.js'
 import { ServedWatch, type WatchRequest } from './served-watch.js'
 import { Turns } from './turns.js'
@@ -49,6 +50,8 @@ export class ServedRequests {
   readonly #watches = new Map<number, ServedWatch>()
   readonly #requests = new Map<number, Pending>()
   readonly #reads = new Turns(readsMax)
+  /** The account of all watches of the connection. */
+  readonly #flow = new Flow()
   /** The number of requests that have a controller. */
   #waits = 0
   /** Aborted when the connection has closed. */
@@ -133,7 +136,7 @@ export class ServedRequests {
     const counted = activity.beginWatch()
     const watch = new ServedWatch(request, this.#outbox, {
       controller,
-      share: this.#context.pace.share(),
+      share: this.#context.pace.share(this.#flow),
     })
     this.#watches.set(request.id, watch)
     const finish = () => {

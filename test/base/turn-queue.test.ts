@@ -41,6 +41,30 @@ function work(ms: number): void {
 }
 
 describe('TurnQueue', () => {
+  it('lets a user go on soon, though new ones come all the time', async () => {
+    const queue = new TurnQueue({ ms: anHour, cost: 1 })
+    let resumed = 0
+    const use = async (finish: number) => {
+      await queue.wait(finish, 1)
+      queue.spend(1)
+      return resumed++
+    }
+    const all = [use(0), use(0)]
+    // It was served just before: it starts one behind those that come now.
+    const returning = use(queue.startOf(0) + 1)
+    let place: number | undefined
+    void returning.then((at) => {
+      place = at
+    })
+    while (place === undefined) {
+      // Two come for each one that goes on.
+      all.push(use(0), use(0))
+      await nextTurn()
+    }
+    expect(place).toBeLessThan(oldestEach / 2)
+    await Promise.all(all)
+  })
+
   it('resumes the least virtual start first, equal ones in order, each 16th time the oldest', async () => {
     const finish = fc.integer({ min: 0, max: 9 })
     await fc.assert(
