@@ -32,6 +32,11 @@ export type ConnectOptions = {
    *  `waitSeq`, `minSeq`, a watch, a collection) have no limit. Default 30,000
    *  (`timeoutMsDefault`). */
   readonly timeoutMs?: number
+  /** The way of small requests. `socket` (the default): from the second one on they share one
+   *  websocket, many at once, and un-awaited writes land in the order of their calls. `http`: each
+   *  is a request of its own, and may overtake others. Values above 32 KiB, streams and waits go over
+   *  HTTP always. */
+  readonly requests?: 'socket' | 'http'
   /** The bytes that a watch may hold for its consumer, 1 to 64 MiB (`creditMax`). Default 4 MiB
    *  (`creditDefault`). */
   readonly credit?: number

@@ -33,6 +33,7 @@ import {
   count,
   either,
   flag,
+  oneOf,
   shapeOf,
   signal,
   text,
@@ -54,6 +55,7 @@ import { RemoteJobs } from './jobs.js'
 import { RemoteNamespaces } from './namespaces.js'
 import { Reachability } from './reachability.js'
 import { RemoteReads } from './reads.js'
+import { Road } from './road.js'
 import type { Transport } from './transport.js'
 import { RemoteUpkeep } from './upkeep.js'
 import { RemoteWatch } from './watch.js'
@@ -67,6 +69,7 @@ const connects = shapeOf<ConnectOptions>({
     within(shapeOf<Backoff>({ minMs: waitMs, maxMs: waitMs }, ['minMs', 'maxMs'])),
   ),
   timeoutMs: waitMs,
+  requests: oneOf('socket', 'http'),
   credit: {
     is: (value) => count.is(value) && value !== 0 && Number(value) <= creditMax,
     expected: `a whole number of bytes, 1 to ${creditMax}`,
@@ -137,11 +140,13 @@ class Client implements Kvs {
       reconnect,
       backoff,
       random,
+      timeoutMs,
       reached,
     })
     this.#credit = options.credit ?? creditDefault
-    this.#writes = new RemoteWrites(this.#http, { backoff, random, newId: randomId })
-    this.#reads = new RemoteReads(this.#http)
+    const road = new Road(this.#socket, { enabled: options.requests !== 'http' })
+    this.#writes = new RemoteWrites(this.#http, road, { backoff, random, newId: randomId })
+    this.#reads = new RemoteReads(this.#http, road)
     this.history = new RemoteHistory(this.#http)
     this.namespaces = new RemoteNamespaces(this.#http)
     this.upkeep = new RemoteUpkeep(this.#http)

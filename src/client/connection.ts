@@ -1,14 +1,17 @@
-/** The one websocket of a client, which its watches share. It is opened for the first watch, closed
- *  `idleMs` after the last one, and opened again when it is lost. See rfc/12, rule 17.
+/** The one websocket of a client, which its watches and its small requests share. It is opened for
+ *  the first of them, closed when it was not used for a while, and opened again for watches when it
+ *  is lost. See rfc/12, rules 17 and 37.
  *  Invariant: a watch that was added runs on the open socket, or will as soon as a socket is open,
- *  until it is removed or was told why it ended. Only one loop (`#loop`) opens sockets. */
+ *  until it is removed or was told why it ended. A call is on one socket only. Only one loop
+ *  (`#loop`) opens sockets. An unused socket does not keep a program running. */
 
 import type { Backoff } from '../api/connect.js'
 import { onAbort } from '../base/abort.js'
 import { type Deferred, deferred } from '../base/deferred.js'
 import { pause, startTimer } from '../base/timer.js'
-import { isCode, TailraceError, toTailraceError } from '../error.js'
+import { canceled, isCode, TailraceError, toTailraceError } from '../error.js'
 import {
+  type CallFrame,
   parseResponse,
   type RequestFrame,
   type ResponseFrame,
@@ -18,10 +21,12 @@ import { parseErrorBody } from '../wire/status.js'
 import { readAnswer } from './answer.js'
 import { delayOf } from './backoff.js'
 import { closedByDispose, type Http, unauthorized } from './http.js'
-import type { Socket, Transport } from './transport.js'
+import { type Socket, silence, type Transport } from './transport.js'
 
-/** The time that the socket stays open after its last watch ended, in ms. */
+/** The time that a socket stays open after its last watch ended, if it carried no call, in ms. */
 const idleMs = 2_000
+/** The time that a socket which carried calls stays open after its last use, in ms. */
+const callIdleMs = 30_000
 /** The id of a watch that is on no socket, and of frames that answer no request. */
 const noId = 0
 /** The close code of a peer that does not speak the subprotocol. See rfc/12, rule 10. */
@@ -43,6 +48,25 @@ export type Delivery = Extract<
   { readonly type: 'append' | 'value' | 'lease' | 'live' | 'end' }
 >
 
+/** The error of a call whose socket ended before its answer. It never leaves the client. */
+export class LostCall extends Error {
+  override readonly cause: TailraceError
+
+  constructor(cause: TailraceError) {
+    super(cause.message, { cause })
+    this.cause = cause
+  }
+}
+
+/** A call that waits for its answer. */
+type Calling = {
+  readonly answer: Deferred<unknown>
+  /** The time at which it was sent, by `performance.now()`. */
+  readonly sent: number
+  /** True if it changes nothing. */
+  readonly reads: boolean
+}
+
 /** The codec of frames. It is loaded with the first watch, so that programs without one start
  *  fast. */
 type Framing = {
@@ -55,6 +79,8 @@ type ConnectionOptions = {
   readonly reconnect: boolean
   readonly backoff: Backoff
   readonly random: () => number
+  /** The time after which a call without an answer is given up, in ms. */
+  readonly timeoutMs: number
   /** Called with true for each frame, and with false for each lost socket. */
   readonly reached: (online: boolean) => void
 }
@@ -73,6 +99,17 @@ export class Connection {
   #over: Deferred<never> = deferred()
   /** The loop, while it runs, and the controller that ends it. */
   #running: { readonly ended: Promise<void>; readonly abort: AbortController } | undefined
+  /** The calls that wait for their answers, by id, in the order in which they were sent. */
+  readonly #calls = new Map<number, Calling>()
+  /** Resolved with true once a socket is open, with false if a try to open one failed. */
+  #opening: Deferred<boolean> | undefined
+  /** True while the loop waits before it opens the next socket. */
+  #pausing = false
+  /** True if the open socket has carried a call. */
+  #hasCalled = false
+  /** The time of the last use of the socket, by `performance.now()`. */
+  #used = 0
+  #stopTimeout: (() => void) | undefined
   #stopIdleTimer: (() => void) | undefined
   /** The number of sockets that were lost in a row, since a frame came in. */
   #failures = 0
@@ -84,14 +121,53 @@ export class Connection {
     this.#options = options
   }
 
+  /** True if a call can be sent now. */
+  get isOpen(): boolean {
+    return this.#session !== undefined && !this.#disposed
+  }
+
+  /** Opens a socket for calls. Resolves to true once it is open, to false if this try failed, and at
+   *  once while the loop waits after failures. Never throws. */
+  async open(): Promise<boolean> {
+    if (this.isOpen) return true
+    if (this.#disposed || this.#pausing) return false
+    this.#opening ??= deferred()
+    const opening = this.#opening.promise
+    this.#run()
+    return opening
+  }
+
+  /** Sends a call at once, and resolves to the body of its answer. REQUIRES: `isOpen`. Throws what
+   *  the server says, LostCall, ECANCELED, and after `timeoutMs` without an answer EUNKNOWN (a call
+   *  that reads: ETIMEDOUT). */
+  async call(
+    frame: Omit<CallFrame, 'id'>,
+    { signal, reads }: { readonly signal: AbortSignal | undefined; readonly reads: boolean },
+  ): Promise<unknown> {
+    if (signal?.aborted) throw canceled(signal)
+    const id = ++this.#lastId
+    const answer: Deferred<unknown> = deferred()
+    this.#calls.set(id, { answer, sent: performance.now(), reads })
+    this.#hasCalled = true
+    this.#session?.socket.hold(true)
+    this.#stopTimeout ??= startTimer(this.#options.timeoutMs, () => this.#endLate())
+    this.#send({ ...frame, id })
+    if (!signal) return answer.promise
+    const endAbort = onAbort(signal, () => this.#giveUp(id, canceled(signal)))
+    try {
+      return await answer.promise
+    } finally {
+      endAbort()
+    }
+  }
+
   add(stream: WatchStream): void {
     if (this.#disposed) {
       stream.failed(closedByDispose())
       return
     }
-    this.#stopIdleTimer?.()
-    this.#stopIdleTimer = undefined
     this.#streams.set(stream, noId)
+    this.#session?.socket.hold(true)
     if (this.#session) this.#start(stream)
     else this.#run()
   }
@@ -115,6 +191,7 @@ export class Connection {
   async dispose(): Promise<void> {
     this.#disposed = true
     this.#stopIdleTimer?.()
+    this.#stopTimeout?.()
     this.#failAll(closedByDispose())
     const running = this.#running
     running?.abort.abort()
@@ -128,34 +205,44 @@ export class Connection {
     this.#running = running
   }
 
-  /** Opens socket after socket while there are watches. Never throws: it tells the watches what
-   *  failed. */
+  /** Opens socket after socket while there are watches, and one for calls. Never throws: it tells
+   *  the watches what failed. */
   async #loop(signal: AbortSignal): Promise<void> {
     // `#run` sets `#running` in this turn, before anything below looks at it.
     await undefined
-    while (!signal.aborted && this.#streams.size > 0) {
+    while (!signal.aborted && (this.#streams.size > 0 || this.#opening)) {
       try {
         await this.#serve(signal)
       } catch (error) {
         if (signal.aborted) break
+        this.#opened(false)
         const failure = this.#explained(toTailraceError(error))
-        if (this.#isPassing(failure)) this.#options.reached(false)
-        else this.#failAll(lost(failure))
+        if (!this.#isPassing(failure)) this.#failAll(lost(failure))
+        else if (this.#streams.size > 0) this.#options.reached(false)
       }
       this.#failures++
       if (this.#streams.size > 0) await this.#wait(signal)
     }
     this.#running = undefined
-    // Watches that were added after the loop was told to end need a new one.
-    if (!this.#disposed && this.#streams.size > 0) this.#run()
+    if (this.#disposed) this.#opened(false)
+    // Watches that were added, and calls, after the loop was told to end need a new one.
+    else if (this.#streams.size > 0 || this.#opening) this.#run()
+  }
+
+  #opened(isOpen: boolean): void {
+    this.#opening?.resolve(isOpen)
+    this.#opening = undefined
   }
 
   async #wait(signal: AbortSignal): Promise<void> {
     const { backoff, random } = this.#options
+    this.#pausing = true
     try {
       await pause(delayOf(backoff, this.#failures, random()), signal)
     } catch {
       // Aborted: the loop looks at the signal.
+    } finally {
+      this.#pausing = false
     }
   }
 
@@ -168,7 +255,8 @@ export class Connection {
     this.#over = over
     const endAbort = onAbort(signal, () => over.reject(closedByDispose()))
     try {
-      await this.#http.check(signal)
+      if (this.#streams.size > 0) await this.#http.check(signal)
+      else await this.#http.tryCheck(signal)
       const framing = await loadFraming()
       const socket = await this.#transport.openSocket(
         this.#http.headers,
@@ -184,9 +272,17 @@ export class Connection {
         this.#session = { socket, framing, authId: noId }
         this.#authenticate()
         for (const stream of this.#streams.keys()) this.#start(stream)
+        this.#opened(true)
+        this.#rest()
         return await over.promise
+      } catch (error) {
+        this.#loseCalls(this.#explained(toTailraceError(error)))
+        throw error
       } finally {
         this.#session = undefined
+        this.#hasCalled = false
+        this.#stopIdleTimer?.()
+        this.#stopIdleTimer = undefined
         this.#byId.clear()
         for (const stream of this.#streams.keys()) this.#streams.set(stream, noId)
         socket.close()
@@ -227,7 +323,46 @@ export class Connection {
     this.#failures = 0
     this.#options.reached(true)
     if (frame.type === 'error') this.#refused(frame.id, parseErrorBody(frame))
-    else if (frame.type !== 'result') this.#deliver(frame)
+    else if (frame.type === 'result') this.#takeCall(frame.id)?.answer.resolve(frame.body)
+    else this.#deliver(frame)
+  }
+
+  /** Forgets a call, and returns it; undefined if nobody waits for it any more. */
+  #takeCall(id: number): Calling | undefined {
+    const call = this.#calls.get(id)
+    if (!this.#calls.delete(id)) return undefined
+    this.#rest()
+    return call
+  }
+
+  /** Ends a call whose answer is not waited for any more. */
+  #giveUp(id: number, error: TailraceError): void {
+    const call = this.#takeCall(id)
+    if (!call) return
+    this.#send({ id, op: 'cancel' })
+    call.answer.reject(error)
+  }
+
+  /** Gives up the calls that were sent too long ago, and looks again when the next one is. */
+  #endLate(): void {
+    this.#stopTimeout = undefined
+    const { timeoutMs } = this.#options
+    const now = performance.now()
+    for (const [id, { sent, reads }] of this.#calls) {
+      const left = sent + timeoutMs - now
+      if (left > 0) {
+        this.#stopTimeout = startTimer(left, () => this.#endLate())
+        return
+      }
+      const { name } = this.#transport
+      this.#giveUp(id, silence({ idleMs: timeoutMs, reads }, { name, acted: true }))
+    }
+  }
+
+  #loseCalls(cause: TailraceError): void {
+    const calls = [...this.#calls.values()]
+    this.#calls.clear()
+    for (const { answer } of calls) answer.reject(new LostCall(cause))
   }
 
   #deliver(frame: Delivery): void {
@@ -239,11 +374,13 @@ export class Connection {
 
   #refused(id: number, error: TailraceError): void {
     const ofConnection = id === noId || id === this.#session?.authId || isCode(error, 'EUNAUTH')
-    if (ofConnection || (isCode(error, 'ECLOSED') && this.#options.reconnect)) {
+    const isStopping = isCode(error, 'ECLOSED') && this.#byId.has(id)
+    if (ofConnection || (isStopping && this.#options.reconnect)) {
       // The server stops, refuses the token or cannot read our frames: end this socket.
       this.#over.reject(error)
       return
     }
+    this.#takeCall(id)?.answer.reject(error)
     const stream = this.#byId.get(id)
     if (!stream) return
     this.#forget(stream)
@@ -254,12 +391,29 @@ export class Connection {
     const id = this.#streams.get(stream)
     this.#streams.delete(stream)
     if (id !== undefined) this.#byId.delete(id)
-    if (this.#streams.size > 0 || this.#disposed) return
-    if (this.#session) {
-      this.#stopIdleTimer = startTimer(idleMs, () => this.#running?.abort.abort())
-    } else {
-      this.#running?.abort.abort()
-    }
+    if (this.#session) this.#rest()
+    else if (this.#streams.size === 0 && !this.#opening) this.#running?.abort.abort()
+  }
+
+  /** Looks whether the socket is unused now. One that stays unused is closed. */
+  #rest(): void {
+    if (this.#disposed || !this.#session || this.#streams.size + this.#calls.size > 0) return
+    this.#session.socket.hold(false)
+    this.#used = performance.now()
+    this.#stopIdleTimer ??= startTimer(this.#idleMs, () => this.#endIdle())
+  }
+
+  get #idleMs(): number {
+    return this.#hasCalled ? callIdleMs : idleMs
+  }
+
+  /** Closes the socket if it was unused for long enough, or looks again when it will have been. */
+  #endIdle(): void {
+    this.#stopIdleTimer = undefined
+    if (this.#streams.size + this.#calls.size > 0) return
+    const left = this.#used + this.#idleMs - performance.now()
+    if (left > 0) this.#stopIdleTimer = startTimer(left, () => this.#endIdle())
+    else this.#running?.abort.abort()
   }
 
   #failAll(error: TailraceError): void {

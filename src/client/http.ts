@@ -96,6 +96,12 @@ export class Http {
     await this.#persist(() => this.#checkOnce(signal), { signal })
   }
 
+  /** Asks as `check`, but only once: a caller that can do without the answer does not wait for a
+   *  server that is away. */
+  async tryCheck(signal?: AbortSignal): Promise<void> {
+    await this.#checkOnce(signal)
+  }
+
   /** Makes the next request check the id of the store again. Call it when a connection was lost:
    *  another server may answer next. */
   forget(): void {

@@ -3,7 +3,7 @@
  *  received. */
 
 import type { IncomingMessage } from 'node:http'
-import { connect } from 'node:net'
+import { connect, type Socket as NetSocket } from 'node:net'
 import WebSocket from 'ws'
 import { onAbort } from '../base/abort.js'
 import { deferred } from '../base/deferred.js'
@@ -45,6 +45,10 @@ export async function openNodeSocket(
     perMessageDeflate: false,
     skipUTF8Validation: true,
   })
+  let raw: NetSocket | undefined
+  socket.once('upgrade', (response) => {
+    raw = response.socket
+  })
   const endAbort = onAbort(signal, () => socket.terminate())
   try {
     await opened(socket, opening, signal)
@@ -54,7 +58,7 @@ export async function openNodeSocket(
   } finally {
     endAbort()
   }
-  return serve(socket, events)
+  return serve(socket, events, raw)
 }
 
 async function opened(socket: WebSocket, opening: Opening, signal: AbortSignal): Promise<void> {
@@ -71,7 +75,7 @@ async function opened(socket: WebSocket, opening: Opening, signal: AbortSignal):
   await open.promise
 }
 
-function serve(socket: WebSocket, events: SocketEvents): Socket {
+function serve(socket: WebSocket, events: SocketEvents, raw: NetSocket | undefined): Socket {
   let heard = performance.now()
   let stopTimer = startTimer(silenceMs, checkSilence)
   function checkSilence(): void {
@@ -95,6 +99,10 @@ function serve(socket: WebSocket, events: SocketEvents): Socket {
       if (socket.readyState === WebSocket.OPEN) socket.send(frame)
     },
     close: () => socket.terminate(),
+    hold: (runs) => {
+      if (runs) raw?.ref()
+      else raw?.unref()
+    },
   }
 }
 

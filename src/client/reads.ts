@@ -1,6 +1,6 @@
 /** The reads of a store, over a server. See rfc/12, rule 16.
  *  Invariant: each read answers as the embedded store would. A read whose answer was lost is sent
- *  again. */
+ *  again. Small ones take the road (rule 37). */
 
 import {
   getSizeMax,
@@ -18,27 +18,53 @@ import type { Scope } from '../api/transaction.js'
 import { isCode } from '../error.js'
 import type { TreeobjJson } from '../treeobj/treeobj.js'
 import { getKey, getTreeobj, listKeys, root, statKey } from '../wire/keys.js'
+import type { AnswerOf, ArgsOf, RequestSpec } from '../wire/request.js'
 import { read } from '../wire/transaction.js'
 import { placed } from './call.js'
 import type { Http } from './http.js'
 import { readingOf } from './reading.js'
+import type { Road } from './road.js'
 import { askingOf, missing } from './scope.js'
 
 export class RemoteReads {
   readonly #http: Http
+  readonly #road: Road
 
-  constructor(http: Http) {
+  constructor(http: Http, road: Road) {
     this.#http = http
+    this.#road = road
   }
 
   async get(key: string, options: ReadScope = {}): Promise<Uint8Array | undefined> {
-    const { signal: _, ...scope } = options
+    const { signal, ...scope } = options
+    const found = await this.#small(key, scope, signal)
+    if (found) return found.value
     const { path } = placed(getKey, { key, ...scope })
     return missing(
       this.#http.read(path, { ...askingOf(options), shape: 'value' }, (response) =>
         response.bytes(getSizeMax).catch((error: unknown) => this.#explain(error, key, options)),
       ),
     )
+  }
+
+  /** Reads a value on the road. Returns undefined if it has to go over HTTP, as a value above
+   *  `blobSizeMax` has. */
+  async #small(
+    key: string,
+    scope: Omit<ReadScope, 'signal'>,
+    signal: AbortSignal | undefined,
+  ): Promise<{ readonly value: Uint8Array | undefined } | undefined> {
+    try {
+      const answer = await this.#road.read(read, { keys: [key], ...scope }, signal)
+      if (!answer) return undefined
+      const [value] = answer.values
+      // The bytes are a part of what came with them, which a copy does not keep in memory. It is a
+      // Buffer if they are one.
+      return { value: value ? Uint8Array.prototype.slice.call(value) : undefined }
+    } catch (error) {
+      if (isCode(error, 'E2BIG')) return undefined
+      throw error
+    }
   }
 
   async read(key: string, options: ReadOptions = {}): Promise<Reading | undefined> {
@@ -75,29 +101,38 @@ export class RemoteReads {
   }
 
   async stat(key: string, { signal, ...args }: StatOptions = {}): Promise<Stat | undefined> {
-    return missing(this.#http.call(statKey, { key, ...args }, { signal }))
+    return missing(this.#call(statKey, { key, ...args }, signal))
   }
 
   async treeobj(
     key: string,
     { signal, ...args }: TreeobjOptions = {},
   ): Promise<TreeobjJson | undefined> {
-    return missing(this.#http.call(getTreeobj, { key, ...args }, { signal }))
+    return missing(this.#call(getTreeobj, { key, ...args }, signal))
   }
 
   async list(key: string, { signal, ...args }: ListOptions = {}): Promise<Listing> {
-    return this.#http.call(listKeys, { key, ...args }, { signal })
+    return this.#call(listKeys, { key, ...args }, signal)
   }
 
   async readMany(
     keys: readonly string[],
     { signal, ...args }: ReadScope = {},
   ): Promise<{ readonly seq: number; readonly values: readonly (Uint8Array | undefined)[] }> {
-    const { seq, values } = await this.#http.call(read, { keys, ...args }, { signal })
+    const { seq, values } = await this.#call(read, { keys, ...args }, signal)
     return { seq, values: values.map((value) => value ?? undefined) }
   }
 
   async root({ signal, ...args }: Scope & { readonly waitSeq?: number } = {}): Promise<RootView> {
-    return this.#http.call(root, args, { signal })
+    return this.#call(root, args, signal)
+  }
+
+  async #call<R extends RequestSpec>(
+    spec: R,
+    args: ArgsOf<R>,
+    signal: AbortSignal | undefined,
+  ): Promise<AnswerOf<R>> {
+    const answer = await this.#road.read(spec, args, signal)
+    return answer ?? this.#http.call(spec, args, { signal })
   }
 }

@@ -277,5 +277,6 @@ function serve(socket: BrowserSocket, events: SocketEvents): Socket {
       socket.close()
       closed(cutCode, 'closed by this client')
     },
+    hold: () => {},
   }
 }

@@ -1,7 +1,8 @@
-/** The writes of a store, over a server: transactions, puts, appends. See rfc/12, rules 16, 18, 20
- *  and 21.
+/** The writes of a store, over a server: transactions, puts, appends. See rfc/12, rules 16, 18, 20,
+ *  21 and 37.
  *  Invariant: a write is sent once; if nobody can tell whether it was done, it is EUNKNOWN. With
- *  `exactlyOnce` it is sent again until it is answered, and is done once. */
+ *  `exactlyOnce` it is sent again until it is answered, and is done once. A small write is handed to
+ *  the road in the turn of its call, so that small writes keep the order of their calls. */
 
 import type { AppendOptions, CommitOptions, PutOptions } from '../api/kvs.js'
 import {
@@ -23,6 +24,8 @@ import { txn } from '../wire/transaction.js'
 import { Again, type AgainOptions } from './again.js'
 import { conditionsOf, idempotencyHeaders, producerHeaders } from './conditions.js'
 import type { Http } from './http.js'
+import type { Road } from './road.js'
+import { smallSizeMax } from './small.js'
 
 /** The content types that the header of a PUT cannot set, since clients send them by default. */
 const unsaid: ReadonlySet<string> = new Set([
@@ -32,11 +35,13 @@ const unsaid: ReadonlySet<string> = new Set([
 
 export class RemoteWrites {
   readonly #http: Http
+  readonly #road: Road
   readonly #again: Again
   readonly #newId: () => string
 
-  constructor(http: Http, options: AgainOptions & { readonly newId: () => string }) {
+  constructor(http: Http, road: Road, options: AgainOptions & { readonly newId: () => string }) {
     this.#http = http
+    this.#road = road
     this.#again = new Again(options)
     this.#newId = options.newId
   }
@@ -44,8 +49,10 @@ export class RemoteWrites {
   async commit(transaction: Transaction, options: CommitOptions = {}): Promise<Committed> {
     const { namespace, signal } = options
     const args = { ...transaction, ...(namespace === undefined ? {} : { namespace }) }
-    return this.#write(options, transaction.ops, (headers) =>
-      this.#http.call(txn, args, { signal, headers }),
+    return this.#write(options, transaction.ops, (idempotencyKey, headers) =>
+      this.#road.write({ spec: txn, args, idempotencyKey, signal }, (ready) =>
+        this.#http.call(txn, ready, { signal, headers }),
+      ),
     )
   }
 
@@ -55,38 +62,46 @@ export class RemoteWrites {
     options: PutOptions = {},
   ): Promise<CommittedOp> {
     const { contentType, namespace, signal } = options
+    const opOf = (whole: Uint8Array): Op => {
+      const type = contentType === undefined ? {} : { contentType }
+      return { op: 'put', key, value: whole, ...type, ...lifeOf(options) }
+    }
+    if (this.#road.enabled && isSmall(value)) return this.#commitOp(opOf(encoded(value)), options)
     const conditions = conditionsOf(key, options.guards)
     const bytes = await bytesOf(value, options)
     const life = lifeQuery(options)
     if (!conditions || !life) {
       const whole = bytes instanceof Uint8Array ? bytes : await collect(bytes)
-      const type = contentType === undefined ? {} : { contentType }
-      return this.#commitOp({ op: 'put', key, value: whole, ...type, ...lifeOf(options) }, options)
+      return this.#commitOp(opOf(whole), options)
     }
     const meant = contentType !== undefined && unsaid.has(contentType.toLowerCase())
     const type = contentType === undefined || meant ? {} : { 'content-type': contentType }
     const said = { ...life, ...(meant ? { contentType } : {}) }
     const args = { key, ...said, ...(namespace === undefined ? {} : { namespace }) }
     const long = !(bytes instanceof Uint8Array)
-    return this.#write(options, [], (once) => {
+    return this.#write(options, [], (_, once) => {
       const headers = { ...type, ...conditions, ...once }
       return this.#http.upload(putKey, args, { headers, body: bytes, signal, long })
     })
   }
 
   async append(key: string, value: Value, options: AppendOptions = {}): Promise<CommittedOp> {
-    const conditions = conditionsOf(key, options.guards)
-    const bytes = await bytesOf(value, options)
     const { seal, signal, producer, namespace } = options
     const sealed = seal === undefined ? {} : { seal }
     const numbered = producer && { producer }
-    const op: Op = { op: 'append', key, value: bytes, ...sealed, ...numbered, ...lifeOf(options) }
+    const opOf = (bytes: Uint8Array): Op => {
+      return { op: 'append', key, value: bytes, ...sealed, ...numbered, ...lifeOf(options) }
+    }
+    if (this.#road.enabled && isSmall(value)) return this.#commitOp(opOf(encoded(value)), options)
+    const conditions = conditionsOf(key, options.guards)
+    const bytes = await bytesOf(value, options)
+    const op = opOf(bytes)
     const number = producer ? producerHeaders(producer) : {}
     const life = lifeQuery(options)
     if (!conditions || !number || !life) return this.#commitOp(op, options)
     const args = { key, ...sealed, ...life, ...(namespace === undefined ? {} : { namespace }) }
     const headers = { ...conditions, ...number, 'content-type': 'application/octet-stream' }
-    return this.#write(options, [op], (once) =>
+    return this.#write(options, [op], (_, once) =>
       this.#http.upload(appendKey, args, { headers: { ...headers, ...once }, body: bytes, signal }),
     )
   }
@@ -101,14 +116,17 @@ export class RemoteWrites {
   async #write<T>(
     options: CommitOptions,
     ops: readonly Op[],
-    send: (headers: Readonly<Record<string, string>>) => Promise<T>,
+    send: (
+      idempotencyKey: string | undefined,
+      headers: Readonly<Record<string, string>>,
+    ) => Promise<T>,
   ): Promise<T> {
     const { exactlyOnce = false, idempotencyKey, signal } = options
     const needsKey = exactlyOnce && !(ops.length > 0 && ops.every(isNumbered))
     const key = idempotencyKey ?? (needsKey ? this.#newId() : undefined)
     const headers = key === undefined ? {} : idempotencyHeaders(key)
-    if (!exactlyOnce) return send(headers)
-    return this.#again.untilAnswered(() => send(headers), signal)
+    if (!exactlyOnce) return send(key, headers)
+    return this.#again.untilAnswered(() => send(key, headers), signal)
   }
 
   async #commitOp(op: Op, options: PutOptions): Promise<CommittedOp> {
@@ -122,6 +140,16 @@ export class RemoteWrites {
 
 function isNumbered(op: Op): boolean {
   return op.op === 'append' && op.producer !== undefined
+}
+
+/** True if a value is so small that the road takes it, unless keys and guards make it larger. */
+function isSmall(value: Value | AsyncIterable<Uint8Array>): value is Value {
+  return (typeof value === 'string' || value instanceof Uint8Array) && value.length <= smallSizeMax
+}
+
+/** Returns the bytes of a small value: a copy, since the caller may change its own. */
+function encoded(value: Value): Uint8Array {
+  return typeof value === 'string' ? encodeText(value) : new Uint8Array(value)
 }
 
 /** Returns the bytes of a value. With `exactlyOnce` they may be sent again later: bytes are copied,

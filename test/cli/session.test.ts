@@ -260,7 +260,7 @@ describe('a command with --timeout', () => {
   })
 
   it('says EUNKNOWN where a write may have been done', async () => {
-    proxy.lie(1, { ...mute, only: /^PUT/ })
+    proxy.lie(1, { ...mute, only: /^POST/ })
     const put = ['put', 'k', 'v', '--timeout=1s', `--url=${proxy.target}`]
     expect(await sandbox.call(put)).toMatchObject({
       code: 5,

@@ -11,8 +11,8 @@ import {
   type Socket,
 } from 'node:net'
 
-/** What a websocket may still bring from the server (undefined: it is none), and whether the last request that
- *  went through was a write. */
+/** The bytes that a websocket may still bring from the server (undefined: it is none), and whether the last request
+ *  that went through was a write. Each frame of a websocket counts as one. */
 type Allowed = { bytes: number | undefined; writing: boolean }
 
 const requestLine = /^[A-Z]+ \/\S* HTTP\/1\.1$/
@@ -149,6 +149,7 @@ export class CuttingProxy {
       if (requests++ === 0) this.requests.push(line)
       // Not always the first: some clients open a websocket where they had asked before.
       if (line.startsWith('GET /v1/ws')) allowed.bytes = this.#countSocket()
+      else if (allowed.bytes !== undefined) allowed.writing = true
       if (requestLine.test(line)) allowed.writing = writeLine.test(line)
       if (this.#heldWrites && allowed.writing) {
         this.#heldWrites.push({ upstream, chunk })

@@ -23,7 +23,7 @@ beforeEach(async () => {
   serving = await serve()
   store = serving.store
   proxy = await LyingProxy.start(serving.server.socket)
-  client = await connect(proxy.target, { reconnect: fast })
+  client = await connect(proxy.target, { reconnect: fast, requests: 'http' })
 })
 afterEach(async () => {
   await client[Symbol.asyncDispose]()

@@ -13,6 +13,7 @@ import { CuttingProxy } from './cutting-proxy.js'
 import { type Serving, serve } from './serving.js'
 
 const fast = { minMs: 1, maxMs: 20 }
+const ways = ['http', 'socket'] as const
 const producing = fileURLToPath(new URL('./producing.ts', import.meta.url))
 const exactlyOnce = true
 
@@ -37,57 +38,77 @@ const stream = async function* () {
   for (let at = 0; at < 5; at++) yield Buffer.alloc(300_000, `${at}`)
 }
 
-describe('the connection is cut after the commit and before the answer', () => {
-  const writes: readonly (readonly [string, (client: Store) => Promise<unknown>])[] = [
-    ['append', (each) => each.append('k', 'x', { exactlyOnce })],
-    ['append with a seal', (each) => each.append('k', 'x', { seal: true, exactlyOnce })],
-    ['append by a producer', (each) => each.append('k', 'x', { producer: p(0), exactlyOnce })],
-    ['put', (each) => each.put('k', 'x', { exactlyOnce })],
-    ['put if absent', (each) => each.put('k', 'x', { guards: [absent], exactlyOnce })],
-    ['put of a stream', (each) => each.put('k', stream(), { exactlyOnce })],
-    ['commit', (each) => each.commit({ guards: [absent], ops: [append] }, { exactlyOnce })],
-    ['append with guards', (each) => each.append('k', 'x', { guards: [{ seq: 0 }], exactlyOnce })],
-    [
-      'append under a key of its own',
-      (each) => each.append('k', 'x', { idempotencyKey: 'ü', exactlyOnce }),
-    ],
-  ]
+describe.each(ways)(
+  'the connection (%s) is cut after the commit and before the answer',
+  (requests) => {
+    beforeEach(async () => {
+      await client[Symbol.asyncDispose]()
+      client = await connect(proxy.target, { reconnect: fast, requests })
+      if (requests === 'http') return
+      // From the second request on the socket is opened; what is asked then is asked there.
+      while (proxy.sockets === 0 || !(await asksOnSocket())) await client.stat('none')
+    })
 
-  it.each(writes)('%s: done once', async (_name, write) => {
-    proxy.loseAnswers(3)
-    expect(await write(client)).toMatchObject({ seq: expect.any(Number) })
-    expect(proxy.losing).toBe(0)
-    expect([1, 1_500_000]).toContain((await store.stat('k'))?.size)
-    const seqs = (await store.history.roots()).roots.filter(({ keys }) => keys?.includes('k'))
-    expect(seqs).toHaveLength(1)
-  })
+    async function asksOnSocket(): Promise<boolean> {
+      const before = proxy.socketBytes
+      await client.stat('none')
+      return proxy.socketBytes > before
+    }
 
-  it('without asking for it, it is EUNKNOWN', async () => {
-    proxy.loseAnswers(1)
-    expect(await refusal(client.append('k', 'x'))).toMatchObject({ code: 'EUNKNOWN' })
-    proxy.loseAnswers(1)
-    const numbered = client.append('k', 'x', { producer: p(0) })
-    expect(await refusal(numbered)).toMatchObject({ code: 'EUNKNOWN' })
-    const again = await client.append('k', 'x', { producer: p(0) })
-    expect(again.result).toEqual({ index: 1, count: 2, repeated: true })
-  })
+    const writes: readonly (readonly [string, (client: Store) => Promise<unknown>])[] = [
+      ['append', (each) => each.append('k', 'x', { exactlyOnce })],
+      ['append with a seal', (each) => each.append('k', 'x', { seal: true, exactlyOnce })],
+      ['append by a producer', (each) => each.append('k', 'x', { producer: p(0), exactlyOnce })],
+      ['put', (each) => each.put('k', 'x', { exactlyOnce })],
+      ['put if absent', (each) => each.put('k', 'x', { guards: [absent], exactlyOnce })],
+      ['put of a stream', (each) => each.put('k', stream(), { exactlyOnce })],
+      ['commit', (each) => each.commit({ guards: [absent], ops: [append] }, { exactlyOnce })],
+      [
+        'append with guards',
+        (each) => each.append('k', 'x', { guards: [{ seq: 0 }], exactlyOnce }),
+      ],
+      [
+        'append under a key of its own',
+        (each) => each.append('k', 'x', { idempotencyKey: 'ü', exactlyOnce }),
+      ],
+    ]
 
-  it('the answer of then comes, though the key has gone on', async () => {
-    proxy.loseAnswers(1, () => void store.put('k', 'newer'))
-    const { repeated, result } = await client.append('k', 'x', { exactlyOnce })
-    expect([repeated, result]).toEqual([true, { index: 0, count: 1 }])
-    await expect.poll(async () => text(await store.get('k'))).toBe('newer')
-  })
+    it.each(writes)('%s: done once', async (_name, write) => {
+      proxy.loseAnswers(3)
+      expect(await write(client)).toMatchObject({ seq: expect.any(Number) })
+      expect(proxy.losing).toBe(0)
+      expect([1, 1_500_000]).toContain((await store.stat('k'))?.size)
+      const seqs = (await store.history.roots()).roots.filter(({ keys }) => keys?.includes('k'))
+      expect(seqs).toHaveLength(1)
+    })
 
-  it('its caller may write to its buffer', async () => {
-    const bytes = Buffer.from('mine')
-    proxy.loseAnswers(2)
-    const put = client.put('k', bytes, { exactlyOnce })
-    bytes.fill('x')
-    await put
-    expect(text(await store.get('k'))).toBe('mine')
-  })
-})
+    it('without asking for it, it is EUNKNOWN', async () => {
+      proxy.loseAnswers(1)
+      expect(await refusal(client.append('k', 'x'))).toMatchObject({ code: 'EUNKNOWN' })
+      proxy.loseAnswers(1)
+      const numbered = client.append('k', 'x', { producer: p(0) })
+      expect(await refusal(numbered)).toMatchObject({ code: 'EUNKNOWN' })
+      const again = await client.append('k', 'x', { producer: p(0) })
+      expect(again.result).toEqual({ index: 1, count: 2, repeated: true })
+    })
+
+    it('the answer of then comes, though the key has gone on', async () => {
+      proxy.loseAnswers(1, () => void store.put('k', 'newer'))
+      const { repeated, result } = await client.append('k', 'x', { exactlyOnce })
+      expect([repeated, result]).toEqual([true, { index: 0, count: 1 }])
+      await expect.poll(async () => text(await store.get('k'))).toBe('newer')
+    })
+
+    it('its caller may write to its buffer', async () => {
+      const bytes = Buffer.from('mine')
+      proxy.loseAnswers(2)
+      const put = client.put('k', bytes, { exactlyOnce })
+      bytes.fill('x')
+      await put
+      expect(text(await store.get('k'))).toBe('mine')
+    })
+  },
+)
 
 describe('exactly once', () => {
   it('waits for a server that is away', async () => {

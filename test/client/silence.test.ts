@@ -130,7 +130,7 @@ describe('in a browser', () => {
     await outlast()
     await store.put('k', 'v')
     expect(text(await reached)).toBe('v')
-    await using far = await connectWeb(proxy.target, { timeoutMs })
+    await using far = await connectWeb(proxy.target, { timeoutMs, requests: 'http' })
     proxy.lie(2, mute)
     expect(await refusal(far.get('k'))).toMatchObject({ code: 'ETIMEDOUT' })
     // Whose store it is was forgotten, and is asked first.
