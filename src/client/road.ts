@@ -4,22 +4,31 @@
  *  Invariant: small writes reach the server in the order of their calls, on the socket or over HTTP.
  *  A read whose socket was lost is asked again; a write is sent once. */
 
-import { onAbort } from '../base/abort.js'
+import { joinAbort, onAbort } from '../base/abort.js'
 import { type Deferred, deferred } from '../base/deferred.js'
 import { Wakeup } from '../base/wakeup.js'
 import { canceled, TailraceError } from '../error.js'
 import { type AnswerOf, type ArgsOf, isWaiting, type RequestSpec } from '../wire/request.js'
 import { answerOf } from './call.js'
 import { type Connection, LostCall } from './connection.js'
+import { Fifo } from './fifo.js'
 import { type CallArgs, callArgsOf } from './small.js'
 
-/** The largest number of small writes that wait for their turn; above it EBUSY. */
-export const queuedWritesMax = 65_536
+/** The largest number of writes, and of reads, that have no answer yet on the socket. Others wait
+ *  for their turn. */
+export const inFlightMax = 1_024
+/** The largest number of reads that wait for their turn. Others go over HTTP. */
+const queuedReadsMax = 65_536
+/** The largest size of the small writes that wait for their turn, in bytes; above it EBUSY. */
+export const queuedSizeMax = 256 * 1024 * 1024
+/** The size that each of them counts besides its own, in bytes. */
+const queuedCost = 512
 /** The time after a websocket did not open in which none is opened for requests, in ms. */
 const reopenMs = 5_000
 
 /** A write that waits for its turn. */
 type Queued = {
+  readonly size: number
   readonly isOver: () => boolean
   /** Sends it on the open socket. */
   readonly send: () => void
@@ -43,10 +52,15 @@ export class Road {
   #asked = 0
   /** No socket is opened for requests before this time, by `performance.now()`. */
   #notBefore = 0
-  #queue: Queued[] = []
+  readonly #queue = new Fifo<Queued>()
+  #queuedSize = 0
   #pumping = false
   /** The number of writes on the socket that have no answer yet. */
   #unanswered = 0
+  /** The number of reads on the socket that have no answer yet. */
+  #reading = 0
+  readonly #waitingReads = new Fifo<Deferred<void>>()
+  /** Woken by each answer to a write. */
   readonly #answered = new Wakeup()
 
   constructor(socket: Connection, { enabled }: { readonly enabled: boolean }) {
@@ -69,14 +83,40 @@ export class Road {
       return undefined
     }
     const said = callArgsOf(args)
-    if (!said) return undefined
+    if (!said || this.#waitingReads.length >= queuedReadsMax) return undefined
+    await this.#beginRead(signal)
     try {
-      const body = await this.#socket.call({ op: spec.name, ...said }, { signal, reads: true })
+      if (!this.#socket.isOpen) return undefined
+      const body = await this.#socket.call(frameOf(spec, said), { signal, reads: true })
       return answerOf(spec, body)
     } catch (error) {
       if (error instanceof LostCall) return undefined
       throw error
+    } finally {
+      this.#endRead()
     }
+  }
+
+  async #beginRead(signal: AbortSignal | undefined): Promise<void> {
+    if (this.#reading < inFlightMax) {
+      this.#reading++
+      return
+    }
+    const turn = deferred<void>()
+    this.#waitingReads.add(turn)
+    try {
+      await joinAbort(turn.promise, signal)
+    } catch (error) {
+      void turn.promise.then(() => this.#endRead())
+      throw error
+    }
+  }
+
+  /** Gives the place of a read to the next one that waits. */
+  #endRead(): void {
+    const next = this.#waitingReads.take()
+    if (next) next.resolve()
+    else this.#reading--
   }
 
   /** Sends a write. If it is small it takes its turn behind the small writes before it; otherwise
@@ -90,15 +130,19 @@ export class Road {
     if (!said) return overHttp(write.args)
     if (write.signal?.aborted) return Promise.reject(canceled(write.signal))
     this.#asked++
-    if (!this.#pumping && this.#socket.isOpen) return this.#send(write, said)
+    if (!this.#pumping && this.#canSend) return this.#send(write, said)
     return this.#enqueue(write, said, overHttp)
+  }
+
+  get #canSend(): boolean {
+    return this.#socket.isOpen && this.#unanswered < inFlightMax
   }
 
   #send<R extends RequestSpec>(write: RoadWrite<R>, said: CallArgs): Promise<AnswerOf<R>> {
     const { spec, signal, idempotencyKey } = write
     const keyed = idempotencyKey === undefined ? {} : { idempotencyKey }
     this.#unanswered++
-    const sent = this.#socket.call({ op: spec.name, ...said, ...keyed }, { signal, reads: false })
+    const sent = this.#socket.call({ ...frameOf(spec, said), ...keyed }, { signal, reads: false })
     return this.#answer(spec, sent)
   }
 
@@ -109,7 +153,7 @@ export class Road {
       throw error instanceof LostCall ? unknownBy(error) : error
     } finally {
       this.#unanswered--
-      if (this.#unanswered === 0) this.#answered.wake()
+      this.#answered.wake()
     }
   }
 
@@ -118,10 +162,12 @@ export class Road {
     said: CallArgs,
     overHttp: (args: ArgsOf<R>) => Promise<AnswerOf<R>>,
   ): Promise<AnswerOf<R>> {
-    if (this.#queue.length >= queuedWritesMax) {
-      const message = `${queuedWritesMax} writes of this client wait for the server: send this one again later`
+    const size = said.size + queuedCost
+    if (this.#queuedSize + size > queuedSizeMax) {
+      const message = `${this.#queue.length} writes of this client wait for the server: send this one again later`
       throw new TailraceError('EBUSY', message)
     }
+    this.#queuedSize += size
     const { signal } = write
     const answer: Deferred<AnswerOf<R>> = deferred()
     let over = false
@@ -130,7 +176,8 @@ export class Road {
       over = true
       if (signal) answer.reject(canceled(signal))
     })
-    this.#queue.push({
+    this.#queue.add({
+      size,
       isOver: () => over,
       send: () => {
         endAbort()
@@ -151,28 +198,22 @@ export class Road {
   async #pump(): Promise<void> {
     this.#pumping = true
     while (this.#queue.length > 0) {
-      if (this.#socket.isOpen) {
-        this.#flush()
-        continue
-      }
-      void this.#open()
       // A write over HTTP must not overtake one that is still on the socket.
-      await this.#drained()
-      const next = this.#queue.shift()
-      if (next && !next.isOver()) await next.overHttp()
+      if (this.#canSend) this.#next()?.send()
+      else if (this.#unanswered > 0) await this.#answered.wait(this.#answered.count)
+      else {
+        void this.#open()
+        await this.#next()?.overHttp()
+      }
     }
     this.#pumping = false
   }
 
-  /** Sends all that waits on the open socket, in this turn. */
-  #flush(): void {
-    const queue = this.#queue
-    this.#queue = []
-    for (const next of queue) if (!next.isOver()) next.send()
-  }
-
-  async #drained(): Promise<void> {
-    while (this.#unanswered > 0) await this.#answered.wait(this.#answered.count)
+  /** Takes the next write off the queue; undefined if it was canceled. */
+  #next(): Queued | undefined {
+    const next = this.#queue.take()
+    this.#queuedSize -= next?.size ?? 0
+    return next?.isOver() ? undefined : next
   }
 
   /** Opens the socket, unless a try failed just before. The first request of a client opens none:
@@ -182,6 +223,10 @@ export class Road {
     this.#notBefore = performance.now() + reopenMs
     if (await this.#socket.open()) this.#notBefore = 0
   }
+}
+
+function frameOf({ name: op }: RequestSpec, { namespace, body }: CallArgs) {
+  return namespace === undefined ? { op, body } : { op, namespace, body }
 }
 
 function scopeOf({ namespace }: CallArgs): { readonly namespace?: string } {

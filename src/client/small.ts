@@ -9,8 +9,12 @@ export const smallSizeMax = 32 * 1024
 /** The size that each value of a request counts besides its own, in bytes. */
 const fieldCost = 8
 
-/** The arguments as a frame has them. */
-export type CallArgs = { readonly namespace?: string; readonly body: object }
+/** The arguments as a frame has them. `size`: what they count of `smallSizeMax`, in bytes. */
+export type CallArgs = {
+  readonly namespace?: string
+  readonly body: object
+  readonly size: number
+}
 
 /** Returns the arguments for a frame; undefined if the request has to go over HTTP. Bytes are
  *  copied, since the caller may change them before the frame is sent. */
@@ -22,13 +26,18 @@ export function callArgsOf(args: object): CallArgs | undefined {
   const copy = new Copy()
   const body = copy.of(rest)
   if (!copy.fits || body === undefined) return undefined
-  return { ...(namespace === undefined ? {} : { namespace }), body: body as object }
+  const { size } = copy
+  return { ...(namespace === undefined ? {} : { namespace }), body: body as object, size }
 }
 
 /** Copies plain data, and counts its size. */
 class Copy {
   #left = smallSizeMax
   #isPlain = true
+
+  get size(): number {
+    return smallSizeMax - this.#left
+  }
 
   /** True if all that was copied is plain, and small. */
   get fits(): boolean {

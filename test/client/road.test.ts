@@ -7,6 +7,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import type { Store } from '../../src/api/store.js'
 import { blobSizeMax } from '../../src/blob/blob.js'
 import { connect } from '../../src/client/node.js'
+import { inFlightMax } from '../../src/client/road.js'
 import { smallSizeMax } from '../../src/client/small.js'
 import { refusal, text } from '../kvs/expect.js'
 import { CuttingProxy } from './cutting-proxy.js'
@@ -74,6 +75,15 @@ describe('un-awaited writes land in the order of their calls', () => {
     expect(await writeMany(client, 300)).toEqual(ascending(1, 300))
     expect(proxy.requests.length).toBe(connections)
     expect(proxy.sockets).toBe(1)
+  })
+
+  it('more than are sent at once', async () => {
+    await untilOnSocket(client)
+    const count = 3 * inFlightMax
+    expect(await writeMany(client, count)).toEqual(ascending(1, count))
+    const reads = Array.from({ length: count }, () => client.get('k'))
+    const [first] = await Promise.all(reads)
+    expect(text(first)).toBe(text(await store.get('k')))
   })
 
   it('where no websocket opens', async () => {
