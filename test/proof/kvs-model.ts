@@ -319,8 +319,7 @@ class Draft {
         return {}
       }
       case 'treeobj': {
-        const { node } = locate(op.at, op.from, false)
-        this.#land(op.key, node ?? leafOf('nothing'), false)
+        this.#land(op.key, nodeAt(op.at, op.from) ?? leafOf('nothing'), false)
         return {}
       }
       case 'lease':
@@ -446,6 +445,16 @@ class Draft {
       const [of = ''] = id.split('\0')
       if (key === '' || of === key || of.startsWith(`${key}/`)) this.#producers[name].delete(id)
     }
+  }
+}
+
+/** What a key names, as it is; undefined if it is not there, or leads through a circle of links. */
+function nodeAt(tree: Dir, key: string): Node | undefined {
+  try {
+    return locate(tree, key, false).node
+  } catch (error) {
+    if (error instanceof Refused) return undefined
+    throw error
   }
 }
 
