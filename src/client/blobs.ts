@@ -4,9 +4,8 @@ import type { Blobs } from '../api/blobs.js'
 import { blobSizeMax } from '../blob/blob.js'
 import { type Blobref, parseBlobref } from '../blob/blobref.js'
 import { loadBlob, storeBlob } from '../wire/blobs.js'
-import { placed } from './call.js'
+import { missing, placed } from './call.js'
 import type { Http } from './http.js'
-import { missing } from './scope.js'
 
 type Signal = { readonly signal?: AbortSignal }
 

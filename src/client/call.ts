@@ -1,5 +1,6 @@
-/** Makes a request of `wire/` ready to send, and reads its answer. See rfc/12. Pure. */
+/** Makes a request of `wire/` ready to send, and takes its answer. See rfc/12. */
 
+import { isCode } from '../error.js'
 import { toJson } from '../wire/bytes.js'
 import type { AnswerOf, ArgsOf, RequestSpec } from '../wire/request.js'
 import { parse, type Schema } from '../wire/schema.js'
@@ -36,4 +37,14 @@ export function answerOf<R extends RequestSpec>(spec: R, input: unknown): Answer
   const { answer } = spec
   if (answer === undefined) return {} as AnswerOf<R>
   return readAnswer(() => parse(answer as Schema, input, 'the answer') as AnswerOf<R>)
+}
+
+/** Returns the answer, and undefined for ENOENT. */
+export async function missing<T>(answer: Promise<T>): Promise<T | undefined> {
+  try {
+    return await answer
+  } catch (error) {
+    if (isCode(error, 'ENOENT')) return undefined
+    throw error
+  }
 }

@@ -20,8 +20,9 @@ import {
 import { parseErrorBody } from '../wire/status.js'
 import { readAnswer } from './answer.js'
 import { delayOf } from './backoff.js'
+import { Calls } from './calls.js'
 import { closedByDispose, type Http, unauthorized } from './http.js'
-import { type Socket, silence, type Transport } from './transport.js'
+import type { Socket, Transport } from './transport.js'
 
 /** The time that a socket stays open after its last watch ended, if it carried no call, in ms. */
 const idleMs = 2_000
@@ -48,26 +49,7 @@ export type Delivery = Extract<
   { readonly type: 'append' | 'value' | 'lease' | 'live' | 'end' }
 >
 
-/** The error of a call whose socket ended before its answer. It never leaves the client. */
-export class LostCall extends Error {
-  override readonly cause: TailraceError
-
-  constructor(cause: TailraceError) {
-    super(cause.message, { cause })
-    this.cause = cause
-  }
-}
-
-/** A call that waits for its answer. */
-type Calling = {
-  readonly answer: Deferred<unknown>
-  /** The time at which it was sent, by `performance.now()`. */
-  readonly sent: number
-  /** True if it changes nothing. */
-  readonly reads: boolean
-}
-
-/** The codec of frames. It is loaded with the first watch, so that programs without one start
+/** The codec of frames. It is loaded with the first socket, so that programs without one start
  *  fast. */
 type Framing = {
   readonly encode: (request: RequestFrame) => Uint8Array
@@ -99,8 +81,7 @@ export class Connection {
   #over: Deferred<never> = deferred()
   /** The loop, while it runs, and the controller that ends it. */
   #running: { readonly ended: Promise<void>; readonly abort: AbortController } | undefined
-  /** The calls that wait for their answers, by id, in the order in which they were sent. */
-  readonly #calls = new Map<number, Calling>()
+  readonly #calls: Calls
   /** Resolved with true once a socket is open, with false if a try to open one failed. */
   #opening: Deferred<boolean> | undefined
   /** True while the loop waits before it opens the next socket. */
@@ -109,7 +90,6 @@ export class Connection {
   #hasCalled = false
   /** The time of the last use of the socket, by `performance.now()`. */
   #used = 0
-  #stopTimeout: (() => void) | undefined
   #stopIdleTimer: (() => void) | undefined
   /** The number of sockets that were lost in a row, since a frame came in. */
   #failures = 0
@@ -119,6 +99,12 @@ export class Connection {
     this.#transport = transport
     this.#http = http
     this.#options = options
+    this.#calls = new Calls({
+      name: transport.name,
+      timeoutMs: options.timeoutMs,
+      cancel: (id) => this.#send({ id, op: 'cancel' }),
+      settled: () => this.#rest(),
+    })
   }
 
   /** True if a call can be sent now. */
@@ -138,27 +124,18 @@ export class Connection {
   }
 
   /** Sends a call at once, and resolves to the body of its answer. REQUIRES: `isOpen`. Throws what
-   *  the server says, LostCall, ECANCELED, and after `timeoutMs` without an answer EUNKNOWN (a call
-   *  that reads: ETIMEDOUT). */
+   *  `Calls.add` throws. */
   async call(
     frame: Omit<CallFrame, 'id'>,
-    { signal, reads }: { readonly signal: AbortSignal | undefined; readonly reads: boolean },
+    how: { readonly signal: AbortSignal | undefined; readonly reads: boolean },
   ): Promise<unknown> {
-    if (signal?.aborted) throw canceled(signal)
+    if (how.signal?.aborted) throw canceled(how.signal)
     const id = ++this.#lastId
-    const answer: Deferred<unknown> = deferred()
-    this.#calls.set(id, { answer, sent: performance.now(), reads })
+    const answer = this.#calls.add(id, how)
     this.#hasCalled = true
     this.#session?.socket.hold(true)
-    this.#stopTimeout ??= startTimer(this.#options.timeoutMs, () => this.#endLate())
     this.#send({ ...frame, id })
-    if (!signal) return answer.promise
-    const endAbort = onAbort(signal, () => this.#giveUp(id, canceled(signal)))
-    try {
-      return await answer.promise
-    } finally {
-      endAbort()
-    }
+    return answer
   }
 
   add(stream: WatchStream): void {
@@ -191,7 +168,7 @@ export class Connection {
   async dispose(): Promise<void> {
     this.#disposed = true
     this.#stopIdleTimer?.()
-    this.#stopTimeout?.()
+    this.#calls.dispose()
     this.#failAll(closedByDispose())
     const running = this.#running
     running?.abort.abort()
@@ -276,7 +253,7 @@ export class Connection {
         this.#rest()
         return await over.promise
       } catch (error) {
-        this.#loseCalls(this.#explained(toTailraceError(error)))
+        this.#calls.lose(this.#explained(toTailraceError(error)))
         throw error
       } finally {
         this.#session = undefined
@@ -323,46 +300,8 @@ export class Connection {
     this.#failures = 0
     this.#options.reached(true)
     if (frame.type === 'error') this.#refused(frame.id, parseErrorBody(frame))
-    else if (frame.type === 'result') this.#takeCall(frame.id)?.answer.resolve(frame.body)
+    else if (frame.type === 'result') this.#calls.resolve(frame.id, frame.body)
     else this.#deliver(frame)
-  }
-
-  /** Forgets a call, and returns it; undefined if nobody waits for it any more. */
-  #takeCall(id: number): Calling | undefined {
-    const call = this.#calls.get(id)
-    if (!this.#calls.delete(id)) return undefined
-    this.#rest()
-    return call
-  }
-
-  /** Ends a call whose answer is not waited for any more. */
-  #giveUp(id: number, error: TailraceError): void {
-    const call = this.#takeCall(id)
-    if (!call) return
-    this.#send({ id, op: 'cancel' })
-    call.answer.reject(error)
-  }
-
-  /** Gives up the calls that were sent too long ago, and looks again when the next one is. */
-  #endLate(): void {
-    this.#stopTimeout = undefined
-    const { timeoutMs } = this.#options
-    const now = performance.now()
-    for (const [id, { sent, reads }] of this.#calls) {
-      const left = sent + timeoutMs - now
-      if (left > 0) {
-        this.#stopTimeout = startTimer(left, () => this.#endLate())
-        return
-      }
-      const { name } = this.#transport
-      this.#giveUp(id, silence({ idleMs: timeoutMs, reads }, { name, acted: true }))
-    }
-  }
-
-  #loseCalls(cause: TailraceError): void {
-    const calls = [...this.#calls.values()]
-    this.#calls.clear()
-    for (const { answer } of calls) answer.reject(new LostCall(cause))
   }
 
   #deliver(frame: Delivery): void {
@@ -380,7 +319,7 @@ export class Connection {
       this.#over.reject(error)
       return
     }
-    this.#takeCall(id)?.answer.reject(error)
+    this.#calls.reject(id, error)
     const stream = this.#byId.get(id)
     if (!stream) return
     this.#forget(stream)

@@ -20,11 +20,10 @@ import type { TreeobjJson } from '../treeobj/treeobj.js'
 import { getKey, getTreeobj, listKeys, root, statKey } from '../wire/keys.js'
 import type { AnswerOf, ArgsOf, RequestSpec } from '../wire/request.js'
 import { read } from '../wire/transaction.js'
-import { placed } from './call.js'
-import type { Http } from './http.js'
+import { missing, placed } from './call.js'
+import type { Asking, Http } from './http.js'
 import { readingOf } from './reading.js'
 import type { Road } from './road.js'
-import { askingOf, missing } from './scope.js'
 
 export class RemoteReads {
   readonly #http: Http
@@ -135,4 +134,9 @@ export class RemoteReads {
     const answer = await this.#road.read(spec, args, signal)
     return answer ?? this.#http.call(spec, args, { signal })
   }
+}
+
+/** Returns the options of a request for a read. A read with `minSeq` may wait for its answer. */
+function askingOf(scope: ReadScope): Pick<Asking, 'signal' | 'patience'> {
+  return { signal: scope.signal, patience: scope.minSeq === undefined ? undefined : 'answer' }
 }
