@@ -34,7 +34,7 @@ const stepSize = 64 * 1024
 export async function parseLongJson(input: string | Uint8Array, what: string): Promise<unknown> {
   if (input.length <= shortJsonMax) return parseJson(input, what)
   const slice = new LoopSlice()
-  // Where many long texts come at once, each is begun in a turn of its own.
+  // Begins each text in a turn of its own, since many long ones may come at once.
   await slice.turn()
   const text = typeof input === 'string' ? input : await decodeLong(input, what, slice)
   const parser = new Parser(text, what)

@@ -236,7 +236,7 @@ export async function created(
 /** Returns the headers of a value. `at` is the root that the client asked for. */
 function headersOf(stat: Stat, at: number | string | undefined): Record<string, string> {
   return {
-    // The same seq can be another root in the next incarnation of the namespace; a ref cannot.
+    // A seq can belong to another root in the next incarnation of the namespace. A ref cannot.
     'cache-control': typeof at === 'string' ? cacheForever : cacheWithTag,
     etag: `"${stat.ref}"`,
     'tailrace-seq': String(stat.seq),

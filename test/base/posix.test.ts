@@ -82,6 +82,7 @@ test('large pieces of memory go back to the system where the C library is GNU', 
   expect(giveBackLargePieces()).toBe(isGnu())
 })
 
+// Only Linux tells a process's anonymous memory, and only the GNU C library gives it back on demand.
 test.runIf(process.platform === 'linux' && isGnu())(
   'memory that was freed between pieces still in use goes back to the system',
   () => {
