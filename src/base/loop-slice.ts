@@ -8,10 +8,11 @@ import { TurnQueue } from './turn-queue.js'
 
 /** Time of one turn that all slices use together, in ms. It is well below `stallMsMax`, since other
  *  work and garbage collection come on top. */
-const sliceMs = 5
+const sliceMs = 2
 
-/** The cost of each slice. */
-const sliceCost = 1
+/** The number of steps that every piece of work has at once, however busy the turn is: short work, as
+ *  the lookup of one key, does not wait behind long work. What begins work has bounds of its own. */
+export const freeSteps = 16
 
 /** The queue for all slices of this process, since it has one event loop. */
 const loop = new TurnQueue({ ms: sliceMs })
@@ -23,20 +24,26 @@ type LoopSliceOptions = {
 
 /** The slices of one piece of work. Before each step, check `over` and await `turn` if it is true. */
 export class LoopSlice {
-  /** The virtual finish of its last slice (see `TurnQueue.wait`). */
-  #finish: number
+  /** The number of slices that it has had: who has had fewest goes on first, so that short work does
+   *  not wait for long work. */
+  #had: number
+  #free = freeSteps
 
   constructor({ urgent = false }: LoopSliceOptions = {}) {
-    this.#finish = urgent ? Number.NEGATIVE_INFINITY : 0
+    this.#had = urgent ? Number.NEGATIVE_INFINITY : 0
   }
 
   /** True if the slice is used up: await `turn` before the next step. */
   get over(): boolean {
+    if (this.#free > 0) {
+      this.#free--
+      return false
+    }
     return loop.spent
   }
 
   /** Resolves in a later turn of the event loop, and begins the next slice. */
   async turn(): Promise<void> {
-    this.#finish = (await loop.wait(this.#finish, sliceCost)) + sliceCost
+    await loop.waitAt(this.#had++)
   }
 }

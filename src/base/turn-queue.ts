@@ -89,17 +89,28 @@ export class TurnQueue {
     return this.#clock
   }
 
+  /** Waits until it is the user's turn: behind all users with a lower rank, and those of the same rank
+   *  that came before. The clock does not move. */
+  async waitAt(rank: number): Promise<void> {
+    await this.#wait(rank, rank)
+  }
+
   /** Waits until it is the user's turn. Takes and returns virtual times as `enter`
-   *  does; `expected` is the likely cost of the next work. A user with the finish
-   *  `-Infinity` goes before all others. */
+   *  does; `expected` is the likely cost of the next work. */
   async wait(finish: number, expected = 0): Promise<number> {
-    const urgent = finish === Number.NEGATIVE_INFINITY
-    const start = urgent ? finish : this.startOf(finish)
-    const resumed = deferred<void>()
-    this.#waiting.push({ start, end: start + expected, order: this.#order++, resumed })
-    this.#schedule()
-    await resumed.promise
+    const start = this.startOf(finish)
+    const next = await this.#wait(start, start + expected)
+    // The virtual finish of the oldest may be far ahead. The clock does not follow it, since new
+    // users would then have to start as late.
+    if (next !== 'oldest') this.#clock = Math.max(this.#clock, start + expected)
     return start
+  }
+
+  #wait(start: number, end: number): Promise<Why> {
+    const resumed = deferred<Why>()
+    this.#waiting.push({ start, end, order: this.#order++, resumed })
+    this.#schedule()
+    return resumed.promise
   }
 
   #schedule(): void {
@@ -125,10 +136,7 @@ export class TurnQueue {
   #resume(): void {
     const takesOldest = this.#resumed++ % oldestEach === oldestEach - 1
     const next = takesOldest ? this.#waiting.takeOldest() : this.#waiting.takeFirst()
-    // The virtual finish of the oldest may be far ahead. The clock does not follow it, since new
-    // users would then have to start as late.
-    if (!takesOldest) this.#clock = Math.max(this.#clock, next.end)
-    next.resumed.resolve()
+    next.resumed.resolve(takesOldest ? 'oldest' : 'first')
     afterMicrotasks(() => this.#goOn())
   }
 
@@ -146,12 +154,15 @@ export class TurnQueue {
   }
 }
 
+/** Why a user goes on: it is the first, or it has waited longest. */
+type Why = 'first' | 'oldest'
+
 type Waiting = {
   readonly start: number
-  /** The expected virtual finish; the earliest goes first. */
+  /** The expected virtual finish, or the rank; the lowest goes first. */
   readonly end: number
   readonly order: number
-  readonly resumed: Deferred<void>
+  readonly resumed: Deferred<Why>
 }
 
 /** A binary heap: no item is before its parent. */

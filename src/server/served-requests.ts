@@ -4,6 +4,7 @@
  *  wait ends. */
 
 import { setImmediate } from 'node:timers/promises'
+import { LoopSlice } from '../base/loop-slice.js'
 import { defined, invalid } from '../base/shape.js'
 import { Wakeup } from '../base/wakeup.js'
 import { TailraceError, toTailraceError } from '../error.js'
@@ -27,9 +28,6 @@ const requestsMax = 65_536
 export const readsMax = 16
 /** The cost of looking up one key, in bytes of a turn (`pace.ts`). */
 const lookupCost = 1024
-/** The number of watches and waits that are ended in one turn of the event loop after their
- *  connection has closed. */
-const endsAtOnce = 128
 
 /** A request that has no answer yet. It has a controller if it waits. */
 type Pending = { canceled: boolean; controller: AbortController | undefined }
@@ -110,7 +108,8 @@ export class ServedRequests {
     void this.#endAll()
   }
 
-  /** Works in slices: there may be tens of thousands of watches, and ending each one takes time. */
+  /** Works in slices: there may be tens of thousands of watches, and ending each one takes time. It
+   *  goes before other long work, since others may wait for the places of these watches. */
   async #endAll(): Promise<void> {
     const watches = [...this.#watches.values()]
     const requests = [...this.#requests.values()]
@@ -119,9 +118,10 @@ export class ServedRequests {
       ...watches.map((watch) => () => watch.drop()),
       ...requests.map((pending) => () => cancel(pending)),
     ]
-    for (const [at, end] of ends.entries()) {
+    const slice = new LoopSlice({ urgent: true })
+    for (const end of ends) {
       end()
-      if ((at + 1) % endsAtOnce === 0) await setImmediate()
+      if (slice.over) await slice.turn()
     }
   }
 

@@ -125,15 +125,17 @@ describe('TurnQueue', () => {
     await all
   })
 
-  it('resumes urgent work first', async () => {
+  it('resumes by rank, whatever the clock says, and in order within a rank', async () => {
     const queue = new TurnQueue({ ms: anHour })
+    queue.enter(1_000)
     const order: string[] = []
-    const wait = async (name: string, finish: number) => {
-      await queue.wait(finish)
+    const wait = async (name: string, rank: number) => {
+      await queue.waitAt(rank)
       order.push(name)
     }
-    await Promise.all([wait('new', 0), wait('old', 1), wait('urgent', Number.NEGATIVE_INFINITY)])
-    expect(order).toEqual(['urgent', 'new', 'old'])
+    const all = [wait('new', 0), wait('old', 5), wait('also new', 0)]
+    await Promise.all([...all, wait('urgent', Number.NEGATIVE_INFINITY)])
+    expect(order).toEqual(['urgent', 'new', 'also new', 'old'])
   })
 
   it('resumes in one turn as many as its time allows, each after what the last did at once', async () => {

@@ -226,6 +226,7 @@ describe('a request that is wrong', () => {
     ['waits', { op: 'root', body: { waitSeq: 1_000_000 } }],
   ])('one more of its %s than are free: EBUSY, and others go on', async (_, request) => {
     await using peer = await Peer.connect(serving)
+    await noWatchers(peer)
     const most = openWaitsMax / 2 + 1
     for (let id = 1; id <= most + 1; id++) peer.send({ id, ...request })
     const refused = (await peer.until(({ type }) => type === 'error')).at(-1)
@@ -240,6 +241,14 @@ describe('a request that is wrong', () => {
   })
 })
 
+/** Those that another test has left must end, too: a connection's watches end in slices. */
+async function noWatchers(peer: Peer): Promise<void> {
+  while (serving.store.watchers > 0) {
+    peer.send({ id: 1, op: 'root' })
+    await peer.next()
+  }
+}
+
 describe('an end', () => {
   it('of the connection leaves no watcher', async () => {
     const peer = await Peer.connect(serving)
@@ -251,11 +260,7 @@ describe('an end', () => {
     expect(serving.store.watchers).toBeGreaterThanOrEqual(10)
     await peer[Symbol.asyncDispose]()
     await using other = await Peer.connect(serving)
-    // Those that another test has left, too: a connection's watches end in slices.
-    while (serving.store.watchers > 0) {
-      other.send({ id: 1, op: 'root' })
-      await other.next()
-    }
+    await noWatchers(other)
   })
 
   it('of the namespace is ENONS', async () => {
