@@ -16,7 +16,7 @@ export const turnSize = 1024 * 1024
 export const stallMsMax = 50
 /** The longest time that all deliveries of one turn work together, in ms. It is well below
  *  `stallMsMax`, since other work and garbage collection come on top. */
-export const turnMs = 5
+export const turnMs = 2
 /** The cost of the deliveries that one client gets before the next client goes on, in bytes. */
 export const batchSize = 64 * 1024
 /** The cost of a delivery besides its bytes, in bytes: about 20 µs of work. So a turn has at most
@@ -25,6 +25,10 @@ export const deliveryCost = 4 * 1024
 /** The cost of a delivery besides its bytes when clients are compared, in bytes. It is small, so
  *  that a client that follows a log line by line goes on before clients that read old data. */
 const briefCost = 256
+/** The expected cost of a connection before it was sent anything, in bytes: more than one of
+ *  which it is known that it costs little, so that new ones that come all the time do not keep
+ *  those waiting, and less than one that reads old data. */
+const newcomerCost = 8 * 1024
 
 /** The account of one connection: all its watches have it together, so that who opens many of them
  *  gets no more. Mutable; owned by the connection. */
@@ -34,7 +38,7 @@ export class Flow {
   /** The cost of the deliveries since the connection last had nothing to send, in bytes. */
   burst = 0
   /** The cost of the burst before, in bytes. The next burst is likely to cost as much. */
-  expected = briefCost
+  expected = newcomerCost
   /** The turn of the last delivery. */
   turn = 0
 }

@@ -57,6 +57,26 @@ describe('the pace', () => {
     expect(order.indexOf('one')).toBeLessThan(5)
   })
 
+  it('lets a connection of small events go before new ones, however many come', async () => {
+    const pace = new Pace()
+    const small = pace.share()
+    await small.take()
+    small.spend(10)
+    for (let turn = 0; turn < 3; turn++) {
+      await nextTurn()
+      pace.share().spend(turnSize)
+    }
+    const order: string[] = []
+    const deliver = async (name: string, share: Share) => {
+      await share.take()
+      order.push(name)
+      share.spend(batchSize)
+    }
+    const news = Array.from({ length: 200 }, () => deliver('new', pace.share()))
+    await Promise.all([...news, deliver('small', small)])
+    expect(order.indexOf('small')).toBe(0)
+  })
+
   it('lets those who wait go on in the order of waiting, each with a batch', async () => {
     const pace = new Pace()
     pace.share().spend(turnSize)
