@@ -13,6 +13,7 @@ import type { LogPlace } from '../kvs/log-place.js'
 import { errorBodyOf } from '../wire/status.js'
 import type { Request } from './app.js'
 import type { ServerContext } from './context.js'
+import { batchSize } from './pace.js'
 import { formatPlace, parsePlace } from './place.js'
 
 /** The media type of an event stream. */
@@ -23,7 +24,7 @@ const retryMs = 2_000
 
 /** The heartbeat of an event stream. It is an event, since the program of a page does not see
  *  comments. */
-export const eventHeartbeat = frameOf({ event: 'heartbeat', json: '{}' })
+export const eventHeartbeat = Buffer.from(frameOf({ event: 'heartbeat', json: '{}' }))
 
 /** True if the client asks for an event stream by its media type. */
 export function wantsEventStream(request: Request): boolean {
@@ -110,62 +111,72 @@ export function outputFrames(pieces: AsyncIterable<OutputPiece>): AsyncGenerator
   return streamOf(framesOfOutput(pieces))
 }
 
-async function* framesOfOutput(pieces: AsyncIterable<OutputPiece>): AsyncGenerator<Frame> {
+async function* framesOfOutput(pieces: AsyncIterable<OutputPiece>): AsyncGenerator<string> {
   for await (const { offset, data } of pieces) {
     const json = JSON.stringify({ offset, data: dataOf(data) })
-    yield { id: String(offset + data.length), json }
+    yield frameOf({ id: String(offset + data.length), json })
   }
-  yield { event: 'end', json: '{"reason":"eof"}' }
+  yield frameOf({ event: 'end', json: '{"reason":"eof"}' })
 }
 
 /** One message of an event stream. REQUIRES: `json` has no line end in it. */
 type Frame = { readonly id?: string; readonly event?: string; readonly json: string }
 
-/** Turns the events of a watch into frames. A frame `end` is the last one. */
+/** Turns the events of a watch into text: the frames of one append together, or in pieces of about
+ *  `batchSize`, since each piece takes a turn of its own. A frame `end` is the last one. */
 async function* framesOf(
   watching: Watching,
   end: LogPlace | undefined,
   framesOfAppend: (event: AppendEvent) => Iterable<Frame>,
-): AsyncGenerator<Frame> {
+): AsyncGenerator<string> {
   for await (const event of watching) {
     if (event.type === 'append') {
+      let text = ''
+      let over = false
       for (const frame of framesOfAppend(event)) {
-        yield frame
-        if (frame.event === 'end') return
+        text += frameOf(frame)
+        over = frame.event === 'end'
+        if (over) break
+        if (text.length < batchSize) continue
+        yield text
+        text = ''
       }
+      if (text !== '') yield text
+      if (over) return
     } else if (event.type === 'live') {
       // The id tells a client that got no append yet which place to come back to.
       const { index, prefix } = event.position ?? {}
       const known = end?.position.index === index && end?.position.prefix === prefix
-      yield { event: 'live', ...(known && end && { id: formatPlace(end) }), json: '{}' }
+      yield frameOf({ event: 'live', ...(known && end && { id: formatPlace(end) }), json: '{}' })
     } else if (event.type === 'end') {
-      yield { event: 'end', json: JSON.stringify({ reason: event.reason }) }
+      yield frameOf({ event: 'end', json: JSON.stringify({ reason: event.reason }) })
     }
   }
 }
 
 /** Encodes frames. The time after which to come back goes first. If the stream fails, a frame with
  *  the error goes last. */
-async function* streamOf(frames: AsyncIterable<Frame>): AsyncGenerator<Uint8Array> {
+async function* streamOf(frames: AsyncIterable<string>): AsyncGenerator<Uint8Array> {
   let begun = false
   try {
-    for await (const each of frames) {
-      const bytes = frameOf(each)
-      yield begun ? bytes : Buffer.concat([Buffer.from(`retry: ${retryMs}\n\n`), bytes])
+    for await (const text of frames) {
+      yield Buffer.from(begun ? text : `retry: ${retryMs}\n\n${text}`)
       begun = true
     }
   } catch (error) {
     // An error before the first event is answered in the envelope of rfc/12, rule 3.
-    if (begun)
-      yield frameOf({ event: 'failure', json: JSON.stringify(errorBodyOf(toTailraceError(error))) })
+    if (begun) {
+      const json = JSON.stringify(errorBodyOf(toTailraceError(error)))
+      yield Buffer.from(frameOf({ event: 'failure', json }))
+    }
     throw error
   }
 }
 
-function frameOf({ id, event, json }: Frame): Buffer {
+function frameOf({ id, event, json }: Frame): string {
   const name = event === undefined ? '' : `event: ${event}\n`
   const place = id === undefined ? '' : `id: ${id}\n`
-  return Buffer.from(`${name}${place}data: ${json}\n\n`)
+  return `${name}${place}data: ${json}\n\n`
 }
 
 const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })

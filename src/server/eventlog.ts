@@ -28,7 +28,7 @@ import {
   lastEventOf,
   wantsEventStream,
 } from './event-stream.js'
-import { checkHeartbeat, heartbeatMsDefault, withHeartbeat } from './heartbeat.js'
+import { checkHeartbeat, heartbeatMsDefault } from './heartbeat.js'
 import { created } from './kv-read.js'
 import { idempotencyOf } from './once.js'
 import type { Routes } from './routes.js'
@@ -111,11 +111,14 @@ export async function sendEventStream(
   if (last && (await isOver(context, { key, namespace }, last))) return reply.code(noContent).send()
   const from = last ? { from: last.position } : {}
   const watching = store.watch(key, { mode: 'append', namespace, waitCreate, signal, ...from })
-  const pieces = withHeartbeat(eventlogFrames(watching, waitEvent), heartbeat, eventHeartbeat)
+  const pieces = eventlogFrames(watching, waitEvent)
   const counted = activity.beginWatch()
   try {
     const headers = async () => ({ 'content-type': eventStreamType })
-    await sendStream(reply, { headers, pieces, signal, log, pace })
+    await sendStream(reply, {
+      ...{ headers, pieces, signal, log, pace },
+      heartbeat: { ms: heartbeat, bytes: eventHeartbeat },
+    })
   } finally {
     counted.end()
   }
@@ -150,10 +153,10 @@ export async function sendEvents(
   events: AsyncIterable<Event>,
   { signal, heartbeat }: EventStreamOptions,
 ): Promise<void> {
-  const lines = linesOf(events)
   await sendStream(reply, {
     headers: async () => headers,
-    pieces: heartbeat === undefined ? lines : withHeartbeat(lines, heartbeat, emptyLine),
+    pieces: linesOf(events),
+    ...(heartbeat !== undefined && { heartbeat: { ms: heartbeat, bytes: emptyLine } }),
     signal,
     log: context.log,
     pace: context.pace,

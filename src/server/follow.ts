@@ -18,7 +18,7 @@ import {
   lastEventOf,
   wantsEventStream,
 } from './event-stream.js'
-import { heartbeatMsDefault, withHeartbeat } from './heartbeat.js'
+import { heartbeatMsDefault } from './heartbeat.js'
 import { formatPlace, positionHeader } from './place.js'
 import { followedFrom, rangeHolds } from './range.js'
 import { sendStream, signalOf } from './stream.js'
@@ -81,10 +81,10 @@ export async function follow(
     }
     const proven = begin.checked ? included(watching, key, begin.checked) : watching
     const pieces = events ? keyFrames(proven, begin) : bytesOf(proven, begin.from)
-    const { heartbeat = heartbeatMsDefault } = options
-    const beating = events ? withHeartbeat(pieces, heartbeat, eventHeartbeat) : pieces
+    const { heartbeat: ms = heartbeatMsDefault } = options
+    const heartbeat = events ? { ms, bytes: eventHeartbeat } : undefined
     if (range) reply.code(partialContent)
-    await sendStream(reply, { headers, pieces: beating, signal, log, pace })
+    await sendStream(reply, { headers, pieces, heartbeat, signal, log, pace })
   } finally {
     counted.end()
   }

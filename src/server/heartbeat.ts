@@ -3,7 +3,6 @@
  *  Invariant: a heartbeat comes between two pieces, never within one. No timer is left at the
  *  end. */
 
-import { deferred } from '../base/deferred.js'
 import { invalid } from '../base/shape.js'
 
 /** The default heartbeat interval of an event stream, in ms. */
@@ -25,39 +24,31 @@ export function checkHeartbeat(
   throw invalid(`?heartbeat is from ${heartbeatMsMin} to ${heartbeatMsMax} ms`)
 }
 
-/** Gives the pieces, and `beat` each time that no piece came for `ms`. */
-export async function* withHeartbeat(
-  pieces: AsyncIterable<Uint8Array>,
-  ms: number,
-  beat: Uint8Array,
-): AsyncGenerator<Uint8Array> {
-  const iterator = pieces[Symbol.asyncIterator]()
-  let asked = iterator.next()
-  try {
-    for (;;) {
-      const piece = await within(asked, ms)
-      if (!piece) {
-        yield beat
-        continue
-      }
-      if (piece.done) return
-      yield piece.value
-      asked = iterator.next()
-    }
-  } finally {
-    // It may reject later, when nobody awaits it.
-    asked.catch(() => {})
-    await iterator.return?.()
-  }
+/** The heartbeats of a stream. */
+export type Heartbeat = {
+  /** The time without a piece after which a heartbeat is sent, in ms. */
+  readonly ms: number
+  readonly bytes: Uint8Array
 }
 
-/** Resolves with the result of the promise, or with undefined if it takes longer than `ms`. */
-async function within<T>(promise: Promise<T>, ms: number): Promise<T | undefined> {
-  const late = deferred<undefined>()
-  const timer = setTimeout(() => late.resolve(undefined), ms)
-  try {
-    return await Promise.race([promise, late.promise])
-  } finally {
-    clearTimeout(timer)
+/** Calls `beat` each time that `ms` have passed since its last call, and since `restart` was called.
+ *  Mutable; owned by the stream. */
+export class Beats implements Disposable {
+  readonly #timer: NodeJS.Timeout
+
+  constructor(ms: number, beat: () => void) {
+    this.#timer = setTimeout(() => {
+      this.#timer.refresh()
+      beat()
+    }, ms)
+  }
+
+  /** Counts the time anew: a piece was sent. */
+  restart(): void {
+    this.#timer.refresh()
+  }
+
+  [Symbol.dispose](): void {
+    clearTimeout(this.#timer)
   }
 }

@@ -36,7 +36,7 @@ import {
   wantsEventStream,
 } from './event-stream.js'
 import { sendEventStream, sendEvents, sendFollowed } from './eventlog.js'
-import { checkHeartbeat, heartbeatMsDefault, withHeartbeat } from './heartbeat.js'
+import { checkHeartbeat, heartbeatMsDefault } from './heartbeat.js'
 import { type ByteRange, rangeOf, refuseRange } from './range.js'
 import type { Routes } from './routes.js'
 import { sendStream, signalOf } from './stream.js'
@@ -166,11 +166,14 @@ async function sendOutputEvents(
   }
   const asked = from === undefined ? output.asked : { follow: true, from }
   const read = readStreamPieces(store, id, name, { signal, ...defined(asked) })
-  const pieces = withHeartbeat(outputFrames(read), heartbeat, eventHeartbeat)
+  const pieces = outputFrames(read)
   const counted = activity.beginWatch()
   try {
     const head = async () => ({ 'content-type': eventStreamType })
-    await sendStream(reply, { headers: head, pieces, signal, log, pace })
+    await sendStream(reply, {
+      ...{ headers: head, pieces, signal, log, pace },
+      heartbeat: { ms: heartbeat, bytes: eventHeartbeat },
+    })
   } finally {
     counted.end()
   }

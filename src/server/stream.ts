@@ -8,6 +8,7 @@ import type { Socket } from 'node:net'
 import type { Activity } from './activity.js'
 import type { Reply } from './app.js'
 import { Gatherer } from './gatherer.js'
+import { Beats, type Heartbeat } from './heartbeat.js'
 import type { Log } from './log.js'
 import type { Pace } from './pace.js'
 
@@ -30,6 +31,8 @@ type ByteStream = {
   /** Returns the headers. It is called once, after the first piece has come. */
   readonly headers: () => Promise<Readonly<Record<string, string>>>
   readonly pieces: AsyncIterable<Uint8Array>
+  /** Sent where no piece comes for a while. The first one begins the answer. Default: none. */
+  readonly heartbeat?: Heartbeat | undefined
   /** The signal of `signalOf`. */
   readonly signal: AbortSignal
   readonly log: Log
@@ -39,7 +42,7 @@ type ByteStream = {
 /** Sends a stream. Resolves when all was sent, when the stream was cut, or when the client has
  *  gone. Throws what the first piece and `headers` throw: until then Fastify can still answer. */
 export async function sendStream(reply: Reply, stream: ByteStream): Promise<void> {
-  const { headers, pieces, signal, log, pace } = stream
+  const { headers, pieces, signal, log, pace, heartbeat } = stream
   const share = pace.share()
   const iterator = pieces[Symbol.asyncIterator]()
   const { raw } = reply
@@ -47,16 +50,24 @@ export async function sendStream(reply: Reply, stream: ByteStream): Promise<void
     raw.write(bytes)
     share.spend(bytes.length)
   })
+  let beginning: Promise<void> | undefined
+  const begin = () => {
+    beginning ??= sendHead(reply, headers)
+    return beginning
+  }
+  const beat = async () => {
+    await begin()
+    // A client that does not read what it has got needs no heartbeat.
+    if (!heartbeat || raw.destroyed || raw.writableEnded || raw.writableNeedDrain) return
+    gatherer.add(heartbeat.bytes)
+  }
+  using beats = heartbeat && new Beats(heartbeat.ms, () => void beat().catch(() => raw.destroy()))
   try {
     let piece = await iterator.next()
-    const head = { ...reply.getHeaders(), ...framingOf(reply, await headers()) }
-    reply.hijack()
-    // An error of the connection destroys the response, which the loop checks.
-    raw.on('error', () => {})
-    raw.writeHead(reply.statusCode, head as Record<string, string>)
-    raw.flushHeaders()
+    await begin()
     while (!piece.done && !raw.destroyed) {
       gatherer.add(piece.value)
+      beats?.restart()
       if (raw.writableNeedDrain) await once(raw, 'drain', { signal })
       await share.take()
       share.begin()
@@ -73,6 +84,16 @@ export async function sendStream(reply: Reply, stream: ByteStream): Promise<void
   } finally {
     await iterator.return?.()
   }
+}
+
+async function sendHead(reply: Reply, headers: ByteStream['headers']): Promise<void> {
+  const { raw } = reply
+  const head = { ...reply.getHeaders(), ...framingOf(reply, await headers()) }
+  reply.hijack()
+  // An error of the connection destroys the response, which the loop checks.
+  raw.on('error', () => {})
+  raw.writeHead(reply.statusCode, head as Record<string, string>)
+  raw.flushHeaders()
 }
 
 /** Adds the headers of a stream, unless its length is known. */

@@ -6,6 +6,9 @@ import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import type { Watching } from '../../src/api/watch.js'
+import { encodeEvents } from '../../src/eventlog/event.js'
+import { eventlogFrames } from '../../src/server/event-stream.js'
 import { Raw, refusalIn } from './raw.js'
 import { expectError, Serving } from './serving.js'
 
@@ -188,6 +191,22 @@ describe('an event stream of an eventlog', () => {
     ])
     await again.raw.until(/0\r\n\r\n$/)
   })
+})
+
+it('the events of one append are few pieces, each of them whole', async () => {
+  const events = Array.from({ length: 5_000 }, (_, n) => ({ name: `e${n}`, timestamp: n }))
+  async function* watching(): Watching {
+    const data = Buffer.concat(encodeEvents(events))
+    const position = { incarnation: 'i', index: 1, prefix: 'p' } as never
+    yield { type: 'append', index: 0, offset: 0, seq: 1, position, data }
+    yield { type: 'end', reason: 'sealed', position }
+  }
+  const pieces: Uint8Array[] = []
+  for await (const piece of eventlogFrames(watching(), undefined)) pieces.push(piece)
+  expect(pieces.length).toBeLessThan(10)
+  const texts = pieces.map((piece) => Buffer.from(piece).toString())
+  for (const text of texts) expect(text).toMatch(/\n\n$/)
+  expect(texts.join('').match(/"name":/g)).toHaveLength(events.length)
 })
 
 it('the events of a job come as one, too', async () => {
