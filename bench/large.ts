@@ -1,22 +1,28 @@
-/** How much memory does a value of 2 GiB take, in the server and in its client, on every way in and out?
- *  `npx tsx bench/large.ts [--gib 2]`
+/** How fast is a value of 1 GiB, and how much memory does it take in the server and in its client,
+ *  on every way in and out?
  *
- *  Sketch: a put holds two batches of 2 MiB and the blob that fills, a read one blob and what the socket
- *  takes, a watch its credit of 4 MiB; caches 32 and 16 MiB. So some 60 MB above an idle process, whatever
- *  the size. Memory is RssAnon, sampled each 100 ms; every byte is hashed on both ends. */
+ *  Expected. A put holds two batches of 2 MiB and the blob that fills, a read one blob and what
+ *  the socket takes, a watch its credit of 4 MiB; caches 32 and 16 MiB. So some 60 MB above an
+ *  idle process, whatever the size. Memory is RssAnon, sampled each 100 ms. Every byte is hashed
+ *  on both ends and written once: 100–300 MB/s. Each client is a command in a process of its own;
+ *  what comes out is compared by its hash. */
 
 import { spawn } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import { once } from 'node:events'
-import { parseArgs } from 'node:util'
 import { MemoryPeak } from '../src/cli/measure.js'
-import { withTemporaryServer } from '../src/cli/temporary.js'
+import { connect } from '../src/client/node.js'
 import { mainFile } from '../src/local/installation.js'
-import { heading } from './measure.js'
+import type { Bench } from './bench.js'
+import type { Row } from './figures.js'
+import { now } from './measure.js'
+import { tailrace } from './systems/tailrace.js'
+import { withServer } from './turns.js'
 
 const pieceSize = 1024 * 1024
+const piecesOfRun = 1024
 
-/** Pieces that differ, made again and again from the same seed. */
+/** Makes pieces that differ, the same ones each time. */
 function* pieces(count: number): Generator<Buffer> {
   const piece = createHash('shake256', { outputLength: pieceSize }).update('piece').digest()
   for (let at = 0; at < count; at++) {
@@ -30,44 +36,58 @@ type Ended = {
   readonly digest: string
   readonly bytes: number
   readonly ms: number
+  /** The largest memory of the client, in bytes. */
   readonly client: number
 }
 
-async function main(): Promise<void> {
-  const { values } = parseArgs({ options: { gib: { type: 'string', default: '2' } } })
-  const count = Number(values.gib) * 1024
-  const expected = createHash('sha256')
-  for (const piece of pieces(count)) expected.update(piece)
-  const digest = expected.digest('hex')
-  console.log(heading())
-  await withTemporaryServer(async ({ store, pid, url }) => {
-    const idle = idleOf(pid)
-    const run = async (name: string, args: readonly string[], input: number, wanted?: string) => {
-      const memory = new MemoryPeak(pid)
-      const ended = await call([...args, '--url', url], input)
-      const server = (memory.end() ?? Number.NaN) - idle
-      if (wanted !== undefined && ended.digest !== wanted) throw new Error(`${name}: other bytes`)
-      const mb = (bytes: number) => `${(bytes / 1e6).toFixed(0)} MB`
-      const rate = `${((count * pieceSize) / 1000 / ended.ms).toFixed(0)} MB/s`
-      console.log(`${name.padEnd(16)} server +${mb(server)}, client ${mb(ended.client)}, ${rate}`)
-    }
-    await run('put', ['put', 'big', '-'], count)
-    const stat = await store.stat('big')
-    if (stat?.size !== count * pieceSize) throw new Error('put: another size')
-    await run('get', ['get', 'big'], 0, digest)
-    const half = (count * pieceSize) / 2
-    await run('get --offset', ['get', 'big', '--offset', String(half)], 0)
-    await run('append --stream', ['append', 'log', '-', '--stream', '--seal'], count)
-    await run('watch', ['watch', 'log'], 0, digest)
-  })
+export const large: Bench = {
+  question: 'how fast is a value of 1 GiB, and how much memory does it take?',
+  run: async ({ scale }): Promise<readonly Row[]> => {
+    const count = Math.ceil(piecesOfRun / scale)
+    const expected = createHash('sha256')
+    for (const piece of pieces(count)) expected.update(piece)
+    const digest = expected.digest('hex')
+    return withServer(tailrace, async ({ address, pid = 0 }) => {
+      await using store = await connect(address)
+      const idle = new MemoryPeak(pid).end() ?? 0
+      const rows: Row[] = []
+      const servers: number[] = []
+      const clients: number[] = []
+      const run = async (work: string, args: readonly string[], input: number, bytes: number) => {
+        const memory = new MemoryPeak(pid)
+        const ended = await call([...args, '--url', address], input)
+        servers.push(((memory.end() ?? Number.NaN) - idle) / 1e6)
+        clients.push(ended.client / 1e6)
+        if (input === 0 && ended.bytes !== bytes) throw new Error(`${work}: ${ended.bytes} bytes`)
+        if (input === 0 && bytes === count * pieceSize && ended.digest !== digest) {
+          throw new Error(`${work}: other bytes`)
+        }
+        const values = [bytes / 1_000 / ended.ms]
+        const figures = [{ system: 'tailrace', values }] as const
+        rows.push({ bench: 'large', work, unit: 'MB/s', better: 'more', figures })
+      }
+      const size = count * pieceSize
+      await run('`put`', ['put', 'big', '-'], count, size)
+      if ((await store.stat('big'))?.size !== size) throw new Error('put: another size')
+      await run('`get`', ['get', 'big'], 0, size)
+      await run('`get --offset`', ['get', 'big', '--offset', String(size / 2)], 0, size / 2)
+      await run('`append --stream`', ['append', 'log', '-', '--stream', '--seal'], count, size)
+      await run('`watch`', ['watch', 'log'], 0, size)
+      const row = { bench: 'large', unit: 'MB', better: 'less' } as const
+      const most = (values: readonly number[]) =>
+        [{ system: 'tailrace', values: [Math.max(...values)] }] as const
+      return [
+        ...rows,
+        { ...row, work: 'memory of the server above idle, the most', figures: most(servers) },
+        { ...row, work: 'memory of the client, the most', figures: most(clients) },
+      ]
+    })
+  },
 }
 
-function idleOf(pid: number): number {
-  return new MemoryPeak(pid).end() ?? 0
-}
-
+/** Runs a command with so many pieces on its stdin. */
 async function call(args: readonly string[], input: number): Promise<Ended> {
-  const started = performance.now()
+  const started = now()
   const child = spawn(process.execPath, [mainFile, ...args], { stdio: ['pipe', 'pipe', 'inherit'] })
   const memory = child.pid === undefined ? undefined : new MemoryPeak(child.pid)
   const hash = createHash('sha256')
@@ -84,7 +104,5 @@ async function call(args: readonly string[], input: number): Promise<Ended> {
   const [code] = await closed
   if (code !== 0) throw new Error(`${args.join(' ')} ended with ${String(code)}`)
   const client = memory?.end() ?? Number.NaN
-  return { digest: hash.digest('hex'), bytes, ms: performance.now() - started, client }
+  return { digest: hash.digest('hex'), bytes, ms: now() - started, client }
 }
-
-await main()

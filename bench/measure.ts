@@ -1,22 +1,40 @@
-/** What every benchmark prints and computes: the machine and the date, medians and percentiles. */
+/** Medians, percentiles, and the machine that a benchmark ran on. Times of
+ *  several processes are compared by one clock of the machine. */
 
-import { cpus, totalmem } from 'node:os'
+import { readFileSync } from 'node:fs'
+import { cpus, loadavg, totalmem } from 'node:os'
 
-/** Machine, Node and date in one line. */
-export function heading(): string {
+/** The machine and its Node, in one line. */
+export function machine(): string {
   const [cpu] = cpus()
   const memory = `${Math.round(totalmem() / 2 ** 30)} GiB`
-  const date = new Date().toISOString().slice(0, 16)
-  return `${cpu?.model ?? 'cpu'} × ${cpus().length}, ${memory}, Node ${process.version}, ${date}`
+  return `${cpu?.model ?? 'cpu'} × ${cpus().length}, ${memory}, Node ${process.version}`
+}
+
+/** The load of the last minute, as the system averages it. */
+export function load(): number {
+  return loadavg()[0] ?? Number.NaN
+}
+
+/** The time in ms of the machine's monotonic clock, which all processes share. */
+export function now(): number {
+  return Number(process.hrtime.bigint()) / 1e6
+}
+
+/** The CPU time that a process and its threads took so far, in ms; a clock tick is 10 ms. */
+export function cpuMsOf(pid: number): number {
+  const stat = readFileSync(`/proc/${pid}/stat`, 'utf8')
+  const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
+  return (Number(fields[11]) + Number(fields[12])) * 10
 }
 
 export function median(values: readonly number[]): number {
   return percentile(values, 50)
 }
 
-/** The nearest-rank percentile. REQUIRES: at least one value. */
-export function percentile(values: readonly number[], percent: number): number {
-  const sorted = [...values].sort((a, b) => a - b)
+/** The nearest-rank percentile. NaN of nothing. */
+export function percentile(values: Iterable<number>, percent: number): number {
+  const sorted = Float64Array.from(values).sort()
   const rank = Math.ceil((percent / 100) * sorted.length)
   return sorted[Math.max(0, rank - 1)] ?? Number.NaN
 }

@@ -1,20 +1,119 @@
-/** `npm run bench -- NAME [OPTIONS]`: runs the benchmark `bench/NAME.ts`, or says which there are. */
+/** `npm run bench`: runs benchmarks one after the other, and writes what they gave. See
+ *  bench/README.md. */
 
-import { readdir } from 'node:fs/promises'
+import { mkdir, readFile, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { type Asked, parseArguments, usage } from './arguments.js'
+import { benches } from './benches.js'
+import {
+  type Described,
+  markdownOf,
+  type Report,
+  type Row,
+  shownNumber,
+  shownValues,
+  withSection,
+} from './figures.js'
+import { load, machine } from './measure.js'
+import type { System } from './systems/system.js'
+import { systems } from './systems/systems.js'
 
-/** Files that are no benchmarks. */
-const parts: ReadonlySet<string> = new Set(['run', 'measure', 'plain-file'])
+type Wanted = Extract<Asked, { readonly type: 'run' }>
 
-const files = await readdir(new URL('.', import.meta.url))
-const names = files
-  .filter((file) => file.endsWith('.ts'))
-  .map((file) => file.slice(0, -'.ts'.length))
-  .filter((name) => !parts.has(name))
-  .toSorted()
-const [name = ''] = process.argv.splice(2, 1)
-if (names.includes(name)) {
-  await import(new URL(`${name}.ts`, import.meta.url).href)
-} else {
-  console.error(`npm run bench -- NAME, with NAME one of: ${names.join(', ')}`)
-  process.exitCode = 2
+const here = new URL('.', import.meta.url)
+/** The directory of the table and the values unless another is named; git ignores it. */
+const outputDefault = fileURLToPath(new URL('../.bench/', here))
+
+// Servers and directories end with this process.
+for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => process.exit(130))
+
+const peers = systems.map(({ id }) => id).filter((id) => id !== 'tailrace')
+const asked = parseArguments(process.argv.slice(2), {
+  benches: Object.keys(benches),
+  all: Object.keys(benches).filter((name) => !benches[name]?.byNameOnly),
+  peers,
+})
+switch (asked.type) {
+  case 'help':
+    console.log(usage)
+    break
+  case 'list':
+    for (const [name, { question, byNameOnly }] of Object.entries(benches)) {
+      console.log(`${name.padEnd(16)} ${question}${byNameOnly ? ' (by name only)' : ''}`)
+    }
+    break
+  case 'wrong':
+    console.error(asked.message)
+    process.exitCode = 2
+    break
+  case 'run':
+    await run(asked)
+    break
+  default:
+    asked satisfies never
+}
+
+async function run(wanted: Wanted): Promise<void> {
+  const { names, runs, scale } = wanted
+  const compared = systems.filter(({ id }) => id === 'tailrace' || wanted.peers.includes(id))
+  const loadBefore = load()
+  const started = performance.now()
+  const rows: Row[] = []
+  const failed: { readonly bench: string; readonly why: string }[] = []
+  for (const name of names) {
+    const began = performance.now()
+    try {
+      const done = await benches[name]?.run({ runs, scale, systems: compared })
+      for (const row of done ?? []) {
+        rows.push(row)
+        console.error(lineOf(row))
+      }
+    } catch (error) {
+      failed.push({ bench: name, why: error instanceof Error ? error.message : String(error) })
+      console.error(error)
+      process.exitCode = 1
+    }
+    console.error(`${name}: ${((performance.now() - began) / 1_000).toFixed(0)} s`)
+  }
+  const report: Report = {
+    machine: machine(),
+    date: new Date().toISOString().slice(0, 16),
+    load: [loadBefore, load()],
+    seconds: (performance.now() - started) / 1_000,
+    runs,
+    scale,
+    systems: compared.map(describe),
+    rows,
+    failed,
+  }
+  await write(report, wanted)
+}
+
+async function write(report: Report, { record, out = outputDefault }: Wanted): Promise<void> {
+  const table = markdownOf(report)
+  const values = `${JSON.stringify(report, undefined, 1)}\n`
+  await mkdir(out, { recursive: true })
+  await writeFile(join(out, 'table.md'), table)
+  await writeFile(join(out, 'figures.json'), values)
+  if (record && report.failed.length === 0) {
+    const page = new URL('README.md', here)
+    await writeFile(page, withSection(await readFile(page, 'utf8'), table))
+    await writeFile(new URL('figures.json', here), values)
+  }
+  console.log(table)
+}
+
+function describe(system: System): Described {
+  const { id, title, durability } = system
+  return { id, title, durability, ...system.found() }
+}
+
+/** A row for who watches the run. */
+function lineOf({ bench, work, unit, figures }: Row): string {
+  const cells = figures.map((figure) => {
+    if ('absent' in figure) return `${figure.system} ${figure.absent}: ${figure.why}`
+    return `${figure.system} ${shownValues(figure.values)}`
+  })
+  return `${bench}: ${work}, ${unit}: ${cells.join('; ') || shownNumber(Number.NaN)}`
 }

@@ -1,13 +1,13 @@
 /** What does one lone change cost in nodes, bytes and time, at 10^2, 10^4 and 10^6 entries?
  *
- *  Expected. Directory: a change rewrites one node a level: a leaf of 32 entries of about 60 B, and
- *  branches of 32 children of about 48 B; the levels are log32(n), so 1, 3 and 4 nodes, 2 to 7 kB. A
- *  node costs its encoding and one hash of 1.5 kB, about 10 µs.
- *  Array: an append rewrites the open node of level 0, 0 to 31 entries of 34 B, about 600 B; each 32nd
- *  closes a page of 1.1 kB and writes the level above. Flat in the length. An arrayRef is that node's
- *  encoding and hash: 3 to 5 µs.
+ *  Expected. Directory: a change rewrites one node a level: a leaf of 32 entries of about 60 B,
+ *  and branches of 32 children of about 48 B; the levels are log32(n), so 1, 3 and 4 nodes, 2 to 7
+ *  kB. A node costs its encoding and one hash of 1.5 kB, about 10 µs. Array: an append rewrites
+ *  the open node of level 0, 0 to 31 entries of 34 B, about 600 B; each 32nd closes a page of 1.1
+ *  kB and writes the level above. Flat in the length. An arrayRef is that node's encoding and
+ *  hash: 3 to 5 µs.
  *
- *  Run: npx tsx bench/tree.ts */
+ *  In memory, without a store. rfc/5 quotes it. */
 
 import { hashBlob } from '../src/blob/hash.js'
 import { TailraceError } from '../src/error.js'
@@ -15,9 +15,11 @@ import { type AppendArray, arrayRef, closeArray, emptyArray, pushBlob } from '..
 import { editDir } from '../src/tree/dir-edit.js'
 import { hashOnly, Nodes, NodeWriter } from '../src/tree/nodes.js'
 import { emptyDir, type Treeobj } from '../src/treeobj/treeobj.js'
+import type { Bench } from './bench.js'
+import type { Row } from './figures.js'
 
 const sizes = [100, 10_000, 1_000_000]
-const changes = 2_000
+const changesOfSize = 2_000
 /** All nodes of the largest tree stay in memory: the question is not the disk. */
 const cacheSize = 512 * 1024 * 1024
 
@@ -36,8 +38,11 @@ function valref(seed: number): Treeobj {
 }
 
 /** `step` does one change and gives the writer that it wrote to. */
-async function costOf(step: (n: number) => NodeWriter | Promise<NodeWriter>): Promise<Cost> {
-  const warm = changes / 4
+async function costOf(
+  changes: number,
+  step: (n: number) => NodeWriter | Promise<NodeWriter>,
+): Promise<Cost> {
+  const warm = Math.ceil(changes / 4)
   let nodes = 0
   let bytes = 0
   let began = 0
@@ -54,14 +59,14 @@ async function costOf(step: (n: number) => NodeWriter | Promise<NodeWriter>): Pr
   return { nodes: nodes / changes, bytes: bytes / changes, us }
 }
 
-async function dirCost(entries: number): Promise<Cost> {
+async function dirCost(entries: number, changes: number): Promise<Cost> {
   const nodes = memory()
   const name = (n: number) => `host-${(n * 7919) % entries}.log`
   const all = new Map<string, Treeobj>()
   for (let n = 0; n < entries; n++) all.set(name(n), valref(n))
   using first = new NodeWriter(nodes)
   let dir = await editDir(nodes, first, emptyDir, all)
-  return costOf(async (n) => {
+  return costOf(changes, async (n) => {
     const writer = new NodeWriter(nodes)
     dir = await editDir(nodes, writer, dir, new Map([[name(n * 31), valref(-n)]]))
     return writer
@@ -75,11 +80,11 @@ function arrayOf(count: number): AppendArray {
   return array
 }
 
-async function arrayCost(count: number): Promise<Cost> {
+async function arrayCost(count: number, changes: number): Promise<Cost> {
   const nodes = memory()
   let array = arrayOf(count)
   const blob = { ref: hashBlob(Buffer.from('more')), size: 100, more: false }
-  return costOf((_n) => {
+  return costOf(changes, (_n) => {
     const writer = new NodeWriter(nodes)
     array = pushBlob(writer, array, blob)
     closeArray(writer, array)
@@ -88,10 +93,9 @@ async function arrayCost(count: number): Promise<Cost> {
 }
 
 /** One position of a watcher: a push and the ref of what it gives. */
-function refUs(): number {
+function refUs(rounds: number): number {
   let array = arrayOf(1000)
   const blob = { ref: hashBlob(Buffer.from('more')), size: 100, more: false }
-  const rounds = 50_000
   const began = performance.now()
   for (let n = 0; n < rounds; n++) {
     array = pushBlob(hashOnly, array, blob)
@@ -101,29 +105,50 @@ function refUs(): number {
 }
 
 /** The cost of each append where many share one commit. */
-function groupedBytes(group: number): number {
+function groupedBytes(group: number, groups: number): number {
   const nodes = memory()
   let array = arrayOf(1000)
   const blob = { ref: hashBlob(Buffer.from('more')), size: 100, more: false }
   let bytes = 0
-  for (let n = 0; n < 1000; n++) {
+  for (let n = 0; n < groups; n++) {
     using writer = new NodeWriter(nodes)
     for (let at = 0; at < group; at++) array = pushBlob(writer, array, blob)
     closeArray(writer, array)
     for (const { bytes: node } of writer.blobs) bytes += node.length
   }
-  return bytes / (1000 * group)
+  return bytes / (groups * group)
 }
 
-function row(what: string, count: number, { nodes, bytes, us }: Cost): void {
-  const cells = [nodes.toFixed(2), bytes.toFixed(0), us.toFixed(1)].map((cell) => cell.padStart(9))
-  console.log(`${what.padEnd(18)} ${String(count).padStart(9)} ${cells.join(' ')}`)
+export const tree: Bench = {
+  question: 'what does one change cost in nodes, bytes and time, at 100 to 1,000,000 entries?',
+  byNameOnly: true,
+  run: async ({ scale }): Promise<readonly Row[]> => {
+    const rows: Row[] = []
+    const cost = (work: string, unit: string, value: number) => {
+      const figures = [{ system: 'tailrace', values: [value] }] as const
+      rows.push({ bench: 'tree', work, unit, better: 'less', figures })
+    }
+    for (const [what, costOfSize] of [
+      ['a directory', dirCost],
+      ['an append array', arrayCost],
+    ] as const) {
+      for (const entries of sizes) {
+        const size = Math.ceil(entries / scale)
+        const work = `one change in ${what} of ${size.toLocaleString('en')}`
+        const { nodes, bytes, us } = await costOfSize(size, Math.ceil(changesOfSize / scale))
+        cost(work, 'nodes', nodes)
+        cost(work, 'bytes', bytes)
+        cost(work, 'µs', us)
+      }
+    }
+    for (const group of [16, 64]) {
+      cost(
+        `an append in groups of ${group}`,
+        'bytes',
+        groupedBytes(group, Math.ceil(1_000 / scale)),
+      )
+    }
+    cost('a push with its arrayRef', 'µs', refUs(Math.ceil(50_000 / scale)))
+    return rows
+  },
 }
-
-console.log(`${'one change in'.padEnd(18)}   entries     nodes     bytes        µs`)
-for (const count of sizes) row('a directory', count, await dirCost(count))
-for (const count of sizes) row('an append array', count, await arrayCost(count))
-console.log(
-  `bytes an append in groups of 16: ${groupedBytes(16).toFixed(0)}, of 64: ${groupedBytes(64).toFixed(0)}`,
-)
-console.log(`push and arrayRef: ${refUs().toFixed(1)} µs`)

@@ -1,66 +1,70 @@
-/** How many small operations a second does one client process get from a server in a process of its own, and what do
- *  they cost both? How fast do appends reach 100 watchers?
+/** How many small operations a second does one client process get on each way to a store, and what
+ *  do they cost both ends?
  *
- *  The ways, in turn in one run: the default client (one websocket, pipelined), `requests: 'http'` (a request each),
- *  and bare frames on a websocket (what the wire allows). Over the Unix socket; every write is durable.
+ *  The ways, in turn in one run: the default client (one websocket, pipelined), `requests: 'http'`
+ *  (a request each), bare frames on a websocket (what the wire allows), and the store embedded (no
+ *  wire). A server is a process of its own, on a Unix socket; every write is durable.
  *
- *  Sketch: a lone request is two system calls and a wake-up at each end, 0.2–0.4 ms over a socket; HTTP adds its heads
- *  and Fastify, 0.3–0.5 ms. A lone write adds the commit (0.8–1.4 ms). With 64 in flight the commits are shared and
- *  the CPU decides: 30–60 µs a write at the server (decode, apply, a share of the group), 20–40 µs at the client. */
+ *  Expected. A lone request is two system calls and a wake-up at each end, 0.2–0.4 ms over a
+ *  socket; HTTP adds its heads and Fastify, 0.3–0.5 ms. A lone write adds the commit. With 64 in
+ *  flight the commits are shared and the CPU decides: 30–60 µs a write at the server (decode,
+ *  apply, a share of the group), 20–40 µs at the client; embedded 10–20 µs in all (copy and hash 2
+ *  µs, apply 2 µs, a share of the group's nodes). */
 
-import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { readFileSync } from 'node:fs'
-import { mkdtemp, rm } from 'node:fs/promises'
 import { connect as connectSocket } from 'node:net'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
-import { createInterface } from 'node:readline'
-import { fileURLToPath } from 'node:url'
 import { WebSocket } from 'ws'
 import type { Store } from '../src/api/store.js'
 import { deferred } from '../src/base/deferred.js'
 import { decode, encodeFrame } from '../src/blob/codec.js'
 import { connect } from '../src/client/node.js'
+import { open } from '../src/open.js'
 import { subprotocol } from '../src/wire/frames.js'
-import { heading, median } from './measure.js'
+import type { Bench } from './bench.js'
+import type { Row } from './figures.js'
+import { cpuMsOf, median, now } from './measure.js'
+import { makeRecord } from './record.js'
+import { withDirectory } from './scratch.js'
+import { tailrace } from './systems/tailrace.js'
+import { withServer } from './turns.js'
 
-const seconds = 2
-const runs = 3
-const value = Buffer.alloc(100, 'x')
-const watchers = 100
-const delivered = 2_000
-const chunk = Buffer.alloc(4_096, 'y')
+const durationMs = 2_000
+const size = 100
 
 type Step = (index: number) => Promise<unknown>
 type Way = { readonly name: string; readonly steps: Readonly<Record<Work, Step>> }
-type Work = 'append, one key' | 'append, 1,000 keys' | 'put' | 'get'
-const works: readonly Work[] = ['append, one key', 'append, 1,000 keys', 'put', 'get']
+type Work = 'append, 1 key' | 'append, 1,000 keys' | 'put' | 'get'
+const works: readonly Work[] = ['append, 1 key', 'append, 1,000 keys', 'put', 'get']
 
-type Server = { readonly pid: number; readonly socket: string } & AsyncDisposable
-
-/** Starts the built command, as users do. */
-async function start(directory: string): Promise<Server> {
-  const main = fileURLToPath(new URL('../dist/cli/main.js', import.meta.url))
-  const args = ['--max-semi-space-size=8', main, 'serve', '--json', '--data', directory]
-  const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'inherit'] })
-  const [line] = await once(createInterface({ input: child.stdout }), 'line')
-  const { pid, socket } = JSON.parse(line) as { readonly pid: number; readonly socket: string }
-  return {
-    pid,
-    socket,
-    [Symbol.asyncDispose]: async () => {
-      child.kill('SIGTERM')
-      await once(child, 'exit')
-    },
-  }
-}
-
-/** CPU time of a process so far, in ms. */
-function cpuMsOf(pid: number): number {
-  const stat = readFileSync(`/proc/${pid}/stat`, 'utf8')
-  const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
-  return (Number(fields[11]) + Number(fields[12])) * 10
+export const wire: Bench = {
+  question: 'how many small operations does one client get on each way to a store, at what CPU?',
+  byNameOnly: true,
+  run: async ({ runs, scale }): Promise<readonly Row[]> => {
+    return withDirectory((directory) =>
+      withServer(tailrace, async ({ address, pid = 0 }) => {
+        await using client = await connect(address)
+        await using http = await connect(address, { requests: 'http' })
+        await using embedded = await open({ directory })
+        const bare = await Bare.open(address.slice('unix:'.length))
+        const ways = [
+          { name: 'default client', steps: stepsOf(client) },
+          { name: 'HTTP', steps: stepsOf(http) },
+          { name: 'bare frames', steps: bareSteps(bare) },
+          { name: 'embedded', steps: stepsOf(embedded) },
+        ]
+        const rows: Row[] = []
+        for (const work of works) {
+          for (const inFlight of [1, 64]) {
+            rows.push(
+              ...(await rowsOf(work, inFlight, ways, { runs, pid, ms: durationMs / scale })),
+            )
+          }
+        }
+        bare.close()
+        return rows
+      }),
+    )
+  },
 }
 
 /** Bare frames on one websocket. */
@@ -103,122 +107,72 @@ class Bare {
 
 function stepsOf(store: Store): Way['steps'] {
   return {
-    'append, one key': () => store.append('log', value),
-    'append, 1,000 keys': (at) => store.append(`logs/${at % 1000}`, value),
-    put: (at) => store.put(`puts/${at % 1000}`, value),
+    'append, 1 key': (at) => store.append('log', makeRecord(at, size)),
+    'append, 1,000 keys': (at) => store.append(`logs/${at % 1000}`, makeRecord(at, size)),
+    put: (at) => store.put(`puts/${at % 1000}`, makeRecord(at, size)),
     get: (at) => store.get(`puts/${at % 1000}`),
   }
 }
 
 function bareSteps(bare: Bare): Way['steps'] {
-  const txn = (op: object) => bare.call('txn', { ops: [op] })
+  const txn = (at: number, op: 'append' | 'put', key: string) =>
+    bare.call('txn', { ops: [{ op, key, value: makeRecord(at, size) }] })
   return {
-    'append, one key': () => txn({ op: 'append', key: 'log', value }),
-    'append, 1,000 keys': (at) => txn({ op: 'append', key: `logs/${at % 1000}`, value }),
-    put: (at) => txn({ op: 'put', key: `puts/${at % 1000}`, value }),
+    'append, 1 key': (at) => txn(at, 'append', 'log'),
+    'append, 1,000 keys': (at) => txn(at, 'append', `logs/${at % 1000}`),
+    put: (at) => txn(at, 'put', `puts/${at % 1000}`),
     get: (at) => bare.call('read', { keys: [`puts/${at % 1000}`] }),
   }
 }
 
-/** Operations a second, and µs of CPU that each costs the client and the server. */
-async function measure(inFlight: number, step: Step, pid: number) {
-  let index = 0
+/** The rows of one work: its rate on each way, with the CPU of both ends in the label. */
+async function rowsOf(
+  work: Work,
+  inFlight: number,
+  ways: readonly Way[],
+  settings: { readonly runs: number; readonly pid: number; readonly ms: number },
+): Promise<readonly Row[]> {
+  const all = ways.map((way) => ({ way, measured: [] as Awaited<ReturnType<typeof measure>>[] }))
+  for (let run = 0; run < settings.runs; run++) {
+    for (const { way, measured } of all) {
+      measured.push(await measure(inFlight, way.steps[work], settings))
+    }
+  }
+  return all.map(({ way, measured }) => {
+    const cpu = (end: 'client' | 'server') => Math.round(median(measured.map((each) => each[end])))
+    const label =
+      way.name === 'embedded'
+        ? `CPU ${cpu('client')} µs`
+        : `CPU ${cpu('client')} µs client, ${cpu('server')} µs server`
+    const values = measured.map(({ rate }) => rate)
+    return {
+      bench: 'wire',
+      work: `${work}, ${inFlight} in flight, ${way.name}`,
+      unit: 'ops/s',
+      better: 'more',
+      figures: [{ system: 'tailrace', values, label }],
+    }
+  })
+}
+
+/** Measures operations a second, and the µs of CPU that each costs this process and the server. */
+async function measure(
+  inFlight: number,
+  step: Step,
+  { pid, ms }: { readonly pid: number; readonly ms: number },
+) {
+  let next = 0
   const own = process.cpuUsage()
   const servers = cpuMsOf(pid)
-  const start = performance.now()
-  const end = start + seconds * 1_000
-  const worker = async () => {
-    while (performance.now() < end) await step(index++)
+  const start = now()
+  const lane = async () => {
+    while (now() < start + ms) await step(next++)
   }
-  await Promise.all(Array.from({ length: inFlight }, worker))
-  const rate = (index / (performance.now() - start)) * 1_000
+  await Promise.all(Array.from({ length: inFlight }, lane))
   const { user, system } = process.cpuUsage(own)
   return {
-    rate,
-    client: (user + system) / index,
-    server: ((cpuMsOf(pid) - servers) * 1_000) / index,
+    rate: (next * 1_000) / (now() - start),
+    client: (user + system) / next,
+    server: ((cpuMsOf(pid) - servers) * 1_000) / next,
   }
 }
-
-async function operations(ways: readonly Way[], pid: number): Promise<void> {
-  for (const work of works) {
-    for (const inFlight of [1, 64]) {
-      const results = new Map<string, Awaited<ReturnType<typeof measure>>[]>()
-      for (let run = 0; run < runs; run++) {
-        for (const { name, steps } of ways) {
-          const result = await measure(inFlight, steps[work], pid)
-          results.set(name, [...(results.get(name) ?? []), result])
-        }
-      }
-      for (const [name, all] of results) {
-        const rates = all.map(({ rate }) => rate)
-        const [least, most] = [Math.min(...rates), Math.max(...rates)]
-        const cpu = (of: 'client' | 'server') => Math.round(median(all.map((each) => each[of])))
-        const head = `${work}, ${inFlight} in flight`.padEnd(34)
-        const range = `(${thousands(least)}–${thousands(most)})`
-        const cost = `CPU ${cpu('client')} µs client, ${cpu('server')} µs server`
-        console.log(`${head} ${name.padEnd(8)} ${thousands(median(rates))}/s ${range}  ${cost}`)
-      }
-    }
-  }
-}
-
-function thousands(rate: number): string {
-  return Math.round(rate).toLocaleString('en')
-}
-
-/** Appends of 4 KiB to one key with 100 watchers, on one socket and on one each. */
-async function deliveries(target: string, pid: number): Promise<void> {
-  await using writer = await connect(target)
-  for (const clients of [1, watchers]) {
-    const key = `watched/${clients}`
-    await writer.append(key, 'begin')
-    const stores = await Promise.all(Array.from({ length: clients }, () => connect(target)))
-    const watching = Array.from({ length: watchers }, async (_, at) => {
-      const store = stores[at % clients]
-      let seen = 0
-      for await (const event of store?.watch(key, { mode: 'append' }) ?? []) {
-        if (event.type === 'append' && ++seen === delivered + 1) return
-      }
-    })
-    const servers = cpuMsOf(pid)
-    const start = performance.now()
-    let next = 0
-    const append = async () => {
-      while (next++ < delivered) await writer.append(key, chunk)
-    }
-    await Promise.all([...Array.from({ length: 16 }, append), ...watching])
-    const ms = performance.now() - start
-    const rate = thousands((watchers * delivered * 1_000) / ms)
-    const cpu = ((cpuMsOf(pid) - servers) / 1_000).toFixed(1)
-    console.log(
-      `${watchers} watchers on ${clients} socket(s)`.padEnd(43),
-      `${rate} deliveries/s  server CPU ${cpu} s`,
-    )
-    await Promise.all(stores.map((store) => store.close()))
-  }
-}
-
-export async function main(): Promise<void> {
-  console.log(heading())
-  const directory = await mkdtemp(join(tmpdir(), 'tailrace-bench-'))
-  try {
-    await using server = await start(join(directory, 'data'))
-    const target = `unix:${server.socket}`
-    await using client = await connect(target)
-    await using http = await connect(target, { requests: 'http' })
-    const bare = await Bare.open(server.socket)
-    const ways = [
-      { name: 'client', steps: stepsOf(client) },
-      { name: 'http', steps: stepsOf(http) },
-      { name: 'frames', steps: bareSteps(bare) },
-    ]
-    await operations(ways, server.pid)
-    bare.close()
-    await deliveries(target, server.pid)
-  } finally {
-    await rm(directory, { recursive: true, force: true })
-  }
-}
-
-await main()

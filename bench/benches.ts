@@ -1,0 +1,34 @@
+/** All benchmarks, in the order in which they run. */
+
+import { appendLatency } from './append-latency.js'
+import { appendRate } from './append-rate.js'
+import type { Bench } from './bench.js'
+import { cli } from './cli.js'
+import { cold } from './cold.js'
+import { collect } from './collect.js'
+import { fanOut } from './fan-out.js'
+import { growth } from './growth.js'
+import { jobs } from './jobs.js'
+import { large } from './large.js'
+import { lptest } from './lptest.js'
+import { putGet } from './put-get.js'
+import { tail } from './tail.js'
+import { tree } from './tree.js'
+import { wire } from './wire.js'
+
+export const benches: Readonly<Record<string, Bench>> = {
+  lptest,
+  'append-latency': appendLatency,
+  'append-rate': appendRate,
+  'put-get': putGet,
+  'fan-out': fanOut,
+  growth,
+  tail,
+  cold,
+  collect,
+  large,
+  jobs,
+  cli,
+  wire,
+  tree,
+}

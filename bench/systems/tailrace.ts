@@ -1,0 +1,57 @@
+/** Tailrace itself: the built command as server, and the default client over its Unix socket. */
+
+import { join } from 'node:path'
+import { connect } from '../../src/client/node.js'
+import { mainFile, programVersion } from '../../src/local/installation.js'
+import { findServer, urlOf, youngHeap } from '../../src/local/local.js'
+import { ServerProcess } from './server-process.js'
+import type { Client, System } from './system.js'
+
+export const tailrace: System = {
+  id: 'tailrace',
+  title: 'Tailrace',
+  durability: 'synced before each answer; its default client on a Unix socket',
+  keyed: true,
+  ordered: true,
+  watchersMax: 1_000,
+  sharedWatches: true,
+  found: () => ({ version: programVersion() }),
+
+  start: async (directory) => {
+    const data = join(directory, 'data')
+    const args = [youngHeap, mainFile, 'serve', '--data', data]
+    const server = await ServerProcess.start(process.execPath, args)
+    const address = await server.answers(async () => {
+      const record = await findServer(data)
+      if (!record) throw new Error('it does not listen yet')
+      return urlOf(record)
+    })
+    return {
+      address,
+      pid: server.pid,
+      [Symbol.asyncDispose]: () => server[Symbol.asyncDispose](),
+    }
+  },
+
+  connect: async (address): Promise<Client> => {
+    const store = await connect(address)
+    return {
+      append: (key, value) => store.append(key, value),
+      put: (key, value) => store.put(key, value),
+      get: (key) => store.get(key),
+      last: async (key, count) => {
+        const all: Uint8Array[] = []
+        for await (const event of store.watch(key, { mode: 'append', from: -count })) {
+          if (event.type === 'append' && all.push(event.data) === count) break
+        }
+        return all
+      },
+      follow: async (key, onData) => {
+        for await (const event of store.watch(key, { mode: 'append', waitCreate: true })) {
+          if (event.type === 'append' && !onData(event.data)) return
+        }
+      },
+      [Symbol.asyncDispose]: () => store.close(),
+    }
+  },
+}
