@@ -2,23 +2,27 @@
  *  memory runs in the same turn, so a long walk would stop everything else. See rfc/12, rules 33
  *  and 34. Runs in browsers.
  *  Invariant: all work that checks `over` before each step uses at most `sliceMs` of a turn
- *  together, and one step more. */
+ *  together, and urgent work `urgentMs` besides, and one step more of each. */
 
 import { TurnQueue } from './turn-queue.js'
 
 /** Time of one turn that all slices use together, in ms. It is well below `stallMsMax`, since other
  *  work and garbage collection come on top. */
 const sliceMs = 2
+/** The time of one turn that all slices of urgent work use together, in ms. A commit of 4,096 puts
+ *  has some 40 ms of work, for which all writes of its namespace wait. */
+const urgentMs = 4
 
 /** The number of steps that every piece of work has at once, however busy the turn is: short work, as
  *  the lookup of one key, does not wait behind long work. What begins work has bounds of its own. */
 export const freeSteps = 16
 
-/** The queue for all slices of this process, since it has one event loop. */
+/** The queues for all slices of this process, since it has one event loop. */
 const loop = new TurnQueue({ ms: sliceMs })
+const urgentLoop = new TurnQueue({ ms: urgentMs })
 
 type LoopSliceOptions = {
-  /** True if this work goes before all work that is not urgent, because others wait for its end. */
+  /** True if this work has time of its own, because others wait for its end. */
   readonly urgent?: boolean
 }
 
@@ -26,11 +30,12 @@ type LoopSliceOptions = {
 export class LoopSlice {
   /** The number of slices that it has had: who has had fewest goes on first, so that short work does
    *  not wait for long work. */
-  #had: number
+  #had = 0
   #free = freeSteps
+  readonly #loop: TurnQueue
 
   constructor({ urgent = false }: LoopSliceOptions = {}) {
-    this.#had = urgent ? Number.NEGATIVE_INFINITY : 0
+    this.#loop = urgent ? urgentLoop : loop
   }
 
   /** True if the slice is used up: await `turn` before the next step. */
@@ -39,11 +44,11 @@ export class LoopSlice {
       this.#free--
       return false
     }
-    return loop.spent
+    return this.#loop.spent
   }
 
   /** Resolves in a later turn of the event loop, and begins the next slice. */
   async turn(): Promise<void> {
-    await loop.waitAt(this.#had++)
+    await this.#loop.waitAt(this.#had++)
   }
 }

@@ -38,8 +38,15 @@ describe('LoopSlice', () => {
     const long = new LoopSlice()
     for (let n = 0; n < 3; n++) await take('long', long)
     order.length = 0
-    const all = [take('long', long), take('short', new LoopSlice())]
-    await Promise.all([...all, take('urgent', new LoopSlice({ urgent: true }))])
-    expect(order).toEqual(['urgent', 'short', 'long'])
+    await Promise.all([take('long', long), take('short', new LoopSlice())])
+    expect(order).toEqual(['short', 'long'])
+  })
+
+  it('lets urgent work go on in a turn that other work has used up', async () => {
+    useUp()
+    const urgent = new LoopSlice({ urgent: true })
+    for (let step = 0; step < freeSteps; step++) expect(urgent.over).toBe(false)
+    expect(urgent.over).toBe(false)
+    expect(await walk(freeSteps + 1)).toBe(1) // other work still waits
   })
 })
