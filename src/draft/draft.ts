@@ -155,6 +155,30 @@ export class Draft {
     grow(dir, growth)
   }
 
+  /** Walks to a key as `locate` does, but without a promise. Undefined if a node must be loaded, if a
+   *  link or a value is on the way, and for the root directory: then call `locate`. */
+  peekPlace(
+    key: Key,
+    options: { readonly follow: boolean; readonly created?: Key[] },
+  ): DraftPlace | undefined {
+    const components = componentsOf(key)
+    let dir = this.root
+    for (let depth = 0; depth < components.length; depth++) {
+      const name = components[depth] ?? ''
+      const entry = this.#peek(dir, name)
+      if (entry === notInMemory) return undefined
+      if (depth === components.length - 1) {
+        if (entry?.type === 'symlink' && options.follow) return undefined
+        return { parent: dir, name, key, entry }
+      }
+      if (entry?.type === 'draft') dir = entry
+      else if (entry === undefined && options.created) {
+        dir = this.#make(dir, name, keyOf(components.slice(0, depth + 1), 0), options.created)
+      } else return undefined
+    }
+    return undefined
+  }
+
   /** Walks to a key. It follows links in the middle, and a link at the end if `follow` is true.
    *  With `created` it makes missing directories on the way, adds their keys to `created`, and
    *  throws ENOTDIR if a value is in the way. Without `created` such a key is missing. Throws
@@ -187,10 +211,7 @@ export class Draft {
       }
       if (last) return { parent: dir, name, key: links > 0 ? keyOf(components, links) : key, entry }
       if (entry === undefined && options.created) {
-        const made = new DraftDir(emptyDir)
-        this.set(dir, name, made)
-        options.created.push(keyOf(components.slice(0, depth + 1), links))
-        dir = made
+        dir = this.#make(dir, name, keyOf(components.slice(0, depth + 1), links), options.created)
       } else if (entry?.type === 'draft') {
         dir = entry
       } else {
@@ -267,6 +288,14 @@ export class Draft {
     if (Number.isSafeInteger(keys) && Number.isSafeInteger(size)) return growth
     const max = Number.MAX_SAFE_INTEGER
     throw new TailraceError('E2BIG', `a namespace has at most ${max} keys, and as many bytes`)
+  }
+
+  /** Makes a missing directory, and adds its key to `created`. */
+  #make(above: DraftDir, name: string, key: Key, created: Key[]): DraftDir {
+    const made = new DraftDir(emptyDir)
+    this.set(above, name, made)
+    created.push(key)
+    return made
   }
 
   #peek(dir: DraftDir, name: string): DraftEntry | undefined | typeof notInMemory {

@@ -12,16 +12,30 @@ import type { Dir, Treeobj } from '../treeobj/treeobj.js'
 import type { DraftDir, DraftEntry, DraftPlace, OpenLog } from './draft.js'
 import type { DraftGroup, Work } from './group.js'
 
-/** Returns the place of a write, and makes the missing directories above it. Throws EPERM (the key
+/** Returns the place of a write, and makes the missing directories above it. The result is a promise
+ *  only if something must be loaded or a link followed: most writes need none. Throws EPERM (the key
  *  leads into another namespace), ENOTDIR, ELOOP, EINVAL. */
-export async function writable(
+export function writable(
   group: DraftGroup,
   key: Key,
   work: Work,
-  options: { readonly follow: boolean },
+  { follow }: { readonly follow: boolean },
+): DraftPlace | Promise<DraftPlace> {
+  const created: Key[] = []
+  const place = group.draft.peekPlace(key, { follow, created })
+  if (!place) return locateWritable(group, key, work, { follow })
+  for (const directory of created) work.changed.push(directory)
+  return place
+}
+
+async function locateWritable(
+  group: DraftGroup,
+  key: Key,
+  work: Work,
+  { follow }: { readonly follow: boolean },
 ): Promise<DraftPlace> {
   const created: Key[] = []
-  const place = own(await group.draft.locate(key, { follow: options.follow, created }), key)
+  const place = own(await group.draft.locate(key, { follow, created }), key)
   for (const directory of created) work.changed.push(directory)
   return place
 }

@@ -73,7 +73,9 @@ type OpOf<Name extends KeyOp['op']> = Extract<KeyOp, { op: Name }>
 /** Puts a value at a key. Throws EISDIR, ENOTDIR, ELOOP, EPERM, OpensNextGroup. */
 export async function put(group: ValueGroup, op: OpOf<'put'>, work: Work): Promise<void> {
   const { key, content, contentType } = op
-  const place = await replaceable(group, key, work)
+  // Each step is awaited only if it gives a promise: puts and appends are most of a store's work.
+  const replaced = replaceable(group, key, work)
+  const place = replaced instanceof Promise ? await replaced : replaced
   const attrs: { attrs?: Attrs } = contentType === undefined ? {} : { attrs: { contentType } }
   const value: Treeobj & DraftEntry =
     content.kind === 'inline'
@@ -97,7 +99,9 @@ function arrayOf(group: ValueGroup, content: Exclude<PutContent, { kind: 'inline
 /** Appends blobs to a log, which is made if it is not there. An append that its producer has done
  *  before changes nothing. Throws ESEALED, EISDIR, ENOTDIR, ELOOP, EPERM, ECONFLICT, EFENCED. */
 export async function append(group: ValueGroup, op: OpOf<'append'>, work: Work): Promise<void> {
-  const place = await writable(group, op.key, work, { follow: true })
+  // Each step is awaited only if it gives a promise: puts and appends are most of a store's work.
+  const located = writable(group, op.key, work, { follow: true })
+  const place = located instanceof Promise ? await located : located
   const { entry, parent } = place
   if (!parent || entry?.type === 'draft') throw isDirectory(op.key)
   const { producer } = op
@@ -106,7 +110,6 @@ export async function append(group: ValueGroup, op: OpOf<'append'>, work: Work):
     work.results.push(turn.repeated)
     return
   }
-  // Each step below is awaited only if it gives a promise: appends are most of a store's work.
   const log = entry?.type === 'log' ? entry : entry && (await logOf(group, entry, work))
   if (log?.attrs?.sealed) {
     throw new TailraceError('ESEALED', `${op.key} is sealed: nothing can be appended`, {
@@ -197,20 +200,37 @@ export async function symlink(group: ValueGroup, op: OpOf<'symlink'>, work: Work
   work.results.push({})
 }
 
+/** The place of a put or a link. */
+type Replaceable = DraftPlace & { readonly parent: DraftDir }
+
 /** Prepares the place of a put or a link: makes its parents, and ends what belonged to the value
  *  there. Throws EISDIR on a directory. */
-async function replaceable(
+function replaceable(group: ValueGroup, key: Key, work: Work): Replaceable | Promise<Replaceable> {
+  const located = writable(group, key, work, { follow: false })
+  if (located instanceof Promise) return located.then((place) => cleared(group, place, key))
+  return cleared(group, located, key)
+}
+
+function cleared(
   group: ValueGroup,
+  place: DraftPlace,
   key: Key,
-  work: Work,
-): Promise<DraftPlace & { readonly parent: DraftDir }> {
-  const place = await writable(group, key, work, { follow: false })
+): Replaceable | Promise<Replaceable> {
   const { parent, entry } = place
   if (!parent || entry?.type === 'draft') throw isDirectory(key)
-  if (entry) {
-    if (group.appended.size > 0) await checkBreaks(group, place.key, entry)
-    const ended = endLife(group, place.key)
-    if (ended) await ended
-  }
-  return { ...place, parent }
+  const found = { ...place, parent }
+  if (!entry) return found
+  if (group.appended.size > 0) return clearedOfLog(group, found, entry)
+  const ended = endLife(group, place.key)
+  return ended ? ended.then(() => found) : found
+}
+
+async function clearedOfLog(
+  group: ValueGroup,
+  place: Replaceable,
+  entry: Exclude<DraftEntry, DraftDir>,
+): Promise<Replaceable> {
+  await checkBreaks(group, place.key, entry)
+  await endLife(group, place.key)
+  return place
 }
