@@ -100,7 +100,7 @@ function kept(system: unknown): Code | undefined {
 
 /** Returns the error for an aborted signal: its reason if that is a TailraceError, ETIMEDOUT if its
  *  time ran out (`AbortSignal.timeout`), else ECANCELED. */
-export function canceled(signal: AbortSignal): TailraceError {
+export function canceled(signal: { readonly reason: unknown }): TailraceError {
   return canceledBy(signal.reason)
 }
 

@@ -1,11 +1,53 @@
-/** Things that end with an AbortSignal: a listener, the wait for a promise, a stream. All waits of one
- *  signal share one listener.
+/** Things that end with a signal: a listener, the wait for a promise, a stream. All waits of one
+ *  AbortSignal share one listener.
  *  Invariant: a signal has our listener exactly while something waits here. So a thousand
  *  calls with one signal raise no MaxListenersExceededWarning, and leave nothing on a
  *  signal that lives longer. */
 
-import { canceled } from '../error.js'
+import { canceled, TailraceError } from '../error.js'
 import { deferred } from './deferred.js'
+
+/** The reason of an end that nobody is told of. All such ends share it, since to make an error with
+ *  its stack takes longer than to end a watch. */
+export const quietEnd = new TailraceError('ECANCELED', 'canceled by the caller')
+
+/** An AbortController and its signal in one, in a tenth of their memory and time, for waits within
+ *  the store. Mutable; owned by whoever may call `abort`. */
+export class LightSignal {
+  #aborted = false
+  #reason: unknown
+  #waits: Set<() => void> | undefined
+
+  get aborted(): boolean {
+    return this.#aborted
+  }
+
+  /** The reason of the end; undefined before it. */
+  get reason(): unknown {
+    return this.#reason
+  }
+
+  /** Ends everything that waits. A second call changes nothing. */
+  abort(reason: unknown = quietEnd): void {
+    if (this.#aborted) return
+    this.#aborted = true
+    this.#reason = reason
+    const waits = this.#waits
+    this.#waits = undefined
+    if (waits) for (const run of waits) run()
+  }
+
+  /** Adds a wait; see `onAbort`. */
+  add(run: () => void): () => void {
+    this.#waits ??= new Set()
+    const waits = this.#waits
+    waits.add(run)
+    return () => waits.delete(run)
+  }
+}
+
+/** A signal as waits within the store take it. */
+export type Signal = AbortSignal | LightSignal
 
 /** The fan of each signal, held weakly, so that it is freed with its signal. */
 const fans = new WeakMap<AbortSignal, Fan>()
@@ -40,8 +82,9 @@ class Fan {
 /** Calls `run` once when the signal aborts, unless the returned function was called
  *  before. Does nothing for a signal that is aborted already: check that first.
  *  REQUIRES: `run` does not throw. */
-export function onAbort(signal: AbortSignal | undefined, run: () => void): () => void {
+export function onAbort(signal: Signal | undefined, run: () => void): () => void {
   if (!signal) return () => {}
+  if (signal instanceof LightSignal) return signal.add(run)
   const fan = fans.get(signal) ?? new Fan(signal)
   fans.set(signal, fan)
   return fan.add(run)
@@ -70,11 +113,11 @@ export function eitherSignal(...signals: readonly (AbortSignal | undefined)[]): 
 /** Settles as `promise` does, but throws the error that `canceled` returns if the
  *  signal aborts first. The work behind the promise goes on then; if it fails later,
  *  that is no unhandled rejection. */
-export function joinAbort<T>(promise: Promise<T>, signal?: AbortSignal): Promise<T> {
+export function joinAbort<T>(promise: Promise<T>, signal?: Signal): Promise<T> {
   return signal ? joinEither(promise, signal) : promise
 }
 
-async function joinEither<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
+async function joinEither<T>(promise: Promise<T>, signal: Signal): Promise<T> {
   const either = deferred<T>()
   const abort = () => either.reject(canceled(signal))
   const endAbort = onAbort(signal, abort)

@@ -4,12 +4,13 @@
  *  file and `deferred.ts` are the only places that make promises by hand. */
 
 import { canceled } from '../error.js'
-import { onAbort } from './abort.js'
+import { onAbort, type Signal } from './abort.js'
 
 /** The wake-up. Mutable; shared by the owner of the state, who wakes, and by its waiters. */
 export class Wakeup {
   #count = 0
-  readonly #waiting = new Set<() => void>()
+  /** Undefined while nobody waits: there are many wake-ups that nobody waits for. */
+  #waiting: Set<() => void> | undefined
 
   /** The number of wakes so far. Read it before the state that the wakes are
    *  about, then `wait` for it. */
@@ -20,27 +21,28 @@ export class Wakeup {
   /** Resumes all waiters. */
   wake(): void {
     this.#count++
-    if (this.#waiting.size === 0) return
-    const waiting = [...this.#waiting]
-    this.#waiting.clear()
-    for (const resume of waiting) resume()
+    const waiting = this.#waiting
+    this.#waiting = undefined
+    if (waiting) for (const resume of waiting) resume()
   }
 
   /** Resolves once `count` differs from `seen`, at once if it does already. Throws the error that
    *  `canceled` returns if the signal aborts first. */
-  wait(seen: number, signal?: AbortSignal): Promise<void> {
+  wait(seen: number, signal?: Signal): Promise<void> {
     if (signal?.aborted) return Promise.reject(canceled(signal))
     if (this.#count !== seen) return Promise.resolve()
+    this.#waiting ??= new Set()
+    const waiting = this.#waiting
     return new Promise((resolve, reject) => {
       const resume = () => {
         endAbort()
         resolve()
       }
       const endAbort = onAbort(signal, () => {
-        this.#waiting.delete(resume)
+        waiting.delete(resume)
         if (signal) reject(canceled(signal))
       })
-      this.#waiting.add(resume)
+      waiting.add(resume)
     })
   }
 }

@@ -2,6 +2,7 @@
  *  Invariant: an answer comes from one root of the namespace that was asked for. */
 
 import { type ListEntry, type Listing, type Reading, readSizeMax, type Stat } from '../api/kvs.js'
+import type { Signal } from '../base/abort.js'
 import { LoopSlice } from '../base/loop-slice.js'
 import { blobSizeMax } from '../blob/blob.js'
 import { type Content, cacheSizeDefault } from '../content/content.js'
@@ -137,7 +138,7 @@ export class Reader {
 
   /** Reads all bytes of a value. They may be shared with other readers: do not change them.
    *  REQUIRES: the value fits into memory. Throws ECANCELED. */
-  async bytes(treeobj: Val | Valref, signal?: AbortSignal): Promise<Uint8Array> {
+  async bytes(treeobj: Val | Valref, signal?: Signal): Promise<Uint8Array> {
     if (treeobj.type === 'val') return treeobj.data
     const chunks: Uint8Array[] = []
     const left: Extent = { from: baseOf(treeobj).size, to: Number.MAX_SAFE_INTEGER }

@@ -3,6 +3,7 @@
  *  Invariant: every wait ends with ECLOSED when the server stops. Each count goes down once for
  *  each time that it went up. */
 
+import { quietEnd } from '../base/abort.js'
 import { Wakeup } from '../base/wakeup.js'
 import { TailraceError } from '../error.js'
 
@@ -79,7 +80,7 @@ export class Activity {
   /** Ends a wait, with ECANCELED if it still waits. */
   giveBack(controller: AbortController): void {
     this.#waits.delete(controller)
-    controller.abort()
+    controller.abort(quietEnd)
   }
 
   /** True once the server stops. */

@@ -3,6 +3,7 @@
  *  Invariant: from the moment it begins to look, a follower is marked by every root that names
  *  something it depends on. All its marks together take an integer and a flag. */
 
+import type { Signal } from '../base/abort.js'
 import { Wakeup } from '../base/wakeup.js'
 import type { Root } from '../engine/engine.js'
 import { isLeaseMark } from '../tree/root.js'
@@ -60,7 +61,7 @@ export class Follower {
   }
 
   /** Waits until the follower has looked at every mark from before this call. Throws ECANCELED. */
-  async catchUp(signal: AbortSignal): Promise<void> {
+  async catchUp(signal: Signal): Promise<void> {
     const moved = this.moved.count
     for (;;) {
       const seen = this.rested.count

@@ -4,6 +4,7 @@
  *  retained. If such roots are no longer retained, the newest root takes their place and is marked
  *  `skipped`. Nothing is looked up before it is asked for. */
 
+import type { Signal } from '../base/abort.js'
 import type { Root } from '../engine/engine.js'
 import { TailraceError } from '../error.js'
 import type { Reader, Snapshot } from '../kvs/read.js'
@@ -57,7 +58,7 @@ export async function* sights(
   followers: Followers,
   follower: Follower,
   key: Key,
-  signal: AbortSignal,
+  signal: Signal,
 ): AsyncGenerator<Sight, void, undefined> {
   const { namespace } = follower
   const look = async (

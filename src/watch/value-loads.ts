@@ -2,14 +2,14 @@
  *  Invariant: watchers that ask for a value at the same time share one load of it. A load ends when
  *  the last watcher that waits for it has gone. */
 
-import { joinAbort } from '../base/abort.js'
+import { joinAbort, LightSignal, type Signal } from '../base/abort.js'
 import type { Blobref } from '../blob/blobref.js'
 import type { Val, Valref } from '../treeobj/treeobj.js'
 import type { WatchedStore } from './sights.js'
 
 type Load = {
   readonly bytes: Promise<Uint8Array>
-  readonly end: AbortController
+  readonly end: LightSignal
   waiting: number
 }
 
@@ -24,7 +24,7 @@ export class ValueLoads {
 
   /** Resolves with the bytes of a value. `ref` is the ref of the treeobj. Throws what
    *  `Reader.bytes` throws, and ECANCELED. */
-  async bytes(ref: Blobref, treeobj: Val | Valref, signal: AbortSignal): Promise<Uint8Array> {
+  async bytes(ref: Blobref, treeobj: Val | Valref, signal: Signal): Promise<Uint8Array> {
     if (treeobj.type === 'val') return treeobj.data
     const load = this.#loads.get(ref) ?? this.#begin(ref, treeobj)
     load.waiting++
@@ -39,8 +39,8 @@ export class ValueLoads {
   }
 
   #begin(ref: Blobref, treeobj: Valref): Load {
-    const end = new AbortController()
-    const bytes = this.#store.reader.bytes(treeobj, end.signal)
+    const end = new LightSignal()
+    const bytes = this.#store.reader.bytes(treeobj, end)
     const load = { bytes, end, waiting: 0 }
     this.#loads.set(ref, load)
     return load

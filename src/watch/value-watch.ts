@@ -4,6 +4,7 @@
  *  before it is asked for. */
 
 import type { WatchEvent } from '../api/watch.js'
+import type { Signal } from '../base/abort.js'
 import { blobSizeMax } from '../blob/blob.js'
 import type { Blobref } from '../blob/blobref.js'
 import { TailraceError } from '../error.js'
@@ -24,7 +25,7 @@ export async function* watchValue(
     readonly uniq: boolean
     readonly lease: boolean
   },
-  ports: { readonly loads: ValueLoads; readonly signal: AbortSignal },
+  ports: { readonly loads: ValueLoads; readonly signal: Signal },
 ): AsyncGenerator<WatchEvent, void, undefined> {
   const { key, waitCreate, uniq } = options
   const { loads, signal } = ports
