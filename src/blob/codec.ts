@@ -3,7 +3,7 @@
  *  Invariant: a value that is hashed or stored has arrays, strings, numbers, booleans, null and
  *  bytes, and no objects: the order of their names, and some names, would not survive. */
 
-import { Packr } from 'msgpackr'
+import { Packr, RESERVE_START_SPACE } from 'msgpackr'
 import { TailraceError } from '../error.js'
 
 const packr = new Packr({
@@ -47,7 +47,8 @@ export function decodeAll(bytes: Uint8Array): unknown[] {
 }
 
 /** Returns the bytes of a frame of the wire, which may have objects, since it is neither hashed nor
- *  stored. They are a slice of a pool, like those of `encode`. */
-export function encodeFrame(value: unknown): Uint8Array {
-  return packr.pack(value)
+ *  stored. They are a slice of a pool, like those of `encode`. `room`: the number of bytes, below
+ *  256, that stand free in front of them in the result, for the head of a message. */
+export function encodeFrame(value: unknown, { room } = { room: 0 }): Uint8Array {
+  return packr.pack(value, RESERVE_START_SPACE | room)
 }

@@ -72,7 +72,8 @@ export class ServedConnection {
     this.#token = token
     this.#admitted = token === undefined
     const gate = new Gate(socket)
-    const outbox = new Outbox(socket, { raw, protocol, gate, sum })
+    const { events } = context
+    const outbox = new Outbox(socket, { raw, protocol, gate, sum, events })
     const { requestPace: pace, bodies } = context
     const inbox = new Inbox(socket, {
       ...{ raw, gate, pace, bodies },
@@ -113,6 +114,12 @@ export class ServedConnection {
     if (this.#socket.readyState !== this.#socket.OPEN) return
     this.#alive = false
     this.#socket.ping()
+  }
+
+  /** Closes the websocket behind all frames that were sent. */
+  close(code: number, reason: string): void {
+    this.#outbox.flush()
+    this.#socket.close(code, reason)
   }
 
   /** Ends the connection of a peer that sends too many bytes before it is admitted, even within one
@@ -228,7 +235,7 @@ export class ServedConnection {
     if (this.#over) return
     this.#over = true
     this.requests.fail(id, error)
-    this.#socket.close(code, toTailraceError(error).code)
+    this.close(code, toTailraceError(error).code)
     const timer = setTimeout(() => this.#socket.terminate(), refusedMs)
     this.#socket.once('close', () => clearTimeout(timer))
   }

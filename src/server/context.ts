@@ -6,6 +6,7 @@ import type { Environment } from '../base/environment.js'
 import type { LogPlaces } from '../kvs/log-place.js'
 import type { Activity } from './activity.js'
 import type { BodyBudget } from './body-budget.js'
+import type { EventFrames } from './event-frames.js'
 import type { Log } from './log.js'
 import type { Pace } from './pace.js'
 import type { Turns } from './turns.js'
@@ -29,6 +30,8 @@ export type ServerContext = {
   /** The pace of the requests of all websockets together. */
   readonly requestPace: Pace
   readonly bodies: BodyBudget
+  /** The encoded events of all watches. */
+  readonly events: EventFrames
   /** The turns of requests for pages of the history, of all clients together. */
   readonly walks: Turns
   readonly environment: Environment

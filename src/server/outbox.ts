@@ -1,14 +1,21 @@
-/** The outgoing frames of one websocket. See rfc/12, rules 10, 11 and 22.
- *  Invariant: frames leave in the order of `send`. Watches and reads wait for `drained` before they
- *  send, so that the memory that a slow client takes is bounded. */
+/** The outgoing frames of one websocket. See rfc/12, rules 10, 11, 15 and 22.
+ *  Invariant: frames leave in the order of `send`, and at the latest when the event loop has run all
+ *  that is ready: those of that time leave with one write. Watches and reads wait for `drained`
+ *  before they send, so that the memory that a slow client takes is bounded. */
 
 import type { Socket as RawSocket } from 'node:net'
+import type { Signal } from '../base/abort.js'
 import { Wakeup } from '../base/wakeup.js'
 import { canceled } from '../error.js'
 import { type ResponseFrame, subprotocol } from '../wire/frames.js'
-import { encodeMessage, type Subprotocol, splitFrame, splitSize } from '../wire/messages.js'
+import { encodeMessage, headOfShared, packWithRoom, type Subprotocol } from '../wire/messages.js'
+import type { EventFrames, SharedEvent } from './event-frames.js'
 import type { Gate } from './inbox.js'
-import type { ServerSocket } from './websocket.js'
+import { messageHead, messageHeadMax, type ServerSocket } from './websocket.js'
+
+/** The size of a piece, in bytes, from which it is not copied into the write of its turn: below it a
+ *  copy is cheaper than another buffer for the system call. */
+const copiedSizeMax = 2 * 1024
 
 /** The number of bytes that may wait in a socket before its watches wait. A larger one is no
  *  faster. */
@@ -46,6 +53,8 @@ type OutboxPorts = {
   readonly gate: Gate
   /** The sum that all clients of the server share. */
   readonly sum: BacklogSum
+  /** The encoded events of the server. */
+  readonly events: EventFrames
 }
 
 /** The outbox of one websocket. Mutable; shared by its requests and watches. */
@@ -55,9 +64,13 @@ export class Outbox {
   readonly #protocol: Subprotocol
   readonly #gate: Gate
   readonly #sum: BacklogSum
+  readonly #events: EventFrames
   /** Woken when the socket has drained. */
   readonly #moved = new Wakeup()
-  #corked = false
+  /** The bytes of this turn's frames, in order. */
+  #pieces: Uint8Array[] = []
+  /** The sum of their sizes. */
+  #size = 0
   /** The number of frames since the socket was empty: at least as many as wait now. */
   #frames = 0
   /** The part of this outbox in `#sum`, in bytes. */
@@ -65,12 +78,13 @@ export class Outbox {
   /** The number of bytes that had left the process at the last `takeProgress`. */
   #sent = 0
 
-  constructor(socket: ServerSocket, { raw, protocol, gate, sum }: OutboxPorts) {
+  constructor(socket: ServerSocket, { raw, protocol, gate, sum, events }: OutboxPorts) {
     this.#socket = socket
     this.#raw = raw
     this.#protocol = protocol
     this.#gate = gate
     this.#sum = sum
+    this.#events = events
     raw.on('drain', () => this.#drain())
     raw.on('close', () => this.#count(0))
   }
@@ -85,7 +99,7 @@ export class Outbox {
 
   /** The number of bytes that wait to be sent. */
   get backlog(): number {
-    return this.#socket.bufferedAmount
+    return this.#size + this.#socket.bufferedAmount
   }
 
   /** Returns true if bytes of a backlog have left since the last call: the client is alive. */
@@ -98,25 +112,53 @@ export class Outbox {
 
   /** Sends a frame. Does nothing once the socket is closing. */
   send(frame: ResponseFrame): void {
-    const socket = this.#socket
-    if (socket.readyState !== socket.OPEN) return
-    if (this.backlog === 0) this.#frames = 0
-    this.#frames++
-    this.#cork()
-    const binary = this.#protocol === subprotocol
-    const data = 'data' in frame ? frame.data : undefined
-    if (binary && data && data.length >= splitSize) {
-      const [head] = splitFrame(frame)
-      socket.send(head, { binary, fin: false })
-      socket.send(data, { binary, fin: true })
+    if (!this.#begin()) return
+    if (this.#protocol === subprotocol) {
+      const packed = packWithRoom(frame, messageHeadMax)
+      const head = messageHead(packed, packed.length - messageHeadMax, 'binary')
+      this.#push(packed.subarray(head))
     } else {
-      socket.send(encodeMessage(frame, this.#protocol), { binary })
+      const text = Buffer.from(encodeMessage(frame, this.#protocol))
+      const head = new Uint8Array(messageHeadMax)
+      this.#push(head.subarray(messageHead(head, text.length, 'text')))
+      this.#push(text)
     }
-    if (this.backlog > backlogSizeMax) this.#gate.close('answers')
+    this.#added()
+  }
+
+  /** Sends an event of a watch. It is encoded once for all watches that send it. */
+  sendEvent(event: SharedEvent, id: number): void {
+    if (this.#protocol !== subprotocol) {
+      this.send({ id, ...event })
+      return
+    }
+    if (!this.#begin()) return
+    const shared = this.#events.of(event)
+    const { tail, data } = shared
+    const head = headOfShared(shared, id, messageHeadMax)
+    const length = head.length - messageHeadMax + tail.length + data.length
+    this.#push(head.subarray(messageHead(head, length, 'binary')))
+    this.#push(tail)
+    if (data.length > 0) this.#push(data)
+    this.#added()
+  }
+
+  /** Writes the frames of this turn now. Call it before the websocket sends a frame of its own that
+   *  must come behind them. */
+  flush(): void {
+    const pieces = this.#pieces
+    if (pieces.length === 0) return
+    const size = this.#size
+    this.#pieces = []
+    this.#size = 0
+    // Behind a close frame no data may follow.
+    if (!this.#isOpen) return
+    writeJoined(this.#raw, pieces, size)
+    this.#count(this.#raw.writableNeedDrain ? this.backlog : 0)
   }
 
   /** Resolves when the outbox is not full. Throws ECANCELED. */
-  async drained(signal: AbortSignal): Promise<void> {
+  async drained(signal: Signal): Promise<void> {
     if (signal.aborted) throw canceled(signal)
     for (;;) {
       const seen = this.#moved.count
@@ -125,16 +167,27 @@ export class Outbox {
     }
   }
 
-  /** Joins the frames of one turn of the event loop in one write. */
-  #cork(): void {
-    if (this.#corked) return
-    this.#corked = true
-    this.#raw.cork()
-    process.nextTick(() => {
-      this.#corked = false
-      this.#raw.uncork()
-      this.#count(this.#raw.writableNeedDrain ? this.backlog : 0)
-    })
+  get #isOpen(): boolean {
+    return this.#socket.readyState === this.#socket.OPEN
+  }
+
+  /** Counts a frame. Returns false if the socket takes none any more. */
+  #begin(): boolean {
+    if (!this.#isOpen) return false
+    if (this.backlog === 0) this.#frames = 0
+    this.#frames++
+    return true
+  }
+
+  /** Stops the reading of requests if too much waits now. */
+  #added(): void {
+    if (this.backlog > backlogSizeMax) this.#gate.close('answers')
+  }
+
+  #push(piece: Uint8Array): void {
+    if (this.#pieces.length === 0) process.nextTick(() => this.flush())
+    this.#pieces.push(piece)
+    this.#size += piece.length
   }
 
   #count(size: number): void {
@@ -147,4 +200,31 @@ export class Outbox {
     this.#gate.open('answers')
     this.#moved.wake()
   }
+}
+
+/** Writes pieces with one system call. Small ones are copied into one buffer, large ones stand
+ *  beside it as they are. */
+function writeJoined(raw: RawSocket, pieces: readonly Uint8Array[], size: number): void {
+  const [only] = pieces
+  if (only && pieces.length === 1) {
+    raw.write(only)
+    return
+  }
+  const large = pieces.reduce((sum, { length }) => sum + (length > copiedSizeMax ? length : 0), 0)
+  const joined = Buffer.allocUnsafe(size - large)
+  raw.cork()
+  let begin = 0
+  let end = 0
+  for (const piece of pieces) {
+    if (piece.length <= copiedSizeMax) {
+      joined.set(piece, end)
+      end += piece.length
+      continue
+    }
+    if (begin < end) raw.write(joined.subarray(begin, end))
+    begin = end
+    raw.write(piece)
+  }
+  if (begin < end) raw.write(joined.subarray(begin, end))
+  raw.uncork()
 }

@@ -100,16 +100,10 @@ export class ServedWatch {
   #send(event: WatchEvent): void {
     const { id } = this.#request
     switch (event.type) {
-      case 'append': {
-        const { type, index, offset, seq, position, more, data } = event
-        this.#spend(data.length)
-        const rest = more ? { more, data } : { data }
-        this.#outbox.send({ id, type, index, offset, seq, position, ...rest })
-        return
-      }
+      case 'append':
       case 'value':
         this.#spend(event.data?.length ?? 0)
-        this.#outbox.send({ id, ...event })
+        this.#outbox.sendEvent(event, id)
         return
       case 'lease':
         this.#spend(0)

@@ -36,6 +36,7 @@ import { bodyStallMs, localBodyStallMs } from './body.js'
 import { BodyBudget } from './body-budget.js'
 import { serveContent } from './content.js'
 import type { ServedStore, ServerContext } from './context.js'
+import { EventFrames } from './event-frames.js'
 import { serveEventlogs } from './eventlog.js'
 import { acceptBacklog, connectionsWithin, type Front } from './front.js'
 import { serveHistory, walksMax } from './history.js'
@@ -162,6 +163,7 @@ class RunningServer implements Server {
       requestPace: new Pace(),
       walks: new Turns(walksMax),
       bodies: new BodyBudget(environment.monotonic),
+      events: new EventFrames(),
       environment,
       version: versionOf(),
       directory: local.directory,

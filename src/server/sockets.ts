@@ -133,7 +133,9 @@ async function closeSocket(
     await connection?.requests.settled(signal)
     if (socket.readyState === socket.CLOSED) return
     const closed = once(socket, 'close', { signal })
-    socket.close(closeGoingAway, 'the server is stopping')
+    const reason = 'the server is stopping'
+    if (connection) connection.close(closeGoingAway, reason)
+    else socket.close(closeGoingAway, reason)
     await closed
   } catch {
     socket.terminate()

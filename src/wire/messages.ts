@@ -32,12 +32,6 @@ export function decodeMessage(message: Message): unknown {
   return unpackFrame(message)
 }
 
-/** The size of data, in bytes, from which a frame is sent as two fragments, head and data. Below
- *  it, copying the data is cheaper than a second fragment. */
-export const splitSize = 64 * 1024
-
-const nothing = new Uint8Array(0)
-
 /** Encodes a frame as one message. Fields that are undefined are left out. */
 export function packFrame(frame: RequestFrame | ResponseFrame): Uint8Array {
   return encodeFrame(frame)
@@ -53,19 +47,53 @@ export function unpackFrame(message: Uint8Array): unknown {
   }
 }
 
-/** Encodes a frame as two fragments of one message: everything but the data, and the data itself,
- *  which is not copied. REQUIRES: `data` is the last field of the frame. */
-export function splitFrame(
-  frame: ResponseFrame & { readonly data?: Uint8Array },
-): readonly [Uint8Array, Uint8Array] {
-  const { data = nothing, ...rest } = frame
-  // A frame whose data is empty ends with the header of empty bytes, c4 00. Replace that header.
-  const empty = encodeFrame({ ...rest, data: nothing })
+/** Returns a message of msgpack with `room` free bytes in front of it. Fields that are undefined are
+ *  left out. */
+export function packWithRoom(frame: ResponseFrame, room: number): Uint8Array {
+  return encodeFrame(frame, { room })
+}
+
+/** A frame without its id, encoded once for all who send it: only the ids of their frames differ. */
+export type SharedFrame = {
+  /** The first byte of the message, which has the number of fields. */
+  readonly first: number
+  /** All that stands between the id and the data. */
+  readonly tail: Uint8Array
+  /** The bytes at the end of the message. They are not copied. */
+  readonly data: Uint8Array
+}
+
+/** A response without its id. */
+export type Unaddressed<Frame> = Frame extends unknown ? Omit<Frame, 'id'> : never
+
+/** The bytes of a message before its id is known: one byte, which has the number of fields, and the
+ *  name `id`. */
+const idName = 4
+const nothing = new Uint8Array(0)
+
+/** Encodes a frame that several will send. REQUIRES: `data`, if there is any, is the last field. */
+export function shareFrame(
+  frame: Unaddressed<ResponseFrame> & { readonly data?: Uint8Array },
+): SharedFrame {
+  const { data, ...rest } = frame
+  // The id 0 takes one byte. A frame whose data is empty ends with the header of empty bytes, c4 00:
+  // the header of the data takes its place.
+  const bytes = encodeFrame({ id: 0, ...rest, ...(data && { data: nothing }) })
+  const [first = 0] = bytes
+  if (!data) return { first, tail: new Uint8Array(bytes.subarray(idName + 1)), data: nothing }
   const header = binHeader(data.length)
-  const head = new Uint8Array(empty.length - 2 + header.length)
-  head.set(empty.subarray(0, empty.length - 2))
-  head.set(header, empty.length - 2)
-  return [head, data]
+  const fields = bytes.subarray(idName + 1, -2)
+  const tail = new Uint8Array(fields.length + header.length)
+  tail.set(fields)
+  tail.set(header, fields.length)
+  return { first, tail, data }
+}
+
+/** Returns the beginning of a message up to its id, with `room` free bytes in front of it. */
+export function headOfShared({ first }: SharedFrame, id: number, room: number): Uint8Array {
+  const head = encodeFrame({ id }, { room })
+  head[room] = first
+  return head
 }
 
 /** Makes msgpack's header of bytes: bin 8, bin 16 or bin 32, whichever is the shortest. */

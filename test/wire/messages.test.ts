@@ -13,7 +13,7 @@ import {
   subprotocol,
   subprotocolJson,
 } from '../../src/wire/frames.js'
-import { decodeMessage, encodeMessage, splitFrame } from '../../src/wire/messages.js'
+import { decodeMessage, encodeMessage, headOfShared, shareFrame } from '../../src/wire/messages.js'
 
 const ref = blobrefOfHex('ab'.repeat(32))
 const position = { incarnation: '00ff', index: 3, prefix: ref }
@@ -100,43 +100,49 @@ describe('golden frames', () => {
   })
 })
 
-describe('splitFrame()', () => {
+describe('shareFrame()', () => {
+  const joined = (frame: ResponseFrame, room = 0): Buffer => {
+    const { id, ...rest } = frame
+    const shared = shareFrame(rest)
+    return Buffer.concat([headOfShared(shared, id, room).subarray(room), shared.tail, shared.data])
+  }
+  const appended = (id: number, data: Uint8Array): ResponseFrame => ({
+    id,
+    type: 'append',
+    index: 3,
+    offset: 7,
+    seq: 1,
+    position,
+    more: true,
+    data,
+  })
+
   it.each([0, 1, 0xff, 0x100, 0xffff, 0x1_0000, 262_120])(
-    'of %i bytes is the same message in two parts',
+    'of %i bytes is the same message, whatever the id',
     (length) => {
-      const frame: ResponseFrame = {
-        id: 9,
-        type: 'append',
-        index: 0,
-        offset: 0,
-        seq: 1,
-        position,
-        data: Buffer.alloc(length, 7),
+      for (const id of [1, 0x7f, 0x80, 0xffff, 0x1_0000, 0xffff_ffff, 2 ** 40]) {
+        const frame = appended(id, Buffer.alloc(length, 7))
+        expect(joined(frame, 10).equals(encodeMessage(frame, subprotocol) as Uint8Array)).toBe(true)
       }
-      const [head, data] = splitFrame(frame)
-      expect(data).toBe(frame.data)
-      const whole = Buffer.from(encodeMessage(frame, subprotocol))
-      expect(Buffer.concat([head, data]).equals(whole)).toBe(true)
     },
   )
 
-  it('holds for any data', () => {
+  it('does not copy the data', () => {
+    const data = Buffer.from('data')
+    const { id: _id, ...rest } = appended(1, data)
+    expect(shareFrame(rest).data).toBe(data)
+  })
+
+  it('holds for any data, and for frames without', () => {
     fc.assert(
-      fc.property(fc.uint8Array({ maxLength: 600 }), fc.nat(), (data, index) => {
-        const frame: ResponseFrame = {
-          id: 1,
-          type: 'append',
-          index,
-          offset: 0,
-          seq: 1,
-          position,
-          data,
-        }
-        const parts = splitFrame(frame)
-        expect(parseResponse(decodeMessage(Buffer.concat(parts)))).toMatchObject({ index })
-        expect(Buffer.concat(parts)).toEqual(Buffer.from(encodeMessage(frame, subprotocol)))
+      fc.property(fc.uint8Array({ maxLength: 600 }), fc.integer({ min: 1 }), (data, id) => {
+        const frame = appended(id, data)
+        expect(parseResponse(decodeMessage(joined(frame)))).toMatchObject({ id })
+        expect(joined(frame)).toEqual(Buffer.from(encodeMessage(frame, subprotocol)))
       }),
     )
+    const large: ResponseFrame = { id: 5, type: 'value', seq: 2, ref, size: 9, skipped: true }
+    expect(joined(large)).toEqual(Buffer.from(encodeMessage(large, subprotocol)))
   })
 })
 

@@ -1,0 +1,120 @@
+/** What leaves a websocket of the server: how often it is written to, and in which order. */
+
+import { once } from 'node:events'
+import type { AddressInfo, Socket } from 'node:net'
+import { afterEach, describe, expect, it, vi } from 'vitest'
+import { WebSocket, WebSocketServer } from 'ws'
+import { deferred } from '../../src/base/deferred.js'
+import { parseBlobref } from '../../src/blob/blobref.js'
+import { EventFrames, type SharedEvent } from '../../src/server/event-frames.js'
+import { Gate } from '../../src/server/inbox.js'
+import { BacklogSum, Outbox } from '../../src/server/outbox.js'
+import {
+  parseResponse,
+  type ResponseFrame,
+  subprotocol,
+  subprotocolJson,
+} from '../../src/wire/frames.js'
+import { decodeMessage, type Subprotocol } from '../../src/wire/messages.js'
+
+const prefix = parseBlobref(`blake3-${'1'.repeat(64)}`)
+
+function appended(index: number, data: Uint8Array): SharedEvent {
+  const position = { incarnation: '1', index: index + 1, prefix }
+  return { type: 'append', index, offset: 0, seq: 1, position, data }
+}
+
+/** An outbox, and the frames that arrive at the other end of its websocket. */
+class Ends implements AsyncDisposable {
+  readonly outbox: Outbox
+  readonly raw: Socket
+  readonly frames: ResponseFrame[] = []
+  readonly #server: WebSocketServer
+  readonly #client: WebSocket
+
+  private constructor(server: WebSocketServer, client: WebSocket, outbox: Outbox, raw: Socket) {
+    this.#server = server
+    this.#client = client
+    this.outbox = outbox
+    this.raw = raw
+    client.on('message', (data: Buffer, isBinary: boolean) => {
+      this.frames.push(parseResponse(decodeMessage(isBinary ? data : data.toString())))
+    })
+  }
+
+  static async open(protocol: Subprotocol): Promise<Ends> {
+    const server = new WebSocketServer({ port: 0, host: '127.0.0.1' })
+    await once(server, 'listening')
+    const opened = deferred<{ readonly socket: WebSocket; readonly raw: Socket }>()
+    server.on('connection', (socket, { socket: raw }) => opened.resolve({ socket, raw }))
+    const { port } = server.address() as AddressInfo
+    const client = new WebSocket(`ws://127.0.0.1:${port}`)
+    const { socket, raw } = await opened.promise
+    await once(client, 'open')
+    const gate = new Gate(socket)
+    const shared = { sum: new BacklogSum(), events: new EventFrames() }
+    return new Ends(server, client, new Outbox(socket, { raw, protocol, gate, ...shared }), raw)
+  }
+
+  async received(count: number): Promise<readonly ResponseFrame[]> {
+    while (this.frames.length < count) await once(this.#client, 'message')
+    return this.frames
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#client.terminate()
+    const closed = once(this.#server, 'close')
+    this.#server.close()
+    await closed
+  }
+}
+
+/** Counts the system calls that write to a socket. */
+function countWrites(raw: Socket): () => number {
+  const spies = [vi.spyOn(raw, '_write'), vi.spyOn(raw, '_writev' as '_write')]
+  return () => spies.reduce((sum, { mock }) => sum + mock.calls.length, 0)
+}
+
+afterEach(() => {
+  vi.restoreAllMocks()
+})
+
+describe.each([subprotocol, subprotocolJson] as const)('the outbox of %s', (protocol) => {
+  it('writes the frames of one turn with one system call, in order', async () => {
+    await using ends = await Ends.open(protocol)
+    const writes = countWrites(ends.raw)
+    const sizes = [0, 1, 100, 125, 126, 2_048, 2_049, 65_535, 65_536, 200_000, 1]
+    for (const [index, size] of sizes.entries()) {
+      ends.outbox.send({ id: 1, type: 'result', body: { index } })
+      ends.outbox.sendEvent(appended(index, Buffer.alloc(size, index)), 2)
+    }
+    const frames = await ends.received(2 * sizes.length)
+    expect(writes()).toBe(1)
+    for (const [index, size] of sizes.entries()) {
+      expect(frames[2 * index]).toEqual({ id: 1, type: 'result', body: { index } })
+      const event = frames[2 * index + 1]
+      expect(event).toMatchObject({ id: 2, type: 'append', index })
+      const data = event?.type === 'append' ? event.data : undefined
+      expect(Buffer.alloc(size, index).equals(data ?? Buffer.alloc(1, 255))).toBe(true)
+    }
+  })
+
+  it('counts what it has not written yet, and writes it at once where asked', async () => {
+    await using ends = await Ends.open(protocol)
+    const writes = countWrites(ends.raw)
+    ends.outbox.send({ id: 1, type: 'live' })
+    expect(ends.outbox.backlog).toBeGreaterThan(0)
+    expect(writes()).toBe(0)
+    ends.outbox.flush()
+    expect(writes()).toBe(1)
+    expect(await ends.received(1)).toEqual([{ id: 1, type: 'live' }])
+    expect(writes()).toBe(1)
+  })
+})
+
+it('an event is encoded once, whoever sends it', () => {
+  const frames = new EventFrames()
+  const event = appended(0, Buffer.from('x'))
+  expect(frames.of(event)).toBe(frames.of(event))
+  expect(frames.of(appended(0, Buffer.from('x')))).not.toBe(frames.of(event))
+})
