@@ -32,7 +32,7 @@ import { type JobKvs, jobsNamespace } from './job/keys.js'
 import { JobRunner } from './job/runner.js'
 import { configure } from './kvs/configure.js'
 import { Places } from './kvs/places.js'
-import { KeyStore, usageOf } from './kvs/store.js'
+import { KeyStore, usageOf, type ValuesNow } from './kvs/store.js'
 import { loadBlob, storeBlob } from './kvs/uploads.js'
 import { openProducer } from './store/producer.js'
 import { storeOf } from './store/store.js'
@@ -84,6 +84,8 @@ export type EmbeddedStore = Store & {
   readonly loads: number
   /** The positions of readers of bytes. */
   readonly places: Places
+  /** Reads small values that are in memory; see `KeyStore.readNow`. */
+  readonly readNow: (keys: readonly string[], namespace?: string) => ValuesNow | undefined
   /** The number of watchers. */
   readonly watchers: number
   /** True while a collection runs. */
@@ -199,6 +201,7 @@ export async function openOn(engine: Engine, options: OpenOptions = {}): Promise
     jobs,
     storeId: engine.storeId,
     places: new Places(store),
+    readNow: (keys, namespace) => store.readNow(keys, namespace),
     get loads() {
       return content.loads
     },

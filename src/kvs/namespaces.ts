@@ -109,13 +109,19 @@ export class OpenNamespaces implements AsyncDisposable {
   }
 
   /** Commits a transaction; resolves once it is durable in each namespace that it changes. Throws
-   *  ENONS, EINVAL, ECLOSED, and what `Committer.submit` throws. */
-  async commit(
+   *  ENONS, EINVAL, ECLOSED (at once), and what `Committer.submit` throws. */
+  commit(name: string | undefined, unchecked: Prepared, signal?: AbortSignal): Promise<Committed> {
+    const { committer } = this.find(name)
+    // Most transactions need nothing but the commit loop of their namespace.
+    const isPlain = unchecked.ops.every(({ op }) => op !== 'treeobj' && op !== 'move')
+    return isPlain ? committer.submit(unchecked) : this.#commitChecked(name, unchecked, signal)
+  }
+
+  async #commitChecked(
     name: string | undefined,
     unchecked: Prepared,
-    signal?: AbortSignal,
+    signal: AbortSignal | undefined,
   ): Promise<Committed> {
-    this.find(name)
     const hasTreeobj = unchecked.ops.some(({ op }) => op === 'treeobj')
     // Keeps the blobs that the check finds until a root names them.
     using upload = hasTreeobj ? this.uploads.begin() : undefined

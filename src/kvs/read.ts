@@ -291,3 +291,22 @@ export function peekKey(
   const treeobj = peekLookup(nodes, trees.data, parseKey(key), options)
   return treeobj === notInMemory ? undefined : { treeobj, meta: trees.meta, seq: root.seq }
 }
+
+/** Looks the values of keys up in a root without I/O. A missing key has none. The values are shared
+ *  with other readers: do not change them. Undefined if nodes must be loaded, if a link must be
+ *  followed, or if a key has more than an inline value. Throws EINVAL, ECORRUPT. */
+export function peekValues(
+  nodes: Nodes,
+  root: Root,
+  keys: readonly string[],
+): (Uint8Array | undefined)[] | undefined {
+  const trees = peekRoot(nodes, root.ref)
+  if (!trees) return undefined
+  const values: (Uint8Array | undefined)[] = []
+  for (const key of keys) {
+    const treeobj = peekLookup(nodes, trees.data, parseKey(key), { follow: true })
+    if (treeobj === notInMemory || (treeobj && treeobj.type !== 'val')) return undefined
+    values.push(treeobj?.data)
+  }
+  return values
+}

@@ -53,9 +53,18 @@ import { statOf } from '../treeobj/codec.js'
 import { parseKey } from '../treeobj/key.js'
 import { type Dir, sizeLeft, type TreeobjJson } from '../treeobj/treeobj.js'
 import { OpenNamespaces } from './namespaces.js'
-import { type Peeked, peekKey, Reader } from './read.js'
+import { type Peeked, peekKey, peekValues, Reader } from './read.js'
 import { type HeldSnapshot, heldChunks, holdSnapshot } from './snapshot.js'
 import { holdBack, storeArray } from './uploads.js'
+
+/** The largest number of keys that `readNow` looks up, in one step of the event loop. */
+const keysNowMax = 64
+
+/** The values of some keys at one root. A missing key has none. */
+export type ValuesNow = {
+  readonly seq: number
+  readonly values: readonly (Uint8Array | undefined)[]
+}
 
 /** The calls of a Kvs that `KeyStore` implements. `open.ts` adds the others. */
 type Keys = Omit<Kvs, 'watch' | 'producer' | 'history' | 'namespaces' | 'upkeep' | 'blobs'>
@@ -137,7 +146,8 @@ export class KeyStore implements Keys, AsyncDisposable {
     const { namespace, transfer = false, signal, idempotencyKey } = options
     const { name } = this.namespace(namespace)
     const prepared = onceUnder(idempotencyKey, transaction, prepare(transaction, { transfer }))
-    return joinAbort(this.spaces.commit(name, prepared, signal), signal)
+    // `await`, since a promise that is returned as it is takes three more turns of the microtasks.
+    return await joinAbort(this.spaces.commit(name, prepared, signal), signal)
   }
 
   async put(
@@ -262,6 +272,16 @@ export class KeyStore implements Keys, AsyncDisposable {
     }
     using snapshot = await this.#hold(options)
     return { seq: snapshot.seq, values: await this.reader.many(snapshot, keys) }
+  }
+
+  /** Reads values at the newest root like `readMany`, but without I/O and without a promise. They are
+   *  shared with other readers: do not change them. Undefined where that is not possible, and for
+   *  more than `keysNowMax` keys: then call `readMany`. Throws EINVAL, ENONS, ECLOSED, ECORRUPT. */
+  readNow(keys: readonly string[], namespace: string | undefined): ValuesNow | undefined {
+    const { root } = this.namespace(namespace)
+    if (keys.length > keysNowMax) return undefined
+    const values = peekValues(this.nodes, root, keys)
+    return values && { seq: root.seq, values }
   }
 
   async root(options: Scope & { readonly waitSeq?: number } = {}): Promise<RootView> {

@@ -18,6 +18,11 @@ export type ServedStore = Store & {
   /** The number of leases that are held now. */
   readonly leasesHeld: number
   readonly places: LogPlaces
+  /** Reads small values that are in memory; undefined if `readMany` must be called. */
+  readonly readNow: (
+    keys: readonly string[],
+    namespace?: string,
+  ) => { readonly seq: number; readonly values: readonly (Uint8Array | undefined)[] } | undefined
   readonly jobs: Jobs & { readonly running: number; readonly waiting: number }
 }
 

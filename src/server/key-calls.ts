@@ -26,16 +26,32 @@ export function serveKeyCalls(routes: Routes, { store }: ServerContext): void {
   routes.serve(txn, ({ namespace, ...transaction }, { idempotencyKey }) =>
     store.commit(transaction, defined({ namespace, idempotencyKey })),
   )
-  routes.serve(read, async ({ keys, ...scope }, call) => {
-    const { seq, values } = await store.readMany(keys, {
-      ...scope,
-      ...waiting(call, scope.minSeq),
-    })
-    return { seq, values: values.map((value) => value ?? null) }
-  })
+  routes.serve(
+    read,
+    async ({ keys, ...scope }, call) => {
+      const asked = { ...scope, ...waiting(call, scope.minSeq) }
+      return valuesOf(await store.readMany(keys, asked))
+    },
+    ({ keys, at, minSeq, namespace }) => {
+      if (at !== undefined || minSeq !== undefined) return undefined
+      const found = store.readNow(keys, namespace)
+      return found && valuesOf(found)
+    },
+  )
 }
 
 /** Returns the signal of a request that waits for a seq, so that the wait ends with its client. */
 function waiting(call: Call, seq: number | undefined): { readonly signal?: AbortSignal } {
   return seq === undefined ? {} : defined({ signal: call.signal })
+}
+
+/** Makes the answer of a read: a key that is not there is null. */
+function valuesOf({
+  seq,
+  values,
+}: {
+  readonly seq: number
+  readonly values: readonly (Uint8Array | undefined)[]
+}) {
+  return { seq, values: values.map((value) => value ?? null) }
 }

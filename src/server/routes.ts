@@ -30,13 +30,15 @@ export type Call = {
    *  that may wait: reading it makes the request count as a wait, and throws EBUSY if there are too
    *  many. */
   readonly signal: AbortSignal
-  readonly idempotencyKey?: string
+  readonly idempotencyKey?: string | undefined
   /** Calls `act` after the answer was sent. */
   readonly afterwards: (act: () => void) => void
 }
 
 type Args = Readonly<Record<string, unknown>>
 type Handler<R extends RequestSpec> = (args: ArgsOf<R>, call: Call) => Promise<AnswerOf<R>>
+/** Returns the answer if it is in memory, and undefined if the handler must be called. */
+type Now<R extends RequestSpec> = (args: ArgsOf<R>) => AnswerOf<R> | undefined
 type HttpHandler<R extends RequestSpec> = (
   args: ArgsOf<R>,
   http: { readonly request: Request; readonly reply: Reply },
@@ -51,6 +53,7 @@ type ServedCall = {
   readonly spec: RequestSpec
   readonly parseArgs: (input: unknown) => object
   readonly handle: (args: Args, call: Call) => Promise<unknown>
+  readonly now: ((args: Args) => unknown) | undefined
 }
 
 /** The parsed request of a frame. */
@@ -59,6 +62,9 @@ export type AskedCall = {
   readonly args: Args
   /** Runs the handler and resolves with its answer. Throws what the handler throws. */
   readonly run: (call: Call) => Promise<unknown>
+  /** Returns the answer if it is in memory; undefined if `run` must be called. Absent for most
+   *  requests. Throws what the handler throws. */
+  readonly now?: () => unknown
 }
 
 /** The handlers of all requests. Register each once, then `mount` them on the HTTP servers. */
@@ -66,12 +72,14 @@ export class Routes {
   readonly #served: Served[] = []
   readonly #calls = new Map<string, ServedCall>()
 
-  /** Serves a request whose body and answer are JSON. REQUIRES: `isCall(spec)`. */
-  serve<const R extends RequestSpec>(spec: R, handle: Handler<R>): void {
+  /** Serves a request whose body and answer are JSON. `now`: answers it without a promise where that
+   *  is possible. REQUIRES: `isCall(spec)`. */
+  serve<const R extends RequestSpec>(spec: R, handle: Handler<R>, now?: Now<R>): void {
     if (!isCall(spec)) throw new TypeError(`${spec.name} is for HTTP only`)
     const parseArgs = argsParserOf(spec)
     const handleArgs = (args: Args, call: Call) => handle(args as ArgsOf<R>, call)
-    this.#calls.set(spec.name, { spec, parseArgs, handle: handleArgs })
+    const nowArgs = now && ((args: Args) => now(args as ArgsOf<R>))
+    this.#calls.set(spec.name, { spec, parseArgs, handle: handleArgs, now: nowArgs })
     this.#add(spec, async (activity, request, reply) => {
       const once = spec.headers?.includes('idempotency-key') ? idempotencyOf(request) : {}
       const args = argsOf(spec, request)
@@ -117,7 +125,7 @@ export class Routes {
     if (!served) {
       throw invalid(`op must be one of ${[...controlNames, ...this.#calls.keys()].join(', ')}`)
     }
-    const { spec, parseArgs, handle } = served
+    const { spec, parseArgs, handle, now } = served
     if (namespace !== undefined && !spec.namespaced) {
       throw invalid(`${op}.namespace means nothing: it is of the whole store`)
     }
@@ -125,7 +133,8 @@ export class Routes {
       throw invalid(`${op}.idempotencyKey means nothing: it does no harm twice, or cannot tell`)
     }
     const args = { ...parseArgs(body), ...scopeOf(spec, namespace ?? primary) }
-    return { spec, args, run: (call) => handle(args, call) }
+    const run = (call: Call) => handle(args, call)
+    return now ? { spec, args, run, now: () => now(args) } : { spec, args, run }
   }
 
   /** Checks that the served requests are those of the table, since the documents are made from the

@@ -4,6 +4,7 @@
  *  wait ends. */
 
 import { setImmediate } from 'node:timers/promises'
+import { LightSignal, quietEnd } from '../base/abort.js'
 import { LoopSlice } from '../base/loop-slice.js'
 import { defined, invalid } from '../base/shape.js'
 import { Wakeup } from '../base/wakeup.js'
@@ -29,8 +30,46 @@ export const readsMax = 16
 /** The cost of looking up one key, in bytes of a turn (`pace.ts`). */
 const lookupCost = 1024
 
-/** A request that has no answer yet. It has a controller if it waits. */
-type Pending = { canceled: boolean; controller: AbortController | undefined }
+/** A request that has no answer yet. */
+class PendingCall implements Call {
+  readonly id: number
+  readonly idempotencyKey: string | undefined
+  readonly #signalOf: (call: PendingCall) => AbortSignal
+  canceled = false
+  /** Present if it waits. */
+  controller: AbortController | undefined
+  /** The functions to call after the answer. */
+  #after: (() => void)[] | undefined
+
+  constructor(
+    { id, idempotencyKey }: CallFrame,
+    signalOf: (call: PendingCall) => AbortSignal,
+  ) {
+    this.id = id
+    this.idempotencyKey = idempotencyKey
+    this.#signalOf = signalOf
+  }
+
+  get signal(): AbortSignal {
+    return this.#signalOf(this)
+  }
+
+  afterwards(act: () => void): void {
+    this.#after ??= []
+    this.#after.push(act)
+  }
+
+  cancel(): void {
+    this.canceled = true
+    this.controller?.abort(quietEnd)
+  }
+
+  /** Calls what was to be called after the answer. */
+  answered(): void {
+    if (!this.#after) return
+    for (const act of this.#after) void setImmediate().then(act)
+  }
+}
 
 type RequestPorts = {
   /** Charged for the keys that a read looks up. */
@@ -46,14 +85,14 @@ export class ServedRequests {
   readonly #inbox: Inbox
   readonly #outbox: Outbox
   readonly #watches = new Map<number, ServedWatch>()
-  readonly #requests = new Map<number, Pending>()
+  readonly #requests = new Map<number, PendingCall>()
   readonly #reads = new Turns(readsMax)
   /** The account of all watches of the connection. */
   readonly #flow = new Flow()
   /** The number of requests that have a controller. */
   #waits = 0
   /** Aborted when the connection has closed. */
-  readonly #closed = new AbortController()
+  readonly #closed = new LightSignal()
   /** Woken when the last request or watch has sent its last frame. */
   readonly #quiet = new Wakeup()
 
@@ -65,11 +104,12 @@ export class ServedRequests {
   }
 
   /** Starts what the frame asks for. `parsed` is the result of `Routes.asked` for this frame, if
-   *  the caller has it already. Throws EINVAL (the id is in use), EBUSY. */
+   *  the caller has it already. Throws EINVAL (the id is in use, or the request is wrong), E2BIG,
+   *  EPERM, EBUSY, and what an answer from memory throws. */
   take(request: Exclude<RequestFrame, { readonly op: 'auth' }>, parsed?: AskedCall): void {
     if (isCallFrame(request)) {
       this.#checkId(request.id)
-      void this.#answer(request.id, request, parsed)
+      this.#call(request, parsed ?? this.#routes.asked(request))
       return
     }
     switch (request.op) {
@@ -116,7 +156,7 @@ export class ServedRequests {
     this.#watches.clear()
     const ends = [
       ...watches.map((watch) => () => watch.drop()),
-      ...requests.map((pending) => () => cancel(pending)),
+      ...requests.map((call) => () => call.cancel()),
     ]
     const slice = new LoopSlice({ urgent: true })
     for (const end of ends) {
@@ -154,70 +194,73 @@ export class ServedRequests {
     const watch = this.#watches.get(id)
     this.#watches.delete(id)
     watch?.cancel()
-    const pending = this.#requests.get(id)
-    if (pending) cancel(pending)
+    this.#requests.get(id)?.cancel()
   }
 
-  async #answer(id: number, frame: CallFrame, parsed: AskedCall | undefined): Promise<void> {
-    const pending: Pending = { canceled: false, controller: undefined }
-    const after: (() => void)[] = []
-    const signalOf = () => this.#signalOf(pending)
-    this.#requests.set(id, pending)
+  #call(frame: CallFrame, asked: AskedCall): void {
+    const body = this.#bodyNow(asked)
+    if (body !== undefined) this.#outbox.send({ id: frame.id, type: 'result', body })
+    else void this.#answer(frame, asked)
+  }
+
+  /** Returns the answer of a read if it is in memory and may be sent now: most reads need no promise
+   *  and no place among others. */
+  #bodyNow(asked: AskedCall): unknown {
+    if (!asked.now || this.#outbox.full) return undefined
+    const body = asked.now()
+    if (body !== undefined) this.#inbox.spend(lookupsOf(asked.args) * lookupCost)
+    return body
+  }
+
+  async #answer(frame: CallFrame, asked: AskedCall): Promise<void> {
+    const call = new PendingCall(frame, this.#signalOf)
+    this.#requests.set(call.id, call)
     try {
-      const call: Call = {
-        ...defined({ idempotencyKey: frame.idempotencyKey }),
-        get signal() {
-          return signalOf()
-        },
-        afterwards: (act) => after.push(act),
-      }
-      await this.#run(parsed ?? this.#routes.asked(frame), call, (body) => {
-        this.#forget(id)
-        this.#outbox.send({ id, type: 'result', body })
-      })
+      if (isRead(asked)) await this.#read(asked, call)
+      else this.#deliver(call, await asked.run(call))
     } catch (error) {
-      this.#forget(id)
-      this.fail(id, error)
+      this.#forget(call)
+      this.fail(call.id, error)
     }
     this.#wakeIfQuiet()
-    for (const act of after) void setImmediate().then(act)
+    call.answered()
   }
 
-  /** Runs writes and waits at once. A read waits for one of the `readsMax` places, because its
-   *  answer may be long. It keeps the place until `deliver` has handed the answer to the outbox:
-   *  the read that takes the place next must see this answer in the backlog. */
-  async #run(asked: AskedCall, call: Call, deliver: (body: unknown) => void): Promise<void> {
-    const { spec, args } = asked
-    const waits = isWaiting(spec, args)
-    const { minSeq, namespace } = args as ArgsOf<typeof read>
-    if (spec.right === 'write' || (waits && minSeq === undefined)) {
-      deliver(await asked.run(call))
-      return
-    }
-    this.#inbox.spend(lookupsOf(args) * lookupCost)
+  #deliver(call: PendingCall, body: unknown): void {
+    this.#forget(call)
+    this.#outbox.send({ id: call.id, type: 'result', body })
+  }
+
+  /** Runs a read in one of the `readsMax` places, because its answer may be long. It keeps the place
+   *  until the outbox has the answer: the read that takes the place next must see this answer in the
+   *  backlog. */
+  async #read(asked: AskedCall, call: PendingCall): Promise<void> {
+    const { minSeq, namespace } = asked.args as ArgsOf<typeof read>
+    this.#inbox.spend(lookupsOf(asked.args) * lookupCost)
     // A read that waits for a seq takes no place meanwhile.
-    if (waits)
-      await this.#context.store.root(defined({ namespace, waitSeq: minSeq, signal: call.signal }))
+    if (minSeq !== undefined) {
+      const waiting = { waitSeq: minSeq, signal: call.signal }
+      await this.#context.store.root(defined({ namespace, ...waiting }))
+    }
     await this.#reads.run(async () => {
-      await this.#outbox.drained(this.#closed.signal)
-      deliver(await asked.run(call))
+      if (this.#outbox.full) await this.#outbox.drained(this.#closed)
+      this.#deliver(call, await asked.run(call))
     })
   }
 
   /** Makes the signal of a request when its handler first asks for it. Only requests that may wait
    *  long ask, so all others need no controller and cannot be canceled. Throws EBUSY. */
-  #signalOf(pending: Pending): AbortSignal {
-    if (pending.controller) return pending.controller.signal
+  readonly #signalOf = (call: PendingCall): AbortSignal => {
+    if (call.controller) return call.controller.signal
     const controller = this.#context.activity.wait(this.#open)
     this.#waits++
-    pending.controller = controller
-    if (pending.canceled) controller.abort()
+    call.controller = controller
+    if (call.canceled) controller.abort(quietEnd)
     return controller.signal
   }
 
-  #forget(id: number): void {
-    const controller = this.#requests.get(id)?.controller
-    if (controller) {
+  #forget({ id, controller }: PendingCall): void {
+    if (controller && this.#requests.has(id)) {
       this.#waits--
       this.#context.activity.giveBack(controller)
     }
@@ -239,9 +282,10 @@ export class ServedRequests {
   }
 }
 
-function cancel(pending: Pending): void {
-  pending.canceled = true
-  pending.controller?.abort()
+/** True if a request only reads. One that waits for something else than a seq counts as none. */
+function isRead({ spec, args }: AskedCall): boolean {
+  const { minSeq } = args as ArgsOf<typeof read>
+  return spec.right !== 'write' && (minSeq !== undefined || !isWaiting(spec, args))
 }
 
 /** Returns the number of keys that a read looks up. */

@@ -12,13 +12,13 @@ export function serveStatus(routes: Routes, context: ServerContext): void {
   const { version, store } = context
   routes.serve(health, async () => ({ ok: true as const, version, storeId: store.storeId }))
   routes.serve(status, () => statusOf(context))
-  routes.serve(stop, async ({ force = false }, { afterwards }) => {
+  routes.serve(stop, async ({ force = false }, call) => {
     const { running, waiting } = store.jobs
     if (!force && running + waiting > 0) {
       const message = `${running} jobs run and ${waiting} wait: wait for them, or stop with force`
       throw new TailraceError('EBUSY', message)
     }
-    afterwards(context.stop)
+    call.afterwards(context.stop)
     return { stopping: true as const }
   })
   // The document is made once: that takes milliseconds, and clients without a token may ask for it.

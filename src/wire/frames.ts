@@ -145,11 +145,18 @@ export function isCallFrame(frame: RequestFrame): frame is CallFrame {
 /** Parses a frame from a client. Throws EINVAL. The server checks that a request of that name
  *  exists. */
 export function parseRequest(input: unknown): RequestFrame {
-  const { op } = parse(operation, input, 'a frame')
+  const op = opOf(input)
   const schema: Schema<RequestFrame> = Object.hasOwn(controls, op)
     ? controls[op as Control['op']]
     : call
   return parse(schema, input, op)
+}
+
+/** Returns the `op` of a frame. Throws EINVAL. */
+function opOf(input: unknown): string {
+  const op = typeof input === 'object' && input !== null && 'op' in input ? input.op : undefined
+  // The schema makes a copy with the one field that it knows, so that it only says what is wrong.
+  return typeof op === 'string' ? op : parse(operation, input, 'a frame').op
 }
 
 /** Returns the id of a frame that was refused, for the `error` frame that answers it. Returns 0 if
