@@ -4,6 +4,7 @@
 
 import type { CheckReport } from './api/check.js'
 import type { Store } from './api/store.js'
+import type { WatchOptions } from './api/watch.js'
 import { type Environment, systemEnvironment } from './base/environment.js'
 import {
   callback,
@@ -36,6 +37,7 @@ import { KeyStore, usageOf, type ValuesNow } from './kvs/store.js'
 import { loadBlob, storeBlob } from './kvs/uploads.js'
 import { openProducer } from './store/producer.js'
 import { storeOf } from './store/store.js'
+import type { WatchReader } from './watch/reader.js'
 import { WatchService } from './watch/watch.js'
 
 /** Options of `open`. */
@@ -86,6 +88,8 @@ export type EmbeddedStore = Store & {
   readonly places: Places
   /** Reads small values that are in memory; see `KeyStore.readNow`. */
   readonly readNow: (keys: readonly string[], namespace?: string) => ValuesNow | undefined
+  /** Begins a watch whose events are asked for one by one; see `WatchService.read`. */
+  readonly watchReader: (key: string, options: WatchOptions) => WatchReader
   /** The number of watchers. */
   readonly watchers: number
   /** True while a collection runs. */
@@ -202,6 +206,7 @@ export async function openOn(engine: Engine, options: OpenOptions = {}): Promise
     storeId: engine.storeId,
     places: new Places(store),
     readNow: (keys, namespace) => store.readNow(keys, namespace),
+    watchReader: (key, options) => watches.read(key, options),
     get loads() {
       return content.loads
     },

@@ -82,6 +82,12 @@ export class Content implements NodeSource {
     return this.#load(ref, 'node')
   }
 
+  /** Returns a value's blob if it is in memory, without a load. */
+  peek(ref: Blobref): Uint8Array | undefined {
+    const entry = this.#cache.get(ref)
+    return entry?.kind === 'blob' ? entry.bytes : undefined
+  }
+
   /** Returns a value's blob. Throws EDANGLING (not there), ECORRUPT (does not
    *  match its ref), EIO, ECLOSED. */
   load(ref: Blobref): Promise<Uint8Array> {

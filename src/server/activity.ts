@@ -11,9 +11,12 @@ import { TailraceError } from '../error.js'
  *  together. Each holds up to 11 KB. */
 export const openWaitsMax = 8_192
 
+/** A wait, or a watch. `abort` ends it with a reason. */
+export type Wait = { readonly abort: (reason: unknown) => void }
+
 /** Mutable; shared by all routes of a server. */
 export class Activity {
-  readonly #waits = new Set<AbortController>()
+  readonly #waits = new Set<Wait>()
   readonly #now: () => number
   #requests = 0
   #watchers = 0
@@ -61,26 +64,42 @@ export class Activity {
     })
   }
 
-  /** Returns a controller for a wait, which `close` aborts. Give it back. `own` is the number of
-   *  waits that the caller's connection has already. A connection that has more waits than are free
-   *  gets no more, so that some are left for other connections (dynamic thresholds: Choudhury,
-   *  Hahne, INFOCOM 1996). Throws EBUSY. */
+  /** Returns a controller for a wait, which `close` aborts. Give it back. `own` and what it throws
+   *  are those of `checkWaits`. */
   wait(own = 0): AbortController {
+    this.checkWaits(own)
+    const controller = new AbortController()
+    this.#begin(controller)
+    return controller
+  }
+
+  /** Throws EBUSY if a connection with `own` waits and watches gets no more of them. One that has more
+   *  than are free gets no more, so that some are left for other connections (dynamic thresholds:
+   *  Choudhury, Hahne, INFOCOM 1996). */
+  checkWaits(own: number): void {
     const free = openWaitsMax - this.#waits.size
     if (free === 0 || own > free) {
       const message = `${this.#waits.size} watches and waits are open at this server, ${own} of this connection: end some, or try again later`
       throw new TailraceError('EBUSY', message)
     }
-    const controller = new AbortController()
-    if (this.#closed) controller.abort(this.#closed)
-    else this.#waits.add(controller)
-    return controller
   }
 
   /** Ends a wait, with ECANCELED if it still waits. */
   giveBack(controller: AbortController): void {
     this.#waits.delete(controller)
     controller.abort(quietEnd)
+  }
+
+  /** Counts a watch until `endWatch`; `close` aborts it. REQUIRES: `checkWaits` was called. */
+  startWatch(watch: Wait): void {
+    this.#watchers++
+    this.#begin(watch)
+  }
+
+  /** Ends what `startWatch` began. REQUIRES: called once for each watch. */
+  endWatch(watch: Wait): void {
+    this.#watchers--
+    this.#waits.delete(watch)
   }
 
   /** True once the server stops. */
@@ -101,8 +120,13 @@ export class Activity {
   /** Ends every wait with ECLOSED, later ones too. */
   close(): void {
     this.#closed ??= new TailraceError('ECLOSED', 'the server is stopping: connect again')
-    for (const controller of this.#waits) controller.abort(this.#closed)
+    for (const wait of this.#waits) wait.abort(this.#closed)
     this.#waits.clear()
+  }
+
+  #begin(wait: Wait): void {
+    if (this.#closed) wait.abort(this.#closed)
+    else this.#waits.add(wait)
   }
 }
 

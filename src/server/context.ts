@@ -2,8 +2,10 @@
 
 import type { Jobs } from '../api/job.js'
 import type { Store } from '../api/store.js'
+import type { WatchOptions } from '../api/watch.js'
 import type { Environment } from '../base/environment.js'
 import type { LogPlaces } from '../kvs/log-place.js'
+import type { WatchReader } from '../watch/reader.js'
 import type { Activity } from './activity.js'
 import type { BodyBudget } from './body-budget.js'
 import type { EventFrames } from './event-frames.js'
@@ -23,6 +25,8 @@ export type ServedStore = Store & {
     keys: readonly string[],
     namespace?: string,
   ) => { readonly seq: number; readonly values: readonly (Uint8Array | undefined)[] } | undefined
+  /** Begins a watch whose events are asked for one by one. */
+  readonly watchReader: (key: string, options: WatchOptions) => WatchReader
   readonly jobs: Jobs & { readonly running: number; readonly waiting: number }
 }
 

@@ -25,46 +25,39 @@ export const deliveryCost = 4 * 1024
 /** The cost of a delivery besides its bytes when clients are compared, in bytes. It is small, so
  *  that a client that follows a log line by line goes on before clients that read old data. */
 const briefCost = 256
-/** The expected cost of a connection before it was sent anything, in bytes: more than one of
- *  which it is known that it costs little, so that new ones that come all the time do not keep
- *  those waiting, and less than one that reads old data. */
+/** The expected cost of a client before it was sent anything, in bytes: more than one of which it is
+ *  known that it costs little, so that new ones that come all the time do not keep those waiting,
+ *  and less than one that reads old data. */
 const newcomerCost = 8 * 1024
-
-/** The account of one connection: all its watches have it together, so that who opens many of them
- *  gets no more. Mutable; owned by the connection. */
-export class Flow {
-  /** The virtual finish of the last delivery (see `TurnQueue.wait`). */
-  finish = 0
-  /** The cost of the deliveries since the connection last had nothing to send, in bytes. */
-  burst = 0
-  /** The cost of the burst before, in bytes. The next burst is likely to cost as much. */
-  expected = newcomerCost
-  /** The turn of the last delivery. */
-  turn = 0
-}
 
 /** The pace of one kind of work of a server. Mutable; shared by all clients. */
 export class Pace {
   readonly #turns = new TurnQueue({ ms: turnMs, cost: turnSize })
 
-  /** Returns the share of one watch, one answer or one websocket. `flow`: that of its connection, if
-   *  it has several shares. */
-  share(flow = new Flow()): Share {
-    return new Share(this.#turns, flow)
+  /** Returns the share of one streamed answer, of the watches of one websocket, or of its
+   *  requests. */
+  share(): Share {
+    return new Share(this.#turns)
   }
 }
 
-/** The share of one watch, one answer or one websocket: it says when its next delivery may be
- *  made. */
+/** The share of one client: it says when its next delivery may be made. One at a time may wait for
+ *  it. */
 export class Share {
   readonly #turns: TurnQueue
-  readonly #flow: Flow
   /** The cost that is left of the batch, in bytes. */
   #left = 0
+  /** The virtual finish of the last delivery (see `TurnQueue.wait`). */
+  #finish = 0
+  /** The cost of the deliveries since the client last had nothing to be sent, in bytes. */
+  #burst = 0
+  /** The cost of the burst before, in bytes. The next burst is likely to cost as much. */
+  #expected = newcomerCost
+  /** The turn of the last delivery. */
+  #turn = 0
 
-  constructor(turns: TurnQueue, flow: Flow) {
+  constructor(turns: TurnQueue) {
     this.#turns = turns
-    this.#flow = flow
   }
 
   /** Returns true if a delivery may be made at once: the turn has budget left, and the batch lasts
@@ -73,7 +66,7 @@ export class Share {
     if (this.#turns.spent) return false
     if (this.#left > 0) return true
     if (this.#turns.size > 0) return false
-    this.#flow.finish = this.#turns.enter(this.#flow.finish)
+    this.#finish = this.#turns.enter(this.#finish)
     this.#left = batchSize
     return true
   }
@@ -82,12 +75,9 @@ export class Share {
   async take(): Promise<void> {
     if (this.tryTake()) return
     this.#endBurst()
-    const flow = this.#flow
-    const start = this.#turns.startOf(flow.finish)
-    // Other shares of the flow that wait too come behind this one.
-    flow.finish = start + briefCost
-    const expected = Math.max(flow.expected, flow.burst)
-    await this.#turns.wait(start, Math.min(expected, batchSize))
+    this.#finish = this.#turns.startOf(this.#finish)
+    const expected = Math.max(this.#expected, this.#burst)
+    await this.#turns.wait(this.#finish, Math.min(expected, batchSize))
     this.#left = batchSize
   }
 
@@ -99,21 +89,19 @@ export class Share {
   /** Takes the cost of a delivery of `size` bytes. */
   spend(size: number): void {
     this.#endBurst()
-    const flow = this.#flow
-    flow.turn = this.#turns.turn
-    flow.burst += size + briefCost
-    flow.finish += size + briefCost
+    this.#turn = this.#turns.turn
+    this.#burst += size + briefCost
+    this.#finish += size + briefCost
     const cost = size + deliveryCost
     this.#left -= cost
     this.#turns.spend(cost)
   }
 
-  /** Ends the burst if the connection was sent nothing in the turn before: it had nothing to
+  /** Ends the burst if the client was sent nothing in the turn before: there was nothing to
    *  send. */
   #endBurst(): void {
-    const flow = this.#flow
-    if (this.#turns.turn <= flow.turn + 1) return
-    if (flow.burst > 0) flow.expected = flow.burst
-    flow.burst = 0
+    if (this.#turns.turn <= this.#turn + 1) return
+    if (this.#burst > 0) this.#expected = this.#burst
+    this.#burst = 0
   }
 }

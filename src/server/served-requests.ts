@@ -14,11 +14,11 @@ import { type ArgsOf, isWaiting } from '../wire/request.js'
 import { errorBodyOf } from '../wire/status.js'
 import type { read } from '../wire/transaction.js'
 import type { ServerContext } from './context.js'
+import { Deliveries } from './deliveries.js'
 import type { Inbox } from './inbox.js'
 import type { Outbox } from './outbox.js'
-import { Flow } from './pace.js'
 import type { AskedCall, Call, Routes } from './routes.js'
-import { ServedWatch, type WatchRequest } from './served-watch.js'
+import { ServedWatch, type WatchPorts, type WatchRequest } from './served-watch.js'
 import { Turns } from './turns.js'
 
 /** The largest number of requests of one connection that have no answer yet. Watches are not
@@ -41,10 +41,7 @@ class PendingCall implements Call {
   /** The functions to call after the answer. */
   #after: (() => void)[] | undefined
 
-  constructor(
-    { id, idempotencyKey }: CallFrame,
-    signalOf: (call: PendingCall) => AbortSignal,
-  ) {
+  constructor({ id, idempotencyKey }: CallFrame, signalOf: (call: PendingCall) => AbortSignal) {
     this.id = id
     this.idempotencyKey = idempotencyKey
     this.#signalOf = signalOf
@@ -87,8 +84,9 @@ export class ServedRequests {
   readonly #watches = new Map<number, ServedWatch>()
   readonly #requests = new Map<number, PendingCall>()
   readonly #reads = new Turns(readsMax)
-  /** The account of all watches of the connection. */
-  readonly #flow = new Flow()
+  /** The ports of all watches of the connection. They share one part of the event loop, so that who
+   *  opens many watches gets no more. */
+  readonly #watchPorts: WatchPorts
   /** The number of requests that have a controller. */
   #waits = 0
   /** Aborted when the connection has closed. */
@@ -101,6 +99,9 @@ export class ServedRequests {
     this.#routes = routes
     this.#inbox = inbox
     this.#outbox = outbox
+    const share = context.pace.share()
+    const deliveries = new Deliveries({ outbox, share, closed: this.#closed })
+    this.#watchPorts = { outbox, share, deliveries, ended: (watch) => this.#endWatch(watch) }
   }
 
   /** Starts what the frame asks for. `parsed` is the result of `Routes.asked` for this frame, if
@@ -172,28 +173,24 @@ export class ServedRequests {
 
   #watch(request: WatchRequest): void {
     const { activity, store } = this.#context
-    const controller = activity.wait(this.#open)
-    const counted = activity.beginWatch()
-    const watch = new ServedWatch(request, this.#outbox, {
-      controller,
-      share: this.#context.pace.share(this.#flow),
-    })
+    activity.checkWaits(this.#open)
+    const { id: _id, op: _op, key, credit: _credit, ...options } = request
+    const reader = store.watchReader(key, options)
+    const watch = new ServedWatch(request, reader, this.#watchPorts)
     this.#watches.set(request.id, watch)
-    const finish = () => {
-      counted.end()
-      activity.giveBack(controller)
-      // After a cancel a new watch may have the same id.
-      if (this.#watches.get(request.id) === watch) this.#watches.delete(request.id)
-      this.#wakeIfQuiet()
-    }
-    // `run` never throws: it sends an error as the last frame of the watch.
-    void watch.run(store).finally(finish)
+    activity.startWatch(watch)
+    watch.start()
+  }
+
+  #endWatch(watch: ServedWatch): void {
+    this.#context.activity.endWatch(watch)
+    // After a cancel a new watch may have the same id.
+    if (this.#watches.get(watch.id) === watch) this.#watches.delete(watch.id)
+    this.#wakeIfQuiet()
   }
 
   #cancel(id: number): void {
-    const watch = this.#watches.get(id)
-    this.#watches.delete(id)
-    watch?.cancel()
+    this.#watches.get(id)?.cancel()
     this.#requests.get(id)?.cancel()
   }
 

@@ -1,137 +1,142 @@
 /** One watch of one connection: it sends the events of a watch of the store, within the client's
- *  credit and its share of the event loop. See rfc/12, rules 11, 12 and 22.
+ *  credit and in its turn. See rfc/12, rules 11, 12 and 22.
  *  Invariant: an event is asked for only while the balance is above 0 and the socket has room, so
  *  that a slow client costs its position and an integer. The last frame is the only `end` or
  *  `error`. */
 
-import type { Kvs } from '../api/kvs.js'
 import type { WatchEvent } from '../api/watch.js'
-import { Wakeup } from '../base/wakeup.js'
 import { toTailraceError } from '../error.js'
+import type { WatchReader } from '../watch/reader.js'
 import { creditDefault, creditMax, frameCost, type RequestFrame } from '../wire/frames.js'
 import { errorBodyOf } from '../wire/status.js'
+import type { Deliverer, Deliveries } from './deliveries.js'
 import type { Outbox } from './outbox.js'
 import type { Share } from './pace.js'
 
 /** The frame that asks for a watch. */
 export type WatchRequest = Extract<RequestFrame, { readonly op: 'watch' }>
 
-type WatchPorts = {
-  /** The controller of the watch. The server aborts it when it stops. */
-  readonly controller: AbortController
-  /** The watch's share of the event loop. */
+/** The parts of a connection that all its watches share. */
+export type WatchPorts = {
+  readonly outbox: Outbox
+  readonly deliveries: Deliveries
+  /** The connection's share of the event loop. */
   readonly share: Share
+  /** Called when a watch has ended. */
+  readonly ended: (watch: ServedWatch) => void
 }
 
 /** A watch of one connection. */
-export class ServedWatch {
-  readonly #request: WatchRequest
-  readonly #outbox: Outbox
-  readonly #controller: AbortController
-  readonly #share: Share
-  /** Woken when a grant leaves the balance above 0. */
-  readonly #granted = new Wakeup()
+export class ServedWatch implements Deliverer {
+  readonly id: number
+  readonly #reader: WatchReader
+  readonly #ports: WatchPorts
+  /** The event that was loaded for the next turn. */
+  #loaded: WatchEvent | undefined
+  /** True while the next event is being loaded, or waited for. */
+  #loading = false
   /** The credit that is left, in bytes. It may be below 0 by one frame. */
   #balance: number
   /** True once the last frame was sent, or the connection has closed. */
   #ended = false
 
-  constructor(request: WatchRequest, outbox: Outbox, { controller, share }: WatchPorts) {
-    this.#request = request
-    this.#outbox = outbox
-    this.#controller = controller
-    this.#share = share
-    this.#balance = Math.min(request.credit ?? creditDefault, creditMax)
+  /** `reader` is that of the watch which the frame asks for. */
+  constructor({ id, credit }: WatchRequest, reader: WatchReader, ports: WatchPorts) {
+    this.id = id
+    this.#reader = reader
+    this.#ports = ports
+    this.#balance = Math.min(credit ?? creditDefault, creditMax)
+  }
+
+  /** Begins to deliver. */
+  start(): void {
+    this.#ports.deliveries.add(this)
   }
 
   /** Adds credit, up to `creditMax`. */
   grant(bytes: number): void {
     this.#balance = Math.min(this.#balance + bytes, creditMax)
-    if (this.#balance > 0) this.#granted.wake()
+    if (this.#balance > 0 && !this.#loading) this.#ports.deliveries.add(this)
+  }
+
+  deliver(): boolean {
+    if (this.#ended || this.#loading || this.#balance <= 0) return false
+    try {
+      const event = this.#loaded ?? this.#reader.take()
+      this.#loaded = undefined
+      if (event) this.#send(event)
+      else void this.#load()
+      return event !== undefined && !this.#ended
+    } catch (error) {
+      this.abort(error)
+      return false
+    }
   }
 
   /** Ends the watch with a frame `end`. No later event is sent. */
   cancel(): void {
     if (this.#ended) return
-    this.#ended = true
-    this.#outbox.send({ id: this.#request.id, type: 'end', reason: 'canceled' })
-    this.#controller.abort()
+    this.#ports.outbox.send({ id: this.id, type: 'end', reason: 'canceled' })
+    this.drop()
+  }
+
+  /** Ends the watch with a frame `error`. */
+  abort(reason: unknown): void {
+    if (this.#ended) return
+    const error = errorBodyOf(toTailraceError(reason))
+    this.#ports.outbox.send({ id: this.id, type: 'error', ...error })
+    this.drop()
   }
 
   /** Ends the watch without a frame: the connection has closed. */
   drop(): void {
+    if (this.#ended) return
     this.#ended = true
-    this.#controller.abort()
+    this.#loaded = undefined
+    this.#reader.end()
+    this.#ports.ended(this)
   }
 
-  /** Runs the watch. Resolves when it has ended and holds nothing any more. Never throws: an error
-   *  is the last frame. */
-  async run(store: Kvs): Promise<void> {
-    const { id, op: _op, key, credit: _credit, ...options } = this.#request
-    const { signal } = this.#controller
+  /** Loads the next event, or waits for it. Never throws: an error is the last frame. */
+  async #load(): Promise<void> {
+    this.#loading = true
     try {
-      const watching = store.watch(key, { ...options, signal })
-      try {
-        await this.#deliver(watching, signal)
-      } finally {
-        await watching.return?.()
-      }
+      this.#loaded = await this.#reader.next()
     } catch (error) {
-      if (this.#ended) return
-      this.#ended = true
-      this.#outbox.send({ id, type: 'error', ...errorBodyOf(toTailraceError(error)) })
+      this.abort(error)
+      return
     }
-  }
-
-  async #deliver(watching: AsyncIterator<WatchEvent>, signal: AbortSignal): Promise<void> {
-    while (!this.#ended) {
-      await this.#room(signal)
-      const next = await watching.next()
-      if (next.done) return
-      await this.#share.take()
-      // Other watches may have filled the socket meanwhile. No await may come between this check
-      // and the send.
-      while (this.#outbox.full) await this.#outbox.drained(signal)
-      if (this.#ended) return
-      this.#send(next.value)
-    }
+    this.#loading = false
+    if (this.#loaded) this.#ports.deliveries.add(this)
+    else this.drop()
   }
 
   #send(event: WatchEvent): void {
-    const { id } = this.#request
+    const { id } = this
+    const { outbox, share } = this.#ports
     switch (event.type) {
       case 'append':
-      case 'value':
-        this.#spend(event.data?.length ?? 0)
-        this.#outbox.sendEvent(event, id)
+      case 'value': {
+        const size = event.data?.length ?? 0
+        this.#balance -= size + frameCost
+        share.spend(size)
+        outbox.sendEvent(event, id)
         return
+      }
       case 'lease':
-        this.#spend(0)
-        this.#outbox.send({ id, ...event })
+        this.#balance -= frameCost
+        share.spend(0)
+        outbox.send({ id, ...event })
         return
       case 'end':
-        this.#ended = true
-        this.#outbox.send({ id, ...event })
+        outbox.send({ id, ...event })
+        this.drop()
         return
       case 'live':
-        this.#outbox.send({ id, ...event })
+        outbox.send({ id, ...event })
         return
       default:
         event satisfies never
-    }
-  }
-
-  #spend(size: number): void {
-    this.#balance -= size + frameCost
-    this.#share.spend(size)
-  }
-
-  /** Waits until there is credit and room in the socket at the same time. */
-  async #room(signal: AbortSignal): Promise<void> {
-    while (this.#balance <= 0 || this.#outbox.full) {
-      const seen = this.#granted.count
-      if (this.#balance <= 0) await this.#granted.wait(seen, signal)
-      await this.#outbox.drained(signal)
     }
   }
 }

@@ -2,16 +2,17 @@
  *  read goes down through closed pages: O(log n) nodes. */
 
 import { LoopSlice } from '../base/loop-slice.js'
-import { blobrefAt, digestSize } from '../blob/blobref.js'
+import { type Blobref, blobrefAt, digestSize } from '../blob/blobref.js'
 import { TailraceError } from '../error.js'
 import { corrupt } from '../treeobj/check.js'
 import { type AppendArray, type ArrayBlob, arrayRef, emptyArray } from './array.js'
 import { type ArrayLevel, emptyLevel, entriesOfLevel, levelFrom } from './array-level.js'
 import { type Entries, moreOfMark, sizeOfMark, sizeOfMarks, widthOf } from './array-node.js'
+import type { Node } from './node.js'
 import type { Nodes } from './nodes.js'
 
 /** A blob of an array with its index, and with the offset of its first byte in the whole value. */
-type ArrayEntry = ArrayBlob & {
+export type ArrayEntry = ArrayBlob & {
   readonly index: number
   readonly offset: number
 }
@@ -61,6 +62,21 @@ export async function blobAt(nodes: Nodes, array: AppendArray, index: number): P
   }
   let run = runOfLevel(levelWhere(array, (above) => index >= above.count))
   while (run.level > 0) run = await descend(nodes, run, placeOf(run, index))
+  const at = index - run.index
+  return entryAt(run, at, offsetOf(run, at))
+}
+
+/** Returns the blob at an index if the pages on the way to it are in memory; undefined if they are
+ *  not, or if there is no such index. Throws ECORRUPT. */
+export function peekBlob(nodes: Nodes, array: AppendArray, index: number): ArrayEntry | undefined {
+  if (!isIndex(array, index)) return undefined
+  let run = runOfLevel(levelWhere(array, (above) => index >= above.count))
+  while (run.level > 0) {
+    const at = placeOf(run, index)
+    const page = nodes.peek(refAt(run, at))
+    if (!page) return undefined
+    run = runOfPage(page, run, at)
+  }
   const at = index - run.index
   return entryAt(run, at, offsetOf(run, at))
 }
@@ -137,8 +153,12 @@ function runOfLevel(level: ArrayLevel): Run {
 
 /** Loads the page that the run's entry at `at` names. Throws EDANGLING, ECORRUPT, EIO. */
 async function descend(nodes: Nodes, run: Run, at: number): Promise<Run> {
-  const ref = blobrefAt(run.digests, at * digestSize)
-  const node = nodes.peek(ref) ?? (await nodes.load(ref))
+  const ref = refAt(run, at)
+  return runOfPage(nodes.peek(ref) ?? (await nodes.load(ref)), run, at)
+}
+
+/** Returns the entries of the page that the run's entry at `at` names. Throws ECORRUPT. */
+function runOfPage(node: Node, run: Run, at: number): Run {
   if (node.kind !== 'page' || node.level !== run.level - 1) {
     throw corrupt(`something else than a page of level ${run.level - 1}`)
   }
@@ -191,8 +211,12 @@ function offsetOf(run: Run, at: number): number {
   return offset
 }
 
+function refAt({ digests }: Run, at: number): Blobref {
+  return blobrefAt(digests, at * digestSize)
+}
+
 function entryAt(run: Run, at: number, offset: number): ArrayEntry {
-  const ref = blobrefAt(run.digests, at * digestSize)
+  const ref = refAt(run, at)
   const mark = run.marks[at] ?? 0
   const more = moreOfMark(mark)
   return { index: run.index + at, offset, ref, size: sizeOfMark(mark, 0), more }

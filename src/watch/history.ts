@@ -40,7 +40,7 @@ export class KeyHistory {
   /** The bytes of an inline value, which is blob 0 of its array. */
   #inline: Uint8Array | undefined
   #ended: { readonly error: TailraceError; readonly at: number } | undefined
-  readonly #prefixes = new Map<number, Blobref>()
+  #prefixes: Map<number, Blobref> | undefined
   readonly #keep: Keep
   /** Keeps the array from collections; undefined after `release`. */
   #held: Disposable | undefined
@@ -91,6 +91,11 @@ export class KeyHistory {
 
   get inline(): Uint8Array | undefined {
     return this.#inline
+  }
+
+  /** The number of watchers that read it now. */
+  get readers(): number {
+    return this.#readers
   }
 
   get ended(): boolean {
@@ -177,9 +182,10 @@ export class KeyHistory {
   /** Returns the ref of the array of the first `count` blobs. `compute` is called only if no
    *  watcher has computed that array lately. */
   prefix(count: number, compute: () => AppendArray): Blobref {
-    const known = this.#prefixes.get(count)
+    const known = this.#prefixes?.get(count)
     if (known) return known
     const ref = arrayRef(compute())
+    this.#prefixes ??= new Map()
     if (this.#prefixes.size >= prefixesMax) {
       const oldest = this.#prefixes.keys().next()
       if (!oldest.done) this.#prefixes.delete(oldest.value)

@@ -6,18 +6,21 @@
 import type { Kvs } from '../api/kvs.js'
 import { primary } from '../api/namespace.js'
 import type { From, WatchEvent, Watching, WatchOptions } from '../api/watch.js'
-import { onAbort } from '../base/abort.js'
+import { LightSignal, onAbort } from '../base/abort.js'
 import type { Environment } from '../base/environment.js'
+import { LoopSlice } from '../base/loop-slice.js'
 import { parseBlobref } from '../blob/blobref.js'
 import type { Content } from '../content/content.js'
 import type { Root } from '../engine/engine.js'
-import { isCode, TailraceError } from '../error.js'
+import { canceled, isCode, TailraceError } from '../error.js'
 import type { LiveNamespace, StoreListener } from '../past/namespace.js'
 import { type Key, parseKey, parseNamespaceName } from '../treeobj/key.js'
 import type { Treeobj } from '../treeobj/treeobj.js'
 import { AppendKey } from './append-key.js'
-import { watchAppend } from './append-watch.js'
+import { AppendWatch, type AppendWatchPorts } from './append-watch.js'
 import { type Follower, Followers } from './followers.js'
+import type { WatchReader } from './reader.js'
+import { RecentEvents } from './recent-events.js'
 import { sights, type WatchedStore } from './sights.js'
 import { ValueLoads } from './value-loads.js'
 import { watchValue } from './value-watch.js'
@@ -26,26 +29,34 @@ import { watchValue } from './value-watch.js'
 type Shared = {
   readonly appendKey: AppendKey
   readonly follower: Follower
-  readonly end: AbortController
+  readonly end: LightSignal
   watchers: number
 }
+
+/** The key of a watch. */
+type Place = { readonly namespace: string; readonly key: Key }
+
+/** The events of a reader; disposed of at its end. */
+type Source = Pick<WatchReader, 'take' | 'next'> & Disposable
 
 /** The watches of one store. Mutable; close it before the store. */
 export class WatchService implements StoreListener, Pick<Kvs, 'watch'> {
   readonly #store: WatchedStore
-  readonly #content: Content
   readonly #loads: ValueLoads
+  readonly #appendPorts: AppendWatchPorts
   readonly #environment: Environment
   readonly #followers = new Followers()
   readonly #shared = new Map<string, Shared>()
-  readonly #watching = new Set<AbortController>()
+  readonly #watching = new Set<Reader>()
   #closed = false
 
   constructor(store: WatchedStore, content: Content, environment: Environment) {
     this.#store = store
     this.#loads = new ValueLoads(store)
-    this.#content = content
     this.#environment = environment
+    const { nodes } = store
+    const recent = new RecentEvents({ content, nodes })
+    this.#appendPorts = { content, nodes, recent, monotonic: environment.monotonic }
     store.listen(this)
   }
 
@@ -63,79 +74,89 @@ export class WatchService implements StoreListener, Pick<Kvs, 'watch'> {
   }
 
   watch(key: string, options: WatchOptions): Watching {
+    const { signal } = options
+    const reader = this.read(key, options)
+    return iterate(eventsOf(reader, signal), reader)
+  }
+
+  /** Begins a watch whose events are asked for one by one. `options.signal` means nothing here: end
+   *  the reader instead. Throws EINVAL. */
+  read(key: string, options: WatchOptions): WatchReader {
     const namespace = parseNamespaceName(options.namespace ?? primary)
     const at = { namespace, key: parseKey(key) }
     const from = parseFrom(options.from)
-    if (options.lease && options.mode !== 'value') {
+    const { mode, waitCreate = false, uniq = false, lease = false } = options
+    if (lease && mode !== 'value') {
       throw new TailraceError('EINVAL', 'a lease is watched in value mode')
     }
-    if (options.uniq && options.mode !== 'value') {
+    if (uniq && mode !== 'value') {
       throw new TailraceError('EINVAL', 'uniq goes with value mode: every append is delivered')
     }
-    if (from !== undefined && options.mode === 'value') {
+    if (from !== undefined && mode === 'value') {
       throw new TailraceError('EINVAL', 'from goes with append mode: values begin with the newest')
     }
-    const own = new AbortController()
-    const events = this.#events(at, { ...options, from }, own)
-    return iterate(events, own)
+    return new Reader(this.#watching, (own) => {
+      if (this.#closed) throw closedError()
+      if (mode === 'value') return this.#openValues(at, { waitCreate, uniq, lease }, own)
+      return this.#openAppends(at, { from, waitCreate }, own)
+    })
   }
 
   /** Ends every watcher with ECLOSED. */
   close(): void {
     this.#closed = true
     const reason = closedError()
-    for (const own of [...this.#watching]) own.abort(reason)
+    for (const reader of [...this.#watching]) reader.end(reason)
   }
 
-  async *#events(
-    at: { readonly namespace: string; readonly key: Key },
-    options: Omit<WatchOptions, 'from'> & { readonly from: From | undefined },
-    own: AbortController,
-  ): AsyncGenerator<WatchEvent, void, undefined> {
-    const { mode, from, waitCreate = false, uniq = false, lease = false, signal } = options
-    const abort = () => own.abort(signal?.reason)
-    const endAbort = onAbort(signal, abort)
-    if (signal?.aborted) abort()
-    this.#watching.add(own)
-    try {
-      if (this.#closed) throw closedError()
-      if (mode === 'value') {
-        const follower = this.#followers.add(at.namespace, { leases: lease })
-        const seen = sights(this.#store, this.#followers, follower, at.key, own.signal)
-        const ports = { loads: this.#loads, signal: own.signal }
-        yield* watchValue(this.#store, seen, { key: at.key, waitCreate, uniq, lease }, ports)
-        return
-      }
-      const id = `${at.namespace}\0${at.key}`
-      const shared = this.#share(id, at)
-      try {
-        const ports = {
-          content: this.#content,
-          nodes: this.#store.nodes,
-          monotonic: this.#environment.monotonic,
-        }
-        // The watch must see every commit that was answered before it began, and the root of its
-        // events must be readable. The others may have looked long ago, so the follower looks
-        // again.
-        if (shared.watchers > 1) shared.follower.mark(undefined)
-        await shared.follower.catchUp(own.signal)
-        yield* watchAppend(ports, shared.appendKey, { from, waitCreate }, own.signal)
-      } finally {
-        this.#release(id, shared)
-      }
-    } finally {
-      endAbort()
-      this.#watching.delete(own)
+  #openValues(
+    at: Place,
+    options: { readonly waitCreate: boolean; readonly uniq: boolean; readonly lease: boolean },
+    own: LightSignal,
+  ): Source {
+    const follower = this.#followers.add(at.namespace, { leases: options.lease })
+    const seen = sights(this.#store, this.#followers, follower, at.key, own)
+    const ports = { loads: this.#loads, signal: own }
+    const events = watchValue(this.#store, seen, { key: at.key, ...options }, ports)
+    return {
+      take: () => undefined,
+      next: async () => {
+        const next = await events.next()
+        return next.done ? undefined : next.value
+      },
+      // It ends by itself if it waits: its signal was aborted before.
+      [Symbol.dispose]: () => void events.return(),
     }
   }
 
-  #share(id: string, at: { readonly namespace: string; readonly key: Key }): Shared {
+  async #openAppends(
+    at: Place,
+    options: { readonly from: From | undefined; readonly waitCreate: boolean },
+    own: LightSignal,
+  ): Promise<Source> {
+    const id = `${at.namespace}\0${at.key}`
+    const shared = this.#share(id, at)
+    try {
+      // The watch must see every commit that was answered before it began, and the root of its
+      // events must be readable. The others may have looked long ago, so the follower looks
+      // again.
+      if (shared.watchers > 1) shared.follower.mark(undefined)
+      await shared.follower.catchUp(own)
+    } catch (error) {
+      this.#release(id, shared)
+      throw error
+    }
+    const watch = new AppendWatch(this.#appendPorts, shared.appendKey, { ...options, signal: own })
+    return new SharedAppends(watch, () => this.#release(id, shared))
+  }
+
+  #share(id: string, at: Place): Shared {
     const known = this.#shared.get(id)
     if (known) {
       known.watchers++
       return known
     }
-    const end = new AbortController()
+    const end = new LightSignal()
     const { monotonic, timer } = this.#environment
     const { holds } = this.#store.spaces.past
     const hold = (treeobj: Treeobj) => holds.holdTreeobj(treeobj)
@@ -143,7 +164,7 @@ export class WatchService implements StoreListener, Pick<Kvs, 'watch'> {
     const follower = this.#followers.add(at.namespace, { leases: false })
     const shared: Shared = { appendKey, follower, end, watchers: 1 }
     this.#shared.set(id, shared)
-    const seen = sights(this.#store, this.#followers, follower, at.key, end.signal)
+    const seen = sights(this.#store, this.#followers, follower, at.key, end)
     // It ends with an error that its watchers get, or when the last of them has gone. A later
     // watcher of the key begins anew.
     void appendKey.follow(seen).finally(() => {
@@ -168,11 +189,125 @@ function closedError(): TailraceError {
   return new TailraceError('ECLOSED', 'the store is closed')
 }
 
+/** Begins a watch: finds what its events come from. Throws what ends a watch. */
+type Open = (own: LightSignal) => Source | Promise<Source>
+
+/** One watch. Mutable; owned by the one who asks for its events. */
+class Reader implements WatchReader {
+  readonly #own = new LightSignal()
+  readonly #watching: Set<Reader>
+  /** Undefined once it was called. */
+  #open: Open | undefined
+  #source: Source | undefined
+  /** True while `next` is under way. It then lets go of the source in the end. */
+  #asked = false
+  /** True once the caller was told that the watch has ended. */
+  #told = false
+
+  constructor(watching: Set<Reader>, open: Open) {
+    this.#watching = watching
+    this.#open = open
+  }
+
+  take(): WatchEvent | undefined {
+    return this.#own.aborted ? undefined : this.#source?.take()
+  }
+
+  async next(): Promise<WatchEvent | undefined> {
+    if (this.#told) return undefined
+    this.#asked = true
+    try {
+      if (!this.#source && !this.#own.aborted) {
+        const opened = this.#begin()
+        // No await may come between a source that is there at once and its first `next`.
+        this.#source = opened instanceof Promise ? await opened : opened
+      }
+      const event = this.#own.aborted ? undefined : await this.#source?.next()
+      // An event that was on its way when the end came is still given.
+      if (!event && this.#own.aborted) throw canceled(this.#own)
+      this.#told = event === undefined
+      return event
+    } catch (error) {
+      this.#told = true
+      throw error
+    } finally {
+      this.#asked = false
+      if (this.#told || this.#own.aborted) this.#leave()
+    }
+  }
+
+  end(reason?: TailraceError): void {
+    this.#own.abort(reason)
+    if (!this.#asked) this.#leave()
+  }
+
+  #begin(): Source | Promise<Source> | undefined {
+    const open = this.#open
+    this.#open = undefined
+    this.#watching.add(this)
+    return open?.(this.#own)
+  }
+
+  #leave(): void {
+    this.#own.abort()
+    this.#watching.delete(this)
+    this.#source?.[Symbol.dispose]()
+    this.#source = undefined
+  }
+}
+
+/** An append watch, and its part in what the watchers of its key share. */
+class SharedAppends implements Source {
+  readonly #watch: AppendWatch
+  readonly #release: () => void
+
+  constructor(watch: AppendWatch, release: () => void) {
+    this.#watch = watch
+    this.#release = release
+  }
+
+  take(): WatchEvent | undefined {
+    return this.#watch.take()
+  }
+
+  next(): Promise<WatchEvent | undefined> {
+    return this.#watch.next()
+  }
+
+  [Symbol.dispose](): void {
+    this.#watch[Symbol.dispose]()
+    this.#release()
+  }
+}
+
+/** Yields the events of a watch until it ends, and ends it when the consumer leaves. */
+async function* eventsOf(
+  reader: WatchReader,
+  signal: AbortSignal | undefined,
+): AsyncGenerator<WatchEvent, void, undefined> {
+  const abort = () => reader.end(signal && canceled(signal))
+  const endAbort = onAbort(signal, abort)
+  if (signal?.aborted) abort()
+  const slice = new LoopSlice()
+  try {
+    for (;;) {
+      const event = reader.take() ?? (await reader.next())
+      if (!event) return
+      // Events that are in memory come without a turn of the event loop.
+      if (slice.over) await slice.turn()
+      yield event
+    }
+  } finally {
+    endAbort()
+    reader.end()
+  }
+}
+
 /** Makes the iterator of a watch. Leaving its loop, or `return()` at any time, also ends a `next()`
  *  that still waits. */
 function iterate(
   events: AsyncGenerator<WatchEvent, void, undefined>,
-  own: AbortController,
+  reader: WatchReader,
 ): Watching {
   let left = false
   const watching: Watching = {
@@ -186,7 +321,7 @@ function iterate(
     },
     async return() {
       left = true
-      own.abort()
+      reader.end()
       await events.return()
       return { done: true, value: undefined }
     },

@@ -1,0 +1,16 @@
+/** The reader of a watch, for one who delivers the events of many: a server. See rfc/7, rule 6. */
+
+import type { WatchEvent } from '../api/watch.js'
+import type { TailraceError } from '../error.js'
+
+/** The events of one watch. Those that are in memory come without a promise each. */
+export type WatchReader = {
+  /** Returns the next event if it is in memory; undefined if `next` must be asked for it. REQUIRES:
+   *  no `next` is under way. Throws ECORRUPT. */
+  readonly take: () => WatchEvent | undefined
+  /** Resolves with the next event; undefined once the last one was given. REQUIRES: no other `next`
+   *  is under way. Throws what ends a watch (rfc/7). */
+  readonly next: () => Promise<WatchEvent | undefined>
+  /** Ends the watch: a `next` that waits throws `reason`, by default ECANCELED. */
+  readonly end: (reason?: TailraceError) => void
+}

@@ -1,0 +1,70 @@
+/** Readers of watches: what they give without a wait, and what they share. See rfc/7, rule 8. */
+
+import { expect, it } from 'vitest'
+import { open } from '../../src/open.js'
+
+it('watchers of one key get the same events, and those in memory without a promise', async () => {
+  await using store = await open()
+  await store.append('log', 'a')
+  const readers = Array.from({ length: 3 }, () => store.watchReader('log', { mode: 'append' }))
+  for (const reader of readers) {
+    expect(await reader.next()).toMatchObject({ type: 'append', index: 0 })
+    expect(await reader.next()).toMatchObject({ type: 'live' })
+    expect(reader.take()).toBeUndefined()
+  }
+  const waiting = readers.map((reader) => reader.next())
+  const ops = ['b', 'c', 'd'].map((value) => ({ op: 'append', key: 'log', value }) as const)
+  await store.commit({ ops })
+  const [first, ...others] = await Promise.all(waiting)
+  expect(first).toMatchObject({ type: 'append', index: 1, data: Buffer.from('b') })
+  for (const other of others) expect(other).toBe(first)
+  for (const index of [2, 3]) {
+    const [event, ...same] = readers.map((reader) => reader.take())
+    expect(event).toMatchObject({ type: 'append', index })
+    for (const other of same) expect(other).toBe(event)
+  }
+  expect(readers.map((reader) => reader.take())).toEqual([undefined, undefined, undefined])
+  for (const reader of readers) reader.end()
+  expect(store.watchers).toBe(0)
+})
+
+it('the end of a reader ends a next() that waits, once', async () => {
+  await using store = await open()
+  await store.append('log', 'a')
+  for (const mode of ['append', 'value'] as const) {
+    const reader = store.watchReader('log', { mode })
+    await reader.next()
+    if (mode === 'append') await reader.next()
+    const waiting = reader.next()
+    expect(store.watchers).toBe(1)
+    reader.end()
+    await expect(waiting).rejects.toMatchObject({ code: 'ECANCELED' })
+    expect(await reader.next()).toBeUndefined()
+    expect(store.watchers).toBe(0)
+  }
+})
+
+it('a reader that is not asked when the store closes is told so', async () => {
+  const store = await open()
+  await store.append('log', 'a')
+  const readers = (['append', 'value'] as const).map((mode) => store.watchReader('log', { mode }))
+  for (const reader of readers) await reader.next()
+  await store.close()
+  for (const reader of readers) {
+    expect(reader.take()).toBeUndefined()
+    await expect(reader.next()).rejects.toMatchObject({ code: 'ECLOSED' })
+    expect(await reader.next()).toBeUndefined()
+  }
+})
+
+it('a reader that ends before its first next() leaves nothing', async () => {
+  await using store = await open()
+  await store.append('log', 'a')
+  for (const mode of ['append', 'value'] as const) {
+    const reader = store.watchReader('log', { mode })
+    const first = reader.next()
+    reader.end()
+    await expect(first).rejects.toMatchObject({ code: 'ECANCELED' })
+    expect(store.watchers).toBe(0)
+  }
+})
