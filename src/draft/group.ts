@@ -54,8 +54,8 @@ export type Work = {
   readonly changed: Key[]
   /** Resolved keys whose logs grew or were sealed. */
   readonly appended: Key[]
-  /** Resolved keys that were written and may have a cap. */
-  readonly capped: Set<Key>
+  /** Resolved keys that were written and may have a cap; undefined if there are none. */
+  capped: Set<Key> | undefined
   /** The number of leases that were taken, minus those that ended. */
   leases: number
   /** Blobs that the ops made. */
@@ -71,7 +71,7 @@ export function newWork(seq: number): Work {
     results: [],
     changed: [],
     appended: [],
-    capped: new Set(),
+    capped: undefined,
     leases: 0,
     blobs: [],
     effects: [],

@@ -49,6 +49,7 @@ export function capAfterWrite(
   work: Work,
 ): Promise<void> | undefined {
   if (change === undefined && lacksKind(group, 'cap')) return undefined
+  work.capped ??= new Set()
   work.capped.add(key)
   return change === undefined ? undefined : setCap(group, key, change)
 }

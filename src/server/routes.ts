@@ -132,7 +132,10 @@ export class Routes {
     if (idempotencyKey !== undefined && !spec.headers?.includes('idempotency-key')) {
       throw invalid(`${op}.idempotencyKey means nothing: it does no harm twice, or cannot tell`)
     }
-    const args = { ...parseArgs(body), ...scopeOf(spec, namespace ?? primary) }
+    const parsed = parseArgs(body)
+    const args = spec.namespaced
+      ? { ...parsed, ...scopeOf(spec, namespace ?? primary) }
+      : (parsed as Args)
     const run = (call: Call) => handle(args, call)
     return now ? { spec, args, run, now: () => now(args) } : { spec, args, run }
   }

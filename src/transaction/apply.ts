@@ -92,7 +92,7 @@ export async function apply(
       throw new TailraceError(error.code, error.message, { cause: error, failed })
     }
   }
-  if (work.capped.size > 0) await capLogs(group, work)
+  if (work.capped) await capLogs(group, work)
   return work
 }
 

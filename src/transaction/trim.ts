@@ -48,7 +48,7 @@ export async function trim(group: TimesGroup, op: PreparedTrim, work: Work): Pro
 /** Trims the logs that a transaction wrote to their caps (rfc/19, rule 5). Throws
  *  OpensNextGroup. */
 export async function capLogs(group: TimesGroup, work: Work): Promise<void> {
-  for (const key of work.capped) {
+  for (const key of work.capped ?? []) {
     const cap = await getCap(group, key)
     if (cap) await dropHead(group, key, trimsOf(cap), work)
   }

@@ -119,22 +119,16 @@ const fixed: readonly number[] = [
   ...[0, 0, 0, 0, 1, 2, 4, 2, 3, 5, 4, 8, 1, 2, 4, 8],
   ...[1, 2, 4, 8, 2, 3, 5, 9, 17, 1, 2, 4, 2, 4, 2, 4],
 ]
-/** The width of the length field, in bytes, of each format that counts its bytes with one. */
-const lengthWidths = new Map([
-  ...[0xc4, 0xc7, 0xd9].map((byte) => [byte, 1] as const),
-  ...[0xc5, 0xc8, 0xda].map((byte) => [byte, 2] as const),
-  ...[0xc6, 0xc9, 0xdb].map((byte) => [byte, 4] as const),
-])
+/** The width of the length field, in bytes, of the formats 0xc0 to 0xdf that count their bytes with
+ *  one; 0 for the others. */
+const lengthWidths: readonly number[] = [
+  ...[0, 0, 0, 0, 1, 2, 4, 1, 2, 4, 0, 0, 0, 0, 0, 0],
+  ...[0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 2, 4, 0, 0, 0, 0],
+]
 
 /** Throws E2BIG if a message has more than `jsonValuesMax` values or `jsonNamesMax` names, the same
  *  bounds as for JSON. Bytes that are not msgpack are left to the decoder, which refuses them. */
 export function checkFrameBounds(bytes: Uint8Array): void {
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
-  const count = (at: number, width: number) => {
-    if (at + width > bytes.length) return 0
-    if (width === 1) return view.getUint8(at)
-    return width === 2 ? view.getUint16(at) : view.getUint32(at)
-  }
   let values = 1
   let names = 0
   for (let at = 0, read = 0; at < bytes.length && read < values; read++) {
@@ -145,15 +139,15 @@ export function checkFrameBounds(bytes: Uint8Array): void {
       values += 2 * (first & 0x0f)
     } else if (first >= 0x90 && first < 0xa0) values += first & 0x0f
     else if (first >= 0xa0 && first < 0xc0) at += first & 0x1f
-    else if (first === 0xdc || first === 0xdd) values += count(at, first === 0xdc ? 2 : 4)
+    else if (first === 0xdc || first === 0xdd) values += countAt(bytes, at, first === 0xdc ? 2 : 4)
     else if (first === 0xde || first === 0xdf) {
-      const size = count(at, first === 0xde ? 2 : 4)
+      const size = countAt(bytes, at, first === 0xde ? 2 : 4)
       names += size
       values += 2 * size
     }
     if (first >= 0xc0 && first < 0xe0) {
-      const width = lengthWidths.get(first)
-      at += (fixed[first - 0xc0] ?? 0) + (width === undefined ? 0 : count(at, width))
+      const width = lengthWidths[first - 0xc0] ?? 0
+      at += (fixed[first - 0xc0] ?? 0) + (width === 0 ? 0 : countAt(bytes, at, width))
     }
     // `values` also counts the names, so that the loop steps over them. The bound does not.
     if (values - names > jsonValuesMax || names > jsonNamesMax) {
@@ -161,4 +155,12 @@ export function checkFrameBounds(bytes: Uint8Array): void {
       throw new TailraceError('E2BIG', `a frame has more than ${most}: send it in parts`)
     }
   }
+}
+
+/** Returns the unsigned integer of `width` bytes at `at`; 0 if the bytes end before. */
+function countAt(bytes: Uint8Array, at: number, width: number): number {
+  if (at + width > bytes.length) return 0
+  let count = 0
+  for (let index = at; index < at + width; index++) count = count * 256 + (bytes[index] ?? 0)
+  return count
 }
