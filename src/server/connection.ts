@@ -16,7 +16,7 @@ import {
   requestIdOf,
   subprotocol,
 } from '../wire/frames.js'
-import { checkFrameBounds, decodeMessage, type Subprotocol } from '../wire/messages.js'
+import { checkFrameBounds, decodeMessage, idOfMessage, type Subprotocol } from '../wire/messages.js'
 import { checkToken } from './access.js'
 import type { ServerContext } from './context.js'
 import { Gate, Inbox } from './inbox.js'
@@ -177,8 +177,18 @@ export class ServedConnection {
       await slice.turn()
       if (!this.#over) this.#take(request, parsed)
     } catch (error) {
-      this.requests.fail(requestIdOf(frame), error)
+      if (frame === undefined) this.#failUnread(data, isBinary, error)
+      else this.requests.fail(requestIdOf(frame), error)
     }
+  }
+
+  /** Refuses a frame that could not be read. One that is too large is answered under its own id, so
+   *  that whoever waits for the answer gets it. */
+  #failUnread(data: Buffer, isBinary: boolean, error: unknown): void {
+    const id = isCode(error, 'E2BIG')
+      ? idOfMessage(isBinary ? data : data.toString('latin1', 0, 256))
+      : 0
+    this.requests.fail(id, error)
   }
 
   async #decodeText(data: Buffer): Promise<unknown> {
@@ -192,7 +202,7 @@ export class ServedConnection {
       if (isBinary) checkFrameBounds(data)
       return { frame: decodeMessage(isBinary ? data : data.toString()) }
     } catch (error) {
-      if (this.#admitted) this.requests.fail(0, error)
+      if (this.#admitted) this.#failUnread(data, isBinary, error)
       else this.#refuse(0, firstFrame)
       return undefined
     }

@@ -11,6 +11,7 @@ import { toJson } from './bytes.js'
 import {
   type RequestFrame,
   type ResponseFrame,
+  requestIdOf,
   subprotocol,
   type subprotocolJson,
 } from './frames.js'
@@ -163,4 +164,33 @@ function countAt(bytes: Uint8Array, at: number, width: number): number {
   let count = 0
   for (let index = at; index < at + width; index++) count = count * 256 + (bytes[index] ?? 0)
   return count
+}
+
+/** The number of characters of a text in which its id is looked for. */
+const idNear = 100
+/** The widths of msgpack's integers that an id may have, in bytes, by their first byte. */
+const idWidths = new Map([
+  [0xcc, 1],
+  [0xcd, 2],
+  [0xce, 4],
+  [0xcf, 8],
+  [0xd3, 8],
+])
+
+/** Returns the id of a message that was not decoded, for the answer to one that is too large to be.
+ *  Returns 0 unless the id is the first field of the frame, as it is in the frames of our client. */
+export function idOfMessage(message: Message): number {
+  if (typeof message !== 'string') return requestIdOf({ id: packedIdOf(message) })
+  const [, id] = /^\s*\{\s*"id"\s*:\s*(\d+)\s*[,}]/.exec(message.slice(0, idNear)) ?? []
+  return requestIdOf({ id: Number(id) })
+}
+
+function packedIdOf(bytes: Uint8Array): number | undefined {
+  // Behind the head of the map its first name: a string of two bytes, "id".
+  const at = bytes[0] === 0xde ? 3 : bytes[0] === 0xdf ? 5 : 1
+  if (bytes[at] !== 0xa2 || bytes[at + 1] !== 0x69 || bytes[at + 2] !== 0x64) return undefined
+  const first = bytes[at + 3] ?? 0xff
+  if (first < 0x80) return first
+  const width = idWidths.get(first)
+  return width && countAt(bytes, at + 4, width)
 }
