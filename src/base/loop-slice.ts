@@ -18,8 +18,8 @@ const urgentMs = 4
 export const freeSteps = 16
 
 /** The queues for all slices of this process, since it has one event loop. */
-const loop = new TurnQueue({ ms: sliceMs })
-const urgentLoop = new TurnQueue({ ms: urgentMs })
+const loop = /* @__PURE__ */ new TurnQueue({ ms: sliceMs })
+const urgentLoop = /* @__PURE__ */ new TurnQueue({ ms: urgentMs })
 
 type LoopSliceOptions = {
   /** True if this work has time of its own, because others wait for its end. */

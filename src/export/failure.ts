@@ -2,7 +2,6 @@
  *  error over any transport. See rfc/15, rule 18. Runs in browsers too.
  *  Invariant: a stream with a failure has no end, so no reader takes it for whole. */
 
-import { parseJson } from '../base/json.js'
 import { parseCode, TailraceError } from '../error.js'
 
 /** The byte that stands in the place of a record's kind. */
@@ -51,7 +50,7 @@ export function failureIn(tail: Uint8Array): TailraceError | undefined {
  *  be read. */
 export function parseFailure(text: Uint8Array): TailraceError | undefined {
   try {
-    const fields = parseJson(text, 'the failure of an export')
+    const fields: unknown = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(text))
     if (!Array.isArray(fields)) return undefined
     const [code, message] = fields as readonly unknown[]
     const known = parseCode(code)

@@ -1,7 +1,6 @@
 /** The parts of the calls of `Jobs` that are alike in the embedded store and in the client: checks
  *  of arguments (rfc/2, rule 11; `spec.ts` parses submissions), and reads of the output and the
- *  events of a job (rfc/8, rfc/11). The codec of events needs a package, which is loaded with the
- *  first call. */
+ *  events of a job (rfc/8, rfc/11). */
 
 import type { Event } from '../api/event.js'
 import type {
@@ -27,6 +26,8 @@ import {
   text,
   texts,
 } from '../base/shape.js'
+import { followEvents, readEvents } from '../eventlog/eventlog.js'
+import { readPieces } from '../eventlog/read-stream.js'
 import { eventsKey, jobsNamespace as namespace, outputKey } from './keys.js'
 
 const outputs = shapeOf<JobOutputOptions>({
@@ -51,7 +52,6 @@ export async function* jobOutput(
   const { stream, tail: lines, ...rest } = options
   const job = await show(id, options.signal)
   const asked = { namespace, ...rest, ...(lines !== undefined && { lines }) }
-  const { readPieces } = await import('../eventlog/read-stream.js')
   for await (const piece of readPieces(kvs, outputKey(job.id), stream, asked)) {
     const { timestamp, offset, data } = piece
     yield { stream: piece.stream, time: timestamp * 1000, offset, data }
@@ -71,7 +71,6 @@ export async function* jobEvents(
   const job = await show(id, signal)
   const scope = { namespace, ...(signal && { signal }) }
   const key = eventsKey(job.id)
-  const { followEvents, readEvents } = await import('../eventlog/eventlog.js')
   yield* follow ? followEvents(kvs, key, scope) : readEvents(kvs, key, scope)
 }
 

@@ -1,6 +1,8 @@
 /** msgpack, canonical: golden bytes, the round trip, and what may not be stored. See rfc/3. */
 
+import { isDeepStrictEqual } from 'node:util'
 import fc from 'fast-check'
+import { Packr } from 'msgpackr'
 import { expect, test } from 'vitest'
 import { decode, decodeAll, encode, encodeFrame, type Plain } from '../../src/blob/codec.js'
 
@@ -54,6 +56,75 @@ test('decode() of encode() gives the value', () => {
     fc.property(plain, (value) => {
       expect(decode(encode(value))).toEqual(asDecoded(value))
     }),
+  )
+})
+
+/** Another encoder and decoder of msgpack. All stores before ours was written were written by it. */
+const other = new Packr({
+  useRecords: false,
+  variableMapSize: true,
+  int64AsType: 'auto' as 'bigint',
+})
+const name = fc
+  .string({ unit: 'binary', maxLength: 40 })
+  .filter((each) => each !== '__proto__' && each.isWellFormed())
+const frame = fc.letrec<{ frame: unknown }>((tie) => ({
+  frame: fc.oneof(
+    { maxDepth: 4 },
+    plain,
+    fc.dictionary(name, tie('frame'), { maxKeys: 20 }),
+    fc.array(tie('frame'), { maxLength: 20 }),
+  ),
+})).frame
+/** Values at the lengths where the form changes. */
+const lengths = [0, 15, 16, 31, 32, 0xff, 0x100, 0xffff, 0x1_0000]
+const long = lengths.flatMap((length) => [
+  'x'.repeat(length),
+  `ü${'x'.repeat(length)}`,
+  Buffer.alloc(length, 7),
+  Array<number>(length).fill(7),
+  Object.fromEntries(Array.from({ length }, (_, at) => [`${at}`, at])),
+])
+
+test('another encoder gives the same bytes, and another decoder reads them', () => {
+  fc.assert(
+    fc.property(frame, (value) => {
+      const bytes = encodeFrame(value)
+      expect(Buffer.compare(bytes, other.pack(value))).toBe(0)
+      expect(other.unpack(bytes)).toEqual(decode(bytes))
+    }),
+  )
+})
+
+test('another encoder gives the same bytes for values of every length', () => {
+  for (const value of long) {
+    const bytes = encodeFrame(value)
+    expect(Buffer.compare(bytes, other.pack(value))).toBe(0)
+    expect(isDeepStrictEqual(decode(bytes), value)).toBe(true)
+  }
+})
+
+test('decode() reads what another encoder wrote, in longer forms too', () => {
+  const wide = new Packr({ useRecords: false, useFloat32: 1, int64AsType: 'auto' as 'bigint' })
+  const value = fc.oneof(frame, fc.bigInt({ min: -(2n ** 63n), max: 2n ** 64n - 1n }))
+  fc.assert(
+    fc.property(fc.array(value, { maxLength: 5 }), (values) => {
+      const bytes = wide.pack(values)
+      expect(decode(bytes)).toEqual(wide.unpack(bytes))
+    }),
+  )
+})
+
+test('decode() of any bytes gives a value or throws ECORRUPT', () => {
+  fc.assert(
+    fc.property(fc.uint8Array({ maxLength: 60 }), (bytes) => {
+      try {
+        decode(bytes)
+      } catch (error) {
+        expect(error).toMatchObject({ code: 'ECORRUPT' })
+      }
+    }),
+    { numRuns: 1_000 },
   )
 })
 
@@ -130,6 +201,46 @@ test('encodeFrame() takes objects by name', () => {
   const frame = encodeFrame({ id: 1, type: 'live' })
   expect(Buffer.from(frame).toString('hex')).toBe('82a2696401a474797065a46c697665')
   expect(decode(frame)).toEqual({ id: 1, type: 'live' })
+})
+
+test('names of fields come back as they were, whatever they are', () => {
+  const names = ['__proto__', 'constructor', '1', '', 'ü', '\u{feff}', 'x'.repeat(300), 'id', 'di']
+  const fields = Object.fromEntries(names.map((each, at) => [each, at]))
+  for (let time = 0; time < 2; time++) {
+    const back = decode(encodeFrame(fields)) as object
+    expect(Object.entries(back)).toEqual(Object.entries(fields))
+    expect(Object.getPrototypeOf(back)).toBe(Object.prototype)
+  }
+})
+
+test('a name that is no text is refused', () => {
+  expect(() => decode(Buffer.from('810102', 'hex'))).toThrow(
+    expect.objectContaining({ code: 'ECORRUPT' }),
+  )
+})
+
+test('fields that are undefined are left out; in a list it is null', () => {
+  expect(decode(encodeFrame({ a: undefined, b: [undefined, 1] }))).toEqual({ b: [null, 1] })
+  // Another encoder has an extension for it.
+  expect(decode(Buffer.from('92d4000001', 'hex'))).toEqual([undefined, 1])
+})
+
+test('a frame has as much room in front of it as was asked for', () => {
+  fc.assert(
+    fc.property(frame, fc.nat({ max: 255 }), (value, room) => {
+      const bytes = encodeFrame(value, { room })
+      expect(decode(bytes.subarray(room))).toEqual(decode(encodeFrame(value)))
+      bytes.fill(0xc1, 0, room)
+      expect(decode(bytes.subarray(room))).toEqual(decode(encodeFrame(value)))
+    }),
+  )
+})
+
+test('what cannot be said in msgpack is a TypeError, and the next value is right', () => {
+  for (const value of [1n, () => {}, Symbol('a')]) {
+    expect(() => encodeFrame(['x'.repeat(9_000), value])).toThrow(TypeError)
+    expect(decode(encode(['still', 1]))).toEqual(['still', 1])
+  }
 })
 
 /** All bytes become Buffers, and -0 is 0. */
