@@ -33,9 +33,10 @@ export class CuttingProxy {
   #lost: () => void = () => {}
   /** What was sent while writes are held, with where it goes. */
   #heldWrites: { readonly upstream: Socket; readonly chunk: Buffer }[] | undefined
-  /** Websockets that were opened through here so far, and the bytes that they brought from the server. */
+  /** Websockets that were opened through here so far, and the bytes that they brought from the server and to it. */
   sockets = 0
   socketBytes = 0
+  askedBytes = 0
   /** The first lines of what came for clients that had gone. */
   readonly lateAnswers: string[] = []
   /** The first lines of all requests that opened a connection. */
@@ -125,6 +126,7 @@ export class CuttingProxy {
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.close()
+    if (!this.#server.listening) return
     this.#server.close()
     await once(this.#server, 'close')
   }
@@ -149,7 +151,10 @@ export class CuttingProxy {
       if (requests++ === 0) this.requests.push(line)
       // Not always the first: some clients open a websocket where they had asked before.
       if (line.startsWith('GET /v1/ws')) allowed.bytes = this.#countSocket()
-      else if (allowed.bytes !== undefined) allowed.writing = true
+      else if (allowed.bytes !== undefined) {
+        allowed.writing = true
+        this.askedBytes += chunk.length
+      }
       if (requestLine.test(line)) allowed.writing = writeLine.test(line)
       if (this.#heldWrites && allowed.writing) {
         this.#heldWrites.push({ upstream, chunk })

@@ -1,25 +1,19 @@
 /** A watch of leases over connections that are lost: no change is missed for good, none is told twice.
  *  See rfc/9, rfc/12. */
 
-import { afterEach, beforeEach, expect, it } from 'vitest'
+import { beforeEach, expect, it } from 'vitest'
 import type { Store } from '../../src/api/store.js'
 import type { Op, Token } from '../../src/api/transaction.js'
-import { connect } from '../../src/client/node.js'
-import { CuttingProxy } from './cutting-proxy.js'
-import { type Serving, serve } from './serving.js'
+import type { CuttingProxy } from './cutting-proxy.js'
+import { type Serving, serveCutting } from './serving.js'
 
 let serving: Serving
 let proxy: CuttingProxy
 let client: Store
 beforeEach(async () => {
-  serving = await serve()
-  proxy = await CuttingProxy.start(serving.directory, serving.server.socket)
-  client = await connect(proxy.target, { reconnect: { minMs: 1, maxMs: 20 } })
-})
-afterEach(async () => {
-  await client[Symbol.asyncDispose]()
-  await proxy[Symbol.asyncDispose]()
-  await serving[Symbol.asyncDispose]()
+  const served = await serveCutting()
+  ;({ serving, proxy, client } = served)
+  return served.end
 })
 
 async function commit(...ops: Op[]): Promise<Token | undefined> {

@@ -1,34 +1,26 @@
 /** What a proxy, a load balancer or a captive portal says in the server's place is an answer that was lost:
  *  rfc/12, rules 16, 21 and 23. */
 
-import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { beforeEach, describe, expect, it } from 'vitest'
 import type { Store } from '../../src/api/store.js'
 import { readTriesMax } from '../../src/client/http.js'
 import { connect } from '../../src/client/node.js'
 import { refusal, text } from '../kvs/expect.js'
 import { LyingProxy, lies } from './lying-proxy.js'
-import { type Serving, serve } from './serving.js'
+import { fast, type Serving, serve, serveLying } from './serving.js'
 
-const fast = { minMs: 1, maxMs: 20 }
 const html = { status: 502, headers: { 'content-type': 'text/html' }, body: '<html>' }
 const page = (status: number) => ({ ...html, status })
 const all = Object.entries(lies)
 
-let serving: Serving
 let proxy: LyingProxy
 let client: Store
 let store: Serving['store']
 
 beforeEach(async () => {
-  serving = await serve()
-  store = serving.store
-  proxy = await LyingProxy.start(serving.server.socket)
-  client = await connect(proxy.target, { reconnect: fast, requests: 'http' })
-})
-afterEach(async () => {
-  await client[Symbol.asyncDispose]()
-  await proxy[Symbol.asyncDispose]()
-  await serving[Symbol.asyncDispose]()
+  const served = await serveLying({ requests: 'http' })
+  ;({ store, proxy, client } = served)
+  return served.end
 })
 
 async function whole(chunks: AsyncIterable<Uint8Array>): Promise<number> {

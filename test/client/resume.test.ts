@@ -1,7 +1,7 @@
 /** Watches over connections that are cut: no gap, no repeat, and the truth about what was replaced
  *  meanwhile. */
 
-import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { beforeEach, describe, expect, it } from 'vitest'
 import type { Store } from '../../src/api/store.js'
 import type {
   AppendEvent,
@@ -13,9 +13,7 @@ import type {
 import { connect } from '../../src/client/node.js'
 import { refusal } from '../kvs/expect.js'
 import { CuttingProxy } from './cutting-proxy.js'
-import { type Serving, serve } from './serving.js'
-
-const fast = { minMs: 1, maxMs: 20 }
+import { fast, type Serving, serve, serveCutting } from './serving.js'
 
 let serving: Serving
 let proxy: CuttingProxy
@@ -23,15 +21,9 @@ let client: Store
 let store: Serving['store']
 
 beforeEach(async () => {
-  serving = await serve()
-  store = serving.store
-  proxy = await CuttingProxy.start(serving.directory, serving.server.socket)
-  client = await away({})
-})
-afterEach(async () => {
-  await client[Symbol.asyncDispose]()
-  await proxy[Symbol.asyncDispose]()
-  await serving[Symbol.asyncDispose]()
+  const served = await serveCutting()
+  ;({ serving, store, proxy, client } = served)
+  return served.end
 })
 
 /** A client through the proxy. */
@@ -327,7 +319,7 @@ describe('while the client is away', () => {
     proxy.close()
     await using other = await serve()
     await proxy[Symbol.asyncDispose]()
-    proxy = await CuttingProxy.start(serving.directory, other.server.socket)
+    await using _ = await CuttingProxy.start(serving.directory, other.server.socket)
     await expect(next).rejects.toMatchObject({ code: 'EMISCONFIGURED' })
   })
 })

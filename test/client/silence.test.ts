@@ -3,17 +3,16 @@
 
 import { once } from 'node:events'
 import { type AddressInfo, createServer, type Server } from 'node:net'
-import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { beforeEach, describe, expect, it } from 'vitest'
 import type { Store } from '../../src/api/store.js'
 import { connect, connectionsMax } from '../../src/client/node.js'
 import { connect as connectWeb } from '../../src/client/web.js'
 import { refusal, text } from '../kvs/expect.js'
-import { LyingProxy } from './lying-proxy.js'
-import { type Serving, serve } from './serving.js'
+import type { LyingProxy } from './lying-proxy.js'
+import { type Serving, serveLying } from './serving.js'
 
 /** Far above what a call takes on a slow machine. */
 const timeoutMs = 600
-const fast = { minMs: 1, maxMs: 20 }
 const mute = { status: 0, mute: true } as const
 
 let serving: Serving
@@ -25,19 +24,15 @@ let silent: Server
 let silentTarget: string
 
 beforeEach(async () => {
-  serving = await serve({ listen: ['127.0.0.1:0'] })
-  store = serving.store
-  proxy = await LyingProxy.start(serving.server.socket)
-  client = await connect(proxy.target, { reconnect: fast, timeoutMs })
+  const served = await serveLying({ timeoutMs, server: { listen: ['127.0.0.1:0'] } })
+  ;({ serving, store, proxy, client } = served)
   silent = createServer().listen(0, '127.0.0.1')
   await once(silent, 'listening')
   silentTarget = `http://127.0.0.1:${(silent.address() as AddressInfo).port}`
-})
-afterEach(async () => {
-  await client[Symbol.asyncDispose]()
-  await proxy[Symbol.asyncDispose]()
-  await serving[Symbol.asyncDispose]()
-  silent.close()
+  return async () => {
+    await served.end()
+    silent.close()
+  }
 })
 
 /** For longer than a request may last. */

@@ -1,28 +1,22 @@
 /** Exports and imports over a connection that breaks. See rfc/12, rfc/15. */
 
 import { randomBytes } from 'node:crypto'
-import { afterEach, beforeEach, expect, it } from 'vitest'
+import { beforeEach, expect, it } from 'vitest'
 import type { Store } from '../../src/api/store.js'
 import { deferred } from '../../src/base/deferred.js'
-import { connect } from '../../src/client/node.js'
 import { chunksOf, joined } from '../kvs/contract-export.js'
 import { refusal } from '../kvs/expect.js'
-import { CuttingProxy } from './cutting-proxy.js'
-import { type Serving, serve } from './serving.js'
+import type { CuttingProxy } from './cutting-proxy.js'
+import { type Serving, serveCutting } from './serving.js'
 
 let serving: Serving
 let proxy: CuttingProxy
 let client: Store
 
 beforeEach(async () => {
-  serving = await serve()
-  proxy = await CuttingProxy.start(serving.directory, serving.server.socket)
-  client = await connect(proxy.target, { reconnect: { minMs: 1, maxMs: 20 } })
-})
-afterEach(async () => {
-  await client[Symbol.asyncDispose]()
-  await proxy[Symbol.asyncDispose]()
-  await serving[Symbol.asyncDispose]()
+  const served = await serveCutting()
+  ;({ serving, proxy, client } = served)
+  return served.end
 })
 
 it('an import that is cut in the middle imports nothing', async () => {

@@ -1,32 +1,24 @@
 /** Watches over one websocket: credit, cancel in each state, dispose. */
 
 import { setImmediate as turn } from 'node:timers/promises'
-import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { beforeEach, describe, expect, it } from 'vitest'
 import type { Store } from '../../src/api/store.js'
 import type { WatchEvent, Watching } from '../../src/api/watch.js'
 import { connect } from '../../src/client/node.js'
 import { frameCost } from '../../src/wire/frames.js'
-import { CuttingProxy } from './cutting-proxy.js'
-import { type Serving, serve } from './serving.js'
+import type { CuttingProxy } from './cutting-proxy.js'
+import { type Serving, serveCutting } from './serving.js'
 
-const fast = { minMs: 1, maxMs: 20 }
 const window = 64 * 1024
 
-let serving: Serving
 let proxy: CuttingProxy
 let client: Store
 let store: Serving['store']
 
 beforeEach(async () => {
-  serving = await serve()
-  store = serving.store
-  proxy = await CuttingProxy.start(serving.directory, serving.server.socket)
-  client = await connect(proxy.target, { reconnect: fast, credit: window })
-})
-afterEach(async () => {
-  await client[Symbol.asyncDispose]()
-  await proxy[Symbol.asyncDispose]()
-  await serving[Symbol.asyncDispose]()
+  const served = await serveCutting({ credit: window })
+  ;({ store, proxy, client } = served)
+  return served.end
 })
 
 async function takeBytes(watching: Watching, size: number): Promise<number> {
