@@ -11,6 +11,7 @@ import { startTimer } from '../base/timer.js'
 import { canceled, parseCode, TailraceError } from '../error.js'
 import { frameSizeMax, pingMs, subprotocol } from '../wire/frames.js'
 import { answeredBySomethingElse, isPassingStatus } from './answer.js'
+import { FrameBatch } from './frame-batch.js'
 import { refusedBy } from './node-request.js'
 import { handshakeMs, type Socket, type SocketEvents } from './transport.js'
 
@@ -45,25 +46,28 @@ export async function openNodeSocket(
     perMessageDeflate: false,
     skipUTF8Validation: true,
   })
-  let raw: NetSocket | undefined
-  socket.once('upgrade', (response) => {
-    raw = response.socket
-  })
   const endAbort = onAbort(signal, () => socket.terminate())
   try {
-    await opened(socket, opening, signal)
+    const raw = await opened(socket, opening, signal)
+    // Nothing stands between the ends of a Unix socket, or of TLS.
+    const mask = socketPath === undefined && opening.url.startsWith('ws:')
+    return serve(socket, events, { raw, mask })
   } catch (error) {
     socket.terminate()
     throw error
   } finally {
     endAbort()
   }
-  return serve(socket, events, raw)
 }
 
-async function opened(socket: WebSocket, opening: Opening, signal: AbortSignal): Promise<void> {
-  const open = deferred<void>()
-  socket.once('open', () => open.resolve())
+/** Resolves to the socket below the websocket once it is open. */
+async function opened(
+  socket: WebSocket,
+  opening: Opening,
+  signal: AbortSignal,
+): Promise<NetSocket> {
+  const open = deferred<NetSocket>()
+  socket.once('upgrade', ({ socket: raw }) => socket.once('open', () => open.resolve(raw)))
   socket.once('unexpected-response', (_, response) => {
     response.destroy()
     open.reject(answeredBy(response, opening))
@@ -72,10 +76,16 @@ async function opened(socket: WebSocket, opening: Opening, signal: AbortSignal):
   socket.on('error', (error) => {
     open.reject(signal.aborted ? canceled(signal) : failureOf(error, opening.name))
   })
-  await open.promise
+  return open.promise
 }
 
-function serve(socket: WebSocket, events: SocketEvents, raw: NetSocket | undefined): Socket {
+type Below = {
+  /** The socket below the websocket. */
+  readonly raw: NetSocket
+  readonly mask: boolean
+}
+
+function serve(socket: WebSocket, events: SocketEvents, { raw, mask }: Below): Socket {
   let heard = performance.now()
   let stopTimer = startTimer(silenceMs, checkSilence)
   function checkSilence(): void {
@@ -94,14 +104,22 @@ function serve(socket: WebSocket, events: SocketEvents, raw: NetSocket | undefin
     stopTimer()
     events.closed(code, reason.toString())
   })
+  const write = (bytes: Uint8Array) => {
+    if (socket.readyState === WebSocket.OPEN) raw.write(bytes)
+  }
+  const batch = new FrameBatch(write, { mask })
+  let held = true
   return {
-    send: (frame) => {
-      if (socket.readyState === WebSocket.OPEN) socket.send(frame)
+    send: (frame) => batch.add(frame),
+    close: () => {
+      batch.flush()
+      socket.terminate()
     },
-    close: () => socket.terminate(),
     hold: (runs) => {
-      if (runs) raw?.ref()
-      else raw?.unref()
+      if (runs === held) return
+      held = runs
+      if (runs) raw.ref()
+      else raw.unref()
     },
   }
 }
