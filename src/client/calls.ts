@@ -1,30 +1,34 @@
 /** The calls of a client's websocket that wait for their answers. See rfc/12, rule 37.
- *  Invariant: each call is settled once: by its answer, its signal, its time-out, or the end of its
+ *  Invariant: each call ends once: by its answer, its signal, its time-out, or the end of its
  *  socket. One timer serves all time-outs, and keeps no program running. */
 
 import { onAbort } from '../base/abort.js'
-import { type Deferred, deferred } from '../base/deferred.js'
 import { startTimer } from '../base/timer.js'
 import { canceled, type TailraceError } from '../error.js'
 import { silence } from './transport.js'
 
-/** The error of a call whose socket ended before its answer. It never leaves the client. */
-export class LostCall extends Error {
-  override readonly cause: TailraceError
-
-  constructor(cause: TailraceError) {
-    super(cause.message, { cause })
-    this.cause = cause
-  }
+/** A call, and what becomes of it: one of its three methods is called, once. They do not throw. */
+export type SocketCall = {
+  readonly signal: AbortSignal | undefined
+  /** True if it changes nothing. */
+  readonly reads: boolean
+  /** True if it is answered only once something has happened: it has no time-out. */
+  readonly waits: boolean
+  /** Takes the body of the answer. */
+  answered(body: unknown): void
+  /** Takes the error that the server answered; or ECANCELED, and after the time-out EUNKNOWN (a
+   *  call that reads: ETIMEDOUT). */
+  failed(error: TailraceError): void
+  /** Takes the reason why the socket ended before the answer. */
+  lost(cause: TailraceError): void
 }
 
 /** A call that waits for its answer. */
 type Calling = {
-  readonly answer: Deferred<unknown>
+  readonly call: SocketCall
   /** The time at which it was sent, by `performance.now()`. */
   readonly sent: number
-  /** True if it changes nothing. */
-  readonly reads: boolean
+  readonly endAbort: (() => void) | undefined
 }
 
 type CallsOptions = {
@@ -34,8 +38,8 @@ type CallsOptions = {
   readonly timeoutMs: number
   /** Called when a call is given up: the server need not answer it any more. */
   readonly cancel: (id: number) => void
-  /** Called when a call was settled. */
-  readonly settled: () => void
+  /** Called when a call has ended. */
+  readonly ended: () => void
 }
 
 export class Calls {
@@ -52,41 +56,39 @@ export class Calls {
     return this.#calls.size
   }
 
-  /** Adds a call that is sent in this turn, and resolves to the body of its answer. Throws what the
-   *  server says, LostCall, ECANCELED, and after `timeoutMs` EUNKNOWN (a call that reads:
-   *  ETIMEDOUT). */
-  async add(
-    id: number,
-    { signal, reads }: { readonly signal: AbortSignal | undefined; readonly reads: boolean },
-  ): Promise<unknown> {
-    const answer: Deferred<unknown> = deferred()
-    this.#calls.set(id, { answer, sent: performance.now(), reads })
-    this.#stopTimer ??= startTimer(this.#options.timeoutMs, () => this.#endLate())
-    if (!signal) return answer.promise
-    const endAbort = onAbort(signal, () => this.#giveUp(id, canceled(signal)))
-    try {
-      return await answer.promise
-    } finally {
-      endAbort()
-    }
+  /** Adds a call that is sent in this turn. REQUIRES: its signal has not aborted. */
+  add(id: number, call: SocketCall): void {
+    const { signal, waits } = call
+    const endAbort = signal && onAbort(signal, () => this.#giveUp(id, canceled(signal)))
+    this.#calls.set(id, { call, sent: performance.now(), endAbort })
+    if (!waits) this.#stopTimer ??= startTimer(this.#options.timeoutMs, () => this.#endLate())
   }
 
-  /** Settles a call with the body of its answer. Does nothing if nobody waits for it any more. */
-  resolve(id: number, body: unknown): void {
-    this.#take(id)?.answer.resolve(body)
+  /** Ends a call with the body of its answer. Does nothing if nobody waits for it any more. */
+  answer(id: number, body: unknown): void {
+    const call = this.#take(id)
+    if (!call) return
+    call.answered(body)
+    this.#options.ended()
   }
 
-  /** Settles a call with the error that the server answered. Does nothing if nobody waits for it
-   *  any more. */
-  reject(id: number, error: TailraceError): void {
-    this.#take(id)?.answer.reject(error)
+  /** Ends a call with the error that the server answered. Does nothing if nobody waits for it any
+   *  more. */
+  fail(id: number, error: TailraceError): void {
+    const call = this.#take(id)
+    if (!call) return
+    call.failed(error)
+    this.#options.ended()
   }
 
   /** Ends all calls: their socket has ended. */
   lose(cause: TailraceError): void {
     const calls = [...this.#calls.values()]
     this.#calls.clear()
-    for (const { answer } of calls) answer.reject(new LostCall(cause))
+    for (const { call, endAbort } of calls) {
+      endAbort?.()
+      call.lost(cause)
+    }
   }
 
   /** Stops the timer. REQUIRES: no call is added any more. */
@@ -94,18 +96,18 @@ export class Calls {
     this.#stopTimer?.()
   }
 
-  #take(id: number): Calling | undefined {
-    const call = this.#calls.get(id)
-    if (!this.#calls.delete(id)) return undefined
-    this.#options.settled()
-    return call
+  #take(id: number): SocketCall | undefined {
+    const calling = this.#calls.get(id)
+    if (!calling) return undefined
+    this.#calls.delete(id)
+    calling.endAbort?.()
+    return calling.call
   }
 
   #giveUp(id: number, error: TailraceError): void {
-    const call = this.#take(id)
-    if (!call) return
+    if (!this.#calls.has(id)) return
     this.#options.cancel(id)
-    call.answer.reject(error)
+    this.fail(id, error)
   }
 
   /** Gives up the calls that were sent too long ago, and looks again when the next one is. */
@@ -113,13 +115,14 @@ export class Calls {
     this.#stopTimer = undefined
     const { name, timeoutMs } = this.#options
     const now = performance.now()
-    for (const [id, { sent, reads }] of this.#calls) {
+    for (const [id, { call, sent }] of this.#calls) {
+      if (call.waits) continue
       const left = sent + timeoutMs - now
       if (left > 0) {
         this.#stopTimer = startTimer(left, () => this.#endLate())
         return
       }
-      this.#giveUp(id, silence({ idleMs: timeoutMs, reads }, { name, acted: true }))
+      this.#giveUp(id, silence({ idleMs: timeoutMs, reads: call.reads }, { name, acted: true }))
     }
   }
 }

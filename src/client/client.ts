@@ -121,6 +121,7 @@ class Client implements Kvs {
   readonly #http: Http
   readonly #socket: Connection
   readonly #credit: number
+  readonly #road: Road
   readonly #writes: RemoteWrites
   readonly #reads: RemoteReads
 
@@ -144,14 +145,15 @@ class Client implements Kvs {
       reached,
     })
     this.#credit = options.credit ?? creditDefault
-    const road = new Road(this.#socket, { enabled: options.requests !== 'http' })
+    const road = new Road(this.#http, this.#socket, { enabled: options.requests !== 'http' })
+    this.#road = road
     this.#writes = new RemoteWrites(this.#http, road, { backoff, random, newId: randomId })
     this.#reads = new RemoteReads(this.#http, road)
-    this.history = new RemoteHistory(this.#http)
-    this.namespaces = new RemoteNamespaces(this.#http)
-    this.upkeep = new RemoteUpkeep(this.#http)
+    this.history = new RemoteHistory(road)
+    this.namespaces = new RemoteNamespaces(road)
+    this.upkeep = new RemoteUpkeep(this.#http, road)
     this.blobs = new RemoteBlobs(this.#http)
-    this.jobs = new RemoteJobs(this.#http, this)
+    this.jobs = new RemoteJobs(this.#http, road, this)
   }
 
   get storeId(): string {
@@ -241,6 +243,7 @@ class Client implements Kvs {
     this.connection.end()
     this.#http.dispose()
     this.#writes.dispose()
+    this.#road.dispose()
     await this.#socket.dispose()
     this.#transport.dispose()
   }

@@ -9,7 +9,7 @@ import type { Backoff } from '../api/connect.js'
 import { onAbort } from '../base/abort.js'
 import { type Deferred, deferred } from '../base/deferred.js'
 import { pause, startTimer } from '../base/timer.js'
-import { canceled, isCode, TailraceError, toTailraceError } from '../error.js'
+import { isCode, TailraceError, toTailraceError } from '../error.js'
 import {
   type CallFrame,
   parseResponse,
@@ -17,10 +17,11 @@ import {
   type ResponseFrame,
   subprotocol,
 } from '../wire/frames.js'
+import { packFrame, unpackFrame } from '../wire/messages.js'
 import { parseErrorBody } from '../wire/status.js'
 import { readAnswer } from './answer.js'
 import { delayOf } from './backoff.js'
-import { Calls } from './calls.js'
+import { Calls, type SocketCall } from './calls.js'
 import { closedByDispose, type Http, unauthorized } from './http.js'
 import type { Socket, Transport } from './transport.js'
 
@@ -49,13 +50,6 @@ export type Delivery = Extract<
   { readonly type: 'append' | 'value' | 'lease' | 'live' | 'end' }
 >
 
-/** The codec of frames. It is loaded with the first socket, so that programs without one start
- *  fast. */
-type Framing = {
-  readonly encode: (request: RequestFrame) => Uint8Array
-  readonly decode: (frame: Uint8Array) => ResponseFrame
-}
-
 type ConnectionOptions = {
   readonly token: string | undefined
   readonly reconnect: boolean
@@ -75,8 +69,8 @@ export class Connection {
   readonly #streams = new Map<WatchStream, number>()
   readonly #byId = new Map<number, WatchStream>()
   #lastId = noId
-  /** The open socket, its codec, and the id of its `auth` frame. */
-  #session: { readonly socket: Socket; readonly framing: Framing; authId: number } | undefined
+  /** The open socket, and the id of its `auth` frame. */
+  #session: { readonly socket: Socket; authId: number } | undefined
   /** Rejected when the session ends. */
   #over: Deferred<never> = deferred()
   /** The loop, while it runs, and the controller that ends it. */
@@ -103,7 +97,7 @@ export class Connection {
       name: transport.name,
       timeoutMs: options.timeoutMs,
       cancel: (id) => this.#send({ id, op: 'cancel' }),
-      settled: () => this.#rest(),
+      ended: () => this.#rest(),
     })
   }
 
@@ -123,19 +117,13 @@ export class Connection {
     return opening
   }
 
-  /** Sends a call at once, and resolves to the body of its answer. REQUIRES: `isOpen`. Throws what
-   *  `Calls.add` throws. */
-  async call(
-    frame: Omit<CallFrame, 'id'>,
-    how: { readonly signal: AbortSignal | undefined; readonly reads: boolean },
-  ): Promise<unknown> {
-    if (how.signal?.aborted) throw canceled(how.signal)
+  /** Sends a call at once. REQUIRES: `isOpen`, and its signal has not aborted. */
+  call({ op, namespace, idempotencyKey, body }: Omit<CallFrame, 'id'>, call: SocketCall): void {
     const id = ++this.#lastId
-    const answer = this.#calls.add(id, how)
+    this.#calls.add(id, call)
     this.#hasCalled = true
     this.#session?.socket.hold(true)
-    this.#send({ ...frame, id })
-    return answer
+    this.#send({ id, op, namespace, idempotencyKey, body })
   }
 
   add(stream: WatchStream): void {
@@ -234,7 +222,6 @@ export class Connection {
     try {
       if (this.#streams.size > 0) await this.#http.check(signal)
       else await this.#http.tryCheck(signal)
-      const framing = await loadFraming()
       const socket = await this.#transport.openSocket(
         this.#http.headers,
         {
@@ -246,7 +233,7 @@ export class Connection {
         signal,
       )
       try {
-        this.#session = { socket, framing, authId: noId }
+        this.#session = { socket, authId: noId }
         this.#authenticate()
         for (const stream of this.#streams.keys()) this.#start(stream)
         this.#opened(true)
@@ -285,14 +272,14 @@ export class Connection {
   }
 
   #send(request: RequestFrame): void {
-    this.#session?.socket.send(this.#session.framing.encode(request))
+    this.#session?.socket.send(packFrame(request))
   }
 
   #received(bytes: Uint8Array): void {
     if (!this.#session) return
     let frame: ResponseFrame
     try {
-      frame = this.#session.framing.decode(bytes)
+      frame = readAnswer(() => parseResponse(unpackFrame(bytes)))
     } catch (error) {
       this.#over.reject(error)
       return
@@ -300,7 +287,7 @@ export class Connection {
     this.#failures = 0
     this.#options.reached(true)
     if (frame.type === 'error') this.#refused(frame.id, parseErrorBody(frame))
-    else if (frame.type === 'result') this.#calls.resolve(frame.id, frame.body)
+    else if (frame.type === 'result') this.#calls.answer(frame.id, frame.body)
     else this.#deliver(frame)
   }
 
@@ -319,7 +306,7 @@ export class Connection {
       this.#over.reject(error)
       return
     }
-    this.#calls.reject(id, error)
+    this.#calls.fail(id, error)
     const stream = this.#byId.get(id)
     if (!stream) return
     this.#forget(stream)
@@ -380,14 +367,6 @@ function lost(cause: TailraceError): TailraceError {
   if (!isCode(cause, 'EUNKNOWN')) return cause
   const message = 'the connection was lost; watch again from the last position'
   return new TailraceError('ECLOSED', message, { cause })
-}
-
-async function loadFraming(): Promise<Framing> {
-  const { packFrame, unpackFrame } = await import('../wire/messages.js')
-  return {
-    encode: packFrame,
-    decode: (frame) => readAnswer(() => parseResponse(unpackFrame(frame))),
-  }
 }
 
 function closedBy(code: number, message: string): TailraceError {

@@ -12,6 +12,11 @@ export class Fifo<T> {
     return this.#items.length - this.#head
   }
 
+  /** The item that `take` returns next. */
+  get first(): T | undefined {
+    return this.#items[this.#head]
+  }
+
   add(item: T): void {
     this.#items.push(item)
   }

@@ -13,41 +13,41 @@ import type {
 } from '../api/history.js'
 import type { Scope } from '../api/transaction.js'
 import { diff, log, makePin, pins, roots, unpin } from '../wire/history.js'
-import type { Http } from './http.js'
+import type { Road } from './road.js'
 
 type Signal = { readonly signal?: AbortSignal }
 
 export class RemoteHistory implements History {
-  readonly #http: Http
+  readonly #road: Road
 
-  constructor(http: Http) {
-    this.#http = http
+  constructor(road: Road) {
+    this.#road = road
   }
 
   async roots({ signal, ...args }: RootsOptions = {}): Promise<RootPage> {
-    return this.#http.call(roots, args, { signal })
+    return this.#road.call(roots, args, signal)
   }
 
   async diff({ signal, ...args }: DiffOptions): Promise<DiffPage> {
-    return this.#http.call(diff, args, { signal })
+    return this.#road.call(diff, args, signal)
   }
 
   async log(key: string, { signal, ...args }: LogOptions = {}): Promise<LogPage> {
-    return this.#http.call(log, { key, ...args }, { signal })
+    return this.#road.call(log, { key, ...args }, signal)
   }
 
   async pin(
     name: string,
     { signal, ...args }: Scope & { readonly at?: number | string } = {},
   ): Promise<Pin> {
-    return this.#http.call(makePin, { name, ...args }, { signal })
+    return this.#road.call(makePin, { name, ...args }, signal)
   }
 
   async unpin(name: string, { signal }: Signal = {}): Promise<void> {
-    await this.#http.call(unpin, { name }, { signal })
+    await this.#road.call(unpin, { name }, signal)
   }
 
   async pins({ signal }: Signal = {}): Promise<Pin[]> {
-    return (await this.#http.call(pins, {}, { signal })).pins
+    return (await this.#road.call(pins, {}, signal)).pins
   }
 }

@@ -31,13 +31,16 @@ import {
   submitJob,
 } from '../wire/jobs.js'
 import type { Http } from './http.js'
+import type { Road } from './road.js'
 
 export class RemoteJobs implements Jobs {
   readonly #http: Http
+  readonly #road: Road
   readonly #kvs: Kvs
 
-  constructor(http: Http, kvs: Kvs) {
+  constructor(http: Http, road: Road, kvs: Kvs) {
     this.#http = http
+    this.#road = road
     this.#kvs = kvs
   }
 
@@ -51,33 +54,33 @@ export class RemoteJobs implements Jobs {
 
   async submit(submission: Submission, signal?: AbortSignal): Promise<JobView> {
     checkJobs.submit(signal)
-    return this.#http.call(submitJob, submission, { signal })
+    return this.#road.call(submitJob, submission, signal)
   }
 
   async list(options: ListJobsOptions = {}): Promise<JobPage> {
     checkJobs.list(options)
     const { states, signal, ...asked } = options
     const args = states === undefined ? asked : { ...asked, state: states }
-    return this.#http.call(listJobs, args, { signal })
+    return this.#road.call(listJobs, args, signal)
   }
 
   async show(id: string, signal?: AbortSignal): Promise<JobView> {
     checkJobs.one(id, signal)
-    return this.#http.call(showJob, { id }, { signal })
+    return this.#road.call(showJob, { id }, signal)
   }
 
   async wait(id: string, signal?: AbortSignal): Promise<JobView> {
     checkJobs.one(id, signal)
-    return this.#http.call(showJob, { id, wait: true }, { signal })
+    return this.#road.call(showJob, { id, wait: true }, signal)
   }
 
   async signal(id: string, name: string): Promise<void> {
     checkJobs.signal(id, name)
-    await this.#http.call(signalJob, { id, signal: name })
+    await this.#road.call(signalJob, { id, signal: name })
   }
 
   async resize(id: string, size: TerminalSize): Promise<void> {
-    await this.#http.call(resizeJob, { id, ...size })
+    await this.#road.call(resizeJob, { id, ...size })
   }
 
   async stdin(id: string, chunks: AsyncIterable<Uint8Array>, signal?: AbortSignal): Promise<void> {
@@ -91,12 +94,12 @@ export class RemoteJobs implements Jobs {
   async remove(id: string, options: RemoveJobOptions = {}): Promise<void> {
     checkJobs.remove(id, options)
     const { output = false, signal } = options
-    await this.#http.call(output ? removeJobOutput : removeJob, { id }, { signal })
+    await this.#road.call(output ? removeJobOutput : removeJob, { id }, signal)
   }
 
   async prune(options: PruneOptions): Promise<Pruned> {
     checkJobs.prune(options)
     const { olderThanMs, signal, ...asked } = options
-    return this.#http.call(pruneJobs, { olderThan: olderThanMs, ...asked }, { signal })
+    return this.#road.call(pruneJobs, { olderThan: olderThanMs, ...asked }, signal)
   }
 }

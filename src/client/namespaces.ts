@@ -13,30 +13,30 @@ import {
   listNamespaces,
   removeNamespace,
 } from '../wire/namespaces.js'
-import type { Http } from './http.js'
+import type { Road } from './road.js'
 
 type Signal = { readonly signal?: AbortSignal }
 
 export class RemoteNamespaces implements Namespaces {
-  readonly #http: Http
+  readonly #road: Road
 
-  constructor(http: Http) {
-    this.#http = http
+  constructor(road: Road) {
+    this.#road = road
   }
 
   async list({ signal }: Signal = {}): Promise<NamespaceView[]> {
-    return (await this.#http.call(listNamespaces, {}, { signal })).namespaces
+    return (await this.#road.call(listNamespaces, {}, signal)).namespaces
   }
 
   async create(
     name: string,
     { signal, ...args }: CreateNamespaceOptions = {},
   ): Promise<NamespaceView> {
-    return this.#http.call(createNamespace, { name, ...args }, { signal })
+    return this.#road.call(createNamespace, { name, ...args }, signal)
   }
 
   async remove(name: string, { signal }: Signal = {}): Promise<void> {
-    await this.#http.call(removeNamespace, { name }, { signal })
+    await this.#road.call(removeNamespace, { name }, signal)
   }
 
   async configure(
@@ -44,6 +44,6 @@ export class RemoteNamespaces implements Namespaces {
     change: SettingsChange,
     { signal }: Signal = {},
   ): Promise<Settings> {
-    return this.#http.call(configureNamespace, { name, ...change }, { signal })
+    return this.#road.call(configureNamespace, { name, ...change }, signal)
   }
 }

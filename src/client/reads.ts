@@ -18,7 +18,7 @@ import type { Scope } from '../api/transaction.js'
 import { isCode } from '../error.js'
 import type { TreeobjJson } from '../treeobj/treeobj.js'
 import { getKey, getTreeobj, listKeys, root, statKey } from '../wire/keys.js'
-import type { AnswerOf, ArgsOf, RequestSpec } from '../wire/request.js'
+import type { AnswerOf } from '../wire/request.js'
 import { read } from '../wire/transaction.js'
 import { missing, placed } from './call.js'
 import type { Asking, Http } from './http.js'
@@ -34,36 +34,28 @@ export class RemoteReads {
     this.#road = road
   }
 
-  async get(key: string, options: ReadScope = {}): Promise<Uint8Array | undefined> {
-    const { signal, ...scope } = options
-    const found = await this.#small(key, scope, signal)
-    if (found) return found.value
+  get(key: string, options: ReadScope = {}): Promise<Uint8Array | undefined> {
+    const { signal, namespace, ...scope } = options
+    return this.#road.ask({
+      spec: read,
+      namespace,
+      body: { keys: [key], ...scope },
+      signal,
+      take: onlyValueOf,
+      overHttp: () => this.#get(key, options),
+      // A `read` takes no value above `blobSizeMax`.
+      overHttpAfter: 'E2BIG',
+    })
+  }
+
+  async #get(key: string, options: ReadScope): Promise<Uint8Array | undefined> {
+    const { signal: _, ...scope } = options
     const { path } = placed(getKey, { key, ...scope })
     return missing(
       this.#http.read(path, { ...askingOf(options), shape: 'value' }, (response) =>
         response.bytes(getSizeMax).catch((error: unknown) => this.#explain(error, key, options)),
       ),
     )
-  }
-
-  /** Reads a value on the road. Returns undefined if it has to go over HTTP, as a value above
-   *  `blobSizeMax` has. */
-  async #small(
-    key: string,
-    scope: Omit<ReadScope, 'signal'>,
-    signal: AbortSignal | undefined,
-  ): Promise<{ readonly value: Uint8Array | undefined } | undefined> {
-    try {
-      const answer = await this.#road.read(read, { keys: [key], ...scope }, signal)
-      if (!answer) return undefined
-      const [value] = answer.values
-      // The bytes are a part of what came with them, which a copy does not keep in memory. It is a
-      // Buffer if they are one.
-      return { value: value ? Uint8Array.prototype.slice.call(value) : undefined }
-    } catch (error) {
-      if (isCode(error, 'E2BIG')) return undefined
-      throw error
-    }
   }
 
   async read(key: string, options: ReadOptions = {}): Promise<Reading | undefined> {
@@ -100,40 +92,38 @@ export class RemoteReads {
   }
 
   async stat(key: string, { signal, ...args }: StatOptions = {}): Promise<Stat | undefined> {
-    return missing(this.#call(statKey, { key, ...args }, signal))
+    return missing(this.#road.call(statKey, { key, ...args }, signal))
   }
 
   async treeobj(
     key: string,
     { signal, ...args }: TreeobjOptions = {},
   ): Promise<TreeobjJson | undefined> {
-    return missing(this.#call(getTreeobj, { key, ...args }, signal))
+    return missing(this.#road.call(getTreeobj, { key, ...args }, signal))
   }
 
   async list(key: string, { signal, ...args }: ListOptions = {}): Promise<Listing> {
-    return this.#call(listKeys, { key, ...args }, signal)
+    return this.#road.call(listKeys, { key, ...args }, signal)
   }
 
   async readMany(
     keys: readonly string[],
     { signal, ...args }: ReadScope = {},
   ): Promise<{ readonly seq: number; readonly values: readonly (Uint8Array | undefined)[] }> {
-    const { seq, values } = await this.#call(read, { keys, ...args }, signal)
+    // A copy, since the request may be asked again later.
+    const { seq, values } = await this.#road.call(read, { keys: [...keys], ...args }, signal)
     return { seq, values: values.map((value) => value ?? undefined) }
   }
 
   async root({ signal, ...args }: Scope & { readonly waitSeq?: number } = {}): Promise<RootView> {
-    return this.#call(root, args, signal)
+    return this.#road.call(root, args, signal)
   }
+}
 
-  async #call<R extends RequestSpec>(
-    spec: R,
-    args: ArgsOf<R>,
-    signal: AbortSignal | undefined,
-  ): Promise<AnswerOf<R>> {
-    const answer = await this.#road.read(spec, args, signal)
-    return answer ?? this.#http.call(spec, args, { signal })
-  }
+/** Returns the one value of an answer. Its bytes are a part of what came with them, which a copy does
+ *  not keep in memory. The copy is a Buffer if they are one. */
+function onlyValueOf({ values: [value] }: AnswerOf<typeof read>): Uint8Array | undefined {
+  return value ? Uint8Array.prototype.slice.call(value) : undefined
 }
 
 /** Returns the options of a request for a read. A read with `minSeq` may wait for its answer. */

@@ -1,19 +1,19 @@
 /** The road of small requests: they share the client's websocket, many at once, and need no request
- *  of HTTP each. What is large, waits, or cannot be said in a frame goes over HTTP. See rfc/12,
- *  rule 37.
- *  Invariant: small writes reach the server in the order of their calls, on the socket or over HTTP.
- *  A read whose socket was lost is asked again; a write is sent once. */
+ *  of HTTP each. What is large, or cannot be said in a frame, goes over HTTP. See rfc/12, rule 37.
+ *  Invariant: small writes reach the server in the order of their calls, on the socket or over HTTP,
+ *  and land in it. A read whose socket was lost is asked again; a write is sent once. */
 
 import { joinAbort, onAbort } from '../base/abort.js'
 import { type Deferred, deferred } from '../base/deferred.js'
-import { Wakeup } from '../base/wakeup.js'
-import { canceled, TailraceError } from '../error.js'
+import { startTimer } from '../base/timer.js'
+import { type Code, canceled, TailraceError } from '../error.js'
 import { type AnswerOf, type ArgsOf, isWaiting, type RequestSpec } from '../wire/request.js'
 import { answerOf } from './call.js'
-import { LostCall } from './calls.js'
+import type { SocketCall } from './calls.js'
 import type { Connection } from './connection.js'
 import { Fifo } from './fifo.js'
-import { type CallArgs, callArgsOf } from './small.js'
+import type { Http } from './http.js'
+import { copyOf, smallSizeMax, smallSizeOf } from './small.js'
 
 /** The largest number of writes, and of reads, that have no answer yet on the socket. Others wait
  *  for their turn. */
@@ -24,11 +24,32 @@ const queuedReadsMax = 65_536
 export const queuedSizeMax = 256 * 1024 * 1024
 /** The size that each of them counts besides its own, in bytes. */
 const queuedCost = 512
+/** The time between the second request of a client and the opening of its websocket, in ms. A command
+ *  that sends two or three requests has ended by then, and need not load what a websocket takes. */
+const openAfterMs = 10
 /** The time after a websocket did not open in which none is opened for requests, in ms. */
 const reopenMs = 5_000
 
+/** A request, and how to make its result. REQUIRES: the request is served over the websocket
+ *  (`isCall`). */
+export type RoadRequest<R extends RequestSpec, T> = {
+  readonly spec: R
+  readonly namespace?: string | undefined
+  /** All arguments but the namespace. A field that is undefined counts as left out. */
+  readonly body: object
+  readonly idempotencyKey?: string | undefined
+  readonly signal?: AbortSignal | undefined
+  /** Makes the result of the answer. It may throw. */
+  readonly take: (answer: AnswerOf<R>) => T
+  /** Sends the request over HTTP. `body` is the one above, or a copy of it. */
+  readonly overHttp: (body: object) => Promise<T>
+  /** The error of a request that reads after which it is asked over HTTP. */
+  readonly overHttpAfter?: Code
+}
+
 /** A write that waits for its turn. */
 type Queued = {
+  readonly spec: RequestSpec
   readonly size: number
   readonly isOver: () => boolean
   /** Sends it on the open socket. */
@@ -37,15 +58,8 @@ type Queued = {
   readonly overHttp: () => Promise<void>
 }
 
-/** A write on its way. */
-export type RoadWrite<R extends RequestSpec> = {
-  readonly spec: R
-  readonly args: ArgsOf<R>
-  readonly idempotencyKey: string | undefined
-  readonly signal: AbortSignal | undefined
-}
-
 export class Road {
+  readonly #http: Http
   readonly #socket: Connection
   /** False if all requests go over HTTP. */
   readonly enabled: boolean
@@ -53,189 +67,289 @@ export class Road {
   #asked = 0
   /** No socket is opened for requests before this time, by `performance.now()`. */
   #notBefore = 0
+  /** Stops the timer that opens the socket. It is there until the socket is open, or has not
+   *  opened. */
+  #stopOpening: (() => void) | undefined
   readonly #queue = new Fifo<Queued>()
   #queuedSize = 0
-  #pumping = false
-  /** The number of writes on the socket that have no answer yet. */
+  /** True while a small write is on its way over HTTP. */
+  #onHttp = false
+  /** The number of writes on the socket that have no answer yet, and the kind of the last one. */
   #unanswered = 0
+  #lastSpec: RequestSpec | undefined
   /** The number of reads on the socket that have no answer yet. */
   #reading = 0
   readonly #waitingReads = new Fifo<Deferred<void>>()
-  /** Woken by each answer to a write. */
-  readonly #answered = new Wakeup()
+  readonly #endRead = () => this.#passOnRead()
+  readonly #endWrite = () => {
+    this.#unanswered--
+    this.#pump()
+  }
 
-  constructor(socket: Connection, { enabled }: { readonly enabled: boolean }) {
+  constructor(http: Http, socket: Connection, { enabled }: { readonly enabled: boolean }) {
+    this.#http = http
     this.#socket = socket
     this.enabled = enabled
   }
 
-  /** Asks a request that changes nothing. Returns undefined if it has to go over HTTP: no socket is
-   *  open, the request waits, it is not small, or the socket was lost before the answer. Throws what
-   *  the server says, ETIMEDOUT, ECANCELED. */
-  async read<R extends RequestSpec>(
+  /** Sends a request whose result is its answer; see `ask`. */
+  call<R extends RequestSpec>(
     spec: R,
     args: ArgsOf<R>,
-    signal: AbortSignal | undefined,
-  ): Promise<AnswerOf<R> | undefined> {
-    if (!this.enabled || isWaiting(spec, args)) return undefined
-    this.#asked++
-    if (!this.#socket.isOpen) {
-      void this.#open()
-      return undefined
-    }
-    const said = callArgsOf(args)
-    if (!said || this.#waitingReads.length >= queuedReadsMax) return undefined
-    await this.#beginRead(signal)
-    try {
-      if (!this.#socket.isOpen) return undefined
-      const body = await this.#socket.call(frameOf(spec, said), { signal, reads: true })
-      return answerOf(spec, body)
-    } catch (error) {
-      if (error instanceof LostCall) return undefined
-      throw error
-    } finally {
-      this.#endRead()
-    }
+    signal?: AbortSignal,
+  ): Promise<AnswerOf<R>> {
+    const isScoped = spec.namespaced === true
+    const { namespace, ...others } = isScoped ? (args as { readonly namespace?: string }) : {}
+    return this.ask({
+      spec,
+      namespace,
+      body: isScoped ? others : args,
+      signal,
+      take: unchanged,
+      overHttp: (body) =>
+        this.#http.call(spec, (isScoped ? { ...body, namespace } : body) as ArgsOf<R>, { signal }),
+    })
   }
 
-  async #beginRead(signal: AbortSignal | undefined): Promise<void> {
+  /** Sends a small request on the socket, if it is open, and any other over HTTP. A small write
+   *  takes its turn behind the small writes before it. Throws what the server says, what `take` and
+   *  `overHttp` throw, ECANCELED; of a write EUNKNOWN (the socket was lost, or silent for the
+   *  client's time-out), EBUSY; of a read ETIMEDOUT. */
+  ask<R extends RequestSpec, T>(asking: RoadRequest<R, T>): Promise<T> {
+    const { spec, body, signal } = asking
+    const size = this.enabled ? sizeOf(asking) : undefined
+    if (size === undefined) return asking.overHttp(body)
+    if (signal?.aborted) return Promise.reject(canceled(signal))
+    this.#asked++
+    if (spec.right === 'read') return this.#read(asking)
+    // It would hold up those behind it for as long as it lasts.
+    if (isWaiting(spec, body as Readonly<Record<string, unknown>>)) return asking.overHttp(body)
+    if (this.#queue.length === 0 && this.#canSend(spec)) return this.#sendWrite(asking)
+    return this.#enqueue(asking, size)
+  }
+
+  #read<R extends RequestSpec, T>(asking: RoadRequest<R, T>): Promise<T> {
+    const { spec, body } = asking
+    if (!this.#socket.isOpen) {
+      this.#open()
+      return asking.overHttp(body)
+    }
+    if (isWaiting(spec, body as Readonly<Record<string, unknown>>)) {
+      return this.#send(asking, { waits: true, ended: nothing })
+    }
     if (this.#reading < inFlightMax) {
       this.#reading++
-      return
+      return this.#send(asking, { waits: false, ended: this.#endRead })
     }
+    if (this.#waitingReads.length >= queuedReadsMax) return asking.overHttp(body)
+    return this.#readLater(asking)
+  }
+
+  async #readLater<R extends RequestSpec, T>(asking: RoadRequest<R, T>): Promise<T> {
     const turn = deferred<void>()
     this.#waitingReads.add(turn)
     try {
-      await joinAbort(turn.promise, signal)
+      await joinAbort(turn.promise, asking.signal)
     } catch (error) {
-      void turn.promise.then(() => this.#endRead())
+      void turn.promise.then(this.#endRead)
       throw error
     }
+    if (this.#socket.isOpen) return this.#send(asking, { waits: false, ended: this.#endRead })
+    this.#passOnRead()
+    return asking.overHttp(asking.body)
   }
 
   /** Gives the place of a read to the next one that waits. */
-  #endRead(): void {
+  #passOnRead(): void {
     const next = this.#waitingReads.take()
     if (next) next.resolve()
     else this.#reading--
   }
 
-  /** Sends a write. If it is small it takes its turn behind the small writes before it; otherwise
-   *  `overHttp` sends it at once. Throws what the server says, and what `overHttp` throws; EUNKNOWN
-   *  (the socket was lost, or silent for the client's time-out), ECANCELED, EBUSY. */
-  write<R extends RequestSpec>(
-    write: RoadWrite<R>,
-    overHttp: (args: ArgsOf<R>) => Promise<AnswerOf<R>>,
-  ): Promise<AnswerOf<R>> {
-    const said = this.enabled ? callArgsOf(write.args) : undefined
-    if (!said) return overHttp(write.args)
-    if (write.signal?.aborted) return Promise.reject(canceled(write.signal))
-    this.#asked++
-    if (!this.#pumping && this.#canSend) return this.#send(write, said)
-    return this.#enqueue(write, said, overHttp)
-  }
-
-  get #canSend(): boolean {
-    return this.#socket.isOpen && this.#unanswered < inFlightMax
-  }
-
-  #send<R extends RequestSpec>(write: RoadWrite<R>, said: CallArgs): Promise<AnswerOf<R>> {
-    const { spec, signal, idempotencyKey } = write
-    const keyed = idempotencyKey === undefined ? {} : { idempotencyKey }
+  #sendWrite<R extends RequestSpec, T>(asking: RoadRequest<R, T>): Promise<T> {
     this.#unanswered++
-    const sent = this.#socket.call({ ...frameOf(spec, said), ...keyed }, { signal, reads: false })
-    return this.#answer(spec, sent)
+    this.#lastSpec = asking.spec
+    return this.#send(asking, { waits: false, ended: this.#endWrite })
   }
 
-  async #answer<R extends RequestSpec>(spec: R, sent: Promise<unknown>): Promise<AnswerOf<R>> {
-    try {
-      return answerOf(spec, await sent)
-    } catch (error) {
-      throw error instanceof LostCall ? unknownBy(error) : error
-    } finally {
-      this.#unanswered--
-      this.#answered.wake()
-    }
+  #send<R extends RequestSpec, T>(asking: RoadRequest<R, T>, options: AskedOptions): Promise<T> {
+    const { spec, namespace, idempotencyKey, body } = asking
+    const asked = new Asked(asking, options)
+    this.#socket.call({ op: spec.name, namespace, idempotencyKey, body }, asked)
+    return asked.result
   }
 
-  async #enqueue<R extends RequestSpec>(
-    write: RoadWrite<R>,
-    said: CallArgs,
-    overHttp: (args: ArgsOf<R>) => Promise<AnswerOf<R>>,
-  ): Promise<AnswerOf<R>> {
-    const size = said.size + queuedCost
+  /** True if a write may be sent on the socket now: no write is on its way that could land behind
+   *  it. */
+  #canSend(spec: RequestSpec): boolean {
+    if (this.#onHttp || !this.#socket.isOpen) return false
+    if (this.#unanswered === 0) return true
+    return spec.inOrder === true && spec === this.#lastSpec && this.#unanswered < inFlightMax
+  }
+
+  #enqueue<R extends RequestSpec, T>(asking: RoadRequest<R, T>, askedSize: number): Promise<T> {
+    const size = askedSize + queuedCost
     if (this.#queuedSize + size > queuedSizeMax) {
       const message = `${this.#queue.length} writes of this client wait for the server: send this one again later`
-      throw new TailraceError('EBUSY', message)
+      return Promise.reject(new TailraceError('EBUSY', message))
     }
     this.#queuedSize += size
-    const { signal } = write
-    const answer: Deferred<AnswerOf<R>> = deferred()
+    const { spec, signal } = asking
+    // The caller may change its own arguments meanwhile.
+    const body = copyOf(asking.body)
+    const result: Deferred<T> = deferred()
     let over = false
-    const settle = (sent: Promise<AnswerOf<R>>) => sent.then(answer.resolve, answer.reject)
+    const settle = (sent: Promise<T>) => sent.then(result.resolve, result.reject)
     const endAbort = onAbort(signal, () => {
       over = true
-      if (signal) answer.reject(canceled(signal))
+      if (signal) result.reject(canceled(signal))
     })
     this.#queue.add({
+      spec,
       size,
       isOver: () => over,
       send: () => {
         endAbort()
-        void settle(this.#send(write, said))
+        void settle(this.#sendWrite({ ...asking, body }))
       },
       overHttp: () => {
         endAbort()
-        // The caller may have changed the bytes of its own arguments meanwhile.
-        return settle(overHttp({ ...said.body, ...scopeOf(said) } as ArgsOf<R>))
+        return settle(asking.overHttp(body))
       },
     })
-    if (!this.#pumping) void this.#pump()
-    return answer.promise
+    this.#pump()
+    return result.promise
   }
 
-  /** Sends what waits, in order: on the socket once it is open, until then over HTTP, one after the
-   *  other. Never throws. */
-  async #pump(): Promise<void> {
-    this.#pumping = true
-    while (this.#queue.length > 0) {
-      // A write over HTTP must not overtake one that is still on the socket.
-      if (this.#canSend) this.#next()?.send()
-      else if (this.#unanswered > 0) await this.#answered.wait(this.#answered.count)
-      else {
-        void this.#open()
-        await this.#next()?.overHttp()
-      }
+  /** Sends the writes that wait, in order, as far as they may be sent now: on the socket, or one
+   *  over HTTP if the socket is not open. Called after each change. Never throws. */
+  #pump(): void {
+    for (let next = this.#queue.first; next; next = this.#queue.first) {
+      const isOver = next.isOver()
+      const canSend = !isOver && this.#canSend(next.spec)
+      if (!isOver && !canSend && (this.#onHttp || this.#unanswered > 0)) return
+      this.#queue.take()
+      this.#queuedSize -= next.size
+      if (isOver) continue
+      if (canSend) next.send()
+      else void this.#sendOverHttp(next)
     }
-    this.#pumping = false
   }
 
-  /** Takes the next write off the queue; undefined if it was canceled. */
-  #next(): Queued | undefined {
-    const next = this.#queue.take()
-    this.#queuedSize -= next?.size ?? 0
-    return next?.isOver() ? undefined : next
+  async #sendOverHttp(write: Queued): Promise<void> {
+    this.#onHttp = true
+    this.#open()
+    await write.overHttp()
+    this.#onHttp = false
+    this.#pump()
   }
 
-  /** Opens the socket, unless a try failed just before. The first request of a client opens none:
-   *  most programs that send one request send no other. */
-  async #open(): Promise<void> {
-    if (this.#asked < 2 || performance.now() < this.#notBefore) return
-    this.#notBefore = performance.now() + reopenMs
-    if (await this.#socket.open()) this.#notBefore = 0
+  /** Stops what would open the socket. REQUIRES: no request is asked any more. */
+  dispose(): void {
+    this.#stopOpening?.()
+  }
+
+  /** Opens the socket in a while, unless a try failed just before. The first request of a client
+   *  opens none: most programs that send one request send no other. */
+  #open(): void {
+    if (this.#asked < 2 || this.#stopOpening || performance.now() < this.#notBefore) return
+    this.#stopOpening = startTimer(openAfterMs, () => void this.#openNow())
+  }
+
+  async #openNow(): Promise<void> {
+    const isOpen = await this.#socket.open()
+    this.#stopOpening = undefined
+    if (!isOpen) this.#notBefore = performance.now() + reopenMs
   }
 }
 
-function frameOf({ name: op }: RequestSpec, { namespace, body }: CallArgs) {
-  return namespace === undefined ? { op, body } : { op, namespace, body }
+type AskedOptions = {
+  readonly waits: boolean
+  /** Called when the request has its result, or has gone over to HTTP. */
+  readonly ended: () => void
 }
 
-function scopeOf({ namespace }: CallArgs): { readonly namespace?: string } {
-  return namespace === undefined ? {} : { namespace }
+/** A request that was sent on the socket. */
+class Asked<R extends RequestSpec, T> implements SocketCall {
+  readonly reads: boolean
+  readonly waits: boolean
+  readonly #asking: RoadRequest<R, T>
+  readonly #ended: () => void
+  readonly #result = deferred<T>()
+
+  constructor(asking: RoadRequest<R, T>, { waits, ended }: AskedOptions) {
+    this.reads = asking.spec.right === 'read'
+    this.waits = waits
+    this.#asking = asking
+    this.#ended = ended
+  }
+
+  get signal(): AbortSignal | undefined {
+    return this.#asking.signal
+  }
+
+  get result(): Promise<T> {
+    return this.#result.promise
+  }
+
+  answered(body: unknown): void {
+    const { spec, take } = this.#asking
+    try {
+      this.#result.resolve(take(answerOf(spec, body)))
+    } catch (error) {
+      this.#result.reject(error)
+    }
+    this.#ended()
+  }
+
+  failed(error: TailraceError): void {
+    if (this.#isForHttp(error)) this.#overHttp()
+    else this.#result.reject(error)
+    this.#ended()
+  }
+
+  lost(cause: TailraceError): void {
+    if (this.reads) this.#overHttp()
+    else this.#result.reject(unknownBy(cause))
+    this.#ended()
+  }
+
+  /** True if a request that reads has to be asked over HTTP after this error. ECLOSED: the server
+   *  stops, and another one may answer. EBUSY of a wait: this connection has too many. */
+  #isForHttp({ code }: TailraceError): boolean {
+    if (!this.reads) return false
+    return (
+      code === 'ECLOSED' || (code === 'EBUSY' && this.waits) || code === this.#asking.overHttpAfter
+    )
+  }
+
+  #overHttp(): void {
+    const { body, overHttp } = this.#asking
+    overHttp(body).then(this.#result.resolve, this.#result.reject)
+  }
 }
+
+/** Returns the size of a request that the socket takes; undefined for any other. */
+function sizeOf({
+  namespace = '',
+  idempotencyKey = '',
+  body,
+}: Pick<RoadRequest<RequestSpec, unknown>, 'namespace' | 'idempotencyKey' | 'body'>) {
+  if (typeof namespace !== 'string' || !namespace.isWellFormed()) return undefined
+  const size = smallSizeOf(body)
+  if (size === undefined) return undefined
+  const whole = size + namespace.length + idempotencyKey.length
+  return whole > smallSizeMax ? undefined : whole
+}
+
+function unchanged<T>(answer: T): T {
+  return answer
+}
+
+function nothing(): void {}
 
 /** Makes the error of a write whose socket was lost. */
-function unknownBy({ cause }: LostCall): TailraceError {
+function unknownBy(cause: TailraceError): TailraceError {
   // The server does nothing for a peer that it did not admit.
   if (cause.code === 'EUNAUTH' || cause.code === 'EMISCONFIGURED') return cause
   return new TailraceError('EUNKNOWN', `${cause.message}: look whether it was done`, { cause })

@@ -1,83 +1,71 @@
-/** The arguments of a request as a frame of the websocket carries them, if the request is small and
- *  means the same there as in JSON. See rfc/12, rule 37. Pure.
+/** The requests that a frame of the websocket can carry: they are small, and mean the same there as
+ *  in JSON. See rfc/12, rule 37. Pure.
  *  Invariant: a frame says what JSON would say. What msgpack would change is left to HTTP: text that
  *  is not well formed, numbers that JSON has not, and objects of classes. */
 
-/** The largest size of a request that goes over the websocket: its text in UTF-16 units, and its
- *  bytes, and `fieldCost` for each of its values. */
+/** The largest size of a request that goes over the websocket: its text and its names in UTF-16
+ *  units, and its bytes, and `fieldCost` for each of its values. */
 export const smallSizeMax = 32 * 1024
-/** The size that each value of a request counts besides its own, in bytes. */
+/** The size that each value of a request counts besides its own, in bytes. It also bounds the values
+ *  and the names of a frame, far below the bounds of the server (rfc/12, rule 5). */
 const fieldCost = 8
+/** The rest of a size that does not suffice. */
+const none = -1
 
-/** The arguments as a frame has them. `size`: what they count of `smallSizeMax`, in bytes. */
-export type CallArgs = {
-  readonly namespace?: string
-  readonly body: object
-  readonly size: number
+/** Returns what the arguments of a request count of `smallSizeMax`, in bytes. Returns undefined if
+ *  the request has to go over HTTP. */
+export function smallSizeOf(args: object): number | undefined {
+  const left = leftBehind(args, smallSizeMax)
+  return left < 0 ? undefined : smallSizeMax - left
 }
 
-/** Returns the arguments for a frame; undefined if the request has to go over HTTP. Bytes are
- *  copied, since the caller may change them before the frame is sent. */
-export function callArgsOf(args: object): CallArgs | undefined {
-  const { namespace, ...rest } = args as { readonly namespace?: unknown }
-  if (namespace !== undefined && (typeof namespace !== 'string' || !namespace.isWellFormed())) {
-    return undefined
+/** Returns what is left of a size behind a value; a negative number if the size does not suffice, or
+ *  the value is not plain. */
+function leftBehind(value: unknown, size: number): number {
+  const left = size - fieldCost
+  switch (typeof value) {
+    case 'string':
+      return value.isWellFormed() ? left - value.length : none
+    case 'number':
+      return Number.isFinite(value) ? left : none
+    case 'boolean':
+      return left
+    case 'object':
+      return value === null ? left : leftBehindObject(value, left)
+    default:
+      return none
   }
-  const copy = new Copy()
-  const body = copy.of(rest)
-  if (!copy.fits || body === undefined) return undefined
-  const { size } = copy
-  return { ...(namespace === undefined ? {} : { namespace }), body: body as object, size }
 }
 
-/** Copies plain data, and counts its size. */
-class Copy {
-  #left = smallSizeMax
-  #isPlain = true
-
-  get size(): number {
-    return smallSizeMax - this.#left
-  }
-
-  /** True if all that was copied is plain, and small. */
-  get fits(): boolean {
-    return this.#isPlain && this.#left >= 0
-  }
-
-  of(value: unknown): unknown {
-    this.#left -= fieldCost
-    if (!this.fits) return undefined
-    switch (typeof value) {
-      case 'string':
-        this.#left -= value.length
-        return value.isWellFormed() ? value : this.#refuse()
-      case 'number':
-        return Number.isFinite(value) ? value : this.#refuse()
-      case 'boolean':
-        return value
-      case 'object':
-        return value === null ? null : this.#ofObject(value)
-      default:
-        return this.#refuse()
+function leftBehindObject(value: object, size: number): number {
+  if (value instanceof Uint8Array) return size - value.length
+  let left = size
+  if (Array.isArray(value)) {
+    for (let index = 0; index < value.length && left >= 0; index++) {
+      left = leftBehind(value[index], left)
     }
+    return left
   }
+  if (Object.getPrototypeOf(value) !== Object.prototype) return none
+  const fields = value as Readonly<Record<string, unknown>>
+  for (const name in fields) {
+    const field = fields[name]
+    if (field === undefined) continue
+    if (left < 0 || !name.isWellFormed()) return none
+    left = leftBehind(field, left - name.length)
+  }
+  return left
+}
 
-  #ofObject(value: object): unknown {
-    if (value instanceof Uint8Array) {
-      this.#left -= value.length
-      return this.fits ? new Uint8Array(value) : undefined
-    }
-    if (Array.isArray(value)) return value.map((item) => this.of(item))
-    if (Object.getPrototypeOf(value) !== Object.prototype) return this.#refuse()
-    const copy: Record<string, unknown> = {}
-    for (const [name, field] of Object.entries(value)) {
-      if (field !== undefined) copy[name] = this.of(field)
-    }
-    return copy
-  }
+/** Returns a copy of the arguments of a small request, with its bytes. */
+export function copyOf<T>(value: T): T {
+  return copyOfAny(value) as T
+}
 
-  #refuse(): undefined {
-    this.#isPlain = false
-    return undefined
-  }
+function copyOfAny(value: unknown): unknown {
+  if (value instanceof Uint8Array) return new Uint8Array(value)
+  if (Array.isArray(value)) return value.map(copyOfAny)
+  if (typeof value !== 'object' || value === null) return value
+  // `fromEntries` makes own fields, whatever their names are.
+  return Object.fromEntries(Object.entries(value).map(([name, field]) => [name, copyOfAny(field)]))
 }

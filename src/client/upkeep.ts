@@ -14,12 +14,14 @@ import type {
   Usage,
 } from '../api/upkeep.js'
 import { isCode, TailraceError } from '../error.js'
+import { failureIn, Tail } from '../export/failure.js'
 import { parse } from '../wire/schema.js'
 import { parseErrorBody } from '../wire/status.js'
 import { collect, collectLine, exportTree, forget, importTree, usage } from '../wire/upkeep.js'
 import { decodeJsonText, readAnswer } from './answer.js'
 import { placed } from './call.js'
 import type { Http } from './http.js'
+import type { Road } from './road.js'
 import type { HttpResponse } from './transport.js'
 
 /** The largest line of progress, in characters. */
@@ -27,13 +29,15 @@ const lineSizeMax = 64 * 1024
 
 export class RemoteUpkeep implements Upkeep {
   readonly #http: Http
+  readonly #road: Road
 
-  constructor(http: Http) {
+  constructor(http: Http, road: Road) {
     this.#http = http
+    this.#road = road
   }
 
   async usage({ signal }: { readonly signal?: AbortSignal } = {}): Promise<Usage> {
-    return this.#http.call(usage, {}, { signal })
+    return this.#road.call(usage, {}, signal)
   }
 
   /** Collects garbage. The server ends the collection if the signal aborts, or the connection
@@ -60,8 +64,6 @@ export class RemoteUpkeep implements Upkeep {
       const chunks = body[Symbol.asyncIterator]()
       return { chunks, first: await chunks.next() }
     })
-    // This import needs the codec of frames, a package. It is loaded by exports only.
-    const { failureIn, Tail } = await import('../export/failure.js')
     const tail = new Tail()
     try {
       for (let chunk = first; !chunk.done; chunk = await chunks.next()) {

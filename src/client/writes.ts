@@ -20,6 +20,7 @@ import { join } from '../blob/blob.js'
 import { TailraceError } from '../error.js'
 import { encodeText } from '../wire/bytes.js'
 import { appendKey, putKey } from '../wire/keys.js'
+import type { ArgsOf } from '../wire/request.js'
 import { txn } from '../wire/transaction.js'
 import { Again, type AgainOptions } from './again.js'
 import { conditionsOf, idempotencyHeaders, producerHeaders } from './conditions.js'
@@ -32,6 +33,8 @@ const unsaid: ReadonlySet<string> = new Set([
   'application/octet-stream',
   'application/x-www-form-urlencoded',
 ])
+
+type Headers = Readonly<Record<string, string>>
 
 export class RemoteWrites {
   readonly #http: Http
@@ -46,33 +49,31 @@ export class RemoteWrites {
     this.#newId = options.newId
   }
 
-  async commit(transaction: Transaction, options: CommitOptions = {}): Promise<Committed> {
-    const { namespace, signal } = options
-    const args = { ...transaction, ...(namespace === undefined ? {} : { namespace }) }
-    return this.#write(options, transaction.ops, (idempotencyKey, headers) =>
-      this.#road.write({ spec: txn, args, idempotencyKey, signal }, (ready) =>
-        this.#http.call(txn, ready, { signal, headers }),
-      ),
-    )
+  commit(transaction: Transaction, options: CommitOptions = {}): Promise<Committed> {
+    return this.#commit(transaction, options, unchanged)
   }
 
-  async put(
+  put(
     key: string,
     value: Value | AsyncIterable<Uint8Array>,
     options: PutOptions = {},
   ): Promise<CommittedOp> {
+    if (!this.#road.enabled || !isSmall(value)) return this.#putLarge(key, value, options)
+    return this.#commitOp(putOf(key, encoded(value, options), options), options)
+  }
+
+  async #putLarge(
+    key: string,
+    value: Value | AsyncIterable<Uint8Array>,
+    options: PutOptions,
+  ): Promise<CommittedOp> {
     const { contentType, namespace, signal } = options
-    const opOf = (whole: Uint8Array): Op => {
-      const type = contentType === undefined ? {} : { contentType }
-      return { op: 'put', key, value: whole, ...type, ...lifeOf(options) }
-    }
-    if (this.#road.enabled && isSmall(value)) return this.#commitOp(opOf(encoded(value)), options)
     const conditions = conditionsOf(key, options.guards)
     const bytes = await bytesOf(value, options)
     const life = lifeQuery(options)
     if (!conditions || !life) {
       const whole = bytes instanceof Uint8Array ? bytes : await collect(bytes)
-      return this.#commitOp(opOf(whole), options)
+      return this.#commitOp(putOf(key, whole, options), options)
     }
     const meant = contentType !== undefined && unsaid.has(contentType.toLowerCase())
     const type = contentType === undefined || meant ? {} : { 'content-type': contentType }
@@ -85,17 +86,17 @@ export class RemoteWrites {
     })
   }
 
-  async append(key: string, value: Value, options: AppendOptions = {}): Promise<CommittedOp> {
+  append(key: string, value: Value, options: AppendOptions = {}): Promise<CommittedOp> {
+    if (!this.#road.enabled || !isSmall(value)) return this.#appendLarge(key, value, options)
+    return this.#commitOp(appendOf(key, encoded(value, options), options), options)
+  }
+
+  async #appendLarge(key: string, value: Value, options: AppendOptions): Promise<CommittedOp> {
     const { seal, signal, producer, namespace } = options
     const sealed = seal === undefined ? {} : { seal }
-    const numbered = producer && { producer }
-    const opOf = (bytes: Uint8Array): Op => {
-      return { op: 'append', key, value: bytes, ...sealed, ...numbered, ...lifeOf(options) }
-    }
-    if (this.#road.enabled && isSmall(value)) return this.#commitOp(opOf(encoded(value)), options)
     const conditions = conditionsOf(key, options.guards)
     const bytes = await bytesOf(value, options)
-    const op = opOf(bytes)
+    const op = appendOf(key, bytes, options)
     const number = producer ? producerHeaders(producer) : {}
     const life = lifeQuery(options)
     if (!conditions || !number || !life) return this.#commitOp(op, options)
@@ -116,10 +117,7 @@ export class RemoteWrites {
   async #write<T>(
     options: CommitOptions,
     ops: readonly Op[],
-    send: (
-      idempotencyKey: string | undefined,
-      headers: Readonly<Record<string, string>>,
-    ) => Promise<T>,
+    send: (idempotencyKey: string | undefined, headers: Headers) => Promise<T>,
   ): Promise<T> {
     const { exactlyOnce = false, idempotencyKey, signal } = options
     const needsKey = exactlyOnce && !(ops.length > 0 && ops.every(isNumbered))
@@ -129,13 +127,62 @@ export class RemoteWrites {
     return this.#again.untilAnswered(() => send(key, headers), signal)
   }
 
-  async #commitOp(op: Op, options: PutOptions): Promise<CommittedOp> {
-    const guards = options.guards ? { guards: options.guards } : {}
-    const { results, ...rest } = await this.commit({ ...guards, ops: [op] }, options)
-    const [result] = results
-    if (!result) throw new TailraceError('EIO', 'the server answered a commit without its results')
-    return { ...rest, result }
+  #commitOp(op: Op, options: PutOptions): Promise<CommittedOp> {
+    const { guards } = options
+    return this.#commit(guards ? { guards, ops: [op] } : { ops: [op] }, options, onlyOf)
   }
+
+  #commit<T>(
+    transaction: Transaction,
+    options: CommitOptions,
+    take: (committed: Committed) => T,
+  ): Promise<T> {
+    const { exactlyOnce, idempotencyKey } = options
+    if (!exactlyOnce && idempotencyKey === undefined) {
+      return this.#sendCommit(transaction, options, take, {})
+    }
+    return this.#write(options, transaction.ops, (key, headers) =>
+      this.#sendCommit(transaction, options, take, { key, headers }),
+    )
+  }
+
+  #sendCommit<T>(
+    transaction: Transaction,
+    { namespace, signal }: CommitOptions,
+    take: (committed: Committed) => T,
+    once: { readonly key?: string | undefined; readonly headers?: Headers },
+  ): Promise<T> {
+    const { key: idempotencyKey, headers = {} } = once
+    const body = transaction
+    const overHttp = async (ready: object) => {
+      const args = { ...ready, namespace } as ArgsOf<typeof txn>
+      return take(await this.#http.call(txn, args, { signal, headers }))
+    }
+    return this.#road.ask({ spec: txn, namespace, body, idempotencyKey, signal, take, overHttp })
+  }
+}
+
+function unchanged(committed: Committed): Committed {
+  return committed
+}
+
+/** Makes the answer to a write of one op. Throws EIO if the server did not say its result. */
+function onlyOf({ seq, ref, repeated, results }: Committed): CommittedOp {
+  const [result] = results
+  if (!result) throw new TailraceError('EIO', 'the server answered a commit without its results')
+  return repeated ? { seq, ref, repeated, result } : { seq, ref, result }
+}
+
+/** Makes the op of a put. A field that is undefined counts as left out. */
+function putOf(key: string, value: Uint8Array, options: PutOptions): Op {
+  const { contentType, ttl, sliding, cap } = options
+  return { op: 'put', key, value, contentType, ttl, sliding, cap } as Op
+}
+
+/** Makes the op of an append. A field that is undefined counts as left out. */
+function appendOf(key: string, value: Uint8Array, options: AppendOptions): Op {
+  const { seal, producer, ttl, sliding, cap } = options
+  return { op: 'append', key, value, seal, producer, ttl, sliding, cap } as Op
 }
 
 function isNumbered(op: Op): boolean {
@@ -144,12 +191,15 @@ function isNumbered(op: Op): boolean {
 
 /** True if a value is so small that the road takes it, unless keys and guards make it larger. */
 function isSmall(value: Value | AsyncIterable<Uint8Array>): value is Value {
-  return (typeof value === 'string' || value instanceof Uint8Array) && value.length <= smallSizeMax
+  if (typeof value === 'string') return value.length <= smallSizeMax && value.isWellFormed()
+  return value instanceof Uint8Array && value.length <= smallSizeMax
 }
 
-/** Returns the bytes of a small value: a copy, since the caller may change its own. */
-function encoded(value: Value): Uint8Array {
-  return typeof value === 'string' ? encodeText(value) : new Uint8Array(value)
+/** Returns the bytes of a small value. The road copies them if it does not send them at once. With
+ *  `exactlyOnce` they may be sent again later, so they are a copy. */
+function encoded(value: Value, { exactlyOnce }: CommitOptions): Uint8Array {
+  if (typeof value === 'string') return encodeText(value)
+  return exactlyOnce ? new Uint8Array(value) : value
 }
 
 /** Returns the bytes of a value. With `exactlyOnce` they may be sent again later: bytes are copied,

@@ -74,8 +74,8 @@ export type CallFrame = {
   readonly id: number
   /** The name of the request. */
   readonly op: string
-  readonly namespace?: string
-  readonly idempotencyKey?: string
+  readonly namespace?: string | undefined
+  readonly idempotencyKey?: string | undefined
   /** All other arguments: those that HTTP has in the path, in the query or in the body. */
   readonly body?: unknown
 }

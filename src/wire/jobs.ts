@@ -104,6 +104,7 @@ export const submitJob = request({
   path: '/v1/jobs',
   summary: 'Run a command',
   right: 'jobs',
+  inOrder: true,
   status: 201,
   body: submission,
   answer: jobView,

@@ -84,6 +84,10 @@ export type RequestSpec = {
   /** The request is answered once something has happened, however long that takes: `true` for every
    *  call, or the name of the argument that makes a call wait. */
   readonly waits?: true | string
+  /** Requests of this kind that come one behind the other on a websocket land in that order (those
+   *  on several namespaces: in that order in each). Any other request may land at any time before
+   *  its answer. */
+  readonly inOrder?: true
 }
 
 type Optionals<F> = {

@@ -238,6 +238,7 @@ export const txn = request({
   summary: 'Change several keys at once, or none of them',
   right: 'write',
   namespaced: true,
+  inOrder: true,
   headers: ['idempotency-key'],
   body: transaction,
   answer: named('Committed', answered<Committed>({ ...committed, results: arrayOf(opResult) })),

@@ -3,30 +3,31 @@
 import { once } from 'node:events'
 import { symlink } from 'node:fs/promises'
 import { createServer } from 'node:net'
-import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { beforeEach, describe, expect, it } from 'vitest'
 import type { Store } from '../../src/api/store.js'
 import { blobSizeMax } from '../../src/blob/blob.js'
 import { connect } from '../../src/client/node.js'
 import { kvsContract } from '../kvs/contract.js'
 import { watchContract } from '../watch/contract.js'
-import { CuttingProxy } from './cutting-proxy.js'
-import { type Serving, serve } from './serving.js'
+import type { CuttingProxy } from './cutting-proxy.js'
+import { openSocket, type Serving, serve, serveCutting } from './serving.js'
 
-const fast = { minMs: 1, maxMs: 20 }
-
-for (const contract of [kvsContract, watchContract]) {
-  contract('over a Unix socket', async () => {
-    const serving = await serve()
-    const kvs = await connect(serving.target)
-    return {
-      kvs,
-      close: async () => {
-        await kvs[Symbol.asyncDispose]()
-        await serving[Symbol.asyncDispose]()
-      },
-    }
-  })
+async function made(requests: 'socket' | 'http') {
+  const serving = await serve()
+  const kvs = await connect(serving.target, { requests })
+  if (requests === 'socket') await openSocket(kvs)
+  return {
+    kvs,
+    close: async () => {
+      await kvs[Symbol.asyncDispose]()
+      await serving[Symbol.asyncDispose]()
+    },
+  }
 }
+
+kvsContract('over a server, by its websocket', () => made('socket'))
+kvsContract('over a server, by HTTP', () => made('http'))
+watchContract('over a server', () => made('socket'))
 
 let serving: Serving
 let proxy: CuttingProxy
@@ -34,15 +35,9 @@ let client: Store
 let store: Serving['store']
 
 beforeEach(async () => {
-  serving = await serve({ listen: ['127.0.0.1:0'] })
-  store = serving.store
-  proxy = await CuttingProxy.start(serving.directory, serving.server.socket)
-  client = await connect(proxy.target, { reconnect: fast })
-})
-afterEach(async () => {
-  await client[Symbol.asyncDispose]()
-  await proxy[Symbol.asyncDispose]()
-  await serving[Symbol.asyncDispose]()
+  const served = await serveCutting({ server: { listen: ['127.0.0.1:0'] } })
+  ;({ serving, store, proxy, client } = served)
+  return served.end
 })
 
 describe('connect', () => {
@@ -265,9 +260,10 @@ describe('jobs', () => {
     const base = { cwd: '/', env: { PATH: process.env['PATH'] ?? '' } }
     const job = await client.jobs.submit({ ...base, command: ['cat'], stdin: true })
     expect(await client.jobs.show(job.id)).toMatchObject({ id: job.id, command: ['cat'] })
-    const before = proxy.requests.length
+    await openSocket(client)
+    const before = proxy.askedBytes
     const finished = client.jobs.wait(job.id)
-    await expect.poll(() => proxy.requests.length).toBeGreaterThan(before)
+    await expect.poll(() => proxy.askedBytes).toBeGreaterThan(before)
     proxy.cut()
     await client.jobs.stdin(
       job.id,
