@@ -6,18 +6,17 @@
  *  parallel to the answer: one system call more and one wake-up. So about twice a write +
  *  fdatasync of the same disk, which the column of the plain file has: 4 KiB appended to a file,
  *  then `tail -f`, which inotify wakes. Under load an append waits for the group that is on its
- *  way, and then for its own: one fdatasync and a half more. The pause of 2 ms after each answer
+ *  way, and then for its own: one fdatasync and a half more. The pause of 1 ms after each answer
  *  lets all come to rest. The tail, p99 and p99.9, is what the disk and the scheduler do. */
 
 import type { Bench } from './bench.js'
 import type { Gate, Row } from './figures.js'
 import { percentile } from './measure.js'
-import type { Started, System } from './systems/system.js'
 import { inTurn, type Measured } from './turns.js'
 import { Worker } from './worker.js'
 
-const records = 1_000
-const pauseMs = 2
+const records = 800
+const pauseMs = 1
 const size = 100
 /** A page of the disk: the plain file's write, which the gates compare with. */
 const fileSize = 4_096
@@ -40,10 +39,14 @@ export const appendLatency: Bench = {
   question: 'how long does a lone append take, to its answer and to a watcher elsewhere?',
   run: async ({ runs, scale, systems }): Promise<readonly Row[]> => {
     const count = Math.ceil(records / scale)
-    const outcomes = await inTurn<Name>(systems, runs, async (system, server) => ({
-      ...(await lone(system, server, 'alone', count)),
-      ...(await lone(system, server, 'under load', count)),
-    }))
+    const outcomes = await inTurn<Name>(systems, runs, async (system, server) => {
+      await using writer = await Worker.start(system, server)
+      await using watcher = await Worker.start(system, server)
+      const args = { records: count, size: system.id === 'file' ? fileSize : size }
+      const alone = await lone('alone', { writer, watcher }, args)
+      await using other = await Worker.start(system, server)
+      return { ...alone, ...(await lone('under load', { writer, watcher, other }, args)) }
+    })
     const writes = outcomes.values('file', 'alone to the answer 50')
     return (['alone', 'under load'] as const).flatMap((load) =>
       (['to a watcher', 'to the answer'] as const).flatMap((moment) =>
@@ -69,23 +72,22 @@ export const appendLatency: Bench = {
 }
 
 async function lone(
-  system: System,
-  server: Started,
   load: Load,
-  count: number,
+  workers: { readonly writer: Worker; readonly watcher: Worker; readonly other?: Worker },
+  records: { readonly records: number; readonly size: number },
 ): Promise<Measured<Name>> {
-  const key = `lone/${load === 'alone' ? 'alone' : 'loaded'}`
-  const args = { key, records: count, size: system.id === 'file' ? fileSize : size }
-  await using writer = await Worker.start(system, server)
-  await using watcher = await Worker.start(system, server)
-  await using other = load === 'alone' ? undefined : await Worker.start(system, server)
+  const { writer, watcher, other } = workers
+  const args = { ...records, key: `lone/${load.replace(' ', '-')}` }
   const pacing = writer.begin('pace', { ...args, pauseMs })
   await pacing.ready
   const arriving = watcher.begin('arrive', args)
   await arriving.ready
-  await other?.begin('rate', otherLoad).ready
+  const loading = other?.begin('rate', otherLoad)
+  await loading?.ready
   pacing.go()
-  const [answered, arrived] = await Promise.all([pacing.result, arriving.result])
+  const measuring = Promise.all([pacing.result, arriving.result])
+  const ended = loading?.result.then(() => Promise.reject(new Error('the load ended too early')))
+  const [answered, arrived] = await (ended ? Promise.race([measuring, ended]) : measuring)
   const measured: Partial<Record<Name, number>> = {}
   for (const percent of percents) {
     measured[`${load} to the answer ${percent}`] = percentile(answered, percent)

@@ -15,7 +15,7 @@ import { inTurn } from './turns.js'
 import { Worker } from './worker.js'
 
 const works = ['1 key', '1,000 keys'] as const
-const durationMs = 1_500
+const durationMs = 1_000
 const size = 100
 const inFlight = 64
 

@@ -24,7 +24,7 @@ import { inTurnAlone, type Measured } from './turns.js'
 import { Worker } from './worker.js'
 
 const size = 1_024
-const values = 20_000
+const values = 10_000
 const gets = 200
 const prefix = 'values'
 

@@ -28,8 +28,12 @@ export function cpuMsOf(pid: number): number {
   return (Number(fields[11]) + Number(fields[12])) * 10
 }
 
+/** The middle value, or the mean of the two in the middle. NaN of nothing. */
 export function median(values: readonly number[]): number {
-  return percentile(values, 50)
+  const sorted = Float64Array.from(values).sort()
+  const upper = sorted[Math.floor(sorted.length / 2)] ?? Number.NaN
+  const lower = sorted[Math.ceil(sorted.length / 2) - 1] ?? Number.NaN
+  return (lower + upper) / 2
 }
 
 /** The nearest-rank percentile. NaN of nothing. */

@@ -26,7 +26,7 @@ const works = [
 }[]
 type Name = (typeof works)[number]['name']
 
-const durationMs = 1_000
+const durationMs = 800
 const size = 100
 const keys = 1_000
 

@@ -16,7 +16,7 @@ import {
   withSection,
 } from './figures.js'
 import { load, machine } from './measure.js'
-import type { System } from './systems/system.js'
+import type { System, SystemId } from './systems/system.js'
 import { systems } from './systems/systems.js'
 
 type Wanted = Extract<Asked, { readonly type: 'run' }>
@@ -76,6 +76,8 @@ async function run(wanted: Wanted): Promise<void> {
     }
     console.error(`${name}: ${((performance.now() - began) / 1_000).toFixed(0)} s`)
   }
+  const has = (id: SystemId) =>
+    rows.some(({ figures }) => figures.some(({ system }) => system === id))
   const report: Report = {
     machine: machine(),
     date: new Date().toISOString().slice(0, 16),
@@ -83,7 +85,7 @@ async function run(wanted: Wanted): Promise<void> {
     seconds: (performance.now() - started) / 1_000,
     runs,
     scale,
-    systems: compared.map(describe),
+    systems: systems.filter((system) => compared.includes(system) || has(system.id)).map(describe),
     rows,
     failed,
   }

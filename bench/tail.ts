@@ -12,7 +12,7 @@ import { inTurn } from './turns.js'
 import { Worker } from './worker.js'
 
 const size = 100
-const records = 10_000
+const records = 2_000
 const count = 10
 const reads = 100
 

@@ -44,6 +44,14 @@ export class Outcomes<N extends string> {
   }
 }
 
+/** Systems that no gate names are measured in so many runs at most: all take too long otherwise. */
+const runsOfOthersMax = 2
+
+/** True for ours, and for a system that gates name. */
+export function isNamed({ id }: System): boolean {
+  return id === 'tailrace' || id === 'file' || id === 'redis'
+}
+
 /** Throws where ours fails; a peer that fails is left out, with the reason. */
 export async function inTurn<N extends string>(
   systems: readonly System[],
@@ -69,6 +77,7 @@ export async function inTurnAlone<N extends string>(
   for (let run = 0; run < runs; run++) {
     for (const system of systems) {
       if (outcomes.isOut(system.id)) continue
+      if (run >= runsOfOthersMax && !isNamed(system)) continue
       try {
         outcomes.add(system.id, await turn(system))
       } catch (error) {

@@ -44,6 +44,7 @@ export class Worker implements AsyncDisposable {
 
   private constructor(child: ChildProcess) {
     this.#child = child
+    child.stdin?.on('error', () => {}) // the task that reads it says why it ended
     child.on('message', (answer: Answer) => this.#take(answer))
     child.once('exit', (code, signal) => this.#fail(`a worker ended (${signal ?? code})`))
   }

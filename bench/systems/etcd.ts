@@ -33,7 +33,7 @@ type Etcd = {
   }
   close(): void
 }
-type Etcd3 = { readonly default: { readonly Etcd3: new (options: object) => Etcd } }
+type Etcd3 = { readonly Etcd3: new (options: object) => Etcd }
 
 export const etcd: System = {
   id: 'etcd',
@@ -72,7 +72,7 @@ export const etcd: System = {
   },
 
   connect: async (address): Promise<Client> => {
-    const { Etcd3 } = ((await fetchedPackage('etcd3')) as Etcd3).default
+    const { Etcd3 } = (await fetchedPackage('etcd3')) as Etcd3
     const store = new Etcd3({
       hosts: address,
       // A watch from the beginning gets a thousand revisions in one message.

@@ -9,6 +9,8 @@ import type { Client, System } from './system.js'
 
 /** Messages that a consumer asks for ahead: at 64 KiB each 13 MB. */
 const aheadMax = 200
+/** Watchers of a stream, those that left a moment ago included; the default is 1,000. */
+const consumersMax = 10_000
 
 type Connection = { close(): Promise<void> }
 type Messages = AsyncIterable<{ readonly data: Uint8Array }> & { close(): Promise<unknown> }
@@ -103,7 +105,8 @@ async function prepare(address: string): Promise<void> {
     const { jetstreamManager } = (await fetchedPackage('@nats-io/jetstream')) as JetStreamPackage
     const { Kvm } = (await fetchedPackage('@nats-io/kv')) as KvPackage
     const manager = await jetstreamManager(connection, { checkAPI: false })
-    await manager.streams.add({ name: 'logs', subjects: ['logs.>'], storage: 'file' })
+    const stream = { name: 'logs', subjects: ['logs.>'], storage: 'file' }
+    await manager.streams.add({ ...stream, max_consumers: consumersMax })
     await new Kvm(connection).create('values', { history: 1, storage: 'file' })
   } finally {
     await connection.close()

@@ -52,14 +52,14 @@ type Statement = {
   readonly name: string
   readonly text: string
   readonly values: readonly unknown[]
-  readonly binary: true
 }
 type Row = { readonly n: number; readonly v: Buffer }
 type Queryable = {
+  on(event: 'error', listener: () => void): unknown
   query(statement: Statement | string): Promise<{ readonly rows: readonly Row[] }>
   end(): Promise<void>
 }
-type Connection = Queryable & {
+type Connection = Omit<Queryable, 'on'> & {
   connect(): Promise<void>
   on(event: 'notification' | 'error', listener: () => void): unknown
 }
@@ -112,6 +112,7 @@ export const postgres: System = {
   connect: async (address): Promise<Client> => {
     const { Pool } = ((await fetchedPackage('pg')) as Pg).default
     const pool = new Pool({ ...placeOf(address), max: connectionsMax, idleTimeoutMillis: 0 })
+    pool.on('error', () => {}) // the query that waits throws it
     const followers = new Set<Follower>()
     return {
       append: (key, value) => pool.query(statement('append', append, [key, value])),
@@ -180,5 +181,5 @@ function placeOf(directory: string): object {
 }
 
 function statement(name: string, text: string, values: readonly unknown[]): Statement {
-  return { name, text, values, binary: true }
+  return { name, text, values }
 }
