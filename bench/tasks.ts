@@ -23,9 +23,12 @@ const checkedMax = 1_000
 /** The bytes of a pipe that are gathered before they are appended. */
 const gatherSize = 64 * 1024
 
+/** The share of its time that `rate` goes before it counts: connections and compilers warm up. */
+const warmShare = 0.3
+
 type Done = { readonly count: number; readonly ms: number }
 
-/** Repeats one operation with so many in flight, for a time. Key `n` of a work is `prefix/n`. */
+/** Repeats one operation with so many in flight, for a time, after a warm-up. Key `n` of a work is `prefix/n`. */
 async function rate(
   { client, ready }: Place,
   args: {
@@ -56,14 +59,18 @@ async function rate(
   }
   const step = steps[work]
   let next = 0
+  let count = 0
   ready()
-  const start = now()
-  const end = start + args.ms
+  const warm = now() + args.ms * warmShare
+  const end = warm + args.ms
   const lane = async () => {
-    while (now() < end) await step(next++)
+    while (now() < end) {
+      await step(next++)
+      if (now() >= warm) count++
+    }
   }
   await Promise.all(Array.from({ length: args.inFlight }, lane))
-  const done = { count: next, ms: now() - start }
+  const done = { count, ms: now() - warm }
   if (work === 'put') await check(0)
   if (work === 'append') {
     let left = Math.min(Math.ceil(next / keys), checkedMax)

@@ -6,16 +6,24 @@ import { fetchedPackage, found, peersDirectory } from './fetched.js'
 import { freePort, reach, ServerProcess } from './server-process.js'
 import type { Client, System } from './system.js'
 
-/** The server is a library: this is its program. */
+/** The program of the server, which is a library. With the 100 open files of its default it answers
+ *  404 when more streams are appended to at once. Compression would cost it CPU for nothing. */
 const serverCode = `
-  import { DurableStreamTestServer } from '@durable-streams/server'
+  import { DurableStreamTestServer, FileBackedStreamStore } from '@durable-streams/server'
   const [dataDir, port] = process.argv.slice(1)
-  await new DurableStreamTestServer({ dataDir, port: Number(port), host: '127.0.0.1' }).start()`
+  const options = { port: Number(port), host: '127.0.0.1', compression: false }
+  const server = new DurableStreamTestServer(options)
+  server.store = new FileBackedStreamStore({ dataDir, maxFileHandles: 4000 })
+  await server.start()`
 
 const contentType = 'application/octet-stream'
 
 type Handle = { append(data: Uint8Array): Promise<unknown> }
-type Session = { bodyStream(): AsyncIterable<Uint8Array>; cancel(): void }
+type Session = {
+  bodyStream(): AsyncIterable<Uint8Array>
+  cancel(): void
+  readonly closed: Promise<void>
+}
 type Package = {
   readonly DurableStream: { create(options: object): Promise<Handle> }
   stream(options: object): Promise<Session>
@@ -24,7 +32,7 @@ type Package = {
 export const durableStreams: System = {
   id: 'durable-streams',
   title: 'durable-streams',
-  durability: 'the npm server on files; @durable-streams/client over TCP',
+  durability: 'the npm server on files, each append synced; @durable-streams/client over TCP',
   keyed: false,
   ordered: true,
   watchersMax: 100,
@@ -68,6 +76,7 @@ export const durableStreams: System = {
       follow: async (key, onData) => {
         await handleOf(key)
         const session = await stream({ url: urlOf(key), live: 'long-poll' })
+        session.closed.catch(() => {}) // it rejects when it is cancelled
         try {
           for await (const data of session.bodyStream()) if (!onData(data)) return
         } finally {
