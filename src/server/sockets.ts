@@ -3,6 +3,7 @@
  *  Invariant: one timer pings all websockets. It runs only while there is a websocket. */
 
 import { once } from 'node:events'
+import { joinAbort } from '../base/abort.js'
 import { invalid } from '../base/shape.js'
 import { pingMs, subprotocol, subprotocolJson } from '../wire/frames.js'
 import type { App, Request } from './app.js'
@@ -132,11 +133,11 @@ async function closeSocket(
   try {
     await connection?.requests.settled(signal)
     if (socket.readyState === socket.CLOSED) return
-    const closed = once(socket, 'close', { signal })
+    const closed = once(socket, 'close')
     const reason = 'the server is stopping'
     if (connection) connection.close(closeGoingAway, reason)
     else socket.close(closeGoingAway, reason)
-    await closed
+    await joinAbort(closed, signal)
   } catch {
     socket.terminate()
   }
