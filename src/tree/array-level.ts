@@ -17,6 +17,9 @@ import {
 import { encodeNode } from './node.js'
 import type { NodeSink } from './nodes.js'
 
+/** The smallest number of slots that are made at once. */
+const slotsMin = 4
+
 /** The space for the entries of a page. `digests` and `marks` are only written
  *  at `filled` or after it. */
 type Slots = {
@@ -93,6 +96,7 @@ export function pushEntry(
     const node = { ref: undefined, written: false }
     return { level, count, size, slots, entries: entries + 1, up, node }
   }
+  assert(digests.length === fanout * digestSize, 'a full level has a page of slots')
   const page = sink.write({ kind: 'page', level, digests, marks })
   const above = up ?? emptyLevel(level + 1, undefined)
   return emptyLevel(level, pushEntry(sink, above, page, size - above.size))
@@ -139,7 +143,9 @@ function levelOf(
 function slotsBehind({ slots, entries }: ArrayLevel): Slots {
   const room = slots.digests.length > entries * digestSize
   if (room && slots.filled === entries) return slots
-  const digests = Buffer.allocUnsafeSlow(fanout * digestSize)
+  // Most logs are short, and there may be many: the slots grow with their entries.
+  const count = Math.min(fanout, Math.max(slotsMin, 2 * entries))
+  const digests = Buffer.allocUnsafeSlow(count * digestSize)
   digests.set(slots.digests.subarray(0, entries * digestSize))
   return { digests, marks: slots.marks.slice(0, entries), filled: entries }
 }
