@@ -1,11 +1,15 @@
 /** Loads values for value watchers. See rfc/7, rule 23.
- *  Invariant: watchers that ask for a value at the same time share one load of it. A load ends when
- *  the last watcher that waits for it has gone. */
+ *  Invariant: watchers that ask for a value at the same time share one load of it, and one event. A
+ *  load ends when the last watcher that waits for it has gone, and an event is not held here. */
 
+import type { ValueEvent } from '../api/watch.js'
 import { joinAbort, LightSignal, type Signal } from '../base/abort.js'
 import type { Blobref } from '../blob/blobref.js'
 import type { Val, Valref } from '../treeobj/treeobj.js'
 import type { WatchedStore } from './sights.js'
+
+/** The largest number of events that are remembered. */
+const eventsMax = 256
 
 type Load = {
   readonly bytes: Promise<Uint8Array>
@@ -17,6 +21,8 @@ type Load = {
 export class ValueLoads {
   readonly #store: WatchedStore
   readonly #loads = new Map<Blobref, Load>()
+  /** The newest events, by seq and ref, the oldest first. */
+  readonly #events = new Map<string, WeakRef<ValueEvent>>()
 
   constructor(store: WatchedStore) {
     this.#store = store
@@ -36,6 +42,21 @@ export class ValueLoads {
         load.end.abort()
       }
     }
+  }
+
+  /** Returns the event that another watcher made of the same value at the same seq, or `event` if
+   *  there is none: one who sends it to many encodes it once. */
+  share(event: ValueEvent): ValueEvent {
+    const id = `${event.seq} ${event.ref}`
+    const known = this.#events.get(id)?.deref()
+    if (known) return known
+    this.#events.delete(id)
+    this.#events.set(id, new WeakRef(event))
+    if (this.#events.size > eventsMax) {
+      const [oldest = ''] = this.#events.keys()
+      this.#events.delete(oldest)
+    }
+    return event
   }
 
   #begin(ref: Blobref, treeobj: Valref): Load {

@@ -56,13 +56,13 @@ export async function* watchValue(
     const { ref } = statOf(treeobj, seq)
     const size = sizeOf(treeobj)
     if (uniq && ref === delivered) continue
-    const event = { type: 'value', seq, ref, size, ...(skipped ? { skipped } : {}) } as const
+    const event = { type: 'value', seq, ref, size } as const
     const large = size > blobSizeMax
     const data = large ? {} : { data: await loads.bytes(ref, treeobj, signal) }
     // The consumer reads a large value by the seq of its root, so that root must stay readable.
     if (large) store.spaces.past.kept.keep(sight.live, sight.root)
     sight.held[Symbol.dispose]()
-    yield { ...event, ...data }
+    yield skipped ? { ...event, skipped, ...data } : loads.share({ ...event, ...data })
     delivered = ref
     skipped = false
   }

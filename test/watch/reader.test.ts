@@ -28,6 +28,20 @@ it('watchers of one key get the same events, and those in memory without a promi
   expect(store.watchers).toBe(0)
 })
 
+it('watchers of one value get the same events', async () => {
+  await using store = await open()
+  await store.put('key', 'a')
+  const readers = Array.from({ length: 3 }, () => store.watchReader('key', { mode: 'value' }))
+  for (const value of ['a', 'b'.repeat(1_000)]) {
+    const waiting = readers.map((reader) => reader.next())
+    await store.put('key', value)
+    const [first, ...others] = await Promise.all(waiting)
+    expect(first).toMatchObject({ type: 'value', ref: expect.any(String) })
+    for (const other of others) expect(other).toBe(first)
+  }
+  for (const reader of readers) reader.end()
+})
+
 it('the end of a reader ends a next() that waits, once', async () => {
   await using store = await open()
   await store.append('log', 'a')
