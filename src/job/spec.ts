@@ -4,7 +4,6 @@
 
 import { isAbsolute } from 'node:path'
 import { argSizeMax, argsSizeMax, type Spec, type Submission, specSizeMax } from '../api/job.js'
-import { defined } from '../base/shape.js'
 import { TailraceError } from '../error.js'
 import { optionFields, parseFlag, parseOptions } from './options.js'
 
@@ -87,7 +86,8 @@ function parseCommand(input: unknown): string[] {
 /** Leaves out variables whose value is undefined, as JSON does on the way to a server. */
 function withValues(input: unknown): unknown {
   if (!isRecord(input)) return input
-  return defined(input)
+  // `__proto__` is a variable like any other, which an assignment would not keep.
+  return Object.fromEntries(Object.entries(input).filter(([, value]) => value !== undefined))
 }
 
 function parseVariables(input: unknown, field: string): Variables {
