@@ -41,6 +41,9 @@ export type Snapshot = {
   readonly views: Views
 }
 
+/** The largest size of all values that `peekMany` gives, in bytes. */
+const peekedSizeMax = 64 * 1024
+
 /** A range of bytes: `from` up to, not including, `to`. */
 type Extent = { readonly from: number; readonly to: number }
 
@@ -134,6 +137,35 @@ export class Reader {
       values.push(value)
     }
     return values
+  }
+
+  /** Reads the values of several keys at a root without I/O: each is inline, or one blob, or missing.
+   *  They are shared with other readers: do not change them. Undefined if something must be loaded,
+   *  if a link must be followed, for other keys, and above `peekedSizeMax` bytes together. Throws
+   *  EINVAL, ECORRUPT. */
+  peekMany(root: Root, keys: readonly string[]): (Uint8Array | undefined)[] | undefined {
+    const trees = peekRoot(this.#nodes, root.ref)
+    if (!trees) return undefined
+    const values: (Uint8Array | undefined)[] = []
+    let size = 0
+    for (const key of keys) {
+      const treeobj = peekLookup(this.#nodes, trees.data, parseKey(key), { follow: true })
+      if (treeobj === notInMemory) return undefined
+      const value = treeobj && this.#peekValue(treeobj)
+      if (treeobj && !value) return undefined
+      size += value?.length ?? 0
+      if (size > peekedSizeMax) return undefined
+      values.push(value)
+    }
+    return values
+  }
+
+  /** Returns the bytes of a value that is inline, or one blob in memory. */
+  #peekValue(treeobj: Treeobj): Uint8Array | undefined {
+    if (treeobj.type === 'val') return treeobj.data
+    if (treeobj.type !== 'valref' || treeobj.count !== 1 || treeobj.base) return undefined
+    // The value of one blob names the blob itself (rfc/5).
+    return treeobj.size <= peekedSizeMax ? this.#content.peek(treeobj.ref) : undefined
   }
 
   /** Reads all bytes of a value. They may be shared with other readers: do not change them.
@@ -290,23 +322,4 @@ export function peekKey(
   if (!trees) return undefined
   const treeobj = peekLookup(nodes, trees.data, parseKey(key), options)
   return treeobj === notInMemory ? undefined : { treeobj, meta: trees.meta, seq: root.seq }
-}
-
-/** Looks the values of keys up in a root without I/O. A missing key has none. The values are shared
- *  with other readers: do not change them. Undefined if nodes must be loaded, if a link must be
- *  followed, or if a key has more than an inline value. Throws EINVAL, ECORRUPT. */
-export function peekValues(
-  nodes: Nodes,
-  root: Root,
-  keys: readonly string[],
-): (Uint8Array | undefined)[] | undefined {
-  const trees = peekRoot(nodes, root.ref)
-  if (!trees) return undefined
-  const values: (Uint8Array | undefined)[] = []
-  for (const key of keys) {
-    const treeobj = peekLookup(nodes, trees.data, parseKey(key), { follow: true })
-    if (treeobj === notInMemory || (treeobj && treeobj.type !== 'val')) return undefined
-    values.push(treeobj?.data)
-  }
-  return values
 }

@@ -53,7 +53,7 @@ import { statOf } from '../treeobj/codec.js'
 import { parseKey } from '../treeobj/key.js'
 import { type Dir, sizeLeft, type TreeobjJson } from '../treeobj/treeobj.js'
 import { OpenNamespaces } from './namespaces.js'
-import { type Peeked, peekKey, peekValues, Reader } from './read.js'
+import { type Peeked, peekKey, Reader } from './read.js'
 import { type HeldSnapshot, heldChunks, holdSnapshot } from './snapshot.js'
 import { holdBack, storeArray } from './uploads.js'
 
@@ -280,7 +280,7 @@ export class KeyStore implements Keys, AsyncDisposable {
   readNow(keys: readonly string[], namespace: string | undefined): ValuesNow | undefined {
     const { root } = this.namespace(namespace)
     if (keys.length > keysNowMax) return undefined
-    const values = peekValues(this.nodes, root, keys)
+    const values = this.reader.peekMany(root, keys)
     return values && { seq: root.seq, values }
   }
 

@@ -9,12 +9,17 @@ it('readNow() gives what readMany() gives, and nothing for what is not in memory
   await using store = await open()
   await store.put('small', Buffer.alloc(inlineSizeMax, 1))
   await store.put('a/b', 'x')
-  await store.put('large', Buffer.alloc(inlineSizeMax + 1))
-  await store.put('larger', Buffer.alloc(blobSizeMax + 1))
+  await store.put('one blob', Buffer.alloc(inlineSizeMax + 1, 2))
+  await store.put('large', Buffer.alloc(blobSizeMax))
+  await store.append('log', 'a')
+  await store.append('log', 'b')
+  await store.append('trimmed', 'a')
+  await store.append('trimmed', 'b')
+  await store.commit({ ops: [{ op: 'trim', key: 'trimmed', keep: 1 }] })
   await store.commit({ ops: [{ op: 'symlink', key: 'link', target: 'small' }] })
-  const keys = ['small', 'a/b', 'missing', 'small/below', '/a//b']
+  const keys = ['small', 'one blob', 'a/b', 'missing', 'small/below', '/a//b']
   expect(store.readNow(keys)).toEqual(await store.readMany(keys))
-  for (const key of ['large', 'larger', 'link', 'a', '']) {
+  for (const key of ['large', 'log', 'trimmed', 'link', 'a', '']) {
     expect(store.readNow(['small', key])).toBeUndefined()
   }
   expect(store.readNow(Array.from({ length: 1_000 }, () => 'small'))).toBeUndefined()
@@ -22,4 +27,12 @@ it('readNow() gives what readMany() gives, and nothing for what is not in memory
     expect.objectContaining({ code: 'ENONS' }),
   )
   expect(() => store.readNow(['a/../b'])).toThrow(expect.objectContaining({ code: 'EINVAL' }))
+})
+
+it('readNow() gives at most 64 KiB', async () => {
+  await using store = await open()
+  const half = Buffer.alloc(32 * 1024)
+  for (const key of ['a', 'b', 'c']) await store.put(key, half)
+  expect(store.readNow(['a', 'b'])?.values).toEqual([half, half])
+  expect(store.readNow(['a', 'b', 'c'])).toBeUndefined()
 })
