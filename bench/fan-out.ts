@@ -14,7 +14,7 @@
 import type { Bench } from './bench.js'
 import type { Gate, Row } from './figures.js'
 import { cpuMsOf } from './measure.js'
-import type { Started, System } from './systems/system.js'
+import type { Started } from './systems/system.js'
 import { inTurn } from './turns.js'
 import { Worker } from './worker.js'
 
@@ -42,11 +42,18 @@ export const fanOut: Bench = {
   question: 'how fast do appends reach 100 and 1,000 watchers?',
   run: async ({ runs, scale, systems }): Promise<readonly Row[]> => {
     const outcomes = await inTurn<Name>(systems, runs, async (system, server) => {
+      await using writer = await Worker.start(system, server)
+      await using watching = await Worker.start(system, server)
       const rates: Partial<Record<Name, number>> = {}
       for (const work of works) {
         if (work.watchers > system.watchersMax) continue
         if (work.connections === 'one' && !system.sharedWatches) continue
-        const { rate, cpu } = await deliveries(system, server, work, scale)
+        const { rate, cpu } = await deliveries(
+          server,
+          { writer, watching },
+          work,
+          system.id === 'durable-streams' ? scale * slower : scale,
+        )
         rates[work.name] = rate
         if (cpu !== undefined) rates[`CPU of ${work.name}`] = cpu
       }
@@ -54,7 +61,8 @@ export const fanOut: Bench = {
     })
     return works.flatMap(({ name, watchers, keys, connections }): readonly Row[] => {
       const where = connections === 'own' ? 'a connection each' : 'one connection'
-      const work = `4 KiB, ${shown(watchers)} watchers on ${shown(keys)} key(s), ${where}`
+      const on = keys === 1 ? '1 key' : `${shown(keys)} keys`
+      const work = `4 KiB, ${shown(watchers)} watchers on ${on}, ${where}`
       const gates: Gate[] = []
       if (connections === 'own') gates.push({ to: 'redis', ratio: watchers === 100 ? 1.2 : 1 })
       return [
@@ -79,17 +87,14 @@ export const fanOut: Bench = {
 }
 
 async function deliveries(
-  system: System,
   server: Started,
+  { writer, watching }: { readonly writer: Worker; readonly watching: Worker },
   { name, watchers, keys, connections, appends }: Work,
   scale: number,
 ): Promise<{ readonly rate: number; readonly cpu: number | undefined }> {
   const names = Array.from({ length: keys }, (_, at) => `${name.replaceAll(/\W+/g, '-')}/${at}`)
   // As many to each key, so that each watcher knows how many it gets.
-  const fewer = scale * (system.id === 'durable-streams' ? slower : 1)
-  const each = Math.max(1, Math.ceil(appends / keys / fewer))
-  await using writer = await Worker.start(system, server)
-  await using watching = await Worker.start(system, server)
+  const each = Math.max(1, Math.ceil(appends / keys / scale))
   const writes = writer.begin('spread', { keys: names, records: each * keys, inFlight, size })
   await writes.ready
   const watches = watching.begin('watch', {

@@ -109,7 +109,7 @@ export function shownGate(gate: Gate, row: Row, systems: readonly Described[]): 
   if ('bound' in gate) {
     return `${judged(median(ours), gate.bound)}: ${sign} ${shownNumber(gate.bound)} ${row.unit}`
   }
-  const label = 'to' in gate ? titleOf(gate.to, systems) : gate.label
+  const label = 'to' in gate ? labelOf(row, gate.to, systems) : gate.label
   const theirs = 'to' in gate ? valuesOf(row, gate.to) : gate.values
   if (!theirs || theirs.length === 0) return `unknown: ${sign} ${gate.ratio} × ${label}`
   const ratio = ratioOf(ours, theirs)
@@ -185,6 +185,12 @@ function failures(rows: readonly Row[], systems: readonly Described[]): readonly
 function valuesOf(row: Row, system: SystemId): readonly number[] | undefined {
   const figure = row.figures.find((each) => each.system === system)
   return figure && 'values' in figure ? figure.values : undefined
+}
+
+/** What a system's figure in a row is of: its label, else the system. */
+function labelOf(row: Row, id: SystemId, systems: readonly Described[]): string {
+  const figure = row.figures.find(({ system }) => system === id)
+  return (figure && 'values' in figure && figure.label) || titleOf(id, systems)
 }
 
 function titleOf(id: SystemId, systems: readonly Described[]): string {

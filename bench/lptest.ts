@@ -8,10 +8,10 @@
  *  s; read again with `cat`.
  *
  *  Ours runs it as a job. A peer gets it by a writer process that appends 64 KiB and more at a
- *  time, with 16 in flight where the peer keeps their order; ours gets that, too, in rows of its
- *  own. A slow peer gets the first lines only: rates are compared. The watcher is a process of its
- *  own and compares every byte with what lptest prints; of ours, every append is counted once,
- *  too. Memory is RssAnon of our server. */
+ *  time: with 16 in flight where the order of such appends is kept (Redis, NATS, durable-streams),
+ *  else one after the other; ours gets that, too, in rows of its own. A slow peer gets the first
+ *  lines only: rates are compared. The watcher is a process of its own and compares every byte with
+ *  what lptest prints; of ours, every append is counted once, too. Memory is RssAnon of our server. */
 
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
@@ -22,6 +22,7 @@ import type { Bench } from './bench.js'
 import { inPlaceOfFile, type Row } from './figures.js'
 import type { Started, System } from './systems/system.js'
 import { tailrace } from './systems/tailrace.js'
+import { gatherSizeMax } from './tasks.js'
 import { inTurn, isNamed, type Measured, type Outcomes } from './turns.js'
 import { Worker } from './worker.js'
 
@@ -134,7 +135,7 @@ async function piped(system: System, server: Started, whole: RippleShape): Promi
   const count = Math.ceil(whole.count / (slower[system.id] ?? 1))
   const shape = { length: whole.length, count }
   const key = 'output'
-  const inFlight = system.ordered && system.id !== 'file' ? pipedInFlight : 1
+  const inFlight = system.orderedSizeMax >= gatherSizeMax ? pipedInFlight : 1
   await using writer = await Worker.start(system, server)
   await using watcher = await Worker.start(system, server)
   const writing = writer.begin('pipe', { key, inFlight })
@@ -147,8 +148,7 @@ async function piped(system: System, server: Started, whole: RippleShape): Promi
   source.stdout.pipe(writer.stdin)
   const [live] = await Promise.all([watching.result, writing.result]).finally(() => source.kill())
   await exit
-  await using reader = await Worker.start(system, server)
-  const again = await reader.run('ripple', { ...shape, key, how: 'replay' })
+  const again = await watcher.run('ripple', { ...shape, key, how: 'replay' })
   return { live: rateOf(live), again: rateOf(again) }
 }
 

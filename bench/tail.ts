@@ -24,7 +24,8 @@ export const tail: Bench = {
       await using writer = await Worker.start(system, server)
       await using reader = await Worker.start(system, server)
       const length = Math.max(2 * count, Math.ceil(records / scale))
-      const args = { keys: ['log'], records: length - 1, inFlight: system.ordered ? 64 : 1, size }
+      const inFlight = system.orderedSizeMax >= size ? 64 : 1
+      const args = { keys: ['log'], records: length - 1, inFlight, size }
       const writing = writer.begin('spread', args)
       await writing.ready
       writing.go()

@@ -22,6 +22,8 @@ export type Place = {
 const checkedMax = 1_000
 /** The bytes of a pipe that are gathered before they are appended. */
 const gatherSize = 64 * 1024
+/** The most that is appended at once: a pipe gives at most 64 KiB more. */
+export const gatherSizeMax = 2 * gatherSize
 
 /** The share of its time that `rate` goes before it counts: connections and compilers warm up. */
 const warmShare = 0.3

@@ -34,7 +34,7 @@ export const durableStreams: System = {
   title: 'durable-streams',
   durability: 'the npm server on files, each append synced; @durable-streams/client over TCP',
   keyed: false,
-  ordered: true,
+  orderedSizeMax: Number.POSITIVE_INFINITY,
   watchersMax: 100,
   sharedWatches: true,
   found: () => found('durable-streams'),

@@ -41,7 +41,7 @@ export const etcd: System = {
   durability: 'one server, its log synced; etcd3 over TCP',
   keyed: true,
   // Puts that are in flight together are applied in any order.
-  ordered: false,
+  orderedSizeMax: 0,
   watchersMax: 100,
   sharedWatches: true,
   found: () => found('etcd'),

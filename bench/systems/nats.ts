@@ -46,7 +46,7 @@ export const nats: System = {
   title: 'NATS JetStream',
   durability: 'one server, files, sync_interval always; @nats-io/transport-node over TCP',
   keyed: true,
-  ordered: true,
+  orderedSizeMax: Number.POSITIVE_INFINITY,
   watchersMax: 1_000,
   sharedWatches: true,
   found: () => found('nats'),

@@ -75,7 +75,8 @@ export const postgres: System = {
   title: 'PostgreSQL',
   durability: 'fsync and synchronous_commit on; pg on a Unix socket, 16 connections',
   keyed: true,
-  ordered: false,
+  // Statements in flight are on several connections.
+  orderedSizeMax: 0,
   // Each watcher is a process of the server.
   watchersMax: 100,
   sharedWatches: false,

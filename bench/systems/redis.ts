@@ -28,7 +28,7 @@ export const redis: System = {
   title: 'Redis',
   durability: 'append-only file, fsync always, never rewritten; ioredis on a Unix socket',
   keyed: true,
-  ordered: true,
+  orderedSizeMax: Number.POSITIVE_INFINITY,
   watchersMax: 1_000,
   sharedWatches: false,
   found: () => found('redis'),

@@ -41,8 +41,9 @@ export type System = {
   readonly durability: string
   /** True if it has values that are put and got by key. */
   readonly keyed: boolean
-  /** True if appends of one client land in the order of their calls, however many are in flight. */
-  readonly ordered: boolean
+  /** The largest append that lands in the order of the calls, however many one client has in
+   *  flight, in bytes; 0 where none does. */
+  readonly orderedSizeMax: number
   /** The most watchers that it is asked to have, each on a connection of its own. */
   readonly watchersMax: number
   /** True if many watchers can share one connection. */

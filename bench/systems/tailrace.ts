@@ -2,6 +2,7 @@
 
 import { join } from 'node:path'
 import { connect } from '../../src/client/node.js'
+import { smallSizeMax } from '../../src/client/small.js'
 import { mainFile, programVersion } from '../../src/local/installation.js'
 import { findServer, urlOf, youngHeap } from '../../src/local/local.js'
 import { ServerProcess } from './server-process.js'
@@ -12,7 +13,8 @@ export const tailrace: System = {
   title: 'Tailrace',
   durability: 'synced before each answer; its default client on a Unix socket',
   keyed: true,
-  ordered: true,
+  // What is larger goes over HTTP, each append by itself: rfc/12, rule 37.
+  orderedSizeMax: smallSizeMax / 2,
   watchersMax: 1_000,
   sharedWatches: true,
   found: () => ({ version: programVersion() }),

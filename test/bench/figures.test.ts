@@ -68,6 +68,7 @@ test('a gate is met at its bound, more and less alike', () => {
   const time: Row = { ...rate, unit: 'ms', better: 'less' }
   expect(shownGate(gate, time, systems)).toBe('met: 0.50 × Redis (≤ 0.5)')
   expect(shownGate({ ...gate, ratio: 0.49 }, time, systems)).toContain('missed')
+  expect(shownGate({ to: 'file', ratio: 2 }, rate, systems)).toContain(': 0.10 × `cat` (≥ 2)')
   expect(shownGate({ bound: 50 }, time, systems)).toBe('met: ≤ 50.0 ms')
   expect(shownGate({ label: 'one write', values: [20, 25, 30], ratio: 2 }, time, systems)).toBe(
     'met: 2.00 × one write (≤ 2)',
