@@ -8,7 +8,7 @@ import { Wakeup } from '../base/wakeup.js'
 import { TailraceError } from '../error.js'
 
 /** The largest number of watches, streamed answers and requests that wait, of all connections
- *  together. Each holds up to 11 KB. */
+ *  together. A watch holds 3 KB, and up to 10 KB if nobody else watches its key. */
 export const openWaitsMax = 8_192
 
 /** A wait, or a watch. `abort` ends it with a reason. */

@@ -20,8 +20,8 @@ const copiedSizeMax = 2 * 1024
 /** The number of bytes that may wait in a socket before its watches wait. A larger one is no
  *  faster. */
 export const backlogSize = 1024 * 1024
-/** The number of frames that may wait in a socket before its watches wait: each takes about 1 KiB
- *  of memory besides its bytes. */
+/** The number of frames that may wait in a socket before its watches wait: one that was written
+ *  alone takes about 1 KiB of memory besides its bytes. */
 export const backlogFramesMax = 1_024
 /** The number of bytes that may wait in all sockets of a server together before the watches of each
  *  socket with a backlog wait. */

@@ -134,7 +134,7 @@ export class Routes {
     }
     const parsed = parseArgs(body)
     const args = spec.namespaced
-      ? { ...parsed, ...scopeOf(spec, namespace ?? primary) }
+      ? { ...parsed, namespace: scopeOf(spec, namespace ?? primary) }
       : (parsed as Args)
     const run = (call: Call) => handle(args, call)
     return now ? { spec, args, run, now: () => now(args) } : { spec, args, run }
@@ -162,16 +162,15 @@ function argsOf(spec: RequestSpec, request: Request): Args {
   return {
     ...names,
     ...(spec.path.endsWith('*') && { key }),
-    ...(spec.namespaced && scopeOf(spec, namespaceOf(request))),
+    ...(spec.namespaced && { namespace: scopeOf(spec, namespaceOf(request)) }),
     ...queryOf(spec, request),
   }
 }
 
 /** Returns the namespace of a request that takes one. Throws EPERM if the request writes to a
  *  reserved namespace. */
-function scopeOf(spec: RequestSpec, namespace: string): { readonly namespace?: string } {
-  if (!spec.namespaced) return {}
-  return { namespace: spec.right === 'write' ? checkWritable(namespace) : namespace }
+function scopeOf(spec: RequestSpec, namespace: string): string {
+  return spec.right === 'write' ? checkWritable(namespace) : namespace
 }
 
 /** Parses the query. Throws EINVAL. */

@@ -38,7 +38,8 @@ it('appends to many watches of one connection leave with one write a turn', asyn
     expect(frame).toMatchObject({ type: 'append', index })
     next.set(frame.id, index)
   }
-  expect(writes()).toBeLessThanOrEqual(2 * appends)
+  // On a busy machine the turns are short, and there are more of them. Without them there are 294.
+  expect(writes()).toBeLessThan(100)
 })
 
 it('a watch makes no AbortController', async () => {
