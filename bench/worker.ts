@@ -1,17 +1,22 @@
-/** A process of its own for a writer or a watcher: it is forked from this file, connects to a
- *  system, and does the tasks that it is told. */
+/** A process of its own for a writer or a watcher: it is forked from this file (bundled), connects to
+ *  a system, and does the tasks that it is told. */
 
 import { type ChildProcess, fork } from 'node:child_process'
 import { once } from 'node:events'
 import type { Writable } from 'node:stream'
 import { fileURLToPath } from 'node:url'
 import { type Deferred, deferred } from '../src/base/deferred.js'
+import { bundleWorker } from './bundle.js'
+import { peersDirectory } from './systems/fetched.js'
 import type { Started, System, SystemId } from './systems/system.js'
 import { systemOf } from './systems/systems.js'
 import { type Place, tasks } from './tasks.js'
 
 /** The time after which a task is given up, in ms. */
 const taskMsMax = 45_000
+
+/** The program of all workers, built for the first one. */
+const bundle: { file?: Promise<string> } = {}
 
 type Tasks = typeof tasks
 type TaskName = keyof Tasks
@@ -51,9 +56,13 @@ export class Worker implements AsyncDisposable {
 
   /** Starts a worker and connects it. */
   static async start({ id }: System, { address }: Started): Promise<Worker> {
-    const child = fork(fileURLToPath(import.meta.url), [id, address], {
+    bundle.file ??= bundleWorker()
+    const child = fork(await bundle.file, [id, address], {
       stdio: ['pipe', 'inherit', 'inherit', 'ipc'],
       serialization: 'advanced',
+      execArgv: [],
+      // The bundle stands elsewhere, and would look for the peers elsewhere.
+      env: { ...process.env, TAILRACE_BENCH_PEERS: peersDirectory },
     })
     const worker = new Worker(child)
     try {
