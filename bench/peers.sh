@@ -8,7 +8,7 @@
 set -euo pipefail
 
 repository=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-peers=${TAILRACE_BENCH_PEERS:-$repository/.peers}
+peers=$(realpath -m "${TAILRACE_BENCH_PEERS:-$repository/.peers}")
 # The least version of NATS. Older ones lose acknowledged writes.
 nats_least=2.15
 # The program and the libraries that its package needs.

@@ -98,7 +98,9 @@ async function write(report: Report, { record, out = outputDefault }: Wanted): P
   await mkdir(out, { recursive: true })
   await writeFile(join(out, 'table.md'), table)
   await writeFile(join(out, 'figures.json'), values)
-  if (record && report.failed.length === 0) {
+  if (record && report.failed.length > 0) {
+    console.error('nothing is recorded, because a benchmark failed')
+  } else if (record) {
     const page = new URL('README.md', here)
     await writeFile(page, withSection(await readFile(page, 'utf8'), table))
     await writeFile(new URL('figures.json', here), values)

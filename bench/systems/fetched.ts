@@ -2,12 +2,13 @@
  *  own. */
 
 import { readFileSync } from 'node:fs'
-import { join } from 'node:path'
+import { join, resolve } from 'node:path'
 import { fileURLToPath, pathToFileURL } from 'node:url'
 
 /** The folder, which `TAILRACE_BENCH_PEERS` names; `.peers` of the repository unless it is set. */
-export const peersDirectory =
-  process.env['TAILRACE_BENCH_PEERS'] || fileURLToPath(new URL('../../.peers', import.meta.url))
+export const peersDirectory = resolve(
+  process.env['TAILRACE_BENCH_PEERS'] || fileURLToPath(new URL('../../.peers', import.meta.url)),
+)
 
 /** The list that peers.sh writes: a name, a tab, and its version or `missing: ` and the reason. */
 export function found(name: string): { readonly version: string } | { readonly missing: string } {
