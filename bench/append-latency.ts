@@ -28,7 +28,7 @@ const otherLoad = {
   keys: 100,
   inFlight: 16,
   size,
-  ms: 40_000,
+  ms: 65_000,
 } as const
 
 type Load = 'alone' | 'under load'

@@ -13,7 +13,7 @@ import { systemOf } from './systems/systems.js'
 import { type Place, tasks } from './tasks.js'
 
 /** The time after which a task is given up, in ms. */
-const taskMsMax = 45_000
+const taskMsMax = 90_000
 
 /** The program of all workers, built for the first one. */
 const bundle: { file?: Promise<string> } = {}
