@@ -25,6 +25,7 @@ const order: readonly (readonly string[])[] = [
   ['error'],
   ['base'],
   ['blob'],
+  ['journal'],
   ['engine'],
   ['content'],
   ['treeobj'],

@@ -16,6 +16,11 @@ export function hashBlob(bytes: Uint8Array): Blobref {
   return blobrefOfHex(output.toString('hex'))
 }
 
+/** Returns the 32 bytes of the digest of a blob. REQUIRES: `bytes` is at most 1 MiB. */
+export function digestOf(bytes: Uint8Array): Buffer {
+  return digest(bytes, 32)
+}
+
 /** Returns the ref of a tree node. REQUIRES: `bytes` is at most 1 MiB (rfc/3, rule 5). */
 export function hashNode(bytes: Uint8Array): Blobref {
   return blobrefOfHex(digest(bytes, 64).toString('hex', 32, 64))

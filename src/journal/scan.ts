@@ -1,0 +1,92 @@
+/** Finds the records of a segment again after a crash, and tells a torn tail from damage. See rfc/21,
+ *  rules 8 and 9.
+ *  Invariant: nothing is written. A record is found only if its head is whole; the last one of the
+ *  journal only if its body is whole, too. */
+
+import { hashBlob, hashNode } from '../blob/hash.js'
+import { TailraceError } from '../error.js'
+import { fixedSize, markSize, parseFixed, parseHead, type RecordHead } from './record.js'
+import type { SegmentHeader } from './segment.js'
+import type { Window } from './window.js'
+
+/** A record in its segment. */
+export type FoundRecord = RecordHead & {
+  readonly segment: number
+  /** The offset of the record in the segment's file, in bytes. */
+  readonly at: number
+  /** The offset of the body. */
+  readonly bodyAt: number
+  /** The offset behind the record. */
+  readonly end: number
+}
+
+/** Reads the record at an offset. Undefined where no whole head is there. A body may reach behind
+ *  the end of the file. Throws ECORRUPT, and what node:fs throws. */
+export async function recordAt(
+  window: Window,
+  header: SegmentHeader,
+  at: number,
+): Promise<FoundRecord | undefined> {
+  const start = await window.bytes(at, fixedSize)
+  if (start.length < fixedSize) return undefined
+  const fixed = parseFixed(start, header.mark)
+  if (!fixed || at + fixedSize + fixed.headSize > window.size) return undefined
+  const head = parseHead(await window.bytes(at, fixedSize + fixed.headSize), fixed)
+  if (!head) return undefined
+  const bodyAt = at + fixedSize + fixed.headSize
+  return { ...head, segment: header.id, at, bodyAt, end: at + head.size }
+}
+
+/** Yields the records of a segment from an offset on, whose numbers follow `after` without a gap.
+ *  It ends where the next one is not whole; the caller looks if the segment ends there. Throws
+ *  ECORRUPT, and what node:fs throws. */
+export async function* recordsFrom(
+  window: Window,
+  header: SegmentHeader,
+  from: { readonly offset: number; readonly after: number },
+): AsyncGenerator<FoundRecord> {
+  let { offset, after } = from
+  for (;;) {
+    const record = await recordAt(window, header, offset)
+    if (!record || record.number !== after + 1 || record.end > window.size) return
+    yield record
+    offset = record.end
+    after = record.number
+  }
+}
+
+/** Resolves to true if the bytes of all blobs of a record are those that its refs name. */
+export async function isBodyWhole(window: Window, record: FoundRecord): Promise<boolean> {
+  for (const { ref, offset, length } of record.blobs) {
+    const bytes = await window.bytes(record.bodyAt + offset, length)
+    if (bytes.length < length) return false
+    if (hashBlob(bytes) !== ref && hashNode(bytes) !== ref) return false
+  }
+  return true
+}
+
+/** Resolves to true if a whole record with a number above `after` stands behind an offset. Then what
+ *  is at the offset is damage: a record is written only after the one before it was durable. Throws
+ *  what node:fs throws. */
+export async function hasRecordBehind(
+  window: Window,
+  header: SegmentHeader,
+  from: { readonly offset: number; readonly after: number },
+): Promise<boolean> {
+  const step = 128 * 1024
+  for (let at = from.offset + 1; at < window.size; at += step) {
+    const bytes = await window.bytes(at, step + markSize - 1)
+    for (let found = bytes.indexOf(header.mark); found >= 0; ) {
+      const record = await recordAt(window, header, at + found).catch(ignoreDamage)
+      if (record && record.number > from.after) return true
+      found = bytes.indexOf(header.mark, found + 1)
+    }
+  }
+  return false
+}
+
+/** A right seal over a head that cannot be read is no record. Throws everything else. */
+function ignoreDamage(error: unknown): undefined {
+  if (error instanceof TailraceError && error.code === 'ECORRUPT') return undefined
+  throw error
+}
