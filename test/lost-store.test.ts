@@ -15,10 +15,12 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { hasAllPages, newestMeta } from '../src/engine/lmdb-file.js'
+import { segmentName } from '../src/journal/segment.js'
 import { checkStore, open } from '../src/open.js'
 
 let directory = ''
 const file = () => join(directory, 'store', 'data.mdb')
+const journal = () => join(directory, 'store', 'journal')
 
 beforeEach(async () => {
   directory = await mkdtemp(join(tmpdir(), 'tailrace-lost-'))
@@ -57,11 +59,37 @@ describe('a store is lost, not new, where', () => {
     await expectLost()
   })
 
-  it.each([0, 512, 8_192, 12_288, 100_000])('its data file was cut to %d bytes', async (size) => {
+  it.each([0, 512, 8_192, 12_288, 20_480])('its data file was cut to %d bytes', async (size) => {
     await truncate(file(), size)
     const bytes = await readFile(file())
     await expectLost()
     expect(await readFile(file())).toEqual(bytes)
+  })
+
+  it('its journal is gone', async () => {
+    await rm(journal(), { recursive: true })
+    await expectLost()
+  })
+
+  it('its journal is empty', async () => {
+    await rm(journal(), { recursive: true })
+    await mkdir(journal())
+    await expectLost()
+  })
+
+  it.each([0, 63, 64, 1_000])('its last segment was cut to %d bytes', async (size) => {
+    const path = join(journal(), segmentName(1))
+    await truncate(path, size)
+    await expectLost()
+    expect((await stat(path)).size).toBe(size)
+  })
+
+  it('its journal is there, and its data file is not', async () => {
+    await rm(file())
+    await rm(join(directory, 'format.json'))
+    const before = await readFile(join(journal(), segmentName(1)))
+    await expect(open({ directory })).rejects.toMatchObject({ code: 'ECORRUPT' })
+    expect(await readFile(join(journal(), segmentName(1)))).toEqual(before)
   })
 })
 

@@ -20,7 +20,7 @@ export type Collected = {
   readonly longestStepMs: number
   /** The number of steps. */
   readonly steps: number
-  /** The bytes of freed pages that were overwritten; absent unless something was forgotten
+  /** The bytes of what was freed that were written over; absent unless something was forgotten
    *  before. */
   readonly overwritten?: number
 }

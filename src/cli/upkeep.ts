@@ -60,7 +60,7 @@ function linesOf(collected: Collected): string[] {
     `${steps} ${steps === 1 ? 'step' : 'steps'}, the longest took ${longestStepMs.toFixed(1)} ms`,
     ...(overwritten === undefined
       ? []
-      : [`wrote over ${overwritten} bytes of freed pages, since something was forgotten`]),
+      : [`wrote over ${overwritten} bytes of what was freed, since something was forgotten`]),
   ]
 }
 

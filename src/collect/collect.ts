@@ -154,16 +154,17 @@ export class Collector implements Pick<Upkeep, 'collect'>, AsyncDisposable {
         onProgress: (done) => run.onProgress({ phase: 'mark', done }),
       })
       await markInUse(this.#ports, mark, { durable: !run.dryRun, signal: run.signal })
-      const collected = await this.#sweep(collection, mark.set, { ...run, thorough, uploads })
+      const swept = await this.#sweep(collection, mark.set, { ...run, thorough, uploads })
+      const { overwritten = 0, ...collected } = swept
       if (!run.dryRun) this.#left = engine.stored
-      const overwritten = !run.dryRun && covered > record.swept ? await this.#overwrite(run) : 0
       await this.#note(run, (now) => ({
         ...now,
         ...{ running: false, after: 0, thorough: false, left: this.#left },
         // A forget that came meanwhile counts for the next collection.
         swept: thorough && !stale ? covered : now.swept,
       }))
-      return { ...collected, ...(overwritten > 0 && { overwritten }) }
+      const forgot = !run.dryRun && covered > record.swept
+      return { ...collected, ...(forgot && overwritten > 0 && { overwritten }) }
     } catch (error) {
       // A collection that a close cuts off goes on later; any other error ends it.
       if (!this.#closing.signal.aborted && !isCode(error, 'ECLOSED')) {
@@ -185,7 +186,7 @@ export class Collector implements Pick<Upkeep, 'collect'>, AsyncDisposable {
     const total = engine.stored
     const live = { count: 0, size: 0 }
     const freed = { count: 0, size: 0 }
-    let [steps, scanned, longestStepMs] = [0, 0, 0]
+    let [steps, scanned, overwritten, longestStepMs] = [0, 0, 0, 0]
     for (let after: number | undefined = run.after; after !== undefined; ) {
       const dead: Blobref[] = []
       const isLive = (ref: Blobref, size: number) => {
@@ -205,6 +206,7 @@ export class Collector implements Pick<Upkeep, 'collect'>, AsyncDisposable {
       after = swept.next
       steps++
       scanned += swept.scanned
+      overwritten += swept.overwritten ?? 0
       freed.count += swept.freed.count
       freed.size += swept.freed.size
       run.onProgress({ phase: 'sweep', done: Math.min(scanned, total), total })
@@ -214,16 +216,7 @@ export class Collector implements Pick<Upkeep, 'collect'>, AsyncDisposable {
     }
     const known = run.after === 0
     const inUse = known ? live : { count: marked.count, size: engine.stored }
-    return { dryRun, live: inUse, freed, longestStepMs, steps }
-  }
-
-  /** Overwrites freed pages, so that forgotten bytes do not stay in them.
-   *  Returns the number of bytes. */
-  #overwrite({ signal, onProgress }: Run): Promise<number> {
-    return this.#ports.engine.overwriteFreed({
-      signal,
-      onProgress: (done) => onProgress({ phase: 'overwrite', done }),
-    })
+    return { dryRun, live: inUse, freed, longestStepMs, steps, overwritten }
   }
 
   #noteAfter(run: Run, after: number): Promise<void> {

@@ -9,8 +9,8 @@ import { makeDirectory } from '../base/make-directory.js'
 import { assertOwnDirectory, assertOwnFile, closeOwnDirectory } from '../base/own.js'
 import { TailraceError } from '../error.js'
 import { formatFile, readFormat, settleFormat } from './format-file.js'
-import { openLmdb } from './lmdb.js'
-import type { LmdbEngine } from './lmdb-engine.js'
+import type { LocalEngine } from './local-engine.js'
+import { openLocal } from './local-open.js'
 import { dataFile, hasStore } from './openable.js'
 
 /** Opens the store of a data directory. Where there is none it makes both, with mode 0700, unless
@@ -20,7 +20,7 @@ import { dataFile, hasStore } from './openable.js'
 export async function openDirectory(
   directory: string,
   options: { readonly environment: Environment; readonly existing?: boolean },
-): Promise<LmdbEngine> {
+): Promise<LocalEngine> {
   const { environment, existing = false } = options
   const path = join(directory, 'store')
   await assertOwnDirectory(directory)
@@ -32,7 +32,7 @@ export async function openDirectory(
     throw new TailraceError('ENOENT', `there is no store in ${directory}: name its directory`)
   }
   if (!existing) await makeDirectory(directory)
-  const engine = await openLmdb(path, { environment, existing: existing || format !== undefined })
+  const engine = await openLocal(path, { environment, existing: existing || format !== undefined })
   try {
     await settleFormat(directory, engine)
     return engine

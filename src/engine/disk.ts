@@ -25,19 +25,19 @@ export async function isFull(directory: string, size: number): Promise<boolean> 
   }
 }
 
-/** Returns the bytes that the files of a directory take on the disk. Undefined where the
+/** Returns the bytes that the files below a directory take on the disk. Undefined where the
  *  directory is gone. */
 export async function diskSizeOf(directory: string): Promise<number | undefined> {
-  try {
-    let size = 0
-    for (const name of await readdir(directory)) {
-      const { blocks } = await stat(join(directory, name))
-      size += blocks * blockSize
-    }
-    return size
-  } catch {
-    return undefined
+  const entries = await readdir(directory, { withFileTypes: true }).catch(() => undefined)
+  if (!entries) return undefined
+  let size = 0
+  for (const entry of entries) {
+    const path = join(directory, entry.name)
+    if (entry.isDirectory()) size += (await diskSizeOf(path)) ?? 0
+    // A file may have gone since.
+    else size += ((await stat(path).catch(() => undefined))?.blocks ?? 0) * blockSize
   }
+  return size
 }
 
 /** Writes and syncs a file of `size` and `slack` bytes, at most `probeSizeMax`, then removes it.

@@ -103,8 +103,8 @@ export type SweepStep = {
   readonly sparedSince: number
   /** True if the step only looks, and frees nothing. */
   readonly dryRun: boolean
-  /** True if the step frees every blob that is not live, whatever has to move for it. Otherwise a
-   *  small one may stay while most of the pack that it is in is live. */
+  /** True if the step leaves no byte of a blob that is not live in the files, nor of one that an
+   *  earlier step freed. Otherwise some may stay, though nobody can read them. */
   readonly thorough?: boolean
 }
 
@@ -117,6 +117,8 @@ export type Swept = {
   readonly scanned: number
   /** The blobs that were freed, and their bytes. */
   readonly freed: { readonly count: number; readonly size: number }
+  /** The bytes of files that a thorough step wrote over. Absent: none. */
+  readonly overwritten?: number
 }
 
 /** A collection that is under way until it is disposed of. It spares every ref that is put,
@@ -128,13 +130,6 @@ export interface Collection extends Disposable {
    *  step is under way), ECORRUPT, ENOSPC, EIO, ECLOSED (the engine or the collection); then
    *  nothing of the step was freed. */
   step(step: SweepStep): Promise<Swept>
-}
-
-/** The options of `Engine.overwriteFreed`. */
-export type OverwriteOptions = {
-  readonly signal: AbortSignal
-  /** Called with the number of bytes that were written so far. */
-  readonly onProgress?: (done: number) => void
 }
 
 /** The bytes of records after which a step ends. */
@@ -175,10 +170,6 @@ export interface Engine extends AsyncDisposable {
 
   /** Begins a collection. Throws EBUSY while another one is under way, ECLOSED. */
   beginCollection(): Collection
-
-  /** Writes zeros over what deleted blobs have left in files, and returns the number of bytes that
-   *  it wrote. Throws ECANCELED, EBUSY, EIO, ECLOSED. */
-  overwriteFreed(options: OverwriteOptions): Promise<number>
 
   /** Returns the head of a namespace. Undefined where there is no such namespace. Throws
    *  ECLOSED. */

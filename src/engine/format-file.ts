@@ -6,10 +6,10 @@ import { join } from 'node:path'
 import { syncDirectory } from '../base/make-directory.js'
 import { TailraceError } from '../error.js'
 
-/** The format of a data directory that this version writes and reads. */
-export const formatVersion = 1
+/** The format of a data directory that this version writes. It reads older ones, too. */
+export const formatVersion = 2
 
-type Format = { readonly storeId: string }
+type Format = { readonly storeId: string; readonly format: number }
 
 /** Checks that `format.json`, if it is there, names this store. Throws EMISCONFIGURED (it names
  *  another one, or has a newer format). */
@@ -18,7 +18,8 @@ export async function checkFormat(directory: string, storeId: string): Promise<v
   if (format && format.storeId !== storeId) throw foreign(directory)
 }
 
-/** Writes the file where it is missing, or has the id that the store had before it was copied.
+/** Writes the file where it is missing, has an older format, or has the id that the store had before
+ *  it was copied.
  *  REQUIRES: the store is open, so that no other process writes here. Throws EMISCONFIGURED (it
  *  names another store). */
 export async function settleFormat(
@@ -27,8 +28,8 @@ export async function settleFormat(
 ): Promise<void> {
   const { storeId, formerId } = store
   const format = await readFormat(directory)
-  if (format?.storeId === storeId) return
-  if (format && format.storeId !== formerId) throw foreign(directory)
+  if (format?.storeId === storeId && format.format === formatVersion) return
+  if (format && format.storeId !== storeId && format.storeId !== formerId) throw foreign(directory)
   await writeFormat(directory, storeId)
 }
 
@@ -42,11 +43,11 @@ export async function readFormat(directory: string): Promise<Format | undefined>
   })
   if (text === undefined) return undefined
   const { format, storeId } = parse(path, text)
-  if (format !== formatVersion) {
-    const message = `${path} has format ${String(format)}; this program reads ${formatVersion}: use a newer one`
+  if (typeof format !== 'number' || format < 1 || format > formatVersion) {
+    const message = `${path} has format ${String(format)}; this program reads up to ${formatVersion}: use a newer one`
     throw new TailraceError('EMISCONFIGURED', message)
   }
-  return { storeId: String(storeId) }
+  return { storeId: String(storeId), format }
 }
 
 function parse(path: string, text: string): Readonly<Record<string, unknown>> {

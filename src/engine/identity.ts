@@ -19,9 +19,10 @@ import { encodeNamespace, parseDeadKey, parseNamespace } from './record.js'
 import type { Table, Tables, Writes } from './tables.js'
 
 /** The number of the format of this version. A store with a higher one is refused. */
-export const format = 1
+export const format = 2
 
-const formatKey = Buffer.from('format')
+/** The key of the format in the table `meta`. */
+export const formatKey = Buffer.from('format')
 const storeIdKey = Buffer.from('storeId')
 const formerIdKey = Buffer.from('formerId')
 const filesKey = Buffer.from('files')
@@ -41,7 +42,10 @@ export type Identity = {
 
 /** Returns the identities of a store's files. REQUIRES: the data file is there. Throws what
  *  node:fs throws. */
-export async function storeFiles(directory: string): Promise<StoreFiles> {
+export async function storeFiles(
+  directory: string,
+  dataPath = join(directory, dataFile),
+): Promise<StoreFiles> {
   const identify = (path: string) => {
     const descriptor = openSync(path, 'r')
     try {
@@ -50,14 +54,34 @@ export async function storeFiles(directory: string): Promise<StoreFiles> {
       closeSync(descriptor)
     }
   }
-  const data = await identify(join(directory, dataFile))
+  const data = await identify(dataPath)
   return { directory: await identify(directory), data }
+}
+
+/** True if the tables say that a store is there. */
+export function isStore(meta: Table): boolean {
+  return meta.get(storeIdKey) !== undefined
+}
+
+/** Adds to `writes` the record of a store's files after its data file was made anew. The record of a
+ *  copy stays as it is, so that the copy is still known as one. Throws what node:fs throws. */
+export async function refile(
+  directory: string,
+  data: string,
+  { from, to, writes }: { readonly from: Table; readonly to: Table; readonly writes: Writes },
+): Promise<void> {
+  const recorded = readFiles(from)
+  if (!recorded) return
+  const isCopy = !areSame(recorded, await storeFiles(directory))
+  const files = isCopy ? recorded : await storeFiles(directory, data)
+  writes.put(to, filesKey, encodeFiles(files))
 }
 
 /** Checks the format of a store. Throws EMISCONFIGURED if it is newer than this version's. */
 export function assertFormat(meta: Table, directory: string): void {
   const found = read(meta, formatKey)
-  if (found === undefined || found === format) return
+  // Older ones are brought up to this one (`migrate.ts`).
+  if (found === undefined || (typeof found === 'number' && found <= format)) return
   throw new TailraceError(
     'EMISCONFIGURED',
     `the store in ${directory} has format ${String(found)}, this version knows ${format}: use the version that made it`,
@@ -68,7 +92,7 @@ export function assertFormat(meta: Table, directory: string): void {
  *  is used: those of a new store, a copy, or an older format. REQUIRES: the caller has the lock.
  *  Throws EBUSY (a process of a version without the lock has the store open), ECORRUPT. */
 export function identify(
-  tables: Tables,
+  tables: Pick<Tables, 'meta' | 'namespaces'>,
   files: StoreFiles,
   options: {
     readonly environment: Environment

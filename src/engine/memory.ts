@@ -129,11 +129,6 @@ export class MemoryEngine implements Engine {
   }
 
   /** Returns 0: deleted blobs are in no file. */
-  async overwriteFreed(): Promise<number> {
-    this.#moves.assertOpen()
-    return 0
-  }
-
   async diskSize(): Promise<undefined> {
     return undefined
   }

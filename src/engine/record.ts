@@ -1,18 +1,12 @@
-/** Encodes and decodes the keys and values of the durable engine's tables; `pack.ts` does packs.
- *  See rfc/4, rules 16 to 19. Pure. Integers are big-endian, so that keys sort as their numbers do.
+/** Encodes and decodes the keys and values of the durable engine's tables. See rfc/4, rules 16 to
+ *  19. Pure. Integers are big-endian, so that keys sort as their numbers do.
  *  The parsers throw ECORRUPT. */
 
 import { corrupt, isCount } from '../base/stored.js'
 import { type Blobref, blobrefAt, digestSize, writeDigest } from '../blob/blobref.js'
 import { decode, encode, type Plain } from '../blob/codec.js'
+import type { Place, Point } from '../journal/journal.js'
 import type { Namespace, Root } from './engine.js'
-
-/** The place of a blob. `offset` is 0 for a bare record. */
-export type BlobPlace = {
-  readonly record: number
-  readonly offset: number
-  readonly length: number
-}
 
 /** A root as it is stored: `ordinal` counts the namespace's roots, densely. */
 export type StoredRoot = { readonly ordinal: number; readonly root: Root }
@@ -24,28 +18,6 @@ export type StoredNamespace = {
   readonly namespace: Namespace
 }
 
-/** Returns the key of a pack. */
-export function packKey(record: number): Buffer {
-  const key = Buffer.allocUnsafe(8)
-  writeUint64(key, record, 0)
-  return key
-}
-
-/** Returns the key of a bare record. */
-export function bareKey(record: number, ref: Blobref): Buffer {
-  const key = Buffer.allocUnsafe(8 + digestSize)
-  writeUint64(key, record, 0)
-  writeDigest(ref, key, 8)
-  return key
-}
-
-/** Parses the key of a record. `ref` is undefined for a pack. */
-export function parseBlobKey(key: Uint8Array): { record: number; ref: Blobref | undefined } {
-  if (key.length !== 8 && key.length !== 8 + digestSize) throw corrupt('a stored blob key')
-  const ref = key.length === 8 ? undefined : blobrefAt(key, 8)
-  return { record: readUint64(key, 0), ref }
-}
-
 /** Returns the key of a ref in the index: its digest. */
 export function indexKey(ref: Blobref): Buffer {
   const key = Buffer.allocUnsafe(digestSize)
@@ -54,22 +26,43 @@ export function indexKey(ref: Blobref): Buffer {
 }
 
 /** Encodes a place, the value of the index. */
-export function encodePlace(place: BlobPlace): Buffer {
+export function encodePlace(place: Place): Buffer {
   const value = Buffer.allocUnsafe(16)
-  writeUint64(value, place.record, 0)
+  writeUint64(value, place.segment, 0)
   value.writeUInt32BE(place.offset, 8)
   value.writeUInt32BE(place.length, 12)
   return value
 }
 
 /** Parses a place. */
-export function parsePlace(value: Buffer): BlobPlace {
+export function parsePlace(value: Buffer): Place {
   if (value.length !== 16) throw corrupt('a stored index entry')
   return {
-    record: readUint64(value, 0),
+    segment: parseUint64(value, 0),
     offset: value.readUInt32BE(8),
     length: value.readUInt32BE(12),
   }
+}
+
+/** Encodes a point of the journal, the watermark of the tables. */
+export function encodePosition({ segment, offset, number }: Point): Buffer {
+  return encode([segment, offset, number])
+}
+
+/** Parses a point of the journal. */
+export function parsePosition(value: Uint8Array): Point {
+  const fields = decode(value)
+  if (!Array.isArray(fields)) throw corrupt('a stored watermark')
+  const [segment, offset, number] = fields as readonly unknown[]
+  if (!isCount(segment) || !isCount(offset) || !isCount(number)) throw corrupt('a stored watermark')
+  return { segment, offset, number }
+}
+
+/** Returns a number as a key, so that keys sort as their numbers do. */
+export function uint64(value: number): Buffer {
+  const bytes = Buffer.allocUnsafe(8)
+  writeUint64(bytes, value, 0)
+  return bytes
 }
 
 /** Returns the key of a root. */
@@ -154,7 +147,8 @@ function writeUint64(target: Buffer, value: number, offset: number): void {
   target.writeUInt32BE(value >>> 0, offset + 4)
 }
 
-function readUint64(bytes: Uint8Array, offset: number): number {
+/** Parses a number of 64 bits. */
+export function parseUint64(bytes: Uint8Array, offset: number): number {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
   const value = view.getUint32(offset) * 0x1_0000_0000 + view.getUint32(offset + 4)
   if (!Number.isSafeInteger(value)) throw corrupt('a stored number')

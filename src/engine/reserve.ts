@@ -1,6 +1,6 @@
 /** The reserve: a file of random bytes that is cut on a full disk, so that transactions which free
- *  space have some. LMDB needs space even to delete, since it writes a changed page to another
- *  place. See rfc/4, rule 31.
+ *  space have some: a record that drops blobs takes space itself, and so do the tables. See rfc/4,
+ *  rule 31.
  *  Invariant: the file is shorter than `reserveSize` only if a part was given to such transactions,
  *  or the disk had no room for it. */
 
@@ -12,8 +12,7 @@ import { isFullError } from './disk.js'
 
 /** The size of the whole reserve, in bytes. */
 export const reserveSize = 4 * 1024 * 1024
-/** The size of the store's file, in bytes, from which on it has a reserve: a new store
- *  takes little space. */
+/** The bytes of blobs from which on a store has a reserve: a new store takes little space. */
 export const reservedSizeMin = 4 * reserveSize
 /** The bytes that are given back to the disk at a time. */
 const releaseStep = 1024 * 1024
@@ -32,6 +31,11 @@ export class Reserve {
     this.#directory = directory
     this.#path = join(directory, 'reserve')
     this.#size = sizeOf(this.#path)
+  }
+
+  /** True if the file has any bytes. */
+  get isThere(): boolean {
+    return this.#size > 0
   }
 
   /** True if the file has all its bytes. */

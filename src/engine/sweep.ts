@@ -1,170 +1,114 @@
-/** Plans one step of a sweep over the records of blobs. Records without a live blob are removed.
- *  Packs with few live blobs are removed too, and these blobs move
- *  to new packs. See rfc/4, rule 27.
- *  Invariant: it only adds writes to a transaction. A blob that moves is written to its new place
- *  by the transaction that removes the old one. */
+/** Plans one step of a collection over a part of a segment: which blobs are dropped, which move. See
+ *  rfc/4, rule 27. Pure, but for the questions that it asks.
+ *  Invariant: a blob is dropped only if the index finds it at this very place, and it is neither in
+ *  use nor spared. */
 
-import type { Blob } from '../blob/blob.js'
 import type { Blobref } from '../blob/blobref.js'
-import { type SweepStep, type Swept, sweepRefsMax, sweepStepSize } from './engine.js'
-import { encodePack, packedIn, packedSize, packRoom } from './pack.js'
-import { type BlobPlace, packKey, parseBlobKey } from './record.js'
-import type { RefIndex } from './ref-index.js'
-import type { Table, Writes } from './tables.js'
+import type { Place } from '../journal/journal.js'
+import type { FoundRecord } from '../journal/scan.js'
+import { type SweepStep, sweepRefsMax, sweepStepSize } from './engine.js'
 
-/** The share of live bytes above which a pack stays as it is, unless the step is thorough. */
-const packLiveShare = 0.75
+/** A blob in a segment. */
+export type SweptBlob = { readonly ref: Blobref; readonly place: Place }
 
-/** The changes of a step. */
-export type SweepPlan = {
-  readonly swept: Swept
-  /** The refs that are dropped from the store. */
-  readonly dropped: ReadonlySet<Blobref>
-  /** The new places of the blobs that move. */
-  readonly moved: ReadonlyMap<Blobref, BlobPlace>
-  /** The bytes of the blobs that are removed, copies that no index entry names included. */
+/** A part of a segment's blobs: at most `sweepRefsMax` of them, of at most `sweepStepSize` bytes and
+ *  one blob. */
+export type SegmentPart = {
+  readonly found: readonly SweptBlob[]
+  /** The bytes of these blobs. */
   readonly size: number
+  /** The offset at which the next part begins; undefined at the end of the segment. */
+  readonly next: number | undefined
 }
 
-/** The options of a step in the durable engine. */
-export type SweepOptions = SweepStep & {
-  /** The last record to look at. Later ones are newer than the collection. */
-  readonly until: number
+/** The changes that a step makes to a part of a segment. */
+export type SweepPlan = {
+  /** The blobs that are dropped. */
+  readonly dropped: readonly SweptBlob[]
+  /** The blobs of the part that nobody needs: the dropped blobs, and those that the index did not find there
+   *  before. */
+  readonly dead: readonly SweptBlob[]
+  /** The bytes of the blobs that stay. */
+  readonly live: number
+}
+
+/** The questions of a plan. */
+type SweepQuestions = Pick<SweepStep, 'live'> & {
+  readonly place: (ref: Blobref) => Place | undefined
   readonly isSpared: (ref: Blobref) => boolean
 }
 
-/** One step. Mutable; owned by the call that made it. */
-export class Sweep {
-  readonly #records: Table
-  readonly #index: RefIndex
-  readonly #writes: Writes
-  readonly #options: SweepOptions
-  readonly #newRecord: () => number
-  readonly #dropped = new Set<Blobref>()
-  readonly #moved = new Map<Blobref, BlobPlace>()
-  /** The live blobs of removed packs, which the next new pack takes. */
-  #moving: Blob[] = []
-  #movingSize = 0
-  /** The bytes, and the refs, that were looked at. */
-  #scanned = 0
-  #refs = 0
-  /** The number, and the bytes, of the dropped blobs. */
-  #count = 0
-  #size = 0
-  /** The bytes of removed copies, which the index does not name. */
-  #copies = 0
-
-  constructor(state: {
-    readonly records: Table
-    readonly index: RefIndex
-    readonly writes: Writes
-    readonly options: SweepOptions
-    readonly newRecord: () => number
-  }) {
-    this.#records = state.records
-    this.#index = state.index
-    this.#writes = state.writes
-    this.#options = state.options
-    this.#newRecord = state.newRecord
-  }
-
-  /** Adds the changes of the records to the transaction, and returns them; the caller changes the
-   *  index. REQUIRES: called once. Throws ECORRUPT. */
-  plan(): SweepPlan {
-    const { after, until } = this.#options
-    const range = { start: packKey(after + 1), end: packKey(until + 1), limit: sweepRefsMax }
-    const keys = [...this.#records.keys(range)]
-    let next: number | undefined = after
-    for (const key of keys) {
-      const { record, ref } = parseBlobKey(key)
-      if (ref) this.#lookAtBare(key, record, ref)
-      else this.#lookAtPack(key, record)
-      next = record
-      if (this.#scanned >= sweepStepSize || this.#refs >= sweepRefsMax) break
-    }
-    this.#flush()
-    const last = keys.at(-1)
-    const looked = !last || parseBlobKey(last).record === next
-    if (looked && keys.length < sweepRefsMax) next = undefined
-    const freed = { count: this.#count, size: this.#size }
-    return {
-      swept: { next, scanned: this.#scanned, freed },
-      dropped: this.#dropped,
-      moved: this.#moved,
-      size: this.#size + this.#copies,
+/** Takes a bounded part of the blobs of records. A part may begin and end within a record: `after` is
+ *  the offset of a record plus the number of its blobs that earlier parts had. `rest` is where the
+ *  records behind these go on, undefined where none do. */
+export function partOf(
+  records: readonly FoundRecord[],
+  after: number,
+  rest: number | undefined,
+): SegmentPart {
+  const found: SweptBlob[] = []
+  let size = 0
+  for (const { at, end, bodyAt, segment, blobs } of records) {
+    if (end <= after) continue
+    for (let index = Math.max(0, after - at); index < blobs.length; index++) {
+      if (found.length >= sweepRefsMax || size >= sweepStepSize)
+        return { found, size, next: at + index }
+      const blob = blobs[index]
+      if (!blob) continue
+      const { ref, offset, length } = blob
+      found.push({ ref, place: { segment, offset: bodyAt + offset, length } })
+      size += length
     }
   }
+  return { found, size, next: rest }
+}
 
-  #lookAtBare(key: Buffer, record: number, ref: Blobref): void {
-    const size = this.#records.get(key)?.length ?? 0
-    this.#refs++
-    this.#scanned += size
-    const own = this.#index.get(ref)?.record === record
-    if (own && this.#isLive(ref, size)) return
-    this.#drop(ref, { own, size })
-    this.#remove(key)
-  }
-
-  #lookAtPack(key: Buffer, record: number): void {
-    const bytes = this.#records.get(key)
-    if (!bytes) return
-    const size = bytes.length
-    this.#scanned += size
-    const all = packedIn(bytes).map((packed) => {
-      const place = this.#index.get(packed.ref) // may overwrite the buffer of `bytes`
-      const own = place?.record === record && place.offset === packed.offset
-      return { ...packed, own, live: own && this.#isLive(packed.ref, packed.length) }
-    })
-    this.#refs += all.length
-    const live = all.filter((packed) => packed.live)
-    const liveSize = live.reduce((sum, { length }) => sum + length, 0)
-    const dead = all.reduce((sum, { length }) => sum + length, 0) - liveSize
-    if (live.length === all.length && all.length > 0) return
-    const share = liveSize / Math.max(1, liveSize + dead)
-    if (live.length > 0 && share > packLiveShare && !this.#options.thorough) return
-    const again = live.length > 0 ? this.#records.get(key) : undefined
-    for (const { ref, offset, length } of live) {
-      if (!again) continue
-      this.#move({ ref, bytes: Buffer.from(again.subarray(offset, offset + length)) })
+/** Decides about each blob of a part. Asks `live` once for each blob that the index finds there. */
+export function planSweep(found: readonly SweptBlob[], questions: SweepQuestions): SweepPlan {
+  const dropped: SweptBlob[] = []
+  const dead: SweptBlob[] = []
+  let live = 0
+  for (const blob of found) {
+    const { ref, place } = blob
+    if (!isAt(questions.place(ref), place)) {
+      dead.push(blob) // a copy, or dropped before
+      continue
     }
-    for (const { ref, own, length, live: stays } of all)
-      if (!stays) this.#drop(ref, { own, size: length })
-    this.#remove(key)
-  }
-
-  #isLive(ref: Blobref, size: number): boolean {
-    return this.#options.live(ref, size) || this.#options.isSpared(ref)
-  }
-
-  #drop(ref: Blobref, { own, size }: { readonly own: boolean; readonly size: number }): void {
-    if (own) {
-      this.#dropped.add(ref)
-      this.#count++
-      this.#size += size
-    } else {
-      this.#copies += size
+    if (questions.live(ref, place.length) || questions.isSpared(ref)) live += place.length
+    else {
+      dropped.push(blob)
+      dead.push(blob)
     }
   }
+  return { dropped, dead, live }
+}
 
-  #move(blob: Blob): void {
-    if (this.#movingSize + packedSize(blob) > packRoom) this.#flush()
-    this.#moving.push(blob)
-    this.#movingSize += packedSize(blob)
-  }
+/** True if the index finds a blob at this very place. */
+export function isAt(found: Place | undefined, place: Place): boolean {
+  return found?.segment === place.segment && found.offset === place.offset
+}
 
-  #flush(): void {
-    if (this.#moving.length === 0) return
-    if (!this.#options.dryRun) {
-      const record = this.#newRecord()
-      const { bytes, packed } = encodePack(this.#moving)
-      this.#writes.put(this.#records, packKey(record), bytes)
-      for (const { ref, offset, length } of packed) this.#moved.set(ref, { record, offset, length })
-    }
-    this.#moving = []
-    this.#movingSize = 0
-  }
+/** The phase in which a segment is: its dead blobs are dropped, or its live ones move away. */
+export type Phase = 'drop' | 'move'
 
-  #remove(key: Buffer): void {
-    if (!this.#options.dryRun) this.#writes.remove(this.#records, key)
+/** A position of a collection. */
+export type SweepPosition = {
+  readonly segment: number
+  readonly phase: Phase
+  readonly offset: number
+}
+
+/** Encodes a position as a number that grows. */
+export function encodeSweep({ segment, phase, offset }: SweepPosition): number {
+  return (segment * 2 + (phase === 'move' ? 1 : 0)) * 0x1_0000_0000 + offset
+}
+
+/** Decodes a position. */
+export function parseSweep(position: number): SweepPosition {
+  const high = Math.floor(position / 0x1_0000_0000)
+  return {
+    segment: Math.floor(high / 2),
+    phase: high % 2 === 1 ? 'move' : 'drop',
+    offset: position % 0x1_0000_0000,
   }
 }

@@ -12,7 +12,8 @@ export interface Table {
   keys(range: Range): Iterable<Buffer>
 }
 
-/** A range of keys. */
+/** A range of keys. REQUIRES: with `reverse`, both `start` and `end`: the library leaves keys out
+ *  otherwise that begin with a NUL. */
 export type Range = {
   readonly start?: Uint8Array
   readonly end?: Uint8Array
@@ -50,7 +51,7 @@ export class Writes {
     return this.#list
   }
 
-  /** The bytes of all keys and values. */
+  /** The number of bytes of all keys and values. */
   get size(): number {
     return this.#size
   }
@@ -58,20 +59,11 @@ export class Writes {
 
 /** The tables of a store. */
 export interface Tables {
-  readonly blobs: Table
   readonly index: Table
+  readonly segments: Table
   readonly roots: Table
   readonly namespaces: Table
   readonly meta: Table
-  /** Rows of zeros that take free pages while these are written over. */
-  readonly fill: Table
-  /** The size of a page, in bytes. */
-  readonly pageSize: number
-  /** The number of the last page that was ever in use. The file grows only where no page is
-   *  free. */
-  readonly pages: number
-  /** The number of free pages, which the next transactions can write to. */
-  readonly freePages: number
 
   /** Runs one durable transaction. Rejects where it was not stored, or where that is not known. */
   write(writes: Writes): Promise<void>

@@ -1,27 +1,35 @@
-/** The writer of the durable engine, which runs one transaction at a time: while one is on its way
- *  to the disk, the next one gathers. See rfc/4, rule 14.
+/** The writer of the durable engine, which writes one record of the journal at a time: while one is on
+ *  its way to the disk, the next one gathers. See rfc/4, rule 14.
  *  Invariant: jobs are planned in the order in which they came, on the state that all earlier
  *  transactions left. A job is answered only when its transaction is durable or has failed. */
 
 import { deferred } from '../base/deferred.js'
 import type { Blob } from '../blob/blob.js'
-import { TailraceError, toTailraceError } from '../error.js'
-import { isFull } from './disk.js'
-import { Reserve, reservedSizeMin, reserveSize } from './reserve.js'
-import type { SweepPlan } from './sweep.js'
-import { type Tables, Writes } from './tables.js'
+import type { Blobref } from '../blob/blobref.js'
+import { isCode, TailraceError, toTailraceError } from '../error.js'
+import { NotAppended } from '../journal/journal.js'
+import { isFullError } from './disk.js'
+import type { Health } from './health.js'
+import { Reserve, reservedSizeMin } from './reserve.js'
+import { Writes } from './tables.js'
 
 /** The largest number of jobs that wait; above it EBUSY at once. */
 export const jobsMax = 65_536
-/** The largest size of the blobs in one transaction, in bytes. One larger job has a
- *  transaction of its own. */
+/** The largest size of the blobs in one record, in bytes. One larger job has a record of its
+ *  own. */
 export const groupSizeMax = 32 * 1024 * 1024
 
-/** The changes of one transaction, which its jobs add to. */
+/** The content of one record, to which its jobs add. */
 export type WriteGroup = {
   readonly writes: Writes
+  /** Blobs that are stored unless they are there. */
   readonly blobs: Blob[]
-  readonly sweeps: SweepPlan[]
+  /** Blobs that are stored again, in another place. */
+  readonly moved: Blob[]
+  /** The refs that are dropped. */
+  readonly drops: Set<Blobref>
+  /** True if the record begins a new segment. */
+  rolls: boolean
 }
 
 /** A job of the writer. */
@@ -56,37 +64,32 @@ type Waiting = {
 }
 
 type WriterOptions = {
-  readonly tables: Tables
+  readonly health: Health
   readonly directory: string
-  /** Adds the blobs and the changes that every transaction carries. Returns a function that runs
-   *  once they are durable, before any job is answered. Both may wait for later turns: no other
-   *  transaction begins meanwhile. */
-  readonly complete: (group: WriteGroup) => Promise<() => Promise<void>>
+  /** The bytes of all blobs, for which a reserve is worth its place or not. */
+  readonly stored: () => number
+  /** Waits until the tables can take what another record adds. Throws ENOSPC, EIO. */
+  readonly ready: () => Promise<void>
+  /** Completes a group, and returns the function that writes it: that one resolves, once the record
+   *  is durable, to what runs before any job is answered. Undefined where there is nothing to write.
+   *  All may wait for later turns: no other record is written meanwhile. The function throws
+   *  `NotAppended`, or another error where it is unknown what is on the disk. */
+  readonly complete: (
+    group: WriteGroup,
+  ) => Promise<(() => Promise<() => Promise<void>>) | undefined>
 }
 
-/** The queue of jobs, and the loop that commits them. */
+/** The queue of jobs, and the loop that writes them. */
 export class Writer {
-  readonly #tables: Tables
-  readonly #directory: string
-  readonly #complete: (group: WriteGroup) => Promise<() => Promise<void>>
+  readonly #options: WriterOptions
   readonly #reserve: Reserve
   /** The jobs that wait, in their order. */
   #queue: Waiting[] = []
   #running: Promise<void> | undefined
-  /** The first failure that was not a full disk. It is never cleared: the content of the disk is
-   *  unknown then, and a later sync that succeeds would prove nothing. */
-  #broken: TailraceError | undefined
 
   constructor(options: WriterOptions) {
-    this.#tables = options.tables
-    this.#directory = options.directory
-    this.#complete = options.complete
+    this.#options = options
     this.#reserve = new Reserve(options.directory)
-  }
-
-  /** The error for which nothing can be written any more; undefined while writes work. */
-  get broken(): TailraceError | undefined {
-    return this.#broken
   }
 
   /** Submits a job. Resolves when its transaction has ended, or at once to EBUSY if too many wait.
@@ -117,14 +120,15 @@ export class Writer {
     await this.#running
   }
 
-  /** Runs a transaction outside of the queue. REQUIRES: `drained`, and nothing is submitted
-   *  meanwhile. Throws ENOSPC, EIO. */
-  async write(writes: Writes): Promise<void> {
-    if (this.#broken) throw this.#broken
-    try {
-      await this.#tables.write(writes)
-    } catch (cause) {
-      throw (await this.#diagnose(writes.size, cause)).error
+  /** Runs `act`. On a full disk it gives parts of the reserve back to the disk, and runs `act`
+   *  again. Throws what `act` throws. */
+  async withReserve<T>(act: () => Promise<T>): Promise<T> {
+    for (;;) {
+      try {
+        return await act()
+      } catch (error) {
+        if (!isCode(error, 'ENOSPC') || !this.#reserve.release()) throw error
+      }
     }
   }
 
@@ -152,9 +156,12 @@ export class Writer {
   }
 
   async #commit(all: readonly Waiting[]): Promise<void> {
-    if (this.#broken) return failAll(all, { stored: false, applied: 'no', error: this.#broken })
+    const { broken } = this.#options.health
+    if (broken) return failAll(all, { stored: false, applied: 'no', error: broken })
     const jobs = await this.#admit(all)
-    const group: WriteGroup = { writes: new Writes(), blobs: [], sweeps: [] }
+    const group: WriteGroup = {
+      ...{ writes: new Writes(), blobs: [], moved: [], drops: new Set(), rolls: false },
+    }
     const planned: Waiting[] = []
     const settles: (() => void | Promise<void>)[] = []
     for (const job of jobs) {
@@ -167,9 +174,15 @@ export class Writer {
     }
     const failure = await this.#store(group, settles)
     if (!failure) {
-      for (const settle of settles) {
-        const settling = settle()
-        if (settling) await settling
+      try {
+        for (const settle of settles) {
+          const settling = settle()
+          if (settling) await settling
+        }
+      } catch (error) {
+        // The record is durable, but memory does not have all of it: the next open takes it in.
+        const broken = this.#options.health.break(error)
+        failAll(planned, { stored: false, applied: 'unknown', error: broken })
       }
       return
     }
@@ -179,62 +192,51 @@ export class Writer {
     if (again) this.#queue.unshift(...freeing)
   }
 
-  /** Returns the jobs that may run. While the reserve is not whole and cannot be made so, it
-   *  refuses the jobs that free nothing, unless the file has enough free pages (rfc/4, rule 31). */
+  /** Returns the jobs that may run. Jobs that free nothing are refused while the tables cannot take
+   *  more, and while the reserve is not whole and cannot be made so (rfc/4, rule 31). */
   async #admit(jobs: readonly Waiting[]): Promise<readonly Waiting[]> {
-    if (this.#reserve.isWhole || !this.#isReserved()) return jobs
+    const { health, ready } = this.#options
     const ordinary = jobs.filter((job) => !job.frees)
-    if (ordinary.length === 0 || (await this.#reserve.make()) !== 'full') return jobs
-    const size = ordinary.reduce((sum, job) => sum + job.size, 0)
-    const { freePages, pageSize } = this.#tables
-    // Counts blobs twice: a blob may take a page more than its bytes, and each change takes some
-    // pages of the tables.
-    if (freePages * pageSize - 2 * size >= reserveSize) return jobs
-    failAll(ordinary, { stored: false, applied: 'no', error: this.#full() })
-    return jobs.filter((job) => job.frees)
+    const freeing = jobs.filter((job) => job.frees)
+    try {
+      await ready()
+    } catch (error) {
+      const failure = { stored: false, applied: 'no', error: toTailraceError(error) } as const
+      failAll(isCode(error, 'ENOSPC') ? ordinary : jobs, failure)
+      return isCode(error, 'ENOSPC') ? freeing : []
+    }
+    if (this.#reserve.isWhole || !this.#isReserved() || ordinary.length === 0) return jobs
+    if ((await this.#reserve.make()) !== 'full') return jobs
+    failAll(ordinary, { stored: false, applied: 'no', error: health.full() })
+    return freeing
   }
 
   #isReserved(): boolean {
-    const { pages, pageSize } = this.#tables
-    return pages * pageSize >= reservedSizeMin
-  }
-
-  #full(cause?: unknown): TailraceError {
-    const message = `no space left in ${this.#directory}: make space, or remove keys and collect, then write again`
-    return new TailraceError('ENOSPC', message, { cause })
+    return this.#options.stored() >= reservedSizeMin || this.#reserve.isThere
   }
 
   async #store(
     group: WriteGroup,
     settles: (() => void | Promise<void>)[],
   ): Promise<Failure | undefined> {
-    if (group.writes.list.length === 0 && group.blobs.length === 0) return undefined
+    const { health, complete } = this.#options
+    let write: Awaited<ReturnType<typeof complete>>
     try {
-      settles.unshift(await this.#complete(group))
+      write = await complete(group)
     } catch (error) {
       return { stored: false, applied: 'no', error: toTailraceError(error) }
     }
-    if (group.writes.list.length === 0) return undefined
+    if (!write) return undefined
     try {
-      await this.#tables.write(group.writes)
+      settles.unshift(await write())
       return undefined
-    } catch (cause) {
-      return this.#diagnose(group.writes.size, cause)
+    } catch (error) {
+      if (!(error instanceof NotAppended))
+        return { stored: false, applied: 'unknown', error: health.break(error) }
+      const { cause } = error
+      const reason = isFullError(cause) ? health.full(cause) : toTailraceError(cause)
+      return { stored: false, applied: 'no', error: reason }
     }
-  }
-
-  /** Finds out why a transaction failed. After ENOSPC nothing of it is stored: the pages that it
-   *  wrote belong to no table, and the next transaction writes over them. After any other error
-   *  this is unknown, and the writer is broken. */
-  async #diagnose(size: number, cause: unknown): Promise<Failure> {
-    const full = await isFull(this.#directory, size)
-    if (full && this.#tables.writable()) {
-      return { stored: false, applied: 'no', error: this.#full(cause) }
-    }
-    const reason = cause instanceof Error ? cause.message : String(cause)
-    const message = `a write to ${this.#directory} failed (${reason}): the store is read-only until it is opened again; check the disk first`
-    this.#broken = new TailraceError('EIO', message, { cause })
-    return { stored: false, applied: 'unknown', error: this.#broken }
   }
 }
 

@@ -8,7 +8,7 @@ import { describe, expect, it, test } from 'vitest'
 import { systemEnvironment } from '../../src/base/environment.js'
 import { blobSizeMax } from '../../src/blob/blob.js'
 import type { Engine } from '../../src/engine/engine.js'
-import { openLmdb } from '../../src/engine/lmdb.js'
+import { openLocal } from '../../src/engine/local-open.js'
 import { MemoryEngine } from '../../src/engine/memory.js'
 import { isCode } from '../../src/error.js'
 import { type EmbeddedStore, open, openOn } from '../../src/open.js'
@@ -60,7 +60,7 @@ describe.each(['memory', 'LMDB'])('on %s', (kind) => {
     const engine: Engine =
       kind === 'memory'
         ? new MemoryEngine(systemEnvironment)
-        : await openLmdb(join(directory, 'store'), { environment: systemEnvironment })
+        : await openLocal(join(directory, 'store'), { environment: systemEnvironment })
     return openOn(engine)
   }
 

@@ -3,7 +3,7 @@
 
 import { systemEnvironment } from '../../src/base/environment.js'
 import type { Engine } from '../../src/engine/engine.js'
-import { openLmdb } from '../../src/engine/lmdb.js'
+import { openLocal } from '../../src/engine/local-open.js'
 import { advanceWith, blobsAt, make } from './fixture.js'
 
 const [directory = '', flushCount = ''] = process.argv.slice(2)
@@ -17,6 +17,6 @@ async function commitForEver(engine: Engine, name: string): Promise<never> {
   }
 }
 
-const bounds = { indexFlushCount: Number(flushCount) }
-const engine = await openLmdb(directory, { environment: systemEnvironment, bounds })
+const bounds = { flushCount: Number(flushCount) }
+const engine = await openLocal(directory, { environment: systemEnvironment, bounds })
 await Promise.all(['a', 'b', 'c', 'd'].map((name) => commitForEver(engine, name)))

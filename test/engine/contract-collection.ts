@@ -18,19 +18,21 @@ export type SweepOptions = {
   readonly thorough?: boolean
 }
 
-/** Looks at everything, and gives what was freed, and the number of steps. */
+/** Looks at everything, and gives what was freed, the bytes that were written over, and the number of steps. */
 export async function sweepAll(collection: Collection, options: SweepOptions = {}) {
   const { live = nothing, sparedSince = Number.POSITIVE_INFINITY, ...rest } = options
   const freed = { count: 0, size: 0 }
   let steps = 0
+  let overwritten = 0
   for (let after: number | undefined = 0; after !== undefined; steps++) {
     const step = { after, live, sparedSince, dryRun: false, thorough: true, ...rest }
     const swept = await collection.step(step)
     freed.count += swept.freed.count
     freed.size += swept.freed.size
+    overwritten += swept.overwritten ?? 0
     after = swept.next
   }
-  return { freed, steps }
+  return { freed, overwritten, steps }
 }
 
 /** One collection of everything but what is live. */

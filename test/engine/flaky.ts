@@ -11,7 +11,6 @@ import type {
   Head,
   Namespace,
   Outcome,
-  OverwriteOptions,
   Part,
   Rewritten,
   Root,
@@ -101,10 +100,6 @@ export class FlakyEngine implements Engine {
 
   get stored(): number {
     return this.#inner.stored
-  }
-
-  overwriteFreed(options: OverwriteOptions): Promise<number> {
-    return this.#inner.overwriteFreed(options)
   }
 
   beginCollection(): Collection {

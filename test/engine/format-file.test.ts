@@ -19,7 +19,7 @@ it('is written once, with the store id, for its owner only', async () => {
   await settleFormat(directory, store('abc'))
   await settleFormat(directory, store('abc'))
   const path = join(directory, 'format.json')
-  expect(JSON.parse(await readFile(path, 'utf8'))).toEqual({ format: 1, storeId: 'abc' })
+  expect(JSON.parse(await readFile(path, 'utf8'))).toEqual({ format: 2, storeId: 'abc' })
   expect((await stat(path)).mode & 0o777).toBe(0o600)
   expect(await readdir(directory)).toEqual(['format.json'])
 })
@@ -27,15 +27,23 @@ it('is written once, with the store id, for its owner only', async () => {
 it('of the store that this one is a copy of becomes its own', async () => {
   await settleFormat(directory, store('abc'))
   await settleFormat(directory, store('copy', 'abc'))
-  expect(await readFormat(directory)).toEqual({ storeId: 'copy' })
+  expect(await readFormat(directory)).toEqual({ format: 2, storeId: 'copy' })
   await expect(settleFormat(directory, store('abc'))).rejects.toMatchObject({
     code: 'EMISCONFIGURED',
   })
 })
 
+it('of an older format is read, and becomes one of this format', async () => {
+  await writeFile(join(directory, 'format.json'), '{"format":1,"storeId":"abc"}')
+  await checkFormat(directory, 'abc')
+  await settleFormat(directory, store('abc'))
+  expect(await readFormat(directory)).toEqual({ format: 2, storeId: 'abc' })
+})
+
 it.each([
   ['of another store', '{"format":1,"storeId":"other"}'],
-  ['of a newer format', '{"format":2,"storeId":"abc"}'],
+  ['of a newer format', '{"format":3,"storeId":"abc"}'],
+  ['of no format', '{"format":0,"storeId":"abc"}'],
   ['that is not JSON', '{'],
   ['that is no object', '5'],
 ])('%s is EMISCONFIGURED', async (_, text) => {

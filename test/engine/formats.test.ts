@@ -3,98 +3,84 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { blobrefOfHex } from '../../src/blob/blobref.js'
-import { encodePack, packedIn, packedSize, packRoom, packSizeMax } from '../../src/engine/pack.js'
+import { packedIn } from '../../src/engine/pack.js'
 import {
-  bareKey,
   deadKey,
   encodeNamespace,
   encodePlace,
+  encodePosition,
   encodeRoot,
   indexKey,
   namespaceKey,
-  packKey,
-  parseBlobKey,
   parseDeadKey,
   parseNamespace,
   parsePlace,
+  parsePosition,
   parseRoot,
+  parseUint64,
   rootKey,
+  uint64,
 } from '../../src/engine/record.js'
-import { blobOf } from './fixture.js'
 
 const ref = (byte: string) => blobrefOfHex(byte.repeat(32))
 
-test('a pack has its golden bytes', () => {
-  const blobs = [
-    { ref: ref('11'), bytes: Buffer.from('a') },
-    { ref: ref('22'), bytes: Buffer.alloc(0) },
-  ]
-  const { bytes, packed } = encodePack(blobs)
+test('a pack of format 1 is read from its golden bytes', () => {
   const golden = `0100000002${'11'.repeat(32)}00000001${'22'.repeat(32)}0000000061`
-  expect(bytes.toString('hex')).toBe(golden)
-  expect(packed).toEqual([
+  expect(packedIn(Buffer.from(golden, 'hex'))).toEqual([
     { ref: ref('11'), offset: 77, length: 1 },
     { ref: ref('22'), offset: 78, length: 0 },
   ])
-  expect(packedIn(bytes)).toEqual(packed)
-})
-
-test('a pack names what it holds, and fits when its room is kept', () => {
-  const contents = fc.array(fc.uint8Array({ maxLength: 300 }), { maxLength: 50 })
-  fc.assert(
-    fc.property(contents, (list) => {
-      const blobs = list.map(blobOf)
-      const { bytes, packed } = encodePack(blobs)
-      expect(packedIn(bytes)).toEqual(packed)
-      for (const [index, { ref, offset, length }] of packed.entries()) {
-        expect(ref).toBe(blobs[index]?.ref)
-        expect(blobOf(bytes.subarray(offset, offset + length)).ref).toBe(ref)
-      }
-      const size = blobs.reduce((sum, blob) => sum + packedSize(blob), 0)
-      expect(bytes.length).toBe(size + packSizeMax - packRoom)
-    }),
-  )
 })
 
 test('what is no pack is ECORRUPT', () => {
-  const { bytes } = encodePack([blobOf('a'), blobOf('b')])
+  const pack = Buffer.from(`0100000001${'11'.repeat(32)}0000000161`, 'hex')
+  expect(packedIn(pack)).toHaveLength(1)
   const broken = [
-    bytes.subarray(0, 40),
-    bytes.subarray(0, 3),
-    Buffer.concat([Buffer.of(2), bytes.subarray(1)]),
-    Buffer.concat([bytes.subarray(0, 1), Buffer.alloc(4, 255), bytes.subarray(5)]),
+    pack.subarray(0, 40),
+    pack.subarray(0, 3),
+    Buffer.concat([Buffer.of(2), pack.subarray(1)]),
+    Buffer.concat([pack.subarray(0, 1), Buffer.alloc(4, 255), pack.subarray(5)]),
   ]
   for (const one of broken) {
     expect(() => packedIn(one)).toThrow(expect.objectContaining({ code: 'ECORRUPT' }))
   }
 })
 
-test('keys and places have their golden bytes', () => {
-  expect(packKey(1).toString('hex')).toBe('0000000000000001')
-  expect(packKey(2 ** 40 + 3).toString('hex')).toBe('0000010000000003')
-  expect(bareKey(1, ref('33')).toString('hex')).toBe(`0000000000000001${'33'.repeat(32)}`)
+test('keys, places and positions have their golden bytes', () => {
   expect(indexKey(ref('33')).toString('hex')).toBe('33'.repeat(32))
-  const place = { record: 1, offset: 77, length: 1 }
+  const place = { segment: 1, offset: 77, length: 1 }
   expect(encodePlace(place).toString('hex')).toBe('00000000000000010000004d00000001')
   expect(parsePlace(encodePlace(place))).toEqual(place)
+  const far = { segment: 2 ** 40 + 3, offset: 2 ** 32 - 1, length: 2 ** 31 }
+  expect(encodePlace(far).toString('hex')).toBe('0000010000000003ffffffff80000000')
+  expect(parsePlace(encodePlace(far))).toEqual(far)
+  const position = { segment: 3, offset: 64, number: 300 }
+  expect(encodePosition(position).toString('hex')).toBe('930340cd012c')
+  expect(parsePosition(encodePosition(position))).toEqual(position)
+  expect(uint64(2 ** 40 + 3).toString('hex')).toBe('0000010000000003')
   expect(rootKey(1, 258).toString('hex')).toBe('000000010000000000000102')
   expect(deadKey(7).toString('hex')).toBe('0000000007')
   expect(parseDeadKey(deadKey(7))).toBe(7)
   expect(parseDeadKey(namespaceKey('name5'))).toBeUndefined()
 })
 
-test('blob keys sort by record, packs and bare ones together', () => {
-  expect(parseBlobKey(packKey(2 ** 33))).toEqual({ record: 2 ** 33, ref: undefined })
-  expect(parseBlobKey(bareKey(5, ref('ab')))).toEqual({ record: 5, ref: ref('ab') })
-  const record = fc.nat({ max: Number.MAX_SAFE_INTEGER - 1 })
+test('ids of segments sort as their keys do', () => {
+  const id = fc.nat({ max: Number.MAX_SAFE_INTEGER - 1 })
   fc.assert(
-    fc.property(record, fc.boolean(), (id, bare) => {
-      const key = bare ? bareKey(id, ref('ff')) : packKey(id)
-      expect(Buffer.compare(key, packKey(id + 1))).toBe(-1)
-      expect(parseBlobKey(key).record).toBe(id)
+    fc.property(id, id, (a, b) => {
+      expect(parseUint64(uint64(a), 0)).toBe(a)
+      expect(Buffer.compare(uint64(a), uint64(b))).toBe(Math.sign(a - b))
     }),
   )
-  expect(() => parseBlobKey(Buffer.alloc(9))).toThrow('blob key')
+})
+
+test('places and positions of another shape are ECORRUPT', () => {
+  const corrupt = expect.objectContaining({ code: 'ECORRUPT' })
+  for (const size of [0, 15, 17]) expect(() => parsePlace(Buffer.alloc(size))).toThrow(corrupt)
+  expect(() => parsePlace(Buffer.alloc(16, 255))).toThrow(corrupt)
+  for (const hex of ['', 'c0', '92', '920340', '930340c0', '9303ff2c', '93c0402c']) {
+    expect(() => parsePosition(Buffer.from(hex, 'hex'))).toThrow(corrupt)
+  }
 })
 
 test('roots and namespaces have their golden bytes', () => {
@@ -132,5 +118,4 @@ test('roots and namespaces of another shape are ECORRUPT', () => {
     expect(() => parseRoot(Buffer.from(hex, 'hex'))).toThrow(corrupt)
     expect(() => parseNamespace('n', Buffer.from(hex, 'hex'))).toThrow(corrupt)
   }
-  expect(() => parsePlace(Buffer.alloc(15))).toThrow(corrupt)
 })

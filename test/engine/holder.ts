@@ -2,12 +2,12 @@
 
 import { text } from 'node:stream/consumers'
 import { systemEnvironment } from '../../src/base/environment.js'
-import { openLmdb } from '../../src/engine/lmdb.js'
+import { openLocal } from '../../src/engine/local-open.js'
 import { toTailraceError } from '../../src/error.js'
 
 const [directory = ''] = process.argv.slice(2)
 try {
-  await using _ = await openLmdb(directory, { environment: systemEnvironment })
+  await using _ = await openLocal(directory, { environment: systemEnvironment })
   process.stdout.write('open\n')
   await text(process.stdin)
 } catch (error) {

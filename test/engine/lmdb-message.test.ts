@@ -6,8 +6,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import { systemEnvironment } from '../../src/base/environment.js'
-import { openLmdb } from '../../src/engine/lmdb.js'
 import { shortenWriteMessage } from '../../src/engine/lmdb-message.js'
+import { openLocal } from '../../src/engine/local-open.js'
 
 /** Every string of the loaded library that begins so, as it is in memory now. */
 function messages(): string[] {
@@ -32,7 +32,7 @@ function messages(): string[] {
 
 test('an open store has the message cut to what fits its buffer', async () => {
   const directory = await mkdtemp(join(tmpdir(), 'tailrace-message-'))
-  const engine = await openLmdb(directory, { environment: systemEnvironment })
+  const engine = await openLocal(directory, { environment: systemEnvironment })
   try {
     expect(messages()).toEqual(['Attempting to write page at position %u, size %u'])
     expect(shortenWriteMessage()).toBe(true)

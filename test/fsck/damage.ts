@@ -1,53 +1,65 @@
-/** Damages an LMDB store that nobody has open: bytes of its file, records and index entries of its tables. */
+/** Damages a store that nobody has open: bytes of its segments, entries of its index. */
 
 import { readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { open } from 'lmdb'
 import type { Blobref } from '../../src/blob/blobref.js'
-import { bareKey, indexKey, packKey, parsePlace } from '../../src/engine/record.js'
+import { encodePlace, indexKey, parsePlace } from '../../src/engine/record.js'
+import type { Place } from '../../src/journal/journal.js'
+import { segmentName } from '../../src/journal/segment.js'
+import { segmentPaths } from '../support/store-files.js'
 
-/** Flips a bit in the middle of every copy of these bytes in the file. */
+/** Flips a bit in the middle of every copy of these bytes in the journal. */
 export async function flip(directory: string, bytes: Uint8Array): Promise<void> {
-  const file = dataFile(directory)
-  const content = await readFile(file)
   let count = 0
-  for (let at = content.indexOf(bytes); at >= 0; at = content.indexOf(bytes, at + 1)) {
-    const middle = at + (bytes.length >> 1)
-    content[middle] = (content[middle] ?? 0) ^ 1
-    count++
+  for (const path of await segmentPaths(join(directory, 'store'))) {
+    const content = await readFile(path)
+    for (let at = content.indexOf(bytes); at >= 0; at = content.indexOf(bytes, at + 1)) {
+      const middle = at + (bytes.length >> 1)
+      content[middle] = (content[middle] ?? 0) ^ 1
+      count++
+    }
+    await writeFile(path, content)
   }
-  if (count === 0) throw new Error('the bytes are not in the file')
-  await writeFile(file, content)
+  if (count === 0) throw new Error('the bytes are not in the journal')
 }
 
-/** Overwrites a region of the file with what is no page. */
+/** The bytes of the blob are zeros, as a hole is read. */
+export async function zero(directory: string, ref: Blobref): Promise<void> {
+  const { segment, offset, length } = await placeOf(directory, ref)
+  const path = join(directory, 'store', 'journal', segmentName(segment))
+  const content = await readFile(path)
+  await writeFile(path, content.fill(0, offset, offset + length))
+}
+
+/** Overwrites a region of the file of the tables with what is no page. */
 export async function scribble(directory: string, from: number, to: number): Promise<void> {
-  const file = dataFile(directory)
-  const content = await readFile(file)
+  const path = join(directory, 'store', 'data.mdb')
+  const content = await readFile(path)
   content.fill(0xa5, Math.floor(from * content.length), Math.floor(to * content.length))
-  await writeFile(file, content)
-}
-
-/** The blob's record, or the one that it is packed in, is gone; the index still names it. */
-export async function dropRecord(directory: string, ref: Blobref): Promise<void> {
-  await change(directory, (tables) => {
-    const { record, offset } = parsePlace(tables.index.get(indexKey(ref)))
-    tables.blobs.removeSync(offset === 0 ? bareKey(record, ref) : packKey(record))
-  })
+  await writeFile(path, content)
 }
 
 /** Nobody knows where the blob is. */
 export async function dropIndex(directory: string, ref: Blobref): Promise<void> {
-  await change(directory, (tables) => tables.index.removeSync(indexKey(ref)))
+  await withIndex(directory, (index) => index.removeSync(indexKey(ref)))
 }
 
-/** The index leads beyond the end of the record. */
-export async function misplace(directory: string, ref: Blobref): Promise<void> {
-  await change(directory, (tables) => {
-    const place = tables.index.get(indexKey(ref))
-    place.writeUInt32BE(0x7fffffff, 8)
-    tables.index.putSync(indexKey(ref), place)
+/** The index leads to another place. */
+export async function misplace(
+  directory: string,
+  ref: Blobref,
+  change: (place: Place) => Place,
+): Promise<void> {
+  await withIndex(directory, (index) => {
+    const place = parsePlace(index.get(indexKey(ref)))
+    index.putSync(indexKey(ref), encodePlace(change(place)))
   })
+}
+
+/** Returns the place of a blob. */
+export async function placeOf(directory: string, ref: Blobref): Promise<Place> {
+  return withIndex(directory, (index) => parsePlace(index.get(indexKey(ref))))
 }
 
 type Table = {
@@ -56,17 +68,12 @@ type Table = {
   removeSync(key: Uint8Array): unknown
 }
 
-async function change(
-  directory: string,
-  act: (tables: { readonly blobs: Table; readonly index: Table }) => void,
-): Promise<void> {
+async function withIndex<T>(directory: string, act: (index: Table) => T): Promise<T> {
   const binary = { encoding: 'binary', keyEncoding: 'binary' } as const
   const root = open({ path: join(directory, 'store'), noSubdir: false, ...binary })
-  const table = (name: string) => root.openDB({ name, ...binary }) as unknown as Table
-  act({ blobs: table('blobs'), index: table('index') })
-  await root.close()
-}
-
-function dataFile(directory: string): string {
-  return join(directory, 'store', 'data.mdb')
+  try {
+    return act(root.openDB({ name: 'index', ...binary }) as unknown as Table)
+  } finally {
+    await root.close()
+  }
 }

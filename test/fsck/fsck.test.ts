@@ -13,7 +13,7 @@ import { checkStore, open } from '../../src/open.js'
 import type { Node } from '../../src/tree/node.js'
 import { refusal, text } from '../kvs/expect.js'
 import { storedNodes } from '../kvs/stored-nodes.js'
-import { dropIndex, dropRecord, flip, misplace } from './damage.js'
+import { dropIndex, flip, misplace } from './damage.js'
 
 let directory: string
 beforeEach(async () => {
@@ -249,15 +249,19 @@ describe('a damaged blob', () => {
       await store.put('c', value(3))
       await store.history.pin('keep')
       await store.put('c', value(4))
+      await store.put('d', value(5))
     })
     await dropIndex(directory, hashBlob(value(1)))
-    await dropRecord(directory, hashBlob(Buffer.alloc(blobSizeMax, 'big')))
-    await misplace(directory, hashBlob(value(4)))
+    const big = hashBlob(Buffer.alloc(blobSizeMax, 'big'))
+    await misplace(directory, big, (place) => ({ ...place, segment: 0x7fff_ffff }))
+    await misplace(directory, hashBlob(value(5)), (place) => ({ ...place, offset: 0x7fff_ffff }))
+    await misplace(directory, hashBlob(value(4)), (place) => ({ ...place, offset: 0 }))
     const { findings } = await check()
     expect(told(findings)).toEqual([
       expect.stringMatching(/^primary: a: blob 0 \(bytes 0–599\): EDANGLING/),
       expect.stringMatching(/^primary: big: blob 0 \(bytes 0–262119\): EDANGLING/),
       expect.stringMatching(/^primary: c: blob 0 \(bytes 0–599\): ECORRUPT/),
+      expect.stringMatching(/^primary: d: blob 0 \(bytes 0–599\): EDANGLING/),
     ])
     await check(true)
     const left = await check()
@@ -268,6 +272,7 @@ describe('a damaged blob', () => {
       'a.lost',
       'big.lost',
       'c.lost',
+      'd.lost',
     ])
   })
 })

@@ -40,6 +40,7 @@ test('a job has the descriptors 0, 1 and 2; other children of the program all bu
     expect(numbers(told.before)).toContain(77)
     expect(numbers(told.after)).toEqual(numbers(told.before))
     expect(told.after.join('\n')).not.toContain('data.mdb')
+    expect(told.after.join('\n')).not.toContain('segment-')
   } finally {
     rmSync(directory, { recursive: true, force: true })
   }

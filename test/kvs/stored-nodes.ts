@@ -3,7 +3,7 @@
 import { join } from 'node:path'
 import { systemEnvironment } from '../../src/base/environment.js'
 import { type Blobref, blobrefAt, digestSize } from '../../src/blob/blobref.js'
-import { openLmdb } from '../../src/engine/lmdb.js'
+import { openLocal } from '../../src/engine/local-open.js'
 import { decodeNode, type Node } from '../../src/tree/node.js'
 import type { Treeobj } from '../../src/treeobj/treeobj.js'
 
@@ -15,7 +15,7 @@ export async function storedNodes(
   tree: 'data' | 'meta' = 'data',
 ): Promise<StoredNode[]> {
   const environment = systemEnvironment
-  await using engine = await openLmdb(join(directory, 'store'), { environment })
+  await using engine = await openLocal(join(directory, 'store'), { environment })
   const head = await engine.root('primary')
   const waiting: Blobref[] = head ? [head.root.ref] : []
   const found: StoredNode[] = []

@@ -7,13 +7,13 @@ import { openSync, writeSync } from 'node:fs'
 import { join } from 'node:path'
 import { systemEnvironment } from '../../src/base/environment.js'
 import { makeDirectory } from '../../src/base/make-directory.js'
-import { openLmdb } from '../../src/engine/lmdb.js'
+import { openLocal } from '../../src/engine/local-open.js'
 import { isCode, toTailraceError } from '../../src/error.js'
 import { type EmbeddedStore, openOn } from '../../src/open.js'
 import { type CrashStep, contents, crashSteps, modelOf } from './crash-workload.js'
 
-/** So few, that the index is flushed and the history trimmed within the list. */
-const bounds = { indexFlushCount: 64, history: { count: 20, ageMs: 0 } }
+/** So small, that the tables follow, segments turn over and the history is trimmed within the list. */
+const bounds = { flushCount: 64, segmentSize: 100_000, history: { count: 20, ageMs: 0 } }
 
 const [directory = '', toldFile = '', seed = '', count = '', underWayMax = ''] =
   process.argv.slice(2)
@@ -28,7 +28,7 @@ tell('open')
 const steps = crashSteps(Number(seed), Number(count))
 const watching = watch(store)
 const underWay = new Set<Promise<void>>()
-let failures = 0
+const failed = new Set<number>()
 for (const [index, step] of steps.entries()) {
   const alone = step.type !== 'commit'
   if (alone) await Promise.all(underWay)
@@ -36,7 +36,7 @@ for (const [index, step] of steps.entries()) {
     .then(
       () => tell(`${index}`),
       (error: unknown) => {
-        failures++
+        failed.add(index)
         tell(`failed ${index} ${toTailraceError(error).code} ${toTailraceError(error).message}`)
       },
     )
@@ -47,7 +47,7 @@ for (const [index, step] of steps.entries()) {
   if (alone || underWay.size >= Number(underWayMax)) await Promise.race(underWay)
 }
 await Promise.all(underWay)
-if (failures > 0) {
+if (failed.size > 0) {
   tell(`reads ${await readBack(store)}`)
   await store.put('after', 'x').then(
     () => tell('after done'),
@@ -61,7 +61,7 @@ tell('closed')
 async function openStore(): Promise<EmbeddedStore> {
   await makeDirectory(directory)
   const path = join(directory, 'store')
-  const engine = await openLmdb(path, { environment: systemEnvironment, bounds })
+  const engine = await openLocal(path, { environment: systemEnvironment, bounds })
   try {
     return await openOn(engine)
   } catch (error) {
@@ -84,7 +84,7 @@ async function watch(from: EmbeddedStore): Promise<void> {
 /** Whether the newest root, whatever failed, holds what it should. */
 async function readBack(from: EmbeddedStore): Promise<string> {
   const { seq } = await from.root()
-  const expected = modelOf(steps).states.get('primary')?.[seq]
+  const expected = modelOf(steps, failed).states.get('primary')?.[seq]
   for (const [key, bytes] of expected ?? []) {
     if (!bytes.equals((await from.get(key)) ?? Buffer.from('nothing')))
       return `wrong: ${key} at ${seq}`

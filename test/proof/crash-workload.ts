@@ -83,10 +83,15 @@ export type CrashModel = {
   readonly seqs: readonly (number | undefined)[]
 }
 
-/** REQUIRES: no step fails: unlink of what is missing and appends of nothing are fine. */
-export function modelOf(steps: readonly CrashStep[]): CrashModel {
+/** `failed`: steps that changed nothing. REQUIRES: no other step fails: unlink of what is missing and appends
+ *  of nothing are fine. */
+export function modelOf(
+  steps: readonly CrashStep[],
+  failed: ReadonlySet<number> = new Set(),
+): CrashModel {
   const states = new Map<string, Contents[]>([['primary', [new Map()]]])
   const seqs = steps.map((step, index) => {
+    if (failed.has(index)) return undefined
     if (step.type === 'create') states.set(step.namespace, [new Map()])
     if (step.type !== 'commit' && step.type !== 'stream') return undefined
     const list = states.get(step.namespace) ?? []

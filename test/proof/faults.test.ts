@@ -3,7 +3,7 @@
 
 import { expect, it } from 'vitest'
 import { mulberry32 } from '../engine/flaky.js'
-import { faultCallsMin, faults, tryFault } from './faults.js'
+import { faultCallsMin, faults, firstCallOf, tryFault } from './faults.js'
 import { proofSeed, withSeed } from './seed.js'
 import { needStrace } from './strace.js'
 
@@ -13,7 +13,8 @@ it('a write or a sync that fails is said, and takes nothing that was acknowledge
   const random = mulberry32(seed)
   for (let tries = 0; tries < 3; tries++) {
     const fault = faults[Math.floor(random() * faults.length)] ?? ''
-    const when = 1 + Math.floor(random() * faultCallsMin)
+    const first = firstCallOf(fault)
+    const when = first + Math.floor(random() * (faultCallsMin + 1 - first))
     const { problems, came } = await tryFault(fault, when, seed)
     expect(problems, `${fault} at call ${when}: ${withSeed(seed)}`).toEqual([])
     expect(came, `${fault} at call ${when}: ${withSeed(seed)}`).toBe(true)

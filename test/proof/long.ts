@@ -7,7 +7,7 @@
 
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { faults, tryFault } from './faults.js'
+import { faults, firstCallOf, tryFault } from './faults.js'
 import { killCycles } from './kill.js'
 import { problemsOf, siege, slownessOf } from './siege.js'
 import { tryWriteOrder } from './write-order.js'
@@ -42,17 +42,17 @@ async function fail(seed = anySeed()): Promise<readonly string[]> {
   const problems: string[] = []
   for (const fault of faults) {
     for (const lasting of ['', '+']) {
-      let calls = 0
-      for (let came = true; came; calls++) {
-        const found = await tryFault(fault, `${calls + 1}${lasting}`, seed)
+      let when = firstCallOf(fault)
+      for (let came = true; came; when++) {
+        const found = await tryFault(fault, `${when}${lasting}`, seed)
         came = found.came
         for (const each of found.problems) {
-          const problem = `${fault} at ${calls + 1}${lasting}: ${each}`
+          const problem = `${fault} at ${when}${lasting}: ${each}`
           console.log(problem)
           problems.push(problem)
         }
       }
-      console.log(`${fault}${lasting}: ${calls - 1} calls`)
+      console.log(`${fault}${lasting}: ${when - 2} calls`)
     }
   }
   return problems

@@ -7,11 +7,12 @@ import { spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdtemp, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { join, resolve } from 'node:path'
 import { text as readText } from 'node:stream/consumers'
 import type { TestContext } from 'vitest'
 
-/** One thing that happened to a file. `done` comes when the call has returned, in its own place. */
+/** One thing that happened to a file or a name. `changed` comes when the call has returned, in its own
+ *  place. */
 export type DiskCall =
   | {
       readonly type: 'write'
@@ -21,7 +22,25 @@ export type DiskCall =
       readonly data: Buffer
     }
   | {
-      readonly type: 'written'
+      readonly type: 'truncate'
+      readonly path: string
+      readonly id: number
+      readonly size: number
+    }
+  /** Zeros from an offset on; the length of the file stays. */
+  | {
+      readonly type: 'punch'
+      readonly path: string
+      readonly id: number
+      readonly offset: number
+      readonly size: number
+    }
+  /** A file that was not there before, perhaps: it was opened so that it is made where it is missing. */
+  | { readonly type: 'create'; readonly path: string; readonly id: number }
+  | { readonly type: 'unlink'; readonly path: string; readonly id: number }
+  | { readonly type: 'rename'; readonly path: string; readonly id: number; readonly to: string }
+  | {
+      readonly type: 'changed'
       readonly id: number
       readonly synced: boolean
       readonly ok: boolean
@@ -42,8 +61,10 @@ export type Traced = {
 
 export type TraceOptions = {
   readonly args: readonly string[]
-  /** The file whose bytes matter, by the end of its path. */
+  /** The directory whose files matter, without a link in its path. */
   readonly disk: string
+  /** The files in it that do not. */
+  readonly passing: RegExp
   /** Files whose writes are messages. */
   readonly told: string
   /** As strace's `-e inject=`: `fdatasync:error=EIO:when=3`. */
@@ -62,8 +83,8 @@ export function needStrace(context: TestContext, proof: string): void {
 /** Calls that write, sync, or say where; and those that would be another way to write. */
 const traced =
   'pwrite64,pwritev,pwritev2,write,writev,sendfile,copy_file_range,fallocate,ftruncate,truncate,' +
-  'rename,renameat,renameat2,fdatasync,fsync,sync_file_range,msync,mmap,lseek,openat,mkdir,mkdirat,' +
-  'io_submit'
+  'rename,renameat,renameat2,link,linkat,symlink,symlinkat,unlink,unlinkat,rmdir,fdatasync,fsync,' +
+  'sync_file_range,msync,mmap,lseek,openat,mkdir,mkdirat,io_submit'
 /** More than the largest write. */
 const stringMax = 64 * 1024 * 1024
 
@@ -71,7 +92,7 @@ export async function trace(options: TraceOptions): Promise<Traced> {
   const directory = await mkdtemp(join(tmpdir(), 'tailrace-trace-'))
   const output = join(directory, 'trace')
   const inject = (options.inject ?? []).map((each) => `--inject=${each}`)
-  const args = ['-f', '-qq', '-y', '-xx', '-s', `${stringMax}`, '-e', `trace=${traced}`]
+  const args = ['-f', '-qq', '-v', '-y', '-xx', '-s', `${stringMax}`, '-e', `trace=${traced}`]
   try {
     const child = spawn(
       'strace',
@@ -92,13 +113,14 @@ export async function trace(options: TraceOptions): Promise<Traced> {
 
 type Begun = { readonly name: string; readonly args: string; readonly id: number }
 
-/** REQUIRES: the text of one strace of all threads, without timestamps. */
+/** A write that failed on a full disk has all its bytes but the last one: where there was room for all of them
+ *  it would not have failed. REQUIRES: the text of one strace of all threads, without timestamps. */
 export function parseTrace(
   lines: readonly string[],
-  files: { readonly disk: string; readonly told: string },
+  files: Pick<TraceOptions, 'disk' | 'passing' | 'told'>,
 ): DiskCall[] {
   const calls: DiskCall[] = []
-  const parser = new Parser(files.disk, files.told, (call) => calls.push(call))
+  const parser = new Parser(files, (call) => calls.push(call))
   const begun = new Map<string, Begun>()
   for (const line of lines) {
     const whole = /^(\d+) +(\w+)\((.*)\) += (.*)$/.exec(line)
@@ -119,29 +141,38 @@ export function parseTrace(
       parser.end({ ...call, args: call.args + more }, result)
     }
   }
-  return calls
+  return calls.map((call) =>
+    call.type === 'write' && parser.short.has(call.id)
+      ? { ...call, data: call.data.subarray(0, -1) }
+      : call,
+  )
 }
 
 class Parser {
-  readonly #disk: string
-  readonly #told: string
+  readonly #files: Pick<TraceOptions, 'disk' | 'passing' | 'told'>
   readonly #add: (call: DiskCall) => void
   #id = 0
   /** Of the descriptor that was moved last: LMDB writes where it has just sought. */
   readonly #positions = new Map<string, number>()
   /** Descriptors whose writes are on disk when they return. */
   readonly #synced = new Set<string>()
+  /** The writes that failed on a full disk. */
+  readonly short = new Set<number>()
+  /** The bytes that each write under way should write. */
+  readonly #sizes = new Map<number, number>()
 
-  constructor(disk: string, told: string, add: (call: DiskCall) => void) {
-    this.#disk = disk
-    this.#told = told
+  constructor(
+    files: Pick<TraceOptions, 'disk' | 'passing' | 'told'>,
+    add: (call: DiskCall) => void,
+  ) {
+    this.#files = files
     this.#add = add
   }
 
   begin(name: string, args: string): number {
     const id = this.#id++
     const [fd = '', path = ''] = descriptorOf(args)
-    if (path.endsWith(this.#told) && name === 'write') {
+    if (path.endsWith(this.#files.told) && name === 'write') {
       this.#add({ type: 'told', path, text: Buffer.concat(stringsOf(args)).toString() })
       return id
     }
@@ -149,10 +180,14 @@ class Parser {
       this.#add({ type: 'sync', path, id })
       return id
     }
-    if (!path.endsWith(this.#disk)) return id
-    if (name === 'pwrite64') {
-      const offset = Number(/, (\d+)$/.exec(args)?.[1])
-      this.#write(path, id, offset, stringsOf(args))
+    if (/^(openat|mkdir|mkdirat)$/.test(name)) return id
+    if (/^(rename|link|symlink|unlink|rmdir|truncate)/.test(name)) {
+      this.#beginName(name, args, id)
+      return id
+    }
+    if (!this.#isDisk(path)) return id
+    if (name === 'pwrite64' || name === 'pwritev') {
+      this.#write(path, id, Number(/, (\d+)$/.exec(args)?.[1]), stringsOf(args))
     } else if (name === 'writev') {
       const offset = this.#positions.get(fd)
       if (offset === undefined) throw new Error('a writev to the disk from a position not known')
@@ -160,6 +195,11 @@ class Parser {
       this.#write(path, id, offset, stringsOf(args))
     } else if (name === 'lseek') {
       this.#positions.set(fd, Number(/, (\d+), SEEK_SET/.exec(args)?.[1] ?? Number.NaN))
+    } else if (name === 'ftruncate') {
+      this.#add({ type: 'truncate', path, id, size: Number(/, (\d+)$/.exec(args)?.[1]) })
+    } else if (name === 'fallocate' && args.includes('KEEP_SIZE|FALLOC_FL_PUNCH_HOLE')) {
+      const [, offset, size] = /, (\d+), (\d+)$/.exec(args) ?? []
+      this.#add({ type: 'punch', path, id, offset: Number(offset), size: Number(size) })
     } else if (name === 'mmap') {
       if (/PROT_WRITE/.test(args) && /MAP_SHARED/.test(args)) throw new Error(`a map: ${args}`)
     } else throw new Error(`the disk was changed by ${name}(${args.slice(0, 200)})`)
@@ -173,19 +213,60 @@ class Parser {
       const opened = /^(\d+)/.exec(result)?.[1] ?? ''
       this.#synced.delete(opened)
       if (/O_D?SYNC/.test(args)) this.#synced.add(opened)
+      if (!failed) this.#opened(args, id)
     } else if ((name === 'mkdir' || name === 'mkdirat') && !failed) {
-      this.#add({ type: 'mkdir', path: Buffer.concat(stringsOf(args)).toString() })
+      this.#add({ type: 'mkdir', path: pathsIn(args)[0] ?? '' })
     } else if (name === 'fdatasync' || name === 'fsync') {
       this.#add({ type: 'synced', path, id, ok: !failed })
-    } else if (path.endsWith(this.#disk) && (name === 'pwrite64' || name === 'writev')) {
-      this.#add({ type: 'written', id, synced: this.#synced.has(fd), ok: !failed })
+    } else if (/^(rename|unlink)/.test(name) && pathsIn(args).some((each) => this.#isDisk(each))) {
+      this.#add({ type: 'changed', id, synced: false, ok: !failed })
+    } else if (this.#isDisk(path) && /^(pwrite64|pwritev|writev|ftruncate|fallocate)$/.test(name)) {
+      const size = this.#sizes.get(id)
+      this.#sizes.delete(id)
+      const written = failed || size === undefined || Number.parseInt(result, 10) === size
+      if (!written) throw new Error(`a write of ${size} bytes wrote ${result}`)
+      const synced = size !== undefined && this.#synced.has(fd)
+      if (size !== undefined && result.includes('ENOSPC')) this.short.add(id)
+      this.#add({ type: 'changed', id, synced, ok: !failed })
     }
+  }
+
+  #beginName(name: string, args: string, id: number): void {
+    const [path = '', to = ''] = pathsIn(args)
+    if (!this.#isDisk(path) && !this.#isDisk(to)) return
+    if (name.startsWith('unlink')) this.#add({ type: 'unlink', path, id })
+    else if (name.startsWith('rename')) this.#add({ type: 'rename', path, id, to })
+    else throw new Error(`the disk was changed by ${name}(${path})`)
+  }
+
+  #opened(args: string, id: number): void {
+    const [path = ''] = pathsIn(args)
+    if (!this.#isDisk(path)) return
+    if (args.includes('O_CREAT')) this.#add({ type: 'create', path, id })
+    if (!args.includes('O_TRUNC')) return
+    const cut = this.#id++ // another change than that of the name
+    this.#add({ type: 'truncate', path, id: cut, size: 0 })
+    this.#add({ type: 'changed', id: cut, synced: false, ok: true })
+  }
+
+  #isDisk(path: string): boolean {
+    const name = path.slice(path.lastIndexOf('/') + 1)
+    return path.startsWith(`${this.#files.disk}/`) && !this.#files.passing.test(name)
   }
 
   #write(path: string, id: number, offset: number, parts: readonly Buffer[]): void {
     if (!Number.isSafeInteger(offset)) throw new Error('a write to an offset not known')
-    this.#add({ type: 'write', path, id, offset, data: Buffer.concat(parts) })
+    const data = Buffer.concat(parts)
+    this.#sizes.set(id, data.length)
+    this.#add({ type: 'write', path, id, offset, data })
   }
+}
+
+/** The paths that a call is about, each with the directory that it begins at. */
+function pathsIn(args: string): string[] {
+  return [...args.matchAll(/(?:AT_FDCWD|\d+)?(?:<([^>]*)>, )?"([^"]*)"/g)].map(
+    ([, above = '', text = '']) => resolve(bytesOf(above).toString(), bytesOf(text).toString()),
+  )
 }
 
 /** `19<\x2f…>`: the descriptor that a call is about, and its path. */

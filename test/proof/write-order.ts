@@ -1,16 +1,16 @@
-/** The writes and syncs of a run on LMDB, and every disk that a power failure could have left of them: the
- *  store opens, what was acknowledged is there, and each namespace is as it was after one of its
+/** The writes and syncs of a run on all files of a store, and every disk that a power failure could have left
+ *  of them: the store opens, what was acknowledged is there, and each namespace is as it was after one of its
  *  transactions, whole. See rfc/4, rfc/16. */
 
-import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+import { mkdir, mkdtemp, readdir, readFile, realpath, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
-import { dirname, join } from 'node:path'
+import { dirname, join, relative } from 'node:path'
 import type { Kvs } from '../../src/api/kvs.js'
 import { toTailraceError } from '../../src/error.js'
 import { open } from '../../src/open.js'
 import { mulberry32 } from '../engine/flaky.js'
 import { bundle } from './bundle.js'
-import { type CrashImage, crashImages } from './crash-images.js'
+import { type CrashImage, crashImages, type DiskFiles } from './crash-images.js'
 import {
   type Contents,
   type CrashModel,
@@ -43,7 +43,7 @@ const problemsMax = 20
 
 export async function tryWriteOrder(options: WriteOrderOptions): Promise<WriteOrderFindings> {
   const { seed, steps, samples, share, underWay } = options
-  const directory = await mkdtemp(join(tmpdir(), 'tailrace-order-'))
+  const directory = await realpath(await mkdtemp(join(tmpdir(), 'tailrace-order-')))
   try {
     await using programs = await bundle({ child: 'test/proof/crash-child.ts' })
     const data = join(directory, 'made', 'data')
@@ -55,7 +55,8 @@ export async function tryWriteOrder(options: WriteOrderOptions): Promise<WriteOr
         join(directory, 'told'),
         ...[seed, steps, underWay].map(String),
       ],
-      disk: '/store/data.mdb',
+      disk: join(data, 'store'),
+      passing,
       told: join(directory, 'told'),
       ...(options.inject
         ? { inject: options.inject, environment: { UV_THREADPOOL_SIZE: '1' } }
@@ -65,7 +66,7 @@ export async function tryWriteOrder(options: WriteOrderOptions): Promise<WriteOr
     if (traced.code !== 0 && !options.inject)
       problems.push(`the child ended with ${traced.code}: ${traced.stderr}`)
     const list = crashSteps(seed, steps)
-    const model = modelOf(list)
+    const model = modelOf([...list, after], failedIn(traced.calls))
     const random = mulberry32(seed)
     let images = 0
     for (const image of crashImages(traced.calls, samples, random, initial)) {
@@ -80,11 +81,39 @@ export async function tryWriteOrder(options: WriteOrderOptions): Promise<WriteOr
   }
 }
 
-/** The bytes of a store that was opened and closed once. */
-async function makeStore(directory: string): Promise<Buffer> {
+/** Files of which no promise depends: who has the store open, and what only takes space. */
+const passing = /^(lock\.mdb|owner\.lock|reserve|probe-\d+)$/
+
+/** The files of a store that was opened and closed once. */
+async function makeStore(directory: string): Promise<DiskFiles> {
   const store = await open({ directory })
   await store[Symbol.asyncDispose]()
-  return readFile(join(directory, 'store', 'data.mdb'))
+  const path = join(directory, 'store')
+  const entries = await readdir(path, { recursive: true, withFileTypes: true })
+  const files = new Map<string, Buffer>()
+  for (const entry of entries) {
+    if (!entry.isFile() || passing.test(entry.name)) continue
+    const file = join(entry.parentPath, entry.name)
+    files.set(file, await readFile(file))
+  }
+  return files
+}
+
+/** A child puts this at the end where a step has failed. */
+const after: CrashStep = {
+  ...{ type: 'commit', namespace: 'primary' },
+  ops: [{ op: 'put', key: 'after', value: Buffer.from('x') }],
+}
+
+/** The steps that certainly changed nothing. */
+function failedIn(calls: readonly DiskCall[]): Set<number> {
+  const failed = new Set<number>()
+  for (const call of calls) {
+    if (call.type !== 'told') continue
+    for (const [, step] of call.text.matchAll(/^failed (\d+) (?!EUNKNOWN)/gm))
+      failed.add(Number(step))
+  }
+  return failed
 }
 
 /** A directory that was made is there after a crash only if the one above it was synced. */
@@ -108,7 +137,11 @@ async function tryImage(
 ): Promise<string[]> {
   const directory = join(above, 'image')
   await mkdir(join(directory, 'store'), { recursive: true })
-  await writeFile(join(directory, 'store', 'data.mdb'), image.bytes)
+  for (const [path, bytes] of image.files) {
+    const copy = join(directory, relative(join(above, 'made', 'data'), path))
+    await mkdir(dirname(copy), { recursive: true })
+    await writeFile(copy, bytes)
+  }
   const problems: string[] = []
   try {
     await using store = await open({ directory })

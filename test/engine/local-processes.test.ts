@@ -1,4 +1,4 @@
-/** The LMDB engine among processes: what a kill -9 leaves, and who may hold a directory. */
+/** The durable engine among processes: what a kill -9 leaves, and who may hold a directory. */
 
 import { type ChildProcessWithoutNullStreams, spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
@@ -8,7 +8,7 @@ import { fileURLToPath } from 'node:url'
 import { expect, test } from 'vitest'
 import { systemEnvironment } from '../../src/base/environment.js'
 import { isDefunct, processStart } from '../../src/base/processes.js'
-import { openLmdb } from '../../src/engine/lmdb.js'
+import { openLocal } from '../../src/engine/local-open.js'
 import { isAlive, thisProcess } from '../../src/engine/owner.js'
 import { blobOf, blobsAt, codeOf, collect, make, temporaryDirectory } from './fixture.js'
 
@@ -16,7 +16,7 @@ const names = ['a', 'b', 'c', 'd']
 const flushCount = 50
 
 const open = (path: string) =>
-  openLmdb(path, { environment: systemEnvironment, bounds: { indexFlushCount: flushCount } })
+  openLocal(path, { environment: systemEnvironment, bounds: { flushCount: flushCount } })
 
 /** A helper of this folder as a process of its own. */
 function run(helper: string, ...args: string[]): ChildProcessWithoutNullStreams {
@@ -74,8 +74,8 @@ test('the part of the index that a kill -9 leaves in memory is bounded', async (
   await using directory = await temporaryDirectory()
   await commitUntilKilled(directory.path, 300)
   await using engine = await open(directory.path)
-  expect(engine.indexWaiting).toBeGreaterThan(0)
-  expect(engine.indexWaiting).toBeLessThan(2 * flushCount + 12) // of 600 and more
+  expect(engine.waiting).toBeGreaterThan(0)
+  expect(engine.waiting).toBeLessThan(2 * flushCount + 12) // of 600 and more
 })
 
 test('a second process is EBUSY with the path and the pid of the first', async () => {

@@ -1,13 +1,13 @@
-/** The durable engine of one process, on ordered tables: blobs in packs, roots as a history, heads
- *  in memory. See rfc/4. `lmdb.ts` opens it.
- *  Invariant: memory (heads, index, epochs) has only what is durable. It changes after a
- *  transaction, never before. */
+/** The durable engine of one process: a journal has the blobs and every change, ordered tables find
+ *  them, heads are in memory. See rfc/4. `local-open.ts` opens it.
+ *  Invariant: memory (heads, index, epochs) has only what is durable. It changes after a record was
+ *  written, never before. */
 
 import type { Environment } from '../base/environment.js'
 import type { Blob } from '../blob/blob.js'
 import type { Blobref } from '../blob/blobref.js'
 import { TailraceError } from '../error.js'
-import { BlobTable } from './blob-table.js'
+import type { BlobTable } from './blob-table.js'
 import { diskSizeOf } from './disk.js'
 import type {
   Collection,
@@ -15,7 +15,6 @@ import type {
   Head,
   Namespace,
   Outcome,
-  OverwriteOptions,
   Part,
   Rewritten,
   Root,
@@ -23,84 +22,77 @@ import type {
 } from './engine.js'
 import { judge, namesOf } from './judge.js'
 import { Leaders } from './leaders.js'
+import type { LocalState } from './local-state.js'
 import { Moves } from './moves.js'
-import { overwriteFreed } from './overwrite.js'
-import { RefIndex } from './ref-index.js'
 import { namespaceExists, noNamespace } from './refusals.js'
-import { type HistoryBounds, historyBounds, RootTable } from './root-table.js'
+import type { RootTable } from './root-table.js'
 import { Spares } from './spares.js'
 import { Sweeper } from './sweeper.js'
-import { type Tables, Writes } from './tables.js'
 import { stored, type WriteGroup, Writer } from './writer.js'
 
 /** The number of roots that `history` reads at a time. */
 const historyPage = 256
-/** The number of index entries that a closing store writes in one transaction. */
-const drainSlice = 4_096
-
-/** Bounds that tests make small. */
-export type LmdbBounds = { readonly history?: HistoryBounds; readonly indexFlushCount?: number }
-
-type LmdbEngineOptions = {
+type LocalEngineOptions = {
   readonly environment: Environment
   readonly storeId: string
   readonly formerId: string | undefined
   readonly directory: string
-  readonly tables: Tables
-  readonly bounds: LmdbBounds
+  readonly state: LocalState
   /** Closes the tables and releases the lock. Called once, at the end of a close. */
   readonly release: () => Promise<void>
 }
 
-/** The engine on LMDB. */
-export class LmdbEngine implements Engine {
+/** The durable engine of one process. */
+export class LocalEngine implements Engine {
   readonly supports: Supports = { durable: true, shared: false }
   readonly storeId: string
   /** The id of the store that this one is a copy of. */
   readonly formerId: string | undefined
   readonly #environment: Environment
   readonly #directory: string
-  readonly #index: RefIndex
+  readonly #state: LocalState
   readonly #blobs: BlobTable
   readonly #roots: RootTable
   readonly #writer: Writer
   readonly #leaders: Leaders
   readonly #moves = new Moves()
-  /** The `tx` of each commit in the transaction that broke the store, whose outcome is unknown. */
+  /** The `tx` of each commit in the record that broke the store, whose outcome is unknown. */
   readonly #uncertain = new Set<string>()
-  readonly #release: LmdbEngineOptions['release']
-  readonly #tables: Tables
+  readonly #release: LocalEngineOptions['release']
   readonly #sweeper: Sweeper
   #closing: Promise<void> | undefined
 
-  /** Reads the tables. Throws ECORRUPT. */
-  constructor(options: LmdbEngineOptions) {
-    const { tables, directory, bounds } = options
+  constructor(options: LocalEngineOptions) {
+    const { directory, state } = options
+    const { blobs, journal, segments, flush, health } = state
     this.storeId = options.storeId
     this.formerId = options.formerId
-    this.#tables = tables
     this.#environment = options.environment
     this.#directory = directory
+    this.#state = state
+    this.#blobs = blobs
+    this.#roots = state.roots
     this.#release = options.release
     this.#leaders = new Leaders(options.environment)
-    this.#index = new RefIndex(tables.index, tables.meta, bounds.indexFlushCount)
-    this.#blobs = new BlobTable(tables, this.#index)
-    this.#roots = new RootTable(tables.roots, tables.namespaces, bounds.history ?? historyBounds)
-    this.#writer = new Writer({ tables, directory, complete: (group) => this.#complete(group) })
+    this.#writer = new Writer({
+      health,
+      directory,
+      stored: () => blobs.stored,
+      ready: () => flush.after(),
+      complete: (group) => this.#complete(group),
+    })
     this.#sweeper = new Sweeper({
-      blobs: this.#blobs,
+      ...{ blobs, journal, segments, flush },
       writer: this.#writer,
       spares: new Spares(options.environment),
       moves: this.#moves,
     })
-    this.#blobs.rebuild()
-    this.#roots.rebuild()
   }
 
-  /** The number of index entries that are in memory only: bounded (rfc/4, rule 17),
-   *  0 after a close. */
-  get indexWaiting(): number {
-    return this.#index.waiting
+  /** The number of changes that are in memory and in the journal only: bounded (rfc/4, rule 17), 0
+   *  after a close. */
+  get waiting(): number {
+    return this.#state.waiting
   }
 
   /** The number of removed namespaces whose roots are not all dropped yet. */
@@ -120,7 +112,7 @@ export class LmdbEngine implements Engine {
 
   async load(refs: readonly Blobref[]): Promise<(Uint8Array | undefined)[]> {
     this.#moves.assertOpen()
-    return this.#sweeper.load(refs)
+    return this.#blobs.load(refs)
   }
 
   async commit(parts: readonly Part[]): Promise<Outcome[]> {
@@ -211,11 +203,6 @@ export class LmdbEngine implements Engine {
     return this.#sweeper.begin()
   }
 
-  async overwriteFreed(options: OverwriteOptions): Promise<number> {
-    this.#moves.assertOpen()
-    return overwriteFreed(this.#tables, this.#writer, options)
-  }
-
   async rewrite(
     namespace: string,
     incarnation: string,
@@ -268,25 +255,22 @@ export class LmdbEngine implements Engine {
   async #close(): Promise<void> {
     this.#moves.close()
     await this.#writer.drained()
-    try {
-      while (!this.#writer.broken && this.#index.waiting > 0) {
-        const writes = new Writes()
-        const drained = this.#index.drain(writes, drainSlice, this.#blobs.lastRecord)
-        await this.#writer.write(writes)
-        drained()
-      }
-    } catch {
-      // The disk is full or broken. The next open rebuilds what the index lacks.
-    }
+    await this.#state.close()
     await this.#release()
   }
 
-  async #complete(group: WriteGroup): Promise<() => Promise<void>> {
-    const blobs = await this.#blobs.stage(group)
-    const buried = this.#roots.stageBurial(group.writes)
+  async #complete(group: WriteGroup) {
+    const { writes, blobs, drops } = group
+    const isEmpty = writes.list.length + blobs.length + drops.size === 0
+    const buried = isEmpty ? () => {} : this.#roots.stageBurial(writes)
+    const write = await this.#state.complete(group)
+    if (!write) return undefined
     return async () => {
-      await blobs()
-      buried()
+      const taken = await write()
+      return async () => {
+        await taken()
+        buried()
+      }
     }
   }
 

@@ -1,0 +1,148 @@
+/** Opens the store of a directory for this process: takes its lock, looks at its files before any of
+ *  them is used, brings an older format up to this one, and puts the engine together. See rfc/4,
+ *  rules 20 to 23.
+ *  Invariant: one process has a directory open at a time. A store is made in an order in which a
+ *  crash leaves either nothing or all of it. */
+
+import { realpath } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
+import type { Environment } from '../base/environment.js'
+import { makeDirectory, syncDirectory } from '../base/make-directory.js'
+import { TailraceError, toTailraceError } from '../error.js'
+import { journalStart, makeJournal } from '../journal/journal.js'
+import { isFull, isFullError } from './disk.js'
+import { positionKey } from './flush.js'
+import { assertFormat, type Identity, identify, isStore, storeFiles } from './identity.js'
+import { isDamage, type OpenTables, openTables } from './lmdb.js'
+import { LocalEngine } from './local-engine.js'
+import { journalName, type LocalBounds, LocalState } from './local-state.js'
+import { discardMigration, isOlder, migrate, type OnMigration } from './migrate.js'
+import { assertOpenable } from './openable.js'
+import { StoreLock } from './owner.js'
+import { encodePosition } from './record.js'
+import { Reserve } from './reserve.js'
+import { Writes } from './tables.js'
+
+export type LocalOptions = {
+  readonly environment: Environment
+  readonly bounds?: LocalBounds
+  /** True if no store is made: one that is missing, or was never finished, is then an error. */
+  readonly existing?: boolean
+  /** Called while a store of an older format is brought up to this one. */
+  readonly onMigration?: OnMigration
+}
+
+/** Opens the store in a directory; makes both where they are missing (the directory with mode
+ *  0700), unless `existing`. Throws EBUSY (it is open already: the message has the path and the pid
+ *  of that process), EMISCONFIGURED (a newer format, no native build), ECORRUPT, ENOSPC, EIO. */
+export async function openLocal(directory: string, options: LocalOptions): Promise<LocalEngine> {
+  try {
+    if (!options.existing) await makeDirectory(directory)
+    const path = await realpath(directory)
+    const lock = await StoreLock.take(path)
+    try {
+      return await openLocked(path, lock, options)
+    } catch (error) {
+      lock.release()
+      throw error
+    }
+  } catch (error) {
+    throw await openError(directory, error)
+  }
+}
+
+async function openLocked(
+  directory: string,
+  lock: StoreLock,
+  options: LocalOptions,
+): Promise<LocalEngine> {
+  const { environment, bounds = {}, existing = false, onMigration } = options
+  await withReserve(directory, () => assertOpenable(directory, { existing }))
+  await discardMigration(directory)
+  let tables = await openTables(directory)
+  try {
+    assertFormat(tables.meta, directory)
+    if (isOlder(tables.meta)) tables = await migrate(directory, tables, onMigration)
+    const { identity, state } = await claim(tables, { directory, environment, bounds })
+    state.roots.rebuild()
+    const release = async () => {
+      await tables.close()
+      lock.release()
+    }
+    const { storeId, formerId } = identity
+    return new LocalEngine({ environment, storeId, formerId, directory, state, release })
+  } catch (error) {
+    await tables.close()
+    throw error
+  }
+}
+
+/** Takes the store for this process: reads its identity and its journal, and makes the changes of the
+ *  identity durable. */
+async function claim(
+  tables: OpenTables,
+  options: {
+    readonly directory: string
+    readonly environment: Environment
+    readonly bounds: LocalBounds
+  },
+): Promise<{ readonly identity: Identity; readonly state: LocalState }> {
+  const { directory, environment, bounds } = options
+  const files = await storeFiles(directory)
+  const writes = new Writes()
+  if (!isStore(tables.meta)) {
+    // The journal first: so it is there wherever the tables say that a store is.
+    await makeJournal(join(directory, journalName))
+    const identity = identify(tables, files, { environment, directory, writes })
+    writes.put(tables.meta, positionKey, encodePosition(journalStart))
+    await tables.write(writes)
+    await syncDirectory(directory)
+    // The process that made the directory may have died before it synced the one above.
+    await syncDirectory(dirname(directory))
+    const state = await LocalState.open(directory, tables, bounds)
+    return { identity, state }
+  }
+  const state = await LocalState.open(directory, tables, bounds)
+  try {
+    const identity = identify(state, files, { environment, directory, writes })
+    if (writes.list.length === 0) return { identity, state }
+    // What changes is written over what the journal has.
+    await state.flush.all()
+    const changes = new Writes()
+    const changed = identify(tables, files, { environment, directory, writes: changes })
+    await tables.write(changes)
+    return { identity: changed, state }
+  } catch (error) {
+    await state.close()
+    throw error
+  }
+}
+
+/** Runs `act`. On a full disk it gives parts of the reserve back to the disk, and runs `act` again
+ *  (rfc/4, rule 31). */
+async function withReserve<T>(directory: string, act: () => Promise<T>): Promise<T> {
+  const reserve = new Reserve(directory)
+  for (;;) {
+    try {
+      return await act()
+    } catch (error) {
+      if (!isFullError(error) || !reserve.release()) throw error
+    }
+  }
+}
+
+async function openError(directory: string, error: unknown): Promise<TailraceError> {
+  if (error instanceof TailraceError) return error
+  if (isFullError(error) || (await isFull(directory, 0))) {
+    const message = `no space left to open the store in ${directory}: make space, then open it again`
+    return new TailraceError('ENOSPC', message, { cause: error })
+  }
+  const reason = error instanceof Error ? error.message : String(error)
+  if (isDamage(error)) {
+    const message = `the store in ${directory} is damaged (${reason}): restore a copy`
+    return new TailraceError('ECORRUPT', message, { cause: error })
+  }
+  const { code } = toTailraceError(error)
+  const message = `cannot open the store in ${directory} (${reason}): check the directory and the disk`
+  return new TailraceError(code, message, { cause: error })
+}
