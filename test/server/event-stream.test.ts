@@ -224,7 +224,7 @@ it('the output of a job comes as one, and goes on at a byte', async () => {
   const { id } = await serving.store.jobs.submit({ command, cwd: '/', env, stdin: true })
   const path = `/v1/jobs/${id}/output?follow&heartbeat=100`
   await using events = await Events.open(path)
-  expect(await events.until(/event: heartbeat[\s\S]*\n\n/)).toContainEqual({
+  expect(await events.until(/id: 4\n[\s\S]*event: heartbeat[\s\S]*\n\n/)).toContainEqual({
     id: '4',
     data: { offset: 0, data: 'one\n' },
   })
