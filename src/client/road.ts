@@ -18,6 +18,10 @@ import { copyOf, smallSizeMax, smallSizeOf } from './small.js'
 /** The largest number of writes, and of reads, that have no answer yet on the socket. Others wait
  *  for their turn. */
 export const inFlightMax = 1_024
+/** The size of the writes without an answer, in bytes, from which on others wait for their turn. */
+const inFlightSizeMax = 16 * 1024 * 1024
+/** The size of a write in bytes from which on it counts for that. */
+const countedSizeMin = 4 * 1024
 /** The largest number of reads that wait for their turn. Others go over HTTP. */
 const queuedReadsMax = 65_536
 /** The largest size of the small writes that wait for their turn, in bytes; above it EBUSY. */
@@ -76,6 +80,7 @@ export class Road {
   #onHttp = false
   /** The number of writes on the socket that have no answer yet, and the kind of the last one. */
   #unanswered = 0
+  #unansweredSize = 0
   #lastSpec: RequestSpec | undefined
   /** The number of reads on the socket that have no answer yet. */
   #reading = 0
@@ -124,7 +129,7 @@ export class Road {
     if (spec.right === 'read') return this.#read(asking)
     // It would hold up those behind it for as long as it lasts.
     if (isWaiting(spec, body as Readonly<Record<string, unknown>>)) return asking.overHttp(body)
-    if (this.#queue.length === 0 && this.#canSend(spec)) return this.#sendWrite(asking)
+    if (this.#queue.length === 0 && this.#canSend(spec)) return this.#sendWrite(asking, size)
     return this.#enqueue(asking, size)
   }
 
@@ -166,10 +171,16 @@ export class Road {
     else this.#reading--
   }
 
-  #sendWrite<R extends RequestSpec, T>(asking: RoadRequest<R, T>): Promise<T> {
+  #sendWrite<R extends RequestSpec, T>(asking: RoadRequest<R, T>, size: number): Promise<T> {
     this.#unanswered++
     this.#lastSpec = asking.spec
-    return this.#send(asking, { waits: false, ended: this.#endWrite })
+    if (size < countedSizeMin) return this.#send(asking, { waits: false, ended: this.#endWrite })
+    this.#unansweredSize += size
+    const ended = () => {
+      this.#unansweredSize -= size
+      this.#endWrite()
+    }
+    return this.#send(asking, { waits: false, ended })
   }
 
   #send<R extends RequestSpec, T>(asking: RoadRequest<R, T>, options: AskedOptions): Promise<T> {
@@ -184,7 +195,8 @@ export class Road {
   #canSend(spec: RequestSpec): boolean {
     if (this.#onHttp || !this.#socket.isOpen) return false
     if (this.#unanswered === 0) return true
-    return spec.inOrder === true && spec === this.#lastSpec && this.#unanswered < inFlightMax
+    if (this.#unanswered >= inFlightMax || this.#unansweredSize >= inFlightSizeMax) return false
+    return spec.inOrder === true && spec === this.#lastSpec
   }
 
   #enqueue<R extends RequestSpec, T>(asking: RoadRequest<R, T>, askedSize: number): Promise<T> {
@@ -210,7 +222,7 @@ export class Road {
       isOver: () => over,
       send: () => {
         endAbort()
-        void settle(this.#sendWrite({ ...asking, body }))
+        void settle(this.#sendWrite({ ...asking, body }, askedSize))
       },
       overHttp: () => {
         endAbort()

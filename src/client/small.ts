@@ -4,11 +4,14 @@
  *  is not well formed, numbers that JSON has not, and objects of classes. */
 
 /** The largest size of a request that goes over the websocket: its text and its names in UTF-16
- *  units, and its bytes, and `fieldCost` for each of its values. */
-export const smallSizeMax = 32 * 1024
+ *  units, and its bytes, and `fieldCost` for each of its values. A value of one blob fits. */
+export const smallSizeMax = 288 * 1024
 /** The size that each value of a request counts besides its own, in bytes. It also bounds the values
  *  and the names of a frame, far below the bounds of the server (rfc/12, rule 5). */
 const fieldCost = 8
+/** The largest number of values within one another. What is deeper, or goes in a circle, is left to
+ *  HTTP. */
+const depthMax = 64
 /** The rest of a size that does not suffice. */
 const none = -1
 
@@ -21,7 +24,7 @@ export function smallSizeOf(args: object): number | undefined {
 
 /** Returns what is left of a size behind a value; a negative number if the size does not suffice, or
  *  the value is not plain. */
-function leftBehind(value: unknown, size: number): number {
+function leftBehind(value: unknown, size: number, depth = 0): number {
   const left = size - fieldCost
   switch (typeof value) {
     case 'string':
@@ -31,18 +34,19 @@ function leftBehind(value: unknown, size: number): number {
     case 'boolean':
       return left
     case 'object':
-      return value === null ? left : leftBehindObject(value, left)
+      return value === null ? left : leftBehindObject(value, left, depth + 1)
     default:
       return none
   }
 }
 
-function leftBehindObject(value: object, size: number): number {
+function leftBehindObject(value: object, size: number, depth: number): number {
+  if (depth > depthMax) return none
   if (value instanceof Uint8Array) return size - value.length
   let left = size
   if (Array.isArray(value)) {
     for (let index = 0; index < value.length && left >= 0; index++) {
-      left = leftBehind(value[index], left)
+      left = leftBehind(value[index], left, depth)
     }
     return left
   }
@@ -52,7 +56,7 @@ function leftBehindObject(value: object, size: number): number {
     const field = fields[name]
     if (field === undefined) continue
     if (left < 0 || !name.isWellFormed()) return none
-    left = leftBehind(field, left - name.length)
+    left = leftBehind(field, left - name.length, depth)
   }
   return left
 }
