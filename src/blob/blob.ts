@@ -3,8 +3,8 @@
 
 import type { Blobref } from './blobref.js'
 
-/** The largest size of a blob, in bytes: 64 pages of 4,096 bytes less LMDB's header of 24 bytes, so
- *  that a full blob fills its pages. */
+/** The largest size of a blob, in bytes. Values are cut there, so it decides which refs a value has
+ *  (rfc/3, rule 1). */
 export const blobSizeMax = 64 * 4096 - 24
 
 /** A blob or, where `kind` says so, a tree node. Engines store both in the same way,
