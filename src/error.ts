@@ -111,3 +111,13 @@ function canceledBy(reason: unknown): TailraceError {
   }
   return new TailraceError('ECANCELED', 'canceled by the caller', { cause: reason })
 }
+
+/** True if an error of node:fs has the system's code, such as `ENOENT`. */
+export function hasSystemCode(error: unknown, code: string): boolean {
+  return error instanceof Error && 'code' in error && error.code === code
+}
+
+/** True if an error of node:fs says that the disk, or the quota, is full. */
+export function isFullError(error: unknown): boolean {
+  return hasSystemCode(error, 'ENOSPC') || hasSystemCode(error, 'EDQUOT')
+}

@@ -4,6 +4,7 @@
 import { randomFillSync } from 'node:crypto'
 import { open, readdir, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
+import { isFullError } from '../error.js'
 
 /** The bytes that a probe writes in addition to those of the failed commit, for the pages that it
  *  would have copied. */
@@ -49,12 +50,6 @@ export async function probe(directory: string, size: number, slack = probeSlack)
   } finally {
     await rm(path, { force: true }).catch(() => {}) // the next probe overwrites one that stays
   }
-}
-
-/** Returns true if an error of node:fs says that the disk, or the quota, is full. */
-export function isFullError(error: unknown): boolean {
-  const code = error instanceof Error && 'code' in error ? error.code : undefined
-  return code === 'ENOSPC' || code === 'EDQUOT'
 }
 
 async function write(path: string, size: number): Promise<void> {

@@ -5,7 +5,7 @@
  *  loses nothing, since the journal is read from the old watermark on. */
 
 import type { TailraceError } from '../error.js'
-import type { Point } from '../journal/journal.js'
+import type { Point } from '../journal/place.js'
 import { encodePosition } from './record.js'
 import { type Tables, Writes } from './tables.js'
 

@@ -4,7 +4,7 @@
 import { open, readFile, rename } from 'node:fs/promises'
 import { join } from 'node:path'
 import { syncDirectory } from '../base/make-directory.js'
-import { TailraceError } from '../error.js'
+import { hasSystemCode, TailraceError } from '../error.js'
 
 /** The format of a data directory that this version writes. It reads older ones, too. */
 export const formatVersion = 2
@@ -38,7 +38,7 @@ export async function settleFormat(
 export async function readFormat(directory: string): Promise<Format | undefined> {
   const path = formatFile(directory)
   const text = await readFile(path, 'utf8').catch((error: unknown) => {
-    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return undefined
+    if (hasSystemCode(error, 'ENOENT')) return undefined
     throw error
   })
   if (text === undefined) return undefined

@@ -8,9 +8,10 @@ import { realpath } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import type { Environment } from '../base/environment.js'
 import { makeDirectory, syncDirectory } from '../base/make-directory.js'
-import { TailraceError, toTailraceError } from '../error.js'
-import { journalStart, makeJournal } from '../journal/journal.js'
-import { isFull, isFullError } from './disk.js'
+import { isFullError, TailraceError, toTailraceError } from '../error.js'
+import { makeJournal } from '../journal/journal.js'
+import { journalStart } from '../journal/place.js'
+import { isFull } from './disk.js'
 import { positionKey } from './flush.js'
 import { assertFormat, type Identity, identify, isStore, storeFiles } from './identity.js'
 import { isDamage, type OpenTables, openTables } from './lmdb.js'
@@ -106,7 +107,7 @@ async function claim(
   try {
     const identity = identify(state, files, { environment, directory, writes })
     if (writes.list.length === 0) return { identity, state }
-    // What changes is written over what the journal has.
+    // The tables must have all of the journal first: what it has would be newer otherwise.
     await state.flush.all()
     const changes = new Writes()
     const changed = identify(tables, files, { environment, directory, writes: changes })

@@ -12,7 +12,7 @@ import { openLocked } from '../base/posix.js'
 import { isDefunct, processStart } from '../base/processes.js'
 import { corrupt, isCount } from '../base/stored.js'
 import { decode } from '../blob/codec.js'
-import { TailraceError } from '../error.js'
+import { hasSystemCode, TailraceError } from '../error.js'
 
 const ownerFile = 'owner.lock'
 
@@ -74,7 +74,7 @@ export function isAlive({ pid, start }: Pick<Owner, 'pid' | 'start'>): boolean {
     process.kill(pid, 0)
     return true
   } catch (error) {
-    return error instanceof Error && 'code' in error && error.code === 'EPERM'
+    return hasSystemCode(error, 'EPERM')
   }
 }
 

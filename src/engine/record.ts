@@ -5,7 +5,7 @@
 import { corrupt, isCount } from '../base/stored.js'
 import { type Blobref, blobrefAt, digestSize, writeDigest } from '../blob/blobref.js'
 import { decode, encode, type Plain } from '../blob/codec.js'
-import type { Place, Point } from '../journal/journal.js'
+import type { Place, Point } from '../journal/place.js'
 import type { Namespace, Root } from './engine.js'
 
 /** A root as it is stored: `ordinal` counts the namespace's roots, densely. */

@@ -5,7 +5,7 @@
  *  from the journal when the store is opened, so that a crash loses none. */
 
 import type { Blobref } from '../blob/blobref.js'
-import type { Place } from '../journal/journal.js'
+import type { Place } from '../journal/place.js'
 import { encodePlace, indexKey, parsePlace } from './record.js'
 import type { Table, Writes } from './tables.js'
 

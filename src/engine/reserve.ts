@@ -8,7 +8,7 @@ import { randomFillSync } from 'node:crypto'
 import { statSync, truncateSync } from 'node:fs'
 import { open, statfs } from 'node:fs/promises'
 import { join } from 'node:path'
-import { isFullError } from './disk.js'
+import { isFullError } from '../error.js'
 
 /** The size of the whole reserve, in bytes. */
 export const reserveSize = 4 * 1024 * 1024

@@ -4,7 +4,7 @@
  *  use nor spared. */
 
 import type { Blobref } from '../blob/blobref.js'
-import type { Place } from '../journal/journal.js'
+import type { Place } from '../journal/place.js'
 import type { FoundRecord } from '../journal/scan.js'
 import { type SweepStep, sweepRefsMax, sweepStepSize } from './engine.js'
 

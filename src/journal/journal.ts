@@ -3,62 +3,39 @@
  *  Invariant: records follow one another without a gap, in the order of their numbers. A record that
  *  `append` has answered is durable, and is there after any crash. */
 
-import { randomBytes } from 'node:crypto'
-import { constants } from 'node:fs'
-import { type FileHandle, open, readdir, rm } from 'node:fs/promises'
+import { type FileHandle, open, rm } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { makeDirectory, syncDirectory } from '../base/make-directory.js'
 import { punchHole } from '../base/posix.js'
 import type { Blob } from '../blob/blob.js'
-import type { Blobref } from '../blob/blobref.js'
-import { TailraceError } from '../error.js'
-import { type Change, encodeHead, markSize, recordSizeMax } from './record.js'
-import { type FoundRecord, hasRecordBehind, isBodyWhole, recordAt, recordsFrom } from './scan.js'
-import {
-  encodeHeader,
-  headerSize,
-  parseHeader,
-  parseSegmentName,
-  type SegmentHeader,
-  segmentName,
-} from './segment.js'
+import { hasSystemCode, isFullError, TailraceError } from '../error.js'
+import { journalStart, type Place, type PlacedRecord, type Point } from './place.js'
+import { type Change, encodeHead, recordSizeMax } from './record.js'
+import { replay } from './replay.js'
+import { type Run, runsOf, share } from './runs.js'
+import { type FoundRecord, recordAt } from './scan.js'
+import { headerSize, parseHeader, type SegmentHeader, segmentName } from './segment.js'
 import { SegmentFiles } from './segment-files.js'
+import {
+  damaged,
+  headOf,
+  isSynchronous,
+  makeSegment,
+  segmentsIn,
+  writeFlags,
+  writeZeros,
+} from './segment-io.js'
 import { readFully, Window } from './window.js'
 
 /** The size, in bytes, from which on a segment takes no further record. */
 export const segmentSizeMax = 64 * 1024 * 1024
 /** The largest number of pieces that one system call writes (IOV_MAX of Linux). */
 const piecesMax = 1_024
-/** The bytes that are read, written over or written again at a time. */
-const chunkSize = 1024 * 1024
 /** The bytes that one read takes from the system's cache at once; what is behind them, and what is not
  *  in the cache, is read on other threads. */
 const cachedSizeMax = 512 * 1024
 /** The size in bytes of the blocks that `stat` counts. */
 const blockSize = 512
-
-/** A point between two records. */
-export type Point = {
-  readonly segment: number
-  /** The offset in the segment's file, in bytes. */
-  readonly offset: number
-  /** The number of the last record before the point; 0 before the first one. */
-  readonly number: number
-}
-
-/** The place of a blob: its segment, its offset in the file, and its length, in bytes. */
-export type Place = { readonly segment: number; readonly offset: number; readonly length: number }
-
-/** The point at which a new journal begins. */
-export const journalStart: Point = { segment: 1, offset: headerSize, number: 0 }
-
-/** The blobs of a record with their places. */
-export type PlacedRecord = {
-  readonly blobs: readonly (readonly [Blobref, Place])[]
-  readonly changes: readonly Change[]
-  /** The point behind the record. */
-  readonly end: Point
-}
 
 export type JournalOptions = {
   /** The point up to which all records are known to the caller. */
@@ -281,7 +258,8 @@ export class Journal {
     const id = this.#open.header.id + 1
     const made = await makeSegment(this.#directory, id, this.#end.number + 1).catch(
       async (cause: unknown) => {
-        const isPassing = isFull(cause) || hasCode(cause, 'EMFILE') || hasCode(cause, 'ENFILE')
+        const isPassing =
+          isFullError(cause) || hasSystemCode(cause, 'EMFILE') || hasSystemCode(cause, 'ENFILE')
         if (!isPassing) throw cause
         // The open segment goes on. One that came back after a crash would not follow its records.
         await rm(this.#path(id), { force: true })
@@ -308,7 +286,7 @@ export class Journal {
       if (!isSynchronous) await file.datasync()
       return size
     } catch (cause) {
-      if (!isFull(cause)) throw cause
+      if (!isFullError(cause)) throw cause
       // A part of the record may be there: it is cut off for good before anybody is told.
       await file.truncate(offset)
       await file.sync()
@@ -332,7 +310,7 @@ export class Journal {
     try {
       return await this.#files.reading(segment, act)
     } catch (error) {
-      if (hasCode(error, 'ENOENT')) return undefined
+      if (hasSystemCode(error, 'ENOENT')) return undefined
       throw error
     }
   }
@@ -340,216 +318,6 @@ export class Journal {
   #path(segment: number): string {
     return join(this.#directory, segmentName(segment))
   }
-}
-
-/** True where a write to a file that is opened with `writeFlags` is durable when it returns. Other
- *  systems than Linux need a sync of their own, since theirs may leave the bytes in the cache of the
- *  disk. */
-const isSynchronous = process.platform === 'linux'
-const writeFlags = constants.O_WRONLY | (isSynchronous ? constants.O_DSYNC : 0)
-
-/** Reads the records behind a point, and makes the end of the journal ready for the next one. */
-async function replay(
-  directory: string,
-  from: Point,
-  onRecord: (record: PlacedRecord) => void,
-): Promise<{ header: SegmentHeader; end: Point }> {
-  const ids = (await segmentsIn(directory)).filter((id) => id >= from.segment)
-  let end = from
-  let header: SegmentHeader | undefined
-  let last = ids.at(-1) ?? 0
-  for (const [index, id] of ids.entries()) {
-    const path = join(directory, segmentName(id))
-    const isLast = index === ids.length - 1
-    if (id !== from.segment + index) break
-    const head = await headOf(path)
-    if (!head.header || head.header.id !== id) {
-      // The segment was being made when the power went. It had no record.
-      if (isLast && id > from.segment && head.size <= headerSize) {
-        await rm(path)
-        await syncDirectory(directory)
-        last = end.segment
-        break
-      }
-      throw damaged(path, 'has no header')
-    }
-    header = head.header
-    if (id > from.segment) {
-      if (header.first !== end.number + 1) throw damaged(path, 'does not follow the one before')
-      end = { segment: id, offset: headerSize, number: end.number }
-    }
-    if (head.size < end.offset) throw damaged(path, `was cut to ${head.size} bytes`)
-    end = await replaySegment(path, header, { from: end, isLast, onRecord })
-  }
-  if (!header || last > end.segment) {
-    const path = join(directory, segmentName(header ? end.segment + 1 : from.segment))
-    throw damaged(path, 'is missing')
-  }
-  return { header, end }
-}
-
-async function replaySegment(
-  path: string,
-  header: SegmentHeader,
-  options: {
-    readonly from: Point
-    readonly isLast: boolean
-    readonly onRecord: (record: PlacedRecord) => void
-  },
-): Promise<Point> {
-  const { from, isLast, onRecord } = options
-  const file = await open(path, isLast ? constants.O_RDWR : constants.O_RDONLY)
-  try {
-    const window = new Window(file, (await file.stat()).size)
-    let end = from
-    let last: FoundRecord | undefined
-    for await (const record of recordsFrom(window, header, {
-      offset: from.offset,
-      after: from.number,
-    })) {
-      if (last) onRecord(placed(last))
-      last = record
-      end = { segment: header.id, offset: record.end, number: record.number }
-    }
-    if (last && isLast && !(await isBodyWhole(window, last))) {
-      end = { segment: header.id, offset: last.at, number: last.number - 1 }
-      last = undefined
-    }
-    if (end.offset < window.size) {
-      const behind = { offset: end.offset, after: end.number }
-      if (!isLast || (await hasRecordBehind(window, header, behind))) {
-        throw damaged(path, `at byte ${end.offset}`)
-      }
-      await file.truncate(end.offset)
-    }
-    if (isLast && (last || end.offset < window.size)) await settle(file, last)
-    if (last) onRecord(placed(last))
-    return end
-  } finally {
-    await file.close()
-  }
-}
-
-/** Writes the last record once more as it is, and syncs the file. A sync of it may have failed
- *  before: then what a read returns need not be on the disk, and a further sync would not say so. */
-async function settle(file: FileHandle, last: FoundRecord | undefined): Promise<void> {
-  for (let at = last?.at ?? 0; last && at < last.end; at += chunkSize) {
-    const bytes = await readFully(file, at, Math.min(chunkSize, last.end - at))
-    await writeFully(file, bytes, at)
-  }
-  await file.sync()
-}
-
-/** Returns a record with places. Keys and values are copied: as they were read they are views of far
- *  larger pieces of the file. */
-function placed(record: FoundRecord): PlacedRecord {
-  const { segment, number, end, bodyAt } = record
-  const blobs = record.blobs.map(
-    ({ ref, offset, length }) => [ref, { segment, offset: bodyAt + offset, length }] as const,
-  )
-  const changes = record.changes.map(({ table, key, value }) => {
-    return { table, key: new Uint8Array(key), value: value && new Uint8Array(value) }
-  })
-  return { blobs, changes, end: { segment, offset: end, number } }
-}
-
-async function makeSegment(
-  directory: string,
-  id: number,
-  first: number,
-): Promise<{ header: SegmentHeader; file: FileHandle }> {
-  const header = { id, first, mark: randomBytes(markSize) }
-  const flags = writeFlags | constants.O_CREAT | constants.O_TRUNC
-  const file = await open(join(directory, segmentName(id)), flags, 0o600)
-  try {
-    await writeFully(file, encodeHeader(header), 0)
-    if (!isSynchronous) await file.datasync()
-    await syncDirectory(directory)
-    return { header, file }
-  } catch (error) {
-    await file.close()
-    throw error
-  }
-}
-
-async function headOf(path: string): Promise<{ header: SegmentHeader | undefined; size: number }> {
-  const file = await open(path, 'r')
-  try {
-    const { size } = await file.stat()
-    return { header: parseHeader(await readFully(file, 0, Math.min(size, headerSize))), size }
-  } finally {
-    await file.close()
-  }
-}
-
-async function segmentsIn(directory: string): Promise<number[]> {
-  const names = await readdir(directory).catch((error: unknown): string[] => {
-    if (hasCode(error, 'ENOENT')) return []
-    throw error
-  })
-  const ids = names.map(parseSegmentName).filter((id) => id !== undefined)
-  return ids.sort((a, b) => a - b)
-}
-
-async function writeZeros(path: string): Promise<void> {
-  const file = await open(path, constants.O_WRONLY)
-  try {
-    const { size } = await file.stat()
-    const zeros = Buffer.alloc(Math.min(chunkSize, size))
-    for (let at = 0; at < size; at += chunkSize) {
-      await writeFully(file, zeros.subarray(0, Math.min(chunkSize, size - at)), at)
-    }
-    await file.datasync()
-  } finally {
-    await file.close()
-  }
-}
-
-async function writeFully(file: FileHandle, bytes: Uint8Array, at: number): Promise<void> {
-  for (let done = 0; done < bytes.length; ) {
-    const { bytesWritten } = await file.write(bytes, done, bytes.length - done, at + done)
-    done += bytesWritten
-  }
-}
-
-/** Blobs of one segment that lie side by side. */
-type Run = {
-  readonly segment: number
-  readonly offset: number
-  length: number
-  readonly parts: { readonly index: number; readonly place: Place }[]
-}
-
-/** Hands the bytes of a run to the results of its parts. Parts that the file does not have stay
- *  undefined. */
-function share(bytes: Buffer | undefined, run: Run, results: (Uint8Array | undefined)[]): void {
-  if (!bytes) return
-  for (const { index, place } of run.parts) {
-    const from = place.offset - run.offset
-    if (from + place.length > bytes.length) continue
-    const part = bytes.subarray(from, from + place.length)
-    results[index] = run.parts.length > 1 ? new Uint8Array(part) : part
-  }
-}
-
-/** Joins places that lie side by side, up to `chunkSize` bytes. */
-function runsOf(places: readonly (Place | undefined)[]): Run[] {
-  const parts = places.flatMap((place, index) => (place ? [{ index, place }] : []))
-  parts.sort((a, b) => a.place.segment - b.place.segment || a.place.offset - b.place.offset)
-  const runs: Run[] = []
-  for (const part of parts) {
-    const { segment, offset, length } = part.place
-    const run = runs.at(-1)
-    const end = offset + length
-    const joins = run?.segment === segment && offset <= run.offset + run.length
-    if (run && joins && end - run.offset <= chunkSize) {
-      run.parts.push(part)
-      run.length = Math.max(run.length, end - run.offset)
-    } else {
-      runs.push({ segment, offset, length, parts: [part] })
-    }
-  }
-  return runs
 }
 
 /** Returns pieces that one system call can take: small ones are copied together where there are too
@@ -576,16 +344,4 @@ function behind(pieces: readonly Uint8Array[], count: number): Uint8Array[] {
     }
   }
   return rest
-}
-
-function isFull(error: unknown): boolean {
-  return hasCode(error, 'ENOSPC') || hasCode(error, 'EDQUOT')
-}
-
-function hasCode(error: unknown, code: string): boolean {
-  return error instanceof Error && 'code' in error && error.code === code
-}
-
-function damaged(path: string, how: string): TailraceError {
-  return new TailraceError('ECORRUPT', `${path} is damaged (${how}): restore a copy`)
 }

@@ -15,7 +15,7 @@ import { joinAbort } from '../base/abort.js'
 import { assertOwnSecret } from '../base/own.js'
 import { isDefunct, processStart } from '../base/processes.js'
 import { spawnAlone } from '../base/spawn.js'
-import { isCode, parseCode, TailraceError } from '../error.js'
+import { hasSystemCode, isCode, parseCode, TailraceError } from '../error.js'
 import {
   hasStore,
   prepareDirectory,
@@ -293,6 +293,6 @@ function canBeSignalled(pid: number): boolean {
   try {
     return process.kill(pid, 0)
   } catch (error) {
-    return error instanceof Error && 'code' in error && error.code === 'EPERM'
+    return hasSystemCode(error, 'EPERM')
   }
 }

@@ -10,7 +10,7 @@ import { uint64 } from '../../src/engine/record.js'
 import { RefIndex } from '../../src/engine/ref-index.js'
 import { SegmentTable } from '../../src/engine/segment-table.js'
 import { Writes } from '../../src/engine/tables.js'
-import type { Place } from '../../src/journal/journal.js'
+import type { Place } from '../../src/journal/place.js'
 import { blobOf, temporaryDirectory } from './fixture.js'
 
 let directory: Awaited<ReturnType<typeof temporaryDirectory>>

@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { open } from 'lmdb'
 import type { Blobref } from '../../src/blob/blobref.js'
 import { encodePlace, indexKey, parsePlace } from '../../src/engine/record.js'
-import type { Place } from '../../src/journal/journal.js'
+import type { Place } from '../../src/journal/place.js'
 import { segmentName } from '../../src/journal/segment.js'
 import { segmentPaths } from '../support/store-files.js'
 

@@ -4,13 +4,8 @@
 import { readdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Blob } from '../../src/blob/blob.js'
-import {
-  Journal,
-  journalStart,
-  makeJournal,
-  type PlacedRecord,
-  type Point,
-} from '../../src/journal/journal.js'
+import { Journal, makeJournal } from '../../src/journal/journal.js'
+import { journalStart, type PlacedRecord, type Point } from '../../src/journal/place.js'
 import type { Change } from '../../src/journal/record.js'
 import { segmentName } from '../../src/journal/segment.js'
 import { blobOf } from '../engine/fixture.js'

@@ -6,13 +6,8 @@ import { open, readdir, readFile, readlink, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
-import {
-  type Journal,
-  journalStart,
-  makeJournal,
-  type Place,
-  type PlacedRecord,
-} from '../../src/journal/journal.js'
+import { type Journal, makeJournal } from '../../src/journal/journal.js'
+import { journalStart, type Place, type PlacedRecord } from '../../src/journal/place.js'
 import { headerSize } from '../../src/journal/segment.js'
 import { blobOf, codeOf, temporaryDirectory } from '../engine/fixture.js'
 import {

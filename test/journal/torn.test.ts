@@ -5,7 +5,7 @@ import { createHash } from 'node:crypto'
 import { mkdir, rm, stat, truncate, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
-import type { PlacedRecord } from '../../src/journal/journal.js'
+import type { PlacedRecord } from '../../src/journal/place.js'
 import { headerSize } from '../../src/journal/segment.js'
 import { blobOf, temporaryDirectory } from '../engine/fixture.js'
 import {
