@@ -17,7 +17,7 @@ export type Judged = {
 }
 
 export type Findings = {
-  readonly problems: readonly string[]
+  readonly problems: string[]
   /** How many of what there were, so that a run that tried nothing is seen. */
   readonly counts: Readonly<Record<string, number>>
 }

@@ -13,6 +13,9 @@ import { setTimeout as pause } from 'node:timers/promises'
 import type { Store } from '../../src/api/store.js'
 import { connect } from '../../src/client/node.js'
 import { TailraceError, toTailraceError } from '../../src/error.js'
+import { findingText } from '../../src/fsck/report.js'
+import { segmentsIn } from '../../src/journal/segment-io.js'
+import { checkStore } from '../../src/open.js'
 import { mulberry32 } from '../engine/flaky.js'
 import { type Bundles, bundle } from './bundle.js'
 import { type Findings, judge, type Kill } from './kill-judge.js'
@@ -41,8 +44,10 @@ const earlyRate = 0.1
 const startMsMax = 250
 /** Of 1: servers that are asked to collect. */
 const collectRate = 0.3
+/** Of 1: servers whose segments are so small that they turn over and go many times in a life. */
+const smallRate = 0.7
 
-type Programs = Bundles<'main' | 'client'>
+type Programs = Bundles<'main' | 'small' | 'client'>
 
 export async function killCycles(options: KillOptions): Promise<Findings> {
   const { seed, cycles, processes, clients, log = () => {} } = options
@@ -51,12 +56,14 @@ export async function killCycles(options: KillOptions): Promise<Findings> {
   try {
     await using programs = await bundle({
       main: 'src/cli/main.ts',
+      small: 'test/proof/kill-server.ts',
       client: 'test/proof/kill-client.ts',
     })
     const random = mulberry32(seed)
     const run = new Run(directory, programs, children)
+    const kind = (): Kind => (random() < smallRate ? 'small' : 'main')
     let generation = 0
-    let server = await run.startServer()
+    let server = await run.startServer(kind())
     const target = `unix:${server.socket}`
     await using store = await connect(target, { reconnect: { minMs: 1, maxMs: 20 } })
     const parties = Array.from({ length: processes }, (_, index) =>
@@ -77,11 +84,11 @@ export async function killCycles(options: KillOptions): Promise<Findings> {
       while (run.records.length < wanted && now() < patience) await pause(2)
       await run.kill(server.child)
       while (random() < earlyRate) {
-        const early = run.spawnServer()
+        const early = run.spawnServer(kind())
         await until(now() + random() * startMsMax * 1e6)
         await run.kill(early)
       }
-      server = await run.startServer()
+      server = await run.startServer(kind())
       if (cycle % 20 === 19) log(`${cycle + 1} cycles, ${run.records.length} records`)
     }
     for (const { child } of parties) child.send({ over: true } satisfies Order)
@@ -92,7 +99,10 @@ export async function killCycles(options: KillOptions): Promise<Findings> {
     await Promise.all(parties.map(({ ended }) => ended))
     const finals = await run.readAll(store, generation)
     const judged = { records: run.records, kills: run.kills, finals }
-    const findings = judge(judged)
+    const { problems, counts } = judge(judged)
+    await run.kill(server.child)
+    problems.push(...(await damageIn(directory)))
+    const findings = { problems, counts: { ...counts, ...(await segmentsOf(directory)) } }
     if (options.dump !== undefined && findings.problems.length > 0) {
       await writeFile(options.dump, JSON.stringify({ ...judged, finals: [...finals] }))
     }
@@ -102,6 +112,9 @@ export async function killCycles(options: KillOptions): Promise<Findings> {
     await rm(directory, { recursive: true, force: true })
   }
 }
+
+/** Both kinds of servers open the same store, one after the other. */
+type Kind = 'main' | 'small'
 
 class Run {
   readonly records: KillRecord[] = []
@@ -117,14 +130,20 @@ class Run {
     this.#children = children
   }
 
-  spawnServer(): ChildProcess {
-    const args = [this.#programs.files.main, 'serve', '--json', '--data', this.#directory]
+  spawnServer(kind: Kind): ChildProcess {
+    const { main, small } = this.#programs.files
+    const args =
+      kind === 'small'
+        ? [small, this.#directory]
+        : [main, 'serve', '--json', '--data', this.#directory]
     const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'pipe'] })
     return this.#own(child)
   }
 
-  async startServer(): Promise<{ readonly child: ChildProcess; readonly socket: string }> {
-    const child = this.spawnServer()
+  async startServer(
+    kind: Kind,
+  ): Promise<{ readonly child: ChildProcess; readonly socket: string }> {
+    const child = this.spawnServer(kind)
     const stderr: string[] = []
     child.stderr?.on('data', (data) => stderr.push(String(data)))
     if (!child.stdout) throw new Error('the server has no stdout')
@@ -201,6 +220,19 @@ class Run {
     const [code, signal] = await ended
     if (code !== 0) throw new TailraceError('EIO', `the clients ended with ${code ?? signal}`)
   }
+}
+
+/** What a check of the store finds once all is over. */
+async function damageIn(directory: string): Promise<string[]> {
+  const { findings } = await checkStore({ directory })
+  return findings.map((finding) => `a check finds: ${findingText(finding)}`)
+}
+
+/** How many segments were begun and removed, so that a run that tried neither is seen. */
+async function segmentsOf(directory: string): Promise<Record<string, number>> {
+  const ids = await segmentsIn(join(directory, 'store', 'journal'))
+  const begun = ids.at(-1) ?? 0
+  return { 'segments begun': begun, 'segments removed': begun - ids.length }
 }
 
 async function messageOf(child: ChildProcess, word: string): Promise<void> {
