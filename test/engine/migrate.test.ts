@@ -1,7 +1,6 @@
 /** Stores of format 1, whose blobs were in LMDB (rfc/4, rule 20): the one in `fixtures`, made by the
  *  version before, is opened with everything that it had, whatever happens meanwhile. */
 
-import { execFileSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import { cpSync } from 'node:fs'
 import { cp, mkdir, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
@@ -15,69 +14,10 @@ import { openLocal } from '../../src/engine/local-open.js'
 import { isOlder, migrate } from '../../src/engine/migrate.js'
 import { encodePlace, indexKey, uint64 } from '../../src/engine/record.js'
 import { Writes } from '../../src/engine/tables.js'
-import { checkStore, type EmbeddedStore, open } from '../../src/open.js'
+import { checkStore, open } from '../../src/open.js'
 import { smallDisk } from '../small-disk.js'
+import { log, oldContent, oldContentOf, text, unpackOld } from '../support/old-store.js'
 import { blobOf, codeOf, temporaryDirectory } from './fixture.js'
-
-const fixture = join(import.meta.dirname, '..', 'fixtures', 'store-format-1.tgz')
-
-/** Unpacks the store into a new directory. */
-async function unpack(directory: string): Promise<string> {
-  await mkdir(directory, { mode: 0o700 })
-  execFileSync('tar', ['xzf', fixture, '-C', directory])
-  return directory
-}
-
-const text = (bytes: Uint8Array | undefined) => bytes && Buffer.from(bytes).toString()
-
-const log = [...Array.from({ length: 300 }, (_, n) => `line ${n}\n`), 'the last line\n'].join('')
-const large = 'large value '.repeat(50_000)
-
-/** Everything that the store has; see `fixtures` for how it was made. */
-async function contentOf(store: EmbeddedStore) {
-  const many = await Promise.all(
-    Array.from({ length: 500 }, (_, n) => store.get(`many/name-${n}`).then(text)),
-  )
-  let watched = ''
-  let sealed = false
-  for await (const event of store.watch('log', { mode: 'append' })) {
-    if (event.type === 'append') watched += text(event.data)
-    if (event.type === 'end') sealed = event.reason === 'sealed'
-  }
-  const pins = await store.history.pins()
-  const [pin] = pins
-  return {
-    config: text(await store.get('config/mode')),
-    before: text(await store.get('config/mode', { at: pin?.seq ?? 0 })),
-    pins: pins.map(({ name }) => name),
-    large: sumOf((await store.get('large')) ?? Buffer.of()),
-    log: text(await store.get('log')),
-    watched,
-    sealed,
-    many,
-    listed: (await store.list('many')).entries.length,
-    namespaces: (await store.namespaces.list()).map(({ name }) => name).sort(),
-    second: text(await store.get('a/b', { namespace: 'second' })),
-  }
-}
-
-function sumOf(bytes: Uint8Array): string {
-  return createHash('sha256').update(bytes).digest('hex')
-}
-
-const expected = {
-  config: 'off',
-  before: 'on',
-  pins: ['before'],
-  large: sumOf(Buffer.from(large)),
-  log,
-  watched: log,
-  sealed: true,
-  many: Array.from({ length: 500 }, (_, n) => (n === 7 ? undefined : `value ${n}`)),
-  listed: 499,
-  namespaces: ['cache', 'flows', 'jobs', 'primary', 'second', 'system'],
-  second: 'in the second',
-}
 
 /** Opens a store, looks that everything is there, writes, and opens it again. */
 async function isWhole(directory: string): Promise<void> {
@@ -88,7 +28,7 @@ async function isWhole(directory: string): Promise<void> {
 async function isWholeOnce(directory: string, turn = 'once'): Promise<void> {
   {
     await using store = await open({ directory })
-    expect(await contentOf(store)).toEqual(expected)
+    expect(await oldContentOf(store)).toEqual(oldContent)
     await store.put('written', turn)
     expect(text(await store.get('written'))).toBe(turn)
     expect(await readdir(join(directory, 'store'))).not.toContain('migration')
@@ -97,7 +37,7 @@ async function isWholeOnce(directory: string, turn = 'once'): Promise<void> {
 
 test('a store of format 1 has everything that it had, and is one of format 2', async () => {
   await using root = await temporaryDirectory()
-  const directory = await unpack(join(root.path, 'store'))
+  const directory = await unpackOld(join(root.path, 'store'))
   await isWhole(directory)
   const format = JSON.parse(await readFile(join(directory, 'format.json'), 'utf8'))
   expect(format.format).toBe(2)
@@ -111,7 +51,7 @@ test('a store of format 1 has everything that it had, and is one of format 2', a
 
 test('a store that is migrated is the store that it was, where its files are', async () => {
   await using root = await temporaryDirectory()
-  const directory = await unpack(join(root.path, 'store'))
+  const directory = await unpackOld(join(root.path, 'store'))
   // Unpacked, it is a copy of the store that was packed: it takes an id of its own at this open.
   const idOf = async () => {
     await using engine = await openLocal(join(directory, 'store'), {
@@ -126,7 +66,7 @@ test('a store that is migrated is the store that it was, where its files are', a
 
 test('a store that was copied at any point of its migration is whole', async () => {
   await using root = await temporaryDirectory()
-  const directory = await unpack(join(root.path, 'store'))
+  const directory = await unpackOld(join(root.path, 'store'))
   const images: string[] = []
   let running = true
   const opening = openLocal(join(directory, 'store'), {
@@ -168,8 +108,8 @@ async function stateOf(store: string): Promise<string> {
 
 test('a crash before, between and behind the two renames leaves a store that is whole', async () => {
   await using root = await temporaryDirectory()
-  const directory = await unpack(join(root.path, 'old'))
-  const made = await unpack(join(root.path, 'made'))
+  const directory = await unpackOld(join(root.path, 'old'))
+  const made = await unpackOld(join(root.path, 'made'))
   const seen: [number, number][] = []
   const tables = await migrate(
     join(made, 'store'),
@@ -199,7 +139,7 @@ test('a crash before, between and behind the two renames leaves a store that is 
 
 test('what a migration left that came to no end is not taken for a store', async () => {
   await using root = await temporaryDirectory()
-  const directory = await unpack(join(root.path, 'store'))
+  const directory = await unpackOld(join(root.path, 'store'))
   const store = join(directory, 'store')
   await mkdir(join(store, 'migration', 'journal'), { recursive: true })
   await writeFile(join(store, 'migration', 'data.mdb'), 'half')
@@ -212,12 +152,12 @@ test('what a migration left that came to no end is not taken for a store', async
 test('on a full disk it is ENOSPC, the old store is as it was, and opens once there is space', async (context: TestContext) => {
   const { size } = await (async () => {
     await using root = await temporaryDirectory()
-    return await stat(join(await unpack(join(root.path, 'store')), 'store', 'data.mdb'))
+    return await stat(join(await unpackOld(join(root.path, 'store')), 'store', 'data.mdb'))
   })()
   await using disk = await smallDisk(6 * 1024 * 1024, context)
   const codes: string[] = []
   for (const free of [300, 700, 1_000, 1_500].map((kib) => kib * 1024)) {
-    const directory = await unpack(join(disk.directory, `with-${free}`))
+    const directory = await unpackOld(join(disk.directory, `with-${free}`))
     const ballast = join(disk.directory, 'ballast')
     await writeFile(ballast, Buffer.alloc(6 * 1024 * 1024 - size - 64 * 1024 - free))
     const before = await rowsIn(join(directory, 'store'))
@@ -230,7 +170,7 @@ test('on a full disk it is ENOSPC, the old store is as it was, and opens once th
     }
     await rm(ballast)
     await using store = await open({ directory })
-    expect(await contentOf(store)).toEqual(expected)
+    expect(await oldContentOf(store)).toEqual(oldContent)
     await store[Symbol.asyncDispose]()
     await rm(directory, { recursive: true })
   }
@@ -314,7 +254,7 @@ async function damaged(
   directory: string,
   change: (bytes: Buffer, at: (part: Buffer) => number[], records: readonly OldRecord[]) => void,
 ): Promise<void> {
-  const store = join(await unpack(directory), 'store')
+  const store = join(await unpackOld(directory), 'store')
   const records = await recordsIn(store)
   const bytes = await readFile(join(store, 'data.mdb'))
   const at = (part: Buffer) => {

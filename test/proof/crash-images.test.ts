@@ -107,6 +107,42 @@ describe('crashImages()', () => {
     expect(new Set(images)).toEqual(new Set(['x ', 'x b=', 'x  b=', 'x']))
   })
 
+  it('has all of a directory that is renamed, or none of it', () => {
+    const calls: DiskCall[] = [
+      { type: 'rename', path: '/disk/d', id: 1, to: '/disk/e' },
+      { type: 'changed', id: 1, synced: false, ok: true },
+      told('x'),
+    ]
+    const initial = new Map([
+      ['/disk/d/a', Buffer.from('1')],
+      ['/disk/d/b', Buffer.from('2')],
+    ])
+    const namesIn = (list: readonly DiskCall[], line: string) => {
+      const images = [...crashImages(list, 200, mulberry32(1), initial)]
+      const last = images.filter(({ told: lines }) => lines.at(-1) === line)
+      return new Set(last.map(({ files }) => [...files.keys()].sort().join(' ')))
+    }
+    const [old, renamed] = ['/disk/d/a /disk/d/b', '/disk/e/a /disk/e/b']
+    expect(namesIn(calls, 'x')).toEqual(new Set([old, renamed, `${old} ${renamed}`, '']))
+    const after = [...calls, ...sync(2, { path: '/disk' }), told('y')]
+    expect(namesIn(after, 'y')).toEqual(new Set([renamed]))
+  })
+
+  it('is as before a rename or a removal that failed', () => {
+    const failing = (call: DiskCall): DiskCall[] => [
+      call,
+      { type: 'changed', id: 1, synced: false, ok: false },
+      told('x'),
+    ]
+    for (const call of [
+      { type: 'rename', path: '/disk/a', id: 1, to: '/disk/b' },
+      { type: 'unlink', path: '/disk/a', id: 1 },
+    ] satisfies DiskCall[]) {
+      const images = [...imagesOf(failing(call))].filter((image) => image.startsWith('x'))
+      expect(images).toEqual(['x '])
+    }
+  })
+
   it('has what was synced in all that follow, and nothing older', () => {
     const calls = [
       ...write(1, 0, 'a'),

@@ -57,6 +57,11 @@ export function* crashImages(
   }
 }
 
+/** The id of the part of a rename that removes the old name, which another directory's sync settles. */
+function leavingOf(id: number): number {
+  return id + 0.5
+}
+
 function areEqual(a: DiskFiles, b: DiskFiles): boolean {
   return a.size === b.size && [...a].every(([path, bytes]) => b.get(path)?.equals(bytes))
 }
@@ -74,6 +79,8 @@ class Disk {
   readonly #syncs = new Map<number, readonly number[]>()
   /** The path whose sync settles a change. */
   readonly #syncedBy = new Map<number, string>()
+  /** The changes that concern many names, all of which they change or none. */
+  readonly #whole = new Set<number>()
 
   constructor(initial: DiskFiles) {
     for (const [path, bytes] of initial) this.#names.set(path, new Name(new File(bytes)))
@@ -106,12 +113,19 @@ class Disk {
         for (const [path, { file }] of [...this.#names]) {
           if (path !== call.path && !path.startsWith(`${call.path}/`)) continue
           this.#name(call.id, call.to + path.slice(call.path.length), file)
-          this.#name(call.id, path, undefined)
+          this.#name(leavingOf(call.id), path, undefined)
         }
+        // A directory is renamed with all that is in it, where its own name stands.
+        this.#syncedBy.set(call.id, dirname(call.to))
+        this.#syncedBy.set(leavingOf(call.id), dirname(call.path))
+        this.#whole.add(call.id).add(leavingOf(call.id))
         return true
       }
       case 'changed': {
-        if (call.ok) this.#complete(call.id)
+        for (const id of [call.id, leavingOf(call.id)]) {
+          if (call.ok) this.#complete(id)
+          else for (const name of this.#names.values()) name.forget(id)
+        }
         if (call.synced && call.ok) this.#settle([call.id])
         return call.synced
       }
@@ -136,8 +150,9 @@ class Disk {
 
   image(choose: Choice): DiskFiles {
     const files = new Map<string, Buffer>()
+    const made = new Map([...this.#whole].map((id) => [id, choose(1) === 1]))
     for (const [path, name] of this.#names) {
-      const file = name.image(choose)
+      const file = name.image(choose, made)
       if (file) files.set(path, file.image(choose))
     }
     return files
@@ -221,10 +236,25 @@ class History<T> {
     this.#waiting = this.#waiting.filter((change) => change.id > id)
   }
 
-  image(choose: Choice): T {
+  /** `made` says of some changes if they were made. */
+  image(choose: Choice, made: ReadonlyMap<number, boolean> = new Map()): T {
     if (this.#waiting.length === 0) return this.#durable
-    const count = choose(this.#waiting.length)
+    const [least, most] = this.#range(made)
+    const count = Math.min(most, Math.max(least, choose(this.#waiting.length)))
     return count === 0 ? this.#durable : (this.#waiting[count - 1]?.value ?? this.#durable)
+  }
+
+  /** The change was not made. */
+  forget(id: number): void {
+    this.#waiting = this.#waiting.filter((change) => change.id !== id)
+  }
+
+  /** How many of the changes are there at least, and at most. */
+  #range(made: ReadonlyMap<number, boolean>): readonly [number, number] {
+    const missing = this.#waiting.findIndex(({ id }) => made.get(id) === false)
+    const most = missing < 0 ? this.#waiting.length : missing
+    const there = this.#waiting.slice(0, most).findLastIndex(({ id }) => made.get(id) === true)
+    return [there + 1, most]
   }
 }
 
@@ -252,8 +282,13 @@ class Name {
     this.#file.settle(id)
   }
 
-  image(choose: Choice): File | undefined {
-    return this.#file.image(choose).file
+  /** A rename or removal that failed changed nothing; a write that failed may have. */
+  forget(id: number): void {
+    this.#file.forget(id)
+  }
+
+  image(choose: Choice, made: ReadonlyMap<number, boolean>): File | undefined {
+    return this.#file.image(choose, made).file
   }
 }
 

@@ -1,6 +1,6 @@
 /** The proofs in their long forms, which take minutes:
  *  `npm run proof -- kill [CYCLES=200 [SEED]]`, `npm run proof -- order [STEPS=200 [SEED]]`,
- *  `npm run proof -- faults [SEED]`,
+ *  `npm run proof -- faults [SEED]`, `npm run proof -- migration [SEED]`,
  *  `npm run proof -- siege [MINUTES=10 [SEED]] [--json] [--only=KIND,KIND] [--phase=SECONDS] [--profile=DIRECTORY]`.
  *  What `kill` judged is in tailrace-kill.json of the system's directory for temporary files where anything
  *  was found. See rfc/16. */
@@ -9,6 +9,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { faults, firstCallOf, tryFault } from './faults.js'
 import { killCycles } from './kill.js'
+import { migrationCalls, tryMigration } from './migration.js'
 import { problemsOf, siege, slownessOf } from './siege.js'
 import { tryWriteOrder } from './write-order.js'
 
@@ -58,6 +59,31 @@ async function fail(seed = anySeed()): Promise<readonly string[]> {
   return problems
 }
 
+/** A migration whose power goes at any moment; one that is killed before each call of each kind; one whose
+ *  disk fails at each. */
+async function migrate(seed = anySeed()): Promise<readonly string[]> {
+  console.log(`seed ${seed}`)
+  const { problems, images } = await tryMigration({ seed, samples: 4, share: 1 })
+  console.log(`${images} images of the disk`)
+  const all = [...problems]
+  for (const call of migrationCalls) {
+    for (const fault of ['signal=SIGKILL', 'error=EIO', 'error=ENOSPC']) {
+      let when = firstCallOf(call)
+      for (let came = true; came; when++) {
+        const inject = `${call}:${fault}:when=${when}`
+        const found = await tryMigration({ ...{ seed, samples: 1, share: 0.1 }, inject })
+        came = found.came
+        for (const problem of found.problems) {
+          console.log(`${inject}: ${problem}`)
+          all.push(`${inject}: ${problem}`)
+        }
+      }
+      console.log(`${call}:${fault}: ${when - 2} calls`)
+    }
+  }
+  return all
+}
+
 /** Each phase is a line as it ends. `--json`: all of them as JSON besides, last. `--profile`: the directory gets
  *  a CPU profile of the server, for the whole siege. */
 async function besiege(minutes = 10, seed = anySeed()): Promise<readonly string[]> {
@@ -81,6 +107,10 @@ function flagOf(flag: string): string | undefined {
   return flags.find((each) => each.startsWith(`--${flag}=`))?.slice(flag.length + 3)
 }
 
+function isProof(word: string): word is keyof typeof proofs {
+  return Object.hasOwn(proofs, word)
+}
+
 function anySeed(): number {
   return Date.now() % 1_000_000
 }
@@ -88,8 +118,8 @@ function anySeed(): number {
 const [name, ...words] = process.argv.slice(2)
 const flags = words.filter((word) => word.startsWith('--'))
 const numbers = words.filter((word) => !word.startsWith('--')).map(Number)
-const proofs = { kill, order, faults: fail, siege: besiege }
-if (name !== 'kill' && name !== 'order' && name !== 'faults' && name !== 'siege') {
+const proofs = { kill, order, faults: fail, migration: migrate, siege: besiege }
+if (name === undefined || !isProof(name)) {
   throw new Error(`one of ${Object.keys(proofs).join(', ')}`)
 }
 // By their default these signals would end this process, and leave those that it started.

@@ -207,6 +207,7 @@ class Parser {
   }
 
   end({ name, args, id }: Begun, result: string): void {
+    if (result.startsWith('?')) return // the process was killed in it
     const failed = result.startsWith('-1')
     const [fd = '', path = ''] = descriptorOf(args)
     if (name === 'openat') {
@@ -236,7 +237,7 @@ class Parser {
     if (!this.#isDisk(path) && !this.#isDisk(to)) return
     if (name.startsWith('unlink')) this.#add({ type: 'unlink', path, id })
     else if (name.startsWith('rename')) this.#add({ type: 'rename', path, id, to })
-    else throw new Error(`the disk was changed by ${name}(${path})`)
+    else if (name !== 'rmdir') throw new Error(`the disk was changed by ${name}(${path})`)
   }
 
   #opened(args: string, id: number): void {

@@ -82,7 +82,7 @@ export async function tryWriteOrder(options: WriteOrderOptions): Promise<WriteOr
 }
 
 /** Files of which no promise depends: who has the store open, and what only takes space. */
-const passing = /^(lock\.mdb|owner\.lock|reserve|probe-\d+)$/
+export const passing = /^(lock\.mdb|owner\.lock|reserve|probe-\d+)$/
 
 /** The files of a store that was opened and closed once. */
 async function makeStore(directory: string): Promise<DiskFiles> {
