@@ -28,6 +28,8 @@ const F_GETFD = 1
 const F_SETFD = 2
 const F_GETFL = 3
 const FD_CLOEXEC = 1
+/** <linux/fcntl.h> */
+const F_SETPIPE_SZ = 1031
 /** <sys/wait.h> */
 const WNOHANG = 1
 /** <sys/prctl.h>, Linux only. */
@@ -312,6 +314,14 @@ export function resizeTerminal(master: number, { columns, rows }: TerminalSize):
 export function isInherited(descriptor: number): boolean {
   const flags: number = library.calls.fcntl(descriptor, F_GETFD, 'int', 0)
   return flags >= 0 && (flags & FD_CLOEXEC) === 0
+}
+
+/** Makes a pipe hold up to `size` bytes. False where the system cannot, or may not: then the pipe
+ *  stays as it is. Throws EMISCONFIGURED (no native build). */
+export function enlargePipe(descriptor: number, size: number): boolean {
+  if (process.platform !== 'linux') return false
+  const { fcntl } = library.calls
+  return fcntl(descriptor, F_SETPIPE_SZ, 'int', size) >= size
 }
 
 /** Returns the access mode of a descriptor. Throws EMISCONFIGURED (no native build),

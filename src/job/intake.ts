@@ -5,11 +5,10 @@
 import { type OnReadOpts, Socket, type SocketConstructorOpts } from 'node:net'
 import type { Readable } from 'node:stream'
 import { deferred } from '../base/deferred.js'
+import { enlargePipe } from '../base/posix.js'
 import type { Stream } from '../eventlog/stdio.js'
-import type { OutputWriter } from './output.js'
-
-/** The size of one read, in bytes: the capacity of a pipe. */
-const readSize = 64 * 1024
+import { type OutputWriter, readSizeMin } from './output.js'
+import { floodSize, type PipePool } from './pipes.js'
 
 /** The reason, for each stream that ended before its writers did. */
 export type Reasons = { readonly [stream in Stream]?: string }
@@ -25,11 +24,16 @@ export class Intake {
     this.#output = output
   }
 
-  /** Reads a descriptor to its end, then closes it. All reads use one buffer. */
-  readDescriptor(stream: Stream, fd: number): void {
-    const buffer = Buffer.allocUnsafeSlow(readSize)
+  /** Reads a pipe to its end, then closes it. Once a read finds the pipe full, the pipe and the reads
+   *  become larger: a reader that was busy meanwhile then finds as much as several blobs hold. */
+  readPipe(stream: Stream, fd: number, pool: PipePool): void {
+    const largerSize = Math.min(floodSize, this.#output.readSizeMax)
+    let buffer: Buffer = Buffer.allocUnsafeSlow(readSizeMin)
     const callback = (size: number) => {
       this.#take(stream, buffer.subarray(0, size))
+      if (size === readSizeMin && buffer.length < largerSize && enlargePipe(fd, largerSize)) {
+        buffer = pool.readBuffer.subarray(0, largerSize)
+      }
       return !this.#paused
     }
     // `onread` works for `new Socket` as for `net.connect`, but only the latter's types have it.
@@ -37,7 +41,7 @@ export class Intake {
       fd,
       readable: true,
       writable: false,
-      onread: { buffer, callback },
+      onread: { buffer: () => buffer, callback },
     }
     this.#read(stream, new Socket(options))
   }

@@ -12,10 +12,19 @@ import type { Surely } from './surely.js'
 
 /** The largest part of a job's output that is in memory and not durable yet, in bytes. */
 export const heldMaxDefault = 4 * 1024 * 1024
-/** The bytes that may still arrive after both pipes were paused: one read of each. */
-const readSlack = 2 * 64 * 1024
+/** The size of one read of a pipe, in bytes, before it is full: what a pipe holds. */
+export const readSizeMin = 64 * 1024
+/** The number of appends that are on their way at once: while one is written, the next one is
+ *  prepared. */
+const unansweredMax = 2
 
-type Batch = { readonly index: number; readonly bytes: Uint8Array }
+/** Blobs that are appended together. `index` is that of the first one. */
+type Batch = {
+  readonly index: number
+  readonly blobs: readonly Uint8Array[]
+  /** The bytes of all blobs. */
+  readonly size: number
+}
 
 /** The last part of an output, for the transaction that seals it. */
 export type OutputRest = {
@@ -44,6 +53,9 @@ export class OutputWriter {
   readonly #key: string
   readonly #heldMax: number
   readonly #gather = new Gather()
+  /** Full blobs that were not sent yet. */
+  #full: Uint8Array[] = []
+  #fullSize = 0
   /** Batches that were sent or will be, in order. Each is guarded by its index: none overtakes
    *  another. */
   #unanswered: Batch[] = []
@@ -66,12 +78,18 @@ export class OutputWriter {
 
   /** True while the caller must not read on. Wait for `moved`, then look again. */
   get full(): boolean {
-    return !this.#failed && this.held + readSlack > this.#heldMax
+    // Both pipes may still bring one read.
+    return !this.#failed && this.held + 2 * this.readSizeMax > this.#heldMax
+  }
+
+  /** The largest size of one read of a pipe, in bytes. */
+  get readSizeMax(): number {
+    return Math.max(readSizeMin, Math.floor(this.#heldMax / 4))
   }
 
   /** The number of bytes that are in memory and not durable yet. */
   get held(): number {
-    return this.#gather.size + this.#unansweredSize
+    return this.#gather.size + this.#fullSize + this.#unansweredSize
   }
 
   /** The largest value that `held` had, in bytes. Only tests use it. */
@@ -84,16 +102,17 @@ export class OutputWriter {
     return this.#failed
   }
 
-  /** Copies the bytes, and appends them. A lone piece is sent at once. While an append is on its
-   *  way, pieces are gathered into blobs. No timer is needed: the answer to the append sends what
-   *  was gathered. */
+  /** Copies the bytes, and appends them. A lone piece is sent at once. While appends are on their
+   *  way, pieces are gathered into blobs, which are then sent together. No timer is needed: the
+   *  answer to an append sends what was gathered. */
   write(stream: Stream, chunk: Uint8Array): void {
     if (this.#failed) return
     for (const blob of this.#gather.add(stream, chunk, this.#environment.now() / 1000)) {
-      this.#send(blob)
+      this.#full.push(blob)
+      this.#fullSize += blob.length
     }
     this.#heldPeak = Math.max(this.#heldPeak, this.held)
-    this.#flushIfIdle()
+    this.#flush()
   }
 
   /** Waits until all that was sent is durable. Throws the error for which the store was given
@@ -106,15 +125,18 @@ export class OutputWriter {
     return { count: this.#next, rest, offsets: this.#gather.offsets }
   }
 
-  #flushIfIdle(): void {
-    if (this.#unanswered.length > 0 || this.#gather.size === 0 || this.#closing) return
-    this.#send(this.#gather.take())
-  }
-
-  #send(bytes: Uint8Array): void {
-    const batch = { index: this.#next++, bytes }
+  /** Sends what was gathered: all of it if no append is on its way, only full blobs beside one. */
+  #flush(): void {
+    const isIdle = this.#unanswered.length === 0
+    if (isIdle && this.#gather.size > 0 && !this.#closing) this.#full.push(this.#gather.take())
+    if (this.#full.length === 0 || this.#unanswered.length >= unansweredMax) return
+    const blobs = this.#full
+    this.#full = []
+    this.#fullSize = 0
+    const batch = { index: this.#next, blobs, size: sizeOf(blobs) }
+    this.#next += blobs.length
     this.#unanswered.push(batch)
-    this.#unansweredSize += bytes.length
+    this.#unansweredSize += batch.size
     // `#recover` sends this batch too, in its order.
     if (!this.#recovering) void this.#sendOnce(batch)
   }
@@ -145,22 +167,26 @@ export class OutputWriter {
         this.#answered(batch)
       }
       this.#recovering = false
-      this.#flushIfIdle()
+      this.#flush()
     } catch (error) {
       this.#failed = toTailraceError(error)
       this.moved.wake()
     }
   }
 
-  #commitOf({ index, bytes }: Batch) {
-    const ops = [{ op: 'append', key: this.#key, value: bytes }] as const
+  #commitOf({ index, blobs }: Batch) {
+    const ops = blobs.map((value) => ({ op: 'append', key: this.#key, value }) as const)
     return { ops, key: this.#key, count: index }
   }
 
   #answered(batch: Batch): void {
     this.#unanswered = this.#unanswered.filter((other) => other !== batch)
-    this.#unansweredSize -= batch.bytes.length
-    if (!this.#recovering) this.#flushIfIdle()
+    this.#unansweredSize -= batch.size
+    if (!this.#recovering) this.#flush()
     this.moved.wake()
   }
+}
+
+function sizeOf(blobs: readonly Uint8Array[]): number {
+  return blobs.reduce((sum, { length }) => sum + length, 0)
 }

@@ -30,6 +30,9 @@ const script = [
   'done',
 ].join('\n')
 
+/** The largest size of a pipe, and of a read from it, in bytes: Linux gives so much to everybody. */
+export const floodSize = 1024 * 1024
+
 type Shell = {
   readonly child: ChildProcess
   readonly stdin: Writable
@@ -42,6 +45,7 @@ export type Pipe = { readonly read: number; readonly write: number }
 export class PipePool {
   readonly #program: string
   readonly #spare: Pipe[] = []
+  #readBuffer: Buffer | undefined
   #shell: Shell | undefined
   #making: Promise<void> | undefined
   #missing = false
@@ -50,6 +54,13 @@ export class PipePool {
   /** Takes the path of a POSIX shell. */
   constructor(program = '/bin/sh') {
     this.#program = program
+  }
+
+  /** Returns the buffer of `floodSize` bytes for large reads. All readers share it: each copies what a
+   *  read brought before it returns to the event loop. */
+  get readBuffer(): Buffer {
+    this.#readBuffer ??= Buffer.allocUnsafeSlow(floodSize)
+    return this.#readBuffer
   }
 
   /** Returns `count` pipes, at most 7. Returns undefined if pipes cannot be made here. Throws

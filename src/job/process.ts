@@ -175,7 +175,9 @@ async function spawnWired(launch: Launch, ports: ProcessPorts): Promise<Wired> {
     if (launch.pty) return spawnOnTerminal(launch, launch.pty, new Intake(ports.output))
     const pipes = await ports.pipes.take((launch.merge ? 1 : 2) + (launch.stdin ? 1 : 0))
     const intake = new Intake(ports.output)
-    return pipes ? spawnOnPipes(launch, intake, pipes) : spawnOnSockets(launch, intake)
+    return pipes
+      ? spawnOnPipes(launch, intake, { pipes, pool: ports.pipes })
+      : spawnOnSockets(launch, intake)
   } catch (error) {
     if (error instanceof ExecFailure) throw error
     throw execFailure(launch.command, error)
@@ -184,7 +186,11 @@ async function spawnWired(launch: Launch, ports: ProcessPorts): Promise<Wired> {
 
 /** Spawns the process on pipes. REQUIRES: `pipes` has one for stdout, one for stderr unless it is
  *  merged, and one for stdin if the job has one. */
-function spawnOnPipes(launch: Launch, intake: Intake, pipes: readonly Pipe[]): Wired {
+function spawnOnPipes(
+  launch: Launch,
+  intake: Intake,
+  { pipes, pool }: { readonly pipes: readonly Pipe[]; readonly pool: PipePool },
+): Wired {
   const [stdout, ...others] = pipes
   const stderr = launch.merge ? undefined : others.shift()
   const [stdin] = others
@@ -201,8 +207,8 @@ function spawnOnPipes(launch: Launch, intake: Intake, pipes: readonly Pipe[]): W
   for (const end of [stdin?.read, stdout.write, stderr?.write]) {
     if (end !== undefined) closeSync(end)
   }
-  intake.readDescriptor('stdout', stdout.read)
-  if (stderr) intake.readDescriptor('stderr', stderr.read)
+  intake.readPipe('stdout', stdout.read, pool)
+  if (stderr) intake.readPipe('stderr', stderr.read, pool)
   else intake.merge()
   const writer = stdin && new Socket({ fd: stdin.write, readable: false, writable: true })
   return { ...spawned, stdin: writer, intake }

@@ -1,17 +1,19 @@
 /** What Node lacks of POSIX, tried against the system: locks over processes, descriptors of children. */
 
 import { execFileSync, spawnSync } from 'node:child_process'
-import { closeSync, mkdtempSync, openSync, rmSync } from 'node:fs'
+import { closeSync, mkdtempSync, openSync, rmSync, writeSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import {
+  enlargePipe,
   giveBackLargePieces,
   isInherited,
   openDescriptors,
   openLocked,
   tryLock,
 } from '../../src/base/posix.js'
+import { closePipe, PipePool } from '../../src/job/pipes.js'
 
 const posixFile = join(import.meta.dirname, '../../src/base/posix.ts')
 
@@ -69,6 +71,23 @@ test('a child that is started without inheritance gets 0, 1 and 2, later ones wh
   expect(within).toEqual([0, 1, 2, 3])
   expect(after).toEqual(before)
   expect(then).toBe(true)
+})
+
+test('a pipe becomes larger where the system can, and takes as much without a reader', async () => {
+  const pool = new PipePool()
+  const [pipe] = (await pool.take(1)) ?? []
+  if (!pipe) throw new Error('no pipe')
+  const [size, larger] = [100_000, 1024 * 1024]
+  expect(enlargePipe(pipe.read, larger)).toBe(process.platform === 'linux')
+  if (process.platform === 'linux') expect(writeSync(pipe.write, Buffer.alloc(size))).toBe(size)
+  closePipe(pipe)
+  await pool.close()
+})
+
+test('a file is no pipe that can become larger', () => {
+  const file = openSync(join(directory, 'file'), 'w')
+  expect(enlargePipe(file, 1024 * 1024)).toBe(false)
+  closeSync(file)
 })
 
 test('the descriptors of this process are listed', () => {

@@ -132,6 +132,29 @@ test('while an append is on its way, what comes is gathered into a full blob', a
   expect(appended[1]).toBeGreaterThan(blobSizeMax - 100)
 })
 
+test('full blobs that came while two appends were on their way are appended together', async () => {
+  const counts: number[] = []
+  let isFull = () => false
+  const gated = (kvs: JobKvs): JobKvs => ({
+    ...kvs,
+    commit: async (transaction, scope) => {
+      const [op] = transaction.ops
+      if (op?.op !== 'append' || !op.key.endsWith('/output')) return kvs.commit(transaction, scope)
+      counts.push(transaction.ops.length)
+      // Both are answered only when no more is read.
+      if (counts.length <= 2) while (!isFull()) await turn()
+      return kvs.commit(transaction, scope)
+    },
+  })
+  await using jobs = await Harness.open({}, gated)
+  const job = await jobs.submit(['sh', '-c', 'head -c 3000000 /dev/zero'])
+  const live = jobs.runner.live(job.id)
+  isFull = () => (live?.output.held ?? 0) > 2_000_000
+  expect((await jobs.runner.wait(job.id)).status).toBe(0)
+  expect((await jobs.bytes(job.id)).length).toBe(3_000_000)
+  expect(Math.max(...counts.slice(2))).toBeGreaterThan(1)
+})
+
 test('a pipe that a grandchild holds is given up after a bound, and the log says so', async () => {
   await using jobs = await Harness.open({ heldMs: 50 })
   const { id, status } = await jobs.runShell('sleep 60 & echo $!')
