@@ -25,12 +25,13 @@ const gatherSize = 64 * 1024
 /** The most that is appended at once: a pipe gives at most 64 KiB more. */
 export const gatherSizeMax = 2 * gatherSize
 
-/** The share of its time that `rate` goes before it counts: connections and compilers warm up. */
-const warmShare = 0.3
+/** The part of its warm-up that `rate` counts by itself. */
+const firstShare = 2 / 3
 
 type Done = { readonly count: number; readonly ms: number }
 
-/** Repeats one operation with so many in flight, for a time, after a warm-up. Key `n` of a work is `prefix/n`. */
+/** Repeats one operation with so many in flight: for `warmMs`, of which `first` is the first part, and
+ *  then for `ms`, which counts. Key `n` of a work is `prefix/n`. */
 async function rate(
   { client, ready }: Place,
   args: {
@@ -38,10 +39,11 @@ async function rate(
     readonly prefix: string
     readonly keys: number
     readonly inFlight: number
+    readonly warmMs: number
     readonly ms: number
     readonly size: number
   },
-): Promise<Done> {
+): Promise<Done & { readonly first: Done }> {
   const { work, keys, size } = args
   const keyOf = (index: number) => `${args.prefix}/${index % keys}`
   const check = async (index: number) => {
@@ -62,17 +64,22 @@ async function rate(
   const step = steps[work]
   let next = 0
   let count = 0
+  let inFirst = 0
   ready()
-  const warm = now() + args.ms * warmShare
+  const start = now()
+  const firstMs = args.warmMs * firstShare
+  const warm = start + args.warmMs
   const end = warm + args.ms
   const lane = async () => {
     while (now() < end) {
       await step(next++)
-      if (now() >= warm) count++
+      const at = now()
+      if (at >= warm) count++
+      else if (at < start + firstMs) inFirst++
     }
   }
   await Promise.all(Array.from({ length: args.inFlight }, lane))
-  const done = { count, ms: now() - warm }
+  const done = { count, ms: now() - warm, first: { count: inFirst, ms: firstMs } }
   if (work === 'put') await check(0)
   if (work === 'append') {
     let left = Math.min(Math.ceil(next / keys), checkedMax)
