@@ -23,9 +23,11 @@ export function serveKeyCalls(routes: Routes, { store }: ServerContext): void {
     store.list(key, { ...args, signal: call.signal }),
   )
   routes.serve(root, (args, call) => store.root({ ...args, ...waiting(call, args.waitSeq) }))
-  routes.serve(txn, ({ namespace, ...transaction }, { idempotencyKey }) =>
-    store.commit(transaction, defined({ namespace, idempotencyKey })),
-  )
+  routes.serve(txn, ({ namespace, guards, ops, noMerge }, { idempotencyKey }) => {
+    const isPlain = guards === undefined && noMerge === undefined
+    const transaction = isPlain ? { ops } : { ops, ...defined({ guards, noMerge }) }
+    return store.commit(transaction, defined({ namespace, idempotencyKey }))
+  })
   routes.serve(
     read,
     async ({ keys, ...scope }, call) => {

@@ -57,14 +57,29 @@ type ServedCall = {
 }
 
 /** The parsed request of a frame. */
-export type AskedCall = {
-  readonly spec: RequestSpec
+export class AskedCall {
   readonly args: Args
+  readonly #served: ServedCall
+
+  constructor(served: ServedCall, args: Args) {
+    this.#served = served
+    this.args = args
+  }
+
+  get spec(): RequestSpec {
+    return this.#served.spec
+  }
+
   /** Runs the handler and resolves with its answer. Throws what the handler throws. */
-  readonly run: (call: Call) => Promise<unknown>
-  /** Returns the answer if it is in memory; undefined if `run` must be called. Absent for most
-   *  requests. Throws what the handler throws. */
-  readonly now?: () => unknown
+  run(call: Call): Promise<unknown> {
+    return this.#served.handle(this.args, call)
+  }
+
+  /** Returns the answer if it is in memory; undefined if `run` must be called. Throws what the
+   *  handler throws. */
+  now(): unknown {
+    return this.#served.now?.(this.args)
+  }
 }
 
 /** The handlers of all requests. Register each once, then `mount` them on the HTTP servers. */
@@ -118,26 +133,24 @@ export class Routes {
     }
   }
 
-  /** Parses the request of a frame. Throws EINVAL, E2BIG, EPERM (a reserved namespace). */
+  /** Parses the request of a frame, and takes the frame's body for its arguments. REQUIRES: called
+   *  once for a frame. Throws EINVAL, E2BIG, EPERM (a reserved namespace). */
   asked(frame: CallFrame): AskedCall {
     const { op, namespace, idempotencyKey, body = {} } = frame
     const served = this.#calls.get(op)
     if (!served) {
       throw invalid(`op must be one of ${[...controlNames, ...this.#calls.keys()].join(', ')}`)
     }
-    const { spec, parseArgs, handle, now } = served
+    const { spec, parseArgs } = served
     if (namespace !== undefined && !spec.namespaced) {
       throw invalid(`${op}.namespace means nothing: it is of the whole store`)
     }
     if (idempotencyKey !== undefined && !spec.headers?.includes('idempotency-key')) {
       throw invalid(`${op}.idempotencyKey means nothing: it does no harm twice, or cannot tell`)
     }
-    const parsed = parseArgs(body)
-    const args = spec.namespaced
-      ? { ...parsed, namespace: scopeOf(spec, namespace ?? primary) }
-      : (parsed as Args)
-    const run = (call: Call) => handle(args, call)
-    return now ? { spec, args, run, now: () => now(args) } : { spec, args, run }
+    const args = parseArgs(body) as Args & { namespace?: string }
+    if (spec.namespaced) args.namespace = scopeOf(spec, namespace ?? primary)
+    return new AskedCall(served, args)
   }
 
   /** Checks that the served requests are those of the table, since the documents are made from the

@@ -203,7 +203,7 @@ export class ServedRequests {
   /** Returns the answer of a read if it is in memory and may be sent now: most reads need no promise
    *  and no place among others. */
   #bodyNow(asked: AskedCall): unknown {
-    if (!asked.now || this.#outbox.full) return undefined
+    if (this.#outbox.full) return undefined
     const body = asked.now()
     if (body !== undefined) this.#inbox.spend(lookupsOf(asked.args) * lookupCost)
     return body
