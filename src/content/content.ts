@@ -48,6 +48,8 @@ export class Content implements NodeSource {
     blob: new Map(),
     node: new Map(),
   }
+  /** The results of `lend` that were not given back. */
+  readonly #lent = new WeakSet<Uint8Array>()
   #loads = 0
   /** The number of uploads in progress. */
   #uploads = 0
@@ -98,6 +100,22 @@ export class Content implements NodeSource {
    *  more than the cache holds. */
   pass(ref: Blobref): Promise<Uint8Array> {
     return this.#load(ref, 'blob', { keep: false })
+  }
+
+  /** Returns a value's blob like `pass`, to a caller who may say with `giveBack` that nobody needs it
+   *  any more. Callers that ask for the same ref do not share a load. */
+  async lend(ref: Blobref): Promise<Uint8Array> {
+    const shared = this.#engine.recycle === undefined || this.#cache.get(ref) !== undefined
+    if (shared) return this.#load(ref, 'blob', { keep: false })
+    const bytes = await this.#loadFromEngine(ref, 'blob', false)
+    this.#lent.add(bytes)
+    return bytes
+  }
+
+  /** Takes a blob back, whose buffer a later load then uses. Does nothing if `lend` did not return it,
+   *  or if it was given back before. REQUIRES: nobody has it any more. */
+  giveBack(bytes: Uint8Array): void {
+    if (this.#lent.delete(bytes)) this.#engine.recycle?.(bytes)
   }
 
   /** Returns for each ref if it is stored. Refs that are count as put now, so that

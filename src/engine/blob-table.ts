@@ -63,6 +63,11 @@ export class BlobTable {
     return results
   }
 
+  /** Takes a result of `load` back. REQUIRES: nobody has it any more. */
+  recycle(bytes: Uint8Array): void {
+    this.#journal.recycle(bytes)
+  }
+
   async #read(places: readonly (Place | undefined)[]): Promise<(Uint8Array | undefined)[]> {
     try {
       return await this.#journal.read(places)

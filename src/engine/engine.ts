@@ -152,6 +152,10 @@ export interface Engine extends AsyncDisposable {
    *  content store does that. Nobody writes to these buffers again. Throws EIO, ECLOSED. */
   load(refs: readonly Blobref[]): Promise<(Uint8Array | undefined)[]>
 
+  /** Takes a buffer back that `load` returned: a later `load` may use it again. REQUIRES: nobody has
+   *  it any more. Undefined where `load` returns buffers that others have, too. */
+  recycle?(bytes: Uint8Array): void
+
   /** Stores the blobs of each part and moves its root, in one durable write. Returns the outcomes
    *  in the order of the parts. REQUIRES: a namespace has one commit under way at a time, and its
    *  seqs grow. Throws EINVAL (two parts of one namespace), ECLOSED. */

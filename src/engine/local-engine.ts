@@ -115,6 +115,10 @@ export class LocalEngine implements Engine {
     return this.#blobs.load(refs)
   }
 
+  recycle(bytes: Uint8Array): void {
+    this.#blobs.recycle(bytes)
+  }
+
   async commit(parts: readonly Part[]): Promise<Outcome[]> {
     this.#moves.assertOpen()
     const answer = await this.#sweeper.submit({

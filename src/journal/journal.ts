@@ -9,6 +9,7 @@ import { makeDirectory, syncDirectory } from '../base/make-directory.js'
 import { punchHole } from '../base/posix.js'
 import type { Blob } from '../blob/blob.js'
 import { hasSystemCode, isFullError, TailraceError } from '../error.js'
+import { BufferPool } from './buffer-pool.js'
 import { journalStart, type Place, type PlacedRecord, type Point } from './place.js'
 import { type Change, encodeHead, recordSizeMax } from './record.js'
 import { replay } from './replay.js'
@@ -76,6 +77,8 @@ export class Journal {
   readonly #directory: string
   readonly #segmentSize: number
   readonly #files: SegmentFiles
+  /** The buffers of reads that `recycle` was given. */
+  readonly #buffers = new BufferPool()
   /** The segment that takes the next record. */
   #open: { readonly header: SegmentHeader; readonly file: FileHandle }
   #end: Point
@@ -159,6 +162,12 @@ export class Journal {
       await Promise.all(cold.map(read))
     }
     return results
+  }
+
+  /** Takes the buffer of a result of `read` back: a later read may use it again. REQUIRES: nobody has
+   *  it any more. */
+  recycle(bytes: Uint8Array): void {
+    this.#buffers.give(bytes)
   }
 
   /** Reads the records of a segment from the one on that ends behind the offset `after`, until they
@@ -295,8 +304,10 @@ export class Journal {
   }
 
   #readCached({ segment, offset, length }: Run): Buffer | undefined {
-    const bytes = Buffer.allocUnsafeSlow(length)
-    return this.#files.tryRead(segment, bytes, offset) ? bytes : undefined
+    const bytes = this.#buffers.take(length)
+    if (this.#files.tryRead(segment, bytes, offset)) return bytes
+    this.#buffers.give(bytes)
+    return undefined
   }
 
   async #readRun(run: Run): Promise<Buffer | undefined> {

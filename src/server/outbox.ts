@@ -69,6 +69,8 @@ export class Outbox {
   readonly #moved = new Wakeup()
   /** The bytes of this turn's frames, in order. */
   #pieces: Uint8Array[] = []
+  /** Called once the bytes of these frames are not needed any more. */
+  #onDone: (() => void)[] = []
   /** The sum of their sizes. */
   #size = 0
   /** The number of frames since the socket was empty: at least as many as wait now. */
@@ -126,8 +128,10 @@ export class Outbox {
     this.#added()
   }
 
-  /** Sends an event of a watch. It is encoded once for all watches that send it. */
-  sendEvent(event: SharedEvent, id: number): void {
+  /** Sends an event of a watch. It is encoded once for all watches that send it. `done` is called when
+   *  its bytes are not needed here any more: they have left this process, or the socket has let go of
+   *  them. It may never be called. */
+  sendEvent(event: SharedEvent, id: number, done?: () => void): void {
     if (this.#protocol !== subprotocol) {
       this.send({ id, ...event })
       return
@@ -139,7 +143,10 @@ export class Outbox {
     const length = head.length - messageHeadMax + tail.length + data.length
     this.#push(head.subarray(messageHead(head, length, 'binary')))
     this.#push(tail)
-    if (data.length > 0) this.#push(data)
+    if (data.length > 0) {
+      this.#push(data)
+      if (done) this.#onDone.push(done)
+    }
     this.#added()
   }
 
@@ -149,11 +156,16 @@ export class Outbox {
     const pieces = this.#pieces
     if (pieces.length === 0) return
     const size = this.#size
+    const onDone = this.#onDone
     this.#pieces = []
     this.#size = 0
+    this.#onDone = []
     // Behind a close frame no data may follow.
     if (!this.#isOpen) return
-    writeJoined(this.#raw, pieces, size)
+    const written = (error?: Error | null) => {
+      if (!error) for (const done of onDone) done()
+    }
+    writeJoined(this.#raw, { pieces, size }, onDone.length > 0 ? written : undefined)
     this.#count(this.#raw.writableNeedDrain ? this.backlog : 0)
   }
 
@@ -204,10 +216,14 @@ export class Outbox {
 
 /** Writes pieces with one system call. Small ones are copied into one buffer, large ones stand
  *  beside it as they are. */
-function writeJoined(raw: RawSocket, pieces: readonly Uint8Array[], size: number): void {
+function writeJoined(
+  raw: RawSocket,
+  { pieces, size }: { readonly pieces: readonly Uint8Array[]; readonly size: number },
+  written: ((error?: Error | null) => void) | undefined,
+): void {
   const [only] = pieces
   if (only && pieces.length === 1) {
-    raw.write(only)
+    raw.write(only, written)
     return
   }
   const large = pieces.reduce((sum, { length }) => sum + (length > copiedSizeMax ? length : 0), 0)
@@ -215,16 +231,23 @@ function writeJoined(raw: RawSocket, pieces: readonly Uint8Array[], size: number
   raw.cork()
   let begin = 0
   let end = 0
+  let unwritten: Uint8Array | undefined
+  const write = (next: Uint8Array | undefined) => {
+    if (unwritten && next) raw.write(unwritten)
+    else if (unwritten) raw.write(unwritten, written) // the last one
+    unwritten = next
+  }
   for (const piece of pieces) {
     if (piece.length <= copiedSizeMax) {
       joined.set(piece, end)
       end += piece.length
       continue
     }
-    if (begin < end) raw.write(joined.subarray(begin, end))
+    if (begin < end) write(joined.subarray(begin, end))
     begin = end
-    raw.write(piece)
+    write(piece)
   }
-  if (begin < end) raw.write(joined.subarray(begin, end))
+  if (begin < end) write(joined.subarray(begin, end))
+  write(undefined)
   raw.uncork()
 }

@@ -13,6 +13,9 @@ import type { Deliverer, Deliveries } from './deliveries.js'
 import type { Outbox } from './outbox.js'
 import type { Share } from './pace.js'
 
+/** The smallest size of an event, in bytes, whose buffer is worth being used again. */
+const releasedSizeMin = 64 * 1024
+
 /** The frame that asks for a watch. */
 export type WatchRequest = Extract<RequestFrame, { readonly op: 'watch' }>
 
@@ -120,7 +123,8 @@ export class ServedWatch implements Deliverer {
         const size = event.data?.length ?? 0
         this.#balance -= size + frameCost
         share.spend(size)
-        outbox.sendEvent(event, id)
+        if (size < releasedSizeMin) outbox.sendEvent(event, id)
+        else outbox.sendEvent(event, id, () => this.#reader.release(event))
         return
       }
       case 'lease':

@@ -110,6 +110,11 @@ export class AppendWatch implements Disposable {
     }
   }
 
+  /** Says that nobody needs an event's bytes any more; see `WatchReader.release`. */
+  release(event: AppendEvent): void {
+    this.#ports.content.giveBack(event.data)
+  }
+
   /** Lets go of the history. */
   [Symbol.dispose](): void {
     this.#ended = true
@@ -151,7 +156,7 @@ export class AppendWatch implements Disposable {
       history.checkKept(monotonic())
       await this.#checkAboveBase(history, index)
       const inline = index === 0 ? history.inline : undefined
-      const data = inline ?? (await this.#bytes(entry.ref, array.size - entry.offset))
+      const data = inline ?? (await this.#bytes(history, entry.ref, array.size - entry.offset))
       const after = await this.#arrayWith(array, entry)
       this.#index = index + 1
       this.#walked = after
@@ -165,10 +170,11 @@ export class AppendWatch implements Disposable {
   }
 
   /** Loads a blob. A watcher that is `behind` by more bytes than the cache holds does not fill the
-   *  cache. */
-  #bytes(ref: Blobref, behind: number): Promise<Uint8Array> {
+   *  cache; if it is the only one, it has the bytes for itself. */
+  #bytes(history: KeyHistory, ref: Blobref, behind: number): Promise<Uint8Array> {
     const { content } = this.#ports
-    return behind > cacheSizeDefault ? content.pass(ref) : content.load(ref)
+    if (behind <= cacheSizeDefault) return content.load(ref)
+    return history.readers === 1 ? content.lend(ref) : content.pass(ref)
   }
 
   /** Returns the array of all blobs up to `entry`. */

@@ -11,6 +11,9 @@ export type WatchReader = {
   /** Resolves with the next event; undefined once the last one was given. REQUIRES: no other `next`
    *  is under way. Throws what ends a watch (rfc/7). */
   readonly next: () => Promise<WatchEvent | undefined>
+  /** Says that nobody needs the bytes of an event any more, which the caller was given: a later event
+   *  may use their buffer. It need not be called. */
+  readonly release: (event: WatchEvent) => void
   /** Ends the watch: a `next` that waits throws `reason`, by default ECANCELED. */
   readonly end: (reason?: TailraceError) => void
 }

@@ -37,7 +37,7 @@ type Shared = {
 type Place = { readonly namespace: string; readonly key: Key }
 
 /** The events of a reader; disposed of at its end. */
-type Source = Pick<WatchReader, 'take' | 'next'> & Disposable
+type Source = Pick<WatchReader, 'take' | 'next' | 'release'> & Disposable
 
 /** The watches of one store. Mutable; close it before the store. */
 export class WatchService implements StoreListener, Pick<Kvs, 'watch'> {
@@ -124,6 +124,7 @@ export class WatchService implements StoreListener, Pick<Kvs, 'watch'> {
         const next = await events.next()
         return next.done ? undefined : next.value
       },
+      release: () => {},
       // It ends by itself if it waits: its signal was aborted before.
       [Symbol.dispose]: () => void events.return(),
     }
@@ -236,6 +237,10 @@ class Reader implements WatchReader {
     }
   }
 
+  release(event: WatchEvent): void {
+    this.#source?.release(event)
+  }
+
   end(reason?: TailraceError): void {
     this.#own.abort(reason)
     if (!this.#asked) this.#leave()
@@ -272,6 +277,10 @@ class SharedAppends implements Source {
 
   next(): Promise<WatchEvent | undefined> {
     return this.#watch.next()
+  }
+
+  release(event: WatchEvent): void {
+    if (event.type === 'append') this.#watch.release(event)
   }
 
   [Symbol.dispose](): void {

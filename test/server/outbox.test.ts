@@ -2,6 +2,7 @@
 
 import { once } from 'node:events'
 import type { AddressInfo, Socket } from 'node:net'
+import { setImmediate as turn } from 'node:timers/promises'
 import { afterEach, describe, expect, it, vi } from 'vitest'
 import { WebSocket, WebSocketServer } from 'ws'
 import { deferred } from '../../src/base/deferred.js'
@@ -110,6 +111,35 @@ describe.each([subprotocol, subprotocolJson] as const)('the outbox of %s', (prot
     expect(await ends.received(1)).toEqual([{ id: 1, type: 'live' }])
     expect(writes()).toBe(1)
   })
+})
+
+it('says when the bytes of an event are not needed any more, and not before', async () => {
+  await using ends = await Ends.open(subprotocol)
+  const sent: number[] = []
+  for (const index of [0, 1]) {
+    const data = Buffer.alloc(100_000, index)
+    ends.outbox.sendEvent(appended(index, data), 1, () => {
+      expect(ends.raw.writableLength).toBe(0)
+      sent.push(index)
+    })
+  }
+  ends.outbox.flush()
+  expect(sent).toEqual([])
+  await ends.received(2)
+  while (sent.length < 2) await turn()
+  expect(sent).toEqual([0, 1])
+})
+
+it('does not say that bytes are not needed while a part of them waits in the socket', async () => {
+  await using ends = await Ends.open(subprotocol)
+  const done: number[] = []
+  // More than the system takes at once.
+  ends.outbox.sendEvent(appended(0, Buffer.alloc(50_000_000)), 1, () => done.push(0))
+  ends.outbox.flush()
+  await turn()
+  expect(ends.raw.writableLength).toBeGreaterThan(0)
+  expect(done).toEqual([])
+  ends.raw.destroy()
 })
 
 it('an event is encoded once, whoever sends it', () => {
