@@ -8,6 +8,7 @@ import { cold } from './cold.js'
 import { collect } from './collect.js'
 import { fanOut } from './fan-out.js'
 import { growth } from './growth.js'
+import { idle } from './idle.js'
 import { jobs } from './jobs.js'
 import { large } from './large.js'
 import { lptest } from './lptest.js'
@@ -26,6 +27,7 @@ export const benches: Readonly<Record<string, Bench>> = {
   tail,
   cold,
   collect,
+  idle,
   large,
   jobs,
   cli,

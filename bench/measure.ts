@@ -1,7 +1,7 @@
 /** Medians, percentiles, and the machine that a benchmark ran on. Times of
  *  several processes are compared by one clock of the machine. */
 
-import { readFileSync } from 'node:fs'
+import { readdirSync, readFileSync } from 'node:fs'
 import { cpus, loadavg, totalmem } from 'node:os'
 
 /** The machine and its Node, in one line. */
@@ -26,6 +26,15 @@ export function cpuMsOf(pid: number): number {
   const stat = readFileSync(`/proc/${pid}/stat`, 'utf8')
   const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
   return (Number(fields[11]) + Number(fields[12])) * 10
+}
+
+/** The CPU time that the threads of a process took so far, in ns, as the scheduler counts it. */
+export function cpuNsOf(pid: number): number {
+  const tasks = `/proc/${pid}/task`
+  return readdirSync(tasks).reduce((sum, id) => {
+    const [onCpu] = readFileSync(`${tasks}/${id}/schedstat`, 'utf8').split(' ')
+    return sum + Number(onCpu)
+  }, 0)
 }
 
 /** The middle value, or the mean of the two in the middle. NaN of nothing. */
