@@ -267,7 +267,7 @@ export async function checkStore(options: CheckStoreOptions): Promise<CheckRepor
   const { openDirectory } = await diskEngine()
   let engine: Engine
   try {
-    engine = await openDirectory(directory, { environment, existing: true })
+    engine = await openDirectory(directory, { environment, existing: true, incomplete: true })
   } catch (error) {
     if (!isCode(error, 'ECORRUPT')) throw error
     return unopened(error, options)

@@ -14,14 +14,18 @@ import { openLocal } from './local-open.js'
 import { dataFile, hasStore } from './openable.js'
 
 /** Opens the store of a data directory. Where there is none it makes both, with mode 0700, unless
- *  `existing`. Throws ENOENT (`existing`, and there is none), ECORRUPT (damaged, cut, or lost),
+ *  `existing`. With `incomplete` also one that lacks segments. Throws ENOENT (`existing`, and there is none), ECORRUPT (damaged, cut, or lost),
  *  EBUSY, EPERM (the directory is somebody else's, or others may write in it), EMISCONFIGURED (a
  *  newer format, another store's directory, no native build), ENOSPC, EIO. */
 export async function openDirectory(
   directory: string,
-  options: { readonly environment: Environment; readonly existing?: boolean },
+  options: {
+    readonly environment: Environment
+    readonly existing?: boolean
+    readonly incomplete?: boolean
+  },
 ): Promise<LocalEngine> {
-  const { environment, existing = false } = options
+  const { environment, existing = false, incomplete = false } = options
   const path = join(directory, 'store')
   await assertOwnDirectory(directory)
   await closeOwnDirectory(path)
@@ -32,7 +36,10 @@ export async function openDirectory(
     throw new TailraceError('ENOENT', `there is no store in ${directory}: name its directory`)
   }
   if (!existing) await makeDirectory(directory)
-  const engine = await openLocal(path, { environment, existing: existing || format !== undefined })
+  const engine = await openLocal(path, {
+    ...{ environment, incomplete },
+    existing: existing || format !== undefined,
+  })
   try {
     await settleFormat(directory, engine)
     return engine

@@ -132,6 +132,13 @@ export interface Collection extends Disposable {
   step(step: SweepStep): Promise<Swept>
 }
 
+/** Damage of one of the engine's own files. */
+export type FileDamage = {
+  readonly message: string
+  /** The blobs and nodes that it concerns, though they may be whole. */
+  readonly refs: readonly Blobref[]
+}
+
 /** The bytes of records after which a step ends. */
 export const sweepStepSize = 4 * 1024 * 1024
 /** The number of refs after which a step ends: each ref that is dropped costs a page of an
@@ -171,6 +178,11 @@ export interface Engine extends AsyncDisposable {
   /** Returns the bytes that the store's files take on the disk, free space in them included.
    *  Undefined where there are no files, or they cannot be found any more. Throws ECLOSED. */
   diskSize(): Promise<number | undefined>
+
+  /** Looks for damage of the engine's own files that a load of every blob does not find. With `repair`
+   *  what can be done is done: what is whole is stored anew, and refs whose bytes are gone are
+   *  forgotten. REQUIRES: nobody else uses the engine. Throws ENOSPC, EIO, ECLOSED. */
+  checkFiles(options: { readonly repair: boolean }): Promise<readonly FileDamage[]>
 
   /** Begins a collection. Throws EBUSY while another one is under way, ECLOSED. */
   beginCollection(): Collection

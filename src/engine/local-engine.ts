@@ -3,6 +3,7 @@
  *  Invariant: memory (heads, index, epochs) has only what is durable. It changes after a record was
  *  written, never before. */
 
+import { join } from 'node:path'
 import type { Environment } from '../base/environment.js'
 import type { Blob } from '../blob/blob.js'
 import type { Blobref } from '../blob/blobref.js'
@@ -12,6 +13,7 @@ import { diskSizeOf } from './disk.js'
 import type {
   Collection,
   Engine,
+  FileDamage,
   Head,
   Namespace,
   Outcome,
@@ -20,9 +22,10 @@ import type {
   Root,
   Supports,
 } from './engine.js'
+import { checkFiles } from './file-check.js'
 import { judge, namesOf } from './judge.js'
 import { Leaders } from './leaders.js'
-import type { LocalState } from './local-state.js'
+import { journalName, type LocalBounds, type LocalState } from './local-state.js'
 import { Moves } from './moves.js'
 import { namespaceExists, noNamespace } from './refusals.js'
 import type { RootTable } from './root-table.js'
@@ -38,6 +41,7 @@ type LocalEngineOptions = {
   readonly formerId: string | undefined
   readonly directory: string
   readonly state: LocalState
+  readonly bounds: LocalBounds
   /** Closes the tables and releases the lock. Called once, at the end of a close. */
   readonly release: () => Promise<void>
 }
@@ -63,7 +67,7 @@ export class LocalEngine implements Engine {
   #closing: Promise<void> | undefined
 
   constructor(options: LocalEngineOptions) {
-    const { directory, state } = options
+    const { directory, state, bounds } = options
     const { blobs, journal, segments, flush, health } = state
     this.storeId = options.storeId
     this.formerId = options.formerId
@@ -86,6 +90,7 @@ export class LocalEngine implements Engine {
       writer: this.#writer,
       spares: new Spares(options.environment),
       moves: this.#moves,
+      ...(bounds.sparseSize === undefined ? {} : { sparseSize: bounds.sparseSize }),
     })
   }
 
@@ -200,6 +205,14 @@ export class LocalEngine implements Engine {
   async diskSize(): Promise<number | undefined> {
     this.#moves.assertOpen()
     return diskSizeOf(this.#directory)
+  }
+
+  async checkFiles(options: { readonly repair: boolean }): Promise<readonly FileDamage[]> {
+    this.#moves.assertOpen()
+    const { blobs, journal, segments, flush, index } = this.#state
+    const directory = join(this.#directory, journalName)
+    const ports = { directory, blobs, journal, segments, flush, index, writer: this.#writer }
+    return checkFiles(ports, options)
   }
 
   beginCollection(): Collection {

@@ -29,6 +29,8 @@ export type LocalOptions = {
   readonly bounds?: LocalBounds
   /** True if no store is made: one that is missing, or was never finished, is then an error. */
   readonly existing?: boolean
+  /** True if the store is opened though segments of its journal are missing. */
+  readonly incomplete?: boolean
   /** Called while a store of an older format is brought up to this one. */
   readonly onMigration?: OnMigration
 }
@@ -57,7 +59,8 @@ async function openLocked(
   lock: StoreLock,
   options: LocalOptions,
 ): Promise<LocalEngine> {
-  const { environment, bounds = {}, existing = false, onMigration } = options
+  const { environment, existing = false, incomplete = false, onMigration } = options
+  const bounds = { ...options.bounds, incomplete }
   await withReserve(directory, () => assertOpenable(directory, { existing }))
   await discardMigration(directory)
   let tables = await openTables(directory)
@@ -71,7 +74,7 @@ async function openLocked(
       lock.release()
     }
     const { storeId, formerId } = identity
-    return new LocalEngine({ environment, storeId, formerId, directory, state, release })
+    return new LocalEngine({ environment, storeId, formerId, directory, state, bounds, release })
   } catch (error) {
     await tables.close()
     throw error
@@ -85,7 +88,7 @@ async function claim(
   options: {
     readonly directory: string
     readonly environment: Environment
-    readonly bounds: LocalBounds
+    readonly bounds: LocalBounds & { readonly incomplete: boolean }
   },
 ): Promise<{ readonly identity: Identity; readonly state: LocalState }> {
   const { directory, environment, bounds } = options

@@ -7,7 +7,7 @@ import { join } from 'node:path'
 import { LoopSlice } from '../base/loop-slice.js'
 import { blobrefAt } from '../blob/blobref.js'
 import { TailraceError } from '../error.js'
-import { Journal } from '../journal/journal.js'
+import { Journal, missingSegments, segmentFile } from '../journal/journal.js'
 import type { PlacedRecord, Point } from '../journal/place.js'
 import type { Change } from '../journal/record.js'
 import { BlobTable } from './blob-table.js'
@@ -32,6 +32,8 @@ export type LocalBounds = {
   readonly flushCount?: number
   /** The size of a segment of the journal, in bytes. */
   readonly segmentSize?: number
+  /** The least number of bytes that a segment must give back for its live blobs to move. */
+  readonly sparseSize?: number
 }
 
 /** The number of the index in the changes of a record. */
@@ -49,6 +51,8 @@ export class LocalState {
   readonly meta: PendingTable
   readonly flush: Flush
   readonly health: Health
+  /** The table of the index, which has all that was flushed. */
+  readonly index: Table
   /** The point up to which all records are in memory. The journal may be one record ahead. */
   #taken: Point
   /** The tables in the order of their numbers in a record, which begin behind the index. */
@@ -67,6 +71,7 @@ export class LocalState {
     const { directory, tables, bounds, pending, journal, watermark } = parts
     const { index, segments, roots, namespaces, meta } = pending
     this.journal = journal
+    this.index = tables.index
     this.segments = segments
     this.blobs = parts.blobs
     this.rootRows = roots
@@ -95,10 +100,16 @@ export class LocalState {
   }
 
   /** Opens the journal of a store, and takes its records behind the watermark into memory. Call
-   *  `roots.rebuild` before the roots are used. Throws ECORRUPT, EIO, ENOSPC, and what node:fs throws. */
-  static async open(directory: string, tables: Tables, bounds: LocalBounds): Promise<LocalState> {
+   *  `roots.rebuild` before the roots are used. `incomplete`: segments may be missing. Throws ECORRUPT,
+   *  EIO, ENOSPC, and what node:fs throws. */
+  static async open(
+    directory: string,
+    tables: Tables,
+    { incomplete = false, ...bounds }: LocalBounds & { readonly incomplete?: boolean },
+  ): Promise<LocalState> {
     const pending = pendingOf(tables)
     pending.segments.rebuild()
+    if (!incomplete) await assertComplete(join(directory, journalName), pending.segments)
     const stored = tables.meta.get(positionKey)
     if (!stored)
       throw new TailraceError('ECORRUPT', `${directory} has no watermark: restore a copy`)
@@ -197,6 +208,17 @@ export class LocalState {
       else await this.journal.remove(id, { overwrite: false })
     }
   }
+}
+
+/** Throws ECORRUPT if a segment that the tables know is not there. */
+async function assertComplete(directory: string, segments: SegmentTable): Promise<void> {
+  const missing = await missingSegments(directory, segments.ids)
+  const [first] = missing
+  if (first === undefined) return
+  const others = missing.length === 1 ? '' : ` (and ${missing.length - 1} other segments)`
+  const path = segmentFile(directory, first)
+  const message = `${path}${others} is missing: put it back from a copy; without it "tailrace fsck" tells what is lost, and "tailrace fsck --repair" sets that aside, so that the rest can be used`
+  throw new TailraceError('ECORRUPT', message)
 }
 
 /** The number of rows that are read at a time. */

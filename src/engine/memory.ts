@@ -11,6 +11,7 @@ import { Collections } from './collections.js'
 import {
   type Collection,
   type Engine,
+  type FileDamage,
   type Head,
   historyAgeMs,
   historyCount,
@@ -131,6 +132,11 @@ export class MemoryEngine implements Engine {
   /** Returns 0: deleted blobs are in no file. */
   async diskSize(): Promise<undefined> {
     return undefined
+  }
+
+  async checkFiles(): Promise<readonly FileDamage[]> {
+    this.#moves.assertOpen()
+    return []
   }
 
   beginCollection(): Collection {

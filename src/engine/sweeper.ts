@@ -50,6 +50,8 @@ type SweeperPorts = {
   readonly writer: Writer
   readonly spares: Spares
   readonly moves: Moves
+  /** Default: `sparseSizeMin`. */
+  readonly sparseSize?: number
 }
 
 /** A segment whose blobs are looked at. */
@@ -273,12 +275,12 @@ export class Sweeper {
   /** True if the live blobs of a segment should move: little of what it takes on the disk is live;
    *  or, where the step is thorough, bytes of dead ones could not be written over. */
   async #isSparse({ segment, whole, dirty }: Walk, thorough: boolean): Promise<boolean> {
-    const { journal, segments } = this.#ports
+    const { journal, segments, sparseSize = sparseSizeMin } = this.#ports
     if (thorough && (dirty || !whole)) return true
     const kept = segments.live(segment)
     if (kept === 0 && segment !== journal.end.segment) return true
     const size = await journal.sizeOf(segment)
-    return size !== undefined && size.taken - kept > Math.max(kept, sparseSizeMin)
+    return size !== undefined && size.taken - kept > Math.max(kept, sparseSize)
   }
 
   /** Removes a segment in which the index finds nothing any more. Returns the bytes that it wrote

@@ -33,6 +33,12 @@ export type CheckOptions = {
   readonly findingsMax?: number
 }
 
+/** Options of a check within this room. */
+type InnerOptions = CheckOptions & {
+  /** Blobs and nodes that count as damaged, so that the findings tell which keys need them. */
+  readonly refused?: ReadonlySet<Blobref>
+}
+
 /** A namespace whose newest root is damaged. */
 export type Hurt = {
   readonly head: Head
@@ -56,7 +62,7 @@ export class Check {
   readonly #engine: Engine
   readonly #content: Content
   readonly #environment: Environment
-  readonly #options: CheckOptions
+  readonly #options: InnerOptions
   readonly #progress = { namespace: '', roots: 0, nodes: 0, blobs: 0, size: 0 }
   /** The findings so far by what they name, at most `findingsMax`, so that older roots do not
    *  repeat them. */
@@ -67,7 +73,7 @@ export class Check {
     engine: Engine,
     content: Content,
     environment: Environment,
-    options: CheckOptions = {},
+    options: InnerOptions = {},
   ) {
     this.#engine = engine
     this.#content = content
@@ -104,6 +110,7 @@ export class Check {
 
   /** Checks a blob and its size. Throws EDANGLING, ECORRUPT, EIO, ECANCELED. */
   async checkBlob(ref: Blobref, size: number): Promise<void> {
+    this.#assertTaken(ref)
     const bytes = await this.#content.load(ref)
     this.#progress.blobs++
     this.#count(bytes.length)
@@ -126,7 +133,7 @@ export class Check {
     const root = await attempt(() => readRoot(this.nodes, ref))
     if ('error' in root) {
       const { code, message } = root.error
-      this.#tell({ where: 'root', namespace, key: '/', code, ref, message })
+      this.tell({ where: 'root', namespace, key: '/', code, ref, message })
       this.hurt.push({ head, trees: undefined })
       return
     }
@@ -153,7 +160,7 @@ export class Check {
     })
     if (!('error' in read)) return
     const { code, message } = read.error
-    this.#tell({ where: 'history', namespace, code, message })
+    this.tell({ where: 'history', namespace, code, message })
   }
 
   async #checkPins(heads: readonly Head[]): Promise<void> {
@@ -163,7 +170,7 @@ export class Check {
     const pins = await attempt(() => new Pins(this.nodes, data).list())
     if ('error' in pins) {
       const { code, message } = pins.error
-      this.#tell({ where: 'pin', namespace: 'system', key: 'pins', code, message })
+      this.tell({ where: 'pin', namespace: 'system', key: 'pins', code, message })
       return
     }
     for (const { name, namespace, seq, ref } of pins.value) {
@@ -178,7 +185,7 @@ export class Check {
     const root = await attempt(() => readRoot(this.nodes, ref))
     if ('error' in root) {
       const { code, message } = root.error
-      this.#tell({ ...place, key: '/', code, ref, message })
+      this.tell({ ...place, key: '/', code, ref, message })
       return
     }
     // The `meta` of older roots is never read, so it is not checked.
@@ -206,20 +213,26 @@ export class Check {
     const old = place.where === 'history' || place.where === 'pin'
     if (old && this.#told.has(id)) return
     if (this.#told.size < findingsMax) this.#told.add(id)
-    this.#tell(findingOf(damage, place))
+    this.tell(findingOf(damage, place))
   }
 
-  #tell(finding: Finding): void {
+  /** Adds a finding. */
+  tell(finding: Finding): void {
     this.found++
     if (this.findings.length < findingsMax) this.findings.push(finding)
     this.#options.onFinding?.(finding)
   }
 
   async #loadNode(ref: Blobref): Promise<Uint8Array> {
+    this.#assertTaken(ref)
     const bytes = await this.#content.loadNode(ref)
     this.#progress.nodes++
     this.#count(bytes.length)
     return bytes
+  }
+
+  #assertTaken(ref: Blobref): void {
+    if (this.#options.refused?.has(ref)) throw new TailraceError('ECORRUPT', `${ref} is refused`)
   }
 
   #count(size: number): void {

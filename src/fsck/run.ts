@@ -2,6 +2,7 @@
 
 import { type CheckReport, type Finding, findingsMax } from '../api/check.js'
 import type { Environment } from '../base/environment.js'
+import type { Blobref } from '../blob/blobref.js'
 import { Content } from '../content/content.js'
 import type { Engine } from '../engine/engine.js'
 import type { TailraceError } from '../error.js'
@@ -22,6 +23,15 @@ export async function checkEngine(
   // A repair must know all damage, so its check has no limit.
   const bound = options.repair ? {} : { findingsMax }
   const check = new Check(engine, content, environment, { ...options, ...bound })
+  for (const { message, refs } of await engine.checkFiles({ repair: options.repair })) {
+    const refused = new Set(refs)
+    const { signal } = options
+    const keys = await keysOf(
+      refused,
+      () => new Check(engine, content, environment, { findingsMax, refused, signal }),
+    )
+    check.tell({ where: 'store', code: 'ECORRUPT', message: message + keys })
+  }
   await check.run()
   const repaired = options.repair ? await repair(engine, environment, check) : undefined
   const namespaces = (await engine.roots()).length
@@ -43,4 +53,25 @@ export function unopened(error: TailraceError, options: CheckOptions): CheckRepo
   options.onFinding?.(finding)
   const checked = { namespaces: 0, roots: 0, nodes: 0, blobs: 0, size: 0 }
   return { clean: false, found: 1, findings: [finding], checked }
+}
+
+/** The number of keys that a finding of a file names. */
+const keysShown = 10
+
+/** Returns, for a message, the keys that need some of the refs. */
+async function keysOf(refs: ReadonlySet<Blobref>, begin: () => Check): Promise<string> {
+  if (refs.size === 0) return ''
+  const check = begin()
+  await check.run()
+  const keys = new Set(
+    check.findings.flatMap(({ namespace, where, key, ref }) =>
+      key !== undefined && ref !== undefined && refs.has(ref)
+        ? [where === 'meta' ? `${namespace} meta` : `${namespace} ${key}`]
+        : [],
+    ),
+  )
+  if (keys.size === 0) return '; no key needs what it told of'
+  const shown = [...keys].slice(0, keysShown).join(', ')
+  const more = keys.size > keysShown ? ` and ${keys.size - keysShown} more` : ''
+  return `; what it told of is needed by: ${shown}${more}`
 }

@@ -14,7 +14,7 @@ import { journalStart, type Place, type PlacedRecord, type Point } from './place
 import { type Change, encodeHead, recordSizeMax } from './record.js'
 import { replay } from './replay.js'
 import { type Run, runsOf, share } from './runs.js'
-import { type FoundRecord, recordAt } from './scan.js'
+import { damagesIn, type FoundRecord, recordAt, type SegmentDamage } from './scan.js'
 import { headerSize, parseHeader, type SegmentHeader, segmentName } from './segment.js'
 import { SegmentFiles } from './segment-files.js'
 import {
@@ -70,6 +70,20 @@ export async function makeJournal(directory: string): Promise<void> {
   }
   if (first?.header) return syncDirectory(directory)
   await (await makeSegment(directory, journalStart.segment, 1)).file.close()
+}
+
+/** Returns the path of a segment's file. */
+export function segmentFile(directory: string, segment: number): string {
+  return join(directory, segmentName(segment))
+}
+
+/** Returns the ids of those segments that are not in a directory. Throws what node:fs throws. */
+export async function missingSegments(
+  directory: string,
+  segments: readonly number[],
+): Promise<number[]> {
+  const there = new Set(await segmentsIn(directory))
+  return segments.filter((id) => !there.has(id))
 }
 
 /** The journal of one directory. */
@@ -204,6 +218,15 @@ export class Journal {
     })
   }
 
+  /** Finds what is damaged of a segment's header and of the heads of its records. Undefined where the
+   *  segment is not there. Throws what node:fs throws. */
+  async damages(segment: number): Promise<SegmentDamage[] | undefined> {
+    const end = segment === this.#end.segment ? this.#end.offset : undefined
+    return this.#ifThere(segment, async (file) =>
+      damagesIn(new Window(file, end ?? (await file.stat()).size), segment),
+    )
+  }
+
   /** Returns the ids of the segments that are there, ascending. Throws what node:fs throws. */
   segments(): Promise<number[]> {
     return segmentsIn(this.#directory)
@@ -327,7 +350,7 @@ export class Journal {
   }
 
   #path(segment: number): string {
-    return join(this.#directory, segmentName(segment))
+    return segmentFile(this.#directory, segment)
   }
 }
 

@@ -7,7 +7,7 @@ import { type FileHandle, open, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { syncDirectory } from '../base/make-directory.js'
 import type { PlacedRecord, Point } from './place.js'
-import { type FoundRecord, hasRecordBehind, isBodyWhole, recordsFrom } from './scan.js'
+import { type FoundRecord, isBodyWhole, recordBehind, recordsFrom } from './scan.js'
 import { headerSize, type SegmentHeader, segmentName } from './segment.js'
 import { chunkSize, damaged, headOf, segmentsIn, writeFully } from './segment-io.js'
 import { readFully, Window } from './window.js'
@@ -83,7 +83,7 @@ async function replaySegment(
     }
     if (end.offset < window.size) {
       const behind = { offset: end.offset, after: end.number }
-      if (!isLast || (await hasRecordBehind(window, header, behind))) {
+      if (!isLast || (await recordBehind(window, header, behind))) {
         throw damaged(path, `at byte ${end.offset}`)
       }
       await file.truncate(end.offset)

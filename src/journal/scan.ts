@@ -6,7 +6,7 @@
 import { hashBlob, hashNode } from '../blob/hash.js'
 import { TailraceError } from '../error.js'
 import { fixedSize, markSize, parseFixed, parseHead, type RecordHead } from './record.js'
-import type { SegmentHeader } from './segment.js'
+import { headerSize, parseHeader, type SegmentHeader } from './segment.js'
 import type { Window } from './window.js'
 
 /** A record in its segment. */
@@ -65,24 +65,54 @@ export async function isBodyWhole(window: Window, record: FoundRecord): Promise<
   return true
 }
 
-/** Resolves to true if a whole record with a number above `after` stands behind an offset. Then what
+/** Finds the first whole record with a number above `after` behind an offset. Where there is one, what
  *  is at the offset is damage: a record is written only after the one before it was durable. Throws
  *  what node:fs throws. */
-export async function hasRecordBehind(
+export async function recordBehind(
   window: Window,
   header: SegmentHeader,
   from: { readonly offset: number; readonly after: number },
-): Promise<boolean> {
+): Promise<FoundRecord | undefined> {
   const step = 128 * 1024
   for (let at = from.offset + 1; at < window.size; at += step) {
     const bytes = await window.bytes(at, step + markSize - 1)
     for (let found = bytes.indexOf(header.mark); found >= 0; ) {
       const record = await recordAt(window, header, at + found).catch(ignoreDamage)
-      if (record && record.number > from.after) return true
+      if (record && record.number > from.after) return record
       found = bytes.indexOf(header.mark, found + 1)
     }
   }
-  return false
+  return undefined
+}
+
+/** A range of a segment's file in which no whole head of a record is, where one should be. */
+export type SegmentDamage = { readonly from: number; readonly to: number }
+
+/** Finds what is damaged of a segment's header and of the heads of its records. A record whose body
+ *  the file does not have is damage, too. Bodies are not read: each blob is checked by its digest.
+ *  Throws what node:fs throws. */
+export async function damagesIn(window: Window, id: number): Promise<SegmentDamage[]> {
+  const damages: SegmentDamage[] = []
+  const bytes = await window.bytes(0, headerSize + markSize)
+  const found = parseHeader(bytes)
+  if (found?.id !== id) damages.push({ from: 0, to: Math.min(headerSize, window.size) })
+  // Without a header the first record tells with which bytes each of them begins.
+  const mark = Buffer.from(bytes.subarray(headerSize, headerSize + markSize))
+  const header = found ?? { id, first: 0, mark }
+  let after = 0
+  for (let at = headerSize; at < window.size; ) {
+    const record = await recordAt(window, header, at).catch(ignoreDamage)
+    if (record && record.end <= window.size) {
+      after = record.number
+      at = record.end
+      continue
+    }
+    const next = await recordBehind(window, header, { offset: at, after })
+    const to = next?.at ?? window.size
+    damages.push({ from: at, to })
+    at = to
+  }
+  return damages
 }
 
 /** A right seal over a head that cannot be read is no record. Throws everything else. */

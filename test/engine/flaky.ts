@@ -8,6 +8,7 @@ import type { Blobref } from '../../src/blob/blobref.js'
 import type {
   Collection,
   Engine,
+  FileDamage,
   Head,
   Namespace,
   Outcome,
@@ -100,6 +101,10 @@ export class FlakyEngine implements Engine {
 
   get stored(): number {
     return this.#inner.stored
+  }
+
+  checkFiles(options: { readonly repair: boolean }): Promise<readonly FileDamage[]> {
+    return this.#inner.checkFiles(options)
   }
 
   beginCollection(): Collection {

@@ -24,6 +24,13 @@ export async function flip(directory: string, bytes: Uint8Array): Promise<void> 
   if (count === 0) throw new Error('the bytes are not in the journal')
 }
 
+/** Flips a bit of a file. */
+export async function flipAt(path: string, at: number, bit = 0): Promise<void> {
+  const bytes = await readFile(path)
+  bytes[at] = (bytes[at] ?? 0) ^ (1 << bit)
+  await writeFile(path, bytes)
+}
+
 /** The bytes of the blob are zeros, as a hole is read. */
 export async function zero(directory: string, ref: Blobref): Promise<void> {
   const { segment, offset, length } = await placeOf(directory, ref)

@@ -11,6 +11,7 @@ import { isCode } from '../../src/error.js'
 import { checkStore, open, openOn } from '../../src/open.js'
 import { mulberry32 } from '../engine/flaky.js'
 import { segmentPaths } from '../support/store-files.js'
+import { flipAt } from './damage.js'
 
 const bounds = { segmentSize: 20_000 }
 const keys = Array.from({ length: 40 }, (_, at) => `key${at}`)
@@ -60,12 +61,6 @@ async function outcomeOf(damage: (store: string) => Promise<unknown>) {
   } finally {
     await rm(directory, { recursive: true, force: true })
   }
-}
-
-async function flipAt(path: string, at: number, bit = 0): Promise<void> {
-  const bytes = await readFile(path)
-  bytes[at] = (bytes[at] ?? 0) ^ (1 << bit)
-  await writeFile(path, bytes)
 }
 
 const nth = async (store: string, index: number) => (await segmentPaths(store)).at(index) ?? ''
