@@ -49,6 +49,9 @@ export class Flush {
   #watermark: Point
   #frozen: Point | undefined
   #running: Promise<void> | undefined
+  /** The numbers of flushes that have begun, and that have ended. */
+  #begun = 0
+  #ended = 0
   /** The number of changes at the last failure: the next try comes with as many more. */
   #failedAt = 0
   #failure: TailraceError | undefined
@@ -69,6 +72,11 @@ export class Flush {
     return this.#options.parts.reduce((sum, part) => sum + part.waiting, 0)
   }
 
+  /** True if more changes wait than begin a flush: commits will wait for it at twice as many. */
+  get isBehind(): boolean {
+    return this.waiting > this.#count
+  }
+
   /** Begins a flush if enough changes wait. Resolves at once, or, where so many wait that memory must
    *  not have more, once the flush has ended: while flushes fail, each call tries one then. Throws
    *  ENOSPC, EIO where that flush failed. */
@@ -83,10 +91,12 @@ export class Flush {
     else running.catch(() => {}) // the changes wait on; the next flush is tried later
   }
 
-  /** Brings everything that is in the journal now into the tables. Throws ENOSPC, EIO. */
+  /** Brings everything that is in the journal now into the tables, and what comes meanwhile only by
+   *  chance. Throws ENOSPC, EIO. */
   async all(): Promise<void> {
-    const end = this.#options.end()
-    while (this.#watermark.number < end.number || this.waiting > 0) await this.#start()
+    if (this.waiting === 0 && this.#watermark.number === this.#options.end().number) return
+    // What is frozen already may be older than what waits now; the next flush has all of it.
+    for (const needed = this.#begun + 1; this.#ended < needed; ) await this.#start()
   }
 
   /** Resolves when no transaction is under way. */
@@ -109,6 +119,7 @@ export class Flush {
   async #run(): Promise<void> {
     const { parts } = this.#options
     if (!this.#frozen) {
+      this.#begun++
       this.#frozen = this.#options.end()
       for (const part of parts) part.freeze()
     }
@@ -124,6 +135,7 @@ export class Flush {
     this.#failure = undefined
     this.#frozen = undefined
     this.#watermark = watermark
+    this.#ended++
   }
 
   async #bring(watermark: Point): Promise<void> {
