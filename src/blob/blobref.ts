@@ -38,6 +38,12 @@ export function blobrefAt(bytes: Uint8Array, offset: number): Blobref {
   return (prefix + buffer.toString('hex', offset, offset + digestSize)) as Blobref
 }
 
+/** Returns the first byte of a ref's digest: it chooses one of 256 shards. */
+export function firstByteOf(ref: Blobref): number {
+  const [high, low] = [ref.charCodeAt(prefix.length), ref.charCodeAt(prefix.length + 1)]
+  return ((high & 15) + 9 * (high >> 6)) * 16 + (low & 15) + 9 * (low >> 6) // digits, or a to f
+}
+
 /** Writes the 32 bytes of a ref's digest into `target` at `offset`. */
 export function writeDigest(ref: Blobref, target: Buffer, offset: number): void {
   target.write(ref.slice(prefix.length), offset, digestSize, 'hex')

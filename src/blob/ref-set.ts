@@ -66,7 +66,13 @@ export class RefSet {
     for (let slot = (sought[1] ?? 0) & mask; ; slot = (slot + 1) & mask) {
       const at = slot * words
       if (slots[at] === 0) return at
-      if (sought.every((word, index) => slots[at + index] === word)) return at
+      if (
+        slots[at] === sought[0] &&
+        slots[at + 1] === sought[1] &&
+        slots[at + 2] === sought[2] &&
+        slots[at + 3] === sought[3]
+      )
+        return at
     }
   }
 

@@ -150,6 +150,7 @@ export class Collector implements Pick<Upkeep, 'collect'>, AsyncDisposable {
       const mark = new Mark({
         engine,
         monotonic: environment.monotonic,
+        turn: () => collection.turn(),
         signal: run.signal,
         onProgress: (done) => run.onProgress({ phase: 'mark', done }),
       })
@@ -211,9 +212,13 @@ export class Collector implements Pick<Upkeep, 'collect'>, AsyncDisposable {
       freed.size += swept.freed.size
       run.onProgress({ phase: 'sweep', done: Math.min(scanned, total), total })
       await setImmediate()
-      if (after !== undefined && steps % stepsPerRecord === 0) await this.#noteAfter(run, after)
+      if (after !== undefined && steps % stepsPerRecord === 0) {
+        if (!dryRun) await collection.settle() // what is behind `after` is not looked at again
+        await this.#noteAfter(run, after)
+      }
       if (after !== undefined && signal.aborted) throw canceled(signal)
     }
+    if (!dryRun) await collection.settle()
     const known = run.after === 0
     const inUse = known ? live : { count: marked.count, size: engine.stored }
     return { dryRun, live: inUse, freed, longestStepMs, steps, overwritten }

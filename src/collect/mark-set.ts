@@ -4,7 +4,7 @@
  *  that is below it. The second does not hold for a node that was met as a blob (a raw treeobj can
  *  say so), or of which only a part is needed (a trimmed log). */
 
-import type { Blobref } from '../blob/blobref.js'
+import { type Blobref, firstByteOf } from '../blob/blobref.js'
 import { RefSet } from '../blob/ref-set.js'
 import type { Reached } from '../walk/reach.js'
 
@@ -42,17 +42,13 @@ class Shards {
   readonly #sets: (RefSet | undefined)[] = []
 
   add(ref: Blobref): void {
-    const at = shardOf(ref)
+    const at = firstByteOf(ref)
     const set = this.#sets[at] ?? new RefSet()
     this.#sets[at] = set
     set.add(ref)
   }
 
   has(ref: Blobref): boolean {
-    return this.#sets[shardOf(ref)]?.has(ref) ?? false
+    return this.#sets[firstByteOf(ref)]?.has(ref) ?? false
   }
-}
-
-function shardOf(ref: Blobref): number {
-  return Number.parseInt(ref.slice(7, 9), 16) // after "blake3-"
 }

@@ -4,7 +4,6 @@
  *  engine and verified, so that a node that only a cache has does not count as stored. Memory: the
  *  mark set, and the refs of one node for each level. */
 
-import { setImmediate } from 'node:timers/promises'
 import type { Blobref } from '../blob/blobref.js'
 import { hashBlob, hashNode } from '../blob/hash.js'
 import type { NodeSource } from '../content/content.js'
@@ -15,10 +14,10 @@ import { Nodes } from '../tree/nodes.js'
 import { type Reached, reachable, reachableFrom } from '../walk/reach.js'
 import { MarkSet } from './mark-set.js'
 
-/** The time, in ms, after which a mark lets the event loop turn. */
-const markSliceMs = 4
 /** The number of refs after which a mark lets the event loop turn. */
 const markSliceRefs = 1_024
+/** The number of refs between two looks at the clock. */
+const refsPerLook = 8
 /** The memory for decoded nodes of a mark, in bytes. */
 const markNodesSize = 1024 * 1024
 
@@ -26,6 +25,8 @@ type MarkOptions = {
   readonly engine: Engine
   /** The monotonic clock, in ms. */
   readonly monotonic: () => number
+  /** Resolves once the mark may go on, to the time in ms that it may take until the next call. */
+  readonly turn: () => Promise<number>
   readonly signal: AbortSignal
   /** Called with the number of refs that were marked so far. */
   readonly onProgress: (refs: number) => void
@@ -37,12 +38,13 @@ export class Mark {
   readonly set = new MarkSet()
   readonly #options: MarkOptions
   readonly #nodes: Nodes
-  #began: number
+  /** The time at which the slice is over. */
+  #until: number
   #since = 0
 
   constructor(options: MarkOptions) {
     this.#options = options
-    this.#began = options.monotonic()
+    this.#until = options.monotonic()
     this.#nodes = new Nodes(new Stored(options.engine), { cacheSize: markNodesSize })
   }
 
@@ -89,16 +91,16 @@ export class Mark {
 
   #isDue(): boolean {
     if (++this.#since >= markSliceRefs) return true
-    return this.#since % 32 === 0 && this.#options.monotonic() - this.#began >= markSliceMs
+    return this.#since % refsPerLook === 0 && this.#options.monotonic() >= this.#until
   }
 
   async #giveWay(): Promise<void> {
-    const { signal, onProgress, monotonic } = this.#options
+    const { signal, onProgress, monotonic, turn } = this.#options
     onProgress(this.set.count)
-    await setImmediate()
+    const sliceMs = await turn()
     if (signal.aborted) throw canceled(signal)
     this.#since = 0
-    this.#began = monotonic()
+    this.#until = monotonic() + sliceMs
   }
 }
 

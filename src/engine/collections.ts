@@ -6,9 +6,14 @@ import { TailraceError } from '../error.js'
 import type { Collection, SweepStep, Swept } from './engine.js'
 import type { Spares } from './spares.js'
 
-/** Does a step. `assertOpen` throws ECLOSED once the collection has ended: nothing
- *  may be freed then. */
-type SweepPart = (step: SweepStep, assertOpen: () => void) => Promise<Swept>
+/** The work of an engine for one collection. */
+type Sweep = {
+  /** Does a step. `assertOpen` throws ECLOSED once the collection has ended: nothing may be freed
+   *  then. */
+  readonly step: (step: SweepStep, assertOpen: () => void) => Promise<Swept>
+  readonly settle: () => Promise<void>
+  readonly turn: () => Promise<number>
+}
 
 /** Begins collections, and refuses a second one. */
 export class Collections {
@@ -20,7 +25,7 @@ export class Collections {
   }
 
   /** Begins a collection whose steps `sweep` does. Throws EBUSY. */
-  begin(sweep: SweepPart): Collection {
+  begin(sweep: Sweep): Collection {
     if (this.#current) throw busy('a collection of the store is under way: wait for its end')
     this.#spares.begin()
     const ended = () => {
@@ -33,22 +38,34 @@ export class Collections {
 }
 
 class Running implements Collection {
-  readonly #sweep: SweepPart
+  readonly #sweep: Sweep
   readonly #ended: () => void
   #stepping = false
   #disposed = false
 
-  constructor(sweep: SweepPart, ended: () => void) {
+  constructor(sweep: Sweep, ended: () => void) {
     this.#sweep = sweep
     this.#ended = ended
   }
 
-  async step(step: SweepStep): Promise<Swept> {
+  step(step: SweepStep): Promise<Swept> {
+    return this.#alone(() => this.#sweep.step(step, () => this.#assertOpen()))
+  }
+
+  settle(): Promise<void> {
+    return this.#alone(this.#sweep.settle)
+  }
+
+  turn(): Promise<number> {
+    return this.#sweep.turn()
+  }
+
+  async #alone<T>(act: () => Promise<T>): Promise<T> {
     this.#assertOpen()
     if (this.#stepping) throw busy('a step of the collection is under way: wait for its end')
     this.#stepping = true
     try {
-      return await this.#sweep(step, () => this.#assertOpen())
+      return await act()
     } finally {
       this.#stepping = false
       if (this.#disposed) this.#ended()

@@ -31,6 +31,7 @@ import { namespaceExists, noNamespace } from './refusals.js'
 import type { RootTable } from './root-table.js'
 import { Spares } from './spares.js'
 import { Sweeper } from './sweeper.js'
+import { WritePace } from './write-pace.js'
 import { stored, type WriteGroup, Writer } from './writer.js'
 
 /** The number of roots that `history` reads at a time. */
@@ -78,15 +79,16 @@ export class LocalEngine implements Engine {
     this.#roots = state.roots
     this.#release = options.release
     this.#leaders = new Leaders(options.environment)
+    const pace = new WritePace()
     this.#writer = new Writer({
-      health,
+      ...{ health, pace },
       directory,
       stored: () => blobs.stored,
       ready: () => flush.after(),
       complete: (group) => this.#complete(group),
     })
     this.#sweeper = new Sweeper({
-      ...{ blobs, journal, segments, flush },
+      ...{ blobs, journal, segments, flush, pace },
       writer: this.#writer,
       spares: new Spares(options.environment),
       moves: this.#moves,

@@ -3,6 +3,7 @@
  *  Invariant: all parts of a commit are applied in one turn of the event loop, each
  *  whole or not at all. */
 
+import { setImmediate } from 'node:timers/promises'
 import type { Environment } from '../base/environment.js'
 import type { Blob } from '../blob/blob.js'
 import type { Blobref } from '../blob/blobref.js'
@@ -31,6 +32,7 @@ import { Leaders } from './leaders.js'
 import { Moves } from './moves.js'
 import { namespaceExists, noNamespace } from './refusals.js'
 import { Spares } from './spares.js'
+import { freeSliceMs } from './write-pace.js'
 
 /** The number of roots beyond the bounds of the history that are dropped at a time. */
 const trimBatch = 256
@@ -144,13 +146,20 @@ export class MemoryEngine implements Engine {
     const until = this.#lastId
     let rest = this.#blobs.entries()
     let at = 0
-    return this.#collections.begin(async (step) => {
-      this.#moves.assertOpen()
-      // The steps share one iterator. A step that goes back begins a new one.
-      if (step.after < at) rest = this.#blobs.entries()
-      const swept = this.#sweep(rest, until, step)
-      at = swept.next ?? until
-      return swept
+    return this.#collections.begin({
+      step: async (step) => {
+        this.#moves.assertOpen()
+        // The steps share one iterator. A step that goes back begins a new one.
+        if (step.after < at) rest = this.#blobs.entries()
+        const swept = this.#sweep(rest, until, step)
+        at = swept.next ?? until
+        return swept
+      },
+      settle: async () => {},
+      turn: async () => {
+        await setImmediate()
+        return freeSliceMs
+      },
     })
   }
 

@@ -4,7 +4,7 @@
  *  Invariant: every record up to the stored watermark is in the table. Entries above it are rebuilt
  *  from the journal when the store is opened, so that a crash loses none. */
 
-import type { Blobref } from '../blob/blobref.js'
+import { type Blobref, firstByteOf } from '../blob/blobref.js'
 import type { Place } from '../journal/place.js'
 import { encodePlace, indexKey, parsePlace } from './record.js'
 import type { Table, Writes } from './tables.js'
@@ -35,7 +35,7 @@ export class RefIndex {
 
   /** Returns the place of a ref, undefined where it is not stored. Throws ECORRUPT, EIO. */
   get(ref: Blobref): Place | undefined {
-    const shard = shardOf(ref)
+    const shard = firstByteOf(ref)
     let waiting = this.#fresh[shard]?.get(ref)
     if (waiting === undefined) waiting = this.#frozen?.[shard]?.get(ref)
     if (waiting !== undefined) return waiting ?? undefined
@@ -45,7 +45,7 @@ export class RefIndex {
 
   /** Gives a ref a place; null drops it. REQUIRES: the record that says so is durable. */
   set(ref: Blobref, place: Place | null): void {
-    const shard = this.#fresh[shardOf(ref)]
+    const shard = this.#fresh[firstByteOf(ref)]
     if (!shard) return
     if (!shard.has(ref)) this.#freshCount++
     shard.set(ref, place)
@@ -80,10 +80,6 @@ export class RefIndex {
 
 function newShards(): Shards {
   return Array.from({ length: shardCount }, () => new Map<Blobref, Place | null>())
-}
-
-function shardOf(ref: Blobref): number {
-  return Number.parseInt(ref.slice(7, 9), 16) // after "blake3-"
 }
 
 function byRef<T>(a: readonly [Blobref, T], b: readonly [Blobref, T]): number {

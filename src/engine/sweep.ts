@@ -21,15 +21,14 @@ export type SegmentPart = {
   readonly next: number | undefined
 }
 
-/** The changes that a step makes to a part of a segment. */
+/** The changes that a step makes to some blobs of a segment. */
 export type SweepPlan = {
   /** The blobs that are dropped. */
   readonly dropped: readonly SweptBlob[]
-  /** The blobs of the part that nobody needs: the dropped blobs, and those that the index did not find there
-   *  before. */
-  readonly dead: readonly SweptBlob[]
-  /** The bytes of the blobs that stay. */
-  readonly live: number
+  /** The blobs that the index did not find there before: copies, and blobs that were dropped. */
+  readonly gone: readonly SweptBlob[]
+  /** The blobs that stay. */
+  readonly live: readonly SweptBlob[]
 }
 
 /** The questions of a plan. */
@@ -63,29 +62,42 @@ export function partOf(
   return { found, size, next: rest }
 }
 
-/** Decides about each blob of a part. Asks `live` once for each blob that the index finds there. */
-export function planSweep(found: readonly SweptBlob[], questions: SweepQuestions): SweepPlan {
+/** Decides about each blob, until `isOver` is true. Asks `live` once for each blob that the index finds
+ *  there. `count` is the number of blobs that it decided about. */
+export function planSweep(
+  found: Iterable<SweptBlob>,
+  questions: SweepQuestions,
+  isOver: (count: number) => boolean = () => false,
+): SweepPlan & { readonly count: number } {
   const dropped: SweptBlob[] = []
-  const dead: SweptBlob[] = []
-  let live = 0
+  const gone: SweptBlob[] = []
+  const live: SweptBlob[] = []
+  let count = 0
   for (const blob of found) {
     const { ref, place } = blob
-    if (!isAt(questions.place(ref), place)) {
-      dead.push(blob) // a copy, or dropped before
-      continue
-    }
-    if (questions.live(ref, place.length) || questions.isSpared(ref)) live += place.length
-    else {
-      dropped.push(blob)
-      dead.push(blob)
-    }
+    if (!isAt(questions.place(ref), place)) gone.push(blob)
+    else if (questions.live(ref, place.length) || questions.isSpared(ref)) live.push(blob)
+    else dropped.push(blob)
+    if (isOver(++count)) break
   }
-  return { dropped, dead, live }
+  return { dropped, gone, live, count }
 }
 
 /** True if the index finds a blob at this very place. */
 export function isAt(found: Place | undefined, place: Place): boolean {
   return found?.segment === place.segment && found.offset === place.offset
+}
+
+/** Joins the places of blobs that lie side by side, in the order of their offsets. REQUIRES: all are in one
+ *  segment. */
+export function runsOf(found: readonly SweptBlob[]): Place[] {
+  const runs: { segment: number; offset: number; length: number }[] = []
+  for (const { place } of [...found].sort((a, b) => a.place.offset - b.place.offset)) {
+    const run = runs.at(-1)
+    if (run && run.offset + run.length === place.offset) run.length += place.length
+    else runs.push({ ...place })
+  }
+  return runs
 }
 
 /** The phase in which a segment is: its dead blobs are dropped, or its live ones move away. */

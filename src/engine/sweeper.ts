@@ -10,6 +10,7 @@ import type { Blobref } from '../blob/blobref.js'
 import { isCode } from '../error.js'
 import type { Journal } from '../journal/journal.js'
 import type { Place, Point } from '../journal/place.js'
+import type { FoundRecord } from '../journal/scan.js'
 import type { BlobTable } from './blob-table.js'
 import { Collections } from './collections.js'
 import {
@@ -29,11 +30,13 @@ import {
   parseSweep,
   partOf,
   planSweep,
+  runsOf,
   type SegmentPart,
   type SweepPlan,
   type SweepPosition,
   type SweptBlob,
 } from './sweep.js'
+import type { WritePace } from './write-pace.js'
 import { type Job, stored, type WriteGroup, type WriteOutcome, type Writer } from './writer.js'
 
 /** The least number of bytes that a segment must give back for its live blobs to move, unless the
@@ -41,6 +44,15 @@ import { type Job, stored, type WriteGroup, type WriteOutcome, type Writer } fro
 const sparseSizeMin = 1024 * 1024
 /** The least number of dead bytes side by side that are given back to the disk without a move. */
 const holeSizeMin = 64 * 1024
+/** The number of holes from which on they are given back to the disk: fewer wait for each other, since
+ *  each change of a file makes the next sync take longer. */
+const holesMax = 1_024
+/** The bytes of holes that are given back to the disk at once. */
+const punchSizeMax = 8 * 1024 * 1024
+/** The bytes of live blobs that move in one record while writers come, and while nobody writes. */
+const [moveSizeBeside, moveSizeAlone] = [128 * 1024, 1024 * 1024]
+/** The number of blobs that a slice looks at between two looks at the clock. */
+const blobsPerLook = 8
 
 type SweeperPorts = {
   readonly blobs: BlobTable
@@ -50,6 +62,7 @@ type SweeperPorts = {
   readonly writer: Writer
   readonly spares: Spares
   readonly moves: Moves
+  readonly pace: WritePace
   /** Default: `sparseSizeMin`. */
   readonly sparseSize?: number
 }
@@ -61,6 +74,12 @@ type Walk = {
   readonly whole: boolean
   /** The bytes of the blobs that stay. */
   live: number
+  /** These blobs; undefined where they are more than a step moves. */
+  kept: SweptBlob[] | undefined
+  /** Ranges of dead blobs that are to be given back to the disk. */
+  holes: Place[]
+  /** The bytes of those that were given back since a step has told of them. */
+  punched: number
   /** True if bytes of dead blobs are left in it that a thorough step must not leave. */
   dirty: boolean
 }
@@ -87,8 +106,21 @@ export class Sweeper {
   /** Implements `Engine.beginCollection`. */
   begin(): Collection {
     const until = this.#ports.journal.end
-    const run: Run = { until, walk: undefined, clearing: undefined }
-    return this.#collections.begin((step, assertOpen) => this.#step(step, run, assertOpen))
+    const run: Run = { until, walk: undefined, clearing: undefined, read: undefined }
+    const { pace, moves } = this.#ports
+    return this.#collections.begin({
+      step: (step, assertOpen) =>
+        this.#step(step, run, () => {
+          moves.assertOpen()
+          assertOpen()
+        }),
+      settle: () => this.#settle(run),
+      turn: async () => {
+        moves.assertOpen()
+        await pace.turn()
+        return pace.sliceMs
+      },
+    })
   }
 
   /** Notes refs that are put without a root. */
@@ -140,45 +172,112 @@ export class Sweeper {
     run: Run,
     assertOpen: () => void,
   ): Promise<Swept> {
-    const { blobs, writer, spares, segments } = this.#ports
+    const { segments } = this.#ports
     const { segment, offset } = position
-    const part = await this.#part(position, run.until)
+    const part = await this.#part(position, run, run.until)
     if (!part) return this.#goOn(position, run)
+    const walk = this.#walk(run, segment, offset)
+    const { dropped, gone, live } = await this.#sweep(part.found, step, assertOpen)
+    walk.live += sizeOf(live)
+    walk.kept?.push(...live)
+    if (walk.kept && (walk.kept.length > sweepRefsMax || walk.live > sweepStepSize))
+      walk.kept = undefined
+    const thorough = step.thorough === true
+    const holes = step.dryRun
+      ? []
+      : runsOf(thorough ? [...gone, ...dropped] : dropped).filter(
+          ({ length }) => thorough || length >= holeSizeMin,
+        )
+    walk.holes.push(...holes)
+    const isLast = part.next === undefined && !step.dryRun
+    // The segment was seen whole: count it anew, unless later records are in it.
+    if (isLast && walk.whole && segment < run.until.segment) segments.set(segment, walk.live)
+    if (isLast && !thorough && this.#isEmpty(segment)) walk.holes = [] // it goes as a whole
+    if (isLast || walk.holes.length >= holesMax) await this.#punch(walk)
+    const freed = { count: dropped.length, size: sizeOf(dropped) }
+    const swept = { scanned: part.size, freed, overwritten: thorough ? walk.punched : 0 }
+    walk.punched = 0
+    if (part.next !== undefined)
+      return { ...swept, next: encodeSweep({ ...position, offset: part.next }) }
+    if (isLast && (await this.#isSparse(walk, thorough)))
+      return { ...swept, next: encodeSweep({ segment, phase: 'move', offset: 0 }) }
+    return { ...swept, next: this.#after(segment, run) }
+  }
+
+  /** Drops the dead ones of some blobs, in slices: while the record of one slice is on its way to the
+   *  disk, the next one is looked at. */
+  async #sweep(
+    found: readonly SweptBlob[],
+    step: SweepStep,
+    assertOpen: () => void,
+  ): Promise<SweepPlan> {
+    const { blobs, spares, pace } = this.#ports
+    const place = (ref: Blobref) => blobs.place(ref)
     const isSpared = (ref: Blobref) => spares.isSpared(ref, step.sparedSince)
+    const all: { [Part in keyof SweepPlan]: SweptBlob[] } = { dropped: [], gone: [], live: [] }
+    const take = (plan: SweepPlan) => {
+      all.dropped.push(...plan.dropped)
+      all.gone.push(...plan.gone)
+      all.live.push(...plan.live)
+    }
+    let dropping: Promise<SweepPlan> | undefined
+    try {
+      for (let at = 0; at < found.length; ) {
+        await pace.turn()
+        assertOpen()
+        const until = performance.now() + pace.sliceMs
+        const isOver = (count: number) => count % blobsPerLook === 0 && performance.now() >= until
+        const rest = found.slice(at, at + sweepRefsMax)
+        const looked = planSweep(rest, { live: step.live, place, isSpared }, isOver)
+        at += looked.count
+        take(step.dryRun ? looked : { ...looked, dropped: [] })
+        if (step.dryRun || looked.dropped.length === 0) continue
+        const { dropped } = looked
+        const before = dropping
+        dropping = undefined
+        if (before) take(await before)
+        dropping = this.#submit(dropped, isSpared, assertOpen)
+        dropping.catch(() => {}) // it is awaited later
+      }
+    } finally {
+      if (dropping) take(await dropping)
+    }
+    return all
+  }
+
+  /** Drops blobs in one record. Those that somebody needs by then stay. REQUIRES: the index finds them
+   *  where they were looked at. It still does when the record is planned: only this collection drops
+   *  or moves blobs, and what is stored is not stored again. */
+  async #submit(
+    dead: readonly SweptBlob[],
+    isSpared: (ref: Blobref) => boolean,
+    assertOpen: () => void,
+  ): Promise<SweepPlan> {
     const ended = deferred<void>()
     const plan = (group: WriteGroup) => {
       assertOpen()
-      const place = (ref: Blobref) => blobs.place(ref)
-      const planned = planSweep(part.found, { live: step.live, place, isSpared })
-      if (!step.dryRun && planned.dropped.length > 0) {
-        const refs = new Set(planned.dropped.map(({ ref }) => ref))
-        for (const ref of refs) group.drops.add(ref)
-        this.#dropping = { refs, ended: ended.promise }
-      }
-      return () => planned
+      const dropped: SweptBlob[] = []
+      const live: SweptBlob[] = []
+      for (const blob of dead) (isSpared(blob.ref) ? live : dropped).push(blob)
+      const refs = new Set(dropped.map(({ ref }) => ref))
+      for (const ref of refs) group.drops.add(ref)
+      this.#dropping = { refs, ended: ended.promise }
+      return () => ({ dropped, gone: [], live })
     }
     try {
-      const job = { names: [], blobs: [], frees: true, plan }
-      const planned = stored(await writer.submit(job))
-      const walk = this.#walk(run, segment, offset)
-      walk.live += planned.live
-      const overwritten = step.dryRun
-        ? 0
-        : await this.#giveBack(planned, walk, step.thorough === true)
-      const freed = { count: planned.dropped.length, size: sizeOf(planned.dropped) }
-      const swept = { scanned: part.size, freed, overwritten }
-      if (part.next !== undefined)
-        return { ...swept, next: encodeSweep({ ...position, offset: part.next }) }
-      // The segment was seen whole: count it anew, unless later records are in it.
-      if (!step.dryRun && walk.whole && segment < run.until.segment)
-        segments.set(segment, walk.live)
-      const moves = !step.dryRun && (await this.#isSparse(walk, step.thorough === true))
-      if (moves) return { ...swept, next: encodeSweep({ segment, phase: 'move', offset: 0 }) }
-      return { ...swept, next: this.#after(segment, run) }
+      await this.#keepUp()
+      const job = { names: [], blobs: [], frees: true, patient: true, plan }
+      return stored(await this.#ports.writer.submit(job))
     } finally {
       this.#dropping = undefined
       ended.resolve()
     }
+  }
+
+  /** Waits while so many changes wait for the tables that commits would soon wait for them. */
+  async #keepUp(): Promise<void> {
+    const { flush } = this.#ports
+    if (flush.isBehind) await flush.idle()
   }
 
   async #move(
@@ -187,36 +286,22 @@ export class Sweeper {
     run: Run,
     assertOpen: () => void,
   ): Promise<Swept> {
-    const { blobs, journal, writer } = this.#ports
+    const { journal } = this.#ports
     const { segment } = position
     if (run.clearing?.segment !== segment) run.clearing = { segment, whole: position.offset === 0 }
     const { clearing } = run
+    // Where each dead blob was given back to the disk, zeros over the others help nobody.
+    const walk = run.walk?.segment === segment && run.walk.whole ? run.walk : undefined
+    const overwrite = step.thorough === true && (!walk || walk.dirty)
     if (segment === journal.end.segment && !(await this.#roll(assertOpen)))
       return this.#goOn(position, run)
-    const part = await this.#part(position, undefined)
-    if (!part) return this.#goOn(position, run)
-    const own = part.found.filter(({ ref, place }) => isAt(blobs.place(ref), place))
-    const bytes = await journal.read(own.map(({ place }) => place))
-    // A blob that cannot be read stays where it is, and keeps its segment.
-    if (bytes.includes(undefined)) clearing.whole = false
-    const plan = (group: WriteGroup) => {
-      assertOpen()
-      for (const [index, { ref, place }] of own.entries()) {
-        const content = bytes[index]
-        if (content && isAt(blobs.place(ref), place)) group.moved.push({ ref, bytes: content })
-      }
-      return () => {}
-    }
     try {
-      const moving: Blob[] = own.flatMap(({ ref }, index) => {
-        const content = bytes[index]
-        return content ? [{ ref, bytes: content }] : []
-      })
-      stored(await writer.submit({ names: [], blobs: moving, frees: true, plan }))
-      const swept = { scanned: sizeOf(own), freed: { count: 0, size: 0 } }
-      if (part.next !== undefined)
-        return { ...swept, next: encodeSweep({ ...position, offset: part.next }) }
-      const overwritten = clearing.whole ? await this.#remove(segment, step.thorough === true) : 0
+      const moved = await this.#moveOut(position, run, assertOpen)
+      if (!moved) return this.#goOn(position, run)
+      const swept = { scanned: moved.scanned, freed: { count: 0, size: 0 } }
+      if (moved.next !== undefined)
+        return { ...swept, next: encodeSweep({ ...position, offset: moved.next }) }
+      const overwritten = clearing.whole ? await this.#remove(segment, overwrite, assertOpen) : 0
       return { ...swept, overwritten, next: this.#after(segment, run) }
     } catch (error) {
       // On a full disk this segment stays; others may free space without moving so much.
@@ -226,15 +311,84 @@ export class Sweeper {
     }
   }
 
-  /** Ends the open segment, so that its blobs can move. Resolves to false on a full disk. */
-  async #roll(assertOpen: () => void): Promise<boolean> {
+  /** Moves the live blobs of a part of a segment. Undefined where it is not there. */
+  async #moveOut(position: SweepPosition, run: Run, assertOpen: () => void) {
+    const { blobs, segments } = this.#ports
+    const { segment, offset } = position
+    const { until } = run
+    const walk = run.walk?.segment === segment && run.walk.whole ? run.walk : undefined
+    // Where few stayed they are known, and the segment is read only from where the walk ended.
+    if (walk?.kept && offset === 0) {
+      await this.#storeAll(walk.kept, run.clearing, assertOpen)
+      if (segment === until.segment) return { scanned: walk.live, next: until.offset }
+      if (segments.live(segment) === 0) return { scanned: walk.live, next: undefined }
+    }
+    const part = await this.#part(position, run, undefined)
+    if (!part) return undefined
+    const own = part.found.filter(({ ref, place }) => isAt(blobs.place(ref), place))
+    await this.#storeAll(own, run.clearing, assertOpen)
+    return { scanned: sizeOf(own), next: part.next }
+  }
+
+  async #storeAll(
+    own: readonly SweptBlob[],
+    clearing: Clearing | undefined,
+    assertOpen: () => void,
+  ): Promise<void> {
+    for (let at = 0; at < own.length; ) {
+      const batch = this.#batch(own, at)
+      await this.#store(batch, clearing, assertOpen)
+      at += batch.length
+    }
+  }
+
+  /** Returns the next blobs that move in one record. */
+  #batch(own: readonly SweptBlob[], from: number): readonly SweptBlob[] {
+    const sizeMax = this.#ports.pace.isBusy ? moveSizeBeside : moveSizeAlone
+    let size = 0
+    const end = own.findIndex(({ place }, index) => {
+      if (index < from) return false
+      size += place.length
+      return size > sizeMax && index > from
+    })
+    return own.slice(from, end < 0 ? own.length : end)
+  }
+
+  /** Stores blobs again, at the end of the journal. One that cannot be read stays where it is, and
+   *  keeps its segment. */
+  async #store(
+    batch: readonly SweptBlob[],
+    clearing: Clearing | undefined,
+    assertOpen: () => void,
+  ): Promise<void> {
+    const { blobs, journal, writer, pace } = this.#ports
+    await this.#keepUp()
+    await pace.turn()
+    const bytes = await journal.read(batch.map(({ place }) => place))
+    if (clearing && bytes.includes(undefined)) clearing.whole = false
     const plan = (group: WriteGroup) => {
       assertOpen()
-      group.rolls = true
+      for (const [index, { ref, place }] of batch.entries()) {
+        const content = bytes[index]
+        if (content && isAt(blobs.place(ref), place)) group.moved.push({ ref, bytes: content })
+      }
       return () => {}
     }
+    const moving: Blob[] = batch.flatMap(({ ref }, index) => {
+      const content = bytes[index]
+      return content ? [{ ref, bytes: content }] : []
+    })
+    const job = { names: [], blobs: moving, frees: true, patient: true, plan }
+    stored(await writer.submit(job))
+  }
+
+  /** Ends the open segment, so that its blobs can move. Resolves to false on a full disk. */
+  async #roll(assertOpen: () => void): Promise<boolean> {
     try {
-      stored(await this.#ports.writer.submit({ names: [], blobs: [], frees: true, plan }))
+      await this.#inTurn((group) => {
+        assertOpen()
+        group.rolls = true
+      })
       return true
     } catch (error) {
       if (isCode(error, 'ENOSPC')) return false
@@ -242,13 +396,24 @@ export class Sweeper {
     }
   }
 
+  /** Does something when all records before are durable and in memory. */
+  async #inTurn(act: (group: WriteGroup) => void): Promise<void> {
+    const plan = (group: WriteGroup) => {
+      act(group)
+      return () => {}
+    }
+    const job = { names: [], blobs: [], frees: true, patient: true, plan }
+    stored(await this.#ports.writer.submit(job))
+  }
+
   /** Reads a part of a segment; up to `until`, if that lies in it. Undefined where the segment is not
    *  there, or a head in it is damaged: then it stays as it is, with what can be read of it. */
   async #part(
     { segment, offset }: SweepPosition,
+    run: Run,
     until: Point | undefined,
   ): Promise<SegmentPart | undefined> {
-    const read = await this.#records(segment, offset)
+    const read = await this.#records(segment, offset, run)
     if (!read) return undefined
     const isLast = segment === until?.segment
     const records = isLast ? read.records.filter(({ end }) => end <= until.offset) : read.records
@@ -256,10 +421,17 @@ export class Sweeper {
     return partOf(records, offset, behind ? undefined : read.next)
   }
 
-  async #records(segment: number, after: number) {
+  /** Reads records from an offset on. Those of the last call are kept: a record of many blobs has many
+   *  parts. */
+  async #records(segment: number, after: number, run: Run): Promise<Read | undefined> {
+    const { read } = run
+    const isRead = read?.segment === segment && read.after <= after
+    if (isRead && read.next !== undefined && after < read.next) return read
     try {
       const bounds = { blobs: sweepRefsMax, size: sweepStepSize, after }
-      return await this.#ports.journal.records(segment, bounds)
+      const found = await this.#ports.journal.records(segment, bounds)
+      run.read = found && { ...found, segment, after }
+      return run.read
     } catch (error) {
       if (isCode(error, 'ECORRUPT')) return undefined
       throw error
@@ -268,7 +440,15 @@ export class Sweeper {
 
   #walk(run: Run, segment: number, offset: number): Walk {
     if (run.walk?.segment !== segment)
-      run.walk = { segment, whole: offset === 0, live: 0, dirty: false }
+      run.walk = {
+        segment,
+        whole: offset === 0,
+        live: 0,
+        kept: [],
+        holes: [],
+        punched: 0,
+        dirty: false,
+      }
     return run.walk
   }
 
@@ -276,17 +456,24 @@ export class Sweeper {
    *  or, where the step is thorough, bytes of dead ones could not be written over. */
   async #isSparse({ segment, whole, dirty }: Walk, thorough: boolean): Promise<boolean> {
     const { journal, segments, sparseSize = sparseSizeMin } = this.#ports
-    if (thorough && (dirty || !whole)) return true
+    if ((thorough && (dirty || !whole)) || this.#isEmpty(segment)) return true
     const kept = segments.live(segment)
-    if (kept === 0 && segment !== journal.end.segment) return true
     const size = await journal.sizeOf(segment)
     return size !== undefined && size.taken - kept > Math.max(kept, sparseSize)
   }
 
+  /** True if the index finds nothing in a segment, and no further record comes to it. */
+  #isEmpty(segment: number): boolean {
+    const { journal, segments } = this.#ports
+    return segments.live(segment) === 0 && segment !== journal.end.segment
+  }
+
   /** Removes a segment in which the index finds nothing any more. Returns the bytes that it wrote
    *  over. */
-  async #remove(segment: number, overwrite: boolean): Promise<number> {
+  async #remove(segment: number, overwrite: boolean, assertOpen: () => void): Promise<number> {
     const { journal, segments, flush, writer } = this.#ports
+    // The watermark must leave the segment, so that the record behind it must be in memory.
+    await this.#inTurn(assertOpen)
     // The tables must have all its records, and the places to which its blobs moved.
     segments.remove(segment)
     try {
@@ -300,16 +487,26 @@ export class Sweeper {
     return size
   }
 
-  /** Gives dead blobs back to the disk, where it can: long runs of those that were dropped now; where
-   *  the step is thorough, all that are dead, which writes zeros over them. Returns the bytes that
-   *  were written over for that. */
-  async #giveBack({ dropped, dead }: SweepPlan, walk: Walk, thorough: boolean): Promise<number> {
-    const sizeMin = thorough ? 1 : holeSizeMin
-    const runs = runsOf(thorough ? dead : dropped).filter(({ length }) => length >= sizeMin)
-    if (runs.length === 0) return 0
-    const isPunched = await this.#ports.journal.punch(walk.segment, runs)
-    if (!isPunched) walk.dirty = true
-    return isPunched && thorough ? runs.reduce((sum, { length }) => sum + length, 0) : 0
+  /** Gives the holes of a segment back to the disk, where it can. */
+  async #punch(walk: Walk): Promise<void> {
+    const { journal, pace } = this.#ports
+    const holes = walk.holes
+    walk.holes = []
+    for (let at = 0; at < holes.length && !walk.dirty; ) {
+      await pace.turn()
+      const from = at
+      let size = 0
+      for (; at < holes.length && size < punchSizeMax; at++) size += holes[at]?.length ?? 0
+      if (await journal.punch(walk.segment, holes.slice(from, at))) walk.punched += size
+      else walk.dirty = true
+    }
+  }
+
+  /** Implements `Collection.settle`. */
+  async #settle({ walk }: Run): Promise<void> {
+    this.#ports.moves.assertOpen()
+    if (walk) await this.#punch(walk)
+    await this.#ports.journal.settle()
   }
 
   #goOn({ segment }: SweepPosition, run: Run): Swept {
@@ -330,22 +527,19 @@ type Run = {
   readonly until: Point
   walk: Walk | undefined
   clearing: Clearing | undefined
+  read: Read | undefined
+}
+
+/** The records of a segment from an offset on, up to `next`. */
+type Read = {
+  readonly segment: number
+  readonly after: number
+  readonly records: readonly FoundRecord[]
+  readonly next: number | undefined
 }
 
 const nothingLeft: Swept = { next: undefined, scanned: 0, freed: { count: 0, size: 0 } }
 
 function sizeOf(found: readonly SweptBlob[]): number {
   return found.reduce((sum, { place }) => sum + place.length, 0)
-}
-
-/** Joins the places of blobs that lie side by side. */
-function runsOf(found: readonly SweptBlob[]): Place[] {
-  const runs: { segment: number; offset: number; length: number }[] = []
-  for (const { place } of found) {
-    const run = runs.at(-1)
-    if (run && run.segment === place.segment && run.offset + run.length === place.offset)
-      run.length += place.length
-    else runs.push({ ...place })
-  }
-  return runs
 }

@@ -11,6 +11,7 @@ import { NotAppended } from '../journal/journal.js'
 import type { Health } from './health.js'
 import { Reserve, reservedSizeMin } from './reserve.js'
 import { Writes } from './tables.js'
+import type { WritePace } from './write-pace.js'
 
 /** The largest number of jobs that wait; above it EBUSY at once. */
 export const jobsMax = 65_536
@@ -44,6 +45,9 @@ export type Job<T> = {
   /** True if the job frees more space than it takes. On a full disk it may have a part of the
    *  reserve, and is then planned again. */
   readonly frees?: boolean
+  /** True for background work: the job shares the next record of the writers, and has one of its own
+   *  only where no writer comes. */
+  readonly patient?: boolean
 }
 
 /** The outcome of a job. */
@@ -57,6 +61,7 @@ type Waiting = {
   readonly names: readonly string[]
   readonly size: number
   readonly frees: boolean
+  readonly patient: boolean
   readonly plan: (group: WriteGroup) => () => void
   readonly fail: (failure: Failure) => void
   readonly refuse: (error: unknown) => void
@@ -64,6 +69,7 @@ type Waiting = {
 
 type WriterOptions = {
   readonly health: Health
+  readonly pace: WritePace
   readonly directory: string
   /** The bytes of all blobs, for which a reserve is worth its place or not. */
   readonly stored: () => number
@@ -103,6 +109,7 @@ export class Writer {
       names: job.names,
       size: job.blobs.reduce((sum, blob) => sum + blob.bytes.length, 0),
       frees: job.frees === true,
+      patient: job.patient === true,
       plan: (group) => {
         const settle = job.plan(group)
         return () => answer.resolve({ stored: true, value: settle() })
@@ -110,6 +117,7 @@ export class Writer {
       fail: answer.resolve,
       refuse: answer.reject,
     })
+    if (!job.patient) this.#options.pace.submitted()
     this.#running ??= this.#run()
     return answer.promise
   }
@@ -136,7 +144,10 @@ export class Writer {
     // next turn of the event loop: under a flood of output that takes milliseconds, in which the
     // disk would be idle.
     await Promise.resolve()
-    while (this.#queue.length > 0) await this.#commit(this.#take())
+    while (this.#queue.length > 0) {
+      if (this.#queue.every((job) => job.patient)) await this.#options.pace.company()
+      await this.#commit(this.#take())
+    }
     this.#running = undefined // no await between the look at the empty queue and this
   }
 
@@ -171,7 +182,8 @@ export class Writer {
         job.refuse(error)
       }
     }
-    const failure = await this.#store(group, settles)
+    const isOwn = planned.every((job) => job.patient)
+    const failure = await this.#store(group, settles, isOwn ? undefined : this.#options.pace)
     if (!failure) {
       try {
         for (const settle of settles) {
@@ -217,6 +229,7 @@ export class Writer {
   async #store(
     group: WriteGroup,
     settles: (() => void | Promise<void>)[],
+    pace: WritePace | undefined,
   ): Promise<Failure | undefined> {
     const { health, complete } = this.#options
     let write: Awaited<ReturnType<typeof complete>>
@@ -227,7 +240,9 @@ export class Writer {
     }
     if (!write) return undefined
     try {
-      settles.unshift(await write())
+      const written = write()
+      pace?.begun() // the disk has it: background work may use the processor
+      settles.unshift(await written)
       return undefined
     } catch (error) {
       if (!(error instanceof NotAppended))
@@ -235,6 +250,8 @@ export class Writer {
       const { cause } = error
       const reason = isFullError(cause) ? health.full(cause) : toTailraceError(cause)
       return { stored: false, applied: 'no', error: reason }
+    } finally {
+      pace?.ended()
     }
   }
 }

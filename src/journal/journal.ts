@@ -96,6 +96,10 @@ export class Journal {
   /** The segment that takes the next record. */
   #open: { readonly header: SegmentHeader; readonly file: FileHandle }
   #end: Point
+  /** The segments with ranges that were given back, and are not synced since. */
+  readonly #punched = new Set<number>()
+  /** True if a segment was removed, and the directory is not synced since. */
+  #isRemoved = false
   /** A record that `records` found: those behind it are found from there. */
   #seen = { segment: 0, at: 0 }
 
@@ -242,7 +246,7 @@ export class Journal {
   }
 
   /** Gives ranges of a segment back to the disk: they read as zeros from then on, and whole blocks of
-   *  them take no space. Resolves to true when that is durable, to false where the system or the file
+   *  them take no space. `settle` makes that durable. Resolves to false where the system or the file
    *  system cannot. REQUIRES: nobody needs what is in them, and no head of a record is. Never
    *  throws. */
   async punch(
@@ -252,10 +256,10 @@ export class Journal {
     try {
       const file = await open(this.#path(segment), 'r+')
       try {
+        this.#punched.add(segment)
         for (const { offset, length } of ranges) {
           if (!(await punchHole(file.fd, offset, length))) return false
         }
-        await file.datasync()
         return true
       } finally {
         await file.close()
@@ -266,8 +270,9 @@ export class Journal {
   }
 
   /** Removes a segment; with `overwrite` zeros are written over its bytes first, once the reads under
-   *  way have ended. Without it, these go on. REQUIRES: it is not the open one, and nobody needs what
-   *  is in it. Throws what node:fs throws. */
+   *  way have ended. Without it, these go on. `settle` makes the removal durable; without that, the
+   *  segment may be there again after a crash. REQUIRES: it is not the open one, and nobody needs
+   *  what is in it. Throws what node:fs throws. */
   async remove(segment: number, { overwrite }: { readonly overwrite: boolean }): Promise<void> {
     const path = this.#path(segment)
     const read = this.#files.forget(segment)
@@ -275,9 +280,30 @@ export class Journal {
       await read // its readers would take the zeros for damage
       await writeZeros(path)
     }
+    this.#punched.delete(segment)
+    this.#isRemoved = true
     await rm(path, { force: true })
     void this.#files.forget(segment) // who asked for it meanwhile would keep its bytes on the disk
-    await syncDirectory(this.#directory)
+  }
+
+  /** Makes durable what `punch` and `remove` did. REQUIRES: one call at a time. Throws what node:fs
+   *  throws; then it is done again by the next call. */
+  async settle(): Promise<void> {
+    for (const segment of [...this.#punched]) {
+      const file = await open(this.#path(segment), 'r+')
+      try {
+        await file.datasync()
+      } finally {
+        await file.close()
+      }
+      this.#punched.delete(segment)
+    }
+    if (!this.#isRemoved) return
+    this.#isRemoved = false
+    await syncDirectory(this.#directory).catch((error: unknown) => {
+      this.#isRemoved = true
+      throw error
+    })
   }
 
   /** Closes the files. REQUIRES: no append is under way. */

@@ -65,6 +65,8 @@ class HookedEngine extends MemoryEngine {
         await this.#run('beforeStep')
         return collection.step(step)
       },
+      settle: () => collection.settle(),
+      turn: () => collection.turn(),
       [Symbol.dispose]: () => collection[Symbol.dispose](),
     }
   }

@@ -117,6 +117,8 @@ export class FlakyEngine implements Engine {
         }
         return inner.step(step)
       },
+      settle: () => inner.settle(),
+      turn: () => inner.turn(),
       [Symbol.dispose]: () => inner[Symbol.dispose](),
     }
   }

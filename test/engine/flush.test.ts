@@ -16,6 +16,7 @@ import { PendingTable } from '../../src/engine/pending.js'
 import { parsePosition } from '../../src/engine/record.js'
 import { parseSweep } from '../../src/engine/sweep.js'
 import { type Table, type Tables, Writes } from '../../src/engine/tables.js'
+import { WritePace } from '../../src/engine/write-pace.js'
 import { type WriteGroup, Writer } from '../../src/engine/writer.js'
 import { TailraceError } from '../../src/error.js'
 import { journalStart, type Point } from '../../src/journal/place.js'
@@ -278,6 +279,21 @@ function flushOf(tables: MemoryTables, count: number) {
   }
 }
 
+test('a flush of everything ends beside changes that keep coming', async () => {
+  class Busy extends MemoryTables {
+    override async write(writes: Writes): Promise<void> {
+      await super.write(writes)
+      if (this.tries < 100) commits.apply(1)
+    }
+  }
+  const tables = new Busy()
+  const commits = flushOf(tables, 80)
+  commits.apply(4)
+  await commits.flush.all()
+  expect([0, 1, 2, 3].filter((n) => !tables.rows.has(`key ${n}`))).toEqual([])
+  expect(tables.tries).toBeLessThan(5)
+})
+
 test('while flushes fail, what waits stays bounded, and a later success heals', async () => {
   const tables = new MemoryTables()
   const count = 80
@@ -316,7 +332,8 @@ test('while flushes fail, commits are ENOSPC, and those that free space go on', 
   const tables = new MemoryTables()
   const commits = flushOf(tables, 8)
   const writer = new Writer({
-    ...{ health: new Health(directory.path), directory: directory.path, stored: () => 0 },
+    ...{ health: new Health(directory.path), pace: new WritePace() },
+    ...{ directory: directory.path, stored: () => 0 },
     ready: () => commits.flush.after(),
     complete: async () => async () => {
       commits.apply(4)

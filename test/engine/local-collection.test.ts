@@ -12,6 +12,7 @@ import { hashBlob } from '../../src/blob/hash.js'
 import type { Engine, SweepStep } from '../../src/engine/engine.js'
 import { openLocal } from '../../src/engine/local-open.js'
 import type { LocalBounds } from '../../src/engine/local-state.js'
+import { groupSizeMax } from '../../src/engine/writer.js'
 import { TestClock } from '../clock.js'
 import { crashImage, segmentPaths, storedText } from '../support/store-files.js'
 import { liveOf, loadable, sizeOf, sweepAll, sweepOnce } from './contract-collection.js'
@@ -168,16 +169,17 @@ test('a segment of small dead blobs goes once its live ones have moved', async (
 test('a put in the same transaction as the sweep that takes what it relies on stores it again', async () => {
   await using directory = await temporaryDirectory()
   await using engine = await open(directory.path)
-  const blobs = many('blob', 120)
+  const blobs = many('blob', 8)
   await engine.put(blobs)
-  const large = blobOf(randomBytes(48 * 1024 * 1024))
-  const before = engine.put([large]) // long under way
+  // Two records are before that of the put: once the second one is on its way, the sweep looks.
+  const large = Array.from({ length: 2 }, () => blobOf(randomBytes(groupSizeMax)))
+  const before = large.map((blob) => engine.put([blob]))
   await setImmediate()
   const putting = engine.put(blobs) // known: there is nothing to store
   using collection = engine.beginCollection()
-  await Promise.all([before, putting, sweepAll(collection)])
+  await Promise.all([...before, putting, sweepAll(collection)])
   expect(await loadable(engine, blobs)).not.toContain(false)
-  expect(engine.stored).toBe(sizeOf([...blobs, large]))
+  expect(engine.stored).toBe(sizeOf([...blobs, ...large]))
 })
 
 test('ids of segments that went are not given again', async () => {
