@@ -6,6 +6,7 @@
 
 import { canceled, TailraceError } from '../error.js'
 import { deferred } from './deferred.js'
+import { each, type Few, withOne, without } from './few.js'
 
 /** The reason of an end that nobody is told of. All such ends share it, since to make an error with
  *  its stack takes longer than to end a watch. */
@@ -16,7 +17,7 @@ export const quietEnd = new TailraceError('ECANCELED', 'canceled by the caller')
 export class LightSignal {
   #aborted = false
   #reason: unknown
-  #waits: Set<() => void> | undefined
+  #waits: Few<() => void>
 
   get aborted(): boolean {
     return this.#aborted
@@ -34,15 +35,15 @@ export class LightSignal {
     this.#reason = reason
     const waits = this.#waits
     this.#waits = undefined
-    if (waits) for (const run of waits) run()
+    for (const run of each(waits)) run()
   }
 
   /** Adds a wait; see `onAbort`. */
   add(run: () => void): () => void {
-    this.#waits ??= new Set()
-    const waits = this.#waits
-    waits.add(run)
-    return () => waits.delete(run)
+    this.#waits = withOne(this.#waits, run)
+    return () => {
+      this.#waits = without(this.#waits, run)
+    }
   }
 }
 

@@ -5,12 +5,14 @@
 
 import { canceled } from '../error.js'
 import { onAbort, type Signal } from './abort.js'
+import { each, type Few, withOne, without } from './few.js'
 
 /** The wake-up. Mutable; shared by the owner of the state, who wakes, and by its waiters. */
 export class Wakeup {
   #count = 0
-  /** Undefined while nobody waits: there are many wake-ups that nobody waits for. */
-  #waiting: Set<() => void> | undefined
+  /** Undefined while nobody waits, and the function itself while one waits: there are many wake-ups
+   *  that nobody waits for, and many that one waits for. */
+  #waiting: Few<() => void>
 
   /** The number of wakes so far. Read it before the state that the wakes are
    *  about, then `wait` for it. */
@@ -23,7 +25,7 @@ export class Wakeup {
     this.#count++
     const waiting = this.#waiting
     this.#waiting = undefined
-    if (waiting) for (const resume of waiting) resume()
+    for (const resume of each(waiting)) resume()
   }
 
   /** Resolves once `count` differs from `seen`, at once if it does already. Throws the error that
@@ -31,18 +33,16 @@ export class Wakeup {
   wait(seen: number, signal?: Signal): Promise<void> {
     if (signal?.aborted) return Promise.reject(canceled(signal))
     if (this.#count !== seen) return Promise.resolve()
-    this.#waiting ??= new Set()
-    const waiting = this.#waiting
     return new Promise((resolve, reject) => {
       const resume = () => {
         endAbort()
         resolve()
       }
       const endAbort = onAbort(signal, () => {
-        waiting.delete(resume)
+        this.#waiting = without(this.#waiting, resume)
         if (signal) reject(canceled(signal))
       })
-      waiting.add(resume)
+      this.#waiting = withOne(this.#waiting, resume)
     })
   }
 }

@@ -60,7 +60,8 @@ export class Reader {
   /** Looks a key up. `follow`: a link as its last component is followed. Throws ELOOP, EDANGLING,
    *  ECORRUPT, EIO. */
   find(snapshot: Snapshot, key: Key, options: { readonly follow: boolean }): Promise<Found> {
-    return lookup(this.#nodes, snapshot.views, snapshot.namespace, key, options)
+    const views: Views = (name) => snapshot.views(name)
+    return lookup(this.#nodes, views, snapshot.namespace, key, options)
   }
 
   /** Describes a key. Undefined where it is not there. Throws EINVAL, and what `find` throws. */

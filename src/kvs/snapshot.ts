@@ -31,30 +31,62 @@ export async function holdSnapshot(
   live: LiveNamespace,
   held: HeldRoot,
 ): Promise<HeldSnapshot> {
-  const holds: Disposable[] = [held]
-  const dispose = () => {
-    for (const hold of holds.splice(0)) hold[Symbol.dispose]()
-  }
-  let trees: RootNode
   try {
-    trees = await live.trees(held.root)
+    return new RootSnapshot(spaces, live, held, await live.trees(held.root))
   } catch (error) {
-    dispose()
+    held[Symbol.dispose]()
     throw error
   }
-  const elsewhere = (name: string): Promise<Dir> | undefined => {
-    const other = spaces.peek(name)
-    if (!other) return undefined
-    holds.push(spaces.past.holds.hold(other.root.ref))
-    return other.data()
+}
+
+/** The snapshot of a held root. A class, not an object of functions: there is one for each key that is
+ *  watched. */
+class RootSnapshot implements HeldSnapshot {
+  readonly #spaces: LinkedNamespaces
+  readonly #live: LiveNamespace
+  readonly #held: HeldRoot
+  readonly #trees: RootNode
+  /** The holds of other namespaces' roots. */
+  #others: Disposable[] | undefined
+
+  constructor(spaces: LinkedNamespaces, live: LiveNamespace, held: HeldRoot, trees: RootNode) {
+    this.#spaces = spaces
+    this.#live = live
+    this.#held = held
+    this.#trees = trees
   }
-  return {
-    namespace: live.name,
-    seq: held.root.seq,
-    meta: trees.meta,
-    keep: () => spaces.past.kept.keep(live, held.root),
-    views: (name) => (name === live.name ? trees.data : elsewhere(name)),
-    [Symbol.dispose]: dispose,
+
+  get namespace(): string {
+    return this.#live.name
+  }
+
+  get seq(): number {
+    return this.#held.root.seq
+  }
+
+  get meta(): Dir {
+    return this.#trees.meta
+  }
+
+  views(name: string): Dir | Promise<Dir> | undefined {
+    return name === this.#live.name ? this.#trees.data : this.#elsewhere(name)
+  }
+
+  keep(): void {
+    this.#spaces.past.kept.keep(this.#live, this.#held.root)
+  }
+
+  [Symbol.dispose](): void {
+    this.#held[Symbol.dispose]()
+    for (const hold of this.#others?.splice(0) ?? []) hold[Symbol.dispose]()
+  }
+
+  #elsewhere(name: string): Promise<Dir> | undefined {
+    const other = this.#spaces.peek(name)
+    if (!other) return undefined
+    this.#others ??= []
+    this.#others.push(this.#spaces.past.holds.hold(other.root.ref))
+    return other.data()
   }
 }
 

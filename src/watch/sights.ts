@@ -20,6 +20,8 @@ import type { Concern, Follower, Followers } from './followers.js'
 /** The largest number of roots that are read from the root log at once. */
 const rootsPerStep = 64
 
+const nothing: Disposable = { [Symbol.dispose]: () => {} }
+
 /** The part of the store that watches need. `KeyStore` implements it. */
 export interface WatchedStore {
   readonly reader: Reader
@@ -74,7 +76,7 @@ export async function* sights(
     const { skipped = false, concern = 'key' } = about
     return { live, root, found, skipped, leaseOnly: concern === 'lease', held }
   }
-  let held: Disposable = { [Symbol.dispose]: () => {} }
+  let held: Disposable = nothing
   let live: LiveNamespace | undefined
   /** True if the consumer knows that the namespace does not exist. */
   let told = false
@@ -126,6 +128,9 @@ export async function* sights(
         yield { gone: ended }
         continue
       }
+      // A follower that waits keeps nothing alive but itself: there may be very many.
+      held[Symbol.dispose]()
+      held = nothing
       follower.rest(seen)
       await follower.moved.wait(seen, signal)
     }
