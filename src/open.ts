@@ -90,6 +90,9 @@ export type EmbeddedStore = Store & {
   readonly readNow: (keys: readonly string[], namespace?: string) => ValuesNow | undefined
   /** Begins a watch whose events are asked for one by one; see `WatchService.read`. */
   readonly watchReader: (key: string, options: WatchOptions) => WatchReader
+  /** Says that nobody needs a piece any more that a read of a large value gave: a later piece may use
+   *  its buffer. It need not be called, and does nothing for other bytes. */
+  readonly release: (piece: Uint8Array) => void
   /** The number of watchers. */
   readonly watchers: number
   /** True while a collection runs. */
@@ -207,6 +210,7 @@ export async function openOn(engine: Engine, options: OpenOptions = {}): Promise
     places: new Places(store),
     readNow: (keys, namespace) => store.readNow(keys, namespace),
     watchReader: (key, options) => watches.read(key, options),
+    release: (piece) => content.giveBack(piece),
     get loads() {
       return content.loads
     },

@@ -285,7 +285,7 @@ export class Reader {
       }
       if (entry.offset >= to) return
       if (entry.size === 0) continue
-      const bytes = await (passing ? this.#content.pass(entry.ref) : this.#content.load(entry.ref))
+      const bytes = await (passing ? this.#content.lend(entry.ref) : this.#content.load(entry.ref))
       const begin = Math.max(0, from - entry.offset)
       yield begin > 0 || entry.offset + entry.size > to
         ? bytes.subarray(begin, to - entry.offset)

@@ -25,6 +25,8 @@ export type ServedStore = Store & {
     keys: readonly string[],
     namespace?: string,
   ) => { readonly seq: number; readonly values: readonly (Uint8Array | undefined)[] } | undefined
+  /** Says that nobody needs a piece of a large value any more. */
+  readonly release: (piece: Uint8Array) => void
   /** Begins a watch whose events are asked for one by one. */
   readonly watchReader: (key: string, options: WatchOptions) => WatchReader
   readonly jobs: Jobs & { readonly running: number; readonly waiting: number }

@@ -92,6 +92,7 @@ export async function get(
     await sendStream(reply, {
       headers: async () => ({ ...headers, ...extent, 'content-length': String(left) }),
       pieces: found.chunks,
+      release: context.store.release,
       signal: signal ?? signalOf(context.activity, reply),
       log: context.log,
       pace: context.pace,

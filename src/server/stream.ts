@@ -31,6 +31,9 @@ type ByteStream = {
   /** Returns the headers. It is called once, after the first piece has come. */
   readonly headers: () => Promise<Readonly<Record<string, string>>>
   readonly pieces: AsyncIterable<Uint8Array>
+  /** Called with a piece once its bytes are not needed here any more; not with each. Default: pieces
+   *  are left to the garbage collector. */
+  readonly release?: (piece: Uint8Array) => void
   /** Sent where no piece comes for a while. The first one begins the answer. Default: none. */
   readonly heartbeat?: Heartbeat | undefined
   /** The signal of `signalOf`. */
@@ -42,12 +45,15 @@ type ByteStream = {
 /** Sends a stream. Resolves when all was sent, when the stream was cut, or when the client has
  *  gone. Throws what the first piece and `headers` throw: until then Fastify can still answer. */
 export async function sendStream(reply: Reply, stream: ByteStream): Promise<void> {
-  const { headers, pieces, signal, log, pace, heartbeat } = stream
+  const { headers, pieces, signal, log, pace, heartbeat, release } = stream
   const share = pace.share()
   const iterator = pieces[Symbol.asyncIterator]()
   const { raw } = reply
   const gatherer = new Gatherer((bytes) => {
-    raw.write(bytes)
+    const done = (error: Error | null | undefined) => {
+      if (!error) release?.(bytes)
+    }
+    raw.write(bytes, done)
     share.spend(bytes.length)
   })
   let beginning: Promise<void> | undefined

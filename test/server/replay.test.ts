@@ -1,9 +1,11 @@
-/** A log larger than the cache, read from its start over a websocket: buffers that the server uses again
- *  must not change what a client gets, however slow it is and however many there are. */
+/** A log larger than the cache, read from its start over a websocket and over HTTP: buffers that the
+ *  server uses again must not change what a client gets, however slow it is and however many there
+ *  are. */
 
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { setImmediate as turn } from 'node:timers/promises'
 import { afterAll, beforeAll, expect, it } from 'vitest'
 import type { Store } from '../../src/api/store.js'
 import { blobSizeMax } from '../../src/blob/blob.js'
@@ -65,4 +67,39 @@ it('gives every byte to clients that come while another one reads', async () => 
     if (++index === count) break
   }
   for (const all of await Promise.all(reads)) expectLog(all)
+})
+
+/** Reads the log as one value, and returns the pieces, kept until the end. */
+async function getAll(store: Store, offset = 0): Promise<Buffer> {
+  const reading = await store.read('log', { from: offset })
+  const pieces: Uint8Array[] = []
+  for await (const piece of reading?.chunks ?? []) pieces.push(piece)
+  return Buffer.concat(pieces)
+}
+
+it('gives every byte of it as one value to several who read at once, from any offset', async () => {
+  await using one = await connect(serving.target)
+  await using other = await connect(serving.target)
+  const whole = Buffer.concat(Array.from({ length: count }, (_, index) => contentOf(index)))
+  const reads = [one, other, serving.store].flatMap((store) =>
+    [0, 1, blobSizeMax + 7].map(async (offset) => {
+      expect(whole.subarray(offset).equals(await getAll(store, offset))).toBe(true)
+    }),
+  )
+  await Promise.all(reads)
+})
+
+it('gives every byte of it as one value to a client that waits between the pieces', async () => {
+  await using store = await connect(serving.target)
+  const reading = await store.read('log')
+  let at = 0
+  for await (const piece of reading?.chunks ?? []) {
+    const index = Math.floor(at / blobSizeMax)
+    const both = Buffer.concat([contentOf(index), contentOf(index + 1)])
+    const begin = at - index * blobSizeMax
+    expect(both.subarray(begin, begin + piece.length).equals(piece)).toBe(true)
+    at += piece.length
+    await turn()
+  }
+  expect(at).toBe(count * blobSizeMax)
 })
