@@ -103,7 +103,7 @@ export class Content implements NodeSource {
   }
 
   /** Returns a value's blob like `pass`, to a caller who may say with `giveBack` that nobody needs it
-   *  any more. Callers that ask for the same ref do not share a load. */
+   *  any more. Callers that ask for the same ref do not share a load. Throws what `load` throws. */
   async lend(ref: Blobref): Promise<Uint8Array> {
     const shared = this.#engine.recycle === undefined || this.#cache.get(ref) !== undefined
     if (shared) return this.#load(ref, 'blob', { keep: false })
