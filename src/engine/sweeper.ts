@@ -7,7 +7,7 @@
 import { deferred } from '../base/deferred.js'
 import type { Blob } from '../blob/blob.js'
 import type { Blobref } from '../blob/blobref.js'
-import { isCode } from '../error.js'
+import { isCode, TailraceError } from '../error.js'
 import type { Journal } from '../journal/journal.js'
 import type { Place, Point } from '../journal/place.js'
 import type { FoundRecord } from '../journal/scan.js'
@@ -483,7 +483,14 @@ export class Sweeper {
       throw error
     }
     const size = overwrite ? ((await journal.sizeOf(segment))?.file ?? 0) : 0
-    await journal.remove(segment, { overwrite })
+    try {
+      await journal.remove(segment, { overwrite })
+    } catch (cause) {
+      // The tables have forgotten it, as after a crash here.
+      const reason = cause instanceof Error ? cause.message : String(cause)
+      const message = `a segment could not be removed (${reason}): the next open of the store removes it, if the directory and the disk let it`
+      throw new TailraceError('EIO', message, { cause })
+    }
     return size
   }
 

@@ -1,7 +1,8 @@
 /** Does a known list of things to a store (crash-workload.ts) and tells in a file what was acknowledged:
  *  the place of each step; also `open` when the store is there (or `refused`), `failed PLACE CODE …`, what a watcher has seen,
  *  and after failures whether reads are right. Arguments: the data directory, the file, a seed,
- *  how many steps, and how many of them under way at once (some then share a group). */
+ *  how many steps, how many of them under way at once (some then share a group), and the share of
+ *  collections. */
 
 import { openSync, writeSync } from 'node:fs'
 import { join } from 'node:path'
@@ -10,12 +11,17 @@ import { makeDirectory } from '../../src/base/make-directory.js'
 import { openLocal } from '../../src/engine/local-open.js'
 import { isCode, toTailraceError } from '../../src/error.js'
 import { type EmbeddedStore, openOn } from '../../src/open.js'
-import { type CrashStep, contents, crashSteps, modelOf } from './crash-workload.js'
+import { type CrashStep, contents, crashSteps, modelOf, retainedCount } from './crash-workload.js'
 
 /** So small, that the tables follow, segments turn over and the history is trimmed within the list. */
-const bounds = { flushCount: 64, segmentSize: 100_000, history: { count: 20, ageMs: 0 } }
+const bounds = {
+  flushCount: 64,
+  segmentSize: 100_000,
+  sparseSize: 0,
+  history: { count: 20, ageMs: 0 },
+}
 
-const [directory = '', toldFile = '', seed = '', count = '', underWayMax = ''] =
+const [directory = '', toldFile = '', seed = '', count = '', underWayMax = '', collects = ''] =
   process.argv.slice(2)
 const told = openSync(toldFile, 'a')
 const tell = (line: string) => writeSync(told, `${line}\n`)
@@ -25,7 +31,7 @@ const store = await openStore().catch((error: unknown) => {
   process.exit(0)
 })
 tell('open')
-const steps = crashSteps(Number(seed), Number(count))
+const steps = crashSteps(Number(seed), Number(count), Number(collects))
 const watching = watch(store)
 const underWay = new Set<Promise<void>>()
 const failed = new Set<number>()
@@ -83,13 +89,12 @@ async function watch(from: EmbeddedStore): Promise<void> {
 
 /** Whether the newest root, whatever failed, holds what it should. */
 async function readBack(from: EmbeddedStore): Promise<string> {
-  const { seq } = await from.root()
-  const expected = modelOf(steps, failed).states.get('primary')?.[seq]
+  const expected = modelOf(steps, failed).states.get('primary')?.at(-1)
+  let wrong = ''
   for (const [key, bytes] of expected ?? []) {
-    if (!bytes.equals((await from.get(key)) ?? Buffer.from('nothing')))
-      return `wrong: ${key} at ${seq}`
+    if (!bytes.equals((await from.get(key)) ?? Buffer.from('nothing'))) wrong = `wrong: ${key}`
   }
-  return expected ? 'right' : `wrong: seq ${seq}`
+  return wrong || 'right'
 }
 
 async function act(to: EmbeddedStore, step: CrashStep, index: number): Promise<void> {
@@ -102,6 +107,11 @@ async function act(to: EmbeddedStore, step: CrashStep, index: number): Promise<v
       return
     case 'remove':
       await to.namespaces.remove(step.namespace)
+      return
+    case 'configure':
+      await to.namespaces.configure(step.namespace, {
+        ...{ historyCount: retainedCount, historyAgeMs: 0 },
+      })
       return
     case 'collect':
       await to.upkeep.collect()

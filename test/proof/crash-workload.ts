@@ -10,6 +10,8 @@ export type CrashStep =
   /** Nothing else is under way. */
   | { readonly type: 'create'; readonly namespace: string }
   | { readonly type: 'remove'; readonly namespace: string }
+  /** Lets go of all but a few roots, so that a collection finds something to free. */
+  | { readonly type: 'configure'; readonly namespace: string }
   /** Frees what no root needs; changes nothing that can be read. */
   | { readonly type: 'collect' }
   /** A put of a stream, alone: its blobs are stored before it is committed. */
@@ -32,16 +34,21 @@ const logs = ['log', 'dir/log']
 /** Around what is inline, packed, a record of its own, and more than one blob. */
 const sizes = [0, 40, 200, 300, 3_000, 17_000]
 
-export function crashSteps(seed: number, count: number): CrashStep[] {
+/** The roots of `primary` that stay readable. */
+export const retainedCount = 11
+
+/** `collects`, of 1: steps that are collections, beside large values that are replaced. */
+export function crashSteps(seed: number, count: number, collects = 0.04): CrashStep[] {
   const random = mulberry32(seed)
   const one = <T>(list: readonly T[]): T => {
     const item = list[Math.floor(random() * list.length)]
     if (item === undefined) throw new Error('nothing to choose from')
     return item
   }
-  const steps: CrashStep[] = []
+  const steps: CrashStep[] = [{ type: 'configure', namespace: 'primary' }]
+  const largeRate = Math.min(0.3, collects * 0.75)
   const namespaces = ['primary']
-  for (let index = 0; index < count; index++) {
+  for (let index = 1; index <= count; index++) {
     const dice = random()
     if (dice < 0.03) {
       const namespace = `n${index}`
@@ -49,14 +56,14 @@ export function crashSteps(seed: number, count: number): CrashStep[] {
       namespaces.push(namespace)
     } else if (dice < 0.04 && namespaces.length > 2) {
       steps.push({ type: 'remove', namespace: namespaces.splice(1, 1)[0] ?? '' })
-    } else if (dice < 0.08) {
+    } else if (dice < 0.04 + collects) {
       steps.push({ type: 'collect' })
-    } else if (dice < 0.1) {
+    } else if (dice < 0.06 + collects) {
       const size = Math.floor(1_100_000 + random() * 200_000)
       steps.push({ type: 'stream', namespace: 'primary', key: one(keys), size })
     } else {
       const ops = Array.from({ length: 1 + Math.floor(random() * 3) }, (_, at): CrashOp => {
-        const value = contents(`${index}.${at} `, dice > 0.97 ? 300_000 : one(sizes))
+        const value = contents(`${index}.${at} `, dice > 1 - largeRate ? 300_000 : one(sizes))
         const kind = random()
         if (kind < 0.5) return { op: 'append', key: one(logs), value }
         if (kind < 0.92) return { op: 'put', key: one(keys), value }
@@ -93,11 +100,12 @@ export function modelOf(
   const seqs = steps.map((step, index) => {
     if (failed.has(index)) return undefined
     if (step.type === 'create') states.set(step.namespace, [new Map()])
-    if (step.type !== 'commit' && step.type !== 'stream') return undefined
+    if (step.type !== 'commit' && step.type !== 'stream' && step.type !== 'configure')
+      return undefined
     const list = states.get(step.namespace) ?? []
     const next = new Map(list.at(-1))
     if (step.type === 'stream') next.set(step.key, contents(`${index} `, step.size))
-    else for (const op of step.ops) apply(next, op)
+    else if (step.type === 'commit') for (const op of step.ops) apply(next, op)
     list.push(next)
     return list.length - 1
   })

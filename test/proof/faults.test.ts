@@ -3,7 +3,7 @@
 
 import { expect, it } from 'vitest'
 import { mulberry32 } from '../engine/flaky.js'
-import { faultCallsMin, faults, firstCallOf, tryFault } from './faults.js'
+import { faults, firstCallOf, tryFault } from './faults.js'
 import { proofSeed, withSeed } from './seed.js'
 import { needStrace } from './strace.js'
 
@@ -12,11 +12,14 @@ it('a write or a sync that fails is said, and takes nothing that was acknowledge
   const seed = proofSeed()
   const random = mulberry32(seed)
   for (let tries = 0; tries < 3; tries++) {
-    const fault = faults[Math.floor(random() * faults.length)] ?? ''
-    const first = firstCallOf(fault)
-    const when = first + Math.floor(random() * (faultCallsMin + 1 - first))
+    // The first kind meets every commit; other calls are fewer, and the one that is drawn may not come.
+    const fault = faults[tries === 0 ? 0 : Math.floor(random() * faults.length)]
+    if (!fault) throw new Error('there are faults')
+    const { name, callsMin } = fault
+    const first = firstCallOf(name)
+    const when = first + Math.floor(random() * (callsMin + 1 - first))
     const { problems, came } = await tryFault(fault, when, seed)
-    expect(problems, `${fault} at call ${when}: ${withSeed(seed)}`).toEqual([])
-    expect(came, `${fault} at call ${when}: ${withSeed(seed)}`).toBe(true)
+    expect(problems, `${name} at call ${when}: ${withSeed(seed)}`).toEqual([])
+    if (tries === 0) expect(came, `${name} at call ${when}: ${withSeed(seed)}`).toBe(true)
   }
 }, 90_000)

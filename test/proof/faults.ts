@@ -2,10 +2,22 @@
  *  right, nothing is written any more until the store is opened again, which is said; and no disk that the
  *  power could leave lacks what was acknowledged or seen. See rfc/4, rfc/16. */
 
+import type { DiskCall } from './strace.js'
 import { tryWriteOrder, type WriteOrderFindings } from './write-order.js'
 
 /** What fails, as strace says it; `when` counts the calls of each thread. */
-export const faults: readonly string[] = [
+export type Fault = {
+  readonly name: string
+  /** Another fault that comes with it. */
+  readonly beside?: string
+  /** Of 1: steps that are collections (see crash-workload.ts). */
+  readonly collects?: number
+  /** Calls that the workload makes at least, on the thread that commits. */
+  readonly callsMin: number
+}
+
+/** Those of the calls that every commit makes. */
+const ordinary: readonly string[] = [
   'pwritev:error=EIO', // a record of the journal
   'pwrite64:error=EIO', // the header of a segment, and pages of the tables
   'writev:error=EIO', // pages of the tables
@@ -18,16 +30,31 @@ export const faults: readonly string[] = [
   'fsync:error=ENOSPC',
 ]
 
-/** Calls of each kind that the workload makes at least, on the thread that commits. */
-export const faultCallsMin = 6
+export const faults: readonly Fault[] = [
+  ...ordinary.map((name) => ({ name, callsMin: 6 })),
+  // A hole that a collection makes; without holes it moves what is in use.
+  { name: 'fallocate:error=EIO', collects: 0.4, callsMin: 1 },
+  { name: 'fallocate:error=ENOSPC', collects: 0.4, callsMin: 1 },
+  { name: 'fallocate:error=EOPNOTSUPP', collects: 0.4, callsMin: 1 },
+  // A segment that is removed, with and without the holes that make that rare; and files of the open.
+  { name: 'unlink:error=EIO', collects: 0.4, callsMin: 2 },
+  {
+    ...{ name: 'unlink:error=EIO', beside: 'fallocate:error=EOPNOTSUPP:when=1+' },
+    ...{ collects: 0.4, callsMin: 2 },
+  },
+  // The cut of a record that met a full disk.
+  { name: 'ftruncate:error=EIO', beside: 'pwritev:error=ENOSPC:when=3+', callsMin: 2 },
+]
 
 /** The first call of a kind that may fail: Node syncs its own output twice as it ends, on another thread, and does
- *  not end where that fails. */
-export function firstCallOf(fault: string): number {
-  return fault.startsWith('fsync') ? 3 : 1
+ *  not end where that fails. The first files that are removed and cut are a probe and the lock file. */
+export function firstCallOf(call: string): number {
+  if (call.startsWith('fsync')) return 3
+  return call.startsWith('unlink') || call.startsWith('ftruncate') ? 2 : 1
 }
 
 const stepsOfFault = 8
+const stepsOfCollections = 24
 
 export type FaultFindings = {
   readonly problems: readonly string[]
@@ -36,21 +63,38 @@ export type FaultFindings = {
 }
 
 export async function tryFault(
-  fault: string,
+  { name, beside, collects }: Fault,
   when: number | string,
   seed: number,
 ): Promise<FaultFindings> {
   const { problems, traced } = await tryWriteOrder({
     seed,
-    steps: stepsOfFault,
-    underWay: 1,
-    samples: 1,
-    share: 0.4,
-    inject: [`${fault}:when=${when}`],
+    ...{ underWay: 1, samples: 1 },
+    // More steps make more moments, of which fewer are tried.
+    ...(collects === undefined
+      ? { steps: stepsOfFault, share: 0.4 }
+      : { steps: stepsOfCollections, share: 0.04, collects }),
+    inject: [`${name}:when=${when}`, ...(beside === undefined ? [] : [beside])],
   })
-  const came = traced.calls.some((call) => 'ok' in call && !call.ok)
-  return { problems: [...problems, ...saidWrong(traced, came)], came }
+  const came = cameTo(name, traced)
+  return { problems: [...problems, ...saidWrong(traced, came || beside !== undefined)], came }
 }
+
+/** True if a call of the kind that a fault names has failed. */
+function cameTo(fault: string, { calls }: WriteOrderFindings['traced']): boolean {
+  const failed = new Set(calls.flatMap((call) => ('ok' in call && !call.ok ? [call.id] : [])))
+  const [call = ''] = fault.split(':')
+  const type = typeOfCall.get(call)
+  return type === undefined
+    ? failed.size > 0
+    : calls.some((each) => 'id' in each && each.type === type && failed.has(each.id))
+}
+
+const typeOfCall: ReadonlyMap<string, DiskCall['type']> = new Map([
+  ['fallocate', 'punch'],
+  ['unlink', 'unlink'],
+  ['ftruncate', 'truncate'],
+])
 
 function saidWrong({ calls, code, stderr }: WriteOrderFindings['traced'], came: boolean): string[] {
   const told = calls.flatMap((call) => (call.type === 'told' ? [call.text.trim()] : []))
@@ -84,6 +128,9 @@ function wrongIn(lines: readonly string[]): string[] {
   for (const line of lines) {
     // The fault may have met the making of the namespace that a later step writes to.
     if (/^failed \d+ ENONS there is no namespace n\d+$/.test(line)) continue
+    // A collection whose file stays frees the rest at the next one.
+    if (!broken && /^failed \d+ EIO .* could not be removed \(.*\): the next open /.test(line))
+      continue
     if (!broken && (line === 'after done' || line.includes('no space left in'))) continue
     const unknown = !broken && /^failed \d+ EUNKNOWN /.test(line)
     if (!unknown && !line.includes('read-only until it is opened again'))

@@ -9,7 +9,12 @@ import { openLocal } from '../../src/engine/local-open.js'
 import { openOn } from '../../src/open.js'
 import { startServer } from '../../src/server/server.js'
 
-const bounds = { segmentSize: 32_768, flushCount: 128, history: { count: 40, ageMs: 0 } }
+const bounds = {
+  segmentSize: 32_768,
+  sparseSize: 0,
+  flushCount: 128,
+  history: { count: 40, ageMs: 0 },
+}
 
 const [directory = ''] = process.argv.slice(2)
 const path = join(directory, 'store')

@@ -66,6 +66,8 @@ export async function killCycles(options: KillOptions): Promise<Findings> {
     let server = await run.startServer(kind())
     const target = `unix:${server.socket}`
     await using store = await connect(target, { reconnect: { minMs: 1, maxMs: 20 } })
+    // Else a collection would find nothing to free, since all roots would need it.
+    await store.namespaces.configure('primary', { historyCount: 20, historyAgeMs: 0 })
     const parties = Array.from({ length: processes }, (_, index) =>
       run.startClients(target, `c${index}`, Math.floor(random() * 2 ** 31), clients),
     )

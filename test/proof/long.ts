@@ -14,6 +14,8 @@ import { problemsOf, siege, slownessOf } from './siege.js'
 import { tryWriteOrder } from './write-order.js'
 
 const problemsShown = 50
+/** More calls of one kind than a fault is tried at. */
+const callsMax = 200
 
 async function kill(cycles = 200, seed = anySeed()): Promise<readonly string[]> {
   console.log(`${cycles} cycles, seed ${seed}`)
@@ -43,17 +45,19 @@ async function fail(seed = anySeed()): Promise<readonly string[]> {
   const problems: string[] = []
   for (const fault of faults) {
     for (const lasting of ['', '+']) {
-      let when = firstCallOf(fault)
-      for (let came = true; came; when++) {
+      const { name, beside } = fault
+      const first = firstCallOf(name)
+      let when = first
+      for (let came = true; came && when < callsMax; when++) {
         const found = await tryFault(fault, `${when}${lasting}`, seed)
         came = found.came
         for (const each of found.problems) {
-          const problem = `${fault} at ${when}${lasting}: ${each}`
+          const problem = `${name} at ${when}${lasting}, ${beside ?? 'alone'}: ${each}`
           console.log(problem)
           problems.push(problem)
         }
       }
-      console.log(`${fault}${lasting}: ${when - 2} calls`)
+      console.log(`${name}${lasting}: ${when - 1 - first} calls`)
     }
   }
   return problems
@@ -68,8 +72,9 @@ async function migrate(seed = anySeed()): Promise<readonly string[]> {
   const all = [...problems]
   for (const call of migrationCalls) {
     for (const fault of ['signal=SIGKILL', 'error=EIO', 'error=ENOSPC']) {
-      let when = firstCallOf(call)
-      for (let came = true; came; when++) {
+      const first = firstCallOf(call)
+      let when = first
+      for (let came = true; came && when < callsMax; when++) {
         const inject = `${call}:${fault}:when=${when}`
         const found = await tryMigration({ ...{ seed, samples: 1, share: 0.1 }, inject })
         came = found.came
@@ -78,7 +83,7 @@ async function migrate(seed = anySeed()): Promise<readonly string[]> {
           all.push(`${inject}: ${problem}`)
         }
       }
-      console.log(`${call}:${fault}: ${when - 2} calls`)
+      console.log(`${call}:${fault}: ${when - 1 - first} calls`)
     }
   }
   return all

@@ -177,7 +177,7 @@ class Parser {
       return id
     }
     if (name === 'fdatasync' || name === 'fsync') {
-      this.#add({ type: 'sync', path, id })
+      if (isFile(path)) this.#add({ type: 'sync', path, id })
       return id
     }
     if (/^(openat|mkdir|mkdirat)$/.test(name)) return id
@@ -218,7 +218,7 @@ class Parser {
     } else if ((name === 'mkdir' || name === 'mkdirat') && !failed) {
       this.#add({ type: 'mkdir', path: pathsIn(args)[0] ?? '' })
     } else if (name === 'fdatasync' || name === 'fsync') {
-      this.#add({ type: 'synced', path, id, ok: !failed })
+      if (isFile(path)) this.#add({ type: 'synced', path, id, ok: !failed })
     } else if (/^(rename|unlink)/.test(name) && pathsIn(args).some((each) => this.#isDisk(each))) {
       this.#add({ type: 'changed', id, synced: false, ok: !failed })
     } else if (this.#isDisk(path) && /^(pwrite64|pwritev|writev|ftruncate|fallocate)$/.test(name)) {
@@ -261,6 +261,11 @@ class Parser {
     this.#sizes.set(id, data.length)
     this.#add({ type: 'write', path, id, offset, data })
   }
+}
+
+/** False for a pipe or a socket, which Node syncs at its end without success. */
+function isFile(path: string): boolean {
+  return path.startsWith('/')
 }
 
 /** The paths that a call is about, each with the directory that it begins at. */
