@@ -5,7 +5,6 @@
 import { type OnReadOpts, Socket, type SocketConstructorOpts } from 'node:net'
 import type { Readable } from 'node:stream'
 import { deferred } from '../base/deferred.js'
-import { enlargePipe } from '../base/posix.js'
 import type { Stream } from '../eventlog/stdio.js'
 import { type OutputWriter, readSizeMin } from './output.js'
 import { floodSize, type PipePool } from './pipes.js'
@@ -31,7 +30,9 @@ export class Intake {
     let buffer: Buffer = Buffer.allocUnsafeSlow(readSizeMin)
     const callback = (size: number) => {
       this.#take(stream, buffer.subarray(0, size))
-      if (size === readSizeMin && buffer.length < largerSize && enlargePipe(fd, largerSize)) {
+      const isFull = size === readSizeMin && buffer.length < largerSize
+      if (isFull && pool.enlarge(fd, largerSize)) {
+        socket.once('close', () => pool.enlargedClosed())
         buffer = pool.readBuffer.subarray(0, largerSize)
       }
       return !this.#paused
@@ -43,7 +44,8 @@ export class Intake {
       writable: false,
       onread: { buffer: () => buffer, callback },
     }
-    this.#read(stream, new Socket(options))
+    const socket = new Socket(options)
+    this.#read(stream, socket)
   }
 
   /** Reads a stream to its end. */

@@ -10,6 +10,7 @@ import type { ChildProcess } from 'node:child_process'
 import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs'
 import type { Readable, Writable } from 'node:stream'
 import { deferred } from '../base/deferred.js'
+import { enlargePipe } from '../base/posix.js'
 import { spawnAlone } from '../base/spawn.js'
 
 /** The descriptors that a script of a POSIX shell can name, but 0 to 2. */
@@ -32,6 +33,9 @@ const script = [
 
 /** The largest size of a pipe, and of a read from it, in bytes: Linux gives so much to everybody. */
 export const floodSize = 1024 * 1024
+/** The number of pipes that are larger than others at once. Linux gives all pipes of a user together
+ *  64 MiB; beyond that, new ones of all the user's programs hold one or two pages. */
+export const floodsMax = 16
 
 type Shell = {
   readonly child: ChildProcess
@@ -46,6 +50,8 @@ export class PipePool {
   readonly #program: string
   readonly #spare: Pipe[] = []
   #readBuffer: Buffer | undefined
+  /** The number of pipes that `enlarge` made larger, and that are not closed yet. */
+  #floods = 0
   #shell: Shell | undefined
   #making: Promise<void> | undefined
   #missing = false
@@ -61,6 +67,19 @@ export class PipePool {
   get readBuffer(): Buffer {
     this.#readBuffer ??= Buffer.allocUnsafeSlow(floodSize)
     return this.#readBuffer
+  }
+
+  /** Makes a pipe hold `size` bytes. False where the system does not let it, or if `floodsMax` pipes are
+   *  larger already. Call `enlargedClosed` when a pipe that became larger is closed. */
+  enlarge(fd: number, size: number): boolean {
+    if (this.#floods >= floodsMax || !enlargePipe(fd, size)) return false
+    this.#floods++
+    return true
+  }
+
+  /** Counts a pipe less that `enlarge` made larger. */
+  enlargedClosed(): void {
+    this.#floods--
   }
 
   /** Returns `count` pipes, at most 7. Returns undefined if pipes cannot be made here. Throws

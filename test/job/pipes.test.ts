@@ -2,7 +2,7 @@
 
 import { closeSync, existsSync, readSync, writeSync } from 'node:fs'
 import { expect, test } from 'vitest'
-import { closePipe, PipePool } from '../../src/job/pipes.js'
+import { closePipe, floodSize, floodsMax, type Pipe, PipePool } from '../../src/job/pipes.js'
 import { Harness } from './harness.js'
 
 const shells = ['/bin/sh', '/bin/bash', '/bin/dash', '/bin/busybox'].filter(existsSync)
@@ -49,3 +49,17 @@ test.each(['/nonexistent/sh', '/bin/true', '/bin/cat'])(
     expect((await jobs.run(['no-such-program'])).status).toBe(127)
   },
 )
+
+test('only so many pipes are larger at once', async () => {
+  const pool = new PipePool()
+  const pipes: Pipe[] = []
+  for (let count = 0; count <= floodsMax; count++) pipes.push(...((await pool.take(1)) ?? []))
+  const enlarged = pipes.map(({ read }) => pool.enlarge(read, floodSize))
+  const isLinux = process.platform === 'linux'
+  expect(enlarged.filter(Boolean)).toHaveLength(isLinux ? floodsMax : 0)
+  const [last] = pipes.slice(-1)
+  if (isLinux) pool.enlargedClosed()
+  if (last) expect(pool.enlarge(last.read, floodSize)).toBe(isLinux)
+  for (const pipe of pipes) closePipe(pipe)
+  await pool.close()
+})
