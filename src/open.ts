@@ -49,6 +49,9 @@ export type OpenOptions = {
   readonly cacheSize?: number
   /** The number of jobs that run at once. Default `runningMaxDefault`. */
   readonly runningMax?: number
+  /** Called while a store of an older format is brought up to this one, with the bytes of blobs so
+   *  far, and those that there are. The first call has 0. */
+  readonly onMigration?: (done: number, total: number) => void
   /** The amount of garbage at which a collection begins by itself. */
   readonly garbage?: GarbageBounds
   /** The clock, timers and ids. Tests replace them. */
@@ -71,6 +74,7 @@ const opens = shapeOf<OpenOptions>({
   directory: path,
   cacheSize: count,
   runningMax: count,
+  onMigration: callback,
   garbage: within(shapeOf<GarbageBounds>({ share: number, sizeMin: count }, ['share', 'sizeMin'])),
   environment,
 })
@@ -111,11 +115,14 @@ export type EmbeddedStore = Store & {
  */
 export async function open(options: OpenOptions = {}): Promise<EmbeddedStore> {
   checkOptions(options, opens)
-  const { directory, environment = systemEnvironment } = options
+  const { directory, onMigration, environment = systemEnvironment } = options
   const engine =
     directory === undefined
       ? new MemoryEngine(environment)
-      : await (await diskEngine()).openDirectory(directory, { environment })
+      : await (await diskEngine()).openDirectory(directory, {
+          environment,
+          ...(onMigration && { onMigration }),
+        })
   try {
     return await openOn(engine, options)
   } catch (error) {
@@ -244,6 +251,8 @@ export type CheckStoreOptions = CheckOptions & {
   readonly directory: string
   /** Moves damaged values to `lost+found`; see rfc/15, rule 15. */
   readonly repair?: boolean
+  /** Called while a store of an older format is brought up to this one; see `OpenOptions`. */
+  readonly onMigration?: (done: number, total: number) => void
   /** The clock, timers and ids. Tests replace them. */
   readonly environment?: Environment
 }
@@ -252,6 +261,7 @@ const checks = shapeOf<CheckStoreOptions>(
   {
     directory: path,
     repair: flag,
+    onMigration: callback,
     environment,
     onFinding: callback,
     onProgress: callback,
@@ -267,11 +277,14 @@ const checks = shapeOf<CheckStoreOptions>(
  *  repair is not possible). */
 export async function checkStore(options: CheckStoreOptions): Promise<CheckReport> {
   checkOptions(options, checks)
-  const { directory, repair = false, environment = systemEnvironment } = options
+  const { directory, repair = false, onMigration, environment = systemEnvironment } = options
   const { openDirectory } = await diskEngine()
   let engine: Engine
   try {
-    engine = await openDirectory(directory, { environment, existing: true, incomplete: true })
+    engine = await openDirectory(directory, {
+      ...{ environment, existing: true, incomplete: true },
+      ...(onMigration && { onMigration }),
+    })
   } catch (error) {
     if (!isCode(error, 'ECORRUPT')) throw error
     return unopened(error, options)

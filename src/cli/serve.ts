@@ -13,6 +13,7 @@ import { busyExitCode } from '../local/local.js'
 import { LogFile } from '../local/log-file.js'
 import type { Server } from '../server/server.js'
 import { type CommandContext, command, flag, many, type OptionValues, option } from './command.js'
+import { MigrationProgress } from './migration-progress.js'
 import { data, json } from './options.js'
 import { escaped } from './quote.js'
 import { dataDirectory } from './session.js'
@@ -70,9 +71,14 @@ export const serve = command({
     ])
     await boundMemory()
     try {
-      const opening = open({ directory, ...defined({ runningMax }) })
+      await using migration = new MigrationProgress(call.stderr, {
+        ...(logFile && { log: (line) => logFile.write(`${new Date().toISOString()} ${line}`) }),
+      })
+      const onMigration = (done: number, total: number) => migration.show(done, total)
+      const opening = open({ directory, onMigration, ...defined({ runningMax }) })
       const [{ startServer }, store] = await Promise.all([import('../server/server.js'), opening])
       await using _closed = store
+      await migration.end()
       await using server = await startServer(store, {
         directory,
         listen: options.listen,

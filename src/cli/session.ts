@@ -11,6 +11,7 @@ import { isCode, TailraceError } from '../error.js'
 import { defaultDirectory } from '../local/directory.js'
 import { reachServer, tokenFor } from '../local/local.js'
 import type { CommandContext, OptionValues, Variables } from './command.js'
+import { MigrationProgress } from './migration-progress.js'
 import type { place } from './options.js'
 import { BrokenPipe } from './output.js'
 import { absolutePath } from './utf8.js'
@@ -81,9 +82,13 @@ async function openStore(call: PlaceCall, { ms }: TimeLimit): Promise<Store> {
   if (named) return connect(named.url, { ...bound, ...(named.token && { token: named.token }) })
   const directory = dataDirectory(call.options.data, call.environment)
   // A local server that goes away was stopped, so no other one is waited for.
-  return reachServer(directory, { existing: !call.makesStore }, (url) =>
+  await using migration = new MigrationProgress(call.stderr)
+  const onMigration = (done: number, total: number) => migration.show(done, total)
+  const store = await reachServer(directory, { existing: !call.makesStore, onMigration }, (url) =>
     connect(url, { ...bound, reconnect: false }),
   )
+  await migration.end()
+  return store
 }
 
 /** The time that a command may take in all (`--timeout`). */

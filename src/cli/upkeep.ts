@@ -12,6 +12,7 @@ import { spawnAlone } from '../base/spawn.js'
 import { isCode, TailraceError } from '../error.js'
 import { mainFile } from '../local/installation.js'
 import { argument, type CommandContext, command, flag, key, type OptionValues } from './command.js'
+import { MigrationProgress } from './migration-progress.js'
 import { data, json, namespace, place } from './options.js'
 import { Progress, transferText } from './progress.js'
 import { quoted } from './quote.js'
@@ -139,15 +140,18 @@ async function checkHere(call: FsckCall, directory: string): Promise<number> {
   const { findingText } = await import('../fsck/report.js')
   const { json, repair } = options
   await using line = new Progress(stderr)
+  await using migration = new MigrationProgress(stderr)
   const report = await checkStore({
     directory,
     repair,
+    onMigration: (done, total) => migration.show(done, total),
     onFinding: (finding) => {
       if (json) return
       void line.clear() // The line of the finding stands in its place.
       void stdout.line(findingText(finding)).catch(() => {})
     },
     onProgress: ({ namespace, size: done, total }) => {
+      void migration.end()
       const text = (ms: number) => transferText({ title: `checked ${namespace}`, done, total, ms })
       void line.show(text)
     },

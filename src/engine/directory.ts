@@ -11,6 +11,7 @@ import { TailraceError } from '../error.js'
 import { formatFile, readFormat, settleFormat } from './format-file.js'
 import type { LocalEngine } from './local-engine.js'
 import { openLocal } from './local-open.js'
+import type { OnMigration } from './migrate.js'
 import { dataFile, hasStore } from './openable.js'
 
 /** Opens the store of a data directory. Where there is none it makes both, with mode 0700, unless
@@ -23,9 +24,10 @@ export async function openDirectory(
     readonly environment: Environment
     readonly existing?: boolean
     readonly incomplete?: boolean
+    readonly onMigration?: OnMigration
   },
 ): Promise<LocalEngine> {
-  const { environment, existing = false, incomplete = false } = options
+  const { environment, existing = false, incomplete = false, onMigration } = options
   const path = join(directory, 'store')
   await assertOwnDirectory(directory)
   await closeOwnDirectory(path)
@@ -37,7 +39,7 @@ export async function openDirectory(
   }
   if (!existing) await makeDirectory(directory)
   const engine = await openLocal(path, {
-    ...{ environment, incomplete },
+    ...{ environment, incomplete, ...(onMigration && { onMigration }) },
     existing: existing || format !== undefined,
   })
   try {

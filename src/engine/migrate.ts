@@ -150,6 +150,7 @@ async function bringBlobs(
     batch = []
     size = 0
   }
+  onMigration(0, total)
   const last = lastIn(records, Math.max(indexed, countOf(old.meta.get(Buffer.from('record')))))
   for (let start = uint64(0); ; ) {
     const key = nextKey(records, { start, last })

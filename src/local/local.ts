@@ -1,7 +1,8 @@
 /** Finds the server of a data directory, or starts one in the background, for the command and for
  *  programs. See rfc/13, rules 3, 8, 15 and 29.
  *  Invariant: a record whose process has ended is no server. If several processes start a server at
- *  once, all get the same one. A start takes at most `startMs`. */
+ *  once, all get the same one. A start takes at most `startMs`, and as long as a migration of the store
+ *  moves on. */
 
 import type { ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
@@ -26,6 +27,7 @@ import {
 } from './directory.js'
 import { mainFile, programVersion } from './installation.js'
 import { openLog } from './log-file.js'
+import { type PatienceOptions, StartPatience } from './patience.js'
 
 /** The time after which a server that does not listen is given up, in ms. */
 const startMs = 10_000
@@ -58,22 +60,31 @@ export async function findServer(directory: string): Promise<ServerRecord | unde
   return { ...record, socket }
 }
 
+/** Options of `ensureServer`. */
+export type EnsureOptions = {
+  /** True if no server is started for a directory without a store. */
+  readonly existing?: boolean
+  /** Called now and then while the store is brought up to this version's format. */
+  readonly onMigration?: PatienceOptions['onMigration']
+}
+
 /** Finds the server, or starts one. With `existing` it does not start one for a directory without a
  *  store. Throws ENOENT (no store), EBUSY (a process that is no server holds the directory),
  *  ETIMEDOUT, the error with which the server ended, and what `findServer` and `prepareDirectory`
  *  throw. */
 export async function ensureServer(
   directory: string,
-  options: { readonly existing?: boolean } = {},
+  options: EnsureOptions = {},
 ): Promise<ServerRecord> {
   const found = await findServer(directory)
   if (found) return found
   if (options.existing && !(await hasStore(directory))) throw noStore(directory)
   await prepareDirectory(directory)
-  const deadline = AbortSignal.timeout(startMs)
+  const { onMigration } = options
+  using patience = new StartPatience(directory, { ms: startMs, migratingMs: startMs, onMigration })
   for (let starts = 1; ; starts++) {
     try {
-      return await startServer(directory, deadline)
+      return await startServer(directory, patience.signal)
     } catch (error) {
       if (!isCode(error, 'EBUSY') || starts === startsMax) throw error
       const other = await otherServer(directory)
@@ -87,7 +98,7 @@ export async function ensureServer(
  *  throw, and EMISCONFIGURED if the server has another version or another store. */
 export async function reachServer<S extends Pick<Store, 'storeId'> & AsyncDisposable>(
   directory: string,
-  options: { readonly existing?: boolean },
+  options: EnsureOptions,
   connect: (url: string) => Promise<S>,
 ): Promise<S> {
   for (let connects = 1; ; connects++) {
@@ -217,15 +228,16 @@ function spawnServer(directory: string, log: number | 'ignore'): ChildProcess {
   })
 }
 
-/** Waits for the server whose start was faster than ours. Returns undefined if none listens in
- *  time. It polls, since a watch of the directory takes one of the few inotify instances that a
+/** Waits for the server whose start was faster than ours, also while it brings the store up to this
+ *  version's format. Returns undefined if none listens in time. It polls, since a watch of the directory takes one of the few inotify instances that a
  *  user has. */
 async function otherServer(directory: string): Promise<ServerRecord | undefined> {
-  const deadline = AbortSignal.timeout(otherStartMs)
+  using patience = new StartPatience(directory, { ms: otherStartMs, migratingMs: startMs })
+  const { signal } = patience
   for (;;) {
     const found = await findServer(directory)
-    if (found || deadline.aborted) return found
-    await delay(otherLookMs, undefined, { signal: deadline }).catch(() => {})
+    if (found || signal.aborted) return found
+    await delay(otherLookMs, undefined, { signal }).catch(() => {})
   }
 }
 
