@@ -29,7 +29,7 @@ export type Collected = {
 export type CollectProgress = {
   readonly phase: 'mark' | 'sweep' | 'overwrite'
   /** mark: the number of refs in use; sweep: the bytes that were looked at; overwrite: the bytes
-   *  that were written. */
+   *  that were written, told only by servers from before the journal (rfc/21). */
   readonly done: number
   /** sweep: the bytes to look at. */
   readonly total?: number
