@@ -1,5 +1,5 @@
 /** The collections of the durable engine: runs steps as jobs of the writer, beside loads, puts and
- *  commits. See rfc/4, rules 25 to 28.
+ *  commits. See rfc/4, rules 25 to 28 and 32.
  *  Invariant: no collection that spares later puts drops a ref after `has` has said that it is there.
  *  A ref that is committed or put with its bytes is stored, whatever an earlier sweep dropped. A
  *  segment is removed only when nothing in it is needed, neither a blob nor a record. */
