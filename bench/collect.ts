@@ -1,9 +1,10 @@
 /** How long does a collection keep others waiting, and how much does it take from writers?
  *
- *  Expected. A step writes at most 4 MiB of moved blobs and 1,024 index pages (4 MiB) and syncs
- *  once: some tens of ms on a disk that syncs in one; a lone append waits for at most one step
- *  beside its own sync. The mark gives way every 4 ms. So the longest append during a collection is
- *  a step's time and 10 ms, its median at most twice that without one. Embedded: no socket beside
+ *  Expected. What a collection drops shares the records of the appends (40 bytes a ref, some tens of
+ *  refs), and its work on the processor, half of a record's time, runs while the disk has a record.
+ *  Its own syncs are one for 64 steps and those of the tables. So the median append is at most twice
+ *  that without a collection; the longest one meets the discard of a removed segment, or a flush of
+ *  the tables: some tens of ms on a disk that syncs in one. Embedded: no socket beside
  *  the disk. Collections are of ours alone. */
 
 import { open } from '../src/open.js'
