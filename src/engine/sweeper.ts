@@ -513,7 +513,11 @@ export class Sweeper {
   async #settle({ walk }: Run): Promise<void> {
     this.#ports.moves.assertOpen()
     if (walk) await this.#punch(walk)
-    await this.#ports.journal.settle()
+    await this.#ports.journal.settle().catch((cause: unknown) => {
+      const reason = cause instanceof Error ? cause.message : String(cause)
+      const message = `what the collection gave back could not be made durable (${reason}): check the directory and the disk, then collect again`
+      throw new TailraceError('EIO', message, { cause })
+    })
   }
 
   #goOn({ segment }: SweepPosition, run: Run): Swept {

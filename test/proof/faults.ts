@@ -129,7 +129,7 @@ function wrongIn(lines: readonly string[]): string[] {
     // The fault may have met the making of the namespace that a later step writes to.
     if (/^failed \d+ ENONS there is no namespace n\d+$/.test(line)) continue
     // A collection whose file stays frees the rest at the next one.
-    if (!broken && /^failed \d+ EIO .* could not be removed \(.*\): the next open /.test(line))
+    if (!broken && /^failed \d+ EIO .* could not be (removed|made durable) \(.*\): /.test(line))
       continue
     if (!broken && (line === 'after done' || line.includes('no space left in'))) continue
     const unknown = !broken && /^failed \d+ EUNKNOWN /.test(line)
