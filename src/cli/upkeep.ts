@@ -23,8 +23,8 @@ export const gc = command({
   summary: 'free what no root, pin or reader needs, while the store is used',
   description:
     'Free the blobs and nodes that no newest or retained root, no pin and no open reader needs. Writers ' +
-    'and watchers go on. A collection also begins by itself when there is much to free. The file does not ' +
-    'shrink: what is freed is written again.',
+    'and watchers go on. A collection also begins by itself when there is much to free. The disk gets back ' +
+    'what is freed.',
   options: { dryRun: flag('--dry-run', 'only say what would go'), json, ...place },
   examples: ['tailrace gc', 'tailrace gc --dry-run', 'tailrace gc --json'],
   run: async (call) => {

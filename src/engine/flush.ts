@@ -72,11 +72,6 @@ export class Flush {
     return this.#options.parts.reduce((sum, part) => sum + part.waiting, 0)
   }
 
-  /** True if more changes wait than begin a flush: commits will wait for it at twice as many. */
-  get isBehind(): boolean {
-    return this.waiting > this.#count
-  }
-
   /** Begins a flush if enough changes wait. Resolves at once, or, where so many wait that memory must
    *  not have more, once the flush has ended: while flushes fail, each call tries one then. Throws
    *  ENOSPC, EIO where that flush failed. */
@@ -97,6 +92,12 @@ export class Flush {
     if (this.waiting === 0 && this.#watermark.number === this.#options.end().number) return
     // What is frozen already may be older than what waits now; the next flush has all of it.
     for (const needed = this.#begun + 1; this.#ended < needed; ) await this.#start()
+  }
+
+  /** Waits for the flush under way if more changes wait than begin one: commits will wait for it at
+   *  twice as many. */
+  async caughtUp(): Promise<void> {
+    if (this.waiting > this.#count) await this.idle()
   }
 
   /** Resolves when no transaction is under way. */

@@ -100,6 +100,11 @@ export function runsOf(found: readonly SweptBlob[]): Place[] {
   return runs
 }
 
+/** Returns the bytes of some blobs. */
+export function sizeOf(found: readonly SweptBlob[]): number {
+  return found.reduce((sum, { place }) => sum + place.length, 0)
+}
+
 /** The phase in which a segment is: its dead blobs are dropped, or its live ones move away. */
 export type Phase = 'drop' | 'move'
 

@@ -5,13 +5,9 @@
  *  segment is removed only when nothing in it is needed, neither a blob nor a record. */
 
 import { deferred } from '../base/deferred.js'
-import type { Blob } from '../blob/blob.js'
 import type { Blobref } from '../blob/blobref.js'
-import { isCode, TailraceError } from '../error.js'
-import type { Journal } from '../journal/journal.js'
+import { TailraceError } from '../error.js'
 import type { Place, Point } from '../journal/place.js'
-import type { FoundRecord } from '../journal/scan.js'
-import type { BlobTable } from './blob-table.js'
 import { Collections } from './collections.js'
 import {
   type Collection,
@@ -20,24 +16,21 @@ import {
   sweepRefsMax,
   sweepStepSize,
 } from './engine.js'
-import type { Flush } from './flush.js'
+import { Mover, type MoverPorts } from './mover.js'
 import type { Moves } from './moves.js'
-import type { SegmentTable } from './segment-table.js'
+import { PartReader } from './part-reader.js'
 import type { Spares } from './spares.js'
 import {
   encodeSweep,
-  isAt,
   parseSweep,
-  partOf,
   planSweep,
   runsOf,
-  type SegmentPart,
   type SweepPlan,
   type SweepPosition,
   type SweptBlob,
+  sizeOf,
 } from './sweep.js'
-import type { WritePace } from './write-pace.js'
-import { type Job, stored, type WriteGroup, type WriteOutcome, type Writer } from './writer.js'
+import { type Job, stored, type WriteGroup, type WriteOutcome } from './writer.js'
 
 /** The least number of bytes that a segment must give back for its live blobs to move, unless the
  *  step is thorough. */
@@ -49,20 +42,12 @@ const holeSizeMin = 64 * 1024
 const holesMax = 1_024
 /** The bytes of holes that are given back to the disk at once. */
 const punchSizeMax = 8 * 1024 * 1024
-/** The bytes of live blobs that move in one record while writers come, and while nobody writes. */
-const [moveSizeBeside, moveSizeAlone] = [128 * 1024, 1024 * 1024]
 /** The number of blobs that a slice looks at between two looks at the clock. */
 const blobsPerLook = 8
 
-type SweeperPorts = {
-  readonly blobs: BlobTable
-  readonly journal: Journal
-  readonly segments: SegmentTable
-  readonly flush: Flush
-  readonly writer: Writer
+type SweeperPorts = MoverPorts & {
   readonly spares: Spares
   readonly moves: Moves
-  readonly pace: WritePace
   /** Default: `sparseSizeMin`. */
   readonly sparseSize?: number
 }
@@ -84,13 +69,6 @@ type Walk = {
   dirty: boolean
 }
 
-/** A segment whose blobs move away. */
-type Clearing = {
-  readonly segment: number
-  /** True if it was cleared from its beginning, and nothing that the index finds in it was left. */
-  whole: boolean
-}
-
 /** The collections of one engine. */
 export class Sweeper {
   readonly #ports: SweeperPorts
@@ -105,9 +83,11 @@ export class Sweeper {
 
   /** Implements `Engine.beginCollection`. */
   begin(): Collection {
-    const until = this.#ports.journal.end
-    const run: Run = { until, walk: undefined, clearing: undefined, read: undefined }
-    const { pace, moves } = this.#ports
+    const { journal, pace, moves } = this.#ports
+    const until = journal.end
+    const reader = new PartReader(journal)
+    const mover = new Mover(this.#ports, reader, until)
+    const run: Run = { until, reader, mover, walk: undefined }
     return this.#collections.begin({
       step: (step, assertOpen) =>
         this.#step(step, run, () => {
@@ -174,7 +154,7 @@ export class Sweeper {
   ): Promise<Swept> {
     const { segments } = this.#ports
     const { segment, offset } = position
-    const part = await this.#part(position, run, run.until)
+    const part = await run.reader.part(position, run.until)
     if (!part) return this.#goOn(position, run)
     const walk = this.#walk(run, segment, offset)
     const { dropped, gone, live } = await this.#sweep(part.found, step, assertOpen)
@@ -265,7 +245,7 @@ export class Sweeper {
       return () => ({ dropped, gone: [], live })
     }
     try {
-      await this.#keepUp()
+      await this.#ports.flush.caughtUp()
       const job = { names: [], blobs: [], frees: true, patient: true, plan }
       return stored(await this.#ports.writer.submit(job))
     } finally {
@@ -274,168 +254,22 @@ export class Sweeper {
     }
   }
 
-  /** Waits while so many changes wait for the tables that commits would soon wait for them. */
-  async #keepUp(): Promise<void> {
-    const { flush } = this.#ports
-    if (flush.isBehind) await flush.idle()
-  }
-
   async #move(
     position: SweepPosition,
     step: SweepStep,
     run: Run,
     assertOpen: () => void,
   ): Promise<Swept> {
-    const { journal } = this.#ports
     const { segment } = position
-    if (run.clearing?.segment !== segment) run.clearing = { segment, whole: position.offset === 0 }
-    const { clearing } = run
+    const walk = run.walk?.segment === segment && run.walk.whole ? run.walk : undefined
     // Where each dead blob was given back to the disk, zeros over the others help nobody.
-    const walk = run.walk?.segment === segment && run.walk.whole ? run.walk : undefined
     const overwrite = step.thorough === true && (!walk || walk.dirty)
-    if (segment === journal.end.segment && !(await this.#roll(assertOpen)))
-      return this.#goOn(position, run)
-    try {
-      const moved = await this.#moveOut(position, run, assertOpen)
-      if (!moved) return this.#goOn(position, run)
-      const swept = { scanned: moved.scanned, freed: { count: 0, size: 0 } }
-      if (moved.next !== undefined)
-        return { ...swept, next: encodeSweep({ ...position, offset: moved.next }) }
-      const overwritten = clearing.whole ? await this.#remove(segment, overwrite, assertOpen) : 0
-      return { ...swept, overwritten, next: this.#after(segment, run) }
-    } catch (error) {
-      // On a full disk this segment stays; others may free space without moving so much.
-      clearing.whole = false
-      if (isCode(error, 'ENOSPC')) return this.#goOn(position, run)
-      throw error
-    }
-  }
-
-  /** Moves the live blobs of a part of a segment. Undefined where it is not there. */
-  async #moveOut(position: SweepPosition, run: Run, assertOpen: () => void) {
-    const { blobs, segments } = this.#ports
-    const { segment, offset } = position
-    const { until } = run
-    const walk = run.walk?.segment === segment && run.walk.whole ? run.walk : undefined
-    // Where few stayed they are known, and the segment is read only from where the walk ended.
-    if (walk?.kept && offset === 0) {
-      await this.#storeAll(walk.kept, run.clearing, assertOpen)
-      if (segment === until.segment) return { scanned: walk.live, next: until.offset }
-      if (segments.live(segment) === 0) return { scanned: walk.live, next: undefined }
-    }
-    const part = await this.#part(position, run, undefined)
-    if (!part) return undefined
-    const own = part.found.filter(({ ref, place }) => isAt(blobs.place(ref), place))
-    await this.#storeAll(own, run.clearing, assertOpen)
-    return { scanned: sizeOf(own), next: part.next }
-  }
-
-  async #storeAll(
-    own: readonly SweptBlob[],
-    clearing: Clearing | undefined,
-    assertOpen: () => void,
-  ): Promise<void> {
-    for (let at = 0; at < own.length; ) {
-      const batch = this.#batch(own, at)
-      await this.#store(batch, clearing, assertOpen)
-      at += batch.length
-    }
-  }
-
-  /** Returns the next blobs that move in one record. */
-  #batch(own: readonly SweptBlob[], from: number): readonly SweptBlob[] {
-    const sizeMax = this.#ports.pace.isBusy ? moveSizeBeside : moveSizeAlone
-    let size = 0
-    const end = own.findIndex(({ place }, index) => {
-      if (index < from) return false
-      size += place.length
-      return size > sizeMax && index > from
-    })
-    return own.slice(from, end < 0 ? own.length : end)
-  }
-
-  /** Stores blobs again, at the end of the journal. One that cannot be read stays where it is, and
-   *  keeps its segment. */
-  async #store(
-    batch: readonly SweptBlob[],
-    clearing: Clearing | undefined,
-    assertOpen: () => void,
-  ): Promise<void> {
-    const { blobs, journal, writer, pace } = this.#ports
-    await this.#keepUp()
-    await pace.turn()
-    const bytes = await journal.read(batch.map(({ place }) => place))
-    if (clearing && bytes.includes(undefined)) clearing.whole = false
-    const plan = (group: WriteGroup) => {
-      assertOpen()
-      for (const [index, { ref, place }] of batch.entries()) {
-        const content = bytes[index]
-        if (content && isAt(blobs.place(ref), place)) group.moved.push({ ref, bytes: content })
-      }
-      return () => {}
-    }
-    const moving: Blob[] = batch.flatMap(({ ref }, index) => {
-      const content = bytes[index]
-      return content ? [{ ref, bytes: content }] : []
-    })
-    const job = { names: [], blobs: moving, frees: true, patient: true, plan }
-    stored(await writer.submit(job))
-  }
-
-  /** Ends the open segment, so that its blobs can move. Resolves to false on a full disk. */
-  async #roll(assertOpen: () => void): Promise<boolean> {
-    try {
-      await this.#inTurn((group) => {
-        assertOpen()
-        group.rolls = true
-      })
-      return true
-    } catch (error) {
-      if (isCode(error, 'ENOSPC')) return false
-      throw error
-    }
-  }
-
-  /** Does something when all records before are durable and in memory. */
-  async #inTurn(act: (group: WriteGroup) => void): Promise<void> {
-    const plan = (group: WriteGroup) => {
-      act(group)
-      return () => {}
-    }
-    const job = { names: [], blobs: [], frees: true, patient: true, plan }
-    stored(await this.#ports.writer.submit(job))
-  }
-
-  /** Reads a part of a segment; up to `until`, if that lies in it. Undefined where the segment is not
-   *  there, or a head in it is damaged: then it stays as it is, with what can be read of it. */
-  async #part(
-    { segment, offset }: SweepPosition,
-    run: Run,
-    until: Point | undefined,
-  ): Promise<SegmentPart | undefined> {
-    const read = await this.#records(segment, offset, run)
-    if (!read) return undefined
-    const isLast = segment === until?.segment
-    const records = isLast ? read.records.filter(({ end }) => end <= until.offset) : read.records
-    const behind = records.length < read.records.length || (isLast && read.next === until.offset)
-    return partOf(records, offset, behind ? undefined : read.next)
-  }
-
-  /** Reads records from an offset on. Those of the last call are kept: a record of many blobs has many
-   *  parts. */
-  async #records(segment: number, after: number, run: Run): Promise<Read | undefined> {
-    const { read } = run
-    const isRead = read?.segment === segment && read.after <= after
-    if (isRead && read.next !== undefined && after < read.next) return read
-    try {
-      const bounds = { blobs: sweepRefsMax, size: sweepStepSize, after }
-      const found = await this.#ports.journal.records(segment, bounds)
-      run.read = found && { ...found, segment, after }
-      return run.read
-    } catch (error) {
-      if (isCode(error, 'ECORRUPT')) return undefined
-      throw error
-    }
+    const moved = await run.mover.move(position, { walk, overwrite, assertOpen })
+    if (!moved) return this.#goOn(position, run)
+    const { scanned, overwritten, next } = moved
+    const swept = { scanned, overwritten, freed: { count: 0, size: 0 } }
+    if (next === undefined) return { ...swept, next: this.#after(segment, run) }
+    return { ...swept, next: encodeSweep({ ...position, offset: next }) }
   }
 
   #walk(run: Run, segment: number, offset: number): Walk {
@@ -466,32 +300,6 @@ export class Sweeper {
   #isEmpty(segment: number): boolean {
     const { journal, segments } = this.#ports
     return segments.live(segment) === 0 && segment !== journal.end.segment
-  }
-
-  /** Removes a segment in which the index finds nothing any more. Returns the bytes that it wrote
-   *  over. */
-  async #remove(segment: number, overwrite: boolean, assertOpen: () => void): Promise<number> {
-    const { journal, segments, flush, writer } = this.#ports
-    // The watermark must leave the segment, so that the record behind it must be in memory.
-    await this.#inTurn(assertOpen)
-    // The tables must have all its records, and the places to which its blobs moved.
-    segments.remove(segment)
-    try {
-      await writer.withReserve(() => flush.all())
-    } catch (error) {
-      segments.set(segment, 0)
-      throw error
-    }
-    const size = overwrite ? ((await journal.sizeOf(segment))?.file ?? 0) : 0
-    try {
-      await journal.remove(segment, { overwrite })
-    } catch (cause) {
-      // The tables have forgotten it, as after a crash here.
-      const reason = cause instanceof Error ? cause.message : String(cause)
-      const message = `a segment could not be removed (${reason}): the next open of the store removes it, if the directory and the disk let it`
-      throw new TailraceError('EIO', message, { cause })
-    }
-    return size
   }
 
   /** Gives the holes of a segment back to the disk, where it can. */
@@ -536,21 +344,9 @@ export class Sweeper {
 type Run = {
   /** The point up to which it looks. */
   readonly until: Point
+  readonly reader: PartReader
+  readonly mover: Mover
   walk: Walk | undefined
-  clearing: Clearing | undefined
-  read: Read | undefined
-}
-
-/** The records of a segment from an offset on, up to `next`. */
-type Read = {
-  readonly segment: number
-  readonly after: number
-  readonly records: readonly FoundRecord[]
-  readonly next: number | undefined
 }
 
 const nothingLeft: Swept = { next: undefined, scanned: 0, freed: { count: 0, size: 0 } }
-
-function sizeOf(found: readonly SweptBlob[]): number {
-  return found.reduce((sum, { place }) => sum + place.length, 0)
-}
