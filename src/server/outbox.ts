@@ -8,7 +8,7 @@ import type { Signal } from '../base/abort.js'
 import { Wakeup } from '../base/wakeup.js'
 import { canceled } from '../error.js'
 import { type ResponseFrame, subprotocol } from '../wire/frames.js'
-import { encodeMessage, headOfShared, packWithRoom, type Subprotocol } from '../wire/messages.js'
+import { encodeMessage, packWithRoom, type Subprotocol } from '../wire/messages.js'
 import type { EventFrames, SharedEvent } from './event-frames.js'
 import type { Gate } from './inbox.js'
 import { messageHead, messageHeadMax, type ServerSocket } from './websocket.js'
@@ -137,16 +137,9 @@ export class Outbox {
       return
     }
     if (!this.#begin()) return
-    const shared = this.#events.of(event)
-    const { tail, data } = shared
-    const head = headOfShared(shared, id, messageHeadMax)
-    const length = head.length - messageHeadMax + tail.length + data.length
-    this.#push(head.subarray(messageHead(head, length, 'binary')))
-    this.#push(tail)
-    if (data.length > 0) {
-      this.#push(data)
-      if (done) this.#onDone.push(done)
-    }
+    const encoded = this.#events.of(event)
+    for (const piece of encoded.message(id)) this.#push(piece)
+    if (done && encoded.data.length > 0) this.#onDone.push(done)
     this.#added()
   }
 

@@ -148,3 +148,29 @@ it('an event is encoded once, whoever sends it', () => {
   expect(frames.of(event)).toBe(frames.of(event))
   expect(frames.of(appended(0, Buffer.from('x')))).not.toBe(frames.of(event))
 })
+
+it('the message of an event is one piece for those who send it under one id', () => {
+  const encoded = new EventFrames().of(appended(0, Buffer.from('x')))
+  const bytes = (id: number) => Buffer.concat(encoded.message(id))
+  const first = bytes(7)
+  expect(bytes(7)).toEqual(first)
+  expect(encoded.message(7)).toHaveLength(1)
+  expect(encoded.message(7)[0]).toBe(encoded.message(7)[0])
+  // Other ids, of other lengths, are not mixed up with it.
+  for (const id of [8, 7, 200, 70_000, 7]) {
+    const message = bytes(id)
+    expect(message[0]).toBe(0x82)
+    expect(message[1]).toBe(126) // two bytes of length follow
+    expect(message.readUInt16BE(2)).toBe(message.length - 4)
+    expect(parseResponse(decodeMessage(message.subarray(4)))).toEqual({
+      id,
+      ...appended(0, Buffer.from('x')),
+    })
+  }
+})
+
+it('a large event is sent in pieces, so that its data are not copied', () => {
+  const data = Buffer.alloc(100_000)
+  const encoded = new EventFrames().of(appended(0, data))
+  for (let times = 0; times < 3; times++) expect(encoded.message(1).at(-1)).toBe(data)
+})
