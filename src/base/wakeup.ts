@@ -28,6 +28,16 @@ export class Wakeup {
     for (const resume of each(waiting)) resume()
   }
 
+  /** Calls `run` at the next wake, unless the returned function was called before. For one who waits in
+   *  very large numbers: it takes no promise. REQUIRES: nothing woke since its caller looked at the
+   *  state, in this turn. */
+  onWake(run: () => void): () => void {
+    this.#waiting = withOne(this.#waiting, run)
+    return () => {
+      this.#waiting = without(this.#waiting, run)
+    }
+  }
+
   /** Resolves once `count` differs from `seen`, at once if it does already. Throws the error that
    *  `canceled` returns if the signal aborts first. */
   wait(seen: number, signal?: Signal): Promise<void> {

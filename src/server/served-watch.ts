@@ -68,7 +68,7 @@ export class ServedWatch implements Deliverer {
       const event = this.#loaded ?? this.#reader.take()
       this.#loaded = undefined
       if (event) this.#send(event)
-      else void this.#load()
+      else if (!this.#reader.rest(this.#wake)) void this.#load()
       return event !== undefined && !this.#ended
     } catch (error) {
       this.abort(error)
@@ -98,6 +98,10 @@ export class ServedWatch implements Deliverer {
     this.#loaded = undefined
     this.#reader.end()
     this.#ports.ended(this)
+  }
+
+  readonly #wake = () => {
+    if (!this.#ended) this.#ports.deliveries.add(this)
   }
 
   /** Loads the next event, or waits for it. Never throws: an error is the last frame. */

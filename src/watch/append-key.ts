@@ -9,7 +9,11 @@ import { isPrefix } from '../tree/array-read.js'
 import type { Nodes } from '../tree/nodes.js'
 import { type Base, baseOf, compacted, type Treeobj } from '../treeobj/treeobj.js'
 import { type Keep, KeyHistory } from './history.js'
-import type { Sight } from './sights.js'
+import type { Sight, Sights } from './sights.js'
+
+/** The sights of a key. */
+type KeySights = Pick<Sights, 'next' | 'isMarked'> &
+  Disposable & { readonly follower: { onMark: (() => void) | undefined } }
 
 export class AppendKey {
   /** Wakes when a new history begins, and when the reason why there is none changes. */
@@ -22,6 +26,10 @@ export class AppendKey {
   #absence: TailraceError | undefined
   /** The type of the newest treeobj. A log that turns into an inline value has been overwritten. */
   #type: Treeobj['type'] | undefined
+  #isLooking = false
+  #isStopped = false
+  /** Ends the following. */
+  #end: () => void = () => {}
 
   constructor(key: string, nodes: Nodes, monotonic: () => number, keep: Keep) {
     this.#keep = keep
@@ -41,18 +49,48 @@ export class AppendKey {
     return this.#absence
   }
 
-  /** Follows the key until its sights end. Never throws. */
-  async follow(sights: AsyncIterable<Sight>): Promise<void> {
-    try {
-      for await (const sight of sights) await this.#observe(sight)
-    } catch (error) {
-      this.#lose(toTailraceError(error))
+  /** Follows the key, until `stop` or until a lookup fails. Calls `ended` then. While there is nothing to
+   *  see, only the follower's callback stands: there may be very many keys. */
+  follow(sights: KeySights, ended: () => void): void {
+    const look = () => {
+      if (this.#isLooking) return
+      this.#isLooking = true
+      void this.#look(sights)
     }
+    sights.follower.onMark = look
+    this.#end = () => {
+      sights.follower.onMark = undefined
+      sights[Symbol.dispose]()
+      this.#history?.release()
+      ended()
+    }
+    look()
   }
 
   /** Lets collections free the history. REQUIRES: the key has no watcher any more. */
-  release(): void {
-    this.#history?.release()
+  stop(): void {
+    this.#isStopped = true
+    if (!this.#isLooking) this.#end()
+  }
+
+  /** Looks until there is nothing to see. Never throws. */
+  async #look(sights: KeySights): Promise<void> {
+    await undefined // who marks the follower goes on first
+    try {
+      do {
+        for (;;) {
+          const sight = this.#isStopped ? undefined : await sights.next()
+          if (!sight || this.#isStopped) break
+          await this.#observe(sight)
+        }
+      } while (sights.isMarked && !this.#isStopped)
+      // No await may come between the last look at the marks and this line.
+      this.#isLooking = false
+      if (this.#isStopped) this.#end()
+    } catch (error) {
+      this.#lose(toTailraceError(error))
+      this.#end()
+    }
   }
 
   async #observe(sight: Sight): Promise<void> {

@@ -110,6 +110,15 @@ export class AppendWatch implements Disposable {
     }
   }
 
+  /** Calls `wake` once its history moves; see `WatchReader.rest`. Returns what takes that back; undefined
+   *  where `next` must be asked now. */
+  rest(wake: () => void): (() => void) | undefined {
+    const history = this.#history
+    if (!history || this.#ended || history.ended || history.sealed) return undefined
+    const isAtEnd = this.#index === history.array.count && !this.#isLiveNext
+    return isAtEnd ? history.moved.onWake(wake) : undefined
+  }
+
   /** Says that nobody needs an event's bytes any more; see `WatchReader.release`. */
   release(event: AppendEvent): void {
     this.#ports.content.giveBack(event.data)

@@ -4,6 +4,7 @@
  *  something it depends on. All its marks together take an integer and a flag. */
 
 import type { Signal } from '../base/abort.js'
+import { each, type Few, withOne, without } from '../base/few.js'
 import { Wakeup } from '../base/wakeup.js'
 import type { Root } from '../engine/engine.js'
 import { isLeaseMark } from '../tree/root.js'
@@ -24,9 +25,11 @@ export class Follower {
   readonly moved = new Wakeup()
   /** Wakes when the follower has looked at all its marks. */
   readonly rested = new Wakeup()
+  /** Called with each mark, besides. */
+  onMark: (() => void) | undefined
   /** The count of `moved` up to which the follower has looked. */
   #looked = -1
-  #dependencies: ReadonlySet<string> = new Set()
+  #dependencies: readonly string[] = []
   /** The first seq of its own namespace that marked it since `take`. */
   #seq: number | undefined
   /** The mark of another namespace, or of the making or the end of one. */
@@ -37,11 +40,11 @@ export class Follower {
     this.leases = options.leases
   }
 
-  get dependencies(): ReadonlySet<string> {
+  get dependencies(): readonly string[] {
     return this.#dependencies
   }
 
-  depend(dependencies: ReadonlySet<string>): void {
+  depend(dependencies: readonly string[]): void {
     this.#dependencies = dependencies
   }
 
@@ -52,6 +55,7 @@ export class Follower {
     if (seq !== undefined) this.#seq ??= seq
     else if (this.#elsewhere !== 'key') this.#elsewhere = concern
     this.moved.wake()
+    this.onMark?.()
   }
 
   /** Records that the follower has looked at all marks up to `count`, a count of `moved`. */
@@ -84,7 +88,7 @@ export class Follower {
     if (!root.keys) return 'key'
     let concern: Concern | undefined
     for (const key of root.keys) {
-      if (!this.#dependencies.has(idOf(namespace, key))) continue
+      if (!this.#dependencies.includes(idOf(namespace, key))) continue
       if (!isLeaseMark(key)) return 'key'
       concern = 'lease'
     }
@@ -94,9 +98,9 @@ export class Follower {
 
 /** All followers of a store. Mutable; owned by the watch service. */
 export class Followers {
-  readonly #byDependency = new Map<string, Set<Follower>>()
+  readonly #byDependency = new Map<string, Few<Follower>>()
   /** The followers that pass a namespace, and those that wait for it to be made. */
-  readonly #byNamespace = new Map<string, Set<Follower>>()
+  readonly #byNamespace = new Map<string, Few<Follower>>()
   /** The followers whose lookup runs now: their dependencies are not known yet. */
   readonly #looking = new Set<Follower>()
 
@@ -115,8 +119,10 @@ export class Followers {
   /** Ends a lookup. From now on the follower depends on the keys that it passed. */
   settle(follower: Follower, passed: readonly Passed[]): void {
     const before = follower.dependencies
-    const after = new Set(passed.map(({ namespace, key }) => idOf(namespace, key)))
-    if (after.size !== before.size || [...after].some((id) => !before.has(id))) {
+    // A lookup passes the key, and one key more for each link.
+    const all = passed.map(({ namespace, key }) => idOf(namespace, key))
+    const after = all.length === 1 ? all : [...new Set(all)]
+    if (after.length !== before.length || after.some((id) => !before.includes(id))) {
       this.#forget(follower)
       follower.depend(after)
       for (const id of after) put(this.#byDependency, id, follower)
@@ -136,12 +142,12 @@ export class Followers {
     const concerned = new Set(this.#looking)
     if (root.keys) {
       for (const key of root.keys) {
-        for (const follower of this.#byDependency.get(idOf(namespace, key)) ?? []) {
+        for (const follower of each(this.#byDependency.get(idOf(namespace, key)))) {
           concerned.add(follower)
         }
       }
     } else {
-      for (const follower of this.#byNamespace.get(namespace) ?? []) concerned.add(follower)
+      for (const follower of each(this.#byNamespace.get(namespace))) concerned.add(follower)
     }
     for (const follower of concerned) {
       if (follower.namespace === namespace) follower.mark(root.seq)
@@ -153,7 +159,7 @@ export class Followers {
   /** Marks the followers of a namespace that was made, or has ended. */
   changed(namespace: string): void {
     for (const follower of this.#looking) follower.mark(undefined)
-    for (const follower of this.#byNamespace.get(namespace) ?? []) follower.mark(undefined)
+    for (const follower of each(this.#byNamespace.get(namespace))) follower.mark(undefined)
   }
 
   #concernOf(follower: Follower, namespace: string, root: Root): Concern {
@@ -174,14 +180,12 @@ function idOf(namespace: string, key: string): string {
   return `${namespace}\0${key}`
 }
 
-function put(index: Map<string, Set<Follower>>, id: string, follower: Follower): void {
-  const set = index.get(id)
-  if (set) set.add(follower)
-  else index.set(id, new Set([follower]))
+function put(index: Map<string, Few<Follower>>, id: string, follower: Follower): void {
+  index.set(id, withOne(index.get(id), follower))
 }
 
-function drop(index: Map<string, Set<Follower>>, id: string, follower: Follower): void {
-  const set = index.get(id)
-  if (!set?.delete(follower)) return
-  if (set.size === 0) index.delete(id)
+function drop(index: Map<string, Few<Follower>>, id: string, follower: Follower): void {
+  const rest = without(index.get(id), follower)
+  if (rest === undefined || (rest instanceof Set && rest.size === 0)) index.delete(id)
+  else index.set(id, rest)
 }

@@ -20,8 +20,6 @@ import type { Concern, Follower, Followers } from './followers.js'
 /** The largest number of roots that are read from the root log at once. */
 const rootsPerStep = 64
 
-const nothing: Disposable = { [Symbol.dispose]: () => {} }
-
 /** The part of the store that watches need. `KeyStore` implements it. */
 export interface WatchedStore {
   readonly reader: Reader
@@ -52,92 +50,149 @@ export type Sight =
   /** The namespace does not exist, or has ended: ENONS, or ECLOSED if the store closes. */
   | { readonly gone: TailraceError }
 
-/** Gives the sights of a key; the first one is at the newest root. It ends by throwing only:
- *  ECANCELED (the signal), or the error of a lookup. Then the follower is removed. REQUIRES: the
- *  caller has added the follower to `followers`. */
-export async function* sights(
-  store: WatchedStore,
-  followers: Followers,
-  follower: Follower,
-  key: Key,
-  signal: Signal,
-): AsyncGenerator<Sight, void, undefined> {
-  const { namespace } = follower
-  const look = async (
+/** The sights of one key; the first one is at the newest root. Mutable; dispose of them in the end. */
+export class Sights implements Disposable {
+  readonly follower: Follower
+  readonly #store: WatchedStore
+  readonly #followers: Followers
+  readonly #key: Key
+  /** Keeps the last sight from collections. */
+  #held: Disposable | undefined
+  #live: LiveNamespace | undefined
+  /** True if the consumer knows that the namespace does not exist. */
+  #told = false
+  /** The seq of the first root that was not looked at. */
+  #next = 0
+  /** True while there may be roots from `#next` on that name the key. */
+  #isBehind = false
+  /** The count of the follower's marks at the last look at them; -1 before the first. */
+  #seen = -1
+
+  /** REQUIRES: the caller has added the follower to `followers`. */
+  constructor(store: WatchedStore, followers: Followers, follower: Follower, key: Key) {
+    this.#store = store
+    this.#followers = followers
+    this.follower = follower
+    this.#key = key
+  }
+
+  /** True if the follower was marked since `next` last resolved to nothing. */
+  get isMarked(): boolean {
+    return this.follower.moved.count !== this.#seen
+  }
+
+  /** Resolves to the next sight; undefined once there is none before the follower is marked again.
+   *  REQUIRES: no other `next` is under way. Throws the error of a lookup. */
+  async next(): Promise<Sight | undefined> {
+    const { follower } = this
+    for (;;) {
+      if (!this.#isBehind) follower.rest(this.#seen)
+      const sight = await (this.#isBehind ? this.#nextRoot() : this.#afterMarks())
+      if (sight) return sight
+      // All roots from before the end of the namespace were given above.
+      if (this.#live?.ended && !this.isMarked) {
+        const { ended } = this.#live
+        this.#live = undefined
+        this.#told = true
+        return { gone: ended }
+      }
+      // A follower that waits keeps nothing alive but itself: there may be very many.
+      this.#letGo()
+      follower.rest(this.#seen)
+      if (!this.isMarked) return undefined
+    }
+  }
+
+  /** Yields sight after sight, until the signal aborts: ECANCELED. Throws what `next` throws. */
+  async *until(signal: Signal): AsyncGenerator<Sight, void, undefined> {
+    try {
+      for (;;) {
+        const sight = await this.next()
+        if (sight) yield sight
+        else await this.follower.moved.wait(this.#seen, signal)
+      }
+    } finally {
+      this[Symbol.dispose]()
+    }
+  }
+
+  [Symbol.dispose](): void {
+    this.#letGo()
+    this.#followers.remove(this.follower)
+    this.follower.rest(Number.POSITIVE_INFINITY)
+  }
+
+  /** Looks at the marks of the follower, and gives the sight that they ask for. */
+  async #afterMarks(): Promise<Sight | undefined> {
+    const { follower } = this
+    const { namespace } = follower
+    this.#seen = follower.moved.count
+    const marked = follower.take()
+    if (!this.#live) {
+      const live = this.#store.peekNamespace(namespace)
+      if (live && !live.ended) {
+        // No await may come between this line and `look`: a root that moved there would be lost.
+        const { root } = live
+        this.#live = live
+        this.#next = root.seq + 1
+        this.#told = false
+        return this.#look(live, root)
+      }
+      if (this.#told) return undefined
+      this.#told = true
+      return { gone: new TailraceError('ENONS', `there is no namespace ${namespace}`) }
+    }
+    if (marked.seq !== undefined) {
+      this.#next = Math.max(this.#next, marked.seq)
+      this.#isBehind = true
+      return this.#nextRoot()
+    }
+    if (!marked.elsewhere || this.#live.ended) return undefined
+    return this.#look(this.#live, this.#live.root, { concern: marked.elsewhere })
+  }
+
+  /** Gives the sight of the next root that names the key. The rest is read anew by the next call: it
+   *  may be no longer retained once the consumer comes back. */
+  async #nextRoot(): Promise<Sight | undefined> {
+    const { follower } = this
+    const live = this.#live
+    while (live && this.#next <= live.root.seq) {
+      const { roots, gap: older } = await live.roots.since(this.#next, rootsPerStep)
+      // The floor may have moved during the read. No await may come between this line and `look`.
+      const [first] = roots
+      const gap = older || (first !== undefined && first.seq < (live.retention.known ?? 0))
+      const concerned = gap ? [live.root] : roots
+      if (concerned.length === 0) break
+      for (const root of concerned) {
+        this.#next = root.seq + 1
+        const concern = gap ? 'key' : follower.concernedBy(follower.namespace, root)
+        if (concern) return this.#look(live, root, { skipped: gap, concern })
+      }
+    }
+    this.#isBehind = false
+    return undefined
+  }
+
+  async #look(
     live: LiveNamespace,
     root: Root,
     about: { readonly skipped?: boolean; readonly concern?: Concern } = {},
-  ): Promise<SeenRoot> => {
-    followers.look(follower)
-    held[Symbol.dispose]()
-    const snapshot = await store.snapshot(live, root)
-    held = snapshot
-    const found = await lookUp(store, followers, follower, { snapshot, key })
+  ): Promise<SeenRoot> {
+    this.#followers.look(this.follower)
+    this.#letGo()
+    const snapshot = await this.#store.snapshot(live, root)
+    this.#held = snapshot
+    const found = await lookUp(this.#store, this.#followers, this.follower, {
+      snapshot,
+      key: this.#key,
+    })
     const { skipped = false, concern = 'key' } = about
-    return { live, root, found, skipped, leaseOnly: concern === 'lease', held }
+    return { live, root, found, skipped, leaseOnly: concern === 'lease', held: snapshot }
   }
-  let held: Disposable = nothing
-  let live: LiveNamespace | undefined
-  /** True if the consumer knows that the namespace does not exist. */
-  let told = false
-  let next = 0
-  try {
-    for (;;) {
-      const seen = follower.moved.count
-      const marked = follower.take()
-      if (!live) {
-        live = store.peekNamespace(namespace)
-        if (live?.ended) live = undefined
-        if (live) {
-          // No await may come between this line and `look`: a root that moved there would be lost.
-          const { root } = live
-          next = root.seq + 1
-          told = false
-          yield await look(live, root)
-        } else if (!told) {
-          told = true
-          yield { gone: new TailraceError('ENONS', `there is no namespace ${namespace}`) }
-        }
-      } else if (marked.seq !== undefined) {
-        next = Math.max(next, marked.seq)
-        while (next <= live.root.seq) {
-          const { roots, gap: older } = await live.roots.since(next, rootsPerStep)
-          // The floor may have moved during the read. No await may come between this line and
-          // `look`.
-          const [first] = roots
-          const gap = older || (first !== undefined && first.seq < (live.retention.known ?? 0))
-          const concerned = gap ? [live.root] : roots
-          if (concerned.length === 0) break
-          for (const root of concerned) {
-            next = root.seq + 1
-            const concern = gap ? 'key' : follower.concernedBy(namespace, root)
-            if (!concern) continue
-            yield await look(live, root, { skipped: gap, concern })
-            // Read the rest anew: it may be no longer retained once the consumer comes back.
-            break
-          }
-        }
-      } else if (marked.elsewhere && !live.ended) {
-        yield await look(live, live.root, { concern: marked.elsewhere })
-      }
-      // All roots from before the end of the namespace were delivered above.
-      if (live?.ended && follower.moved.count === seen) {
-        const { ended } = live
-        live = undefined
-        told = true
-        yield { gone: ended }
-        continue
-      }
-      // A follower that waits keeps nothing alive but itself: there may be very many.
-      held[Symbol.dispose]()
-      held = nothing
-      follower.rest(seen)
-      await follower.moved.wait(seen, signal)
-    }
-  } finally {
-    held[Symbol.dispose]()
-    followers.remove(follower)
-    follower.rest(Number.POSITIVE_INFINITY)
+
+  #letGo(): void {
+    this.#held?.[Symbol.dispose]()
+    this.#held = undefined
   }
 }
 

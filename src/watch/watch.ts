@@ -21,7 +21,7 @@ import { AppendWatch, type AppendWatchPorts } from './append-watch.js'
 import { type Follower, Followers } from './followers.js'
 import type { WatchReader } from './reader.js'
 import { RecentEvents } from './recent-events.js'
-import { sights, type WatchedStore } from './sights.js'
+import { Sights, type WatchedStore } from './sights.js'
 import { ValueLoads } from './value-loads.js'
 import { watchValue } from './value-watch.js'
 
@@ -29,7 +29,6 @@ import { watchValue } from './value-watch.js'
 type Shared = {
   readonly appendKey: AppendKey
   readonly follower: Follower
-  readonly end: LightSignal
   watchers: number
 }
 
@@ -37,7 +36,11 @@ type Shared = {
 type Place = { readonly namespace: string; readonly key: Key }
 
 /** The events of a reader; disposed of at its end. */
-type Source = Pick<WatchReader, 'take' | 'next' | 'release'> & Disposable
+type Source = Pick<WatchReader, 'take' | 'next' | 'release'> &
+  Disposable & {
+    /** See `AppendWatch.rest`. */
+    readonly rest: (wake: () => void) => (() => void) | undefined
+  }
 
 /** The watches of one store. Mutable; close it before the store. */
 export class WatchService implements StoreListener, Pick<Kvs, 'watch'> {
@@ -115,15 +118,17 @@ export class WatchService implements StoreListener, Pick<Kvs, 'watch'> {
     own: LightSignal,
   ): Source {
     const follower = this.#followers.add(at.namespace, { leases: options.lease })
-    const seen = sights(this.#store, this.#followers, follower, at.key, own)
+    const sights = new Sights(this.#store, this.#followers, follower, at.key)
     const ports = { loads: this.#loads, signal: own }
-    const events = watchValue(this.#store, seen, { key: at.key, ...options }, ports)
+    const given = { key: at.key, ...options }
+    const events = watchValue(this.#store, sights.until(own), given, ports)
     return {
       take: () => undefined,
       next: async () => {
         const next = await events.next()
         return next.done ? undefined : next.value
       },
+      rest: () => undefined,
       release: () => {},
       // It ends by itself if it waits: its signal was aborted before.
       [Symbol.dispose]: () => void events.return(),
@@ -157,28 +162,24 @@ export class WatchService implements StoreListener, Pick<Kvs, 'watch'> {
       known.watchers++
       return known
     }
-    const end = new LightSignal()
     const { monotonic, timer } = this.#environment
     const { holds } = this.#store.spaces.past
     const hold = (treeobj: Treeobj) => holds.holdTreeobj(treeobj)
     const appendKey = new AppendKey(at.key, this.#store.nodes, monotonic, { hold, timer })
     const follower = this.#followers.add(at.namespace, { leases: false })
-    const shared: Shared = { appendKey, follower, end, watchers: 1 }
+    const shared: Shared = { appendKey, follower, watchers: 1 }
     this.#shared.set(id, shared)
-    const seen = sights(this.#store, this.#followers, follower, at.key, end)
     // It ends with an error that its watchers get, or when the last of them has gone. A later
     // watcher of the key begins anew.
-    void appendKey.follow(seen).finally(() => {
-      appendKey.release()
-      this.#forget(id, shared)
-    })
+    const sights = new Sights(this.#store, this.#followers, follower, at.key)
+    appendKey.follow(sights, () => this.#forget(id, shared))
     return shared
   }
 
   #release(id: string, shared: Shared): void {
     if (--shared.watchers > 0) return
     this.#forget(id, shared)
-    shared.end.abort()
+    shared.appendKey.stop()
   }
 
   #forget(id: string, shared: Shared): void {
@@ -204,6 +205,8 @@ class Reader implements WatchReader {
   #asked = false
   /** True once the caller was told that the watch has ended. */
   #told = false
+  /** The caller's function, while the watch rests, and what takes the rest back. */
+  #resting: { readonly wake: () => void; readonly end: () => void } | undefined
 
   constructor(watching: Set<Reader>, open: Open) {
     this.#watching = watching
@@ -237,13 +240,29 @@ class Reader implements WatchReader {
     }
   }
 
+  rest(wake: () => void): boolean {
+    if (this.#resting) return true
+    if (this.#own.aborted) return false
+    const end = this.#source?.rest(this.#wake)
+    if (end) this.#resting = { wake, end }
+    return end !== undefined
+  }
+
   release(event: WatchEvent): void {
     this.#source?.release(event)
   }
 
   end(reason?: TailraceError): void {
     this.#own.abort(reason)
+    this.#resting?.end()
     if (!this.#asked) this.#leave()
+    this.#wake()
+  }
+
+  readonly #wake = () => {
+    const resting = this.#resting
+    this.#resting = undefined
+    resting?.wake()
   }
 
   #begin(): Source | Promise<Source> | undefined {
@@ -277,6 +296,10 @@ class SharedAppends implements Source {
 
   next(): Promise<WatchEvent | undefined> {
     return this.#watch.next()
+  }
+
+  rest(wake: () => void): (() => void) | undefined {
+    return this.#watch.rest(wake)
   }
 
   release(event: WatchEvent): void {

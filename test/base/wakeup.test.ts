@@ -81,3 +81,21 @@ test('a wait leaves no listener on its signal, however it ends', async () => {
   await expect(ended).rejects.toThrow()
   expect(getEventListeners(signal, 'abort').length).toBe(0)
 })
+
+test('onWake() calls at the next wake only, unless it was taken back', () => {
+  const wakeup = new Wakeup()
+  const order: string[] = []
+  wakeup.onWake(() => order.push('one'))
+  const back = wakeup.onWake(() => order.push('two'))
+  wakeup.onWake(() => {
+    order.push('three')
+    wakeup.onWake(() => order.push('again'))
+  })
+  back()
+  wakeup.wake()
+  expect(order).toEqual(['one', 'three'])
+  back()
+  wakeup.wake()
+  wakeup.wake()
+  expect(order).toEqual(['one', 'three', 'again'])
+})

@@ -82,3 +82,66 @@ it('a reader that ends before its first next() leaves nothing', async () => {
     expect(store.watchers).toBe(0)
   }
 })
+
+/** A reader of a log that is at rest: all that is there was given. */
+async function atRest() {
+  const store = await open()
+  await store.append('log', 'a')
+  const reader = store.watchReader('log', { mode: 'append' })
+  expect(reader.rest(() => {})).toBe(false) // nothing was asked for yet
+  await reader.next()
+  await reader.next()
+  const wakes: string[] = []
+  const rest = () => reader.rest(() => wakes.push('wake'))
+  expect(rest()).toBe(true)
+  return { store, reader, wakes, rest }
+}
+
+it('a reader at rest is woken once by an append, and then has the event', async () => {
+  const { store, reader, wakes, rest } = await atRest()
+  expect(rest()).toBe(true)
+  await store.append('log', 'b')
+  await store.append('log', 'c')
+  await expect.poll(() => wakes.length).toBe(1)
+  expect(rest()).toBe(false)
+  expect(reader.take()).toMatchObject({ index: 1 })
+  expect(reader.take()).toMatchObject({ index: 2 })
+  expect(reader.take()).toBeUndefined()
+  expect(rest()).toBe(true)
+  await store.append('log', 'd', { seal: true })
+  await expect.poll(() => wakes.length).toBe(2)
+  expect(reader.take()).toMatchObject({ index: 3 })
+  expect(rest()).toBe(false)
+  expect(await reader.next()).toMatchObject({ type: 'end' })
+  expect(await reader.next()).toBeUndefined()
+  expect(store.watchers).toBe(0)
+  await store.close()
+})
+
+it.each([
+  ['EOVERWRITTEN', 'put'],
+  ['ENOENT', 'unlink'],
+  ['ECLOSED', 'close'],
+  ['ECANCELED', 'end'],
+] as const)('a reader at rest is woken, and then told %s', async (code, what) => {
+  const { store, reader, wakes, rest } = await atRest()
+  if (what === 'put') await store.put('log', 'x')
+  else if (what === 'unlink') await store.commit({ ops: [{ op: 'unlink', key: 'log' }] })
+  else if (what === 'close') await store.close()
+  else reader.end()
+  await expect.poll(() => wakes.length).toBe(1)
+  expect(reader.take()).toBeUndefined()
+  expect(rest()).toBe(false)
+  await expect(reader.next()).rejects.toMatchObject({ code })
+  expect(store.watchers).toBe(0)
+  await store.close()
+})
+
+it('a reader of values does not rest', async () => {
+  await using store = await open()
+  await store.put('key', 'a')
+  const reader = store.watchReader('key', { mode: 'value' })
+  await reader.next()
+  expect(reader.rest(() => {})).toBe(false)
+  reader.end()
+})
