@@ -14,11 +14,16 @@ import { errorBodyOf, statusOf } from '../wire/status.js'
  *  wait for ever to write the rest of its body. */
 export type Rest = {
   readonly answer: 'first' | 'last'
-  /** The largest rest that is dropped, in bytes. */
+  /** The largest rest that is dropped, in bytes of the connection, to which each piece of the body adds
+   *  `pieceCost`. */
   readonly size: number
   /** The longest time for that, in ms. */
   readonly ms: number
 }
+
+/** The cost of a piece of a body besides its bytes, in bytes: a chunk of one byte takes the server as long
+ *  as some hundred bytes do. */
+const pieceCost = 1024
 
 /** The bounds for a client that was admitted. Its connection stays usable if the body ends within
  *  them. */
@@ -120,7 +125,10 @@ function declaredSize(request: IncomingMessage): number {
 /** Reads and drops the rest of a body. Calls `end` once: with true after the whole body, with false
  *  if a bound was reached or the client has gone. */
 function dropRest(request: IncomingMessage, rest: Rest, end: (dropped: boolean) => void): void {
-  let left = rest.size
+  const { socket } = request
+  const start = socket.bytesRead
+  let body = 0
+  let pieces = 0
   const timer = setTimeout(() => finish(false), rest.ms)
   const finish = (dropped: boolean) => {
     clearTimeout(timer)
@@ -128,9 +136,13 @@ function dropRest(request: IncomingMessage, rest: Rest, end: (dropped: boolean) 
     request.on('error', () => {})
     end(dropped)
   }
-  const drop = (chunk: Uint8Array) => {
-    left -= chunk.length
-    if (left < 0) finish(false)
+  const drop = (piece: Uint8Array) => {
+    body += piece.length
+    pieces++
+    // A chunk may have a long extension, which is no part of the body. The first pieces may have been
+    // read with the head.
+    const read = Math.max(body, socket.bytesRead - start)
+    if (read + pieces * pieceCost > rest.size) finish(false)
   }
   const ended = () => finish(true)
   const closed = () => finish(false)
