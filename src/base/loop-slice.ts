@@ -2,7 +2,7 @@
  *  memory runs in the same turn, so a long walk would stop everything else. See rfc/12, rules 33
  *  and 34. Runs in browsers.
  *  Invariant: all work that checks `over` before each step uses at most `sliceMs` of a turn
- *  together, and urgent work `urgentMs` besides, and one step more of each. */
+ *  together, and urgent work `urgentMs` or `urgentShare` besides, and one step more of each. */
 
 import { TurnQueue } from './turn-queue.js'
 
@@ -12,6 +12,9 @@ const sliceMs = 2
 /** The time of one turn that all slices of urgent work use together, in ms. A commit of 4,096 puts
  *  has some 40 ms of work, for which all writes of its namespace wait. */
 const urgentMs = 4
+/** The share of the time of all else that urgent work has where the loop is busy, and the most of it in
+ *  one turn, in ms. */
+const urgentShare = { of: 0.5, msMax: 16 }
 
 /** The number of steps that every piece of work has at once, however busy the turn is: short work, as
  *  the lookup of one key, does not wait behind long work. What begins work has bounds of its own. */
@@ -19,7 +22,7 @@ export const freeSteps = 16
 
 /** The queues for all slices of this process, since it has one event loop. */
 const loop = /* @__PURE__ */ new TurnQueue({ ms: sliceMs })
-const urgentLoop = /* @__PURE__ */ new TurnQueue({ ms: urgentMs })
+const urgentLoop = /* @__PURE__ */ new TurnQueue({ ms: urgentMs, share: urgentShare })
 
 type LoopSliceOptions = {
   /** True if this work has time of its own, because others wait for its end. */

@@ -11,6 +11,10 @@ import { type Deferred, deferred } from './deferred.js'
 type TurnBudget = {
   /** Time that all users together have in one turn, in ms. */
   readonly ms: number
+  /** The share of the time that all else took since the last turn of this queue, which its users have
+   *  besides where that is more than `ms`, and the most of it, in ms. Where the loop is busy, they then
+   *  go on as fast as the rest of it. Default: none. */
+  readonly share?: { readonly of: number; readonly msMax: number }
   /** Cost that all users together may spend in one turn, in the unit of
    *  `spend`. Default: no bound. */
   readonly cost?: number
@@ -23,6 +27,7 @@ export const oldestEach = 16
 /** The queue. Mutable; shared by its users, all of one event loop. */
 export class TurnQueue {
   readonly #ms: number
+  readonly #share: TurnBudget['share']
   readonly #cost: number
   readonly #waiting = new Heap()
   #order = 0
@@ -38,9 +43,12 @@ export class TurnQueue {
   #left = 0
   /** True if a later turn is scheduled to resume users. */
   #scheduled = false
+  /** The time at which users began to wait for the next turn; undefined if none does. */
+  #waitingSince: number | undefined
 
-  constructor({ ms, cost = Number.POSITIVE_INFINITY }: TurnBudget) {
+  constructor({ ms, share, cost = Number.POSITIVE_INFINITY }: TurnBudget) {
     this.#ms = ms
+    this.#share = share
     this.#cost = cost
   }
 
@@ -116,6 +124,7 @@ export class TurnQueue {
   #schedule(): void {
     if (this.#scheduled) return
     this.#scheduled = true
+    this.#waitingSince = now()
     soon(() => this.#next())
   }
 
@@ -127,8 +136,17 @@ export class TurnQueue {
   #renew(): void {
     this.#open = true
     this.#turn++
-    this.#end = now() + this.#ms
+    const start = now()
+    this.#end = start + this.#budgetAt(start)
+    this.#waitingSince = undefined
     this.#left = this.#cost
+  }
+
+  /** Returns the time that a turn has which begins now. */
+  #budgetAt(start: number): number {
+    if (!this.#share || this.#waitingSince === undefined) return this.#ms
+    const { of, msMax } = this.#share
+    return Math.max(this.#ms, Math.min(msMax, of * (start - this.#waitingSince)))
   }
 
   /** Resumes one user, and the next one when the microtasks of this one are
@@ -145,6 +163,7 @@ export class TurnQueue {
       this.#resume()
       return
     }
+    if (this.size > 0) this.#waitingSince = now()
     // The budget ends with the turn, even if nobody waits.
     soon(() => {
       this.#open = false

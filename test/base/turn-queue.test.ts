@@ -174,4 +174,23 @@ describe('TurnQueue', () => {
     await nextTurn()
     expect(byTime.spent).toBe(false)
   })
+
+  it('gives its users a share of the time that all else took, within a bound', async () => {
+    const shortest = async (share?: { readonly of: number; readonly msMax: number }) => {
+      let least = Number.POSITIVE_INFINITY
+      for (let tries = 0; tries < 5; tries++) {
+        const queue = new TurnQueue({ ms: 1, ...(share && { share }) })
+        const turn = queue.waitAt(0)
+        work(40)
+        await turn
+        const start = performance.now()
+        while (!queue.spent);
+        least = Math.min(least, performance.now() - start)
+      }
+      return least
+    }
+    expect(await shortest()).toBeLessThan(15)
+    expect(await shortest({ of: 0.5, msMax: 1_000 })).toBeGreaterThan(15)
+    expect(await shortest({ of: 0.5, msMax: 5 })).toBeLessThan(15)
+  })
 })
