@@ -176,21 +176,23 @@ describe('TurnQueue', () => {
   })
 
   it('gives its users a share of the time that all else took, within a bound', async () => {
+    // From the end of the other work to the end of the turn. A slow machine makes it longer, never
+    // shorter, so that one short turn of many shows the bound.
     const shortest = async (share?: { readonly of: number; readonly msMax: number }) => {
       let least = Number.POSITIVE_INFINITY
-      for (let tries = 0; tries < 5; tries++) {
+      for (let tries = 0; tries < 20 && least >= 15; tries++) {
         const queue = new TurnQueue({ ms: 1, ...(share && { share }) })
         const turn = queue.waitAt(0)
         work(40)
+        const worked = performance.now()
         await turn
-        const start = performance.now()
         while (!queue.spent);
-        least = Math.min(least, performance.now() - start)
+        least = Math.min(least, performance.now() - worked)
       }
       return least
     }
     expect(await shortest()).toBeLessThan(15)
-    expect(await shortest({ of: 0.5, msMax: 1_000 })).toBeGreaterThan(15)
+    expect(await shortest({ of: 0.5, msMax: 1_000 })).toBeGreaterThan(19)
     expect(await shortest({ of: 0.5, msMax: 5 })).toBeLessThan(15)
   })
 })
