@@ -23,13 +23,12 @@ export async function checkEngine(
   // A repair must know all damage, so its check has no limit.
   const bound = options.repair ? {} : { findingsMax }
   const check = new Check(engine, content, environment, { ...options, ...bound })
-  for (const { message, refs } of await engine.checkFiles({ repair: options.repair })) {
-    const refused = new Set(refs)
-    const { signal } = options
-    const keys = await keysOf(
-      refused,
-      () => new Check(engine, content, environment, { findingsMax, refused, signal }),
-    )
+  const damages = await engine.checkFiles({ repair: options.repair })
+  const refused = new Set(damages.flatMap(({ refs }) => refs))
+  const needed = new Check(engine, content, environment, { refused, signal: options.signal })
+  if (refused.size > 0) await needed.run()
+  for (const { message, refs } of damages) {
+    const keys = keysOf(new Set(refs), needed.findings)
     check.tell({ where: 'store', code: 'ECORRUPT', message: message + keys })
   }
   await check.run()
@@ -58,13 +57,12 @@ export function unopened(error: TailraceError, options: CheckOptions): CheckRepo
 /** The number of keys that a finding of a file names. */
 const keysShown = 10
 
-/** Returns, for a message, the keys that need some of the refs. */
-async function keysOf(refs: ReadonlySet<Blobref>, begin: () => Check): Promise<string> {
+/** Returns, for a message, the keys that need some of the refs. `findings` are those of a check to which
+ *  these refs were refused. */
+function keysOf(refs: ReadonlySet<Blobref>, findings: readonly Finding[]): string {
   if (refs.size === 0) return ''
-  const check = begin()
-  await check.run()
   const keys = new Set(
-    check.findings.flatMap(({ namespace, where, key, ref }) =>
+    findings.flatMap(({ namespace, where, key, ref }) =>
       key !== undefined && ref !== undefined && refs.has(ref)
         ? [where === 'meta' ? `${namespace} meta` : `${namespace} ${key}`]
         : [],
