@@ -7,6 +7,7 @@ import { join } from 'node:path'
 import type { Blob } from '../../src/blob/blob.js'
 import { hashBlob } from '../../src/blob/hash.js'
 import type { Engine, Head, Outcome, Part, Root } from '../../src/engine/engine.js'
+import { openTables } from '../../src/engine/lmdb.js'
 
 /** Tries of one commit: more than `faultsInRowMax`. */
 const triesMax = 8
@@ -119,4 +120,15 @@ export async function codeOf(promise: Promise<unknown>): Promise<string> {
   } catch (error) {
     return error instanceof Error && 'code' in error ? String(error.code) : String(error)
   }
+}
+
+/** Opens the tables of a new store. `close` also removes them. */
+export async function openTestTables() {
+  const directory = await temporaryDirectory()
+  const tables = await openTables(directory.path)
+  const close = async () => {
+    await tables.close()
+    await directory[Symbol.asyncDispose]()
+  }
+  return { tables, close }
 }

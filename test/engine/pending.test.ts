@@ -2,21 +2,17 @@
  *  point of a flush. See rfc/4, rules 16 and 17. */
 
 import fc from 'fast-check'
-import { afterAll, beforeAll, expect, test } from 'vitest'
-import { type OpenTables, openTables } from '../../src/engine/lmdb.js'
+import { beforeAll, expect, test } from 'vitest'
+import type { OpenTables } from '../../src/engine/lmdb.js'
 import { PendingTable } from '../../src/engine/pending.js'
 import { type Range, Writes } from '../../src/engine/tables.js'
-import { temporaryDirectory } from './fixture.js'
+import { openTestTables } from './fixture.js'
 
-let directory: Awaited<ReturnType<typeof temporaryDirectory>>
 let tables: OpenTables
 beforeAll(async () => {
-  directory = await temporaryDirectory()
-  tables = await openTables(directory.path)
-})
-afterAll(async () => {
-  await tables.close()
-  await directory[Symbol.asyncDispose]()
+  const opened = await openTestTables()
+  tables = opened.tables
+  return opened.close
 })
 
 /** Keys that are often the same, or a prefix of one another, with bytes of every kind. */

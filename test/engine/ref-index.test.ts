@@ -2,26 +2,22 @@
  *  written and what is read again. See rfc/4, rules 17 and 18. */
 
 import fc from 'fast-check'
-import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest'
+import { beforeAll, beforeEach, expect, test } from 'vitest'
 import { encode } from '../../src/blob/codec.js'
 import type { Flushed } from '../../src/engine/flush.js'
-import { type OpenTables, openTables } from '../../src/engine/lmdb.js'
+import type { OpenTables } from '../../src/engine/lmdb.js'
 import { uint64 } from '../../src/engine/record.js'
 import { RefIndex } from '../../src/engine/ref-index.js'
 import { SegmentTable } from '../../src/engine/segment-table.js'
 import { Writes } from '../../src/engine/tables.js'
 import type { Place } from '../../src/journal/place.js'
-import { blobOf, temporaryDirectory } from './fixture.js'
+import { blobOf, openTestTables } from './fixture.js'
 
-let directory: Awaited<ReturnType<typeof temporaryDirectory>>
 let tables: OpenTables
 beforeAll(async () => {
-  directory = await temporaryDirectory()
-  tables = await openTables(directory.path)
-})
-afterAll(async () => {
-  await tables.close()
-  await directory[Symbol.asyncDispose]()
+  const opened = await openTestTables()
+  tables = opened.tables
+  return opened.close
 })
 beforeEach(() => empty())
 
