@@ -15,8 +15,8 @@ import type { OnMigration } from './migrate.js'
 import { dataFile, hasStore } from './openable.js'
 
 /** Opens the store of a data directory. Where there is none it makes both, with mode 0700, unless
- *  `existing`. With `incomplete` also one that lacks segments. Throws ENOENT (`existing`, and there is none), ECORRUPT (damaged, cut, or lost),
- *  EBUSY, EPERM (the directory is somebody else's, or others may write in it), EMISCONFIGURED (a
+ *  `existing`. With `incomplete` it also opens one that lacks segments. Throws ENOENT (`existing`, and
+ *  there is none), ECORRUPT (damaged, cut, or lost), EBUSY, EPERM (the directory is somebody else's, or others may write in it), EMISCONFIGURED (a
  *  newer format, another store's directory, no native build), ENOSPC, EIO. */
 export async function openDirectory(
   directory: string,

@@ -96,9 +96,9 @@ export type SweepStep = {
   /** The position up to which earlier steps have looked; 0 at first. Opaque, but it
    *  survives a reopening. */
   readonly after: number
-  /** Returns true if the blob, of `size` bytes, is in use. Called once for each blob of the step. REQUIRES:
-   *  a blob that it once called dead becomes live only by a put, a commit or a question of the
-   *  engine. */
+  /** Returns true if the blob, of `size` bytes, is in use. Called once for each blob of the step.
+   *  REQUIRES: a blob that it once called dead becomes live only by a put, a commit or a question of
+   *  the engine. */
   readonly live: (ref: Blobref, size: number) => boolean
   /** The time (monotonic, ms) since which puts are spared. */
   readonly sparedSince: number
@@ -131,9 +131,9 @@ export interface Collection extends Disposable {
    *  share their writes. It may spare more. Throws EBUSY (a step is under way), ECORRUPT, ENOSPC,
    *  EIO, ECLOSED (the engine or the collection); then a part of them may be deleted. */
   step(step: SweepStep): Promise<Swept>
-  /** Gives what steps have freed back to the disk, and makes durable what they wrote over. Without it, a
-   *  crash may bring dead bytes back to the files, never to readers. REQUIRES: no step is under way.
-   *  Throws EIO, ECLOSED. */
+  /** Gives what steps have freed back to the disk, and makes durable what they wrote over. Without
+   *  it, a crash may bring dead bytes back to the files, never to readers. REQUIRES: no step is under
+   *  way. Throws EIO, ECLOSED. */
   settle(): Promise<void>
   /** Resolves once work beside the steps, such as a mark, may take time of the event loop: in a later
    *  turn of it, and while commits come, once the next one is on its way to the disk. Resolves to the

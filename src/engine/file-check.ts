@@ -3,8 +3,7 @@
  *  rfc/15, rule 20.
  *  Invariant: without `repair` nothing changes. With it no blob is dropped that a file still has. */
 
-import { LoopSlice } from '../base/loop-slice.js'
-import { type Blobref, blobrefAt } from '../blob/blobref.js'
+import type { Blobref } from '../blob/blobref.js'
 import { hashBlob, hashNode } from '../blob/hash.js'
 import { type Journal, segmentFile } from '../journal/journal.js'
 import type { Place } from '../journal/place.js'
@@ -12,14 +11,11 @@ import type { SegmentDamage } from '../journal/scan.js'
 import type { BlobTable } from './blob-table.js'
 import { type FileDamage, sweepRefsMax, sweepStepSize } from './engine.js'
 import type { Flush } from './flush.js'
-import { parsePlace } from './record.js'
+import { placesIn } from './ref-index.js'
 import type { SegmentTable } from './segment-table.js'
 import { isAt, type SweptBlob } from './sweep.js'
 import type { Table } from './tables.js'
 import { type Job, stored, type WriteGroup, type Writer } from './writer.js'
-
-/** The number of rows that are read at a time. */
-const pageRows = 1_024
 
 type CheckPorts = {
   /** The directory of the journal. */
@@ -81,24 +77,16 @@ async function blobsIn(
   segments: ReadonlySet<number>,
 ): Promise<Map<number, SweptBlob[]>> {
   const found = new Map<number, SweptBlob[]>()
-  const slice = new LoopSlice({ urgent: true })
-  for (let start: Buffer | undefined; ; ) {
-    const keys = [...index.keys({ limit: pageRows, ...(start ? { start } : {}) })].map((key) =>
-      Buffer.from(key),
-    )
-    const last = keys.at(-1)
-    if (!last) return found
-    for (const key of keys) {
-      const value = index.get(key)
-      const place = value && parsePlace(value)
-      if (!place || !segments.has(place.segment)) continue
-      const list = found.get(place.segment) ?? []
-      list.push({ ref: blobrefAt(key, 0), place })
-      found.set(place.segment, list)
+  for await (const page of placesIn(index)) {
+    for (const blob of page) {
+      const { segment } = blob.place
+      if (!segments.has(segment)) continue
+      const list = found.get(segment) ?? []
+      list.push(blob)
+      found.set(segment, list)
     }
-    start = Buffer.concat([last, Buffer.of(0)])
-    if (slice.over) await slice.turn()
   }
+  return found
 }
 
 /** Drops the blobs of a segment that is missing: as long as the index finds them, their bytes are not

@@ -90,7 +90,7 @@ export class Flush {
    *  chance. Throws ENOSPC, EIO. */
   async all(): Promise<void> {
     if (this.waiting === 0 && this.#watermark.number === this.#options.end().number) return
-    // What is frozen already may be older than what waits now; the next flush has all of it.
+    // A flush that has begun may not have the newest changes; the next one has all of them.
     for (const needed = this.#begun + 1; this.#ended < needed; ) await this.#start()
   }
 

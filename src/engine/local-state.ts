@@ -15,8 +15,8 @@ import { isFull } from './disk.js'
 import { Flush, positionKey } from './flush.js'
 import { Health } from './health.js'
 import { PendingTable } from './pending.js'
-import { indexKey, parsePlace, parsePosition } from './record.js'
-import { RefIndex } from './ref-index.js'
+import { indexKey, parsePosition } from './record.js'
+import { placesIn, RefIndex } from './ref-index.js'
 import { type HistoryBounds, historyBounds, RootTable } from './root-table.js'
 import { SegmentTable } from './segment-table.js'
 import type { Table, Tables } from './tables.js'
@@ -221,28 +221,16 @@ async function assertComplete(directory: string, segments: SegmentTable): Promis
   throw new TailraceError('ECORRUPT', message)
 }
 
-/** The number of rows that are read at a time. */
-const pageRows = 1_024
-
 /** Returns the bytes of the blobs that the index finds in each of some segments. Reads all of it. */
 async function liveIn(index: Table, ids: readonly number[]): Promise<Map<number, number>> {
   const live = new Map(ids.map((id) => [id, 0]))
-  const slice = new LoopSlice({ urgent: true })
-  for (let start: Buffer | undefined; ; ) {
-    const keys = [...index.keys({ limit: pageRows, ...(start ? { start } : {}) })].map((key) =>
-      Buffer.from(key),
-    )
-    const last = keys.at(-1)
-    if (!last) return live
-    for (const key of keys) {
-      const value = index.get(key)
-      const { segment, length } = value ? parsePlace(value) : { segment: 0, length: 0 }
-      const size = live.get(segment)
-      if (size !== undefined) live.set(segment, size + length)
+  for await (const page of placesIn(index)) {
+    for (const { place } of page) {
+      const size = live.get(place.segment)
+      if (size !== undefined) live.set(place.segment, size + place.length)
     }
-    start = Buffer.concat([last, Buffer.of(0)])
-    if (slice.over) await slice.turn()
   }
+  return live
 }
 
 type Pending = {

@@ -4,7 +4,8 @@
  *  Invariant: every record up to the stored watermark is in the table. Entries above it are rebuilt
  *  from the journal when the store is opened, so that a crash loses none. */
 
-import { type Blobref, firstByteOf } from '../blob/blobref.js'
+import { LoopSlice } from '../base/loop-slice.js'
+import { type Blobref, blobrefAt, firstByteOf } from '../blob/blobref.js'
 import type { Place } from '../journal/place.js'
 import { encodePlace, indexKey, parsePlace } from './record.js'
 import type { Table, Writes } from './tables.js'
@@ -75,6 +76,30 @@ export class RefIndex {
   release(): void {
     this.#frozen = undefined
     this.#frozenCount = 0
+  }
+}
+
+/** The number of rows that are read at a time. */
+const pageRows = 1_024
+
+/** Yields all that the table of the index has, a page at a time, in slices of the event loop. Throws
+ *  ECORRUPT, EIO. */
+export async function* placesIn(
+  index: Table,
+): AsyncGenerator<readonly { readonly ref: Blobref; readonly place: Place }[], void, undefined> {
+  const slice = new LoopSlice({ urgent: true })
+  for (let start: Buffer | undefined; ; ) {
+    const keys = [...index.keys({ limit: pageRows, ...(start ? { start } : {}) })].map((key) =>
+      Buffer.from(key),
+    )
+    const last = keys.at(-1)
+    if (!last) return
+    yield keys.flatMap((key) => {
+      const value = index.get(key)
+      return value ? [{ ref: blobrefAt(key, 0), place: parsePlace(value) }] : []
+    })
+    start = Buffer.concat([last, Buffer.of(0)])
+    if (slice.over) await slice.turn()
   }
 }
 

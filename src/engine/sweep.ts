@@ -90,14 +90,14 @@ export function isAt(found: Place | undefined, place: Place): boolean {
 
 /** Joins the places of blobs that lie side by side, in the order of their offsets. REQUIRES: all are in one
  *  segment. */
-export function runsOf(found: readonly SweptBlob[]): Place[] {
-  const runs: { segment: number; offset: number; length: number }[] = []
+export function rangesOf(found: readonly SweptBlob[]): Place[] {
+  const ranges: { segment: number; offset: number; length: number }[] = []
   for (const { place } of [...found].sort((a, b) => a.place.offset - b.place.offset)) {
-    const run = runs.at(-1)
-    if (run && run.offset + run.length === place.offset) run.length += place.length
-    else runs.push({ ...place })
+    const range = ranges.at(-1)
+    if (range && range.offset + range.length === place.offset) range.length += place.length
+    else ranges.push({ ...place })
   }
-  return runs
+  return ranges
 }
 
 /** Returns the bytes of some blobs. */

@@ -1,5 +1,5 @@
 /** The pace of background work beside the writers: a collection works while the disk is busy with
- *  their records, and shares these records with them. See rfc/4, rule 27.
+ *  their records, and shares these records with them. See rfc/4, rule 32.
  *  Invariant: background work waits for writers only as long as they keep coming. It measures the disk
  *  and the event loop of this process, so its clock is the real one. */
 

@@ -229,8 +229,8 @@ function spawnServer(directory: string, log: number | 'ignore'): ChildProcess {
 }
 
 /** Waits for the server whose start was faster than ours, also while it brings the store up to this
- *  version's format. Returns undefined if none listens in time. It polls, since a watch of the directory takes one of the few inotify instances that a
- *  user has. */
+ *  version's format. Returns undefined if none listens in time. It polls, since a watch of the
+ *  directory takes one of the few inotify instances that a user has. */
 async function otherServer(directory: string): Promise<ServerRecord | undefined> {
   using patience = new StartPatience(directory, { ms: otherStartMs, migratingMs: startMs })
   const { signal } = patience
