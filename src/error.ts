@@ -121,3 +121,8 @@ export function hasSystemCode(error: unknown, code: string): boolean {
 export function isFullError(error: unknown): boolean {
   return hasSystemCode(error, 'ENOSPC') || hasSystemCode(error, 'EDQUOT')
 }
+
+/** Returns the message of what was thrown, for the message of another error. */
+export function reasonOf(thrown: unknown): string {
+  return thrown instanceof Error ? thrown.message : String(thrown)
+}

@@ -4,7 +4,7 @@
  *  twice, no string has half a surrogate pair, and no text was nested deeper than `jsonDepthMax`.
  *  The time is linear in the length of the text. */
 
-import { TailraceError } from '../error.js'
+import { reasonOf, TailraceError } from '../error.js'
 
 /** The largest number of arrays and objects inside each other. */
 export const jsonDepthMax = 64
@@ -62,7 +62,7 @@ function parsed(text: string, what: string): unknown {
   try {
     return JSON.parse(text)
   } catch (cause) {
-    const why = cause instanceof Error ? cause.message : String(cause)
+    const why = reasonOf(cause)
     const [, reason = why, at] = /^(.*?)(?: in JSON)?(?: at position (\d+).*)?$/s.exec(why) ?? []
     const where = at === undefined ? '' : ` at ${placeOf(text, Number(at))}`
     throw new TailraceError('EINVAL', `${what} is not JSON: ${reason}${where}`, { cause })

@@ -6,7 +6,7 @@
 import type { JobView } from '../api/job.js'
 import type { Store } from '../api/store.js'
 import type { TerminalSize } from '../base/posix.js'
-import { isCode, TailraceError } from '../error.js'
+import { isCode, reasonOf, TailraceError } from '../error.js'
 import type { OutputPlace } from '../eventlog/output-place.js'
 import { eventsKey, jobsNamespace as namespace, outputKey } from '../job/keys.js'
 import { exitCodeOf } from '../job/state.js'
@@ -225,7 +225,7 @@ async function forwardStdin(
     await store.jobs.stdin(id, input)
   } catch (error) {
     if (isCode(error, 'ECONFLICT') || isCode(error, 'ECLOSED') || isCode(error, 'ECANCELED')) return
-    const why = error instanceof Error ? error.message : String(error)
+    const why = reasonOf(error)
     await stderr.line(`tailrace: the job's stdin was cut: ${why}`)
   }
 }

@@ -5,7 +5,7 @@ import { once } from 'node:events'
 import type { IncomingMessage } from 'node:http'
 import { setTimeout as delay } from 'node:timers/promises'
 import { answeredBySomethingElse } from '../client/answer.js'
-import { TailraceError } from '../error.js'
+import { reasonOf, TailraceError } from '../error.js'
 import { ensureToken, hasStore, type ServerRecord } from '../local/directory.js'
 import { programVersion } from '../local/installation.js'
 import { findServer, isAlive, noStore, urlOf } from '../local/local.js'
@@ -172,7 +172,7 @@ async function requestJson(
     return parseAnswer(answer, await readText(answer), target.url)
   } catch (cause) {
     if (cause instanceof TailraceError) throw cause
-    const said = cause instanceof Error ? cause.message : String(cause)
+    const said = reasonOf(cause)
     throw signal.aborted
       ? new TailraceError('ETIMEDOUT', `${target.url} did not answer within ${timeoutMs} ms`)
       : new TailraceError('ECLOSED', `${target.url} cannot be reached: ${said}`, { cause })

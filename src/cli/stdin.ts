@@ -9,7 +9,7 @@ import { Socket } from 'node:net'
 import { devNull } from 'node:os'
 import { accessModeOf } from '../base/posix.js'
 import { Wakeup } from '../base/wakeup.js'
-import { TailraceError } from '../error.js'
+import { reasonOf, TailraceError } from '../error.js'
 import { type CommandContext, stdin } from './command.js'
 import { counted } from './progress.js'
 
@@ -73,7 +73,7 @@ async function* bytesOf(stream: AsyncIterable<unknown>): AsyncGenerator<Uint8Arr
       yield typeof chunk === 'string' ? Buffer.from(chunk) : (chunk as Buffer)
     }
   } catch (cause) {
-    const why = cause instanceof Error ? cause.message : String(cause)
+    const why = reasonOf(cause)
     throw new TailraceError('EIO', `stdin could not be read: ${why}`, { cause })
   }
 }

@@ -5,7 +5,7 @@
 import { LoopSlice } from '../base/loop-slice.js'
 import type { Blob } from '../blob/blob.js'
 import type { Blobref } from '../blob/blobref.js'
-import { TailraceError } from '../error.js'
+import { reasonOf, TailraceError } from '../error.js'
 import type { Journal } from '../journal/journal.js'
 import type { Place, PlacedRecord } from '../journal/place.js'
 import type { RefIndex } from './ref-index.js'
@@ -72,7 +72,7 @@ export class BlobTable {
     try {
       return await this.#journal.read(places)
     } catch (error) {
-      const reason = error instanceof Error ? error.message : String(error)
+      const reason = reasonOf(error)
       throw new TailraceError('EIO', `the store could not be read (${reason})`, { cause: error })
     }
   }

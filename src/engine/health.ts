@@ -4,7 +4,7 @@
  *  until the store is opened again: what is on the disk is unknown then, and a later sync that
  *  succeeds would prove nothing. */
 
-import { TailraceError } from '../error.js'
+import { reasonOf, TailraceError } from '../error.js'
 
 /** The health of one store. */
 export class Health {
@@ -28,7 +28,7 @@ export class Health {
 
   /** Takes no further writes from now on, and returns the EIO that says so. */
   break(cause: unknown): TailraceError {
-    const reason = cause instanceof Error ? cause.message : String(cause)
+    const reason = reasonOf(cause)
     const message = `a write to ${this.#directory} failed (${reason}): the store is read-only until it is opened again; check the disk first`
     this.#broken ??= new TailraceError('EIO', message, { cause })
     return this.#broken

@@ -4,7 +4,7 @@
 
 import { ABORT, type Database, open, type RootDatabase } from 'lmdb'
 import { closeFilesOnExec } from '../base/posix.js'
-import { TailraceError } from '../error.js'
+import { reasonOf, TailraceError } from '../error.js'
 import { shortenWriteMessage } from './lmdb-message.js'
 import type { Range, Table, Tables, Writes } from './tables.js'
 
@@ -152,7 +152,7 @@ function quiet(error: unknown): void {
 }
 
 function readError(error: unknown): TailraceError {
-  const reason = error instanceof Error ? error.message : String(error)
+  const reason = reasonOf(error)
   if (isDamage(error)) {
     const message = `the file of the store is damaged (${reason}): tailrace fsck tells what is lost`
     return new TailraceError('ECORRUPT', message, { cause: error })

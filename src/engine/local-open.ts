@@ -8,7 +8,7 @@ import { realpath } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import type { Environment } from '../base/environment.js'
 import { makeDirectory, syncDirectory } from '../base/make-directory.js'
-import { isFullError, TailraceError, toTailraceError } from '../error.js'
+import { isFullError, reasonOf, TailraceError, toTailraceError } from '../error.js'
 import { makeJournal } from '../journal/journal.js'
 import { journalStart } from '../journal/place.js'
 import { isFull } from './disk.js'
@@ -141,7 +141,7 @@ async function openError(directory: string, error: unknown): Promise<TailraceErr
     const message = `no space left to open the store in ${directory}: make space, then open it again`
     return new TailraceError('ENOSPC', message, { cause: error })
   }
-  const reason = error instanceof Error ? error.message : String(error)
+  const reason = reasonOf(error)
   if (isDamage(error)) {
     const message = `the store in ${directory} is damaged (${reason}): restore a copy`
     return new TailraceError('ECORRUPT', message, { cause: error })

@@ -72,7 +72,7 @@ export async function migrate(
     }
     await syncDirectory(work)
   } catch (error) {
-    const reason = await reasonOf(directory, work, error)
+    const reason = await failureOf(directory, work, error)
     await discardMigration(directory).catch(() => {}) // the next open removes it
     throw reason
   }
@@ -90,7 +90,7 @@ const workName = 'migration'
 
 /** Returns the error of a migration that failed. REQUIRES: its files are still there, since a full
  *  disk is told by a probe. */
-async function reasonOf(directory: string, work: string, error: unknown): Promise<unknown> {
+async function failureOf(directory: string, work: string, error: unknown): Promise<unknown> {
   const cause = error instanceof NotAppended ? error.cause : error
   const isKnown = cause instanceof TailraceError || isFullError(cause)
   const full = isKnown ? isCode(cause, 'ENOSPC') || isFullError(cause) : await isFull(work, 0)

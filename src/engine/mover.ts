@@ -4,7 +4,7 @@
  *  the tables have the places to which its blobs moved. */
 
 import type { Blob } from '../blob/blob.js'
-import { isCode, TailraceError } from '../error.js'
+import { isCode, reasonOf, TailraceError } from '../error.js'
 import type { Journal } from '../journal/journal.js'
 import type { Point } from '../journal/place.js'
 import type { BlobTable } from './blob-table.js'
@@ -105,7 +105,7 @@ export class Mover {
     const { blobs, segments } = this.#ports
     const { segment, offset } = position
     const until = this.#until
-    // Where few stayed they are known, and the segment is read only from where the walk ended.
+    // A walk remembers the live blobs if they are few: then only what came behind it is read.
     if (walk?.kept && offset === 0) {
       await this.#storeAll(walk.kept, clearing, assertOpen)
       if (segment === until.segment) return { scanned: walk.live, next: until.offset }
@@ -213,7 +213,7 @@ export class Mover {
       await journal.remove(segment, { overwrite })
     } catch (cause) {
       // The tables have forgotten it, as after a crash here.
-      const reason = cause instanceof Error ? cause.message : String(cause)
+      const reason = reasonOf(cause)
       const message = `a segment could not be removed (${reason}): the next open of the store removes it, if the directory and the disk let it`
       throw new TailraceError('EIO', message, { cause })
     }

@@ -6,7 +6,7 @@
 
 import { deferred } from '../base/deferred.js'
 import type { Blobref } from '../blob/blobref.js'
-import { TailraceError } from '../error.js'
+import { reasonOf, TailraceError } from '../error.js'
 import type { Place, Point } from '../journal/place.js'
 import { Collections } from './collections.js'
 import {
@@ -24,7 +24,7 @@ import {
   encodeSweep,
   parseSweep,
   planSweep,
-  runsOf,
+  rangesOf,
   type SweepPlan,
   type SweepPosition,
   type SweptBlob,
@@ -165,7 +165,7 @@ export class Sweeper {
     const thorough = step.thorough === true
     const holes = step.dryRun
       ? []
-      : runsOf(thorough ? [...gone, ...dropped] : dropped).filter(
+      : rangesOf(thorough ? [...gone, ...dropped] : dropped).filter(
           ({ length }) => thorough || length >= holeSizeMin,
         )
     walk.holes.push(...holes)
@@ -262,7 +262,7 @@ export class Sweeper {
   ): Promise<Swept> {
     const { segment } = position
     const walk = run.walk?.segment === segment && run.walk.whole ? run.walk : undefined
-    // Where each dead blob was given back to the disk, zeros over the others help nobody.
+    // If every dead blob was given back to the disk, there is nothing to write zeros over.
     const overwrite = step.thorough === true && (!walk || walk.dirty)
     const moved = await run.mover.move(position, { walk, overwrite, assertOpen })
     if (!moved) return this.#goOn(position, run)
@@ -322,7 +322,7 @@ export class Sweeper {
     this.#ports.moves.assertOpen()
     if (walk) await this.#punch(walk)
     await this.#ports.journal.settle().catch((cause: unknown) => {
-      const reason = cause instanceof Error ? cause.message : String(cause)
+      const reason = reasonOf(cause)
       const message = `what the collection gave back could not be made durable (${reason}): check the directory and the disk, then collect again`
       throw new TailraceError('EIO', message, { cause })
     })

@@ -7,7 +7,7 @@ import { parseJson } from '../base/json.js'
 import { decodeLong, parseLongJson, shortJsonMax } from '../base/long-json.js'
 import { LoopSlice } from '../base/loop-slice.js'
 import { encodeBase64 } from '../blob/base64.js'
-import { TailraceError } from '../error.js'
+import { reasonOf, TailraceError } from '../error.js'
 import { parseEvent } from './event.js'
 
 /** Returns the line of an event, with its newline. Bytes in the context are `{"base64": "…"}`. */
@@ -82,7 +82,7 @@ function eventOfLine(
 }
 
 function atLine(number: number, cause: unknown): TailraceError {
-  const why = cause instanceof Error ? cause.message : String(cause)
+  const why = reasonOf(cause)
   return new TailraceError('EINVAL', `line ${number}: ${why}`, { cause })
 }
 

@@ -17,6 +17,7 @@ import { deferred } from '../base/deferred.js'
 import type { TerminalSize } from '../base/posix.js'
 import { processStart } from '../base/processes.js'
 import { spawnAlone } from '../base/spawn.js'
+import { reasonOf } from '../error.js'
 import { ProcessGroup } from './group.js'
 import { Intake, type Reasons } from './intake.js'
 import { launcherOf, systemProgram } from './launcher.js'
@@ -322,7 +323,7 @@ function execFailure([program = '']: Launch['command'], error: unknown): ExecFai
 
 function codeOf(error: unknown): string {
   if (error instanceof Error && 'code' in error && typeof error.code === 'string') return error.code
-  return error instanceof Error ? error.message : String(error)
+  return reasonOf(error)
 }
 
 function exitOf(status: number | null, signal: string | null): Exit {

@@ -5,6 +5,7 @@
 
 import type { Guard } from '../api/transaction.js'
 import { invalid } from '../base/shape.js'
+import { reasonOf } from '../error.js'
 import { parse } from './schema.js'
 import { guards as guardsShape } from './transaction.js'
 
@@ -70,7 +71,7 @@ function parseJson(text: string): unknown {
   try {
     return JSON.parse(text)
   } catch (cause) {
-    const reason = cause instanceof Error ? cause.message : String(cause)
+    const reason = reasonOf(cause)
     throw invalid(`Tailrace-Guards must be a JSON array of guards: ${reason}`)
   }
 }

@@ -6,7 +6,7 @@
 import { jsonNamesMax, jsonValuesMax, parseJson } from '../base/json.js'
 import { invalid } from '../base/shape.js'
 import { decode, encodeFrame } from '../blob/codec.js'
-import { TailraceError } from '../error.js'
+import { reasonOf, TailraceError } from '../error.js'
 import { toJson } from './bytes.js'
 import {
   type RequestFrame,
@@ -108,10 +108,6 @@ function binHeader(length: number): Uint8Array {
     (length >>> 8) & 0xff,
     length & 0xff,
   )
-}
-
-function reasonOf(cause: unknown): string {
-  return cause instanceof Error ? cause.message : String(cause)
 }
 
 /** The number of bytes that follow a first byte of 0xc0 to 0xdf, from msgpack's table of formats.
