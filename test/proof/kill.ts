@@ -24,6 +24,8 @@ import { type KillRecord, keysOf, now, type Order } from './kill-record.js'
 export type KillOptions = {
   readonly seed: number
   readonly cycles: number
+  /** More cycles follow until so many segments were begun: how much one life writes depends on the machine. */
+  readonly segmentsMin?: number
   /** Client processes, and clients in each. */
   readonly processes: number
   readonly clients: number
@@ -34,6 +36,8 @@ export type KillOptions = {
 
 /** Cycles that work on the same keys. */
 const generationCycles = 4
+/** Of `cycles`: the most that are done for the sake of `segmentsMin`. */
+const cyclesFactor = 5
 /** Between the server's start and its end. */
 const lifeMsMax = 300
 /** On a busy machine it lives until up to so many things were told, but no longer than this. */
@@ -50,7 +54,7 @@ const smallRate = 0.7
 type Programs = Bundles<'main' | 'small' | 'client'>
 
 export async function killCycles(options: KillOptions): Promise<Findings> {
-  const { seed, cycles, processes, clients, log = () => {} } = options
+  const { seed, cycles, segmentsMin = 0, processes, clients, log = () => {} } = options
   const directory = await mkdtemp(join(tmpdir(), 'tailrace-kill-'))
   const children = new Set<ChildProcess>()
   try {
@@ -72,7 +76,9 @@ export async function killCycles(options: KillOptions): Promise<Findings> {
       run.startClients(target, `c${index}`, Math.floor(random() * 2 ** 31), clients),
     )
     await Promise.all(parties.map(({ ready }) => ready))
-    for (let cycle = 0; cycle < cycles; cycle++) {
+    const tried = async () => (await segmentsOf(directory))['segments begun'] >= segmentsMin
+    for (let cycle = 0; cycle < cycles * cyclesFactor; cycle++) {
+      if (cycle >= cycles && (await tried())) break
       if (cycle > 0 && cycle % generationCycles === 0) {
         generation++
         for (const { child } of parties) child.send({ generation } satisfies Order)
@@ -231,7 +237,9 @@ async function damageIn(directory: string): Promise<string[]> {
 }
 
 /** How many segments were begun and removed, so that a run that tried neither is seen. */
-async function segmentsOf(directory: string): Promise<Record<string, number>> {
+async function segmentsOf(
+  directory: string,
+): Promise<Record<'segments begun' | 'segments removed', number>> {
   const ids = await segmentsIn(join(directory, 'store', 'journal'))
   const begun = ids.at(-1) ?? 0
   return { 'segments begun': begun, 'segments removed': begun - ids.length }
