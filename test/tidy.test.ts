@@ -40,7 +40,7 @@ const order: readonly (readonly string[])[] = [
   ['collect', 'export', 'fsck'],
   ['watch'],
   ['eventlog'],
-  ['job'],
+  ['job', 'cache'],
   ['store'],
   ['wire', 'local'],
   ['server', 'client'],

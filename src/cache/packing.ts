@@ -1,0 +1,121 @@
+/** The canonical bytes of actions and of their results. See rfc/22, rules 2 to 4.
+ *  Invariant: equal values have equal bytes, whatever the order of their fields, and values that
+ *  differ have different bytes. No value is packed whose meaning another process could read
+ *  otherwise. Pure. */
+
+import { decode, encode, type Plain } from '../blob/codec.js'
+import { TailraceError } from '../error.js'
+import { compareNames } from '../treeobj/key.js'
+
+/** The deepest nesting of a packed value: objects and arrays in each other. */
+export const packedDepthMax = 64
+
+/** The first items of a packed object, of a packed array, and of a packed bigint. */
+const [objectTag, arrayTag, bigintTag] = [0, 1, 2]
+
+/** Returns the bytes of a value. Throws EINVAL for one that has no canonical form; the message
+ *  names the value by `what` and the path within it. */
+export function pack(value: unknown, what: string): Uint8Array {
+  // A copy, since `encode` gives a slice of a pool.
+  return Uint8Array.from(encode(plainOf(value, what, [])))
+}
+
+/** Returns the value of packed bytes. A Buffer comes back as a Uint8Array. Throws EINVAL for bytes
+ *  that `pack` did not make; `what` names them. */
+export function unpack(bytes: Uint8Array, what: string): unknown {
+  try {
+    return readPlain(decode(bytes))
+  } catch (cause) {
+    throw new TailraceError('EINVAL', `${what} is no packed value`, { cause })
+  }
+}
+
+/** Returns the path of a field or an item: `a.b`, `a["b c"]`, `a[0]`. */
+export function pathTo(path: string, name: string | number): string {
+  if (typeof name === 'string' && /^[\w$-]+$/.test(name))
+    return path === '' ? name : `${path}.${name}`
+  return `${path}[${JSON.stringify(name)}]`
+}
+
+function plainOf(value: unknown, path: string, above: readonly object[]): Plain {
+  switch (typeof value) {
+    case 'boolean':
+      return value
+    case 'number':
+      if (!Number.isFinite(value)) throw refused(path, `is ${value}: give it as text`)
+      return value === 0 ? 0 : value // -0 equals 0
+    case 'bigint':
+      return [bigintTag, String(value)]
+    case 'string':
+      if (!value.isWellFormed()) throw refused(path, 'is text with half a surrogate pair')
+      return value
+    case 'object':
+      return value === null ? null : objectOf(value, path, above)
+    case 'undefined':
+      throw refused(path, 'is undefined: leave it out, or give null')
+    default:
+      throw refused(path, `is a ${typeof value}: give what identifies it, such as name and version`)
+  }
+}
+
+function objectOf(value: object, path: string, above: readonly object[]): Plain {
+  if (value instanceof Uint8Array) return value
+  if (above.includes(value)) throw refused(path, 'is one of the values that it stands in')
+  if (above.length === packedDepthMax)
+    throw refused(path, `is deeper than ${packedDepthMax} levels`)
+  const prototype: unknown = Object.getPrototypeOf(value)
+  const inner = [...above, value]
+  if (Array.isArray(value) && prototype === Array.prototype) return itemsOf(value, path, inner)
+  if (prototype !== Object.prototype && prototype !== null) throw refused(path, adviceOn(value))
+  if (Object.getOwnPropertySymbols(value).length > 0) throw refused(path, 'has a symbol as a name')
+  const fields = Object.entries(value).filter(([, field]) => field !== undefined)
+  for (const [name] of fields) {
+    if (!name.isWellFormed()) throw refused(path, 'has a name with half a surrogate pair')
+  }
+  fields.sort(([a], [b]) => compareNames(a, b))
+  return [
+    objectTag,
+    ...fields.flatMap(([name, field]) => [name, plainOf(field, pathTo(path, name), inner)]),
+  ]
+}
+
+function itemsOf(items: readonly unknown[], path: string, above: readonly object[]): Plain {
+  // `Array.from` gives the holes too, as undefined.
+  const packed = Array.from(items, (item, at) => plainOf(item, pathTo(path, at), above))
+  if (Object.keys(items).length > items.length) throw refused(path, 'has fields beside its items')
+  return [arrayTag, ...packed]
+}
+
+/** Says how to give a value that is not plain. */
+function adviceOn(value: object): string {
+  if (value instanceof Date) return 'is a Date: give value.toISOString()'
+  if (value instanceof Map) return 'is a Map: give Object.fromEntries(value), or its sorted entries'
+  if (value instanceof Set) return 'is a Set: give its items as a sorted array'
+  if (ArrayBuffer.isView(value)) {
+    return 'is a typed array, whose bytes differ between machines: give an array, or a Uint8Array'
+  }
+  if (value instanceof ArrayBuffer) return 'is an ArrayBuffer: give new Uint8Array(value)'
+  if (value instanceof Promise) return 'is a promise: await it'
+  const name = value.constructor?.name
+  return `is ${name ? `of the class ${name}` : 'no plain object'}: give a plain object of what matters`
+}
+
+function refused(path: string, why: string): TailraceError {
+  return new TailraceError('EINVAL', `${path} ${why}`)
+}
+
+function readPlain(plain: unknown): unknown {
+  if (!Array.isArray(plain)) return plain
+  const [tag, ...items] = plain
+  if (tag === arrayTag) return items.map(readPlain)
+  if (tag === bigintTag) return BigInt(items[0])
+  if (tag !== objectTag || items.length % 2 !== 0) throw new TypeError(`no kind of value: ${tag}`)
+  const object: Record<string, unknown> = {}
+  for (let at = 0; at < items.length; at += 2) {
+    // Any name is a field of its own, `__proto__` too.
+    const value = readPlain(items[at + 1])
+    const field = { value, enumerable: true, writable: true, configurable: true }
+    Object.defineProperty(object, items[at], field)
+  }
+  return object
+}
