@@ -1,10 +1,13 @@
-/** Reads LMDB's data file without LMDB, to find out if it was cut: LMDB ends the process (SIGBUS)
- *  where a page that it needs lies behind the end of the file. See rfc/4, rule 23.
+/** The bytes of LMDB's data file, without LMDB, which ends the process where it cannot write the first
+ *  of them, and where a page that it needs lies behind the end of the file. See rfc/4, rule 23.
  *  Invariant: nothing is written. Source: the structures of `mdb.c` (data version 2). */
 
 import type { FileHandle } from 'node:fs/promises'
 
 const magic = 0xbeefc0de
+const dataVersion = 2
+/** The size of a page in the files that are made here, whatever the machine's is. */
+export const pageSize = 4_096
 const pageHeaderSize = 24
 /** The offsets of two fields in a page's header: its flags, and the bytes of the pointers to
  *  entries that follow the header. */
@@ -13,10 +16,16 @@ const [flagsAt, pointersSizeAt] = [18, 20]
 const [magicAt, metaPageSizeAt, freeRootAt, mainRootAt, lastPageAt, transactionAt] = [
   24, 48, 88, 136, 144, 152,
 ]
+/** The offsets of fields in a meta page that only a new file needs. */
+const [versionAt, mapSizeAt, freeFlagsAt] = [28, 40, 52]
 /** The offset of the root page in a value that describes a table. */
 const tableRootAt = 40
 /** The flags of pages. */
-const [branch, leaf] = [1, 2]
+const [branch, leaf, metaPage] = [1, 2, 8]
+/** The flag of the table of free pages: its keys are integers. */
+const integerKeys = 8
+/** The size of the map of a new file, in bytes. */
+const mapSize = 128 * 1024
 /** The flags of entries on a leaf. */
 const [bigData, subData] = [1, 2]
 const noPage = 0xffff_ffff_ffff_ffffn
@@ -30,6 +39,24 @@ type Meta = {
   readonly roots: readonly [bigint, bigint]
   /** The last page that was ever in use. */
   readonly lastPage: bigint
+}
+
+/** Returns the two meta pages with which LMDB begins a file that has nothing. */
+export function emptyFile(): Buffer {
+  const pages = Buffer.alloc(2 * pageSize)
+  for (const number of [0, 1]) {
+    const page = pages.subarray(number * pageSize)
+    page.writeBigUInt64LE(BigInt(number))
+    page.writeUInt16LE(metaPage, flagsAt)
+    page.writeUInt32LE(magic, magicAt)
+    page.writeUInt32LE(dataVersion, versionAt)
+    page.writeBigUInt64LE(BigInt(mapSize), mapSizeAt)
+    page.writeUInt32LE(pageSize, metaPageSizeAt)
+    page.writeUInt16LE(integerKeys, freeFlagsAt)
+    for (const root of [freeRootAt, mainRootAt]) page.writeBigUInt64LE(noPage, root)
+    page.writeBigUInt64LE(1n, lastPageAt)
+  }
+  return pages
 }
 
 /** Returns true if the first sector of a page is that of a meta page. */

@@ -1,14 +1,13 @@
-/** Checks a directory before LMDB opens it, since LMDB ends the process where it should throw. See
- *  rfc/4, rule 23.
- *  Invariant: only a file that held nothing is changed. */
+/** Checks a directory before LMDB opens it, and makes the files that are missing, since LMDB ends the
+ *  process where it should throw. See rfc/4, rule 23.
+ *  Invariant: only a file that held nothing gets other bytes than it has. */
 
 import { type FileHandle, open, readdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { TailraceError } from '../error.js'
 import { probe } from './disk.js'
-import { hasAllPages, isMeta, newestMeta } from './lmdb-file.js'
+import { emptyFile, hasAllPages, isMeta, newestMeta, pageSize } from './lmdb-file.js'
 
-const pageSize = 4_096
 /** The size, in bytes, of a store before its first sync: both meta pages and one more. A file that
  *  is no longer than this, and lacks the head of a meta page, was being made when the power
  *  went. */
@@ -20,7 +19,9 @@ export const dataFile = 'data.mdb'
 const lockFile = 'lock.mdb'
 /** The bytes that must be free for the lock file: more than its size, since a file system may write
  *  it to another place. */
-const lockSize = 256 * 1024
+const lockSpace = 256 * 1024
+/** The size of a new lock file, in bytes: what LMDB needs for its 126 readers, and some more. */
+const lockSize = 12 * 1024
 
 /** Resolves to true if the directory has a data file, so that an open makes no new one. */
 export async function hasStore(directory: string): Promise<boolean> {
@@ -29,39 +30,70 @@ export async function hasStore(directory: string): Promise<boolean> {
 }
 
 /** Checks all that would make LMDB end the process: no space for the lock file, which it writes
- *  through a map; files that may not be opened; a data file that is not LMDB's, or was cut.
+ *  through a map; files that may not be opened; a data file that is not LMDB's, or was cut. Makes the
+ *  files that are missing, since LMDB ends the process where it cannot.
  *  `existing`: a data file that is missing or was never finished is an error, too. REQUIRES: no
  *  process has the store open. Throws ECORRUPT, and what node:fs throws. */
 export async function assertOpenable(
   directory: string,
   options: { readonly existing: boolean },
 ): Promise<void> {
-  await probe(directory, lockSize, 0)
-  const names = new Set(await readdir(directory))
-  if (names.has(lockFile)) await (await open(join(directory, lockFile), 'r+')).close()
+  await probe(directory, lockSpace, 0)
   const path = join(directory, dataFile)
-  if (!names.has(dataFile)) {
-    if (options.existing) throw damaged(path, 'is missing')
-    return
-  }
-  const file = await open(path, 'r+')
+  const isThere = (await readdir(directory)).includes(dataFile)
+  if (!isThere && options.existing) throw damaged(path, 'is missing')
+  await makeLockFile(join(directory, lockFile))
+  const file = await open(path, isThere ? 'r+' : 'wx', 0o600)
   try {
+    if (!isThere) return await begin(file)
     const { size } = await file.stat()
     const heads = [await pageHead(file, 0), await pageHead(file, pageSize)]
     const unfinished = heads.some(isEmpty) && heads.every((head) => isEmpty(head) || isMeta(head))
     if (unfinished && size <= firstSize) {
       if (options.existing) throw damaged(path, `has lost what it held (${size} bytes are left)`)
-      return await file.truncate()
+      await file.truncate()
+      return await begin(file)
     }
     if (!heads[0] || !isMeta(heads[0])) throw damaged(path, 'is no store')
     const newest = newestMeta(heads)
     if (!newest || newest.pageSize !== pageSize) return
-    if (await hasAllPages(file, newest)) return
-    const whole = (newest.lastPage + 1n) * BigInt(pageSize)
-    throw damaged(path, `was cut: it has ${size} bytes of ${whole}`)
+    if (!(await hasAllPages(file, newest))) {
+      const whole = (newest.lastPage + 1n) * BigInt(pageSize)
+      throw damaged(path, `was cut: it has ${size} bytes of ${whole}`)
+    }
+    // The last write of a meta page may have failed. The system may then show a page that is not on
+    // the disk, and say so to nobody.
+    for (const [page, head] of heads.entries()) await write(file, head, page * pageSize)
+    await file.datasync()
   } finally {
     await file.close()
   }
+}
+
+/** Makes the lock file if it is missing or too short. LMDB takes one that is long enough as it is,
+ *  and writes all that it reads in it. */
+async function makeLockFile(path: string): Promise<void> {
+  const file = await open(path, 'a+', 0o600)
+  try {
+    const { size } = await file.stat()
+    if (size < lockSize) await file.appendFile(Buffer.alloc(lockSize - size))
+  } finally {
+    await file.close()
+  }
+}
+
+/** Writes the first pages of an empty data file. */
+async function begin(file: FileHandle): Promise<void> {
+  await write(file, emptyFile(), 0)
+  await file.datasync()
+}
+
+/** Writes a few bytes at an offset, of which the system takes a part only where the disk is full. */
+async function write(file: FileHandle, bytes: Buffer, at: number): Promise<void> {
+  const { bytesWritten } = await file.write(bytes, 0, bytes.length, at)
+  if (bytesWritten === bytes.length) return
+  const message = `no space left for ${dataFile}: make space, then open it again`
+  throw new TailraceError('ENOSPC', message)
 }
 
 function damaged(path: string, how: string): TailraceError {

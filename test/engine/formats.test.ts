@@ -1,8 +1,12 @@
 /** The bytes of the durable engine: golden vectors of rfc/4, and that what is written can be read. */
 
+import { readFile } from 'node:fs/promises'
+import { join } from 'node:path'
 import fc from 'fast-check'
+import { open as openLmdb } from 'lmdb'
 import { expect, test } from 'vitest'
 import { blobrefOfHex } from '../../src/blob/blobref.js'
+import { emptyFile, newestMeta } from '../../src/engine/lmdb-file.js'
 import { packedIn } from '../../src/engine/pack.js'
 import {
   deadKey,
@@ -21,6 +25,7 @@ import {
   rootKey,
   uint64,
 } from '../../src/engine/record.js'
+import { temporaryDirectory } from './fixture.js'
 
 const ref = (byte: string) => blobrefOfHex(byte.repeat(32))
 
@@ -117,5 +122,19 @@ test('roots and namespaces of another shape are ECORRUPT', () => {
   ]) {
     expect(() => parseRoot(Buffer.from(hex, 'hex'))).toThrow(corrupt)
     expect(() => parseNamespace('n', Buffer.from(hex, 'hex'))).toThrow(corrupt)
+  }
+})
+
+test('the first pages of a data file are those that LMDB makes', async (context) => {
+  await using directory = await temporaryDirectory()
+  // It makes one in a directory that has none, with the pages of the machine.
+  const database = openLmdb({ path: directory.path, noSubdir: false, overlappingSync: false })
+  try {
+    const made = await readFile(join(directory.path, 'data.mdb'))
+    const size = newestMeta([made])?.pageSize
+    if (size !== 4_096) context.skip(`the pages of this machine have ${size} bytes`)
+    expect(emptyFile()).toEqual(made)
+  } finally {
+    await database.close()
   }
 })

@@ -23,3 +23,13 @@ it('a write or a sync that fails is said, and takes nothing that was acknowledge
     if (tries === 0) expect(came, `${name} at call ${when}: ${withSeed(seed)}`).toBe(true)
   }
 }, 90_000)
+
+it('a new store whose first pages cannot be written is refused', async (context) => {
+  needStrace(context, 'a failing disk')
+  const fault = faults.find(({ name, fresh }) => fresh && name === 'pwrite64:error=EIO')
+  if (!fault) throw new Error('there is that fault')
+  const seed = proofSeed()
+  const { problems, came } = await tryFault(fault, 1, seed)
+  expect(problems, withSeed(seed)).toEqual([])
+  expect(came, withSeed(seed)).toBe(true)
+}, 90_000)

@@ -12,6 +12,8 @@ export type Fault = {
   readonly beside?: string
   /** Of 1: steps that are collections (see crash-workload.ts). */
   readonly collects?: number
+  /** True if there is no store before; otherwise one is opened. */
+  readonly fresh?: boolean
   /** Calls that the workload makes at least, on the thread that commits. */
   readonly callsMin: number
 }
@@ -32,6 +34,10 @@ const ordinary: readonly string[] = [
 
 export const faults: readonly Fault[] = [
   ...ordinary.map((name) => ({ name, callsMin: 6 })),
+  // The files of a new store.
+  ...['pwrite64:error=EIO', 'pwrite64:error=ENOSPC', 'fdatasync:error=EIO', 'fsync:error=EIO'].map(
+    (name) => ({ name, fresh: true, callsMin: 1 }),
+  ),
   // A hole that a collection makes; without holes it moves what is in use.
   { name: 'fallocate:error=EIO', collects: 0.4, callsMin: 1 },
   { name: 'fallocate:error=ENOSPC', collects: 0.4, callsMin: 1 },
@@ -47,10 +53,10 @@ export const faults: readonly Fault[] = [
 ]
 
 /** The first call of a kind that may fail: Node syncs its own output twice as it ends, on another thread, and does
- *  not end where that fails. The first files that are removed and cut are a probe and the lock file. */
+ *  not end where that fails. The first file that is removed is a probe. */
 export function firstCallOf(call: string): number {
   if (call.startsWith('fsync')) return 3
-  return call.startsWith('unlink') || call.startsWith('ftruncate') ? 2 : 1
+  return call.startsWith('unlink') ? 2 : 1
 }
 
 const stepsOfFault = 8
@@ -63,13 +69,13 @@ export type FaultFindings = {
 }
 
 export async function tryFault(
-  { name, beside, collects }: Fault,
+  { name, beside, collects, fresh = false }: Fault,
   when: number | string,
   seed: number,
 ): Promise<FaultFindings> {
   const { problems, traced } = await tryWriteOrder({
     seed,
-    ...{ underWay: 1, samples: 1 },
+    ...{ underWay: 1, samples: 1, fresh },
     // More steps make more moments, of which fewer are tried.
     ...(collects === undefined
       ? { steps: stepsOfFault, share: 0.4 }

@@ -31,8 +31,9 @@ export type WriteOrderOptions = {
   readonly share: number
   /** Of 1: steps that are collections. */
   readonly collects?: number
-  /** Faults (see strace.ts) of a child that opens a store which is there. */
+  /** Faults (see strace.ts) of a child that opens a store which is there, unless `fresh`. */
   readonly inject?: readonly string[]
+  readonly fresh?: boolean
 }
 
 export type WriteOrderFindings = {
@@ -49,7 +50,8 @@ export async function tryWriteOrder(options: WriteOrderOptions): Promise<WriteOr
   try {
     await using programs = await bundle({ child: 'test/proof/crash-child.ts' })
     const data = join(directory, 'made', 'data')
-    const initial = options.inject ? await makeStore(data) : undefined
+    const isThere = options.inject !== undefined && !options.fresh
+    const initial = isThere ? await makeStore(data) : undefined
     const traced = await trace({
       args: [
         programs.files.child,
@@ -126,7 +128,9 @@ function unsyncedDirectories(calls: readonly DiskCall[], above: string): string[
     if (call.type === 'synced' && call.ok) {
       for (const path of waiting) if (dirname(path) === call.path) waiting.delete(path)
     }
-    if (call.type === 'told') break
+    if (call.type !== 'told') continue
+    if (call.text.startsWith('refused')) return []
+    break
   }
   return [...waiting].map((path) => `${path} was made, and the directory above it not synced`)
 }
