@@ -2,7 +2,9 @@
  *  file that imports lmdb. See rfc/4, rules 13 and 15.
  *  Invariant: when `write` resolves, its transaction is on the disk (`overlappingSync` is off). */
 
-import { ABORT, type Database, open, type RootDatabase } from 'lmdb'
+import { setImmediate } from 'node:timers/promises'
+import { getSystemErrorMap } from 'node:util'
+import { ABORT, type Database, open, type RootDatabase, type Transaction } from 'lmdb'
 import { closeFilesOnExec } from '../base/posix.js'
 import { reasonOf, TailraceError } from '../error.js'
 import { shortenWriteMessage } from './lmdb-message.js'
@@ -11,7 +13,12 @@ import type { Range, Table, Tables, Writes } from './tables.js'
 /** The codes of LMDB's errors that mean damage: MDB_PAGE_NOTFOUND, MDB_CORRUPTED, MDB_INVALID. */
 const damageCodes: ReadonlySet<unknown> = new Set([-30_797, -30_796, -30_793])
 
-type Store = Database<Buffer, Uint8Array>
+/** The options of each read; without a transaction it sees the newest state. */
+type Snapshot = { transaction?: Transaction }
+type Store = Database<Buffer, Uint8Array> & {
+  // The library's types leave out the second parameter.
+  getBinaryFast(key: Uint8Array, options: Snapshot): Buffer | undefined
+}
 type Root = RootDatabase<Buffer, Uint8Array>
 
 const binary = { encoding: 'binary', keyEncoding: 'binary' } as const
@@ -41,29 +48,33 @@ export async function openTables(directory: string): Promise<OpenTables> {
     return new LmdbTables(database)
   } catch (error) {
     await database.close()
-    throw error
+    throw systemError(error)
   }
 }
 
 class LmdbTable implements Table {
   readonly #database: Store
   readonly #root: Root
+  readonly #snapshot: Snapshot
 
-  constructor(database: Store, root: Root) {
+  /** `snapshot` belongs to the tables, who say what is read. */
+  constructor(database: Store, root: Root, snapshot: Snapshot) {
     this.#database = database
     this.#root = root
+    this.#snapshot = snapshot
   }
 
   /** Throws ECORRUPT (damaged pages on the way to the key), EIO. */
   get(key: Uint8Array): Buffer | undefined {
-    const shared = this.#reading(() => this.#database.getBinaryFast(key))
+    const shared = this.#reading(() => this.#database.getBinaryFast(key, this.#snapshot))
     // The library's buffer is longer than its `length` says, which no other function expects.
     return shared && Buffer.from(shared.buffer, shared.byteOffset, shared.length)
   }
 
   *keys(range: Range): Iterable<Buffer> {
     // With binary keys the library gives Buffers, whatever its types say.
-    const keys = this.#reading(() => this.#database.getKeys(range)[Symbol.iterator]())
+    const options = { ...range, ...this.#snapshot }
+    const keys = this.#reading(() => this.#database.getKeys(options)[Symbol.iterator]())
     try {
       for (;;) {
         const { done, value } = this.#reading(() => keys.next())
@@ -75,14 +86,14 @@ class LmdbTable implements Table {
     }
   }
 
-  /** Runs a read. One that met a damaged page leaves the read transaction unusable for all reads of
-   *  this turn of the event loop, so this ends that transaction, and the next read begins another
-   *  one. Throws ECORRUPT, EIO. */
+  /** Runs a read. One that met a damaged page leaves the read transaction unusable for all reads, so
+   *  this ends that transaction, and the next read begins another one. Throws ECORRUPT, EIO. */
   #reading<T>(read: () => T): T {
     try {
       return read()
     } catch (error) {
       this.#root.resetReadTxn()
+      leave(this.#snapshot)
       throw readError(error)
     }
   }
@@ -102,6 +113,8 @@ class LmdbTables implements OpenTables {
   readonly namespaces: LmdbTable
   readonly meta: LmdbTable
   readonly #root: Root
+  /** Has a transaction once the library begins no others. */
+  readonly #snapshot: Snapshot = {}
 
   constructor(root: Root) {
     this.#root = root
@@ -113,42 +126,72 @@ class LmdbTables implements OpenTables {
   }
 
   table(name: string): LmdbTable {
-    return new LmdbTable(this.#root.openDB<Buffer, Uint8Array>({ name, ...binary }), this.#root)
+    const database = this.#root.openDB<Buffer, Uint8Array>({ name, ...binary })
+    return new LmdbTable(database, this.#root, this.#snapshot)
   }
 
   async write(writes: Writes): Promise<void> {
+    // Once LMDB has failed to write a meta page, it begins no transaction any more, for reads neither.
+    // So reads use one that began before, until the write has succeeded. It sees what was durable
+    // then, whatever the meta page says now, and no write takes its pages.
+    this.#snapshot.transaction = this.#root.useReadTransaction()
     try {
       await this.#root.batch(() => {
         for (const { table, key, value } of writes.list) {
           if (table instanceof LmdbTable) table.write(key, value)
         }
       })
+      leave(this.#snapshot)
     } catch (error) {
-      quiet(error)
-      throw error
+      const failure = await failureOf(error)
+      if (this.writable()) leave(this.#snapshot)
+      // A read that met a damaged page has left it. The library would show the others no keys.
+      else if (!this.#snapshot.transaction) await this.close()
+      throw failure
     }
   }
 
   writable(): boolean {
+    let id = 0
     try {
-      this.#root.transactionSync(() => ABORT)
-      return true
+      this.#root.transactionSync(() => {
+        id = this.#root.getWriteTxnId()
+        return ABORT
+      })
     } catch {
       return false
     }
+    return id > 0 // the library runs a transaction that LMDB could not begin, and gives it no id
   }
 
   async close(): Promise<void> {
+    leave(this.#snapshot)
     await this.#root.close()
   }
 }
 
-/** Handles the second rejection of a failed transaction: its error has a promise
- *  `commitError`, and an unhandled rejection would end the process. It is not awaited, since
- *  it may stay open for ever. */
-function quiet(error: unknown): void {
-  if (!(error instanceof Error) || !('commitError' in error)) return
-  if (error.commitError instanceof Promise) error.commitError.catch(() => {})
+/** Lets reads see the newest state. */
+function leave(snapshot: Snapshot): void {
+  snapshot.transaction?.done()
+  delete snapshot.transaction
+}
+
+/** Resolves to what a failed transaction met, as far as the library tells. Its error has a promise
+ *  `commitError`, which is rejected with that, and would end the process if nobody handled it. It may
+ *  stay open for ever, so it has one turn of the event loop. */
+async function failureOf(error: unknown): Promise<unknown> {
+  if (!(error instanceof Error) || !('commitError' in error)) return error
+  if (!(error.commitError instanceof Promise)) return error
+  const told = error.commitError.catch((failure: unknown) => systemError(failure))
+  return Promise.race([told, setImmediate(error)])
+}
+
+/** Returns an error of the library with the system's code as node:fs says it, if it has one. */
+function systemError(error: unknown): unknown {
+  if (!(error instanceof Error) || !('code' in error)) return error
+  if (typeof error.code !== 'number') return error
+  const [code] = getSystemErrorMap().get(-error.code) ?? []
+  return code === undefined ? error : Object.assign(error, { code })
 }
 
 function readError(error: unknown): TailraceError {

@@ -6,7 +6,7 @@
 import { join } from 'node:path'
 import { LoopSlice } from '../base/loop-slice.js'
 import { blobrefAt } from '../blob/blobref.js'
-import { TailraceError } from '../error.js'
+import { isFullError, TailraceError } from '../error.js'
 import { Journal, missingSegments, segmentFile } from '../journal/journal.js'
 import type { PlacedRecord, Point } from '../journal/place.js'
 import type { Change } from '../journal/record.js'
@@ -91,9 +91,9 @@ export class LocalState {
       watermark,
       ...(bounds.flushCount === undefined ? {} : { count: bounds.flushCount }),
       diagnose: async (size, cause) => {
-        // The tables' library says EIO whatever happened: a probe tells a full disk.
-        const full = (await isFull(directory, size)) && tables.writable()
-        return full ? this.health.full(cause) : this.health.break(cause)
+        // The tables' library says EIO for a write that was cut short: a probe tells a full disk.
+        const full = isFullError(cause) || (await isFull(directory, size))
+        return full && tables.writable() ? this.health.full(cause) : this.health.break(cause)
       },
     })
     this.roots = new RootTable(roots, namespaces, bounds.history ?? historyBounds)

@@ -94,7 +94,8 @@ async function failureOf(directory: string, work: string, error: unknown): Promi
   const cause = error instanceof NotAppended ? error.cause : error
   const isKnown = cause instanceof TailraceError || isFullError(cause)
   const full = isKnown ? isCode(cause, 'ENOSPC') || isFullError(cause) : await isFull(work, 0)
-  if (!full) return cause
+  // The engine's EIO speaks of a store that is open. The caller tells of one that does not open.
+  if (!full) return isCode(cause, 'EIO') ? (cause.cause ?? cause) : cause
   const message = `no space left to bring the store in ${directory} up to format ${format}: make as much space as it takes, then open it again`
   return new TailraceError('ENOSPC', message, { cause })
 }
