@@ -113,7 +113,7 @@ class LmdbTables implements OpenTables {
   readonly namespaces: LmdbTable
   readonly meta: LmdbTable
   readonly #root: Root
-  /** Has a transaction once the library begins no others. */
+  /** Has a transaction during a write, and for good after one that LMDB cannot undo. */
   readonly #snapshot: Snapshot = {}
 
   constructor(root: Root) {

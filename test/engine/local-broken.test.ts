@@ -7,9 +7,13 @@ import { expect, test } from 'vitest'
 import { systemEnvironment } from '../../src/base/environment.js'
 import type { Blobref } from '../../src/blob/blobref.js'
 import type { Engine, Head } from '../../src/engine/engine.js'
+import { openTables } from '../../src/engine/lmdb.js'
 import { openLocal } from '../../src/engine/local-open.js'
 import type { LocalBounds } from '../../src/engine/local-state.js'
+import { indexKey } from '../../src/engine/record.js'
+import { Writes } from '../../src/engine/tables.js'
 import { segmentName } from '../../src/journal/segment.js'
+import { misdirect } from '../support/store-files.js'
 import { advance, blobOf, codeOf, historyOf, make, next, temporaryDirectory } from './fixture.js'
 
 const open = (path: string, bounds: LocalBounds = {}) =>
@@ -144,4 +148,32 @@ test('a flush for which the system says that the disk is full is tried again', a
   expect(await put(stored)).toBe('no error')
   const refs = Array.from({ length: stored + 1 }, (_, at) => blobOf(`blob ${at}`).ref)
   expect(await engine.has(refs)).not.toContain(false)
+})
+
+test('after a read that met a damaged page while the tables failed, no key is said to be missing', async () => {
+  await using directory = await temporaryDirectory()
+  const keys = Array.from({ length: 3_000 }, (_, n) => blobOf(`${n} `.repeat(10))).map(
+    (blob) => [indexKey(blob.ref), blob] as const,
+  )
+  {
+    await using engine = await open(directory.path)
+    await engine.put(keys.map(([, blob]) => blob))
+  }
+  const path = join(directory.path, 'data.mdb')
+  await misdirect(path)
+  const tables = await openTables(directory.path)
+  replace(path, path, constants.O_RDONLY, true)
+  const writes = new Writes()
+  writes.put(tables.meta, Buffer.from('key'), Buffer.of(1))
+  const written = codeOf(tables.write(writes))
+  const codeOfRead = (read: () => unknown) => codeOf((async () => read())())
+  const codes = await Promise.all(keys.map(([key]) => codeOfRead(() => tables.index.get(key))))
+  expect(new Set(codes)).toEqual(new Set(['ECORRUPT', 'no error']))
+  expect([...tables.meta.keys({})]).not.toEqual([]) // the library keeps the cursor of this one
+
+  expect(await written).not.toBe('no error')
+  const [whole = Buffer.of()] = keys[codes.indexOf('no error')] ?? []
+  expect(await codeOfRead(() => tables.index.get(whole))).toBe('EIO')
+  expect(await codeOfRead(() => [...tables.meta.keys({})])).toBe('EIO')
+  await tables.close()
 })

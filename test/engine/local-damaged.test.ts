@@ -11,7 +11,7 @@ import type { LocalBounds } from '../../src/engine/local-state.js'
 import { indexKey, parsePlace, uint64 } from '../../src/engine/record.js'
 import type { Place } from '../../src/journal/place.js'
 import { headerSize } from '../../src/journal/segment.js'
-import { segmentPaths } from '../support/store-files.js'
+import { misdirect, segmentPaths } from '../support/store-files.js'
 import { loadable, sweepOnce } from './contract-collection.js'
 import { blobOf, codeOf, temporaryDirectory } from './fixture.js'
 
@@ -120,27 +120,4 @@ async function withTable<T>(path: string, name: string, act: (rows: Rows) => T):
   } finally {
     await root.close()
   }
-}
-
-const pageSize = 4_096
-const pageHeaderSize = 24
-const [flagsAt, pointersSizeAt] = [18, 20]
-const branch = 1
-const digestSize = 32
-
-/** Lets one entry in the middle of each branch of the index name a page that is not there. */
-async function misdirect(file: string): Promise<void> {
-  const content = await readFile(file)
-  let count = 0
-  for (let page = 2 * pageSize; page < content.length; page += pageSize) {
-    if (content.readUInt16LE(page + flagsAt) !== branch) continue
-    const entries = content.readUInt16LE(page + pointersSizeAt) / 2
-    const pointer = page + pageHeaderSize + 2 * (entries >> 1)
-    const entry = page + pageHeaderSize + content.readUInt16LE(pointer)
-    if (content.readUInt16LE(entry + 6) > digestSize) continue
-    content.writeUIntLE(0xff_ffff, entry, 6)
-    count++
-  }
-  if (count === 0) throw new Error('the index has no branch')
-  await writeFile(file, content)
 }

@@ -2,7 +2,7 @@
  *  the disk. See rfc/4, rfc/21. */
 
 import { copyFileSync, mkdirSync, readdirSync } from 'node:fs'
-import { readdir, readFile } from 'node:fs/promises'
+import { readdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { parseSegmentName } from '../../src/journal/segment.js'
 
@@ -34,4 +34,27 @@ export async function storedText(store: string): Promise<string> {
   const files = entries.filter((entry) => entry.isFile() && !passing.test(entry.name))
   const texts = files.map(({ parentPath, name }) => readFile(join(parentPath, name), 'latin1'))
   return (await Promise.all(texts)).join('\n')
+}
+
+const pageSize = 4_096
+const pageHeaderSize = 24
+const [flagsAt, pointersSizeAt] = [18, 20]
+const branch = 1
+const digestSize = 32
+
+/** Lets one entry in the middle of each branch of the index name a page that is not there. */
+export async function misdirect(file: string): Promise<void> {
+  const content = await readFile(file)
+  let count = 0
+  for (let page = 2 * pageSize; page < content.length; page += pageSize) {
+    if (content.readUInt16LE(page + flagsAt) !== branch) continue
+    const entries = content.readUInt16LE(page + pointersSizeAt) / 2
+    const pointer = page + pageHeaderSize + 2 * (entries >> 1)
+    const entry = page + pageHeaderSize + content.readUInt16LE(pointer)
+    if (content.readUInt16LE(entry + 6) > digestSize) continue
+    content.writeUIntLE(0xff_ffff, entry, 6)
+    count++
+  }
+  if (count === 0) throw new Error('the index has no branch')
+  await writeFile(file, content)
 }
