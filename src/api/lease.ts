@@ -1,6 +1,7 @@
 /** Leases: the calls by which a program takes, keeps and releases them. See rfc/9. */
 
-import type { Guard, Scope, Token } from './transaction.js'
+import type { CommitOptions } from './kvs.js'
+import type { Committed, Guard, Scope, Token, Transaction } from './transaction.js'
 
 /** The default ttl of a lease, in ms. */
 export const leaseTtlDefault = 30_000
@@ -15,6 +16,13 @@ export type TakeLeaseOptions = Scope & {
   /** True to wait until the lease is free; otherwise a lease that is held is ECONFLICT. All who
    *  wait are woken by an event, and the first to take it wins. */
   readonly wait?: boolean
+  /** The guards of the take. All must hold where the lease is taken, else ECONFLICT, with `wait` too;
+   *  `failed.guard` says which did not. */
+  readonly guards?: readonly Guard[]
+  /** True to make a client send the take again until it is answered, for at most the `ttl`. Without
+   *  this option a take whose answer was lost is EUNKNOWN, and the lease may be held by nobody until
+   *  it ends. Embedded it changes nothing. */
+  readonly exactlyOnce?: boolean
   /** Called after the take and after each renewal, with the ms for which the lease
    *  is held at least. */
   readonly onHeld?: (ms: number) => void
@@ -32,10 +40,18 @@ export interface Lease extends AsyncDisposable {
   /** Aborts with EFENCED as soon as somebody else may hold the lease: the work that it was taken
    *  for must end then. Aborts with ECLOSED after a release. */
   readonly signal: AbortSignal
+  /** Commits a transaction with `guard`, which also releases the lease: the last write of the work
+   *  and the end of the lease are one step. Throws EFENCED (the lease is not held any more; nothing
+   *  was done), ECLOSED (it was released), EUNKNOWN (the answer was lost, or did not come before the
+   *  lease ended), and what `Kvs.commit` throws; then the lease is still held. */
+  finish(transaction: Transaction, options?: FinishOptions): Promise<Committed>
   /** Releases the lease, so that another one can take it. Idempotent. Throws nothing: a lease that
    *  cannot be released ends by itself. */
   release(): Promise<void>
 }
+
+/** The options of `finish`. */
+export type FinishOptions = Omit<CommitOptions, 'namespace'>
 
 /** The state of a lease: its token and owner, if it is held. */
 export type LeaseState = {

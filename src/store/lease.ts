@@ -5,6 +5,7 @@
 
 import type { Kvs } from '../api/kvs.js'
 import {
+  type FinishOptions,
   type Lease,
   type LeaseState,
   type Leases,
@@ -12,7 +13,7 @@ import {
   type TakeLeaseOptions,
 } from '../api/lease.js'
 import { primary } from '../api/namespace.js'
-import type { Guard, Op, Scope, Token } from '../api/transaction.js'
+import type { Committed, Guard, Op, Scope, Token, Transaction } from '../api/transaction.js'
 import type { LeaseEvent } from '../api/watch.js'
 import { eitherSignal } from '../base/abort.js'
 import {
@@ -21,12 +22,14 @@ import {
   checkValue,
   count,
   flag,
+  list,
   shapeOf,
   signal,
   text,
 } from '../base/shape.js'
 import { pause, startTimer } from '../base/timer.js'
-import { isCode, TailraceError, toTailraceError } from '../error.js'
+import { canceled, isCode, TailraceError, toTailraceError } from '../error.js'
+import { checkGuards, checkTransaction } from './op-shapes.js'
 
 /** The part of the ttl after which a lease is renewed. */
 const renewShare = 1 / 3
@@ -39,6 +42,8 @@ const takes = shapeOf<TakeLeaseOptions>({
   ttl: count,
   owner: text,
   wait: flag,
+  guards: list,
+  exactlyOnce: flag,
   onHeld: callback,
 })
 const scopes = shapeOf<Scope>({ namespace: text, signal })
@@ -64,23 +69,49 @@ async function take(kvs: Kvs, key: string, options: TakeLeaseOptions): Promise<L
     ttl = leaseTtlDefault,
     owner,
     wait = false,
+    guards = [],
+    exactlyOnce = false,
     namespace = primary,
     signal,
     onHeld,
   } = options
+  checkGuards(guards)
   const scope = { namespace, ...(signal && { signal }) }
   const op: Op = { op: 'lease', key, action: 'take', ttl, ...(owner !== undefined && { owner }) }
   for (;;) {
     const sent = performance.now()
     try {
-      const { results } = await kvs.commit({ ops: [op] }, scope)
+      const { results } = exactlyOnce
+        ? await withinMs(ttl, signal, (either) =>
+            kvs.commit({ guards, ops: [op] }, { namespace, signal: either, exactlyOnce }),
+          )
+        : await kvs.commit({ guards, ops: [op] }, scope)
       const token = results[0]?.token
       if (!token) throw new TailraceError('EIO', 'a take was answered without a token')
       return new HeldLease(kvs, { key, namespace, token, ttl, sent, ...(onHeld && { onHeld }) })
     } catch (error) {
-      if (!wait || !isCode(error, 'ECONFLICT')) throw error
+      const isHeld = isCode(error, 'ECONFLICT') && error.failed?.guard === undefined
+      if (!wait || !isHeld) throw error
     }
     await untilFree(kvs, key, scope)
+  }
+}
+
+/** Calls `run` with a signal that aborts with `signal`, or with EUNKNOWN after `ms`. */
+async function withinMs<T>(
+  ms: number,
+  signal: AbortSignal | undefined,
+  run: (signal: AbortSignal) => Promise<T>,
+): Promise<T> {
+  const late = new AbortController()
+  const reason = `a write was not answered within ${ms} ms`
+  const stopTimer = startTimer(ms, () => late.abort(new TailraceError('EUNKNOWN', reason)))
+  const either = eitherSignal(signal, late.signal)
+  try {
+    return await run(either.signal)
+  } finally {
+    stopTimer()
+    either.end()
   }
 }
 
@@ -107,6 +138,10 @@ class HeldLease implements Lease {
   #stopDeadline: () => void = () => {}
   readonly #kept: Promise<void>
   #released: Promise<void> | undefined
+  /** True while a transaction is on its way that releases the lease. A renewal behind it is refused. */
+  #finishing = false
+  /** The refusal of a renewal that came while `#finishing`. */
+  #refused: TailraceError | undefined
 
   constructor(kvs: Kvs, taken: Taken) {
     this.#kvs = kvs
@@ -124,6 +159,34 @@ class HeldLease implements Lease {
     return this.#ended.signal
   }
 
+  async finish(transaction: Transaction, options: FinishOptions = {}): Promise<Committed> {
+    checkTransaction(transaction)
+    if (this.signal.aborted) throw canceled(this.signal)
+    const { guards = [], ops } = transaction
+    const release: Op = { op: 'lease', key: this.key, action: 'release', token: this.token }
+    const ending = { ...transaction, guards: [this.guard, ...guards], ops: [...ops, release] }
+    const either = eitherSignal(options.signal, this.signal)
+    const scope = { ...options, namespace: this.namespace, signal: either.signal }
+    this.#finishing = true
+    try {
+      const { results, ...committed } = await this.#kvs.commit(ending, scope)
+      this.#end(released(this.key))
+      return { ...committed, results: results.slice(0, -1) }
+    } catch (error) {
+      const isFenced = isCode(error, 'ECONFLICT') && error.failed?.guard === 0
+      const refused = isFenced ? error : this.#refused
+      const isLost = this.signal.aborted
+      if (refused) this.#lose(refused)
+      if (isFenced) throw canceled(this.signal)
+      if (isLost && !options.signal?.aborted) throw unanswered(this.key, error)
+      throw withoutFirstGuard(error)
+    } finally {
+      this.#finishing = false
+      this.#refused = undefined
+      either.end()
+    }
+  }
+
   release(): Promise<void> {
     this.#released ??= this.#release()
     return this.#released
@@ -135,7 +198,7 @@ class HeldLease implements Lease {
 
   async #release(): Promise<void> {
     const lost = this.signal.aborted
-    this.#end(new TailraceError('ECLOSED', `the lease of ${this.key} was released`))
+    this.#end(released(this.key))
     await this.#kept
     if (lost) return
     const op = { op: 'lease', key: this.key, action: 'release', token: this.token } as const
@@ -170,7 +233,10 @@ class HeldLease implements Lease {
       this.#arm()
       return asked + ttl * renewShare
     } catch (error) {
-      if (isCode(error, 'EFENCED') || isCode(error, 'ENONS')) this.#lose(error)
+      if (isCode(error, 'EFENCED') || isCode(error, 'ENONS')) {
+        if (this.#finishing) this.#refused = error
+        else this.#lose(error)
+      }
       return performance.now() + ttl * retryShare
     } finally {
       stopTimer()
@@ -199,6 +265,22 @@ class HeldLease implements Lease {
     this.#stopDeadline()
     this.#ended.abort(reason)
   }
+}
+
+function released(key: string): TailraceError {
+  return new TailraceError('ECLOSED', `the lease of ${key} was released`)
+}
+
+/** Returns an error whose `failed` counts the guards of the caller, behind the one of the lease. */
+function withoutFirstGuard(error: unknown): unknown {
+  if (!(error instanceof TailraceError) || error.failed?.guard === undefined) return error
+  const failed = { ...error.failed, guard: error.failed.guard - 1 }
+  return new TailraceError(error.code, error.message, { cause: error, failed })
+}
+
+function unanswered(key: string, cause: unknown): TailraceError {
+  const message = `the lease of ${key} ended before its last write was answered: look whether it was done`
+  return new TailraceError('EUNKNOWN', message, { cause })
 }
 
 async function untilFree(kvs: Kvs, key: string, scope: Scope): Promise<void> {

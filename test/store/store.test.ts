@@ -128,6 +128,59 @@ describe.each(makers)('a store %s', (_, make) => {
       expect(await store.leases.show('job')).toMatchObject({ held: true, token: lease.token })
     })
 
+    it('takes a lease only where the guards hold, with wait too', async () => {
+      await store.put('result', '1')
+      const guards = [{ key: 'result', absent: true }] as const
+      expect(await refusal(store.leases.take('job', { guards, wait: true }))).toMatchObject({
+        code: 'ECONFLICT',
+        failed: { guard: 0, state: { type: 'val' } },
+      })
+      expect(await store.leases.show('job')).toEqual({ held: false })
+      await using lease = await store.leases.take('job', { guards: [{ key: 'no', absent: true }] })
+      expect(lease.signal.aborted).toBe(false)
+      const wrong = store.leases.take('other', { guards: [{ key: 'k' }] as never })
+      expect(await refusal(wrong)).toMatchObject({ code: 'EINVAL' })
+    })
+
+    it('finish() writes and releases in one step', async () => {
+      const lease = await store.leases.take('job', { exactlyOnce: true })
+      const ops = [{ op: 'put', key: 'result', value: '1' }] as const
+      const { seq, results } = await lease.finish({ ops })
+      expect(results).toEqual([{ ref: (await store.stat('result'))?.ref }])
+      expect((await store.root()).seq).toBe(seq)
+      expect(await store.leases.show('job')).toEqual({ held: false })
+      expect(lease.signal.reason).toMatchObject({ code: 'ECLOSED' })
+      expect(await refusal(lease.finish({ ops }))).toMatchObject({ code: 'ECLOSED' })
+      await lease.release()
+      expect((await store.root()).seq).toBe(seq)
+    })
+
+    it('finish() that is refused leaves the lease, and counts the guards of its caller', async () => {
+      await using lease = await store.leases.take('job')
+      await store.put('there', '1')
+      const guards = [
+        { key: 'no', absent: true },
+        { key: 'there', absent: true },
+      ] as const
+      expect(await refusal(lease.finish({ guards, ops: [] }))).toMatchObject({
+        code: 'ECONFLICT',
+        failed: { guard: 1 },
+      })
+      expect(lease.signal.aborted).toBe(false)
+      expect(await store.leases.show('job')).toMatchObject({ held: true, token: lease.token })
+      expect(await refusal(lease.finish({} as never))).toMatchObject({ code: 'EINVAL' })
+    })
+
+    it('finish() of a lease that was lost is EFENCED and writes nothing', async () => {
+      const lease = await store.leases.take('job')
+      const { token } = lease
+      await store.commit({ ops: [{ op: 'lease', key: 'job', action: 'release', token }] })
+      const late = lease.finish({ ops: [{ op: 'put', key: 'result', value: '1' }] })
+      expect(await refusal(late)).toMatchObject({ code: 'EFENCED' })
+      expect(lease.signal.reason).toMatchObject({ code: 'EFENCED' })
+      expect(await store.get('result')).toBeUndefined()
+    })
+
     it('aborts its signal when the lease was lost', async () => {
       const lease = await store.leases.take('job', { ttl: 1_000 })
       const lost = once(lease.signal, 'abort')
