@@ -3,6 +3,7 @@
 
 export * from './api/api.js'
 export type { Environment } from './base/environment.js'
+export { openCache } from './cache/cache.js'
 export { connect } from './client/node.js'
 export type { GarbageBounds } from './collect/collect.js'
 export { type Verified, verifyExport } from './export/verify.js'

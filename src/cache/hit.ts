@@ -1,0 +1,127 @@
+/** Results that were found. See rfc/22, rules 10 and 14.
+ *  Invariant: all outputs are read at the root where the record was found, or at a later one that
+ *  has the same result: they belong together whatever is published or removed meanwhile. */
+
+import { type Hit, onlyOutput, type ResultView } from '../api/cache.js'
+import { getSizeMax, type Kvs, type Reading } from '../api/kvs.js'
+import type { Token } from '../api/transaction.js'
+import { isCode, TailraceError } from '../error.js'
+import { namespaceOf } from './layer.js'
+import {
+  type OutputRecord,
+  outputKey,
+  parseRecord,
+  type ResultRecord,
+  recordKey,
+} from './record.js'
+
+/** Looks for the result of an action in some layers; the first of them counts. `but`: the tokens of
+ *  results that do not count. Returns undefined if there is none. */
+export async function find(
+  kvs: Kvs,
+  layers: readonly string[],
+  id: string,
+  { signal, but = [] }: { readonly signal?: AbortSignal; readonly but?: readonly Token[] },
+): Promise<StoredHit | undefined> {
+  const all = await Promise.all(layers.map((layer) => findIn(kvs, layer, id, signal)))
+  return all.find((hit) => hit && !but.some((token) => sameToken(token, hit.result.token)))
+}
+
+async function findIn(
+  kvs: Kvs,
+  layer: string,
+  id: string,
+  signal: AbortSignal | undefined,
+): Promise<StoredHit | undefined> {
+  const scope = { namespace: namespaceOf(layer), ...(signal && { signal }) }
+  try {
+    const { seq, values } = await kvs.readMany([recordKey(id)], scope)
+    const [bytes] = values
+    return bytes && new StoredHit(kvs, { id, layer, seq }, parseRecord(bytes, id))
+  } catch (error) {
+    if (isCode(error, 'ENONS')) return undefined // the layer was removed
+    throw error
+  }
+}
+
+/** True if two tokens name the same holding. */
+export function sameToken(a: Token, b: Token): boolean {
+  return a.incarnation === b.incarnation && a.seq === b.seq
+}
+
+/** A result that was found in a layer. */
+export class StoredHit implements Hit {
+  readonly type = 'hit'
+  readonly result: ResultView
+  readonly #kvs: Kvs
+  readonly #record: ResultRecord
+  /** The seq of the root to read. */
+  #seq: number
+
+  constructor(
+    kvs: Kvs,
+    found: { readonly id: string; readonly layer: string; readonly seq: number },
+    record: ResultRecord,
+  ) {
+    this.#kvs = kvs
+    this.#record = record
+    this.#seq = found.seq
+    const outputs = Object.entries(record.outputs).map(([name, { size }]) => [name, { size }])
+    this.result = { ...record, ...found, outputs: Object.fromEntries(outputs) }
+  }
+
+  async get(name: string = onlyOutput): Promise<Uint8Array> {
+    const { size, bytes } = this.#output(name)
+    if (bytes) return Uint8Array.from(bytes)
+    if (size > getSizeMax) {
+      throw new TailraceError('E2BIG', `the output ${name} has ${size} bytes: read it as a stream`)
+    }
+    const key = outputKey(this.result.id, name)
+    return this.#there(name, await this.#retained((scope) => this.#kvs.get(key, scope)))
+  }
+
+  async *stream(name: string = onlyOutput): AsyncGenerator<Uint8Array, void, undefined> {
+    const { bytes } = this.#output(name)
+    if (bytes) {
+      yield Uint8Array.from(bytes)
+      return
+    }
+    const key = outputKey(this.result.id, name)
+    const read = (scope: { readonly namespace: string; readonly at: number }) =>
+      this.#kvs.read(key, scope)
+    const reading: Reading = this.#there(name, await this.#retained(read))
+    yield* reading.chunks
+  }
+
+  #output(name: string): OutputRecord {
+    const { outputs } = this.#record
+    const output = Object.hasOwn(outputs, name) ? outputs[name] : undefined
+    if (output) return output
+    const names = Object.keys(outputs).slice(0, 10).join(', ')
+    throw new TailraceError('ENOENT', `the result has no output "${name}": it has ${names}`)
+  }
+
+  /** Reads at the root where the result was found. If that is no longer retained, it reads at the
+   *  newest root, if the result is still there. Throws ECOMPACTED. */
+  async #retained<T>(
+    read: (scope: { readonly namespace: string; readonly at: number }) => Promise<T>,
+  ): Promise<T> {
+    const { id, layer, token } = this.result
+    const namespace = namespaceOf(layer)
+    try {
+      return await read({ namespace, at: this.#seq })
+    } catch (error) {
+      if (!isCode(error, 'ECOMPACTED')) throw error
+      const now = await findIn(this.#kvs, layer, id, undefined)
+      if (!now || !sameToken(now.result.token, token)) throw error
+      this.#seq = now.result.seq
+    }
+    return read({ namespace, at: this.#seq })
+  }
+
+  #there<T>(name: string, found: T | undefined): T {
+    if (found !== undefined) return found
+    const message = `the bytes of the output "${name}" of ${this.result.id} are gone: rerun the action`
+    throw new TailraceError('ENOENT', message)
+  }
+}

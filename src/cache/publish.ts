@@ -1,0 +1,242 @@
+/** Held claims, and how they publish. See rfc/22, rules 9 and 12.
+ *  Invariant: a result appears whole, in the transaction that ends its claim. That transaction is
+ *  guarded by the lease: who has lost it publishes nothing. */
+
+import { hostname } from 'node:os'
+import {
+  type Claim,
+  type Hit,
+  type OneOutput,
+  type Outputs,
+  onlyOutput,
+  outputsMax,
+} from '../api/cache.js'
+import type { Kvs } from '../api/kvs.js'
+import type { Lease } from '../api/lease.js'
+import {
+  type Guard,
+  type Op,
+  type Token,
+  transactionSizeMax,
+  type Value,
+} from '../api/transaction.js'
+import { bytesOf, invalid } from '../base/shape.js'
+import { isCode, TailraceError } from '../error.js'
+import type { PackedAction } from './action.js'
+import { StoredHit } from './hit.js'
+import { logOps } from './layer.js'
+import {
+  actionKey,
+  encodeRecord,
+  inlineSizeMax,
+  nameInKey,
+  type OutputRecord,
+  outputKey,
+  type ResultRecord,
+  recordKey,
+  resultKey,
+  stagedDirectory,
+  stagedKey,
+} from './record.js'
+
+/** The time after which an output goes that was stored for a claim and not published, in ms. */
+const stagedTtl = 24 * 3_600_000
+/** The part of a transaction that outputs may have, in bytes: the action, the record and the event
+ *  need the rest. */
+const directSizeMax = transactionSizeMax / 2
+
+type PublishPorts = {
+  readonly kvs: Kvs
+  readonly layers: readonly [string, ...string[]]
+  readonly owner: string | undefined
+  readonly code: string | undefined
+}
+
+/** The lease of a claim, since when it is held (wall clock), and if it replaces a result. */
+type Held = { readonly lease: Lease; readonly started: number; readonly again: boolean }
+
+/** An output whose bytes are where the last transaction finds them: in the record, in the
+ *  transaction, or stored under a key of their own. */
+type Placed =
+  | { readonly at: 'record' | 'transaction'; readonly size: number; readonly bytes: Uint8Array }
+  | { readonly at: 'stored'; readonly size: number }
+
+/** A claim that is held. */
+export class HeldClaim implements Claim {
+  readonly type = 'claimed'
+  readonly id: string
+  readonly #ports: PublishPorts
+  readonly #action: PackedAction
+  readonly #held: Held
+  /** True if something was stored for the claim that is not published. */
+  #hasStored = false
+
+  constructor(ports: PublishPorts, action: PackedAction, held: Held) {
+    this.id = action.id
+    this.#ports = ports
+    this.#action = action
+    this.#held = held
+  }
+
+  get token(): Token {
+    return this.#held.lease.token
+  }
+
+  get guard(): Guard {
+    return this.#held.lease.guard
+  }
+
+  get signal(): AbortSignal {
+    return this.#held.lease.signal
+  }
+
+  async publish(outputs: Outputs): Promise<Hit> {
+    const named = namedOutputs(outputs)
+    const placed = new Map<string, Placed>()
+    const room = { record: inlineSizeMax, transaction: directSizeMax }
+    for (const [name, output] of named) placed.set(name, await this.#place(name, output, room))
+    const record = this.#recordOf(placed)
+    const { kvs, layers } = this.#ports
+    const { lease, again } = this.#held
+    const { id } = this
+    const absent: Guard = { key: recordKey(id), absent: true }
+    try {
+      const { seq } = await lease.finish(
+        { guards: again ? [] : [absent], ops: this.#opsOf(placed, record) },
+        { exactlyOnce: true },
+      )
+      this.#hasStored = false
+      return new StoredHit(kvs, { id, layer: layers[0], seq }, record)
+    } catch (error) {
+      throw this.#refused(error)
+    }
+  }
+
+  async abandon(): Promise<void> {
+    const { lease } = this.#held
+    if (this.#hasStored && !lease.signal.aborted) {
+      // What cannot be removed now goes by itself.
+      const ops: Op[] = [{ op: 'unlink', key: stagedDirectory(this.token), recursive: true }]
+      await lease.finish({ ops }).catch(() => {})
+    }
+    await lease.release()
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.abandon()
+  }
+
+  /** Says where the bytes of an output go, and stores those that are too large for the
+   *  transaction. */
+  async #place(
+    name: string,
+    output: OneOutput,
+    room: { record: number; transaction: number },
+  ): Promise<Placed> {
+    const bytes = typeof output === 'string' ? Buffer.from(output) : output
+    const size = bytes instanceof Uint8Array ? bytes.length : Number.POSITIVE_INFINITY
+    if (bytes instanceof Uint8Array && size <= room.record) {
+      room.record -= size
+      return { at: 'record', size, bytes }
+    }
+    if (bytes instanceof Uint8Array && size <= room.transaction) {
+      room.transaction -= size
+      return { at: 'transaction', size, bytes }
+    }
+    const { lease } = this.#held
+    const count = { size: 0 }
+    const stored = bytes instanceof Uint8Array ? once(bytes) : bytesOf(bytes)
+    this.#hasStored = true
+    try {
+      await this.#ports.kvs.put(stagedKey(this.token, name), counted(stored, count), {
+        ...{ namespace: lease.namespace, ttl: stagedTtl, guards: [this.guard] },
+        signal: this.signal,
+      })
+    } catch (error) {
+      throw this.#refused(error)
+    }
+    return { at: 'stored', size: count.size }
+  }
+
+  #opsOf(placed: ReadonlyMap<string, Placed>, record: ResultRecord): Op[] {
+    const { id, token } = this
+    const outputs = [...placed].flatMap(([name, output]): Op[] => {
+      if (output.at === 'record') return []
+      const key = outputKey(id, name)
+      if (output.at === 'transaction') return [{ op: 'put', key, value: output.bytes }]
+      return [{ op: 'move', key, from: stagedKey(token, name) }]
+    })
+    const size = [...placed.values()].reduce((sum, output) => sum + output.size, 0)
+    return [
+      ...(this.#held.again ? [{ op: 'unlink', key: resultKey(id), recursive: true } as const] : []),
+      ...outputs,
+      { op: 'unlink', key: stagedDirectory(token), recursive: true },
+      { op: 'put', key: actionKey(id), value: this.#action.bytes },
+      { op: 'put', key: recordKey(id), value: encodeRecord(record) },
+      ...logOps('publish', { action: id, size, tookMs: record.tookMs }),
+    ]
+  }
+
+  #recordOf(placed: ReadonlyMap<string, Placed>): ResultRecord {
+    const { owner, code } = this.#ports
+    const { started } = this.#held
+    const outputs = [...placed].map(([name, output]): [string, OutputRecord] => {
+      const { size } = output
+      return [name, output.at === 'record' ? { size, bytes: output.bytes } : { size }]
+    })
+    return {
+      outputs: Object.fromEntries(outputs),
+      by: { host: hostname(), pid: process.pid, ...(owner !== undefined && { owner }) },
+      started,
+      tookMs: Math.max(0, Date.now() - started),
+      ...(code !== undefined && { code }),
+      token: this.token,
+    }
+  }
+
+  /** Returns EFENCED for a guard that did not hold, and for a lost lease. */
+  #refused(error: unknown): unknown {
+    const isGuard = isCode(error, 'ECONFLICT') && error.failed?.guard !== undefined
+    if (!isGuard && !isCode(error, 'EFENCED')) return error
+    const message = `the claim of ${this.id.slice(0, 12)} was lost, nothing was published: claim again`
+    return new TailraceError('EFENCED', message, { cause: error })
+  }
+}
+
+function namedOutputs(outputs: Outputs): ReadonlyMap<string, OneOutput> {
+  if (isOutput(outputs)) return new Map([[onlyOutput, outputs]])
+  if (typeof outputs !== 'object' || outputs === null) throw noOutput('outputs')
+  const named = new Map(Object.entries(outputs))
+  if (named.size > outputsMax) {
+    throw new TailraceError('E2BIG', `a result has at most ${outputsMax} outputs`)
+  }
+  for (const [name, output] of named) {
+    if (!isOutput(output)) throw noOutput(`the output ${JSON.stringify(name)}`)
+    nameInKey(name)
+  }
+  return named
+}
+
+function isOutput(output: unknown): output is OneOutput {
+  if (typeof output === 'string' || output instanceof Uint8Array) return true
+  return typeof output === 'object' && output !== null && Symbol.asyncIterator in output
+}
+
+function noOutput(what: string): TailraceError {
+  return invalid(`${what} must be text, bytes or a stream, or outputs by name`)
+}
+
+async function* once(bytes: Value & Uint8Array): AsyncGenerator<Uint8Array> {
+  yield bytes
+}
+
+/** Yields the chunks of a stream, and counts their bytes. */
+async function* counted(
+  chunks: AsyncIterable<Uint8Array>,
+  count: { size: number },
+): AsyncGenerator<Uint8Array> {
+  for await (const chunk of chunks) {
+    count.size += chunk.length
+    yield chunk
+  }
+}

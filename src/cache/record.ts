@@ -1,0 +1,101 @@
+/** The record of a result, and the keys of a layer. See rfc/22, rules 8 and 9.
+ *  Invariant: a record names every output. Small outputs stand in it, so that a hit is one request
+ *  for each layer. */
+
+import type { ResultView } from '../api/cache.js'
+import type { Token } from '../api/transaction.js'
+import { bytes, count, invalid, number, type Rule, shapeOf, text, within } from '../base/shape.js'
+import { TailraceError } from '../error.js'
+import { pack, unpack } from './packing.js'
+
+/** The largest size of all outputs that stand in the record, in bytes. */
+export const inlineSizeMax = 16 * 1024
+/** The largest size of the key of an output, in bytes. */
+const nameSizeMax = 255
+
+/** An output in a record, with its bytes if it is small. */
+export type OutputRecord = { readonly size: number; readonly bytes?: Uint8Array }
+
+/** A record. */
+export type ResultRecord = Omit<ResultView, 'id' | 'layer' | 'seq' | 'outputs'> & {
+  readonly outputs: { readonly [name: string]: OutputRecord }
+}
+
+const output = within(shapeOf<OutputRecord>({ size: count, bytes }, ['size']))
+const outputs: Rule = {
+  is: (value) =>
+    typeof value === 'object' && value !== null && Object.values(value).every(output.is),
+  expected: 'outputs by name',
+}
+const record = within(
+  shapeOf<ResultRecord>(
+    {
+      outputs,
+      by: within(
+        shapeOf<ResultRecord['by']>({ host: text, pid: count, owner: text }, ['host', 'pid']),
+      ),
+      started: number,
+      tookMs: number,
+      code: text,
+      token: within(shapeOf<Token>({ incarnation: text, seq: count }, ['incarnation', 'seq'])),
+    },
+    ['outputs', 'by', 'started', 'tookMs', 'token'],
+  ),
+)
+
+/** Returns the directory of a result. */
+export function resultKey(id: string): string {
+  return `r/${id}`
+}
+
+/** Returns the key of a record. Its lease is the claim of the action. */
+export function recordKey(id: string): string {
+  return `r/${id}/result`
+}
+
+/** Returns the key of a packed action. */
+export function actionKey(id: string): string {
+  return `r/${id}/action`
+}
+
+/** Returns the key of an output that does not stand in the record. Throws EINVAL. */
+export function outputKey(id: string, name: string): string {
+  return `r/${id}/out/${nameInKey(name)}`
+}
+
+/** Returns the directory of the outputs that are being stored for a claim. */
+export function stagedDirectory({ incarnation, seq }: Token): string {
+  return `s/${incarnation}-${seq}`
+}
+
+/** Returns the key of an output that is being stored for a claim. Throws EINVAL. */
+export function stagedKey(token: Token, name: string): string {
+  return `${stagedDirectory(token)}/${nameInKey(name)}`
+}
+
+/** Returns the name of an output as a component of a key: slashes are no separators there. */
+export function nameInKey(name: string): string {
+  const component = name.isWellFormed() ? encodeURIComponent(name).replace(/^\.+$/, dots) : ''
+  if (component !== '' && component.length <= nameSizeMax) return component
+  throw invalid(
+    `the name ${JSON.stringify(name.slice(0, 100))} of an output is empty, too long or not well formed`,
+  )
+}
+
+/** Returns dots that no path takes for a directory. */
+function dots(text: string): string {
+  return '%2E'.repeat(text.length)
+}
+
+/** Returns the bytes of a record. */
+export function encodeRecord(value: ResultRecord): Uint8Array {
+  return pack(value, 'the record')
+}
+
+/** Returns the record of bytes. Throws EINVAL for others. */
+export function parseRecord(packed: Uint8Array, id: string): ResultRecord {
+  const what = `the record of the result ${id}`
+  const value = unpack(packed, what)
+  if (record.is(value)) return value as ResultRecord
+  throw new TailraceError('EINVAL', `${what} is none: remove it with tailrace cache rm`)
+}

@@ -1,0 +1,42 @@
+/** Removes a result. See rfc/22, rule 13. */
+
+import type { Kvs } from '../api/kvs.js'
+import type { Token } from '../api/transaction.js'
+import { isCode } from '../error.js'
+import type { PackedAction } from './action.js'
+import { find, sameToken } from './hit.js'
+import { logOps, namespaceOf } from './layer.js'
+import { recordKey, resultKey } from './record.js'
+
+type RemovePorts = { readonly kvs: Kvs; readonly layers: readonly [string, ...string[]] }
+
+/** Removes the result that the first layer has of an action; with `only`, if it has that token.
+ *  Returns true if it removed one. */
+export async function remove(
+  { kvs, layers }: RemovePorts,
+  { id }: PackedAction,
+  { only, signal }: { readonly only?: Token; readonly signal?: AbortSignal },
+): Promise<boolean> {
+  const [layer] = layers
+  const scope = { namespace: namespaceOf(layer), ...(signal && { signal }) }
+  const key = recordKey(id)
+  for (;;) {
+    const stat = await kvs.stat(key, scope)
+    if (!stat) return false
+    if (only) {
+      const found = await find(kvs, [layer], id, signal ? { signal } : {})
+      if (!found || !sameToken(found.result.token, only)) return false
+    }
+    const ops = [
+      { op: 'unlink', key: resultKey(id), recursive: true } as const,
+      ...logOps('remove', { action: id }),
+    ]
+    try {
+      await kvs.commit({ guards: [{ key, ref: stat.ref }], ops }, scope)
+      return true
+    } catch (error) {
+      // Somebody replaced or removed it: look again.
+      if (!isCode(error, 'ECONFLICT')) throw error
+    }
+  }
+}

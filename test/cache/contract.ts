@@ -1,0 +1,609 @@
+/** The contract of the result cache: run embedded and over a server, by two users of one store, who act in the order that
+ *  a test forces. See rfc/22. */
+
+import { once } from 'node:events'
+import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { type Cache, type Claim, type Hit, layersMax, outputsMax } from '../../src/api/cache.js'
+import type { Store } from '../../src/api/store.js'
+import { transactionSizeMax } from '../../src/api/transaction.js'
+import { openCache } from '../../src/cache/cache.js'
+import { refusal, text } from '../kvs/expect.js'
+import { type Gated, gated } from './gates.js'
+
+export type Shared = {
+  /** Two stores with the same content; embedded they are the same. */
+  readonly stores: readonly [Store, Store]
+  readonly close: () => Promise<void>
+}
+
+const action = { task: 'train', code: 'v3', inputs: ['x'] }
+const namespace = 'cache-main'
+
+export function cacheContract(name: string, make: () => Promise<Shared>): void {
+  describe(`cache: ${name}`, () => {
+    let shared: Shared
+    let store: Store
+    let a: Gated
+    let b: Gated
+    let cacheA: Cache
+    let cacheB: Cache
+    beforeEach(async () => {
+      shared = await make()
+      store = shared.stores[0]
+      a = gated(shared.stores[0])
+      b = gated(shared.stores[1])
+      cacheA = openCache(a.store, { owner: 'a', code: 'r1' })
+      cacheB = openCache(b.store, { owner: 'b' })
+      // Both layers are open, so that each claim begins with its look.
+      await cacheA.load(action)
+      await cacheB.load(action)
+    })
+    afterEach(() => shared.close())
+
+    const claimed = async (cache: Cache, what: unknown = action): Promise<Claim> => {
+      const got = await cache.claim(what)
+      if (got.type !== 'claimed') throw new Error(`a ${got.type} where a claim was expected`)
+      return got
+    }
+    const hit = async (cache: Cache, what: unknown = action): Promise<Hit> => {
+      const got = await cache.claim(what)
+      if (got.type !== 'hit') throw new Error(`a ${got.type} where a hit was expected`)
+      return got
+    }
+    const seqOf = async () => (await store.root({ namespace })).seq
+    /** What the end of a lease by time does, without the time. */
+    const endLease = async ({ token, guard }: Claim) => {
+      const key = 'lease' in guard ? guard.lease : ''
+      await store.commit({ ops: [{ op: 'lease', key, action: 'release', token }] }, { namespace })
+    }
+
+    describe('two writers', () => {
+      it('who both missed: one computes, and the other gets its result without a write', async () => {
+        const takeB = b.hold('take')
+        const second = cacheB.claim(action)
+        await takeB.reached
+        const first = await claimed(cacheA)
+        const waiting = b.hold('look')
+        takeB.open()
+        await first.publish('A')
+        await waiting.reached
+        const seq = await seqOf()
+        waiting.open()
+        const got = await second
+        expect(got.type === 'hit' && text(await got.get())).toBe('A')
+        expect(await seqOf()).toBe(seq)
+      })
+
+      it('one publishes between the look and the claim of the other', async () => {
+        const takeB = b.hold('take')
+        const second = cacheB.claim(action)
+        await takeB.reached
+        await (await claimed(cacheA)).publish('A')
+        const seq = await seqOf()
+        takeB.open()
+        const got = await second
+        expect(got.type === 'hit' && text(await got.get())).toBe('A')
+        expect(await seqOf()).toBe(seq)
+      })
+
+      it('one waits while the other publishes', async () => {
+        const first = await claimed(cacheA)
+        const finish = a.hold('finish')
+        const published = first.publish('A')
+        const second = cacheB.claim(action)
+        await expect.poll(() => b.calls.includes('take')).toBe(true)
+        await finish.reached
+        finish.open()
+        await published
+        const got = await second
+        expect(got.type === 'hit' && text(await got.get())).toBe('A')
+      })
+
+      it('the first gives up: the second gets the claim', async () => {
+        const first = await claimed(cacheA)
+        const second = cacheB.claim(action)
+        await expect.poll(() => b.calls.includes('take')).toBe(true)
+        await first.abandon()
+        const got = await second
+        expect(got.type).toBe('claimed')
+        if (got.type === 'claimed') await got.publish('B')
+        expect(text(await (await hit(cacheA)).get())).toBe('B')
+      })
+    })
+
+    describe('a write and reads', () => {
+      it('many who read wait for the one who writes, then read at the same time, without a lock', async () => {
+        const big = Buffer.alloc(100_000, 'x')
+        const first = await claimed(cacheA)
+        const readers = Array.from({ length: 20 }, () => cacheB.claim(action))
+        await expect.poll(() => b.calls.filter((call) => call === 'take').length).toBe(20)
+        await first.publish(big)
+        const seq = await seqOf()
+        const streams = (await Promise.all(readers)).map((got) => {
+          if (got.type !== 'hit') throw new Error(got.type)
+          return got.stream()
+        })
+        // Each has its first piece before any has its last.
+        const firsts = await Promise.all(streams.map((stream) => stream.next()))
+        expect(firsts.every(({ value }) => value instanceof Uint8Array)).toBe(true)
+        for (const [at, stream] of streams.entries()) {
+          expect(Buffer.compare(await joined(stream, firsts[at]?.value ?? undefined), big)).toBe(0)
+        }
+        expect(await seqOf()).toBe(seq)
+      })
+
+      it('a write after a read: the reader is undisturbed, the writer finds the result and does not write', async () => {
+        const big = Buffer.alloc(1_000_000, 'x')
+        await (await claimed(cacheA)).publish(big)
+        const seq = await seqOf()
+        const stream = (await hit(cacheB)).stream()
+        const { value } = await stream.next()
+        expect((await cacheA.claim(action)).type).toBe('hit')
+        expect(await cacheA.claim(action, { wait: 'fail' })).toMatchObject({ type: 'hit' })
+        expect(Buffer.compare(await joined(stream, value ?? undefined), big)).toBe(0)
+        expect(await seqOf()).toBe(seq)
+      })
+
+      it('a removal, then a read: a miss, which is no error', async () => {
+        await (await claimed(cacheA)).publish('A')
+        expect(await cacheB.remove(action)).toBe(true)
+        expect(await cacheB.remove(action)).toBe(false)
+        expect(await cacheA.load(action)).toBeUndefined()
+        const again = await claimed(cacheB)
+        await again.publish('B')
+        expect(text(await (await hit(cacheA)).get())).toBe('B')
+      })
+
+      it.each(['a removal', 'a removal and another result', 'a rerun'])(
+        '%s during a read: the reader finishes with the right bytes',
+        async (what) => {
+          const big = Buffer.alloc(3_000_000, 'old')
+          await (await claimed(cacheA)).publish(big)
+          const found = await hit(cacheB)
+          const stream = found.stream()
+          const { value } = await stream.next()
+          if (what === 'a rerun') {
+            await (await cacheA.rerun(action)).publish(Buffer.alloc(3_000_000, 'new'))
+          } else {
+            expect(await cacheA.remove(action)).toBe(true)
+          }
+          if (what === 'a removal and another result') {
+            await (await claimed(cacheA)).publish(Buffer.alloc(3_000_000, 'new'))
+          }
+          await store.upkeep.collect()
+          expect(Buffer.compare(await joined(stream, value ?? undefined), big)).toBe(0)
+          expect(Buffer.compare(await found.get(), big)).toBe(0)
+        },
+      )
+
+      it('a look before a removal and a read behind it: the bytes, or ECOMPACTED, never others', async () => {
+        const big = Buffer.alloc(300_000, 'old')
+        await (await claimed(cacheA)).publish(big)
+        const found = await hit(cacheB)
+        await cacheA.remove(action)
+        await (await claimed(cacheA)).publish(Buffer.alloc(300_000, 'new'))
+        await store.namespaces.configure(namespace, { historyCount: 1, historyAgeMs: 0 })
+        expect(await refusal(found.get())).toMatchObject({ code: 'ECOMPACTED' })
+      })
+
+      it('a read long after its look gets a result that is still there', async () => {
+        const big = Buffer.alloc(300_000, 'old')
+        await (await claimed(cacheA)).publish(big)
+        const found = await hit(cacheB)
+        await (await claimed(cacheA, 'another')).publish('x')
+        await store.namespaces.configure(namespace, { historyCount: 1, historyAgeMs: 0 })
+        expect(Buffer.compare(await found.get(), big)).toBe(0)
+        expect(Buffer.compare(await joined(found.stream()), big)).toBe(0)
+      })
+    })
+
+    describe('a claim that was lost', () => {
+      it.each(['small', 'large'])(
+        'publishes nothing: %s; the result of the other stays',
+        async (size) => {
+          const late = await claimed(cacheA)
+          const bytes = Buffer.alloc(size === 'small' ? 10 : transactionSizeMax + 1, 'late')
+          const point = size === 'small' ? 'finish' : 'put'
+          const stop = a.hold(point)
+          const refused = refusal(late.publish(bytes))
+          await stop.reached
+          await endLease(late)
+          const other = await claimed(cacheB)
+          await other.publish('B')
+          stop.open()
+          expect(await refused).toMatchObject({ code: 'EFENCED' })
+          expect(text(await (await hit(cacheA)).get())).toBe('B')
+          if (size === 'small') expect(late.signal.reason).toMatchObject({ code: 'EFENCED' })
+          await late.abandon()
+          expect(text(await (await hit(cacheB)).get())).toBe('B')
+        },
+      )
+
+      it('before its upload ended publishes nothing of it', async () => {
+        const late = await claimed(cacheA)
+        const stream = async function* () {
+          for (let at = 0; at < 12; at++) yield Buffer.alloc(100_000, at)
+          await endLease(late)
+        }
+        expect(await refusal(late.publish({ first: 'x', second: stream() }))).toMatchObject({
+          code: 'EFENCED',
+        })
+        expect(await cacheB.load(action)).toBeUndefined()
+      })
+
+      it('while the function runs: cached() gives the result of the new holder', async () => {
+        let runs = 0
+        const first = cacheA.cached(
+          action,
+          async (signal) => {
+            runs++
+            const [lease] = await Promise.all([
+              store.leases.show(`r/${(await idOf(cacheB)) ?? ''}/result`, { namespace }),
+              expect.poll(() => a.calls.includes('take')).toBe(true),
+            ])
+            const { token } = lease
+            if (!token) throw new Error('the claim is held')
+            const key = `r/${(await idOf(cacheB)) ?? ''}/result`
+            await store.commit(
+              { ops: [{ op: 'lease', key, action: 'release', token }] },
+              { namespace },
+            )
+            await (await claimed(cacheB)).publish(Buffer.from('a142', 'hex'))
+            if (!signal.aborted) await once(signal, 'abort').catch(() => {})
+            return 'A'
+          },
+          { ttl: 1_000 },
+        )
+        expect(await first).toBe('B')
+        expect(runs).toBe(1)
+      })
+    })
+
+    describe('claim()', () => {
+      it('of a hit takes no lock and writes nothing, and says what is known of the result', async () => {
+        const started = Date.now()
+        const first = await claimed(cacheA)
+        const { token, id } = first
+        await first.publish('A')
+        const seq = await seqOf()
+        const { result } = await hit(cacheB)
+        expect(result).toEqual({
+          ...{ id, layer: 'main', seq, token, code: 'r1' },
+          outputs: { value: { size: 1 } },
+          by: { host: expect.any(String), pid: process.pid, owner: 'a' },
+          started: expect.any(Number),
+          tookMs: expect.any(Number),
+        })
+        expect(result.started).toBeGreaterThanOrEqual(started)
+        expect(await seqOf()).toBe(seq)
+        expect(b.calls).not.toContain('take')
+      })
+
+      it('with skip returns at once who has it, and tells when the result is there', async () => {
+        const first = await claimed(cacheA)
+        const busy = await cacheB.claim(action, { wait: 'skip' })
+        expect(busy).toMatchObject({ type: 'busy', holder: { owner: 'a', token: first.token } })
+        await first.publish('A')
+        const result = busy.type === 'busy' ? await busy.result : undefined
+        expect(text(await result?.get())).toBe('A')
+      })
+
+      it('with skip tells when the holder gave up', async () => {
+        const first = await claimed(cacheA)
+        const busy = await cacheB.claim(action, { wait: 'skip' })
+        await first.abandon()
+        expect(busy.type === 'busy' && (await busy.result)).toBeUndefined()
+      })
+
+      it('with fail throws ECONFLICT and names the holder', async () => {
+        const first = await claimed(cacheA)
+        expect(await refusal(cacheB.claim(action, { wait: 'fail' }))).toMatchObject({
+          code: 'ECONFLICT',
+          failed: { state: { lease: { owner: 'a', token: first.token } } },
+        })
+      })
+
+      it('waits for as many holders as asked, and as long as asked', async () => {
+        const first = await claimed(cacheA)
+        const waiting = refusal(cacheB.claim(action, { tries: 1 }))
+        await expect.poll(() => b.calls.includes('take')).toBe(true)
+        const look = b.hold('look')
+        await first.abandon()
+        await look.reached
+        await using _second = await claimed(cacheA)
+        look.open()
+        expect(await waiting).toMatchObject({ code: 'ECONFLICT' })
+        const late = cacheB.claim(action, { timeoutMs: 1 })
+        expect(await refusal(late)).toMatchObject({ code: 'ETIMEDOUT' })
+        const leaving = new AbortController()
+        const left = refusal(cacheB.claim(action, { signal: leaving.signal }))
+        leaving.abort()
+        expect(await left).toMatchObject({ code: 'ECANCELED' })
+      })
+
+      it.each<[string, () => Promise<unknown>]>([
+        ['an action', () => cacheA.claim({ when: new Date(0) })],
+        ['an option', () => cacheA.claim(action, { waiting: 'fail' } as never)],
+        ['a way to wait', () => cacheA.claim(action, { wait: 'ever' } as never)],
+        [
+          'a way to wait of cached()',
+          () => cacheA.cached(action, () => 1, { wait: 'skip' } as never),
+        ],
+        ['a function', () => cacheA.cached(action, 1 as never)],
+        ['a layer', async () => openCache(store, { layer: 'A/b' })],
+        ['an output', async () => (await claimed(cacheA)).publish(7 as never)],
+        ['an output of a name', async () => (await claimed(cacheA)).publish({ a: null } as never)],
+        ['a name of an output', async () => (await claimed(cacheA)).publish({ '': 'x' })],
+      ])('refuses %s that is wrong with EINVAL', async (_what, call) => {
+        expect(await refusal(call())).toMatchObject({ code: 'EINVAL' })
+      })
+
+      it('of a layer that is not there is ENONS', async () => {
+        const nowhere = openCache(store, { layer: 'nowhere' })
+        expect(await refusal(nowhere.claim(action))).toMatchObject({ code: 'ENONS' })
+        await cacheA.layers.create('nowhere')
+        expect(await nowhere.load(action)).toBeUndefined()
+      })
+    })
+
+    describe('publish()', () => {
+      it.each([0, 1, 16_384, 16_385, 300_000, transactionSizeMax / 2 + 1, transactionSizeMax + 1])(
+        'a value of %i bytes comes back byte for byte, whole and as a stream',
+        async (size) => {
+          const bytes = Buffer.alloc(size, 'abcdefg')
+          await (await claimed(cacheA)).publish(bytes)
+          const found = await hit(cacheB)
+          expect(found.result.outputs).toEqual({ value: { size } })
+          expect(Buffer.compare(await found.get(), bytes)).toBe(0)
+          expect(Buffer.compare(await joined(found.stream()), bytes)).toBe(0)
+        },
+      )
+
+      it('shows all outputs together, streams too, and leaves nothing behind', async () => {
+        const first = await claimed(cacheA)
+        const stream = async function* () {
+          for (let at = 0; at < 100; at++) yield Buffer.alloc(100_000, at)
+          expect(await cacheB.load(action)).toBeUndefined()
+        }
+        const names = ['a/b', '..', 'ä %', '__proto__']
+        const outputs = Object.fromEntries(names.map((name) => [name, `of ${name}`]))
+        await first.publish({ ...outputs, stream: stream(), big: Buffer.alloc(100_000, 'b') })
+        const found = await hit(cacheB)
+        expect(Object.keys(found.result.outputs).length).toBe(names.length + 2)
+        for (const name of names) expect(text(await found.get(name))).toBe(`of ${name}`)
+        expect(found.result.outputs['stream']).toEqual({ size: 10_000_000 })
+        let at = 0
+        for await (const chunk of found.stream('stream')) {
+          expect(chunk.every((byte, index) => byte === Math.floor((at + index) / 100_000))).toBe(
+            true,
+          )
+          at += chunk.length
+        }
+        expect(at).toBe(10_000_000)
+        expect(await refusal(found.get('none'))).toMatchObject({ code: 'ENOENT' })
+        expect((await store.list('s', { namespace })).entries).toEqual([])
+      })
+
+      it('of a stream that breaks publishes nothing; the claim goes on', async () => {
+        const first = await claimed(cacheA)
+        const broken = async function* () {
+          yield Buffer.alloc(2_000_000)
+          throw new RangeError('the source broke')
+        }
+        await expect(
+          first.publish({ good: Buffer.alloc(9_000_000), broken: broken() }),
+        ).rejects.toThrow('broke')
+        expect(first.signal.aborted).toBe(false)
+        expect(await cacheB.load(action)).toBeUndefined()
+        await first.publish('A')
+        expect(text(await (await hit(cacheB)).get())).toBe('A')
+        expect(await refusal(first.publish('B'))).toMatchObject({ code: 'ECLOSED' })
+      })
+
+      it('removes what it has stored if the claim is abandoned', async () => {
+        const first = await claimed(cacheA)
+        const wrong = first.publish({ good: Buffer.alloc(9_000_000), wrong: broken() })
+        await expect(wrong).rejects.toThrow('broke')
+        await first.abandon()
+        expect((await store.list('s', { namespace })).entries).toEqual([])
+        expect((await claimed(cacheB)).type).toBe('claimed')
+      })
+
+      it('takes a bounded number of outputs', async () => {
+        const named = (count: number) =>
+          Object.fromEntries(
+            Array.from({ length: count }, (_, at) => [`${at}`.padStart(85, '\u0001'), '']),
+          )
+        const first = await claimed(cacheA)
+        expect(await refusal(first.publish(named(outputsMax + 1)))).toMatchObject({ code: 'E2BIG' })
+        await first.publish(named(outputsMax))
+        expect(Object.keys((await hit(cacheB)).result.outputs).length).toBe(outputsMax)
+      })
+    })
+
+    describe('rerun()', () => {
+      it('replaces a result in one step, and warns once who may keep the old one', async () => {
+        await (await claimed(cacheA)).publish({ a: 'old', b: 'old' })
+        const warned = once(process, 'warning')
+        const again = await cacheB.rerun(action)
+        const [warning] = await warned
+        expect(warning).toMatchObject({
+          code: 'RERUN',
+          message: expect.stringMatching(/of \d{4}-.* by process \d+ of .* keeps that/),
+        })
+        const old = await hit(cacheA)
+        await again.publish({ b: 'new' })
+        expect((await hit(cacheA)).result.outputs).toEqual({ b: { size: 3 } })
+        expect(text(await old.get('a'))).toBe('old')
+        expect(text(await (await hit(cacheA)).get('b'))).toBe('new')
+        const more: unknown[] = []
+        const count = (warning: unknown) => more.push(warning)
+        process.on('warning', count)
+        await (await cacheB.rerun(action)).publish('newer')
+        await (await cacheB.rerun('without a result')).abandon()
+        process.off('warning', count)
+        expect(more).toEqual([])
+      })
+
+      it('waits for a claim, and a claim does not wait for it', async () => {
+        await (await claimed(cacheA)).publish('old')
+        const first = await cacheA.rerun(action)
+        expect(text(await (await hit(cacheB)).get())).toBe('old')
+        expect(await refusal(cacheB.rerun(action, { wait: 'fail' }))).toMatchObject({
+          code: 'ECONFLICT',
+        })
+        const second = cacheB.rerun(action)
+        await first.publish('new')
+        await (await second).publish('newest')
+        expect(text(await (await hit(cacheA)).get())).toBe('newest')
+      })
+    })
+
+    describe('cached()', () => {
+      it('runs the function once for all who call at the same time', async () => {
+        let runs = 0
+        const call = (cache: Cache) =>
+          cache.cached(action, async () => {
+            runs++
+            return { runs, bytes: Buffer.of(1), left: undefined }
+          })
+        const all = await Promise.all(
+          [cacheA, cacheB].flatMap((cache) => Array.from({ length: 10 }, () => call(cache))),
+        )
+        expect(runs).toBe(1)
+        for (const value of all) expect(value).toEqual({ runs: 1, bytes: Uint8Array.of(1) })
+      })
+
+      it('keeps undefined and null apart, and refuses what it cannot keep', async () => {
+        for (const [at, value] of [undefined, null, 0, '', [], 7n].entries()) {
+          const what = { at }
+          expect(await cacheA.cached(what, () => value)).toEqual(value)
+          expect(await cacheB.cached<unknown>(what, () => 'another')).toEqual(value)
+        }
+        const dated = cacheA.cached(action, () => ({ when: new Date(0) }))
+        expect(await refusal(dated)).toMatchObject({
+          code: 'EINVAL',
+          message: expect.stringContaining('the result.when is a Date'),
+        })
+        expect(await cacheA.cached(action, () => 'then')).toBe('then')
+      })
+
+      it('throws what the function throws; the next one runs its own', async () => {
+        const failing = cacheA.cached(action, () => {
+          throw new RangeError('mine')
+        })
+        await expect(failing).rejects.toThrow('mine')
+        expect(await cacheB.cached(action, () => 'B')).toBe('B')
+      })
+
+      it.each(['this layer', 'its parent'])(
+        'computes anew where the bytes of the result in %s are gone',
+        async (where) => {
+          const big = 'x'.repeat(100_000)
+          await cacheA.cached(action, () => big)
+          const { id } = (await hit(cacheA)).result
+          await store.commit(
+            { ops: [{ op: 'unlink', key: `r/${id}/out`, recursive: true }] },
+            { namespace },
+          )
+          await cacheA.layers.create('pr', { parent: 'main' })
+          const layer = where === 'this layer' ? 'main' : 'pr'
+          const cache = openCache(b.store, { layer })
+          expect(await cache.cached(action, () => 'anew')).toBe('anew')
+          expect(await cache.cached(action, () => 'not again')).toBe('anew')
+        },
+      )
+    })
+
+    describe('layers', () => {
+      it('reads go up, publishing stays in the own layer, nothing reads downwards', async () => {
+        await cacheA.layers.create('pr', { parent: 'main' })
+        await cacheA.layers.create('fix', { parent: 'pr' })
+        const [pr, fix] = [openCache(store, { layer: 'pr' }), openCache(store, { layer: 'fix' })]
+        expect(await cacheA.cached('m', () => 'main')).toBe('main')
+        expect(await pr.cached('p', () => 'pr')).toBe('pr')
+        expect(await fix.cached('m', () => 'fix')).toBe('main')
+        expect(await fix.cached('p', () => 'fix')).toBe('pr')
+        expect(await cacheA.load('p')).toBeUndefined()
+        expect(await pr.remove('m')).toBe(false)
+        expect((await fix.load('m'))?.result.layer).toBe('main')
+        await (await fix.rerun('m')).publish('own')
+        expect((await fix.load('m'))?.result.layer).toBe('fix')
+        expect(await cacheB.cached('m', () => 'not')).toBe('main')
+        await cacheA.layers.remove('pr')
+        expect(await cacheB.cached('m', () => 'not')).toBe('main')
+        expect(await fix.load('p')).toBeUndefined()
+      })
+
+      it('are made once, above one another to a bound', async () => {
+        let parent = 'main'
+        for (let at = 1; at < layersMax; at++) {
+          await cacheA.layers.create(`l${at}`, { parent })
+          parent = `l${at}`
+        }
+        expect(await refusal(cacheA.layers.create('more', { parent }))).toMatchObject({
+          code: 'E2BIG',
+        })
+        expect(await refusal(cacheA.layers.create('l1'))).toMatchObject({ code: 'EEXIST' })
+        expect(await refusal(cacheA.layers.create('x', { parent: 'none' }))).toMatchObject({
+          code: 'ENONS',
+        })
+        expect(await refusal(cacheA.layers.remove('none'))).toMatchObject({ code: 'ENONS' })
+        await cacheA.cached('m', () => 'main')
+        const deepest = openCache(store, { layer: parent })
+        expect(await deepest.cached('m', () => 'not')).toBe('main')
+      })
+
+      it('take over a namespace that a crash left without its record', async () => {
+        await store.namespaces.create('cache-half')
+        const half = openCache(store, { layer: 'half' })
+        expect(await refusal(half.load(action))).toMatchObject({ code: 'ENONS' })
+        await cacheA.layers.create('half', { parent: 'main' })
+        await cacheA.cached(action, () => 'main')
+        expect(await half.cached(action, () => 'half')).toBe('main')
+      })
+    })
+
+    describe('withLock()', () => {
+      it('runs one at a time, with a guard that fences', async () => {
+        let running = 0
+        const call = (cache: Cache) =>
+          cache.withLock('deploy', async (lease) => {
+            expect(++running).toBe(1)
+            await store.update('count', (value) => String(Number(value ? text(value) : 0) + 1))
+            await store.put('by', 'x', { guards: [lease.guard] })
+            running--
+            return lease.key
+          })
+        const calls = [cacheA, cacheB, cacheA, cacheB].map(call)
+        expect(await Promise.all(calls)).toEqual(calls.map(() => 'deploy'))
+        expect(text(await store.get('count'))).toBe('4')
+        const failing = cacheA.withLock('deploy', () => {
+          throw new RangeError('mine')
+        })
+        await expect(failing).rejects.toThrow('mine')
+        expect(await store.leases.show('deploy')).toEqual({ held: false })
+        expect(
+          await refusal(cacheA.withLock('deploy', () => 1, { wait: true } as never)),
+        ).toMatchObject({ code: 'EINVAL' })
+      })
+    })
+  })
+}
+
+/** The id of the action. */
+async function idOf(cache: Cache): Promise<string | undefined> {
+  const busy = await cache.claim(action, { wait: 'skip' })
+  return busy.type === 'busy' ? busy.id : undefined
+}
+
+async function* broken(): AsyncGenerator<Uint8Array> {
+  yield Buffer.alloc(2_000_000)
+  throw new RangeError('the source broke')
+}
+
+async function joined(stream: AsyncIterable<Uint8Array>, first?: Uint8Array): Promise<Buffer> {
+  const chunks: Uint8Array[] = first ? [first] : []
+  for await (const chunk of stream) chunks.push(chunk)
+  return Buffer.concat(chunks)
+}

@@ -1,0 +1,65 @@
+/** A store whose calls a test holds back, so that it chooses the order in which two clients of one store act. The calls
+ *  themselves are those of the real store. */
+
+import type { Store } from '../../src/api/store.js'
+import { type Deferred, deferred } from '../../src/base/deferred.js'
+
+/** Where a call can be held, before it is made. look: for results. take: the lease of a claim. put: of an output that is
+ *  stored first. finish: the last transaction of a publish. */
+export type Point = 'look' | 'take' | 'put' | 'finish'
+
+type Stop = { readonly reached: Deferred<void>; readonly passed: Deferred<void> }
+
+export type Gated = {
+  readonly store: Store
+  /** Holds the next call at a point. `reached` resolves once it is there; `open` lets it pass. */
+  readonly hold: (point: Point) => { readonly reached: Promise<void>; readonly open: () => void }
+  /** The calls that were made, in order. */
+  readonly calls: readonly Point[]
+}
+
+export function gated(store: Store): Gated {
+  const stops = new Map<Point, Stop[]>()
+  const calls: Point[] = []
+  const pass = async (point: Point) => {
+    const stop = stops.get(point)?.shift()
+    stop?.reached.resolve()
+    await stop?.passed.promise
+    calls.push(point)
+  }
+  const inner: Store = {
+    ...store,
+    storeId: store.storeId,
+    readMany: async (keys, options) => {
+      await pass('look')
+      return store.readMany(keys, options)
+    },
+    put: async (key, value, options) => {
+      await pass('put')
+      return store.put(key, value, options)
+    },
+    leases: {
+      ...store.leases,
+      take: async (key, options) => {
+        await pass('take')
+        const lease = await store.leases.take(key, options)
+        const finish = lease.finish.bind(lease)
+        return Object.assign(lease, {
+          finish: async (...args: Parameters<typeof finish>) => {
+            await pass('finish')
+            return finish(...args)
+          },
+        })
+      },
+    },
+  }
+  return {
+    store: inner,
+    calls,
+    hold: (point) => {
+      const stop = { reached: deferred<void>(), passed: deferred<void>() }
+      stops.set(point, [...(stops.get(point) ?? []), stop])
+      return { reached: stop.reached.promise, open: () => stop.passed.resolve() }
+    },
+  }
+}
