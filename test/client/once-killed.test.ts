@@ -7,13 +7,13 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
-import { fileURLToPath } from 'node:url'
 import { afterEach, beforeEach, expect, it } from 'vitest'
 import { connect } from '../../src/client/node.js'
 import { text } from '../kvs/expect.js'
+import { bundledPrograms } from '../support/programs.js'
 import { CuttingProxy } from './cutting-proxy.js'
 
-const serverFile = fileURLToPath(new URL('./server-child.ts', import.meta.url))
+const programs = bundledPrograms({ server: 'test/client/server-child.ts' })
 
 let directory: string
 let server: ChildProcess
@@ -27,7 +27,7 @@ afterEach(async () => {
 
 /** Where it listens: each time at the same place. */
 async function start(): Promise<string> {
-  const child = spawn(process.execPath, ['--import', 'tsx', serverFile, directory], {
+  const child = spawn(process.execPath, [programs.server, directory], {
     stdio: ['ignore', 'pipe', 'inherit'],
   })
   server = child

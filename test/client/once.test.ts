@@ -4,16 +4,16 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { createInterface } from 'node:readline'
-import { fileURLToPath } from 'node:url'
 import { beforeEach, describe, expect, it } from 'vitest'
 import type { Store } from '../../src/api/store.js'
 import { connect } from '../../src/client/node.js'
 import { refusal, text } from '../kvs/expect.js'
+import { bundledPrograms } from '../support/programs.js'
 import type { CuttingProxy } from './cutting-proxy.js'
 import { fast, openSocket, type Serving, serveCutting } from './serving.js'
 
 const ways = ['http', 'socket'] as const
-const producing = fileURLToPath(new URL('./producing.ts', import.meta.url))
+const programs = bundledPrograms({ producing: 'test/client/producing.ts' })
 const exactlyOnce = true
 
 let serving: Serving
@@ -184,7 +184,7 @@ describe('a producer', () => {
 
   it('whose process is killed, with appends on their way that arrive after those of the next', async () => {
     const start = () =>
-      spawn(process.execPath, ['--import', 'tsx', producing, proxy.target], {
+      spawn(process.execPath, [programs.producing, proxy.target], {
         stdio: ['ignore', 'pipe', 'inherit'],
       })
     const first = start()

@@ -4,24 +4,27 @@ import { type ChildProcessWithoutNullStreams, spawn, spawnSync } from 'node:chil
 import { once } from 'node:events'
 import { createInterface } from 'node:readline'
 import { setImmediate } from 'node:timers/promises'
-import { fileURLToPath } from 'node:url'
 import { expect, test } from 'vitest'
 import { systemEnvironment } from '../../src/base/environment.js'
 import { isDefunct, processStart } from '../../src/base/processes.js'
 import { openLocal } from '../../src/engine/local-open.js'
 import { isAlive, thisProcess } from '../../src/engine/owner.js'
+import { bundledPrograms } from '../support/programs.js'
 import { blobOf, blobsAt, codeOf, collect, make, temporaryDirectory } from './fixture.js'
 
 const names = ['a', 'b', 'c', 'd']
 const flushCount = 50
+const programs = bundledPrograms({
+  committer: 'test/engine/committer.ts',
+  holder: 'test/engine/holder.ts',
+})
 
 const open = (path: string) =>
   openLocal(path, { environment: systemEnvironment, bounds: { flushCount: flushCount } })
 
 /** A helper of this folder as a process of its own. */
-function run(helper: string, ...args: string[]): ChildProcessWithoutNullStreams {
-  const path = fileURLToPath(new URL(helper, import.meta.url))
-  const child = spawn(process.execPath, ['--import', 'tsx', path, ...args])
+function run(helper: keyof typeof programs, ...args: string[]): ChildProcessWithoutNullStreams {
+  const child = spawn(process.execPath, [programs[helper], ...args])
   child.stderr.pipe(process.stderr)
   return child
 }
@@ -40,7 +43,7 @@ async function kill(child: ChildProcessWithoutNullStreams): Promise<void> {
 
 /** Kills a committer after `count` acknowledged roots, and gives the last of each namespace. */
 async function commitUntilKilled(path: string, count: number): Promise<Map<string, number>> {
-  const child = run('committer.ts', path, `${flushCount}`)
+  const child = run('committer', path, `${flushCount}`)
   const acknowledged = new Map<string, number>()
   let lines = 0
   for await (const line of createInterface(child.stdout)) {
@@ -80,7 +83,7 @@ test('the part of the index that a kill -9 leaves in memory is bounded', async (
 
 test('a second process is EBUSY with the path and the pid of the first', async () => {
   await using directory = await temporaryDirectory()
-  const holder = run('holder.ts', directory.path)
+  const holder = run('holder', directory.path)
   expect(await answer(holder)).toBe('open')
   const opening = open(directory.path)
   await expect(opening).rejects.toThrow(`${directory.path} is in use by process ${holder.pid}:`)
@@ -96,10 +99,9 @@ test('a process of another pid namespace is kept out, and told who holds the dir
     context.skip('this system lets nobody make a pid namespace')
   }
   await using directory = await temporaryDirectory()
-  const opener = fileURLToPath(new URL('holder.ts', import.meta.url))
   const inside = spawn('unshare', [
     ...separate,
-    ...[process.execPath, '--import', 'tsx', opener, directory.path],
+    ...[process.execPath, programs.holder, directory.path],
   ])
   expect(await answer(inside)).toBe('open')
   await expect(open(directory.path)).rejects.toThrow(
@@ -115,7 +117,7 @@ test('a process of another pid namespace is kept out, and told who holds the dir
 
 test('a process that closes gives the directory up', async () => {
   await using directory = await temporaryDirectory()
-  const holder = run('holder.ts', directory.path)
+  const holder = run('holder', directory.path)
   expect(await answer(holder)).toBe('open')
   holder.stdin.end()
   expect(await once(holder, 'close')).toEqual([0, null])
@@ -124,7 +126,7 @@ test('a process that closes gives the directory up', async () => {
 
 test('of two processes that start at once exactly one holds the directory', async () => {
   await using directory = await temporaryDirectory()
-  const holders = [run('holder.ts', directory.path), run('holder.ts', directory.path)]
+  const holders = [run('holder', directory.path), run('holder', directory.path)]
   const answers = await Promise.all(holders.map(answer))
   const winner = holders[answers.indexOf('open')]
   const loser = answers.find((line) => line !== 'open')

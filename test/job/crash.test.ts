@@ -6,16 +6,17 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { createServer, type Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
 import { expect, test } from 'vitest'
 import { deferred } from '../../src/base/deferred.js'
 import { readEvents } from '../../src/eventlog/eventlog.js'
 import { readStream } from '../../src/eventlog/read-stream.js'
 import { decodeOutput } from '../../src/eventlog/stdio.js'
 import { open } from '../../src/open.js'
+import { bundledPrograms } from '../support/programs.js'
 import { collect } from './harness.js'
 
 const scope = { namespace: 'jobs' }
+const programs = bundledPrograms({ child: 'test/job/crash-child.ts' })
 
 test('after kill -9 unfinished jobs are lost, survivors ended, finished jobs untouched', async () => {
   const directory = await mkdtemp(join(tmpdir(), 'tailrace-test-'))
@@ -26,11 +27,9 @@ test('after kill -9 unfinished jobs are lost, survivors ended, finished jobs unt
     calls.on('connection', (survivor) => {
       if (survivors.push(survivor) === 2) called.resolve()
     })
-    const child = fork(
-      fileURLToPath(new URL('./crash-child.ts', import.meta.url)),
-      [join(directory, 'data'), join(directory, 'call')],
-      { execArgv: ['--import', 'tsx'] },
-    )
+    const child = fork(programs.child, [join(directory, 'data'), join(directory, 'call')], {
+      execArgv: [],
+    })
     const [ids] = (await once(child, 'message')) as [
       { done: string; running: string; waiting: string },
     ]

@@ -7,11 +7,11 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
-import { fileURLToPath } from 'node:url'
 import { afterEach, beforeEach, expect, it } from 'vitest'
 import { open } from '../../src/open.js'
+import { bundledPrograms } from '../support/programs.js'
 
-const writers = fileURLToPath(new URL('./append-writers.ts', import.meta.url))
+const programs = bundledPrograms({ writers: 'test/kvs/append-writers.ts' })
 const acknowledgedMin = 400
 
 let directory: string
@@ -23,7 +23,7 @@ afterEach(() => rm(directory, { recursive: true, force: true }))
 it('every acknowledged append of 16 writers is there after kill -9, in order, once', async () => {
   const acknowledged: { index: number; line: string }[] = []
   for (let round = 0; round < 3; round++) {
-    const child = spawn(process.execPath, ['--import', 'tsx', writers, directory, `${round}`], {
+    const child = spawn(process.execPath, [programs.writers, directory, `${round}`], {
       stdio: ['ignore', 'pipe', 'inherit'],
     })
     const wanted = acknowledged.length + acknowledgedMin

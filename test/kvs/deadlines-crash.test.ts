@@ -7,15 +7,15 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
-import { fileURLToPath } from 'node:url'
 import { afterEach, beforeEach, expect, it } from 'vitest'
 import type { Op } from '../../src/api/transaction.js'
 import { open } from '../../src/open.js'
 import { clockAllowanceMs, hearingMs } from '../../src/present/lease-table.js'
 import { TestClock } from '../clock.js'
+import { bundledPrograms } from '../support/programs.js'
 import { refusal } from './expect.js'
 
-const child = fileURLToPath(new URL('./deadlines-child.ts', import.meta.url))
+const programs = bundledPrograms({ child: 'test/kvs/deadlines-child.ts' })
 
 let directory: string
 beforeEach(async () => {
@@ -24,7 +24,7 @@ beforeEach(async () => {
 afterEach(() => rm(directory, { recursive: true, force: true }))
 
 it('leases and expiry are there after kill -9, and end in their time', async () => {
-  const running = spawn(process.execPath, ['--import', 'tsx', child, directory], {
+  const running = spawn(process.execPath, [programs.child, directory], {
     stdio: ['ignore', 'pipe', 'inherit'],
   })
   let token = { incarnation: '', seq: 0 }

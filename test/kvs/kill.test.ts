@@ -7,12 +7,12 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
-import { fileURLToPath } from 'node:url'
 import { afterEach, beforeEach, expect, it } from 'vitest'
 import { checkStore, type EmbeddedStore, open } from '../../src/open.js'
+import { bundledPrograms } from '../support/programs.js'
 import { text } from './expect.js'
 
-const child = fileURLToPath(new URL('./kill-child.ts', import.meta.url))
+const programs = bundledPrograms({ child: 'test/kvs/kill-child.ts' })
 const rounds = 2
 
 let directory: string
@@ -26,7 +26,7 @@ async function killed(
   args: readonly string[],
   enough: (line: string, count: number) => boolean,
 ): Promise<string[]> {
-  const process_ = spawn(process.execPath, ['--import', 'tsx', child, ...args], {
+  const process_ = spawn(process.execPath, [programs.child, ...args], {
     stdio: ['ignore', 'pipe', 'inherit'],
   })
   const lines: string[] = []

@@ -9,11 +9,10 @@ import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { crashRoom, logSizeMax } from '../../src/local/log-file.js'
 import { smallDisk } from '../small-disk.js'
+import { bundledPrograms } from '../support/programs.js'
 import { Sandbox } from '../support/sandbox.js'
 
-const moduleUrl = new URL('../../src/local/log-file.ts', import.meta.url).href
-/** So that the child can run our sources. */
-const loader = import.meta.resolve('tsx')
+const programs = bundledPrograms({ log: 'src/local/log-file.ts' })
 
 let directory: string
 beforeEach(async () => {
@@ -23,16 +22,12 @@ afterEach(() => rm(directory, { recursive: true, force: true }))
 
 /** Runs `script` with `log`, a LogFile on `path`, and waits until it has ended. */
 async function run(path: string, script: string, ...flags: readonly string[]) {
-  const program = `import { LogFile } from ${JSON.stringify(moduleUrl)}
+  const program = `import { LogFile } from ${JSON.stringify(programs.log)}
     const log = new LogFile(${JSON.stringify(path)})
     ${script}`
-  const child = spawn(
-    process.execPath,
-    [...flags, '--import', loader, '--input-type=module', '-e', program],
-    {
-      stdio: 'ignore',
-    },
-  )
+  const child = spawn(process.execPath, [...flags, '--input-type=module', '-e', program], {
+    stdio: 'ignore',
+  })
   const [code, signal] = (await once(child, 'exit')) as [number | null, NodeJS.Signals | null]
   return { code, signal }
 }

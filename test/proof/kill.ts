@@ -17,7 +17,7 @@ import { findingText } from '../../src/fsck/report.js'
 import { segmentsIn } from '../../src/journal/segment-io.js'
 import { checkStore } from '../../src/open.js'
 import { mulberry32 } from '../engine/flaky.js'
-import { type Bundles, bundle } from './bundle.js'
+import { type Bundles, bundle } from '../support/bundle.js'
 import { type Findings, judge, type Kill } from './kill-judge.js'
 import { type KillRecord, keysOf, now, type Order } from './kill-record.js'
 

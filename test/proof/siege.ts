@@ -15,7 +15,7 @@ import { connect } from '../../src/client/node.js'
 import { appendEvents } from '../../src/eventlog/eventlog.js'
 import { youngHeap } from '../../src/local/local.js'
 import { mulberry32 } from '../engine/flaky.js'
-import { type Bundles, bundle } from './bundle.js'
+import { type Bundles, bundle } from '../support/bundle.js'
 import { frameKinds } from './siege-frames.js'
 import { Gauge, type Gauged } from './siege-gauge.js'
 import {

@@ -9,7 +9,7 @@ import type { Kvs } from '../../src/api/kvs.js'
 import { toTailraceError } from '../../src/error.js'
 import { open } from '../../src/open.js'
 import { mulberry32 } from '../engine/flaky.js'
-import { bundle } from './bundle.js'
+import { bundle } from '../support/bundle.js'
 import { type CrashImage, crashImages, type DiskFiles } from './crash-images.js'
 import {
   type Contents,

@@ -11,7 +11,7 @@ import { expect, it } from 'vitest'
 import { openFilesMax } from '../../src/base/limits.js'
 import { connect } from '../../src/client/node.js'
 import { connectionsMax, connectionsWithin } from '../../src/server/front.js'
-import { bundle } from '../proof/bundle.js'
+import { bundle } from '../support/bundle.js'
 
 const filesMax = 300
 
