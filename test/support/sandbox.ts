@@ -40,9 +40,9 @@ export type CallOptions = {
 
 /** Commands, with those of their children that a group has, that ask their server and print. */
 const asking: readonly string[] = (
-  'append blob-get cp diff eventlog-append eventlog-get fork get lease-release lease-renew lease-show lease-take link ' +
-  'log ls mkdir mv ns-config ns-create ns-list ns-rm ns-show pin pins put readlink restore rm roots seal stat tail ' +
-  'treeobj-get trim unpin watch'
+  'append attach blob-get cp diff eventlog-append eventlog-get forget fork gc get jobs jobs-rm lease-release ' +
+  'lease-renew lease-show lease-take link log ls mkdir mv ns-config ns-create ns-list ns-rm ns-show pin pins put ' +
+  'readlink restore rm roots seal signal stat status stop tail token treeobj-get trim unpin version wait watch'
 ).split(' ')
 
 function onlyAsks(args: readonly string[]): boolean {
@@ -126,18 +126,17 @@ export class Sandbox {
 
   /** To its end. A command that reads stdin, runs others, or is about processes is one itself. */
   async call(args: readonly string[], options: CallOptions = {}): Promise<Ended> {
-    if (Object.keys(options).length === 0 && onlyAsks(args)) {
-      return this.#callHere(args)
-    }
+    const { input, cwd, env } = options
+    if (input === undefined && cwd === undefined && onlyAsks(args)) return this.#callHere(args, env)
     const { child, ended } = this.start(args, options)
     child.stdin.end(options.input ?? '')
     return ended()
   }
 
-  async #callHere(args: readonly string[]): Promise<Ended> {
+  async #callHere(args: readonly string[], env: CallOptions['env'] = {}): Promise<Ended> {
     const written = { stdout: new Written(), stderr: new Written() }
     const { TAILRACE_URL: _url, TAILRACE_TOKEN: _token, ...inherited } = process.env
-    const environment = { ...inherited, TAILRACE_DATA: this.data }
+    const environment = { ...inherited, TAILRACE_DATA: this.data, ...env }
     const commands = commandGroups.flatMap((group) => group.commands)
     const colors = hasColors(colorAsked(commands, args), environment, false)
     const stdout = new Output(written.stdout, { colors })
