@@ -1,7 +1,7 @@
 /** The proofs in their long forms, which take minutes:
  *  `npm run proof -- kill [CYCLES=200 [SEED]]`, `npm run proof -- order [STEPS=200 [SEED]]`,
  *  `npm run proof -- faults [SEED] [--only=NAME,NAME]`, `npm run proof -- migration [SEED] [--only=NAME,NAME]`,
- *  `npm run proof -- siege [MINUTES=10 [SEED]] [--json] [--only=KIND,KIND] [--phase=SECONDS] [--profile=DIRECTORY]`.
+ *  `npm run proof -- siege [MINUTES=10 [SEED]] [--json] [--only=KIND,KIND] [--mix=KIND,KIND] [--phase=SECONDS] [--profile=DIRECTORY]`.
  *  `--only` of `faults` and `migration` splits a run: it takes the faults whose names begin with one of those
  *  given, `pwrite64` or `pwrite64:error=EIO`; the power failures of a migration have the name `power`.
  *  What `kill` judged is in tailrace-kill.json of the system's directory for temporary files where anything
@@ -96,16 +96,19 @@ async function migrate(seed = anySeed()): Promise<readonly string[]> {
   return all
 }
 
-/** Each phase is a line as it ends. `--json`: all of them as JSON besides, last. `--profile`: the directory gets
+/** Each phase is a line as it ends. `--only`: these kinds, and mixtures of them; `--mix`: this mixture again and
+ *  again. `--json`: all of them as JSON besides, last. `--profile`: the directory gets
  *  a CPU profile of the server, for the whole siege. */
 async function besiege(minutes = 10, seed = anySeed()): Promise<readonly string[]> {
   console.log(`${minutes} minutes, seed ${seed}`)
   const only = flagOf('only')
+  const mix = flagOf('mix')
   const phase = flagOf('phase')
   const profile = flagOf('profile')
   const found = await siege({
     ...{ seed, minutes, log: console.log },
     ...(only === undefined ? {} : { kinds: only.split(',') }),
+    ...(mix === undefined ? {} : { mix: mix.split(',') }),
     ...(phase === undefined ? {} : { phaseMs: Number(phase) * 1_000 }),
     ...(profile === undefined ? {} : { profile }),
   })

@@ -44,6 +44,8 @@ export type SiegeOptions = {
   readonly restMs?: number
   /** Default: all of them, in an order that is drawn. */
   readonly kinds?: readonly string[]
+  /** Kinds that attack at once, in every phase but the first: a mixture that is looked into. */
+  readonly mix?: readonly string[]
   readonly log?: (line: string) => void
   /** A directory for a CPU profile of the server. */
   readonly profile?: string
@@ -87,7 +89,7 @@ type Programs = Bundles<'main' | 'honest' | 'hostile'>
 
 export async function siege(options: SiegeOptions): Promise<Siege> {
   const { seed, minutes, phaseMs = phaseMsDefault, restMs = restMsDefault } = options
-  const { log = () => {}, profile } = options
+  const { log = () => {}, profile, mix } = options
   const random = mulberry32(seed)
   const directory = await mkdtemp(join(tmpdir(), 'tailrace-siege-'))
   const children = new Set<ChildProcess>()
@@ -112,9 +114,15 @@ export async function siege(options: SiegeOptions): Promise<Siege> {
       phases.push(phase)
     }
     await hold([])
-    for (const kind of shuffled(options.kinds ?? kindNames, random)) await hold([kind])
-    await hold([])
+    if (!mix) {
+      for (const kind of shuffled(options.kinds ?? kindNames, random)) await hold([kind])
+      await hold([])
+    }
     while (Date.now() < end) {
+      if (mix) {
+        await hold(mix)
+        continue
+      }
       const count = 2 + Math.floor(random() * (kindsAtOnceMax - 1))
       await hold(shuffled(options.kinds ?? kindNames, random).slice(0, count))
     }
