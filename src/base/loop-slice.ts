@@ -14,7 +14,7 @@ const sliceMs = 2
 const urgentMs = 4
 /** The share of the time of all else that urgent work has where the loop is busy, and the most of it in
  *  one turn, in ms. */
-const urgentShare = { of: 0.5, msMax: 16 }
+const urgentShare = { of: 1, msMax: 24 }
 
 /** The number of steps that every piece of work has at once, however busy the turn is: short work, as
  *  the lookup of one key, does not wait behind long work. What begins work has bounds of its own. */

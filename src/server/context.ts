@@ -38,7 +38,7 @@ export type ServerContext = {
   readonly activity: Activity
   /** The pace of the deliveries to all clients together. */
   readonly pace: Pace
-  /** The pace of the requests of all websockets together. */
+  /** The pace of the requests of all clients together. */
   readonly requestPace: Pace
   readonly bodies: BodyBudget
   /** The encoded events of all watches. */

@@ -19,6 +19,7 @@ import { type Access, bearerOf, checkHost, checkOrigin, checkToken } from './acc
 import type { Activity } from './activity.js'
 import type { BodyBudget, BodyShare } from './body-budget.js'
 import { checkMeaning } from './meaning.js'
+import type { Pace } from './pace.js'
 import { Pipeline } from './pipeline.js'
 import {
   admittedRest,
@@ -107,6 +108,8 @@ export type FrontOptions = {
   readonly connectionsMax?: number
   /** The memory for the bodies of the whole server. Default: no bound. */
   readonly bodies?: BodyBudget
+  /** The pace of the requests of all clients together. Default: no pace. */
+  readonly requestPace?: Pace
 }
 
 /** Returns the largest number of connections of all TCP addresses together for a process that may
@@ -231,7 +234,8 @@ export class Front {
    *  answers. */
   #take(request: FrontRequest, response: ServerResponse, refusal?: Refusal): void {
     const { socket } = request
-    const pipeline = this.#pipelines.get(socket) ?? new Pipeline(socket)
+    const pipeline =
+      this.#pipelines.get(socket) ?? new Pipeline(socket, this.#options.requestPace?.share())
     this.#pipelines.set(socket, pipeline)
     this.#count(response)
     response.once('close', () => {

@@ -1,10 +1,10 @@
 /** The pace of deliveries: a bound on what they take of one turn of the event loop. Deliveries are
  *  events of watches and pieces of streamed answers, of all clients together. Without a pace, data
  *  that are in memory would be delivered in microtasks, and nothing else would run before they are
- *  all done. Requests of websockets have a pace of their own (inbox.ts). See rfc/12, rules 22 and
+ *  all done. Requests have a pace of their own (inbox.ts, pipeline.ts). See rfc/12, rules 22 and
  *  33.
  *  Invariant: between two polls of the sockets, deliveries cost at most `turnSize` and work for at
- *  most `turnMs`, and the last one may go beyond. Of the clients that wait, the one that will have
+ *  most `turnMs`, or the share of a busy loop, and the last one may go beyond. Of the clients that wait, the one that will have
  *  been sent least goes on first, with a batch. */
 
 import { TurnQueue } from '../base/turn-queue.js'
@@ -14,8 +14,9 @@ export const turnSize = 1024 * 1024
 /** The longest time that one request may keep the event loop from the others, in ms. Rule 33
  *  promises it, and `test/server/stall.test.ts` measures it. */
 export const stallMsMax = 50
-/** The longest time that all deliveries of one turn work together, in ms. It is well below
- *  `stallMsMax`, since other work and garbage collection come on top. */
+/** The longest time that all deliveries of one turn work together, in ms, unless the loop is busy
+ *  (`turnShare`). It is well below `stallMsMax`, since other work and garbage collection come on
+ *  top. */
 export const turnMs = 2
 /** The cost of the deliveries that one client gets before the next client goes on, in bytes. */
 export const batchSize = 64 * 1024
@@ -28,16 +29,30 @@ const briefCost = 256
 /** The expected cost of a client before it was sent anything, in bytes: more than one of which it is
  *  known that it costs little, so that new ones that come all the time do not keep those waiting,
  *  and less than one that reads old data. */
-const newcomerCost = 8 * 1024
+const newcomerCostDefault = 8 * 1024
+/** The share of the time of all else that a pace has where the loop is busy, and the most of it in one
+ *  turn, in ms. */
+const turnShare = { of: 0.2, msMax: 4 }
+
+type PaceOptions = {
+  /** The expected cost of a client before its first delivery, in bytes. */
+  readonly newcomerCost?: number
+}
 
 /** The pace of one kind of work of a server. Mutable; shared by all clients. */
 export class Pace {
-  readonly #turns = new TurnQueue({ ms: turnMs, cost: turnSize })
+  readonly #turns: TurnQueue
+  readonly #newcomerCost: number
 
-  /** Returns the share of one streamed answer, of the watches of one websocket, or of its
-   *  requests. */
+  constructor({ newcomerCost = newcomerCostDefault }: PaceOptions = {}) {
+    this.#turns = new TurnQueue({ ms: turnMs, share: turnShare, cost: turnSize })
+    this.#newcomerCost = newcomerCost
+  }
+
+  /** Returns the share of one streamed answer, of the watches of one websocket, or of the requests of
+   *  one connection. */
   share(): Share {
-    return new Share(this.#turns)
+    return new Share(this.#turns, this.#newcomerCost)
   }
 }
 
@@ -52,12 +67,13 @@ export class Share {
   /** The cost of the deliveries since the client last had nothing to be sent, in bytes. */
   #burst = 0
   /** The cost of the burst before, in bytes. The next burst is likely to cost as much. */
-  #expected = newcomerCost
+  #expected: number
   /** The turn of the last delivery. */
   #turn = 0
 
-  constructor(turns: TurnQueue) {
+  constructor(turns: TurnQueue, newcomerCost: number) {
     this.#turns = turns
+    this.#expected = newcomerCost
   }
 
   /** Returns true if a delivery may be made at once: the turn has budget left, and the batch lasts

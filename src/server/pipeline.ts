@@ -1,25 +1,34 @@
 /** The pipelined requests of one connection: those without a whole answer. HTTP/1.1 sends answers
  *  in the order of the requests, so work on several requests at once would only hold answers that
- *  cannot be sent yet. See rfc/12, rule 32.
+ *  cannot be sent yet. See rfc/12, rules 22 and 32.
  *  Invariant: only the oldest request is worked on. The next one begins after the end of its
- *  answer, in a later turn of the event loop. */
+ *  answer, in a later turn of the event loop. A request begins when the pace allows it. */
 
 import type { ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
+import { batchSize, type Share } from './pace.js'
 
 /** The largest number of requests of one connection that have no whole answer. One more ends the
  *  connection. */
 export const pipelinedMax = 1_024
 
+/** The cost of a request, in bytes of a turn: about 300 µs of work. So a turn has at most 16. */
+export const requestCost = batchSize
+
 /** The pipeline of one connection. */
 export class Pipeline {
   readonly #socket: Socket
+  readonly #share: Share | undefined
   /** The responses in the order of their requests, each with the function that begins its work. The
    *  first one is worked on. */
   readonly #open = new Map<ServerResponse, () => void>()
+  /** True while the first request waits for the pace. */
+  #waits = false
 
-  constructor(socket: Socket) {
+  /** `share`: the share of this connection in the pace of requests. Absent: they have no pace. */
+  constructor(socket: Socket, share: Share | undefined) {
     this.#socket = socket
+    this.#share = share
   }
 
   /** The responses that are not whole, the oldest first. */
@@ -40,17 +49,32 @@ export class Pipeline {
     // A refusal would have to wait behind the other answers, while Node's parser reads on. So the
     // connection ends.
     if (this.#open.size > pipelinedMax) this.#socket.destroy()
-    else if (this.#open.size === 1) work()
+    else if (this.#open.size === 1) this.#begin()
   }
 
   #remove(response: ServerResponse): void {
     const [first] = this.#open.keys()
     this.#open.delete(response)
-    if (first === response && !this.empty) setImmediate(() => this.#next())
+    if (first === response && !this.empty) setImmediate(() => this.#begin())
   }
 
-  #next(): void {
+  /** Begins the work on the first request, at once or when it is the connection's turn. */
+  #begin(): void {
+    if (!this.#share || this.#share.tryTake()) this.#work()
+    else if (!this.#waits) void this.#wait(this.#share)
+  }
+
+  async #wait(share: Share): Promise<void> {
+    this.#waits = true
+    await share.take()
+    this.#waits = false
+    this.#work()
+  }
+
+  #work(): void {
     const [work] = this.#open.values()
-    if (!this.#socket.destroyed) work?.()
+    if (!work || this.#socket.destroyed) return
+    this.#share?.spend(requestCost)
+    work()
   }
 }

@@ -45,7 +45,7 @@ import { serveKeyCalls } from './key-calls.js'
 import { serveKeys } from './kv.js'
 import { Log } from './log.js'
 import { serveNamespaces } from './namespaces.js'
-import { Pace } from './pace.js'
+import { batchSize, Pace } from './pace.js'
 import { Routes } from './routes.js'
 import { lingerMs, Sockets } from './sockets.js'
 import { serveStatus } from './status.js'
@@ -160,7 +160,7 @@ class RunningServer implements Server {
       store,
       activity: new Activity(environment.monotonic),
       pace: new Pace(),
-      requestPace: new Pace(),
+      requestPace: new Pace({ newcomerCost: batchSize }),
       walks: new Turns(walksMax),
       bodies: new BodyBudget(environment.monotonic),
       events: new EventFrames(),
@@ -284,14 +284,14 @@ class RunningServer implements Server {
   }
 
   async #createApp(token: string | undefined): Promise<Created> {
-    const { activity, bodies, log } = this.#context
+    const { activity, bodies, log, requestPace } = this.#context
     const access = () => this.#access
     const files = connectionsWithin(openFilesMax())
     const { listen = [], connectionsMax: max = Math.floor(files / Math.max(1, listen.length)) } =
       this.#options
     const { bodyStallMs: stallMs = token === undefined ? localBodyStallMs : bodyStallMs } =
       this.#options
-    const options = { activity, access, log, bodyStallMs: stallMs, bodies }
+    const options = { activity, access, log, bodyStallMs: stallMs, bodies, requestPace }
     const created = createApp(
       token === undefined ? options : { ...options, token, connectionsMax: max },
     )

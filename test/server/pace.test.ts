@@ -1,5 +1,7 @@
 /** No client's deliveries stop the others: rfc/12, rules 11, 13 and 22. */
 
+import { once } from 'node:events'
+import { connect } from 'node:net'
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { afterEach, describe, expect, it, vi } from 'vitest'
 import { systemEnvironment } from '../../src/base/environment.js'
@@ -7,6 +9,7 @@ import { blobSizeMax } from '../../src/blob/blob.js'
 import { requestCost } from '../../src/server/inbox.js'
 import { backlogFramesMax, backlogSize } from '../../src/server/outbox.js'
 import { batchSize, deliveryCost, Pace, type Share, turnSize } from '../../src/server/pace.js'
+import { requestCost as httpCost } from '../../src/server/pipeline.js'
 import { creditMax, pingMs } from '../../src/wire/frames.js'
 import { Peer } from './peer.js'
 import { Serving } from './serving.js'
@@ -173,6 +176,42 @@ describe('a server', () => {
     // A turn of the pace may lie in two of those that are counted here, and its last batch goes beyond it. Without
     // a bound it is all that one read of the socket brings, some 2,000.
     expect(most).toBeLessThanOrEqual((3 * turnSize) / requestCost)
+  })
+
+  it('begins a bounded number of requests over HTTP between two looks at its sockets', async () => {
+    await using serving = await Serving.start()
+    const root = serving.store.root.bind(serving.store)
+    let inTurn = 0
+    let most = 0
+    let begun = 0
+    serving.store.root = (options) => {
+      begun++
+      most = Math.max(most, ++inTurn)
+      return root(options)
+    }
+    let over = false
+    const count = () => {
+      inTurn = 0
+      if (!over) setImmediate(count)
+    }
+    count()
+    const connections = 200
+    const sockets = Array.from({ length: connections }, () => connect(serving.server.socket))
+    const ask = () => {
+      const answers = sockets.map((socket) => once(socket, 'data'))
+      for (const socket of sockets) socket.write('GET /v1/root HTTP/1.1\r\nHost: x\r\n\r\n')
+      return Promise.all(answers)
+    }
+    // The first ones come as the server accepts the connections. The second ones are all there when the loop looks
+    // at its sockets.
+    await ask()
+    most = 0
+    await ask()
+    over = true
+    for (const socket of sockets) socket.destroy()
+    expect(begun).toBe(2 * connections)
+    // Without a bound one look begins those of most sockets.
+    expect(most).toBeLessThanOrEqual((3 * turnSize) / httpCost)
   })
 
   it('holds a bounded number of frames for a client that reads nothing', async () => {
