@@ -131,6 +131,8 @@ class LmdbTables implements OpenTables {
   }
 
   async write(writes: Writes): Promise<void> {
+    // The library would never answer.
+    if (this.#snapshot.transaction) throw new Error('no write is possible after one that failed')
     // Once LMDB has failed to write a meta page, it begins no transaction any more, for reads neither.
     // So reads use one that began before, until the write has succeeded. It sees what was durable
     // then, whatever the meta page says now, and no write takes its pages.

@@ -150,6 +150,24 @@ test('a flush for which the system says that the disk is full is tried again', a
   expect(await engine.has(refs)).not.toContain(false)
 })
 
+test('tables whose meta page could not be written refuse every later write', async () => {
+  await using directory = await temporaryDirectory()
+  const tables = await openTables(directory.path)
+  const write = (key: string) => {
+    const writes = new Writes()
+    writes.put(tables.meta, Buffer.from(key), Buffer.of(1))
+    return tables.write(writes)
+  }
+  await write('one')
+  const path = join(directory.path, 'data.mdb')
+  replace(path, path, constants.O_RDONLY, true)
+  await expect(write('two')).rejects.toThrow()
+  expect(tables.writable()).toBe(false)
+  await expect(write('three')).rejects.toThrow('no write is possible after one that failed')
+  expect([...tables.meta.keys({})].map(String)).toEqual(['one'])
+  await tables.close()
+})
+
 test('after a read that met a damaged page while the tables failed, no key is said to be missing', async () => {
   await using directory = await temporaryDirectory()
   const keys = Array.from({ length: 3_000 }, (_, n) => blobOf(`${n} `.repeat(10))).map(
