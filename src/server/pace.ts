@@ -15,7 +15,7 @@ export const turnSize = 1024 * 1024
  *  promises it, and `test/server/stall.test.ts` measures it. */
 export const stallMsMax = 50
 /** The longest time that all deliveries of one turn work together, in ms, unless the loop is busy
- *  (`turnShare`). It is well below `stallMsMax`, since other work and garbage collection come on
+ *  (`deliveriesShare`). It is well below `stallMsMax`, since other work and garbage collection come on
  *  top. */
 export const turnMs = 2
 /** The cost of the deliveries that one client gets before the next client goes on, in bytes. */
@@ -26,17 +26,22 @@ export const deliveryCost = 4 * 1024
 /** The cost of a delivery besides its bytes when clients are compared, in bytes. It is small, so
  *  that a client that follows a log line by line goes on before clients that read old data. */
 const briefCost = 256
-/** The expected cost of a client before it was sent anything, in bytes: more than one of which it is
- *  known that it costs little, so that new ones that come all the time do not keep those waiting,
- *  and less than one that reads old data. */
-const newcomerCostDefault = 8 * 1024
-/** The share of the time of all else that a pace has where the loop is busy, and the most of it in one
- *  turn, in ms. */
-const turnShare = { of: 0.2, msMax: 4 }
+/** The share of the time of all else that deliveries have where the loop is busy, and the most of it
+ *  in one turn, in ms. */
+const deliveriesShare = { of: 0.2, msMax: 4 }
+/** The share that requests have there: what waits in vain for its beginning only takes memory. */
+const requestsShare = { of: 0.4, msMax: 10 }
 
-type PaceOptions = {
-  /** The expected cost of a client before its first delivery, in bytes. */
-  readonly newcomerCost?: number
+/** The pace of what is sent to clients, or of what they ask for. */
+type PaceKind = 'deliveries' | 'requests'
+
+/** `newcomerCost`: the expected cost of a client before its first delivery or request, in bytes. For
+ *  deliveries it is more than one of which it is known that it costs little, so that new ones that
+ *  come all the time do not keep those waiting, and less than one that reads old data. A request
+ *  over HTTP costs as much as a batch. */
+const kinds = {
+  deliveries: { share: deliveriesShare, newcomerCost: 8 * 1024 },
+  requests: { share: requestsShare, newcomerCost: batchSize },
 }
 
 /** The pace of one kind of work of a server. Mutable; shared by all clients. */
@@ -44,8 +49,9 @@ export class Pace {
   readonly #turns: TurnQueue
   readonly #newcomerCost: number
 
-  constructor({ newcomerCost = newcomerCostDefault }: PaceOptions = {}) {
-    this.#turns = new TurnQueue({ ms: turnMs, share: turnShare, cost: turnSize })
+  constructor(kind: PaceKind = 'deliveries') {
+    const { share, newcomerCost } = kinds[kind]
+    this.#turns = new TurnQueue({ ms: turnMs, share, cost: turnSize })
     this.#newcomerCost = newcomerCost
   }
 

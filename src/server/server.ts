@@ -45,7 +45,7 @@ import { serveKeyCalls } from './key-calls.js'
 import { serveKeys } from './kv.js'
 import { Log } from './log.js'
 import { serveNamespaces } from './namespaces.js'
-import { batchSize, Pace } from './pace.js'
+import { Pace } from './pace.js'
 import { Routes } from './routes.js'
 import { lingerMs, Sockets } from './sockets.js'
 import { serveStatus } from './status.js'
@@ -160,7 +160,7 @@ class RunningServer implements Server {
       store,
       activity: new Activity(environment.monotonic),
       pace: new Pace(),
-      requestPace: new Pace({ newcomerCost: batchSize }),
+      requestPace: new Pace('requests'),
       walks: new Turns(walksMax),
       bodies: new BodyBudget(environment.monotonic),
       events: new EventFrames(),
