@@ -3,7 +3,7 @@
  *  Invariant: it returns what `parseJson` returns, and refuses what `parseJson`
  *  refuses, with the same code. */
 
-import type { TailraceError } from '../error.js'
+import { TailraceError } from '../error.js'
 import {
   type Ahead,
   endOfLiteral,
@@ -30,10 +30,15 @@ export const shortJsonMax = 32 * 1024
 const stepSize = 64 * 1024
 
 /** Returns what `parseJson` returns, and throws what it throws, but lets the
- *  event loop turn meanwhile. */
-export async function parseLongJson(input: string | Uint8Array, what: string): Promise<unknown> {
+ *  event loop turn meanwhile. `isGone` says that nobody waits for the value any more: it then throws
+ *  ECANCELED, so that the text does not stay in memory. */
+export async function parseLongJson(
+  input: string | Uint8Array,
+  what: string,
+  isGone: () => boolean = () => false,
+): Promise<unknown> {
   if (input.length <= shortJsonMax) return parseJson(input, what)
-  const slice = new LoopSlice()
+  const slice = new EndingSlice(isGone)
   // Begins each text in a turn of its own, since many long ones may come at once.
   await slice.turn()
   const text = typeof input === 'string' ? input : await decodeLong(input, what, slice)
@@ -61,6 +66,21 @@ export async function decodeLong(
     throw notUtf8(what, cause)
   }
   return text
+}
+
+/** A slice of work that may no longer be wanted. */
+class EndingSlice extends LoopSlice {
+  readonly #isGone: () => boolean
+
+  constructor(isGone: () => boolean) {
+    super()
+    this.#isGone = isGone
+  }
+
+  override async turn(): Promise<void> {
+    await super.turn()
+    if (this.#isGone()) throw new TailraceError('ECANCELED', 'the client went: nothing was done')
+  }
 }
 
 /** An array or an object whose end was not read yet. */

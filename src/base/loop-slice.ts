@@ -1,14 +1,17 @@
 /** Slices of long work, so that the event loop turns between them. An await of something that is in
  *  memory runs in the same turn, so a long walk would stop everything else. See rfc/12, rules 33
  *  and 34. Runs in browsers.
- *  Invariant: all work that checks `over` before each step uses at most `sliceMs` of a turn
- *  together, and urgent work `urgentMs` or `urgentShare` besides, and one step more of each. */
+ *  Invariant: all work that checks `over` before each step uses at most `sliceMs` of a turn, or
+ *  `sliceShare`, together, and urgent work `urgentMs` or `urgentShare` besides, and one step more of each. */
 
 import { TurnQueue } from './turn-queue.js'
 
 /** Time of one turn that all slices use together, in ms. It is well below `stallMsMax`, since other
  *  work and garbage collection come on top. */
 const sliceMs = 2
+/** The share of the time of all else that slices have where the loop is busy, and the most of it in one
+ *  turn, in ms. */
+const sliceShare = { of: 0.2, msMax: 4 }
 /** The time of one turn that all slices of urgent work use together, in ms. A commit of 4,096 puts
  *  has some 40 ms of work, for which all writes of its namespace wait. */
 const urgentMs = 4
@@ -21,7 +24,7 @@ const urgentShare = { of: 1, msMax: 24 }
 export const freeSteps = 16
 
 /** The queues for all slices of this process, since it has one event loop. */
-const loop = /* @__PURE__ */ new TurnQueue({ ms: sliceMs })
+const loop = /* @__PURE__ */ new TurnQueue({ ms: sliceMs, share: sliceShare })
 const urgentLoop = /* @__PURE__ */ new TurnQueue({ ms: urgentMs, share: urgentShare })
 
 type LoopSliceOptions = {

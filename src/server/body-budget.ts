@@ -29,7 +29,7 @@ export class BodyBudget {
     this.#monotonic = monotonic
   }
 
-  /** Returns the share of one body. Dispose of it to give its memory back. */
+  /** Returns the share of one body. End it, or dispose of it, to give its memory back. */
   begin(): BodyShare {
     return new BodyShare(this)
   }
@@ -73,6 +73,8 @@ export class BodyShare implements Disposable {
   #size = 0
   #taken = 0
   #giveUp: (() => void) | undefined
+  #isHeld = false
+  #hasEnded = false
 
   constructor(budget: BodyBudget) {
     this.#budget = budget
@@ -86,6 +88,24 @@ export class BodyShare implements Disposable {
   /** True if it waits for bytes. */
   get waits(): boolean {
     return this.#giveUp !== undefined
+  }
+
+  /** Keeps the memory until `work` settles, also if the request ends before: the body, or what was made
+   *  of it, is in memory until then. */
+  async during<T>(work: () => Promise<T>): Promise<T> {
+    this.#isHeld = true
+    try {
+      return await work()
+    } finally {
+      this.#isHeld = false
+      if (this.#hasEnded) this[Symbol.dispose]()
+    }
+  }
+
+  /** Gives the memory back, as soon as no work holds it. */
+  end(): void {
+    this.#hasEnded = true
+    if (!this.#isHeld) this[Symbol.dispose]()
   }
 
   /** Takes memory for a chunk of `size` bytes. Throws EBUSY. */

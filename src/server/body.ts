@@ -71,12 +71,17 @@ async function readExactly(request: Request, length: number): Promise<Buffer> {
   return size === length ? body : body.subarray(0, size)
 }
 
-/** Reads the body as a JSON document; an empty body is `{}`. Throws EINVAL, E2BIG, and what
- *  `readBody` throws. */
+/** Reads the body as a JSON document; an empty body is `{}`. Throws EINVAL, E2BIG, ECANCELED (the client
+ *  went while a long one was parsed), and what `readBody` throws. */
 export async function readJsonBody(request: Request): Promise<unknown> {
   const bytes = await readBody(request, bodySizeMax)
   if (bytes.length === 0) return {}
-  return parseLongJson(bytes, 'the body')
+  return parseLongJson(bytes, 'the body', () => request.raw.socket.destroyed)
+}
+
+/** Returns the memory of a request's body; undefined if it has no bound. */
+export function bodyShareOf({ raw }: Request): BodyShare | undefined {
+  return raw.bodyShare
 }
 
 /** Streams a body of any size to a store that holds a part of it in memory. Throws EBUSY, and what

@@ -193,7 +193,7 @@ export class ServedConnection {
 
   async #decodeText(data: Buffer): Promise<unknown> {
     this.#checkKind(false)
-    return parseLongJson(data, 'a frame')
+    return parseLongJson(data, 'a frame', () => this.#over)
   }
 
   #decode(data: Buffer, isBinary: boolean): { readonly frame: unknown } | undefined {

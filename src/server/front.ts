@@ -127,8 +127,8 @@ type Refusal = { readonly error: TailraceError; readonly status: number }
 class FrontRequest extends IncomingMessage {
   /** The time of `FrontOptions.bodyStallMs`. */
   declare bodyStallMs: number | undefined
-  /** The body's share of `FrontOptions.bodies`. It is given back when the answer ends: the body is
-   *  held until then. */
+  /** The body's share of `FrontOptions.bodies`. It is given back when the answer has ended, and so has
+   *  the work on the request: the body is held until then. */
   declare bodyShare?: BodyShare
   /** True if the request offers an upgrade. `declare`: an initial value would undo what the
    *  constructor of the base class has set. */
@@ -270,7 +270,7 @@ export class Front {
     const share = this.#options.bodies?.begin()
     if (share) {
       request.bodyShare = share
-      response.once('close', () => share[Symbol.dispose]())
+      response.once('close', () => share.end())
     }
     this.#route(request, response)
   }

@@ -18,7 +18,7 @@ import { requests } from '../wire/requests.js'
 import { isOptional, parse, parseParameter, type Schema } from '../wire/schema.js'
 import type { Activity } from './activity.js'
 import type { App, Reply, Request } from './app.js'
-import { readJsonBody } from './body.js'
+import { bodyShareOf, readJsonBody } from './body.js'
 import { checkHeaders } from './misplaced.js'
 import { idempotencyOf } from './once.js'
 import { checkWritable, namespaceOf } from './scope.js'
@@ -127,7 +127,8 @@ export class Routes {
       const urls = path.endsWith('/*') ? [path.slice(0, -'/*'.length), path] : [path]
       const handler = async (request: Request, reply: Reply) => {
         checkHeaders(spec, request)
-        return handle(activity, request, reply)
+        const work = () => handle(activity, request, reply)
+        return bodyShareOf(request)?.during(work) ?? work()
       }
       for (const url of urls) app.route({ method, url, handler })
     }

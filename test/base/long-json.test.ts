@@ -77,6 +77,15 @@ describe('parseLongJson()', () => {
   })
 })
 
+it('ends early where nobody waits for the value any more', async () => {
+  const text = JSON.stringify(Array.from({ length: 200_000 }, (_, at) => at))
+  let looks = 0
+  const isGone = () => ++looks === 2
+  await expect(parseLongJson(text, 'it', isGone)).rejects.toMatchObject({ code: 'ECANCELED' })
+  expect(looks).toBe(2)
+  await expect(parseLongJson(text, 'it', () => true)).rejects.toMatchObject({ code: 'ECANCELED' })
+})
+
 it('takes as many values and names as the bounds say, and no more', async () => {
   const values = (count: number) => `[${'1,'.repeat(count - 2)}1]`
   const names = (count: number) => {

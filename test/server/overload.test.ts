@@ -69,6 +69,45 @@ it('a large body has its memory until it is answered, a message until it was tak
   }
 })
 
+it('a body counts as long as the work on it goes on, though its client has gone', async () => {
+  await using few = await Serving.start()
+  const commit = few.store.commit.bind(few.store)
+  const over = deferred<void>()
+  let begun = 0
+  few.store.commit = async (...args) => {
+    begun++
+    await over.promise
+    return commit(...args)
+  }
+  const text = '{"ops":[{"op":"put","key":"a","value":"x"}]}'
+  const body = text + ' '.repeat(bodySizeMax - text.length)
+  const head = ['POST /v1/txn HTTP/1.1', 'Host: x', `Content-Length: ${body.length}`]
+  const fitting = Math.floor(bodiesSizeMax / body.length)
+  const send = async () => {
+    const raw = await Raw.overSocket(few)
+    raw.send(head, body)
+    return raw
+  }
+  for (let n = 0; n < fitting; n++) {
+    await using raw = await send()
+    await expect.poll(() => begun).toBe(n + 1)
+    raw.socket.destroy()
+  }
+  // All of them have gone.
+  await expect.poll(async () => (await few.ask('GET', '/v1/root')).status).toBe(200)
+  {
+    await using refused = await send()
+    expect(await refused.until(/\r\n\r\n\{.*\}$/s)).toMatch(/^HTTP\/1\.1 503 /)
+  }
+  over.resolve()
+  await expect
+    .poll(async () => {
+      await using raw = await send()
+      return await raw.until(/\r\n\r\n\{.*\}$/s)
+    })
+    .toMatch(/^HTTP\/1\.1 200 /)
+})
+
 it('what a body took is given back', () => {
   const budget = new BodyBudget(() => 0)
   for (let n = 0; n < 10; n++) {
