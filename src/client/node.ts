@@ -13,7 +13,6 @@ import { sendRequest } from './node-request.js'
 import type { HttpRequest, HttpResponse, Socket, SocketEvents, Transport } from './transport.js'
 
 export * from '../api/api.js'
-export { openCache } from '../cache/cache.js'
 
 /** The number of connections for short requests. Further short requests wait for one. Waits and
  *  streams have connections of their own. */
