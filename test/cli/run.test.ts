@@ -58,7 +58,9 @@ describe('run', () => {
   })
 
   it('ends what a job left in sessions and groups of their own, but for what is to stay', async () => {
-    const left = 'sleep 100 >/dev/null 2>&1 </dev/null & echo $!'
+    // Until it has become `sleep`, it has the environment of the shell, and so the job's mark.
+    const ready = 'until [ "$(cat /proc/$!/comm)" = sleep ]; do :; done'
+    const left = `sleep 100 >/dev/null 2>&1 </dev/null & echo $!; ${ready}`
     const script = `set -m; setsid ${left}; ${left}; env -u TAILRACE_JOB setsid ${left}`
     const pids = (text: string) => text.trim().split('\n').map(Number)
     const lives = (pid: number) => processStart(pid) !== undefined && !isDefunct(pid)
