@@ -8,7 +8,7 @@
 import { TailraceError } from '../error.js'
 
 /** The largest size of all bodies together, without the free part of each, in bytes. */
-export const bodiesSizeMax = 32 * 1024 * 1024
+export const bodiesSizeMax = 24 * 1024 * 1024
 /** The part of each body that is not counted, in bytes. */
 export const bodyFreeSize = 64 * 1024
 /** The time without a new byte after which a body loses its memory to another body, in ms. */
