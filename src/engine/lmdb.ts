@@ -30,7 +30,7 @@ export type OpenTables = Tables & {
 }
 
 /** Opens the tables in a directory; makes the file where it is missing. REQUIRES: the caller has the
- *  lock of the store, and `assertOpenable` passed. Throws what the library throws. */
+ *  lock of the store, and `makeOpenable` passed. Throws what the library throws. */
 export async function openTables(directory: string): Promise<OpenTables> {
   const database = open<Buffer, Uint8Array>({
     path: directory,

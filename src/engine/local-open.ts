@@ -18,7 +18,7 @@ import { isDamage, type OpenTables, openTables } from './lmdb.js'
 import { LocalEngine } from './local-engine.js'
 import { journalName, type LocalBounds, LocalState } from './local-state.js'
 import { discardMigration, isOlder, migrate, type OnMigration } from './migrate.js'
-import { assertOpenable } from './openable.js'
+import { makeOpenable } from './openable.js'
 import { StoreLock } from './owner.js'
 import { encodePosition } from './record.js'
 import { Reserve } from './reserve.js'
@@ -61,7 +61,7 @@ async function openLocked(
 ): Promise<LocalEngine> {
   const { environment, existing = false, incomplete = false, onMigration } = options
   const bounds = { ...options.bounds, incomplete }
-  await withReserve(directory, () => assertOpenable(directory, { existing }))
+  await withReserve(directory, () => makeOpenable(directory, { existing }))
   await discardMigration(directory)
   let tables = await openTables(directory)
   try {

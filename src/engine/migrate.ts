@@ -17,7 +17,7 @@ import { positionKey } from './flush.js'
 import { format, formatKey, refile } from './identity.js'
 import { type OpenTables, openTables } from './lmdb.js'
 import { journalName, LocalState } from './local-state.js'
-import { assertOpenable, dataFile } from './openable.js'
+import { dataFile, makeOpenable } from './openable.js'
 import { packedIn } from './pack.js'
 import { encodePosition, indexKey, parsePlace, parseUint64, uint64 } from './record.js'
 import { type Table, Writes } from './tables.js'
@@ -62,8 +62,7 @@ export async function migrate(
     await rm(join(directory, journalName), { recursive: true, force: true })
     await makeDirectory(work)
     await makeJournal(join(work, journalName))
-    // The library ends the process where it cannot write the first pages of a file.
-    await assertOpenable(work, { existing: false })
+    await makeOpenable(work, { existing: false })
     const made = await openTables(work)
     try {
       await bringOver(directory, work, { old, made, onMigration })

@@ -29,32 +29,38 @@ export async function hasStore(directory: string): Promise<boolean> {
   return names.includes(dataFile)
 }
 
-/** Checks all that would make LMDB end the process: no space for the lock file, which it writes
- *  through a map; files that may not be opened; a data file that is not LMDB's, or was cut. Makes the
- *  files that are missing, since LMDB ends the process where it cannot.
+/** Makes LMDB's files where they are missing, and checks all that would make LMDB end the process: no
+ *  space for the lock file, which it writes through a map; files that cannot be made, or may not be
+ *  opened; a data file that is not LMDB's, or was cut.
  *  `existing`: a data file that is missing or was never finished is an error, too. REQUIRES: no
  *  process has the store open. Throws ECORRUPT, and what node:fs throws. */
-export async function assertOpenable(
+export async function makeOpenable(
   directory: string,
   options: { readonly existing: boolean },
 ): Promise<void> {
   await probe(directory, lockSpace, 0)
-  const path = join(directory, dataFile)
   const isThere = (await readdir(directory)).includes(dataFile)
-  if (!isThere && options.existing) throw damaged(path, 'is missing')
+  await makeDataFile(join(directory, dataFile), { isThere, existing: options.existing })
   await makeLockFile(join(directory, lockFile))
+}
+
+async function makeDataFile(
+  path: string,
+  { isThere, existing }: { readonly isThere: boolean; readonly existing: boolean },
+): Promise<void> {
+  if (!isThere && existing) throw damaged(path, 'is missing')
   const file = await open(path, isThere ? 'r+' : 'wx', 0o600)
   try {
     if (!isThere) return await begin(file)
     const { size } = await file.stat()
-    const heads = [await pageHead(file, 0), await pageHead(file, pageSize)]
+    const heads = [await pageHead(file, 0), await pageHead(file, pageSize)] as const
     const unfinished = heads.some(isEmpty) && heads.every((head) => isEmpty(head) || isMeta(head))
     if (unfinished && size <= firstSize) {
-      if (options.existing) throw damaged(path, `has lost what it held (${size} bytes are left)`)
+      if (existing) throw damaged(path, `has lost what it held (${size} bytes are left)`)
       await file.truncate()
       return await begin(file)
     }
-    if (!heads[0] || !isMeta(heads[0])) throw damaged(path, 'is no store')
+    if (!isMeta(heads[0])) throw damaged(path, 'is no store')
     const newest = newestMeta(heads)
     if (!newest || newest.pageSize !== pageSize) return
     if (!(await hasAllPages(file, newest))) {
@@ -62,9 +68,13 @@ export async function assertOpenable(
       throw damaged(path, `was cut: it has ${size} bytes of ${whole}`)
     }
     // The last write of a meta page may have failed. The system may then show a page that is not on
-    // the disk, and say so to nobody.
-    for (const [page, head] of heads.entries()) await write(file, head, page * pageSize)
-    await file.datasync()
+    // the disk, and say so to nobody. The newest first: the other one is on the disk, or was to be
+    // forgotten. So at any moment one of both is whole on the disk, and its pages are.
+    const order = newest.transaction % 2n === 0n ? ([0, 1] as const) : ([1, 0] as const)
+    for (const page of order) {
+      await write(file, heads[page], page * pageSize)
+      await file.datasync()
+    }
   } finally {
     await file.close()
   }

@@ -1,7 +1,7 @@
 /** The durable engine on a disk that fails: a write of the journal, or of the tables behind it. See rfc/4,
  *  rule 22. */
 
-import { closeSync, constants, openSync, readdirSync, readFileSync, readlinkSync } from 'node:fs'
+import { constants } from 'node:fs'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import { systemEnvironment } from '../../src/base/environment.js'
@@ -13,39 +13,12 @@ import type { LocalBounds } from '../../src/engine/local-state.js'
 import { indexKey } from '../../src/engine/record.js'
 import { Writes } from '../../src/engine/tables.js'
 import { segmentName } from '../../src/journal/segment.js'
+import { replaceDescriptors } from '../support/descriptors.js'
 import { misdirect } from '../support/store-files.js'
 import { advance, blobOf, codeOf, historyOf, make, next, temporaryDirectory } from './fixture.js'
 
 const open = (path: string, bounds: LocalBounds = {}) =>
   openLocal(path, { environment: systemEnvironment, bounds })
-
-/** From now on each write to a file fails: its descriptors become those of `target`, opened with
- *  `flags`. `synced`: only those whose writes are on the disk when they return. */
-function replace(path: string, target: string, flags: number, synced = false): void {
-  let count = 0
-  for (const name of readdirSync('/proc/self/fd')) {
-    const fd = Number(name)
-    if (linkOf(fd) !== path || (synced && !isSynced(fd))) continue
-    closeSync(fd)
-    expect(openSync(target, flags)).toBe(fd) // the lowest that is free
-    count++
-  }
-  expect(count).toBeGreaterThan(0)
-}
-
-function linkOf(fd: number): string {
-  try {
-    return readlinkSync(`/proc/self/fd/${fd}`)
-  } catch {
-    return '' // the descriptor that listed the others
-  }
-}
-
-function isSynced(fd: number): boolean {
-  const [, flags = ''] =
-    /^flags:\s*(\d+)$/m.exec(readFileSync(`/proc/self/fdinfo/${fd}`, 'utf8')) ?? []
-  return (Number.parseInt(flags, 8) & constants.O_DSYNC) !== 0
-}
 
 async function loaded(engine: Engine, refs: readonly Blobref[]): Promise<(Buffer | undefined)[]> {
   return (await engine.load(refs)).map((bytes) => bytes && Buffer.from(bytes))
@@ -67,7 +40,7 @@ test('a write of the journal that fails is EIO, and the store read-only', async 
   const engine = await open(directory.path)
   const head = await advance(engine, await make(engine, 'n'), 'one')
   const segment = join(directory.path, 'journal', segmentName(1))
-  replace(segment, segment, constants.O_RDONLY)
+  replaceDescriptors(segment, segment, { flags: constants.O_RDONLY })
 
   const part = next(head, 'two')
   const [first] = await engine.commit([part])
@@ -101,7 +74,7 @@ test.each([
     }
     const engine = await open(directory.path, bounds) // with everything in the tables
     const tables = join(directory.path, 'data.mdb')
-    replace(tables, target || tables, flags, synced)
+    replaceDescriptors(tables, target || tables, { flags, synced })
 
     // The journal takes writes until it is known that the tables cannot follow.
     const stored = [...before]
@@ -133,7 +106,7 @@ test('a flush for which the system says that the disk is full is tried again', a
   await using engine = await open(directory.path, { flushCount: 8 })
   await make(engine, 'n')
   const tables = join(directory.path, 'data.mdb')
-  replace(tables, '/dev/full', constants.O_WRONLY)
+  replaceDescriptors(tables, '/dev/full', { flags: constants.O_WRONLY })
   const put = (at: number) => codeOf(engine.put([blobOf(`blob ${at}`)]))
 
   // The journal takes writes until too many wait for the tables. A probe would find space.
@@ -144,7 +117,7 @@ test('a flush for which the system says that the disk is full is tried again', a
     if (code !== 'no error') break
   }
   expect(code).toBe('ENOSPC')
-  replace('/dev/full', tables, constants.O_RDWR)
+  replaceDescriptors('/dev/full', tables, { flags: constants.O_RDWR })
   expect(await put(stored)).toBe('no error')
   const refs = Array.from({ length: stored + 1 }, (_, at) => blobOf(`blob ${at}`).ref)
   expect(await engine.has(refs)).not.toContain(false)
@@ -160,7 +133,7 @@ test('tables whose meta page could not be written refuse every later write', asy
   }
   await write('one')
   const path = join(directory.path, 'data.mdb')
-  replace(path, path, constants.O_RDONLY, true)
+  replaceDescriptors(path, path, { flags: constants.O_RDONLY, synced: true })
   await expect(write('two')).rejects.toThrow()
   expect(tables.writable()).toBe(false)
   await expect(write('three')).rejects.toThrow('no write is possible after one that failed')
@@ -180,7 +153,7 @@ test('after a read that met a damaged page while the tables failed, no key is sa
   const path = join(directory.path, 'data.mdb')
   await misdirect(path)
   const tables = await openTables(directory.path)
-  replace(path, path, constants.O_RDONLY, true)
+  replaceDescriptors(path, path, { flags: constants.O_RDONLY, synced: true })
   const writes = new Writes()
   writes.put(tables.meta, Buffer.from('key'), Buffer.of(1))
   const written = codeOf(tables.write(writes))

@@ -2,7 +2,7 @@
  *  version before, is opened with everything that it had, whatever happens meanwhile. */
 
 import { createHash } from 'node:crypto'
-import { cpSync } from 'node:fs'
+import { constants, cpSync } from 'node:fs'
 import { cp, mkdir, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { expect, type TestContext, test } from 'vitest'
@@ -16,6 +16,7 @@ import { encodePlace, indexKey, uint64 } from '../../src/engine/record.js'
 import { Writes } from '../../src/engine/tables.js'
 import { checkStore, open } from '../../src/open.js'
 import { smallDisk } from '../small-disk.js'
+import { replaceDescriptors } from '../support/descriptors.js'
 import { log, oldContent, oldContentOf, text, unpackOld } from '../support/old-store.js'
 import { blobOf, codeOf, temporaryDirectory } from './fixture.js'
 
@@ -136,6 +137,29 @@ test('a crash before, between and behind the two renames leaves a store that is 
   await state('between', 'journal')
   await state('behind', 'both')
 })
+
+test.each([
+  ['/dev/full', 'ENOSPC', 'no space left to bring the store in'],
+  ['/dev/null', 'EIO', 'check the directory and the disk'],
+])(
+  'a migration whose tables become %s is %s, and the old store is as it was',
+  async (target, code, message) => {
+    await using root = await temporaryDirectory()
+    const directory = await unpackOld(join(root.path, 'store'))
+    const store = join(directory, 'store')
+    const tables = join(store, 'migration', 'data.mdb')
+    let isReplaced = false
+    const onMigration = () => {
+      if (isReplaced) return
+      replaceDescriptors(tables, target, { flags: constants.O_WRONLY })
+      isReplaced = true
+    }
+    const opened = openLocal(store, { environment: systemEnvironment, onMigration })
+    await expect(opened).rejects.toMatchObject({ code, message: expect.stringContaining(message) })
+    expect(isReplaced).toBe(true)
+    await isWhole(directory)
+  },
+)
 
 test('what a migration left that came to no end is not taken for a store', async () => {
   await using root = await temporaryDirectory()

@@ -1,8 +1,8 @@
 /** Does a known list of things to a store (crash-workload.ts) and tells in a file what was acknowledged:
  *  the place of each step; also `open` when the store is there (or `refused`), `failed PLACE CODE …`, what a watcher has seen,
  *  and after failures whether reads are right. Arguments: the data directory, the file, a seed,
- *  how many steps, how many of them under way at once (some then share a group), and the share of
- *  collections. */
+ *  how many steps, how many of them under way at once (some then share a group), the share of
+ *  collections, and `again` for another opening at the end, of which `again …` tells how it ended. */
 
 import { openSync, writeSync } from 'node:fs'
 import { join } from 'node:path'
@@ -21,8 +21,8 @@ const bounds = {
   history: { count: 20, ageMs: 0 },
 }
 
-const [directory = '', toldFile = '', seed = '', count = '', underWayMax = '', collects = ''] =
-  process.argv.slice(2)
+const [directory = '', toldFile = '', seed = '', count = '', ...others] = process.argv.slice(2)
+const [underWayMax = '', collects = '', last = ''] = others
 const told = openSync(toldFile, 'a')
 const tell = (line: string) => writeSync(told, `${line}\n`)
 
@@ -63,6 +63,24 @@ if (failed.size > 0) {
 await store[Symbol.asyncDispose]()
 await watching
 tell('closed')
+if (last === 'again') tell(`again ${await useAgain()}`)
+
+/** Opens the store once more, and writes to it: the system may show what failed writes left, and the
+ *  disk have none of it. */
+async function useAgain(): Promise<string> {
+  try {
+    const again = await openStore()
+    try {
+      await again.namespaces.create('again')
+    } finally {
+      await again[Symbol.asyncDispose]()
+    }
+    return 'done'
+  } catch (error) {
+    const { code, message } = toTailraceError(error)
+    return `${code} ${message}`
+  }
+}
 
 async function openStore(): Promise<EmbeddedStore> {
   await makeDirectory(directory)

@@ -64,7 +64,7 @@ const stepsOfCollections = 24
 
 export type FaultFindings = {
   readonly problems: readonly string[]
-  /** Did the fault come? Not if there were fewer calls. */
+  /** Did the fault come while the workload ran? Not if there were fewer calls. */
   readonly came: boolean
 }
 
@@ -86,8 +86,10 @@ export async function tryFault(
   return { problems: [...problems, ...saidWrong(traced, came || beside !== undefined)], came }
 }
 
-/** True if a call of the kind that a fault names has failed. */
-function cameTo(fault: string, { calls }: WriteOrderFindings['traced']): boolean {
+/** True if a call of the kind that a fault names has failed, before the store was closed and opened again. */
+function cameTo(fault: string, { calls: all }: WriteOrderFindings['traced']): boolean {
+  const closed = all.findIndex((call) => call.type === 'told' && call.text.trim() === 'closed')
+  const calls = closed < 0 ? all : all.slice(0, closed)
   const failed = new Set(calls.flatMap((call) => ('ok' in call && !call.ok ? [call.id] : [])))
   const [call = ''] = fault.split(':')
   const type = typeOfCall.get(call)
@@ -106,15 +108,15 @@ function saidWrong({ calls, code, stderr }: WriteOrderFindings['traced'], came: 
   const told = calls.flatMap((call) => (call.type === 'told' ? [call.text.trim()] : []))
   const refused = told.find((line) => line.startsWith('refused'))
   if (refused !== undefined) {
-    const clear =
-      /^refused (EIO cannot open .*: check the directory and the disk|ENOSPC no space left to open .*)$/
-    const atOpen = clear.test(refused) || refused.includes('read-only until it is opened again')
-    return came && atOpen && code === 0 ? [] : [`said: ${refused}`]
+    return came && isClear(refused) && code === 0 ? [] : [`said: ${refused}`]
   }
   const failed = told.filter((line) => line.startsWith('failed'))
   const problems: string[] = []
   if (code !== 0) problems.push(`the child ended with ${code}: ${stderr}`)
   if (!told.includes('closed')) problems.push('the store did not close')
+  // The fault may last, or come on another thread besides.
+  const again = told.find((line) => line.startsWith('again')) ?? 'again nothing'
+  if (again !== 'again done' && !isClear(again)) problems.push(`said: ${again}`)
   if (!came && failed.length > 0) problems.push(`without a fault: ${failed.join()}`)
   if (failed.length === 0) return problems // it came at the close, or nobody had to be told
   problems.push(
@@ -125,6 +127,15 @@ function saidWrong({ calls, code, stderr }: WriteOrderFindings['traced'], came: 
   }
   const watch = told.find((line) => line.startsWith('watch'))
   return watch === undefined ? problems : [...problems, watch]
+}
+
+/** True if a line tells clearly that a store does not open, or is not written to. */
+function isClear(line: string): boolean {
+  return (
+    /^\w+ (EIO cannot open .*: check the directory and the disk|ENOSPC no space left .*)$/.test(
+      line,
+    ) || line.includes('read-only until it is opened again')
+  )
 }
 
 /** A full disk is said as often as it is met; another failure breaks the store, which is said from then on. */

@@ -16,12 +16,16 @@ it('every disk that the power could leave of a migration has what the store had'
   expect(images).toBeGreaterThan(2)
 }, 90_000)
 
-it.each(['signal=SIGKILL', 'error=EIO'])(
-  'a migration that meets %s at some call loses nothing',
-  async (fault) => {
+it.each([
+  { fault: 'signal=SIGKILL', triesMax: 2 },
+  { fault: 'error=EIO', triesMax: 1 },
+  { fault: 'error=ENOSPC', triesMax: 1 },
+])(
+  'a migration that meets $fault at some call loses nothing',
+  async ({ fault, triesMax }) => {
     const seed = proofSeed()
     const random = mulberry32(seed)
-    for (let tries = 0; tries < 2; tries++) {
+    for (let tries = 0; tries < triesMax; tries++) {
       const call = migrationCalls[Math.floor(random() * 5)] ?? ''
       const inject = `${call}:${fault}:when=${firstCallOf(call) + Math.floor(random() * 2)}`
       const { problems, came } = await tryMigration({

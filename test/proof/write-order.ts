@@ -31,7 +31,8 @@ export type WriteOrderOptions = {
   readonly share: number
   /** Of 1: steps that are collections. */
   readonly collects?: number
-  /** Faults (see strace.ts) of a child that opens a store which is there, unless `fresh`. */
+  /** Faults (see strace.ts) of a child that opens a store which is there, unless `fresh`, and opens it again
+   *  at the end. */
   readonly inject?: readonly string[]
   readonly fresh?: boolean
 }
@@ -58,6 +59,7 @@ export async function tryWriteOrder(options: WriteOrderOptions): Promise<WriteOr
         data,
         join(directory, 'told'),
         ...[seed, steps, underWay, collects].map(String),
+        ...(options.inject ? ['again'] : []),
       ],
       disk: join(data, 'store'),
       passing,
