@@ -38,7 +38,8 @@ export interface Lease extends AsyncDisposable {
    *  held any more. */
   readonly guard: Guard
   /** Aborts with EFENCED as soon as somebody else may hold the lease: the work that it was taken
-   *  for must end then. Aborts with ECLOSED after a release. */
+   *  for must end then. After a pause of the whole process that may be 2 s late. Aborts with ECLOSED
+   *  after a release. */
   readonly signal: AbortSignal
   /** Commits a transaction with `guard`, which also releases the lease: the last write of the work
    *  and the end of the lease are one step. Throws EFENCED (the lease is not held any more; nothing

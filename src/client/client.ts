@@ -43,6 +43,7 @@ import {
 import { startTimer } from '../base/timer.js'
 import { TailraceError } from '../error.js'
 import { openProducer } from '../store/producer.js'
+import type { Renew } from '../store/renewal.js'
 import { storeOf } from '../store/store.js'
 import type { TreeobjJson } from '../treeobj/treeobj.js'
 import { creditDefault, creditMax } from '../wire/frames.js'
@@ -84,30 +85,45 @@ export function checkConnect(target: string, options: ConnectOptions): void {
 }
 
 /** Opens a client. Without `storeId` it first asks the server for the id of its store. If that
- *  fails, it disposes the transport and throws what `connect` says. */
+ *  fails, it disposes the transport and throws what `connect` says. `keeper`: renews the client's
+ *  leases, where the platform has something better than this event loop. */
 export async function openClient(
   transport: Transport,
   options: ConnectOptions,
   random: () => number,
+  keeper?: LeaseKeeper,
 ): Promise<RemoteStore> {
   const client = new Client(transport, options, random)
   try {
     await client.open(options)
-    return checkedStore(client)
+    return checkedStore(client, keeper)
   } catch (error) {
     await client.close()
     throw error
   }
 }
 
-function checkedStore(client: Client): RemoteStore {
+function checkedStore(client: Client, keeper: LeaseKeeper | undefined): RemoteStore {
+  const close = async () => {
+    keeper?.close()
+    await client.close()
+  }
+  const renew = keeper?.renewing(client, () => client.storeId)
   return {
-    ...storeOf({ kvs: client, jobs: client.jobs, close: () => client.close() }),
+    ...storeOf({ kvs: client, jobs: client.jobs, close, renew }),
     connection: client.connection,
     get storeId() {
       return client.storeId
     },
   }
+}
+
+/** Renews the leases of a client outside of its event loop. */
+export type LeaseKeeper = {
+  /** Returns what renews the leases of a client. `storeId` is called with the first lease. */
+  readonly renewing: (kvs: Kvs, storeId: () => string) => Renew
+  /** Ends all renewals. Idempotent. */
+  readonly close: () => void
 }
 
 class Client implements Kvs {

@@ -8,6 +8,7 @@ import type { ConnectOptions } from '../api/connect.js'
 import type { RemoteStore } from '../api/store.js'
 import { TailraceError } from '../error.js'
 import { checkConnect, openClient } from './client.js'
+import { leaseThread } from './lease-thread.js'
 import { UnixAgent } from './node-agent.js'
 import { sendRequest } from './node-request.js'
 import type { HttpRequest, HttpResponse, Socket, SocketEvents, Transport } from './transport.js'
@@ -44,7 +45,8 @@ const keepAliveMs = 15_000
 export async function connect(target?: string, options: ConnectOptions = {}): Promise<RemoteStore> {
   if (target === undefined) return connectLocal(options)
   checkConnect(target, options)
-  return openClient(await nodeTransportOf(target), options, Math.random)
+  const keeper = leaseThread(target, options.token)
+  return openClient(await nodeTransportOf(target), options, Math.random, keeper)
 }
 
 /** Connects to the server that the environment names, or to the one of the data directory. */

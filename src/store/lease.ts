@@ -1,7 +1,8 @@
-/** Leases that renew themselves, over any `Kvs`. See rfc/9, rules 5 and 6. Runs in browsers.
+/** Leases that renew themselves, over any `Kvs`. See rfc/9, rules 5, 6 and 19. Runs in browsers.
  *  Invariant: the signal of a lease aborts at most `ttl` after the last answered take or renewal
  *  was sent. So the holder learns of the loss before anybody else can hold the lease, as long as
- *  its event loop runs. If the event loop stood still, the guard fences the holder. */
+ *  its event loop runs. If the event loop stood still, the guard fences the holder, and the signal
+ *  aborts at most `stallGraceMs` after it goes on. */
 
 import type { Kvs } from '../api/kvs.js'
 import {
@@ -27,14 +28,18 @@ import {
   signal,
   text,
 } from '../base/shape.js'
-import { pause, startTimer } from '../base/timer.js'
+import { startTimer } from '../base/timer.js'
 import { canceled, isCode, TailraceError, toTailraceError } from '../error.js'
 import { checkGuards, checkTransaction } from './op-shapes.js'
+import type { Renew, Renewal, TakenLease } from './renewal.js'
 
-/** The part of the ttl after which a lease is renewed. */
-const renewShare = 1 / 3
-/** The part of the ttl after which a failed renewal is tried again. */
-const retryShare = 1 / 10
+/** The last part of the ttl, before which a lease is renewed where the event loop turns. */
+const lookShare = 1 / 3
+/** The lateness of a timer, in ms, that says that the event loop, or the process, stood still. */
+const stallMs = 250
+/** The time, in ms, that a lease has after the event loop stood still to be renewed before it counts
+ *  as lost. */
+const stallGraceMs = 2_000
 
 const takes = shapeOf<TakeLeaseOptions>({
   namespace: text,
@@ -48,13 +53,13 @@ const takes = shapeOf<TakeLeaseOptions>({
 })
 const scopes = shapeOf<Scope>({ namespace: text, signal })
 
-/** Makes the leases of a store. */
-export function leasesOf(kvs: Kvs): Leases {
+/** Makes the leases of a store, which `renew` renews. */
+export function leasesOf(kvs: Kvs, renew: Renew): Leases {
   return {
     take: async (key, options = {}) => {
       checkValue('a key', key, text)
       checkOptions(options, takes)
-      return take(kvs, key, options)
+      return take({ kvs, renew }, key, options)
     },
     show: async (key, options = {}) => {
       checkValue('a key', key, text)
@@ -64,7 +69,11 @@ export function leasesOf(kvs: Kvs): Leases {
   }
 }
 
-async function take(kvs: Kvs, key: string, options: TakeLeaseOptions): Promise<Lease> {
+/** The store of a lease, and what renews it. */
+type LeasePorts = { readonly kvs: Kvs; readonly renew: Renew }
+
+async function take(ports: LeasePorts, key: string, options: TakeLeaseOptions): Promise<Lease> {
+  const { kvs } = ports
   const {
     ttl = leaseTtlDefault,
     owner,
@@ -88,7 +97,7 @@ async function take(kvs: Kvs, key: string, options: TakeLeaseOptions): Promise<L
         : await kvs.commit({ guards, ops: [op] }, scope)
       const token = results[0]?.token
       if (!token) throw new TailraceError('EIO', 'a take was answered without a token')
-      return new HeldLease(kvs, { key, namespace, token, ttl, sent, ...(onHeld && { onHeld }) })
+      return new HeldLease(ports, { key, namespace, token, ttl, sent }, onHeld)
     } catch (error) {
       const isHeld = isCode(error, 'ECONFLICT') && error.failed?.guard === undefined
       if (!wait || !isHeld) throw error
@@ -115,44 +124,46 @@ async function withinMs<T>(
   }
 }
 
-type Taken = {
-  readonly key: string
-  readonly namespace: string
-  readonly token: Token
-  readonly ttl: number
-  /** The time at which the take was sent, by `performance.now()`. */
-  readonly sent: number
-  readonly onHeld?: (ms: number) => void
-}
-
 class HeldLease implements Lease {
   readonly key: string
   readonly namespace: string
   readonly token: Token
   readonly guard: Guard
   readonly #kvs: Kvs
-  readonly #taken: Taken
+  readonly #ttl: number
+  readonly #onHeld: ((ms: number) => void) | undefined
   readonly #ended = new AbortController()
-  /** The time until which the lease is certainly held, by `performance.now()`. */
-  #until: number
-  #stopDeadline: () => void = () => {}
-  readonly #kept: Promise<void>
+  readonly #renewal: Renewal
+  #stopTimer: () => void = () => {}
+  /** The grace for an event loop that stood still: `due` once it did, `used` once it was given. A
+   *  renewal ends it. */
+  #grace: 'none' | 'due' | 'used' = 'none'
   #released: Promise<void> | undefined
   /** True while a transaction is on its way that releases the lease. A renewal behind it is refused. */
   #finishing = false
   /** The refusal of a renewal that came while `#finishing`. */
   #refused: TailraceError | undefined
 
-  constructor(kvs: Kvs, taken: Taken) {
+  constructor(
+    { kvs, renew }: LeasePorts,
+    taken: TakenLease,
+    onHeld: ((ms: number) => void) | undefined,
+  ) {
     this.#kvs = kvs
-    this.#taken = taken
+    this.#ttl = taken.ttl
+    this.#onHeld = onHeld
     this.key = taken.key
     this.namespace = taken.namespace
     this.token = taken.token
     this.guard = { lease: taken.key, token: taken.token }
-    this.#until = taken.sent + taken.ttl
-    this.#arm()
-    this.#kept = this.#keep()
+    this.#renewal = renew(taken, {
+      renewed: (until) => this.#holdUntil(until),
+      lost: (error) => {
+        if (this.#finishing) this.#refused = error
+        else this.#lose(error)
+      },
+    })
+    this.#holdUntil(taken.sent + taken.ttl)
   }
 
   get signal(): AbortSignal {
@@ -170,7 +181,7 @@ class HeldLease implements Lease {
     this.#finishing = true
     try {
       const { results, ...committed } = await this.#kvs.commit(ending, scope)
-      this.#end(released(this.key))
+      await this.#end(released(this.key))
       return { ...committed, results: results.slice(0, -1) }
     } catch (error) {
       const isFenced = isCode(error, 'ECONFLICT') && error.failed?.guard === 0
@@ -198,72 +209,62 @@ class HeldLease implements Lease {
 
   async #release(): Promise<void> {
     const lost = this.signal.aborted
-    this.#end(released(this.key))
-    await this.#kept
+    await this.#end(released(this.key))
     if (lost) return
     const op = { op: 'lease', key: this.key, action: 'release', token: this.token } as const
     // If the release fails, the lease ends by itself.
     await this.#kvs.commit({ ops: [op] }, { namespace: this.namespace }).catch(() => {})
   }
 
-  /** Renews until the lease is lost or released. Never throws. */
-  async #keep(): Promise<void> {
-    const { ttl, sent } = this.#taken
-    let next = sent + ttl * renewShare
-    while (!this.signal.aborted) {
-      await pause(Math.max(0, next - performance.now()), this.signal).catch(() => {})
-      if (this.signal.aborted) return
-      next = await this.#renew(performance.now())
-    }
+  /** Takes the lease to be held until then, and tells so. */
+  #holdUntil(until: number): void {
+    if (this.signal.aborted) return
+    this.#grace = 'none'
+    this.#arm(until)
+    this.#onHeld?.(Math.max(0, until - performance.now()))
   }
 
-  /** Renews the lease, and returns the time of the next renewal. `asked`: the present time. Never
-   *  throws. */
-  async #renew(asked: number): Promise<number> {
-    const { ttl } = this.#taken
-    const op = { op: 'lease', key: this.key, action: 'renew', token: this.token } as const
-    const late = new AbortController()
-    const stopTimer = startTimer(Math.max(1, this.#until - asked), () => late.abort())
-    const either = eitherSignal(this.signal, late.signal)
-    try {
-      const scope = { namespace: this.namespace, signal: either.signal }
-      await this.#kvs.commit({ ops: [op] }, scope)
-      if (this.signal.aborted) return asked
-      this.#until = asked + ttl
-      this.#arm()
-      return asked + ttl * renewShare
-    } catch (error) {
-      if (isCode(error, 'EFENCED') || isCode(error, 'ENONS')) {
-        if (this.#finishing) this.#refused = error
-        else this.#lose(error)
-      }
-      return performance.now() + ttl * retryShare
-    } finally {
-      stopTimer()
-      either.end()
-    }
+  /** Sets the timers of a lease that is held until then: one that is late if the event loop stands
+   *  still, and the end. */
+  #arm(until: number): void {
+    const look = until - this.#ttl * lookShare
+    this.#setTimer(look, () => {
+      if (this.#grace === 'none' && performance.now() - look > stallMs) this.#grace = 'due'
+      this.#setTimer(until, () => this.#judge())
+    })
   }
 
-  /** Sets the timer at which the lease is lost if it is not renewed before. */
-  #arm(): void {
-    this.#stopDeadline()
-    const left = Math.max(0, this.#until - performance.now())
-    this.#taken.onHeld?.(left)
-    this.#stopDeadline = startTimer(left, () =>
-      this.#lose(new TailraceError('ETIMEDOUT', 'it was not renewed in its time')),
-    )
+  #setTimer(at: number, run: () => void): void {
+    this.#stopTimer()
+    this.#stopTimer = startTimer(Math.max(0, at - performance.now()), run)
+  }
+
+  /** Judges the lease when its time is over. */
+  #judge(): void {
+    const now = performance.now()
+    const until = this.#renewal.until()
+    if (until > now) {
+      this.#arm(until) // it was renewed while this event loop stood still
+    } else if (this.#grace === 'due') {
+      // The store knows whether the lease is held: the renewal that is due asks.
+      this.#grace = 'used'
+      this.#setTimer(now + stallGraceMs, () => this.#judge())
+    } else {
+      this.#lose(new TailraceError('ETIMEDOUT', 'it was not renewed in its time'))
+    }
   }
 
   #lose(cause: unknown): void {
     const { message } = toTailraceError(cause)
-    this.#end(
-      new TailraceError('EFENCED', `the lease of ${this.key} was lost: ${message}`, { cause }),
-    )
+    const reason = `the lease of ${this.key} was lost: ${message}`
+    void this.#end(new TailraceError('EFENCED', reason, { cause })) // never throws
   }
 
-  #end(reason: TailraceError): void {
-    this.#stopDeadline()
+  /** Ends the renewals. Resolves once none is on its way here. */
+  #end(reason: TailraceError): Promise<void> {
+    this.#stopTimer()
     this.#ended.abort(reason)
+    return this.#renewal.end()
   }
 }
 

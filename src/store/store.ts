@@ -9,6 +9,7 @@ import type { Store } from '../api/store.js'
 import { checkedKvs } from './checked.js'
 import { openEventlog } from './eventlog.js'
 import { leasesOf } from './lease.js'
+import { type Renew, renewInLoop } from './renewal.js'
 import { entryOf, update } from './update.js'
 
 type StoreParts = {
@@ -16,15 +17,17 @@ type StoreParts = {
   readonly jobs: Jobs
   /** Closes both. Idempotent. */
   readonly close: () => Promise<void>
+  /** Renews leases; by default that happens in this event loop. */
+  readonly renew?: Renew | undefined
 }
 
 /** Makes a store without its id, which a client may learn later. */
-export function storeOf({ kvs, jobs, close }: StoreParts): Omit<Store, 'storeId'> {
+export function storeOf({ kvs, jobs, close, renew }: StoreParts): Omit<Store, 'storeId'> {
   const checked = checkedKvs(kvs)
   return {
     ...checked,
     jobs,
-    leases: leasesOf(checked),
+    leases: leasesOf(checked, renew ?? renewInLoop(checked)),
     eventlog: (key, { namespace = primary } = {}) => openEventlog(checked, key, namespace),
     entry: (key, options) => entryOf(checked, key, options),
     update: (key, change, options) => update(checked, key, change, options),

@@ -19,12 +19,28 @@ import { gated } from './gates.js'
 const serverFile = fileURLToPath(new URL('../client/server-child.ts', import.meta.url))
 const workerFile = fileURLToPath(new URL('./worker.ts', import.meta.url))
 
+const clientFile = fileURLToPath(new URL('../../dist/client/node.js', import.meta.url))
+/** A program of the package, as it is built, that holds its event loop up for four times its ttl. */
+const blocking = `
+import { writeSync } from 'node:fs'
+import { connect, openCache } from ${JSON.stringify(clientFile)}
+const say = (line) => writeSync(1, JSON.stringify(line) + '\\n')
+const store = await connect(process.argv[1])
+const result = await openCache(store).cached('held', () => {
+  say({ claimed: true })
+  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 4_000)
+  return 'first'
+}, { ttl: 1_000 })
+say({ result })
+await store.close()
+`
+
 class Child {
   readonly process: ChildProcess
   readonly #lines: AsyncIterator<string>
 
   constructor(...args: readonly string[]) {
-    const child = spawn(process.execPath, ['--import', 'tsx', ...args], {
+    const child = spawn(process.execPath, [...args], {
       stdio: ['pipe', 'pipe', 'inherit'],
     })
     this.process = child
@@ -75,12 +91,12 @@ afterEach(async () => {
 })
 
 async function startServer(): Promise<void> {
-  server = new Child(serverFile, directory)
+  server = new Child('--import', 'tsx', serverFile, directory)
   target = `unix:${await server.line()}`
 }
 
 function worker(what: string, options: object): Child {
-  return new Child(workerFile, target, what, JSON.stringify(options))
+  return new Child('--import', 'tsx', workerFile, target, what, JSON.stringify(options))
 }
 
 describe('a holder', () => {
@@ -106,6 +122,13 @@ describe('a holder', () => {
     if (got.type === 'claimed') await got.publish('second')
     expect(await holder.said()).toEqual({ code: 'EFENCED' })
     expect(text(await (await cache.load('held'))?.get())).toBe('second')
+  })
+
+  it('whose event loop stands still for longer than its lease keeps it', async () => {
+    const holder = new Child('--input-type=module', '-e', blocking, target)
+    expect(await holder.said()).toEqual({ claimed: true })
+    expect(await cache.cached('held', () => 'second')).toBe('first')
+    expect(await holder.said()).toEqual({ result: 'first' })
   })
 
   it('whose server is killed before the publish: the next server takes it', async () => {

@@ -34,6 +34,11 @@ const makers: readonly (readonly [string, () => Promise<Made>])[] = [
   ],
 ]
 
+/** Holds the event loop up. */
+function standStill(ms: number): void {
+  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, ms)
+}
+
 describe.each(makers)('a store %s', (_, make) => {
   let made: Made
   let store: Store
@@ -179,6 +184,31 @@ describe.each(makers)('a store %s', (_, make) => {
       expect(await refusal(late)).toMatchObject({ code: 'EFENCED' })
       expect(lease.signal.reason).toMatchObject({ code: 'EFENCED' })
       expect(await store.get('result')).toBeUndefined()
+    })
+
+    it('is still held after the event loop stood still for longer than its ttl', async () => {
+      const renewed = deferred<void>()
+      let told = 0
+      const onHeld = () => {
+        if (++told === 2) renewed.resolve()
+      }
+      await using lease = await store.leases.take('job', { ttl: 1_000, onHeld })
+      standStill(1_200)
+      await renewed.promise
+      expect(lease.signal.aborted).toBe(false)
+      expect(await store.leases.show('job')).toMatchObject({ held: true, token: lease.token })
+      standStill(2_500)
+      await store.put('out', '1', { guards: [lease.guard] })
+    })
+
+    it('aborts its signal when the lease was lost while the event loop stood still', async () => {
+      const lease = await store.leases.take('job', { ttl: 1_000 })
+      const lost = once(lease.signal, 'abort')
+      const { token } = lease
+      await store.commit({ ops: [{ op: 'lease', key: 'job', action: 'release', token }] })
+      standStill(1_500)
+      await lost
+      expect(lease.signal.reason).toMatchObject({ code: 'EFENCED' })
     })
 
     it('aborts its signal when the lease was lost', async () => {

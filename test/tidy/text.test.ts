@@ -16,7 +16,7 @@ const timedLoops: Readonly<Record<string, string>> = {
     'a write is sent again until it is answered, because its caller asked for that',
   'src/client/http.ts': 'a read is asked again, with backoff; a server that went away wakes nobody',
   'src/client/jobs.ts': 'a wait is asked again, with backoff',
-  'src/store/lease.ts': 'a lease is renewed in time: no event says that its holder lives',
+  'src/store/renewal.ts': 'a lease is renewed in time: no event says that its holder lives',
   'src/job/surely.ts': 'a commit that was refused for the moment is sent again, with backoff',
 }
 
