@@ -11,6 +11,10 @@ export const layersMax = 8
 export const onlyOutput = 'value'
 /** The largest number of outputs of a result. */
 export const outputsMax = 256
+/** The largest number of results on a page. */
+export const resultsPageMax = 1_000
+/** The largest number of differences that `why` tells. */
+export const differencesMax = 1_000
 
 /** The options of `openCache`. */
 export type CacheOptions = {
@@ -54,6 +58,8 @@ export interface Hit {
   readonly result: ResultView
   /** Returns an output; default `onlyOutput`. Throws E2BIG (above `getSizeMax`: use `stream`). */
   get(name?: string): Promise<Uint8Array>
+  /** Returns the action that it is the result of. */
+  action(): Promise<unknown>
   /** Yields the bytes of an output, which are loaded as they are consumed; default `onlyOutput`. */
   stream(name?: string): AsyncGenerator<Uint8Array, void, undefined>
 }
@@ -124,6 +130,54 @@ export type CachedOptions = Omit<ClaimOptions, 'wait'> & {
 /** The options of a look at the cache. */
 export type LookOptions = { readonly signal?: AbortSignal }
 
+/** The options of `results.list`. */
+export type ListResultsOptions = LookOptions & {
+  /** The id after which the page begins, there or not. */
+  readonly after?: string
+  /** The largest number of results on the page, 1 to `resultsPageMax` (the default). */
+  readonly limit?: number
+}
+
+/** A page of results. */
+export type ResultPage = {
+  /** The results in the order of their ids. */
+  readonly results: readonly ResultView[]
+  /** True if there are more: ask again `after` the last id. */
+  readonly more: boolean
+}
+
+/** A layer and what it holds. */
+export type LayerView = {
+  readonly layer: string
+  /** The layers above it, the nearest first. */
+  readonly parents: readonly string[]
+  /** The number of its own results. */
+  readonly results: number
+  /** The bytes of all values of the layer. */
+  readonly size: number
+}
+
+/** A part of two actions that differs. */
+export type ActionDifference = {
+  /** The path within the actions, such as `inputs.data[2].hash`; '' for the whole. */
+  readonly path: string
+  /** The value in each; a side that lacks the part has none. */
+  readonly before?: unknown
+  readonly after?: unknown
+}
+
+/** The results of a layer by the ids of their actions. */
+export interface Results {
+  /** Lists the layer's own results. */
+  list(options?: ListResultsOptions): Promise<ResultPage>
+  /** Returns a result of the layer, or of those above it, by its id or the beginning of an id;
+   *  undefined if there is none. Throws EINVAL (no beginning of an id, or several results of one
+   *  layer have it). */
+  load(id: string, options?: LookOptions): Promise<Hit | undefined>
+  /** Removes the layer's own result by its whole id, and returns true if it had one. */
+  remove(id: string, options?: LookOptions): Promise<boolean>
+}
+
 /** The options of `withLock`. */
 export type LockOptions = Pick<TakeLeaseOptions, 'namespace' | 'ttl' | 'owner' | 'signal'>
 
@@ -135,6 +189,8 @@ export interface Layers {
   create(layer: string, options?: { readonly parent?: string }): Promise<void>
   /** Removes a layer with its results. Those of its parent stay. Throws ENONS. */
   remove(layer: string): Promise<void>
+  /** Describes a layer. Counts its results, which takes a second for a million. Throws ENONS. */
+  show(layer: string, options?: LookOptions): Promise<LayerView>
 }
 
 /** The result cache of one layer. An action is a plain value that says all that its result depends
@@ -150,6 +206,8 @@ export interface Cache {
   readonly layer: string
   /** The layers of the store. */
   readonly layers: Layers
+  /** The results by the ids of their actions. */
+  readonly results: Results
   /** Returns the result of an action: the one that is there, else the one that somebody computes
    *  now, else what `fn` returns, which is published. So `fn` runs once for all who call at the
    *  same time. A result is a value as an action is, of any size, or undefined; it is what a later
@@ -173,6 +231,9 @@ export interface Cache {
   /** Removes the result that this layer has of an action, and returns true if it had one. Who reads
    *  it reads on; later claims meet a miss, or the result of a parent. */
   remove(action: unknown, options?: LookOptions): Promise<boolean>
+  /** Returns the smallest parts in which two actions differ, at most `differencesMax`: the answer to
+   *  "why did it miss?". */
+  why(before: unknown, after: unknown): ActionDifference[]
   /** Runs `fn` while it holds the lease of a key, for which it waits, and releases the lease.
    *  Rejects with EFENCED if the lease is lost meanwhile. Throws what `fn` and `Leases.take`
    *  throw. */

@@ -3,7 +3,7 @@
 
 import { hashBlob } from '../blob/hash.js'
 import { TailraceError } from '../error.js'
-import { pack, unpack } from './packing.js'
+import { pack } from './packing.js'
 
 /** The largest size of a packed action, in bytes. */
 export const actionSizeMax = 1024 * 1024
@@ -24,9 +24,4 @@ export function packAction(action: unknown): PackedAction {
     throw new TailraceError('E2BIG', message)
   }
   return { id: hashBlob(bytes).slice('blake3-'.length), bytes }
-}
-
-/** Returns the action of packed bytes. Throws EINVAL for other bytes. */
-export function unpackAction(bytes: Uint8Array): unknown {
-  return unpack(bytes, 'the action')
 }

@@ -8,9 +8,11 @@ import {
   type Claim,
   type ClaimOptions,
   type Layers,
+  type ListResultsOptions,
   type LockOptions,
   type LookOptions,
   mainLayer,
+  type Results,
 } from '../api/cache.js'
 import type { Store } from '../api/store.js'
 import { joinAbort } from '../base/abort.js'
@@ -20,24 +22,33 @@ import {
   checkValue,
   count,
   oneOf,
+  type Rule,
   shapeOf,
   signal,
   text,
   waitMs,
 } from '../base/shape.js'
-import { packAction } from './action.js'
+import type { PackedAction } from './action.js'
 import { cached } from './cached.js'
 import { type ClaimPorts, claim } from './claim.js'
+import { differencesOf } from './compare.js'
 import { find } from './hit.js'
-import { createLayer, layersFrom, namespaceOf } from './layer.js'
+import { createLayer, layersFrom, makeMain, namespaceOf, showLayer } from './layer.js'
+import { pack, unpack } from './packing.js'
 import { remove } from './remove.js'
+import { listResults, loadResult } from './results.js'
 
 const caches = shapeOf<CacheOptions>({ layer: text, owner: text, code: text })
 const claiming = { tries: count, timeoutMs: waitMs, ttl: count, signal }
 const claims = shapeOf<ClaimOptions>({ ...claiming, wait: oneOf('wait', 'skip', 'fail') })
 const callers = shapeOf<CachedOptions>({ ...claiming, wait: oneOf('wait', 'fail') })
 const looks = shapeOf<LookOptions>({ signal })
+const wholeId: Rule = {
+  is: (value) => typeof value === 'string' && /^[0-9a-f]{64}$/.test(value),
+  expected: '64 hex digits',
+}
 const locks = shapeOf<LockOptions>({ namespace: text, ttl: count, owner: text, signal })
+const lists = shapeOf<ListResultsOptions>({ after: text, limit: count, signal })
 const layered = shapeOf<{ parent?: string }>({ parent: text })
 
 /** Opens the cache of a layer of a store. Does no I/O: a layer that is not there is ENONS at the first
@@ -51,20 +62,20 @@ export function openCache(store: Store, options: CacheOptions = {}): Cache {
   checkOptions(options, caches)
   const { layer = mainLayer, owner, code } = options
   namespaceOf(layer)
-  let opened: Promise<ClaimPorts> | undefined
-  let hasWarned = false
-
-  /** Returns the ports of the layer, whose parents are looked up once. */
-  const ports = async (): Promise<ClaimPorts> => {
-    opened ??= layersFrom(store, layer).then(
-      (layers) => ({ kvs: store, leases: store.leases, layers, owner, code }),
-      (error: unknown) => {
-        opened = undefined
-        throw error
-      },
-    )
-    return opened
+  const made = single(async () => {
+    if (layer === mainLayer) await makeMain(store)
+  })
+  /** The layer and its parents, which are looked up once. */
+  const opened = single(async (): Promise<ClaimPorts> => {
+    const layers = await layersFrom(store, layer)
+    return { kvs: store, leases: store.leases, layers, owner, code }
+  })
+  /** Returns the layer for a claim: the main layer is made then. */
+  const openedToWrite = async () => {
+    await made()
+    return opened()
   }
+  let hasWarned = false
 
   /** Warns once that who has read a result may keep it. */
   const warn = (
@@ -73,9 +84,9 @@ export function openCache(store: Store, options: CacheOptions = {}): Cache {
   ) => {
     if (hasWarned) return
     hasWarned = true
-    const made = `${new Date(started).toISOString()} by process ${by.pid} of ${by.host}`
+    const old = `${new Date(started).toISOString()} by process ${by.pid} of ${by.host}`
     process.emitWarning(
-      `The action ${id.slice(0, 12)} runs again. Whoever has read its result of ${made} keeps that, and so do results that were made of it.`,
+      `The action ${id.slice(0, 12)} runs again. Whoever has read its result of ${old} keeps that, and so do results that were made of it.`,
       { type: 'TailraceWarning', code: 'RERUN' },
     )
   }
@@ -83,43 +94,94 @@ export function openCache(store: Store, options: CacheOptions = {}): Cache {
   return {
     layer,
     layers: layersOf(store),
+    results: resultsOf(opened),
     cached: async (action, fn, given = {}) => {
-      const packed = packAction(action)
+      const packed = await packedOf(action)
       checkValue('fn', fn, callback)
       checkOptions(given, callers)
-      return cached(await ports(), packed, fn, given)
+      return cached(await openedToWrite(), packed, fn, given)
     },
     claim: (async (action: unknown, given: ClaimOptions = {}) => {
-      const packed = packAction(action)
+      const packed = await packedOf(action)
       checkOptions(given, claims)
-      return claim(await ports(), packed, given)
+      return claim(await openedToWrite(), packed, given)
     }) as Cache['claim'],
     load: async (action, given = {}) => {
-      const packed = packAction(action)
+      const packed = await packedOf(action)
       checkOptions(given, looks)
-      const { kvs, layers } = await ports()
+      const { kvs, layers } = await opened()
       return find(kvs, layers, packed.id, given)
     },
     rerun: async (action, given = {}) => {
-      const packed = packAction(action)
+      const packed = await packedOf(action)
       checkOptions(given, callers)
-      const { kvs, layers, ...rest } = await ports()
-      const { signal: ending } = given
-      const claimed = await claim({ kvs, layers, ...rest }, packed, { ...given, again: true })
-      const before = await find(kvs, layers, packed.id, ending ? { signal: ending } : {})
+      const ports = await openedToWrite()
+      const claimed = await claim(ports, packed, { ...given, again: true })
+      const { kvs, layers } = ports
+      const look = given.signal ? { signal: given.signal } : {}
+      const before = await find(kvs, layers, packed.id, look)
       if (before) warn(packed.id, before.result)
       return claimed as Claim
     },
     remove: async (action, given = {}) => {
-      const packed = packAction(action)
+      const packed = await packedOf(action)
       checkOptions(given, looks)
-      return remove(await ports(), packed, given)
+      return remove(await opened(), packed, given)
+    },
+    why: (before, after) => {
+      const [left, right] = [plainOf(before), plainOf(after)]
+      return differencesOf(left, right)
     },
     withLock: async (key, fn, given = {}) => {
       checkValue('fn', fn, callback)
       checkOptions(given, locks)
       await using lease = await store.leases.take(key, { ...given, wait: true })
       return await joinAbort((async () => fn(lease))(), lease.signal)
+    },
+  }
+}
+
+/** Packs an action. The hash is loaded with the first one, since clients are also opened without
+ *  a cache. */
+async function packedOf(action: unknown): Promise<PackedAction> {
+  const { packAction } = await import('./action.js')
+  return packAction(action)
+}
+
+/** Returns an action as a packed one comes back. */
+function plainOf(action: unknown): unknown {
+  return unpack(pack(action, 'action'), 'the action')
+}
+
+/** Calls `run` once for all who ask; again if it failed. */
+function single<T>(run: () => Promise<T>): () => Promise<T> {
+  let running: Promise<T> | undefined
+  return () => {
+    running ??= run().catch((error: unknown) => {
+      running = undefined
+      throw error
+    })
+    return running
+  }
+}
+
+function resultsOf(opened: () => Promise<ClaimPorts>): Results {
+  return {
+    list: async (given = {}) => {
+      checkOptions(given, lists)
+      const { kvs, layers } = await opened()
+      return listResults(kvs, layers[0], given)
+    },
+    load: async (id, given = {}) => {
+      checkValue('an id', id, text)
+      checkOptions(given, looks)
+      const { kvs, layers } = await opened()
+      return loadResult(kvs, layers, id, given)
+    },
+    remove: async (id, given = {}) => {
+      checkValue('an id', id, wholeId)
+      checkOptions(given, looks)
+      return remove(await opened(), { id }, given)
     },
   }
 }
@@ -134,6 +196,11 @@ function layersOf(store: Store): Layers {
     remove: async (layer) => {
       checkValue('a layer', layer, text)
       return store.namespaces.remove(namespaceOf(layer))
+    },
+    show: async (layer, given = {}) => {
+      checkValue('a layer', layer, text)
+      checkOptions(given, looks)
+      return showLayer(store, layer, given)
     },
   }
 }

@@ -2,19 +2,8 @@
  *  Pure. */
 
 import { isDeepStrictEqual } from 'node:util'
+import { type ActionDifference, differencesMax } from '../api/cache.js'
 import { pathTo } from './packing.js'
-
-/** A part of two actions that differs. */
-export type ActionDifference = {
-  /** The path within the actions, such as `inputs.data[2].hash`; '' for the whole. */
-  readonly path: string
-  /** The value in each; a side that lacks the part has none. */
-  readonly before?: unknown
-  readonly after?: unknown
-}
-
-/** The largest number of parts that are told. */
-export const differencesMax = 1_000
 
 /** Returns the smallest parts that differ, in the order of the fields of `before`; those that only
  *  `after` has come behind their neighbours. At most `differencesMax`. */

@@ -7,7 +7,9 @@ import { getSizeMax, type Kvs, type Reading } from '../api/kvs.js'
 import type { Token } from '../api/transaction.js'
 import { isCode, TailraceError } from '../error.js'
 import { namespaceOf } from './layer.js'
+import { unpack } from './packing.js'
 import {
+  actionKey,
   type OutputRecord,
   outputKey,
   parseRecord,
@@ -78,6 +80,13 @@ export class StoredHit implements Hit {
     }
     const key = outputKey(this.result.id, name)
     return this.#there(name, await this.#retained((scope) => this.#kvs.get(key, scope)))
+  }
+
+  async action(): Promise<unknown> {
+    const { id } = this.result
+    const bytes = await this.#retained((scope) => this.#kvs.get(actionKey(id), scope))
+    if (!bytes) throw new TailraceError('ENOENT', `the action of the result ${id} is gone`)
+    return unpack(bytes, `the action of the result ${id}`)
   }
 
   async *stream(name: string = onlyOutput): AsyncGenerator<Uint8Array, void, undefined> {

@@ -2,13 +2,14 @@
  *  to 7.
  *  Invariant: a layer's parent never changes. Nothing reads downwards. */
 
-import { layersMax, mainLayer } from '../api/cache.js'
-import type { Kvs } from '../api/kvs.js'
+import { type LayerView, layersMax, mainLayer } from '../api/cache.js'
+import { type Kvs, pageMax } from '../api/kvs.js'
 import type { Op } from '../api/transaction.js'
 import { invalid, number, type Rule, shapeOf, text, within } from '../base/shape.js'
-import { isCode, TailraceError } from '../error.js'
+import { type Code, isCode, TailraceError } from '../error.js'
 import { appendOps } from '../eventlog/eventlog.js'
 import { pack, unpack } from './packing.js'
+import { resultsKey } from './record.js'
 
 const prefix = 'cache-'
 const nameRule = /^[a-z0-9][a-z0-9_-]{0,56}$/
@@ -28,6 +29,12 @@ export function namespaceOf(layer: string): string {
   throw invalid('a layer is 1 to 57 of a-z, 0-9, "_" and "-", and starts with a letter or digit')
 }
 
+/** Returns the layer of a namespace; undefined if it is that of none. */
+export function layerOf(namespace: string): string | undefined {
+  const isLayer = namespace.startsWith(prefix) && nameRule.test(namespace.slice(prefix.length))
+  return isLayer ? namespace.slice(prefix.length) : undefined
+}
+
 /** Returns the ops that tell of a change in a layer's eventlog. */
 export function logOps(name: 'create' | 'publish' | 'remove', context: LogContext): Op[] {
   return appendOps(logKey, [{ timestamp: Date.now() / 1_000, name, context }], false)
@@ -39,8 +46,11 @@ type LogContext = { readonly [name: string]: string | number }
  *  other). */
 export async function createLayer(kvs: Kvs, layer: string, parent?: string): Promise<void> {
   const namespace = namespaceOf(layer)
-  if (parent !== undefined && (await layersFrom(kvs, parent)).length === layersMax) {
-    throw new TailraceError('E2BIG', `at most ${layersMax} layers stand above each other`)
+  if (parent !== undefined) {
+    if (parent === mainLayer) await makeMain(kvs)
+    if ((await layersFrom(kvs, parent)).length === layersMax) {
+      throw new TailraceError('E2BIG', `at most ${layersMax} layers stand above each other`)
+    }
   }
   // A layer is there once it has its record. What a crash left of one before is taken over.
   await kvs.namespaces.create(namespace).catch(unless('EEXIST'))
@@ -57,23 +67,63 @@ export async function createLayer(kvs: Kvs, layer: string, parent?: string): Pro
   }
 }
 
-/** Returns a layer and those above it, the layer itself first. Makes the main layer if it is not
- *  there. A parent that is gone ends the list. Throws ENONS (the layer is not there). */
+/** Makes the main layer if it is not there. */
+export async function makeMain(kvs: Kvs): Promise<void> {
+  if (await readLayer(kvs, mainLayer)) return
+  await createLayer(kvs, mainLayer).catch(unless('EEXIST'))
+}
+
+/** Returns a layer and those above it, the layer itself first. A parent that is gone ends the list.
+ *  The main layer counts as there: nobody may have written to it yet. Throws ENONS. */
 export async function layersFrom(kvs: Kvs, layer: string): Promise<readonly [string, ...string[]]> {
-  if (layer === mainLayer && !(await readLayer(kvs, layer))) {
-    await createLayer(kvs, layer).catch(unless('EEXIST'))
+  const above: string[] = []
+  let found = await readLayer(kvs, layer)
+  if (!found && layer !== mainLayer) throw noLayer(layer)
+  while (found?.parent !== undefined && above.length < layersMax - 1) {
+    const { parent } = found
+    found = await readLayer(kvs, parent)
+    if (found || parent === mainLayer) above.push(parent)
   }
-  const layers: string[] = []
-  let next: string | undefined = layer
-  while (next !== undefined && layers.length < layersMax) {
-    const found: LayerRecord | undefined = await readLayer(kvs, next)
-    if (!found) break
-    layers.push(next)
-    next = found.parent
+  return [layer, ...above]
+}
+
+/** Describes a layer. Throws ENONS. */
+export async function showLayer(
+  kvs: Kvs,
+  layer: string,
+  scope: { readonly signal?: AbortSignal },
+): Promise<LayerView> {
+  const [first, ...parents] = await layersFrom(kvs, layer)
+  const namespace = namespaceOf(first)
+  const view = (await kvs.namespaces.list(scope)).find(({ name }) => name === namespace)
+  let results = 0
+  for await (const ids of resultIds(kvs, layer, scope)) results += ids.length
+  return { layer, parents, results, size: view?.size ?? 0 }
+}
+
+/** Yields the ids of a layer's own results, in order, a page at a time. */
+export async function* resultIds(
+  kvs: Kvs,
+  layer: string,
+  {
+    after,
+    limit = pageMax,
+    signal,
+  }: { readonly after?: string; readonly limit?: number; readonly signal?: AbortSignal },
+): AsyncGenerator<readonly string[], undefined, undefined> {
+  const scope = { namespace: namespaceOf(layer), limit, ...(signal && { signal }) }
+  for (let last = after; ; ) {
+    const from = last === undefined ? {} : { after: last }
+    // There is no such directory before the first result, and no main layer before that.
+    const page = await kvs
+      .list(resultsKey, { ...scope, ...from })
+      .catch(unless('ENOENT'))
+      .catch(unless('ENONS'))
+    if (!page) return undefined
+    yield page.entries.map(({ name }) => name)
+    if (!page.more) return undefined
+    last = page.entries.at(-1)?.name
   }
-  const [first, ...above] = layers
-  if (first !== undefined) return [first, ...above]
-  throw new TailraceError('ENONS', `there is no layer ${layer}: tailrace cache create ${layer}`)
 }
 
 async function readLayer(kvs: Kvs, layer: string): Promise<LayerRecord | undefined> {
@@ -86,8 +136,13 @@ async function readLayer(kvs: Kvs, layer: string): Promise<LayerRecord | undefin
   return found as LayerRecord
 }
 
-/** Returns a handler of rejections that passes one code, as undefined. */
-function unless(code: 'EEXIST' | 'ENONS'): (error: unknown) => undefined {
+function noLayer(layer: string): TailraceError {
+  const message = `there is no layer ${layer}: make it with tailrace cache create ${layer}`
+  return new TailraceError('ENONS', message)
+}
+
+/** Returns a handler of rejections that takes one code for undefined. */
+export function unless(code: Code): (error: unknown) => undefined {
   return (error) => {
     if (!isCode(error, code)) throw error
     return undefined

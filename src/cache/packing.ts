@@ -105,6 +105,9 @@ function refused(path: string, why: string): TailraceError {
 }
 
 function readPlain(plain: unknown): unknown {
+  // A Buffer, which Node's sockets give, is not equal to a Uint8Array.
+  if (plain instanceof Uint8Array)
+    return new Uint8Array(plain.buffer, plain.byteOffset, plain.length)
   if (!Array.isArray(plain)) return plain
   const [tag, ...items] = plain
   if (tag === arrayTag) return items.map(readPlain)

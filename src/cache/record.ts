@@ -43,24 +43,27 @@ const record = within(
   ),
 )
 
+/** The directory of all results. */
+export const resultsKey = 'r'
+
 /** Returns the directory of a result. */
 export function resultKey(id: string): string {
-  return `r/${id}`
+  return `${resultsKey}/${id}`
 }
 
 /** Returns the key of a record. Its lease is the claim of the action. */
 export function recordKey(id: string): string {
-  return `r/${id}/result`
+  return `${resultKey(id)}/result`
 }
 
 /** Returns the key of a packed action. */
 export function actionKey(id: string): string {
-  return `r/${id}/action`
+  return `${resultKey(id)}/action`
 }
 
 /** Returns the key of an output that does not stand in the record. Throws EINVAL. */
 export function outputKey(id: string, name: string): string {
-  return `r/${id}/out/${nameInKey(name)}`
+  return `${resultKey(id)}/out/${nameInKey(name)}`
 }
 
 /** Returns the directory of the outputs that are being stored for a claim. */
@@ -97,5 +100,5 @@ export function parseRecord(packed: Uint8Array, id: string): ResultRecord {
   const what = `the record of the result ${id}`
   const value = unpack(packed, what)
   if (record.is(value)) return value as ResultRecord
-  throw new TailraceError('EINVAL', `${what} is none: remove it with tailrace cache rm`)
+  throw new TailraceError('EINVAL', `${what} is none: remove it with tailrace cache rm ${id}`)
 }

@@ -3,9 +3,8 @@
 import type { Kvs } from '../api/kvs.js'
 import type { Token } from '../api/transaction.js'
 import { isCode } from '../error.js'
-import type { PackedAction } from './action.js'
 import { find, sameToken } from './hit.js'
-import { logOps, namespaceOf } from './layer.js'
+import { logOps, namespaceOf, unless } from './layer.js'
 import { recordKey, resultKey } from './record.js'
 
 type RemovePorts = { readonly kvs: Kvs; readonly layers: readonly [string, ...string[]] }
@@ -14,14 +13,14 @@ type RemovePorts = { readonly kvs: Kvs; readonly layers: readonly [string, ...st
  *  Returns true if it removed one. */
 export async function remove(
   { kvs, layers }: RemovePorts,
-  { id }: PackedAction,
+  { id }: { readonly id: string },
   { only, signal }: { readonly only?: Token; readonly signal?: AbortSignal },
 ): Promise<boolean> {
   const [layer] = layers
   const scope = { namespace: namespaceOf(layer), ...(signal && { signal }) }
   const key = recordKey(id)
   for (;;) {
-    const stat = await kvs.stat(key, scope)
+    const stat = await kvs.stat(key, scope).catch(unless('ENONS'))
     if (!stat) return false
     if (only) {
       const found = await find(kvs, [layer], id, signal ? { signal } : {})

@@ -3,8 +3,8 @@
 import { isDeepStrictEqual } from 'node:util'
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { actionSizeMax, packAction, unpackAction } from '../../src/cache/action.js'
-import { packedDepthMax } from '../../src/cache/packing.js'
+import { actionSizeMax, packAction } from '../../src/cache/action.js'
+import { packedDepthMax, unpack } from '../../src/cache/packing.js'
 
 const text = fc.string({ unit: 'grapheme' })
 const leaf = fc.oneof(
@@ -52,10 +52,10 @@ function shuffled(value: unknown): unknown {
 const hex = (value: unknown) => Buffer.from(packAction(value).bytes).toString('hex')
 
 describe('packAction()', () => {
-  it('gives bytes that unpackAction() reads back', () => {
+  it('gives bytes that unpack() reads back', () => {
     fc.assert(
       fc.property(action, (value) => {
-        expect(unpackAction(packAction(value).bytes)).toEqual(value)
+        expect(unpack(packAction(value).bytes, 'it')).toEqual(value)
       }),
     )
   })
@@ -164,7 +164,7 @@ describe('packAction()', () => {
   it('has bounds of size and depth', () => {
     let deep: unknown = 0
     for (let at = 0; at < packedDepthMax; at++) deep = [deep]
-    expect(unpackAction(packAction(deep).bytes)).toEqual(deep)
+    expect(unpack(packAction(deep).bytes, 'it')).toEqual(deep)
     expect(() => packAction([deep])).toThrow('is deeper than 64 levels')
     const head = 5
     expect(packAction('x'.repeat(actionSizeMax - head)).bytes.length).toBe(actionSizeMax)
@@ -174,7 +174,7 @@ describe('packAction()', () => {
   })
 })
 
-describe('unpackAction()', () => {
+describe('unpack()', () => {
   it.each([
     ['nothing', ''],
     ['bytes behind the value', 'c0c0'],
@@ -183,7 +183,7 @@ describe('unpackAction()', () => {
     ['a field without a value', '9200a161'],
     ['a bigint without digits', '9202a178'],
   ])('refuses %s with EINVAL', (_name, bytes) => {
-    expect(() => unpackAction(Buffer.from(bytes, 'hex'))).toThrow(
+    expect(() => unpack(Buffer.from(bytes, 'hex'), 'it')).toThrow(
       expect.objectContaining({ code: 'EINVAL' }),
     )
   })

@@ -3,7 +3,8 @@
 import { isDeepStrictEqual } from 'node:util'
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { differencesMax, differencesOf } from '../../src/cache/compare.js'
+import { differencesMax } from '../../src/api/cache.js'
+import { differencesOf } from '../../src/cache/compare.js'
 
 describe('differencesOf()', () => {
   it('names the smallest parts that differ, with the value of each side', () => {

@@ -564,6 +564,91 @@ export function cacheContract(name: string, make: () => Promise<Shared>): void {
       })
     })
 
+    describe('results by their ids', () => {
+      it('are listed in pages, read with their actions, and removed', async () => {
+        const actions = Array.from({ length: 5 }, (_, at) => ({
+          at,
+          bytes: Buffer.of(at),
+          big: 1n,
+        }))
+        for (const each of actions) await cacheA.cached(each, () => each.at)
+        const { results, more } = await cacheB.results.list()
+        expect([results.length, more]).toEqual([5, false])
+        const ids = results.map(({ id }) => id)
+        expect(ids).toEqual([...ids].sort())
+        const pages: string[] = []
+        for (let after: string | undefined; ; ) {
+          const page = await cacheB.results.list({ limit: 2, ...(after && { after }) })
+          pages.push(...page.results.map(({ id }) => id))
+          if (!page.more) break
+          after = pages.at(-1)
+        }
+        expect(pages).toEqual(ids)
+        const [id = ''] = ids
+        const found = await cacheB.results.load(id)
+        const its = await found?.action()
+        expect(
+          actions.map((each) => ({ ...each, bytes: Uint8Array.from(each.bytes) })),
+        ).toContainEqual(its)
+        expect((await cacheB.load(its))?.result.id).toBe(id)
+        expect((await cacheB.results.load(id.slice(0, 20)))?.result.id).toBe(id)
+        expect(await cacheB.results.remove(id)).toBe(true)
+        expect(await cacheB.results.remove(id)).toBe(false)
+        expect(await cacheB.results.load(id)).toBeUndefined()
+        expect(await cacheB.results.load(id.slice(0, 20))).toBeUndefined()
+      })
+
+      it('are looked for upwards, and a beginning that several have is refused', async () => {
+        await cacheA.layers.create('pr', { parent: 'main' })
+        const pr = openCache(store, { layer: 'pr' })
+        for (let at = 0; at < 17; at++) await cacheA.cached(at, () => at)
+        const ids = (await cacheA.results.list()).results.map(({ id }) => id)
+        const double = ids
+          .map((id) => id.slice(0, 1))
+          .find((start, at, all) => all.indexOf(start) < at)
+        expect(await refusal(pr.results.load(double ?? ''))).toMatchObject({ code: 'EINVAL' })
+        expect((await pr.results.load(ids[0] ?? ''))?.result.layer).toBe('main')
+        expect((await pr.results.list()).results).toEqual([])
+        expect(await pr.results.remove(ids[0] ?? '')).toBe(false)
+      })
+
+      it.each<[string, () => Promise<unknown>]>([
+        ['no beginning of an id', () => cacheA.results.load('xyz')],
+        ['an empty beginning', () => cacheA.results.load('')],
+        ['a cut id to remove', () => cacheA.results.remove('00')],
+        ['a page of nothing', () => cacheA.results.list({ limit: 0 })],
+      ])('%s is EINVAL', async (_what, call) => {
+        expect(await refusal(call())).toMatchObject({ code: 'EINVAL' })
+      })
+    })
+
+    it('a look makes no layer; the first claim does', async () => {
+      expect(await refusal(store.root({ namespace }))).toMatchObject({ code: 'ENONS' })
+      expect((await cacheA.results.list()).results).toEqual([])
+      expect(await cacheA.remove(action)).toBe(false)
+      expect(await cacheA.layers.show('main')).toEqual({
+        layer: 'main',
+        parents: [],
+        results: 0,
+        size: 0,
+      })
+      expect(await refusal(store.root({ namespace }))).toMatchObject({ code: 'ENONS' })
+      await cacheA.cached(action, () => 1)
+      expect(await cacheA.layers.show('main')).toMatchObject({
+        results: 1,
+        size: expect.any(Number),
+      })
+    })
+
+    it('why() compares two actions as they are packed', () => {
+      const before = { code: 1, left: undefined, zero: -0, inputs: ['a'] }
+      expect(cacheA.why(before, { zero: 0, code: 2, inputs: ['a', 'b'] })).toEqual([
+        { path: 'code', before: 1, after: 2 },
+        { path: 'inputs[1]', after: 'b' },
+      ])
+      expect(() => cacheA.why(before, { when: new Date(0) })).toThrow('action.when is a Date')
+    })
+
     describe('withLock()', () => {
       it('runs one at a time, with a guard that fences', async () => {
         let running = 0
