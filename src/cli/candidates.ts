@@ -4,6 +4,7 @@
  *  `candidatesMax` names. Where there are more, all candidates begin alike only as far as all names
  *  do, so that a shell which fills in the common beginning excludes no name. */
 
+import { mainLayer } from '../api/cache.js'
 import { jobsPageMax } from '../api/job.js'
 import type { Store } from '../api/store.js'
 import { defined } from '../base/shape.js'
@@ -114,7 +115,7 @@ function wordsOf(what: Exclude<Completion, string>, typed: string): readonly str
 
 async function stored(
   store: Store,
-  what: 'key' | 'namespace' | 'job' | 'pin',
+  what: 'key' | 'namespace' | 'job' | 'pin' | 'layer' | 'result',
   typed: string,
   { given }: Standing,
 ): Promise<Candidate[]> {
@@ -125,6 +126,19 @@ async function stored(
     }
     case 'namespace':
       return (await store.namespaces.list()).map(({ name }) => alone(name))
+    case 'layer': {
+      const { layerOf } = await import('../cache/layer.js')
+      const names = (await store.namespaces.list()).map(({ name }) => name)
+      return names.flatMap((name) => layerOf(name) ?? []).map(alone)
+    }
+    case 'result': {
+      const { namespaceOf } = await import('../cache/layer.js')
+      const { resultKey } = await import('../cache/record.js')
+      const layer = given.get('layer')
+      const namespace = namespaceOf(typeof layer === 'string' ? layer : mainLayer)
+      const found = await keysOf(store, resultKey(typed), { namespace })
+      return found.map(({ text }) => alone(text.slice(resultKey('').length).replace(/\/$/, '')))
+    }
     case 'pin':
       return (await store.history.pins()).map(({ name }) => alone(name))
     case 'job': {

@@ -50,6 +50,8 @@ export type Completion =
   | 'namespace'
   | 'job'
   | 'pin'
+  | 'layer'
+  | 'result'
   | 'file'
   | 'directory'
   | 'command'
@@ -60,6 +62,8 @@ export const key: ValueKind<string> = { ...text, completes: 'key' }
 export const namespaceName: ValueKind<string> = { ...text, completes: 'namespace' }
 export const jobId: ValueKind<string> = { ...text, completes: 'job' }
 export const pinName: ValueKind<string> = { ...text, completes: 'pin' }
+export const layerName: ValueKind<string> = { ...text, completes: 'layer' }
+export const resultId: ValueKind<string> = { ...text, completes: 'result' }
 export const file: ValueKind<string> = { ...text, completes: 'file' }
 export const directory: ValueKind<string> = { ...text, completes: 'directory' }
 /** A program and its arguments. */

@@ -1,6 +1,7 @@
 /** All commands, as the help groups them. */
 
 import { exportTree, importTree, verify } from './backup.js'
+import { cache } from './cache.js'
 import { completeCommand, completion } from './completion.js'
 import { cp, fork, link, ln, mv, readlink, restore } from './copies.js'
 import { demo, lptest } from './demo.js'
@@ -29,7 +30,7 @@ export const commandGroups: readonly CommandGroup[] = [
     heading: 'Copies, links, blobs',
     commands: [cp, mv, fork, restore, link, readlink, treeobj, blob],
   },
-  { heading: 'Leases', commands: [lease] },
+  { heading: 'Leases and results', commands: [lease, cache] },
   { heading: 'Jobs', commands: [run, submit, attach, jobs, wait, signal] },
   {
     heading: 'Namespaces and history',

@@ -8,6 +8,7 @@ import { type AddressInfo, createServer } from 'node:net'
 import fc from 'fast-check'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import type { Store } from '../../src/api/store.js'
+import { openCache } from '../../src/cache/cache.js'
 import { candidatesFor, candidatesMax } from '../../src/cli/candidates.js'
 import { type Command, longFlag } from '../../src/cli/command.js'
 import { commandGroups } from '../../src/cli/commands.js'
@@ -107,6 +108,20 @@ describe('keys', () => {
       expect(await offered(['get', ...words, ''], store)).toEqual(['there'])
     }
     expect(await offered(['get', '-n', 'o'], store)).toEqual(['other'])
+  })
+
+  it('of the cache are offered as layers and ids of results', async () => {
+    const cache = openCache(store)
+    await cache.cached({ task: 1 }, () => 1)
+    await cache.layers.create('pr', { parent: 'main' })
+    await openCache(store, { layer: 'pr' }).cached({ task: 2 }, () => 2)
+    const id = async (task: number, layer: string) =>
+      (await openCache(store, { layer }).load({ task }))?.result.id
+    expect(await offered(['cache', 'ls', '--layer', ''], store)).toEqual(['main', 'pr'])
+    expect(await offered(['cache', 'show', ''], store)).toEqual([await id(1, 'main')])
+    const words = ['cache', 'why', '--layer', 'pr', 'a', (await id(2, 'pr'))?.slice(0, 3) ?? '']
+    expect(await offered(words, store)).toEqual([await id(2, 'pr')])
+    await store.namespaces.remove('cache-pr')
   })
 
   it.each([

@@ -40,7 +40,8 @@ export type CallOptions = {
 
 /** Commands, with those of their children that a group has, that ask their server and print. */
 const asking: readonly string[] = (
-  'append attach blob-get cp diff eventlog-append eventlog-get forget fork gc get jobs jobs-rm lease-release ' +
+  'append attach blob-get cache-create cache-ls cache-rm cache-show cache-stat cache-why cp diff ' +
+  'eventlog-append eventlog-get forget fork gc get jobs jobs-rm lease-release ' +
   'lease-renew lease-show lease-take link log ls mkdir mv ns-config ns-create ns-list ns-rm ns-show pin pins put ' +
   'readlink restore rm roots seal signal stat status stop tail token treeobj-get trim unpin version wait watch'
 ).split(' ')
