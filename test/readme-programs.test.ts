@@ -56,7 +56,7 @@ async function ran(name: string, ...args: readonly string[]) {
 
 it('every program of the README is sound under tsc --strict', async () => {
   const names = [...programs.keys()]
-  expect(names).toEqual([firstName, 'ci', 'tokens', 'config', 'leader'])
+  expect(names).toEqual([firstName, 'ci', 'tokens', 'config', 'leader', 'lines'])
   const files = await Promise.all(names.map((name) => write(name, 'mts')))
   const options = ['--strict', '--noEmit', '--module', 'nodenext', '--target', 'es2022']
   const args = [...options, '--types', 'node', ...files]
@@ -92,6 +92,15 @@ it('leaders come one after the other, and each writes under its lease', async ()
   const turns = 'turn 0\nturn 1\nturn 2\n'
   const { code, stdout, stderr } = await sandbox.shell(script)
   expect([code, stdout, stderr]).toEqual([0, turns + turns, ''])
+})
+
+it('the lines of a file are counted once, whoever asks', async () => {
+  await startServer()
+  const lines = 'package.json 1\n'
+  await writeFile(join(sandbox.directory, 'package.json'), '{"type":"module"}\n')
+  const counted = { code: 0, stdout: `counting package.json\n${lines}`, stderr: '' }
+  expect(await ran('lines', 'package.json')).toEqual(counted)
+  expect(await ran('lines', 'package.json')).toEqual({ ...counted, stdout: lines })
 })
 
 it('the page of the token stream gets every token, and is told when there are no more', async () => {
