@@ -11,7 +11,7 @@ import { Sandbox } from '../support/sandbox.js'
 
 let sandbox: Sandbox
 beforeEach(async () => {
-  sandbox = await Sandbox.make()
+  sandbox = await Sandbox.makeServed()
 })
 afterEach(() => sandbox.remove())
 

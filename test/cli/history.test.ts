@@ -7,7 +7,7 @@ let sandbox: Sandbox
 let from = 0
 let to = 0
 beforeAll(async () => {
-  sandbox = await Sandbox.make()
+  sandbox = await Sandbox.makeServed()
   await seqOf('put', 'keep', 'x')
   await seqOf('put', 'gone', 'x')
   from = await seqOf('put', 'dir/colour', 'red')

@@ -8,7 +8,7 @@ import { mainFile, Sandbox } from '../support/sandbox.js'
 
 let sandbox: Sandbox
 beforeEach(async () => {
-  sandbox = await Sandbox.make()
+  sandbox = await Sandbox.makeServed()
 })
 afterEach(() => sandbox.remove())
 

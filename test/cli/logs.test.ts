@@ -9,7 +9,7 @@ import { Sandbox } from '../support/sandbox.js'
 
 let sandbox: Sandbox
 beforeAll(async () => {
-  sandbox = await Sandbox.make()
+  sandbox = await Sandbox.makeServed()
 })
 afterAll(() => sandbox.remove())
 
@@ -103,7 +103,7 @@ describe('tail', () => {
 describe('trim', () => {
   let sandbox: Sandbox
   beforeAll(async () => {
-    sandbox = await Sandbox.make()
+    sandbox = await Sandbox.makeServed()
   })
   afterAll(() => sandbox.remove())
 

@@ -8,7 +8,7 @@ import { Sandbox } from '../support/sandbox.js'
 
 let sandbox: Sandbox
 beforeAll(async () => {
-  sandbox = await Sandbox.make()
+  sandbox = await Sandbox.makeServed()
 })
 afterAll(() => sandbox.remove())
 
@@ -121,7 +121,7 @@ describe('--keep', () => {
 describe('--ttl', () => {
   let sandbox: Sandbox
   beforeEach(async () => {
-    sandbox = await Sandbox.make()
+    sandbox = await Sandbox.makeServed()
   })
   afterEach(() => sandbox.remove())
 

@@ -69,7 +69,7 @@ it('jsonLine() is the same value on one line, in which nothing acts', () => {
 })
 
 it('is what the commands print', async () => {
-  const sandbox = await Sandbox.make()
+  const sandbox = await Sandbox.makeServed()
   try {
     const name = `$'a\\nb\\e[2J'`
     const script = [

@@ -6,7 +6,7 @@ import { failed, Sandbox } from '../support/sandbox.js'
 
 let sandbox: Sandbox
 beforeAll(async () => {
-  sandbox = await Sandbox.make()
+  sandbox = await Sandbox.makeServed()
 })
 afterAll(() => sandbox.remove())
 

@@ -123,7 +123,7 @@ describe('readAhead()', () => {
 describe('input of a command', () => {
   let sandbox: Sandbox
   beforeAll(async () => {
-    sandbox = await Sandbox.make()
+    sandbox = await Sandbox.makeServed()
     await sandbox.ok(['put', 'k', 'before'])
   })
   afterAll(() => sandbox.remove())

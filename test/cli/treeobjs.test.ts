@@ -5,7 +5,7 @@ import { failed, Sandbox } from '../support/sandbox.js'
 
 let sandbox: Sandbox
 beforeAll(async () => {
-  sandbox = await Sandbox.make()
+  sandbox = await Sandbox.makeServed()
   const change = {
     ops: [
       { op: 'put', key: 'd/a', value: 'A' },

@@ -11,7 +11,7 @@ import { Sandbox } from '../support/sandbox.js'
 describe('watch', () => {
   let sandbox: Sandbox
   beforeAll(async () => {
-    sandbox = await Sandbox.make()
+    sandbox = await Sandbox.makeServed()
   })
   afterAll(() => sandbox.remove())
 
