@@ -14,10 +14,13 @@ import type { Store } from '../../src/api/store.js'
 import { openCache } from '../../src/cache/cache.js'
 import { connect } from '../../src/client/node.js'
 import { text } from '../kvs/expect.js'
+import { bundledPrograms } from '../support/programs.js'
 import { gated } from './gates.js'
 
-const serverFile = fileURLToPath(new URL('../client/server-child.ts', import.meta.url))
-const workerFile = fileURLToPath(new URL('./worker.ts', import.meta.url))
+const programs = bundledPrograms({
+  server: 'test/client/server-child.ts',
+  worker: 'test/cache/worker.ts',
+})
 
 const clientFile = fileURLToPath(new URL('../../dist/client/node.js', import.meta.url))
 /** A program of the package, as it is built, that holds its event loop up for four times its ttl. */
@@ -91,12 +94,12 @@ afterEach(async () => {
 })
 
 async function startServer(): Promise<void> {
-  server = new Child('--import', 'tsx', serverFile, directory)
+  server = new Child(programs.server, directory)
   target = `unix:${await server.line()}`
 }
 
 function worker(what: string, options: object): Child {
-  return new Child('--import', 'tsx', workerFile, target, what, JSON.stringify(options))
+  return new Child(programs.worker, target, what, JSON.stringify(options))
 }
 
 describe('a holder', () => {

@@ -1,14 +1,16 @@
 /** What becomes of calls when their store is closed, and of a program that closes none. */
 
 import { execFile } from 'node:child_process'
-import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { expect, it } from 'vitest'
 import type { Kvs } from '../../src/api/kvs.js'
 import { connect } from '../../src/client/node.js'
 import { open } from '../../src/open.js'
 import { refusal } from '../kvs/expect.js'
+import { bundledPrograms } from '../support/programs.js'
 import { serve } from './serving.js'
+
+const programs = bundledPrograms({ child: 'test/client/forgetting.ts' })
 
 const job = { command: ['true'], cwd: '/', env: {} }
 
@@ -58,11 +60,10 @@ it.each(['embedded', 'over a server'])(
 
 it('a program that forgets to dispose of its client ends all the same', async () => {
   await using serving = await serve({ listen: ['127.0.0.1:0'] })
-  const child = fileURLToPath(new URL('./forgetting.ts', import.meta.url))
   const targets = [serving.target, `http://${serving.server.listen[0]}`]
   const run = promisify(execFile)(
     process.execPath,
-    ['--import', 'tsx', child, serving.server.token, ...targets],
+    [programs.child, serving.server.token, ...targets],
     { timeout: 20_000 },
   )
   expect((await run).stdout).toBe('done\n')

@@ -11,8 +11,11 @@ import { inFlightMax } from '../../src/client/road.js'
 import { smallSizeMax } from '../../src/client/small.js'
 import { startServer } from '../../src/server/server.js'
 import { refusal, text } from '../kvs/expect.js'
+import { bundledPrograms } from '../support/programs.js'
 import type { CuttingProxy } from './cutting-proxy.js'
 import { fast, openSocket, type Serving, serveCutting } from './serving.js'
+
+const programs = bundledPrograms({ client: 'src/client/node.ts' })
 
 let serving: Serving
 let proxy: CuttingProxy
@@ -336,13 +339,13 @@ it('without an answer a write is EUNKNOWN and a read ETIMEDOUT; a signal ends bo
 
 it('an unused socket keeps no program running', async () => {
   const program = `
-    import { connect } from ${JSON.stringify(new URL('../../src/client/node.ts', import.meta.url).href)}
+    import { connect } from ${JSON.stringify(programs.client)}
     const store = await connect(${JSON.stringify(serving.target)})
     await store.put('k', '1')
     for (let at = 0; at < 20; at++) await store.put('k', String(at))
     console.log(process.getActiveResourcesInfo().filter((name) => name === 'PipeWrap').length)
   `
-  const args = ['--import', 'tsx', '--input-type=module', '-e', program]
+  const args = ['--input-type=module', '-e', program]
   const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'inherit'] })
   const [code] = await once(child, 'exit')
   expect(code).toBe(0)

@@ -13,15 +13,13 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { request as httpRequest } from 'node:http'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
 import { type EmbeddedStore, open } from '../../src/open.js'
 import { stallMsMax } from '../../src/server/pace.js'
+import { type Bundles, bundle } from '../support/bundle.js'
 
 /** The bound that tests assert, in ms: twice the promise of the server, since machines differ. */
 export const stallBoundMs = 2 * stallMsMax
 export const triesDefault = 3
-
-const child = fileURLToPath(new URL('./stall-child.ts', import.meta.url))
 
 /** Longest stalls of some tries, ms. */
 export type Stall = {
@@ -40,11 +38,18 @@ export class Stalling implements AsyncDisposable {
   /** Path of the Unix socket: whoever asks there is the owner. */
   readonly socket: string
   readonly #process: ChildProcess
+  readonly #programs: Bundles<'child'>
 
-  private constructor(directory: string, socket: string, process: ChildProcess) {
+  private constructor(
+    directory: string,
+    socket: string,
+    process: ChildProcess,
+    programs: Bundles<'child'>,
+  ) {
     this.directory = directory
     this.socket = socket
     this.#process = process
+    this.#programs = programs
   }
 
   /** `fill` puts in what shall be there, before the server starts. */
@@ -56,10 +61,11 @@ export class Stalling implements AsyncDisposable {
     } finally {
       await store[Symbol.asyncDispose]()
     }
-    const args = ['--expose-gc', '--import', 'tsx', child, directory]
+    const programs = await bundle({ child: 'test/server/stall-child.ts' })
+    const args = ['--expose-gc', programs.files.child, directory]
     const process_ = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'inherit', 'ipc'] })
     const [line] = await once(process_.stdout ?? process_, 'data')
-    return new Stalling(directory, String(line).trim(), process_)
+    return new Stalling(directory, String(line).trim(), process_, programs)
   }
 
   /** For `connect` of the client. */
@@ -103,6 +109,7 @@ export class Stalling implements AsyncDisposable {
     const closed = once(this.#process, 'close')
     this.#process.kill('SIGKILL')
     await closed
+    await this.#programs[Symbol.asyncDispose]()
     await rm(this.directory, { recursive: true, force: true })
   }
 
