@@ -259,7 +259,7 @@ test.each([false, true])(
     await using directory = await temporaryDirectory()
     await using engine = await open(join(directory.path, 'store'))
     let missed = 0
-    for (let round = 0; round < 12; round++) {
+    for (let round = 0; round < 5; round++) {
       const blobs = Array.from({ length: 3_000 }, (_, i) => blobOf(`${round}/${i} `.repeat(20)))
       await putInTurn(engine, blobs, 100)
       const live = blobs.filter((_, i) => i % 4 === 0)

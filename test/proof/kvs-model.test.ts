@@ -43,7 +43,7 @@ describe('the store agrees with plain values', () => {
           reopen: async () => kvs,
           [Symbol.asyncDispose]: dispose,
         }
-      }, 60),
+      }, 40),
     60_000,
   )
 
@@ -62,7 +62,7 @@ describe('the store agrees with plain values', () => {
           reopen: async () => kvs,
           [Symbol.asyncDispose]: dispose,
         }
-      }, 40),
+      }, 30),
     60_000,
   )
 

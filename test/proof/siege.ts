@@ -42,6 +42,8 @@ export type SiegeOptions = {
   readonly phaseMs?: number
   /** Between two phases. */
   readonly restMs?: number
+  /** Of 1: names, blobs of a log and events that are put for the attacks. Default: 1. */
+  readonly share?: number
   /** Default: all of them, in an order that is drawn. */
   readonly kinds?: readonly string[]
   /** Kinds that attack at once, in every phase but the first: a mixture that is looked into. */
@@ -105,7 +107,7 @@ export async function siege(options: SiegeOptions): Promise<Siege> {
     })
     const nodeArgs = profile === undefined ? [] : ['--cpu-prof', `--cpu-prof-dir=${profile}`]
     const field = new Field(directory, programs, children, nodeArgs)
-    await field.start(Math.floor(random() * 2 ** 31))
+    await field.start(Math.floor(random() * 2 ** 31), options.share ?? 1)
     const phases: Phase[] = []
     const end = Date.now() + minutes * 60_000
     const hold = async (kinds: readonly string[]) => {
@@ -177,7 +179,7 @@ class Field {
     this.#nodeArgs = nodeArgs
   }
 
-  async start(seed: number): Promise<void> {
+  async start(seed: number, share: number): Promise<void> {
     const { main, honest, hostile } = this.#programs.files
     const data = join(this.#directory, 'data')
     const serve = [main, 'serve', '--json', '--data', data, '--listen', '127.0.0.1:0']
@@ -187,7 +189,7 @@ class Field {
     this.#server = server
     this.#keepLog(server)
     const { pid, port, token, socket } = await addressOf(server, data)
-    await prepare(`unix:${socket}`)
+    await prepare(`unix:${socket}`, share)
     this.#gauge = new Gauge(pid, socket)
     this.#honest = this.#own(fork(honest, [port, token, socket]))
     await messageOf(this.#honest)
@@ -271,17 +273,17 @@ async function addressOf(server: ChildProcess, data: string) {
 }
 
 /** What the attacks read and write. */
-async function prepare(target: string): Promise<void> {
+async function prepare(target: string, share: number): Promise<void> {
   await using store = await connect(target)
   await store.put('siege/large', Buffer.alloc(largeSize, 'large value '))
   const puts = Array.from(
-    { length: manyNames },
+    { length: share * manyNames },
     (_, n): Op => ({
       ...{ op: 'put', key: `siege/many/name-${n}`, value: `${n}` },
     }),
   )
   const appends = Array.from(
-    { length: logBlobs },
+    { length: share * logBlobs },
     (_, n): Op => ({
       ...{ op: 'append', key: 'siege/log', value: `line ${n}\n` },
     }),
@@ -290,7 +292,7 @@ async function prepare(target: string): Promise<void> {
   for (let at = 0; at < ops.length; at += opsAtOnce) {
     await store.commit({ ops: ops.slice(at, at + opsAtOnce) })
   }
-  const events = Array.from({ length: eventCount }, (_, n) => ({
+  const events = Array.from({ length: share * eventCount }, (_, n) => ({
     name: `event-${n}`,
     timestamp: n,
   }))
