@@ -14,3 +14,4 @@ export {
   type OpenOptions,
   open,
 } from './open.js'
+export { openValues } from './value/values.js'

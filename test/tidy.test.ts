@@ -40,7 +40,7 @@ const order: readonly (readonly string[])[] = [
   ['collect', 'export', 'fsck'],
   ['watch'],
   ['eventlog'],
-  ['job', 'cache'],
+  ['job', 'cache', 'value'],
   ['store'],
   ['wire', 'local'],
   ['server', 'client'],

@@ -1,0 +1,106 @@
+/** The codecs of packed values. See rfc/23, rules 2 and 3.
+ *  Invariant: what a codec packs, it unpacks to an equal value. Those of bytes and typed arrays copy
+ *  nothing. */
+
+import { deserialize, serialize } from 'node:v8'
+import { Packr } from 'msgpackr'
+import type { Codec, CodecName } from '../api/value.js'
+import { invalid } from '../base/shape.js'
+
+/** The size of the field before the memory of a typed array, which keeps that aligned, in bytes. */
+const kindSize = 8
+
+/** The kinds of typed arrays, by their numbers in packed bytes: they never change. */
+const kinds = [
+  Int8Array,
+  Uint8Array,
+  Uint8ClampedArray,
+  Int16Array,
+  Uint16Array,
+  Int32Array,
+  Uint32Array,
+  Float32Array,
+  Float64Array,
+  BigInt64Array,
+  BigUint64Array,
+] as const
+type TypedArray = InstanceType<(typeof kinds)[number]>
+
+/** The size of the opened value where it is a view of the packed bytes. */
+const same = (packedSize: number) => packedSize
+
+// Without records, so that other readers of msgpack understand the bytes.
+const packr = new Packr({ useRecords: false, encodeUndefinedAsNil: true })
+
+const msgpack: Codec = {
+  name: 'msgpack',
+  version: 1,
+  // A copy, since the library gives a slice of a pool that its next call may write to.
+  pack: (value) => [Uint8Array.from(packr.pack(value))],
+  unpack: (bytes) => packr.unpack(bytes),
+}
+
+const json: Codec = {
+  name: 'json',
+  version: 1,
+  pack: (value) => {
+    const text = JSON.stringify(value) as string | undefined
+    if (text === undefined) throw invalid(`JSON has no ${typeof value}: give a value that it has`)
+    return [Buffer.from(text)]
+  },
+  unpack: (bytes) => JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes)),
+}
+
+const bytes: Codec<Uint8Array> = {
+  name: 'bytes',
+  version: 1,
+  pack: (value) => {
+    if (value instanceof Uint8Array) return [value]
+    throw invalid('the codec bytes takes a Uint8Array or a Buffer')
+  },
+  unpack: (packed) => packed,
+  openedSize: same,
+}
+
+const array: Codec<TypedArray> = {
+  name: 'array',
+  version: 1,
+  pack: (value) => {
+    const kind = kinds.indexOf(value?.constructor as (typeof kinds)[number])
+    if (kind < 0) throw invalid('the codec array takes a typed array')
+    const field = new Uint8Array(kindSize)
+    field[0] = kind
+    return [field, new Uint8Array(value.buffer, value.byteOffset, value.byteLength)]
+  },
+  unpack: (packed) => {
+    const kind = kinds[packed[0] ?? kinds.length]
+    const { buffer, byteOffset, length } = aligned(packed)
+    const size = length - kindSize
+    if (!kind || size < 0 || size % kind.BYTES_PER_ELEMENT !== 0) throw new Error('no typed array')
+    return new kind(buffer as ArrayBuffer, byteOffset + kindSize, size / kind.BYTES_PER_ELEMENT)
+  },
+  openedSize: same,
+}
+
+const clone: Codec = {
+  name: 'clone',
+  version: 1,
+  pack: (value) => {
+    try {
+      return [serialize(value)]
+    } catch (cause) {
+      throw invalid(`V8 cannot clone the value: ${cause instanceof Error ? cause.message : cause}`)
+    }
+  },
+  unpack: (packed) => deserialize(packed),
+}
+
+/** Returns the bytes, or a copy that begins at a multiple of 8 of its memory. */
+function aligned(packed: Uint8Array): Uint8Array {
+  return packed.byteOffset % kindSize === 0 ? packed : Uint8Array.from(packed)
+}
+
+/** The codecs that all know, by name. */
+export const codecs: Readonly<Record<CodecName, Codec>> = {
+  ...{ msgpack, json, bytes, array, clone },
+}

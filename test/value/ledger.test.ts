@@ -1,0 +1,222 @@
+/** The ledger: bounds, order, and what is forgotten. See rfc/23, rules 9 to 13. */
+
+import { setImmediate as nextTurn } from 'node:timers/promises'
+import fc from 'fast-check'
+import { describe, expect, it } from 'vitest'
+import { deferred } from '../../src/base/deferred.js'
+import { TailraceError } from '../../src/error.js'
+import { type Idle, Ledger, waitingMax } from '../../src/value/ledger.js'
+
+const waiting = { wait: 'wait', signal: undefined } as const
+const failing = { wait: 'fail', signal: undefined } as const
+const packed = (bytes: number) => ({ packed: bytes, opened: 0 })
+
+/** True if a promise has settled by now. */
+async function settled(promise: Promise<unknown>): Promise<boolean> {
+  let is = false
+  promise.then(
+    () => {
+      is = true
+    },
+    () => {
+      is = true
+    },
+  )
+  await nextTurn()
+  return is
+}
+
+describe('the ledger', () => {
+  it('grants what fits, and refuses or keeps waiting what does not', async () => {
+    const ledger = new Ledger({ packed: 10, opened: 10 })
+    await ledger.claim({ packed: 6, opened: 1 }, waiting)
+    await ledger.claim({ packed: 4, opened: 9 }, failing)
+    await expect(ledger.claim(packed(1), failing)).rejects.toMatchObject({ code: 'EBUSY' })
+    const claim = ledger.claim(packed(5), waiting)
+    expect(await settled(claim)).toBe(false)
+    expect(ledger.view.waiting).toBe(1)
+    ledger.give(packed(4))
+    expect(await settled(claim)).toBe(false)
+    ledger.give(packed(1))
+    await claim
+    expect(ledger.view.packed).toEqual({ used: 10, max: 10, highest: 10 })
+  })
+
+  it('grants in order, each claim whole: a small one does not pass a large one', async () => {
+    const ledger = new Ledger({ packed: 10, opened: 10 })
+    await ledger.claim({ packed: 10, opened: 10 }, waiting)
+    const order: string[] = []
+    const large = ledger.claim({ packed: 5, opened: 10 }, waiting).then(() => order.push('large'))
+    const small = ledger.claim(packed(1), waiting).then(() => order.push('small'))
+    ledger.give({ packed: 10 })
+    await nextTurn()
+    expect(order).toEqual([])
+    expect(ledger.view.packed.used).toBe(0)
+    ledger.give({ opened: 10 })
+    await Promise.all([large, small])
+    expect(order).toEqual(['large', 'small'])
+  })
+
+  it('gives what is above the bound to one claim alone', async () => {
+    const ledger = new Ledger({ packed: 10, opened: 10 })
+    await ledger.claim(packed(1), waiting)
+    const huge = ledger.claim(packed(100), waiting)
+    const other = ledger.claim(packed(1), waiting)
+    expect(await settled(huge)).toBe(false)
+    ledger.give(packed(1))
+    await huge
+    expect(await settled(other)).toBe(false)
+    expect(ledger.view.packed.used).toBe(100)
+    ledger.give(packed(100))
+    await other
+  })
+
+  it('forgets what is idle, the least recently used first, and no more than is needed', async () => {
+    const ledger = new Ledger({ packed: 10, opened: 10 })
+    const forgotten: string[] = []
+    const idle = (name: string): Idle => ({
+      kind: 'packed',
+      size: 3,
+      forget: () => void forgotten.push(name),
+    })
+    const [a, b, c] = [idle('a'), idle('b'), idle('c')]
+    await ledger.claim(packed(9), waiting)
+    for (const each of [a, b, c]) ledger.rest(each)
+    expect(ledger.wake(a)).toBe(true)
+    ledger.rest(a) // used again: now the most recent
+    await ledger.claim(packed(4), failing)
+    expect(forgotten).toEqual(['b'])
+    expect(ledger.view.packed.used).toBe(10)
+    await ledger.claim(packed(5), failing)
+    expect(forgotten).toEqual(['b', 'c', 'a'])
+    expect(ledger.wake(a)).toBe(false)
+    expect(ledger.view.counts.forgotten).toBe(3)
+  })
+
+  it('goes on with a claim that waits as soon as something is idle', async () => {
+    const ledger = new Ledger({ packed: 10, opened: 10 })
+    await ledger.claim(packed(10), waiting)
+    const claim = ledger.claim(packed(10), waiting)
+    expect(await settled(claim)).toBe(false)
+    ledger.rest({ kind: 'packed', size: 10, forget: () => {} })
+    await claim
+    expect(ledger.view.packed.used).toBe(10)
+  })
+
+  it('waits for what is written elsewhere, writes no more than is needed, and tells why it failed', async () => {
+    const ledger = new Ledger({ packed: 10, opened: 10 })
+    await ledger.claim(packed(10), waiting)
+    const [first, second] = [deferred<void>(), deferred<void>()]
+    let begun = 0
+    const spilled = (written: Promise<void>): Idle => ({
+      ...{ kind: 'packed', size: 5 },
+      forget: () => {
+        begun++
+        return written
+      },
+    })
+    ledger.rest(spilled(first.promise))
+    ledger.rest(spilled(second.promise))
+    // It may wait though it must not: room is on its way.
+    const claim = ledger.claim(packed(3), failing)
+    const next = ledger.claim(packed(2), waiting)
+    expect(await settled(claim)).toBe(false)
+    expect(begun).toBe(1)
+    first.resolve()
+    await Promise.all([claim, next])
+    expect(begun).toBe(1)
+    const last = ledger.claim(packed(5), waiting)
+    expect(await settled(last)).toBe(false)
+    expect(begun).toBe(2)
+    second.reject(new TailraceError('ENOSPC', 'no space left'))
+    await expect(last).rejects.toMatchObject({ code: 'ENOSPC' })
+    expect(ledger.view.packed.used).toBe(10)
+  })
+
+  it('ends a wait with its signal, and lets those behind it go on', async () => {
+    const ledger = new Ledger({ packed: 10, opened: 10 })
+    await ledger.claim(packed(5), waiting)
+    const ending = new AbortController()
+    const large = ledger.claim(packed(10), { wait: 'wait', signal: ending.signal })
+    const small = ledger.claim(packed(5), waiting)
+    expect(await settled(small)).toBe(false)
+    ending.abort()
+    await expect(large).rejects.toMatchObject({ code: 'ECANCELED' })
+    await small
+    await expect(
+      ledger.claim(packed(0), { wait: 'wait', signal: ending.signal }),
+    ).rejects.toMatchObject({
+      code: 'ECANCELED',
+    })
+  })
+
+  it('refuses the claim that is one too many', async () => {
+    const ledger = new Ledger({ packed: 1, opened: 1 })
+    await ledger.claim(packed(1), waiting)
+    const all = Array.from({ length: waitingMax }, () => ledger.claim(packed(1), waiting))
+    await expect(ledger.claim(packed(1), waiting)).rejects.toMatchObject({ code: 'EBUSY' })
+    let done = 0
+    for (const claim of all) void claim.then(() => done++)
+    for (let n = 0; n < waitingMax; n++) ledger.give(packed(1))
+    await Promise.all(all)
+    expect(done).toBe(waitingMax)
+  })
+
+  it('never has more than its bounds, whatever is claimed, given back and forgotten', async () => {
+    const step = fc.oneof(
+      fc.record({ do: fc.constant('claim' as const), packed: fc.nat(12), opened: fc.nat(12) }),
+      fc.record({ do: fc.constant('end' as const), at: fc.nat(20), idle: fc.boolean() }),
+    )
+    await fc.assert(
+      fc.asyncProperty(fc.array(step, { maxLength: 40 }), async (steps) => {
+        const max = 10
+        const ledger = new Ledger({ packed: max, opened: max })
+        /** What is held, and what rests. */
+        const held: { packed: number; opened: number }[] = []
+        const resting = { packed: 0, opened: 0 }
+        const claims: Promise<unknown>[] = []
+        const rest = (kind: 'packed' | 'opened', size: number) => {
+          if (size === 0) return
+          resting[kind] += size
+          ledger.rest({
+            ...{ kind, size },
+            forget: () => {
+              resting[kind] -= size
+            },
+          })
+        }
+        const end = (at: number, idle: boolean) => {
+          const [one] = held.splice(at % Math.max(1, held.length), 1)
+          if (!one) return
+          if (!idle) return ledger.give(one)
+          rest('packed', one.packed)
+          rest('opened', one.opened)
+        }
+        const look = () => {
+          for (const kind of ['packed', 'opened'] as const) {
+            const inUse = held.map((each) => each[kind]).filter((size) => size > 0)
+            const used = inUse.reduce((sum, size) => sum + size, 0) + resting[kind]
+            expect(ledger.view[kind].used).toBe(used)
+            if (used > max) expect(inUse.length + (resting[kind] > 0 ? 1 : 0)).toBe(1)
+          }
+        }
+        for (const each of steps) {
+          if (each.do === 'claim') {
+            const sizes = { packed: each.packed, opened: each.opened }
+            claims.push(ledger.claim(sizes, waiting).then(() => held.push(sizes)))
+          } else end(each.at, each.idle)
+          await nextTurn()
+          look()
+        }
+        // All are granted once all is given back.
+        for (let n = 0; n <= steps.length; n++) {
+          while (held.length > 0) end(0, false)
+          await nextTurn()
+        }
+        await Promise.all(claims)
+        expect(ledger.view.waiting).toBe(0)
+      }),
+      { numRuns: 100 },
+    )
+  })
+})
