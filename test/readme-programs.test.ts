@@ -56,7 +56,7 @@ async function ran(name: string, ...args: readonly string[]) {
 
 it('every program of the README is sound under tsc --strict', async () => {
   const names = [...programs.keys()]
-  expect(names).toEqual([firstName, 'ci', 'tokens', 'config', 'leader', 'lines'])
+  expect(names).toEqual([firstName, 'ci', 'tokens', 'config', 'leader', 'lines', 'packed'])
   const files = await Promise.all(names.map((name) => write(name, 'mts')))
   const options = ['--strict', '--noEmit', '--module', 'nodenext', '--target', 'es2022']
   const args = [...options, '--types', 'node', ...files]
@@ -101,6 +101,9 @@ it('the lines of a file are counted once, whoever asks', async () => {
   const counted = { code: 0, stdout: `counting package.json\n${lines}`, stderr: '' }
   expect(await ran('lines', 'package.json')).toEqual(counted)
   expect(await ran('lines', 'package.json')).toEqual({ ...counted, stdout: lines })
+it('a packed value is copied by reference, and opened once', async () => {
+  await startServer()
+  expect(await ran('packed')).toEqual({ code: 0, stdout: '499500 1 true\n', stderr: '' })
 })
 
 it('the page of the token stream gets every token, and is told when there are no more', async () => {
