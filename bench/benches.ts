@@ -3,6 +3,7 @@
 import { appendLatency } from './append-latency.js'
 import { appendRate } from './append-rate.js'
 import type { Bench } from './bench.js'
+import { cache, manyResults } from './cache.js'
 import { cli } from './cli.js'
 import { cold } from './cold.js'
 import { collect } from './collect.js'
@@ -30,6 +31,8 @@ export const benches: Readonly<Record<string, Bench>> = {
   idle,
   large,
   jobs,
+  cache,
+  'cache-many': manyResults,
   cli,
   wire,
   tree,

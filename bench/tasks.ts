@@ -323,4 +323,110 @@ async function ripple(
   return { bytes, startMs, endMs: now() }
 }
 
-export const tasks = { rate, spread, watch, last, fill, sample, pace, arrive, pipe, ripple }
+/** Computes actions, in an order that all who do so share. Gives how many of them it made itself. */
+async function compute(
+  { client }: Place,
+  args: {
+    readonly prefix: string
+    readonly count: number
+    readonly inFlight: number
+    readonly size: number
+  },
+): Promise<{ readonly made: number; readonly startMs: number; readonly endMs: number }> {
+  const cached = cachedBy(client)
+  let next = 0
+  let made = 0
+  const startMs = now()
+  const lane = async () => {
+    while (next < args.count) {
+      const index = next++
+      const value = await cached(`${args.prefix}/${index}`, async () => {
+        made++
+        return makeRecord(index, args.size)
+      })
+      if (checkRecord(value, args.size).index !== index) throw new Error('another result')
+    }
+  }
+  await Promise.all(Array.from({ length: args.inFlight }, lane))
+  return { made, startMs, endMs: now() }
+}
+
+/** Asks for results that are there, one after the other. Gives the time of each, in ms. */
+async function hit(
+  { client }: Place,
+  args: {
+    readonly prefix: string
+    readonly count: number
+    /** The number of results that are there. */
+    readonly of: number
+    readonly size: number
+  },
+): Promise<Float64Array> {
+  const cached = cachedBy(client)
+  const times = new Float64Array(args.count)
+  const missed = async (): Promise<Buffer> => {
+    throw new Error('a result is not there')
+  }
+  for (let at = 0; at < args.count; at++) {
+    const index = (at * 7_919) % args.of
+    const start = now()
+    const value = await cached(`${args.prefix}/${index}`, missed)
+    times[at] = now() - start
+    if (checkRecord(value, args.size).index !== index) throw new Error('another result')
+  }
+  return times
+}
+
+/** The time of the work of `make`, in ms: another one asks meanwhile. */
+const workMs = 20
+
+/** Makes results one after the other. The time at which the work of each ended stands in it. */
+async function make(
+  { client }: Place,
+  args: { readonly prefix: string; readonly count: number; readonly size: number },
+): Promise<void> {
+  const cached = cachedBy(client)
+  for (let index = 0; index < args.count; index++) {
+    await cached(`${args.prefix}/${index}`, async () => {
+      await client.append(`${args.prefix}-log`, makeRecord(index, args.size))
+      await delay(workMs)
+      return makeRecord(index, args.size, now())
+    })
+  }
+}
+
+/** Waits for the results of `make`, each of which it asks for once its work has begun. Gives the time
+ *  from the end of the work to here, in ms. */
+async function wait(
+  { client, connect }: Place,
+  args: { readonly prefix: string; readonly count: number; readonly size: number },
+): Promise<Float64Array> {
+  const cached = cachedBy(client)
+  const times = new Float64Array(args.count)
+  const missed = async (): Promise<Buffer> => {
+    throw new Error('nobody makes the result')
+  }
+  await using follower = await connect()
+  const asked: Promise<void>[] = []
+  const ask = async (index: number) => {
+    const value = await cached(`${args.prefix}/${index}`, missed)
+    times[index] = now() - checkRecord(value, args.size).stamp
+  }
+  const reader = new RecordReader(args.size, (index) => {
+    asked.push(ask(index))
+    return index < args.count - 1
+  })
+  await follower.follow(`${args.prefix}-log`, (data) => reader.push(data))
+  await Promise.all(asked)
+  return times
+}
+
+function cachedBy({ cached }: Client): NonNullable<Client['cached']> {
+  if (!cached) throw new Error('it has no result cache')
+  return cached
+}
+
+export const tasks = {
+  ...{ rate, spread, watch, last, fill, sample, pace, arrive, pipe, ripple },
+  ...{ compute, hit, make, await: wait },
+}

@@ -31,6 +31,9 @@ export type Client = {
   last?(key: string, count: number): Promise<readonly Uint8Array[]>
   put(key: string, value: Buffer): Promise<unknown>
   get(key: string): Promise<Uint8Array | undefined>
+  /** Returns the result of an action, which `compute` makes once for all who ask at the same time;
+   *  absent where nothing is made for that. */
+  cached?(action: string, compute: () => Promise<Buffer>): Promise<Uint8Array>
 } & AsyncDisposable
 
 export type System = {

@@ -1,6 +1,7 @@
 /** Tailrace itself: the built command as server, and the default client over its Unix socket. */
 
 import { join } from 'node:path'
+import { openCache } from '../../src/cache/cache.js'
 import { connect } from '../../src/client/node.js'
 import { smallSizeMax } from '../../src/client/small.js'
 import { mainFile, programVersion } from '../../src/local/installation.js'
@@ -37,10 +38,19 @@ export const tailrace: System = {
 
   connect: async (address): Promise<Client> => {
     const store = await connect(address)
+    const results = openCache(store)
     return {
       append: (key, value) => store.append(key, value),
       put: (key, value) => store.put(key, value),
       get: (key) => store.get(key),
+      cached: async (action, compute) => {
+        const got = await results.claim(action)
+        if (got.type === 'hit') return got.get()
+        await using claim = got
+        const bytes = await compute()
+        await claim.publish(bytes)
+        return bytes
+      },
       last: async (key, count) => {
         const all: Uint8Array[] = []
         for await (const event of store.watch(key, { mode: 'append', from: -count })) {
