@@ -101,6 +101,8 @@ it('the lines of a file are counted once, whoever asks', async () => {
   const counted = { code: 0, stdout: `counting package.json\n${lines}`, stderr: '' }
   expect(await ran('lines', 'package.json')).toEqual(counted)
   expect(await ran('lines', 'package.json')).toEqual({ ...counted, stdout: lines })
+})
+
 it('a packed value is copied by reference, and opened once', async () => {
   await startServer()
   expect(await ran('packed')).toEqual({ code: 0, stdout: '499500 1 true\n', stderr: '' })
