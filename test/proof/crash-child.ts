@@ -11,7 +11,14 @@ import { makeDirectory } from '../../src/base/make-directory.js'
 import { openLocal } from '../../src/engine/local-open.js'
 import { isCode, toTailraceError } from '../../src/error.js'
 import { type EmbeddedStore, openOn } from '../../src/open.js'
-import { type CrashStep, contents, crashSteps, modelOf, retainedCount } from './crash-workload.js'
+import {
+  type CrashOp,
+  type CrashStep,
+  contents,
+  crashSteps,
+  modelOf,
+  retainedCount,
+} from './crash-workload.js'
 
 /** So small, that the tables follow, segments turn over and the history is trimmed within the list. */
 const bounds = {
@@ -72,6 +79,11 @@ async function useAgain(): Promise<string> {
     const again = await openStore()
     try {
       await again.namespaces.create('again')
+      // More than what begins a flush, which writes over pages that the failed one had written to.
+      const ops = Array.from({ length: 2 * bounds.flushCount }, (_, at): CrashOp => {
+        return { op: 'put', key: `${at}`, value: contents(`${at} `, 300) }
+      })
+      await again.commit({ ops }, { namespace: 'again' })
     } finally {
       await again[Symbol.asyncDispose]()
     }
