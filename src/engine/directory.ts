@@ -10,9 +10,16 @@ import { assertOwnDirectory, assertOwnFile, closeOwnDirectory } from '../base/ow
 import { TailraceError } from '../error.js'
 import { formatFile, readFormat, settleFormat } from './format-file.js'
 import type { LocalEngine } from './local-engine.js'
-import { openLocal } from './local-open.js'
+import { openError, openLocal } from './local-open.js'
 import type { OnMigration } from './migrate.js'
 import { dataFile, hasStore } from './openable.js'
+
+type DirectoryOptions = {
+  readonly environment: Environment
+  readonly existing?: boolean
+  readonly incomplete?: boolean
+  readonly onMigration?: OnMigration
+}
 
 /** Opens the store of a data directory. Where there is none it makes both, with mode 0700, unless
  *  `existing`. With `incomplete` it also opens one that lacks segments. Throws ENOENT (`existing`, and
@@ -20,13 +27,16 @@ import { dataFile, hasStore } from './openable.js'
  *  newer format, another store's directory, no native build), ENOSPC, EIO. */
 export async function openDirectory(
   directory: string,
-  options: {
-    readonly environment: Environment
-    readonly existing?: boolean
-    readonly incomplete?: boolean
-    readonly onMigration?: OnMigration
-  },
+  options: DirectoryOptions,
 ): Promise<LocalEngine> {
+  try {
+    return await openOwn(directory, options)
+  } catch (error) {
+    throw await openError(directory, error)
+  }
+}
+
+async function openOwn(directory: string, options: DirectoryOptions): Promise<LocalEngine> {
   const { environment, existing = false, incomplete = false, onMigration } = options
   const path = join(directory, 'store')
   await assertOwnDirectory(directory)

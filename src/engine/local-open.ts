@@ -135,7 +135,9 @@ async function withReserve<T>(directory: string, act: () => Promise<T>): Promise
   }
 }
 
-async function openError(directory: string, error: unknown): Promise<TailraceError> {
+/** Resolves to the error of a store that does not open, which says what happened and what to do. A
+ *  TailraceError stays as it is. */
+export async function openError(directory: string, error: unknown): Promise<TailraceError> {
   if (error instanceof TailraceError) return error
   if (isFullError(error) || (await isFull(directory, 0))) {
     const message = `no space left to open the store in ${directory}: make space, then open it again`

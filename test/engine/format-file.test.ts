@@ -1,9 +1,11 @@
 /** `format.json` beside a store, and what its absence or presence means. */
 
-import { mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
+import { mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, expect, it } from 'vitest'
+import { systemEnvironment } from '../../src/base/environment.js'
+import { openDirectory } from '../../src/engine/directory.js'
 import { checkFormat, readFormat, settleFormat } from '../../src/engine/format-file.js'
 
 let directory = ''
@@ -55,4 +57,14 @@ it.each([
   ]) {
     await expect(check()).rejects.toMatchObject({ code: 'EMISCONFIGURED' })
   }
+})
+
+it('that cannot be written is an error of the open, which says what to do', async () => {
+  await mkdir(join(directory, `format.json.${process.pid}.new`))
+  await expect(openDirectory(directory, { environment: systemEnvironment })).rejects.toMatchObject({
+    code: 'EIO',
+    message: expect.stringMatching(
+      /^cannot open the store in .*: check the directory and the disk$/,
+    ),
+  })
 })
