@@ -22,18 +22,21 @@ const programs = bundledPrograms({
   worker: 'test/cache/worker.ts',
 })
 
+const cacheFile = fileURLToPath(new URL('../../dist/cache/cache.js', import.meta.url))
 const clientFile = fileURLToPath(new URL('../../dist/client/node.js', import.meta.url))
-/** A program of the package, as it is built, that holds its event loop up for four times its ttl. */
+/** A program of the package, as it is built, that holds its event loop up for longer than its ttl. The thread
+ *  of its client has time to start on a slow machine. */
 const blocking = `
 import { writeSync } from 'node:fs'
-import { connect, openCache } from ${JSON.stringify(clientFile)}
+import { openCache } from ${JSON.stringify(cacheFile)}
+import { connect } from ${JSON.stringify(clientFile)}
 const say = (line) => writeSync(1, JSON.stringify(line) + '\\n')
 const store = await connect(process.argv[1])
 const result = await openCache(store).cached('held', () => {
   say({ claimed: true })
-  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 4_000)
+  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 8_000)
   return 'first'
-}, { ttl: 1_000 })
+}, { ttl: 5_000 })
 say({ result })
 await store.close()
 `
