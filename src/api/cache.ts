@@ -146,6 +146,20 @@ export type ResultPage = {
   readonly more: boolean
 }
 
+/** The bounds of a layer. Above them the results that were not used for the longest time go, an
+ *  hour of uses counting as one time. An absent bound is none. */
+export type LayerBounds = {
+  /** The time, in ms, after which a result goes that was not used. */
+  readonly keepAgeMs?: number
+  /** The largest number of results. */
+  readonly keepResults?: number
+  /** The largest size of all results, in bytes. */
+  readonly keepSize?: number
+}
+
+/** A change of bounds. Fields that are left out stay; null removes a bound. */
+export type LayerBoundsChange = { readonly [name in keyof LayerBounds]?: number | null }
+
 /** A layer and what it holds. */
 export type LayerView = {
   readonly layer: string
@@ -153,8 +167,9 @@ export type LayerView = {
   readonly parents: readonly string[]
   /** The number of its own results. */
   readonly results: number
-  /** The bytes of all values of the layer. */
+  /** The bytes of its own results. */
   readonly size: number
+  readonly bounds: LayerBounds
 }
 
 /** A part of two actions that differs. */
@@ -189,7 +204,11 @@ export interface Layers {
   create(layer: string, options?: { readonly parent?: string }): Promise<void>
   /** Removes a layer with its results. Those of its parent stay. Throws ENONS. */
   remove(layer: string): Promise<void>
-  /** Describes a layer. Counts its results, which takes a second for a million. Throws ENONS. */
+  /** Changes the bounds of a layer, and returns all of them. What is above them goes after a later
+   *  publish. Processes that have the layer open note uses for its bounds once they open it anew.
+   *  Throws ENONS. */
+  configure(layer: string, change: LayerBoundsChange): Promise<LayerBounds>
+  /** Describes a layer. Throws ENONS. */
   show(layer: string, options?: LookOptions): Promise<LayerView>
 }
 

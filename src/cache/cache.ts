@@ -7,6 +7,7 @@ import {
   type CacheOptions,
   type Claim,
   type ClaimOptions,
+  type LayerBoundsChange,
   type Layers,
   type ListResultsOptions,
   type LockOptions,
@@ -18,9 +19,11 @@ import type { Store } from '../api/store.js'
 import { joinAbort } from '../base/abort.js'
 import {
   callback,
+  check,
   checkOptions,
   checkValue,
   count,
+  either,
   oneOf,
   type Rule,
   shapeOf,
@@ -32,11 +35,21 @@ import type { PackedAction } from './action.js'
 import { cached } from './cached.js'
 import { type ClaimPorts, claim } from './claim.js'
 import { differencesOf } from './compare.js'
+import { evict } from './eviction.js'
 import { find } from './hit.js'
-import { createLayer, layersFrom, makeMain, namespaceOf, showLayer } from './layer.js'
+import {
+  configureLayer,
+  createLayer,
+  layersFrom,
+  makeMain,
+  namespaceOf,
+  readBounds,
+  showLayer,
+} from './layer.js'
 import { pack, unpack } from './packing.js'
 import { remove } from './remove.js'
 import { listResults, loadResult } from './results.js'
+import { UsageNotes } from './usage.js'
 
 const caches = shapeOf<CacheOptions>({ layer: text, owner: text, code: text })
 const claiming = { tries: count, timeoutMs: waitMs, ttl: count, signal }
@@ -49,6 +62,14 @@ const wholeId: Rule = {
 }
 const locks = shapeOf<LockOptions>({ namespace: text, ttl: count, owner: text, signal })
 const lists = shapeOf<ListResultsOptions>({ after: text, limit: count, signal })
+const bound = either(count, { is: (value) => value === null, expected: 'null' })
+const changes = shapeOf<LayerBoundsChange>({
+  keepAgeMs: bound,
+  keepResults: bound,
+  keepSize: bound,
+})
+/** The number of publishes of a process between two evictions. */
+const publishesPerEviction = 100
 const layered = shapeOf<{ parent?: string }>({ parent: text })
 
 /** Opens the cache of a layer of a store. Does no I/O: a layer that is not there is ENONS at the first
@@ -67,8 +88,9 @@ export function openCache(store: Store, options: CacheOptions = {}): Cache {
   })
   /** The layer and its parents, which are looked up once. */
   const opened = single(async (): Promise<ClaimPorts> => {
-    const layers = await layersFrom(store, layer)
-    return { kvs: store, leases: store.leases, layers, owner, code }
+    const [layers, bounds] = await Promise.all([layersFrom(store, layer), readBounds(store, layer)])
+    const upkeep = Object.keys(bounds).length > 0 ? upkeepOf(store, layer) : noUpkeep
+    return { kvs: store, leases: store.leases, layers, owner, code, ...upkeep }
   })
   /** Returns the layer for a claim: the main layer is made then. */
   const openedToWrite = async () => {
@@ -109,8 +131,10 @@ export function openCache(store: Store, options: CacheOptions = {}): Cache {
     load: async (action, given = {}) => {
       const packed = await packedOf(action)
       checkOptions(given, looks)
-      const { kvs, layers } = await opened()
-      return find(kvs, layers, packed.id, given)
+      const { kvs, layers, onUse } = await opened()
+      const found = await find(kvs, layers, packed.id, given)
+      if (found) onUse(found)
+      return found
     },
     rerun: async (action, given = {}) => {
       const packed = await packedOf(action)
@@ -165,6 +189,27 @@ function single<T>(run: () => Promise<T>): () => Promise<T> {
   }
 }
 
+/** The upkeep of a layer without bounds. */
+const noUpkeep = { onUse: () => {}, onPublish: () => {} }
+
+/** Notes the uses of a layer's results, and evicts after the first publish and each
+ *  `publishesPerEviction` more. */
+function upkeepOf(store: Store, layer: string): Pick<ClaimPorts, 'onUse' | 'onPublish'> {
+  const notes = new UsageNotes(store, layer)
+  let published = 0
+  return {
+    onUse: ({ result }) => {
+      if (result.layer === layer) notes.note(result.id)
+    },
+    onPublish: () => {
+      // An eviction that fails is done by a later one.
+      if (published++ % publishesPerEviction === 0) {
+        void evict(store, store.leases, layer).catch(() => {})
+      }
+    },
+  }
+}
+
 function resultsOf(opened: () => Promise<ClaimPorts>): Results {
   return {
     list: async (given = {}) => {
@@ -196,6 +241,11 @@ function layersOf(store: Store): Layers {
     remove: async (layer) => {
       checkValue('a layer', layer, text)
       return store.namespaces.remove(namespaceOf(layer))
+    },
+    configure: async (layer, change) => {
+      checkValue('a layer', layer, text)
+      check('bounds', change, changes)
+      return configureLayer(store, layer, change)
     },
     show: async (layer, given = {}) => {
       checkValue('a layer', layer, text)

@@ -23,6 +23,10 @@ export type ClaimPorts = {
   readonly layers: readonly [string, ...string[]]
   readonly owner: string | undefined
   readonly code: string | undefined
+  /** Called with each result that was found. */
+  readonly onUse: (hit: Hit) => void
+  /** Called after each publish. */
+  readonly onPublish: () => void
 }
 
 /** The way of a claim: `but` are the tokens of results that do not count, and with `again` none
@@ -60,7 +64,10 @@ async function claimWithin(
   const look = { but, ...(signal && { signal }) }
   for (let met = 0; ; ) {
     const found = again ? undefined : await find(kvs, layers, action.id, look)
-    if (found) return found
+    if (found) {
+      ports.onUse(found)
+      return found
+    }
     const taken = await take(ports, action, way, signal)
     if (taken === 'published') continue
     if (!('holder' in taken)) return taken

@@ -2,18 +2,27 @@
  *  to 7.
  *  Invariant: a layer's parent never changes. Nothing reads downwards. */
 
-import { type LayerView, layersMax, mainLayer } from '../api/cache.js'
+import {
+  type LayerBounds,
+  type LayerBoundsChange,
+  type LayerView,
+  layersMax,
+  mainLayer,
+} from '../api/cache.js'
 import { type Kvs, pageMax } from '../api/kvs.js'
+import type { Store } from '../api/store.js'
 import type { Op } from '../api/transaction.js'
-import { invalid, number, type Rule, shapeOf, text, within } from '../base/shape.js'
+import { count, defined, invalid, number, type Rule, shapeOf, text, within } from '../base/shape.js'
 import { type Code, isCode, TailraceError } from '../error.js'
 import { appendOps } from '../eventlog/eventlog.js'
 import { pack, unpack } from './packing.js'
-import { resultsKey } from './record.js'
+import { resultsKey, usesKey } from './record.js'
 
 const prefix = 'cache-'
 const nameRule = /^[a-z0-9][a-z0-9_-]{0,56}$/
 const layerKey = 'layer'
+/** The key of a layer's bounds. */
+const boundsKey = 'bounds'
 /** The key of a layer's eventlog. */
 const logKey = 'log'
 /** The number of last bytes that a layer's eventlog keeps. */
@@ -22,6 +31,10 @@ const logSizeMax = 4 * 1024 * 1024
 type LayerRecord = { readonly parent?: string; readonly created: number }
 
 const record: Rule = within(shapeOf<LayerRecord>({ parent: text, created: number }, ['created']))
+
+const layerBounds: Rule = within(
+  shapeOf<LayerBounds>({ keepAgeMs: count, keepResults: count, keepSize: count }),
+)
 
 /** Returns the namespace of a layer. Throws EINVAL. */
 export function namespaceOf(layer: string): string {
@@ -36,7 +49,7 @@ export function layerOf(namespace: string): string | undefined {
 }
 
 /** Returns the ops that tell of a change in a layer's eventlog. */
-export function logOps(name: 'create' | 'publish' | 'remove', context: LogContext): Op[] {
+export function logOps(name: 'create' | 'publish' | 'remove' | 'evict', context: LogContext): Op[] {
   return appendOps(logKey, [{ timestamp: Date.now() / 1_000, name, context }], false)
 }
 
@@ -93,12 +106,48 @@ export async function showLayer(
   layer: string,
   scope: { readonly signal?: AbortSignal },
 ): Promise<LayerView> {
-  const [first, ...parents] = await layersFrom(kvs, layer)
-  const namespace = namespaceOf(first)
-  const view = (await kvs.namespaces.list(scope)).find(({ name }) => name === namespace)
-  let results = 0
-  for await (const ids of resultIds(kvs, layer, scope)) results += ids.length
-  return { layer, parents, results, size: view?.size ?? 0 }
+  const [, ...parents] = await layersFrom(kvs, layer)
+  const namespace = namespaceOf(layer)
+  const [uses, results, bounds] = await Promise.all([
+    kvs.stat(usesKey, { namespace, ...scope }).catch(unless('ENONS')),
+    kvs.stat(resultsKey, { namespace, ...scope }).catch(unless('ENONS')),
+    readBounds(kvs, layer),
+  ])
+  return { layer, parents, results: uses?.count ?? 0, size: results?.size ?? 0, bounds }
+}
+
+/** Returns the bounds of a layer. */
+export async function readBounds(kvs: Kvs, layer: string): Promise<LayerBounds> {
+  const namespace = namespaceOf(layer)
+  return boundsOf(await kvs.get(boundsKey, { namespace }).catch(unless('ENONS')))
+}
+
+/** Changes the bounds of a layer, and returns all of them. Throws ENONS. */
+export async function configureLayer(
+  store: Store,
+  layer: string,
+  change: LayerBoundsChange,
+): Promise<LayerBounds> {
+  if (layer === mainLayer) await makeMain(store)
+  await layersFrom(store, layer) // throws where there is none
+  let bounds: LayerBounds = {}
+  await store.update(
+    boundsKey,
+    (value) => {
+      const changed = Object.entries({ ...boundsOf(value), ...defined(change) })
+      bounds = Object.fromEntries(changed.filter(([, bound]) => bound !== null))
+      return pack(bounds, 'bounds')
+    },
+    { namespace: namespaceOf(layer) },
+  )
+  return bounds
+}
+
+function boundsOf(bytes: Uint8Array | undefined): LayerBounds {
+  if (!bytes) return {}
+  const found = unpack(bytes, 'the bounds of a layer')
+  if (!layerBounds.is(found)) throw invalid('the bounds of a layer are none')
+  return found as LayerBounds
 }
 
 /** Yields the ids of a layer's own results, in order, a page at a time. */

@@ -38,6 +38,7 @@ import {
   stagedDirectory,
   stagedKey,
 } from './record.js'
+import { hourName, useOps, usesOf } from './usage.js'
 
 /** The time after which an output goes that was stored for a claim and not published, in ms. */
 const stagedTtl = 24 * 3_600_000
@@ -50,6 +51,7 @@ type PublishPorts = {
   readonly layers: readonly [string, ...string[]]
   readonly owner: string | undefined
   readonly code: string | undefined
+  readonly onPublish: () => void
 }
 
 /** The lease of a claim, since when it is held (wall clock), and if it replaces a result. */
@@ -100,12 +102,15 @@ export class HeldClaim implements Claim {
     const { lease, again } = this.#held
     const { id } = this
     const absent: Guard = { key: recordKey(id), absent: true }
+    const [usedBefore] = again ? await usesOf(kvs, layers[0], [id]) : []
+    const ops = [...this.#opsOf(placed, record), ...useOps(id, hourName(Date.now()), usedBefore)]
     try {
       const { seq } = await lease.finish(
-        { guards: again ? [] : [absent], ops: this.#opsOf(placed, record) },
+        { guards: again ? [] : [absent], ops },
         { exactlyOnce: true },
       )
       this.#hasStored = false
+      this.#ports.onPublish()
       return new StoredHit(kvs, { id, layer: layers[0], seq }, record)
     } catch (error) {
       throw this.#refused(error)

@@ -43,6 +43,9 @@ const record = within(
   ),
 )
 
+/** The directory of the last uses, one entry for each result. */
+export const usesKey = 'used'
+
 /** The directory of all results. */
 export const resultsKey = 'r'
 

@@ -1,11 +1,12 @@
 /** Removes a result. See rfc/22, rule 13. */
 
 import type { Kvs } from '../api/kvs.js'
-import type { Token } from '../api/transaction.js'
+import type { Op, Token } from '../api/transaction.js'
 import { isCode } from '../error.js'
 import { find, sameToken } from './hit.js'
 import { logOps, namespaceOf, unless } from './layer.js'
 import { recordKey, resultKey } from './record.js'
+import { unuseOps, usesOf } from './usage.js'
 
 type RemovePorts = { readonly kvs: Kvs; readonly layers: readonly [string, ...string[]] }
 
@@ -26,8 +27,10 @@ export async function remove(
       const found = await find(kvs, [layer], id, signal ? { signal } : {})
       if (!found || !sameToken(found.result.token, only)) return false
     }
-    const ops = [
-      { op: 'unlink', key: resultKey(id), recursive: true } as const,
+    const [used] = await usesOf(kvs, layer, [id])
+    const ops: Op[] = [
+      { op: 'unlink', key: resultKey(id), recursive: true },
+      ...unuseOps(id, used),
       ...logOps('remove', { action: id }),
     ]
     try {

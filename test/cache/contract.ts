@@ -631,6 +631,7 @@ export function cacheContract(name: string, make: () => Promise<Shared>): void {
         parents: [],
         results: 0,
         size: 0,
+        bounds: {},
       })
       expect(await refusal(store.root({ namespace }))).toMatchObject({ code: 'ENONS' })
       await cacheA.cached(action, () => 1)
