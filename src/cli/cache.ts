@@ -1,15 +1,24 @@
 /** `tailrace cache`: results of work by the ids of their actions, and the layers that hold them. Ids
  *  may be cut to a beginning. See rfc/22. */
 
-import type { Cache, Hit, LayerView, ResultView } from '../api/cache.js'
+import type { Cache, Hit, LayerBounds, LayerView, ResultView } from '../api/cache.js'
 import { defined } from '../base/shape.js'
 import { TailraceError } from '../error.js'
 import { toJson } from '../wire/bytes.js'
-import { argument, command, commandGroup, layerName, option, resultId } from './command.js'
+import {
+  argument,
+  command,
+  commandGroup,
+  layerName,
+  option,
+  orNone,
+  resultId,
+  UsageError,
+} from './command.js'
 import { json, place, utc } from './options.js'
 import { jsonLine } from './quote.js'
 import { type PlaceCall, withStore } from './session.js'
-import { integer, sizeText, timeText } from './units.js'
+import { duration, integer, size, sizeText, timeText } from './units.js'
 
 /** The number of hex digits of a short id. */
 const shortDigits = 12
@@ -154,6 +163,32 @@ const stat = command({
   },
 })
 
+const config = command({
+  name: 'config',
+  summary: 'change how many results of a layer are kept; those that are not used go first',
+  options: {
+    layer,
+    keep: option('--keep <n>', 'at most so many results; none: all', orNone(integer())),
+    keepAge: option('--keep-age <time>', 'what was used within: 12h, 30d; none', orNone(duration)),
+    keepSize: option('--keep-size <bytes>', 'at most so many bytes: 500M, 10G; none', orNone(size)),
+    json,
+    ...place,
+  },
+  examples: ['tailrace cache config --keep-age 30d --keep-size 10G'],
+  makesStore: true,
+  run: async (call) => {
+    const { options, stdout } = call
+    const { keep: keepResults, keepAge: keepAgeMs, keepSize } = options
+    const change = defined({ keepResults, keepAgeMs, keepSize })
+    if (Object.keys(change).length === 0) throw new UsageError('say which bound to change')
+    return withCache(call, async (cache) => {
+      const bounds = await cache.layers.configure(cache.layer, change)
+      if (options.json) await stdout.json(bounds)
+      else await stdout.line(boundsText(bounds))
+    })
+  },
+})
+
 const create = command({
   name: 'create',
   summary: 'create a layer: its reads go on in its parent, its results stay in it',
@@ -179,7 +214,7 @@ const create = command({
 export const cache = commandGroup({
   name: 'cache',
   summary: 'show and remove cached results, say why one was missed, make layers',
-  commands: [ls, show, rm, why, stat, create],
+  commands: [ls, show, rm, why, stat, config, create],
   examples: [
     'tailrace cache ls',
     'tailrace cache why 2c34576f67d2 5f03d0a1c2b4',
@@ -220,9 +255,18 @@ function makerOf({ by: { owner, pid } }: ResultView): string {
   return owner === undefined ? `pid ${pid}` : `${owner}, pid ${pid}`
 }
 
-function layerLine({ layer, parents, results, size }: LayerView): string {
+function layerLine({ layer, parents, results, size, bounds }: LayerView): string {
   const above = parents.length === 0 ? '' : `, reads go on in ${parents.join(', ')}`
-  return `${layer}: ${results} results, ${sizeText(size)}${above}`
+  return `${layer}: ${results} results, ${sizeText(size)}${above}; ${boundsText(bounds)}`
+}
+
+function boundsText({ keepAgeMs, keepResults, keepSize }: LayerBounds): string {
+  const kept = [
+    ...(keepResults === undefined ? [] : [`${keepResults} results`]),
+    ...(keepAgeMs === undefined ? [] : [`${keepAgeMs / 1_000} s`]),
+    ...(keepSize === undefined ? [] : [sizeText(keepSize)]),
+  ]
+  return kept.length === 0 ? 'all are kept' : `kept: ${kept.join(', ')}`
 }
 
 /** Returns an action as JSON shows it: bytes as `{"base64"}`, a bigint as `{"bigint"}`. */

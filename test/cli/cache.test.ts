@@ -98,12 +98,25 @@ describe('cache', () => {
     failed(await sandbox.call(['cache', 'rm', short(id)]), 'ENOENT')
   })
 
+  it('config bounds a layer', async () => {
+    const set = ['cache', 'config', '--layer', 'pr-7']
+    expect(await sandbox.ok([...set, '--keep', '5', '--keep-age', '1d', '--keep-size', '1M'])).toBe(
+      'kept: 5 results, 86400 s, 1.0M\n',
+    )
+    const bounds = JSON.parse(await sandbox.ok([...set, '--keep', 'none', '--json']))
+    expect(bounds).toEqual({ keepAgeMs: 86_400_000, keepSize: 1024 ** 2 })
+    expect(await sandbox.ok([...set, '--keep-age', 'none', '--keep-size', 'none'])).toBe(
+      'all are kept\n',
+    )
+    expect((await sandbox.call(set)).code).toBe(2)
+  })
+
   it('stat and create show and make layers', async () => {
     expect(JSON.parse(await sandbox.ok(['cache', 'stat', '--json']))).toMatchObject({
       ...{ layer: 'main', parents: [], results: 2, size: expect.any(Number) },
     })
     expect(await sandbox.ok(['cache', 'stat', '--layer', 'pr-7'])).toMatch(
-      /^pr-7: 0 results, \S+, reads go on in main\n$/,
+      /^pr-7: 0 results, \S+, reads go on in main; all are kept\n$/,
     )
     const made = await sandbox.ok(['cache', 'create', 'pr-8', '--parent', 'pr-7', '--json'])
     expect(JSON.parse(made)).toEqual({ layer: 'pr-8', parent: 'pr-7' })
