@@ -2,11 +2,7 @@
  *  See rfc/22, rules 1 to 4. Pure. */
 
 import { hashBlob } from '../blob/hash.js'
-import { TailraceError } from '../error.js'
-import { pack } from './packing.js'
-
-/** The largest size of a packed action, in bytes. */
-export const actionSizeMax = 1024 * 1024
+import { packedActionOf } from './packing.js'
 
 /** A packed action. */
 export type PackedAction = {
@@ -15,13 +11,13 @@ export type PackedAction = {
   readonly bytes: Uint8Array
 }
 
+/** Returns the action of packed bytes. */
+export function actionOf(bytes: Uint8Array): PackedAction {
+  return { id: hashBlob(bytes).slice('blake3-'.length), bytes }
+}
+
 /** Packs an action. Throws EINVAL (a value in it has no canonical form; the message names its
  *  path), E2BIG. */
 export function packAction(action: unknown): PackedAction {
-  const bytes = pack(action, 'action')
-  if (bytes.length > actionSizeMax) {
-    const message = `the action has ${bytes.length} bytes, more than ${actionSizeMax}: name large inputs by their hash`
-    throw new TailraceError('E2BIG', message)
-  }
-  return { id: hashBlob(bytes).slice('blake3-'.length), bytes }
+  return actionOf(packedActionOf(action))
 }

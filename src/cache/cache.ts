@@ -46,7 +46,7 @@ import {
   readBounds,
   showLayer,
 } from './layer.js'
-import { pack, unpack } from './packing.js'
+import { pack, packedActionOf, unpack } from './packing.js'
 import { remove } from './remove.js'
 import { listResults, loadResult } from './results.js'
 import { UsageNotes } from './usage.js'
@@ -140,10 +140,11 @@ export function openCache(store: Store, options: CacheOptions = {}): Cache {
       const packed = await packedOf(action)
       checkOptions(given, callers)
       const ports = await openedToWrite()
-      const claimed = await claim(ports, packed, { ...given, again: true })
       const { kvs, layers } = ports
       const look = given.signal ? { signal: given.signal } : {}
+      // Before the claim, which would be nobody's if the look failed.
       const before = await find(kvs, layers, packed.id, look)
+      const claimed = await claim(ports, packed, { ...given, again: true })
       if (before) warn(packed.id, before.result)
       return claimed as Claim
     },
@@ -165,11 +166,12 @@ export function openCache(store: Store, options: CacheOptions = {}): Cache {
   }
 }
 
-/** Packs an action. The hash is loaded with the first one, since clients are also opened without
- *  a cache. */
+/** Packs an action as it is at the call. The hash is loaded with the first one, since clients are also
+ *  opened without a cache. */
 async function packedOf(action: unknown): Promise<PackedAction> {
-  const { packAction } = await import('./action.js')
-  return packAction(action)
+  const bytes = packedActionOf(action)
+  const { actionOf } = await import('./action.js')
+  return actionOf(bytes)
 }
 
 /** Returns an action as a packed one comes back. */

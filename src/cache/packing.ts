@@ -10,6 +10,9 @@ import { compareNames } from '../treeobj/key.js'
 /** The deepest nesting of a packed value: objects and arrays in each other. */
 export const packedDepthMax = 64
 
+/** The largest size of a packed action, in bytes. */
+export const actionSizeMax = 1024 * 1024
+
 /** The first items of a packed object, of a packed array, and of a packed bigint. */
 const [objectTag, arrayTag, bigintTag] = [0, 1, 2]
 
@@ -18,6 +21,15 @@ const [objectTag, arrayTag, bigintTag] = [0, 1, 2]
 export function pack(value: unknown, what: string): Uint8Array {
   // A copy, since `encode` gives a slice of a pool.
   return Uint8Array.from(encode(plainOf(value, what, [])))
+}
+
+/** Returns the bytes of an action. Throws EINVAL (a value in it has no canonical form; the message names
+ *  its path), E2BIG. */
+export function packedActionOf(action: unknown): Uint8Array {
+  const bytes = pack(action, 'action')
+  if (bytes.length <= actionSizeMax) return bytes
+  const message = `the action has ${bytes.length} bytes, more than ${actionSizeMax}: name large inputs by their hash`
+  throw new TailraceError('E2BIG', message)
 }
 
 /** Returns the value of packed bytes. A Buffer comes back as a Uint8Array. Throws EINVAL for bytes

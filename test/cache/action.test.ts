@@ -3,8 +3,8 @@
 import { isDeepStrictEqual } from 'node:util'
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { actionSizeMax, packAction } from '../../src/cache/action.js'
-import { packedDepthMax, unpack } from '../../src/cache/packing.js'
+import { packAction } from '../../src/cache/action.js'
+import { actionSizeMax, packedDepthMax, unpack } from '../../src/cache/packing.js'
 
 const text = fc.string({ unit: 'grapheme' })
 const leaf = fc.oneof(

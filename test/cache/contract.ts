@@ -421,6 +421,17 @@ export function cacheContract(name: string, make: () => Promise<Shared>): void {
       })
     })
 
+    it('an action is what it was at the call, whatever becomes of it', async () => {
+      const changing = { task: 'changing' }
+      const claiming = cacheA.claim(changing)
+      changing.task = 'changed'
+      const got = await claiming
+      expect(got.type).toBe('claimed')
+      if (got.type === 'claimed') await got.publish('x')
+      expect(await cacheB.load({ task: 'changing' })).toBeDefined()
+      expect(await cacheB.load(changing)).toBeUndefined()
+    })
+
     describe('rerun()', () => {
       it('replaces a result in one step, and warns once who may keep the old one', async () => {
         await (await claimed(cacheA)).publish({ a: 'old', b: 'old' })
