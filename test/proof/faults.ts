@@ -53,10 +53,10 @@ export const faults: readonly Fault[] = [
 ]
 
 /** The first call of a kind that may fail: Node syncs its own output twice as it ends, on another thread, and does
- *  not end where that fails. The first file that is removed is a probe. */
+ *  not end where that fails. The first files that are removed and cut are a probe and the lock of the owner. */
 export function firstCallOf(call: string): number {
   if (call.startsWith('fsync')) return 3
-  return call.startsWith('unlink') ? 2 : 1
+  return call.startsWith('unlink') || call.startsWith('ftruncate') ? 2 : 1
 }
 
 const stepsOfFault = 8
