@@ -120,7 +120,7 @@ export class HeldClaim implements Claim {
   async abandon(): Promise<void> {
     const { lease } = this.#held
     if (this.#hasStored && !lease.signal.aborted) {
-      // What cannot be removed now goes by itself.
+      // If this fails, the outputs go when their ttl ends.
       const ops: Op[] = [{ op: 'unlink', key: stagedDirectory(this.token), recursive: true }]
       await lease.finish({ ops }).catch(() => {})
     }

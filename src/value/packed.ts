@@ -193,7 +193,7 @@ export class PackedValue<T> implements Packed<T> {
     const scope = namespace === undefined ? {} : { namespace }
     const stored: ValuePlace = { kvs, key, scope, ...seen }
     if (this.#source) return PackedValue.stored<T>(this.#shared, stored)
-    // What a store has may be forgotten in memory.
+    // The packed bytes may be forgotten now, since the store has them.
     this.#wake('packed')
     this.#source = stored
     this.#rest('packed')
@@ -223,7 +223,7 @@ export class PackedValue<T> implements Packed<T> {
   /** Ends what `begin` began. */
   end(): void {
     this.#rest('opened')
-    // What the first look kept is no longer needed, or was not used.
+    // Nobody needs the bytes any more that the first look kept.
     if (this.#uses.opened === 0) this.#look = this.#look && withoutBytes(this.#look)
   }
 
@@ -378,7 +378,7 @@ export class PackedValue<T> implements Packed<T> {
     try {
       const { seq, results } = await kvs.commit({ guards, ops: [op] }, into)
       const ref = results[0]?.ref
-      // What was copied is the value from now on.
+      // Later reads see the value that was copied.
       if (!seen && ref !== undefined) this.#source = { ...source, seen: { ref, seq } }
       return { seq, ref }
     } catch (error) {
@@ -502,7 +502,7 @@ export class PackedValue<T> implements Packed<T> {
     this.#uses[kind]--
     const memory = kind === 'packed' ? this.#parts : this.#opened
     if (!memory || this.#uses[kind] > 0) return
-    // What nobody else has cannot be forgotten.
+    // Packed bytes that no store has, and that cannot be spilled, cannot be forgotten.
     if (kind === 'packed' && !this.#source && !this.#shared.spill) return
     this.#shared.ledger.rest(memory.idle)
   }

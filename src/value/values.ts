@@ -78,7 +78,7 @@ export function openValues(options: ValuesOptions = {}): PackedValues {
       const { wait: waiting = wait, signal: ending } = given
       const sizes = { packed: size, opened: 0 }
       await clock.wait('wait', () => ledger.claim(sizes, { wait: waiting, signal: ending }))
-      // Where the opened value is a view of the packed bytes, it is there already.
+      // These codecs open a view of the packed bytes, so the opened value is there already.
       const isView = codec === common.bytes || codec === common.array
       return PackedValue.inMemory(shared, { parts, size, ...(isView && { view: { value } }) })
     },

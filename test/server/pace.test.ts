@@ -153,48 +153,21 @@ describe('a server', () => {
 
   it('handles a bounded number of requests between two looks at its sockets', async () => {
     await using serving = await Serving.start()
-    const root = serving.store.root.bind(serving.store)
-    let inTurn = 0
-    let most = 0
-    serving.store.root = (options) => {
-      most = Math.max(most, ++inTurn)
-      return root(options)
-    }
-    let over = false
-    const count = () => {
-      inTurn = 0
-      if (!over) setImmediate(count)
-    }
-    count()
+    using roots = countRoots(serving)
     await using peer = await Peer.connect(serving)
     const requests = 5_000
     const frames = Array.from({ length: requests }, (_, n) => ({ id: n + 1, op: 'root', body: {} }))
     for (const frame of frames) peer.send(frame)
     const ids = new Set<number>()
     while (ids.size < requests) ids.add((await peer.next()).id)
-    over = true
     // A turn of the pace may lie in two of those that are counted here, and its last batch goes beyond it. Without
     // a bound it is all that one read of the socket brings, some 2,000.
-    expect(most).toBeLessThanOrEqual((3 * turnSize) / requestCost)
+    expect(roots.most).toBeLessThanOrEqual((3 * turnSize) / requestCost)
   })
 
   it('begins a bounded number of requests over HTTP between two looks at its sockets', async () => {
     await using serving = await Serving.start()
-    const root = serving.store.root.bind(serving.store)
-    let inTurn = 0
-    let most = 0
-    let begun = 0
-    serving.store.root = (options) => {
-      begun++
-      most = Math.max(most, ++inTurn)
-      return root(options)
-    }
-    let over = false
-    const count = () => {
-      inTurn = 0
-      if (!over) setImmediate(count)
-    }
-    count()
+    using roots = countRoots(serving)
     const connections = 200
     const sockets = Array.from({ length: connections }, () => connect(serving.server.socket))
     const ask = () => {
@@ -205,13 +178,12 @@ describe('a server', () => {
     // The first ones come as the server accepts the connections. The second ones are all there when the loop looks
     // at its sockets.
     await ask()
-    most = 0
+    roots.most = 0
     await ask()
-    over = true
     for (const socket of sockets) socket.destroy()
-    expect(begun).toBe(2 * connections)
+    expect(roots.begun).toBe(2 * connections)
     // Without a bound one look begins those of most sockets.
-    expect(most).toBeLessThanOrEqual((3 * turnSize) / httpCost)
+    expect(roots.most).toBeLessThanOrEqual((3 * turnSize) / httpCost)
   })
 
   it('holds a bounded number of frames for a client that reads nothing', async () => {
@@ -290,4 +262,22 @@ describe('a server', () => {
 async function status(serving: Serving): Promise<{ readonly backlog: number }> {
   const answer = await serving.ask('GET', '/v1/status')
   return answer.json as { readonly backlog: number }
+}
+
+/** Counts the requests for the root: all, and the most of one turn of the event loop. */
+function countRoots(serving: Serving): Disposable & { readonly begun: number; most: number } {
+  const root = serving.store.root.bind(serving.store)
+  const counted = { begun: 0, most: 0, [Symbol.dispose]: () => clearImmediate(next) }
+  let inTurn = 0
+  serving.store.root = (options) => {
+    counted.begun++
+    counted.most = Math.max(counted.most, ++inTurn)
+    return root(options)
+  }
+  const turn = () => {
+    inTurn = 0
+    next = setImmediate(turn)
+  }
+  let next = setImmediate(turn)
+  return counted
 }
