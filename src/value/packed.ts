@@ -94,6 +94,8 @@ export class PackedValue<T> implements Packed<T> {
   #gathering: Promise<Uint8Array> | undefined
   #looking: Promise<Look> | undefined
   #look: Look | undefined
+  /** True while the packed bytes are written elsewhere, to be forgotten then. */
+  #isSpilling = false
   /** The number of uses of the opened value, and of the packed bytes. */
   readonly #uses = { opened: 0, packed: 0 }
 
@@ -208,7 +210,7 @@ export class PackedValue<T> implements Packed<T> {
       ledger.give({ opened: this.#opened.idle.size })
       this.#close()
     }
-    if (this.#parts && packed === 0) {
+    if (this.#parts && packed === 0 && !this.#isSpilling) {
       ledger.wake(this.#parts.idle)
       ledger.give({ packed: this.#parts.idle.size })
       this.#parts = undefined
@@ -488,8 +490,14 @@ export class PackedValue<T> implements Packed<T> {
     const { spill, ledger } = this.#shared
     if (!spill || !this.#parts) throw new Error('only what can be spilled rests')
     ledger.count('spills')
-    this.#source = await spill(this.#parts.value)
-    this.#parts = undefined
+    this.#isSpilling = true
+    try {
+      const place = await spill(this.#parts.value)
+      this.#source ??= place
+      this.#parts = undefined
+    } finally {
+      this.#isSpilling = false
+    }
   }
 
   #wake(kind: 'packed' | 'opened'): void {
@@ -502,6 +510,8 @@ export class PackedValue<T> implements Packed<T> {
     this.#uses[kind]--
     const memory = kind === 'packed' ? this.#parts : this.#opened
     if (!memory || this.#uses[kind] > 0) return
+    // The ledger takes the bytes back itself once they are written.
+    if (kind === 'packed' && this.#isSpilling) return
     // Packed bytes that no store has, and that cannot be spilled, cannot be forgotten.
     if (kind === 'packed' && !this.#source && !this.#shared.spill) return
     this.#shared.ledger.rest(memory.idle)

@@ -175,6 +175,25 @@ export function valuesContract(name: string, make: () => Promise<Opened>): void 
       expect(entries.length).toBe(countsOf(values.ledger()).spills)
     })
 
+    it('a value that is used while it is spilled is counted and written once', async () => {
+      const written = deferred<void>()
+      const put: Store['put'] = async (key, value, options) => {
+        await written.promise
+        return store.put(key, value, options)
+      }
+      const values = openValues({ packedMax: 3 * MiB, spill: { store: { ...store, put } } })
+      const data = Buffer.alloc(2 * MiB, 'a')
+      const spilled = await values.pack(data, 'msgpack')
+      const next = values.pack(data, 'msgpack')
+      await expect.poll(() => countsOf(values.ledger()).spills).toBe(1)
+      await spilled.bytes()
+      spilled[Symbol.dispose]()
+      written.resolve()
+      const { size } = await next
+      expect(countsOf(values.ledger()).spills).toBe(1)
+      expect(values.ledger().packed.used).toBe(size)
+    })
+
     it('a value larger than all memory goes through alone, without a spill', async () => {
       const data = Buffer.alloc(3 * MiB, 'y')
       await (await openValues().pack(data, 'bytes')).store(store, 'huge')
