@@ -190,6 +190,7 @@ export function valuesContract(name: string, make: () => Promise<Opened>): void 
       spilled[Symbol.dispose]()
       written.resolve()
       const { size } = await next
+      await expect.poll(() => countsOf(values.ledger()).forgotten).toBe(1)
       expect(countsOf(values.ledger()).spills).toBe(1)
       expect(values.ledger().packed.used).toBe(size)
     })
