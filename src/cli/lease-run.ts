@@ -14,13 +14,13 @@ import { KeptCommand } from './kept-command.js'
 import { leaseCommands, scopeOf, takeLease, taking, takingOf, tokenOf } from './leases.js'
 import { namespace, place } from './options.js'
 import { withStore } from './session.js'
+import { type PassedSignal, PassedSignals } from './signals.js'
 import { checkVariables } from './utf8.js'
 
 /** Shares of the ttl: a lease is renewed after a third of it, and a failed renewal is tried again
  *  after a tenth. */
 const renewShare = 3
 const retryShare = 10
-const forwarded = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const
 
 type Hold = Scope & { readonly key: string; readonly token: Token; readonly ttl: number }
 
@@ -53,13 +53,22 @@ const run = command({
     const scope = scopeOf(options)
     const { ttl, owner } = takingOf(options)
     return withStore(call, async (store) => {
+      using signals = new PassedSignals()
       await using command = new KeptCommand()
-      const asked = { ttl, owner, wait: options.wait, ...scope }
-      const { committed, sent } = await takeLease(store, args.key, asked)
-      const hold = { ...scope, key: args.key, token: tokenOf(committed), ttl }
-      const env = { ...process.env, TAILRACE_LEASE: textOfToken(hold.token) }
-      command.start(program, rest, env)
-      return await whileHeld(store, hold, { command, sent })
+      const asked = { ttl, owner, wait: options.wait, ...scope, signal: signals.interrupted }
+      const taken = await takeLease(store, args.key, asked)
+      if (!taken) return signals.exitCode
+      const hold = { ...scope, key: args.key, token: tokenOf(taken.committed), ttl }
+      try {
+        if (signals.exitCode !== undefined) return signals.exitCode
+        const env = { ...process.env, TAILRACE_LEASE: textOfToken(hold.token) }
+        command.start(program, rest, env)
+        signals.passTo(passedTo(command))
+        return await whileHeld(store, hold, { command, sent: taken.sent })
+      } finally {
+        signals.keep()
+        await release(store, hold)
+      }
     })
   },
 })
@@ -85,7 +94,6 @@ async function whileHeld(
   { command, sent }: { readonly command: KeptCommand; readonly sent: number },
 ): Promise<number> {
   const done = new AbortController()
-  const signals = forwardSignals(command)
   const expired = command.expired.then(() => lostBy(hold.key, overdue))
   const lost = keep(store, hold, { command, sent, signal: done.signal })
   try {
@@ -94,10 +102,8 @@ async function whileHeld(
     await command.end()
     throw loss
   } finally {
-    signals.end()
     done.abort()
     await lost
-    await release(store, hold)
   }
 }
 
@@ -155,22 +161,12 @@ async function release(store: Store, { key, token, ttl: _, ...scope }: Hold): Pr
   await store.commit({ ops: [op] }, scope).catch(() => {})
 }
 
-/** Passes signals on to the command. A terminal sends its interrupt to the command itself, so it is
- *  not sent twice. */
-function forwardSignals(command: KeptCommand): { end(): void } {
+/** Returns what passes a signal on to the command. A terminal sends its interrupt to the command
+ *  itself, so it is not sent twice. */
+function passedTo(command: KeptCommand): (name: PassedSignal) => void {
   // process.stdin would open stdin here, and make it non-blocking for the command, too.
   const terminal = isatty(0)
-  const handlers = forwarded.map((name) => {
-    const handler = () => {
-      if (!(terminal && name === 'SIGINT')) command.signal(name)
-    }
-    return [name, handler] as const
-  })
-  process.removeAllListeners('SIGINT') // process.ts ends the process at once
-  for (const [name, handler] of handlers) process.on(name, handler)
-  return {
-    end: () => {
-      for (const [name, handler] of handlers) process.off(name, handler)
-    },
+  return (name) => {
+    if (!(terminal && name === 'SIGINT')) command.signal(name)
   }
 }

@@ -106,19 +106,32 @@ export function leaseLine({ held, token, owner }: LeaseEvent): string {
  *  not count. */
 type TakenLease = { readonly committed: Committed; readonly sent: number }
 
+type TakeOptions = {
+  readonly ttl: number
+  readonly owner: string
+  readonly wait: boolean
+  readonly namespace?: string
+}
+
 /** Takes a lease. With `wait` it waits until the lease is free; otherwise it throws ECONFLICT where
- *  the lease is held. */
+ *  the lease is held. Returns undefined where `signal` ended the wait: the lease was then not
+ *  taken. */
 export async function takeLease(
   store: Store,
   key: string,
-  options: {
-    readonly ttl: number
-    readonly owner: string
-    readonly wait: boolean
-    readonly namespace?: string
-  },
-): Promise<TakenLease> {
-  const { ttl, owner, wait, ...scope } = options
+  options: TakeOptions,
+): Promise<TakenLease>
+export async function takeLease(
+  store: Store,
+  key: string,
+  options: TakeOptions & { readonly signal: AbortSignal },
+): Promise<TakenLease | undefined>
+export async function takeLease(
+  store: Store,
+  key: string,
+  options: TakeOptions & { readonly signal?: AbortSignal },
+): Promise<TakenLease | undefined> {
+  const { ttl, owner, wait, signal, ...scope } = options
   const op = { op: 'lease', key, action: 'take', ttl, owner } as const
   for (;;) {
     const sent = performance.now()
@@ -127,7 +140,12 @@ export async function takeLease(
     } catch (error) {
       if (!wait || !isCode(error, 'ECONFLICT')) throw error
     }
-    await untilFree(store, key, scope)
+    try {
+      await untilFree(store, key, { ...scope, ...defined({ signal }) })
+    } catch (error) {
+      if (!signal?.aborted) throw error
+    }
+    if (signal?.aborted) return undefined
   }
 }
 
@@ -149,8 +167,12 @@ export function scopeOf({ namespace }: { readonly namespace: string | undefined 
   return defined({ namespace })
 }
 
-async function untilFree(store: Store, key: string, scope: { readonly namespace?: string }) {
-  for await (const event of watchLease(store, key, scope)) {
+async function untilFree(
+  store: Store,
+  key: string,
+  options: { readonly namespace?: string; readonly signal?: AbortSignal },
+) {
+  for await (const event of watchLease(store, key, options)) {
     if (event.type === 'lease' && !event.held) return
   }
 }
@@ -166,8 +188,12 @@ async function firstLease(
   throw new TailraceError('EIO', 'the watch of a lease ended without one')
 }
 
-function watchLease(store: Store, key: string, scope: { readonly namespace?: string }) {
-  return store.watch(key, { mode: 'value', lease: true, waitCreate: true, ...scope })
+function watchLease(
+  store: Store,
+  key: string,
+  options: { readonly namespace?: string; readonly signal?: AbortSignal },
+) {
+  return store.watch(key, { mode: 'value', lease: true, waitCreate: true, ...options })
 }
 
 async function act(

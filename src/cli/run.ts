@@ -15,6 +15,7 @@ import { exceptionLine } from './jobs.js'
 import { place } from './options.js'
 import { BrokenPipe } from './output.js'
 import { followStore, withStore } from './session.js'
+import { type PassedSignal, PassedSignals } from './signals.js'
 import { stdinChunks } from './stdin.js'
 import { submission, submissionOf, terminalSize } from './submission.js'
 import { integer, timeBefore } from './units.js'
@@ -55,10 +56,11 @@ export const run = command({
     const input = options.stdin || typed ? stdinChunks() : undefined
     return withStore(call, async (store, limit) => {
       const asked = submissionOf(args.command, call)
+      using signals = new PassedSignals()
       const { id } = await store.jobs.submit(input ? { ...asked, stdin: true } : asked)
       if (options.verbose) await stderr.line(`tailrace: job ${id}`)
       limit.atEnd(() => signalJob(store, id, 'SIGTERM'))
-      const signals = forwardSignals(store, id, call)
+      signals.passTo(passedTo(store, id, call))
       const terminal = typed ? takeTerminal((size) => void resizeJob(store, id, size)) : undefined
       if (input) void forwardStdin(store, id, input, call) // It may outlive the job.
       try {
@@ -69,7 +71,6 @@ export const run = command({
         throw error
       } finally {
         terminal?.end()
-        signals.end()
       }
     })
   },
@@ -178,24 +179,17 @@ async function untilEnded(store: Store, id: string, stop: AbortController): Prom
   return view
 }
 
-function forwardSignals(store: Store, id: string, { stderr }: CommandContext): { end(): void } {
+/** Returns what passes a signal on to the job. */
+function passedTo(store: Store, id: string, { stderr }: CommandContext) {
   let count = 0
-  const interrupt = () => {
+  return (signal: PassedSignal) => {
+    if (signal !== 'SIGINT') return void signalJob(store, id, signal)
     const name = interrupts[count++]
     if (!name) process.exit(130)
     void signalJob(store, id, name)
     if (count === 1 && stderr.isTerminal) {
       void stderr.line(`tailrace: SIGINT sent to job ${id}; again to kill it`)
     }
-  }
-  const terminate = () => void signalJob(store, id, 'SIGTERM')
-  const hangUp = () => void signalJob(store, id, 'SIGHUP')
-  process.removeAllListeners('SIGINT') // process.ts ends the process at once
-  process.on('SIGINT', interrupt).on('SIGTERM', terminate).on('SIGHUP', hangUp)
-  return {
-    end: () => {
-      process.off('SIGINT', interrupt).off('SIGTERM', terminate).off('SIGHUP', hangUp)
-    },
   }
 }
 

@@ -2,8 +2,10 @@
 
 import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
+import { constants } from 'node:os'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { processStart } from '../../src/base/processes.js'
+import { CuttingProxy } from '../client/cutting-proxy.js'
 import { mainFile, Sandbox } from '../support/sandbox.js'
 
 let sandbox: Sandbox
@@ -136,5 +138,45 @@ describe('lease run', () => {
     running.child.kill('SIGTERM')
     expect((await ended).code).toBe(128 + 15)
     expect(await held('k')).toBe('free')
+  })
+  it('that gets a signal while it waits ends with it, and takes no lease', async () => {
+    const token = (await sandbox.call(['lease', 'take', 'k', '--ttl', '1h'])).stdout.trim()
+    const running = sandbox.start(['lease', 'run', 'k', '--', 'echo', 'ran'])
+    const ended = running.ended()
+    await expect
+      .poll(async () => JSON.parse((await sandbox.call(['status', '--json'])).stdout).watchers)
+      .toBe(1)
+    running.child.kill('SIGTERM')
+    expect(await ended).toMatchObject({ code: 128 + 15, stdout: '', stderr: '' })
+    expect(await held('k')).toContain(token)
+  })
+
+  it('that gets a signal before its take is answered gives the lease back', async () => {
+    const { socket } = await sandbox.record()
+    await using proxy = await CuttingProxy.start(sandbox.directory, socket)
+    for (const name of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) {
+      proxy.holdWrites()
+      const url = ['--url', proxy.target]
+      const running = sandbox.start(['lease', 'run', 'k', ...url, '--', 'sleep', '100'])
+      const ended = running.ended()
+      await expect.poll(() => proxy.writesHeld).toBeGreaterThan(0)
+      running.child.kill(name)
+      proxy.releaseWrites()
+      const code = 128 + constants.signals[name]
+      expect(await ended).toMatchObject({ code, stdout: '', stderr: '' })
+      expect(await held('k')).toBe('free')
+    }
+  })
+
+  it('ends at once at the second signal that comes before its command', async () => {
+    const { socket } = await sandbox.record()
+    await using proxy = await CuttingProxy.start(sandbox.directory, socket)
+    proxy.holdWrites()
+    const running = sandbox.start(['lease', 'run', 'k', '--url', proxy.target, '--', 'true'])
+    const ended = running.ended()
+    await expect.poll(() => proxy.writesHeld).toBeGreaterThan(0)
+    running.child.kill('SIGTERM')
+    running.child.kill('SIGHUP')
+    expect(await ended).toMatchObject({ code: null })
   })
 })

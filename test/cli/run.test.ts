@@ -5,6 +5,7 @@ import { once } from 'node:events'
 import { realpath } from 'node:fs/promises'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { isDefunct, processStart } from '../../src/base/processes.js'
+import { CuttingProxy } from '../client/cutting-proxy.js'
 import { Sandbox } from '../support/sandbox.js'
 
 let sandbox: Sandbox
@@ -119,6 +120,18 @@ describe('run', () => {
     expect(code).toBe(0)
     const waited = await sandbox.call(['wait', id, '--json'])
     expect(JSON.parse(waited.stdout)).toMatchObject({ state: 'finished', signal: 'SIGTERM' })
+  })
+
+  it('that gets a signal before its submission is answered passes it on to the job', async () => {
+    const { socket } = await sandbox.record()
+    await using proxy = await CuttingProxy.start(sandbox.directory, socket)
+    proxy.holdWrites()
+    const running = sandbox.start(['run', '--url', proxy.target, '--', 'sleep', '100'])
+    const ended = running.ended()
+    await expect.poll(() => proxy.writesHeld).toBeGreaterThan(0)
+    running.child.kill('SIGTERM')
+    proxy.releaseWrites()
+    expect((await ended).code).toBe(128 + 15)
   })
 })
 
