@@ -40,7 +40,7 @@ export class PassedSignals implements Disposable {
     this.#kept = undefined
   }
 
-  /** From now on there is nobody to pass a signal on to. */
+  /** Passes no more signals on: the next one is kept, and the one after it ends this process. */
   keep(): void {
     this.#receiver = undefined
   }
