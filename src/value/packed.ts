@@ -1,7 +1,7 @@
-/** Packed values: where their bytes are, and how they are opened. See rfc/23, rules 5 to 8.
+/** A packed value: where its bytes are, and how it is opened. See rfc/23, rules 5 to 8.
  *  Invariant: a value is fetched and unpacked once for all who open it, and fetched once for all who
- *  ask for its bytes, while it is in use. Whoever opens it has all memory for that before, and waits
- *  for nobody meanwhile. */
+ *  ask for its bytes, while it is in use. What opens it has all memory for that, and waits for nobody
+ *  meanwhile. */
 
 import { getSizeMax, type Kvs, type Reading, type ReadScope } from '../api/kvs.js'
 import { primary } from '../api/namespace.js'
@@ -14,7 +14,7 @@ import type {
   Timings,
   ValueOptions,
 } from '../api/value.js'
-import { eitherSignal, joinAbort } from '../base/abort.js'
+import { joinAbort } from '../base/abort.js'
 import {
   checkOptions,
   count,
@@ -28,7 +28,8 @@ import {
 } from '../base/shape.js'
 import { isCode, reasonOf, TailraceError } from '../error.js'
 import { decodeHead, type PackedHead } from './head.js'
-import type { Idle, Ledger, Sizes } from './ledger.js'
+import type { Idle, Sizes } from './ledger.js'
+import { type Openable, type OpeningPlace, openAll } from './opening.js'
 import { Clock } from './timings.js'
 
 /** The memory of an opened value for each packed byte, if its codec says nothing. An estimate: objects
@@ -53,11 +54,8 @@ const stores = shapeOf<StoreOptions>({
 })
 
 /** The parts of a process that its values share. */
-export type Shared = {
-  readonly ledger: Ledger
+export type Shared = OpeningPlace & {
   readonly codecs: ReadonlyMap<string, Codec>
-  readonly total: Timings
-  readonly wait: 'wait' | 'fail'
   /** Stores packed bytes that no store has; undefined if they stay in memory. */
   readonly spill: ((parts: Parts) => Promise<ValuePlace>) | undefined
 }
@@ -80,7 +78,7 @@ type Stored = { readonly seq: number; readonly ref: string | undefined }
 type Memory<T> = { readonly value: T; readonly idle: Idle }
 
 /** A packed value. Mutable: what is in memory changes, the value does not. */
-export class PackedValue<T> implements Packed<T> {
+export class PackedValue<T> implements Packed<T>, Openable {
   readonly #shared: Shared
   #source: ValuePlace | undefined
   /** The packed bytes, if they are in memory. */
@@ -141,6 +139,7 @@ export class PackedValue<T> implements Packed<T> {
   }
 
   async open(options: ValueOptions = {}): Promise<Opened<T>> {
+    checkOptions(options, uses)
     const [opened] = await openAll(this.#shared, [this], options)
     return opened as Opened<T>
   }
@@ -516,80 +515,6 @@ export class PackedValue<T> implements Packed<T> {
     if (kind === 'packed' && !this.#source && !this.#shared.spill) return
     this.#shared.ledger.rest(memory.idle)
   }
-}
-
-/** Opens values with one claim on memory, and returns their uses. Whoever waits for memory has none, not
- *  even that of a value which is open already: else two who wait could wait for each other. */
-export async function openAll(
-  { ledger, total, wait: waitDefault }: Pick<Shared, 'ledger' | 'total' | 'wait'>,
-  values: readonly PackedValue<unknown>[],
-  options: ValueOptions,
-): Promise<Opened<unknown>[]> {
-  checkOptions(options, uses)
-  const { timings, wait = waitDefault, signal: ending } = options
-  const clock = new Clock(total, timings)
-  const distinct = [...new Set(values)]
-  while (!(await beginAll(distinct, ledger, clock, { wait, signal: ending })));
-  try {
-    await joinAbort(Promise.all(distinct.map((value) => value.opening)), ending)
-  } catch (error) {
-    for (const value of distinct) value.end()
-    throw error
-  }
-  return values.map((value, at) => {
-    // A value that stands there twice has one use, which ends with the first.
-    let inUse = values.indexOf(value) === at
-    return {
-      get value() {
-        return value.value
-      },
-      [Symbol.dispose]: () => {
-        if (inUse) value.end()
-        inUse = false
-      },
-    }
-  })
-}
-
-/** Begins the use of all values, once there is memory for those that nobody has opened. Returns false
- *  if others have opened or forgotten some of them meanwhile. */
-async function beginAll(
-  values: readonly PackedValue<unknown>[],
-  ledger: Ledger,
-  clock: Clock,
-  {
-    wait,
-    signal: ending,
-  }: { readonly wait: 'wait' | 'fail'; readonly signal: AbortSignal | undefined },
-): Promise<boolean> {
-  const missing = values.filter((value) => !value.isOpening)
-  const needs = await Promise.all(missing.map((value) => value.need(clock)))
-  if (missing.some((value) => value.isOpening)) return false
-  const sum = (kind: keyof Sizes) => needs.reduce((total, need) => total + need[kind], 0)
-  const sizes = { packed: sum('packed'), opened: sum('opened') }
-  const opened = new AbortController()
-  const ends = missing.map((value) => value.onOpening(() => opened.abort()))
-  const either = eitherSignal(ending, opened.signal)
-  try {
-    await clock.wait('wait', () => ledger.claim(sizes, { wait, signal: either.signal }))
-  } catch (error) {
-    if (opened.signal.aborted && !ending?.aborted) return false
-    throw error
-  } finally {
-    either.end()
-    for (const end of ends) end()
-  }
-  const lacks = values.some((value) => !value.isOpening && !missing.includes(value))
-  if (lacks) {
-    ledger.give(sizes)
-    return false
-  }
-  for (const value of values) value.begin()
-  for (const [at, value] of missing.entries()) {
-    const need = needs[at]
-    if (need) value.openWith(need, clock)
-  }
-  return true
 }
 
 function withoutBytes({ head, size }: Look): Look {

@@ -18,7 +18,8 @@ import {
 import { codecs as common } from './codecs.js'
 import { checkHead, encodeHead } from './head.js'
 import { Ledger } from './ledger.js'
-import { openAll, PackedValue, type Shared, uses, type ValuePlace } from './packed.js'
+import { openAll } from './opening.js'
+import { PackedValue, type Shared, uses, type ValuePlace } from './packed.js'
 import { Clock, newTimings } from './timings.js'
 
 const packedMaxDefault = 256 * 1024 * 1024
@@ -88,6 +89,7 @@ export function openValues(options: ValuesOptions = {}): PackedValues {
       return PackedValue.stored<T>(shared, { kvs, key, scope })
     },
     useAll: async (values, fn, given = {}) => {
+      checkOptions(given, uses)
       const asked = (values as readonly Packed<unknown>[]).map(own)
       const opened = await openAll(shared, asked, given)
       try {
