@@ -14,4 +14,4 @@ export {
   type OpenOptions,
   open,
 } from './open.js'
-export { openValues } from './value/values.js'
+export { newTimings, openValues } from './value/values.js'

@@ -10,18 +10,18 @@ export type Parts = readonly Uint8Array[]
 
 /** A way to turn values into bytes and back. */
 export type Codec<T = unknown> = {
-  /** 1 to 32 of a-z, 0-9 and "-". */
+  /** 1 to 32 of a-z, 0-9 and "-"; no other codec has it. */
   readonly name: string
   /** 1 to 255. It grows where the bytes change. */
   readonly version: number
-  /** Returns the bytes of a value. They may be views of it. Throws EINVAL for one that it does not
-   *  take. */
+  /** Returns the bytes of a value. They may be views of it. It throws for one that it does not take:
+   *  that becomes EINVAL. */
   pack(value: T): Parts
   /** Returns the value of bytes that this codec packed in that version, its own or an earlier one.
    *  It may be a view of them. What it throws becomes ECORRUPT. */
   unpack(bytes: Uint8Array, version: number): T
-  /** Returns the memory of the opened value of so many packed bytes, in bytes. Default: four times as
-   *  many. */
+  /** Returns the memory of the opened value of so many packed bytes, in bytes: an estimate. Default:
+   *  four times as many. */
   openedSize?(packedSize: number): number
 }
 
@@ -41,11 +41,11 @@ export type ValuesOptions = {
 
 /** The options of calls that may take memory and time. */
 export type ValueOptions = {
-  /** Sums for the times of the call, besides those of the process. */
+  /** Sums for the times of the call, besides those of the process; see `newTimings`. */
   readonly timings?: Timings
   /** See `ValuesOptions.wait`. */
   readonly wait?: 'wait' | 'fail'
-  /** Ends the wait for memory. */
+  /** Ends the wait for memory and for a fetch, which goes on for others. */
   readonly signal?: AbortSignal
 }
 
@@ -82,22 +82,27 @@ export interface Packed<T> extends Disposable {
 export type StoreOptions = Pick<PutOptions, 'namespace' | 'guards' | 'ttl' | 'signal'> &
   Pick<ValueOptions, 'timings'>
 
+/** The types of the opened values of several packed ones, in their order. */
+export type OpenedValues<P extends readonly Packed<unknown>[]> = {
+  -readonly [index in keyof P]: P[index] extends Packed<infer T> ? T : never
+}
+
 /** The values of a process. */
 export interface PackedValues {
-  /** Packs a value, and waits until there is memory for its bytes. Default codec: `msgpack`. With
-   *  `bytes` and `array` they are a view of the value: do not change it before it is stored. Throws
-   *  EINVAL (the codec does not take it, or is not known), EBUSY, ECANCELED. */
+  /** Packs a value when there is memory for its bytes: do not change it before that. Default codec:
+   *  `msgpack`. With `bytes` and `array` they are a view of the value: do not change it before it is
+   *  stored. Throws EINVAL (the codec does not take it, or is not known), EBUSY, ECANCELED. */
   pack<T>(value: T, codec?: CodecName | Codec<T>, options?: ValueOptions): Promise<Packed<T>>
   /** Returns the packed value of a key. Reads nothing. */
   from<T = unknown>(kvs: Kvs, key: string, options?: Pick<ReadScope, 'namespace' | 'at'>): Packed<T>
   /** Opens all values at once, with one claim on memory, runs `fn` with them, and ends their use.
-   *  Throws what `Packed.open` and `fn` throw. */
-  useAll<T extends readonly unknown[], R>(
-    values: { readonly [index in keyof T]: Packed<T[index]> },
-    fn: (...values: T) => R | Promise<R>,
+   *  Throws EINVAL (a value of another `openValues`), and what `Packed.open` and `fn` throw. */
+  useAll<const P extends readonly Packed<unknown>[], R>(
+    values: P,
+    fn: (...values: OpenedValues<P>) => R | Promise<R>,
     options?: ValueOptions,
   ): Promise<R>
-  /** Tells what is in memory, and what was done so far. */
+  /** Tells what is in memory, and what was done so far: a snapshot of plain numbers. */
   ledger(): LedgerView
   /** Tells the times of all calls of this process so far. */
   times(): Times

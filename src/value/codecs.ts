@@ -1,6 +1,6 @@
 /** The codecs of packed values. See rfc/23, rules 2 and 3.
- *  Invariant: what a codec packs, it unpacks to an equal value. Those of bytes and typed arrays copy
- *  nothing. */
+ *  Invariant: what a codec has (rule 2), it unpacks to an equal value. Those of bytes and typed arrays
+ *  copy nothing. */
 
 import { deserialize, serialize } from 'node:v8'
 import { Packr } from 'msgpackr'
@@ -32,11 +32,20 @@ const same = (packedSize: number) => packedSize
 // Without records, so that other readers of msgpack understand the bytes.
 const packr = new Packr({ useRecords: false, encodeUndefinedAsNil: true })
 
+/** The memory that the library packs small values into, in bytes. */
+const poolSize = 8 * 1024
+
 const msgpack: Codec = {
   name: 'msgpack',
   version: 1,
-  // A copy, since the library gives a slice of a pool that its next call may write to.
-  pack: (value) => [Uint8Array.from(packr.pack(value))],
+  pack: (value) => {
+    const packed = packr.pack(value)
+    // A copy of its own size, since the library gives a part of memory that may be four times as large.
+    const bytes = new Uint8Array(packed)
+    // The library would keep that memory, and take as much again once it is full.
+    if (packed.buffer.byteLength > poolSize) packr.useBuffer(Buffer.allocUnsafeSlow(poolSize))
+    return [bytes]
+  },
   unpack: (bytes) => packr.unpack(bytes),
 }
 
@@ -95,9 +104,10 @@ const clone: Codec = {
   unpack: (packed) => deserialize(packed),
 }
 
-/** Returns the bytes, or a copy that begins at a multiple of 8 of its memory. */
+/** Returns the bytes, or a copy if they do not begin at a multiple of 8 of their memory. Those that this
+ *  room reads or packs do. */
 function aligned(packed: Uint8Array): Uint8Array {
-  return packed.byteOffset % kindSize === 0 ? packed : Uint8Array.from(packed)
+  return packed.byteOffset % kindSize === 0 ? packed : new Uint8Array(packed)
 }
 
 /** The codecs that all know, by name. */

@@ -1,6 +1,7 @@
 /** The memory of packed and of opened values in this process. See rfc/23, rules 9 to 13.
- *  Invariant: each sum is at most its bound, or one claim alone has it. Claims are granted in order,
- *  each whole: who has a part waits for nothing. What is idle is forgotten, least recently used first,
+ *  Invariant: each sum is at most its bound, or all of it belongs to the values of one claim. Claims are
+ *  granted in order, each whole: who has a part waits for nothing. The memory that a claim lacks is
+ *  counted at the moment when it is granted. What is idle is forgotten, least recently used first,
  *  before anybody waits. */
 
 import type { CountName, LedgerView } from '../api/value.js'
@@ -10,6 +11,8 @@ import { canceled, TailraceError } from '../error.js'
 
 /** The most claims that wait. */
 export const waitingMax = 10_000
+/** The most values that are written elsewhere at the same time, to make room. */
+export const spillsMax = 16
 
 /** The two sums. */
 export type Kind = 'packed' | 'opened'
@@ -21,12 +24,29 @@ export type Idle = {
   readonly kind: Kind
   /** Bytes. */
   readonly size: number
-  /** Frees the memory, now or by the time when the promise resolves. The ledger takes the bytes off its
-   *  sum then. */
-  readonly forget: () => Promise<void> | void
+  /** True if it is still here, and may be forgotten. */
+  readonly isIdle: () => boolean
+  /** Frees the memory, now or by the time when the promise resolves with true, and the ledger takes the
+   *  bytes off its sum. With false the memory is in use again, and stays. REQUIRES: it does not call the
+   *  ledger at once. */
+  readonly forget: () => Promise<boolean> | undefined
 }
 
-type Waiting = { readonly sizes: Sizes; readonly granted: Deferred<void> }
+/** The memory that a claim lacks. */
+export type Need = {
+  readonly sizes: Sizes
+  /** Memory of the claim's own values, which is not forgotten for it. */
+  readonly keeps?: readonly Idle[]
+}
+
+/** A claim on memory. */
+export type MemoryClaim = {
+  /** Returns what the claim lacks now. It is asked when it is the claim's turn, and again whenever there
+   *  is more room. What it throws ends the claim. */
+  readonly need: () => Need
+  /** Takes what the last `need` named. It is called at the moment when the claim is granted. */
+  readonly take?: () => void
+}
 
 /** The ledger. Mutable; shared by the values of a process. */
 export class Ledger {
@@ -37,7 +57,9 @@ export class Ledger {
   readonly #leaving: Record<Kind, number> = { packed: 0, opened: 0 }
   /** The least recently used first. */
   readonly #idle: Record<Kind, Set<Idle>> = { packed: new Set(), opened: new Set() }
-  readonly #waiting = new Set<Waiting>()
+  readonly #waiting = new Map<MemoryClaim, Deferred<void>>()
+  /** The number of values that are being written elsewhere. */
+  #spilling = 0
   readonly #counts: Record<CountName, number> = {
     ...{ fetches: 0, opens: 0, packs: 0, copies: 0 },
     ...{ stores: 0, spills: 0, forgotten: 0, waits: 0 },
@@ -62,37 +84,44 @@ export class Ledger {
     this.#counts[name]++
   }
 
-  /** Takes memory, if there is some and nobody waits for it. */
-  tryClaim(sizes: Sizes): boolean {
-    if (this.#waiting.size > 0 || !this.#makeRoom(sizes)) return false
-    this.#grant(sizes)
-    return true
+  /** Grants a claim if there is memory and nobody waits for it. Throws what its `need` throws. */
+  tryClaim(claim: MemoryClaim): boolean {
+    return this.#waiting.size === 0 && this.#tryGrant(claim)
   }
 
-  /** Takes memory. Throws EBUSY (there is none and `wait` is `fail`, or too many wait), ECANCELED, and
-   *  what a spill throws that should make room. */
+  /** Waits until a claim is granted. Throws EBUSY (there is no memory and `wait` is `fail`, or too many
+   *  wait), ECANCELED, and what a spill throws that should make room. */
   async claim(
-    sizes: Sizes,
+    claim: MemoryClaim,
     { wait, signal }: { readonly wait: 'wait' | 'fail'; readonly signal: AbortSignal | undefined },
   ): Promise<void> {
     if (signal?.aborted) throw canceled(signal)
-    if (this.tryClaim(sizes)) return
-    // A spill on its way makes room: that is no wait for others.
-    if (wait === 'fail' && !this.#willFit(sizes)) throw this.#busy(sizes)
-    if (this.#waiting.size >= waitingMax) throw this.#busy(sizes)
+    if (this.tryClaim(claim)) return
+    // A spill on its way makes room, if nobody waits for it before: that is no wait for others.
+    if (wait === 'fail' && (this.#waiting.size > 0 || !this.#willFit(claim))) throw this.#busy()
+    if (this.#waiting.size >= waitingMax) throw this.#busy()
     this.count('waits')
-    const waiting: Waiting = { sizes, granted: deferred<void>() }
-    this.#waiting.add(waiting)
+    const granted = deferred<void>()
+    this.#waiting.set(claim, granted)
     const endAbort = onAbort(signal, () => {
-      if (!this.#waiting.delete(waiting)) return
-      if (signal) waiting.granted.reject(canceled(signal))
+      if (signal) this.#refuse(claim, canceled(signal))
       this.#goOn()
     })
     try {
-      await waiting.granted.promise
+      await granted.promise
     } finally {
       endAbort()
     }
+  }
+
+  /** Grants a claim out of turn that waits and lacks nothing any more. */
+  pass(claim: MemoryClaim): void {
+    const granted = this.#waiting.get(claim)
+    if (!granted) return
+    this.#waiting.delete(claim)
+    claim.take?.()
+    granted.resolve()
+    this.#goOn()
   }
 
   /** Gives memory back. */
@@ -115,43 +144,71 @@ export class Ledger {
 
   /** Grants the claims that wait, in order, as long as there is room. */
   #goOn(): void {
-    for (const waiting of this.#waiting) {
-      if (!this.#makeRoom(waiting.sizes)) return
-      this.#waiting.delete(waiting)
-      this.#grant(waiting.sizes)
-      waiting.granted.resolve()
+    for (const [claim, granted] of this.#waiting) {
+      try {
+        if (!this.#tryGrant(claim)) return
+        granted.resolve()
+      } catch (error) {
+        this.#refuse(claim, error)
+      }
     }
   }
 
-  #grant(sizes: Sizes): void {
+  /** Ends the wait of a claim with an error. */
+  #refuse(claim: MemoryClaim, error: unknown): void {
+    const granted = this.#waiting.get(claim)
+    this.#waiting.delete(claim)
+    granted?.reject(error)
+  }
+
+  #tryGrant(claim: MemoryClaim): boolean {
+    const need = claim.need()
+    if (!this.#makeRoom(need)) return false
+    // Before it takes, since that may free memory for the next one.
+    this.#waiting.delete(claim)
     for (const kind of ['packed', 'opened'] as const) {
-      this.#used[kind] += sizes[kind]
+      this.#used[kind] += need.sizes[kind]
       this.#highest[kind] = Math.max(this.#highest[kind], this.#used[kind])
     }
+    claim.take?.()
+    return true
   }
 
   /** Forgets what is idle until both sums fit. Returns true if they do now. */
-  #makeRoom(sizes: Sizes): boolean {
-    const packed = this.#makeRoomOf('packed', sizes.packed)
-    return this.#makeRoomOf('opened', sizes.opened) && packed
+  #makeRoom({ sizes, keeps = [] }: Need): boolean {
+    const kept = new Set(keeps)
+    const packed = this.#makeRoomOf('packed', sizes.packed, kept)
+    return this.#makeRoomOf('opened', sizes.opened, kept) && packed
   }
 
-  #makeRoomOf(kind: Kind, size: number): boolean {
+  #makeRoomOf(kind: Kind, size: number, kept: ReadonlySet<Idle>): boolean {
     if (size === 0) return true
     const lacks = () => this.#used[kind] - this.#leaving[kind] + size > this.#max[kind]
     for (const idle of this.#idle[kind]) {
-      if (!lacks()) break
+      if (!lacks() || this.#spilling >= spillsMax) break
+      if (kept.has(idle)) continue
       this.#idle[kind].delete(idle)
       this.#forget(idle)
     }
-    return this.#used[kind] + size <= this.#max[kind] || this.#used[kind] === 0
+    return this.#fits(kind, size, this.#used[kind], kept)
   }
 
-  /** True if there will be room once what is on its way out has left. */
-  #willFit(sizes: Sizes): boolean {
+  /** True if memory fits beside what is used, or if nobody but the claim's own values uses any. */
+  #fits(kind: Kind, size: number, used: number, kept: Iterable<Idle>): boolean {
+    if (size === 0 || used + size <= this.#max[kind]) return true
+    let own = 0
+    for (const idle of kept) if (idle.kind === kind) own += idle.size
+    return used <= own
+  }
+
+  /** True if there will be room once all has left that is idle or on its way out. */
+  #willFit(claim: MemoryClaim): boolean {
+    const { sizes, keeps = [] } = claim.need()
+    const kept = new Set(keeps)
     return (['packed', 'opened'] as const).every((kind) => {
-      const used = this.#used[kind] - this.#leaving[kind]
-      return sizes[kind] === 0 || used + sizes[kind] <= this.#max[kind] || used === 0
+      let stays = this.#used[kind] - this.#leaving[kind]
+      for (const idle of this.#idle[kind]) if (!kept.has(idle)) stays -= idle.size
+      return this.#fits(kind, sizes[kind], stays, kept)
     })
   }
 
@@ -166,27 +223,30 @@ export class Ledger {
   }
 
   /** Waits until memory has left. A claim that waits for it hears why it did not. */
-  async #leave({ kind, size }: Idle, leaves: Promise<void>): Promise<void> {
+  async #leave(idle: Idle, leaves: Promise<boolean>): Promise<void> {
+    const { kind, size } = idle
     this.#leaving[kind] += size
+    this.#spilling++
     try {
-      await leaves
-      this.#used[kind] -= size
-      this.count('forgotten')
-    } catch (error) {
-      const [first] = this.#waiting
-      if (first) {
-        this.#waiting.delete(first)
-        first.granted.reject(error)
+      if (await leaves) {
+        this.#used[kind] -= size
+        this.count('forgotten')
       }
+    } catch (error) {
+      // Nothing was freed, so that it may be tried again for the next claim.
+      if (idle.isIdle()) this.#idle[kind].add(idle)
+      const [first] = this.#waiting.keys()
+      if (first) this.#refuse(first, error)
     } finally {
       this.#leaving[kind] -= size
+      this.#spilling--
       this.#goOn()
     }
   }
 
-  #busy(sizes: Sizes): TailraceError {
+  #busy(): TailraceError {
     const { packed, opened } = this.#used
-    const message = `no memory for ${sizes.packed} packed and ${sizes.opened} opened bytes of values: ${packed} and ${opened} are in use, ${this.#waiting.size} calls wait`
+    const message = `no memory for a value: ${packed} packed and ${opened} opened bytes are in use, ${this.#waiting.size} calls wait; try again when one of them has ended`
     return new TailraceError('EBUSY', message)
   }
 }

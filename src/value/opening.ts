@@ -1,35 +1,34 @@
-/** Opens several values with one claim on memory. See rfc/23, rule 12.
+/** The use of several values with one claim on memory. See rfc/23, rule 12.
  *  Invariant: who waits for memory has none, not even that of a value which is open already. So two
- *  who wait never wait for each other. Whoever begins to open a value has all memory for that. */
+ *  who wait never wait for each other. Who needs no memory does not wait. What a claim lacks is looked
+ *  up when it is granted, and taken at that moment: nothing is forgotten or loaded in between. */
 
 import type { Opened, Timings, ValueOptions } from '../api/value.js'
-import { eitherSignal, joinAbort } from '../base/abort.js'
-import type { Ledger, Sizes } from './ledger.js'
+import { joinAbort } from '../base/abort.js'
+import { canceled } from '../error.js'
+import type { Form } from './form.js'
+import type { Ledger, MemoryClaim, Need, Sizes } from './ledger.js'
 import { Clock } from './timings.js'
 
-/** A value that is opened once for all who use it. */
-export interface Openable {
-  /** True if it is opened, or about to be with memory of its own. */
-  readonly isOpening: boolean
-  /** Settles as the opening does that is on its way, if there is one. */
-  readonly opening: Promise<void> | undefined
-  /** The opened value. REQUIRES: `begin` was called, and `opening` has resolved. */
-  readonly value: unknown
-  /** Calls `run` when somebody begins to open the value, until the returned function is called. */
-  onOpening(run: () => void): () => void
-  /** Returns the memory that its opening takes. */
-  need(clock: Clock): Promise<Sizes>
-  /** Begins a use of the opened value. */
-  begin(): void
-  /** Ends what `begin` began. */
-  end(): void
-  /** Begins to open the value with memory that it was given, which it gives back if somebody else has
-   *  begun by now. REQUIRES: `begin` was called. */
-  openWith(memory: Sizes, clock: Clock): void
+const nothing: Sizes = { packed: 0, opened: 0 }
+
+/** A form of a value that is wanted in memory. */
+export type Wanted<T> = {
+  readonly form: Form<T>
+  /** Returns the memory that its load lacks now. */
+  readonly need: () => Need
+  /** Begins the load with that memory. REQUIRES: a use of it has begun. */
+  readonly load: (memory: Sizes) => void
 }
 
-/** The parts of a process that the opening of values needs. */
-export type OpeningPlace = {
+/** A value that can be opened. */
+export interface Openable {
+  /** Learns what the opening of the value takes. */
+  opening(clock: Clock, signal: AbortSignal | undefined): Promise<Wanted<unknown>>
+}
+
+/** The parts of a process that a use of values needs. */
+export type Memory = {
   readonly ledger: Ledger
   readonly total: Timings
   /** The answer where there is no memory, unless a call says another. */
@@ -38,72 +37,81 @@ export type OpeningPlace = {
 
 /** Opens values with one claim on memory, and returns their uses. REQUIRES: the options are checked. */
 export async function openAll(
-  { ledger, total, wait: waitDefault }: OpeningPlace,
+  memory: Memory,
   values: readonly Openable[],
   options: ValueOptions,
 ): Promise<Opened<unknown>[]> {
-  const { timings, wait = waitDefault, signal: ending } = options
-  const clock = new Clock(total, timings)
+  const clock = new Clock(memory.total, options.timings)
   const distinct = [...new Set(values)]
-  while (!(await beginAll(distinct, ledger, clock, { wait, signal: ending })));
-  try {
-    await joinAbort(Promise.all(distinct.map((value) => value.opening)), ending)
-  } catch (error) {
-    for (const value of distinct) value.end()
-    throw error
-  }
+  const opening = distinct.map((value) => value.opening(clock, options.signal))
+  const wanted = await Promise.all(opening)
+  await useAll(memory, wanted, clock, options)
   return values.map((value, at) => {
+    const form = wanted[distinct.indexOf(value)]?.form
     // A value that stands there twice has one use, which ends with the first.
     let inUse = values.indexOf(value) === at
     return {
       get value() {
-        return value.value
+        return form?.value
       },
       [Symbol.dispose]: () => {
-        if (inUse) value.end()
+        if (inUse) form?.end()
         inUse = false
       },
     }
   })
 }
 
-/** Begins the use of all values, once there is memory for those that nobody has opened. Returns false
- *  if others have opened or forgotten some of them meanwhile. */
-async function beginAll(
-  values: readonly Openable[],
-  ledger: Ledger,
+/** Begins a use of all that is wanted, once there is memory for what nobody has loaded, and waits until
+ *  all is loaded. Throws what a load throws; then no use has begun. */
+export async function useAll(
+  { ledger, wait: waitDefault }: Memory,
+  wanted: readonly Wanted<unknown>[],
   clock: Clock,
-  {
-    wait,
-    signal: ending,
-  }: { readonly wait: 'wait' | 'fail'; readonly signal: AbortSignal | undefined },
-): Promise<boolean> {
-  const missing = values.filter((value) => !value.isOpening)
-  const needs = await Promise.all(missing.map((value) => value.need(clock)))
-  if (missing.some((value) => value.isOpening)) return false
-  const sum = (kind: keyof Sizes) => needs.reduce((total, need) => total + need[kind], 0)
-  const sizes = { packed: sum('packed'), opened: sum('opened') }
-  const opened = new AbortController()
-  const ends = missing.map((value) => value.onOpening(() => opened.abort()))
-  const either = eitherSignal(ending, opened.signal)
+  { wait = waitDefault, signal }: Pick<ValueOptions, 'wait' | 'signal'>,
+): Promise<void> {
+  if (signal?.aborted) throw canceled(signal)
+  const needs = new Map<Wanted<unknown>, Need>()
+  /** The loads that are on their way when the claim is granted: one that fails may be gone a moment later. */
+  let loading: readonly (Promise<void> | undefined)[] = []
+  const claim = {
+    need: (): Need => {
+      needs.clear()
+      for (const one of wanted) if (!one.form.isShared) needs.set(one, one.need())
+      return sumOf([...wanted.map(({ form }) => ({ keeps: form.memory })), ...needs.values()])
+    },
+    take: () => {
+      // All uses begin before any load does: so no load finds the memory of another one forgotten.
+      for (const { form } of wanted) form.begin()
+      for (const one of wanted) if (!one.form.isShared) one.load(needs.get(one)?.sizes ?? nothing)
+      loading = wanted.map(({ form }) => form.loading)
+    },
+  } satisfies MemoryClaim
+  // What cannot be had at all fails here, not in its turn.
+  const { sizes } = claim.need()
+  if (sizes.packed === 0 && sizes.opened === 0) claim.take()
+  else {
+    const pass = () => wanted.every(({ form }) => form.isShared) && ledger.pass(claim)
+    const ends = wanted.map(({ form }) => form.onLoad(pass))
+    try {
+      await clock.wait('wait', () => ledger.claim(claim, { wait, signal }))
+    } finally {
+      for (const end of ends) end()
+    }
+  }
   try {
-    await clock.wait('wait', () => ledger.claim(sizes, { wait, signal: either.signal }))
+    await joinAbort(Promise.all(loading), signal)
   } catch (error) {
-    if (opened.signal.aborted && !ending?.aborted) return false
+    for (const { form } of wanted) form.end()
     throw error
-  } finally {
-    either.end()
-    for (const end of ends) end()
   }
-  const lacks = values.some((value) => !value.isOpening && !missing.includes(value))
-  if (lacks) {
-    ledger.give(sizes)
-    return false
+}
+
+function sumOf(needs: readonly Partial<Need>[]): Need {
+  const sum = (kind: keyof Sizes) =>
+    needs.reduce((total, need) => total + (need.sizes?.[kind] ?? 0), 0)
+  return {
+    sizes: { packed: sum('packed'), opened: sum('opened') },
+    keeps: needs.flatMap(({ keeps = [] }) => keeps),
   }
-  for (const value of values) value.begin()
-  for (const [at, value] of missing.entries()) {
-    const need = needs[at]
-    if (need) value.openWith(need, clock)
-  }
-  return true
 }

@@ -1,19 +1,10 @@
 /** A packed value: where its bytes are, and how it is opened. See rfc/23, rules 5 to 8.
- *  Invariant: a value is fetched and unpacked once for all who open it, and fetched once for all who
- *  ask for its bytes, while it is in use. What opens it has all memory for that, and waits for nobody
- *  meanwhile. */
+ *  Invariant: it is fetched and unpacked once for all who open it, and fetched once for all who ask
+ *  for its bytes, while it is in use. What fetches or opens it has all memory for that, and waits for
+ *  nobody meanwhile. */
 
-import { getSizeMax, type Kvs, type Reading, type ReadScope } from '../api/kvs.js'
-import { primary } from '../api/namespace.js'
-import type {
-  Codec,
-  Opened,
-  Packed,
-  Parts,
-  StoreOptions,
-  Timings,
-  ValueOptions,
-} from '../api/value.js'
+import { getSizeMax, type Kvs } from '../api/kvs.js'
+import type { Codec, Opened, Packed, Parts, StoreOptions, ValueOptions } from '../api/value.js'
 import { joinAbort } from '../base/abort.js'
 import {
   checkOptions,
@@ -26,20 +17,23 @@ import {
   signal,
   text,
 } from '../base/shape.js'
-import { isCode, reasonOf, TailraceError } from '../error.js'
+import { reasonOf, TailraceError } from '../error.js'
+import { Form, type Loaded } from './form.js'
 import { decodeHead, type PackedHead } from './head.js'
-import type { Idle, Sizes } from './ledger.js'
-import { type Openable, type OpeningPlace, openAll } from './opening.js'
-import { Clock } from './timings.js'
+import type { Sizes } from './ledger.js'
+import type { Looks } from './looks.js'
+import { type Memory, type Openable, openAll, useAll, type Wanted } from './opening.js'
+import { ValuePlace } from './place.js'
+import { Clock, newTimings } from './timings.js'
 
 /** The memory of an opened value for each packed byte, if its codec says nothing. An estimate: objects
  *  take more than their msgpack. */
 const openedFactor = 4
-/** The bytes of a head at most, with what follows up to the alignment. */
-const headSizeMax = 64
-/** The largest value that the first look keeps until there is memory for it, in bytes: so opening a
- *  small one is one request. */
-const smallSize = 64 * 1024
+/** The bytes that are given to a stream at a time: who takes them may copy them. */
+const pieceSize = 256 * 1024
+/** The bytes that the first look reads. A smaller value is whole then, so that opening it is one
+ *  request. */
+const lookSize = 64 * 1024
 
 const object: Rule = {
   is: (value) => typeof value === 'object' && value !== null,
@@ -54,88 +48,78 @@ const stores = shapeOf<StoreOptions>({
 })
 
 /** The parts of a process that its values share. */
-export type Shared = OpeningPlace & {
+export type Shared = Memory & {
   readonly codecs: ReadonlyMap<string, Codec>
+  readonly looks: Looks
   /** Stores packed bytes that no store has; undefined if they stay in memory. */
   readonly spill: ((parts: Parts) => Promise<ValuePlace>) | undefined
 }
 
-/** The place of a stored value. */
-export type ValuePlace = {
-  readonly kvs: Kvs
-  readonly key: string
-  readonly scope: Pick<ReadScope, 'namespace' | 'at'>
-  /** The value that was seen there, and the seq of that root; undefined before the first look. */
-  readonly seen?: { readonly ref: string; readonly seq: number }
-}
-
-/** Facts of a value that is not fetched whole. `small`: its bytes, if they are few. */
-type Look = { readonly head: PackedHead; readonly size: number; readonly small?: Uint8Array }
-
-/** The answer to a write of the value. */
-type Stored = { readonly seq: number; readonly ref: string | undefined }
-
-type Memory<T> = { readonly value: T; readonly idle: Idle }
+/** Facts of a value that are known without all of its bytes. */
+type Look = { readonly head: PackedHead; readonly size: number }
 
 /** A packed value. Mutable: what is in memory changes, the value does not. */
 export class PackedValue<T> implements Packed<T>, Openable {
   readonly #shared: Shared
-  #source: ValuePlace | undefined
-  /** The packed bytes, if they are in memory. */
-  #parts: Memory<Parts> | undefined
-  #opened: Memory<T> | undefined
-  /** The opening that is on its way. */
-  #opening: Promise<void> | undefined
-  /** Callbacks of those who wait for memory to open it. */
-  readonly #openings = new Set<() => void>()
-  /** The fetch of the packed bytes that is on its way. */
-  #gathering: Promise<Uint8Array> | undefined
-  #looking: Promise<Look> | undefined
+  #place: ValuePlace | undefined
+  /** True if it was spilled to its place, which expires. */
+  #isSpilled = false
+  readonly #packed: Form<Parts>
+  readonly #opened: Form<T>
+  /** The bytes of a small value that the first look brought, until somebody takes them. */
+  readonly #first: Form<Uint8Array>
+  /** The value that was packed, while its packed bytes are in memory and the same memory. */
+  #view: { readonly value: T } | undefined
   #look: Look | undefined
-  /** True while the packed bytes are written elsewhere, to be forgotten then. */
-  #isSpilling = false
-  /** The number of uses of the opened value, and of the packed bytes. */
-  readonly #uses = { opened: 0, packed: 0 }
+  #looking: Promise<Look> | undefined
 
-  private constructor(shared: Shared, source: ValuePlace | undefined) {
+  private constructor(shared: Shared, place: ValuePlace | undefined, look: Look | undefined) {
+    const { ledger, spill } = shared
     this.#shared = shared
-    this.#source = source
+    this.#place = place
+    this.#look = look
+    this.#packed = new Form<Parts>(ledger, 'packed', {
+      may: () => this.#place !== undefined || spill !== undefined,
+      write: () => (this.#place || !spill ? undefined : this.#spill(spill)),
+    })
+    this.#opened = new Form<T>(ledger, 'opened')
+    this.#first = new Form<Uint8Array>(ledger, 'packed')
   }
 
-  /** Returns the value of a key, of which nothing is read yet. */
-  static stored<T>(shared: Shared, source: ValuePlace): PackedValue<T> {
-    return new PackedValue<T>(shared, source)
+  /** Returns the value of a place, of which nothing is read yet. */
+  static stored<T>(shared: Shared, place: ValuePlace, look?: Look): PackedValue<T> {
+    return new PackedValue<T>(shared, place, look)
   }
 
   /** Returns a value whose packed bytes are in memory. `view`: the opened value, if it is the same
    *  memory. REQUIRES: the ledger has given the size. */
   static inMemory<T>(
     shared: Shared,
-    {
-      parts,
-      size,
-      view,
-    }: { readonly parts: Parts; readonly size: number; readonly view?: { readonly value: T } },
+    parts: Parts,
+    { head, size, view }: Look & { readonly view?: { readonly value: T } },
   ): PackedValue<T> {
-    const made = new PackedValue<T>(shared, undefined)
-    made.#wake('packed')
-    made.#keep(parts, size)
-    if (view) {
-      const idle: Idle = { kind: 'opened', size: 0, forget: () => made.#close() }
-      made.#opened = { value: view.value, idle }
+    const made = new PackedValue<T>(shared, undefined, { head, size })
+    made.#view = view
+    const gone = () => {
+      made.#view = undefined
     }
-    made.#rest('packed')
+    made.#packed.keep({ value: parts, size, gone })
     return made
   }
 
+  /** True if its memory is counted in the ledger of these values. */
+  isOf(shared: Shared): boolean {
+    return this.#shared === shared
+  }
+
   get source(): Packed<T>['source'] {
-    if (!this.#source) return undefined
-    const { key, scope } = this.#source
-    return scope.namespace === undefined ? { key } : { key, namespace: scope.namespace }
+    if (!this.#place) return undefined
+    const { key, namespace } = this.#place
+    return namespace === undefined ? { key } : { key, namespace }
   }
 
   get size(): number | undefined {
-    return this.#look?.size ?? this.#parts?.idle.size
+    return this.#look?.size
   }
 
   async open(options: ValueOptions = {}): Promise<Opened<T>> {
@@ -146,298 +130,266 @@ export class PackedValue<T> implements Packed<T>, Openable {
 
   async use<R>(fn: (value: T) => R | Promise<R>, options: ValueOptions = {}): Promise<R> {
     using opened = await this.open(options)
-    return await this.#clock(options.timings).wait('run', () => fn(opened.value))
+    return await this.#clock(options).wait('run', () => fn(opened.value))
   }
 
   async bytes(options: ValueOptions = {}): Promise<Uint8Array> {
     checkOptions(options, uses)
-    this.#wake('packed')
+    const clock = this.#clock(options)
+    const { size } = await this.#seen(clock, options.signal)
+    const wanted: Wanted<Parts> = {
+      form: this.#packed,
+      need: () => ({
+        sizes: { packed: this.#toFetch(size), opened: 0 },
+        keeps: this.#first.memory,
+      }),
+      load: (memory) => this.#packed.load(() => this.#gather(memory, clock)),
+    }
+    await useAll(this.#shared, [wanted], clock, options)
     try {
-      if (this.#parts) return this.#joined(this.#parts.value)
-      this.#gathering ??= this.#gather(options).finally(() => {
-        this.#gathering = undefined
-      })
-      return await joinAbort(this.#gathering, options.signal)
+      return this.#whole()
     } finally {
-      this.#rest('packed')
+      this.#packed.end()
     }
   }
 
   async *stream(options: ValueOptions = {}): AsyncGenerator<Uint8Array, void, undefined> {
     checkOptions(options, uses)
-    this.#wake('packed')
-    try {
-      if (this.#parts) {
-        yield* this.#parts.value
-        return
-      }
-      const clock = this.#clock(options.timings)
-      const { chunks } = await clock.wait('fetch', () => this.#read())
-      yield* chunks
-    } finally {
-      this.#rest('packed')
-    }
+    yield* this.#stream(this.#clock(options), options.signal)
   }
 
   async store(kvs: Kvs, key: string, options: StoreOptions = {}): Promise<Packed<T>> {
     checkOptions(options, stores)
     const { timings, ...putting } = options
-    const { ledger } = this.#shared
+    const { ledger, total } = this.#shared
     ledger.count('stores')
-    const clock = this.#clock(timings)
-    const { seq, ref } = await clock.wait('store', async () => {
-      const copied = await this.#copy(kvs, key, putting)
-      return copied ?? (await this.#put(kvs, key, putting))
-    })
+    const fetching = newTimings()
+    const clock = new Clock(total, timings, fetching)
+    const { seq, ref } = await clock.wait(
+      'store',
+      async () => {
+        const copied = await this.#place?.copyTo(kvs, key, putting)
+        return copied ?? (await this.#put(kvs, key, clock, putting))
+      },
+      () => fetching.times.fetch,
+    )
     const { namespace } = putting
-    const seen = ref === undefined ? {} : { seen: { ref, seq } }
     const scope = namespace === undefined ? {} : { namespace }
-    const stored: ValuePlace = { kvs, key, scope, ...seen }
-    if (this.#source) return PackedValue.stored<T>(this.#shared, stored)
+    const place = new ValuePlace(kvs, key, scope, { seq, ref })
+    if (this.#place && !this.#isSpilled) {
+      return PackedValue.stored<T>(this.#shared, place, this.#look)
+    }
+    this.#place = place
+    this.#isSpilled = false
     // The packed bytes may be forgotten now, since the store has them.
-    this.#wake('packed')
-    this.#source = stored
-    this.#rest('packed')
+    this.#packed.settle()
     return this
   }
 
   [Symbol.dispose](): void {
-    const { ledger } = this.#shared
-    const { opened, packed } = this.#uses
-    if (this.#opened && opened === 0) {
-      ledger.wake(this.#opened.idle)
-      ledger.give({ opened: this.#opened.idle.size })
-      this.#close()
-    }
-    if (this.#parts && packed === 0 && !this.#isSpilling) {
-      ledger.wake(this.#parts.idle)
-      ledger.give({ packed: this.#parts.idle.size })
-      this.#parts = undefined
-    }
+    this.#opened.drop()
+    this.#packed.drop()
+    this.#first.drop()
   }
 
-  /** Begins a use of the opened value. */
-  begin(): void {
-    this.#wake('opened')
-  }
-
-  /** Ends what `begin` began. */
-  end(): void {
-    this.#rest('opened')
-    // Nobody needs the bytes any more that the first look kept.
-    if (this.#uses.opened === 0) this.#look = this.#look && withoutBytes(this.#look)
-  }
-
-  /** True if it is opened, or about to be with memory of its own. */
-  get isOpening(): boolean {
-    return this.#opened !== undefined || this.#opening !== undefined
-  }
-
-  /** Calls `run` when somebody begins to open the value, until the returned function is called. */
-  onOpening(run: () => void): () => void {
-    this.#openings.add(run)
-    return () => this.#openings.delete(run)
-  }
-
-  /** Settles as the opening does that is on its way, if there is one. */
-  get opening(): Promise<void> | undefined {
-    return this.#opening
-  }
-
-  /** The memory that its opening takes. */
-  async need(clock: Clock): Promise<Sizes> {
-    const { head, size } = await this.#seen(clock)
+  async opening(clock: Clock, signal: AbortSignal | undefined): Promise<Wanted<T>> {
+    const { head, size } = await this.#seen(clock, signal)
     const codec = this.#codecOf(head)
-    const openedSize = codec.openedSize ?? ((packedSize: number) => openedFactor * packedSize)
-    return { packed: this.#parts ? 0 : size, opened: openedSize(size - head.size) }
-  }
-
-  /** Begins to open the value with memory that it was given, which it gives back if somebody else has
-   *  begun by now. REQUIRES: `begin` was called. */
-  openWith(memory: Sizes, clock: Clock): void {
-    if (this.isOpening) {
-      this.#shared.ledger.give(memory)
-      return
+    const opened = openedSizeOf(codec, size - head.size)
+    return {
+      form: this.#opened,
+      need: () => ({
+        sizes: {
+          packed: this.#toFetch(size),
+          opened: this.#view ? 0 : opened,
+        },
+        keeps: [...this.#packed.memory, ...this.#first.memory],
+      }),
+      load: (memory) => this.#opened.load(() => this.#open(memory, codec, clock)),
     }
-    for (const run of this.#openings) run()
-    this.#opening = this.#openWith(memory, clock).finally(() => {
-      this.#opening = undefined
-    })
-    this.#opening.catch(() => {}) // whoever waits for it hears of it
   }
 
-  /** The opened value. REQUIRES: `begin` was called, and `opening` has resolved. */
-  get value(): T {
-    if (!this.#opened) throw new Error('a value is opened before it is used')
-    return this.#opened.value
-  }
-
-  async #openWith(memory: Sizes, clock: Clock): Promise<void> {
+  /** Opens the value with the memory that it was given. What is in memory is used from the start, so
+   *  that it is not forgotten meanwhile. */
+  async #open(memory: Sizes, codec: Codec, clock: Clock): Promise<Loaded<T>> {
     const { ledger } = this.#shared
-    this.#wake('packed')
+    const view = this.#view
+    const isPacked = this.#packed.isShared
+    if (isPacked) this.#packed.begin()
+    // Its memory stays in use for as long as the value is.
+    if (view) {
+      const gone = () => this.#packed.end()
+      return { value: view.value, size: 0, isPassing: true, gone }
+    }
+    const first = isPacked ? undefined : this.#first.take()
     try {
-      const packed = await this.#load(clock)
-      const head = this.#headOf(packed)
-      const codec = this.#codecOf(head)
-      ledger.count('opens')
-      const value = clock.run('unpack', () => {
-        try {
-          return codec.unpack(packed.subarray(head.size), head.version) as T
-        } catch (error) {
-          throw this.#unreadable(
-            `by the codec ${codec.name}@${head.version}: ${reasonOf(error)}`,
-            error,
-          )
-        }
-      })
-      const idle: Idle = { kind: 'opened', size: memory.opened, forget: () => this.#close() }
-      this.#opened = { value, idle }
+      await this.#packed.loading
+      const bytes = isPacked
+        ? this.#bodyOf(this.#packed.value)
+        : (first?.value ?? (await this.#fetch(clock))).subarray(this.#headSize)
+      return { value: this.#unpack(bytes, codec, clock), size: memory.opened }
     } catch (error) {
       ledger.give({ opened: memory.opened })
       throw error
     } finally {
-      ledger.give({ packed: memory.packed })
-      this.#rest('packed')
+      ledger.give({ packed: first?.size ?? memory.packed })
+      if (isPacked) this.#packed.end()
     }
   }
 
-  /** Fetches all packed bytes, and remembers them. */
-  async #gather({ timings, wait = this.#shared.wait, signal }: ValueOptions): Promise<Uint8Array> {
-    const clock = this.#clock(timings)
-    const { size } = await this.#seen(clock)
-    const claim = () => this.#shared.ledger.claim({ packed: size, opened: 0 }, { wait, signal })
-    await clock.wait('wait', claim)
+  #unpack(bytes: Uint8Array, codec: Codec, clock: Clock): T {
+    this.#shared.ledger.count('opens')
+    const version = this.#look?.head.version ?? codec.version
+    return clock.run('unpack', () => {
+      try {
+        return codec.unpack(bytes, version) as T
+      } catch (cause) {
+        throw this.#unreadable(`by the codec ${codec.name}@${version}: ${reasonOf(cause)}`, cause)
+      }
+    })
+  }
+
+  /** Fetches all packed bytes with the memory that it was given. */
+  async #gather(memory: Sizes, clock: Clock): Promise<Loaded<Parts>> {
+    const first = this.#first.take()
+    if (first) return { value: [first.value], size: first.size }
     try {
-      const bytes = await this.#load(clock)
-      if (this.#parts) this.#shared.ledger.give({ packed: size })
-      else this.#keep([bytes], size)
-      return bytes
+      return { value: [await this.#fetch(clock)], size: memory.packed }
     } catch (error) {
-      this.#shared.ledger.give({ packed: size })
+      this.#shared.ledger.give({ packed: memory.packed })
       throw error
     }
   }
 
-  /** Returns all packed bytes. REQUIRES: there is memory for them. */
-  async #load(clock: Clock): Promise<Uint8Array> {
-    if (this.#parts) return this.#joined(this.#parts.value)
-    const small = this.#look?.small
-    if (small) {
-      this.#look = this.#look && withoutBytes(this.#look)
-      return small
-    }
+  /** Fetches all packed bytes into memory of their own. REQUIRES: there is memory for them. */
+  async #fetch(clock: Clock): Promise<Uint8Array> {
     return clock.wait('fetch', async () => {
-      const { stat, chunks } = await this.#read()
-      if (stat.size > getSizeMax) {
-        throw new TailraceError('E2BIG', `${this.#shown} has ${stat.size} bytes: stream it`)
-      }
+      const { stat, chunks } = await this.#read({})
       const bytes = new Uint8Array(stat.size)
       let at = 0
       for await (const chunk of chunks) {
         bytes.set(chunk, at)
         at += chunk.length
       }
-      return bytes
+      if (at === stat.size) return bytes
+      throw this.#unreadable(`whole: it has ${at} of ${stat.size} bytes`)
     })
   }
 
-  /** Reads the value that was seen first, wherever the key leads now. Throws ECOMPACTED. */
-  async #read(): Promise<Reading> {
-    const source = this.#stored()
-    const { kvs, key, scope, seen } = source
-    this.#shared.ledger.count('fetches')
-    const reading = await kvs.read(key, scope)
-    const { ref, seq } = reading?.stat ?? {}
-    if (!seen && reading && ref !== undefined && seq !== undefined) {
-      this.#source = { ...source, seen: { ref, seq } }
-      return reading
+  async *#stream(clock: Clock, signal: AbortSignal | undefined): AsyncGenerator<Uint8Array> {
+    if (this.#packed.isHere) {
+      this.#packed.begin()
+      try {
+        yield* piecesOf(this.#packed.value)
+      } finally {
+        this.#packed.end()
+      }
+      return
     }
-    if (reading && ref === seen?.ref) return reading
-    if (!seen) throw missing(key)
-    // Something else stands there now: ends its stream.
-    for await (const _ of reading?.chunks ?? []) break
-    const then = await kvs.read(key, { ...scope, at: seen.seq })
-    if (then?.stat.ref === seen.ref) return then
-    throw missing(key)
-  }
-
-  /** Copies the value by reference, if it stands in that store. Returns undefined if it cannot. */
-  async #copy(
-    kvs: Kvs,
-    key: string,
-    { namespace, guards = [], ttl, signal }: Omit<StoreOptions, 'timings'>,
-  ): Promise<Stored | undefined> {
-    if (this.#source?.kvs !== kvs || ttl !== undefined) return undefined
-    const source = this.#source
-    const { key: from, scope, seen } = source
-    const at = scope.at ?? seen?.seq
-    const op = {
-      ...({ op: 'copy', key, from, replace: true } as const),
-      ...{ namespace: scope.namespace ?? primary, ...(at !== undefined && { at }) },
-    }
-    const into = { ...(namespace !== undefined && { namespace }), ...(signal && { signal }) }
+    const reading = await clock.wait('fetch', () => this.#read({ ...(signal && { signal }) }))
+    const chunks = reading.chunks[Symbol.asyncIterator]()
     try {
-      const { seq, results } = await kvs.commit({ guards, ops: [op] }, into)
-      const ref = results[0]?.ref
-      // Later reads see the value that was copied.
-      if (!seen && ref !== undefined) this.#source = { ...source, seen: { ref, seq } }
-      return { seq, ref }
-    } catch (error) {
-      // The root is no longer retained. The value may be there all the same.
-      if (isCode(error, 'ECOMPACTED')) return undefined
-      throw error
+      for (;;) {
+        const chunk = await clock.wait('fetch', () => chunks.next())
+        if (chunk.done) return
+        yield chunk.value
+      }
+    } finally {
+      await chunks.return?.()
     }
   }
 
-  async #put(kvs: Kvs, key: string, putting: Omit<StoreOptions, 'timings'>): Promise<Stored> {
-    const { seq, result } = await kvs.put(key, this.stream(), putting)
-    return { seq, ref: result.ref }
+  async #put(kvs: Kvs, key: string, clock: Clock, putting: Omit<StoreOptions, 'timings'>) {
+    // In use until it is stored: so it is not spilled at the same time.
+    this.#packed.begin()
+    try {
+      const isSmall = this.#packed.isHere && (this.size ?? 0) <= lookSize
+      // What is small is one request that goes with others.
+      const bytes = isSmall ? joined(this.#packed.value) : this.#stream(clock, putting.signal)
+      const { seq, result } = await kvs.put(key, bytes, putting)
+      return { seq, ref: result.ref }
+    } finally {
+      this.#packed.end()
+    }
   }
 
+  /** Returns all packed bytes, joined. REQUIRES: they are in use. */
+  #whole(): Uint8Array {
+    const [first = new Uint8Array(), ...others] = this.#packed.value
+    if (others.length === 0) return first
+    const whole = this.#joined(this.#packed.value)
+    // The parts are not needed any more. The value that was packed may be their memory.
+    this.#packed.replace([whole])
+    this.#view = undefined
+    return whole
+  }
+
+  /** Returns the bytes behind the head. */
+  #bodyOf(parts: Parts): Uint8Array {
+    const [first = new Uint8Array(), body, ...others] = parts
+    if (body && others.length === 0 && first.length === this.#headSize) return body
+    return (body ? this.#joined(parts) : first).subarray(this.#headSize)
+  }
+
+  get #headSize(): number {
+    return this.#look?.head.size ?? 0
+  }
+
+  /** Returns a copy of the parts in memory of its own. */
   #joined(parts: Parts): Uint8Array {
-    const [first, ...others] = parts
-    if (first && others.length === 0) return first
     this.#shared.ledger.count('copies')
-    return Buffer.concat(parts)
+    return joined(parts)
   }
 
   /** Returns the head and the size. The first look chooses the value that all later reads see. */
-  async #seen(clock: Clock): Promise<Look> {
-    if (this.#look) return this.#look
-    if (this.#parts) {
-      const [first] = this.#parts.value
-      this.#look = { head: this.#headOf(first ?? new Uint8Array()), size: this.#parts.idle.size }
-      return this.#look
+  async #seen(clock: Clock, signal: AbortSignal | undefined): Promise<Look> {
+    if (!this.#look) {
+      this.#looking ??= this.#shared.looks
+        .run(() => this.#lookUp(clock))
+        .finally(() => {
+          this.#looking = undefined
+        })
+      await joinAbort(this.#looking, signal)
     }
-    this.#looking ??= clock.wait('fetch', () => this.#lookUp())
-    try {
-      this.#look = await this.#looking
-      return this.#look
-    } finally {
-      this.#looking = undefined
-    }
+    if (!this.#look) throw new Error('a look was not kept')
+    return this.#look
   }
 
-  async #lookUp(): Promise<Look> {
-    const { stat, chunks } = await this.#read()
+  /** Returns the packed bytes that are not in memory. Throws ECLOSED, E2BIG. */
+  #toFetch(size: number): number {
+    if (this.#packed.isShared || this.#first.isHere) return 0
+    if (!this.#place) throw this.#closed()
+    if (size <= getSizeMax) return size
+    throw new TailraceError('E2BIG', `${this.#shown} has ${size} bytes: stream it`)
+  }
+
+  #closed(): TailraceError {
+    return new TailraceError('ECLOSED', 'the value was disposed of, and no store has it')
+  }
+
+  async #lookUp(clock: Clock): Promise<Look> {
+    const { stat, chunks } = await clock.wait('fetch', () => this.#read({ from: 0, to: lookSize }))
     const { size } = stat
-    const wanted = size <= smallSize ? size : Math.min(size, headSizeMax)
     const got: Uint8Array[] = []
-    let length = 0
-    for await (const chunk of chunks) {
-      got.push(chunk)
-      length += chunk.length
-      if (length >= wanted) break
+    await clock.wait('fetch', async () => {
+      for await (const chunk of chunks) got.push(chunk)
+    })
+    const bytes = joined(got)
+    const head = decodeHead(bytes)
+    if (!head) throw this.#unreadable('as a packed value: it has no head')
+    this.#look = { head, size }
+    // If there is no memory for them now, they are fetched again when there is.
+    const claim = { need: () => ({ sizes: { packed: size, opened: 0 } }) }
+    if (bytes.length === size && this.#shared.ledger.tryClaim(claim)) {
+      this.#first.keep({ value: bytes, size })
     }
-    const bytes = Buffer.concat(got)
-    const head = this.#headOf(bytes)
-    return size <= smallSize ? { head, size, small: bytes } : { head, size }
+    return this.#look
   }
 
-  #headOf(bytes: Uint8Array): PackedHead {
-    const head = decodeHead(bytes)
-    if (head) return head
-    throw this.#unreadable('as a packed value: it has no head')
+  async #read(options: Parameters<ValuePlace['read']>[0]): ReturnType<ValuePlace['read']> {
+    if (!this.#place) throw this.#closed()
+    this.#shared.ledger.count('fetches')
+    return this.#place.read(options)
   }
 
   #codecOf({ name, version }: PackedHead): Codec {
@@ -454,73 +406,49 @@ export class PackedValue<T> implements Packed<T>, Openable {
   }
 
   get #shown(): string {
-    if (!this.#source) return 'a packed value in memory'
-    const { key, scope } = this.#source
-    return `the value of ${key}${scope.namespace === undefined ? '' : ` in ${scope.namespace}`}`
+    if (!this.#place) return 'a packed value in memory'
+    const { key, namespace } = this.#place
+    return `the value of ${key}${namespace === undefined ? '' : ` in ${namespace}`}`
   }
 
-  #stored(): ValuePlace {
-    if (this.#source) return this.#source
-    throw new TailraceError('ECLOSED', 'the value was disposed of, and no store has it')
-  }
-
-  #clock(timings: Timings | undefined): Clock {
+  #clock({ timings }: ValueOptions): Clock {
     return new Clock(this.#shared.total, timings)
   }
 
-  #keep(parts: Parts, size: number): void {
-    this.#parts = { value: parts, idle: { kind: 'packed', size, forget: () => this.#drop() } }
-  }
-
-  #close(): void {
-    this.#opened = undefined
-  }
-
-  /** Forgets the packed bytes, which it writes before that if no store has them. */
-  #drop(): Promise<void> | void {
-    if (this.#source) {
-      this.#parts = undefined
-      return
-    }
-    return this.#spill()
-  }
-
-  async #spill(): Promise<void> {
-    const { spill, ledger } = this.#shared
-    if (!spill || !this.#parts) throw new Error('only what can be spilled rests')
-    ledger.count('spills')
-    this.#isSpilling = true
-    try {
-      const place = await spill(this.#parts.value)
-      this.#source ??= place
-      this.#parts = undefined
-    } finally {
-      this.#isSpilling = false
-    }
-  }
-
-  #wake(kind: 'packed' | 'opened'): void {
-    this.#uses[kind]++
-    const memory = kind === 'packed' ? this.#parts : this.#opened
-    if (memory) this.#shared.ledger.wake(memory.idle)
-  }
-
-  #rest(kind: 'packed' | 'opened'): void {
-    this.#uses[kind]--
-    const memory = kind === 'packed' ? this.#parts : this.#opened
-    if (!memory || this.#uses[kind] > 0) return
-    // The ledger takes the bytes back itself once they are written.
-    if (kind === 'packed' && this.#isSpilling) return
-    // Packed bytes that no store has, and that cannot be spilled, cannot be forgotten.
-    if (kind === 'packed' && !this.#source && !this.#shared.spill) return
-    this.#shared.ledger.rest(memory.idle)
+  /** Writes the packed bytes, which no store has. */
+  async #spill(spill: (parts: Parts) => Promise<ValuePlace>): Promise<void> {
+    this.#shared.ledger.count('spills')
+    const place = await spill(this.#packed.value)
+    // Somebody may have stored it meanwhile, for longer.
+    if (this.#place) return
+    this.#place = place
+    this.#isSpilled = true
   }
 }
 
-function withoutBytes({ head, size }: Look): Look {
-  return { head, size }
+/** Returns the memory of an opened value, in bytes. Throws EINVAL for a codec that says nonsense. */
+function openedSizeOf({ name, openedSize }: Codec, packedSize: number): number {
+  if (!openedSize) return openedFactor * packedSize
+  const size = Math.ceil(openedSize(packedSize))
+  if (Number.isSafeInteger(size) && size >= 0) return size
+  throw invalid(`openedSize of the codec ${name} is a number of bytes, not ${size}`)
 }
 
-function missing(key: string): TailraceError {
-  return new TailraceError('ENOENT', `there is no ${key}`)
+/** Yields the bytes of the parts in pieces, which are views of them. */
+export function* piecesOf(parts: Parts): Generator<Uint8Array> {
+  for (const part of parts) {
+    for (let at = 0; at < part.length; at += pieceSize) yield part.subarray(at, at + pieceSize)
+  }
+}
+
+/** Returns the bytes in memory of their own, which begins where they do: so the items of typed arrays
+ *  are aligned, and no other value is in the same ArrayBuffer. */
+function joined(parts: Parts): Uint8Array {
+  const whole = new Uint8Array(parts.reduce((sum, { length }) => sum + length, 0))
+  let at = 0
+  for (const part of parts) {
+    whole.set(part, at)
+    at += part.length
+  }
+  return whole
 }

@@ -2,7 +2,12 @@
 
 import type { Times, Timings, WorkPhase } from '../api/value.js'
 
-/** Returns sums that begin at 0. */
+/** Returns sums that begin at 0, for the times of a task or of a run. Does no I/O.
+ *
+ *      const timings = newTimings()
+ *      await rows.use(work, { timings })
+ *      console.log(timings.times.fetch, timings.times.run)
+ */
 export function newTimings(): Timings {
   const times: Record<WorkPhase, number> = {
     wait: 0,
@@ -40,18 +45,19 @@ export class Clock {
     }
   }
 
-  /** Times a call until its promise settles. */
-  async wait<T>(phase: WorkPhase, work: () => T | Promise<T>): Promise<T> {
+  /** Times a call until its promise settles. `without`: the part of that time, in ms, that another
+   *  phase has. */
+  async wait<T>(phase: WorkPhase, work: () => T | Promise<T>, without?: () => number): Promise<T> {
     const start = performance.now()
     try {
       return await work()
     } finally {
-      this.#add(phase, start)
+      this.#add(phase, start, without?.())
     }
   }
 
-  #add(phase: WorkPhase, start: number): void {
-    const ms = performance.now() - start
+  #add(phase: WorkPhase, start: number, without = 0): void {
+    const ms = Math.max(0, performance.now() - start - without)
     for (const sum of this.#sums) sum.add(phase, ms)
   }
 }

@@ -5,11 +5,20 @@ import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { deferred } from '../../src/base/deferred.js'
 import { TailraceError } from '../../src/error.js'
-import { type Idle, Ledger, waitingMax } from '../../src/value/ledger.js'
+import {
+  type Idle,
+  Ledger,
+  type MemoryClaim,
+  type Sizes,
+  spillsMax,
+  waitingMax,
+} from '../../src/value/ledger.js'
 
 const waiting = { wait: 'wait', signal: undefined } as const
 const failing = { wait: 'fail', signal: undefined } as const
 const packed = (bytes: number) => ({ packed: bytes, opened: 0 })
+const of = (sizes: Sizes): MemoryClaim => ({ need: () => ({ sizes }) })
+const always = () => true
 
 /** True if a promise has settled by now. */
 async function settled(promise: Promise<unknown>): Promise<boolean> {
@@ -29,10 +38,10 @@ async function settled(promise: Promise<unknown>): Promise<boolean> {
 describe('the ledger', () => {
   it('grants what fits, and refuses or keeps waiting what does not', async () => {
     const ledger = new Ledger({ packed: 10, opened: 10 })
-    await ledger.claim({ packed: 6, opened: 1 }, waiting)
-    await ledger.claim({ packed: 4, opened: 9 }, failing)
-    await expect(ledger.claim(packed(1), failing)).rejects.toMatchObject({ code: 'EBUSY' })
-    const claim = ledger.claim(packed(5), waiting)
+    await ledger.claim(of({ packed: 6, opened: 1 }), waiting)
+    await ledger.claim(of({ packed: 4, opened: 9 }), failing)
+    await expect(ledger.claim(of(packed(1)), failing)).rejects.toMatchObject({ code: 'EBUSY' })
+    const claim = ledger.claim(of(packed(5)), waiting)
     expect(await settled(claim)).toBe(false)
     expect(ledger.view.waiting).toBe(1)
     ledger.give(packed(4))
@@ -44,10 +53,12 @@ describe('the ledger', () => {
 
   it('grants in order, each claim whole: a small one does not pass a large one', async () => {
     const ledger = new Ledger({ packed: 10, opened: 10 })
-    await ledger.claim({ packed: 10, opened: 10 }, waiting)
+    await ledger.claim(of({ packed: 10, opened: 10 }), waiting)
     const order: string[] = []
-    const large = ledger.claim({ packed: 5, opened: 10 }, waiting).then(() => order.push('large'))
-    const small = ledger.claim(packed(1), waiting).then(() => order.push('small'))
+    const large = ledger
+      .claim(of({ packed: 5, opened: 10 }), waiting)
+      .then(() => order.push('large'))
+    const small = ledger.claim(of(packed(1)), waiting).then(() => order.push('small'))
     ledger.give({ packed: 10 })
     await nextTurn()
     expect(order).toEqual([])
@@ -59,9 +70,9 @@ describe('the ledger', () => {
 
   it('gives what is above the bound to one claim alone', async () => {
     const ledger = new Ledger({ packed: 10, opened: 10 })
-    await ledger.claim(packed(1), waiting)
-    const huge = ledger.claim(packed(100), waiting)
-    const other = ledger.claim(packed(1), waiting)
+    await ledger.claim(of(packed(1)), waiting)
+    const huge = ledger.claim(of(packed(100)), waiting)
+    const other = ledger.claim(of(packed(1)), waiting)
     expect(await settled(huge)).toBe(false)
     ledger.give(packed(1))
     await huge
@@ -75,19 +86,21 @@ describe('the ledger', () => {
     const ledger = new Ledger({ packed: 10, opened: 10 })
     const forgotten: string[] = []
     const idle = (name: string): Idle => ({
-      kind: 'packed',
-      size: 3,
-      forget: () => void forgotten.push(name),
+      ...{ kind: 'packed', size: 3, isIdle: always },
+      forget: () => {
+        forgotten.push(name)
+        return undefined
+      },
     })
     const [a, b, c] = [idle('a'), idle('b'), idle('c')]
-    await ledger.claim(packed(9), waiting)
+    await ledger.claim(of(packed(9)), waiting)
     for (const each of [a, b, c]) ledger.rest(each)
     expect(ledger.wake(a)).toBe(true)
     ledger.rest(a) // used again: now the most recent
-    await ledger.claim(packed(4), failing)
+    await ledger.claim(of(packed(4)), failing)
     expect(forgotten).toEqual(['b'])
     expect(ledger.view.packed.used).toBe(10)
-    await ledger.claim(packed(5), failing)
+    await ledger.claim(of(packed(5)), failing)
     expect(forgotten).toEqual(['b', 'c', 'a'])
     expect(ledger.wake(a)).toBe(false)
     expect(ledger.view.counts.forgotten).toBe(3)
@@ -95,21 +108,21 @@ describe('the ledger', () => {
 
   it('goes on with a claim that waits as soon as something is idle', async () => {
     const ledger = new Ledger({ packed: 10, opened: 10 })
-    await ledger.claim(packed(10), waiting)
-    const claim = ledger.claim(packed(10), waiting)
+    await ledger.claim(of(packed(10)), waiting)
+    const claim = ledger.claim(of(packed(10)), waiting)
     expect(await settled(claim)).toBe(false)
-    ledger.rest({ kind: 'packed', size: 10, forget: () => {} })
+    ledger.rest({ kind: 'packed', size: 10, isIdle: always, forget: () => undefined })
     await claim
     expect(ledger.view.packed.used).toBe(10)
   })
 
   it('waits for what is written elsewhere, writes no more than is needed, and tells why it failed', async () => {
     const ledger = new Ledger({ packed: 10, opened: 10 })
-    await ledger.claim(packed(10), waiting)
-    const [first, second] = [deferred<void>(), deferred<void>()]
+    await ledger.claim(of(packed(10)), waiting)
+    const [first, second] = [deferred<boolean>(), deferred<boolean>()]
     let begun = 0
-    const spilled = (written: Promise<void>): Idle => ({
-      ...{ kind: 'packed', size: 5 },
+    const spilled = (written: Promise<boolean>): Idle => ({
+      ...{ kind: 'packed', size: 5, isIdle: always },
       forget: () => {
         begun++
         return written
@@ -118,14 +131,14 @@ describe('the ledger', () => {
     ledger.rest(spilled(first.promise))
     ledger.rest(spilled(second.promise))
     // It may wait though it must not: room is on its way.
-    const claim = ledger.claim(packed(3), failing)
-    const next = ledger.claim(packed(2), waiting)
+    const claim = ledger.claim(of(packed(3)), failing)
+    const next = ledger.claim(of(packed(2)), waiting)
     expect(await settled(claim)).toBe(false)
     expect(begun).toBe(1)
-    first.resolve()
+    first.resolve(true)
     await Promise.all([claim, next])
     expect(begun).toBe(1)
-    const last = ledger.claim(packed(5), waiting)
+    const last = ledger.claim(of(packed(5)), waiting)
     expect(await settled(last)).toBe(false)
     expect(begun).toBe(2)
     second.reject(new TailraceError('ENOSPC', 'no space left'))
@@ -133,18 +146,89 @@ describe('the ledger', () => {
     expect(ledger.view.packed.used).toBe(10)
   })
 
+  it('writes few values elsewhere at a time, and goes on as they are written', async () => {
+    const count = 3 * spillsMax
+    const ledger = new Ledger({ packed: count, opened: 0 })
+    await ledger.claim(of(packed(count)), waiting)
+    const begun: ReturnType<typeof deferred<boolean>>[] = []
+    for (let at = 0; at < count; at++) {
+      const forget = () => {
+        const written = deferred<boolean>()
+        begun.push(written)
+        return written.promise
+      }
+      ledger.rest({ ...{ kind: 'packed', size: 1, isIdle: always }, forget })
+    }
+    // It may not wait, but all that it needs is on its way out, or will be.
+    const claim = ledger.claim(of(packed(count)), failing)
+    expect(begun.length).toBe(spillsMax)
+    begun[0]?.resolve(true)
+    await nextTurn()
+    expect(begun.length).toBe(spillsMax + 1)
+    for (const written of begun) written.resolve(true)
+    for (let at = 0; at < begun.length; at++) {
+      begun[at]?.resolve(true)
+      await nextTurn()
+    }
+    await claim
+    expect([begun.length, ledger.view.packed.used]).toEqual([count, count])
+  })
+
+  it('keeps what was written if it is in use again by then', async () => {
+    const ledger = new Ledger({ packed: 10, opened: 0 })
+    await ledger.claim(of(packed(10)), waiting)
+    const written = deferred<boolean>()
+    ledger.rest({ kind: 'packed', size: 10, isIdle: always, forget: () => written.promise })
+    const claim = ledger.claim(of(packed(1)), waiting)
+    written.resolve(false)
+    expect(await settled(claim)).toBe(false)
+    expect(ledger.view.packed.used).toBe(10)
+    ledger.give(packed(10))
+    await claim
+  })
+
+  it('asks a claim in its turn only, at the moment when there is room, and ends it with what it throws', async () => {
+    const ledger = new Ledger({ packed: 10, opened: 0 })
+    await ledger.claim(of(packed(10)), waiting)
+    const asked: string[] = []
+    const claim = (name: string, need: () => number) =>
+      ledger.claim(
+        {
+          need: () => {
+            asked.push(name)
+            return { sizes: packed(need()) }
+          },
+          take: () => void asked.push(`${name} takes`),
+        },
+        waiting,
+      )
+    let size = 10
+    const first = claim('first', () => size)
+    const second = claim('second', () => {
+      throw new TailraceError('EINVAL', 'no')
+    })
+    const third = claim('third', () => 5)
+    expect(asked).toEqual(['first'])
+    size = 5
+    ledger.give(packed(10))
+    expect(asked).toEqual(['first', 'first', 'first takes', 'second', 'third', 'third takes'])
+    await Promise.all([first, third])
+    await expect(second).rejects.toMatchObject({ code: 'EINVAL' })
+    expect(ledger.view.packed.used).toBe(10)
+  })
+
   it('ends a wait with its signal, and lets those behind it go on', async () => {
     const ledger = new Ledger({ packed: 10, opened: 10 })
-    await ledger.claim(packed(5), waiting)
+    await ledger.claim(of(packed(5)), waiting)
     const ending = new AbortController()
-    const large = ledger.claim(packed(10), { wait: 'wait', signal: ending.signal })
-    const small = ledger.claim(packed(5), waiting)
+    const large = ledger.claim(of(packed(10)), { wait: 'wait', signal: ending.signal })
+    const small = ledger.claim(of(packed(5)), waiting)
     expect(await settled(small)).toBe(false)
     ending.abort()
     await expect(large).rejects.toMatchObject({ code: 'ECANCELED' })
     await small
     await expect(
-      ledger.claim(packed(0), { wait: 'wait', signal: ending.signal }),
+      ledger.claim(of(packed(0)), { wait: 'wait', signal: ending.signal }),
     ).rejects.toMatchObject({
       code: 'ECANCELED',
     })
@@ -152,9 +236,9 @@ describe('the ledger', () => {
 
   it('refuses the claim that is one too many', async () => {
     const ledger = new Ledger({ packed: 1, opened: 1 })
-    await ledger.claim(packed(1), waiting)
-    const all = Array.from({ length: waitingMax }, () => ledger.claim(packed(1), waiting))
-    await expect(ledger.claim(packed(1), waiting)).rejects.toMatchObject({ code: 'EBUSY' })
+    await ledger.claim(of(packed(1)), waiting)
+    const all = Array.from({ length: waitingMax }, () => ledger.claim(of(packed(1)), waiting))
+    await expect(ledger.claim(of(packed(1)), waiting)).rejects.toMatchObject({ code: 'EBUSY' })
     let done = 0
     for (const claim of all) void claim.then(() => done++)
     for (let n = 0; n < waitingMax; n++) ledger.give(packed(1))
@@ -179,9 +263,10 @@ describe('the ledger', () => {
           if (size === 0) return
           resting[kind] += size
           ledger.rest({
-            ...{ kind, size },
+            ...{ kind, size, isIdle: always },
             forget: () => {
               resting[kind] -= size
+              return undefined
             },
           })
         }
@@ -203,7 +288,7 @@ describe('the ledger', () => {
         for (const each of steps) {
           if (each.do === 'claim') {
             const sizes = { packed: each.packed, opened: each.opened }
-            claims.push(ledger.claim(sizes, waiting).then(() => held.push(sizes)))
+            claims.push(ledger.claim(of(sizes), waiting).then(() => held.push(sizes)))
           } else end(each.at, each.idle)
           await nextTurn()
           look()
