@@ -16,6 +16,7 @@ import { lptest } from './lptest.js'
 import { putGet } from './put-get.js'
 import { tail } from './tail.js'
 import { tree } from './tree.js'
+import { value } from './value.js'
 import { wire } from './wire.js'
 
 export const benches: Readonly<Record<string, Bench>> = {
@@ -36,4 +37,5 @@ export const benches: Readonly<Record<string, Bench>> = {
   cli,
   wire,
   tree,
+  value,
 }

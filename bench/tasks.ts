@@ -7,6 +7,7 @@ import { Ripple } from '../src/cli/ripple.js'
 import { now } from './measure.js'
 import { checkRecord, makeRecord, RecordReader } from './record.js'
 import type { Client } from './systems/system.js'
+import { handOn, handOut, take } from './value-tasks.js'
 
 /** The surroundings of a task: a client that is connected, and a way to connect another. */
 export type Place = {
@@ -429,4 +430,5 @@ function cachedBy({ cached }: Client): NonNullable<Client['cached']> {
 export const tasks = {
   ...{ rate, spread, watch, last, fill, sample, pace, arrive, pipe, ripple },
   ...{ compute, hit, make, await: wait },
+  ...{ handOut, handOn, take },
 }

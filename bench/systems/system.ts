@@ -1,6 +1,9 @@
 /** A system that benchmarks compare: how its server starts, and how a client of it writes, follows
  *  and reads. Each file beside this one has one of them. */
 
+import type { Store } from '../../src/api/store.js'
+import type { PackedValues } from '../../src/api/value.js'
+
 export type SystemId =
   | 'tailrace'
   | 'file'
@@ -34,6 +37,8 @@ export type Client = {
   /** Returns the result of an action, which `compute` makes once for all who ask at the same time;
    *  absent where nothing is made for that. */
   cached?(action: string, compute: () => Promise<Buffer>): Promise<Uint8Array>
+  /** Our packed values, and the store of this client. */
+  readonly packed?: { readonly store: Store; readonly values: PackedValues }
 } & AsyncDisposable
 
 export type System = {

@@ -6,6 +6,7 @@ import { connect } from '../../src/client/node.js'
 import { smallSizeMax } from '../../src/client/small.js'
 import { mainFile, programVersion } from '../../src/local/installation.js'
 import { findServer, urlOf, youngHeap } from '../../src/local/local.js'
+import { openValues } from '../../src/value/values.js'
 import { ServerProcess } from './server-process.js'
 import type { Client, System } from './system.js'
 
@@ -43,6 +44,7 @@ export const tailrace: System = {
       append: (key, value) => store.append(key, value),
       put: (key, value) => store.put(key, value),
       get: (key) => store.get(key),
+      packed: { store, values: openValues() },
       cached: async (action, compute) => {
         const got = await results.claim(action)
         if (got.type === 'hit') return got.get()
