@@ -47,7 +47,7 @@ beforeEach(async () => {
 })
 afterEach(() => sandbox.remove())
 
-it('every command of the tour does what its comment says', { timeout: 120_000 }, async () => {
+it('every command of the tour does what its comment says', { timeout: 240_000 }, async () => {
   const readme = await readFile(`${root}/README.md`, 'utf8')
   const blocks = [...readme.matchAll(/^```sh\n(.*?)^```$/gms)].map((match) => match[1] ?? '')
   const tour = blocks.filter((block) => !/^(curl|npm|npx|docker|systemctl) /m.test(block))
