@@ -23,7 +23,7 @@ import { Worker } from './worker.js'
 
 const ways: readonly Way[] = ['raw', 'packed', 'streamed']
 /** Records that pack into 10 MB. */
-const recordsOf10Megabytes = 59_000
+const recordsOf10Megabytes = 65_000
 const warmRounds = 3
 const rounds = 12
 

@@ -30,7 +30,13 @@ type TypedArray = InstanceType<(typeof kinds)[number]>
 const same = (packedSize: number) => packedSize
 
 // Without records, so that other readers of msgpack understand the bytes.
-const packr = new Packr({ useRecords: false, encodeUndefinedAsNil: true })
+const packr = new Packr({
+  ...{ useRecords: false, encodeUndefinedAsNil: true },
+  // It would be null otherwise.
+  writeFunction: () => {
+    throw invalid('msgpack has no functions: give a value without one')
+  },
+})
 
 /** The memory that the library packs small values into, in bytes. */
 const poolSize = 8 * 1024

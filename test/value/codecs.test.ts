@@ -131,6 +131,8 @@ describe('codecs', () => {
 
   const nothing = (): void => {}
   it.each([
+    ['msgpack', nothing],
+    ['msgpack', { of: [nothing] }],
     ['json', undefined],
     ['json', nothing],
     ['bytes', 'text'],
