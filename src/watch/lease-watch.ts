@@ -23,6 +23,11 @@ export class LeaseWatch {
     this.#store = store
   }
 
+  /** True if a state of the lease was told before. */
+  get hasTold(): boolean {
+    return this.#told !== undefined
+  }
+
   /** Returns the event of a root; undefined if the state is the one that was told before. Throws
    *  ECORRUPT, EDANGLING, EIO. */
   async at(seen: SeenRoot): Promise<LeaseEvent | undefined> {

@@ -229,12 +229,19 @@ export function deadlinesContract(kvsOf: () => Kvs): void {
       expect(await shown(watching, 2)).toEqual(['held me', 'value b'])
       await lease('k', { action: 'release', token })
       expect(await shown(watching, 1)).toEqual(['free'])
-      await guarded(
+      const { results } = await guarded(
         [],
         { op: 'lease', key: 'k', action: 'take', ttl: minute, owner: 'you' },
         { op: 'put', key: 'k', value: 'c' },
       )
+      const again = results[0]?.token ?? token
       expect(await shown(watching, 2)).toEqual(['held you', 'value c'])
+      await guarded(
+        [],
+        { op: 'put', key: 'k', value: 'd' },
+        { op: 'lease', key: 'k', action: 'release', token: again },
+      )
+      expect(await shown(watching, 2)).toEqual(['value d', 'free'])
       await kvs.commit({ ops: [{ op: 'unlink', key: 'k' }] })
       expect(await refusal(watching.next())).toMatchObject({ code: 'ENOENT' })
     })
