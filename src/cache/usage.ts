@@ -35,13 +35,15 @@ export function endOfHour(hour: string): number {
   return (Number(hour) + 1) * hourMs
 }
 
-/** Returns the hours of the last use of some results, as the layer has them. */
+/** Returns the hours of the last use of some results, as the layer has them now or `at` a root. */
 export async function usesOf(
   kvs: Kvs,
   layer: string,
   ids: readonly string[],
+  root: { readonly at?: number } = {},
 ): Promise<readonly (string | undefined)[]> {
-  const { values } = await kvs.readMany(ids.map(useKey), { namespace: namespaceOf(layer) })
+  const namespace = namespaceOf(layer)
+  const { values } = await kvs.readMany(ids.map(useKey), { namespace, ...root })
   const text = new TextDecoder()
   return values.map((value) => value && text.decode(value))
 }

@@ -147,6 +147,62 @@ describe('eviction', () => {
     expect((await indexed()).length).toBe(used.length)
   })
 
+  it.each(['published again', 'used', 'removed'])(
+    'leaves a result that is %s between the judgement and its removal',
+    async (how) => {
+      for (const action of ['a', 'b', 'c']) await publish(action)
+      const ids = new Map<string, string>()
+      for (const action of ['a', 'b', 'c']) ids.set(await idOf(action), action)
+      // Results of one hour go in the order of their ids.
+      const [first = ''] = [...ids.keys()].sort()
+      const raced = ids.get(first)
+      let removals = 0
+      const kvs: Store = {
+        ...store,
+        commit: async (transaction, options) => {
+          const removes = transaction.ops.some(({ op }) => op === 'unlink')
+          if (removes && removals++ === 0) {
+            later(1)
+            if (how === 'published again') await (await cache.rerun(raced)).publish('new')
+            if (how === 'used') await use(raced)
+            if (how === 'removed') await cache.remove(raced)
+          }
+          return store.commit(transaction, options)
+        },
+      }
+      await cache.layers.configure(layer, { keepResults: 1 })
+      expect(await evict(kvs, store.leases, layer)).toBe(how === 'removed' ? 1 : 2)
+      const left = await kept('a', 'b', 'c')
+      expect(left.length).toBe(1)
+      if (how !== 'removed') expect(left).toEqual([raced])
+      expect((await indexed()).length).toBe(1)
+      // The first transaction was refused, and sent again without it.
+      expect(removals).toBeGreaterThan(1)
+    },
+  )
+
+  it('gives up where all that it would remove changes each time', async () => {
+    for (let at = 0; at < 30; at++) await publish(at)
+    let refused = 0
+    const kvs: Store = {
+      ...store,
+      commit: async (transaction, options) => {
+        const removed = transaction.ops.find(({ op }) => op === 'unlink')
+        const id = removed && 'key' in removed ? removed.key.split('/').at(-1) : undefined
+        if (id !== undefined) {
+          refused++
+          await store.put(`r/${id}/out/x`, String(refused), { namespace })
+        }
+        return store.commit(transaction, options)
+      },
+    }
+    await cache.layers.configure(layer, { keepResults: 0 })
+    expect(await evict(kvs, store.leases, layer)).toBe(0)
+    expect(refused).toBeLessThan(30)
+    expect((await cache.layers.show(layer)).results).toBe(30)
+    expect(await run()).toBe(30)
+  })
+
   it('comes with the publishes of a process that has opened a bounded layer', async () => {
     for (const action of ['a', 'b']) {
       await publish(action)
