@@ -13,9 +13,12 @@
  *  redis-py does. It is the same client as in all other benchmarks. */
 
 import { join } from 'node:path'
+import type { Op } from '../src/api/transaction.js'
 import { packAction } from '../src/cache/action.js'
 import { openCache } from '../src/cache/cache.js'
-import { encodeRecord, recordKey } from '../src/cache/record.js'
+import { evict } from '../src/cache/eviction.js'
+import { actionKey, encodeRecord, recordKey } from '../src/cache/record.js'
+import { hourName, useOps } from '../src/cache/usage.js'
 import { connect } from '../src/client/node.js'
 import { open } from '../src/open.js'
 import type { Bench } from './bench.js'
@@ -35,8 +38,15 @@ const size = 100
 
 const many = 1_000_000
 const few = 100
+/** Results that one eviction removes. The layer to compare with has as many for each run, and as many
+ *  more. */
+const evictedAtOnce = 2_000
+/** Hours of the last uses of the results that are made. */
+const hours = 100
+/** Layers that are made and removed in a run. */
+const childLayers = 20
 /** Results of a commit while the layer is filled, and commits in flight. */
-const resultsOfCommit = 2_000
+const resultsOfCommit = 1_000
 const commitsInFlight = 4
 
 type Name = 'results' | 'hit' | 'hit p99' | 'wake' | 'wake p99'
@@ -113,53 +123,96 @@ export const cache: Bench = {
 
 /** Only ours, and minutes long. */
 export const manyResults: Bench = {
-  question: 'how long does a hit take among 1,000,000 results?',
+  question: 'what do a hit, a layer and an eviction cost among 1,000,000 results?',
   byNameOnly: true,
   run: async ({ runs, scale }): Promise<readonly Row[]> => {
     const count = Math.ceil(many / scale)
+    const wanted = Math.ceil(evictedAtOnce / scale)
+    const sizes = { few, some: wanted * (runs + 1), many: count }
     return withDirectory(async (directory) => {
-      await fill(join(directory, 'data'), count)
+      await fill(join(directory, 'data'), sizes)
       await using server = await tailrace.start(directory)
       await using store = await connect(server.address)
-      const times = { many: [] as number[], few: [] as number[] }
+      const values: Record<keyof typeof sizes, Record<ManyName, number[]>> = {
+        few: { hit: [], made: [], removed: [], evicted: [] },
+        some: { hit: [], made: [], removed: [], evicted: [] },
+        many: { hit: [], made: [], removed: [], evicted: [] },
+      }
       for (let run = 0; run < runs; run++) {
-        for (const [name, among] of [
-          ['few', few],
-          ['many', count],
-        ] as const) {
-          const { claim } = openCache(store, { layer: name })
-          const found: number[] = []
-          for (let at = 0; at < hits / scale; at++) {
-            const start = now()
-            const got = await claim({ at: (at * 7_919) % among })
-            found.push(now() - start)
-            if (got.type !== 'hit') throw new Error('a result is not there')
+        for (const layer of ['few', 'many'] as const) {
+          const times = values[layer]
+          const among = sizes[layer]
+          const { layers, load } = openCache(store, { layer })
+          const find = async (at: number) => {
+            const found = await load({ at: (at * 7_919) % among })
+            if (!found) throw new Error('a result is not there')
           }
-          times[name].push(median(found))
+          times.hit.push(median(await timesOf(hits / scale, find)))
+          const { ref } = await store.root({ namespace: `cache-${layer}` })
+          const child = (at: number) => `over-${layer}-${run}-${at}`
+          const make = (at: number) => layers.create(child(at), { parent: layer })
+          times.made.push(median(await timesOf(childLayers, make)))
+          const remove = (at: number) => layers.remove(child(at))
+          times.removed.push(median(await timesOf(childLayers, remove)))
+          const { ref: after } = await store.root({ namespace: `cache-${layer}` })
+          if (after !== ref) throw new Error('the parent has changed')
         }
       }
+      // The oldest go, of which nothing is asked any more.
+      for (let run = 0; run < runs; run++) {
+        for (const layer of ['some', 'many'] as const) {
+          const { layers } = openCache(store, { layer })
+          const { results } = await layers.show(layer)
+          await layers.configure(layer, { keepResults: results - wanted })
+          const start = now()
+          const evicted = await evict(store, store.leases, layer)
+          values[layer].evicted.push((evicted * 1_000) / (now() - start))
+          if (evicted !== wanted) throw new Error(`${evicted} results went, not ${wanted}`)
+        }
+      }
+      const all = count.toLocaleString('en')
+      const row = (
+        name: ManyName,
+        work: string,
+        unit: string,
+        { than = 'few', ratio }: { readonly than?: keyof typeof sizes; readonly ratio: number },
+      ): Row => ({
+        bench: 'cache-many',
+        ...{ work, unit, better: unit === 'ms' ? 'less' : 'more' },
+        figures: [{ system: 'tailrace', values: values.many[name] }],
+        gates: [
+          { label: `among ${sizes[than].toLocaleString('en')}`, values: values[than][name], ratio },
+        ],
+      })
       return [
-        {
-          bench: 'cache-many',
-          work: `a hit among ${count.toLocaleString('en')} results, p50`,
-          unit: 'ms',
-          better: 'less',
-          figures: [{ system: 'tailrace', values: times.many }],
-          gates: [{ label: `among ${few}`, values: times.few, ratio: 2 }],
-        },
+        row('hit', `a hit among ${all} results, p50`, 'ms', { ratio: 2 }),
+        row('made', `a layer over ${all} results is made, p50`, 'ms', { ratio: 2 }),
+        row('removed', 'and removed, p50', 'ms', { ratio: 2 }),
+        row('evicted', `eviction from ${all} results`, 'results/s', { than: 'some', ratio: 0.5 }),
       ]
     })
   },
 }
 
-/** Makes two layers of results, without their claims. */
-async function fill(directory: string, count: number): Promise<void> {
+type ManyName = 'hit' | 'made' | 'removed' | 'evicted'
+
+/** Calls `run` so many times, one after the other. Gives the time of each, in ms. */
+async function timesOf(count: number, run: (at: number) => Promise<unknown>): Promise<number[]> {
+  const times: number[] = []
+  for (let at = 0; at < count; at++) {
+    const start = now()
+    await run(at)
+    times.push(now() - start)
+  }
+  return times
+}
+
+/** Makes layers of results, without their claims. Their last uses are spread over `hours`. */
+async function fill(directory: string, sizes: { readonly [layer: string]: number }): Promise<void> {
   await using store = await open({ directory })
   const bytes = new Uint8Array(size)
-  for (const [layer, among] of [
-    ['few', few],
-    ['many', count],
-  ] as const) {
+  const newest = Date.now()
+  for (const [layer, among] of Object.entries(sizes)) {
     await openCache(store).layers.create(layer)
     let next = 0
     const lane = async () => {
@@ -167,16 +220,21 @@ async function fill(directory: string, count: number): Promise<void> {
         const start = next
         next += resultsOfCommit
         const end = Math.min(start + resultsOfCommit, among)
-        const ops = Array.from({ length: end - start }, (_, at) => {
+        const ops = Array.from({ length: end - start }, (_, index): Op[] => {
+          const at = start + index
+          const action = packAction({ at })
           const record = {
             outputs: { value: { size, bytes } },
             by: { host: 'bench', pid: 1 },
-            ...{ started: 0, tookMs: 0, token: { incarnation: 'bench', seq: start + at } },
+            ...{ started: 0, tookMs: 0, token: { incarnation: 'bench', seq: at } },
           }
-          const key = recordKey(packAction({ at: start + at }).id)
-          return { op: 'put', key, value: encodeRecord(record) } as const
+          return [
+            { op: 'put', key: actionKey(action.id), value: action.bytes },
+            { op: 'put', key: recordKey(action.id), value: encodeRecord(record) },
+            ...useOps(action.id, hourName(newest - (at % hours) * 3_600_000), undefined),
+          ]
         })
-        await store.commit({ ops }, { namespace: `cache-${layer}` })
+        await store.commit({ ops: ops.flat() }, { namespace: `cache-${layer}` })
       }
     }
     await Promise.all(Array.from({ length: commitsInFlight }, lane))
