@@ -36,7 +36,7 @@ import { cached } from './cached.js'
 import { type ClaimPorts, claim } from './claim.js'
 import { differencesOf } from './compare.js'
 import { evict } from './eviction.js'
-import { find } from './hit.js'
+import { Flights } from './flights.js'
 import {
   configureLayer,
   createLayer,
@@ -46,6 +46,7 @@ import {
   readBounds,
   showLayer,
 } from './layer.js'
+import { Looks } from './looks.js'
 import { pack, packedActionOf, unpack } from './packing.js'
 import { remove } from './remove.js'
 import { listResults, loadResult } from './results.js'
@@ -55,7 +56,7 @@ const caches = shapeOf<CacheOptions>({ layer: text, owner: text, code: text })
 const claiming = { tries: count, timeoutMs: waitMs, ttl: count, signal }
 const claims = shapeOf<ClaimOptions>({ ...claiming, wait: oneOf('wait', 'skip', 'fail') })
 const callers = shapeOf<CachedOptions>({ ...claiming, wait: oneOf('wait', 'fail') })
-const looks = shapeOf<LookOptions>({ signal })
+const looking = shapeOf<LookOptions>({ signal })
 const wholeId: Rule = {
   is: (value) => typeof value === 'string' && /^[0-9a-f]{64}$/.test(value),
   expected: '64 hex digits',
@@ -90,12 +91,21 @@ export function openCache(store: Store, options: CacheOptions = {}): Cache {
   const opened = single(async (): Promise<ClaimPorts> => {
     const [layers, bounds] = await Promise.all([layersFrom(store, layer), readBounds(store, layer)])
     const upkeep = Object.keys(bounds).length > 0 ? upkeepOf(store, layer) : noUpkeep
-    return { kvs: store, leases: store.leases, layers, owner, code, ...upkeep }
+    const stores = { kvs: store, leases: store.leases, looks: new Looks(store) }
+    return { ...stores, flights: new Flights(), layers, owner, code, ...upkeep }
   })
   /** Returns the layer for a claim: the main layer is made then. */
   const openedToWrite = async () => {
     await made()
     return opened()
+  }
+  /** The hash is loaded with the first action, since clients are also opened without a cache. */
+  const hashing = single(() => import('./action.js'))
+  /** Packs an action as it is at the call. */
+  const packedOf = async (action: unknown): Promise<PackedAction> => {
+    const bytes = packedActionOf(action)
+    const { actionOf } = await hashing()
+    return actionOf(bytes)
   }
   let hasWarned = false
 
@@ -130,27 +140,27 @@ export function openCache(store: Store, options: CacheOptions = {}): Cache {
     }) as Cache['claim'],
     load: async (action, given = {}) => {
       const packed = await packedOf(action)
-      checkOptions(given, looks)
-      const { kvs, layers, onUse } = await opened()
-      const found = await find(kvs, layers, packed.id, given)
-      if (found) onUse(found)
-      return found
+      checkOptions(given, looking)
+      const { looks, layers, onUse } = await opened()
+      const { hit } = await looks.find(layers, packed.id, given)
+      if (hit) onUse(hit)
+      return hit
     },
     rerun: async (action, given = {}) => {
       const packed = await packedOf(action)
       checkOptions(given, callers)
       const ports = await openedToWrite()
-      const { kvs, layers } = ports
+      const { looks, layers } = ports
       const look = given.signal ? { signal: given.signal } : {}
       // Before the claim, which would be nobody's if the look failed.
-      const before = await find(kvs, layers, packed.id, look)
+      const before = await looks.find(layers, packed.id, look)
       const claimed = await claim(ports, packed, { ...given, again: true })
-      if (before) warn(packed.id, before.result)
+      if (before.hit) warn(packed.id, before.hit.result)
       return claimed as Claim
     },
     remove: async (action, given = {}) => {
       const packed = await packedOf(action)
-      checkOptions(given, looks)
+      checkOptions(given, looking)
       return remove(await opened(), packed, given)
     },
     why: (before, after) => {
@@ -164,14 +174,6 @@ export function openCache(store: Store, options: CacheOptions = {}): Cache {
       return await joinAbort((async () => fn(lease))(), lease.signal)
     },
   }
-}
-
-/** Packs an action as it is at the call. The hash is loaded with the first one, since clients are also
- *  opened without a cache. */
-async function packedOf(action: unknown): Promise<PackedAction> {
-  const bytes = packedActionOf(action)
-  const { actionOf } = await import('./action.js')
-  return actionOf(bytes)
 }
 
 /** Returns an action as a packed one comes back. */
@@ -221,13 +223,12 @@ function resultsOf(opened: () => Promise<ClaimPorts>): Results {
     },
     load: async (id, given = {}) => {
       checkValue('an id', id, text)
-      checkOptions(given, looks)
-      const { kvs, layers } = await opened()
-      return loadResult(kvs, layers, id, given)
+      checkOptions(given, looking)
+      return loadResult(await opened(), id, given)
     },
     remove: async (id, given = {}) => {
       checkValue('an id', id, wholeId)
-      checkOptions(given, looks)
+      checkOptions(given, looking)
       return remove(await opened(), { id }, given)
     },
   }
@@ -251,7 +252,7 @@ function layersOf(store: Store): Layers {
     },
     show: async (layer, given = {}) => {
       checkValue('a layer', layer, text)
-      checkOptions(given, looks)
+      checkOptions(given, looking)
       return showLayer(store, layer, given)
     },
   }

@@ -6,19 +6,24 @@ import type { Busy, Claim, ClaimOptions, Hit } from '../api/cache.js'
 import type { Kvs } from '../api/kvs.js'
 import { type Lease, type Leases, leaseTtlDefault } from '../api/lease.js'
 import type { Guard, Token } from '../api/transaction.js'
-import { eitherSignal } from '../base/abort.js'
+import { eitherSignal, joinAbort } from '../base/abort.js'
 import { startTimer } from '../base/timer.js'
 import { isCode, TailraceError } from '../error.js'
 import type { PackedAction } from './action.js'
-import { find } from './hit.js'
+import type { Flights, Published } from './flights.js'
+import { StoredHit } from './hit.js'
 import { namespaceOf } from './layer.js'
+import type { Looks } from './looks.js'
 import { HeldClaim } from './publish.js'
-import { recordKey } from './record.js'
+import { parseRecord, recordKey } from './record.js'
 
 /** The store of a cache, and who it works for. */
 export type ClaimPorts = {
   readonly kvs: Kvs
   readonly leases: Leases
+  readonly looks: Looks
+  /** The claims of the layer that are under way in this process. */
+  readonly flights: Flights
   /** The layer, and those above it. */
   readonly layers: readonly [string, ...string[]]
   readonly owner: string | undefined
@@ -32,6 +37,9 @@ export type ClaimPorts = {
 /** The way of a claim: `but` are the tokens of results that do not count, and with `again` none
  *  does. */
 export type ClaimWay = ClaimOptions & { readonly but?: readonly Token[]; readonly again?: boolean }
+
+/** The refusal of a take: somebody else holds the claim. */
+type Refusal = { readonly holder: Busy['holder']; readonly refused: TailraceError }
 
 /** Finds the result of an action, or claims it. */
 export async function claim(
@@ -60,43 +68,73 @@ async function claimWithin(
   signal: AbortSignal | undefined,
 ): Promise<Hit | Claim | Busy> {
   const { wait = 'wait', tries = Number.POSITIVE_INFINITY, but = [], again = false } = way
-  const { kvs, layers } = ports
+  const { looks, layers, flights } = ports
+  // One claim may ask the store for others that would ask the same.
+  const shares = wait === 'wait' && way.tries === undefined && !again
   const look = { but, ...(signal && { signal }) }
   for (let met = 0; ; ) {
-    const found = again ? undefined : await find(kvs, layers, action.id, look)
-    if (found) {
-      ports.onUse(found)
-      return found
+    const looked = again ? undefined : await looks.find(layers, action.id, look)
+    if (looked?.hit) return used(ports, looked.hit)
+    const other = shares ? flights.get(action.id) : undefined
+    if (other) {
+      const published = await joinAbort(other.landed, signal)
+      // One that was long on its way is older than the look, and may have been removed before it.
+      const isNewer = looked && published && published.seq > looked.seq
+      if (isNewer) return used(ports, hitOf(ports, action, published))
+      continue
     }
-    const taken = await take(ports, action, way, signal)
-    if (taken === 'published') continue
-    if (!('holder' in taken)) return taken
-    if (wait === 'skip') return busy(ports, action, taken.holder, way.signal)
-    if (wait === 'fail' || met === tries) throw taken.refused
-    met++
-    await ended(ports, action, signal)
+    const isLast = wait === 'fail' || met === tries
+    const got = await ask(ports, action, { ...way, isLast }, signal)
+    if (got === 'ended') met++
+    else if (got !== 'published') {
+      return 'record' in got ? used(ports, hitOf(ports, action, got)) : got
+    }
+  }
+}
+
+/** Takes the claim of an action, or waits for the end of the one that somebody else has. Returns the
+ *  result if that brought one, `ended` if it did not, and `published` if there was one before. */
+async function ask(
+  ports: ClaimPorts,
+  action: PackedAction,
+  way: ClaimWay & { readonly isLast: boolean },
+  signal: AbortSignal | undefined,
+): Promise<Claim | Busy | Published | 'published' | 'ended'> {
+  const { wait, isLast, again = false } = way
+  const flight = ports.flights.begin(action.id)
+  const started = Date.now()
+  const taking = take(ports, action, way)
+  try {
+    const taken = await joinAbort(taking, signal)
+    if (isLease(taken))
+      return new HeldClaim(ports, action, { lease: taken, started, again, flight })
+    if (taken !== 'published' && wait !== 'skip') {
+      if (isLast) throw taken.refused
+      const published = await ended(ports, action, { again, signal })
+      flight.land(published)
+      return published ?? 'ended'
+    }
+    flight.land()
+    return taken === 'published' ? taken : busy(ports, action, taken.holder, way.signal)
+  } catch (error) {
+    // A lease that comes when its taker has gone is given back, before others ask for it.
+    void taking.then(giveBack, nothing).then(() => flight.land())
+    throw error
   }
 }
 
 /** Takes the lease of an action. Returns `published` if there is a result by now. */
 async function take(
-  ports: ClaimPorts,
+  { leases, layers, owner }: ClaimPorts,
   action: PackedAction,
   { ttl = leaseTtlDefault, again = false }: ClaimWay,
-  signal: AbortSignal | undefined,
-): Promise<
-  Claim | 'published' | { readonly holder: Busy['holder']; readonly refused: TailraceError }
-> {
-  const { leases, layers, owner } = ports
+): Promise<Lease | 'published' | Refusal> {
   const key = recordKey(action.id)
   const absent: Guard = { key, absent: true }
-  const started = Date.now()
-  let lease: Lease
   try {
-    lease = await leases.take(key, {
+    return await leases.take(key, {
       ...{ namespace: namespaceOf(layers[0]), ttl, exactlyOnce: true },
       ...(owner !== undefined && { owner }),
-      ...(signal && { signal }),
       ...(again ? {} : { guards: [absent] }),
     })
   } catch (error) {
@@ -105,8 +143,17 @@ async function take(
     const holder = holderOf(error)
     return { holder, refused: held(action, holder, error) }
   }
-  return new HeldClaim(ports, action, { lease, started, again })
 }
+
+function isLease(taken: Lease | 'published' | Refusal): taken is Lease {
+  return typeof taken === 'object' && 'release' in taken
+}
+
+async function giveBack(taken: Lease | 'published' | Refusal): Promise<void> {
+  if (isLease(taken)) await taken.release()
+}
+
+function nothing(): void {}
 
 function holderOf({ failed }: TailraceError): Busy['holder'] {
   const { lease } = (failed?.state ?? {}) as { readonly lease?: Busy['holder'] | null }
@@ -120,20 +167,30 @@ function busy(
   holder: Busy['holder'],
   signal: AbortSignal | undefined,
 ): Busy {
-  const look = signal ? { signal } : {}
-  const result = ended(ports, action, signal).then(() =>
-    find(ports.kvs, ports.layers, action.id, look),
-  )
+  const result = resultOf(ports, action, signal)
   result.catch(() => {}) // it need not be awaited
   return { type: 'busy', id: action.id, holder, result }
 }
 
-/** Waits until the claim of an action has ended, with a result or without one. */
+/** Returns the result that the present claim of an action ends with; undefined if it has none. */
+async function resultOf(
+  ports: ClaimPorts,
+  action: PackedAction,
+  signal: AbortSignal | undefined,
+): Promise<Hit | undefined> {
+  const published = await ended(ports, action, { again: false, signal })
+  if (published) return hitOf(ports, action, published)
+  const { looks, layers } = ports
+  return (await looks.find(layers, action.id, signal ? { signal } : {})).hit
+}
+
+/** Waits until the claim of an action has ended. Returns the result that comes with its end, unless
+ *  `again`; undefined if there is none, or if it has to be looked for. */
 async function ended(
   { kvs, layers }: ClaimPorts,
   { id }: PackedAction,
-  signal: AbortSignal | undefined,
-): Promise<void> {
+  { again, signal }: { readonly again: boolean; readonly signal: AbortSignal | undefined },
+): Promise<Published | undefined> {
   const watching = kvs.watch(recordKey(id), {
     ...{ mode: 'value', lease: true, waitCreate: true },
     namespace: namespaceOf(layers[0]),
@@ -141,12 +198,31 @@ async function ended(
   })
   try {
     for await (const event of watching) {
-      if (event.type === 'lease' && !event.held) return
+      // A lease that ends where the record is written ends behind it (rfc/9, rule 11).
+      if (event.type === 'value' && event.data && !again) {
+        return { record: parseRecord(event.data, id), seq: event.seq }
+      }
+      if (event.type === 'lease' && !event.held) return undefined
     }
   } catch (error) {
     // The record was removed: the claim that was waited for had ended before that.
     if (!isCode(error, 'ENOENT')) throw error
   }
+  return undefined
+}
+
+function hitOf(
+  { kvs, layers }: ClaimPorts,
+  { id }: PackedAction,
+  { record, seq }: Published,
+): StoredHit {
+  return new StoredHit(kvs, { id, layer: layers[0], seq }, record)
+}
+
+/** Returns a hit, and counts it as a use. */
+function used(ports: ClaimPorts, hit: Hit): Hit {
+  ports.onUse(hit)
+  return hit
 }
 
 function held(action: PackedAction, { owner }: Busy['holder'], cause: TailraceError) {

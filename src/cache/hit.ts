@@ -6,7 +6,7 @@ import { type Hit, onlyOutput, type ResultView } from '../api/cache.js'
 import { getSizeMax, type Kvs, type Reading } from '../api/kvs.js'
 import type { Token } from '../api/transaction.js'
 import { isCode, TailraceError } from '../error.js'
-import { namespaceOf } from './layer.js'
+import { namespaceOf, unless } from './layer.js'
 import { unpack } from './packing.js'
 import {
   actionKey,
@@ -17,38 +17,16 @@ import {
   recordKey,
 } from './record.js'
 
-/** Looks for the result of an action in some layers; the first of them counts. `but`: the tokens of
- *  results that do not count. Returns undefined if there is none. */
-export async function find(
-  kvs: Kvs,
-  layers: readonly string[],
-  id: string,
-  { signal, but = [] }: { readonly signal?: AbortSignal; readonly but?: readonly Token[] },
-): Promise<StoredHit | undefined> {
-  const all = await Promise.all(layers.map((layer) => findIn(kvs, layer, id, signal)))
-  return all.find((hit) => hit && !but.some((token) => sameToken(token, hit.result.token)))
-}
-
-async function findIn(
-  kvs: Kvs,
-  layer: string,
-  id: string,
-  signal: AbortSignal | undefined,
-): Promise<StoredHit | undefined> {
-  const scope = { namespace: namespaceOf(layer), ...(signal && { signal }) }
-  try {
-    const { seq, values } = await kvs.readMany([recordKey(id)], scope)
-    const [bytes] = values
-    return bytes && new StoredHit(kvs, { id, layer, seq }, parseRecord(bytes, id))
-  } catch (error) {
-    if (isCode(error, 'ENONS')) return undefined // the layer was removed
-    throw error
-  }
-}
-
 /** True if two tokens name the same holding. */
 export function sameToken(a: Token, b: Token): boolean {
   return a.incarnation === b.incarnation && a.seq === b.seq
+}
+
+/** Reads the record of a result, with the seq of its root; undefined if it is not there. */
+async function readRecord(kvs: Kvs, layer: string, id: string) {
+  const { seq, values } = await kvs.readMany([recordKey(id)], { namespace: namespaceOf(layer) })
+  const [bytes] = values
+  return bytes && { record: parseRecord(bytes, id), seq }
 }
 
 /** A result that was found in a layer. */
@@ -69,7 +47,9 @@ export class StoredHit implements Hit {
     this.#record = record
     this.#seq = found.seq
     const outputs = Object.entries(record.outputs).map(([name, { size }]) => [name, { size }])
-    this.result = { ...record, ...found, outputs: Object.fromEntries(outputs) }
+    // Hits of one record share it; what a caller gets is its own.
+    const own = { by: { ...record.by }, token: { ...record.token } }
+    this.result = { ...record, ...own, ...found, outputs: Object.fromEntries(outputs) }
   }
 
   async get(name: string = onlyOutput): Promise<Uint8Array> {
@@ -121,9 +101,9 @@ export class StoredHit implements Hit {
       return await read({ namespace, at: this.#seq })
     } catch (error) {
       if (!isCode(error, 'ECOMPACTED')) throw error
-      const now = await findIn(this.#kvs, layer, id, undefined)
-      if (!now || !sameToken(now.result.token, token)) throw error
-      this.#seq = now.result.seq
+      const now = await readRecord(this.#kvs, layer, id).catch(unless('ENONS'))
+      if (!now || !sameToken(now.record.token, token)) throw error
+      this.#seq = now.seq
     }
     return read({ namespace, at: this.#seq })
   }

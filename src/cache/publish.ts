@@ -20,9 +20,11 @@ import {
   transactionSizeMax,
   type Value,
 } from '../api/transaction.js'
+import { onAbort } from '../base/abort.js'
 import { bytesOf, invalid } from '../base/shape.js'
 import { isCode, TailraceError } from '../error.js'
 import type { PackedAction } from './action.js'
+import type { Flight } from './flights.js'
 import { StoredHit } from './hit.js'
 import { logOps } from './layer.js'
 import {
@@ -54,8 +56,14 @@ type PublishPorts = {
   readonly onPublish: () => void
 }
 
-/** The lease of a claim, since when it is held (wall clock), and if it replaces a result. */
-type Held = { readonly lease: Lease; readonly started: number; readonly again: boolean }
+/** The lease of a claim, since when it is held (wall clock), if it replaces a result, and the flight
+ *  that lands when it ends. */
+type Held = {
+  readonly lease: Lease
+  readonly started: number
+  readonly again: boolean
+  readonly flight: Flight
+}
 
 /** An output whose bytes are where the last transaction finds them: in the record, in the
  *  transaction, or stored under a key of their own. */
@@ -72,12 +80,15 @@ export class HeldClaim implements Claim {
   readonly #held: Held
   /** True if something was stored for the claim that is not published. */
   #hasStored = false
+  /** The number of calls under way that may end the claim, and then land its flight. */
+  #ending = 0
 
   constructor(ports: PublishPorts, action: PackedAction, held: Held) {
     this.id = action.id
     this.#ports = ports
     this.#action = action
     this.#held = held
+    onAbort(held.lease.signal, () => this.#landIfEnded())
   }
 
   get token(): Token {
@@ -93,6 +104,36 @@ export class HeldClaim implements Claim {
   }
 
   async publish(outputs: Outputs): Promise<Hit> {
+    this.#ending++
+    try {
+      return await this.#publish(outputs)
+    } finally {
+      this.#ending--
+      this.#landIfEnded()
+    }
+  }
+
+  async abandon(): Promise<void> {
+    this.#ending++
+    try {
+      await this.#abandon()
+    } finally {
+      this.#ending--
+      this.#landIfEnded()
+    }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.abandon()
+  }
+
+  /** Lands the flight without a result if the lease has gone, unless a call knows better. */
+  #landIfEnded(): void {
+    const { lease, flight } = this.#held
+    if (this.#ending === 0 && lease.signal.aborted) flight.land()
+  }
+
+  async #publish(outputs: Outputs): Promise<Hit> {
     const named = namedOutputs(outputs)
     const placed = new Map<string, Placed>()
     const room = { record: inlineSizeMax, transaction: directSizeMax }
@@ -110,6 +151,7 @@ export class HeldClaim implements Claim {
         { exactlyOnce: true },
       )
       this.#hasStored = false
+      this.#held.flight.land({ record, seq })
       this.#ports.onPublish()
       return new StoredHit(kvs, { id, layer: layers[0], seq }, record)
     } catch (error) {
@@ -117,7 +159,7 @@ export class HeldClaim implements Claim {
     }
   }
 
-  async abandon(): Promise<void> {
+  async #abandon(): Promise<void> {
     const { lease } = this.#held
     if (this.#hasStored && !lease.signal.aborted) {
       // If this fails, the outputs go when their ttl ends.
@@ -125,10 +167,6 @@ export class HeldClaim implements Claim {
       await lease.finish({ ops }).catch(() => {})
     }
     await lease.release()
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    await this.abandon()
   }
 
   /** Says where the bytes of an output go, and stores those that are too large for the
@@ -142,7 +180,8 @@ export class HeldClaim implements Claim {
     const size = bytes instanceof Uint8Array ? bytes.length : Number.POSITIVE_INFINITY
     if (bytes instanceof Uint8Array && size <= room.record) {
       room.record -= size
-      return { at: 'record', size, bytes }
+      // Hits of this process read this record: the caller may use its bytes again.
+      return { at: 'record', size, bytes: Uint8Array.from(bytes) }
     }
     if (bytes instanceof Uint8Array && size <= room.transaction) {
       room.transaction -= size
@@ -175,7 +214,9 @@ export class HeldClaim implements Claim {
     return [
       ...(this.#held.again ? [{ op: 'unlink', key: resultKey(id), recursive: true } as const] : []),
       ...outputs,
-      { op: 'unlink', key: stagedDirectory(token), recursive: true },
+      ...(this.#hasStored
+        ? [{ op: 'unlink', key: stagedDirectory(token), recursive: true } as const]
+        : []),
       { op: 'put', key: actionKey(id), value: this.#action.bytes },
       { op: 'put', key: recordKey(id), value: encodeRecord(record) },
       ...logOps('publish', { action: id, size, tookMs: record.tookMs }),

@@ -3,17 +3,22 @@
 import type { Kvs } from '../api/kvs.js'
 import type { Op, Token } from '../api/transaction.js'
 import { isCode } from '../error.js'
-import { find, sameToken } from './hit.js'
+import { sameToken } from './hit.js'
 import { logOps, namespaceOf, unless } from './layer.js'
+import type { Looks } from './looks.js'
 import { recordKey, resultKey } from './record.js'
 import { unuseOps, usesOf } from './usage.js'
 
-type RemovePorts = { readonly kvs: Kvs; readonly layers: readonly [string, ...string[]] }
+type RemovePorts = {
+  readonly kvs: Kvs
+  readonly looks: Looks
+  readonly layers: readonly [string, ...string[]]
+}
 
 /** Removes the result that the first layer has of an action; with `only`, if it has that token.
  *  Returns true if it removed one. */
 export async function remove(
-  { kvs, layers }: RemovePorts,
+  { kvs, looks, layers }: RemovePorts,
   { id }: { readonly id: string },
   { only, signal }: { readonly only?: Token; readonly signal?: AbortSignal },
 ): Promise<boolean> {
@@ -24,8 +29,8 @@ export async function remove(
     const stat = await kvs.stat(key, scope).catch(unless('ENONS'))
     if (!stat) return false
     if (only) {
-      const found = await find(kvs, [layer], id, signal ? { signal } : {})
-      if (!found || !sameToken(found.result.token, only)) return false
+      const { hit } = await looks.find([layer], id, signal ? { signal } : {})
+      if (!hit || !sameToken(hit.result.token, only)) return false
     }
     const [used] = await usesOf(kvs, layer, [id])
     const ops: Op[] = [

@@ -10,8 +10,9 @@ import {
 } from '../api/cache.js'
 import type { Kvs } from '../api/kvs.js'
 import { invalid } from '../base/shape.js'
-import { find, StoredHit } from './hit.js'
+import { StoredHit } from './hit.js'
 import { namespaceOf, resultIds } from './layer.js'
+import type { Looks } from './looks.js'
 import { parseRecord, recordKey } from './record.js'
 
 const idSize = 64
@@ -56,15 +57,15 @@ async function readResults(
 /** Returns the result whose id is, or begins with, `start`, from the first of the layers that has
  *  one; undefined if there is none. Throws EINVAL. */
 export async function loadResult(
-  kvs: Kvs,
-  layers: readonly string[],
+  ports: { readonly kvs: Kvs; readonly looks: Looks; readonly layers: readonly string[] },
   start: string,
   options: LookOptions,
 ): Promise<Hit | undefined> {
+  const { kvs, looks, layers } = ports
   if (!/^[0-9a-f]+$/.test(start) || start.length > idSize) {
     throw invalid(`the id of a result is ${idSize} hex digits, or a beginning of them`)
   }
-  if (start.length === idSize) return find(kvs, layers, start, options)
+  if (start.length === idSize) return (await looks.find(layers, start, options)).hit
   for (const layer of layers) {
     const { value: ids = [] } = await resultIds(kvs, layer, {
       ...{ after: start, limit: 2 },
@@ -72,7 +73,7 @@ export async function loadResult(
     }).next()
     const [id, second] = ids.filter((each) => each.startsWith(start))
     if (second !== undefined) throw invalid(`several results of ${layer} begin with ${start}`)
-    if (id !== undefined) return find(kvs, [layer], id, options)
+    if (id !== undefined) return (await looks.find([layer], id, options)).hit
   }
   return undefined
 }

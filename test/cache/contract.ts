@@ -63,12 +63,9 @@ export function cacheContract(name: string, make: () => Promise<Shared>): void {
         const second = cacheB.claim(action)
         await takeB.reached
         const first = await claimed(cacheA)
-        const waiting = b.hold('look')
         takeB.open()
         await first.publish('A')
-        await waiting.reached
         const seq = await seqOf()
-        waiting.open()
         const got = await second
         expect(got.type === 'hit' && text(await got.get())).toBe('A')
         expect(await seqOf()).toBe(seq)
@@ -116,7 +113,7 @@ export function cacheContract(name: string, make: () => Promise<Shared>): void {
         const big = Buffer.alloc(100_000, 'x')
         const first = await claimed(cacheA)
         const readers = Array.from({ length: 20 }, () => cacheB.claim(action))
-        await expect.poll(() => b.calls.filter((call) => call === 'take').length).toBe(20)
+        await expect.poll(() => b.calls).toContain('watch')
         await first.publish(big)
         const seq = await seqOf()
         const streams = (await Promise.all(readers)).map((got) => {
@@ -194,6 +191,156 @@ export function cacheContract(name: string, make: () => Promise<Shared>): void {
         await store.namespaces.configure(namespace, { historyCount: 1, historyAgeMs: 0 })
         expect(Buffer.compare(await found.get(), big)).toBe(0)
         expect(Buffer.compare(await joined(found.stream()), big)).toBe(0)
+      })
+    })
+
+    describe('claims of one action in one process', () => {
+      it('that nobody has are a look, a take and a publish', async () => {
+        const before = a.calls.length
+        let runs = 0
+        const calls = Array.from({ length: 64 }, () => cacheA.cached(action, () => ++runs))
+        expect(new Set(await Promise.all(calls))).toEqual(new Set([1]))
+        expect(a.calls.slice(before)).toEqual(['look', 'take', 'finish'])
+      })
+
+      it('that another process computes are a look, a take and a watch, which brings the result', async () => {
+        const first = await claimed(cacheA)
+        const before = b.calls.length
+        const claims = Array.from({ length: 64 }, () => cacheB.claim(action))
+        await expect.poll(() => b.events).toEqual(['lease'])
+        await first.publish('A')
+        const hits = (await Promise.all(claims)).flatMap((got) => (got.type === 'hit' ? [got] : []))
+        expect(hits.length).toBe(64)
+        expect(b.calls.slice(before)).toEqual(['look', 'take', 'watch'])
+        expect(new Set(hits).size).toBe(64)
+        const bytes = await hits[0]?.get()
+        bytes?.fill(0)
+        expect(text(await hits[1]?.get())).toBe('A')
+      })
+
+      it('of many actions share the looks of one turn', async () => {
+        await Promise.all(Array.from({ length: 10 }, (_, at) => cacheA.cached({ at }, () => at)))
+        const before = b.calls.length
+        const all = Array.from({ length: 10 }, (_, at) => cacheB.cached({ at }, () => 'not this'))
+        expect(await Promise.all(all)).toEqual(Array.from({ length: 10 }, (_, at) => at))
+        expect(b.calls.slice(before)).toEqual(['look'])
+      })
+
+      it('are not disturbed by the record of another action that is none', async () => {
+        await Promise.all(Array.from({ length: 3 }, (_, at) => cacheA.cached({ at }, () => at)))
+        const found = await Promise.all([1, 2].map((at) => cacheB.load({ at })))
+        const [none = '', directory = ''] = found.map((each) => each?.result.id)
+        await store.put(`r/${none}/result`, 'none', { namespace })
+        await store.commit(
+          {
+            ops: [
+              { op: 'unlink', key: `r/${directory}/result` },
+              { op: 'put', key: `r/${directory}/result/x`, value: '' },
+            ],
+          },
+          { namespace },
+        )
+        const looks = [0, 1, 2].map((at) => cacheB.load({ at }))
+        const outcomes = await Promise.allSettled(looks)
+        expect(outcomes).toMatchObject([
+          { status: 'fulfilled', value: { type: 'hit' } },
+          { status: 'rejected', reason: { code: 'EINVAL' } },
+          { status: 'rejected', reason: { code: 'EISDIR' } },
+        ])
+      })
+
+      it.each(['gives up', 'loses it'])(
+        'are computed by the next one if who has it %s',
+        async (how) => {
+          const first = await cacheA.claim(action, { ttl: 1_000 })
+          if (first.type !== 'claimed') throw new Error(first.type)
+          const before = a.calls.length
+          const others = Array.from({ length: 3 }, () => cacheA.claim(action))
+          await expect.poll(() => a.calls.slice(before)).toEqual(['look'])
+          if (how === 'gives up') await first.abandon()
+          else await endLease(first)
+          const next = await Promise.race(others)
+          expect(next.type).toBe('claimed')
+          if (next.type === 'claimed') await next.publish('next')
+          const types = (await Promise.all(others)).map(({ type }) => type)
+          expect(types.sort()).toEqual(['claimed', 'hit', 'hit'])
+        },
+      )
+
+      it('end each by its own signal and its own time', async () => {
+        const first = await claimed(cacheA)
+        const leaving = new AbortController()
+        const before = b.calls.length
+        const gone = refusal(cacheB.claim(action, { signal: leaving.signal }))
+        await expect.poll(() => b.calls.slice(before)).toContain('watch')
+        const late = refusal(cacheB.claim(action, { timeoutMs: 1 }))
+        const others = Array.from({ length: 3 }, () => cacheB.claim(action))
+        expect(await late).toMatchObject({ code: 'ETIMEDOUT' })
+        // Who waits at the store leaves: another one waits there.
+        const watches = () => b.calls.slice(before).filter((call) => call === 'watch').length
+        leaving.abort()
+        expect(await gone).toMatchObject({ code: 'ECANCELED' })
+        await expect.poll(watches).toBe(2)
+        await first.publish('A')
+        for (const got of await Promise.all(others)) expect(got.type).toBe('hit')
+        expect(watches()).toBe(2)
+      })
+
+      it('whose taker leaves before its lease is granted do not wait for that lease', async () => {
+        const leaving = new AbortController()
+        const take = a.hold('take')
+        const gone = refusal(cacheA.claim(action, { signal: leaving.signal }))
+        await take.reached
+        const other = cacheA.claim(action)
+        leaving.abort()
+        expect(await gone).toMatchObject({ code: 'ECANCELED' })
+        take.open()
+        expect((await other).type).toBe('claimed')
+        expect(a.calls).not.toContain('watch')
+      })
+
+      it('keep their own ways: skip and fail are answered at once, beside who waits', async () => {
+        const first = await claimed(cacheA)
+        const waiting = cacheA.claim(action)
+        const busy = await cacheA.claim(action, { wait: 'skip' })
+        expect(busy).toMatchObject({ type: 'busy', holder: { owner: 'a', token: first.token } })
+        expect(await refusal(cacheA.claim(action, { wait: 'fail' }))).toMatchObject({
+          code: 'ECONFLICT',
+          failed: { state: { lease: { owner: 'a', token: first.token } } },
+        })
+        await expect.poll(() => a.events).toEqual(['lease'])
+        await first.abandon()
+        const next = await waiting
+        expect(busy.type === 'busy' && (await busy.result)).toBeUndefined()
+        expect(next.type).toBe('claimed')
+        expect(a.calls.filter((call) => call === 'watch').length).toBe(1)
+      })
+
+      it('keep their own ways: one with a bound of holders waits for as many', async () => {
+        const first = await claimed(cacheA)
+        const waiting = refusal(cacheA.claim(action, { tries: 1 }))
+        await expect.poll(() => a.events).toEqual(['lease'])
+        const look = a.hold('look')
+        await first.abandon()
+        await look.reached
+        await using _second = await claimed(cacheB)
+        look.open()
+        expect(await waiting).toMatchObject({ code: 'ECONFLICT' })
+      })
+
+      it('do not take a result that was removed before they looked', async () => {
+        const answer = a.hold('finished')
+        const first = await claimed(cacheA)
+        const published = first.publish('A')
+        await answer.reached
+        expect(await cacheB.remove(action)).toBe(true)
+        const before = a.calls.length
+        const later = cacheA.claim(action)
+        await expect.poll(() => a.calls.length).toBe(before + 1)
+        await seqOf()
+        answer.open()
+        await published
+        expect((await later).type).toBe('claimed')
       })
     })
 
@@ -407,6 +554,21 @@ export function cacheContract(name: string, make: () => Promise<Shared>): void {
         await first.abandon()
         expect((await store.list('s', { namespace })).entries).toEqual([])
         expect((await claimed(cacheB)).type).toBe('claimed')
+      })
+
+      it('publishes the bytes as they were at the call', async () => {
+        const bytes = Buffer.from('A')
+        const first = await claimed(cacheA)
+        const second = cacheA.claim(action)
+        const finish = a.hold('finish')
+        const published = first.publish(bytes)
+        await finish.reached
+        bytes.fill('x')
+        finish.open()
+        expect(text(await (await published).get())).toBe('A')
+        const got = await second
+        expect(got.type === 'hit' && text(await got.get())).toBe('A')
+        expect(text(await (await hit(cacheB)).get())).toBe('A')
       })
 
       it('takes a bounded number of outputs', async () => {

@@ -5,9 +5,10 @@ import type { Store } from '../../src/api/store.js'
 import { type Deferred, deferred } from '../../src/base/deferred.js'
 
 /** Where a call can be held, before it is made. look: for results. take: the lease of a claim. put: of an output that is
- *  stored first. finish: the last transaction of a publish. */
-export type Point = 'look' | 'take' | 'put' | 'finish'
+ *  stored first. finish: the last transaction of a publish. finished: its answer. */
+export type Point = 'look' | 'take' | 'put' | 'finish' | 'finished'
 
+type Call = Exclude<Point, 'finished'> | 'watch'
 type Stop = { readonly reached: Deferred<void>; readonly passed: Deferred<void> }
 
 export type Gated = {
@@ -15,17 +16,20 @@ export type Gated = {
   /** Holds the next call at a point. `reached` resolves once it is there; `open` lets it pass. */
   readonly hold: (point: Point) => { readonly reached: Promise<void>; readonly open: () => void }
   /** The calls that were made, in order. */
-  readonly calls: readonly Point[]
+  readonly calls: readonly Call[]
+  /** The types of the events that watches brought, in order. */
+  readonly events: readonly string[]
 }
 
 export function gated(store: Store): Gated {
   const stops = new Map<Point, Stop[]>()
-  const calls: Point[] = []
+  const calls: Call[] = []
+  const events: string[] = []
   const pass = async (point: Point) => {
     const stop = stops.get(point)?.shift()
     stop?.reached.resolve()
     await stop?.passed.promise
-    calls.push(point)
+    if (point !== 'finished') calls.push(point)
   }
   const inner: Store = {
     ...store,
@@ -33,6 +37,17 @@ export function gated(store: Store): Gated {
     readMany: async (keys, options) => {
       await pass('look')
       return store.readMany(keys, options)
+    },
+    watch: (key, options) => {
+      calls.push('watch')
+      const watching = store.watch(key, options)
+      const next = watching.next.bind(watching)
+      const counted = async () => {
+        const result = await next()
+        if (result.value) events.push(result.value.type)
+        return result
+      }
+      return Object.assign(watching, { next: counted })
     },
     put: async (key, value, options) => {
       await pass('put')
@@ -47,7 +62,9 @@ export function gated(store: Store): Gated {
         return Object.assign(lease, {
           finish: async (...args: Parameters<typeof finish>) => {
             await pass('finish')
-            return finish(...args)
+            const finished = await finish(...args)
+            await pass('finished')
+            return finished
           },
         })
       },
@@ -56,6 +73,7 @@ export function gated(store: Store): Gated {
   return {
     store: inner,
     calls,
+    events,
     hold: (point) => {
       const stop = { reached: deferred<void>(), passed: deferred<void>() }
       stops.set(point, [...(stops.get(point) ?? []), stop])
