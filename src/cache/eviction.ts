@@ -10,25 +10,21 @@ import type { Leases } from '../api/lease.js'
 import type { Guard, Op } from '../api/transaction.js'
 import type { Blobref } from '../blob/blobref.js'
 import { isCode } from '../error.js'
+import { commitJudged, type Judged } from './judged.js'
 import { logOps, namespaceOf, readBounds, unless } from './layer.js'
-import { resultKey, resultsKey, usesKey } from './record.js'
-import { endOfHour, hoursKey, unuseOps, useKey, usesOf } from './usage.js'
+import { hoursKey, resultKey, resultsKey, useKey } from './record.js'
+import { endOfHour, indexedOps, usesOf } from './usage.js'
 
-/** The number of entries of the index that one step looks at. Each has at most two guards. */
+/** The number of entries of the index that one step looks at. Each has a guard. */
 const stepMax = 256
-/** The number of entries that may be refused in one eviction. */
-const refusalsMax = 16
+/** The number of entries that may be left out in one eviction, since they have changed. */
+const leftOutMax = 16
 
 /** The results and bytes that a layer has above its bounds. */
 type Excess = { readonly results: number; readonly size: number }
 
-/** An entry of the index that goes: the ops that remove it with what it stands for, and the guards
- *  that this is what was judged. */
-type Going = {
-  readonly isResult: boolean
-  readonly guards: readonly Guard[]
-  readonly ops: readonly Op[]
-}
+/** An entry of the index that goes, alone or with its result. */
+type Going = Judged & { readonly isResult: boolean }
 
 /** Removes what a layer has more than its bounds allow. Returns the number of results that went; 0
  *  also where another process evicts. Throws what `Kvs` throws. */
@@ -45,17 +41,23 @@ export async function evict(kvs: Kvs, leases: Leases, layer: string): Promise<nu
   if (!taken) return 0
   await using lease = taken
   let evicted = 0
-  let refusals = 0
-  while (!lease.signal.aborted && refusals <= refusalsMax) {
+  let leftOut = 0
+  while (!lease.signal.aborted && leftOut <= leftOutMax) {
     const hour = await oldestHour(kvs, namespace)
     if (hour === undefined) return evicted
     const isAged = endOfHour(hour) <= Date.now() - (bounds.keepAgeMs ?? Number.POSITIVE_INFINITY)
     const excess = await excessOf(kvs, namespace, bounds)
     if (!isAged && excess.results === 0 && excess.size === 0) return evicted
     const step = await stepOf(kvs, layer, hour, isAged ? undefined : excess)
-    const left = await removeAll(kvs, namespace, lease.guard, step)
-    evicted += left.filter(({ isResult }) => isResult).length
-    refusals += step.length - left.length
+    const gone = await commitJudged(kvs, namespace, step, {
+      guards: [lease.guard],
+      more: (left) => {
+        const results = left.filter(({ isResult }) => isResult).length
+        return results > 0 ? logOps('evict', { results }) : []
+      },
+    })
+    evicted += gone.filter(({ isResult }) => isResult).length
+    leftOut += step.length - gone.length
   }
   return evicted
 }
@@ -71,7 +73,7 @@ async function excessOf(
   { keepResults = Number.POSITIVE_INFINITY, keepSize = Number.POSITIVE_INFINITY }: LayerBounds,
 ): Promise<Excess> {
   const [uses, results] = await Promise.all(
-    [usesKey, resultsKey].map((key) => kvs.stat(key, { namespace })),
+    [hoursKey, resultsKey].map((key) => kvs.stat(key, { namespace })),
   )
   return {
     results: Math.max(0, (uses?.count ?? 0) - keepResults),
@@ -91,97 +93,46 @@ async function stepOf(
   const directory = `${hoursKey}/${hour}`
   const { entries, seq } = await kvs.list(directory, { namespace, limit: stepMax })
   const root = { namespace, at: seq }
-  const guardOf = async (key: string): Promise<Guard> => {
-    const stat = await kvs.stat(key, root)
-    return stat ? { key, ref: stat.ref } : { key, absent: true }
+  const dropped = async (key: string, judged: string): Promise<Going> => {
+    const stat = await kvs.stat(judged, root)
+    const guard: Guard = stat ? { key: judged, ref: stat.ref } : { key: judged, absent: true }
+    return { isResult: false, guard, ops: [{ op: 'unlink', key }] }
   }
-  if (entries.length === 0) {
-    const ops: Op[] = [{ op: 'unlink', key: directory }]
-    return [{ isResult: false, guards: [await guardOf(directory)], ops }]
-  }
+  if (entries.length === 0) return [await dropped(directory, directory)]
   const ids = entries.map(({ name }) => name)
-  const uses = await usesOf(kvs, layer, ids, { at: seq })
+  const { uses } = await usesOf(kvs, layer, ids, { at: seq })
   const stale = ids.filter((_, at) => uses[at] !== hour)
-  const dropped = stale.map(async (id): Promise<Going> => {
-    const ops: Op[] = [{ op: 'unlink', key: `${directory}/${id}` }]
-    return { isResult: false, guards: [await guardOf(useKey(id))], ops }
-  })
+  const drops = stale.map((id) => dropped(`${directory}/${id}`, useKey(id)))
   const live = ids.filter((_, at) => uses[at] === hour)
-  const victims = await enough(kvs, root, live, excess)
-  // Equal values have equal refs, and all of these were last used in the same hour.
-  const [first] = victims
-  const used = first && (await kvs.stat(useKey(first.id), root))
+  // What the index has of results that are not there was counted as results.
+  const above = excess && { ...excess, results: excess.results - stale.length }
+  const victims = await enough(kvs, root, live, above)
   const evicted = victims.map(({ id, ref }): Going => {
     const key = resultKey(id)
-    const its: Guard = ref === undefined ? { key, absent: true } : { key, ref }
-    return {
-      isResult: ref !== undefined,
-      guards: [its, ...(used ? [{ key: useKey(id), ref: used.ref }] : [])],
-      ops: [{ op: 'unlink', key, recursive: true }, ...unuseOps(id, hour)],
-    }
+    const ops: Op[] = [{ op: 'unlink', key, recursive: true }, ...indexedOps(id, hour)]
+    return { isResult: true, guard: { key, ref }, ops }
   })
-  return [...(await Promise.all(dropped)), ...evicted]
+  return [...(await Promise.all(drops)), ...evicted]
 }
 
 /** Returns the first results that are as many and as large as `excess` says, or all, with their
- *  versions; without one where only its last use is left. */
+ *  versions. REQUIRES: they are there at the root. */
 async function enough(
   kvs: Kvs,
   root: { readonly namespace: string; readonly at: number },
   ids: readonly string[],
   excess: Excess | undefined,
-): Promise<readonly { readonly id: string; readonly ref: Blobref | undefined }[]> {
+): Promise<readonly { readonly id: string; readonly ref: Blobref }[]> {
   let { results, size } = excess ?? { results: ids.length, size: 0 }
-  const asked = size === 0 ? ids.slice(0, results) : ids
+  const asked = size > 0 ? ids : ids.slice(0, Math.max(0, results))
   const stats = await Promise.all(asked.map((id) => kvs.stat(resultKey(id), root)))
-  const first: { readonly id: string; readonly ref: Blobref | undefined }[] = []
+  const first: { readonly id: string; readonly ref: Blobref }[] = []
   for (const [at, id] of asked.entries()) {
-    if (results <= 0 && size <= 0) break
     const stat = stats[at]
-    first.push({ id, ref: stat?.ref })
+    if (!stat || (results <= 0 && size <= 0)) break
+    first.push({ id, ref: stat.ref })
     results--
-    size -= stat?.size ?? 0
+    size -= stat.size
   }
   return first
-}
-
-/** Removes in one transaction what is still as it was judged. Returns what went: nothing if more than
- *  `refusalsMax` entries have changed. */
-async function removeAll(
-  kvs: Kvs,
-  namespace: string,
-  guard: Guard,
-  step: readonly Going[],
-): Promise<readonly Going[]> {
-  let left = step
-  for (let refusals = 0; left.length > 0 && refusals <= refusalsMax; refusals++) {
-    const count = left.filter(({ isResult }) => isResult).length
-    const guards = [guard, ...left.flatMap((each) => each.guards)]
-    const event = count > 0 ? logOps('evict', { results: count }) : []
-    try {
-      await kvs.commit(
-        { guards, ops: [...left.flatMap(({ ops }) => ops), ...event] },
-        { namespace },
-      )
-      return left
-    } catch (error) {
-      const refused = refusedBy(error, left)
-      if (!refused) throw error
-      left = left.filter((each) => each !== refused)
-    }
-  }
-  return []
-}
-
-/** Returns the entry whose guard did not hold; undefined for another error, and for the guard of the
- *  lease, which stands before all. */
-function refusedBy(error: unknown, step: readonly Going[]): Going | undefined {
-  if (!isCode(error, 'ECONFLICT') || error.failed?.guard === undefined) return undefined
-  let behind = 1
-  for (const each of step) {
-    const first = behind
-    behind += each.guards.length
-    if (error.failed.guard >= first && error.failed.guard < behind) return each
-  }
-  return undefined
 }

@@ -16,7 +16,7 @@ import { count, defined, invalid, number, type Rule, shapeOf, text, within } fro
 import { type Code, isCode, TailraceError } from '../error.js'
 import { appendOps } from '../eventlog/eventlog.js'
 import { pack, unpack } from './packing.js'
-import { resultsKey, usesKey } from './record.js'
+import { hoursKey, resultsKey } from './record.js'
 
 const prefix = 'cache-'
 const nameRule = /^[a-z0-9][a-z0-9_-]{0,56}$/
@@ -109,7 +109,7 @@ export async function showLayer(
   const [, ...parents] = await layersFrom(kvs, layer)
   const namespace = namespaceOf(layer)
   const [uses, results, bounds] = await Promise.all([
-    kvs.stat(usesKey, { namespace, ...scope }).catch(unless('ENONS')),
+    kvs.stat(hoursKey, { namespace, ...scope }).catch(unless('ENONS')),
     kvs.stat(resultsKey, { namespace, ...scope }).catch(unless('ENONS')),
     readBounds(kvs, layer),
   ])

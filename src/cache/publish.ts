@@ -143,8 +143,8 @@ export class HeldClaim implements Claim {
     const { lease, again } = this.#held
     const { id } = this
     const absent: Guard = { key: recordKey(id), absent: true }
-    const [usedBefore] = again ? await usesOf(kvs, layers[0], [id]) : []
-    const ops = [...this.#opsOf(placed, record), ...useOps(id, hourName(Date.now()), usedBefore)]
+    const [used] = again ? (await usesOf(kvs, layers[0], [id])).uses : []
+    const ops = [...this.#opsOf(placed, record), ...useOps(id, hourName(Date.now()), used)]
     try {
       const { seq } = await lease.finish(
         { guards: again ? [] : [absent], ops },

@@ -43,8 +43,8 @@ const record = within(
   ),
 )
 
-/** The directory of the last uses, one entry for each result. */
-export const usesKey = 'used'
+/** The directory of the index of results by the hours of their last uses. */
+export const hoursKey = 'u'
 
 /** The directory of all results. */
 export const resultsKey = 'r'
@@ -62,6 +62,11 @@ export function recordKey(id: string): string {
 /** Returns the key of a packed action. */
 export function actionKey(id: string): string {
   return `${resultKey(id)}/action`
+}
+
+/** Returns the key of the last use of a result. */
+export function useKey(id: string): string {
+  return `${resultKey(id)}/used`
 }
 
 /** Returns the key of an output that does not stand in the record. Throws EINVAL. */

@@ -6,8 +6,8 @@ import { isCode } from '../error.js'
 import { sameToken } from './hit.js'
 import { logOps, namespaceOf, unless } from './layer.js'
 import type { Looks } from './looks.js'
-import { recordKey, resultKey } from './record.js'
-import { unuseOps, usesOf } from './usage.js'
+import { resultKey } from './record.js'
+import { indexedOps, usesOf } from './usage.js'
 
 type RemovePorts = {
   readonly kvs: Kvs
@@ -24,7 +24,7 @@ export async function remove(
 ): Promise<boolean> {
   const [layer] = layers
   const scope = { namespace: namespaceOf(layer), ...(signal && { signal }) }
-  const key = recordKey(id)
+  const key = resultKey(id)
   for (;;) {
     const stat = await kvs.stat(key, scope).catch(unless('ENONS'))
     if (!stat) return false
@@ -32,10 +32,10 @@ export async function remove(
       const { hit } = await looks.find([layer], id, signal ? { signal } : {})
       if (!hit || !sameToken(hit.result.token, only)) return false
     }
-    const [used] = await usesOf(kvs, layer, [id])
+    const { uses } = await usesOf(kvs, layer, [id])
     const ops: Op[] = [
-      { op: 'unlink', key: resultKey(id), recursive: true },
-      ...unuseOps(id, used),
+      { op: 'unlink', key, recursive: true },
+      ...indexedOps(id, uses[0]),
       ...logOps('remove', { action: id }),
     ]
     try {
