@@ -213,7 +213,9 @@ export interface Layers {
 }
 
 /** The result cache of one layer. An action is a plain value that says all that its result depends
- *  on: what is computed, with which code, from which inputs. Besides what is named, each call may
+ *  on: what is computed, with which code, from which inputs. Calls that want one action at the same
+ *  time share what they ask of the store, each with its own bounds and signal: use one cache object
+ *  for them. Besides what is named, each call may
  *  throw EINVAL (an action that cannot be packed: the message names the path; an unknown option),
  *  E2BIG (an action above 1 MiB), ENONS (there is no such layer), and what `Kvs` throws. The calls
  *  need no `this`.
