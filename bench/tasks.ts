@@ -324,23 +324,26 @@ async function ripple(
   return { bytes, startMs, endMs: now() }
 }
 
-/** Computes actions, in an order that all who do so share. Gives how many of them it made itself. */
+/** Computes actions, in an order that all who do so share: those in flight share the list, or `each` of
+ *  them goes through all of it. Gives how many of them it made itself. */
 async function compute(
   { client }: Place,
   args: {
     readonly prefix: string
     readonly count: number
     readonly inFlight: number
+    readonly each: boolean
     readonly size: number
   },
 ): Promise<{ readonly made: number; readonly startMs: number; readonly endMs: number }> {
   const cached = cachedBy(client)
-  let next = 0
+  const shared = { next: 0 }
   let made = 0
   const startMs = now()
   const lane = async () => {
-    while (next < args.count) {
-      const index = next++
+    const place = args.each ? { next: 0 } : shared
+    while (place.next < args.count) {
+      const index = place.next++
       const value = await cached(`${args.prefix}/${index}`, async () => {
         made++
         return makeRecord(index, args.size)
