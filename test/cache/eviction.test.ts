@@ -181,6 +181,24 @@ describe('eviction', () => {
     },
   )
 
+  it('meets no note of a use of a result that was removed meanwhile', async () => {
+    await publish('a')
+    const id = await idOf('a')
+    later(1)
+    const kvs: Store = {
+      ...store,
+      commit: async (transaction, options) => {
+        await cache.remove('a')
+        return store.commit(transaction, options)
+      },
+    }
+    const notes = new UsageNotes(kvs, layer)
+    notes.note(id)
+    await notes.flush()
+    expect(await store.stat(`r/${id}`, { namespace })).toBeUndefined()
+    expect(await indexed()).toEqual([])
+  })
+
   it('gives up where all that it would remove changes each time', async () => {
     for (let at = 0; at < 30; at++) await publish(at)
     let refused = 0
