@@ -46,7 +46,7 @@ import {
   readBounds,
   showLayer,
 } from './layer.js'
-import { Looks } from './looks.js'
+import { ResultLooks } from './looks.js'
 import { pack, packedActionOf, unpack } from './packing.js'
 import { remove } from './remove.js'
 import { listResults, loadResult } from './results.js'
@@ -91,7 +91,7 @@ export function openCache(store: Store, options: CacheOptions = {}): Cache {
   const opened = single(async (): Promise<ClaimPorts> => {
     const [layers, bounds] = await Promise.all([layersFrom(store, layer), readBounds(store, layer)])
     const upkeep = Object.keys(bounds).length > 0 ? upkeepOf(store, layer) : noUpkeep
-    const stores = { kvs: store, leases: store.leases, looks: new Looks(store) }
+    const stores = { kvs: store, leases: store.leases, looks: new ResultLooks(store) }
     return { ...stores, flights: new Flights(), layers, owner, code, ...upkeep }
   })
   /** Returns the layer for a claim: the main layer is made then. */

@@ -13,7 +13,7 @@ import type { PackedAction } from './action.js'
 import type { Flights, Published } from './flights.js'
 import { StoredHit } from './hit.js'
 import { namespaceOf } from './layer.js'
-import type { Looks } from './looks.js'
+import type { ResultLooks } from './looks.js'
 import { HeldClaim } from './publish.js'
 import { parseRecord, recordKey } from './record.js'
 
@@ -21,7 +21,7 @@ import { parseRecord, recordKey } from './record.js'
 export type ClaimPorts = {
   readonly kvs: Kvs
   readonly leases: Leases
-  readonly looks: Looks
+  readonly looks: ResultLooks
   /** The claims of the layer that are under way in this process. */
   readonly flights: Flights
   /** The layer, and those above it. */

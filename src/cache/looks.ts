@@ -1,4 +1,4 @@
-/** Looks for the results of actions: those of one turn of the event loop share a request for each
+/** ResultLooks for the results of actions: those of one turn of the event loop share a request for each
  *  layer. See rfc/22, rule 10.
  *  Invariant: a look is sent after the call that asks for it, so that its answer is never older than
  *  the call. */
@@ -35,7 +35,7 @@ type Found = { readonly record: ResultRecord | undefined; readonly seq: number }
 /** The ids that one request looks for. */
 type Batch = Map<string, Deferred<Found>>
 
-export class Looks {
+export class ResultLooks {
   readonly #kvs: Kvs
   /** The requests that are sent at the end of this turn, by layer. */
   readonly #gathering = new Map<string, Batch>()
@@ -44,7 +44,7 @@ export class Looks {
     this.#kvs = kvs
   }
 
-  /** Looks for the result of an action in some layers; the first of them that has one counts. `but`:
+  /** ResultLooks for the result of an action in some layers; the first of them that has one counts. `but`:
    *  the tokens of results that do not count. */
   async find(
     layers: readonly string[],

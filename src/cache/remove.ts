@@ -5,13 +5,13 @@ import type { Op, Token } from '../api/transaction.js'
 import { isCode } from '../error.js'
 import { sameToken } from './hit.js'
 import { logOps, namespaceOf, unless } from './layer.js'
-import type { Looks } from './looks.js'
+import type { ResultLooks } from './looks.js'
 import { resultKey } from './record.js'
 import { indexedOps, usesOf } from './usage.js'
 
 type RemovePorts = {
   readonly kvs: Kvs
-  readonly looks: Looks
+  readonly looks: ResultLooks
   readonly layers: readonly [string, ...string[]]
 }
 

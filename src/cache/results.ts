@@ -12,7 +12,7 @@ import type { Kvs } from '../api/kvs.js'
 import { invalid } from '../base/shape.js'
 import { StoredHit } from './hit.js'
 import { namespaceOf, resultIds } from './layer.js'
-import type { Looks } from './looks.js'
+import type { ResultLooks } from './looks.js'
 import { parseRecord, recordKey } from './record.js'
 
 const idSize = 64
@@ -57,7 +57,7 @@ async function readResults(
 /** Returns the result whose id is, or begins with, `start`, from the first of the layers that has
  *  one; undefined if there is none. Throws EINVAL. */
 export async function loadResult(
-  ports: { readonly kvs: Kvs; readonly looks: Looks; readonly layers: readonly string[] },
+  ports: { readonly kvs: Kvs; readonly looks: ResultLooks; readonly layers: readonly string[] },
   start: string,
   options: LookOptions,
 ): Promise<Hit | undefined> {
