@@ -3,7 +3,7 @@
  *  received. */
 
 import type { IncomingMessage } from 'node:http'
-import { connect, type Socket as NetSocket } from 'node:net'
+import { connect, type NetConnectOpts, type Socket as NetSocket } from 'node:net'
 import WebSocket from 'ws'
 import { onAbort } from '../base/abort.js'
 import { deferred } from '../base/deferred.js'
@@ -12,11 +12,17 @@ import { canceled, parseCode, TailraceError } from '../error.js'
 import { frameSizeMax, pingMs, subprotocol } from '../wire/frames.js'
 import { answeredBySomethingElse, isPassingStatus } from './answer.js'
 import { FrameBatch } from './frame-batch.js'
+import { FrameReader } from './frame-reader.js'
 import { refusedBy } from './node-request.js'
 import { handshakeMs, type Socket, type SocketEvents } from './transport.js'
 
 /** The time after which a silent server is given up, in ms: it has missed two pings by then. */
 const silenceMs = 2 * pingMs + 5_000
+/** The most bytes that one read takes. */
+const readSizeMax = 256 * 1024
+/** The bytes of one read. All sockets share it: what was read is copied before the next read. Without
+ *  it each read would have a buffer of its own, and the garbage collector half of the work. */
+const readBuffer = Buffer.allocUnsafeSlow(readSizeMax)
 
 type Opening = {
   /** The name of the server, for messages. */
@@ -38,9 +44,11 @@ export async function openNodeSocket(
 ): Promise<Socket> {
   if (signal.aborted) throw canceled(signal)
   const { socketPath } = opening
+  const isPlain = socketPath !== undefined || opening.url.startsWith('ws:')
+  const incoming = new Incoming(events.received)
   const socket = new WebSocket(opening.url, subprotocol, {
     headers: opening.headers,
-    ...(socketPath === undefined ? {} : { createConnection: () => connect(socketPath) }),
+    ...(isPlain && { createConnection: incoming.connectTo(socketPath) }),
     handshakeTimeout: handshakeMs,
     maxPayload: frameSizeMax,
     perMessageDeflate: false,
@@ -48,10 +56,10 @@ export async function openNodeSocket(
   })
   const endAbort = onAbort(signal, () => socket.terminate())
   try {
-    const raw = await opened(socket, opening, signal)
+    const raw = await opened(socket, opening, { incoming, signal })
     // Nothing stands between the ends of a Unix socket, or of TLS.
-    const mask = socketPath === undefined && opening.url.startsWith('ws:')
-    return serve(socket, events, { raw, mask })
+    const mask = socketPath === undefined && isPlain
+    return serve(socket, events, { raw, mask, incoming })
   } catch (error) {
     socket.terminate()
     throw error
@@ -64,10 +72,15 @@ export async function openNodeSocket(
 async function opened(
   socket: WebSocket,
   opening: Opening,
-  signal: AbortSignal,
+  { incoming, signal }: { readonly incoming: Incoming; readonly signal: AbortSignal },
 ): Promise<NetSocket> {
   const open = deferred<NetSocket>()
-  socket.once('upgrade', ({ socket: raw }) => socket.once('open', () => open.resolve(raw)))
+  socket.once('upgrade', ({ socket: raw }) => {
+    socket.once('open', () => {
+      incoming.readFrames(raw)
+      open.resolve(raw)
+    })
+  })
   socket.once('unexpected-response', (_, response) => {
     response.destroy()
     open.reject(answeredBy(response, opening))
@@ -83,22 +96,75 @@ type Below = {
   /** The socket below the websocket. */
   readonly raw: NetSocket
   readonly mask: boolean
+  readonly incoming: Incoming
 }
 
-function serve(socket: WebSocket, events: SocketEvents, { raw, mask }: Below): Socket {
-  let heard = performance.now()
+/** The messages that come in, and the socket below the websocket. `ws` reads the handshake, then a
+ *  `FrameReader` has the bytes. */
+class Incoming {
+  /** The time of the last message or ping, by `performance.now()`. */
+  heard = performance.now()
+  readonly #received: (message: Uint8Array) => void
+  #reader: FrameReader | undefined
+
+  constructor(received: (message: Uint8Array) => void) {
+    this.#received = received
+  }
+
+  /** Returns the function that connects the socket: to the path of a Unix socket, or to the host of
+   *  the URL. */
+  connectTo(socketPath: string | undefined): typeof connect {
+    const connectRaw = (options: NetConnectOpts) => {
+      const callback = (size: number): boolean => {
+        const bytes = readBuffer.subarray(0, size)
+        if (this.#reader) this.#reader.take(bytes)
+        else raw.emit('data', Buffer.from(bytes))
+        return true
+      }
+      const onread = { buffer: readBuffer, callback }
+      const raw = connect({ ...options, path: socketPath, onread } as NetConnectOpts)
+      return raw
+    }
+    return connectRaw as typeof connect
+  }
+
+  /** Reads whole messages from now on, and gives all other frames to `ws`. REQUIRES: called when the
+   *  websocket opens, before anything else has looked at the bytes behind the handshake. */
+  readFrames(raw: NetSocket): void {
+    const [listener, ...others] = raw.listeners('data') as ((bytes: Buffer) => void)[]
+    if (!listener || others.length > 0) return
+    const reader = new FrameReader({
+      sizeMax: frameSizeMax,
+      received: (message) => this.take(message),
+      others: (bytes) => listener.call(raw, bytes),
+    })
+    this.#reader = reader
+    raw.off('data', listener)
+    // Only the bytes that came with the handshake, and all bytes of TLS, come by this event.
+    raw.on('data', (bytes) => reader.take(bytes))
+  }
+
+  /** Takes a message. */
+  take(message: Uint8Array): void {
+    this.heard = performance.now()
+    this.#received(message)
+  }
+}
+
+function serve(socket: WebSocket, events: SocketEvents, { raw, mask, incoming }: Below): Socket {
+  incoming.heard = performance.now()
   let stopTimer = startTimer(silenceMs, checkSilence)
   function checkSilence(): void {
-    const silent = performance.now() - heard
+    const silent = performance.now() - incoming.heard
     if (silent >= silenceMs) socket.terminate()
     else stopTimer = startTimer(silenceMs - silent, checkSilence)
   }
   socket.on('ping', () => {
-    heard = performance.now()
+    incoming.heard = performance.now()
   })
+  // A message in several frames: something that stands between may have cut it.
   socket.on('message', (message) => {
-    heard = performance.now()
-    if (message instanceof Uint8Array) events.received(message)
+    if (message instanceof Uint8Array) incoming.take(message)
   })
   socket.once('close', (code, reason) => {
     stopTimer()
