@@ -204,6 +204,27 @@ describe('memory', () => {
     await value.use((back) => expect(back).not.toBe(data))
   })
 
+  it('packed bytes that are read while they are spilled stay until nobody reads them', async () => {
+    const values = openValues({ packedMax: sizeOf(1), spill: { store } })
+    const written = deferred<void>()
+    beforePut = () => written.promise
+    const kept = await values.pack(bytesOf(1), 'bytes')
+    const next = values.pack(bytesOf(1), 'bytes')
+    await expect.poll(() => values.ledger().counts.spills).toBe(1)
+    const reading = kept.stream()
+    await reading.next()
+    written.resolve()
+    await expect.poll(() => kept.source?.key).toMatch(/^spill\//)
+    await nextTurn()
+    expect(values.ledger()).toMatchObject({ waiting: 1, packed: { used: sizeOf(1) } })
+    await reading.return()
+    await next
+    expect(values.ledger()).toMatchObject({
+      packed: { used: sizeOf(1), highest: sizeOf(1) },
+      counts: { spills: 1, forgotten: 1 },
+    })
+  })
+
   it('looks at many values at once are few at a time', async () => {
     const count = 3 * looksMax
     for (let at = 0; at < count; at++) await inner.put(`k/${at}`, 'not packed')
