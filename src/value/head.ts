@@ -9,6 +9,8 @@ const format = 1
 /** The multiple at which the bytes of the codec begin, for the items of typed arrays. */
 const alignment = 8
 const [formatAt, versionAt, lengthAt, nameAt] = [1, 2, 3, 4]
+/** The bytes of the longest head. */
+export const headSizeMax = 40
 const nameRule = /^[a-z0-9-]{1,32}$/
 
 /** The head of packed bytes. */

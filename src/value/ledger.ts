@@ -80,6 +80,11 @@ export class Ledger {
     }
   }
 
+  /** True if claims wait. */
+  get isShort(): boolean {
+    return this.#waiting.size > 0
+  }
+
   count(name: CountName): void {
     this.#counts[name]++
   }

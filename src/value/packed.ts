@@ -19,7 +19,7 @@ import {
 } from '../base/shape.js'
 import { reasonOf, TailraceError } from '../error.js'
 import { Form, type Loaded } from './form.js'
-import { decodeHead, type PackedHead } from './head.js'
+import { decodeHead, headSizeMax, type PackedHead } from './head.js'
 import type { Sizes } from './ledger.js'
 import type { Looks } from './looks.js'
 import { type Memory, type Openable, openAll, useAll, type Wanted } from './opening.js'
@@ -31,8 +31,8 @@ import { Clock, newTimings } from './timings.js'
 const openedFactor = 4
 /** The bytes that are given to a stream at a time: who takes them may copy them. */
 const pieceSize = 256 * 1024
-/** The bytes that the first look reads. A smaller value is whole then, so that opening it is one
- *  request. */
+/** The bytes that the first look asks for while others wait for memory. A value that is not larger is
+ *  stored as one piece. */
 const lookSize = 64 * 1024
 
 const object: Rule = {
@@ -66,7 +66,7 @@ export class PackedValue<T> implements Packed<T>, Openable {
   #isSpilled = false
   readonly #packed: Form<Parts>
   readonly #opened: Form<T>
-  /** The bytes of a small value that the first look brought, until somebody takes them. */
+  /** The bytes that the first look brought, until somebody takes them. */
   readonly #first: Form<Uint8Array>
   /** The value that was packed, while its packed bytes are in memory and the same memory. */
   #view: { readonly value: T } | undefined
@@ -265,14 +265,7 @@ export class PackedValue<T> implements Packed<T>, Openable {
   async #fetch(clock: Clock): Promise<Uint8Array> {
     return clock.wait('fetch', async () => {
       const { stat, chunks } = await this.#read({})
-      const bytes = new Uint8Array(stat.size)
-      let at = 0
-      for await (const chunk of chunks) {
-        bytes.set(chunk, at)
-        at += chunk.length
-      }
-      if (at === stat.size) return bytes
-      throw this.#unreadable(`whole: it has ${at} of ${stat.size} bytes`)
+      return this.#collect(stat.size, [], chunks[Symbol.asyncIterator]())
     })
   }
 
@@ -367,23 +360,59 @@ export class PackedValue<T> implements Packed<T>, Openable {
     return new TailraceError('ECLOSED', 'the value was disposed of, and no store has it')
   }
 
+  /** Reads the head, and goes on to read the whole value if there is memory for it at once: so an opening
+   *  is one request. Without memory no stream stays open, and the value is fetched when there is. */
   async #lookUp(clock: Clock): Promise<Look> {
-    const { stat, chunks } = await clock.wait('fetch', () => this.#read({ from: 0, to: lookSize }))
-    const { size } = stat
-    const got: Uint8Array[] = []
-    await clock.wait('fetch', async () => {
-      for await (const chunk of chunks) got.push(chunk)
+    const { ledger } = this.#shared
+    return clock.wait('fetch', async () => {
+      const isPart = ledger.isShort
+      const { stat, chunks } = await this.#read(isPart ? { from: 0, to: lookSize } : {})
+      const { size } = stat
+      const sizeMax = isPart ? lookSize : getSizeMax
+      const coming = chunks[Symbol.asyncIterator]()
+      try {
+        const got: Uint8Array[] = []
+        for (let length = 0; length < headSizeMax; ) {
+          const { value, done } = await coming.next()
+          if (done) break
+          got.push(value)
+          length += value.length
+        }
+        const head = decodeHead(joined(got))
+        if (!head) throw this.#unreadable('as a packed value: it has no head')
+        const sizes = { packed: size, opened: 0 }
+        if (size <= sizeMax && ledger.tryClaim({ need: () => ({ sizes }) })) {
+          try {
+            this.#first.keep({ value: await this.#collect(size, got, coming), size })
+          } catch (error) {
+            ledger.give({ packed: size })
+            throw error
+          }
+        }
+        this.#look = { head, size }
+        return this.#look
+      } finally {
+        await coming.return?.()
+      }
     })
-    const bytes = joined(got)
-    const head = decodeHead(bytes)
-    if (!head) throw this.#unreadable('as a packed value: it has no head')
-    this.#look = { head, size }
-    // If there is no memory for them now, they are fetched again when there is.
-    const claim = { need: () => ({ sizes: { packed: size, opened: 0 } }) }
-    if (bytes.length === size && this.#shared.ledger.tryClaim(claim)) {
-      this.#first.keep({ value: bytes, size })
+  }
+
+  /** Returns so many bytes, the first of which are there, in memory of their own. */
+  async #collect(size: number, got: Parts, coming: AsyncIterator<Uint8Array>): Promise<Uint8Array> {
+    const bytes = new Uint8Array(size)
+    let at = 0
+    const add = (chunk: Uint8Array) => {
+      if (at + chunk.length <= size) bytes.set(chunk, at)
+      at += chunk.length
     }
-    return this.#look
+    for (const chunk of got) add(chunk)
+    for (;;) {
+      const { value, done } = await coming.next()
+      if (done) break
+      add(value)
+    }
+    if (at === size) return bytes
+    throw this.#unreadable(`whole: it has ${at} of ${size} bytes`)
   }
 
   async #read(options: Parameters<ValuePlace['read']>[0]): ReturnType<ValuePlace['read']> {

@@ -57,6 +57,11 @@ const used = (values: PackedValues) => {
   return { packed: packed.used, opened: opened.used }
 }
 const none = { packed: 0, opened: 0 }
+/** Leaves nothing of a value in memory but its size and its codec. */
+const lookAt = async (value: Packed<unknown>) => {
+  await value.bytes()
+  value[Symbol.dispose]()
+}
 
 describe('memory', () => {
   it('packed bytes that are dropped while their opening waits are counted when they are fetched again', async () => {
@@ -247,6 +252,33 @@ describe('memory', () => {
     expect(most).toBe(looksMax)
   })
 
+  it('a value is opened with one read where there is memory, and with a look and a read where others wait', async () => {
+    await stores({ a: 1, b: 1, c: 1 })
+    const values = openValues({ openedMax: sizeOf(1) })
+    const reads: (string | undefined)[][] = []
+    const counting: Store = {
+      ...inner,
+      read: (key, options) => {
+        reads.push([key, options?.to === undefined ? 'all' : 'look'])
+        return inner.read(key, options)
+      },
+    }
+    const held = await values.from(counting, 'a').open()
+    expect(reads.splice(0)).toEqual([['a', 'all']])
+    const b = values.from(counting, 'b').use(() => {})
+    await expect.poll(() => values.ledger().waiting).toBe(1)
+    const c = values.from(counting, 'c').use(() => {})
+    await expect.poll(() => values.ledger().waiting).toBe(2)
+    held[Symbol.dispose]()
+    await Promise.all([b, c])
+    expect(reads).toEqual([
+      ['b', 'all'],
+      ['c', 'look'],
+      ['c', 'all'],
+    ])
+    expect(values.ledger().counts).toMatchObject({ fetches: 4, opens: 3 })
+  })
+
   it('bytes that first looks bring are in the ledger, or not kept', async () => {
     const small = Buffer.alloc(40 * 1024)
     const values = openValues({ packedMax: sizeOf(1), openedMax: sizeOf(1) })
@@ -320,16 +352,16 @@ describe('aborts', () => {
       await stores({ a: 1, b: 1 })
       const values = openValues({ packedMax: sizeOf(1), openedMax: sizeOf(1) })
       const a = values.from<Uint8Array>(store, 'a')
+      await lookAt(a)
       const gate = deferred<void>()
       const reads: string[] = []
       beforeRead = (key) => {
         reads.push(key)
-        // The second read is the one of the whole value.
-        return reads.length === 2 ? gate.promise : undefined
+        return key === 'a' ? gate.promise : undefined
       }
       const ending = new AbortController()
       const canceled = a[call]({ signal: ending.signal })
-      await expect.poll(() => reads).toEqual(['a', 'a'])
+      await expect.poll(() => reads).toEqual(['a'])
       ending.abort()
       await expect(canceled).rejects.toEqual(code('ECANCELED'))
       gate.resolve()
@@ -382,7 +414,7 @@ describe('a store that fails', () => {
       ...inner,
       read: async (key, options) => {
         const reading = await inner.read(key, options)
-        if (!reading || options?.to !== undefined) return reading
+        if (!reading) return reading
         const chunks = async function* () {
           for await (const chunk of reading.chunks) {
             yield chunk.subarray(0, 10)
@@ -398,12 +430,15 @@ describe('a store that fails', () => {
       read: (key, options) => (failing ? cut : inner).read(key, options),
     }
     const a = values.from<Uint8Array>(either, 'a')
+    const looks = [a.open(), a.use(() => {}), a.bytes()]
+    const failed = { status: 'rejected', reason: lost }
+    expect(await Promise.allSettled(looks)).toEqual([failed, failed, failed])
+    expect(used(values)).toEqual(none)
+    failing = false
+    await lookAt(a)
+    failing = true
     const calls = await Promise.allSettled([a.open(), a.use(() => {}), a.bytes()])
-    expect(calls.map((call) => call.status === 'rejected' && call.reason)).toEqual([
-      lost,
-      lost,
-      lost,
-    ])
+    expect(calls).toEqual([failed, failed, failed])
     expect(used(values)).toEqual(none)
     failing = false
     expect(await a.use((bytes) => bytes.length)).toBe(sizeOf(2) - 16)
@@ -414,8 +449,7 @@ describe('a store that fails', () => {
     const short: Store = {
       ...inner,
       read: async (key, options) => {
-        const reading = await inner.read(key, { ...options, ...(!options?.to && { to: 10 }) })
-        return reading
+        return inner.read(key, { ...options, to: 1_000 })
       },
     }
     const values = openValues()
