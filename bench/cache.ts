@@ -205,7 +205,7 @@ export const manyResults: Bench = {
       return [
         row('hit', `a hit among ${all} results, p50`, 'ms', { ratio: 2 }),
         row('made', `a layer over ${all} results is made, p50`, 'ms', { ratio: 2 }),
-        row('removed', 'and removed, p50', 'ms', { ratio: 2 }),
+        row('removed', `a layer over ${all} results is removed, p50`, 'ms', { ratio: 2 }),
         row('evicted', `eviction from ${all} results`, 'results/s', { than: 'some', ratio: 0.5 }),
       ]
     })
