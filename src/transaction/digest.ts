@@ -6,7 +6,7 @@
 
 import type { Guard, Op } from '../api/transaction.js'
 import { encode, type Plain } from '../blob/codec.js'
-import { StreamHash } from '../blob/hash.js'
+import { digestOf as hashOf, StreamHash } from '../blob/hash.js'
 import { answerName } from '../present/answers.js'
 import { type AppendArray, type ArrayBlob, arrayRef, emptyArray, pushBlob } from '../tree/array.js'
 import { hashOnly } from '../tree/nodes.js'
@@ -15,6 +15,9 @@ import type { PutContent } from './ops.js'
 
 /** The largest number of bytes that are hashed at once. */
 const pieceSizeMax = 1024 * 1024
+/** The size up to which a transaction is hashed whole, in bytes: a call of the hash for each op takes
+ *  longer than the hash. */
+const wholeSizeMax = 64 * 1024
 
 /** An op as its caller wrote it. A put from a stream has its value in the prepared op only. */
 type AskedOp = Op | Omit<Extract<Op, { op: 'put' }>, 'value'>
@@ -30,12 +33,12 @@ export function onceUnder(key: string | undefined, asked: Asked, prepared: Prepa
 }
 
 function digestOf(asked: Asked, prepared: Prepared): Uint8Array {
-  using hash = new StreamHash()
+  const pieces: Uint8Array[] = []
+  let size = 0
   const take = (plain: Plain) => {
     const bytes = encode(plain)
-    for (let at = 0; at < bytes.length; at += pieceSizeMax) {
-      hash.update(bytes.subarray(at, at + pieceSizeMax))
-    }
+    pieces.push(bytes)
+    size += bytes.length
   }
   take([prepared.noMerge, asked.ops.length])
   for (const [index, op] of asked.ops.entries()) {
@@ -43,6 +46,16 @@ function digestOf(asked: Asked, prepared: Prepared): Uint8Array {
     take(plainOf({ ...op, value: content && digestValue(content) }))
   }
   for (const guard of asked.guards ?? []) take(plainOf(guard))
+  return size <= wholeSizeMax ? hashOf(Buffer.concat(pieces, size)) : hashOfPieces(pieces)
+}
+
+function hashOfPieces(pieces: readonly Uint8Array[]): Uint8Array {
+  using hash = new StreamHash()
+  for (const bytes of pieces) {
+    for (let at = 0; at < bytes.length; at += pieceSizeMax) {
+      hash.update(bytes.subarray(at, at + pieceSizeMax))
+    }
+  }
   return hash.digest()
 }
 
