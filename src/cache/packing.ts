@@ -116,21 +116,24 @@ function refused(path: string, why: string): TailraceError {
   return new TailraceError('EINVAL', `${path} ${why}`)
 }
 
+/** A field of an object's own, whatever its name is. */
+const ownField = { enumerable: true, writable: true, configurable: true }
+
 function readPlain(plain: unknown): unknown {
   // A Buffer, which Node's sockets give, is not equal to a Uint8Array.
   if (plain instanceof Uint8Array)
     return new Uint8Array(plain.buffer, plain.byteOffset, plain.length)
   if (!Array.isArray(plain)) return plain
-  const [tag, ...items] = plain
-  if (tag === arrayTag) return items.map(readPlain)
-  if (tag === bigintTag) return BigInt(items[0])
-  if (tag !== objectTag || items.length % 2 !== 0) throw new TypeError(`no kind of value: ${tag}`)
+  const [tag] = plain
+  if (tag === arrayTag) return plain.slice(1).map(readPlain)
+  if (tag === bigintTag) return BigInt(plain[1])
+  if (tag !== objectTag || plain.length % 2 === 0) throw new TypeError(`no kind of value: ${tag}`)
   const object: Record<string, unknown> = {}
-  for (let at = 0; at < items.length; at += 2) {
-    // Any name is a field of its own, `__proto__` too.
-    const value = readPlain(items[at + 1])
-    const field = { value, enumerable: true, writable: true, configurable: true }
-    Object.defineProperty(object, items[at], field)
+  for (let at = 1; at < plain.length; at += 2) {
+    const name = plain[at]
+    const value = readPlain(plain[at + 1])
+    if (name !== '__proto__') object[name] = value
+    else Object.defineProperty(object, name, { ...ownField, value })
   }
   return object
 }
