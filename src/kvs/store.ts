@@ -270,6 +270,11 @@ export class KeyStore implements Keys, AsyncDisposable {
     if (keys.length > readKeysMax) {
       throw new TailraceError('E2BIG', `one read names at most ${readKeysMax} keys`)
     }
+    if (options.at === undefined && options.minSeq === undefined) {
+      const now = this.readNow(keys, options.namespace)
+      // The caller may write to what it gets.
+      if (now) return { ...now, values: now.values.map((value) => value && Buffer.from(value)) }
+    }
     using snapshot = await this.#hold(options)
     return { seq: snapshot.seq, values: await this.reader.many(snapshot, keys) }
   }
