@@ -94,7 +94,8 @@ function objectOf(value: object, path: string, above: readonly object[]): Plain 
 function itemsOf(items: readonly unknown[], path: string, above: readonly object[]): Plain {
   // `Array.from` gives the holes too, as undefined.
   const packed = Array.from(items, (item, at) => plainOf(item, pathTo(path, at), above))
-  if (Object.keys(items).length > items.length) throw refused(path, 'has fields beside its items')
+  const fields = Object.keys(items).length + Object.getOwnPropertySymbols(items).length
+  if (fields > items.length) throw refused(path, 'has fields beside its items')
   return [arrayTag, ...packed]
 }
 

@@ -135,6 +135,7 @@ describe('packAction()', () => {
     [[undefined], 'action[0] is undefined'],
     [Array(1), 'action[0] is undefined'],
     [{ a: Object.assign([1], { b: 2 }) }, 'action.a has fields beside its items'],
+    [{ a: Object.assign([1], { [Symbol('s')]: 2 }) }, 'action.a has fields beside its items'],
     [{ a: Promise.resolve() }, 'action.a is a promise'],
     [{ 'a b': new (class Model {})() }, 'action["a b"] is of the class Model'],
     [{ a: new (class Path extends Array {})() }, 'action.a is of the class Path'],
