@@ -22,7 +22,8 @@ import {
 } from '../api/transaction.js'
 import { onAbort } from '../base/abort.js'
 import { bytesOf, invalid } from '../base/shape.js'
-import { isCode, TailraceError } from '../error.js'
+import { pause } from '../base/timer.js'
+import { type Code, isCode, TailraceError } from '../error.js'
 import type { PackedAction } from './action.js'
 import type { Flight } from './flights.js'
 import { StoredHit } from './hit.js'
@@ -47,6 +48,12 @@ const stagedTtl = 24 * 3_600_000
 /** The part of a transaction that outputs may have, in bytes: the action, the record and the event
  *  need the rest. */
 const directSizeMax = transactionSizeMax / 2
+
+/** The number of times that bytes are sent to be stored, and the wait behind the first time, in ms. It is
+ *  doubled each time: a server that was started again is there by then. */
+const [storeTriesMax, storeRetryMs] = [7, 100]
+/** Codes of a put that may succeed if it is sent again. */
+const passing: readonly Code[] = ['ECLOSED', 'EUNKNOWN', 'ETIMEDOUT', 'EBUSY']
 
 type PublishPorts = {
   readonly kvs: Kvs
@@ -187,19 +194,41 @@ export class HeldClaim implements Claim {
       room.transaction -= size
       return { at: 'transaction', size, bytes }
     }
+    this.#hasStored = true
+    if (bytes instanceof Uint8Array) await this.#storeBytes(name, bytes)
+    else return { at: 'stored', size: await this.#store(name, bytesOf(bytes)) }
+    return { at: 'stored', size }
+  }
+
+  /** Stores bytes for the last transaction, and sends them again where nobody can tell if they were stored:
+   *  to compute them again would take longer. */
+  async #storeBytes(name: string, bytes: Uint8Array): Promise<void> {
+    for (let tries = 1; ; tries++) {
+      try {
+        await this.#store(name, once(bytes))
+        return
+      } catch (error) {
+        const isPassing = passing.some((code) => isCode(error, code))
+        if (!isPassing || tries === storeTriesMax || this.signal.aborted) throw error
+      }
+      // A lost claim ends the wait; then the next try throws EFENCED.
+      await pause(storeRetryMs * 2 ** (tries - 1), this.signal).catch(() => {})
+    }
+  }
+
+  /** Stores an output for the last transaction, and returns its size. */
+  async #store(name: string, bytes: AsyncIterable<Uint8Array>): Promise<number> {
     const { lease } = this.#held
     const count = { size: 0 }
-    const stored = bytes instanceof Uint8Array ? once(bytes) : bytesOf(bytes)
-    this.#hasStored = true
     try {
-      await this.#ports.kvs.put(stagedKey(this.token, name), counted(stored, count), {
+      await this.#ports.kvs.put(stagedKey(this.token, name), counted(bytes, count), {
         ...{ namespace: lease.namespace, ttl: stagedTtl, guards: [this.guard] },
         signal: this.signal,
       })
     } catch (error) {
       throw this.#refused(error)
     }
-    return { at: 'stored', size: count.size }
+    return count.size
   }
 
   #opsOf(placed: ReadonlyMap<string, Placed>, record: ResultRecord): Op[] {

@@ -17,6 +17,8 @@ const timedLoops: Readonly<Record<string, string>> = {
   'src/client/http.ts': 'a read is asked again, with backoff; a server that went away wakes nobody',
   'src/client/jobs.ts': 'a wait is asked again, with backoff',
   'src/store/renewal.ts': 'a lease is renewed in time: no event says that its holder lives',
+  'src/cache/publish.ts':
+    'bytes are sent again, with backoff; a server that went away wakes nobody',
   'src/job/surely.ts': 'a commit that was refused for the moment is sent again, with backoff',
 }
 
