@@ -38,6 +38,10 @@ export type ClaimPorts = {
  *  does. */
 export type ClaimWay = ClaimOptions & { readonly but?: readonly Token[]; readonly again?: boolean }
 
+/** The number of takes without an answer after which a claim is given up. Each has lasted for the
+ *  ttl. */
+const unansweredMax = 3
+
 /** The refusal of a take: somebody else holds the claim. */
 type Refusal = { readonly holder: Busy['holder']; readonly refused: TailraceError }
 
@@ -72,6 +76,7 @@ async function claimWithin(
   // One claim may ask the store for others that would ask the same.
   const shares = wait === 'wait' && way.tries === undefined && !again
   const look = { but, ...(signal && { signal }) }
+  let unanswered = 0
   for (let met = 0; ; ) {
     const looked = again ? undefined : await looks.find(layers, action.id, look)
     if (looked?.hit) return used(ports, looked.hit)
@@ -84,7 +89,14 @@ async function claimWithin(
       continue
     }
     const isLast = wait === 'fail' || met === tries
-    const got = await ask(ports, action, { ...way, isLast }, signal)
+    let got: Awaited<ReturnType<typeof ask>>
+    try {
+      got = await ask(ports, action, { ...way, isLast }, signal)
+    } catch (error) {
+      if (!isCode(error, 'EUNKNOWN') || ++unanswered === unansweredMax) throw error
+      // There is a result by now, or a lease that nobody knows of, which ends by itself.
+      continue
+    }
     if (got === 'ended') met++
     else if (got !== 'published') {
       return 'record' in got ? used(ports, hitOf(ports, action, got)) : got
