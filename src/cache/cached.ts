@@ -9,13 +9,14 @@ import { type Code, isCode, type TailraceError } from '../error.js'
 import type { PackedAction } from './action.js'
 import { type ClaimPorts, type ClaimWay, claim } from './claim.js'
 import { pack, unpack } from './packing.js'
+import { damage } from './record.js'
 import { remove } from './remove.js'
 
 /** The number of times that a call claims: results may go, and claims may be lost, meanwhile. */
 const claimsMax = 10
 
 /** Codes of reads of a result whose bytes are damaged or gone. */
-const unreadable: readonly Code[] = ['ENOENT', 'EDANGLING', 'ECORRUPT']
+const unreadable: readonly Code[] = ['ENOENT', ...damage]
 /** Codes of a claim that was lost while its work ran. */
 const lost: readonly Code[] = ['EFENCED', 'EUNKNOWN']
 

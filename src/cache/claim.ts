@@ -16,6 +16,7 @@ import { namespaceOf } from './layer.js'
 import type { ResultLooks } from './looks.js'
 import { HeldClaim } from './publish.js'
 import { parseRecord, recordKey } from './record.js'
+import { remove } from './remove.js'
 
 /** The store of a cache, and who it works for. */
 export type ClaimPorts = {
@@ -75,11 +76,14 @@ async function claimWithin(
   const { looks, layers, flights } = ports
   // One claim may ask the store for others that would ask the same.
   const shares = wait === 'wait' && way.tries === undefined && !again
-  const look = { but, ...(signal && { signal }) }
+  const signalled = signal ? { signal } : {}
+  const look = { but, ...signalled }
   let unanswered = 0
   for (let met = 0; ; ) {
     const looked = again ? undefined : await looks.find(layers, action.id, look)
     if (looked?.hit) return used(ports, looked.hit)
+    // A take has the guard that there is no record.
+    if (looked?.isDamaged) await remove(ports, action, { ...signalled, only: 'damaged' })
     const other = shares ? flights.get(action.id) : undefined
     if (other) {
       const published = await joinAbort(other.landed, signal)

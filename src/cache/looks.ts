@@ -12,7 +12,7 @@ import { blobSizeMax } from '../blob/blob.js'
 import { type Code, isCode } from '../error.js'
 import { StoredHit, sameToken } from './hit.js'
 import { namespaceOf } from './layer.js'
-import { parseRecord, type ResultRecord, recordKey } from './record.js'
+import { damage, parseRecord, type ResultRecord, recordKey } from './record.js'
 
 /** The largest number of results that one request looks for: their records fit into its answer
  *  whatever their sizes are. */
@@ -20,18 +20,20 @@ const lookIdsMax = readSizeMax / blobSizeMax
 /** The seq of a layer that is not there. */
 const noSeq = -1
 /** Codes of a read of several records that one of them alone may have caused. */
-const ofOneRecord: readonly Code[] = [
-  'E2BIG',
-  'EISDIR',
-  'ENOTDIR',
-  'ELOOP',
-  'ECORRUPT',
-  'EDANGLING',
-]
+const ofOneRecord: readonly Code[] = ['E2BIG', 'EISDIR', 'ENOTDIR', 'ELOOP', ...damage]
 
-/** The answer of a look: the result, and the seq of the root of the first layer that was read. */
-type Look = { readonly hit: StoredHit | undefined; readonly seq: number }
-type Found = { readonly record: ResultRecord | undefined; readonly seq: number }
+/** The answer of a look: the result, the seq of the root of the first layer that was read, and if that
+ *  layer has a record whose bytes are gone or damaged. */
+type Look = {
+  readonly hit: StoredHit | undefined
+  readonly seq: number
+  readonly isDamaged: boolean
+}
+type Found = {
+  readonly record: ResultRecord | undefined
+  readonly seq: number
+  readonly isDamaged?: boolean
+}
 /** The ids that one request looks for. */
 type Batch = Map<string, Deferred<Found>>
 
@@ -44,8 +46,8 @@ export class ResultLooks {
     this.#kvs = kvs
   }
 
-  /** ResultLooks for the result of an action in some layers; the first of them that has one counts. `but`:
-   *  the tokens of results that do not count. */
+  /** Looks for the result of an action in some layers; the first of them that has one counts. `but`:
+   *  the tokens of results that do not count. A record whose bytes are gone or damaged counts as none. */
   async find(
     layers: readonly string[],
     id: string,
@@ -53,12 +55,13 @@ export class ResultLooks {
   ): Promise<Look> {
     const asked = Promise.all(layers.map((layer) => this.#ask(layer, id)))
     const found = await joinAbort(asked, signal)
+    const isDamaged = found[0]?.isDamaged === true
     for (const [at, layer] of layers.entries()) {
       const { record, seq = noSeq } = found[at] ?? {}
       if (!record || but.some((token) => sameToken(token, record.token))) continue
-      return { hit: new StoredHit(this.#kvs, { id, layer, seq }, record), seq }
+      return { hit: new StoredHit(this.#kvs, { id, layer, seq }, record), seq, isDamaged }
     }
-    return { hit: undefined, seq: found[0]?.seq ?? noSeq }
+    return { hit: undefined, seq: found[0]?.seq ?? noSeq, isDamaged }
   }
 
   #ask(layer: string, id: string): Promise<Found> {
@@ -102,6 +105,9 @@ export class ResultLooks {
         for (const [, { resolve }] of asked) resolve({ record: undefined, seq: noSeq })
       } else if (asked.length > 1 && ofOneRecord.some((code) => isCode(error, code))) {
         for (const each of asked) void this.#send(layer, new Map([each]))
+      } else if (damage.some((code) => isCode(error, code))) {
+        const lost = { record: undefined, seq: noSeq, isDamaged: true }
+        for (const [, { resolve }] of asked) resolve(lost)
       } else {
         for (const [, { reject }] of asked) reject(error)
       }

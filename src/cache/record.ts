@@ -5,13 +5,16 @@
 import type { ResultView } from '../api/cache.js'
 import type { Token } from '../api/transaction.js'
 import { bytes, count, invalid, number, type Rule, shapeOf, text, within } from '../base/shape.js'
-import { TailraceError } from '../error.js'
+import { type Code, TailraceError } from '../error.js'
 import { pack, unpack } from './packing.js'
 
 /** The largest size of all outputs that stand in the record, in bytes. */
 export const inlineSizeMax = 16 * 1024
 /** The largest size of the key of an output, in bytes. */
 const nameSizeMax = 255
+
+/** Codes of a read of bytes that are gone or damaged. */
+export const damage: readonly Code[] = ['EDANGLING', 'ECORRUPT']
 
 /** An output in a record, with its bytes if it is small. */
 export type OutputRecord = { readonly size: number; readonly bytes?: Uint8Array }

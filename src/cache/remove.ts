@@ -15,12 +15,12 @@ type RemovePorts = {
   readonly layers: readonly [string, ...string[]]
 }
 
-/** Removes the result that the first layer has of an action; with `only`, if it has that token.
- *  Returns true if it removed one. */
+/** Removes the result that the first layer has of an action; with `only`, if it has that token, or
+ *  if its record is damaged. Returns true if it removed one. */
 export async function remove(
   { kvs, looks, layers }: RemovePorts,
   { id }: { readonly id: string },
-  { only, signal }: { readonly only?: Token; readonly signal?: AbortSignal },
+  { only, signal }: { readonly only?: Token | 'damaged'; readonly signal?: AbortSignal },
 ): Promise<boolean> {
   const [layer] = layers
   const scope = { namespace: namespaceOf(layer), ...(signal && { signal }) }
@@ -29,8 +29,9 @@ export async function remove(
     const stat = await kvs.stat(key, scope).catch(unless('ENONS'))
     if (!stat) return false
     if (only) {
-      const { hit } = await looks.find([layer], id, signal ? { signal } : {})
-      if (!hit || !sameToken(hit.result.token, only)) return false
+      const { hit, isDamaged } = await looks.find([layer], id, signal ? { signal } : {})
+      const isMeant = only === 'damaged' ? isDamaged : hit && sameToken(hit.result.token, only)
+      if (!isMeant) return false
     }
     const { uses } = await usesOf(kvs, layer, [id])
     const ops: Op[] = [

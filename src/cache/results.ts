@@ -10,10 +10,11 @@ import {
 } from '../api/cache.js'
 import type { Kvs } from '../api/kvs.js'
 import { invalid } from '../base/shape.js'
+import { isCode } from '../error.js'
 import { StoredHit } from './hit.js'
 import { namespaceOf, resultIds } from './layer.js'
 import type { ResultLooks } from './looks.js'
-import { parseRecord, recordKey } from './record.js'
+import { damage, parseRecord, recordKey } from './record.js'
 
 const idSize = 64
 /** The number of records that are read at once: each has at most one blob, and a read 16 MiB. */
@@ -39,7 +40,24 @@ export async function listResults(
   return { results: read.flat(), more: ids.length > limit }
 }
 
+/** Reads results, without those whose records are damaged: they count as none. */
 async function readResults(
+  kvs: Kvs,
+  layer: string,
+  ids: readonly string[],
+  options: LookOptions,
+): Promise<ResultView[]> {
+  try {
+    return await readAll(kvs, layer, ids, options)
+  } catch (error) {
+    if (!damage.some((code) => isCode(error, code))) throw error
+    if (ids.length === 1) return []
+    const each = await Promise.all(ids.map((id) => readResults(kvs, layer, [id], options)))
+    return each.flat()
+  }
+}
+
+async function readAll(
   kvs: Kvs,
   layer: string,
   ids: readonly string[],

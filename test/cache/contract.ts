@@ -686,6 +686,34 @@ export function cacheContract(name: string, make: () => Promise<Shared>): void {
           expect(await cache.cached(action, () => 'not again')).toBe('anew')
         },
       )
+
+      it.each([
+        ['record', 'this layer'],
+        ['record', 'its parent'],
+        ['output', 'this layer'],
+        ['output', 'its parent'],
+      ])('computes anew where the blobs of the %s in %s are gone', async (what, where) => {
+        await cacheA.cached('another', () => 1)
+        await cacheA.cached(action, () => 'x'.repeat(100_000))
+        const { id } = (await hit(cacheA)).result
+        const key = what === 'record' ? `r/${id}/result` : `r/${id}/out/value`
+        const data = [`blake3-${'0'.repeat(64)}`]
+        const treeobj = { ver: 1, type: 'valref', data, sizes: [100_000] }
+        await store.commit(
+          { ops: [{ op: 'treeobj', key, treeobj, dangling: true }] },
+          { namespace },
+        )
+        await cacheA.layers.create('pr', { parent: 'main' })
+        const cache = openCache(b.store, { layer: where === 'this layer' ? 'main' : 'pr' })
+        if (what === 'record') {
+          expect(await cache.load(action)).toBeUndefined()
+          expect(await cacheA.results.load(id)).toBeUndefined()
+          expect((await cacheA.results.list()).results.length).toBe(1)
+          await (await claimed(cache)).abandon()
+        }
+        expect(await cache.cached(action, () => 'anew')).toBe('anew')
+        expect(await cache.cached(action, () => 'not again')).toBe('anew')
+      })
     })
 
     describe('layers', () => {
