@@ -116,6 +116,18 @@ function aligned(packed: Uint8Array): Uint8Array {
   return packed.byteOffset % kindSize === 0 ? packed : new Uint8Array(packed)
 }
 
+/** The memory of an opened value for each packed byte, if its codec says nothing. An estimate: objects
+ *  take more than their msgpack. */
+const openedFactor = 4
+
+/** Returns the memory of an opened value, in bytes. Throws EINVAL for a codec that says nonsense. */
+export function openedSizeOf({ name, openedSize }: Codec, packedSize: number): number {
+  if (!openedSize) return openedFactor * packedSize
+  const size = Math.ceil(openedSize(packedSize))
+  if (Number.isSafeInteger(size) && size >= 0) return size
+  throw invalid(`openedSize of the codec ${name} is a number of bytes, not ${size}`)
+}
+
 /** The codecs that all know, by name. */
 export const codecs: Readonly<Record<CodecName, Codec>> = {
   ...{ msgpack, json, bytes, array, clone },

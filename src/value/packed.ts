@@ -18,6 +18,8 @@ import {
   text,
 } from '../base/shape.js'
 import { reasonOf, TailraceError } from '../error.js'
+import { gather, joined, piecesOf } from './bytes.js'
+import { openedSizeOf } from './codecs.js'
 import { Form, type Loaded } from './form.js'
 import { decodeHead, headSizeMax, type PackedHead } from './head.js'
 import type { Sizes } from './ledger.js'
@@ -26,11 +28,6 @@ import { type Memory, type Openable, openAll, useAll, type Wanted } from './open
 import { ValuePlace } from './place.js'
 import { Clock, newTimings } from './timings.js'
 
-/** The memory of an opened value for each packed byte, if its codec says nothing. An estimate: objects
- *  take more than their msgpack. */
-const openedFactor = 4
-/** The bytes that are given to a stream at a time: who takes them may copy them. */
-const pieceSize = 256 * 1024
 /** The bytes that the first look asks for while others wait for memory. A value that is not larger is
  *  stored as one piece. */
 const lookSize = 64 * 1024
@@ -147,7 +144,7 @@ export class PackedValue<T> implements Packed<T>, Openable {
     }
     await useAll(this.#shared, [wanted], clock, options)
     try {
-      return this.#whole()
+      return this.#joinedParts()
     } finally {
       this.#packed.end()
     }
@@ -265,7 +262,7 @@ export class PackedValue<T> implements Packed<T>, Openable {
   async #fetch(clock: Clock): Promise<Uint8Array> {
     return clock.wait('fetch', async () => {
       const { stat, chunks } = await this.#read({})
-      return this.#collect(stat.size, [], chunks[Symbol.asyncIterator]())
+      return this.#whole(stat.size, [], chunks[Symbol.asyncIterator]())
     })
   }
 
@@ -307,7 +304,7 @@ export class PackedValue<T> implements Packed<T>, Openable {
   }
 
   /** Returns all packed bytes, joined. REQUIRES: they are in use. */
-  #whole(): Uint8Array {
+  #joinedParts(): Uint8Array {
     const [first = new Uint8Array(), ...others] = this.#packed.value
     if (others.length === 0) return first
     const whole = this.#joined(this.#packed.value)
@@ -383,7 +380,7 @@ export class PackedValue<T> implements Packed<T>, Openable {
         const sizes = { packed: size, opened: 0 }
         if (size <= sizeMax && ledger.tryClaim({ need: () => ({ sizes }) })) {
           try {
-            this.#first.keep({ value: await this.#collect(size, got, coming), size })
+            this.#first.keep({ value: await this.#whole(size, got, coming), size })
           } catch (error) {
             ledger.give({ packed: size })
             throw error
@@ -397,22 +394,10 @@ export class PackedValue<T> implements Packed<T>, Openable {
     })
   }
 
-  /** Returns so many bytes, the first of which are there, in memory of their own. */
-  async #collect(size: number, got: Parts, coming: AsyncIterator<Uint8Array>): Promise<Uint8Array> {
-    const bytes = new Uint8Array(size)
-    let at = 0
-    const add = (chunk: Uint8Array) => {
-      if (at + chunk.length <= size) bytes.set(chunk, at)
-      at += chunk.length
-    }
-    for (const chunk of got) add(chunk)
-    for (;;) {
-      const { value, done } = await coming.next()
-      if (done) break
-      add(value)
-    }
-    if (at === size) return bytes
-    throw this.#unreadable(`whole: it has ${at} of ${size} bytes`)
+  async #whole(size: number, first: Parts, rest: AsyncIterator<Uint8Array>): Promise<Uint8Array> {
+    const bytes = await gather(size, { first, rest })
+    if (typeof bytes !== 'number') return bytes
+    throw this.#unreadable(`whole: it has ${bytes} of ${size} bytes`)
   }
 
   async #read(options: Parameters<ValuePlace['read']>[0]): ReturnType<ValuePlace['read']> {
@@ -453,31 +438,4 @@ export class PackedValue<T> implements Packed<T>, Openable {
     this.#place = place
     this.#isSpilled = true
   }
-}
-
-/** Returns the memory of an opened value, in bytes. Throws EINVAL for a codec that says nonsense. */
-function openedSizeOf({ name, openedSize }: Codec, packedSize: number): number {
-  if (!openedSize) return openedFactor * packedSize
-  const size = Math.ceil(openedSize(packedSize))
-  if (Number.isSafeInteger(size) && size >= 0) return size
-  throw invalid(`openedSize of the codec ${name} is a number of bytes, not ${size}`)
-}
-
-/** Yields the bytes of the parts in pieces, which are views of them. */
-export function* piecesOf(parts: Parts): Generator<Uint8Array> {
-  for (const part of parts) {
-    for (let at = 0; at < part.length; at += pieceSize) yield part.subarray(at, at + pieceSize)
-  }
-}
-
-/** Returns the bytes in memory of their own, which begins where they do: so the items of typed arrays
- *  are aligned, and no other value is in the same ArrayBuffer. */
-function joined(parts: Parts): Uint8Array {
-  const whole = new Uint8Array(parts.reduce((sum, { length }) => sum + length, 0))
-  let at = 0
-  for (const part of parts) {
-    whole.set(part, at)
-    at += part.length
-  }
-  return whole
 }

@@ -17,12 +17,13 @@ import {
   text,
 } from '../base/shape.js'
 import { reasonOf, TailraceError } from '../error.js'
+import { piecesOf, sizeOf } from './bytes.js'
 import { codecs as common } from './codecs.js'
 import { checkHead, encodeHead, type PackedHead } from './head.js'
 import { Ledger } from './ledger.js'
 import { Looks } from './looks.js'
 import { openAll } from './opening.js'
-import { PackedValue, piecesOf, type Shared, uses } from './packed.js'
+import { PackedValue, type Shared, uses } from './packed.js'
 import { ValuePlace } from './place.js'
 import { Clock, newTimings } from './timings.js'
 
@@ -149,7 +150,7 @@ function packWith<T>(codec: Codec<T>, value: T): PackedBytes {
   const head = encodeHead(codec)
   const parts = [head, ...partsOf(codec, value)]
   const { name, version } = codec
-  const size = parts.reduce((sum, { length }) => sum + length, 0)
+  const size = sizeOf(parts)
   return { parts, size, head: { name, version, size: head.length } }
 }
 

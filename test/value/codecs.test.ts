@@ -72,6 +72,8 @@ describe('codecs', () => {
   it.each(['msgpack', 'json', 'clone'] as const)('%s gives plain values back', (name) => {
     fc.assert(
       fc.property(common, (value) => {
+        // msgpack gives this name back as another one, as rfc/23 says: see below.
+        fc.pre(name !== 'msgpack' || !JSON.stringify(value).includes('"__proto__"'))
         expect(unpacked(packed(value, name), name)).toEqual(value)
       }),
     )
@@ -83,6 +85,17 @@ describe('codecs', () => {
     expect(back.when).toEqual(value.when)
     expect(hex(back.bytes)).toBe('0102')
     expect(BigInt(back.big)).toBe(value.big)
+  })
+
+  it('msgpack gives some values back as what it has', () => {
+    const value = {
+      map: new Map([['a', 1]]),
+      set: new Set([1]),
+      nothing: undefined,
+      ...(JSON.parse('{"of":{"__proto__":1}}') as object),
+    }
+    const back = unpacked(packed(value, 'msgpack'), 'msgpack')
+    expect(back).toEqual({ map: { a: 1 }, set: [1], nothing: null, of: { __proto_: 1 } })
   })
 
   it('clone has maps, sets and cycles', () => {
