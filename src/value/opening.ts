@@ -42,14 +42,19 @@ export async function openAll(
   options: ValueOptions,
 ): Promise<Opened<unknown>[]> {
   const clock = new Clock(memory.total, options.timings)
-  const distinct = [...new Set(values)]
-  const opening = distinct.map((value) => value.opening(clock, options.signal))
-  const wanted = await Promise.all(opening)
-  await useAll(memory, wanted, clock, options)
-  return values.map((value, at) => {
-    const form = wanted[distinct.indexOf(value)]?.form
+  const forms = new Map<Openable, Form<unknown>>()
+  const opening = [...new Set(values)].map(async (value) => {
+    const wanted = await value.opening(clock, options.signal)
+    forms.set(value, wanted.form)
+    return wanted
+  })
+  await useAll(memory, await Promise.all(opening), clock, options)
+  const used = new Set<Openable>()
+  return values.map((value) => {
+    const form = forms.get(value)
     // A value that stands there twice has one use, which ends with the first.
-    let inUse = values.indexOf(value) === at
+    let inUse = !used.has(value)
+    used.add(value)
     return {
       get value() {
         return form?.value
