@@ -225,31 +225,31 @@ async function timesOf(count: number, run: (at: number) => Promise<unknown>): Pr
   return times
 }
 
-/** Makes layers of results, without their claims. Their last uses are spread over `hours`. */
+/** Makes layers of results, without their claims, in the order of their ids: so a commit changes few
+ *  nodes. Their last uses are spread over `hours`. */
 async function fill(directory: string, sizes: { readonly [layer: string]: number }): Promise<void> {
   await using store = await open({ directory })
   const bytes = new Uint8Array(size)
   const newest = Date.now()
   for (const [layer, among] of Object.entries(sizes)) {
     await openCache(store).layers.create(layer)
+    const made = Array.from({ length: among }, (_, at) => ({ at, ...packAction({ at }) }))
+    made.sort((left, right) => (left.id < right.id ? -1 : 1))
     let next = 0
     const lane = async () => {
       while (next < among) {
         const start = next
         next += resultsOfCommit
-        const end = Math.min(start + resultsOfCommit, among)
-        const ops = Array.from({ length: end - start }, (_, index): Op[] => {
-          const at = start + index
-          const action = packAction({ at })
+        const ops = made.slice(start, next).map(({ at, id, bytes: packed }): Op[] => {
           const record = {
             outputs: { value: { size, bytes } },
             by: { host: 'bench', pid: 1 },
             ...{ started: 0, tookMs: 0, token: { incarnation: 'bench', seq: at } },
           }
           return [
-            { op: 'put', key: actionKey(action.id), value: action.bytes },
-            { op: 'put', key: recordKey(action.id), value: encodeRecord(record) },
-            ...useOps(action.id, hourName(newest - (at % hours) * 3_600_000), undefined),
+            { op: 'put', key: actionKey(id), value: packed },
+            { op: 'put', key: recordKey(id), value: encodeRecord(record) },
+            ...useOps(id, hourName(newest - (at % hours) * 3_600_000), undefined),
           ]
         })
         await store.commit({ ops: ops.flat() }, { namespace: `cache-${layer}` })
