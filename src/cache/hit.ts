@@ -29,27 +29,30 @@ async function readRecord(kvs: Kvs, layer: string, id: string) {
   return bytes && { record: parseRecord(bytes, id), seq }
 }
 
+/** The place where a result was found. */
+type Place = { readonly id: string; readonly layer: string; readonly seq: number }
+
 /** A result that was found in a layer. */
 export class StoredHit implements Hit {
   readonly type = 'hit'
-  readonly result: ResultView
   readonly #kvs: Kvs
+  readonly #found: Place
   readonly #record: ResultRecord
   /** The seq of the root to read. */
   #seq: number
+  /** The view, once it was asked for: most hits are only read. */
+  #result: ResultView | undefined
 
-  constructor(
-    kvs: Kvs,
-    found: { readonly id: string; readonly layer: string; readonly seq: number },
-    record: ResultRecord,
-  ) {
+  constructor(kvs: Kvs, found: Place, record: ResultRecord) {
     this.#kvs = kvs
+    this.#found = found
     this.#record = record
     this.#seq = found.seq
-    const outputs = Object.entries(record.outputs).map(([name, { size }]) => [name, { size }])
-    // Hits of one record share it; what a caller gets is its own.
-    const own = { by: { ...record.by }, token: { ...record.token } }
-    this.result = { ...record, ...own, ...found, outputs: Object.fromEntries(outputs) }
+  }
+
+  get result(): ResultView {
+    this.#result ??= viewOf(this.#found, this.#record)
+    return this.#result
   }
 
   async get(name: string = onlyOutput): Promise<Uint8Array> {
@@ -58,12 +61,12 @@ export class StoredHit implements Hit {
     if (size > getSizeMax) {
       throw new TailraceError('E2BIG', `the output ${name} has ${size} bytes: read it as a stream`)
     }
-    const key = outputKey(this.result.id, name)
+    const key = outputKey(this.#found.id, name)
     return this.#there(name, await this.#retained((scope) => this.#kvs.get(key, scope)))
   }
 
   async action(): Promise<unknown> {
-    const { id } = this.result
+    const { id } = this.#found
     const bytes = await this.#retained((scope) => this.#kvs.get(actionKey(id), scope))
     if (!bytes) throw new TailraceError('ENOENT', `the action of the result ${id} is gone`)
     return unpack(bytes, `the action of the result ${id}`)
@@ -75,7 +78,7 @@ export class StoredHit implements Hit {
       yield Uint8Array.from(bytes)
       return
     }
-    const key = outputKey(this.result.id, name)
+    const key = outputKey(this.#found.id, name)
     const read = (scope: { readonly namespace: string; readonly at: number }) =>
       this.#kvs.read(key, scope)
     const reading: Reading = this.#there(name, await this.#retained(read))
@@ -95,7 +98,8 @@ export class StoredHit implements Hit {
   async #retained<T>(
     read: (scope: { readonly namespace: string; readonly at: number }) => Promise<T>,
   ): Promise<T> {
-    const { id, layer, token } = this.result
+    const { id, layer } = this.#found
+    const { token } = this.#record
     const namespace = namespaceOf(layer)
     try {
       return await read({ namespace, at: this.#seq })
@@ -110,7 +114,18 @@ export class StoredHit implements Hit {
 
   #there<T>(name: string, found: T | undefined): T {
     if (found !== undefined) return found
-    const message = `the bytes of the output "${name}" of ${this.result.id} are gone: rerun the action`
+    const message = `the bytes of the output "${name}" of ${this.#found.id} are gone: rerun the action`
     throw new TailraceError('ENOENT', message)
+  }
+}
+
+/** Returns the view of a result. Hits of one record share that; what a caller gets is its own. */
+function viewOf(found: Place, record: ResultRecord): ResultView {
+  const outputs = Object.entries(record.outputs).map(([name, { size }]) => [name, { size }])
+  return {
+    ...record,
+    ...{ by: { ...record.by }, token: { ...record.token } },
+    ...found,
+    outputs: Object.fromEntries(outputs),
   }
 }
