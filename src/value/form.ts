@@ -19,11 +19,13 @@ export type Loaded<V> = {
 export type Leave = {
   /** True if it can be had again, or be written so that it can. */
   readonly may: () => boolean
+  /** True if it cannot be had again before it is written. */
+  readonly isWritten: () => boolean
   /** Writes it where it can be had again. Returns undefined where it stands there already. */
   readonly write: () => Promise<void> | undefined
 }
 
-const simply: Leave = { may: () => true, write: () => undefined }
+const simply: Leave = { may: () => true, isWritten: () => false, write: () => undefined }
 
 type Here<V> = Loaded<V> & { readonly idle: Idle }
 
@@ -101,6 +103,7 @@ export class Form<V> {
     const idle: Idle = {
       ...{ kind: this.#kind, size },
       isIdle: () => this.#here?.idle === idle && this.#uses === 0,
+      isWritten: () => this.#leave.isWritten(),
       forget: () => this.#forget(),
     }
     this.#here = { ...loaded, idle }

@@ -26,6 +26,8 @@ export type Idle = {
   readonly size: number
   /** True if it is still here, and may be forgotten. */
   readonly isIdle: () => boolean
+  /** True if it is written elsewhere before it is forgotten. */
+  readonly isWritten: () => boolean
   /** Frees the memory, now or by the time when the promise resolves with true, and the ledger takes the
    *  bytes off its sum. With false the memory is in use again, and stays. REQUIRES: it does not call the
    *  ledger at once. */
@@ -78,6 +80,11 @@ export class Ledger {
       waiting: this.#waiting.size,
       counts: { ...this.#counts },
     }
+  }
+
+  /** The bounds. */
+  get max(): Sizes {
+    return this.#max
   }
 
   /** True if claims wait. */
@@ -140,6 +147,7 @@ export class Ledger {
   rest(idle: Idle): void {
     this.#idle[idle.kind].add(idle)
     this.#goOn()
+    this.#trim(idle.kind)
   }
 
   /** Says that somebody uses some memory again. Returns false if it was forgotten. */
@@ -196,6 +204,16 @@ export class Ledger {
       this.#forget(idle)
     }
     return this.#fits(kind, size, this.#used[kind], kept)
+  }
+
+  /** Forgets what is above the bound since it belonged to one claim, as far as nothing is written for it. */
+  #trim(kind: Kind): void {
+    for (const idle of this.#idle[kind]) {
+      if (this.#used[kind] - this.#leaving[kind] <= this.#max[kind]) return
+      if (idle.isWritten()) continue
+      this.#idle[kind].delete(idle)
+      this.#forget(idle)
+    }
   }
 
   /** True if memory fits beside what is used, or if nobody but the claim's own values uses any. */

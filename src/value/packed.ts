@@ -77,6 +77,7 @@ export class PackedValue<T> implements Packed<T>, Openable {
     this.#look = look
     this.#packed = new Form<Parts>(ledger, 'packed', {
       may: () => this.#place !== undefined || spill !== undefined,
+      isWritten: () => this.#place === undefined,
       write: () => (this.#place || !spill ? undefined : this.#spill(spill)),
     })
     this.#opened = new Form<T>(ledger, 'opened')
@@ -365,7 +366,8 @@ export class PackedValue<T> implements Packed<T>, Openable {
       const isPart = ledger.isShort
       const { stat, chunks } = await this.#read(isPart ? { from: 0, to: lookSize } : {})
       const { size } = stat
-      const sizeMax = isPart ? lookSize : getSizeMax
+      // What is larger than all memory is fetched when it may be opened at once: it is not kept for that.
+      const sizeMax = Math.min(isPart ? lookSize : getSizeMax, ledger.max.packed)
       const coming = chunks[Symbol.asyncIterator]()
       try {
         const got: Uint8Array[] = []

@@ -110,6 +110,20 @@ describe('memory', () => {
     expect(values.ledger().counts.opens).toBe(2)
   })
 
+  it('values above the bound go when their use ends, and are fetched and opened once', async () => {
+    await stores({ a: 2, b: 2, c: 5 })
+    const values = openValues({ packedMax: sizeOf(3), openedMax: sizeOf(3) })
+    const [a, b, c] = ['a', 'b', 'c'].map((key) => values.from<Uint8Array>(store, key))
+    if (!a || !b || !c) throw new Error('three values')
+    await c.use(() => expect(used(values).opened).toBe(sizeOf(5) - 16))
+    expect(used(values)).toEqual(none)
+    expect((await c.bytes()).length).toBe(sizeOf(5))
+    expect(used(values)).toEqual(none)
+    await values.useAll([a, b], () => expect(used(values).opened).toBe(sizeOf(4) - 32))
+    expect(used(values)).toEqual({ packed: 0, opened: sizeOf(2) - 16 })
+    expect(values.ledger().counts).toMatchObject({ opens: 3, spills: 0 })
+  })
+
   it('a value that is in use is used again at once, whoever waits for memory', async () => {
     await stores({ a: 1, b: 1 })
     const values = openValues({ openedMax: sizeOf(1) })

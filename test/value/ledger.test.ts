@@ -19,6 +19,7 @@ const failing = { wait: 'fail', signal: undefined } as const
 const packed = (bytes: number) => ({ packed: bytes, opened: 0 })
 const of = (sizes: Sizes): MemoryClaim => ({ need: () => ({ sizes }) })
 const always = () => true
+const never = () => false
 
 /** True if a promise has settled by now. */
 async function settled(promise: Promise<unknown>): Promise<boolean> {
@@ -82,11 +83,29 @@ describe('the ledger', () => {
     await other
   })
 
+  it('forgets what is above the bound once it is idle, unless that would be written', async () => {
+    const ledger = new Ledger({ packed: 10, opened: 10 })
+    await ledger.claim(of({ packed: 25, opened: 0 }), waiting)
+    const forgotten: string[] = []
+    const idle = (name: string, size: number, isWritten: () => boolean): Idle => ({
+      ...{ kind: 'packed', size, isIdle: always, isWritten },
+      forget: () => {
+        forgotten.push(name)
+        return undefined
+      },
+    })
+    ledger.rest(idle('unstored', 10, always))
+    expect(forgotten).toEqual([])
+    ledger.rest(idle('first', 10, never))
+    ledger.rest(idle('last', 5, never))
+    expect([forgotten, ledger.view.packed.used]).toEqual([['first', 'last'], 10])
+  })
+
   it('forgets what is idle, the least recently used first, and no more than is needed', async () => {
     const ledger = new Ledger({ packed: 10, opened: 10 })
     const forgotten: string[] = []
     const idle = (name: string): Idle => ({
-      ...{ kind: 'packed', size: 3, isIdle: always },
+      ...{ kind: 'packed', size: 3, isIdle: always, isWritten: never },
       forget: () => {
         forgotten.push(name)
         return undefined
@@ -111,7 +130,13 @@ describe('the ledger', () => {
     await ledger.claim(of(packed(10)), waiting)
     const claim = ledger.claim(of(packed(10)), waiting)
     expect(await settled(claim)).toBe(false)
-    ledger.rest({ kind: 'packed', size: 10, isIdle: always, forget: () => undefined })
+    ledger.rest({
+      kind: 'packed',
+      size: 10,
+      isIdle: always,
+      isWritten: never,
+      forget: () => undefined,
+    })
     await claim
     expect(ledger.view.packed.used).toBe(10)
   })
@@ -122,7 +147,7 @@ describe('the ledger', () => {
     const [first, second] = [deferred<boolean>(), deferred<boolean>()]
     let begun = 0
     const spilled = (written: Promise<boolean>): Idle => ({
-      ...{ kind: 'packed', size: 5, isIdle: always },
+      ...{ kind: 'packed', size: 5, isIdle: always, isWritten: never },
       forget: () => {
         begun++
         return written
@@ -157,7 +182,7 @@ describe('the ledger', () => {
         begun.push(written)
         return written.promise
       }
-      ledger.rest({ ...{ kind: 'packed', size: 1, isIdle: always }, forget })
+      ledger.rest({ ...{ kind: 'packed', size: 1, isIdle: always, isWritten: never }, forget })
     }
     // It may not wait, but all that it needs is on its way out, or will be.
     const claim = ledger.claim(of(packed(count)), failing)
@@ -178,7 +203,13 @@ describe('the ledger', () => {
     const ledger = new Ledger({ packed: 10, opened: 0 })
     await ledger.claim(of(packed(10)), waiting)
     const written = deferred<boolean>()
-    ledger.rest({ kind: 'packed', size: 10, isIdle: always, forget: () => written.promise })
+    ledger.rest({
+      kind: 'packed',
+      size: 10,
+      isIdle: always,
+      isWritten: never,
+      forget: () => written.promise,
+    })
     const claim = ledger.claim(of(packed(1)), waiting)
     written.resolve(false)
     expect(await settled(claim)).toBe(false)
@@ -263,7 +294,7 @@ describe('the ledger', () => {
           if (size === 0) return
           resting[kind] += size
           ledger.rest({
-            ...{ kind, size, isIdle: always },
+            ...{ kind, size, isIdle: always, isWritten: never },
             forget: () => {
               resting[kind] -= size
               return undefined
