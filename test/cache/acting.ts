@@ -4,7 +4,6 @@
 import { writeSync } from 'node:fs'
 import { createInterface } from 'node:readline'
 import type { Cache, Claim, Hit } from '../../src/api/cache.js'
-import type { RemoteStore } from '../../src/api/store.js'
 import { type Deferred, deferred } from '../../src/base/deferred.js'
 import { openCache } from '../../src/cache/cache.js'
 import { pack, unpack } from '../../src/cache/packing.js'
@@ -22,9 +21,9 @@ export type OpenCommand = {
 }
 
 /** Makes a call. Its function makes a value of `size` bytes; with `pauses` it waits for a command `go` before that, and
- *  with `fails` it throws then. collect: a collection of the store. */
+ *  with `fails` it throws then. */
 export type CallCommand = {
-  readonly do: Call | 'collect'
+  readonly do: Call
   readonly id: number
   readonly client: string
   readonly action: number
@@ -50,7 +49,7 @@ const streamSizeMin = 512 * 1024
 const versionOutput = 'version'
 
 const [name = ''] = process.argv.slice(2)
-const clients = new Map<string, { readonly store: RemoteStore; readonly cache: Cache }>()
+const caches = new Map<string, Cache>()
 const paused = new Map<number, Deferred<void>>()
 
 function say(line: Line): void {
@@ -63,7 +62,7 @@ async function open({ client, target, requests }: OpenCommand): Promise<Outcome>
   const cache = openCache(store, { owner: name })
   await store.watch('none', { mode: 'value' }).next().catch(unlessMissing)
   await cache.cached('warm', () => null)
-  clients.set(client, { store, cache })
+  caches.set(client, cache)
   return { value: null }
 }
 
@@ -73,9 +72,8 @@ function unlessMissing(error: unknown): void {
 
 async function call(command: CallCommand): Promise<Outcome> {
   const { id, client, action, ttl } = command
-  const found = clients.get(client)
-  if (!found) throw new Error(`there is no client ${client}`)
-  const { store, cache } = found
+  const cache = caches.get(client)
+  if (!cache) throw new Error(`there is no client ${client}`)
   switch (command.do) {
     case 'cached':
       return checked(await cache.cached(action, () => make(command), { ttl }))
@@ -91,9 +89,6 @@ async function call(command: CallCommand): Promise<Outcome> {
     }
     case 'remove':
       return { removed: await cache.remove(action) }
-    case 'collect':
-      await store.upkeep.collect()
-      return { value: null }
     default:
       throw new Error(`${command.do satisfies never} of ${id}`)
   }

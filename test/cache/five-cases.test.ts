@@ -50,7 +50,6 @@ const cases: Readonly<
       mayWait: true,
     },
     'both run it again': {
-      ways: both,
       before: true,
       a: 'rerun',
       meanwhile: [[one('b', 'rerun')]],
@@ -64,7 +63,6 @@ const cases: Readonly<
   },
   'a write, then many reads': {
     'the readers wait for the writer': {
-      ways: both,
       size: streamed,
       a: 'publish',
       meanwhile: [[many('publish')]],
@@ -116,7 +114,6 @@ const cases: Readonly<
       meanwhile: [[one('b', 'load'), one('c', 'cached')]],
     },
     'the read is slow': {
-      ways: both,
       before: true,
       a: 'load',
       meanwhile: [[one('b', 'remove'), one('c', 'load')]],
@@ -145,20 +142,20 @@ const cases: Readonly<
       size: streamed,
       before: true,
       a: 'load',
-      meanwhile: [[one('b', 'remove'), one('b', 'collect'), one('c', 'load')]],
+      meanwhile: [[one('b', 'remove'), 'collect', one('c', 'load')]],
     },
     'of a claim, and another result is written': {
       size: streamed,
       before: true,
       a: 'publish',
-      meanwhile: [[one('b', 'remove'), one('c', 'cached'), one('b', 'collect')]],
+      meanwhile: [[one('b', 'remove'), one('c', 'cached'), 'collect']],
       mayWait: true,
     },
     'of a whole value': {
       size: 300_000,
       before: true,
       a: 'cached',
-      meanwhile: [[one('b', 'remove'), one('b', 'collect')]],
+      meanwhile: [[one('b', 'remove'), 'collect']],
     },
   },
 }

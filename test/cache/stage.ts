@@ -27,12 +27,15 @@ export type Name = (typeof names)[number]
 /** The way of the small requests of a. */
 export type Requests = 'socket' | 'http'
 
-/** A call of each of some processes, several times at once. collect: a collection of the store. */
+/** A call of each of some processes, several times at once. */
 export type Act = {
   readonly by: readonly Name[]
-  readonly call: Call | 'collect'
+  readonly call: Call
   readonly times?: number
 }
+
+/** Acts one after the other. collect: a collection of the store, which begins then. */
+export type Acts = readonly (Act | 'collect')[]
 
 export type Scene = {
   /** The size of a result in bytes. Default: so few that it stands in the record. */
@@ -44,7 +47,7 @@ export type Scene = {
   /** The call of a. */
   readonly a: Call
   /** What the others do, one after the other, while a is held: at its first point, and at its second one. */
-  readonly meanwhile: readonly (readonly Act[])[]
+  readonly meanwhile: readonly Acts[]
   /** True if the others may have to wait for a, since both want the claim. Otherwise they must come to their end. */
   readonly mayWait?: true
 }
@@ -69,6 +72,8 @@ export class Stage {
   /** The number of processes that were a so far. */
   #generations = 1
   #actions = 0
+  #collection: Promise<unknown> = Promise.resolve()
+  #nextCollection: Promise<unknown> | undefined
   #clock = 0
 
   private constructor(
@@ -118,6 +123,16 @@ export class Stage {
     await endServer(this.#server)
     const { server } = await startServer(this.#programs.server, this.#directory)
     this.#server = server
+  }
+
+  /** Resolves once a collection of the store has ended that began after the call. One runs at a time. */
+  collect(): Promise<unknown> {
+    this.#nextCollection ??= this.#collection.then(() => {
+      this.#nextCollection = undefined
+      this.#collection = this.store.upkeep.collect()
+      return this.#collection
+    })
+    return this.#nextCollection
   }
 
   /** Returns the next step of the clock by which the calls of all runs are ordered. */
@@ -251,8 +266,12 @@ export class Run {
   }
 
   /** Lets others act, one act behind the other. Each goes as far as it can: to its end, or until it waits for a. */
-  async meanwhile(acts: readonly Act[]): Promise<void> {
+  async meanwhile(acts: Acts): Promise<void> {
     for (const act of acts) {
+      if (act === 'collect') {
+        await this.#stage.collect()
+        continue
+      }
       const ended = this.#act(act)
       const waiting = Promise.all(act.by.map((name) => this.#way.lane[name].waiting()))
       if ((await firstOf({ ended, waiting })) === 'ended' || this.#scene.mayWait) continue
@@ -327,7 +346,7 @@ export class Run {
 
   #call(
     by: Name,
-    call: Act['call'],
+    call: Call,
     options: Pick<CallCommand, 'pauses' | 'fails'> = {},
     mayFail: readonly string[] = [],
   ): Running {
@@ -338,7 +357,6 @@ export class Run {
     const command = { do: call, client, action, size, ttl: held, ...options }
     const begin = this.#stage.tick()
     const running = this.#stage.actors[by].call(command)
-    if (call === 'collect') return running
     const deed: Told = { by, call, begin, made: running.made, mayFail }
     this.#deeds.push(deed)
     const ending = running.ended.then((outcome) => {
@@ -353,8 +371,8 @@ export class Run {
 const namespace = 'cache-main'
 const sizeDefault = 10
 
-function byOf({ by }: Act): readonly Name[] {
-  return by
+function byOf(act: Act | 'collect'): readonly Name[] {
+  return act === 'collect' ? [] : act.by
 }
 
 /** Returns the name of the client of a process in a lane. */
