@@ -34,7 +34,7 @@ export type ConnectOptions = {
   readonly timeoutMs?: number
   /** The way of small requests. `socket` (the default): from the second one on they share one
    *  websocket, many at once, and un-awaited writes land in the order of their calls. `http`: each
-   *  is a request of its own, and may overtake others. Values above 32 KiB and streams go over HTTP
+   *  is a request of its own, and may overtake others. Values above 256 KiB and streams go over HTTP
    *  always. */
   readonly requests?: 'socket' | 'http'
   /** The bytes that a watch may hold for its consumer, 1 to 64 MiB (`creditMax`). Default 4 MiB
