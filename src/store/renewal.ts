@@ -5,6 +5,7 @@
 
 import type { Kvs } from '../api/kvs.js'
 import type { Token } from '../api/transaction.js'
+import { quietEnd } from '../base/abort.js'
 import { pause } from '../base/timer.js'
 import { isCode, type TailraceError } from '../error.js'
 
@@ -73,7 +74,7 @@ class LoopRenewal {
   }
 
   end(): Promise<void> {
-    this.#ended.abort()
+    this.#ended.abort(quietEnd)
     return this.#kept
   }
 
@@ -99,7 +100,7 @@ class LoopRenewal {
       return asked + ttl * renewShare
     } catch (error) {
       if (!signal.aborted && (isCode(error, 'EFENCED') || isCode(error, 'ENONS'))) {
-        this.#ended.abort()
+        this.#ended.abort(quietEnd)
         this.#told.lost(error)
       }
       return performance.now() + ttl * retryShare
