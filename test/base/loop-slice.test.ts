@@ -2,6 +2,7 @@
 
 import { describe, expect, it } from 'vitest'
 import { freeSteps, LoopSlice } from '../../src/base/loop-slice.js'
+import { oldestEach } from '../../src/base/turn-queue.js'
 
 /** Takes so many steps, and tells how often it waited. */
 async function walk(steps: number, options = {}): Promise<number> {
@@ -37,9 +38,14 @@ describe('LoopSlice', () => {
     }
     const long = new LoopSlice()
     for (let n = 0; n < 3; n++) await take('long', long)
-    order.length = 0
-    await Promise.all([take('long', long), take('short', new LoopSlice())])
-    expect(order).toEqual(['short', 'long'])
+    let isFirst = 0
+    for (let n = 0; n < oldestEach; n++) {
+      order.length = 0
+      await Promise.all([take('long', long), take('short', new LoopSlice())])
+      if (order[0] === 'short') isFirst++
+    }
+    // Of 16 that go on, one is the one that waits longest.
+    expect(isFirst).toBeGreaterThanOrEqual(oldestEach - 2)
   })
 
   it('lets urgent work go on in a turn that other work has used up', async () => {
