@@ -17,7 +17,7 @@ it('a write or a sync that fails is said, and takes nothing that was acknowledge
     if (!fault) throw new Error('there are faults')
     const { name, callsMin } = fault
     const first = firstCallOf(name)
-    const when = first + Math.floor(random() * (callsMin + 1 - first))
+    const when = first + Math.floor(random() * Math.max(1, callsMin + 1 - first))
     const { problems, came } = await tryFault(fault, when, seed)
     expect(problems, `${name} at call ${when}: ${withSeed(seed)}`).toEqual([])
     if (tries === 0) expect(came, `${name} at call ${when}: ${withSeed(seed)}`).toBe(true)
