@@ -39,6 +39,10 @@ export type WatchOptions = {
   /** value: true to deliver also when the key's lease is taken or ends. With `waitCreate` the key
    *  need not exist. */
   readonly lease?: boolean
+  /** append: true to be lent the bytes of an event until the next one is asked for; they may be
+   *  overwritten then. So a large log is read with less work for the garbage collector. Default: the
+   *  bytes of each event are the consumer's own. */
+  readonly lend?: boolean
   /** Ends the watch with ECANCELED. */
   readonly signal?: AbortSignal
 }

@@ -68,6 +68,7 @@ async function follow(
     mode: 'append',
     namespace: jobsNamespace,
     waitCreate: true,
+    lend: true,
   })
   let bytes = 0
   let appends = 0

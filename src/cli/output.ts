@@ -8,7 +8,7 @@ import { once } from 'node:events'
 import { fstatSync } from 'node:fs'
 import type { Writable } from 'node:stream'
 import pico from 'picocolors'
-import { onAbort } from '../base/abort.js'
+import { joinAbort, onAbort } from '../base/abort.js'
 import { deferred } from '../base/deferred.js'
 import { onReaderGone } from '../base/posix.js'
 import { isCode } from '../error.js'
@@ -42,6 +42,9 @@ export class BrokenPipe extends Error {
     this.name = 'BrokenPipe'
   }
 }
+
+/** The size of lent bytes below which they are copied. */
+const copiedSizeMax = 16 * 1024
 
 export class Output {
   readonly #stream: Writable
@@ -90,8 +93,7 @@ export class Output {
   /** Writes bytes or text, and resolves when the stream takes more. Throws BrokenPipe. REQUIRES:
    *  the caller does not change `bytes` later. */
   async write(bytes: Uint8Array | string): Promise<void> {
-    this.#check()
-    if (bytes.length > 0) this.#isMidLine = bytes.at(-1) !== newline && bytes.at(-1) !== '\n'
+    this.#begin(bytes)
     if (this.#stream.write(bytes)) return
     try {
       await once(this.#stream, 'drain', { signal: this.#broken.signal })
@@ -99,6 +101,18 @@ export class Output {
       this.#check()
       throw error
     }
+  }
+
+  /** Writes bytes, and resolves when the stream has no more use for them: the caller may then write to
+   *  their memory. Throws BrokenPipe. */
+  async writeLent(bytes: Uint8Array): Promise<void> {
+    // A copy of few bytes costs less than a wait.
+    if (bytes.length < copiedSizeMax) return this.write(Buffer.from(bytes))
+    this.#begin(bytes)
+    const written = deferred<void>()
+    this.#stream.write(bytes, () => written.resolve())
+    await joinAbort(written.promise, this.#broken.signal).catch(() => {})
+    this.#check()
   }
 
   /** Waits for `work`, which may print nothing for a long time. Throws BrokenPipe as soon as the
@@ -170,6 +184,11 @@ export class Output {
     const flushed = deferred<void>()
     this.#stream.write('', () => flushed.resolve())
     await flushed.promise
+  }
+
+  #begin(bytes: Uint8Array | string): void {
+    this.#check()
+    if (bytes.length > 0) this.#isMidLine = bytes.at(-1) !== newline && bytes.at(-1) !== '\n'
   }
 
   #check(): void {

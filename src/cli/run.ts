@@ -144,6 +144,7 @@ async function show(
     mode: 'append',
     namespace,
     waitCreate: true,
+    lend: true,
     signal: stop.signal,
     ...(place && { from: place.index }),
   })
@@ -153,7 +154,7 @@ async function show(
       const parts = decodeOutput(event.data)
       for (const part of place ? eventsFrom(place, event.index, parts) : parts) {
         if (part.type !== 'data') continue
-        await (part.stream === 'stdout' ? stdout : stderr).write(part.data)
+        await (part.stream === 'stdout' ? stdout : stderr).writeLent(part.data)
       }
     }
   } catch (error) {

@@ -23,7 +23,9 @@ const headSizeMax = 10
 type FrameReaderPorts = {
   /** The largest message, in bytes. A larger one is left to `others`. */
   readonly sizeMax: number
-  /** Takes a message, which is its own. */
+  /** Returns memory for a message of so many bytes. */
+  readonly allocate: (length: number) => Buffer
+  /** Takes a message, in memory that was allocated for it. */
   readonly received: (message: Buffer) => void
   /** Takes the bytes of all other frames. */
   readonly others: (bytes: Buffer) => void
@@ -90,12 +92,12 @@ export class FrameReader {
         : short === length16
           ? head.readUInt16BE(2)
           : short
-    const { sizeMax, received, others } = this.#ports
+    const { sizeMax, allocate, received, others } = this.#ports
     const headSize = this.#headSize
     this.#headSize = 0
     if (first === wholeBinary && !isMasked && !this.#isFragmented && length <= sizeMax) {
       if (length === 0) received(Buffer.alloc(0))
-      else this.#message = Buffer.allocUnsafe(length)
+      else this.#message = allocate(length)
       this.#filled = 0
       return
     }

@@ -6,6 +6,7 @@ import type { IncomingMessage } from 'node:http'
 import { connect, type NetConnectOpts, type Socket as NetSocket } from 'node:net'
 import WebSocket from 'ws'
 import { onAbort } from '../base/abort.js'
+import { BufferPool } from '../base/buffer-pool.js'
 import { deferred } from '../base/deferred.js'
 import { startTimer } from '../base/timer.js'
 import { canceled, parseCode, TailraceError } from '../error.js'
@@ -23,6 +24,28 @@ const readSizeMax = 256 * 1024
 /** The bytes of one read. All sockets share it: what was read is copied before the next read. Without
  *  it each read would have a buffer of its own, and the garbage collector half of the work. */
 const readBuffer = Buffer.allocUnsafeSlow(readSizeMax)
+/** The size of a message, in bytes, from which on its memory is used again. */
+const recycledSizeMin = 64 * 1024
+
+/** The memory of large messages that were read, of all sockets.
+ *  Invariant: only memory that was allocated here is used again, and each once. */
+class Messages {
+  readonly #pool = new BufferPool()
+  readonly #given = new WeakSet<ArrayBufferLike>()
+
+  allocate(length: number): Buffer {
+    if (length < recycledSizeMin) return Buffer.allocUnsafe(length)
+    const message = this.#pool.take(length)
+    this.#given.add(message.buffer)
+    return message
+  }
+
+  recycle(message: Uint8Array): void {
+    if (this.#given.delete(message.buffer)) this.#pool.give(message)
+  }
+}
+
+const messages = new Messages()
 
 type Opening = {
   /** The name of the server, for messages. */
@@ -135,6 +158,7 @@ class Incoming {
     if (!listener || others.length > 0) return
     const reader = new FrameReader({
       sizeMax: frameSizeMax,
+      allocate: (length) => messages.allocate(length),
       received: (message) => this.take(message),
       others: (bytes) => listener.call(raw, bytes),
     })
@@ -177,6 +201,7 @@ function serve(socket: WebSocket, events: SocketEvents, { raw, mask, incoming }:
   let held = true
   return {
     send: (frame) => batch.add(frame),
+    recycle: (frame) => messages.recycle(frame),
     close: () => {
       batch.flush()
       socket.terminate()

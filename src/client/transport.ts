@@ -79,6 +79,9 @@ export type Socket = {
   send(frame: Uint8Array): void
   /** Closes the socket without waiting for the peer. */
   close(): void
+  /** Takes the memory of a frame back that `received` was given. REQUIRES: nobody reads it any more.
+   *  Default: the garbage collector takes it. */
+  recycle?(frame: Uint8Array): void
   /** True: the open socket keeps the program running, as it does at first. A browser has no such
    *  thing. */
   hold(runs: boolean): void

@@ -44,6 +44,8 @@ export class RemoteWatch implements Watching, WatchStream {
   #live = false
   /** True if the next value is the first one of a later socket. */
   #resumed = false
+  /** The bytes of the last event, if they were lent. */
+  #lent: Uint8Array | undefined
   #endAbort = () => {}
 
   constructor(connection: Connection, key: string, options: WatchOptions, window: number) {
@@ -60,11 +62,14 @@ export class RemoteWatch implements Watching, WatchStream {
   /** Returns the next event. The first call opens the watch. */
   async next(): Promise<IteratorResult<WatchEvent, undefined>> {
     if (this.#state === 'new') this.#open()
+    if (this.#lent) this.#connection.recycle(this.#lent)
+    this.#lent = undefined
     for (;;) {
       const seen = this.#moved.count
       const event = this.#queue.take()
       if (event) {
         this.#grant(costOf(event))
+        if (this.#options.lend && event.type === 'append') this.#lent = event.data
         return { done: false, value: event }
       }
       const failure = this.#failure

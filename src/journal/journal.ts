@@ -5,11 +5,11 @@
 
 import { type FileHandle, open, rm } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
+import { BufferPool } from '../base/buffer-pool.js'
 import { makeDirectory, syncDirectory } from '../base/make-directory.js'
 import { punchHole } from '../base/posix.js'
 import type { Blob } from '../blob/blob.js'
 import { hasSystemCode, isFullError, TailraceError } from '../error.js'
-import { BufferPool } from './buffer-pool.js'
 import { journalStart, type Place, type PlacedRecord, type Point } from './place.js'
 import { type Change, encodeHead, recordSizeMax } from './record.js'
 import { replay } from './replay.js'

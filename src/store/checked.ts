@@ -120,9 +120,9 @@ const from: Rule = {
 }
 const common = { namespace: text, signal, waitCreate: flag, mode: oneOf('append', 'value') }
 const watches = {
-  any: shapeOf<WatchOptions>({ ...common, from, uniq: flag, lease: flag }, ['mode']),
+  any: shapeOf<WatchOptions>({ ...common, from, uniq: flag, lease: flag, lend: flag }, ['mode']),
   append: ['uniq', 'lease'],
-  value: ['from'],
+  value: ['from', 'lend'],
 } as const
 
 /** Wraps a store so that a call with wrong arguments fails with EINVAL. */

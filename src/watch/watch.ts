@@ -95,6 +95,9 @@ export class WatchService implements StoreListener, Pick<Kvs, 'watch'> {
     if (uniq && mode !== 'value') {
       throw new TailraceError('EINVAL', 'uniq goes with value mode: every append is delivered')
     }
+    if (options.lend && mode !== 'append') {
+      throw new TailraceError('EINVAL', 'lend goes with append mode: values are not lent')
+    }
     if (from !== undefined && mode === 'value') {
       throw new TailraceError('EINVAL', 'from goes with append mode: values begin with the newest')
     }

@@ -26,6 +26,7 @@ function read(bytes: Buffer, cuts: readonly number[]) {
   const others: Buffer[] = []
   const reader = new FrameReader({
     sizeMax,
+    allocate: Buffer.alloc,
     received: (message) => messages.push(message),
     others: (part) => others.push(part),
   })

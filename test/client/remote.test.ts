@@ -40,6 +40,23 @@ beforeEach(async () => {
   return served.end
 })
 
+describe('watch', () => {
+  it('that lends its events uses their memory again, and one that does not never', async () => {
+    for (let n = 0; n < 40; n++) await store.append('k', Buffer.alloc(blobSizeMax, n))
+    await store.commit({ ops: [{ op: 'seal', key: 'k' }] })
+    const buffersOf = async (lend: boolean) => {
+      const buffers = new Set<ArrayBufferLike>()
+      for await (const event of client.watch('k', { mode: 'append', lend })) {
+        if (event.type === 'append') buffers.add(event.data.buffer)
+      }
+      return buffers.size
+    }
+    expect(await buffersOf(false)).toBe(40)
+    // As many as the credit lets be on their way, and those that wait to be used again.
+    expect(await buffersOf(true)).toBeLessThan(30)
+  })
+})
+
 describe('connect', () => {
   it('learns the store, and refuses another one before anything is written', async () => {
     expect(client.storeId).toBe(store.storeId)

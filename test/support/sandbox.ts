@@ -65,7 +65,7 @@ class Written extends Writable {
   }
 
   override _write(chunk: Buffer, _encoding: string, done: () => void): void {
-    this.#chunks.push(chunk)
+    this.#chunks.push(Buffer.from(chunk))
     done()
   }
 }

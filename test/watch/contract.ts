@@ -52,6 +52,36 @@ export function watchContract(name: string, make: () => Promise<Made>): void {
         expect(await shown(watching, 2)).toEqual(['2@3 ', '3@3 d'])
       })
 
+      it('lends the bytes of an event until the next one is asked for, and other watches keep theirs', async () => {
+        const sizes = [
+          1,
+          70_000,
+          blobSizeMax,
+          70_001,
+          300,
+          blobSizeMax,
+          65_536,
+          blobSizeMax,
+          100_000,
+        ]
+        const written = sizes.map((size, index) => Buffer.alloc(size, index + 1))
+        for (const value of written) await kvs.append('k', value)
+        await kvs.commit({ ops: [{ op: 'seal', key: 'k' }] })
+        const kept: Uint8Array[] = []
+        const keeping = watch('k')
+        let met = 0
+        for await (const event of watch('k', { lend: true })) {
+          if (event.type !== 'append') continue
+          expect(Buffer.compare(event.data, written[event.index] ?? Buffer.alloc(0))).toBe(0)
+          met++
+          const { value } = await keeping.next()
+          if (value?.type === 'append') kept.push(value.data)
+        }
+        expect(met).toBe(sizes.length)
+        for await (const event of keeping) if (event.type === 'append') kept.push(event.data)
+        expect(Buffer.concat(kept).equals(Buffer.concat(written))).toBe(true)
+      })
+
       it('a multi-append transaction is one response per append, all of one seq', async () => {
         const watching = watch('k', { waitCreate: true })
         await take(watching, 1)
@@ -363,6 +393,7 @@ export function watchContract(name: string, make: () => Promise<Made>): void {
           { mode: 'value', from: { offset: 0 } },
           { mode: 'append', uniq: true },
           { mode: 'append', lease: true },
+          { mode: 'value', lend: true },
         ] as const) {
           await expect(shown(watch('k', options), 1)).rejects.toMatchObject({ code: 'EINVAL' })
         }

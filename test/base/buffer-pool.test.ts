@@ -2,7 +2,7 @@
 
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
-import { BufferPool } from '../../src/journal/buffer-pool.js'
+import { BufferPool } from '../../src/base/buffer-pool.js'
 
 const size = 256 * 1024
 
