@@ -1,4 +1,4 @@
-/** The client against a real server: the contract of `Kvs`, and what only a network can do. */
+/** The client against a real server: the contract of watches, and what only a network can do. */
 
 import { once } from 'node:events'
 import { symlink } from 'node:fs/promises'
@@ -7,27 +7,11 @@ import { beforeEach, describe, expect, it } from 'vitest'
 import type { Store } from '../../src/api/store.js'
 import { blobSizeMax } from '../../src/blob/blob.js'
 import { connect } from '../../src/client/node.js'
-import { kvsContract } from '../kvs/contract.js'
 import { watchContract } from '../watch/contract.js'
 import type { CuttingProxy } from './cutting-proxy.js'
-import { openSocket, type Serving, serve, serveCutting } from './serving.js'
+import { openSocket, type Serving, serveCutting, served } from './serving.js'
 
-async function made(requests: 'socket' | 'http') {
-  const serving = await serve()
-  const kvs = await connect(serving.target, { requests })
-  if (requests === 'socket') await openSocket(kvs)
-  return {
-    kvs,
-    close: async () => {
-      await kvs[Symbol.asyncDispose]()
-      await serving[Symbol.asyncDispose]()
-    },
-  }
-}
-
-kvsContract('over a server, by its websocket', () => made('socket'))
-kvsContract('over a server, by HTTP', () => made('http'))
-watchContract('over a server', () => made('socket'))
+watchContract('over a server', () => makeServed('socket'))
 
 let serving: Serving
 let proxy: CuttingProxy

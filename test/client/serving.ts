@@ -42,6 +42,20 @@ export async function serve(
   }
 }
 
+/** A client of a server of its own, for a contract. `requests`: the way of its small requests. */
+export async function makeServed(requests: 'socket' | 'http') {
+  const serving = await serve()
+  const kvs = await connect(serving.target, { requests })
+  if (requests === 'socket') await openSocket(kvs)
+  return {
+    kvs,
+    close: async () => {
+      await kvs[Symbol.asyncDispose]()
+      await serving[Symbol.asyncDispose]()
+    },
+  }
+}
+
 /** A backoff that no test has to wait for. */
 export const fast = { minMs: 1, maxMs: 20 }
 
