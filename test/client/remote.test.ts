@@ -9,7 +9,7 @@ import { blobSizeMax } from '../../src/blob/blob.js'
 import { connect } from '../../src/client/node.js'
 import { watchContract } from '../watch/contract.js'
 import type { CuttingProxy } from './cutting-proxy.js'
-import { openSocket, type Serving, serveCutting, served } from './serving.js'
+import { makeServed, openSocket, type Serving, serveCutting } from './serving.js'
 
 watchContract('over a server', () => makeServed('socket'))
 
