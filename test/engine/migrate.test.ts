@@ -2,7 +2,7 @@
  *  version before, is opened with everything that it had, whatever happens meanwhile. */
 
 import { createHash } from 'node:crypto'
-import { constants, cpSync } from 'node:fs'
+import { constants, cpSync, rmSync } from 'node:fs'
 import { cp, mkdir, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { expect, type TestContext, test } from 'vitest'
@@ -14,6 +14,7 @@ import { openLocal } from '../../src/engine/local-open.js'
 import { isOlder, migrate } from '../../src/engine/migrate.js'
 import { encodePlace, indexKey, uint64 } from '../../src/engine/record.js'
 import { Writes } from '../../src/engine/tables.js'
+import { hasSystemCode } from '../../src/error.js'
 import { checkStore, open } from '../../src/open.js'
 import { smallDisk } from '../small-disk.js'
 import { replaceDescriptors } from '../support/descriptors.js'
@@ -76,11 +77,17 @@ test('a store that was copied at any point of its migration is whole', async () 
   }).finally(() => {
     running = false
   })
-  // A copy that no other code of this process comes between.
+  // A copy that no other code of this process comes between. A removal that is under way on another thread may: then
+  // there is none of that moment.
   const copyNow = () => {
     const image = join(root.path, `image-${images.length}`)
-    cpSync(directory, image, { recursive: true })
-    images.push(image)
+    try {
+      cpSync(directory, image, { recursive: true })
+      images.push(image)
+    } catch (error) {
+      if (!hasSystemCode(error, 'ENOENT')) throw error
+      rmSync(image, { recursive: true, force: true })
+    }
   }
   const states = new Set<string>()
   while (running) {
@@ -95,7 +102,10 @@ test('a store that was copied at any point of its migration is whole', async () 
 
 /** What is there: the names, and roughly their sizes. */
 async function stateOf(store: string): Promise<string> {
-  const names = await readdir(store, { recursive: true })
+  const names = await readdir(store, { recursive: true }).catch((error: unknown) => {
+    if (hasSystemCode(error, 'ENOENT')) return [] // a directory went while it was read
+    throw error
+  })
   const sizes = await Promise.all(
     names.map((name) =>
       stat(join(store, name)).then(
