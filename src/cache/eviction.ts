@@ -104,7 +104,7 @@ async function stepOf(
   const stale = ids.filter((_, at) => uses[at] !== hour)
   const drops = stale.map((id) => dropped(`${directory}/${id}`, useKey(id)))
   const live = ids.filter((_, at) => uses[at] === hour)
-  // What the index has of results that are not there was counted as results.
+  // Entries of the index whose results are gone were counted as results, too.
   const above = excess && { ...excess, results: excess.results - stale.length }
   const victims = await enough(kvs, root, live, above)
   const evicted = victims.map(({ id, ref }): Going => {

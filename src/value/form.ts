@@ -137,7 +137,7 @@ export class Form<V> {
 
   /** Lets the ledger forget it, if nobody uses it and it may be. Call it when that has changed. */
   settle(): void {
-    // What is written elsewhere goes by itself.
+    // While it is written elsewhere, the end of that write frees it.
     if (!this.#here || this.#uses > 0 || this.#isLeaving) return
     if (this.#here.isPassing) this.drop()
     else if (this.#leave.may()) this.#ledger.rest(this.#here.idle)

@@ -92,7 +92,7 @@ export async function useAll(
       loading = wanted.map(({ form }) => form.loading)
     },
   } satisfies MemoryClaim
-  // What cannot be had at all fails here, not in its turn.
+  // A claim that can never be granted fails here, not when its turn comes.
   const { sizes } = claim.need()
   if (sizes.packed === 0 && sizes.opened === 0) claim.take()
   else {

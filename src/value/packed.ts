@@ -295,7 +295,7 @@ export class PackedValue<T> implements Packed<T>, Openable {
     this.#packed.begin()
     try {
       const isSmall = this.#packed.isHere && (this.size ?? 0) <= lookSize
-      // What is small is one request that goes with others.
+      // A small value is one request, which is sent together with others.
       const bytes = isSmall ? joined(this.#packed.value) : this.#stream(clock, putting.signal)
       const { seq, result } = await kvs.put(key, bytes, putting)
       return { seq, ref: result.ref }
@@ -366,7 +366,7 @@ export class PackedValue<T> implements Packed<T>, Openable {
       const isPart = ledger.isShort
       const { stat, chunks } = await this.#read(isPart ? { from: 0, to: lookSize } : {})
       const { size } = stat
-      // What is larger than all memory is fetched when it may be opened at once: it is not kept for that.
+      // A value above the bound of all memory is not kept: the opening fetches it.
       const sizeMax = Math.min(isPart ? lookSize : getSizeMax, ledger.max.packed)
       const coming = chunks[Symbol.asyncIterator]()
       try {
