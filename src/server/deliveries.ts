@@ -50,6 +50,7 @@ export class Deliveries {
       if (!outbox.full) this.#deliver(outbox, share)
     }
     this.#ready.clear()
+    share.rest()
     this.#running = false
   }
 

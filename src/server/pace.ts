@@ -119,11 +119,15 @@ export class Share {
     this.#turns.spend(cost)
   }
 
-  /** Ends the burst if the client was sent nothing in the turn before: there was nothing to
-   *  send. */
-  #endBurst(): void {
-    if (this.#turns.turn <= this.#turn + 1) return
+  /** Ends the burst: there is nothing to send. Where turns are long, a client that follows a log line
+   *  by line is sent something in each, and would else count like one that reads old data. */
+  rest(): void {
     if (this.#burst > 0) this.#expected = this.#burst
     this.#burst = 0
+  }
+
+  /** Ends the burst if the client was sent nothing in the turn before. */
+  #endBurst(): void {
+    if (this.#turns.turn > this.#turn + 1) this.rest()
   }
 }

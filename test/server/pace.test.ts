@@ -81,6 +81,28 @@ describe('the pace', () => {
     expect(order.indexOf('small')).toBe(0)
   })
 
+  it('counts a client by what it is sent between two rests, however long the turns are', async () => {
+    const pace = new Pace()
+    const brief = pace.share()
+    // Something in each turn, together more than a batch.
+    for (let event = 0; event < batchSize / 100; event++) {
+      await brief.take()
+      brief.spend(10)
+      brief.rest()
+      if (event % 4 === 0) await nextTurn()
+    }
+    pace.share().spend(turnSize)
+    const order: string[] = []
+    const deliver = async (name: string, share: Share) => {
+      await share.take()
+      order.push(name)
+      share.spend(batchSize)
+    }
+    const news = Array.from({ length: 200 }, () => deliver('new', pace.share()))
+    await Promise.all([...news, deliver('brief', brief)])
+    expect(order.indexOf('brief')).toBe(0)
+  })
+
   it('lets those who wait go on in the order of waiting, each with a batch', async () => {
     const pace = new Pace()
     pace.share().spend(turnSize)
