@@ -175,6 +175,12 @@ export type CommitOptions = Scope & {
    *  the signal aborts: it is done once. Without this option a write whose answer was lost is
    *  EUNKNOWN. Embedded it changes nothing. */
   readonly exactlyOnce?: boolean
+  /** True to make a client send a write again until it is answered or the signal aborts, without a
+   *  kept answer: for one that is done at most once by itself, since it takes away what its guards
+   *  ask for. If such a write is refused after a try that was not answered, that is EUNKNOWN with the
+   *  refusal as its cause: look if it was done. Embedded it changes nothing. Throws EINVAL together
+   *  with `exactlyOnce`. */
+  readonly resend?: boolean
 }
 
 /** The options of `put`. */
@@ -201,7 +207,7 @@ export type AppendOptions = CommitOptions &
   }
 
 /** The options of `Store.update`. */
-export type UpdateOptions = Omit<PutOptions, 'guards' | 'idempotencyKey' | 'exactlyOnce'>
+export type UpdateOptions = Omit<PutOptions, 'guards' | 'idempotencyKey' | 'exactlyOnce' | 'resend'>
 
 /** The options of `producer`. */
 export type ProducerOptions = Scope & {

@@ -182,8 +182,14 @@ export type Op =
 /** The action of a lease op. */
 export type LeaseAction =
   /** Takes the lease for `ttl` ms, 1 to a day. `owner` is a text for people of at most 256 bytes.
-   *  Throws ECONFLICT where it is held. */
-  | { readonly action: 'take'; readonly ttl: number; readonly owner?: string }
+   *  `takeId` names this take, 1 to 64 bytes: if the transaction is sent again and has no other op,
+   *  it is answered as the first time while that holding lasts. Throws ECONFLICT where it is held. */
+  | {
+      readonly action: 'take'
+      readonly ttl: number
+      readonly owner?: string
+      readonly takeId?: string
+    }
   /** Renews the lease, for the same `ttl` as before if none is given. Throws EFENCED where it is
    *  not held with that token. */
   | { readonly action: 'renew'; readonly token: Token; readonly ttl?: number }

@@ -23,7 +23,7 @@ export function sameToken(a: Token, b: Token): boolean {
 }
 
 /** Reads the record of a result, with the seq of its root; undefined if it is not there. */
-async function readRecord(kvs: Kvs, layer: string, id: string) {
+export async function readRecord(kvs: Kvs, layer: string, id: string) {
   const { seq, values } = await kvs.readMany([recordKey(id)], { namespace: namespaceOf(layer) })
   const [bytes] = values
   return bytes && { record: parseRecord(bytes, id), seq }

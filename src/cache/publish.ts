@@ -17,6 +17,7 @@ import {
   type Guard,
   type Op,
   type Token,
+  type Transaction,
   transactionSizeMax,
   type Value,
 } from '../api/transaction.js'
@@ -26,7 +27,7 @@ import { pause } from '../base/timer.js'
 import { type Code, isCode, TailraceError } from '../error.js'
 import type { PackedAction } from './action.js'
 import type { Flight } from './flights.js'
-import { StoredHit } from './hit.js'
+import { readRecord, StoredHit, sameToken } from './hit.js'
 import { logOps } from './layer.js'
 import {
   actionKey,
@@ -147,23 +148,39 @@ export class HeldClaim implements Claim {
     for (const [name, output] of named) placed.set(name, await this.#place(name, output, room))
     const record = this.#recordOf(placed)
     const { kvs, layers } = this.#ports
-    const { lease, again } = this.#held
+    const { again } = this.#held
     const { id } = this
     const absent: Guard = { key: recordKey(id), absent: true }
     const [used] = again ? (await usesOf(kvs, layers[0], [id])).uses : []
     const ops = [...this.#opsOf(placed, record), ...useOps(id, hourName(Date.now()), used)]
+    const seq = await this.#finish({ guards: again ? [] : [absent], ops })
+    this.#hasStored = false
+    this.#held.flight.land({ record, seq })
+    this.#ports.onPublish()
+    return new StoredHit(kvs, { id, layer: layers[0], seq }, record)
+  }
+
+  /** Commits the last transaction. Returns a seq of the layer at which the result is there. */
+  async #finish(transaction: Transaction): Promise<number> {
     try {
-      const { seq } = await lease.finish(
-        { guards: again ? [] : [absent], ops },
-        { exactlyOnce: true },
-      )
-      this.#hasStored = false
-      this.#held.flight.land({ record, seq })
-      this.#ports.onPublish()
-      return new StoredHit(kvs, { id, layer: layers[0], seq }, record)
+      // It is done once, since it releases the lease that guards it.
+      return (await this.#held.lease.finish(transaction, { resend: true })).seq
     } catch (error) {
-      throw this.#refused(error)
+      if (!isCode(error, 'EUNKNOWN')) throw this.#refused(error)
+      return await this.#published(error)
     }
+  }
+
+  /** Returns the seq of the layer, if its record is the one of this claim. Throws EFENCED (it is
+   *  another one, or the publish was refused), EUNKNOWN. */
+  async #published(unknown: TailraceError): Promise<number> {
+    const { kvs, layers } = this.#ports
+    const look = readRecord(kvs, layers[0], this.id)
+    const found = await look.catch(() => {
+      throw unknown
+    })
+    if (found && sameToken(found.record.token, this.token)) return found.seq
+    throw found || isCode(unknown.cause, 'ECONFLICT') ? this.#lost(unknown) : unknown
   }
 
   async #abandon(): Promise<void> {
@@ -272,9 +289,12 @@ export class HeldClaim implements Claim {
   /** Returns EFENCED for a guard that did not hold, and for a lost lease. */
   #refused(error: unknown): unknown {
     const isGuard = isCode(error, 'ECONFLICT') && error.failed?.guard !== undefined
-    if (!isGuard && !isCode(error, 'EFENCED')) return error
+    return isGuard || isCode(error, 'EFENCED') ? this.#lost(error) : error
+  }
+
+  #lost(cause: unknown): TailraceError {
     const message = `the claim of ${this.id.slice(0, 12)} was lost, nothing was published: claim again`
-    return new TailraceError('EFENCED', message, { cause: error })
+    return new TailraceError('EFENCED', message, { cause })
   }
 }
 

@@ -1,10 +1,10 @@
-/** Sends a write again until the server answers it, for callers that ask for `exactlyOnce`. See
- *  rfc/12, rule 21.
+/** Sends a write again until the server answers it, for callers that ask for `exactlyOnce` or
+ *  `resend`. See rfc/12, rule 21.
  *  Invariant: the tries end with an answer of the server, with the signal, or with the client. */
 
 import type { Backoff } from '../api/connect.js'
 import { pause } from '../base/timer.js'
-import { isCode } from '../error.js'
+import { isCode, reasonOf, TailraceError } from '../error.js'
 import { delayOf } from './backoff.js'
 import { closedByDispose } from './http.js'
 
@@ -22,16 +22,24 @@ export class Again {
   }
 
   /** Calls `send` until it is answered. The number of tries has no bound; the waits between them
-   *  have those of the backoff. REQUIRES: a write that is sent twice is done once. Throws what the
-   *  server says, ECLOSED (disposed), ECANCELED. */
-  async untilAnswered<T>(send: () => Promise<T>, signal: AbortSignal | undefined): Promise<T> {
+   *  have those of the backoff. `isKept`: the server keeps the answer, so that a later try has that
+   *  of the first one. REQUIRES: a write that is sent twice is done once. Throws what the server says,
+   *  EUNKNOWN (a later try was refused, without a kept answer), ECLOSED (disposed), ECANCELED. */
+  async untilAnswered<T>(
+    send: () => Promise<T>,
+    signal: AbortSignal | undefined,
+    { isKept }: { readonly isKept: boolean },
+  ): Promise<T> {
     const { backoff, random } = this.#options
     const ended = this.#ended.signal
+    let isUnanswered = false
     for (let failures = 1; ; failures++) {
       try {
         return await send()
       } catch (error) {
-        if (ended.aborted || !isPassing(error)) throw error
+        if (ended.aborted) throw error
+        if (!isPassing(error)) throw isUnanswered && !isKept ? refusedLater(error) : error
+        isUnanswered ||= isCode(error, 'EUNKNOWN') || isCode(error, 'ETIMEDOUT')
       }
       await pause(delayOf(backoff, failures, random()), signal, ended)
     }
@@ -41,6 +49,12 @@ export class Again {
   dispose(): void {
     this.#ended.abort(closedByDispose())
   }
+}
+
+/** Returns the error of a write that was refused after a try that may have been done. */
+function refusedLater(cause: unknown): TailraceError {
+  const message = `an earlier try was not answered, and a later one was refused: look if it was done (${reasonOf(cause)})`
+  return new TailraceError('EUNKNOWN', message, { cause })
 }
 
 /** Returns true if the write has to be sent again: it was not answered, or the server asks to

@@ -1,8 +1,9 @@
 /** The writes of a store, over a server: transactions, puts, appends. See rfc/12, rules 16, 18, 20,
  *  21 and 37.
  *  Invariant: a write is sent once; if nobody can tell whether it was done, it is EUNKNOWN. With
- *  `exactlyOnce` it is sent again until it is answered, and is done once. A small write is handed to
- *  the road in the turn of its call, so that small writes keep the order of their calls. */
+ *  `exactlyOnce` it is sent again until it is answered, and is done once; with `resend` it is sent
+ *  again as it is. A small write is handed to the road in the turn of its call, so that small writes
+ *  keep the order of their calls. */
 
 import type { AppendOptions, CommitOptions, PutOptions } from '../api/kvs.js'
 import {
@@ -112,19 +113,19 @@ export class RemoteWrites {
     this.#again.dispose()
   }
 
-  /** Sends a write once, or with `exactlyOnce` until it is answered. Appends of a producer need no
-   *  idempotency key for that. */
+  /** Sends a write once, or with `exactlyOnce` or `resend` until it is answered. Appends of a
+   *  producer, and a take that has a name, need no idempotency key for that. */
   async #write<T>(
     options: CommitOptions,
     ops: readonly Op[],
     send: (idempotencyKey: string | undefined, headers: Headers) => Promise<T>,
   ): Promise<T> {
     const { exactlyOnce = false, idempotencyKey, signal } = options
-    const needsKey = exactlyOnce && !(ops.length > 0 && ops.every(isNumbered))
+    const needsKey = exactlyOnce && !isDoneOnce(ops)
     const key = idempotencyKey ?? (needsKey ? this.#newId() : undefined)
     const headers = key === undefined ? {} : idempotencyHeaders(key)
-    if (!exactlyOnce) return send(key, headers)
-    return this.#again.untilAnswered(() => send(key, headers), signal)
+    if (!isSentAgain(options)) return send(key, headers)
+    return this.#again.untilAnswered(() => send(key, headers), signal, { isKept: exactlyOnce })
   }
 
   #commitOp(op: Op, options: PutOptions): Promise<CommittedOp> {
@@ -137,8 +138,7 @@ export class RemoteWrites {
     options: CommitOptions,
     take: (committed: Committed) => T,
   ): Promise<T> {
-    const { exactlyOnce, idempotencyKey } = options
-    if (!exactlyOnce && idempotencyKey === undefined) {
+    if (!isSentAgain(options) && options.idempotencyKey === undefined) {
       return this.#sendCommit(transaction, options, take, {})
     }
     return this.#write(options, transaction.ops, (key, headers) =>
@@ -185,8 +185,18 @@ function appendOf(key: string, value: Uint8Array, options: AppendOptions): Op {
   return { op: 'append', key, value, seal, producer, ttl, sliding, cap } as Op
 }
 
-function isNumbered(op: Op): boolean {
-  return op.op === 'append' && op.producer !== undefined
+function isSentAgain({ exactlyOnce = false, resend = false }: CommitOptions): boolean {
+  return exactlyOnce || resend
+}
+
+/** True if the ops are done once however often they are sent. */
+function isDoneOnce(ops: readonly Op[]): boolean {
+  const [only, ...others] = ops
+  if (!only) return false
+  if (only.op === 'lease' && only.action === 'take' && others.length === 0) {
+    return only.takeId !== undefined
+  }
+  return ops.every((op) => op.op === 'append' && op.producer !== undefined)
 }
 
 /** True if a value is so small that the road takes it, unless keys and guards make it larger. */
@@ -195,22 +205,22 @@ function isSmall(value: Value | AsyncIterable<Uint8Array>): value is Value {
   return value instanceof Uint8Array && value.length <= smallSizeMax
 }
 
-/** Returns the bytes of a small value. The road copies them if it does not send them at once. With
- *  `exactlyOnce` they may be sent again later, so they are a copy. */
-function encoded(value: Value, { exactlyOnce }: CommitOptions): Uint8Array {
+/** Returns the bytes of a small value. The road copies them if it does not send them at once. What
+ *  may be sent again later is a copy. */
+function encoded(value: Value, options: CommitOptions): Uint8Array {
   if (typeof value === 'string') return encodeText(value)
-  return exactlyOnce ? new Uint8Array(value) : value
+  return isSentAgain(options) ? new Uint8Array(value) : value
 }
 
-/** Returns the bytes of a value. With `exactlyOnce` they may be sent again later: bytes are copied,
- *  since the caller may change them, and a stream is read to its end. */
+/** Returns the bytes of a value. Of what may be sent again later bytes are copied, since the caller
+ *  may change them, and a stream is read to its end. */
 async function bytesOf<T extends Value | AsyncIterable<Uint8Array>>(
   value: T,
-  { exactlyOnce }: CommitOptions,
+  options: CommitOptions,
 ): Promise<Exclude<T, string> | Uint8Array> {
   if (typeof value === 'string') return encodeText(value)
   const bytes = value as Exclude<T, string>
-  if (!exactlyOnce) return bytes
+  if (!isSentAgain(options)) return bytes
   return bytes instanceof Uint8Array ? new Uint8Array(bytes) : collect(bytes)
 }
 

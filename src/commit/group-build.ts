@@ -20,6 +20,7 @@ import {
   forgetAnswers,
   keepAnswer,
 } from '../present/answers.js'
+import { takenBefore } from '../present/leases.js'
 import type { Present, PresentGroup } from '../present/present.js'
 import { checkQuota } from '../present/settings.js'
 import { apply, type Prepared } from '../transaction/apply.js'
@@ -135,7 +136,8 @@ export class GroupBuild implements Disposable {
    *  transaction; EDQUOT; AnsweredBefore. */
   async apply(prepared: Prepared): Promise<Applied> {
     const { once } = prepared
-    const answer = once && (await answered(this.group, once))
+    const known = once ? answered(this.group, once) : takenBefore(this.group, prepared.ops)
+    const answer = known && (await known)
     if (answer) return this.#again(answer)
     const { draft, meta, changed, appended } = this.group
     const seq = this.#before.seq + this.#count
@@ -164,7 +166,7 @@ export class GroupBuild implements Disposable {
 
   /** Returns the answer of a transaction that this group has applied before. Throws AnsweredBefore
    *  for one of an earlier group. */
-  async #again({ seq, results }: AnswerRecord): Promise<Applied> {
+  async #again({ seq, results }: Pick<AnswerRecord, 'seq' | 'results'>): Promise<Applied> {
     if (seq > this.#before.seq) return { seq, results, effects: [], repeated: true }
     const { ref } = await this.#rootHolding(seq)
     throw new AnsweredBefore({ seq, ref, results, repeated: true })

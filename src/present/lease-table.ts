@@ -39,6 +39,8 @@ export type GrantedLease = {
   /** The time at which it was taken or renewed last, wall clock, ms since 1970. Undefined in
    *  records that are older than this field. */
   readonly renewed: number | undefined
+  /** The name of the take, if it has one. */
+  readonly takeId: string | undefined
 }
 
 type Deadline = { readonly lease: GrantedLease; readonly deadline: number }

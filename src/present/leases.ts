@@ -4,7 +4,7 @@
  *  HASH is the hash of the resolved key). The deadline is in memory only (`lease-table.ts`), and is
  *  set once the record is durable. */
 
-import type { LeaseAction, Token } from '../api/transaction.js'
+import type { LeaseAction, OpResult, Token } from '../api/transaction.js'
 import { corrupt, isCount } from '../base/stored.js'
 import type { Plain } from '../blob/codec.js'
 import type { DraftGroup, Work } from '../draft/group.js'
@@ -30,6 +30,8 @@ import type { GrantedLease, LeaseTable } from './lease-table.js'
 export const leaseTtlMax = 24 * 3_600_000
 /** The largest size, in bytes of UTF-8, of the text that says who holds a lease. */
 export const leaseOwnerSizeMax = 256
+/** The largest size, in bytes of UTF-8, of the text that names a take. */
+export const takeIdSizeMax = 64
 /** The largest number of leases that are held at once in one namespace; above it EBUSY. */
 export const leasesMax = 10_000
 
@@ -37,9 +39,14 @@ export const leasesMax = 10_000
 export function parseLeaseAction(action: LeaseAction): LeaseAction {
   switch (action.action) {
     case 'take': {
-      const { ttl, owner } = action
-      if (owner !== undefined) checkOwner(owner)
-      return { action: 'take', ttl: ttlOf(ttl), ...(owner === undefined ? {} : { owner }) }
+      const { ttl, owner, takeId } = action
+      if (owner !== undefined) checkText(owner, 'owner', leaseOwnerSizeMax)
+      if (takeId !== undefined) checkText(takeId, 'takeId', takeIdSizeMax)
+      const texts = {
+        ...(owner !== undefined && { owner }),
+        ...(takeId !== undefined && { takeId }),
+      }
+      return { action: 'take', ttl: ttlOf(ttl), ...texts }
     }
     case 'renew': {
       const { token, ttl } = action
@@ -70,13 +77,10 @@ function ttlOf(ttl: number): number {
   )
 }
 
-function checkOwner(owner: string): void {
-  const fits = typeof owner === 'string' && owner.isWellFormed()
-  if (fits && Buffer.byteLength(owner) <= leaseOwnerSizeMax) return
-  throw new TailraceError(
-    'EINVAL',
-    `the owner of a lease is text of at most ${leaseOwnerSizeMax} bytes`,
-  )
+function checkText(text: string, name: 'owner' | 'takeId', sizeMax: number): void {
+  const fits = typeof text === 'string' && text.isWellFormed()
+  if (fits && Buffer.byteLength(text) <= sizeMax) return
+  throw new TailraceError('EINVAL', `the ${name} of a lease is text of at most ${sizeMax} bytes`)
 }
 
 /** A group, with the leases of its namespace. */
@@ -94,20 +98,25 @@ export function leasePath(key: Key): MetaPath {
   return [...leasesPath, hashName(key)]
 }
 
-/** Encodes the record of a lease as `[key, seq, ttl, owner or null, renewed]`. */
-export function encodeLease({ key, seq, ttl, owner, renewed }: GrantedLease): readonly Plain[] {
+/** Encodes the record of a lease as `[key, seq, ttl, owner or null, renewed or null, takeId]`,
+ *  without nulls at its end behind `owner`. */
+export function encodeLease(lease: GrantedLease): readonly Plain[] {
+  const { key, seq, ttl, owner, renewed, takeId } = lease
   const record = [key, seq, ttl, owner ?? null]
+  if (takeId !== undefined) return [...record, renewed ?? null, takeId]
   return renewed === undefined ? record : [...record, renewed]
 }
 
 /** Decodes the record of a lease. Throws ECORRUPT. */
 export function decodeLease(record: MetaRecord): GrantedLease {
-  const [key, seq, ttl, owner, renewed] = record
+  const [key, seq, ttl, owner, renewed = null, takeId] = record
   if (typeof key !== 'string' || !isCount(seq) || !isCount(ttl))
     throw corrupt('the record of a lease')
   if (owner !== null && typeof owner !== 'string') throw corrupt('the record of a lease')
-  if (renewed !== undefined && !isCount(renewed)) throw corrupt('the record of a lease')
-  return { key: key as Key, seq, ttl, owner: owner ?? undefined, renewed }
+  if (renewed !== null && !isCount(renewed)) throw corrupt('the record of a lease')
+  if (takeId !== undefined && typeof takeId !== 'string') throw corrupt('the record of a lease')
+  const lease = { key: key as Key, seq, ttl, owner: owner ?? undefined, takeId }
+  return { ...lease, renewed: renewed ?? undefined }
 }
 
 /** Reads the lease of a key in a committed meta tree. Undefined if it is not held. REQUIRES: the
@@ -124,6 +133,38 @@ export async function readLease(
 /** Reads all leases of a committed meta tree. Throws ECORRUPT, EDANGLING, EIO. */
 export async function* readLeases(nodes: Nodes, meta: Dir): AsyncGenerator<GrantedLease> {
   for await (const [, record] of readRecords(nodes, meta, leasesPath)) yield decodeLease(record)
+}
+
+/** A take that has a name. */
+type NamedTake = { readonly op: 'lease'; readonly key: Key; readonly takeId: string }
+
+/** The seq and the results that a take was answered with. */
+type TakeAnswer = { readonly seq: number; readonly results: readonly OpResult[] }
+
+/** Returns the answer of a take that is sent again under its `takeId`, as the first one had it.
+ *  Undefined for other transactions, at once, and where that holding has ended. */
+export function takenBefore(
+  group: LeaseGroup,
+  ops: readonly { readonly op: string }[],
+): Promise<TakeAnswer | undefined> | undefined {
+  const [op] = ops
+  return op && ops.length === 1 && isNamedTake(op) ? answerOf(group, op) : undefined
+}
+
+async function answerOf(
+  group: LeaseGroup,
+  { key, takeId }: NamedTake,
+): Promise<TakeAnswer | undefined> {
+  const held = await leasedKey(group, key).then(
+    (resolved) => leaseOf(group, resolved),
+    () => undefined, // the op meets that error too, and is named in it
+  )
+  if (held?.takeId !== takeId) return undefined
+  return { seq: held.seq, results: [{ token: tokenOf(group, held) }] }
+}
+
+function isNamedTake(op: { readonly op: string }): op is NamedTake {
+  return op.op === 'lease' && 'takeId' in op
 }
 
 /** Takes, renews or releases a lease. Throws ECONFLICT (it is held), EFENCED (it is not held with
@@ -199,7 +240,7 @@ async function take(
   group: LeaseGroup,
   key: Key,
   held: GrantedLease | undefined,
-  { ttl, owner }: { readonly ttl: number; readonly owner?: string },
+  { ttl, owner, takeId }: Omit<Extract<LeaseAction, { action: 'take' }>, 'action'>,
   work: Work,
 ): Promise<void> {
   if (held) {
@@ -215,7 +256,7 @@ async function take(
     const message = `${group.namespace} has ${leasesMax} leases: take this one when some are gone`
     throw new TailraceError('EBUSY', message)
   }
-  const taken: GrantedLease = { key, seq: work.seq + 1, ttl, owner, renewed: group.now }
+  const taken: GrantedLease = { key, seq: work.seq + 1, ttl, owner, takeId, renewed: group.now }
   await setRecord(group.meta, leasePath(key), encodeLease(taken))
   work.leases++
   work.changed.push(leaseMark(key))

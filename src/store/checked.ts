@@ -51,7 +51,7 @@ const scoped = { namespace: text, signal }
 const reading = { ...scoped, at, minSeq: count }
 const page = { limit: count }
 const expiry = { ttl: count, sliding: flag } satisfies { [name in keyof Required<Expiry>]: Rule }
-const writing = { ...scoped, idempotencyKey: text, exactlyOnce: flag }
+const writing = { ...scoped, idempotencyKey: text, exactlyOnce: flag, resend: flag }
 const bound = either(count, { is: (input) => input === null, expected: 'null' })
 
 const shapes = {
@@ -133,6 +133,7 @@ export function checkedKvs(kvs: Kvs): Kvs {
         () => {
           checkTransaction(transaction)
           checkOptions(options, shapes.commit)
+          checkAgain(options)
         },
         () => kvs.commit(transaction, options),
       ),
@@ -141,6 +142,7 @@ export function checkedKvs(kvs: Kvs): Kvs {
         checkKey(key)
         checkValue('a value', given, putValue)
         checkOptions(options, shapes.put)
+        checkAgain(options)
         checkGuards(options?.guards)
       }
       return checked(check, () => kvs.put(key, checkedValue(given), options))
@@ -150,6 +152,7 @@ export function checkedKvs(kvs: Kvs): Kvs {
         checkKey(key)
         checkValue('a value', given, value)
         checkOptions(options, shapes.append)
+        checkAgain(options)
         checkGuards(options?.guards)
       }
       return checked(check, () => kvs.append(key, given, options))
@@ -317,6 +320,11 @@ function checkKey(key: unknown): void {
 function checkRead({ index, from: begin, to }: ReadOptions = {}): void {
   if (index === undefined || (begin === undefined && to === undefined)) return
   throw invalid('options.index reads one blob: it does not go with from and to')
+}
+
+/** Throws EINVAL for two answers to a write that is not answered. */
+function checkAgain({ exactlyOnce, resend }: CommitOptions = {}): void {
+  if (exactlyOnce && resend) throw invalid('options.resend means nothing beside exactlyOnce')
 }
 
 /** Throws EINVAL for an option that means nothing in the mode, unless it is false. */

@@ -163,6 +163,7 @@ const ops: { readonly [Name in Op['op']]: Schema<OpOf<Name>> } = {
       action: constant('take'),
       ttl: count,
       owner: optional(text),
+      takeId: optional(text),
     }),
     renew: asked<LeaseOf<'renew'>>({
       ...lease,

@@ -53,6 +53,7 @@ describe.each(ways)(
         'append with guards',
         (each) => each.append('k', 'x', { guards: [{ seq: 0 }], exactlyOnce }),
       ],
+      ['put if absent, and take the lease', (each) => each.commit(takeAndPut, { exactlyOnce })],
       [
         'append under a key of its own',
         (each) => each.append('k', 'x', { idempotencyKey: 'ü', exactlyOnce }),
@@ -66,6 +67,26 @@ describe.each(ways)(
       expect([1, 1_500_000]).toContain((await store.stat('k'))?.size)
       const seqs = (await store.history.roots()).roots.filter(({ keys }) => keys?.includes('k'))
       expect(seqs).toHaveLength(1)
+    })
+
+    it('a take: the lease is known again by its name', async () => {
+      proxy.loseAnswers(3)
+      await using lease = await client.leases.take('k', { exactlyOnce })
+      expect(proxy.losing).toBe(0)
+      expect(await store.leases.show('k')).toMatchObject({ held: true, token: lease.token })
+      expect((await store.root()).seq).toBe(lease.token.seq)
+    })
+
+    it('resend: done once; what is refused behind an unanswered try is EUNKNOWN', async () => {
+      await using lease = await client.leases.take('k')
+      const ops = [{ op: 'append', key: 'k', value: 'x' }] as const
+      proxy.loseAnswers(1)
+      const refused = await refusal(lease.finish({ ops }, { resend: true }))
+      expect(refused).toMatchObject({ code: 'EUNKNOWN', cause: { code: 'ECONFLICT' } })
+      expect(await store.stat('k')).toMatchObject({ count: 1 })
+      expect(await store.leases.show('k')).toEqual({ held: false })
+      const both = client.put('k', 'x', { resend: true, exactlyOnce })
+      expect(await refusal(both)).toMatchObject({ code: 'EINVAL' })
     })
 
     it('without asking for it, it is EUNKNOWN', async () => {
@@ -85,10 +106,10 @@ describe.each(ways)(
       await expect.poll(async () => text(await store.get('k'))).toBe('newer')
     })
 
-    it('its caller may write to its buffer', async () => {
+    it.each(['exactlyOnce', 'resend'])('%s: its caller may write to its buffer', async (option) => {
       const bytes = Buffer.from('mine')
       proxy.loseAnswers(2)
-      const put = client.put('k', bytes, { exactlyOnce })
+      const put = client.put('k', bytes, { [option]: true })
       bytes.fill('x')
       await put
       expect(text(await store.get('k'))).toBe('mine')
@@ -219,6 +240,8 @@ describe('a producer', () => {
 
 const absent = { key: 'k', absent: true } as const
 const append = { op: 'append', key: 'k', value: 'x' } as const
+const take = { op: 'lease', key: 'k', action: 'take', ttl: 60_000, takeId: 't' } as const
+const takeAndPut = { guards: [absent], ops: [take, { ...append, op: 'put' }] } as const
 
 function p(seq: number) {
   return { id: 'p', epoch: 0, seq }

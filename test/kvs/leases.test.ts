@@ -24,6 +24,7 @@ import {
   leasesMax,
   leaseTtlMax,
   readLease,
+  takeIdSizeMax,
 } from '../../src/present/leases.js'
 import { Nodes, NodeWriter } from '../../src/tree/nodes.js'
 import { readRoot, writeRoot } from '../../src/tree/root.js'
@@ -83,6 +84,63 @@ async function nextLease(watching: Watching): Promise<LeaseEvent> {
     expect(value?.type).toBe('value')
   }
 }
+
+describe('a take that has a name', () => {
+  const op = (takeId: string, key = 'lock') =>
+    ({ op: 'lease', key, action: 'take', ttl: 1_000, takeId }) as const
+
+  it('is answered as the first time while it is held, and changes nothing', async () => {
+    const first = await store.commit({ ops: [op('a')] })
+    const root = await store.root()
+    const again = { ...first, repeated: true }
+    // A guard that does not hold is not judged again.
+    const guards = [{ seq: 99 }]
+    expect(await store.commit({ guards, ops: [op('a')] })).toEqual(again)
+    await renew('lock', first.results[0]?.token as Token, 5_000)
+    expect(await store.commit({ ops: [op('a')] })).toEqual(again)
+    expect((await store.root()).seq).toBe(root.seq + 1)
+  })
+
+  it('is taken once by two of its name in one group', async () => {
+    const both = await Promise.all([
+      store.commit({ ops: [op('a')] }),
+      store.commit({ ops: [op('a')] }),
+    ])
+    const [first, second] = both
+    expect(second).toEqual({ ...first, repeated: true })
+    expect((await store.root()).seq).toBe(first?.seq)
+  })
+
+  it('is a take like others under another name, beside another op, and after its end', async () => {
+    const { results } = await store.commit({ ops: [op('a')] })
+    const token = results[0]?.token as Token
+    const put: Op = { op: 'put', key: 'k', value: '' }
+    for (const ops of [[op('b')], [op('a'), put], [op('a'), op('a')]]) {
+      const refused = await refusal(store.commit({ ops }))
+      expect(refused).toMatchObject({ code: 'ECONFLICT', failed: { op: 0 } })
+      expect(JSON.stringify(refused)).not.toContain('takeId')
+    }
+    await release('lock', token)
+    const later = await store.commit({ ops: [op('a')] })
+    expect(later.repeated).toBeUndefined()
+    expect(later.results[0]?.token?.seq).toBeGreaterThan(token.seq)
+  })
+
+  it('is found behind links, and its errors name the op', async () => {
+    await store.commit({ ops: [{ op: 'symlink', key: 'link', target: 'lock' }] })
+    await store.commit({ ops: [{ op: 'symlink', key: 'loop', target: 'loop' }] })
+    const first = await store.commit({ ops: [op('a', 'link')] })
+    expect(await store.commit({ ops: [op('a')] })).toEqual({ ...first, repeated: true })
+    const loop = await refusal(store.commit({ ops: [op('a', 'loop')] }))
+    expect(loop).toMatchObject({ code: 'ELOOP', failed: { op: 0 } })
+  })
+
+  it('has a name of at most takeIdSizeMax bytes', async () => {
+    await store.commit({ ops: [op('ä'.repeat(takeIdSizeMax / 2))] })
+    const long = await refusal(store.commit({ ops: [op('ä'.repeat(takeIdSizeMax / 2 + 1))] }))
+    expect(long).toMatchObject({ code: 'EINVAL', failed: { op: 0 } })
+  })
+})
 
 describe('expiry', () => {
   it('a lease is held to the end of its ttl, then it goes, with a seq of its own', async () => {
@@ -284,6 +342,13 @@ describe('a store that is opened again', () => {
     await renew('lock', token)
     await reopen(4_000)
     await endsAfter(6_000 + clockAllowanceMs, token)
+  })
+
+  it('knows a take by its name', async () => {
+    const op = { op: 'lease', key: 'lock', action: 'take', ttl: 10_000, takeId: 'a' } as const
+    const first = await store.commit({ ops: [op] })
+    await reopen(1_000)
+    expect(await store.commit({ ops: [op] })).toEqual({ ...first, repeated: true })
   })
 
   it('again and again, ends a lease when it would have ended', async () => {

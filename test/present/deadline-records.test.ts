@@ -22,10 +22,10 @@ afterEach(async () => {
 
 const hex = (bytes: Uint8Array) => Buffer.from(bytes).toString('hex')
 
-it('a lease is [key, seq, ttl, owner or nil, renewed] under the hash of its key', () => {
+it('a lease is [key, seq, ttl, owner, renewed, takeId] under the hash of its key', () => {
   const key = 'ci/lock' as Key
   const renewed = 1_700_000_000_000
-  const held = { key, seq: 7, ttl: 30_000, owner: 'me', renewed }
+  const held = { key, seq: 7, ttl: 30_000, owner: 'me', renewed, takeId: undefined }
   const old = { ...held, renewed: undefined }
   expect(hex(encode(encodeLease(held)))).toBe('95a763692f6c6f636b07cd7530a26d65cb4278bcfe56800000')
   expect(hex(encode(encodeLease({ ...held, owner: undefined })))).toBe(
@@ -39,6 +39,11 @@ it('a lease is [key, seq, ttl, owner or nil, renewed] under the hash of its key'
     '82c0bb3662d2a70475d8478d0ce8182c046f0f10feddf103c5609308939633d2',
   ])
   expect(decodeLease(encodeLease(held))).toEqual(held)
+  const named = { ...held, takeId: 't' }
+  expect(decodeLease(encodeLease(named))).toEqual(named)
+  const undated = { ...named, renewed: undefined }
+  expect(hex(encode(encodeLease(undated)))).toBe('96a763692f6c6f636b07cd7530a26d65c0a174')
+  expect(decodeLease(encodeLease(undated))).toEqual(undated)
 })
 
 it('an expiry is [at, sliding, filed]', () => {
@@ -55,6 +60,8 @@ it.each([
   [1, 1, 1, null],
   ['k', 1, 1, 2],
   ['k', 1, 1, null, 'x'],
+  ['k', 1, 1, null, 1, 2],
+  ['k', 1, 1, null, null, null],
 ])('the record of a lease that is %j is ECORRUPT', (...record) => {
   expect(() => decodeLease(record)).toThrow(expect.objectContaining({ code: 'ECORRUPT' }))
 })
