@@ -1,0 +1,133 @@
+/** Flows: targets, which are made of other targets, and the runs that make them. See rfc/24. */
+
+import type { Packed } from './value.js'
+
+/** The largest number of targets of a run, branches included. */
+export const targetsMax = 1_000_000
+/** The largest size of a target's name, in bytes. */
+export const targetNameSizeMax = 128
+/** The deepest nesting of arrays and objects in the inputs of a target. */
+export const inputDepthMax = 16
+
+/** Marks the type of a target's result. It stands in types only. */
+declare const resultType: unique symbol
+
+/** Something to make: a name, inputs, and a function of them. `target`, `map` and `cross` make it.
+ *  It is a description: nothing runs before `run`. */
+export interface Target<out T> {
+  readonly type: 'target'
+  readonly name: string
+  readonly [resultType]?: T
+}
+
+/** An input whose function gets the result packed, and opens it if it needs it. `packed` makes
+ *  it. */
+export interface PackedInput<out T> {
+  readonly type: 'packed'
+  readonly target: Target<T>
+}
+
+/** An input of a target: another target, whose result the function gets; a plain value as an action
+ *  of the cache has (rfc/22, rule 2); or an array or an object of inputs. */
+export type FlowInput =
+  | Target<unknown>
+  | PackedInput<unknown>
+  | null
+  | boolean
+  | number
+  | bigint
+  | string
+  | Uint8Array
+  | readonly FlowInput[]
+  | { readonly [name: string]: FlowInput | undefined }
+
+/** The value that a function gets for an input. */
+export type InputValue<I> =
+  I extends Target<infer T>
+    ? T
+    : I extends PackedInput<infer T>
+      ? Packed<T>
+      : I extends null | undefined | boolean | number | bigint | string | Uint8Array
+        ? I
+        : { -readonly [K in keyof I]: InputValue<I[K]> }
+
+/** The parameters of a function of these inputs. */
+export type InputValues<I extends readonly FlowInput[]> = {
+  -readonly [K in keyof I]: InputValue<I[K]>
+}
+
+/** The inputs of `map`: the array that it goes through, and what each call gets besides. */
+export type MapInputs = readonly [Target<readonly unknown[]>, ...FlowInput[]]
+/** The parameters of the function of a `map`: an element, then the other inputs. */
+export type MapValues<I extends MapInputs> = I extends readonly [
+  Target<readonly (infer E)[]>,
+  ...infer R extends readonly FlowInput[],
+]
+  ? [element: E, ...InputValues<R>]
+  : never
+
+/** The inputs of `cross`: the arrays whose combinations it goes through. */
+export type CrossInputs = readonly [
+  Target<readonly unknown[]>,
+  ...(readonly Target<readonly unknown[]>[]),
+]
+/** The parameters of the function of a `cross`: an element of each array. */
+export type CrossValues<I extends CrossInputs> = {
+  -readonly [K in keyof I]: I[K] extends Target<readonly (infer E)[]> ? E : never
+}
+
+/** The options of a target. */
+export type TargetOptions = {
+  /** A part of the target's key: change it to make the target anew where nothing else shows that it
+   *  has to be. */
+  readonly version?: string | number
+  /** How many of each limited resource a call needs while it runs, by name; see
+   *  `FlowRunOptions.limits`. */
+  readonly needs?: { readonly [resource: string]: number }
+}
+
+/** The options of `run`. */
+export type FlowRunOptions = {
+  /** The most calls that run at the same time. Default: the number of processors. */
+  readonly concurrency?: number
+  /** How many there are of each resource that targets need, by name. */
+  readonly limits?: { readonly [resource: string]: number }
+  /** The answer to a target that fails. stop (the default): begin nothing more. continue: go on with
+   *  what does not depend on it. */
+  readonly onError?: 'stop' | 'continue'
+  /** Ends the run: nothing more begins, and the signal of `targetSignal` aborts. */
+  readonly signal?: AbortSignal
+}
+
+/** What happens in a run. `at` is the wall clock, ms since 1970. */
+export type FlowEvent =
+  /** The function of a target was called. */
+  | { readonly type: 'start'; readonly target: string; readonly at: number }
+  /** The result of a target is there. `ms`: how long its function took. */
+  | { readonly type: 'finish'; readonly target: string; readonly at: number; readonly ms: number }
+  /** The branches of a `map` or `cross` are known. */
+  | {
+      readonly type: 'branch'
+      readonly target: string
+      readonly at: number
+      readonly branches: number
+    }
+  /** The function of a target threw `error`. */
+  | { readonly type: 'fail'; readonly target: string; readonly at: number; readonly error: unknown }
+  /** A target is not made, since `because`, which it depends on, failed. */
+  | {
+      readonly type: 'skip'
+      readonly target: string
+      readonly at: number
+      readonly because: string
+    }
+
+/** A run. It begins in a later turn of the event loop, and needs nobody who reads its events. */
+export interface FlowRun<T> extends AsyncIterable<FlowEvent> {
+  /** The results of the targets that `run` was given. Rejects with what the first target that failed
+   *  threw, with ECANCELED, or with what `run` throws later; then all calls have ended. */
+  readonly result: Promise<T>
+  /** Yields what happens from the begin of the run on, until it ends. It throws nothing: `result` tells
+   *  how the run ended. */
+  [Symbol.asyncIterator](): AsyncIterator<FlowEvent, void, undefined>
+}
