@@ -11,7 +11,7 @@ import { argument, type Command, choice, command, option, type Variables } from 
 import type { Standing } from './command-line.js'
 import type { Output } from './output.js'
 import { escaped } from './quote.js'
-import { dataDirectory, namedTarget } from './session.js'
+import { dataDirectory, namedServer } from './session.js'
 import { type OpenQuote, readWord, typedLike } from './shell-word.js'
 
 /** The time that a server has to answer, in ms. A person waits for the answer; a slower server
@@ -200,7 +200,7 @@ async function openRunning(
   }
   const options = { data: optionOf('data'), url: optionOf('url') }
   const { connect } = await import('../client/node.js')
-  const named = await namedTarget({ options, environment })
+  const named = await namedServer({ options, environment })
   const bounded = { timeoutMs: answerMs, reconnect: false }
   if (named) return connect(named.url, { ...bounded, ...(named.token && { token: named.token }) })
   const record = await findServer(dataDirectory(options.data, environment))

@@ -14,7 +14,7 @@ import { command, flag } from './command.js'
 import { data, json, place, utc } from './options.js'
 import { jsonLine, quoted } from './quote.js'
 import { noAnswer } from './report.js'
-import { dataDirectory, namedTarget, type Target, TimeLimit } from './session.js'
+import { dataDirectory, namedServer, type ServerAddress, TimeLimit } from './session.js'
 import { timeText } from './units.js'
 
 /** The time to wait for a stop, in ms. A longer one is reported as ETIMEDOUT. */
@@ -31,11 +31,11 @@ export const status = command({
   examples: ['tailrace status', 'tailrace status --json'],
   run: async (call) => {
     const { options, stdout } = call
-    const named = await namedTarget(call)
+    const named = await namedServer(call)
     const directory = dataDirectory(options.data, call.environment)
     const record = named ? undefined : await findServer(directory)
-    const target = named ?? (record && { url: urlOf(record) })
-    if (!target) {
+    const server = named ?? (record && { url: urlOf(record) })
+    if (!server) {
       const store = await hasStore(directory)
       if (options.json) await stdout.json({ running: false, directory, store })
       else if (store)
@@ -45,7 +45,7 @@ export const status = command({
     }
     const limit = new TimeLimit(options.timeout)
     const asking = { timeoutMs: limit.ms ?? answerMs }
-    const answer = await limit.bound(() => requestJson(target, 'GET', '/v1/status', asking))
+    const answer = await limit.bound(() => requestJson(server, 'GET', '/v1/status', asking))
     if (options.json) await stdout.json({ running: true, ...answer })
     else await stdout.lines(linesOf(answer, options))
     return 0
@@ -81,7 +81,7 @@ export const stop = command({
     return limit.bound(async () => {
       const body = options.force ? { force: true } : {}
       const asking = { body, timeoutMs: limit.ms ?? answerMs }
-      const named = await namedTarget(call)
+      const named = await namedServer(call)
       if (named) {
         await requestJson(named, 'POST', '/v1/stop', asking)
         if (options.json) await stdout.json({ stopped: true })
@@ -147,7 +147,7 @@ function linesOf(
 /** Sends one JSON request and returns the parsed answer. Throws the error that the server answers,
  *  ECLOSED (nobody listens), ETIMEDOUT. */
 async function requestJson(
-  target: Target,
+  server: ServerAddress,
   method: 'GET' | 'POST',
   path: string,
   { body, timeoutMs }: { readonly body?: unknown; readonly timeoutMs: number },
@@ -156,26 +156,26 @@ async function requestJson(
   const signal = AbortSignal.timeout(timeoutMs)
   const text = body === undefined ? '' : JSON.stringify(body)
   const asking = request({
-    ...addressOf(target.url),
+    ...addressOf(server.url),
     method,
     path,
     signal,
     headers: {
       ...(text === '' ? {} : { 'content-type': 'application/json' }),
       'content-length': Buffer.byteLength(text),
-      ...(target.token ? { authorization: `Bearer ${target.token}` } : {}),
+      ...(server.token ? { authorization: `Bearer ${server.token}` } : {}),
     },
   })
   asking.end(text)
   try {
     const [answer] = (await once(asking, 'response')) as [IncomingMessage]
-    return parseAnswer(answer, await readText(answer), target.url)
+    return parseAnswer(answer, await readText(answer), server.url)
   } catch (cause) {
     if (cause instanceof TailraceError) throw cause
     const said = reasonOf(cause)
     throw signal.aborted
-      ? new TailraceError('ETIMEDOUT', `${target.url} did not answer within ${timeoutMs} ms`)
-      : new TailraceError('ECLOSED', `${target.url} cannot be reached: ${said}`, { cause })
+      ? new TailraceError('ETIMEDOUT', `${server.url} did not answer within ${timeoutMs} ms`)
+      : new TailraceError('ECLOSED', `${server.url} cannot be reached: ${said}`, { cause })
   }
 }
 

@@ -23,7 +23,8 @@ const graceMs = 1_000
 /** A call of a command that asks a store. */
 export type PlaceCall = CommandContext & { readonly options: OptionValues<typeof place> }
 
-export type Target = {
+/** The address of a server, and the token that it asks for. */
+export type ServerAddress = {
   /** `http://…` or `unix:/path`. */
   readonly url: string
   readonly token?: string
@@ -36,13 +37,13 @@ export function dataDirectory(option: string | undefined, variables: Variables):
 
 /** Returns the server that the command line or the environment names; undefined means that of the
  *  data directory. */
-export async function namedTarget({
+export async function namedServer({
   options,
   environment,
 }: {
   readonly options: Pick<PlaceCall['options'], 'data' | 'url'>
   readonly environment: Variables
-}): Promise<Target | undefined> {
+}): Promise<ServerAddress | undefined> {
   const named = options.data ? undefined : environment.TAILRACE_URL
   const url = options.url ?? named
   if (!url) return undefined
@@ -77,7 +78,7 @@ export async function followStore<T>(
  *  runs. */
 async function openStore(call: PlaceCall, { ms }: TimeLimit): Promise<Store> {
   const { connect } = await import('../client/node.js')
-  const named = await namedTarget(call)
+  const named = await namedServer(call)
   const bound = ms === undefined ? {} : { timeoutMs: ms }
   if (named) return connect(named.url, { ...bound, ...(named.token && { token: named.token }) })
   const directory = dataDirectory(call.options.data, call.environment)
