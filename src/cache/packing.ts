@@ -75,28 +75,43 @@ function objectOf(value: object, path: string, above: readonly object[]): Plain 
   if (above.includes(value)) throw refused(path, 'is one of the values that it stands in')
   if (above.length === packedDepthMax)
     throw refused(path, `is deeper than ${packedDepthMax} levels`)
-  const prototype: unknown = Object.getPrototypeOf(value)
   const inner = [...above, value]
-  if (Array.isArray(value) && prototype === Array.prototype) return itemsOf(value, path, inner)
-  if (prototype !== Object.prototype && prototype !== null) throw refused(path, adviceOn(value))
-  if (Object.getOwnPropertySymbols(value).length > 0) throw refused(path, 'has a symbol as a name')
-  const fields = Object.entries(value).filter(([, field]) => field !== undefined)
-  for (const [name] of fields) {
-    if (!name.isWellFormed()) throw refused(path, 'has a name with half a surrogate pair')
+  if (Array.isArray(value)) {
+    const items = itemsOf(value, path).map((item, at) => plainOf(item, pathTo(path, at), inner))
+    return [arrayTag, ...items]
   }
-  fields.sort(([a], [b]) => compareNames(a, b))
   return [
     objectTag,
-    ...fields.flatMap(([name, field]) => [name, plainOf(field, pathTo(path, name), inner)]),
+    ...fieldsOf(value, path).flatMap(([name, field]) => [
+      name,
+      plainOf(field, pathTo(path, name), inner),
+    ]),
   ]
 }
 
-function itemsOf(items: readonly unknown[], path: string, above: readonly object[]): Plain {
-  // `Array.from` gives the holes too, as undefined.
-  const packed = Array.from(items, (item, at) => plainOf(item, pathTo(path, at), above))
-  const fields = Object.keys(items).length + Object.getOwnPropertySymbols(items).length
-  if (fields > items.length) throw refused(path, 'has fields beside its items')
-  return [arrayTag, ...packed]
+/** Returns the items of an array, holes as undefined. Throws EINVAL for an array of a class of its
+ *  own, and for one with fields beside its items. */
+export function itemsOf(array: readonly unknown[], path: string): readonly unknown[] {
+  if (Object.getPrototypeOf(array) !== Array.prototype) throw refused(path, adviceOn(array))
+  const fields = Object.keys(array).length + Object.getOwnPropertySymbols(array).length
+  if (fields > array.length) throw refused(path, 'has fields beside its items')
+  return Array.from(array)
+}
+
+/** Returns the fields of a plain object that are not undefined, in the order of their names. Throws
+ *  EINVAL for any other object, and for a name that has no canonical form. */
+export function fieldsOf(
+  object: object,
+  path: string,
+): readonly (readonly [name: string, field: unknown])[] {
+  const prototype: unknown = Object.getPrototypeOf(object)
+  if (prototype !== Object.prototype && prototype !== null) throw refused(path, adviceOn(object))
+  if (Object.getOwnPropertySymbols(object).length > 0) throw refused(path, 'has a symbol as a name')
+  const fields = Object.entries(object).filter(([, field]) => field !== undefined)
+  for (const [name] of fields) {
+    if (!name.isWellFormed()) throw refused(path, 'has a name with half a surrogate pair')
+  }
+  return fields.sort(([a], [b]) => compareNames(a, b))
 }
 
 /** Says how to give a value that is not plain. */
