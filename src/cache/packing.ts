@@ -23,6 +23,11 @@ export function pack(value: unknown, what: string): Uint8Array {
   return Uint8Array.from(encode(plainOf(value, what, [])))
 }
 
+/** Throws EINVAL for a value that `pack` does not take; `what` names it. */
+export function checkPlain(value: unknown, what: string): void {
+  plainOf(value, what, [])
+}
+
 /** Returns the bytes of an action. Throws EINVAL (a value in it has no canonical form; the message names
  *  its path), E2BIG. */
 export function packedActionOf(action: unknown): Uint8Array {
