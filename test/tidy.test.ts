@@ -41,6 +41,7 @@ const order: readonly (readonly string[])[] = [
   ['watch'],
   ['eventlog'],
   ['job', 'cache', 'value'],
+  ['flow'],
   ['store'],
   ['wire', 'local'],
   ['server', 'client'],

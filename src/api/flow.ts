@@ -6,6 +6,8 @@ import type { Packed } from './value.js'
 export const targetsMax = 1_000_000
 /** The largest size of a target's name, in bytes. */
 export const targetNameSizeMax = 128
+/** The largest number of inputs of a target. More stand in an array, which is one input. */
+export const inputsMax = 10_000
 /** The deepest nesting of arrays and objects in the inputs of a target. */
 export const inputDepthMax = 16
 
@@ -17,11 +19,11 @@ declare const resultType: unique symbol
 export interface Target<out T> {
   readonly type: 'target'
   readonly name: string
-  readonly [resultType]?: T
+  // A function, since the type of an optional field would lose its undefined.
+  readonly [resultType]?: () => T
 }
 
-/** An input whose function gets the result packed, and opens it if it needs it. `packed` makes
- *  it. */
+/** An input whose function gets the result packed, and has it until it ends. `packed` makes it. */
 export interface PackedInput<out T> {
   readonly type: 'packed'
   readonly target: Target<T>
@@ -41,9 +43,10 @@ export type FlowInput =
   | readonly FlowInput[]
   | { readonly [name: string]: FlowInput | undefined }
 
-/** The value that a function gets for an input. */
-export type InputValue<I> =
-  I extends Target<infer T>
+/** The value that a function gets for an input; unknown where the input may be any. */
+export type InputValue<I> = [FlowInput] extends [I]
+  ? unknown
+  : I extends Target<infer T>
     ? T
     : I extends PackedInput<infer T>
       ? Packed<T>
@@ -52,7 +55,7 @@ export type InputValue<I> =
         : { -readonly [K in keyof I]: InputValue<I[K]> }
 
 /** The parameters of a function of these inputs. */
-export type InputValues<I extends readonly FlowInput[]> = {
+export type InputValues<I extends readonly unknown[]> = {
   -readonly [K in keyof I]: InputValue<I[K]>
 }
 
@@ -61,9 +64,9 @@ export type MapInputs = readonly [Target<readonly unknown[]>, ...FlowInput[]]
 /** The parameters of the function of a `map`: an element, then the other inputs. */
 export type MapValues<I extends MapInputs> = I extends readonly [
   Target<readonly (infer E)[]>,
-  ...infer R extends readonly FlowInput[],
+  ...infer R extends readonly unknown[],
 ]
-  ? [element: E, ...InputValues<R>]
+  ? [element: E, ...others: InputValues<R>]
   : never
 
 /** The inputs of `cross`: the arrays whose combinations it goes through. */
@@ -81,16 +84,30 @@ export type TargetOptions = {
   /** A part of the target's key: change it to make the target anew where nothing else shows that it
    *  has to be. */
   readonly version?: string | number
-  /** How many of each limited resource a call needs while it runs, by name; see
+  /** The amount of each limited resource that a call takes while it runs, by name: whole numbers; see
    *  `FlowRunOptions.limits`. */
   readonly needs?: { readonly [resource: string]: number }
 }
+
+/** The targets that a run makes, in the form in which it gives their results. */
+export type WantedTargets =
+  | Target<unknown>
+  | readonly WantedTargets[]
+  | { readonly [name: string]: WantedTargets | undefined }
+
+/** The results of a run, in the form of the targets that it was given. */
+export type WantedResults<W> =
+  W extends Target<infer T>
+    ? T
+    : W extends undefined
+      ? W
+      : { -readonly [K in keyof W]: WantedResults<W[K]> }
 
 /** The options of `run`. */
 export type FlowRunOptions = {
   /** The most calls that run at the same time. Default: the number of processors. */
   readonly concurrency?: number
-  /** How many there are of each resource that targets need, by name. */
+  /** The amount that there is of each resource that targets need, by name: whole numbers. */
   readonly limits?: { readonly [resource: string]: number }
   /** The answer to a target that fails. stop (the default): begin nothing more. continue: go on with
    *  what does not depend on it. */
@@ -99,11 +116,12 @@ export type FlowRunOptions = {
   readonly signal?: AbortSignal
 }
 
-/** What happens in a run. `at` is the wall clock, ms since 1970. */
+/** Something that happens in a run. `at` is the wall clock, ms since 1970. */
 export type FlowEvent =
   /** The function of a target was called. */
   | { readonly type: 'start'; readonly target: string; readonly at: number }
-  /** The result of a target is there. `ms`: how long its function took. */
+  /** The result of a target is there. `ms`: how long its call took; for a `map` or `cross`, the time
+   *  since its branches were known. */
   | { readonly type: 'finish'; readonly target: string; readonly at: number; readonly ms: number }
   /** The branches of a `map` or `cross` are known. */
   | {
@@ -112,7 +130,7 @@ export type FlowEvent =
       readonly at: number
       readonly branches: number
     }
-  /** The function of a target threw `error`. */
+  /** A target failed: its function threw `error`, or it goes through something that is no array. */
   | { readonly type: 'fail'; readonly target: string; readonly at: number; readonly error: unknown }
   /** A target is not made, since `because`, which it depends on, failed. */
   | {
@@ -124,10 +142,13 @@ export type FlowEvent =
 
 /** A run. It begins in a later turn of the event loop, and needs nobody who reads its events. */
 export interface FlowRun<T> extends AsyncIterable<FlowEvent> {
-  /** The results of the targets that `run` was given. Rejects with what the first target that failed
-   *  threw, with ECANCELED, or with what `run` throws later; then all calls have ended. */
+  /** The results of the targets that `run` was given, once all calls have ended. Rejects with what the
+   *  first target that failed threw; with ECANCELED or ETIMEDOUT if the run's signal aborted; and,
+   *  before anything is called, with EINVAL (two targets have one name; a target needs more of a
+   *  resource than there is) and E2BIG (more than `targetsMax` targets). */
   readonly result: Promise<T>
-  /** Yields what happens from the begin of the run on, until it ends. It throws nothing: `result` tells
-   *  how the run ended. */
+  /** Yields what happens from the begin of the run on, until it ends, to each who asks. It throws
+   *  nothing: `result` tells how the run ended. Who reads the events sees a failure there, so that a
+   *  `result` that rejects before he looks at it is no unhandled rejection. */
   [Symbol.asyncIterator](): AsyncIterator<FlowEvent, void, undefined>
 }

@@ -1,5 +1,5 @@
-/** A promise together with the functions that settle it. The first call settles it;
- *  later calls change nothing. */
+/** A promise together with the functions that settle it: the first call settles it, later calls change
+ *  nothing. And what counts as a promise. */
 
 /** A promise and its two functions. */
 export type Deferred<T> = {
@@ -17,4 +17,14 @@ export function deferred<T>(): Deferred<T> {
     reject = no
   })
   return { promise, resolve, reject }
+}
+
+/** True for a promise, and for whatever `await` takes for one. */
+export function isPromise(value: unknown): value is PromiseLike<unknown> {
+  return (
+    typeof value === 'object' &&
+    value !== null &&
+    'then' in value &&
+    typeof value.then === 'function'
+  )
 }

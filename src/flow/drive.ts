@@ -1,0 +1,403 @@
+/** The driver of a run: begins steps, takes what comes of them, and tells what happens. See rfc/24,
+ *  rules 3 and 5 to 10. How a result is found and made is its maker's.
+ *  Invariant: all that changes the run is done by one loop, `drive`. What ends elsewhere is put into a
+ *  queue and wakes the loop; so nothing is re-entered, nothing polls, and a call that returns no promise
+ *  costs none. The run ends when nothing is under way any more. */
+
+import type { FlowRunOptions } from '../api/flow.js'
+import { onAbort } from '../base/abort.js'
+import { isPromise } from '../base/deferred.js'
+import type { LoopSlice } from '../base/loop-slice.js'
+import { Wakeup } from '../base/wakeup.js'
+import { canceled, TailraceError } from '../error.js'
+import type { RunEvents } from './events.js'
+import type { Graph, Step } from './graph.js'
+import { KeptResults } from './results.js'
+import { Schedule } from './schedule.js'
+
+/** The most looks at the same time. */
+const looksMax = 256
+
+/** The way in which the results of a run, of type `V`, are found and made. What its calls throw fails
+ *  the step. `inputs` are the results of the step's sources. */
+export interface Maker<V> {
+  /** Looks whether the result is there already; undefined if it is not. A maker without `look` makes
+   *  all. */
+  look?(step: Step, inputs: readonly V[]): Look<V> | Promise<Look<V>>
+  /** Makes the result of a step. The signal aborts when the run ends early. */
+  make(
+    step: Step,
+    inputs: readonly V[],
+    signal: AbortSignal,
+  ): V | ParkedStep | Promise<V | ParkedStep>
+  /** Returns the arrays whose elements the branches of a map or cross go through. */
+  arraysOf(
+    step: Step,
+    inputs: readonly V[],
+  ): readonly (readonly unknown[])[] | Promise<readonly (readonly unknown[])[]>
+  /** Returns the result of a map or cross from those of its branches. */
+  gather(step: Step, branches: readonly V[]): V | Promise<V>
+  /** Hears of each result of a target that the run does not need any more. */
+  drop?(value: V, step: Step): void
+}
+
+/** The answer to a look. */
+export type Look<V> = { readonly value: V } | ParkedStep | undefined
+
+/** The answer for a step that somebody else makes at the moment: it takes no place meanwhile. */
+export class ParkedStep {
+  /** Resolves when it is to be looked for again. */
+  readonly until: Promise<unknown>
+
+  constructor(until: Promise<unknown>) {
+    this.until = until
+  }
+}
+
+/** All that a run consists of. */
+export type RunParts<V> = {
+  readonly graph: Graph
+  readonly maker: Maker<V>
+  readonly events: RunEvents
+  readonly slice: LoopSlice
+  readonly options: Required<Pick<FlowRunOptions, 'concurrency' | 'limits' | 'onError'>> & {
+    readonly signal: AbortSignal | undefined
+  }
+}
+
+/** Makes all targets of a graph, and returns the results of those that are wanted, in their order.
+ *  Throws what the first step that failed threw, what `canceled` returns for the run's signal, or
+ *  EINVAL (a target needs more of a resource than there is). */
+export async function drive<V>(parts: RunParts<V>): Promise<readonly V[]> {
+  return new Driver(parts).drive()
+}
+
+/** The branches of one map or cross that are under way. */
+type Gathering<V> = {
+  readonly began: number
+  readonly results: V[]
+  /** The number of branches that have not ended. */
+  left: number
+}
+
+/** A step that failed or was skipped, and the one that failed first: what depends on it is skipped. */
+type Skip = { readonly step: Step; readonly because: Step }
+
+class Driver<V> {
+  readonly #graph: Graph
+  readonly #maker: Maker<V>
+  readonly #events: RunEvents
+  readonly #slice: LoopSlice
+  readonly #options: RunParts<V>['options']
+  readonly #schedule: Schedule
+  readonly #results: KeptResults<V>
+  readonly #stopping = new AbortController()
+  readonly #wakeup = new Wakeup()
+  /** Answers that came meanwhile, for the loop. */
+  readonly #answers: (() => void)[] = []
+  readonly #skips: Skip[] = []
+  /** Maps and crosses whose inputs are there, and that were not asked for their branches. */
+  readonly #forks: Step[] = []
+  /** Maps and crosses whose branches are known and not all added. */
+  readonly #branching: Step[] = []
+  readonly #gatherings = new Map<Step, Gathering<V>>()
+  /** Questions to the maker that are not answered. */
+  #underWay = 0
+  #parked = 0
+  /** The reason why the run fails. */
+  #thrown: { readonly error: unknown } | undefined
+
+  constructor({ graph, maker, events, slice, options }: RunParts<V>) {
+    this.#graph = graph
+    this.#maker = maker
+    this.#events = events
+    this.#slice = slice
+    this.#options = options
+    const { concurrency, limits } = options
+    this.#schedule = new Schedule({ concurrency, limits, looksMax: maker.look ? looksMax : 0 })
+    const drop = (value: V, step: Step) => maker.drop?.(value, step)
+    this.#results = new KeptResults(graph.steps, graph.wanted, drop)
+  }
+
+  async drive(): Promise<readonly V[]> {
+    const { signal } = this.#options
+    if (signal?.aborted) throw canceled(signal)
+    const end = onAbort(signal, () => {
+      if (signal) this.#cancel(canceled(signal))
+    })
+    try {
+      // All are admitted before one of them begins, and all that are ready take part then.
+      for (const step of this.#graph.steps) {
+        if (this.#slice.over) await this.#slice.turn()
+        this.#schedule.admit(step.target)
+        if (step.missing === 0) this.#ready(step)
+      }
+      for (;;) {
+        const seen = this.#wakeup.count
+        while (this.#advance()) if (this.#slice.over) await this.#slice.turn()
+        if (this.#hasEnded) break
+        await this.#wakeup.wait(seen)
+      }
+    } finally {
+      end()
+    }
+    if (this.#thrown) throw this.#thrown.error
+    return this.#results.of(this.#graph.wanted)
+  }
+
+  get #hasEnded(): boolean {
+    return this.#underWay === 0 && (this.#parked === 0 || this.#isStopped)
+  }
+
+  get #isStopped(): boolean {
+    return this.#stopping.signal.aborted
+  }
+
+  /** Does the next thing that there is to do. Returns false if there is none. */
+  #advance(): boolean {
+    const answer = this.#answers.shift()
+    if (answer) {
+      answer()
+      return true
+    }
+    const skip = this.#skips.pop()
+    if (skip) {
+      this.#skipDependents(skip)
+      return true
+    }
+    const fork = this.#forks.shift()
+    if (fork) {
+      this.#branch(fork)
+      return true
+    }
+    const branching = this.#branching[0]
+    if (branching) {
+      const branch = this.#graph.nextBranch(branching)
+      if (branch) this.#schedule.add(branch)
+      else this.#branching.shift()
+      return true
+    }
+    const sought = this.#schedule.takeLook()
+    if (sought) {
+      this.#look(sought)
+      return true
+    }
+    const called = this.#schedule.takeCall()
+    if (called) this.#call(called)
+    return called !== undefined
+  }
+
+  /** Takes a step whose inputs are there. */
+  #ready(step: Step): void {
+    if (step.target.arrays.length === 0) this.#schedule.add(step)
+    // Its turn comes in the loop, since one that is empty makes the next one ready at once.
+    else if (!this.#isStopped) this.#forks.push(step)
+  }
+
+  #look(step: Step): void {
+    this.#ask<Look<V>>(
+      () => this.#maker.look?.(step, this.#inputsOf(step)),
+      (look) => this.#looked(step, look),
+      (error) => {
+        this.#schedule.endLook()
+        this.#fail(step, error)
+      },
+    )
+  }
+
+  #looked(step: Step, look: Look<V>): void {
+    this.#schedule.endLook()
+    if (!look) this.#schedule.addCall(step)
+    else if (look instanceof ParkedStep) this.#park(step, look)
+    else this.#finish(step, look.value)
+  }
+
+  #call(step: Step): void {
+    this.#events.start(step)
+    const began = performance.now()
+    this.#ask(
+      () => this.#maker.make(step, this.#inputsOf(step), this.#stopping.signal),
+      (made, at) => this.#made(step, made, at - began),
+      (error) => {
+        this.#schedule.endCall(step)
+        this.#fail(step, error)
+      },
+    )
+  }
+
+  #made(step: Step, made: V | ParkedStep, ms: number): void {
+    this.#schedule.endCall(step)
+    if (made instanceof ParkedStep) {
+      this.#park(step, made)
+      return
+    }
+    this.#events.finish(step, ms)
+    this.#finish(step, made)
+  }
+
+  #park(step: Step, { until }: ParkedStep): void {
+    this.#parked++
+    const again = () => {
+      this.#parked--
+      this.#schedule.add(step)
+    }
+    // A promise that rejects is a reason to look again, too.
+    const take = () => this.#take(again)
+    until.then(take, take)
+  }
+
+  /** Asks for the branches of a map or cross. */
+  #branch(step: Step): void {
+    this.#ask(
+      () => this.#maker.arraysOf(step, this.#inputsOf(step)),
+      (arrays) => this.#branched(step, arrays),
+      (error) => this.#fail(step, error),
+    )
+  }
+
+  #branched(step: Step, arrays: readonly (readonly unknown[])[]): void {
+    let count: number
+    try {
+      count = this.#graph.branch(step, arrays).count
+    } catch (error) {
+      this.#fail(step, error)
+      return
+    }
+    this.#events.branch(step, count)
+    const results = new Array<V>(count)
+    this.#gatherings.set(step, { began: performance.now(), results, left: count })
+    if (count > 0) this.#branching.push(step)
+    else this.#gather(step)
+  }
+
+  /** Makes the result of a map or cross once all of its branches have ended. */
+  #gather(step: Step): void {
+    const gathering = this.#gatherings.get(step)
+    this.#gatherings.delete(step)
+    step.branches?.drop()
+    if (step.isSkipped || !gathering) {
+      this.#results.release(step)
+      return
+    }
+    this.#ask(
+      () => this.#maker.gather(step, gathering.results),
+      (value, at) => {
+        this.#events.finish(step, at - gathering.began)
+        this.#finish(step, value)
+      },
+      (error) => this.#fail(step, error),
+    )
+  }
+
+  /** Takes the result of a step. */
+  #finish(step: Step, value: V): void {
+    const { of } = step
+    if (!of) {
+      this.#results.put(step, value)
+      for (const dependent of step.dependents) {
+        dependent.missing--
+        if (dependent.missing === 0) this.#ready(dependent)
+      }
+    } else if (!of.isSkipped) {
+      const gathering = this.#gatherings.get(of)
+      if (gathering) gathering.results[step.branch] = value
+    }
+    this.#end(step)
+  }
+
+  #fail(step: Step, error: unknown): void {
+    this.#events.fail(step, error)
+    this.#thrown ??= { error }
+    if (this.#options.onError === 'stop') {
+      const message = `the run ends, since target ${step.name} failed`
+      this.#stop(new TailraceError('ECANCELED', message, { cause: error }))
+    }
+    this.#skipDependents({ step, because: step })
+    this.#end(step)
+  }
+
+  /** Ends a step that finished or failed: it needs nothing any more. */
+  #end(step: Step): void {
+    const { of } = step
+    if (!of) {
+      this.#results.release(step)
+      return
+    }
+    const gathering = this.#gatherings.get(of)
+    if (!gathering) return
+    gathering.left--
+    if (gathering.left === 0) this.#gather(of)
+  }
+
+  #skipDependents({ step, because }: Skip): void {
+    for (const dependent of step.dependents) {
+      if (dependent.isSkipped) continue
+      dependent.isSkipped = true
+      this.#events.skip(dependent, because)
+      this.#skips.push({ step: dependent, because })
+      const gathering = this.#gatherings.get(dependent)
+      // Its other branches need its inputs, until the last of them has ended.
+      if (gathering) gathering.results.length = 0
+      else this.#results.release(dependent)
+    }
+  }
+
+  #cancel(reason: TailraceError): void {
+    this.#thrown ??= { error: reason }
+    this.#stop(reason)
+    this.#wakeup.wake()
+  }
+
+  #stop(reason: TailraceError): void {
+    this.#schedule.stop()
+    this.#forks.length = 0
+    this.#branching.length = 0
+    this.#stopping.abort(reason)
+  }
+
+  #inputsOf({ sources }: Step): readonly V[] {
+    return this.#results.of(sources)
+  }
+
+  /** Asks the maker, and goes on with the answer: at once, or when the loop takes it. `at`: when it
+   *  came, as performance.now() tells it. */
+  #ask<T>(
+    question: () => T | Promise<T>,
+    then: (answer: T, at: number) => void,
+    failed: (error: unknown) => void,
+  ): void {
+    let answer: T | Promise<T>
+    let isLater: boolean
+    try {
+      answer = question()
+      isLater = isPromise(answer)
+    } catch (error) {
+      failed(error)
+      return
+    }
+    if (!isLater) {
+      then(answer as T, performance.now())
+      return
+    }
+    this.#underWay++
+    const settled = (act: () => void) => {
+      this.#take(() => {
+        this.#underWay--
+        act()
+      })
+    }
+    Promise.resolve(answer).then(
+      (value) => {
+        const at = performance.now()
+        settled(() => then(value, at))
+      },
+      (error) => settled(() => failed(error)),
+    )
+  }
+
+  /** Lets the loop do something. */
+  #take(act: () => void): void {
+    this.#answers.push(act)
+    this.#wakeup.wake()
+  }
+}

@@ -1,0 +1,97 @@
+/** The events of a run, for all who read them. See rfc/24, rule 8.
+ *  Invariant: they are kept from the first to the last one until nobody has the run any more, so that a
+ *  reader begins and goes on where it likes, and misses none. An event takes some 32 bytes: it becomes
+ *  an object when it is read. */
+
+import type { FlowEvent } from '../api/flow.js'
+import { LoopSlice } from '../base/loop-slice.js'
+import { Wakeup } from '../base/wakeup.js'
+import type { Step } from './graph.js'
+
+/** The kinds of events, by their numbers. */
+const kinds = ['start', 'finish', 'branch', 'fail', 'skip'] as const
+type Kind = (typeof kinds)[number]
+/** Numbers of each event: its kind, its time, and one that depends on the kind. */
+const width = 3
+
+/** The events. Mutable; written by the driver of the run. */
+export class RunEvents {
+  readonly #now: () => number
+  readonly #steps: Step[] = []
+  readonly #numbers: number[] = []
+  /** Errors that were thrown, and steps because of which others were skipped. */
+  readonly #reasons: unknown[] = []
+  readonly #wakeup = new Wakeup()
+  #hasEnded = false
+
+  /** `now` tells the wall clock, in ms since 1970. */
+  constructor(now: () => number = Date.now) {
+    this.#now = now
+  }
+
+  start(step: Step): void {
+    this.#add('start', step, 0)
+  }
+
+  finish(step: Step, ms: number): void {
+    this.#add('finish', step, ms)
+  }
+
+  branch(step: Step, branches: number): void {
+    this.#add('branch', step, branches)
+  }
+
+  fail(step: Step, error: unknown): void {
+    this.#add('fail', step, this.#reasons.push(error) - 1)
+  }
+
+  skip(step: Step, because: Step): void {
+    this.#add('skip', step, this.#reasons.push(because) - 1)
+  }
+
+  /** Ends the readers, once they have read all. */
+  end(): void {
+    this.#hasEnded = true
+    this.#wakeup.wake()
+  }
+
+  /** Yields all events, from the first one to the end. */
+  async *read(): AsyncGenerator<FlowEvent, void, undefined> {
+    const slice = new LoopSlice()
+    for (let at = 0; ; ) {
+      const seen = this.#wakeup.count
+      const step = this.#steps[at]
+      if (step) {
+        if (slice.over) await slice.turn()
+        yield this.#eventOf(step, at++)
+      } else if (this.#hasEnded) return
+      else await this.#wakeup.wait(seen)
+    }
+  }
+
+  #add(kind: Kind, step: Step, more: number): void {
+    this.#numbers.push(kinds.indexOf(kind), this.#now(), more)
+    this.#steps.push(step)
+    this.#wakeup.wake()
+  }
+
+  #eventOf(step: Step, index: number): FlowEvent {
+    const [kind = 0, at = 0, more = 0] = this.#numbers.slice(index * width, (index + 1) * width)
+    const type = kinds[kind] ?? 'start'
+    const common = { target: step.name, at }
+    switch (type) {
+      case 'start':
+        return { type, ...common }
+      case 'finish':
+        return { type, ...common, ms: more }
+      case 'branch':
+        return { type, ...common, branches: more }
+      case 'fail':
+        return { type, ...common, error: this.#reasons[more] }
+      case 'skip':
+        return { type, ...common, because: (this.#reasons[more] as Step).name }
+      default:
+        return type satisfies never
+    }
+  }
+}

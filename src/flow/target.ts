@@ -1,0 +1,321 @@
+/** Targets: what `target`, `map` and `cross` make of their arguments, which are checked here. See
+ *  rfc/24, rules 1 to 3 and 6.
+ *  Invariant: a TargetRecord is made by this file only, and never changes. Its sources were made before
+ *  it, so that targets have no cycles, and it may be part of any number of runs. */
+
+import {
+  type CrossInputs,
+  type CrossValues,
+  type FlowInput,
+  type InputValues,
+  inputDepthMax,
+  inputsMax,
+  type MapInputs,
+  type MapValues,
+  type PackedInput,
+  type Target,
+  type TargetOptions,
+  targetNameSizeMax,
+  type WantedTargets,
+} from '../api/flow.js'
+import {
+  callback,
+  checkOptions,
+  checkValue,
+  count,
+  invalid,
+  list,
+  type Rule,
+  shapeOf,
+} from '../base/shape.js'
+import { checkPlain, fieldsOf, itemsOf, pathTo } from '../cache/packing.js'
+import { TailraceError } from '../error.js'
+import { listOf, objectOf, type Plan } from './plan.js'
+
+/** A function of a target as it is called: its parameters were checked by the compiler. */
+export type TargetFunction = (...values: unknown[]) => unknown
+
+/** Resources that a call takes while it runs, each with a number above 0, in the order of their names.
+ *  Equal ones have equal keys. */
+export type Needs = {
+  readonly key: string
+  readonly amounts: readonly (readonly [resource: string, amount: number])[]
+}
+
+/** A target as a run sees it. */
+export class TargetRecord {
+  readonly type = 'target'
+  readonly name: string
+  readonly fn: TargetFunction
+  /** The distinct targets among the inputs, in the order in which they stand there. */
+  readonly sources: readonly TargetRecord[]
+  /** The slots of the sources whose elements the branches go through; none if it has no branches. */
+  readonly arrays: readonly number[]
+  /** The plans of what the function gets, behind the elements. */
+  readonly inputs: readonly Plan[]
+  /** The slots of the sources whose results the function gets packed. */
+  readonly packed: readonly number[]
+  readonly needs: Needs | undefined
+  readonly version: string | number | undefined
+
+  constructor(
+    { name, fn, arrays, inputs, needs, version }: Omit<TargetRecord, 'type' | 'sources' | 'packed'>,
+    { sources, packed }: Pick<TargetRecord, 'sources' | 'packed'>,
+  ) {
+    this.name = name
+    this.fn = fn
+    this.sources = sources
+    this.arrays = arrays
+    this.inputs = inputs
+    this.packed = packed
+    this.needs = needs
+    this.version = version
+  }
+}
+
+/** A target whose result is taken packed. */
+class PackedTarget {
+  readonly type = 'packed'
+  readonly target: TargetRecord
+
+  constructor(target: TargetRecord) {
+    this.target = target
+  }
+}
+
+/** Describes a target: the result of `fn`, which gets the values of the inputs in their order. An input
+ *  is another target, whose result `fn` gets; `packed(target)`; a plain value; or an array or an
+ *  object of inputs. Nobody may change what `fn` gets: others may get the same. Throws EINVAL, E2BIG
+ *  (more than `inputsMax` inputs).
+ *
+ *      const text = target('text', ['in.txt'], (path) => readFile(path, 'utf8'))
+ *      const lines = target('lines', [text], (text) => text.split('\n').length)
+ */
+export function target<const I extends readonly FlowInput[], R>(
+  name: string,
+  inputs: I,
+  fn: (...values: InputValues<I>) => R,
+  options?: TargetOptions,
+): Target<Awaited<R>> {
+  return define('target', name, inputs, fn, options)
+}
+
+/** Describes the array of what `fn` returns for each element of the result of the first input, a
+ *  target. `fn` gets the element, and the values of the other inputs. Each call is a branch: a
+ *  target of its own, whose name is `NAME[I]`. Throws EINVAL, E2BIG (more than `inputsMax` inputs).
+ *
+ *      const files = target('files', ['src'], (directory) => readdir(directory))
+ *      const sizes = map('sizes', [files, 'src'], async (file, directory) =>
+ *        (await stat(`${directory}/${file}`)).size)
+ */
+export function map<const I extends MapInputs, R>(
+  name: string,
+  inputs: I,
+  fn: (...values: MapValues<I>) => R,
+  options?: TargetOptions,
+): Target<Awaited<R>[]> {
+  return define('map', name, inputs, fn, options)
+}
+
+/** Describes the array of what `fn` returns for each combination of elements of the results of its
+ *  inputs, all of them targets; the last one changes fastest. Each call is a branch: a target of its
+ *  own, whose name is `NAME[I,J,…]`. Throws EINVAL, E2BIG (more than `inputsMax` inputs).
+ *
+ *      const scores = cross('scores', [models, samples], (model, sample) => model.score(sample))
+ */
+export function cross<const I extends CrossInputs, R>(
+  name: string,
+  inputs: I,
+  fn: (...values: CrossValues<I>) => R,
+  options?: TargetOptions,
+): Target<Awaited<R>[]> {
+  return define('cross', name, inputs, fn, options)
+}
+
+/** Makes an input of a target whose function gets the result packed: to store it, or to open it if it
+ *  needs it. The function has it until it ends. Throws EINVAL (it is no target).
+ *
+ *      const kept = target('kept', [packed(rows)], async (rows) => {
+ *        await rows.store(store, 'rows')
+ *      })
+ */
+export function packed<T>(target: Target<T>): PackedInput<T> {
+  return new PackedTarget(asTarget(target, 'the argument of packed()'))
+}
+
+/** Returns the plan of a run's results, and the targets whose results it needs, by slot. Throws EINVAL
+ *  for a value that is no target, and no array or object of targets. */
+export function planWanted(wanted: WantedTargets): {
+  readonly plan: Plan
+  readonly sources: readonly TargetRecord[]
+} {
+  const planner = new Planner('targets')
+  return { plan: planner.planOf(wanted, 'what run() is to make'), sources: planner.sources }
+}
+
+/** Whole numbers by the names of resources. */
+export const wholeNumbers: Rule = {
+  is: (value) =>
+    typeof value === 'object' &&
+    value !== null &&
+    !Array.isArray(value) &&
+    Object.values(value).every((amount) => amount === undefined || count.is(amount)),
+  expected: 'an object with a whole number, 0 or more, by the name of each resource',
+}
+const versions: Rule = {
+  is: (value) => (typeof value === 'string' ? value.isWellFormed() : Number.isFinite(value)),
+  expected: 'text, or a number that is finite',
+}
+const all = shapeOf<TargetOptions>({ version: versions, needs: wholeNumbers })
+
+/** The number of sources that are sought one by one. */
+const fewSources = 16
+const noSlots: readonly number[] = []
+
+const nameShape = /^[A-Za-z0-9_][A-Za-z0-9_.-]*$/
+
+type Kind = 'target' | 'map' | 'cross'
+
+function define(
+  kind: Kind,
+  name: string,
+  inputs: readonly unknown[],
+  fn: unknown,
+  options: TargetOptions = {},
+): TargetRecord {
+  checkName(name)
+  const what = `${kind} ${name}`
+  checkValue(`${what}: inputs`, inputs, list)
+  checkValue(`${what}: the function`, fn, callback)
+  checkOptions(options, all)
+  if (inputs.length > inputsMax) {
+    const message = `${what} has ${inputs.length} inputs, more than ${inputsMax}: give an array of them as one`
+    throw new TailraceError('E2BIG', message)
+  }
+  if (kind !== 'target' && inputs.length === 0)
+    throw invalid(`${what} has no input: it needs a target whose result is an array`)
+  const planner = new Planner('inputs')
+  const path = `${what}: inputs`
+  const elements = elementsOf(kind, inputs)
+  const arrays: number[] = []
+  const plans: Plan[] = []
+  for (const [at, input] of inputs.entries()) {
+    if (at < elements) arrays.push(planner.slotOf(asTarget(input, path, at)))
+    else plans.push(planner.planOf(input, path, at))
+  }
+  const parts = {
+    name,
+    fn: fn as TargetFunction,
+    arrays,
+    inputs: plans,
+    needs: needsOf(options.needs),
+    version: options.version,
+  }
+  return new TargetRecord(parts, planner)
+}
+
+/** Returns how many of the inputs are arrays that the branches go through. */
+function elementsOf(kind: Kind, inputs: readonly unknown[]): number {
+  if (kind === 'target') return 0
+  return kind === 'map' ? 1 : inputs.length
+}
+
+function checkName(name: unknown): void {
+  if (typeof name === 'string' && name.length <= targetNameSizeMax && nameShape.test(name)) return
+  const shown = typeof name === 'string' ? JSON.stringify(name.slice(0, 100)) : `a ${typeof name}`
+  throw invalid(
+    `the name of a target is 1 to ${targetNameSizeMax} of A-Z, a-z, 0-9, "_", "." and "-", and begins with a letter, a digit or "_": not ${shown}`,
+  )
+}
+
+function asTarget(value: unknown, parent: string, name?: number): TargetRecord {
+  if (value instanceof TargetRecord) return value
+  throw noTarget(pathOf(parent, name))
+}
+
+function pathOf(parent: string, name: string | number | undefined): string {
+  return name === undefined ? parent : pathTo(parent, name)
+}
+
+function noTarget(path: string): TailraceError {
+  return invalid(`${path} is no target: make one with target(), map() or cross()`)
+}
+
+function needsOf(needs: TargetOptions['needs']): Needs | undefined {
+  if (!needs) return undefined
+  const amounts = Object.entries(needs)
+    .filter(([, amount]) => amount > 0)
+    .sort(([a], [b]) => (a < b ? -1 : 1))
+  return amounts.length === 0 ? undefined : { key: JSON.stringify(amounts), amounts }
+}
+
+/** Makes the plans of one target, or of one run. Mutable; owned by the call that makes them. */
+class Planner {
+  readonly sources: TargetRecord[] = []
+  readonly #takes: 'inputs' | 'targets'
+  /** The slots of the sources, once there are many. */
+  #slots: Map<TargetRecord, number> | undefined
+  #packed: Set<number> | undefined
+
+  /** `takes`: all that an input may be, or targets only. */
+  constructor(takes: 'inputs' | 'targets') {
+    this.#takes = takes
+  }
+
+  get packed(): readonly number[] {
+    return this.#packed ? [...this.#packed] : noSlots
+  }
+
+  slotOf(target: TargetRecord): number {
+    const { sources } = this
+    if (sources.length >= fewSources) {
+      this.#slots ??= new Map(sources.map((source, slot) => [source, slot]))
+    }
+    const known = this.#slots ? this.#slots.get(target) : sources.indexOf(target)
+    if (known !== undefined && known >= 0) return known
+    const slot = sources.push(target) - 1
+    this.#slots?.set(target, slot)
+    return slot
+  }
+
+  /** Returns the plan of an input that stands in `depth` arrays and objects. Throws EINVAL, with the
+   *  path of the input: `parent`, and its name there. */
+  planOf(input: unknown, parent: string, name?: string | number, depth = 0): Plan {
+    // Most are targets. Paths are made for others only, since to make one takes as long as all else.
+    if (input instanceof TargetRecord) return { type: 'result', slot: this.slotOf(input) }
+    const path = pathOf(parent, name)
+    if (!isContainer(input)) return this.#leafOf(input, path)
+    if (depth === inputDepthMax) throw invalid(`${path} is deeper than ${inputDepthMax} levels`)
+    if (Array.isArray(input)) {
+      return listOf(itemsOf(input, path).map((item, at) => this.planOf(item, path, at, depth + 1)))
+    }
+    return objectOf(
+      fieldsOf(input, path).map(([name, field]) => [
+        name,
+        this.planOf(field, path, name, depth + 1),
+      ]),
+    )
+  }
+
+  #leafOf(input: unknown, path: string): Plan {
+    if (this.#takes === 'targets') throw noTarget(path)
+    if (input instanceof PackedTarget) {
+      const slot = this.slotOf(input.target)
+      this.#packed ??= new Set()
+      this.#packed.add(slot)
+      return { type: 'packed', slot }
+    }
+    checkPlain(input, path)
+    return { type: 'value', value: input }
+  }
+}
+
+/** True for an array, and for any object but packed targets and bytes. */
+function isContainer(input: unknown): input is object {
+  return (
+    typeof input === 'object' &&
+    input !== null &&
+    !(input instanceof PackedTarget) &&
+    !(input instanceof Uint8Array)
+  )
+}
