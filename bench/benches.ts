@@ -8,6 +8,7 @@ import { cli } from './cli.js'
 import { cold } from './cold.js'
 import { collect } from './collect.js'
 import { fanOut } from './fan-out.js'
+import { flow } from './flow.js'
 import { growth } from './growth.js'
 import { idle } from './idle.js'
 import { jobs } from './jobs.js'
@@ -38,4 +39,5 @@ export const benches: Readonly<Record<string, Bench>> = {
   wire,
   tree,
   value,
+  flow,
 }
