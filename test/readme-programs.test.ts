@@ -56,7 +56,7 @@ async function ran(name: string, ...args: readonly string[]) {
 
 it('every program of the README is sound under tsc --strict', async () => {
   const names = [...programs.keys()]
-  expect(names).toEqual([firstName, 'ci', 'tokens', 'config', 'leader', 'lines', 'packed'])
+  expect(names).toEqual([firstName, 'ci', 'tokens', 'config', 'leader', 'lines', 'packed', 'flow'])
   const files = await Promise.all(names.map((name) => write(name, 'mts')))
   const options = ['--strict', '--noEmit', '--module', 'nodenext', '--target', 'es2022']
   const args = [...options, '--types', 'node', ...files]
@@ -106,6 +106,15 @@ it('the lines of a file are counted once, whoever asks', async () => {
 it('a packed value is copied by reference, and opened once', async () => {
   await startServer()
   expect(await ran('packed')).toEqual({ code: 0, stdout: '499500 1 true\n', stderr: '' })
+})
+
+it('the words of all pages are counted by a flow', async () => {
+  await mkdir(join(sandbox.directory, 'pages'))
+  await writeFile(join(sandbox.directory, 'pages/b.md'), 'one two\nthree\n')
+  await writeFile(join(sandbox.directory, 'pages/a.md'), 'one')
+  await writeFile(join(sandbox.directory, 'pages/c.txt'), 'none')
+  const stdout = 'words 2\na.md 1\nb.md 3\n'
+  expect(await ran('flow', 'pages')).toEqual({ code: 0, stdout, stderr: '' })
 })
 
 it('the page of the token stream gets every token, and is told when there are no more', async () => {
