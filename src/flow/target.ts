@@ -58,10 +58,8 @@ export class TargetRecord {
   readonly needs: Needs | undefined
   readonly version: string | number | undefined
 
-  constructor(
-    { name, fn, arrays, inputs, needs, version }: Omit<TargetRecord, 'type' | 'sources' | 'packed'>,
-    { sources, packed }: Pick<TargetRecord, 'sources' | 'packed'>,
-  ) {
+  constructor(parts: Omit<TargetRecord, 'type'>) {
+    const { name, fn, sources, arrays, inputs, packed, needs, version } = parts
     this.name = name
     this.fn = fn
     this.sources = sources
@@ -170,7 +168,7 @@ const all = shapeOf<TargetOptions>({ version: versions, needs: wholeNumbers })
 
 /** The number of sources that are sought one by one. */
 const fewSources = 16
-const noSlots: readonly number[] = []
+const noSlots: number[] = []
 
 const nameShape = /^[A-Za-z0-9_][A-Za-z0-9_.-]*$/
 
@@ -197,21 +195,23 @@ function define(
   const planner = new Planner('inputs')
   const path = `${what}: inputs`
   const elements = elementsOf(kind, inputs)
-  const arrays: number[] = []
-  const plans: Plan[] = []
+  // Arrays of the sizes that they have in the end: one that grows takes 16 places for the first item.
+  const arrays = elements > 0 ? new Array<number>(elements) : noSlots
+  const plans = new Array<Plan>(inputs.length - elements)
   for (const [at, input] of inputs.entries()) {
-    if (at < elements) arrays.push(planner.slotOf(asTarget(input, path, at)))
-    else plans.push(planner.planOf(input, path, at))
+    if (at < elements) arrays[at] = planner.slotOf(asTarget(input, path, at))
+    else plans[at - elements] = planner.planOf(input, path, at)
   }
-  const parts = {
+  return new TargetRecord({
     name,
     fn: fn as TargetFunction,
+    sources: planner.sources.slice(),
     arrays,
     inputs: plans,
+    packed: planner.packed,
     needs: needsOf(options.needs),
     version: options.version,
-  }
-  return new TargetRecord(parts, planner)
+  })
 }
 
 /** Returns how many of the inputs are arrays that the branches go through. */

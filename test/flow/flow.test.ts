@@ -6,6 +6,7 @@ import { setImmediate as nextTurn } from 'node:timers/promises'
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import type { FlowEvent, FlowRun, Target } from '../../src/api/flow.js'
+import type { Packed } from '../../src/api/value.js'
 import { deferred } from '../../src/base/deferred.js'
 import { isCode } from '../../src/error.js'
 import { cross, map, packed, run, target, targetSignal } from '../../src/flow/flow.js'
@@ -291,6 +292,15 @@ describe('failures', () => {
     expect(await toldBy(flow)).toEqual(['start slow', 'start bad', 'fail bad', 'finish slow'])
   })
 
+  it('give no branches to a map whose array comes later', async () => {
+    const xs = target('xs', [], () => sleeping().catch(() => [1]))
+    const flow = run([map('all', [xs], (x) => x), target('bad', [], async () => fail())], {
+      concurrency: 2,
+    })
+    expect(await toldBy(flow)).toEqual(['start xs', 'start bad', 'fail bad', 'finish xs'])
+    await expect(flow.result).rejects.toBe(thrown)
+  })
+
   it('tell those that run why they are stopped', async () => {
     let reason: unknown
     const slow = target('slow', [], () => sleeping().catch((error: unknown) => (reason = error)))
@@ -479,6 +489,20 @@ describe('packed inputs', () => {
     const [one, other] = await run([same('one'), same('other')] as const).result
     expect(one.slice(1)).toEqual([true, true])
     expect(one[0]).toBe(other[0])
+  })
+
+  it('are closed once the last that needs them has ended', async () => {
+    let kept: Packed<number[]> | undefined
+    const xs = target('xs', [], () => [1])
+    const first = target('first', [packed(xs)], (xs) => {
+      kept = xs
+      return xs.use((xs) => xs.length)
+    })
+    const later = target('later', [first], async () => {
+      await nextTurn()
+      return kept?.open()
+    })
+    await expect(run(later).result).rejects.toEqual(code('ECLOSED'))
   })
 
   it('fail the target that asks for what no codec takes', async () => {
