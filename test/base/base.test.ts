@@ -1,7 +1,7 @@
 /** What the rest stands on: promises with two ends, clock and ids. */
 
 import { expect, test } from 'vitest'
-import { deferred } from '../../src/base/deferred.js'
+import { deferred, isPromise } from '../../src/base/deferred.js'
 import { systemEnvironment } from '../../src/base/environment.js'
 
 test('a deferred settles once', async () => {
@@ -14,6 +14,16 @@ test('a deferred settles once', async () => {
   no.reject(new Error('first'))
   no.resolve(1)
   await expect(no.promise).rejects.toThrow('first')
+})
+
+test('a promise is what await takes for one', () => {
+  const { promise } = deferred<void>()
+  // biome-ignore lint/suspicious/noThenProperty: it is the subject
+  for (const value of [promise, { then: () => undefined }]) expect(isPromise(value)).toBe(true)
+  // biome-ignore lint/suspicious/noThenProperty: it is the subject
+  for (const value of [undefined, null, 1, () => 1, {}, { then: 1 }]) {
+    expect(isPromise(value)).toBe(false)
+  }
 })
 
 test('ids are 32 lower-case hex digits, each another', () => {
