@@ -1,24 +1,14 @@
-/** Calls of the functions of targets in this process, and their signals. See rfc/24, rule 10.
- *  Invariant: a call leaves nothing on the signal of its run. Its own signal is made when somebody asks
- *  for it: most never do, and one for all calls would warn of its many listeners. */
+/** Calls of the functions of targets, and their signals. See rfc/24, rule 10.
+ *  Invariant: a call that has ended leaves nothing on the signal of its run. Its own signal is made when
+ *  somebody asks for it: most never do, and Node would warn of one that all calls listen to. */
 
 import { AsyncLocalStorage } from 'node:async_hooks'
 import { eitherSignal } from '../base/abort.js'
-import { isPromise } from '../base/deferred.js'
 import { invalid } from '../base/shape.js'
 import type { TargetFunction } from './target.js'
 
 /** The call that has led, directly or not, to the code that runs. */
-const calls = new AsyncLocalStorage<Call>()
-
-/** Calls a function of a target. `run`: the signal of its run. */
-export function callWith(
-  run: AbortSignal,
-  fn: TargetFunction,
-  values: readonly unknown[],
-): unknown {
-  return new Call(run).make(fn, values)
-}
+const calls = new AsyncLocalStorage<TargetCall>()
 
 /** Returns the signal of the call of a target's function in which it is called: it aborts when the run
  *  stops, or is ended by its own signal. Throws EINVAL outside of such a call.
@@ -31,39 +21,34 @@ export function targetSignal(): AbortSignal {
   return call.signal
 }
 
-/** One call. Mutable; owned by what it calls. */
-class Call {
+/** One call. Mutable; ended by the driver of its run. */
+export class TargetCall {
   readonly #run: AbortSignal
   #own: ReturnType<typeof eitherSignal> | undefined
-  /** The promise that the function returned. */
-  #promise: PromiseLike<unknown> | undefined
+  #hasEnded = false
 
+  /** `run`: the signal of the run. */
   constructor(run: AbortSignal) {
     this.#run = run
   }
 
+  /** Aborts when the run ends early, while the call goes on. */
   get signal(): AbortSignal {
     if (!this.#own) {
       this.#own = eitherSignal(this.#run)
-      this.#endLater()
+      if (this.#hasEnded) this.#own.end()
     }
     return this.#own.signal
   }
 
-  make(fn: TargetFunction, values: readonly unknown[]): unknown {
-    try {
-      const result = calls.run(this, fn, ...values)
-      if (isPromise(result)) this.#promise = result
-      return result
-    } finally {
-      if (this.#promise) this.#endLater()
-      else this.#own?.end()
-    }
+  /** Calls a function, for which `targetSignal` gives the signal of this call. */
+  run(fn: TargetFunction, values: readonly unknown[]): unknown {
+    return calls.run(this, fn, ...values)
   }
 
-  /** Ends the signal with the promise, once both are there. */
-  #endLater(): void {
-    const own = this.#own
-    if (own) this.#promise?.then(own.end, own.end)
+  /** Ends the call: what happens to the run is nothing to it any more. */
+  end(): void {
+    this.#hasEnded = true
+    this.#own?.end()
   }
 }

@@ -1,8 +1,8 @@
 /** The driver of a run: begins steps, takes what comes of them, and tells what happens. See rfc/24,
  *  rules 3 and 5 to 10. How a result is found and made is its maker's.
- *  Invariant: all that changes the run is done by one loop, `drive`. What ends elsewhere is put into a
- *  queue and wakes the loop; so nothing is re-entered, nothing polls, and a call that returns no promise
- *  costs none. The run ends when nothing is under way any more. */
+ *  Invariant: all that changes the run is done by one loop, `drive`, but for the stop that a signal asks
+ *  for. What ends elsewhere is put into a queue and wakes the loop; so nothing is re-entered, nothing
+ *  polls, and a call that returns no promise costs none. The run ends when nothing is under way. */
 
 import type { FlowRunOptions } from '../api/flow.js'
 import { onAbort } from '../base/abort.js'
@@ -10,6 +10,7 @@ import { isPromise } from '../base/deferred.js'
 import type { LoopSlice } from '../base/loop-slice.js'
 import { Wakeup } from '../base/wakeup.js'
 import { canceled, TailraceError } from '../error.js'
+import { TargetCall } from './calls.js'
 import type { RunEvents } from './events.js'
 import type { Graph, Step } from './graph.js'
 import { KeptResults } from './results.js'
@@ -24,12 +25,8 @@ export interface Maker<V> {
   /** Looks whether the result is there already; undefined if it is not. A maker without `look` makes
    *  all. */
   look?(step: Step, inputs: readonly V[]): Look<V> | Promise<Look<V>>
-  /** Makes the result of a step. The signal aborts when the run ends early. */
-  make(
-    step: Step,
-    inputs: readonly V[],
-    signal: AbortSignal,
-  ): V | ParkedStep | Promise<V | ParkedStep>
+  /** Makes the result of a step. The signal of the call aborts when the run ends early. */
+  make(step: Step, inputs: readonly V[], call: TargetCall): V | ParkedStep | Promise<V | ParkedStep>
   /** Returns the arrays whose elements the branches of a map or cross go through. */
   arraysOf(
     step: Step,
@@ -214,11 +211,16 @@ class Driver<V> {
 
   #call(step: Step): void {
     this.#events.start(step)
+    const call = new TargetCall(this.#stopping.signal)
     const began = performance.now()
     this.#ask(
-      () => this.#maker.make(step, this.#inputsOf(step), this.#stopping.signal),
-      (made, at) => this.#made(step, made, at - began),
+      () => this.#maker.make(step, this.#inputsOf(step), call),
+      (made, at) => {
+        call.end()
+        this.#made(step, made, at - began)
+      },
       (error) => {
+        call.end()
         this.#schedule.endCall(step)
         this.#fail(step, error)
       },

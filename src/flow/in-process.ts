@@ -4,7 +4,7 @@
 import type { CodecName, Packed, PackedValues } from '../api/value.js'
 import { invalid } from '../base/shape.js'
 import { openValues } from '../value/values.js'
-import { callWith } from './calls.js'
+import type { TargetCall } from './calls.js'
 import type { Maker } from './drive.js'
 import type { Step } from './graph.js'
 import { follow } from './plan.js'
@@ -15,9 +15,9 @@ export class InProcess implements Maker<unknown> {
   readonly #packs = new Map<Step, Promise<Packed<unknown>>>()
   #values: PackedValues | undefined
 
-  make(step: Step, inputs: readonly unknown[], signal: AbortSignal): unknown {
-    if (step.target.packed.length > 0) return this.#makeWithPacked(step, inputs, signal)
-    return callWith(signal, step.target.fn, argumentsOf(step, inputs))
+  make(step: Step, inputs: readonly unknown[], call: TargetCall): unknown {
+    if (step.target.packed.length > 0) return this.#makeWithPacked(step, inputs, call)
+    return call.run(step.target.fn, argumentsOf(step, inputs))
   }
 
   arraysOf({ target, sources }: Step, inputs: readonly unknown[]): readonly (readonly unknown[])[] {
@@ -45,7 +45,7 @@ export class InProcess implements Maker<unknown> {
   async #makeWithPacked(
     step: Step,
     inputs: readonly unknown[],
-    signal: AbortSignal,
+    call: TargetCall,
   ): Promise<unknown> {
     const { target, sources } = step
     const packed: unknown[] = []
@@ -53,7 +53,7 @@ export class InProcess implements Maker<unknown> {
       const source = sources[slot]
       if (source) packed[slot] = await this.#pack(source, inputs[slot])
     }
-    return callWith(signal, target.fn, argumentsOf(step, inputs, packed))
+    return call.run(target.fn, argumentsOf(step, inputs, packed))
   }
 
   #pack(source: Step, value: unknown): Promise<Packed<unknown>> {

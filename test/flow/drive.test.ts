@@ -302,6 +302,23 @@ describe('drive with looks', () => {
     expect(made).toEqual(['b', 'both'])
   })
 
+  it('looks for any number, of which it asks for some at a time', async () => {
+    let looking = 0
+    let most = 0
+    const all = Array.from({ length: 1_000 }, (_, at) => target(`t${at}`, [], () => at))
+    const maker = makerOf({
+      look: async ({ name }) => {
+        most = Math.max(most, ++looking)
+        await nextTurn()
+        looking--
+        return { value: name }
+      },
+    })
+    expect(await driven(all, maker)).toEqual(all.map(({ name }) => name))
+    expect(most).toBeGreaterThan(10)
+    expect(most).toBeLessThan(1_000)
+  })
+
   it('looks again for what somebody else makes, which takes no place meanwhile', async () => {
     const over = deferred<void>()
     const [elsewhere, here] = [target('elsewhere', [], () => 1), target('here', [], () => 1)]

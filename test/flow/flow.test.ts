@@ -1,6 +1,7 @@
 /** Runs in this process: results, branches, events, failures, cancellation, signals and packed inputs.
  *  See rfc/24, rules 3 and 5 to 11. */
 
+import { AsyncResource } from 'node:async_hooks'
 import { getEventListeners, once } from 'node:events'
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import fc from 'fast-check'
@@ -439,6 +440,23 @@ describe('targetSignal', () => {
     ).result
     expect(signals).toBe(true)
     expect(() => targetSignal()).toThrow(code('EINVAL'))
+  })
+
+  it('stays as it is once its call has ended, also one that is asked for later', async () => {
+    const [one, later]: [AbortSignal[], (() => void)[]] = [[], []]
+    const a = target('a', [], () => {
+      one.push(targetSignal())
+    })
+    const b = target('b', [], () => {
+      later.push(AsyncResource.bind(() => one.push(targetSignal())))
+    })
+    const bad = target('bad', [a, b], () => {
+      for (const ask of later) ask()
+      one.push(targetSignal())
+      throw new Error('bad')
+    })
+    await expect(run(bad).result).rejects.toThrow('bad')
+    expect(one.map(({ aborted }) => aborted)).toEqual([false, false, false])
   })
 
   it('takes many listeners without a warning', async () => {
