@@ -247,21 +247,28 @@ describe('drive', () => {
     )
   })
 
-  it('drops results of what was skipped too', async () => {
-    const dropped: string[] = []
-    const [a, bad] = [target('a', [], () => 1), target('bad', [], () => 1)]
-    const behind = [target('b', [a, bad], () => 1), target('c', [a], () => 1)]
-    const maker = makerOf({
-      make: ({ name }) => {
-        if (name === 'bad') throw new Error(name)
-        return name
-      },
-      drop: (value) => dropped.push(value),
-    })
-    const result = driven(behind, maker, { onError: 'continue' })
-    await expect(result).rejects.toThrow('bad')
-    expect(dropped).toEqual(['a'])
-  })
+  it.each(['before', 'after'] as const)(
+    'drops a result that was there %s what needed it was skipped',
+    async (when) => {
+      const dropped: string[] = []
+      const [a, bad] = [target('a', [], () => 1), target('bad', [], () => 1)]
+      const events = new RunEvents()
+      const maker = makerOf({
+        make: async ({ name }) => {
+          if ((name === 'a') === (when === 'after')) await nextTurn()
+          if (name === 'bad') throw new Error(name)
+          return name
+        },
+        drop: (value) => dropped.push(value),
+      })
+      const behind = [target('b', [a, bad], () => 1)]
+      const result = driven(behind, maker, { onError: 'continue', events })
+      await expect(result).rejects.toThrow('bad')
+      const told = (await eventsOf(events)).map(({ type, target }) => `${type} ${target}`)
+      expect(told.indexOf('finish a') < told.indexOf('skip b')).toBe(when === 'before')
+      expect(dropped).toEqual(['a'])
+    },
+  )
 
   it('keeps the inputs of a map until its last branch has ended, also once one failed', async () => {
     const dropped: string[] = []
