@@ -13,8 +13,8 @@ import type { TargetRecord } from './target.js'
 /** The number of short steps of work between two looks at the clock. */
 const visitsPerLook = 16
 
-/** No steps. Most have no dependent or one: an array that grows would take 16 places for it. */
-const noSteps: readonly Step[] = Object.freeze([])
+/** The dependents of a step without any. Nobody writes to it. */
+const noSteps: Step[] = []
 
 /** A target or a branch within one run. Its mutable fields are the driver's, but for `dependents` and
  *  `rank`, which the graph sets before it gives the step out. */
@@ -28,7 +28,7 @@ export class Step {
   /** Its place among the branches. */
   readonly branch: number
   /** The steps that need its result, each once. */
-  dependents: readonly Step[]
+  dependents: Step[]
   /** The longest path from its begin to the end of all that depends on it, in expected times. */
   rank = 0
   /** The number of its sources whose results are not there. */
@@ -69,7 +69,7 @@ export class Step {
 export class Branches {
   readonly count: number
   /** The dependents of each branch: the map or cross. */
-  readonly dependents: readonly Step[]
+  readonly dependents: Step[]
   /** The longest path behind each branch, in expected times. */
   readonly below: number
   readonly #lengths: readonly number[]
@@ -131,11 +131,7 @@ export class Graph {
   ): Promise<Graph> {
     const graph = new Graph(expectedOf)
     graph.wanted = await graph.#find(targets, slice)
-    for (let at = graph.#steps.length - 1; at >= 0; at--) {
-      const step = graph.#steps[at] as Step
-      step.rank = expectedOf(step) + longestBelow(step)
-      if (at % visitsPerLook === 0 && slice.over) await slice.turn()
-    }
+    await graph.#link(slice)
     return graph
   }
 
@@ -199,7 +195,29 @@ export class Graph {
     const step = new Step(this.#steps.length, target, sources)
     this.#steps.push(step)
     known.set(target.name, step)
-    for (const source of sources) addDependent(source, step)
+  }
+
+  /** Tells each step its dependents and its path. The dependents are counted first, since arrays that
+   *  grow take twice the memory. */
+  async #link(slice: LoopSlice): Promise<void> {
+    const steps = this.#steps
+    const counts = new Int32Array(steps.length)
+    for (const { index, sources } of steps) {
+      if (index % visitsPerLook === 0 && slice.over) await slice.turn()
+      for (const source of sources) counts[source.index] = (counts[source.index] ?? 0) + 1
+    }
+    // From the last one on, so that a step has all dependents when its turn comes.
+    for (let index = steps.length - 1; index >= 0; index--) {
+      if (index % visitsPerLook === 0 && slice.over) await slice.turn()
+      const step = steps[index] as Step
+      step.rank = this.#expectedOf(step) + longestBelow(step)
+      for (const source of step.sources) {
+        const left = counts[source.index] ?? 0
+        if (source.dependents.length === 0) source.dependents = new Array<Step>(left)
+        source.dependents[left - 1] = step
+        counts[source.index] = left - 1
+      }
+    }
   }
 }
 
@@ -221,11 +239,6 @@ function stepOf(known: ReadonlyMap<string, Step>, target: TargetRecord): Step | 
   const step = known.get(target.name)
   if (!step || step.target === target) return step
   throw invalid(`two targets have the name ${target.name}: give each of a run its own`)
-}
-
-function addDependent(source: Step, dependent: Step): void {
-  if (source.dependents.length === 0) source.dependents = [dependent]
-  else (source.dependents as Step[]).push(dependent)
 }
 
 function longestBelow({ dependents }: Step): number {

@@ -13,6 +13,17 @@ export type Plan =
   | { readonly type: 'list'; readonly items: readonly Plan[] }
   | { readonly type: 'fields'; readonly fields: readonly (readonly [name: string, plan: Plan])[] }
 
+/** The plans of the results of the first sources: the same for all targets. */
+const resultPlans: readonly Plan[] = Array.from({ length: 16 }, (_, slot) => ({
+  type: 'result',
+  slot,
+}))
+
+/** Returns the plan of the result of a source. */
+export function resultOf(slot: number): Plan {
+  return resultPlans[slot] ?? { type: 'result', slot }
+}
+
 /** Returns the value of a plan. `results` and `packed` have what is needed of each source, by its
  *  slot. */
 export function follow(

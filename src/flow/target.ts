@@ -30,7 +30,7 @@ import {
 } from '../base/shape.js'
 import { checkPlain, fieldsOf, itemsOf, pathTo } from '../cache/packing.js'
 import { TailraceError } from '../error.js'
-import { listOf, objectOf, type Plan } from './plan.js'
+import { listOf, objectOf, type Plan, resultOf } from './plan.js'
 
 /** A function of a target as it is called: its parameters were checked by the compiler. */
 export type TargetFunction = (...values: unknown[]) => unknown
@@ -282,7 +282,7 @@ class Planner {
    *  path of the input: `parent`, and its name there. */
   planOf(input: unknown, parent: string, name?: string | number, depth = 0): Plan {
     // Most are targets. Paths are made for others only, since to make one takes as long as all else.
-    if (input instanceof TargetRecord) return { type: 'result', slot: this.slotOf(input) }
+    if (input instanceof TargetRecord) return resultOf(this.slotOf(input))
     const path = pathOf(parent, name)
     if (!isContainer(input)) return this.#leafOf(input, path)
     if (depth === inputDepthMax) throw invalid(`${path} is deeper than ${inputDepthMax} levels`)
