@@ -310,6 +310,15 @@ describe('failures', () => {
     await expect(flow.result).rejects.toBe(thrown)
   })
 
+  it('give no branches to a map whose array comes in the same turn', async () => {
+    const xs = target('xs', [], async () => [1])
+    const flow = run([map('all', [xs], (x) => x), target('bad', [], async () => fail())], {
+      concurrency: 2,
+    })
+    expect(await toldBy(flow)).toEqual(['start xs', 'start bad', 'finish xs', 'fail bad'])
+    await expect(flow.result).rejects.toBe(thrown)
+  })
+
   it('tell those that run why they are stopped', async () => {
     let reason: unknown
     const slow = target('slow', [], () => sleeping().catch((error: unknown) => (reason = error)))
