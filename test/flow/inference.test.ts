@@ -1,7 +1,7 @@
 /** The types of flows: they would not compile if a function got other values than its inputs say. */
 
 import { expect, expectTypeOf, it } from 'vitest'
-import type { FlowRun, Target } from '../../src/api/flow.js'
+import type { FlowInput, FlowRun, Target } from '../../src/api/flow.js'
 import type { Packed } from '../../src/api/value.js'
 import { cross, map, packed, run, target } from '../../src/flow/flow.js'
 
@@ -39,6 +39,10 @@ it('a function gets the results of targets, and plain values as they are', () =>
   })
   target('t', [packed(numbers)], (value) => {
     expectTypeOf(value).toEqualTypeOf<Packed<number[]>>()
+  })
+  const mixed: readonly FlowInput[] = [number, 1]
+  target('t', mixed, (...values) => {
+    expectTypeOf(values).toEqualTypeOf<unknown[]>()
   })
   // A function may declare more than it gets.
   target('t', [7, [number, number]], (_seven: number, _all: readonly number[]) => undefined)
