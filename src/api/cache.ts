@@ -58,10 +58,20 @@ export interface Hit {
   readonly result: ResultView
   /** Returns an output; default `onlyOutput`. Throws E2BIG (above `getSizeMax`: use `stream`). */
   get(name?: string): Promise<Uint8Array>
+  /** Returns where the bytes of an output stand; undefined for a small one, which came with the hit.
+   *  Reads nothing. Throws ENOENT. Default: `onlyOutput`. */
+  place(name?: string): OutputPlace | undefined
   /** Returns the action that it is the result of. */
   action(): Promise<unknown>
   /** Yields the bytes of an output, which are loaded as they are consumed; default `onlyOutput`. */
   stream(name?: string): AsyncGenerator<Uint8Array, void, undefined>
+}
+
+/** The key of an output, and the seq of the root at which the result was found. */
+export type OutputPlace = {
+  readonly namespace: string
+  readonly key: string
+  readonly at: number
 }
 
 /** The outputs that `publish` takes: one, or several by name. A stream may have any size. */

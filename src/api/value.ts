@@ -93,6 +93,9 @@ export interface PackedValues {
    *  `msgpack`. With `bytes` and `array` they are a view of the value: do not change it before it is
    *  stored. Throws EINVAL (the codec does not take it, or is not known), EBUSY, ECANCELED. */
   pack<T>(value: T, codec?: CodecName | Codec<T>, options?: ValueOptions): Promise<Packed<T>>
+  /** Returns the packed value of packed bytes, as `Packed.bytes` gave them, when there is memory for
+   *  them. Nobody may change them. Throws ECORRUPT (they are none), EBUSY, ECANCELED. */
+  of<T = unknown>(bytes: Uint8Array, options?: ValueOptions): Promise<Packed<T>>
   /** Returns the packed value of a key. Reads nothing. */
   from<T = unknown>(kvs: Kvs, key: string, options?: Pick<ReadScope, 'namespace' | 'at'>): Packed<T>
   /** Opens all values at once, with one claim on memory, runs `fn` with them, and ends their use.

@@ -2,7 +2,14 @@
 
 import { randomUUID } from 'node:crypto'
 import type { Kvs, ReadScope } from '../api/kvs.js'
-import type { Codec, Packed, PackedValues, Parts, ValuesOptions } from '../api/value.js'
+import type {
+  Codec,
+  Packed,
+  PackedValues,
+  Parts,
+  ValueOptions,
+  ValuesOptions,
+} from '../api/value.js'
 import {
   at,
   bytes,
@@ -19,7 +26,7 @@ import {
 import { reasonOf, TailraceError } from '../error.js'
 import { piecesOf, sizeOf } from './bytes.js'
 import { codecs as common } from './codecs.js'
-import { checkHead, encodeHead, type PackedHead } from './head.js'
+import { checkHead, decodeHead, encodeHead, type PackedHead } from './head.js'
 import { Ledger } from './ledger.js'
 import { Looks } from './looks.js'
 import { openAll } from './opening.js'
@@ -96,6 +103,18 @@ export function openValues(options: ValuesOptions = {}): PackedValues {
       const isView = codec === common.bytes || codec === common.array
       const { parts, ...look } = inTurn()
       return PackedValue.inMemory(shared, parts, { ...look, ...(isView && { view: { value } }) })
+    },
+    of: async <T>(packed: Uint8Array, given: ValueOptions = {}) => {
+      checkValue('packed bytes', packed, bytes)
+      checkOptions(given, uses)
+      const head = decodeHead(packed)
+      if (!head) throw new TailraceError('ECORRUPT', 'the bytes are no packed value')
+      const size = packed.length
+      const { wait: waiting = wait, signal: ending } = given
+      const clock = new Clock(total, given.timings)
+      const claim = { need: () => ({ sizes: { packed: size, opened: 0 } }) }
+      await clock.wait('wait', () => ledger.claim(claim, { wait: waiting, signal: ending }))
+      return PackedValue.inMemory<T>(shared, [packed], { head, size })
     },
     from: <T>(kvs: Kvs, key: string, scope: Pick<ReadScope, 'namespace' | 'at'> = {}) => {
       checkValue('a key', key, text)

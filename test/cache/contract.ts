@@ -173,6 +173,16 @@ export function cacheContract(name: string, make: () => Promise<Shared>): void {
         },
       )
 
+      it('place() tells where a large output stands, and nothing of a small one', async () => {
+        const big = Buffer.alloc(300_000, 'x')
+        await (await claimed(cacheA)).publish({ big, small: 'x' })
+        const found = await hit(cacheB)
+        expect(found.place('small')).toBeUndefined()
+        const { key = '', ...scope } = found.place('big') ?? {}
+        expect(Buffer.compare((await store.get(key, scope)) ?? new Uint8Array(), big)).toBe(0)
+        expect(() => found.place('none')).toThrow(expect.objectContaining({ code: 'ENOENT' }))
+      })
+
       it('a look before a removal and a read behind it: the bytes, or ECOMPACTED, never others', async () => {
         const big = Buffer.alloc(300_000, 'old')
         await (await claimed(cacheA)).publish(big)

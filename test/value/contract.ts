@@ -45,6 +45,22 @@ export function valuesContract(name: string, make: () => Promise<Opened>): void 
       expect(there.size).toBe(made.size)
     })
 
+    it('of() makes a value of packed bytes, and reads nothing', async () => {
+      await storeRows()
+      const bytes = await openValues().from(store, 'rows').bytes()
+      const values = openValues({ packedMax: bytes.length })
+      const value = await values.of<Row[]>(bytes)
+      expect(value).toMatchObject({ source: undefined, size: bytes.length })
+      expect(await value.bytes()).toBe(bytes)
+      expect(await value.use((all) => all.map((row) => row.name))).toEqual(['a', 'b'])
+      expect(countsOf(values.ledger())).toMatchObject({ fetches: 0, opens: 1, copies: 0 })
+      expect(values.ledger().packed.used).toBe(bytes.length)
+      await expect(values.of(bytes, { wait: 'fail' })).rejects.toMatchObject({ code: 'EBUSY' })
+      for (const none of [new Uint8Array(), Buffer.from('text'), bytes.subarray(0, 4)]) {
+        await expect(values.of(none)).rejects.toMatchObject({ code: 'ECORRUPT' })
+      }
+    })
+
     it('from() reads nothing; a small value is opened with one read', async () => {
       await storeRows()
       const values = openValues()
