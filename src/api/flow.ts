@@ -1,6 +1,7 @@
 /** Flows: targets, which are made of other targets, and the runs that make them. See rfc/24. */
 
-import type { Packed } from './value.js'
+import type { Store } from './store.js'
+import type { Packed, PackedValues } from './value.js'
 
 /** The largest number of targets of a run, branches included. */
 export const targetsMax = 1_000_000
@@ -103,8 +104,32 @@ export type WantedResults<W> =
       ? W
       : { -readonly [K in keyof W]: WantedResults<W[K]> }
 
-/** The options of `run`. */
-export type FlowRunOptions = {
+/** The store of a flow, and what is kept there. */
+export type FlowStore = {
+  /** The store whose cache keeps the results, and which records runs. */
+  readonly store: Store
+  /** The layer of the cache. Default: `mainLayer`. */
+  readonly layer?: string
+  /** The name of the flow, 1 to 57 of a-z, 0-9, "_" and "-", that starts with a letter or digit.
+   *  Flows of one store whose targets have the same names need names of their own. Default: `main`. */
+  readonly flow?: string
+}
+
+/** The options of `outdated` and `why`. */
+export type FlowLookOptions = FlowStore & { readonly signal?: AbortSignal }
+
+/** A target that a run would make. new: it was never made in this flow. changed: it was made of other
+ *  parts, see `why`. removed: its result is not in the cache any more. inputs: something that it
+ *  depends on would be made. */
+export type OutdatedTarget = {
+  readonly target: string
+  readonly because: 'new' | 'changed' | 'removed' | 'inputs'
+}
+
+/** The options of `run`. With `store` results are kept, and found again; `values` are those whose
+ *  memory they take, by default the run's own. */
+export type FlowRunOptions = Partial<FlowStore> & {
+  readonly values?: PackedValues
   /** The most calls that run at the same time. Default: the number of processors. */
   readonly concurrency?: number
   /** The amount that there is of each resource that targets need, by name: whole numbers. */
@@ -118,6 +143,8 @@ export type FlowRunOptions = {
 
 /** Something that happens in a run. `at` is the wall clock, ms since 1970. */
 export type FlowEvent =
+  /** The result of a target was there already, or another process made it. */
+  | { readonly type: 'hit'; readonly target: string; readonly at: number }
   /** The function of a target was called. */
   | { readonly type: 'start'; readonly target: string; readonly at: number }
   /** The result of a target is there. `ms`: how long its call took; for a `map` or `cross`, the time
@@ -142,6 +169,8 @@ export type FlowEvent =
 
 /** A run. It begins in a later turn of the event loop, and needs nobody who reads its events. */
 export interface FlowRun<T> extends AsyncIterable<FlowEvent> {
+  /** The id under which the store has the run's eventlog; undefined without a store. */
+  readonly id: string | undefined
   /** The results of the targets that `run` was given, once all calls have ended. Rejects with what the
    *  first target that failed threw; with ECANCELED or ETIMEDOUT if the run's signal aborted; and,
    *  before anything is called, with EINVAL (two targets have one name; a target needs more of a

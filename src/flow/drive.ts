@@ -25,8 +25,9 @@ export interface Maker<V> {
   /** Looks whether the result is there already; undefined if it is not. A maker without `look` makes
    *  all. */
   look?(step: Step, inputs: readonly V[]): Look<V> | Promise<Look<V>>
-  /** Makes the result of a step. The signal of the call aborts when the run ends early. */
-  make(step: Step, inputs: readonly V[], call: TargetCall): V | ParkedStep | Promise<V | ParkedStep>
+  /** Makes the result of a step. `begin` says that its function is called now. The signal of the call
+   *  aborts when the run ends early. */
+  make(step: Step, inputs: readonly V[], call: TargetCall, begin: () => void): Made<V> | Promise<Made<V>>
   /** Returns the arrays whose elements the branches of a map or cross go through. */
   arraysOf(
     step: Step,
@@ -36,6 +37,18 @@ export interface Maker<V> {
   gather(step: Step, branches: readonly V[]): V | Promise<V>
   /** Hears of each result of a target that the run does not need any more. */
   drop?(value: V, step: Step): void
+}
+
+/** The answer of a call: the result, made or found. */
+export type Made<V> = V | FoundResult<V> | ParkedStep
+
+/** The answer for a result that turned out to be there. */
+export class FoundResult<V> {
+  readonly value: V
+
+  constructor(value: V) {
+    this.value = value
+  }
 }
 
 /** The answer to a look. */
@@ -206,15 +219,23 @@ class Driver<V> {
     this.#schedule.endLook()
     if (!look) this.#schedule.addCall(step)
     else if (look instanceof ParkedStep) this.#park(step, look)
-    else this.#finish(step, look.value)
+    else this.#found(step, look.value)
+  }
+
+  #found(step: Step, value: V): void {
+    this.#events.hit(step)
+    this.#finish(step, value)
   }
 
   #call(step: Step): void {
-    this.#events.start(step)
     const call = new TargetCall(this.#stopping.signal)
-    const began = performance.now()
-    this.#ask(
-      () => this.#maker.make(step, this.#inputsOf(step), call),
+    let began = 0
+    const begin = () => {
+      this.#events.start(step)
+      began = performance.now()
+    }
+    this.#ask<Made<V>>(
+      () => this.#maker.make(step, this.#inputsOf(step), call, begin),
       (made, at) => {
         call.end()
         this.#made(step, made, at - began)
@@ -227,14 +248,14 @@ class Driver<V> {
     )
   }
 
-  #made(step: Step, made: V | ParkedStep, ms: number): void {
+  #made(step: Step, made: Made<V>, ms: number): void {
     this.#schedule.endCall(step)
-    if (made instanceof ParkedStep) {
-      this.#park(step, made)
-      return
+    if (made instanceof ParkedStep) this.#park(step, made)
+    else if (made instanceof FoundResult) this.#found(step, made.value)
+    else {
+      this.#events.finish(step, ms)
+      this.#finish(step, made)
     }
-    this.#events.finish(step, ms)
-    this.#finish(step, made)
   }
 
   #park(step: Step, { until }: ParkedStep): void {

@@ -9,7 +9,7 @@ import { Wakeup } from '../base/wakeup.js'
 import type { Step } from './graph.js'
 
 /** The kinds of events, by their numbers. */
-const kinds = ['start', 'finish', 'branch', 'fail', 'skip'] as const
+const kinds = ['start', 'hit', 'finish', 'branch', 'fail', 'skip'] as const
 type Kind = (typeof kinds)[number]
 /** Numbers of each event: its kind, its time, and one that depends on the kind. */
 const width = 3
@@ -31,6 +31,10 @@ export class RunEvents {
 
   start(step: Step): void {
     this.#add('start', step, 0)
+  }
+
+  hit(step: Step): void {
+    this.#add('hit', step, 0)
   }
 
   finish(step: Step, ms: number): void {
@@ -81,6 +85,7 @@ export class RunEvents {
     const common = { target: step.name, at }
     switch (type) {
       case 'start':
+      case 'hit':
         return { type, ...common }
       case 'finish':
         return { type, ...common, ms: more }

@@ -15,7 +15,8 @@ export class InProcess implements Maker<unknown> {
   readonly #packs = new Map<Step, Promise<Packed<unknown>>>()
   #values: PackedValues | undefined
 
-  make(step: Step, inputs: readonly unknown[], call: TargetCall): unknown {
+  make(step: Step, inputs: readonly unknown[], call: TargetCall, begin: () => void): unknown {
+    begin()
     if (step.target.packed.length > 0) return this.#makeWithPacked(step, inputs, call)
     return call.run(step.target.fn, argumentsOf(step, inputs))
   }
@@ -78,7 +79,7 @@ function argumentsOf(
 }
 
 /** Returns the codec that copies nothing, where there is one for the value. */
-function codecOf(value: unknown): CodecName {
+export function codecOf(value: unknown): CodecName {
   if (value instanceof Uint8Array) return 'bytes'
   return ArrayBuffer.isView(value) && !(value instanceof DataView) ? 'array' : 'msgpack'
 }

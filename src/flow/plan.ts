@@ -50,6 +50,23 @@ export function follow(
   }
 }
 
+/** Returns the slots of the sources whose results a plan needs opened. */
+export function resultSlotsOf(plan: Plan): readonly number[] {
+  switch (plan.type) {
+    case 'value':
+    case 'packed':
+      return []
+    case 'result':
+      return [plan.slot]
+    case 'list':
+      return plan.items.flatMap(resultSlotsOf)
+    case 'fields':
+      return plan.fields.flatMap(([, field]) => resultSlotsOf(field))
+    default:
+      return plan satisfies never
+  }
+}
+
 /** Returns the plan of an array. */
 export function listOf(items: readonly Plan[]): Plan {
   const plan: Plan = { type: 'list', items }

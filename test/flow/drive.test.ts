@@ -24,9 +24,15 @@ import {
 } from './random-flows.js'
 
 /** A maker whose results are texts: what the test says, or the name of the step. */
-function makerOf(part: Partial<Maker<string>> = {}): Maker<string> {
+function makerOf({
+  make = ({ name }) => name,
+  ...part
+}: Partial<Maker<string>> = {}): Maker<string> {
   return {
-    make: ({ name }) => name,
+    make: (step, inputs, call, begin) => {
+      begin()
+      return make(step, inputs, call, begin)
+    },
     arraysOf: (_step, inputs) => [inputs.flatMap((text) => text.split(' '))],
     gather: (_step, branches) => branches.join(' '),
     ...part,

@@ -1,0 +1,62 @@
+/** Functions of targets for tests: a module without imports, so that its code is read in no time. */
+
+/** Calls of the functions below, by their names. */
+export const calls: Record<string, number> = {}
+
+/** Holds calls of `held` until it is told. */
+export const gate: { wait: Promise<void> } = { wait: Promise.resolve() }
+
+function count(name: string): void {
+  calls[name] = (calls[name] ?? 0) + 1
+}
+
+export function numbers(length: number): number[] {
+  count('numbers')
+  return Array.from({ length }, (_, at) => at)
+}
+
+export function square(value: number): number {
+  count('square')
+  return value * value
+}
+
+export function sum(values: readonly number[]): number {
+  count('sum')
+  return values.reduce((all, each) => all + each, 0)
+}
+
+export function product(left: number, right: number): number {
+  count('product')
+  return left * right
+}
+
+export function text(parity: number): string {
+  count('text')
+  return parity % 2 === 0 ? 'even' : 'odd'
+}
+
+export function shout(word: string): string {
+  count('shout')
+  return word.toUpperCase()
+}
+
+export function large(size: number): Uint8Array {
+  count('large')
+  return new Uint8Array(size).fill(7)
+}
+
+export function sizeOf(bytes: Uint8Array): number {
+  count('sizeOf')
+  return bytes.length
+}
+
+export function fails(): never {
+  count('fails')
+  throw new RangeError('on purpose')
+}
+
+export async function held(): Promise<string> {
+  count('held')
+  await gate.wait
+  return 'held'
+}
