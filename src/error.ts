@@ -126,3 +126,11 @@ export function isFullError(error: unknown): boolean {
 export function reasonOf(thrown: unknown): string {
   return thrown instanceof Error ? thrown.message : String(thrown)
 }
+
+/** Returns a handler of rejections that takes one code for undefined. */
+export function unless(code: Code): (error: unknown) => undefined {
+  return (error) => {
+    if (!isCode(error, code)) throw error
+    return undefined
+  }
+}

@@ -60,7 +60,7 @@ export interface Hit {
   get(name?: string): Promise<Uint8Array>
   /** Returns where the bytes of an output stand; undefined for a small one, which came with the hit.
    *  Reads nothing. Throws ENOENT. Default: `onlyOutput`. */
-  place(name?: string): OutputPlace | undefined
+  place(name?: string): StoredOutput | undefined
   /** Returns the action that it is the result of. */
   action(): Promise<unknown>
   /** Yields the bytes of an output, which are loaded as they are consumed; default `onlyOutput`. */
@@ -68,7 +68,7 @@ export interface Hit {
 }
 
 /** The key of an output, and the seq of the root at which the result was found. */
-export type OutputPlace = {
+export type StoredOutput = {
   readonly namespace: string
   readonly key: string
   readonly at: number

@@ -126,9 +126,9 @@ export type OutdatedTarget = {
   readonly because: 'new' | 'changed' | 'removed' | 'inputs'
 }
 
-/** The options of `run`. With `store` results are kept, and found again; `values` are those whose
- *  memory they take, by default the run's own. */
+/** The options of `run`. With `store` results are kept there, and found again. */
 export type FlowRunOptions = Partial<FlowStore> & {
+  /** The values whose memory results take in a run with a store. Default: values of the run's own. */
   readonly values?: PackedValues
   /** The most calls that run at the same time. Default: the number of processors. */
   readonly concurrency?: number

@@ -2,11 +2,11 @@
  *  Invariant: all outputs are read at the root where the record was found, or at a later one that
  *  has the same result: they belong together whatever is published or removed meanwhile. */
 
-import { type Hit, type OutputPlace, onlyOutput, type ResultView } from '../api/cache.js'
+import { type Hit, onlyOutput, type ResultView, type StoredOutput } from '../api/cache.js'
 import { getSizeMax, type Kvs, type Reading } from '../api/kvs.js'
 import type { Token } from '../api/transaction.js'
-import { isCode, TailraceError } from '../error.js'
-import { namespaceOf, unless } from './layer.js'
+import { isCode, TailraceError, unless } from '../error.js'
+import { namespaceOf } from './layer.js'
 import { unpack } from './packing.js'
 import {
   actionKey,
@@ -65,7 +65,7 @@ export class StoredHit implements Hit {
     return this.#there(name, await this.#retained((scope) => this.#kvs.get(key, scope)))
   }
 
-  place(name: string = onlyOutput): OutputPlace | undefined {
+  place(name: string = onlyOutput): StoredOutput | undefined {
     if (this.#output(name).bytes) return undefined
     const { id, layer } = this.#found
     return { namespace: namespaceOf(layer), key: outputKey(id, name), at: this.#seq }

@@ -13,7 +13,7 @@ import { type Kvs, pageMax } from '../api/kvs.js'
 import type { Store } from '../api/store.js'
 import type { Op } from '../api/transaction.js'
 import { count, defined, invalid, number, type Rule, shapeOf, text, within } from '../base/shape.js'
-import { type Code, isCode, TailraceError } from '../error.js'
+import { isCode, TailraceError, unless } from '../error.js'
 import { appendOps } from '../eventlog/eventlog.js'
 import { pack, unpack } from './packing.js'
 import { hoursKey, resultsKey } from './record.js'
@@ -188,12 +188,4 @@ async function readLayer(kvs: Kvs, layer: string): Promise<LayerRecord | undefin
 function noLayer(layer: string): TailraceError {
   const message = `there is no layer ${layer}: make it with tailrace cache create ${layer}`
   return new TailraceError('ENONS', message)
-}
-
-/** Returns a handler of rejections that takes one code for undefined. */
-export function unless(code: Code): (error: unknown) => undefined {
-  return (error) => {
-    if (!isCode(error, code)) throw error
-    return undefined
-  }
 }

@@ -2,9 +2,9 @@
 
 import type { Kvs } from '../api/kvs.js'
 import type { Op, Token } from '../api/transaction.js'
-import { isCode } from '../error.js'
+import { isCode, unless } from '../error.js'
 import { sameToken } from './hit.js'
-import { logOps, namespaceOf, unless } from './layer.js'
+import { logOps, namespaceOf } from './layer.js'
 import type { ResultLooks } from './looks.js'
 import { resultKey } from './record.js'
 import { indexedOps, usesOf } from './usage.js'

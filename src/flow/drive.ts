@@ -25,9 +25,8 @@ export interface Maker<V> {
   /** Looks whether the result is there already; undefined if it is not. A maker without `look` makes
    *  all. */
   look?(step: Step, inputs: readonly V[]): Look<V> | Promise<Look<V>>
-  /** Makes the result of a step. `begin` says that its function is called now. The signal of the call
-   *  aborts when the run ends early. */
-  make(step: Step, inputs: readonly V[], call: TargetCall, begin: () => void): Made<V> | Promise<Made<V>>
+  /** Makes the result of a step. */
+  make(step: Step, inputs: readonly V[], ports: CallPorts): Made<V> | Promise<Made<V>>
   /** Returns the arrays whose elements the branches of a map or cross go through. */
   arraysOf(
     step: Step,
@@ -37,6 +36,20 @@ export interface Maker<V> {
   gather(step: Step, branches: readonly V[]): V | Promise<V>
   /** Hears of each result of a target that the run does not need any more. */
   drop?(value: V, step: Step): void
+  /** Gives back what was taken for steps that are not called any more. Called once, when nothing is
+   *  under way. Never throws. */
+  end?(): Promise<void>
+}
+
+/** The ports of a call. */
+export type CallPorts = {
+  /** Its signal aborts when the run ends early. */
+  readonly call: TargetCall
+  /** Says that the function is called now. */
+  readonly begin: () => void
+  /** Says that the function has returned, though its result is not there yet: the call gives its place
+   *  to another one. It need not be called. */
+  readonly returned: () => void
 }
 
 /** The answer of a call: the result, made or found. */
@@ -150,6 +163,7 @@ class Driver<V> {
       }
     } finally {
       end()
+      await this.#maker.end?.()
     }
     if (this.#thrown) throw this.#thrown.error
     return this.#results.of(this.#graph.wanted)
@@ -230,26 +244,35 @@ class Driver<V> {
   #call(step: Step): void {
     const call = new TargetCall(this.#stopping.signal)
     let began = 0
+    let ended: number | undefined
     const begin = () => {
       this.#events.start(step)
       began = performance.now()
     }
+    const returned = () => {
+      ended = performance.now()
+      call.end()
+      this.#take(() => this.#schedule.endCall(step))
+    }
+    const endCall = () => {
+      if (ended !== undefined) return
+      call.end()
+      this.#schedule.endCall(step)
+    }
     this.#ask<Made<V>>(
-      () => this.#maker.make(step, this.#inputsOf(step), call, begin),
+      () => this.#maker.make(step, this.#inputsOf(step), { call, begin, returned }),
       (made, at) => {
-        call.end()
-        this.#made(step, made, at - began)
+        endCall()
+        this.#made(step, made, (ended ?? at) - began)
       },
       (error) => {
-        call.end()
-        this.#schedule.endCall(step)
+        endCall()
         this.#fail(step, error)
       },
     )
   }
 
   #made(step: Step, made: Made<V>, ms: number): void {
-    this.#schedule.endCall(step)
     if (made instanceof ParkedStep) this.#park(step, made)
     else if (made instanceof FoundResult) this.#found(step, made.value)
     else {

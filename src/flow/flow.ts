@@ -2,21 +2,17 @@
  *  there. See rfc/24. */
 
 import { availableParallelism } from 'node:os'
-import { type ActionDifference, mainLayer } from '../api/cache.js'
+import type { ActionDifference } from '../api/cache.js'
 import type {
   FlowEvent,
   FlowLookOptions,
   FlowRun,
   FlowRunOptions,
-  FlowStore,
   OutdatedTarget,
   Target,
   WantedResults,
   WantedTargets,
 } from '../api/flow.js'
-import type { Store } from '../api/store.js'
-import type { PackedValues } from '../api/value.js'
-import { eitherSignal } from '../base/abort.js'
 import { LoopSlice } from '../base/loop-slice.js'
 import {
   checkOptions,
@@ -28,18 +24,12 @@ import {
   signal,
   text,
 } from '../base/shape.js'
-import { openCache } from '../cache/cache.js'
-import { TailraceError, toTailraceError } from '../error.js'
-import { openValues } from '../value/values.js'
-import { RunCodes } from './codes.js'
 import { drive, type RunParts } from './drive.js'
 import { RunEvents } from './events.js'
 import { Graph } from './graph.js'
 import { InProcess } from './in-process.js'
-import { KeptMaker } from './kept.js'
-import { differencesFrom, reasonsOf, survey } from './outdated.js'
+import { newRunId, placeOf } from './place.js'
 import { follow, type Plan } from './plan.js'
-import { expectedTimes, madeRecords, namespaceOfFlow, newRunId, RunLog } from './run-log.js'
 import { planWanted, type TargetRecord, wholeNumbers } from './target.js'
 
 export { targetSignal } from './calls.js'
@@ -81,7 +71,8 @@ export function run<const W extends WantedTargets>(
   if (options.store) {
     const id = newRunId()
     const place = placeOf(options.store, options)
-    const result = keptResults(parts, { ...place, run: id, values: options.values })
+    const { values } = options
+    const result = kept().then(({ keptResults }) => keptResults({ ...parts, place, id, values }))
     return new Run(id, result as Promise<WantedResults<W>>, events)
   }
   for (const name of ['layer', 'flow', 'values'] as const) {
@@ -98,9 +89,10 @@ export async function outdated(
   options: FlowLookOptions,
 ): Promise<readonly OutdatedTarget[]> {
   checkOptions(options, looks)
+  const { sources } = planWanted(wanted)
   const place = placeOf(options.store, options)
-  const { seen } = await look(planWanted(wanted).sources, place, options.signal)
-  return reasonsOf(place, seen)
+  const { findOutdated } = await kept()
+  return findOutdated(sources, place, options.signal)
 }
 
 /** Tells in which parts a target differs from what it was made of last in this flow: files, packages,
@@ -112,45 +104,31 @@ export async function why(
   options: FlowLookOptions,
 ): Promise<readonly ActionDifference[]> {
   checkOptions(options, looks)
-  const place = placeOf(options.store, options)
   const { sources } = planWanted(target)
   const [only] = sources
   if (!only || sources.length > 1) throw invalid('why() is asked of one target')
-  const { name, arrays } = only
-  if (arrays.length > 0)
-    throw invalid(`${name} is made of branches: ask why of what they go through`)
-  const [record] = await madeRecords(place, [name])
-  if (!record) {
-    const message = `target ${name} was never made in the flow ${place.flow}`
-    throw new TailraceError('ENOENT', message)
-  }
-  const { seen, codes, graph } = await look(sources, place, options.signal)
-  const action = graph.wanted[0] && seen.actions.get(graph.wanted[0])
-  if (action) return differencesFrom(place, record, action, codes.modules)
-  const others = seen.steps.map((step) => step.name).filter((other) => other !== name)
-  const message = `${others.slice(0, 10).join(', ')} would be made before ${name}: ask why of these`
-  throw new TailraceError('ECONFLICT', message)
+  const place = placeOf(options.store, options)
+  const { findDifferences } = await kept()
+  return findDifferences(only, place, options.signal)
 }
 
-/** The parts of a run that all have. */
-type RunOf = {
+/** Loads what only runs with a store need: it takes some time, and has a parser. */
+function kept() {
+  return import('./kept-run.js')
+}
+
+/** Runs without a store, and returns the results in the form that was wanted. */
+async function results({
+  targets,
+  plan,
+  events,
+  bounds,
+}: {
   readonly targets: readonly TargetRecord[]
   readonly plan: Plan
   readonly events: RunEvents
   readonly bounds: RunParts<unknown>['options']
-}
-
-/** A store, and the names of a flow and of a layer there. */
-type Place = Required<FlowStore>
-
-/** Returns the place with its defaults. Throws EINVAL. */
-function placeOf(store: Store, { layer = mainLayer, flow = 'main' }: Partial<FlowStore>): Place {
-  namespaceOfFlow(flow)
-  return { store, layer, flow }
-}
-
-/** Runs without a store, and returns the results in the form that was wanted. */
-async function results({ targets, plan, events, bounds }: RunOf): Promise<unknown> {
+}): Promise<unknown> {
   const slice = new LoopSlice()
   try {
     await slice.turn()
@@ -160,66 +138,6 @@ async function results({ targets, plan, events, bounds }: RunOf): Promise<unknow
   } finally {
     events.end()
   }
-}
-
-/** Runs with a store, and returns the results in the form that was wanted once the log of the run is
- *  written. */
-async function keptResults(
-  { targets, plan, events, bounds }: RunOf,
-  {
-    run,
-    values,
-    ...place
-  }: Place & { readonly run: string; readonly values: PackedValues | undefined },
-): Promise<unknown> {
-  const { store } = place
-  const slice = new LoopSlice()
-  const codes = new RunCodes()
-  const log = new RunLog({ ...place, run, modules: codes.modules })
-  const unwritten = new AbortController()
-  const either = eitherSignal(bounds.signal, unwritten.signal)
-  let writing: Promise<void> | undefined
-  try {
-    await slice.turn()
-    const graph = await Graph.of(targets, slice, await expectedTimes(place, targets))
-    await log.begin(targets.map(({ name }) => name))
-    writing = log.write(events.read())
-    writing.catch((error: unknown) => unwritten.abort(toTailraceError(error)))
-    const maker = new KeptMaker({
-      ...{ store, codes, cache: openCache(store, { layer: place.layer }) },
-      values: values ?? openValues({ spill: { store, namespace: namespaceOfFlow(place.flow) } }),
-      made: (step, of) => log.made(step.name, of),
-    })
-    const options = { ...bounds, signal: either.signal }
-    const opened = await maker.opened(await drive({ graph, maker, events, slice, options }))
-    events.end()
-    await writing
-    await log.end()
-    return follow(plan, opened)
-  } catch (error) {
-    events.end()
-    // Whoever has the run hears of what failed first.
-    await writing?.then(() => log.end({ error })).catch(() => {})
-    throw error
-  } finally {
-    either.end()
-  }
-}
-
-/** Looks which targets are there. */
-async function look(
-  targets: readonly TargetRecord[],
-  { store, layer }: Place,
-  signal: AbortSignal | undefined,
-) {
-  const slice = new LoopSlice()
-  const codes = new RunCodes()
-  const graph = await Graph.of(targets, slice)
-  const maker = new KeptMaker({
-    ...{ store, codes, cache: openCache(store, { layer }), values: openValues() },
-    made: () => {},
-  })
-  return { graph, codes, seen: await survey(graph, maker, slice, signal) }
 }
 
 class Run<T> implements FlowRun<T> {

@@ -5,7 +5,7 @@ import type { CodecName, Packed, PackedValues } from '../api/value.js'
 import { invalid } from '../base/shape.js'
 import { openValues } from '../value/values.js'
 import type { TargetCall } from './calls.js'
-import type { Maker } from './drive.js'
+import type { CallPorts, Maker } from './drive.js'
 import type { Step } from './graph.js'
 import { follow } from './plan.js'
 
@@ -15,7 +15,7 @@ export class InProcess implements Maker<unknown> {
   readonly #packs = new Map<Step, Promise<Packed<unknown>>>()
   #values: PackedValues | undefined
 
-  make(step: Step, inputs: readonly unknown[], call: TargetCall, begin: () => void): unknown {
+  make(step: Step, inputs: readonly unknown[], { call, begin }: CallPorts): unknown {
     begin()
     if (step.target.packed.length > 0) return this.#makeWithPacked(step, inputs, call)
     return call.run(step.target.fn, argumentsOf(step, inputs))

@@ -13,7 +13,14 @@ import { type Code, isCode } from '../error.js'
 import { actionOf, hashOfBranches, type TargetAction } from './action.js'
 import { TargetCall } from './calls.js'
 import type { RunCodes } from './codes.js'
-import { FoundResult, type Look, type Made, type Maker, ParkedStep } from './drive.js'
+import {
+  type CallPorts,
+  FoundResult,
+  type Look,
+  type Made,
+  type Maker,
+  ParkedStep,
+} from './drive.js'
 import type { Step } from './graph.js'
 import { codecOf } from './in-process.js'
 import { hexHashOf } from './modules.js'
@@ -25,6 +32,12 @@ const hashOutput = 'hash'
 const smallSizeMax = 8 * 1024
 /** The size of the pieces in which packed bytes are hashed. */
 const pieceSize = 1024 * 1024
+/** The most claims that wait for a place, and the time in which they should get one, in ms. */
+const [aheadMax, aheadMs] = [256, 100]
+/** The share of the newest call in the mean time of calls. */
+const meanShare = 0.1
+/** The most results that are stored while their places are given to others. */
+const publishesMax = 256
 /** The number of times that a target may lose its claim while its function runs. */
 const lossesMax = 10
 /** Codes of a publish whose claim was lost. */
@@ -38,6 +51,9 @@ export type KeptResult = {
 
 /** An element of an opened array, and its hash. */
 type OpenedElement = { readonly hash: string; readonly value: unknown }
+
+/** The claim of a step, and its action. */
+type ClaimedStep = { readonly claim: Claim; readonly action: TargetAction }
 
 /** Facts of a result that the record of its target tells. */
 export type MadeOf = {
@@ -54,6 +70,8 @@ export type KeptPorts = {
   readonly cache: Cache
   readonly values: PackedValues
   readonly codes: RunCodes
+  /** The most calls of the run at the same time. */
+  readonly concurrency: number
   /** Hears of the action and the hash of each result that is found or made. */
   readonly made: (step: Step, of: MadeOf) => void
 }
@@ -61,8 +79,12 @@ export type KeptPorts = {
 /** The maker. Mutable; owned by its run. */
 export class KeptMaker implements Maker<KeptResult> {
   readonly #ports: KeptPorts
-  /** The actions of steps that were looked for and are not there. */
-  readonly #actions = new Map<Step, TargetAction>()
+  /** The claims of steps that wait for a place. */
+  readonly #claims = new Map<Step, ClaimedStep>()
+  #claiming = 0
+  #publishing = 0
+  /** The mean time of the last calls, in ms. */
+  #meanMs: number | undefined
   readonly #losses = new Map<Step, number>()
 
   constructor(ports: KeptPorts) {
@@ -70,35 +92,48 @@ export class KeptMaker implements Maker<KeptResult> {
   }
 
   async look(step: Step, inputs: readonly KeptResult[]): Promise<Look<KeptResult>> {
-    return await this.lookFor(step, await this.actionOf(step, inputs))
+    const action = await this.actionOf(step, inputs)
+    if (this.#claims.size + this.#claiming >= this.#aheadMax) return this.lookFor(step, action)
+    this.#claiming++
+    try {
+      const got = await this.#ports.cache.claim(action, { wait: 'skip' })
+      if (got.type === 'busy') return new ParkedStep(got.result)
+      if (got.type === 'hit') return { value: await this.#found(step, action, got) }
+      this.#claims.set(step, { claim: got, action })
+      return undefined
+    } finally {
+      this.#claiming--
+    }
   }
 
   /** Looks for the result of the action of a step. */
   async lookFor(step: Step, action: TargetAction): Promise<Look<KeptResult>> {
     const hit = await this.#ports.cache.load(action)
-    if (hit) return { value: await this.#found(step, action, hit) }
-    this.#actions.set(step, action)
-    return undefined
+    return hit && { value: await this.#found(step, action, hit) }
   }
 
   async make(
     step: Step,
     inputs: readonly KeptResult[],
-    { signal }: TargetCall,
-    begin: () => void,
+    { call: { signal }, begin, returned }: CallPorts,
   ): Promise<Made<KeptResult>> {
-    const action = this.#actions.get(step) ?? (await this.actionOf(step, inputs))
-    this.#actions.delete(step)
-    const got = await this.#ports.cache.claim(action, { wait: 'skip', signal })
-    if (got.type === 'busy') return new ParkedStep(got.result)
-    if (got.type === 'hit') return new FoundResult(await this.#found(step, action, got))
-    await using claim = got
+    const got = this.#claims.get(step) ?? (await this.#claim(step, inputs, signal))
+    this.#claims.delete(step)
+    if (!('claim' in got)) return got
+    const { action } = got
+    await using claim = got.claim
     const both = eitherSignal(signal, claim.signal)
     const call = new TargetCall(both.signal)
     try {
       begin()
+      const began = performance.now()
       const result = await this.#call(step, inputs, call)
-      const { kept, hit } = await this.#publish(claim, result)
+      this.#note(performance.now() - began)
+      // Others run while this one is stored.
+      if (this.#publishing < publishesMax) returned()
+      this.#publishing++
+      const publish = this.#publish(claim, result)
+      const { kept, hit } = await publish.finally(() => this.#publishing--)
       this.#tell(step, action, kept, hit)
       return kept
     } catch (error) {
@@ -111,6 +146,36 @@ export class KeptMaker implements Maker<KeptResult> {
       call.end()
       both.end()
     }
+  }
+
+  async end(): Promise<void> {
+    await Promise.all([...this.#claims.values()].map(({ claim }) => claim.abandon()))
+    this.#claims.clear()
+  }
+
+  async #claim(
+    step: Step,
+    inputs: readonly KeptResult[],
+    signal: AbortSignal,
+  ): Promise<ClaimedStep | FoundResult<KeptResult> | ParkedStep> {
+    const action = await this.actionOf(step, inputs)
+    const got = await this.#ports.cache.claim(action, { wait: 'skip', signal })
+    if (got.type === 'busy') return new ParkedStep(got.result)
+    if (got.type === 'hit') return new FoundResult(await this.#found(step, action, got))
+    return { claim: got, action }
+  }
+
+  /** The number of claims that are taken before there is a place for their calls: as many as are
+   *  called within `aheadMs`, so that nobody else waits for them for long. */
+  get #aheadMax(): number {
+    const { concurrency } = this.#ports
+    if (this.#meanMs === undefined) return concurrency
+    return Math.min(aheadMax, Math.max(concurrency, (concurrency * aheadMs) / this.#meanMs))
+  }
+
+  #note(ms: number): void {
+    const before = this.#meanMs ?? ms
+    this.#meanMs = before + (ms - before) * meanShare
   }
 
   async arraysOf(

@@ -1,17 +1,18 @@
-/** What a run would make, and why, without making anything. See rfc/24, rules 21 and 22.
+/** Looks at what a run would make, and why, without making anything. See rfc/24, rules 21 and 22.
  *  Invariant: no function is called, and nothing is written. What cannot be known before something
  *  else is made is told as such. */
 
-import type { ActionDifference } from '../api/cache.js'
+import type { ActionDifference, Cache } from '../api/cache.js'
 import type { OutdatedTarget } from '../api/flow.js'
 import type { LoopSlice } from '../base/loop-slice.js'
-import { packAction } from '../cache/action.js'
-import { differencesOf } from '../cache/compare.js'
+import { pack } from '../cache/packing.js'
 import type { TargetAction } from './action.js'
 import { drive, FoundResult, type Look, type Made, type Maker } from './drive.js'
 import { RunEvents } from './events.js'
 import type { Graph, Step } from './graph.js'
 import type { KeptMaker, KeptResult } from './kept.js'
+import { hexHashOf } from './modules.js'
+import type { FlowPlace } from './place.js'
 import { type MadeRecord, madeRecords, moduleRecord } from './run-log.js'
 
 /** The result of a step that a run would make: nobody knows it. */
@@ -93,8 +94,6 @@ function areKept(results: readonly MaybeKept[]): results is readonly KeptResult[
   return !results.includes(unknown)
 }
 
-type FlowPlace = Parameters<typeof madeRecords>[0]
-
 /** Says why each step of a survey would be made. */
 export async function reasonsOf(
   place: FlowPlace,
@@ -108,19 +107,23 @@ export async function reasonsOf(
     const record = records[at]
     if (!action) return { target, because: 'inputs' }
     if (!record) return { target, because: 'new' }
-    return { target, because: record.id === packAction(action).id ? 'removed' : 'changed' }
+    return {
+      target,
+      because: record.id === hexHashOf(pack(action, 'an action')) ? 'removed' : 'changed',
+    }
   })
 }
 
 /** Compares an action with the one that a target was made of last. */
 export async function differencesFrom(
   place: FlowPlace,
+  cache: Cache,
   { action: before }: MadeRecord,
   after: TargetAction,
   modules: ReadonlyMap<string, unknown>,
 ): Promise<readonly ActionDifference[]> {
   const old = await moduleRecord(place, before.module)
-  return differencesOf(
+  return cache.why(
     { ...before, module: old ?? before.module },
     { ...after, module: modules.get(after.module) ?? after.module },
   )

@@ -3,23 +3,21 @@
  *  Invariant: what a target was made of is written with the event that tells of it. One commit at a
  *  time is on its way, and the next one takes all that happened meanwhile. */
 
-import { randomBytes } from 'node:crypto'
 import type { Event } from '../api/event.js'
-import type { FlowEvent, FlowStore } from '../api/flow.js'
+import type { FlowEvent } from '../api/flow.js'
 import { readKeysMax } from '../api/kvs.js'
 import type { Store } from '../api/store.js'
 import type { Op } from '../api/transaction.js'
-import { invalid, number, type Rule, shapeOf, text, within } from '../base/shape.js'
-import { unless } from '../cache/layer.js'
+import { number, type Rule, shapeOf, text, within } from '../base/shape.js'
 import { pack, unpack } from '../cache/packing.js'
-import { reasonOf, TailraceError } from '../error.js'
+import { reasonOf, TailraceError, unless } from '../error.js'
 import { appendOps } from '../eventlog/eventlog.js'
 import type { Step } from './graph.js'
 import type { MadeOf } from './kept.js'
 import type { ModuleCode } from './modules.js'
+import { type FlowPlace, namespaceOfFlow } from './place.js'
 import type { TargetRecord } from './target.js'
 
-const flowName = /^[a-z0-9][a-z0-9_-]{0,56}$/
 /** The largest number of events of one commit. */
 const eventsAtOnce = 1_000
 /** The number of targets up to which expected times are read before a run. */
@@ -29,7 +27,7 @@ const leastMs = 0.01
 /** The largest number of events that wait for a commit; above it the run's log waits. */
 const waitingMax = 16 * eventsAtOnce
 
-/** What a target was made of last. */
+/** The record of what a target was made of last. */
 export type MadeRecord = MadeOf & {
   /** The run that made it, or that found it first. */
   readonly run: string
@@ -48,26 +46,14 @@ const moduleCode = within(
   shapeOf<ModuleCode>({ files: object, packages: object }, ['files', 'packages']),
 )
 
-/** Returns the namespace of a flow. Throws EINVAL. */
-export function namespaceOfFlow(flow: string): string {
-  if (flowName.test(flow)) return `flow-${flow}`
-  throw invalid('a flow is 1 to 57 of a-z, 0-9, "_" and "-", and starts with a letter or digit')
-}
-
 /** Returns the key of what a target was made of. Names of branches have brackets and commas. */
 function targetKey(target: string): string {
   return `targets/${encodeURIComponent(target)}`
 }
 
-/** Returns a new id of a run: ids sort by their times. */
-export function newRunId(now = Date.now()): string {
-  const random = randomBytes(4).readUInt32BE() % 32 ** 6
-  return `r${now.toString(32).padStart(9, '0')}${random.toString(32).padStart(6, '0')}`
-}
-
 /** Reads what targets of a flow were made of last, in their order. Throws EINVAL. */
 export async function madeRecords(
-  { store, flow }: Required<Pick<FlowStore, 'store' | 'flow'>>,
+  { store, flow }: Pick<FlowPlace, 'store' | 'flow'>,
   names: readonly string[],
 ): Promise<readonly (MadeRecord | undefined)[]> {
   if (names.length === 0) return []
@@ -87,7 +73,7 @@ export async function madeRecords(
 
 /** Reads the code of a module by its hash; undefined if it was not written. */
 export async function moduleRecord(
-  { store, flow }: Required<Pick<FlowStore, 'store' | 'flow'>>,
+  { store, flow }: Pick<FlowPlace, 'store' | 'flow'>,
   hash: string,
 ): Promise<ModuleCode | undefined> {
   const scope = { namespace: namespaceOfFlow(flow) }
@@ -99,7 +85,7 @@ export async function moduleRecord(
 /** Returns the expected time of each step of a run, in ms: that of its last call. Above `expectedMax`
  *  targets all count the same. */
 export async function expectedTimes(
-  place: Required<Pick<FlowStore, 'store' | 'flow'>>,
+  place: Pick<FlowPlace, 'store' | 'flow'>,
   targets: readonly TargetRecord[],
 ): Promise<(step: Step) => number> {
   const names = namesBelow(targets)
@@ -149,7 +135,7 @@ type Waiting = {
 /** The log of one run. Mutable; owned by its run. */
 export class RunLog {
   readonly #ports: RunLogPorts
-  /** What results were made of, by the names of their targets, until their events are written. */
+  /** The facts of results by the names of their targets, until their events are written. */
   readonly #made = new Map<string, MadeOf>()
   readonly #writtenModules = new Set<string>()
   #waiting: Waiting[] = []

@@ -29,9 +29,9 @@ function makerOf({
   ...part
 }: Partial<Maker<string>> = {}): Maker<string> {
   return {
-    make: (step, inputs, call, begin) => {
-      begin()
-      return make(step, inputs, call, begin)
+    make: (step, inputs, ports) => {
+      ports.begin()
+      return make(step, inputs, ports)
     },
     arraysOf: (_step, inputs) => [inputs.flatMap((text) => text.split(' '))],
     gather: (_step, branches) => branches.join(' '),

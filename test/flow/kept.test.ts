@@ -4,6 +4,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import type { Event } from '../../src/api/event.js'
 import type { FlowEvent, FlowRun } from '../../src/api/flow.js'
 import type { Store } from '../../src/api/store.js'
+import { deferred } from '../../src/base/deferred.js'
 import { systemEnvironment } from '../../src/base/environment.js'
 import { MemoryEngine } from '../../src/engine/memory.js'
 import { cross, map, outdated, packed, run, target, why } from '../../src/flow/flow.js'
@@ -123,10 +124,8 @@ describe('a run with a store', () => {
   })
 
   it('two runs at the same time make each target once', async () => {
-    let open = () => {}
-    fn.gate.wait = new Promise((resolve) => {
-      open = resolve
-    })
+    const open = deferred<void>()
+    fn.gate.wait = open.promise
     const flow = () => target('end', [target('held', [], fn.held)], fn.shout)
     const first = run(flow(), { store })
     await expect.poll(() => fn.calls['held']).toBe(1)
@@ -136,7 +135,7 @@ describe('a run with a store', () => {
     )
     // The second does its other target while the first has the claim.
     await expect.poll(() => fn.calls['square']).toBe(1)
-    open()
+    open.resolve()
     expect(await Promise.all([first.result, second.result])).toEqual([
       'HELD',
       { end: 'HELD', other: 16 },

@@ -1,0 +1,119 @@
+/** Runs with a store, and looks at what a run would do. It is loaded when the first of them begins. See
+ *  rfc/24, rules 15 to 22.
+ *  Invariant: a run ends when its log is written. A log that cannot be written ends the run. */
+
+import type { ActionDifference } from '../api/cache.js'
+import type { OutdatedTarget } from '../api/flow.js'
+import type { PackedValues } from '../api/value.js'
+import { eitherSignal } from '../base/abort.js'
+import { LoopSlice } from '../base/loop-slice.js'
+import { invalid } from '../base/shape.js'
+import { openCache } from '../cache/cache.js'
+import { TailraceError, toTailraceError } from '../error.js'
+import { openValues } from '../value/values.js'
+import { RunCodes } from './codes.js'
+import { drive, type RunParts } from './drive.js'
+import type { RunEvents } from './events.js'
+import { Graph } from './graph.js'
+import { KeptMaker } from './kept.js'
+import { differencesFrom, reasonsOf, survey } from './outdated.js'
+import { type FlowPlace, namespaceOfFlow } from './place.js'
+import { follow, type Plan } from './plan.js'
+import { expectedTimes, madeRecords, RunLog } from './run-log.js'
+import type { TargetRecord } from './target.js'
+
+/** All that a run with a store consists of. */
+export type KeptRun = {
+  readonly targets: readonly TargetRecord[]
+  readonly plan: Plan
+  readonly events: RunEvents
+  readonly bounds: RunParts<unknown>['options']
+  readonly place: FlowPlace
+  readonly id: string
+  /** Default: values of the run's own. */
+  readonly values: PackedValues | undefined
+}
+
+/** Runs, and returns the results in the form that was wanted. */
+export async function keptResults(run: KeptRun): Promise<unknown> {
+  const { targets, plan, events, bounds, place, id } = run
+  const { store, layer, flow } = place
+  const slice = new LoopSlice()
+  const codes = new RunCodes()
+  const log = new RunLog({ store, flow, run: id, modules: codes.modules })
+  const unwritten = new AbortController()
+  const either = eitherSignal(bounds.signal, unwritten.signal)
+  let writing: Promise<void> | undefined
+  try {
+    const graph = await Graph.of(targets, slice, await expectedTimes(place, targets))
+    await log.begin(targets.map(({ name }) => name))
+    writing = log.write(events.read())
+    writing.catch((error: unknown) => unwritten.abort(toTailraceError(error)))
+    const maker = new KeptMaker({
+      ...{ store, codes, cache: openCache(store, { layer }), concurrency: bounds.concurrency },
+      values: run.values ?? openValues({ spill: { store, namespace: namespaceOfFlow(flow) } }),
+      made: (step, of) => log.made(step.name, of),
+    })
+    const options = { ...bounds, signal: either.signal }
+    const opened = await maker.opened(await drive({ graph, maker, events, slice, options }))
+    events.end()
+    await writing
+    await log.end()
+    return follow(plan, opened)
+  } catch (error) {
+    events.end()
+    // Whoever has the run hears of what failed first.
+    await writing?.then(() => log.end({ error })).catch(() => {})
+    throw error
+  } finally {
+    either.end()
+  }
+}
+
+/** Returns the targets that a run would make, each with the reason. */
+export async function findOutdated(
+  targets: readonly TargetRecord[],
+  place: FlowPlace,
+  signal: AbortSignal | undefined,
+): Promise<readonly OutdatedTarget[]> {
+  const { seen } = await look(targets, place, signal)
+  return reasonsOf(place, seen)
+}
+
+/** Returns the parts in which a target differs from what it was made of last. Throws EINVAL, ENOENT,
+ *  ECONFLICT as `why` does. */
+export async function findDifferences(
+  target: TargetRecord,
+  place: FlowPlace,
+  signal: AbortSignal | undefined,
+): Promise<readonly ActionDifference[]> {
+  const { name, arrays } = target
+  if (arrays.length > 0)
+    throw invalid(`${name} is made of branches: ask why of what they go through`)
+  const [record] = await madeRecords(place, [name])
+  if (!record) {
+    const message = `target ${name} was never made in the flow ${place.flow}`
+    throw new TailraceError('ENOENT', message)
+  }
+  const { seen, codes, graph, cache } = await look([target], place, signal)
+  const action = graph.wanted[0] && seen.actions.get(graph.wanted[0])
+  if (action) return differencesFrom(place, cache, record, action, codes.modules)
+  const others = seen.steps.map((step) => step.name).filter((other) => other !== name)
+  const message = `${others.slice(0, 10).join(', ')} would be made before ${name}: ask why of these`
+  throw new TailraceError('ECONFLICT', message)
+}
+
+/** Looks which targets are there. */
+async function look(
+  targets: readonly TargetRecord[],
+  { store, layer }: FlowPlace,
+  signal: AbortSignal | undefined,
+) {
+  const slice = new LoopSlice()
+  const codes = new RunCodes()
+  const graph = await Graph.of(targets, slice)
+  const cache = openCache(store, { layer })
+  const values = openValues()
+  const maker = new KeptMaker({ store, codes, cache, values, concurrency: 1, made: () => {} })
+  return { graph, codes, cache, seen: await survey(graph, maker, slice, signal) }
+}
