@@ -8,6 +8,7 @@ import type { PackedValues } from '../api/value.js'
 import { eitherSignal } from '../base/abort.js'
 import { LoopSlice } from '../base/loop-slice.js'
 import { invalid } from '../base/shape.js'
+import { pause } from '../base/timer.js'
 import { openCache } from '../cache/cache.js'
 import { TailraceError, toTailraceError } from '../error.js'
 import { openValues } from '../value/values.js'
@@ -21,6 +22,9 @@ import { type FlowPlace, namespaceOfFlow } from './place.js'
 import { follow, type Plan } from './plan.js'
 import { expectedTimes, madeRecords, RunLog } from './run-log.js'
 import type { TargetRecord } from './target.js'
+
+/** The longest wait of a timer of the system, in ms. */
+const waitMsMax = 2 ** 31 - 1
 
 /** All that a run with a store consists of. */
 export type KeptRun = {
@@ -42,6 +46,9 @@ export async function keptResults(run: KeptRun): Promise<unknown> {
   const codes = new RunCodes()
   const log = new RunLog({ store, flow, run: id, modules: codes.modules })
   const unwritten = new AbortController()
+  const ended = new AbortController()
+  // A run that waits for the claim of a dead process has nothing else that keeps this one alive.
+  pause(waitMsMax, ended.signal).catch(() => {})
   const either = eitherSignal(bounds.signal, unwritten.signal)
   let writing: Promise<void> | undefined
   try {
@@ -67,6 +74,7 @@ export async function keptResults(run: KeptRun): Promise<unknown> {
     throw error
   } finally {
     either.end()
+    ended.abort()
   }
 }
 

@@ -32,6 +32,8 @@ const hashOutput = 'hash'
 const smallSizeMax = 8 * 1024
 /** The size of the pieces in which packed bytes are hashed. */
 const pieceSize = 1024 * 1024
+/** The time after which others make the targets of a process that was killed, in ms. */
+const claimTtlMs = 10_000
 /** The most claims that wait for a place, and the time in which they should get one, in ms. */
 const [aheadMax, aheadMs] = [256, 100]
 /** The share of the newest call in the mean time of calls. */
@@ -96,7 +98,7 @@ export class KeptMaker implements Maker<KeptResult> {
     if (this.#claims.size + this.#claiming >= this.#aheadMax) return this.lookFor(step, action)
     this.#claiming++
     try {
-      const got = await this.#ports.cache.claim(action, { wait: 'skip' })
+      const got = await this.#ports.cache.claim(action, { wait: 'skip', ttl: claimTtlMs })
       if (got.type === 'busy') return new ParkedStep(got.result)
       if (got.type === 'hit') return { value: await this.#found(step, action, got) }
       this.#claims.set(step, { claim: got, action })
@@ -159,7 +161,7 @@ export class KeptMaker implements Maker<KeptResult> {
     signal: AbortSignal,
   ): Promise<ClaimedStep | FoundResult<KeptResult> | ParkedStep> {
     const action = await this.actionOf(step, inputs)
-    const got = await this.#ports.cache.claim(action, { wait: 'skip', signal })
+    const got = await this.#ports.cache.claim(action, { wait: 'skip', ttl: claimTtlMs, signal })
     if (got.type === 'busy') return new ParkedStep(got.result)
     if (got.type === 'hit') return new FoundResult(await this.#found(step, action, got))
     return { claim: got, action }

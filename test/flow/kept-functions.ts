@@ -10,6 +10,15 @@ function count(name: string): void {
   calls[name] = (calls[name] ?? 0) + 1
 }
 
+/** The places that `mixed` was called with. */
+export const places: number[] = []
+
+/** Returns a number that depends on all that it gets. */
+export function mixed(place: number, own: number, sums: readonly number[]): number {
+  places.push(place)
+  return sums.reduce((sum, each) => (sum * 31 + each) % 65_537, place + own)
+}
+
 export function numbers(length: number): number[] {
   count('numbers')
   return Array.from({ length }, (_, at) => at)

@@ -1,239 +1,354 @@
 /** Runs with a store: results are kept and found again, runs are recorded. See rfc/24, rules 15 to 22. */
 
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { text as textOf } from 'node:stream/consumers'
+import fc from 'fast-check'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import type { Event } from '../../src/api/event.js'
-import type { FlowEvent, FlowRun } from '../../src/api/flow.js'
+import type { FlowEvent, FlowRun, Target } from '../../src/api/flow.js'
 import type { Store } from '../../src/api/store.js'
 import { deferred } from '../../src/base/deferred.js'
-import { systemEnvironment } from '../../src/base/environment.js'
-import { MemoryEngine } from '../../src/engine/memory.js'
+import { connect } from '../../src/client/node.js'
 import { cross, map, outdated, packed, run, target, why } from '../../src/flow/flow.js'
-import { openOn } from '../../src/open.js'
+import { open } from '../../src/open.js'
+import { serve } from '../client/serving.js'
 import { refusal } from '../kvs/expect.js'
+import { bundledPrograms } from '../support/programs.js'
 import * as fn from './kept-functions.js'
+import { foundOf, type RandomFlow, randomFlow } from './random-flows.js'
 
-let store: Store
+const programs = bundledPrograms({ flow: 'test/flow/kept-program.ts' })
 
-beforeEach(async () => {
-  store = await openOn(new MemoryEngine(systemEnvironment))
-  for (const name of Object.keys(fn.calls)) delete fn.calls[name]
-})
-afterEach(() => store.close())
+type Opened = { readonly store: Store; readonly close: () => Promise<void> }
 
-async function eventsOf(flow: FlowRun<unknown>): Promise<readonly FlowEvent[]> {
-  const events: FlowEvent[] = []
-  for await (const event of flow) events.push(event)
-  return events
-}
-
-async function logOf(run: string | undefined, flow = 'main'): Promise<readonly Event[]> {
-  const events: Event[] = []
-  for await (const event of store.eventlog(`runs/${run}`, { namespace: `flow-${flow}` }).read())
-    events.push(event)
-  return events
-}
-
-/** Counts events by their types. */
-async function told(flow: FlowRun<unknown>): Promise<Readonly<Record<string, number>>> {
-  const counts: Record<string, number> = {}
-  for (const { type } of await eventsOf(flow)) counts[type] = (counts[type] ?? 0) + 1
-  await flow.result
-  return counts
-}
-
-const squares = (length = 3) => {
-  const numbers = target('numbers', [length], fn.numbers)
-  const each = map('squares', [numbers], fn.square)
-  return { numbers, squares: each, sum: target('sum', [each], fn.sum) }
-}
-
-describe('a run with a store', () => {
-  it('makes each target once, and finds it afterwards', async () => {
-    const { sum } = squares()
-    const first = run(sum, { store })
-    expect(first.id).toMatch(/^r[0-9a-v]{15}$/)
-    expect(await told(first)).toEqual({ start: 5, finish: 6, branch: 1 })
-    expect(await first.result).toBe(5)
-    expect(fn.calls).toEqual({ numbers: 1, square: 3, sum: 1 })
-    const again = run(squares().sum, { store })
-    expect(await told(again)).toEqual({ hit: 5, finish: 1, branch: 1 })
-    expect(await again.result).toBe(5)
-    expect(fn.calls).toEqual({ numbers: 1, square: 3, sum: 1 })
-  })
-
-  it('makes what an input that differs changes, and no more', async () => {
-    await run(squares(3).sum, { store }).result
-    expect(await run(squares(5).sum, { store }).result).toBe(30)
-    // Three of the five squares were there.
-    expect(fn.calls).toEqual({ numbers: 2, square: 5, sum: 2 })
-  })
-
-  it('stops where a result that was made anew is equal', async () => {
-    const shout = (parity: number) => target('shout', [target('text', [parity], fn.text)], fn.shout)
-    expect(await run(shout(2), { store }).result).toBe('EVEN')
-    expect(await run(shout(4), { store }).result).toBe('EVEN')
-    expect(fn.calls).toEqual({ text: 2, shout: 1 })
-    expect(await run(shout(5), { store }).result).toBe('ODD')
-    expect(fn.calls).toEqual({ text: 3, shout: 2 })
-  })
-
-  it('takes a version as a part of the action, and a name as none', async () => {
-    const size = (name: string, version?: number) =>
-      target(name, [[1, 2]], fn.sum, version === undefined ? {} : { version })
-    expect(await run(size('a'), { store }).result).toBe(3)
-    expect(await run(size('b'), { store }).result).toBe(3)
-    expect(fn.calls).toEqual({ sum: 1 })
-    await run(size('a', 2), { store }).result
-    expect(fn.calls).toEqual({ sum: 2 })
-  })
-
-  it('keeps large results outside of the record, and opens none that nobody computes on', async () => {
-    const large = target('large', [3_000_000], fn.large)
-    const flow = { size: target('size', [large], fn.sizeOf), large }
-    const first = await run(flow, { store }).result
-    expect([first.size, first.large.length]).toEqual([3_000_000, 3_000_000])
-    const again = await run(flow, { store }).result
-    expect(Buffer.compare(again.large, first.large)).toBe(0)
-    expect(fn.calls).toEqual({ large: 1, sizeOf: 1 })
-  })
-
-  it('gives packed inputs packed, those of branches too', async () => {
-    const { squares: each } = squares()
-    const opened = target(
-      'opened',
-      [packed(each), { first: packed(target('one', [2], fn.square)) }],
-      async (all, { first }) => {
-        return [await all.use((values) => values), await first.use((value) => value)]
-      },
-    )
-    expect(await run(opened, { store }).result).toEqual([[0, 1, 4], 4])
-  })
-
-  it('goes through combinations, arrays of arrays and nothing', async () => {
-    const three = target('three', [3], fn.numbers)
-    const none = target('none', [0], fn.numbers)
-    const all = {
-      table: cross('table', [three, three], fn.product),
-      none: map('nothing', [none], fn.square),
+const places: Readonly<Record<string, () => Promise<Opened>>> = {
+  embedded: async () => {
+    const store = await open()
+    return { store, close: () => store.close() }
+  },
+  'over a server': async () => {
+    const serving = await serve()
+    const store = await connect(serving.target)
+    const close = async () => {
+      await store.close()
+      await serving[Symbol.asyncDispose]()
     }
-    const expected = { table: [0, 0, 0, 0, 1, 2, 0, 2, 4], none: [] }
-    expect(await run(all, { store }).result).toEqual(expected)
-    const { product } = fn.calls
-    expect(await run(all, { store }).result).toEqual(expected)
-    expect([product, fn.calls['product']]).toEqual([9, 9])
-  })
+    return { store, close }
+  },
+}
 
-  it('two runs at the same time make each target once', async () => {
-    const open = deferred<void>()
-    fn.gate.wait = open.promise
-    const flow = () => target('end', [target('held', [], fn.held)], fn.shout)
-    const first = run(flow(), { store })
-    await expect.poll(() => fn.calls['held']).toBe(1)
-    const second = run(
-      { end: flow(), other: target('other', [4], fn.square) },
-      { store, concurrency: 1 },
-    )
-    // The second does its other target while the first has the claim.
-    await expect.poll(() => fn.calls['square']).toBe(1)
-    open.resolve()
-    expect(await Promise.all([first.result, second.result])).toEqual([
-      'HELD',
-      { end: 'HELD', other: 16 },
-    ])
-    expect(fn.calls).toEqual({ held: 1, shout: 1, square: 1 })
-  })
+describe.each(Object.entries(places))('%s', (_name, make) => {
+  let opened: Opened
+  let store: Store
 
-  it('that fails keeps what it has made', async () => {
-    const bad = target('bad', [], fn.fails)
-    const flow = {
-      good: target('good', [3], fn.square),
-      bad,
-      worse: target('worse', [bad], fn.square),
-    }
-    const failing = run(flow, { store, onError: 'continue' })
-    const events = await eventsOf(failing)
-    await expect(failing.result).rejects.toThrow(RangeError)
-    expect(events.map(({ type }) => type).sort()).toEqual([
-      'fail',
-      'finish',
-      'skip',
-      'start',
-      'start',
-    ])
-    await run(flow.good, { store }).result
-    expect(fn.calls).toEqual({ square: 1, fails: 1 })
+  beforeEach(async () => {
+    opened = await make()
+    store = opened.store
+    for (const name of Object.keys(fn.calls)) delete fn.calls[name]
   })
+  afterEach(() => opened.close())
 
-  it('is an eventlog that says how it ended', async () => {
-    const { sum } = squares(1)
-    const done = run(sum, { store, flow: 'numbers' })
-    await done.result
-    const log = await logOf(done.id, 'numbers')
-    expect(log.map(({ name, context }) => [name, context?.['target']])).toEqual([
-      ['begin', undefined],
-      ['start', 'numbers'],
-      ['finish', 'numbers'],
-      ['branch', 'squares'],
-      ['start', 'squares[0]'],
-      ['finish', 'squares[0]'],
-      ['finish', 'squares'],
-      ['start', 'sum'],
-      ['finish', 'sum'],
-      ['end', undefined],
-    ])
-    expect((await store.stat(`runs/${done.id}`, { namespace: 'flow-numbers' }))?.sealed).toBe(true)
-    const failed = run(target('bad', [], fn.fails), { store })
-    await expect(failed.result).rejects.toThrow('on purpose')
-    const end = (await logOf(failed.id)).at(-1)
-    expect(end).toMatchObject({ name: 'end', context: { failed: 'on purpose' } })
-  })
-
-  it('an option that means nothing is EINVAL', async () => {
-    const { sum } = squares()
-    for (const options of [
-      { layer: 'main' },
-      { flow: 'x' },
-      { store, flow: 'a b' },
-      { store, layer: 'A B' },
-    ]) {
-      const tried = async () => run(sum, options).result
-      expect(await refusal(tried())).toMatchObject({ code: 'EINVAL' })
-    }
-  })
-})
-
-describe('outdated() and why()', () => {
-  const flow = (length: number, version = 1) => {
-    const numbers = target('numbers', [length], fn.numbers)
-    const sum = target('sum', [numbers], fn.sum, { version })
-    return { numbers, sum, end: target('end', [sum, 2], fn.product) }
+  async function eventsOf(flow: FlowRun<unknown>): Promise<readonly FlowEvent[]> {
+    const events: FlowEvent[] = []
+    for await (const event of flow) events.push(event)
+    return events
   }
 
-  it('tell what a run would make, and make nothing', async () => {
-    const first = await outdated(flow(3).end, { store })
-    expect(first).toEqual([
-      { target: 'numbers', because: 'new' },
-      { target: 'sum', because: 'inputs' },
-      { target: 'end', because: 'inputs' },
-    ])
-    expect(fn.calls).toEqual({})
-    await run(flow(3).end, { store }).result
-    expect(await outdated(flow(3).end, { store })).toEqual([])
-    expect(await outdated(flow(3, 2).end, { store })).toEqual([
-      { target: 'sum', because: 'changed' },
-      { target: 'end', because: 'inputs' },
-    ])
-    expect(fn.calls).toEqual({ numbers: 1, sum: 1, product: 1 })
+  async function logOf(run: string | undefined, flow = 'main'): Promise<readonly Event[]> {
+    const events: Event[] = []
+    for await (const event of store.eventlog(`runs/${run}`, { namespace: `flow-${flow}` }).read())
+      events.push(event)
+    return events
+  }
+
+  /** Counts events by their types. */
+  async function told(flow: FlowRun<unknown>): Promise<Readonly<Record<string, number>>> {
+    const counts: Record<string, number> = {}
+    for (const { type } of await eventsOf(flow)) counts[type] = (counts[type] ?? 0) + 1
+    await flow.result
+    return counts
+  }
+
+  const squares = (length = 3) => {
+    const numbers = target('numbers', [length], fn.numbers)
+    const each = map('squares', [numbers], fn.square)
+    return { numbers, squares: each, sum: target('sum', [each], fn.sum) }
+  }
+
+  describe('a run with a store', () => {
+    it('makes each target once, and finds it afterwards', async () => {
+      const { sum } = squares()
+      const first = run(sum, { store })
+      expect(first.id).toMatch(/^r[0-9a-v]{15}$/)
+      expect(await told(first)).toEqual({ start: 5, finish: 6, branch: 1 })
+      expect(await first.result).toBe(5)
+      expect(fn.calls).toEqual({ numbers: 1, square: 3, sum: 1 })
+      const again = run(squares().sum, { store })
+      expect(await told(again)).toEqual({ hit: 5, finish: 1, branch: 1 })
+      expect(await again.result).toBe(5)
+      expect(fn.calls).toEqual({ numbers: 1, square: 3, sum: 1 })
+    })
+
+    it('makes what an input that differs changes, and no more', async () => {
+      await run(squares(3).sum, { store }).result
+      expect(await run(squares(5).sum, { store }).result).toBe(30)
+      // Three of the five squares were there.
+      expect(fn.calls).toEqual({ numbers: 2, square: 5, sum: 2 })
+    })
+
+    it('stops where a result that was made anew is equal', async () => {
+      const shout = (parity: number) =>
+        target('shout', [target('text', [parity], fn.text)], fn.shout)
+      expect(await run(shout(2), { store }).result).toBe('EVEN')
+      expect(await run(shout(4), { store }).result).toBe('EVEN')
+      expect(fn.calls).toEqual({ text: 2, shout: 1 })
+      expect(await run(shout(5), { store }).result).toBe('ODD')
+      expect(fn.calls).toEqual({ text: 3, shout: 2 })
+    })
+
+    it('takes a version as a part of the action, and a name as none', async () => {
+      const size = (name: string, version?: number) =>
+        target(name, [[1, 2]], fn.sum, version === undefined ? {} : { version })
+      expect(await run(size('a'), { store }).result).toBe(3)
+      expect(await run(size('b'), { store }).result).toBe(3)
+      expect(fn.calls).toEqual({ sum: 1 })
+      await run(size('a', 2), { store }).result
+      expect(fn.calls).toEqual({ sum: 2 })
+    })
+
+    it('keeps large results outside of the record, and opens none that nobody computes on', async () => {
+      const large = target('large', [3_000_000], fn.large)
+      const flow = { size: target('size', [large], fn.sizeOf), large }
+      const first = await run(flow, { store }).result
+      expect([first.size, first.large.length]).toEqual([3_000_000, 3_000_000])
+      const again = await run(flow, { store }).result
+      expect(Buffer.compare(again.large, first.large)).toBe(0)
+      expect(fn.calls).toEqual({ large: 1, sizeOf: 1 })
+    })
+
+    it('gives packed inputs packed, those of branches too', async () => {
+      const { squares: each } = squares()
+      const opened = target(
+        'opened',
+        [packed(each), { first: packed(target('one', [2], fn.square)) }],
+        async (all, { first }) => {
+          return [await all.use((values) => values), await first.use((value) => value)]
+        },
+      )
+      expect(await run(opened, { store }).result).toEqual([[0, 1, 4], 4])
+    })
+
+    it('goes through combinations, arrays of arrays and nothing', async () => {
+      const three = target('three', [3], fn.numbers)
+      const none = target('none', [0], fn.numbers)
+      const all = {
+        table: cross('table', [three, three], fn.product),
+        none: map('nothing', [none], fn.square),
+      }
+      const expected = { table: [0, 0, 0, 0, 1, 2, 0, 2, 4], none: [] }
+      expect(await run(all, { store }).result).toEqual(expected)
+      const { product } = fn.calls
+      expect(await run(all, { store }).result).toEqual(expected)
+      expect([product, fn.calls['product']]).toEqual([9, 9])
+    })
+
+    it('two runs at the same time make each target once', async () => {
+      const gate = deferred<void>()
+      fn.gate.wait = gate.promise
+      const flow = () => target('end', [target('held', [], fn.held)], fn.shout)
+      const first = run(flow(), { store })
+      await expect.poll(() => fn.calls['held']).toBe(1)
+      const second = run(
+        { end: flow(), other: target('other', [4], fn.square) },
+        { store, concurrency: 1 },
+      )
+      // The second does its other target while the first has the claim.
+      await expect.poll(() => fn.calls['square']).toBe(1)
+      gate.resolve()
+      expect(await Promise.all([first.result, second.result])).toEqual([
+        'HELD',
+        { end: 'HELD', other: 16 },
+      ])
+      expect(fn.calls).toEqual({ held: 1, shout: 1, square: 1 })
+    })
+
+    it('that fails keeps what it has made', async () => {
+      const bad = target('bad', [], fn.fails)
+      const flow = {
+        good: target('good', [3], fn.square),
+        bad,
+        worse: target('worse', [bad], fn.square),
+      }
+      const failing = run(flow, { store, onError: 'continue' })
+      const events = await eventsOf(failing)
+      await expect(failing.result).rejects.toThrow(RangeError)
+      expect(events.map(({ type }) => type).sort()).toEqual([
+        'fail',
+        'finish',
+        'skip',
+        'start',
+        'start',
+      ])
+      await run(flow.good, { store }).result
+      expect(fn.calls).toEqual({ square: 1, fails: 1 })
+    })
+
+    it('is an eventlog that says how it ended', async () => {
+      const { sum } = squares(1)
+      const done = run(sum, { store, flow: 'numbers' })
+      await done.result
+      const log = await logOf(done.id, 'numbers')
+      expect(log.map(({ name, context }) => [name, context?.['target']])).toEqual([
+        ['begin', undefined],
+        ['start', 'numbers'],
+        ['finish', 'numbers'],
+        ['branch', 'squares'],
+        ['start', 'squares[0]'],
+        ['finish', 'squares[0]'],
+        ['finish', 'squares'],
+        ['start', 'sum'],
+        ['finish', 'sum'],
+        ['end', undefined],
+      ])
+      expect((await store.stat(`runs/${done.id}`, { namespace: 'flow-numbers' }))?.sealed).toBe(
+        true,
+      )
+      const failed = run(target('bad', [], fn.fails), { store })
+      await expect(failed.result).rejects.toThrow('on purpose')
+      const end = (await logOf(failed.id)).at(-1)
+      expect(end).toMatchObject({ name: 'end', context: { failed: 'on purpose' } })
+    })
+
+    it('an option that means nothing is EINVAL', async () => {
+      const { sum } = squares()
+      for (const options of [
+        { layer: 'main' },
+        { flow: 'x' },
+        { store, flow: 'a b' },
+        { store, layer: 'A B' },
+      ]) {
+        const tried = async () => run(sum, options).result
+        expect(await refusal(tried())).toMatchObject({ code: 'EINVAL' })
+      }
+    })
   })
 
-  it('name the part that changed', async () => {
-    expect(await refusal(why(flow(3).numbers, { store }))).toMatchObject({ code: 'ENOENT' })
-    await run(flow(3).end, { store }).result
-    expect(await why(flow(3).end, { store })).toEqual([])
-    expect(await why(flow(4).numbers, { store })).toEqual([
-      { path: 'inputs[0].value', before: 3, after: 4 },
-    ])
-    expect(await why(flow(3, 2).sum, { store })).toEqual([{ path: 'version', before: 1, after: 2 }])
-    expect(await refusal(why(flow(4).sum, { store }))).toMatchObject({ code: 'ECONFLICT' })
+  describe('outdated() and why()', () => {
+    const flow = (length: number, version = 1) => {
+      const numbers = target('numbers', [length], fn.numbers)
+      const sum = target('sum', [numbers], fn.sum, { version })
+      return { numbers, sum, end: target('end', [sum, 2], fn.product) }
+    }
+
+    it('tell what a run would make, and make nothing', async () => {
+      const first = await outdated(flow(3).end, { store })
+      expect(first).toEqual([
+        { target: 'numbers', because: 'new' },
+        { target: 'sum', because: 'inputs' },
+        { target: 'end', because: 'inputs' },
+      ])
+      expect(fn.calls).toEqual({})
+      await run(flow(3).end, { store }).result
+      expect(await outdated(flow(3).end, { store })).toEqual([])
+      expect(await outdated(flow(3, 2).end, { store })).toEqual([
+        { target: 'sum', because: 'changed' },
+        { target: 'end', because: 'inputs' },
+      ])
+      expect(fn.calls).toEqual({ numbers: 1, sum: 1, product: 1 })
+    })
+
+    it('name the part that changed', async () => {
+      expect(await refusal(why(flow(3).numbers, { store }))).toMatchObject({ code: 'ENOENT' })
+      await run(flow(3).end, { store }).result
+      expect(await why(flow(3).end, { store })).toEqual([])
+      expect(await why(flow(4).numbers, { store })).toEqual([
+        { path: 'inputs[0].value', before: 3, after: 4 },
+      ])
+      expect(await why(flow(3, 2).sum, { store })).toEqual([
+        { path: 'version', before: 1, after: 2 },
+      ])
+      expect(await refusal(why(flow(4).sum, { store }))).toMatchObject({ code: 'ECONFLICT' })
+    })
   })
 })
+
+it('a change makes what it affects, and nothing else', async () => {
+  await fc.assert(
+    fc.asyncProperty(randomFlow, fc.nat(), async (flow, changed) => {
+      await using store = await open()
+      const found = foundOf(flow)
+      const at = found[changed % found.length] ?? 0
+      const made = fn.places
+      made.length = 0
+      /** Each result is a number that depends on those of all sources, and for one on its version. */
+      const flowOf = (version: number) => {
+        const all: Target<number>[] = []
+        for (const [index, { sources }] of flow.targets.entries()) {
+          const inputs = sources.flatMap((source) => all[source] ?? [])
+          all.push(target(`t${index}`, [index, index === at ? version : 0, inputs], fn.mixed))
+        }
+        return flow.wanted.flatMap((wanted) => all[wanted] ?? [])
+      }
+      const before = await run(flowOf(0), { store }).result
+      expect([...made].sort(byNumber)).toEqual([...found].sort(byNumber))
+      made.length = 0
+      expect(await run(flowOf(0), { store }).result).toEqual(before)
+      expect(made).toEqual([])
+      await run(flowOf(1), { store }).result
+      const affected = found.filter((place) => dependsOn(flow, place, at))
+      expect([...made].sort(byNumber)).toEqual([...affected].sort(byNumber))
+    }),
+    { numRuns: 25 },
+  )
+})
+
+const byNumber = (a: number, b: number) => a - b
+
+/** True if a target is another one, or depends on it. */
+function dependsOn(flow: RandomFlow, place: number, on: number): boolean {
+  const { sources = [] } = flow.targets[place] ?? {}
+  return place === on || sources.some((source) => dependsOn(flow, source, on))
+}
+
+it('a process that is killed at any event makes nothing again that it had finished', async () => {
+  const directory = await mkdtemp(join(tmpdir(), 'tailrace-flow-'))
+  try {
+    // Each on a store of its own; the first claims of a killed process end after a while.
+    const kills = Array.from({ length: 10 }, async (_, index) => {
+      const data = join(directory, `${index}`)
+      const killed = await runProgram(data, index + 1)
+      expect(killed.signal).toBe('SIGKILL')
+      const resumed = await runProgram(data, 0)
+      expect(resumed.result).toBe(1)
+      // What had begun and not finished may run again; nothing does that had finished.
+      expect(resumed.called.filter((name) => killed.finished.includes(name))).toEqual([])
+      const both = new Set([...killed.called, ...resumed.called])
+      expect(both).toEqual(new Set(['numbers', 'square 0', 'square 1', 'sum']))
+    })
+    await Promise.all(kills)
+  } finally {
+    await rm(directory, { recursive: true })
+  }
+})
+
+/** Runs the program on a store, which kills itself at an event; 0 for none. */
+async function runProgram(data: string, killAt: number) {
+  const child = spawn(process.execPath, [programs.flow, data, `${killAt}`], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  })
+  const [said, [, signal]] = await Promise.all([textOf(child.stdout), once(child, 'exit')])
+  const lines = said.trimEnd().split('\n')
+  const those = (word: string) =>
+    lines.flatMap((line) => (line.startsWith(`${word} `) ? [line.slice(word.length + 1)] : []))
+  const [result] = those('result')
+  return {
+    signal: signal as string | null,
+    called: those('call'),
+    finished: those('finish'),
+    result: result === undefined ? undefined : Number(result),
+  }
+}
