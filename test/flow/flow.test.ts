@@ -1,7 +1,6 @@
 /** Runs in this process: results, branches, events, failures, cancellation, signals and packed inputs.
  *  See rfc/24, rules 3 and 5 to 11. */
 
-import { AsyncResource } from 'node:async_hooks'
 import { getEventListeners, once } from 'node:events'
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import fc from 'fast-check'
@@ -43,8 +42,10 @@ async function turnsOf(awaited: Promise<unknown>): Promise<number> {
 }
 
 /** Waits until the signal of the call aborts, and throws its reason. */
-const sleeping = () =>
-  once(targetSignal(), 'abort').then(() => Promise.reject(targetSignal().reason))
+const sleeping = () => {
+  const signal = targetSignal()
+  return once(signal, 'abort').then(() => Promise.reject(signal.reason))
+}
 
 describe('run', () => {
   it('gives results in the form of what it is asked for', async () => {
@@ -146,8 +147,7 @@ describe('run', () => {
     const inner = target('same', [], () => targetSignal())
     const outer = target('same', [], async () => {
       const signal = targetSignal()
-      const innerSignal = await run(inner, { concurrency: 1 }).result
-      return innerSignal !== signal && targetSignal() === signal
+      return (await run(inner, { concurrency: 1 }).result) !== signal
     })
     expect(await run(outer, { concurrency: 1 }).result).toBe(true)
   })
@@ -446,34 +446,37 @@ describe('the signal of a run', () => {
 })
 
 describe('targetSignal', () => {
-  it('is for calls of functions, and what they call', async () => {
+  it('is for functions and what they call, before their first await', async () => {
     expect(() => targetSignal()).toThrow(code('EINVAL', 'targetSignal() is for functions'))
-    const signals = await run(
-      target('a', [], async () => {
-        const before = targetSignal()
-        await nextTurn()
-        return before instanceof AbortSignal && before === targetSignal()
-      }),
-    ).result
-    expect(signals).toBe(true)
-    expect(() => targetSignal()).toThrow(code('EINVAL'))
+    const called = () => targetSignal()
+    const a = target('a', [], async () => {
+      const before = targetSignal()
+      expect(called()).toBe(before)
+      await nextTurn()
+      expect(called).toThrow(code('EINVAL'))
+      return before instanceof AbortSignal
+    })
+    expect(await run([a, target('b', [], () => called())]).result).toEqual([
+      true,
+      expect.any(AbortSignal),
+    ])
+    await expect(
+      run(target('bad', [], () => Promise.reject(called()))).result,
+    ).rejects.toBeDefined()
+    expect(called).toThrow(code('EINVAL'))
   })
 
-  it('stays as it is once its call has ended, also one that is asked for later', async () => {
-    const [one, later]: [AbortSignal[], (() => void)[]] = [[], []]
+  it('stays as it is once its call has ended', async () => {
+    const signals: AbortSignal[] = []
     const a = target('a', [], () => {
-      one.push(targetSignal())
+      signals.push(targetSignal())
     })
-    const b = target('b', [], () => {
-      later.push(AsyncResource.bind(() => one.push(targetSignal())))
-    })
-    const bad = target('bad', [a, b], () => {
-      for (const ask of later) ask()
-      one.push(targetSignal())
+    const bad = target('bad', [a], () => {
+      signals.push(targetSignal())
       throw new Error('bad')
     })
     await expect(run(bad).result).rejects.toThrow('bad')
-    expect(one.map(({ aborted }) => aborted)).toEqual([false, false, false])
+    expect(signals.map(({ aborted }) => aborted)).toEqual([false, false])
   })
 
   it('takes many listeners without a warning', async () => {
