@@ -243,17 +243,25 @@ export class KeptMaker implements Maker<KeptResult> {
     const branches = elements.flatMap((each) => ('packed' in each ? [each] : []))
     const slots = [...new Set(target.inputs.flatMap(resultSlotsOf))]
     const needed = [...branches, ...slots.map((slot) => inputs[slot] as KeptResult)]
-    // Before the others are opened, since who has memory waits for none.
     const packed: Packed<unknown>[] = []
-    for (const slot of target.packed)
-      packed[slot] = await this.#packedOf(inputs[slot] as KeptResult)
-    return this.#withOpened(needed, (...values) => {
-      const given = elements.map((each) => ('packed' in each ? values.shift() : each.value))
-      const results: unknown[] = []
-      for (const slot of slots) results[slot] = values.shift()
-      for (const plan of target.inputs) given.push(follow(plan, results, packed))
-      return call.run(target.fn, given)
-    })
+    const packedHere: Packed<unknown>[] = []
+    try {
+      // Before the others are opened, since who has memory waits for none.
+      for (const slot of target.packed) {
+        const { packed: result } = inputs[slot] as KeptResult
+        packed[slot] = isBranches(result) ? await this.#packAll(result) : result
+        if (isBranches(result)) packedHere.push(packed[slot])
+      }
+      return await this.#withOpened(needed, (...values) => {
+        const given = elements.map((each) => ('packed' in each ? values.shift() : each.value))
+        const results: unknown[] = []
+        for (const slot of slots) results[slot] = values.shift()
+        for (const plan of target.inputs) given.push(follow(plan, results, packed))
+        return call.run(target.fn, given)
+      })
+    } finally {
+      for (const each of packedHere) each[Symbol.dispose]()
+    }
   }
 
   /** Opens results with one claim on memory, and calls `fn` with their values. */
@@ -270,10 +278,9 @@ export class KeptMaker implements Maker<KeptResult> {
     })
   }
 
-  /** Returns the packed value of a result; that of a map or cross is packed anew. */
-  async #packedOf(result: KeptResult): Promise<Packed<unknown>> {
-    if (!isBranches(result.packed)) return result.packed
-    return this.#withOpened([result], (array) => this.#ports.values.pack(array))
+  /** Packs the results of branches as one array. */
+  #packAll(branches: readonly KeptResult[]): Promise<Packed<unknown>> {
+    return this.#withOpened(branches, (...array) => this.#ports.values.pack(array))
   }
 
   async #publish(
