@@ -99,6 +99,11 @@ export const callback: Rule = {
   is: (value) => typeof value === 'function',
   expected: 'a function',
 }
+/** An object, an array too. */
+export const object: Rule = {
+  is: (value) => typeof value === 'object' && value !== null,
+  expected: 'an object',
+}
 /** An array of anything. */
 export const list: Rule = { is: Array.isArray, expected: 'an array' }
 /** An array of strings. */

@@ -18,6 +18,7 @@ import {
   checkOptions,
   count,
   invalid,
+  object,
   oneOf,
   type Rule,
   shapeOf,
@@ -39,14 +40,10 @@ const atLeastOne: Rule = {
   is: (value) => count.is(value) && value !== 0,
   expected: 'a whole number, 1 or more',
 }
-const anObject: Rule = {
-  is: (value) => typeof value === 'object' && value !== null,
-  expected: 'an object',
-}
-const places = { store: anObject, layer: text, flow: text }
+const places = { store: object, layer: text, flow: text }
 const all = shapeOf<FlowRunOptions>({
   ...{ concurrency: atLeastOne, limits: wholeNumbers, onError: oneOf('stop', 'continue'), signal },
-  ...{ ...places, values: anObject },
+  ...{ ...places, values: object },
 })
 const looks = shapeOf<FlowLookOptions>({ ...places, signal }, ['store'])
 

@@ -8,7 +8,7 @@ import type { FlowEvent } from '../api/flow.js'
 import { readKeysMax } from '../api/kvs.js'
 import type { Store } from '../api/store.js'
 import type { Op } from '../api/transaction.js'
-import { number, type Rule, shapeOf, text, within } from '../base/shape.js'
+import { number, object, shapeOf, text, within } from '../base/shape.js'
 import { pack, unpack } from '../cache/packing.js'
 import { reasonOf, TailraceError, unless } from '../error.js'
 import { appendOps } from '../eventlog/eventlog.js'
@@ -33,10 +33,6 @@ export type MadeRecord = MadeOf & {
   readonly run: string
 }
 
-const object: Rule = {
-  is: (value) => typeof value === 'object' && value !== null,
-  expected: 'an object',
-}
 const record = within(
   shapeOf<MadeRecord>({ id: text, action: object, hash: text, ms: number, run: text }, [
     ...(['id', 'action', 'hash', 'ms', 'run'] as const),

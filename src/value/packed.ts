@@ -11,8 +11,8 @@ import {
   count,
   invalid,
   list,
+  object,
   oneOf,
-  type Rule,
   shapeOf,
   signal,
   text,
@@ -32,10 +32,6 @@ import { Clock, newTimings } from './timings.js'
  *  stored as one piece. */
 const lookSize = 64 * 1024
 
-const object: Rule = {
-  is: (value) => typeof value === 'object' && value !== null,
-  expected: 'an object',
-}
 /** The options of a use. */
 export const uses = shapeOf<ValueOptions>({
   ...{ timings: object, wait: oneOf('wait', 'fail'), signal },

@@ -18,8 +18,8 @@ import {
   count,
   invalid,
   list,
+  object,
   oneOf,
-  type Rule,
   shapeOf,
   text,
 } from '../base/shape.js'
@@ -43,10 +43,6 @@ const spillTtl = 24 * 3_600_000
 /** The directory of what was spilled. */
 const spillDirectory = 'spill'
 
-const object: Rule = {
-  is: (value) => typeof value === 'object' && value !== null,
-  expected: 'an object',
-}
 const all = shapeOf<ValuesOptions>({
   ...{
     packedMax: count,
