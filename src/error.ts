@@ -36,9 +36,23 @@ export const codes = [
 /** One of `codes`. */
 export type Code = (typeof codes)[number]
 
+/** The property of the errors of every copy of this file. A process may have several: a command that
+ *  is built into one file, and the package of the program that it runs. */
+const brand = Symbol.for('tailrace.TailraceError')
+
 /** An error with a code of the list; its message says what failed and what to do about it. `failed`
- *  is set only where a transaction was refused. See rfc/2. */
+ *  is set only where a transaction was refused. An error of another copy of this package in the
+ *  process is an instance, too. See rfc/2. */
 export class TailraceError extends Error {
+  static {
+    Object.defineProperty(TailraceError.prototype, brand, { value: true })
+  }
+
+  /** True for a TailraceError, whichever copy of this package made it. */
+  static override [Symbol.hasInstance](value: unknown): value is TailraceError {
+    return typeof value === 'object' && value !== null && brand in value
+  }
+
   readonly code: Code
   readonly failed: Failed | undefined
 

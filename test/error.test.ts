@@ -27,6 +27,21 @@ test('a printed error says its code', () => {
   expect(inspect(error)).toContain("code: 'ECONFLICT'")
 })
 
+test('an error of another copy of this package is a TailraceError, and another error is none', async () => {
+  const url = new URL('../src/error.ts', import.meta.url).href
+  const copy: { TailraceError: typeof TailraceError } = await import(
+    /* @vite-ignore */ `${url}?copy`
+  )
+  expect(copy.TailraceError).not.toBe(TailraceError)
+  const error = new copy.TailraceError('ECONFLICT', 'moved')
+  expect(error instanceof TailraceError).toBe(true)
+  expect(isCode(error, 'ECONFLICT')).toBe(true)
+  expect(toTailraceError(error)).toBe(error)
+  const like = Object.assign(new Error('moved'), { name: 'TailraceError', code: 'ECONFLICT' })
+  for (const other of [like, undefined, 'ECONFLICT'])
+    expect(other instanceof TailraceError).toBe(false)
+})
+
 test('a code is not there twice', () => {
   expect(new Set(codes).size).toBe(codes.length)
 })
