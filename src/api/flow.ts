@@ -115,6 +115,15 @@ export type FlowStore = {
   readonly flow?: string
 }
 
+/** A target of a graph, as `graphOf` tells it. */
+export type GraphTarget = {
+  readonly target: string
+  /** True for a `map` or `cross`. */
+  readonly hasBranches: boolean
+  /** The names of the targets that it depends on, each once, in the order of its inputs. */
+  readonly inputs: readonly string[]
+}
+
 /** The options of `outdated` and `why`. */
 export type FlowLookOptions = FlowStore & { readonly signal?: AbortSignal }
 

@@ -1,12 +1,20 @@
 /** `tailrace cache`: results of work by the ids of their actions, and the layers that hold them. Ids
  *  may be cut to a beginning. See rfc/22. */
 
-import type { Cache, Hit, LayerBounds, LayerView, ResultView } from '../api/cache.js'
+import type {
+  ActionDifference,
+  Cache,
+  Hit,
+  LayerBounds,
+  LayerView,
+  ResultView,
+} from '../api/cache.js'
 import { defined } from '../base/shape.js'
 import { TailraceError } from '../error.js'
 import { toJson } from '../wire/bytes.js'
 import {
   argument,
+  type CommandContext,
   command,
   commandGroup,
   layerName,
@@ -123,27 +131,12 @@ const why = command({
   options: { layer, json, ...place },
   examples: ['tailrace cache why 2c34576f67d2 5f03d0a1c2b4'],
   run: async (call) => {
-    const { args, options, stdout } = call
+    const { args } = call
     return withCache(call, async (cache) => {
       const [before, after] = await Promise.all(
         [args.before, args.after].map(async (id) => (await found(cache, id)).action()),
       )
-      const differences = cache.why(before, after).map(({ path, ...sides }) => ({
-        path,
-        ...('before' in sides && { before: shown(sides.before) }),
-        ...('after' in sides && { after: shown(sides.after) }),
-      }))
-      if (options.json) return stdout.json({ differences })
-      const side = (sides: object, name: 'before' | 'after') => {
-        const field: unknown = Reflect.get(sides, name)
-        return name in sides ? jsonLine(field) : 'nothing'
-      }
-      await stdout.lines(
-        differences.map((each) => {
-          const path = each.path === '' ? 'the whole action' : each.path
-          return `${path}: ${side(each, 'before')} → ${side(each, 'after')}`
-        }),
-      )
+      await printDifferences(call, cache.why(before, after))
     })
   },
 })
@@ -267,6 +260,32 @@ function boundsText({ keepAgeMs, keepResults, keepSize }: LayerBounds): string {
     ...(keepSize === undefined ? [] : [sizeText(keepSize)]),
   ]
   return kept.length === 0 ? 'all are kept' : `kept: ${kept.join(', ')}`
+}
+
+/** Prints the parts in which two actions differ, a line for each. */
+export async function printDifferences(
+  {
+    options,
+    stdout,
+  }: Pick<CommandContext, 'stdout'> & { readonly options: { readonly json: boolean } },
+  found: readonly ActionDifference[],
+): Promise<void> {
+  const differences = found.map(({ path, ...sides }) => ({
+    path,
+    ...('before' in sides && { before: shown(sides.before) }),
+    ...('after' in sides && { after: shown(sides.after) }),
+  }))
+  if (options.json) return stdout.json({ differences })
+  const side = (sides: object, name: 'before' | 'after') => {
+    const field: unknown = Reflect.get(sides, name)
+    return name in sides ? jsonLine(field) : 'nothing'
+  }
+  await stdout.lines(
+    differences.map((each) => {
+      const path = each.path === '' ? 'the whole action' : each.path
+      return `${path}: ${side(each, 'before')} → ${side(each, 'after')}`
+    }),
+  )
 }
 
 /** Returns an action as JSON shows it: bytes as `{"base64"}`, a bigint as `{"bigint"}`. */

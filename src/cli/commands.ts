@@ -6,6 +6,7 @@ import { completeCommand, completion } from './completion.js'
 import { cp, fork, link, ln, mv, readlink, restore } from './copies.js'
 import { demo, lptest } from './demo.js'
 import { eventlog } from './eventlog.js'
+import { flow } from './flow.js'
 import { diff, log, pin, pins, roots, unpin } from './history.js'
 import { jobs, signal, submit, wait } from './jobs.js'
 import { lease } from './lease-run.js'
@@ -30,7 +31,7 @@ export const commandGroups: readonly CommandGroup[] = [
     heading: 'Copies, links, blobs',
     commands: [cp, mv, fork, restore, link, readlink, treeobj, blob],
   },
-  { heading: 'Leases and results', commands: [lease, cache] },
+  { heading: 'Leases, results, flows', commands: [lease, cache, flow] },
   { heading: 'Jobs', commands: [run, submit, attach, jobs, wait, signal] },
   {
     heading: 'Namespaces and history',

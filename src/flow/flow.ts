@@ -34,6 +34,7 @@ import { follow, type Plan } from './plan.js'
 import { planWanted, type TargetRecord, wholeNumbers } from './target.js'
 
 export { targetSignal } from './calls.js'
+export { graphOf } from './draw.js'
 export { cross, map, packed, target } from './target.js'
 
 const atLeastOne: Rule = {

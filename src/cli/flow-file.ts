@@ -1,0 +1,117 @@
+/** The targets of a file that `tailrace flow` is given, and the room `flow` that made them. See
+ *  rfc/24, rule 24.
+ *  Invariant: the targets run in the copy of `tailrace/flow` that made them, which is that of the
+ *  file's project. The command is built into files of its own, whose copy would not know them. */
+
+import { access } from 'node:fs/promises'
+import { createRequire } from 'node:module'
+import { extname } from 'node:path'
+import { pathToFileURL } from 'node:url'
+import { inspect } from 'node:util'
+import type { Target } from '../api/flow.js'
+import { invalid } from '../base/shape.js'
+import { hasSystemCode, reasonOf, TailraceError } from '../error.js'
+import type { Output } from './output.js'
+import { absolutePath } from './utf8.js'
+
+/** The largest number of names that a message lists. */
+const namesShown = 50
+
+type FlowRoom = typeof import('../flow/flow.js')
+
+/** The targets of a file, and the calls that take them. */
+export type FileTargets = {
+  readonly targets: readonly Target<unknown>[]
+  readonly room: FlowRoom
+}
+
+/** Imports a file and returns its exported targets: those that are named, or all. What went wrong while
+ *  it was imported is written to `log` with its stack. Throws ENOENT, and EINVAL: it cannot be
+ *  imported; it exports no target, or none of such a name. */
+export async function targetsOf(
+  { file, names }: { readonly file: string; readonly names: readonly string[] },
+  log: Output | undefined,
+): Promise<FileTargets> {
+  const path = absolutePath(file)
+  await access(path).catch((error: unknown) => {
+    if (hasSystemCode(error, 'ENOENT'))
+      throw new TailraceError('ENOENT', `there is no file ${file}`)
+    throw error
+  })
+  if (['.ts', '.mts', '.cts', '.tsx'].includes(extname(path))) await loadTypeScript(path)
+  const all = targetsIn(await imported(path, log))
+  if (all.length === 0) {
+    const example = "export const name = target('name', [], fn)"
+    throw invalid(`${file} exports no target: it needs a line such as ${example}`)
+  }
+  const room = (await import(pathToFileURL(roomFile(path)).href)) as FlowRoom
+  return { targets: names.length === 0 ? all : named(all, names, file), room }
+}
+
+/** Imports a file. Throws EINVAL. */
+async function imported(path: string, log: Output | undefined): Promise<object> {
+  try {
+    return await import(pathToFileURL(path).href)
+  } catch (error) {
+    await log?.lines(inspect(error).split('\n'))
+    throw new TailraceError('EINVAL', `${path} cannot be imported: ${reasonOf(error)}`, {
+      cause: error,
+    })
+  }
+}
+
+/** Makes this process import TypeScript: with tsx where the project of the file has it, whose main
+ *  module does that when it is imported; else as Node does by itself. Throws EINVAL. */
+async function loadTypeScript(path: string): Promise<void> {
+  const tsx = found('tsx', path)
+  if (tsx !== undefined) return void (await import(pathToFileURL(tsx).href))
+  if ('typescript' in process.features && process.features.typescript) return
+  throw invalid(
+    `this Node (${process.version}) does not run ${path}: npm install --save-dev tsx in its project, ` +
+      'or use Node 22.18 or later',
+  )
+}
+
+/** Returns the file of `tailrace/flow` as a module at `path` imports it; else that of this program. */
+function roomFile(path: string): string {
+  return found('tailrace/flow', path) ?? createRequire(import.meta.url).resolve('tailrace/flow')
+}
+
+/** Returns the file that a module at `path` gets for `specifier`; undefined where there is none. */
+function found(specifier: string, path: string): string | undefined {
+  try {
+    return createRequire(path).resolve(specifier)
+  } catch {
+    return undefined
+  }
+}
+
+function targetsIn(exported: object): readonly Target<unknown>[] {
+  return [...new Set(Object.values(exported).filter(isTarget))]
+}
+
+/** True for a target of any copy of `tailrace/flow`. */
+function isTarget(value: unknown): value is Target<unknown> {
+  return (
+    typeof value === 'object' &&
+    value !== null &&
+    'type' in value &&
+    value.type === 'target' &&
+    'name' in value &&
+    typeof value.name === 'string'
+  )
+}
+
+function named(
+  all: readonly Target<unknown>[],
+  names: readonly string[],
+  file: string,
+): readonly Target<unknown>[] {
+  return [...new Set(names)].map((name) => {
+    const target = all.find((each) => each.name === name)
+    if (target) return target
+    const there = all.slice(0, namesShown).map((each) => each.name)
+    const more = all.length > namesShown ? `, and ${all.length - namesShown} more` : ''
+    throw invalid(`${file} exports no target ${name}; it has ${there.join(', ')}${more}`)
+  })
+}

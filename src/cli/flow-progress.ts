@@ -1,0 +1,172 @@
+/** The progress of a run of a flow, for people and for programs. See rfc/24, rule 25.
+ *  Invariant: people get a line for each target that has ended, in the order of the ends; a branch has
+ *  one only if it failed. A `map` or `cross` counts as its branches. */
+
+import { inspect } from 'node:util'
+import type { FlowEvent } from '../api/flow.js'
+import { reasonOf, TailraceError } from '../error.js'
+import type { CommandContext } from './command.js'
+import type { Color, Line } from './output.js'
+import { Progress } from './progress.js'
+
+/** The numbers of targets by what became of them. */
+export type FlowCounts = {
+  readonly made: number
+  readonly found: number
+  readonly failed: number
+  readonly skipped: number
+}
+
+/** Counts what became of the targets of one run. Mutable. */
+export class FlowTally {
+  #made = 0
+  #found = 0
+  #failed = 0
+  #skipped = 0
+  /** The names of each `map` and `cross` whose branches are known. */
+  readonly #branched = new Set<string>()
+
+  /** Takes an event by its type and its target. */
+  take(type: string, target: string): void {
+    if (type === 'branch') this.#branched.add(target)
+    if (this.#branched.has(target)) return
+    if (type === 'finish') this.#made++
+    if (type === 'hit') this.#found++
+    if (type === 'fail') this.#failed++
+    if (type === 'skip') this.#skipped++
+  }
+
+  get counts(): FlowCounts {
+    const [made, found, failed, skipped] = [this.#made, this.#found, this.#failed, this.#skipped]
+    return { made, found, failed, skipped }
+  }
+}
+
+/** A `map` or `cross` whose branches are known. */
+type Branched = { readonly count: number; made: number }
+
+/** Tells people and programs of the events of one run. Mutable; owned by its command. */
+export class FlowProgress {
+  readonly #stdout: CommandContext['stdout']
+  readonly #stderr: CommandContext['stderr']
+  readonly #json: boolean
+  readonly #line: Progress
+  readonly #tally = new FlowTally()
+  readonly #began = performance.now()
+  /** The number of targets that are known, without each `map` and `cross` that has branches. */
+  #known: number
+  /** The times when the calls that run began, by the names of their targets. */
+  readonly #running = new Map<string, number>()
+  readonly #branched = new Map<string, Branched>()
+  #failure: { readonly error: unknown } | undefined
+
+  /** `known`: the number of targets before any branches are known. */
+  constructor(
+    { stdout, stderr }: Pick<CommandContext, 'stdout' | 'stderr'>,
+    { json, known }: { readonly json: boolean; readonly known: number },
+  ) {
+    this.#stdout = stdout
+    this.#stderr = stderr
+    this.#json = json
+    this.#known = known
+    this.#line = new Progress(stderr)
+  }
+
+  get counts(): FlowCounts {
+    return this.#tally.counts
+  }
+
+  /** True if the first target that failed threw `error`, which was told then. */
+  hasTold(error: unknown): boolean {
+    return this.#failure !== undefined && this.#failure.error === error
+  }
+
+  /** Tells of an event. */
+  async take(event: FlowEvent): Promise<void> {
+    const { type, target, at } = event
+    this.#tally.take(type, target)
+    const began = this.#running.get(target)
+    if (type === 'start') this.#running.set(target, at)
+    else this.#running.delete(target)
+    if (type === 'fail') this.#failure ??= { error: event.error }
+    if (type === 'branch') {
+      this.#branched.set(target, { count: event.branches, made: 0 })
+      this.#known += event.branches - 1
+    }
+    if (type === 'finish') this.#countBranch(target)
+    if (this.#json) return this.#stdout.json(type === 'fail' ? failureJson(event) : event)
+    const lines = this.#linesOf(event, began)
+    if (lines.length > 0) {
+      await this.#line.clear()
+      await this.#stderr.lines(lines)
+    }
+    await this.#line.show(() => {
+      const { made, found, failed, skipped } = this.counts
+      const done = made + found + failed + skipped
+      return `${done} of ${this.#known} done, ${this.#running.size} running, ${failed} failed`
+    })
+  }
+
+  /** Tells how many targets the run has made, and how long it took. */
+  async end(run: string | undefined): Promise<void> {
+    await this.#line.clear()
+    const ms = Math.round(performance.now() - this.#began)
+    const { counts } = this
+    if (this.#json) return this.#stdout.json({ type: 'end', run, ...counts, ms })
+    const told = Object.entries(counts).map(([name, count]) => `${count} ${name}`)
+    await this.#stderr.line(`${run}: ${told.join(', ')} in ${(ms / 1_000).toFixed(1)} s`)
+  }
+
+  #countBranch(target: string): void {
+    const end = target.indexOf('[')
+    const of = end < 0 ? undefined : this.#branched.get(target.slice(0, end))
+    if (of) of.made++
+  }
+
+  #linesOf(event: FlowEvent, began: number | undefined): readonly Line[] {
+    const { type, target } = event
+    const branched = this.#branched.get(target)
+    const isBranch = target.includes('[')
+    switch (type) {
+      case 'start':
+      case 'branch':
+        return []
+      case 'hit':
+        return isBranch ? [] : [endLine('dim', 'found', target)]
+      case 'finish':
+        if (isBranch) return []
+        if (!branched) return [endLine('green', 'made', target, msText(event.ms))]
+        return [branchedLine(target, branched, event.ms)]
+      case 'fail': {
+        const took = began === undefined ? '' : msText(event.at - began)
+        const stack = inspect(event.error).split('\n')
+        return [endLine('red', 'failed', target, took), ...stack.map((line) => `  ${line}`)]
+      }
+      case 'skip':
+        return [endLine('yellow', 'skipped', target, `${event.because} failed`)]
+      default:
+        return type satisfies never
+    }
+  }
+}
+
+function branchedLine(target: string, { count, made }: Branched, ms: number): Line {
+  if (made === 0) return endLine('dim', 'found', target, `${count} branches`)
+  return endLine('green', 'made', target, `${made} of ${count} branches, ${msText(ms)}`)
+}
+
+/** Returns the line of a target that has ended. */
+function endLine(color: Color, state: string, target: string, more = ''): Line {
+  return [{ color, text: state.padEnd('skipped'.length) }, ` ${target}${more && `  ${more}`}`]
+}
+
+function msText(ms: number): string {
+  return ms < 1_000 ? `${Math.round(ms)} ms` : `${(ms / 1_000).toFixed(1)} s`
+}
+
+/** Returns an event with its error as JSON has it. */
+function failureJson({ error, ...event }: FlowEvent & { readonly type: 'fail' }): object {
+  const code = error instanceof TailraceError ? { code: error.code } : {}
+  const stack = error instanceof Error ? { stack: error.stack } : {}
+  return { ...event, error: { ...code, message: reasonOf(error), ...stack } }
+}

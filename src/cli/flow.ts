@@ -1,0 +1,215 @@
+/** `tailrace flow`: makes the targets of a file, says what is outdated and why, draws what depends on
+ *  what, and shows the runs that were. See rfc/24, rules 24 to 27.
+ *  Invariant: functions of targets run in this process; their results stay in the store. */
+
+import { eitherSignal } from '../base/abort.js'
+import { defined } from '../base/shape.js'
+import { printDifferences } from './cache.js'
+import {
+  argument,
+  type CommandContext,
+  command,
+  commandGroup,
+  file,
+  flag,
+  layerName,
+  many,
+  option,
+  UsageError,
+  type ValueKind,
+} from './command.js'
+import { type FileTargets, targetsOf } from './flow-file.js'
+import { FlowProgress } from './flow-progress.js'
+import { json, place } from './options.js'
+import { withStore } from './session.js'
+import { PassedSignals } from './signals.js'
+import { integer } from './units.js'
+
+const flowOption = option(
+  '--flow <name>',
+  'the flow: who has made what, and its runs (default: main)',
+)
+const layer = option(
+  '--layer <name>',
+  'the layer of the cache for results (default: main)',
+  layerName,
+)
+const ofFlow = { flow: flowOption, layer }
+const targetsOfFile = { file: argument('<file>', file), targets: argument('[target...]') }
+
+/** An amount of a resource, `gpu=1`. */
+const amount: ValueKind<readonly [resource: string, amount: number]> = {
+  parse: (text, what) => {
+    const [, resource, digits] = /^(.+)=(\d+)$/.exec(text) ?? []
+    if (resource !== undefined && Number.isSafeInteger(Number(digits))) {
+      return [resource, Number(digits)]
+    }
+    throw new UsageError(`${what} takes RESOURCE=N like gpu=1, not "${text}"`)
+  },
+}
+
+const run = command({
+  name: 'run',
+  summary: 'make the targets of a file, and what they depend on; what is there is not made again',
+  description:
+    'Import a module (.js, .mjs; .ts with tsx in its project, or with a Node that runs it) and make ' +
+    'the targets that it exports, all or those that are named, and what they depend on. Their ' +
+    'functions run in this process, and their results are kept in the cache of the store: what ' +
+    'has not changed is found there. stderr gets a line for each target that ends. The exit code ' +
+    'is 1 if a target failed.',
+  parameters: targetsOfFile,
+  options: {
+    ...ofFlow,
+    jobs: option(
+      '-j, --jobs <n>',
+      'at most so many calls at a time (default: processors)',
+      integer(1),
+    ),
+    limit: many('--limit <resource=n>', 'how much there is of what targets need: gpu=1', amount),
+    keepGoing: flag('--keep-going', 'make what does not depend on a target that failed'),
+    json: flag('--json', 'print events as JSON, one a line, then the counts; errors too'),
+    ...place,
+  },
+  examples: [
+    'tailrace flow run flow.mjs',
+    'tailrace flow run flow.mjs report -j 2 --keep-going',
+    'tailrace flow run flow.mjs train --limit gpu=1 --json',
+  ],
+  makesStore: true,
+  run: async (call) => {
+    const { args, options } = call
+    const { room, targets } = await loaded(call, args.targets)
+    const known = (await room.graphOf(targets)).length
+    return withStore(call, async (store, limit) => {
+      using signals = new PassedSignals()
+      const stop = new AbortController()
+      const either = eitherSignal(signals.interrupted, stop.signal)
+      const made = room.run(targets, {
+        ...{ store, ...placeOf(options), signal: either.signal },
+        ...defined({ concurrency: options.jobs }),
+        limits: Object.fromEntries(options.limit),
+        onError: options.keepGoing ? 'continue' : 'stop',
+      })
+      const ended = async () => {
+        stop.abort()
+        await made.result.catch(() => {})
+      }
+      limit.atEnd(ended)
+      const progress = new FlowProgress(call, { json: options.json, known })
+      try {
+        for await (const event of made) await progress.take(event)
+        await made.result
+      } catch (error) {
+        await ended()
+        if (signals.exitCode === undefined && !progress.hasTold(error)) throw error
+      } finally {
+        either.end()
+      }
+      await progress.end(made.id)
+      return signals.exitCode ?? (progress.counts.failed > 0 ? 1 : 0)
+    })
+  },
+})
+
+const outdated = command({
+  name: 'outdated',
+  summary: 'list what flow run would make, and because of what; make nothing',
+  description:
+    'List what "flow run" would make, each after what it depends on, with the reason: new (it was ' +
+    'never made in this flow), changed (see "flow why"), removed (its result is not in the cache ' +
+    'any more), inputs (something that it depends on would be made). Nothing is made.',
+  parameters: targetsOfFile,
+  options: {
+    ...ofFlow,
+    exitCode: flag('--exit-code', 'end with 1 if anything is outdated'),
+    json,
+    ...place,
+  },
+  examples: [
+    'tailrace flow outdated flow.mjs',
+    'tailrace flow outdated flow.mjs report --exit-code',
+  ],
+  run: async (call) => {
+    const { args, options, stdout } = call
+    const { room, targets } = await loaded(call, args.targets)
+    return withStore(call, async (store) => {
+      const all = await room.outdated(targets, { store, ...placeOf(options) })
+      if (options.json) await stdout.json(all)
+      else await stdout.lines(all.map(({ target, because }) => `${target}  ${because}`))
+      return options.exitCode && all.length > 0 ? 1 : 0
+    })
+  },
+})
+
+const why = command({
+  name: 'why',
+  summary: 'say in what a target differs from when it was made last: files, packages, inputs',
+  parameters: { file: argument('<file>', file), target: argument('<target>') },
+  options: { ...ofFlow, json, ...place },
+  examples: ['tailrace flow why flow.mjs report'],
+  run: async (call) => {
+    const { args, options } = call
+    const { room, targets } = await loaded(call, [args.target])
+    return withStore(call, async (store) => {
+      const [target] = targets
+      if (!target) throw new Error('a target that is named is there')
+      await printDifferences(call, await room.why(target, { store, ...placeOf(options) }))
+    })
+  },
+})
+
+const graph = command({
+  name: 'graph',
+  summary: 'draw the targets of a file and what they depend on; no store is needed',
+  description:
+    'Print the targets of a file and what they depend on, each once, its inputs indented below it; ' +
+    'name[*] has branches. --mermaid prints a flowchart for Markdown pages.',
+  parameters: targetsOfFile,
+  options: {
+    mermaid: flag('--mermaid', 'a flowchart of Mermaid', { excludes: ['json'] }),
+    json,
+  },
+  examples: ['tailrace flow graph flow.mjs', 'tailrace flow graph flow.mjs report --mermaid'],
+  run: async (call) => {
+    const { args, options, stdout } = call
+    const { room, targets } = await loaded(call, args.targets)
+    const all = await room.graphOf(targets)
+    if (options.json) return stdout.json(all)
+    const { graphLines, mermaidLines } = await import('../flow/draw.js')
+    await stdout.lines(options.mermaid ? mermaidLines(all) : graphLines(all))
+  },
+})
+
+export const flow = commandGroup({
+  name: 'flow',
+  summary: 'make the targets of a file, once each; say what is outdated, and why',
+  commands: [run, outdated, why, graph],
+  examples: [
+    'tailrace flow run flow.mjs',
+    'tailrace flow outdated flow.mjs',
+    'tailrace flow why flow.mjs report',
+  ],
+})
+
+type FileCall = CommandContext & {
+  readonly args: { readonly file: string }
+  readonly options: { readonly json?: boolean }
+}
+
+/** Imports the file of a call, and finds its targets. */
+function loaded(
+  { args, options, stderr }: FileCall,
+  names: readonly string[],
+): Promise<FileTargets> {
+  return targetsOf({ file: args.file, names }, options.json ? undefined : stderr)
+}
+
+function placeOf({
+  flow,
+  layer,
+}: {
+  readonly flow: string | undefined
+  readonly layer: string | undefined
+}) {
+  return defined({ flow, layer })
+}

@@ -1,0 +1,256 @@
+/** `tailrace flow`, built as its users have it, on the files of a project that has the package. See rfc/24, rules 24
+ *  to 28. */
+
+import { once } from 'node:events'
+import { existsSync } from 'node:fs'
+import { mkdir, symlink, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { failed, Sandbox } from '../support/sandbox.js'
+
+const root = fileURLToPath(new URL('../..', import.meta.url))
+
+/** A flow whose target `total` fails while the environment says so. */
+const pipeline = `
+import { map, target } from 'tailrace/flow'
+import { rowsOf } from './rows.mjs'
+export const rows = target('rows', [3], (count) => rowsOf(count))
+const squares = map('squares', [rows], (row) => row * row)
+export { squares as powers }
+export default target('total', [squares], (all) => {
+  if (process.env.BROKEN) throw new RangeError('no total today')
+  return all.reduce((sum, each) => sum + each, 0)
+})
+export const size = target('size', [rows], (all) => all.length)
+export const unrelated = 7
+`
+const rowsModule = 'export const rowsOf = (count) => Array.from({ length: count }, (_, at) => at)\n'
+
+let sandbox: Sandbox
+
+/** A project beside the data directory that has the package as npm would link it. */
+beforeEach(async () => {
+  sandbox = await Sandbox.makeServed()
+  await mkdir(join(sandbox.directory, 'node_modules'))
+  await symlink(root, join(sandbox.directory, 'node_modules', 'tailrace'))
+  await write('package.json', '{"type":"module"}')
+  await write('flow.mjs', pipeline)
+  await write('rows.mjs', rowsModule)
+})
+afterEach(() => sandbox.remove())
+
+function write(name: string, text: string): Promise<void> {
+  return writeFile(join(sandbox.directory, name), text)
+}
+
+function flow(...args: readonly string[]) {
+  return sandbox.call(['flow', ...args])
+}
+
+/** The lines of stderr without times, spaces and the id of the run. */
+function told(stderr: string): readonly string[] {
+  return stderr
+    .trimEnd()
+    .split('\n')
+    .map((line) =>
+      line
+        .replace(/^r[0-9a-v]{15}: /, '')
+        .replace(/,? +\d+ ms$| in [\d.]+ s$/, '')
+        .replace(/ +/g, ' '),
+    )
+}
+
+describe('flow run', () => {
+  it('makes all exported targets, and finds them the second time', async () => {
+    const first = await flow('run', 'flow.mjs')
+    expect([first.code, first.stdout]).toEqual([0, ''])
+    const lines = told(first.stderr)
+    expect([...lines].sort()).toEqual([
+      '6 made, 0 found, 0 failed, 0 skipped',
+      ...['made rows', 'made size', 'made squares 3 of 3 branches', 'made total'],
+    ])
+    expect(lines[0]).toBe('made rows')
+    const second = await flow('run', 'flow.mjs')
+    expect(second.code).toBe(0)
+    expect([...told(second.stderr)].sort()).toEqual([
+      '0 made, 6 found, 0 failed, 0 skipped',
+      ...['found rows', 'found size', 'found squares 3 branches', 'found total'],
+    ])
+  })
+
+  it('makes the targets that are named, and knows none but those that the file exports', async () => {
+    const { code, stderr } = await flow('run', 'flow.mjs', 'size', '-j', '1')
+    expect([code, told(stderr)]).toEqual([
+      0,
+      ['made rows', 'made size', '2 made, 0 found, 0 failed, 0 skipped'],
+    ])
+    const none = await flow('run', 'flow.mjs', 'size', 'powers')
+    failed(none, 'EINVAL')
+    // In the order of the names under which they are exported.
+    expect(none.stderr).toContain('exports no target powers; it has total, squares, rows, size\n')
+  })
+
+  it('tells a failure with its stack, skips what depends on it, and ends with 1', async () => {
+    const after = `export const after = target('after', [total], (sum) => sum)\n`
+    const named = pipeline.replace('export default', 'export const total =')
+    await write('flow.mjs', named + after)
+    const options = { env: { BROKEN: '1' } }
+    const stopped = await sandbox.call(['flow', 'run', 'flow.mjs', 'after', 'size'], options)
+    expect([stopped.code, stopped.stdout]).toEqual([1, ''])
+    expect(stopped.stderr).toMatch(
+      /^failed {2}total {2}\d+ ms\n {2}RangeError: no total today\n {6}at .*flow\.mjs:8:/m,
+    )
+    expect(stopped.stderr).toMatch(/^skipped after {2}total failed$/m)
+    const going = await sandbox.call(['flow', 'run', 'flow.mjs', '--keep-going'], options)
+    expect(going.code).toBe(1)
+    expect(told(going.stderr).at(-1)).toMatch(/ 1 failed, 1 skipped$/)
+    expect(going.stderr).toMatch(/^(made|found) +size/m)
+    const mended = await flow('run', 'flow.mjs')
+    expect([mended.code, told(mended.stderr).at(-1)]).toEqual([
+      0,
+      '2 made, 5 found, 0 failed, 0 skipped',
+    ])
+  })
+
+  it('--json prints an event a line, then the counts', async () => {
+    const { code, stdout, stderr } = await sandbox.call(['flow', 'run', 'flow.mjs', '--json'], {
+      env: { BROKEN: '1' },
+    })
+    expect([code, stderr]).toEqual([1, ''])
+    const events = stdout
+      .trimEnd()
+      .split('\n')
+      .map((line) => JSON.parse(line))
+    expect(events[0]).toMatchObject({ type: 'start', target: 'rows', at: expect.any(Number) })
+    expect(events.find(({ type }) => type === 'fail')).toMatchObject({
+      target: 'total',
+      error: { message: 'no total today', stack: expect.stringContaining('flow.mjs:8:') },
+    })
+    expect(events.at(-1)).toMatchObject({
+      ...{ type: 'end', failed: 1, skipped: 0, found: 0 },
+      run: expect.stringMatching(/^r[0-9a-v]{15}$/),
+    })
+    const none = await flow('run', 'flow.mjs', 'none', '--json')
+    expect([none.code, none.stderr]).toEqual([1, ''])
+    expect(JSON.parse(none.stdout)).toMatchObject({ error: { code: 'EINVAL' } })
+  })
+
+  it('gives targets what they need of a resource, and refuses more than there is', async () => {
+    await write(
+      'gpu.mjs',
+      `import { target } from 'tailrace/flow'
+      export const train = target('train', [], () => 1, { needs: { gpu: 2 } })`,
+    )
+    expect((await flow('run', 'gpu.mjs', '--limit', 'gpu')).code).toBe(2)
+    const few = await flow('run', 'gpu.mjs', '--limit', 'gpu=1')
+    expect([few.code, few.stderr]).toEqual([1, expect.stringMatching(/^tailrace: EINVAL: .*gpu/m)])
+    expect((await flow('run', 'gpu.mjs', '--limit', 'gpu=2', '--limit', 'disk=1')).code).toBe(0)
+  })
+
+  it('refuses a file that is not there, that throws, and that exports no target', async () => {
+    failed(await flow('run', 'none.mjs'), 'ENOENT')
+    failed(await flow('run', 'rows.mjs'), 'EINVAL')
+    await write('wrong.mjs', `import './rows.mjs'\nthrow new Error('not today')\n`)
+    const { code, stderr } = await flow('run', 'wrong.mjs')
+    expect(code).toBe(1)
+    expect(stderr).toMatch(/^ {4}at .*wrong\.mjs:2:/m)
+    expect(stderr).toMatch(/^tailrace: EINVAL: .*wrong\.mjs cannot be imported: not today\n$/m)
+  })
+
+  it('runs TypeScript with the tsx of its project, and says what it needs without', async () => {
+    const typed = pipeline.replace('./rows.mjs', './rows.js').replace('(count)', '(count: number)')
+    await write('flow.ts', typed)
+    await write('rows.ts', rowsModule.replace('(count)', '(count: number)'))
+    if (!('typescript' in process.features)) {
+      const without = await flow('run', 'flow.ts')
+      failed(without, 'EINVAL')
+      expect(without.stderr).toContain('npm install --save-dev tsx')
+    }
+    await symlink(join(root, 'node_modules/tsx'), join(sandbox.directory, 'node_modules/tsx'))
+    const { code, stderr } = await flow('run', 'flow.ts')
+    expect([code, told(stderr).at(-1)]).toEqual([0, '6 made, 0 found, 0 failed, 0 skipped'])
+    await write('rows.ts', `${rowsModule.replace('(count)', '(count: number)')}// edited\n`)
+    expect((await flow('why', 'flow.ts', 'rows')).stdout).toMatch(/^module\.files\["rows\.ts"\]: /)
+  })
+
+  it('an interrupt ends the run by its signal once what runs has ended; a second one at once', async () => {
+    await write(
+      'slow.mjs',
+      `import { target, targetSignal } from 'tailrace/flow'
+      const never = () => new Promise(() => setInterval(() => {}, 1_000))
+      export const listens = target('listens', [process.env.DEAF ?? ''], async () => {
+        console.log('begun')
+        const signal = targetSignal()
+        await new Promise((resolve) => signal.addEventListener('abort', resolve))
+        console.log('told')
+        if (process.env.DEAF) await never()
+        console.log('ended')
+      })
+      export const later = target('later', [listens], () => 1)`,
+    )
+    const polite = sandbox.start(['flow', 'run', 'slow.mjs'])
+    const ended = polite.ended()
+    await once(polite.child.stdout, 'data')
+    polite.child.kill('SIGINT')
+    expect(await ended).toMatchObject({ code: 130, stdout: 'begun\ntold\nended\n' })
+    const deaf = sandbox.start(['flow', 'run', 'slow.mjs'], { env: { DEAF: '1' } })
+    const killed = deaf.ended()
+    await once(deaf.child.stdout, 'data')
+    deaf.child.kill('SIGTERM')
+    await once(deaf.child.stdout, 'data')
+    deaf.child.kill('SIGTERM')
+    expect(await killed).toMatchObject({ signal: 'SIGTERM', stdout: 'begun\ntold\n' })
+  })
+})
+
+describe('flow outdated and why', () => {
+  it('outdated lists what a run would make, before it and after', async () => {
+    expect((await flow('outdated', 'flow.mjs')).stdout).toBe(
+      'rows  new\nsquares  inputs\ntotal  inputs\nsize  inputs\n',
+    )
+    expect((await flow('outdated', 'flow.mjs', '--exit-code', 'size')).code).toBe(1)
+    expect((await flow('run', 'flow.mjs')).code).toBe(0)
+    const after = await flow('outdated', 'flow.mjs', '--exit-code')
+    expect([after.code, after.stdout, after.stderr]).toEqual([0, '', ''])
+    const elsewhere = await flow('outdated', 'flow.mjs', 'size', '--flow', 'other', '--json')
+    expect([elsewhere.code, JSON.parse(elsewhere.stdout)]).toEqual([0, []])
+    expect((await flow('outdated', 'flow.mjs', '--layer', 'none')).code).toBe(3)
+  })
+
+  it('why names the imported file that was edited', async () => {
+    failed(await flow('why', 'flow.mjs', 'rows'), 'ENOENT')
+    expect((await flow('run', 'flow.mjs')).code).toBe(0)
+    expect(await flow('why', 'flow.mjs', 'rows')).toMatchObject({ code: 0, stdout: '' })
+    await write('rows.mjs', `${rowsModule}// edited\n`)
+    const { code, stdout } = await flow('why', 'flow.mjs', 'rows')
+    expect([code, stdout]).toEqual([
+      0,
+      expect.stringMatching(/^module\.files\["rows\.mjs"\]: "[0-9a-f]{64}" → "[0-9a-f]{64}"\n$/),
+    ])
+    const { differences } = JSON.parse((await flow('why', 'flow.mjs', 'rows', '--json')).stdout)
+    expect(differences).toMatchObject([{ path: 'module.files["rows.mjs"]' }])
+    expect((await flow('outdated', 'flow.mjs', 'size')).stdout).toBe(
+      'rows  changed\nsize  inputs\n',
+    )
+    failed(await flow('why', 'flow.mjs', 'size'), 'ECONFLICT')
+  })
+})
+
+describe('flow graph', () => {
+  it('draws what depends on what, without a store', async () => {
+    const env = { TAILRACE_DATA: join(sandbox.directory, 'none') }
+    const graph = (...args: readonly string[]) =>
+      sandbox.ok(['flow', 'graph', 'flow.mjs', ...args], { env })
+    expect(await graph()).toBe('rows\nsquares[*]\n  rows\ntotal\n  squares\nsize\n  rows\n')
+    expect(await graph('size', '--mermaid')).toBe(
+      'flowchart LR\n  t0["rows"]\n  t1["size"]\n  t0 --> t1\n',
+    )
+    expect(JSON.parse(await graph('size', '--json'))).toEqual([
+      { target: 'rows', hasBranches: false, inputs: [] },
+      { target: 'size', hasBranches: false, inputs: ['rows'] },
+    ])
+    failed(await flow('graph', 'flow.mjs', 'none'), 'EINVAL')
+    expect(existsSync(env.TAILRACE_DATA)).toBe(false)
+  })
+})
