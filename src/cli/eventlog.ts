@@ -97,7 +97,7 @@ const get = command({
     return withStore(call, async (store) => {
       const at = await atRoot(store, options.at, options.namespace)
       const { readEvents } = await loaded()
-      await print(call, readEvents(store, args.key, { ...scopeOf(options), ...at }))
+      await printEvents(call, readEvents(store, args.key, { ...scopeOf(options), ...at }))
     })
   },
 })
@@ -112,7 +112,7 @@ const follow = command({
   run: async (call) =>
     followStore(call, async (store) => {
       const { followEvents } = await loaded()
-      await print(call, followEvents(store, call.args.key, followed(call)))
+      await printEvents(call, followEvents(store, call.args.key, followed(call)))
     }),
 })
 
@@ -150,7 +150,8 @@ export const eventlog = commandGroup({
   ],
 })
 
-async function print(
+/** Prints events as they come, one JSON object a line. */
+export async function printEvents(
   { stdout }: Pick<CommandContext, 'stdout'>,
   events: AsyncIterable<Event>,
 ): Promise<void> {

@@ -42,6 +42,12 @@ export class FlowTally {
   }
 }
 
+/** Writes counts as a sentence has them. */
+export function countsText(counts: FlowCounts): string {
+  const names = ['made', 'found', 'failed', 'skipped'] as const
+  return names.map((name) => `${counts[name]} ${name}`).join(', ')
+}
+
 /** A `map` or `cross` whose branches are known. */
 type Branched = { readonly count: number; made: number }
 
@@ -113,8 +119,7 @@ export class FlowProgress {
     const ms = Math.round(performance.now() - this.#began)
     const { counts } = this
     if (this.#json) return this.#stdout.json({ type: 'end', run, ...counts, ms })
-    const told = Object.entries(counts).map(([name, count]) => `${count} ${name}`)
-    await this.#stderr.line(`${run}: ${told.join(', ')} in ${(ms / 1_000).toFixed(1)} s`)
+    await this.#stderr.line(`${run}: ${countsText(counts)} in ${(ms / 1_000).toFixed(1)} s`)
   }
 
   #countBranch(target: string): void {
@@ -160,7 +165,8 @@ function endLine(color: Color, state: string, target: string, more = ''): Line {
   return [{ color, text: state.padEnd('skipped'.length) }, ` ${target}${more && `  ${more}`}`]
 }
 
-function msText(ms: number): string {
+/** Writes a length of time in ms, in ms or in seconds. */
+export function msText(ms: number): string {
   return ms < 1_000 ? `${Math.round(ms)} ms` : `${(ms / 1_000).toFixed(1)} s`
 }
 

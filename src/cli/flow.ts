@@ -1,5 +1,5 @@
 /** `tailrace flow`: makes the targets of a file, says what is outdated and why, draws what depends on
- *  what, and shows the runs that were. See rfc/24, rules 24 to 27.
+ *  what. See rfc/24, rules 24 to 27; flow-runs.ts has its commands for runs.
  *  Invariant: functions of targets run in this process; their results stay in the store. */
 
 import { eitherSignal } from '../base/abort.js'
@@ -20,6 +20,7 @@ import {
 } from './command.js'
 import { type FileTargets, targetsOf } from './flow-file.js'
 import { FlowProgress } from './flow-progress.js'
+import { runCommands } from './flow-runs.js'
 import { json, place } from './options.js'
 import { withStore } from './session.js'
 import { PassedSignals } from './signals.js'
@@ -183,11 +184,12 @@ const graph = command({
 export const flow = commandGroup({
   name: 'flow',
   summary: 'make the targets of a file, once each; say what is outdated, and why',
-  commands: [run, outdated, why, graph],
+  commands: [run, outdated, why, graph, ...runCommands],
   examples: [
     'tailrace flow run flow.mjs',
     'tailrace flow outdated flow.mjs',
     'tailrace flow why flow.mjs report',
+    'tailrace flow ls',
   ],
 })
 

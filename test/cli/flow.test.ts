@@ -254,3 +254,56 @@ describe('flow graph', () => {
     expect(existsSync(env.TAILRACE_DATA)).toBe(false)
   })
 })
+
+describe('flow ls and show', () => {
+  it('ls tells how the newest runs ended, and what they made', async () => {
+    failed(await flow('ls'), 'ENOENT')
+    await flow('run', 'flow.mjs')
+    await sandbox.call(['flow', 'run', 'flow.mjs', '--keep-going'], { env: { BROKEN: '1' } })
+    const edited = pipeline.replace("'no total today'", "'none'")
+    await write('flow.mjs', edited)
+    await sandbox.call(['flow', 'run', 'flow.mjs', '--keep-going'], { env: { BROKEN: '1' } })
+    const lines = (await flow('ls', '--utc')).stdout.trimEnd().split('\n')
+    expect(lines).toEqual([
+      expect.stringMatching(
+        /^r[0-9a-v]{15} {2}\d{4}-\S+Z +[\d.]+ m?s {2}failed {3}5 made, 0 found, 1 failed, 0 skipped$/,
+      ),
+      expect.stringMatching(/ {2}ok {7}0 made, 6 found, 0 failed, 0 skipped$/),
+      expect.stringMatching(/ {2}ok {7}6 made, 0 found, 0 failed, 0 skipped$/),
+    ])
+    const { runs } = JSON.parse((await flow('ls', '--json', '--limit', '2')).stdout)
+    expect(runs).toMatchObject([
+      { run: lines[0]?.slice(0, 16), state: 'failed', made: 5, failed: 1, ms: expect.any(Number) },
+      { run: lines[1]?.slice(0, 16), state: 'ok', found: 6, begin: expect.any(Number) },
+    ])
+    failed(await flow('ls', '--flow', 'other'), 'ENOENT')
+  })
+
+  it('show prints the events of a run, and follows one that goes on; ls calls it unended', async () => {
+    await write(
+      'gate.mjs',
+      `import { target } from 'tailrace/flow'
+      export const gate = target('gate', [], () => new Promise((resolve) => process.stdin.once('data', () => resolve(1))))`,
+    )
+    const running = sandbox.start(['flow', 'run', 'gate.mjs'])
+    const ended = running.ended()
+    const newest = async () => (await flow('ls')).stdout.slice(0, 16)
+    await expect.poll(async () => (await flow('ls')).stdout).toMatch(/ {2}unended {2}0 made, /)
+    const id = await newest()
+    const following = sandbox.start(['flow', 'show', id, '--follow'])
+    const followed = following.ended()
+    await once(following.child.stdout, 'data')
+    running.child.stdin.end('go\n')
+    expect((await ended).code).toBe(0)
+    const names = (stdout: string) =>
+      stdout
+        .trimEnd()
+        .split('\n')
+        .map((line) => JSON.parse(line).name)
+    expect(names((await followed).stdout)).toEqual(['begin', 'start', 'finish', 'end'])
+    expect(await flow('show', id)).toMatchObject({ code: 0, stdout: (await followed).stdout })
+    expect((await flow('ls')).stdout).toMatch(/ {2}ok {7}1 made, /)
+    failed(await flow('show', 'r0'), 'ENOENT')
+    failed(await flow('show', id, '--flow', 'other'), 'ENOENT')
+  })
+})
