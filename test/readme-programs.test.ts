@@ -56,7 +56,17 @@ async function ran(name: string, ...args: readonly string[]) {
 
 it('every program of the README is sound under tsc --strict', async () => {
   const names = [...programs.keys()]
-  expect(names).toEqual([firstName, 'ci', 'tokens', 'config', 'leader', 'lines', 'packed', 'flow'])
+  expect(names).toEqual([
+    firstName,
+    'ci',
+    'tokens',
+    'config',
+    'leader',
+    'lines',
+    'packed',
+    'pipeline',
+    'flow',
+  ])
   const files = await Promise.all(names.map((name) => write(name, 'mts')))
   const options = ['--strict', '--noEmit', '--module', 'nodenext', '--target', 'es2022']
   const args = [...options, '--types', 'node', ...files]
@@ -106,6 +116,30 @@ it('the lines of a file are counted once, whoever asks', async () => {
 it('a packed value is copied by reference, and opened once', async () => {
   await startServer()
   expect(await ran('packed')).toEqual({ code: 0, stdout: '499500 1 true\n', stderr: '' })
+})
+
+it('the pipeline is made once, and again from where it was edited', async () => {
+  await startServer()
+  const text = programs.get('pipeline') ?? ''
+  expect(await readFile(join(root, 'share/pipeline.mjs'), 'utf8')).toBe(text)
+  const file = await write('pipeline', 'mjs')
+  const lines = [
+    /^penalty 0: slope 3\.00, /m,
+    /^penalty 100: slope 2\.\d\d, /m,
+    /^penalty 10000: /m,
+  ]
+  const first = await sandbox.call(['flow', 'run', file])
+  for (const line of lines) expect(first.stdout).toMatch(line)
+  expect(first.stderr).toMatch(/: 8 made, 0 found, 0 failed, 0 skipped in [\d.]+ s\n$/)
+  const again = await sandbox.call(['flow', 'run', file])
+  expect([again.code, again.stdout]).toEqual([0, ''])
+  expect(again.stderr).toMatch(/: 0 made, 8 found, 0 failed, 0 skipped in [\d.]+ s\n$/)
+  await write('pipeline', 'mjs', (text) => text.replace('error ${', 'mean error ${'))
+  expect((await sandbox.call(['flow', 'why', file, 'fetch'])).stdout).toMatch(
+    /^module\.files\["pipeline\.mjs"\]: /,
+  )
+  const edited = await sandbox.call(['flow', 'run', file])
+  expect(edited.stdout).toContain(', mean error ')
 })
 
 it('the words of all pages are counted by a flow', async () => {

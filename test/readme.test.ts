@@ -29,6 +29,20 @@ const claims: readonly (readonly [command: string, comment: string, printed: Reg
     'pr-7: 0 results, ...',
     /^pr-7: 0 results, .*, reads go on in main; all are kept$/,
   ],
+  [
+    'flow graph share/pipeline.mjs',
+    'each target',
+    /^fetch\nclean\n {2}fetch\n[\s\S]*train\[\*\]\n/,
+  ],
+  [
+    'flow run share/pipeline.mjs 2> run.log',
+    'penalty 0: slope 3.00, ...',
+    /^penalty 0: slope 3\.00, error [\d.]+\n/,
+  ],
+  ['flow run share/pipeline.mjs report 2> run.log', 'nothing runs again', /^$/],
+  ['flow outdated share/pipeline.mjs --exit-code', 'says what', /^$/],
+  ['flow why share/pipeline.mjs clean', 'nothing', /^$/],
+  ['flow ls --limit 1', 'r... id', /^r\w{15} .* ok +0 made, 8 found, 0 failed, 0 skipped$/],
   ['lease show deploy', 'held ...', /^held [0-9a-f]{32}:\d+ /],
   ['diff first now backup', 'A backup, A backup/rfc.tar', /^A backup\nA backup\/rfc.tar$/],
   ['verify backup.tailrace', 'whole: primary at ...', /^whole: primary at \d+ /],
@@ -65,6 +79,7 @@ it('every command of the tour does what its comment says', { timeout: 240_000 },
     .join('\n')
     .replace('$(mktemp -d)', sandbox.data)
     .replaceAll('change.json', `${sandbox.directory}/change.json`)
+    .replaceAll('run.log', `${sandbox.directory}/run.log`)
     .replaceAll('backup.tailrace', `${sandbox.directory}/backup.tailrace`)
   const { stdout, stderr } = await promisify(execFile)('bash', ['-c', script], { cwd: root })
   for (const [index, [command, , printed]] of claims.entries()) {
@@ -76,6 +91,8 @@ it('every command of the tour does what its comment says', { timeout: 240_000 },
   for (const part of [
     /^rfc\//m, // the names in the archive
     /compiling\napi\n/, // the watch
+    /^r\w{15}: 8 made, 0 found, 0 failed, 0 skipped in [\d.]+ s$/m,
+    /^r\w{15}: 0 made, 8 found, /m,
     /^one at a time$/m,
     /^out$/m,
     /^exit code 3$/m,
