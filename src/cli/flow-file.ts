@@ -3,7 +3,7 @@
  *  Invariant: the targets run in the copy of `tailrace/flow` that made them, which is that of the
  *  file's project. The command is built into files of its own, whose copy would not know them. */
 
-import { access } from 'node:fs/promises'
+import { realpath } from 'node:fs/promises'
 import { createRequire } from 'node:module'
 import { extname } from 'node:path'
 import { pathToFileURL } from 'node:url'
@@ -27,13 +27,12 @@ export type FileTargets = {
 
 /** Imports a file and returns its exported targets: those that are named, or all. What went wrong while
  *  it was imported is written to `log` with its stack. Throws ENOENT, and EINVAL: it cannot be
- *  imported; it exports no target, or none of such a name. */
+ *  imported; it exports no target, none of such a name, or one of another copy of the room. */
 export async function targetsOf(
   { file, names }: { readonly file: string; readonly names: readonly string[] },
   log: Output | undefined,
 ): Promise<FileTargets> {
-  const path = absolutePath(file)
-  await access(path).catch((error: unknown) => {
+  const path = await realpath(absolutePath(file)).catch((error: unknown) => {
     if (hasSystemCode(error, 'ENOENT'))
       throw new TailraceError('ENOENT', `there is no file ${file}`)
     throw error
@@ -44,7 +43,9 @@ export async function targetsOf(
     const example = "export const name = target('name', [], fn)"
     throw invalid(`${file} exports no target: it needs a line such as ${example}`)
   }
-  const room = (await import(pathToFileURL(roomFile(path)).href)) as FlowRoom
+  const from = roomFile(path)
+  const room: FlowRoom = await import(pathToFileURL(from).href)
+  for (const each of all) checkCopy(each, room, `${from}, which ${file} finds as tailrace/flow`)
   return { targets: names.length === 0 ? all : named(all, names, file), room }
 }
 
@@ -75,6 +76,15 @@ async function loadTypeScript(path: string): Promise<void> {
 /** Returns the file of `tailrace/flow` as a module at `path` imports it; else that of this program. */
 function roomFile(path: string): string {
   return found('tailrace/flow', path) ?? createRequire(import.meta.url).resolve('tailrace/flow')
+}
+
+/** Throws EINVAL for a target that another copy of the room made. */
+function checkCopy(target: Target<unknown>, room: FlowRoom, from: string): void {
+  try {
+    room.packed(target)
+  } catch {
+    throw invalid(`the target ${target.name} was not made by ${from}: import one copy only`)
+  }
 }
 
 /** Returns the file that a module at `path` gets for `specifier`; undefined where there is none. */

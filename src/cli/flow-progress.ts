@@ -58,7 +58,8 @@ export class FlowProgress {
   readonly #json: boolean
   readonly #line: Progress
   readonly #tally = new FlowTally()
-  readonly #began = performance.now()
+  readonly #now: () => number
+  readonly #began: number
   /** The number of targets that are known, without each `map` and `cross` that has branches. */
   #known: number
   /** The times when the calls that run began, by the names of their targets. */
@@ -66,16 +67,19 @@ export class FlowProgress {
   readonly #branched = new Map<string, Branched>()
   #failure: { readonly error: unknown } | undefined
 
-  /** `known`: the number of targets before any branches are known. */
+  /** `known`: the number of targets before any branches are known. `now` is a clock in ms. */
   constructor(
     { stdout, stderr }: Pick<CommandContext, 'stdout' | 'stderr'>,
     { json, known }: { readonly json: boolean; readonly known: number },
+    now = () => performance.now(),
   ) {
     this.#stdout = stdout
     this.#stderr = stderr
     this.#json = json
     this.#known = known
-    this.#line = new Progress(stderr)
+    this.#line = new Progress(stderr, now)
+    this.#now = now
+    this.#began = now()
   }
 
   get counts(): FlowCounts {
@@ -116,7 +120,7 @@ export class FlowProgress {
   /** Tells how many targets the run has made, and how long it took. */
   async end(run: string | undefined): Promise<void> {
     await this.#line.clear()
-    const ms = Math.round(performance.now() - this.#began)
+    const ms = Math.round(this.#now() - this.#began)
     const { counts } = this
     if (this.#json) return this.#stdout.json({ type: 'end', run, ...counts, ms })
     await this.#stderr.line(`${run}: ${countsText(counts)} in ${(ms / 1_000).toFixed(1)} s`)

@@ -101,7 +101,9 @@ const run = command({
         for await (const event of made) await progress.take(event)
         await made.result
       } catch (error) {
+        const isLate = stop.signal.aborted
         await ended()
+        if (isLate) throw error
         if (signals.exitCode === undefined && !progress.hasTold(error)) throw error
       } finally {
         either.end()

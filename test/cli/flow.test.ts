@@ -3,7 +3,8 @@
 
 import { once } from 'node:events'
 import { existsSync } from 'node:fs'
-import { mkdir, symlink, writeFile } from 'node:fs/promises'
+import { mkdir, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
@@ -156,6 +157,46 @@ describe('flow run', () => {
     expect(code).toBe(1)
     expect(stderr).toMatch(/^ {4}at .*wrong\.mjs:2:/m)
     expect(stderr).toMatch(/^tailrace: EINVAL: .*wrong\.mjs cannot be imported: not today\n$/m)
+  })
+
+  it('runs targets in the copy of the package that made them, and refuses those of another', async () => {
+    const outside = await mkdtemp(join(tmpdir(), 'tailrace-flow-'))
+    try {
+      const from = JSON.stringify(join(root, 'dist/flow/flow.js'))
+      const file = join(outside, 'flow.mjs')
+      await writeFile(
+        file,
+        `import { target } from ${from}\nexport const one = target('one', [], () => 1)`,
+      )
+      const { code, stderr } = await flow('run', file)
+      expect([code, told(stderr)]).toEqual([
+        0,
+        ['made one', '1 made, 0 found, 0 failed, 0 skipped'],
+      ])
+    } finally {
+      await rm(outside, { recursive: true })
+    }
+    await write('other.mjs', `export const one = { type: 'target', name: 'one' }`)
+    const other = await flow('run', 'other.mjs')
+    failed(other, 'EINVAL')
+    expect(other.stderr).toMatch(/the target one was not made by .*dist\/flow\/flow\.js/)
+  })
+
+  it('runs out of time with --timeout, and tells what runs', async () => {
+    await write(
+      'slow.mjs',
+      `import { target, targetSignal } from 'tailrace/flow'
+      export const slow = target('slow', [], () => {
+        const signal = targetSignal()
+        return new Promise((_, reject) => signal.addEventListener('abort', () => {
+          console.log('told')
+          reject(signal.reason)
+        }))
+      })`,
+    )
+    const { code, stdout, stderr } = await flow('run', 'slow.mjs', '--timeout', '3s')
+    expect([code, stdout]).toEqual([5, 'told\n'])
+    expect(stderr).toMatch(/^tailrace: ETIMEDOUT: /m)
   })
 
   it('runs TypeScript with the tsx of its project, and says what it needs without', async () => {

@@ -1,0 +1,55 @@
+/** What a terminal shows of a run of a flow. See rfc/24, rule 25, and rfc/13, rule 31. */
+
+import { Writable } from 'node:stream'
+import { expect, it } from 'vitest'
+import type { FlowEvent } from '../../src/api/flow.js'
+import { FlowProgress } from '../../src/cli/flow-progress.js'
+import { Output } from '../../src/cli/output.js'
+
+const clearLine = '\r\x1b[K'
+
+/** Events of a flow of three targets, `squares` with two branches, of which one fails. */
+const events: readonly FlowEvent[] = [
+  { type: 'hit', target: 'rows', at: 0 },
+  { type: 'branch', target: 'squares', at: 1, branches: 2 },
+  { type: 'start', target: 'squares[0]', at: 1 },
+  { type: 'start', target: 'squares[1]', at: 1 },
+  { type: 'finish', target: 'squares[0]', at: 700, ms: 699 },
+  { type: 'fail', target: 'squares[1]', at: 1_300, error: 'no\x1b[31m number' },
+  { type: 'skip', target: 'squares', at: 1_300, because: 'squares[1]' },
+  { type: 'skip', target: 'total', at: 1_300, because: 'squares[1]' },
+]
+
+it('a terminal gets a line that is drawn again, and above it a line for each target that ended', async () => {
+  const writes: string[] = []
+  const stream = new Writable({
+    write: (chunk, _, done) => {
+      writes.push(String(chunk))
+      done()
+    },
+  })
+  const stderr = new Output(Object.assign(stream, { isTTY: true, columns: 80 }))
+  let now = 0
+  const progress = new FlowProgress(
+    { stdout: stderr, stderr },
+    { json: false, known: 3 },
+    () => now,
+  )
+  for (const event of events) {
+    now = event.at
+    await progress.take(event)
+  }
+  await progress.end('r1')
+  expect(writes).toEqual([
+    'found   rows\n',
+    `${clearLine}2 of 4 done, 1 running, 0 failed`,
+    clearLine,
+    "failed  squares[1]  1.3 s\n  'no\\x1B[31m number'\n",
+    `${clearLine}3 of 4 done, 0 running, 1 failed`,
+    clearLine,
+    'skipped squares  squares[1] failed\n',
+    'skipped total  squares[1] failed\n',
+    'r1: 1 made, 1 found, 1 failed, 1 skipped in 1.3 s\n',
+  ])
+  expect(process.listeners('exit').map(({ name }) => name)).not.toContain('#clearAtExit')
+})
