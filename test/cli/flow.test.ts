@@ -3,7 +3,7 @@
 
 import { once } from 'node:events'
 import { existsSync } from 'node:fs'
-import { mkdir, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises'
+import { copyFile, cp, mkdir, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -159,7 +159,20 @@ describe('flow run', () => {
     expect(stderr).toMatch(/^tailrace: EINVAL: .*wrong\.mjs cannot be imported: not today\n$/m)
   })
 
-  it('runs targets in the copy of the package that made them, and refuses those of another', async () => {
+  it("runs targets in the copy of the package that their project has, not in the command's", async () => {
+    const copy = join(sandbox.directory, 'node_modules', 'tailrace')
+    await rm(copy)
+    const isUsed = (path: string) => !path.includes('/dist/cli') && !/\.(map|d\.ts)$/.test(path)
+    await cp(join(root, 'dist'), join(copy, 'dist'), { recursive: true, filter: isUsed })
+    await copyFile(join(root, 'package.json'), join(copy, 'package.json'))
+    await symlink(join(root, 'node_modules'), join(copy, 'node_modules'))
+    const { code, stderr } = await flow('run', 'flow.mjs')
+    expect([code, told(stderr).at(-1)]).toEqual([0, '6 made, 0 found, 0 failed, 0 skipped'])
+    // The errors of that copy are known, too.
+    failed(await flow('why', 'flow.mjs', 'rows', '--flow', 'other'), 'ENOENT')
+  })
+
+  it('runs targets of a file without a project, and refuses those of another copy', async () => {
     const outside = await mkdtemp(join(tmpdir(), 'tailrace-flow-'))
     try {
       const from = JSON.stringify(join(root, 'dist/flow/flow.js'))
