@@ -76,7 +76,7 @@ const show = command({
     json: jsonLines,
     ...place,
   },
-  examples: ['tailrace flow show r1k8l9800veinjfs', 'tailrace flow show r1k8l9800veinjfs --follow'],
+  examples: ['tailrace flow show RUN', 'tailrace flow show RUN --follow'],
   run: async (call) => {
     const { args, options } = call
     const within = options.follow ? followStore : withStore

@@ -26,10 +26,7 @@ import { withStore } from './session.js'
 import { PassedSignals } from './signals.js'
 import { integer } from './units.js'
 
-const flowOption = option(
-  '--flow <name>',
-  'the flow: who has made what, and its runs (default: main)',
-)
+const flowOption = option('--flow <name>', 'the flow that records targets and runs (default: main)')
 const layer = option(
   '--layer <name>',
   'the layer of the cache for results (default: main)',
