@@ -136,7 +136,7 @@ async function summaryOf(store: Store, flow: string | undefined, run: string): P
 
 /** Returns the key of the log of a run, that of all logs for an empty name. Throws EINVAL. */
 async function logOf(flow: string | undefined, run: string) {
-  const { namespaceOfFlow } = await import('../flow/run-log.js')
+  const { namespaceOfFlow } = await import('../flow/place.js')
   const key = run === '' ? 'runs' : `runs/${run}`
   return { key, scope: { namespace: namespaceOfFlow(nameOf(flow)) } }
 }
