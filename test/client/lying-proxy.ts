@@ -162,6 +162,8 @@ export class LyingProxy {
     this.passed++
     const { url: path, headers } = asked
     const asking = request({ socketPath: this.#upstream, path, headers, agent: false })
+    // A server that ends meanwhile resets it.
+    asking.on('error', () => socket.destroy())
     asking.once('upgrade', (real, upstream: Socket) => {
       const lines = Object.entries(real.headers).map(([name, value]) => `${name}: ${value}\r\n`)
       socket.write(`HTTP/1.1 101 Switching Protocols\r\n${lines.join('')}\r\n`)
