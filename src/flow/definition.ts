@@ -64,7 +64,7 @@ async function lookUpAlike(functions: readonly AnyFunction[], slice: LoopSlice):
   for (const [text, group] of large) {
     const having = new Set(scripts.filter(({ source }) => source.includes(text)).map(urlOf))
     const [first] = group
-    // Where several have it, each function is looked up by itself.
+    // If several have it, each function is looked up by itself.
     if (having.size !== 1 || !first) continue
     lookUp([first])
     const path = modules.get(first) ?? ''

@@ -5,8 +5,8 @@ import type { CodecName, Packed, PackedValues } from '../api/value.js'
 import { invalid } from '../base/shape.js'
 import { openValues } from '../value/values.js'
 import type { TargetCall } from './calls.js'
-import type { CallPorts, Maker } from './drive.js'
 import type { Step } from './graph.js'
+import type { CallPorts, Maker } from './maker.js'
 import { follow } from './plan.js'
 
 /** The maker. Mutable; owned by its run. Its results are the values themselves. */

@@ -13,6 +13,8 @@ import { type Code, isCode } from '../error.js'
 import { actionOf, hashOfBranches, type TargetAction } from './action.js'
 import { TargetCall } from './calls.js'
 import type { RunCodes } from './codes.js'
+import type { Step } from './graph.js'
+import { codecOf } from './in-process.js'
 import {
   type CallPorts,
   FoundResult,
@@ -20,9 +22,7 @@ import {
   type Made,
   type Maker,
   ParkedStep,
-} from './drive.js'
-import type { Step } from './graph.js'
-import { codecOf } from './in-process.js'
+} from './maker.js'
 import { hexHashOf } from './modules.js'
 import { follow, resultSlotsOf } from './plan.js'
 
@@ -124,12 +124,15 @@ export class KeptMaker implements Maker<KeptResult> {
     if (!('claim' in got)) return got
     const { action } = got
     await using claim = got.claim
+    if (claim.signal.aborted) return this.#lost(step, claim.signal.reason)
     const both = eitherSignal(signal, claim.signal)
     const call = new TargetCall(both.signal)
+    let hasReturned = false
     try {
       begin()
       const began = performance.now()
       const result = await this.#call(step, inputs, call)
+      hasReturned = true
       this.#note(performance.now() - began)
       // Others run while this one is stored.
       if (this.#publishing < publishesMax) returned()
@@ -139,11 +142,10 @@ export class KeptMaker implements Maker<KeptResult> {
       this.#tell(step, action, kept, hit)
       return kept
     } catch (error) {
-      const isLost = claim.signal.aborted || lost.some((code) => isCode(error, code))
-      const losses = (this.#losses.get(step) ?? 0) + 1
-      if (!isLost || signal.aborted || losses > lossesMax) throw error
-      this.#losses.set(step, losses)
-      return new ParkedStep(Promise.resolve())
+      // A function may throw these codes for reasons of its own.
+      const isRefused = hasReturned && lost.some((code) => isCode(error, code))
+      if (signal.aborted || !(isRefused || claim.signal.aborted)) throw error
+      return this.#lost(step, error)
     } finally {
       call.end()
       both.end()
@@ -165,6 +167,15 @@ export class KeptMaker implements Maker<KeptResult> {
     if (got.type === 'busy') return new ParkedStep(got.result)
     if (got.type === 'hit') return new FoundResult(await this.#found(step, action, got))
     return { claim: got, action }
+  }
+
+  /** Lets a step be looked for again whose claim was lost. Throws the reason if that was so too
+   *  often. */
+  #lost(step: Step, reason: unknown): ParkedStep {
+    const losses = (this.#losses.get(step) ?? 0) + 1
+    if (losses > lossesMax) throw reason
+    this.#losses.set(step, losses)
+    return new ParkedStep(Promise.resolve())
   }
 
   /** The number of claims that are taken before there is a place for their calls: as many as are

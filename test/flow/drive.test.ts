@@ -7,9 +7,10 @@ import { describe, expect, it } from 'vitest'
 import type { FlowEvent, Target } from '../../src/api/flow.js'
 import { type Deferred, deferred } from '../../src/base/deferred.js'
 import { LoopSlice } from '../../src/base/loop-slice.js'
-import { drive, type Look, type Maker, ParkedStep } from '../../src/flow/drive.js'
+import { drive } from '../../src/flow/drive.js'
 import { RunEvents } from '../../src/flow/events.js'
 import { Graph, type Step } from '../../src/flow/graph.js'
+import { type Look, type Maker, ParkedStep } from '../../src/flow/maker.js'
 import { map, target } from '../../src/flow/target.js'
 import {
   foundOf,

@@ -1,4 +1,6 @@
-/** Functions of targets for tests: a module without imports, so that its code is read in no time. */
+/** Functions of targets for tests: a module that imports one file, so that its code is read in no time. */
+
+import { TailraceError } from '../../src/error.js'
 
 /** Calls of the functions below, by their names. */
 export const calls: Record<string, number> = {}
@@ -62,6 +64,11 @@ export function sizeOf(bytes: Uint8Array): number {
 export function fails(): never {
   count('fails')
   throw new RangeError('on purpose')
+}
+
+export function failsUnknown(): never {
+  count('failsUnknown')
+  throw new TailraceError('EUNKNOWN', 'on purpose')
 }
 
 export async function held(): Promise<string> {

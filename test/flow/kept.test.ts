@@ -10,6 +10,7 @@ import fc from 'fast-check'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import type { Event } from '../../src/api/event.js'
 import type { FlowEvent, FlowRun, Target } from '../../src/api/flow.js'
+import type { Lease, Leases } from '../../src/api/lease.js'
 import type { Store } from '../../src/api/store.js'
 import { deferred } from '../../src/base/deferred.js'
 import { connect } from '../../src/client/node.js'
@@ -174,6 +175,34 @@ describe.each(Object.entries(places))('%s', (_name, make) => {
         { end: 'HELD', other: 16 },
       ])
       expect(fn.calls).toEqual({ held: 1, shout: 1, square: 1 })
+    })
+
+    it('looks again for a target whose claim was lost, and not for one that fails', async () => {
+      const taken: Lease[] = []
+      const leases: Leases = {
+        take: async (key, options) => {
+          const lease = await store.leases.take(key, options)
+          taken.push(lease)
+          return lease
+        },
+        show: (key, options) => store.leases.show(key, options),
+      }
+      const noted: Store = Object.create(store, { leases: { value: leases } })
+      const gate = deferred<void>()
+      fn.gate.wait = gate.promise
+      const made = run(target('held', [], fn.held), { store: noted })
+      await expect.poll(() => fn.calls['held']).toBe(1)
+      const { key = '', namespace = '', token } = taken[0] ?? {}
+      if (!token) throw new Error('the call has a claim')
+      const release = { op: 'lease', key, action: 'release', token } as const
+      await store.commit({ ops: [release] }, { namespace })
+      gate.resolve()
+      expect(await made.result).toBe('held')
+      expect(fn.calls['held']).toBe(2)
+      // The code of a lost publish, thrown by the function itself.
+      const unknown = run(target('unknown', [], fn.failsUnknown), { store })
+      await expect(unknown.result).rejects.toMatchObject({ code: 'EUNKNOWN' })
+      expect(fn.calls['failsUnknown']).toBe(1)
     })
 
     it('that fails keeps what it has made', async () => {
