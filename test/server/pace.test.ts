@@ -18,6 +18,19 @@ afterEach(() => {
   vi.useRealTimers()
 })
 
+/** Returns how many of 200 new clients, each with a batch, go on before a share that waits with them. */
+async function newOnesBefore(pace: Pace, share: Share): Promise<number> {
+  const order: Share[] = []
+  const deliver = async (each: Share) => {
+    await each.take()
+    order.push(each)
+    each.spend(batchSize)
+  }
+  const news = Array.from({ length: 200 }, () => deliver(pace.share()))
+  await Promise.all([...news, deliver(share)])
+  return order.indexOf(share)
+}
+
 describe('the pace', () => {
   it('gives a turn to a bounded number of deliveries, then to the event loop', async () => {
     const pace = new Pace()
@@ -70,15 +83,7 @@ describe('the pace', () => {
       await nextTurn()
       pace.share().spend(turnSize)
     }
-    const order: string[] = []
-    const deliver = async (name: string, share: Share) => {
-      await share.take()
-      order.push(name)
-      share.spend(batchSize)
-    }
-    const news = Array.from({ length: 200 }, () => deliver('new', pace.share()))
-    await Promise.all([...news, deliver('small', small)])
-    expect(order.indexOf('small')).toBe(0)
+    expect(await newOnesBefore(pace, small)).toBe(0)
   })
 
   it('counts a client by what it is sent between two rests, however long the turns are', async () => {
@@ -92,15 +97,7 @@ describe('the pace', () => {
       if (event % 4 === 0) await nextTurn()
     }
     pace.share().spend(turnSize)
-    const order: string[] = []
-    const deliver = async (name: string, share: Share) => {
-      await share.take()
-      order.push(name)
-      share.spend(batchSize)
-    }
-    const news = Array.from({ length: 200 }, () => deliver('new', pace.share()))
-    await Promise.all([...news, deliver('brief', brief)])
-    expect(order.indexOf('brief')).toBe(0)
+    expect(await newOnesBefore(pace, brief)).toBe(0)
   })
 
   it('lets those who wait go on in the order of waiting, each with a batch', async () => {
