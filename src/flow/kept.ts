@@ -7,14 +7,12 @@ import { type Cache, type Claim, type Hit, onlyOutput } from '../api/cache.js'
 import type { Store } from '../api/store.js'
 import type { Packed, PackedValues } from '../api/value.js'
 import { eitherSignal } from '../base/abort.js'
-import { invalid } from '../base/shape.js'
-import { StreamHash } from '../blob/hash.js'
 import { type Code, isCode } from '../error.js'
-import { actionOf, hashOfBranches, type TargetAction } from './action.js'
+import { actionOf, type TargetAction } from './action.js'
+import { type Caller, LocalCaller } from './caller.js'
 import { TargetCall } from './calls.js'
 import type { RunCodes } from './codes.js'
 import type { Step } from './graph.js'
-import { codecOf } from './in-process.js'
 import {
   type CallPorts,
   FoundResult,
@@ -24,14 +22,12 @@ import {
   ParkedStep,
 } from './maker.js'
 import { hexHashOf } from './modules.js'
-import { follow, resultSlotsOf } from './plan.js'
+import { type BranchElement, hashOf, type KeptResult, PackedResults } from './packed-results.js'
 
 /** The output that has the hash of a result whose bytes do not stand in the record. */
 const hashOutput = 'hash'
 /** The largest size of a result that is published as bytes, which a record may hold. */
 const smallSizeMax = 8 * 1024
-/** The size of the pieces in which packed bytes are hashed. */
-const pieceSize = 1024 * 1024
 /** The time after which others make the targets of a process that was killed, in ms. */
 const claimTtlMs = 10_000
 /** The most claims that wait for a place, and the time in which they should get one, in ms. */
@@ -44,15 +40,6 @@ const publishesMax = 256
 const lossesMax = 10
 /** Codes of a publish whose claim was lost. */
 const lost: readonly Code[] = ['EFENCED', 'EUNKNOWN']
-
-/** A result: its hash, and its packed value; for a map or cross the results of its branches. */
-export type KeptResult = {
-  readonly hash: string
-  readonly packed: Packed<unknown> | readonly KeptResult[]
-}
-
-/** An element of an opened array, and its hash. */
-type OpenedElement = { readonly hash: string; readonly value: unknown }
 
 /** The claim of a step, and its action. */
 type ClaimedStep = { readonly claim: Claim; readonly action: TargetAction }
@@ -74,6 +61,8 @@ export type KeptPorts = {
   readonly codes: RunCodes
   /** The most calls of the run at the same time. */
   readonly concurrency: number
+  /** Default: functions are called in this process. */
+  readonly caller?: Caller
   /** Hears of the action and the hash of each result that is found or made. */
   readonly made: (step: Step, of: MadeOf) => void
 }
@@ -81,6 +70,8 @@ export type KeptPorts = {
 /** The maker. Mutable; owned by its run. */
 export class KeptMaker implements Maker<KeptResult> {
   readonly #ports: KeptPorts
+  readonly #results: PackedResults
+  readonly #caller: Caller
   /** The claims of steps that wait for a place. */
   readonly #claims = new Map<Step, ClaimedStep>()
   #claiming = 0
@@ -91,6 +82,8 @@ export class KeptMaker implements Maker<KeptResult> {
 
   constructor(ports: KeptPorts) {
     this.#ports = ports
+    this.#results = new PackedResults(ports.values)
+    this.#caller = ports.caller ?? new LocalCaller(this.#results)
   }
 
   async look(step: Step, inputs: readonly KeptResult[]): Promise<Look<KeptResult>> {
@@ -127,26 +120,26 @@ export class KeptMaker implements Maker<KeptResult> {
     if (claim.signal.aborted) return this.#lost(step, claim.signal.reason)
     const both = eitherSignal(signal, claim.signal)
     const call = new TargetCall(both.signal)
-    let hasReturned = false
-    try {
-      begin()
-      const began = performance.now()
-      const result = await this.#call(step, inputs, call)
-      hasReturned = true
-      this.#note(performance.now() - began)
+    let isReturned = false
+    const hasReturned = (ms: number) => {
+      isReturned = true
+      this.#note(ms)
       // Others run while this one is stored.
-      if (this.#publishing < publishesMax) returned()
-      this.#publishing++
-      const publish = this.#publish(claim, result)
-      const { kept, hit } = await publish.finally(() => this.#publishing--)
+      if (this.#publishing++ < publishesMax) returned()
+    }
+    try {
+      const ports = { call, begin, returned: hasReturned }
+      const packed = await this.#caller.call(step, inputs, ports)
+      const { kept, hit } = await this.#publish(claim, packed)
       this.#tell(step, action, kept, hit)
       return kept
     } catch (error) {
       // A function may throw these codes for reasons of its own.
-      const isRefused = hasReturned && lost.some((code) => isCode(error, code))
+      const isRefused = isReturned && lost.some((code) => isCode(error, code))
       if (signal.aborted || !(isRefused || claim.signal.aborted)) throw error
       return this.#lost(step, error)
     } finally {
+      if (isReturned) this.#publishing--
       call.end()
       both.end()
     }
@@ -191,38 +184,29 @@ export class KeptMaker implements Maker<KeptResult> {
     this.#meanMs = before + (ms - before) * meanShare
   }
 
-  async arraysOf(
-    step: Step,
-    inputs: readonly KeptResult[],
-  ): Promise<readonly (readonly (KeptResult | OpenedElement)[])[]> {
-    const arrays: (readonly (KeptResult | OpenedElement)[])[] = []
-    for (const slot of step.target.arrays) {
-      const { packed } = inputs[slot] as KeptResult
-      arrays.push(isBranches(packed) ? packed : await this.#elementsOf(step, slot, packed))
-    }
-    return arrays
+  arraysOf(step: Step, inputs: readonly KeptResult[]) {
+    return this.#results.arraysOf(step, inputs)
   }
 
   gather(_step: Step, branches: readonly KeptResult[]): KeptResult {
-    return { hash: hashOfBranches(branches.map(({ hash }) => hash)), packed: branches }
+    return this.#results.gather(branches)
   }
 
-  drop({ packed }: KeptResult): void {
-    if (isBranches(packed)) for (const branch of packed) this.drop(branch)
-    else packed[Symbol.dispose]()
+  drop(result: KeptResult): void {
+    this.#results.drop(result)
   }
 
   /** Returns the action of a step. Throws what `RunCodes.of` throws. */
   async actionOf({ target, elements }: Step, inputs: readonly KeptResult[]): Promise<TargetAction> {
     const code = await this.#ports.codes.of(target.fn)
     const hashes = inputs.map(({ hash }) => hash)
-    const ofElements = (elements as readonly { readonly hash: string }[]).map(({ hash }) => hash)
+    const ofElements = (elements as readonly BranchElement[]).map(({ hash }) => hash)
     return actionOf(target, code, hashes, ofElements)
   }
 
   /** Opens results, and returns their values as nobody changes them. */
   opened(results: readonly KeptResult[]): Promise<readonly unknown[]> {
-    return this.#withOpened(results, (...values) => values)
+    return this.#results.withOpened(results, (...values) => values)
   }
 
   async #found(step: Step, action: TargetAction, hit: Hit): Promise<KeptResult> {
@@ -247,59 +231,11 @@ export class KeptMaker implements Maker<KeptResult> {
     return { hash, packed: values.from(store, key, scope) }
   }
 
-  /** Calls the function of a step with what it gets. */
-  async #call(step: Step, inputs: readonly KeptResult[], call: TargetCall): Promise<unknown> {
-    const { target } = step
-    const elements = step.elements as readonly (KeptResult | OpenedElement)[]
-    const branches = elements.flatMap((each) => ('packed' in each ? [each] : []))
-    const slots = [...new Set(target.inputs.flatMap(resultSlotsOf))]
-    const needed = [...branches, ...slots.map((slot) => inputs[slot] as KeptResult)]
-    const packed: Packed<unknown>[] = []
-    const packedHere: Packed<unknown>[] = []
-    try {
-      // Before the others are opened, since who has memory waits for none.
-      for (const slot of target.packed) {
-        const { packed: result } = inputs[slot] as KeptResult
-        packed[slot] = isBranches(result) ? await this.#packAll(result) : result
-        if (isBranches(result)) packedHere.push(packed[slot])
-      }
-      return await this.#withOpened(needed, (...values) => {
-        const given = elements.map((each) => ('packed' in each ? values.shift() : each.value))
-        const results: unknown[] = []
-        for (const slot of slots) results[slot] = values.shift()
-        for (const plan of target.inputs) given.push(follow(plan, results, packed))
-        return call.run(target.fn, given)
-      })
-    } finally {
-      for (const each of packedHere) each[Symbol.dispose]()
-    }
-  }
-
-  /** Opens results with one claim on memory, and calls `fn` with their values. */
-  #withOpened<R>(
-    results: readonly KeptResult[],
-    fn: (...values: unknown[]) => R | Promise<R>,
-  ): Promise<R> {
-    const leaves = results.flatMap(leavesOf)
-    return this.#ports.values.useAll(leaves, (...opened) => {
-      let next = 0
-      const builtOf = ({ packed }: KeptResult): unknown =>
-        isBranches(packed) ? packed.map(builtOf) : opened[next++]
-      return fn(...results.map(builtOf))
-    })
-  }
-
-  /** Packs the results of branches as one array. */
-  #packAll(branches: readonly KeptResult[]): Promise<Packed<unknown>> {
-    return this.#withOpened(branches, (...array) => this.#ports.values.pack(array))
-  }
-
   async #publish(
     claim: Claim,
-    result: unknown,
+    packed: Packed<unknown>,
   ): Promise<{ readonly kept: KeptResult; readonly hit: Hit }> {
     const { store, values } = this.#ports
-    const packed = await values.pack(result ?? null, codecOf(result))
     if ((packed.size ?? 0) <= smallSizeMax) {
       const bytes = await packed.bytes()
       return { kept: { hash: hexHashOf(bytes), packed }, hit: await claim.publish(bytes) }
@@ -311,46 +247,4 @@ export class KeptMaker implements Maker<KeptResult> {
     const { key = '', ...scope } = hit.place() ?? {}
     return { kept: { hash, packed: values.from(store, key, scope) }, hit }
   }
-
-  /** Opens an array whose elements branches go through. */
-  async #elementsOf(
-    { target, sources }: Step,
-    slot: number,
-    packed: Packed<unknown>,
-  ): Promise<readonly OpenedElement[]> {
-    const { values } = this.#ports
-    return packed.use(async (array) => {
-      if (!Array.isArray(array)) {
-        throw invalid(
-          `the result of ${sources[slot]?.name}, which ${target.name} goes through, is no array`,
-        )
-      }
-      const elements: OpenedElement[] = []
-      for (const value of array) {
-        using element = await values.pack(value)
-        elements.push({ hash: await hashOf(element), value })
-      }
-      return elements
-    })
-  }
-}
-
-function isBranches(packed: KeptResult['packed']): packed is readonly KeptResult[] {
-  return Array.isArray(packed)
-}
-
-/** Returns the packed values that a result is made of. */
-function leavesOf({ packed }: KeptResult): readonly Packed<unknown>[] {
-  return isBranches(packed) ? packed.flatMap(leavesOf) : [packed]
-}
-
-/** Returns the hash of packed bytes. */
-async function hashOf(packed: Packed<unknown>): Promise<string> {
-  using hash = new StreamHash()
-  for await (const chunk of packed.stream()) {
-    for (let at = 0; at < chunk.length; at += pieceSize) {
-      hash.update(chunk.subarray(at, at + pieceSize))
-    }
-  }
-  return hash.digest().toString('hex')
 }

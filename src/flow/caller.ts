@@ -1,0 +1,82 @@
+/** The port between a run and what calls the functions of its targets with packed inputs, and the
+ *  implementation that calls them in this process. See rfc/24, rule 18.
+ *  Invariant: a caller knows nothing of claims and of the store. It gets packed inputs, and answers
+ *  with the packed result. */
+
+import type { Packed } from '../api/value.js'
+import type { TargetCall } from './calls.js'
+import type { Step } from './graph.js'
+import { codecOf } from './in-process.js'
+import {
+  type BranchElement,
+  isBranches,
+  type KeptResult,
+  type PackedResults,
+} from './packed-results.js'
+import { follow, resultSlotsOf } from './plan.js'
+
+/** Calls the functions of targets. */
+export interface Caller {
+  /** Calls the function of a step, and returns its packed result. Throws what the function throws. */
+  call(step: Step, inputs: readonly KeptResult[], ports: CallerPorts): Promise<Packed<unknown>>
+}
+
+/** The ports of a call. */
+export type CallerPorts = {
+  /** Its signal ends the call. */
+  readonly call: TargetCall
+  /** Says that the function is called now. Called again if it is called again, elsewhere. */
+  readonly begin: () => void
+  /** Says that the function has returned: others may be called while its result is packed. `ms`: the
+   *  time that it took. */
+  readonly returned: (ms: number) => void
+}
+
+/** Calls functions in this process. */
+export class LocalCaller implements Caller {
+  readonly #results: PackedResults
+
+  constructor(results: PackedResults) {
+    this.#results = results
+  }
+
+  async call(
+    step: Step,
+    inputs: readonly KeptResult[],
+    { call, begin, returned }: CallerPorts,
+  ): Promise<Packed<unknown>> {
+    begin()
+    const began = performance.now()
+    const value = await this.#run(step, inputs, call)
+    returned(performance.now() - began)
+    return this.#results.values.pack(value ?? null, codecOf(value))
+  }
+
+  /** Calls the function of a step with what it gets. */
+  async #run(step: Step, inputs: readonly KeptResult[], call: TargetCall): Promise<unknown> {
+    const { target } = step
+    const elements = step.elements as readonly BranchElement[]
+    const branches = elements.flatMap((each) => ('packed' in each ? [each] : []))
+    const slots = [...new Set(target.inputs.flatMap(resultSlotsOf))]
+    const needed = [...branches, ...slots.map((slot) => inputs[slot] as KeptResult)]
+    const packed: Packed<unknown>[] = []
+    const packedHere: Packed<unknown>[] = []
+    try {
+      // Before the others are opened, since who has memory waits for none.
+      for (const slot of target.packed) {
+        const { packed: result } = inputs[slot] as KeptResult
+        packed[slot] = isBranches(result) ? await this.#results.packAll(result) : result
+        if (isBranches(result)) packedHere.push(packed[slot])
+      }
+      return await this.#results.withOpened(needed, (...values) => {
+        const given = elements.map((each) => ('packed' in each ? values.shift() : each.value))
+        const results: unknown[] = []
+        for (const slot of slots) results[slot] = values.shift()
+        for (const plan of target.inputs) given.push(follow(plan, results, packed))
+        return call.run(target.fn, given)
+      })
+    } finally {
+      for (const each of packedHere) each[Symbol.dispose]()
+    }
+  }
+}
