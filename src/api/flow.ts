@@ -135,8 +135,25 @@ export type OutdatedTarget = {
   readonly because: 'new' | 'changed' | 'removed' | 'inputs'
 }
 
+/** The way in which a program began a run, which the log of the run tells, so that the program can begin
+ *  it again. `tailrace flow run` gives it. */
+export type RunOrigin = {
+  /** The file of the targets, as it was given. */
+  readonly file: string
+  /** The working directory, an absolute path. */
+  readonly directory: string
+  /** The names of the targets that were given; none for all of the file. */
+  readonly targets: readonly string[]
+  /** The options that were given, as texts, by their names; true for a flag. */
+  readonly options: { readonly [name: string]: string | true | readonly string[] }
+}
+
 /** The options of `run`. With `store` results are kept there, and found again. */
 export type FlowRunOptions = Partial<FlowStore> & {
+  /** What the run's log tells of how it was begun. */
+  readonly origin?: RunOrigin
+  /** The id of the run that this one goes on with. The log names it. */
+  readonly resumes?: string
   /** The values whose memory results take in a run with a store. Default: values of the run's own. */
   readonly values?: PackedValues
   /** The most calls that run at the same time. Default: the number of processors. */
@@ -189,4 +206,43 @@ export interface FlowRun<T> extends AsyncIterable<FlowEvent> {
    *  nothing: `result` tells how the run ended. Who reads the events sees a failure there, so that a
    *  `result` that rejects before he looks at it is no unhandled rejection. */
   [Symbol.asyncIterator](): AsyncIterator<FlowEvent, void, undefined>
+}
+
+/** The state of a run. running: its process lives. ok, failed, canceled: it has ended, so. killed: its
+ *  process ended before it did. */
+export type RunState = 'running' | 'ok' | 'failed' | 'canceled' | 'killed'
+
+/** The facts of a run that its log tells without being read as a whole. */
+export type RunFacts = {
+  readonly run: string
+  readonly state: RunState
+  /** The time of its begin, ms since 1970. */
+  readonly at: number
+  /** The message of what was thrown, if it failed or was canceled. */
+  readonly failed?: string
+  readonly origin?: RunOrigin
+  /** The run that it goes on with. */
+  readonly resumes?: string
+}
+
+/** The options of `cancel`. */
+export type CancelRunOptions = {
+  /** A text for people that says who asks, at most 256 bytes. */
+  readonly by: string
+  readonly signal?: AbortSignal
+}
+
+/** The runs of a flow, those of other processes too. `runsOf` gives them. Each call may throw EINVAL (an
+ *  id that is none), ECANCELED, ETIMEDOUT, and what the store throws. */
+export interface FlowRuns {
+  /** Returns the ids of the newest runs, newest first; none where the flow never ran. Default of
+   *  `limit`: 20. */
+  newest(limit?: number): Promise<readonly string[]>
+  /** Returns the facts of a run. Throws ENOENT. */
+  show(run: string): Promise<RunFacts>
+  /** Asks a run to end: what runs is told by its signal and awaited, then `result` rejects with
+   *  ECANCELED. Resolves when that is asked, durably. Throws ENOENT, ECONFLICT (it does not go on). */
+  cancel(run: string, options: CancelRunOptions): Promise<void>
+  /** Returns the facts of a run once it does not go on. Throws ENOENT. */
+  ended(run: string, options?: { readonly signal?: AbortSignal }): Promise<RunFacts>
 }

@@ -5,6 +5,9 @@ import { canceled } from '../error.js'
 import { onAbort } from './abort.js'
 import { deferred } from './deferred.js'
 
+/** The longest wait of a timer of the system, in ms. */
+export const waitMsMax = 2 ** 31 - 1
+
 /** Calls `run` once after `ms`, unless the returned function is called before. Does
  *  not keep the process alive. */
 export function startTimer(ms: number, run: () => void): () => void {

@@ -276,6 +276,8 @@ export function command<
       call: CommandContext & {
         readonly options: OptionValues<O>
         readonly args: ArgumentValues<P>
+        /** The options as texts, as the parser found them. */
+        readonly given: ParsedArguments['options']
       },
     ) => Promise<number | undefined> | Promise<void>
   },
@@ -296,6 +298,7 @@ export function command<
           makesStore === true || (makesStore !== undefined && values[makesStore] === true),
         options: values as OptionValues<O>,
         args: argumentsOf(parameters, found) as ArgumentValues<P>,
+        given: found.options,
       }
       return (await run(call)) ?? undefined
     },

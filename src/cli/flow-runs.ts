@@ -1,8 +1,10 @@
-/** `tailrace flow ls` and `show`: the runs of a flow, as their logs tell them. See rfc/24, rule 28.
- *  Invariant: nothing is known of a run but its log, so that one without an end is told as such. */
+/** `tailrace flow ls` and `show`: the runs of a flow, as their logs and their leases tell them. See
+ *  rfc/24, rule 28, and rfc/26. */
 
+import type { FlowRuns, RunFacts, RunState } from '../api/flow.js'
 import type { Store } from '../api/store.js'
-import { isCode, TailraceError } from '../error.js'
+import { defined } from '../base/shape.js'
+import { TailraceError } from '../error.js'
 import { argument, command, flag, option } from './command.js'
 import { printEvents } from './eventlog.js'
 import { countsText, type FlowCounts, FlowTally, msText } from './flow-progress.js'
@@ -13,7 +15,8 @@ import { integer, timeText } from './units.js'
 
 const runsDefault = 20
 
-const flow = option('--flow <name>', 'the flow (default: main)')
+/** The option that names a flow. */
+export const flow = option('--flow <name>', 'the flow (default: main)')
 
 /** A run as `ls` tells it. Times are in ms, since 1970 for its begin. */
 type RunSummary = FlowCounts & {
@@ -21,21 +24,25 @@ type RunSummary = FlowCounts & {
   readonly begin: number
   /** The time from its first event to its last. */
   readonly ms: number
-  /** unended: it goes on, or its process was killed. */
-  readonly state: 'ok' | 'failed' | 'unended'
+  readonly state: RunState
 }
 
-const colors = { ok: 'green', failed: 'red', unended: 'yellow' } as const satisfies Record<
-  RunSummary['state'],
-  Color
->
+/** The colours of the states of runs. */
+export const stateColors: Readonly<Record<RunState, Color>> = {
+  running: 'blue',
+  ok: 'green',
+  failed: 'red',
+  canceled: 'yellow',
+  killed: 'red',
+}
 
 const ls = command({
   name: 'ls',
   summary: 'list runs, the newest first: id, begin, duration, state, what they made',
   description:
-    'List the runs of a flow, the newest first: id, begin, duration, state (ok, failed; unended: it ' +
-    'goes on, or was killed), and how many targets it made, found in the store, and could not make.',
+    'List the runs of a flow, the newest first: id, begin, duration, state (running, ok, failed, ' +
+    'canceled; killed: its process ended before it did), and how many targets it made, found in the ' +
+    'store, and could not make.',
   options: {
     flow,
     limit: option('--limit <n>', `at most so many (default: ${runsDefault})`, integer(1)),
@@ -48,15 +55,17 @@ const ls = command({
     const { options, stdout } = call
     return withStore(call, async (store) => {
       const runs: RunSummary[] = []
-      const newest = await newestRuns(store, options.flow, options.limit ?? runsDefault)
+      const all = await runsIn(store, options.flow)
+      const newest = await all.newest(options.limit ?? runsDefault)
+      if (newest.length === 0) throw noRuns(options.flow)
       for (const run of newest) {
-        const summary = await summaryOf(store, options.flow, run)
+        const summary = await summaryOf(store, options.flow, await all.show(run))
         if (options.json) runs.push(summary)
         else {
           const { begin, ms, state } = summary
           await stdout.line([
             `${run}  ${timeText(begin, options)}  ${msText(ms).padStart(8)}  `,
-            { color: colors[state], text: state.padEnd('unended'.length) },
+            { color: stateColors[state], text: state.padEnd('canceled'.length) },
             `  ${countsText(summary)}`,
           ])
         }
@@ -82,10 +91,10 @@ const show = command({
     const within = options.follow ? followStore : withStore
     return within(call, async (store) => {
       const { followEvents, readEvents } = await import('../eventlog/eventlog.js')
-      const { key, scope } = await logOf(options.flow, args.run)
-      if (!(await store.stat(key, scope).catch(noFlow))) {
-        throw new TailraceError('ENOENT', `the flow ${nameOf(options.flow)} has no run ${args.run}`)
-      }
+      // It says what is not there.
+      await (await runsIn(store, options.flow)).show(args.run)
+      const { logOf } = await import('../flow/runs.js')
+      const { key, ...scope } = logOf(options.flow, args.run)
       await printEvents(call, (options.follow ? followEvents : readEvents)(store, key, scope))
     })
   },
@@ -94,59 +103,40 @@ const show = command({
 /** The commands of `tailrace flow` for its runs. */
 export const runCommands = [ls, show]
 
-/** Returns the ids of the newest runs, newest first. Throws ENOENT where there are none. */
-async function newestRuns(
+/** Reads the log of a run, and counts. */
+async function summaryOf(
   store: Store,
   flow: string | undefined,
-  limit: number,
-): Promise<readonly string[]> {
-  const { key, scope } = await logOf(flow, '')
-  const newest: string[] = []
-  for (let after = ''; ; ) {
-    const page = await store.list(key, { ...scope, after }).catch(noFlow)
-    const names = page?.entries.map(({ name }) => name) ?? []
-    newest.push(...names)
-    newest.splice(0, newest.length - limit)
-    if (!page?.more) break
-    after = names.at(-1) ?? after
-  }
-  if (newest.length > 0) return newest.reverse()
-  throw new TailraceError('ENOENT', `the flow ${nameOf(flow)} has no runs`)
-}
-
-/** Reads the log of a run, and counts. */
-async function summaryOf(store: Store, flow: string | undefined, run: string): Promise<RunSummary> {
+  { run, state }: RunFacts,
+): Promise<RunSummary> {
   const { readEvents } = await import('../eventlog/eventlog.js')
-  const { key, scope } = await logOf(flow, run)
+  const { logOf } = await import('../flow/runs.js')
+  const { key, ...scope } = logOf(flow, run)
   const tally = new FlowTally()
   let begin: number | undefined
   let last = 0
-  let state: RunSummary['state'] = 'unended'
   for await (const { timestamp, name, context } of readEvents(store, key, scope)) {
     begin ??= timestamp
     last = timestamp
     const target = context?.['target']
     if (typeof target === 'string') tally.take(name, target)
-    if (name === 'end') state = context?.['failed'] === undefined ? 'ok' : 'failed'
   }
   const from = begin ?? last
   const times = { begin: Math.round(from * 1_000), ms: Math.round((last - from) * 1_000) }
   return { run, ...times, state, ...tally.counts }
 }
 
-/** Returns the key of the log of a run, that of all logs for an empty name. Throws EINVAL. */
-async function logOf(flow: string | undefined, run: string) {
-  const { namespaceOfFlow } = await import('../flow/place.js')
-  const key = run === '' ? 'runs' : `runs/${run}`
-  return { key, scope: { namespace: namespaceOfFlow(nameOf(flow)) } }
+/** Returns the runs of a flow. Throws EINVAL. */
+export async function runsIn(store: Store, flow: string | undefined): Promise<FlowRuns> {
+  const { runsOf } = await import('../flow/runs.js')
+  return runsOf({ store, ...defined({ flow }) })
+}
+
+/** Returns the error for a flow that never ran. */
+export function noRuns(flow: string | undefined): TailraceError {
+  return new TailraceError('ENOENT', `the flow ${nameOf(flow)} has no runs`)
 }
 
 function nameOf(flow: string | undefined): string {
   return flow ?? 'main'
-}
-
-/** Takes the errors for a flow that never ran for undefined. */
-function noFlow(error: unknown): undefined {
-  if (!isCode(error, 'ENONS') && !isCode(error, 'ENOENT')) throw error
-  return undefined
 }

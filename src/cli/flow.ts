@@ -20,6 +20,7 @@ import {
 } from './command.js'
 import { type FileTargets, targetsOf } from './flow-file.js'
 import { FlowProgress } from './flow-progress.js'
+import { cancelRun, originOf, resumeCommand } from './flow-resume.js'
 import { runCommands } from './flow-runs.js'
 import { json, place } from './options.js'
 import { withStore } from './session.js'
@@ -66,6 +67,9 @@ const run = command({
     limit: many('--limit <resource=n>', 'how much there is of what targets need: gpu=1', amount),
     keepGoing: flag('--keep-going', 'make what does not depend on a target that failed'),
     json: flag('--json', 'print events as JSON, one a line, then the counts; errors too'),
+    resumes: option('--resumes <run>', 'the run that this one goes on with', undefined, {
+      hidden: true,
+    }),
     ...place,
   },
   examples: [
@@ -84,7 +88,7 @@ const run = command({
       const either = eitherSignal(signals.interrupted, stop.signal)
       const made = room.run(targets, {
         ...{ store, ...placeOf(options), signal: either.signal },
-        ...defined({ concurrency: options.jobs }),
+        ...defined({ concurrency: options.jobs, origin: originOf(call), resumes: options.resumes }),
         limits: Object.fromEntries(options.limit),
         onError: options.keepGoing ? 'continue' : 'stop',
       })
@@ -183,7 +187,7 @@ const graph = command({
 export const flow = commandGroup({
   name: 'flow',
   summary: 'make the targets of a file, once each; say what is outdated, and why',
-  commands: [run, outdated, why, graph, ...runCommands],
+  commands: [run, resumeCommand(run), cancelRun, outdated, why, graph, ...runCommands],
   examples: [
     'tailrace flow run flow.mjs',
     'tailrace flow outdated flow.mjs',

@@ -9,6 +9,7 @@ import type {
   FlowRun,
   FlowRunOptions,
   OutdatedTarget,
+  RunOrigin,
   Target,
   WantedResults,
   WantedTargets,
@@ -17,6 +18,7 @@ import { LoopSlice } from '../base/loop-slice.js'
 import {
   checkOptions,
   count,
+  defined,
   invalid,
   object,
   oneOf,
@@ -24,27 +26,35 @@ import {
   shapeOf,
   signal,
   text,
+  texts,
+  within,
 } from '../base/shape.js'
 import { drive, type RunParts } from './drive.js'
 import { RunEvents } from './events.js'
 import { Graph } from './graph.js'
 import { InProcess } from './in-process.js'
-import { newRunId, placeOf } from './place.js'
+import { checkRunId, newRunId, placeOf } from './place.js'
 import { follow, type Plan } from './plan.js'
 import { planWanted, type TargetRecord, wholeNumbers } from './target.js'
 
 export { targetSignal } from './calls.js'
 export { graphOf } from './draw.js'
+export { runsOf } from './runs.js'
 export { cross, map, packed, target } from './target.js'
 
 const atLeastOne: Rule = {
   is: (value) => count.is(value) && value !== 0,
   expected: 'a whole number, 1 or more',
 }
+const origin = within(
+  shapeOf<RunOrigin>({ file: text, directory: text, targets: texts, options: object }, [
+    ...(['file', 'directory', 'targets', 'options'] as const),
+  ]),
+)
 const places = { store: object, layer: text, flow: text }
 const all = shapeOf<FlowRunOptions>({
   ...{ concurrency: atLeastOne, limits: wholeNumbers, onError: oneOf('stop', 'continue'), signal },
-  ...{ ...places, values: object },
+  ...{ ...places, values: object, origin, resumes: text },
 })
 const looks = shapeOf<FlowLookOptions>({ ...places, signal }, ['store'])
 
@@ -69,11 +79,14 @@ export function run<const W extends WantedTargets>(
   if (options.store) {
     const id = newRunId()
     const place = placeOf(options.store, options)
-    const { values } = options
-    const result = kept().then(({ keptResults }) => keptResults({ ...parts, place, id, values }))
+    const { values, origin, resumes } = options
+    if (resumes !== undefined) checkRunId(resumes)
+    const begun = defined({ origin, resumes })
+    const whole = { ...parts, place, id, values, begun }
+    const result = kept().then(({ keptResults }) => keptResults(whole))
     return new Run(id, result as Promise<WantedResults<W>>, events)
   }
-  for (const name of ['layer', 'flow', 'values'] as const) {
+  for (const name of ['layer', 'flow', 'values', 'origin', 'resumes'] as const) {
     if (options[name] !== undefined) throw invalid(`options.${name} means nothing without a store`)
   }
   return new Run(undefined, results(parts) as Promise<WantedResults<W>>, events)

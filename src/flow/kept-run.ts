@@ -3,12 +3,14 @@
  *  Invariant: a run ends when its log is written. A log that cannot be written ends the run. */
 
 import type { ActionDifference } from '../api/cache.js'
+import type { EventContext } from '../api/event.js'
 import type { OutdatedTarget } from '../api/flow.js'
+import type { Op } from '../api/transaction.js'
 import type { PackedValues } from '../api/value.js'
 import { eitherSignal } from '../base/abort.js'
 import { LoopSlice } from '../base/loop-slice.js'
 import { invalid } from '../base/shape.js'
-import { pause } from '../base/timer.js'
+import { pause, waitMsMax } from '../base/timer.js'
 import { openCache } from '../cache/cache.js'
 import { TailraceError, toTailraceError } from '../error.js'
 import { openValues } from '../value/values.js'
@@ -20,11 +22,9 @@ import { KeptMaker } from './kept.js'
 import { differencesFrom, reasonsOf, survey } from './outdated.js'
 import { type FlowPlace, namespaceOfFlow } from './place.js'
 import { follow, type Plan } from './plan.js'
+import { RunLife } from './run-life.js'
 import { expectedTimes, madeRecords, RunLog } from './run-log.js'
 import type { TargetRecord } from './target.js'
-
-/** The longest wait of a timer of the system, in ms. */
-const waitMsMax = 2 ** 31 - 1
 
 /** All that a run with a store consists of. */
 export type KeptRun = {
@@ -36,6 +36,8 @@ export type KeptRun = {
   readonly id: string
   /** Default: values of the run's own. */
   readonly values: PackedValues | undefined
+  /** What the log tells of how the run was begun. */
+  readonly begun: EventContext
 }
 
 /** Runs, and returns the results in the form that was wanted. */
@@ -49,11 +51,21 @@ export async function keptResults(run: KeptRun): Promise<unknown> {
   const ended = new AbortController()
   // A run that waits for the claim of a dead process has nothing else that keeps this one alive.
   pause(waitMsMax, ended.signal).catch(() => {})
-  const either = eitherSignal(bounds.signal, unwritten.signal)
+  const life = new RunLife({ store, flow, run: id })
+  const either = eitherSignal(bounds.signal, unwritten.signal, life.canceled)
+  const finish = (ops: readonly Op[]) => life.finish(ops)
   let writing: Promise<void> | undefined
   try {
+    await log.open()
+    const living = life.begin()
     const graph = await Graph.of(targets, slice, await expectedTimes(place, targets))
-    await log.begin(targets.map(({ name }) => name))
+    await living
+    const { concurrency, limits, onError } = bounds
+    const more = { ...run.begun, concurrency, limits, onError, layer }
+    await log.begin(
+      targets.map(({ name }) => name),
+      more,
+    )
     writing = log.write(events.read())
     writing.catch((error: unknown) => unwritten.abort(toTailraceError(error)))
     const maker = new KeptMaker({
@@ -65,14 +77,15 @@ export async function keptResults(run: KeptRun): Promise<unknown> {
     const opened = await maker.opened(await drive({ graph, maker, events, slice, options }))
     events.end()
     await writing
-    await log.end()
+    await log.end(finish)
     return follow(plan, opened)
   } catch (error) {
     events.end()
     // Whoever has the run hears of what failed first.
-    await writing?.then(() => log.end({ error })).catch(() => {})
+    await writing?.then(() => log.end(finish, { error })).catch(() => {})
     throw error
   } finally {
+    await life[Symbol.asyncDispose]()
     either.end()
     ended.abort()
   }

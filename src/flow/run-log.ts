@@ -3,7 +3,7 @@
  *  Invariant: what a target was made of is written with the event that tells of it. One commit at a
  *  time is on its way, and the next one takes all that happened meanwhile. */
 
-import type { Event } from '../api/event.js'
+import type { Event, EventContext } from '../api/event.js'
 import type { FlowEvent } from '../api/flow.js'
 import { readKeysMax } from '../api/kvs.js'
 import type { Store } from '../api/store.js'
@@ -145,13 +145,17 @@ export class RunLog {
     this.#made.set(target, of)
   }
 
-  /** Makes the namespace, and writes the first event. */
-  async begin(targets: readonly string[]): Promise<void> {
+  /** Makes the namespace. */
+  async open(): Promise<void> {
     const { store, flow } = this.#ports
     await store.namespaces.create(namespaceOfFlow(flow)).catch(unless('EEXIST'))
-    const context = { targets: targets.slice(0, eventsAtOnce), count: targets.length }
+  }
+
+  /** Writes the first event. `more`: what it tells besides. */
+  async begin(targets: readonly string[], more: EventContext): Promise<void> {
+    const context = { targets: targets.slice(0, eventsAtOnce), count: targets.length, ...more }
     this.#waiting.push({ event: { timestamp: Date.now() / 1_000, name: 'begin', context } })
-    await this.#commit({ seal: false })
+    await this.#commit()
   }
 
   /** Writes events as they come, until they end. */
@@ -159,7 +163,7 @@ export class RunLog {
     let committing: Promise<void> | undefined
     let failed: { readonly error: unknown } | undefined
     const commit = async () => {
-      while (this.#waiting.length > 0 && !failed) await this.#commit({ seal: false })
+      while (this.#waiting.length > 0 && !failed) await this.#commit()
       committing = undefined
     }
     for await (const event of events) {
@@ -174,12 +178,15 @@ export class RunLog {
     if (failed) throw failed.error
   }
 
-  /** Writes the last event. `failure`: what the run rejects with. */
-  async end(failure?: { readonly error: unknown }): Promise<void> {
-    const context = failure && { failed: reasonOf(failure.error) }
+  /** Writes the last event by `commit`. `failure`: what the run rejects with. */
+  async end(
+    commit: (ops: readonly Op[]) => Promise<void>,
+    failure?: { readonly error: unknown },
+  ): Promise<void> {
+    const context = failure && { failed: reasonOf(failure.error), ...codeOf(failure.error) }
     const event = { timestamp: Date.now() / 1_000, name: 'end', ...(context && { context }) }
     this.#waiting.push({ event })
-    await this.#commit({ seal: true })
+    await this.#commit({ seal: true, commit })
   }
 
   #take(event: FlowEvent): void {
@@ -194,8 +201,11 @@ export class RunLog {
     if (isThere) this.#made.delete(target)
   }
 
-  async #commit({ seal }: { readonly seal: boolean }): Promise<void> {
-    const { store, flow, run, modules } = this.#ports
+  async #commit({
+    seal = false,
+    commit = (ops: readonly Op[]) => this.#commitOps(ops),
+  } = {}): Promise<void> {
+    const { run, modules } = this.#ports
     const batch = this.#waiting.splice(0, eventsAtOnce)
     const events = batch.map(({ event }) => event)
     const made = batch.flatMap((each) => each.made ?? [])
@@ -218,7 +228,16 @@ export class RunLog {
       }),
     )
     const ops = [...codes, ...puts, ...appendOps(`runs/${run}`, events, seal)]
-    await store.commit({ ops }, { namespace: namespaceOfFlow(flow), exactlyOnce: true })
+    await commit(ops)
     for (const [hash] of unwritten) this.#writtenModules.add(hash)
   }
+
+  async #commitOps(ops: readonly Op[]): Promise<void> {
+    const { store, flow } = this.#ports
+    await store.commit({ ops }, { namespace: namespaceOfFlow(flow), exactlyOnce: true })
+  }
+}
+
+function codeOf(error: unknown): { readonly code?: string } {
+  return error instanceof TailraceError ? { code: error.code } : {}
 }

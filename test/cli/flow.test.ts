@@ -333,10 +333,10 @@ describe('flow ls and show', () => {
     const lines = (await flow('ls', '--utc')).stdout.trimEnd().split('\n')
     expect(lines).toEqual([
       expect.stringMatching(
-        /^r[0-9a-v]{15} {2}\d{4}-\S+Z +[\d.]+ m?s {2}failed {3}5 made, 0 found, 1 failed, 0 skipped$/,
+        /^r[0-9a-v]{15} {2}\d{4}-\S+Z +[\d.]+ m?s {2}failed {4}5 made, 0 found, 1 failed, 0 skipped$/,
       ),
-      expect.stringMatching(/ {2}ok {7}0 made, 6 found, 0 failed, 0 skipped$/),
-      expect.stringMatching(/ {2}ok {7}6 made, 0 found, 0 failed, 0 skipped$/),
+      expect.stringMatching(/ {2}ok {8}0 made, 6 found, 0 failed, 0 skipped$/),
+      expect.stringMatching(/ {2}ok {8}6 made, 0 found, 0 failed, 0 skipped$/),
     ])
     const { runs } = JSON.parse((await flow('ls', '--json', '--limit', '2')).stdout)
     expect(runs).toMatchObject([
@@ -346,7 +346,7 @@ describe('flow ls and show', () => {
     failed(await flow('ls', '--flow', 'other'), 'ENOENT')
   })
 
-  it('show prints the events of a run, and follows one that goes on; ls calls it unended', async () => {
+  it('show prints the events of a run, and follows one that goes on; ls tells that it runs', async () => {
     await write(
       'gate.mjs',
       `import { target } from 'tailrace/flow'
@@ -355,7 +355,7 @@ describe('flow ls and show', () => {
     const running = sandbox.start(['flow', 'run', 'gate.mjs'])
     const ended = running.ended()
     const newest = async () => (await flow('ls')).stdout.slice(0, 16)
-    await expect.poll(async () => (await flow('ls')).stdout).toMatch(/ {2}unended {2}0 made, /)
+    await expect.poll(async () => (await flow('ls')).stdout).toMatch(/ {2}running {3}0 made, /)
     const id = await newest()
     const following = sandbox.start(['flow', 'show', id, '--follow'])
     const followed = following.ended()
@@ -369,8 +369,9 @@ describe('flow ls and show', () => {
         .map((line) => JSON.parse(line).name)
     expect(names((await followed).stdout)).toEqual(['begin', 'start', 'finish', 'end'])
     expect(await flow('show', id)).toMatchObject({ code: 0, stdout: (await followed).stdout })
-    expect((await flow('ls')).stdout).toMatch(/ {2}ok {7}1 made, /)
-    failed(await flow('show', 'r0'), 'ENOENT')
+    expect((await flow('ls')).stdout).toMatch(/ {2}ok {8}1 made, /)
+    failed(await flow('show', 'r0'), 'EINVAL')
+    failed(await flow('show', 'r00000000000000a'), 'ENOENT')
     failed(await flow('show', id, '--flow', 'other'), 'ENOENT')
   })
 })

@@ -1,8 +1,9 @@
 /** A small run on a store of its own directory, which kills itself at the event whose number it is given. It says
- *  what it calls and what has finished before that, a line each. Arguments: the directory, the number or 0. */
+ *  what it calls and what has finished before that, a line each. Where the store has a run already, that is resumed
+ *  once it is known to be dead. Arguments: the directory, the number or 0. */
 
 import { writeSync } from 'node:fs'
-import { map, run, target } from '../../src/flow/flow.js'
+import { map, run, runsOf, target } from '../../src/flow/flow.js'
 import { open } from '../../src/open.js'
 
 const [directory = '', killAt = '0'] = process.argv.slice(2)
@@ -28,11 +29,15 @@ const names: Readonly<Record<string, string>> = {
 }
 
 const store = await open({ directory })
-const made = run(sum, { store, concurrency: 2 })
+const runs = runsOf({ store })
+const [old] = await runs.newest()
+if (old !== undefined) say(`old ${old} ${(await runs.ended(old)).state}`)
+const made = run(sum, { store, concurrency: 2, ...(old !== undefined && { resumes: old }) })
 let events = 0
 for await (const { type, target: name } of made) {
   if (type === 'finish' || type === 'hit') say(`finish ${names[name] ?? name}`)
   if (++events === Number(killAt)) process.kill(process.pid, 'SIGKILL')
 }
 say(`result ${await made.result}`)
+if (made.id !== undefined) say(`resumes ${(await runs.show(made.id)).resumes}`)
 await store.close()
