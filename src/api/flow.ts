@@ -150,7 +150,7 @@ export type RunOrigin = {
 
 /** The options of `run`. With `store` results are kept there, and found again. */
 export type FlowRunOptions = Partial<FlowStore> & {
-  /** What the run's log tells of how it was begun. */
+  /** The way in which the run was begun, for its log. */
   readonly origin?: RunOrigin
   /** The id of the run that this one goes on with. The log names it. */
   readonly resumes?: string

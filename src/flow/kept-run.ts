@@ -36,7 +36,7 @@ export type KeptRun = {
   readonly id: string
   /** Default: values of the run's own. */
   readonly values: PackedValues | undefined
-  /** What the log tells of how the run was begun. */
+  /** The part of the log's first event that tells how the run was begun. */
   readonly begun: EventContext
 }
 

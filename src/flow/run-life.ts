@@ -21,7 +21,7 @@ const requestTtlMs = 24 * 3_600_000
 
 /** A request to end a run. */
 type CancelRequest = {
-  /** Who asks. */
+  /** A text that says who asks. */
   readonly by: string
 }
 
