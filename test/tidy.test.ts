@@ -42,6 +42,7 @@ const order: readonly (readonly string[])[] = [
   ['eventlog'],
   ['job', 'cache', 'value'],
   ['flow'],
+  ['worker'],
   ['store'],
   ['wire', 'local'],
   ['server', 'client'],

@@ -156,7 +156,10 @@ export type FlowRunOptions = Partial<FlowStore> & {
   readonly resumes?: string
   /** The values whose memory results take in a run with a store. Default: values of the run's own. */
   readonly values?: PackedValues
-  /** The most calls that run at the same time. Default: the number of processors. */
+  /** The workers that call the functions. Default: they are called in this process. */
+  readonly workers?: FlowWorkers
+  /** The most calls that run at the same time. Default: the number of processors; with workers, what
+   *  they take. */
   readonly concurrency?: number
   /** The amount that there is of each resource that targets need, by name: whole numbers. */
   readonly limits?: { readonly [resource: string]: number }
@@ -245,4 +248,53 @@ export interface FlowRuns {
   cancel(run: string, options: CancelRunOptions): Promise<void>
   /** Returns the facts of a run once it does not go on. Throws ENOENT. */
   ended(run: string, options?: { readonly signal?: AbortSignal }): Promise<RunFacts>
+}
+
+/** The options of `openWorkers`. */
+export type FlowWorkersOptions = {
+  /** The modules that export the targets: paths, or URLs of files such as `import.meta.url`. Each
+   *  worker imports them, in their order. */
+  readonly module: string | URL | readonly (string | URL)[]
+  /** The number of processes. Default: the number of processors, or 0 if `threads` is given. */
+  readonly processes?: number
+  /** The number of threads of this process. Default 0. */
+  readonly threads?: number
+  /** The calls that a worker runs at the same time: more than 1 is of use for functions that wait.
+   *  Default 1, at most `workerSlotsMax`. */
+  readonly slots?: number
+  /** The time that a call has to end after its signal aborted, in ms: then its worker is killed.
+   *  Default 5,000. */
+  readonly graceMs?: number
+  /** The time after which a worker takes no more calls, and is replaced, in ms. Default: none. */
+  readonly lifetimeMs?: number
+  /** The number of calls after which a worker is replaced. Default: no bound that matters. */
+  readonly callsMax?: number
+  /** The packed bytes of inputs that a worker remembers for later calls. Default 256 MiB. */
+  readonly inputsSizeMax?: number
+}
+
+/** The largest number of calls that a worker runs at the same time. */
+export const workerSlotsMax = 64
+/** The largest number of workers of one `openWorkers`. */
+export const workersMax = 256
+
+/** A worker as `FlowWorkers.list` shows it. */
+export type FlowWorkerView = {
+  readonly kind: 'process' | 'thread'
+  /** The id of its process; that of this one for a thread. */
+  readonly pid: number | undefined
+  /** starting: it imports the modules. leaving: it takes no more calls. */
+  readonly state: 'starting' | 'ready' | 'leaving'
+  /** The names of the targets that were sent to it and not answered, in their order. */
+  readonly calls: readonly string[]
+  /** The number of calls that it has answered. */
+  readonly answered: number
+}
+
+/** Processes and threads that call functions of targets, for any number of runs. `openWorkers` of
+ *  `tailrace/worker` makes them. To dispose of them ends them, once their calls have ended. */
+export interface FlowWorkers extends AsyncDisposable {
+  readonly type: 'workers'
+  /** Tells the workers that there are now. */
+  list(): readonly FlowWorkerView[]
 }

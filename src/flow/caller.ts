@@ -3,6 +3,7 @@
  *  Invariant: a caller knows nothing of claims and of the store. It gets packed inputs, and answers
  *  with the packed result. */
 
+import type { FlowWorkers, FlowWorkerView } from '../api/flow.js'
 import type { Packed } from '../api/value.js'
 import type { TargetCall } from './calls.js'
 import type { Step } from './graph.js'
@@ -27,9 +28,71 @@ export type CallerPorts = {
   readonly call: TargetCall
   /** Says that the function is called now. Called again if it is called again, elsewhere. */
   readonly begin: () => void
-  /** Says that the function has returned: others may be called while its result is packed. `ms`: the
-   *  time that it took. */
-  readonly returned: (ms: number) => void
+  /** Says that the function has returned: others may be called while its result is stored. `ms`: the
+   *  time that it took; `times`: those of its parts, where they are known. */
+  readonly returned: (ms: number, times?: CallTimes) => void
+  /** Says that what had begun the call is gone, and that it is called again. */
+  readonly lost?: () => void
+}
+
+/** The times of one call, in ms. */
+export type CallTimes = {
+  readonly fetch: number
+  readonly unpack: number
+  readonly run: number
+  readonly pack: number
+}
+
+/** A result as a call gets it: the key of its packed bytes; for a map or cross those of its branches. */
+export type InputTree = string | readonly InputTree[]
+
+/** A call as it is sent to another process. */
+export type PackedTask = {
+  /** The name of the target, as its module exports it. */
+  readonly target: string
+  /** The hashes of its function and of its module, 64 hex digits each. */
+  readonly function: string
+  readonly module: string
+  /** The plans of what the function gets behind the elements, by `node:v8`. */
+  readonly plans: Uint8Array
+  /** The slots of the sources whose results the function gets packed. */
+  readonly packed: readonly number[]
+  /** The results that it needs, by slots. */
+  readonly inputs: readonly (readonly [slot: number, tree: InputTree])[]
+  readonly elements: readonly InputTree[]
+}
+
+/** Packed bytes that a call needs. Two of one key are equal. */
+export type TaskInput = {
+  readonly key: string
+  /** Returns the bytes, which nobody changes. */
+  readonly load: () => Promise<Uint8Array>
+}
+
+/** A call for a pool, with what it needs. */
+export type PooledCall = {
+  readonly task: PackedTask
+  readonly inputs: readonly TaskInput[]
+  /** Ends the call. */
+  readonly signal: AbortSignal
+  readonly begin: () => void
+  /** Says that the worker that had begun the call is gone: it is called again elsewhere. */
+  readonly lost: () => void
+}
+
+/** The answer to a call: packed bytes. */
+export type PooledAnswer = { readonly bytes: Uint8Array; readonly times: CallTimes }
+
+/** The port of workers. */
+export abstract class CallPool implements FlowWorkers {
+  readonly type = 'workers'
+  /** The number of calls that it takes now: those that run, and some that are sent ahead. */
+  abstract readonly places: number
+  /** Calls a function. Throws what the function throws; EIO if three workers that had it in hand ended
+   *  before it did, or if no worker can start. */
+  abstract call(call: PooledCall): Promise<PooledAnswer>
+  abstract list(): readonly FlowWorkerView[]
+  abstract [Symbol.asyncDispose](): Promise<void>
 }
 
 /** Calls functions in this process. */

@@ -79,8 +79,15 @@ class Driver<V> {
     this.#events = events
     this.#slice = slice
     this.#options = options
-    const { concurrency, limits } = options
-    this.#schedule = new Schedule({ concurrency, limits, looksMax: maker.look ? looksMax : 0 })
+    const bounds = {
+      limits: options.limits,
+      looksMax: maker.look ? looksMax : 0,
+      // Workers take more calls once they are known to be short.
+      get concurrency() {
+        return options.concurrency
+      },
+    }
+    this.#schedule = new Schedule(bounds)
     const drop = (value: V, step: Step) => maker.drop?.(value, step)
     this.#results = new KeptResults(graph.steps, graph.wanted, drop)
   }
@@ -188,12 +195,14 @@ class Driver<V> {
     const call = new TargetCall(this.#stopping.signal)
     let began = 0
     let ended: number | undefined
+    let tookMs: number | undefined
     const begin = () => {
       this.#events.start(step)
       began = performance.now()
     }
-    const returned = () => {
+    const returned = (ms?: number) => {
       ended = performance.now()
+      tookMs = ms
       call.end()
       this.#take(() => this.#schedule.endCall(step))
     }
@@ -206,7 +215,7 @@ class Driver<V> {
       () => this.#maker.make(step, this.#inputsOf(step), { call, begin, returned }),
       (made, at) => {
         endCall()
-        this.#made(step, made, (ended ?? at) - began)
+        this.#made(step, made, tookMs ?? (ended ?? at) - began)
       },
       (error) => {
         endCall()

@@ -29,6 +29,7 @@ import {
   texts,
   within,
 } from '../base/shape.js'
+import { CallPool } from './caller.js'
 import { drive, type RunParts } from './drive.js'
 import { RunEvents } from './events.js'
 import { Graph } from './graph.js'
@@ -51,14 +52,18 @@ const origin = within(
     ...(['file', 'directory', 'targets', 'options'] as const),
   ]),
 )
+const pool: Rule = {
+  is: (value) => value instanceof CallPool,
+  expected: 'what openWorkers() of the same copy of tailrace gave',
+}
 const places = { store: object, layer: text, flow: text }
 const all = shapeOf<FlowRunOptions>({
   ...{ concurrency: atLeastOne, limits: wholeNumbers, onError: oneOf('stop', 'continue'), signal },
-  ...{ ...places, values: object, origin, resumes: text },
+  ...{ ...places, values: object, origin, resumes: text, workers: pool },
 })
 const looks = shapeOf<FlowLookOptions>({ ...places, signal }, ['store'])
 
-/** Makes targets, and what they depend on, in this process. `wanted` is a target, or an array or an
+/** Makes targets, and what they depend on, in this process or by `workers`. `wanted` is a target, or an array or an
  *  object of such; `result` has the same form. With `store` results are kept there, and what is there
  *  is not made again. The run begins in a later turn of the event loop. Throws EINVAL. `result`
  *  rejects with what the first target that failed threw; see `FlowRun`.
@@ -73,9 +78,17 @@ export function run<const W extends WantedTargets>(
   checkOptions(options, all)
   const { plan, sources } = planWanted(wanted)
   const events = new RunEvents()
-  const { concurrency = availableParallelism(), limits = {}, onError = 'stop' } = options
-  const bounds = { concurrency, limits, onError, signal: options.signal }
-  const parts = { targets: sources, plan, events, bounds }
+  const { limits = {}, onError = 'stop' } = options
+  const workers = options.workers instanceof CallPool ? options.workers : undefined
+  const bounds = {
+    ...{ limits, onError, signal: options.signal },
+    get concurrency() {
+      const { concurrency } = options
+      if (!workers) return concurrency ?? availableParallelism()
+      return Math.min(workers.places, concurrency ?? workers.places)
+    },
+  }
+  const parts = { targets: sources, plan, events, bounds, workers }
   if (options.store) {
     const id = newRunId()
     const place = placeOf(options.store, options)
@@ -134,16 +147,24 @@ async function results({
   plan,
   events,
   bounds,
+  workers,
 }: {
   readonly targets: readonly TargetRecord[]
   readonly plan: Plan
   readonly events: RunEvents
   readonly bounds: RunParts<unknown>['options']
+  readonly workers: CallPool | undefined
 }): Promise<unknown> {
   const slice = new LoopSlice()
   try {
     await slice.turn()
     const graph = await Graph.of(targets, slice)
+    if (workers) {
+      const { PackedMaker } = await import('./packed-maker.js')
+      const maker = new PackedMaker(workers)
+      const made = await drive({ graph, maker, events, slice, options: bounds })
+      return follow(plan, await maker.opened(made))
+    }
     const maker = new InProcess()
     return follow(plan, await drive({ graph, maker, events, slice, options: bounds }))
   } finally {

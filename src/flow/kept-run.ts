@@ -14,14 +14,17 @@ import { pause, waitMsMax } from '../base/timer.js'
 import { openCache } from '../cache/cache.js'
 import { TailraceError, toTailraceError } from '../error.js'
 import { openValues } from '../value/values.js'
+import type { CallPool } from './caller.js'
 import { RunCodes } from './codes.js'
 import { drive, type RunParts } from './drive.js'
 import type { RunEvents } from './events.js'
 import { Graph } from './graph.js'
 import { KeptMaker } from './kept.js'
 import { differencesFrom, reasonsOf, survey } from './outdated.js'
+import { PackedResults } from './packed-results.js'
 import { type FlowPlace, namespaceOfFlow } from './place.js'
 import { follow, type Plan } from './plan.js'
+import { PooledCaller } from './pooled-caller.js'
 import { RunLife } from './run-life.js'
 import { expectedTimes, madeRecords, RunLog } from './run-log.js'
 import type { TargetRecord } from './target.js'
@@ -34,6 +37,8 @@ export type KeptRun = {
   readonly bounds: RunParts<unknown>['options']
   readonly place: FlowPlace
   readonly id: string
+  /** Default: functions are called in this process. */
+  readonly workers: CallPool | undefined
   /** Default: values of the run's own. */
   readonly values: PackedValues | undefined
   /** The part of the log's first event that tells how the run was begun. */
@@ -42,7 +47,7 @@ export type KeptRun = {
 
 /** Runs, and returns the results in the form that was wanted. */
 export async function keptResults(run: KeptRun): Promise<unknown> {
-  const { targets, plan, events, bounds, place, id } = run
+  const { targets, plan, events, bounds, place, id, workers } = run
   const { store, layer, flow } = place
   const slice = new LoopSlice()
   const codes = new RunCodes()
@@ -68,12 +73,18 @@ export async function keptResults(run: KeptRun): Promise<unknown> {
     )
     writing = log.write(events.read())
     writing.catch((error: unknown) => unwritten.abort(toTailraceError(error)))
+    const values = run.values ?? openValues({ spill: { store, namespace: namespaceOfFlow(flow) } })
+    const options = {
+      ...{ limits: bounds.limits, onError: bounds.onError, signal: either.signal },
+      get concurrency() {
+        return bounds.concurrency
+      },
+    }
     const maker = new KeptMaker({
-      ...{ store, codes, cache: openCache(store, { layer }), concurrency: bounds.concurrency },
-      values: run.values ?? openValues({ spill: { store, namespace: namespaceOfFlow(flow) } }),
+      ...{ store, codes, values, cache: openCache(store, { layer }), bounds: options },
+      ...(workers && { caller: new PooledCaller(workers, codes, new PackedResults(values)) }),
       made: (step, of) => log.made(step.name, of),
     })
-    const options = { ...bounds, signal: either.signal }
     const opened = await maker.opened(await drive({ graph, maker, events, slice, options }))
     events.end()
     await writing
@@ -135,6 +146,7 @@ async function look(
   const graph = await Graph.of(targets, slice)
   const cache = openCache(store, { layer })
   const values = openValues()
-  const maker = new KeptMaker({ store, codes, cache, values, concurrency: 1, made: () => {} })
+  const bounds = { concurrency: 1 }
+  const maker = new KeptMaker({ store, codes, cache, values, bounds, made: () => {} })
   return { graph, codes, cache, seen: await survey(graph, maker, slice, signal) }
 }

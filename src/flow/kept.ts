@@ -59,8 +59,8 @@ export type KeptPorts = {
   readonly cache: Cache
   readonly values: PackedValues
   readonly codes: RunCodes
-  /** The most calls of the run at the same time. */
-  readonly concurrency: number
+  /** The most calls of the run at the same time, at any moment. */
+  readonly bounds: { readonly concurrency: number }
   /** Default: functions are called in this process. */
   readonly caller?: Caller
   /** Hears of the action and the hash of each result that is found or made. */
@@ -174,7 +174,7 @@ export class KeptMaker implements Maker<KeptResult> {
   /** The number of claims that are taken before there is a place for their calls: as many as are
    *  called within `aheadMs`, so that nobody else waits for them for long. */
   get #aheadMax(): number {
-    const { concurrency } = this.#ports
+    const { concurrency } = this.#ports.bounds
     if (this.#meanMs === undefined) return concurrency
     return Math.min(aheadMax, Math.max(concurrency, (concurrency * aheadMs) / this.#meanMs))
   }

@@ -31,11 +31,11 @@ export interface Maker<V> {
 export type CallPorts = {
   /** Its signal aborts when the run ends early. */
   readonly call: TargetCall
-  /** Says that the function is called now. */
+  /** Says that the function is called now; said again if it is called again, elsewhere. */
   readonly begin: () => void
   /** Says that the function has returned, though its result is not there yet: the call gives its place
-   *  to another one. It need not be called. */
-  readonly returned: () => void
+   *  to another one. It need not be called. `ms`: the time that it took, if not that since `begin`. */
+  readonly returned: (ms?: number) => void
 }
 
 /** The answer of a call: the result, made or found. */

@@ -12,7 +12,7 @@ import type { Needs, TargetRecord } from './target.js'
 
 /** The bounds of a run. */
 export type ScheduleBounds = {
-  /** The most calls at the same time. */
+  /** The most calls at the same time. It may change while the run goes on, before an answer. */
   readonly concurrency: number
   /** The amount that there is of each resource. */
   readonly limits: { readonly [resource: string]: number }
@@ -106,7 +106,7 @@ export class Schedule {
 
   /** Begins the next call; undefined if none can begin now. */
   takeCall(): Step | undefined {
-    if (this.#isStopped || this.#calling === this.#bounds.concurrency) return undefined
+    if (this.#isStopped || this.#calling >= this.#bounds.concurrency) return undefined
     for (;;) {
       const step = this.#calls.take()
       if (!step) return undefined

@@ -14,9 +14,10 @@ export type Bundles<Name extends string> = AsyncDisposable & {
 }
 
 /** `entries`: names, and files of the project. It is laid out as the package is, which finds itself by
- *  its package.json. */
+ *  its package.json. `splitting`: true if entries share modules, as files of one program do. */
 export async function bundle<Name extends string>(
   entries: Readonly<Record<Name, string>>,
+  { splitting = false }: { readonly splitting?: boolean } = {},
 ): Promise<Bundles<Name>> {
   const directory = await mkdtemp(join(tmpdir(), 'tailrace-bundle-'))
   const outdir = join(directory, 'dist', 'cli')
@@ -28,6 +29,7 @@ export async function bundle<Name extends string>(
     entryPoints: names.map((name) => ({ in: join(root, entries[name]), out: name })),
     outdir,
     bundle: true,
+    splitting,
     platform: 'node',
     format: 'esm',
     target: 'node20',

@@ -24,6 +24,7 @@ const manyDoors: Readonly<Record<string, number>> = {
   draft: 5,
   export: 5,
   job: 5,
+  flow: 5,
   wire: 18,
 }
 

@@ -1,0 +1,263 @@
+/** A pool of workers: which call goes to which of them, and what becomes of the calls of those that end.
+ *  See rfc/25, rules 11 to 15.
+ *  Invariant: a call is in the queue, or at one member, until it is answered. Nothing polls: all that
+ *  happens follows an answer, a message, or the end of a worker. */
+
+import type { FlowWorkerView } from '../api/flow.js'
+import { onAbort } from '../base/abort.js'
+import { pause } from '../base/timer.js'
+import { canceled, TailraceError } from '../error.js'
+import { CallPool, type PooledAnswer, type PooledCall } from '../flow/caller.js'
+import { Member, type MemberEnd, type MemberOptions, poisonous, Task } from './member.js'
+import { processLink } from './process-link.js'
+import { threadLink } from './thread-link.js'
+
+/** The time that calls which are sent ahead to a worker should take, in ms, and the most of them. */
+const [aheadMs, aheadMax] = [10, 128]
+/** The share of the newest call in the mean time of calls. */
+const meanShare = 0.1
+/** The number of workers that may end while they have a call in hand: then it is not tried again. */
+const deathsMax = 3
+/** The number of workers that may end one after the other before they are ready. */
+const startsMax = 3
+/** The longest wait of a timer of the system, in ms. */
+const waitMsMax = 2 ** 31 - 1
+
+/** The options of a pool. */
+export type PoolOptions = MemberOptions & { readonly processes: number; readonly threads: number }
+
+/** The pool. Mutable; owned by who opened it. */
+export class WorkerPool extends CallPool {
+  readonly #options: PoolOptions
+  readonly #members = new Set<Member>()
+  /** Calls that no worker has; those that may have ended one go alone, and first. */
+  #queue: Task[] = []
+  #suspects: Task[] = []
+  /** Members that run a call alone. */
+  readonly #alone = new Set<Member>()
+  #meanMs: number | undefined
+  #failedStarts = 0
+  #idles = 0
+  #calls = 0
+  /** Keeps this process alive while there are calls, and while workers end. */
+  #alive: AbortController | undefined
+  #isClosed = false
+
+  constructor(options: PoolOptions) {
+    super()
+    this.#options = options
+    this.#start()
+  }
+
+  /** All workers take calls ahead, in proportion to how short calls are. */
+  get places(): number {
+    const { processes, threads, slots } = this.#options
+    return (processes + threads) * (slots + this.#ahead)
+  }
+
+  async call(call: PooledCall): Promise<PooledAnswer> {
+    if (this.#isClosed) throw closed()
+    if (call.signal.aborted) throw canceled(call.signal)
+    const task = new Task(call)
+    this.#calls++
+    this.#stayAlive()
+    const end = onAbort(call.signal, () => this.#unqueue(task))
+    this.#queue.push(task)
+    this.#dispatch()
+    try {
+      return await task.answered.promise
+    } finally {
+      end()
+      this.#calls--
+      this.#stayAlive()
+    }
+  }
+
+  list(): readonly FlowWorkerView[] {
+    return [...this.#members].map(({ kind, pid, state, answered, tasks }) => ({
+      ...{ kind, pid, state, answered },
+      calls: [...tasks].map(({ call }) => call.task.target),
+    }))
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#isClosed = true
+    for (const task of [...this.#queue, ...this.#suspects]) task.answered.reject(closed())
+    this.#queue = []
+    this.#suspects = []
+    this.#stayAlive()
+    const members = [...this.#members]
+    for (const member of members) {
+      if (member.state === 'starting') member.kill()
+      else member.leave()
+    }
+    await Promise.all(members.map(({ gone }) => gone))
+    this.#alive?.abort()
+  }
+
+  get #ahead(): number {
+    if (this.#meanMs === undefined) return 1
+    return Math.min(aheadMax, Math.max(1, Math.floor(aheadMs / Math.max(this.#meanMs, 0.001))))
+  }
+
+  /** Gives calls to workers that have room for them. */
+  #dispatch(): void {
+    while (this.#suspects[0]) {
+      const idle = this.#idlest(0, (member) => member.tasks.size === 0)
+      if (!idle) break
+      this.#alone.add(idle)
+      this.#give(idle, this.#suspects)
+    }
+    // Workers get idle for those that go alone.
+    while (this.#queue[0] && !this.#suspects[0]) {
+      const member = this.#idlest(this.#ahead, () => true)
+      if (!member) break
+      this.#give(member, this.#queue)
+    }
+    if (this.#queue[0] || this.#suspects[0]) this.#start()
+    else this.#spread()
+  }
+
+  #give(member: Member, from: Task[]): void {
+    const task = from.shift()
+    if (!task) return
+    if (member.tasks.size === 0) member.idleSince = 0
+    member.give(task)
+  }
+
+  /** Returns the member that a call goes to: one with a free slot that got it last, else the one with the
+   *  fewest calls. */
+  #idlest(ahead: number, may: (member: Member) => boolean): Member | undefined {
+    let best: Member | undefined
+    for (const member of this.#members) {
+      if (this.#alone.has(member) || member.room(ahead) <= 0 || !may(member)) continue
+      if (!best || isBefore(member, best)) best = member
+    }
+    return best
+  }
+
+  /** Lets members without calls take some from others that have not begun them. */
+  #spread(): void {
+    const { slots } = this.#options
+    const isIdle = ({ tasks, state }: Member) => tasks.size === 0 && state === 'ready'
+    const idle = [...this.#members].filter((member) => isIdle(member) && !this.#alone.has(member))
+    for (const { waiting } of idle) {
+      let most: { readonly member: Member; readonly waiting: readonly Task[] } | undefined
+      for (const member of this.#members) {
+        if (member.tasks.size <= slots) continue
+        const waits = member.waiting
+        if (waits.length > (most?.waiting.length ?? waiting.length))
+          most = { member, waiting: waits }
+      }
+      if (!most) return
+      most.member.takeBack(most.waiting.slice(Math.floor(most.waiting.length / 2)))
+    }
+  }
+
+  /** Starts the workers that are missing. */
+  #start(): void {
+    if (this.#isClosed) return
+    const missing = { process: this.#options.processes, thread: this.#options.threads }
+    for (const { kind, state } of this.#members) if (state !== 'leaving') missing[kind]--
+    for (const kind of ['process', 'thread'] as const) {
+      for (let at = 0; at < missing[kind]; at++) this.#add(kind)
+    }
+  }
+
+  #add(kind: 'process' | 'thread'): void {
+    const link = kind === 'process' ? processLink : threadLink
+    const member = new Member(link, this.#options, {
+      changed: (member) => this.#changed(member),
+      answered: (ms) => this.#note(ms),
+      tookBack: (tasks) => this.#again(tasks),
+      ended: (member, end) => this.#ended(member, end),
+    })
+    this.#members.add(member)
+  }
+
+  #changed(member: Member): void {
+    if (member.tasks.size === 0) {
+      this.#alone.delete(member)
+      if (member.idleSince === 0) member.idleSince = ++this.#idles
+    }
+    if (member.state === 'ready') this.#failedStarts = 0
+    this.#dispatch()
+  }
+
+  #note(ms: number): void {
+    const before = this.#meanMs ?? ms
+    this.#meanMs = before + (ms - before) * meanShare
+  }
+
+  /** Puts calls back into the queue that a worker has given back. */
+  #again(tasks: readonly Task[]): void {
+    const waiting = tasks.filter((task) => !this.#isOver(task))
+    for (const task of waiting) task.reset()
+    this.#queue.unshift(...waiting)
+  }
+
+  /** Ends a call whose signal has aborted, and returns true then. */
+  #isOver({ call: { signal }, answered }: Task): boolean {
+    if (signal.aborted) answered.reject(canceled(signal))
+    else if (this.#isClosed) answered.reject(closed())
+    return signal.aborted || this.#isClosed
+  }
+
+  #unqueue(task: Task): void {
+    const isOther = (each: Task) => each !== task
+    const count = this.#queue.length + this.#suspects.length
+    this.#queue = this.#queue.filter(isOther)
+    this.#suspects = this.#suspects.filter(isOther)
+    if (this.#queue.length + this.#suspects.length < count) this.#isOver(task)
+  }
+
+  #ended(member: Member, { why, tasks, isOwn, unfit }: MemberEnd): void {
+    this.#members.delete(member)
+    this.#alone.delete(member)
+    for (const task of tasks) {
+      if (this.#isOver(task)) continue
+      // Whoever this pool has killed for another call is to blame for nothing.
+      if (!isOwn) task.deaths++
+      task.reset()
+      if (task.deaths < deathsMax) (isOwn ? this.#queue : this.#suspects).push(task)
+      else task.answered.reject(poisonous(task.call.task.target, task.deaths, why))
+    }
+    if (member.state === 'starting') this.#startFailed(why, unfit)
+    if (!this.#isClosed) this.#dispatch()
+  }
+
+  /** Fails the calls that wait if workers do not start. */
+  #startFailed(why: string, unfit: unknown): void {
+    this.#failedStarts++
+    if (unfit === undefined && this.#failedStarts < startsMax) return
+    if ([...this.#members].some(({ state }) => state === 'ready')) return
+    const message = `${this.#failedStarts} workers ended before they were ready, the last one: ${why}`
+    const error = unfit ?? new TailraceError('EIO', `${message}. Look at stderr`)
+    const tasks = [...this.#suspects, ...this.#queue]
+    this.#queue = []
+    this.#suspects = []
+    this.#failedStarts = 0
+    for (const { answered } of tasks) answered.reject(error)
+  }
+
+  #stayAlive(): void {
+    if (this.#calls > 0 || this.#isClosed) {
+      if (this.#alive) return
+      this.#alive = new AbortController()
+      // What it waits for keeps no process alive.
+      pause(waitMsMax, this.#alive.signal).catch(() => {})
+    } else {
+      this.#alive?.abort()
+      this.#alive = undefined
+    }
+  }
+}
+
+function closed(): TailraceError {
+  return new TailraceError('ECLOSED', 'the workers were closed: open others')
+}
+
+function isBefore(a: Member, b: Member): boolean {
+  if (a.tasks.size !== b.tasks.size) return a.tasks.size < b.tasks.size
+  return a.idleSince > b.idleSince
+}
