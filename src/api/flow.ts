@@ -226,6 +226,46 @@ export type RunFacts = {
   readonly origin?: RunOrigin
   /** The run that it goes on with. */
   readonly resumes?: string
+  /** The most calls at the same time. */
+  readonly concurrency?: number
+  /** The amount that there is of each resource that targets need. */
+  readonly limits?: { readonly [resource: string]: number }
+  /** The hash of its graph, if that is kept. */
+  readonly graph?: string
+}
+
+/** The state of a target within a run. waiting: it has not begun. running: it was called, or its branches
+ *  were. made, found, failed, skipped: it has ended, so. */
+export type TargetState = 'waiting' | 'running' | 'made' | 'found' | 'failed' | 'skipped'
+
+/** The numbers of targets by their states. A `map` or `cross` counts as its branches once these are
+ *  known. */
+export type RunCounts = { readonly [state in TargetState]: number }
+
+/** A target that failed, and the message of what was thrown. */
+export type RunFailure = { readonly target: string; readonly message: string }
+
+/** A target that runs. `since` is the wall clock, ms since 1970. */
+export type RunningTarget = { readonly target: string; readonly since: number }
+
+/** The state of a run at one time, told by its log. */
+export type RunStatus = RunFacts & {
+  /** The time since its begin, in ms; of one that does not go on, until its last event. */
+  readonly ms: number
+  readonly counts: RunCounts
+  /** The targets that run, the oldest first; a killed run has those that ran then. */
+  readonly runs: readonly RunningTarget[]
+  /** The first 100 failures. */
+  readonly failures: readonly RunFailure[]
+  /** The share of the expected work that is done, in percent; undefined if the graph is not kept. */
+  readonly percent?: number
+  /** The expected time that is left, in ms: that of the longest path, or of all work by the calls at the
+   *  same time, if that is more. Undefined if nothing is known of times. */
+  readonly leftMs?: number
+  /** The longest path of what is left, from its first target on, at most 100 names. */
+  readonly path: readonly string[]
+  /** The states of the targets of the graph, if that is kept. */
+  readonly targets?: readonly { readonly target: string; readonly state: TargetState }[]
 }
 
 /** The options of `cancel`. */
@@ -246,6 +286,14 @@ export interface FlowRuns {
   /** Asks a run to end: what runs is told by its signal and awaited, then `result` rejects with
    *  ECANCELED. Resolves when that is asked, durably. Throws ENOENT, ECONFLICT (it does not go on). */
   cancel(run: string, options: CancelRunOptions): Promise<void>
+  /** Returns the state of a run. Throws ENOENT. */
+  status(run: string): Promise<RunStatus>
+  /** Yields the state of a run, without `targets`, and then each new one as its log grows, until it does
+   *  not go on. Who reads slowly gets fewer. Throws ENOENT. */
+  follow(
+    run: string,
+    options?: { readonly signal?: AbortSignal },
+  ): AsyncGenerator<RunStatus, void, undefined>
   /** Returns the facts of a run once it does not go on. Throws ENOENT. */
   ended(run: string, options?: { readonly signal?: AbortSignal }): Promise<RunFacts>
 }

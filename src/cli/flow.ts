@@ -22,6 +22,7 @@ import { type FileTargets, targetsOf } from './flow-file.js'
 import { FlowProgress } from './flow-progress.js'
 import { cancelRun, originOf, resumeCommand } from './flow-resume.js'
 import { runCommands } from './flow-runs.js'
+import { status } from './flow-status.js'
 import { json, place } from './options.js'
 import { withStore } from './session.js'
 import { PassedSignals } from './signals.js'
@@ -187,7 +188,7 @@ const graph = command({
 export const flow = commandGroup({
   name: 'flow',
   summary: 'make the targets of a file, once each; say what is outdated, and why',
-  commands: [run, resumeCommand(run), cancelRun, outdated, why, graph, ...runCommands],
+  commands: [run, resumeCommand(run), cancelRun, outdated, why, graph, status, ...runCommands],
   examples: [
     'tailrace flow run flow.mjs',
     'tailrace flow outdated flow.mjs',

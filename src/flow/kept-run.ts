@@ -25,6 +25,7 @@ import { PackedResults } from './packed-results.js'
 import { type FlowPlace, namespaceOfFlow } from './place.js'
 import { follow, type Plan } from './plan.js'
 import { PooledCaller } from './pooled-caller.js'
+import { packGraph } from './run-graph.js'
 import { RunLife } from './run-life.js'
 import { expectedTimes, madeRecords, RunLog } from './run-log.js'
 import type { TargetRecord } from './target.js'
@@ -70,6 +71,7 @@ export async function keptResults(run: KeptRun): Promise<unknown> {
     await log.begin(
       targets.map(({ name }) => name),
       more,
+      packGraph(graph.steps),
     )
     writing = log.write(events.read())
     writing.catch((error: unknown) => unwritten.abort(toTailraceError(error)))

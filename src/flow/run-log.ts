@@ -16,6 +16,7 @@ import type { Step } from './graph.js'
 import type { MadeOf } from './kept.js'
 import type { ModuleCode } from './modules.js'
 import { type FlowPlace, namespaceOfFlow } from './place.js'
+import { graphKey, type PackedGraph } from './run-graph.js'
 import type { TargetRecord } from './target.js'
 
 /** The largest number of events of one commit. */
@@ -151,11 +152,22 @@ export class RunLog {
     await store.namespaces.create(namespaceOfFlow(flow)).catch(unless('EEXIST'))
   }
 
-  /** Writes the first event. `more`: what it tells besides. */
-  async begin(targets: readonly string[], more: EventContext): Promise<void> {
-    const context = { targets: targets.slice(0, eventsAtOnce), count: targets.length, ...more }
+  /** Writes the first event, and the graph if it is not there. `more`: what it tells besides. */
+  async begin(
+    targets: readonly string[],
+    more: EventContext,
+    graph: PackedGraph | undefined,
+  ): Promise<void> {
+    const { store, flow } = this.#ports
+    const [key, scope] = [graphKey(graph?.hash ?? ''), { namespace: namespaceOfFlow(flow) }]
+    const isThere = !graph || (await store.stat(key, scope))
+    const puts: readonly Op[] = isThere ? [] : [{ op: 'put', key, value: graph.bytes }]
+    const context = {
+      ...{ targets: targets.slice(0, eventsAtOnce), count: targets.length, ...more },
+      ...(graph && { graph: graph.hash }),
+    }
     this.#waiting.push({ event: { timestamp: Date.now() / 1_000, name: 'begin', context } })
-    await this.#commit()
+    await this.#commit({ commit: (ops) => this.#commitOps([...puts, ...ops]) })
   }
 
   /** Writes events as they come, until they end. */

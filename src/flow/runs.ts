@@ -3,9 +3,18 @@
  *  Invariant: nothing is known of a run but its log and its lease. */
 
 import type { EventContext } from '../api/event.js'
-import type { CancelRunOptions, FlowRuns, FlowStore, RunFacts, RunOrigin } from '../api/flow.js'
+import type {
+  CancelRunOptions,
+  FlowRuns,
+  FlowStore,
+  RunFacts,
+  RunOrigin,
+  RunStatus,
+} from '../api/flow.js'
+import { eitherSignal } from '../base/abort.js'
 import {
   checkOptions,
+  count,
   invalid,
   object,
   shapeOf,
@@ -19,6 +28,8 @@ import { isCode, TailraceError } from '../error.js'
 import { decodeEvents } from '../eventlog/eventlog.js'
 import { checkRunId, type FlowPlace, namespaceOfFlow, placeOf } from './place.js'
 import { lifeKey, requestOp } from './run-life.js'
+import { StatusReader } from './status.js'
+import { wholeNumbers } from './target.js'
 
 /** The number of runs that are listed if nobody says how many. */
 export const newestDefault = 20
@@ -107,6 +118,40 @@ class StoredRuns implements FlowRuns {
     }
   }
 
+  async status(run: string): Promise<RunStatus> {
+    const reader = await StatusReader.of(this.#place, await this.show(run))
+    return reader.read()
+  }
+
+  async *follow(
+    run: string,
+    options: { readonly signal?: AbortSignal } = {},
+  ): AsyncGenerator<RunStatus, void, undefined> {
+    checkOptions(options, waits)
+    const over = new AbortController()
+    const either = eitherSignal(options.signal, over.signal)
+    const kill = async () => {
+      const { state } = await this.ended(run, { signal: either.signal })
+      // Others seal their logs, which ends the loop.
+      if (state === 'killed') over.abort()
+    }
+    const facts = await this.show(run)
+    const reader = await StatusReader.of(this.#place, facts)
+    const killed = facts.state === 'running' ? kill().catch(() => {}) : undefined
+    try {
+      for await (const status of reader.follow(either.signal)) {
+        if (!reader.hasEnded) yield status
+      }
+    } catch (error) {
+      if (!over.signal.aborted) throw error
+    } finally {
+      over.abort()
+      either.end()
+      await killed
+    }
+    yield reader.statusOf(await this.show(run))
+  }
+
   async ended(run: string, options: { readonly signal?: AbortSignal } = {}): Promise<RunFacts> {
     checkOptions(options, waits)
     const { state } = await this.#factsOf(run)
@@ -162,10 +207,14 @@ class StoredRuns implements FlowRuns {
 }
 
 /** Returns what the context of an event `begin` tells of how a run was begun. */
-function begunOf({ origin, resumes }: EventContext): Pick<RunFacts, 'origin' | 'resumes'> {
+function begunOf(begun: EventContext): Omit<RunFacts, 'run' | 'at' | 'state'> {
+  const { origin, resumes, concurrency, limits, graph } = begun
   return {
     ...(originOf.is(origin) && { origin: origin as unknown as RunOrigin }),
     ...(typeof resumes === 'string' && { resumes }),
+    ...(count.is(concurrency) && { concurrency: concurrency as number }),
+    ...(wholeNumbers.is(limits) && { limits: limits as { readonly [name: string]: number } }),
+    ...(typeof graph === 'string' && { graph }),
   }
 }
 

@@ -375,3 +375,50 @@ describe('flow ls and show', () => {
     failed(await flow('show', id, '--flow', 'other'), 'ENOENT')
   })
 })
+
+describe('flow status', () => {
+  it('tells what became of the targets of a run, and of those that did not begin', async () => {
+    failed(await flow('status'), 'ENOENT')
+    await sandbox.call(['flow', 'run', 'flow.mjs', 'total', '-j', '1'], { env: { BROKEN: '1' } })
+    const { stdout } = await flow('status', '--utc', '--targets')
+    expect(stdout.replace(/ +[\d.]+ m?s/g, ' TIME')).toMatch(
+      /^r[0-9a-v]{15} {2}failed {2}\d{4}-\S+Z TIME {2}flow\.mjs total\n100 % {2}4 made, 1 failed\nfailed {2}total {2}no total today\nmade {2}rows\nmade {2}squares\nfailed {2}total\n$/,
+    )
+    const status = JSON.parse((await flow('status', stdout.slice(0, 16), '--json')).stdout)
+    expect(status).toMatchObject({
+      ...{ state: 'failed', percent: 100, path: [], concurrency: 1 },
+      counts: { made: 4, found: 0, failed: 1, skipped: 0, running: 0, waiting: 0 },
+      failures: [{ target: 'total', message: 'no total today' }],
+    })
+    failed(await flow('status', 'r00000000000000a'), 'ENOENT')
+  })
+
+  it('--follow tells each change until the run ends, what runs, and what is left', async () => {
+    await write(
+      'gate.mjs',
+      `import { target } from 'tailrace/flow'
+      const first = target('first', [], () => 1)
+      const gate = target('gate', [first], () => new Promise((resolve) => process.stdin.once('data', () => resolve(1))))
+      export const last = target('last', [gate], () => 1)`,
+    )
+    const running = sandbox.start(['flow', 'run', 'gate.mjs'])
+    const ended = running.ended()
+    await expect.poll(async () => (await flow('status')).stdout).toMatch(/^runs {4}gate {2}/m)
+    const { stdout } = await flow('status')
+    expect(stdout).toMatch(
+      /^ *\d+ % .*1 made, 0 found, 0 failed, 0 skipped, 1 running, 1 waiting$/m,
+    )
+    expect(stdout).toMatch(/^longest path: gate → last$/m)
+    const following = sandbox.start(['flow', 'status', '--follow'])
+    const followed = following.ended()
+    await once(following.child.stdout, 'data')
+    running.child.stdin.end('go\n')
+    expect((await ended).code).toBe(0)
+    const { code, stdout: lines } = await followed
+    expect([code, lines]).toEqual([
+      0,
+      expect.stringMatching(/^r[0-9a-v]{15} {2}ok .*\n100 % {2}3 made\n$/m),
+    ])
+    expect(lines).toMatch(/^ *\d+ % .* 1 made, .* 1 running, 1 waiting\n/)
+  })
+})

@@ -1,0 +1,121 @@
+/** The state of a run, read from its log, its graph and the times of its targets. See rfc/26, rules 7
+ *  to 9.
+ *  Invariant: the log is read once, and folded as it grows. */
+
+import type { RunFacts, RunStatus } from '../api/flow.js'
+import { LoopSlice } from '../base/loop-slice.js'
+import { unless } from '../error.js'
+import { readEvents, Splitter } from '../eventlog/eventlog.js'
+import { estimate, type RecordedTimes } from './estimate.js'
+import { type FlowPlace, namespaceOfFlow } from './place.js'
+import { recordedTimes } from './recorded-times.js'
+import { RunFold } from './run-fold.js'
+import { graphKey, type RunGraph, unpackGraph } from './run-graph.js'
+
+/** The largest number of targets that run, of one state that is told. */
+const runsMax = 1_000
+
+/** Reads the graph of a run; undefined if it is not kept. */
+export async function graphOfRun(
+  { store, flow }: Pick<FlowPlace, 'store' | 'flow'>,
+  { graph }: RunFacts,
+): Promise<RunGraph | undefined> {
+  if (graph === undefined) return undefined
+  const scope = { namespace: namespaceOfFlow(flow) }
+  const bytes = await store.get(graphKey(graph), scope).catch(unless('ENONS'))
+  return bytes && unpackGraph(bytes)
+}
+
+/** Reads the state of one run. Mutable; owned by its caller. */
+export class StatusReader {
+  readonly #place: FlowPlace
+  readonly #facts: RunFacts
+  readonly #graph: RunGraph | undefined
+  readonly #times: RecordedTimes
+  readonly #fold: RunFold
+
+  private constructor(
+    place: FlowPlace,
+    facts: RunFacts,
+    graph: RunGraph | undefined,
+    times: RecordedTimes,
+  ) {
+    this.#place = place
+    this.#facts = facts
+    this.#graph = graph
+    this.#times = times
+    this.#fold = new RunFold(graph)
+  }
+
+  static async of(place: FlowPlace, facts: RunFacts): Promise<StatusReader> {
+    const graph = await graphOfRun(place, facts)
+    const times = await recordedTimes(place, graph ?? [])
+    return new StatusReader(place, facts, graph, times)
+  }
+
+  /** True once the event `end` was read. */
+  get hasEnded(): boolean {
+    return this.#fold.hasEnded
+  }
+
+  /** Reads the log as it is. */
+  async read(): Promise<RunStatus> {
+    const { store, flow } = this.#place
+    const slice = new LoopSlice()
+    const scope = { namespace: namespaceOfFlow(flow) }
+    for await (const event of readEvents(store, `runs/${this.#facts.run}`, scope)) {
+      if (slice.over) await slice.turn()
+      this.#fold.take(event)
+    }
+    return { ...this.statusOf(this.#facts), ...this.#targets() }
+  }
+
+  /** Yields the state that the log tells, and again each time that it has grown, until it is sealed. */
+  async *follow(signal: AbortSignal): AsyncGenerator<RunStatus, void, undefined> {
+    const { store, flow } = this.#place
+    const splitter = new Splitter()
+    const slice = new LoopSlice()
+    const scope = { namespace: namespaceOfFlow(flow), signal }
+    let isLive = false
+    for await (const event of store.watch(`runs/${this.#facts.run}`, {
+      mode: 'append',
+      ...scope,
+    })) {
+      if (event.type === 'live') isLive = true
+      if (event.type === 'append') {
+        for (const each of splitter.push(event.data)) {
+          if (slice.over) await slice.turn()
+          this.#fold.take(each)
+        }
+      }
+      if (isLive) yield this.statusOf(this.#facts)
+    }
+  }
+
+  /** Returns the state that was read. */
+  statusOf(facts: RunFacts): RunStatus {
+    const fold = this.#fold
+    const goesOn = facts.state === 'running' && !fold.hasEnded
+    const now = goesOn ? Math.max(Date.now(), fold.last) : fold.last
+    const concurrency = facts.concurrency ?? 1
+    const told = this.#graph && estimate(this.#graph, fold, this.#times, { concurrency, now })
+    return {
+      ...facts,
+      ms: Math.round(now - fold.begin),
+      counts: fold.counts,
+      runs: fold.running.slice(0, runsMax),
+      failures: [...fold.failures],
+      ...(told && { percent: Math.floor(told.done * 100) }),
+      ...(goesOn && told?.leftMs !== undefined && { leftMs: Math.round(told.leftMs) }),
+      path: told?.path ?? [],
+    }
+  }
+
+  #targets(): Pick<RunStatus, 'targets'> {
+    if (!this.#graph) return {}
+    const targets = this.#graph.map(({ name }, place) => {
+      return { target: name, state: this.#fold.stateOf(place) }
+    })
+    return { targets }
+  }
+}
