@@ -10,7 +10,7 @@ const pathMax = 100
 
 /** The times that targets took last, in ms. */
 export type RecordedTimes = {
-  /** By the names of targets and of branches. */
+  /** The time of each, by the names of targets and of branches. */
   readonly ms: ReadonlyMap<string, number>
   /** The branches of each `map` and `cross` that are known: their names. */
   readonly branches: ReadonlyMap<string, readonly string[]>

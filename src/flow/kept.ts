@@ -13,6 +13,7 @@ import { type Caller, LocalCaller } from './caller.js'
 import { TargetCall } from './calls.js'
 import type { RunCodes } from './codes.js'
 import type { Step } from './graph.js'
+import type { MadeOf } from './made.js'
 import {
   type CallPorts,
   FoundResult,
@@ -43,16 +44,6 @@ const lost: readonly Code[] = ['EFENCED', 'EUNKNOWN']
 
 /** The claim of a step, and its action. */
 type ClaimedStep = { readonly claim: Claim; readonly action: TargetAction }
-
-/** Facts of a result that the record of its target tells. */
-export type MadeOf = {
-  /** The id of the action in the cache. */
-  readonly id: string
-  readonly action: TargetAction
-  readonly hash: string
-  /** The time from the claim to the publish, in ms. */
-  readonly ms: number
-}
 
 export type KeptPorts = {
   readonly store: Store

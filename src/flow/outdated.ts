@@ -11,11 +11,12 @@ import { drive } from './drive.js'
 import { RunEvents } from './events.js'
 import type { Graph, Step } from './graph.js'
 import type { KeptMaker } from './kept.js'
+import { type MadeRecord, madeRecords } from './made.js'
 import { FoundResult, type Look, type Made, type Maker } from './maker.js'
 import { hexHashOf } from './modules.js'
 import type { KeptResult } from './packed-results.js'
 import type { FlowPlace } from './place.js'
-import { type MadeRecord, madeRecords, moduleRecord } from './run-log.js'
+import { moduleRecord } from './run-log.js'
 
 /** The result of a step that a run would make: nobody knows it. */
 const unknown: unique symbol = Symbol('unknown')

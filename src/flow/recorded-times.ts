@@ -3,9 +3,9 @@
 import { pageMax, readKeysMax } from '../api/kvs.js'
 import { isCode } from '../error.js'
 import type { RecordedTimes } from './estimate.js'
+import { madeRecords } from './made.js'
 import { type FlowPlace, namespaceOfFlow } from './place.js'
 import type { RunGraph } from './run-graph.js'
-import { madeRecords } from './run-log.js'
 
 /** The largest number of branches whose times are read. */
 const branchesMax = 10_000

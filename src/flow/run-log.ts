@@ -8,12 +8,12 @@ import type { FlowEvent } from '../api/flow.js'
 import { readKeysMax } from '../api/kvs.js'
 import type { Store } from '../api/store.js'
 import type { Op } from '../api/transaction.js'
-import { number, object, shapeOf, text, within } from '../base/shape.js'
+import { object, shapeOf, within } from '../base/shape.js'
 import { pack, unpack } from '../cache/packing.js'
 import { reasonOf, TailraceError, unless } from '../error.js'
 import { appendOps } from '../eventlog/eventlog.js'
 import type { Step } from './graph.js'
-import type { MadeOf } from './kept.js'
+import { type MadeOf, madeRecords, targetKey } from './made.js'
 import type { ModuleCode } from './modules.js'
 import { type FlowPlace, namespaceOfFlow } from './place.js'
 import { graphKey, type PackedGraph } from './run-graph.js'
@@ -28,45 +28,9 @@ const leastMs = 0.01
 /** The largest number of events that wait for a commit; above it the run's log waits. */
 const waitingMax = 16 * eventsAtOnce
 
-/** The record of what a target was made of last. */
-export type MadeRecord = MadeOf & {
-  /** The run that made it, or that found it first. */
-  readonly run: string
-}
-
-const record = within(
-  shapeOf<MadeRecord>({ id: text, action: object, hash: text, ms: number, run: text }, [
-    ...(['id', 'action', 'hash', 'ms', 'run'] as const),
-  ]),
-)
 const moduleCode = within(
   shapeOf<ModuleCode>({ files: object, packages: object }, ['files', 'packages']),
 )
-
-/** Returns the key of what a target was made of. Names of branches have brackets and commas. */
-function targetKey(target: string): string {
-  return `targets/${encodeURIComponent(target)}`
-}
-
-/** Reads what targets of a flow were made of last, in their order. Throws EINVAL. */
-export async function madeRecords(
-  { store, flow }: Pick<FlowPlace, 'store' | 'flow'>,
-  names: readonly string[],
-): Promise<readonly (MadeRecord | undefined)[]> {
-  if (names.length === 0) return []
-  const keys = names.map((name) => targetKey(name))
-  const read = await store
-    .readMany(keys, { namespace: namespaceOfFlow(flow) })
-    .catch(unless('ENONS'))
-  return names.map((name, at) => {
-    const bytes = read?.values[at]
-    if (!bytes) return undefined
-    const what = `what target ${name} was made of`
-    const made = unpack(bytes, what)
-    if (!record.is(made)) throw new TailraceError('EINVAL', `${what} is not to be read`)
-    return made as MadeRecord
-  })
-}
 
 /** Reads the code of a module by its hash; undefined if it was not written. */
 export async function moduleRecord(
