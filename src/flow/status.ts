@@ -97,7 +97,7 @@ export class StatusReader {
     const fold = this.#fold
     const goesOn = facts.state === 'running' && !fold.hasEnded
     const now = goesOn ? Math.max(Date.now(), fold.last) : fold.last
-    const concurrency = facts.concurrency ?? 1
+    const concurrency = facts.concurrency || 1
     const told = this.#graph && estimate(this.#graph, fold, this.#times, { concurrency, now })
     return {
       ...facts,
