@@ -8,7 +8,7 @@ import { createRequire } from 'node:module'
 import { extname } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { inspect } from 'node:util'
-import type { Target } from '../api/flow.js'
+import type { FlowWorkers, Target } from '../api/flow.js'
 import { invalid } from '../base/shape.js'
 import { hasSystemCode, reasonOf, TailraceError } from '../error.js'
 import type { Output } from './output.js'
@@ -18,11 +18,16 @@ import { absolutePath } from './utf8.js'
 const namesShown = 50
 
 type FlowRoom = typeof import('../flow/flow.js')
+type WorkerRoom = typeof import('../worker/worker.js')
+/** The numbers of workers. */
+type WorkerCounts = { readonly processes: number; readonly threads: number }
 
 /** The targets of a file, and the calls that take them. */
 export type FileTargets = {
   readonly targets: readonly Target<unknown>[]
   readonly room: FlowRoom
+  /** Starts workers that import the file. */
+  readonly openWorkers: (counts: WorkerCounts) => Promise<FlowWorkers>
 }
 
 /** Imports a file and returns its exported targets: those that are named, or all. What went wrong while
@@ -37,16 +42,26 @@ export async function targetsOf(
       throw new TailraceError('ENOENT', `there is no file ${file}`)
     throw error
   })
-  if (['.ts', '.mts', '.cts', '.tsx'].includes(extname(path))) await loadTypeScript(path)
+  if (isTypeScript(path)) await loadTypeScript(path)
   const all = targetsIn(await imported(path, log))
   if (all.length === 0) {
     const example = "export const name = target('name', [], fn)"
     throw invalid(`${file} exports no target: it needs a line such as ${example}`)
   }
-  const from = roomFile(path)
+  const from = roomFile('tailrace/flow', path)
   const room: FlowRoom = await import(pathToFileURL(from).href)
   for (const each of all) checkCopy(each, room, `${from}, which ${file} finds as tailrace/flow`)
-  return { targets: names.length === 0 ? all : named(all, names, file), room }
+  const openWorkers = async (counts: WorkerCounts) => {
+    const workers: WorkerRoom = await import(pathToFileURL(roomFile('tailrace/worker', path)).href)
+    // What makes this process import TypeScript does so in a worker, too.
+    const tsx = isTypeScript(path) ? found('tsx', path) : undefined
+    return workers.openWorkers({ ...counts, module: tsx === undefined ? path : [tsx, path] })
+  }
+  return { targets: names.length === 0 ? all : named(all, names, file), room, openWorkers }
+}
+
+function isTypeScript(path: string): boolean {
+  return ['.ts', '.mts', '.cts', '.tsx'].includes(extname(path))
 }
 
 /** Imports a file. Throws EINVAL. */
@@ -73,9 +88,10 @@ async function loadTypeScript(path: string): Promise<void> {
   )
 }
 
-/** Returns the file of `tailrace/flow` as a module at `path` imports it; else that of this program. */
-function roomFile(path: string): string {
-  return found('tailrace/flow', path) ?? createRequire(import.meta.url).resolve('tailrace/flow')
+/** Returns the file of a part of the package as a module at `path` imports it; else that of this
+ *  program. */
+function roomFile(part: 'tailrace/flow' | 'tailrace/worker', path: string): string {
+  return found(part, path) ?? createRequire(import.meta.url).resolve(part)
 }
 
 /** Throws EINVAL for a target that another copy of the room made. */

@@ -1,6 +1,7 @@
 /** `tailrace flow`: makes the targets of a file, says what is outdated and why, draws what depends on
  *  what. See rfc/24, rules 24 to 27; flow-runs.ts has its commands for runs.
- *  Invariant: functions of targets run in this process; their results stay in the store. */
+ *  Invariant: functions of targets run in this process or in its workers; their results stay in the
+ *  store. */
 
 import { eitherSignal } from '../base/abort.js'
 import { defined } from '../base/shape.js'
@@ -54,17 +55,20 @@ const run = command({
   description:
     'Import a module (.js, .mjs; .ts with tsx in its project, or with a Node that runs it) and make ' +
     'the targets that it exports, all or those that are named, and what they depend on. Their ' +
-    'functions run in this process, and their results are kept in the cache of the store: what ' +
-    'has not changed is found there. stderr gets a line for each target that ends. The exit code ' +
+    'functions run in this process, or in workers (--workers, --threads), whose output goes to ' +
+    'stderr. Results are kept in the cache of the store: what has not changed is found there. ' +
+    'stderr gets a line for each target that ends. The exit code ' +
     'is 1 if a target failed.',
   parameters: targetsOfFile,
   options: {
     ...ofFlow,
     jobs: option(
       '-j, --jobs <n>',
-      'at most so many calls at a time (default: processors)',
+      'at most so many calls at a time (default: processors, or what workers take)',
       integer(1),
     ),
+    workers: option('--workers <n>', 'call functions in so many processes', integer(1)),
+    threads: option('--threads <n>', 'call functions in so many threads', integer(1)),
     limit: many('--limit <resource=n>', 'how much there is of what targets need: gpu=1', amount),
     keepGoing: flag('--keep-going', 'make what does not depend on a target that failed'),
     json: flag('--json', 'print events as JSON, one a line, then the counts; errors too'),
@@ -77,19 +81,24 @@ const run = command({
     'tailrace flow run flow.mjs',
     'tailrace flow run flow.mjs report -j 2 --keep-going',
     'tailrace flow run flow.mjs train --limit gpu=1 --json',
+    'tailrace flow run flow.mjs --workers 4',
   ],
   makesStore: true,
   run: async (call) => {
     const { args, options } = call
-    const { room, targets } = await loaded(call, args.targets)
+    const { room, targets, openWorkers } = await loaded(call, args.targets)
     const known = (await room.graphOf(targets)).length
     return withStore(call, async (store, limit) => {
+      const { workers: processes = 0, threads = 0 } = options
+      const isHere = processes + threads === 0
+      await using workers = isHere ? undefined : await openWorkers({ processes, threads })
       using signals = new PassedSignals()
       const stop = new AbortController()
       const either = eitherSignal(signals.interrupted, stop.signal)
       const made = room.run(targets, {
         ...{ store, ...placeOf(options), signal: either.signal },
         ...defined({ concurrency: options.jobs, origin: originOf(call), resumes: options.resumes }),
+        ...defined({ workers }),
         limits: Object.fromEntries(options.limit),
         onError: options.keepGoing ? 'continue' : 'stop',
       })

@@ -261,7 +261,14 @@ export class Member {
   }
 
   #received(batch: readonly Envelope[]): void {
-    for (const envelope of batch) this.#take(parseFromWorker(envelope), envelope.parts)
+    try {
+      const messages = batch.map((envelope) => parseFromWorker(envelope))
+      for (const [at, message] of messages.entries()) this.#take(message, batch[at]?.parts ?? [])
+    } catch (error) {
+      // A worker that speaks nonsense is no worker.
+      this.#unfit = error
+      this.#link.kill()
+    }
     this.#ports.changed(this)
   }
 

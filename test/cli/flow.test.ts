@@ -110,6 +110,26 @@ describe('flow run', () => {
     ])
   })
 
+  it('--workers and --threads call functions elsewhere, whose output goes to stderr', async () => {
+    await write(
+      'where.mjs',
+      `import { threadId } from 'node:worker_threads'
+      import { target } from 'tailrace/flow'
+      export const here = target('here', [process.argv.at(-2)], () => {
+        console.log('printed')
+        return [process.pid, threadId]
+      })
+      export const place = target('place', [here], ([pid, thread]) => {
+        console.log(pid === process.pid && thread === threadId ? 'the same place' : 'another')
+      })`,
+    )
+    for (const option of ['--workers', '--threads']) {
+      const { code, stdout, stderr } = await flow('run', 'where.mjs', 'place', option, '1')
+      expect([code, stdout]).toEqual([0, ''])
+      expect(stderr.split('\n')).toEqual(expect.arrayContaining(['printed', 'the same place']))
+    }
+  })
+
   it('--keep-going makes what would not have begun', async () => {
     await write(
       'two.mjs',
