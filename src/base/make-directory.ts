@@ -1,19 +1,35 @@
 /** Makes directories that are still there after a crash. The name of a directory is durable only
  *  once the directory above it was synced. See rfc/4.
- *  Invariant: every directory that holds the name of a new one was synced. */
+ *  Invariant: before anything is made in a directory, the directory above it was synced by this process.
+ *  Who made it may have ended, or failed, before that. */
 
-import { mkdir, open } from 'node:fs/promises'
+import { mkdir, open, stat } from 'node:fs/promises'
 import { dirname, resolve } from 'node:path'
+import { hasSystemCode } from '../error.js'
 
-/** Makes the directory `path`, and the directories above it, where they are missing (mode 0700).
- *  Throws what node:fs throws. */
+/** Makes the directory `path`, and the directories above it, where they are missing (mode 0700), and
+ *  makes their names durable. Throws what node:fs throws. */
 export async function makeDirectory(path: string): Promise<void> {
-  const first = await mkdir(path, { recursive: true, mode: 0o700 })
-  if (first === undefined) return
-  const top = dirname(resolve(first))
-  for (let above = dirname(resolve(path)); ; above = dirname(above)) {
-    await syncDirectory(above)
-    if (above === top || above === dirname(above)) return
+  const missing: string[] = []
+  let there = resolve(path)
+  for (; !(await isThere(there)); there = dirname(there)) missing.unshift(there)
+  await syncName(there)
+  for (const each of missing) {
+    // Another process may make it at the same time.
+    await mkdir(each, { recursive: true, mode: 0o700 })
+    await syncDirectory(dirname(each))
+  }
+  // Throws where a file has the name.
+  if (missing.length === 0) await mkdir(path, { recursive: true })
+}
+
+/** Makes the name of a file or directory durable. Throws what node:fs throws. */
+export async function syncName(path: string): Promise<void> {
+  try {
+    await syncDirectory(dirname(path))
+  } catch (error) {
+    // This user may not read the directory above: so it is another one's, and the name was there.
+    if (!hasSystemCode(error, 'EACCES') && !hasSystemCode(error, 'EPERM')) throw error
   }
 }
 
@@ -24,5 +40,15 @@ export async function syncDirectory(path: string): Promise<void> {
     await directory.sync()
   } finally {
     await directory.close()
+  }
+}
+
+async function isThere(path: string): Promise<boolean> {
+  try {
+    await stat(path)
+    return true
+  } catch (error) {
+    if (hasSystemCode(error, 'ENOENT') || hasSystemCode(error, 'ENOTDIR')) return false
+    throw error
   }
 }

@@ -5,9 +5,9 @@
  *  crash leaves either nothing or all of it. */
 
 import { realpath } from 'node:fs/promises'
-import { dirname, join } from 'node:path'
+import { join } from 'node:path'
 import type { Environment } from '../base/environment.js'
-import { makeDirectory, syncDirectory } from '../base/make-directory.js'
+import { makeDirectory, syncDirectory, syncName } from '../base/make-directory.js'
 import { isFullError, reasonOf, TailraceError, toTailraceError } from '../error.js'
 import { makeJournal } from '../journal/journal.js'
 import { journalStart } from '../journal/place.js'
@@ -65,6 +65,9 @@ async function openLocked(
   await discardMigration(directory)
   let tables = await openTables(directory)
   try {
+    // Who made these files, or gave them their names, may have ended before that was durable.
+    await syncName(directory)
+    await syncDirectory(directory)
     assertFormat(tables.meta, directory)
     if (isOlder(tables.meta)) tables = await migrate(directory, tables, onMigration)
     const { identity, state } = await claim(tables, { directory, environment, bounds })
@@ -100,9 +103,6 @@ async function claim(
     const identity = identify(tables, files, { environment, directory, writes })
     writes.put(tables.meta, positionKey, encodePosition(journalStart))
     await tables.write(writes)
-    await syncDirectory(directory)
-    // The process that made the directory may have died before it synced the one above.
-    await syncDirectory(dirname(directory))
     const state = await LocalState.open(directory, tables, bounds)
     return { identity, state }
   }

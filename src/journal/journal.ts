@@ -4,7 +4,7 @@
  *  `append` has answered is durable, and is there after any crash. */
 
 import { type FileHandle, open, rm } from 'node:fs/promises'
-import { dirname, join } from 'node:path'
+import { join } from 'node:path'
 import { BufferPool } from '../base/buffer-pool.js'
 import { makeDirectory, syncDirectory } from '../base/make-directory.js'
 import { punchHole } from '../base/posix.js'
@@ -58,8 +58,6 @@ export class NotAppended extends Error {
  *  throws. */
 export async function makeJournal(directory: string): Promise<void> {
   await makeDirectory(directory)
-  // A process that made the directory may have died before it synced the one above.
-  await syncDirectory(dirname(directory))
   const ids = await segmentsIn(directory)
   const path = join(directory, segmentName(journalStart.segment))
   const first = ids[0] === journalStart.segment ? await headOf(path) : undefined
@@ -68,7 +66,8 @@ export async function makeJournal(directory: string): Promise<void> {
     const message = `${directory} has records, but the index beside it is missing: restore a copy`
     throw new TailraceError('ECORRUPT', message)
   }
-  if (first?.header) return syncDirectory(directory)
+  // The sync that was to make its name durable may have failed.
+  if (first) await rm(path)
   await (await makeSegment(directory, journalStart.segment, 1)).file.close()
 }
 

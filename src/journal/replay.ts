@@ -29,16 +29,15 @@ export async function replay(
     const isLast = index === ids.length - 1
     if (id !== from.segment + index) break
     const head = await headOf(path)
-    if (!head.header || head.header.id !== id) {
-      // The segment was being made when the power went. It had no record.
-      if (isLast && id > from.segment && head.size <= headerSize) {
-        await rm(path)
-        await syncDirectory(directory)
-        last = end.segment
-        break
-      }
-      throw damaged(path, 'has no header')
+    // The segment was being made when the power went, or when a sync failed. It has no record, and its
+    // name need not be on the disk, even if another sync of the directory succeeds now.
+    if (isLast && id > from.segment && head.size <= headerSize) {
+      await rm(path)
+      await syncDirectory(directory)
+      last = end.segment
+      break
     }
+    if (!head.header || head.header.id !== id) throw damaged(path, 'has no header')
     header = head.header
     if (id > from.segment) {
       if (header.first !== end.number + 1) throw damaged(path, 'does not follow the one before')

@@ -7,7 +7,6 @@
 import { openSync, writeSync } from 'node:fs'
 import { join } from 'node:path'
 import { systemEnvironment } from '../../src/base/environment.js'
-import { makeDirectory } from '../../src/base/make-directory.js'
 import { openLocal } from '../../src/engine/local-open.js'
 import { isCode, toTailraceError } from '../../src/error.js'
 import { type EmbeddedStore, openOn } from '../../src/open.js'
@@ -95,7 +94,6 @@ async function useAgain(): Promise<string> {
 }
 
 async function openStore(): Promise<EmbeddedStore> {
-  await makeDirectory(directory)
   const path = join(directory, 'store')
   const engine = await openLocal(path, { environment: systemEnvironment, bounds })
   try {

@@ -16,3 +16,15 @@ it('every disk that the power could leave opens, with what was acknowledged', as
   expect(images).toBeGreaterThan(50)
   expect(traced.calls.filter(({ type }) => type === 'told').length).toBeGreaterThan(40)
 }, 90_000)
+
+it('an open makes the names of the files durable that it finds', async (context) => {
+  needStrace(context, 'the order of writes')
+  // Injects nothing: the first call of a run opens a store that is there.
+  const options = { seed: 1, steps: 1, underWay: 1, samples: 0, share: 0, inject: [] }
+  const { traced } = await tryWriteOrder(options)
+  const opened = traced.calls.findIndex(({ type }) => type === 'told')
+  const synced = traced.calls.slice(0, opened).flatMap((call) => {
+    return call.type === 'synced' && call.ok ? [call.path.replace(/^.*\/made/, '')] : []
+  })
+  expect(synced).toEqual(expect.arrayContaining(['/data', '/data/store']))
+}, 90_000)
