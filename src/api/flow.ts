@@ -177,8 +177,16 @@ export type FlowEvent =
   /** The function of a target was called. */
   | { readonly type: 'start'; readonly target: string; readonly at: number }
   /** The result of a target is there. `ms`: how long its call took; for a `map` or `cross`, the time
-   *  since its branches were known. */
-  | { readonly type: 'finish'; readonly target: string; readonly at: number; readonly ms: number }
+   *  since its branches were known. `call`: the parts of a call of a worker. */
+  | {
+      readonly type: 'finish'
+      readonly target: string
+      readonly at: number
+      readonly ms: number
+      readonly call?: WorkerCallFacts
+    }
+  /** The worker that had begun the call of a target is gone: it is called again. */
+  | { readonly type: 'lost'; readonly target: string; readonly at: number }
   /** The branches of a `map` or `cross` are known. */
   | {
       readonly type: 'branch'
@@ -329,6 +337,8 @@ export const workersMax = 256
 /** A worker as `FlowWorkers.list` shows it. */
 export type FlowWorkerView = {
   readonly kind: 'process' | 'thread'
+  /** Its number among those that were started, from 1 on. */
+  readonly worker: number
   /** The id of its process; that of this one for a thread. */
   readonly pid: number | undefined
   /** starting: it imports the modules. leaving: it takes no more calls. */
@@ -337,6 +347,18 @@ export type FlowWorkerView = {
   readonly calls: readonly string[]
   /** The number of calls that it has answered. */
   readonly answered: number
+}
+
+/** The parts of a call of a worker. */
+export type WorkerCallFacts = {
+  /** The number of the worker among those that its `openWorkers` has started, from 1 on. */
+  readonly worker: number
+  /** The times in which its inputs were loaded by the scheduler and opened by the worker, its function
+   *  ran, and its result was packed. */
+  readonly fetchMs: number
+  readonly unpackMs: number
+  readonly runMs: number
+  readonly packMs: number
 }
 
 /** Processes and threads that call functions of targets, for any number of runs. `openWorkers` of

@@ -151,6 +151,8 @@ export class FlowProgress {
         const stack = inspect(event.error).split('\n')
         return [endLine('red', 'failed', target, took), ...stack.map((line) => `  ${line}`)]
       }
+      case 'lost':
+        return [endLine('yellow', 'lost', target, 'its worker ended: called again')]
       case 'skip':
         return [endLine('yellow', 'skipped', target, `${event.because} failed`)]
       default:

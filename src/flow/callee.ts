@@ -11,7 +11,7 @@ import type { Packed, PackedValues } from '../api/value.js'
 import { invalid } from '../base/shape.js'
 import { reasonOf, TailraceError } from '../error.js'
 import { newTimings, openValues } from '../value/values.js'
-import type { CallTimes, InputTree, PackedTask, PooledAnswer } from './caller.js'
+import type { CallTimes, InputTree, PackedTask } from './caller.js'
 import { TargetCall } from './calls.js'
 import { RunCodes } from './codes.js'
 import { definingModules } from './definition.js'
@@ -27,6 +27,9 @@ type Held = {
   /** True once the scheduler has dropped it. */
   isDropped: boolean
 }
+
+/** The result of a call: packed bytes. */
+export type CalledResult = { readonly bytes: Uint8Array; readonly times: CallTimes }
 
 /** A call whose inputs are here. It is either run or released. */
 export type TakenCall = { readonly task: PackedTask; readonly held: ReadonlyMap<string, Held> }
@@ -103,7 +106,7 @@ export class Callee {
 
   /** Calls the function, and returns the packed bytes of its result, in memory of their own. Throws
    *  ECONFLICT (the code differs), EINVAL (there is no such target), and what the function throws. */
-  async run({ task, held }: TakenCall, signal: AbortSignal): Promise<PooledAnswer> {
+  async run({ task, held }: TakenCall, signal: AbortSignal): Promise<CalledResult> {
     const target = await this.#find(task)
     const timings = newTimings()
     const call = new TargetCall(signal)
@@ -131,7 +134,8 @@ export class Callee {
       const bytes = await result.bytes()
       // What was packed as a view of the function's memory stays the function's.
       const own = bytes.byteLength === bytes.buffer.byteLength ? bytes : Uint8Array.from(bytes)
-      return { bytes: own, times: timesOf(timings.times) }
+      const { unpack: unpackMs, run: runMs, pack: packMs } = timings.times
+      return { bytes: own, times: { unpackMs, runMs, packMs } }
     } finally {
       call.end()
       for (const each of packedHere) each[Symbol.dispose]()
@@ -262,8 +266,4 @@ function keysOf(tree: InputTree): readonly string[] {
 function free({ packed, uses, isDropped }: Held): void {
   // One that was no packed value fails the calls that take it.
   if (isDropped && uses === 0) packed.then((value) => value[Symbol.dispose]()).catch(() => {})
-}
-
-function timesOf({ unpack, run, pack }: Omit<CallTimes, 'fetch'>): CallTimes {
-  return { fetch: 0, unpack, run, pack }
 }

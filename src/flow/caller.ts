@@ -3,7 +3,7 @@
  *  Invariant: a caller knows nothing of claims and of the store. It gets packed inputs, and answers
  *  with the packed result. */
 
-import type { FlowWorkers, FlowWorkerView } from '../api/flow.js'
+import type { FlowWorkers, FlowWorkerView, WorkerCallFacts } from '../api/flow.js'
 import type { Packed } from '../api/value.js'
 import type { TargetCall } from './calls.js'
 import type { Step } from './graph.js'
@@ -29,19 +29,14 @@ export type CallerPorts = {
   /** Says that the function is called now. Called again if it is called again, elsewhere. */
   readonly begin: () => void
   /** Says that the function has returned: others may be called while its result is stored. `ms`: the
-   *  time that it took; `times`: those of its parts, where they are known. */
-  readonly returned: (ms: number, times?: CallTimes) => void
+   *  time that it took; `facts`: its parts, where they are known. */
+  readonly returned: (ms: number, facts?: WorkerCallFacts) => void
   /** Says that what had begun the call is gone, and that it is called again. */
   readonly lost?: () => void
 }
 
-/** The times of one call, in ms. */
-export type CallTimes = {
-  readonly fetch: number
-  readonly unpack: number
-  readonly run: number
-  readonly pack: number
-}
+/** The times of one call that a worker knows. */
+export type CallTimes = Pick<WorkerCallFacts, 'unpackMs' | 'runMs' | 'packMs'>
 
 /** A result as a call gets it: the key of its packed bytes; for a map or cross those of its branches. */
 export type InputTree = string | readonly InputTree[]
@@ -81,7 +76,7 @@ export type PooledCall = {
 }
 
 /** The answer to a call: packed bytes. */
-export type PooledAnswer = { readonly bytes: Uint8Array; readonly times: CallTimes }
+export type PooledAnswer = { readonly bytes: Uint8Array; readonly facts: WorkerCallFacts }
 
 /** The port of workers. */
 export abstract class CallPool implements FlowWorkers {

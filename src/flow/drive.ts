@@ -4,7 +4,7 @@
  *  for. What ends elsewhere is put into a queue and wakes the loop; so nothing is re-entered, nothing
  *  polls, and a call that returns no promise costs none. The run ends when nothing is under way. */
 
-import type { FlowRunOptions } from '../api/flow.js'
+import type { FlowRunOptions, WorkerCallFacts } from '../api/flow.js'
 import { onAbort } from '../base/abort.js'
 import { isPromise } from '../base/deferred.js'
 import type { LoopSlice } from '../base/loop-slice.js'
@@ -196,26 +196,29 @@ class Driver<V> {
     let began = 0
     let ended: number | undefined
     let tookMs: number | undefined
+    let facts: WorkerCallFacts | undefined
     const begin = () => {
       this.#events.start(step)
       began = performance.now()
     }
-    const returned = (ms?: number) => {
+    const returned = (ms?: number, parts?: WorkerCallFacts) => {
       ended = performance.now()
       tookMs = ms
+      facts = parts
       call.end()
       this.#take(() => this.#schedule.endCall(step))
     }
+    const lost = () => this.#events.lost(step)
     const endCall = () => {
       if (ended !== undefined) return
       call.end()
       this.#schedule.endCall(step)
     }
     this.#ask<Made<V>>(
-      () => this.#maker.make(step, this.#inputsOf(step), { call, begin, returned }),
+      () => this.#maker.make(step, this.#inputsOf(step), { call, begin, returned, lost }),
       (made, at) => {
         endCall()
-        this.#made(step, made, tookMs ?? (ended ?? at) - began)
+        this.#made(step, made, tookMs ?? (ended ?? at) - began, facts)
       },
       (error) => {
         endCall()
@@ -224,11 +227,11 @@ class Driver<V> {
     )
   }
 
-  #made(step: Step, made: Made<V>, ms: number): void {
+  #made(step: Step, made: Made<V>, ms: number, facts?: WorkerCallFacts): void {
     if (made instanceof ParkedStep) this.#park(step, made)
     else if (made instanceof FoundResult) this.#found(step, made.value)
     else {
-      this.#events.finish(step, ms)
+      this.#events.finish(step, ms, facts)
       this.#finish(step, made)
     }
   }

@@ -3,13 +3,13 @@
  *  reader begins and goes on where it likes, and misses none. An event takes some 32 bytes: it becomes
  *  an object when it is read. */
 
-import type { FlowEvent } from '../api/flow.js'
+import type { FlowEvent, WorkerCallFacts } from '../api/flow.js'
 import { LoopSlice } from '../base/loop-slice.js'
 import { Wakeup } from '../base/wakeup.js'
 import type { Step } from './graph.js'
 
 /** The kinds of events, by their numbers. */
-const kinds = ['start', 'hit', 'finish', 'branch', 'fail', 'skip'] as const
+const kinds = ['start', 'hit', 'finish', 'branch', 'fail', 'skip', 'lost'] as const
 type Kind = (typeof kinds)[number]
 /** Numbers of each event: its kind, its time, and one that depends on the kind. */
 const width = 3
@@ -21,6 +21,8 @@ export class RunEvents {
   readonly #numbers: number[] = []
   /** Errors that were thrown, and steps because of which others were skipped. */
   readonly #reasons: unknown[] = []
+  /** The parts of calls of workers, by the indices of their events. */
+  readonly #facts = new Map<number, WorkerCallFacts>()
   readonly #wakeup = new Wakeup()
   #hasEnded = false
 
@@ -37,7 +39,12 @@ export class RunEvents {
     this.#add('hit', step, 0)
   }
 
-  finish(step: Step, ms: number): void {
+  lost(step: Step): void {
+    this.#add('lost', step, 0)
+  }
+
+  finish(step: Step, ms: number, facts?: WorkerCallFacts): void {
+    if (facts) this.#facts.set(this.#steps.length, facts)
     this.#add('finish', step, ms)
   }
 
@@ -86,9 +93,12 @@ export class RunEvents {
     switch (type) {
       case 'start':
       case 'hit':
+      case 'lost':
         return { type, ...common }
-      case 'finish':
-        return { type, ...common, ms: more }
+      case 'finish': {
+        const call = this.#facts.get(index)
+        return { type, ...common, ms: more, ...(call && { call }) }
+      }
       case 'branch':
         return { type, ...common, branches: more }
       case 'fail':

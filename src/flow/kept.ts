@@ -4,6 +4,7 @@
  *  runs under the claim of its action, so that no other process runs it meanwhile. */
 
 import { type Cache, type Claim, type Hit, onlyOutput } from '../api/cache.js'
+import type { WorkerCallFacts } from '../api/flow.js'
 import type { Store } from '../api/store.js'
 import type { Packed, PackedValues } from '../api/value.js'
 import { eitherSignal } from '../base/abort.js'
@@ -101,7 +102,7 @@ export class KeptMaker implements Maker<KeptResult> {
   async make(
     step: Step,
     inputs: readonly KeptResult[],
-    { call: { signal }, begin, returned }: CallPorts,
+    { call: { signal }, begin, returned, lost: isLost }: CallPorts,
   ): Promise<Made<KeptResult>> {
     const got = this.#claims.get(step) ?? (await this.#claim(step, inputs, signal))
     this.#claims.delete(step)
@@ -112,14 +113,14 @@ export class KeptMaker implements Maker<KeptResult> {
     const both = eitherSignal(signal, claim.signal)
     const call = new TargetCall(both.signal)
     let isReturned = false
-    const hasReturned = (ms: number) => {
+    const hasReturned = (ms: number, facts?: WorkerCallFacts) => {
       isReturned = true
       this.#note(ms)
       // Others run while this one is stored.
-      if (this.#publishing++ < publishesMax) returned()
+      if (this.#publishing++ < publishesMax) returned(ms, facts)
     }
     try {
-      const ports = { call, begin, returned: hasReturned }
+      const ports = { call, begin, returned: hasReturned, lost: isLost }
       const packed = await this.#caller.call(step, inputs, ports)
       const { kept, hit } = await this.#publish(claim, packed)
       this.#tell(step, action, kept, hit)

@@ -2,6 +2,7 @@
  *  rules 3, 11 and 17.
  *  Invariant: a maker changes nothing of the run. It answers, and the driver goes on with that. */
 
+import type { WorkerCallFacts } from '../api/flow.js'
 import type { TargetCall } from './calls.js'
 import type { Step } from './graph.js'
 
@@ -34,8 +35,11 @@ export type CallPorts = {
   /** Says that the function is called now; said again if it is called again, elsewhere. */
   readonly begin: () => void
   /** Says that the function has returned, though its result is not there yet: the call gives its place
-   *  to another one. It need not be called. `ms`: the time that it took, if not that since `begin`. */
-  readonly returned: (ms?: number) => void
+   *  to another one. It need not be called. `ms`: the time that it took, if not that since `begin`;
+   *  `facts`: its parts. */
+  readonly returned: (ms?: number, facts?: WorkerCallFacts) => void
+  /** Says that what had begun the call is gone. */
+  readonly lost: () => void
 }
 
 /** The answer of a call: the result, made or found. */

@@ -59,8 +59,8 @@ export class PooledCaller implements Caller {
       ...{ task, inputs: [...needed.values()], signal: call.signal, begin },
       lost: lost ?? (() => {}),
     }
-    const { bytes, times } = await this.#pool.call(pooled)
-    returned(times.run, times)
+    const { bytes, facts } = await this.#pool.call(pooled)
+    returned(facts.runMs, facts)
     return this.#results.values.of(bytes)
   }
 

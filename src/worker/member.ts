@@ -77,8 +77,16 @@ export type MemberEnd = {
   readonly unfit: unknown
 }
 
+type MemberParts = {
+  readonly number: number
+  readonly options: MemberOptions
+  readonly ports: MemberPorts
+}
+
 /** A worker. Mutable; owned by its pool. */
 export class Member {
+  /** Its number among the members of its pool, from 1 on. */
+  readonly number: number
   readonly options: MemberOptions
   readonly #link: WorkerLink
   readonly #ports: MemberPorts
@@ -104,9 +112,9 @@ export class Member {
 
   constructor(
     link: (data: ProgramData, ports: LinkPorts) => WorkerLink,
-    options: MemberOptions,
-    ports: MemberPorts,
+    { number, options, ports }: MemberParts,
   ) {
+    this.number = number
     const { modules, slots, graceMs } = options
     this.options = options
     this.#ports = ports
@@ -286,10 +294,11 @@ export class Member {
       case 'done': {
         const task = this.#bySeq.get(message.seq)
         if (!task) return
-        const times = { ...message.times, fetch: task.fetchMs }
-        const { unpack, run, pack } = times
-        this.#ports.answered(unpack + run + pack + (task.sentSize + bytes.length) / bytesPerMs)
-        this.#answer(task, () => task.answered.resolve({ bytes, times }))
+        const facts = { worker: this.number, fetchMs: task.fetchMs, ...message.times }
+        const { unpackMs, runMs, packMs } = facts
+        const movedMs = (task.sentSize + bytes.length) / bytesPerMs
+        this.#ports.answered(unpackMs + runMs + packMs + movedMs)
+        this.#answer(task, () => task.answered.resolve({ bytes, facts }))
         return
       }
       case 'failed': {

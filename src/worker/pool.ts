@@ -8,7 +8,14 @@ import { onAbort } from '../base/abort.js'
 import { pause } from '../base/timer.js'
 import { canceled, TailraceError } from '../error.js'
 import { CallPool, type PooledAnswer, type PooledCall } from '../flow/caller.js'
-import { Member, type MemberEnd, type MemberOptions, poisonous, Task } from './member.js'
+import {
+  Member,
+  type MemberEnd,
+  type MemberOptions,
+  type MemberPorts,
+  poisonous,
+  Task,
+} from './member.js'
 import { processLink } from './process-link.js'
 import { threadLink } from './thread-link.js'
 
@@ -36,6 +43,7 @@ export class WorkerPool extends CallPool {
   /** Members that run a call alone. */
   readonly #alone = new Set<Member>()
   #meanMs: number | undefined
+  #started = 0
   #failedStarts = 0
   #idles = 0
   #calls = 0
@@ -74,8 +82,8 @@ export class WorkerPool extends CallPool {
   }
 
   list(): readonly FlowWorkerView[] {
-    return [...this.#members].map(({ kind, pid, state, answered, tasks }) => ({
-      ...{ kind, pid, state, answered },
+    return [...this.#members].map(({ kind, number, pid, state, answered, tasks }) => ({
+      ...{ kind, worker: number, pid, state, answered },
       calls: [...tasks].map(({ call }) => call.task.target),
     }))
   }
@@ -166,12 +174,13 @@ export class WorkerPool extends CallPool {
 
   #add(kind: 'process' | 'thread'): void {
     const link = kind === 'process' ? processLink : threadLink
-    const member = new Member(link, this.#options, {
+    const ports: MemberPorts = {
       changed: (member) => this.#changed(member),
       answered: (ms) => this.#note(ms),
       tookBack: (tasks) => this.#again(tasks),
       ended: (member, end) => this.#ended(member, end),
-    })
+    }
+    const member = new Member(link, { number: ++this.#started, options: this.#options, ports })
     this.#members.add(member)
   }
 

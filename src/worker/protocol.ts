@@ -57,10 +57,11 @@ const taskShape = shapeOf<PackedTask>(
   },
   ['target', 'function', 'module', 'plans', 'packed', 'inputs', 'elements'],
 )
-const timesShape = shapeOf<CallTimes>(
-  { fetch: number, unpack: number, run: number, pack: number },
-  ['fetch', 'unpack', 'run', 'pack'],
-)
+const timesShape = shapeOf<CallTimes>({ unpackMs: number, runMs: number, packMs: number }, [
+  'unpackMs',
+  'runMs',
+  'packMs',
+])
 const onlyType = shapeOf<{ readonly type: string }>({ type: text })
 
 const toWorker: TypeShapes<ToWorker> = {

@@ -4,11 +4,8 @@
 import { once } from 'node:events'
 import { appendFileSync, existsSync, readFileSync } from 'node:fs'
 import { threadId } from 'node:worker_threads'
-import fc from 'fast-check'
-import type { Target } from '../../src/api/flow.js'
 import { TailraceError } from '../../src/error.js'
 import { map, packed, target, targetSignal } from '../../src/flow/flow.js'
-import { randomFlow } from '../flow/random-flows.js'
 
 const directory = process.env['TAILRACE_TEST_WORKERS'] ?? ''
 const isThere = (name: string) => existsSync(`${directory}/${name}`)
@@ -105,20 +102,3 @@ export const prints = target('prints', [], () => {
   process.stderr.write('last line\n')
 })
 export const pids = Array.from({ length: 3 }, (_, at) => target(`pid${at}`, [], () => process.pid))
-
-/** Random flows, the same in each process. A target gives a number that depends on all that it gets. */
-export const random: readonly (readonly Target<number>[])[] = fc
-  .sample(randomFlow, { seed: 12, numRuns: 8 })
-  .map(({ targets }, flow) => {
-    const made: Target<number>[] = []
-    for (const [at, { sources }] of targets.entries()) {
-      const inputs = sources.flatMap((source) => made[source] ?? [])
-      const own = flow * 100 + at
-      made.push(
-        target(`r${flow}-${at}`, [own, inputs], (first, given) =>
-          given.reduce((all, each) => (all * 31 + each) % 65_537, first),
-        ),
-      )
-    }
-    return made
-  })

@@ -16,7 +16,7 @@ import { nativeImport } from '../support/native-import.js'
 type Api = typeof import('./api.js')
 type Targets = typeof import('./targets.js')
 
-let programs: Bundles<'api' | 'targets' | 'scheduler' | 'program' | 'guard'>
+let programs: Bundles<'api' | 'targets' | 'random' | 'scheduler' | 'program' | 'guard'>
 let api: Api
 let targets: Targets
 let directory: string
@@ -30,6 +30,7 @@ beforeAll(async () => {
     {
       api: 'test/worker/api.ts',
       targets: 'test/worker/targets.ts',
+      random: 'test/worker/random-targets.ts',
       scheduler: 'test/worker/scheduler.ts',
       program: 'src/worker/program.ts',
       guard: 'src/worker/guard.ts',
@@ -81,12 +82,6 @@ describe.each([['processes', () => workers] as const, ['threads', () => threads]
       const expected = await run(wanted).result
       expect(await run(wanted, { workers: own() }).result).toEqual(expected)
       expect(expected.mixed).toEqual([5, 0, 1, 2, 3, 4, 35, 'text', new Uint8Array([1, 2]), 5])
-    })
-
-    it('give the results of random flows', async () => {
-      const { run } = api
-      const results = await run(targets.random, { workers: own() }).result
-      expect(results).toEqual(await run(targets.random).result)
     })
 
     it('give errors with name, code, cause and stack, and those of ours as ours', async () => {
@@ -157,6 +152,9 @@ describe('a run with a store', () => {
     const values = openValues()
     const first = run(targets.sizes, { store, workers, values })
     expect(await first.result).toBe(5_000)
+    const made = (await eventsOf(first)).filter((event) => event.type === 'finish')
+    expect(made.map(({ call }) => call?.worker)).toEqual([expect.any(Number), expect.any(Number)])
+    for (const { ms, call } of made) expect(call?.runMs).toBe(ms)
     expect(values.ledger().counts.opens).toBe(1)
     const again = await eventsOf(run([targets.sizes, targets.data], { store }))
     expect(again.map(({ type }) => type)).toEqual(['hit', 'hit'])
@@ -171,7 +169,7 @@ describe('a worker that is killed', () => {
     const wanted = { sum, mixed, numbers }
     const expected = await run(wanted).result
     const count = (await eventsOf(run(wanted, { workers }))).length
-    for (let killAt = 0; killAt < count; killAt += 3) {
+    for (let killAt = 0; killAt < count; killAt += 5) {
       await writeFile(join(directory, 'said'), '')
       const flow = run(wanted, { workers })
       let events = 0
@@ -189,7 +187,10 @@ describe('a worker that is killed', () => {
 
   it('by its call is replaced, and the call runs again', async () => {
     const { run } = api
-    expect(await run(targets.deadlyOnce, { workers }).result).toBe(2)
+    const flow = run(targets.deadlyOnce, { workers })
+    const types = (await eventsOf(flow)).map(({ type }) => type)
+    expect(types).toEqual(['start', 'lost', 'start', 'finish'])
+    expect(await flow.result).toBe(2)
   })
 
   it('by a target three times makes that fail as poisonous, and others go on', async () => {
@@ -249,6 +250,15 @@ describe('modules of workers', () => {
     ).rejects.toEqual(refused(/of their own/))
     expect(() => openWorkers({ module: './nowhere.js' })).toThrow('no module ./nowhere.js')
   })
+})
+
+it('processes and threads together give the results of random flows', async () => {
+  const { run, openWorkers } = api
+  const module = programs.files.random
+  const { random } = await nativeImport<typeof import('./random-targets.js')>(module)
+  await using both = openWorkers({ module, processes: 1, threads: 1, slots: 2 })
+  expect(await run(random, { workers: both }).result).toEqual(await run(random).result)
+  expect(new Set(both.list().map(({ kind }) => kind))).toEqual(new Set(['process', 'thread']))
 })
 
 it('a worker with a bound of calls is replaced by another one', async () => {
