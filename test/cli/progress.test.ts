@@ -70,6 +70,7 @@ describe('Progress', () => {
     now = 1_000
     await progress.show(() => 'a\nb\x1b[2J and much more')
     expect(writes).toEqual([`${clearLine}a\\nb\\x1b[`])
+    await progress.clear()
   })
 
   it('of a terminal that has gone ends no work', async () => {
