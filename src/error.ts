@@ -141,6 +141,35 @@ export function reasonOf(thrown: unknown): string {
   return thrown instanceof Error ? thrown.message : String(thrown)
 }
 
+/** The longest message and the longest stack that are recorded of an error, in characters. */
+const [messageMax, stackMax] = [4_096, 16_384]
+
+/** Facts of an error, as records have them. */
+export type ErrorRecord = {
+  readonly message: string
+  /** The code of a TailraceError, or of another error that has one. */
+  readonly code?: string
+  readonly stack?: string
+}
+
+/** Returns the facts of what was thrown. Long texts are cut. */
+export function errorRecordOf(thrown: unknown): ErrorRecord {
+  const message = cut(reasonOf(thrown), messageMax)
+  if (!(thrown instanceof Error)) return { message }
+  const code =
+    'code' in thrown && typeof thrown.code === 'string' ? cut(thrown.code, 64) : undefined
+  const { stack } = thrown
+  return {
+    message,
+    ...(code !== undefined && { code }),
+    ...(typeof stack === 'string' && { stack: cut(stack, stackMax) }),
+  }
+}
+
+function cut(text: string, longest: number): string {
+  return text.slice(0, longest).toWellFormed()
+}
+
 /** Returns a handler of rejections that takes one code for undefined. */
 export function unless(code: Code): (error: unknown) => undefined {
   return (error) => {

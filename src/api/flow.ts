@@ -11,6 +11,12 @@ export const targetNameSizeMax = 128
 export const inputsMax = 10_000
 /** The deepest nesting of arrays and objects in the inputs of a target. */
 export const inputDepthMax = 16
+/** The largest number of calls of a target after the first one. */
+export const retriesMax = 1_000
+/** The wait before the second call of a target that names none, in ms. */
+export const retryDelayDefault = 1_000
+/** The longest wait before a call of a target, in ms. */
+export const retryDelayMax = 300_000
 
 /** Marks the type of a target's result. It stands in types only. */
 declare const resultType: unique symbol
@@ -80,14 +86,36 @@ export type CrossValues<I extends CrossInputs> = {
   -readonly [K in keyof I]: I[K] extends Target<readonly (infer E)[]> ? E : never
 }
 
-/** The options of a target. */
-export type TargetOptions = {
+/** The answer to a target that fails. stop: begin nothing more. continue: go on with what does not depend
+ *  on it; `result` rejects in the end. null: its result is null, and what depends on it is made with
+ *  that. trim: leave a branch out of the array of its `map` or `cross`; leave another target out, and
+ *  what depends on it. */
+export type FailureMode = 'stop' | 'continue' | 'null' | 'trim'
+
+/** null where a target, or all of a run, may fail in the mode `null`. */
+export type NullIn<M> = 'null' extends M ? null : never
+
+/** The options of a target. `M` is the type of `onError`. */
+export type TargetOptions<M extends FailureMode = FailureMode> = {
   /** A part of the target's key: change it to make the target anew where nothing else shows that it
    *  has to be. */
   readonly version?: string | number
   /** The amount of each limited resource that a call takes while it runs, by name: whole numbers; see
    *  `FlowRunOptions.limits`. */
   readonly needs?: { readonly [resource: string]: number }
+  /** The longest time of a call, in ms, 1 to 2^31 - 1. One that lasts longer fails with ETIMEDOUT, of
+   *  which the signal of `targetSignal` tells it. Default: no bound. */
+  readonly timeoutMs?: number
+  /** The number of calls after the first one, as long as all fail: 0 to `retriesMax`. Default: that of
+   *  the run. */
+  readonly retries?: number
+  /** The wait before the second call, in ms, at most `retryDelayMax`. It doubles with each further one,
+   *  up to `retryDelayMax`, and is shortened by up to a half, at random. Default:
+   *  `retryDelayDefault`. */
+  readonly retryDelayMs?: number
+  /** The answer if it fails, of a `map` or `cross` if a branch does: only these take `trim`, and where
+   *  they fail themselves, the run's `onError` counts. Default: that of the run. */
+  readonly onError?: M
 }
 
 /** The targets that a run makes, in the form in which it gives their results. */
@@ -103,6 +131,22 @@ export type WantedResults<W> =
     : W extends undefined
       ? W
       : { -readonly [K in keyof W]: WantedResults<W[K]> }
+
+/** The results of a run whose `onError` is of the type `M`: null may stand for each of them and for
+ *  each branch if that may be `null`, and undefined for each if it may be `trim`. */
+export type RunResults<W, M> = [Extract<M, 'null' | 'trim'>] extends [never]
+  ? WantedResults<W>
+  : W extends Target<infer T>
+    ? T | NullIn<M> | ('trim' extends M ? undefined : never) | BranchesWithNull<T, M>
+    : W extends undefined
+      ? W
+      : { -readonly [K in keyof W]: RunResults<W[K], M> }
+
+type BranchesWithNull<T, M> = T extends readonly (infer E)[]
+  ? 'null' extends M
+    ? (E | null)[]
+    : never
+  : never
 
 /** The store of a flow, and what is kept there. */
 export type FlowStore = {
@@ -148,8 +192,9 @@ export type RunOrigin = {
   readonly options: { readonly [name: string]: string | true | readonly string[] }
 }
 
-/** The options of `run`. With `store` results are kept there, and found again. */
-export type FlowRunOptions = Partial<FlowStore> & {
+/** The options of `run`. With `store` results are kept there, and found again. `M` is the type of
+ *  `onError`. */
+export type FlowRunOptions<M extends FailureMode = FailureMode> = Partial<FlowStore> & {
   /** The way in which the run was begun, for its log. */
   readonly origin?: RunOrigin
   /** The id of the run that this one goes on with. The log names it. */
@@ -163,9 +208,11 @@ export type FlowRunOptions = Partial<FlowStore> & {
   readonly concurrency?: number
   /** The amount that there is of each resource that targets need, by name: whole numbers. */
   readonly limits?: { readonly [resource: string]: number }
-  /** The answer to a target that fails. stop (the default): begin nothing more. continue: go on with
-   *  what does not depend on it. */
-  readonly onError?: 'stop' | 'continue'
+  /** The answer to a target that fails and says nothing else. Default: stop. With `null` functions may
+   *  get null where the types of their inputs do not say so. */
+  readonly onError?: M
+  /** The number of calls after the first one of targets that say nothing else. Default: 0. */
+  readonly retries?: number
   /** Ends the run: nothing more begins, and the signal of `targetSignal` aborts. */
   readonly signal?: AbortSignal
 }
@@ -194,9 +241,25 @@ export type FlowEvent =
       readonly at: number
       readonly branches: number
     }
-  /** A target failed: its function threw `error`, or it goes through something that is no array. */
-  | { readonly type: 'fail'; readonly target: string; readonly at: number; readonly error: unknown }
-  /** A target is not made, since `because`, which it depends on, failed. */
+  /** A call failed, and the target is called again in `waitMs`. `tries`: the calls that failed so far. */
+  | {
+      readonly type: 'retry'
+      readonly target: string
+      readonly at: number
+      readonly error: unknown
+      readonly tries: number
+      readonly waitMs: number
+    }
+  /** A target failed: its function threw `error`, its time was over, or it goes through something that is
+   *  no array. `onError`: what comes of it. */
+  | {
+      readonly type: 'fail'
+      readonly target: string
+      readonly at: number
+      readonly error: unknown
+      readonly onError: FailureMode
+    }
+  /** A target is not made, since `because`, which it depends on, failed, or was left out. */
   | {
       readonly type: 'skip'
       readonly target: string
@@ -209,7 +272,7 @@ export interface FlowRun<T> extends AsyncIterable<FlowEvent> {
   /** The id under which the store has the run's eventlog; undefined without a store. */
   readonly id: string | undefined
   /** The results of the targets that `run` was given, once all calls have ended. Rejects with what the
-   *  first target that failed threw; with ECANCELED or ETIMEDOUT if the run's signal aborted; and,
+   *  first target threw that failed as `stop` or `continue`; with ECANCELED or ETIMEDOUT if the run's signal aborted; and,
    *  before anything is called, with EINVAL (two targets have one name; a target needs more of a
    *  resource than there is) and E2BIG (more than `targetsMax` targets). */
   readonly result: Promise<T>

@@ -3,8 +3,8 @@
  *  one only if it failed. A `map` or `cross` counts as its branches. */
 
 import { inspect } from 'node:util'
-import type { FlowEvent } from '../api/flow.js'
-import { reasonOf, TailraceError } from '../error.js'
+import type { FailureMode, FlowEvent } from '../api/flow.js'
+import { errorRecordOf } from '../error.js'
 import type { CommandContext } from './command.js'
 import type { Color, Line } from './output.js'
 import { Progress } from './progress.js'
@@ -86,7 +86,12 @@ export class FlowProgress {
     return this.#tally.counts
   }
 
-  /** True if the first target that failed threw `error`, which was told then. */
+  /** True if a target failed whose failure is one of the run. */
+  get hasFailed(): boolean {
+    return this.#failure !== undefined
+  }
+
+  /** True if the first such target threw `error`, which was told then. */
   hasTold(error: unknown): boolean {
     return this.#failure !== undefined && this.#failure.error === error
   }
@@ -98,13 +103,13 @@ export class FlowProgress {
     const began = this.#running.get(target)
     if (type === 'start') this.#running.set(target, at)
     else this.#running.delete(target)
-    if (type === 'fail') this.#failure ??= { error: event.error }
+    if (type === 'fail' && comesOf[event.onError] === '') this.#failure ??= { error: event.error }
     if (type === 'branch') {
       this.#branched.set(target, { count: event.branches, made: 0 })
       this.#known += event.branches - 1
     }
     if (type === 'finish') this.#countBranch(target)
-    if (this.#json) return this.#stdout.json(type === 'fail' ? failureJson(event) : event)
+    if (this.#json) return this.#stdout.json(eventJson(event))
     const lines = this.#linesOf(event, began)
     if (lines.length > 0) {
       await this.#line.clear()
@@ -146,10 +151,15 @@ export class FlowProgress {
         if (isBranch) return []
         if (!branched) return [endLine('green', 'made', target, msText(event.ms))]
         return [branchedLine(target, branched, event.ms)]
+      case 'retry': {
+        const again = `call ${event.tries} failed, again in ${msText(event.waitMs)}: `
+        return [endLine('yellow', 'retry', target, again + firstLineOf(event.error))]
+      }
       case 'fail': {
         const took = began === undefined ? '' : msText(event.at - began)
+        const more = [took, comesOf[event.onError]].filter((text) => text !== '').join(', ')
         const stack = inspect(event.error).split('\n')
-        return [endLine('red', 'failed', target, took), ...stack.map((line) => `  ${line}`)]
+        return [endLine('red', 'failed', target, more), ...stack.map((line) => `  ${line}`)]
       }
       case 'lost':
         return [endLine('yellow', 'lost', target, 'its worker ended: called again')]
@@ -176,9 +186,19 @@ export function msText(ms: number): string {
   return ms < 1_000 ? `${Math.round(ms)} ms` : `${(ms / 1_000).toFixed(1)} s`
 }
 
+/** Texts for people that say what comes of a failure, where the run may end well. */
+const comesOf: Readonly<Record<FailureMode, string>> = {
+  stop: '',
+  continue: '',
+  null: 'counts as null',
+  trim: 'left out',
+}
+
+function firstLineOf(error: unknown): string {
+  return errorRecordOf(error).message.split('\n', 1).join()
+}
+
 /** Returns an event with its error as JSON has it. */
-function failureJson({ error, ...event }: FlowEvent & { readonly type: 'fail' }): object {
-  const code = error instanceof TailraceError ? { code: error.code } : {}
-  const stack = error instanceof Error ? { stack: error.stack } : {}
-  return { ...event, error: { ...code, message: reasonOf(error), ...stack } }
+function eventJson(event: FlowEvent): object {
+  return 'error' in event ? { ...event, error: errorRecordOf(event.error) } : event
 }

@@ -9,6 +9,7 @@ import { printDifferences } from './cache.js'
 import {
   argument,
   type CommandContext,
+  choice,
   command,
   commandGroup,
   file,
@@ -57,8 +58,10 @@ const run = command({
     'the targets that it exports, all or those that are named, and what they depend on. Their ' +
     'functions run in this process, or in workers (--workers, --threads), whose output goes to ' +
     'stderr. Results are kept in the cache of the store: what has not changed is found there. ' +
-    'stderr gets a line for each target that ends. The exit code ' +
-    'is 1 if a target failed.',
+    'stderr gets a line for each target that ends. If a target fails, ' +
+    'nothing more begins (stop); what does not depend on it is made (continue); null stands for its ' +
+    'result (null); or it is left out: a branch of its array, another with what depends on it (trim). ' +
+    'The exit code is 1 if a target failed as stop or continue.',
   parameters: targetsOfFile,
   options: {
     ...ofFlow,
@@ -70,7 +73,17 @@ const run = command({
     workers: option('--workers <n>', 'call functions in so many processes', integer(1)),
     threads: option('--threads <n>', 'call functions in so many threads', integer(1)),
     limit: many('--limit <resource=n>', 'how much there is of what targets need: gpu=1', amount),
-    keepGoing: flag('--keep-going', 'make what does not depend on a target that failed'),
+    onError: option(
+      '--on-error <mode>',
+      'for a target that fails and says nothing else: stop (default), continue, null, trim',
+      choice(['stop', 'continue', 'null', 'trim']),
+    ),
+    keepGoing: flag('--keep-going', '--on-error continue', { excludes: ['onError'] }),
+    retries: option(
+      '--retries <n>',
+      'call a target that fails and says nothing else so many times more (default: 0)',
+      integer(0),
+    ),
     json: flag('--json', 'print events as JSON, one a line, then the counts; errors too'),
     resumes: option('--resumes <run>', 'the run that this one goes on with', undefined, {
       hidden: true,
@@ -98,9 +111,9 @@ const run = command({
       const made = room.run(targets, {
         ...{ store, ...placeOf(options), signal: either.signal },
         ...defined({ concurrency: options.jobs, origin: originOf(call), resumes: options.resumes }),
-        ...defined({ workers }),
+        ...defined({ workers, retries: options.retries }),
         limits: Object.fromEntries(options.limit),
-        onError: options.keepGoing ? 'continue' : 'stop',
+        onError: options.keepGoing ? 'continue' : (options.onError ?? 'stop'),
       })
       const ended = async () => {
         stop.abort()
@@ -120,7 +133,7 @@ const run = command({
         either.end()
       }
       await progress.end(made.id)
-      return signals.exitCode ?? (progress.counts.failed > 0 ? 1 : 0)
+      return signals.exitCode ?? (progress.hasFailed ? 1 : 0)
     })
   },
 })

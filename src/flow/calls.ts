@@ -1,17 +1,19 @@
-/** Calls of the functions of targets, and their signals. See rfc/24, rule 10.
- *  Invariant: a call that has ended leaves nothing on the signal of its run. Its own signal is made when
- *  somebody asks for it: most never do, and Node would warn of one that all calls listen to. */
+/** Calls of the functions of targets, their signals and their time limits. See rfc/24, rules 10 and 30.
+ *  Invariant: a call that has ended leaves nothing on the signal of its run, and no timer. Its own signal
+ *  is made when somebody asks for it: most never do, and Node would warn of one that all calls listen
+ *  to. */
 
-import { eitherSignal } from '../base/abort.js'
+import { onAbort } from '../base/abort.js'
 import { invalid } from '../base/shape.js'
+import { type CallBound, CallLimit } from './call-limit.js'
 import type { TargetFunction } from './target.js'
 
 /** The call whose function runs now, until it returns: calls of one process nest, and never overlap. */
 const calls: { now: TargetCall | undefined } = { now: undefined }
 
 /** Returns the signal of the call of a target's function: it aborts when the run stops, or is ended by
- *  its own signal. It is to be asked for by the function, or by what that calls, before the first
- *  `await`. Throws EINVAL elsewhere.
+ *  its own signal, and when the call has lasted for `timeoutMs`. It is to be asked for by the function,
+ *  or by what that calls, before the first `await`. Throws EINVAL elsewhere.
  *
  *      const page = target('page', [url], (url) => fetch(url, { signal: targetSignal() }))
  */
@@ -23,17 +25,48 @@ export function targetSignal(): AbortSignal {
 /** One call. Mutable; ended by the driver of its run. */
 export class TargetCall {
   readonly #run: AbortSignal
-  #own: ReturnType<typeof eitherSignal> | undefined
+  readonly #limit: CallLimit | undefined
+  #own: AbortController | undefined
+  #ends: (() => void)[] | undefined
 
-  /** `run`: the signal of the run. */
-  constructor(run: AbortSignal) {
+  /** `run`: the signal of the run. Without a bound the call may last for any time. */
+  constructor(run: AbortSignal, bound?: CallBound) {
     this.#run = run
+    this.#limit = bound && new CallLimit(bound, (late) => this.#own?.abort(late))
   }
 
-  /** Aborts when the run ends early, while the call goes on. */
+  /** Aborts when the run ends early, and when the time of the call is over, while the call goes on. */
   get signal(): AbortSignal {
-    this.#own ??= eitherSignal(this.#run)
-    return this.#own.signal
+    return this.#controller().signal
+  }
+
+  /** True if the call is to end, since its run ends early or its time is over. */
+  get isOver(): boolean {
+    return this.#run.aborted || this.#limit?.late !== undefined
+  }
+
+  /** Makes the signal abort with another one, too. */
+  follow(signal: AbortSignal): void {
+    const own = this.#controller()
+    if (signal.aborted) own.abort(signal.reason)
+    this.#ends?.push(onAbort(signal, () => own.abort(signal.reason)))
+  }
+
+  /** Says that the function is called now: its time begins. */
+  begin(): void {
+    this.#limit?.begin()
+  }
+
+  /** Says that the function has returned: its time ends. `ms`: the time that it took, if not that since
+   *  `begin`. */
+  returned(ms?: number): void {
+    this.#limit?.returned(ms)
+  }
+
+  /** Settles as `act` does, unless the time of the call runs out: then it throws ETIMEDOUT, and what `act`
+   *  returns too late is given to `drop`. See `CallLimit`. */
+  within<T>(act: () => T | Promise<T>, drop: (value: T) => void = () => {}): T | Promise<T> {
+    return this.#limit ? this.#limit.within(act, drop) : act()
   }
 
   /** Calls a function, for which `targetSignal` gives the signal of this call. */
@@ -49,6 +82,17 @@ export class TargetCall {
 
   /** Ends the call: what happens to the run is nothing to it any more. */
   end(): void {
-    this.#own?.end()
+    this.#limit?.end()
+    for (const end of this.#ends ?? []) end()
+  }
+
+  #controller(): AbortController {
+    if (this.#own) return this.#own
+    const own = new AbortController()
+    this.#own = own
+    this.#ends = []
+    if (this.#limit?.late) own.abort(this.#limit.late)
+    this.follow(this.#run)
+    return own
   }
 }

@@ -1,17 +1,19 @@
 /** The driver of a run: begins steps, takes what comes of them, and tells what happens. See rfc/24,
- *  rules 3 and 5 to 10. How a result is found and made is its maker's.
+ *  rules 3, 5 to 10 and 29. How a result is found and made is its maker's.
  *  Invariant: all that changes the run is done by one loop, `drive`, but for the stop that a signal asks
  *  for. What ends elsewhere is put into a queue and wakes the loop; so nothing is re-entered, nothing
  *  polls, and a call that returns no promise costs none. The run ends when nothing is under way. */
 
-import type { FlowRunOptions, WorkerCallFacts } from '../api/flow.js'
+import type { FailureMode, FlowRunOptions, WorkerCallFacts } from '../api/flow.js'
 import { onAbort } from '../base/abort.js'
 import { isPromise } from '../base/deferred.js'
 import type { LoopSlice } from '../base/loop-slice.js'
 import { Wakeup } from '../base/wakeup.js'
 import { canceled, TailraceError } from '../error.js'
 import { TargetCall } from './calls.js'
+import { type RunClock, systemClock } from './clock.js'
 import type { RunEvents } from './events.js'
+import { failureModeOf, Retries } from './failure.js'
 import type { Graph, Step } from './graph.js'
 import { FoundResult, type Look, type Made, type Maker, ParkedStep } from './maker.js'
 import { KeptResults } from './results.js'
@@ -26,21 +28,28 @@ export type RunParts<V> = {
   readonly maker: Maker<V>
   readonly events: RunEvents
   readonly slice: LoopSlice
-  readonly options: Required<Pick<FlowRunOptions, 'concurrency' | 'limits' | 'onError'>> & {
-    readonly signal: AbortSignal | undefined
-  }
+  readonly options: RunBounds
+  /** Default: that of the system. */
+  readonly clock?: RunClock
+  /** Says what comes of a step that fails. Default: what its target says, else the options. */
+  readonly modeOf?: (step: Step) => FailureMode
 }
 
-/** Makes all targets of a graph, and returns the results of those that are wanted, in their order.
- *  Throws what the first step that failed threw, what `canceled` returns for the run's signal, or
+/** The options of a run that its driver keeps to. */
+export type RunBounds = Required<Pick<FlowRunOptions, 'concurrency' | 'limits' | 'onError'>> &
+  Pick<FlowRunOptions, 'retries'> & { readonly signal: AbortSignal | undefined }
+
+/** Makes all targets of a graph, and returns the results of those that are wanted, in their order; those
+ *  that were left out have none. Throws what the first step threw whose failure fails the run, what `canceled` returns for the run's signal, or
  *  EINVAL (a target needs more of a resource than there is). */
-export async function drive<V>(parts: RunParts<V>): Promise<readonly V[]> {
+export async function drive<V>(parts: RunParts<V>): Promise<readonly (V | undefined)[]> {
   return new Driver(parts).drive()
 }
 
 /** The branches of one map or cross that are under way. */
 type Gathering<V> = {
   readonly began: number
+  /** A branch that is left out has none. */
   readonly results: V[]
   /** The number of branches that have not ended. */
   left: number
@@ -54,7 +63,10 @@ class Driver<V> {
   readonly #maker: Maker<V>
   readonly #events: RunEvents
   readonly #slice: LoopSlice
-  readonly #options: RunParts<V>['options']
+  readonly #options: RunBounds
+  readonly #clock: RunClock
+  readonly #modeOf: (step: Step) => FailureMode
+  readonly #retries: Retries
   readonly #schedule: Schedule
   readonly #results: KeptResults<V>
   readonly #stopping = new AbortController()
@@ -73,12 +85,17 @@ class Driver<V> {
   /** The reason why the run fails. */
   #thrown: { readonly error: unknown } | undefined
 
-  constructor({ graph, maker, events, slice, options }: RunParts<V>) {
+  constructor(parts: RunParts<V>) {
+    const { graph, maker, events, slice, options, clock = systemClock } = parts
     this.#graph = graph
     this.#maker = maker
     this.#events = events
     this.#slice = slice
     this.#options = options
+    const { onError, retries = 0 } = options
+    this.#clock = clock
+    this.#modeOf = parts.modeOf ?? ((step) => failureModeOf(step, onError))
+    this.#retries = new Retries(clock, retries)
     const bounds = {
       limits: options.limits,
       looksMax: maker.look ? looksMax : 0,
@@ -92,7 +109,7 @@ class Driver<V> {
     this.#results = new KeptResults(graph.steps, graph.wanted, drop)
   }
 
-  async drive(): Promise<readonly V[]> {
+  async drive(): Promise<readonly (V | undefined)[]> {
     const { signal } = this.#options
     if (signal?.aborted) throw canceled(signal)
     const end = onAbort(signal, () => {
@@ -116,7 +133,7 @@ class Driver<V> {
       await this.#maker.end?.()
     }
     if (this.#thrown) throw this.#thrown.error
-    return this.#results.of(this.#graph.wanted)
+    return this.#results.found(this.#graph.wanted)
   }
 
   get #hasEnded(): boolean {
@@ -192,24 +209,36 @@ class Driver<V> {
   }
 
   #call(step: Step): void {
-    const call = new TargetCall(this.#stopping.signal)
-    let began = 0
+    const { name, target } = step
+    const ms = target.failure.timeoutMs
+    const bound = ms === undefined ? undefined : { ms, name, clock: this.#clock }
+    const call = new TargetCall(this.#stopping.signal, bound)
+    let began: number | undefined
     let ended: number | undefined
     let tookMs: number | undefined
     let facts: WorkerCallFacts | undefined
+    // A call that nobody waits for any more may still go on.
+    let isOver = false
     const begin = () => {
+      if (isOver) return
       this.#events.start(step)
       began = performance.now()
+      call.begin()
     }
     const returned = (ms?: number, parts?: WorkerCallFacts) => {
+      if (isOver) return
+      call.returned(ms)
       ended = performance.now()
       tookMs = ms
       facts = parts
       call.end()
       this.#take(() => this.#schedule.endCall(step))
     }
-    const lost = () => this.#events.lost(step)
+    const lost = () => {
+      if (!isOver) this.#events.lost(step)
+    }
     const endCall = () => {
+      isOver = true
       if (ended !== undefined) return
       call.end()
       this.#schedule.endCall(step)
@@ -218,11 +247,12 @@ class Driver<V> {
       () => this.#maker.make(step, this.#inputsOf(step), { call, begin, returned, lost }),
       (made, at) => {
         endCall()
-        this.#made(step, made, tookMs ?? (ended ?? at) - began, facts)
+        this.#made(step, made, tookMs ?? (ended ?? at) - (began ?? at), facts)
       },
       (error) => {
         endCall()
-        this.#fail(step, error)
+        if (began === undefined) this.#fail(step, error)
+        else this.#callAgain(step, error)
       },
     )
   }
@@ -245,6 +275,23 @@ class Driver<V> {
     // A promise that rejects is a reason to look again, too.
     const take = () => this.#take(again)
     until.then(take, take)
+  }
+
+  /** Lets a step be called again whose call failed; fails it if there were calls enough. */
+  #callAgain(step: Step, error: unknown): void {
+    const retry = this.#isStopped ? undefined : this.#retries.next(step)
+    if (!retry) {
+      this.#fail(step, error)
+      return
+    }
+    this.#events.retry(step, error, retry)
+    this.#parked++
+    const again = () => {
+      this.#parked--
+      // Another run may have made it meanwhile.
+      this.#schedule.add(step)
+    }
+    this.#retries.wait(step, retry, () => this.#take(again))
   }
 
   /** Asks for the branches of a map or cross. */
@@ -280,8 +327,10 @@ class Driver<V> {
       this.#results.release(step)
       return
     }
+    // A branch that was left out is a hole, which a filter passes over.
+    const results = gathering.results.filter(() => true)
     this.#ask(
-      () => this.#maker.gather(step, gathering.results),
+      () => this.#maker.gather(step, results),
       (value, at) => {
         this.#events.finish(step, at - gathering.began)
         this.#finish(step, value)
@@ -293,6 +342,7 @@ class Driver<V> {
   /** Takes the result of a step. */
   #finish(step: Step, value: V): void {
     const { of } = step
+    this.#retries.forget(step)
     if (!of) {
       this.#results.put(step, value)
       for (const dependent of step.dependents) {
@@ -306,14 +356,44 @@ class Driver<V> {
     this.#end(step)
   }
 
+  /** Takes the failure of a step. */
   #fail(step: Step, error: unknown): void {
-    this.#events.fail(step, error)
-    this.#thrown ??= { error }
-    if (this.#options.onError === 'stop') {
-      const message = `the run ends, since target ${step.name} failed`
-      this.#stop(new TailraceError('ECANCELED', message, { cause: error }))
+    const mode = this.#modeOf(step)
+    this.#events.fail(step, error, mode)
+    switch (mode) {
+      case 'null':
+        this.#ask(
+          () => this.#maker.nothing(step),
+          (value) => this.#finish(step, value),
+          (failed) => this.#lose(step, failed),
+        )
+        return
+      case 'trim':
+        this.#leaveOut(step)
+        return
+      case 'stop': {
+        const message = `the run ends, since target ${step.name} failed`
+        this.#stop(new TailraceError('ECANCELED', message, { cause: error }))
+        this.#lose(step, error)
+        return
+      }
+      case 'continue':
+        this.#lose(step, error)
+        return
+      default:
+        mode satisfies never
     }
+  }
+
+  /** Fails the run because of a step, and skips what depends on that. */
+  #lose(step: Step, error: unknown): void {
+    this.#thrown ??= { error }
     this.#skipDependents({ step, because: step })
+    this.#end(step)
+  }
+
+  #leaveOut(step: Step): void {
+    if (!step.of) this.#skipDependents({ step, because: step })
     this.#end(step)
   }
 
@@ -353,6 +433,7 @@ class Driver<V> {
     this.#schedule.stop()
     this.#forks.length = 0
     this.#branching.length = 0
+    this.#retries.end()
     this.#stopping.abort(reason)
   }
 

@@ -3,14 +3,18 @@
  *  reader begins and goes on where it likes, and misses none. An event takes some 32 bytes: it becomes
  *  an object when it is read. */
 
-import type { FlowEvent, WorkerCallFacts } from '../api/flow.js'
+import type { FailureMode, FlowEvent, WorkerCallFacts } from '../api/flow.js'
 import { LoopSlice } from '../base/loop-slice.js'
 import { Wakeup } from '../base/wakeup.js'
+import type { Retry } from './failure.js'
 import type { Step } from './graph.js'
 
 /** The kinds of events, by their numbers. */
-const kinds = ['start', 'hit', 'finish', 'branch', 'fail', 'skip', 'lost'] as const
+const kinds = ['start', 'hit', 'finish', 'branch', 'retry', 'fail', 'skip', 'lost'] as const
 type Kind = (typeof kinds)[number]
+/** Details of a failure. */
+type Thrown = { readonly error: unknown }
+type Failure = Thrown & { readonly onError: FailureMode }
 /** Numbers of each event: its kind, its time, and one that depends on the kind. */
 const width = 3
 
@@ -19,7 +23,7 @@ export class RunEvents {
   readonly #now: () => number
   readonly #steps: Step[] = []
   readonly #numbers: number[] = []
-  /** Errors that were thrown, and steps because of which others were skipped. */
+  /** Details of events about failures. */
   readonly #reasons: unknown[] = []
   /** The parts of calls of workers, by the indices of their events. */
   readonly #facts = new Map<number, WorkerCallFacts>()
@@ -52,8 +56,12 @@ export class RunEvents {
     this.#add('branch', step, branches)
   }
 
-  fail(step: Step, error: unknown): void {
-    this.#add('fail', step, this.#reasons.push(error) - 1)
+  retry(step: Step, error: unknown, { tries, waitMs }: Retry): void {
+    this.#add('retry', step, this.#reasons.push({ error, tries, waitMs }) - 1)
+  }
+
+  fail(step: Step, error: unknown, onError: FailureMode): void {
+    this.#add('fail', step, this.#reasons.push({ error, onError }) - 1)
   }
 
   skip(step: Step, because: Step): void {
@@ -101,8 +109,10 @@ export class RunEvents {
       }
       case 'branch':
         return { type, ...common, branches: more }
+      case 'retry':
+        return { type, ...common, ...(this.#reasons[more] as Retry & Thrown) }
       case 'fail':
-        return { type, ...common, error: this.#reasons[more] }
+        return { type, ...common, ...(this.#reasons[more] as Failure) }
       case 'skip':
         return { type, ...common, because: (this.#reasons[more] as Step).name }
       default:

@@ -4,14 +4,15 @@
 import { availableParallelism } from 'node:os'
 import type { ActionDifference } from '../api/cache.js'
 import type {
+  FailureMode,
   FlowEvent,
   FlowLookOptions,
   FlowRun,
   FlowRunOptions,
   OutdatedTarget,
   RunOrigin,
+  RunResults,
   Target,
-  WantedResults,
   WantedTargets,
 } from '../api/flow.js'
 import { LoopSlice } from '../base/loop-slice.js'
@@ -21,7 +22,6 @@ import {
   defined,
   invalid,
   object,
-  oneOf,
   type Rule,
   shapeOf,
   signal,
@@ -30,13 +30,13 @@ import {
   within,
 } from '../base/shape.js'
 import { CallPool } from './caller.js'
-import { drive, type RunParts } from './drive.js'
+import { drive, type RunBounds } from './drive.js'
 import { RunEvents } from './events.js'
 import { Graph } from './graph.js'
 import { InProcess } from './in-process.js'
 import { checkRunId, newRunId, placeOf } from './place.js'
 import { follow, type Plan } from './plan.js'
-import { planWanted, type TargetRecord, wholeNumbers } from './target.js'
+import { failureModes, planWanted, retriesRule, type TargetRecord, wholeNumbers } from './target.js'
 
 export { targetSignal } from './calls.js'
 export { graphOf } from './draw.js'
@@ -58,8 +58,8 @@ const pool: Rule = {
 }
 const places = { store: object, layer: text, flow: text }
 const all = shapeOf<FlowRunOptions>({
-  ...{ concurrency: atLeastOne, limits: wholeNumbers, onError: oneOf('stop', 'continue'), signal },
-  ...{ ...places, values: object, origin, resumes: text, workers: pool },
+  ...{ concurrency: atLeastOne, limits: wholeNumbers, onError: failureModes, signal },
+  ...{ ...places, values: object, retries: retriesRule, origin, resumes: text, workers: pool },
 })
 const looks = shapeOf<FlowLookOptions>({ ...places, signal }, ['store'])
 
@@ -71,17 +71,18 @@ const looks = shapeOf<FlowLookOptions>({ ...places, signal }, ['store'])
  *      const { result } = run({ lines, sizes }, { store })
  *      console.log(await result) // { lines: 120, sizes: [17, 4] }
  */
-export function run<const W extends WantedTargets>(
+export function run<const W extends WantedTargets, M extends FailureMode = 'stop'>(
   wanted: W,
-  options: FlowRunOptions = {},
-): FlowRun<WantedResults<W>> {
+  options: FlowRunOptions<M> = {},
+): FlowRun<RunResults<W, M>> {
   checkOptions(options, all)
   const { plan, sources } = planWanted(wanted)
   const events = new RunEvents()
-  const { limits = {}, onError = 'stop' } = options
+  const { limits = {}, retries = 0 } = options
+  const onError: FailureMode = options.onError ?? 'stop'
   const workers = options.workers instanceof CallPool ? options.workers : undefined
   const bounds = {
-    ...{ limits, onError, signal: options.signal },
+    ...{ limits, retries, onError, signal: options.signal },
     get concurrency() {
       const { concurrency } = options
       if (!workers) return concurrency ?? availableParallelism()
@@ -97,12 +98,12 @@ export function run<const W extends WantedTargets>(
     const begun = defined({ origin, resumes })
     const whole = { ...parts, place, id, values, begun }
     const result = kept().then(({ keptResults }) => keptResults(whole))
-    return new Run(id, result as Promise<WantedResults<W>>, events)
+    return new Run(id, result as Promise<RunResults<W, M>>, events)
   }
   for (const name of ['layer', 'flow', 'values', 'origin', 'resumes'] as const) {
     if (options[name] !== undefined) throw invalid(`options.${name} means nothing without a store`)
   }
-  return new Run(undefined, results(parts) as Promise<WantedResults<W>>, events)
+  return new Run(undefined, results(parts) as Promise<RunResults<W, M>>, events)
 }
 
 /** Tells which targets `run` would make of these and of what they depend on, each after those that it
@@ -152,7 +153,7 @@ async function results({
   readonly targets: readonly TargetRecord[]
   readonly plan: Plan
   readonly events: RunEvents
-  readonly bounds: RunParts<unknown>['options']
+  readonly bounds: RunBounds
   readonly workers: CallPool | undefined
 }): Promise<unknown> {
   const slice = new LoopSlice()

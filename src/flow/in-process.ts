@@ -17,8 +17,10 @@ export class InProcess implements Maker<unknown> {
 
   make(step: Step, inputs: readonly unknown[], { call, begin }: CallPorts): unknown {
     begin()
-    if (step.target.packed.length > 0) return this.#makeWithPacked(step, inputs, call)
-    return call.run(step.target.fn, argumentsOf(step, inputs))
+    return call.within(() => {
+      if (step.target.packed.length > 0) return this.#makeWithPacked(step, inputs, call)
+      return call.run(step.target.fn, argumentsOf(step, inputs))
+    })
   }
 
   arraysOf({ target, sources }: Step, inputs: readonly unknown[]): readonly (readonly unknown[])[] {
@@ -33,6 +35,10 @@ export class InProcess implements Maker<unknown> {
 
   gather(_step: Step, branches: readonly unknown[]): unknown {
     return branches
+  }
+
+  nothing(): null {
+    return null
   }
 
   drop(_value: unknown, step: Step): void {

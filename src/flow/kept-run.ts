@@ -9,14 +9,14 @@ import type { Op } from '../api/transaction.js'
 import type { PackedValues } from '../api/value.js'
 import { eitherSignal } from '../base/abort.js'
 import { LoopSlice } from '../base/loop-slice.js'
-import { invalid } from '../base/shape.js'
+import { defined, invalid } from '../base/shape.js'
 import { pause, waitMsMax } from '../base/timer.js'
 import { openCache } from '../cache/cache.js'
 import { TailraceError, toTailraceError } from '../error.js'
 import { openValues } from '../value/values.js'
 import type { CallPool } from './caller.js'
 import { RunCodes } from './codes.js'
-import { drive, type RunParts } from './drive.js'
+import { drive, type RunBounds } from './drive.js'
 import type { RunEvents } from './events.js'
 import { Graph } from './graph.js'
 import { KeptMaker } from './kept.js'
@@ -36,7 +36,7 @@ export type KeptRun = {
   readonly targets: readonly TargetRecord[]
   readonly plan: Plan
   readonly events: RunEvents
-  readonly bounds: RunParts<unknown>['options']
+  readonly bounds: RunBounds
   readonly place: FlowPlace
   readonly id: string
   /** Default: functions are called in this process. */
@@ -79,6 +79,7 @@ export async function keptResults(run: KeptRun): Promise<unknown> {
     const values = run.values ?? openValues({ spill: { store, namespace: namespaceOfFlow(flow) } })
     const options = {
       ...{ limits: bounds.limits, onError: bounds.onError, signal: either.signal },
+      ...defined({ retries: bounds.retries }),
       get concurrency() {
         return bounds.concurrency
       },
@@ -87,6 +88,7 @@ export async function keptResults(run: KeptRun): Promise<unknown> {
       ...{ store, codes, values, cache: openCache(store, { layer }), bounds: options },
       ...(workers && { caller: new PooledCaller(workers, codes, new PackedResults(values)) }),
       made: (step, of) => log.made(step.name, of),
+      failed: (step, of) => log.failed(step.name, of),
     })
     const opened = await maker.opened(await drive({ graph, maker, events, slice, options }))
     events.end()

@@ -7,12 +7,11 @@ import { type Cache, type Claim, type Hit, onlyOutput } from '../api/cache.js'
 import type { WorkerCallFacts } from '../api/flow.js'
 import type { Store } from '../api/store.js'
 import type { Packed, PackedValues } from '../api/value.js'
-import { eitherSignal } from '../base/abort.js'
 import { type Code, isCode } from '../error.js'
 import { actionOf, type TargetAction } from './action.js'
 import { type Caller, LocalCaller } from './caller.js'
-import { TargetCall } from './calls.js'
 import type { RunCodes } from './codes.js'
+import type { FailedOf } from './failed.js'
 import type { Step } from './graph.js'
 import type { MadeOf } from './made.js'
 import {
@@ -57,6 +56,8 @@ export type KeptPorts = {
   readonly caller?: Caller
   /** Hears of the action and the hash of each result that is found or made. */
   readonly made: (step: Step, of: MadeOf) => void
+  /** Hears of each failed call, before the run does. */
+  readonly failed?: (step: Step, of: FailedOf) => void
 }
 
 /** The maker. Mutable; owned by its run. */
@@ -102,18 +103,21 @@ export class KeptMaker implements Maker<KeptResult> {
   async make(
     step: Step,
     inputs: readonly KeptResult[],
-    { call: { signal }, begin, returned, lost: isLost }: CallPorts,
+    { call, begin, returned, lost: isLost }: CallPorts,
   ): Promise<Made<KeptResult>> {
-    const got = this.#claims.get(step) ?? (await this.#claim(step, inputs, signal))
+    const got = this.#claims.get(step) ?? (await this.#claim(step, inputs, call.signal))
     this.#claims.delete(step)
     if (!('claim' in got)) return got
     const { action } = got
     await using claim = got.claim
     if (claim.signal.aborted) return this.#lost(step, claim.signal.reason)
-    const both = eitherSignal(signal, claim.signal)
-    const call = new TargetCall(both.signal)
+    call.follow(claim.signal)
     let isReturned = false
+    let hasEnded = false
     const hasReturned = (ms: number, facts?: WorkerCallFacts) => {
+      call.returned(ms)
+      // A function that nobody waits for any more may still return.
+      if (hasEnded) return
       isReturned = true
       this.#note(ms)
       // Others run while this one is stored.
@@ -121,19 +125,22 @@ export class KeptMaker implements Maker<KeptResult> {
     }
     try {
       const ports = { call, begin, returned: hasReturned, lost: isLost }
-      const packed = await this.#caller.call(step, inputs, ports)
+      const packed = await call.within(
+        () => this.#caller.call(step, inputs, ports),
+        (late) => late[Symbol.dispose](),
+      )
       const { kept, hit } = await this.#publish(claim, packed)
       this.#tell(step, action, kept, hit)
       return kept
     } catch (error) {
       // A function may throw these codes for reasons of its own.
       const isRefused = isReturned && lost.some((code) => isCode(error, code))
-      if (signal.aborted || !(isRefused || claim.signal.aborted)) throw error
-      return this.#lost(step, error)
+      if (!call.isOver && (isRefused || claim.signal.aborted)) return this.#lost(step, error)
+      this.#ports.failed?.(step, { id: claim.id, action, inputs: inputsOf(step, inputs) })
+      throw error
     } finally {
+      hasEnded = true
       if (isReturned) this.#publishing--
-      call.end()
-      both.end()
     }
   }
 
@@ -184,6 +191,11 @@ export class KeptMaker implements Maker<KeptResult> {
     return this.#results.gather(branches)
   }
 
+  async nothing(): Promise<KeptResult> {
+    const packed = await this.#ports.values.pack(null)
+    return { hash: await hashOf(packed), packed }
+  }
+
   drop(result: KeptResult): void {
     this.#results.drop(result)
   }
@@ -196,9 +208,9 @@ export class KeptMaker implements Maker<KeptResult> {
     return actionOf(target, code, hashes, ofElements)
   }
 
-  /** Opens results, and returns their values as nobody changes them. */
-  opened(results: readonly KeptResult[]): Promise<readonly unknown[]> {
-    return this.#results.withOpened(results, (...values) => values)
+  /** Opens results; see `PackedResults`. */
+  opened(results: readonly (KeptResult | undefined)[]): Promise<readonly unknown[]> {
+    return this.#results.opened(results)
   }
 
   async #found(step: Step, action: TargetAction, hit: Hit): Promise<KeptResult> {
@@ -213,14 +225,15 @@ export class KeptMaker implements Maker<KeptResult> {
 
   async #resultOf(hit: Hit): Promise<KeptResult> {
     const { store, values } = this.#ports
+    const { id } = hit.result
     const place = hit.place()
     if (!place) {
       const bytes = await hit.get()
-      return { hash: hexHashOf(bytes), packed: await values.of(bytes) }
+      return { hash: hexHashOf(bytes), packed: await values.of(bytes), id }
     }
     const hash = Buffer.from(await hit.get(hashOutput)).toString()
     const { key, ...scope } = place
-    return { hash, packed: values.from(store, key, scope) }
+    return { hash, packed: values.from(store, key, scope), id }
   }
 
   async #publish(
@@ -228,15 +241,26 @@ export class KeptMaker implements Maker<KeptResult> {
     packed: Packed<unknown>,
   ): Promise<{ readonly kept: KeptResult; readonly hit: Hit }> {
     const { store, values } = this.#ports
+    const { id } = claim
     if ((packed.size ?? 0) <= smallSizeMax) {
       const bytes = await packed.bytes()
-      return { kept: { hash: hexHashOf(bytes), packed }, hit: await claim.publish(bytes) }
+      return { kept: { hash: hexHashOf(bytes), packed, id }, hit: await claim.publish(bytes) }
     }
     // The store has it then, so that its memory can be given back.
     using large = packed
     const hash = await hashOf(large)
     const hit = await claim.publish({ [onlyOutput]: large.stream(), [hashOutput]: hash })
     const { key = '', ...scope } = hit.place() ?? {}
-    return { kept: { hash, packed: values.from(store, key, scope) }, hit }
+    return { kept: { hash, packed: values.from(store, key, scope), id }, hit }
   }
+}
+
+/** Returns what a failed call tells of its inputs. */
+function inputsOf({ sources }: Step, inputs: readonly KeptResult[]): FailedOf['inputs'] {
+  return Object.fromEntries(
+    sources.map(({ name }, at) => {
+      const { hash = '', id } = inputs[at] ?? {}
+      return [name, { hash, ...(id !== undefined && { id }) }]
+    }),
+  )
 }

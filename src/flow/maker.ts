@@ -21,6 +21,8 @@ export interface Maker<V> {
   ): readonly (readonly unknown[])[] | Promise<readonly (readonly unknown[])[]>
   /** Returns the result of a map or cross from those of its branches. */
   gather(step: Step, branches: readonly V[]): V | Promise<V>
+  /** Returns null as the result of a step that failed. */
+  nothing(step: Step): V | Promise<V>
   /** Hears of each result of a target that the run does not need any more. */
   drop?(value: V, step: Step): void
   /** Gives back what was taken for steps that are not called any more. Called once, when nothing is
@@ -30,7 +32,7 @@ export interface Maker<V> {
 
 /** The ports of a call. */
 export type CallPorts = {
-  /** Its signal aborts when the run ends early. */
+  /** Its signal aborts when the run ends early, or its time is over. */
   readonly call: TargetCall
   /** Says that the function is called now; said again if it is called again, elsewhere. */
   readonly begin: () => void

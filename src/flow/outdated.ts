@@ -40,7 +40,9 @@ export async function survey(
   const surveyor = new Surveyor(kept)
   const options = { concurrency: 1, limits: unlimited(graph), onError: 'stop', signal } as const
   const events = new RunEvents()
-  await drive({ graph, maker: surveyor, events, slice, options })
+  // What fails here is no function: it fails the look.
+  const modeOf = () => 'stop' as const
+  await drive({ graph, maker: surveyor, events, slice, options, modeOf })
   const steps = [...surveyor.unknown].sort((a, b) => a.index - b.index)
   return { steps, actions: surveyor.actions }
 }
@@ -86,6 +88,10 @@ class Surveyor implements Maker<MaybeKept> {
   gather(step: Step, branches: readonly MaybeKept[]): MaybeKept {
     if (this.unknown.has(step) || !areKept(branches)) return unknown
     return this.#kept.gather(step, branches)
+  }
+
+  nothing(): MaybeKept {
+    return unknown
   }
 
   drop(value: MaybeKept): void {

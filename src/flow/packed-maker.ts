@@ -2,6 +2,7 @@
  *  gone with the run. See rfc/24, rule 11, and rfc/25, rule 6. */
 
 import { randomUUID } from 'node:crypto'
+import type { Packed } from '../api/value.js'
 import { openValues } from '../value/values.js'
 import type { CallPool } from './caller.js'
 import { RunCodes } from './codes.js'
@@ -25,7 +26,14 @@ export class PackedMaker implements Maker<KeptResult> {
   }
 
   async make(step: Step, inputs: readonly KeptResult[], ports: CallPorts): Promise<KeptResult> {
-    const packed = await this.#caller.call(step, inputs, ports)
+    const packed = await ports.call.within(
+      () => this.#caller.call(step, inputs, ports),
+      (late) => late[Symbol.dispose](),
+    )
+    return this.#kept(packed)
+  }
+
+  #kept(packed: Packed<unknown>): KeptResult {
     return { hash: `${this.#run}/${this.#made++}`, packed }
   }
 
@@ -37,12 +45,16 @@ export class PackedMaker implements Maker<KeptResult> {
     return { hash: '', packed: branches }
   }
 
+  async nothing(): Promise<KeptResult> {
+    return this.#kept(await this.#results.values.pack(null))
+  }
+
   drop(result: KeptResult): void {
     this.#results.drop(result)
   }
 
-  /** Opens results, and returns their values as nobody changes them. */
-  opened(results: readonly KeptResult[]): Promise<readonly unknown[]> {
-    return this.#results.withOpened(results, (...values) => values)
+  /** Opens results; see `PackedResults`. */
+  opened(results: readonly (KeptResult | undefined)[]): Promise<readonly unknown[]> {
+    return this.#results.opened(results)
   }
 }

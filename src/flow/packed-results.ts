@@ -15,6 +15,9 @@ const pieceSize = 1024 * 1024
 export type KeptResult = {
   readonly hash: string
   readonly packed: Packed<unknown> | readonly KeptResult[]
+  /** The id of the action that the cache has it under; none for a map or cross, and for the null of a
+   *  target that failed. */
+  readonly id?: string
 }
 
 /** An element of an opened array, and its hash. */
@@ -66,6 +69,16 @@ export class PackedResults {
       const builtOf = ({ packed }: KeptResult): unknown =>
         isBranches(packed) ? packed.map(builtOf) : opened[next++]
       return fn(...results.map(builtOf))
+    })
+  }
+
+  /** Opens results, and returns their values as nobody changes them; undefined for those that are not
+   *  there. */
+  opened(results: readonly (KeptResult | undefined)[]): Promise<readonly unknown[]> {
+    const there = results.filter((result) => result !== undefined)
+    return this.withOpened(there, (...values) => {
+      let next = 0
+      return results.map((result) => result && values[next++])
     })
   }
 

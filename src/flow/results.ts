@@ -44,6 +44,14 @@ export class KeptResults<V> {
     })
   }
 
+  /** Returns the results of steps at the end of the run; undefined for those that have none. */
+  found(steps: readonly Step[]): readonly (V | undefined)[] {
+    return steps.map(({ index }) => {
+      const value = this.#values[index]
+      return value === none ? undefined : value
+    })
+  }
+
   /** Ends the use of the results of a step's sources. */
   release({ sources }: Step): void {
     for (const source of sources) {

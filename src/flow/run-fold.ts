@@ -115,6 +115,7 @@ export class RunFold {
     else if (name === 'finish') this.#end(target, 'made', numberOf(context?.['ms']))
     else if (name === 'skip') this.#end(target, 'skipped', 0)
     else if (name === 'branch') this.#branch(target, numberOf(context?.['branches']))
+    else if (name === 'retry') this.#wait(target)
     else if (name === 'fail') this.#fail(target, context?.['error'])
   }
 
@@ -123,6 +124,11 @@ export class RunFold {
       this.#failures.push({ target, message: typeof message === 'string' ? message : '' })
     }
     this.#end(target, 'failed', 0)
+  }
+
+  /** Takes a target that is called again later. */
+  #wait(target: string): void {
+    if (this.#running.delete(target)) this.#become(target, 'waiting')
   }
 
   #start(target: string, at: number): void {

@@ -1,5 +1,5 @@
 /** The record of runs in a store: their eventlogs, and of what each target was made last. See rfc/24,
- *  rules 19 and 20.
+ *  rules 19, 20 and 31.
  *  Invariant: what a target was made of is written with the event that tells of it. One commit at a
  *  time is on its way, and the next one takes all that happened meanwhile. */
 
@@ -10,10 +10,11 @@ import type { Store } from '../api/store.js'
 import type { Op } from '../api/transaction.js'
 import { object, shapeOf, within } from '../base/shape.js'
 import { pack, unpack } from '../cache/packing.js'
-import { reasonOf, TailraceError, unless } from '../error.js'
+import { type ErrorRecord, errorRecordOf, TailraceError, unless } from '../error.js'
 import { appendOps } from '../eventlog/eventlog.js'
+import { type FailedOf, type FailedRecord, failedKey } from './failed.js'
 import type { Step } from './graph.js'
-import { type MadeOf, madeRecords, targetKey } from './made.js'
+import { type MadeOf, type MadeRecord, madeRecords, targetKey } from './made.js'
 import type { ModuleCode } from './modules.js'
 import { type FlowPlace, namespaceOfFlow } from './place.js'
 import { graphKey, type PackedGraph } from './run-graph.js'
@@ -25,6 +26,9 @@ const eventsAtOnce = 1_000
 const expectedMax = 10_000
 /** The least expected time, in ms: a target that took none is still a step of its path. */
 const leastMs = 0.01
+/** The size of errors and of records of targets above which a commit takes no further event, in bytes.
+ *  Half of what a transaction takes. */
+const commitSizeMax = 4 * 1024 * 1024
 /** The largest number of events that wait for a commit; above it the run's log waits. */
 const waitingMax = 16 * eventsAtOnce
 
@@ -87,10 +91,14 @@ export type RunLogPorts = {
   readonly modules: ReadonlyMap<string, ModuleCode>
 }
 
-/** An event that is not written yet, with what its target was made of. */
+/** An event that is not written yet, with the record of its target. */
 type Waiting = {
   readonly event: Event
-  readonly made?: { readonly target: string; readonly of: MadeOf }
+  readonly target?: string
+  readonly made?: MadeOf
+  readonly failed?: Omit<FailedRecord, 'run'>
+  /** The size of the texts of its error at most, in bytes. */
+  readonly errorSize?: number
 }
 
 /** The log of one run. Mutable; owned by its run. */
@@ -98,6 +106,8 @@ export class RunLog {
   readonly #ports: RunLogPorts
   /** The facts of results by the names of their targets, until their events are written. */
   readonly #made = new Map<string, MadeOf>()
+  /** The facts of failed calls by the names of their targets, until the events are written. */
+  readonly #failed = new Map<string, FailedOf>()
   readonly #writtenModules = new Set<string>()
   #waiting: Waiting[] = []
 
@@ -108,6 +118,11 @@ export class RunLog {
   /** Takes what a result is made of, before its event comes. */
   made(target: string, of: MadeOf): void {
     this.#made.set(target, of)
+  }
+
+  /** Takes what a call that failed was given, before its event comes. */
+  failed(target: string, of: FailedOf): void {
+    this.#failed.set(target, of)
   }
 
   /** Makes the namespace. */
@@ -159,22 +174,29 @@ export class RunLog {
     commit: (ops: readonly Op[]) => Promise<void>,
     failure?: { readonly error: unknown },
   ): Promise<void> {
-    const context = failure && { failed: reasonOf(failure.error), ...codeOf(failure.error) }
+    const context = failure && {
+      failed: errorRecordOf(failure.error).message,
+      ...codeOf(failure.error),
+    }
     const event = { timestamp: Date.now() / 1_000, name: 'end', ...(context && { context }) }
     this.#waiting.push({ event })
     await this.#commit({ seal: true, commit })
   }
 
-  #take(event: FlowEvent): void {
-    const { type, target, at, ...more } = event
-    const told = 'error' in more ? { error: reasonOf(more.error) } : more
-    const made = this.#made.get(target)
+  #take({ type, target, at, ...more }: FlowEvent): void {
     const isThere = type === 'hit' || type === 'finish'
+    const made = isThere ? this.#made.get(target) : undefined
+    const error = 'error' in more ? errorRecordOf(more.error) : undefined
+    const told = error ? { ...more, ...detailsOf(error), error: error.message } : more
     this.#waiting.push({
       event: { timestamp: at / 1_000, name: type, context: { target, ...told } },
-      ...(made && isThere && { made: { target, of: made } }),
+      target,
+      ...(made && { made }),
+      ...(error && { errorSize: 3 * JSON.stringify(error).length }),
+      ...(error && type === 'fail' && { failed: { ...this.#failed.get(target), error } }),
     })
     if (isThere) this.#made.delete(target)
+    this.#failed.delete(target)
   }
 
   async #commit({
@@ -182,21 +204,7 @@ export class RunLog {
     commit = (ops: readonly Op[]) => this.#commitOps(ops),
   } = {}): Promise<void> {
     const { run, modules } = this.#ports
-    const batch = this.#waiting.splice(0, eventsAtOnce)
-    const events = batch.map(({ event }) => event)
-    const made = batch.flatMap((each) => each.made ?? [])
-    // Most of a run that finds all are told by their records already.
-    const known = await madeRecords(
-      this.#ports,
-      made.map(({ target }) => target),
-    )
-    const news = made.filter(({ of }, at) => known[at]?.id !== of.id || known[at].hash !== of.hash)
-    const puts = news.map(
-      ({ target, of }): Op => ({
-        ...{ op: 'put', key: targetKey(target) },
-        value: pack({ ...of, run }, 'what a target was made of'),
-      }),
-    )
+    const { events, puts } = await this.#takeBatch()
     const unwritten = [...modules].filter(([hash]) => !this.#writtenModules.has(hash))
     const codes = unwritten.map(
       ([hash, code]): Op => ({
@@ -212,8 +220,48 @@ export class RunLog {
     const { store, flow } = this.#ports
     await store.commit({ ops }, { namespace: namespaceOfFlow(flow), exactlyOnce: true })
   }
+
+  /** Takes the events of the next commit, and the records that they bring: as many as it holds. */
+  async #takeBatch(): Promise<{ readonly events: readonly Event[]; readonly puts: readonly Op[] }> {
+    const waiting = this.#waiting.slice(0, eventsAtOnce)
+    const names = waiting.flatMap(({ made, target }) => (made && target ? [target] : []))
+    const records = await madeRecords(this.#ports, names)
+    const known = new Map(names.map((name, at) => [name, records[at]]))
+    const events: Event[] = []
+    const puts: Op[] = []
+    let size = 0
+    for (const each of waiting) {
+      const record = this.#recordOf(each, known)
+      size += (record?.value.length ?? 0) + (each.errorSize ?? 0)
+      if (size > commitSizeMax && events.length > 0) break
+      if (record) puts.push({ op: 'put', ...record })
+      events.push(each.event)
+    }
+    this.#waiting.splice(0, events.length)
+    return { events, puts }
+  }
+
+  /** Returns the record of an event's target; undefined if the same stands there. */
+  #recordOf(
+    { target = '', made, failed }: Waiting,
+    known: ReadonlyMap<string, MadeRecord | undefined>,
+  ): { readonly key: string; readonly value: Uint8Array } | undefined {
+    const { run } = this.#ports
+    if (failed) {
+      const value = pack({ ...failed, run }, 'the failure of a target')
+      return { key: failedKey(target), value }
+    }
+    // Most of a run that finds all are told by their records already.
+    const before = known.get(target)
+    if (!made || (before?.id === made.id && before.hash === made.hash)) return undefined
+    return { key: targetKey(target), value: pack({ ...made, run }, 'what a target was made of') }
+  }
 }
 
 function codeOf(error: unknown): { readonly code?: string } {
   return error instanceof TailraceError ? { code: error.code } : {}
+}
+
+function detailsOf({ code, stack }: ErrorRecord): Omit<ErrorRecord, 'message'> {
+  return { ...(code !== undefined && { code }), ...(stack !== undefined && { stack }) }
 }

@@ -6,13 +6,17 @@
 import {
   type CrossInputs,
   type CrossValues,
+  type FailureMode,
   type FlowInput,
   type InputValues,
   inputDepthMax,
   inputsMax,
   type MapInputs,
   type MapValues,
+  type NullIn,
   type PackedInput,
+  retriesMax,
+  retryDelayMax,
   type Target,
   type TargetOptions,
   targetNameSizeMax,
@@ -23,10 +27,13 @@ import {
   checkOptions,
   checkValue,
   count,
+  defined,
   invalid,
   list,
+  oneOf,
   type Rule,
   shapeOf,
+  waitMs,
 } from '../base/shape.js'
 import { checkPlain, fieldsOf, itemsOf, pathTo } from '../cache/packing.js'
 import { TailraceError } from '../error.js'
@@ -41,6 +48,9 @@ export type Needs = {
   readonly key: string
   readonly amounts: readonly (readonly [resource: string, amount: number])[]
 }
+
+/** The options of a target for its failures. */
+export type FailureRules = Pick<TargetOptions, 'timeoutMs' | 'retries' | 'retryDelayMs' | 'onError'>
 
 /** A target as a run sees it. */
 export class TargetRecord {
@@ -57,9 +67,10 @@ export class TargetRecord {
   readonly packed: readonly number[]
   readonly needs: Needs | undefined
   readonly version: string | number | undefined
+  readonly failure: FailureRules
 
   constructor(parts: Omit<TargetRecord, 'type'>) {
-    const { name, fn, sources, arrays, inputs, packed, needs, version } = parts
+    const { name, fn, sources, arrays, inputs, packed, needs, version, failure } = parts
     this.name = name
     this.fn = fn
     this.sources = sources
@@ -68,6 +79,7 @@ export class TargetRecord {
     this.packed = packed
     this.needs = needs
     this.version = version
+    this.failure = failure
   }
 }
 
@@ -89,12 +101,16 @@ class PackedTarget {
  *      const text = target('text', ['in.txt'], (path) => readFile(path, 'utf8'))
  *      const lines = target('lines', [text], (text) => text.split('\n').length)
  */
-export function target<const I extends readonly FlowInput[], R>(
+export function target<
+  const I extends readonly FlowInput[],
+  R,
+  M extends Exclude<FailureMode, 'trim'> = 'stop',
+>(
   name: string,
   inputs: I,
   fn: (...values: InputValues<I>) => R,
-  options?: TargetOptions,
-): Target<Awaited<R>> {
+  options?: TargetOptions<M>,
+): Target<Awaited<R> | NullIn<M>> {
   return define('target', name, inputs, fn, options)
 }
 
@@ -106,12 +122,12 @@ export function target<const I extends readonly FlowInput[], R>(
  *      const sizes = map('sizes', [files, 'src'], async (file, directory) =>
  *        (await stat(`${directory}/${file}`)).size)
  */
-export function map<const I extends MapInputs, R>(
+export function map<const I extends MapInputs, R, M extends FailureMode = 'stop'>(
   name: string,
   inputs: I,
   fn: (...values: MapValues<I>) => R,
-  options?: TargetOptions,
-): Target<Awaited<R>[]> {
+  options?: TargetOptions<M>,
+): Target<(Awaited<R> | NullIn<M>)[]> {
   return define('map', name, inputs, fn, options)
 }
 
@@ -121,12 +137,12 @@ export function map<const I extends MapInputs, R>(
  *
  *      const scores = cross('scores', [models, samples], (model, sample) => model.score(sample))
  */
-export function cross<const I extends CrossInputs, R>(
+export function cross<const I extends CrossInputs, R, M extends FailureMode = 'stop'>(
   name: string,
   inputs: I,
   fn: (...values: CrossValues<I>) => R,
-  options?: TargetOptions,
-): Target<Awaited<R>[]> {
+  options?: TargetOptions<M>,
+): Target<(Awaited<R> | NullIn<M>)[]> {
   return define('cross', name, inputs, fn, options)
 }
 
@@ -164,7 +180,23 @@ const versions: Rule = {
   is: (value) => (typeof value === 'string' ? value.isWellFormed() : Number.isFinite(value)),
   expected: 'text, or a number that is finite',
 }
-const all = shapeOf<TargetOptions>({ version: versions, needs: wholeNumbers })
+/** The number of calls after the first one. */
+export const retriesRule: Rule = {
+  is: (value) => count.is(value) && Number(value) <= retriesMax,
+  expected: `a whole number, 0 to ${retriesMax}`,
+}
+const delays: Rule = {
+  is: (value) => count.is(value) && Number(value) <= retryDelayMax,
+  expected: `a whole number of ms, 0 to ${retryDelayMax}`,
+}
+/** The answers to targets that fail. */
+export const failureModes: Rule = oneOf('stop', 'continue', 'null', 'trim')
+const all = shapeOf<TargetOptions>({
+  ...{ version: versions, needs: wholeNumbers, onError: failureModes },
+  ...{ timeoutMs: waitMs, retries: retriesRule, retryDelayMs: delays },
+})
+/** The rules of targets that have none of their own, which are most. */
+const noFailureRules: FailureRules = {}
 
 /** The number of sources that are sought one by one. */
 const fewSources = 16
@@ -186,6 +218,8 @@ function define(
   checkValue(`${what}: inputs`, inputs, list)
   checkValue(`${what}: the function`, fn, callback)
   checkOptions(options, all)
+  if (kind === 'target' && options.onError === 'trim')
+    throw invalid(`${what}: onError trim is for branches of map and cross, and for a whole run`)
   if (inputs.length > inputsMax) {
     const message = `${what} has ${inputs.length} inputs, more than ${inputsMax}: give an array of them as one`
     throw new TailraceError('E2BIG', message)
@@ -211,6 +245,7 @@ function define(
     packed: planner.packed,
     needs: needsOf(options.needs),
     version: options.version,
+    failure: failureOf(options),
   })
 }
 
@@ -218,6 +253,11 @@ function define(
 function elementsOf(kind: Kind, inputs: readonly unknown[]): number {
   if (kind === 'target') return 0
   return kind === 'map' ? 1 : inputs.length
+}
+
+function failureOf({ timeoutMs, retries, retryDelayMs, onError }: TargetOptions): FailureRules {
+  const rules = defined({ timeoutMs, retries, retryDelayMs, onError })
+  return Object.keys(rules).length === 0 ? noFailureRules : rules
 }
 
 function checkName(name: unknown): void {

@@ -147,6 +147,29 @@ describe('flow run', () => {
     expect(await said('--keep-going')).toEqual([1, 'good\n'])
   })
 
+  it('--on-error and --retries hold for targets that say nothing else', async () => {
+    await write(
+      'two.mjs',
+      `import { target } from 'tailrace/flow'
+      const bad = target('bad', [], () => { throw new Error('bad') }, { retryDelayMs: 0 })
+      export const good = target('good', [bad], (value) => { console.log('got', value) })`,
+    )
+    const said = async (...args: readonly string[]) => {
+      const { code, stdout, stderr } = await flow('run', 'two.mjs', ...args)
+      return [code, stdout, ...told(stderr).filter((line) => !line.startsWith('  '))]
+    }
+    const failures = await said('--on-error', 'null', '--retries', '1')
+    expect(failures.filter((line) => !/^ +at /.test(`${line}`))).toEqual([
+      ...[0, 'got null\n', 'retry bad call 1 failed, again in 0 ms: bad'],
+      expect.stringMatching(/^failed bad \d+ ms, counts as null$/),
+      ...[' Error: bad', 'made good', '1 made, 0 found, 1 failed, 0 skipped'],
+    ])
+    const [code, stdout, ...lines] = await said('--on-error', 'trim')
+    expect([code, stdout, lines.at(-1)]).toEqual([0, '', '0 made, 0 found, 1 failed, 1 skipped'])
+    expect((await said('--on-error', 'continue'))[0]).toBe(1)
+    expect((await said('--on-error', 'null', '--keep-going'))[0]).toBe(2)
+  })
+
   it('--json prints an event a line, then the counts', async () => {
     const { code, stdout, stderr } = await sandbox.call(['flow', 'run', 'flow.mjs', '--json'], {
       env: { BROKEN: '1' },

@@ -36,6 +36,7 @@ function makerOf({
     },
     arraysOf: (_step, inputs) => [inputs.flatMap((text) => text.split(' '))],
     gather: (_step, branches) => branches.join(' '),
+    nothing: () => 'null',
     ...part,
   }
 }
@@ -52,7 +53,7 @@ async function driven(
   wanted: readonly Target<unknown>[],
   maker: Maker<string>,
   options: DriveOptions = {},
-): Promise<readonly string[]> {
+): Promise<readonly (string | undefined)[]> {
   const { concurrency = 4, onError = 'stop', expectedOf, events = new RunEvents() } = options
   const slice = new LoopSlice()
   const graph = await Graph.of(wanted.map(recordOf), slice, expectedOf)

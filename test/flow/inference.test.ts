@@ -1,7 +1,7 @@
 /** The types of flows: they would not compile if a function got other values than its inputs say. */
 
 import { expect, expectTypeOf, it } from 'vitest'
-import type { FlowInput, FlowRun, Target } from '../../src/api/flow.js'
+import type { FlowInput, FlowRun, FlowRunOptions, Target } from '../../src/api/flow.js'
 import type { Packed } from '../../src/api/value.js'
 import { cross, map, packed, run, target } from '../../src/flow/flow.js'
 
@@ -86,6 +86,36 @@ it('run gives results in the form of what it is asked for', () => {
   expectTypeOf(many).returns.toEqualTypeOf<FlowRun<number[]>>()
 })
 
+it('null and undefined stand in the types where a failure may leave them', () => {
+  const orNull = target('t', [], () => 1, { onError: 'null' })
+  expectTypeOf(orNull).toEqualTypeOf<Target<number | null>>()
+  target('t', [orNull], (value) => {
+    expectTypeOf(value).toEqualTypeOf<number | null>()
+  })
+  expectTypeOf(target('t', [], () => 1, { retries: 1 })).toEqualTypeOf<Target<number>>()
+  const some = { onError: 'continue' } as { readonly onError: 'continue' | 'null' }
+  expectTypeOf(target('t', [], () => 1, some)).toEqualTypeOf<Target<number | null>>()
+  const mapped = map('m', [numbers], () => 'a', { onError: 'null' })
+  expectTypeOf(mapped).toEqualTypeOf<Target<(string | null)[]>>()
+  const trimmed = map('m', [numbers], () => 'a', { onError: 'trim' })
+  expectTypeOf(trimmed).toEqualTypeOf<Target<string[]>>()
+  const crossed = cross('c', [numbers], () => 1, { onError: 'null' })
+  expectTypeOf(crossed).toEqualTypeOf<Target<(number | null)[]>>()
+  const all = () => run({ number, list: [text, numbers] }, { onError: 'null' })
+  expectTypeOf(all).returns.toEqualTypeOf<
+    FlowRun<{
+      number: number | null
+      list: [string | null, number[] | (number | null)[] | null]
+    }>
+  >()
+  const left = () => run([number], { onError: 'trim', retries: 1 })
+  expectTypeOf(left).returns.toEqualTypeOf<FlowRun<[number | undefined]>>()
+  const going = () => run([number], { onError: 'continue' })
+  expectTypeOf(going).returns.toEqualTypeOf<FlowRun<[number]>>()
+  const unknown = (options: FlowRunOptions) => run(number, options)
+  expectTypeOf(unknown).returns.toEqualTypeOf<FlowRun<number | null | undefined>>()
+})
+
 it('wrong inputs and functions do not compile', () => {
   const wrong = () => {
     // @ts-expect-error: the function takes a text
@@ -104,6 +134,12 @@ it('wrong inputs and functions do not compile', () => {
     cross('c', [numbers, 7], () => 1)
     // @ts-expect-error: there is no such option
     target('t', [], () => 1, { need: {} })
+    // @ts-expect-error: the result may be null
+    target('t', [target('t', [], () => 1, { onError: 'null' })], (value: number) => value)
+    // @ts-expect-error: it has no branches
+    target('t', [], () => 1, { onError: 'trim' })
+    // @ts-expect-error: there is no such option, beside one that there is
+    target('t', [], () => 1, { retries: 1, need: {} })
     // @ts-expect-error: a run makes targets
     run([1])
     // @ts-expect-error: a run makes targets

@@ -1,6 +1,8 @@
 /** Functions of targets for tests: a module that imports one file, so that its code is read in no time. */
 
+import { once } from 'node:events'
 import { TailraceError } from '../../src/error.js'
+import { targetSignal } from '../../src/flow/calls.js'
 
 /** Calls of the functions below, by their names. */
 export const calls: Record<string, number> = {}
@@ -75,4 +77,27 @@ export async function held(): Promise<string> {
   count('held')
   await gate.wait
   return 'held'
+}
+
+/** The number of calls of `flaky` that fail. */
+export const failures: { left: number } = { left: 0 }
+
+export function flaky(value: number): number {
+  count('flaky')
+  if (failures.left-- > 0) throw Object.assign(new RangeError('on purpose'), { code: 'EFLAKY' })
+  return value
+}
+
+export function orZero(value: number | null): number {
+  count('orZero')
+  return value ?? 0
+}
+
+export function deaf(): Promise<never> {
+  count('deaf')
+  return once(targetSignal(), 'abort').then(() => Promise.reject(new Error('late')))
+}
+
+export function failsAtLength(): never {
+  throw new RangeError('long '.repeat(5_000))
 }

@@ -13,8 +13,12 @@ import type { FlowEvent, FlowRun, Target } from '../../src/api/flow.js'
 import type { Lease, Leases } from '../../src/api/lease.js'
 import type { Store } from '../../src/api/store.js'
 import { deferred } from '../../src/base/deferred.js'
+import { openCache } from '../../src/cache/cache.js'
+import { unpack } from '../../src/cache/packing.js'
 import { connect } from '../../src/client/node.js'
+import type { FailedRecord } from '../../src/flow/failed.js'
 import { cross, map, outdated, packed, run, target, why } from '../../src/flow/flow.js'
+import { hexHashOf } from '../../src/flow/modules.js'
 import { open } from '../../src/open.js'
 import { serve } from '../client/serving.js'
 import { refusal } from '../kvs/expect.js'
@@ -227,6 +231,116 @@ describe.each(Object.entries(places))('%s', (_name, make) => {
       expect(fn.calls).toEqual({ square: 1, fails: 1 })
     })
 
+    it('keeps no null of a target that failed, and what was made with it', async () => {
+      const flow = (onError: 'null' | 'stop') => {
+        const flaky = target('flaky', [7], fn.flaky, { onError } as { onError: 'null' })
+        return { flaky, number: target('number', [flaky], fn.orZero) }
+      }
+      fn.failures.left = 2
+      expect(await run(flow('null'), { store }).result).toEqual({ flaky: null, number: 0 })
+      expect(await run(flow('null'), { store }).result).toEqual({ flaky: null, number: 0 })
+      expect(fn.calls).toEqual({ flaky: 2, orZero: 1 })
+      expect(await outdated(flow('null').number, { store })).toEqual([
+        { target: 'flaky', because: 'new' },
+        { target: 'number', because: 'inputs' },
+      ])
+      // How it may fail is no part of what it is made of.
+      expect(await run(flow('stop'), { store }).result).toEqual({ flaky: 7, number: 7 })
+      expect(await run(flow('null'), { store }).result).toEqual({ flaky: 7, number: 7 })
+      expect(fn.calls).toEqual({ flaky: 3, orZero: 2 })
+    })
+
+    it('leaves branches out as if their elements were none, and resolves with what there is', async () => {
+      const flow = (onError: 'trim' | 'stop') => {
+        const numbers = target('numbers', [3], fn.numbers)
+        const each = map('each', [numbers], fn.flaky, { onError })
+        return { each, sum: target('sum', [each], fn.sum) }
+      }
+      fn.failures.left = 1
+      const made = await run(flow('trim'), { store, concurrency: 1 }).result
+      expect(made.each.length).toBe(2)
+      expect(made.sum).toBe(made.each.reduce((sum, each) => sum + each, 0))
+      expect(await run(flow('stop'), { store }).result).toEqual({ each: [0, 1, 2], sum: 3 })
+      expect(fn.calls['flaky']).toBe(4)
+      const bad = target('bad', [], fn.fails)
+      const left = run(
+        { bad, after: target('after', [bad], fn.square), sum: flow('stop').sum },
+        {
+          ...{ store, onError: 'trim' },
+        },
+      )
+      expect(await left.result).toEqual({ bad: undefined, after: undefined, sum: 3 })
+    })
+
+    it('calls a target again that failed, and gives its claim to another run meanwhile', async () => {
+      const flaky = () => target('flaky', [7], fn.flaky, { retries: 1, retryDelayMs: 200_000 })
+      fn.failures.left = 1
+      const first = run(flaky(), { store })
+      const events = first[Symbol.asyncIterator]()
+      expect((await events.next()).value).toMatchObject({ type: 'start' })
+      expect((await events.next()).value).toMatchObject({ type: 'retry', tries: 1 })
+      expect(await run(flaky(), { store }).result).toBe(7)
+      expect(fn.calls).toEqual({ flaky: 2 })
+      const canceling = new AbortController()
+      const canceled = run(target('bad', [], fn.fails), {
+        ...{ store, retries: 1, signal: canceling.signal },
+      })
+      for await (const { type } of canceled) if (type === 'retry') canceling.abort()
+      await expect(canceled.result).rejects.toMatchObject({ code: 'ECANCELED' })
+      await expect(
+        run(target('deaf', [], fn.deaf, { timeoutMs: 20 }), { store }).result,
+      ).rejects.toMatchObject({ code: 'ETIMEDOUT' })
+      const again = target('again', [8], fn.flaky, { retries: 1, retryDelayMs: 0 })
+      fn.failures.left = 1
+      expect(await told(run(again, { store }))).toEqual({ start: 2, retry: 1, finish: 1 })
+    })
+
+    it('records a failure with its stack and with what the call was given', async () => {
+      const numbers = target('numbers', [2], fn.numbers)
+      const squares = map('squares', [numbers], fn.square)
+      const three = target('three', [3], fn.square)
+      const bad = target('bad', [squares, { three }, 'x'], fn.fails)
+      const made = run({ bad, three }, { store, retries: 1 })
+      await expect(made.result.catch((error) => Promise.reject(error))).rejects.toThrow(RangeError)
+      const log = await logOf(made.id)
+      const failure = {
+        error: 'on purpose',
+        stack: expect.stringMatching(/^RangeError: on purpose\n.*kept-functions/),
+      }
+      expect(log.find(({ name }) => name === 'retry')?.context).toEqual({
+        ...{ target: 'bad', ...failure, tries: 1, waitMs: expect.any(Number) },
+      })
+      expect(log.find(({ name }) => name === 'fail')?.context).toEqual({
+        ...{ target: 'bad', ...failure, onError: 'stop' },
+      })
+      const bytes = await store.get('failed/bad', { namespace: 'flow-main' })
+      const failed = unpack(bytes ?? new Uint8Array(), 'failed') as FailedRecord
+      expect(failed).toMatchObject({
+        run: made.id,
+        error: { message: 'on purpose', stack: failure.stack },
+        id: expect.stringMatching(/^[0-9a-f]{64}$/),
+        inputs: { squares: { hash: expect.any(String) }, three: { id: expect.any(String) } },
+      })
+      // All that the call was given is found from there.
+      const { three: found, squares: all } = failed.inputs ?? {}
+      const cache = openCache(store)
+      const hit = await cache.results.load(found?.id ?? '')
+      expect(hexHashOf((await hit?.get()) ?? new Uint8Array())).toBe(found?.hash)
+      expect(failed.action?.inputs).toEqual([
+        { result: all?.hash },
+        { fields: { three: { result: found?.hash } } },
+        { value: 'x' },
+      ])
+      // With a code, and in a second run that ends well otherwise.
+      fn.failures.left = 1
+      const flaky = target('flaky', [1], fn.flaky, { onError: 'null' })
+      await run(flaky, { store }).result
+      const coded = await store.get('failed/flaky', { namespace: 'flow-main' })
+      expect(unpack(coded ?? new Uint8Array(), 'failed')).toMatchObject({
+        error: { code: 'EFLAKY' },
+      })
+    })
+
     it('is an eventlog that says how it ended', async () => {
       const { sum } = squares(1)
       const done = run(sum, { store, flow: 'numbers' })
@@ -304,6 +418,19 @@ describe.each(Object.entries(places))('%s', (_name, make) => {
       expect(await refusal(why(flow(4).sum, { store }))).toMatchObject({ code: 'ECONFLICT' })
     })
   })
+})
+
+it('a run writes many large failures in several commits', async () => {
+  await using store = await open()
+  const numbers = target('numbers', [250], fn.numbers)
+  const all = map('all', [numbers], fn.failsAtLength)
+  const made = run(all, { store, onError: 'continue' })
+  await expect(made.result).rejects.toThrow(RangeError)
+  const log: Event[] = []
+  const logged = store.eventlog(`runs/${made.id}`, { namespace: 'flow-main' }).read()
+  for await (const event of logged) log.push(event)
+  expect(log.filter(({ name }) => name === 'fail').length).toBe(250)
+  expect(log.at(-1)).toMatchObject({ name: 'end' })
 })
 
 it('a change makes what it affects, and nothing else', async () => {
