@@ -192,6 +192,56 @@ export type RunOrigin = {
   readonly options: { readonly [name: string]: string | true | readonly string[] }
 }
 
+/** The options of `plan`. */
+export type FlowPlanOptions = FlowLookOptions &
+  Pick<FlowRunOptions, 'concurrency' | 'limits'> & {
+    /** The largest number of workers, 1 to `predictMax`, for which the run is predicted: for each from 1
+     *  on. */
+    readonly predict?: number
+  }
+
+/** The largest number of workers that a run is predicted for. */
+export const predictMax = 256
+
+/** A call that a run would make. Times are expected ones, in ms from the begin of the run. */
+export type PlannedCall = {
+  readonly target: string
+  readonly from: number
+  readonly to: number
+  /** The worker that makes it, from 0 on. */
+  readonly worker: number
+}
+
+/** The prediction of a run by a number of workers. */
+export type WorkersPrediction = {
+  readonly workers: number
+  readonly makespanMs: number
+  /** The time that each worker is busy, in ms. */
+  readonly busyMs: readonly number[]
+}
+
+/** The plan of a run: all that it would make, with the times that it took when it was made last. */
+export type FlowPlan = {
+  readonly concurrency: number
+  /** The calls, in the order in which they begin. */
+  readonly calls: readonly PlannedCall[]
+  /** The number of targets whose results are there. */
+  readonly found: number
+  /** The number of calls that were never made, so that they count as the mean of the others. */
+  readonly unknown: number
+  /** The expected time of the run, of all its calls, and of its longest path, in ms. */
+  readonly makespanMs: number
+  readonly workMs: number
+  readonly pathMs: number
+  /** The longest path: no number of workers makes the run shorter than this. */
+  readonly path: readonly { readonly target: string; readonly ms: number }[]
+  /** The predictions for 1 worker and more, if they were asked for. */
+  readonly predictions?: readonly WorkersPrediction[]
+  /** The number of workers above which more make the run shorter by less than a hundredth, if that is
+   *  among the predictions. */
+  readonly enough?: number
+}
+
 /** The options of `run`. With `store` results are kept there, and found again. `M` is the type of
  *  `onError`. */
 export type FlowRunOptions<M extends FailureMode = FailureMode> = Partial<FlowStore> & {
@@ -335,6 +385,9 @@ export type RunStatus = RunFacts & {
   readonly leftMs?: number
   /** The longest path of what is left, from its first target on, at most 100 names. */
   readonly path: readonly string[]
+  /** The time that was to be expected before the run for what it made, in ms, of one that has ended; with
+   *  `ms` it tells how good predictions are. Undefined if nothing was known. */
+  readonly predictedMs?: number
   /** The states of the targets of the graph, if that is kept. */
   readonly targets?: readonly { readonly target: string; readonly state: TargetState }[]
 }

@@ -16,7 +16,8 @@ import {
   option,
   type ParsedArguments,
 } from './command.js'
-import { flow, noRuns, runsIn } from './flow-runs.js'
+import { flow } from './flow-options.js'
+import { noRuns, runsIn } from './flow-runs.js'
 import { json, place } from './options.js'
 import { type PlaceCall, withStore } from './session.js'
 

@@ -7,6 +7,7 @@ import { defined } from '../base/shape.js'
 import { TailraceError } from '../error.js'
 import { argument, command, flag, option } from './command.js'
 import { printEvents } from './eventlog.js'
+import { flow } from './flow-options.js'
 import { countsText, type FlowCounts, FlowTally, msText } from './flow-progress.js'
 import { json, jsonLines, place, utc } from './options.js'
 import type { Color } from './output.js'
@@ -14,9 +15,6 @@ import { followStore, withStore } from './session.js'
 import { integer, timeText } from './units.js'
 
 const runsDefault = 20
-
-/** The option that names a flow. */
-export const flow = option('--flow <name>', 'the flow (default: main)')
 
 /** A run as `ls` tells it. Times are in ms, since 1970 for its begin. */
 type RunSummary = FlowCounts & {

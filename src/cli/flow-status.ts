@@ -4,8 +4,9 @@
 
 import type { RunStatus } from '../api/flow.js'
 import { argument, command, flag } from './command.js'
+import { flow } from './flow-options.js'
 import { msText } from './flow-progress.js'
-import { flow, noRuns, runsIn, stateColors } from './flow-runs.js'
+import { noRuns, runsIn, stateColors } from './flow-runs.js'
 import { json, place, utc } from './options.js'
 import type { Line, Output } from './output.js'
 import { followStore, type PlaceCall, withStore } from './session.js'
@@ -88,7 +89,7 @@ async function followLines(
 
 /** Returns the lines of a state. */
 function linesOf(status: RunStatus, options: { readonly utc: boolean }): readonly Line[] {
-  const { run, state, at, ms, runs, failures, path, failed, counts } = status
+  const { run, state, at, ms, runs, failures, path, failed, counts, predictedMs } = status
   const now = at + ms
   const targets = status.origin ? `  ${status.origin.file} ${status.origin.targets.join(' ')}` : ''
   const goesOn = state === 'running'
@@ -99,6 +100,7 @@ function linesOf(status: RunStatus, options: { readonly utc: boolean }): readonl
       `  ${timeText(at, options)}  ${msText(ms)}${targets.trimEnd()}`,
     ],
     `${progressText(status)}${countsText(status)}`,
+    ...(predictedMs === undefined ? [] : [predictedText(ms, predictedMs)]),
     ...(goesOn && path.length > 0 ? [`longest path: ${pathText(path)}`] : []),
     ...[...runs].slice(0, shownMax).map(({ target, since }): Line => {
       return [{ color: 'blue', text: 'runs  ' }, `  ${target}  ${msText(now - since)}`]
@@ -110,6 +112,12 @@ function linesOf(status: RunStatus, options: { readonly utc: boolean }): readonl
     ...moreLine(counts.failed, 'failed'),
     ...(failed !== undefined && failures.length === 0 ? [firstLine(failed)] : []),
   ]
+}
+
+/** Says how far off the prediction was. */
+function predictedText(ms: number, predictedMs: number): string {
+  const off = Math.round((ms / Math.max(1, predictedMs) - 1) * 100)
+  return `predicted ${msText(predictedMs)}, took ${msText(ms)} (${off < 0 ? '' : '+'}${off} %)`
 }
 
 function moreLine(count: number, what: string): readonly string[] {

@@ -14,13 +14,12 @@ import {
   commandGroup,
   file,
   flag,
-  layerName,
   many,
   option,
-  UsageError,
-  type ValueKind,
 } from './command.js'
 import { type FileTargets, targetsOf } from './flow-file.js'
+import { amount, flow as flowOption, layer } from './flow-options.js'
+import { planCommand } from './flow-plan.js'
 import { FlowProgress } from './flow-progress.js'
 import { cancelRun, originOf, resumeCommand } from './flow-resume.js'
 import { runCommands } from './flow-runs.js'
@@ -30,25 +29,8 @@ import { withStore } from './session.js'
 import { PassedSignals } from './signals.js'
 import { integer } from './units.js'
 
-const flowOption = option('--flow <name>', 'the flow that records targets and runs (default: main)')
-const layer = option(
-  '--layer <name>',
-  'the layer of the cache for results (default: main)',
-  layerName,
-)
 const ofFlow = { flow: flowOption, layer }
 const targetsOfFile = { file: argument('<file>', file), targets: argument('[target...]') }
-
-/** An amount of a resource, `gpu=1`. */
-const amount: ValueKind<readonly [resource: string, amount: number]> = {
-  parse: (text, what) => {
-    const [, resource, digits] = /^(.+)=(\d+)$/.exec(text) ?? []
-    if (resource !== undefined && Number.isSafeInteger(Number(digits))) {
-      return [resource, Number(digits)]
-    }
-    throw new UsageError(`${what} takes RESOURCE=N like gpu=1, not "${text}"`)
-  },
-}
 
 const run = command({
   name: 'run',
@@ -210,7 +192,17 @@ const graph = command({
 export const flow = commandGroup({
   name: 'flow',
   summary: 'make the targets of a file, once each; say what is outdated, and why',
-  commands: [run, resumeCommand(run), cancelRun, outdated, why, graph, status, ...runCommands],
+  commands: [
+    run,
+    resumeCommand(run),
+    cancelRun,
+    planCommand(loaded),
+    outdated,
+    why,
+    graph,
+    status,
+    ...runCommands,
+  ],
   examples: [
     'tailrace flow run flow.mjs',
     'tailrace flow outdated flow.mjs',

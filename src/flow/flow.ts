@@ -3,17 +3,20 @@
 
 import { availableParallelism } from 'node:os'
 import type { ActionDifference } from '../api/cache.js'
-import type {
-  FailureMode,
-  FlowEvent,
-  FlowLookOptions,
-  FlowRun,
-  FlowRunOptions,
-  OutdatedTarget,
-  RunOrigin,
-  RunResults,
-  Target,
-  WantedTargets,
+import {
+  type FailureMode,
+  type FlowEvent,
+  type FlowLookOptions,
+  type FlowPlan,
+  type FlowPlanOptions,
+  type FlowRun,
+  type FlowRunOptions,
+  type OutdatedTarget,
+  predictMax,
+  type RunOrigin,
+  type RunResults,
+  type Target,
+  type WantedTargets,
 } from '../api/flow.js'
 import { LoopSlice } from '../base/loop-slice.js'
 import {
@@ -62,6 +65,14 @@ const all = shapeOf<FlowRunOptions>({
   ...{ ...places, values: object, retries: retriesRule, origin, resumes: text, workers: pool },
 })
 const looks = shapeOf<FlowLookOptions>({ ...places, signal }, ['store'])
+const workersPredicted: Rule = {
+  is: (value) => atLeastOne.is(value) && (value as number) <= predictMax,
+  expected: `a whole number, 1 to ${predictMax}`,
+}
+const plans = shapeOf<FlowPlanOptions>(
+  { ...places, signal, concurrency: atLeastOne, limits: wholeNumbers, predict: workersPredicted },
+  ['store'],
+)
 
 /** Makes targets, and what they depend on, in this process or by `workers`. `wanted` is a target, or an array or an
  *  object of such; `result` has the same form. With `store` results are kept there, and what is there
@@ -118,6 +129,21 @@ export async function outdated(
   const place = placeOf(options.store, options)
   const { findOutdated } = await kept()
   return findOutdated(sources, place, options.signal)
+}
+
+/** Tells what `run` would do of these targets, in which order, and how long that takes, by the times that
+ *  targets took when they were made last. Makes nothing, and writes nothing. Throws EINVAL, E2BIG,
+ *  ECANCELED, and what the store throws.
+ *
+ *      const { makespanMs, path } = await plan(report, { store, concurrency: 4 })
+ */
+export async function plan(wanted: WantedTargets, options: FlowPlanOptions): Promise<FlowPlan> {
+  checkOptions(options, plans)
+  const { sources } = planWanted(wanted)
+  const place = placeOf(options.store, options)
+  const { concurrency = availableParallelism(), limits = {}, predict, signal } = options
+  const { findPlan } = await import('./forecast.js')
+  return findPlan(sources, place, { concurrency, limits, predict, signal })
 }
 
 /** Tells in which parts a target differs from what it was made of last in this flow: files, packages,

@@ -141,7 +141,7 @@ export async function findDifferences(
 }
 
 /** Looks which targets are there. */
-async function look(
+export async function look(
   targets: readonly TargetRecord[],
   { store, layer }: FlowPlace,
   signal: AbortSignal | undefined,

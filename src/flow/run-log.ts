@@ -235,7 +235,7 @@ export class RunLog {
       size += (record?.value.length ?? 0) + (each.errorSize ?? 0)
       if (size > commitSizeMax && events.length > 0) break
       if (record) puts.push({ op: 'put', ...record })
-      events.push(each.event)
+      events.push(withExpected(each.event, known))
     }
     this.#waiting.splice(0, events.length)
     return { events, puts }
@@ -256,6 +256,13 @@ export class RunLog {
     if (!made || (before?.id === made.id && before.hash === made.hash)) return undefined
     return { key: targetKey(target), value: pack({ ...made, run }, 'what a target was made of') }
   }
+}
+
+/** Returns an event `finish` with the time that its target took when it was made last, if it was. */
+function withExpected(event: Event, known: ReadonlyMap<string, MadeRecord | undefined>): Event {
+  if (event.name !== 'finish') return event
+  const expected = known.get(String(event.context?.['target']))?.ms
+  return expected === undefined ? event : { ...event, context: { ...event.context, expected } }
 }
 
 function codeOf(error: unknown): { readonly code?: string } {

@@ -8,12 +8,15 @@ import { unless } from '../error.js'
 import { readEvents, Splitter } from '../eventlog/eventlog.js'
 import { estimate, type RecordedTimes } from './estimate.js'
 import { type FlowPlace, namespaceOfFlow } from './place.js'
+import { type PredictedTarget, Predictor } from './predict.js'
 import { recordedTimes } from './recorded-times.js'
 import { RunFold } from './run-fold.js'
 import { graphKey, type RunGraph, unpackGraph } from './run-graph.js'
 
 /** The largest number of targets that run, of one state that is told. */
 const runsMax = 1_000
+/** The number of calls of a run above which it is not predicted. */
+const predictedMax = 10_000
 
 /** Reads the graph of a run; undefined if it is not kept. */
 export async function graphOfRun(
@@ -24,6 +27,27 @@ export async function graphOfRun(
   const scope = { namespace: namespaceOfFlow(flow) }
   const bytes = await store.get(graphKey(graph), scope).catch(unless('ENONS'))
   return bytes && unpackGraph(bytes)
+}
+
+/** Returns the targets of a run that has ended, with what was to be expected of those that it made. */
+function predictedOf(
+  graph: RunGraph,
+  made: ReadonlyMap<string, number | undefined>,
+  mean: number,
+): readonly PredictedTarget[] {
+  const branches = new Map<string, { readonly name: string; readonly expected: number }[]>()
+  for (const [name, expected] of made) {
+    const end = name.indexOf('[')
+    if (end < 0) continue
+    const ofMap = branches.get(name.slice(0, end)) ?? []
+    ofMap.push({ name, expected: expected ?? mean })
+    branches.set(name.slice(0, end), ofMap)
+  }
+  return graph.map((node) => {
+    if (node.hasBranches)
+      return { ...node, expected: undefined, branches: branches.get(node.name) ?? [] }
+    return { ...node, expected: made.has(node.name) ? (made.get(node.name) ?? mean) : undefined }
+  })
 }
 
 /** Reads the state of one run. Mutable; owned by its caller. */
@@ -63,11 +87,33 @@ export class StatusReader {
     const { store, flow } = this.#place
     const slice = new LoopSlice()
     const scope = { namespace: namespaceOfFlow(flow) }
+    const made = new Map<string, number | undefined>()
     for await (const event of readEvents(store, `runs/${this.#facts.run}`, scope)) {
       if (slice.over) await slice.turn()
       this.#fold.take(event)
+      const { target, expected } = event.context ?? {}
+      if (event.name !== 'finish' || typeof target !== 'string') continue
+      if (made.size < predictedMax)
+        made.set(target, typeof expected === 'number' ? expected : undefined)
     }
-    return { ...this.statusOf(this.#facts), ...this.#targets() }
+    const status = this.statusOf(this.#facts)
+    const predictedMs = await this.#predict(made, slice)
+    return { ...status, ...(predictedMs !== undefined && { predictedMs }), ...this.#targets() }
+  }
+
+  /** Predicts the run that has ended by the times that were known before it; undefined where none is. */
+  async #predict(
+    made: ReadonlyMap<string, number | undefined>,
+    slice: LoopSlice,
+  ): Promise<number | undefined> {
+    const { state, concurrency = 0, limits = {} } = this.#facts
+    const known = [...made.values()].filter((ms) => ms !== undefined)
+    const isTold = state === 'ok' && this.#graph && known.length > 0 && made.size < predictedMax
+    if (!isTold || concurrency === 0) return undefined
+    const mean = known.reduce((sum, ms) => sum + ms, 0) / known.length
+    const targets = predictedOf(this.#graph ?? [], made, mean)
+    const predictor = await Predictor.of(targets, (name) => made.get(name) ?? mean, slice)
+    return Math.round((await predictor.predict({ concurrency, limits }, slice)).makespanMs)
   }
 
   /** Yields the state that the log tells, and again each time that it has grown, until it is sealed. */

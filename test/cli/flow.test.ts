@@ -465,3 +465,29 @@ describe('flow status', () => {
     expect(lines).toMatch(/^ *\d+ % .* 1 made, .* 1 running, 1 waiting\n/)
   })
 })
+
+describe('flow plan', () => {
+  it('lists what a run would do, with times, and predicts more workers', async () => {
+    const told = async (...args: readonly string[]) => {
+      const { code, stdout, stderr } = await flow('plan', 'flow.mjs', ...args)
+      expect([code, stderr]).toEqual([0, ''])
+      return stdout.replace(/ *[\d.]+ m?s\b/g, ' T')
+    }
+    expect(await told('size', '-j', '1')).toBe(
+      ' T T  rows\n T T  size\n2 to make, 0 found; with -j 1 about T; 2 of them were never made: mean times\n' +
+        'work T, longest path T: rows T → size T\n',
+    )
+    expect((await flow('run', 'flow.mjs', '-j', '2')).code).toBe(0)
+    expect(await told('total')).toBe('nothing to make, 5 found\n')
+    await write('rows.mjs', `${rowsModule}// edited\n`)
+    expect(await told('total', '-j', '1')).toContain('\n5 to make, 0 found; with -j 1 about T\n')
+    expect(await told('total', '--predict', '2')).toMatch(
+      /\nworkers {7}time {2}load\n {6}1 T {2}100 %\n {6}2 T {2}\d+ \d+ %\nmore than (1|2) workers (may be|are) of /,
+    )
+    const { calls } = JSON.parse((await flow('plan', 'flow.mjs', '--json')).stdout)
+    expect(calls[0]).toMatchObject({ target: 'rows', from: 0, worker: 0 })
+    expect((await flow('run', 'flow.mjs', '-j', '2')).code).toBe(0)
+    expect((await flow('status')).stdout).toMatch(/^predicted [\d.]+ m?s, took .* \([+-]\d+ %\)$/m)
+    expect((await flow('plan', 'flow.mjs', '--predict', '257')).code).toBe(2)
+  })
+})
