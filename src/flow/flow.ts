@@ -142,8 +142,9 @@ export async function plan(wanted: WantedTargets, options: FlowPlanOptions): Pro
   const { sources } = planWanted(wanted)
   const place = placeOf(options.store, options)
   const { concurrency = availableParallelism(), limits = {}, predict, signal } = options
-  const { findPlan } = await import('./forecast.js')
-  return findPlan(sources, place, { concurrency, limits, predict, signal })
+  const [{ look }, { findPlan }] = await Promise.all([kept(), import('./forecast.js')])
+  const looked = await look(sources, place, signal)
+  return findPlan(looked, place, { concurrency, limits, predict })
 }
 
 /** Tells in which parts a target differs from what it was made of last in this flow: files, packages,

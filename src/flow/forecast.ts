@@ -5,30 +5,29 @@
 import type { FlowPlan, WorkersPrediction } from '../api/flow.js'
 import { LoopSlice } from '../base/loop-slice.js'
 import type { RecordedTimes } from './estimate.js'
-import type { Step } from './graph.js'
-import { look } from './kept-run.js'
+import type { Graph, Step } from './graph.js'
+import type { Survey } from './outdated.js'
 import type { FlowPlace } from './place.js'
 import { type PredictBounds, type PredictedTarget, Predictor } from './predict.js'
 import { recordedTimes } from './recorded-times.js'
 import { type RunGraph, runGraphOf } from './run-graph.js'
-import type { TargetRecord } from './target.js'
 
 /** The part by which a run must get shorter for more workers to be of use. */
 const useShare = 0.01
 
-export type PlanBounds = PredictBounds & {
-  readonly predict: number | undefined
-  readonly signal: AbortSignal | undefined
-}
+/** The bounds of a plan. */
+export type PlanBounds = PredictBounds & { readonly predict: number | undefined }
 
-/** Returns what a run would do. Throws what `look` and `Predictor` throw. */
+/** A look at which results of a graph are there. */
+export type Looked = { readonly graph: Graph; readonly seen: Survey }
+
+/** Returns what a run would do. Throws what `Predictor` and the store throw. */
 export async function findPlan(
-  targets: readonly TargetRecord[],
+  { graph, seen }: Looked,
   place: FlowPlace,
-  { concurrency, limits, predict, signal }: PlanBounds,
+  { concurrency, limits, predict }: PlanBounds,
 ): Promise<FlowPlan> {
   const slice = new LoopSlice()
-  const { graph, seen } = await look(targets, place, signal)
   const steps = graph.steps.filter(({ of }) => !of)
   const nodes = runGraphOf(steps)
   const times = await recordedTimes(place, nodes)

@@ -35,7 +35,7 @@ export type PredictedCall = {
 /** A predicted run. */
 export type Predicted = {
   readonly makespanMs: number
-  /** In the order in which they begin. */
+  /** The calls, in the order in which they begin. */
   readonly calls: readonly PredictedCall[]
   /** The time that each worker is busy, in ms. */
   readonly busyMs: readonly number[]

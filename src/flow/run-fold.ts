@@ -115,7 +115,7 @@ export class RunFold {
     else if (name === 'finish') this.#end(target, 'made', numberOf(context?.['ms']))
     else if (name === 'skip') this.#end(target, 'skipped', 0)
     else if (name === 'branch') this.#branch(target, numberOf(context?.['branches']))
-    else if (name === 'retry') this.#wait(target)
+    else if (name === 'retry' || name === 'lost') this.#wait(target)
     else if (name === 'fail') this.#fail(target, context?.['error'])
   }
 
