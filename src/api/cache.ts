@@ -137,6 +137,12 @@ export type CachedOptions = Omit<ClaimOptions, 'wait'> & {
   readonly wait?: 'wait' | 'fail'
 }
 
+/** The options of `rerun`. */
+export type RerunOptions = CachedOptions & {
+  /** False for no warning that others keep the result that is there. Default: true. */
+  readonly warn?: boolean
+}
+
 /** The options of a look at the cache. */
 export type LookOptions = { readonly signal?: AbortSignal }
 
@@ -258,7 +264,7 @@ export interface Cache {
   load(action: unknown, options?: LookOptions): Promise<Hit | undefined>
   /** Claims an action that may have a result, which stays until the new one replaces it. Throws what
    *  `claim` throws. */
-  rerun(action: unknown, options?: CachedOptions): Promise<Claim>
+  rerun(action: unknown, options?: RerunOptions): Promise<Claim>
   /** Removes the result that this layer has of an action, and returns true if it had one. Who reads
    *  it reads on; later claims meet a miss, or the result of a parent. */
   remove(action: unknown, options?: LookOptions): Promise<boolean>

@@ -263,6 +263,12 @@ export type FlowRunOptions<M extends FailureMode = FailureMode> = Partial<FlowSt
   readonly onError?: M
   /** The number of calls after the first one of targets that say nothing else. Default: 0. */
   readonly retries?: number
+  /** Targets of the run, or names of targets and of branches, that are called though their results are in
+   *  the store. */
+  readonly rerun?: readonly (Target<unknown> | string)[]
+  /** True to call again what depends on the targets of `rerun`. Default: false, so that it is called
+   *  again only if their results are others than before. */
+  readonly rerunDependents?: boolean
   /** Ends the run: nothing more begins, and the signal of `targetSignal` aborts. */
   readonly signal?: AbortSignal
 }

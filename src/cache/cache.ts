@@ -13,6 +13,7 @@ import {
   type LockOptions,
   type LookOptions,
   mainLayer,
+  type RerunOptions,
   type Results,
 } from '../api/cache.js'
 import type { Store } from '../api/store.js'
@@ -24,6 +25,7 @@ import {
   checkValue,
   count,
   either,
+  flag,
   oneOf,
   type Rule,
   shapeOf,
@@ -56,6 +58,7 @@ const caches = shapeOf<CacheOptions>({ layer: text, owner: text, code: text })
 const claiming = { tries: count, timeoutMs: waitMs, ttl: count, signal }
 const claims = shapeOf<ClaimOptions>({ ...claiming, wait: oneOf('wait', 'skip', 'fail') })
 const callers = shapeOf<CachedOptions>({ ...claiming, wait: oneOf('wait', 'fail') })
+const reruns = shapeOf<RerunOptions>({ ...claiming, wait: oneOf('wait', 'fail'), warn: flag })
 const looking = shapeOf<LookOptions>({ signal })
 const wholeId: Rule = {
   is: (value) => typeof value === 'string' && /^[0-9a-f]{64}$/.test(value),
@@ -148,14 +151,15 @@ export function openCache(store: Store, options: CacheOptions = {}): Cache {
     },
     rerun: async (action, given = {}) => {
       const packed = await packedOf(action)
-      checkOptions(given, callers)
+      checkOptions(given, reruns)
+      const { warn: warns = true, ...way } = given
       const ports = await openedToWrite()
       const { looks, layers } = ports
       const look = given.signal ? { signal: given.signal } : {}
       // Before the claim, which would be nobody's if the look failed.
       const before = await looks.find(layers, packed.id, look)
-      const claimed = await claim(ports, packed, { ...given, again: true })
-      if (before.hit) warn(packed.id, before.hit.result)
+      const claimed = await claim(ports, packed, { ...way, again: true })
+      if (before.hit && warns) warn(packed.id, before.hit.result)
       return claimed as Claim
     },
     remove: async (action, given = {}) => {

@@ -66,6 +66,13 @@ const run = command({
       'call a target that fails and says nothing else so many times more (default: 0)',
       integer(0),
     ),
+    rerun: many(
+      '--rerun <target>',
+      'call it again, or a branch of it (all[2]), though its result is there',
+    ),
+    rerunDependents: flag('--rerun-dependents', 'call again what depends on these, too', {
+      needs: 'rerun',
+    }),
     json: flag('--json', 'print events as JSON, one a line, then the counts; errors too'),
     resumes: option('--resumes <run>', 'the run that this one goes on with', undefined, {
       hidden: true,
@@ -94,6 +101,7 @@ const run = command({
         ...{ store, ...placeOf(options), signal: either.signal },
         ...defined({ concurrency: options.jobs, origin: originOf(call), resumes: options.resumes }),
         ...defined({ workers, retries: options.retries }),
+        ...{ rerun: options.rerun, rerunDependents: options.rerunDependents },
         limits: Object.fromEntries(options.limit),
         onError: options.keepGoing ? 'continue' : (options.onError ?? 'stop'),
       })

@@ -23,7 +23,9 @@ import {
   checkOptions,
   count,
   defined,
+  flag,
   invalid,
+  list,
   object,
   type Rule,
   shapeOf,
@@ -39,7 +41,8 @@ import { Graph } from './graph.js'
 import { InProcess } from './in-process.js'
 import { checkRunId, newRunId, placeOf } from './place.js'
 import { follow, type Plan } from './plan.js'
-import { failureModes, planWanted, retriesRule, type TargetRecord, wholeNumbers } from './target.js'
+import type { Rerun } from './rerun.js'
+import { failureModes, planWanted, retriesRule, TargetRecord, wholeNumbers } from './target.js'
 
 export { targetSignal } from './calls.js'
 export { graphOf } from './draw.js'
@@ -62,6 +65,7 @@ const pool: Rule = {
 const places = { store: object, layer: text, flow: text }
 const all = shapeOf<FlowRunOptions>({
   ...{ concurrency: atLeastOne, limits: wholeNumbers, onError: failureModes, signal },
+  ...{ rerun: list, rerunDependents: flag },
   ...{ ...places, values: object, retries: retriesRule, origin, resumes: text, workers: pool },
 })
 const looks = shapeOf<FlowLookOptions>({ ...places, signal }, ['store'])
@@ -107,11 +111,12 @@ export function run<const W extends WantedTargets, M extends FailureMode = 'stop
     const { values, origin, resumes } = options
     if (resumes !== undefined) checkRunId(resumes)
     const begun = defined({ origin, resumes })
-    const whole = { ...parts, place, id, values, begun }
+    const rerun = rerunOf(options)
+    const whole = { ...parts, place, id, values, begun, rerun }
     const result = kept().then(({ keptResults }) => keptResults(whole))
     return new Run(id, result as Promise<RunResults<W, M>>, events)
   }
-  for (const name of ['layer', 'flow', 'values', 'origin', 'resumes'] as const) {
+  for (const name of ['layer', 'flow', 'values', 'origin', 'resumes', 'rerun'] as const) {
     if (options[name] !== undefined) throw invalid(`options.${name} means nothing without a store`)
   }
   return new Run(undefined, results(parts) as Promise<RunResults<W, M>>, events)
@@ -162,6 +167,16 @@ export async function why(
   const place = placeOf(options.store, options)
   const { findDifferences } = await kept()
   return findDifferences(only, place, options.signal)
+}
+
+/** Returns what `rerun` and `rerunDependents` say. Throws EINVAL. */
+function rerunOf({ rerun = [], rerunDependents = false }: FlowRunOptions): Rerun {
+  const names = rerun.map((item: unknown, at) => {
+    if (typeof item === 'string') return item
+    if (item instanceof TargetRecord) return item.name
+    throw invalid(`options.rerun[${at}] must be a target, or the name of one`)
+  })
+  return { names, withDependents: rerunDependents }
 }
 
 /** Loads what only runs with a store need: it takes some time, and has a parser. */

@@ -26,6 +26,7 @@ import { PackedResults } from './packed-results.js'
 import { type FlowPlace, namespaceOfFlow } from './place.js'
 import { follow, type Plan } from './plan.js'
 import { PooledCaller } from './pooled-caller.js'
+import { type Rerun, rerunIn } from './rerun.js'
 import { packGraph } from './run-graph.js'
 import { RunLife } from './run-life.js'
 import { expectedTimes, RunLog } from './run-log.js'
@@ -45,6 +46,7 @@ export type KeptRun = {
   readonly values: PackedValues | undefined
   /** The part of the log's first event that tells how the run was begun. */
   readonly begun: EventContext
+  readonly rerun: Rerun
 }
 
 /** Runs, and returns the results in the form that was wanted. */
@@ -67,6 +69,7 @@ export async function keptResults(run: KeptRun): Promise<unknown> {
     const living = life.begin()
     const graph = await Graph.of(targets, slice, await expectedTimes(place, targets))
     await living
+    const again = rerunIn(graph, run.rerun)
     const { concurrency, limits, onError } = bounds
     const more = { ...run.begun, concurrency, limits, onError, layer }
     await log.begin(
@@ -89,6 +92,7 @@ export async function keptResults(run: KeptRun): Promise<unknown> {
       ...(workers && { caller: new PooledCaller(workers, codes, new PackedResults(values)) }),
       made: (step, of) => log.made(step.name, of),
       failed: (step, of) => log.failed(step.name, of),
+      again,
     })
     const opened = await maker.opened(await drive({ graph, maker, events, slice, options }))
     events.end()

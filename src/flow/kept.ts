@@ -7,6 +7,7 @@ import { type Cache, type Claim, type Hit, onlyOutput } from '../api/cache.js'
 import type { WorkerCallFacts } from '../api/flow.js'
 import type { Store } from '../api/store.js'
 import type { Packed, PackedValues } from '../api/value.js'
+import { quietEnd } from '../base/abort.js'
 import { type Code, isCode } from '../error.js'
 import { actionOf, type TargetAction } from './action.js'
 import { type Caller, LocalCaller } from './caller.js'
@@ -58,6 +59,8 @@ export type KeptPorts = {
   readonly made: (step: Step, of: MadeOf) => void
   /** Hears of each failed call, before the run does. */
   readonly failed?: (step: Step, of: FailedOf) => void
+  /** True for a step that is called though its result is there. Default: none. */
+  readonly again?: (step: Step) => boolean
 }
 
 /** The maker. Mutable; owned by its run. */
@@ -72,6 +75,8 @@ export class KeptMaker implements Maker<KeptResult> {
   /** The mean time of the last calls, in ms. */
   #meanMs: number | undefined
   readonly #losses = new Map<Step, number>()
+  /** Ends the waits for claims. */
+  readonly #ending = new AbortController()
 
   constructor(ports: KeptPorts) {
     this.#ports = ports
@@ -80,6 +85,7 @@ export class KeptMaker implements Maker<KeptResult> {
   }
 
   async look(step: Step, inputs: readonly KeptResult[]): Promise<Look<KeptResult>> {
+    if (this.#isAgain(step)) return undefined
     const action = await this.actionOf(step, inputs)
     if (this.#claims.size + this.#claiming >= this.#aheadMax) return this.lookFor(step, action)
     this.#claiming++
@@ -145,6 +151,7 @@ export class KeptMaker implements Maker<KeptResult> {
   }
 
   async end(): Promise<void> {
+    this.#ending.abort(quietEnd)
     await Promise.all([...this.#claims.values()].map(({ claim }) => claim.abandon()))
     this.#claims.clear()
   }
@@ -155,10 +162,38 @@ export class KeptMaker implements Maker<KeptResult> {
     signal: AbortSignal,
   ): Promise<ClaimedStep | FoundResult<KeptResult> | ParkedStep> {
     const action = await this.actionOf(step, inputs)
+    if (this.#isAgain(step)) return this.#claimAgain(step, action, signal)
     const got = await this.#ports.cache.claim(action, { wait: 'skip', ttl: claimTtlMs, signal })
     if (got.type === 'busy') return new ParkedStep(got.result)
     if (got.type === 'hit') return new FoundResult(await this.#found(step, action, got))
     return { claim: got, action }
+  }
+
+  #isAgain(step: Step): boolean {
+    return this.#ports.again?.(step) === true
+  }
+
+  /** Claims an action whatever its result is. If somebody else has the claim, the step waits for it
+   *  without a place. */
+  async #claimAgain(
+    step: Step,
+    action: TargetAction,
+    signal: AbortSignal,
+  ): Promise<ClaimedStep | ParkedStep> {
+    const { cache } = this.#ports
+    const way = { ttl: claimTtlMs, warn: false }
+    try {
+      return { claim: await cache.rerun(action, { ...way, wait: 'fail', signal }), action }
+    } catch (error) {
+      if (!isCode(error, 'ECONFLICT')) throw error
+    }
+    const claiming = cache.rerun(action, { ...way, signal: this.#ending.signal })
+    const claimed = claiming.then((claim) => {
+      if (this.#ending.signal.aborted) return claim.abandon()
+      this.#claims.set(step, { claim, action })
+      return undefined
+    })
+    return new ParkedStep(claimed)
   }
 
   /** Lets a step be looked for again whose claim was lost. Throws the reason if that was so too

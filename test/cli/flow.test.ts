@@ -170,6 +170,16 @@ describe('flow run', () => {
     expect((await said('--on-error', 'null', '--keep-going'))[0]).toBe(2)
   })
 
+  it('--rerun makes a target again, and with --rerun-dependents what depends on it', async () => {
+    await flow('run', 'flow.mjs')
+    const last = async (...args: readonly string[]) =>
+      told((await flow('run', 'flow.mjs', ...args)).stderr).at(-1)
+    expect(await last('--rerun', 'rows')).toBe('1 made, 5 found, 0 failed, 0 skipped')
+    const all = await last('--rerun', 'rows', '--rerun', 'size', '--rerun-dependents')
+    expect(all).toBe('6 made, 0 found, 0 failed, 0 skipped')
+    failed(await flow('run', 'flow.mjs', '--rerun', 'none'), 'EINVAL')
+  })
+
   it('--json prints an event a line, then the counts', async () => {
     const { code, stdout, stderr } = await sandbox.call(['flow', 'run', 'flow.mjs', '--json'], {
       env: { BROKEN: '1' },

@@ -79,6 +79,11 @@ export async function held(): Promise<string> {
   return 'held'
 }
 
+export function drawn(): number {
+  count('drawn')
+  return calls['drawn'] ?? 0
+}
+
 /** The number of calls of `flaky` that fail. */
 export const failures: { left: number } = { left: 0 }
 

@@ -295,6 +295,66 @@ describe.each(Object.entries(places))('%s', (_name, make) => {
       expect(await told(run(again, { store }))).toEqual({ start: 2, retry: 1, finish: 1 })
     })
 
+    describe('rerun', () => {
+      it('calls targets whose results are there, and what depends on them if these differ', async () => {
+        const { numbers, squares: each, sum } = squares()
+        const end = target('end', [sum, 1], fn.product)
+        await run(end, { store }).result
+        const calls = { numbers: 1, square: 3, sum: 1, product: 1 }
+        expect(fn.calls).toEqual(calls)
+        const again = run(end, { store, rerun: [numbers, 'squares[1]'] })
+        expect(await told(again)).toEqual({ start: 2, hit: 4, finish: 3, branch: 1 })
+        expect(fn.calls).toEqual({ ...calls, numbers: 2, square: 4 })
+        await run(end, { store, rerun: ['squares'] }).result
+        expect(fn.calls['square']).toBe(7)
+        await run([end, each], { store, rerun: [each], rerunDependents: true }).result
+        expect(fn.calls).toEqual({ numbers: 2, square: 10, sum: 2, product: 2 })
+        // Another result of the same action: what depends on it is another one then.
+        const drawn = target('drawn', [], fn.drawn)
+        const square = target('square', [drawn], fn.square)
+        const first = await run([drawn, square], { store }).result
+        const second = await run([drawn, square], { store, rerun: [drawn] }).result
+        expect(second[0]).not.toBe(first[0])
+        expect(second[1]).toBe(second[0] ** 2)
+        expect(await run([drawn, square], { store }).result).toEqual(second)
+      })
+
+      it('that fails leaves the result that was there', async () => {
+        const flaky = target('flaky', [7], fn.flaky)
+        await run(flaky, { store }).result
+        fn.failures.left = 1
+        await expect(run(flaky, { store, rerun: [flaky] }).result).rejects.toThrow('on purpose')
+        expect(await run(flaky, { store }).result).toBe(7)
+        expect(fn.calls).toEqual({ flaky: 2 })
+      })
+
+      it('calls for itself, after the call of another run', async () => {
+        const held = target('held', [], fn.held)
+        await run(held, { store }).result
+        const gate = deferred<void>()
+        fn.gate.wait = gate.promise
+        const first = run(held, { store, rerun: [held] })
+        await expect.poll(() => fn.calls['held']).toBe(2)
+        const other = target('other', [4], fn.square)
+        const second = run([held, other], { store, rerun: [held], concurrency: 1 })
+        const third = run(held, { store, rerun: [held] })
+        await expect.poll(() => fn.calls['square']).toBe(1)
+        expect(fn.calls['held']).toBe(2)
+        // Who only wants it takes what is there.
+        expect(await run(held, { store }).result).toBe('held')
+        gate.resolve()
+        await Promise.all([first.result, second.result, third.result])
+        expect(fn.calls).toEqual({ held: 4, square: 1 })
+      })
+
+      it('of a target that the run has not is EINVAL', async () => {
+        const { sum } = squares()
+        const refused = { code: 'EINVAL', message: expect.stringContaining('other') }
+        await expect(run(sum, { store, rerun: ['other'] }).result).rejects.toMatchObject(refused)
+        expect(() => run(sum, { rerun: [sum] })).toThrow('means nothing without a store')
+      })
+    })
+
     it('records a failure with its stack and with what the call was given', async () => {
       const numbers = target('numbers', [2], fn.numbers)
       const squares = map('squares', [numbers], fn.square)
