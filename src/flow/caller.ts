@@ -73,6 +73,8 @@ export type PooledCall = {
   readonly begin: () => void
   /** Says that the worker that had begun the call is gone: it is called again elsewhere. */
   readonly lost: () => void
+  /** Says that the call fails since it killed too many workers: it is not made again. */
+  readonly poisoned: () => void
 }
 
 /** The answer to a call: packed bytes. */

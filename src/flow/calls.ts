@@ -27,6 +27,7 @@ export class TargetCall {
   readonly #run: AbortSignal
   readonly #limit: CallLimit | undefined
   #own: AbortController | undefined
+  #isGivenUp = false
   #ends: (() => void)[] | undefined
 
   /** `run`: the signal of the run. Without a bound the call may last for any time. */
@@ -43,6 +44,16 @@ export class TargetCall {
   /** True if the call is to end, since its run ends early or its time is over. */
   get isOver(): boolean {
     return this.#run.aborted || this.#limit?.late !== undefined
+  }
+
+  /** True if the target is not to be called again, whatever its retries are. */
+  get isGivenUp(): boolean {
+    return this.#isGivenUp
+  }
+
+  /** Says that the target is not to be called again. */
+  giveUp(): void {
+    this.#isGivenUp = true
   }
 
   /** Makes the signal abort with another one, too. */

@@ -251,7 +251,7 @@ class Driver<V> {
       },
       (error) => {
         endCall()
-        if (began === undefined) this.#fail(step, error)
+        if (began === undefined || call.isGivenUp) this.#fail(step, error)
         else this.#callAgain(step, error)
       },
     )

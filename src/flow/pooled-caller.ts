@@ -58,6 +58,7 @@ export class PooledCaller implements Caller {
     const pooled: PooledCall = {
       ...{ task, inputs: [...needed.values()], signal: call.signal, begin },
       lost: lost ?? (() => {}),
+      poisoned: () => call.giveUp(),
     }
     const { bytes, facts } = await this.#pool.call(pooled)
     returned(facts.runMs, facts)

@@ -229,7 +229,10 @@ export class WorkerPool extends CallPool {
       if (!isOwn) task.deaths++
       task.reset()
       if (task.deaths < deathsMax) (isOwn ? this.#queue : this.#suspects).push(task)
-      else task.answered.reject(poisonous(task.call.task.target, task.deaths, why))
+      else {
+        task.call.poisoned()
+        task.answered.reject(poisonous(task.call.task.target, task.deaths, why))
+      }
     }
     if (member.state === 'starting') this.#startFailed(why, unfit)
     if (!this.#isClosed) this.#dispatch()

@@ -195,7 +195,8 @@ describe('a worker that is killed', () => {
 
   it('by a target three times makes that fail as poisonous, and others go on', async () => {
     const { run } = api
-    const flow = run([targets.deadly, ...targets.quick], { workers, onError: 'continue' })
+    const wanted = [targets.deadly, ...targets.quick]
+    const flow = run(wanted, { workers, onError: 'continue', retries: 2 })
     const events = await eventsOf(flow)
     const finished = events.filter(({ type }) => type === 'finish')
     expect(finished).toHaveLength(targets.quick.length)
