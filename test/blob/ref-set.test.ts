@@ -9,13 +9,12 @@ import { RefSet } from '../../src/blob/ref-set.js'
 it('a RefSet has what was added, and nothing else, over many growths', () => {
   const set = new RefSet()
   const refs = Array.from({ length: 20_000 }, (_, at) => hashBlob(Buffer.from(`${at}`)))
-  for (const [at, ref] of refs.entries()) {
-    if (at % 2 === 1) continue
-    expect(set.add(ref)).toBe(true)
-    expect(set.add(ref)).toBe(false)
-  }
+  const even = refs.filter((_, at) => at % 2 === 0)
+  // One look at all of them: an expect() for each would take most of the time.
+  const added = even.map((ref) => [set.add(ref), set.add(ref)].join())
+  expect(added.filter((each) => each !== 'true,false')).toEqual([])
   expect(set.size).toBe(10_000)
-  for (const [at, ref] of refs.entries()) expect(set.has(ref)).toBe(at % 2 === 0)
+  expect(refs.filter((ref) => set.has(ref))).toEqual(even)
 })
 
 it('refs that differ in any of their first 16 bytes are told apart, zeros too', () => {
