@@ -5,7 +5,7 @@
 
 import { Socket } from 'node:net'
 import { createInterface } from 'node:readline'
-import { workerData } from 'node:worker_threads'
+import { parentPort, workerData } from 'node:worker_threads'
 import { decide } from './decisions.js'
 import type { GuardData } from './process-link.js'
 
@@ -24,3 +24,4 @@ lines.on('line', (line) => {
 // The other thread ends the process as soon as it sees the same, if no function blocks it.
 control.once('close', () => setTimeout(() => process.kill(process.pid, 'SIGKILL'), graceMs))
 setInterval(() => control.write('beat\n'), beatMs).unref()
+parentPort?.postMessage('ready')

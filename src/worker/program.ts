@@ -2,6 +2,7 @@
  *  rfc/25, rules 3, 8, 11 and 12.
  *  Invariant: it ends when its link does. A call that somebody took back is not begun. */
 
+import { once } from 'node:events'
 import { Socket } from 'node:net'
 import { extname } from 'node:path'
 import { setImmediate } from 'node:timers/promises'
@@ -25,6 +26,8 @@ type Road = {
   readonly send: (batch: readonly Envelope[]) => void
   /** Ends the worker, once all is sent. */
   readonly leave: () => void
+  /** Resolves when the worker may work; rejects if it cannot. */
+  readonly isReady: Promise<unknown>
 }
 
 type Waiting = { readonly seq: number; readonly taken: TakenCall }
@@ -127,6 +130,8 @@ function processRoad({ graceMs }: ProgramData, received: Received): Road {
   const guard = new Worker(new URL(`./guard${extension}`, import.meta.url), {
     ...{ ...loading, workerData: guardData, name: 'tailrace guard' },
   })
+  const isReady = once(guard, 'message')
+  isReady.catch(() => {}) // the worker says so, once it has imported the modules
   guard.unref()
   const messages = new Socket({ fd: messagesFd })
   const reader = new BatchReader(received)
@@ -134,7 +139,7 @@ function processRoad({ graceMs }: ProgramData, received: Received): Road {
   messages.on('error', () => {}) // a close follows
   messages.once('close', () => process.exit())
   return {
-    decisions,
+    ...{ decisions, isReady },
     send: (batch) => writeBatch(messages, batch),
     // What functions have printed is written before.
     leave: () =>
@@ -150,7 +155,7 @@ function threadRoad({ decisions }: ThreadProgramData, received: Received): Road 
   if (!port) throw new Error('a worker thread has a port')
   port.on('message', received)
   return {
-    decisions,
+    ...{ decisions, isReady: Promise.resolve() },
     send: (batch) => port.postMessage(batch, buffersOf(batch)),
     leave: () => port.close(),
   }
@@ -178,7 +183,9 @@ async function main(): Promise<void> {
   process.argv.splice(1, process.argv.length, ...data.argv)
   const say = (body: FromWorker) => road.send([{ body, parts: [] }])
   try {
-    into.work = new Work(await Callee.of(data.modules), road, data.slots)
+    const callee = await Callee.of(data.modules)
+    await road.isReady
+    into.work = new Work(callee, road, data.slots)
     say({ type: 'ready' })
     into.work.take(early)
   } catch (error) {
