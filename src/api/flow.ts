@@ -36,11 +36,23 @@ export interface PackedInput<out T> {
   readonly target: Target<T>
 }
 
-/** An input of a target: another target, whose result the function gets; a plain value as an action
- *  of the cache has (rfc/22, rule 2); or an array or an object of inputs. */
+/** Marks the type of a file as an input. It stands in types only. */
+declare const fileType: unique symbol
+
+/** A file whose content counts: its function gets its path, an absolute one. `file` makes it. */
+export interface FileInput {
+  readonly type: 'file'
+  /** The path as it was given. */
+  readonly path: string
+  readonly [fileType]: true
+}
+
+/** An input of a target: another target, whose result the function gets; a file, whose path it gets; a
+ *  plain value as an action of the cache has (rfc/22, rule 2); or an array or an object of inputs. */
 export type FlowInput =
   | Target<unknown>
   | PackedInput<unknown>
+  | FileInput
   | null
   | boolean
   | number
@@ -57,9 +69,11 @@ export type InputValue<I> = [FlowInput] extends [I]
     ? T
     : I extends PackedInput<infer T>
       ? Packed<T>
-      : I extends null | undefined | boolean | number | bigint | string | Uint8Array
-        ? I
-        : { -readonly [K in keyof I]: InputValue<I[K]> }
+      : I extends FileInput
+        ? string
+        : I extends null | undefined | boolean | number | bigint | string | Uint8Array
+          ? I
+          : { -readonly [K in keyof I]: InputValue<I[K]> }
 
 /** The parameters of a function of these inputs. */
 export type InputValues<I extends readonly unknown[]> = {

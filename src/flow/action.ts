@@ -18,6 +18,7 @@ const flowVersion = 1
 export type InputAction =
   | { readonly value: unknown }
   | { readonly result: string }
+  | { readonly file: string; readonly hash: string }
   | { readonly items: readonly InputAction[] }
   | { readonly itemsHash: string }
   | { readonly fields: { readonly [name: string]: InputAction } }
@@ -31,37 +32,44 @@ export type TargetAction = CodeHashes & {
 }
 
 /** Returns the action of a target. `hashes` are those of the results of its sources, by slot;
- *  `elements` those of the elements of a branch. */
+ *  `elements` those of the elements of a branch, `files` those of the files, by absolute paths. */
 export function actionOf(
   { inputs, version }: TargetRecord,
   code: CodeHashes,
   hashes: readonly string[],
   elements: readonly string[],
+  files: ReadonlyMap<string, string>,
 ): TargetAction {
   return {
     flow: flowVersion,
     ...code,
     ...(version !== undefined && { version }),
-    inputs: inputs.map((plan) => inputOf(plan, hashes)),
+    inputs: inputs.map((plan) => inputOf(plan, hashes, files)),
     ...(elements.length > 0 && { elements }),
   }
 }
 
-function inputOf(plan: Plan, hashes: readonly string[]): InputAction {
+function inputOf(
+  plan: Plan,
+  hashes: readonly string[],
+  files: ReadonlyMap<string, string>,
+): InputAction {
   switch (plan.type) {
     case 'value':
       return { value: plan.value }
     case 'result':
     case 'packed':
       return { result: hashes[plan.slot] ?? '' }
+    case 'file':
+      return { file: plan.path, hash: files.get(plan.absolute) ?? '' }
     case 'list': {
-      const items = plan.items.map((item) => inputOf(item, hashes))
+      const items = plan.items.map((item) => inputOf(item, hashes, files))
       return items.length <= itemsMax ? { items } : { itemsHash: hexHashOf(pack(items, 'inputs')) }
     }
     case 'fields':
       return {
         fields: Object.fromEntries(
-          plan.fields.map(([name, field]) => [name, inputOf(field, hashes)]),
+          plan.fields.map(([name, field]) => [name, inputOf(field, hashes, files)]),
         ),
       }
     default:

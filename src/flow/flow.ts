@@ -47,7 +47,7 @@ import { failureModes, planWanted, retriesRule, TargetRecord, wholeNumbers } fro
 export { targetSignal } from './calls.js'
 export { graphOf } from './draw.js'
 export { runsOf } from './runs.js'
-export { cross, map, packed, target } from './target.js'
+export { cross, file, map, packed, target } from './target.js'
 
 const atLeastOne: Rule = {
   is: (value) => count.is(value) && value !== 0,

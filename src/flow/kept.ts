@@ -8,11 +8,13 @@ import type { WorkerCallFacts } from '../api/flow.js'
 import type { Store } from '../api/store.js'
 import type { Packed, PackedValues } from '../api/value.js'
 import { quietEnd } from '../base/abort.js'
-import { type Code, isCode } from '../error.js'
+import { pack } from '../cache/packing.js'
+import { type Code, isCode, TailraceError } from '../error.js'
 import { actionOf, type TargetAction } from './action.js'
 import { type Caller, LocalCaller } from './caller.js'
 import type { RunCodes } from './codes.js'
 import type { FailedOf } from './failed.js'
+import { hashOfFile } from './file-input.js'
 import type { Step } from './graph.js'
 import type { MadeOf } from './made.js'
 import {
@@ -135,6 +137,10 @@ export class KeptMaker implements Maker<KeptResult> {
         () => this.#caller.call(step, inputs, ports),
         (late) => late[Symbol.dispose](),
       )
+      await this.#checkFiles(step, inputs, claim.id).catch((error: unknown) => {
+        packed[Symbol.dispose]()
+        throw error
+      })
       const { kept, hit } = await this.#publish(claim, packed)
       this.#tell(step, action, kept, hit)
       return kept
@@ -231,6 +237,16 @@ export class KeptMaker implements Maker<KeptResult> {
     return { hash: await hashOf(packed), packed }
   }
 
+  /** Throws ECONFLICT if a file was changed while the function ran that got its path. */
+  async #checkFiles(step: Step, inputs: readonly KeptResult[], id: string): Promise<void> {
+    const { files } = step.target
+    if (files.length === 0) return
+    const after = await this.actionOf(step, inputs)
+    if (hexHashOf(pack(after, 'an action')) === id) return
+    const message = `a file of target ${step.name} was changed while it was made: one of ${files.slice(0, 10).join(', ')}`
+    throw new TailraceError('ECONFLICT', message)
+  }
+
   drop(result: KeptResult): void {
     this.#results.drop(result)
   }
@@ -240,7 +256,9 @@ export class KeptMaker implements Maker<KeptResult> {
     const code = await this.#ports.codes.of(target.fn)
     const hashes = inputs.map(({ hash }) => hash)
     const ofElements = (elements as readonly BranchElement[]).map(({ hash }) => hash)
-    return actionOf(target, code, hashes, ofElements)
+    const files = new Map<string, string>()
+    for (const path of target.files) files.set(path, await hashOfFile(path))
+    return actionOf(target, code, hashes, ofElements, files)
   }
 
   /** Opens results; see `PackedResults`. */

@@ -10,6 +10,8 @@ export type Plan =
   | { readonly type: 'result'; readonly slot: number }
   /** The packed result of a source. */
   | { readonly type: 'packed'; readonly slot: number }
+  /** A file: its path as it was given, and the absolute one. */
+  | { readonly type: 'file'; readonly path: string; readonly absolute: string }
   | { readonly type: 'list'; readonly items: readonly Plan[] }
   | { readonly type: 'fields'; readonly fields: readonly (readonly [name: string, plan: Plan])[] }
 
@@ -38,6 +40,8 @@ export function follow(
       return results[plan.slot]
     case 'packed':
       return packed[plan.slot]
+    case 'file':
+      return plan.absolute
     case 'list':
       return plan.items.map((item) => follow(item, results, packed))
     case 'fields':
@@ -55,6 +59,7 @@ export function resultSlotsOf(plan: Plan): readonly number[] {
   switch (plan.type) {
     case 'value':
     case 'packed':
+    case 'file':
       return []
     case 'result':
       return [plan.slot]

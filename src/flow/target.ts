@@ -3,10 +3,12 @@
  *  Invariant: a TargetRecord is made by this file only, and never changes. Its sources were made before
  *  it, so that targets have no cycles, and it may be part of any number of runs. */
 
+import { resolve } from 'node:path'
 import {
   type CrossInputs,
   type CrossValues,
   type FailureMode,
+  type FileInput,
   type FlowInput,
   type InputValues,
   inputDepthMax,
@@ -65,18 +67,21 @@ export class TargetRecord {
   readonly inputs: readonly Plan[]
   /** The slots of the sources whose results the function gets packed. */
   readonly packed: readonly number[]
+  /** The absolute paths of the files among the inputs. */
+  readonly files: readonly string[]
   readonly needs: Needs | undefined
   readonly version: string | number | undefined
   readonly failure: FailureRules
 
   constructor(parts: Omit<TargetRecord, 'type'>) {
-    const { name, fn, sources, arrays, inputs, packed, needs, version, failure } = parts
+    const { name, fn, sources, arrays, inputs, packed, files, needs, version, failure } = parts
     this.name = name
     this.fn = fn
     this.sources = sources
     this.arrays = arrays
     this.inputs = inputs
     this.packed = packed
+    this.files = files
     this.needs = needs
     this.version = version
     this.failure = failure
@@ -90,6 +95,18 @@ class PackedTarget {
 
   constructor(target: TargetRecord) {
     this.target = target
+  }
+}
+
+/** A file as an input. */
+class FileRecord {
+  readonly type = 'file'
+  readonly path: string
+  readonly absolute: string
+
+  constructor(path: string) {
+    this.path = path
+    this.absolute = resolve(path)
   }
 }
 
@@ -157,6 +174,16 @@ export function packed<T>(target: Target<T>): PackedInput<T> {
   return new PackedTarget(asTarget(target, 'the argument of packed()'))
 }
 
+/** Makes an input of a file: the function gets its absolute path, and a target is made again when what is
+ *  in the file differs. A path that is not absolute counts from the working directory. Throws EINVAL.
+ *
+ *      const rows = target('rows', [file('rows.csv')], (path) => readFile(path, 'utf8'))
+ */
+export function file(path: string): FileInput {
+  checkValue('the path of file()', path, filePath)
+  return new FileRecord(path) as unknown as FileInput
+}
+
 /** Returns the plan of a run's results, and the targets whose results it needs, by slot. Throws EINVAL
  *  for a value that is no target, and no array or object of targets. */
 export function planWanted(wanted: WantedTargets): {
@@ -165,6 +192,12 @@ export function planWanted(wanted: WantedTargets): {
 } {
   const planner = new Planner('targets')
   return { plan: planner.planOf(wanted, 'what run() is to make'), sources: planner.sources }
+}
+
+const filePath: Rule = {
+  is: (value) =>
+    typeof value === 'string' && value !== '' && !value.includes('\0') && value.isWellFormed(),
+  expected: 'text without NUL',
 }
 
 /** Whole numbers by the names of resources. */
@@ -201,6 +234,7 @@ const noFailureRules: FailureRules = {}
 /** The number of sources that are sought one by one. */
 const fewSources = 16
 const noSlots: number[] = []
+const noFiles: string[] = []
 
 const nameShape = /^[A-Za-z0-9_][A-Za-z0-9_.-]*$/
 
@@ -243,6 +277,7 @@ function define(
     arrays,
     inputs: plans,
     packed: planner.packed,
+    files: planner.files,
     needs: needsOf(options.needs),
     version: options.version,
     failure: failureOf(options),
@@ -296,6 +331,7 @@ class Planner {
   /** The slots of the sources, once there are many. */
   #slots: Map<TargetRecord, number> | undefined
   #packed: Set<number> | undefined
+  #files: Set<string> | undefined
 
   /** `takes`: all that an input may be, or targets only. */
   constructor(takes: 'inputs' | 'targets') {
@@ -304,6 +340,10 @@ class Planner {
 
   get packed(): readonly number[] {
     return this.#packed ? [...this.#packed] : noSlots
+  }
+
+  get files(): readonly string[] {
+    return this.#files ? [...this.#files] : noFiles
   }
 
   slotOf(target: TargetRecord): number {
@@ -345,17 +385,23 @@ class Planner {
       this.#packed.add(slot)
       return { type: 'packed', slot }
     }
+    if (input instanceof FileRecord) {
+      this.#files ??= new Set()
+      this.#files.add(input.absolute)
+      return { type: 'file', path: input.path, absolute: input.absolute }
+    }
     checkPlain(input, path)
     return { type: 'value', value: input }
   }
 }
 
-/** True for an array, and for any object but packed targets and bytes. */
+/** True for an array, and for any object but packed targets, files and bytes. */
 function isContainer(input: unknown): input is object {
   return (
     typeof input === 'object' &&
     input !== null &&
     !(input instanceof PackedTarget) &&
+    !(input instanceof FileRecord) &&
     !(input instanceof Uint8Array)
   )
 }

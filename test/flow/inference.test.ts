@@ -3,7 +3,7 @@
 import { expect, expectTypeOf, it } from 'vitest'
 import type { FlowInput, FlowRun, FlowRunOptions, Target } from '../../src/api/flow.js'
 import type { Packed } from '../../src/api/value.js'
-import { cross, map, packed, run, target } from '../../src/flow/flow.js'
+import { cross, file, map, packed, run, target } from '../../src/flow/flow.js'
 
 const number = target('number', [], () => 1)
 const text = target('text', [], async () => 'text')
@@ -39,6 +39,9 @@ it('a function gets the results of targets, and plain values as they are', () =>
   })
   target('t', [packed(numbers)], (value) => {
     expectTypeOf(value).toEqualTypeOf<Packed<number[]>>()
+  })
+  target('t', [file('a.txt'), { files: [file('b.txt'), 'c'] }], (...values) => {
+    expectTypeOf(values).toEqualTypeOf<[string, { files: [string, 'c'] }]>()
   })
   const mixed: readonly FlowInput[] = [number, 1]
   target('t', mixed, (...values) => {

@@ -1,6 +1,7 @@
 /** Functions of targets for tests: a module that imports one file, so that its code is read in no time. */
 
 import { once } from 'node:events'
+import { appendFileSync, statSync } from 'node:fs'
 import { TailraceError } from '../../src/error.js'
 import { targetSignal } from '../../src/flow/calls.js'
 
@@ -77,6 +78,13 @@ export async function held(): Promise<string> {
   count('held')
   await gate.wait
   return 'held'
+}
+
+export function sizeOfFile(path: string, change: string | null): number {
+  count('sizeOfFile')
+  const { size } = statSync(path)
+  if (change !== null) appendFileSync(path, change)
+  return size
 }
 
 export function drawn(): number {

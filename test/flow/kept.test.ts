@@ -2,9 +2,9 @@
 
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdtemp, rm } from 'node:fs/promises'
+import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { join, relative } from 'node:path'
 import { text as textOf } from 'node:stream/consumers'
 import fc from 'fast-check'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
@@ -17,7 +17,7 @@ import { openCache } from '../../src/cache/cache.js'
 import { unpack } from '../../src/cache/packing.js'
 import { connect } from '../../src/client/node.js'
 import type { FailedRecord } from '../../src/flow/failed.js'
-import { cross, map, outdated, packed, run, target, why } from '../../src/flow/flow.js'
+import { cross, file, map, outdated, packed, run, target, why } from '../../src/flow/flow.js'
 import { hexHashOf } from '../../src/flow/modules.js'
 import { open } from '../../src/open.js'
 import { serve } from '../client/serving.js'
@@ -353,6 +353,37 @@ describe.each(Object.entries(places))('%s', (_name, make) => {
         await expect(run(sum, { store, rerun: ['other'] }).result).rejects.toMatchObject(refused)
         expect(() => run(sum, { rerun: [sum] })).toThrow('means nothing without a store')
       })
+    })
+
+    it('makes a target again if a file among its inputs has other bytes', async () => {
+      const directory = await mkdtemp(join(tmpdir(), 'tailrace-flow-'))
+      try {
+        const path = join(directory, 'in.txt')
+        const size = (change: string | null = null) =>
+          target('size', [file(path), change], fn.sizeOfFile)
+        expect(await refusal(run(size(), { store }).result)).toMatchObject({ code: 'ENOENT' })
+        expect(
+          await refusal(run(target('d', [file(directory), null], fn.sizeOfFile), { store }).result),
+        ).toMatchObject({ code: 'EINVAL' })
+        await writeFile(path, 'abc')
+        expect(await run(size(), { store }).result).toBe(3)
+        await writeFile(path, 'abc')
+        expect(await run(size(), { store }).result).toBe(3)
+        expect(fn.calls).toEqual({ sizeOfFile: 1 })
+        await writeFile(path, 'abcd')
+        expect(await outdated(size(), { store })).toEqual([{ target: 'size', because: 'changed' }])
+        expect((await why(size(), { store })).map(({ path }) => path)).toEqual(['inputs[0].hash'])
+        expect(await run(size(), { store }).result).toBe(4)
+        // Nobody knows what it has read of a file that is changed meanwhile.
+        const changed = run(size('e'), { store })
+        expect(await refusal(changed.result)).toMatchObject({ code: 'ECONFLICT' })
+        expect(await run(size(''), { store }).result).toBe(5)
+        // The path itself counts as it was given, wherever the working directory is.
+        const near = target('near', [{ files: [file(relative('.', path))] }], ({ files }) => files)
+        expect(await run(near).result).toEqual([path])
+      } finally {
+        await rm(directory, { recursive: true })
+      }
     })
 
     it('records a failure with its stack and with what the call was given', async () => {
