@@ -9,6 +9,7 @@ import { cold } from './cold.js'
 import { collect } from './collect.js'
 import { fanOut } from './fan-out.js'
 import { flow } from './flow.js'
+import { flowWorkers } from './flow-workers.js'
 import { growth } from './growth.js'
 import { idle } from './idle.js'
 import { jobs } from './jobs.js'
@@ -40,4 +41,5 @@ export const benches: Readonly<Record<string, Bench>> = {
   tree,
   value,
   flow,
+  'flow-workers': flowWorkers,
 }
