@@ -110,7 +110,3 @@ export function deaf(): Promise<never> {
   count('deaf')
   return once(targetSignal(), 'abort').then(() => Promise.reject(new Error('late')))
 }
-
-export function failsAtLength(): never {
-  throw new RangeError('long '.repeat(5_000))
-}

@@ -19,6 +19,7 @@ import { connect } from '../../src/client/node.js'
 import type { FailedRecord } from '../../src/flow/failed.js'
 import { cross, file, map, outdated, packed, run, target, why } from '../../src/flow/flow.js'
 import { hexHashOf } from '../../src/flow/modules.js'
+import { RunLog } from '../../src/flow/run-log.js'
 import { open } from '../../src/open.js'
 import { serve } from '../client/serving.js'
 import { refusal } from '../kvs/expect.js'
@@ -511,17 +512,23 @@ describe.each(Object.entries(places))('%s', (_name, make) => {
   })
 })
 
-it('a run writes many large failures in several commits', async () => {
+it('the log of a run writes many large failures in several commits', async () => {
   await using store = await open()
-  const numbers = target('numbers', [250], fn.numbers)
-  const all = map('all', [numbers], fn.failsAtLength)
-  const made = run(all, { store, onError: 'continue' })
-  await expect(made.result).rejects.toThrow(RangeError)
-  const log: Event[] = []
-  const logged = store.eventlog(`runs/${made.id}`, { namespace: 'flow-main' }).read()
-  for await (const event of logged) log.push(event)
-  expect(log.filter(({ name }) => name === 'fail').length).toBe(250)
-  expect(log.at(-1)).toMatchObject({ name: 'end' })
+  const log = new RunLog({ store, flow: 'main', run: 'r1', modules: new Map() })
+  await log.open()
+  const error = new RangeError('long '.repeat(5_000))
+  const failures = async function* (): AsyncGenerator<FlowEvent> {
+    for (let at = 0; at < 300; at++) {
+      yield { type: 'fail', target: `t${at}`, at, error, onError: 'continue' }
+    }
+  }
+  await log.write(failures())
+  let count = 0
+  const logged = store.eventlog('runs/r1', { namespace: 'flow-main' }).read()
+  for await (const { name } of logged) if (name === 'fail') count++
+  expect(count).toBe(300)
+  const kept = await store.list('failed', { namespace: 'flow-main' })
+  expect(kept?.entries.length).toBe(300)
 })
 
 it('a change makes what it affects, and nothing else', async () => {
