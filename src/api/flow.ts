@@ -132,6 +132,31 @@ export type TargetOptions<M extends FailureMode = FailureMode> = {
   readonly onError?: M
 }
 
+/** An input of a command: the result of a target, a file, or a content. Text is UTF-8. */
+export type CommandInput = Target<Uint8Array | string> | FileInput | Uint8Array | string
+
+/** The files that a command makes, by the names of its results: paths within its directory. */
+export type CommandOutputs = { readonly [name: string]: string }
+
+/** A command. Paths are relative, with `/`, and lead into its directory. */
+export type CommandSpec<O extends CommandOutputs | undefined = CommandOutputs | undefined> = {
+  /** The program and its arguments. No shell reads them: give `['sh', '-c', '…']` to have one. */
+  readonly run: readonly string[]
+  /** The content of its directory, by the paths there. */
+  readonly in?: { readonly [path: string]: CommandInput }
+  /** Its stdin. Default: an empty one. */
+  readonly stdin?: CommandInput
+  /** The files that are its result. Default: its stdout is. */
+  readonly out?: O
+  /** Its environment. Default of PATH: `/usr/local/bin:/usr/bin:/bin`. */
+  readonly env?: { readonly [name: string]: string }
+}
+
+/** The result of a command: its outputs by their names, or its stdout. */
+export type CommandResult<O> = O extends CommandOutputs
+  ? { -readonly [K in keyof O]: Uint8Array }
+  : Uint8Array
+
 /** The targets that a run makes, in the form in which it gives their results. */
 export type WantedTargets =
   | Target<unknown>

@@ -7,9 +7,13 @@ import { pack } from '../cache/packing.js'
 import { CodeReader, type FunctionCode } from './code.js'
 import type { AnyFunction } from './definition.js'
 import { hexHashOf, type ModuleCode } from './modules.js'
+import { ownVersionOf } from './own-functions.js'
 
 /** The hashes of a function and of its module, 64 hex digits each. */
 export type CodeHashes = { readonly function: string; readonly module: string }
+
+/** The module of functions of this package: none of it is the program's own. */
+const noCode: ModuleCode = { files: {}, packages: {} }
 
 /** The codes. Mutable; owned by one run. */
 export class RunCodes {
@@ -24,6 +28,8 @@ export class RunCodes {
   of(fn: AnyFunction): Promise<CodeHashes> {
     const known = this.#known.get(fn)
     if (known) return known
+    const own = ownVersionOf(fn)
+    if (own !== undefined) return Promise.resolve(this.#hashesOfOwn(own))
     const asked = deferred<CodeHashes>()
     this.#known.set(fn, asked.promise)
     if (!this.#asked) {
@@ -55,6 +61,12 @@ export class RunCodes {
         await this.#reader.codeOf(fn).then((code) => resolve(this.#hashesOf(code)), reject)
       }
     }
+  }
+
+  #hashesOfOwn(version: string): CodeHashes {
+    const module = hexHashOf(pack(noCode, 'a module'))
+    this.#modules.set(module, noCode)
+    return { function: hexHashOf(Buffer.from(version)), module }
   }
 
   #hashesOf({ function: hash, files, packages }: FunctionCode): CodeHashes {

@@ -45,6 +45,7 @@ import type { Rerun } from './rerun.js'
 import { failureModes, planWanted, retriesRule, TargetRecord, wholeNumbers } from './target.js'
 
 export { targetSignal } from './calls.js'
+export { command } from './command.js'
 export { graphOf } from './draw.js'
 export { runsOf } from './runs.js'
 export { cross, file, map, packed, target } from './target.js'

@@ -184,6 +184,11 @@ export function file(path: string): FileInput {
   return new FileRecord(path) as unknown as FileInput
 }
 
+/** True for what `file` makes. */
+export function isFile(input: unknown): input is FileInput {
+  return input instanceof FileRecord
+}
+
 /** Returns the plan of a run's results, and the targets whose results it needs, by slot. Throws EINVAL
  *  for a value that is no target, and no array or object of targets. */
 export function planWanted(wanted: WantedTargets): {
