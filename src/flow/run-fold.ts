@@ -139,7 +139,7 @@ export class RunFold {
   }
 
   #branch(target: string, count: number): void {
-    if (this.#branched.has(target) || this.#plain.has(target) || !this.#isKnown(target)) return
+    if (this.#branched.has(target) || !this.#mayBranch(target)) return
     this.#become(target, 'running')
     this.#branched.set(target, { count, ended: 0, made: 0, madeMs: 0 })
     this.#total += count - (this.#places.has(target) ? 1 : 0)
@@ -168,6 +168,11 @@ export class RunFold {
       this.#counts[state]++
       if (!of) this.#total++
     }
+  }
+
+  #mayBranch(target: string): boolean {
+    const { size } = this.#places
+    return size === 0 || (this.#places.has(target) && !this.#plain.has(target))
   }
 
   /** True for a target of the graph, a branch of one, and for any where there is no graph. */
