@@ -414,6 +414,14 @@ export type RunFailure = { readonly target: string; readonly message: string }
 /** A target that runs. `since` is the wall clock, ms since 1970. */
 export type RunningTarget = { readonly target: string; readonly since: number }
 
+/** A target of the graph of a run. */
+export type RunTarget = {
+  readonly target: string
+  readonly state: TargetState
+  /** The places in the graph of the targets that it depends on, all before its own. */
+  readonly sources: readonly number[]
+}
+
 /** The state of a run at one time, told by its log. */
 export type RunStatus = RunFacts & {
   /** The time since its begin, in ms; of one that does not go on, until its last event. */
@@ -434,7 +442,7 @@ export type RunStatus = RunFacts & {
    *  `ms` it tells how good predictions are. Undefined if nothing was known. */
   readonly predictedMs?: number
   /** The states of the targets of the graph, if that is kept. */
-  readonly targets?: readonly { readonly target: string; readonly state: TargetState }[]
+  readonly targets?: readonly RunTarget[]
 }
 
 /** The options of `cancel`. */

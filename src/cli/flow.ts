@@ -21,6 +21,7 @@ import { type FileTargets, targetsOf } from './flow-file.js'
 import { amount, flow as flowOption, layer } from './flow-options.js'
 import { planCommand } from './flow-plan.js'
 import { FlowProgress } from './flow-progress.js'
+import { report } from './flow-report.js'
 import { cancelRun, originOf, resumeCommand } from './flow-resume.js'
 import { runCommands } from './flow-runs.js'
 import { status } from './flow-status.js'
@@ -209,6 +210,7 @@ export const flow = commandGroup({
     why,
     graph,
     status,
+    report,
     ...runCommands,
   ],
   examples: [

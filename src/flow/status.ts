@@ -159,8 +159,8 @@ export class StatusReader {
 
   #targets(): Pick<RunStatus, 'targets'> {
     if (!this.#graph) return {}
-    const targets = this.#graph.map(({ name }, place) => {
-      return { target: name, state: this.#fold.stateOf(place) }
+    const targets = this.#graph.map(({ name, sources }, place) => {
+      return { target: name, state: this.#fold.stateOf(place), sources }
     })
     return { targets }
   }

@@ -3,7 +3,7 @@
 
 import { once } from 'node:events'
 import { existsSync } from 'node:fs'
-import { copyFile, cp, mkdir, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises'
+import { copyFile, cp, mkdir, mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -499,5 +499,30 @@ describe('flow plan', () => {
     expect((await flow('run', 'flow.mjs', '-j', '2')).code).toBe(0)
     expect((await flow('status')).stdout).toMatch(/^predicted [\d.]+ m?s, took .* \([+-]\d+ %\)$/m)
     expect((await flow('plan', 'flow.mjs', '--predict', '257')).code).toBe(2)
+  })
+})
+
+describe('flow report', () => {
+  it('writes a page with what became of the targets of a run', async () => {
+    failed(await flow('report', '--html', 'run.html'), 'ENOENT')
+    expect((await flow('report')).code).toBe(2)
+    await sandbox.call(['flow', 'run', 'flow.mjs', 'total'], { env: { BROKEN: '1' } })
+    const html = join(sandbox.directory, 'run.html')
+    expect(await flow('report', '--html', html)).toMatchObject({ code: 0, stdout: '', stderr: '' })
+    const [, json = ''] =
+      /<script type="application\/json" id="data">(.*)<\/script>/.exec(
+        await readFile(html, 'utf8'),
+      ) ?? []
+    const { status, nodes, calls, path } = JSON.parse(json)
+    expect(status).toMatchObject({ state: 'failed', failures: [{ target: 'total' }] })
+    const states = nodes.map(({ name, state }: Readonly<Record<string, string>>) => [name, state])
+    expect(states).toEqual([
+      ['rows', 'made'],
+      ['squares', 'made'],
+      ['total', 'failed'],
+    ])
+    expect(calls.length).toBe(5)
+    expect(path).toEqual([0, 1])
+    failed(await flow('report', '--html', join(sandbox.directory, 'none', 'run.html')), 'ENOENT')
   })
 })
