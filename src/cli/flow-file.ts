@@ -55,6 +55,9 @@ export async function targetsOf(
     const workers: WorkerRoom = await import(pathToFileURL(roomFile('tailrace/worker', path)).href)
     // What makes this process import TypeScript does so in a worker, too.
     const tsx = isTypeScript(path) ? found('tsx', path) : undefined
+    if (tsx !== undefined && counts.threads > 0) {
+      throw invalid(`tsx does not load TypeScript in threads: use --workers for ${file}`)
+    }
     return workers.openWorkers({ ...counts, module: tsx === undefined ? path : [tsx, path] })
   }
   return { targets: names.length === 0 ? all : named(all, names, file), room, openWorkers }

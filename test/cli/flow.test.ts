@@ -292,6 +292,12 @@ describe('flow run', () => {
     expect([code, told(stderr).at(-1)]).toEqual([0, '6 made, 0 found, 0 failed, 0 skipped'])
     await write('rows.ts', `${rowsModule.replace('(count)', '(count: number)')}// edited\n`)
     expect((await flow('why', 'flow.ts', 'rows')).stdout).toMatch(/^module\.files\["rows\.ts"\]: /)
+    const again = await flow('run', 'flow.ts', '--workers', '1')
+    expect([again.code, told(again.stderr).at(-1)]).toEqual([
+      0,
+      '6 made, 0 found, 0 failed, 0 skipped',
+    ])
+    failed(await flow('run', 'flow.ts', '--threads', '1'), 'EINVAL')
   })
 
   it('an interrupt ends the run by its signal once what runs has ended; a second one at once', async () => {
