@@ -141,14 +141,35 @@ describe('command()', () => {
       if (by !== 'its time-out') stopping.abort()
       const code = by === 'its time-out' ? 'ETIMEDOUT' : 'ECANCELED'
       await expect(result).rejects.toMatchObject({ code })
-      const lives = (pid: number) => {
-        try {
-          return process.kill(pid, 0)
-        } catch {
-          return false
-        }
-      }
       await expect.poll(() => both.filter(lives)).toEqual([])
     },
   )
+
+  it('ends what it has left behind, and lets a program clean up that is told to end', async () => {
+    const said = join(directory, 'said')
+    const env = { SAID: said }
+    const read = async () => (existsSync(said) ? readFile(said, 'utf8') : '')
+    const leaving = sh('(trap "" TERM; sleep 1000) & echo $! > "$SAID"')
+    await run(command('leaving', { run: leaving, env })).result
+    const left = Number(await read())
+    await expect.poll(() => lives(left)).toBe(false)
+    await rm(said)
+    const stopping = new AbortController()
+    // All of its group is told: the sleep ends, and the shell goes on behind it.
+    const tidy = sh('trap : TERM; echo began > "$SAID"; sleep 1000; echo cleaned > "$SAID"')
+    const { result } = run(command('tidy', { run: tidy, env }), { signal: stopping.signal })
+    result.catch(() => {})
+    await expect.poll(read, { timeout: 5_000 }).toBe('began\n')
+    stopping.abort()
+    await expect(result).rejects.toMatchObject({ code: 'ECANCELED' })
+    expect(await read()).toBe('cleaned\n')
+  })
 })
+
+function lives(pid: number): boolean {
+  try {
+    return process.kill(pid, 0)
+  } catch {
+    return false
+  }
+}

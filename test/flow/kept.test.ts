@@ -303,8 +303,14 @@ describe.each(Object.entries(places))('%s', (_name, make) => {
         await run(end, { store }).result
         const calls = { numbers: 1, square: 3, sum: 1, product: 1 }
         expect(fn.calls).toEqual(calls)
+        // Who asked for it is not warned of it.
+        const warnings: Error[] = []
+        const note = (warning: Error) => warnings.push(warning)
+        process.on('warning', note)
         const again = run(end, { store, rerun: [numbers, 'squares[1]'] })
         expect(await told(again)).toEqual({ start: 2, hit: 4, finish: 3, branch: 1 })
+        process.off('warning', note)
+        expect(warnings).toEqual([])
         expect(fn.calls).toEqual({ ...calls, numbers: 2, square: 4 })
         await run(end, { store, rerun: ['squares'] }).result
         expect(fn.calls['square']).toBe(7)
