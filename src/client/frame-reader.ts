@@ -62,7 +62,6 @@ export class FrameReader {
   /** Reads the head of a frame, or what has come of it. Returns the place behind it. */
   #begin(read: Buffer, from: number): number {
     let at = from
-    // Most heads have come whole.
     while (at < read.length) {
       this.#head[this.#headSize++] = read[at++] ?? 0
       if (this.#headSize === this.#wholeHeadSize()) {

