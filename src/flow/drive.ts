@@ -39,15 +39,21 @@ export type RunParts<V> = {
 export type RunBounds = Required<Pick<FlowRunOptions, 'concurrency' | 'limits' | 'onError'>> &
   Pick<FlowRunOptions, 'retries'> & { readonly signal: AbortSignal | undefined }
 
-/** Makes all targets of a graph, and returns the results of those that are wanted, in their order; those
- *  that were left out have none. Throws what the first step threw whose failure fails the run, what `canceled` returns for the run's signal, or
- *  EINVAL (a target needs more of a resource than there is). */
-export async function drive<V>(parts: RunParts<V>): Promise<readonly (V | undefined)[]> {
-  return new Driver(parts).drive()
+/** Makes all targets of a graph, and returns what `take` makes of the results of those that are wanted, in
+ *  their order; those that were left out have none. The maker hears of each result when nobody needs it
+ *  any more, of these once `take` has ended. Throws what the first step threw whose failure fails the
+ *  run, what `canceled` returns for the run's signal, or EINVAL (a target needs more of a resource than
+ *  there is). */
+export async function drive<V, R>(
+  parts: RunParts<V>,
+  take: (results: readonly (V | undefined)[]) => R | Promise<R>,
+): Promise<R> {
+  return new Driver(parts).drive(take)
 }
 
 /** The branches of one map or cross that are under way. */
 type Gathering<V> = {
+  readonly of: Step
   readonly began: number
   /** A branch that is left out has none. */
   readonly results: V[]
@@ -109,7 +115,18 @@ class Driver<V> {
     this.#results = new KeptResults(graph.steps, graph.wanted, drop)
   }
 
-  async drive(): Promise<readonly (V | undefined)[]> {
+  async drive<R>(take: (results: readonly (V | undefined)[]) => R | Promise<R>): Promise<R> {
+    try {
+      await this.#run()
+      if (this.#thrown) throw this.#thrown.error
+      return await take(this.#results.found(this.#graph.wanted))
+    } finally {
+      this.#dropAll()
+    }
+  }
+
+  /** Makes what there is to make, until nothing is under way. */
+  async #run(): Promise<void> {
     const { signal } = this.#options
     if (signal?.aborted) throw canceled(signal)
     const end = onAbort(signal, () => {
@@ -132,8 +149,19 @@ class Driver<V> {
       end()
       await this.#maker.end?.()
     }
-    if (this.#thrown) throw this.#thrown.error
-    return this.#results.found(this.#graph.wanted)
+  }
+
+  #dropAll(): void {
+    for (const gathering of this.#gatherings.values()) this.#dropBranches(gathering)
+    this.#results.end(this.#graph.steps)
+  }
+
+  #dropBranches({ of, results }: Gathering<V>): void {
+    // Holes are left out.
+    results.forEach((value) => {
+      this.#maker.drop?.(value, of)
+    })
+    results.length = 0
   }
 
   get #hasEnded(): boolean {
@@ -313,7 +341,7 @@ class Driver<V> {
     }
     this.#events.branch(step, count)
     const results = new Array<V>(count)
-    this.#gatherings.set(step, { began: performance.now(), results, left: count })
+    this.#gatherings.set(step, { of: step, began: performance.now(), results, left: count })
     if (count > 0) this.#branching.push(step)
     else this.#gather(step)
   }
@@ -349,9 +377,10 @@ class Driver<V> {
         dependent.missing--
         if (dependent.missing === 0) this.#ready(dependent)
       }
-    } else if (!of.isSkipped) {
-      const gathering = this.#gatherings.get(of)
+    } else {
+      const gathering = of.isSkipped ? undefined : this.#gatherings.get(of)
       if (gathering) gathering.results[step.branch] = value
+      else this.#maker.drop?.(value, step)
     }
     this.#end(step)
   }
@@ -418,7 +447,7 @@ class Driver<V> {
       this.#skips.push({ step: dependent, because })
       const gathering = this.#gatherings.get(dependent)
       // Its other branches need its inputs, until the last of them has ended.
-      if (gathering) gathering.results.length = 0
+      if (gathering) this.#dropBranches(gathering)
       else this.#results.release(dependent)
     }
   }

@@ -206,11 +206,11 @@ async function results({
     if (workers) {
       const { PackedMaker } = await import('./packed-maker.js')
       const maker = new PackedMaker(workers)
-      const made = await drive({ graph, maker, events, slice, options: bounds })
-      return follow(plan, await maker.opened(made))
+      const parts = { graph, maker, events, slice, options: bounds }
+      return await drive(parts, async (made) => follow(plan, await maker.opened(made)))
     }
-    const maker = new InProcess()
-    return follow(plan, await drive({ graph, maker, events, slice, options: bounds }))
+    const parts = { graph, maker: new InProcess(), events, slice, options: bounds }
+    return await drive(parts, (made) => follow(plan, made))
   } finally {
     events.end()
   }

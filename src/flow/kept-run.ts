@@ -94,7 +94,8 @@ export async function keptResults(run: KeptRun): Promise<unknown> {
       failed: (step, of) => log.failed(step.name, of),
       again,
     })
-    const opened = await maker.opened(await drive({ graph, maker, events, slice, options }))
+    const parts = { graph, maker, events, slice, options }
+    const opened = await drive(parts, (made) => maker.opened(made))
     events.end()
     await writing
     await log.end(finish)

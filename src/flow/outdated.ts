@@ -42,7 +42,7 @@ export async function survey(
   const events = new RunEvents()
   // What fails here is no function: it fails the look.
   const modeOf = () => 'stop' as const
-  await drive({ graph, maker: surveyor, events, slice, options, modeOf })
+  await drive({ graph, maker: surveyor, events, slice, options, modeOf }, () => undefined)
   const steps = [...surveyor.unknown].sort((a, b) => a.index - b.index)
   return { steps, actions: surveyor.actions }
 }

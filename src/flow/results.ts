@@ -1,6 +1,6 @@
 /** The results of a run's targets. See rfc/24, rule 8.
  *  Invariant: a result is kept from its finish to the end of the last step that needs it; one that the
- *  run was asked for is kept to the end of the run. Results of branches are not kept here: their map or
+ *  run was asked for is kept to `end`. Results of branches are not kept here: their map or
  *  cross gathers them. */
 
 import type { Step } from './graph.js'
@@ -61,6 +61,16 @@ export class KeptResults<V> {
       if (uses > 0 || value === none) continue
       this.#values[source.index] = none
       this.#drop(value as V, source)
+    }
+  }
+
+  /** Drops all that are left. `steps` are those of the run. */
+  end(steps: readonly Step[]): void {
+    for (const [index, value] of this.#values.entries()) {
+      const step = steps[index]
+      if (value === none || !step) continue
+      this.#values[index] = none
+      this.#drop(value, step)
     }
   }
 

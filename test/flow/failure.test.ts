@@ -44,7 +44,7 @@ function started(
       ...bounds,
     }
     const parts = { graph, maker: new InProcess(), events, slice, options, clock }
-    return drive(parts).finally(() => events.end())
+    return drive(parts, (made) => made).finally(() => events.end())
   }
   const result = going()
   result.catch(() => {})

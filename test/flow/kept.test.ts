@@ -21,6 +21,7 @@ import { cross, file, map, outdated, packed, run, target, why } from '../../src/
 import { hexHashOf } from '../../src/flow/modules.js'
 import { RunLog } from '../../src/flow/run-log.js'
 import { open } from '../../src/open.js'
+import { openValues } from '../../src/value/values.js'
 import { serve } from '../client/serving.js'
 import { refusal } from '../kvs/expect.js'
 import { bundledPrograms } from '../support/programs.js'
@@ -617,3 +618,23 @@ async function runProgram(data: string, killAt: number) {
     resumes: those('resumes')[0],
   }
 }
+
+it.each(['stop', 'continue', 'trim', 'null'] as const)(
+  'a run gives all memory back to values of its caller, however it ends: %s',
+  async (onError) => {
+    await using store = await open()
+    const values = openValues()
+    const list = target('list', [], () => [1, 2, 3, 4])
+    const other = target('other', [list], (all) => all.length)
+    const parts = map('parts', [list], (each) => {
+      if (each === 3) throw new Error('no')
+      return 'x'.repeat(100 * each)
+    })
+    const made = target('made', [parts, other], () => 1)
+    const { result } = run([made, list], { store, values, onError, concurrency: 1 })
+    await result.catch(() => {})
+    const { packed, opened } = values.ledger()
+    expect(packed.highest).toBeGreaterThan(0)
+    expect({ packed: packed.used, opened: opened.used }).toEqual({ packed: 0, opened: 0 })
+  },
+)
