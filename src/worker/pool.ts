@@ -5,7 +5,7 @@
 
 import type { FlowWorkerView } from '../api/flow.js'
 import { onAbort } from '../base/abort.js'
-import { pause } from '../base/timer.js'
+import { pause, waitMsMax } from '../base/timer.js'
 import { canceled, TailraceError } from '../error.js'
 import { CallPool, type PooledAnswer, type PooledCall } from '../flow/caller.js'
 import {
@@ -27,8 +27,6 @@ const meanShare = 0.1
 const deathsMax = 3
 /** The number of workers that may end one after the other before they are ready. */
 const startsMax = 3
-/** The longest wait of a timer of the system, in ms. */
-const waitMsMax = 2 ** 31 - 1
 
 /** The options of a pool. */
 export type PoolOptions = MemberOptions & { readonly processes: number; readonly threads: number }
