@@ -53,7 +53,7 @@ export async function targetsOf(
   for (const each of all) checkCopy(each, room, `${from}, which ${file} finds as tailrace/flow`)
   const openWorkers = async (counts: WorkerCounts) => {
     const workers: WorkerRoom = await import(pathToFileURL(roomFile('tailrace/worker', path)).href)
-    // What makes this process import TypeScript does so in a worker, too.
+    // Workers import the file as this process does: with tsx where that is installed.
     const tsx = isTypeScript(path) ? found('tsx', path) : undefined
     if (tsx !== undefined && counts.threads > 0) {
       throw invalid(`tsx does not load TypeScript in threads: use --workers for ${file}`)

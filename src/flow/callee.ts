@@ -132,7 +132,7 @@ export class Callee {
       })
       using result = await this.#values.pack(value ?? null, codecOf(value), { timings })
       const bytes = await result.bytes()
-      // What was packed as a view of the function's memory stays the function's.
+      // Bytes that are a view of memory of the function are copied: the memory stays the function's.
       const own = bytes.byteLength === bytes.buffer.byteLength ? bytes : Uint8Array.from(bytes)
       const { unpack: unpackMs, run: runMs, pack: packMs } = timings.times
       return { bytes: own, times: { unpackMs, runMs, packMs } }

@@ -205,7 +205,8 @@ async function outputOf(
     ends.push(startTimer(killMs, () => sendSignal(-pid, 'SIGKILL')))
   }
   ends.push(onAbort(signal, end))
-  // What it has started ends with it. What has left its group may hold its streams, but not for long.
+  // The processes that it has started end with it. One that has left its group may hold the streams, but
+  // not for longer than `heldMs`.
   child.once('exit', () => {
     sendSignal(-pid, 'SIGKILL')
     const drop = () => {

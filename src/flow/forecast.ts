@@ -52,7 +52,7 @@ export async function findPlan(
       if (!made.has(step)) tally.found++
       return { ...node, expected: made.has(step) ? expectedOf(node.name) : undefined }
     }
-    // Those of a map whose array would be made are as many as they were last.
+    // A map whose array would be made counts as many branches as it had last.
     const names = made.has(step)
       ? (times.branches.get(node.name) ?? [`${node.name}[0]`])
       : undefined

@@ -40,7 +40,7 @@ export async function survey(
   const surveyor = new Surveyor(kept)
   const options = { concurrency: 1, limits: unlimited(graph), onError: 'stop', signal } as const
   const events = new RunEvents()
-  // What fails here is no function: it fails the look.
+  // No function is called here, so a failure is one of the look itself, and ends it.
   const modeOf = () => 'stop' as const
   await drive({ graph, maker: surveyor, events, slice, options, modeOf }, () => undefined)
   const steps = [...surveyor.unknown].sort((a, b) => a.index - b.index)

@@ -254,7 +254,7 @@ export class WorkerPool extends CallPool {
     if (this.#calls > 0 || this.#isClosed) {
       if (this.#alive) return
       this.#alive = new AbortController()
-      // What it waits for keeps no process alive.
+      // Links keep no process alive, so that a timer has to.
       pause(waitMsMax, this.#alive.signal).catch(() => {})
     } else {
       this.#alive?.abort()

@@ -49,7 +49,7 @@ class ProcessLink implements WorkerLink {
     const extension = extname(import.meta.url)
     const program = fileURLToPath(new URL(`./program${extension}`, import.meta.url))
     const args = [...argumentsOf(process.execArgv), program, JSON.stringify(data)]
-    // What functions print is no result of this program.
+    // Functions print to stderr of the scheduler, whose stdout is for the results of its program.
     const child = spawnAlone(process.execPath, args, {
       stdio: ['ignore', 2, 2, 'pipe', 'pipe'],
     })
@@ -119,7 +119,7 @@ class ProcessLink implements WorkerLink {
   #listen(): void {
     const heard = this.#heard
     this.#endSilence = startTimer(silenceMsMax, () => {
-      // What came while this process itself stood still is read before that.
+      // If this process itself stood still, signs of life have come meanwhile: they are read first.
       setImmediate(() => {
         if (this.#heard === heard) this.kill()
         else this.#listen()

@@ -84,7 +84,8 @@ class Work {
     for (;;) {
       const next = this.#running.size < this.#slots ? this.#queue[0] : undefined
       if (!next) break
-      // What came while a function blocked this thread is read before the next one begins.
+      // If a function blocked this thread, messages have come meanwhile: they are read before the next
+      // call begins.
       if (performance.now() - this.#turnedAt > turnMs) {
         await setImmediate()
         this.#turnedAt = performance.now()
@@ -141,7 +142,7 @@ function processRoad({ graceMs }: ProgramData, received: Received): Road {
   return {
     ...{ decisions, isReady },
     send: (batch) => writeBatch(messages, batch),
-    // What functions have printed is written before.
+    // The output of functions is written before the process ends.
     leave: () =>
       process.stdout.write('', () =>
         process.stderr.write('', () => messages.end(() => process.exit())),

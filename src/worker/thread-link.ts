@@ -33,7 +33,7 @@ class ThreadLink implements WorkerLink {
     const worker = new Worker(program, { workerData, stdout: true, name: 'tailrace worker' })
     this.#worker = worker
     worker.unref()
-    // What functions print is no result of this program.
+    // Functions print to stderr of the scheduler, whose stdout is for the results of its program.
     worker.stdout.on('data', (chunk: Buffer) => process.stderr.write(chunk))
     worker.on('message', ports.received)
     const gone = deferred<void>()
