@@ -4,9 +4,9 @@
  *  Invariant: it waits for its socket and its timer only. */
 
 import { Socket } from 'node:net'
-import { createInterface } from 'node:readline'
 import { parentPort, workerData } from 'node:worker_threads'
 import { decide } from './decisions.js'
+import { hearLines } from './lines.js'
 import type { GuardData } from './process-link.js'
 
 /** The time between two signs of life, in ms. */
@@ -14,10 +14,9 @@ const beatMs = 5_000
 
 const { fd, decisions, graceMs } = workerData as GuardData
 const control = new Socket({ fd })
-const lines = createInterface({ input: control })
 
 control.on('error', () => {}) // a close follows
-lines.on('line', (line) => {
+hearLines(control, (line) => {
   const seqs = line.split(' ').map(Number)
   control.write(`${seqs.filter((seq) => decide(decisions, seq, 'take')).join(' ')}\n`)
 })

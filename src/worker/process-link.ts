@@ -6,13 +6,13 @@ import type { ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import type { Socket } from 'node:net'
 import { extname } from 'node:path'
-import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 import { deferred } from '../base/deferred.js'
 import { spawnAlone } from '../base/spawn.js'
 import { startTimer } from '../base/timer.js'
 import { reasonOf } from '../error.js'
 import { BatchReader, type Envelope, writeBatch } from './batches.js'
+import { hearLines } from './lines.js'
 import type { LinkPorts, ProgramData, WorkerLink } from './link.js'
 
 /** The time without a sign of life after which a process counts as dead, in ms. */
@@ -108,7 +108,7 @@ class ProcessLink implements WorkerLink {
   }
 
   #hear({ tookBack }: LinkPorts): void {
-    createInterface({ input: this.#guard }).on('line', (line) => {
+    hearLines(this.#guard, (line) => {
       this.#heard++
       if (line !== 'beat') tookBack(line === '' ? [] : line.split(' ').map(Number))
     })

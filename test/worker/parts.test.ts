@@ -1,6 +1,7 @@
 /** The parts of workers that need no process: batches, decisions, errors, and what is counted of inputs. See
  *  rfc/25, rules 5, 8, 10 and 12. */
 
+import { once } from 'node:events'
 import { PassThrough } from 'node:stream'
 import { buffer } from 'node:stream/consumers'
 import fc from 'fast-check'
@@ -9,6 +10,7 @@ import { TailraceError } from '../../src/error.js'
 import { BatchReader, type Envelope, writeBatch } from '../../src/worker/batches.js'
 import { decide, decisionsMax, newDecisions } from '../../src/worker/decisions.js'
 import { InputMemory } from '../../src/worker/input-memory.js'
+import { hearLines } from '../../src/worker/lines.js'
 import { parseFromWorker, parseToWorker } from '../../src/worker/protocol.js'
 import { sentErrorOf, thrownOf } from '../../src/worker/sent-error.js'
 
@@ -115,6 +117,19 @@ describe('errors', () => {
     expect(depth).toBe(9)
     expect(sentErrorOf(round).message.length).toBe(64 * 1024 + 1)
   })
+})
+
+it('an error of a socket is none of its lines', async () => {
+  const socket = new PassThrough()
+  const [heard, errors]: [string[], unknown[]] = [[], []]
+  socket.on('error', (error) => errors.push(error))
+  hearLines(socket, (line) => {
+    heard.push(line)
+    if (heard.length === 2) socket.destroy(new Error('read ECONNRESET'))
+  })
+  socket.write('beat\n1 2\n3')
+  await expect(once(socket, 'close')).rejects.toThrow('read ECONNRESET')
+  expect([heard, errors.length]).toEqual([['beat', '1 2'], 1])
 })
 
 it('a worker has the inputs that were used last, and no more bytes than the bound', () => {

@@ -16,7 +16,7 @@ import { nativeImport } from '../support/native-import.js'
 type Api = typeof import('./api.js')
 type Targets = typeof import('./targets.js')
 
-let programs: Bundles<'api' | 'targets' | 'random' | 'scheduler' | 'program' | 'guard'>
+let programs: Bundles<'api' | 'targets' | 'random' | 'scheduler' | 'unread' | 'program' | 'guard'>
 let api: Api
 let targets: Targets
 let directory: string
@@ -32,6 +32,7 @@ beforeAll(async () => {
       targets: 'test/worker/targets.ts',
       random: 'test/worker/random-targets.ts',
       scheduler: 'test/worker/scheduler.ts',
+      unread: 'test/worker/unread.ts',
       program: 'src/worker/program.ts',
       guard: 'src/worker/guard.ts',
     },
@@ -287,6 +288,13 @@ describe('a scheduler', () => {
     child.kill('SIGKILL')
     await once(child, 'close')
     await expect.poll(() => pids.filter(isAlive)).toEqual([])
+  })
+
+  it('outlives a worker that dies with messages that nobody read', async () => {
+    const child = spawn(process.execPath, [programs.files.unread, programs.files.targets])
+    const all = Promise.all([textOf(child.stdout), textOf(child.stderr)])
+    expect(await once(child, 'close')).toEqual([0, null])
+    expect(await all).toEqual(['it ended with SIGKILL\n', ''])
   })
 
   it('gets on its stderr all that functions print', async () => {
