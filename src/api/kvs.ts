@@ -5,7 +5,6 @@
 
 import type { Blobref } from '../blob/blobref.js'
 import type { Attrs, Base, Treeobj, TreeobjJson } from '../treeobj/treeobj.js'
-import type { Blobs } from './blobs.js'
 import type { History } from './history.js'
 import type { Namespaces } from './namespace.js'
 import type {
@@ -241,6 +240,16 @@ export interface AppendProducer extends AsyncDisposable {
    *  wait), E2BIG, ESEALED, EFENCED, ECONFLICT (the value was replaced), ECLOSED, and what
    *  `Kvs.append` throws. */
   append(value: Value, options?: ProducerAppendOptions): Promise<CommittedOp>
+}
+
+/** The blobs of a store, by their refs. See rfc/3 and rfc/18, rule 11. */
+export interface Blobs {
+  /** Loads a blob, no matter which key or namespace refers to it; so only the owner may. Undefined
+   *  where it is not stored. Throws EINVAL (`ref` is no blobref). */
+  load(ref: string, options?: { readonly signal?: AbortSignal }): Promise<Uint8Array | undefined>
+  /** Stores a blob of at most `blobSizeMax` bytes, and returns its ref for a later `treeobj` op. No
+   *  key names it yet, so it is kept for an hour. Throws E2BIG, ENOSPC, EIO. */
+  store(bytes: Uint8Array, options?: { readonly signal?: AbortSignal }): Promise<Blobref>
 }
 
 /** The calls on keys, and on the parts of the store that keep them. Besides the errors that are

@@ -1,8 +1,8 @@
 /** `tailrace flow plan`: what a run would do, how long that takes, and with how many workers. See rfc/26,
  *  rules 11 and 12. */
 
-import type { FlowPlan, WorkersPrediction } from '../api/flow.js'
-import { predictMax } from '../api/flow.js'
+import type { FlowPlan, WorkersPrediction } from '../api/flow-look.js'
+import { predictMax } from '../api/flow-look.js'
 import { defined } from '../base/shape.js'
 import {
   argument,

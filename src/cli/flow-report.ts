@@ -1,7 +1,7 @@
 /** `tailrace flow report`: a run as one page of HTML. See rfc/26, rule 14. */
 
 import { writeFile } from 'node:fs/promises'
-import type { RunStatus } from '../api/flow.js'
+import type { RunStatus } from '../api/flow-look.js'
 import type { Store } from '../api/store.js'
 import { hasSystemCode, TailraceError } from '../error.js'
 import { argument, command, file, option, UsageError } from './command.js'

@@ -4,7 +4,8 @@
  *  same declaration. */
 
 import { hostname, userInfo } from 'node:os'
-import type { FlowRuns, RunFacts, RunOrigin } from '../api/flow.js'
+import type { RunOrigin } from '../api/flow.js'
+import type { FlowRuns, RunFacts } from '../api/flow-look.js'
 import { defined, invalid } from '../base/shape.js'
 import { hasSystemCode, TailraceError } from '../error.js'
 import {

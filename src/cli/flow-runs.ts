@@ -1,7 +1,7 @@
 /** `tailrace flow ls` and `show`: the runs of a flow, as their logs and their leases tell them. See
  *  rfc/24, rule 28, and rfc/26. */
 
-import type { FlowRuns, RunFacts, RunState } from '../api/flow.js'
+import type { FlowRuns, RunFacts, RunState } from '../api/flow-look.js'
 import type { Store } from '../api/store.js'
 import { defined } from '../base/shape.js'
 import { TailraceError } from '../error.js'

@@ -2,7 +2,7 @@
  *  Invariant: a view on a terminal is drawn when the run's log has grown, once in `drawMs` at most; what
  *  is left to draw is drawn when that time has passed. Elsewhere a line stands as it was written. */
 
-import type { RunStatus } from '../api/flow.js'
+import type { RunStatus } from '../api/flow-look.js'
 import { argument, command, flag } from './command.js'
 import { flow } from './flow-options.js'
 import { msText } from './flow-progress.js'

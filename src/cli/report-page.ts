@@ -4,7 +4,7 @@
  *  nothing else. */
 
 import { createHash } from 'node:crypto'
-import type { RunStatus, TargetState } from '../api/flow.js'
+import type { RunStatus, TargetState } from '../api/flow-look.js'
 import type { ReportCall } from './report-calls.js'
 import { reportScript, reportStyle } from './report-script.js'
 

@@ -1,6 +1,6 @@
 /** Loads and stores blobs by their refs, over a server. See rfc/18, rule 11. */
 
-import type { Blobs } from '../api/blobs.js'
+import type { Blobs } from '../api/kvs.js'
 import { blobSizeMax } from '../blob/blob.js'
 import { type Blobref, parseBlobref } from '../blob/blobref.js'
 import { loadBlob, storeBlob } from '../wire/blobs.js'

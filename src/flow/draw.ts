@@ -2,7 +2,8 @@
  *  Invariant: no function is called, and no store is asked. The drawings are pure functions of the
  *  plain data, in its order, and as long as its inputs are many: nothing is nested. */
 
-import type { GraphTarget, WantedTargets } from '../api/flow.js'
+import type { WantedTargets } from '../api/flow.js'
+import type { GraphTarget } from '../api/flow-look.js'
 import { LoopSlice } from '../base/loop-slice.js'
 import { Graph } from './graph.js'
 import { planWanted } from './target.js'

@@ -3,21 +3,23 @@
 
 import { availableParallelism } from 'node:os'
 import type { ActionDifference } from '../api/cache.js'
+import type {
+  FailureMode,
+  FlowEvent,
+  FlowRun,
+  FlowRunOptions,
+  RunOrigin,
+  RunResults,
+  Target,
+  WantedTargets,
+} from '../api/flow.js'
 import {
-  type FailureMode,
-  type FlowEvent,
   type FlowLookOptions,
   type FlowPlan,
   type FlowPlanOptions,
-  type FlowRun,
-  type FlowRunOptions,
   type OutdatedTarget,
   predictMax,
-  type RunOrigin,
-  type RunResults,
-  type Target,
-  type WantedTargets,
-} from '../api/flow.js'
+} from '../api/flow-look.js'
 import { LoopSlice } from '../base/loop-slice.js'
 import {
   checkOptions,

@@ -2,7 +2,7 @@
  *  Invariant: nothing is made, and nothing is written. A call that was never made counts as the mean of
  *  those that were. */
 
-import type { FlowPlan, WorkersPrediction } from '../api/flow.js'
+import type { FlowPlan, WorkersPrediction } from '../api/flow-look.js'
 import { LoopSlice } from '../base/loop-slice.js'
 import type { RecordedTimes } from './estimate.js'
 import type { Graph, Step } from './graph.js'

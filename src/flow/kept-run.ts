@@ -4,7 +4,7 @@
 
 import type { ActionDifference } from '../api/cache.js'
 import type { EventContext } from '../api/event.js'
-import type { OutdatedTarget } from '../api/flow.js'
+import type { OutdatedTarget } from '../api/flow-look.js'
 import type { Op } from '../api/transaction.js'
 import type { PackedValues } from '../api/value.js'
 import { eitherSignal } from '../base/abort.js'

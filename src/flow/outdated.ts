@@ -3,7 +3,7 @@
  *  else is made is told as such. */
 
 import type { ActionDifference, Cache } from '../api/cache.js'
-import type { OutdatedTarget } from '../api/flow.js'
+import type { OutdatedTarget } from '../api/flow-look.js'
 import type { LoopSlice } from '../base/loop-slice.js'
 import { pack } from '../cache/packing.js'
 import type { TargetAction } from './action.js'

@@ -4,7 +4,7 @@
  *  graph: of a branch nothing is kept once it has ended. */
 
 import type { Event } from '../api/event.js'
-import type { RunCounts, RunFailure, RunningTarget, TargetState } from '../api/flow.js'
+import type { RunCounts, RunFailure, RunningTarget, TargetState } from '../api/flow-look.js'
 import type { RunGraph } from './run-graph.js'
 
 /** The largest number of failures that are kept; more are only counted. */

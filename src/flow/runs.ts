@@ -3,14 +3,8 @@
  *  Invariant: nothing is known of a run but its log and its lease. */
 
 import type { EventContext } from '../api/event.js'
-import type {
-  CancelRunOptions,
-  FlowRuns,
-  FlowStore,
-  RunFacts,
-  RunOrigin,
-  RunStatus,
-} from '../api/flow.js'
+import type { FlowStore, RunOrigin } from '../api/flow.js'
+import type { CancelRunOptions, FlowRuns, RunFacts, RunStatus } from '../api/flow-look.js'
 import { eitherSignal } from '../base/abort.js'
 import {
   checkOptions,

@@ -2,7 +2,7 @@
  *  to 9.
  *  Invariant: the log is read once, and folded as it grows. */
 
-import type { RunFacts, RunStatus } from '../api/flow.js'
+import type { RunFacts, RunStatus } from '../api/flow-look.js'
 import { LoopSlice } from '../base/loop-slice.js'
 import { unless } from '../error.js'
 import { readEvents, Splitter } from '../eventlog/eventlog.js'

@@ -3,10 +3,10 @@
  *  Invariant: an unknown field, a value of another type, and an option that means nothing beside
  *  another one are EINVAL. They are never dropped, and never a TypeError. */
 
-import type { Blobs } from '../api/blobs.js'
 import type { DiffOptions, History, LogOptions, RootsOptions } from '../api/history.js'
 import type {
   AppendOptions,
+  Blobs,
   CommitOptions,
   Kvs,
   ListOptions,

@@ -3,7 +3,7 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import type { Event, EventContext } from '../../src/api/event.js'
-import type { TargetState } from '../../src/api/flow.js'
+import type { TargetState } from '../../src/api/flow-look.js'
 import { estimate } from '../../src/flow/estimate.js'
 import { RunFold } from '../../src/flow/run-fold.js'
 import type { RunGraph } from '../../src/flow/run-graph.js'

@@ -1,0 +1,172 @@
+/** Looks at a flow, which make nothing: its graph, what a run would do and why, and how far its runs are,
+ *  those of other processes too. See rfc/24, rules 21 to 23, and rfc/26. */
+
+import type { FlowRunOptions, FlowStore, RunOrigin } from './flow.js'
+
+/** A target of a graph, as `graphOf` tells it. */
+export type GraphTarget = {
+  readonly target: string
+  /** True for a `map` or `cross`. */
+  readonly hasBranches: boolean
+  /** The names of the targets that it depends on, each once, in the order of its inputs. */
+  readonly inputs: readonly string[]
+}
+
+/** The options of `outdated` and `why`. */
+export type FlowLookOptions = FlowStore & { readonly signal?: AbortSignal }
+
+/** A target that a run would make. new: it was never made in this flow. changed: it was made of other
+ *  parts, see `why`. removed: its result is not in the cache any more. inputs: something that it
+ *  depends on would be made. */
+export type OutdatedTarget = {
+  readonly target: string
+  readonly because: 'new' | 'changed' | 'removed' | 'inputs'
+}
+
+/** The options of `plan`. */
+export type FlowPlanOptions = FlowLookOptions &
+  Pick<FlowRunOptions, 'concurrency' | 'limits'> & {
+    /** The largest number of workers, 1 to `predictMax`, for which the run is predicted: for each from 1
+     *  on. */
+    readonly predict?: number
+  }
+
+/** The largest number of workers that a run is predicted for. */
+export const predictMax = 256
+
+/** A call that a run would make. Times are expected ones, in ms from the begin of the run. */
+export type PlannedCall = {
+  readonly target: string
+  readonly from: number
+  readonly to: number
+  /** The worker that makes it, from 0 on. */
+  readonly worker: number
+}
+
+/** The prediction of a run by a number of workers. */
+export type WorkersPrediction = {
+  readonly workers: number
+  readonly makespanMs: number
+  /** The time that each worker is busy, in ms. */
+  readonly busyMs: readonly number[]
+}
+
+/** The plan of a run: all that it would make, with the times that it took when it was made last. */
+export type FlowPlan = {
+  readonly concurrency: number
+  /** The calls, in the order in which they begin. */
+  readonly calls: readonly PlannedCall[]
+  /** The number of targets whose results are there. */
+  readonly found: number
+  /** The number of calls that were never made, so that they count as the mean of the others. */
+  readonly unknown: number
+  /** The expected time of the run, of all its calls, and of its longest path, in ms. */
+  readonly makespanMs: number
+  readonly workMs: number
+  readonly pathMs: number
+  /** The longest path: no number of workers makes the run shorter than this. */
+  readonly path: readonly { readonly target: string; readonly ms: number }[]
+  /** The predictions for 1 worker and more, if they were asked for. */
+  readonly predictions?: readonly WorkersPrediction[]
+  /** The number of workers above which more make the run shorter by less than a hundredth, if that is
+   *  among the predictions. */
+  readonly enough?: number
+}
+
+/** The state of a run. running: its process lives. ok, failed, canceled: it has ended, so. killed: its
+ *  process ended before it did. */
+export type RunState = 'running' | 'ok' | 'failed' | 'canceled' | 'killed'
+
+/** The facts of a run that its log tells without being read as a whole. */
+export type RunFacts = {
+  readonly run: string
+  readonly state: RunState
+  /** The time of its begin, ms since 1970. */
+  readonly at: number
+  /** The message of what was thrown, if it failed or was canceled. */
+  readonly failed?: string
+  readonly origin?: RunOrigin
+  /** The run that it goes on with. */
+  readonly resumes?: string
+  /** The most calls at the same time. */
+  readonly concurrency?: number
+  /** The amount that there is of each resource that targets need. */
+  readonly limits?: { readonly [resource: string]: number }
+  /** The hash of its graph, if that is kept. */
+  readonly graph?: string
+}
+
+/** The state of a target within a run. waiting: it has not begun. running: it was called, or its branches
+ *  were. made, found, failed, skipped: it has ended, so. */
+export type TargetState = 'waiting' | 'running' | 'made' | 'found' | 'failed' | 'skipped'
+
+/** The numbers of targets by their states. A `map` or `cross` counts as its branches once these are
+ *  known. */
+export type RunCounts = { readonly [state in TargetState]: number }
+
+/** A target that failed, and the message of what was thrown. */
+export type RunFailure = { readonly target: string; readonly message: string }
+
+/** A target that runs. `since` is the wall clock, ms since 1970. */
+export type RunningTarget = { readonly target: string; readonly since: number }
+
+/** A target of the graph of a run. */
+export type RunTarget = {
+  readonly target: string
+  readonly state: TargetState
+  /** The places in the graph of the targets that it depends on, all before its own. */
+  readonly sources: readonly number[]
+}
+
+/** The state of a run at one time, told by its log. */
+export type RunStatus = RunFacts & {
+  /** The time since its begin, in ms; of one that does not go on, until its last event. */
+  readonly ms: number
+  readonly counts: RunCounts
+  /** The targets that run, the oldest first; a killed run has those that ran then. */
+  readonly runs: readonly RunningTarget[]
+  /** The first 100 failures. */
+  readonly failures: readonly RunFailure[]
+  /** The share of the expected work that is done, in percent; undefined if the graph is not kept. */
+  readonly percent?: number
+  /** The expected time that is left, in ms: that of the longest path, or of all work by the calls at the
+   *  same time, if that is more. Undefined if nothing is known of times. */
+  readonly leftMs?: number
+  /** The longest path of what is left, from its first target on, at most 100 names. */
+  readonly path: readonly string[]
+  /** The time that was to be expected before the run for what it made, in ms, of one that has ended; with
+   *  `ms` it tells how good predictions are. Undefined if nothing was known. */
+  readonly predictedMs?: number
+  /** The states of the targets of the graph, if that is kept. */
+  readonly targets?: readonly RunTarget[]
+}
+
+/** The options of `cancel`. */
+export type CancelRunOptions = {
+  /** A text for people that says who asks, at most 256 bytes. */
+  readonly by: string
+  readonly signal?: AbortSignal
+}
+
+/** The runs of a flow, those of other processes too. `runsOf` gives them. Each call may throw EINVAL (an
+ *  id that is none), ECANCELED, ETIMEDOUT, and what the store throws. */
+export interface FlowRuns {
+  /** Returns the ids of the newest runs, newest first; none where the flow never ran. Default of
+   *  `limit`: 20. */
+  newest(limit?: number): Promise<readonly string[]>
+  /** Returns the facts of a run. Throws ENOENT. */
+  show(run: string): Promise<RunFacts>
+  /** Asks a run to end: what runs is told by its signal and awaited, then `result` rejects with
+   *  ECANCELED. Resolves when that is asked, durably. Throws ENOENT, ECONFLICT (it does not go on). */
+  cancel(run: string, options: CancelRunOptions): Promise<void>
+  /** Returns the state of a run. Throws ENOENT. */
+  status(run: string): Promise<RunStatus>
+  /** Yields the state of a run, without `targets`, and then each new one as its log grows, until it does
+   *  not go on. Who reads slowly gets fewer. Throws ENOENT. */
+  follow(
+    run: string,
+    options?: { readonly signal?: AbortSignal },
+  ): AsyncGenerator<RunStatus, void, undefined>
+  /** Returns the facts of a run once it does not go on. Throws ENOENT. */
+  ended(run: string, options?: { readonly signal?: AbortSignal }): Promise<RunFacts>
+}
