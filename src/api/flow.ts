@@ -118,6 +118,10 @@ export type TargetOptions<M extends FailureMode = FailureMode> = {
   /** The amount of each limited resource that a call takes while it runs, by name: whole numbers; see
    *  `FlowRunOptions.limits`. */
   readonly needs?: { readonly [resource: string]: number }
+  /** The label of the workers that may call it, such as `gpu`: 1 to 63 of A-Z, a-z, 0-9, "_",
+   *  "." and "-". A run whose workers can have none of that label refuses it (EINVAL); where one may join,
+   *  the target waits for it, and the event `wait` tells so. Default: all workers may. */
+  readonly label?: string
   /** The longest time of a call, in ms, 1 to 2^31 - 1. One that lasts longer fails with ETIMEDOUT, of
    *  which the signal of `targetSignal` tells it. Default: no bound. */
   readonly timeoutMs?: number
@@ -260,6 +264,14 @@ export type FlowEvent =
     }
   /** The worker that had begun the call of a target is gone: it is called again. */
   | { readonly type: 'lost'; readonly target: string; readonly at: number }
+  /** No worker that is there now takes the target: it waits until one joins. Told once for all targets of
+   *  its label, until one has joined. */
+  | {
+      readonly type: 'wait'
+      readonly target: string
+      readonly at: number
+      readonly label?: string
+    }
   /** The branches of a `map` or `cross` are known. */
   | {
       readonly type: 'branch'
@@ -317,6 +329,8 @@ export type FlowWorkersOptions = {
   readonly processes?: number
   /** The number of threads of this process. Default 0. */
   readonly threads?: number
+  /** The labels of its processes and threads, which may call targets of these labels. Default: none. */
+  readonly labels?: readonly string[]
   /** The calls that a worker runs at the same time: more than 1 is of use for functions that wait.
    *  Default 1, at most `workerSlotsMax`. */
   readonly slots?: number
@@ -333,6 +347,8 @@ export type FlowWorkersOptions = {
 
 /** The largest number of calls that a worker runs at the same time. */
 export const workerSlotsMax = 64
+/** The largest number of labels of a worker. */
+export const workerLabelsMax = 16
 /** The largest number of workers of one `openWorkers`. */
 export const workersMax = 256
 

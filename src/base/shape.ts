@@ -70,6 +70,11 @@ function unknownField(what: string, name: string, rules: Shape['rules']): Tailra
 
 /** A string. */
 export const text: Rule = { is: (value) => typeof value === 'string', expected: 'text' }
+/** A short name without blanks. */
+export const shortName: Rule = {
+  is: (value) => typeof value === 'string' && /^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$/.test(value),
+  expected: '1 to 63 of A-Z, a-z, 0-9, "_", "." and "-", beginning with a letter or digit',
+}
 /** A boolean. */
 export const flag: Rule = { is: (value) => typeof value === 'boolean', expected: 'true or false' }
 /** A whole number, 0 or more, that a double keeps exactly. */

@@ -102,7 +102,7 @@ export class FlowProgress {
     this.#tally.take(type, target)
     const began = this.#running.get(target)
     if (type === 'start') this.#running.set(target, at)
-    else this.#running.delete(target)
+    else if (type !== 'wait') this.#running.delete(target)
     if (type === 'fail' && comesOf[event.onError] === '') this.#failure ??= { error: event.error }
     if (type === 'branch') {
       this.#branched.set(target, { count: event.branches, made: 0 })
@@ -160,6 +160,10 @@ export class FlowProgress {
         const more = [took, comesOf[event.onError]].filter((text) => text !== '').join(', ')
         const stack = inspect(event.error).split('\n')
         return [endLine('red', 'failed', target, more), ...stack.map((line) => `  ${line}`)]
+      }
+      case 'wait': {
+        const label = event.label === undefined ? '' : ` with the label ${event.label}`
+        return [endLine('yellow', 'waiting', target, `no worker${label} takes it: until one joins`)]
       }
       case 'lost':
         return [endLine('yellow', 'lost', target, 'its worker ended: called again')]

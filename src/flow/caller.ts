@@ -33,6 +33,8 @@ export type CallerPorts = {
   readonly returned: (ms: number, facts?: WorkerCallFacts) => void
   /** Says that what had begun the call is gone, and that it is called again. */
   readonly lost?: () => void
+  /** Says that nobody who is there now can call it: it waits until one joins. */
+  readonly waits?: () => void
 }
 
 /** The times of one call that a worker knows. */
@@ -67,12 +69,16 @@ export type TaskInput = {
 /** A call for a pool, with what it needs. */
 export type PooledCall = {
   readonly task: PackedTask
+  /** The label of the workers that may call it; undefined: all may. */
+  readonly label: string | undefined
   readonly inputs: readonly TaskInput[]
   /** Ends the call. */
   readonly signal: AbortSignal
   readonly begin: () => void
   /** Says that the worker that had begun the call is gone: it is called again elsewhere. */
   readonly lost: () => void
+  /** Says that no worker that is there now takes the call: it waits until one joins. */
+  readonly waits: () => void
   /** Says that the call fails since it killed too many workers: it is not made again. */
   readonly poisoned: () => void
 }
@@ -85,6 +91,14 @@ export abstract class CallPool implements FlowWorkers {
   readonly type = 'workers'
   /** The number of calls that it takes now: those that run, and some that are sent ahead. */
   abstract readonly places: number
+  /** Resolves once it knows which workers there are at first. */
+  abstract readonly opened: Promise<void>
+  /** False if no worker can ever have the label. */
+  abstract isKnown(label: string): boolean
+  /** Returns how many of its places are at workers with the label. */
+  abstract placesOf(label: string): number
+  /** Calls `run` when there may be more places, until the returned function is called. */
+  abstract onPlaces(run: () => void): () => void
   /** Calls a function. Throws what the function throws; EIO if three workers that had it in hand ended
    *  before it did, or if no worker can start. */
   abstract call(call: PooledCall): Promise<PooledAnswer>

@@ -17,7 +17,7 @@ import { failureModeOf, Retries } from './failure.js'
 import type { Graph, Step } from './graph.js'
 import { FoundResult, type Look, type Made, type Maker, ParkedStep } from './maker.js'
 import { KeptResults } from './results.js'
-import { Schedule } from './schedule.js'
+import { type LabelPlaces, Schedule } from './schedule.js'
 
 /** The most looks at the same time. */
 const looksMax = 256
@@ -37,7 +37,14 @@ export type RunParts<V> = {
 
 /** The options of a run that its driver keeps to. */
 export type RunBounds = Required<Pick<FlowRunOptions, 'concurrency' | 'limits' | 'onError'>> &
-  Pick<FlowRunOptions, 'retries'> & { readonly signal: AbortSignal | undefined }
+  Pick<FlowRunOptions, 'retries'> & {
+    readonly signal: AbortSignal | undefined
+    /** The places for targets with labels. Default: labels mean nothing. */
+    readonly labels?: LabelPlaces
+    /** Calls `run` when there may be more places, until the returned function is called. Default: they
+     *  change with answers only. */
+    readonly onPlaces?: (run: () => void) => () => void
+  }
 
 /** Makes all targets of a graph, and returns what `take` makes of the results of those that are wanted, in
  *  their order; those that were left out have none. The maker hears of each result when nobody needs it
@@ -104,6 +111,7 @@ class Driver<V> {
     this.#retries = new Retries(clock, retries)
     const bounds = {
       limits: options.limits,
+      ...(options.labels && { labels: options.labels }),
       looksMax: maker.look ? looksMax : 0,
       // Workers take more calls once they are known to be short.
       get concurrency() {
@@ -132,6 +140,9 @@ class Driver<V> {
     const end = onAbort(signal, () => {
       if (signal) this.#cancel(canceled(signal))
     })
+    const endPlaces = this.#options.onPlaces?.(() => {
+      this.#take(() => this.#schedule.placesChanged())
+    })
     try {
       // All are admitted before one of them begins, and all that are ready take part then.
       for (const step of this.#graph.steps) {
@@ -143,10 +154,12 @@ class Driver<V> {
         const seen = this.#wakeup.count
         while (this.#advance()) if (this.#slice.over) await this.#slice.turn()
         if (this.#hasEnded) break
+        for (const step of this.#schedule.takeStranded()) this.#events.wait(step)
         await this.#wakeup.wait(seen)
       }
     } finally {
       end()
+      endPlaces?.()
       await this.#maker.end?.()
     }
   }
@@ -165,7 +178,9 @@ class Driver<V> {
   }
 
   get #hasEnded(): boolean {
-    return this.#underWay === 0 && (this.#parked === 0 || this.#isStopped)
+    if (this.#underWay > 0) return false
+    // Without places, steps may wait though nothing is under way.
+    return this.#isStopped || (this.#parked === 0 && !this.#schedule.hasWaiting)
   }
 
   get #isStopped(): boolean {
@@ -265,6 +280,9 @@ class Driver<V> {
     const lost = () => {
       if (!isOver) this.#events.lost(step)
     }
+    const waits = () => {
+      if (!isOver) this.#events.wait(step)
+    }
     const endCall = () => {
       isOver = true
       if (ended !== undefined) return
@@ -272,7 +290,7 @@ class Driver<V> {
       this.#schedule.endCall(step)
     }
     this.#ask<Made<V>>(
-      () => this.#maker.make(step, this.#inputsOf(step), { call, begin, returned, lost }),
+      () => this.#maker.make(step, this.#inputsOf(step), { call, begin, returned, lost, waits }),
       (made, at) => {
         endCall()
         this.#made(step, made, tookMs ?? (ended ?? at) - (began ?? at), facts)

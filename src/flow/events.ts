@@ -10,7 +10,7 @@ import type { Retry } from './failure.js'
 import type { Step } from './graph.js'
 
 /** The kinds of events, by their numbers. */
-const kinds = ['start', 'hit', 'finish', 'branch', 'retry', 'fail', 'skip', 'lost'] as const
+const kinds = ['start', 'hit', 'finish', 'branch', 'retry', 'fail', 'skip', 'lost', 'wait'] as const
 type Kind = (typeof kinds)[number]
 /** Details of a failure. */
 type Thrown = { readonly error: unknown }
@@ -45,6 +45,10 @@ export class RunEvents {
 
   lost(step: Step): void {
     this.#add('lost', step, 0)
+  }
+
+  wait(step: Step): void {
+    this.#add('wait', step, 0)
   }
 
   finish(step: Step, ms: number, facts?: WorkerCallFacts): void {
@@ -103,6 +107,10 @@ export class RunEvents {
       case 'hit':
       case 'lost':
         return { type, ...common }
+      case 'wait': {
+        const { label } = step.target
+        return { type, ...common, ...(label !== undefined && { label }) }
+      }
       case 'finish': {
         const call = this.#facts.get(index)
         return { type, ...common, ms: more, ...(call && { call }) }

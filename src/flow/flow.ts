@@ -44,6 +44,7 @@ import { InProcess } from './in-process.js'
 import { checkRunId, newRunId, placeOf } from './place.js'
 import { follow, type Plan } from './plan.js'
 import type { Rerun } from './rerun.js'
+import type { LabelPlaces } from './schedule.js'
 import { failureModes, planWanted, retriesRule, TargetRecord, wholeNumbers } from './target.js'
 
 export { targetSignal } from './calls.js'
@@ -101,6 +102,8 @@ export function run<const W extends WantedTargets, M extends FailureMode = 'stop
   const workers = options.workers instanceof CallPool ? options.workers : undefined
   const bounds = {
     ...{ limits, retries, onError, signal: options.signal },
+    labels: workers ?? withoutLabels,
+    ...(workers && { onPlaces: (run: () => void) => workers.onPlaces(run) }),
     get concurrency() {
       const { concurrency } = options
       if (!workers) return concurrency ?? availableParallelism()
@@ -172,6 +175,9 @@ export async function why(
   return findDifferences(only, place, options.signal)
 }
 
+/** The places of this process for targets with labels. */
+const withoutLabels: LabelPlaces = { isKnown: () => false, placesOf: () => 0 }
+
 /** Returns what `rerun` and `rerunDependents` say. Throws EINVAL. */
 function rerunOf({ rerun = [], rerunDependents = false }: FlowRunOptions): Rerun {
   const names = rerun.map((item: unknown, at) => {
@@ -206,6 +212,7 @@ async function results({
     await slice.turn()
     const graph = await Graph.of(targets, slice)
     if (workers) {
+      await workers.opened
       const { PackedMaker } = await import('./packed-maker.js')
       const maker = new PackedMaker(workers)
       const parts = { graph, maker, events, slice, options: bounds }

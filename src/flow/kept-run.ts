@@ -70,7 +70,10 @@ export async function keptResults(run: KeptRun): Promise<unknown> {
     const graph = await Graph.of(targets, slice, await expectedTimes(place, targets))
     await living
     const again = rerunIn(graph, run.rerun)
-    const { concurrency, limits, onError } = bounds
+    await workers?.opened
+    const { limits, onError } = bounds
+    // Of workers none may have joined yet.
+    const concurrency = Math.max(1, bounds.concurrency)
     const more = { ...run.begun, concurrency, limits, onError, layer }
     await log.begin(
       targets.map(({ name }) => name),
@@ -82,7 +85,7 @@ export async function keptResults(run: KeptRun): Promise<unknown> {
     const values = run.values ?? openValues({ spill: { store, namespace: namespaceOfFlow(flow) } })
     const options = {
       ...{ limits: bounds.limits, onError: bounds.onError, signal: either.signal },
-      ...defined({ retries: bounds.retries }),
+      ...defined({ retries: bounds.retries, labels: bounds.labels, onPlaces: bounds.onPlaces }),
       get concurrency() {
         return bounds.concurrency
       },

@@ -89,6 +89,8 @@ export class KeptMaker implements Maker<KeptResult> {
   async look(step: Step, inputs: readonly KeptResult[]): Promise<Look<KeptResult>> {
     if (this.#isAgain(step)) return undefined
     const action = await this.actionOf(step, inputs)
+    // A step that has to wait for a worker of its label keeps no claim from other runs meanwhile.
+    if (step.target.label !== undefined) return this.lookFor(step, action)
     if (this.#claims.size + this.#claiming >= this.#aheadMax) return this.lookFor(step, action)
     this.#claiming++
     try {
@@ -111,7 +113,7 @@ export class KeptMaker implements Maker<KeptResult> {
   async make(
     step: Step,
     inputs: readonly KeptResult[],
-    { call, begin, returned, lost: isLost }: CallPorts,
+    { call, begin, returned, lost: isLost, waits }: CallPorts,
   ): Promise<Made<KeptResult>> {
     const got = this.#claims.get(step) ?? (await this.#claim(step, inputs, call.signal))
     this.#claims.delete(step)
@@ -132,7 +134,7 @@ export class KeptMaker implements Maker<KeptResult> {
       if (this.#publishing++ < publishesMax) returned(ms, facts)
     }
     try {
-      const ports = { call, begin, returned: hasReturned, lost: isLost }
+      const ports = { call, begin, returned: hasReturned, lost: isLost, waits }
       const packed = await call.within(
         () => this.#caller.call(step, inputs, ports),
         (late) => late[Symbol.dispose](),

@@ -42,6 +42,8 @@ export type CallPorts = {
   readonly returned: (ms?: number, facts?: WorkerCallFacts) => void
   /** Says that what had begun the call is gone. */
   readonly lost: () => void
+  /** Says that nobody who is there now can call it: it waits until one joins. */
+  readonly waits: () => void
 }
 
 /** The answer of a call: the result, made or found. */

@@ -40,7 +40,7 @@ export class PooledCaller implements Caller {
   async call(
     step: Step,
     inputs: readonly KeptResult[],
-    { call, begin, returned, lost }: CallerPorts,
+    { call, begin, returned, lost, waits }: CallerPorts,
   ): Promise<Packed<unknown>> {
     const code = await this.#codes.of(step.target.fn)
     const needed = new Map<string, TaskInput>()
@@ -57,7 +57,9 @@ export class PooledCaller implements Caller {
     }
     const pooled: PooledCall = {
       ...{ task, inputs: [...needed.values()], signal: call.signal, begin },
+      label: step.target.label,
       lost: lost ?? (() => {}),
+      waits: waits ?? (() => {}),
       poisoned: () => call.giveUp(),
     }
     const { bytes, facts } = await this.#pool.call(pooled)

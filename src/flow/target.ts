@@ -35,6 +35,7 @@ import {
   oneOf,
   type Rule,
   shapeOf,
+  shortName,
   waitMs,
 } from '../base/shape.js'
 import { checkPlain, fieldsOf, itemsOf, pathTo } from '../cache/packing.js'
@@ -70,11 +71,14 @@ export class TargetRecord {
   /** The absolute paths of the files among the inputs. */
   readonly files: readonly string[]
   readonly needs: Needs | undefined
+  /** The label of the workers that may call it; undefined: all may. */
+  readonly label: string | undefined
   readonly version: string | number | undefined
   readonly failure: FailureRules
 
   constructor(parts: Omit<TargetRecord, 'type'>) {
-    const { name, fn, sources, arrays, inputs, packed, files, needs, version, failure } = parts
+    const { name, fn, sources, arrays, inputs, packed, files } = parts
+    const { needs, label, version, failure } = parts
     this.name = name
     this.fn = fn
     this.sources = sources
@@ -83,6 +87,7 @@ export class TargetRecord {
     this.packed = packed
     this.files = files
     this.needs = needs
+    this.label = label
     this.version = version
     this.failure = failure
   }
@@ -230,7 +235,7 @@ const delays: Rule = {
 /** The answers to targets that fail. */
 export const failureModes: Rule = oneOf('stop', 'continue', 'null', 'trim')
 const all = shapeOf<TargetOptions>({
-  ...{ version: versions, needs: wholeNumbers, onError: failureModes },
+  ...{ version: versions, needs: wholeNumbers, label: shortName, onError: failureModes },
   ...{ timeoutMs: waitMs, retries: retriesRule, retryDelayMs: delays },
 })
 /** The rules of targets that have none of their own, which are most. */
@@ -284,6 +289,7 @@ function define(
     packed: planner.packed,
     files: planner.files,
     needs: needsOf(options.needs),
+    label: options.label,
     version: options.version,
     failure: failureOf(options),
   })

@@ -4,54 +4,22 @@
  *  So it is known which have begun, without a message for each. */
 
 import { onAbort } from '../base/abort.js'
-import { type Deferred, deferred } from '../base/deferred.js'
 import { startTimer } from '../base/timer.js'
 import { canceled, TailraceError } from '../error.js'
-import type { PooledAnswer, PooledCall } from '../flow/caller.js'
 import type { Envelope } from './batches.js'
 import { seqMax } from './decisions.js'
 import { InputMemory } from './input-memory.js'
 import type { LinkPorts, ProgramData, WorkerLink } from './link.js'
 import { type FromWorker, parseFromWorker, type ToWorker } from './protocol.js'
 import { sentErrorOf, thrownOf } from './sent-error.js'
+import type { Task } from './task.js'
 
 /** The bytes that a link moves in a ms: an estimate. */
 const bytesPerMs = 1_000_000
 
-/** A call that is not answered. Mutable; owned by the pool, and by the member that has it. */
-export class Task {
-  readonly call: PooledCall
-  readonly answered: Deferred<PooledAnswer> = deferred()
-  /** The workers that ended while they had it in hand. */
-  deaths = 0
-  /** Its number, once it was sent. */
-  seq: number | undefined
-  hasBegun = false
-  fetchMs = 0
-  /** The bytes of the inputs that were sent with it. */
-  sentSize = 0
-
-  constructor(call: PooledCall) {
-    this.call = call
-  }
-
-  /** Begins it, if that was not known yet. */
-  begin(): void {
-    if (this.hasBegun) return
-    this.hasBegun = true
-    this.call.begin()
-  }
-
-  /** Makes it as it was before it was given to a worker. */
-  reset(): void {
-    if (this.hasBegun) this.call.lost()
-    this.hasBegun = false
-    this.seq = undefined
-  }
-}
-
 /** The bounds of a member. */
 export type MemberOptions = Omit<ProgramData, 'argv'> & {
+  readonly labels: readonly string[]
   readonly lifetimeMs: number | undefined
   readonly callsMax: number
   readonly inputsSizeMax: number
@@ -153,6 +121,11 @@ export class Member {
   /** Resolves when the worker is gone. */
   get gone(): Promise<void> {
     return this.#link.gone
+  }
+
+  /** True if it may run calls of the label. */
+  fits(label: string | undefined): boolean {
+    return label === undefined || this.options.labels.includes(label)
   }
 
   /** The number of calls that it takes besides those that it has. */

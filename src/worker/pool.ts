@@ -14,9 +14,9 @@ import {
   type MemberOptions,
   type MemberPorts,
   poisonous,
-  Task,
 } from './member.js'
 import { processLink } from './process-link.js'
+import { type Label, Task, TaskQueue } from './task.js'
 import { threadLink } from './thread-link.js'
 
 /** The time that calls which are sent ahead to a worker should take, in ms, and the most of them. */
@@ -36,8 +36,8 @@ export class WorkerPool extends CallPool {
   readonly #options: PoolOptions
   readonly #members = new Set<Member>()
   /** Calls that no worker has; those that may have ended one go alone, and first. */
-  #queue: Task[] = []
-  #suspects: Task[] = []
+  readonly #queue = new TaskQueue()
+  readonly #suspects = new TaskQueue()
   /** Members that run a call alone. */
   readonly #alone = new Set<Member>()
   #meanMs: number | undefined
@@ -59,6 +59,23 @@ export class WorkerPool extends CallPool {
   get places(): number {
     const { processes, threads, slots } = this.#options
     return (processes + threads) * (slots + this.#ahead)
+  }
+
+  /** All workers are those of this machine, which are known from the begin. */
+  get opened(): Promise<void> {
+    return Promise.resolve()
+  }
+
+  isKnown(label: string): boolean {
+    return this.#options.labels.includes(label)
+  }
+
+  placesOf(label: string): number {
+    return this.#options.labels.includes(label) ? this.places : 0
+  }
+
+  onPlaces(_run: () => void): () => void {
+    return () => {}
   }
 
   async call(call: PooledCall): Promise<PooledAnswer> {
@@ -88,9 +105,7 @@ export class WorkerPool extends CallPool {
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.#isClosed = true
-    for (const task of [...this.#queue, ...this.#suspects]) task.answered.reject(closed())
-    this.#queue = []
-    this.#suspects = []
+    for (const { answered } of this.#takeWaiting()) answered.reject(closed())
     this.#stayAlive()
     const members = [...this.#members]
     for (const member of members) {
@@ -108,27 +123,40 @@ export class WorkerPool extends CallPool {
 
   /** Gives calls to workers that have room for them. */
   #dispatch(): void {
-    while (this.#suspects[0]) {
-      const idle = this.#idlest(0, (member) => member.tasks.size === 0)
-      if (!idle) break
-      this.#alone.add(idle)
-      this.#give(idle, this.#suspects)
+    for (const label of this.#suspects.labels) {
+      for (;;) {
+        const mayRun = (member: Member) => member.tasks.size === 0 && member.fits(label)
+        const idle = this.#idlest(0, mayRun)
+        if (!idle || !this.#give(idle, this.#suspects, label)) break
+        this.#alone.add(idle)
+      }
     }
     // Workers get idle for those that go alone.
-    while (this.#queue[0] && !this.#suspects[0]) {
-      const member = this.#idlest(this.#ahead, () => true)
-      if (!member) break
-      this.#give(member, this.#queue)
+    const kept = this.#suspects.labels
+    for (const label of this.#queue.labels) {
+      const mayRun = (member: Member) =>
+        member.fits(label) && !kept.some((other) => member.fits(other))
+      for (;;) {
+        const member = this.#idlest(this.#ahead, mayRun)
+        if (!member || !this.#give(member, this.#queue, label)) break
+      }
     }
-    if (this.#queue[0] || this.#suspects[0]) this.#start()
-    else this.#spread()
+    if (this.#queue.isEmpty && this.#suspects.isEmpty) this.#spread()
+    else this.#start()
   }
 
-  #give(member: Member, from: Task[]): void {
-    const task = from.shift()
-    if (!task) return
+  /** Gives a member the next call of a label. Returns false if there is none. */
+  #give(member: Member, from: TaskQueue, label: Label): boolean {
+    const task = from.take(label)
+    if (!task) return false
     if (member.tasks.size === 0) member.idleSince = 0
     member.give(task)
+    return true
+  }
+
+  /** Takes all calls that no worker has. */
+  #takeWaiting(): readonly Task[] {
+    return [...this.#suspects.clear(), ...this.#queue.clear()]
   }
 
   /** Returns the member that a call goes to: one with a free slot that got it last, else the one with the
@@ -147,11 +175,12 @@ export class WorkerPool extends CallPool {
     const { slots } = this.#options
     const isIdle = ({ tasks, state }: Member) => tasks.size === 0 && state === 'ready'
     const idle = [...this.#members].filter((member) => isIdle(member) && !this.#alone.has(member))
-    for (const { waiting } of idle) {
+    for (const taker of idle) {
+      const { waiting } = taker
       let most: { readonly member: Member; readonly waiting: readonly Task[] } | undefined
       for (const member of this.#members) {
         if (member.tasks.size <= slots) continue
-        const waits = member.waiting
+        const waits = member.waiting.filter(({ call }) => taker.fits(call.label))
         if (waits.length > (most?.waiting.length ?? waiting.length))
           most = { member, waiting: waits }
       }
@@ -200,7 +229,7 @@ export class WorkerPool extends CallPool {
   #again(tasks: readonly Task[]): void {
     const waiting = tasks.filter((task) => !this.#isOver(task))
     for (const task of waiting) task.reset()
-    this.#queue.unshift(...waiting)
+    this.#queue.putBack(waiting)
   }
 
   /** Ends a call whose signal has aborted, and returns true then. */
@@ -211,11 +240,7 @@ export class WorkerPool extends CallPool {
   }
 
   #unqueue(task: Task): void {
-    const isOther = (each: Task) => each !== task
-    const count = this.#queue.length + this.#suspects.length
-    this.#queue = this.#queue.filter(isOther)
-    this.#suspects = this.#suspects.filter(isOther)
-    if (this.#queue.length + this.#suspects.length < count) this.#isOver(task)
+    if (this.#queue.remove(task) || this.#suspects.remove(task)) this.#isOver(task)
   }
 
   #ended(member: Member, { why, tasks, isOwn, unfit }: MemberEnd): void {
@@ -243,11 +268,8 @@ export class WorkerPool extends CallPool {
     if ([...this.#members].some(({ state }) => state === 'ready')) return
     const message = `${this.#failedStarts} workers ended before they were ready, the last one: ${why}`
     const error = unfit ?? new TailraceError('EIO', `${message}. Look at stderr`)
-    const tasks = [...this.#suspects, ...this.#queue]
-    this.#queue = []
-    this.#suspects = []
     this.#failedStarts = 0
-    for (const { answered } of tasks) answered.reject(error)
+    for (const { answered } of this.#takeWaiting()) answered.reject(error)
   }
 
   #stayAlive(): void {

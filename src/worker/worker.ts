@@ -6,10 +6,19 @@ import { fileURLToPath } from 'node:url'
 import {
   type FlowWorkers,
   type FlowWorkersOptions,
+  workerLabelsMax,
   workerSlotsMax,
   workersMax,
 } from '../api/flow.js'
-import { checkOptions, count, invalid, type Rule, shapeOf, waitMs } from '../base/shape.js'
+import {
+  checkOptions,
+  count,
+  invalid,
+  type Rule,
+  shapeOf,
+  shortName,
+  waitMs,
+} from '../base/shape.js'
 import { hasSystemCode, TailraceError } from '../error.js'
 import { seqMax } from './decisions.js'
 import { isWorker } from './link.js'
@@ -32,11 +41,16 @@ const upTo = (max: number): Rule => ({
   is: (value) => count.is(value) && Number(value) <= max,
   expected: `a whole number, 0 to ${max}`,
 })
+const labels: Rule = {
+  is: (value) =>
+    Array.isArray(value) && value.length <= workerLabelsMax && value.every(shortName.is),
+  expected: `an array of at most ${workerLabelsMax} labels, each ${shortName.expected}`,
+}
 const all = shapeOf<FlowWorkersOptions>(
   {
     ...{ module: modules, processes: upTo(workersMax), threads: upTo(workersMax) },
     ...{ slots: oneTo(workerSlotsMax), callsMax: oneTo(seqMax), inputsSizeMax: count },
-    ...{ graceMs: waitMs, lifetimeMs: waitMs },
+    ...{ graceMs: waitMs, lifetimeMs: waitMs, labels },
   },
   ['module'],
 )
@@ -63,7 +77,7 @@ export function openWorkers(options: FlowWorkersOptions): FlowWorkers {
   if (workers > workersMax) throw invalid(`there are at most ${workersMax} workers, not ${workers}`)
   const given = Array.isArray(module) ? module : [module]
   return new WorkerPool({
-    ...{ processes, threads, slots, lifetimeMs },
+    ...{ processes, threads, slots, lifetimeMs, labels: options.labels ?? [] },
     modules: given.map(pathOf),
     graceMs: options.graceMs ?? graceMsDefault,
     callsMax: options.callsMax ?? seqMax,

@@ -12,6 +12,7 @@ const ready = fc.record({
   rank: fc.integer({ min: 1, max: 4 }),
   cpu: fc.nat(limits.cpu),
   gpu: fc.nat(limits.gpu),
+  label: fc.constantFrom(undefined, undefined, 'big'),
 })
 type Ready = typeof ready extends fc.Arbitrary<infer T> ? T : never
 
@@ -20,30 +21,44 @@ const act = fc.oneof(
   fc.record({ type: fc.constant('add' as const), step: ready }),
   fc.record({ type: fc.constant('take' as const) }),
   fc.record({ type: fc.constant('end' as const), which: fc.nat() }),
+  fc.record({ type: fc.constant('places' as const), all: fc.nat(4), big: fc.nat(2) }),
 )
 
-const targetOf = (name: string, needs: { readonly [name: string]: number } = {}): Target<unknown> =>
-  target(name, [], () => undefined, { needs })
+const targetOf = (
+  name: string,
+  needs: { readonly [name: string]: number } = {},
+  label?: string,
+): Target<unknown> => target(name, [], () => undefined, { needs, ...(label && { label }) })
 
-function stepOf(index: number, { rank, ...needs }: Ready): Step {
-  const step = new Step(index, recordOf(targetOf(`t${index}`, needs)), [])
+function stepOf(index: number, { rank, label, ...needs }: Partial<Ready> & { rank: number }): Step {
+  const step = new Step(index, recordOf(targetOf(`t${index}`, needs, label)), [])
   step.rank = rank
   return step
 }
 
 describe('Schedule', () => {
-  it('begins the best of those that can begin, within concurrency and limits', () => {
+  it('begins the best of those that can begin, within places, limits and places of labels', () => {
     fc.assert(
       fc.property(
         fc.array(act, { maxLength: 60 }),
         fc.integer({ min: 1, max: 4 }),
         (acts, most) => {
-          const schedule = new Schedule({ concurrency: most, limits, looksMax: 0 })
+          const places = { all: most, big: 1 }
+          const schedule = new Schedule({
+            ...{ limits, looksMax: 0 },
+            get concurrency() {
+              return places.all
+            },
+            labels: { isKnown: () => true, placesOf: () => places.big },
+          })
           const waiting: { readonly step: Step; readonly of: Ready }[] = []
           const running: typeof waiting = []
           const used = (name: 'cpu' | 'gpu') => running.reduce((sum, { of }) => sum + of[name], 0)
-          const fits = ({ cpu, gpu }: Ready) =>
-            used('cpu') + cpu <= limits.cpu && used('gpu') + gpu <= limits.gpu
+          const ofLabel = () => running.filter(({ of }) => of.label !== undefined).length
+          const fits = ({ cpu, gpu, label }: Ready) =>
+            used('cpu') + cpu <= limits.cpu &&
+            used('gpu') + gpu <= limits.gpu &&
+            (label === undefined || ofLabel() < places.big)
           let index = 0
           for (const each of acts) {
             if (each.type === 'add') {
@@ -52,11 +67,15 @@ describe('Schedule', () => {
               schedule.add(step)
               waiting.push({ step, of: each.step })
             } else if (each.type === 'take') {
-              const able = running.length < most ? waiting.filter(({ of }) => fits(of)) : []
+              const able = running.length < places.all ? waiting.filter(({ of }) => fits(of)) : []
               // Those that came first stand first.
               const [best] = able.sort((a, b) => b.of.rank - a.of.rank)
               expect(schedule.takeCall()).toBe(best?.step)
               if (best) running.push(...waiting.splice(waiting.indexOf(best), 1))
+              expect(schedule.hasWaiting).toBe(waiting.length > 0)
+            } else if (each.type === 'places') {
+              Object.assign(places, each)
+              schedule.placesChanged()
             } else if (running.length > 0) {
               const [ended] = running.splice(each.which % running.length, 1)
               if (ended) schedule.endCall(ended.step)
@@ -96,6 +115,42 @@ describe('Schedule', () => {
     expect(() => admit({ gpu: 1 })).toThrow(refused('needs 1 of "gpu": the run has no limit of it'))
     admit({ cpu: 2 })
     admit({ gpu: 0 })
+  })
+
+  it('tells once what waits without any place, of all or of its label, until there is one', () => {
+    const places = { all: 0, big: 0 }
+    const schedule = new Schedule({
+      ...{ limits, looksMax: 0 },
+      get concurrency() {
+        return places.all
+      },
+      labels: { isKnown: (label) => label === 'big', placesOf: () => places.big },
+    })
+    const [plain, big, more] = ([undefined, 'big', 'big'] as const).map((label, index) => {
+      const step = stepOf(index, { rank: 3 - index, label })
+      schedule.admit(step.target)
+      schedule.add(step)
+      return step
+    })
+    const stranded = () => {
+      expect(schedule.takeCall()).toBeUndefined()
+      return schedule.takeStranded()
+    }
+    expect(stranded()).toEqual([plain])
+    expect(stranded()).toEqual([])
+    places.all = 1
+    schedule.placesChanged()
+    expect(schedule.takeCall()).toBe(plain)
+    if (plain) schedule.endCall(plain)
+    expect(stranded()).toEqual([big])
+    expect(stranded()).toEqual([])
+    places.big = 1
+    schedule.placesChanged()
+    expect(schedule.takeCall()).toBe(big)
+    if (big) schedule.endCall(big)
+    places.big = 0
+    expect(stranded()).toEqual([more])
+    expect(() => schedule.admit(recordOf(targetOf('t', {}, 'other')))).toThrow('the label other')
   })
 
   it('looks before it calls, with at most so many looks at a time, and calls only misses', () => {

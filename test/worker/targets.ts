@@ -101,4 +101,6 @@ export const prints = target('prints', [], () => {
   for (let at = 0; at < 500; at++) console.log(`line ${at}`)
   process.stderr.write('last line\n')
 })
+/** For workers with the label `big`. */
+export const large = target('large', [], () => 'large', { label: 'big' })
 export const pids = Array.from({ length: 3 }, (_, at) => target(`pid${at}`, [], () => process.pid))

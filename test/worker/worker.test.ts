@@ -42,7 +42,7 @@ beforeAll(async () => {
   targets = await nativeImport<Targets>(programs.files.targets)
   const module = programs.files.targets
   workers = api.openWorkers({ module, processes: 2, graceMs: 200 })
-  threads = api.openWorkers({ module, threads: 2, graceMs: 200 })
+  threads = api.openWorkers({ module, threads: 2, graceMs: 200, labels: ['big'] })
 })
 afterAll(async () => {
   await workers[Symbol.asyncDispose]()
@@ -261,6 +261,26 @@ it('processes and threads together give the results of random flows', async () =
   await using both = openWorkers({ module, processes: 1, threads: 1, slots: 2 })
   expect(await run(random, { workers: both }).result).toEqual(await run(random).result)
   expect(new Set(both.list().map(({ kind }) => kind))).toEqual(new Set(['process', 'thread']))
+})
+
+it('a target with a label is called by workers of that label only', async () => {
+  const { run } = api
+  const { large, quick } = targets
+  expect(await run([large, ...quick], { workers: threads }).result).toEqual([
+    'large',
+    0,
+    1,
+    2,
+    3,
+    4,
+    5,
+  ])
+  for (const options of [{ workers }, {}]) {
+    await expect(run(large, options).result).rejects.toMatchObject({
+      code: 'EINVAL',
+      message: expect.stringContaining('the label big, and the run has none'),
+    })
+  }
 })
 
 it('a worker with a bound of calls is replaced by another one', async () => {
