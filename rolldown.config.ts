@@ -1,11 +1,17 @@
-/** How the command is built: `src/cli` with all that it uses becomes a few files in `dist/cli`, since Node takes long to
- *  find and open each of hundreds. What a command needs in any case is one file, the client another, the store and its
- *  server a third; each is loaded when it is used. Packages of plain JavaScript are taken in, too, since finding and
- *  reading their files took a quarter of the start of a command and of a server; their licences stand beside the
- *  files. The library is built by tsc, file by file, and imports its packages. */
+/** How the package is built, as few files, since Node takes long to find and open each of hundreds.
+ *
+ *  The command: `src/cli` with all that it uses, in `dist/cli`. What a command needs in any case is one file, the
+ *  client another, the store and its server a third; each is loaded when it is used. Packages of plain JavaScript are
+ *  taken in, too, since finding and reading their files took a quarter of the start of a command and of a server; their
+ *  licences stand beside the files.
+ *
+ *  The library: a file for each entry of the package and for each program of its threads and processes, at the place of
+ *  its source, and files in `dist/shared` with what they share, so that all entries of a process have one copy of each
+ *  module. It imports its packages. tsc writes the declarations. */
 
 import { readdirSync, readFileSync } from 'node:fs'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
+import { fileURLToPath } from 'node:url'
 import { defineConfig, type Plugin } from 'rolldown'
 
 const manifest: Readonly<Record<string, Readonly<Record<string, string>> | undefined>> = JSON.parse(
@@ -25,7 +31,12 @@ const takenIn: readonly string[] = [
 const packages = [
   ...Object.keys(manifest['dependencies'] ?? {}),
   ...Object.keys(manifest['optionalDependencies'] ?? {}),
-].filter((name) => !takenIn.includes(name))
+]
+
+/** The imports of a package and of its parts. */
+function patternOf(name: string): RegExp {
+  return new RegExp(`^${name}(/|$)`)
+}
 
 /** Writes the licences of the packages of which modules are in the bundle, which ask for that. */
 const licences: Plugin = {
@@ -52,25 +63,57 @@ const licences: Plugin = {
 
 const shared = {
   platform: 'node',
-  plugins: [licences],
-  external: packages.map((name) => new RegExp(`^${name}(/|$)`)),
+  external: packages.filter((name) => !takenIn.includes(name)).map(patternOf),
   transform: { target: 'node20' },
 } as const
 
-const output = {
-  dir: 'dist/cli',
-  chunkFileNames: '[name]-[hash].js',
+const common = {
   // For `node --enable-source-maps`; the lines themselves are readable as they are.
   sourcemap: true,
   comments: { legal: true, annotation: true, jsdoc: false },
 } as const
 
+const command = { ...common, dir: 'dist/cli', chunkFileNames: '[name]-[hash].js' } as const
+
+/** The entries of the library, and the programs that it starts, by the places of their sources. */
+const entries: readonly string[] = [
+  ...['index', 'client/node', 'client/web', 'cache/cache', 'value/values', 'flow/flow'],
+  ...['worker/worker', 'worker/program', 'worker/guard', 'client/lease-worker'],
+]
+
+const sources = fileURLToPath(new URL('src/', import.meta.url))
+
+/** Lets modules of the library find files as if each was built into a file of its own: `import.meta.url` names the
+ *  place beside which the program of a thread is. */
+const places: Plugin = {
+  name: 'places',
+  transform(code, id) {
+    if (!id.startsWith(sources) || !code.includes('import.meta.url')) return
+    for (const [, name] of code.matchAll(/new URL\(`\.\/([\w-]+)\$/g)) {
+      const program = join(dirname(id), `${name}`).slice(sources.length)
+      if (!entries.includes(program)) this.error(`${id} starts ${program}: add it to the entries`)
+    }
+    const place = `../${id.slice(sources.length).replace(/\.ts$/, '.js')}`
+    const named = `new URL('${place}', import.meta.url).href`
+    return { code: code.replaceAll('import.meta.url', named), map: null } // lines stay
+  },
+  generateBundle(_options, bundle) {
+    for (const file of Object.values(bundle)) {
+      const isOneDeep = file.fileName.split('/').length === 2
+      if (file.type === 'chunk' && file.code.includes('import.meta.url') && !isOneDeep) {
+        this.error(`${file.fileName} has import.meta.url, and is not in a folder of dist`)
+      }
+    }
+  },
+}
+
 export default defineConfig([
   {
     ...shared,
+    plugins: [licences],
     input: 'src/cli/main.ts',
     output: {
-      ...output,
+      ...command,
       codeSplitting: {
         // A group takes along what its files import, unless one before it has that already.
         groups: [
@@ -82,5 +125,34 @@ export default defineConfig([
     },
   },
   // The keeper is a small process of its own.
-  { ...shared, input: 'src/cli/keeper.ts', output },
+  { ...shared, plugins: [licences], input: 'src/cli/keeper.ts', output: command },
+  {
+    ...shared,
+    plugins: [places],
+    external: packages.map(patternOf),
+    input: Object.fromEntries(entries.map((name) => [name, `src/${name}.ts`])),
+    output: {
+      ...common,
+      dir: 'dist',
+      chunkFileNames: 'shared/[name]-[hash].js',
+      codeSplitting: {
+        // The first two are all that browsers load, and need no more than those have.
+        groups: [
+          { name: 'base', test: /src\/(error|api\/api|base\/(abort|loop-slice|shape|timer))\.ts$/ },
+          { name: 'client', test: /src\/client\/client\.ts$/ },
+          { name: 'node', test: /src\/client\/node\.ts$/ },
+          { name: 'system', test: /src\/(base|local)\// },
+          { name: 'values', test: /src\/value\/values\.ts$/ },
+          { name: 'cache', test: /src\/cache\/cache\.ts$/ },
+          { name: 'hash', test: /src\/blob\// },
+          { name: 'calls', test: /src\/flow\/(callee|caller|packed-results)\.ts$/ },
+          { name: 'run', test: /src\/flow\/(run-[a-z]+|recorded-times|forecast)\.ts$/ },
+          { name: 'kept', test: /src\/flow\/(kept-run|packed-maker)\.ts$/ },
+          { name: 'guard', test: /src\/worker\/(decisions|lines)\.ts$/ },
+          { name: 'workers', test: /src\/worker\/process-link\.ts$/ },
+          { name: 'store', test: /src\/(open|index)\.ts$/ },
+        ],
+      },
+    },
+  },
 ])
