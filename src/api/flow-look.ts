@@ -1,6 +1,7 @@
 /** Looks at a flow, which make nothing: its graph, what a run would do and why, and how far its runs are,
  *  those of other processes too. See rfc/24, rules 21 to 23, and rfc/26. */
 
+import type { ActionDifference } from './cache.js'
 import type { FlowRunOptions, FlowStore, RunOrigin } from './flow.js'
 
 /** A target of a graph, as `graphOf` tells it. */
@@ -94,6 +95,8 @@ export type RunFacts = {
   readonly limits?: { readonly [resource: string]: number }
   /** The hash of its graph, if that is kept. */
   readonly graph?: string
+  /** The layer of the cache that has its results. */
+  readonly layer?: string
 }
 
 /** The state of a target within a run. waiting: it has not begun. running: it was called, or its branches
@@ -169,4 +172,82 @@ export interface FlowRuns {
   ): AsyncGenerator<RunStatus, void, undefined>
   /** Returns the facts of a run once it does not go on. Throws ENOENT. */
   ended(run: string, options?: { readonly signal?: AbortSignal }): Promise<RunFacts>
+}
+
+/** A machine on which targets are called. */
+export type CallHost = {
+  readonly name: string
+  /** The system and the processor, such as `linux x64`. */
+  readonly platform: string
+  /** The version of Node, such as `v20.20.2`. */
+  readonly node: string
+}
+
+/** The options of `reopen`. */
+export type ReopenOptions = FlowStore & {
+  /** The directory to write to: one that is empty, or not there. */
+  readonly directory: string
+  /** True for the last call that made the result. Default: the last one that failed, if one did. */
+  readonly made?: boolean
+}
+
+/** Something that a call got. */
+export type ReopenedInput = {
+  /** Its place among what the function gets, from 0 on, with the name of the target that it comes from. */
+  readonly name: string
+  /** The path of the file that has it, within the directory. */
+  readonly path?: string
+  /** The reason why it is not there. */
+  readonly missing?: string
+}
+
+/** The last call of a target, as `reopen` has written it. */
+export type ReopenedCall = {
+  readonly target: string
+  readonly run: string
+  /** The absolute path of the directory. */
+  readonly directory: string
+  readonly state: 'failed' | 'made'
+  /** none: the call had not begun, so that it has an error only. */
+  readonly kind: 'function' | 'command' | 'none'
+  /** The error of a call that failed. */
+  readonly error?: { readonly message: string; readonly code?: string; readonly stack?: string }
+  /** The time of the failure, ms since 1970. */
+  readonly at?: number
+  /** The machine of the run. */
+  readonly host?: CallHost
+  /** The way in which the run was begun. */
+  readonly origin?: RunOrigin
+  /** The run that made the target last, if it failed here. */
+  readonly lastMade?: string
+  readonly inputs: readonly ReopenedInput[]
+  /** The command, with all variables that it gets. */
+  readonly command?: {
+    readonly run: readonly string[]
+    readonly env: { readonly [name: string]: string }
+    readonly stdin: boolean
+    readonly out?: { readonly [name: string]: string }
+  }
+  /** The hashes of the function and of its module, and the version of the target. */
+  readonly code?: {
+    readonly function: string
+    readonly module: string
+    readonly version?: string | number
+  }
+  /** All that the result depends on, as `why` compares it. */
+  readonly action?: unknown
+  /** The parts in which it differs from the call that made the target last, if one did. */
+  readonly differences?: readonly ActionDifference[]
+}
+
+/** A call that is made again. */
+export interface CallAgain {
+  readonly target: string
+  /** The error of the call, if it failed. */
+  readonly error?: { readonly message: string }
+  /** The parts in which the target differs here from the call: code, packages, plain inputs. */
+  readonly differences: readonly ActionDifference[]
+  /** Calls the function with what the call was given, and returns what it returns. Throws what it
+   *  throws, and ENOENT (an input is missing). */
+  call(options?: { readonly signal?: AbortSignal }): Promise<unknown>
 }

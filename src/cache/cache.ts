@@ -54,6 +54,8 @@ import { remove } from './remove.js'
 import { listResults, loadResult } from './results.js'
 import { UsageNotes } from './usage.js'
 
+export { differencesOf } from './compare.js'
+
 const caches = shapeOf<CacheOptions>({ layer: text, owner: text, code: text })
 const claiming = { tries: count, timeoutMs: waitMs, ttl: count, signal }
 const claims = shapeOf<ClaimOptions>({ ...claiming, wait: oneOf('wait', 'skip', 'fail') })

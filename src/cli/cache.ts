@@ -75,7 +75,7 @@ const show = command({
     return withCache(call, async (cache) => {
       const hit = await found(cache, args.id)
       const action = await hit.action()
-      if (options.json) return stdout.json({ ...hit.result, action: shown(action) })
+      if (options.json) return stdout.json({ ...hit.result, action: shownAction(action) })
       const { result } = hit
       const { by, code } = result
       const outputs = Object.entries(result.outputs).map(
@@ -91,7 +91,7 @@ const show = command({
         ...(code !== undefined && { code }),
         token: `${result.token.incarnation}:${result.token.seq}`,
         outputs: outputs.join(', '),
-        action: jsonLine(shown(action)),
+        action: jsonLine(shownAction(action)),
       }
       await stdout.lines(
         Object.entries(fields).map(([name, value]) => `${name.padEnd(8)} ${value}`),
@@ -262,7 +262,7 @@ function boundsText({ keepAgeMs, keepResults, keepSize }: LayerBounds): string {
   return kept.length === 0 ? 'all are kept' : `kept: ${kept.join(', ')}`
 }
 
-/** Prints the parts in which two actions differ, a line for each. */
+/** Prints the parts in which two actions differ, one a line, or as JSON. */
 export async function printDifferences(
   {
     options,
@@ -270,29 +270,38 @@ export async function printDifferences(
   }: Pick<CommandContext, 'stdout'> & { readonly options: { readonly json: boolean } },
   found: readonly ActionDifference[],
 ): Promise<void> {
-  const differences = found.map(({ path, ...sides }) => ({
-    path,
-    ...('before' in sides && { before: shown(sides.before) }),
-    ...('after' in sides && { after: shown(sides.after) }),
-  }))
-  if (options.json) return stdout.json({ differences })
+  if (options.json) return stdout.json({ differences: shownDifferences(found) })
+  await stdout.lines(differenceLines(found))
+}
+
+/** Returns a line for each part in which two actions differ. */
+export function differenceLines(found: readonly ActionDifference[]): readonly string[] {
   const side = (sides: object, name: 'before' | 'after') => {
     const field: unknown = Reflect.get(sides, name)
     return name in sides ? jsonLine(field) : 'nothing'
   }
-  await stdout.lines(
-    differences.map((each) => {
-      const path = each.path === '' ? 'the whole action' : each.path
-      return `${path}: ${side(each, 'before')} → ${side(each, 'after')}`
-    }),
-  )
+  return shownDifferences(found).map((each) => {
+    const path = each.path === '' ? 'the whole action' : each.path
+    return `${path}: ${side(each, 'before')} → ${side(each, 'after')}`
+  })
+}
+
+/** Returns differences of actions as JSON shows them. */
+export function shownDifferences(found: readonly ActionDifference[]): readonly ActionDifference[] {
+  return found.map(({ path, ...sides }) => ({
+    path,
+    ...('before' in sides && { before: shownAction(sides.before) }),
+    ...('after' in sides && { after: shownAction(sides.after) }),
+  }))
 }
 
 /** Returns an action as JSON shows it: bytes as `{"base64"}`, a bigint as `{"bigint"}`. */
-function shown(action: unknown): unknown {
+export function shownAction(action: unknown): unknown {
   if (typeof action === 'bigint') return { bigint: String(action) }
-  if (Array.isArray(action)) return action.map(shown)
+  if (Array.isArray(action)) return action.map(shownAction)
   if (typeof action !== 'object' || action === null) return action
   if (action instanceof Uint8Array) return toJson(action)
-  return Object.fromEntries(Object.entries(action).map(([name, field]) => [name, shown(field)]))
+  return Object.fromEntries(
+    Object.entries(action).map(([name, field]) => [name, shownAction(field)]),
+  )
 }

@@ -1,5 +1,5 @@
 /** `tailrace flow`: makes the targets of a file, says what is outdated and why, draws what depends on
- *  what. See rfc/24, rules 24 to 27; flow-runs.ts has its commands for runs.
+ *  what. See rfc/24, rules 24 to 27; flow-runs.ts has its commands for runs, flow-shell.ts for calls.
  *  Invariant: functions of targets run in this process or in its workers; their results stay in the
  *  store. */
 
@@ -24,6 +24,7 @@ import { FlowProgress } from './flow-progress.js'
 import { report } from './flow-report.js'
 import { cancelRun, originOf, resumeCommand } from './flow-resume.js'
 import { runCommands } from './flow-runs.js'
+import { again, shell } from './flow-shell.js'
 import { status } from './flow-status.js'
 import { json, place } from './options.js'
 import { withStore } from './session.js'
@@ -208,6 +209,8 @@ export const flow = commandGroup({
     planCommand(loaded),
     outdated,
     why,
+    shell,
+    again,
     graph,
     status,
     report,
@@ -217,6 +220,7 @@ export const flow = commandGroup({
     'tailrace flow run flow.mjs',
     'tailrace flow outdated flow.mjs',
     'tailrace flow why flow.mjs report',
+    'tailrace flow shell report',
     'tailrace flow ls',
   ],
 })

@@ -44,12 +44,13 @@ export function actionOf(
     flow: flowVersion,
     ...code,
     ...(version !== undefined && { version }),
-    inputs: inputs.map((plan) => inputOf(plan, hashes, files)),
+    inputs: inputs.map((plan) => inputActionOf(plan, hashes, files)),
     ...(elements.length > 0 && { elements }),
   }
 }
 
-function inputOf(
+/** Returns an input as an action has it. */
+export function inputActionOf(
   plan: Plan,
   hashes: readonly string[],
   files: ReadonlyMap<string, string>,
@@ -63,13 +64,13 @@ function inputOf(
     case 'file':
       return { file: plan.path, hash: files.get(plan.absolute) ?? '' }
     case 'list': {
-      const items = plan.items.map((item) => inputOf(item, hashes, files))
+      const items = plan.items.map((item) => inputActionOf(item, hashes, files))
       return items.length <= itemsMax ? { items } : { itemsHash: hexHashOf(pack(items, 'inputs')) }
     }
     case 'fields':
       return {
         fields: Object.fromEntries(
-          plan.fields.map(([name, field]) => [name, inputOf(field, hashes, files)]),
+          plan.fields.map(([name, field]) => [name, inputActionOf(field, hashes, files)]),
         ),
       }
     default:

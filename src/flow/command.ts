@@ -25,12 +25,15 @@ import { check, invalid, object, type Rule, shapeOf, texts } from '../base/shape
 import { spawnAlone } from '../base/spawn.js'
 import { startTimer } from '../base/timer.js'
 import { canceled, hasSystemCode, reasonOf, TailraceError } from '../error.js'
+import type { TargetAction } from './action.js'
 import { targetSignal } from './calls.js'
+import { hexHashOf } from './modules.js'
 import { setOwnVersion } from './own-functions.js'
 import { isFile, target } from './target.js'
 
 /** The version of how commands are run: another one makes all of them again. */
 const commandVersion = 'tailrace command 1'
+const commandHash = hexHashOf(Buffer.from(commandVersion))
 /** The largest stdout of a command, in bytes. */
 export const stdoutSizeMax = 256 * 1024 * 1024
 /** The part of stderr that the error of a command has, in bytes. */
@@ -129,21 +132,31 @@ export type CommandPlan = {
 /** An input as the function gets it: the path of a file, or a content. */
 export type CommandSource = { readonly path: string } | { readonly content: string | Uint8Array }
 
+/** The files of a command, by their paths within its directory. */
+export type CommandFiles = { readonly [path: string]: CommandSource }
+
+/** True for the action of a command. */
+export function isCommandAction(action: TargetAction): boolean {
+  return action.function === commandHash
+}
+
+/** Returns all variables of a command. */
+export function commandEnvironment(env: CommandPlan['env']): CommandPlan['env'] {
+  return { ...environment, ...env }
+}
+
 /** Runs a command. It is the function of all targets that are commands. Throws ENOENT (there is no such
  *  program), EIO (it ended with another code than 0, or by a signal), EINVAL (it has not made a file that
  *  was declared), E2BIG (above `stdoutSizeMax`), and the reason of the signal. */
 export async function runCommand(
   plan: CommandPlan,
-  files: { readonly [name: string]: CommandSource },
+  files: CommandFiles,
   stdin: CommandSource | null,
 ): Promise<Uint8Array | { readonly [name: string]: Uint8Array }> {
   const signal = targetSignal()
   const directory = await mkdtemp(join(tmpdir(), 'tailrace-command-'))
   try {
-    for (const [name, source] of Object.entries(files)) await place(join(directory, name), source)
-    for (const name of Object.values(plan.out ?? {})) {
-      await mkdir(dirname(join(directory, name)), { recursive: true })
-    }
+    await layOut(directory, plan, files)
     const input = stdin && ('path' in stdin ? await readFile(stdin.path) : stdin.content)
     const stdout = await outputOf(plan, { directory, input, signal })
     if (!plan.out) return stdout
@@ -159,7 +172,24 @@ export async function runCommand(
 
 setOwnVersion(runCommand, commandVersion)
 
-async function place(path: string, source: CommandSource): Promise<void> {
+/** Puts the files of a command into its directory, and makes those in which it is to make files. */
+export async function layOut(
+  directory: string,
+  { name, out }: CommandPlan,
+  files: CommandFiles,
+): Promise<void> {
+  for (const [path, source] of Object.entries(files)) {
+    checkPath(`command ${name}`, path)
+    await placeSource(join(directory, path), source)
+  }
+  for (const path of Object.values(out ?? {})) {
+    checkPath(`command ${name}`, path)
+    await mkdir(dirname(join(directory, path)), { recursive: true })
+  }
+}
+
+/** Writes an input of a command to a path. */
+export async function placeSource(path: string, source: CommandSource): Promise<void> {
   await mkdir(dirname(path), { recursive: true })
   if ('path' in source) await copyFile(source.path, path, constants.COPYFILE_FICLONE)
   else await writeFile(path, source.content)
@@ -189,7 +219,7 @@ async function outputOf(
   if (signal.aborted) throw canceled(signal)
   const child = spawnAlone(program, args, {
     // A group of its own, so that a signal reaches all that it starts.
-    ...{ cwd: directory, detached: true, env: { ...environment, ...env } },
+    ...{ cwd: directory, detached: true, env: commandEnvironment(env) },
     stdio: [input === null ? 'ignore' : 'pipe', 'pipe', 'pipe'],
   })
   const { pid, stdin, stdout, stderr } = child

@@ -14,15 +14,19 @@ import type {
   WantedTargets,
 } from '../api/flow.js'
 import {
+  type CallAgain,
   type FlowLookOptions,
   type FlowPlan,
   type FlowPlanOptions,
   type OutdatedTarget,
   predictMax,
+  type ReopenedCall,
+  type ReopenOptions,
 } from '../api/flow-look.js'
 import { LoopSlice } from '../base/loop-slice.js'
 import {
   checkOptions,
+  checkValue,
   count,
   defined,
   flag,
@@ -44,6 +48,7 @@ import { InProcess } from './in-process.js'
 import { checkRunId, newRunId, placeOf } from './place.js'
 import { follow, type Plan } from './plan.js'
 import type { Rerun } from './rerun.js'
+import { runsOf } from './runs.js'
 import type { LabelPlaces } from './schedule.js'
 import { failureModes, planWanted, retriesRule, TargetRecord, wholeNumbers } from './target.js'
 
@@ -73,6 +78,9 @@ const all = shapeOf<FlowRunOptions>({
   ...{ ...places, values: object, retries: retriesRule, origin, resumes: text, workers: pool },
 })
 const looks = shapeOf<FlowLookOptions>({ ...places, signal }, ['store'])
+const reopens = shapeOf<ReopenOptions>({ ...places, directory: text, made: flag }, [
+  ...(['store', 'directory'] as const),
+])
 const workersPredicted: Rule = {
   is: (value) => atLeastOne.is(value) && (value as number) <= predictMax,
   expected: `a whole number, 1 to ${predictMax}`,
@@ -177,6 +185,35 @@ export async function why(
 
 /** The places of this process for targets with labels. */
 const withoutLabels: LabelPlaces = { isKnown: () => false, placesOf: () => 0 }
+
+/** Writes what the last call of a target was given into a directory: of the last one that failed, or, with
+ *  `made` or if none did, that made the result. `target` is its name, or that of a branch. None of its
+ *  code is needed, only the store. Throws EINVAL, ENOENT (it was never called in this flow), EEXIST (the
+ *  directory is not empty), and what the store throws.
+ *
+ *      const { error, differences } = await reopen('sizes[4]', { store, directory: 'failed' })
+ */
+export async function reopen(target: string, options: ReopenOptions): Promise<ReopenedCall> {
+  checkOptions(options, reopens)
+  checkValue('the name of a target', target, text)
+  const { reopenCall } = await import('./reopen.js')
+  const { store, flow } = options
+  return reopenCall(target, { ...options, runs: runsOf({ store, ...defined({ flow }) }) })
+}
+
+/** Finds the target of a call that `reopen` has written into a directory, among targets and those that they
+ *  depend on, so that it can be called again, without a store. Throws EINVAL, ENOENT (no call stands
+ *  there, or there is no such target).
+ *
+ *      const again = await callAgain('failed', [report])
+ *      await again.call() // throws the same error again
+ */
+export async function callAgain(directory: string, wanted: WantedTargets): Promise<CallAgain> {
+  checkValue('the directory', directory, text)
+  const { sources } = planWanted(wanted)
+  const { callOf } = await import('./call-again.js')
+  return callOf(directory, sources)
+}
 
 /** Returns what `rerun` and `rerunDependents` say. Throws EINVAL. */
 function rerunOf({ rerun = [], rerunDependents = false }: FlowRunOptions): Rerun {

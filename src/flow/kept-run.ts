@@ -18,6 +18,7 @@ import type { CallPool } from './caller.js'
 import { RunCodes } from './codes.js'
 import { drive, type RunBounds } from './drive.js'
 import type { RunEvents } from './events.js'
+import { FailedParts } from './failed-parts.js'
 import { Graph } from './graph.js'
 import { KeptMaker } from './kept.js'
 import { madeRecords } from './made.js'
@@ -90,15 +91,19 @@ export async function keptResults(run: KeptRun): Promise<unknown> {
         return bounds.concurrency
       },
     }
+    const parts = new FailedParts(place)
     const maker = new KeptMaker({
       ...{ store, codes, values, cache: openCache(store, { layer }), bounds: options },
       ...(workers && { caller: new PooledCaller(workers, codes, new PackedResults(values)) }),
       made: (step, of) => log.made(step.name, of),
-      failed: (step, of) => log.failed(step.name, of),
+      failed: (step, of, inputs) => {
+        log.failed(step.name, of)
+        return parts.keep(step, inputs)
+      },
       again,
     })
-    const parts = { graph, maker, events, slice, options }
-    const opened = await drive(parts, (made) => maker.opened(made))
+    const whole = { graph, maker, events, slice, options }
+    const opened = await drive(whole, (made) => maker.opened(made))
     events.end()
     await writing
     await log.end(finish)

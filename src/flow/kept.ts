@@ -59,8 +59,12 @@ export type KeptPorts = {
   readonly caller?: Caller
   /** Hears of the action and the hash of each result that is found or made. */
   readonly made: (step: Step, of: MadeOf) => void
-  /** Hears of each failed call, before the run does. */
-  readonly failed?: (step: Step, of: FailedOf) => void
+  /** Hears of each failed call, before the run does, with the results that it was given. */
+  readonly failed?: (
+    step: Step,
+    of: FailedOf,
+    inputs: readonly KeptResult[],
+  ) => void | Promise<void>
   /** True for a step that is called though its result is there. Default: none. */
   readonly again?: (step: Step) => boolean
 }
@@ -150,7 +154,8 @@ export class KeptMaker implements Maker<KeptResult> {
       // A function may throw these codes for reasons of its own.
       const isRefused = isReturned && lost.some((code) => isCode(error, code))
       if (!call.isOver && (isRefused || claim.signal.aborted)) return this.#lost(step, error)
-      this.#ports.failed?.(step, { id: claim.id, action, inputs: inputsOf(step, inputs) })
+      const of = { id: claim.id, action, ...inputsOf(step, inputs) }
+      await this.#ports.failed?.(step, of, inputs)
       throw error
     } finally {
       hasEnded = true
@@ -311,11 +316,16 @@ export class KeptMaker implements Maker<KeptResult> {
 }
 
 /** Returns what a failed call tells of its inputs. */
-function inputsOf({ sources }: Step, inputs: readonly KeptResult[]): FailedOf['inputs'] {
-  return Object.fromEntries(
-    sources.map(({ name }, at) => {
-      const { hash = '', id } = inputs[at] ?? {}
-      return [name, { hash, ...(id !== undefined && { id }) }]
-    }),
-  )
+function inputsOf(
+  { sources, target, of }: Step,
+  results: readonly KeptResult[],
+): Pick<FailedOf, 'inputs' | 'arrays'> {
+  const told = sources.map(({ name }, at) => {
+    const { hash = '', id } = results[at] ?? {}
+    return [name, { hash, ...(id !== undefined && { id }) }] as const
+  })
+  const inputs = Object.fromEntries(told)
+  return of
+    ? { inputs, arrays: target.arrays.map((slot) => sources[slot]?.name ?? '') }
+    : { inputs }
 }

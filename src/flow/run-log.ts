@@ -12,7 +12,7 @@ import { object, shapeOf, within } from '../base/shape.js'
 import { pack, unpack } from '../cache/packing.js'
 import { type ErrorRecord, errorRecordOf, TailraceError, unless } from '../error.js'
 import { appendOps } from '../eventlog/eventlog.js'
-import { type FailedOf, type FailedRecord, failedKey } from './failed.js'
+import { type FailedOf, type FailedRecord, failedKey, hostHere } from './failed.js'
 import type { Step } from './graph.js'
 import { type MadeOf, type MadeRecord, madeRecords, targetKey } from './made.js'
 import type { ModuleCode } from './modules.js'
@@ -193,10 +193,11 @@ export class RunLog {
       target,
       ...(made && { made }),
       ...(error && { errorSize: 3 * JSON.stringify(error).length }),
-      ...(error && type === 'fail' && { failed: { ...this.#failed.get(target), error } }),
+      ...(error && type === 'fail' && { failed: { ...this.#failed.get(target), error, at } }),
     })
     if (isThere) this.#made.delete(target)
-    this.#failed.delete(target)
+    // Events come late: the start of a call may be taken when it has failed already.
+    if (isThere || type === 'fail') this.#failed.delete(target)
   }
 
   async #commit({
@@ -248,7 +249,7 @@ export class RunLog {
   ): { readonly key: string; readonly value: Uint8Array } | undefined {
     const { run } = this.#ports
     if (failed) {
-      const value = pack({ ...failed, run }, 'the failure of a target')
+      const value = pack({ ...failed, run, host: hostHere() }, 'the failure of a target')
       return { key: failedKey(target), value }
     }
     // Most of a run that finds all are told by their records already.

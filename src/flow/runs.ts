@@ -202,13 +202,14 @@ class StoredRuns implements FlowRuns {
 
 /** Returns what the context of an event `begin` tells of how a run was begun. */
 function begunOf(begun: EventContext): Omit<RunFacts, 'run' | 'at' | 'state'> {
-  const { origin, resumes, concurrency, limits, graph } = begun
+  const { origin, resumes, concurrency, limits, graph, layer } = begun
   return {
     ...(originOf.is(origin) && { origin: origin as unknown as RunOrigin }),
     ...(typeof resumes === 'string' && { resumes }),
     ...(count.is(concurrency) && { concurrency: concurrency as number }),
     ...(wholeNumbers.is(limits) && { limits: limits as { readonly [name: string]: number } }),
     ...(typeof graph === 'string' && { graph }),
+    ...(typeof layer === 'string' && { layer }),
   }
 }
 
