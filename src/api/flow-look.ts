@@ -108,7 +108,12 @@ export type TargetState = 'waiting' | 'running' | 'made' | 'found' | 'failed' | 
 export type RunCounts = { readonly [state in TargetState]: number }
 
 /** A target that failed, and the message of what was thrown. */
-export type RunFailure = { readonly target: string; readonly message: string }
+export type RunFailure = {
+  readonly target: string
+  readonly message: string
+  /** The last lines of its output, if it has printed: of the first 10 failures, and not in `follow`. */
+  readonly output?: string
+}
 
 /** A target that runs. `since` is the wall clock, ms since 1970. */
 export type RunningTarget = { readonly target: string; readonly since: number }
@@ -144,6 +149,25 @@ export type RunStatus = RunFacts & {
   readonly targets?: readonly RunTarget[]
 }
 
+/** The options of `output`. */
+export type RunOutputOptions = {
+  /** True to go on with new output until the target, or the run, does not go on. */
+  readonly follow?: boolean
+  /** The number of last lines to begin with. Default: all that is kept. */
+  readonly lines?: number
+  readonly signal?: AbortSignal
+}
+
+/** Some output of a target. */
+export type OutputChunk = {
+  readonly stream: 'stdout' | 'stderr'
+  /** The time at which its first byte came, in seconds since 1970. */
+  readonly timestamp: number
+  /** The number of bytes of the stream before it. */
+  readonly offset: number
+  readonly data: Uint8Array
+}
+
 /** The options of `cancel`. */
 export type CancelRunOptions = {
   /** A text for people that says who asks, at most 256 bytes. */
@@ -170,6 +194,17 @@ export interface FlowRuns {
     run: string,
     options?: { readonly signal?: AbortSignal },
   ): AsyncGenerator<RunStatus, void, undefined>
+  /** Yields what a target of a run has printed, of at most the last 4 MiB; with `follow` also what it
+   *  prints from now on, and if it has not begun, once it does. Throws ENOENT (no such run; without
+   *  `follow` also a target that printed nothing). */
+  output(
+    run: string,
+    target: string,
+    options?: RunOutputOptions,
+  ): AsyncGenerator<OutputChunk, void, undefined>
+  /** Removes a run that does not go on: its log and the output of its targets. Results stay. Throws
+   *  ENOENT, EBUSY (it goes on, or was killed just now). */
+  remove(run: string): Promise<void>
   /** Returns the facts of a run once it does not go on. Throws ENOENT. */
   ended(run: string, options?: { readonly signal?: AbortSignal }): Promise<RunFacts>
 }
@@ -220,6 +255,8 @@ export type ReopenedCall = {
   readonly origin?: RunOrigin
   /** The run that made the target last, if it failed here. */
   readonly lastMade?: string
+  /** The name of the file in the directory that has what it printed, if it printed anything. */
+  readonly log?: string
   readonly inputs: readonly ReopenedInput[]
   /** The command, with all variables that it gets. */
   readonly command?: {

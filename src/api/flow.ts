@@ -192,6 +192,13 @@ type BranchesWithNull<T, M> = T extends readonly (infer E)[]
     : never
   : never
 
+/** The output of a call, as a run with a store keeps it. `targetOutput` gives it. */
+export interface TargetOutput {
+  /** Prints text, as UTF-8, or bytes, which are copied. It never waits. Default of `stream`:
+   *  `stdout`. */
+  write(data: string | Uint8Array, stream?: 'stdout' | 'stderr'): void
+}
+
 /** The store of a flow, and what is kept there. */
 export type FlowStore = {
   /** The store whose cache keeps the results, and which records runs. */

@@ -106,9 +106,12 @@ function linesOf(status: RunStatus, options: { readonly utc: boolean }): readonl
       return [{ color: 'blue', text: 'runs  ' }, `  ${target}  ${msText(now - since)}`]
     }),
     ...moreLine(counts.running, 'run'),
-    ...failures.slice(0, shownMax).map(({ target, message }): Line => {
-      return [{ color: 'red', text: 'failed' }, `  ${target}  ${firstLine(message)}`]
-    }),
+    ...failures
+      .slice(0, shownMax)
+      .flatMap(({ target, message, output = '' }): readonly Line[] => [
+        [{ color: 'red', text: 'failed' }, `  ${target}  ${firstLine(message)}`],
+        ...output.split('\n').flatMap((line) => (line === '' ? [] : [`        | ${line}`])),
+      ]),
     ...moreLine(counts.failed, 'failed'),
     ...(failed !== undefined && failures.length === 0 ? [firstLine(failed)] : []),
   ]

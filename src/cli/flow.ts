@@ -18,6 +18,7 @@ import {
   option,
 } from './command.js'
 import { type FileTargets, targetsOf } from './flow-file.js'
+import { log, rm } from './flow-log.js'
 import { amount, flow as flowOption, layer } from './flow-options.js'
 import { planCommand } from './flow-plan.js'
 import { FlowProgress } from './flow-progress.js'
@@ -215,6 +216,8 @@ export const flow = commandGroup({
     status,
     report,
     ...runCommands,
+    log,
+    rm,
   ],
   examples: [
     'tailrace flow run flow.mjs',

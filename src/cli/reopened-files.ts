@@ -16,6 +16,7 @@ export function readmeOf(call: ReopenedCall, code: CodePlace | undefined): strin
     runText(call),
     ...errorText(call),
     ...differencesText(call),
+    ...logText(call),
     ...againText(call, code),
     ...commandText(call),
     ...inputsText(call),
@@ -46,6 +47,10 @@ function differencesText({ state, differences }: ReopenedCall): readonly string[
   if (!differences) return [title, 'It was never made in this flow.']
   if (differences.length > 0) return [title, fenced(differenceLines(differences).join('\n'))]
   return [title, 'Nothing that is known: the same code, parameters and inputs.']
+}
+
+function logText({ log }: ReopenedCall): readonly string[] {
+  return log === undefined ? [] : ['## Output', `What it printed is in \`${log}\`.`]
 }
 
 function againText({ kind }: ReopenedCall, code: CodePlace | undefined): readonly string[] {

@@ -30,7 +30,7 @@ const counts = Object.entries(status.counts).filter(([, count]) => count > 0).ma
 const predicted = status.predictedMs === undefined ? '' : ' Predicted: ' + timeText(status.predictedMs) + '.'
 byId('facts').textContent = new Date(status.at).toISOString() + ', ' + timeText(status.ms) + ': ' + counts.join(', ') + '.' + predicted
 for (const note of notes) byId('notes').appendChild(document.createElement('li')).textContent = note
-for (const { target, message } of status.failures) addRow(byId('failures'), [target, message], 'failed')
+for (const { target, message, output = '' } of status.failures) addRow(byId('failures'), [target, message, output], 'failed')
 byId('failed').hidden = status.failures.length === 0
 const onPath = new Set(path)
 for (const place of path) addRow(byId('path'), [nodes[place].name, timeText(nodes[place].ms || 0)])

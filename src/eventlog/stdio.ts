@@ -1,11 +1,11 @@
-/** Output logs: the output of a process as an eventlog, similar to Flux RFC 24. See rfc/8, rules 8
- *  to 12.
+/** Output logs: the output of a process as an eventlog, similar to Flux RFC 24, and the gathering of what
+ *  it writes. See rfc/8, rules 8 to 12, and rfc/11, rule 7.
  *  Invariant: every data and eof event has the offsets of both streams, so that any blob
  *  tells its place in both. The bytes of a data event are its last field, unchanged.
- *  Decoding runs in browsers. */
+ *  Decoding runs in browsers, gathering does not. */
 
 import type { Event, EventContext } from '../api/event.js'
-
+import { blobSizeMax } from '../blob/blob.js'
 import { TailraceError } from '../error.js'
 import { decodeEvents, encodeEvent, encodeEvents } from './event.js'
 
@@ -13,6 +13,9 @@ import { decodeEvents, encodeEvent, encodeEvents } from './event.js'
 export const streams = ['stdout', 'stderr'] as const
 /** The name of a stream of a process. */
 export type Stream = (typeof streams)[number]
+
+/** Takes what is printed to a stream. */
+export type Print = (stream: Stream, bytes: Uint8Array) => void
 
 /** The number of bytes of each stream that came before. */
 export type Offsets = { readonly [stream in Stream]: number }
@@ -189,4 +192,84 @@ function dataHeadOf(stream: Stream): DataHead {
 const heads: { readonly [stream in Stream]: DataHead } = {
   stdout: dataHeadOf('stdout'),
   stderr: dataHeadOf('stderr'),
+}
+
+/** The first size of the buffer, in bytes: a lone line fits. A larger one has the size of a
+ *  blob. */
+const firstSize = 16 * 1024
+/** The largest head of an event, in bytes. A blob without room for one is full. */
+const headSizeMax = Math.max(dataHeadSize('stdout'), dataHeadSize('stderr'))
+
+/** The data event that is being written. */
+type OpenRun = { readonly stream: Stream; readonly at: number }
+
+/** Gathers the bytes that a process writes into blobs of data events. Bytes leave in the order in which they
+ *  came, each once. They are copied when they come: no buffer that was handed in is kept. */
+export class Gather {
+  #buffer = Buffer.alloc(0)
+  #size = 0
+  #run: OpenRun | undefined
+  #offsets: Offsets = { stdout: 0, stderr: 0 }
+
+  /** The size of the gathered events, in bytes. */
+  get size(): number {
+    return this.#size
+  }
+
+  /** The offsets of the streams after all bytes that came. */
+  get offsets(): Offsets {
+    return this.#offsets
+  }
+
+  /** Copies the bytes, and returns the blobs that are full now. `timestamp`: seconds since 1970. */
+  add(stream: Stream, chunk: Uint8Array, timestamp: number): Uint8Array[] {
+    const full: Uint8Array[] = []
+    for (let at = 0; at < chunk.length; ) {
+      this.#openRun({ stream, timestamp, offsets: this.#offsets })
+      const piece = chunk.subarray(at, at + blobSizeMax - this.#size)
+      this.#reserve(piece.length)
+      this.#buffer.set(piece, this.#size)
+      this.#size += piece.length
+      at += piece.length
+      this.#offsets = { ...this.#offsets, [stream]: this.#offsets[stream] + piece.length }
+      if (this.#size + headSizeMax >= blobSizeMax) full.push(this.take())
+    }
+    return full
+  }
+
+  /** Takes the gathered events, as one blob. REQUIRES: `size` is above 0. */
+  take(): Uint8Array {
+    this.#closeRun()
+    const bytes = this.#buffer.subarray(0, this.#size)
+    // A small blob is copied, so that it does not pin a large buffer for as long as it is cached.
+    const own =
+      this.#size * 2 > this.#buffer.length ? bytes : Uint8Array.prototype.slice.call(bytes)
+    this.#buffer = Buffer.alloc(0)
+    this.#size = 0
+    return own
+  }
+
+  #openRun(place: DataPlace): void {
+    if (this.#run?.stream === place.stream) return
+    this.#closeRun()
+    this.#reserve(dataHeadSize(place.stream))
+    writeDataHead(place, this.#buffer, this.#size)
+    this.#run = { stream: place.stream, at: this.#size }
+    this.#size += dataHeadSize(place.stream)
+  }
+
+  #closeRun(): void {
+    if (!this.#run) return
+    const { stream, at } = this.#run
+    writeDataSize(stream, this.#size - at - dataHeadSize(stream), this.#buffer, at)
+    this.#run = undefined
+  }
+
+  #reserve(size: number): void {
+    const needed = this.#size + size
+    if (needed <= this.#buffer.length) return
+    const larger = Buffer.allocUnsafeSlow(needed <= firstSize ? firstSize : blobSizeMax)
+    larger.set(this.#buffer.subarray(0, this.#size))
+    this.#buffer = larger
+  }
 }

@@ -10,6 +10,7 @@ import { targetsMax } from '../api/flow.js'
 import type { Packed, PackedValues } from '../api/value.js'
 import { invalid } from '../base/shape.js'
 import { reasonOf, TailraceError } from '../error.js'
+import type { Print } from '../eventlog/stdio.js'
 import { newTimings, openValues } from '../value/values.js'
 import type { CallTimes, InputTree, PackedTask } from './caller.js'
 import { TargetCall } from './calls.js'
@@ -104,12 +105,14 @@ export class Callee {
     }
   }
 
-  /** Calls the function, and returns the packed bytes of its result, in memory of their own. Throws
+  /** Calls the function, which prints to `print`, and returns the packed bytes of its result, in memory of
+   *  their own. Throws
    *  ECONFLICT (the code differs), EINVAL (there is no such target), and what the function throws. */
-  async run({ task, held }: TakenCall, signal: AbortSignal): Promise<CalledResult> {
+  async run({ task, held }: TakenCall, signal: AbortSignal, print: Print): Promise<CalledResult> {
     const target = await this.#find(task)
     const timings = newTimings()
     const call = new TargetCall(signal)
+    call.printTo(print)
     const packedHere: Packed<unknown>[] = []
     try {
       const leaves = new Map<string, Packed<unknown>>()

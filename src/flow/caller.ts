@@ -5,6 +5,7 @@
 
 import type { FlowWorkers, FlowWorkerView, WorkerCallFacts } from '../api/flow.js'
 import type { Packed } from '../api/value.js'
+import type { Print } from '../eventlog/stdio.js'
 import type { TargetCall } from './calls.js'
 import type { Step } from './graph.js'
 import { codecOf } from './in-process.js'
@@ -52,6 +53,8 @@ export type PackedTask = {
   readonly module: string
   /** The plans of what the function gets behind the elements, by `node:v8`. */
   readonly plans: Uint8Array
+  /** True if the run keeps what the function prints. */
+  readonly keepsOutput: boolean
   /** The slots of the sources whose results the function gets packed. */
   readonly packed: readonly number[]
   /** The results that it needs, by slots. */
@@ -79,6 +82,8 @@ export type PooledCall = {
   readonly lost: () => void
   /** Says that no worker that is there now takes the call: it waits until one joins. */
   readonly waits: () => void
+  /** Takes what the call prints. */
+  readonly print: Print
   /** Says that the call fails since it killed too many workers: it is not made again. */
   readonly poisoned: () => void
 }

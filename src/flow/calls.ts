@@ -3,8 +3,10 @@
  *  is made when somebody asks for it: most never do, and Node would warn of one that all calls listen
  *  to. */
 
+import type { TargetOutput } from '../api/flow.js'
 import { onAbort } from '../base/abort.js'
-import { invalid } from '../base/shape.js'
+import { bytes, checkValue, either, invalid, oneOf, text } from '../base/shape.js'
+import { type Print, type Stream, streams } from '../eventlog/stdio.js'
 import { type CallBound, CallLimit } from './call-limit.js'
 import type { TargetFunction } from './target.js'
 
@@ -22,12 +24,34 @@ export function targetSignal(): AbortSignal {
   throw invalid('targetSignal() is for functions of targets, before their first await')
 }
 
+/** Returns the output of the call of a target's function: what it writes there, a run with a store keeps, so
+ *  that "tailrace flow log" shows it while the call goes on; without a store it goes to the streams of this
+ *  process. It is to be asked for before the first `await`, as `targetSignal` is. Throws EINVAL elsewhere.
+ *
+ *      const trained = target('trained', [rows], async (rows) => {
+ *        const output = targetOutput()
+ *        return train(rows, (epoch) => output.write(`epoch ${epoch}\n`))
+ *      })
+ */
+export function targetOutput(): TargetOutput {
+  const { now } = calls
+  if (!now) throw invalid('targetOutput() is for functions of targets, before their first await')
+  return {
+    write: (data, stream = 'stdout') => {
+      checkValue('what is written', data, either(text, bytes))
+      checkValue('the stream', stream, oneOf(...streams))
+      now.print(stream, typeof data === 'string' ? Buffer.from(data) : data)
+    },
+  }
+}
+
 /** One call. Mutable; ended by the driver of its run. */
 export class TargetCall {
   readonly #run: AbortSignal
   readonly #limit: CallLimit | undefined
   #own: AbortController | undefined
   #isGivenUp = false
+  #print: Print | undefined
   #ends: (() => void)[] | undefined
 
   /** `run`: the signal of the run. Without a bound the call may last for any time. */
@@ -49,6 +73,22 @@ export class TargetCall {
   /** True if the target is not to be called again, whatever its retries are. */
   get isGivenUp(): boolean {
     return this.#isGivenUp
+  }
+
+  /** Prints. */
+  print(stream: Stream, bytes: Uint8Array): void {
+    if (this.#print) this.#print(stream, bytes)
+    else process[stream].write(bytes)
+  }
+
+  /** True if somebody has what it prints. */
+  get keepsOutput(): boolean {
+    return this.#print !== undefined
+  }
+
+  /** Lets `print` have what the call prints. Default: the streams of this process. */
+  printTo(print: Print): void {
+    this.#print = print
   }
 
   /** Says that the target is not to be called again. */

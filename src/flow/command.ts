@@ -18,6 +18,7 @@ import type {
   NullIn,
   Target,
   TargetOptions,
+  TargetOutput,
 } from '../api/flow.js'
 import { onAbort } from '../base/abort.js'
 import { sendSignal } from '../base/processes.js'
@@ -26,7 +27,7 @@ import { spawnAlone } from '../base/spawn.js'
 import { startTimer } from '../base/timer.js'
 import { canceled, hasSystemCode, reasonOf, TailraceError } from '../error.js'
 import type { TargetAction } from './action.js'
-import { targetSignal } from './calls.js'
+import { targetOutput, targetSignal } from './calls.js'
 import { hexHashOf } from './modules.js'
 import { setOwnVersion } from './own-functions.js'
 import { isFile, target } from './target.js'
@@ -154,11 +155,12 @@ export async function runCommand(
   stdin: CommandSource | null,
 ): Promise<Uint8Array | { readonly [name: string]: Uint8Array }> {
   const signal = targetSignal()
+  const output = targetOutput()
   const directory = await mkdtemp(join(tmpdir(), 'tailrace-command-'))
   try {
     await layOut(directory, plan, files)
     const input = stdin && ('path' in stdin ? await readFile(stdin.path) : stdin.content)
-    const stdout = await outputOf(plan, { directory, input, signal })
+    const stdout = await outputOf(plan, { directory, input, signal, output })
     if (!plan.out) return stdout
     const made: [string, Uint8Array][] = []
     for (const [name, path] of Object.entries(plan.out)) {
@@ -209,12 +211,13 @@ type Surroundings = {
   readonly directory: string
   readonly input: string | Uint8Array | null
   readonly signal: AbortSignal
+  readonly output: TargetOutput
 }
 
 /** Runs the program, and returns its stdout. */
 async function outputOf(
-  { name, run: [program = '', ...args], env }: CommandPlan,
-  { directory, input, signal }: Surroundings,
+  { name, run: [program = '', ...args], env, out: files }: CommandPlan,
+  { directory, input, signal, output }: Surroundings,
 ): Promise<Uint8Array> {
   if (signal.aborted) throw canceled(signal)
   const child = spawnAlone(program, args, {
@@ -251,8 +254,15 @@ async function outputOf(
   try {
     const closed = once(child, 'close') as Promise<[number | null, string | null]>
     const [out, tail, [code, by]] = await Promise.all([
-      outputIn(stdout, name, end),
-      tailOf(stderr),
+      outputIn(
+        heard(stdout, (chunk) => {
+          // A stdout that is the result is not printed, too.
+          if (files) output.write(chunk)
+        }),
+        name,
+        end,
+      ),
+      tailOf(heard(stderr, (chunk) => output.write(chunk, 'stderr'))),
       closed,
     ])
     if (signal.aborted) throw canceled(signal)
@@ -269,13 +279,13 @@ async function outputOf(
 
 /** Returns all of a stream, or the error if it is too much, for which it calls `end`. */
 async function outputIn(
-  stream: Readable,
+  stream: AsyncIterable<Buffer>,
   name: string,
   end: () => void,
 ): Promise<Uint8Array | TailraceError> {
   const chunks: Uint8Array[] = []
   let size = 0
-  for await (const chunk of chunksOf(stream)) {
+  for await (const chunk of stream) {
     if (size <= stdoutSizeMax && size + chunk.length > stdoutSizeMax) end()
     size += chunk.length
     if (size <= stdoutSizeMax) chunks.push(chunk)
@@ -286,18 +296,21 @@ async function outputIn(
 }
 
 /** Returns the last part of a stream as text. */
-async function tailOf(stream: Readable): Promise<string> {
+async function tailOf(stream: AsyncIterable<Buffer>): Promise<string> {
   let tail = Buffer.alloc(0)
-  for await (const chunk of chunksOf(stream)) {
+  for await (const chunk of stream) {
     tail = Buffer.concat([tail, chunk]).subarray(-stderrSizeMax)
   }
   return tail.toString().trim()
 }
 
-/** Yields the chunks of a stream until it ends, or is destroyed. */
-async function* chunksOf(stream: Readable): AsyncGenerator<Buffer> {
+/** Yields the chunks of a stream until it ends, or is destroyed. `hear` gets each before that. */
+async function* heard(stream: Readable, hear: (chunk: Buffer) => void): AsyncGenerator<Buffer> {
   try {
-    yield* stream as AsyncIterable<Buffer>
+    for await (const chunk of stream as AsyncIterable<Buffer>) {
+      hear(chunk)
+      yield chunk
+    }
   } catch (error) {
     if (!stream.destroyed) throw error
   }

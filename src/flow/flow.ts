@@ -52,7 +52,7 @@ import { runsOf } from './runs.js'
 import type { LabelPlaces } from './schedule.js'
 import { failureModes, planWanted, retriesRule, TargetRecord, wholeNumbers } from './target.js'
 
-export { targetSignal } from './calls.js'
+export { targetOutput, targetSignal } from './calls.js'
 export { command } from './command.js'
 export { graphOf } from './draw.js'
 export { runsOf } from './runs.js'

@@ -31,6 +31,7 @@ import { type Rerun, rerunIn } from './rerun.js'
 import { packGraph } from './run-graph.js'
 import { RunLife } from './run-life.js'
 import { expectedTimes, RunLog } from './run-log.js'
+import { RunOutput } from './run-output.js'
 import type { TargetRecord } from './target.js'
 
 /** All that a run with a store consists of. */
@@ -56,7 +57,11 @@ export async function keptResults(run: KeptRun): Promise<unknown> {
   const { store, layer, flow } = place
   const slice = new LoopSlice()
   const codes = new RunCodes()
-  const log = new RunLog({ store, flow, run: id, modules: codes.modules })
+  const output = new RunOutput({ store, flow, run: id })
+  const log = new RunLog({
+    ...{ store, flow, run: id, modules: codes.modules },
+    ended: (target) => output.end(target),
+  })
   const unwritten = new AbortController()
   const ended = new AbortController()
   // A run that waits for the claim of a dead process has nothing else that keeps this one alive.
@@ -96,6 +101,7 @@ export async function keptResults(run: KeptRun): Promise<unknown> {
       ...{ store, codes, values, cache: openCache(store, { layer }), bounds: options },
       ...(workers && { caller: new PooledCaller(workers, codes, new PackedResults(values)) }),
       made: (step, of) => log.made(step.name, of),
+      print: (step, stream, bytes) => output.print(step.name, stream, bytes),
       failed: (step, of, inputs) => {
         log.failed(step.name, of)
         return parts.keep(step, inputs)
@@ -106,12 +112,16 @@ export async function keptResults(run: KeptRun): Promise<unknown> {
     const opened = await drive(whole, (made) => maker.opened(made))
     events.end()
     await writing
+    await output.close()
     await log.end(finish)
     return follow(plan, opened)
   } catch (error) {
     events.end()
     // Whoever has the run hears of what failed first.
-    await writing?.then(() => log.end(finish, { error })).catch(() => {})
+    await writing
+      ?.then(() => output.close())
+      .then(() => log.end(finish, { error }))
+      .catch(() => {})
     throw error
   } finally {
     await life[Symbol.asyncDispose]()

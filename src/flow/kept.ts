@@ -10,6 +10,7 @@ import type { Packed, PackedValues } from '../api/value.js'
 import { quietEnd } from '../base/abort.js'
 import { pack } from '../cache/packing.js'
 import { type Code, isCode, TailraceError } from '../error.js'
+import type { Print } from '../eventlog/stdio.js'
 import { actionOf, type TargetAction } from './action.js'
 import { type Caller, LocalCaller } from './caller.js'
 import type { RunCodes } from './codes.js'
@@ -65,6 +66,8 @@ export type KeptPorts = {
     of: FailedOf,
     inputs: readonly KeptResult[],
   ) => void | Promise<void>
+  /** Takes what calls print. Default: the streams of this process. */
+  readonly print?: (step: Step, ...printed: Parameters<Print>) => void
   /** True for a step that is called though its result is there. Default: none. */
   readonly again?: (step: Step) => boolean
 }
@@ -126,6 +129,8 @@ export class KeptMaker implements Maker<KeptResult> {
     await using claim = got.claim
     if (claim.signal.aborted) return this.#lost(step, claim.signal.reason)
     call.follow(claim.signal)
+    const { print } = this.#ports
+    if (print) call.printTo((stream, bytes) => print(step, stream, bytes))
     let isReturned = false
     let hasEnded = false
     const hasReturned = (ms: number, facts?: WorkerCallFacts) => {

@@ -47,6 +47,7 @@ export class PooledCaller implements Caller {
     const task: PackedTask = {
       ...{ target: step.target.name, function: code.function, module: code.module },
       ...{ plans: this.#plansOf(step.target), packed: step.target.packed },
+      keepsOutput: call.keepsOutput,
       inputs: slotsOf(step.target).map((slot) => [
         slot,
         this.#treeOf(inputs[slot] as KeptResult, needed),
@@ -60,6 +61,7 @@ export class PooledCaller implements Caller {
       label: step.target.label,
       lost: lost ?? (() => {}),
       waits: waits ?? (() => {}),
+      print: (stream, bytes) => call.print(stream, bytes),
       poisoned: () => call.giveUp(),
     }
     const { bytes, facts } = await this.#pool.call(pooled)

@@ -33,6 +33,7 @@ import { type CallSource, type LastCall, lastCall, resultHashesOf } from './last
 import { hexHashOf } from './modules.js'
 import { differencesFrom } from './outdated.js'
 import { type FlowPlace, placeOf } from './place.js'
+import { type PrintedPlace, printed } from './printed.js'
 import { moduleRecord } from './run-log.js'
 
 /** The directory of copied files, of a command and of a function. */
@@ -57,6 +58,7 @@ export async function reopenCall(
     ...(call.made && failed && { lastMade: call.made.run }),
   }
   if (!action) return { ...common, kind: 'none', inputs: [] }
+  const log = await writeLog(directory, { ...place, run, target })
   const cache = openCache(place.store, { layer: place.layer })
   const packed = await new Fetch(place, cache, directory, call).packedCall(action)
   await writeCall(directory, packed)
@@ -67,7 +69,7 @@ export async function reopenCall(
   const { function: fn, module, version } = action
   const code = { function: fn, module, ...(version !== undefined && { version }) }
   const differences = await differencesOf(place, cache, call)
-  return { ...common, ...opened, code, action, ...(differences && { differences }) }
+  return { ...common, ...log, ...opened, code, action, ...(differences && { differences }) }
 }
 
 /** Makes a directory, or takes an empty one. Throws EEXIST. */
@@ -75,6 +77,23 @@ async function makeEmpty(directory: string): Promise<void> {
   await mkdir(directory, { recursive: true, mode: 0o700 })
   if ((await readdir(directory)).length === 0) return
   throw new TailraceError('EEXIST', `${directory} is not empty: give a directory that is not there`)
+}
+
+/** Writes what a target of a run has printed, if it has. */
+async function writeLog(
+  directory: string,
+  place: PrintedPlace,
+): Promise<Pick<ReopenedCall, 'log'>> {
+  const log = 'log.txt'
+  try {
+    const chunks: Uint8Array[] = []
+    for await (const { data } of printed(place, {})) chunks.push(data)
+    await writeFile(join(directory, log), Buffer.concat(chunks))
+    return { log }
+  } catch (error) {
+    if (!isCode(error, 'ENOENT')) throw error
+    return {}
+  }
 }
 
 /** Compares the action of a call that failed with that of the last one that did not. */

@@ -87,6 +87,8 @@ export type RunLogPorts = {
   readonly store: Store
   readonly flow: string
   readonly run: string
+  /** Hears of each target that is made, or has failed for good. */
+  readonly ended?: (target: string) => void
   /** The code of the modules that were read so far, by their hashes. */
   readonly modules: ReadonlyMap<string, ModuleCode>
 }
@@ -197,7 +199,9 @@ export class RunLog {
     })
     if (isThere) this.#made.delete(target)
     // Events come late: the start of a call may be taken when it has failed already.
-    if (isThere || type === 'fail') this.#failed.delete(target)
+    if (!isThere && type !== 'fail') return
+    this.#failed.delete(target)
+    this.#ports.ended?.(target)
   }
 
   async #commit({

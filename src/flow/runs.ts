@@ -4,11 +4,21 @@
 
 import type { EventContext } from '../api/event.js'
 import type { FlowStore, RunOrigin } from '../api/flow.js'
-import type { CancelRunOptions, FlowRuns, RunFacts, RunStatus } from '../api/flow-look.js'
+import type {
+  CancelRunOptions,
+  FlowRuns,
+  OutputChunk,
+  RunFacts,
+  RunFailure,
+  RunOutputOptions,
+  RunStatus,
+} from '../api/flow-look.js'
 import { eitherSignal } from '../base/abort.js'
 import {
   checkOptions,
+  checkValue,
   count,
+  flag,
   invalid,
   object,
   shapeOf,
@@ -21,17 +31,22 @@ import { pause, waitMsMax } from '../base/timer.js'
 import { isCode, TailraceError } from '../error.js'
 import { decodeEvents } from '../eventlog/eventlog.js'
 import { checkRunId, type FlowPlace, namespaceOfFlow, placeOf } from './place.js'
+import { lastLinesOf, printed, printedFrom } from './printed.js'
 import { lifeKey, requestOp } from './run-life.js'
+import { outputDirectory } from './run-output.js'
 import { StatusReader } from './status.js'
 import { wholeNumbers } from './target.js'
 
 /** The number of runs that are listed if nobody says how many. */
 export const newestDefault = 20
+/** The number of failures whose last output is told. */
+const outputsShown = 10
 /** The largest size of the text that says who cancels a run, in bytes. */
 const bySizeMax = 256
 
 const stores = shapeOf<FlowStore>({ store: object, layer: text, flow: text }, ['store'])
 const cancels = shapeOf<CancelRunOptions>({ by: text, signal }, ['by'])
+const outputs = shapeOf<RunOutputOptions>({ follow: flag, lines: count, signal })
 const waits = shapeOf<{ readonly signal?: AbortSignal }>({ signal })
 const originOf = within(
   shapeOf<RunOrigin>({ file: text, directory: text, targets: texts, options: object }, [
@@ -114,7 +129,41 @@ class StoredRuns implements FlowRuns {
 
   async status(run: string): Promise<RunStatus> {
     const reader = await StatusReader.of(this.#place, await this.show(run))
-    return reader.read()
+    const status = await reader.read()
+    const failures = status.failures.map(async (failure, at): Promise<RunFailure> => {
+      if (at >= outputsShown) return failure
+      const output = await lastLinesOf({ ...this.#place, run, target: failure.target })
+      return { ...failure, ...(output !== undefined && { output }) }
+    })
+    return { ...status, failures: await Promise.all(failures) }
+  }
+
+  async *output(
+    run: string,
+    target: string,
+    options: RunOutputOptions = {},
+  ): AsyncGenerator<OutputChunk, void, undefined> {
+    checkOptions(options, outputs)
+    checkValue('the name of a target', target, text)
+    const { state } = await this.show(run)
+    const place = { ...this.#place, run, target }
+    if (options.follow !== true || state !== 'running') yield* printed(place, options)
+    else yield* printedFrom(place, options, (signal) => this.ended(run, { signal }))
+  }
+
+  async remove(run: string): Promise<void> {
+    const { store, flow } = this.#place
+    const { state } = await this.show(run)
+    if (state === 'running') {
+      const message = `run ${run} of the flow ${flow} goes on, or was killed just now: cancel it first`
+      throw new TailraceError('EBUSY', message)
+    }
+    const scope = { namespace: this.#namespace }
+    const key = outputDirectory(run)
+    const hasOutput = await store.stat(key, scope).catch(isDirectory)
+    const output = { op: 'unlink', key, recursive: true } as const
+    const ops = [{ op: 'unlink', key: logKey(run) } as const, ...(hasOutput ? [output] : [])]
+    await store.commit({ ops }, { ...scope, exactlyOnce: true })
   }
 
   async *follow(
@@ -217,6 +266,13 @@ function begunOf(begun: EventContext): Omit<RunFacts, 'run' | 'at' | 'state'> {
 export function endOf({ failed, code }: EventContext): Pick<RunFacts, 'state' | 'failed'> {
   if (typeof failed !== 'string') return { state: 'ok' }
   return { state: code === 'ECANCELED' ? 'canceled' : 'failed', failed }
+}
+
+/** True for the error of a key that is a directory. */
+function isDirectory(error: unknown): boolean {
+  if (isCode(error, 'EISDIR')) return true
+  if (!isCode(error, 'ENOENT')) throw error
+  return false
 }
 
 /** Takes the errors for a flow that never ran for undefined. */

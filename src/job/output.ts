@@ -6,8 +6,7 @@
 import type { Environment } from '../base/environment.js'
 import { Wakeup } from '../base/wakeup.js'
 import { type TailraceError, toTailraceError } from '../error.js'
-import type { Offsets, Stream } from '../eventlog/stdio.js'
-import { Gather } from './gather.js'
+import { Gather, type Offsets, type Stream } from '../eventlog/stdio.js'
 import type { Surely } from './surely.js'
 
 /** The largest part of a job's output that is in memory and not durable yet, in bytes. */

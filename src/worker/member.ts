@@ -279,6 +279,9 @@ export class Member {
         if (task) this.#answer(task, () => task.answered.reject(thrownOf(message.error)))
         return
       }
+      case 'printed':
+        this.#bySeq.get(message.seq)?.call.print(message.stream, bytes)
+        return
       default:
         message satisfies never
     }

@@ -8,10 +8,12 @@ import { extname } from 'node:path'
 import { setImmediate } from 'node:timers/promises'
 import { isMainThread, parentPort, Worker, workerData } from 'node:worker_threads'
 import { toTailraceError } from '../error.js'
+import { type Print, streams } from '../eventlog/stdio.js'
 import { Callee, type TakenCall } from '../flow/callee.js'
 import { BatchReader, type Envelope, writeBatch } from './batches.js'
 import { decide, newDecisions } from './decisions.js'
 import { markWorker, type ProgramData } from './link.js'
+import { Printing } from './printing.js'
 import { type GuardData, guardFd, messagesFd } from './process-link.js'
 import { type FromWorker, parseToWorker, type ToWorker } from './protocol.js'
 import { sentErrorOf, thrownOf } from './sent-error.js'
@@ -28,6 +30,24 @@ type Road = {
   readonly leave: () => void
   /** Resolves when the worker may work; rejects if it cannot. */
   readonly isReady: Promise<unknown>
+}
+
+/** The output of the one call that runs, in a worker with one slot. */
+const printingNow: { call: Printing | undefined } = { call: undefined }
+
+/** Copies what this process, or thread, prints to its streams to the output of the call that runs. */
+function copyStreams(): void {
+  for (const stream of streams) {
+    const from = process[stream]
+    const write = from.write.bind(from) as (...args: readonly unknown[]) => boolean
+    from.write = (chunk: string | Uint8Array, ...more: readonly unknown[]): boolean => {
+      const [encoding] = more
+      const coding = typeof encoding === 'string' ? (encoding as BufferEncoding) : 'utf8'
+      const bytes = typeof chunk === 'string' ? Buffer.from(chunk, coding) : chunk
+      printingNow.call?.add(stream, bytes)
+      return write(chunk, ...more)
+    }
+  }
 }
 
 type Waiting = { readonly seq: number; readonly taken: TakenCall }
@@ -103,12 +123,21 @@ class Work {
   async #run({ seq, taken }: Waiting): Promise<void> {
     const controller = new AbortController()
     this.#running.set(seq, controller)
+    const printing = new Printing((stream, bytes) => {
+      this.#road.send([{ body: { type: 'printed', seq, stream }, parts: [bytes] }])
+    })
+    // With one slot, what the process prints meanwhile is printed by this function.
+    if (this.#slots === 1 && taken.task.keepsOutput) printingNow.call = printing
     try {
-      const { bytes, times } = await this.#callee.run(taken, controller.signal)
+      const print: Print = (stream, bytes) => printing.add(stream, bytes)
+      const { bytes, times } = await this.#callee.run(taken, controller.signal, print)
+      printing.flush()
       this.#answer({ type: 'done', seq, times }, [bytes])
     } catch (error) {
+      printing.flush()
       this.#answer({ type: 'failed', seq, error: sentErrorOf(error) }, [])
     }
+    printingNow.call = undefined
     this.#running.delete(seq)
     this.#callee.release(taken)
   }
@@ -182,6 +211,7 @@ async function main(): Promise<void> {
     : threadRoad(workerData as ThreadProgramData, received)
   markWorker()
   process.argv.splice(1, process.argv.length, ...data.argv)
+  copyStreams()
   const say = (body: FromWorker) => road.send([{ body, parts: [] }])
   try {
     const callee = await Callee.of(data.modules)

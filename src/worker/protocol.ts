@@ -5,14 +5,17 @@ import {
   bytes,
   check,
   count,
+  flag,
   list,
   number,
   object,
+  oneOf,
   type Shape,
   shapeOf,
   text,
 } from '../base/shape.js'
 import { reasonOf, TailraceError } from '../error.js'
+import { type Stream, streams } from '../eventlog/stdio.js'
 import type { CallTimes, PackedTask } from '../flow/caller.js'
 import type { Envelope } from './batches.js'
 import { type SentError, sentErrorShape } from './sent-error.js'
@@ -42,6 +45,8 @@ export type FromWorker =
   /** A function has returned. The packed result is the one part. */
   | { readonly type: 'done'; readonly seq: number; readonly times: CallTimes }
   | { readonly type: 'failed'; readonly seq: number; readonly error: SentError }
+  /** A function has printed. The bytes are the one part. */
+  | { readonly type: 'printed'; readonly seq: number; readonly stream: Stream }
 
 type TypeShapes<M extends { readonly type: string }> = { readonly [type in M['type']]: Shape }
 type ToCall = Extract<ToWorker, { type: 'call' }>
@@ -49,13 +54,14 @@ type ToAbort = Extract<ToWorker, { type: 'abort' }>
 type Done = Extract<FromWorker, { type: 'done' }>
 type Failed = Extract<FromWorker, { type: 'failed' }>
 type Unfit = Extract<FromWorker, { type: 'unfit' }>
+type Printed = Extract<FromWorker, { type: 'printed' }>
 
 const taskShape = shapeOf<PackedTask>(
   {
     ...{ target: text, function: text, module: text, plans: bytes },
-    ...{ packed: list, inputs: list, elements: list },
+    ...{ packed: list, inputs: list, elements: list, keepsOutput: flag },
   },
-  ['target', 'function', 'module', 'plans', 'packed', 'inputs', 'elements'],
+  ['target', 'function', 'module', 'plans', 'keepsOutput', 'packed', 'inputs', 'elements'],
 )
 const timesShape = shapeOf<CallTimes>({ unpackMs: number, runMs: number, packMs: number }, [
   'unpackMs',
@@ -76,6 +82,9 @@ const fromWorker: TypeShapes<FromWorker> = {
   unfit: shapeOf<Unfit>({ type: text, error: object }, ['error']),
   done: shapeOf<Done>({ type: text, seq: count, times: object }, ['seq', 'times']),
   failed: shapeOf<Failed>({ type: text, seq: count, error: object }, ['seq', 'error']),
+  printed: shapeOf<Printed>({ type: text, seq: count, stream: oneOf(...streams) }, [
+    ...(['seq', 'stream'] as const),
+  ]),
 }
 
 /** Returns the message to a worker in a body. Throws EIO. */
@@ -94,6 +103,8 @@ export function parseFromWorker(envelope: Envelope): FromWorker {
   if (message.type === 'done') {
     checkPart('times', message.times, timesShape)
     if (envelope.parts.length !== 1) throw unread('it has no result')
+  } else if (message.type === 'printed') {
+    if (envelope.parts.length !== 1) throw unread('it has no output')
   } else if (message.type !== 'ready') checkPart('error', message.error, sentErrorShape)
   return message
 }

@@ -83,7 +83,19 @@ it('--json tells all, and a target that never ran is refused', async () => {
     ...{ target: 'sorted', state: 'failed', kind: 'command', directory: at('json') },
     error: { code: 'EIO', message: expect.stringContaining("it's me") },
     command: { run: ['sh', '-c', expect.any(String)], stdin: true },
+    log: 'log.txt',
     origin: { file: 'flow.mjs', directory: at('project') },
   })
   failed(await sandbox.call(['flow', 'shell', 'none']), 'ENOENT')
+})
+
+it('log prints what a target has printed, and rm removes it', async () => {
+  const { runs } = JSON.parse(await sandbox.ok(['flow', 'ls', '--json']))
+  const [{ run }] = runs
+  const printed = await sandbox.call(['flow', 'log', run, 'sorted'])
+  expect([printed.code, printed.stdout, printed.stderr]).toEqual([0, '', "it's me\n"])
+  failed(await sandbox.call(['flow', 'log', run, 'rows']), 'ENOENT')
+  expect(await sandbox.ok(['flow', 'status', run])).toMatch(/^failed {2}sorted .*\n +\| it's me$/m)
+  expect(await sandbox.ok(['flow', 'rm', run])).toBe('')
+  failed(await sandbox.call(['flow', 'log', run, 'sorted']), 'ENOENT')
 })

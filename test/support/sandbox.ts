@@ -43,7 +43,7 @@ export type CallOptions = {
 /** Commands, with those of their children that a group has, that ask their server and print. */
 const asking: readonly string[] = (
   '__complete append attach blob-get cache-config cache-create cache-ls cache-rm cache-show cache-stat cache-why completion cp ' +
-  'diff eventlog-append eventlog-follow eventlog-get eventlog-wait-event flow-cancel flow-ls flow-report flow-show flow-status forget fork gc get jobs jobs-rm ' +
+  'diff eventlog-append eventlog-follow eventlog-get eventlog-wait-event flow-cancel flow-log flow-ls flow-report flow-rm flow-show flow-status forget fork gc get jobs jobs-rm ' +
   'lease-release lease-renew lease-show lease-take link log ls mkdir mv ns-config ns-create ns-list ns-rm ns-show ' +
   'pin pins put readlink restore rm roots seal signal stat status stop tail token treeobj-get trim unpin version ' +
   'wait watch'

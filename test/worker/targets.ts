@@ -5,7 +5,7 @@ import { once } from 'node:events'
 import { appendFileSync, existsSync, readFileSync } from 'node:fs'
 import { threadId } from 'node:worker_threads'
 import { TailraceError } from '../../src/error.js'
-import { map, packed, target, targetSignal } from '../../src/flow/flow.js'
+import { map, packed, target, targetOutput, targetSignal } from '../../src/flow/flow.js'
 
 const directory = process.env['TAILRACE_TEST_WORKERS'] ?? ''
 const isThere = (name: string) => existsSync(`${directory}/${name}`)
@@ -53,6 +53,13 @@ export const slices = Array.from({ length: 40 }, (_, at) =>
   }),
 )
 export const sizes = target('sizes', [data], (all) => all.rows.length)
+
+/** Prints to its output, and to the streams of its process. */
+export const printsAll = target('printsAll', [], () => {
+  console.log('logged')
+  targetOutput().write('given\n', 'stderr')
+  process.stderr.write('told\n')
+})
 
 export const fails = target('fails', [], () => {
   throw Object.assign(new RangeError('on purpose', { cause: new TypeError('deep') }), {

@@ -147,6 +147,21 @@ describe.each([['processes', () => workers] as const, ['threads', () => threads]
 )
 
 describe('a run with a store', () => {
+  it('keeps what functions print in workers, to their output and to the console', async () => {
+    const { run, runsOf, open } = api
+    for (const where of [workers, threads]) {
+      const store = await open()
+      const { id = '', result } = run(targets.printsAll, { store, workers: where })
+      await result
+      let printed = ''
+      for await (const { stream, data } of runsOf({ store }).output(id, 'printsAll')) {
+        printed += `${stream}: ${Buffer.from(data)}`
+      }
+      expect(printed).toBe('stdout: logged\nstderr: given\ntold\n')
+      await store.close()
+    }
+  })
+
   it('keeps what workers made, and opens nothing but what was wanted', async () => {
     const { run, open, openValues } = api
     const store = await open()

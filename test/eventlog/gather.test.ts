@@ -3,8 +3,7 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { blobSizeMax } from '../../src/blob/blob.js'
-import { decodeOutput, type Stream, streams } from '../../src/eventlog/stdio.js'
-import { Gather } from '../../src/job/gather.js'
+import { decodeOutput, Gather, type Stream, streams } from '../../src/eventlog/stdio.js'
 
 type Written = { readonly stream: Stream; readonly bytes: Uint8Array }
 
