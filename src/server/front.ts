@@ -20,10 +20,11 @@ import type { Activity } from './activity.js'
 import type { BodyBudget, BodyShare } from './body-budget.js'
 import { checkMeaning } from './meaning.js'
 import type { Pace } from './pace.js'
-import { Pipeline } from './pipeline.js'
+import { Pipeline, pipelinedMax } from './pipeline.js'
 import {
   admittedRest,
   commonHeaders,
+  hasBody,
   type Rest,
   refuse,
   refuseSocket,
@@ -55,6 +56,10 @@ const otherFiles = 512
  *  (Linux: 4,096). With Node's default of 511 a burst drops connections, and their clients wait for
  *  seconds until the system tries again. */
 export const acceptBacklog = 4_096
+
+/** The largest number of requests of one connection that have no whole answer, and no token. One more
+ *  ends the connection. */
+export const strangersPipelinedMax = 16
 
 /** The path of websockets. On any other path an offer to upgrade is ignored (RFC 9110, 7.8). */
 export const websocketPath = '/v1/ws'
@@ -122,6 +127,15 @@ export function connectionsWithin(filesMax: number | undefined): number {
 
 type Route = (request: IncomingMessage, response: ServerResponse) => void
 type Refusal = { readonly error: TailraceError; readonly status: number }
+type Headers = Readonly<Record<string, string>>
+
+/** The judgement of a request by its head. `refused` and `flood` end the reading of the connection there:
+ *  Node's parser makes an event of each chunk and each request of what it was given, and a read may
+ *  have ten thousand of them. */
+type Verdict =
+  | { readonly kind: 'admitted' | 'websocket'; readonly headers: Headers }
+  | { readonly kind: 'refused'; readonly headers: Headers; readonly error: TailraceError }
+  | { readonly kind: 'flood' }
 
 /** A request, and the fields that the front adds to it. */
 class FrontRequest extends IncomingMessage {
@@ -133,15 +147,18 @@ class FrontRequest extends IncomingMessage {
   /** True if the request offers an upgrade. `declare`: an initial value would undo what the
    *  constructor of the base class has set. */
   declare upgradeOffered: boolean | undefined
+  declare verdict: Verdict | undefined
 }
 
 /** The HTTP server of one address. */
 export class Front {
   readonly server: HttpServer
+  /** Emits `upgrade` as `server` does, for requests that become websockets only. It never listens. */
+  readonly websockets = createServer()
   readonly #options: FrontOptions
   readonly #route: Route
   readonly #sockets = new Set<Socket>()
-  readonly #websockets = new WeakSet<Socket>()
+  readonly #upgraded = new WeakSet<Socket>()
   readonly #pipelines = new WeakMap<Socket, Pipeline>()
   readonly #acceptors: Acceptors
 
@@ -149,7 +166,7 @@ export class Front {
     this.#options = options
     this.#route = route
     this.server = createServer({
-      IncomingMessage: upgradableRequest((request) => this.#admitsWebsocket(request)),
+      IncomingMessage: judgedRequest((request) => this.#verdictOf(request)),
       keepAlive: true,
       keepAliveInitialDelay: probeMs,
       keepAliveTimeout: idleConnectionMs,
@@ -168,10 +185,11 @@ export class Front {
         const what = `no expectation but 100-continue is known, not "${request.headers.expect}"`
         this.#take(request, response, { error: invalid(what), status: 417 })
       })
-      // Another listener makes the websocket. Its request was admitted by `#admitsWebsocket`.
-      .on('upgrade', (_request, socket) => {
-        this.#websockets.add(socket as Socket)
-        this.#count(socket as Socket)
+      .on('upgrade', (request: FrontRequest, socket, head) => {
+        this.#takeSocket(request, socket as Socket, head)
+      })
+      .on('connect', (request: FrontRequest, socket, head) => {
+        this.#takeSocket(request, socket as Socket, head)
       })
       .on('clientError', (error: NodeJS.ErrnoException, socket) => {
         this.#refuseUnread(error, socket as Socket)
@@ -208,7 +226,7 @@ export class Front {
    *  is in the order of the last activity. */
   #makeRoom(added: Socket): void {
     for (const socket of this.#sockets) {
-      if (this.#websockets.has(socket) || !this.#isIdle(socket)) continue
+      if (this.#upgraded.has(socket) || !this.#isIdle(socket)) continue
       this.#sockets.delete(socket)
       socket.destroy()
       return
@@ -234,24 +252,56 @@ export class Front {
    *  answers. */
   #take(request: FrontRequest, response: ServerResponse, refusal?: Refusal): void {
     const { socket } = request
-    const pipeline =
-      this.#pipelines.get(socket) ?? new Pipeline(socket, this.#options.requestPace?.share())
-    this.#pipelines.set(socket, pipeline)
     this.#count(response)
     response.once('close', () => {
       if (this.#sockets.delete(socket)) this.#sockets.add(socket)
     })
-    pipeline.add(response, () => this.#answer(request, response, refusal))
+    this.#pipelineOf(socket).add(response, () => this.#answer(request, response, refusal))
+  }
+
+  #pipelineOf(socket: Socket): Pipeline {
+    const pipeline =
+      this.#pipelines.get(socket) ?? new Pipeline(socket, this.#options.requestPace?.share())
+    this.#pipelines.set(socket, pipeline)
+    return pipeline
+  }
+
+  /** Takes a socket which Node reads no more: for a websocket, or to refuse its request. */
+  #takeSocket(request: FrontRequest, socket: Socket, head: Buffer): void {
+    const { verdict } = request
+    if (verdict?.kind === 'websocket') {
+      this.#upgraded.add(socket)
+      this.#count(socket)
+      this.websockets.emit('upgrade', request, socket, head)
+      return
+    }
+    socket.on('error', () => {}) // a close follows
+    if (verdict?.kind !== 'refused') {
+      socket.destroy()
+      return
+    }
+    const { error, headers } = verdict
+    const bodiless = request.method === 'HEAD'
+    this.#pipelineOf(socket).whenEmpty(strangerRest.ms, () =>
+      refuseSocket(socket, { error, headers, bodiless }),
+    )
   }
 
   #answer(request: FrontRequest, response: ServerResponse, refusal?: Refusal): void {
     for (const [name, value] of Object.entries(commonHeaders)) response.setHeader(name, value)
     // Node reads no request after one that offered an upgrade.
     if (request.upgradeOffered) response.setHeader('connection', 'close')
+    const { verdict } = request
+    if (verdict && 'headers' in verdict)
+      response.setHeaders(new Map(Object.entries(verdict.headers)))
     let rest: Rest = strangerRest
     try {
-      if (this.#admit(request, response)) return
+      if (this.#options.activity.closed) throw stopping()
       rest = admittedRest
+      if (request.headers.origin !== undefined && request.method === 'OPTIONS') {
+        answerPreflight(request, response)
+        return
+      }
       if (refusal) {
         refuse(request, response, { ...refusal, rest })
         return
@@ -275,24 +325,34 @@ export class Front {
     this.#route(request, response)
   }
 
-  /** Admits a request. Returns true if it was a preflight, which is answered here. Throws EINVAL,
-   *  EPERM, EUNAUTH, ECLOSED. */
-  #admit(request: FrontRequest, response: ServerResponse): boolean {
-    this.#checkPlace(request)
+  /** Judges a request by its head. */
+  #verdictOf(request: FrontRequest): Verdict {
+    const pipelined = this.#pipelines.get(request.socket)?.size ?? 0
+    if (pipelined >= pipelinedMax) return { kind: 'flood' }
+    let headers: Headers = {}
+    try {
+      this.#checkPlace(request)
+      headers = originHeaders(request)
+      const isWebsocket = this.#offersWebsocket(request)
+      const isStranger = this.#admitsStranger(request, isWebsocket)
+      if (isStranger && pipelined >= strangersPipelinedMax) return { kind: 'flood' }
+      return { kind: isWebsocket ? 'websocket' : 'admitted', headers }
+    } catch (error) {
+      return { kind: 'refused', headers, error: toTailraceError(error) }
+    }
+  }
+
+  /** Returns true if the request needs no token; what else it brings is not looked at. Throws EUNAUTH. */
+  #admitsStranger(request: FrontRequest, isWebsocket: boolean): boolean {
+    const { token } = this.#options
+    if (token === undefined) return false
     const { authorization, origin } = request.headers
-    if (origin !== undefined) {
-      response.setHeader('access-control-allow-origin', origin)
-      response.setHeader('access-control-expose-headers', exposedHeaders)
-      if (request.method === 'OPTIONS') {
-        answerPreflight(request, response)
-        return true
-      }
-    }
-    const { token, activity } = this.#options
-    if (token !== undefined && !openPaths.has(pathOf(request))) {
-      checkToken(token, bearerOf(authorization))
-    }
-    if (activity.closed) throw new TailraceError('ECLOSED', 'the server is stopping: try again')
+    const isPreflight = origin !== undefined && request.method === 'OPTIONS'
+    // A browser cannot set headers of a websocket: its first frame brings the token (connection.ts).
+    const isOpen =
+      isPreflight || openPaths.has(pathOf(request)) || (isWebsocket && authorization === undefined)
+    if (isOpen && !hasBody(request)) return true
+    checkToken(token, bearerOf(authorization))
     return false
   }
 
@@ -312,28 +372,17 @@ export class Front {
     checkOrigin(access, origin)
   }
 
-  /** True if a request that offers an upgrade becomes a websocket. Any other one is answered like a
-   *  request without the offer, also that of a client that is not admitted. */
-  #admitsWebsocket(request: FrontRequest): boolean {
-    const { upgrade, authorization } = request.headers
+  /** True if the request offers an upgrade that is taken. Any other one is answered like a request
+   *  without the offer. */
+  #offersWebsocket(request: FrontRequest): boolean {
+    const { upgrade } = request.headers
+    if (!request.upgradeOffered) return false
     if (request.method !== 'GET' || upgrade?.toLowerCase() !== 'websocket') return false
     // The route refuses a request with parameters.
     if (request.url !== websocketPath) return false
     if (request.headers['sec-websocket-version'] !== '13') return false
     if (!/^[+/0-9A-Za-z]{22}==$/.test(request.headers['sec-websocket-key'] ?? '')) return false
-    if (this.#options.activity.closed) return false
-    try {
-      this.#checkPlace(request)
-      // A browser cannot set headers of a websocket: its first frame brings the token
-      // (connection.ts).
-      const { token } = this.#options
-      if (token !== undefined && authorization !== undefined) {
-        checkToken(token, bearerOf(authorization))
-      }
-      return true
-    } catch {
-      return false
-    }
+    return !this.#options.activity.closed
   }
 
   #count(open: ServerResponse | Socket): void {
@@ -353,11 +402,8 @@ export class Front {
       return
     }
     const { code, status } = unreadOf(error)
-    refuseSocket(
-      socket,
-      new TailraceError(code, `the request cannot be read: ${error.message}`),
-      status,
-    )
+    const refusal = new TailraceError(code, `the request cannot be read: ${error.message}`)
+    refuseSocket(socket, { error: refusal, status })
   }
 }
 
@@ -369,18 +415,35 @@ function cutAnswer(socket: Socket): void {
   else socket.resetAndDestroy()
 }
 
-/** Returns the class of the requests of one server. Node reads `upgrade` after the head of a
- *  request. If it is false, Node reads the body and handles the request like one without an
- *  offer. */
-function upgradableRequest(admits: (request: FrontRequest) => boolean): typeof FrontRequest {
+/** Returns the class of the requests of one server. Node reads `upgrade` after the head of a request. If
+ *  it is true, Node's parser stops there and leaves the socket to the listener of `upgrade`. If it is
+ *  false, Node reads the body and handles the request like one without an offer. */
+function judgedRequest(judge: (request: FrontRequest) => Verdict): typeof FrontRequest {
   return class extends FrontRequest {
     get upgrade(): boolean {
-      return this.upgradeOffered === true && admits(this)
+      // The base class sets it before the head is there.
+      if (this.upgradeOffered === undefined) return false
+      this.verdict ??= judge(this)
+      return this.verdict.kind !== 'admitted'
     }
     set upgrade(offered: boolean | null) {
-      this.upgradeOffered = offered === true
+      this.upgradeOffered ??= offered ?? undefined
     }
   }
+}
+
+/** Returns the headers of each answer to a page of another origin. REQUIRES: the origin may use the
+ *  server. */
+function originHeaders({ headers: { origin } }: IncomingMessage): Headers {
+  if (origin === undefined) return {}
+  return {
+    'access-control-allow-origin': origin,
+    'access-control-expose-headers': exposedHeaders,
+  }
+}
+
+function stopping(): TailraceError {
+  return new TailraceError('ECLOSED', 'the server is stopping: try again')
 }
 
 /** Returns the path of a request, percent-encoded as it came. */

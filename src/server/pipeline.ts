@@ -24,6 +24,7 @@ export class Pipeline {
   readonly #open = new Map<ServerResponse, () => void>()
   /** True while the first request waits for the pace. */
   #waits = false
+  #emptied: (() => void) | undefined
 
   /** `share`: the share of this connection in the pace of requests. Absent: they have no pace. */
   constructor(socket: Socket, share: Share | undefined) {
@@ -41,6 +42,23 @@ export class Pipeline {
     return this.#open.size === 0
   }
 
+  /** The number of requests without a whole answer. */
+  get size(): number {
+    return this.#open.size
+  }
+
+  /** Calls `act` once every request has its whole answer, at once if none waits. The connection is
+   *  destroyed if that takes longer than `ms`. */
+  whenEmpty(ms: number, act: () => void): void {
+    if (this.empty) {
+      act()
+      return
+    }
+    this.#emptied = act
+    const timer = setTimeout(() => this.#socket.destroy(), ms)
+    this.#socket.once('close', () => clearTimeout(timer))
+  }
+
   /** Adds a request. `work` is called once, when its turn comes, unless the connection ends
    *  before. */
   add(response: ServerResponse, work: () => void): void {
@@ -56,6 +74,9 @@ export class Pipeline {
     const [first] = this.#open.keys()
     this.#open.delete(response)
     if (first === response && !this.empty) setImmediate(() => this.#begin())
+    if (!this.empty || !this.#emptied || this.#socket.destroyed) return
+    this.#emptied()
+    this.#emptied = undefined
   }
 
   /** Begins the work on the first request, at once or when it is the connection's turn. */

@@ -90,29 +90,39 @@ function answer(
   response.write(body)
 }
 
-/** Answers with an error on a socket without a response, and ends the connection. */
-export function refuseSocket(
-  socket: Duplex,
-  error: TailraceError,
-  status = statusOf(error.code),
-): void {
+type SocketRefusal = Omit<Refusal, 'rest'> & {
+  /** True if the answer has no body, since the request was HEAD. */
+  readonly bodiless?: boolean
+}
+
+/** Answers with an error on a socket without a response, and ends the connection. What comes meanwhile
+ *  is dropped within `strangerRest`, unread. */
+export function refuseSocket(socket: Duplex, refusal: SocketRefusal): void {
+  const { error, status = statusOf(error.code), bodiless = false } = refusal
   const body = JSON.stringify({ error: errorBodyOf(error) })
   const headers = {
     ...commonHeaders,
+    ...refusal.headers,
     'tailrace-error': error.code,
     'content-type': 'application/json; charset=utf-8',
     'content-length': String(Buffer.byteLength(body)),
     connection: 'close',
   }
   const head = Object.entries(headers).map(([name, value]) => `${name}: ${value}\r\n`)
-  socket.end(`HTTP/1.1 ${status} ${error.code}\r\n${head.join('')}\r\n${body}`)
+  const answer = bodiless ? '' : body
+  socket.end(`HTTP/1.1 ${status} ${error.code}\r\n${head.join('')}\r\n${answer}`)
   // After this time the peer has read the answer, or never will.
   const timer = setTimeout(() => socket.destroy(), strangerRest.ms)
   socket.once('close', () => clearTimeout(timer))
+  let dropped = 0
+  socket.on('data', (piece: Uint8Array) => {
+    dropped += piece.length
+    if (dropped > strangerRest.size) socket.destroy()
+  })
 }
 
 /** True if the headers of the request announce a body. */
-function hasBody(request: IncomingMessage): boolean {
+export function hasBody(request: IncomingMessage): boolean {
   const { 'content-length': length, 'transfer-encoding': coding } = request.headers
   return coding !== undefined || (length !== undefined && Number(length) > 0)
 }

@@ -298,7 +298,7 @@ class RunningServer implements Server {
     this.#apps.push(created)
     const { app } = created
     // The websocket's plugin comes first: it must see each later route that is added.
-    await this.#sockets.serve(app, this.#context, this.#routes, token)
+    await this.#sockets.serve(created, this.#context, this.#routes, token)
     this.#routes.mount(app, activity)
     return created
   }

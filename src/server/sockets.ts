@@ -9,7 +9,7 @@ import { pingMs, subprotocol, subprotocolJson } from '../wire/frames.js'
 import type { App, Request } from './app.js'
 import { ServedConnection } from './connection.js'
 import type { ServerContext } from './context.js'
-import { websocketPath } from './front.js'
+import { type Front, websocketPath } from './front.js'
 import { BacklogSum } from './outbox.js'
 import type { Routes } from './routes.js'
 import {
@@ -49,16 +49,17 @@ export class Sockets {
     return size
   }
 
-  /** Serves websockets on an HTTP server. `token` is absent if clients need none. */
+  /** Serves websockets on an HTTP server, whose front emits their requests. `token` is absent if clients
+   *  need none. */
   serve(
-    app: App,
+    { app, front }: { readonly app: App; readonly front: Front },
     context: ServerContext,
     routes: Routes,
     token: string | undefined,
   ): Promise<void> {
     const ports = { context, routes, token }
     const open = (socket: ServerSocket, request: Request) => this.#accept(ports, socket, request)
-    return serveSocketRoute(app, websocketPath, open, () => {
+    return serveSocketRoute(app, front.websockets, websocketPath, open, () => {
       throw invalid(
         `GET ${websocketPath} takes no parameter, and asks for an upgrade (RFC 6455, 4.1)`,
       )

@@ -3,6 +3,7 @@
  *  have their heads from here, so that all that one turn of the event loop sends is one write
  *  (outbox.ts). */
 
+import type { Server as HttpServer } from 'node:http'
 import { fastifyWebsocket, type WebSocket } from '@fastify/websocket'
 import { invalid } from '../base/shape.js'
 import { frameSizeMax, subprotocol, subprotocolJson } from '../wire/frames.js'
@@ -42,10 +43,11 @@ export function messageHead(into: Uint8Array, length: number, kind: 'text' | 'bi
   return begin
 }
 
-/** Serves the route of websockets. `open` is called for each websocket, and `refuse` for a request
+/** Serves the route of websockets, whose requests `upgrades` emits. `open` is called for each websocket, and `refuse` for a request
  *  that is none. REQUIRES: `open` attaches its listeners before it returns, or frames are lost. */
 export async function serveSocketRoute(
   app: App,
+  upgrades: HttpServer,
   url: string,
   open: (socket: ServerSocket, request: Request) => void,
   refuse: () => never,
@@ -55,13 +57,14 @@ export async function serveSocketRoute(
     // The server ends its websockets itself, with a reason for each watch (sockets.ts).
     preClose: (done) => done(),
     options: {
+      server: upgrades,
       maxPayload: frameSizeMax,
       perMessageDeflate: false,
       handleProtocols: chooseProtocol,
     },
   })
   app.websocketServer.on('wsClientError', (error, socket) =>
-    refuseSocket(socket, invalid(error.message)),
+    refuseSocket(socket, { error: invalid(error.message) }),
   )
   app.route({ method: 'GET', url, handler: refuse, wsHandler: open })
 }

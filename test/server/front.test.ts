@@ -2,12 +2,16 @@
  *  and the end of every connection. */
 
 import { once } from 'node:events'
-import { connect } from 'node:net'
+import type { RequestListener } from 'node:http'
+import { type AddressInfo, connect } from 'node:net'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { WebSocket } from 'ws'
 import { deferred } from '../../src/base/deferred.js'
 import { readServerRecord } from '../../src/local/directory.js'
+import { accessOf } from '../../src/server/access.js'
+import { Activity } from '../../src/server/activity.js'
 import { authFrameSizeMax, strangerSizeMax } from '../../src/server/connection.js'
+import { Front, strangersPipelinedMax } from '../../src/server/front.js'
 import { strangerRest } from '../../src/server/refusal.js'
 import { subprotocolJson } from '../../src/wire/frames.js'
 import { Raw, refusalIn } from './raw.js'
@@ -77,6 +81,50 @@ describe('an offer to upgrade that is not ours', () => {
   })
 })
 
+describe('of a connection without a token', () => {
+  /** Sends at once, and returns the paths of the requests that the server has read, and the answers. */
+  async function readOf(
+    requests: string,
+  ): Promise<{ readonly read: string[]; readonly text: string }> {
+    const read: string[] = []
+    const route: RequestListener = (_request, response) => response.end()
+    const access = accessOf({ addresses: [], allowHosts: [], allowOrigins: [] })
+    const { server } = new Front(
+      { activity: new Activity(() => 0), access: () => access, token: 'x' },
+      route,
+    )
+    server.on('request', ({ url = '' }) => read.push(url))
+    server.listen(0, '127.0.0.1')
+    await once(server, 'listening')
+    const socket = connect((server.address() as AddressInfo).port, '127.0.0.1')
+    let text = ''
+    socket.setEncoding('latin1').on('data', (piece: string) => {
+      text += piece
+    })
+    socket.on('error', () => {}).write(requests)
+    await once(socket, 'close')
+    server.close()
+    return { read, text }
+  }
+  const head = (line: string, ...headers: readonly string[]) =>
+    [`${line} HTTP/1.1`, 'Host: localhost', ...headers, '', ''].join('\r\n')
+
+  it('nothing is parsed behind the head of a request that is refused', async () => {
+    const asks = head('GET /healthz').repeat(1_000)
+    for (const refused of [head('GET /v1/kv/a'), head('PUT /v1/kv/a', 'Content-Length: 5')]) {
+      const { read, text } = await readOf(refused + asks)
+      expect(read).toEqual([])
+      expect(text.match(/HTTP\/1\.1 401/g)).toHaveLength(1)
+    }
+  })
+
+  it('requests that need none are read up to a bound', async () => {
+    const { read } = await readOf(head('GET /healthz').repeat(1_000))
+    expect(read.length).toBeGreaterThan(0)
+    expect(read.length).toBeLessThanOrEqual(strangersPipelinedMax)
+  })
+})
+
 describe('before anybody is admitted', () => {
   const places = ['/v1/%ff', '/v1/kv/%ff', '/v1/ws', `/v1/jobs/${'x'.repeat(2_000)}`, '/nothing']
 
@@ -117,6 +165,43 @@ describe('before anybody is admitted', () => {
     raw.send(['PUT /v1/kv/a HTTP/1.1', 'Host: localhost', 'Content-Length: 1000'], 'half')
     expect(refusalIn(await raw.until(/\}\}$/))).toBe('401 EUNAUTH')
     expect(await raw.end()).toMatch(/\r\nconnection: close\r\n/i)
+  })
+
+  it('behind answers that are due a refusal comes in its order, and nothing after it', async () => {
+    await serving.store.put('due', 'value')
+    await using raw = await Raw.overTcp(serving)
+    const token = `Authorization: Bearer ${serving.server.token}`
+    const get = ['GET /v1/kv/due HTTP/1.1', 'Host: localhost', token, '', ''].join('\r\n')
+    const put = ['PUT /v1/kv/due HTTP/1.1', 'Host: localhost', 'Content-Length: 5']
+    raw.send([get + get + put[0], ...put.slice(1)], `wrong${get}`)
+    const text = await raw.end()
+    expect(text.match(/HTTP\/1\.1 \d+/g)).toEqual(['HTTP/1.1 200', 'HTTP/1.1 200', 'HTTP/1.1 401'])
+    expect(raw.failure).toBeUndefined()
+  })
+
+  it.each([
+    ['GET', /\{"error":.*\}$/],
+    ['HEAD', /\r\n\r\n$/],
+    ['CONNECT', /\{"error":.*\}$/],
+  ])('%s is answered', async (method, body) => {
+    await using raw = await Raw.overTcp(serving)
+    const text = await raw.send([`${method} /v1/kv/a HTTP/1.1`, 'Host: localhost']).end()
+    expect(text).toMatch(/^HTTP\/1\.1 401 EUNAUTH\r\n/)
+    expect(text).toMatch(body)
+  })
+
+  it('a page that may use the server reads why it is refused', async () => {
+    await using raw = await Raw.overTcp(serving)
+    const [place = ''] = serving.server.listen
+    const origin = `Origin: http://${place}`
+    const text = await raw.send(['GET /v1/kv/a HTTP/1.1', 'Host: localhost', origin]).end()
+    expect(text).toContain(`access-control-allow-origin: http://${place}\r\n`)
+  })
+
+  it('what needs no token takes no body without it', async () => {
+    await using raw = await Raw.overTcp(serving)
+    raw.send(['GET /healthz HTTP/1.1', 'Host: localhost', 'Transfer-Encoding: chunked'])
+    expect(refusalIn(await raw.end())).toBe('401 EUNAUTH')
   })
 
   it('no body is asked for with 100', async () => {
