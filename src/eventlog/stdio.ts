@@ -241,11 +241,12 @@ export class Gather {
   take(): Uint8Array {
     this.#closeRun()
     const bytes = this.#buffer.subarray(0, this.#size)
-    // A small blob is copied, so that it does not pin a large buffer for as long as it is cached.
-    const own =
-      this.#size * 2 > this.#buffer.length ? bytes : Uint8Array.prototype.slice.call(bytes)
-    this.#buffer = Buffer.alloc(0)
     this.#size = 0
+    // A small blob is copied, so that it does not pin a large buffer for as long as it is cached.
+    const isCopied = bytes.length * 2 <= this.#buffer.length
+    const own = isCopied ? Uint8Array.prototype.slice.call(bytes) : bytes
+    // A job that prints a line at a time needs no other buffer for the next one.
+    if (!isCopied || this.#buffer.length > firstSize) this.#buffer = Buffer.alloc(0)
     return own
   }
 

@@ -5,7 +5,8 @@ import { expect, test } from 'vitest'
 import { blobSizeMax } from '../../src/blob/blob.js'
 import { decodeOutput, Gather, type Stream, streams } from '../../src/eventlog/stdio.js'
 
-type Written = { readonly stream: Stream; readonly bytes: Uint8Array }
+/** `takes`: what is gathered then is taken, full or not. */
+type Written = { readonly stream: Stream; readonly bytes: Uint8Array; readonly takes: boolean }
 
 /** Not of the period of anything else. */
 const pattern = Buffer.from(Array.from({ length: 400_300 }, (_, index) => (index * 31) % 251))
@@ -15,21 +16,23 @@ const written: fc.Arbitrary<Written> = fc
     stream: fc.constantFrom(...streams),
     size: fc.oneof(fc.nat({ max: 200 }), fc.constant(65_536), fc.nat({ max: 400_000 })),
     seed: fc.nat({ max: 255 }),
+    takes: fc.boolean(),
   })
-  .map(({ stream, size, seed }) => ({
-    stream,
+  .map(({ stream, size, seed, takes }) => ({
+    ...{ stream, takes },
     bytes: pattern.subarray(seed, seed + size),
   }))
 
-test('every byte leaves once, in order, at its offset, in full blobs', () => {
+test('every byte leaves once, in order, at its offset, in full blobs unless they are taken before', () => {
   fc.assert(
     fc.property(fc.array(written, { maxLength: 12 }), (input) => {
       const gather = new Gather()
       const blobs: Uint8Array[] = []
-      for (const { stream, bytes } of input) {
+      for (const { stream, bytes, takes } of input) {
         const full = gather.add(stream, bytes, 1)
         for (const blob of full) expect(blob.length).toBeGreaterThan(blobSizeMax - 100)
         blobs.push(...full)
+        if (takes && gather.size > 0) blobs.push(gather.take())
       }
       if (gather.size > 0) {
         const { size } = gather
