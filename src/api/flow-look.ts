@@ -264,6 +264,7 @@ export type ReopenedCall = {
     readonly env: { readonly [name: string]: string }
     readonly stdin: boolean
     readonly out?: { readonly [name: string]: string }
+    readonly cwd?: string
   }
   /** The hashes of the function and of its module, and the version of the target. */
   readonly code?: {

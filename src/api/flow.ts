@@ -40,10 +40,11 @@ export interface PackedInput<out T> {
 /** Marks the type of a file as an input. It stands in types only. */
 declare const fileType: unique symbol
 
-/** A file whose content counts: its function gets its path, an absolute one. `file` makes it. */
+/** A file, or a directory, whose content counts: its function gets its path, an absolute one; that of a
+ *  directory ends with `/`. `file` and `directory` make it. */
 export interface FileInput {
   readonly type: 'file'
-  /** The path as it was given. */
+  /** The path as it was given; that of a directory ends with `/`. */
   readonly path: string
   readonly [fileType]: true
 }
@@ -149,6 +150,9 @@ export type CommandSpec<O extends CommandOutputs | undefined = CommandOutputs | 
   readonly run: readonly string[]
   /** The content of its directory, by the paths there. */
   readonly in?: { readonly [path: string]: CommandInput }
+  /** The directory within its own in which the program runs; `out` does not count from there. Default:
+   *  its own. */
+  readonly cwd?: string
   /** Its stdin. Default: an empty one. */
   readonly stdin?: CommandInput
   /** The files that are its result. Default: its stdout is. */

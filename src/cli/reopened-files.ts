@@ -70,11 +70,12 @@ function againText({ kind }: ReopenedCall, code: CodePlace | undefined): readonl
 
 function commandText({ command }: ReopenedCall): readonly string[] {
   if (!command) return []
-  const { run, env, stdin, out } = command
+  const { run, env, stdin, out, cwd } = command
   const variables = Object.entries(env).map(([name, value]) => `${name}=${word(value)}`)
   return [
     '## Command',
     fenced(run.map(word).join(' ')),
+    ...(cwd === undefined ? [] : [`It runs in \`work/${cwd}\`.`]),
     `Its stdin is ${stdin ? 'the file `stdin`' : 'empty'}. It has these variables and no other:`,
     fenced(variables.join('\n')),
     ...(out ? ['Its outputs:', fenced(linesOf(out))] : []),
@@ -115,14 +116,15 @@ export function scriptOf(
   { code, program }: { readonly code: CodePlace | undefined; readonly program: readonly string[] },
 ): string | undefined {
   if (command) {
-    const { run, env, stdin } = command
+    const { run, env, stdin, cwd = '.' } = command
     const variables = Object.entries(env).map(([name, value]) => word(`${name}=${value}`))
     const words = ['exec env -i', ...variables, ...run.map(word)].join(' ')
     return [
       '#!/bin/sh',
       `# Runs the command of the target ${target} again, as it was run then.`,
-      'cd "$(dirname "$0")/work" || exit',
-      `${words} < ${stdin ? '../stdin' : '/dev/null'}`,
+      'here="$(cd "$(dirname "$0")" && pwd)" || exit',
+      `cd "$here/work/"${word(cwd)} || exit`,
+      `${words} < ${stdin ? '"$here/stdin"' : '/dev/null'}`,
       '',
     ].join('\n')
   }

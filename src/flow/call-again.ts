@@ -2,7 +2,7 @@
  *  a store. See rfc/27, rule 5.
  *  Invariant: the values are those of the directory, whatever the code says; what differs is told. */
 
-import { resolve } from 'node:path'
+import { join, resolve } from 'node:path'
 import type { CallAgain } from '../api/flow-look.js'
 import { differencesOf } from '../cache/cache.js'
 import { pack } from '../cache/packing.js'
@@ -11,6 +11,7 @@ import { actionOf, type InputAction, inputActionOf, type TargetAction } from './
 import { CallValues, type PackedCall, readCall } from './call-directory.js'
 import { TargetCall } from './calls.js'
 import { RunCodes } from './codes.js'
+import { isDirectoryPath } from './file-input.js'
 import { hexHashOf } from './modules.js'
 import type { Plan } from './plan.js'
 import type { TargetRecord } from './target.js'
@@ -105,10 +106,15 @@ function hashesOf({ sources }: PackedCall, target: TargetRecord): readonly strin
 function filesIn({ inputs }: TargetAction): ReadonlyMap<string, string> {
   const files = new Map<string, string>()
   const visit = (input: InputAction): void => {
-    if ('file' in input) files.set(resolve(input.file), input.hash)
+    if ('file' in input) files.set(absoluteOf(input.file), input.hash)
     if ('items' in input) input.items.forEach(visit)
     if ('fields' in input) Object.values(input.fields).forEach(visit)
   }
   inputs.forEach(visit)
   return files
+}
+
+/** Returns the absolute path of a file, or of a directory, which ends with a slash. */
+function absoluteOf(path: string): string {
+  return isDirectoryPath(path) ? join(resolve(path), '/') : resolve(path)
 }

@@ -12,6 +12,7 @@ import { pack, unpack } from '../cache/packing.js'
 import { type ErrorRecord, hasSystemCode, TailraceError } from '../error.js'
 import { openValues } from '../value/values.js'
 import type { InputAction, TargetAction } from './action.js'
+import { isDirectoryPath } from './file-input.js'
 import type { ModuleCode } from './modules.js'
 import type { Plan } from './plan.js'
 
@@ -129,7 +130,9 @@ export class CallValues {
     }
     if ('file' in input) {
       const path = this.#call.files[input.file]
-      if (path !== undefined) return join(this.#directory, path)
+      // The path of a directory ends with a slash, here too.
+      if (path !== undefined)
+        return join(this.#directory, path, isDirectoryPath(input.file) ? '/' : '')
       throw missing(`the file ${input.file}`, this.#call.missing[input.file])
     }
     if ('items' in input) {

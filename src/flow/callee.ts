@@ -112,7 +112,7 @@ export class Callee {
     const target = await this.#find(task)
     const timings = newTimings()
     const call = new TargetCall(signal)
-    call.printTo(print)
+    if (task.keepsOutput) call.printTo(print)
     const packedHere: Packed<unknown>[] = []
     try {
       const leaves = new Map<string, Packed<unknown>>()

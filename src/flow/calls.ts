@@ -45,6 +45,12 @@ export function targetOutput(): TargetOutput {
   }
 }
 
+/** Returns the output of the call whose function runs now, if its run keeps that. REQUIRES: a function of a
+ *  target runs, which has not waited. */
+export function keptOutput(): TargetOutput | undefined {
+  return calls.now?.keepsOutput ? targetOutput() : undefined
+}
+
 /** One call. Mutable; ended by the driver of its run. */
 export class TargetCall {
   readonly #run: AbortSignal

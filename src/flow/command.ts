@@ -4,7 +4,7 @@
 
 import { once } from 'node:events'
 import { constants } from 'node:fs'
-import { copyFile, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+import { copyFile, cp, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import type { Readable } from 'node:stream'
@@ -22,12 +22,14 @@ import type {
 } from '../api/flow.js'
 import { onAbort } from '../base/abort.js'
 import { sendSignal } from '../base/processes.js'
-import { check, invalid, object, type Rule, shapeOf, texts } from '../base/shape.js'
+import { check, invalid, object, type Rule, shapeOf, text, texts } from '../base/shape.js'
 import { spawnAlone } from '../base/spawn.js'
 import { startTimer } from '../base/timer.js'
 import { canceled, hasSystemCode, reasonOf, TailraceError } from '../error.js'
 import type { TargetAction } from './action.js'
-import { targetOutput, targetSignal } from './calls.js'
+import { keptOutput, targetSignal } from './calls.js'
+import { isDirectoryPath } from './file-input.js'
+import { GroupGuard } from './group-guard.js'
 import { hexHashOf } from './modules.js'
 import { setOwnVersion } from './own-functions.js'
 import { isFile, target } from './target.js'
@@ -57,6 +59,7 @@ const commandSpec = shapeOf<CommandSpec<CommandOutputs | undefined>>(
   {
     run: argv,
     in: object,
+    cwd: text,
     stdin: { is: () => true, expected: 'an input' },
     out: object,
     env: object,
@@ -86,12 +89,19 @@ export function command<
 ): Target<CommandResult<O> | NullIn<M>> {
   const what = `command ${name}`
   check(what, spec, commandSpec)
-  const { run, in: files = {}, out, env = {}, stdin } = spec
-  for (const path of [...Object.keys(files), ...Object.values(out ?? {})]) checkPath(what, path)
+  const { run, in: files = {}, out, env = {}, cwd, stdin } = spec
+  const inside = [
+    ...Object.keys(files),
+    ...Object.values(out ?? {}),
+    ...(cwd === undefined ? [] : [cwd]),
+  ]
+  for (const path of inside) checkPath(what, path)
+  if (isFile(stdin) && isDirectoryPath(stdin.path))
+    throw invalid(`${what}: stdin is a file, a result or a content, and no directory`)
   for (const [variable, value] of Object.entries(env)) {
     if (typeof value !== 'string') throw invalid(`${what}: the variable ${variable} must be text`)
   }
-  const plan: CommandPlan = { name, run, env, out: out ?? null }
+  const plan: CommandPlan = { name, run, env, out: out ?? null, ...(cwd !== undefined && { cwd }) }
   const sources = Object.fromEntries(
     Object.entries(files).map(([path, input]) => [path, sourceOf(input)]),
   )
@@ -128,6 +138,8 @@ export type CommandPlan = {
   readonly env: { readonly [name: string]: string }
   /** The files that it makes, by the names of its results; undefined if its result is stdout. */
   readonly out: { readonly [name: string]: string } | null
+  /** The directory within its own in which it runs. */
+  readonly cwd?: string
 }
 
 /** An input as the function gets it: the path of a file, or a content. */
@@ -155,7 +167,7 @@ export async function runCommand(
   stdin: CommandSource | null,
 ): Promise<Uint8Array | { readonly [name: string]: Uint8Array }> {
   const signal = targetSignal()
-  const output = targetOutput()
+  const output = keptOutput()
   const directory = await mkdtemp(join(tmpdir(), 'tailrace-command-'))
   try {
     await layOut(directory, plan, files)
@@ -177,9 +189,11 @@ setOwnVersion(runCommand, commandVersion)
 /** Puts the files of a command into its directory, and makes those in which it is to make files. */
 export async function layOut(
   directory: string,
-  { name, out }: CommandPlan,
+  { name, out, cwd = '' }: CommandPlan,
   files: CommandFiles,
 ): Promise<void> {
+  if (cwd !== '') checkPath(`command ${name}`, cwd)
+  await mkdir(join(directory, cwd), { recursive: true })
   for (const [path, source] of Object.entries(files)) {
     checkPath(`command ${name}`, path)
     await placeSource(join(directory, path), source)
@@ -193,8 +207,15 @@ export async function layOut(
 /** Writes an input of a command to a path. */
 export async function placeSource(path: string, source: CommandSource): Promise<void> {
   await mkdir(dirname(path), { recursive: true })
-  if ('path' in source) await copyFile(source.path, path, constants.COPYFILE_FICLONE)
+  if ('path' in source && isDirectoryPath(source.path)) await copyDirectory(source.path, path)
+  else if ('path' in source) await copyFile(source.path, path, constants.COPYFILE_FICLONE)
   else await writeFile(path, source.content)
+}
+
+/** Copies a directory with all in it. Links stay as they are. */
+async function copyDirectory(from: string, to: string): Promise<void> {
+  const options = { verbatimSymlinks: true, mode: constants.COPYFILE_FICLONE }
+  await cp(from, to, { recursive: true, ...options })
 }
 
 async function outputFile({ name }: CommandPlan, path: string, shown: string): Promise<Uint8Array> {
@@ -211,21 +232,23 @@ type Surroundings = {
   readonly directory: string
   readonly input: string | Uint8Array | null
   readonly signal: AbortSignal
-  readonly output: TargetOutput
+  readonly output: TargetOutput | undefined
 }
 
 /** Runs the program, and returns its stdout. */
 async function outputOf(
-  { name, run: [program = '', ...args], env, out: files }: CommandPlan,
+  { name, run: [program = '', ...args], env, out: files, cwd = '' }: CommandPlan,
   { directory, input, signal, output }: Surroundings,
 ): Promise<Uint8Array> {
   if (signal.aborted) throw canceled(signal)
+  using guard = new GroupGuard()
   const child = spawnAlone(program, args, {
     // A group of its own, so that a signal reaches all that it starts.
-    ...{ cwd: directory, detached: true, env: commandEnvironment(env) },
+    ...{ cwd: join(directory, cwd), detached: true, env: commandEnvironment(env) },
     stdio: [input === null ? 'ignore' : 'pipe', 'pipe', 'pipe'],
   })
   const { pid, stdin, stdout, stderr } = child
+  if (pid !== undefined) guard.guard(pid)
   if (pid === undefined || !stdout || !stderr) {
     const [cause] = (await once(child, 'error')) as [unknown]
     const code = hasSystemCode(cause, 'ENOENT') ? 'ENOENT' : 'EIO'
@@ -257,12 +280,12 @@ async function outputOf(
       outputIn(
         heard(stdout, (chunk) => {
           // A stdout that is the result is not printed, too.
-          if (files) output.write(chunk)
+          if (files) output?.write(chunk)
         }),
         name,
         end,
       ),
-      tailOf(heard(stderr, (chunk) => output.write(chunk, 'stderr'))),
+      tailOf(heard(stderr, (chunk) => output?.write(chunk, 'stderr'))),
       closed,
     ])
     if (signal.aborted) throw canceled(signal)

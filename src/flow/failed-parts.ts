@@ -6,6 +6,7 @@ import { readFile, stat } from 'node:fs/promises'
 import { readKeysMax } from '../api/kvs.js'
 import { unless } from '../error.js'
 import { hashOfBranches } from './action.js'
+import { entriesOf, isDirectoryPath, packEntries } from './file-input.js'
 import type { Step } from './graph.js'
 import { madeRecords } from './made.js'
 import { hexHashOf } from './modules.js'
@@ -38,12 +39,14 @@ export class FailedParts {
   async keep({ target }: Step, inputs: readonly KeptResult[]): Promise<void> {
     try {
       let left = partsSizeMax
-      for (const path of target.files) {
-        const { size } = await stat(path)
-        if (size > Math.min(left, filePartSizeMax)) continue
-        left -= size
-        const bytes = await readFile(path)
-        await this.#put(partKey(hexHashOf(bytes)), () => bytes)
+      for (const input of target.files) {
+        for (const path of await this.#filesOf(input)) {
+          const { size } = await stat(path)
+          if (size > Math.min(left, filePartSizeMax)) continue
+          left -= size
+          const bytes = await readFile(path)
+          await this.#put(partKey(hexHashOf(bytes)), () => bytes)
+        }
       }
       for (const { hash, packed } of inputs) {
         if (!isBranches(packed) || packed.length > branchesMax) continue
@@ -52,6 +55,16 @@ export class FailedParts {
     } catch {
       // The failure of the call is what counts.
     }
+  }
+
+  /** Returns the files of an input, and stores the entries of a directory. */
+  async #filesOf(input: string): Promise<readonly string[]> {
+    if (!isDirectoryPath(input)) return [input]
+    const entries = await entriesOf(input)
+    const bytes = packEntries(entries)
+    await this.#put(partKey(hexHashOf(bytes)), () => bytes)
+    const isFile = (kind: string) => kind === 'file' || kind === 'executable'
+    return entries.flatMap(([path, kind]) => (isFile(kind) ? [input + path] : []))
   }
 
   async #put(key: string, bytes: () => Uint8Array): Promise<void> {

@@ -56,7 +56,7 @@ export { targetOutput, targetSignal } from './calls.js'
 export { command } from './command.js'
 export { graphOf } from './draw.js'
 export { runsOf } from './runs.js'
-export { cross, file, map, packed, target } from './target.js'
+export { cross, directory, file, map, packed, target } from './target.js'
 
 const atLeastOne: Rule = {
   is: (value) => count.is(value) && value !== 0,

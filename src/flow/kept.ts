@@ -15,7 +15,7 @@ import { actionOf, type TargetAction } from './action.js'
 import { type Caller, LocalCaller } from './caller.js'
 import type { RunCodes } from './codes.js'
 import type { FailedOf } from './failed.js'
-import { hashOfFile } from './file-input.js'
+import { hashOfInput } from './file-input.js'
 import type { Step } from './graph.js'
 import type { MadeOf } from './made.js'
 import {
@@ -269,7 +269,7 @@ export class KeptMaker implements Maker<KeptResult> {
     const hashes = inputs.map(({ hash }) => hash)
     const ofElements = (elements as readonly BranchElement[]).map(({ hash }) => hash)
     const files = new Map<string, string>()
-    for (const path of target.files) files.set(path, await hashOfFile(path))
+    for (const path of target.files) files.set(path, await hashOfInput(path))
     return actionOf(target, code, hashes, ofElements, files)
   }
 

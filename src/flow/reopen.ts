@@ -2,13 +2,13 @@
  *  reaches the store. See rfc/27, rules 2 to 4.
  *  Invariant: nothing is written to the store, and none of the code is needed. */
 
-import { copyFile, mkdir, readdir, stat, writeFile } from 'node:fs/promises'
+import { mkdir, readdir, writeFile } from 'node:fs/promises'
 import { basename, join, resolve } from 'node:path'
 import { inspect } from 'node:util'
 import type { ActionDifference, Cache } from '../api/cache.js'
 import type { FlowRuns, ReopenedCall, ReopenedInput, ReopenOptions } from '../api/flow-look.js'
 import { openCache } from '../cache/cache.js'
-import { hasSystemCode, isCode, reasonOf, TailraceError } from '../error.js'
+import { isCode, reasonOf, TailraceError } from '../error.js'
 import { openValues } from '../value/values.js'
 import { hashOfBranches, type InputAction, type TargetAction } from './action.js'
 import {
@@ -27,13 +27,13 @@ import {
   layOut,
   placeSource,
 } from './command.js'
-import { branchesOf, partOf } from './failed-parts.js'
-import { hashOfFile } from './file-input.js'
+import { branchesOf } from './failed-parts.js'
 import { type CallSource, type LastCall, lastCall, resultHashesOf } from './last-call.js'
 import { hexHashOf } from './modules.js'
 import { differencesFrom } from './outdated.js'
 import { type FlowPlace, placeOf } from './place.js'
 import { type PrintedPlace, printed } from './printed.js'
+import { restoreInput } from './restored-input.js'
 import { moduleRecord } from './run-log.js'
 
 /** The directory of copied files, of a command and of a function. */
@@ -246,31 +246,10 @@ class Fetch {
     const copy = `${directory}/${free}`
     const to = join(this.#directory, copy)
     await mkdir(join(this.#directory, directory), { recursive: true })
-    const bytes = await partOf(this.#place, hash)
-    if (bytes) await writeFile(to, bytes)
-    else {
-      const missing = await this.#localFile(path, hash, to)
-      if (missing !== undefined) this.#missing[path] = missing
-      if (missing !== undefined) return
-    }
-    this.#files[path] = copy
-  }
-
-  /** Copies a file of this machine that has the hash, or says why there is none. */
-  async #localFile(path: string, hash: string, to: string): Promise<string | undefined> {
-    const from = resolve(this.#call.facts?.origin?.directory ?? '.', path)
-    const isThere = await stat(from).then(
-      (found) => found.isFile(),
-      (error: unknown) => {
-        if (hasSystemCode(error, 'ENOENT')) return false
-        throw error
-      },
-    )
-    if (!isThere) return `the flow does not keep it, and there is no ${from}`
-    if ((await hashOfFile(from)) !== hash)
-      return `the flow does not keep it, and ${from} is another one`
-    await copyFile(from, to)
-    return undefined
+    const base = this.#call.facts?.origin?.directory ?? '.'
+    const missing = await restoreInput(this.#place, { file: path, hash }, to, base)
+    if (missing === undefined) this.#files[path] = copy
+    else this.#missing[path] = missing
   }
 }
 
@@ -375,8 +354,9 @@ async function writeCommand(
     await layOut(work, command, (await values.input(files)) as CommandFiles)
     const source = (await values.input(stdin)) as CommandSource | null
     if (source) await placeSource(join(directory, 'stdin'), source)
-    const { run, env, out } = command
-    const told = { run, env: commandEnvironment(env), stdin: source !== null, ...(out && { out }) }
+    const { run, env, out, cwd } = command
+    const more = { ...(out && { out }), ...(cwd !== undefined && { cwd }) }
+    const told = { run, env: commandEnvironment(env), stdin: source !== null, ...more }
     return { command: told, inputs: [] }
   } catch (error) {
     if (!isCode(error, 'ENOENT')) throw error

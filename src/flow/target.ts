@@ -3,7 +3,7 @@
  *  Invariant: a TargetRecord is made by this file only, and never changes. Its sources were made before
  *  it, so that targets have no cycles, and it may be part of any number of runs. */
 
-import { resolve } from 'node:path'
+import { join, resolve } from 'node:path'
 import {
   type CrossInputs,
   type CrossValues,
@@ -109,9 +109,9 @@ class FileRecord {
   readonly path: string
   readonly absolute: string
 
-  constructor(path: string) {
+  constructor(path: string, absolute: string) {
     this.path = path
-    this.absolute = resolve(path)
+    this.absolute = absolute
   }
 }
 
@@ -186,10 +186,21 @@ export function packed<T>(target: Target<T>): PackedInput<T> {
  */
 export function file(path: string): FileInput {
   checkValue('the path of file()', path, filePath)
-  return new FileRecord(path) as unknown as FileInput
+  return new FileRecord(path, resolve(path)) as unknown as FileInput
 }
 
-/** True for what `file` makes. */
+/** Makes an input of a directory: the function gets its absolute path, which ends with `/`, and a target is
+ *  made again when what is in it differs: names, contents, links, and which files can be executed; no times,
+ *  no owners. A path that is not absolute counts from the working directory. Throws EINVAL.
+ *
+ *      const site = command('site', { run: ['mkdocs', 'build'], in: { docs: directory('docs') }, out })
+ */
+export function directory(path: string): FileInput {
+  checkValue('the path of directory()', path, filePath)
+  return new FileRecord(path.replace(/\/*$/, '/'), join(resolve(path), '/')) as unknown as FileInput
+}
+
+/** True for what `file` and `directory` make. */
 export function isFile(input: unknown): input is FileInput {
   return input instanceof FileRecord
 }

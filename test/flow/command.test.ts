@@ -1,12 +1,12 @@
 /** Commands as targets: what they see, what is collected, how they fail and end. See rfc/24, rule 34. */
 
 import { existsSync } from 'node:fs'
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+import { chmod, mkdir, mkdtemp, readFile, rm, symlink, utimes, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, expectTypeOf, it } from 'vitest'
 import type { CommandSpec, FlowEvent, Target } from '../../src/api/flow.js'
-import { command, file, run, target, why } from '../../src/flow/flow.js'
+import { command, directory as directoryOf, file, run, target, why } from '../../src/flow/flow.js'
 import { open } from '../../src/open.js'
 
 const textOf = (bytes: Uint8Array) => new TextDecoder().decode(bytes)
@@ -59,6 +59,23 @@ describe('command()', () => {
     ])
     // Nothing of its directory is left.
     expect(existsSync(more[2] ?? '/')).toBe(false)
+  })
+
+  it('runs in a directory within its own', async () => {
+    const within = command('within', {
+      run: ['sh', '-c', 'cat ../../in; echo made > made; pwd'],
+      in: { in: 'content\n' },
+      cwd: 'a/b',
+    })
+    const [content, path] = textOf(await run(within).result).split('\n')
+    expect([content, path?.endsWith('/a/b')]).toEqual(['content', true])
+    const out = command('out', {
+      ...{ run: ['sh', '-c', 'echo made > made'], cwd: 'a', out: { made: 'a/made' } },
+    })
+    expect(textOf((await run(out).result).made)).toBe('made\n')
+    expect(() => command('bad', { run: ['true'], cwd: '../a' })).toThrow('within its directory')
+    const stdin = directoryOf('a')
+    expect(() => command('bad', { run: ['true'], stdin })).toThrow('no directory')
   })
 
   it('fails with the end of stderr, and for what is not there', async () => {
@@ -121,6 +138,45 @@ describe('command()', () => {
     expect((await told(copied('./in')))[0]).toBe('start')
     expect((await told(copied('in', '2')))[0]).toBe('start')
     expect((await told(copied('in', '2')))[0]).toBe('hit')
+  })
+
+  it('takes a directory: its names, contents, links and what can be executed, and no times', async () => {
+    await using store = await open()
+    const docs = join(directory, 'docs')
+    await mkdir(join(docs, 'a/empty'), { recursive: true })
+    await writeFile(join(docs, 'a/run'), 'echo ran\n')
+    await symlink('a/run', join(docs, 'link'))
+    const listed = () => {
+      const input = { docs: directoryOf(docs) }
+      return command('listed', {
+        run: sh('cd docs; find . | sort; ./a/run || cat link'),
+        in: input,
+      })
+    }
+    const made = async () => {
+      const flow = run(listed(), { store })
+      for await (const { type } of flow) if (type !== 'finish') return [type, await flow.result]
+      return []
+    }
+    const names = './a\n./a/empty\n./a/run\n./link\n'
+    expect(await made()).toEqual(['start', Uint8Array.from(Buffer.from(`.\n${names}echo ran\n`))])
+    await utimes(join(docs, 'a/run'), 1, 1)
+    expect((await made())[0]).toBe('hit')
+    await chmod(join(docs, 'a/run'), 0o755)
+    expect(await made()).toEqual(['start', Uint8Array.from(Buffer.from(`.\n${names}ran\n`))])
+    for (const change of [
+      () => writeFile(join(docs, 'a/run'), 'echo other\n'),
+      () => rm(join(docs, 'a/empty'), { recursive: true }),
+      () => rm(join(docs, 'link')).then(() => symlink('a', join(docs, 'link'))),
+    ]) {
+      await change()
+      expect((await made())[0]).toBe('start')
+      expect((await made())[0]).toBe('hit')
+    }
+    const none = run(command('none', { run: ['true'], in: { a: directoryOf('/no/such') } }), {
+      store,
+    })
+    await expect(none.result).rejects.toMatchObject({ code: 'ENOENT' })
   })
 
   it.each(['the signal of the run', 'its time-out'])(

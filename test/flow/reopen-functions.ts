@@ -1,6 +1,6 @@
 /** Functions of targets that fail, for tests of calls that are made again. */
 
-import { readFileSync } from 'node:fs'
+import { readdirSync, readFileSync } from 'node:fs'
 import type { Packed } from '../../src/api/value.js'
 
 export function same<T>(value: T): T {
@@ -25,6 +25,11 @@ export function refuseMany(...values: readonly unknown[]): never {
 /** Tells the content of a file by its error. */
 export function refuseFile(path: string): never {
   throw new RangeError(`refused ${readFileSync(path, 'utf8')}`)
+}
+
+export function refuseDirectory(path: string): never {
+  const names = readdirSync(path, { recursive: true }).sort()
+  throw new RangeError(`refused ${names.join()}`)
 }
 
 export async function refusePacked(packed: Packed<unknown>): Promise<never> {

@@ -1,7 +1,7 @@
 /** Calls that are reopened from what the store has of them, and made again without it. See rfc/27. */
 
 import { existsSync } from 'node:fs'
-import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
+import { mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, expect, it } from 'vitest'
@@ -13,6 +13,7 @@ import {
   callAgain,
   command,
   cross,
+  directory as directoryOf,
   file,
   map,
   packed,
@@ -84,6 +85,23 @@ it('writes what a call got as files, and calls the function with just that', asy
   expect(again.differences).toEqual([])
   await expect(again.call()).rejects.toThrow('refused [5,[1,2]]')
   store = await open()
+})
+
+it('has directories that are gone', async () => {
+  await mkdir(at('docs/a'), { recursive: true })
+  await writeFile(at('docs/a/run'), 'one\n', { mode: 0o755 })
+  await writeFile(at('docs/a/b'), 'two\n')
+  const input = directoryOf(at('docs'))
+  const bad = command('bad', { run: ['sh', '-c', 'exit 3'], in: { docs: input }, cwd: 'docs/a' })
+  const other = target('other', [input], fn.refuseDirectory)
+  await failing(bad, other)
+  await rm(at('docs'), { recursive: true })
+  const { command: told } = await reopened('bad')
+  expect(told?.cwd).toBe('docs/a')
+  expect(await readFile(at('call/work/docs/a/b'), 'utf8')).toBe('two\n')
+  expect((await stat(at('call/work/docs/a/run'))).mode & 0o777).toBe(0o755)
+  expect((await reopened('other', 'other')).inputs).toEqual([{ name: '0', path: 'inputs/0/docs' }])
+  await expect((await callAgain(at('other'), other)).call()).rejects.toThrow('refused a,a/b,a/run')
 })
 
 it('has files that are gone, and gives packed inputs packed', async () => {

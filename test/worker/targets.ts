@@ -5,7 +5,7 @@ import { once } from 'node:events'
 import { appendFileSync, existsSync, readFileSync } from 'node:fs'
 import { threadId } from 'node:worker_threads'
 import { TailraceError } from '../../src/error.js'
-import { map, packed, target, targetOutput, targetSignal } from '../../src/flow/flow.js'
+import { command, map, packed, target, targetOutput, targetSignal } from '../../src/flow/flow.js'
 
 const directory = process.env['TAILRACE_TEST_WORKERS'] ?? ''
 const isThere = (name: string) => existsSync(`${directory}/${name}`)
@@ -107,6 +107,11 @@ export const ignoresAbort = target('ignoresAbort', [], () => {
 export const prints = target('prints', [], () => {
   for (let at = 0; at < 500; at++) console.log(`line ${at}`)
   process.stderr.write('last line\n')
+})
+/** Says its process id, and that of a process that it starts, and sleeps. */
+export const sleeps = command('sleeps', {
+  run: ['sh', '-c', 'sleep 1000 & echo $$ $! >> "$SAID"; wait'],
+  env: { SAID: `${directory}/said` },
 })
 /** For workers with the label `big`. */
 export const large = target('large', [], () => 'large', { label: 'big' })

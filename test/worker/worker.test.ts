@@ -146,6 +146,23 @@ describe.each([['processes', () => workers] as const, ['threads', () => threads]
   },
 )
 
+describe('a worker that is killed by others', () => {
+  it('leaves no command running', async () => {
+    const { run } = api
+    const stop = new AbortController()
+    const { result } = run(targets.sleeps, { workers, signal: stop.signal })
+    result.catch(() => {})
+    const isSaid = () => said().join(' ').split(' ').filter(Boolean).map(Number)
+    await expect.poll(isSaid, { timeout: 20_000 }).toHaveLength(2)
+    const pids = isSaid()
+    const [worker] = workers.list().filter(({ calls }) => calls.length > 0)
+    process.kill(worker?.pid ?? 0, 'SIGKILL')
+    await expect.poll(() => pids.filter(isAlive), { timeout: 10_000 }).toEqual([])
+    stop.abort()
+    await expect(result).rejects.toMatchObject({ code: 'ECANCELED' })
+  })
+})
+
 describe('a run with a store', () => {
   it('keeps what functions print in workers, to their output and to the console', async () => {
     const { run, runsOf, open } = api
