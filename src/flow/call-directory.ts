@@ -75,7 +75,11 @@ export async function writeResult(
   return hash.digest().toString('hex')
 }
 
+/** Throws ECORRUPT for what is no hash: it comes from the store, and may name no other place. */
 function resultPath(directory: string, hash: string): string {
+  if (!/^[0-9a-f]{64}$/.test(hash)) {
+    throw new TailraceError('ECORRUPT', `the call names a result by ${JSON.stringify(hash)}`)
+  }
   return join(directory, hidden, 'results', hash)
 }
 

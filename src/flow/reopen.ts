@@ -283,7 +283,8 @@ async function writeInputs(directory: string, call: PackedCall): Promise<readonl
   }
   for (const input of action.inputs) {
     const of = 'result' in input ? names.get(input.result) : undefined
-    const name = of === undefined ? String(told.length) : `${told.length}-${of}`
+    // A name comes from the store, and may name no other place.
+    const name = of === undefined ? String(told.length) : `${told.length}-${basename(of)}`
     if ('file' in input && call.files[input.file] !== undefined) {
       told.push({ name, path: call.files[input.file] ?? '' })
     } else told.push(await writeInput(directory, name, () => values.input(input)))

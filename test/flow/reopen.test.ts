@@ -9,6 +9,7 @@ import type { Target } from '../../src/api/flow.js'
 import type { ReopenedCall } from '../../src/api/flow-look.js'
 import type { Store } from '../../src/api/store.js'
 import { openCache } from '../../src/cache/cache.js'
+import { writeResult } from '../../src/flow/call-directory.js'
 import {
   callAgain,
   command,
@@ -22,6 +23,7 @@ import {
   target,
 } from '../../src/flow/flow.js'
 import { open } from '../../src/open.js'
+import { refusal } from '../kvs/expect.js'
 import * as fn from './reopen-functions.js'
 
 let store: Store
@@ -252,4 +254,13 @@ it('lays out the directory of a command', async () => {
   expect(await Promise.all(texts)).toEqual(['content\n', 'of a target', 'plain', 'stdin'])
   expect(await readdir(at('call/work'))).toEqual(['a', 'c', 'd', 'out'])
   expect(existsSync(at('call/inputs'))).toBe(false)
+})
+
+it('writes no result to a place that the store names', async () => {
+  const bytes = async function* () {
+    yield Buffer.from('x')
+  }
+  const escaped = writeResult(at('call'), '../../../escaped', bytes())
+  expect((await refusal(escaped)).code).toBe('ECORRUPT')
+  expect(await readdir(directory, { recursive: true })).not.toContain('escaped')
 })
