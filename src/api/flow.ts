@@ -283,6 +283,15 @@ export type FlowEvent =
       readonly at: number
       readonly label?: string
     }
+  /** A worker that has joined is not asked any more, since its code is not that of the run, or it does not
+   *  know the target: others call it. `worker`: its id and its machine. */
+  | {
+      readonly type: 'refuse'
+      readonly target: string
+      readonly at: number
+      readonly worker: string
+      readonly error: unknown
+    }
   /** The branches of a `map` or `cross` are known. */
   | {
       readonly type: 'branch'
@@ -334,9 +343,12 @@ export interface FlowRun<T> extends AsyncIterable<FlowEvent> {
 /** The options of `openWorkers`. */
 export type FlowWorkersOptions = {
   /** The modules that export the targets: paths, or URLs of files such as `import.meta.url`. Each
-   *  worker imports them, in their order. */
-  readonly module: string | URL | readonly (string | URL)[]
-  /** The number of processes. Default: the number of processors, or 0 if `threads` is given. */
+   *  process and each thread imports them, in their order. Needed unless there is `remote` alone. */
+  readonly module?: string | URL | readonly (string | URL)[]
+  /** The workers that have joined a store are taken, too, and those that join later. Default: none. */
+  readonly remote?: RemoteWorkersOptions
+  /** The number of processes. Default: the number of processors, or 0 if `threads` or `remote` is
+   *  given. */
   readonly processes?: number
   /** The number of threads of this process. Default 0. */
   readonly threads?: number
@@ -363,12 +375,81 @@ export const workerLabelsMax = 16
 /** The largest number of workers of one `openWorkers`. */
 export const workersMax = 256
 
+/** The workers of a store that are taken for calls, and given back when they have none for a while. */
+export type RemoteWorkersOptions = {
+  /** The store that they have joined; see `serveWorker`. */
+  readonly store: Store
+  /** The label that a worker must have. Default: any worker is taken. */
+  readonly label?: string
+  /** The time after which a scheduler that is silent counts as dead, in ms, 1,000 to 10,000. Default
+   *  8,000. */
+  readonly ttlMs?: number
+}
+
+/** The options of `serveWorker`. */
+export type ServeWorkerOptions = Pick<
+  FlowWorkersOptions,
+  'slots' | 'labels' | 'callsMax' | 'lifetimeMs' | 'graceMs'
+> & {
+  /** The modules that export the targets, as in `FlowWorkersOptions`. */
+  readonly module: string | URL | readonly (string | URL)[]
+  /** The time after which a worker that is silent counts as dead, in ms, 1,000 to 10,000. Default
+   *  8,000. */
+  readonly ttlMs?: number
+  /** Hears what happens to the worker. */
+  readonly onEvent?: (event: ServedWorkerEvent) => void
+}
+
+/** Something that happens to a worker that has joined a store. free: it can be taken. taken: a scheduler
+ *  has it. idle: that scheduler has given it back, or is gone. died: the process that calls functions
+ *  has ended while it was taken. leaving: it takes no more calls. away: it counted as dead, since the
+ *  store did not hear of it in time, and joins again. */
+export type ServedWorkerEvent =
+  | { readonly type: 'free' | 'leaving' }
+  | { readonly type: 'taken'; readonly by: string }
+  /** `answered`: the number of calls that it has answered so far. */
+  | { readonly type: 'idle'; readonly answered: number }
+  | { readonly type: 'died' | 'away'; readonly why: string }
+
+/** A worker that has joined a store. To dispose of it lets it leave. */
+export interface ServedWorker extends AsyncDisposable {
+  readonly id: string
+  /** Resolves when it has left. Rejects with EINVAL (a module cannot be imported, or exports no target),
+   *  EIO (its processes end before they are ready), and what the store throws. */
+  readonly ended: Promise<void>
+  /** Takes no more calls, and leaves when it has answered those that it has begun, after `graceMs` at the
+   *  latest; what it has not begun goes elsewhere. */
+  leave(): void
+}
+
+/** A worker that has joined a store, as `workersOf` tells it. */
+export type RemoteWorkerView = {
+  readonly id: string
+  /** free: it can be taken. busy: a scheduler has taken it. gone: it has died. */
+  readonly state: 'free' | 'busy' | 'gone'
+  /** A text that says which scheduler has taken it. */
+  readonly takenBy?: string
+  readonly host: string
+  readonly pid: number
+  readonly slots: number
+  readonly labels: readonly string[]
+  /** The paths of its modules. */
+  readonly modules: readonly string[]
+  /** The time when it joined, ms since 1970. */
+  readonly since: number
+  /** The number of calls that it had answered when it was free last. */
+  readonly answered: number
+}
+
 /** A worker as `FlowWorkers.list` shows it. */
 export type FlowWorkerView = {
-  readonly kind: 'process' | 'thread'
+  readonly kind: 'process' | 'thread' | 'remote'
+  /** The id of a remote worker, and the name of its machine. */
+  readonly id?: string
+  readonly host?: string
   /** Its number among those that were started, from 1 on. */
   readonly worker: number
-  /** The id of its process; that of this one for a thread. */
+  /** The id of its process on its machine; that of this one for a thread. */
   readonly pid: number | undefined
   /** starting: it imports the modules. leaving: it takes no more calls. */
   readonly state: 'starting' | 'ready' | 'leaving'

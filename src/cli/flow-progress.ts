@@ -65,18 +65,21 @@ export class FlowProgress {
   /** The times when the calls that run began, by the names of their targets. */
   readonly #running = new Map<string, number>()
   readonly #branched = new Map<string, Branched>()
+  readonly #join: string
   #failure: { readonly error: unknown } | undefined
 
-  /** `known`: the number of targets before any branches are known. `now` is a clock in ms. */
+  /** `known`: the number of targets before any branches are known. `join`: the command by which a worker
+   *  joins. `now` is a clock in ms. */
   constructor(
     { stdout, stderr }: Pick<CommandContext, 'stdout' | 'stderr'>,
-    { json, known }: { readonly json: boolean; readonly known: number },
+    options: { readonly json: boolean; readonly known: number; readonly join?: string },
     now = () => performance.now(),
   ) {
     this.#stdout = stdout
     this.#stderr = stderr
-    this.#json = json
-    this.#known = known
+    this.#json = options.json
+    this.#known = options.known
+    this.#join = options.join ?? 'tailrace worker FILE'
     this.#line = new Progress(stderr, now)
     this.#now = now
     this.#began = now()
@@ -162,8 +165,14 @@ export class FlowProgress {
         return [endLine('red', 'failed', target, more), ...stack.map((line) => `  ${line}`)]
       }
       case 'wait': {
-        const label = event.label === undefined ? '' : ` with the label ${event.label}`
-        return [endLine('yellow', 'waiting', target, `no worker${label} takes it: until one joins`)]
+        const { label } = event
+        const [which, option] = label === undefined ? ['', ''] : [` ${label}`, ` --label ${label}`]
+        const more = `for a worker${which} that joins: ${this.#join}${option}`
+        return [endLine('yellow', 'waiting', target, more)]
+      }
+      case 'refuse': {
+        const why = `worker ${event.worker}: ${firstLineOf(event.error)}`
+        return [endLine('yellow', 'refused', target, why)]
       }
       case 'lost':
         return [endLine('yellow', 'lost', target, 'its worker ended: called again')]

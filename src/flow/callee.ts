@@ -17,6 +17,7 @@ import { TargetCall } from './calls.js'
 import { RunCodes } from './codes.js'
 import { definingModules } from './definition.js'
 import { codecOf } from './in-process.js'
+import { hexHashOf } from './modules.js'
 import { follow, type Plan, resultSlotsOf } from './plan.js'
 import { TargetRecord } from './target.js'
 
@@ -105,11 +106,23 @@ export class Callee {
     }
   }
 
+  /** Reads the code of all targets, as it is now, and returns a hash of it. */
+  async readCode(): Promise<string> {
+    const all = [...this.#targets.values()].flat()
+    const codes = await Promise.all(
+      // One without a code is refused when it is called.
+      all.map(async (target) => `${target.name} ${await this.#codeOf(target).catch(() => '')}`),
+    )
+    return hexHashOf(Buffer.from(codes.sort().join('\n')))
+  }
+
   /** Calls the function, which prints to `print`, and returns the packed bytes of its result, in memory of
-   *  their own. Throws
-   *  ECONFLICT (the code differs), EINVAL (there is no such target), and what the function throws. */
-  async run({ task, held }: TakenCall, signal: AbortSignal, print: Print): Promise<CalledResult> {
-    const target = await this.#find(task)
+   *  their own. Throws what the function throws. */
+  async run(
+    { task, held }: TakenCall,
+    target: TargetRecord,
+    { signal, print }: { readonly signal: AbortSignal; readonly print: Print },
+  ): Promise<CalledResult> {
     const timings = newTimings()
     const call = new TargetCall(signal)
     if (task.keepsOutput) call.printTo(print)
@@ -178,8 +191,9 @@ export class Callee {
     return packed
   }
 
-  /** Returns the target that a call names, with the code that the run has. */
-  async #find(task: PackedTask): Promise<TargetRecord> {
+  /** Returns the target that a call names, with the code that the run has. Throws ECONFLICT (the code
+   *  differs), EINVAL (there is no such target). */
+  async find(task: PackedTask): Promise<TargetRecord> {
     const named = this.#targets.get(task.target)
     if (!named) {
       throw invalid(

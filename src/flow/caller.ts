@@ -36,6 +36,8 @@ export type CallerPorts = {
   readonly lost?: () => void
   /** Says that nobody who is there now can call it: it waits until one joins. */
   readonly waits?: () => void
+  /** Says that a worker is not asked any more, since it has other code, and why. */
+  readonly refused?: (worker: string, error: unknown) => void
 }
 
 /** The times of one call that a worker knows. */
@@ -84,6 +86,8 @@ export type PooledCall = {
   readonly waits: () => void
   /** Takes what the call prints. */
   readonly print: Print
+  /** Says that a worker is not asked any more, since it has other code, and why. */
+  readonly refused: (worker: string, error: unknown) => void
   /** Says that the call fails since it killed too many workers: it is not made again. */
   readonly poisoned: () => void
 }

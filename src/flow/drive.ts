@@ -283,6 +283,9 @@ class Driver<V> {
     const waits = () => {
       if (!isOver) this.#events.wait(step)
     }
+    const refused = (worker: string, error: unknown) => {
+      if (!isOver) this.#events.refuse(step, { worker, error })
+    }
     const endCall = () => {
       isOver = true
       if (ended !== undefined) return
@@ -290,7 +293,10 @@ class Driver<V> {
       this.#schedule.endCall(step)
     }
     this.#ask<Made<V>>(
-      () => this.#maker.make(step, this.#inputsOf(step), { call, begin, returned, lost, waits }),
+      () => {
+        const ports = { call, begin, returned, lost, waits, refused }
+        return this.#maker.make(step, this.#inputsOf(step), ports)
+      },
       (made, at) => {
         endCall()
         this.#made(step, made, tookMs ?? (ended ?? at) - (began ?? at), facts)

@@ -10,10 +10,22 @@ import type { Retry } from './failure.js'
 import type { Step } from './graph.js'
 
 /** The kinds of events, by their numbers. */
-const kinds = ['start', 'hit', 'finish', 'branch', 'retry', 'fail', 'skip', 'lost', 'wait'] as const
+const kinds = [
+  'start',
+  'hit',
+  'finish',
+  'branch',
+  'retry',
+  'fail',
+  'skip',
+  'lost',
+  'wait',
+  'refuse',
+] as const
 type Kind = (typeof kinds)[number]
 /** Details of a failure. */
 type Thrown = { readonly error: unknown }
+type Refusal = Thrown & { readonly worker: string }
 type Failure = Thrown & { readonly onError: FailureMode }
 /** Numbers of each event: its kind, its time, and one that depends on the kind. */
 const width = 3
@@ -45,6 +57,10 @@ export class RunEvents {
 
   lost(step: Step): void {
     this.#add('lost', step, 0)
+  }
+
+  refuse(step: Step, refusal: Refusal): void {
+    this.#add('refuse', step, this.#reasons.push(refusal) - 1)
   }
 
   wait(step: Step): void {
@@ -119,6 +135,8 @@ export class RunEvents {
         return { type, ...common, branches: more }
       case 'retry':
         return { type, ...common, ...(this.#reasons[more] as Retry & Thrown) }
+      case 'refuse':
+        return { type, ...common, ...(this.#reasons[more] as Refusal) }
       case 'fail':
         return { type, ...common, ...(this.#reasons[more] as Failure) }
       case 'skip':

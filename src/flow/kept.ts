@@ -120,7 +120,7 @@ export class KeptMaker implements Maker<KeptResult> {
   async make(
     step: Step,
     inputs: readonly KeptResult[],
-    { call, begin, returned, lost: isLost, waits }: CallPorts,
+    { call, begin, returned, lost: isLost, ...more }: CallPorts,
   ): Promise<Made<KeptResult>> {
     const got = this.#claims.get(step) ?? (await this.#claim(step, inputs, call.signal))
     this.#claims.delete(step)
@@ -143,7 +143,7 @@ export class KeptMaker implements Maker<KeptResult> {
       if (this.#publishing++ < publishesMax) returned(ms, facts)
     }
     try {
-      const ports = { call, begin, returned: hasReturned, lost: isLost, waits }
+      const ports = { call, begin, returned: hasReturned, lost: isLost, ...more }
       const packed = await call.within(
         () => this.#caller.call(step, inputs, ports),
         (late) => late[Symbol.dispose](),

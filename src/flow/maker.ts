@@ -44,6 +44,8 @@ export type CallPorts = {
   readonly lost: () => void
   /** Says that nobody who is there now can call it: it waits until one joins. */
   readonly waits: () => void
+  /** Says that a worker is not asked any more, since it has other code, and why. */
+  readonly refused: (worker: string, error: unknown) => void
 }
 
 /** The answer of a call: the result, made or found. */

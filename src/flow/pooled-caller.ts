@@ -40,7 +40,7 @@ export class PooledCaller implements Caller {
   async call(
     step: Step,
     inputs: readonly KeptResult[],
-    { call, begin, returned, lost, waits }: CallerPorts,
+    { call, begin, returned, lost, waits, refused }: CallerPorts,
   ): Promise<Packed<unknown>> {
     const code = await this.#codes.of(step.target.fn)
     const needed = new Map<string, TaskInput>()
@@ -62,6 +62,7 @@ export class PooledCaller implements Caller {
       lost: lost ?? (() => {}),
       waits: waits ?? (() => {}),
       print: (stream, bytes) => call.print(stream, bytes),
+      refused: refused ?? (() => {}),
       poisoned: () => call.giveUp(),
     }
     const { bytes, facts } = await this.#pool.call(pooled)

@@ -191,6 +191,8 @@ export class Schedule {
       this.#isTold = true
       const first = this.#firstCall()
       if (first) stranded.push(first)
+      const labelled = first && this.#groupOf(first.target)?.labelled
+      if (labelled) labelled.isTold = true
     }
     for (const labelled of this.#labels.values()) {
       const hasPlaces = (this.#bounds.labels?.placesOf(labelled.label) ?? 0) > 0

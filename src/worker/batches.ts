@@ -8,7 +8,7 @@ import { decode, encodeFrame } from '../blob/codec.js'
 import { TailraceError } from '../error.js'
 
 /** A message: a plain body, and byte strings beside it. */
-export type Envelope = { readonly body: unknown; readonly parts: readonly Uint8Array[] }
+export type Envelope<P = Uint8Array> = { readonly body: unknown; readonly parts: readonly P[] }
 
 /** The largest size of a batch that is joined for one write: to copy is faster than a write of many
  *  pieces. */

@@ -1,14 +1,33 @@
 /** The port between a scheduler and one worker, whatever the worker is. See rfc/25, rule 7.
  *  Invariant: after `ended` nothing comes any more. */
 
+import type { Kvs } from '../api/kvs.js'
 import type { Envelope } from './batches.js'
+
+/** Bytes that stand at a key of a store. */
+export type PlacedPart = {
+  readonly key: string
+  readonly namespace: string
+  /** The root at which they stand there. Default: the newest one. */
+  readonly at?: number
+}
+
+/** A part of a message: bytes, or the place where they stand. */
+export type MessagePart = Uint8Array | PlacedPart
+
+/** True for bytes, and not a place where they stand. */
+export function isBytes(part: MessagePart): part is Uint8Array {
+  return part instanceof Uint8Array
+}
 
 /** A link, as the scheduler has it. */
 export interface WorkerLink {
-  readonly kind: 'process' | 'thread'
+  readonly kind: 'process' | 'thread' | 'remote'
   readonly pid: number | undefined
-  /** Sends messages, all at once. */
-  send(batch: readonly Envelope[]): void
+  /** The store from which the worker fetches inputs itself; undefined for one that is sent them. */
+  readonly store?: Kvs
+  /** Sends messages, all at once. REQUIRES: without `store` all parts are bytes. */
+  send(batch: readonly Envelope<MessagePart>[]): void
   /** Takes calls back that have not begun: `tookBack` tells which. */
   takeBack(seqs: readonly number[]): void
   /** Ends the worker, whatever it does. */
@@ -22,8 +41,9 @@ export type LinkPorts = {
   readonly received: (batch: readonly Envelope[]) => void
   /** Hears which calls were taken back, in the order of `takeBack`. */
   readonly tookBack: (seqs: readonly number[]) => void
-  /** Hears that the worker is gone, and why: once. */
-  readonly ended: (why: string) => void
+  /** Hears that the worker is gone, and why: once. `isLeave`: it has ended by itself, and no call is to
+   *  blame. */
+  readonly ended: (why: string, isLeave?: boolean) => void
 }
 
 /** Data that the program of a worker begins with. */
@@ -34,6 +54,8 @@ export type ProgramData = {
   /** The arguments of the scheduler's process, which modules may look at. */
   readonly argv: readonly string[]
   readonly graceMs: number
+  /** True to read the code of all targets before it is ready, and to tell a hash of it. */
+  readonly tellsCode?: boolean
 }
 
 /** The property of the global object of a worker, for every copy of this file. */

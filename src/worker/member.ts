@@ -31,16 +31,19 @@ export type MemberPorts = {
   readonly changed: (member: Member) => void
   /** A call has returned, which took a worker so many ms. */
   readonly answered: (ms: number) => void
+  /** The worker does not know the target of a call, or has other code. */
+  readonly refused: (member: Member, task: Task, error: unknown) => void
   /** Calls were taken back that had not begun. */
   readonly tookBack: (tasks: readonly Task[]) => void
-  /** The worker is gone, with these calls; `isOwn`: the pool itself has killed it. */
+  /** The worker is gone, with these calls. */
   readonly ended: (member: Member, end: MemberEnd) => void
 }
 
 export type MemberEnd = {
   readonly why: string
   readonly tasks: readonly Task[]
-  readonly isOwn: boolean
+  /** True if none of its calls is to blame: the pool itself has killed it, or it has left. */
+  readonly isBlameless: boolean
   /** The reason why it cannot work. */
   readonly unfit: unknown
 }
@@ -92,7 +95,7 @@ export class Member {
       {
         received: (batch) => this.#received(batch),
         tookBack: (seqs) => this.#tookBack(seqs),
-        ended: (why) => this.#ended(why),
+        ended: (why, isLeave = false) => this.#ended(why, isLeave),
       },
     )
   }
@@ -282,9 +285,36 @@ export class Member {
       case 'printed':
         this.#bySeq.get(message.seq)?.call.print(message.stream, bytes)
         return
+      case 'refused': {
+        const task = this.#bySeq.get(message.seq)
+        if (task) this.#refused(task, thrownOf(message.error))
+        return
+      }
+      case 'leaving':
+        this.#giveBack()
+        return
       default:
         message satisfies never
     }
+  }
+
+  /** Gives a call back that the worker does not know. Others may: but those of this program have its
+   *  code, so that there the call fails. */
+  #refused(task: Task, error: unknown): void {
+    if (this.kind !== 'remote') {
+      this.#answer(task, () => task.answered.reject(error))
+      return
+    }
+    this.#forget(task)
+    this.#ports.refused(this, task, error)
+    this.#giveBack()
+  }
+
+  /** Takes no more calls, and gives back those that have not begun. */
+  #giveBack(): void {
+    const { waiting } = this
+    if (waiting.length > 0) this.takeBack(waiting)
+    this.leave()
   }
 
   #answer(task: Task, settle: () => void): void {
@@ -339,12 +369,13 @@ export class Member {
     void this.gone.then(end) // it never rejects
   }
 
-  #ended(why: string): void {
+  #ended(why: string, isLeave: boolean): void {
     this.#endLifetime()
     const tasks = [...this.#tasks]
     this.#tasks.clear()
     this.#bySeq.clear()
-    this.#ports.ended(this, { why, tasks, isOwn: this.#isKilled, unfit: this.#unfit })
+    const isBlameless = this.#isKilled || isLeave
+    this.#ports.ended(this, { why, tasks, isBlameless, unfit: this.#unfit })
   }
 }
 

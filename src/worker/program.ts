@@ -129,17 +129,23 @@ class Work {
     // With one slot, what the process prints meanwhile is printed by this function.
     if (this.#slots === 1 && taken.task.keepsOutput) printingNow.call = printing
     try {
+      const target = await this.#callee.find(taken.task).catch((error: unknown) => {
+        this.#answer({ type: 'refused', seq, error: sentErrorOf(error) }, [])
+      })
+      if (!target) return
       const print: Print = (stream, bytes) => printing.add(stream, bytes)
-      const { bytes, times } = await this.#callee.run(taken, controller.signal, print)
+      const ports = { signal: controller.signal, print }
+      const { bytes, times } = await this.#callee.run(taken, target, ports)
       printing.flush()
       this.#answer({ type: 'done', seq, times }, [bytes])
     } catch (error) {
       printing.flush()
       this.#answer({ type: 'failed', seq, error: sentErrorOf(error) }, [])
+    } finally {
+      printingNow.call = undefined
+      this.#running.delete(seq)
+      this.#callee.release(taken)
     }
-    printingNow.call = undefined
-    this.#running.delete(seq)
-    this.#callee.release(taken)
   }
 
   /** Answers at once: the function that is called next may take long. */
@@ -215,9 +221,10 @@ async function main(): Promise<void> {
   const say = (body: FromWorker) => road.send([{ body, parts: [] }])
   try {
     const callee = await Callee.of(data.modules)
+    const code = data.tellsCode ? { code: await callee.readCode() } : {}
     await road.isReady
     into.work = new Work(callee, road, data.slots)
-    say({ type: 'ready' })
+    say({ type: 'ready', ...code })
     into.work.take(early)
   } catch (error) {
     say({ type: 'unfit', error: sentErrorOf(toTailraceError(error)) })

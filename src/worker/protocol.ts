@@ -38,8 +38,8 @@ export type ToWorker =
 
 /** A message of a worker. */
 export type FromWorker =
-  /** It has imported the modules. */
-  | { readonly type: 'ready' }
+  /** It has imported the modules. `code`: a hash of all that its targets are made of, if it was asked. */
+  | { readonly type: 'ready'; readonly code?: string }
   /** It cannot work. */
   | { readonly type: 'unfit'; readonly error: SentError }
   /** A function has returned. The packed result is the one part. */
@@ -47,12 +47,18 @@ export type FromWorker =
   | { readonly type: 'failed'; readonly seq: number; readonly error: SentError }
   /** A function has printed. The bytes are the one part. */
   | { readonly type: 'printed'; readonly seq: number; readonly stream: Stream }
+  /** It has no target whose code is that of the run: nothing was called. */
+  | { readonly type: 'refused'; readonly seq: number; readonly error: SentError }
+  /** It takes no more calls, and ends when it has answered those that it has begun. */
+  | { readonly type: 'leaving' }
 
 type TypeShapes<M extends { readonly type: string }> = { readonly [type in M['type']]: Shape }
 type ToCall = Extract<ToWorker, { type: 'call' }>
 type ToAbort = Extract<ToWorker, { type: 'abort' }>
 type Done = Extract<FromWorker, { type: 'done' }>
 type Failed = Extract<FromWorker, { type: 'failed' }>
+type Refused = Extract<FromWorker, { type: 'refused' }>
+type Ready = Extract<FromWorker, { type: 'ready' }>
 type Unfit = Extract<FromWorker, { type: 'unfit' }>
 type Printed = Extract<FromWorker, { type: 'printed' }>
 
@@ -78,13 +84,15 @@ const toWorker: TypeShapes<ToWorker> = {
   leave: onlyType,
 }
 const fromWorker: TypeShapes<FromWorker> = {
-  ready: onlyType,
+  ready: shapeOf<Ready>({ type: text, code: text }),
   unfit: shapeOf<Unfit>({ type: text, error: object }, ['error']),
   done: shapeOf<Done>({ type: text, seq: count, times: object }, ['seq', 'times']),
   failed: shapeOf<Failed>({ type: text, seq: count, error: object }, ['seq', 'error']),
   printed: shapeOf<Printed>({ type: text, seq: count, stream: oneOf(...streams) }, [
     ...(['seq', 'stream'] as const),
   ]),
+  refused: shapeOf<Refused>({ type: text, seq: count, error: object }, ['seq', 'error']),
+  leaving: onlyType,
 }
 
 /** Returns the message to a worker in a body. Throws EIO. */
@@ -105,7 +113,7 @@ export function parseFromWorker(envelope: Envelope): FromWorker {
     if (envelope.parts.length !== 1) throw unread('it has no result')
   } else if (message.type === 'printed') {
     if (envelope.parts.length !== 1) throw unread('it has no output')
-  } else if (message.type !== 'ready') checkPart('error', message.error, sentErrorShape)
+  } else if ('error' in message) checkPart('error', message.error, sentErrorShape)
   return message
 }
 

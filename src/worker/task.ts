@@ -15,6 +15,8 @@ export class Task {
   /** Its number, once it was sent. */
   seq: number | undefined
   hasBegun = false
+  /** True once it was told that it waits for a worker to join. */
+  isToldWaiting = false
   fetchMs = 0
   /** The bytes of the inputs that were sent with it. */
   sentSize = 0
@@ -28,6 +30,13 @@ export class Task {
     if (this.hasBegun) return
     this.hasBegun = true
     this.call.begin()
+  }
+
+  /** Makes it as it was before it was given to a worker that refused it. */
+  refuse(worker: string, error: unknown): void {
+    this.hasBegun = false
+    this.seq = undefined
+    this.call.refused(worker, error)
   }
 
   /** Makes it as it was before it was given to a worker. */

@@ -66,3 +66,25 @@ it('a terminal gets a line that is drawn again, and above it a line for each tar
   ])
   expect(process.listenerCount('exit')).toBe(listeners)
 })
+
+it('says which command lets a worker join that a target waits for, and which worker was refused', async () => {
+  const written: string[] = []
+  const stream = new Writable({
+    write: (chunk, _, done) => {
+      written.push(String(chunk))
+      done()
+    },
+  })
+  const stderr = new Output(stream)
+  const options = { json: false, known: 2, join: 'tailrace worker flow.mjs' }
+  const progress = new FlowProgress({ stdout: stderr, stderr }, options)
+  await progress.take({ type: 'wait', target: 'rows', at: 0 })
+  await progress.take({ type: 'wait', target: 'model', at: 0, label: 'gpu' })
+  const refused = { error: new Error('it differs\nmore'), worker: 'w1 (here)' }
+  await progress.take({ type: 'refuse', target: 'rows', at: 0, ...refused })
+  expect(written.join('')).toBe(
+    'waiting rows  for a worker that joins: tailrace worker flow.mjs\n' +
+      'waiting model  for a worker gpu that joins: tailrace worker flow.mjs --label gpu\n' +
+      'refused rows  worker w1 (here): it differs\n',
+  )
+})

@@ -19,6 +19,9 @@ const timedLoops: Readonly<Record<string, string>> = {
   'src/store/renewal.ts': 'a lease is renewed in time: no event says that its holder lives',
   'src/cache/publish.ts':
     'bytes are sent again, with backoff; a server that went away wakes nobody',
+  'src/worker/remote-log.ts': 'bytes are sent again, with backoff, as src/cache/publish.ts does',
+  'src/worker/station.ts':
+    'a store that did not answer is asked again; one that is away wakes nobody',
   'src/job/surely.ts': 'a commit that was refused for the moment is sent again, with backoff',
 }
 
