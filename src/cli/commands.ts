@@ -20,6 +20,7 @@ import { status, stop, token, version } from './server.js'
 import { blob, treeobj } from './treeobjs.js'
 import { forget, fsck, gc } from './upkeep.js'
 import { watch } from './watch.js'
+import { worker } from './worker.js'
 import { append, mkdir, put, rm, txn } from './write.js'
 
 const completing = completeCommand(() => commandGroups.flatMap(({ commands }) => commands))
@@ -31,7 +32,7 @@ export const commandGroups: readonly CommandGroup[] = [
     heading: 'Copies, links, blobs',
     commands: [cp, mv, fork, restore, link, readlink, treeobj, blob],
   },
-  { heading: 'Leases, results, flows', commands: [lease, cache, flow] },
+  { heading: 'Leases, results, flows', commands: [lease, cache, flow, worker] },
   { heading: 'Jobs', commands: [run, submit, attach, jobs, wait, signal] },
   {
     heading: 'Namespaces and history',

@@ -8,7 +8,7 @@ import { createRequire } from 'node:module'
 import { extname } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { inspect } from 'node:util'
-import type { FlowWorkers, Target } from '../api/flow.js'
+import type { FlowWorkers, FlowWorkersOptions, Target } from '../api/flow.js'
 import { invalid } from '../base/shape.js'
 import { hasSystemCode, reasonOf, TailraceError } from '../error.js'
 import type { Output } from './output.js'
@@ -19,8 +19,8 @@ const namesShown = 50
 
 type FlowRoom = typeof import('../flow/flow.js')
 type WorkerRoom = typeof import('../worker/worker.js')
-/** The numbers of workers. */
-type WorkerCounts = { readonly processes: number; readonly threads: number }
+/** The numbers of workers, and the store whose workers take part. */
+type WorkerCounts = Pick<FlowWorkersOptions, 'processes' | 'threads' | 'remote'>
 
 /** The targets of a file, and the calls that take them. */
 export type FileTargets = {
@@ -37,11 +37,7 @@ export async function targetsOf(
   { file, names }: { readonly file: string; readonly names: readonly string[] },
   log: Output | undefined,
 ): Promise<FileTargets> {
-  const path = await realpath(absolutePath(file)).catch((error: unknown) => {
-    if (hasSystemCode(error, 'ENOENT'))
-      throw new TailraceError('ENOENT', `there is no file ${file}`)
-    throw error
-  })
+  const path = await pathOf(file)
   if (isTypeScript(path)) await loadTypeScript(path)
   const all = targetsIn(await imported(path, log))
   if (all.length === 0) {
@@ -53,14 +49,41 @@ export async function targetsOf(
   for (const each of all) checkCopy(each, room, `${from}, which ${file} finds as tailrace/flow`)
   const openWorkers = async (counts: WorkerCounts) => {
     const workers: WorkerRoom = await import(pathToFileURL(roomFile('tailrace/worker', path)).href)
-    // Workers import the file as this process does: with tsx where that is installed.
-    const tsx = isTypeScript(path) ? found('tsx', path) : undefined
-    if (tsx !== undefined && counts.threads > 0) {
+    const module = modulesOf(path)
+    if (module.length > 1 && (counts.threads ?? 0) > 0) {
       throw invalid(`tsx does not load TypeScript in threads: use --workers for ${file}`)
     }
-    return workers.openWorkers({ ...counts, module: tsx === undefined ? path : [tsx, path] })
+    return workers.openWorkers({ ...counts, module })
   }
   return { targets: names.length === 0 ? all : named(all, names, file), room, openWorkers }
+}
+
+/** Finds files for a worker that is to join a store, and imports none: the modules that its processes
+ *  import, and the room that starts them. Throws ENOENT. */
+export async function workersFor(
+  files: readonly string[],
+): Promise<{ readonly room: WorkerRoom; readonly modules: readonly string[] }> {
+  const paths: string[] = []
+  for (const file of files) paths.push(await pathOf(file))
+  const from = roomFile('tailrace/worker', paths[0] ?? '')
+  const room: WorkerRoom = await import(pathToFileURL(from).href)
+  return { room, modules: [...new Set(paths.flatMap(modulesOf))] }
+}
+
+/** Returns the modules by which a worker imports a file as this process does: with tsx where that is
+ *  installed. */
+function modulesOf(path: string): readonly string[] {
+  const tsx = isTypeScript(path) ? found('tsx', path) : undefined
+  return tsx === undefined ? [path] : [tsx, path]
+}
+
+/** Returns the real path of a file. Throws ENOENT. */
+async function pathOf(file: string): Promise<string> {
+  return realpath(absolutePath(file)).catch((error: unknown) => {
+    if (hasSystemCode(error, 'ENOENT'))
+      throw new TailraceError('ENOENT', `there is no file ${file}`)
+    throw error
+  })
 }
 
 function isTypeScript(path: string): boolean {

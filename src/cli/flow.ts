@@ -29,6 +29,7 @@ import { again, shell } from './flow-shell.js'
 import { status } from './flow-status.js'
 import { json, place } from './options.js'
 import { withStore } from './session.js'
+import { typedLike } from './shell-word.js'
 import { PassedSignals } from './signals.js'
 import { integer } from './units.js'
 
@@ -42,7 +43,8 @@ const run = command({
     'Import a module (.js, .mjs; .ts with tsx in its project, or with a Node that runs it) and make ' +
     'the targets that it exports, all or those that are named, and what they depend on. Their ' +
     'functions run in this process, or in workers (--workers, --threads), whose output goes to ' +
-    'stderr. Results are kept in the cache of the store: what has not changed is found there. ' +
+    'stderr, or in those that have joined the store (--remote), on any machine, whose output goes to ' +
+    'their own. Results are kept in the cache of the store: what has not changed is found there. ' +
     'stderr gets a line for each target that ends. If a target fails, ' +
     'nothing more begins (stop); what does not depend on it is made (continue); null stands for its ' +
     'result (null); or it is left out: a branch of its array, another with what depends on it (trim). ' +
@@ -57,6 +59,10 @@ const run = command({
     ),
     workers: option('--workers <n>', 'call functions in so many processes', integer(1)),
     threads: option('--threads <n>', 'call functions in so many threads', integer(1)),
+    remote: flag('--remote', 'use workers that have joined the store (tailrace worker), too'),
+    label: option('--label <name>', 'of these only those with the label', undefined, {
+      needs: 'remote',
+    }),
     limit: many('--limit <resource=n>', 'how much there is of what targets need: gpu=1', amount),
     onError: option(
       '--on-error <mode>',
@@ -87,6 +93,7 @@ const run = command({
     'tailrace flow run flow.mjs report -j 2 --keep-going',
     'tailrace flow run flow.mjs train --limit gpu=1 --json',
     'tailrace flow run flow.mjs --workers 4',
+    'tailrace flow run flow.mjs --remote',
   ],
   makesStore: true,
   run: async (call) => {
@@ -94,9 +101,12 @@ const run = command({
     const { room, targets, openWorkers } = await loaded(call, args.targets)
     const known = (await room.graphOf(targets)).length
     return withStore(call, async (store, limit) => {
-      const { workers: processes = 0, threads = 0 } = options
-      const isHere = processes + threads === 0
-      await using workers = isHere ? undefined : await openWorkers({ processes, threads })
+      const { workers: processes = 0, threads = 0, label } = options
+      const isHere = processes + threads === 0 && !options.remote
+      const remote = options.remote ? { remote: { store, ...defined({ label }) } } : {}
+      await using workers = isHere
+        ? undefined
+        : await openWorkers({ processes, threads, ...remote })
       using signals = new PassedSignals()
       const stop = new AbortController()
       const either = eitherSignal(signals.interrupted, stop.signal)
@@ -113,7 +123,8 @@ const run = command({
         await made.result.catch(() => {})
       }
       limit.atEnd(ended)
-      const progress = new FlowProgress(call, { json: options.json, known })
+      const join = joinCommand(call)
+      const progress = new FlowProgress(call, { json: options.json, known, join })
       try {
         for await (const event of made) await progress.take(event)
         await made.result
@@ -231,6 +242,19 @@ export const flow = commandGroup({
 type FileCall = CommandContext & {
   readonly args: { readonly file: string }
   readonly options: { readonly json?: boolean }
+}
+
+/** Returns the command by which a worker joins that makes the targets of a call. */
+function joinCommand({
+  args,
+  options,
+}: {
+  readonly args: { readonly file: string }
+  readonly options: { readonly url: string | undefined; readonly data: string | undefined }
+}): string {
+  const { url, data } = options
+  const store = url !== undefined ? ['--url', url] : data !== undefined ? ['--data', data] : []
+  return ['tailrace', 'worker', args.file, ...store].map((word) => typedLike(word, '')).join(' ')
 }
 
 /** Imports the file of a call, and finds its targets. */
