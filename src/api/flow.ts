@@ -161,6 +161,24 @@ export type CommandSpec<O extends CommandOutputs | undefined = CommandOutputs | 
   readonly env?: { readonly [name: string]: string }
 }
 
+/** The element of a branch of `commands`, wherever it stands: a file, stdin, or an argument. */
+export interface CommandElement {
+  readonly type: 'element'
+}
+
+/** A command for each element of an array; elsewhere as `CommandSpec`. */
+export type CommandsSpec<O extends CommandOutputs | undefined = CommandOutputs | undefined> = Omit<
+  CommandSpec<O>,
+  'run' | 'in' | 'stdin'
+> & {
+  /** The program and its arguments. An element that is one of them is text. */
+  readonly run: readonly (string | CommandElement)[]
+  /** The content of its directory, by the paths there. */
+  readonly in?: { readonly [path: string]: CommandInput | CommandElement }
+  /** Its stdin. Default: an empty one. */
+  readonly stdin?: CommandInput | CommandElement
+}
+
 /** The result of a command: its outputs by their names, or its stdout. */
 export type CommandResult<O> = O extends CommandOutputs
   ? { -readonly [K in keyof O]: Uint8Array }

@@ -26,17 +26,14 @@ import { check, invalid, object, type Rule, shapeOf, text, texts } from '../base
 import { spawnAlone } from '../base/spawn.js'
 import { startTimer } from '../base/timer.js'
 import { canceled, hasSystemCode, reasonOf, TailraceError } from '../error.js'
-import type { TargetAction } from './action.js'
 import { keptOutput, targetSignal } from './calls.js'
 import { isDirectoryPath } from './file-input.js'
 import { GroupGuard } from './group-guard.js'
-import { hexHashOf } from './modules.js'
 import { setOwnVersion } from './own-functions.js'
 import { isFile, target } from './target.js'
 
 /** The version of how commands are run: another one makes all of them again. */
-const commandVersion = 'tailrace command 1'
-const commandHash = hexHashOf(Buffer.from(commandVersion))
+export const commandVersion = 'tailrace command 1'
 /** The largest stdout of a command, in bytes. */
 export const stdoutSizeMax = 256 * 1024 * 1024
 /** The part of stderr that the error of a command has, in bytes. */
@@ -87,6 +84,13 @@ export function command<
   spec: CommandSpec<O>,
   options?: TargetOptions<M>,
 ): Target<CommandResult<O> | NullIn<M>> {
+  const inputs = commandInputs(name, spec)
+  const made = target(name, inputs, runCommand as (...values: unknown[]) => unknown, options)
+  return made as Target<CommandResult<O> | NullIn<M>>
+}
+
+/** Returns what the function of a command gets: its plan, its files and its stdin. Throws EINVAL. */
+export function commandInputs(name: string, spec: CommandSpec): readonly FlowInput[] {
   const what = `command ${name}`
   check(what, spec, commandSpec)
   const { run, in: files = {}, out, env = {}, cwd, stdin } = spec
@@ -105,14 +109,7 @@ export function command<
   const sources = Object.fromEntries(
     Object.entries(files).map(([path, input]) => [path, sourceOf(input)]),
   )
-  const input = stdin === undefined ? null : sourceOf(stdin)
-  const made = target(
-    name,
-    [plan, sources, input] as readonly FlowInput[],
-    runCommand as (...values: unknown[]) => unknown,
-    options,
-  )
-  return made as Target<CommandResult<O> | NullIn<M>>
+  return [plan, sources, stdin === undefined ? null : sourceOf(stdin)]
 }
 
 function sourceOf(input: CommandInput): FlowInput {
@@ -148,10 +145,8 @@ export type CommandSource = { readonly path: string } | { readonly content: stri
 /** The files of a command, by their paths within its directory. */
 export type CommandFiles = { readonly [path: string]: CommandSource }
 
-/** True for the action of a command. */
-export function isCommandAction(action: TargetAction): boolean {
-  return action.function === commandHash
-}
+/** The inputs of the function of a command. */
+export type CommandInputs = [plan: CommandPlan, files: CommandFiles, stdin: CommandSource | null]
 
 /** Returns all variables of a command. */
 export function commandEnvironment(env: CommandPlan['env']): CommandPlan['env'] {

@@ -54,6 +54,7 @@ import { failureModes, planWanted, retriesRule, TargetRecord, wholeNumbers } fro
 
 export { targetOutput, targetSignal } from './calls.js'
 export { command } from './command.js'
+export { commands, element } from './commands.js'
 export { graphOf } from './draw.js'
 export { runsOf } from './runs.js'
 export { cross, directory, file, map, packed, target } from './target.js'

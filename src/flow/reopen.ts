@@ -18,15 +18,8 @@ import {
   writeCall,
   writeResult,
 } from './call-directory.js'
-import {
-  type CommandFiles,
-  type CommandPlan,
-  type CommandSource,
-  commandEnvironment,
-  isCommandAction,
-  layOut,
-  placeSource,
-} from './command.js'
+import { type CommandInputs, commandEnvironment, layOut, placeSource } from './command.js'
+import { type EachInputs, isCommandAction, withElement } from './commands.js'
 import { branchesOf } from './failed-parts.js'
 import { type CallSource, type LastCall, lastCall, resultHashesOf } from './last-call.js'
 import { hexHashOf } from './modules.js'
@@ -346,14 +339,17 @@ async function writeCommand(
   call: PackedCall,
 ): Promise<Pick<ReopenedCall, 'command' | 'inputs'>> {
   const values = new CallValues(directory, call)
-  const [plan, files, stdin] = call.action.inputs
-  if (!plan || !files || !stdin) throw new Error('a command has three inputs')
   try {
-    const command = (await values.input(plan)) as CommandPlan
+    const inputs: unknown[] = []
+    for (const input of call.action.inputs) inputs.push(await values.input(input))
+    const isEach = call.elements.length > 0
+    const given = (
+      isEach ? withElement(await values.element(0), ...(inputs as EachInputs)) : inputs
+    ) as CommandInputs
+    const [command, files, source] = given
     const work = join(directory, 'work')
     await mkdir(work)
-    await layOut(work, command, (await values.input(files)) as CommandFiles)
-    const source = (await values.input(stdin)) as CommandSource | null
+    await layOut(work, command, files)
     if (source) await placeSource(join(directory, 'stdin'), source)
     const { run, env, out, cwd } = command
     const more = { ...(out && { out }), ...(cwd !== undefined && { cwd }) }

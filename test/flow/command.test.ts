@@ -6,8 +6,18 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, expectTypeOf, it } from 'vitest'
 import type { CommandSpec, FlowEvent, Target } from '../../src/api/flow.js'
-import { command, directory as directoryOf, file, run, target, why } from '../../src/flow/flow.js'
+import {
+  command,
+  commands,
+  directory as directoryOf,
+  element,
+  file,
+  run,
+  target,
+  why,
+} from '../../src/flow/flow.js'
 import { open } from '../../src/open.js'
+import { same } from './reopen-functions.js'
 
 const textOf = (bytes: Uint8Array) => new TextDecoder().decode(bytes)
 const sh = (script: string) => ['sh', '-c', script]
@@ -177,6 +187,35 @@ describe('command()', () => {
       store,
     })
     await expect(none.result).rejects.toMatchObject({ code: 'ENOENT' })
+  })
+
+  it('runs for each element of an array, again for those that differ', async () => {
+    await using store = await open()
+    const shouted = (words: readonly string[]) =>
+      commands('shouted', target('words', [words], same<readonly string[]>), {
+        run: ['sh', '-c', 'cat in "$1"; tr a-z A-Z', 'sh', 'd/other'],
+        in: { in: element, 'd/other': ' and ' },
+        stdin: element,
+      })
+    expectTypeOf(shouted([])).toEqualTypeOf<Target<Uint8Array[]>>()
+    const made = async (words: readonly string[]) => {
+      const flow = run(shouted(words), { store })
+      const started: string[] = []
+      for await (const { type, target } of flow) if (type === 'start') started.push(target)
+      return [started.filter((name) => name !== 'words'), (await flow.result).map(textOf)]
+    }
+    expect(await made(['a', 'b'])).toEqual([
+      ['shouted[0]', 'shouted[1]'],
+      ['a and A', 'b and B'],
+    ])
+    expect(await made(['a', 'c'])).toEqual([['shouted[1]'], ['a and A', 'c and C']])
+    const listed = commands('listed', target('names', [['x', 'y']], same<readonly string[]>), {
+      run: ['echo', element],
+    })
+    expect((await run(listed).result).map(textOf)).toEqual(['x\n', 'y\n'])
+    const bytes = target('bytes', [[new Uint8Array(1)]], same<readonly Uint8Array[]>)
+    const bad = run(commands('bad', bytes, { run: ['echo', element] }))
+    await expect(bad.result).rejects.toThrow('an element that is an argument must be text')
   })
 
   it.each(['the signal of the run', 'its time-out'])(

@@ -13,8 +13,10 @@ import { writeResult } from '../../src/flow/call-directory.js'
 import {
   callAgain,
   command,
+  commands,
   cross,
   directory as directoryOf,
+  element,
   file,
   map,
   packed,
@@ -225,6 +227,16 @@ it('tells the error of a call that had not begun', async () => {
   const { kind, inputs, error } = await reopened('bad')
   expect([kind, inputs]).toEqual(['none', []])
   expect(error?.message).toContain(`the file ${at('none')}`)
+})
+
+it('lays out the directory of a command for an element', async () => {
+  const words = target('words', [['one', 'two']], fn.same<readonly string[]>)
+  await failing(
+    commands('bad', words, { run: ['sh', '-c', 'exit 3', 'sh', element], in: { in: element } }),
+  )
+  const { kind, command: told } = await reopened('bad[1]')
+  expect([kind, told?.run]).toEqual(['command', ['sh', '-c', 'exit 3', 'sh', 'two']])
+  expect(await readFile(at('call/work/in'), 'utf8')).toBe('two')
 })
 
 it('lays out the directory of a command', async () => {
