@@ -272,6 +272,10 @@ export type FlowRunOptions<M extends FailureMode = FailureMode> = Partial<FlowSt
   /** True to call again what depends on the targets of `rerun`. Default: false, so that it is called
    *  again only if their results are others than before. */
   readonly rerunDependents?: boolean
+  /** True to watch, with strace, which files the programs of commands read, and to tell those that are no
+   *  inputs by events `audit`. Not with `workers`. A target whose result is there is not called, and
+   *  not audited. Without strace commands fail with EMISCONFIGURED. Default: false. */
+  readonly audit?: boolean
   /** Ends the run: nothing more begins, and the signal of `targetSignal` aborts. */
   readonly signal?: AbortSignal
 }
@@ -309,6 +313,14 @@ export type FlowEvent =
       readonly at: number
       readonly worker: string
       readonly error: unknown
+    }
+  /** The program of a command has read files that are no inputs of its target, nor the system's: their
+   *  absolute paths, sorted, at most 200. Only with `audit`. */
+  | {
+      readonly type: 'audit'
+      readonly target: string
+      readonly at: number
+      readonly files: readonly string[]
     }
   /** The branches of a `map` or `cross` are known. */
   | {

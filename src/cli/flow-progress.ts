@@ -105,7 +105,7 @@ export class FlowProgress {
     this.#tally.take(type, target)
     const began = this.#running.get(target)
     if (type === 'start') this.#running.set(target, at)
-    else if (type !== 'wait') this.#running.delete(target)
+    else if (type !== 'wait' && type !== 'audit') this.#running.delete(target)
     if (type === 'fail' && comesOf[event.onError] === '') this.#failure ??= { error: event.error }
     if (type === 'branch') {
       this.#branched.set(target, { count: event.branches, made: 0 })
@@ -163,6 +163,11 @@ export class FlowProgress {
         const more = [took, comesOf[event.onError]].filter((text) => text !== '').join(', ')
         const stack = inspect(event.error).split('\n')
         return [endLine('red', 'failed', target, more), ...stack.map((line) => `  ${line}`)]
+      }
+      case 'audit': {
+        const { files } = event
+        const more = `${files.length} files that are no inputs of it:`
+        return [endLine('yellow', 'reads', target, more), ...files.map((path) => `  ${path}`)]
       }
       case 'wait': {
         const { label } = event

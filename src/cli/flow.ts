@@ -82,6 +82,9 @@ const run = command({
     rerunDependents: flag('--rerun-dependents', 'call again what depends on these, too', {
       needs: 'rerun',
     }),
+    audit: flag('--audit', 'say which files commands read that are no inputs of them (by strace)', {
+      excludes: ['workers', 'threads'],
+    }),
     json: flag('--json', 'print events as JSON, one a line, then the counts; errors too'),
     resumes: option('--resumes <run>', 'the run that this one goes on with', undefined, {
       hidden: true,
@@ -93,6 +96,7 @@ const run = command({
     'tailrace flow run flow.mjs report -j 2 --keep-going',
     'tailrace flow run flow.mjs train --limit gpu=1 --json',
     'tailrace flow run flow.mjs --workers 4',
+    'tailrace flow run flow.mjs site --rerun site --audit',
     'tailrace flow run flow.mjs --remote',
   ],
   makesStore: true,
@@ -114,6 +118,7 @@ const run = command({
         ...{ store, ...placeOf(options), signal: either.signal },
         ...defined({ concurrency: options.jobs, origin: originOf(call), resumes: options.resumes }),
         ...defined({ workers, retries: options.retries }),
+        ...(options.audit && { audit: true }),
         ...{ rerun: options.rerun, rerunDependents: options.rerunDependents },
         limits: Object.fromEntries(options.limit),
         onError: options.keepGoing ? 'continue' : (options.onError ?? 'stop'),

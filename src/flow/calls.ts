@@ -51,6 +51,14 @@ export function keptOutput(): TargetOutput | undefined {
   return calls.now?.keepsOutput ? targetOutput() : undefined
 }
 
+/** Hears of the files that the program of a call has read, and that are no inputs of its target. */
+export type HearReads = (files: readonly string[]) => void
+
+/** Returns the audit of the call whose function runs now, if its run has one. */
+export function auditNow(): HearReads | undefined {
+  return calls.now?.audit
+}
+
 /** One call. Mutable; ended by the driver of its run. */
 export class TargetCall {
   readonly #run: AbortSignal
@@ -58,11 +66,14 @@ export class TargetCall {
   #own: AbortController | undefined
   #isGivenUp = false
   #print: Print | undefined
+  /** Hears of what its program reads, if the run audits that. */
+  readonly audit: HearReads | undefined
   #ends: (() => void)[] | undefined
 
   /** `run`: the signal of the run. Without a bound the call may last for any time. */
-  constructor(run: AbortSignal, bound?: CallBound) {
+  constructor(run: AbortSignal, bound?: CallBound, audit?: HearReads) {
     this.#run = run
+    this.audit = audit
     this.#limit = bound && new CallLimit(bound, (late) => this.#own?.abort(late))
   }
 

@@ -26,7 +26,8 @@ import { check, invalid, object, type Rule, shapeOf, text, texts } from '../base
 import { spawnAlone } from '../base/spawn.js'
 import { startTimer } from '../base/timer.js'
 import { canceled, hasSystemCode, reasonOf, TailraceError } from '../error.js'
-import { keptOutput, targetSignal } from './calls.js'
+import { Trace } from './audit.js'
+import { auditNow, type HearReads, keptOutput, targetSignal } from './calls.js'
 import { isDirectoryPath } from './file-input.js'
 import { GroupGuard } from './group-guard.js'
 import { setOwnVersion } from './own-functions.js'
@@ -163,11 +164,15 @@ export async function runCommand(
 ): Promise<Uint8Array | { readonly [name: string]: Uint8Array }> {
   const signal = targetSignal()
   const output = keptOutput()
+  const audit = auditNow()
   const directory = await mkdtemp(join(tmpdir(), 'tailrace-command-'))
   try {
     await layOut(directory, plan, files)
     const input = stdin && ('path' in stdin ? await readFile(stdin.path) : stdin.content)
-    const stdout = await outputOf(plan, { directory, input, signal, output })
+    const surroundings = { directory, input, signal, output }
+    const stdout = audit
+      ? await audited(plan, surroundings, { inputs: pathsIn(files, stdin), audit })
+      : await outputOf(plan, surroundings)
     if (!plan.out) return stdout
     const made: [string, Uint8Array][] = []
     for (const [name, path] of Object.entries(plan.out)) {
@@ -180,6 +185,26 @@ export async function runCommand(
 }
 
 setOwnVersion(runCommand, commandVersion)
+
+/** Runs the program as `outputOf` does, and tells which files it read that are not known. */
+async function audited(
+  plan: CommandPlan,
+  surroundings: Surroundings,
+  { inputs, audit }: { readonly inputs: readonly string[]; readonly audit: HearReads },
+): Promise<Uint8Array> {
+  await using trace = await Trace.open()
+  try {
+    return await outputOf({ ...plan, run: trace.wrap(plan.run) }, surroundings)
+  } finally {
+    const files = await trace.unknownFiles({ directory: surroundings.directory, inputs })
+    if (files.length > 0) audit(files)
+  }
+}
+
+function pathsIn(files: CommandFiles, stdin: CommandSource | null): readonly string[] {
+  const sources = [...Object.values(files), ...(stdin ? [stdin] : [])]
+  return sources.flatMap((source) => ('path' in source ? [source.path] : []))
+}
 
 /** Puts the files of a command into its directory, and makes those in which it is to make files. */
 export async function layOut(

@@ -37,7 +37,7 @@ export type RunParts<V> = {
 
 /** The options of a run that its driver keeps to. */
 export type RunBounds = Required<Pick<FlowRunOptions, 'concurrency' | 'limits' | 'onError'>> &
-  Pick<FlowRunOptions, 'retries'> & {
+  Pick<FlowRunOptions, 'retries' | 'audit'> & {
     readonly signal: AbortSignal | undefined
     /** The places for targets with labels. Default: labels mean nothing. */
     readonly labels?: LabelPlaces
@@ -255,7 +255,10 @@ class Driver<V> {
     const { name, target } = step
     const ms = target.failure.timeoutMs
     const bound = ms === undefined ? undefined : { ms, name, clock: this.#clock }
-    const call = new TargetCall(this.#stopping.signal, bound)
+    const audit = this.#options.audit
+      ? (files: readonly string[]) => this.#events.audit(step, files)
+      : undefined
+    const call = new TargetCall(this.#stopping.signal, bound, audit)
     let began: number | undefined
     let ended: number | undefined
     let tookMs: number | undefined

@@ -21,6 +21,7 @@ const kinds = [
   'lost',
   'wait',
   'refuse',
+  'audit',
 ] as const
 type Kind = (typeof kinds)[number]
 /** Details of a failure. */
@@ -84,6 +85,10 @@ export class RunEvents {
     this.#add('fail', step, this.#reasons.push({ error, onError }) - 1)
   }
 
+  audit(step: Step, files: readonly string[]): void {
+    this.#add('audit', step, this.#reasons.push(files) - 1)
+  }
+
   skip(step: Step, because: Step): void {
     this.#add('skip', step, this.#reasons.push(because) - 1)
   }
@@ -135,6 +140,8 @@ export class RunEvents {
         return { type, ...common, branches: more }
       case 'retry':
         return { type, ...common, ...(this.#reasons[more] as Retry & Thrown) }
+      case 'audit':
+        return { type, ...common, files: this.#reasons[more] as readonly string[] }
       case 'refuse':
         return { type, ...common, ...(this.#reasons[more] as Refusal) }
       case 'fail':

@@ -75,7 +75,7 @@ const pool: Rule = {
 const places = { store: object, layer: text, flow: text }
 const all = shapeOf<FlowRunOptions>({
   ...{ concurrency: atLeastOne, limits: wholeNumbers, onError: failureModes, signal },
-  ...{ rerun: list, rerunDependents: flag },
+  ...{ rerun: list, rerunDependents: flag, audit: flag },
   ...{ ...places, values: object, retries: retriesRule, origin, resumes: text, workers: pool },
 })
 const looks = shapeOf<FlowLookOptions>({ ...places, signal }, ['store'])
@@ -110,7 +110,7 @@ export function run<const W extends WantedTargets, M extends FailureMode = 'stop
   const onError: FailureMode = options.onError ?? 'stop'
   const workers = options.workers instanceof CallPool ? options.workers : undefined
   const bounds = {
-    ...{ limits, retries, onError, signal: options.signal },
+    ...{ limits, retries, onError, signal: options.signal, audit: options.audit === true },
     labels: workers ?? withoutLabels,
     ...(workers && { onPlaces: (run: () => void) => workers.onPlaces(run) }),
     get concurrency() {
@@ -118,6 +118,9 @@ export function run<const W extends WantedTargets, M extends FailureMode = 'stop
       if (!workers) return concurrency ?? availableParallelism()
       return Math.min(workers.places, concurrency ?? workers.places)
     },
+  }
+  if (workers && options.audit === true) {
+    throw invalid('options.audit is for commands in this process: leave options.workers out')
   }
   const parts = { targets: sources, plan, events, bounds, workers }
   if (options.store) {

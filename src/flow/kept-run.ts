@@ -91,7 +91,12 @@ export async function keptResults(run: KeptRun): Promise<unknown> {
     const values = run.values ?? openValues({ spill: { store, namespace: namespaceOfFlow(flow) } })
     const options = {
       ...{ limits: bounds.limits, onError: bounds.onError, signal: either.signal },
-      ...defined({ retries: bounds.retries, labels: bounds.labels, onPlaces: bounds.onPlaces }),
+      ...defined({
+        audit: bounds.audit,
+        retries: bounds.retries,
+        labels: bounds.labels,
+        onPlaces: bounds.onPlaces,
+      }),
       get concurrency() {
         return bounds.concurrency
       },
