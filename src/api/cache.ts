@@ -78,7 +78,20 @@ export type StoredOutput = {
 export type Outputs = OneOutput | { readonly [name: string]: OneOutput }
 
 /** One output. Text is stored as UTF-8. */
-export type OneOutput = Value | AsyncIterable<Uint8Array>
+export type OneOutput = Value | AsyncIterable<Uint8Array> | StoredBytes
+
+/** Bytes that stand at a key of the store already: they become an output by reference, at the same cost for
+ *  any size. `storedBytes` makes it. */
+export interface StoredBytes {
+  readonly key: string
+  readonly namespace: string
+  /** The number of bytes. */
+  readonly size: number
+  readonly [storedType]: true
+}
+
+/** Marks the type of bytes that are stored. It stands in types only. */
+declare const storedType: unique symbol
 
 /** The right to compute an action. Nobody else has it until it is published, abandoned or lost. It
  *  is renewed meanwhile. */

@@ -55,6 +55,7 @@ import { listResults, loadResult } from './results.js'
 import { UsageNotes } from './usage.js'
 
 export { differencesOf } from './compare.js'
+export { storedBytes } from './record.js'
 
 const caches = shapeOf<CacheOptions>({ layer: text, owner: text, code: text })
 const claiming = { tries: count, timeoutMs: waitMs, ttl: count, signal }

@@ -39,6 +39,7 @@ import {
   type ResultRecord,
   recordKey,
   resultKey,
+  StoredElsewhere,
   stagedDirectory,
   stagedKey,
 } from './record.js'
@@ -76,6 +77,11 @@ type Held = {
 /** An output whose bytes are where the last transaction finds them: in the record, in the
  *  transaction, or stored under a key of their own. */
 type Placed =
+  | {
+      readonly at: 'elsewhere'
+      readonly size: number
+      readonly from: { readonly from: string; readonly namespace: string }
+    }
   | { readonly at: 'record' | 'transaction'; readonly size: number; readonly bytes: Uint8Array }
   | { readonly at: 'stored'; readonly size: number }
 
@@ -200,6 +206,10 @@ export class HeldClaim implements Claim {
     output: OneOutput,
     room: { record: number; transaction: number },
   ): Promise<Placed> {
+    if (output instanceof StoredElsewhere) {
+      const { key: from, namespace, size } = output
+      return { at: 'elsewhere', size, from: { from, namespace } }
+    }
     const bytes = typeof output === 'string' ? Buffer.from(output) : output
     const size = bytes instanceof Uint8Array ? bytes.length : Number.POSITIVE_INFINITY
     if (bytes instanceof Uint8Array && size <= room.record) {
@@ -213,6 +223,7 @@ export class HeldClaim implements Claim {
     }
     this.#hasStored = true
     if (bytes instanceof Uint8Array) await this.#storeBytes(name, bytes)
+    else if (!isStream(bytes)) throw noOutput(`the output ${JSON.stringify(name)}`)
     else return { at: 'stored', size: await this.#store(name, bytesOf(bytes)) }
     return { at: 'stored', size }
   }
@@ -253,6 +264,7 @@ export class HeldClaim implements Claim {
     const outputs = [...placed].flatMap(([name, output]): Op[] => {
       if (output.at === 'record') return []
       const key = outputKey(id, name)
+      if (output.at === 'elsewhere') return [{ op: 'copy', key, ...output.from }]
       if (output.at === 'transaction') return [{ op: 'put', key, value: output.bytes }]
       return [{ op: 'move', key, from: stagedKey(token, name) }]
     })
@@ -314,6 +326,11 @@ function namedOutputs(outputs: Outputs): ReadonlyMap<string, OneOutput> {
 
 function isOutput(output: unknown): output is OneOutput {
   if (typeof output === 'string' || output instanceof Uint8Array) return true
+  if (output instanceof StoredElsewhere) return true
+  return isStream(output)
+}
+
+function isStream(output: unknown): output is AsyncIterable<Uint8Array> {
   return typeof output === 'object' && output !== null && Symbol.asyncIterator in output
 }
 

@@ -2,7 +2,7 @@
  *  Invariant: a record names every output. Small outputs stand in it, so that a hit is one request
  *  for each layer. */
 
-import type { ResultView } from '../api/cache.js'
+import type { ResultView, StoredBytes } from '../api/cache.js'
 import type { Token } from '../api/transaction.js'
 import { bytes, count, invalid, number, type Rule, shapeOf, text, within } from '../base/shape.js'
 import { type Code, TailraceError } from '../error.js'
@@ -112,4 +112,23 @@ export function parseRecord(packed: Uint8Array, id: string): ResultRecord {
   const value = unpack(packed, what)
   if (record.is(value)) return value as ResultRecord
   throw new TailraceError('EINVAL', `${what} is none: remove it with tailrace cache rm ${id}`)
+}
+
+/** Bytes that stand at a key of the store. */
+export class StoredElsewhere {
+  readonly key: string
+  readonly namespace: string
+  readonly size: number
+
+  constructor({ key, namespace, size }: Pick<StoredBytes, 'key' | 'namespace' | 'size'>) {
+    this.key = key
+    this.namespace = namespace
+    this.size = size
+  }
+}
+
+/** Makes an output of bytes that stand at a key of the store. If they are not there when it is published,
+ *  that is ENOENT, and nothing is published. */
+export function storedBytes(place: Pick<StoredBytes, 'key' | 'namespace' | 'size'>): StoredBytes {
+  return new StoredElsewhere(place) as unknown as StoredBytes
 }

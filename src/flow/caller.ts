@@ -4,6 +4,7 @@
  *  with the packed result. */
 
 import type { FlowWorkers, FlowWorkerView, WorkerCallFacts } from '../api/flow.js'
+import type { Kvs } from '../api/kvs.js'
 import type { Packed } from '../api/value.js'
 import type { Print } from '../eventlog/stdio.js'
 import type { TargetCall } from './calls.js'
@@ -20,7 +21,37 @@ import { follow, resultSlotsOf } from './plan.js'
 /** Calls the functions of targets. */
 export interface Caller {
   /** Calls the function of a step, and returns its packed result. Throws what the function throws. */
-  call(step: Step, inputs: readonly KeptResult[], ports: CallerPorts): Promise<Packed<unknown>>
+  call(step: Step, inputs: readonly KeptResult[], ports: CallerPorts): Promise<CalledValue>
+}
+
+/** The packed result of a call. */
+export type CalledValue = {
+  readonly packed: Packed<unknown>
+  /** The place where a worker has stored it, in the store of the run. */
+  readonly placed?: PlacedResult
+}
+
+/** A packed result that a worker has stored. Whoever has it releases it: then it is removed there. */
+export type PlacedResult = StoredPlace & {
+  /** The BLAKE3 of the packed bytes, 64 hex digits. */
+  readonly hash: string
+  readonly release: () => void
+}
+
+/** Packed bytes at a key of a store. */
+export type StoredPlace = {
+  readonly store: Kvs
+  readonly key: string
+  readonly namespace: string
+  /** The root at which they stand there. Default: the newest one. */
+  readonly at?: number
+  readonly size: number
+}
+
+/** Gives back what a call returned that nobody needs. */
+export function dropCalled({ packed, placed }: CalledValue): void {
+  packed[Symbol.dispose]()
+  placed?.release()
 }
 
 /** The ports of a call. */
@@ -67,6 +98,8 @@ export type PackedTask = {
 /** Packed bytes that a call needs. Two of one key are equal. */
 export type TaskInput = {
   readonly key: string
+  /** The place where a store has them, for workers that reach it. */
+  readonly place?: StoredPlace
   /** Returns the bytes, which nobody changes. */
   readonly load: () => Promise<Uint8Array>
 }
@@ -92,8 +125,11 @@ export type PooledCall = {
   readonly poisoned: () => void
 }
 
-/** The answer to a call: packed bytes. */
-export type PooledAnswer = { readonly bytes: Uint8Array; readonly facts: WorkerCallFacts }
+/** The answer to a call: packed bytes, or the place where the worker has stored them. */
+export type PooledAnswer = {
+  readonly result: Uint8Array | PlacedResult
+  readonly facts: WorkerCallFacts
+}
 
 /** The port of workers. */
 export abstract class CallPool implements FlowWorkers {
@@ -127,12 +163,12 @@ export class LocalCaller implements Caller {
     step: Step,
     inputs: readonly KeptResult[],
     { call, begin, returned }: CallerPorts,
-  ): Promise<Packed<unknown>> {
+  ): Promise<CalledValue> {
     begin()
     const began = performance.now()
     const value = await this.#run(step, inputs, call)
     returned(performance.now() - began)
-    return this.#results.values.pack(value ?? null, codecOf(value))
+    return { packed: await this.#results.values.pack(value ?? null, codecOf(value)) }
   }
 
   /** Calls the function of a step with what it gets. */

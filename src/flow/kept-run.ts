@@ -104,7 +104,9 @@ export async function keptResults(run: KeptRun): Promise<unknown> {
     const parts = new FailedParts(place)
     const maker = new KeptMaker({
       ...{ store, codes, values, cache: openCache(store, { layer }), bounds: options },
-      ...(workers && { caller: new PooledCaller(workers, codes, new PackedResults(values)) }),
+      ...(workers && {
+        caller: new PooledCaller(workers, codes, new PackedResults(values), store),
+      }),
       made: (step, of) => log.made(step.name, of),
       print: (step, stream, bytes) => output.print(step.name, stream, bytes),
       failed: (step, of, inputs) => {

@@ -3,16 +3,17 @@
  *  Invariant: a result is known by its hash, and stays packed until a function needs it. A function
  *  runs under the claim of its action, so that no other process runs it meanwhile. */
 
-import { type Cache, type Claim, type Hit, onlyOutput } from '../api/cache.js'
+import { type Cache, type Claim, type Hit, onlyOutput, type StoredOutput } from '../api/cache.js'
 import type { WorkerCallFacts } from '../api/flow.js'
 import type { Store } from '../api/store.js'
-import type { Packed, PackedValues } from '../api/value.js'
+import type { PackedValues } from '../api/value.js'
 import { quietEnd } from '../base/abort.js'
 import { pack } from '../cache/packing.js'
+import { storedBytes } from '../cache/record.js'
 import { type Code, isCode, TailraceError } from '../error.js'
 import type { Print } from '../eventlog/stdio.js'
 import { actionOf, type TargetAction } from './action.js'
-import { type Caller, LocalCaller } from './caller.js'
+import { type CalledValue, type Caller, dropCalled, LocalCaller } from './caller.js'
 import type { RunCodes } from './codes.js'
 import type { FailedOf } from './failed.js'
 import { hashOfInput } from './file-input.js'
@@ -133,6 +134,7 @@ export class KeptMaker implements Maker<KeptResult> {
     if (print) call.printTo((stream, bytes) => print(step, stream, bytes))
     let isReturned = false
     let hasEnded = false
+    let isPlaced = false
     const hasReturned = (ms: number, facts?: WorkerCallFacts) => {
       call.returned(ms)
       // A function that nobody waits for any more may still return.
@@ -144,20 +146,19 @@ export class KeptMaker implements Maker<KeptResult> {
     }
     try {
       const ports = { call, begin, returned: hasReturned, lost: isLost, ...more }
-      const packed = await call.within(
-        () => this.#caller.call(step, inputs, ports),
-        (late) => late[Symbol.dispose](),
-      )
+      const called = await call.within(() => this.#caller.call(step, inputs, ports), dropCalled)
+      isPlaced = called.placed !== undefined
       await this.#checkFiles(step, inputs, claim.id).catch((error: unknown) => {
-        packed[Symbol.dispose]()
+        dropCalled(called)
         throw error
       })
-      const { kept, hit } = await this.#publish(claim, packed)
+      const { kept, hit } = await this.#publish(claim, called)
       this.#tell(step, action, kept, hit)
       return kept
     } catch (error) {
       // A function may throw these codes for reasons of its own.
-      const isRefused = isReturned && lost.some((code) => isCode(error, code))
+      const codes = isPlaced ? [...lost, 'ENOENT' as const] : lost
+      const isRefused = isReturned && codes.some((code) => isCode(error, code))
       if (!call.isOver && (isRefused || claim.signal.aborted)) return this.#lost(step, error)
       const of = { id: claim.id, action, ...inputsOf(step, inputs) }
       await this.#ports.failed?.(step, of, inputs)
@@ -297,16 +298,29 @@ export class KeptMaker implements Maker<KeptResult> {
       return { hash: hexHashOf(bytes), packed: await values.of(bytes), id }
     }
     const hash = Buffer.from(await hit.get(hashOutput)).toString()
-    const { key, ...scope } = place
-    return { hash, packed: values.from(store, key, scope), id }
+    return { hash, packed: values.from(store, place.key, scopeOf(place)), id, ...placeOf(hit) }
   }
 
   async #publish(
     claim: Claim,
-    packed: Packed<unknown>,
+    { packed, placed }: CalledValue,
   ): Promise<{ readonly kept: KeptResult; readonly hit: Hit }> {
     const { store, values } = this.#ports
     const { id } = claim
+    const keptAt = (hash: string, hit: Hit) => {
+      const { key = '', ...scope } = hit.place() ?? {}
+      return { kept: { hash, packed: values.from(store, key, scope), id, ...placeOf(hit) }, hit }
+    }
+    if (placed) {
+      const { key, namespace, size, hash } = placed
+      try {
+        // By reference: the bytes do not pass this process.
+        const value = storedBytes({ key, namespace, size })
+        return keptAt(hash, await claim.publish({ [onlyOutput]: value, [hashOutput]: hash }))
+      } finally {
+        placed.release()
+      }
+    }
     if ((packed.size ?? 0) <= smallSizeMax) {
       const bytes = await packed.bytes()
       return { kept: { hash: hexHashOf(bytes), packed, id }, hit: await claim.publish(bytes) }
@@ -315,9 +329,19 @@ export class KeptMaker implements Maker<KeptResult> {
     using large = packed
     const hash = await hashOf(large)
     const hit = await claim.publish({ [onlyOutput]: large.stream(), [hashOutput]: hash })
-    const { key = '', ...scope } = hit.place() ?? {}
-    return { kept: { hash, packed: values.from(store, key, scope), id }, hit }
+    return keptAt(hash, hit)
   }
+}
+
+/** Returns the place of a result whose bytes do not stand in the record. */
+function placeOf(hit: Hit): Pick<KeptResult, 'place'> {
+  const place = hit.place()
+  const size = hit.result.outputs[onlyOutput]?.size
+  return place && size !== undefined ? { place: { ...place, size } } : {}
+}
+
+function scopeOf({ namespace, at }: StoredOutput) {
+  return { namespace, at }
 }
 
 /** Returns what a failed call tells of its inputs. */

@@ -4,7 +4,7 @@
 import { randomUUID } from 'node:crypto'
 import type { Packed } from '../api/value.js'
 import { openValues } from '../value/values.js'
-import type { CallPool } from './caller.js'
+import { type CallPool, dropCalled } from './caller.js'
 import { RunCodes } from './codes.js'
 import type { Step } from './graph.js'
 import type { CallPorts, Maker } from './maker.js'
@@ -26,11 +26,8 @@ export class PackedMaker implements Maker<KeptResult> {
   }
 
   async make(step: Step, inputs: readonly KeptResult[], ports: CallPorts): Promise<KeptResult> {
-    const packed = await ports.call.within(
-      () => this.#caller.call(step, inputs, ports),
-      (late) => late[Symbol.dispose](),
-    )
-    return this.#kept(packed)
+    const called = await ports.call.within(() => this.#caller.call(step, inputs, ports), dropCalled)
+    return this.#kept(called.packed)
   }
 
   #kept(packed: Packed<unknown>): KeptResult {

@@ -2,6 +2,7 @@
  *  Invariant: two results with one hash have the same packed bytes. What opens results opens all that it
  *  needs with one claim on memory. */
 
+import type { StoredOutput } from '../api/cache.js'
 import type { Packed, PackedValues } from '../api/value.js'
 import { invalid } from '../base/shape.js'
 import { StreamHash } from '../blob/hash.js'
@@ -18,6 +19,8 @@ export type KeptResult = {
   /** The id of the action that the cache has it under; none for a map or cross, and for the null of a
    *  target that failed. */
   readonly id?: string
+  /** The place of the packed bytes in the cache; none for small ones, which came with the result. */
+  readonly place?: StoredOutput & { readonly size: number }
 }
 
 /** An element of an opened array, and its hash. */

@@ -3,13 +3,16 @@
  *  one who has it is not sent it again. */
 
 import { serialize } from 'node:v8'
-import type { Packed } from '../api/value.js'
+import type { Kvs } from '../api/kvs.js'
+import { TailraceError } from '../error.js'
 import type {
+  CalledValue,
   Caller,
   CallerPorts,
   CallPool,
   InputTree,
   PackedTask,
+  PooledAnswer,
   PooledCall,
   TaskInput,
 } from './caller.js'
@@ -29,19 +32,22 @@ export class PooledCaller implements Caller {
   readonly #pool: CallPool
   readonly #codes: RunCodes
   readonly #results: PackedResults
+  /** The store of the run, if it has one. */
+  readonly #store: Kvs | undefined
   readonly #plans = new WeakMap<TargetRecord, Uint8Array>()
 
-  constructor(pool: CallPool, codes: RunCodes, results: PackedResults) {
+  constructor(pool: CallPool, codes: RunCodes, results: PackedResults, store?: Kvs) {
     this.#pool = pool
     this.#codes = codes
     this.#results = results
+    this.#store = store
   }
 
   async call(
     step: Step,
     inputs: readonly KeptResult[],
     { call, begin, returned, lost, waits, refused }: CallerPorts,
-  ): Promise<Packed<unknown>> {
+  ): Promise<CalledValue> {
     const code = await this.#codes.of(step.target.fn)
     const needed = new Map<string, TaskInput>()
     const task: PackedTask = {
@@ -65,9 +71,26 @@ export class PooledCaller implements Caller {
       refused: refused ?? (() => {}),
       poisoned: () => call.giveUp(),
     }
-    const { bytes, facts } = await this.#pool.call(pooled)
+    const { result, facts } = await this.#pool.call(pooled)
     returned(facts.runMs, facts)
-    return this.#results.values.of(bytes)
+    return this.#called(result)
+  }
+
+  /** Returns the result of a call. One that stands in another store than that of the run is fetched. */
+  async #called(result: PooledAnswer['result']): Promise<CalledValue> {
+    const { values } = this.#results
+    if (!('key' in result)) return { packed: await values.of(result) }
+    const { store, key, namespace } = result
+    if (store === this.#store) {
+      return { packed: values.from(store, key, { namespace }), placed: result }
+    }
+    try {
+      const bytes = await store.get(key, { namespace })
+      if (!bytes) throw new TailraceError('ENOENT', `the result at ${key} is gone`)
+      return { packed: await values.of(bytes) }
+    } finally {
+      result.release()
+    }
   }
 
   /** Returns the keys of a result, and adds what is needed. */
@@ -77,9 +100,11 @@ export class PooledCaller implements Caller {
       needed.set(hash, { key: hash, load: () => this.#packedOf(result.value) })
       return hash
     }
-    const { packed } = result
+    const { packed, place } = result
     if (isBranches(packed)) return packed.map((branch) => this.#treeOf(branch, needed))
-    needed.set(hash, { key: hash, load: () => packed.bytes() })
+    const store = this.#store
+    const stored = place && store ? { place: { store, ...place } } : {}
+    needed.set(hash, { key: hash, load: () => packed.bytes(), ...stored })
     return hash
   }
 

@@ -10,6 +10,17 @@ export type PlacedPart = {
   readonly namespace: string
   /** The root at which they stand there. Default: the newest one. */
   readonly at?: number
+  /** The number of bytes, and their BLAKE3, 64 hex digits, of a result. */
+  readonly size?: number
+  readonly hash?: string
+}
+
+/** Bytes of an input at a key of a store. */
+export type PlacedInput = {
+  readonly store: Kvs
+  readonly key: string
+  readonly namespace: string
+  readonly at?: number
 }
 
 /** A part of a message: bytes, or the place where they stand. */
@@ -24,9 +35,14 @@ export function isBytes(part: MessagePart): part is Uint8Array {
 export interface WorkerLink {
   readonly kind: 'process' | 'thread' | 'remote'
   readonly pid: number | undefined
-  /** The store from which the worker fetches inputs itself; undefined for one that is sent them. */
+  /** Puts bytes where the worker fetches them itself, by reference. Returns undefined if it cannot: then
+   *  they are sent. A link without it is sent all. */
+  place?(input: PlacedInput): Promise<PlacedPart | undefined>
+  /** Hears that the result at a place is not needed there any more. */
+  release?(part: PlacedPart): void
+  /** The store in which the worker places results. */
   readonly store?: Kvs
-  /** Sends messages, all at once. REQUIRES: without `store` all parts are bytes. */
+  /** Sends messages, all at once. REQUIRES: parts that are no bytes are what `place` gave. */
   send(batch: readonly Envelope<MessagePart>[]): void
   /** Takes calls back that have not begun: `tookBack` tells which. */
   takeBack(seqs: readonly number[]): void
@@ -38,7 +54,7 @@ export interface WorkerLink {
 
 /** The ports of a link. */
 export type LinkPorts = {
-  readonly received: (batch: readonly Envelope[]) => void
+  readonly received: (batch: readonly Envelope<MessagePart>[]) => void
   /** Hears which calls were taken back, in the order of `takeBack`. */
   readonly tookBack: (seqs: readonly number[]) => void
   /** Hears that the worker is gone, and why: once. `isLeave`: it has ended by itself, and no call is to

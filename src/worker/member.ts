@@ -6,16 +6,31 @@
 import { onAbort } from '../base/abort.js'
 import { startTimer } from '../base/timer.js'
 import { canceled, TailraceError } from '../error.js'
+import type { PlacedResult, TaskInput } from '../flow/caller.js'
 import type { Envelope } from './batches.js'
 import { seqMax } from './decisions.js'
 import { InputMemory } from './input-memory.js'
-import type { LinkPorts, ProgramData, WorkerLink } from './link.js'
+import {
+  isBytes,
+  type LinkPorts,
+  type MessagePart,
+  type PlacedPart,
+  type ProgramData,
+  type WorkerLink,
+} from './link.js'
 import { type FromWorker, parseFromWorker, type ToWorker } from './protocol.js'
 import { sentErrorOf, thrownOf } from './sent-error.js'
 import type { Task } from './task.js'
 
 /** The bytes that a link moves in a ms: an estimate. */
 const bytesPerMs = 1_000_000
+
+/** An input for a worker: its bytes or their place, their number, and how many of them are sent. */
+type LoadedInput = {
+  readonly part: MessagePart
+  readonly size: number
+  readonly sentSize: number
+}
 
 /** The bounds of a member. */
 export type MemberOptions = Omit<ProgramData, 'argv'> & {
@@ -66,7 +81,7 @@ export class Member {
    *  number. */
   readonly #tasks = new Set<Task>()
   readonly #bySeq = new Map<number, Task>()
-  #outgoing: Envelope[] = []
+  #outgoing: Envelope<MessagePart>[] = []
   #state: 'starting' | 'ready' | 'leaving' = 'starting'
   #given = 0
   #answered = 0
@@ -178,12 +193,14 @@ export class Member {
   async #send(task: Task): Promise<void> {
     const { signal, inputs } = task.call
     try {
-      const loaded = new Map<string, Uint8Array>()
+      const loaded = new Map<string, LoadedInput>()
       for (;;) {
         const missing = inputs.filter(({ key }) => !this.#memory.has(key) && !loaded.has(key))
         if (missing.length === 0) break
         const began = performance.now()
-        await Promise.all(missing.map(async ({ key, load }) => loaded.set(key, await load())))
+        await Promise.all(
+          missing.map(async (input) => loaded.set(input.key, await this.#load(input))),
+        )
         task.fetchMs += performance.now() - began
       }
       if (!this.#tasks.has(task)) return
@@ -194,20 +211,28 @@ export class Member {
     }
   }
 
+  /** Loads an input, or puts it where the worker fetches it. */
+  async #load({ place, load }: TaskInput): Promise<LoadedInput> {
+    const part = place && (await this.#link.place?.(place))
+    if (part) return { part, size: place.size, sentSize: 0 }
+    const bytes = await load()
+    return { part: bytes, size: bytes.length, sentSize: bytes.length }
+  }
+
   /** Sends a call. `loaded`: inputs that the worker may lack. */
-  #sendWith(task: Task, loaded: ReadonlyMap<string, Uint8Array>): void {
+  #sendWith(task: Task, loaded: ReadonlyMap<string, LoadedInput>): void {
     // Another call may have brought some meanwhile.
     const sent = [...loaded].filter(([key]) => !this.#memory.has(key))
     const drop = this.#memory.keep(
       task.call.inputs.map(({ key }) => key),
-      sent.map(([key, { length }]) => ({ key, size: length })),
+      sent.map(([key, { size }]) => ({ key, size })),
     )
-    task.sentSize = sent.reduce((sum, [, { length }]) => sum + length, 0)
+    task.sentSize = sent.reduce((sum, [, { sentSize }]) => sum + sentSize, 0)
     const seq = ++this.#seq
     task.seq = seq
     this.#bySeq.set(seq, task)
     const keys = sent.map(([key]) => key)
-    const parts = sent.map(([, bytes]) => bytes)
+    const parts = sent.map(([, { part }]) => part)
     this.#say({ type: 'call', seq, task: task.call.task, keys, drop }, parts)
     this.#listen(task, seq)
     this.#beginFirst()
@@ -232,7 +257,7 @@ export class Member {
     task.answered.promise.then(end, end)
   }
 
-  #say(body: ToWorker, parts: readonly Uint8Array[]): void {
+  #say(body: ToWorker, parts: readonly MessagePart[]): void {
     // All of one turn is one write.
     if (this.#outgoing.length === 0) setImmediate(() => this.#flush())
     this.#outgoing.push({ body, parts })
@@ -244,7 +269,7 @@ export class Member {
     this.#link.send(batch)
   }
 
-  #received(batch: readonly Envelope[]): void {
+  #received(batch: readonly Envelope<MessagePart>[]): void {
     try {
       const messages = batch.map((envelope) => parseFromWorker(envelope))
       for (const [at, message] of messages.entries()) this.#take(message, batch[at]?.parts ?? [])
@@ -256,7 +281,8 @@ export class Member {
     this.#ports.changed(this)
   }
 
-  #take(message: FromWorker, [bytes = new Uint8Array()]: readonly Uint8Array[]): void {
+  #take(message: FromWorker, [part = new Uint8Array()]: readonly MessagePart[]): void {
+    const bytes = isBytes(part) ? part : new Uint8Array()
     switch (message.type) {
       case 'ready': {
         const { lifetimeMs } = this.options
@@ -269,12 +295,16 @@ export class Member {
         return
       case 'done': {
         const task = this.#bySeq.get(message.seq)
-        if (!task) return
+        if (!task) {
+          if (!isBytes(part)) this.#link.release?.(part)
+          return
+        }
         const facts = { worker: this.number, fetchMs: task.fetchMs, ...message.times }
         const { unpackMs, runMs, packMs } = facts
         const movedMs = (task.sentSize + bytes.length) / bytesPerMs
         this.#ports.answered(unpackMs + runMs + packMs + movedMs)
-        this.#answer(task, () => task.answered.resolve({ bytes, facts }))
+        const result = isBytes(part) ? part : this.#placed(part)
+        this.#answer(task, () => task.answered.resolve({ result, facts }))
         return
       }
       case 'failed': {
@@ -296,6 +326,16 @@ export class Member {
       default:
         message satisfies never
     }
+  }
+
+  /** Returns a result that the worker has stored. */
+  #placed(part: PlacedPart): PlacedResult {
+    const { store } = this.#link
+    const { key, namespace, size, hash } = part
+    if (!store || size === undefined || hash === undefined) {
+      throw new TailraceError('EIO', 'a result of a worker is nowhere')
+    }
+    return { store, key, namespace, size, hash, release: () => this.#link.release?.(part) }
   }
 
   /** Gives a call back that the worker does not know. Others may: but those of this program have its

@@ -96,7 +96,7 @@ const fromWorker: TypeShapes<FromWorker> = {
 }
 
 /** Returns the message to a worker in a body. Throws EIO. */
-export function parseToWorker(envelope: Envelope): ToWorker {
+export function parseToWorker(envelope: Envelope<unknown>): ToWorker {
   const message = parse<ToWorker>(envelope.body, toWorker)
   if (message.type === 'call') {
     checkPart('task', message.task, taskShape)
@@ -106,7 +106,7 @@ export function parseToWorker(envelope: Envelope): ToWorker {
 }
 
 /** Returns the message of a worker in a body. Throws EIO. */
-export function parseFromWorker(envelope: Envelope): FromWorker {
+export function parseFromWorker(envelope: Envelope<unknown>): FromWorker {
   const message = parse<FromWorker>(envelope.body, fromWorker)
   if (message.type === 'done') {
     checkPart('times', message.times, timesShape)

@@ -6,9 +6,18 @@
 import type { Lease } from '../api/lease.js'
 import type { Store } from '../api/store.js'
 import { onAbort, quietEnd } from '../base/abort.js'
-import { isCode, reasonOf } from '../error.js'
+import { startTimer } from '../base/timer.js'
+import { Wakeup } from '../base/wakeup.js'
+import { type Code, isCode, reasonOf } from '../error.js'
 import type { Envelope } from './batches.js'
-import type { LinkPorts, MessagePart, WorkerLink } from './link.js'
+import {
+  isBytes,
+  type LinkPorts,
+  type MessagePart,
+  type PlacedInput,
+  type PlacedPart,
+  type WorkerLink,
+} from './link.js'
 import {
   type Offer,
   offerKey,
@@ -17,7 +26,12 @@ import {
   sweep,
   workersNamespace,
 } from './offers.js'
-import { messagesOf, Outlet, withBytes } from './remote-log.js'
+import { messagesOf, Outlet, type RemoteEnvelope, withBytes } from './remote-log.js'
+
+/** Codes of a copy that cannot be made: the value is elsewhere by now, or its root is not retained. */
+const passing: readonly Code[] = ['ECOMPACTED', 'ENOENT', 'ENONS', 'EISDIR']
+/** The time for which results are kept whose session has ended, in ms. */
+const releaseMsMax = 10_000
 
 /** A worker that was taken. */
 export type TakenWorker = {
@@ -37,6 +51,10 @@ export class RemoteLink implements WorkerLink {
   readonly #keys: SessionKeys
   readonly #outlet: Outlet
   readonly #ending = new AbortController()
+  #placed = 0
+  /** The keys of results that were not released. */
+  readonly #results = new Set<string>()
+  readonly #released = new Wakeup()
   #end: { readonly why: string; readonly isLeave: boolean } | undefined
 
   constructor(taken: TakenWorker, ports: LinkPorts) {
@@ -48,7 +66,7 @@ export class RemoteLink implements WorkerLink {
     const { calls: key, answers: reads } = this.#keys
     const { signal } = this.#ending
     this.#outlet = new Outlet({
-      ...{ store, key, reads, guards: [lease.guard], signal },
+      ...{ store, key, reads, tellsHashes: false, guards: [lease.guard], signal },
       failed: (error) => this.#endBy(`it cannot be reached: ${reasonOf(error)}`),
     })
     this.gone = this.#serve()
@@ -60,6 +78,29 @@ export class RemoteLink implements WorkerLink {
 
   send(batch: readonly Envelope<MessagePart>[]): void {
     this.#outlet.send({ type: 'batch', envelopes: batch })
+  }
+
+  async place({ store, key: from, namespace, at }: PlacedInput): Promise<PlacedPart | undefined> {
+    if (store !== this.store) return undefined
+    const { lease } = this.#taken
+    const key = `${this.#keys.directory}/placed-${this.#placed++}`
+    const scope = { namespace: workersNamespace, exactlyOnce: true, signal: this.#ending.signal }
+    const op = { op: 'copy', key, from, namespace, ...(at !== undefined && { at }) } as const
+    try {
+      await this.store.commit({ guards: [lease.guard], ops: [op] }, scope)
+    } catch (error) {
+      // Who has the value loads it then, or says why it is gone.
+      if (passing.some((code) => isCode(error, code))) return undefined
+      if (this.#ending.signal.aborted) return undefined
+      throw error
+    }
+    return { key, namespace: workersNamespace }
+  }
+
+  release({ key }: PlacedPart): void {
+    this.#outlet.remove(key)
+    this.#results.delete(key)
+    this.#released.wake()
   }
 
   takeBack(seqs: readonly number[]): void {
@@ -91,6 +132,7 @@ export class RemoteLink implements WorkerLink {
     end()
     const { why, isLeave } = this.#end ?? { why: 'its link ended', isLeave: false }
     this.#ports.ended(why, isLeave)
+    await this.#allReleased()
     // All that was sent in the session goes with it.
     const { directory } = this.#keys
     await lease.finish({ ops: [{ op: 'unlink', key: directory, recursive: true }] }).catch(() => {})
@@ -102,17 +144,44 @@ export class RemoteLink implements WorkerLink {
   async #read(): Promise<void> {
     const { store } = this.#taken
     const { signal } = this.#ending
-    const fetched = ({ key }: { readonly key: string }) => this.#outlet.remove(key)
     const hasRead = (entries: number) => this.#outlet.hasRead(entries)
     for await (const message of messagesOf(store, this.#keys.answers, signal, hasRead)) {
       if (message.type === 'batch') {
-        this.#ports.received(await withBytes(store, message.envelopes, fetched, signal))
+        const received: Envelope<MessagePart>[] = []
+        for (const envelope of message.envelopes) received.push(await this.#opened(envelope))
+        this.#ports.received(received)
       } else if (message.type === 'took') this.#ports.tookBack(message.seqs)
       else if (message.type === 'ended') {
         this.#endBy(message.why, message.isLeave)
         return
       }
     }
+  }
+
+  /** Returns a message with its bytes. A result stays where it is. */
+  async #opened(envelope: RemoteEnvelope): Promise<Envelope<MessagePart>> {
+    const { body, parts } = envelope
+    const placed = parts.flatMap((part) => (isBytes(part) ? [] : [part.key]))
+    if (placed.length === 0) return envelope
+    if ((body as { readonly type?: unknown }).type === 'done') {
+      for (const key of placed) this.#results.add(key)
+      return envelope
+    }
+    const fetched = ({ key }: PlacedPart) => this.#outlet.remove(key)
+    const all = await withBytes(this.store, [envelope], fetched, this.#ending.signal)
+    return all[0] ?? envelope
+  }
+
+  /** Waits until nobody needs results of the session any more. */
+  async #allReleased(): Promise<void> {
+    const late = new AbortController()
+    const end = startTimer(releaseMsMax, () => late.abort())
+    for (;;) {
+      const seen = this.#released.count
+      if (this.#results.size === 0 || late.signal.aborted) break
+      await this.#released.wait(seen, late.signal).catch(() => {})
+    }
+    end()
   }
 
   /** Ends the link once the worker does not hold its lease any more. */

@@ -7,9 +7,10 @@
 import type { Kvs } from '../api/kvs.js'
 import type { Store } from '../api/store.js'
 import type { Guard, Op } from '../api/transaction.js'
-import { count, list, text } from '../base/shape.js'
+import { count, list, shapeOf, text, within } from '../base/shape.js'
 import { pause } from '../base/timer.js'
 import { decode, encodeFrame } from '../blob/codec.js'
+import { StreamHash } from '../blob/hash.js'
 import { type Code, isCode, TailraceError } from '../error.js'
 import type { Envelope } from './batches.js'
 import { isBytes, type MessagePart, type PlacedPart } from './link.js'
@@ -32,6 +33,12 @@ const [storeTriesMax, storeRetryMs] = [7, 100]
 const passing: readonly Code[] = ['ECLOSED', 'EUNKNOWN', 'ETIMEDOUT', 'EBUSY']
 /** The number of parts that are read at the same time. */
 const readsMax = 8
+
+const placedPart = within(
+  shapeOf<PlacedPart>({ key: text, namespace: text, at: count, size: count, hash: text }, [
+    ...(['key', 'namespace'] as const),
+  ]),
+)
 
 /** A message, with parts that the receiver may have to fetch. */
 export type RemoteEnvelope = Envelope<MessagePart>
@@ -57,6 +64,8 @@ export type OutletPorts = {
   /** The guards of each write. */
   readonly guards: readonly Guard[]
   readonly signal: AbortSignal
+  /** True to tell the size and the hash of each part that does not stand in the log. */
+  readonly tellsHashes: boolean
   /** Hears of the write that failed; nothing is written after it. */
   readonly failed: (error: unknown) => void
 }
@@ -163,7 +172,8 @@ export class Outlet {
     const key = `${this.#ports.key}-${this.#parts++}`
     if (part.length <= directSizeMax) ops.push({ op: 'put', key, value: part })
     else await this.#store(key, part)
-    return { key, namespace: workersNamespace }
+    const told = this.#ports.tellsHashes ? { size: part.length, hash: hashOf(part) } : {}
+    return { key, namespace: workersNamespace, ...told }
   }
 
   /** Stores a part, and sends it again where nobody can tell if it was stored. */
@@ -180,6 +190,15 @@ export class Outlet {
       await pause(storeRetryMs * 2 ** (tries - 1), signal)
     }
   }
+}
+
+/** Returns the BLAKE3 of bytes, 64 hex digits. */
+function hashOf(bytes: Uint8Array): string {
+  using hash = new StreamHash()
+  for (let at = 0; at < bytes.length; at += directSizeMax) {
+    hash.update(bytes.subarray(at, at + directSizeMax))
+  }
+  return hash.digest().toString('hex')
 }
 
 async function* once(bytes: Uint8Array): AsyncGenerator<Uint8Array> {
@@ -267,9 +286,8 @@ function parseEnvelope(entry: unknown): RemoteEnvelope {
 function parsePart(part: unknown): MessagePart {
   // Memory of its own, so that the items of typed arrays are aligned.
   if (part instanceof Uint8Array) return Uint8Array.from(part)
-  const { key, namespace, at } = part as Partial<PlacedPart>
-  if (typeof key !== 'string' || typeof namespace !== 'string') throw unread()
-  return { key, namespace, ...(at !== undefined && { at }) }
+  if (!placedPart.is(part)) throw unread()
+  return part as PlacedPart
 }
 
 function unread(): TailraceError {

@@ -9,7 +9,6 @@ import { quietEnd } from '../base/abort.js'
 import { type Deferred, deferred } from '../base/deferred.js'
 import { startTimer } from '../base/timer.js'
 import { reasonOf, TailraceError } from '../error.js'
-import type { Envelope } from './batches.js'
 import type { PlacedPart, WorkerLink } from './link.js'
 import { sessionKey, sessionKeys } from './offers.js'
 import { messagesOf, Outlet, type RemoteEnvelope, withBytes } from './remote-log.js'
@@ -52,7 +51,14 @@ export class ServedSession {
     const { answers: key, calls } = sessionKeys(id, token)
     const { signal } = this.#ending
     this.#outlet = new Outlet({
-      ...{ store, key, reads: calls, signal, guards: [{ lease: sessionKey(id), token }] },
+      ...{
+        store,
+        key,
+        reads: calls,
+        tellsHashes: true,
+        signal,
+        guards: [{ lease: sessionKey(id), token }],
+      },
       failed: () => this.end(),
     })
     void this.#read(calls) // it never rejects
@@ -74,7 +80,7 @@ export class ServedSession {
   }
 
   /** Passes messages of the process on. */
-  received(batch: readonly Envelope[]): void {
+  received(batch: readonly RemoteEnvelope[]): void {
     for (const { body } of batch) {
       const { type, seq } = body as { readonly type: string; readonly seq?: number }
       const isEnd = type === 'done' || type === 'failed' || type === 'refused'

@@ -6,7 +6,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { type Cache, type Claim, type Hit, layersMax, outputsMax } from '../../src/api/cache.js'
 import type { Store } from '../../src/api/store.js'
 import { transactionSizeMax } from '../../src/api/transaction.js'
-import { openCache } from '../../src/cache/cache.js'
+import { openCache, storedBytes } from '../../src/cache/cache.js'
 import { refusal, text } from '../kvs/expect.js'
 import { type Gated, gated } from './gates.js'
 
@@ -56,6 +56,22 @@ export function cacheContract(name: string, make: () => Promise<Shared>): void {
       const key = 'lease' in guard ? guard.lease : ''
       await store.commit({ ops: [{ op: 'lease', key, action: 'release', token }] }, { namespace })
     }
+
+    it('publishes bytes that stand in the store by reference, or nothing if they are gone', async () => {
+      const bytes = Buffer.alloc(600_000, 7)
+      await store.put('elsewhere', bytes)
+      const place = { key: 'elsewhere', namespace: 'primary', size: bytes.length }
+      const claim = await claimed(cacheA)
+      await expect(claim.publish(storedBytes({ ...place, key: 'nowhere' }))).rejects.toMatchObject({
+        code: 'ENOENT',
+      })
+      const published = await claim.publish({ value: storedBytes(place), more: 'text' })
+      expect(published.result.outputs).toMatchObject({ value: { size: bytes.length } })
+      await store.put('elsewhere', 'other')
+      const found = await hit(cacheB)
+      expect(Buffer.compare(await found.get(), bytes)).toBe(0)
+      expect(text(await found.get('more'))).toBe('text')
+    })
 
     describe('two writers', () => {
       it('who both missed: one computes, and the other gets its result without a write', async () => {

@@ -138,7 +138,7 @@ async function typesOf(flow: FlowRun<unknown>): Promise<readonly string[]> {
 }
 
 it('give the results that functions of this process give', async () => {
-  const { run, openWorkers } = api
+  const { run, openWorkers, openValues } = api
   const { sum, mixed, numbers, squares, slices } = targets
   const { random } = await nativeImport<typeof import('./random-targets.js')>(programs.files.random)
   const module = [programs.files.targets, programs.files.random]
@@ -148,6 +148,14 @@ it('give the results that functions of this process give', async () => {
   const expected = await run(wanted).result
   expect(await run(wanted, { workers, store, flow: 'same' }).result).toEqual(expected)
   expect(await run(wanted, { workers }).result).toEqual(expected)
+  // Large inputs and results pass by reference: the scheduler reads none.
+  const values = openValues()
+  const large = run(targets.sizes, { workers, store, flow: 'large', values })
+  expect(await large.result).toBe(5_000)
+  expect(values.ledger().counts).toMatchObject({ fetches: 0, stores: 0 })
+  expect(await run(targets.data, { store, flow: 'large' }).result).toEqual(
+    await run(targets.data).result,
+  )
   const rows = await run(slices, { workers }).result
   expect(rows.map(([, , row]) => row)).toEqual(Array.from({ length: 40 }, (_, at) => at))
   expect(new Set(rows.map(([id]) => id)).size).toBe(1)
