@@ -59,6 +59,7 @@ export default defineConfig({
     hookTimeout: 60_000,
     maxWorkers: 3,
     isolate: false,
+    setupFiles: ['test/support/temporary.ts'],
     sequence: { sequencer: SlowFirst },
     // A condition that is awaited may take long on a slow machine; one that never holds fails all the same.
     expect: { poll: { timeout: 20_000, interval: 20 } },
