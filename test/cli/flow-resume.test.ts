@@ -3,11 +3,9 @@
 import { once } from 'node:events'
 import { mkdir, symlink, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
 import { afterEach, beforeEach, expect, it } from 'vitest'
+import { sharedPackage } from '../support/package.js'
 import { failed, Sandbox } from '../support/sandbox.js'
-
-const root = fileURLToPath(new URL('../..', import.meta.url))
 
 /** A flow whose target `gate` waits while the environment says so, and whose functions say their names. */
 const file = `
@@ -26,6 +24,7 @@ export const gate = target('gate', [first], async (text) => {
 export const other = target('other', [first], () => console.log('other'))
 `
 
+const installed = sharedPackage()
 let sandbox: Sandbox
 let project: string
 
@@ -33,7 +32,7 @@ beforeEach(async () => {
   sandbox = await Sandbox.makeServed()
   project = join(sandbox.directory, 'project')
   await mkdir(join(project, 'node_modules'), { recursive: true })
-  await symlink(root, join(project, 'node_modules', 'tailrace'))
+  await symlink(installed.path, join(project, 'node_modules', 'tailrace'))
   await writeFile(join(project, 'package.json'), '{"type":"module"}')
   await writeFile(join(project, 'flow.mjs'), file)
   await writeFile(join(project, 'number.txt'), '7')

@@ -8,6 +8,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { sharedPackage } from '../support/package.js'
 import { failed, Sandbox } from '../support/sandbox.js'
 
 const root = fileURLToPath(new URL('../..', import.meta.url))
@@ -28,13 +29,14 @@ export const unrelated = 7
 `
 const rowsModule = 'export const rowsOf = (count) => Array.from({ length: count }, (_, at) => at)\n'
 
+const installed = sharedPackage()
 let sandbox: Sandbox
 
-/** A project beside the data directory that has the package as npm would link it. */
+/** A project beside the data directory that has the package. */
 beforeEach(async () => {
   sandbox = await Sandbox.makeServed()
   await mkdir(join(sandbox.directory, 'node_modules'))
-  await symlink(root, join(sandbox.directory, 'node_modules', 'tailrace'))
+  await symlink(installed.path, join(sandbox.directory, 'node_modules', 'tailrace'))
   await write('package.json', '{"type":"module"}')
   await write('flow.mjs', pipeline)
   await write('rows.mjs', rowsModule)

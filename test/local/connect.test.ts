@@ -2,7 +2,7 @@
 
 import { execFile } from 'node:child_process'
 import { existsSync } from 'node:fs'
-import { mkdir, mkdtemp, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises'
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
@@ -12,7 +12,7 @@ import { readServerRecord } from '../../src/local/directory.js'
 import { isAlive } from '../../src/local/local.js'
 import { serve } from '../client/serving.js'
 import { refusal } from '../kvs/expect.js'
-import { repository } from '../tidy/tree.js'
+import { installPackage } from '../support/package.js'
 
 const run = promisify(execFile)
 
@@ -45,20 +45,6 @@ async function end(signal: NodeJS.Signals): Promise<void> {
   await vi.waitUntil(() => !isAlive(record), { timeout: 10_000 })
 }
 
-/** The package as npm packs it, in a project of its own. */
-async function installed(): Promise<string> {
-  const project = join(directory, 'project')
-  const home = join(project, 'node_modules', 'tailrace')
-  await mkdir(home, { recursive: true })
-  await run('npm', ['pack', '--ignore-scripts', '--pack-destination', directory], {
-    cwd: repository,
-  })
-  const packed = (await readdir(directory)).find((name) => name.endsWith('.tgz')) ?? ''
-  await run('tar', ['-xzf', join(directory, packed), '-C', home, '--strip-components=1'])
-  await symlink(join(repository, 'node_modules'), join(home, 'node_modules'))
-  return project
-}
-
 const program = (entry: string) => `
 import { connect } from '${entry}'
 const store = await connect()
@@ -68,7 +54,8 @@ await store.close()
 `
 
 test('two programs of the installed package that connect at once share one server, which goes on after them', async () => {
-  const project = await installed()
+  const project = join(directory, 'project')
+  await installPackage(project)
   await writeFile(join(project, 'one.mjs'), program('tailrace'))
   await writeFile(join(project, 'two.mjs'), program('tailrace/client'))
   const ended = await Promise.all(

@@ -24,7 +24,8 @@ function hasRoom(path: string): boolean {
   }
 }
 
-const given = (process.env[said] ??= process.env['TMPDIR'] ?? '')
+const given = process.env[said] ?? process.env['TMPDIR'] ?? ''
+process.env[said] = given
 const { testPath = '' } = expect.getState()
 if (given !== '') process.env['TMPDIR'] = given
 else if (onDisk.test(testPath) || !hasRoom(memory)) delete process.env['TMPDIR']
