@@ -53,7 +53,10 @@ export function sizeOf(blobs: readonly Blob[]): number {
 export async function loadable(engine: Engine, blobs: readonly Blob[]): Promise<boolean[]> {
   const loaded = await engine.load(blobs.map(({ ref }) => ref))
   // What is there is what it was.
-  return loaded.map((bytes, at) => bytes !== undefined && blobOf(bytes).ref === blobs[at]?.ref)
+  return loaded.map((bytes, at) => {
+    const blob = blobs[at]
+    return bytes !== undefined && blob !== undefined && Buffer.compare(bytes, blob.bytes) === 0
+  })
 }
 
 /** Small, packed ones and bare ones. */

@@ -28,9 +28,8 @@ const large = 'large value '.repeat(50_000)
 
 /** Everything that the store has. */
 export async function oldContentOf(store: EmbeddedStore) {
-  const many = await Promise.all(
-    Array.from({ length: 500 }, (_, n) => store.get(`many/name-${n}`).then(text)),
-  )
+  const names = Array.from({ length: 500 }, (_, n) => `many/name-${n}`)
+  const many = (await store.readMany(names)).values.map(text)
   let watched = ''
   let sealed = false
   for await (const event of store.watch('log', { mode: 'append' })) {
