@@ -1,20 +1,12 @@
 /** Audits of commands: which files they read that are no inputs. See rfc/24, rule 37. */
 
-import { spawnSync } from 'node:child_process'
 import { mkdir, mkdtemp, realpath, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { afterEach, beforeEach, expect, it, type TestContext } from 'vitest'
+import { afterEach, beforeEach, expect, it } from 'vitest'
 import { unknownReads } from '../../src/flow/audit.js'
 import { command, directory as directoryOf, file, run } from '../../src/flow/flow.js'
-
-/** Skips a test where no process can be traced: strace is missing, or a container forbids it. */
-function needsTraces(context: TestContext): void {
-  const { status, error, stderr } = spawnSync('strace', ['-qq', 'true'])
-  if (status === 0) return
-  const reason = error?.message ?? String(stderr).trim()
-  context.skip(`nothing was audited: strace cannot trace a process here (${reason})`)
-}
+import { needStrace } from '../proof/strace.js'
 
 let directory: string
 beforeEach(async () => {
@@ -36,7 +28,7 @@ async function audited(script: string, more = {}) {
 }
 
 it('names files that were read, and none that are known or made', async (context) => {
-  needsTraces(context)
+  needStrace(context, 'an audit')
   await mkdir(join(directory, 'known'))
   for (const name of ['a b', 'declared', 'known/in', 'out', 'program']) {
     await writeFile(join(directory, name), `${name}\n`, { mode: 0o755 })
@@ -55,7 +47,7 @@ it('names files that were read, and none that are known or made', async (context
 })
 
 it('tells also of a command that fails, with its exit code', async (context) => {
-  needsTraces(context)
+  needStrace(context, 'an audit')
   await writeFile(join(directory, 'a'), '')
   expect(await audited('cat "$D/a"; exit 3')).toEqual({ ended: 'EIO', files: ['D/a'] })
 })
