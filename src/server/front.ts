@@ -4,12 +4,7 @@
  *  of a refused client ends with the refusal, or within a named time. `destroySockets` ends the
  *  rest. */
 
-import {
-  createServer,
-  type Server as HttpServer,
-  IncomingMessage,
-  type ServerResponse,
-} from 'node:http'
+import { createServer, type Server as HttpServer, IncomingMessage, ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 import { invalid } from '../base/shape.js'
 import { type Code, TailraceError, toTailraceError } from '../error.js'
@@ -18,6 +13,7 @@ import { Acceptors } from './acceptors.js'
 import { type Access, bearerOf, checkHost, checkOrigin, checkToken } from './access.js'
 import type { Activity } from './activity.js'
 import type { BodyBudget, BodyShare } from './body-budget.js'
+import { ChunkedBody, isChunked } from './chunked.js'
 import { checkMeaning } from './meaning.js'
 import type { Pace } from './pace.js'
 import { Pipeline, pipelinedMax } from './pipeline.js'
@@ -129,11 +125,11 @@ type Route = (request: IncomingMessage, response: ServerResponse) => void
 type Refusal = { readonly error: TailraceError; readonly status: number }
 type Headers = Readonly<Record<string, string>>
 
-/** The judgement of a request by its head. `refused` and `flood` end the reading of the connection there:
- *  Node's parser makes an event of each chunk and each request of what it was given, and a read may
+/** The judgement of a request by its head. All but `admitted` end the reading of the connection by Node's
+ *  parser there: it makes an event of each chunk and each request of what it was given, and a read may
  *  have ten thousand of them. */
 type Verdict =
-  | { readonly kind: 'admitted' | 'websocket'; readonly headers: Headers }
+  | { readonly kind: 'admitted' | 'chunked' | 'websocket'; readonly headers: Headers }
   | { readonly kind: 'refused'; readonly headers: Headers; readonly error: TailraceError }
   | { readonly kind: 'flood' }
 
@@ -148,6 +144,19 @@ class FrontRequest extends IncomingMessage {
    *  constructor of the base class has set. */
   declare upgradeOffered: boolean | undefined
   declare verdict: Verdict | undefined
+  /** The source of the body, if Node does not read it. */
+  declare source?: () => void
+
+  override push(chunk: unknown, encoding?: BufferEncoding): boolean {
+    // Node ends the body that it does not read.
+    if (chunk === null && this.verdict?.kind === 'chunked' && !this.source) return false
+    return super.push(chunk, encoding)
+  }
+
+  override _read(size: number): void {
+    if (this.source) this.source()
+    else super._read(size)
+  }
 }
 
 /** The HTTP server of one address. */
@@ -182,8 +191,7 @@ export class Front {
       .on('request', (request: FrontRequest, response) => this.#take(request, response))
       .on('checkContinue', (request: FrontRequest, response) => this.#take(request, response))
       .on('checkExpectation', (request: FrontRequest, response) => {
-        const what = `no expectation but 100-continue is known, not "${request.headers.expect}"`
-        this.#take(request, response, { error: invalid(what), status: 417 })
+        this.#take(request, response, unknownExpectation(request))
       })
       .on('upgrade', (request: FrontRequest, socket, head) => {
         this.#takeSocket(request, socket as Socket, head)
@@ -212,6 +220,7 @@ export class Front {
   }
 
   #add(socket: Socket): void {
+    if (this.#sockets.has(socket)) return // it comes back after a body in chunks
     const { connectionsMax: max = Number.POSITIVE_INFINITY } = this.#options
     if (this.#sockets.size >= max) this.#makeRoom(socket)
     if (socket.destroyed) return
@@ -266,7 +275,7 @@ export class Front {
     return pipeline
   }
 
-  /** Takes a socket which Node reads no more: for a websocket, or to refuse its request. */
+  /** Takes a socket which Node reads no more: for a websocket, for a body, or to refuse its request. */
   #takeSocket(request: FrontRequest, socket: Socket, head: Buffer): void {
     const { verdict } = request
     if (verdict?.kind === 'websocket') {
@@ -276,15 +285,46 @@ export class Front {
       return
     }
     socket.on('error', () => {}) // a close follows
+    const pipeline = this.#pipelineOf(socket)
+    // Node no longer does it.
+    socket.on('drain', () => pipeline.responses[0]?.emit('drain'))
+    if (verdict?.kind === 'chunked') {
+      pipeline.whenEmpty(() => this.#takeChunked(request, socket, head))
+      return
+    }
     if (verdict?.kind !== 'refused') {
       socket.destroy()
       return
     }
     const { error, headers } = verdict
     const bodiless = request.method === 'HEAD'
-    this.#pipelineOf(socket).whenEmpty(strangerRest.ms, () =>
-      refuseSocket(socket, { error, headers, bodiless }),
-    )
+    pipeline.whenEmpty(() => refuseSocket(socket, { error, headers, bodiless }), strangerRest.ms)
+  }
+
+  /** Takes a request whose body comes in chunks, and is read here. Node gets the connection back after the
+   *  answer. */
+  #takeChunked(request: FrontRequest, socket: Socket, head: Buffer): void {
+    const response = new ServerResponse(request)
+    response.shouldKeepAlive = keepsAlive(request)
+    response.assignSocket(socket)
+    const body = new ChunkedBody(request, head, (error) => this.#refuseUnread(error, socket))
+    response.once('finish', () => {
+      const isKept = response.shouldKeepAlive && response.getHeader('connection') !== 'close'
+      if (!isKept || !body.done || socket.destroyed) {
+        socket.destroySoon()
+        return
+      }
+      body.leave()
+      socket.removeAllListeners('drain').removeAllListeners('error')
+      response.detachSocket(socket)
+      response.destroy()
+      response.emit('close')
+      this.server.emit('connection', socket)
+      socket.resume()
+    })
+    const { expect } = request.headers
+    const isKnown = expect === undefined || expect.toLowerCase() === '100-continue'
+    this.#take(request, response, isKnown ? undefined : unknownExpectation(request))
   }
 
   #answer(request: FrontRequest, response: ServerResponse, refusal?: Refusal): void {
@@ -336,7 +376,8 @@ export class Front {
       const isWebsocket = this.#offersWebsocket(request)
       const isStranger = this.#admitsStranger(request, isWebsocket)
       if (isStranger && pipelined >= strangersPipelinedMax) return { kind: 'flood' }
-      return { kind: isWebsocket ? 'websocket' : 'admitted', headers }
+      if (isWebsocket) return { kind: 'websocket', headers }
+      return { kind: isChunked(request) ? 'chunked' : 'admitted', headers }
     } catch (error) {
       return { kind: 'refused', headers, error: toTailraceError(error) }
     }
@@ -432,6 +473,12 @@ function judgedRequest(judge: (request: FrontRequest) => Verdict): typeof FrontR
   }
 }
 
+/** True if the client does not end its connection with the answer. */
+function keepsAlive({ headers: { connection = '' }, httpVersion }: IncomingMessage): boolean {
+  const has = (word: string) => new RegExp(`(^|,)[ \\t]*${word}[ \\t]*(,|$)`, 'i').test(connection)
+  return httpVersion === '1.0' ? has('keep-alive') : !has('close')
+}
+
 /** Returns the headers of each answer to a page of another origin. REQUIRES: the origin may use the
  *  server. */
 function originHeaders({ headers: { origin } }: IncomingMessage): Headers {
@@ -440,6 +487,11 @@ function originHeaders({ headers: { origin } }: IncomingMessage): Headers {
     'access-control-allow-origin': origin,
     'access-control-expose-headers': exposedHeaders,
   }
+}
+
+function unknownExpectation({ headers: { expect } }: IncomingMessage): Refusal {
+  const what = `no expectation but 100-continue is known, not "${expect}"`
+  return { error: invalid(what), status: 417 }
 }
 
 function stopping(): TailraceError {

@@ -48,13 +48,14 @@ export class Pipeline {
   }
 
   /** Calls `act` once every request has its whole answer, at once if none waits. The connection is
-   *  destroyed if that takes longer than `ms`. */
-  whenEmpty(ms: number, act: () => void): void {
+   *  destroyed if that takes longer than `ms`. Default: no bound. */
+  whenEmpty(act: () => void, ms?: number): void {
     if (this.empty) {
       act()
       return
     }
     this.#emptied = act
+    if (ms === undefined) return
     const timer = setTimeout(() => this.#socket.destroy(), ms)
     this.#socket.once('close', () => clearTimeout(timer))
   }

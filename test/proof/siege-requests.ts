@@ -286,6 +286,20 @@ export const requestKinds: readonly Kind[] = [
     },
   },
   {
+    name: 'brief-chunks',
+    lanes: 20,
+    perSecond: 2,
+    attack: async (attack) => {
+      const socket = await attack.open()
+      const key = attack.draw(1, 1_000)
+      socket.write(attack.head(`PUT /v1/kv/siege/chunks/${key}`, ['Transfer-Encoding: chunked']))
+      const chunk = attack.one(['1\r\nx\r\n', `1;${'x'.repeat(900)}\r\nx\r\n`])
+      for (let n = 0; n < 200 && !socket.destroyed; n++) {
+        await attack.write(socket, chunk.repeat(50))
+      }
+    },
+  },
+  {
     name: 'endless-jobs',
     lanes: 3,
     perSecond: 0.5,
