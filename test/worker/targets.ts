@@ -108,9 +108,10 @@ export const prints = target('prints', [], () => {
   for (let at = 0; at < 500; at++) console.log(`line ${at}`)
   process.stderr.write('last line\n')
 })
-/** Says its process id, and that of a process that it starts, and sleeps. */
+/** Says its process id, and that of a process that it starts, and sleeps. Its stdin comes once it is guarded. */
 export const sleeps = command('sleeps', {
-  run: ['sh', '-c', 'sleep 1000 & echo $$ $! >> "$SAID"; wait'],
+  run: ['sh', '-c', 'read -r go; sleep 1000 & echo $$ $! >> "$SAID"; wait'],
+  stdin: 'go\n',
   env: { SAID: `${directory}/said` },
 })
 /** For workers with the label `big`. */
