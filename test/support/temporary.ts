@@ -6,7 +6,7 @@ import { statfsSync } from 'node:fs'
 import { expect } from 'vitest'
 
 /** The rooms whose tests are about disks and what they keep. */
-const onDisk = /\/test\/(base|engine|journal|proof)\//
+const onDisk = /\/test\/(base|content|engine|journal|proof)\//
 
 /** The place of a file system in memory, and the room that it needs for the largest tests, in bytes. */
 const memory = '/dev/shm'
