@@ -6,6 +6,10 @@
 import type { Blobref } from './blobref.js'
 
 const words = 4
+/** The lanes of 16 bits of a hash, and of half a ref. */
+const lanes = 2 * words
+/** The parts of 16 bits that are hashed: half a ref, and two integers. */
+const partsMax = lanes + 6
 /** The share of used slots above which the set doubles its slots. */
 const fullness = 0.7
 const slotsMin = 1_024
@@ -16,7 +20,9 @@ export class RefSet {
   #slots = new Uint32Array(slotsMin * words)
   #size = 0
   readonly #words = new Uint32Array(words)
-  readonly #secret = globalThis.crypto.getRandomValues(new Uint32Array(4 * words))
+  readonly #lanes = new Uint16Array(this.#words.buffer)
+  readonly #parts = new Uint16Array(partsMax)
+  readonly #secret = globalThis.crypto.getRandomValues(new Uint32Array(lanes * (partsMax + 1)))
 
   get size(): number {
     return this.#size
@@ -38,26 +44,35 @@ export class RefSet {
     return true
   }
 
-  /** Puts the hash of a member into `#words`. Each word of the hash is a word of the ref's first
-   *  half, plus secret multiples of a word of the second half and of the integers. So where two
-   *  members differ, one word of their hashes is equal with a probability of about 2^-31. */
+  /** Puts the hash of a member into `#words`, 16 bits after the other. Each of these lanes is a part of the
+   *  ref's first half plus a hash of all else, by multiply-shift (Dietzfelbinger, 1996): the upper half of
+   *  the sum of the parts of 16 bits, each times a secret number of 32 bits. Of two members that differ in
+   *  that, a lane is equal with a probability of 2^-16, whatever they are. */
   #mix(ref: Blobref, first: number, second: number): void {
-    const high = Math.floor(first / 2 ** 32)
-    for (let word = 0; word < words; word++) {
-      this.#words[word] =
-        wordAt(ref, word) +
-        Math.imul(wordAt(ref, word + words), this.#multiple(word)) +
-        Math.imul(first, this.#multiple(word + words)) +
-        Math.imul(high, this.#multiple(word + 2 * words)) +
-        Math.imul(second, this.#multiple(word + 3 * words))
+    const count = this.#split(ref, first, second)
+    for (let lane = 0; lane < lanes; lane++) {
+      let at = lane * (partsMax + 1)
+      let sum = this.#secret[at++] ?? 0
+      for (let part = 0; part < count; part++) {
+        sum = (sum + Math.imul(this.#secret[at++] ?? 0, this.#parts[part] ?? 0)) | 0
+      }
+      this.#lanes[lane] = partAt(ref, lane) + (sum >>> 16)
     }
     // A slot whose first word is 0 is free.
     if (this.#words[0] === 0) this.#words[0] = 1
   }
 
-  /** Returns a secret factor. It is odd, so that no two words have the same multiple. */
-  #multiple(at: number): number {
-    return (this.#secret[at] ?? 0) | 1
+  /** Puts all that is hashed into `#parts`, and returns the number of parts. */
+  #split(ref: Blobref, first: number, second: number): number {
+    for (let part = 0; part < lanes; part++) this.#parts[part] = partAt(ref, part + lanes)
+    if (first === 0 && second === 0) return lanes // parts that are 0 add nothing
+    const high = Math.floor(first / 2 ** 32)
+    let at = lanes
+    for (const word of [first, high, second]) {
+      this.#parts[at++] = word
+      this.#parts[at++] = word >>> 16
+    }
+    return at
   }
 
   /** Returns the index at which the words stand, or the free one at which they belong. */
@@ -87,10 +102,10 @@ export class RefSet {
   }
 }
 
-/** Returns the word, 32 bits, that 8 of the 64 lower-case hex digits of a ref write. */
-function wordAt(ref: Blobref, word: number): number {
+/** Returns the 16 bits that 4 of the 64 lower-case hex digits of a ref write. */
+function partAt(ref: Blobref, part: number): number {
   let bits = 0
-  for (let at = 7 + 8 * word, end = at + 8; at < end; at++) {
+  for (let at = 7 + 4 * part, end = at + 4; at < end; at++) {
     const unit = ref.charCodeAt(at) // after "blake3-"
     bits = (bits << 4) | ((unit & 15) + 9 * (unit >> 6))
   }

@@ -69,3 +69,12 @@ it('a StreamHash gives the digest of the whole, however it was cut', () => {
     }),
   )
 })
+
+it('a ref whose words all have another highest bit is another one', () => {
+  const ref = hashBlob(Buffer.from('any'))
+  const words = ref.slice('blake3-'.length).match(/.{8}/g) ?? []
+  const turned = words.map((word) => ((Number.parseInt(word, 16) ^ 0x8000_0000) >>> 0).toString(16))
+  const set = new RefSet()
+  set.add(ref)
+  expect(set.has(blobrefOfHex(turned.map((word) => word.padStart(8, '0')).join('')))).toBe(false)
+})
