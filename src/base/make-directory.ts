@@ -15,12 +15,22 @@ export async function makeDirectory(path: string): Promise<void> {
   for (; !(await isThere(there)); there = dirname(there)) missing.unshift(there)
   await syncName(there)
   for (const each of missing) {
-    // Another process may make it at the same time.
-    await mkdir(each, { recursive: true, mode: 0o700 })
+    await makeOne(each)
     await syncDirectory(dirname(each))
   }
-  // Throws where a file has the name.
-  if (missing.length === 0) await mkdir(path, { recursive: true })
+  if (missing.length === 0) await makeOne(path)
+}
+
+/** Makes one directory, unless it is there. Not by `recursive`, with which Node tries for ever where nothing
+ *  can be made, as in /proc. */
+async function makeOne(path: string): Promise<void> {
+  try {
+    await mkdir(path, { mode: 0o700 })
+  } catch (error) {
+    // Another process may have made it at the same time.
+    const isThere = hasSystemCode(error, 'EEXIST') && (await stat(path)).isDirectory()
+    if (!isThere) throw error
+  }
 }
 
 /** Makes the name of a file or directory durable. Throws what node:fs throws. */

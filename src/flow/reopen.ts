@@ -7,6 +7,7 @@ import { basename, join, resolve } from 'node:path'
 import { inspect } from 'node:util'
 import type { ActionDifference, Cache } from '../api/cache.js'
 import type { FlowRuns, ReopenedCall, ReopenedInput, ReopenOptions } from '../api/flow-look.js'
+import { makeDirectory } from '../base/make-directory.js'
 import { openCache } from '../cache/cache.js'
 import { isCode, reasonOf, TailraceError } from '../error.js'
 import { openValues } from '../value/values.js'
@@ -67,7 +68,7 @@ export async function reopenCall(
 
 /** Makes a directory, or takes an empty one. Throws EEXIST. */
 async function makeEmpty(directory: string): Promise<void> {
-  await mkdir(directory, { recursive: true, mode: 0o700 })
+  await makeDirectory(directory)
   if ((await readdir(directory)).length === 0) return
   throw new TailraceError('EEXIST', `${directory} is not empty: give a directory that is not there`)
 }

@@ -31,3 +31,7 @@ it('of a file, or below one, throws', async () => {
   await expect(makeDirectory(join(directory, 'file'))).rejects.toThrow('EEXIST')
   await expect(makeDirectory(join(directory, 'file/below'))).rejects.toThrow('ENOTDIR')
 })
+
+it.runIf(process.platform === 'linux')('where nothing can be made throws', async () => {
+  await expect(makeDirectory('/proc/none/below')).rejects.toThrow('ENOENT')
+})
