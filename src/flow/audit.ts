@@ -12,6 +12,8 @@ export const systemDirectories: readonly string[] = [
   ...['/bin', '/dev', '/etc', '/lib', '/lib32', '/lib64', '/libx32', '/nix/store', '/proc', '/run'],
   ...['/sbin', '/sys', '/usr'],
 ]
+/** A directory below those, which is everybody's for data. */
+const sharedMemory = '/dev/shm'
 /** The largest number of files that are told of one call: their paths fit into one event. */
 const filesMax = 200
 /** The longest path in a trace, in bytes. */
@@ -99,7 +101,7 @@ export function unknownReads(trace: string, { directory, inputs }: KnownFiles): 
     inputs.some(
       (input) => path === input || (input.endsWith('/') && `${path}/`.startsWith(input)),
     ) ||
-    systemDirectories.some((system) => isIn(path, system))
+    (systemDirectories.some((system) => isIn(path, system)) && !isIn(path, sharedMemory))
   return [...read]
     .filter((path) => path.startsWith('/') && !made.has(path) && !isKnown(path))
     .sort()
