@@ -8,6 +8,8 @@ import type { Socket } from 'node:net'
 
 /** The largest extension of a chunk, and the largest trailers, in bytes: as in Node. */
 export const chunkExtraMax = 16 * 1024
+/** The size of a piece from which a view of it takes less time than its bytes, one by one. */
+const viewSizeMin = 32
 /** The largest number of digits of the size of a chunk, zeros in front included. */
 const digitsMax = 32
 
@@ -125,7 +127,8 @@ export class ChunkDecoder {
   }
 }
 
-/** Pieces of one buffer, joined. A lone one is a view of it. */
+/** Pieces of one buffer, joined. A lone one that is most of it is a view of it. Memory of bodies is counted
+ *  by their bytes, so that no piece may hold much more: a chunk of a byte may have an extension of 16 KiB. */
 class Pieces {
   readonly #of: Uint8Array
   #first: Uint8Array | undefined
@@ -146,16 +149,17 @@ class Pieces {
       this.#joined.set(this.#first)
       this.#size = this.#first.length
     }
-    // A view for each chunk of a byte would take longer than its byte.
-    for (let at = from; at < to && to - from < 32; at++)
-      this.#joined[this.#size++] = this.#of[at] ?? 0
-    if (to - from < 32) return
-    this.#joined.set(this.#of.subarray(from, to), this.#size)
-    this.#size += to - from
+    if (to - from >= viewSizeMin) {
+      this.#joined.set(this.#of.subarray(from, to), this.#size)
+      this.#size += to - from
+    } else {
+      for (let at = from; at < to; at++) this.#joined[this.#size++] = this.#of[at] ?? 0
+    }
   }
 
   get joined(): Uint8Array {
-    return this.#joined?.subarray(0, this.#size) ?? this.#first ?? this.#of.subarray(0, 0)
+    const joined = this.#joined?.subarray(0, this.#size) ?? this.#first ?? new Uint8Array()
+    return joined.length * 2 > this.#of.length ? joined : Uint8Array.from(joined)
   }
 }
 

@@ -93,6 +93,14 @@ describe('the decoder', () => {
     )
   })
 
+  it('holds no more memory than twice the bytes of a body', () => {
+    const chunk = `1;${'x'.repeat(16_000)}\r\ny\r\n`
+    for (const text of [chunk, chunk.repeat(4), `${'1\r\nx\r\n'.repeat(10_000)}`]) {
+      const [body] = decode([bytesOf(text)]).bodies
+      expect(body?.buffer.byteLength).toBeLessThanOrEqual(2 * (body?.length ?? 0))
+    }
+  })
+
   it('makes one piece of all chunks of a read, and no copy of a lone one', () => {
     const many = decode([bytesOf('1\r\nx\r\n'.repeat(10_000))])
     expect(many.bodies.map(({ length }) => length)).toEqual([10_000])
