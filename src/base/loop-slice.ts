@@ -16,8 +16,7 @@ const sliceShare = { of: 0.2, msMax: 4 }
  *  has some 40 ms of work, for which all writes of its namespace wait. */
 const urgentMs = 4
 /** The share of the time of all else that urgent work has where the loop is busy, and the most of it in
- *  one turn, in ms. It is more than all else has: who writes waits for it, and what waits takes more
- *  time of the loop than the work itself. */
+ *  one turn, in ms. It is more than all else has, since all who write wait for its end. */
 const urgentShare = { of: 3, msMax: 24 }
 
 /** The number of steps that every piece of work has at once, however busy the turn is: short work, as

@@ -42,7 +42,7 @@ export const log = command({
       })
       for await (const { stream, data } of chunks) {
         await outputs[stream].write(data)
-        // What runs is to be seen at once.
+        // A reader who follows sees each piece at once.
         if (follow) await outputs[stream].release()
       }
       for (const output of Object.values(outputs)) await output.release()

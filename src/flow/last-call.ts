@@ -100,7 +100,7 @@ async function sourcesIn(
     if (!record || !(hashes.has(record.hash) || isArray(at))) return []
     return [{ name, hash: record.hash, id: record.id }]
   })
-  // Of a cross of one array with itself the places of the elements are not known.
+  // A cross of one array with itself has one name for two elements: nobody knows which is whose.
   const arrays = elements.length <= names.length ? names.slice(0, elements.length) : []
   return { sources, arrays }
 }

@@ -71,7 +71,7 @@ export class JoinedWorkers {
       return { store, offer, lease }
     } catch (error) {
       if (!isCode(error, 'ECONFLICT')) throw error
-      // What one left that has died.
+      // The guard failed since the worker has died: its offer is removed.
       if (error.failed?.guard !== undefined) void sweep(store, offer.id) // it never rejects
       return undefined
     }

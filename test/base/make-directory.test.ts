@@ -32,6 +32,7 @@ it('of a file, or below one, throws', async () => {
   await expect(makeDirectory(join(directory, 'file/below'))).rejects.toThrow('ENOTDIR')
 })
 
+// Other systems have no /proc, in which nothing can be made.
 it.runIf(process.platform === 'linux')('where nothing can be made throws', async () => {
   await expect(makeDirectory('/proc/none/below')).rejects.toThrow('ENOENT')
 })

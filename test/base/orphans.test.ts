@@ -20,7 +20,7 @@ var own
 becomeSubreaper()
 // What the loader started is there already.
 own = new Set(orphans().map(({ pid }) => pid))
-// The reaper's listeners keep no program running.
+// The reaper's listeners keep no program running: this timer does, until the program ends it.
 const alive = setTimeout(() => {}, 60_000)
 const reaper = new OrphanReaper()
 
