@@ -1,26 +1,30 @@
-/** The HTTP server below the routes. It accepts connections, admits clients, and refuses requests
- *  before they reach a route. See rfc/12, rules 3, 7, 25 to 28 and 32, and rfc/13, rule 7.
- *  Invariant: Host, Origin and token are checked before the path, also for websockets. The socket
- *  of a refused client ends with the refusal, or within a named time. `destroySockets` ends the
- *  rest. */
+/** The HTTP server below the routes. It accepts connections, passes on the requests that were admitted
+ *  (judge.ts), and refuses others before they reach a route. See rfc/12, rules 3, 7, 25 to 28 and 32, and
+ *  rfc/13, rule 7.
+ *  Invariant: the socket of a refused client ends with the refusal, or within a named time.
+ *  `destroySockets` ends the rest. */
 
-import { createServer, type Server as HttpServer, IncomingMessage, ServerResponse } from 'node:http'
+import {
+  createServer,
+  type Server as HttpServer,
+  type IncomingMessage,
+  ServerResponse,
+} from 'node:http'
 import type { Socket } from 'node:net'
 import { invalid } from '../base/shape.js'
 import { type Code, TailraceError, toTailraceError } from '../error.js'
 import { requests } from '../wire/requests.js'
 import { Acceptors } from './acceptors.js'
-import { type Access, bearerOf, checkHost, checkOrigin, checkToken } from './access.js'
-import type { Activity } from './activity.js'
-import type { BodyBudget, BodyShare } from './body-budget.js'
-import { ChunkedBody, isChunked } from './chunked.js'
+import type { BodyBudget } from './body-budget.js'
+import { ChunkedBody } from './chunked.js'
+import { type FrontRequest, judgedRequest } from './front-request.js'
+import { Judge, type JudgeRules, type OpenPaths } from './judge.js'
 import { checkMeaning } from './meaning.js'
 import type { Pace } from './pace.js'
-import { Pipeline, pipelinedMax } from './pipeline.js'
+import { Pipeline } from './pipeline.js'
 import {
   admittedRest,
   commonHeaders,
-  hasBody,
   type Rest,
   refuse,
   refuseSocket,
@@ -29,7 +33,7 @@ import {
 
 /** The paths that need no token, whatever the method. Their answers have nothing of the store but
  *  its id. */
-const openPaths: ReadonlySet<string> = new Set(
+const openPaths: OpenPaths = new Set(
   [...requests.values()].filter(({ right }) => right === 'anyone').map(({ path }) => path),
 )
 
@@ -53,13 +57,6 @@ const otherFiles = 512
  *  seconds until the system tries again. */
 export const acceptBacklog = 4_096
 
-/** The largest number of requests of one connection that have no whole answer, and no token. One more
- *  ends the connection. */
-export const strangersPipelinedMax = 16
-
-/** The path of websockets. On any other path an offer to upgrade is ignored (RFC 9110, 7.8). */
-export const websocketPath = '/v1/ws'
-
 /** The headers that a page of an allowed origin may send. */
 const allowedHeaders = [
   'authorization',
@@ -79,28 +76,9 @@ const allowedHeaders = [
   'repr-digest',
   'tailrace-guards',
 ].join(', ')
-/** The headers of answers that a page of an allowed origin may read. */
-const exposedHeaders = [
-  'accept-ranges',
-  'content-range',
-  'etag',
-  'retry-after',
-  'tailrace-count',
-  'tailrace-error',
-  'tailrace-position',
-  'tailrace-seq',
-  'tailrace-stat',
-].join(', ')
 const allowedMethods = 'GET, HEAD, PUT, POST, PATCH, DELETE'
 
-export type FrontOptions = {
-  readonly activity: Activity
-  /** Returns the access rules. It is called for each request, since the addresses are known only
-   *  once the server listens. */
-  readonly access: () => Access
-  /** The token of a TCP server. Requests must carry it, and name the server in Host. Absent:
-   *  neither is checked. */
-  readonly token?: string
+export type FrontOptions = JudgeRules & {
   /** The time without a new byte after which a body is given up, in ms. Default: no bound. */
   readonly bodyStallMs?: number
   /** The largest number of connections. One more ends the connection that has been idle for the
@@ -123,42 +101,6 @@ export function connectionsWithin(filesMax: number | undefined): number {
 
 type Route = (request: IncomingMessage, response: ServerResponse) => void
 type Refusal = { readonly error: TailraceError; readonly status: number }
-type Headers = Readonly<Record<string, string>>
-
-/** The judgement of a request by its head. All but `admitted` end the reading of the connection by Node's
- *  parser there: it makes an event of each chunk and each request of what it was given, and a read may
- *  have ten thousand of them. */
-type Verdict =
-  | { readonly kind: 'admitted' | 'chunked' | 'websocket'; readonly headers: Headers }
-  | { readonly kind: 'refused'; readonly headers: Headers; readonly error: TailraceError }
-  | { readonly kind: 'flood' }
-
-/** A request, and the fields that the front adds to it. */
-class FrontRequest extends IncomingMessage {
-  /** The time of `FrontOptions.bodyStallMs`. */
-  declare bodyStallMs: number | undefined
-  /** The body's share of `FrontOptions.bodies`. It is given back when the answer has ended, and so has
-   *  the work on the request: the body is held until then. */
-  declare bodyShare?: BodyShare
-  /** True if the request offers an upgrade. `declare`: an initial value would undo what the
-   *  constructor of the base class has set. */
-  declare upgradeOffered: boolean | undefined
-  declare verdict: Verdict | undefined
-  /** The source of the body, if Node does not read it. */
-  declare source?: () => void
-
-  override push(chunk: unknown, encoding?: BufferEncoding): boolean {
-    // Node ends the body that it does not read.
-    if (chunk === null && this.verdict?.kind === 'chunked' && !this.source) return false
-    return super.push(chunk, encoding)
-  }
-
-  override _read(size: number): void {
-    if (this.source) this.source()
-    else super._read(size)
-  }
-}
-
 /** The HTTP server of one address. */
 export class Front {
   readonly server: HttpServer
@@ -174,8 +116,11 @@ export class Front {
   constructor(options: FrontOptions, route: Route) {
     this.#options = options
     this.#route = route
+    const judge = new Judge(options, openPaths)
     this.server = createServer({
-      IncomingMessage: judgedRequest((request) => this.#verdictOf(request)),
+      IncomingMessage: judgedRequest((request) => {
+        return judge.verdictOf(request, this.#pipelines.get(request.socket)?.size ?? 0)
+      }),
       keepAlive: true,
       keepAliveInitialDelay: probeMs,
       keepAliveTimeout: idleConnectionMs,
@@ -365,67 +310,6 @@ export class Front {
     this.#route(request, response)
   }
 
-  /** Judges a request by its head. */
-  #verdictOf(request: FrontRequest): Verdict {
-    const pipelined = this.#pipelines.get(request.socket)?.size ?? 0
-    if (pipelined >= pipelinedMax) return { kind: 'flood' }
-    let headers: Headers = {}
-    try {
-      this.#checkPlace(request)
-      headers = originHeaders(request)
-      const isWebsocket = this.#offersWebsocket(request)
-      const isStranger = this.#admitsStranger(request, isWebsocket)
-      if (isStranger && pipelined >= strangersPipelinedMax) return { kind: 'flood' }
-      if (isWebsocket) return { kind: 'websocket', headers }
-      return { kind: isChunked(request) ? 'chunked' : 'admitted', headers }
-    } catch (error) {
-      return { kind: 'refused', headers, error: toTailraceError(error) }
-    }
-  }
-
-  /** Returns true if the request needs no token; what else it brings is not looked at. Throws EUNAUTH. */
-  #admitsStranger(request: FrontRequest, isWebsocket: boolean): boolean {
-    const { token } = this.#options
-    if (token === undefined) return false
-    const { authorization, origin } = request.headers
-    const isPreflight = origin !== undefined && request.method === 'OPTIONS'
-    // A browser cannot set headers of a websocket: its first frame brings the token (connection.ts).
-    const isOpen =
-      isPreflight || openPaths.has(pathOf(request)) || (isWebsocket && authorization === undefined)
-    if (isOpen && !hasBody(request)) return true
-    checkToken(token, bearerOf(authorization))
-    return false
-  }
-
-  /** Checks Host and Origin. Throws EINVAL, EPERM. */
-  #checkPlace(request: FrontRequest): void {
-    const { host, origin } = request.headers
-    const access = this.#options.access()
-    const named = (pattern: RegExp) =>
-      request.rawHeaders.filter((name, at) => at % 2 === 0 && pattern.test(name)).length
-    if (named(/^host$/i) > 1) throw invalid('a request has one Host header')
-    // Node takes the first one, and a proxy in front of the server may have checked the other.
-    if (named(/^authorization$/i) > 1) throw invalid('a request has one Authorization header')
-    if (this.#options.token !== undefined) checkHost(access, authorityOf(request.url) ?? host)
-    else if (host === undefined && request.httpVersion !== '1.0') {
-      throw invalid('a request has a Host header')
-    }
-    checkOrigin(access, origin)
-  }
-
-  /** True if the request offers an upgrade that is taken. Any other one is answered like a request
-   *  without the offer. */
-  #offersWebsocket(request: FrontRequest): boolean {
-    const { upgrade } = request.headers
-    if (!request.upgradeOffered) return false
-    if (request.method !== 'GET' || upgrade?.toLowerCase() !== 'websocket') return false
-    // The route refuses a request with parameters.
-    if (request.url !== websocketPath) return false
-    if (request.headers['sec-websocket-version'] !== '13') return false
-    if (!/^[+/0-9A-Za-z]{22}==$/.test(request.headers['sec-websocket-key'] ?? '')) return false
-    return !this.#options.activity.closed
-  }
-
   #count(open: ServerResponse | Socket): void {
     const counted = this.#options.activity.begin()
     open.once('close', counted.end)
@@ -456,37 +340,10 @@ function cutAnswer(socket: Socket): void {
   else socket.resetAndDestroy()
 }
 
-/** Returns the class of the requests of one server. Node reads `upgrade` after the head of a request. If
- *  it is true, Node's parser stops there and leaves the socket to the listener of `upgrade`. If it is
- *  false, Node reads the body and handles the request like one without an offer. */
-function judgedRequest(judge: (request: FrontRequest) => Verdict): typeof FrontRequest {
-  return class extends FrontRequest {
-    get upgrade(): boolean {
-      // The base class sets it before the head is there.
-      if (this.upgradeOffered === undefined) return false
-      this.verdict ??= judge(this)
-      return this.verdict.kind !== 'admitted'
-    }
-    set upgrade(offered: boolean | null) {
-      this.upgradeOffered ??= offered ?? undefined
-    }
-  }
-}
-
 /** True if the client does not end its connection with the answer. */
 function keepsAlive({ headers: { connection = '' }, httpVersion }: IncomingMessage): boolean {
   const has = (word: string) => new RegExp(`(^|,)[ \\t]*${word}[ \\t]*(,|$)`, 'i').test(connection)
   return httpVersion === '1.0' ? has('keep-alive') : !has('close')
-}
-
-/** Returns the headers of each answer to a page of another origin. REQUIRES: the origin may use the
- *  server. */
-function originHeaders({ headers: { origin } }: IncomingMessage): Headers {
-  if (origin === undefined) return {}
-  return {
-    'access-control-allow-origin': origin,
-    'access-control-expose-headers': exposedHeaders,
-  }
 }
 
 function unknownExpectation({ headers: { expect } }: IncomingMessage): Refusal {
@@ -496,13 +353,6 @@ function unknownExpectation({ headers: { expect } }: IncomingMessage): Refusal {
 
 function stopping(): TailraceError {
   return new TailraceError('ECLOSED', 'the server is stopping: try again')
-}
-
-/** Returns the path of a request, percent-encoded as it came. */
-function pathOf(request: IncomingMessage): string {
-  const { url = '' } = request
-  const end = url.indexOf('?')
-  return end < 0 ? url : url.slice(0, end)
 }
 
 function answerPreflight(request: IncomingMessage, response: ServerResponse): void {
@@ -528,10 +378,4 @@ function unreadOf(error: NodeJS.ErrnoException): { readonly code: Code; readonly
     default:
       return { code: 'EINVAL', status: 400 }
   }
-}
-
-/** Returns host and port of a request target in absolute form, which replaces the Host header (RFC
- *  9112, 3.2.2). Undefined for a target in another form. */
-function authorityOf(target: string | undefined): string | undefined {
-  return /^[a-z][a-z0-9+.-]*:\/\/([^/?#]*)/i.exec(target ?? '')?.[1]
 }

@@ -1,0 +1,144 @@
+/** Judges requests by their heads: Host and Origin, then the token, before the path. See rfc/12, rules 3, 7
+ *  and 25 to 28, and rfc/13, rule 7.
+ *  Invariant: who is not admitted has no body, and few requests at once. */
+
+import type { IncomingMessage } from 'node:http'
+import { invalid } from '../base/shape.js'
+import { toTailraceError } from '../error.js'
+import { type Access, bearerOf, checkHost, checkOrigin, checkToken } from './access.js'
+import type { Activity } from './activity.js'
+import { isChunked } from './chunked.js'
+import type { FrontRequest, Headers, Verdict } from './front-request.js'
+import { pipelinedMax } from './pipeline.js'
+import { hasBody } from './refusal.js'
+
+/** The largest number of requests of one connection that have no whole answer, and no token. One more
+ *  ends the connection. */
+export const strangersPipelinedMax = 16
+
+/** The path of websockets. On any other path an offer to upgrade is ignored (RFC 9110, 7.8). */
+export const websocketPath = '/v1/ws'
+
+/** The headers of answers that a page of an allowed origin may read. */
+const exposedHeaders = [
+  'accept-ranges',
+  'content-range',
+  'etag',
+  'retry-after',
+  'tailrace-count',
+  'tailrace-error',
+  'tailrace-position',
+  'tailrace-seq',
+  'tailrace-stat',
+].join(', ')
+
+/** The rules of one server. */
+export type JudgeRules = {
+  readonly activity: Activity
+  /** Returns the access rules. It is called for each request, since the addresses are known only
+   *  once the server listens. */
+  readonly access: () => Access
+  /** The token of a TCP server. Requests must carry it, and name the server in Host. Absent:
+   *  neither is checked. */
+  readonly token?: string
+}
+
+/** The paths that need no token, whatever the method. */
+export type OpenPaths = ReadonlySet<string>
+
+/** The judge of one server. */
+export class Judge {
+  readonly #rules: JudgeRules
+  readonly #openPaths: OpenPaths
+
+  constructor(rules: JudgeRules, openPaths: OpenPaths) {
+    this.#rules = rules
+    this.#openPaths = openPaths
+  }
+
+  /** Judges a request by its head. `pipelined`: the number of requests of its connection that have no whole
+   *  answer. */
+  verdictOf(request: FrontRequest, pipelined: number): Verdict {
+    if (pipelined >= pipelinedMax) return { kind: 'flood' }
+    let headers: Headers = {}
+    try {
+      this.#checkPlace(request)
+      headers = originHeaders(request)
+      const isWebsocket = this.#offersWebsocket(request)
+      const isStranger = this.#admitsStranger(request, isWebsocket)
+      if (isStranger && pipelined >= strangersPipelinedMax) return { kind: 'flood' }
+      if (isWebsocket) return { kind: 'websocket', headers }
+      return { kind: isChunked(request) ? 'chunked' : 'admitted', headers }
+    } catch (error) {
+      return { kind: 'refused', headers, error: toTailraceError(error) }
+    }
+  }
+
+  /** Returns true if the request needs no token; what else it brings is not looked at. Throws EUNAUTH. */
+  #admitsStranger(request: FrontRequest, isWebsocket: boolean): boolean {
+    const { token } = this.#rules
+    if (token === undefined) return false
+    const { authorization, origin } = request.headers
+    const isPreflight = origin !== undefined && request.method === 'OPTIONS'
+    // A browser cannot set headers of a websocket: its first frame brings the token (connection.ts).
+    const isOpen =
+      isPreflight ||
+      this.#openPaths.has(pathOf(request)) ||
+      (isWebsocket && authorization === undefined)
+    if (isOpen && !hasBody(request)) return true
+    checkToken(token, bearerOf(authorization))
+    return false
+  }
+
+  /** Checks Host and Origin. Throws EINVAL, EPERM. */
+  #checkPlace(request: FrontRequest): void {
+    const { host, origin } = request.headers
+    const access = this.#rules.access()
+    const named = (pattern: RegExp) =>
+      request.rawHeaders.filter((name, at) => at % 2 === 0 && pattern.test(name)).length
+    if (named(/^host$/i) > 1) throw invalid('a request has one Host header')
+    // Node takes the first one, and a proxy in front of the server may have checked the other.
+    if (named(/^authorization$/i) > 1) throw invalid('a request has one Authorization header')
+    if (this.#rules.token !== undefined) checkHost(access, authorityOf(request.url) ?? host)
+    else if (host === undefined && request.httpVersion !== '1.0') {
+      throw invalid('a request has a Host header')
+    }
+    checkOrigin(access, origin)
+  }
+
+  /** True if the request offers an upgrade that is taken. Any other one is answered like a request
+   *  without the offer. */
+  #offersWebsocket(request: FrontRequest): boolean {
+    const { upgrade } = request.headers
+    if (!request.upgradeOffered) return false
+    if (request.method !== 'GET' || upgrade?.toLowerCase() !== 'websocket') return false
+    // The route refuses a request with parameters.
+    if (request.url !== websocketPath) return false
+    if (request.headers['sec-websocket-version'] !== '13') return false
+    if (!/^[+/0-9A-Za-z]{22}==$/.test(request.headers['sec-websocket-key'] ?? '')) return false
+    return !this.#rules.activity.closed
+  }
+}
+
+/** Returns the headers of each answer to a page of another origin. REQUIRES: the origin may use the
+ *  server. */
+function originHeaders({ headers: { origin } }: IncomingMessage): Headers {
+  if (origin === undefined) return {}
+  return {
+    'access-control-allow-origin': origin,
+    'access-control-expose-headers': exposedHeaders,
+  }
+}
+
+/** Returns the path of a request, percent-encoded as it came. */
+function pathOf(request: IncomingMessage): string {
+  const { url = '' } = request
+  const end = url.indexOf('?')
+  return end < 0 ? url : url.slice(0, end)
+}
+
+/** Returns host and port of a request target in absolute form, which replaces the Host header (RFC
+ *  9112, 3.2.2). Undefined for a target in another form. */
+function authorityOf(target: string | undefined): string | undefined {
+  return /^[a-z][a-z0-9+.-]*:\/\/([^/?#]*)/i.exec(target ?? '')?.[1]
+}
