@@ -250,8 +250,10 @@ describe('command()', () => {
     await expect.poll(() => lives(left)).toBe(false)
     await rm(said)
     const stopping = new AbortController()
-    // All of its group is told: the sleep ends, and the shell goes on behind it.
-    const tidy = sh('trap : TERM; echo began > "$SAID"; sleep 1000; echo cleaned > "$SAID"')
+    // All of its group is told: the sleep, which runs before it says so, ends, and the shell goes on.
+    const tidy = sh(
+      'trap : TERM; sleep 1000 & echo began > "$SAID"; wait $!; echo cleaned > "$SAID"',
+    )
     const { result } = run(command('tidy', { run: tidy, env }), { signal: stopping.signal })
     result.catch(() => {})
     await expect.poll(read, { timeout: 5_000 }).toBe('began\n')
