@@ -52,7 +52,7 @@ async function readUpTo(request: Request, sizeMax: number): Promise<Buffer> {
   for await (const chunk of streamBody(request)) {
     size += chunk.length
     if (size > sizeMax) throw tooBig(sizeMax)
-    share?.add(chunk.length)
+    await share?.addSoon(chunk.length)
     chunks.push(chunk)
   }
   return Buffer.concat(chunks, size)
@@ -64,7 +64,7 @@ async function readExactly(request: Request, length: number): Promise<Buffer> {
   const body = Buffer.allocUnsafe(length) // the system gives memory only to pages that are written
   let size = 0
   for await (const chunk of streamBody(request)) {
-    share?.add(chunk.length)
+    await share?.addSoon(chunk.length)
     body.set(chunk, size)
     size += chunk.length
   }
@@ -91,7 +91,7 @@ export async function* streamHeldBody(
 ): AsyncGenerator<Uint8Array, void, undefined> {
   const share = request.raw.bodyShare
   for await (const chunk of streamBody(request)) {
-    share?.addHeld(chunk.length, uploadHeldMax)
+    await share?.addSoon(chunk.length, uploadHeldMax)
     yield chunk
   }
 }
