@@ -21,7 +21,7 @@ import { type FrontRequest, judgedRequest } from './front-request.js'
 import { Judge, type JudgeRules, type OpenPaths } from './judge.js'
 import { checkMeaning } from './meaning.js'
 import type { Pace } from './pace.js'
-import { Pipeline } from './pipeline.js'
+import { Pipelines } from './pipeline.js'
 import {
   admittedRest,
   commonHeaders,
@@ -110,16 +110,18 @@ export class Front {
   readonly #route: Route
   readonly #sockets = new Set<Socket>()
   readonly #upgraded = new WeakSet<Socket>()
-  readonly #pipelines = new WeakMap<Socket, Pipeline>()
+  readonly #pipelines: Pipelines
   readonly #acceptors: Acceptors
 
   constructor(options: FrontOptions, route: Route) {
     this.#options = options
     this.#route = route
+    this.#pipelines = new Pipelines(() => options.requestPace?.share())
     const judge = new Judge(options, openPaths)
     this.server = createServer({
       IncomingMessage: judgedRequest((request) => {
-        return judge.verdictOf(request, this.#pipelines.get(request.socket)?.size ?? 0)
+        const pipelined = this.#pipelines.get(request.socket)?.size ?? 0
+        return judge.verdictOf(request, pipelined, this.#pipelines.most)
       }),
       keepAlive: true,
       keepAliveInitialDelay: probeMs,
@@ -210,14 +212,7 @@ export class Front {
     response.once('close', () => {
       if (this.#sockets.delete(socket)) this.#sockets.add(socket)
     })
-    this.#pipelineOf(socket).add(response, () => this.#answer(request, response, refusal))
-  }
-
-  #pipelineOf(socket: Socket): Pipeline {
-    const pipeline =
-      this.#pipelines.get(socket) ?? new Pipeline(socket, this.#options.requestPace?.share())
-    this.#pipelines.set(socket, pipeline)
-    return pipeline
+    this.#pipelines.of(socket).add(response, () => this.#answer(request, response, refusal))
   }
 
   /** Takes a socket which Node reads no more: for a websocket, for a body, or to refuse its request. */
@@ -230,7 +225,7 @@ export class Front {
       return
     }
     socket.on('error', () => {}) // a close follows
-    const pipeline = this.#pipelineOf(socket)
+    const pipeline = this.#pipelines.of(socket)
     // Node no longer does it.
     socket.on('drain', () => pipeline.responses[0]?.emit('drain'))
     if (verdict?.kind === 'chunked') {

@@ -9,7 +9,6 @@ import { type Access, bearerOf, checkHost, checkOrigin, checkToken } from './acc
 import type { Activity } from './activity.js'
 import { isChunked } from './chunked.js'
 import type { FrontRequest, Headers, Verdict } from './front-request.js'
-import { pipelinedMax } from './pipeline.js'
 import { hasBody } from './refusal.js'
 
 /** The largest number of requests of one connection that have no whole answer, and no token. One more
@@ -57,9 +56,9 @@ export class Judge {
   }
 
   /** Judges a request by its head. `pipelined`: the number of requests of its connection that have no whole
-   *  answer. */
-  verdictOf(request: FrontRequest, pipelined: number): Verdict {
-    if (pipelined >= pipelinedMax) return { kind: 'flood' }
+   *  answer; `most`: the largest number that it may have. */
+  verdictOf(request: FrontRequest, pipelined: number, most: number): Verdict {
+    if (pipelined >= most) return { kind: 'flood' }
     let headers: Headers = {}
     try {
       this.#checkPlace(request)

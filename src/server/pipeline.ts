@@ -10,15 +10,56 @@ import { batchSize, type Share } from './pace.js'
 
 /** The largest number of requests of one connection that have no whole answer. One more ends the
  *  connection. */
-export const pipelinedMax = 1_024
+export const pipelinedMax = 128
+/** The number of requests of all connections without a whole answer above which one connection may have
+ *  `crowdedMax` only. */
+export const openMax = 4_096
+/** The largest number of requests of one connection that have no whole answer, above `openMax`. */
+export const crowdedMax = 16
 
 /** The cost of a request, in bytes of a turn: about 300 µs of work. So a turn has at most 16. */
 export const requestCost = batchSize
+
+/** The pipelines of all connections of a server. Mutable; owned by its front. */
+export class Pipelines {
+  readonly #pipelines = new WeakMap<Socket, Pipeline>()
+  readonly #shareOf: () => Share | undefined
+  /** The number of requests of all connections that have no whole answer. */
+  #open = 0
+
+  /** `shareOf` returns the share of a new connection in the pace of requests; undefined if they have no
+   *  pace. */
+  constructor(shareOf: () => Share | undefined) {
+    this.#shareOf = shareOf
+  }
+
+  /** Returns the pipeline of a connection, if it has had a request. */
+  get(socket: Socket): Pipeline | undefined {
+    return this.#pipelines.get(socket)
+  }
+
+  /** Returns the pipeline of a connection, which is made with its first request. */
+  of(socket: Socket): Pipeline {
+    const known = this.#pipelines.get(socket)
+    if (known) return known
+    const pipeline = new Pipeline(socket, this.#shareOf(), (change) => {
+      this.#open += change
+    })
+    this.#pipelines.set(socket, pipeline)
+    return pipeline
+  }
+
+  /** Returns the largest number of requests without a whole answer that a connection may have now. */
+  get most(): number {
+    return this.#open < openMax ? pipelinedMax : crowdedMax
+  }
+}
 
 /** The pipeline of one connection. */
 export class Pipeline {
   readonly #socket: Socket
   readonly #share: Share | undefined
+  readonly #count: (change: number) => void
   /** The responses in the order of their requests, each with the function that begins its work. The
    *  first one is worked on. */
   readonly #open = new Map<ServerResponse, () => void>()
@@ -26,10 +67,12 @@ export class Pipeline {
   #waits = false
   #emptied: (() => void) | undefined
 
-  /** `share`: the share of this connection in the pace of requests. Absent: they have no pace. */
-  constructor(socket: Socket, share: Share | undefined) {
+  /** `share`: the share of this connection in the pace of requests. Absent: they have no pace. `count`
+   *  hears of each change of `size`. */
+  constructor(socket: Socket, share: Share | undefined, count: (change: number) => void) {
     this.#socket = socket
     this.#share = share
+    this.#count = count
   }
 
   /** The responses that are not whole, the oldest first. */
@@ -64,6 +107,7 @@ export class Pipeline {
    *  before. */
   add(response: ServerResponse, work: () => void): void {
     this.#open.set(response, work)
+    this.#count(1)
     response.once('close', () => this.#remove(response))
     // A refusal would have to wait behind the other answers, while Node's parser reads on. So the
     // connection ends.
@@ -73,7 +117,7 @@ export class Pipeline {
 
   #remove(response: ServerResponse): void {
     const [first] = this.#open.keys()
-    this.#open.delete(response)
+    if (this.#open.delete(response)) this.#count(-1)
     if (first === response && !this.empty) setImmediate(() => this.#begin())
     if (!this.empty || !this.#emptied || this.#socket.destroyed) return
     this.#emptied()
