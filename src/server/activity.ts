@@ -10,6 +10,10 @@ import { TailraceError } from '../error.js'
 /** The largest number of watches, streamed answers and requests that wait, of all connections
  *  together. A watch holds 3 KB, and up to 10 KB if nobody else watches its key. */
 export const openWaitsMax = 8_192
+/** The number of them that are kept for connections with fewer than `fewWaits` of their own: who has many
+ *  keeps nobody out who asks for few. */
+export const keptWaits = 2_048
+export const fewWaits = 16
 
 /** A wait, or a watch. `abort` ends it with a reason. */
 export type Wait = { readonly abort: (reason: unknown) => void }
@@ -77,8 +81,8 @@ export class Activity {
    *  than are free gets no more, so that some are left for other connections (dynamic thresholds:
    *  Choudhury, Hahne, INFOCOM 1996). */
   checkWaits(own: number): void {
-    const free = openWaitsMax - this.#waits.size
-    if (free === 0 || own > free) {
+    const free = openWaitsMax - this.#waits.size - (own < fewWaits ? 0 : keptWaits)
+    if (free <= 0 || own > free) {
       const message = `${this.#waits.size} watches and waits are open at this server, ${own} of this connection: end some, or try again later`
       throw new TailraceError('EBUSY', message)
     }

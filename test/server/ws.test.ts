@@ -2,7 +2,7 @@
 
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { blobSizeMax } from '../../src/blob/blob.js'
-import { openWaitsMax } from '../../src/server/activity.js'
+import { fewWaits, keptWaits, openWaitsMax } from '../../src/server/activity.js'
 import { frameSizeMax, subprotocol, subprotocolJson } from '../../src/wire/frames.js'
 import { Peer } from './peer.js'
 import { Serving } from './serving.js'
@@ -227,15 +227,25 @@ describe('a request that is wrong', () => {
   ])('one more of its %s than are free: EBUSY, and others go on', async (_, request) => {
     await using peer = await Peer.connect(serving)
     await noWatchers(peer)
-    const most = openWaitsMax / 2 + 1
+    const shared = openWaitsMax - keptWaits
+    const most = shared / 2 + 1
     for (let id = 1; id <= most + 1; id++) peer.send({ id, ...request })
     const refused = (await peer.until(({ type }) => type === 'error')).at(-1)
     expect(refused).toMatchObject({ id: most + 1, type: 'error', code: 'EBUSY' })
     await using other = await Peer.connect(serving)
-    const left = Math.floor((openWaitsMax - most) / 2) + 1
+    const left = Math.floor((shared - most) / 2) + 1
     for (let id = 1; id <= left + 1; id++) other.send({ id, ...request })
     const next = (await other.until(({ type }) => type === 'error')).at(-1)
     expect(next).toMatchObject({ id: left + 1, code: 'EBUSY' })
+    // What is kept for those that ask for few is still there, however many others come.
+    for (let more = 0; more < 12; more++) {
+      await using few = await Peer.connect(serving)
+      for (let id = 1; id <= fewWaits; id++) few.send({ id, ...request })
+      few.send({ id: 999, op: 'root' })
+      expect((await few.until(({ id }) => id === 999)).map(({ type }) => type)).not.toContain(
+        'error',
+      )
+    }
     await serving.ask('PUT', '/v1/kv/large', { body: Buffer.alloc(blobSizeMax + 1) })
     expect((await serving.ask('GET', '/v1/kv/large')).status).toBe(200)
   })
