@@ -47,6 +47,7 @@ export class Callee {
 
   private constructor(targets: ReadonlyMap<string, readonly TargetRecord[]>) {
     this.#targets = targets
+    this.#codes.expect([...targets.values()].flat().map(({ fn }) => fn))
   }
 
   /** Imports modules, by their paths, one after the other. Throws EINVAL (one cannot be imported; none

@@ -47,6 +47,14 @@ export function textOf(fn: AnyFunction): string {
   return Function.prototype.toString.call(fn)
 }
 
+/** Looks up those of some functions of which many have one text, so that their modules are known when
+ *  they are asked for. Never throws: who asks for them is told. */
+export async function lookUpLoops(functions: readonly AnyFunction[]): Promise<void> {
+  const unknown = [...new Set(functions)].filter((fn) => !modules.has(fn))
+  if (unknown.length < alikeMin) return
+  await lookUpAlike(unknown, new LoopSlice()).catch(() => {})
+}
+
 /** Looks up functions of one text together, as those are that a loop makes. The text of a function is a
  *  part of the source of its script: so all of them were defined in the one script that has it. */
 async function lookUpAlike(functions: readonly AnyFunction[], slice: LoopSlice): Promise<void> {
@@ -148,7 +156,7 @@ class Inspector implements Disposable {
     }
   }
 
-  /** Returns all scripts, with their sources if asked for. */
+  /** Returns all scripts, with the sources of those that are not Node's if asked for. */
   scripts({ withSources = false } = {}): Script[] {
     const found: { readonly id: string; readonly url: string; source: string }[] = []
     this.#session.on('Debugger.scriptParsed', ({ params }) => {
@@ -158,7 +166,9 @@ class Inspector implements Disposable {
       found.push({ id: params.scriptId, url, source: '' })
     })
     this.#session.post('Debugger.enable')
-    for (const script of withSources ? found : []) {
+    // No function of the program is defined in a script of Node.
+    const own = withSources ? found.filter(({ url }) => !url.startsWith('node:')) : []
+    for (const script of own) {
       const take = (_error: unknown, answer: Debugger.GetScriptSourceReturnType | undefined) => {
         script.source = answer?.scriptSource ?? ''
       }

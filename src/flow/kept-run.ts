@@ -75,6 +75,7 @@ export async function keptResults(run: KeptRun): Promise<unknown> {
     const living = life.begin()
     const graph = await Graph.of(targets, slice, await expectedTimes(place, targets))
     await living
+    codes.expect(functionsOf(graph))
     const again = rerunIn(graph, run.rerun)
     await workers?.opened
     const { limits, onError } = bounds
@@ -179,9 +180,14 @@ export async function look(
   const slice = new LoopSlice()
   const codes = new RunCodes()
   const graph = await Graph.of(targets, slice)
+  codes.expect(functionsOf(graph))
   const cache = openCache(store, { layer })
   const values = openValues()
   const bounds = { concurrency: 1 }
   const maker = new KeptMaker({ store, codes, cache, values, bounds, made: () => {} })
   return { graph, codes, cache, seen: await survey(graph, maker, slice, signal) }
+}
+
+function functionsOf({ steps }: Graph) {
+  return steps.map(({ target }) => target.fn)
 }

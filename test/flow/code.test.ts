@@ -2,11 +2,13 @@
  *  14. */
 
 import { readFileSync } from 'node:fs'
+import { Session } from 'node:inspector'
 import fc from 'fast-check'
-import { describe, expect, it } from 'vitest'
+import { describe, expect, it, onTestFinished, vi } from 'vitest'
 import { packAction } from '../../src/cache/action.js'
 import { differencesOf } from '../../src/cache/compare.js'
 import { CodeReader } from '../../src/flow/code.js'
+import { RunCodes } from '../../src/flow/codes.js'
 import { exportTargets, importTargets } from '../../src/flow/manifest.js'
 import {
   codeFilesMax,
@@ -483,8 +485,9 @@ describe('the targets of a package.json', () => {
   })
 })
 
+const one = () => 1
+
 describe('CodeReader', () => {
-  const one = () => 1
   const other = () => 2
 
   it('tells the code of functions of this module, with one object for their files', async () => {
@@ -519,5 +522,31 @@ describe('CodeReader', () => {
     await expect(new CodeReader().codeOf(fn as unknown as () => 1)).rejects.toEqual(
       refused('what has code must be a function'),
     )
+  })
+})
+
+describe('RunCodes', () => {
+  it('looks up the functions of a loop once, however few are asked for at a time', async () => {
+    const connecting = vi.spyOn(Session.prototype, 'connect')
+    onTestFinished(() => connecting.mockRestore())
+    const functions = Array.from({ length: 1_000 }, (_, at) => () => at + 13)
+    const codes = new RunCodes()
+    codes.expect(functions)
+    const first = await codes.of(functions[0] ?? one)
+    const sessions = connecting.mock.calls.length
+    for (const fn of functions) expect(await codes.of(fn)).toEqual(first)
+    expect(sessions).toBeLessThan(5)
+    expect(connecting.mock.calls.length).toBe(sessions)
+  })
+
+  it('tells the code of those that are not of a loop, and refuses a built-in among them', async () => {
+    const functions = Array.from({ length: 1_000 }, (_, at) => () => at + 14)
+    const codes = new RunCodes()
+    codes.expect([...functions, one, Math.max])
+    const asked = [...functions.slice(0, 3), one].map((fn) => codes.of(fn))
+    await expect(codes.of(Math.max)).rejects.toMatchObject({ code: 'EINVAL' })
+    const [first, second, , other] = await Promise.all(asked)
+    expect(first).toEqual(second)
+    expect(other?.function).not.toBe(first?.function)
   })
 })
