@@ -18,7 +18,7 @@ import {
   type ProgramData,
   type WorkerLink,
 } from './link.js'
-import { type FromWorker, parseFromWorker, type ToWorker } from './protocol.js'
+import { callEnvelope, type FromWorker, parseFromWorker, type ToWorker } from './protocol.js'
 import { sentErrorOf, thrownOf } from './sent-error.js'
 import type { Task } from './task.js'
 
@@ -260,7 +260,7 @@ export class Member {
   #say(body: ToWorker, parts: readonly MessagePart[]): void {
     // All of one turn is one write.
     if (this.#outgoing.length === 0) setImmediate(() => this.#flush())
-    this.#outgoing.push({ body, parts })
+    this.#outgoing.push(body.type === 'call' ? callEnvelope(body, parts) : { body, parts })
   }
 
   #flush(): void {

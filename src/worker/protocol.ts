@@ -20,10 +20,15 @@ import type { CallTimes, PackedTask } from '../flow/caller.js'
 import type { Envelope } from './batches.js'
 import { type SentError, sentErrorShape } from './sent-error.js'
 
+/** The largest size of the plans of a target that stand in the body of a call, in bytes. */
+const inlinePlansMax = 8 * 1024
+const noPlans = new Uint8Array()
+
 /** A message to a worker. */
 export type ToWorker =
   /** Call a function. `keys`: those of the inputs that come with it, in the order of the parts; `drop`:
-   *  those of inputs that the worker need not keep any more, once it has taken those of the call. */
+   *  those of inputs that the worker need not keep any more, once it has taken those of the call. Plans
+   *  above `inlinePlansMax` are one part more. */
   | {
       readonly type: 'call'
       readonly seq: number
@@ -95,13 +100,25 @@ const fromWorker: TypeShapes<FromWorker> = {
   leaving: onlyType,
 }
 
+/** Returns a call as it is sent. */
+export function callEnvelope<P>(call: ToCall, inputs: readonly P[]): Envelope<P | Uint8Array> {
+  const { task } = call
+  if (task.plans.length <= inlinePlansMax) return { body: call, parts: inputs }
+  return { body: { ...call, task: { ...task, plans: noPlans } }, parts: [...inputs, task.plans] }
+}
+
 /** Returns the message to a worker in a body. Throws EIO. */
 export function parseToWorker(envelope: Envelope<unknown>): ToWorker {
   const message = parse<ToWorker>(envelope.body, toWorker)
   if (message.type === 'call') {
-    checkPart('task', message.task, taskShape)
-    if (message.keys.length !== envelope.parts.length) throw unread('it lacks inputs')
-  } else if (message.type === 'abort') checkPart('reason', message.reason, sentErrorShape)
+    const { task, keys } = message
+    checkPart('task', task, taskShape)
+    const { [keys.length]: plans, length } = envelope.parts
+    if (length === keys.length) return message
+    if (length !== keys.length + 1 || !bytes.is(plans)) throw unread('it lacks inputs')
+    return { ...message, task: { ...task, plans: plans as Uint8Array } }
+  }
+  if (message.type === 'abort') checkPart('reason', message.reason, sentErrorShape)
   return message
 }
 

@@ -87,9 +87,11 @@ export class Outlet {
     this.#ports = ports
   }
 
-  /** Sends a message, all of one turn in one commit. */
+  /** Sends a message, all of one turn in one commit, if that holds them. */
   send(message: RemoteMessage): void {
-    this.#messages.push(message)
+    // One by one, so that a commit takes as many as it holds.
+    if (message.type === 'batch') this.#messages.push(...message.envelopes.map(alone))
+    else this.#messages.push(message)
     this.#start()
   }
 
@@ -199,6 +201,10 @@ function hashOf(bytes: Uint8Array): string {
     hash.update(bytes.subarray(at, at + directSizeMax))
   }
   return hash.digest().toString('hex')
+}
+
+function alone(envelope: RemoteEnvelope): RemoteMessage {
+  return { type: 'batch', envelopes: [envelope] }
 }
 
 async function* once(bytes: Uint8Array): AsyncGenerator<Uint8Array> {

@@ -156,6 +156,8 @@ it('give the results that functions of this process give', async () => {
   expect(await run(targets.data, { store, flow: 'large' }).result).toEqual(
     await run(targets.data).result,
   )
+  const sizes = targets.plain.map((_, at) => [1_500_000, at])
+  expect(await run(targets.plain, { workers, concurrency: 12 }).result).toEqual(sizes)
   const rows = await run(slices, { workers }).result
   expect(rows.map(([, , row]) => row)).toEqual(Array.from({ length: 40 }, (_, at) => at))
   expect(new Set(rows.map(([id]) => id)).size).toBe(1)

@@ -54,6 +54,14 @@ export const slices = Array.from({ length: 40 }, (_, at) =>
 )
 export const sizes = target('sizes', [data], (all) => all.rows.length)
 
+/** Get plain inputs that are larger together than one transaction of a store. */
+export const plain = Array.from({ length: 12 }, (_, at) =>
+  target(`plain${at}`, [new Uint8Array(1_500_000).fill(at)], (bytes) => [
+    bytes.length,
+    bytes.at(-1),
+  ]),
+)
+
 /** Prints to its output, and to the streams of its process. */
 export const printsAll = target('printsAll', [], () => {
   console.log('logged')

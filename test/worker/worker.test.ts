@@ -2,7 +2,7 @@
 
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { readFileSync, writeFileSync } from 'node:fs'
+import { existsSync, readFileSync, readlinkSync, writeFileSync } from 'node:fs'
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
@@ -78,8 +78,8 @@ describe.each([['processes', () => workers] as const, ['threads', () => threads]
   (_kind, own) => {
     it('give the results that functions of this process give', async () => {
       const { run } = api
-      const { sum, mixed, numbers, squares } = targets
-      const wanted = { sum, mixed, numbers, squares }
+      const { sum, mixed, numbers, squares, plain } = targets
+      const wanted = { sum, mixed, numbers, squares, plain }
       const expected = await run(wanted).result
       expect(await run(wanted, { workers: own() }).result).toEqual(expected)
       expect(expected.mixed).toEqual([5, 0, 1, 2, 3, 4, 35, 'text', new Uint8Array([1, 2]), 5])
@@ -147,7 +147,7 @@ describe.each([['processes', () => workers] as const, ['threads', () => threads]
 )
 
 describe('a worker that is killed by others', () => {
-  it('leaves no command running', async () => {
+  it('leaves no command running, and nothing of its directory', async () => {
     const { run } = api
     const stop = new AbortController()
     const { result } = run(targets.sleeps, { workers, signal: stop.signal })
@@ -155,9 +155,11 @@ describe('a worker that is killed by others', () => {
     const isSaid = () => said().join(' ').split(' ').filter(Boolean).map(Number)
     await expect.poll(isSaid, { timeout: 20_000 }).toHaveLength(2)
     const pids = isSaid()
+    const directories = pids.map((pid) => readlinkSync(`/proc/${pid}/cwd`))
     const [worker] = workers.list().filter(({ calls }) => calls.length > 0)
     process.kill(worker?.pid ?? 0, 'SIGKILL')
     await expect.poll(() => pids.filter(isAlive), { timeout: 10_000 }).toEqual([])
+    await expect.poll(() => directories.filter((path) => existsSync(path))).toEqual([])
     stop.abort()
     await expect(result).rejects.toMatchObject({ code: 'ECANCELED' })
   })
