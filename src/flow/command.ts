@@ -261,7 +261,7 @@ async function outputOf(
   { directory, input, signal, output }: Surroundings,
 ): Promise<Uint8Array> {
   if (signal.aborted) throw canceled(signal)
-  using guard = new GroupGuard()
+  using guard = new GroupGuard(directory)
   const child = spawnAlone(program, args, {
     // A group of its own, so that a signal reaches all that it starts.
     ...{ cwd: join(directory, cwd), detached: true, env: commandEnvironment(env) },

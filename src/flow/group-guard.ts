@@ -1,20 +1,24 @@
-/** Ends a process group when this process is killed: a process of its own waits for that. See rfc/24, rule 34.
+/** Ends a process group, and removes its directory, when this process is killed: a process of its own waits
+ *  for that. See rfc/24, rule 34.
  *  Invariant: a guard ends when it is disposed of, or when this process has gone; it never outlives both. */
 
 import type { Writable } from 'node:stream'
 import { spawnAlone } from '../base/spawn.js'
 
-/** Reads the id of a group, and a line that says that all is well; kills the group if its writer is gone
- *  before that. (The `kill` of dash takes no `--`.) */
-const script = 'read -r group && { read -r line || kill -9 "-$group"; }'
+/** Reads the id of a group, and a line that says that all is well. If its writer is gone before that, it
+ *  kills the group and removes the directory. (The `kill` of dash takes no `--`. A process that is being
+ *  killed may still make a file: then the first removal fails.) */
+const script =
+  'read -r group && read -r line && exit; ' +
+  '[ -z "$group" ] || kill -9 "-$group"; rm -rf "$1" || rm -rf "$1"'
 
 /** The guard of one process group. It is made before the group, so that to tell it the group is all that
  *  is left to do once that is there. Where there is no `sh`, nothing is guarded. */
 export class GroupGuard implements Disposable {
   readonly #stdin: Writable | null
 
-  constructor() {
-    const guard = spawnAlone('/bin/sh', ['-c', script], {
+  constructor(directory: string) {
+    const guard = spawnAlone('/bin/sh', ['-c', script, 'sh', directory], {
       // A session of its own: what a terminal sends to this process is not for it.
       ...{ detached: true, stdio: ['pipe', 'ignore', 'ignore'] },
     })
@@ -24,8 +28,8 @@ export class GroupGuard implements Disposable {
     this.#stdin?.on('error', () => {})
   }
 
-  /** Lets the group get SIGKILL if this process is gone before the guard is disposed of, even by
-   *  SIGKILL. */
+  /** Lets the group get SIGKILL, and its directory be removed, if this process is gone before the guard is
+   *  disposed of, even by SIGKILL. */
   guard(group: number): void {
     this.#stdin?.write(`${group}\n`)
   }
