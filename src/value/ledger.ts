@@ -126,6 +126,11 @@ export class Ledger {
     }
   }
 
+  /** True if a claim waits. */
+  waits(claim: MemoryClaim): boolean {
+    return this.#waiting.has(claim)
+  }
+
   /** Grants a claim out of turn that waits and lacks nothing any more. */
   pass(claim: MemoryClaim): void {
     const granted = this.#waiting.get(claim)
@@ -197,7 +202,8 @@ export class Ledger {
   #makeRoomOf(kind: Kind, size: number, kept: ReadonlySet<Idle>): boolean {
     if (size === 0) return true
     const lacks = () => this.#used[kind] - this.#leaving[kind] + size > this.#max[kind]
-    for (const idle of this.#idle[kind]) {
+    // To begin a walk over a set takes as long as it has lost items, so none begins in vain.
+    for (const idle of lacks() ? this.#idle[kind] : []) {
       if (!lacks() || this.#spilling >= spillsMax) break
       if (kept.has(idle)) continue
       this.#idle[kind].delete(idle)
@@ -208,8 +214,9 @@ export class Ledger {
 
   /** Forgets what is above the bound since it belonged to one claim, as far as nothing is written for it. */
   #trim(kind: Kind): void {
-    for (const idle of this.#idle[kind]) {
-      if (this.#used[kind] - this.#leaving[kind] <= this.#max[kind]) return
+    const fits = () => this.#used[kind] - this.#leaving[kind] <= this.#max[kind]
+    for (const idle of fits() ? [] : this.#idle[kind]) {
+      if (fits()) return
       if (idle.isWritten()) continue
       this.#idle[kind].delete(idle)
       this.#forget(idle)

@@ -96,7 +96,10 @@ export async function useAll(
   const { sizes } = claim.need()
   if (sizes.packed === 0 && sizes.opened === 0) claim.take()
   else {
-    const pass = () => wanted.every(({ form }) => form.isShared) && ledger.pass(claim)
+    // Its own loads begin when it waits no more: then nobody looks at all of them for each.
+    const pass = () => {
+      if (ledger.waits(claim) && wanted.every(({ form }) => form.isShared)) ledger.pass(claim)
+    }
     const ends = wanted.map(({ form }) => form.onLoad(pass))
     try {
       await clock.wait('wait', () => ledger.claim(claim, { wait, signal }))
