@@ -28,6 +28,12 @@ export type TakeLeaseOptions = Scope & {
   readonly onHeld?: (ms: number) => void
 }
 
+/** The largest number of leases that one call takes or finishes. */
+export const leasesAtOnceMax = 256
+
+/** The options of `takeAll`; each guard holds for all. */
+export type TakeAllOptions = Omit<TakeLeaseOptions, 'wait' | 'onHeld'>
+
 /** A lease that is held, and renewed until it is released. */
 export interface Lease extends AsyncDisposable {
   readonly key: string
@@ -71,6 +77,18 @@ export interface Leases {
    *      await work(lease.signal)
    */
   take(key: string, options?: TakeLeaseOptions): Promise<Lease>
+  /** Takes the leases of several keys, at most `leasesAtOnceMax`, in one transaction: all or none. Throws
+   *  what `take` throws; `failed.op` is the place of a key whose lease is held. */
+  takeAll(keys: readonly string[], options?: TakeAllOptions): Promise<readonly Lease[]>
+  /** Commits a transaction that is guarded by all of some leases of one namespace, at most
+   *  `leasesAtOnceMax`, and releases them: the last writes of several works are one step. Throws what
+   *  `Lease.finish` throws, for the first lease that is not held any more; of several, `failed.guard`
+   *  is its place. Then nothing was done, and the others are held. */
+  finishAll(
+    leases: readonly Lease[],
+    transaction: Transaction,
+    options?: FinishOptions,
+  ): Promise<Committed>
   /** Returns the state of the lease of a key. Throws ENONS. */
   show(key: string, options?: Scope): Promise<LeaseState>
 }

@@ -182,8 +182,9 @@ export type Op =
 /** The action of a lease op. */
 export type LeaseAction =
   /** Takes the lease for `ttl` ms, 1 to a day. `owner` is a text for people of at most 256 bytes.
-   *  `takeId` names this take, 1 to 64 bytes: if the transaction is sent again and has no other op,
-   *  it is answered as the first time while that holding lasts. Throws ECONFLICT where it is held. */
+   *  `takeId` names this take, 1 to 64 bytes: if the transaction is sent again and has no ops but
+   *  such takes, it is answered as the first time while these holdings last. Throws ECONFLICT where
+   *  it is held. */
   | {
       readonly action: 'take'
       readonly ttl: number

@@ -1,5 +1,5 @@
-/** Timers that work the same in Node and in browsers. Only the timer of `pause`
- *  keeps a Node process alive. */
+/** Timers that work the same in Node and in browsers. Only the timer of `pause`, and one that is told
+ *  to, keeps a Node process alive. */
 
 import { canceled } from '../error.js'
 import { onAbort } from './abort.js'
@@ -9,10 +9,14 @@ import { deferred } from './deferred.js'
 export const waitMsMax = 2 ** 31 - 1
 
 /** Calls `run` once after `ms`, unless the returned function is called before. Does
- *  not keep the process alive. */
-export function startTimer(ms: number, run: () => void): () => void {
+ *  not keep the process alive, unless `keepsAlive`. */
+export function startTimer(
+  ms: number,
+  run: () => void,
+  { keepsAlive = false }: { readonly keepsAlive?: boolean } = {},
+): () => void {
   const timer: unknown = setTimeout(run, ms)
-  unref(timer)
+  if (!keepsAlive) unref(timer)
   return () => clearTimeout(timer as Parameters<typeof clearTimeout>[0])
 }
 

@@ -34,6 +34,9 @@ export type ToThread =
     }
   | { readonly type: 'end'; readonly id: number }
 
+/** Messages to the thread go together: all of one turn are one. */
+export type ManyToThread = readonly ToThread[]
+
 /** A message of the thread: a lease was renewed, or is lost. */
 export type FromThread =
   | { readonly type: 'renewed'; readonly id: number }
@@ -62,8 +65,17 @@ export function leaseThread(target: string, token: string | undefined): LeaseKee
   }
 }
 
+/** The number of leases whose times share memory. */
+const timesAtOnce = 256
+const timeSize = 8
+
 class LeaseThread {
   readonly #kept = new Map<number, Kept>()
+  /** Memory of the times until which leases are held, of which `#timesUsed` are given away. */
+  #times = new SharedArrayBuffer(0)
+  #timesUsed = timesAtOnce
+  /** The messages that are sent at the end of this turn. */
+  #outbox: ToThread[] = []
   #worker: Worker | undefined
   #hasFailed = false
   #closed = false
@@ -77,7 +89,7 @@ class LeaseThread {
     if (!this.#started(server, renew)) return renew(taken, told)
     const id = ++this.#lastId
     const { sent, ...lease } = taken
-    const until = new BigInt64Array(new SharedArrayBuffer(8))
+    const until = this.#newTime()
     until[0] = clockOf(sent + taken.ttl)
     const kept: Kept = { taken, told, until, inLoop: undefined }
     this.#kept.set(id, kept)
@@ -119,8 +131,24 @@ class LeaseThread {
     return this.#worker
   }
 
+  #newTime(): BigInt64Array {
+    if (this.#timesUsed === timesAtOnce) {
+      this.#times = new SharedArrayBuffer(timesAtOnce * timeSize)
+      this.#timesUsed = 0
+    }
+    return new BigInt64Array(this.#times, this.#timesUsed++ * timeSize, 1)
+  }
+
+  /** Sends a message with the others of this turn, before the program goes on that has taken a lease: it
+   *  may hold the event loop up then. */
   #send(message: ToThread): void {
-    this.#worker?.postMessage(message)
+    this.#outbox.push(message)
+    if (this.#outbox.length > 1) return
+    queueMicrotask(() => {
+      const messages: ManyToThread = this.#outbox
+      this.#outbox = []
+      this.#worker?.postMessage(messages)
+    })
   }
 
   #take(message: FromThread): void {

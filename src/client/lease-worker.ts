@@ -2,7 +2,14 @@
 
 import { parentPort, workerData } from 'node:worker_threads'
 import { type Renewal, renewInLoop } from '../store/renewal.js'
-import { clockOf, type FromThread, type ThreadData, type ToThread, timeOf } from './lease-thread.js'
+import {
+  clockOf,
+  type FromThread,
+  type ManyToThread,
+  type ThreadData,
+  type ToThread,
+  timeOf,
+} from './lease-thread.js'
 import { connect } from './node.js'
 
 const { target, options } = workerData as ThreadData
@@ -10,7 +17,11 @@ const store = await connect(target, { ...options, requests: 'http' })
 const renew = renewInLoop(store)
 const kept = new Map<number, Renewal>()
 
-parentPort?.on('message', (message: ToThread) => {
+parentPort?.on('message', (messages: ManyToThread) => {
+  for (const message of messages) take(message)
+})
+
+function take(message: ToThread): void {
   const { id } = message
   if (message.type === 'end') {
     void kept.get(id)?.end() // it never rejects
@@ -32,7 +43,7 @@ parentPort?.on('message', (message: ToThread) => {
     },
   )
   kept.set(id, renewal)
-})
+}
 
 function say(message: FromThread): void {
   parentPort?.postMessage(message)

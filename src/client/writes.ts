@@ -191,12 +191,14 @@ function isSentAgain({ exactlyOnce = false, resend = false }: CommitOptions): bo
 
 /** True if the ops are done once however often they are sent. */
 function isDoneOnce(ops: readonly Op[]): boolean {
-  const [only, ...others] = ops
-  if (!only) return false
-  if (only.op === 'lease' && only.action === 'take' && others.length === 0) {
-    return only.takeId !== undefined
-  }
-  return ops.every((op) => op.op === 'append' && op.producer !== undefined)
+  if (ops.length === 0) return false
+  return (
+    ops.every(isNamedTake) || ops.every((op) => op.op === 'append' && op.producer !== undefined)
+  )
+}
+
+function isNamedTake(op: Op): boolean {
+  return op.op === 'lease' && op.action === 'take' && op.takeId !== undefined
 }
 
 /** True if a value is so small that the road takes it, unless keys and guards make it larger. */

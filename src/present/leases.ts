@@ -141,26 +141,36 @@ type NamedTake = { readonly op: 'lease'; readonly key: Key; readonly takeId: str
 /** The seq and the results that a take was answered with. */
 type TakeAnswer = { readonly seq: number; readonly results: readonly OpResult[] }
 
-/** Returns the answer of a take that is sent again under its `takeId`, as the first one had it.
- *  Undefined for other transactions, at once, and where that holding has ended. */
+/** Returns the answer of takes that are sent again under their `takeId`s, as the first time. Undefined
+ *  for other transactions, at once, and where one of these holdings has ended. */
 export function takenBefore(
   group: LeaseGroup,
   ops: readonly { readonly op: string }[],
 ): Promise<TakeAnswer | undefined> | undefined {
-  const [op] = ops
-  return op && ops.length === 1 && isNamedTake(op) ? answerOf(group, op) : undefined
+  if (ops.length === 0 || !ops.every(isNamedTake)) return undefined
+  return answerOf(group, ops)
 }
 
 async function answerOf(
   group: LeaseGroup,
-  { key, takeId }: NamedTake,
+  takes: readonly NamedTake[],
 ): Promise<TakeAnswer | undefined> {
-  const held = await leasedKey(group, key).then(
-    (resolved) => leaseOf(group, resolved),
-    () => undefined, // the op meets that error too, and is named in it
-  )
-  if (held?.takeId !== takeId) return undefined
-  return { seq: held.seq, results: [{ token: tokenOf(group, held) }] }
+  const results: OpResult[] = []
+  const keys = new Set<Key>()
+  let first: GrantedLease | undefined
+  for (const { key, takeId } of takes) {
+    const held = await leasedKey(group, key).then(
+      (resolved) => leaseOf(group, resolved),
+      () => undefined, // the op meets that error too, and is named in it
+    )
+    first ??= held
+    if (held?.takeId !== takeId || held.seq !== first?.seq) return undefined
+    // Of two takes of one lease the second is refused, the first time too.
+    if (keys.has(held.key)) return undefined
+    keys.add(held.key)
+    results.push({ token: tokenOf(group, held) })
+  }
+  return first && { seq: first.seq, results }
 }
 
 function isNamedTake(op: { readonly op: string }): op is NamedTake {

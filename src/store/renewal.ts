@@ -6,7 +6,7 @@
 import type { Kvs } from '../api/kvs.js'
 import type { Token } from '../api/transaction.js'
 import { quietEnd } from '../base/abort.js'
-import { pause } from '../base/timer.js'
+import { startTimer } from '../base/timer.js'
 import { isCode, type TailraceError } from '../error.js'
 
 /** The part of the ttl after which a lease is renewed. */
@@ -53,57 +53,62 @@ export function renewInLoop(kvs: Kvs): Renew {
   }
 }
 
+/** One renewal. It has no more than a timer until a renewal is due: most leases are released before. */
 class LoopRenewal {
   readonly #kvs: Kvs
   readonly #taken: TakenLease
   readonly #told: Told
-  readonly #ended = new AbortController()
-  readonly #kept: Promise<void>
   #until: number
+  #stopTimer: () => void = () => {}
+  /** The renewal that is on its way, and what ends it. */
+  #asking: { readonly ended: AbortController; readonly done: Promise<void> } | undefined
+  #isEnded = false
 
   constructor(kvs: Kvs, taken: TakenLease, told: Told) {
     this.#kvs = kvs
     this.#taken = taken
     this.#told = told
     this.#until = taken.sent + taken.ttl
-    this.#kept = this.#keep()
+    this.#renewAt(taken.sent + taken.ttl * renewShare)
   }
 
   get until(): number {
     return this.#until
   }
 
-  end(): Promise<void> {
-    this.#ended.abort(quietEnd)
-    return this.#kept
+  async end(): Promise<void> {
+    this.#isEnded = true
+    this.#stopTimer()
+    this.#asking?.ended.abort(quietEnd)
+    await this.#asking?.done
   }
 
-  async #keep(): Promise<void> {
-    const { signal } = this.#ended
-    let next = this.#taken.sent + this.#taken.ttl * renewShare
-    while (!signal.aborted) {
-      await pause(Math.max(0, next - performance.now()), signal).catch(() => {})
-      if (!signal.aborted) next = await this.#renew(performance.now())
+  #renewAt(time: number): void {
+    const renew = () => {
+      const ended = new AbortController()
+      this.#asking = { ended, done: this.#renew(performance.now(), ended.signal) }
     }
+    const ms = Math.max(0, time - performance.now())
+    // A program that holds a lease goes on until it has given it back.
+    this.#stopTimer = startTimer(ms, renew, { keepsAlive: true })
   }
 
-  /** Renews the lease, and returns the time of the next renewal. `asked`: the present time. */
-  async #renew(asked: number): Promise<number> {
+  /** Renews the lease, and sets the time of the next renewal. `asked`: the present time. Never throws. */
+  async #renew(asked: number, signal: AbortSignal): Promise<void> {
     const { key, namespace, token, ttl } = this.#taken
-    const { signal } = this.#ended
     try {
       const op = { op: 'lease', key, action: 'renew', token } as const
       await this.#kvs.commit({ ops: [op] }, { namespace, signal })
-      if (signal.aborted) return asked
+      if (this.#isEnded) return
       this.#until = asked + ttl
       this.#told.renewed(this.#until)
-      return asked + ttl * renewShare
+      this.#renewAt(asked + ttl * renewShare)
     } catch (error) {
-      if (!signal.aborted && (isCode(error, 'EFENCED') || isCode(error, 'ENONS'))) {
-        this.#ended.abort(quietEnd)
+      if (this.#isEnded) return
+      if (isCode(error, 'EFENCED') || isCode(error, 'ENONS')) {
+        this.#isEnded = true
         this.#told.lost(error)
-      }
-      return performance.now() + ttl * retryShare
+      } else this.#renewAt(performance.now() + ttl * retryShare)
     }
   }
 }

@@ -77,6 +77,27 @@ describe.each(ways)(
       expect((await store.root()).seq).toBe(lease.token.seq)
     })
 
+    it('a take of many: they are known again by their names, if all are held', async () => {
+      proxy.loseAnswers(3)
+      const leases = await client.leases.takeAll(['k', 'l', 'm'], { exactlyOnce })
+      expect(proxy.losing).toBe(0)
+      const { seq } = await store.root()
+      expect(leases.map(({ token }) => token.seq)).toEqual([seq, seq, seq])
+      const takes = ['x', 'y'].map((key) => ({
+        ...({ op: 'lease', key, action: 'take', ttl: 10_000, takeId: `t-${key}` } as const),
+      }))
+      const made = await store.commit({ ops: takes })
+      expect(await store.commit({ ops: takes })).toEqual({ ...made, repeated: true })
+      const token = made.results[0]?.token
+      if (!token) throw new Error('it was taken')
+      await store.commit({ ops: [{ op: 'lease', key: 'x', action: 'release', token }] })
+      expect(await refusal(store.commit({ ops: takes }))).toMatchObject({
+        code: 'ECONFLICT',
+        failed: { op: 1 },
+      })
+      for (const lease of leases) await lease.release()
+    })
+
     it('resend: done once; what is refused behind an unanswered try is EUNKNOWN', async () => {
       await using lease = await client.leases.take('k')
       const ops = [{ op: 'append', key: 'k', value: 'x' }] as const

@@ -222,6 +222,81 @@ describe.each(makers)('a store %s', (_, make) => {
     })
   })
 
+  describe('leases.takeAll() and finishAll()', () => {
+    const put = (key: string) => ({ op: 'put', key, value: '1' }) as const
+
+    it('take several leases in one transaction, and end them with another', async () => {
+      const keys = ['a', 'b', 'c']
+      const leases = await store.leases.takeAll(keys, { owner: 'me', exactlyOnce: true })
+      expect(leases.map(({ key }) => key)).toEqual(keys)
+      expect(new Set(leases.map(({ token }) => token.seq)).size).toBe(1)
+      await store.put('out', '1', { guards: leases.map(({ guard }) => guard) })
+      const [first, ...others] = leases
+      if (!first) throw new Error('three were taken')
+      await first.release()
+      const { results } = await store.leases.finishAll(others, { ops: [put('x'), put('y')] })
+      expect(results.length).toBe(2)
+      for (const key of keys) expect(await store.leases.show(key)).toEqual({ held: false })
+      for (const { signal } of leases) expect(signal.reason).toMatchObject({ code: 'ECLOSED' })
+      expect(await store.leases.takeAll([])).toEqual([])
+    })
+
+    it('take none if one is held, or a guard does not hold', async () => {
+      await using held = await store.leases.take('b')
+      const refused = await refusal(store.leases.takeAll(['a', 'b', 'c']))
+      expect(refused).toMatchObject({
+        code: 'ECONFLICT',
+        failed: { op: 1, state: { lease: { token: held.token } } },
+      })
+      await store.put('there', '1')
+      const guards = [{ key: 'there', absent: true }] as const
+      const guarded = await refusal(store.leases.takeAll(['a', 'c'], { guards }))
+      expect(guarded).toMatchObject({ code: 'ECONFLICT', failed: { guard: 0 } })
+      for (const key of ['a', 'c']) expect(await store.leases.show(key)).toEqual({ held: false })
+    })
+
+    it('write nothing if one lease has gone: the error says which, and the others are held', async () => {
+      const leases = await store.leases.takeAll(['a', 'b', 'c'])
+      const { token } = leases[1] ?? {}
+      if (!token) throw new Error('three were taken')
+      await store.commit({ ops: [{ op: 'lease', key: 'b', action: 'release', token }] })
+      for (let tries = 0; tries < 2; tries++) {
+        const lost = await refusal(store.leases.finishAll(leases, { ops: [put('x')] }))
+        expect(lost).toMatchObject({ code: 'EFENCED', failed: { guard: 1 } })
+      }
+      expect(await store.get('x')).toBeUndefined()
+      expect(leases.map(({ signal }) => signal.aborted)).toEqual([false, true, false])
+      const left = leases.filter(({ signal }) => !signal.aborted)
+      await store.put('there', '1')
+      const guards = [
+        { key: 'no', absent: true },
+        { key: 'there', absent: true },
+      ] as const
+      const refused = store.leases.finishAll(left, { guards, ops: [put('x')] })
+      expect(await refusal(refused)).toMatchObject({ code: 'ECONFLICT', failed: { guard: 1 } })
+      await store.leases.finishAll(left, { ops: [put('x')] })
+      expect(text(await store.get('x'))).toBe('1')
+    })
+
+    it('refuse what means nothing', async () => {
+      await store.namespaces.create('n')
+      await using here = await store.leases.take('a')
+      await using there = await store.leases.take('a', { namespace: 'n' })
+      const many = Array.from({ length: 257 }, (_, at) => `k${at}`)
+      const wrong: (() => Promise<unknown>)[] = [
+        () => store.leases.takeAll(many),
+        () => store.leases.takeAll(['a', 1 as never]),
+        () => store.leases.takeAll(['a'], { wait: true } as never),
+        () => store.leases.takeAll('ab' as never),
+        () => store.leases.finishAll([], { ops: [] }),
+        () => store.leases.finishAll([here, there], { ops: [] }),
+        () => store.leases.finishAll([{ ...here } as never], { ops: [] }),
+        () => store.leases.finishAll([here], { ops: [] }, { wait: true } as never),
+      ]
+      for (const call of wrong) expect(await refusal(call())).toMatchObject({ code: 'EINVAL' })
+    })
+  })
+
   describe('eventlog()', () => {
     it('appends, reads and follows events of its key', async () => {
       await store.namespaces.create('n')
