@@ -23,8 +23,8 @@ import type { Op } from '../src/api/transaction.js'
 import { packAction } from '../src/cache/action.js'
 import { openCache } from '../src/cache/cache.js'
 import { evict } from '../src/cache/eviction.js'
-import { actionKey, encodeRecord, recordKey } from '../src/cache/record.js'
-import { hourName, useOps } from '../src/cache/usage.js'
+import { encodeRecord, recordKey } from '../src/cache/record.js'
+import { hourOf, useOps } from '../src/cache/use-index.js'
 import { connect } from '../src/client/node.js'
 import { open } from '../src/open.js'
 import type { Bench } from './bench.js'
@@ -241,15 +241,17 @@ async function fill(directory: string, sizes: { readonly [layer: string]: number
         const start = next
         next += resultsOfCommit
         const ops = made.slice(start, next).map(({ at, id, bytes: packed }): Op[] => {
+          const token = { incarnation: 'bench', seq: at }
+          const used = hourOf(newest) - (at % hours)
           const record = {
+            action: { size: packed.length, bytes: packed },
             outputs: { value: { size, bytes } },
             by: { host: 'bench', pid: 1 },
-            ...{ started: 0, tookMs: 0, token: { incarnation: 'bench', seq: at } },
+            ...{ started: 0, tookMs: 0, token, used },
           }
           return [
-            { op: 'put', key: actionKey(id), value: packed },
             { op: 'put', key: recordKey(id), value: encodeRecord(record) },
-            ...useOps(id, hourName(newest - (at % hours) * 3_600_000), undefined),
+            ...useOps(used, [{ id, token }]),
           ]
         })
         await store.commit({ ops: ops.flat() }, { namespace: `cache-${layer}` })

@@ -139,12 +139,15 @@ export type ClaimOptions = {
   /** The time after the last renewal at which the claim ends by itself, in ms, 1,000 to a day.
    *  Default `leaseTtlDefault`. */
   readonly ttl?: number
+  /** False to ask for the claim at once, for who has just looked (`load`) and found nothing. A result that
+   *  has come since to the layer itself is still a hit. Default: it looks first. */
+  readonly look?: boolean
   /** Ends the wait. A claim that was given goes on. */
   readonly signal?: AbortSignal
 }
 
 /** The options of `cached`. */
-export type CachedOptions = Omit<ClaimOptions, 'wait'> & {
+export type CachedOptions = Omit<ClaimOptions, 'wait' | 'look'> & {
   /** The answer if somebody else computes the action: wait for the result (the default), or fail
    *  with ECONFLICT. */
   readonly wait?: 'wait' | 'fail'

@@ -43,8 +43,8 @@ import {
   configureLayer,
   createLayer,
   layersFrom,
-  makeMain,
   namespaceOf,
+  prepareLayer,
   readBounds,
   showLayer,
 } from './layer.js'
@@ -52,6 +52,7 @@ import { ResultLooks } from './looks.js'
 import { pack, packedActionOf, unpack } from './packing.js'
 import { remove } from './remove.js'
 import { listResults, loadResult } from './results.js'
+import { ClaimTakes, Publishes } from './together.js'
 import { UsageNotes } from './usage.js'
 
 export { differencesOf } from './compare.js'
@@ -59,7 +60,11 @@ export { storedBytes } from './record.js'
 
 const caches = shapeOf<CacheOptions>({ layer: text, owner: text, code: text })
 const claiming = { tries: count, timeoutMs: waitMs, ttl: count, signal }
-const claims = shapeOf<ClaimOptions>({ ...claiming, wait: oneOf('wait', 'skip', 'fail') })
+const claims = shapeOf<ClaimOptions>({
+  ...claiming,
+  wait: oneOf('wait', 'skip', 'fail'),
+  look: flag,
+})
 const callers = shapeOf<CachedOptions>({ ...claiming, wait: oneOf('wait', 'fail') })
 const reruns = shapeOf<RerunOptions>({ ...claiming, wait: oneOf('wait', 'fail'), warn: flag })
 const looking = shapeOf<LookOptions>({ signal })
@@ -90,19 +95,22 @@ export function openCache(store: Store, options: CacheOptions = {}): Cache {
   checkOptions(options, caches)
   const { layer = mainLayer, owner, code } = options
   namespaceOf(layer)
-  const made = single(async () => {
-    if (layer === mainLayer) await makeMain(store)
-  })
+  const prepared = single(() => prepareLayer(store, layer))
   /** The layer and its parents, which are looked up once. */
   const opened = single(async (): Promise<ClaimPorts> => {
     const [layers, bounds] = await Promise.all([layersFrom(store, layer), readBounds(store, layer)])
     const upkeep = Object.keys(bounds).length > 0 ? upkeepOf(store, layer) : noUpkeep
-    const stores = { kvs: store, leases: store.leases, looks: new ResultLooks(store) }
-    return { ...stores, flights: new Flights(), layers, owner, code, ...upkeep }
+    const { leases } = store
+    return {
+      ...{ kvs: store, looks: new ResultLooks(store), flights: new Flights() },
+      takes: new ClaimTakes(leases, namespaceOf(layer), owner),
+      publishes: new Publishes(leases),
+      ...{ layers, owner, code, ...upkeep },
+    }
   })
-  /** Returns the layer for a claim: the main layer is made then. */
+  /** Returns the layer for a claim. */
   const openedToWrite = async () => {
-    await made()
+    await prepared()
     return opened()
   }
   /** The hash is loaded with the first action, since clients are also opened without a cache. */

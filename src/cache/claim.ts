@@ -4,7 +4,7 @@
 
 import type { Busy, Claim, ClaimOptions, Hit } from '../api/cache.js'
 import type { Kvs } from '../api/kvs.js'
-import { type Lease, type Leases, leaseTtlDefault } from '../api/lease.js'
+import { type Lease, leaseTtlDefault } from '../api/lease.js'
 import type { Guard, Token } from '../api/transaction.js'
 import { eitherSignal, joinAbort } from '../base/abort.js'
 import { startTimer } from '../base/timer.js'
@@ -17,11 +17,13 @@ import type { ResultLooks } from './looks.js'
 import { HeldClaim } from './publish.js'
 import { parseRecord, recordKey } from './record.js'
 import { remove } from './remove.js'
+import type { ClaimTakes, Publishes } from './together.js'
 
 /** The store of a cache, and who it works for. */
 export type ClaimPorts = {
   readonly kvs: Kvs
-  readonly leases: Leases
+  readonly takes: ClaimTakes
+  readonly publishes: Publishes
   readonly looks: ResultLooks
   /** The claims of the layer that are under way in this process. */
   readonly flights: Flights
@@ -73,14 +75,16 @@ async function claimWithin(
   signal: AbortSignal | undefined,
 ): Promise<Hit | Claim | Busy> {
   const { wait = 'wait', tries = Number.POSITIVE_INFINITY, but = [], again = false } = way
-  const { looks, layers, flights } = ports
+  let looks = way.look !== false && !again
+  const { layers, flights } = ports
   // One claim may ask the store for others that would ask the same.
   const shares = wait === 'wait' && way.tries === undefined && !again
   const signalled = signal ? { signal } : {}
   const look = { but, ...signalled }
   let unanswered = 0
   for (let met = 0; ; ) {
-    const looked = again ? undefined : await looks.find(layers, action.id, look)
+    const looked = looks ? await ports.looks.find(layers, action.id, look) : undefined
+    looks = !again
     if (looked?.hit) return used(ports, looked.hit)
     // A take has the guard that there is no record.
     if (looked?.isDamaged) await remove(ports, action, { ...signalled, only: 'damaged' })
@@ -141,18 +145,14 @@ async function ask(
 
 /** Takes the lease of an action. Returns `published` if there is a result by now. */
 async function take(
-  { leases, layers, owner }: ClaimPorts,
+  { takes }: ClaimPorts,
   action: PackedAction,
   { ttl = leaseTtlDefault, again = false }: ClaimWay,
 ): Promise<Lease | 'published' | Refusal> {
   const key = recordKey(action.id)
   const absent: Guard = { key, absent: true }
   try {
-    return await leases.take(key, {
-      ...{ namespace: namespaceOf(layers[0]), ttl, exactlyOnce: true },
-      ...(owner !== undefined && { owner }),
-      ...(again ? {} : { guards: [absent] }),
-    })
+    return await takes.take(key, ttl, again ? [] : [absent])
   } catch (error) {
     if (!isCode(error, 'ECONFLICT')) throw error
     if (error.failed?.guard !== undefined) return 'published'

@@ -22,7 +22,8 @@ export function sameToken(a: Token, b: Token): boolean {
   return a.incarnation === b.incarnation && a.seq === b.seq
 }
 
-/** Reads the record of a result, with the seq of its root; undefined if it is not there. */
+/** Reads the record of a result, with the seq of its root; undefined if it is not there. Throws what
+ *  `Kvs.readMany` throws, EINVAL. */
 export async function readRecord(kvs: Kvs, layer: string, id: string) {
   const { seq, values } = await kvs.readMany([recordKey(id)], { namespace: namespaceOf(layer) })
   const [bytes] = values
@@ -73,9 +74,12 @@ export class StoredHit implements Hit {
 
   async action(): Promise<unknown> {
     const { id } = this.#found
+    const what = `the action of the result ${id}`
+    const { action } = this.#record
+    if (action.bytes) return unpack(action.bytes, what)
     const bytes = await this.#retained((scope) => this.#kvs.get(actionKey(id), scope))
-    if (!bytes) throw new TailraceError('ENOENT', `the action of the result ${id} is gone`)
-    return unpack(bytes, `the action of the result ${id}`)
+    if (!bytes) throw new TailraceError('ENOENT', `${what} is gone`)
+    return unpack(bytes, what)
   }
 
   async *stream(name: string = onlyOutput): AsyncGenerator<Uint8Array, void, undefined> {
@@ -126,11 +130,11 @@ export class StoredHit implements Hit {
 }
 
 /** Returns the view of a result. Hits of one record share that; what a caller gets is its own. */
-function viewOf(found: Place, record: ResultRecord): ResultView {
-  const outputs = Object.entries(record.outputs).map(([name, { size }]) => [name, { size }])
+function viewOf(found: Place, { action: _action, used: _used, ...told }: ResultRecord): ResultView {
+  const outputs = Object.entries(told.outputs).map(([name, { size }]) => [name, { size }])
   return {
-    ...record,
-    ...{ by: { ...record.by }, token: { ...record.token } },
+    ...told,
+    ...{ by: { ...told.by }, token: { ...told.token } },
     ...found,
     outputs: Object.fromEntries(outputs),
   }

@@ -11,8 +11,8 @@ const refusalsMax = 16
 export type Judged = { readonly guard: Guard; readonly ops: readonly Op[] }
 
 /** Commits changes in one transaction. One whose guard does not hold is left out, and the rest is sent
- *  again, up to `refusalsMax` times. `guards` must hold besides; `more` returns ops that go with the
- *  changes. Returns those that were done. Throws what `Kvs.commit` throws, ECONFLICT for `guards`. */
+ *  again, up to `refusalsMax` times. `guards` must hold besides; `more` returns ops that go with those
+ *  that are left, or alone. Returns those that were done. Throws what `Kvs.commit` throws, ECONFLICT for `guards`. */
 export async function commitJudged<Change extends Judged>(
   kvs: Kvs,
   namespace: string,
@@ -26,8 +26,9 @@ export async function commitJudged<Change extends Judged>(
   } = {},
 ): Promise<readonly Change[]> {
   let left = changes
-  for (let refusals = 0; left.length > 0 && refusals <= refusalsMax; refusals++) {
+  for (let refusals = 0; refusals <= refusalsMax; refusals++) {
     const ops = [...left.flatMap((each) => each.ops), ...more(left)]
+    if (ops.length === 0) break
     try {
       await kvs.commit(
         { guards: [...guards, ...left.map(({ guard }) => guard)], ops },

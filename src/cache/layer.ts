@@ -11,12 +11,12 @@ import {
 } from '../api/cache.js'
 import { type Kvs, pageMax } from '../api/kvs.js'
 import type { Store } from '../api/store.js'
-import type { Op } from '../api/transaction.js'
+import type { Op, Scope } from '../api/transaction.js'
 import { count, defined, invalid, number, type Rule, shapeOf, text, within } from '../base/shape.js'
 import { isCode, TailraceError, unless } from '../error.js'
 import { appendOps } from '../eventlog/eventlog.js'
 import { pack, unpack } from './packing.js'
-import { hoursKey, resultsKey } from './record.js'
+import { recordsKey, resultDirectories } from './record.js'
 
 const prefix = 'cache-'
 const nameRule = /^[a-z0-9][a-z0-9_-]{0,56}$/
@@ -27,10 +27,16 @@ const boundsKey = 'bounds'
 const logKey = 'log'
 /** The number of last bytes that a layer's eventlog keeps. */
 const logSizeMax = 4 * 1024 * 1024
+/** The form of the keys of layers; before it, layers had none. */
+const layerForm = 2
+/** The directories of the layers that had no form. */
+const formerDirectories = ['r', 'u', 's']
 
-type LayerRecord = { readonly parent?: string; readonly created: number }
+type LayerRecord = { readonly parent?: string; readonly created: number; readonly form?: number }
 
-const record: Rule = within(shapeOf<LayerRecord>({ parent: text, created: number }, ['created']))
+const record: Rule = within(
+  shapeOf<LayerRecord>({ parent: text, created: number, form: count }, ['created']),
+)
 
 const layerBounds: Rule = within(
   shapeOf<LayerBounds>({ keepAgeMs: count, keepResults: count, keepSize: count }),
@@ -48,19 +54,25 @@ export function layerOf(namespace: string): string | undefined {
   return isLayer ? namespace.slice(prefix.length) : undefined
 }
 
-/** Returns the ops that tell of a change in a layer's eventlog. */
-export function logOps(name: 'create' | 'publish' | 'remove' | 'evict', context: LogContext): Op[] {
-  return appendOps(logKey, [{ timestamp: Date.now() / 1_000, name, context }], false)
+/** Returns the ops that tell of changes of one kind in a layer's eventlog. */
+export function logOps(
+  name: 'create' | 'publish' | 'remove' | 'evict',
+  ...contexts: readonly LogContext[]
+): Op[] {
+  const timestamp = Date.now() / 1_000
+  const events = contexts.map((context) => ({ timestamp, name, context }))
+  return appendOps(logKey, events, false)
 }
 
-type LogContext = { readonly [name: string]: string | number }
+/** Facts of a change, as its event tells them. */
+export type LogContext = { readonly [name: string]: string | number }
 
 /** Makes a layer. Throws EEXIST, ENONS (the parent is not there), E2BIG (too many above each
  *  other). */
 export async function createLayer(kvs: Kvs, layer: string, parent?: string): Promise<void> {
   const namespace = namespaceOf(layer)
   if (parent !== undefined) {
-    if (parent === mainLayer) await makeMain(kvs)
+    if (parent === mainLayer) await prepareLayer(kvs, mainLayer)
     if ((await layersFrom(kvs, parent)).length === layersMax) {
       throw new TailraceError('E2BIG', `at most ${layersMax} layers stand above each other`)
     }
@@ -68,8 +80,9 @@ export async function createLayer(kvs: Kvs, layer: string, parent?: string): Pro
   // A layer is there once it has its record. What a crash left of one before is taken over.
   await kvs.namespaces.create(namespace).catch(unless('EEXIST'))
   await kvs.namespaces.configure(namespace, { historyCount: 1 })
-  const made: LayerRecord = { ...(parent !== undefined && { parent }), created: Date.now() }
-  const [event] = logOps('create', { ...(parent !== undefined && { parent }) })
+  const above = parent !== undefined && { parent }
+  const made: LayerRecord = { ...above, created: Date.now(), form: layerForm }
+  const [event] = logOps('create', { ...above })
   const ops: Op[] = [{ op: 'put', key: layerKey, value: pack(made, 'a layer') }]
   if (event?.op === 'append') ops.push({ ...event, cap: { keepBytes: logSizeMax } })
   try {
@@ -80,10 +93,19 @@ export async function createLayer(kvs: Kvs, layer: string, parent?: string): Pro
   }
 }
 
-/** Makes the main layer if it is not there. */
-export async function makeMain(kvs: Kvs): Promise<void> {
-  if (await readLayer(kvs, mainLayer)) return
-  await createLayer(kvs, mainLayer).catch(unless('EEXIST'))
+/** Prepares a layer for claims: makes the main one if it is not there, and empties one of a former form,
+ *  whose results can be made again. */
+export async function prepareLayer(kvs: Kvs, layer: string): Promise<void> {
+  const found = await readLayer(kvs, layer)
+  if (found?.form === layerForm) return
+  if (!found) {
+    if (layer === mainLayer) await createLayer(kvs, layer).catch(unless('EEXIST'))
+    return
+  }
+  const namespace = namespaceOf(layer)
+  const value = pack({ ...found, form: layerForm }, 'a layer')
+  const ops = formerDirectories.map((key): Op => ({ op: 'unlink', key, recursive: true }))
+  await kvs.commit({ ops: [...ops, { op: 'put', key: layerKey, value }] }, { namespace })
 }
 
 /** Returns a layer and those above it, the layer itself first. A parent that is gone ends the list.
@@ -108,12 +130,21 @@ export async function showLayer(
 ): Promise<LayerView> {
   const [, ...parents] = await layersFrom(kvs, layer)
   const namespace = namespaceOf(layer)
-  const [uses, results, bounds] = await Promise.all([
-    kvs.stat(hoursKey, { namespace, ...scope }).catch(unless('ENONS')),
-    kvs.stat(resultsKey, { namespace, ...scope }).catch(unless('ENONS')),
+  const [amounts, bounds] = await Promise.all([
+    amountsOf(kvs, { namespace, ...scope }).catch(unless('ENONS')),
     readBounds(kvs, layer),
   ])
-  return { layer, parents, results: uses?.count ?? 0, size: results?.size ?? 0, bounds }
+  return { layer, parents, ...(amounts ?? { results: 0, size: 0 }), bounds }
+}
+
+/** Returns the number of results of a layer, and the size of all that they consist of. Throws ENONS. */
+export async function amountsOf(
+  kvs: Kvs,
+  scope: Scope,
+): Promise<{ readonly results: number; readonly size: number }> {
+  const stats = await Promise.all(resultDirectories.map((key) => kvs.stat(key, scope)))
+  const size = stats.reduce((all, stat) => all + (stat?.size ?? 0), 0)
+  return { results: stats[0]?.count ?? 0, size }
 }
 
 /** Returns the bounds of a layer. */
@@ -128,7 +159,7 @@ export async function configureLayer(
   layer: string,
   change: LayerBoundsChange,
 ): Promise<LayerBounds> {
-  if (layer === mainLayer) await makeMain(store)
+  if (layer === mainLayer) await prepareLayer(store, layer)
   await layersFrom(store, layer) // throws where there is none
   let bounds: LayerBounds = {}
   await store.update(
@@ -165,7 +196,7 @@ export async function* resultIds(
     const from = last === undefined ? {} : { after: last }
     // There is no such directory before the first result, and no main layer before that.
     const page = await kvs
-      .list(resultsKey, { ...scope, ...from })
+      .list(recordsKey, { ...scope, ...from })
       .catch(unless('ENOENT'))
       .catch(unless('ENONS'))
     if (!page) return undefined

@@ -1,26 +1,14 @@
-/** ResultLooks for the results of actions: those of one turn of the event loop share a request for each
+/** Looks for the results of actions: those of one turn of the event loop share a request for each
  *  layer. See rfc/22, rule 10.
  *  Invariant: a look is sent after the call that asks for it, so that its answer is never older than
  *  the call. */
 
 import type { Kvs } from '../api/kvs.js'
-import { readSizeMax } from '../api/kvs.js'
 import type { Token } from '../api/transaction.js'
 import { joinAbort } from '../base/abort.js'
 import { type Deferred, deferred } from '../base/deferred.js'
-import { blobSizeMax } from '../blob/blob.js'
-import { type Code, isCode } from '../error.js'
 import { StoredHit, sameToken } from './hit.js'
-import { namespaceOf } from './layer.js'
-import { damage, parseRecord, type ResultRecord, recordKey } from './record.js'
-
-/** The largest number of results that one request looks for: their records fit into its answer
- *  whatever their sizes are. */
-const lookIdsMax = readSizeMax / blobSizeMax
-/** The seq of a layer that is not there. */
-const noSeq = -1
-/** Codes of a read of several records that one of them alone may have caused. */
-const ofOneRecord: readonly Code[] = ['E2BIG', 'EISDIR', 'ENOTDIR', 'ELOOP', ...damage]
+import { isDamaged, noSeq, type ReadRecord, readRecords, recordsAtOnce } from './records.js'
 
 /** The answer of a look: the result, the seq of the root of the first layer that was read, and if that
  *  layer has a record whose bytes are gone or damaged. */
@@ -29,13 +17,8 @@ type Look = {
   readonly seq: number
   readonly isDamaged: boolean
 }
-type Found = {
-  readonly record: ResultRecord | undefined
-  readonly seq: number
-  readonly isDamaged?: boolean
-}
 /** The ids that one request looks for. */
-type Batch = Map<string, Deferred<Found>>
+type Batch = Map<string, Deferred<ReadRecord>>
 
 export class ResultLooks {
   readonly #kvs: Kvs
@@ -55,21 +38,22 @@ export class ResultLooks {
   ): Promise<Look> {
     const asked = Promise.all(layers.map((layer) => this.#ask(layer, id)))
     const found = await joinAbort(asked, signal)
-    const isDamaged = found[0]?.isDamaged === true
+    const damaged = found[0] !== undefined && isDamaged(found[0])
     for (const [at, layer] of layers.entries()) {
       const { record, seq = noSeq } = found[at] ?? {}
       if (!record || but.some((token) => sameToken(token, record.token))) continue
-      return { hit: new StoredHit(this.#kvs, { id, layer, seq }, record), seq, isDamaged }
+      const hit = new StoredHit(this.#kvs, { id, layer, seq }, record)
+      return { hit, seq, isDamaged: damaged }
     }
-    return { hit: undefined, seq: found[0]?.seq ?? noSeq, isDamaged }
+    return { hit: undefined, seq: found[0]?.seq ?? noSeq, isDamaged: damaged }
   }
 
-  #ask(layer: string, id: string): Promise<Found> {
+  #ask(layer: string, id: string): Promise<ReadRecord> {
     const gathering = this.#gathering.get(layer)
     const known = gathering?.get(id)
     if (known) return known.promise
-    const batch = gathering && gathering.size < lookIdsMax ? gathering : this.#begin(layer)
-    const asked = deferred<Found>()
+    const batch = gathering && gathering.size < recordsAtOnce ? gathering : this.#begin(layer)
+    const asked = deferred<ReadRecord>()
     batch.set(id, asked)
     return asked.promise
   }
@@ -89,28 +73,15 @@ export class ResultLooks {
   async #send(layer: string, batch: Batch): Promise<void> {
     const asked = [...batch]
     try {
-      const keys = asked.map(([id]) => recordKey(id))
-      const { seq, values } = await this.#kvs.readMany(keys, { namespace: namespaceOf(layer) })
-      for (const [at, [id, { resolve, reject }]] of asked.entries()) {
-        const bytes = values[at]
-        try {
-          resolve({ record: bytes && parseRecord(bytes, id), seq })
-        } catch (error) {
-          reject(error)
-        }
+      const ids = asked.map(([id]) => id)
+      const found = await readRecords(this.#kvs, layer, ids)
+      for (const [at, [, { resolve, reject }]] of asked.entries()) {
+        const one = found[at] ?? { record: undefined, seq: noSeq }
+        if (one.error && !isDamaged(one)) reject(one.error)
+        else resolve(one)
       }
     } catch (error) {
-      if (isCode(error, 'ENONS')) {
-        // The layer was removed, or nobody has made it yet.
-        for (const [, { resolve }] of asked) resolve({ record: undefined, seq: noSeq })
-      } else if (asked.length > 1 && ofOneRecord.some((code) => isCode(error, code))) {
-        for (const each of asked) void this.#send(layer, new Map([each]))
-      } else if (damage.some((code) => isCode(error, code))) {
-        const lost = { record: undefined, seq: noSeq, isDamaged: true }
-        for (const [, { resolve }] of asked) resolve(lost)
-      } else {
-        for (const [, { reject }] of asked) reject(error)
-      }
+      for (const [, { reject }] of asked) reject(error)
     }
   }
 }

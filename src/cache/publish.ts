@@ -17,7 +17,6 @@ import {
   type Guard,
   type Op,
   type Token,
-  type Transaction,
   transactionSizeMax,
   type Value,
 } from '../api/transaction.js'
@@ -28,22 +27,23 @@ import { type Code, isCode, TailraceError } from '../error.js'
 import type { PackedAction } from './action.js'
 import type { Flight } from './flights.js'
 import { readRecord, StoredHit, sameToken } from './hit.js'
-import { logOps } from './layer.js'
 import {
   actionKey,
   encodeRecord,
+  inlineActionMax,
   inlineSizeMax,
   nameInKey,
   type OutputRecord,
   outputKey,
   type ResultRecord,
   recordKey,
-  resultKey,
   StoredElsewhere,
   stagedDirectory,
   stagedKey,
+  unlinkOps,
 } from './record.js'
-import { hourName, useOps, usesOf } from './usage.js'
+import type { Publishes } from './together.js'
+import { hourOf } from './use-index.js'
 
 /** The time after which an output goes that was stored for a claim and not published, in ms. */
 const stagedTtl = 24 * 3_600_000
@@ -59,6 +59,7 @@ const passing: readonly Code[] = ['ECLOSED', 'EUNKNOWN', 'ETIMEDOUT', 'EBUSY']
 
 type PublishPorts = {
   readonly kvs: Kvs
+  readonly publishes: Publishes
   readonly layers: readonly [string, ...string[]]
   readonly owner: string | undefined
   readonly code: string | undefined
@@ -157,9 +158,7 @@ export class HeldClaim implements Claim {
     const { again } = this.#held
     const { id } = this
     const absent: Guard = { key: recordKey(id), absent: true }
-    const [used] = again ? (await usesOf(kvs, layers[0], [id])).uses : []
-    const ops = [...this.#opsOf(placed, record), ...useOps(id, hourName(Date.now()), used)]
-    const seq = await this.#finish({ guards: again ? [] : [absent], ops })
+    const seq = await this.#finish(again ? [] : [absent], this.#opsOf(placed, record), record)
     this.#hasStored = false
     this.#held.flight.land({ record, seq })
     this.#ports.onPublish()
@@ -167,10 +166,18 @@ export class HeldClaim implements Claim {
   }
 
   /** Commits the last transaction. Returns a seq of the layer at which the result is there. */
-  async #finish(transaction: Transaction): Promise<number> {
+  async #finish(
+    guards: readonly Guard[],
+    ops: readonly Op[],
+    { outputs, used: hour, tookMs }: ResultRecord,
+  ): Promise<number> {
+    const { id, token } = this
+    const size = Object.values(outputs).reduce((sum, output) => sum + output.size, 0)
     try {
-      // It is done once, since it releases the lease that guards it.
-      return (await this.#held.lease.finish(transaction, { resend: true })).seq
+      return await this.#ports.publishes.publish({
+        ...{ lease: this.#held.lease, guards, ops, size: sizeOf(ops) },
+        ...{ use: { id, token }, hour, event: { action: id, size, tookMs } },
+      })
     } catch (error) {
       if (!isCode(error, 'EUNKNOWN')) throw this.#refused(error)
       return await this.#published(error)
@@ -193,7 +200,7 @@ export class HeldClaim implements Claim {
     const { lease } = this.#held
     if (this.#hasStored && !lease.signal.aborted) {
       // If this fails, the outputs go when their ttl ends.
-      const ops: Op[] = [{ op: 'unlink', key: stagedDirectory(this.token), recursive: true }]
+      const ops: Op[] = [{ op: 'unlink', key: stagedDirectory(this), recursive: true }]
       await lease.finish({ ops }).catch(() => {})
     }
     await lease.release()
@@ -249,7 +256,7 @@ export class HeldClaim implements Claim {
     const { lease } = this.#held
     const count = { size: 0 }
     try {
-      await this.#ports.kvs.put(stagedKey(this.token, name), counted(bytes, count), {
+      await this.#ports.kvs.put(stagedKey(this, name), counted(bytes, count), {
         ...{ namespace: lease.namespace, ttl: stagedTtl, guards: [this.guard] },
         signal: this.signal,
       })
@@ -260,24 +267,24 @@ export class HeldClaim implements Claim {
   }
 
   #opsOf(placed: ReadonlyMap<string, Placed>, record: ResultRecord): Op[] {
-    const { id, token } = this
+    const { id } = this
     const outputs = [...placed].flatMap(([name, output]): Op[] => {
       if (output.at === 'record') return []
       const key = outputKey(id, name)
       if (output.at === 'elsewhere') return [{ op: 'copy', key, ...output.from }]
       if (output.at === 'transaction') return [{ op: 'put', key, value: output.bytes }]
-      return [{ op: 'move', key, from: stagedKey(token, name) }]
+      return [{ op: 'move', key, from: stagedKey(this, name) }]
     })
-    const size = [...placed.values()].reduce((sum, output) => sum + output.size, 0)
     return [
-      ...(this.#held.again ? [{ op: 'unlink', key: resultKey(id), recursive: true } as const] : []),
+      ...(this.#held.again ? unlinkOps(id) : []),
       ...outputs,
       ...(this.#hasStored
-        ? [{ op: 'unlink', key: stagedDirectory(token), recursive: true } as const]
+        ? [{ op: 'unlink', key: stagedDirectory(this), recursive: true } as const]
         : []),
-      { op: 'put', key: actionKey(id), value: this.#action.bytes },
+      ...(record.action.bytes
+        ? []
+        : [{ op: 'put', key: actionKey(id), value: this.#action.bytes } as const]),
       { op: 'put', key: recordKey(id), value: encodeRecord(record) },
-      ...logOps('publish', { action: id, size, tookMs: record.tookMs }),
     ]
   }
 
@@ -288,13 +295,17 @@ export class HeldClaim implements Claim {
       const { size } = output
       return [name, output.at === 'record' ? { size, bytes: output.bytes } : { size }]
     })
+    const { bytes } = this.#action
+    const size = bytes.length
     return {
+      action: size <= inlineActionMax ? { size, bytes } : { size },
       outputs: Object.fromEntries(outputs),
       by: { host: hostname(), pid: process.pid, ...(owner !== undefined && { owner }) },
       started,
       tookMs: Math.max(0, Date.now() - started),
       ...(code !== undefined && { code }),
       token: this.token,
+      used: hourOf(Date.now()),
     }
   }
 
@@ -308,6 +319,11 @@ export class HeldClaim implements Claim {
     const message = `the claim of ${this.id.slice(0, 12)} was lost, nothing was published: claim again`
     return new TailraceError('EFENCED', message, { cause })
   }
+}
+
+/** Returns the size of the values of ops, in bytes. */
+function sizeOf(ops: readonly Op[]): number {
+  return ops.reduce((size, op) => size + (op.op === 'put' ? op.value.length : 0), 0)
 }
 
 function namedOutputs(outputs: Outputs): ReadonlyMap<string, OneOutput> {

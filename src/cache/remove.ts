@@ -1,13 +1,12 @@
 /** Removes a result. See rfc/22, rule 13. */
 
 import type { Kvs } from '../api/kvs.js'
-import type { Op, Token } from '../api/transaction.js'
+import type { Token } from '../api/transaction.js'
 import { isCode, unless } from '../error.js'
 import { sameToken } from './hit.js'
 import { logOps, namespaceOf } from './layer.js'
 import type { ResultLooks } from './looks.js'
-import { resultKey } from './record.js'
-import { indexedOps, usesOf } from './usage.js'
+import { recordKey, unlinkOps } from './record.js'
 
 type RemovePorts = {
   readonly kvs: Kvs
@@ -24,7 +23,7 @@ export async function remove(
 ): Promise<boolean> {
   const [layer] = layers
   const scope = { namespace: namespaceOf(layer), ...(signal && { signal }) }
-  const key = resultKey(id)
+  const key = recordKey(id)
   for (;;) {
     const stat = await kvs.stat(key, scope).catch(unless('ENONS'))
     if (!stat) return false
@@ -33,12 +32,7 @@ export async function remove(
       const isMeant = only === 'damaged' ? isDamaged : hit && sameToken(hit.result.token, only)
       if (!isMeant) return false
     }
-    const { uses } = await usesOf(kvs, layer, [id])
-    const ops: Op[] = [
-      { op: 'unlink', key, recursive: true },
-      ...indexedOps(id, uses[0]),
-      ...logOps('remove', { action: id }),
-    ]
+    const ops = [...unlinkOps(id), ...logOps('remove', { action: id })]
     try {
       await kvs.commit({ guards: [{ key, ref: stat.ref }], ops }, scope)
       return true

@@ -10,15 +10,12 @@ import {
 } from '../api/cache.js'
 import type { Kvs } from '../api/kvs.js'
 import { invalid } from '../base/shape.js'
-import { isCode } from '../error.js'
 import { StoredHit } from './hit.js'
-import { namespaceOf, resultIds } from './layer.js'
+import { resultIds } from './layer.js'
 import type { ResultLooks } from './looks.js'
-import { damage, parseRecord, recordKey } from './record.js'
+import { isDamaged, readRecords } from './records.js'
 
 const idSize = 64
-/** The number of records that are read at once: each has at most one blob, and a read 16 MiB. */
-const readTogetherMax = 50
 
 /** Lists the own results of a layer. */
 export async function listResults(
@@ -32,44 +29,16 @@ export async function listResults(
   // One more than asked tells if there are more.
   const { value: ids = [] } = await resultIds(kvs, layer, { ...where, limit: limit + 1 }).next()
   const shown = ids.slice(0, limit)
-  const parts: (readonly string[])[] = []
-  for (let at = 0; at < shown.length; at += readTogetherMax) {
-    parts.push(shown.slice(at, at + readTogetherMax))
-  }
-  const read = await Promise.all(parts.map((part) => readResults(kvs, layer, part, where)))
-  return { results: read.flat(), more: ids.length > limit }
-}
-
-/** Reads results, without those whose records are damaged: they count as none. */
-async function readResults(
-  kvs: Kvs,
-  layer: string,
-  ids: readonly string[],
-  options: LookOptions,
-): Promise<ResultView[]> {
-  try {
-    return await readAll(kvs, layer, ids, options)
-  } catch (error) {
-    if (!damage.some((code) => isCode(error, code))) throw error
-    if (ids.length === 1) return []
-    const each = await Promise.all(ids.map((id) => readResults(kvs, layer, [id], options)))
-    return each.flat()
-  }
-}
-
-async function readAll(
-  kvs: Kvs,
-  layer: string,
-  ids: readonly string[],
-  { signal }: LookOptions,
-): Promise<ResultView[]> {
-  const scope = { namespace: namespaceOf(layer), ...(signal && { signal }) }
-  const { seq, values } = await kvs.readMany(ids.map(recordKey), scope)
-  return ids.flatMap((id, at) => {
-    const bytes = values[at]
-    // One that was removed meanwhile is left out.
-    return bytes ? [new StoredHit(kvs, { id, layer, seq }, parseRecord(bytes, id)).result] : []
+  const { signal } = where
+  const found = await readRecords(kvs, layer, shown, signal ? { signal } : {})
+  const results = shown.flatMap((id, at): ResultView[] => {
+    const one = found[at]
+    // Damaged ones count as none, as in each look.
+    if (one?.error && !isDamaged(one)) throw one.error
+    if (!one?.record) return []
+    return [new StoredHit(kvs, { id, layer, seq: one.seq }, one.record).result]
   })
+  return { results, more: ids.length > limit }
 }
 
 /** Returns the result whose id is, or begins with, `start`, from the first of the layers that has

@@ -133,11 +133,11 @@ async function stored(
     }
     case 'result': {
       const { namespaceOf } = await import('../cache/layer.js')
-      const { resultKey } = await import('../cache/record.js')
+      const { recordKey } = await import('../cache/record.js')
       const layer = given.get('layer')
       const namespace = namespaceOf(typeof layer === 'string' ? layer : mainLayer)
-      const found = await keysOf(store, resultKey(typed), { namespace })
-      return found.map(({ text }) => alone(text.slice(resultKey('').length).replace(/\/$/, '')))
+      const found = await keysOf(store, recordKey(typed), { namespace })
+      return found.map(({ text }) => alone(text.slice(recordKey('').length)))
     }
     case 'pin':
       return (await store.history.pins()).map(({ name }) => alone(name))

@@ -109,14 +109,13 @@ export function run<const W extends WantedTargets, M extends FailureMode = 'stop
   const { limits = {}, retries = 0 } = options
   const onError: FailureMode = options.onError ?? 'stop'
   const workers = options.workers instanceof CallPool ? options.workers : undefined
+  const here = options.concurrency ?? availableParallelism()
   const bounds = {
     ...{ limits, retries, onError, signal: options.signal, audit: options.audit === true },
     labels: workers ?? withoutLabels,
     ...(workers && { onPlaces: (run: () => void) => workers.onPlaces(run) }),
     get concurrency() {
-      const { concurrency } = options
-      if (!workers) return concurrency ?? availableParallelism()
-      return Math.min(workers.places, concurrency ?? workers.places)
+      return workers ? Math.min(workers.places, options.concurrency ?? workers.places) : here
     },
   }
   if (workers && options.audit === true) {

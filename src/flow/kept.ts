@@ -78,9 +78,12 @@ export class KeptMaker implements Maker<KeptResult> {
   readonly #ports: KeptPorts
   readonly #results: PackedResults
   readonly #caller: Caller
-  /** The claims of steps that wait for a place. */
-  readonly #claims = new Map<Step, ClaimedStep>()
+  /** The claims of steps that wait for a place; none for those whose result is there by now, or that somebody
+   *  else makes. */
+  readonly #claims = new Map<Step, ClaimedStep | Promise<ClaimedStep | undefined>>()
   #claiming = 0
+  /** The actions of steps that have no result and no claim, in the order in which they were looked for. */
+  readonly #missed = new Map<Step, TargetAction>()
   #publishing = 0
   /** The mean time of the last calls, in ms. */
   #meanMs: number | undefined
@@ -99,7 +102,11 @@ export class KeptMaker implements Maker<KeptResult> {
     const action = await this.actionOf(step, inputs)
     // A step that has to wait for a worker of its label keeps no claim from other runs meanwhile.
     if (step.target.label !== undefined) return this.lookFor(step, action)
-    if (this.#claims.size + this.#claiming >= this.#aheadMax) return this.lookFor(step, action)
+    if (this.#claims.size + this.#claiming >= this.#aheadMax) {
+      const found = await this.lookFor(step, action)
+      if (!found) this.#missed.set(step, action)
+      return found
+    }
     this.#claiming++
     try {
       const got = await this.#ports.cache.claim(action, { wait: 'skip', ttl: claimTtlMs })
@@ -123,8 +130,10 @@ export class KeptMaker implements Maker<KeptResult> {
     inputs: readonly KeptResult[],
     { call, begin, returned, lost: isLost, ...more }: CallPorts,
   ): Promise<Made<KeptResult>> {
-    const got = this.#claims.get(step) ?? (await this.#claim(step, inputs, call.signal))
+    this.#claimAhead(step)
+    const ahead = await this.#claims.get(step)
     this.#claims.delete(step)
+    const got = ahead ?? (await this.#claim(step, inputs, call.signal))
     if (!('claim' in got)) return got
     const { action } = got
     await using claim = got.claim
@@ -171,8 +180,31 @@ export class KeptMaker implements Maker<KeptResult> {
 
   async end(): Promise<void> {
     this.#ending.abort(quietEnd)
-    await Promise.all([...this.#claims.values()].map(({ claim }) => claim.abandon()))
+    const claims = [...this.#claims.values()]
+    await Promise.all(claims.map(async (ahead) => (await ahead)?.claim.abandon()))
     this.#claims.clear()
+  }
+
+  /** Claims a step whose turn it is, and those that come next, if fewer have a claim than half of those that
+   *  may: claims that are asked for together share a commit. */
+  #claimAhead(step: Step): void {
+    const room = this.#aheadMax - this.#claims.size - this.#claiming
+    const isDue = this.#missed.has(step) || 2 * room > this.#aheadMax
+    if (!isDue || this.#isAgain(step)) return
+    const next = [step, ...this.#missed.keys()].slice(0, Math.max(1, room))
+    for (const each of new Set(next)) {
+      const action = this.#missed.get(each)
+      if (action && this.#missed.delete(each)) this.#claims.set(each, this.#claimOf(action))
+    }
+  }
+
+  /** Claims an action that had no result. Undefined if it has one by now, or if somebody else makes it.
+   *  Never throws: the step itself meets that error again. */
+  async #claimOf(action: TargetAction): Promise<ClaimedStep | undefined> {
+    const signal = this.#ending.signal
+    const options = { wait: 'skip', look: false, ttl: claimTtlMs, signal } as const
+    const got = await this.#ports.cache.claim(action, options).catch(() => undefined)
+    return got?.type === 'claimed' ? { claim: got, action } : undefined
   }
 
   async #claim(

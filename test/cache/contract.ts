@@ -124,6 +124,95 @@ export function cacheContract(name: string, make: () => Promise<Shared>): void {
       })
     })
 
+    describe('many claims at once', () => {
+      const many = Array.from({ length: 40 }, (_, at) => ({ at }))
+      const skip = { wait: 'skip' } as const
+      const isOneOf = (places: readonly number[]) => (_: unknown, at: number) => places.includes(at)
+
+      it.each([2, 12])(
+        'are each answered as if alone, where another one holds %d of them',
+        async (held) => {
+          const places = Array.from({ length: held }, (_, at) => at * 3)
+          const others = await Promise.all(places.map((at) => claimed(cacheB, many[at])))
+          const before = await seqOf()
+          const got = await Promise.all(many.map((each) => cacheA.claim(each, skip)))
+          expect(got.map(({ type }) => type)).toEqual(
+            many.map((_, at) => (places.includes(at) ? 'busy' : 'claimed')),
+          )
+          if (held === 2) expect((await seqOf()) - before).toBe(1)
+          await Promise.all(others.map((claim, at) => claim.publish(`B ${places[at]}`)))
+          const mine = got.flatMap((each) => (each.type === 'claimed' ? [each] : []))
+          await Promise.all(mine.map((claim) => claim.publish('A')))
+          const found = await Promise.all(many.map((each) => hit(cacheB, each)))
+          const values = await Promise.all(found.map(async (each) => text(await each.get())))
+          expect(values).toEqual(many.map((_, at) => (places.includes(at) ? `B ${at}` : 'A')))
+          const busy = got.filter(isOneOf(places))
+          const waited = await Promise.all(busy.map((each) => each.type === 'busy' && each.result))
+          expect(waited.map((each) => (each ? each.result.by.owner : undefined))).toEqual(
+            places.map(() => 'b'),
+          )
+        },
+      )
+
+      it('ask at once without a look, and still find what has come since', async () => {
+        await (await claimed(cacheB, many[0])).publish('B')
+        await claimed(cacheB, many[1])
+        const before = a.calls.length
+        const options = { look: false, wait: 'skip' } as const
+        const got = await Promise.all(many.slice(0, 3).map((each) => cacheA.claim(each, options)))
+        expect(got.map(({ type }) => type)).toEqual(['hit', 'busy', 'claimed'])
+        // For the result that has come.
+        expect(a.calls.slice(before).filter((call) => call === 'look').length).toBe(1)
+      })
+
+      it('publish in few transactions; one whose claim was lost publishes nothing', async () => {
+        const claims = await Promise.all(many.map((each) => claimed(cacheA, each)))
+        const [lost] = claims.filter(isOneOf([5]))
+        if (!lost) throw new Error('it was claimed')
+        await endLease(lost)
+        await (await claimed(cacheB, many[5])).publish('B')
+        const before = await seqOf()
+        const outcomes = await Promise.allSettled(
+          claims.map((claim, at) => claim.publish(`A ${at}`)),
+        )
+        expect(outcomes.flatMap(({ status }, at) => (status === 'rejected' ? [at] : []))).toEqual([
+          5,
+        ])
+        expect(outcomes[5]).toMatchObject({ reason: { code: 'EFENCED' } })
+        expect((await seqOf()) - before).toBe(1)
+        const found = await Promise.all(many.map((each) => hit(cacheB, each)))
+        const values = await Promise.all(found.map(async (each) => text(await each.get())))
+        expect(values).toEqual(many.map((_, at) => (at === 5 ? 'B' : `A ${at}`)))
+        const log = store.eventlog('log', { namespace })
+        const told: unknown[] = []
+        for await (const { name, context } of log.read()) {
+          if (name === 'publish') told.push(context?.['action'])
+        }
+        expect(new Set(told)).toEqual(new Set(found.map(({ result }) => result.id)))
+        expect(told.length).toBe(many.length)
+      })
+
+      it('publish beside a copy whose source is gone, which alone fails', async () => {
+        const claims = await Promise.all(many.slice(0, 3).map((each) => claimed(cacheA, each)))
+        const gone = storedBytes({ key: 'gone', namespace: 'primary', size: 3 })
+        const outcomes = await Promise.allSettled(
+          claims.map((claim, at) => claim.publish(at === 1 ? gone : 'A')),
+        )
+        expect(outcomes.map(({ status }) => status)).toEqual(['fulfilled', 'rejected', 'fulfilled'])
+        expect(outcomes[1]).toMatchObject({ reason: { code: 'ENOENT' } })
+      })
+
+      it('stage large outputs apart from each other, though they were taken together', async () => {
+        const claims = await Promise.all(many.slice(0, 3).map((each) => claimed(cacheA, each)))
+        const large = (at: number) => Buffer.alloc(5 * 1024 * 1024, at)
+        await Promise.all(claims.map((claim, at) => claim.publish(large(at))))
+        for (const at of claims.keys()) {
+          const bytes = await (await hit(cacheB, many[at])).get()
+          expect(Buffer.compare(bytes, large(at))).toBe(0)
+        }
+      })
+    })
+
     describe('a write and reads', () => {
       it('many who read wait for the one who writes, then read at the same time, without a lock', async () => {
         const big = Buffer.alloc(100_000, 'x')
@@ -256,12 +345,12 @@ export function cacheContract(name: string, make: () => Promise<Shared>): void {
         await Promise.all(Array.from({ length: 3 }, (_, at) => cacheA.cached({ at }, () => at)))
         const found = await Promise.all([1, 2].map((at) => cacheB.load({ at })))
         const [none = '', directory = ''] = found.map((each) => each?.result.id)
-        await store.put(`r/${none}/result`, 'none', { namespace })
+        await store.put(`results/${none}`, 'none', { namespace })
         await store.commit(
           {
             ops: [
-              { op: 'unlink', key: `r/${directory}/result` },
-              { op: 'put', key: `r/${directory}/result/x`, value: '' },
+              { op: 'unlink', key: `results/${directory}` },
+              { op: 'put', key: `results/${directory}/x`, value: '' },
             ],
           },
           { namespace },
@@ -411,12 +500,12 @@ export function cacheContract(name: string, make: () => Promise<Shared>): void {
           async (signal) => {
             runs++
             const [lease] = await Promise.all([
-              store.leases.show(`r/${(await idOf(cacheB)) ?? ''}/result`, { namespace }),
+              store.leases.show(`results/${(await idOf(cacheB)) ?? ''}`, { namespace }),
               expect.poll(() => a.calls.includes('take')).toBe(true),
             ])
             const { token } = lease
             if (!token) throw new Error('the claim is held')
-            const key = `r/${(await idOf(cacheB)) ?? ''}/result`
+            const key = `results/${(await idOf(cacheB)) ?? ''}`
             await store.commit(
               { ops: [{ op: 'lease', key, action: 'release', token }] },
               { namespace },
@@ -554,7 +643,7 @@ export function cacheContract(name: string, make: () => Promise<Shared>): void {
         }
         expect(at).toBe(10_000_000)
         expect(await refusal(found.get('none'))).toMatchObject({ code: 'ENOENT' })
-        expect((await store.list('s', { namespace })).entries).toEqual([])
+        expect((await store.list('staged', { namespace })).entries).toEqual([])
       })
 
       it('of a stream that breaks publishes nothing; the claim goes on', async () => {
@@ -578,7 +667,7 @@ export function cacheContract(name: string, make: () => Promise<Shared>): void {
         const wrong = first.publish({ good: Buffer.alloc(9_000_000), wrong: broken() })
         await expect(wrong).rejects.toThrow('broke')
         await first.abandon()
-        expect((await store.list('s', { namespace })).entries).toEqual([])
+        expect((await store.list('staged', { namespace })).entries).toEqual([])
         expect((await claimed(cacheB)).type).toBe('claimed')
       })
 
@@ -702,7 +791,7 @@ export function cacheContract(name: string, make: () => Promise<Shared>): void {
           await cacheA.cached(action, () => big)
           const { id } = (await hit(cacheA)).result
           await store.commit(
-            { ops: [{ op: 'unlink', key: `r/${id}/out`, recursive: true }] },
+            { ops: [{ op: 'unlink', key: `outputs/${id}`, recursive: true }] },
             { namespace },
           )
           await cacheA.layers.create('pr', { parent: 'main' })
@@ -722,7 +811,7 @@ export function cacheContract(name: string, make: () => Promise<Shared>): void {
         await cacheA.cached('another', () => 1)
         await cacheA.cached(action, () => 'x'.repeat(100_000))
         const { id } = (await hit(cacheA)).result
-        const key = what === 'record' ? `r/${id}/result` : `r/${id}/out/value`
+        const key = what === 'record' ? `results/${id}` : `outputs/${id}/value`
         const data = [`blake3-${'0'.repeat(64)}`]
         const treeobj = { ver: 1, type: 'valref', data, sizes: [100_000] }
         await store.commit(
@@ -781,6 +870,21 @@ export function cacheContract(name: string, make: () => Promise<Shared>): void {
         expect(await deepest.cached('m', () => 'not')).toBe('main')
       })
 
+      it('of a former form are emptied by the next claim', async () => {
+        await store.namespaces.create('cache-old')
+        const scope = { namespace: 'cache-old' }
+        // {created: 7}, as layers were without a form.
+        await store.put('layer', Buffer.from('9300a76372656174656407', 'hex'), scope)
+        for (const key of ['r/x/result', 'u/7/x', 's/t/x']) await store.put(key, 'former', scope)
+        const old = openCache(store, { layer: 'old' })
+        expect(await old.load(action)).toBeUndefined()
+        expect((await store.list('', scope)).entries.length).toBe(4)
+        expect(await old.cached(action, () => 'new')).toBe('new')
+        const names = (await store.list('', scope)).entries.map(({ name }) => name)
+        expect(names).toEqual(['layer', 'log', 'results', 'uses'])
+        expect(await openCache(store, { layer: 'old' }).cached(action, () => 'not')).toBe('new')
+      })
+
       it('take over a namespace that a crash left without its record', async () => {
         await store.namespaces.create('cache-half')
         const half = openCache(store, { layer: 'half' })
@@ -792,6 +896,21 @@ export function cacheContract(name: string, make: () => Promise<Shared>): void {
     })
 
     describe('results by their ids', () => {
+      it('have their whole action, however large it is, and leave nothing when they go', async () => {
+        const sizes = [100, 4_000, 4_096, 5_000, 500_000]
+        for (const size of sizes) {
+          const large = { bytes: Buffer.alloc(size, 7) }
+          await cacheA.cached(large, () => 'x'.repeat(size))
+          const found = await cacheB.load(large)
+          expect(await found?.action()).toEqual({ bytes: Uint8Array.from(large.bytes) })
+          expect(found?.result).not.toHaveProperty('action')
+          expect(await cacheB.remove(large)).toBe(true)
+        }
+        const left = ['results', 'actions', 'outputs', 'staged']
+        const stats = await Promise.all(left.map((key) => store.stat(key, { namespace })))
+        expect(stats.reduce((all, stat) => all + (stat?.count ?? 0), 0)).toBe(0)
+      })
+
       it('are listed in pages, read with their actions, and removed', async () => {
         const actions = Array.from({ length: 5 }, (_, at) => ({
           at,

@@ -6,6 +6,7 @@ import type { Cache } from '../../src/api/cache.js'
 import type { Store } from '../../src/api/store.js'
 import { openCache } from '../../src/cache/cache.js'
 import { evict } from '../../src/cache/eviction.js'
+import { pack, unpack } from '../../src/cache/packing.js'
 import { UsageNotes } from '../../src/cache/usage.js'
 import { open } from '../../src/open.js'
 import { refusal } from '../kvs/expect.js'
@@ -44,7 +45,7 @@ const use = async (what: unknown) => {
   await notes.flush()
 }
 const indexed = async () =>
-  (await store.list('u', { namespace, recursive: true })).entries
+  (await store.list('uses', { namespace, recursive: true })).entries
     .filter(({ type }) => type === 'val')
     .map(({ name }) => name)
 
@@ -111,6 +112,43 @@ describe('eviction', () => {
     expect((await cache.results.list()).results.length).toBe(5)
   })
 
+  it('follows an entry of the index that tells of many results, some of which go first', async () => {
+    const actions = Array.from({ length: 5 }, (_, at) => `action ${at}`)
+    for (const action of actions) await publish(action)
+    later(1)
+    const notes = new UsageNotes(store, layer)
+    for (const action of actions) notes.note(await idOf(action))
+    await notes.flush()
+    const entries = await indexed()
+    await cache.layers.configure(layer, { keepResults: 3 })
+    expect(await run()).toBe(2)
+    // The entries of the first hour mean nothing any more, that of the second does.
+    expect(entries.length).toBe(actions.length + 1)
+    expect((await indexed()).length).toBe(1)
+    later(1)
+    const [left] = await kept(...actions)
+    await use(left)
+    await cache.layers.configure(layer, { keepResults: 1 })
+    expect(await run()).toBe(2)
+    expect(await kept(...actions)).toEqual([left])
+    await cache.layers.configure(layer, { keepResults: 0 })
+    expect(await run()).toBe(1)
+    expect(await indexed()).toEqual([])
+  })
+
+  it('takes a record that cannot be read with the others of its hour', async () => {
+    for (const action of ['a', 'b']) await publish(action)
+    const key = `results/${await idOf('a')}`
+    await store.put(key, 'no record', { namespace })
+    later(1)
+    await publish('c')
+    await cache.layers.configure(layer, { keepAgeMs: hour / 2 })
+    later(0.5)
+    expect(await run()).toBe(2)
+    expect(await store.stat(key, { namespace })).toBeUndefined()
+    expect((await cache.layers.show(layer)).results).toBe(1)
+  })
+
   it('leaves who reads undisturbed', async () => {
     await publish('a', 1_000_000)
     const hit = await cache.load('a')
@@ -128,19 +166,16 @@ describe('eviction', () => {
   it('is done by one at a time', async () => {
     await publish('a')
     await cache.layers.configure(layer, { keepResults: 0 })
-    await using _lease = await store.leases.take('u', { namespace })
+    await using _lease = await store.leases.take('uses', { namespace })
     expect(await run()).toBe(0)
   })
 
   it('passes over what the index has of results that went or were used later', async () => {
     const used = Array.from({ length: 8 }, (_, at) => `used ${at}`)
     for (const action of ['gone', ...used, 'unused']) await publish(action)
-    const old = String(start / hour).padStart(8, '0')
-    const ids = await Promise.all(['gone', ...used].map(idOf))
     later(1)
     await cache.remove('gone')
     for (const action of used) await (await cache.rerun(action)).publish('new')
-    for (const id of ids) await store.put(`u/${old}/${id}`, '', { namespace })
     await cache.layers.configure(layer, { keepResults: used.length })
     expect(await run()).toBe(1)
     expect(await kept('gone', ...used, 'unused')).toEqual(used)
@@ -153,7 +188,7 @@ describe('eviction', () => {
       for (const action of ['a', 'b', 'c']) await publish(action)
       const ids = new Map<string, string>()
       for (const action of ['a', 'b', 'c']) ids.set(await idOf(action), action)
-      // Results of one hour go in the order of their ids.
+      // Entries of one hour go in the order of their ids.
       const [first = ''] = [...ids.keys()].sort()
       const raced = ids.get(first)
       let removals = 0
@@ -175,7 +210,8 @@ describe('eviction', () => {
       const left = await kept('a', 'b', 'c')
       expect(left.length).toBe(1)
       if (how !== 'removed') expect(left).toEqual([raced])
-      expect((await indexed()).length).toBe(1)
+      // What the index has of a removed result is dropped when it is met.
+      expect((await indexed()).length).toBe(how === 'removed' ? 2 : 1)
       // The first transaction was refused, and sent again without it.
       expect(removals).toBeGreaterThan(1)
     },
@@ -195,8 +231,7 @@ describe('eviction', () => {
     const notes = new UsageNotes(kvs, layer)
     notes.note(id)
     await notes.flush()
-    expect(await store.stat(`r/${id}`, { namespace })).toBeUndefined()
-    expect(await indexed()).toEqual([])
+    expect(await store.stat(`results/${id}`, { namespace })).toBeUndefined()
   })
 
   it('gives up where all that it would remove changes each time', async () => {
@@ -206,10 +241,13 @@ describe('eviction', () => {
       ...store,
       commit: async (transaction, options) => {
         const removed = transaction.ops.find(({ op }) => op === 'unlink')
-        const id = removed && 'key' in removed ? removed.key.split('/').at(-1) : undefined
-        if (id !== undefined) {
+        const key = removed && 'key' in removed ? removed.key : ''
+        const record = key.startsWith('results/') && (await store.get(key, { namespace }))
+        if (record) {
           refused++
-          await store.put(`r/${id}/out/x`, String(refused), { namespace })
+          const tookMs = refused
+          const changed = { ...(unpack(record, 'a record') as object), tookMs }
+          await store.put(key, pack(changed, 'a record'), { namespace })
         }
         return store.commit(transaction, options)
       },

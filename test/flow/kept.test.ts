@@ -186,12 +186,12 @@ describe.each(Object.entries(places))('%s', (_name, make) => {
     it('looks again for a target whose claim was lost, and not for one that fails', async () => {
       const taken: Lease[] = []
       const leases: Leases = {
+        ...store.leases,
         take: async (key, options) => {
           const lease = await store.leases.take(key, options)
           taken.push(lease)
           return lease
         },
-        show: (key, options) => store.leases.show(key, options),
       }
       const noted: Store = Object.create(store, { leases: { value: leases } })
       const gate = deferred<void>()
