@@ -21,7 +21,7 @@ export type AnyFunction =
 const lookupMax = 64
 /** The smallest number of functions of one text for which all sources are searched, which takes as long
  *  as to look up some hundreds. */
-const alikeMin = 512
+const alikeMin = 256
 
 /** The paths of modules by function. A memo: the module of a function never changes. */
 const modules = new WeakMap<AnyFunction, string>()
