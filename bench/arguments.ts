@@ -1,7 +1,7 @@
 /** The command line of `npm run bench`. Pure. */
 
 import { parseArgs } from 'node:util'
-import type { SystemId } from './systems/system.js'
+import type { ColumnId } from './figures.js'
 
 /** The command: say something and end, or run benchmarks. */
 export type Asked =
@@ -13,7 +13,7 @@ export type Asked =
       readonly names: readonly string[]
       readonly runs: number
       readonly scale: number
-      readonly peers: readonly SystemId[]
+      readonly peers: readonly ColumnId[]
       readonly record: boolean
       /** The directory of the table and the values; undefined is the default. */
       readonly out: string | undefined
@@ -42,7 +42,7 @@ export function parseArguments(
     readonly benches: readonly string[]
     /** The benchmarks of a run without names. */
     readonly all: readonly string[]
-    readonly peers: readonly SystemId[]
+    readonly peers: readonly ColumnId[]
   },
 ): Asked {
   let parsed: ReturnType<typeof parse>
@@ -91,7 +91,7 @@ function parse(args: readonly string[]) {
 }
 
 /** The peers that are named, or what is wrong with the text. */
-function peersOf(text: string, known: readonly SystemId[]): readonly SystemId[] | string {
+function peersOf(text: string, known: readonly ColumnId[]): readonly ColumnId[] | string {
   if (text === 'all') return known
   if (text === 'none') return []
   const names = text.split(',')

@@ -1,6 +1,7 @@
 /** A benchmark, as run.ts runs it. */
 
 import type { Row } from './figures.js'
+import type { FlowPeer } from './flow-peers/flow-peer.js'
 import type { System } from './systems/system.js'
 
 export type Bench = {
@@ -17,4 +18,6 @@ export type Settings = {
   readonly scale: number
   /** The systems to compare, ours first, those that are missing included. */
   readonly systems: readonly System[]
+  /** The schedulers to compare flows with, those that are missing included. */
+  readonly flowPeers: readonly FlowPeer[]
 }

@@ -2,14 +2,16 @@
  *  append-rate with seven systems takes 7.3 s of CPU, and 11.3 s under the loader of TypeScript. */
 
 import { writeFile } from 'node:fs/promises'
+import { basename } from 'node:path'
 import { fileURLToPath } from 'node:url'
 
-/** Builds the file, and gives its path. It stands in the repository, whose packages it imports. */
-export async function bundleWorker(): Promise<string> {
-  const outfile = fileURLToPath(new URL('../.bench/worker.mjs', import.meta.url))
+/** Builds a file of this directory, such as `worker`, and gives the path. It stands in the repository,
+ *  whose packages it imports. */
+export async function bundleProgram(name: string): Promise<string> {
+  const outfile = fileURLToPath(new URL(`../.bench/${basename(name)}.mjs`, import.meta.url))
   const { build } = await import('esbuild') // a worker, which has this file too, needs none of it
   await build({
-    entryPoints: [fileURLToPath(new URL('worker.ts', import.meta.url))],
+    entryPoints: [fileURLToPath(new URL(`${name}.ts`, import.meta.url))],
     outfile,
     bundle: true,
     packages: 'external',
@@ -55,8 +57,13 @@ export async function bundleProject<Name extends string>(
   await writeFile(`${inPackage}package.json`, JSON.stringify({ ...manifest, exports }))
   await writeFile(`${outdir}package.json`, JSON.stringify({ name: 'project', type: 'module' }))
   const names = Object.keys(entries) as Name[]
+  // By the name of its file, since a process imports a path once, whichever benchmark wrote it.
+  const programOf = (name: Name) => entries[name].replace(/\.ts$/, '')
   await build({
-    entryPoints: names.map((name) => ({ in: `${root}bench/${entries[name]}`, out: name })),
+    entryPoints: names.map((name) => ({
+      in: `${root}bench/${entries[name]}`,
+      out: programOf(name),
+    })),
     ...{ ...common, outdir },
     plugins: [
       {
@@ -70,8 +77,7 @@ export async function bundleProject<Name extends string>(
       },
     ],
   })
-  return Object.fromEntries(names.map((name) => [name, `${outdir}${name}.js`])) as Record<
-    Name,
-    string
-  >
+  return Object.fromEntries(
+    names.map((name) => [name, `${outdir}${programOf(name)}.js`]),
+  ) as Record<Name, string>
 }

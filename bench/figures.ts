@@ -1,15 +1,19 @@
 /** The figures of a run: rows of the table, their ratios and gates, and the table itself as
  *  Markdown. Pure. */
 
+import type { FlowPeerId } from './flow-peers/flow-peer.js'
 import { median } from './measure.js'
 import type { SystemId } from './systems/system.js'
+
+/** A column of the table. */
+export type ColumnId = SystemId | FlowPeerId
 
 /** Why a system has no figure in a row: it was not there, or it was and failed. */
 export type Absent = { readonly absent: 'missing' | 'failed'; readonly why: string }
 
 /** The values of one system in a row, one a run. `label` says what was measured where it is not
  *  what the column says, such as `cat` in the column of the plain file. */
-export type Figure = { readonly system: SystemId } & (
+export type Figure = { readonly system: ColumnId } & (
   | Absent
   | { readonly values: readonly number[]; readonly label?: string }
 )
@@ -17,7 +21,7 @@ export type Figure = { readonly system: SystemId } & (
 /** A bound of ours: relative to another system of the row, to what `label` names, or absolute.
  *  Whether it is the least or the most follows from the row. */
 export type Gate =
-  | { readonly ratio: number; readonly to: SystemId }
+  | { readonly ratio: number; readonly to: ColumnId }
   | { readonly ratio: number; readonly label: string; readonly values: readonly number[] }
   | { readonly bound: number }
 
@@ -33,7 +37,7 @@ export type Row = {
 
 /** A system as the table's foot describes it. */
 export type Described = {
-  readonly id: SystemId
+  readonly id: ColumnId
   readonly title: string
   readonly durability: string
   readonly version?: string
@@ -84,12 +88,12 @@ export function shownValues(values: readonly number[]): string {
   return `${middle} (${shownNumber(Math.min(...values))}–${shownNumber(Math.max(...values))})`
 }
 
-/** Ours against the best of the peers that are stores, as `1.20 × Redis`; empty where there is
+/** Ours against the best of the peers that are no plain file, as `1.20 × Redis`; empty where there is
  *  none. */
 export function againstBest(row: Row, systems: readonly Described[]): string {
   const ours = valuesOf(row, 'tailrace')
   if (!ours) return ''
-  let best: { readonly system: SystemId; readonly values: readonly number[] } | undefined
+  let best: { readonly system: ColumnId; readonly values: readonly number[] } | undefined
   for (const figure of row.figures) {
     if ('absent' in figure || figure.system === 'tailrace' || figure.system === 'file') continue
     const ahead = best ? median(figure.values) / median(best.values) : undefined
@@ -124,7 +128,7 @@ export function markdownOf(report: Report): string {
       id === 'tailrace' ||
       report.rows.some(({ figures }) => figures.some(({ system }) => system === id)),
   )
-  const heads = ['work', ...used.map(({ title }) => title), 'to the best store', 'gate']
+  const heads = ['work', ...used.map(({ title }) => title), 'to the best peer', 'gate']
   const [before, after] = report.load.map(shownNumber)
   const scale = report.scale === 1 ? '' : `, work divided by ${report.scale}: not figures to quote`
   return [
@@ -182,18 +186,18 @@ function failures(rows: readonly Row[], systems: readonly Described[]): readonly
   return [...new Set(reasons)]
 }
 
-function valuesOf(row: Row, system: SystemId): readonly number[] | undefined {
+function valuesOf(row: Row, system: ColumnId): readonly number[] | undefined {
   const figure = row.figures.find((each) => each.system === system)
   return figure && 'values' in figure ? figure.values : undefined
 }
 
 /** What a system's figure in a row is of: its label, else the system. */
-function labelOf(row: Row, id: SystemId, systems: readonly Described[]): string {
+function labelOf(row: Row, id: ColumnId, systems: readonly Described[]): string {
   const figure = row.figures.find(({ system }) => system === id)
   return (figure && 'values' in figure && figure.label) || titleOf(id, systems)
 }
 
-function titleOf(id: SystemId, systems: readonly Described[]): string {
+function titleOf(id: ColumnId, systems: readonly Described[]): string {
   return systems.find((system) => system.id === id)?.title ?? id
 }
 

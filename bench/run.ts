@@ -7,6 +7,7 @@ import { fileURLToPath } from 'node:url'
 import { type Asked, parseArguments, usage } from './arguments.js'
 import { benches } from './benches.js'
 import {
+  type ColumnId,
   type Described,
   markdownOf,
   type Report,
@@ -15,8 +16,9 @@ import {
   shownValues,
   withSection,
 } from './figures.js'
+import { flowPeers } from './flow-peers/flow-peers.js'
 import { load, machine } from './measure.js'
-import type { System, SystemId } from './systems/system.js'
+import type { Compared } from './systems/system.js'
 import { systems } from './systems/systems.js'
 
 type Wanted = Extract<Asked, { readonly type: 'run' }>
@@ -28,7 +30,8 @@ const outputDefault = fileURLToPath(new URL('../.bench/', here))
 // Servers and directories end with this process.
 for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => process.exit(130))
 
-const peers = systems.map(({ id }) => id).filter((id) => id !== 'tailrace')
+const columns: readonly Compared<ColumnId>[] = [...systems, ...flowPeers]
+const peers = columns.map(({ id }) => id).filter((id) => id !== 'tailrace')
 const asked = parseArguments(process.argv.slice(2), {
   benches: Object.keys(benches),
   all: Object.keys(benches).filter((name) => !benches[name]?.byNameOnly),
@@ -56,7 +59,8 @@ switch (asked.type) {
 
 async function run(wanted: Wanted): Promise<void> {
   const { names, runs, scale } = wanted
-  const compared = systems.filter(({ id }) => id === 'tailrace' || wanted.peers.includes(id))
+  const isWanted = ({ id }: Compared<ColumnId>) => id === 'tailrace' || wanted.peers.includes(id)
+  const compared = { systems: systems.filter(isWanted), flowPeers: flowPeers.filter(isWanted) }
   const loadBefore = load()
   const started = performance.now()
   const rows: Row[] = []
@@ -64,7 +68,7 @@ async function run(wanted: Wanted): Promise<void> {
   for (const name of names) {
     const began = performance.now()
     try {
-      const done = await benches[name]?.run({ runs, scale, systems: compared })
+      const done = await benches[name]?.run({ runs, scale, ...compared })
       for (const row of done ?? []) {
         rows.push(row)
         console.error(lineOf(row))
@@ -76,7 +80,7 @@ async function run(wanted: Wanted): Promise<void> {
     }
     console.error(`${name}: ${((performance.now() - began) / 1_000).toFixed(0)} s`)
   }
-  const has = (id: SystemId) =>
+  const has = (id: ColumnId) =>
     rows.some(({ figures }) => figures.some(({ system }) => system === id))
   const report: Report = {
     machine: machine(),
@@ -85,7 +89,7 @@ async function run(wanted: Wanted): Promise<void> {
     seconds: (performance.now() - started) / 1_000,
     runs,
     scale,
-    systems: systems.filter((system) => compared.includes(system) || has(system.id)).map(describe),
+    systems: columns.filter((column) => isWanted(column) || has(column.id)).map(describe),
     rows,
     failed,
   }
@@ -108,7 +112,7 @@ async function write(report: Report, { record, out = outputDefault }: Wanted): P
   console.log(table)
 }
 
-function describe(system: System): Described {
+function describe(system: Compared<ColumnId>): Described {
   const { id, title, durability } = system
   return { id, title, durability, ...system.found() }
 }

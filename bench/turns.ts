@@ -1,19 +1,19 @@
 /** Measures ours and its peers in turn: each run begins with ours and goes through the peers, each
  *  on a new server that runs alone. So what the machine does meanwhile falls on all of them. */
 
-import type { Absent, Figure } from './figures.js'
+import type { Absent, ColumnId, Figure } from './figures.js'
 import { withDirectory } from './scratch.js'
-import type { Started, System, SystemId } from './systems/system.js'
+import type { Compared, Started, System } from './systems/system.js'
 
 /** The figures of one turn of one system, by their names. A turn may give several values of one. */
 export type Measured<N extends string> = Readonly<Partial<Record<N, number | readonly number[]>>>
 
 /** The values of all runs of each system, or the reason why there are none. */
 export class Outcomes<N extends string> {
-  readonly #values = new Map<SystemId, Map<N, number[]>>()
-  readonly #absent = new Map<SystemId, Absent>()
+  readonly #values = new Map<ColumnId, Map<N, number[]>>()
+  readonly #absent = new Map<ColumnId, Absent>()
 
-  add(system: SystemId, measured: Measured<N>): void {
+  add(system: ColumnId, measured: Measured<N>): void {
     const all = this.#values.get(system) ?? new Map<N, number[]>()
     this.#values.set(system, all)
     for (const [name, value] of Object.entries(measured) as [N, number | readonly number[]][]) {
@@ -21,15 +21,15 @@ export class Outcomes<N extends string> {
     }
   }
 
-  leaveOut(system: SystemId, absent: Absent): void {
+  leaveOut(system: ColumnId, absent: Absent): void {
     this.#absent.set(system, absent)
   }
 
-  isOut(system: SystemId): boolean {
+  isOut(system: ColumnId): boolean {
     return this.#absent.has(system)
   }
 
-  values(system: SystemId, name: N): readonly number[] {
+  values(system: ColumnId, name: N): readonly number[] {
     return this.#values.get(system)?.get(name) ?? []
   }
 
@@ -48,7 +48,7 @@ export class Outcomes<N extends string> {
 const runsOfOthersMax = 2
 
 /** True for ours, and for a system that gates name. */
-export function isNamed({ id }: System): boolean {
+export function isNamed({ id }: Compared<ColumnId>): boolean {
   return id === 'tailrace' || id === 'file' || id === 'redis'
 }
 
@@ -64,10 +64,10 @@ export async function inTurn<N extends string>(
 }
 
 /** Measures in turn as `inTurn` does, where a turn starts what it needs itself. */
-export async function inTurnAlone<N extends string>(
-  systems: readonly System[],
+export async function inTurnAlone<N extends string, S extends Compared<ColumnId> = System>(
+  systems: readonly S[],
   runs: number,
-  turn: (system: System) => Promise<Measured<N>>,
+  turn: (system: S) => Promise<Measured<N>>,
 ): Promise<Outcomes<N>> {
   const outcomes = new Outcomes<N>()
   for (const system of systems) {

@@ -6,7 +6,7 @@ import { once } from 'node:events'
 import type { Writable } from 'node:stream'
 import { fileURLToPath } from 'node:url'
 import { type Deferred, deferred } from '../src/base/deferred.js'
-import { bundleWorker } from './bundle.js'
+import { bundleProgram } from './bundle.js'
 import { peersDirectory } from './systems/fetched.js'
 import type { Started, System, SystemId } from './systems/system.js'
 import { systemOf } from './systems/systems.js'
@@ -56,7 +56,7 @@ export class Worker implements AsyncDisposable {
 
   /** Starts a worker and connects it. */
   static async start({ id }: System, { address }: Started): Promise<Worker> {
-    bundle.file ??= bundleWorker()
+    bundle.file ??= bundleProgram('worker')
     const child = fork(await bundle.file, [id, address], {
       stdio: ['pipe', 'inherit', 'inherit', 'ipc'],
       serialization: 'advanced',

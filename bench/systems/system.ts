@@ -41,12 +41,18 @@ export type Client = {
   readonly packed?: { readonly store: Store; readonly values: PackedValues }
 } & AsyncDisposable
 
-export type System = {
-  readonly id: SystemId
+/** A system as the table shows it. */
+export type Compared<Id extends string> = {
+  readonly id: Id
   /** The name in the table. */
   readonly title: string
-  /** The state of a write that is acknowledged, and the client that is measured. */
+  /** The state of a write that is acknowledged, or of a result, and what is measured. */
   readonly durability: string
+  /** Its version, or why it is not there. */
+  found(): { readonly version: string } | { readonly missing: string }
+}
+
+export type System = Compared<SystemId> & {
   /** True if it has values that are put and got by key. */
   readonly keyed: boolean
   /** The largest append that lands in the order of the calls, however many one client has in
@@ -56,8 +62,6 @@ export type System = {
   readonly watchersMax: number
   /** True if many watchers can share one connection. */
   readonly sharedWatches: boolean
-  /** Its version, or why it is not there. */
-  found(): { readonly version: string } | { readonly missing: string }
   /** Starts a server that keeps all it has in the directory, on what is there. */
   start(directory: string): Promise<Started>
   connect(address: string): Promise<Client>

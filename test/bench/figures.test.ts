@@ -79,7 +79,7 @@ test('a gate against a peer that has no figure is unknown, not met', () => {
   expect(shownGate({ to: 'nats', ratio: 1 }, rate, systems)).toBe('unknown: ≥ 1 × NATS')
 })
 
-test('the best store is neither ours nor the plain file', () => {
+test('the best peer is neither ours nor the plain file', () => {
   expect(againstBest(rate, systems)).toBe('0.50 × Redis')
   const two: Row = {
     ...rate,
@@ -93,7 +93,7 @@ test('the table has every system that should have a figure, and why one has none
   expect(markdownOf(report).split('\n')).toEqual([
     'cpu × 2. 2026-01-02T03:04, 12 s, load 0.10 before and 2.00 after. Medians of 3 runs (lowest–highest).',
     '',
-    '| work | Tailrace | plain file | Redis | NATS | etcd | to the best store | gate |',
+    '| work | Tailrace | plain file | Redis | NATS | etcd | to the best peer | gate |',
     '| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |',
     '| **append-rate**: 1 key, appends/s | 50.0 (40.0–60.0) | 500 (500–500) `cat` | 100 (100–100) | missing | failed | 0.50 × Redis | met: 0.50 × Redis (≥ 0.5) |',
     '| **cli**: failed | no Node |',
