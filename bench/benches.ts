@@ -9,6 +9,7 @@ import { cold } from './cold.js'
 import { collect } from './collect.js'
 import { fanOut } from './fan-out.js'
 import { flow } from './flow.js'
+import { flowOutdated } from './flow-outdated.js'
 import { flowWorkers } from './flow-workers.js'
 import { growth } from './growth.js'
 import { idle } from './idle.js'
@@ -42,4 +43,5 @@ export const benches: Readonly<Record<string, Bench>> = {
   value,
   flow,
   'flow-workers': flowWorkers,
+  'flow-outdated': flowOutdated,
 }
