@@ -9,6 +9,7 @@ import { cold } from './cold.js'
 import { collect } from './collect.js'
 import { fanOut } from './fan-out.js'
 import { flow } from './flow.js'
+import { flowIdle } from './flow-idle.js'
 import { flowOutdated } from './flow-outdated.js'
 import { flowWorkers } from './flow-workers.js'
 import { growth } from './growth.js'
@@ -44,4 +45,5 @@ export const benches: Readonly<Record<string, Bench>> = {
   flow,
   'flow-workers': flowWorkers,
   'flow-outdated': flowOutdated,
+  'flow-idle': flowIdle,
 }
