@@ -1,5 +1,6 @@
 /** Leases: the calls by which a program takes, keeps and releases them. See rfc/9. */
 
+import type { TailraceError } from '../error.js'
 import type { CommitOptions } from './kvs.js'
 import type { Committed, Guard, Scope, Token, Transaction } from './transaction.js'
 
@@ -31,8 +32,11 @@ export type TakeLeaseOptions = Scope & {
 /** The largest number of leases that one call takes or finishes. */
 export const leasesAtOnceMax = 256
 
-/** The options of `takeAll`; each guard holds for all. */
-export type TakeAllOptions = Omit<TakeLeaseOptions, 'wait' | 'onHeld'>
+/** The options of `takeEach`. */
+export type TakeEachOptions = Omit<TakeLeaseOptions, 'wait' | 'guards' | 'onHeld'> & {
+  /** True to take only the leases of keys that are not there. */
+  readonly ifAbsent?: boolean
+}
 
 /** A lease that is held, and renewed until it is released. */
 export interface Lease extends AsyncDisposable {
@@ -77,9 +81,13 @@ export interface Leases {
    *      await work(lease.signal)
    */
   take(key: string, options?: TakeLeaseOptions): Promise<Lease>
-  /** Takes the leases of several keys, at most `leasesAtOnceMax`, in one transaction: all or none. Throws
-   *  what `take` throws; `failed.op` is the place of a key whose lease is held. */
-  takeAll(keys: readonly string[], options?: TakeAllOptions): Promise<readonly Lease[]>
+  /** Takes the leases of several keys, at most `leasesAtOnceMax`, in one transaction: those that are free.
+   *  In the place of each other one is an ECONFLICT, whose `failed.state` names the holder, or says that
+   *  the key is there. Throws ENONS, EPERM, EINVAL, EBUSY. */
+  takeEach(
+    keys: readonly string[],
+    options?: TakeEachOptions,
+  ): Promise<readonly (Lease | TailraceError)[]>
   /** Commits a transaction that is guarded by all of some leases of one namespace, at most
    *  `leasesAtOnceMax`, and releases them: the last writes of several works are one step. Throws what
    *  `Lease.finish` throws, for the first lease that is not held any more; of several, `failed.guard`

@@ -182,14 +182,18 @@ export type Op =
 /** The action of a lease op. */
 export type LeaseAction =
   /** Takes the lease for `ttl` ms, 1 to a day. `owner` is a text for people of at most 256 bytes.
-   *  `takeId` names this take, 1 to 64 bytes: if the transaction is sent again and has no ops but
-   *  such takes, it is answered as the first time while these holdings last. Throws ECONFLICT where
-   *  it is held. */
+   *  `takeId` names this take, 1 to 64 bytes: if the transaction is sent again and has no other op,
+   *  it is answered as the first time while that holding lasts. `ifAbsent` takes it only where the
+   *  key is not there. Throws ECONFLICT where it is held, or the key is there; an `optional` take does
+   *  nothing then, its result says why, and the transaction goes on. Sent again under its `takeId`,
+   *  an optional take gets the token of the holding that it has. */
   | {
       readonly action: 'take'
       readonly ttl: number
       readonly owner?: string
       readonly takeId?: string
+      readonly ifAbsent?: boolean
+      readonly optional?: boolean
     }
   /** Renews the lease, for the same `ttl` as before if none is given. Throws EFENCED where it is
    *  not held with that token. */
@@ -246,6 +250,19 @@ export type OpResult = {
   readonly token?: Token
   /** trim: the blobs and bytes that the log has dropped so far. */
   readonly base?: Base
+  /** lease, an optional take that was refused: why. */
+  readonly refused?: TakeRefusal
+}
+
+/** The reason why an optional take did nothing: the lease that is held, or that the key is there. */
+export type TakeRefusal = {
+  readonly lease?: {
+    readonly key: string
+    readonly token: Token
+    readonly ttl: number
+    readonly owner?: string
+  }
+  readonly present?: true
 }
 
 /** The answer of a transaction. */

@@ -5,7 +5,7 @@
 import type { Busy, Claim, ClaimOptions, Hit } from '../api/cache.js'
 import type { Kvs } from '../api/kvs.js'
 import { type Lease, leaseTtlDefault } from '../api/lease.js'
-import type { Guard, Token } from '../api/transaction.js'
+import type { TakeRefusal, Token } from '../api/transaction.js'
 import { eitherSignal, joinAbort } from '../base/abort.js'
 import { startTimer } from '../base/timer.js'
 import { isCode, TailraceError } from '../error.js'
@@ -149,16 +149,13 @@ async function take(
   action: PackedAction,
   { ttl = leaseTtlDefault, again = false }: ClaimWay,
 ): Promise<Lease | 'published' | Refusal> {
-  const key = recordKey(action.id)
-  const absent: Guard = { key, absent: true }
-  try {
-    return await takes.take(key, ttl, again ? [] : [absent])
-  } catch (error) {
-    if (!isCode(error, 'ECONFLICT')) throw error
-    if (error.failed?.guard !== undefined) return 'published'
-    const holder = holderOf(error)
-    return { holder, refused: held(action, holder, error) }
-  }
+  const taken = await takes.take(recordKey(action.id), ttl, again)
+  if (!(taken instanceof TailraceError)) return taken
+  const { lease } = (taken.failed?.state ?? {}) as TakeRefusal
+  if (!lease) return 'published'
+  const { token, owner } = lease
+  const holder = { token, ...(owner !== undefined && { owner }) }
+  return { holder, refused: held(action, holder, taken) }
 }
 
 function isLease(taken: Lease | 'published' | Refusal): taken is Lease {
@@ -170,12 +167,6 @@ async function giveBack(taken: Lease | 'published' | Refusal): Promise<void> {
 }
 
 function nothing(): void {}
-
-function holderOf({ failed }: TailraceError): Busy['holder'] {
-  const { lease } = (failed?.state ?? {}) as { readonly lease?: Busy['holder'] | null }
-  const { token, owner } = lease ?? {}
-  return { ...(token && { token }), ...(owner !== undefined && { owner }) }
-}
 
 function busy(
   ports: ClaimPorts,

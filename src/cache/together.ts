@@ -1,7 +1,6 @@
 /** Takes of claims, and last transactions of publishes: those that come together share a transaction.
  *  See rfc/22, rules 10 and 12.
- *  Invariant: each is answered as if it had been alone. One that is refused is left out, and the others
- *  are sent again without it. */
+ *  Invariant: each is answered as if it had been alone. */
 
 import { type Lease, type Leases, leasesAtOnceMax } from '../api/lease.js'
 import type { Guard, Op, Transaction } from '../api/transaction.js'
@@ -18,8 +17,7 @@ const sharedSizeMax = 32 * 1024
  *  on its connection. */
 const transactionSizeMax = 256 * 1024
 
-type Take = { readonly key: string; readonly guards: readonly Guard[] }
-type WaitingTake = Take & { readonly answer: Deferred<Lease> }
+type WaitingTake = { readonly key: string; readonly answer: Deferred<Lease | TailraceError> }
 
 /** The takes of the claims of one layer: those of one turn of the event loop share a transaction.
  *  Mutable; owned by the cache object. */
@@ -34,14 +32,22 @@ export class ClaimTakes {
     this.#common = { namespace, ...(owner !== undefined && { owner }) }
   }
 
-  /** Takes the lease of a key where the guards hold, and sends that again until it is answered. Throws
-   *  what `Leases.take` throws. */
-  take(key: string, ttl: number, guards: readonly Guard[]): Promise<Lease> {
-    const take: WaitingTake = { key, guards, answer: deferred() }
+  /** Takes the lease of a key that is not there, or with `again` of any, and sends that again until it is
+   *  answered. Returns the refusal. Throws what `Leases.take` throws besides. */
+  async take(key: string, ttl: number, again: boolean): Promise<Lease | TailraceError> {
+    if (again) return this.#takeAgain(key, ttl)
+    const take: WaitingTake = { key, answer: deferred() }
     const gathering = this.#gathering.get(ttl)
     if (gathering && gathering.length < leasesAtOnceMax) gathering.push(take)
     else this.#begin(ttl, take)
     return take.answer.promise
+  }
+
+  async #takeAgain(key: string, ttl: number): Promise<Lease | TailraceError> {
+    const options = { ...this.#common, ttl, exactlyOnce: true }
+    const [taken] = await this.#leases.takeEach([key], options)
+    if (!taken) throw new Error('a key has a lease')
+    return taken
   }
 
   #begin(ttl: number, first: WaitingTake): void {
@@ -55,17 +61,15 @@ export class ClaimTakes {
   }
 
   /** Sends takes. Never throws: those who asked are told. */
-  #send(ttl: number, takes: readonly WaitingTake[]): Promise<void> {
-    const options = { ...this.#common, ttl, exactlyOnce: true }
-    return sendTogether<Lease, Take>(takes, {
-      together: async (left) => {
-        const guards = left.flatMap((take) => take.guards)
-        const keys = left.map(({ key }) => key)
-        return this.#leases.takeAll(keys, { ...options, guards })
-      },
-      alone: ({ key, guards }) => this.#leases.take(key, { ...options, guards }),
-      opsOf: () => 1,
-    })
+  async #send(ttl: number, takes: readonly WaitingTake[]): Promise<void> {
+    const options = { ...this.#common, ttl, exactlyOnce: true, ifAbsent: true }
+    try {
+      const keys = takes.map(({ key }) => key)
+      const taken = await this.#leases.takeEach(keys, options)
+      for (const [at, { answer }] of takes.entries()) answer.resolve(taken[at] as Lease)
+    } catch (error) {
+      for (const { answer } of takes) answer.reject(error)
+    }
   }
 }
 
@@ -123,16 +127,32 @@ export class Publishes {
     return this.#waiting.splice(0, count)
   }
 
-  #send(batch: readonly Waiting[]): Promise<void> {
-    return sendTogether<number, Publish>(batch, {
-      together: async (left) => {
+  /** Sends publishes in one transaction. One that refuses it is left out, and the others are sent again;
+   *  after `refusalsMax` refusals those that are left are sent one by one. Never throws: those who asked
+   *  are told. */
+  async #send(batch: readonly Waiting[]): Promise<void> {
+    let left = batch
+    for (let refusals = 0; left.length > 1 && refusals < refusalsMax; refusals++) {
+      try {
         const leases = left.map(({ lease }) => lease)
         const { seq } = await this.#leases.finishAll(leases, transactionOf(left), { resend: true })
-        return left.map(() => seq)
-      },
-      alone: finish,
-      opsOf: ({ ops }) => ops.length,
-    })
+        for (const { answer } of left) answer.resolve(seq)
+        return
+      } catch (error) {
+        const refused = refusedBy(error, left)
+        if (refused) {
+          refused.answer.reject(error)
+          left = left.filter((publish) => publish !== refused)
+        } else if (isCode(error, 'EUNKNOWN')) {
+          for (const { answer } of left) answer.reject(error)
+          return
+        } else break
+      }
+    }
+    const each = left.map((publish) =>
+      finish(publish).then(publish.answer.resolve, publish.answer.reject),
+    )
+    await Promise.all(each)
   }
 }
 
@@ -155,66 +175,26 @@ function transactionOf(publishes: readonly Publish[]): Transaction {
   }
 }
 
-/** A part of a transaction that several share. */
-type Part = { readonly guards: readonly Guard[] }
-type Asked<One extends Part, Answer> = One & { readonly answer: Deferred<Answer> }
-
-/** Sends parts in one transaction, and answers each. Never throws. */
-async function sendTogether<Answer, One extends Part>(
-  parts: readonly Asked<One, Answer>[],
-  how: {
-    /** Commits one transaction, with the guards and the ops of the parts in their order. */
-    readonly together: (left: readonly One[]) => Promise<readonly Answer[]>
-    readonly alone: (part: One) => Promise<Answer>
-    /** Returns the number of ops of a part. */
-    readonly opsOf: (part: One) => number
-  },
-): Promise<void> {
-  let left = parts
-  for (let refusals = 0; left.length > 1 && refusals < refusalsMax; refusals++) {
-    try {
-      const answers = await how.together(left)
-      for (const [at, { answer }] of left.entries()) answer.resolve(answers[at] as Answer)
-      return
-    } catch (error) {
-      const refused = refusedBy(error, left, how.opsOf)
-      if (refused) {
-        refused.answer.reject(error)
-        left = left.filter((part) => part !== refused)
-      } else if (isCode(error, 'EUNKNOWN')) {
-        for (const { answer } of left) answer.reject(error)
-        return
-      } else break
-    }
-  }
-  const each = left.map((part) => how.alone(part).then(part.answer.resolve, part.answer.reject))
-  await Promise.all(each)
-}
-
-/** Returns the part whose lease, guard or op refused the transaction; undefined if none of them did. */
-function refusedBy<One extends Part>(
-  error: unknown,
-  parts: readonly One[],
-  opsOf: (part: One) => number,
-): One | undefined {
+/** Returns the publish whose lease, guard or op refused the transaction; undefined if none of them did. */
+function refusedBy(error: unknown, publishes: readonly Waiting[]): Waiting | undefined {
   if (!(error instanceof TailraceError)) return undefined
   const { guard, op } = error.failed ?? {}
   // A lease is guarded by itself, before the guards of all.
   const isOfLease = error.code === 'EFENCED' || error.code === 'ECLOSED'
-  if (guard !== undefined && isOfLease) return parts[guard]
-  if (guard !== undefined) return ownerOf(parts, guard, ({ guards }) => guards.length)
-  return op === undefined ? undefined : ownerOf(parts, op, opsOf)
+  if (guard !== undefined && isOfLease) return publishes[guard]
+  if (guard !== undefined) return ownerOf(publishes, guard, ({ guards }) => guards.length)
+  return op === undefined ? undefined : ownerOf(publishes, op, ({ ops }) => ops.length)
 }
 
-/** Returns the part that has a place where each has as many as `countOf` says. */
-function ownerOf<One>(
-  parts: readonly One[],
+/** Returns the publish that has a place where each has as many as `countOf` says. */
+function ownerOf(
+  publishes: readonly Waiting[],
   place: number,
-  countOf: (part: One) => number,
-): One | undefined {
+  countOf: (publish: Waiting) => number,
+): Waiting | undefined {
   let before = 0
-  return parts.find((part) => {
-    before += countOf(part)
+  return publishes.find((publish) => {
+    before += countOf(publish)
     return place < before
   })
 }

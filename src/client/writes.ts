@@ -191,14 +191,13 @@ function isSentAgain({ exactlyOnce = false, resend = false }: CommitOptions): bo
 
 /** True if the ops are done once however often they are sent. */
 function isDoneOnce(ops: readonly Op[]): boolean {
+  const isAlone = ops.length === 1
   if (ops.length === 0) return false
-  return (
-    ops.every(isNamedTake) || ops.every((op) => op.op === 'append' && op.producer !== undefined)
-  )
-}
-
-function isNamedTake(op: Op): boolean {
-  return op.op === 'lease' && op.action === 'take' && op.takeId !== undefined
+  return ops.every((op) => {
+    if (op.op === 'append') return op.producer !== undefined
+    if (op.op !== 'lease' || op.action !== 'take') return false
+    return op.takeId !== undefined && (isAlone || op.optional === true)
+  })
 }
 
 /** True if a value is so small that the road takes it, unless keys and guards make it larger. */

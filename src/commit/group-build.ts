@@ -146,6 +146,11 @@ export class GroupBuild implements Disposable {
     meta.begin()
     try {
       const work = await apply(this.group, prepared, seq)
+      if (!once && isRefused(work.results)) {
+        draft.rollback()
+        meta.rollback()
+        return this.#unchanged(work.results)
+      }
       const checked = checkQuota(this.group, size)
       if (checked) await checked
       if (once) await keepAnswer(this.group, once, { seq: seq + 1, results: work.results })
@@ -170,6 +175,14 @@ export class GroupBuild implements Disposable {
     if (seq > this.#before.seq) return { seq, results, effects: [], repeated: true }
     const { ref } = await this.#rootHolding(seq)
     throw new AnsweredBefore({ seq, ref, results, repeated: true })
+  }
+
+  /** Returns the answer of a transaction that changes nothing, and takes no seq. Throws AnsweredBefore
+   *  where nobody has changed anything before it. */
+  #unchanged(results: readonly OpResult[]): Applied {
+    const seq = this.#before.seq + this.#count
+    if (this.#count > 0) return { seq, results, effects: [] }
+    throw new AnsweredBefore({ seq, ref: this.#before.ref, results })
   }
 
   /** Returns the root that holds a seq; the one that the group follows if the former is no
@@ -202,4 +215,9 @@ export class GroupBuild implements Disposable {
   [Symbol.dispose](): void {
     this.#writer[Symbol.dispose]()
   }
+}
+
+/** True if a transaction has nothing but takes, all of which were refused (rfc/9, rule 2). */
+function isRefused(results: readonly OpResult[]): boolean {
+  return results.length > 0 && results.every(({ refused }) => refused !== undefined)
 }

@@ -13,6 +13,7 @@ import {
   idempotencyKeyRule,
   idempotencyKeySizeMax,
   type OpResult,
+  type TakeRefusal,
 } from '../api/transaction.js'
 import { corrupt, isCount } from '../base/stored.js'
 import { type Blobref, blobrefAt, digestSize, writeDigest } from '../blob/blobref.js'
@@ -77,10 +78,10 @@ export function decodeAnswer(record: MetaRecord): AnswerRecord {
   return { digest, seq, time, results: results.map(decodeResult) }
 }
 
-/** Encodes a result as `[ref, index, count, repeated, token, base]`: null for a field that is not
- *  there, and no nulls at the end. */
+/** Encodes a result as `[ref, index, count, repeated, token, base, refused]`: null for a field that is
+ *  not there, and no nulls at the end. */
 function encodeResult(result: OpResult): Plain {
-  const { ref, index, count, repeated, token, base, ...others } = result
+  const { ref, index, count, repeated, token, base, refused, ...others } = result
   others satisfies Record<string, never>
   const fields: Plain[] = [
     ref === undefined ? null : digestOf(ref),
@@ -89,13 +90,14 @@ function encodeResult(result: OpResult): Plain {
     repeated ?? null,
     token ? [token.incarnation, token.seq] : null,
     base ? [base.count, base.size] : null,
+    refused ? encodeRefusal(refused) : null,
   ]
   return fields.slice(0, fields.findLastIndex((field) => field !== null) + 1)
 }
 
 function decodeResult(input: unknown): OpResult {
   if (!Array.isArray(input)) throw corrupt('the record of an answer')
-  const [ref, index, count, repeated, token, base]: unknown[] = input
+  const [ref, index, count, repeated, token, base, refused]: unknown[] = input
   return {
     ...(isThere(ref) ? { ref: refOf(ref) } : {}),
     ...(isThere(index) ? { index: parseCount(index) } : {}),
@@ -103,7 +105,27 @@ function decodeResult(input: unknown): OpResult {
     ...(repeated === true ? { repeated } : {}),
     ...(isThere(token) ? { token: tokenOf(token) } : {}),
     ...(isThere(base) ? { base: baseOf(base) } : {}),
+    ...(isThere(refused) ? { refused: refusalOf(refused) } : {}),
   }
+}
+
+/** Encodes a refusal as `[key, token, ttl, owner]` of the lease that is held, or as true: the key is
+ *  there. */
+function encodeRefusal({ lease }: TakeRefusal): Plain {
+  if (!lease) return true
+  const { key, token, ttl, owner } = lease
+  return [key, [token.incarnation, token.seq], ttl, owner ?? null]
+}
+
+function refusalOf(input: unknown): TakeRefusal {
+  if (input === true) return { present: true }
+  if (!Array.isArray(input)) throw corrupt('the record of an answer')
+  const [key, token, ttl, owner]: unknown[] = input
+  if (typeof key !== 'string' || (owner !== null && typeof owner !== 'string')) {
+    throw corrupt('the record of an answer')
+  }
+  const named = owner === null ? {} : { owner }
+  return { lease: { key, token: tokenOf(token), ttl: parseCount(ttl), ...named } }
 }
 
 function isThere(field: unknown): boolean {

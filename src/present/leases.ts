@@ -4,7 +4,7 @@
  *  HASH is the hash of the resolved key). The deadline is in memory only (`lease-table.ts`), and is
  *  set once the record is durable. */
 
-import type { LeaseAction, OpResult, Token } from '../api/transaction.js'
+import type { LeaseAction, OpResult, TakeRefusal, Token } from '../api/transaction.js'
 import { corrupt, isCount } from '../base/stored.js'
 import type { Plain } from '../blob/codec.js'
 import type { DraftGroup, Work } from '../draft/group.js'
@@ -39,14 +39,14 @@ export const leasesMax = 10_000
 export function parseLeaseAction(action: LeaseAction): LeaseAction {
   switch (action.action) {
     case 'take': {
-      const { ttl, owner, takeId } = action
+      const { ttl, owner, takeId, ifAbsent = false, optional = false } = action
       if (owner !== undefined) checkText(owner, 'owner', leaseOwnerSizeMax)
       if (takeId !== undefined) checkText(takeId, 'takeId', takeIdSizeMax)
       const texts = {
         ...(owner !== undefined && { owner }),
         ...(takeId !== undefined && { takeId }),
       }
-      return { action: 'take', ttl: ttlOf(ttl), ...texts }
+      return { action: 'take', ttl: ttlOf(ttl), ifAbsent, optional, ...texts }
     }
     case 'renew': {
       const { token, ttl } = action
@@ -92,6 +92,9 @@ export type LeaseGroup = DraftGroup & {
 }
 
 const leasesPath = ['leases'] as const
+
+/** The refusal of a take whose key is there. */
+const isPresent: TakeRefusal = { present: true }
 
 /** Returns the path of a lease in `meta`. REQUIRES: the key is resolved. */
 export function leasePath(key: Key): MetaPath {
@@ -141,36 +144,26 @@ type NamedTake = { readonly op: 'lease'; readonly key: Key; readonly takeId: str
 /** The seq and the results that a take was answered with. */
 type TakeAnswer = { readonly seq: number; readonly results: readonly OpResult[] }
 
-/** Returns the answer of takes that are sent again under their `takeId`s, as the first time. Undefined
- *  for other transactions, at once, and where one of these holdings has ended. */
+/** Returns the answer of a take that is sent again under its `takeId`, as the first one had it.
+ *  Undefined for other transactions, at once, and where that holding has ended. */
 export function takenBefore(
   group: LeaseGroup,
   ops: readonly { readonly op: string }[],
 ): Promise<TakeAnswer | undefined> | undefined {
-  if (ops.length === 0 || !ops.every(isNamedTake)) return undefined
-  return answerOf(group, ops)
+  const [op] = ops
+  return op && ops.length === 1 && isNamedTake(op) ? answerOf(group, op) : undefined
 }
 
 async function answerOf(
   group: LeaseGroup,
-  takes: readonly NamedTake[],
+  { key, takeId }: NamedTake,
 ): Promise<TakeAnswer | undefined> {
-  const results: OpResult[] = []
-  const keys = new Set<Key>()
-  let first: GrantedLease | undefined
-  for (const { key, takeId } of takes) {
-    const held = await leasedKey(group, key).then(
-      (resolved) => leaseOf(group, resolved),
-      () => undefined, // the op meets that error too, and is named in it
-    )
-    first ??= held
-    if (held?.takeId !== takeId || held.seq !== first?.seq) return undefined
-    // Of two takes of one lease the second is refused, the first time too.
-    if (keys.has(held.key)) return undefined
-    keys.add(held.key)
-    results.push({ token: tokenOf(group, held) })
-  }
-  return first && { seq: first.seq, results }
+  const held = await leasedPlace(group, key).then(
+    (place) => leaseOf(group, place.key),
+    () => undefined, // the op meets that error too, and is named in it
+  )
+  if (held?.takeId !== takeId) return undefined
+  return { seq: held.seq, results: [{ token: tokenOf(group, held) }] }
 }
 
 function isNamedTake(op: { readonly op: string }): op is NamedTake {
@@ -184,11 +177,11 @@ export async function lease(
   op: { readonly key: Key } & LeaseAction,
   work: Work,
 ): Promise<void> {
-  const key = await leasedKey(group, op.key)
+  const { key, isThere } = await leasedPlace(group, op.key)
   const held = await leaseOf(group, key)
   switch (op.action) {
     case 'take':
-      return take(group, key, held, op, work)
+      return take(group, { key, isThere, held }, op, work)
     case 'renew': {
       const before = holding(group, key, held, op.token)
       const after = { ...before, ttl: op.ttl ?? before.ttl, renewed: group.now }
@@ -240,7 +233,7 @@ export async function refusesToken(
   group: LeaseGroup,
   guard: { readonly key: Key; readonly token: Token },
 ): Promise<{ readonly message: string; readonly state: unknown } | undefined> {
-  const key = await leasedKey(group, guard.key)
+  const { key } = await leasedPlace(group, guard.key)
   const held = await leaseOf(group, key)
   if (isHeld(group, held, guard.token)) return undefined
   return { message: notHeld(key), state: stateOf(group, held) }
@@ -248,19 +241,24 @@ export async function refusesToken(
 
 async function take(
   group: LeaseGroup,
-  key: Key,
-  held: GrantedLease | undefined,
-  { ttl, owner, takeId }: Omit<Extract<LeaseAction, { action: 'take' }>, 'action'>,
+  { key, isThere, held }: LeasedPlace & { readonly held: GrantedLease | undefined },
+  asked: Omit<Extract<LeaseAction, { action: 'take' }>, 'action'>,
   work: Work,
 ): Promise<void> {
-  if (held) {
-    throw new TailraceError(
-      'ECONFLICT',
-      `the lease of ${shownKey(key)} is held: wait until it is gone`,
-      {
-        failed: { state: stateOf(group, held) },
-      },
-    )
+  const { ttl, owner, takeId, optional } = asked
+  if (optional && held && takeId !== undefined && held.takeId === takeId) {
+    work.results.push({ token: tokenOf(group, held) })
+    return
+  }
+  const refused = held ? refusalOf(group, held) : asked.ifAbsent && isThere && isPresent
+  if (refused && optional) {
+    work.results.push({ refused })
+    return
+  }
+  if (refused) {
+    const why = held ? 'is held: wait until it is gone' : 'is free, but the key is there'
+    const message = `the lease of ${shownKey(key)} ${why}`
+    throw new TailraceError('ECONFLICT', message, { failed: { state: refused } })
   }
   if (group.leaseCount + work.leases >= leasesMax) {
     const message = `${group.namespace} has ${leasesMax} leases: take this one when some are gone`
@@ -281,10 +279,14 @@ async function drop(group: LeaseGroup, held: GrantedLease, work: Work): Promise<
   work.effects.push(() => group.leases.drop(held))
 }
 
+/** The resolved key of a lease. `isThere`: true if the key is. */
+type LeasedPlace = { readonly key: Key; readonly isThere: boolean }
+
 /** Resolves the key of a lease as an append would: links are followed, parents need not exist.
  *  Throws EPERM, ELOOP. */
-async function leasedKey(group: LeaseGroup, key: Key): Promise<Key> {
-  return own(await group.draft.locate(key, { follow: true }), key).key
+async function leasedPlace(group: LeaseGroup, named: Key): Promise<LeasedPlace> {
+  const { key, entry } = own(await group.draft.locate(named, { follow: true }), named)
+  return { key, isThere: entry !== undefined }
 }
 
 async function leaseOf(group: LeaseGroup, key: Key): Promise<GrantedLease | undefined> {
@@ -311,8 +313,15 @@ function notHeld(key: Key): string {
   return `the lease of ${shownKey(key)} is not held with that token: what it was for belongs to others now`
 }
 
-function stateOf(group: LeaseGroup, held: GrantedLease | undefined) {
-  if (!held) return { lease: null }
+function stateOf(
+  group: LeaseGroup,
+  held: GrantedLease | undefined,
+): { readonly lease: TakeRefusal['lease'] | null } {
+  return held ? refusalOf(group, held) : { lease: null }
+}
+
+/** Returns the refusal of a take whose lease is held. */
+function refusalOf(group: LeaseGroup, held: GrantedLease) {
   const { key, ttl, owner } = held
   const named = owner === undefined ? {} : { owner }
   return { lease: { key, token: tokenOf(group, held), ttl, ...named } }

@@ -9,11 +9,11 @@ import {
   type Leases,
   leasesAtOnceMax,
   leaseTtlDefault,
-  type TakeAllOptions,
+  type TakeEachOptions,
   type TakeLeaseOptions,
 } from '../api/lease.js'
 import { primary } from '../api/namespace.js'
-import type { Op, Scope } from '../api/transaction.js'
+import type { Op, Scope, TakeRefusal } from '../api/transaction.js'
 import type { LeaseEvent } from '../api/watch.js'
 import { eitherSignal } from '../base/abort.js'
 import { randomId } from '../base/random-id.js'
@@ -35,9 +35,15 @@ import { finishAll, HeldLease } from './held-lease.js'
 import { checkGuards } from './op-shapes.js'
 import type { Renew } from './renewal.js'
 
-const taking = { namespace: text, signal, ttl: count, owner: text, guards: list, exactlyOnce: flag }
-const takes = shapeOf<TakeLeaseOptions>({ ...taking, wait: flag, onHeld: callback })
-const takesAll = shapeOf<TakeAllOptions>(taking)
+const taken = { namespace: text, signal, ttl: count, owner: text }
+const takes = shapeOf<TakeLeaseOptions>({
+  ...taken,
+  wait: flag,
+  guards: list,
+  exactlyOnce: flag,
+  onHeld: callback,
+})
+const takesEach = shapeOf<TakeEachOptions>({ ...taken, exactlyOnce: flag, ifAbsent: flag })
 const finishes = shapeOf<FinishOptions>({
   ...{ signal, noMerge: flag, transfer: flag, idempotencyKey: text },
   ...{ exactlyOnce: flag, resend: flag },
@@ -59,12 +65,13 @@ export function leasesOf(kvs: Kvs, renew: Renew): Leases {
       checkOptions(options, takes)
       return take({ kvs, renew, takeId }, key, options)
     },
-    takeAll: async (keys, options = {}) => {
+    takeEach: async (keys, options = {}) => {
       checkMany('keys', keys)
       for (const key of keys) checkValue('a key', key, text)
-      checkOptions(options, takesAll)
-      checkGuards(options.guards ?? [])
-      return keys.length === 0 ? [] : takeOnce({ kvs, renew, takeId }, keys, options)
+      checkOptions(options, takesEach)
+      const { ifAbsent = false } = options
+      const ways = { optional: true, ...(ifAbsent && { ifAbsent }) }
+      return keys.length === 0 ? [] : takeOnce({ kvs, renew, takeId }, keys, options, ways)
     },
     finishAll: async (leases, transaction, options = {}) => {
       checkMany('leases', leases)
@@ -99,7 +106,7 @@ async function take(ports: LeasePorts, key: string, options: TakeLeaseOptions): 
   for (;;) {
     try {
       const [lease] = await takeOnce(ports, [key], options)
-      if (!lease) throw new Error('a take takes as many leases as it has keys')
+      if (!lease || lease instanceof TailraceError) throw lease ?? new Error('a key has a lease')
       return lease
     } catch (error) {
       const isHeld = isCode(error, 'ECONFLICT') && error.failed?.guard === undefined
@@ -109,12 +116,13 @@ async function take(ports: LeasePorts, key: string, options: TakeLeaseOptions): 
   }
 }
 
-/** Takes the leases of keys in one transaction. */
+/** Takes the leases of keys in one transaction. `ways`: more fields of each take. */
 async function takeOnce(
   ports: LeasePorts,
   keys: readonly string[],
   options: TakeLeaseOptions,
-): Promise<readonly Lease[]> {
+  ways: { readonly optional?: boolean; readonly ifAbsent?: boolean } = {},
+): Promise<readonly (Lease | TailraceError)[]> {
   const { kvs } = ports
   const { ttl = leaseTtlDefault, owner, exactlyOnce = false, guards = [], onHeld } = options
   const { namespace = primary, signal } = options
@@ -124,7 +132,7 @@ async function takeOnce(
       ...(owner !== undefined && { owner }),
       ...(exactlyOnce && { takeId: ports.takeId() }),
     }
-    return { op: 'lease', key, action: 'take', ttl, ...texts }
+    return { op: 'lease', key, action: 'take', ttl, ...texts, ...ways }
   })
   const sent = performance.now()
   const { results } = exactlyOnce
@@ -133,10 +141,17 @@ async function takeOnce(
       )
     : await kvs.commit({ guards, ops }, { namespace, ...(signal && { signal }) })
   return keys.map((key, at) => {
-    const token = results[at]?.token
+    const { token, refused } = results[at] ?? {}
+    if (refused) return refusal(key, refused)
     if (!token) throw new TailraceError('EIO', 'a take was answered without a token')
     return new HeldLease(ports, { key, namespace, token, ttl, sent }, onHeld)
   })
+}
+
+function refusal(key: string, refused: TakeRefusal): TailraceError {
+  const why = refused.lease ? 'is held' : 'was not taken: the key is there'
+  const message = `the lease of ${key} ${why}`
+  return new TailraceError('ECONFLICT', message, { failed: { state: refused } })
 }
 
 /** Calls `run` with a signal that aborts with `signal`, or with EUNKNOWN after `ms`. */

@@ -90,10 +90,10 @@ type LeaseOf<Name extends LeaseAction['action']> = OpOf<'seal'> &
   Fields<Extract<LeaseAction, { readonly action: Name }>>
 const leased = { ...keyed, action: text }
 const leases: Readonly<Record<LeaseAction['action'], Shape>> = {
-  take: shapeOf<LeaseOf<'take'>>({ ...leased, ttl: count, owner: text, takeId: text }, [
-    'key',
-    'ttl',
-  ]),
+  take: shapeOf<LeaseOf<'take'>>(
+    { ...leased, ttl: count, owner: text, takeId: text, ifAbsent: flag, optional: flag },
+    ['key', 'ttl'],
+  ),
   renew: shapeOf<LeaseOf<'renew'>>({ ...leased, token, ttl: count }, ['key', 'token']),
   release: shapeOf<LeaseOf<'release'>>({ ...leased, token }, ['key', 'token']),
 }

@@ -15,6 +15,7 @@ import {
   type OpResult,
   opsMax,
   type Producer,
+  type TakeRefusal,
   type Token,
   type Transaction,
   transactionSizeMax,
@@ -164,6 +165,8 @@ const ops: { readonly [Name in Op['op']]: Schema<OpOf<Name>> } = {
       ttl: count,
       owner: optional(text),
       takeId: optional(text),
+      ifAbsent: optional(flag),
+      optional: optional(flag),
     }),
     renew: asked<LeaseOf<'renew'>>({
       ...lease,
@@ -214,6 +217,19 @@ const transaction = named(
   ),
 )
 
+const takeRefusal = named(
+  'TakeRefusal',
+  answered<TakeRefusal>({
+    lease: optional(
+      answered<NonNullable<TakeRefusal['lease']>>({
+        ...{ key: text, token: tokenGiven, ttl: count },
+        owner: optional(text),
+      }),
+    ),
+    present: optional(constant(true)),
+  }),
+)
+
 const opResult = named(
   'OpResult',
   answered<OpResult>({
@@ -223,6 +239,7 @@ const opResult = named(
     repeated: optional(constant(true)),
     token: optional(tokenGiven),
     base: optional(totals),
+    refused: optional(takeRefusal),
   }),
 )
 const committed = { seq: count, ref: blobref, repeated: optional(constant(true)) }

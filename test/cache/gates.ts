@@ -3,6 +3,7 @@
 
 import type { Store } from '../../src/api/store.js'
 import { type Deferred, deferred } from '../../src/base/deferred.js'
+import { TailraceError } from '../../src/error.js'
 
 /** Where a call can be held, before it is made. look: for results. take: the lease of a claim. put: of an output that is
  *  stored first. finish: the last transaction of a publish. finished: its answer. */
@@ -55,17 +56,20 @@ export function gated(store: Store): Gated {
     },
     leases: {
       ...store.leases,
-      take: async (key, options) => {
+      takeEach: async (keys, options) => {
         await pass('take')
-        const lease = await store.leases.take(key, options)
-        const finish = lease.finish.bind(lease)
-        return Object.assign(lease, {
-          finish: async (...args: Parameters<typeof finish>) => {
-            await pass('finish')
-            const finished = await finish(...args)
-            await pass('finished')
-            return finished
-          },
+        const taken = await store.leases.takeEach(keys, options)
+        return taken.map((lease) => {
+          if (lease instanceof TailraceError) return lease
+          const finish = lease.finish.bind(lease)
+          return Object.assign(lease, {
+            finish: async (...args: Parameters<typeof finish>) => {
+              await pass('finish')
+              const finished = await finish(...args)
+              await pass('finished')
+              return finished
+            },
+          })
         })
       },
     },

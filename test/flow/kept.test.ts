@@ -187,10 +187,10 @@ describe.each(Object.entries(places))('%s', (_name, make) => {
       const taken: Lease[] = []
       const leases: Leases = {
         ...store.leases,
-        take: async (key, options) => {
-          const lease = await store.leases.take(key, options)
-          taken.push(lease)
-          return lease
+        takeEach: async (keys, options) => {
+          const leases = await store.leases.takeEach(keys, options)
+          taken.push(...leases.flatMap((lease) => (lease instanceof Error ? [] : [lease])))
+          return leases
         },
       }
       const noted: Store = Object.create(store, { leases: { value: leases } })

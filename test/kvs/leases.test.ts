@@ -126,6 +126,27 @@ describe('a take that has a name', () => {
     expect(later.results[0]?.token?.seq).toBeGreaterThan(token.seq)
   })
 
+  it('is optional: where all of a transaction are refused it takes no seq, also behind others', async () => {
+    const { results } = await store.commit({ ops: [op('a')] })
+    const token = results[0]?.token as Token
+    const refused = { lease: expect.objectContaining({ key: 'lock', token }) }
+    const optional = (takeId: string) => ({ ...op(takeId), optional: true })
+    const { seq } = await store.root()
+    const alone = await store.commit({ ops: [optional('b'), optional('c')] })
+    expect(alone).toMatchObject({ seq, results: [{ refused }, { refused }] })
+    const [put, behind, last] = await Promise.all([
+      store.put('k', 'v'),
+      store.commit({ ops: [optional('b')] }),
+      store.put('l', 'v'),
+    ])
+    expect([put.seq, last.seq]).toEqual([seq + 1, seq + 2])
+    expect(behind).toMatchObject({ seq: seq + 1, results: [{ refused }] })
+    // One that has the lease is told its token.
+    const again = await store.commit({ ops: [optional('a'), optional('b')] })
+    expect(again.results).toMatchObject([{ token }, { refused }])
+    expect(JSON.stringify(again)).not.toContain('takeId')
+  })
+
   it('is found behind links, and its errors name the op', async () => {
     await store.commit({ ops: [{ op: 'symlink', key: 'link', target: 'lock' }] })
     await store.commit({ ops: [{ op: 'symlink', key: 'loop', target: 'loop' }] })

@@ -3,6 +3,7 @@
 
 import { once } from 'node:events'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import type { TakeEachOptions } from '../../src/api/lease.js'
 import type { Store } from '../../src/api/store.js'
 import { deferred } from '../../src/base/deferred.js'
 import { connect } from '../../src/client/node.js'
@@ -222,12 +223,19 @@ describe.each(makers)('a store %s', (_, make) => {
     })
   })
 
-  describe('leases.takeAll() and finishAll()', () => {
+  describe('leases.takeEach() and finishAll()', () => {
     const put = (key: string) => ({ op: 'put', key, value: '1' }) as const
+    const taken = async (keys: readonly string[], options: TakeEachOptions = {}) => {
+      const leases = await store.leases.takeEach(keys, options)
+      return leases.map((lease) => {
+        if (lease instanceof Error) throw lease
+        return lease
+      })
+    }
 
     it('take several leases in one transaction, and end them with another', async () => {
       const keys = ['a', 'b', 'c']
-      const leases = await store.leases.takeAll(keys, { owner: 'me', exactlyOnce: true })
+      const leases = await taken(keys, { owner: 'me', exactlyOnce: true })
       expect(leases.map(({ key }) => key)).toEqual(keys)
       expect(new Set(leases.map(({ token }) => token.seq)).size).toBe(1)
       await store.put('out', '1', { guards: leases.map(({ guard }) => guard) })
@@ -238,25 +246,53 @@ describe.each(makers)('a store %s', (_, make) => {
       expect(results.length).toBe(2)
       for (const key of keys) expect(await store.leases.show(key)).toEqual({ held: false })
       for (const { signal } of leases) expect(signal.reason).toMatchObject({ code: 'ECLOSED' })
-      expect(await store.leases.takeAll([])).toEqual([])
+      expect(await store.leases.takeEach([])).toEqual([])
     })
 
-    it('take none if one is held, or a guard does not hold', async () => {
-      await using held = await store.leases.take('b')
-      const refused = await refusal(store.leases.takeAll(['a', 'b', 'c']))
+    it('take those that are free, and say of each other one why it was not taken', async () => {
+      await using held = await store.leases.take('b', { owner: 'me' })
+      await store.put('c', '1')
+      const got = await store.leases.takeEach(['a', 'b', 'c', 'd', 'a'], { ifAbsent: true })
+      expect(got.map((each) => (each instanceof Error ? each.failed?.state : each.key))).toEqual([
+        'a',
+        { lease: { key: 'b', token: held.token, ttl: 30_000, owner: 'me' } },
+        { present: true },
+        'd',
+        { lease: { key: 'a', token: expect.anything(), ttl: 30_000 } },
+      ])
+      expect(got[1]).toMatchObject({ code: 'ECONFLICT' })
+      expect(await store.leases.show('c')).toEqual({ held: false })
+      const [again] = await store.leases.takeEach(['c'])
+      expect(again).toMatchObject({ key: 'c' })
+      const op = { op: 'lease', key: 'x', action: 'take', ttl: 9_000, ifAbsent: true } as const
+      await store.put('x', '1')
+      const refused = await refusal(store.commit({ ops: [op] }))
       expect(refused).toMatchObject({
         code: 'ECONFLICT',
-        failed: { op: 1, state: { lease: { token: held.token } } },
+        failed: { op: 0, state: { present: true } },
       })
-      await store.put('there', '1')
-      const guards = [{ key: 'there', absent: true }] as const
-      const guarded = await refusal(store.leases.takeAll(['a', 'c'], { guards }))
-      expect(guarded).toMatchObject({ code: 'ECONFLICT', failed: { guard: 0 } })
-      for (const key of ['a', 'c']) expect(await store.leases.show(key)).toEqual({ held: false })
+    })
+
+    it('are answered as before under an idempotency key, refusals too', async () => {
+      await using held = await store.leases.take('b')
+      await store.put('c', '1')
+      const ops = ['a', 'b', 'c'].map((key) => ({
+        ...({ op: 'lease', key, action: 'take', ttl: 9_000 } as const),
+        ...{ ifAbsent: true, optional: true, owner: 'me' },
+      }))
+      const first = await store.commit({ ops }, { idempotencyKey: 'once' })
+      expect(first.results.map(({ refused }) => refused && Object.keys(refused))).toEqual([
+        undefined,
+        ['lease'],
+        ['present'],
+      ])
+      await held.release()
+      const again = await store.commit({ ops }, { idempotencyKey: 'once' })
+      expect(again).toEqual({ ...first, repeated: true })
     })
 
     it('write nothing if one lease has gone: the error says which, and the others are held', async () => {
-      const leases = await store.leases.takeAll(['a', 'b', 'c'])
+      const leases = await taken(['a', 'b', 'c'])
       const { token } = leases[1] ?? {}
       if (!token) throw new Error('three were taken')
       await store.commit({ ops: [{ op: 'lease', key: 'b', action: 'release', token }] })
@@ -284,10 +320,10 @@ describe.each(makers)('a store %s', (_, make) => {
       await using there = await store.leases.take('a', { namespace: 'n' })
       const many = Array.from({ length: 257 }, (_, at) => `k${at}`)
       const wrong: (() => Promise<unknown>)[] = [
-        () => store.leases.takeAll(many),
-        () => store.leases.takeAll(['a', 1 as never]),
-        () => store.leases.takeAll(['a'], { wait: true } as never),
-        () => store.leases.takeAll('ab' as never),
+        () => store.leases.takeEach(many),
+        () => store.leases.takeEach(['a', 1 as never]),
+        () => store.leases.takeEach(['a'], { wait: true } as never),
+        () => store.leases.takeEach('ab' as never),
         () => store.leases.finishAll([], { ops: [] }),
         () => store.leases.finishAll([here, there], { ops: [] }),
         () => store.leases.finishAll([{ ...here } as never], { ops: [] }),
