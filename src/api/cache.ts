@@ -36,9 +36,9 @@ export type ResultView = {
   readonly outputs: { readonly [name: string]: { readonly size: number } }
   /** The process that made it. */
   readonly by: { readonly host: string; readonly pid: number; readonly owner?: string }
-  /** The time of the claim, wall clock, ms since 1970. */
+  /** The time of the claim, or of `begin`, wall clock, ms since 1970. */
   readonly started: number
-  /** The time from the claim to the publish, in ms. */
+  /** The time from then to the publish, in ms. */
   readonly tookMs: number
   /** See `CacheOptions.code`. */
   readonly code?: string
@@ -105,6 +105,9 @@ export interface Claim extends AsyncDisposable {
   readonly guard: Guard
   /** Aborts with EFENCED as soon as somebody else may have the claim: the work must end then. */
   readonly signal: AbortSignal
+  /** Says that the work begins now, for one who claims before there is time for it: `started` and
+   *  `tookMs` of the result count from here. */
+  begin(): void
   /** Publishes the result and ends the claim, in one step: all outputs appear together. Streams and
    *  large values are stored before that. Throws EFENCED (the claim was lost; nothing was
    *  published), ECLOSED (it has ended), EUNKNOWN (look whether the result is there), what a stream

@@ -93,6 +93,7 @@ export class HeldClaim implements Claim {
   readonly #ports: PublishPorts
   readonly #action: PackedAction
   readonly #held: Held
+  #started: number
   /** True if something was stored for the claim that is not published. */
   #hasStored = false
   /** The number of calls under way that may end the claim, and then land its flight. */
@@ -103,6 +104,7 @@ export class HeldClaim implements Claim {
     this.#ports = ports
     this.#action = action
     this.#held = held
+    this.#started = held.started
     onAbort(held.lease.signal, () => this.#landIfEnded())
   }
 
@@ -116,6 +118,10 @@ export class HeldClaim implements Claim {
 
   get signal(): AbortSignal {
     return this.#held.lease.signal
+  }
+
+  begin(): void {
+    this.#started = Date.now()
   }
 
   async publish(outputs: Outputs): Promise<Hit> {
@@ -290,7 +296,7 @@ export class HeldClaim implements Claim {
 
   #recordOf(placed: ReadonlyMap<string, Placed>): ResultRecord {
     const { owner, code } = this.#ports
-    const { started } = this.#held
+    const started = this.#started
     const outputs = [...placed].map(([name, output]): [string, OutputRecord] => {
       const { size } = output
       return [name, output.at === 'record' ? { size, bytes: output.bytes } : { size }]

@@ -154,7 +154,11 @@ export class KeptMaker implements Maker<KeptResult> {
       if (this.#publishing++ < publishesMax) returned(ms, facts)
     }
     try {
-      const ports = { call, begin, returned: hasReturned, lost: isLost, ...more }
+      const began = () => {
+        claim.begin()
+        begin()
+      }
+      const ports = { call, begin: began, returned: hasReturned, lost: isLost, ...more }
       const called = await call.within(() => this.#caller.call(step, inputs, ports), dropCalled)
       isPlaced = called.placed !== undefined
       await this.#checkFiles(step, inputs, claim.id).catch((error: unknown) => {

@@ -154,6 +154,17 @@ export function cacheContract(name: string, make: () => Promise<Shared>): void {
         },
       )
 
+      it('tell how long the work took, from where it began', async () => {
+        const claim = await claimed(cacheA)
+        const asked = Date.now()
+        while (Date.now() < asked + 60) await store.root()
+        claim.begin()
+        const began = Date.now()
+        const { result } = await claim.publish('A')
+        expect(result.started).toBeGreaterThanOrEqual(asked + 60)
+        expect(result.tookMs).toBeLessThanOrEqual(Date.now() - began + 1)
+      })
+
       it('ask at once without a look, and still find what has come since', async () => {
         await (await claimed(cacheB, many[0])).publish('B')
         await claimed(cacheB, many[1])
