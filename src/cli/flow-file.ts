@@ -16,6 +16,8 @@ import { absolutePath } from './utf8.js'
 
 /** The largest number of names that a message lists. */
 const namesShown = 50
+/** The most arrays and objects that targets are looked for in. */
+const containersMax = 10_000
 
 type FlowRoom = typeof import('../flow/flow.js')
 type WorkerRoom = typeof import('../worker/worker.js')
@@ -138,8 +140,25 @@ function found(specifier: string, path: string): string | undefined {
   }
 }
 
+/** Returns the targets that a module exports, by themselves and in arrays and objects. */
 function targetsIn(exported: object): readonly Target<unknown>[] {
-  return [...new Set(Object.values(exported).filter(isTarget))]
+  const targets = new Set<Target<unknown>>()
+  const containers = new Set([exported])
+  // The set grows while it is walked.
+  for (const container of containers) {
+    for (const value of Object.values(container)) {
+      if (isTarget(value)) targets.add(value)
+      else if (isContainer(value) && containers.size < containersMax) containers.add(value)
+    }
+  }
+  return [...targets]
+}
+
+/** True for an array, and for a plain object. */
+function isContainer(value: unknown): value is object {
+  if (Array.isArray(value)) return true
+  if (typeof value !== 'object' || value === null) return false
+  return Object.getPrototypeOf(value) === Object.prototype
 }
 
 /** True for a target of any copy of `tailrace/flow`. */

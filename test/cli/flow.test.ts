@@ -94,6 +94,18 @@ describe('flow run', () => {
     expect(none.stderr).toContain('exports no target powers; it has total, squares, rows, size\n')
   })
 
+  it('takes targets in arrays and objects, too', async () => {
+    await write(
+      'many.mjs',
+      `import { target } from 'tailrace/flow'
+      export const list = [1, 2].map((at) => target('list' + at, [at], (value) => value))
+      export const deep = { more: [target('deep', [], () => 1)], none: null, text: 'x' }`,
+    )
+    const { code, stdout } = await flow('graph', 'many.mjs')
+    expect([code, stdout]).toEqual([0, 'list1\nlist2\ndeep\n'])
+    expect((await flow('graph', 'many.mjs', 'list2')).stdout).toBe('list2\n')
+  })
+
   it('tells a failure with its stack, skips what depends on it, and ends with 1', async () => {
     const after = `export const after = target('after', [total], (sum) => sum)\n`
     const named = pipeline.replace('export default', 'export const total =')
