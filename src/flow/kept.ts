@@ -141,6 +141,7 @@ export class KeptMaker implements Maker<KeptResult> {
     call.follow(claim.signal)
     const { print } = this.#ports
     if (print) call.printTo((stream, bytes) => print(step, stream, bytes))
+    let tookMs: number | undefined
     let isReturned = false
     let hasEnded = false
     let isPlaced = false
@@ -149,6 +150,7 @@ export class KeptMaker implements Maker<KeptResult> {
       // A function that nobody waits for any more may still return.
       if (hasEnded) return
       isReturned = true
+      tookMs = ms
       this.#note(ms)
       // Others run while this one is stored.
       if (this.#publishing++ < publishesMax) returned(ms, facts)
@@ -166,7 +168,7 @@ export class KeptMaker implements Maker<KeptResult> {
         throw error
       })
       const { kept, hit } = await this.#publish(claim, called)
-      this.#tell(step, action, kept, hit)
+      this.#tell(step, action, kept, hit, tookMs)
       return kept
     } catch (error) {
       // A function may throw these codes for reasons of its own.
@@ -321,8 +323,15 @@ export class KeptMaker implements Maker<KeptResult> {
     return result
   }
 
-  #tell(step: Step, action: TargetAction, { hash }: KeptResult, { result }: Hit): void {
-    this.#ports.made(step, { id: result.id, action, hash, ms: result.tookMs })
+  /** `ms`: the time that the call took, if it was made here. */
+  #tell(
+    step: Step,
+    action: TargetAction,
+    { hash }: KeptResult,
+    { result }: Hit,
+    ms = result.tookMs,
+  ): void {
+    this.#ports.made(step, { id: result.id, action, hash, ms })
   }
 
   async #resultOf(hit: Hit): Promise<KeptResult> {

@@ -6,13 +6,16 @@ import { TailraceError, unless } from '../error.js'
 import type { TargetAction } from './action.js'
 import { type FlowPlace, namespaceOfFlow } from './place.js'
 
+/** The least expected time of a call, in ms. */
+const leastMs = 0.01
+
 /** Facts of a result that the record of its target tells. */
 export type MadeOf = {
   /** The id of the action in the cache. */
   readonly id: string
   readonly action: TargetAction
   readonly hash: string
-  /** The time from the claim to the publish, in ms. */
+  /** The time that the call took, in ms; of a result that was found, as the cache tells it. */
   readonly ms: number
 }
 
@@ -51,4 +54,10 @@ export async function madeRecords(
     if (!record.is(made)) throw new TailraceError('EINVAL', `${what} is not to be read`)
     return made as MadeRecord
   })
+}
+
+/** Returns the time that the next call of a target is expected to take, in ms. One that took none is still
+ *  a step of its path. */
+export function expectedOf({ ms }: Pick<MadeRecord, 'ms'>): number {
+  return Math.max(leastMs, ms)
 }

@@ -3,7 +3,7 @@
 import { pageMax, readKeysMax } from '../api/kvs.js'
 import { isCode } from '../error.js'
 import type { RecordedTimes } from './estimate.js'
-import { madeRecords } from './made.js'
+import { expectedOf, madeRecords } from './made.js'
 import { type FlowPlace, namespaceOfFlow } from './place.js'
 import type { RunGraph } from './run-graph.js'
 
@@ -31,7 +31,7 @@ export async function recordedTimes(
     const records = await madeRecords(place, page)
     for (const [index, name] of page.entries()) {
       const record = records[index]
-      if (record) ms.set(name, record.ms)
+      if (record) ms.set(name, expectedOf(record))
     }
   }
   return { ms, branches }

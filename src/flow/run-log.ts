@@ -14,7 +14,7 @@ import { type ErrorRecord, errorRecordOf, TailraceError, unless } from '../error
 import { appendOps } from '../eventlog/eventlog.js'
 import { type FailedOf, type FailedRecord, failedKey, hostHere } from './failed.js'
 import type { Step } from './graph.js'
-import { type MadeOf, type MadeRecord, madeRecords, targetKey } from './made.js'
+import { expectedOf, type MadeOf, type MadeRecord, madeRecords, targetKey } from './made.js'
 import type { ModuleCode } from './modules.js'
 import { type FlowPlace, namespaceOfFlow } from './place.js'
 import { graphKey, type PackedGraph } from './run-graph.js'
@@ -24,8 +24,6 @@ import type { TargetRecord } from './target.js'
 const eventsAtOnce = 1_000
 /** The number of targets up to which expected times are read before a run. */
 const expectedMax = 10_000
-/** The least expected time, in ms: a target that took none is still a step of its path. */
-const leastMs = 0.01
 /** The size of errors and of records of targets above which a commit takes no further event, in bytes.
  *  Half of what a transaction takes. */
 const commitSizeMax = 4 * 1024 * 1024
@@ -61,7 +59,7 @@ export async function expectedTimes(
     const records = await madeRecords(place, page)
     for (const [index, name] of page.entries()) {
       const record = records[index]
-      if (record) times.set(name, Math.max(leastMs, record.ms))
+      if (record) times.set(name, expectedOf(record))
     }
   }
   const sum = [...times.values()].reduce((all, ms) => all + ms, 0)
