@@ -11,8 +11,8 @@
  *  a look is no request of its own; the gate wants half of that. make and ninja look at each file, 2 µs,
  *  and at its rule, 5: 1 s and less.
  *
- *  The fill takes minutes, ours many, and some GB, since each result is two commits. ninja builds the files, of which make then finds all up to date:
- *  it has no log of its own. In one process, without a server. */
+ *  The fill takes minutes and some GB. ninja builds the files, of which make then finds all up to date: it
+ *  has no log of its own. In one process, without a server. */
 
 import { pathToFileURL } from 'node:url'
 import type { Bench } from './bench.js'
