@@ -55,8 +55,9 @@ export class BodyBudget {
   /** Takes `size` bytes for a share. If there is no memory, it waits until others have given some back
    *  or have stalled, for `roomMsMax` at most. Throws EBUSY. */
   async takeSoon(share: BodyShare, size: number): Promise<void> {
-    if (this.#tryTake(share, size)) return
     const { taken } = share
+    // Who has some goes on; who has none waits behind those that wait.
+    if ((taken > 0 || this.#waiting === 0) && this.#tryTake(share, size)) return
     // Bodies that wait for each other would all be late.
     const isOthers = this.#taken - taken > this.#heldByWaiting
     if (this.#waiting >= roomWaitersMax || !isOthers) throw busy()

@@ -139,6 +139,25 @@ it('a body waits until others give memory back, and so many may wait', async () 
   expect(waiting.map(({ taken }) => taken)).toEqual(waiting.map(() => 1_000))
 })
 
+it('a body without memory waits behind others, and one that has some does not', async () => {
+  const budget = new BodyBudget(() => 0)
+  const [first, second, third, fourth] = Array.from({ length: 4 }, () => budget.begin())
+  first?.add(bodyFreeSize + bodiesSizeMax - 3_000)
+  second?.add(bodyFreeSize + 1_000)
+  const order: string[] = []
+  const take = async (name: string, share: typeof first, size: number) => {
+    await share?.addSoon(size)
+    order.push(name)
+  }
+  const thirdTaken = take('third', third, bodyFreeSize + 10_000)
+  const fourthTaken = take('fourth', fourth, bodyFreeSize + 1_000)
+  await take('second', second, 1_000)
+  expect(order).toEqual(['second'])
+  first?.end()
+  await Promise.all([thirdTaken, fourthTaken])
+  expect(order).toEqual(['second', 'third', 'fourth'])
+})
+
 it('of bodies that have all the memory and need more, the last one is refused at once', async () => {
   const budget = new BodyBudget(() => 0)
   const third = bodiesSizeMax / 3
