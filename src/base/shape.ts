@@ -182,3 +182,10 @@ export async function* bytesOf(chunks: AsyncIterable<Uint8Array>): AsyncGenerato
     yield chunk
   }
 }
+
+/** True for an array, and for a plain object. */
+export function isContainer(value: unknown): value is object {
+  if (Array.isArray(value)) return true
+  if (typeof value !== 'object' || value === null) return false
+  return Object.getPrototypeOf(value) === Object.prototype
+}

@@ -9,7 +9,7 @@ import { extname } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { inspect } from 'node:util'
 import type { FlowWorkers, FlowWorkersOptions, Target } from '../api/flow.js'
-import { invalid } from '../base/shape.js'
+import { invalid, isContainer } from '../base/shape.js'
 import { hasSystemCode, reasonOf, TailraceError } from '../error.js'
 import type { Output } from './output.js'
 import { absolutePath } from './utf8.js'
@@ -152,13 +152,6 @@ function targetsIn(exported: object): readonly Target<unknown>[] {
     }
   }
   return [...targets]
-}
-
-/** True for an array, and for a plain object. */
-function isContainer(value: unknown): value is object {
-  if (Array.isArray(value)) return true
-  if (typeof value !== 'object' || value === null) return false
-  return Object.getPrototypeOf(value) === Object.prototype
 }
 
 /** True for a target of any copy of `tailrace/flow`. */

@@ -8,7 +8,7 @@ import { pathToFileURL } from 'node:url'
 import { deserialize } from 'node:v8'
 import { targetsMax } from '../api/flow.js'
 import type { Packed, PackedValues } from '../api/value.js'
-import { invalid } from '../base/shape.js'
+import { invalid, isContainer } from '../base/shape.js'
 import { reasonOf, TailraceError } from '../error.js'
 import type { Print } from '../eventlog/stdio.js'
 import { newTimings, openValues } from '../value/values.js'
@@ -268,13 +268,6 @@ function reachableFrom(modules: readonly object[]): ReadonlySet<TargetRecord> {
   }
   for (const { sources } of reached) for (const source of sources) reached.add(source)
   return reached
-}
-
-/** True for an array, and for a plain object. */
-function isContainer(value: unknown): value is object {
-  if (Array.isArray(value)) return true
-  if (typeof value !== 'object' || value === null) return false
-  return Object.getPrototypeOf(value) === Object.prototype
 }
 
 function keysOf(tree: InputTree): readonly string[] {

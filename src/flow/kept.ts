@@ -7,13 +7,13 @@ import { type Cache, type Claim, type Hit, onlyOutput, type StoredOutput } from 
 import type { WorkerCallFacts } from '../api/flow.js'
 import type { Store } from '../api/store.js'
 import type { PackedValues } from '../api/value.js'
-import { quietEnd } from '../base/abort.js'
 import { pack } from '../cache/packing.js'
 import { storedBytes } from '../cache/record.js'
 import { type Code, isCode, TailraceError } from '../error.js'
 import type { Print } from '../eventlog/stdio.js'
 import { actionOf, type TargetAction } from './action.js'
 import { type CalledValue, type Caller, dropCalled, LocalCaller } from './caller.js'
+import { type ClaimedStep, ClaimsAhead, claimTtlMs } from './claims-ahead.js'
 import type { RunCodes } from './codes.js'
 import type { FailedOf } from './failed.js'
 import { hashOfInput } from './file-input.js'
@@ -34,21 +34,12 @@ import { type BranchElement, hashOf, type KeptResult, PackedResults } from './pa
 const hashOutput = 'hash'
 /** The largest size of a result that is published as bytes, which a record may hold. */
 const smallSizeMax = 8 * 1024
-/** The time after which others make the targets of a process that was killed, in ms. */
-const claimTtlMs = 10_000
-/** The most claims that wait for a place, and the time in which they should get one, in ms. */
-const [aheadMax, aheadMs] = [256, 100]
-/** The share of the newest call in the mean time of calls. */
-const meanShare = 0.1
 /** The most results that are stored while their places are given to others. */
 const publishesMax = 256
 /** The number of times that a target may lose its claim while its function runs. */
 const lossesMax = 10
 /** Codes of a publish whose claim was lost. */
 const lost: readonly Code[] = ['EFENCED', 'EUNKNOWN']
-
-/** The claim of a step, and its action. */
-type ClaimedStep = { readonly claim: Claim; readonly action: TargetAction }
 
 export type KeptPorts = {
   readonly store: Store
@@ -78,22 +69,13 @@ export class KeptMaker implements Maker<KeptResult> {
   readonly #ports: KeptPorts
   readonly #results: PackedResults
   readonly #caller: Caller
-  /** The claims of steps that wait for a place; none for those whose result is there by now, or that somebody
-   *  else makes. */
-  readonly #claims = new Map<Step, ClaimedStep | Promise<ClaimedStep | undefined>>()
-  #claiming = 0
-  /** The actions of steps that have no result and no claim, in the order in which they were looked for. */
-  readonly #missed = new Map<Step, TargetAction>()
+  readonly #ahead: ClaimsAhead
   #publishing = 0
-  /** The mean time of the last calls, in ms. */
-  #meanMs: number | undefined
   readonly #losses = new Map<Step, number>()
-  /** Ends the waits for claims. */
-  readonly #ending = new AbortController()
-
   constructor(ports: KeptPorts) {
     this.#ports = ports
     this.#results = new PackedResults(ports.values)
+    this.#ahead = new ClaimsAhead(ports.cache, ports.bounds)
     this.#caller = ports.caller ?? new LocalCaller(this.#results)
   }
 
@@ -102,21 +84,18 @@ export class KeptMaker implements Maker<KeptResult> {
     const action = await this.actionOf(step, inputs)
     // A step that has to wait for a worker of its label keeps no claim from other runs meanwhile.
     if (step.target.label !== undefined) return this.lookFor(step, action)
-    if (this.#claims.size + this.#claiming >= this.#aheadMax) {
+    if (!this.#ahead.hasRoom) {
       const found = await this.lookFor(step, action)
-      if (!found) this.#missed.set(step, action)
+      if (!found) this.#ahead.miss(step, action)
       return found
     }
-    this.#claiming++
-    try {
+    return this.#ahead.during(async () => {
       const got = await this.#ports.cache.claim(action, { wait: 'skip', ttl: claimTtlMs })
       if (got.type === 'busy') return new ParkedStep(got.result)
       if (got.type === 'hit') return { value: await this.#found(step, action, got) }
-      this.#claims.set(step, { claim: got, action })
+      this.#ahead.keep(step, { claim: got, action })
       return undefined
-    } finally {
-      this.#claiming--
-    }
+    })
   }
 
   /** Looks for the result of the action of a step. */
@@ -130,10 +109,7 @@ export class KeptMaker implements Maker<KeptResult> {
     inputs: readonly KeptResult[],
     { call, begin, returned, lost: isLost, ...more }: CallPorts,
   ): Promise<Made<KeptResult>> {
-    this.#claimAhead(step)
-    const ahead = await this.#claims.get(step)
-    this.#claims.delete(step)
-    const got = ahead ?? (await this.#claim(step, inputs, call.signal))
+    const got = (await this.#ahead.take(step)) ?? (await this.#claim(step, inputs, call.signal))
     if (!('claim' in got)) return got
     const { action } = got
     await using claim = got.claim
@@ -151,7 +127,7 @@ export class KeptMaker implements Maker<KeptResult> {
       if (hasEnded) return
       isReturned = true
       tookMs = ms
-      this.#note(ms)
+      this.#ahead.note(ms)
       // Others run while this one is stored.
       if (this.#publishing++ < publishesMax) returned(ms, facts)
     }
@@ -184,33 +160,8 @@ export class KeptMaker implements Maker<KeptResult> {
     }
   }
 
-  async end(): Promise<void> {
-    this.#ending.abort(quietEnd)
-    const claims = [...this.#claims.values()]
-    await Promise.all(claims.map(async (ahead) => (await ahead)?.claim.abandon()))
-    this.#claims.clear()
-  }
-
-  /** Claims a step whose turn it is, and those that come next, if fewer have a claim than half of those that
-   *  may: claims that are asked for together share a commit. */
-  #claimAhead(step: Step): void {
-    const room = this.#aheadMax - this.#claims.size - this.#claiming
-    const isDue = this.#missed.has(step) || 2 * room > this.#aheadMax
-    if (!isDue || this.#isAgain(step)) return
-    const next = [step, ...this.#missed.keys()].slice(0, Math.max(1, room))
-    for (const each of new Set(next)) {
-      const action = this.#missed.get(each)
-      if (action && this.#missed.delete(each)) this.#claims.set(each, this.#claimOf(action))
-    }
-  }
-
-  /** Claims an action that had no result. Undefined if it has one by now, or if somebody else makes it.
-   *  Never throws: the step itself meets that error again. */
-  async #claimOf(action: TargetAction): Promise<ClaimedStep | undefined> {
-    const signal = this.#ending.signal
-    const options = { wait: 'skip', look: false, ttl: claimTtlMs, signal } as const
-    const got = await this.#ports.cache.claim(action, options).catch(() => undefined)
-    return got?.type === 'claimed' ? { claim: got, action } : undefined
+  end(): Promise<void> {
+    return this.#ahead.end()
   }
 
   async #claim(
@@ -244,10 +195,10 @@ export class KeptMaker implements Maker<KeptResult> {
     } catch (error) {
       if (!isCode(error, 'ECONFLICT')) throw error
     }
-    const claiming = cache.rerun(action, { ...way, signal: this.#ending.signal })
+    const claiming = cache.rerun(action, { ...way, signal: this.#ahead.ending })
     const claimed = claiming.then((claim) => {
-      if (this.#ending.signal.aborted) return claim.abandon()
-      this.#claims.set(step, { claim, action })
+      if (this.#ahead.ending.aborted) return claim.abandon()
+      this.#ahead.keep(step, { claim, action })
       return undefined
     })
     return new ParkedStep(claimed)
@@ -260,19 +211,6 @@ export class KeptMaker implements Maker<KeptResult> {
     if (losses > lossesMax) throw reason
     this.#losses.set(step, losses)
     return new ParkedStep(Promise.resolve())
-  }
-
-  /** The number of claims that are taken before there is a place for their calls: as many as are
-   *  called within `aheadMs`, so that nobody else waits for them for long. */
-  get #aheadMax(): number {
-    const { concurrency } = this.#ports.bounds
-    if (this.#meanMs === undefined) return concurrency
-    return Math.min(aheadMax, Math.max(concurrency, (concurrency * aheadMs) / this.#meanMs))
-  }
-
-  #note(ms: number): void {
-    const before = this.#meanMs ?? ms
-    this.#meanMs = before + (ms - before) * meanShare
   }
 
   arraysOf(step: Step, inputs: readonly KeptResult[]) {
