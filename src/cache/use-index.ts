@@ -27,8 +27,8 @@ export function endOfHour(hour: number): number {
   return (hour + 1) * hourMs
 }
 
-/** Returns the ops that tell the index of uses of an hour, which are one entry. Within an hour, a result
- *  with its token is used first once, so that each entry has a key of its own. */
+/** Returns the ops that add uses in an hour to the index, as one entry. The record of one token is set to
+ *  an hour at most once, so that no two entries have one key. */
 export function useOps(hour: number, uses: readonly Use[]): Op[] {
   const [first, ...others] = uses
   if (!first) return []

@@ -10,8 +10,8 @@ import { TailraceError } from '../error.js'
 /** The largest number of watches, streamed answers and requests that wait, of all connections
  *  together. A watch holds 3 KB, and up to 10 KB if nobody else watches its key. */
 export const openWaitsMax = 8_192
-/** The number of them that are kept for connections with fewer than `fewWaits` of their own: who has many
- *  keeps nobody out who asks for few. */
+/** The part of `openWaitsMax` that is kept for connections with fewer than `fewWaits` of their own: who has
+ *  many keeps nobody out who asks for few. */
 export const keptWaits = 2_048
 export const fewWaits = 16
 
