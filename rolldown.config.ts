@@ -1,9 +1,9 @@
 /** How the package is built, as few files, since Node takes long to find and open each of hundreds.
  *
  *  The command: `src/cli` with all that it uses, in `dist/cli`. What a command needs in any case is one file, the
- *  client another, the store and its server a third; each is loaded when it is used. Packages of plain JavaScript are
- *  taken in, too, since finding and reading their files took a quarter of the start of a command and of a server; their
- *  licences stand beside the files.
+ *  client another, the hashes a third, the store and its server a fourth; each is loaded when it is used. Packages of
+ *  plain JavaScript are taken in, too, since finding and reading their files took a quarter of the start of a command
+ *  and of a server; their licences stand beside the files.
  *
  *  The library: a file for each entry of the package and for each program of its threads and processes, at the place of
  *  its source, and files in `dist/shared` with what they share, so that all entries of a process have one copy of each
@@ -117,8 +117,10 @@ export default defineConfig([
       codeSplitting: {
         // A group takes along what its files import, unless one before it has that already.
         groups: [
-          { name: 'tailrace', test: /src\/cli\/process\.ts$/, priority: 3 },
-          { name: 'client', test: /src\/client\//, priority: 2 },
+          { name: 'tailrace', test: /src\/cli\/process\.ts$/, priority: 4 },
+          { name: 'client', test: /src\/client\//, priority: 3 },
+          // Commands of flows and of the cache hash, too, and do not need the store for that.
+          { name: 'hash', test: /src\/blob\//, priority: 2 },
           { name: 'store', test: /src\/(open|server|export|fsck|engine)\b/, priority: 1 },
         ],
       },
