@@ -54,18 +54,15 @@ async function serve() {
 beforeAll(async () => {
   directory = await mkdtemp(join(tmpdir(), 'tailrace-remote-'))
   process.env['TAILRACE_TEST_WORKERS'] = directory
-  programs = await bundle(
-    {
-      api: 'test/worker/api.ts',
-      targets: 'test/worker/targets.ts',
-      random: 'test/worker/random-targets.ts',
-      joins: 'test/worker/joins.ts',
-      'remote-scheduler': 'test/worker/remote-scheduler.ts',
-      program: 'src/worker/program.ts',
-      guard: 'src/worker/guard.ts',
-    },
-    { splitting: true },
-  )
+  programs = await bundle({
+    api: 'test/worker/api.ts',
+    targets: 'test/worker/targets.ts',
+    random: 'test/worker/random-targets.ts',
+    joins: 'test/worker/joins.ts',
+    'remote-scheduler': 'test/worker/remote-scheduler.ts',
+    program: 'src/worker/program.ts',
+    guard: 'src/worker/guard.ts',
+  })
   api = await nativeImport<Api>(programs.files.api)
   targets = await nativeImport<Targets>(programs.files.targets)
   server = await serve()

@@ -26,18 +26,15 @@ let threads: FlowWorkers
 beforeAll(async () => {
   directory = await mkdtemp(join(tmpdir(), 'tailrace-workers-'))
   process.env['TAILRACE_TEST_WORKERS'] = directory
-  programs = await bundle(
-    {
-      api: 'test/worker/api.ts',
-      targets: 'test/worker/targets.ts',
-      random: 'test/worker/random-targets.ts',
-      scheduler: 'test/worker/scheduler.ts',
-      unread: 'test/worker/unread.ts',
-      program: 'src/worker/program.ts',
-      guard: 'src/worker/guard.ts',
-    },
-    { splitting: true },
-  )
+  programs = await bundle({
+    api: 'test/worker/api.ts',
+    targets: 'test/worker/targets.ts',
+    random: 'test/worker/random-targets.ts',
+    scheduler: 'test/worker/scheduler.ts',
+    unread: 'test/worker/unread.ts',
+    program: 'src/worker/program.ts',
+    guard: 'src/worker/guard.ts',
+  })
   api = await nativeImport<Api>(programs.files.api)
   targets = await nativeImport<Targets>(programs.files.targets)
   const module = programs.files.targets
