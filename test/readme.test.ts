@@ -1,4 +1,4 @@
-/** The tour of the README as printed, but for what needs curl or the network. */
+/** The tour of the README as printed, but for what needs curl or the network; commands that only ask are run here. */
 
 import { execFile } from 'node:child_process'
 import { readFile } from 'node:fs/promises'
@@ -6,6 +6,7 @@ import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { afterEach, beforeEach, expect, it } from 'vitest'
 import { Sandbox } from './support/sandbox.js'
+import { askingShell } from './support/shell-asking.js'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
 
@@ -75,8 +76,12 @@ it('every command of the tour does what its comment says', { timeout: 240_000 },
     expect([command, comment, lines.filter(isIt).length]).toEqual([command, comment, 1])
     return lines.findIndex(isIt)
   })
+  await using asking = await askingShell(sandbox, 'tailrace_process')
+  const alias = 'alias tailrace='
+  expect(lines.filter((line) => line.startsWith(alias))).toHaveLength(1)
   const script = ['shopt -s expand_aliases', ...lines.map((line, at) => marked(line, claimed, at))]
     .join('\n')
+    .replace(new RegExp(`^${alias}(.*)$`, 'm'), `alias tailrace_process=$1\n${asking.prologue}`)
     .replace('$(mktemp -d)', sandbox.data)
     .replaceAll('change.json', `${sandbox.directory}/change.json`)
     .replaceAll('run.log', `${sandbox.directory}/run.log`)

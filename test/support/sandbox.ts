@@ -147,13 +147,16 @@ export class Sandbox {
   /** To its end. A command that reads stdin, runs others, or is about processes is one itself. */
   async call(args: readonly string[], options: CallOptions = {}): Promise<Ended> {
     const { input, cwd, env } = options
-    if (input === undefined && cwd === undefined && onlyAsks(args)) return this.#callHere(args, env)
+    const here = input === undefined && cwd === undefined && (await this.askHere(args, env))
+    if (here) return here
     const { child, ended } = this.start(args, options)
     child.stdin.end(options.input ?? '')
     return ended()
   }
 
-  async #callHere(args: readonly string[], env: CallOptions['env'] = {}): Promise<Ended> {
+  /** Runs a command in this process if it only asks and prints. */
+  async askHere(args: readonly string[], env: CallOptions['env'] = {}): Promise<Ended | undefined> {
+    if (!onlyAsks(args)) return undefined
     const written = { stdout: new Written(), stderr: new Written() }
     const { TAILRACE_URL: _url, TAILRACE_TOKEN: _token, ...inherited } = process.env
     const environment = { ...inherited, TAILRACE_DATA: this.data, ...env }
