@@ -142,7 +142,7 @@ export function historyContract(kvs: () => Kvs): void {
           }
           await kvs().namespaces.remove(namespace)
         }),
-        { numRuns: 12 },
+        { numRuns: 6 },
       )
     })
   })

@@ -118,7 +118,7 @@ export function pastContract(kvs: () => Kvs): void {
           for (const [name, side] of after) if (side.type === 'dir') before.set(name, side)
           expect(new Map([...before].sort())).toEqual(new Map([...after].sort()))
         }),
-        { numRuns: 20 },
+        { numRuns: 8 },
       )
     })
 
@@ -189,7 +189,7 @@ export function pastContract(kvs: () => Kvs): void {
             expect(await past(kvs(), name, limit)).toEqual(await scanned(kvs(), name))
           }
         }),
-        { numRuns: 12 },
+        { numRuns: 5 },
       )
     })
 
