@@ -83,7 +83,7 @@ describe.each(['memory', 'LMDB'])('on %s', (kind) => {
     const write = async (writer: number) => {
       const random = mulberry32(writer)
       const pick = (count: number) => Math.floor(random() * count)
-      for (let round = 0; round < 50 && writing; round++) {
+      for (let round = 0; round < 24 && writing; round++) {
         const key = `w${writer}/k${pick(8)}`
         const bytes = Buffer.from(value(`${writer} ${pick(20)}`, 1 + pick(30_000)))
         switch (pick(7)) {
@@ -155,7 +155,7 @@ describe.each(['memory', 'LMDB'])('on %s', (kind) => {
       }
     }
     const feed = async () => {
-      for (let i = 0; i < 60 && writing; i++) {
+      for (let i = 0; i < 30 && writing; i++) {
         const line = Buffer.from(`line ${i} `.repeat(60))
         await store.append('w0/feed', line)
         model.set('w0/feed', Buffer.concat([model.get('w0/feed') ?? Buffer.of(), line]))

@@ -348,7 +348,7 @@ export function collectionClaims(open: () => Promise<Engine>, clock: TestClock):
         expect(roots).toBe('n-1 root 0'.length)
         await settle(engine, partAfter(head, 'end'))
       }),
-      { numRuns: 25 },
+      { numRuns: 10 },
     )
   })
 }

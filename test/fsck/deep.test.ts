@@ -50,13 +50,13 @@ it('damage is told by its key, however long, and mended without its neighbours',
   })
 })
 
-it('so is a tree of 5,000 directories in each other', async () => {
-  const levels = 500
+it('so is a tree of 1,200 directories in each other', async () => {
+  const levels = 300
   await use(async (store) => {
     await store.namespaces.configure('primary', { historyCount: 1, historyAgeMs: 0 })
     await store.put('x/damaged', lost)
     await store.put('x/whole', 'whole')
-    for (let round = 0; round < 10; round++) {
+    for (let round = 0; round < 4; round++) {
       await store.commit({
         ops: [
           { op: 'mkdir', key: pathOf('y', levels) },
@@ -75,7 +75,7 @@ it('so is a tree of 5,000 directories in each other', async () => {
   expect(await check()).toMatchObject({ clean: true })
   await flip(directory, lost)
   const { findings } = await check(true)
-  expect(findings[0]?.key?.length).toBeGreaterThan(10_000)
+  expect(findings[0]?.key?.length).toBeGreaterThan(2_400)
   expect(findings.map(({ where }) => where)).toEqual(['data'])
   const again = await check()
   expect(again.findings.map(({ where }) => where)).not.toContain('data')

@@ -56,7 +56,7 @@ it('in the middle of a sweep: every acknowledged write is there, whole', async (
     let sweeps = 0
     const lines = await killed(['sweep', directory, `${round}`], (line, count) => {
       if (line === 'sweep') sweeps++
-      return line === 'sweep' && sweeps > 5 * (round + 1) && count > 150
+      return line === 'sweep' && sweeps > 2 * (round + 1) && count > 90
     })
     for (const line of lines) {
       const [id = '', count] = line.split(' ')

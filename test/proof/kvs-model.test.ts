@@ -43,7 +43,7 @@ describe('the store agrees with plain values', () => {
           reopen: async () => kvs,
           [Symbol.asyncDispose]: dispose,
         }
-      }, 40),
+      }, 20),
     60_000,
   )
 
@@ -62,7 +62,7 @@ describe('the store agrees with plain values', () => {
           reopen: async () => kvs,
           [Symbol.asyncDispose]: dispose,
         }
-      }, 30),
+      }, 15),
     60_000,
   )
 
@@ -88,7 +88,7 @@ describe('the store agrees with plain values', () => {
             await rm(directory, { recursive: true })
           },
         }
-      }, 8),
+      }, 5),
     60_000,
   )
 
@@ -109,7 +109,7 @@ describe('the store agrees with plain values', () => {
             await serving[Symbol.asyncDispose]()
           },
         }
-      }, 8),
+      }, 5),
     60_000,
   )
 })

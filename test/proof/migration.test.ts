@@ -11,7 +11,7 @@ import { needStrace } from './strace.js'
 it('every disk that the power could leave of a migration has what the store had', async (context) => {
   needStrace(context, 'the order of writes of a migration')
   const seed = proofSeed()
-  const { problems, images } = await tryMigration({ seed, samples: 2, share: 0.03 })
+  const { problems, images } = await tryMigration({ seed, samples: 1, share: 0.02 })
   expect(problems, withSeed(seed)).toEqual([])
   expect(images).toBeGreaterThan(2)
 }, 90_000)
