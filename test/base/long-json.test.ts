@@ -1,5 +1,8 @@
 /** Long JSON, parsed a little at a time: it must be what parseJson gives, and refuses. */
 
+import { setImmediate as nextTurn } from 'node:timers/promises'
+import { setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { jsonNamesMax, jsonValuesMax, parseJson } from '../../src/base/json.js'
@@ -71,6 +74,28 @@ describe('parseLongJson()', () => {
     '',
   ])('treats %j as parseJson does', expectAlike)
 
+  // Characters in the middle of a string that is most of the text.
+  it.each([
+    '',
+    '\\n',
+    '\\u0041',
+    '\n',
+    '\u001f',
+    '\u007f',
+    'ä',
+    '\ud83d\ude00',
+    '\\ud800',
+    '\\"',
+    '"',
+  ])('treats a string of many characters with %j as parseJson does', async (middle) => {
+    const half = 'x'.repeat(2 * shortJsonMax)
+    for (const text of [`"${half}${middle}${half}"`, `{"a":["${half}${middle}${half}"],"b":1}`]) {
+      const expected = await outcomeOf(() => parseJson(text, 'it'))
+      expect(await outcomeOf(() => parseLongJson(text, 'it'))).toEqual(expected)
+      expect(await outcomeOf(() => parseLongJson(Buffer.from(text), 'it'))).toEqual(expected)
+    }
+  })
+
   it('says the line and the column', async () => {
     const text = `${blanks}\n{"a":\n  01}`
     await expect(parseLongJson(text, 'it')).rejects.toThrow(/line 3, column 3/)
@@ -84,6 +109,26 @@ it('ends early where nobody waits for the value any more', async () => {
   await expect(parseLongJson(text, 'it', isGone)).rejects.toMatchObject({ code: 'ECANCELED' })
   expect(looks).toBe(2)
   await expect(parseLongJson(text, 'it', () => true)).rejects.toMatchObject({ code: 'ECANCELED' })
+})
+
+it('lets go of the bytes once it has their text', async () => {
+  setFlagsFromString('--expose-gc')
+  const collect = runInNewContext('gc') as () => void
+  const begin = () => {
+    const bytes = Buffer.from(JSON.stringify(Array.from({ length: 250_000 }, (_, at) => at)))
+    return [parseLongJson(bytes, 'it'), new WeakRef(bytes.buffer)] as const
+  }
+  const [parsing, bytes] = begin()
+  let isParsed = false
+  void parsing.then(() => {
+    isParsed = true
+  })
+  while (bytes.deref() && !isParsed) {
+    await nextTurn()
+    collect()
+  }
+  expect(isParsed).toBe(false)
+  expect(await parsing).toHaveLength(250_000)
 })
 
 it('takes as many values and names as the bounds say, and no more', async () => {

@@ -48,6 +48,12 @@ describe('decodeBase64()', () => {
     },
   )
 
+  it.each([49_151, 49_152, 49_153, 49_154, 1_000_000])('decodes %i bytes', (size) => {
+    const bytes = Uint8Array.from({ length: size }, (_, index) => (index * 7) % 256)
+    const decoded = decodeBase64(encodeBase64(bytes))
+    expect(Buffer.compare(decoded, bytes)).toBe(0)
+  })
+
   it('agrees with Node where there is no Buffer', () => {
     const bytes = Uint8Array.from({ length: 20_000 }, (_, index) => (index * 7) % 256)
     const text = Buffer.from(bytes).toString('base64')
