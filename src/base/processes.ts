@@ -1,9 +1,10 @@
-/** Lists processes from /proc, tells a process from a later one with the same pid, and sends
- *  signals. Linux only; elsewhere the lists are empty and no process is taken for another. See
+/** Lists processes from /proc, tells a process from a later one with the same pid, sends signals, and
+ *  lowers the priority of sessions. Linux only; elsewhere the lists are empty and no process is taken for another. See
  *  rfc/11, rfc/13.
  *  Invariant: a process that has ended and only waits to be reaped is listed as `defunct`. */
 
-import { readdirSync, readFileSync } from 'node:fs'
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { hasSystemCode } from '../error.js'
 
 type ProcessEntry = {
   readonly pid: number
@@ -88,6 +89,25 @@ export function sendSignal(pid: number, name: string | 0): boolean {
     return process.kill(pid, name)
   } catch {
     return false
+  }
+}
+
+/** The highest niceness of Linux. */
+const niceMax = 19
+
+/** Lets a session yield by so many levels of niceness to the session of this process, where both want
+ *  the processor: Linux shares it out between sessions first (autogroup(7)), so that the niceness of
+ *  processes counts within a session only. Returns false where the system asks to do it later, as it
+ *  does of ordinary users within 100 ms of the last time; true if it was done, or cannot be done here.
+ *  REQUIRES: `pid` leads that session. */
+export function lowerSession(pid: number, levels: number): boolean {
+  const own = /nice (-?[0-9]+)/.exec(read('/proc/self/autogroup') ?? '')?.[1]
+  if (own === undefined) return true
+  try {
+    writeFileSync(`/proc/${pid}/autogroup`, String(Math.min(niceMax, Number(own) + levels)))
+    return true
+  } catch (error) {
+    return !hasSystemCode(error, 'EAGAIN')
   }
 }
 

@@ -1,8 +1,9 @@
 /** A queue of users that share the event loop. A turn of the loop has a budget of time, and of a
  *  cost in a unit that the users choose. A user that finds the budget used up waits for a later
- *  turn. Waiting users go on by self-clocked fair queuing (Golestani, INFOCOM 1994): first the one
- *  whose virtual finish is the earliest, so that short work does not wait for a round of all long
- *  work. See rfc/12, rules 22, 33 and 34. Runs in browsers.
+ *  turn. Waiting users go on by weighted fair queuing (Parekh and Gallager, 1993), with the virtual
+ *  time of WF2Q+ (Bennett and Zhang, 1997): first the one whose virtual finish is the earliest, so
+ *  that short work does not wait for a round of all long work. See rfc/12, rules 22, 33 and 34. Runs
+ *  in browsers.
  *  Invariant: between two polls of the loop for I/O the users of one queue work for at most its
  *  budget and one step more; each turn resumes at least one waiting user. */
 
@@ -32,10 +33,13 @@ export class TurnQueue {
   readonly #waiting = new Heap()
   #order = 0
   #resumed = 0
-  /** The virtual time: the expected virtual finish of the user that went on last, in the unit of the
-   *  users' costs. So each user that goes on moves it, and users that come all the time do not keep
-   *  those waiting that came before. */
+  /** The virtual time, in the unit of the users' costs: the latest virtual start of a user that went on,
+   *  and the parts that new users took of the others' since. So new users that come all the time do not
+   *  keep those waiting that came before. With the virtual finish in place of the start, as in
+   *  self-clocked fair queuing, short work would wait for all long work that has the same finish. */
   #clock = 0
+  /** The number of waiting users that have gone on before. */
+  #returning = 0
   /** True while the budget of a turn counts. */
   #open = false
   #turn = 0
@@ -104,13 +108,17 @@ export class TurnQueue {
   }
 
   /** Waits until it is the user's turn. Takes and returns virtual times as `enter`
-   *  does; `expected` is the likely cost of the next work. */
+   *  does; `expected` is the likely cost of the next work. A finish of 0 says that the user is new. */
   async wait(finish: number, expected = 0): Promise<number> {
     const start = this.startOf(finish)
+    const isReturning = finish > 0
+    if (isReturning) this.#returning++
     const next = await this.#wait(start, start + expected)
-    // The virtual finish of the oldest may be far ahead. The clock does not follow it, since new
+    if (isReturning) this.#returning--
+    else this.#clock += expected / (this.#returning + 1)
+    // The virtual start of the oldest may be far ahead. The clock does not follow it, since new
     // users would then have to start as late.
-    if (next !== 'oldest') this.#clock = Math.max(this.#clock, start + expected)
+    if (next !== 'oldest') this.#clock = Math.max(this.#clock, start)
     return start
   }
 

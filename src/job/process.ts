@@ -15,8 +15,9 @@ import type { Writable } from 'node:stream'
 import type { Spec } from '../api/job.js'
 import { deferred } from '../base/deferred.js'
 import type { TerminalSize } from '../base/posix.js'
-import { processStart } from '../base/processes.js'
+import { lowerSession, processStart } from '../base/processes.js'
 import { spawnAlone } from '../base/spawn.js'
+import { startTimer } from '../base/timer.js'
 import { reasonOf } from '../error.js'
 import { ProcessGroup } from './group.js'
 import { Intake, type Reasons } from './intake.js'
@@ -29,6 +30,15 @@ import { Terminal } from './terminal.js'
 /** The time that a stream may stay open after the end of its process, in ms. A stream that is open
  *  longer is held by another process. */
 export const heldMsDefault = 5_000
+
+/** The levels of niceness by which a job's session yields to that of the server: it then has a tenth
+ *  of its weight. */
+export const yieldedLevels = 10
+/** The time that a process has run before its session yields, in ms, and the time before each later try
+ *  is so much longer than the one before: an ordinary user may change one session in 100 ms, which short
+ *  jobs do not need. */
+const yieldMs = 150
+const yieldTriesMax = 20
 
 /** A command to spawn. `env` is the whole environment of the process. */
 export type Launch = Omit<Spec, 'version' | 'envNames' | 'set'> & {
@@ -68,6 +78,7 @@ export class JobProcess {
   readonly #group: ProcessGroup
   readonly #heldMs: number
   readonly #groupEnded = deferred<void>()
+  #stopYieldTimer: (() => void) | undefined
 
   /** Starts the process of a job. Throws ExecFailure. */
   static async start(launch: Launch, ports: ProcessPorts): Promise<JobProcess> {
@@ -93,6 +104,7 @@ export class JobProcess {
     // A kill or a write that fails must not end the server; its caller notices.
     wired.child.on('error', () => {})
     wired.stdin?.on('error', () => {})
+    this.#yieldLater(1)
     this.ended = this.#live()
   }
 
@@ -142,9 +154,19 @@ export class JobProcess {
     if (this.#group.empty) this.#groupEnded.resolve()
   }
 
+  /** Lets the session yield to the server once the process has run for a while: it would else have as
+   *  much of a busy processor as the server and all of its session. */
+  #yieldLater(tries: number): void {
+    this.#stopYieldTimer = startTimer(yieldMs * tries, () => {
+      const isOver = lowerSession(this.started.pid, yieldedLevels) || tries === yieldTriesMax
+      if (!isOver) this.#yieldLater(tries + 1)
+    })
+  }
+
   async #live(): Promise<Ended> {
     const exited = deferred<Exit>()
     this.#wired.child.once('exit', (status, signal) => {
+      this.#stopYieldTimer?.()
       this.#group.leaderEnded()
       exited.resolve(exitOf(status, signal))
     })

@@ -74,8 +74,10 @@ export class Share {
   #burst = 0
   /** The cost of the burst before, in bytes. The next burst is likely to cost as much. */
   #expected: number
-  /** The turn of the last delivery. */
+  /** The turn of the last delivery, or the one in which the last wait for it was over. */
   #turn = 0
+  /** True while it waits for its turn. */
+  #waits = false
 
   constructor(turns: TurnQueue, newcomerCost: number) {
     this.#turns = turns
@@ -97,9 +99,14 @@ export class Share {
   async take(): Promise<void> {
     if (this.tryTake()) return
     this.#endBurst()
+    const expected = Math.min(Math.max(this.#expected, this.#burst), batchSize)
+    const turn = this.#turns.wait(this.#finish, expected)
+    // What is sent meanwhile, as heartbeats are, counts as well.
     this.#finish = this.#turns.startOf(this.#finish)
-    const expected = Math.max(this.#expected, this.#burst)
-    await this.#turns.wait(this.#finish, Math.min(expected, batchSize))
+    this.#waits = true
+    await turn
+    this.#waits = false
+    this.#turn = this.#turns.turn
     this.#left = batchSize
   }
 
@@ -126,8 +133,10 @@ export class Share {
     this.#burst = 0
   }
 
-  /** Ends the burst if the client was sent nothing in the turn before. */
+  /** Ends the burst if the client was sent nothing in the turn before. One that waits for its turn is not
+   *  at rest: one that reads old data, and waits for all others after each delivery, would else count as
+   *  one that is sent little, and so would one that is sent heartbeats meanwhile. */
   #endBurst(): void {
-    if (this.#turns.turn > this.#turn + 1) this.rest()
+    if (!this.#waits && this.#turns.turn > this.#turn + 1) this.rest()
   }
 }

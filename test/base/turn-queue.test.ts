@@ -105,6 +105,34 @@ describe('TurnQueue', () => {
     expect(Math.max(...counts) - Math.min(...counts)).toBeLessThanOrEqual(2)
   })
 
+  it('resumes short work before long work, at every place of a round of equal long work', async () => {
+    const queue = new TurnQueue({ ms: anHour, cost: 1 })
+    const cost = 1_000
+    let over = false
+    let resumed = 0
+    const long = async () => {
+      for (let finish = 0; !over; ) {
+        finish = (await queue.wait(finish, cost)) + cost
+        resumed++
+        queue.spend(1)
+      }
+    }
+    const all = Promise.all(Array.from({ length: 50 }, long))
+    let most = 0
+    for (let n = 0, finish = 0; n < 60; n++) {
+      for (let turns = 0; turns < 7; turns++) await nextTurn()
+      const before = resumed
+      finish = (await queue.wait(finish, 1)) + 1
+      // In the first round all of them are new.
+      if (n > 10) most = Math.max(most, resumed - before)
+      queue.spend(1)
+    }
+    over = true
+    await all
+    // The last one of each round, and the one that waits longest.
+    expect(most).toBeLessThanOrEqual(2)
+  })
+
   it('lets no stream of newcomers keep out one who has used a quantum', async () => {
     const queue = new TurnQueue({ ms: anHour, cost: 1 })
     let over = false

@@ -1,5 +1,6 @@
 /** Jobs from submit to finish: states, ends, errors, the queue, signals. */
 
+import { existsSync, readFileSync } from 'node:fs'
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { getPriority, tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -7,9 +8,14 @@ import { expect, test } from 'vitest'
 import { type JobView, nestingMax } from '../../src/api/job.js'
 import { readLimits } from '../../src/base/limits.js'
 import { isJobId } from '../../src/job/ids.js'
+import { yieldedLevels } from '../../src/job/process.js'
 import { codeOf, Harness } from './harness.js'
 
 const unknownId = 'f000000000000'
+/** See autogroup(7). */
+const sessionFile = '/proc/self/autogroup'
+const session = existsSync(sessionFile) ? readFileSync(sessionFile, 'utf8') : ''
+const sessionNice = /nice (-?[0-9]+)/.exec(session)?.[1]
 
 test.each([
   ['true', { status: 0 }],
@@ -193,6 +199,19 @@ test('wait() ends with its signal, and the job goes on', async () => {
   await jobs.runner.stdin(job.id, (async function* () {})())
   expect((await jobs.runner.wait(job.id)).status).toBe(0)
 })
+
+test.runIf(sessionNice !== undefined)(
+  'the session of a job that goes on yields to that of the server',
+  async () => {
+    await using jobs = await Harness.open()
+    const yielding = `nice ${Math.min(19, Number(sessionNice) + yieldedLevels)}`
+    // It ends as soon as it yields.
+    const look = `grep -q '${yielding}$' ${sessionFile} && exit`
+    const view = await jobs.runShell(`for n in $(seq 500); do ${look}; sleep 0.02; done; exit 1`)
+    expect(view.status).toBe(0)
+    expect(readFileSync(sessionFile, 'utf8')).toBe(session)
+  },
+)
 
 test('umask, soft limits and niceness are those of the submission, and the server keeps its own', async () => {
   await using jobs = await Harness.open()

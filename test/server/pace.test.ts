@@ -100,6 +100,45 @@ describe('the pace', () => {
     expect(await newOnesBefore(pace, brief)).toBe(0)
   })
 
+  it.each([
+    ['and nothing meanwhile', false],
+    ['and heartbeats meanwhile', true],
+  ])(
+    'lets a client of small events go before readers of old data, though they get little at a time %s',
+    async (_, withHeartbeats) => {
+      const pace = new Pace()
+      let made = 0
+      let over = false
+      const read = async (share: Share) => {
+        while (!over) {
+          await share.take()
+          share.spend(100)
+          made++
+          // The turn has room for no more.
+          pace.share().spend(turnSize)
+        }
+      }
+      const shares = Array.from({ length: 50 }, () => pace.share())
+      const readers = shares.map(read)
+      const brief = pace.share()
+      const before: number[] = []
+      for (let event = 0; event < 40; event++) {
+        // They come at every place of a round of the readers, and not in each turn.
+        for (let turn = 0; turn < 7; turn++) await nextTurn()
+        if (withHeartbeats) for (const share of shares) share.spend(20)
+        const start = made
+        await brief.take()
+        before.push(made - start)
+        for (let watch = 0; watch < 3; watch++) brief.spend(10)
+        brief.rest()
+      }
+      over = true
+      await Promise.all(readers)
+      // A tenth of a round of the readers: its three events cost a tenth of what a reader counts at first.
+      expect(Math.max(...before.slice(10))).toBeLessThanOrEqual(5)
+    },
+  )
+
   it('lets those who wait go on in the order of waiting, each with a batch', async () => {
     const pace = new Pace()
     pace.share().spend(turnSize)
