@@ -82,7 +82,7 @@ it('the program of the first screen shows what a job prints, and ends as it did'
 })
 
 it('the CI runner tests a commit once, and knows the second time what came of it', async () => {
-  await startServer()
+  await sandbox.serve()
   const first = await ran('ci', 'abc')
   expect(first.stdout).toMatch(/^tested$[\s\S]*^\{"id":"\w+","status":3\}$/m)
   const second = await ran('ci', 'abc')
@@ -90,13 +90,13 @@ it('the CI runner tests a commit once, and knows the second time what came of it
 })
 
 it('the configuration is changed, guarded, and heard of', async () => {
-  await startServer()
+  await sandbox.serve()
   const stdout = "the configuration is { level: 'debug' }\n"
   expect(await ran('config')).toEqual({ code: 0, stdout, stderr: '' })
 })
 
 it('leaders come one after the other, and each writes under its lease', async () => {
-  await startServer()
+  await sandbox.serve()
   const script = `"$node" leader.mjs & "$node" leader.mjs && wait $! && t get decisions`
   await write('leader', 'mjs')
   const turns = 'turn 0\nturn 1\nturn 2\n'
@@ -105,7 +105,7 @@ it('leaders come one after the other, and each writes under its lease', async ()
 })
 
 it('the lines of a file are counted once, whoever asks', async () => {
-  await startServer()
+  await sandbox.serve()
   const lines = 'package.json 1\n'
   await writeFile(join(sandbox.directory, 'package.json'), '{"type":"module"}\n')
   const counted = { code: 0, stdout: `counting package.json\n${lines}`, stderr: '' }
@@ -114,12 +114,12 @@ it('the lines of a file are counted once, whoever asks', async () => {
 })
 
 it('a packed value is copied by reference, and opened once', async () => {
-  await startServer()
+  await sandbox.serve()
   expect(await ran('packed')).toEqual({ code: 0, stdout: '499500 1 true\n', stderr: '' })
 })
 
 it('the pipeline is made once, and again from where it was edited', async () => {
-  await startServer()
+  await sandbox.serve()
   const text = programs.get('pipeline') ?? ''
   expect(await readFile(join(root, 'share/pipeline.mjs'), 'utf8')).toBe(text)
   const file = await write('pipeline', 'mjs')
@@ -152,7 +152,7 @@ it('the words of all pages are counted by a flow', async () => {
 })
 
 it('the page of the token stream gets every token, and is told when there are no more', async () => {
-  await startServer()
+  await sandbox.serve()
   const port = await freePort()
   const file = await write('tokens', 'mjs', (text) => text.replace('8080', `${port}`))
   const child = spawn(process.execPath, [file], {
@@ -182,11 +182,6 @@ it('the page of the token stream gets every token, and is told when there are no
     await once(child, 'exit')
   }
 })
-
-/** A write makes the store, and starts its server. */
-async function startServer(): Promise<void> {
-  await sandbox.ok(['put', 'here', 'yes'])
-}
 
 async function freePort(): Promise<number> {
   const server = createServer().listen(0, '127.0.0.1')

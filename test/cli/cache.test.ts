@@ -20,7 +20,7 @@ const actions = [
 ]
 
 beforeAll(async () => {
-  sandbox = await Sandbox.make()
+  sandbox = await Sandbox.makeServed()
   await sandbox.ok(['cache', 'create', 'pr-7', '--parent', 'main'])
   store = await connect(`unix:${join(sandbox.data, 'tailrace.sock')}`)
   cache = openCache(store, { owner: 'ci', code: 'r1' })

@@ -12,7 +12,7 @@ import { Sandbox } from '../support/sandbox.js'
 
 let sandbox: Sandbox
 beforeAll(async () => {
-  sandbox = await Sandbox.make()
+  sandbox = await Sandbox.makeServed()
 })
 afterAll(() => sandbox.remove())
 
@@ -149,7 +149,7 @@ it('an error has a red code, what others wrote is escaped, and JSON is plain', a
 describe('a reader that goes away', () => {
   let sandbox: Sandbox
   beforeAll(async () => {
-    sandbox = await Sandbox.make()
+    sandbox = await Sandbox.makeServed()
     await sandbox.ok(['append', 'log', 'first\n'])
     await sandbox.ok(['eventlog', 'append', 'events', 'first'])
   })

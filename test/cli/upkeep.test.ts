@@ -9,7 +9,7 @@ import { failed, Sandbox } from '../support/sandbox.js'
 describe('gc and forget', () => {
   let sandbox: Sandbox
   beforeAll(async () => {
-    sandbox = await Sandbox.make()
+    sandbox = await Sandbox.makeServed()
   })
   afterAll(() => sandbox.remove())
 
@@ -44,22 +44,20 @@ describe('fsck', () => {
   })
   afterEach(() => sandbox.remove())
 
-  async function fill(): Promise<void> {
-    await sandbox.ok(['put', 'a', 'v'.repeat(500)])
-    await sandbox.ok(['append', 'log', 'one'])
-    await sandbox.ok(['append', 'log', 'two', '--seal'])
-  }
-
   it('is refused while the server runs, and says what to do', async () => {
-    await fill()
+    await sandbox.serve()
     const ended = await sandbox.call(['fsck'])
     expect(ended.code).toBe(4)
     expect(ended.stderr).toMatch(/^tailrace: EBUSY: .*tailrace stop --data /)
   })
 
   it('says clean with 0, findings with 1, and repairs', async () => {
-    await fill()
-    await sandbox.ok(['stop'])
+    {
+      await using store = await open({ directory: sandbox.data })
+      await store.put('a', 'v'.repeat(500))
+      await store.append('log', 'one')
+      await store.append('log', 'two', { seal: true })
+    }
     expect(await sandbox.ok(['fsck'])).toMatch(/^clean: 5 namespaces, \d+ roots, /)
     await flip(sandbox.data, Buffer.from('v'.repeat(500)))
     const found = await sandbox.call(['fsck'])

@@ -5,7 +5,7 @@ import { Sandbox } from '../support/sandbox.js'
 
 let sandbox: Sandbox
 beforeAll(async () => {
-  sandbox = await Sandbox.make()
+  sandbox = await Sandbox.makeServed()
   await sandbox.ok(['put', 'k', 'before'])
 })
 afterAll(() => sandbox.remove())

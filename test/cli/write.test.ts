@@ -1,4 +1,4 @@
-/** `put`, `append`, `rm`, `mkdir` and `txn`, on one server that the first of them starts. */
+/** `put`, `append`, `rm`, `mkdir` and `txn`. */
 
 import { randomBytes } from 'node:crypto'
 import { writeFile } from 'node:fs/promises'
@@ -8,7 +8,7 @@ import { failed, Sandbox } from '../support/sandbox.js'
 
 let sandbox: Sandbox
 beforeAll(async () => {
-  sandbox = await Sandbox.make()
+  sandbox = await Sandbox.makeServed()
 })
 afterAll(() => sandbox.remove())
 

@@ -45,7 +45,7 @@ const asking: readonly string[] = (
   '__complete append attach blob-get cache-config cache-create cache-ls cache-rm cache-show cache-stat cache-why completion cp ' +
   'diff eventlog-append eventlog-follow eventlog-get eventlog-wait-event flow-cancel flow-log flow-ls flow-report flow-rm flow-show flow-status forget fork gc get jobs jobs-rm ' +
   'lease-release lease-renew lease-show lease-take link log ls mkdir mv ns-config ns-create ns-list ns-rm ns-show ' +
-  'pin pins put readlink restore rm roots seal signal stat status stop tail token treeobj-get trim unpin version ' +
+  'pin pins put readlink restore rm root roots seal signal stat status stop tail token treeobj-get trim unpin version ' +
   'wait watch'
 ).split(' ')
 
@@ -88,11 +88,10 @@ export function failed(ended: Ended, code: string, status = exitCode(code)): voi
 export class Sandbox {
   readonly directory: string
   /** Ends the server where it runs in this process. */
-  readonly #endServer: () => Promise<void>
+  #endServer = async () => {}
 
-  private constructor(directory: string, endServer = async () => {}) {
+  private constructor(directory: string) {
     this.directory = directory
-    this.#endServer = endServer
   }
 
   static async make(): Promise<Sandbox> {
@@ -103,14 +102,21 @@ export class Sandbox {
   /** A sandbox whose server runs in this process, for tests that are not about the server. A test that waits for a
    *  command without leaving its turn (`execFileSync`) waits for ever. */
   static async makeServed(): Promise<Sandbox> {
-    const { directory, data } = await Sandbox.make()
+    const sandbox = await Sandbox.make()
+    await sandbox.serve()
+    return sandbox
+  }
+
+  /** Starts the server, in this process. */
+  async serve(): Promise<void> {
+    const { data } = this
     await prepareDirectory(data)
     const store = await open({ directory: data })
     const server = await startServer(store, { directory: data, log: () => {} })
-    return new Sandbox(directory, async () => {
+    this.#endServer = async () => {
       await server.stop()
       await store[Symbol.asyncDispose]()
-    })
+    }
   }
 
   /** `tailrace ARGS`; its stdin is open until `end`. */
