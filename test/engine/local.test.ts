@@ -187,6 +187,7 @@ test('the index stays bounded in memory, is whole at every boundary, and empty a
   for (let at = 0; at < blobs.length; at += 10) {
     await first.put(blobs.slice(at, at + 10))
     waiting.push(first.waiting)
+    if (at % 30 !== 0) continue // there are several loads between two flushes
     const loaded = await first.load(refs)
     expect(loaded.filter((bytes) => bytes).length).toBe(at + 10)
   }
