@@ -7,7 +7,7 @@ import { opsMax } from '../../src/api/transaction.js'
 import { encodeFrame } from '../../src/blob/codec.js'
 import { bodySizeMax } from '../../src/server/body.js'
 import { subprotocol } from '../../src/wire/frames.js'
-import { Stalling, stallBoundMs } from './stall.js'
+import { Stalling } from './stall.js'
 
 let serving: Stalling
 
@@ -18,16 +18,6 @@ beforeAll(async () => {
 afterAll(async () => {
   await serving[Symbol.asyncDispose]()
 })
-
-/** Asks until one try stays within the bound, or all are used up. */
-async function expectNoStall(ask: () => Promise<unknown>): Promise<void> {
-  const seen: number[] = []
-  for (let tries = 0; tries < 3; tries++) {
-    seen.push((await serving.stallOf(ask, 1)).least)
-    if (Math.min(...seen) < stallBoundMs) return
-  }
-  expect.fail(`the loop stood still for ${seen.map(Math.round).join(', ')} ms`)
-}
 
 function post(path: string, body: string | Uint8Array, status: number) {
   return async () => expect(await serving.ask('POST', path, { body })).toMatchObject({ status })
@@ -40,12 +30,12 @@ function transaction(ops: (at: number) => object): string {
 it('a transaction of as many puts as it may have', async () => {
   const value = 'x'.repeat(1_000)
   const ops = (at: number) => ({ op: 'put', key: `a/${at % 64}/${at}`, value })
-  await expectNoStall(post('/v1/txn', transaction(ops), 200))
+  await serving.expectNoStall(post('/v1/txn', transaction(ops), 200))
 })
 
 it('a transaction that makes a directory for each of its names', async () => {
   const ops = (at: number) => ({ op: 'put', key: `${at}/b/c/d/e/f/g/h`, value: 'x' })
-  await expectNoStall(post('/v1/txn', transaction(ops), 200))
+  await serving.expectNoStall(post('/v1/txn', transaction(ops), 200))
 })
 
 it('a transaction of appends that expire, have caps and producers', async () => {
@@ -54,29 +44,29 @@ it('a transaction of appends that expire, have caps and producers', async () => 
     ...{ op: 'append', key: `c/${at}`, value: 'x', ...life },
     producer: { id: `p${at}`, epoch: 0, seq: 0 },
   })
-  await expectNoStall(post('/v1/txn', transaction(ops), 200))
+  await serving.expectNoStall(post('/v1/txn', transaction(ops), 200))
 })
 
 it('many transactions in one group', async () => {
   const one = (n: number) => transaction((at) => ({ op: 'put', key: `d/${n}/${at}`, value: 'x' }))
   const bodies = Array.from({ length: 6 }, (_, n) => one(n))
-  await expectNoStall(() => Promise.all(bodies.map((body) => post('/v1/txn', body, 200)())))
+  await serving.expectNoStall(() => Promise.all(bodies.map((body) => post('/v1/txn', body, 200)())))
 })
 
 it('JSON of nothing but objects, and of nothing but names', async () => {
   const objects = `{"ops":[${'{},'.repeat(bodySizeMax / 3 - 8)}{}]}`
-  await expectNoStall(post('/v1/txn', objects, 413))
+  await serving.expectNoStall(post('/v1/txn', objects, 413))
   const names = Array.from({ length: 600_000 }, (_, at) => `"${at}":1`).join(',')
-  await expectNoStall(post('/v1/txn', `{${names}}`, 413))
+  await serving.expectNoStall(post('/v1/txn', `{${names}}`, 413))
 })
 
 it('an append of a hundred thousand events', async () => {
-  await expectNoStall(post('/v1/eventlog/e', '{"name":"e"}\n'.repeat(100_000), 200))
+  await serving.expectNoStall(post('/v1/eventlog/e', '{"name":"e"}\n'.repeat(100_000), 200))
 })
 
 it('one event over a million lines', async () => {
   const event = `{"name":"e","context":{"a":[${'1,\n'.repeat(1_000_000)}1]}}`
-  await expectNoStall(post('/v1/eventlog/f', event, 413))
+  await serving.expectNoStall(post('/v1/eventlog/f', event, 413))
 })
 
 it('a frame of nothing but maps', async () => {
@@ -85,7 +75,7 @@ it('a frame of nothing but maps', async () => {
   await once(socket, 'open')
   const ops = new Array(2_000_000).fill({})
   const frame = encodeFrame({ id: 1, op: 'txn', body: { ops } })
-  await expectNoStall(async () => {
+  await serving.expectNoStall(async () => {
     const answered = once(socket, 'message')
     socket.send(frame)
     await answered
