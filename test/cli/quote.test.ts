@@ -5,6 +5,7 @@ import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { escaped, jsonLine, quoted } from '../../src/cli/quote.js'
 import { Sandbox } from '../support/sandbox.js'
+import { askingShell } from '../support/shell-asking.js'
 
 const acting = /[\p{Cc}\p{Zl}\p{Zp}\p{Cs}\u202a-\u202e\u2066-\u2069\ufeff]/u
 const names = fc.string({
@@ -71,8 +72,11 @@ it('jsonLine() is the same value on one line, in which nothing acts', () => {
 it('is what the commands print', async () => {
   const sandbox = await Sandbox.makeServed()
   try {
+    await using asking = await askingShell(sandbox, '"$node" "$main"')
     const name = `$'a\\nb\\e[2J'`
     const script = [
+      asking.prologue,
+      't() { tailrace "$@"; }',
       `t put ${name} 1`,
       `t ln ${name} link`,
       't ls',

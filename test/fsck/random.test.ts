@@ -124,6 +124,6 @@ it('all damage is found; a repair leaves a clean tree in which every whole key i
         for (const [key, bytes] of before) expect(left.get(key), key).toBe(bytes)
       },
     ),
-    { numRuns: 60 },
+    { numRuns: 25 },
   )
 })

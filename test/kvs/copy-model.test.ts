@@ -227,7 +227,7 @@ describe('copies against nested maps', () => {
   it('on a plain engine', async () => {
     await fc.assert(
       fc.asyncProperty(history, (batches) => replay(new MemoryEngine(systemEnvironment), batches)),
-      { numRuns: 300 },
+      { numRuns: 120 },
     )
   })
 
@@ -236,7 +236,7 @@ describe('copies against nested maps', () => {
       fc.asyncProperty(history, fc.integer(), (batches, seed) =>
         replay(new FlakyEngine(new MemoryEngine(systemEnvironment), { seed }), batches),
       ),
-      { numRuns: 100 },
+      { numRuns: 40 },
     )
   })
 })

@@ -170,7 +170,7 @@ describe('the store agrees with a Map', () => {
       fc.asyncProperty(transactions, (history) =>
         agrees(new MemoryEngine(systemEnvironment), history),
       ),
-      { numRuns: 150 },
+      { numRuns: 80 },
     ))
 
   it('on a flaky engine', () =>
@@ -178,6 +178,6 @@ describe('the store agrees with a Map', () => {
       fc.asyncProperty(transactions, fc.integer(), (history, seed) =>
         agrees(new FlakyEngine(new MemoryEngine(systemEnvironment), { seed }), history),
       ),
-      { numRuns: 100 },
+      { numRuns: 50 },
     ))
 })

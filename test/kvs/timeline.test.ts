@@ -106,7 +106,7 @@ describe('a long history', () => {
         }
         expect(back).toEqual(roots.toReversed())
       }),
-      { numRuns: 25 },
+      { numRuns: 10 },
     )
   })
 })

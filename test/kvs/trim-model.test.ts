@@ -153,7 +153,7 @@ it(
         }
         for (const { seq, past } of roots.slice(-3)) await agrees(store, past, seq)
       }),
-      { numRuns: 80 },
+      { numRuns: 40 },
     ),
   60_000,
 )

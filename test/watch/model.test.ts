@@ -195,7 +195,7 @@ describe('watchers agree with the model', () => {
   it('on a plain engine', () =>
     fc.assert(
       fc.asyncProperty(steps, (all) => agrees(new MemoryEngine(systemEnvironment), all)),
-      { numRuns: 100 },
+      { numRuns: 50 },
     ))
 
   it('on a flaky engine', () =>
@@ -203,6 +203,6 @@ describe('watchers agree with the model', () => {
       fc.asyncProperty(steps, fc.integer(), (all, seed) =>
         agrees(new FlakyEngine(new MemoryEngine(systemEnvironment), { seed }), all),
       ),
-      { numRuns: 60 },
+      { numRuns: 30 },
     ))
 })
