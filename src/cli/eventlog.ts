@@ -129,10 +129,10 @@ const waitEvent = command({
   run: async (call) => {
     const { key, name } = call.args
     return followStore(call, async (store) => {
-      const { followEvents, toNdjson } = await loaded()
+      const { followEvents, toJsonLine } = await loaded()
       for await (const event of followEvents(store, key, followed(call))) {
         if (event.name !== name) continue
-        await call.stdout.line(toNdjson(event).trimEnd())
+        await call.stdout.line(toJsonLine(event))
         return
       }
       throw new TailraceError('ENOENT', `the log "${key}" is sealed and has no event "${name}"`)
@@ -155,8 +155,8 @@ export async function printEvents(
   { stdout }: Pick<CommandContext, 'stdout'>,
   events: AsyncIterable<Event>,
 ): Promise<void> {
-  const { toNdjson } = await loaded()
-  for await (const event of events) await stdout.line(toNdjson(event).trimEnd())
+  const { toJsonLine } = await loaded()
+  for await (const event of events) await stdout.line(toJsonLine(event))
 }
 
 type Followed = { readonly namespace: string | undefined; readonly waitCreate: boolean }

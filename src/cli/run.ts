@@ -104,9 +104,9 @@ export const attach = command({
     return followStore(call, async (store) => {
       const { id } = await store.jobs.show(args.id) // ENOENT before a watch waits
       if (!options.events) return show(store, id, call, options)
-      const { followEvents, toNdjson } = await import('../eventlog/eventlog.js')
+      const { followEvents, toJsonLine } = await import('../eventlog/eventlog.js')
       for await (const event of followEvents(store, eventsKey(id), { namespace })) {
-        await stdout.line(toNdjson(event).trimEnd())
+        await stdout.line(toJsonLine(event))
       }
       return 0
     })

@@ -15,7 +15,7 @@ import { TailraceError } from '../error.js'
 import { decodeEvents, encodeEvents, notEvents } from './event.js'
 
 export { decodeEvents, EventPieces, encodeEvent, encodeEvents, parseEvent } from './event.js'
-export { eventsOfNdjson, fromNdjson, toNdjson } from './ndjson.js'
+export { eventsOfNdjson, fromNdjson, toJsonLine, toNdjson } from './ndjson.js'
 
 import { join } from '../blob/blob.js'
 

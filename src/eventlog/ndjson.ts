@@ -12,11 +12,16 @@ import { parseEvent } from './event.js'
 
 /** Returns the line of an event, with its newline. Bytes in the context are `{"base64": "…"}`. */
 export function toNdjson(event: Event): string {
-  return `${JSON.stringify({
-    timestamp: event.timestamp,
-    name: event.name,
-    ...(event.context === undefined ? {} : { context: jsonOf(event.context) }),
-  })}\n`
+  return `${toJsonLine(event)}\n`
+}
+
+/** Returns the line of an event without its newline. */
+export function toJsonLine({ timestamp, name, context }: Event): string {
+  // Faster than one object for JSON.stringify: a server makes a hundred thousand for each reader.
+  const begin = `{"timestamp":${JSON.stringify(timestamp)},"name":${JSON.stringify(name)}`
+  return context === undefined
+    ? `${begin}}`
+    : `${begin},"context":${JSON.stringify(jsonOf(context))}}`
 }
 
 /** Returns the events of a text: one a line, with empty lines skipped, or a single event over many

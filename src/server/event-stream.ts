@@ -7,7 +7,7 @@ import type { Event } from '../api/event.js'
 import type { AppendEvent, Watching } from '../api/watch.js'
 import { invalid } from '../base/shape.js'
 import { toTailraceError } from '../error.js'
-import { Splitter, toNdjson } from '../eventlog/eventlog.js'
+import { Splitter, toJsonLine } from '../eventlog/eventlog.js'
 import type { OutputPiece } from '../eventlog/read-stream.js'
 import type { LogPlace } from '../kvs/log-place.js'
 import { errorBodyOf } from '../wire/status.js'
@@ -95,12 +95,12 @@ export function eventlogFrames(
     let last: Event | undefined
     let over = false
     for (const event of splitter.push(append.data)) {
-      if (last) yield { json: toNdjson(last).trimEnd() }
+      if (last) yield { json: toJsonLine(last) }
       last = event
       over = event.name === waitEvent
       if (over) break
     }
-    if (last) yield { id: formatPlace(placeBehind(append)), json: toNdjson(last).trimEnd() }
+    if (last) yield { id: formatPlace(placeBehind(append)), json: toJsonLine(last) }
     if (over) yield { event: 'end', json: '{"reason":"event"}' }
   })
   return streamOf(frames)
