@@ -218,7 +218,8 @@ class Parser {
     const isMost = piece.length > shortJsonMax && piece.length > this.#text.length / 2
     let value: unknown
     try {
-      value = isMost && !special.test(piece) ? piece.slice(1, -1) : JSON.parse(piece)
+      const isText = isMost && piece.startsWith('"') && !special.test(piece)
+      value = isText ? piece.slice(1, -1) : JSON.parse(piece)
     } catch {
       throw this.#unexpected(`something else than ${piece.slice(0, 40)}`, from)
     }

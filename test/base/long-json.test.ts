@@ -41,6 +41,11 @@ describe('parseLongJson()', () => {
     )
   })
 
+  it.each(['0.0', '1.0', '-0.0', '1e0'])(
+    'takes a long number that begins with %s for one',
+    (begin) => expectAlike(begin + '0'.repeat(3 * shortJsonMax)),
+  )
+
   it('refuses what parseJson refuses, with the same code', async () => {
     const token = fc.constantFrom(
       ...'[]{},:"\\ \n01-.eE+',
