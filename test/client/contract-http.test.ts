@@ -3,4 +3,4 @@
 import { kvsContract } from '../kvs/contract.js'
 import { makeServed } from './serving.js'
 
-kvsContract('over a server, by HTTP', () => makeServed('http'), { trees: false })
+kvsContract('over a server, by HTTP', () => makeServed('http'))

@@ -1,6 +1,5 @@
 /** The contract of `Kvs`: run by the embedded store on every engine, and by the client over a
- *  server. Each case cites the rule of rfc/6 that it holds to where that is not plain. The store in memory and the
- *  client by its websocket run all of it. */
+ *  server. Each case cites the rule of rfc/6 that it holds to where that is not plain. */
 
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import type { Kvs } from '../../src/api/kvs.js'
@@ -26,18 +25,7 @@ import { refusal, text } from './expect.js'
 
 export type Made = { readonly kvs: Kvs; readonly close: () => Promise<void> }
 
-export type KvsContractOptions = {
-  /** False leaves out the parts that are about what ops do to a tree (trims, copies, depth, quotas): they all pass in
-   *  the one request that other parts send, and read and write the blobs and roots that other parts do. So they cannot
-   *  differ by the road of that request, nor by the engine, which has a contract of its own. */
-  readonly trees?: boolean
-}
-
-export function kvsContract(
-  name: string,
-  make: () => Promise<Made>,
-  { trees = true }: KvsContractOptions = {},
-): void {
+export function kvsContract(name: string, make: () => Promise<Made>): void {
   describe(`Kvs: ${name}`, () => {
     let made: Made
     let kvs: Kvs
@@ -47,16 +35,16 @@ export function kvsContract(
     })
     afterEach(() => made.close())
 
-    if (trees) {
-      trimContract(() => kvs)
-      copyContract(() => kvs)
-      copyWatchContract(() => kvs)
-      quotaContract(() => kvs)
-      deepContract(() => kvs)
-    }
+    trimContract(() => kvs)
+
     capContract(() => kvs)
+
+    copyContract(() => kvs)
+    copyWatchContract(() => kvs)
     treeobjContract(() => kvs)
+    quotaContract(() => kvs)
     deadlinesContract(() => kvs)
+    deepContract(() => kvs)
     producersContract(() => kvs)
     idempotencyContract(() => kvs)
     transactionsContract(() => kvs)

@@ -24,7 +24,7 @@ const onLmdb = async (): Promise<Made> => {
   }
 }
 
-kvsContract('embedded on memory', onMemory)
-kvsContract('embedded on LMDB', onLmdb, { trees: false })
-watchContract('embedded on memory', onMemory)
-watchContract('embedded on LMDB', onLmdb)
+for (const contract of [kvsContract, watchContract]) {
+  contract('embedded on memory', onMemory)
+  contract('embedded on LMDB', onLmdb)
+}
