@@ -45,6 +45,9 @@ type Made = { readonly version: string; readonly bytes: Uint8Array }
 
 /** The size of a packed result in bytes from which on it is published as a stream. */
 const streamSizeMin = 512 * 1024
+/** A server that is started anew takes seconds on a busy machine, and a read is tried eight times: these take 7 s and
+ *  more, where those of the default may take 3 s. */
+const reconnect = { minMs: 150, maxMs: 5_000 }
 /** The name of an output that has the version only, and stands in the record. */
 const versionOutput = 'version'
 
@@ -58,7 +61,7 @@ function say(line: Line): void {
 
 /** Opens a client that has done all that only the first calls do: the layer is open, and so is the websocket. */
 async function open({ client, target, requests }: OpenCommand): Promise<Outcome> {
-  const store = await connect(target, { requests })
+  const store = await connect(target, { requests, reconnect })
   const cache = openCache(store, { owner: name })
   await store.watch('none', { mode: 'value' }).next().catch(unlessMissing)
   await cache.cached('warm', () => null)
