@@ -101,7 +101,7 @@ export class Share {
     this.#endBurst()
     const expected = Math.min(Math.max(this.#expected, this.#burst), batchSize)
     const turn = this.#turns.wait(this.#finish, expected)
-    // What is sent meanwhile, as heartbeats are, counts as well.
+    // Bytes that are sent meanwhile, such as heartbeats, count as well.
     this.#finish = this.#turns.startOf(this.#finish)
     this.#waits = true
     await turn
