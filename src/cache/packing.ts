@@ -20,7 +20,7 @@ const [objectTag, arrayTag, bigintTag] = [0, 1, 2]
  *  names the value by `what` and the path within it. */
 export function pack(value: unknown, what: string): Uint8Array {
   // A copy, since `encode` gives a slice of a pool.
-  return Uint8Array.from(encode(quickOf(value, 0) ?? plainOf(value, what, [])))
+  return Uint8Array.from(encode(plainOf(value, what, [])))
 }
 
 /** Throws EINVAL for a value that `pack` does not take; `what` names it. */
@@ -47,6 +47,10 @@ export function unpack(bytes: Uint8Array, what: string): unknown {
   }
 }
 
+/** The path of a value: its text, or that of the value it stands in and its name there. The text is made for
+ *  a message only: for each field of a small value it took most of the time. */
+export type ValuePath = string | { readonly in: ValuePath; readonly name: string | number }
+
 /** Returns the path of a field or an item: `a.b`, `a["b c"]`, `a[0]`. */
 export function pathTo(path: string, name: string | number): string {
   if (typeof name === 'string' && /^[\w$-]+$/.test(name))
@@ -54,57 +58,7 @@ export function pathTo(path: string, name: string | number): string {
   return `${path}[${JSON.stringify(name)}]`
 }
 
-/** Returns what `plainOf` returns, without the paths that its messages need, which took most of the time of
- *  small values; undefined for a value that `plainOf` refuses, or may refuse. */
-function quickOf(value: unknown, depth: number): Plain | undefined {
-  switch (typeof value) {
-    case 'boolean':
-      return value
-    case 'number':
-      if (!Number.isFinite(value)) return undefined
-      return value === 0 ? 0 : value
-    case 'bigint':
-      return [bigintTag, String(value)]
-    case 'string':
-      return value.isWellFormed() ? value : undefined
-    case 'object':
-      if (value === null || value instanceof Uint8Array) return value
-      // A value within itself has no end.
-      if (depth === packedDepthMax || Object.getOwnPropertySymbols(value).length > 0)
-        return undefined
-      return Array.isArray(value) ? quickArray(value, depth) : quickObject(value, depth)
-    default:
-      return undefined
-  }
-}
-
-function quickArray(array: readonly unknown[], depth: number): Plain | undefined {
-  const isPlain = Object.getPrototypeOf(array) === Array.prototype
-  if (!isPlain || Object.keys(array).length !== array.length) return undefined
-  const plain: Plain[] = [arrayTag]
-  for (const item of array) {
-    const quick = quickOf(item, depth + 1)
-    if (quick === undefined) return undefined
-    plain.push(quick)
-  }
-  return plain
-}
-
-function quickObject(object: object, depth: number): Plain | undefined {
-  const prototype: unknown = Object.getPrototypeOf(object)
-  if (prototype !== Object.prototype && prototype !== null) return undefined
-  const fields = Object.entries(object).sort(([a], [b]) => compareNames(a, b))
-  const plain: Plain[] = [objectTag]
-  for (const [name, field] of fields) {
-    if (field === undefined) continue
-    const quick = quickOf(field, depth + 1)
-    if (quick === undefined || !name.isWellFormed()) return undefined
-    plain.push(name, quick)
-  }
-  return plain
-}
-
-function plainOf(value: unknown, path: string, above: readonly object[]): Plain {
+function plainOf(value: unknown, path: ValuePath, above: readonly object[]): Plain {
   switch (typeof value) {
     case 'boolean':
       return value
@@ -125,28 +79,30 @@ function plainOf(value: unknown, path: string, above: readonly object[]): Plain 
   }
 }
 
-function objectOf(value: object, path: string, above: readonly object[]): Plain {
+function objectOf(value: object, path: ValuePath, above: readonly object[]): Plain {
   if (value instanceof Uint8Array) return value
   if (above.includes(value)) throw refused(path, 'is one of the values that it stands in')
   if (above.length === packedDepthMax)
     throw refused(path, `is deeper than ${packedDepthMax} levels`)
   const inner = [...above, value]
   if (Array.isArray(value)) {
-    const items = itemsOf(value, path).map((item, at) => plainOf(item, pathTo(path, at), inner))
+    const items = itemsOf(value, path).map((item, at) =>
+      plainOf(item, { in: path, name: at }, inner),
+    )
     return [arrayTag, ...items]
   }
   return [
     objectTag,
     ...fieldsOf(value, path).flatMap(([name, field]) => [
       name,
-      plainOf(field, pathTo(path, name), inner),
+      plainOf(field, { in: path, name }, inner),
     ]),
   ]
 }
 
 /** Returns the items of an array, holes as undefined. Throws EINVAL for an array of a class of its
  *  own, and for one with fields beside its items. */
-export function itemsOf(array: readonly unknown[], path: string): readonly unknown[] {
+export function itemsOf(array: readonly unknown[], path: ValuePath): readonly unknown[] {
   if (Object.getPrototypeOf(array) !== Array.prototype) throw refused(path, adviceOn(array))
   const fields = Object.keys(array).length + Object.getOwnPropertySymbols(array).length
   if (fields > array.length) throw refused(path, 'has fields beside its items')
@@ -157,7 +113,7 @@ export function itemsOf(array: readonly unknown[], path: string): readonly unkno
  *  EINVAL for any other object, and for a name that has no canonical form. */
 export function fieldsOf(
   object: object,
-  path: string,
+  path: ValuePath,
 ): readonly (readonly [name: string, field: unknown])[] {
   const prototype: unknown = Object.getPrototypeOf(object)
   if (prototype !== Object.prototype && prototype !== null) throw refused(path, adviceOn(object))
@@ -183,8 +139,12 @@ function adviceOn(value: object): string {
   return `is ${name ? `of the class ${name}` : 'no plain object'}: give a plain object of what matters`
 }
 
-function refused(path: string, why: string): TailraceError {
-  return new TailraceError('EINVAL', `${path} ${why}`)
+function refused(path: ValuePath, why: string): TailraceError {
+  return new TailraceError('EINVAL', `${textOf(path)} ${why}`)
+}
+
+function textOf(path: ValuePath): string {
+  return typeof path === 'string' ? path : pathTo(textOf(path.in), path.name)
 }
 
 /** A field of an object's own, whatever its name is. */
