@@ -19,7 +19,7 @@ const manifest: Readonly<Record<string, Readonly<Record<string, string>> | undef
 )
 /** The packages that are taken in. The others have native parts or files of other kinds, or are loaded by those that
  *  have: two copies of msgpackr would take longer than one. */
-const takenIn: readonly string[] = [
+export const takenIn: readonly string[] = [
   '@fastify/websocket',
   'commander',
   'fastify',

@@ -6,20 +6,10 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { build } from 'esbuild'
+import { takenIn } from '../../rolldown.config.js'
 
 const root = fileURLToPath(new URL('../..', import.meta.url))
 
-/** Packages that are taken in, as in rolldown.config.ts: to find and read their files takes a fifth of the start of a
- *  server. */
-const takenIn: readonly string[] = [
-  '@fastify/websocket',
-  'commander',
-  'fastify',
-  'light-my-request',
-  'lru-cache',
-  'picocolors',
-  'ws',
-]
 /** Gives modules of CommonJS that are taken in the `require` that they ask Node's own modules with. */
 const banner = `import { createRequire as createRequire_ } from 'node:module'
 const require = createRequire_(import.meta.url)`
