@@ -1,6 +1,6 @@
 /** Lists processes from /proc, tells a process from a later one with the same pid, sends signals, and
- *  lowers the priority of sessions. Linux only; elsewhere the lists are empty and no process is taken for another. See
- *  rfc/11, rfc/13.
+ *  lowers the priority of sessions. Linux only; elsewhere the lists are empty and no process is taken
+ *  for another. See rfc/11, rfc/13.
  *  Invariant: a process that has ended and only waits to be reaped is listed as `defunct`. */
 
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs'

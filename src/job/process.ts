@@ -34,9 +34,9 @@ export const heldMsDefault = 5_000
 /** The levels of niceness by which a job's session yields to that of the server: it then has a tenth
  *  of its weight. */
 export const yieldedLevels = 10
-/** The time that a process has run before its session yields, in ms, and the time before each later try
- *  is so much longer than the one before: an ordinary user may change one session in 100 ms, which short
- *  jobs do not need. */
+/** The time that a job runs before its session yields, in ms: short jobs need not yield. Linux lets an
+ *  ordinary user change one session in 100 ms, so that it may have to be tried again: each wait is longer
+ *  by this time than the one before. */
 const yieldMs = 150
 const yieldTriesMax = 20
 

@@ -200,6 +200,7 @@ test('wait() ends with its signal, and the job goes on', async () => {
   expect((await jobs.runner.wait(job.id)).status).toBe(0)
 })
 
+// Only Linux with autogroups shares the processor out between sessions.
 test.runIf(sessionNice !== undefined)(
   'the session of a job that goes on yields to that of the server',
   async () => {
