@@ -58,8 +58,8 @@ export function resumeCommand(run: Command): Command {
     summary: 'begin a run again that was killed, failed or canceled; what it finished is found',
     description:
       'Begin a new run of the file, the targets and the options of an old one, in its working ' +
-      'directory: by default the newest that was killed or canceled, unless a newer one made the ' +
-      'same targets. What the old one had finished is found in the store. A killed run is known as such ' +
+      'directory: by default the newest that was killed, failed or was canceled, unless a newer one ' +
+      'made the same targets. What the old one had finished is found in the store. A killed run is known as such ' +
       'after 10 s at most: until then it is EBUSY, or with --wait waited for.',
     parameters: { run: argument('[run]') },
     options: {
@@ -134,7 +134,7 @@ function oldRun(call: ResumeCall, named: string | undefined): Promise<RunFacts> 
   const { options } = call
   return withStore(call, async (store) => {
     const runs = await runsIn(store, options.flow)
-    const run = named ?? (await newestUnended(runs, call))
+    const run = named ?? (await newestUnmade(runs, call))
     const facts = options.wait ? await runs.ended(run) : await runs.show(run)
     if (facts.state === 'running') {
       const message = `run ${run} goes on, or was killed just now: --wait waits for its end`
@@ -145,9 +145,9 @@ function oldRun(call: ResumeCall, named: string | undefined): Promise<RunFacts> 
   })
 }
 
-/** Returns the newest run that has not ended by itself, but none that a newer one went on with, nor one
- *  of the same targets as a newer one. */
-async function newestUnended(runs: FlowRuns, { options }: ResumeCall): Promise<string> {
+/** Returns the newest run that has not made its targets, but none that a newer one went on with, nor one of
+ *  the same targets as a newer one. */
+async function newestUnmade(runs: FlowRuns, { options }: ResumeCall): Promise<string> {
   const newest = await runs.newest(looksMax)
   if (newest.length === 0) throw noRuns(options.flow)
   const resumed = new Set<string>()
@@ -155,11 +155,11 @@ async function newestUnended(runs: FlowRuns, { options }: ResumeCall): Promise<s
   for (const run of newest) {
     const { state, resumes, origin } = await runs.show(run)
     const isReplaced = resumed.has(run) || replaced.has(targetsText(origin))
-    if (state !== 'ok' && state !== 'failed' && !isReplaced) return run
+    if (state !== 'ok' && !isReplaced) return run
     if (resumes !== undefined) resumed.add(resumes)
     if (origin) replaced.add(targetsText(origin))
   }
-  const message = `none of the last ${newest.length} runs can be resumed: each has ended by itself`
+  const message = `none of the last ${newest.length} runs can be resumed: each has ended well`
   throw new TailraceError('ENOENT', `${message}, or a newer one made its targets`)
 }
 

@@ -1,7 +1,7 @@
 /** `tailrace flow resume` and `cancel`, on processes of their own. See rfc/26, rules 5 and 6. */
 
 import { once } from 'node:events'
-import { mkdir, symlink, writeFile } from 'node:fs/promises'
+import { mkdir, rm, symlink, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterEach, beforeEach, expect, it } from 'vitest'
 import { sharedPackage } from '../support/package.js'
@@ -72,6 +72,20 @@ it('cancel ends a run of another process, and says who asked', async () => {
   expect([code, stderr]).toEqual([1, expect.stringContaining(`run ${run} was canceled by me`)])
   expect((await newest()).state).toBe('canceled')
   failed(await flow('cancel', run), 'ECONFLICT')
+})
+
+it('resume begins the newest run again that failed, unless a newer one made its targets', async () => {
+  const run = () =>
+    sandbox.call(['flow', 'run', 'flow.mjs', 'gate', '--limit', 'gpu=1'], { cwd: project })
+  await rm(join(project, 'number.txt'))
+  expect((await run()).code).toBe(1)
+  const { run: broken, state } = await newest()
+  expect(state).toBe('failed')
+  await writeFile(join(project, 'number.txt'), '7')
+  const resumed = await flow('resume')
+  expect([resumed.code, resumed.stdout]).toEqual([0, 'first\ngate\n'])
+  expect(resumed.stderr).toContain(`resume ${broken} (failed): flow.mjs gate\n`)
+  failed(await flow('resume'), 'ENOENT')
 })
 
 it('resume begins a run again that was killed: its targets, options, and working directory', async () => {
