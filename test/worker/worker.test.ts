@@ -8,7 +8,7 @@ import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { text as textOf } from 'node:stream/consumers'
-import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest'
 import type { FlowEvent, FlowRun, FlowWorkers } from '../../src/api/flow.js'
 import { type Bundles, bundle } from '../support/bundle.js'
 import { nativeImport } from '../support/native-import.js'
@@ -319,6 +319,50 @@ it('a worker with a bound of calls is replaced by another one', async () => {
   const module = programs.files.targets
   await using transient = openWorkers({ module, processes: 1, callsMax: 1 })
   expect(new Set(await run(targets.pids, { workers: transient }).result).size).toBe(3)
+})
+
+it('a worker with a lifetime is replaced after it, once its calls have ended', async () => {
+  const { run, openWorkers } = api
+  const module = programs.files.targets
+  await using transient = openWorkers({ module, processes: 1, lifetimeMs: 300 })
+  const flow = run(targets.blocked, { workers: transient })
+  for await (const { type } of flow) {
+    if (type !== 'start') continue
+    await expect.poll(said).toContain('blocked')
+    await expect.poll(() => transient.list().map(({ state }) => state)).toContain('leaving')
+    letGo()
+  }
+  const first = await flow.result
+  expect(await run(targets.pids, { workers: transient }).result).not.toContain(first)
+  await expect.poll(() => isAlive(first)).toBe(false)
+})
+
+it('a worker that is silent for 30 s is killed, and its call goes to another one', async () => {
+  const { run, openWorkers } = api
+  // The timers of this process are moved on. Workers that live say so in real time.
+  vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] })
+  try {
+    await using own = openWorkers({ module: programs.files.targets, processes: 1 })
+    const flow = run(targets.blocked, { workers: own })
+    let stopped = 0
+    for await (const { type } of flow) {
+      if (type === 'lost') letGo()
+      if (type !== 'start' || stopped > 0) continue
+      await expect.poll(said).toContain('blocked')
+      stopped = own.list()[0]?.pid ?? 0
+      process.kill(stopped, 'SIGSTOP')
+      await expect
+        .poll(() => {
+          if (isAlive(stopped)) vi.advanceTimersByTime(10_000)
+          return isAlive(stopped)
+        })
+        .toBe(false)
+    }
+    expect(await flow.result).not.toBe(stopped)
+    expect(said()).toEqual(['blocked', 'blocked'])
+  } finally {
+    vi.useRealTimers()
+  }
 })
 
 describe('a scheduler', () => {
