@@ -10,7 +10,7 @@ import type { Leases } from '../api/lease.js'
 import type { Guard, Op } from '../api/transaction.js'
 import { isCode, unless } from '../error.js'
 import { commitJudged, type Judged } from './judged.js'
-import { amountsOf, logOps, namespaceOf, readBounds } from './layer.js'
+import { amountsOf, logOps, namespaceOf, readBounds, removalOp } from './layer.js'
 import { recordKey, sizeBeside, unlinkOps, usesKey } from './record.js'
 import { type ReadRecord, readRecords } from './records.js'
 import { endOfHour, hourKey, idsOfEntry } from './use-index.js'
@@ -70,7 +70,7 @@ function opsWith(left: Step['going'], { entries }: Step): Op[] {
   const results = left.filter(({ id }) => id !== undefined).length
   return [
     ...ended.map(([key]): Op => ({ op: 'unlink', key })),
-    ...(results > 0 ? logOps('evict', { results }) : []),
+    ...(results > 0 ? [removalOp(), ...logOps('evict', { results })] : []),
   ]
 }
 

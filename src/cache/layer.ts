@@ -2,6 +2,7 @@
  *  to 7.
  *  Invariant: a layer's parent never changes. Nothing reads downwards. */
 
+import { randomBytes } from 'node:crypto'
 import {
   type LayerBounds,
   type LayerBoundsChange,
@@ -25,8 +26,12 @@ const layerKey = 'layer'
 const boundsKey = 'bounds'
 /** The key of a layer's eventlog. */
 const logKey = 'log'
+/** The key of a text that each transaction changes in which results go or are replaced. */
+export const removalsKey = 'removals'
 /** The number of last bytes that a layer's eventlog keeps. */
 const logSizeMax = 4 * 1024 * 1024
+/** The number of random bytes of a text at `removalsKey`. */
+const removalSize = 16
 /** The form of the keys of layers; before it, layers had none. */
 const layerForm = 2
 /** The directories of the layers that had no form. */
@@ -64,6 +69,12 @@ export function logOps(
   return appendOps(logKey, events, false)
 }
 
+/** Returns the op that tells that results go or are replaced. REQUIRES: it is part of the transaction in which
+ *  they do. See rfc/22, rule 21. */
+export function removalOp(): Op {
+  return { op: 'put', key: removalsKey, value: randomBytes(removalSize).toString('hex') }
+}
+
 /** Facts of a change, as its event tells them. */
 export type LogContext = { readonly [name: string]: string | number }
 
@@ -83,7 +94,8 @@ export async function createLayer(kvs: Kvs, layer: string, parent?: string): Pro
   const above = parent !== undefined && { parent }
   const made: LayerRecord = { ...above, created: Date.now(), form: layerForm }
   const [event] = logOps('create', { ...above })
-  const ops: Op[] = [{ op: 'put', key: layerKey, value: pack(made, 'a layer') }]
+  // So that it is told apart from a layer of this name that was removed before.
+  const ops: Op[] = [{ op: 'put', key: layerKey, value: pack(made, 'a layer') }, removalOp()]
   if (event?.op === 'append') ops.push({ ...event, cap: { keepBytes: logSizeMax } })
   try {
     await kvs.commit({ guards: [{ key: layerKey, absent: true }], ops }, { namespace })
@@ -105,7 +117,8 @@ export async function prepareLayer(kvs: Kvs, layer: string): Promise<void> {
   const namespace = namespaceOf(layer)
   const value = pack({ ...found, form: layerForm }, 'a layer')
   const ops = formerDirectories.map((key): Op => ({ op: 'unlink', key, recursive: true }))
-  await kvs.commit({ ops: [...ops, { op: 'put', key: layerKey, value }] }, { namespace })
+  const changes: Op[] = [...ops, { op: 'put', key: layerKey, value }, removalOp()]
+  await kvs.commit({ ops: changes }, { namespace })
 }
 
 /** Returns a layer and those above it, the layer itself first. A parent that is gone ends the list.

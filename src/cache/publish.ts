@@ -27,6 +27,7 @@ import { type Code, isCode, TailraceError } from '../error.js'
 import type { PackedAction } from './action.js'
 import type { Flight } from './flights.js'
 import { readRecord, StoredHit, sameToken } from './hit.js'
+import { removalOp } from './layer.js'
 import {
   actionKey,
   encodeRecord,
@@ -282,7 +283,7 @@ export class HeldClaim implements Claim {
       return [{ op: 'move', key, from: stagedKey(this, name) }]
     })
     return [
-      ...(this.#held.again ? unlinkOps(id) : []),
+      ...(this.#held.again ? [...unlinkOps(id), removalOp()] : []),
       ...outputs,
       ...(this.#hasStored
         ? [{ op: 'unlink', key: stagedDirectory(this), recursive: true } as const]

@@ -4,7 +4,7 @@ import type { Kvs } from '../api/kvs.js'
 import type { Token } from '../api/transaction.js'
 import { isCode, unless } from '../error.js'
 import { sameToken } from './hit.js'
-import { logOps, namespaceOf } from './layer.js'
+import { logOps, namespaceOf, removalOp } from './layer.js'
 import type { ResultLooks } from './looks.js'
 import { recordKey, unlinkOps } from './record.js'
 
@@ -32,7 +32,7 @@ export async function remove(
       const isMeant = only === 'damaged' ? isDamaged : hit && sameToken(hit.result.token, only)
       if (!isMeant) return false
     }
-    const ops = [...unlinkOps(id), ...logOps('remove', { action: id })]
+    const ops = [...unlinkOps(id), removalOp(), ...logOps('remove', { action: id })]
     try {
       await kvs.commit({ guards: [{ key, ref: stat.ref }], ops }, scope)
       return true

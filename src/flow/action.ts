@@ -12,7 +12,7 @@ import type { TargetRecord } from './target.js'
 export const itemsMax = 1_000
 
 /** The version of what actions say. */
-const flowVersion = 1
+export const flowVersion = 1
 
 /** An input in an action. */
 export type InputAction =

@@ -36,6 +36,31 @@ export async function hashOfInput(path: string): Promise<string> {
   return hexHashOf(packEntries(await entriesOf(path)))
 }
 
+/** The hashes of the files and directories of a run. Mutable; owned by the run. */
+export class InputHashes {
+  readonly #known = new Map<string, string>()
+  #haveChanged = false
+
+  /** Reads what is there, and returns its hash. Throws what `hashOfInput` throws. */
+  async read(path: string): Promise<string> {
+    const hash = await hashOfInput(path)
+    const before = this.#known.get(path)
+    if (before !== undefined && before !== hash) this.#haveChanged = true
+    this.#known.set(path, hash)
+    return hash
+  }
+
+  /** Returns the hash that was read last; reads what was not read before. */
+  of(path: string): string | Promise<string> {
+    return this.#known.get(path) ?? this.read(path)
+  }
+
+  /** True if one of them was read with different hashes. */
+  get haveChanged(): boolean {
+    return this.#haveChanged
+  }
+}
+
 async function hashOfFile(path: string): Promise<string> {
   using hash = new StreamHash()
   try {

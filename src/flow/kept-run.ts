@@ -7,7 +7,7 @@ import type { EventContext } from '../api/event.js'
 import type { OutdatedTarget } from '../api/flow-look.js'
 import type { Op } from '../api/transaction.js'
 import type { PackedValues } from '../api/value.js'
-import { eitherSignal } from '../base/abort.js'
+import { eitherSignal, joinAbort } from '../base/abort.js'
 import { LoopSlice } from '../base/loop-slice.js'
 import { defined, invalid } from '../base/shape.js'
 import { pause, waitMsMax } from '../base/timer.js'
@@ -19,6 +19,7 @@ import { RunCodes } from './codes.js'
 import { drive, type RunBounds } from './drive.js'
 import type { RunEvents } from './events.js'
 import { FailedParts } from './failed-parts.js'
+import { InputHashes } from './file-input.js'
 import { Graph } from './graph.js'
 import { KeptMaker } from './kept.js'
 import { madeRecords } from './made.js'
@@ -32,6 +33,7 @@ import { packGraph } from './run-graph.js'
 import { RunLife } from './run-life.js'
 import { expectedTimes, RunLog } from './run-log.js'
 import { RunOutput } from './run-output.js'
+import { isSettled, SettledRun } from './settled.js'
 import type { TargetRecord } from './target.js'
 
 /** All that a run with a store consists of. */
@@ -73,9 +75,14 @@ export async function keptResults(run: KeptRun): Promise<unknown> {
   try {
     await log.open()
     const living = life.begin()
+    // A layer that cannot be read is told by the first look.
+    const beginning = SettledRun.begin(place).catch(() => undefined)
     const graph = await Graph.of(targets, slice, await expectedTimes(place, targets))
     await living
+    const settled = await beginning
     codes.expect(functionsOf(graph))
+    // Without the branches, which the run adds.
+    const steps = [...graph.steps]
     const again = rerunIn(graph, run.rerun)
     await workers?.opened
     const { limits, onError } = bounds
@@ -102,7 +109,7 @@ export async function keptResults(run: KeptRun): Promise<unknown> {
         return bounds.concurrency
       },
     }
-    const parts = new FailedParts(place)
+    const failedParts = new FailedParts(place)
     const maker = new KeptMaker({
       ...{ store, codes, values, cache: openCache(store, { layer }), bounds: options },
       ...(workers && {
@@ -112,7 +119,7 @@ export async function keptResults(run: KeptRun): Promise<unknown> {
       print: (step, stream, bytes) => output.print(step.name, stream, bytes),
       failed: (step, of, inputs) => {
         log.failed(step.name, of)
-        return parts.keep(step, inputs)
+        return failedParts.keep(step, inputs)
       },
       again,
     })
@@ -121,7 +128,12 @@ export async function keptResults(run: KeptRun): Promise<unknown> {
     events.end()
     await writing
     await output.close()
-    await log.end(finish)
+    const isWhole = log.isWhole && !maker.files.haveChanged
+    const parts = { codes, fileHash: (path: string) => maker.files.of(path) }
+    const settling = isWhole ? settled?.ops(graph.wanted, steps, parts, slice) : undefined
+    // What only spares a look fails no run.
+    const ops = (await settling?.catch(() => undefined)) ?? []
+    await log.end((last) => finish([...ops, ...last]))
     return follow(plan, opened)
   } catch (error) {
     events.end()
@@ -144,7 +156,12 @@ export async function findOutdated(
   place: FlowPlace,
   signal: AbortSignal | undefined,
 ): Promise<readonly OutdatedTarget[]> {
-  const { seen } = await look(targets, place, signal)
+  const opened = await openGraph(targets)
+  const { graph, codes, slice } = opened
+  const files = new InputHashes()
+  const parts = { codes, fileHash: (path: string) => files.of(path) }
+  if (await joinAbort(isSettled(place, graph, parts, slice), signal)) return []
+  const { seen } = await lookAt(opened, place, signal)
   return reasonsOf(place, seen)
 }
 
@@ -174,13 +191,27 @@ export async function findDifferences(
 /** Looks which targets are there. */
 export async function look(
   targets: readonly TargetRecord[],
-  { store, layer }: FlowPlace,
+  place: FlowPlace,
   signal: AbortSignal | undefined,
 ) {
+  return lookAt(await openGraph(targets), place, signal)
+}
+
+/** Returns the graph of targets, and the codes of its functions. */
+async function openGraph(targets: readonly TargetRecord[]) {
   const slice = new LoopSlice()
   const codes = new RunCodes()
   const graph = await Graph.of(targets, slice)
   codes.expect(functionsOf(graph))
+  return { graph, codes, slice }
+}
+
+/** Looks which targets of a graph are there. */
+async function lookAt(
+  { graph, codes, slice }: Awaited<ReturnType<typeof openGraph>>,
+  { store, layer }: FlowPlace,
+  signal: AbortSignal | undefined,
+) {
   const cache = openCache(store, { layer })
   const values = openValues()
   const bounds = { concurrency: 1 }

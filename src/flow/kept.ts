@@ -16,7 +16,7 @@ import { type CalledValue, type Caller, dropCalled, LocalCaller } from './caller
 import { type ClaimedStep, ClaimsAhead, claimTtlMs } from './claims-ahead.js'
 import type { RunCodes } from './codes.js'
 import type { FailedOf } from './failed.js'
-import { hashOfInput } from './file-input.js'
+import { InputHashes } from './file-input.js'
 import type { Step } from './graph.js'
 import type { MadeOf } from './made.js'
 import {
@@ -72,6 +72,9 @@ export class KeptMaker implements Maker<KeptResult> {
   readonly #ahead: ClaimsAhead
   #publishing = 0
   readonly #losses = new Map<Step, number>()
+  /** The hashes of the files that the actions of the run have. */
+  readonly files = new InputHashes()
+
   constructor(ports: KeptPorts) {
     this.#ports = ports
     this.#results = new PackedResults(ports.values)
@@ -246,7 +249,7 @@ export class KeptMaker implements Maker<KeptResult> {
     const hashes = inputs.map(({ hash }) => hash)
     const ofElements = (elements as readonly BranchElement[]).map(({ hash }) => hash)
     const files = new Map<string, string>()
-    for (const path of target.files) files.set(path, await hashOfInput(path))
+    for (const path of target.files) files.set(path, await this.files.read(path))
     return actionOf(target, code, hashes, ofElements, files)
   }
 

@@ -110,6 +110,7 @@ export class RunLog {
   readonly #failed = new Map<string, FailedOf>()
   readonly #writtenModules = new Set<string>()
   #waiting: Waiting[] = []
+  #isWhole = true
 
   constructor(ports: RunLogPorts) {
     this.#ports = ports
@@ -123,6 +124,11 @@ export class RunLog {
   /** Takes what a call that failed was given, before its event comes. */
   failed(target: string, of: FailedOf): void {
     this.#failed.set(target, of)
+  }
+
+  /** False once an event tells of a target that has no result. */
+  get isWhole(): boolean {
+    return this.#isWhole
   }
 
   /** Makes the namespace. */
@@ -185,6 +191,7 @@ export class RunLog {
 
   #take({ type, target, at, ...more }: FlowEvent): void {
     const isThere = type === 'hit' || type === 'finish'
+    if (type === 'fail' || type === 'skip') this.#isWhole = false
     const made = isThere ? this.#made.get(target) : undefined
     const error = 'error' in more ? errorRecordOf(more.error) : undefined
     const told = error ? { ...more, ...detailsOf(error), error: error.message } : more

@@ -892,7 +892,7 @@ export function cacheContract(name: string, make: () => Promise<Shared>): void {
         expect((await store.list('', scope)).entries.length).toBe(4)
         expect(await old.cached(action, () => 'new')).toBe('new')
         const names = (await store.list('', scope)).entries.map(({ name }) => name)
-        expect(names).toEqual(['layer', 'log', 'results', 'uses'])
+        expect(names).toEqual(['layer', 'log', 'removals', 'results', 'uses'])
         expect(await openCache(store, { layer: 'old' }).cached(action, () => 'not')).toBe('new')
       })
 

@@ -44,6 +44,11 @@ export function product(left: number, right: number): number {
   return left * right
 }
 
+/** Returns the number of its parameters, whatever they are. */
+export function parameters(...values: readonly unknown[]): number {
+  return values.length
+}
+
 export function text(parity: number): string {
   count('text')
   return parity % 2 === 0 ? 'even' : 'odd'

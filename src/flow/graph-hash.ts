@@ -1,0 +1,113 @@
+/** The hash of a graph: of all that the actions of its targets are made of, but for the results of others,
+ *  which follow from it. See rfc/24, rule 38.
+ *  Invariant: of two graphs with one hash, a run makes the same actions in layers that have the same results.
+ *  The order of the targets counts, so that a hash may differ where the actions do not. */
+
+import type { LoopSlice } from '../base/loop-slice.js'
+import { encode, type Plain } from '../blob/codec.js'
+import { StreamHash } from '../blob/hash.js'
+import { pack } from '../cache/packing.js'
+import { flowVersion } from './action.js'
+import type { CodeHashes, RunCodes } from './codes.js'
+import type { Step } from './graph.js'
+import type { Plan } from './plan.js'
+
+/** The number of steps that are encoded and hashed in one go. */
+const stepsAtOnce = 64
+/** The size of the pieces in which they are hashed, in bytes. */
+const pieceSize = 1024 * 1024
+
+/** What the hash of a graph is made of besides. */
+export type GraphParts = {
+  readonly codes: RunCodes
+  /** Returns the hash of what is at the absolute path of a file or directory. */
+  readonly fileHash: (path: string) => string | Promise<string>
+}
+
+/** Returns the hash of steps that are no branches, 64 hex digits. Throws what `RunCodes.of` and `fileHash`
+ *  throw. */
+export async function graphHash(
+  steps: readonly Step[],
+  { codes, fileHash }: GraphParts,
+  slice: LoopSlice,
+): Promise<string> {
+  // All at once, since they are then read together.
+  const hashes = await Promise.all(steps.map(({ target }) => codes.of(target.fn)))
+  const known = new CodeNumbers()
+  using hash = new StreamHash()
+  hashPieces(hash, encode(['graph', flowVersion]))
+  for (let from = 0; from < steps.length; from += stepsAtOnce) {
+    if (slice.over) await slice.turn()
+    const some = steps.slice(from, from + stepsAtOnce)
+    const files = new Map<string, string>()
+    for (const path of new Set(some.flatMap(({ target }) => target.files))) {
+      files.set(path, await fileHash(path))
+    }
+    const plain = some.map((step, at) => plainOf(step, known.of(hashes[from + at]), files))
+    hashPieces(hash, encode(plain))
+  }
+  hashPieces(hash, encode(known.all))
+  return hash.digest().toString('hex')
+}
+
+/** The codes of a graph by numbers: many targets have one code. */
+class CodeNumbers {
+  readonly #numbers = new Map<string, number>()
+
+  of({ function: fn, module }: CodeHashes = { function: '', module: '' }): number {
+    const code = fn + module
+    const known = this.#numbers.get(code)
+    if (known !== undefined) return known
+    const number = this.#numbers.size
+    this.#numbers.set(code, number)
+    return number
+  }
+
+  /** The codes in the order of their numbers. */
+  get all(): readonly string[] {
+    return [...this.#numbers.keys()]
+  }
+}
+
+function plainOf(
+  { target, sources }: Step,
+  code: number,
+  files: ReadonlyMap<string, string>,
+): readonly Plain[] {
+  const { name, version = null, arrays, inputs } = target
+  return [
+    name,
+    code,
+    version,
+    arrays,
+    sources.map(({ index }) => index),
+    inputs.map((plan) => plainOfPlan(plan, files)),
+  ]
+}
+
+function plainOfPlan(plan: Plan, files: ReadonlyMap<string, string>): Plain {
+  switch (plan.type) {
+    case 'value':
+      return ['value', pack(plan.value, 'an input')]
+    case 'result':
+    case 'packed':
+      return plan.slot
+    case 'file':
+      return ['file', plan.path, files.get(plan.absolute) ?? '']
+    case 'list':
+      return ['list', ...plan.items.map((item) => plainOfPlan(item, files))]
+    case 'fields':
+      return [
+        'fields',
+        ...plan.fields.flatMap(([name, field]) => [name, plainOfPlan(field, files)]),
+      ]
+    default:
+      return plan satisfies never
+  }
+}
+
+function hashPieces(hash: StreamHash, bytes: Uint8Array): void {
+  for (let at = 0; at < bytes.length; at += pieceSize) {
+    hash.update(bytes.subarray(at, at + pieceSize))
+  }
+}
