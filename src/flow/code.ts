@@ -28,26 +28,42 @@ export class CodeReader {
   }
 
   /** Returns the code of each function, in their order. Ask for all of a run at once: that is faster.
-   *  The `files` and the `packages` of functions of one module are the same objects. Throws what
-   *  `codeOf` throws. */
+   *  Functions of one module and one text have the same object, and those of one module the same
+   *  `files` and `packages`. Throws what `codeOf` throws. */
   async codesOf(functions: readonly AnyFunction[]): Promise<FunctionCode[]> {
     for (const fn of functions) checkValue('what has code', fn, callback)
     const paths = await definingModules(functions)
-    const modules = new Map<string, ModuleCode>()
+    const modules = new Map<string, CodesOfModule>()
     // One after the other: modules of a program share most of their files.
-    for (const path of new Set(paths)) modules.set(path, await this.#modules.codeOf(path))
-    const hashes = new Map<string, string>()
+    for (const path of new Set(paths)) {
+      modules.set(path, new CodesOfModule(await this.#modules.codeOf(path)))
+    }
     const codes: FunctionCode[] = []
     const slice = new LoopSlice()
     for (const [index, fn] of functions.entries()) {
       if (slice.over) await slice.turn()
-      const text = textOf(fn)
-      const hash = hashes.get(text) ?? hexHashOf(Buffer.from(text))
-      hashes.set(text, hash)
       const module = modules.get(paths[index] ?? '')
       if (!module) throw new Error('each function has a module')
-      codes.push({ function: hash, ...module })
+      codes.push(module.codeOf(textOf(fn)))
     }
     return codes
+  }
+}
+
+/** The codes of functions of one module, by their texts. */
+class CodesOfModule {
+  readonly #module: ModuleCode
+  readonly #codes = new Map<string, FunctionCode>()
+
+  constructor(module: ModuleCode) {
+    this.#module = module
+  }
+
+  codeOf(text: string): FunctionCode {
+    const known = this.#codes.get(text)
+    if (known) return known
+    const code = { function: hexHashOf(Buffer.from(text)), ...this.#module }
+    this.#codes.set(text, code)
+    return code
   }
 }

@@ -50,6 +50,23 @@ export class RunCodes {
     return asked.promise
   }
 
+  /** Returns the hashes of functions, in their order. Functions with one code have the same object.
+   *  Throws what `CodeReader` throws. */
+  async ofAll(functions: readonly AnyFunction[]): Promise<readonly CodeHashes[]> {
+    const own = functions.map(ownVersionOf)
+    const codes = await this.#reader.codesOf(functions.filter((_, at) => own[at] === undefined))
+    const known = new Map<FunctionCode, CodeHashes>()
+    let read = 0
+    return own.map((version) => {
+      if (version !== undefined) return this.#hashesOfOwn(version)
+      const code = codes[read++]
+      if (!code) throw new Error('each function has a code')
+      const hashes = known.get(code) ?? this.#hashesOf(code)
+      known.set(code, hashes)
+      return hashes
+    })
+  }
+
   /** The code of each module that was read so far, by its hash. */
   get modules(): ReadonlyMap<string, ModuleCode> {
     return this.#modules

@@ -31,8 +31,7 @@ export async function graphHash(
   { codes, fileHash }: GraphParts,
   slice: LoopSlice,
 ): Promise<string> {
-  // All at once, since they are then read together.
-  const hashes = await Promise.all(steps.map(({ target }) => codes.of(target.fn)))
+  const hashes = await codes.ofAll(steps.map(({ target }) => target.fn))
   const known = new CodeNumbers()
   using hash = new StreamHash()
   hashPieces(hash, encode(['graph', flowVersion]))
@@ -43,7 +42,11 @@ export async function graphHash(
     for (const path of new Set(some.flatMap(({ target }) => target.files))) {
       files.set(path, await fileHash(path))
     }
-    const plain = some.map((step, at) => plainOf(step, known.of(hashes[from + at]), files))
+    const plain = some.map((step, at) => {
+      const code = hashes[from + at]
+      if (!code) throw new Error('each function has a code')
+      return plainOf(step, known.of(code), files)
+    })
     hashPieces(hash, encode(plain))
   }
   hashPieces(hash, encode(known.all))
@@ -53,13 +56,16 @@ export async function graphHash(
 /** The codes of a graph by numbers: many targets have one code. */
 class CodeNumbers {
   readonly #numbers = new Map<string, number>()
+  /** The numbers of objects that were seen before. */
+  readonly #seen = new Map<CodeHashes, number>()
 
-  of({ function: fn, module }: CodeHashes = { function: '', module: '' }): number {
-    const code = fn + module
-    const known = this.#numbers.get(code)
-    if (known !== undefined) return known
-    const number = this.#numbers.size
+  of(hashes: CodeHashes): number {
+    const seen = this.#seen.get(hashes)
+    if (seen !== undefined) return seen
+    const code = hashes.function + hashes.module
+    const number = this.#numbers.get(code) ?? this.#numbers.size
     this.#numbers.set(code, number)
+    this.#seen.set(hashes, number)
     return number
   }
 

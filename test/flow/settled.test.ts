@@ -178,6 +178,7 @@ describe('a settled graph is looked at again', () => {
     await openCache(store).layers.configure('main', { keepResults: 0 })
     expect(await evict(store, store.leases, 'main')).toBe(1)
     await openCache(store).layers.configure('main', { keepResults: null })
+    await run(target('other', [1], fn.text), { store, flow: 'other' }).result
     expect(await look(flow().numbers)).toEqual({ outdated: ['numbers'], isSettled: false })
   })
 
