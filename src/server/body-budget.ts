@@ -11,14 +11,14 @@ import { Wakeup } from '../base/wakeup.js'
 import { TailraceError } from '../error.js'
 
 /** The largest size of all bodies together, without the free part of each, in bytes. */
-export const bodiesSizeMax = 24 * 1024 * 1024
+export const bodiesSizeMax = 20 * 1024 * 1024
 /** The part of each body that is not counted, in bytes. */
-export const bodyFreeSize = 32 * 1024
+export const bodyFreeSize = 16 * 1024
 /** The time without a new byte after which a body loses its memory to another body, in ms. */
 export const evictedMs = 500
 /** The longest time that a body waits for memory, in ms: those that have it have stalled by then, or are
  *  whole. */
-const roomMsMax = 1_000
+const roomMsMax = 2_000
 /** The largest number of bodies that wait for memory; one more is refused at once. */
 export const roomWaitersMax = 64
 
