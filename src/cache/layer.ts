@@ -1,6 +1,7 @@
-/** Layers: namespaces of results, each with a parent whose results it reads too. See rfc/22, rules 5
- *  to 7.
- *  Invariant: a layer's parent never changes. Nothing reads downwards. */
+/** Layers: namespaces of results, each with a parent whose results it reads too. See rfc/22, rules 5 to 7, and
+ *  21.
+ *  Invariant: a layer's parent never changes. Nothing reads downwards. Layers in equal states have all results that
+ *  an earlier look found, and find the same ones: what removes or replaces results writes `removalOp` with that. */
 
 import { randomBytes } from 'node:crypto'
 import {
@@ -217,6 +218,68 @@ export async function* resultIds(
     if (!page.more) return undefined
     last = page.entries.at(-1)?.name
   }
+}
+
+/** The state of one layer. */
+export type LayerState = {
+  readonly layer: string
+  /** The text that the last removal has written; empty before the first one. */
+  readonly removals: string
+  /** The number of results. */
+  readonly results: number
+  /** The ref of all results, of a layer that hides those of a parent; else empty. */
+  readonly ref: string
+}
+
+export const layerState: Rule = within(
+  shapeOf<LayerState>({ layer: text, removals: text, results: count, ref: text }, [
+    ...(['layer', 'removals', 'results', 'ref'] as const),
+  ]),
+)
+
+/** Returns the states of a layer and of those above it, the layer itself first. Throws ENONS. */
+export async function layerStates(kvs: Kvs, layer: string): Promise<readonly LayerState[]> {
+  const layers = await layersFrom(kvs, layer)
+  return Promise.all(layers.map((each, at) => stateOf(kvs, each, at === layers.length - 1)))
+}
+
+/** Prepares a layer as its first claim does, which makes the main layer, and returns the states. Throws
+ *  ENONS. */
+export async function preparedLayerStates(kvs: Kvs, layer: string): Promise<readonly LayerState[]> {
+  await prepareLayer(kvs, layer)
+  return layerStates(kvs, layer)
+}
+
+async function stateOf(kvs: Kvs, layer: string, isLast: boolean): Promise<LayerState> {
+  const scope = { namespace: namespaceOf(layer) }
+  const [removals, stat] = await Promise.all([
+    kvs.get(removalsKey, scope).catch(unless('ENONS')),
+    kvs.stat(recordsKey, scope).catch(unless('ENONS')),
+  ])
+  return {
+    layer,
+    removals: removals ? Buffer.from(removals).toString() : '',
+    results: stat?.count ?? 0,
+    ref: isLast ? '' : (stat?.ref ?? ''),
+  }
+}
+
+/** True if all results that a look found in the states `before` are still what it finds. A layer without a
+ *  parent may have got more: nothing was hidden by them. */
+export function areKeptIn(now: readonly LayerState[], before: readonly LayerState[]): boolean {
+  return (
+    now.length === before.length &&
+    now.every((state, at) => {
+      const then = before[at]
+      return (
+        then !== undefined &&
+        state.layer === then.layer &&
+        state.removals === then.removals &&
+        state.ref === then.ref &&
+        state.results >= then.results
+      )
+    })
+  )
 }
 
 async function readLayer(kvs: Kvs, layer: string): Promise<LayerRecord | undefined> {

@@ -17,7 +17,7 @@ const stepsAtOnce = 64
 /** The size of the pieces in which they are hashed, in bytes. */
 const pieceSize = 1024 * 1024
 
-/** What the hash of a graph is made of besides. */
+/** The codes and files of a graph, of which its hash is made besides. */
 export type GraphParts = {
   readonly codes: RunCodes
   /** Returns the hash of what is at the absolute path of a file or directory. */

@@ -6,8 +6,13 @@ import type { Op } from '../api/transaction.js'
 import type { LoopSlice } from '../base/loop-slice.js'
 import { list, shapeOf, text, within } from '../base/shape.js'
 import { encode } from '../blob/codec.js'
-import { prepareLayer } from '../cache/layer.js'
-import { areKeptIn, type LayerState, layerState, layerStates } from '../cache/layer-state.js'
+import {
+  areKeptIn,
+  type LayerState,
+  layerState,
+  layerStates,
+  preparedLayerStates,
+} from '../cache/layer.js'
 import { pack, unpack } from '../cache/packing.js'
 import { unless } from '../error.js'
 import type { Graph, Step } from './graph.js'
@@ -45,9 +50,7 @@ export class SettledRun {
   /** Reads the states of the layers. REQUIRES: the run has looked for nothing yet. Throws what `Kvs` throws. */
   static async begin(place: FlowPlace): Promise<SettledRun> {
     const { store, layer } = place
-    // The first claim makes the main layer.
-    await prepareLayer(store, layer)
-    return new SettledRun(place, await layerStates(store, layer))
+    return new SettledRun(place, await preparedLayerStates(store, layer))
   }
 
   /** Returns the op that tells that a graph is settled; none if something was removed since the run began.
