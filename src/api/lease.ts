@@ -10,7 +10,8 @@ export const leaseTtlDefault = 30_000
 /** The options of `take`. */
 export type TakeLeaseOptions = Scope & {
   /** The time after the last renewal at which the lease ends by itself, in ms, 1,000 to a day.
-   *  Default `leaseTtlDefault`. The lease is renewed after a third of that. */
+   *  Default `leaseTtlDefault`. The lease is renewed after a third of that, or after half if it is 10 s
+   *  or more. */
   readonly ttl?: number
   /** A text for people that says who holds the lease. */
   readonly owner?: string

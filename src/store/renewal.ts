@@ -9,8 +9,11 @@ import { quietEnd } from '../base/abort.js'
 import { startTimer } from '../base/timer.js'
 import { isCode, type TailraceError } from '../error.js'
 
-/** The part of the ttl after which a lease is renewed. */
-const renewShare = 1 / 3
+/** The part of the ttl after which a lease is renewed; that of one whose ttl is `longTtl` or more, whose other
+ *  half is some seconds, in which it is tried again. */
+const [renewShare, longRenewShare] = [1 / 3, 1 / 2]
+/** The ttl in ms from which on a lease is renewed after half of it. */
+const longTtl = 10_000
 /** The part of the ttl after which a failed renewal is tried again. */
 const retryShare = 1 / 10
 
@@ -45,6 +48,11 @@ export type Renewal = {
 /** Renews a lease. Never throws. */
 export type Renew = (taken: TakenLease, told: Told) => Renewal
 
+/** Returns the time after which a lease of a ttl is renewed, both in ms. */
+export function renewalDelay(ttl: number): number {
+  return ttl * (ttl < longTtl ? renewShare : longRenewShare)
+}
+
 /** Returns what renews leases in this event loop. */
 export function renewInLoop(kvs: Kvs): Renew {
   return (taken, told) => {
@@ -69,7 +77,7 @@ class LoopRenewal {
     this.#taken = taken
     this.#told = told
     this.#until = taken.sent + taken.ttl
-    this.#renewAt(taken.sent + taken.ttl * renewShare)
+    this.#renewAt(taken.sent + renewalDelay(taken.ttl))
   }
 
   get until(): number {
@@ -102,7 +110,7 @@ class LoopRenewal {
       if (this.#isEnded) return
       this.#until = asked + ttl
       this.#told.renewed(this.#until)
-      this.#renewAt(asked + ttl * renewShare)
+      this.#renewAt(asked + renewalDelay(ttl))
     } catch (error) {
       if (this.#isEnded) return
       if (isCode(error, 'EFENCED') || isCode(error, 'ENONS')) {

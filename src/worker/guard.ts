@@ -10,7 +10,7 @@ import { hearLines } from './lines.js'
 import type { GuardData } from './process-link.js'
 
 /** The time between two signs of life, in ms. */
-const beatMs = 5_000
+const beatMs = 10_000
 
 const { fd, decisions, graceMs } = workerData as GuardData
 const control = new Socket({ fd })
