@@ -14,7 +14,7 @@ import {
   preparedLayerStates,
 } from '../cache/layer.js'
 import { pack, unpack } from '../cache/packing.js'
-import { unless } from '../error.js'
+import { type Code, isCode } from '../error.js'
 import type { Graph, Step } from './graph.js'
 import { type GraphParts, graphHash } from './graph-hash.js'
 import { hexHashOf } from './modules.js'
@@ -35,6 +35,9 @@ const record = within(
     ['graph', 'layers'],
   ),
 )
+
+/** Codes of a read where nothing stands, or nothing that can be read. */
+const unreadable: readonly Code[] = ['ENONS', 'EINVAL', 'EDANGLING', 'ECORRUPT']
 
 /** The layers of a run as they were when it began. Whatever is removed from them later unsettles what the run
  *  has found before. */
@@ -74,20 +77,33 @@ export class SettledRun {
 /** True if a graph is settled: nothing of it was changed since a run found or made all of it, and no result
  *  was removed. False says nothing. Throws what `Kvs` throws. */
 export async function isSettled(
-  { store, layer, flow }: FlowPlace,
+  place: FlowPlace,
   { wanted, steps }: Pick<Graph, 'wanted' | 'steps'>,
   parts: GraphParts,
   slice: LoopSlice,
 ): Promise<boolean> {
-  const scope = { namespace: namespaceOfFlow(flow) }
-  const bytes = await store.get(settledKey(wanted), scope).catch(unless('ENONS'))
-  const settled = bytes && unpack(bytes, 'a settled graph')
-  if (!record.is(settled)) return false
-  const { graph, layers } = settled as SettledRecord
-  if (!areKeptIn(await layerStates(store, layer), layers)) return false
+  const settled = await settledRecord(place, wanted)
+  if (!settled) return false
+  const { store, layer } = place
+  if (!areKeptIn(await layerStates(store, layer), settled.layers)) return false
   // Code or files that cannot be read are told by the look, where it needs them.
   const now = await graphHash(steps, parts, slice).catch(() => undefined)
-  return now === graph
+  return now === settled.graph
+}
+
+/** Reads what is settled for targets; undefined if nothing is, or if nobody can read it. */
+async function settledRecord(
+  { store, flow }: FlowPlace,
+  wanted: readonly Step[],
+): Promise<SettledRecord | undefined> {
+  try {
+    const bytes = await store.get(settledKey(wanted), { namespace: namespaceOfFlow(flow) })
+    const found = bytes && unpack(bytes, 'a settled graph')
+    return record.is(found) ? (found as SettledRecord) : undefined
+  } catch (error) {
+    if (unreadable.some((code) => isCode(error, code))) return undefined
+    throw error
+  }
 }
 
 /** Returns the key of what is settled for the targets that a run was asked for. */

@@ -212,6 +212,16 @@ describe('a settled graph is looked at again', () => {
     expect((await look(drawn())).outdated).toEqual([])
   })
 
+  it('if nobody can read what was settled', async () => {
+    await run(flow().numbers, { store }).result
+    const scope = { namespace: 'flow-main' }
+    const [key] = (await store.list('settled', scope)).entries
+    for (const value of ['no packed value', new Uint8Array([0x91, 0x00])]) {
+      await store.put(`settled/${key?.name}`, value, scope)
+      expect(await look(flow().numbers)).toEqual({ outdated: [], isSettled: false })
+    }
+  })
+
   it('after its keys were unlinked by other means', async () => {
     await run(flow().numbers, { store }).result
     const id = await onlyResult()
