@@ -10,12 +10,11 @@ import { pack } from '../cache/packing.js'
 import { flowVersion } from './action.js'
 import type { CodeHashes, RunCodes } from './codes.js'
 import type { Step } from './graph.js'
+import { hashPieces } from './modules.js'
 import type { Plan } from './plan.js'
 
 /** The number of steps that are encoded and hashed in one go. */
 const stepsAtOnce = 64
-/** The size of the pieces in which they are hashed, in bytes. */
-const pieceSize = 1024 * 1024
 
 /** The codes and files of a graph, of which its hash is made besides. */
 export type GraphParts = {
@@ -109,11 +108,5 @@ function plainOfPlan(plan: Plan, files: ReadonlyMap<string, string>): Plain {
       ]
     default:
       return plan satisfies never
-  }
-}
-
-function hashPieces(hash: StreamHash, bytes: Uint8Array): void {
-  for (let at = 0; at < bytes.length; at += pieceSize) {
-    hash.update(bytes.subarray(at, at + pieceSize))
   }
 }

@@ -127,12 +127,11 @@ export async function keptResults(run: KeptRun): Promise<unknown> {
     const opened = await drive(whole, (made) => maker.opened(made))
     events.end()
     await writing
-    await output.close()
     const isWhole = log.isWhole && !maker.files.haveChanged
     const parts = { codes, fileHash: (path: string) => maker.files.of(path) }
     const settling = isWhole ? settled?.ops(graph.wanted, steps, parts, slice) : undefined
-    // What only spares a look fails no run.
-    const ops = (await settling?.catch(() => undefined)) ?? []
+    // A run does not fail because nobody can note that its graph is settled.
+    const [ops = []] = await Promise.all([settling?.catch(() => undefined), output.close()])
     await log.end((last) => finish([...ops, ...last]))
     return follow(plan, opened)
   } catch (error) {

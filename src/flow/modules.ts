@@ -150,10 +150,15 @@ function sorted<T>(entries: Iterable<readonly [string, T]>): Readonly<Record<str
 export function hexHashOf(bytes: Uint8Array): string {
   if (bytes.length <= pieceSize) return hashBlob(bytes).slice('blake3-'.length)
   using hash = new StreamHash()
+  hashPieces(hash, bytes)
+  return hash.digest().toString('hex')
+}
+
+/** Adds bytes of any size to a hash. */
+export function hashPieces(hash: StreamHash, bytes: Uint8Array): void {
   for (let at = 0; at < bytes.length; at += pieceSize) {
     hash.update(bytes.subarray(at, at + pieceSize))
   }
-  return hash.digest().toString('hex')
 }
 
 /** Returns the BLAKE3 of a file of any size; a large one is never in memory as a whole. */
