@@ -58,7 +58,7 @@ export function resumeCommand(run: Command): Command {
     summary: 'begin a run again that was killed, failed or canceled; what it finished is found',
     description:
       'Begin a new run of the file, the targets and the options of an old one, in its working ' +
-      'directory: by default the newest that was killed, failed or was canceled, unless a newer one ' +
+      'directory: by default the newest that was killed or canceled, or failed, unless a newer one ' +
       'made the same targets. What the old one had finished is found in the store. A killed run is known as such ' +
       'after 10 s at most: until then it is EBUSY, or with --wait waited for.',
     parameters: { run: argument('[run]') },

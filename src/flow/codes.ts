@@ -55,13 +55,14 @@ export class RunCodes {
   async ofAll(functions: readonly AnyFunction[]): Promise<readonly CodeHashes[]> {
     const own = functions.map(ownVersionOf)
     const codes = await this.#reader.codesOf(functions.filter((_, at) => own[at] === undefined))
-    const known = new Map<FunctionCode, CodeHashes>()
+    const known = new Map<FunctionCode | string, CodeHashes>()
     let read = 0
     return own.map((version) => {
-      if (version !== undefined) return this.#hashesOfOwn(version)
-      const code = codes[read++]
-      if (!code) throw new Error('each function has a code')
-      const hashes = known.get(code) ?? this.#hashesOf(code)
+      const code = version ?? codes[read++]
+      if (code === undefined) throw new Error('each function has a code')
+      const hashes =
+        known.get(code) ??
+        (typeof code === 'string' ? this.#hashesOfOwn(code) : this.#hashesOf(code))
       known.set(code, hashes)
       return hashes
     })

@@ -54,23 +54,19 @@ export async function graphHash(
 
 /** The codes of a graph by numbers: many targets have one code. */
 class CodeNumbers {
-  readonly #numbers = new Map<string, number>()
-  /** The numbers of objects that were seen before. */
-  readonly #seen = new Map<CodeHashes, number>()
+  readonly #numbers = new Map<CodeHashes, number>()
 
-  of(hashes: CodeHashes): number {
-    const seen = this.#seen.get(hashes)
-    if (seen !== undefined) return seen
-    const code = hashes.function + hashes.module
-    const number = this.#numbers.get(code) ?? this.#numbers.size
+  of(code: CodeHashes): number {
+    const known = this.#numbers.get(code)
+    if (known !== undefined) return known
+    const number = this.#numbers.size
     this.#numbers.set(code, number)
-    this.#seen.set(hashes, number)
     return number
   }
 
-  /** The codes in the order of their numbers. */
+  /** The hashes of the codes in the order of their numbers. */
   get all(): readonly string[] {
-    return [...this.#numbers.keys()]
+    return [...this.#numbers.keys()].flatMap(({ function: fn, module }) => [fn, module])
   }
 }
 

@@ -9,10 +9,11 @@ import { quietEnd } from '../base/abort.js'
 import { startTimer } from '../base/timer.js'
 import { isCode, type TailraceError } from '../error.js'
 
-/** The part of the ttl after which a lease is renewed; that of one whose ttl is `longTtl` or more, whose other
- *  half is some seconds, in which it is tried again. */
-const [renewShare, longRenewShare] = [1 / 3, 1 / 2]
-/** The ttl in ms from which on a lease is renewed after half of it. */
+/** The part of the ttl after which a lease is renewed. */
+const renewShare = 1 / 3
+/** The part of a ttl of `longTtl` or more: half of it still leaves seconds for other tries. */
+const longRenewShare = 1 / 2
+/** The least ttl of which `longRenewShare` is the part, in ms. */
 const longTtl = 10_000
 /** The part of the ttl after which a failed renewal is tried again. */
 const retryShare = 1 / 10
