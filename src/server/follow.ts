@@ -19,6 +19,7 @@ import {
   wantsEventStream,
 } from './event-stream.js'
 import { heartbeatMsDefault } from './heartbeat.js'
+import { contentHeaders } from './page-safety.js'
 import { formatPlace, positionHeader } from './place.js'
 import { followedFrom, rangeHolds } from './range.js'
 import { sendStream, signalOf } from './stream.js'
@@ -72,9 +73,7 @@ export async function follow(
       const place = begin.end ?? (await store.places.end(key, { namespace }))
       const stat = events ? undefined : await store.stat(key, { namespace })
       return {
-        'content-type': events
-          ? eventStreamType
-          : (stat?.attrs?.contentType ?? 'application/octet-stream'),
+        ...contentHeaders(events ? eventStreamType : stat?.attrs?.contentType),
         ...(place && { [positionHeader]: formatPlace(place) }),
         ...(range && { 'content-range': `bytes ${range.shown}-${Number.MAX_SAFE_INTEGER - 1}/*` }),
       }

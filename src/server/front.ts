@@ -21,15 +21,9 @@ import { type FrontRequest, judgedRequest } from './front-request.js'
 import { Judge, type JudgeRules, type OpenPaths } from './judge.js'
 import { checkMeaning } from './meaning.js'
 import type { Pace } from './pace.js'
+import { commonHeaders } from './page-safety.js'
 import { Pipelines } from './pipeline.js'
-import {
-  admittedRest,
-  commonHeaders,
-  type Rest,
-  refuse,
-  refuseSocket,
-  strangerRest,
-} from './refusal.js'
+import { admittedRest, type Rest, refuse, refuseSocket, strangerRest } from './refusal.js'
 
 /** The paths that need no token, whatever the method. Their answers have nothing of the store but
  *  its id. */

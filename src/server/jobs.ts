@@ -192,6 +192,5 @@ function rangeHeaders({ from, to }: ByteRange, of: number | '*'): Record<string,
 
 const headers = {
   'content-type': 'application/octet-stream',
-  'x-content-type-options': 'nosniff',
   'accept-ranges': 'bytes',
 }

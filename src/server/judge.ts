@@ -9,6 +9,7 @@ import { type Access, bearerOf, checkHost, checkOrigin, checkToken } from './acc
 import type { Activity } from './activity.js'
 import { isChunked } from './chunked.js'
 import type { FrontRequest, Headers, Verdict } from './front-request.js'
+import { checkNoServiceWorker } from './page-safety.js'
 import { hasBody } from './refusal.js'
 
 /** The largest number of requests of one connection that have no whole answer, and no token. One more
@@ -89,7 +90,7 @@ export class Judge {
     return false
   }
 
-  /** Checks Host and Origin. Throws EINVAL, EPERM. */
+  /** Checks Host and Origin, and what the browser says of the page. Throws EINVAL, EPERM. */
   #checkPlace(request: FrontRequest): void {
     const { host, origin } = request.headers
     const access = this.#rules.access()
@@ -103,6 +104,7 @@ export class Judge {
       throw invalid('a request has a Host header')
     }
     checkOrigin(access, origin)
+    checkNoServiceWorker(request)
   }
 
   /** True if the request offers an upgrade that is taken. Any other one is answered like a request

@@ -17,6 +17,7 @@ import type { ServerContext } from './context.js'
 import { type Conditions, cacheForever, cacheWithTag, conditionsOf, judgeRead } from './etag.js'
 import { follow } from './follow.js'
 import { checkHeartbeat } from './heartbeat.js'
+import { contentHeaders } from './page-safety.js'
 import { formatPlace, parsePlace, positionHeader } from './place.js'
 import { type ByteRange, rangeHolds, rangeOf, refuseRange } from './range.js'
 import { sendStream, signalOf } from './stream.js'
@@ -243,7 +244,7 @@ function headersOf(stat: Stat, at: number | string | undefined): Record<string, 
     'tailrace-seq': String(stat.seq),
     'tailrace-count': String(stat.count),
     'tailrace-stat': JSON.stringify(stat),
-    'content-type': stat.attrs?.contentType ?? 'application/octet-stream',
+    ...contentHeaders(stat.attrs?.contentType),
     'accept-ranges': 'bytes',
   }
 }

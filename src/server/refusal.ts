@@ -8,6 +8,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Duplex } from 'node:stream'
 import type { TailraceError } from '../error.js'
 import { errorBodyOf, statusOf } from '../wire/status.js'
+import { commonHeaders } from './page-safety.js'
 
 /** The bounds for reading and dropping the rest of a refused body. `answer: 'last'` sends the
  *  answer after it: an HTTP client of Node that has its answer gets no 'drain' any more, and would
@@ -32,15 +33,6 @@ export const admittedRest: Rest = { answer: 'last', size: 64 * 1024 * 1024, ms: 
 export const strangerRest: Rest = { answer: 'first', size: 1024 * 1024, ms: 2_000 }
 /** The bounds for a body that has stalled: none of its rest is read. The connection ends. */
 export const noRest: Rest = { answer: 'first', size: 0, ms: 0 }
-
-/** The headers of every answer, unless a route sets others. */
-export const commonHeaders = {
-  'cache-control': 'no-store',
-  'x-content-type-options': 'nosniff',
-  // A value that is a page may run no script on the server's origin.
-  'content-security-policy': "default-src 'none'; frame-ancestors 'none'; sandbox",
-  vary: 'Origin',
-} as const
 
 type Refusal = {
   readonly error: TailraceError

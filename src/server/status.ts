@@ -37,7 +37,6 @@ const docsHeaders = {
   'content-type': 'text/html; charset=utf-8',
   'content-security-policy':
     "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'",
-  'x-content-type-options': 'nosniff',
 }
 
 async function statusOf(context: ServerContext): Promise<ServerStatus> {

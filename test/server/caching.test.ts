@@ -1,4 +1,4 @@
-/** What caches and browsers may do with an answer. */
+/** What caches may do with an answer. */
 
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { Serving } from './serving.js'
@@ -53,15 +53,5 @@ describe('Cache-Control', () => {
     ['POST', '/v1/kv/appended'],
   ])('of %s %s: not kept', async (method, path) => {
     expect(await cachingOf(method, path)).toMatch(/^no-store/)
-  })
-})
-
-it('a stored page runs no script', async () => {
-  const { headers } = await serving.ask('GET', '/v1/kv/page')
-  expect(headers).toMatchObject({
-    'content-type': 'text/html',
-    'x-content-type-options': 'nosniff',
-    'content-security-policy': expect.stringContaining('sandbox'),
-    vary: 'Origin',
   })
 })
