@@ -14,6 +14,14 @@ export type Blob = {
   readonly ref: Blobref
   readonly bytes: Uint8Array
   readonly kind?: 'node'
+  /** True to write it even where it is stored, so that the time of a write does not tell that it is
+   *  (rfc/28, rule 13). */
+  readonly anew?: true
+}
+
+/** Returns a blob that is written even where it is stored. */
+export function writtenAnew(blob: Blob): Blob {
+  return { ...blob, anew: true }
 }
 
 /** Cuts bytes from the front into pieces of `blobSizeMax`; the last one has the rest. Empty bytes

@@ -109,7 +109,7 @@ export class GroupBuild implements Disposable {
       namespace: name,
       incarnation: namespace.record.incarnation,
       now: environment.now(),
-      draft: new Draft(nodes, writer, trees.data),
+      draft: new Draft(nodes, writer, trees.data, name),
       meta: new Draft(nodes, writer, trees.meta),
       leases: present.leases,
       expiry: present.expiry,
@@ -135,7 +135,10 @@ export class GroupBuild implements Disposable {
   /** Applies a transaction to the draft. Throws what `apply` throws, after it has undone the
    *  transaction; EDQUOT; AnsweredBefore. */
   async apply(prepared: Prepared): Promise<Applied> {
-    const { once } = prepared
+    const { once, rights } = prepared
+    // Until the next transaction: the last one of a group leaves its rights to nobody.
+    this.group.draft.rights = rights
+    this.group.draft.right = 'lease'
     const known = once ? answered(this.group, once) : takenBefore(this.group, prepared.ops)
     const answer = known && (await known)
     if (answer) return this.#again(answer)

@@ -5,7 +5,7 @@
  *  holds what was just stored. */
 
 import { LoopSlice } from '../base/loop-slice.js'
-import type { Blob } from '../blob/blob.js'
+import { type Blob, writtenAnew } from '../blob/blob.js'
 import type { Blobref } from '../blob/blobref.js'
 import { hashBlob, hashNode } from '../blob/hash.js'
 import type { Engine } from '../engine/engine.js'
@@ -144,17 +144,18 @@ export class Content implements NodeSource {
   /** Stores a stream of any length as blobs that no root names yet. It cuts them at the blob limit,
    *  and yields each one in order once it is durable. `note` is called with refs before they are
    *  put. An empty stream gives one empty blob. Memory: two batches of `uploadBatchCount` blobs,
-   *  and the blob that fills (4.5 MiB). Throws what `chunks` throws, ECANCELED, ENOSPC, EIO,
+   *  and the blob that fills (4.5 MiB). `anew`: writes what is stored already, too. Throws what `chunks` throws, ECANCELED, ENOSPC, EIO,
    *  ECLOSED; blobs that were yielded before stay stored. */
   async *upload(
     chunks: AsyncIterable<Uint8Array>,
     signal?: AbortSignal,
     note: (refs: readonly Blobref[]) => void = () => {},
+    { anew } = { anew: false },
   ): AsyncGenerator<Uploaded> {
     let kept = 0
     const put = async (blobs: readonly Blob[]) => {
       note(blobs.map(({ ref }) => ref))
-      await this.#engine.put(blobs)
+      await this.#engine.put(anew ? blobs.map(writtenAnew) : blobs)
       if (kept >= uploadKeptMax) return
       for (const { bytes } of blobs) kept += bytes.length
       await this.remember(blobs)

@@ -10,6 +10,7 @@ import { type AppendArray, closeArray } from '../tree/array.js'
 import { getEntry, listDir, notInMemory, peekEntry } from '../tree/dir.js'
 import { editDir } from '../tree/dir-edit.js'
 import type { Nodes, NodeWriter } from '../tree/nodes.js'
+import { admitOf, type KeyRight, type Rights } from '../tree/rights.js'
 import { componentsOf, type Key, parseKey, rootKey } from '../treeobj/key.js'
 import {
   type Attrs,
@@ -101,8 +102,15 @@ export class Draft {
   readonly #nodes: Nodes
   readonly #writer: NodeWriter
   readonly #journal: Step[] = []
+  /** The namespace of the tree. */
+  readonly #namespace: string
+  /** The rights of the transaction that is being applied; undefined: all. */
+  rights: Rights | undefined
+  /** The right that its present step needs on each key that a link leads to. */
+  right: KeyRight = 'write'
 
-  constructor(nodes: Nodes, writer: NodeWriter, data: Dir) {
+  constructor(nodes: Nodes, writer: NodeWriter, data: Dir, namespace = '') {
+    this.#namespace = namespace
     this.#nodes = nodes
     this.#writer = writer
     this.setRoot(data)
@@ -179,10 +187,11 @@ export class Draft {
     return undefined
   }
 
-  /** Walks to a key. It follows links in the middle, and a link at the end if `follow` is true.
+  /** Walks to a key. It follows links in the middle, and a link at the end if `follow` is true; the
+   *  caller of the transaction needs `right` on each key that they lead to.
    *  With `created` it makes missing directories on the way, adds their keys to `created`, and
    *  throws ENOTDIR if a value is in the way. Without `created` such a key is missing. Throws
-   *  ELOOP, EINVAL (a key that is too long behind its links), EDANGLING, ECORRUPT, EIO. */
+   *  EPERM, ELOOP, EINVAL (a key that is too long behind its links), EDANGLING, ECORRUPT, EIO. */
   async locate(
     key: Key,
     options: { readonly follow: boolean; readonly created?: Key[] },
@@ -200,6 +209,7 @@ export class Draft {
         if (++links > linksMax)
           throw new TailraceError('ELOOP', `more than ${linksMax} links on the way to ${key}`)
         const rest = components.slice(depth + 1)
+        this.#admit(entry, rest)
         if (entry.namespace !== undefined) {
           const at = keyOf(components.slice(0, depth + 1), links)
           return { parent: dir, name, key: at, entry, foreign: { link: entry, rest } }
@@ -279,6 +289,12 @@ export class Draft {
     }
     if (edits.size === 0) return dir.base
     return editDir(this.#nodes, this.#writer, dir.base, edits)
+  }
+
+  /** Throws EPERM if the transaction may not reach the key that a link leads to. */
+  #admit({ namespace = this.#namespace, target }: Symlink, rest: readonly string[]): void {
+    const admit = admitOf(this.rights, this.right)
+    admit?.(namespace, keyOf([...componentsOf(target as Key), ...rest], 1))
   }
 
   #growth(before: Totals, after: Totals): Totals {

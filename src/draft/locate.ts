@@ -7,6 +7,7 @@ import { hashBlob } from '../blob/hash.js'
 import { TailraceError } from '../error.js'
 import { emptyArray, openArray, pushBlob } from '../tree/array.js'
 import { lookup } from '../tree/lookup.js'
+import { admitOf } from '../tree/rights.js'
 import { componentsOf, type Key, shownKey } from '../treeobj/key.js'
 import type { Dir, Treeobj } from '../treeobj/treeobj.js'
 import type { DraftDir, DraftEntry, DraftPlace, OpenLog } from './draft.js'
@@ -118,19 +119,31 @@ export async function treeobjAt(
 ): Promise<Treeobj | undefined> {
   const data = await group.sources(undefined, at)
   const views = (name: string) => (name === group.namespace ? data : group.views(name))
-  return (await lookup(group.nodes, views, group.namespace, key, { follow: false })).treeobj
+  const options = { follow: false, admit: admitOf(group.draft.rights, 'read') }
+  return (await lookup(group.nodes, views, group.namespace, key, options)).treeobj
 }
 
 /** Returns what a key names in the draft now. Links are followed, those into other namespaces too.
  *  Throws ELOOP, EINVAL. */
 export async function draftTreeobj(group: DraftGroup, key: Key): Promise<Treeobj | undefined> {
-  const place = await group.draft.locate(key, { follow: true })
+  const place = await locateToRead(group, key)
   if (!place.foreign) return place.entry && group.draft.seal(place.entry)
   const { link, rest } = place.foreign
   const below = [...componentsOf(link.target as Key), ...rest].join('/') as Key
   const { nodes, views } = group
-  const found = await lookup(nodes, views, link.namespace ?? '', below, { follow: true })
-  return found.treeobj
+  const options = { follow: true, admit: admitOf(group.draft.rights, 'read') }
+  return (await lookup(nodes, views, link.namespace ?? '', below, options)).treeobj
+}
+
+/** Locates a key for a guard or a copy, which need the right to read, whatever the step needs. */
+async function locateToRead({ draft }: DraftGroup, key: Key): Promise<DraftPlace> {
+  const { right } = draft
+  draft.right = 'read'
+  try {
+    return await draft.locate(key, { follow: true })
+  } finally {
+    draft.right = right
+  }
 }
 
 async function treeobjIn(
@@ -140,5 +153,6 @@ async function treeobjIn(
   key: Key,
 ): Promise<Treeobj | undefined> {
   const views = (name: string) => (name === namespace ? data : group.views(name))
-  return (await lookup(group.nodes, views, namespace, key, { follow: true })).treeobj
+  const options = { follow: true, admit: admitOf(group.draft.rights, 'read') }
+  return (await lookup(group.nodes, views, namespace, key, options)).treeobj
 }

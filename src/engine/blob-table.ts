@@ -77,14 +77,15 @@ export class BlobTable {
     }
   }
 
-  /** Finds the blobs that are not stored, or that the same record drops. */
+  /** Finds the blobs that are not stored, that the same record drops, or that are written anew. */
   async missing(blobs: Iterable<Blob>, dropped: ReadonlySet<Blobref>): Promise<Blob[]> {
     const slice = new LoopSlice({ urgent: true })
     const missing = new Map<Blobref, Blob>()
     for (const blob of blobs) {
       if (slice.over) await slice.turn()
       if (missing.has(blob.ref)) continue
-      if (dropped.has(blob.ref) || !this.#index.get(blob.ref)) missing.set(blob.ref, blob)
+      const isNeeded = blob.anew === true || dropped.has(blob.ref)
+      if (isNeeded || !this.#index.get(blob.ref)) missing.set(blob.ref, blob)
     }
     return [...missing.values()]
   }

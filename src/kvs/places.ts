@@ -13,6 +13,7 @@ import type { LiveNamespace } from '../past/namespace.js'
 import { type AppendArray, arrayOf, arrayOfInline, arrayRef, peekArray } from '../tree/array.js'
 import { isPrefix, truncateArray } from '../tree/array-read.js'
 import type { Nodes } from '../tree/nodes.js'
+import { admitOf, type Rights } from '../tree/rights.js'
 import { concerns } from '../tree/root.js'
 import { type Key, parseKey } from '../treeobj/key.js'
 import { type Base, baseOf, compacted } from '../treeobj/treeobj.js'
@@ -39,9 +40,12 @@ type State = {
 /** The places of the embedded store. */
 export class Places implements LogPlaces {
   readonly #store: KeyStore
+  readonly #rights: Rights | undefined
 
-  constructor(store: KeyStore) {
+  /** `rights` are those of the caller on keys that links lead to. Absent: all. */
+  constructor(store: KeyStore, rights?: Rights) {
     this.#store = store
+    this.#rights = rights
   }
 
   async end(key: string, scope: ReadScope = {}): Promise<LogPlace | undefined> {
@@ -142,7 +146,8 @@ export class Places implements LogPlaces {
   /** Reads the state of the key at the held root, and disposes of the hold. Undefined where there
    *  is no value. Throws EISDIR. */
   async #stateAt(live: LiveNamespace, held: HeldRoot, key: Key): Promise<State | undefined> {
-    using snapshot = await holdSnapshot(this.#store.spaces, live, held)
+    const admit = admitOf(this.#rights, 'read')
+    using snapshot = await holdSnapshot(this.#store.spaces, live, held, admit)
     const found = await this.#store.reader.find(snapshot, key, { follow: true })
     const { treeobj } = found
     if (!treeobj || treeobj.type === 'symlink') return undefined

@@ -14,6 +14,7 @@ import { blobAt, entriesOf, indexAtOffset } from '../tree/array-read.js'
 import { listDir, notInMemory } from '../tree/dir.js'
 import { type Found, lookup, peekLookup } from '../tree/lookup.js'
 import type { Nodes } from '../tree/nodes.js'
+import type { Admit } from '../tree/rights.js'
 import { peekRoot } from '../tree/root.js'
 import { corrupt } from '../treeobj/check.js'
 import { statOf } from '../treeobj/codec.js'
@@ -39,6 +40,8 @@ export type Snapshot = {
   readonly seq: number
   /** Gives the tree of that root, and the trees of other namespaces that links lead to. */
   readonly views: Views
+  /** Judges each key that a link leads to. Absent: all may be read. */
+  readonly admit?: Admit | undefined
 }
 
 /** The largest size of all values that `peekMany` gives, in bytes. */
@@ -58,10 +61,11 @@ export class Reader {
   }
 
   /** Looks a key up. `follow`: a link as its last component is followed. Throws ELOOP, EDANGLING,
-   *  ECORRUPT, EIO. */
+   *  ECORRUPT, EIO, and what the snapshot's `admit` throws. */
   find(snapshot: Snapshot, key: Key, options: { readonly follow: boolean }): Promise<Found> {
     const views: Views = (name) => snapshot.views(name)
-    return lookup(this.#nodes, views, snapshot.namespace, key, options)
+    const { namespace, admit } = snapshot
+    return lookup(this.#nodes, views, namespace, key, admit ? { ...options, admit } : options)
   }
 
   /** Describes a key. Undefined where it is not there. Throws EINVAL, and what `find` throws. */

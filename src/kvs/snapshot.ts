@@ -5,6 +5,7 @@
 import { type HeldRoot, readerHoldMs } from '../past/holds.js'
 import type { LiveNamespace } from '../past/namespace.js'
 import type { Past } from '../past/past.js'
+import type { Admit } from '../tree/rights.js'
 import type { RootNode } from '../tree/root.js'
 import type { Dir } from '../treeobj/treeobj.js'
 import type { Snapshot } from './read.js'
@@ -25,14 +26,15 @@ type LinkedNamespaces = {
 }
 
 /** Makes a snapshot of a held root, and takes over the hold: it ends with the snapshot, or when
- *  this throws. Throws EDANGLING, ECORRUPT, EIO. */
+ *  this throws. `admit` judges each key that a link leads to. Throws EDANGLING, ECORRUPT, EIO. */
 export async function holdSnapshot(
   spaces: LinkedNamespaces,
   live: LiveNamespace,
   held: HeldRoot,
+  admit?: Admit,
 ): Promise<HeldSnapshot> {
   try {
-    return new RootSnapshot(spaces, live, held, await live.trees(held.root))
+    return new RootSnapshot(spaces, live, { held, trees: await live.trees(held.root), admit })
   } catch (error) {
     held[Symbol.dispose]()
     throw error
@@ -46,14 +48,24 @@ class RootSnapshot implements HeldSnapshot {
   readonly #live: LiveNamespace
   readonly #held: HeldRoot
   readonly #trees: RootNode
+  readonly admit: Admit | undefined
   /** The holds of other namespaces' roots. */
   #others: Disposable[] | undefined
 
-  constructor(spaces: LinkedNamespaces, live: LiveNamespace, held: HeldRoot, trees: RootNode) {
+  constructor(
+    spaces: LinkedNamespaces,
+    live: LiveNamespace,
+    root: {
+      readonly held: HeldRoot
+      readonly trees: RootNode
+      readonly admit: Admit | undefined
+    },
+  ) {
     this.#spaces = spaces
     this.#live = live
-    this.#held = held
-    this.#trees = trees
+    this.#held = root.held
+    this.#trees = root.trees
+    this.admit = root.admit
   }
 
   get namespace(): string {

@@ -34,6 +34,7 @@ import type { Usage } from '../api/upkeep.js'
 import { abortable, joinAbort } from '../base/abort.js'
 import type { Environment } from '../base/environment.js'
 import { LoopSlice } from '../base/loop-slice.js'
+import { writtenAnew } from '../blob/blob.js'
 import type { Committer } from '../commit/committer.js'
 import type { Content } from '../content/content.js'
 import type { LifeKind } from '../draft/meta.js'
@@ -49,6 +50,7 @@ import { onceUnder } from '../transaction/digest.js'
 import { prepare, prepareStoredPut } from '../transaction/transaction.js'
 import { peekEntry } from '../tree/dir.js'
 import { Nodes } from '../tree/nodes.js'
+import { admitOf, type Rights } from '../tree/rights.js'
 import { statOf } from '../treeobj/codec.js'
 import { parseKey } from '../treeobj/key.js'
 import { type Dir, sizeLeft, type TreeobjJson } from '../treeobj/treeobj.js'
@@ -65,6 +67,10 @@ export type ValuesNow = {
   readonly seq: number
   readonly values: readonly (Uint8Array | undefined)[]
 }
+
+/** The rights of the caller. They are checked on the keys that links lead to; the caller has checked
+ *  those that it names. Absent: all. */
+export type Limited = { readonly rights?: Rights | undefined }
 
 /** The calls of a Kvs that `KeyStore` implements. `open.ts` adds the others. */
 type Keys = Omit<Kvs, 'watch' | 'producer' | 'history' | 'namespaces' | 'upkeep' | 'blobs'>
@@ -138,14 +144,19 @@ export class KeyStore implements Keys, AsyncDisposable {
   /** Makes a snapshot of a namespace at one of its roots, which is held until the snapshot is
    *  disposed of. Other namespaces, reached by links, are read at their newest roots. REQUIRES: the
    *  root is the newest one or retained in this turn of the event loop. */
-  snapshot(live: LiveNamespace, root: Root): Promise<HeldSnapshot> {
-    return holdSnapshot(this.spaces, live, this.spaces.past.holdRoot(root))
+  snapshot(live: LiveNamespace, root: Root, rights?: Rights): Promise<HeldSnapshot> {
+    const held = this.spaces.past.holdRoot(root)
+    return holdSnapshot(this.spaces, live, held, admitOf(rights, 'read'))
   }
 
-  async commit(transaction: Transaction, options: CommitOptions = {}): Promise<Committed> {
-    const { namespace, transfer = false, signal, idempotencyKey } = options
+  async commit(
+    transaction: Transaction,
+    options: CommitOptions & Limited = {},
+  ): Promise<Committed> {
+    const { namespace, transfer = false, signal, idempotencyKey, rights } = options
     const { name } = this.namespace(namespace)
-    const prepared = onceUnder(idempotencyKey, transaction, prepare(transaction, { transfer }))
+    const made = withRights(prepare(transaction, { transfer }), rights)
+    const prepared = onceUnder(idempotencyKey, transaction, made)
     // `await`, since a promise that is returned as it is takes three more turns of the microtasks.
     return await joinAbort(this.spaces.commit(name, prepared, signal), signal)
   }
@@ -153,10 +164,10 @@ export class KeyStore implements Keys, AsyncDisposable {
   async put(
     key: string,
     value: Value | AsyncIterable<Uint8Array>,
-    options: PutOptions = {},
+    options: PutOptions & Limited = {},
   ): Promise<CommittedOp> {
     const { committer } = this.spaces.find(options.namespace)
-    const { guards = [], contentType, signal, idempotencyKey } = options
+    const { guards = [], contentType, signal, idempotencyKey, rights } = options
     const extra = valueOptionsOf(options)
     const held =
       typeof value === 'string' || value instanceof Uint8Array
@@ -165,14 +176,17 @@ export class KeyStore implements Keys, AsyncDisposable {
     if ('whole' in held) {
       const put = { op: 'put', key, value: held.whole } as const
       const transaction = { guards, ops: [extra ? { ...put, ...extra } : put] }
-      const whole = onceUnder(idempotencyKey, transaction, prepare(transaction))
+      const made = withRights(prepare(transaction), rights)
+      const whole = onceUnder(idempotencyKey, transaction, made)
       return oneOp(await this.#submit(committer, whole, signal))
     }
     const upload = this.spaces.uploads.begin()
     let submitted: Promise<Committed>
     try {
-      const array = await storeArray(this.#content, this.nodes, held.rest, { upload, signal })
-      const stored = prepareStoredPut(key, array, { contentType, guards, ...extra })
+      const how = { upload, signal, anew: rights !== undefined }
+      const array = await storeArray(this.#content, this.nodes, held.rest, how)
+      const made = prepareStoredPut(key, array, { contentType, guards, ...extra })
+      const stored = withRights(made, rights)
       const asked = { guards, ops: [{ op: 'put', key, ...extra } as const] }
       submitted = committer.submit(onceUnder(idempotencyKey, asked, stored))
     } catch (error) {
@@ -185,7 +199,11 @@ export class KeyStore implements Keys, AsyncDisposable {
     return oneOp(await joinAbort(committed, signal))
   }
 
-  async append(key: string, value: Value, options: AppendOptions = {}): Promise<CommittedOp> {
+  async append(
+    key: string,
+    value: Value,
+    options: AppendOptions & Limited = {},
+  ): Promise<CommittedOp> {
     const { committer } = this.spaces.find(options.namespace)
     const { guards = [], seal = false, transfer = false, producer } = options
     const plain: Op = { op: 'append', key, value, seal }
@@ -195,12 +213,12 @@ export class KeyStore implements Keys, AsyncDisposable {
     const prepared = onceUnder(
       options.idempotencyKey,
       transaction,
-      prepare(transaction, { transfer }),
+      withRights(prepare(transaction, { transfer }), options.rights),
     )
     return oneOp(await this.#submit(committer, prepared, options.signal))
   }
 
-  async get(key: string, options: ReadScope = {}): Promise<Uint8Array | undefined> {
+  async get(key: string, options: ReadScope & Limited = {}): Promise<Uint8Array | undefined> {
     const treeobj = this.#peek(key, options)?.treeobj
     // A copy, since other readers share the bytes.
     if (treeobj?.type === 'val') return Buffer.from(treeobj.data)
@@ -217,7 +235,7 @@ export class KeyStore implements Keys, AsyncDisposable {
     return Buffer.concat(chunks)
   }
 
-  async read(key: string, options: ReadOptions = {}): Promise<Reading | undefined> {
+  async read(key: string, options: ReadOptions & Limited = {}): Promise<Reading | undefined> {
     const snapshot = await this.#hold(options)
     let reading: Reading | undefined
     try {
@@ -229,7 +247,7 @@ export class KeyStore implements Keys, AsyncDisposable {
     return { ...reading, chunks: heldChunks(reading.chunks, snapshot, this.#environment.timer) }
   }
 
-  async stat(key: string, options: StatOptions = {}): Promise<Stat | undefined> {
+  async stat(key: string, options: StatOptions & Limited = {}): Promise<Stat | undefined> {
     const peeked = this.#peek(key, options, { follow: !options.nofollow })
     // A namespace without expiring keys and caps has nothing more to look up.
     const lacks = (kind: LifeKind, meta: Dir) => peekEntry(this.nodes, meta, kind) === undefined
@@ -256,7 +274,7 @@ export class KeyStore implements Keys, AsyncDisposable {
     return page
   }
 
-  async list(key: string, options: ListOptions = {}): Promise<Listing> {
+  async list(key: string, options: ListOptions & Limited = {}): Promise<Listing> {
     using snapshot = await this.#hold(options)
     const page = await this.reader.list(snapshot, key, options)
     if (page.more) snapshot.keep()
@@ -265,7 +283,7 @@ export class KeyStore implements Keys, AsyncDisposable {
 
   async readMany(
     keys: readonly string[],
-    options: ReadScope = {},
+    options: ReadScope & Limited = {},
   ): Promise<{ seq: number; values: (Uint8Array | undefined)[] }> {
     if (keys.length > readKeysMax) {
       throw new TailraceError('E2BIG', `one read names at most ${readKeysMax} keys`)
@@ -348,10 +366,11 @@ export class KeyStore implements Keys, AsyncDisposable {
 
   /** Waits for `minSeq`, and holds the snapshot that the options ask for. The caller
    *  disposes of it. */
-  async #hold(options: ReadScope): Promise<HeldSnapshot> {
+  async #hold(options: ReadScope & Limited): Promise<HeldSnapshot> {
     const live = this.namespace(options.namespace)
     if (options.minSeq !== undefined) await live.reach(options.minSeq, options.signal)
-    return holdSnapshot(this.spaces, live, await this.spaces.past.hold(live, options.at))
+    const held = await this.spaces.past.hold(live, options.at)
+    return holdSnapshot(this.spaces, live, held, admitOf(options.rights, 'read'))
   }
 }
 
@@ -369,6 +388,11 @@ function valueOptionsOf(options: ValueOptions): ValueOptions | undefined {
     ...(sliding === undefined ? {} : { sliding }),
     ...(cap === undefined ? {} : { cap }),
   }
+}
+
+/** Adds the rights of the caller, if it does not have all of them; then its blobs are written anew. */
+function withRights(prepared: Prepared, rights: Rights | undefined): Prepared {
+  return rights ? { ...prepared, rights, blobs: prepared.blobs.map(writtenAnew) } : prepared
 }
 
 function oneOp({ seq, ref, results, repeated }: Committed): CommittedOp {

@@ -149,12 +149,18 @@ export async function storeArray(
   content: Content,
   nodes: Nodes,
   chunks: AsyncIterable<Uint8Array>,
-  { upload, signal }: { readonly upload: Upload; readonly signal: AbortSignal | undefined },
+  options: {
+    readonly upload: Upload
+    readonly signal: AbortSignal | undefined
+    /** True to write blobs that are stored already, too. */
+    readonly anew: boolean
+  },
 ): Promise<AppendArray> {
+  const { upload, signal, anew } = options
   using writer = new NodeWriter(nodes)
   let array = emptyArray
   const note = (refs: readonly Blobref[]) => upload.note(refs)
-  for await (const blob of content.upload(chunks, signal, note)) {
+  for await (const blob of content.upload(chunks, signal, note, { anew })) {
     array = pushBlob(writer, array, blob)
   }
   closeArray(writer, array)

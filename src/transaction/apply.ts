@@ -16,6 +16,7 @@ import { dateLeases, expireLeases, lease, refusesToken } from '../present/leases
 import type { PresentGroup } from '../present/present.js'
 import { type ProducerGuard, refusesProducer } from '../present/producers.js'
 import { type Retain, retain } from '../present/settings.js'
+import type { KeyRight, Rights } from '../tree/rights.js'
 import { statOf } from '../treeobj/codec.js'
 import type { Key } from '../treeobj/key.js'
 import type { Treeobj } from '../treeobj/treeobj.js'
@@ -61,6 +62,8 @@ export type Prepared = {
   readonly size: number
   /** The idempotency key and the digest of the transaction, if it came with a key. */
   readonly once?: Once
+  /** The rights of the caller on keys that links lead to. Absent: all. */
+  readonly rights?: Rights
 }
 
 /** Applies a transaction to the draft of a group; `seq` is the seq before it. Throws the codes of
@@ -73,6 +76,7 @@ export async function apply(
 ): Promise<Readonly<Work>> {
   const { slice } = group
   for (const [index, guard] of prepared.guards.entries()) {
+    group.draft.right = guard.kind === 'lease' ? 'lease' : 'read'
     const failed = await refuses(group, guard, seq)
     if (failed) {
       throw new TailraceError('ECONFLICT', failed.message, {
@@ -84,6 +88,7 @@ export async function apply(
   const work = newWork(seq)
   for (const [index, op] of prepared.ops.entries()) {
     try {
+      group.draft.right = rightOf(op)
       await applyOp(group, op, work)
       if (slice.over) await slice.turn()
     } catch (error) {
@@ -94,6 +99,12 @@ export async function apply(
   }
   if (work.capped) await capLogs(group, work)
   return work
+}
+
+/** Returns the right that an op needs on the key that it writes. */
+function rightOf({ op }: PreparedOp): KeyRight {
+  if (op === 'append' || op === 'lease') return op
+  return 'write'
 }
 
 function applyOp(group: PresentGroup, op: PreparedOp, work: Work): Promise<void> | void {

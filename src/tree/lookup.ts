@@ -5,6 +5,7 @@ import { componentsOf, type Key, parseKey } from '../treeobj/key.js'
 import { type Dir, linksMax, type Symlink, type Treeobj, type Views } from '../treeobj/treeobj.js'
 import { getEntry, notInMemory, peekEntry } from './dir.js'
 import type { Nodes } from './nodes.js'
+import type { Admit } from './rights.js'
 
 /** A key in a namespace. */
 type NamespaceKey = {
@@ -24,14 +25,14 @@ export type Found = NamespaceKey & {
 }
 
 /** Returns what a key names. Links in the middle are always followed, a link at the end if `follow`
- *  is true. Throws ELOOP (more than `linksMax` links), EINVAL (the key behind a link is too long),
- *  EDANGLING, ECORRUPT, EIO. */
+ *  is true. `admit` judges each key that a link leads to. Throws ELOOP (more than `linksMax` links),
+ *  EINVAL (the key behind a link is too long), EDANGLING, ECORRUPT, EIO, and what `admit` throws. */
 export async function lookup(
   nodes: Nodes,
   views: Views,
   namespace: string,
   key: Key,
-  options: { readonly follow: boolean },
+  options: { readonly follow: boolean; readonly admit?: Admit | undefined },
 ): Promise<Found> {
   const passed: NamespaceKey[] = []
   let place: NamespaceKey = { namespace, key }
@@ -50,6 +51,7 @@ export async function lookup(
           ? parseKey(step.link.target)
           : parseKey(`${step.link.target}/${step.rest}`),
     }
+    options.admit?.(place.namespace, place.key)
   }
   throw new TailraceError('ELOOP', `"${key}" leads over more than ${linksMax} links`)
 }

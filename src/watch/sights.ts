@@ -13,6 +13,7 @@ import type { LiveNamespace, StoreListener } from '../past/namespace.js'
 import type { Past } from '../past/past.js'
 import type { Found } from '../tree/lookup.js'
 import type { Nodes } from '../tree/nodes.js'
+import type { Rights } from '../tree/rights.js'
 import { leaseMark } from '../tree/root.js'
 import type { Key } from '../treeobj/key.js'
 import type { Concern, Follower, Followers } from './followers.js'
@@ -26,7 +27,7 @@ export interface WatchedStore {
   readonly nodes: Nodes
   readonly spaces: { readonly past: Past }
   peekNamespace(name: string): LiveNamespace | undefined
-  snapshot(live: LiveNamespace, root: Root): Promise<HeldSnapshot>
+  snapshot(live: LiveNamespace, root: Root, rights?: Rights): Promise<HeldSnapshot>
   listen(listener: StoreListener): Disposable
 }
 
@@ -56,6 +57,8 @@ export class Sights implements Disposable {
   readonly #store: WatchedStore
   readonly #followers: Followers
   readonly #key: Key
+  /** The rights of the watchers on keys that links lead to; undefined: all. */
+  readonly #rights: Rights | undefined
   /** Keeps the last sight from collections. */
   #held: Disposable | undefined
   #live: LiveNamespace | undefined
@@ -69,11 +72,17 @@ export class Sights implements Disposable {
   #seen = -1
 
   /** REQUIRES: the caller has added the follower to `followers`. */
-  constructor(store: WatchedStore, followers: Followers, follower: Follower, key: Key) {
+  constructor(
+    store: WatchedStore,
+    followers: Followers,
+    follower: Follower,
+    place: { readonly key: Key; readonly rights: Rights | undefined },
+  ) {
     this.#store = store
     this.#followers = followers
     this.follower = follower
-    this.#key = key
+    this.#key = place.key
+    this.#rights = place.rights
   }
 
   /** True if the follower was marked since `next` last resolved to nothing. */
@@ -180,7 +189,7 @@ export class Sights implements Disposable {
   ): Promise<SeenRoot> {
     this.#followers.look(this.follower)
     this.#letGo()
-    const snapshot = await this.#store.snapshot(live, root)
+    const snapshot = await this.#store.snapshot(live, root, this.#rights)
     this.#held = snapshot
     const found = await lookUp(this.#store, this.#followers, this.follower, {
       snapshot,

@@ -14,6 +14,7 @@ import type { Content } from '../content/content.js'
 import type { Root } from '../engine/engine.js'
 import { canceled, isCode, TailraceError } from '../error.js'
 import type { LiveNamespace, StoreListener } from '../past/namespace.js'
+import type { Rights } from '../tree/rights.js'
 import { type Key, parseKey, parseNamespaceName } from '../treeobj/key.js'
 import type { Treeobj } from '../treeobj/treeobj.js'
 import { AppendKey } from './append-key.js'
@@ -32,8 +33,12 @@ type Shared = {
   watchers: number
 }
 
-/** The key of a watch. */
-type Place = { readonly namespace: string; readonly key: Key }
+/** The key of a watch, and the rights of the watcher on keys that links lead to (undefined: all). */
+type Place = {
+  readonly namespace: string
+  readonly key: Key
+  readonly rights: Rights | undefined
+}
 
 /** The events of a reader; disposed of at its end. */
 type Source = Pick<WatchReader, 'take' | 'next' | 'release'> &
@@ -76,17 +81,18 @@ export class WatchService implements StoreListener, Pick<Kvs, 'watch'> {
     this.#followers.changed(namespace.name)
   }
 
-  watch(key: string, options: WatchOptions): Watching {
+  watch(key: string, options: WatchOptions, rights?: Rights): Watching {
     const { signal } = options
-    const reader = this.read(key, options)
+    const reader = this.read(key, options, rights)
     return iterate(eventsOf(reader, signal), reader)
   }
 
   /** Begins a watch whose events are asked for one by one. `options.signal` means nothing here: end
-   *  the reader instead. Throws EINVAL. */
-  read(key: string, options: WatchOptions): WatchReader {
+   *  the reader instead. `rights` are those of the watcher on keys that links lead to: a link to
+   *  another key ends the watch with EPERM. Absent: all. Throws EINVAL. */
+  read(key: string, options: WatchOptions, rights?: Rights): WatchReader {
     const namespace = parseNamespaceName(options.namespace ?? primary)
-    const at = { namespace, key: parseKey(key) }
+    const at = { namespace, key: parseKey(key), rights }
     const from = parseFrom(options.from)
     const { mode, waitCreate = false, uniq = false, lease = false } = options
     if (lease && mode !== 'value') {
@@ -121,7 +127,7 @@ export class WatchService implements StoreListener, Pick<Kvs, 'watch'> {
     own: LightSignal,
   ): Source {
     const follower = this.#followers.add(at.namespace, { leases: options.lease })
-    const sights = new Sights(this.#store, this.#followers, follower, at.key)
+    const sights = new Sights(this.#store, this.#followers, follower, at)
     const ports = { loads: this.#loads, signal: own }
     const given = { key: at.key, ...options }
     const events = watchValue(this.#store, sights.until(own), given, ports)
@@ -143,7 +149,8 @@ export class WatchService implements StoreListener, Pick<Kvs, 'watch'> {
     options: { readonly from: From | undefined; readonly waitCreate: boolean },
     own: LightSignal,
   ): Promise<Source> {
-    const id = `${at.namespace}\0${at.key}`
+    // Those whose rights differ do not share: a link may be open to one and closed to another.
+    const id = `${at.namespace}\0${at.key}\0${at.rights?.id ?? ''}`
     const shared = this.#share(id, at)
     try {
       // The watch must see every commit that was answered before it began, and the root of its
@@ -174,7 +181,7 @@ export class WatchService implements StoreListener, Pick<Kvs, 'watch'> {
     this.#shared.set(id, shared)
     // It ends with an error that its watchers get, or when the last of them has gone. A later
     // watcher of the key begins anew.
-    const sights = new Sights(this.#store, this.#followers, follower, at.key)
+    const sights = new Sights(this.#store, this.#followers, follower, at)
     appendKey.follow(sights, () => this.#forget(id, shared))
     return shared
   }
