@@ -4,7 +4,6 @@
 
 import type { CheckReport } from './api/check.js'
 import type { Store } from './api/store.js'
-import type { WatchOptions } from './api/watch.js'
 import { type Environment, systemEnvironment } from './base/environment.js'
 import {
   callback,
@@ -33,11 +32,14 @@ import { type JobKvs, jobsNamespace } from './job/keys.js'
 import { JobRunner } from './job/runner.js'
 import { configure } from './kvs/configure.js'
 import { Places } from './kvs/places.js'
-import { KeyStore, usageOf, type ValuesNow } from './kvs/store.js'
+import { KeyStore, usageOf } from './kvs/store.js'
 import { loadBlob, storeBlob } from './kvs/uploads.js'
+import type { Grants } from './rights/grants.js'
+import { limitedStore } from './rights/limited-store.js'
+import type { LimitedStore, ServerParts } from './rights/served-store.js'
+import { TokenBook } from './rights/tokens.js'
 import { openProducer } from './store/producer.js'
 import { storeOf } from './store/store.js'
-import type { WatchReader } from './watch/reader.js'
 import { WatchService } from './watch/watch.js'
 
 /** Options of `open`. */
@@ -80,30 +82,22 @@ const opens = shapeOf<OpenOptions>({
 })
 
 /** A store in this process, with facts that only its owner knows. */
-export type EmbeddedStore = Store & {
-  /** The runner of the store's jobs. */
-  readonly jobs: JobRunner
-  /** The store without checks of arguments. It may write to the namespace `jobs`. */
-  readonly kvs: JobKvs
-  /** The number of blobs and nodes that were read from the engine so far. Reads from the cache do
-   *  not count. */
-  readonly loads: number
-  /** The positions of readers of bytes. */
-  readonly places: Places
-  /** Reads small values that are in memory; see `KeyStore.readNow`. */
-  readonly readNow: (keys: readonly string[], namespace?: string) => ValuesNow | undefined
-  /** Begins a watch whose events are asked for one by one; see `WatchService.read`. */
-  readonly watchReader: (key: string, options: WatchOptions) => WatchReader
-  /** Says that nobody needs a piece any more that a read of a large value gave: a later piece may use
-   *  its buffer. It need not be called, and does nothing for other bytes. */
-  readonly release: (piece: Uint8Array) => void
-  /** The number of watchers. */
-  readonly watchers: number
-  /** True while a collection runs. */
-  readonly collecting: boolean
-  /** The number of leases that are held, in all namespaces. */
-  readonly leasesHeld: number
-}
+export type EmbeddedStore = Store &
+  ServerParts & {
+    /** The runner of the store's jobs. */
+    readonly jobs: JobRunner
+    /** The store without checks of arguments. It may write to the namespace `jobs`. */
+    readonly kvs: JobKvs
+    /** The access tokens, with what a server asks of them. */
+    readonly tokenBook: TokenBook
+    /** Returns the store as the holder of some grants sees it (rfc/28). Closing it is EPERM. */
+    readonly limitedTo: (grants: Grants) => LimitedStore
+    /** The number of blobs and nodes that were read from the engine so far. Reads from the cache do
+     *  not count. */
+    readonly loads: number
+    /** The number of watchers. */
+    readonly watchers: number
+  }
 
 /** Opens a store in this process, and ends jobs that a crash left without a finish. Throws EINVAL,
  *  EBUSY (the store is open; the message names the process), ECORRUPT (damaged, or its file was
@@ -202,10 +196,12 @@ export async function openOn(engine: Engine, options: OpenOptions = {}): Promise
     await store[Symbol.asyncDispose]()
     await engine[Symbol.asyncDispose]()
   }
-  return {
+  const tokenBook = new TokenBook({ kvs, now: environment.now })
+  const embedded: EmbeddedStore = {
     ...storeOf({
       kvs,
       jobs,
+      tokens: tokenBook,
       close: () => {
         closing ??= close()
         return closing
@@ -213,10 +209,15 @@ export async function openOn(engine: Engine, options: OpenOptions = {}): Promise
     }),
     kvs,
     jobs,
+    tokenBook,
+    limitedTo: (grants) => {
+      const limits = { store, watches, kvs, jobs, tokens: tokenBook, owner: embedded }
+      return limitedStore({ ...limits, newId: environment.id }, grants)
+    },
     storeId: engine.storeId,
     places: new Places(store),
     readNow: (keys, namespace) => store.readNow(keys, namespace),
-    watchReader: (key, options) => watches.read(key, options),
+    watchReader: (key, asked) => watches.read(key, asked),
     release: (piece) => content.giveBack(piece),
     get loads() {
       return content.loads
@@ -231,6 +232,7 @@ export async function openOn(engine: Engine, options: OpenOptions = {}): Promise
       return store.spaces.leases
     },
   }
+  return embedded
 }
 
 /** Loads the engine for directories. Its library has a native part for each platform, which a store

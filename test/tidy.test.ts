@@ -44,6 +44,7 @@ const order: readonly (readonly string[])[] = [
   ['flow'],
   ['worker'],
   ['store'],
+  ['rights'],
   ['wire', 'local'],
   ['server', 'client'],
   ['open'],

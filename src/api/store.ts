@@ -1,5 +1,6 @@
 /** The store, as a program uses it. See rfc/6, rfc/9, rfc/11 and rfc/12. */
 
+import type { AccessTokens } from './access.js'
 import type { ConnectionState } from './connect.js'
 import type { Eventlog } from './event.js'
 import type { Jobs } from './job.js'
@@ -15,6 +16,8 @@ export interface Store extends Kvs, AsyncDisposable {
   readonly jobs: Jobs
   /** Leases of keys, with fencing tokens. */
   readonly leases: Leases
+  /** Access tokens, with which others reach the store over its server. */
+  readonly tokens: AccessTokens
   /** Returns the eventlog of a key, without a look at the key. */
   eventlog(key: string, options?: { readonly namespace?: string }): Eventlog
   /** Reads a value and its stat at one root. Undefined where the key is not there. Throws

@@ -57,6 +57,7 @@ import { RemoteNamespaces } from './namespaces.js'
 import { Reachability } from './reachability.js'
 import { RemoteReads } from './reads.js'
 import { Road } from './road.js'
+import { RemoteTokens } from './tokens.js'
 import type { Transport } from './transport.js'
 import { RemoteUpkeep } from './upkeep.js'
 import { RemoteWatch } from './watch.js'
@@ -110,7 +111,7 @@ function checkedStore(client: Client, keeper: LeaseKeeper | undefined): RemoteSt
   }
   const renew = keeper?.renewing(client, () => client.storeId)
   return {
-    ...storeOf({ kvs: client, jobs: client.jobs, close, renew }),
+    ...storeOf({ kvs: client, jobs: client.jobs, tokens: client.tokens, close, renew }),
     connection: client.connection,
     get storeId() {
       return client.storeId
@@ -132,6 +133,7 @@ class Client implements Kvs {
   readonly upkeep: RemoteUpkeep
   readonly blobs: RemoteBlobs
   readonly jobs: Jobs
+  readonly tokens: RemoteTokens
   readonly connection: Reachability
   readonly #transport: Transport
   readonly #http: Http
@@ -170,6 +172,7 @@ class Client implements Kvs {
     this.upkeep = new RemoteUpkeep(this.#http, road)
     this.blobs = new RemoteBlobs(this.#http)
     this.jobs = new RemoteJobs(this.#http, road, this)
+    this.tokens = new RemoteTokens(road)
   }
 
   get storeId(): string {

@@ -17,10 +17,11 @@ import {
   subprotocol,
 } from '../wire/frames.js'
 import { checkFrameBounds, decodeMessage, idOfMessage, type Subprotocol } from '../wire/messages.js'
-import { checkToken } from './access.js'
 import type { ServerContext } from './context.js'
 import { Gate, Inbox } from './inbox.js'
 import { type BacklogSum, Outbox } from './outbox.js'
+import type { Principal } from './principal.js'
+import type { Principals } from './principals.js'
 import type { AskedCall, Routes } from './routes.js'
 import { ServedRequests } from './served-requests.js'
 import { closePolicy, closeTryAgain, type ServerSocket } from './websocket.js'
@@ -44,8 +45,10 @@ type ConnectionOptions = {
   readonly protocol: Subprotocol
   /** The sum that all clients of the server share. */
   readonly sum: BacklogSum
-  /** The token that the first frame must bring. Absent: the peer is admitted already. */
-  readonly token?: string
+  /** The principal, if the upgrade named one. Absent: the first frame must bring a token. */
+  readonly principal?: Principal
+  /** Tells the principal that a token names. */
+  readonly principals: Principals
 }
 
 /** The server's end of one websocket. */
@@ -56,21 +59,23 @@ export class ServedConnection {
   readonly #socket: ServerSocket
   readonly #protocol: Subprotocol
   readonly #outbox: Outbox
-  readonly #token: string | undefined
+  readonly #principals: Principals
   readonly #authTimer: NodeJS.Timeout | undefined
-  #admitted: boolean
+  /** Undefined until the peer is admitted. */
+  #principal: Principal | undefined
+  /** Releases the hold on the principal. */
+  #release: () => void = () => {}
   /** True once the peer was refused or the socket has closed: no frame is handled any more. */
   #over = false
   /** True if a pong or a message has come since the last ping. */
   #alive = true
 
   constructor(context: ServerContext, routes: Routes, options: ConnectionOptions) {
-    const { socket, raw, protocol, sum, token } = options
+    const { socket, raw, protocol, sum, principal, principals } = options
     this.#routes = routes
     this.#socket = socket
     this.#protocol = protocol
-    this.#token = token
-    this.#admitted = token === undefined
+    this.#principals = principals
     const gate = new Gate(socket)
     const { events } = context
     const outbox = new Outbox(socket, { raw, protocol, gate, sum, events })
@@ -88,7 +93,8 @@ export class ServedConnection {
     })
     this.#outbox = outbox
     this.requests = new ServedRequests(context, routes, { inbox, outbox })
-    if (!this.#admitted) {
+    if (principal) this.#admit(principal)
+    else {
       this.#authTimer = setTimeout(() => this.#refuseLate(), authMs)
       this.#boundStranger(raw)
     }
@@ -120,6 +126,18 @@ export class ServedConnection {
   close(code: number, reason: string): void {
     this.#outbox.flush()
     this.#socket.close(code, reason)
+  }
+
+  get #admitted(): boolean {
+    return this.#principal !== undefined
+  }
+
+  /** Admits the peer, until its token is worth nothing any more. */
+  #admit(principal: Principal): void {
+    this.#principal = principal
+    const { release } = principal.hold((reason) => this.#end(closePolicy, 0, reason))
+    this.#release = release
+    this.requests.serve(this.#principals.contextOf(principal))
   }
 
   /** Ends the connection of a peer that sends too many bytes before it is admitted, even within one
@@ -220,14 +238,19 @@ export class ServedConnection {
   }
 
   #auth(id: number, token: string): void {
+    let principal: Principal
     try {
-      if (this.#token !== undefined) checkToken(this.#token, token)
+      principal = this.#principals.of(token)
     } catch (error) {
       const message = isCode(error, 'EUNAUTH') ? error.message : 'the token could not be checked'
       this.#refuse(id, message)
       return
     }
-    this.#admitted = true
+    if (principal !== this.#principal) {
+      if (this.#principal && !this.#principal.isOwner)
+        throw invalid('the connection has a token already')
+      this.#admit(principal)
+    }
     clearTimeout(this.#authTimer)
     this.#outbox.send({ id, type: 'result', body: {} })
   }
@@ -245,6 +268,7 @@ export class ServedConnection {
     if (this.#over) return
     this.#over = true
     this.requests.fail(id, error)
+    this.requests.refuse(error)
     this.close(code, toTailraceError(error).code)
     const timer = setTimeout(() => this.#socket.terminate(), refusedMs)
     this.#socket.once('close', () => clearTimeout(timer))
@@ -252,6 +276,7 @@ export class ServedConnection {
 
   #close(): void {
     clearTimeout(this.#authTimer)
+    this.#release()
     this.#over = true
     this.requests.end()
   }

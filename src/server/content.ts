@@ -8,14 +8,13 @@ import { TailraceError } from '../error.js'
 import { loadBlob, storeBlob } from '../wire/blobs.js'
 import { putTreeobj } from '../wire/keys.js'
 import { readBody, readJsonBody } from './body.js'
-import type { ServerContext } from './context.js'
 import { cacheForever, conditionally, conditionsOf, guardsOf } from './etag.js'
 import { idempotencyOf } from './once.js'
 import type { Routes } from './routes.js'
 
-export function serveContent(routes: Routes, { store }: ServerContext): void {
-  routes.serveHttp(loadBlob, async ({ ref }, { reply }) => {
-    const bytes = await store.blobs.load(ref)
+export function serveContent(routes: Routes): void {
+  routes.serveHttp(loadBlob, async ({ ref }, { reply, context }) => {
+    const bytes = await context.store.blobs.load(ref)
     if (!bytes) throw new TailraceError('ENOENT', `there is no blob ${ref}`)
     return reply
       .headers({
@@ -25,11 +24,13 @@ export function serveContent(routes: Routes, { store }: ServerContext): void {
       })
       .send(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length))
   })
-  routes.serveHttp(storeBlob, async (_args, { request, reply }) => {
+  routes.serveHttp(storeBlob, async (_args, { request, reply, context: { store } }) => {
     const bytes = await readBody(request, blobSizeMax)
     return reply.code(201).send({ ref: await store.blobs.store(bytes) })
   })
-  routes.serveHttp(putTreeobj, async ({ key, namespace, dangling }, { request, reply }) => {
+  routes.serveHttp(putTreeobj, async ({ key, namespace, dangling }, http) => {
+    const { request, reply } = http
+    const { store } = http.context
     const conditions = conditionsOf(request)
     const scope = { ...defined({ namespace }), ...idempotencyOf(request, conditions) }
     const treeobj = await readJsonBody(request)

@@ -1,11 +1,9 @@
 /** The context of all routes: the store, and the shared state of the server. */
 
-import type { Jobs } from '../api/job.js'
-import type { Store } from '../api/store.js'
-import type { WatchOptions } from '../api/watch.js'
 import type { Environment } from '../base/environment.js'
-import type { LogPlaces } from '../kvs/log-place.js'
-import type { WatchReader } from '../watch/reader.js'
+import type { Grants } from '../rights/grants.js'
+import type { LimitedStore } from '../rights/served-store.js'
+import type { TokenBook } from '../rights/tokens.js'
 import type { Activity } from './activity.js'
 import type { BodyBudget } from './body-budget.js'
 import type { EventFrames } from './event-frames.js'
@@ -13,27 +11,20 @@ import type { Log } from './log.js'
 import type { Pace } from './pace.js'
 import type { Turns } from './turns.js'
 
-/** A store in this process. Besides the calls of `Store` it has what only the server asks for. */
-export type ServedStore = Store & {
-  /** True while a collection runs. */
-  readonly collecting: boolean
-  /** The number of leases that are held now. */
-  readonly leasesHeld: number
-  readonly places: LogPlaces
-  /** Reads small values that are in memory; undefined if `readMany` must be called. */
-  readonly readNow: (
-    keys: readonly string[],
-    namespace?: string,
-  ) => { readonly seq: number; readonly values: readonly (Uint8Array | undefined)[] } | undefined
-  /** Says that nobody needs a piece of a large value any more. */
-  readonly release: (piece: Uint8Array) => void
-  /** Begins a watch whose events are asked for one by one. */
-  readonly watchReader: (key: string, options: WatchOptions) => WatchReader
-  readonly jobs: Jobs & { readonly running: number; readonly waiting: number }
+/** A store in this process, as the caller of a request sees it. */
+export type ServedStore = LimitedStore
+
+/** A store in this process, as its owner sees it. */
+export type OwnedStore = ServedStore & {
+  readonly tokenBook: TokenBook
+  /** Returns the store as the holder of some grants sees it. */
+  readonly limitedTo: (grants: Grants) => LimitedStore
 }
 
-/** The context of all routes of a server. */
+/** The context of a caller's requests. */
 export type ServerContext = {
+  /** Throws EPERM unless the caller is the owner of the store. */
+  readonly checkOwner: (act: string) => void
   readonly store: ServedStore
   readonly activity: Activity
   /** The pace of the deliveries to all clients together. */

@@ -39,9 +39,9 @@ const noContent = 204
 const emptyLine = Buffer.from('\n')
 const headers = { 'content-type': 'application/x-ndjson' }
 
-export function serveEventlogs(routes: Routes, context: ServerContext): void {
-  routes.serveHttp(readEventlog, (args, { request, reply }) => read(context, args, request, reply))
-  routes.serveHttp(appendEventlog, (args, { request }) => append(context, args, request))
+export function serveEventlogs(routes: Routes): void {
+  routes.serveHttp(readEventlog, (args, http) => read(http.context, args, http.request, http.reply))
+  routes.serveHttp(appendEventlog, (args, http) => append(http.context, args, http.request))
 }
 
 async function append(

@@ -59,6 +59,13 @@ const finished = {
   ...submitted,
   ...({ state: 'finished', started: time + 5, pid: 4712, finished: time + 8, status: 0 } as const),
 }
+const token = {
+  id: '4f2a9c01b7de',
+  name: 'ci',
+  grants: ['read,watch@primary/ci'],
+  created: time,
+  expires: time + 90 * 24 * 3_600_000,
+}
 const treeobj = { ver: 1, type: 'val', data: 'aGVsbG8=' } as const
 const usage = { disk: 229_376, stored: 55_217, live: 5756, history: 9672 }
 
@@ -180,6 +187,13 @@ const byName: { readonly [Name in RequestName]: ExampleOf<Name> } = {
       read: { count: 8, size: 397 },
     },
   },
+  'tokens.create': {
+    args: { name: 'ci', grants: ['read,watch@primary/ci'] },
+    answer: { ...token, token: `tailrace_${token.id}_${'x'.repeat(43)}` },
+  },
+  'tokens.list': { args: {}, answer: { tokens: [token] } },
+  'tokens.renew': { args: { id: token.id }, answer: token },
+  'tokens.revoke': { args: { id: token.id }, answer: { revoked: [token.id] } },
   'upkeep.usage': { args: {}, answer: usage },
   'upkeep.collect': {
     args: { dryRun: true },

@@ -5,6 +5,7 @@
 import { IncomingMessage } from 'node:http'
 import type { TailraceError } from '../error.js'
 import type { BodyShare } from './body-budget.js'
+import type { Principal } from './principal.js'
 
 /** Headers of an answer. */
 export type Headers = Readonly<Record<string, string>>
@@ -24,6 +25,8 @@ export class FrontRequest extends IncomingMessage {
   /** The body's share of `FrontOptions.bodies`. It is given back when the answer has ended, and so has
    *  the work on the request: the body is held until then. */
   declare bodyShare?: BodyShare
+  /** The sender of the request, once it was judged and admitted. */
+  declare principal?: Principal
   /** True if the request offers an upgrade. `declare`: an initial value would undo what the
    *  constructor of the base class has set. */
   declare upgradeOffered: boolean | undefined

@@ -324,7 +324,7 @@ export class Front {
 /** Ends a connection in the middle of an answer. Over TCP it resets the connection: the end of an
  *  answer of HTTP/1.0 may be the end of its connection, so an orderly end would make the answer
  *  look whole. */
-function cutAnswer(socket: Socket): void {
+export function cutAnswer(socket: Socket): void {
   if (socket.localPort === undefined) socket.destroy()
   else socket.resetAndDestroy()
 }

@@ -1,7 +1,6 @@
 /** The requests of the history: roots, differences, logs of keys, pins. See rfc/10, rfc/12. */
 
 import { diff, log, makePin, pins, roots, unpin } from '../wire/history.js'
-import type { ServerContext } from './context.js'
 import type { Routes } from './routes.js'
 
 /** The largest number of requests for pages of the history that run at the same time, of all
@@ -9,20 +8,20 @@ import type { Routes } from './routes.js'
  *  with its client. */
 export const walksMax = 8
 
-export function serveHistory(routes: Routes, { store: { history }, walks }: ServerContext): void {
-  routes.serve(roots, (args, { signal }) =>
-    walks.run(() => history.roots({ ...args, signal }), signal),
+export function serveHistory(routes: Routes): void {
+  routes.serve(roots, (args, { signal, context: { store, walks } }) =>
+    walks.run(() => store.history.roots({ ...args, signal }), signal),
   )
-  routes.serve(diff, (args, { signal }) =>
-    walks.run(() => history.diff({ ...args, signal }), signal),
+  routes.serve(diff, (args, { signal, context: { store, walks } }) =>
+    walks.run(() => store.history.diff({ ...args, signal }), signal),
   )
-  routes.serve(log, ({ key, ...args }, { signal }) =>
-    walks.run(() => history.log(key, { ...args, signal }), signal),
+  routes.serve(log, ({ key, ...args }, { signal, context: { store, walks } }) =>
+    walks.run(() => store.history.log(key, { ...args, signal }), signal),
   )
-  routes.serve(pins, async () => ({ pins: await history.pins() }))
-  routes.serve(makePin, ({ name, ...args }) => history.pin(name, args))
-  routes.serve(unpin, async ({ name }) => {
-    await history.unpin(name)
+  routes.serve(pins, async (_args, { context }) => ({ pins: await context.store.history.pins() }))
+  routes.serve(makePin, ({ name, ...args }, { context }) => context.store.history.pin(name, args))
+  routes.serve(unpin, async ({ name }, { context }) => {
+    await context.store.history.unpin(name)
     return {}
   })
 }

@@ -41,42 +41,44 @@ import { type ByteRange, rangeOf, refuseRange } from './range.js'
 import type { Routes } from './routes.js'
 import { sendStream, signalOf } from './stream.js'
 
-export function serveJobs(routes: Routes, context: ServerContext): void {
-  const { jobs } = context.store
-  routes.serve(submitJob, (submission) => jobs.submit(submission))
-  routes.serve(listJobs, ({ state: states, ...asked }) =>
-    jobs.list({ ...asked, ...defined({ states }) }),
+export function serveJobs(routes: Routes): void {
+  routes.serve(submitJob, (submission, { context }) => context.store.jobs.submit(submission))
+  routes.serve(listJobs, ({ state: states, ...asked }, { context }) =>
+    context.store.jobs.list({ ...asked, ...defined({ states }) }),
   )
-  routes.serve(showJob, ({ id, wait }, call) => (wait ? jobs.wait(id, call.signal) : jobs.show(id)))
-  routes.serve(pruneJobs, ({ olderThan, ...asked }, { signal }) =>
-    jobs.prune({ olderThanMs: olderThan, ...asked, signal }),
+  routes.serve(showJob, ({ id, wait }, call) => {
+    const { jobs } = call.context.store
+    return wait ? jobs.wait(id, call.signal) : jobs.show(id)
+  })
+  routes.serve(pruneJobs, ({ olderThan, ...asked }, { signal, context }) =>
+    context.store.jobs.prune({ olderThanMs: olderThan, ...asked, signal }),
   )
-  routes.serve(removeJob, async ({ id }) => {
-    await jobs.remove(id)
+  routes.serve(removeJob, async ({ id }, { context }) => {
+    await context.store.jobs.remove(id)
     return {}
   })
-  routes.serve(removeJobOutput, async ({ id }) => {
-    await jobs.remove(id, { output: true })
+  routes.serve(removeJobOutput, async ({ id }, { context }) => {
+    await context.store.jobs.remove(id, { output: true })
     return {}
   })
-  routes.serve(signalJob, async ({ id, signal }) => {
-    await jobs.signal(id, signal)
+  routes.serve(signalJob, async ({ id, signal }, { context }) => {
+    await context.store.jobs.signal(id, signal)
     return {}
   })
-  routes.serve(resizeJob, async ({ id, ...size }) => {
-    await jobs.resize(id, size)
+  routes.serve(resizeJob, async ({ id, ...size }, { context }) => {
+    await context.store.jobs.resize(id, size)
     return {}
   })
-  routes.serveHttp(jobStdin, async ({ id }, { request, reply }) => {
+  routes.serveHttp(jobStdin, async ({ id }, { request, reply, context }) => {
     const signal = signalOf(context.activity, reply)
-    await jobs.stdin(id, streamBody(request, { mayStall: true }), signal)
+    await context.store.jobs.stdin(id, streamBody(request, { mayStall: true }), signal)
     return {}
   })
-  routes.serveHttp(readJobEvents, (args, { request, reply }) =>
-    events(context, args, request, reply),
+  routes.serveHttp(readJobEvents, (args, http) =>
+    events(http.context, args, http.request, http.reply),
   )
-  routes.serveHttp(readJobOutput, (args, { request, reply }) =>
-    output(context, args, request, reply),
+  routes.serveHttp(readJobOutput, (args, http) =>
+    output(http.context, args, http.request, http.reply),
   )
 }
 

@@ -5,11 +5,12 @@
 import type { IncomingMessage } from 'node:http'
 import { invalid } from '../base/shape.js'
 import { toTailraceError } from '../error.js'
-import { type Access, bearerOf, checkHost, checkOrigin, checkToken } from './access.js'
+import { type Access, bearerOf, checkHost, checkOrigin } from './access.js'
 import type { Activity } from './activity.js'
 import { isChunked } from './chunked.js'
 import type { FrontRequest, Headers, Verdict } from './front-request.js'
 import { checkNoServiceWorker } from './page-safety.js'
+import type { PrincipalSource } from './principal.js'
 import { hasBody } from './refusal.js'
 
 /** The largest number of requests of one connection that have no whole answer, and no token. One more
@@ -38,9 +39,11 @@ export type JudgeRules = {
   /** Returns the access rules. It is called for each request, since the addresses are known only
    *  once the server listens. */
   readonly access: () => Access
-  /** The token of a TCP server. Requests must carry it, and name the server in Host. Absent:
-   *  neither is checked. */
-  readonly token?: string
+  /** The principals of the server. */
+  readonly principals: PrincipalSource
+  /** True for a TCP server: requests must bring a token, and name the server in Host. Otherwise one
+   *  without a token is the owner's. */
+  readonly needsToken: boolean
 }
 
 /** The paths that need no token, whatever the method. */
@@ -74,19 +77,27 @@ export class Judge {
     }
   }
 
-  /** Returns true if the request needs no token; what else it brings is not looked at. Throws EUNAUTH. */
+  /** Names the principal, and returns true if the request needs no token; what else it brings is not
+   *  looked at. Throws EUNAUTH. */
   #admitsStranger(request: FrontRequest, isWebsocket: boolean): boolean {
-    const { token } = this.#rules
-    if (token === undefined) return false
+    const { principals, needsToken } = this.#rules
     const { authorization, origin } = request.headers
+    const token = bearerOf(authorization)
+    if (!needsToken) {
+      request.principal = token === undefined ? principals.owner : principals.of(token)
+      return false
+    }
     const isPreflight = origin !== undefined && request.method === 'OPTIONS'
     // A browser cannot set headers of a websocket: its first frame brings the token (connection.ts).
     const isOpen =
       isPreflight ||
       this.#openPaths.has(pathOf(request)) ||
       (isWebsocket && authorization === undefined)
-    if (isOpen && !hasBody(request)) return true
-    checkToken(token, bearerOf(authorization))
+    if (isOpen && !hasBody(request)) {
+      request.principal = principals.stranger
+      return true
+    }
+    request.principal = principals.of(token)
     return false
   }
 
@@ -99,7 +110,7 @@ export class Judge {
     if (named(/^host$/i) > 1) throw invalid('a request has one Host header')
     // Node takes the first one, and a proxy in front of the server may have checked the other.
     if (named(/^authorization$/i) > 1) throw invalid('a request has one Authorization header')
-    if (this.#rules.token !== undefined) checkHost(access, authorityOf(request.url) ?? host)
+    if (this.#rules.needsToken) checkHost(access, authorityOf(request.url) ?? host)
     else if (host === undefined && request.httpVersion !== '1.0') {
       throw invalid('a request has a Host header')
     }

@@ -4,37 +4,38 @@
 import { defined } from '../base/shape.js'
 import { getTreeobj, listKeys, root, statKey } from '../wire/keys.js'
 import { read, txn } from '../wire/transaction.js'
-import type { ServerContext } from './context.js'
 import { missing } from './kv-read.js'
 import type { Call, Routes } from './routes.js'
 
-export function serveKeyCalls(routes: Routes, { store }: ServerContext): void {
+export function serveKeyCalls(routes: Routes): void {
   routes.serve(statKey, async ({ key, ...args }, call) => {
-    const found = await store.stat(key, { ...args, ...waiting(call, args.minSeq) })
+    const found = await call.context.store.stat(key, { ...args, ...waiting(call, args.minSeq) })
     if (!found) throw missing(key)
     return found
   })
   routes.serve(getTreeobj, async ({ key, ...args }, call) => {
-    const found = await store.treeobj(key, { ...args, ...waiting(call, args.minSeq) })
+    const found = await call.context.store.treeobj(key, { ...args, ...waiting(call, args.minSeq) })
     if (!found) throw missing(key)
     return found
   })
   routes.serve(listKeys, ({ key, ...args }, call) =>
-    store.list(key, { ...args, signal: call.signal }),
+    call.context.store.list(key, { ...args, signal: call.signal }),
   )
-  routes.serve(root, (args, call) => store.root({ ...args, ...waiting(call, args.waitSeq) }))
-  routes.serve(txn, ({ namespace, guards, ops, noMerge }, { idempotencyKey }) => {
+  routes.serve(root, (args, call) =>
+    call.context.store.root({ ...args, ...waiting(call, args.waitSeq) }),
+  )
+  routes.serve(txn, ({ namespace, guards, ops, noMerge }, { context, idempotencyKey }) => {
     const isPlain = guards === undefined && noMerge === undefined
     const transaction = isPlain ? { ops } : { ops, ...defined({ guards, noMerge }) }
-    return store.commit(transaction, defined({ namespace, idempotencyKey }))
+    return context.store.commit(transaction, defined({ namespace, idempotencyKey }))
   })
   routes.serve(
     read,
     async ({ keys, ...scope }, call) => {
       const asked = { ...scope, ...waiting(call, scope.minSeq) }
-      return valuesOf(await store.readMany(keys, asked))
+      return valuesOf(await call.context.store.readMany(keys, asked))
     },
-    ({ keys, at, minSeq, namespace }) => {
+    ({ keys, at, minSeq, namespace }, { store }) => {
       if (at !== undefined || minSeq !== undefined) return undefined
       const found = store.readNow(keys, namespace)
       return found && valuesOf(found)

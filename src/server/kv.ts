@@ -24,12 +24,12 @@ const meaninglessTypes = new Set(['application/octet-stream', 'application/x-www
 
 type Http = { readonly request: Request; readonly reply: Reply }
 
-export function serveKeys(routes: Routes, context: ServerContext): void {
-  routes.serveHttp(getKey, (args, { request, reply }) => get(context, args, request, reply))
-  routes.serveHttp(headKey, (args, { request, reply }) => head(context, args, request, reply))
-  routes.serveHttp(putKey, (args, http) => put(context, args, http))
-  routes.serveHttp(appendKey, (args, http) => append(context, args, http))
-  routes.serveHttp(unlinkKey, (args, { request }) => unlink(context, args, request))
+export function serveKeys(routes: Routes): void {
+  routes.serveHttp(getKey, (args, http) => get(http.context, args, http.request, http.reply))
+  routes.serveHttp(headKey, (args, http) => head(http.context, args, http.request, http.reply))
+  routes.serveHttp(putKey, (args, http) => put(http.context, args, http))
+  routes.serveHttp(appendKey, (args, http) => append(http.context, args, http))
+  routes.serveHttp(unlinkKey, (args, http) => unlink(http.context, args, http.request))
 }
 
 async function put(

@@ -9,22 +9,27 @@ import {
   removeNamespace,
   showNamespace,
 } from '../wire/namespaces.js'
-import type { ServerContext } from './context.js'
 import type { Routes } from './routes.js'
 import { checkWritable } from './scope.js'
 
-export function serveNamespaces(routes: Routes, { store: { namespaces } }: ServerContext): void {
-  routes.serve(listNamespaces, async () => ({ namespaces: await namespaces.list() }))
-  routes.serve(showNamespace, async ({ name }) => {
+export function serveNamespaces(routes: Routes): void {
+  routes.serve(listNamespaces, async (_args, { context: { store } }) => ({
+    namespaces: await store.namespaces.list(),
+  }))
+  routes.serve(showNamespace, async ({ name }, { context: { store } }) => {
     parseNamespaceName(name)
-    const found = (await namespaces.list()).find((each) => each.name === name)
+    const found = (await store.namespaces.list()).find((each) => each.name === name)
     if (!found) throw new TailraceError('ENONS', `there is no namespace ${name}`)
     return found
   })
-  routes.serve(createNamespace, ({ name, ...from }) => namespaces.create(checkWritable(name), from))
-  routes.serve(removeNamespace, async ({ name }) => {
-    await namespaces.remove(name)
+  routes.serve(createNamespace, ({ name, ...from }, { context: { store } }) =>
+    store.namespaces.create(checkWritable(name), from),
+  )
+  routes.serve(removeNamespace, async ({ name }, { context: { store } }) => {
+    await store.namespaces.remove(name)
     return {}
   })
-  routes.serve(configureNamespace, ({ name, ...change }) => namespaces.configure(name, change))
+  routes.serve(configureNamespace, ({ name, ...change }, { context: { store } }) =>
+    store.namespaces.configure(name, change),
+  )
 }

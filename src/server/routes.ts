@@ -16,16 +16,20 @@ import {
 } from '../wire/request.js'
 import { requests } from '../wire/requests.js'
 import { isOptional, parse, parseParameter, type Schema } from '../wire/schema.js'
-import type { Activity } from './activity.js'
 import type { App, Reply, Request } from './app.js'
 import { bodyShareOf, readJsonBody } from './body.js'
+import type { ServerContext } from './context.js'
+import { holdPrincipal } from './held-principal.js'
 import { checkHeaders } from './misplaced.js'
 import { idempotencyOf } from './once.js'
+import type { Principals } from './principals.js'
 import { checkWritable, namespaceOf } from './scope.js'
 import { signalOf } from './stream.js'
 
 /** The parts of a request besides its arguments. */
 export type Call = {
+  /** The context, with the store as the principal sees it. */
+  readonly context: ServerContext
   /** Aborted when the client goes or cancels, and when the server stops. Read it only in a handler
    *  that may wait: reading it makes the request count as a wait, and throws EBUSY if there are too
    *  many. */
@@ -38,22 +42,30 @@ export type Call = {
 type Args = Readonly<Record<string, unknown>>
 type Handler<R extends RequestSpec> = (args: ArgsOf<R>, call: Call) => Promise<AnswerOf<R>>
 /** Returns the answer if it is in memory, and undefined if the handler must be called. */
-type Now<R extends RequestSpec> = (args: ArgsOf<R>) => AnswerOf<R> | undefined
-type HttpHandler<R extends RequestSpec> = (
+type Now<R extends RequestSpec> = (
   args: ArgsOf<R>,
-  http: { readonly request: Request; readonly reply: Reply },
-) => Promise<unknown>
+  context: ServerContext,
+) => AnswerOf<R> | undefined
+type HttpHandler<R extends RequestSpec> = (args: ArgsOf<R>, http: HttpCall) => Promise<unknown>
+
+/** The parts of a request that reads its body or writes its answer itself. */
+type HttpCall = {
+  readonly request: Request
+  readonly reply: Reply
+  /** The context, with the store as the principal sees it. */
+  readonly context: ServerContext
+}
 
 type Served = {
   readonly spec: RequestSpec
   /** Resolves with the body of the answer, or with the reply if it was sent already. */
-  readonly handle: (activity: Activity, request: Request, reply: Reply) => Promise<unknown>
+  readonly handle: (http: HttpCall) => Promise<unknown>
 }
 type ServedCall = {
   readonly spec: RequestSpec
   readonly parseArgs: (input: unknown) => object
   readonly handle: (args: Args, call: Call) => Promise<unknown>
-  readonly now: ((args: Args) => unknown) | undefined
+  readonly now: ((args: Args, context: ServerContext) => unknown) | undefined
 }
 
 /** The parsed request of a frame. */
@@ -77,8 +89,8 @@ export class AskedCall {
 
   /** Returns the answer if it is in memory; undefined if `run` must be called. Throws what the
    *  handler throws. */
-  now(): unknown {
-    return this.#served.now?.(this.args)
+  now(context: ServerContext): unknown {
+    return this.#served.now?.(this.args, context)
   }
 }
 
@@ -93,16 +105,17 @@ export class Routes {
     if (!isCall(spec)) throw new TypeError(`${spec.name} is for HTTP only`)
     const parseArgs = argsParserOf(spec)
     const handleArgs = (args: Args, call: Call) => handle(args as ArgsOf<R>, call)
-    const nowArgs = now && ((args: Args) => now(args as ArgsOf<R>))
+    const nowArgs = now && ((args: Args, context: ServerContext) => now(args as ArgsOf<R>, context))
     this.#calls.set(spec.name, { spec, parseArgs, handle: handleArgs, now: nowArgs })
-    this.#add(spec, async (activity, request, reply) => {
+    this.#add(spec, async ({ request, reply, context }) => {
       const once = spec.headers?.includes('idempotency-key') ? idempotencyOf(request) : {}
       const args = argsOf(spec, request)
       const body = await bodyOf(spec, request)
       const call: Call = {
         ...once,
+        context,
         get signal() {
-          return signalOf(activity, reply)
+          return signalOf(context.activity, reply)
         },
         afterwards: (act) => reply.raw.once('close', act),
       }
@@ -113,13 +126,11 @@ export class Routes {
 
   /** Serves a request that reads its body or writes its answer itself. */
   serveHttp<const R extends RequestSpec>(spec: R, handle: HttpHandler<R>): void {
-    this.#add(spec, async (_activity, request, reply) =>
-      handle(argsOf(spec, request) as ArgsOf<R>, { request, reply }),
-    )
+    this.#add(spec, async (http) => handle(argsOf(spec, http.request) as ArgsOf<R>, http))
   }
 
   /** Adds the routes to an HTTP server. REQUIRES: each request of the table is served. */
-  mount(app: App, activity: Activity): void {
+  mount(app: App, principals: Pick<Principals, 'contextOf'>): void {
     this.#checkAll()
     for (const { spec, handle } of this.#served) {
       const { method, path } = spec
@@ -127,7 +138,8 @@ export class Routes {
       const urls = path.endsWith('/*') ? [path.slice(0, -'/*'.length), path] : [path]
       const handler = async (request: Request, reply: Reply) => {
         checkHeaders(spec, request)
-        const work = () => handle(activity, request, reply)
+        const context = principals.contextOf(holdPrincipal(request, reply))
+        const work = () => handle({ request, reply, context })
         return bodyShareOf(request)?.during(work) ?? work()
       }
       for (const url of urls) app.route({ method, url, handler })

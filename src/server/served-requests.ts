@@ -34,6 +34,7 @@ const lookupCost = 1024
 class PendingCall implements Call {
   readonly id: number
   readonly idempotencyKey: string | undefined
+  readonly context: ServerContext
   readonly #signalOf: (call: PendingCall) => AbortSignal
   canceled = false
   /** Present if it waits. */
@@ -41,7 +42,12 @@ class PendingCall implements Call {
   /** The functions to call after the answer. */
   #after: (() => void)[] | undefined
 
-  constructor({ id, idempotencyKey }: CallFrame, signalOf: (call: PendingCall) => AbortSignal) {
+  constructor(
+    { id, idempotencyKey }: CallFrame,
+    context: ServerContext,
+    signalOf: (call: PendingCall) => AbortSignal,
+  ) {
+    this.context = context
     this.id = id
     this.idempotencyKey = idempotencyKey
     this.#signalOf = signalOf
@@ -77,7 +83,8 @@ type RequestPorts = {
 
 /** The requests and watches of one connection. */
 export class ServedRequests {
-  readonly #context: ServerContext
+  /** The context of the caller; before one is admitted, that of a caller who may do nothing. */
+  #context: ServerContext
   readonly #routes: Routes
   readonly #inbox: Inbox
   readonly #outbox: Outbox
@@ -102,6 +109,21 @@ export class ServedRequests {
     const share = context.pace.share()
     const deliveries = new Deliveries({ outbox, share, closed: this.#closed })
     this.#watchPorts = { outbox, share, deliveries, ended: (watch) => this.#endWatch(watch) }
+  }
+
+  /** Serves later frames with the context of another caller. */
+  serve(context: ServerContext): void {
+    this.#context = context
+  }
+
+  /** Ends all watches, and answers all requests, with an error. The caller closes the connection in this
+   *  turn, so that a request that goes on is not answered again. */
+  refuse(error: unknown): void {
+    for (const watch of [...this.#watches.values()]) watch.abort(error)
+    for (const call of this.#requests.values()) {
+      this.fail(call.id, error)
+      call.controller?.abort(error)
+    }
   }
 
   /** Starts what the frame asks for. `parsed` is the result of `Routes.asked` for this frame, if
@@ -204,13 +226,13 @@ export class ServedRequests {
    *  and no place among others. */
   #bodyNow(asked: AskedCall): unknown {
     if (this.#outbox.full) return undefined
-    const body = asked.now()
+    const body = asked.now(this.#context)
     if (body !== undefined) this.#inbox.spend(lookupsOf(asked.args) * lookupCost)
     return body
   }
 
   async #answer(frame: CallFrame, asked: AskedCall): Promise<void> {
-    const call = new PendingCall(frame, this.#signalOf)
+    const call = new PendingCall(frame, this.#context, this.#signalOf)
     this.#requests.set(call.id, call)
     try {
       if (isRead(asked)) await this.#read(asked, call)
@@ -237,7 +259,7 @@ export class ServedRequests {
     // A read that waits for a seq takes no place meanwhile.
     if (minSeq !== undefined) {
       const waiting = { waitSeq: minSeq, signal: call.signal }
-      await this.#context.store.root(defined({ namespace, ...waiting }))
+      await call.context.store.root(defined({ namespace, ...waiting }))
     }
     await this.#reads.run(async () => {
       if (this.#outbox.full) await this.#outbox.drained(this.#closed)

@@ -2,7 +2,7 @@
  *  See rfc/12 and rfc/13.
  *  Invariant: `server.json` exists from the moment that the server listens until its last
  *  connection has ended. A stop ends every wait with ECLOSED, lets other requests run on for
- *  `lingerMs`, and then ends every connection. The caller closes the store. */
+ *  `lingerMs`, and then ends every connection. The principal closes the store. */
 
 import { readFileSync } from 'node:fs'
 import { chmod, type FileHandle, open, rename, rm } from 'node:fs/promises'
@@ -35,7 +35,7 @@ import { type App, createApp } from './app.js'
 import { bodyStallMs, localBodyStallMs } from './body.js'
 import { BodyBudget } from './body-budget.js'
 import { serveContent } from './content.js'
-import type { ServedStore, ServerContext } from './context.js'
+import type { OwnedStore, ServerContext } from './context.js'
 import { EventFrames } from './event-frames.js'
 import { serveEventlogs } from './eventlog.js'
 import { acceptBacklog, connectionsWithin, type Front } from './front.js'
@@ -46,9 +46,11 @@ import { serveKeys } from './kv.js'
 import { Log } from './log.js'
 import { serveNamespaces } from './namespaces.js'
 import { Pace } from './pace.js'
+import { Principals } from './principals.js'
 import { Routes } from './routes.js'
 import { lingerMs, Sockets } from './sockets.js'
 import { serveStatus } from './status.js'
+import { serveTokens } from './tokens.js'
 import { serveTransfers } from './transfer.js'
 import { Turns } from './turns.js'
 import { serveUpkeep } from './upkeep.js'
@@ -105,12 +107,13 @@ export interface Server extends AsyncDisposable {
 /** Starts a server, and resolves once it listens on all addresses. Throws EINVAL (an address cannot
  *  be parsed), EMISCONFIGURED (an address is not a loopback address and `insecureListen` is not
  *  set, or the directory belongs to another store), EBUSY (an address is in use), EPERM. */
-export async function startServer(store: ServedStore, options: ServerOptions): Promise<Server> {
+export async function startServer(store: OwnedStore, options: ServerOptions): Promise<Server> {
   const addresses = (options.listen ?? []).map(parseAddress)
   if (!options.insecureListen) addresses.forEach(checkLoopback)
   const directory = await prepareDirectory(options.directory)
   await checkFormat(directory, store.storeId)
   const token = await ensureToken(directory)
+  await store.tokenBook.load()
   // The directory stays open while the server runs. So if it is removed, no other directory gets
   // its inode, and its identity stays true.
   const handle = await open(directory)
@@ -138,6 +141,7 @@ class RunningServer implements Server {
   readonly ended: Promise<'stopped' | 'idle'>
   readonly #options: ServerOptions
   readonly #context: ServerContext
+  readonly #principals: Principals
   readonly #routes: Routes
   readonly #sockets = new Sockets()
   readonly #apps: { readonly app: App; readonly front: Front }[] = []
@@ -150,14 +154,13 @@ class RunningServer implements Server {
   #idleTimer: NodeJS.Timeout | undefined
   #stopping: Promise<void> | undefined
 
-  constructor(store: ServedStore, options: ServerOptions, local: Local) {
+  constructor(store: OwnedStore, options: ServerOptions, local: Local) {
     const { environment = systemEnvironment, log = logToStandardError } = options
     this.#options = options
     this.token = local.token
     this.ended = this.#end.promise
     this.#access = this.#accessNow()
-    this.#context = {
-      store,
+    const context = {
       activity: new Activity(environment.monotonic),
       pace: new Pace(),
       requestPace: new Pace('requests'),
@@ -174,8 +177,13 @@ class RunningServer implements Server {
       stop: () => void this.stop(),
       log: new Log(log, environment),
     }
-    this.#routes = routesOf(this.#context)
-    const { version, started } = this.#context
+    this.#principals = new Principals({
+      ...{ context, store, token: local.token, tokens: store.tokenBook },
+      limitedTo: (grants) => store.limitedTo(grants),
+    })
+    this.#context = this.#principals.contextOf(this.#principals.owner)
+    this.#routes = routesOf()
+    const { version, started } = context
     const { pid } = process
     const { storeId } = store
     const { identity } = local
@@ -238,6 +246,7 @@ class RunningServer implements Server {
     // The connections that are left have not read their answers, or never had a request.
     for (const { front } of this.#apps) front.destroySockets()
     await Promise.all(closing)
+    this.#principals[Symbol.dispose]()
     log.close()
     // The socket and the record go last: until then a command finds this server and can ask it.
     await this.#removeSocket()
@@ -251,7 +260,7 @@ class RunningServer implements Server {
     // server.
     const bound = `${path}~`
     await rm(bound, { force: true })
-    const { app, front } = await this.#createApp(undefined)
+    const { app, front } = await this.#createApp({ needsToken: false })
     await listening(app.listen({ path: bound, backlog: acceptBacklog }), path)
     await front.accept()
     await chmod(bound, 0o600)
@@ -271,7 +280,7 @@ class RunningServer implements Server {
   }
 
   async #listenOnTcp(address: Address): Promise<void> {
-    const { app, front } = await this.#createApp(this.token)
+    const { app, front } = await this.#createApp({ needsToken: true })
     const host = address.host === 'localhost' ? '127.0.0.1' : address.host
     await listening(
       app.listen({ host, port: address.port, backlog: acceptBacklog }),
@@ -283,23 +292,25 @@ class RunningServer implements Server {
     this.#access = this.#accessNow()
   }
 
-  async #createApp(token: string | undefined): Promise<Created> {
+  async #createApp({ needsToken }: { readonly needsToken: boolean }): Promise<Created> {
     const { activity, bodies, log, requestPace } = this.#context
     const access = () => this.#access
     const files = connectionsWithin(openFilesMax())
     const { listen = [], connectionsMax: max = Math.floor(files / Math.max(1, listen.length)) } =
       this.#options
-    const { bodyStallMs: stallMs = token === undefined ? localBodyStallMs : bodyStallMs } =
-      this.#options
-    const options = { activity, access, log, bodyStallMs: stallMs, bodies, requestPace }
-    const created = createApp(
-      token === undefined ? options : { ...options, token, connectionsMax: max },
-    )
+    const { bodyStallMs: stallMs = needsToken ? bodyStallMs : localBodyStallMs } = this.#options
+    const principals = this.#principals
+    const options = { activity, access, principals, log, bodyStallMs: stallMs, bodies, requestPace }
+    const created = createApp({
+      ...options,
+      needsToken,
+      ...(needsToken && { connectionsMax: max }),
+    })
     this.#apps.push(created)
     const { app } = created
     // The websocket's plugin comes first: it must see each later route that is added.
-    await this.#sockets.serve(created, this.#context, this.#routes, token)
-    this.#routes.mount(app, activity)
+    await this.#sockets.serve(created, principals, this.#routes)
+    this.#routes.mount(app, principals)
     return created
   }
 
@@ -334,18 +345,19 @@ class RunningServer implements Server {
 }
 
 /** Returns the routes of all requests. The servers of all addresses share them. */
-function routesOf(context: ServerContext): Routes {
+function routesOf(): Routes {
   const routes = new Routes()
-  serveKeys(routes, context)
-  serveKeyCalls(routes, context)
-  serveEventlogs(routes, context)
-  serveHistory(routes, context)
-  serveNamespaces(routes, context)
-  serveJobs(routes, context)
-  serveContent(routes, context)
-  serveTransfers(routes, context)
-  serveUpkeep(routes, context)
-  serveStatus(routes, context)
+  serveKeys(routes)
+  serveKeyCalls(routes)
+  serveEventlogs(routes)
+  serveHistory(routes)
+  serveNamespaces(routes)
+  serveJobs(routes)
+  serveContent(routes)
+  serveTransfers(routes)
+  serveUpkeep(routes)
+  serveTokens(routes)
+  serveStatus(routes)
   return routes
 }
 

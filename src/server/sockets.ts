@@ -8,10 +8,11 @@ import { invalid } from '../base/shape.js'
 import { pingMs, subprotocol, subprotocolJson } from '../wire/frames.js'
 import type { App, Request } from './app.js'
 import { ServedConnection } from './connection.js'
-import type { ServerContext } from './context.js'
 import type { Front } from './front.js'
+import type { FrontRequest } from './front-request.js'
 import { websocketPath } from './judge.js'
 import { BacklogSum } from './outbox.js'
+import type { Principals } from './principals.js'
 import type { Routes } from './routes.js'
 import {
   closeGoingAway,
@@ -26,9 +27,8 @@ const standstillMs = 1_000
 export const lingerMs = 1_000
 
 type Ports = {
-  readonly context: ServerContext
+  readonly principals: Principals
   readonly routes: Routes
-  readonly token: string | undefined
 }
 
 /** The websockets of all addresses of a server. */
@@ -50,15 +50,13 @@ export class Sockets {
     return size
   }
 
-  /** Serves websockets on an HTTP server, whose front emits their requests. `token` is absent if clients
-   *  need none. */
+  /** Serves websockets on an HTTP server, whose front emits their requests. */
   serve(
     { app, front }: { readonly app: App; readonly front: Front },
-    context: ServerContext,
+    principals: Principals,
     routes: Routes,
-    token: string | undefined,
   ): Promise<void> {
-    const ports = { context, routes, token }
+    const ports = { principals, routes }
     const open = (socket: ServerSocket, request: Request) => this.#accept(ports, socket, request)
     return serveSocketRoute(app, front.websockets, websocketPath, open, () => {
       throw invalid(
@@ -77,8 +75,9 @@ export class Sockets {
     )
   }
 
-  #accept({ context, routes, token }: Ports, socket: ServerSocket, request: Request): void {
+  #accept({ principals, routes }: Ports, socket: ServerSocket, request: Request): void {
     const { protocol } = socket
+    const context = principals.contextOf(principals.stranger)
     this.#open.set(socket, undefined)
     socket.once('close', () => this.#forget(socket))
     this.#pings ??= this.#startPings(context.environment.monotonic)
@@ -86,13 +85,20 @@ export class Sockets {
       socket.close(closeProtocolError, `ask for the subprotocol ${subprotocol}`)
       return
     }
-    // The front has checked the token of a header before the upgrade.
-    const needed = request.headers.authorization === undefined ? token : undefined
-    const options = { socket, raw: request.raw.socket, protocol, sum: this.#sum } as const
+    // The judge has named the principal before the upgrade, unless the first frame brings the token.
+    const { principal } = request.raw as FrontRequest
+    const options = {
+      socket,
+      raw: request.raw.socket,
+      protocol,
+      sum: this.#sum,
+      principals,
+    } as const
+    const isKnown = principal !== undefined && principal !== principals.stranger
     const connection = new ServedConnection(
       context,
       routes,
-      needed === undefined ? options : { ...options, token: needed },
+      isKnown ? { ...options, principal } : options,
     )
     this.#open.set(socket, connection)
   }

@@ -8,27 +8,31 @@ import type { ServerContext } from './context.js'
 import { docsPage, openApi } from './openapi.js'
 import type { Routes } from './routes.js'
 
-export function serveStatus(routes: Routes, context: ServerContext): void {
-  const { version, store } = context
-  routes.serve(health, async () => ({ ok: true as const, version, storeId: store.storeId }))
-  routes.serve(status, () => statusOf(context))
+export function serveStatus(routes: Routes): void {
+  routes.serve(health, async (_args, { context }) => ({
+    ok: true as const,
+    version: context.version,
+    storeId: context.store.storeId,
+  }))
+  routes.serve(status, (_args, { context }) => statusOf(context))
   routes.serve(stop, async ({ force = false }, call) => {
-    const { running, waiting } = store.jobs
+    call.context.checkOwner('stop the server')
+    const { running, waiting } = call.context.store.jobs
     if (!force && running + waiting > 0) {
       const message = `${running} jobs run and ${waiting} wait: wait for them, or stop with force`
       throw new TailraceError('EBUSY', message)
     }
-    call.afterwards(context.stop)
+    call.afterwards(call.context.stop)
     return { stopping: true as const }
   })
   // The document is made once: that takes milliseconds, and clients without a token may ask for it.
   let document: object | undefined
-  routes.serve(openapi, async () => {
-    document ??= openApi(version)
+  routes.serve(openapi, async (_args, { context }) => {
+    document ??= openApi(context.version)
     return document
   })
-  routes.serveHttp(docs, async (_args, { reply }) =>
-    reply.headers(docsHeaders).send(docsPage(version)),
+  routes.serveHttp(docs, async (_args, { reply, context }) =>
+    reply.headers(docsHeaders).send(docsPage(context.version)),
   )
 }
 
@@ -40,6 +44,7 @@ const docsHeaders = {
 }
 
 async function statusOf(context: ServerContext): Promise<ServerStatus> {
+  context.checkOwner('see the status of the server')
   const { version, store, started, directory, activity } = context
   return {
     version,

@@ -4,15 +4,12 @@
 
 import { exportTree, importTree } from '../wire/upkeep.js'
 import { streamHeldBody } from './body.js'
-import type { ServerContext } from './context.js'
 import type { Routes } from './routes.js'
 import { sendStream, signalOf } from './stream.js'
 
-export function serveTransfers(
-  routes: Routes,
-  { store, activity, log, pace }: ServerContext,
-): void {
-  routes.serveHttp(exportTree, async (args, { reply }) => {
+export function serveTransfers(routes: Routes): void {
+  routes.serveHttp(exportTree, async (args, { reply, context }) => {
+    const { store, activity, log, pace } = context
     const signal = signalOf(activity, reply)
     await sendStream(reply, {
       headers: async () => ({ 'content-type': 'application/octet-stream' }),
@@ -23,8 +20,8 @@ export function serveTransfers(
     })
     return reply
   })
-  routes.serveHttp(importTree, (args, { request, reply }) => {
-    const signal = signalOf(activity, reply)
-    return store.upkeep.import(streamHeldBody(request), { ...args, signal })
+  routes.serveHttp(importTree, async (args, { request, reply, context }) => {
+    const signal = signalOf(context.activity, reply)
+    return context.store.upkeep.import(streamHeldBody(request), { ...args, signal })
   })
 }

@@ -16,10 +16,10 @@ import { sendStream, signalOf } from './stream.js'
 
 const ndjson = 'application/x-ndjson'
 
-export function serveUpkeep(routes: Routes, context: ServerContext): void {
-  const { upkeep } = context.store
-  routes.serve(usage, () => upkeep.usage())
-  routes.serveHttp(collect, async (_args, { request, reply }) => {
+export function serveUpkeep(routes: Routes): void {
+  routes.serve(usage, (_args, { context }) => context.store.upkeep.usage())
+  routes.serveHttp(collect, async (_args, { request, reply, context }) => {
+    const { upkeep } = context.store
     const body = await readJsonBody(request)
     const options = parse(collect.body, body, '')
     const signal = signalOf(context.activity, reply)
@@ -33,8 +33,8 @@ export function serveUpkeep(routes: Routes, context: ServerContext): void {
     })
     return reply
   })
-  routes.serve(forget, ({ key, namespace = primary }) =>
-    upkeep.forget(key, { namespace: checkWritable(namespace) }),
+  routes.serve(forget, ({ key, namespace = primary }, { context }) =>
+    context.store.upkeep.forget(key, { namespace: checkWritable(namespace) }),
   )
 }
 

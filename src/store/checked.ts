@@ -3,6 +3,7 @@
  *  Invariant: an unknown field, a value of another type, and an option that means nothing beside
  *  another one are EINVAL. They are never dropped, and never a TypeError. */
 
+import type { AccessTokens, CreateTokenOptions } from '../api/access.js'
 import type { DiffOptions, History, LogOptions, RootsOptions } from '../api/history.js'
 import type {
   AppendOptions,
@@ -101,6 +102,8 @@ const shapes = {
   ]),
   log: shapeOf<LogOptions>({ ...scoped, ...page, before: count }),
   pin: shapeOf<Scope & { at?: number | string }>({ ...scoped, at }),
+  createToken: shapeOf<CreateTokenOptions>({ grants: texts, ttl: count, signal }, ['grants']),
+  renewToken: shapeOf<{ ttl?: number; signal?: AbortSignal }>({ ttl: count, signal }),
 }
 
 const position = within(
@@ -192,6 +195,23 @@ export function checkedKvs(kvs: Kvs): Kvs {
     namespaces: checkedNamespaces(kvs.namespaces),
     upkeep: checkedUpkeep(kvs.upkeep),
     blobs: checkedBlobs(kvs.blobs),
+  }
+}
+
+/** Wraps access tokens so that a call with wrong arguments fails with EINVAL. */
+export function checkedTokens(tokens: AccessTokens): AccessTokens {
+  return {
+    create: (name, options) =>
+      checked(
+        () => {
+          checkValue('a name', name, text)
+          check('options', options, shapes.createToken)
+        },
+        () => tokens.create(name, options),
+      ),
+    list: (options) => scopedBy(options, shapes.signal, () => tokens.list(options)),
+    renew: (id, options) => named(id, options, shapes.renewToken, () => tokens.renew(id, options)),
+    revoke: (id, options) => named(id, options, shapes.signal, () => tokens.revoke(id, options)),
   }
 }
 

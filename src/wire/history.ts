@@ -128,7 +128,7 @@ export const makePin = request({
   method: 'PUT',
   path: '/v1/pins/:name',
   summary: 'Keep a retained root until it is unpinned',
-  right: 'owner',
+  right: 'admin',
   body: asked<{ readonly namespace?: string; readonly at?: number | string }>({
     namespace: optional(text),
     at: optional(at),
@@ -142,7 +142,7 @@ export const unpin = request({
   method: 'DELETE',
   path: '/v1/pins/:name',
   summary: 'Remove a pin, so that its root may be freed',
-  right: 'owner',
+  right: 'admin',
   errors: ['ENOENT'],
 })
 

@@ -82,7 +82,7 @@ export const createNamespace = request({
   method: 'POST',
   path: '/v1/ns',
   summary: 'Make a namespace, empty or with the tree of another one',
-  right: 'owner',
+  right: 'admin',
   status: 201,
   body: asked<{
     readonly name: string
@@ -105,7 +105,7 @@ export const removeNamespace = request({
   method: 'DELETE',
   path: '/v1/ns/:name',
   summary: 'Remove a namespace with all its history',
-  right: 'owner',
+  right: 'admin',
   errors: ['ENONS', 'EPERM'],
 })
 
@@ -114,7 +114,7 @@ export const configureNamespace = request({
   method: 'PATCH',
   path: '/v1/ns/:name',
   summary: 'Change the settings of a namespace; null removes one',
-  right: 'owner',
+  right: 'admin',
   body: settingsChange,
   answer: settings,
   errors: ['EINVAL', 'ENONS'],

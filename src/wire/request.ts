@@ -19,10 +19,11 @@ type AnySchema = Schema<never> | Schema
 /** Schemas of fields, by the name of the field. */
 type FieldSchemas = Readonly<Record<string, unknown>>
 
-/** The right that a request needs. `anyone`: none, and no token. `read`: to read keys. `write`: to
- *  change keys. `jobs`: to run commands. `owner`: to look after the store, or to read blobs by
- *  their refs. */
-export type Right = 'anyone' | 'read' | 'write' | 'jobs' | 'owner'
+/** The right that a request needs, as its document tells it. `anyone`: none, and no token. `read`: to
+ *  read keys. `write`: to change keys. `jobs`: to run commands. `admin`: to look after a namespace and
+ *  its tokens. `owner`: to look after the store, or to read blobs by their refs. What a caller with
+ *  an access token may do is checked on each key (rfc/28, rule 8). */
+export type Right = 'anyone' | 'read' | 'write' | 'jobs' | 'admin' | 'owner'
 
 /** Forms of an answer that is not one JSON value: raw bytes, an event stream for `EventSource`,
  *  JSON line by line, a page. */

@@ -39,6 +39,7 @@ import {
 } from './namespaces.js'
 import type { RequestSpec } from './request.js'
 import { docs, health, openapi, status, stop } from './server.js'
+import { createToken, listTokens, renewToken, revokeToken } from './tokens.js'
 import { read, txn } from './transaction.js'
 import { collect, exportTree, forget, importTree, usage } from './upkeep.js'
 
@@ -54,6 +55,7 @@ export const requestGroups = {
     ...[signalJob, resizeJob, removeJob, removeJobOutput, pruneJobs],
   ],
   Trees: [getTreeobj, putTreeobj, loadBlob, storeBlob, exportTree, importTree],
+  Tokens: [createToken, listTokens, renewToken, revokeToken],
   Upkeep: [usage, collect, forget],
   Server: [health, status, stop, openapi, docs],
 } as const satisfies Readonly<Record<string, readonly RequestSpec[]>>

@@ -62,6 +62,10 @@ const cases: { readonly [Name in RequestName]: Case } = {
   },
   'namespaces.configure': { refused: [{ name: 'nothing' }, 'ENONS'] },
   'namespaces.remove': { setUp: withNamespace, refused: [{ name: 'primary' }, 'EPERM'] },
+  'tokens.create': { refused: [{ grants: ['read', 'sudo'] }, 'EINVAL'] },
+  'tokens.list': {},
+  'tokens.renew': { setUp: token, refused: [{ id: 'nothing' }, 'ENOENT'] },
+  'tokens.revoke': { setUp: token, refused: [{ id: 'nothing' }, 'ENOENT'] },
   'jobs.submit': { refused: [{ command: [], cwd: '/', env: {} }, 'EINVAL'] },
   'jobs.list': { setUp: named },
   'jobs.show': { setUp: ended, refused: missingJob },
@@ -115,6 +119,11 @@ async function withoutNamespace(store: EmbeddedStore): Promise<undefined> {
 async function withNamespace(store: EmbeddedStore): Promise<undefined> {
   await withoutNamespace(store)
   await store.namespaces.create('builds')
+}
+
+async function token(store: EmbeddedStore): Promise<Made> {
+  const { id } = await store.tokens.create('a token', { grants: ['read'] })
+  return { args: { id } }
 }
 
 async function exported(store: EmbeddedStore): Promise<Made> {
@@ -182,8 +191,9 @@ export async function prepared(store: EmbeddedStore, asked: Asked): Promise<Requ
 export function askHttp(
   serving: Serving,
   spec: RequestSpec,
-  { args, upload }: { readonly args: Args; readonly upload?: Uint8Array },
+  asked: { readonly args: Args; readonly upload?: Uint8Array; readonly token?: string },
 ): Promise<Answer> {
+  const { args, upload, token } = asked
   const rest: Record<string, unknown> = { ...args }
   const take = (name: string) => {
     const value = rest[name]
@@ -200,6 +210,7 @@ export function askHttp(
   const json = spec.body && JSON.stringify(toJson(rest))
   return serving.ask(spec.method, query === '' ? path : `${path}?${query}`, {
     body: spec.upload ? upload : json,
+    ...(token === undefined ? {} : { token }),
   })
 }
 

@@ -15,6 +15,7 @@ import { Front } from '../../src/server/front.js'
 import { strangersPipelinedMax } from '../../src/server/judge.js'
 import { strangerRest } from '../../src/server/refusal.js'
 import { subprotocolJson } from '../../src/wire/frames.js'
+import { noPrincipals } from './principals.js'
 import { Raw, refusalIn } from './raw.js'
 import { Serving } from './serving.js'
 
@@ -91,7 +92,10 @@ describe('of a connection without a token', () => {
     const route: RequestListener = (_request, response) => response.end()
     const access = accessOf({ addresses: [], allowHosts: [], allowOrigins: [] })
     const { server } = new Front(
-      { activity: new Activity(() => 0), access: () => access, token: 'x' },
+      {
+        ...{ activity: new Activity(() => 0), access: () => access },
+        ...{ principals: noPrincipals, needsToken: true },
+      },
       route,
     )
     server.on('request', ({ url = '' }) => read.push(url))

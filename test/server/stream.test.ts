@@ -12,6 +12,7 @@ import { type App, createApp } from '../../src/server/app.js'
 import { Log } from '../../src/server/log.js'
 import { Pace } from '../../src/server/pace.js'
 import { sendStream, signalOf } from '../../src/server/stream.js'
+import { noPrincipals } from './principals.js'
 
 let app: App
 let port: number
@@ -26,7 +27,8 @@ async function* pieces(error: Error, before: number): AsyncGenerator<Uint8Array>
 }
 
 beforeAll(async () => {
-  app = createApp({ activity, access: () => access, log: sink }).app
+  const options = { activity, access: () => access, principals: noPrincipals, needsToken: false }
+  app = createApp({ ...options, log: sink }).app
   const failures = {
     corrupt: new TailraceError('ECORRUPT', 'stored bytes do not match'),
     unforeseen: new RangeError('out of range'),

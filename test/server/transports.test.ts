@@ -59,7 +59,7 @@ const volatile = new Set([
   ...['seq', 'ref', 'time', 'incarnation', 'created', 'pinned', 'index', 'count', 'keys', 'size'],
   ...['historySize', 'id', 'pid', 'submitted', 'started', 'finished', 'token', 'total', 'next'],
   ...['stored', 'live', 'history', 'disk', 'memory', 'roots', 'from', 'to', 'backlog', 'storeId'],
-  ...['connections', 'usage', 'rss', 'anonymous'],
+  ...['connections', 'usage', 'rss', 'anonymous', 'expires', 'revoked'],
 ])
 
 /** An answer, where what differs between two calls is only said to be there. */
@@ -69,9 +69,15 @@ function stable(value: unknown): unknown {
   return Object.fromEntries(
     Object.entries(value).map(([name, field]) => [
       name,
-      volatile.has(name) && typeof field !== 'object' ? typeof field : stable(field),
+      volatile.has(name) && isOfTheMoment(field) ? typeof field : stable(field),
     ]),
   )
+}
+
+/** True for a single value, and for a list of texts. */
+function isOfTheMoment(field: unknown): boolean {
+  if (Array.isArray(field)) return field.every((item) => typeof item === 'string')
+  return typeof field !== 'object'
 }
 
 let serving: Serving

@@ -6,7 +6,7 @@ import { doorsOfRooms, longestChain, namesDeclaredTwice } from './structure.js'
 import { nothing } from './tree.js'
 
 /** Files of the longest chain of imports. */
-const chainMax = 25
+const chainMax = 26
 const runtimeChainMax = 23
 
 /** Files of a room that other rooms import. */
@@ -15,8 +15,8 @@ const doorsMax = 4
 const manyDoors: Readonly<Record<string, number>> = {
   base: 23,
   blob: 6,
-  tree: 11,
-  api: 17,
+  tree: 12,
+  api: 18,
   present: 10,
   transaction: 5,
   past: 8,
@@ -25,7 +25,7 @@ const manyDoors: Readonly<Record<string, number>> = {
   export: 5,
   job: 5,
   flow: 5,
-  wire: 18,
+  wire: 19,
 }
 
 test('an exported type has a name of its own', () => {

@@ -1,0 +1,46 @@
+/** A principal: the owner, or the holder of an access token, as a sender of requests. See rfc/28,
+ *  rules 1 and 7. */
+
+import type { TailraceError } from '../error.js'
+
+/** Ends a request or a websocket whose principal may go on no more. */
+type End = (reason: TailraceError) => void
+
+/** A sender of requests, and what it has open. Mutable; `Principals` makes and ends it. */
+export class Principal {
+  /** The id of the access token; undefined for the owner. */
+  readonly id: string | undefined
+  readonly #open = new Set<End>()
+
+  constructor(id: string | undefined) {
+    this.id = id
+  }
+
+  get isOwner(): boolean {
+    return this.id === undefined
+  }
+
+  /** Calls `end` once the token of the principal is worth nothing any more, unless the hold is released
+   *  before. The owner's is never called. */
+  hold(end: End): { readonly release: () => void } {
+    if (this.isOwner) return { release: () => {} }
+    this.#open.add(end)
+    return { release: () => void this.#open.delete(end) }
+  }
+
+  /** Ends all that is open. */
+  end(reason: TailraceError): void {
+    const open = [...this.#open]
+    this.#open.clear()
+    for (const end of open) end(reason)
+  }
+}
+
+/** Tells who sends a request. `Principals` implements it. */
+export type PrincipalSource = {
+  readonly owner: Principal
+  /** The principal of those who brought no token. It may do nothing. */
+  readonly stranger: Principal
+  /** Returns the principal that a token names. Throws EUNAUTH. */
+  of(text: string | undefined): Principal
+}

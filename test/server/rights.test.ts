@@ -1,0 +1,425 @@
+/** What a server lets the holders of access tokens do: every request, links, watches, what answers do
+ *  not tell, and the end of a token. See rfc/28. */
+
+import { randomBytes } from 'node:crypto'
+import { once } from 'node:events'
+import { readdir, readFile } from 'node:fs/promises'
+import { request as httpRequest, type IncomingMessage } from 'node:http'
+import { join } from 'node:path'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { connect } from '../../src/client/node.js'
+import { hiddenRef } from '../../src/rights/limited.js'
+import { isCall } from '../../src/wire/request.js'
+import { refusal } from '../kvs/expect.js'
+import { askedByName, askHttp, fill, prepared } from './calls.js'
+import { Peer } from './peer.js'
+import { Serving } from './serving.js'
+
+let serving: Serving
+beforeAll(async () => {
+  serving = await Serving.start()
+  const { store } = serving
+  await fill(store)
+  await store.namespaces.create('private')
+  await store.put('key', 'of private', { namespace: 'private' })
+  await store.put('open/value', 'v')
+  await store.append('open/log', 'one')
+  await store.put('secret/value', 's')
+  await store.append('secret/log', 'one')
+  await store.commit({
+    ops: [
+      { op: 'symlink', key: 'open/in', target: 'open/value' },
+      { op: 'symlink', key: 'open/out', target: 'secret/value' },
+      { op: 'symlink', key: 'open/outlog', target: 'secret/log' },
+      { op: 'symlink', key: 'open/nothing', target: 'secret/nothing' },
+      { op: 'symlink', key: 'open/dir', target: 'secret' },
+      { op: 'symlink', key: 'open/loop', target: 'secret/loop' },
+      { op: 'symlink', key: 'secret/loop', target: 'secret/loop' },
+      { op: 'symlink', key: 'open/other', target: 'key', namespace: 'private' },
+      { op: 'symlink', key: 'open/twice', target: 'secret/back' },
+      { op: 'symlink', key: 'secret/back', target: 'open/value' },
+    ],
+  })
+})
+afterAll(() => serving[Symbol.asyncDispose]())
+
+/** Counts how often the first bytes of a value stand in the files of the store. */
+async function countOf(value: Buffer): Promise<number> {
+  const directory = join(serving.directory, 'store')
+  const needle = value.subarray(0, 64)
+  let count = 0
+  for (const name of await readdir(directory, { recursive: true })) {
+    const bytes = await readFile(join(directory, name)).catch(() => Buffer.alloc(0))
+    for (let at = bytes.indexOf(needle); at >= 0; at = bytes.indexOf(needle, at + 1)) count++
+  }
+  return count
+}
+
+async function* piecesOf(value: Buffer): AsyncGenerator<Uint8Array> {
+  yield value
+}
+
+/** The text of a new token. */
+async function tokenOf(...grants: readonly string[]): Promise<string> {
+  return (await serving.store.tokens.create('test', { grants })).token
+}
+
+/** A client with a new token. Over TCP, so that its token is needed. */
+async function clientOf(...grants: readonly string[]) {
+  return connect(serving.url, { token: await tokenOf(...grants), reconnect: false })
+}
+
+describe('every request', () => {
+  /** What one who has nothing to do with anything is told; of all others EPERM. */
+  const told: Readonly<Record<string, number | string>> = {
+    'server.health': 200,
+    'server.openapi': 200,
+    'server.docs': 200,
+    'namespaces.list': 200,
+    'namespaces.show': 'ENONS',
+    'history.pins': 200,
+    'history.unpin': 'ENOENT',
+    'tokens.list': 200,
+    'tokens.renew': 'ENOENT',
+    'tokens.revoke': 'ENOENT',
+  }
+  const stopping = new Set(['server.stop'])
+
+  it.each([...askedByName.keys()])('%s', async (name) => {
+    const asked = askedByName.get(name)
+    if (!asked) throw new Error(`no example of ${name}`)
+    const { spec } = asked
+    const { args, upload } = stopping.has(name)
+      ? { args: {}, upload: new Uint8Array() }
+      : await prepared(serving.store, asked)
+    const token = await tokenOf('read,write,watch,append,lease@elsewhere/none')
+    const [before, tokens] = [await serving.store.root(), await serving.store.tokens.list()]
+    const answer = await askHttp(serving, spec, { args, upload, token })
+    const expected = told[name] ?? 'EPERM'
+    if (expected === 200) expect(answer.status).toBe(200)
+    else if (spec.method === 'HEAD') expect(answer.headers['tailrace-error']).toBe(expected)
+    else expect(answer.json).toMatchObject({ error: { code: expected } })
+    const lists = {
+      'namespaces.list': 'namespaces',
+      'history.pins': 'pins',
+      'tokens.list': 'tokens',
+    }
+    const list = lists[name as keyof typeof lists]
+    if (list) expect(answer.json).toEqual({ [list]: [] })
+    expect((await serving.store.root()).seq).toBe(before.seq)
+    expect(await serving.store.tokens.list()).toEqual(tokens)
+    if (!isCall(spec) || spec.right === 'anyone') return
+    await using peer = await Peer.connect(serving, {
+      headers: { authorization: `Bearer ${token}` },
+    })
+    const { namespace, ...body } = args
+    peer.send({ id: 1, op: name, ...(spec.namespaced ? { namespace, body } : { body: args }) })
+    const frame = await peer.next()
+    expect(frame).toMatchObject(
+      expected === 200 ? { type: 'result' } : { type: 'error', code: expected },
+    )
+  })
+})
+
+describe('a reader of a part', () => {
+  it('reads what it was granted, and nothing beside it', async () => {
+    await using store = await clientOf('read,watch@primary/open')
+    expect(await store.get('open/value')).toEqual(Buffer.from('v'))
+    expect((await store.list('open')).entries.length).toBeGreaterThan(5)
+    expect((await store.readMany(['open/value', 'open/no'])).values).toEqual([
+      Buffer.from('v'),
+      undefined,
+    ])
+    for (const key of ['secret/value', 'secret/none', '', 'ope', 'open2']) {
+      const failures = [
+        await refusal(store.get(key)),
+        await refusal(store.stat(key)),
+        await refusal(store.list(key)),
+        await refusal(store.readMany(['open/value', key])),
+        await refusal(store.history.log(key)),
+        await refusal(store.history.diff({ from: 1, prefix: key })),
+        await refusal(store.watch(key, { mode: 'value', waitCreate: true }).next()),
+      ]
+      expect(failures.map(({ code }) => code)).toEqual(failures.map(() => 'EPERM'))
+    }
+    expect((await refusal(store.put('open/value', 'x'))).code).toBe('EPERM')
+    expect((await refusal(store.append('open/log', 'x'))).code).toBe('EPERM')
+    expect((await refusal(store.leases.take('open/value'))).code).toBe('EPERM')
+  })
+
+  it.each([
+    ['open/out', 'secret/value'],
+    ['open/nothing', 'secret/nothing'],
+    ['open/dir/value', 'secret/value'],
+    ['open/dir/none', 'secret/none'],
+    ['open/loop', 'secret/loop'],
+    ['open/other', 'key'],
+    ['open/twice', 'secret/back'],
+  ])('a link out is refused, whatever is behind it: %s', async (key, behind) => {
+    await using store = await clientOf('read,watch@primary/open')
+    const failures = [
+      await refusal(store.get(key)),
+      await refusal(store.stat(key)),
+      await refusal(store.read(key)),
+      await refusal(store.readMany([key])),
+      await refusal(store.list(key)),
+      await refusal(store.watch(key, { mode: 'value' }).next()),
+      await refusal(store.watch(key, { mode: 'append', waitCreate: true }).next()),
+    ]
+    const { json, headers } = await serving.ask('GET', `/v1/kv/${key}?follow`, {
+      token: await tokenOf('read,watch@primary/open'),
+    })
+    expect(json).toMatchObject({ error: { code: 'EPERM' } })
+    expect(headers['tailrace-position']).toBeUndefined()
+    for (const { code, message } of failures) {
+      expect(code).toBe('EPERM')
+      expect(message).not.toContain(behind)
+    }
+  })
+
+  it('a link within is followed, and shown as a link', async () => {
+    await using store = await clientOf('read,watch@primary/open')
+    expect(await store.get('open/in')).toEqual(Buffer.from('v'))
+    expect(await store.stat('open/out', { nofollow: true })).toMatchObject({ type: 'symlink' })
+  })
+
+  it('a watch ends once its link leads out', async () => {
+    await serving.store.commit({
+      ops: [{ op: 'symlink', key: 'open/moving', target: 'open/value' }],
+    })
+    await using store = await clientOf('read,watch@primary/open')
+    const watching = store.watch('open/moving', { mode: 'value' })
+    const { value } = await watching.next()
+    expect(value).toMatchObject({ type: 'value' })
+    const next = watching.next()
+    await serving.store.commit({
+      ops: [{ op: 'symlink', key: 'open/moving', target: 'secret/value' }],
+    })
+    expect((await refusal(next)).code).toBe('EPERM')
+  })
+
+  it('another, who may, watches the same link', async () => {
+    await using closed = await clientOf('read,watch@primary/open')
+    await using open = await clientOf('read,watch')
+    const options = { mode: 'append' } as const
+    const allowed = open.watch('open/outlog', options)
+    expect(await allowed.next()).toMatchObject({ value: { type: 'append' } })
+    expect((await refusal(closed.watch('open/outlog', options).next())).code).toBe('EPERM')
+    expect(await allowed.next()).toMatchObject({ value: { type: 'live' } })
+    await allowed.return?.()
+  })
+
+  it('is not told the ref of the root, nor reads at a ref', async () => {
+    await using part = await clientOf('read,write@primary/open')
+    await using whole = await clientOf('read,write')
+    const { ref } = await serving.store.root()
+    expect(await part.root()).toMatchObject({ ref: hiddenRef })
+    expect(await whole.root()).toMatchObject({ ref })
+    expect(await part.put('open/mine', '1')).toMatchObject({ ref: hiddenRef })
+    for (const store of [part, whole]) {
+      expect((await refusal(store.get('open/value', { at: ref }))).code).toBe('EPERM')
+      expect((await refusal(store.blobs.load(ref))).code).toBe('EPERM')
+      expect((await refusal(store.treeobj('open/value'))).code).toBe('EPERM')
+    }
+  })
+
+  it('sees the namespaces that it may read whole', async () => {
+    await using store = await clientOf('read@private', 'read@primary/open')
+    expect((await store.namespaces.list()).map(({ name }) => name)).toEqual(['private'])
+  })
+})
+
+describe('a writer of a part', () => {
+  const outs = ['open/out', 'open/dir/value', 'open/dir/none', 'open/other', 'open/twice']
+
+  it.each(outs)('does not write through a link out: %s', async (key) => {
+    await using store = await clientOf('read,write,lease@primary/open')
+    const before = await serving.store.root()
+    const into = `${key}/x`
+    const failures = [
+      await refusal(store.append(key, 'x')),
+      await refusal(store.put(into, 'x')),
+      await refusal(store.leases.take(into)),
+      await refusal(store.commit({ ops: [{ op: 'seal', key }] })),
+      await refusal(store.commit({ ops: [{ op: 'trim', key, keep: 0 }] })),
+      await refusal(store.commit({ ops: [{ op: 'unlink', key: into }] })),
+      await refusal(store.commit({ ops: [{ op: 'mkdir', key: into }] })),
+      await refusal(store.commit({ ops: [{ op: 'copy', from: key, key: 'open/copy' }] })),
+      await refusal(store.commit({ ops: [{ op: 'move', from: into, key: 'open/copy' }] })),
+      await refusal(store.commit({ ops: [{ op: 'fork', from: key, key: 'open/f', count: 0 }] })),
+      await refusal(store.commit({ ops: [{ op: 'restore', key: into, at: before.seq }] })),
+      await refusal(store.commit({ guards: [{ key, absent: true }], ops: [] })),
+      await refusal(store.commit({ guards: [{ key, count: 7 }], ops: [] })),
+    ]
+    expect(failures.map(({ code }) => code)).toEqual(failures.map(() => 'EPERM'))
+    expect((await serving.store.root()).seq).toBe(before.seq)
+  })
+
+  it('does not name what it was not granted, in any op or guard', async () => {
+    await using store = await clientOf('read,write,lease@primary/open')
+    const before = await serving.store.root()
+    const key = 'secret/value'
+    const here = { key: 'open/x' }
+    const token = { incarnation: before.incarnation, seq: 1 }
+    const transactions = [
+      { ops: [{ op: 'put', key, value: '' }] },
+      { ops: [{ op: 'append', key, value: '' }] },
+      { ops: [{ op: 'seal', key }] },
+      { ops: [{ op: 'trim', key, keep: 0 }] },
+      { ops: [{ op: 'unlink', key }] },
+      { ops: [{ op: 'mkdir', key: 'secret/dir' }] },
+      { ops: [{ op: 'symlink', key, target: 'open/value' }] },
+      { ops: [{ op: 'copy', from: key, ...here }] },
+      { ops: [{ op: 'copy', from: 'open/value', key }] },
+      { ops: [{ op: 'copy', from: 'key', namespace: 'private', ...here }] },
+      { ops: [{ op: 'copy', from: 'open/value', at: before.ref, ...here }] },
+      { ops: [{ op: 'fork', from: key, count: 0, ...here }] },
+      { ops: [{ op: 'move', from: key, ...here }] },
+      { ops: [{ op: 'move', from: 'open/value', key }] },
+      { ops: [{ op: 'move', from: 'key', namespace: 'private', ...here }] },
+      { ops: [{ op: 'restore', key, at: before.seq }] },
+      { ops: [{ op: 'restore', key: 'open/value', at: before.ref }] },
+      { ops: [{ op: 'lease', key, action: 'take', ttl: 1_000 }] },
+      { ops: [{ op: 'treeobj', ...here, treeobj: { ver: 1, type: 'val', data: '' } }] },
+      { guards: [{ key, absent: true }], ops: [] },
+      { guards: [{ key, ref: before.ref }], ops: [] },
+      { guards: [{ key, count: 1 }], ops: [] },
+      { guards: [{ key, producer: 'p', epoch: 0, next: 0 }], ops: [] },
+      { guards: [{ lease: key, token }], ops: [] },
+    ] as const
+    for (const transaction of transactions) {
+      expect((await refusal(store.commit(transaction))).code).toBe('EPERM')
+    }
+    expect((await serving.store.root()).seq).toBe(before.seq)
+  })
+
+  it('who appends does not end, cap or date a log', async () => {
+    await using store = await clientOf('append@primary/open/log')
+    const { result } = await store.append('open/log', 'two')
+    expect(result.count).toBeGreaterThan(1)
+    for (const options of [{ seal: true }, { ttl: 1_000 }, { cap: { keep: 1 } }] as const) {
+      expect((await refusal(store.append('open/log', 'x', options))).code).toBe('EPERM')
+    }
+    expect((await refusal(store.get('open/log'))).code).toBe('EPERM')
+    expect((await refusal(store.put('open/log', 'x'))).code).toBe('EPERM')
+  })
+
+  it('has idempotency keys of its own', async () => {
+    await using first = await clientOf('write@primary/open')
+    await using second = await clientOf('write@primary/open')
+    const append = { ops: [{ op: 'append', key: 'open/once', value: 'x' }] } as const
+    const options = { idempotencyKey: 'same' }
+    expect((await first.commit(append, options)).results[0]?.count).toBe(1)
+    expect(await first.commit(append, options)).toMatchObject({ repeated: true })
+    expect((await second.commit(append, options)).results[0]?.count).toBe(2)
+  })
+
+  it('writes what the store has already, so that no time tells of it', async () => {
+    const { store } = serving
+    const small = randomBytes(100_000)
+    const large = randomBytes(1_500_000)
+    for (const [name, value] of Object.entries({ small, large })) {
+      await store.put(`secret/${name}`, piecesOf(value))
+      await store.put(`secret/${name}-again`, piecesOf(value))
+    }
+    await store.append('secret/log', small)
+    expect([await countOf(small), await countOf(large)]).toEqual([1, 1])
+    await using writer = await clientOf('write@primary/open')
+    await writer.put('open/small', small)
+    await writer.append('open/appended', small)
+    await writer.put('open/large', piecesOf(large))
+    expect([await countOf(small), await countOf(large)]).toEqual([3, 2])
+    for (const key of ['open/large', 'secret/large']) {
+      const value = await store.get(key)
+      expect(value && large.equals(value)).toBe(true)
+    }
+  })
+
+  it('is told no sizes by a quota', async () => {
+    await serving.store.namespaces.create('small')
+    await serving.store.put('theirs', 'x'.repeat(900), { namespace: 'small' })
+    await serving.store.namespaces.configure('small', { quota: 1_000 })
+    await using store = await clientOf('write@small/mine')
+    const error = await refusal(store.put('mine', 'x'.repeat(200), { namespace: 'small' }))
+    expect(error).toMatchObject({ code: 'EDQUOT', message: expect.not.stringMatching(/\d/) })
+  })
+})
+
+describe('a token', () => {
+  it('counts over the Unix socket too', async () => {
+    const target = `unix:${serving.server.socket}`
+    await using store = await connect(target, { token: await tokenOf('read@primary/open') })
+    expect((await refusal(store.get('secret/value'))).code).toBe('EPERM')
+    const headers = { authorization: 'Bearer tailrace_000000000000_none' }
+    const answer = await serving.askLocally('GET', '/v1/kv/open/value', { headers })
+    expect(answer.status).toBe(401)
+  })
+
+  it('comes in the first frame of a websocket, and stays that of the connection', async () => {
+    await using peer = await Peer.connect(serving, { token: 'none' })
+    peer.send({ id: 1, op: 'auth', token: await tokenOf('read@primary/open') })
+    expect(await peer.next()).toMatchObject({ id: 1, type: 'result' })
+    peer.send({ id: 2, op: 'stat', body: { key: 'secret/value' } })
+    expect(await peer.next()).toMatchObject({ id: 2, code: 'EPERM' })
+    peer.send({ id: 3, op: 'auth', token: serving.server.token })
+    expect(await peer.next()).toMatchObject({ id: 3, code: 'EINVAL' })
+    peer.send({ id: 4, op: 'stat', body: { key: 'secret/value' } })
+    expect(await peer.next()).toMatchObject({ id: 4, code: 'EPERM' })
+  })
+
+  /** A token, and all that its holder has open. */
+  async function busy(grants: readonly string[], ttl?: number) {
+    const made = await serving.store.tokens.create('busy', {
+      grants,
+      ...(ttl === undefined ? {} : { ttl }),
+    })
+    const headers = { authorization: `Bearer ${made.token}` }
+    const peer = await Peer.connect(serving, { headers })
+    peer.send({ id: 1, op: 'watch', mode: 'append', key: 'open/log' })
+    for (let frame = await peer.next(); frame.type !== 'live'; ) frame = await peer.next()
+    peer.send({ id: 2, op: 'root', body: { waitSeq: 1_000_000 } })
+    const follow = httpRequest(`${serving.url}/v1/kv/open/log?follow`, { headers }).end()
+    const waiting = httpRequest(`${serving.url}/v1/root?waitSeq=1000000`, { headers }).end()
+    const upload = httpRequest(`${serving.url}/v1/kv/open/upload`, { method: 'PUT', headers })
+    for (const request of [follow, waiting, upload]) request.on('error', () => {})
+    const [followed] = (await once(follow, 'response')) as [IncomingMessage]
+    upload.write('the first bytes')
+    const cut = [
+      once(
+        followed.on('data', () => {}),
+        'error',
+      ),
+      once(waiting, 'error'),
+      once(upload, 'error'),
+    ]
+    return { made, peer, cut }
+  }
+
+  /** Everything has ended, and with the right words. */
+  async function expectOver({ made, peer, cut }: Awaited<ReturnType<typeof busy>>) {
+    const codes = new Map<number, string>()
+    for (let at = 0; at < 3; at++) {
+      const frame = await peer.next()
+      if (frame.type === 'error') codes.set(frame.id, frame.code)
+    }
+    expect(Object.fromEntries(codes)).toEqual({ 0: 'EUNAUTH', 1: 'EUNAUTH', 2: 'EUNAUTH' })
+    expect(await peer.closed()).toBe(1008)
+    await Promise.all(cut)
+    expect((await serving.ask('GET', '/v1/kv/open/value', { token: made.token })).status).toBe(401)
+    expect(await serving.store.get('open/upload')).toBeUndefined()
+  }
+
+  it('that is revoked ends its watches, waits and requests, and those of its children', async () => {
+    const held = await busy(['read,watch,write,admin'])
+    await using admin = await connect(serving.url, { token: held.made.token })
+    const child = await admin.tokens.create('child', { grants: ['read'], ttl: 60_000 })
+    expect((await serving.ask('GET', '/v1/kv/open/value', { token: child.token })).status).toBe(200)
+    await serving.store.tokens.revoke(held.made.id)
+    await expectOver(held)
+    expect((await serving.ask('GET', '/v1/kv/open/value', { token: child.token })).status).toBe(401)
+  })
+
+  it('that expires ends them too', async () => {
+    await expectOver(await busy(['read,watch,write'], 1_500))
+  })
+})
