@@ -3,7 +3,7 @@
 
 import type { Settings, SettingsChange } from '../api/namespace.js'
 import { defined } from '../base/shape.js'
-import { TailraceError } from '../error.js'
+import { TailraceError, unless } from '../error.js'
 import { jobsNamespace } from '../job/keys.js'
 import {
   argument,
@@ -48,14 +48,19 @@ const list = command({
   run: async (call) => {
     const { options, stdout } = call
     return withStore(call, async (store) => {
-      const [namespaces, usage] = await Promise.all([store.namespaces.list(), store.upkeep.usage()])
-      if (options.json) return stdout.json({ namespaces, usage })
+      // The usage of the store is for its owner.
+      const [namespaces, usage] = await Promise.all([
+        store.namespaces.list(),
+        store.upkeep.usage().catch(unless('EPERM')),
+      ])
+      if (options.json) return stdout.json(defined({ namespaces, usage }))
       for (const { name, seq, keys, size, historySize, settings } of namespaces) {
         const { quota } = settings
         const bound = quota === undefined ? '' : ` of ${sizeText(quota)}`
         const bytes = `${sizeText(size)}${bound} live, ${sizeText(historySize)} history`
         await stdout.line(`${name.padEnd(20)} seq ${seq}, ${keys} keys, ${bytes}`)
       }
+      if (!usage) return
       const { disk, stored, live, history } = usage
       const file = disk === undefined ? 'in memory' : `${sizeText(disk)} on disk`
       await stdout.line(

@@ -1,4 +1,4 @@
-/** The commands about the server itself: status, version, stop, token. They start none, and ask it
+/** The commands about the server itself: status, version, stop. They start none, and ask it
  *  in JSON over HTTP. See rfc/13, rfc/12. */
 
 import { once } from 'node:events'
@@ -6,9 +6,9 @@ import type { IncomingMessage } from 'node:http'
 import { setTimeout as delay } from 'node:timers/promises'
 import { answeredBySomethingElse } from '../client/answer.js'
 import { reasonOf, TailraceError } from '../error.js'
-import { ensureToken, hasStore, type ServerRecord } from '../local/directory.js'
+import { hasStore, type ServerRecord } from '../local/directory.js'
 import { programVersion } from '../local/installation.js'
-import { findServer, isAlive, noStore, urlOf } from '../local/local.js'
+import { findServer, isAlive, urlOf } from '../local/local.js'
 import { parseErrorBody } from '../wire/status.js'
 import { command, flag } from './command.js'
 import { data, json, place, utc } from './options.js'
@@ -100,20 +100,6 @@ export const stop = command({
       if (options.json) await stdout.json({ stopped: true, directory, pid })
       else await stdout.line(`the server on ${directory} (pid ${pid}) has stopped`)
     })
-  },
-})
-
-export const token = command({
-  name: 'token',
-  summary: 'print the token that TCP clients need',
-  options: { json, data },
-  examples: ['tailrace token', 'export TAILRACE_TOKEN=$(tailrace token)'],
-  run: async ({ options, environment, stdout }) => {
-    const directory = dataDirectory(options.data, environment)
-    if (!(await hasStore(directory))) throw noStore(directory)
-    const text = await ensureToken(directory)
-    if (options.json) await stdout.json({ token: text })
-    else await stdout.line(text)
   },
 })
 

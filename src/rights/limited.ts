@@ -280,12 +280,14 @@ function limitedHistory(history: History, grants: Grants): History {
 
 function limitedNamespaces(namespaces: Namespaces, grants: Grants): Namespaces {
   const isShown = (name: string) => grants.has('read', name, '') || grants.has('admin', name, '')
+  const isLayer = (name: string) => name.startsWith(layers) && grants.has('results', name, '')
   return {
     list: async (options) => (await namespaces.list(options)).filter(({ name }) => isShown(name)),
     create: async (name, options) => {
       const { from } = options ?? {}
-      const isLayer = name.startsWith(layers) && grants.has('results', name, '') && !from
-      if (!isLayer) grants.checkWhole('admin', name, `make the namespace ${name}`)
+      if (from || !isLayer(name)) {
+        grants.checkWhole('admin', name, `make the namespace ${name}`)
+      }
       const source = from?.namespace ?? primary
       if (from) grants.checkWhole('read', source, `copy the namespace ${source}`)
       checkAt(grants, from?.at)
@@ -296,7 +298,7 @@ function limitedNamespaces(namespaces: Namespaces, grants: Grants): Namespaces {
       return namespaces.remove(name, options)
     },
     configure: async (name, change, options) => {
-      grants.checkWhole('admin', name, `change the settings of ${name}`)
+      if (!isLayer(name)) grants.checkWhole('admin', name, `change the settings of ${name}`)
       return namespaces.configure(name, change, options)
     },
   }

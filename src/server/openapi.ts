@@ -5,7 +5,7 @@
 
 import { codes } from '../error.js'
 import { toJson } from '../wire/bytes.js'
-import { pathNames, type RequestSpec } from '../wire/request.js'
+import { pathNames, type RequestSpec, type Right } from '../wire/request.js'
 import { requestGroups } from '../wire/requests.js'
 import { isOptional, type JsonSchema, type Schema } from '../wire/schema.js'
 import { errorEnvelope, statusOf } from '../wire/status.js'
@@ -55,7 +55,8 @@ function pathOf({ path }: RequestSpec): string {
 }
 
 function operationOf(spec: RequestSpec, group: string, schemas: Record<string, JsonSchema>): Json {
-  const { name, summary, right, body, upload, errors, status = 200, statuses = [] } = spec
+  const { name, summary, body, upload, errors, status = 200, statuses = [] } = spec
+  const right = rightOf(spec)
   const failures = new Set([...everywhere, ...errors].map(statusOf))
   const requestBody = body
     ? {
@@ -85,6 +86,11 @@ function operationOf(spec: RequestSpec, group: string, schemas: Record<string, J
       ),
     },
   }
+}
+
+/** Returns the right of a request, for people. */
+function rightOf({ right, ownerOnly }: RequestSpec): Right {
+  return ownerOnly ? 'owner' : right
 }
 
 /** Returns the schema of a stream, for generators of clients. */
@@ -218,7 +224,8 @@ const style = `:root{color-scheme:light dark}body{font:16px/1.5 system-ui,sans-s
 section{border-top:1px solid #8884;padding:.5rem 0}code,pre{font:14px/1.4 ui-monospace,monospace}pre{overflow-x:auto}h3{margin:.5rem 0}`
 
 function sectionOf(spec: RequestSpec): string {
-  const { name, method, summary, right, errors } = spec
+  const { name, method, summary, errors } = spec
+  const right = rightOf(spec)
   const path = pathOf(spec)
   const query = [...(spec.namespaced ? ['namespace'] : []), ...Object.keys(spec.query ?? {})]
   const facts = [

@@ -63,6 +63,8 @@ export type RequestSpec = {
   /** One sentence for people, without its full stop. */
   readonly summary: string
   readonly right: Right
+  /** The request is for the owner alone, whatever its right says of it: it reads, or it writes. */
+  readonly ownerOnly?: true
   /** The request takes `?namespace`; its default is `primary`. A request with the right `write`
    *  refuses reserved namespaces. */
   readonly namespaced?: true

@@ -59,6 +59,7 @@ export const status = request({
   path: '/v1/status',
   summary: 'Show the status of the server: its version, memory, connections, jobs and usage',
   right: 'read',
+  ownerOnly: true,
   answer: named(
     'ServerStatus',
     answered<ServerStatus>({

@@ -97,6 +97,7 @@ export const usage = request({
   path: '/v1/usage',
   summary: 'Show how many bytes the store holds: on disk, stored, live, history',
   right: 'read',
+  ownerOnly: true,
   answer: usageShape,
   errors: [],
 })
@@ -136,6 +137,7 @@ export const exportTree = request({
   path: '/v1/export',
   summary: 'Stream the tree of a namespace, or its changes since an older root',
   right: 'read',
+  ownerOnly: true,
   namespaced: true,
   query: { at: optional(at), since: optional(at), skipDamaged: optional(flag) },
   download: ['bytes'],
@@ -148,6 +150,7 @@ export const importTree = request({
   path: '/v1/import',
   summary: 'Fill a namespace from a stream that an export made',
   right: 'write',
+  ownerOnly: true,
   namespaced: true,
   query: { replace: optional(flag) },
   upload: 'bytes',

@@ -7,6 +7,7 @@ import { readdir, readFile } from 'node:fs/promises'
 import { request as httpRequest, type IncomingMessage } from 'node:http'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { openCache } from '../../src/cache/cache.js'
 import { connect } from '../../src/client/node.js'
 import { hiddenRef } from '../../src/rights/limited.js'
 import { isCall } from '../../src/wire/request.js'
@@ -342,6 +343,26 @@ describe('a writer of a part', () => {
     await using store = await clientOf('write@small/mine')
     const error = await refusal(store.put('mine', 'x'.repeat(200), { namespace: 'small' }))
     expect(error).toMatchObject({ code: 'EDQUOT', message: expect.not.stringMatching(/\d/) })
+  })
+})
+
+describe('a holder of results', () => {
+  it('makes layers, shares results and reads those of others, in layers only', async () => {
+    await using store = await clientOf('results@cache-*')
+    const cache = openCache(store, { layer: 'rights' })
+    await cache.layers.create('rights')
+    let runs = 0
+    const work = async () => `result ${++runs}`
+    const action = { name: 'work', of: 7 }
+    expect(await cache.cached(action, work)).toBe('result 1')
+    expect(await cache.cached(action, work)).toBe('result 1')
+    await using other = await clientOf('results@cache-rights')
+    const second = openCache(other, { layer: 'rights' })
+    expect(await second.cached(action, work)).toBe('result 1')
+    await using stranger = await clientOf('results@cache-mine')
+    const strange = openCache(stranger, { layer: 'rights' })
+    expect((await refusal(strange.cached(action, work))).code).toBe('EPERM')
+    expect((await refusal(store.get('open/value'))).code).toBe('EPERM')
   })
 })
 

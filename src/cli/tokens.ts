@@ -1,0 +1,118 @@
+/** `tailrace token`: prints the owner's token, and makes, lists, renews and revokes access tokens.
+ *  See rfc/13, rule 11, and rfc/28. */
+
+import type { AccessToken } from '../api/access.js'
+import { defined } from '../base/shape.js'
+import { ensureToken, hasStore } from '../local/directory.js'
+import { noStore } from '../local/local.js'
+import { argument, command, option } from './command.js'
+import { data, json, place, utc } from './options.js'
+import { quotedWord } from './quote.js'
+import { dataDirectory, withStore } from './session.js'
+import { duration, timeText } from './units.js'
+
+const ttl = option(
+  '--ttl <time>',
+  'how long it is good for: 90s, 12h, 30d (default: 90 days)',
+  duration,
+)
+const id = argument('<id>')
+
+const create = command({
+  name: 'create',
+  summary: 'make an access token and print it; it is shown this once',
+  description:
+    'Make an access token and print it; it is shown this once.\n\n' +
+    'A grant is RIGHT[,RIGHT…][@NAMESPACE[/KEY]]: it gives rights on a key and all below it, or on a whole ' +
+    'namespace (default: primary). NAMESPACE may end with *. The rights are read, watch (with read), append, ' +
+    'write, lease, jobs (run commands, as the user of the server), results (a cache layer: @cache-NAME) and ' +
+    'admin (the namespace itself, and tokens for it).',
+  parameters: { name: argument('<name>'), grants: argument('<grant...>') },
+  options: { ttl, json, ...place },
+  examples: [
+    'tailrace token create reader read,watch@primary/logs --ttl 12h',
+    'tailrace token create agent-7 append@primary/agents/7/log read',
+    'tailrace token create ci jobs results@cache-ci --json',
+  ],
+  makesStore: true,
+  run: async (call) => {
+    const { args, options, stdout } = call
+    const asked = { grants: args.grants, ...defined({ ttl: options.ttl }) }
+    return withStore(call, async (store) => {
+      const made = await store.tokens.create(args.name, asked)
+      if (options.json) await stdout.json(made)
+      else await stdout.line(made.token)
+    })
+  },
+})
+
+const list = command({
+  name: 'ls',
+  summary: 'list access tokens: id, name, time of expiry, grants',
+  options: { utc, json, ...place },
+  examples: ['tailrace token ls', 'tailrace token ls --json'],
+  run: async (call) => {
+    const { options, stdout } = call
+    return withStore(call, async (store) => {
+      const tokens = await store.tokens.list()
+      if (options.json) return stdout.json({ tokens })
+      for (const token of tokens) await stdout.line(lineOf(token, options))
+    })
+  },
+})
+
+const renew = command({
+  name: 'renew',
+  summary: 'set the time until an access token expires, from now on',
+  parameters: { id },
+  options: { ttl, utc, json, ...place },
+  examples: ['tailrace token renew 4f2a9c01b7de --ttl 30d'],
+  run: async (call) => {
+    const { args, options, stdout } = call
+    return withStore(call, async (store) => {
+      const token = await store.tokens.renew(args.id, defined({ ttl: options.ttl }))
+      if (options.json) await stdout.json(token)
+      else await stdout.line(lineOf(token, options))
+    })
+  },
+})
+
+const revoke = command({
+  name: 'revoke',
+  summary: 'revoke an access token and all that it made; what is open with them ends',
+  parameters: { id },
+  options: { json, ...place },
+  examples: ['tailrace token revoke 4f2a9c01b7de'],
+  run: async (call) => {
+    const { args, options, stdout } = call
+    return withStore(call, async (store) => {
+      const revoked = await store.tokens.revoke(args.id)
+      if (options.json) await stdout.json({ revoked })
+      else for (const each of revoked) await stdout.line(`${each} revoked`)
+    })
+  },
+})
+
+export const token = command({
+  name: 'token',
+  summary: "print the owner's token, which TCP clients need; make others with fewer rights",
+  options: { json, data },
+  commands: [create, list, renew, revoke],
+  examples: [
+    'tailrace token',
+    'export TAILRACE_TOKEN=$(tailrace token)',
+    'tailrace token create reader read,watch@primary/logs',
+  ],
+  run: async ({ options, environment, stdout }) => {
+    const directory = dataDirectory(options.data, environment)
+    if (!(await hasStore(directory))) throw noStore(directory)
+    const text = await ensureToken(directory)
+    if (options.json) await stdout.json({ token: text })
+    else await stdout.line(text)
+  },
+})
+
+/** Returns the line of an access token in a list. */
+function lineOf({ id, name, expires, grants }: AccessToken, times: { readonly utc: boolean }) {
+  return [id, quotedWord(name), 'until', timeText(expires, times), ...grants].join(' ')
+}
