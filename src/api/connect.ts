@@ -17,6 +17,10 @@ export type ConnectOptions = {
   /** The server's token, which it demands over TCP. `tailrace token` prints it on the
    *  machine of the server. */
   readonly token?: string
+  /** The certificates, in PEM, of those who may vouch for a server at `https://`. As in Node, they are in
+   *  the place of the ones that Node trusts by itself (NODE_EXTRA_CA_CERTS adds to those). A browser
+   *  has its own: there it is EINVAL, and so it is for an address without TLS. */
+  readonly ca?: string | Uint8Array
   /** The id of the store that must answer; another one is EMISCONFIGURED. With this option
    *  `connect` sends nothing: the id is checked with the first request, and again after each
    *  lost connection. */

@@ -8,6 +8,7 @@ import { TailraceError } from '../error.js'
 
 const groupWrite = 0o020
 const othersWrite = 0o002
+const others = 0o007
 const groupAndOthers = 0o077
 
 /** Throws EPERM if a directory belongs to another user, or if others may write in it. Others may
@@ -48,6 +49,23 @@ export async function assertOwnSecret(path: string, directory: string): Promise<
     'EPERM',
     `others may use ${path} (mode ${modeText(there)}): chmod go= it, or, if they may have done so, remove it`,
   )
+}
+
+/** Throws EPERM if a file that holds a secret belongs to another user than this one or root, or if others
+ *  may open it. A file of root's may be open to its group, since nobody else can give it to a service that
+ *  is not root's. `there` is the file that was opened. */
+export function assertSecretStats(path: string, there: Stats): void {
+  const user = process.geteuid?.()
+  if (user === undefined) return
+  const { uid, mode } = there
+  if (uid !== 0 && uid !== user) {
+    const message = `${path} belongs to user ${uid}: give it to user ${user} or to root (chown)`
+    throw new TailraceError('EPERM', message)
+  }
+  const closedTo = uid === user ? groupAndOthers : groupWrite | others
+  if ((mode & closedTo) === 0) return
+  const message = `others may use ${path} (mode ${modeText(there)}): chmod 600 it`
+  throw new TailraceError('EPERM', message)
 }
 
 /** Throws EPERM if a file belongs to another user. Use it for a file that is obeyed but holds no

@@ -20,6 +20,7 @@ export type Variables = Readonly<Record<string, string | undefined>> & {
   readonly TAILRACE_DATA?: string | undefined
   readonly TAILRACE_URL?: string | undefined
   readonly TAILRACE_TOKEN?: string | undefined
+  readonly TAILRACE_CA?: string | undefined
   readonly TAILRACE_LEASE?: string | undefined
 }
 
@@ -115,8 +116,8 @@ export type Option<T, Other extends string = never> = Rules<Other> & {
 type Rules<Other extends string> = {
   /** Options that cannot be given together with this one. */
   readonly excludes?: readonly Other[]
-  /** The option without which this one has no meaning. */
-  readonly needs?: Other
+  /** The options without which this one has no meaning. */
+  readonly needs?: Other | readonly Other[]
   readonly hidden?: boolean
   /** The heading in the help of a command (default: Options). */
   readonly group?: string

@@ -40,7 +40,7 @@ export const data = option(
 /** Options that name the store, and bound the time of a command. */
 export const place = grouped('Which store', {
   data,
-  url: option('--url <url>', 'a running server: http://HOST:PORT or unix:/PATH ($TAILRACE_URL)'),
+  url: option('--url <url>', 'a running server: http(s)://HOST:PORT or unix:/PATH ($TAILRACE_URL)'),
   timeout: option(
     '--timeout <time>',
     'end the command after: 500ms, 90s, 15m (default: a request after 30s of silence)',

@@ -10,9 +10,10 @@ import { asksForJson, runProgram } from './program.js'
 import { report } from './report.js'
 import { checkArguments, checkVariables } from './utf8.js'
 
-/** Environment variables that name a directory, a server or a token. */
+/** Environment variables that name a directory, a server, a token or a file. */
 const variablesRead = [
   'HOME',
+  'TAILRACE_CA',
   'TAILRACE_DATA',
   'TAILRACE_TOKEN',
   'TAILRACE_URL',

@@ -182,9 +182,11 @@ class ParsedOptions {
       return this.#parser.getOptionValueSource(this.#nameOf(name)) === 'cli'
     }
     for (const [name, { flags, needs }] of Object.entries(this.#options)) {
-      if (needs === undefined || !isGiven(name) || isGiven(needs)) continue
-      const needed: Option<unknown, string> | undefined = this.#options[needs]
-      throw new UsageError(`${longFlag(flags)} goes with ${longFlag(needed?.flags ?? needs)}`)
+      if (needs === undefined || !isGiven(name)) continue
+      const missing = [needs].flat().find((other) => !isGiven(other))
+      if (missing === undefined) continue
+      const needed: Option<unknown, string> | undefined = this.#options[missing]
+      throw new UsageError(`${longFlag(flags)} goes with ${longFlag(needed?.flags ?? missing)}`)
     }
   }
 

@@ -11,13 +11,22 @@ import { defined } from '../base/shape.js'
 import { toTailraceError } from '../error.js'
 import { busyExitCode } from '../local/local.js'
 import { LogFile } from '../local/log-file.js'
-import type { Server } from '../server/server.js'
-import { type CommandContext, command, flag, many, type OptionValues, option } from './command.js'
+import type { Server, ServerOptions } from '../server/server.js'
+import {
+  type CommandContext,
+  command,
+  file,
+  flag,
+  many,
+  type OptionValues,
+  option,
+} from './command.js'
 import { MigrationProgress } from './migration-progress.js'
 import { data, json } from './options.js'
 import { escaped } from './quote.js'
 import { dataDirectory } from './session.js'
 import { integer } from './units.js'
+import { absolutePath } from './utf8.js'
 
 /** The exit code of `serve --background` where it failed before it listened, except for a directory
  *  that is held. */
@@ -28,6 +37,15 @@ const options = {
   listen: many('--listen <host:port>', 'TCP as well; port 0: a free one; needs the token'),
   insecureListen: flag('--insecure-listen', 'allow an address that is not loopback, without TLS', {
     needs: 'listen',
+  }),
+  tlsCert: option(
+    '--tls-cert <file>',
+    'HTTPS alone on TCP: the certificate, and those that vouch for it, in PEM',
+    file,
+    { needs: ['tlsKey', 'listen'], excludes: ['insecureListen'] },
+  ),
+  tlsKey: option('--tls-key <file>', 'its key (0600); both are read again when they change', file, {
+    needs: 'tlsCert',
   }),
   allowOrigin: many('--allow-origin <origin>', 'a web page that may call'),
   allowHost: many('--allow-host <host>', 'a Host header that may call', undefined, {
@@ -55,6 +73,7 @@ export const serve = command({
   examples: [
     'tailrace serve',
     'tailrace serve --listen 127.0.0.1:7270',
+    'tailrace serve --listen 0.0.0.0:7270 --allow-host db.example --tls-cert fullchain.pem --tls-key privkey.pem',
     'tailrace serve --data ./store --jobs 4',
   ],
   run: async (call) => {
@@ -86,7 +105,7 @@ export const serve = command({
         allowHosts: options.allowHost,
         allowOrigins: options.allowOrigin,
         ...(logFile && { log: (line) => logFile.write(`${new Date().toISOString()} ${line}`) }),
-        ...defined({ idleExitMs }),
+        ...defined({ idleExitMs, tls: tlsOf(options) }),
       })
       // Orphans of jobs become children of this process, which finds them when the job ends, and
       // reaps them.
@@ -126,6 +145,11 @@ async function idleExitOf(given: number | true | undefined): Promise<number | un
   return idleExitMsDefault
 }
 
+function tlsOf({ tlsCert, tlsKey }: ServeCall['options']): ServerOptions['tls'] {
+  if (tlsCert === undefined || tlsKey === undefined) return undefined
+  return { certFile: absolutePath(tlsCert), keyFile: absolutePath(tlsKey) }
+}
+
 function stopOnSignals(server: Server): void {
   let signals = 0
   const stop = () => {
@@ -149,7 +173,7 @@ async function announce(
   }
   await stdout.line(`tailrace serves ${directory}`)
   await stdout.line(`  unix:${server.socket}`)
-  for (const address of server.listen) {
-    await stdout.line(`  http://${address} (token: tailrace token --data ${directory})`)
+  for (const url of server.urls) {
+    await stdout.line(`  ${url} (token: tailrace token --data ${directory})`)
   }
 }

@@ -2,10 +2,11 @@
  *  in JSON over HTTP. See rfc/13, rfc/12. */
 
 import { once } from 'node:events'
-import type { IncomingMessage } from 'node:http'
+import type { IncomingMessage, RequestOptions } from 'node:http'
 import { setTimeout as delay } from 'node:timers/promises'
 import { answeredBySomethingElse } from '../client/answer.js'
-import { reasonOf, TailraceError } from '../error.js'
+import { refusedBy } from '../client/node-request.js'
+import { TailraceError } from '../error.js'
 import { hasStore, type ServerRecord } from '../local/directory.js'
 import { programVersion } from '../local/installation.js'
 import { findServer, isAlive, urlOf } from '../local/local.js'
@@ -138,11 +139,12 @@ async function requestJson(
   path: string,
   { body, timeoutMs }: { readonly body?: unknown; readonly timeoutMs: number },
 ): Promise<Readonly<Record<string, unknown>>> {
-  const { request } = await import('node:http')
+  const address = addressOf(server)
+  const { request } = await import('ca' in address ? 'node:https' : 'node:http')
   const signal = AbortSignal.timeout(timeoutMs)
   const text = body === undefined ? '' : JSON.stringify(body)
   const asking = request({
-    ...addressOf(server.url),
+    ...address,
     method,
     path,
     signal,
@@ -158,20 +160,23 @@ async function requestJson(
     return parseAnswer(answer, await readText(answer), server.url)
   } catch (cause) {
     if (cause instanceof TailraceError) throw cause
-    const said = reasonOf(cause)
     throw signal.aborted
       ? new TailraceError('ETIMEDOUT', `${server.url} did not answer within ${timeoutMs} ms`)
-      : new TailraceError('ECLOSED', `${server.url} cannot be reached: ${said}`, { cause })
+      : refusedBy(server.url, cause instanceof Error ? cause : undefined)
   }
 }
 
-function addressOf(url: string): { socketPath: string } | { host: string; port: number } {
+/** Parses the address of a server; one of TLS has the field `ca`. Throws EINVAL. */
+function addressOf({
+  url,
+  ca,
+}: ServerAddress): RequestOptions & { readonly ca?: Buffer | undefined } {
   if (url.startsWith('unix:')) return { socketPath: url.slice('unix:'.length) }
-  if (!URL.canParse(url) || new URL(url).protocol !== 'http:') {
-    throw new TailraceError('EINVAL', `"${url}" is not http://HOST:PORT or unix:/PATH`)
-  }
-  const { hostname, port } = new URL(url)
-  return { host: hostname.replace(/^\[|\]$/g, ''), port: Number(port || 80) }
+  const { protocol, hostname, port } = URL.canParse(url) ? new URL(url) : new URL('none:')
+  const host = hostname.replace(/^\[|\]$/g, '')
+  if (protocol === 'http:') return { host, port: Number(port || 80) }
+  if (protocol === 'https:') return { host, port: Number(port || 443), ca }
+  throw new TailraceError('EINVAL', `"${url}" is not http(s)://HOST:PORT or unix:/PATH`)
 }
 
 async function readText(answer: IncomingMessage): Promise<string> {

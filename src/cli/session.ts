@@ -7,9 +7,10 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Store } from '../api/store.js'
 import { type Deferred, deferred } from '../base/deferred.js'
+import { defined } from '../base/shape.js'
 import { isCode, TailraceError } from '../error.js'
 import { defaultDirectory } from '../local/directory.js'
-import { reachServer, tokenFor } from '../local/local.js'
+import { caFor, reachServer, tokenFor } from '../local/local.js'
 import type { CommandContext, OptionValues, Variables } from './command.js'
 import { MigrationProgress } from './migration-progress.js'
 import type { place } from './options.js'
@@ -25,9 +26,11 @@ export type PlaceCall = CommandContext & { readonly options: OptionValues<typeof
 
 /** The address of a server, and the token that it asks for. */
 export type ServerAddress = {
-  /** `http://…` or `unix:/path`. */
+  /** `http://…`, `https://…` or `unix:/path`. */
   readonly url: string
   readonly token?: string
+  /** The certificates of those who may vouch for it, in PEM. */
+  readonly ca?: Buffer
 }
 
 /** Returns the absolute path of the data directory (rfc/13, rule 2). */
@@ -49,7 +52,8 @@ export async function namedServer({
   if (!url) return undefined
   const token =
     environment.TAILRACE_TOKEN || (await tokenFor(url, dataDirectory(options.data, environment)))
-  return { url, ...(token ? { token } : {}) }
+  const ca = await caFor(url, environment.TAILRACE_CA)
+  return { url, ...(token ? { token } : {}), ...defined({ ca }) }
 }
 
 /** Opens the store, uses it and closes it, all within `--timeout` if there is one. */
@@ -80,7 +84,10 @@ async function openStore(call: PlaceCall, { ms }: TimeLimit): Promise<Store> {
   const { connect } = await import('../client/node.js')
   const named = await namedServer(call)
   const bound = ms === undefined ? {} : { timeoutMs: ms }
-  if (named) return connect(named.url, { ...bound, ...(named.token && { token: named.token }) })
+  if (named) {
+    const { url, ...credentials } = named
+    return connect(url, { ...bound, ...credentials })
+  }
   const directory = dataDirectory(call.options.data, call.environment)
   // A local server that goes away was stopped, so no other one is waited for.
   await using migration = new MigrationProgress(call.stderr)

@@ -28,6 +28,7 @@ import type { Watching, WatchOptions } from '../api/watch.js'
 import { eitherSignal } from '../base/abort.js'
 import { randomId } from '../base/random-id.js'
 import {
+  bytes,
   checkOptions,
   checkValue,
   count,
@@ -65,6 +66,7 @@ import { RemoteWrites } from './writes.js'
 
 const connects = shapeOf<ConnectOptions>({
   token: text,
+  ca: either(text, bytes),
   storeId: text,
   reconnect: either(
     flag,

@@ -6,6 +6,8 @@
 
 import { extname } from 'node:path'
 import { Worker } from 'node:worker_threads'
+import type { ConnectOptions } from '../api/connect.js'
+import { defined } from '../base/shape.js'
 import { parseCode, TailraceError } from '../error.js'
 import {
   type Renew,
@@ -19,7 +21,7 @@ import type { LeaseKeeper } from './client.js'
 /** The server of the thread: an address, and options of `connect`. */
 export type ThreadData = {
   readonly target: string
-  readonly options: { readonly token?: string; readonly storeId: string }
+  readonly options: Pick<ConnectOptions, 'token' | 'ca'> & { readonly storeId: string }
 }
 
 /** A message to the thread: keep a lease, or end that. The lease has the time of its take by
@@ -51,13 +53,16 @@ type Kept = {
 }
 
 /** Returns what renews the leases of a client of `target` in a thread. */
-export function leaseThread(target: string, token: string | undefined): LeaseKeeper {
+export function leaseThread(
+  target: string,
+  { token, ca }: Pick<ConnectOptions, 'token' | 'ca'>,
+): LeaseKeeper {
   const thread = new LeaseThread()
   return {
     renewing: (kvs, storeId) => {
       const server = () => ({
         target,
-        options: { ...(token !== undefined && { token }), storeId: storeId() },
+        options: { ...defined({ token, ca }), storeId: storeId() },
       })
       return (taken, told) => thread.keep(taken, told, { server, renew: renewInLoop(kvs) })
     },

@@ -179,12 +179,22 @@ const ofTls = /^(EPROTO$|ERR_(TLS|SSL)_)|CERT|SIGNATURE|ISSUER/
  *  TLS. */
 export function refusedBy(name: string, cause: Error | undefined): TailraceError {
   if (cause && 'code' in cause && ofTls.test(String(cause.code))) {
-    const message = `${name} has no good TLS: ${cause.message.trim()}`
+    const message = `${name} has no good TLS (${cause.message.trim()}): ${adviceFor(String(cause.code))}`
     return new TailraceError('EMISCONFIGURED', message, { cause })
   }
   const code = cause && 'code' in cause ? ` (${String(cause.code)})` : ''
   const message = `no server answers at ${name}${code}; start one with "tailrace serve", or correct the address`
   return new TailraceError('ECLOSED', message, { cause })
+}
+
+/** Says what to do about an error of TLS. */
+function adviceFor(code: string): string {
+  if (/^CERT_(HAS_EXPIRED|NOT_YET_VALID)$/.test(code)) return 'renew the certificate of the server'
+  if (code === 'ERR_TLS_CERT_ALTNAME_INVALID') return 'call it by a name that its certificate has'
+  if (/CERT|SIGNATURE|ISSUER/.test(code)) {
+    return 'name who vouches for its certificate: `ca` of connect(), TAILRACE_CA of the command'
+  }
+  return 'does it speak plain http:// there?'
 }
 
 async function* copies(chunks: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {

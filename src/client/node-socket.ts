@@ -54,6 +54,8 @@ type Opening = {
   readonly url: string
   /** The path of a Unix socket. It is not part of the URL, which cannot hold every character. */
   readonly socketPath?: string
+  /** The certificates of those who may vouch for the server, in PEM. */
+  readonly ca?: Buffer
   readonly headers: Readonly<Record<string, string>>
   /** True if a websocket was opened at this address before. */
   readonly reached: boolean
@@ -71,6 +73,7 @@ export async function openNodeSocket(
   const incoming = new Incoming(events.received)
   const socket = new WebSocket(opening.url, subprotocol, {
     headers: opening.headers,
+    ...(opening.ca && { ca: opening.ca }),
     ...(isPlain && { createConnection: incoming.connectTo(socketPath) }),
     handshakeTimeout: handshakeMs,
     maxPayload: frameSizeMax,

@@ -6,6 +6,7 @@ import http, { type ClientRequest, type RequestOptions } from 'node:http'
 import { resolve } from 'node:path'
 import type { ConnectOptions } from '../api/connect.js'
 import type { RemoteStore } from '../api/store.js'
+import { defined } from '../base/shape.js'
 import { TailraceError } from '../error.js'
 import { checkConnect, openClient } from './client.js'
 import { leaseThread } from './lease-thread.js'
@@ -27,7 +28,8 @@ const keepAliveMs = 15_000
  *  `https://HOST:PORT`.
  *
  *  Without a target it takes the server that the command `tailrace` would use (rfc/13, rule 29):
- *  the one of TAILRACE_URL and TAILRACE_TOKEN, else the one of the data directory (TAILRACE_DATA).
+ *  the one of TAILRACE_URL, TAILRACE_TOKEN and TAILRACE_CA, else the one of the data directory
+ *  (TAILRACE_DATA).
  *  All programs of this user share that server. It is started if none runs, goes on after `close`,
  *  and ends by itself 5 minutes after its last request. Calls then get ECLOSED, and `connect`
  *  starts another one.
@@ -45,33 +47,50 @@ const keepAliveMs = 15_000
 export async function connect(target?: string, options: ConnectOptions = {}): Promise<RemoteStore> {
   if (target === undefined) return connectLocal(options)
   checkConnect(target, options)
-  const keeper = leaseThread(target, options.token)
-  return openClient(await nodeTransportOf(target), options, Math.random, keeper)
+  const transport = await nodeTransportOf(target, options.ca)
+  return openClient(transport, options, Math.random, leaseThread(target, options))
 }
 
 /** Connects to the server that the environment names, or to the one of the data directory. */
 async function connectLocal(options: ConnectOptions): Promise<RemoteStore> {
   const { defaultDirectory } = await import('../local/directory.js')
-  const { reachServer, tokenFor } = await import('../local/local.js')
+  const { caFor, reachServer, tokenFor } = await import('../local/local.js')
   const directory = resolve(defaultDirectory(process.env))
-  const { TAILRACE_URL: url, TAILRACE_TOKEN: named } = process.env
+  const { TAILRACE_URL: url, TAILRACE_TOKEN: named, TAILRACE_CA: file } = process.env
   if (url) {
     const token = named || (await tokenFor(url, directory))
-    return connect(url, { ...(token ? { token } : {}), ...options })
+    const ca = await caFor(url, file)
+    return connect(url, { ...defined({ token, ca }), ...options })
   }
   checkConnect('unix:/', options) // before a server is started
   // A local server that goes away was stopped, and nobody starts another: do not reconnect.
   return reachServer(directory, {}, (socket) => connect(socket, { reconnect: false, ...options }))
 }
 
-type Address = { readonly socketPath: string } | { readonly url: URL }
+type Address =
+  | { readonly socketPath: string }
+  | { readonly url: URL; readonly ca?: Buffer | undefined }
 
-async function nodeTransportOf(target: string): Promise<Transport> {
+async function nodeTransportOf(target: string, ca: ConnectOptions['ca']): Promise<Transport> {
   const address = parseTarget(target)
   if (!('url' in address) || address.url.protocol === 'http:') {
-    return new NodeTransport(target, address, http)
+    if (ca === undefined) return new NodeTransport(target, address, http)
+    throw new TailraceError('EINVAL', `\`ca\` means nothing for ${target}: it has no TLS`)
   }
-  return new NodeTransport(target, address, await import('node:https'))
+  const pem = ca === undefined ? undefined : await parseCa(ca)
+  return new NodeTransport(target, { ...address, ca: pem }, await import('node:https'))
+}
+
+/** Checks certificates, since Node takes what is none for an empty list. Throws EINVAL. */
+async function parseCa(ca: string | Uint8Array): Promise<Buffer> {
+  const pem = Buffer.from(ca)
+  const { X509Certificate } = await import('node:crypto')
+  try {
+    if (pem.includes('-----BEGIN ') && new X509Certificate(pem)) return pem
+  } catch {
+    // It is refused below.
+  }
+  throw new TailraceError('EINVAL', '`ca` has no certificate in PEM')
 }
 
 /** Parses the address of a server. Throws EINVAL. */
@@ -165,17 +184,27 @@ class NodeTransport implements Transport {
 
 /** Makes the options that name the server. The server checks `Host` on a Unix socket too, so it is
  *  one that the server takes for its own. */
-function requestOptionsOf(address: Address): RequestOptions {
+function requestOptionsOf(address: Address): RequestOptions & { readonly ca?: Buffer } {
   if ('socketPath' in address) return { socketPath: address.socketPath, host: 'localhost' }
   const { hostname, port, protocol } = address.url
+  const { ca } = address
   return {
+    ...defined({ ca }),
     host: hostname.startsWith('[') ? hostname.slice(1, -1) : hostname,
     port: port === '' ? (protocol === 'https:' ? 443 : 80) : Number(port),
   }
 }
 
-function socketUrlOf(address: Address): { readonly url: string; readonly socketPath?: string } {
+function socketUrlOf(address: Address): {
+  readonly url: string
+  readonly socketPath?: string
+  readonly ca?: Buffer
+} {
   if ('socketPath' in address) return { url: 'ws://localhost/v1/ws', ...address }
   const { host, protocol } = address.url
-  return { url: `${protocol === 'https:' ? 'wss' : 'ws'}://${host}/v1/ws` }
+  const { ca } = address
+  return {
+    ...defined({ ca }),
+    url: `${protocol === 'https:' ? 'wss' : 'ws'}://${host}/v1/ws`,
+  }
 }

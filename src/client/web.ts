@@ -33,6 +33,9 @@ export * from '../api/api.js'
  *  server answers, and EMISCONFIGURED if something else does. */
 export async function connect(target: string, options: ConnectOptions = {}): Promise<RemoteStore> {
   checkConnect(target, options)
+  if (options.ca !== undefined) {
+    throw new TailraceError('EINVAL', 'a browser has its own authorities: give it the `ca` there')
+  }
   return openClient(new WebTransport(parseTarget(target)), options, Math.random)
 }
 

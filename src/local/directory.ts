@@ -41,6 +41,8 @@ export type ServerRecord = {
   readonly socket: string
   /** `HOST:PORT` of each TCP address. */
   readonly listen: readonly string[]
+  /** Each TCP address as `connect` takes it: `http://HOST:PORT`, or `https://HOST:PORT`. */
+  readonly urls: readonly string[]
   readonly version: string
   readonly storeId: string
   /** The identity of the data directory. A copy of the directory has another one. */

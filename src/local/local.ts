@@ -7,6 +7,7 @@
 import type { ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { closeSync, fstatSync, readFileSync } from 'node:fs'
+import { readFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import type { Readable } from 'node:stream'
 import { setTimeout as delay } from 'node:timers/promises'
@@ -16,7 +17,7 @@ import { joinAbort } from '../base/abort.js'
 import { assertOwnSecret } from '../base/own.js'
 import { isDefunct, processStart } from '../base/processes.js'
 import { spawnAlone } from '../base/spawn.js'
-import { hasSystemCode, isCode, parseCode, TailraceError } from '../error.js'
+import { hasSystemCode, isCode, parseCode, reasonOf, TailraceError } from '../error.js'
 import {
   hasStore,
   prepareDirectory,
@@ -124,6 +125,18 @@ export function urlOf({ socket }: ServerRecord): string {
  *  for any other address. Throws EPERM. */
 export async function tokenFor(url: string, directory: string): Promise<string | undefined> {
   return isLoopback(url) ? readToken(directory) : undefined
+}
+
+/** Returns the certificates in the file that TAILRACE_CA names if `url` is of TLS. Returns undefined for
+ *  any other address. Throws EMISCONFIGURED (the file cannot be read). */
+export async function caFor(url: string, file: string | undefined): Promise<Buffer | undefined> {
+  if (!file || !/^https:/i.test(url)) return undefined
+  try {
+    return await readFile(file)
+  } catch (cause) {
+    const message = `the file of TAILRACE_CA cannot be read: ${reasonOf(cause)}`
+    throw new TailraceError('EMISCONFIGURED', message, { cause })
+  }
 }
 
 /** Throws EMISCONFIGURED if the server has another version: it was started before an upgrade. */

@@ -31,6 +31,14 @@ export function formatAddress(address: Address): string {
   return isIP(host) === 6 ? `[${host}]:${port}` : `${host}:${port}`
 }
 
+export type Scheme = 'http' | 'https'
+
+/** Returns the origin of a server's pages. A browser leaves the scheme's own port out. */
+export function originOf(scheme: Scheme, address: Address): string {
+  const origin = `${scheme}://${formatAddress(address)}`
+  return address.port === (scheme === 'http' ? 80 : 443) ? origin.replace(/:[0-9]+$/, '') : origin
+}
+
 /** True if only this machine can reach the host. */
 export function isLoopback(host: string): boolean {
   return host === 'localhost' || host === '::1' || (isIP(host) === 4 && host.startsWith('127.'))
@@ -39,6 +47,7 @@ export function isLoopback(host: string): boolean {
 /** Returns the hosts and origins that a server at these addresses accepts. */
 export function accessOf(options: {
   readonly addresses: readonly Address[]
+  readonly scheme: Scheme
   readonly allowHosts: readonly string[]
   readonly allowOrigins: readonly string[]
 }): Access {
@@ -50,7 +59,7 @@ export function accessOf(options: {
   ])
   const origins = options.addresses.flatMap(({ host, port }) => {
     const names = isLoopback(host) ? [host, 'localhost'] : [host]
-    return names.map((name) => `http://${formatAddress({ host: name.toLowerCase(), port })}`)
+    return names.map((name) => originOf(options.scheme, { host: name.toLowerCase(), port }))
   })
   return { hosts, origins: new Set([...origins, ...options.allowOrigins]) }
 }

@@ -44,6 +44,8 @@ export type ServerContext = {
   readonly started: number
   /** Returns `HOST:PORT` of each TCP address. */
   readonly listen: () => readonly string[]
+  /** Returns `http://HOST:PORT` or `https://HOST:PORT` of each TCP address. */
+  readonly urls: () => readonly string[]
   /** Returns the number of open websockets. */
   readonly connections: () => number
   /** Returns the number of bytes that wait to be sent to websockets. */

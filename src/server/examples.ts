@@ -216,6 +216,7 @@ const byName: { readonly [Name in RequestName]: ExampleOf<Name> } = {
       started: time,
       directory: '/home/ada/.tailrace',
       listen: ['127.0.0.1:7780'],
+      urls: ['http://127.0.0.1:7780'],
       memory: { rss: 147_566_592, anonymous: 95_965_184 },
       watchers: 2,
       connections: 1,

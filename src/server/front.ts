@@ -8,6 +8,7 @@ import {
   createServer,
   type Server as HttpServer,
   type IncomingMessage,
+  type ServerOptions,
   ServerResponse,
 } from 'node:http'
 import type { Socket } from 'node:net'
@@ -24,6 +25,13 @@ import type { Pace } from './pace.js'
 import { commonHeaders } from './page-safety.js'
 import { Pipelines } from './pipeline.js'
 import { admittedRest, type Rest, refuse, refuseSocket, strangerRest } from './refusal.js'
+import {
+  createTlsServer,
+  replacePair,
+  resetConnection,
+  type TlsOptions,
+  tcpSocketOf,
+} from './tls.js'
 
 /** The paths that need no token, whatever the method. Their answers have nothing of the store but
  *  its id. */
@@ -83,6 +91,8 @@ export type FrontOptions = JudgeRules & {
   readonly bodies?: BodyBudget
   /** The pace of the requests of all clients together. Default: no pace. */
   readonly requestPace?: Pace
+  /** Speaks TLS. Default: plain HTTP. */
+  readonly tls?: TlsOptions | undefined
 }
 
 /** Returns the largest number of connections of all TCP addresses together for a process that may
@@ -112,7 +122,7 @@ export class Front {
     this.#route = route
     this.#pipelines = new Pipelines(() => options.requestPace?.share())
     const judge = new Judge(options, openPaths)
-    this.server = createServer({
+    const http: ServerOptions = {
       IncomingMessage: judgedRequest((request) => {
         const pipelined = this.#pipelines.get(request.socket)?.size ?? 0
         return judge.verdictOf(request, pipelined, this.#pipelines.most)
@@ -125,10 +135,12 @@ export class Front {
       requestTimeout: 0,
       // A request without Host is answered in the envelope of rfc/12, rule 3.
       requireHostHeader: false,
-    })
+    }
+    this.server = options.tls ? createTlsServer(http, options.tls) : createServer(http)
     this.#acceptors = new Acceptors(this.server, { keepAliveMs: probeMs })
     this.server
       .on('connection', (socket: Socket) => this.#add(socket))
+      .on('secureConnection', (socket: Socket) => this.#addSecure(socket))
       .on('request', (request: FrontRequest, response) => this.#take(request, response))
       .on('checkContinue', (request: FrontRequest, response) => this.#take(request, response))
       .on('checkExpectation', (request: FrontRequest, response) => {
@@ -151,12 +163,17 @@ export class Front {
     await this.#acceptors.open(acceptBacklog)
   }
 
+  /** Gives new connections another certificate. REQUIRES: the server speaks TLS. */
+  replacePair(pair: TlsOptions['pair']): void {
+    replacePair(this.server, pair)
+  }
+
   /** Ends every connection, websockets too, and accepts no more. */
   destroySockets(): void {
     this.#acceptors.close()
     for (const socket of this.#sockets) {
       if (this.#isIdle(socket)) socket.destroy()
-      else cutAnswer(socket)
+      else resetConnection(socket)
     }
   }
 
@@ -170,6 +187,12 @@ export class Front {
       this.#sockets.delete(socket)
       this.#closeResponses(socket)
     })
+  }
+
+  /** Puts the socket of TLS in the place of the one below, once its handshake has ended. */
+  #addSecure(socket: Socket): void {
+    this.#sockets.delete(tcpSocketOf(socket))
+    this.#add(socket)
   }
 
   /** Ends the connection that has been idle for the longest time, or else the new one. `#sockets`
@@ -253,7 +276,7 @@ export class Front {
       response.detachSocket(socket)
       response.destroy()
       response.emit('close')
-      this.server.emit('connection', socket)
+      this.server.emit(this.#options.tls ? 'secureConnection' : 'connection', socket)
       socket.resume()
     })
     const { expect } = request.headers
@@ -311,7 +334,9 @@ export class Front {
     // Nothing can be written into the middle of another answer. What comes after a refusal is
     // dropped.
     if (error.code === 'ECONNRESET' || begun || !socket.writable) {
-      if (begun) cutAnswer(socket)
+      // The end of an answer of HTTP/1.0 may be the end of its connection, so an orderly end would make
+      // the answer look whole.
+      if (begun) resetConnection(socket)
       else if (!socket.writableEnded) socket.destroy()
       return
     }
@@ -319,14 +344,6 @@ export class Front {
     const refusal = new TailraceError(code, `the request cannot be read: ${error.message}`)
     refuseSocket(socket, { error: refusal, status })
   }
-}
-
-/** Ends a connection in the middle of an answer. Over TCP it resets the connection: the end of an
- *  answer of HTTP/1.0 may be the end of its connection, so an orderly end would make the answer
- *  look whole. */
-export function cutAnswer(socket: Socket): void {
-  if (socket.localPort === undefined) socket.destroy()
-  else socket.resetAndDestroy()
 }
 
 /** True if the client does not end its connection with the answer. */

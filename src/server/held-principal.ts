@@ -3,9 +3,9 @@
  *  any more. */
 
 import type { Reply, Request } from './app.js'
-import { cutAnswer } from './front.js'
 import type { FrontRequest } from './front-request.js'
 import type { Principal } from './principal.js'
+import { resetConnection } from './tls.js'
 
 /** Returns the principal of a request, and holds it until the answer has ended. REQUIRES: the request came
  *  through the front; called once for each. */
@@ -13,7 +13,7 @@ export function holdPrincipal({ raw }: Request, reply: Reply): Principal {
   const { principal } = raw as FrontRequest
   if (!principal) throw new TypeError('the judge names the principal of each request')
   if (principal.isOwner) return principal
-  const { release } = principal.hold(() => cutAnswer(raw.socket))
+  const { release } = principal.hold(() => resetConnection(raw.socket))
   reply.raw.once('close', release)
   return principal
 }

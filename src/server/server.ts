@@ -28,12 +28,15 @@ import {
   accessOf,
   formatAddress,
   isLoopback,
+  originOf,
   parseAddress,
+  type Scheme,
 } from './access.js'
 import { Activity } from './activity.js'
 import { type App, createApp } from './app.js'
 import { bodyStallMs, localBodyStallMs } from './body.js'
 import { BodyBudget } from './body-budget.js'
+import { Certificate, type CertificateFiles } from './certificate.js'
 import { serveContent } from './content.js'
 import type { OwnedStore, ServerContext } from './context.js'
 import { EventFrames } from './event-frames.js'
@@ -50,6 +53,7 @@ import { Principals } from './principals.js'
 import { Routes } from './routes.js'
 import { lingerMs, Sockets } from './sockets.js'
 import { serveStatus } from './status.js'
+import type { TlsOptions } from './tls.js'
 import { serveTokens } from './tokens.js'
 import { serveTransfers } from './transfer.js'
 import { Turns } from './turns.js'
@@ -67,6 +71,12 @@ export type ServerOptions = {
   readonly listen?: readonly string[]
   /** Allows addresses that other machines can reach, without TLS. Default: false. */
   readonly insecureListen?: boolean
+  /** The files of a certificate and its key, in PEM. The TCP addresses then speak HTTPS only, and other
+   *  machines may reach them. The files are read again when they change. */
+  readonly tls?: CertificateFiles & {
+    /** The time that a handshake may take, in ms. Default: 10 s. */
+    readonly handshakeMs?: number
+  }
   /** Host names that a Host header may have, besides `localhost` and the hosts of the addresses. */
   readonly allowHosts?: readonly string[]
   /** Origins, `https://example.org`, whose pages may use the server. */
@@ -93,6 +103,8 @@ export interface Server extends AsyncDisposable {
   readonly socket: string
   /** Each TCP address as `HOST:PORT`, with its actual port. */
   readonly listen: readonly string[]
+  /** Each TCP address as `connect` takes it: `http://HOST:PORT`, or `https://HOST:PORT`. */
+  readonly urls: readonly string[]
   /** The token that clients over TCP send. */
   readonly token: string
   /** The contents of `server.json`. */
@@ -106,10 +118,11 @@ export interface Server extends AsyncDisposable {
 
 /** Starts a server, and resolves once it listens on all addresses. Throws EINVAL (an address cannot
  *  be parsed), EMISCONFIGURED (an address is not a loopback address and `insecureListen` is not
- *  set, or the directory belongs to another store), EBUSY (an address is in use), EPERM. */
+ *  set, the directory belongs to another store, or the certificate cannot be used), EBUSY (an address
+ *  is in use), EPERM. */
 export async function startServer(store: OwnedStore, options: ServerOptions): Promise<Server> {
   const addresses = (options.listen ?? []).map(parseAddress)
-  if (!options.insecureListen) addresses.forEach(checkLoopback)
+  if (!options.insecureListen && !options.tls) addresses.forEach(checkLoopback)
   const directory = await prepareDirectory(options.directory)
   await checkFormat(directory, store.storeId)
   const token = await ensureToken(directory)
@@ -145,6 +158,9 @@ class RunningServer implements Server {
   readonly #routes: Routes
   readonly #sockets = new Sockets()
   readonly #apps: { readonly app: App; readonly front: Front }[] = []
+  /** The fronts of the TCP addresses. */
+  readonly #tcpFronts: Front[] = []
+  #certificate: Certificate | undefined
   readonly #end = deferred<'stopped' | 'idle'>()
   #addresses: Address[] = []
   #access: Access
@@ -172,6 +188,7 @@ class RunningServer implements Server {
       directory: local.directory,
       started: environment.now(),
       listen: () => this.listen,
+      urls: () => this.urls,
       connections: () => this.#sockets.count,
       backlog: () => this.#sockets.backlog,
       stop: () => void this.stop(),
@@ -189,7 +206,7 @@ class RunningServer implements Server {
     const { identity } = local
     this.#handle = local.handle
     this.#record = {
-      ...{ pid, startTime: '', socket: '', listen: [], version, storeId, started },
+      ...{ pid, startTime: '', socket: '', listen: [], urls: [], version, storeId, started },
       directory: identity,
     }
   }
@@ -202,6 +219,10 @@ class RunningServer implements Server {
     return this.#addresses.map(formatAddress)
   }
 
+  get urls(): readonly string[] {
+    return this.#addresses.map((address) => originOf(this.#scheme, address))
+  }
+
   get record(): ServerRecord {
     return this.#record
   }
@@ -209,12 +230,13 @@ class RunningServer implements Server {
   async start(addresses: readonly Address[]): Promise<void> {
     const { directory } = this.#context
     try {
+      if (this.#options.tls) this.#certificate = await this.#openCertificate(this.#options.tls)
       const socket = await socketPathOf(directory)
       await this.#listenOnSocket(socket)
       for (const address of addresses) await this.#listenOnTcp(address)
       // The record has only the clock ticks of the start, not the id of the boot.
       const startTime = processStart(process.pid)?.split('.')[1] ?? ''
-      this.#record = { ...this.#record, startTime, socket, listen: this.listen }
+      this.#record = { ...this.#record, startTime, socket, listen: this.listen, urls: this.urls }
       await writeServerRecord(directory, this.#record)
     } catch (error) {
       await this.stop()
@@ -239,6 +261,7 @@ class RunningServer implements Server {
   async #close(): Promise<void> {
     const { activity, directory, log } = this.#context
     clearTimeout(this.#idleTimer)
+    this.#certificate?.[Symbol.dispose]()
     activity.close()
     await this.#sockets.close()
     await activity.finished(lingerMs)
@@ -281,6 +304,7 @@ class RunningServer implements Server {
 
   async #listenOnTcp(address: Address): Promise<void> {
     const { app, front } = await this.#createApp({ needsToken: true })
+    this.#tcpFronts.push(front)
     const host = address.host === 'localhost' ? '127.0.0.1' : address.host
     await listening(
       app.listen({ host, port: address.port, backlog: acceptBacklog }),
@@ -301,10 +325,11 @@ class RunningServer implements Server {
     const { bodyStallMs: stallMs = needsToken ? bodyStallMs : localBodyStallMs } = this.#options
     const principals = this.#principals
     const options = { activity, access, principals, log, bodyStallMs: stallMs, bodies, requestPace }
+    const tls = this.#tls
     const created = createApp({
       ...options,
       needsToken,
-      ...(needsToken && { connectionsMax: max }),
+      ...(needsToken && { connectionsMax: max, tls }),
     })
     this.#apps.push(created)
     const { app } = created
@@ -316,7 +341,30 @@ class RunningServer implements Server {
 
   #accessNow(): Access {
     const { allowHosts = [], allowOrigins = [] } = this.#options
-    return accessOf({ addresses: this.#addresses, allowHosts, allowOrigins })
+    const scheme = this.#scheme
+    return accessOf({ addresses: this.#addresses, scheme, allowHosts, allowOrigins })
+  }
+
+  get #scheme(): Scheme {
+    return this.#options.tls ? 'https' : 'http'
+  }
+
+  /** The options of TLS for a server that is made now. */
+  get #tls(): TlsOptions | undefined {
+    return this.#certificate && { ...this.#options.tls, pair: this.#certificate.pair }
+  }
+
+  #openCertificate(files: CertificateFiles): Promise<Certificate> {
+    const { environment, log } = this.#context
+    return Certificate.open(files, {
+      environment,
+      log: (line) => log.line(line),
+      replaced: (pair) => {
+        for (const front of this.#tcpFronts) {
+          front.replacePair(pair)
+        }
+      },
+    })
   }
 
   /** Starts the idle timer. It fires at the earliest moment at which the server can have been idle
@@ -366,7 +414,7 @@ function checkLoopback(address: Address): void {
   if (isLoopback(address.host)) return
   throw new TailraceError(
     'EMISCONFIGURED',
-    `${formatAddress(address)} can be reached from other machines, without TLS: listen on 127.0.0.1, or say --insecure-listen`,
+    `${formatAddress(address)} can be reached from other machines, without TLS: give --tls-cert and --tls-key, listen on 127.0.0.1, or say --insecure-listen`,
   )
 }
 

@@ -53,6 +53,7 @@ async function statusOf(context: ServerContext): Promise<ServerStatus> {
     started,
     directory,
     listen: context.listen(),
+    urls: context.urls(),
     memory: { rss: process.memoryUsage.rss(), anonymous: await anonymousMemory() },
     watchers: activity.watchers,
     connections: context.connections(),

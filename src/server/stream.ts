@@ -11,6 +11,7 @@ import { Gatherer } from './gatherer.js'
 import { Beats, type Heartbeat } from './heartbeat.js'
 import type { Log } from './log.js'
 import type { Pace } from './pace.js'
+import { isUnixSocket, resetConnection } from './tls.js'
 
 /** The headers that keep proxies from caching, buffering or changing a stream. */
 const streamHeaders = { 'cache-control': 'no-store, no-transform', 'x-accel-buffering': 'no' }
@@ -130,12 +131,8 @@ function cut(socket: Socket, how: 'reset' | 'close'): void {
   }
   const reset = () => {
     clearTimeout(timer)
-    socket.resetAndDestroy()
+    resetConnection(socket)
   }
   const timer = setTimeout(reset, cutMs)
   socket.write(new Uint8Array(0), reset)
-}
-
-function isUnixSocket(socket: Socket): boolean {
-  return socket.localPort === undefined
 }

@@ -28,6 +28,8 @@ export type ServerStatus = {
   readonly directory: string
   /** `HOST:PORT` of each TCP address. */
   readonly listen: readonly string[]
+  /** Each TCP address as `connect` takes it: `http://HOST:PORT`, or `https://HOST:PORT`. */
+  readonly urls: readonly string[]
   /** The memory of the process, in bytes: all of it, and the part that no file backs. */
   readonly memory: { readonly rss: number; readonly anonymous: number }
   /** The number of watchers. */
@@ -69,6 +71,7 @@ export const status = request({
       started: number,
       directory: text,
       listen: arrayOf(text),
+      urls: arrayOf(text),
       memory: answered<ServerStatus['memory']>({ rss: count, anonymous: count }),
       watchers: count,
       connections: count,

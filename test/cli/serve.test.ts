@@ -9,6 +9,7 @@ import type { Store } from '../../src/api/store.js'
 import { isDefunct, processStart } from '../../src/base/processes.js'
 import { connect } from '../../src/client/node.js'
 import type { TailraceError } from '../../src/error.js'
+import { CertificateDirectory, ca } from '../server/tls/certificates.js'
 import { Sandbox } from '../support/sandbox.js'
 
 const clients = 16
@@ -76,6 +77,44 @@ describe('serve', () => {
     const { code, stderr } = await sandbox.call(['serve', '--listen', '0.0.0.0:0'])
     expect(stderr).toMatch(/^tailrace: EMISCONFIGURED: .+\n$/)
     expect(code).toBe(1)
+  })
+
+  it('over TLS is reached by commands that are told who vouches for it', async () => {
+    await using certificates = await CertificateDirectory.of('server')
+    const { certFile, keyFile } = certificates.files
+    const listen = ['serve', '--listen', '127.0.0.1:0']
+    const { child, ended } = sandbox.start([
+      ...[...listen, '--tls-cert', certFile, '--tls-key', keyFile],
+    ])
+    const all = ended()
+    let said = ''
+    while (!said.includes('token:')) said += String((await once(child.stdout, 'data'))[0])
+    const url = /https:\/\/\S+/.exec(said)?.[0] ?? ''
+    const token = (await sandbox.ok(['token'])).trim()
+    await certificates.put('ca.pem', ca)
+    const trusted = join(certificates.directory, 'ca.pem')
+    const named = { TAILRACE_URL: url, TAILRACE_TOKEN: token, TAILRACE_CA: trusted }
+    await sandbox.ok(['put', 'key', 'over tls'], { env: named })
+    expect(await sandbox.ok(['get', 'key'], { env: named })).toBe('over tls')
+    const status = JSON.parse(await sandbox.ok(['status', '--json'], { env: named }))
+    expect(status).toMatchObject({ running: true, urls: [url] })
+    for (const command of [['get', 'key'], ['status']]) {
+      const { TAILRACE_CA: _, ...strange } = named
+      const refused = await sandbox.call(command, { env: strange })
+      expect(refused.stderr).toMatch(/^tailrace: EMISCONFIGURED: .*TAILRACE_CA.*\n$/)
+      const missing = await sandbox.call(command, { env: { ...named, TAILRACE_CA: '/none' } })
+      expect(missing.stderr).toMatch(/^tailrace: EMISCONFIGURED: .*TAILRACE_CA.*\n$/)
+    }
+    child.kill('SIGTERM')
+    expect((await all).code).toBe(0)
+    for (const half of [
+      [...listen, '--tls-cert', certFile],
+      [...listen, '--tls-key', keyFile],
+      ['serve', '--tls-cert', certFile, '--tls-key', keyFile],
+      [...listen, '--tls-cert', certFile, '--tls-key', keyFile, '--insecure-listen'],
+    ]) {
+      expect((await sandbox.call(half)).code).toBe(2)
+    }
   })
 
   it('keeps its log', async () => {

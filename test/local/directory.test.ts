@@ -81,6 +81,7 @@ describe('server.json', () => {
     startTime: '77',
     socket: '/s',
     listen: [],
+    urls: [],
     version: '0',
     storeId: 'a',
     directory: await fileIdentity(directory),

@@ -18,6 +18,7 @@ const access = accessOf({
     { host: '::1', port: 7001 },
     { host: '192.0.2.1', port: 7002 },
   ],
+  scheme: 'http',
   allowHosts: ['Proxy.example'],
   allowOrigins: ['https://page.example'],
 })

@@ -90,7 +90,7 @@ describe('of a connection without a token', () => {
   ): Promise<{ readonly read: string[]; readonly text: string }> {
     const read: string[] = []
     const route: RequestListener = (_request, response) => response.end()
-    const access = accessOf({ addresses: [], allowHosts: [], allowOrigins: [] })
+    const access = accessOf({ addresses: [], scheme: 'http', allowHosts: [], allowOrigins: [] })
     const { server } = new Front(
       {
         ...{ activity: new Activity(() => 0), access: () => access },

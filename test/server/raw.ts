@@ -2,6 +2,7 @@
 
 import { once } from 'node:events'
 import { connect, type Socket } from 'node:net'
+import { connect as connectTls } from 'node:tls'
 import type { Serving } from './serving.js'
 
 export class Raw implements AsyncDisposable {
@@ -23,6 +24,13 @@ export class Raw implements AsyncDisposable {
   static async overTcp(serving: Serving): Promise<Raw> {
     const [host, port] = serving.server.listen[0]?.split(':') ?? []
     return Raw.#open(connect(Number(port), host))
+  }
+
+  static async overTls(serving: Serving, ca: Buffer): Promise<Raw> {
+    const [host, port] = serving.server.listen[0]?.split(':') ?? []
+    const socket = connectTls(Number(port), host, { ca })
+    await once(socket, 'secureConnect')
+    return new Raw(socket)
   }
 
   static async overSocket(serving: Serving): Promise<Raw> {

@@ -68,7 +68,7 @@ export class Serving implements AsyncDisposable {
   }
 
   get url(): string {
-    return `http://${this.server.listen[0]}`
+    return String(this.server.urls[0])
   }
 
   async ask(method: string, path: string, asked: Asked = {}): Promise<Answer> {

@@ -19,7 +19,7 @@ let port: number
 const log: string[] = []
 const sink = new Log((line) => void log.push(line), systemEnvironment)
 const activity = new Activity(() => 0)
-const access = accessOf({ addresses: [], allowHosts: [], allowOrigins: [] })
+const access = accessOf({ addresses: [], scheme: 'http', allowHosts: [], allowOrigins: [] })
 
 async function* pieces(error: Error, before: number): AsyncGenerator<Uint8Array> {
   for (let index = 0; index < before; index++) yield Buffer.alloc(100_000, 'x')
