@@ -52,6 +52,8 @@ const preflightSeconds = 600
 
 /** The largest number of connections that all TCP addresses have together by default. */
 export const connectionsMax = 4_096
+/** The part of the connections of an address that may be in their handshake of TLS. */
+const handshakesShare = 1 / 4
 /** The number of open files that connections leave to the store, to jobs and to their pipes. */
 const otherFiles = 512
 /** The largest number of connections that wait to be accepted. The system has a bound of its own
@@ -114,6 +116,8 @@ export class Front {
   readonly #route: Route
   readonly #sockets = new Set<Socket>()
   readonly #upgraded = new WeakSet<Socket>()
+  /** The TCP connections whose handshake of TLS has not ended, the oldest first. */
+  readonly #handshakes = new Set<Socket>()
   readonly #pipelines: Pipelines
   readonly #acceptors: Acceptors
 
@@ -139,7 +143,10 @@ export class Front {
     this.server = options.tls ? createTlsServer(http, options.tls) : createServer(http)
     this.#acceptors = new Acceptors(this.server, { keepAliveMs: probeMs })
     this.server
-      .on('connection', (socket: Socket) => this.#add(socket))
+      .on('connection', (socket: Socket) => {
+        this.#add(socket)
+        if (options.tls) this.#addHandshake(socket)
+      })
       .on('secureConnection', (socket: Socket) => this.#addSecure(socket))
       .on('request', (request: FrontRequest, response) => this.#take(request, response))
       .on('checkContinue', (request: FrontRequest, response) => this.#take(request, response))
@@ -189,9 +196,24 @@ export class Front {
     })
   }
 
+  /** Ends the handshake that began first if there are too many: each takes 60 KB. */
+  #addHandshake(socket: Socket): void {
+    if (socket.destroyed) return
+    const { connectionsMax: max = Number.POSITIVE_INFINITY } = this.#options
+    const [first] = this.#handshakes
+    if (first && this.#handshakes.size >= max * handshakesShare) {
+      this.#handshakes.delete(first)
+      first.destroy()
+    }
+    this.#handshakes.add(socket)
+    socket.once('close', () => this.#handshakes.delete(socket))
+  }
+
   /** Puts the socket of TLS in the place of the one below, once its handshake has ended. */
   #addSecure(socket: Socket): void {
-    this.#sockets.delete(tcpSocketOf(socket))
+    const below = tcpSocketOf(socket)
+    this.#handshakes.delete(below)
+    this.#sockets.delete(below)
     this.#add(socket)
   }
 
