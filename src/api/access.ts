@@ -45,6 +45,36 @@ export type CreateTokenOptions = {
   readonly signal?: AbortSignal
 }
 
+/** The time for which a link is good if its ttl is left out, in ms: an hour. */
+export const linkTtlDefault = 3_600_000
+/** The shortest ttl of a link, in ms. */
+export const linkTtlMin = 1_000
+/** The longest ttl of a link, in ms: seven days. */
+export const linkTtlMax = 7 * 24 * 3_600_000
+
+/** The options of `link`: a key, or a job. */
+export type LinkOptions = {
+  /** The key to read. */
+  readonly key?: string
+  /** The namespace of the key. Default: `primary`. */
+  readonly namespace?: string
+  /** The id of a job. */
+  readonly job?: string
+  /** True to let the reader follow what comes, too. */
+  readonly follow?: boolean
+  /** The time for which it is good, in ms. Default `linkTtlDefault`. */
+  readonly ttl?: number
+  readonly signal?: AbortSignal
+}
+
+/** A link, which lets who has no token read one key or one job. */
+export type SignedLink = {
+  /** The path on the server, with its query: put it behind `http://HOST:PORT`. */
+  readonly path: string
+  /** The time from which on it is refused, wall clock, ms since 1970. */
+  readonly expires: number
+}
+
 type Signal = { readonly signal?: AbortSignal }
 
 /** The access tokens of a store. A caller with an access token sees and changes those that it made,
@@ -64,4 +94,10 @@ export interface AccessTokens {
   /** Removes an access token, and all that it made. Their requests and watches end within a second.
    *  Returns the ids of all that were removed. Throws ENOENT. */
   revoke(id: string, options?: Signal): Promise<string[]>
+  /** Makes a link to a key or a job, which the caller may read (and watch, with `follow`). It is worth
+   *  nothing once the token of its maker is. Throws EINVAL, EPERM.
+   *
+   *      const { path } = await store.tokens.link({ key: 'ci/log', follow: true, ttl: 60_000 })
+   */
+  link(options: LinkOptions): Promise<SignedLink>
 }

@@ -1,14 +1,15 @@
-/** `tailrace token`: prints the owner's token, and makes, lists, renews and revokes access tokens.
+/** `tailrace token`: prints the owner's token; makes, lists, renews and revokes access tokens; signs
+ *  links.
  *  See rfc/13, rule 11, and rfc/28. */
 
 import type { AccessToken } from '../api/access.js'
 import { defined } from '../base/shape.js'
 import { ensureToken, hasStore } from '../local/directory.js'
-import { noStore } from '../local/local.js'
-import { argument, command, option } from './command.js'
-import { data, json, place, utc } from './options.js'
+import { findServer, noStore } from '../local/local.js'
+import { argument, command, flag, jobId, key, option, UsageError } from './command.js'
+import { data, json, namespace, place, utc } from './options.js'
 import { quotedWord } from './quote.js'
-import { dataDirectory, withStore } from './session.js'
+import { dataDirectory, namedServer, type PlaceCall, withStore } from './session.js'
 import { duration, timeText } from './units.js'
 
 const ttl = option(
@@ -93,11 +94,44 @@ const revoke = command({
   },
 })
 
+const link = command({
+  name: 'link',
+  summary: 'print a link that lets who has no token read one key or one job for a while',
+  parameters: { key: argument('[key]', key) },
+  options: {
+    job: option('--job <id>', 'the output of a job, in the place of a key', jobId),
+    follow: flag('--follow', 'what comes later, too'),
+    ttl: option('--ttl <time>', 'how long it is good for: 90s, 12h, 7d (default: 1h)', duration),
+    namespace,
+    json,
+    ...place,
+  },
+  examples: [
+    'tailrace token link ci/log --follow --ttl 10m',
+    'tailrace token link --job $ID --url http://127.0.0.1:7270',
+  ],
+  run: async (call) => {
+    const { args, options, stdout } = call
+    const { job, follow, ttl } = options
+    if ((args.key === undefined) === (job === undefined)) {
+      throw new UsageError('a link is of a key or of a job: give one of them')
+    }
+    const asked = defined({ key: args.key, job, follow, ttl, namespace: options.namespace })
+    return withStore(call, async (store) => {
+      const made = await store.tokens.link(asked)
+      const origin = await originOf(call)
+      if (options.json)
+        await stdout.json({ ...made, ...defined({ url: origin && origin + made.path }) })
+      else await stdout.line(`${origin ?? ''}${made.path}`)
+    })
+  },
+})
+
 export const token = command({
   name: 'token',
   summary: "print the owner's token, which TCP clients need; make others with fewer rights",
   options: { json, data },
-  commands: [create, list, renew, revoke],
+  commands: [create, list, renew, revoke, link],
   examples: [
     'tailrace token',
     'export TAILRACE_TOKEN=$(tailrace token)',
@@ -111,6 +145,14 @@ export const token = command({
     else await stdout.line(text)
   },
 })
+
+/** Returns the origin at which others reach the server; undefined if it has no TCP address. */
+async function originOf(call: PlaceCall): Promise<string | undefined> {
+  const named = await namedServer(call)
+  if (named) return named.url.startsWith('http') ? new URL(named.url).origin : undefined
+  const record = await findServer(dataDirectory(call.options.data, call.environment))
+  return record?.urls[0]
+}
 
 /** Returns the line of an access token in a list. */
 function lineOf({ id, name, expires, grants }: AccessToken, times: { readonly utc: boolean }) {

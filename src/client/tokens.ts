@@ -4,9 +4,11 @@ import type {
   AccessToken,
   AccessTokens,
   CreateTokenOptions,
+  LinkOptions,
   NewAccessToken,
+  SignedLink,
 } from '../api/access.js'
-import { createToken, listTokens, renewToken, revokeToken } from '../wire/tokens.js'
+import { createLink, createToken, listTokens, renewToken, revokeToken } from '../wire/tokens.js'
 import type { Road } from './road.js'
 
 type Signal = { readonly signal?: AbortSignal }
@@ -35,5 +37,9 @@ export class RemoteTokens implements AccessTokens {
 
   async revoke(id: string, { signal }: Signal = {}): Promise<string[]> {
     return (await this.#road.call(revokeToken, { id }, signal)).revoked
+  }
+
+  async link({ signal, ...args }: LinkOptions): Promise<SignedLink> {
+    return this.#road.call(createLink, args, signal)
   }
 }

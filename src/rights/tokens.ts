@@ -12,7 +12,9 @@ import {
   accessTokenTtlMax,
   accessTokenTtlMin,
   type CreateTokenOptions,
+  type LinkOptions,
   type NewAccessToken,
+  type SignedLink,
   tokenNameMax,
 } from '../api/access.js'
 import type { Kvs } from '../api/kvs.js'
@@ -20,6 +22,9 @@ import { invalid } from '../base/shape.js'
 import { corrupt, isCount } from '../base/stored.js'
 import { isCode, TailraceError } from '../error.js'
 import { Grants } from './grants.js'
+import { type LinkSubject, Links, ownerId, subjectOf } from './links.js'
+
+export type { LinkSubject } from './links.js'
 
 const directory = 'tokens'
 const scope = { namespace: 'system' } as const
@@ -37,18 +42,26 @@ export type HeldToken = {
   readonly hash: Buffer
 }
 
+/** The maker of a good link, and what the link gives. */
+export type LinkHolder = {
+  readonly maker: HeldToken | 'owner'
+  readonly leftMs: number
+  readonly follow: boolean
+}
+
 /** Called with the id of a token that was revoked, or whose time of expiry has changed. */
 type Listener = (id: string) => void
 
 type TokenPorts = {
   /** Writes and reads the namespace `system`. */
-  readonly kvs: Pick<Kvs, 'commit' | 'put' | 'list' | 'readMany'>
+  readonly kvs: Pick<Kvs, 'commit' | 'put' | 'get' | 'list' | 'readMany'>
   /** Returns the time of the wall clock, ms since 1970. */
   readonly now: () => number
 }
 
 /** The access tokens of a store, for its owner. Mutable. */
 export class TokenBook implements AccessTokens {
+  readonly #links: Links
   readonly #ports: TokenPorts
   readonly #listeners = new Set<Listener>()
   #held: Map<string, HeldToken> | undefined
@@ -58,11 +71,13 @@ export class TokenBook implements AccessTokens {
 
   constructor(ports: TokenPorts) {
     this.#ports = ports
+    this.#links = new Links(ports)
   }
 
-  /** Reads all tokens into memory, once. `find` needs it. Throws ECORRUPT, EIO. */
+  /** Reads all tokens, and the key of links, into memory. `find` needs it. Throws ECORRUPT, EIO. */
   async load(): Promise<void> {
     await this.#all()
+    await this.#links.load()
   }
 
   /** Finds the token of a text; undefined for a text that is none, and for one that was revoked or has
@@ -80,6 +95,17 @@ export class TokenBook implements AccessTokens {
     return held && !this.#isOver(held) ? held : undefined
   }
 
+  /** Returns the maker of a link of the subject, and the time for which the link is good, in ms. Throws
+   *  EUNAUTH. REQUIRES: `load` has resolved. */
+  ofLink(text: string, subject: LinkSubject): LinkHolder {
+    const { maker, expires, follow } = this.#links.check(text, subject)
+    const leftMs = expires - this.#ports.now()
+    if (maker === ownerId) return { maker: 'owner', leftMs, follow }
+    const held = this.byId(maker)
+    if (held) return { maker: held, leftMs, follow }
+    throw new TailraceError('EUNAUTH', 'the link is worth nothing any more: ask for another one')
+  }
+
   /** Calls the listener with each token whose life has changed, until it is disposed of. */
   listen(listener: Listener): Disposable {
     this.#listeners.add(listener)
@@ -93,6 +119,12 @@ export class TokenBook implements AccessTokens {
       list: () => this.#list(parent),
       renew: (id, options) => this.#renew(id, options, parent),
       revoke: (id) => this.#revoke(id, parent),
+      link: async (options) => {
+        const { namespace, key } = subjectOf(options)
+        parent.check('read', namespace, key)
+        if (options.follow) parent.check('watch', namespace, key)
+        return this.#links.make(options, parent.id)
+      },
     }
   }
 
@@ -110,6 +142,10 @@ export class TokenBook implements AccessTokens {
 
   revoke(id: string): Promise<string[]> {
     return this.#revoke(id)
+  }
+
+  async link(options: LinkOptions): Promise<SignedLink> {
+    return this.#links.make(options, ownerId)
   }
 
   async #create(

@@ -21,10 +21,15 @@ export type OwnedStore = ServedStore & {
   readonly limitedTo: (grants: Grants) => LimitedStore
 }
 
+/** A text that stands for the token of its caller once, until it expires (ms since 1970). */
+export type Ticket = { readonly ticket: string; readonly expires: number }
+
 /** The context of a caller's requests. */
 export type ServerContext = {
   /** Throws EPERM unless the caller is the owner of the store. */
   readonly checkOwner: (act: string) => void
+  /** Makes a ticket of the caller. Throws EBUSY. */
+  readonly newTicket: () => Ticket
   readonly store: ServedStore
   readonly activity: Activity
   /** The pace of the deliveries to all clients together. */

@@ -192,6 +192,17 @@ const byName: { readonly [Name in RequestName]: ExampleOf<Name> } = {
     answer: { ...token, token: `tailrace_${token.id}_${'x'.repeat(43)}` },
   },
   'tokens.list': { args: {}, answer: { tokens: [token] } },
+  'links.create': {
+    args: { key: 'ci/log', follow: true },
+    answer: {
+      path: `/v1/kv/ci/log?follow=true&link=f.${time + 3_600_000}.owner.${'x'.repeat(43)}`,
+      expires: time + 3_600_000,
+    },
+  },
+  'tickets.create': {
+    args: {},
+    answer: { ticket: `ticket_${'x'.repeat(43)}`, expires: time + 30_000 },
+  },
   'tokens.renew': { args: { id: token.id }, answer: token },
   'tokens.revoke': { args: { id: token.id }, answer: { revoked: [token.id] } },
   'upkeep.usage': { args: {}, answer: usage },

@@ -27,6 +27,9 @@ export class FrontRequest extends IncomingMessage {
   declare bodyShare?: BodyShare
   /** The sender of the request, once it was judged and admitted. */
   declare principal?: Principal
+  /** The link that the request brings in the place of a token. The route checks it, which knows the
+   *  arguments. */
+  declare link?: string
   /** True if the request offers an upgrade. `declare`: an initial value would undo what the
    *  constructor of the base class has set. */
   declare upgradeOffered: boolean | undefined

@@ -4,11 +4,12 @@
 
 import type { IncomingMessage } from 'node:http'
 import { invalid } from '../base/shape.js'
-import { toTailraceError } from '../error.js'
+import { TailraceError, toTailraceError } from '../error.js'
 import { type Access, bearerOf, checkHost, checkOrigin } from './access.js'
 import type { Activity } from './activity.js'
 import { isChunked } from './chunked.js'
 import type { FrontRequest, Headers, Verdict } from './front-request.js'
+import { type QuerySecret, querySecretOf } from './linked.js'
 import { checkNoServiceWorker } from './page-safety.js'
 import type { PrincipalSource } from './principal.js'
 import { hasBody } from './refusal.js'
@@ -83,11 +84,16 @@ export class Judge {
     const { principals, needsToken } = this.#rules
     const { authorization, origin } = request.headers
     const token = bearerOf(authorization)
+    const isPreflight = origin !== undefined && request.method === 'OPTIONS'
+    const secret = isPreflight ? undefined : querySecretOf(request.url ?? '')
+    if (secret) {
+      if (authorization !== undefined) throw invalid(`a request brings a token or a ${secret.kind}`)
+      return this.#admitsSecret(request, secret)
+    }
     if (!needsToken) {
       request.principal = token === undefined ? principals.owner : principals.of(token)
       return false
     }
-    const isPreflight = origin !== undefined && request.method === 'OPTIONS'
     // A browser cannot set headers of a websocket: its first frame brings the token (connection.ts).
     const isOpen =
       isPreflight ||
@@ -99,6 +105,22 @@ export class Judge {
     }
     request.principal = principals.of(token)
     return false
+  }
+
+  /** Names the principal of a ticket. A link is checked by its route, so that who brings one counts as
+   *  a stranger here. Throws EUNAUTH, EPERM. */
+  #admitsSecret(request: FrontRequest, { kind, text }: QuerySecret): boolean {
+    const { principals } = this.#rules
+    if (hasBody(request) || (request.method !== 'GET' && request.method !== 'HEAD')) {
+      throw new TailraceError('EPERM', `a ${kind} lets read: send a token`)
+    }
+    if (kind === 'ticket') {
+      request.principal = principals.ofTicket(text)
+      return false
+    }
+    request.principal = principals.stranger
+    request.link = text
+    return true
   }
 
   /** Checks Host and Origin, and what the browser says of the page. Throws EINVAL, EPERM. */

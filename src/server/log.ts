@@ -6,6 +6,7 @@
 import type { Environment } from '../base/environment.js'
 import { TailraceError, toTailraceError } from '../error.js'
 import { statusOf } from '../wire/status.js'
+import { withoutSecrets } from './linked.js'
 
 /** The largest number of lines of one kind in a burst. */
 export const kindBurst = 20
@@ -56,7 +57,7 @@ export class Log {
       : thrown instanceof Error
         ? (thrown.stack ?? thrown.message)
         : String(thrown)
-    this.#kindLine(foreseen ? code : 'bug', `${cut(where, placeSizeMax)}: ${text}`)
+    this.#kindLine(foreseen ? code : 'bug', `${cut(withoutSecrets(where), placeSizeMax)}: ${text}`)
   }
 
   /** Writes how many lines were left out, and ends all timers. */

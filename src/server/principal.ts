@@ -43,4 +43,6 @@ export type PrincipalSource = {
   readonly stranger: Principal
   /** Returns the principal that a token names. Throws EUNAUTH. */
   of(text: string | undefined): Principal
+  /** Returns the principal that a ticket stands for, and forgets the ticket. Throws EUNAUTH. */
+  ofTicket(text: string): Principal
 }

@@ -3,22 +3,29 @@
  *  Invariant: what a principal has open is ended within a second of the moment in which its token
  *  was revoked or has expired. What is opened later is refused. */
 
+import { randomBytes } from 'node:crypto'
 import { Alarm } from '../base/alarm.js'
 import { TailraceError } from '../error.js'
 import { Grants } from '../rights/grants.js'
 import type { LimitedStore } from '../rights/served-store.js'
-import type { HeldToken, TokenBook } from '../rights/tokens.js'
+import type { HeldToken, LinkSubject, TokenBook } from '../rights/tokens.js'
 import { isToken } from './access.js'
-import type { ServerContext } from './context.js'
+import type { ServerContext, Ticket } from './context.js'
 import { Principal, type PrincipalSource } from './principal.js'
 
 /** The longest time between two looks at the wall clock, in ms: it may be set, and goes on while the
  *  machine sleeps. */
 const wallLookMs = 60_000
+/** The time for which a ticket is good, in ms. */
+export const ticketMs = 30_000
+/** The largest number of tickets that were not used. */
+export const ticketsMax = 4_096
+const ticketPrefix = 'ticket_'
+const ticketSize = 32
 
 type PrincipalsPorts = {
   /** The context, without a store. */
-  readonly context: Omit<ServerContext, 'store' | 'checkOwner'>
+  readonly context: Omit<ServerContext, 'store' | 'checkOwner' | 'newTicket'>
   readonly store: LimitedStore
   /** The owner's token. */
   readonly token: string
@@ -34,6 +41,9 @@ export class Principals implements PrincipalSource, Disposable {
   readonly #contexts = new WeakMap<Principal, ServerContext>()
   /** The principals whose tokens were brought, by the ids of the tokens. */
   readonly #known = new Map<string, Principal>()
+  /** The tickets that were not used, oldest first, and the time of each one's end on the monotonic
+   *  clock. */
+  readonly #tickets = new Map<string, { readonly principal: Principal; readonly until: number }>()
   readonly #listening: Disposable
   readonly #alarm: Alarm
 
@@ -42,7 +52,8 @@ export class Principals implements PrincipalSource, Disposable {
     this.#ports = ports
     const { context, store, tokens } = ports
     this.owner = new Principal(undefined)
-    this.#contexts.set(this.owner, { ...context, store, checkOwner: () => {} })
+    const newTicket = () => this.#newTicket(this.owner)
+    this.#contexts.set(this.owner, { ...context, store, checkOwner: () => {}, newTicket })
     this.stranger = this.#limited(new Grants({ id: 'none', name: 'none' }, []))
     this.#listening = tokens.listen(() => this.#endThoseOver())
     const { now, timer } = context.environment
@@ -59,6 +70,7 @@ export class Principals implements PrincipalSource, Disposable {
 
   of(text: string | undefined): Principal {
     const { token, tokens } = this.#ports
+    if (text?.startsWith(ticketPrefix)) return this.ofTicket(text)
     if (text !== undefined) {
       if (isToken(token, text)) return this.owner
       const found = tokens.find(text)
@@ -68,6 +80,26 @@ export class Principals implements PrincipalSource, Disposable {
       'EUNAUTH',
       'a token is needed: `tailrace token` shows it; send it as "Authorization: Bearer TOKEN"',
     )
+  }
+
+  ofTicket(text: string): Principal {
+    const found = this.#tickets.get(text)
+    this.#tickets.delete(text)
+    const { monotonic } = this.#ports.context.environment
+    const isGood = found && found.until > monotonic() && this.#isInForce(found.principal)
+    if (isGood) return found.principal
+    throw new TailraceError('EUNAUTH', 'the ticket is not good, or was used: ask for another one')
+  }
+
+  /** Returns the principal that has made a link, and the time for which the link is good, in ms. Throws
+   *  EUNAUTH. */
+  ofLink(
+    text: string,
+    subject: LinkSubject,
+  ): { readonly principal: Principal; readonly leftMs: number; readonly follow: boolean } {
+    const { maker, ...link } = this.#ports.tokens.ofLink(text, subject)
+    const principal = maker === 'owner' ? this.owner : this.#holderOf(maker)
+    return { principal, ...link }
   }
 
   [Symbol.dispose](): void {
@@ -89,8 +121,27 @@ export class Principals implements PrincipalSource, Disposable {
     const { context, limitedTo } = this.#ports
     const principal = new Principal(grants.id)
     const checkOwner = (act: string) => grants.refuse(act, 'it is for the owner')
-    this.#contexts.set(principal, { ...context, store: limitedTo(grants), checkOwner })
+    const newTicket = () => this.#newTicket(principal)
+    this.#contexts.set(principal, { ...context, store: limitedTo(grants), checkOwner, newTicket })
     return principal
+  }
+
+  #isInForce({ id }: Principal): boolean {
+    return id === undefined || this.#ports.tokens.byId(id) !== undefined
+  }
+
+  #newTicket(principal: Principal): Ticket {
+    const { monotonic, now } = this.#ports.context.environment
+    for (const [old, { until }] of this.#tickets) {
+      if (until > monotonic()) break
+      this.#tickets.delete(old)
+    }
+    if (this.#tickets.size >= ticketsMax) {
+      throw new TailraceError('EBUSY', `${ticketsMax} tickets wait to be used: try again later`)
+    }
+    const ticket = ticketPrefix + randomBytes(ticketSize).toString('base64url')
+    this.#tickets.set(ticket, { principal, until: monotonic() + ticketMs })
+    return { ticket, expires: now() + ticketMs }
   }
 
   /** Ends the principals whose tokens were revoked, or have expired. */

@@ -20,6 +20,7 @@ import type { App, Reply, Request } from './app.js'
 import { bodyShareOf, readJsonBody } from './body.js'
 import type { ServerContext } from './context.js'
 import { holdPrincipal } from './held-principal.js'
+import { secretParameters } from './linked.js'
 import { checkHeaders } from './misplaced.js'
 import { idempotencyOf } from './once.js'
 import type { Principals } from './principals.js'
@@ -59,7 +60,7 @@ type HttpCall = {
 type Served = {
   readonly spec: RequestSpec
   /** Resolves with the body of the answer, or with the reply if it was sent already. */
-  readonly handle: (http: HttpCall) => Promise<unknown>
+  readonly handle: (http: HttpCall, args: Args) => Promise<unknown>
 }
 type ServedCall = {
   readonly spec: RequestSpec
@@ -107,9 +108,8 @@ export class Routes {
     const handleArgs = (args: Args, call: Call) => handle(args as ArgsOf<R>, call)
     const nowArgs = now && ((args: Args, context: ServerContext) => now(args as ArgsOf<R>, context))
     this.#calls.set(spec.name, { spec, parseArgs, handle: handleArgs, now: nowArgs })
-    this.#add(spec, async ({ request, reply, context }) => {
+    this.#add(spec, async ({ request, reply, context }, args) => {
       const once = spec.headers?.includes('idempotency-key') ? idempotencyOf(request) : {}
-      const args = argsOf(spec, request)
       const body = await bodyOf(spec, request)
       const call: Call = {
         ...once,
@@ -126,11 +126,11 @@ export class Routes {
 
   /** Serves a request that reads its body or writes its answer itself. */
   serveHttp<const R extends RequestSpec>(spec: R, handle: HttpHandler<R>): void {
-    this.#add(spec, async (http) => handle(argsOf(spec, http.request) as ArgsOf<R>, http))
+    this.#add(spec, async (http, args) => handle(args as ArgsOf<R>, http))
   }
 
   /** Adds the routes to an HTTP server. REQUIRES: each request of the table is served. */
-  mount(app: App, principals: Pick<Principals, 'contextOf'>): void {
+  mount(app: App, principals: Principals): void {
     this.#checkAll()
     for (const { spec, handle } of this.#served) {
       const { method, path } = spec
@@ -138,8 +138,11 @@ export class Routes {
       const urls = path.endsWith('/*') ? [path.slice(0, -'/*'.length), path] : [path]
       const handler = async (request: Request, reply: Reply) => {
         checkHeaders(spec, request)
-        const context = principals.contextOf(holdPrincipal(request, reply))
-        const work = () => handle({ request, reply, context })
+        const args = argsOf(spec, request)
+        const context = principals.contextOf(
+          holdPrincipal(principals, { request, reply }, spec, args),
+        )
+        const work = () => handle({ request, reply, context }, args)
         return bodyShareOf(request)?.during(work) ?? work()
       }
       for (const url of urls) app.route({ method, url, handler })
@@ -206,6 +209,7 @@ function queryOf(spec: RequestSpec, request: Request): Args {
   const values: Record<string, unknown> = {}
   for (const [name, input] of Object.entries(given)) {
     if (spec.namespaced && (name === 'namespace' || name === 'ns')) continue
+    if (secretParameters.has(name)) continue // the judge has read it
     const schema = Object.hasOwn(known, name) ? known[name] : undefined
     if (schema === undefined) throw unknownParameter(spec, name)
     if (typeof input !== 'string') throw invalid(`?${name} may stand once only`)

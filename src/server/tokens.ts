@@ -1,12 +1,21 @@
-/** The requests on access tokens. See rfc/28, rules 4 to 7. */
+/** The requests on access tokens, links and tickets. See rfc/28, rules 4 to 7 and 14 to 16. */
 
-import { createToken, listTokens, renewToken, revokeToken } from '../wire/tokens.js'
+import {
+  createLink,
+  createTicket,
+  createToken,
+  listTokens,
+  renewToken,
+  revokeToken,
+} from '../wire/tokens.js'
 import type { Routes } from './routes.js'
 
 export function serveTokens(routes: Routes): void {
   routes.serve(createToken, ({ name, ...options }, { context }) =>
     context.store.tokens.create(name, options),
   )
+  routes.serve(createLink, (options, { context }) => context.store.tokens.link(options))
+  routes.serve(createTicket, async (_args, { context }) => context.newTicket())
   routes.serve(listTokens, async (_args, { context }) => ({
     tokens: await context.store.tokens.list(),
   }))

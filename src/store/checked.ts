@@ -3,7 +3,7 @@
  *  Invariant: an unknown field, a value of another type, and an option that means nothing beside
  *  another one are EINVAL. They are never dropped, and never a TypeError. */
 
-import type { AccessTokens, CreateTokenOptions } from '../api/access.js'
+import type { AccessTokens, CreateTokenOptions, LinkOptions } from '../api/access.js'
 import type { DiffOptions, History, LogOptions, RootsOptions } from '../api/history.js'
 import type {
   AppendOptions,
@@ -103,6 +103,9 @@ const shapes = {
   log: shapeOf<LogOptions>({ ...scoped, ...page, before: count }),
   pin: shapeOf<Scope & { at?: number | string }>({ ...scoped, at }),
   createToken: shapeOf<CreateTokenOptions>({ grants: texts, ttl: count, signal }, ['grants']),
+  link: shapeOf<LinkOptions>({
+    ...{ key: text, namespace: text, job: text, follow: flag, ttl: count, signal },
+  }),
   renewToken: shapeOf<{ ttl?: number; signal?: AbortSignal }>({ ttl: count, signal }),
 }
 
@@ -212,6 +215,11 @@ export function checkedTokens(tokens: AccessTokens): AccessTokens {
     list: (options) => scopedBy(options, shapes.signal, () => tokens.list(options)),
     renew: (id, options) => named(id, options, shapes.renewToken, () => tokens.renew(id, options)),
     revoke: (id, options) => named(id, options, shapes.signal, () => tokens.revoke(id, options)),
+    link: (options) =>
+      checked(
+        () => check('options', options, shapes.link),
+        () => tokens.link(options),
+      ),
   }
 }
 

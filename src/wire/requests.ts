@@ -39,7 +39,14 @@ import {
 } from './namespaces.js'
 import type { RequestSpec } from './request.js'
 import { docs, health, openapi, status, stop } from './server.js'
-import { createToken, listTokens, renewToken, revokeToken } from './tokens.js'
+import {
+  createLink,
+  createTicket,
+  createToken,
+  listTokens,
+  renewToken,
+  revokeToken,
+} from './tokens.js'
 import { read, txn } from './transaction.js'
 import { collect, exportTree, forget, importTree, usage } from './upkeep.js'
 
@@ -55,7 +62,7 @@ export const requestGroups = {
     ...[signalJob, resizeJob, removeJob, removeJobOutput, pruneJobs],
   ],
   Trees: [getTreeobj, putTreeobj, loadBlob, storeBlob, exportTree, importTree],
-  Tokens: [createToken, listTokens, renewToken, revokeToken],
+  Tokens: [createToken, listTokens, renewToken, revokeToken, createLink, createTicket],
   Upkeep: [usage, collect, forget],
   Server: [health, status, stop, openapi, docs],
 } as const satisfies Readonly<Record<string, readonly RequestSpec[]>>

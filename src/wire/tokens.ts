@@ -5,10 +5,13 @@ import {
   accessTokenTtlMax,
   accessTokenTtlMin,
   grantsMax,
+  linkTtlMax,
+  linkTtlMin,
   type NewAccessToken,
+  type SignedLink,
 } from '../api/access.js'
 import { request } from './request.js'
-import { answered, arrayOf, asked, count, integer, named, optional, text } from './schema.js'
+import { answered, arrayOf, asked, count, flag, integer, named, optional, text } from './schema.js'
 
 const fields = {
   id: text,
@@ -74,4 +77,49 @@ export const revokeToken = request({
   right: 'admin',
   answer: answered<{ readonly revoked: string[] }>({ revoked: arrayOf(text) }),
   errors: ['ENOENT'],
+})
+
+export const createLink = request({
+  name: 'links.create',
+  method: 'POST',
+  path: '/v1/links',
+  summary: 'Sign a path that lets who has no token read one key or one job for a while',
+  right: 'read',
+  status: 201,
+  body: named(
+    'CreateLink',
+    asked<{
+      readonly key?: string
+      readonly namespace?: string
+      readonly job?: string
+      readonly follow?: boolean
+      readonly ttl?: number
+    }>({
+      key: optional(text),
+      namespace: optional(text),
+      job: optional(text),
+      follow: optional(flag),
+      ttl: optional(integer(linkTtlMin, linkTtlMax)),
+    }),
+  ),
+  answer: named('SignedLink', answered<SignedLink>({ path: text, expires: count })),
+  errors: ['EPERM'],
+})
+
+export const createTicket = request({
+  name: 'tickets.create',
+  method: 'POST',
+  path: '/v1/tickets',
+  summary: 'Make a ticket, which stands for the token of the caller once',
+  right: 'read',
+  status: 201,
+  body: asked<Record<never, never>>({}),
+  answer: named(
+    'Ticket',
+    answered<{ readonly ticket: string; readonly expires: number }>({
+      ticket: text,
+      expires: count,
+    }),
+  ),
+  errors: ['EBUSY'],
 })

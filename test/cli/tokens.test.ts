@@ -52,3 +52,15 @@ it('a command with a token does what that may do', async () => {
   const wrong = { env: { TAILRACE_TOKEN: `${TAILRACE_TOKEN}x`, TAILRACE_URL: url } }
   failed(await sandbox.call(['get', 'logs/a'], wrong), 'EUNAUTH')
 })
+
+it('a link is printed for a key or for a job', async () => {
+  const link = (await sandbox.ok(['token', 'link', 'logs/a', '--follow', '--ttl', '10m'])).trim()
+  expect(link).toMatch(/^\/v1\/kv\/logs\/a\?follow=true&link=f\.\d+\.owner\.[\w-]{43}$/)
+  const job = JSON.parse(await sandbox.ok(['token', 'link', '--job', 'f1', '--json']))
+  expect(job.path).toMatch(/^\/v1\/jobs\/f1\/output\?link=r\./)
+  expect(job.expires).toBeGreaterThan(Date.now())
+  for (const wrong of [[], ['logs/a', '--job', 'f1']]) {
+    expect((await sandbox.call(['token', 'link', ...wrong])).code).toBe(2)
+  }
+  failed(await sandbox.call(['token', 'link', 'logs/a', '--ttl', '30d']), 'EINVAL')
+})

@@ -64,6 +64,8 @@ const cases: { readonly [Name in RequestName]: Case } = {
   'namespaces.remove': { setUp: withNamespace, refused: [{ name: 'primary' }, 'EPERM'] },
   'tokens.create': { refused: [{ grants: ['read', 'sudo'] }, 'EINVAL'] },
   'tokens.list': {},
+  'links.create': { refused: [{ key: 'greeting', job: 'f1' }, 'EINVAL'] },
+  'tickets.create': {},
   'tokens.renew': { setUp: token, refused: [{ id: 'nothing' }, 'ENOENT'] },
   'tokens.revoke': { setUp: token, refused: [{ id: 'nothing' }, 'ENOENT'] },
   'jobs.submit': { refused: [{ command: [], cwd: '/', env: {} }, 'EINVAL'] },

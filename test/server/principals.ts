@@ -9,7 +9,10 @@ const anybody = new Principal(undefined)
 export const noPrincipals: PrincipalSource = {
   owner: anybody,
   stranger: anybody,
-  of: () => {
-    throw new TailraceError('EUNAUTH', 'no token is right')
-  },
+  of: refuse,
+  ofTicket: refuse,
+}
+
+function refuse(): never {
+  throw new TailraceError('EUNAUTH', 'no token is right')
 }

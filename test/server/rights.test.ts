@@ -7,10 +7,15 @@ import { readdir, readFile } from 'node:fs/promises'
 import { request as httpRequest, type IncomingMessage } from 'node:http'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import type { LinkOptions } from '../../src/api/access.js'
 import { openCache } from '../../src/cache/cache.js'
 import { connect } from '../../src/client/node.js'
 import { hiddenRef } from '../../src/rights/limited.js'
+import { signedText } from '../../src/rights/links.js'
+import { withoutSecrets } from '../../src/server/linked.js'
+import { ticketMs, ticketsMax } from '../../src/server/principals.js'
 import { isCall } from '../../src/wire/request.js'
+import { TestClock } from '../clock.js'
 import { refusal } from '../kvs/expect.js'
 import { askedByName, askHttp, fill, prepared } from './calls.js'
 import { Peer } from './peer.js'
@@ -81,6 +86,7 @@ describe('every request', () => {
     'history.pins': 200,
     'history.unpin': 'ENOENT',
     'tokens.list': 200,
+    'tickets.create': 201,
     'tokens.renew': 'ENOENT',
     'tokens.revoke': 'ENOENT',
   }
@@ -97,7 +103,7 @@ describe('every request', () => {
     const [before, tokens] = [await serving.store.root(), await serving.store.tokens.list()]
     const answer = await askHttp(serving, spec, { args, upload, token })
     const expected = told[name] ?? 'EPERM'
-    if (expected === 200) expect(answer.status).toBe(200)
+    if (typeof expected === 'number') expect(answer.status).toBe(expected)
     else if (spec.method === 'HEAD') expect(answer.headers['tailrace-error']).toBe(expected)
     else expect(answer.json).toMatchObject({ error: { code: expected } })
     const lists = {
@@ -117,7 +123,7 @@ describe('every request', () => {
     peer.send({ id: 1, op: name, ...(spec.namespaced ? { namespace, body } : { body: args }) })
     const frame = await peer.next()
     expect(frame).toMatchObject(
-      expected === 200 ? { type: 'result' } : { type: 'error', code: expected },
+      typeof expected === 'number' ? { type: 'result' } : { type: 'error', code: expected },
     )
   })
 })
@@ -442,5 +448,173 @@ describe('a token', () => {
 
   it('that expires ends them too', async () => {
     await expectOver(await busy(['read,watch,write'], 1_500))
+  })
+})
+
+describe('a link', () => {
+  const pathOf = async (options: LinkOptions) => (await serving.store.tokens.link(options)).path
+  const ask = (path: string, token = '') => serving.ask('GET', path, { token })
+
+  it('lets read one key, without a token', async () => {
+    const path = await pathOf({ key: 'open/value' })
+    const { status, body } = await ask(path)
+    expect([status, body.toString()]).toEqual([200, 'v'])
+    expect((await serving.ask('HEAD', path, { token: '' })).status).toBe(200)
+    expect((await ask(`${path}&from=1`)).body.toString()).toBe('')
+    expect((await ask(path.replace('/kv/', '/eventlog/'))).status).not.toBe(401)
+  })
+
+  it.each([
+    ['another key', (path: string) => path.replace('open/value', 'secret/value'), 401],
+    ['a key below', (path: string) => path.replace('open/value', 'open/value/x'), 401],
+    ['another namespace', (path: string) => `${path}&namespace=private`, 401],
+    ['a job of that name', (path: string) => path.replace(/kv.*\?/, 'jobs/value?'), 401],
+    ['a later time', (path: string) => path.replace(/\.(\d)/, '.9$1'), 401],
+    [
+      'another signature',
+      (path: string) => path.replace(/.$/, (end) => (end === 'A' ? 'B' : 'A')),
+      401,
+    ],
+    ['another maker', (path: string) => path.replace('owner', '0123456789ab'), 401],
+    ['follow', (path: string) => path.replace('link=r', 'link=f'), 401],
+    ['no signature', (path: string) => path.replace(/link=.*/, 'link='), 401],
+    ['a ?follow', (path: string) => `${path}&follow=true`, 403],
+    ['an old root', (path: string) => `${path}&at=1`, 403],
+    ['a wait', (path: string) => `${path}&minSeq=1`, 403],
+    ['its stat', (path: string) => path.replace('/kv/', '/stat/'), 403],
+    ['its treeobj', (path: string) => path.replace('/kv/', '/treeobj/'), 403],
+    ['a second link', (path: string) => `${path}&link=x`, 400],
+  ])('does not let read %s', async (_, change, status) => {
+    const path = change(await pathOf({ key: 'open/value' }))
+    expect((await ask(path)).status).toBe(status)
+    if (status === 401) expect((await serving.askLocally('GET', path)).status).toBe(status)
+  })
+
+  it('lets write nothing, and goes with no token', async () => {
+    const path = await pathOf({ key: 'open/value' })
+    for (const method of ['PUT', 'POST', 'DELETE']) {
+      const body = method === 'DELETE' ? undefined : 'x'
+      expect((await serving.ask(method, path, { token: '', body })).status).toBe(403)
+    }
+    expect((await ask(path, serving.server.token)).status).toBe(400)
+  })
+
+  it('lets follow, until its time is over', async () => {
+    const path = await pathOf({ key: 'open/log', follow: true, ttl: 1_500 })
+    const follow = httpRequest(serving.url + path)
+      .on('error', () => {})
+      .end()
+    const [followed] = (await once(follow, 'response')) as [IncomingMessage]
+    expect(followed.statusCode).toBe(200)
+    await once(
+      followed.on('data', () => {}),
+      'error',
+    )
+    expect((await ask(path)).status).toBe(401)
+  })
+
+  it('gives what its maker may read, and ends with its maker', async () => {
+    const made = await serving.store.tokens.create('maker', { grants: ['read@primary/open'] })
+    await using maker = await connect(serving.url, { token: made.token })
+    expect((await refusal(maker.tokens.link({ key: 'secret/value' }))).code).toBe('EPERM')
+    expect((await refusal(maker.tokens.link({ key: 'open/log', follow: true }))).code).toBe('EPERM')
+    const { path } = await maker.tokens.link({ key: 'open/value' })
+    const { path: out } = await maker.tokens.link({ key: 'open/out' })
+    expect((await ask(path)).body.toString()).toBe('v')
+    expect((await ask(out)).status).toBe(403)
+    await serving.store.tokens.revoke(made.id)
+    expect((await ask(path)).status).toBe(401)
+  })
+
+  it('lets read a job, its output and its events', async () => {
+    const { jobs } = serving.store
+    const submission = { command: ['echo', 'hi'], cwd: '/', env: {} }
+    const { id } = await jobs.submit({ ...submission, env: { PATH: process.env['PATH'] ?? '' } })
+    await jobs.wait(id)
+    const other = await jobs.submit(submission)
+    const path = await pathOf({ job: id, follow: true })
+    expect((await ask(path)).body.toString()).toBe('hi\n')
+    const query = path.slice(path.indexOf('?'))
+    expect((await ask(`/v1/jobs/${id}/events${query}`)).status).toBe(200)
+    expect((await ask(`/v1/jobs/${id}?${query.replace(/.*(?=link)/, '')}`)).status).toBe(200)
+    expect((await ask(path.replace(id, other.id))).status).toBe(401)
+    expect((await serving.ask('DELETE', path, { token: '' })).status).toBe(403)
+  })
+
+  it.each([
+    {},
+    { key: 'a', job: 'f1' },
+    { job: 'f1', namespace: 'x' },
+    { key: '' },
+    { key: 'a', ttl: 1 },
+  ])('of %j is EINVAL', async (options) => {
+    expect((await refusal(serving.store.tokens.link(options))).code).toBe('EINVAL')
+  })
+
+  it('is signed with this text', () => {
+    const subject = { what: 'key', namespace: 'primary', key: 'a/ü' } as const
+    expect(signedText(subject, { maker: 'owner', expires: 7, follow: true })).toBe(
+      '[1,"f",7,"owner","key","primary","a/ü"]',
+    )
+  })
+
+  it('is not told by the log', async () => {
+    const { store } = serving
+    await store.append('open/broken', 'x')
+    const path = `/v1/kv/open/value?link=r.1.owner.secretsecret&ticket=other`
+    expect(withoutSecrets(path)).toBe('/v1/kv/open/value?link=…&ticket=…')
+    const answer = await ask(`/v1/kv/open/value?link=secretsecret`)
+    expect(answer.body.toString()).not.toContain('secretsecret')
+    expect(serving.log.join()).not.toContain('secretsecret')
+  })
+})
+
+describe('a ticket', () => {
+  const ticketOf = async (token: string) =>
+    ((await serving.ask('POST', '/v1/tickets', { token, body: '{}' })).json as { ticket: string })
+      .ticket
+
+  it('stands for its token, once', async () => {
+    const token = await tokenOf('read@primary/open')
+    const path = `/v1/kv/open/value?ticket=${await ticketOf(token)}`
+    expect((await serving.ask('GET', path, { token: '' })).body.toString()).toBe('v')
+    expect((await serving.ask('GET', path, { token: '' })).status).toBe(401)
+    const other = `/v1/kv/secret/value?ticket=${await ticketOf(token)}`
+    expect((await serving.ask('GET', other, { token: '' })).status).toBe(403)
+    const write = `/v1/kv/open/value?ticket=${await ticketOf(serving.server.token)}`
+    expect((await serving.ask('PUT', write, { token: '', body: 'x' })).status).toBe(403)
+  })
+
+  it('opens a websocket with its first frame', async () => {
+    const ticket = await ticketOf(await tokenOf('read@primary/open'))
+    await using peer = await Peer.connect(serving, { token: 'none' })
+    peer.send({ id: 1, op: 'auth', token: ticket })
+    expect(await peer.next()).toMatchObject({ id: 1, type: 'result' })
+    peer.send({ id: 2, op: 'stat', body: { key: 'secret/value' } })
+    expect(await peer.next()).toMatchObject({ id: 2, code: 'EPERM' })
+  })
+
+  it('is worth nothing once its token was revoked', async () => {
+    const { token, id } = await serving.store.tokens.create('short', { grants: ['read'] })
+    const ticket = await ticketOf(token)
+    await serving.store.tokens.revoke(id)
+    const path = `/v1/kv/open/value?ticket=${ticket}`
+    expect((await serving.ask('GET', path, { token: '' })).status).toBe(401)
+  })
+
+  it(`is one of at most ${ticketsMax}, each good for ${ticketMs} ms`, async () => {
+    const clock = new TestClock()
+    await using other = await Serving.start({ environment: clock }, { environment: clock })
+    const ask = () => other.askLocally('POST', '/v1/tickets', { body: '{}' })
+    const first = ((await ask()).json as { ticket: string }).ticket
+    clock.advance(ticketMs)
+    const path = `/v1/kv/a?ticket=${first}`
+    expect((await other.askLocally('GET', path)).status).toBe(401)
+    await using peer = await Peer.connect(other)
+    for (let id = 1; id <= ticketsMax; id++) peer.send({ id, op: 'tickets.create' })
+    for (let count = 0; count < ticketsMax; count++) await peer.next()
+    expect((await ask()).status).toBe(503)
+    clock.advance(ticketMs)
+    expect((await ask()).status).toBe(201)
   })
 })

@@ -59,7 +59,7 @@ const volatile = new Set([
   ...['seq', 'ref', 'time', 'incarnation', 'created', 'pinned', 'index', 'count', 'keys', 'size'],
   ...['historySize', 'id', 'pid', 'submitted', 'started', 'finished', 'token', 'total', 'next'],
   ...['stored', 'live', 'history', 'disk', 'memory', 'roots', 'from', 'to', 'backlog', 'storeId'],
-  ...['connections', 'usage', 'rss', 'anonymous', 'expires', 'revoked'],
+  ...['connections', 'usage', 'rss', 'anonymous', 'expires', 'revoked', 'ticket', 'path'],
 ])
 
 /** An answer, where what differs between two calls is only said to be there. */
