@@ -20,6 +20,8 @@ import {
   many,
   type OptionValues,
   option,
+  UsageError,
+  type ValueKind,
 } from './command.js'
 import { MigrationProgress } from './migration-progress.js'
 import { data, json } from './options.js'
@@ -31,6 +33,15 @@ import { absolutePath } from './utf8.js'
 /** The exit code of `serve --background` where it failed before it listened, except for a directory
  *  that is held. */
 const failedExitCode = 1
+
+/** A mode of a file in octal digits: its owner may read and write it, and nobody run it. */
+const socketMode: ValueKind<number> = {
+  parse: (text, what) => {
+    if (/^0?6[06]{2}$/.test(text)) return Number.parseInt(text, 8)
+    throw new UsageError(`${what} takes 0600, 0660 or 0666, not "${text}"`)
+  },
+  completes: ['0600', '0660', '0666'],
+}
 
 const options = {
   data,
@@ -46,6 +57,14 @@ const options = {
   ),
   tlsKey: option('--tls-key <file>', 'its key (0600); both are read again when they change', file, {
     needs: 'tlsCert',
+  }),
+  socket: option(
+    '--socket <path>',
+    'another Unix socket; who can open it needs no token, and may do everything',
+    file,
+  ),
+  socketMode: option('--socket-mode <mode>', 'its mode: 0600 (default), 0660, 0666', socketMode, {
+    needs: 'socket',
   }),
   allowOrigin: many('--allow-origin <origin>', 'a web page that may call'),
   allowHost: many('--allow-host <host>', 'a Host header that may call', undefined, {
@@ -105,7 +124,7 @@ export const serve = command({
         allowHosts: options.allowHost,
         allowOrigins: options.allowOrigin,
         ...(logFile && { log: (line) => logFile.write(`${new Date().toISOString()} ${line}`) }),
-        ...defined({ idleExitMs, tls: tlsOf(options) }),
+        ...defined({ idleExitMs, tls: tlsOf(options), socket: socketOf(options) }),
       })
       // Orphans of jobs become children of this process, which finds them when the job ends, and
       // reaps them.
@@ -145,6 +164,11 @@ async function idleExitOf(given: number | true | undefined): Promise<number | un
   return idleExitMsDefault
 }
 
+function socketOf({ socket, socketMode }: ServeCall['options']): ServerOptions['socket'] {
+  if (socket === undefined) return undefined
+  return { path: absolutePath(socket), ...defined({ mode: socketMode }) }
+}
+
 function tlsOf({ tlsCert, tlsKey }: ServeCall['options']): ServerOptions['tls'] {
   if (tlsCert === undefined || tlsKey === undefined) return undefined
   return { certFile: absolutePath(tlsCert), keyFile: absolutePath(tlsKey) }
@@ -174,6 +198,7 @@ async function announce(
   await stdout.line(`tailrace serves ${directory}`)
   await stdout.line(`  unix:${server.socket}`)
   for (const url of server.urls) {
-    await stdout.line(`  ${url} (token: tailrace token --data ${directory})`)
+    const token = url.startsWith('unix:') ? '' : ` (token: tailrace token --data ${directory})`
+    await stdout.line(`  ${url}${token}`)
   }
 }

@@ -41,7 +41,8 @@ export type ServerRecord = {
   readonly socket: string
   /** `HOST:PORT` of each TCP address. */
   readonly listen: readonly string[]
-  /** Each TCP address as `connect` takes it: `http://HOST:PORT`, or `https://HOST:PORT`. */
+  /** The addresses besides that socket, as `connect` takes them: `http://HOST:PORT`,
+   *  `https://HOST:PORT`, `unix:/path`. */
   readonly urls: readonly string[]
   readonly version: string
   readonly storeId: string

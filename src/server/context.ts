@@ -49,7 +49,7 @@ export type ServerContext = {
   readonly started: number
   /** Returns `HOST:PORT` of each TCP address. */
   readonly listen: () => readonly string[]
-  /** Returns `http://HOST:PORT` or `https://HOST:PORT` of each TCP address. */
+  /** Returns the addresses besides the data directory's socket, as `connect` takes them. */
   readonly urls: () => readonly string[]
   /** Returns the number of open websockets. */
   readonly connections: () => number

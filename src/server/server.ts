@@ -5,11 +5,11 @@
  *  `lingerMs`, and then ends every connection. The principal closes the store. */
 
 import { readFileSync } from 'node:fs'
-import { chmod, type FileHandle, open, rename, rm } from 'node:fs/promises'
+import { type FileHandle, open, rm } from 'node:fs/promises'
 import type { AddressInfo } from 'node:net'
 import { deferred } from '../base/deferred.js'
 import { type Environment, systemEnvironment } from '../base/environment.js'
-import { type FileIdentity, fileIdentity, isSameFile } from '../base/file-identity.js'
+import { type FileIdentity, fileIdentity } from '../base/file-identity.js'
 import { openFilesMax } from '../base/limits.js'
 import { processStart } from '../base/processes.js'
 import { checkFormat } from '../engine/format-file.js'
@@ -57,6 +57,7 @@ import type { TlsOptions } from './tls.js'
 import { serveTokens } from './tokens.js'
 import { serveTransfers } from './transfer.js'
 import { Turns } from './turns.js'
+import { checkSocketPlace, SocketFile, type SocketPlace, withPrivatePath } from './unix-socket.js'
 import { serveUpkeep } from './upkeep.js'
 
 /** The idle time after which a server with `--idle-exit` stops if none is given, in ms. */
@@ -77,6 +78,9 @@ export type ServerOptions = {
     /** The time that a handshake may take, in ms. Default: 10 s. */
     readonly handshakeMs?: number
   }
+  /** A Unix socket besides that of the data directory. Who can open it needs no token. Default:
+   *  none. */
+  readonly socket?: SocketPlace
   /** Host names that a Host header may have, besides `localhost` and the hosts of the addresses. */
   readonly allowHosts?: readonly string[]
   /** Origins, `https://example.org`, whose pages may use the server. */
@@ -103,7 +107,8 @@ export interface Server extends AsyncDisposable {
   readonly socket: string
   /** Each TCP address as `HOST:PORT`, with its actual port. */
   readonly listen: readonly string[]
-  /** Each TCP address as `connect` takes it: `http://HOST:PORT`, or `https://HOST:PORT`. */
+  /** The addresses besides `socket`, as `connect` takes them: `http://HOST:PORT`, `https://HOST:PORT`,
+   *  `unix:/path`. */
   readonly urls: readonly string[]
   /** The token that clients over TCP send. */
   readonly token: string
@@ -166,7 +171,7 @@ class RunningServer implements Server {
   #access: Access
   readonly #handle: FileHandle
   #record: ServerRecord
-  #socketFile: { readonly path: string; readonly identity: FileIdentity } | undefined
+  readonly #socketFiles: SocketFile[] = []
   #idleTimer: NodeJS.Timeout | undefined
   #stopping: Promise<void> | undefined
 
@@ -220,7 +225,9 @@ class RunningServer implements Server {
   }
 
   get urls(): readonly string[] {
-    return this.#addresses.map((address) => originOf(this.#scheme, address))
+    const { socket } = this.#options
+    const urls = this.#addresses.map((address) => originOf(this.#scheme, address))
+    return socket ? [...urls, `unix:${socket.path}`] : urls
   }
 
   get record(): ServerRecord {
@@ -232,7 +239,8 @@ class RunningServer implements Server {
     try {
       if (this.#options.tls) this.#certificate = await this.#openCertificate(this.#options.tls)
       const socket = await socketPathOf(directory)
-      await this.#listenOnSocket(socket)
+      await this.#listenLocally(socket)
+      if (this.#options.socket) await this.#listenElsewhere(this.#options.socket)
       for (const address of addresses) await this.#listenOnTcp(address)
       // The record has only the clock ticks of the start, not the id of the boot.
       const startTime = processStart(process.pid)?.split('.')[1] ?? ''
@@ -272,34 +280,33 @@ class RunningServer implements Server {
     this.#principals[Symbol.dispose]()
     log.close()
     // The socket and the record go last: until then a command finds this server and can ask it.
-    await this.#removeSocket()
+    for (const file of this.#socketFiles) await file.remove()
     await removeServerRecord(directory, this.#record)
     await this.#handle.close()
   }
 
-  async #listenOnSocket(path: string): Promise<void> {
-    // The socket is bound to another name first. When Node closes it, it removes the file of the
-    // name that it was bound to, and under the final name that could be the socket of another
-    // server.
-    const bound = `${path}~`
-    await rm(bound, { force: true })
+  /** Listens at a path; `bound`: one that only this user can reach, with room for the socket until it
+   *  has its mode. */
+  async #listenOnSocket(place: SocketPlace, bound: string): Promise<void> {
     const { app, front } = await this.#createApp({ needsToken: false })
-    await listening(app.listen({ path: bound, backlog: acceptBacklog }), path)
-    await front.accept()
-    await chmod(bound, 0o600)
-    this.#socketFile = { path, identity: await fileIdentity(bound) }
-    // This replaces the socket that a killed server has left. REQUIRES: this process holds the
-    // store.
-    await rename(bound, path)
+    const listen = async () => {
+      await listening(app.listen({ path: bound, backlog: acceptBacklog }), place.path)
+      await front.accept()
+    }
+    this.#socketFiles.push(await SocketFile.make(place, { bound, listen }))
   }
 
-  /** Removes the Unix socket, unless it is another server's: the directory may have been moved or
-   *  replaced. */
-  async #removeSocket(): Promise<void> {
-    if (!this.#socketFile) return
-    const { path, identity } = this.#socketFile
-    const there = await fileIdentity(path).catch(() => undefined)
-    if (there && isSameFile(there, identity)) await rm(path, { force: true })
+  /** Listens in the data directory. REQUIRES: this process holds the store. */
+  async #listenLocally(path: string): Promise<void> {
+    const bound = `${path}~`
+    await rm(bound, { force: true })
+    await this.#listenOnSocket({ path }, bound)
+  }
+
+  /** Listens at the path that the options name. */
+  async #listenElsewhere(place: SocketPlace): Promise<void> {
+    await checkSocketPlace(place)
+    await withPrivatePath(place, (bound) => this.#listenOnSocket(place, bound))
   }
 
   async #listenOnTcp(address: Address): Promise<void> {

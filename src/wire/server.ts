@@ -28,7 +28,8 @@ export type ServerStatus = {
   readonly directory: string
   /** `HOST:PORT` of each TCP address. */
   readonly listen: readonly string[]
-  /** Each TCP address as `connect` takes it: `http://HOST:PORT`, or `https://HOST:PORT`. */
+  /** The addresses besides the data directory's socket, as `connect` takes them: `http://HOST:PORT`,
+   *  `https://HOST:PORT`, `unix:/path`. */
   readonly urls: readonly string[]
   /** The memory of the process, in bytes: all of it, and the part that no file backs. */
   readonly memory: { readonly rss: number; readonly anonymous: number }
