@@ -11,6 +11,8 @@ export const accessTokenTtlMax = 10 * 365 * 24 * 3_600_000
 export const accessTokensMax = 4_096
 /** The largest number of grants of a token. */
 export const grantsMax = 64
+/** The largest rate of a token, in requests per second. */
+export const tokenRateMax = 1_000_000
 /** The largest name of a token, in characters. */
 export const tokenNameMax = 100
 
@@ -26,6 +28,8 @@ export type AccessToken = {
   readonly created: number
   /** The time from which on it is refused, wall clock, ms since 1970. */
   readonly expires: number
+  /** The requests per second that it may send. Absent: no bound. */
+  readonly rate?: number
   /** The id of the token that made it. Absent: the owner made it. */
   readonly parent?: string
 }
@@ -42,6 +46,8 @@ export type CreateTokenOptions = {
   readonly grants: readonly string[]
   /** The time until it expires, in ms. Default `accessTokenTtlDefault`. */
   readonly ttl?: number
+  /** The requests per second that it may send, above 0 to `tokenRateMax`. Default: no bound. */
+  readonly rate?: number
   readonly signal?: AbortSignal
 }
 

@@ -6,7 +6,16 @@ import type { AccessToken } from '../api/access.js'
 import { defined } from '../base/shape.js'
 import { ensureToken, hasStore } from '../local/directory.js'
 import { findServer, noStore } from '../local/local.js'
-import { argument, command, flag, jobId, key, option, UsageError } from './command.js'
+import {
+  argument,
+  command,
+  flag,
+  jobId,
+  key,
+  option,
+  UsageError,
+  type ValueKind,
+} from './command.js'
 import { data, json, namespace, place, utc } from './options.js'
 import { quotedWord } from './quote.js'
 import { dataDirectory, namedServer, type PlaceCall, withStore } from './session.js'
@@ -18,6 +27,14 @@ const ttl = option(
   duration,
 )
 const id = argument('<id>')
+/** A number above 0, which may have a fraction. */
+const rate: ValueKind<number> = {
+  parse: (text, what) => {
+    const value = Number(text)
+    if (/^\d+(\.\d+)?$/.test(text) && value > 0) return value
+    throw new UsageError(`${what} takes a number above 0, not "${text}"`)
+  },
+}
 
 const create = command({
   name: 'create',
@@ -29,7 +46,12 @@ const create = command({
     'write, lease, jobs (run commands, as the user of the server), results (a cache layer: @cache-NAME) and ' +
     'admin (the namespace itself, and tokens for it).',
   parameters: { name: argument('<name>'), grants: argument('<grant...>') },
-  options: { ttl, json, ...place },
+  options: {
+    ttl,
+    rate: option('--rate <n>', 'how many requests it may send in a second', rate),
+    json,
+    ...place,
+  },
   examples: [
     'tailrace token create reader read,watch@primary/logs --ttl 12h',
     'tailrace token create agent-7 append@primary/agents/7/log read',
@@ -38,7 +60,7 @@ const create = command({
   makesStore: true,
   run: async (call) => {
     const { args, options, stdout } = call
-    const asked = { grants: args.grants, ...defined({ ttl: options.ttl }) }
+    const asked = { grants: args.grants, ...defined({ ttl: options.ttl, rate: options.rate }) }
     return withStore(call, async (store) => {
       const made = await store.tokens.create(args.name, asked)
       if (options.json) await stdout.json(made)
@@ -155,6 +177,8 @@ async function originOf(call: PlaceCall): Promise<string | undefined> {
 }
 
 /** Returns the line of an access token in a list. */
-function lineOf({ id, name, expires, grants }: AccessToken, times: { readonly utc: boolean }) {
-  return [id, quotedWord(name), 'until', timeText(expires, times), ...grants].join(' ')
+function lineOf(token: AccessToken, times: { readonly utc: boolean }): string {
+  const { id, name, expires, rate, grants } = token
+  const bound = rate === undefined ? [] : [`${rate}/s`]
+  return [id, quotedWord(name), 'until', timeText(expires, times), ...bound, ...grants].join(' ')
 }

@@ -16,9 +16,10 @@ import {
   type NewAccessToken,
   type SignedLink,
   tokenNameMax,
+  tokenRateMax,
 } from '../api/access.js'
 import type { Kvs } from '../api/kvs.js'
-import { invalid } from '../base/shape.js'
+import { defined, invalid } from '../base/shape.js'
 import { corrupt, isCount } from '../base/stored.js'
 import { isCode, TailraceError } from '../error.js'
 import { Grants } from './grants.js'
@@ -150,7 +151,7 @@ export class TokenBook implements AccessTokens {
 
   async #create(
     name: string,
-    { grants: texts, ttl = accessTokenTtlDefault }: CreateTokenOptions,
+    { grants: texts, ttl = accessTokenTtlDefault, rate }: CreateTokenOptions,
     parent?: Grants,
   ): Promise<NewAccessToken> {
     if (name === '' || name.length > tokenNameMax || !name.isWellFormed()) {
@@ -158,6 +159,9 @@ export class TokenBook implements AccessTokens {
     }
     if (texts.length === 0) throw invalid('a token has 1 grant or more')
     checkTtl(ttl)
+    if (rate !== undefined && !isRate(rate)) {
+      throw invalid(`the rate of a token is above 0, and at most ${tokenRateMax} requests a second`)
+    }
     const id = randomBytes(idSize).toString('hex')
     const grants = new Grants({ id, name }, texts)
     const beyond = parent?.firstBeyond(grants)
@@ -172,7 +176,7 @@ export class TokenBook implements AccessTokens {
         throw new TailraceError('EBUSY', message)
       }
       const secret = randomBytes(secretSize).toString('base64url')
-      const made = { id, name, grants: [...texts], created, expires }
+      const made = { id, name, grants: [...texts], created, expires, ...defined({ rate }) }
       const token = parent ? { ...made, parent: parent.id } : made
       const held = { token, grants, hash: hashOf(secret) }
       await this.#write(held, created)
@@ -317,6 +321,10 @@ function checkTtl(ttl: number): void {
   throw invalid(`the ttl of a token is ${accessTokenTtlMin} to ${accessTokenTtlMax} ms`)
 }
 
+function isRate(rate: unknown): rate is number {
+  return typeof rate === 'number' && rate > 0 && rate <= tokenRateMax
+}
+
 function keyOf(id: string): string {
   return `${directory}/${id}`
 }
@@ -327,24 +335,24 @@ function hashOf(secret: string): Buffer {
 
 /** Encodes the record of a token (rfc/28, rule 5). */
 export function encodeToken(token: AccessToken, hash: Buffer): string {
-  const { name, grants, created, expires, parent } = token
+  const { name, grants, created, expires, rate, parent } = token
   const fields = { v: 1, name, hash: hash.toString('hex'), grants, created, expires }
-  return JSON.stringify(parent === undefined ? fields : { ...fields, parent })
+  // JSON leaves out what is undefined.
+  return JSON.stringify({ ...fields, rate, parent })
 }
 
 /** Decodes the record of a token. Throws ECORRUPT. */
 export function decodeToken(id: string, bytes: Uint8Array): HeldToken {
   try {
-    const { v, name, hash, grants, created, expires, parent } = JSON.parse(
+    const { v, name, hash, grants, created, expires, rate, parent } = JSON.parse(
       new TextDecoder('utf-8', { fatal: true }).decode(bytes),
     ) as Readonly<Record<string, unknown>>
     const isText = (field: unknown): field is string => typeof field === 'string'
     const isWhole = v === 1 && isText(name) && isText(hash) && /^[0-9a-f]{64}$/.test(hash)
     const isDated = isCount(created) && isCount(expires)
-    const isMade = parent === undefined || isText(parent)
+    const isMade = (parent === undefined || isText(parent)) && (rate === undefined || isRate(rate))
     if (isWhole && isDated && isMade && Array.isArray(grants) && grants.every(isText)) {
-      const made = { id, name, grants, created, expires }
-      const token = parent === undefined ? made : { ...made, parent }
+      const token = { id, name, grants, created, expires, ...defined({ rate, parent }) }
       return { token, grants: new Grants(token, grants), hash: Buffer.from(hash, 'hex') }
     }
   } catch {

@@ -14,6 +14,7 @@ import { statusOf } from '../wire/status.js'
 import { Front, type FrontOptions } from './front.js'
 import { encodeAnswer, isLong } from './json-answer.js'
 import type { Log } from './log.js'
+import { retryAfterMsOf } from './rate.js'
 import { admittedRest, noRest, refuse } from './refusal.js'
 
 /** An HTTP server that takes routes. */
@@ -26,6 +27,7 @@ type AppOptions = FrontOptions & { readonly log: Log }
 /** The largest name of a namespace, a pin or a job in a path, in bytes. */
 const nameSizeMax = 255
 const requestTimeout = 408
+const tooManyRequests = 429
 /** The time after which a client may try again after EBUSY, in seconds. */
 const retryAfterSeconds = '1'
 
@@ -73,9 +75,13 @@ function answerError(options: AppOptions, thrown: unknown, request: Request, rep
   reply.hijack()
   // The body has stalled: do not wait for the rest of it.
   const stalled = error.code === 'ETIMEDOUT' && !request.raw.complete
+  const retryAfterMs = retryAfterMsOf(error)
+  const retryAfter =
+    retryAfterMs === undefined ? retryAfterSeconds : String(Math.ceil(retryAfterMs / 1_000))
   refuse(request.raw, reply.raw, {
     error,
-    ...(error.code === 'EBUSY' ? { headers: { 'retry-after': retryAfterSeconds } } : {}),
+    ...(retryAfterMs !== undefined && { status: tooManyRequests }),
+    ...(error.code === 'EBUSY' ? { headers: { 'retry-after': retryAfter } } : {}),
     ...(stalled ? { rest: noRest, status: requestTimeout } : { rest: admittedRest }),
   })
 }

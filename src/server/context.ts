@@ -28,6 +28,8 @@ export type Ticket = { readonly ticket: string; readonly expires: number }
 export type ServerContext = {
   /** Throws EPERM unless the caller is the owner of the store. */
   readonly checkOwner: (act: string) => void
+  /** Counts a request of the caller. Throws EBUSY with the time after which to try again. */
+  readonly checkRate: () => void
   /** Makes a ticket of the caller. Throws EBUSY. */
   readonly newTicket: () => Ticket
   readonly store: ServedStore

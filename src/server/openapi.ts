@@ -19,6 +19,8 @@ const mediaTypes = {
   lines: 'application/x-ndjson',
   html: 'text/html',
 } as const
+/** The status of an EBUSY of the rate of a token (rfc/28, rule 18). */
+const tooManyRequests = 429
 /** The errors that any request may meet. */
 const everywhere = ['EINVAL', 'EUNAUTH', 'EPERM', 'EBUSY', 'EIO', 'ECLOSED'] as const
 
@@ -84,6 +86,7 @@ function operationOf(spec: RequestSpec, group: string, schemas: Record<string, J
       ...Object.fromEntries(
         [...failures].sort().map((failure) => [failure, refusalOf(failure, spec, schemas)]),
       ),
+      ...(right !== 'anyone' && { [tooManyRequests]: rateRefusal(schemas) }),
     },
   }
 }
@@ -178,6 +181,18 @@ function refusalOf(status: number, spec: RequestSpec, schemas: Record<string, Js
   return {
     description: named.join(', '),
     content: { 'application/json': { schema, example } },
+  }
+}
+
+/** Returns the refusal of a token that has used its rate of requests. */
+function rateRefusal(schemas: Record<string, JsonSchema>): Json {
+  const message = 'the token has used its rate of requests: try again in 250 ms'
+  const failed = { state: { retryAfterMs: 250 } }
+  const example = { error: { code: 'EBUSY', message, failed } }
+  return {
+    description: 'EBUSY: the token has used its rate of requests',
+    headers: { 'Retry-After': { schema: { type: 'integer' } } },
+    content: { 'application/json': { schema: placed(errorEnvelope.json, schemas), example } },
   }
 }
 

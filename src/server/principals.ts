@@ -4,6 +4,7 @@
  *  was revoked or has expired. What is opened later is refused. */
 
 import { randomBytes } from 'node:crypto'
+import type { AccessToken } from '../api/access.js'
 import { Alarm } from '../base/alarm.js'
 import { TailraceError } from '../error.js'
 import { Grants } from '../rights/grants.js'
@@ -12,6 +13,7 @@ import type { HeldToken, LinkSubject, TokenBook } from '../rights/tokens.js'
 import { isToken } from './access.js'
 import type { ServerContext, Ticket } from './context.js'
 import { Principal, type PrincipalSource } from './principal.js'
+import { RateBucket, takeFromAll } from './rate.js'
 
 /** The longest time between two looks at the wall clock, in ms: it may be set, and goes on while the
  *  machine sleeps. */
@@ -23,9 +25,12 @@ export const ticketsMax = 4_096
 const ticketPrefix = 'ticket_'
 const ticketSize = 32
 
+/** The fields of a context that each principal has of its own, besides the store. */
+type OfPrincipal = 'checkOwner' | 'checkRate' | 'newTicket'
+
 type PrincipalsPorts = {
   /** The context, without a store. */
-  readonly context: Omit<ServerContext, 'store' | 'checkOwner' | 'newTicket'>
+  readonly context: Omit<ServerContext, 'store' | OfPrincipal>
   readonly store: LimitedStore
   /** The owner's token. */
   readonly token: string
@@ -41,6 +46,8 @@ export class Principals implements PrincipalSource, Disposable {
   readonly #contexts = new WeakMap<Principal, ServerContext>()
   /** The principals whose tokens were brought, by the ids of the tokens. */
   readonly #known = new Map<string, Principal>()
+  /** The rates of tokens, by their ids. */
+  readonly #buckets = new Map<string, RateBucket>()
   /** The tickets that were not used, oldest first, and the time of each one's end on the monotonic
    *  clock. */
   readonly #tickets = new Map<string, { readonly principal: Principal; readonly until: number }>()
@@ -53,8 +60,9 @@ export class Principals implements PrincipalSource, Disposable {
     const { context, store, tokens } = ports
     this.owner = new Principal(undefined)
     const newTicket = () => this.#newTicket(this.owner)
-    this.#contexts.set(this.owner, { ...context, store, checkOwner: () => {}, newTicket })
-    this.stranger = this.#limited(new Grants({ id: 'none', name: 'none' }, []))
+    const free = { checkOwner: () => {}, checkRate: () => {} }
+    this.#contexts.set(this.owner, { ...context, store, ...free, newTicket })
+    this.stranger = this.#limited(new Grants({ id: 'none', name: 'none' }, []), [])
     this.#listening = tokens.listen(() => this.#endThoseOver())
     const { now, timer } = context.environment
     const ring = () => this.#endThoseOver()
@@ -111,19 +119,41 @@ export class Principals implements PrincipalSource, Disposable {
   #holderOf({ token, grants }: HeldToken): Principal {
     const known = this.#known.get(token.id)
     if (known) return known
-    const principal = this.#limited(grants)
+    const principal = this.#limited(grants, this.#bucketsOf(token))
     this.#known.set(token.id, principal)
     this.#alarm.by(token.expires)
     return principal
   }
 
-  #limited(grants: Grants): Principal {
+  #limited(grants: Grants, buckets: readonly RateBucket[]): Principal {
     const { context, limitedTo } = this.#ports
     const principal = new Principal(grants.id)
     const checkOwner = (act: string) => grants.refuse(act, 'it is for the owner')
-    const newTicket = () => this.#newTicket(principal)
-    this.#contexts.set(principal, { ...context, store: limitedTo(grants), checkOwner, newTicket })
+    const { monotonic } = context.environment
+    const own = {
+      checkOwner,
+      checkRate: () => takeFromAll(buckets, monotonic()),
+      newTicket: () => this.#newTicket(principal),
+    }
+    this.#contexts.set(principal, { ...context, store: limitedTo(grants), ...own })
     return principal
+  }
+
+  /** Returns the buckets of a token and of those above it. */
+  #bucketsOf(token: AccessToken): RateBucket[] {
+    const buckets: RateBucket[] = []
+    let each: AccessToken | undefined = token
+    while (each) {
+      const { id, rate, parent }: AccessToken = each
+      if (rate !== undefined) {
+        const bucket =
+          this.#buckets.get(id) ?? new RateBucket(rate, this.#ports.context.environment.monotonic())
+        this.#buckets.set(id, bucket)
+        buckets.push(bucket)
+      }
+      each = parent === undefined ? undefined : this.#ports.tokens.byId(parent)?.token
+    }
+    return buckets
   }
 
   #isInForce({ id }: Principal): boolean {
@@ -153,6 +183,7 @@ export class Principals implements PrincipalSource, Disposable {
         continue
       }
       this.#known.delete(id)
+      this.#buckets.delete(id)
       principal.end(new TailraceError('EUNAUTH', 'the token was revoked, or has expired'))
     }
   }

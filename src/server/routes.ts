@@ -142,6 +142,7 @@ export class Routes {
         const context = principals.contextOf(
           holdPrincipal(principals, { request, reply }, spec, args),
         )
+        context.checkRate()
         const work = () => handle({ request, reply, context }, args)
         return bodyShareOf(request)?.during(work) ?? work()
       }

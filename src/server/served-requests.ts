@@ -131,6 +131,7 @@ export class ServedRequests {
    *  EPERM, EBUSY, and what an answer from memory throws. */
   take(request: Exclude<RequestFrame, { readonly op: 'auth' }>, parsed?: AskedCall): void {
     if (isCallFrame(request)) {
+      this.#context.checkRate()
       this.#checkId(request.id)
       this.#call(request, parsed ?? this.#routes.asked(request))
       return
@@ -143,6 +144,7 @@ export class ServedRequests {
         this.#cancel(request.id)
         return
       case 'watch':
+        this.#context.checkRate()
         this.#checkId(request.id)
         this.#watch(request)
         return

@@ -34,6 +34,7 @@ import {
   either,
   flag,
   invalid,
+  number,
   oneOf,
   type Rule,
   type Shape,
@@ -102,7 +103,9 @@ const shapes = {
   ]),
   log: shapeOf<LogOptions>({ ...scoped, ...page, before: count }),
   pin: shapeOf<Scope & { at?: number | string }>({ ...scoped, at }),
-  createToken: shapeOf<CreateTokenOptions>({ grants: texts, ttl: count, signal }, ['grants']),
+  createToken: shapeOf<CreateTokenOptions>({ grants: texts, ttl: count, rate: number, signal }, [
+    'grants',
+  ]),
   link: shapeOf<LinkOptions>({
     ...{ key: text, namespace: text, job: text, follow: flag, ttl: count, signal },
   }),

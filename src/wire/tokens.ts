@@ -11,7 +11,18 @@ import {
   type SignedLink,
 } from '../api/access.js'
 import { request } from './request.js'
-import { answered, arrayOf, asked, count, flag, integer, named, optional, text } from './schema.js'
+import {
+  answered,
+  arrayOf,
+  asked,
+  count,
+  flag,
+  integer,
+  named,
+  number,
+  optional,
+  text,
+} from './schema.js'
 
 const fields = {
   id: text,
@@ -19,6 +30,7 @@ const fields = {
   grants: arrayOf(text),
   created: count,
   expires: count,
+  rate: optional(number),
   parent: optional(text),
 }
 const token = named('AccessToken', answered<AccessToken>(fields))
@@ -38,10 +50,12 @@ export const createToken = request({
       readonly name: string
       readonly grants: readonly string[]
       readonly ttl?: number
+      readonly rate?: number
     }>({
       name: text,
       grants: arrayOf(text, { max: grantsMax, message: `a token has at most ${grantsMax} grants` }),
       ttl,
+      rate: optional(number),
     }),
   ),
   answer: newToken,

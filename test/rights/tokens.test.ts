@@ -29,10 +29,11 @@ describe('the record of a token', () => {
 
   it('is these bytes', () => {
     expect(encodeToken(token, hash)).toBe(text)
-    const made = encodeToken({ ...token, parent: 'ba9876543210' }, hash)
-    expect(made).toBe(`${text.slice(0, -1)},"parent":"ba9876543210"}`)
+    const whole = { ...token, rate: 0.5, parent: 'ba9876543210' }
+    const made = encodeToken(whole, hash)
+    expect(made).toBe(`${text.slice(0, -1)},"rate":0.5,"parent":"ba9876543210"}`)
     const read = decodeToken(token.id, Buffer.from(made))
-    expect(read.token).toEqual({ ...token, parent: 'ba9876543210' })
+    expect(read.token).toEqual(whole)
     expect(read.hash).toEqual(hash)
   })
 
@@ -42,6 +43,7 @@ describe('the record of a token', () => {
     text.replace('"v":1', '"v":2'),
     text.replace('07', '0x'),
     text.replace('read,', 'sudo,'),
+    text.replace(/}$/, ',"rate":0}'),
     text.replace('"created":1', '"created":-1'),
   ])('%s is ECORRUPT', (damaged) => {
     const decode = () => decodeToken(token.id, Buffer.from(damaged))
@@ -152,6 +154,8 @@ describe('access tokens', () => {
     ['65 grants', 'ci', { grants: Array.from({ length: 65 }, () => 'read') }],
     ['a short ttl', 'ci', { grants: ['read'], ttl: 999 }],
     ['a long ttl', 'ci', { grants: ['read'], ttl: 10 * 366 * 24 * 3_600_000 }],
+    ['a rate of 0', 'ci', { grants: ['read'], rate: 0 }],
+    ['too high a rate', 'ci', { grants: ['read'], rate: 1_000_001 }],
     ['an unknown option', 'ci', { grants: ['read'], scope: 'x' } as never],
   ])('with %s are EINVAL', async (_, name, options) => {
     const { store } = await opened()

@@ -618,3 +618,40 @@ describe('a ticket', () => {
     expect((await ask()).status).toBe(201)
   })
 })
+
+describe('the rate of a token', () => {
+  it('bounds its requests and those of its children, over HTTP and websockets', async () => {
+    const clock = new TestClock()
+    await using other = await Serving.start({ environment: clock }, { environment: clock })
+    const grants = ['read,admin']
+    const parent = await other.store.tokens.create('parent', { grants, rate: 4 })
+    const ask = (token: string) => other.ask('GET', '/v1/root', { token })
+    const body = JSON.stringify({ name: 'child', grants: ['read'], rate: 0.5, ttl: 60_000 })
+    const made = await other.ask('POST', '/v1/tokens', { token: parent.token, body })
+    const { token: child } = made.json as { readonly token: string }
+    expect((await ask(child)).status).toBe(200)
+    const refused = await ask(child)
+    expect(refused.status).toBe(429)
+    expect(refused.headers['retry-after']).toBe('2')
+    expect(refused.json).toMatchObject({ error: { code: 'EBUSY' } })
+    // The parent has sent one request and its child another: a refused one takes nothing.
+    await using peer = await Peer.connect(other, {
+      headers: { authorization: `Bearer ${parent.token}` },
+    })
+    for (let id = 1; id <= 3; id++) peer.send({ id, op: 'root' })
+    const frames = [await peer.next(), await peer.next(), await peer.next()]
+    frames.sort((a, b) => a.id - b.id)
+    expect(frames).toMatchObject([
+      { id: 1, type: 'result' },
+      { id: 2, type: 'result' },
+      { id: 3, code: 'EBUSY', failed: { state: { retryAfterMs: 250 } } },
+    ])
+    peer.send({ id: 4, op: 'watch', key: 'a', mode: 'append', waitCreate: true })
+    expect(await peer.next()).toMatchObject({ id: 4, code: 'EBUSY' })
+    clock.advance(250)
+    expect((await ask(parent.token)).status).toBe(200)
+    clock.advance(2_000)
+    expect((await ask(child)).status).toBe(200)
+    expect((await ask(other.server.token)).status).toBe(200)
+  })
+})
