@@ -63,8 +63,8 @@ export class SocketFile {
   }
 }
 
-/** Calls `use` with a path beside a socket's, in a directory that only this user can reach, and removes the
- *  directory. Throws EINVAL (the path is too long), EPERM, and what `use` throws. */
+/** Calls `use` with a path below a socket's directory, whose group it inherits, in a directory that only
+ *  this user can reach, and removes that one. Throws EINVAL (the path is too long), EPERM, and what `use` throws. */
 export async function withPrivatePath<T>(
   { path }: SocketPlace,
   use: (bound: string) => Promise<T>,
@@ -74,7 +74,7 @@ export async function withPrivatePath<T>(
   if (Math.max(Buffer.byteLength(path), Buffer.byteLength(directory) + added) > socketPathMax) {
     throw invalid(`${path} is too long for a socket: choose a shorter path`)
   }
-  const made = await mkdtemp(join(directory, '.')).catch((cause: unknown) => {
+  const made = await mkdtemp(`${directory}/.`).catch((cause: unknown) => {
     throw new TailraceError('EPERM', `no socket can be made: ${reasonOf(cause)}`, { cause })
   })
   try {

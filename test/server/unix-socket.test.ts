@@ -4,9 +4,10 @@ import { once } from 'node:events'
 import { chmod, mkdtemp, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { connect } from '../../src/client/node.js'
+import { withPrivatePath } from '../../src/server/unix-socket.js'
 import { Serving } from './serving.js'
 
 let directory: string
@@ -78,6 +79,15 @@ describe('a socket elsewhere', () => {
     }
     await using _serving = await start()
     await using _store = await connect(`unix:${path}`)
+  })
+
+  it('is bound below its directory, out of the reach of others', async () => {
+    const bound = await withPrivatePath({ path }, async (at) => {
+      expect(await modeOf(dirname(at))).toBe('700')
+      return at
+    })
+    expect(dirname(dirname(bound))).toBe(directory)
+    expect(await readdir(directory)).toEqual([])
   })
 
   it('that is of another program by now stays', async () => {
