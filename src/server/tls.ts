@@ -30,8 +30,7 @@ export function createTlsServer(http: HttpOptions, tls: TlsOptions): HttpServer 
   const server = createServer({
     ...http,
     ...secureOptions(tls.pair),
-    // As the plain server has it.
-    ...{ allowHalfOpen: true },
+    ...{ allowHalfOpen: true }, // as the plain server has it
     handshakeTimeout: tls.handshakeMs ?? handshakeMs,
   })
   // Node's listener makes a `clientError` of it, which is answered in plain HTTP.
@@ -55,7 +54,8 @@ function refuseTls({ code }: NodeJS.ErrnoException, socket: TLSSocket): void {
     socket.destroy()
     return
   }
-  // A client that speaks plain HTTP would be told of a lost connection.
+  below.on('error', () => {}) // a close follows
+  // A client that speaks plain HTTP would else be told of a lost connection.
   const message = 'this address speaks TLS: write https:// in front of it'
   refuseSocket(below, { error: new TailraceError('EMISCONFIGURED', message), status: 400 })
 }

@@ -10,8 +10,10 @@ import { connect as connectTls } from 'node:tls'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import type { Watching } from '../../src/api/watch.js'
 import { deferred } from '../../src/base/deferred.js'
+import { systemEnvironment } from '../../src/base/environment.js'
 import { connect } from '../../src/client/node.js'
 import { readServerRecord } from '../../src/local/directory.js'
+import { Certificate, expiryWarningMs } from '../../src/server/certificate.js'
 import { Raw, refusalIn } from './raw.js'
 import { Serving } from './serving.js'
 import { CertificateDirectory, ca, Lines, pem } from './tls/certificates.js'
@@ -236,6 +238,22 @@ describe('a new certificate', () => {
     expect(await nextText(watched)).toBe('two')
     expect(lost).toBe(0)
     expect(log.all).toHaveLength(2)
+  })
+
+  it.each([
+    ['two weeks before its end', expiryWarningMs, [/ expires 2126-01-01/]],
+    ['a little before that', expiryWarningMs + 1, []],
+    ['at its end', 0, [/ has expired 2126-01-01/]],
+  ])('is told to be renewed: %s', async (_, before, told) => {
+    await using files = await CertificateDirectory.of('server')
+    const log = new Lines()
+    const now = () => Date.UTC(2126, 0) - before
+    const environment = { ...systemEnvironment, now }
+    using _open = await Certificate.open(files.files, {
+      ...{ environment, log: log.log },
+      replaced: () => {},
+    })
+    expect(log.all).toEqual(told.map((line) => expect.stringMatching(line)))
   })
 
   it('may come by another link, as in Kubernetes', async () => {
