@@ -202,7 +202,10 @@ async function openRunning(
   const { connect } = await import('../client/node.js')
   const named = await namedServer({ options, environment })
   const bounded = { timeoutMs: answerMs, reconnect: false }
-  if (named) return connect(named.url, { ...bounded, ...(named.token && { token: named.token }) })
+  if (named) {
+    const { url, ...credentials } = named
+    return connect(url, { ...bounded, ...credentials })
+  }
   const record = await findServer(dataDirectory(options.data, environment))
   return record && connect(urlOf(record), bounded)
 }

@@ -173,7 +173,7 @@ async function originOf(call: PlaceCall): Promise<string | undefined> {
   const named = await namedServer(call)
   if (named) return named.url.startsWith('http') ? new URL(named.url).origin : undefined
   const record = await findServer(dataDirectory(call.options.data, call.environment))
-  return record?.urls[0]
+  return record?.urls.find((url) => url.startsWith('http'))
 }
 
 /** Returns the line of an access token in a list. */

@@ -98,6 +98,8 @@ describe('serve', () => {
     expect(await sandbox.ok(['get', 'key'], { env: named })).toBe('over tls')
     const status = JSON.parse(await sandbox.ok(['status', '--json'], { env: named }))
     expect(status).toMatchObject({ running: true, urls: [url] })
+    const completed = await sandbox.ok(['__complete', '--', 'get', ''], { env: named })
+    expect(completed).toBe('words\nkey\n')
     for (const command of [['get', 'key'], ['status']]) {
       const { TAILRACE_CA: _, ...strange } = named
       const refused = await sandbox.call(command, { env: strange })

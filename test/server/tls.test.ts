@@ -12,6 +12,7 @@ import type { Watching } from '../../src/api/watch.js'
 import { deferred } from '../../src/base/deferred.js'
 import { systemEnvironment } from '../../src/base/environment.js'
 import { connect } from '../../src/client/node.js'
+import { connect as connectPage } from '../../src/client/web.js'
 import { readServerRecord } from '../../src/local/directory.js'
 import { Certificate, expiryWarningMs } from '../../src/server/certificate.js'
 import { Raw, refusalIn } from './raw.js'
@@ -163,6 +164,11 @@ describe('a client that does not trust the certificate', () => {
     const failed = connect(urlOf(serving.url), { ca: given })
     await expect(failed).rejects.toMatchObject({ code: 'EINVAL' })
   })
+})
+
+it('a page cannot name who vouches for a server: its browser does', async () => {
+  const failed = connectPage(serving.url, { ca: 'any' })
+  await expect(failed).rejects.toMatchObject({ code: 'EINVAL' })
 })
 
 describe('who speaks no TLS', () => {
