@@ -1,6 +1,7 @@
 /** Watches: their options and events. See rfc/7. */
 
 import type { Blobref } from '../blob/blobref.js'
+import type { DiffEntry } from './history.js'
 import type { Token } from './transaction.js'
 
 /** The position of a watcher of an append key. Keep it to begin a watch there later, also in
@@ -22,11 +23,28 @@ export type Position = {
  *  now (`base`, `position`). */
 export type From = number | { readonly offset: number } | Position
 
+/** The position of a watcher of changes. Keep it to go on from there later, also in another
+ *  process. */
+export type ChangesPosition = {
+  /** The life of the namespace. */
+  readonly incarnation: string
+  /** The seq of the root whose state is known. Absent: nothing is known yet. */
+  readonly seq?: number
+  /** The seq of the root whose differences are being told, in the middle of several events. */
+  readonly to?: number
+  /** The last key of them that was told. */
+  readonly after?: string
+  /** The ref of what was at the key then: as long as nothing has changed, the position is good,
+   *  however old it is. Absent if nothing was there. */
+  readonly ref?: Blobref
+}
+
 /** The options of `watch`. */
 export type WatchOptions = {
   /** The mode. append: delivers every blob once, in order. value: delivers the newest value, and
-   *  may leave out values in between. */
-  readonly mode: 'append' | 'value'
+   *  may leave out values in between. changes: delivers the keys at and below the key that have
+   *  changed, net: what came and went in between is left out. Links are not followed. */
+  readonly mode: 'append' | 'value' | 'changes'
   /** The namespace. Default: `primary`. */
   readonly namespace?: string
   /** append: the start. Default: the first blob that is there. */
@@ -39,6 +57,10 @@ export type WatchOptions = {
   /** value: true to deliver also when the key's lease is taken or ends. With `waitCreate` the key
    *  need not exist. */
   readonly lease?: boolean
+  /** changes: the start, as the seq of a retained root or as a position. Default: the newest root. */
+  readonly since?: number | ChangesPosition
+  /** changes: true to begin with all that is there, as added. Not with `since`. */
+  readonly initial?: boolean
   /** append: true to be lent the bytes of an event until the next one is asked for; they may be
    *  overwritten then. So a large log is read with less work for the garbage collector. Default: the
    *  bytes of each event are the consumer's own. */
@@ -88,6 +110,23 @@ export type LeaseEvent = {
   readonly owner?: string
 }
 
+/** Keys that have changed between two roots. The first event of a watch comes at once, without entries
+ *  if there are none. */
+export type ChangesEvent = {
+  readonly type: 'changes'
+  /** The seq of the older root; absent if the watch begins with all that is there. */
+  readonly from?: number
+  /** The seq of the newer root. */
+  readonly seq: number
+  /** The keys that differ, in their order. A directory is named only if it is there on one side
+   *  alone. */
+  readonly entries: readonly DiffEntry[]
+  /** True if the next event goes on with the same two roots. */
+  readonly more?: true
+  /** The position after this event. */
+  readonly position: ChangesPosition
+}
+
 /** The event of an append watch that comes once, after all blobs that were there when the watch
  *  began. With `waitCreate`, where nothing was there yet, it comes first and has no position. */
 export type LiveEvent = {
@@ -103,7 +142,7 @@ export type EndEvent = {
 }
 
 /** An event of a watch. */
-export type WatchEvent = AppendEvent | ValueEvent | LeaseEvent | LiveEvent | EndEvent
+export type WatchEvent = AppendEvent | ValueEvent | LeaseEvent | ChangesEvent | LiveEvent | EndEvent
 
 /** The events of a watch. None is loaded before it is asked for. Leaving the loop ends the
  *  watch. */

@@ -279,7 +279,8 @@ function logLine({ seq, time, value }: LogEntry, options: Utc): string {
   return `${String(seq).padStart(8)} ${timeText(time, options)} ${what}`
 }
 
-function shortLine({ change, key }: DiffEntry): Line {
+/** Returns the line of a key that changed: its letter, and the key. */
+export function shortLine({ change, key }: DiffEntry): Line {
   return [{ color: letterColors[change], text: letters[change] }, ` ${quoted(key)}`]
 }
 

@@ -4,7 +4,14 @@
  *  without a line on stderr. */
 
 import type { Store } from '../api/store.js'
-import type { From, Position, ValueEvent, WatchEvent, WatchOptions } from '../api/watch.js'
+import type {
+  ChangesEvent,
+  From,
+  Position,
+  ValueEvent,
+  WatchEvent,
+  WatchOptions,
+} from '../api/watch.js'
 import { defined } from '../base/shape.js'
 import { isCode, toTailraceError } from '../error.js'
 import { position } from '../wire/frames.js'
@@ -20,15 +27,21 @@ import {
   option,
   UsageError,
 } from './command.js'
+import { shortLine } from './history.js'
 import { leaseLine } from './leases.js'
 import { force, json, longNamespace, place } from './options.js'
+import type { Output } from './output.js'
 import { followStore } from './session.js'
 import { integer } from './units.js'
 import { ValueOutput } from './value-output.js'
 
 const options = {
   namespace: longNamespace,
-  mode: option('--mode <mode>', 'append or value (default: append)', choice(['append', 'value'])),
+  mode: option(
+    '--mode <mode>',
+    'append, value or changes (default: append; changes for a key with / at its end)',
+    choice(['append', 'value', 'changes']),
+  ),
   from: option(
     '--from <index>',
     'start at that append; -5: the last five',
@@ -40,6 +53,8 @@ const options = {
   waitCreate: flag('--wait-create', 'wait until the key is there'),
   uniq: flag('--uniq', 'value mode: only values that differ from the one before'),
   lease: flag('--lease', "value mode: who holds the key's lease, too"),
+  since: option('--since <seq>', 'changes mode: begin after that retained root', integer()),
+  initial: flag('--initial', 'changes mode: begin with all that is there', { excludes: ['since'] }),
   follow: flag('--no-follow', 'end when all that is there was printed'),
   force,
   json,
@@ -50,11 +65,12 @@ type WatchCall = CommandContext & { readonly options: OptionValues<typeof option
 
 export const watch = command({
   name: 'watch',
-  summary: 'follow a key: its appends, or its values',
+  summary: 'follow a key: its appends, its values, or (DIR/) the keys below it',
   description:
     'Follow a key. In append mode (the default) the bytes are printed as they are, from the first ' +
     'one, and a sealed key ends the watch; a key that was overwritten ends it with an error. In ' +
-    'value mode each value is printed on a line of its own.',
+    'value mode each value is printed on a line of its own. In changes mode (the default for a key that ends ' +
+    'with a slash) the keys at and below it that were added (A), removed (D) and changed (M) are printed.',
   parameters: { key: argument('<key>', key) },
   options,
   examples: [
@@ -62,11 +78,14 @@ export const watch = command({
     'tailrace watch log -n 10',
     'tailrace watch status --mode value --uniq',
     'tailrace watch log --json',
+    'tailrace watch builds/',
+    'tailrace watch builds/ --since 120 --json',
   ],
   makesStore: 'waitCreate',
   run: async (call) => {
     const { args, options, stdout } = call
-    const { mode = 'append', namespace } = options
+    const { namespace } = options
+    const mode = options.mode ?? (args.key.endsWith('/') ? 'changes' : 'append')
     checkMode(call, mode)
     return followStore(call, async (store) => {
       const asked = defined({
@@ -75,6 +94,8 @@ export const watch = command({
         waitCreate: options.waitCreate || undefined,
         uniq: options.uniq || undefined,
         lease: options.lease || undefined,
+        since: options.since,
+        initial: options.initial || undefined,
       })
       const watching =
         mode === 'append'
@@ -89,7 +110,8 @@ export const watch = command({
           else if (event.type === 'append') await log.write(event.data)
           else if (event.type === 'value') await printValue(call, store, args.key, event)
           else if (event.type === 'lease') await stdout.line(`lease: ${leaseLine(event)}`)
-          missing ||= event.type === 'live' && event.position === undefined
+          else if (event.type === 'changes') await printChanges(stdout, event)
+          missing ||= mode === 'append' && event.type === 'live' && event.position === undefined
           const shown = missing
             ? event.type === 'append' && !event.more
             : event.type === 'live' || event.type === 'value'
@@ -106,14 +128,23 @@ export const watch = command({
 
 /** Throws UsageError for options of the other mode. */
 function checkMode({ options }: WatchCall, mode: WatchOptions['mode']): void {
-  if (mode === 'append') {
+  const isOfChanges = options.since !== undefined || options.initial
+  if (isOfChanges && mode !== 'changes') {
+    throw new UsageError('--since and --initial go with --mode changes, or a key with / at its end')
+  }
+  if (mode !== 'value') {
     const other = options.lease ? '--lease' : options.uniq ? '--uniq' : undefined
     if (other) throw new UsageError(`${other} goes with --mode value`)
-    return
+  }
+  if (mode === 'append') return
+  if (mode === 'changes' && options.waitCreate) {
+    throw new UsageError(
+      '--wait-create means nothing in changes mode: a key that is not there changes',
+    )
   }
   if ((options.from ?? options.offset ?? options.last) === undefined) return
   throw new UsageError(
-    '--from, --offset and --last go with --mode append: a watch of values begins with the newest, "tailrace log" has those before',
+    '--from, --offset and --last go with --mode append: "tailrace log" has the values before',
   )
 }
 
@@ -129,6 +160,11 @@ async function startOf(
   if (last > 0) return -last
   const stat = await store.stat(key, defined({ namespace }))
   return stat?.count ?? 0
+}
+
+/** Prints the keys that changed, a line each. */
+async function printChanges(stdout: Output, { entries }: ChangesEvent): Promise<void> {
+  await stdout.lines(entries.map(shortLine))
 }
 
 /** Prints a value, with a newline at its end. */
@@ -195,7 +231,7 @@ export async function* logEvents(
         if (event.type === 'live' && live) continue
         live ||= event.type === 'live'
         if (event.type === 'append') next = event.index + 1
-        else if ('position' in event) next ??= event.position?.index
+        else if (event.type === 'live' || event.type === 'end') next ??= event.position?.index
         overtaken = 0
         yield event
       }

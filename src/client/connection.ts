@@ -47,7 +47,7 @@ export type WatchStream = {
 /** A frame that belongs to a watch, and is no error. */
 export type Delivery = Extract<
   ResponseFrame,
-  { readonly type: 'append' | 'value' | 'lease' | 'live' | 'end' }
+  { readonly type: 'append' | 'value' | 'lease' | 'changes' | 'live' | 'end' }
 >
 
 type ConnectionOptions = {

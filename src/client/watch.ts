@@ -6,6 +6,8 @@
 
 import type {
   AppendEvent,
+  ChangesEvent,
+  ChangesPosition,
   From,
   LeaseEvent,
   Position,
@@ -17,7 +19,7 @@ import type {
 import { onAbort } from '../base/abort.js'
 import { Wakeup } from '../base/wakeup.js'
 import { canceled, isCode, TailraceError } from '../error.js'
-import { frameCost, position, type RequestFrame } from '../wire/frames.js'
+import { changesCost, frameCost, position, type RequestFrame } from '../wire/frames.js'
 import { parse } from '../wire/schema.js'
 import type { Connection, Delivery, WatchStream } from './connection.js'
 import { Fifo } from './fifo.js'
@@ -39,6 +41,8 @@ export class RemoteWatch implements Watching, WatchStream {
   #taken = 0
   /** The position after the last event that was queued. */
   #position: Position | undefined
+  /** The position after the last event of changes that was queued. */
+  #changes: ChangesPosition | undefined
   #value: { readonly seq: number; readonly ref: string } | undefined
   #lease: LeaseEvent | undefined
   #live = false
@@ -89,7 +93,8 @@ export class RemoteWatch implements Watching, WatchStream {
   }
 
   request(id: number): RequestFrame {
-    const { namespace, mode, uniq, lease } = this.#options
+    const { namespace, mode, uniq, lease, initial } = this.#options
+    const since = this.#changes ?? this.#options.since
     // The queue may exceed the window by one frame. The excess is negative here, so that the
     // consumer takes as much before anything is granted again.
     this.#taken = Math.min(0, this.#window - this.#queued)
@@ -104,10 +109,12 @@ export class RemoteWatch implements Watching, WatchStream {
       mode,
       credit: Math.max(0, this.#window - this.#queued),
       ...(namespace === undefined ? {} : { namespace }),
-      ...(from === undefined || mode === 'value' ? {} : { from }),
+      ...(from === undefined || mode !== 'append' ? {} : { from }),
       ...(waitCreate ? { waitCreate } : {}),
       ...(uniq ? { uniq } : {}),
       ...(lease ? { lease } : {}),
+      ...(since === undefined ? {} : { since }),
+      ...(initial && since === undefined ? { initial } : {}),
     }
   }
 
@@ -122,6 +129,9 @@ export class RemoteWatch implements Watching, WatchStream {
         return
       case 'lease':
         this.#deliverLease(event)
+        return
+      case 'changes':
+        this.#deliverChanges(event)
         return
       case 'live':
         if (event.position) this.#position = event.position
@@ -224,6 +234,15 @@ export class RemoteWatch implements Watching, WatchStream {
     else this.#connection.grant(this, costOf(event))
   }
 
+  /** Delivers changes. A new socket goes on from the last position; its first event is dropped if it
+   *  has nothing. */
+  #deliverChanges(event: ChangesEvent): void {
+    const isFirst = this.#changes === undefined
+    this.#changes = event.position
+    if (isFirst || event.entries.length > 0) this.#add(event)
+    else this.#connection.grant(this, costOf(event))
+  }
+
   #add(event: WatchEvent): void {
     this.#queued += costOf(event)
     this.#queue.add(event)
@@ -271,5 +290,6 @@ function madeAnew(): TailraceError {
 function costOf(event: WatchEvent): number {
   if (event.type === 'append') return event.data.length + frameCost
   if (event.type === 'lease') return frameCost
+  if (event.type === 'changes') return changesCost(event.entries)
   return event.type === 'value' ? (event.data?.length ?? 0) + frameCost : 0
 }

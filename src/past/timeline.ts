@@ -27,7 +27,7 @@ import type { Nodes } from '../tree/nodes.js'
 import { concerns, withoutLeases } from '../tree/root.js'
 import { sameTreeobj, statOf } from '../treeobj/codec.js'
 import { compareNames, componentsOf, type Key, parseEntryKey, parseKey } from '../treeobj/key.js'
-import type { Treeobj } from '../treeobj/treeobj.js'
+import type { Dir, Treeobj } from '../treeobj/treeobj.js'
 import type { LiveNamespace } from './namespace.js'
 import { Page, pageLimit } from './page.js'
 import type { Past } from './past.js'
@@ -108,12 +108,7 @@ export class Timeline implements Pick<History, 'roots' | 'diff' | 'log'> {
   /** Returns the treeobj of a key at a root; links are not followed. Throws
    *  EDANGLING, ECORRUPT, EIO. */
   async #at(live: LiveNamespace, root: Root, key: Key): Promise<Treeobj | undefined> {
-    let treeobj: Treeobj | undefined = await live.data(root)
-    for (const component of componentsOf(key)) {
-      if (treeobj?.type !== 'dir') return undefined
-      treeobj = await getEntry(this.#nodes, treeobj, component)
-    }
-    return treeobj
+    return treeobjAt(this.#nodes, await live.data(root), key)
   }
 
   /** Returns the names of the pins of each root of a namespace, by its seq. */
@@ -208,6 +203,17 @@ class KeyPast {
   }
 }
 
+/** Returns the treeobj of a key below a directory; links are not followed. Throws EDANGLING, ECORRUPT,
+ *  EIO. */
+export async function treeobjAt(nodes: Nodes, dir: Dir, key: Key): Promise<Treeobj | undefined> {
+  let treeobj: Treeobj | undefined = dir
+  for (const component of componentsOf(key)) {
+    if (treeobj?.type !== 'dir') return undefined
+    treeobj = await getEntry(nodes, treeobj, component)
+  }
+  return treeobj
+}
+
 function isSame(a: Treeobj | undefined, b: Treeobj | undefined): boolean {
   return a && b ? sameTreeobj(a, b) : a === b
 }
@@ -222,7 +228,8 @@ function entryOf({ seq, ref, time, keys }: Root, pins: readonly string[] | undef
   return { seq, ref, time, ...(pins && { pins }), ...named }
 }
 
-function differenceOf({
+/** Returns a difference as callers see it. */
+export function differenceOf({
   key,
   before,
   after,
@@ -246,7 +253,7 @@ function sideOf(treeobj: Treeobj): Side {
 
 /** Returns the place below `prefix` after which a difference goes on, if it goes on after the key
  *  `after`; 'all' if everything below `prefix` comes before that key. Throws EINVAL. */
-function passedOf(
+export function passedOf(
   prefix: Key,
   after: string | undefined,
 ): { readonly after?: readonly string[] } | 'all' {

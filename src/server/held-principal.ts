@@ -7,15 +7,14 @@ import type { RequestSpec } from '../wire/request.js'
 import type { Reply, Request } from './app.js'
 import type { FrontRequest } from './front-request.js'
 import { checkLinkedArgs, linkedSubject } from './linked.js'
-import type { Principal } from './principal.js'
-import type { Principals } from './principals.js'
+import type { Principal, PrincipalSource } from './principal.js'
 import { resetConnection } from './tls.js'
 
 /** Returns the principal of a request, and holds it until the answer has ended. Throws EUNAUTH, EPERM
  *  (a link gives something else). REQUIRES: the request came through the front; called once for
  *  each. */
 export function holdPrincipal(
-  principals: Principals,
+  principals: PrincipalSource,
   { request: { raw }, reply }: { readonly request: Request; readonly reply: Reply },
   spec: RequestSpec,
   args: Readonly<Record<string, unknown>>,

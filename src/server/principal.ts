@@ -36,6 +36,13 @@ export class Principal {
   }
 }
 
+/** The key or the job of a link: `LinkSubject` of the rights. */
+type Linked = {
+  readonly what: 'key' | 'job'
+  readonly namespace: string
+  readonly key: string
+}
+
 /** Tells who sends a request. `Principals` implements it. */
 export type PrincipalSource = {
   readonly owner: Principal
@@ -45,4 +52,10 @@ export type PrincipalSource = {
   of(text: string | undefined): Principal
   /** Returns the principal that a ticket stands for, and forgets the ticket. Throws EUNAUTH. */
   ofTicket(text: string): Principal
+  /** Returns the principal that has made a link of the subject, and the time for which the link is good,
+   *  in ms. Throws EUNAUTH. */
+  ofLink(
+    text: string,
+    subject: Linked,
+  ): { readonly principal: Principal; readonly leftMs: number; readonly follow: boolean }
 }

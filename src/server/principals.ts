@@ -99,8 +99,6 @@ export class Principals implements PrincipalSource, Disposable {
     throw new TailraceError('EUNAUTH', 'the ticket is not good, or was used: ask for another one')
   }
 
-  /** Returns the principal that has made a link, and the time for which the link is good, in ms. Throws
-   *  EUNAUTH. */
   ofLink(
     text: string,
     subject: LinkSubject,

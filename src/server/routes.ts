@@ -23,7 +23,7 @@ import { holdPrincipal } from './held-principal.js'
 import { secretParameters } from './linked.js'
 import { checkHeaders } from './misplaced.js'
 import { idempotencyOf } from './once.js'
-import type { Principals } from './principals.js'
+import type { Principal, PrincipalSource } from './principal.js'
 import { checkWritable, namespaceOf } from './scope.js'
 import { signalOf } from './stream.js'
 
@@ -55,6 +55,11 @@ type HttpCall = {
   readonly reply: Reply
   /** The context, with the store as the principal sees it. */
   readonly context: ServerContext
+}
+
+/** Tells who sends a request, and what its handlers get. `Principals` implements it. */
+type RoutePrincipals = PrincipalSource & {
+  contextOf(principal: Principal): ServerContext
 }
 
 type Served = {
@@ -130,7 +135,7 @@ export class Routes {
   }
 
   /** Adds the routes to an HTTP server. REQUIRES: each request of the table is served. */
-  mount(app: App, principals: Principals): void {
+  mount(app: App, principals: RoutePrincipals): void {
     this.#checkAll()
     for (const { spec, handle } of this.#served) {
       const { method, path } = spec

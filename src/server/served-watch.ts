@@ -7,7 +7,13 @@
 import type { WatchEvent } from '../api/watch.js'
 import { toTailraceError } from '../error.js'
 import type { WatchReader } from '../watch/reader.js'
-import { creditDefault, creditMax, frameCost, type RequestFrame } from '../wire/frames.js'
+import {
+  changesCost,
+  creditDefault,
+  creditMax,
+  frameCost,
+  type RequestFrame,
+} from '../wire/frames.js'
 import { errorBodyOf } from '../wire/status.js'
 import type { Deliverer, Deliveries } from './deliveries.js'
 import type { Outbox } from './outbox.js'
@@ -136,6 +142,13 @@ export class ServedWatch implements Deliverer {
         share.spend(0)
         outbox.send({ id, ...event })
         return
+      case 'changes': {
+        const cost = changesCost(event.entries)
+        this.#balance -= cost
+        share.spend(cost)
+        outbox.send({ id, ...event })
+        return
+      }
       case 'end':
         outbox.send({ id, ...event })
         this.drop()

@@ -21,7 +21,7 @@ import type {
 import type { CreateNamespaceOptions, Namespaces, SettingsChange } from '../api/namespace.js'
 import type { Expiry, Scope } from '../api/transaction.js'
 import type { CollectOptions, ExportOptions, ImportOptions, Upkeep } from '../api/upkeep.js'
-import type { From, Position, WatchOptions } from '../api/watch.js'
+import type { ChangesPosition, From, Position, WatchOptions } from '../api/watch.js'
 import {
   at,
   bytes,
@@ -127,11 +127,32 @@ const from: Rule = {
   ).is,
   expected: 'an index, {offset} or a position {incarnation, index, prefix}',
 }
-const common = { namespace: text, signal, waitCreate: flag, mode: oneOf('append', 'value') }
+const since: Rule = {
+  is: either(
+    count,
+    within(
+      shapeOf<ChangesPosition>(
+        { incarnation: text, seq: count, to: count, after: text, ref: text },
+        ['incarnation'],
+      ),
+    ),
+  ).is,
+  expected: 'a seq or a position {incarnation, seq, ...}',
+}
+const common = {
+  namespace: text,
+  signal,
+  waitCreate: flag,
+  mode: oneOf('append', 'value', 'changes'),
+}
 const watches = {
-  any: shapeOf<WatchOptions>({ ...common, from, uniq: flag, lease: flag, lend: flag }, ['mode']),
-  append: ['uniq', 'lease'],
-  value: ['from', 'lend'],
+  any: shapeOf<WatchOptions>(
+    { ...common, from, uniq: flag, lease: flag, lend: flag, since, initial: flag },
+    ['mode'],
+  ),
+  append: ['uniq', 'lease', 'since', 'initial'],
+  value: ['from', 'lend', 'since', 'initial'],
+  changes: ['from', 'lend', 'uniq', 'lease', 'waitCreate'],
 } as const
 
 /** Wraps a store so that a call with wrong arguments fails with EINVAL. */
@@ -362,6 +383,9 @@ function checkAgain({ exactlyOnce, resend }: CommitOptions = {}): void {
 function checkWatch(options: WatchOptions): void {
   check('options', options, watches.any)
   const fields: Readonly<Record<string, unknown>> = options
+  if (options.initial && options.since !== undefined) {
+    throw invalid('options.initial means nothing beside since')
+  }
   const stray = watches[options.mode].find(
     (name) => fields[name] !== undefined && fields[name] !== false,
   )

@@ -19,6 +19,8 @@ import { type Key, parseKey, parseNamespaceName } from '../treeobj/key.js'
 import type { Treeobj } from '../treeobj/treeobj.js'
 import { AppendKey } from './append-key.js'
 import { AppendWatch, type AppendWatchPorts } from './append-watch.js'
+import { type ChangesStart, ChangesWatch } from './changes-watch.js'
+import { DirFollowers } from './dir-followers.js'
 import { type Follower, Followers } from './followers.js'
 import type { WatchReader } from './reader.js'
 import { RecentEvents } from './recent-events.js'
@@ -54,6 +56,7 @@ export class WatchService implements StoreListener, Pick<Kvs, 'watch'> {
   readonly #appendPorts: AppendWatchPorts
   readonly #environment: Environment
   readonly #followers = new Followers()
+  readonly #dirFollowers = new DirFollowers()
   readonly #shared = new Map<string, Shared>()
   readonly #watching = new Set<Reader>()
   #closed = false
@@ -75,10 +78,12 @@ export class WatchService implements StoreListener, Pick<Kvs, 'watch'> {
 
   moved(namespace: LiveNamespace, root: Root): void {
     this.#followers.moved(namespace.name, root)
+    this.#dirFollowers.moved(namespace.name, root)
   }
 
   changed(namespace: LiveNamespace): void {
     this.#followers.changed(namespace.name)
+    this.#dirFollowers.changed(namespace.name)
   }
 
   watch(key: string, options: WatchOptions, rights?: Rights): Watching {
@@ -94,7 +99,12 @@ export class WatchService implements StoreListener, Pick<Kvs, 'watch'> {
     const namespace = parseNamespaceName(options.namespace ?? primary)
     const at = { namespace, key: parseKey(key), rights }
     const from = parseFrom(options.from)
-    const { mode, waitCreate = false, uniq = false, lease = false } = options
+    const { mode, waitCreate = false, uniq = false, lease = false, initial = false } = options
+    if (mode === 'changes') return this.#readChanges(at, options)
+    if (initial || options.since !== undefined) {
+      const message = 'since and initial go with changes mode: an append watch has from'
+      throw new TailraceError('EINVAL', message)
+    }
     if (lease && mode !== 'value') {
       throw new TailraceError('EINVAL', 'a lease is watched in value mode')
     }
@@ -119,6 +129,42 @@ export class WatchService implements StoreListener, Pick<Kvs, 'watch'> {
     this.#closed = true
     const reason = closedError()
     for (const reader of [...this.#watching]) reader.end(reason)
+  }
+
+  #readChanges(at: Place, options: WatchOptions): WatchReader {
+    const { since, initial = false } = options
+    const stray = (['from', 'waitCreate', 'uniq', 'lease', 'lend'] as const).find(
+      (name) => options[name] !== undefined && options[name] !== false,
+    )
+    if (stray !== undefined) {
+      throw new TailraceError('EINVAL', `${stray} means nothing in changes mode`)
+    }
+    if (initial && since !== undefined) {
+      throw new TailraceError(
+        'EINVAL',
+        'initial begins with all that is there: it goes without since',
+      )
+    }
+    return new Reader(this.#watching, (own) => {
+      if (this.#closed) throw closedError()
+      return this.#openChanges(at, { since, initial }, own)
+    })
+  }
+
+  #openChanges({ namespace, key }: Place, start: ChangesStart, own: LightSignal): Source {
+    const follower = this.#dirFollowers.add(namespace, key)
+    const { timer } = this.#environment
+    const watch = new ChangesWatch({ store: this.#store, follower, timer }, key, start)
+    return {
+      take: () => undefined,
+      next: () => watch.next(own),
+      rest: () => undefined,
+      release: () => {},
+      [Symbol.dispose]: () => {
+        this.#dirFollowers.remove(follower)
+        watch[Symbol.dispose]()
+      },
+    }
   }
 
   #openValues(

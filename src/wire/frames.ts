@@ -3,13 +3,16 @@
  *  JSON object per text message; bytes are {"base64": "…"}).
  *  Invariant: a request of an unknown kind is answered with EINVAL; it is never dropped. */
 
+import type { DiffEntry } from '../api/history.js'
 import type { Token } from '../api/transaction.js'
-import type { From, Position } from '../api/watch.js'
+import type { ChangesPosition, From, Position } from '../api/watch.js'
 import type { Blobref } from '../blob/blobref.js'
 import { TailraceError } from '../error.js'
+import { diffEntry } from './history.js'
 import {
   answered,
   anything,
+  arrayOf,
   asked,
   blobref,
   bytes,
@@ -44,11 +47,20 @@ export const creditMax = 64 * 1024 * 1024
 /** The credit that an `append`, `value` or `lease` frame takes besides the size of its data, in
  *  bytes. */
 export const frameCost = 64
+/** The credit that an entry of a `changes` frame takes, besides the length of its key. */
+const changeCost = 256
 /** The time between two pings of the server, in ms. It closes a connection that did not answer one
  *  ping by the next. */
 export const pingMs = 15_000
 /** The time that a client has to send its token in a first frame, in ms. */
 export const authMs = 5_000
+
+/** Returns the credit that a `changes` frame takes. */
+export function changesCost(entries: readonly DiffEntry[]): number {
+  let cost = frameCost
+  for (const { key } of entries) cost += key.length + changeCost
+  return cost
+}
 
 type Control =
   | { readonly id: number; readonly op: 'auth'; readonly token: string }
@@ -57,11 +69,13 @@ type Control =
       readonly op: 'watch'
       readonly key: string
       readonly namespace?: string
-      readonly mode: 'append' | 'value'
+      readonly mode: 'append' | 'value' | 'changes'
       readonly from?: From
       readonly waitCreate?: boolean
       readonly uniq?: boolean
       readonly lease?: boolean
+      readonly since?: number | ChangesPosition
+      readonly initial?: boolean
       /** The first grant of credit, in bytes. Default `creditDefault`. */
       readonly credit?: number
     }
@@ -105,6 +119,24 @@ const from = converted<From>(
   { oneOf: [index, offset, position].map(({ json }) => json) },
 )
 
+const changesFields = {
+  incarnation: text,
+  seq: optional(count),
+  to: optional(count),
+  after: optional(text),
+  ref: optional(blobref),
+}
+/** The position of a watcher of changes, as an answer has it. */
+const changesPosition = named('ChangesPosition', answered<ChangesPosition>(changesFields))
+const changesPositionGiven = asked<ChangesPosition>(changesFields)
+const since = converted<number | ChangesPosition>(
+  (input) => {
+    const isSeq = typeof input === 'number' || typeof input === 'bigint'
+    return isSeq ? count.read(input) : changesPositionGiven.read(input)
+  },
+  { oneOf: [count.json, changesPosition.json] },
+)
+
 const controls: { readonly [Name in Control['op']]: Schema<ControlOf<Name>> } = {
   auth: asked<ControlOf<'auth'>>({ id, op: constant('auth'), token: text }),
   watch: checkedBy(
@@ -113,11 +145,13 @@ const controls: { readonly [Name in Control['op']]: Schema<ControlOf<Name>> } = 
       op: constant('watch'),
       key: text,
       namespace: optional(text),
-      mode: oneOf('append', 'value'),
+      mode: oneOf('append', 'value', 'changes'),
       from: optional(from),
       waitCreate: optional(flag),
       uniq: optional(flag),
       lease: optional(flag),
+      since: optional(since),
+      initial: optional(flag),
       credit: optional(count),
     }),
     checkMode,
@@ -166,10 +200,16 @@ export function requestIdOf(input: unknown): number {
   return typeof given === 'number' && Number.isSafeInteger(given) && given > 0 ? given : 0
 }
 
+/** The fields of a watch that mean nothing in a mode. */
+const strangeIn = {
+  append: ['uniq', 'lease', 'since', 'initial'],
+  value: ['from', 'since', 'initial'],
+  changes: ['from', 'uniq', 'lease', 'waitCreate'],
+} as const satisfies Readonly<Record<WatchOf['mode'], readonly (keyof WatchOf)[]>>
+
 /** Throws EINVAL for a field that has no meaning in the mode of the watch. */
 function checkMode(watch: WatchOf): void {
-  const strange = watch.mode === 'value' ? (['from'] as const) : (['uniq', 'lease'] as const)
-  const given = strange.find((name) => watch[name] !== undefined)
+  const given = strangeIn[watch.mode].find((name) => watch[name] !== undefined)
   if (given === undefined) return
   const message = `watch.${given} means nothing in mode ${watch.mode}`
   throw new TailraceError('EINVAL', message)
@@ -204,6 +244,15 @@ export type ResponseFrame =
       readonly held: boolean
       readonly token?: Token
       readonly owner?: string
+    }
+  | {
+      readonly id: number
+      readonly type: 'changes'
+      readonly from?: number
+      readonly seq: number
+      readonly entries: readonly DiffEntry[]
+      readonly more?: true
+      readonly position: ChangesPosition
     }
   | { readonly id: number; readonly type: 'live'; readonly position?: Position }
   | {
@@ -247,6 +296,15 @@ const response = variantOf<ResponseFrame>('type', {
     held: flag,
     token: optional(tokenGiven),
     owner: optional(text),
+  }),
+  changes: answered<ResponseOf<'changes'>>({
+    id: answerId,
+    type: constant('changes'),
+    from: optional(count),
+    seq: count,
+    entries: arrayOf(diffEntry),
+    more: optional(constant(true)),
+    position: changesPosition,
   }),
   live: answered<ResponseOf<'live'>>({
     id: answerId,

@@ -49,7 +49,8 @@ const rootEntry = named(
     keys: optional(arrayOf(text)),
   }),
 )
-const diffEntry = named(
+/** A key that differs, as an answer has it. */
+export const diffEntry = named(
   'DiffEntry',
   answered<DiffEntry>({
     key: text,

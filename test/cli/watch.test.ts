@@ -44,6 +44,30 @@ describe('watch', () => {
     expect(events.at(-1)).toMatchObject({ type: 'end', reason: 'sealed' })
   })
 
+  it('prints the keys that change below a directory', async () => {
+    await sandbox.ok(['put', 'w/dir/a', '1'])
+    const { seq } = JSON.parse(await sandbox.ok(['root', '--json']))
+    await sandbox.ok(['put', 'w/dir/b', '1'])
+    await sandbox.ok(['put', 'w/dir/a', '2'])
+    await sandbox.ok(['put', 'w/elsewhere', '2'])
+    const since = ['--since', String(seq), '--no-follow']
+    expect(await sandbox.ok(['watch', 'w/dir/', ...since])).toBe('M w/dir/a\nA w/dir/b\n')
+    const all = ['watch', 'w/dir', '--mode', 'changes', '--initial', '--no-follow']
+    expect(await sandbox.ok(all)).toBe('A w/dir\nA w/dir/a\nA w/dir/b\n')
+    const json = await sandbox.ok(['watch', 'w/dir/', ...since, '--json'])
+    const [event] = json.trim().split('\n')
+    expect(JSON.parse(event ?? '')).toMatchObject({ type: 'changes', from: seq })
+    for (const wrong of [
+      ['w/dir/', '--from', '1'],
+      ['w/dir/', '--wait-create'],
+      ['w/dir/', '--uniq'],
+      ['w/dir', '--since', '1'],
+      ['w/dir/', '--since', '1', '--initial'],
+    ]) {
+      expect((await sandbox.call(['watch', ...wrong])).code).toBe(2)
+    }
+  })
+
   it('--no-follow ends when all that is there was printed', async () => {
     await sandbox.ok(['append', 'w/open', 'open'])
     expect(await sandbox.ok(['watch', 'w/open', '--no-follow'])).toBe('open')

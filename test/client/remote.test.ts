@@ -8,10 +8,12 @@ import type { Store } from '../../src/api/store.js'
 import { blobSizeMax } from '../../src/blob/blob.js'
 import { connect } from '../../src/client/node.js'
 import { watchContract } from '../watch/contract.js'
+import { changesContract } from '../watch/contract-changes.js'
 import type { CuttingProxy } from './cutting-proxy.js'
 import { makeServed, openSocket, type Serving, serveCutting } from './serving.js'
 
 watchContract('over a server', () => makeServed('socket'))
+changesContract('over a server', () => makeServed('socket'))
 
 let serving: Serving
 let proxy: CuttingProxy
@@ -25,6 +27,33 @@ beforeEach(async () => {
 })
 
 describe('watch', () => {
+  it('of changes goes on over lost connections, without a gap and without an entry twice', async () => {
+    const told = new Map<string, string>()
+    const watching = client.watch('dir', { mode: 'changes', initial: true })
+    const take = async (isDone: () => boolean) => {
+      while (!isDone()) {
+        const { value } = await watching.next()
+        if (value?.type !== 'changes') continue
+        for (const { key, before, after } of value.entries) {
+          expect(told.get(key)).toBe(before?.ref)
+          if (after) told.set(key, after.ref)
+          else told.delete(key)
+        }
+      }
+    }
+    const ops = Array.from({ length: 2_500 }, (_, index) => {
+      return { op: 'put', key: `dir/${index}`, value: String(index) } as const
+    })
+    await store.commit({ ops: ops.slice(0, 2_400) })
+    await take(() => told.size >= 1_000)
+    proxy.cut()
+    await store.commit({ ops: ops.slice(2_400) })
+    await store.commit({ ops: [{ op: 'unlink', key: 'dir/7' }] })
+    await take(() => told.has('dir/2499') && !told.has('dir/7'))
+    expect([...told.keys()].filter((key) => key !== 'dir')).toHaveLength(2_499)
+    await watching.return?.()
+  })
+
   it('that lends its events uses their memory again, and one that does not never', async () => {
     for (let n = 0; n < 40; n++) await store.append('k', Buffer.alloc(blobSizeMax, n))
     await store.commit({ ops: [{ op: 'seal', key: 'k' }] })

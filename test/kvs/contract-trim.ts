@@ -305,7 +305,7 @@ export function trimContract(store: () => Kvs): void {
 
   async function positionAfter(key: string, count: number): Promise<From> {
     for await (const event of store().watch(key, { mode: 'append' })) {
-      if ('position' in event && event.position.index === count) return event.position
+      if (event.type === 'append' && event.position.index === count) return event.position
     }
     throw new Error(`${key} has no ${count} blobs`)
   }

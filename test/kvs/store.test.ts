@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { open } from '../../src/open.js'
 import { watchContract } from '../watch/contract.js'
+import { changesContract } from '../watch/contract-changes.js'
 import { kvsContract, type Made } from './contract.js'
 
 const onMemory = async (): Promise<Made> => {
@@ -24,7 +25,7 @@ const onLmdb = async (): Promise<Made> => {
   }
 }
 
-for (const contract of [kvsContract, watchContract]) {
+for (const contract of [kvsContract, watchContract, changesContract]) {
   contract('embedded on memory', onMemory)
   contract('embedded on LMDB', onLmdb)
 }

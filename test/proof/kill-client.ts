@@ -287,7 +287,7 @@ async function follow(
       ...from,
     })) {
       const time = now()
-      if (event.type === 'value' || event.type === 'lease') {
+      if (event.type === 'value' || event.type === 'lease' || event.type === 'changes') {
         throw new Error(`${event.type} where appends were asked for`)
       }
       position = event.position ?? position

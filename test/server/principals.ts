@@ -11,6 +11,7 @@ export const noPrincipals: PrincipalSource = {
   stranger: anybody,
   of: refuse,
   ofTicket: refuse,
+  ofLink: refuse,
 }
 
 function refuse(): never {

@@ -236,6 +236,29 @@ describe('a reader of a part', () => {
   })
 })
 
+describe('a watcher of a part', () => {
+  it('sees the changes below it, and none elsewhere', async () => {
+    await using store = await clientOf('read,watch@primary/open')
+    const watching = store.watch('open', { mode: 'changes' })
+    await watching.next()
+    await watching.next()
+    const pending = watching.next()
+    await serving.store.put('secret/more', '1')
+    await serving.store.put('open/more', '1')
+    const { value } = await pending
+    expect(value).toMatchObject({ entries: [{ key: 'open/more' }] })
+    expect(JSON.stringify(value)).not.toContain('secret')
+    await watching.return?.()
+    for (const key of ['', 'secret', 'open2']) {
+      const refused = store.watch(key, { mode: 'changes' })
+      expect((await refusal(refused.next())).code).toBe('EPERM')
+    }
+    await using reader = await clientOf('read@primary/open')
+    const refused = reader.watch('open', { mode: 'changes' })
+    expect((await refusal(refused.next())).code).toBe('EPERM')
+  })
+})
+
 describe('a writer of a part', () => {
   const outs = ['open/out', 'open/dir/value', 'open/dir/none', 'open/other', 'open/twice']
 

@@ -469,6 +469,8 @@ function show(event: WatchEvent): string {
       return `=${event.seq} ${Buffer.from(event.data ?? [])}`
     case 'lease':
       return `lease ${event.held}`
+    case 'changes':
+      return `changes ${event.seq}`
     case 'live':
       return `live ${event.position?.index ?? 'nowhere'}`
     case 'end':

@@ -20,7 +20,7 @@ describe('parseRequest()', () => {
     ['id 0, which is the connection', { id: 0, op: 'cancel' }],
     ['half an id', { id: 1.5, op: 'cancel' }],
     ['an unknown field', { id: 1, op: 'cancel', key: 'x' }],
-    ['an unknown mode', { id: 1, op: 'watch', key: 'a', mode: 'changes' }],
+    ['an unknown mode', { id: 1, op: 'watch', key: 'a', mode: 'other' }],
     ['no mode', { id: 1, op: 'watch', key: 'a' }],
     ['a negative credit', { id: 1, op: 'watch', key: 'a', mode: 'append', credit: -1 }],
     ['an offset below 0', { id: 1, op: 'watch', key: 'a', mode: 'append', from: { offset: -1 } }],
@@ -86,7 +86,7 @@ describe('the table', () => {
   it.each(all.map((spec) => [spec.name, spec] as const))('%s says what it is', (_, spec) => {
     expect(spec.name).toMatch(/^[a-z]+(\.[a-z]+([A-Z][a-z]+)?)?$/)
     expect(spec.summary).toMatch(/^[A-Z].*[^.]$/)
-    expect(['anyone', 'read', 'write', 'jobs', 'owner']).toContain(spec.right)
+    expect(['anyone', 'read', 'write', 'jobs', 'admin', 'owner']).toContain(spec.right)
     expect(new Set(spec.errors).size).toBe(spec.errors.length)
     // What programs send is versioned; what describes it is found at a fixed place, by anyone.
     if (spec.right !== 'anyone') expect(spec.path).toMatch(/^\/v1\//)
