@@ -158,6 +158,7 @@ class LimitedWrites {
   #checkGuard(guard: Guard, namespace: string): void {
     if ('seq' in guard) return
     if ('lease' in guard) checkKey(this.#grants, 'lease', guard.lease, { namespace })
+    else if ('producer' in guard) checkKey(this.#grants, 'append', guard.key, { namespace })
     else checkKey(this.#grants, 'read', guard.key, { namespace })
   }
 

@@ -6,6 +6,7 @@ import { primary } from '../api/namespace.js'
 import { transactionSizeMax } from '../api/transaction.js'
 import { defined } from '../base/shape.js'
 import { blobSizeMax } from '../blob/blob.js'
+import { isCode } from '../error.js'
 import { appendKey, getKey, headKey, putKey, unlinkKey } from '../wire/keys.js'
 import type { ArgsOf } from '../wire/request.js'
 import { parse } from '../wire/schema.js'
@@ -13,7 +14,7 @@ import { contentType } from '../wire/transaction.js'
 import type { Reply, Request } from './app.js'
 import { contentLengthOf, readBody, streamHeldBody } from './body.js'
 import { withCap } from './cap.js'
-import type { ServerContext } from './context.js'
+import type { ServedStore, ServerContext } from './context.js'
 import { conditionally, conditionsOf, guardsOf } from './etag.js'
 import { get, head, missing, placeHeader } from './kv-read.js'
 import { idempotencyOf, producerOf } from './once.js'
@@ -80,7 +81,7 @@ async function unlink(
   const once = idempotencyOf(request, conditions)
   // With an idempotency key the request may be a repeat, and the first one has removed the key.
   const sure = once.idempotencyKey !== undefined
-  if (!sure && !(await store.stat(key, { namespace, nofollow: true }))) throw missing(key)
+  if (!sure && !(await mayBeThere(store, key, namespace))) throw missing(key)
   const op = { op: 'unlink', key, ...defined({ recursive }) } as const
   const look = () => store.stat(key, { namespace })
   const judged = { look, guards: guardsOf(request), again: true }
@@ -89,6 +90,16 @@ async function unlink(
   )
   const { results, ...rest } = committed
   return { ...rest, result: results[0] ?? {} }
+}
+
+/** Returns false if a key is known not to be there. Who may write and not read is not told. */
+async function mayBeThere(store: ServedStore, key: string, namespace: string): Promise<boolean> {
+  try {
+    return (await store.stat(key, { namespace, nofollow: true })) !== undefined
+  } catch (error) {
+    if (isCode(error, 'EPERM')) return true
+    throw error
+  }
 }
 
 function contentTypeOf(request: Request): { readonly contentType?: string } {

@@ -76,7 +76,7 @@ export async function apply(
 ): Promise<Readonly<Work>> {
   const { slice } = group
   for (const [index, guard] of prepared.guards.entries()) {
-    group.draft.right = guard.kind === 'lease' ? 'lease' : 'read'
+    group.draft.right = rightOfGuard(guard)
     const failed = await refuses(group, guard, seq)
     if (failed) {
       throw new TailraceError('ECONFLICT', failed.message, {
@@ -99,6 +99,12 @@ export async function apply(
   }
   if (work.capped) await capLogs(group, work)
   return work
+}
+
+/** Returns the right that a guard needs on its key. A producer learns only of its own appends. */
+function rightOfGuard({ kind }: PreparedGuard): KeyRight {
+  if (kind === 'lease') return 'lease'
+  return kind === 'producer' ? 'append' : 'read'
 }
 
 /** Returns the right that an op needs on the key that it writes. */

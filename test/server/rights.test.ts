@@ -334,6 +334,39 @@ describe('a writer of a part', () => {
     expect((await refusal(store.put('open/log', 'x'))).code).toBe('EPERM')
   })
 
+  it('who may append and nothing else does so over HTTP, and as a producer', async () => {
+    const token = await tokenOf('append@primary/open/agent')
+    const posted = await serving.ask('POST', '/v1/kv/open/agent', { token, body: 'a' })
+    expect(posted.status).toBe(200)
+    expect(posted.headers['tailrace-position']).toBeUndefined()
+    await using store = await connect(serving.url, { token })
+    await using producer = await store.producer('open/agent', { id: 'agent' })
+    await producer.append('b')
+    await producer.append('c')
+    expect(String(await serving.store.get('open/agent'))).toBe('abc')
+    expect((await refusal(store.producer('secret/log').then((own) => own.append('x')))).code).toBe(
+      'EPERM',
+    )
+    const out = await refusal(store.producer('open/outlog').then((own) => own.append('x')))
+    expect(out.code).toBe('EPERM')
+  })
+
+  it('who may write and not read is not told what is there', async () => {
+    const token = await tokenOf('write@primary/open')
+    const ask = (method: string, key: string, headers = {}) =>
+      serving.ask(method, `/v1/kv/${key}`, {
+        token,
+        headers,
+        ...(method === 'PUT' && { body: 'x' }),
+      })
+    expect((await ask('PUT', 'open/written')).status).toBe(200)
+    expect((await ask('PUT', 'open/written', { 'if-none-match': '*' })).status).toBe(403)
+    expect((await ask('DELETE', 'open/written')).status).toBe(200)
+    expect((await ask('DELETE', 'open/written')).status).toBe(200)
+    expect((await ask('DELETE', 'secret/none')).status).toBe(403)
+    expect((await ask('GET', 'open/written')).status).toBe(403)
+  })
+
   it('has idempotency keys of its own', async () => {
     await using first = await clientOf('write@primary/open')
     await using second = await clientOf('write@primary/open')
