@@ -4,7 +4,7 @@
  *  misses no event and gets none twice. */
 
 import type { Event } from '../api/event.js'
-import type { AppendEvent, Watching } from '../api/watch.js'
+import type { AppendEvent, WatchEvent, Watching } from '../api/watch.js'
 import { invalid } from '../base/shape.js'
 import { toTailraceError } from '../error.js'
 import { Splitter, toJsonLine } from '../eventlog/eventlog.js'
@@ -109,6 +109,28 @@ export function eventlogFrames(
 /** Encodes the pieces of a job's output. The id of a piece is the byte of the output behind it. */
 export function outputFrames(pieces: AsyncIterable<OutputPiece>): AsyncGenerator<Uint8Array> {
   return streamOf(framesOfOutput(pieces))
+}
+
+/** Encodes the events of a watch of values or changes. `idOf` returns the id behind an event; undefined
+ *  if it stays as it was. */
+export function stateFrames(
+  events: AsyncIterable<WatchEvent>,
+  idOf: (event: WatchEvent) => string | undefined,
+): AsyncGenerator<Uint8Array> {
+  return streamOf(framesOfState(events, idOf))
+}
+
+async function* framesOfState(
+  events: AsyncIterable<WatchEvent>,
+  idOf: (event: WatchEvent) => string | undefined,
+): AsyncGenerator<string> {
+  for await (const event of events) {
+    const { type, ...fields } = event
+    const data = 'data' in fields && fields.data ? { data: dataOf(fields.data) } : {}
+    const id = idOf(event)
+    const json = JSON.stringify(type === 'live' ? {} : { ...fields, ...data })
+    yield frameOf({ ...(id !== undefined && { id }), event: type, json })
+  }
 }
 
 async function* framesOfOutput(pieces: AsyncIterable<OutputPiece>): AsyncGenerator<string> {

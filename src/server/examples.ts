@@ -72,6 +72,23 @@ const usage = { disk: 229_376, stored: 55_217, live: 5756, history: 9672 }
 const byName: { readonly [Name in RequestName]: ExampleOf<Name> } = {
   'key.get': { args: { key: 'greeting' }, download: 'hello' },
   'key.head': { args: { key: 'greeting' } },
+  'key.watch': {
+    args: { key: 'ci', mode: 'changes', initial: true },
+    answer: {
+      events: [
+        {
+          type: 'changes',
+          seq: 7,
+          entries: [
+            { key: 'ci', change: 'added', after: { type: 'dir', ref, count: 1, size: 12 } },
+            { key: 'ci/log', change: 'added', after: { type: 'valref', ref, count: 1, size: 12 } },
+          ],
+          position: { incarnation, seq: 7, ref },
+        },
+      ],
+      next: 'WyJ…',
+    },
+  },
   'key.put': {
     args: { key: 'greeting' },
     upload: 'hello',

@@ -59,6 +59,7 @@ import { serveTransfers } from './transfer.js'
 import { Turns } from './turns.js'
 import { checkSocketPlace, SocketFile, type SocketPlace, withPrivatePath } from './unix-socket.js'
 import { serveUpkeep } from './upkeep.js'
+import { serveWatches } from './watch-stream.js'
 
 /** The idle time after which a server with `--idle-exit` stops if none is given, in ms. */
 export const idleExitMsDefault = 5 * 60_000
@@ -404,6 +405,7 @@ function routesOf(): Routes {
   const routes = new Routes()
   serveKeys(routes)
   serveKeyCalls(routes)
+  serveWatches(routes)
   serveEventlogs(routes)
   serveHistory(routes)
   serveNamespaces(routes)

@@ -144,6 +144,39 @@ export const headKey = request({
   waits: 'minSeq',
 })
 
+/** The longest time for which a long poll may wait, in ms. */
+const pollMsMax = 300_000
+
+export const watchKey = request({
+  name: 'key.watch',
+  method: 'GET',
+  path: '/v1/watch/*',
+  summary: 'Watch the values of a key, or the keys that change below it',
+  right: 'read',
+  namespaced: true,
+  query: {
+    mode: oneOf('value', 'changes'),
+    since: optional(text),
+    initial: optional(flag),
+    uniq: optional(flag),
+    lease: optional(flag),
+    waitCreate: optional(flag),
+    heartbeat: optional(count),
+    timeout: optional(integer(0, pollMsMax)),
+  },
+  headers: ['last-event-id'],
+  answer: named(
+    'WatchPoll',
+    answered<{ readonly events: readonly object[]; readonly next?: string }>({
+      events: arrayOf(anyObject),
+      next: optional(text),
+    }),
+  ),
+  download: ['events'],
+  errors: [...missing, 'EISDIR', 'EOVERWRITTEN'],
+  waits: true,
+})
+
 export const putKey = request({
   name: 'key.put',
   method: 'PUT',

@@ -29,6 +29,7 @@ import {
   root,
   statKey,
   unlinkKey,
+  watchKey,
 } from './keys.js'
 import {
   configureNamespace,
@@ -52,7 +53,7 @@ import { collect, exportTree, forget, importTree, usage } from './upkeep.js'
 
 /** All requests in groups, in the order of `/openapi.json` and `/docs`. */
 export const requestGroups = {
-  Keys: [getKey, headKey, putKey, appendKey, unlinkKey, statKey, listKeys, root],
+  Keys: [getKey, headKey, watchKey, putKey, appendKey, unlinkKey, statKey, listKeys, root],
   Transactions: [txn, read],
   Eventlogs: [readEventlog, appendEventlog],
   History: [roots, diff, log, pins, makePin, unpin],

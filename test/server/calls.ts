@@ -35,6 +35,7 @@ const missingJob = [{ id: 'nothing' }, 'ENOENT'] as const
 const cases: { readonly [Name in RequestName]: Case } = {
   'key.get': { refused: missingKey },
   'key.head': { refused: missingKey },
+  'key.watch': { refused: [{ since: 'x' }, 'EINVAL'] },
   'key.put': { refused: [{ namespace: 'nothing' }, 'ENONS'] },
   'key.append': { refused: [{ namespace: 'nothing' }, 'ENONS'] },
   'key.unlink': { refused: missingKey },
