@@ -82,6 +82,15 @@ export type RootView = {
   readonly time: number
 }
 
+/** The options of `root`. */
+export type RootOptions = Scope & {
+  /** The seq to wait for before the newest root is returned. */
+  readonly waitSeq?: number
+  /** A time of the wall clock, ms since 1970: the root that was the newest one then, by the clock of
+   *  the machine that made it. Not with `waitSeq`. */
+  readonly time?: number
+}
+
 /** A value at one root, as a stream. */
 export type Reading = {
   readonly stat: Stat
@@ -322,9 +331,10 @@ export interface Kvs {
     options?: ReadScope,
   ): Promise<{ readonly seq: number; readonly values: readonly (Uint8Array | undefined)[] }>
 
-  /** Returns the newest root of a namespace. With `waitSeq` it first waits until the namespace has
-   *  reached that seq. Throws ENONS. */
-  root(options?: Scope & { readonly waitSeq?: number }): Promise<RootView>
+  /** Returns a root of a namespace, by default the newest. Read at its seq what was there then. Throws
+   *  ENONS, ECOMPACTED (no root of that time is retained; `failed.state` has the `seq` and the `time`
+   *  of the oldest that is). */
+  root(options?: RootOptions): Promise<RootView>
 
   /** Watches a key, at the pace of the consumer. The iteration throws where nothing more can come:
    *  EOVERWRITTEN (an append key was replaced), ENOENT, EISDIR, ENONS, ECOMPACTED (a trim overtook

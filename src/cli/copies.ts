@@ -29,7 +29,7 @@ const fromNamespace = option(
   'the namespace of the source (default: that of the target)',
   namespaceName,
 )
-const atSource = option('--at <seq|ref>', 'the source as it was at that retained root', root)
+const atSource = option('--at <seq|ref|time>', 'the source as it was at that retained root', root)
 const replace = flag('--replace', 'a directory with keys in it that is in the way goes')
 
 export const cp = command({

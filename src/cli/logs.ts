@@ -23,6 +23,7 @@ import {
   type ValueKind,
 } from './command.js'
 import { forceAlone, ifLease, json, longNamespace, namespace, place } from './options.js'
+import { type NamedRoot, root, wholeRoot } from './roots.js'
 import { followStore, withStore } from './session.js'
 import { duration, integer } from './units.js'
 import { ValueOutput } from './value-output.js'
@@ -67,6 +68,9 @@ export const tail = command({
       excludes: ['bytes'],
     }),
     bytes: option('-c, --bytes <n>', 'the last n bytes; +n: from byte n on', count),
+    since: option('--since <seq|time>', 'what came after that retained root (10m: ago)', root, {
+      excludes: ['bytes', 'lines'],
+    }),
     follow: flag('-f, --follow', 'go on with what is appended'),
     waitCreate: flag('--wait-create', 'with --follow: wait until the key is there', {
       needs: 'follow',
@@ -79,14 +83,16 @@ export const tail = command({
     'tailrace tail build/log',
     'tailrace tail build/log -n 3 -f',
     'tailrace tail build/log -c 100',
+    'tailrace tail build/log --since 10m -f',
   ],
   makesStore: 'waitCreate',
   run: async (call) => {
     const { args, options, stdout } = call
     const { bytes, lines = { count: linesDefault, last: true }, namespace } = options
-    const start: Start = bytes ? { unit: 'bytes', ...bytes } : { unit: 'lines', ...lines }
+    const given: Start = bytes ? { unit: 'bytes', ...bytes } : { unit: 'lines', ...lines }
     if (namespace === jobsNamespace) refuseJobs(args.key)
     return (options.follow ? followStore : withStore)(call, async (store) => {
+      const start = (await startSince(store, args.key, options)) ?? given
       const value = new LogValue(store, args.key, namespace)
       const output = new ValueOutput(stdout, { force: options.force })
       if (!options.follow) {
@@ -106,6 +112,21 @@ export const tail = command({
     })
   },
 })
+
+/** Returns the start behind what was there at a root; undefined if no root was named. */
+async function startSince(
+  store: Store,
+  key: string,
+  {
+    since,
+    namespace,
+  }: { readonly since: NamedRoot | undefined; readonly namespace: string | undefined },
+): Promise<Start | undefined> {
+  if (since === undefined) return undefined
+  const at = await wholeRoot(store, since, namespace)
+  const stat = await store.stat(key, { at, ...defined({ namespace }) })
+  return { unit: 'bytes', count: (stat?.size ?? 0) + 1, last: false }
+}
 
 /** Begins the watch first, so that the end that it finds belongs to the history that it goes on
  *  with. */

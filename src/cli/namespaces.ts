@@ -76,7 +76,9 @@ const create = command({
   parameters: { name: argument('<name>') },
   options: {
     from: option('--from <namespace>', 'begin with its tree, by reference', namespaceName),
-    at: option('--at <seq|ref>', 'as it was at that retained root', rootValue, { needs: 'from' }),
+    at: option('--at <seq|ref|time>', 'as it was at that retained root', rootValue, {
+      needs: 'from',
+    }),
     json,
     ...place,
   },

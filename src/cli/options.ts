@@ -55,7 +55,11 @@ export const namespace = option('-n, --namespace <name>', namespaceText, namespa
 /** The namespace of `watch` and `tail`, where `-n` is a number. */
 export const longNamespace = option('--namespace <name>', namespaceText, namespaceName)
 
-export const at = option('--at <seq|ref>', 'an older, retained root: its seq or its ref', root)
+export const at = option(
+  '--at <seq|ref|time>',
+  'an older, retained root: its seq, its ref, or a time (10m: ago)',
+  root,
+)
 
 /** The zone of printed times. */
 export const utc = flag('--utc', 'times in UTC (default: the local zone)', { excludes: ['json'] })

@@ -7,24 +7,30 @@
 import { pageMax } from '../api/kvs.js'
 import { primary } from '../api/namespace.js'
 import type { Store } from '../api/store.js'
+import { defined } from '../base/shape.js'
 import { isBlobref } from '../blob/blobref.js'
 import { isCode, TailraceError } from '../error.js'
 import { type CommandContext, UsageError, type ValueKind } from './command.js'
-import { integer } from './units.js'
+import { integer, timeBefore } from './units.js'
 
 export type NamedRoot =
   | { readonly type: 'seq'; readonly seq: number }
   | { readonly type: 'ref'; readonly ref: string }
+  /** The root that was the newest one at a time, ms since 1970. */
+  | { readonly type: 'time'; readonly time: number }
   /** The beginning of a ref: `blake3-` and at least eight digits. */
   | { readonly type: 'short'; readonly start: string }
 
-/** A seq, or the ref of a root, whole or its first digits. */
+/** A seq, the ref of a root, whole or its first digits, or a time. */
 export const root: ValueKind<NamedRoot> = {
   parse: (text, what) => {
     const named = namedRoot(text, what)
     if (named) return named
+    if (/^\d+(\.\d+)?(ms|[smhdw])$|^\d{4}-\d\d-\d\d/.test(text)) {
+      return { type: 'time', time: timeBefore.parse(text, what, false) }
+    }
     throw new UsageError(
-      `${what} takes a seq or the ref of a root, not "${text}"; \`tailrace pins\` shows those of pins`,
+      `${what} takes a seq, the ref of a root or a time (10m, 2026-01-31T12:00:00), not "${text}"; \`tailrace pins\` shows those of pins`,
     )
   },
 }
@@ -41,8 +47,8 @@ function namedRoot(text: string, what: string): NamedRoot | undefined {
   return /^blake3-[0-9a-f]{8,}$/.test(text) ? { type: 'short', start: text } : undefined
 }
 
-/** Returns the root as the store takes it. Only a short ref asks the store. Throws ENOENT, or
- *  EINVAL where several roots begin so. */
+/** Returns the root as the store takes it. Only a short ref and a time ask the store. Throws ENOENT,
+ *  EINVAL where several roots begin so, ECOMPACTED where none of the time is retained. */
 export async function wholeRoot(
   store: Store,
   named: NamedRoot,
@@ -53,6 +59,8 @@ export async function wholeRoot(
       return named.seq
     case 'ref':
       return named.ref
+    case 'time':
+      return (await store.root({ time: named.time, ...defined({ namespace }) })).seq
     case 'short':
       return wholeRef(store, named.start, namespace)
     default:

@@ -31,6 +31,7 @@ import { shortLine } from './history.js'
 import { leaseLine } from './leases.js'
 import { force, json, longNamespace, place } from './options.js'
 import type { Output } from './output.js'
+import { root, wholeRoot } from './roots.js'
 import { followStore } from './session.js'
 import { integer } from './units.js'
 import { ValueOutput } from './value-output.js'
@@ -53,7 +54,12 @@ const options = {
   waitCreate: flag('--wait-create', 'wait until the key is there'),
   uniq: flag('--uniq', 'value mode: only values that differ from the one before'),
   lease: flag('--lease', "value mode: who holds the key's lease, too"),
-  since: option('--since <seq>', 'changes mode: begin after that retained root', integer()),
+  since: option(
+    '--since <seq|time>',
+    'begin with what came after that retained root (append and changes mode; 10m: ago)',
+    root,
+    { excludes: ['from', 'offset', 'last'] },
+  ),
   initial: flag('--initial', 'changes mode: begin with all that is there', { excludes: ['since'] }),
   follow: flag('--no-follow', 'end when all that is there was printed'),
   force,
@@ -94,7 +100,7 @@ export const watch = command({
         waitCreate: options.waitCreate || undefined,
         uniq: options.uniq || undefined,
         lease: options.lease || undefined,
-        since: options.since,
+        since: mode === 'changes' ? await sinceOf(call, store) : undefined,
         initial: options.initial || undefined,
       })
       const watching =
@@ -128,9 +134,11 @@ export const watch = command({
 
 /** Throws UsageError for options of the other mode. */
 function checkMode({ options }: WatchCall, mode: WatchOptions['mode']): void {
-  const isOfChanges = options.since !== undefined || options.initial
-  if (isOfChanges && mode !== 'changes') {
-    throw new UsageError('--since and --initial go with --mode changes, or a key with / at its end')
+  if (options.initial && mode !== 'changes') {
+    throw new UsageError('--initial goes with --mode changes, or a key with / at its end')
+  }
+  if (options.since !== undefined && mode === 'value') {
+    throw new UsageError('--since goes with --mode append or changes: a watch of values begins now')
   }
   if (mode !== 'value') {
     const other = options.lease ? '--lease' : options.uniq ? '--uniq' : undefined
@@ -154,12 +162,25 @@ async function startOf(
   store: Store,
   key: string,
 ): Promise<From | undefined> {
-  const { from, offset, last, namespace } = options
+  const { from, offset, last, since, namespace } = options
+  if (since !== undefined && !key.endsWith('/') && options.mode !== 'changes') {
+    const at = await wholeRoot(store, since, namespace)
+    return (await store.stat(key, { at, ...defined({ namespace }) }))?.count ?? 0
+  }
   if (offset !== undefined) return { offset }
   if (last === undefined) return from
   if (last > 0) return -last
   const stat = await store.stat(key, defined({ namespace }))
   return stat?.count ?? 0
+}
+
+/** Returns the seq after which a watch of changes begins. */
+async function sinceOf({ options }: WatchCall, store: Store): Promise<number | undefined> {
+  const { since, namespace } = options
+  if (since === undefined) return undefined
+  const at = await wholeRoot(store, since, namespace)
+  if (typeof at === 'number') return at
+  throw new UsageError('--since takes a seq or a time: a ref may be that of several roots')
 }
 
 /** Prints the keys that changed, a line each. */

@@ -17,13 +17,14 @@ import type {
   Reading,
   ReadOptions,
   ReadScope,
+  RootOptions,
   RootView,
   Stat,
   StatOptions,
   TreeobjOptions,
 } from '../api/kvs.js'
 import type { RemoteStore } from '../api/store.js'
-import type { Committed, CommittedOp, Scope, Transaction, Value } from '../api/transaction.js'
+import type { Committed, CommittedOp, Transaction, Value } from '../api/transaction.js'
 import type { Watching, WatchOptions } from '../api/watch.js'
 import { eitherSignal } from '../base/abort.js'
 import { randomId } from '../base/random-id.js'
@@ -245,7 +246,7 @@ class Client implements Kvs {
     return this.#reads.readMany(keys, options)
   }
 
-  root(options?: Scope & { readonly waitSeq?: number }): Promise<RootView> {
+  root(options?: RootOptions): Promise<RootView> {
     return this.#reads.root(options)
   }
 

@@ -9,12 +9,12 @@ import {
   type Reading,
   type ReadOptions,
   type ReadScope,
+  type RootOptions,
   type RootView,
   type Stat,
   type StatOptions,
   type TreeobjOptions,
 } from '../api/kvs.js'
-import type { Scope } from '../api/transaction.js'
 import { isCode } from '../error.js'
 import type { TreeobjJson } from '../treeobj/treeobj.js'
 import { getKey, getTreeobj, listKeys, root, statKey } from '../wire/keys.js'
@@ -115,7 +115,7 @@ export class RemoteReads {
     return { seq, values: values.map((value) => value ?? undefined) }
   }
 
-  async root({ signal, ...args }: Scope & { readonly waitSeq?: number } = {}): Promise<RootView> {
+  async root({ signal, ...args }: RootOptions = {}): Promise<RootView> {
     return this.#road.call(root, args, signal)
   }
 }

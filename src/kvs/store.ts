@@ -13,6 +13,7 @@ import {
   type Reading,
   type ReadOptions,
   type ReadScope,
+  type RootOptions,
   type RootView,
   readKeysMax,
   type Stat,
@@ -26,7 +27,6 @@ import type {
   CommittedOp,
   Expiry,
   Op,
-  Scope,
   Transaction,
   Value,
 } from '../api/transaction.js'
@@ -42,7 +42,7 @@ import type { Engine, Root } from '../engine/engine.js'
 import { TailraceError } from '../error.js'
 import type { LiveNamespace, StoreListener } from '../past/namespace.js'
 import { Pinning } from '../past/pinning.js'
-import { Timeline } from '../past/timeline.js'
+import { rootAtTime, Timeline } from '../past/timeline.js'
 import { readCap } from '../present/cap.js'
 import { readExpires } from '../present/expiry.js'
 import type { Prepared } from '../transaction/apply.js'
@@ -307,10 +307,14 @@ export class KeyStore implements Keys, AsyncDisposable {
     return values && { seq: root.seq, values }
   }
 
-  async root(options: Scope & { readonly waitSeq?: number } = {}): Promise<RootView> {
+  async root(options: RootOptions = {}): Promise<RootView> {
+    const { waitSeq, time: at, signal } = options
     const live = this.namespace(options.namespace)
-    if (options.waitSeq !== undefined) await live.reach(options.waitSeq, options.signal)
-    const { seq, ref, time } = live.root
+    if (waitSeq !== undefined && at !== undefined) {
+      throw new TailraceError('EINVAL', 'waitSeq and time name two roots: give one of them')
+    }
+    if (waitSeq !== undefined) await live.reach(waitSeq, signal)
+    const { seq, ref, time } = at === undefined ? live.root : await rootAtTime(live, at, signal)
     return { namespace: live.name, seq, ref, incarnation: live.record.incarnation, time }
   }
 

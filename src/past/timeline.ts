@@ -36,6 +36,29 @@ import { sizeOf } from './root-log.js'
 /** The number of roots that `log` looks at between two turns of the event loop. */
 const logStep = 256
 
+/** Returns the last retained root that was made no later than `time`, ms since 1970. Throws ECOMPACTED,
+ *  ECANCELED. */
+export async function rootAtTime(
+  live: LiveNamespace,
+  time: number,
+  signal: AbortSignal | undefined,
+): Promise<Root> {
+  const floor = await live.retention.floor()
+  let oldest = live.root
+  for (let before = live.root.seq + 1; ; before = oldest.seq) {
+    const roots = await live.roots.pageBefore(floor, before, logStep, { signal })
+    for (const root of roots) {
+      if (root.time <= time) return root
+      oldest = root
+    }
+    if (roots.length < logStep) break
+    await setImmediate()
+  }
+  const state = { seq: oldest.seq, time: oldest.time }
+  const message = `no root of ${new Date(time).toISOString()} is retained in ${live.name}: the oldest is of ${new Date(oldest.time).toISOString()}`
+  throw new TailraceError('ECOMPACTED', message, { failed: { state } })
+}
+
 /** The history of all namespaces of a store. */
 export class Timeline implements Pick<History, 'roots' | 'diff' | 'log'> {
   readonly #past: Past

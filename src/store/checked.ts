@@ -15,6 +15,7 @@ import type {
   PutOptions,
   ReadOptions,
   ReadScope,
+  RootOptions,
   StatOptions,
   TreeobjOptions,
 } from '../api/kvs.js'
@@ -80,7 +81,7 @@ const shapes = {
   stat: shapeOf<StatOptions>({ ...reading, nofollow: flag }),
   treeobj: shapeOf<TreeobjOptions>({ ...reading, ...page, after: count }),
   list: shapeOf<ListOptions>({ ...reading, ...page, after: text, recursive: flag }),
-  root: shapeOf<Scope & { waitSeq?: number }>({ ...scoped, waitSeq: count }),
+  root: shapeOf<RootOptions>({ ...scoped, waitSeq: count, time: count }),
   createNamespace: shapeOf<CreateNamespaceOptions>({
     signal,
     from: within(shapeOf({ namespace: text, at })),

@@ -10,6 +10,26 @@ beforeAll(async () => {
 })
 afterAll(() => sandbox.remove())
 
+it('what was there at a time is read, watched and printed from there', async () => {
+  await sandbox.ok(['put', 't/key', 'before'])
+  await sandbox.ok(['append', 't/log', 'before'])
+  const { roots } = JSON.parse(await sandbox.ok(['roots', '--json']))
+  const { time } = roots.at(-1)
+  // The next root has a later time.
+  while (Date.now() <= time) await sandbox.ok(['root'])
+  await sandbox.ok(['put', 't/key', 'after'])
+  await sandbox.ok(['append', 't/log', 'after', '--seal'])
+  const then = new Date(time).toISOString()
+  expect(await sandbox.ok(['get', 't/key', '--at', then])).toBe('before')
+  expect(await sandbox.ok(['get', 't/key', '--at', '0s'])).toBe('after')
+  expect(await sandbox.ok(['watch', 't/log', '--since', then])).toBe('after')
+  expect(await sandbox.ok(['tail', 't/log', '--since', then])).toBe('after')
+  const changed = await sandbox.ok(['watch', 't/', '--since', then, '--no-follow'])
+  expect(changed).toBe('M t/key\nM t/log\n')
+  failed(await sandbox.call(['get', 't/key', '--at', '2001-01-01']), 'ECOMPACTED')
+  expect((await sandbox.call(['get', 't/key', '--at', '10parsecs'])).code).toBe(2)
+})
+
 describe('get', () => {
   it('say with --json what a value is, and what went wrong', async () => {
     const bytes = randomBytes(300_001)

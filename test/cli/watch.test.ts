@@ -61,7 +61,6 @@ describe('watch', () => {
       ['w/dir/', '--from', '1'],
       ['w/dir/', '--wait-create'],
       ['w/dir/', '--uniq'],
-      ['w/dir', '--since', '1'],
       ['w/dir/', '--since', '1', '--initial'],
     ]) {
       expect((await sandbox.call(['watch', ...wrong])).code).toBe(2)

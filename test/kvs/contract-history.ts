@@ -10,6 +10,40 @@ import { settingsDefault } from '../../src/present/settings.js'
 import { refusal, text } from './expect.js'
 
 export function historyContract(kvs: () => Kvs): void {
+  describe('by time', () => {
+    it('root gives the one that was the newest then', async () => {
+      const seqs: number[] = []
+      for (let index = 0; index < 5; index++) {
+        seqs.push((await kvs().put('key', String(index))).seq)
+      }
+      const { roots } = await kvs().history.roots()
+      for (const [index, { time }] of roots.entries()) {
+        const last = roots.findLastIndex((root) => root.time <= time)
+        expect((await kvs().root({ time })).seq).toBe(roots[last]?.seq)
+        const before = roots.findLast((root) => root.time < time)
+        if (!before) continue
+        expect((await kvs().root({ time: time - 1 })).seq).toBe(
+          roots.findLast((root) => root.time <= time - 1)?.seq,
+        )
+        expect(index).toBeGreaterThan(0)
+      }
+      const now = await kvs().root({ time: Date.now() + 60_000 })
+      expect(now).toEqual(await kvs().root())
+      expect(text(await kvs().get('key', { at: now.seq }))).toBe('4')
+    })
+
+    it('a time before the oldest retained root is ECOMPACTED, and says which that is', async () => {
+      await kvs().put('key', '1')
+      const [oldest] = (await kvs().history.roots()).roots
+      expect(await refusal(kvs().root({ time: 0 }))).toMatchObject({
+        code: 'ECOMPACTED',
+        failed: { state: { seq: oldest?.seq, time: oldest?.time } },
+      })
+      const both = { time: 0, waitSeq: 0 }
+      expect((await refusal(kvs().root(both))).code).toBe('EINVAL')
+    })
+  })
+
   describe('settings', () => {
     it('are the defaults, change field by field in one commit, and are shown', async () => {
       expect((await shown(kvs(), 'primary')).settings).toEqual(settingsDefault)
