@@ -27,3 +27,15 @@ export function each<T extends object>(few: Few<T>): Iterable<T> {
 }
 
 const none: readonly never[] = []
+
+/** Adds one to the set at an id of an index. */
+export function addTo<T extends object>(index: Map<string, Few<T>>, id: string, one: T): void {
+  index.set(id, withOne(index.get(id), one))
+}
+
+/** Takes one out of the set at an id of an index, which then keeps no empty set. */
+export function dropFrom<T extends object>(index: Map<string, Few<T>>, id: string, one: T): void {
+  const rest = without(index.get(id), one)
+  if (rest === undefined || (rest instanceof Set && rest.size === 0)) index.delete(id)
+  else index.set(id, rest)
+}

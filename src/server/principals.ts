@@ -20,8 +20,10 @@ import { RateBucket, takeFromAll } from './rate.js'
 const wallLookMs = 60_000
 /** The time for which a ticket is good, in ms. */
 export const ticketMs = 30_000
-/** The largest number of tickets that were not used. */
+/** The largest number of tickets that were not used, and of those of one principal but the owner: who
+ *  makes many keeps nobody out. */
 export const ticketsMax = 4_096
+export const ticketsOfOneMax = 256
 const ticketPrefix = 'ticket_'
 const ticketSize = 32
 
@@ -164,8 +166,11 @@ export class Principals implements PrincipalSource, Disposable {
       if (until > monotonic()) break
       this.#tickets.delete(old)
     }
-    if (this.#tickets.size >= ticketsMax) {
-      throw new TailraceError('EBUSY', `${ticketsMax} tickets wait to be used: try again later`)
+    const all = [...this.#tickets.values()]
+    const own = all.filter((ticket) => ticket.principal === principal).length
+    const isFull = all.length >= ticketsMax || (!principal.isOwner && own >= ticketsOfOneMax)
+    if (isFull) {
+      throw new TailraceError('EBUSY', `${own} tickets of yours wait to be used: try again later`)
     }
     const ticket = ticketPrefix + randomBytes(ticketSize).toString('base64url')
     this.#tickets.set(ticket, { principal, until: monotonic() + ticketMs })

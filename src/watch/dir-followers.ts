@@ -3,7 +3,7 @@
  *  Invariant: a root costs one look for each component of each key that it names, however many
  *  followers there are, and marks none that it does not concern. */
 
-import { each, type Few, withOne, without } from '../base/few.js'
+import { addTo, dropFrom, each, type Few } from '../base/few.js'
 import { Wakeup } from '../base/wakeup.js'
 import type { Root } from '../engine/engine.js'
 import { isLeaseMark } from '../tree/root.js'
@@ -33,17 +33,17 @@ export class DirFollowers {
   /** Adds a follower. Remove it in the end. */
   add(namespace: string, key: Key): DirFollower {
     const follower = new DirFollower(namespace, key)
-    put(this.#byNamespace, namespace, follower)
-    put(this.#byKey, idOf(namespace, key), follower)
-    for (const above of keysAbove(key)) put(this.#below, idOf(namespace, above), follower)
+    addTo(this.#byNamespace, namespace, follower)
+    addTo(this.#byKey, idOf(namespace, key), follower)
+    for (const above of keysAbove(key)) addTo(this.#below, idOf(namespace, above), follower)
     return follower
   }
 
   remove(follower: DirFollower): void {
     const { namespace, key } = follower
-    drop(this.#byNamespace, namespace, follower)
-    drop(this.#byKey, idOf(namespace, key), follower)
-    for (const above of keysAbove(key)) drop(this.#below, idOf(namespace, above), follower)
+    dropFrom(this.#byNamespace, namespace, follower)
+    dropFrom(this.#byKey, idOf(namespace, key), follower)
+    for (const above of keysAbove(key)) dropFrom(this.#below, idOf(namespace, above), follower)
   }
 
   /** Marks the followers that a new root of the namespace concerns. */
@@ -82,14 +82,4 @@ function keysAbove(key: Key): string[] {
 
 function idOf(namespace: string, key: string): string {
   return `${namespace}\0${key}`
-}
-
-function put(index: Map<string, Few<DirFollower>>, id: string, follower: DirFollower): void {
-  index.set(id, withOne(index.get(id), follower))
-}
-
-function drop(index: Map<string, Few<DirFollower>>, id: string, follower: DirFollower): void {
-  const rest = without(index.get(id), follower)
-  if (rest === undefined || (rest instanceof Set && rest.size === 0)) index.delete(id)
-  else index.set(id, rest)
 }

@@ -4,7 +4,7 @@
  *  something it depends on. All its marks together take an integer and a flag. */
 
 import type { Signal } from '../base/abort.js'
-import { each, type Few, withOne, without } from '../base/few.js'
+import { addTo, dropFrom, each, type Few } from '../base/few.js'
 import { Wakeup } from '../base/wakeup.js'
 import type { Root } from '../engine/engine.js'
 import { isLeaseMark } from '../tree/root.js'
@@ -107,7 +107,7 @@ export class Followers {
   /** Adds a follower of a key in that namespace. Remove it in the end. */
   add(namespace: string, options: { readonly leases: boolean }): Follower {
     const follower = new Follower(namespace, options)
-    put(this.#byNamespace, namespace, follower)
+    addTo(this.#byNamespace, namespace, follower)
     return follower
   }
 
@@ -125,9 +125,9 @@ export class Followers {
     if (after.length !== before.length || after.some((id) => !before.includes(id))) {
       this.#forget(follower)
       follower.depend(after)
-      for (const id of after) put(this.#byDependency, id, follower)
-      put(this.#byNamespace, follower.namespace, follower)
-      for (const { namespace } of passed) put(this.#byNamespace, namespace, follower)
+      for (const id of after) addTo(this.#byDependency, id, follower)
+      addTo(this.#byNamespace, follower.namespace, follower)
+      for (const { namespace } of passed) addTo(this.#byNamespace, namespace, follower)
     }
     this.#looking.delete(follower)
   }
@@ -169,23 +169,13 @@ export class Followers {
 
   #forget(follower: Follower): void {
     for (const id of follower.dependencies) {
-      drop(this.#byDependency, id, follower)
-      drop(this.#byNamespace, id.slice(0, id.indexOf('\0')), follower)
+      dropFrom(this.#byDependency, id, follower)
+      dropFrom(this.#byNamespace, id.slice(0, id.indexOf('\0')), follower)
     }
-    drop(this.#byNamespace, follower.namespace, follower)
+    dropFrom(this.#byNamespace, follower.namespace, follower)
   }
 }
 
 function idOf(namespace: string, key: string): string {
   return `${namespace}\0${key}`
-}
-
-function put(index: Map<string, Few<Follower>>, id: string, follower: Follower): void {
-  index.set(id, withOne(index.get(id), follower))
-}
-
-function drop(index: Map<string, Few<Follower>>, id: string, follower: Follower): void {
-  const rest = without(index.get(id), follower)
-  if (rest === undefined || (rest instanceof Set && rest.size === 0)) index.delete(id)
-  else index.set(id, rest)
 }

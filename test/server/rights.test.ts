@@ -13,7 +13,7 @@ import { connect } from '../../src/client/node.js'
 import { hiddenRef } from '../../src/rights/limited.js'
 import { signedText } from '../../src/rights/links.js'
 import { withoutSecrets } from '../../src/server/linked.js'
-import { ticketMs, ticketsMax } from '../../src/server/principals.js'
+import { ticketMs, ticketsMax, ticketsOfOneMax } from '../../src/server/principals.js'
 import { isCall } from '../../src/wire/request.js'
 import { TestClock } from '../clock.js'
 import { refusal } from '../kvs/expect.js'
@@ -671,6 +671,17 @@ describe('a ticket', () => {
     for (let count = 0; count < ticketsMax; count++) await peer.next()
     expect((await ask()).status).toBe(503)
     clock.advance(ticketMs)
+    expect((await ask()).status).toBe(201)
+    const { token } = await other.store.tokens.create('greedy', { grants: ['read'] })
+    await using greedy = await Peer.connect(other, {
+      headers: { authorization: `Bearer ${token}` },
+    })
+    for (let id = 1; id <= ticketsOfOneMax + 1; id++) greedy.send({ id, op: 'tickets.create' })
+    let refused = 0
+    for (let count = 0; count <= ticketsOfOneMax; count++) {
+      if ((await greedy.next()).type === 'error') refused++
+    }
+    expect(refused).toBe(1)
     expect((await ask()).status).toBe(201)
   })
 })
