@@ -39,7 +39,7 @@ describe('candidates', () => {
     ['no hidden option', ['serve', '--bac'], []],
     ['no option behind --', ['put', '--', '--t'], []],
     ['no option of ours behind the command of a job', ['run', 'ls', '-'], 'files'],
-    ['the words of an option', ['watch', '--mode', ''], ['append', 'value']],
+    ['the words of an option', ['watch', '--mode', ''], ['append', 'value', 'changes']],
     ['the words of an option behind =', ['watch', '--mode=v'], ['--mode=value']],
     ['one of some words', ['jobs', '--state', 'f'], ['finished', 'failed']],
     [

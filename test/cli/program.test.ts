@@ -174,7 +174,9 @@ describe('a wrong command line ends with 2 and one line', () => {
   it('a root by another name: where refs are', async () => {
     const { code, stderr } = await sandbox.call(['restore', 'key', '--at', 'release-1'])
     expect(code).toBe(2)
-    expect(stderr).toMatch(/--at takes a seq or the ref of a root, not "release-1".*tailrace pins/)
+    expect(stderr).toMatch(
+      /--at takes a seq, the ref of a root or a time .*not "release-1".*tailrace pins/,
+    )
   })
 
   it('none at all: the help, on stderr', async () => {
