@@ -281,7 +281,8 @@ export class Http {
   async #reach(request: HttpRequest): Promise<HttpResponse> {
     try {
       const response = await this.#transport.request(request)
-      this.#options.reached(true)
+      // A server that stops still answers: it says that it cannot be used.
+      this.#options.reached(response.header('tailrace-error') !== 'ECLOSED')
       return response
     } catch (error) {
       if (passing.some((code) => isCode(error, code))) {

@@ -2,6 +2,10 @@
  *  embedded and over a server. */
 
 import { once } from 'node:events'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { createServer } from 'node:http'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import type { TakeEachOptions } from '../../src/api/lease.js'
 import type { Store } from '../../src/api/store.js'
@@ -398,6 +402,26 @@ describe.each(makers)('a store %s', (_, make) => {
     expect(await refusal(next)).toMatchObject({ code: 'ECLOSED' })
     expect(await refusal(store.get('k'))).toMatchObject({ code: 'ECLOSED' })
   })
+})
+
+it('connection is offline while the server answers that it stops', async () => {
+  const directory = await mkdtemp(join(tmpdir(), 'tailrace-stopping-'))
+  const path = join(directory, 'server.sock')
+  const error = { code: 'ECLOSED', message: 'the server is stopping: connect again' }
+  const stopping = createServer((_request, response) => {
+    response.writeHead(503, { 'tailrace-error': 'ECLOSED', 'content-type': 'application/json' })
+    response.end(JSON.stringify({ error }))
+  }).listen(path)
+  await once(stopping, 'listening')
+  const options = { storeId: '0'.repeat(32), reconnect: false }
+  const store = await connect(`unix:${path}`, options)
+  expect(store.connection.online).toBe(true)
+  expect((await refusal(store.get('k'))).code).toBe('ECLOSED')
+  expect(store.connection.online).toBe(false)
+  await store.close()
+  stopping.close()
+  stopping.closeAllConnections()
+  await rm(directory, { recursive: true, force: true })
 })
 
 it('connection says when the server went and came back', async () => {
