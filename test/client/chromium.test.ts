@@ -109,7 +109,8 @@ it('a page watches 100 keys over one socket, over a cut network and a killed ser
         )
         return { op: 'append', key: `page/${index}`, value: word } as const
       })
-      await store.commit({ ops })
+      // The server may just have been killed: it is sent again until it is answered.
+      await store.commit({ ops }, { exactlyOnce: true })
     }
     const told = async () => ((await call('until', expected.length)) as string[]).toSorted()
     await append('first')
@@ -123,7 +124,7 @@ it('a page watches 100 keys over one socket, over a cut network and a killed ser
     await start(listen)
     await append('after the kill')
     expect(await told()).toEqual(expected.toSorted())
-    await store.put('value', 'grün')
+    await store.put('value', 'grün', { exactlyOnce: true })
     expect(await call('streamed', proxy.target, token)).toBe('grün')
   } finally {
     await kill()
