@@ -257,16 +257,14 @@ export class Front {
   /** Takes a socket which Node reads no more: for a websocket, for a body, or to refuse its request. */
   #takeSocket(request: FrontRequest, socket: Socket, head: Buffer): void {
     const { verdict } = request
-    if (verdict?.kind === 'websocket') {
-      this.#upgraded.add(socket)
-      this.#count(socket)
-      this.websockets.emit('upgrade', request, socket, head)
-      return
-    }
     socket.on('error', () => {}) // a close follows
     const pipeline = this.#pipelines.of(socket)
     // Node no longer does it.
     socket.on('drain', () => pipeline.responses[0]?.emit('drain'))
+    if (verdict?.kind === 'websocket') {
+      pipeline.whenEmpty(() => this.#takeUpgrade(request, socket, head))
+      return
+    }
     if (verdict?.kind === 'chunked') {
       pipeline.whenEmpty(() => this.#takeChunked(request, socket, head))
       return
@@ -278,6 +276,12 @@ export class Front {
     const { error, headers } = verdict
     const bodiless = request.method === 'HEAD'
     pipeline.whenEmpty(() => refuseSocket(socket, { error, headers, bodiless }), strangerRest.ms)
+  }
+
+  #takeUpgrade(request: FrontRequest, socket: Socket, head: Buffer): void {
+    this.#upgraded.add(socket)
+    this.#count(socket)
+    this.websockets.emit('upgrade', request, socket, head)
   }
 
   /** Takes a request whose body comes in chunks, and is read here. Node gets the connection back after the

@@ -34,6 +34,16 @@ beforeAll(async () => {
 })
 afterAll(() => serving[Symbol.asyncDispose]())
 
+it('an upgrade behind a request is answered after it', async () => {
+  const { seq } = await serving.store.root()
+  await using raw = await Raw.overSocket(serving)
+  raw.send([`GET /v1/root?waitSeq=${seq + 1} HTTP/1.1`, 'Host: x'])
+  raw.send(['GET /v1/ws HTTP/1.1', 'Host: x', ...websocket])
+  expect((await serving.askLocally('GET', '/v1/root')).status).toBe(200)
+  await serving.store.put('behind', '1')
+  expect(await raw.until(/HTTP\/1.1 101/)).toMatch(/^HTTP\/1.1 200 .*}HTTP\/1.1 101 /s)
+})
+
 describe('an offer to upgrade that is not ours', () => {
   const offer = ['Connection: Upgrade, HTTP2-Settings', 'Upgrade: h2c', 'HTTP2-Settings: AAMAAABk']
 
