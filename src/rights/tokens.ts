@@ -50,9 +50,6 @@ export type LinkHolder = {
   readonly follow: boolean
 }
 
-/** Called with the id of a token that was revoked, or whose time of expiry has changed. */
-type Listener = (id: string) => void
-
 type TokenPorts = {
   /** Writes and reads the namespace `system`. */
   readonly kvs: Pick<Kvs, 'commit' | 'put' | 'get' | 'list' | 'readMany'>
@@ -64,7 +61,7 @@ type TokenPorts = {
 export class TokenBook implements AccessTokens {
   readonly #links: Links
   readonly #ports: TokenPorts
-  readonly #listeners = new Set<Listener>()
+  readonly #listeners = new Set<() => void>()
   #held: Map<string, HeldToken> | undefined
   #loading: Promise<Map<string, HeldToken>> | undefined
   /** The end of the change that was begun last: they run one at a time. */
@@ -96,6 +93,14 @@ export class TokenBook implements AccessTokens {
     return held && !this.#isOver(held) ? held : undefined
   }
 
+  /** Returns the time at which a token ends unless it is revoked or renewed, ms since 1970: it expires, or
+   *  one above it does. Undefined if it has ended. */
+  endOf(id: string): number | undefined {
+    const held = this.#held?.get(id)
+    const end = held && this.#endOf(held)
+    return end !== undefined && end > this.#ports.now() ? end : undefined
+  }
+
   /** Returns the maker of a link of the subject, and the time for which the link is good, in ms. Throws
    *  EUNAUTH. REQUIRES: `load` has resolved. */
   ofLink(text: string, subject: LinkSubject): LinkHolder {
@@ -107,8 +112,8 @@ export class TokenBook implements AccessTokens {
     throw new TailraceError('EUNAUTH', 'the link is worth nothing any more: ask for another one')
   }
 
-  /** Calls the listener with each token whose life has changed, until it is disposed of. */
-  listen(listener: Listener): Disposable {
+  /** Calls the listener when tokens were revoked or renewed, until it is disposed of. */
+  listen(listener: () => void): Disposable {
     this.#listeners.add(listener)
     return { [Symbol.dispose]: () => void this.#listeners.delete(listener) }
   }
@@ -207,7 +212,7 @@ export class TokenBook implements AccessTokens {
       const renewed = { ...held, token: { ...held.token, expires } }
       await this.#write(renewed, now)
       all.set(id, renewed)
-      this.#tell(id)
+      this.#tell()
       return renewed.token
     })
   }
@@ -220,7 +225,7 @@ export class TokenBook implements AccessTokens {
       const ops = ids.map((each) => ({ op: 'unlink', key: keyOf(each) }) as const)
       await this.#ports.kvs.commit({ ops }, scope)
       for (const each of ids) all.delete(each)
-      for (const each of ids) this.#tell(each)
+      this.#tell()
       return ids
     })
   }
@@ -245,19 +250,24 @@ export class TokenBook implements AccessTokens {
 
   /** True if a token, or one above it, has expired or was revoked. */
   #isOver(held: HeldToken): boolean {
-    const now = this.#ports.now()
+    return this.#endOf(held) <= this.#ports.now()
+  }
+
+  /** Returns the earliest expiry of a token and of those above it; 0 if one of them was revoked. */
+  #endOf(held: HeldToken): number {
+    let end = Infinity
     let each: HeldToken | undefined = held
     while (each) {
       const { expires, parent }: AccessToken = each.token
-      if (expires <= now) return true
-      if (parent === undefined) return false
+      end = Math.min(end, expires)
+      if (parent === undefined) return end
       each = this.#held?.get(parent)
     }
-    return true
+    return 0
   }
 
-  #tell(id: string): void {
-    for (const listener of this.#listeners) listener(id)
+  #tell(): void {
+    for (const listener of this.#listeners) listener()
   }
 
   async #write({ token, hash }: HeldToken, now: number): Promise<void> {
@@ -356,7 +366,7 @@ export function decodeToken(id: string, bytes: Uint8Array): HeldToken {
       return { token, grants: new Grants(token, grants), hash: Buffer.from(hash, 'hex') }
     }
   } catch {
-    // What cannot be parsed is damaged, too.
+    // A record that cannot be parsed is damaged.
   }
   throw corrupt(`the record of the access token ${id}`)
 }

@@ -93,7 +93,7 @@ export class ServedConnection {
     })
     this.#outbox = outbox
     this.requests = new ServedRequests(context, routes, { inbox, outbox })
-    if (principal) this.#admit(principal)
+    if (principal) this.#admitUpgraded(principal)
     else {
       this.#authTimer = setTimeout(() => this.#refuseLate(), authMs)
       this.#boundStranger(raw)
@@ -132,10 +132,18 @@ export class ServedConnection {
     return this.#principal !== undefined
   }
 
-  /** Admits the peer, until its token is worth nothing any more. */
+  #admitUpgraded(principal: Principal): void {
+    try {
+      this.#admit(principal)
+    } catch (error) {
+      this.#end(closePolicy, 0, error)
+    }
+  }
+
+  /** Admits the peer, until its token is worth nothing any more. Throws EUNAUTH if it is so already. */
   #admit(principal: Principal): void {
-    this.#principal = principal
     const { release } = principal.hold((reason) => this.#end(closePolicy, 0, reason))
+    this.#principal = principal
     this.#release = release
     this.requests.serve(this.#principals.contextOf(principal))
   }

@@ -10,9 +10,9 @@ import { checkLinkedArgs, linkedSubject } from './linked.js'
 import type { Principal, PrincipalSource } from './principal.js'
 import { resetConnection } from './tls.js'
 
-/** Returns the principal of a request, and holds it until the answer has ended. Throws EUNAUTH, EPERM
- *  (a link gives something else). REQUIRES: the request came through the front; called once for
- *  each. */
+/** Returns the principal of a request, and holds it until the answer has ended. Throws EUNAUTH (also for a
+ *  token that was good when the request came), EPERM (a link gives something else). REQUIRES: the request
+ *  came through the front; called once for each. */
 export function holdPrincipal(
   principals: PrincipalSource,
   { request: { raw }, reply }: { readonly request: Request; readonly reply: Reply },

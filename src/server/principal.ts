@@ -11,6 +11,8 @@ export class Principal {
   /** The id of the access token; undefined for the owner. */
   readonly id: string | undefined
   readonly #open = new Set<End>()
+  /** Why it has ended. */
+  #ended: TailraceError | undefined
 
   constructor(id: string | undefined) {
     this.id = id
@@ -21,15 +23,18 @@ export class Principal {
   }
 
   /** Calls `end` once the token of the principal is worth nothing any more, unless the hold is released
-   *  before. The owner's is never called. */
+   *  before. The owner's is never called. Throws EUNAUTH if the token is worth nothing already: a
+   *  request may have waited behind others of its connection. */
   hold(end: End): { readonly release: () => void } {
     if (this.isOwner) return { release: () => {} }
+    if (this.#ended) throw this.#ended
     this.#open.add(end)
     return { release: () => void this.#open.delete(end) }
   }
 
-  /** Ends all that is open. */
+  /** Ends all that is open, and lets nothing be opened any more. REQUIRES: not the owner. */
   end(reason: TailraceError): void {
+    this.#ended = reason
     const open = [...this.#open]
     this.#open.clear()
     for (const end of open) end(reason)

@@ -121,7 +121,7 @@ export class Principals implements PrincipalSource, Disposable {
     if (known) return known
     const principal = this.#limited(grants, this.#bucketsOf(token))
     this.#known.set(token.id, principal)
-    this.#alarm.by(token.expires)
+    this.#alarm.by(this.#ports.tokens.endOf(token.id) ?? 0)
     return principal
   }
 
@@ -177,17 +177,18 @@ export class Principals implements PrincipalSource, Disposable {
     return { ticket, expires: now() + ticketMs }
   }
 
-  /** Ends the principals whose tokens were revoked, or have expired. */
+  /** Ends the principals whose tokens have ended, and forgets the rates of such tokens. */
   #endThoseOver(): void {
+    const { tokens } = this.#ports
     for (const [id, principal] of this.#known) {
-      const found = this.#ports.tokens.byId(id)
-      if (found) {
-        this.#alarm.by(found.token.expires)
+      const end = tokens.endOf(id)
+      if (end !== undefined) {
+        this.#alarm.by(end)
         continue
       }
       this.#known.delete(id)
-      this.#buckets.delete(id)
       principal.end(new TailraceError('EUNAUTH', 'the token was revoked, or has expired'))
     }
+    for (const id of this.#buckets.keys()) if (!tokens.byId(id)) this.#buckets.delete(id)
   }
 }

@@ -42,7 +42,7 @@ export class Peer implements AsyncDisposable {
   }
 
   /** Over TCP. The handlers are on the socket before it is open. */
-  static async connect(serving: Serving, options: PeerOptions = {}): Promise<Peer> {
+  static async connect(serving: Pick<Serving, 'server'>, options: PeerOptions = {}): Promise<Peer> {
     const { protocol = subprotocol, token = 'header', headers } = options
     const authorization = { authorization: `Bearer ${serving.server.token}` }
     const socket = new WebSocket(`ws://${serving.server.listen[0]}/v1/ws`, [protocol], {

@@ -14,11 +14,14 @@ import { hiddenRef } from '../../src/rights/limited.js'
 import { signedText } from '../../src/rights/links.js'
 import { withoutSecrets } from '../../src/server/linked.js'
 import { ticketMs, ticketsMax, ticketsOfOneMax } from '../../src/server/principals.js'
+import { startServer } from '../../src/server/server.js'
+import { subprotocolJson } from '../../src/wire/frames.js'
 import { isCall } from '../../src/wire/request.js'
 import { TestClock } from '../clock.js'
 import { refusal } from '../kvs/expect.js'
 import { askedByName, askHttp, fill, prepared } from './calls.js'
 import { Peer } from './peer.js'
+import { Raw } from './raw.js'
 import { Serving } from './serving.js'
 
 let serving: Serving
@@ -428,6 +431,87 @@ describe('a holder of results', () => {
   })
 })
 
+describe('an administrator of some namespaces', () => {
+  it('makes, sets up, pins and removes those, and no other', async () => {
+    await serving.store.namespaces.create('cellar')
+    await serving.store.history.pin('ours', { namespace: 'cellar' })
+    await using store = await clientOf('admin@ci-*')
+    const { namespaces, history } = store
+    await namespaces.create('ci-7')
+    expect(await namespaces.configure('ci-7', { quota: 1_000 })).toMatchObject({ quota: 1_000 })
+    await history.pin('seven', { namespace: 'ci-7' })
+    expect((await namespaces.list()).map(({ name }) => name)).toEqual(['ci-7'])
+    expect((await history.pins()).map(({ name }) => name)).toEqual(['seven'])
+    const failures = [
+      await refusal(namespaces.create('mine')),
+      await refusal(namespaces.create('ci-8', { from: { namespace: 'cellar' } })),
+      await refusal(namespaces.configure('cellar', { quota: 1_000 })),
+      await refusal(namespaces.remove('cellar')),
+      await refusal(history.pin('theirs', { namespace: 'cellar' })),
+      await refusal(history.roots({ namespace: 'ci-7' })),
+      await refusal(store.put('key', 'x', { namespace: 'ci-7' })),
+      await refusal(store.get('key', { namespace: 'ci-7' })),
+    ]
+    expect(failures.map(({ code }) => code)).toEqual(failures.map(() => 'EPERM'))
+    const taken = await refusal(history.pin('ours', { namespace: 'ci-7' }))
+    expect(taken).toMatchObject({ code: 'EEXIST', message: expect.not.stringContaining('cellar') })
+    expect((await refusal(history.unpin('ours'))).code).toBe('ENOENT')
+    await history.unpin('seven')
+    await namespaces.remove('ci-7')
+    const left = (await serving.store.namespaces.list()).map(({ name }) => name)
+    expect(left).toEqual(expect.arrayContaining(['cellar']))
+    expect(left.filter((name) => name.startsWith('ci-') || name === 'mine')).toEqual([])
+    expect((await serving.store.history.pins()).map(({ name }) => name)).toContain('ours')
+  })
+
+  it('copies a namespace that it may read whole', async () => {
+    const grants = ['admin@copy-*', 'read@private'] as const
+    await using store = await clientOf(...grants, 'read@copy-*')
+    await store.namespaces.create('copy-1', { from: { namespace: 'private' } })
+    expect(String(await store.get('key', { namespace: 'copy-1' }))).toBe('of private')
+    await using part = await clientOf('admin@copy-*', 'read@private/key')
+    const refused = part.namespaces.create('copy-2', { from: { namespace: 'private' } })
+    expect((await refusal(refused)).code).toBe('EPERM')
+  })
+})
+
+describe('a holder of jobs', () => {
+  const submission = { command: ['echo', 'hi'], cwd: '/', env: { PATH: process.env['PATH'] ?? '' } }
+
+  it('runs commands and reads them', async () => {
+    await using store = await clientOf('jobs')
+    const { id } = await store.jobs.submit(submission)
+    expect(await store.jobs.wait(id)).toMatchObject({ state: 'finished', status: 0 })
+    const pieces: string[] = []
+    for await (const { data } of store.jobs.output(id, { follow: true })) pieces.push(String(data))
+    expect(pieces.join('')).toBe('hi\n')
+    expect((await refusal(store.get('open/value'))).code).toBe('EPERM')
+    await store.jobs.remove(id)
+  })
+
+  it('who may read and watch them follows them, and does nothing to them', async () => {
+    const { id } = await serving.store.jobs.submit({ ...submission, command: ['cat'], stdin: true })
+    await using store = await clientOf('read,watch@jobs')
+    const { jobs } = store
+    const following = jobs.output(id, { follow: true })[Symbol.asyncIterator]()
+    const first = following.next()
+    const failures = [
+      await refusal(jobs.submit(submission)),
+      await refusal(jobs.signal(id, 'SIGTERM')),
+      await refusal(jobs.stdin(id, piecesOf(Buffer.from('not this')))),
+      await refusal(jobs.remove(id)),
+      await refusal(jobs.prune({ olderThanMs: 0 })),
+    ]
+    expect(failures.map(({ code }) => code)).toEqual(failures.map(() => 'EPERM'))
+    await serving.store.jobs.stdin(id, piecesOf(Buffer.from('this\n')))
+    expect(String((await first).value?.data)).toBe('this\n')
+    expect(await jobs.wait(id)).toMatchObject({ state: 'finished', status: 0 })
+    await using reader = await clientOf('read@jobs')
+    expect((await refusal(reader.jobs.wait(id))).code).toBe('EPERM')
+    expect(await reader.jobs.show(id)).toMatchObject({ state: 'finished' })
+  })
+})
+
 describe('a token', () => {
   it('counts over the Unix socket too', async () => {
     const target = `unix:${serving.server.socket}`
@@ -504,6 +588,75 @@ describe('a token', () => {
 
   it('that expires ends them too', async () => {
     await expectOver(await busy(['read,watch,write'], 1_500))
+  })
+
+  it('ends with the one above it, which nobody has used', async () => {
+    const clock = new TestClock()
+    await using other = await Serving.start({ environment: clock }, { environment: clock })
+    const { tokens } = other.store
+    const parent = await tokens.create('parent', { grants: ['read,admin'] })
+    const body = JSON.stringify({ name: 'child', grants: ['read'], ttl: 3_600_000 })
+    const made = await other.ask('POST', '/v1/tokens', { token: parent.token, body })
+    const { token } = made.json as { readonly token: string }
+    // A server that was started anew has not seen the parent.
+    await other.server.stop()
+    await using server = await startServer(other.store, {
+      ...{ directory: other.directory, environment: clock, log: () => {} },
+      listen: ['127.0.0.1:0'],
+    })
+    const headers = { authorization: `Bearer ${token}` }
+    await using peer = await Peer.connect({ server }, { headers })
+    peer.send({ id: 1, op: 'root', body: { waitSeq: 1_000_000 } })
+    peer.send({ id: 2, op: 'root' })
+    expect(await peer.next()).toMatchObject({ id: 2, type: 'result' })
+    await tokens.renew(parent.id, { ttl: 2_000 })
+    clock.advance(2_000)
+    expect(await peer.next()).toMatchObject({ type: 'error', code: 'EUNAUTH' })
+    expect(await peer.closed()).toBe(1008)
+  })
+
+  it('that is revoked is refused where a request waits behind another one', async () => {
+    const { id, token } = await serving.store.tokens.create('late', { grants: ['read,write'] })
+    const { seq } = await serving.store.root()
+    await using raw = await Raw.overTcp(serving)
+    const host = `Host: ${serving.server.listen[0]}`
+    const first = `GET /v1/root?waitSeq=${seq + 1} HTTP/1.1`
+    raw.send([first, host, `Authorization: Bearer ${serving.server.token}`])
+    raw.send([
+      'PUT /v1/kv/open/late HTTP/1.1',
+      host,
+      `Authorization: Bearer ${token}`,
+      'Content-Length: 0',
+    ])
+    // The answer to another connection shows that the server has read what came before.
+    expect((await serving.ask('GET', '/v1/root')).status).toBe(200)
+    await serving.store.tokens.revoke(id)
+    await serving.store.put('open/other', '1')
+    const text = await raw.until(/401 .*EUNAUTH/s)
+    expect(text).toMatch(/^HTTP\/1.1 200 .*HTTP\/1.1 401 /s)
+    expect(await serving.store.get('open/late')).toBeUndefined()
+  })
+
+  it('that is revoked opens no websocket where the upgrade waits behind another request', async () => {
+    const { id, token } = await serving.store.tokens.create('late', { grants: ['read,watch'] })
+    const { seq } = await serving.store.root()
+    await using raw = await Raw.overTcp(serving)
+    const host = `Host: ${serving.server.listen[0]}`
+    const first = `GET /v1/root?waitSeq=${seq + 1} HTTP/1.1`
+    raw.send([first, host, `Authorization: Bearer ${serving.server.token}`])
+    raw.send([
+      ...['GET /v1/ws HTTP/1.1', host, `Authorization: Bearer ${token}`, 'Connection: Upgrade'],
+      ...['Upgrade: websocket', 'Sec-WebSocket-Version: 13'],
+      ...[`Sec-WebSocket-Key: ${randomBytes(16).toString('base64')}`],
+      `Sec-WebSocket-Protocol: ${subprotocolJson}`,
+    ])
+    expect((await serving.ask('GET', '/v1/root')).status).toBe(200)
+    await serving.store.tokens.revoke(id)
+    await serving.store.put('open/other', '1')
+    const text = await raw.until(/EUNAUTH$/)
+    expect(text).toMatch(/HTTP\/1.1 101 .*"EUNAUTH"/s)
+    // A close frame of the server: its opcode, its length, the code 1008 and the reason.
+    expect(text.endsWith(`${String.fromCharCode(0x88, 9, 3, 0xf0)}EUNAUTH`)).toBe(true)
   })
 })
 
