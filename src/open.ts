@@ -3,6 +3,7 @@
  *  Invariant: the store owns everything that `open` opened, and closes it in the reverse order. */
 
 import type { CheckReport } from './api/check.js'
+import { jobsNamespace } from './api/namespace.js'
 import type { Store } from './api/store.js'
 import { type Environment, systemEnvironment } from './base/environment.js'
 import {
@@ -28,7 +29,7 @@ import { exportTree } from './export/export.js'
 import { importStream } from './export/import.js'
 import type { CheckOptions } from './fsck/fsck.js'
 import { checkEngine, unopened } from './fsck/run.js'
-import { type JobKvs, jobsNamespace } from './job/keys.js'
+import type { JobKvs } from './job/keys.js'
 import { JobRunner } from './job/runner.js'
 import { configure } from './kvs/configure.js'
 import { Places } from './kvs/places.js'

@@ -4,9 +4,18 @@ import type { Blobref } from '../blob/blobref.js'
 
 /** The namespace of a call that names none. It always exists. */
 export const primary = 'primary'
+/** The reserved namespace of jobs. */
+export const jobsNamespace = 'jobs'
+/** The first letters of the namespaces of cache layers (rfc/22, rule 1). */
+export const layerPrefix = 'cache-'
 /** The reserved namespaces, which always exist. They are written only by operations of their own
  *  (jobs, cache, …), never by a transaction. */
-export const reservedNamespaces: ReadonlySet<string> = new Set(['jobs', 'cache', 'flows', 'system'])
+export const reservedNamespaces: ReadonlySet<string> = new Set([
+  jobsNamespace,
+  'cache',
+  'flows',
+  'system',
+])
 
 /** A namespace as callers see it. */
 export type NamespaceView = {

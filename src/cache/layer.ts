@@ -12,6 +12,7 @@ import {
   mainLayer,
 } from '../api/cache.js'
 import { type Kvs, pageMax } from '../api/kvs.js'
+import { layerPrefix } from '../api/namespace.js'
 import type { Store } from '../api/store.js'
 import type { Op, Scope } from '../api/transaction.js'
 import { count, defined, invalid, number, type Rule, shapeOf, text, within } from '../base/shape.js'
@@ -20,7 +21,6 @@ import { appendOps } from '../eventlog/eventlog.js'
 import { pack, unpack } from './packing.js'
 import { recordsKey, resultDirectories } from './record.js'
 
-const prefix = 'cache-'
 const nameRule = /^[a-z0-9][a-z0-9_-]{0,56}$/
 const layerKey = 'layer'
 /** The key of a layer's bounds. */
@@ -50,14 +50,15 @@ const layerBounds: Rule = within(
 
 /** Returns the namespace of a layer. Throws EINVAL. */
 export function namespaceOf(layer: string): string {
-  if (nameRule.test(layer)) return prefix + layer
+  if (nameRule.test(layer)) return layerPrefix + layer
   throw invalid('a layer is 1 to 57 of a-z, 0-9, "_" and "-", and starts with a letter or digit')
 }
 
 /** Returns the layer of a namespace; undefined if it is that of none. */
 export function layerOf(namespace: string): string | undefined {
-  const isLayer = namespace.startsWith(prefix) && nameRule.test(namespace.slice(prefix.length))
-  return isLayer ? namespace.slice(prefix.length) : undefined
+  const isLayer =
+    namespace.startsWith(layerPrefix) && nameRule.test(namespace.slice(layerPrefix.length))
+  return isLayer ? namespace.slice(layerPrefix.length) : undefined
 }
 
 /** Returns the ops that tell of changes of one kind in a layer's eventlog. */

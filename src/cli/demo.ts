@@ -4,7 +4,7 @@
  *  Invariant: memory is bounded whatever the length and the count. */
 
 import type { RootView } from '../api/kvs.js'
-import { jobsNamespace } from '../job/keys.js'
+import { jobsNamespace } from '../api/namespace.js'
 import { argument, type CommandContext, command, option, UsageError } from './command.js'
 import type { OnProgress, Passage, RippleShape } from './measure.js'
 import { json } from './options.js'

@@ -5,12 +5,12 @@
  *  comes. */
 
 import type { Stat } from '../api/kvs.js'
+import { jobsNamespace } from '../api/namespace.js'
 import type { Store } from '../api/store.js'
 import type { TrimTo } from '../api/transaction.js'
 import type { AppendEvent, LiveEvent } from '../api/watch.js'
 import { defined } from '../base/shape.js'
 import { TailraceError } from '../error.js'
-import { jobsNamespace } from '../job/keys.js'
 import { atOneRoot } from '../store/at-one-root.js'
 import {
   argument,

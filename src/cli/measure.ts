@@ -4,11 +4,12 @@
  *  the seal is an error, never a number. */
 
 import { readFileSync } from 'node:fs'
+import { jobsNamespace } from '../api/namespace.js'
 import type { Store } from '../api/store.js'
 import type { AppendEvent } from '../api/watch.js'
 import { TailraceError } from '../error.js'
 import { decodeOutput } from '../eventlog/stdio.js'
-import { jobsNamespace, outputKey } from '../job/keys.js'
+import { outputKey } from '../job/keys.js'
 import { mainFile } from '../local/installation.js'
 import { Ripple } from './ripple.js'
 

@@ -2,9 +2,9 @@
  *  rfc/10. */
 
 import type { Settings, SettingsChange } from '../api/namespace.js'
+import { jobsNamespace } from '../api/namespace.js'
 import { defined } from '../base/shape.js'
 import { TailraceError, unless } from '../error.js'
-import { jobsNamespace } from '../job/keys.js'
 import {
   argument,
   command,

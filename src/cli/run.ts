@@ -4,11 +4,12 @@
  *  code is the job's. The terminal is as it was before once this process ends. */
 
 import type { JobView } from '../api/job.js'
+import { jobsNamespace as namespace } from '../api/namespace.js'
 import type { Store } from '../api/store.js'
 import type { TerminalSize } from '../base/posix.js'
 import { isCode, reasonOf, TailraceError } from '../error.js'
 import type { OutputPlace } from '../eventlog/output-place.js'
-import { eventsKey, jobsNamespace as namespace, outputKey } from '../job/keys.js'
+import { eventsKey, outputKey } from '../job/keys.js'
 import { exitCodeOf } from '../job/state.js'
 import { argument, type CommandContext, command, flag, jobId, option, program } from './command.js'
 import { exceptionLine } from './jobs.js'

@@ -88,7 +88,7 @@ async function parseCa(ca: string | Uint8Array): Promise<Buffer> {
   try {
     if (pem.includes('-----BEGIN ') && new X509Certificate(pem)) return pem
   } catch {
-    // It is refused below.
+    // What cannot be parsed is refused below.
   }
   throw new TailraceError('EINVAL', '`ca` has no certificate in PEM')
 }

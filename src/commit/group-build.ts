@@ -136,7 +136,7 @@ export class GroupBuild implements Disposable {
    *  transaction; EDQUOT; AnsweredBefore. */
   async apply(prepared: Prepared): Promise<Applied> {
     const { once, rights } = prepared
-    // Until the next transaction: the last one of a group leaves its rights to nobody.
+    // They stand until the next transaction sets its own.
     this.group.draft.rights = rights
     this.group.draft.right = 'lease'
     const known = once ? answered(this.group, once) : takenBefore(this.group, prepared.ops)

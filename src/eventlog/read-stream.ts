@@ -4,6 +4,7 @@
  *  search are read. Runs in browsers, over any `Kvs`. */
 
 import type { Kvs } from '../api/kvs.js'
+import { jobsNamespace } from '../api/namespace.js'
 import type { Scope } from '../api/transaction.js'
 import { TailraceError } from '../error.js'
 import { compacted } from '../treeobj/treeobj.js'
@@ -139,7 +140,7 @@ function checkWhole(name: string, value: number | undefined, min: number): void 
 
 /** Returns the number of bytes of each stream of a job so far. Throws ENOENT. */
 export async function sizeOfStreams(kvs: Kvs, id: string, signal?: AbortSignal): Promise<Offsets> {
-  const scope = { namespace: 'jobs', ...(signal && { signal }) }
+  const scope = { namespace: jobsNamespace, ...(signal && { signal }) }
   const log = { kvs, key: `${id}/output`, scope }
   return endOfLog(log, (await countOf(log)).count)
 }
@@ -151,7 +152,7 @@ export function readStream(
   stream: Stream,
   options?: ReadStreamOptions,
 ): AsyncGenerator<Uint8Array, void, undefined> {
-  return readOutput(kvs, `${id}/output`, stream, { namespace: 'jobs', ...options })
+  return readOutput(kvs, `${id}/output`, stream, { namespace: jobsNamespace, ...options })
 }
 
 /** Yields the pieces of a stream of the job `id`, like `readPieces`. */
@@ -161,7 +162,7 @@ export function readStreamPieces(
   stream: Stream,
   options?: ReadStreamOptions,
 ): AsyncGenerator<OutputPiece, void, undefined> {
-  return readPieces(kvs, `${id}/output`, stream, { namespace: 'jobs', ...options })
+  return readPieces(kvs, `${id}/output`, stream, { namespace: jobsNamespace, ...options })
 }
 
 /** Returns the index of the last blob at whose beginning the stream is at or before

@@ -12,6 +12,7 @@ import type {
   PruneOptions,
 } from '../api/job.js'
 import type { Kvs } from '../api/kvs.js'
+import { jobsNamespace as namespace } from '../api/namespace.js'
 import {
   check,
   checkOptions,
@@ -28,7 +29,7 @@ import {
 } from '../base/shape.js'
 import { followEvents, readEvents } from '../eventlog/eventlog.js'
 import { readPieces } from '../eventlog/read-stream.js'
-import { eventsKey, jobsNamespace as namespace, outputKey } from './keys.js'
+import { eventsKey, outputKey } from './keys.js'
 
 const outputs = shapeOf<JobOutputOptions>({
   stream: oneOf('stdout', 'stderr'),

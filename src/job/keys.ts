@@ -5,9 +5,6 @@ import type { Kvs } from '../api/kvs.js'
 import type { Settings } from '../api/namespace.js'
 import { mirrored } from './ids.js'
 
-/** The reserved namespace of jobs. */
-export const jobsNamespace = 'jobs'
-
 /** The key of a job's spec. */
 export const specKey = (id: string) => `${id}/spec`
 /** The key of a job's events. */

@@ -14,6 +14,7 @@ import {
   type Spec,
 } from '../api/job.js'
 import type { Kvs } from '../api/kvs.js'
+import { jobsNamespace } from '../api/namespace.js'
 import type { Op } from '../api/transaction.js'
 import { isCode, TailraceError } from '../error.js'
 import { appendOps, decodeEvents } from '../eventlog/eventlog.js'
@@ -26,7 +27,6 @@ import {
   eventsKey,
   indexDirectory,
   indexKey,
-  jobsNamespace,
   outputKey,
   specKey,
 } from './keys.js'

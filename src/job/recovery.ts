@@ -5,9 +5,10 @@
 
 import { idVariable, type JobView, storeVariable } from '../api/job.js'
 import type { Kvs } from '../api/kvs.js'
+import { jobsNamespace } from '../api/namespace.js'
 import type { Environment } from '../base/environment.js'
 import { killFound, processes, processStart, variablesOf } from '../base/processes.js'
-import { activeKey, eventsKey, jobsNamespace } from './keys.js'
+import { activeKey, eventsKey } from './keys.js'
 import { activeIds, cutOutputOps, finishOps, readJob } from './records.js'
 import { fold, type JobEvent } from './state.js'
 

@@ -4,17 +4,11 @@
 
 import { setImmediate } from 'node:timers/promises'
 import { type JobView, jobsPageMax, type Pruned, type PruneOptions } from '../api/job.js'
+import { jobsNamespace } from '../api/namespace.js'
 import type { Environment } from '../base/environment.js'
 import { TailraceError } from '../error.js'
 import { isJobId, submitTimeOf } from './ids.js'
-import {
-  activeDirectory,
-  activeKey,
-  indexKey,
-  type JobKvs,
-  jobsNamespace,
-  outputKey,
-} from './keys.js'
+import { activeDirectory, activeKey, indexKey, type JobKvs, outputKey } from './keys.js'
 import { jobDirectories, jobTotals, listSizeMax, noJob, readView, viewSizeOf } from './records.js'
 
 /** The number of jobs that retention looks at in one turn of the event loop, and removes in one

@@ -23,6 +23,7 @@ import {
   startAheadMsMax,
   storeVariable,
 } from '../api/job.js'
+import { jobsNamespace } from '../api/namespace.js'
 import { type Environment, systemEnvironment } from '../base/environment.js'
 import type { TerminalSize } from '../base/posix.js'
 import { bytesOf } from '../base/shape.js'
@@ -33,7 +34,7 @@ import { checkJobs, jobEvents, jobOutput } from './calls.js'
 import { Delayed } from './delayed.js'
 import { feed } from './feed.js'
 import { JobIds } from './ids.js'
-import { type JobKvs, jobsNamespace } from './keys.js'
+import type { JobKvs } from './keys.js'
 import { parseTerminalSize } from './options.js'
 import { heldMaxDefault } from './output.js'
 import { PipePool } from './pipes.js'

@@ -4,10 +4,10 @@
 
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Kvs } from '../api/kvs.js'
+import { jobsNamespace } from '../api/namespace.js'
 import type { Op } from '../api/transaction.js'
 import type { Environment } from '../base/environment.js'
 import { type Code, isCode, TailraceError } from '../error.js'
-import { jobsNamespace } from './keys.js'
 
 /** The time that a job waits for a store that fails, in ms. Then the store is given up. */
 export const storeRetryMsDefault = 120_000

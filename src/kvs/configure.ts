@@ -2,7 +2,7 @@
  *  Invariant: wider settings bring no dropped root back, since the floor before the change is
  *  recorded in the same commit. */
 
-import type { Settings, SettingsChange } from '../api/namespace.js'
+import { jobsNamespace, type Settings, type SettingsChange } from '../api/namespace.js'
 import type { Committer, Open } from '../commit/committer.js'
 import { TailraceError } from '../error.js'
 import type { UpdateCollection } from '../present/collection.js'
@@ -13,8 +13,6 @@ const settingNames = new Set([
   ...['historyCount', 'historyAgeMs', 'historySize', 'quota'],
   ...jobSettingNames,
 ])
-/** The only namespace that has the settings of `jobSettingNames`. */
-const jobsNamespace = 'jobs'
 
 /** Changes settings of a namespace in one commit, and returns all of them. Throws EINVAL, ENONS,
  *  and what a commit throws. */

@@ -4,7 +4,7 @@
  *  and nothing of the store. */
 
 import { grantsMax } from '../api/access.js'
-import { primary, reservedNamespaces } from '../api/namespace.js'
+import { jobsNamespace, layerPrefix, primary, reservedNamespaces } from '../api/namespace.js'
 import { invalid } from '../base/shape.js'
 import { TailraceError } from '../error.js'
 import type { KeyRight, Rights } from '../tree/rights.js'
@@ -23,9 +23,6 @@ type Grant = {
   readonly key: string
 }
 
-const jobs = 'jobs'
-/** The first letters of the namespaces of cache layers (rfc/22, rule 1). */
-const layers = 'cache-'
 const keyRights: readonly KeyRight[] = ['read', 'append', 'write', 'watch', 'lease']
 const all: readonly GrantRight[] = [...keyRights, 'jobs', 'results', 'admin']
 
@@ -121,7 +118,7 @@ function parseGrant(text: string): Grant {
   }
   const rights = new Set(names as GrantRight[])
   const onlyJobs = rights.size === 1 && rights.has('jobs')
-  const place = at < 0 ? (onlyJobs ? jobs : primary) : text.slice(at + 1)
+  const place = at < 0 ? (onlyJobs ? jobsNamespace : primary) : text.slice(at + 1)
   const slash = place.indexOf('/')
   const named = slash < 0 ? place : place.slice(0, slash)
   const isPattern = named.endsWith('*')
@@ -150,20 +147,26 @@ function keyOf(text: string, key: string): string {
 /** Throws EINVAL for a right that means nothing at the place of the grant, and for a reserved
  *  namespace. */
 function checkPlace(text: string, { rights, namespace, isPattern, key }: Grant): void {
-  const isJobs = namespace === jobs && !isPattern
+  const isJobs = namespace === jobsNamespace && !isPattern
   if (!isPattern && reservedNamespaces.has(namespace) && !isJobs) {
     throw wrong(text, `the namespace "${namespace}" is the store's own`)
   }
   const ofJobs: ReadonlySet<GrantRight> = new Set(['read', 'watch', 'jobs'])
   const stray = isJobs ? [...rights].find((right) => !ofJobs.has(right)) : undefined
   if (stray !== undefined) {
-    throw wrong(text, `${stray} means nothing in "${jobs}": there are read, watch and jobs`)
+    throw wrong(
+      text,
+      `${stray} means nothing in "${jobsNamespace}": there are read, watch and jobs`,
+    )
   }
   if (rights.has('jobs') && !(isJobs && key === '')) {
     throw wrong(text, 'the right jobs is of the whole namespace "jobs": write jobs')
   }
-  if (rights.has('results') && !(namespace.startsWith(layers) && key === '')) {
-    throw wrong(text, `the right results is of whole cache layers: write results@${layers}NAME`)
+  if (rights.has('results') && !(namespace.startsWith(layerPrefix) && key === '')) {
+    throw wrong(
+      text,
+      `the right results is of whole cache layers: write results@${layerPrefix}NAME`,
+    )
   }
   if (rights.has('admin') && key !== '') {
     throw wrong(text, 'the right admin is of whole namespaces: write admin@NAMESPACE')

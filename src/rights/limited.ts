@@ -7,7 +7,7 @@ import { createHash } from 'node:crypto'
 import type { History, Pin } from '../api/history.js'
 import type { Jobs } from '../api/job.js'
 import type { CommitOptions, Kvs, ReadScope } from '../api/kvs.js'
-import { type Namespaces, primary } from '../api/namespace.js'
+import { jobsNamespace, layerPrefix, type Namespaces, primary } from '../api/namespace.js'
 import type {
   Capping,
   Committed,
@@ -31,8 +31,6 @@ import type { Grants } from './grants.js'
 /** The ref of a root in answers to those who may not read the whole namespace. */
 export const hiddenRef = `blake3-${'0'.repeat(64)}` as Blobref
 
-const layers = 'cache-'
-const jobsNamespace = 'jobs'
 const refsReason = 'a ref reaches blobs whichever key names them, so refs are for the owner'
 const ownersReason = 'it is for the owner'
 
@@ -117,7 +115,7 @@ class LimitedWrites {
     const { namespace = primary } = options
     for (const guard of transaction.guards ?? []) this.#checkGuard(guard, namespace)
     for (const op of transaction.ops) this.#checkOp(op, namespace)
-    // Otherwise an empty transaction would tell of the namespace, and take its seqs.
+    // An empty transaction, too, tells nothing of the namespace, and takes none of its seqs.
     this.#grants.checkAny(namespace)
     return this.#answer(namespace, this.#keys.commit(transaction, this.#scope(options)))
   }
@@ -281,7 +279,7 @@ function limitedHistory(history: History, grants: Grants): History {
 
 function limitedNamespaces(namespaces: Namespaces, grants: Grants): Namespaces {
   const isShown = (name: string) => grants.has('read', name, '') || grants.has('admin', name, '')
-  const isLayer = (name: string) => name.startsWith(layers) && grants.has('results', name, '')
+  const isLayer = (name: string) => name.startsWith(layerPrefix) && grants.has('results', name, '')
   return {
     list: async (options) => (await namespaces.list(options)).filter(({ name }) => isShown(name)),
     create: async (name, options) => {

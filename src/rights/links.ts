@@ -12,7 +12,7 @@ import {
   type SignedLink,
 } from '../api/access.js'
 import type { Kvs } from '../api/kvs.js'
-import { primary } from '../api/namespace.js'
+import { jobsNamespace, primary } from '../api/namespace.js'
 import { invalid } from '../base/shape.js'
 import { corrupt } from '../base/stored.js'
 import { isCode, TailraceError } from '../error.js'
@@ -112,7 +112,7 @@ export function subjectOf({ key, job, namespace }: LinkOptions): LinkSubject {
   if ((key === undefined) === (job === undefined)) throw invalid('a link is of a key or of a job')
   if (job !== undefined) {
     if (namespace !== undefined) throw invalid('namespace means nothing in the link of a job')
-    return { what: 'job', namespace: 'jobs', key: job }
+    return { what: 'job', namespace: jobsNamespace, key: job }
   }
   const name = parseKey(key)
   if (name === '') throw invalid('a link is of a key, not of the root directory')

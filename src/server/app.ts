@@ -14,7 +14,7 @@ import { statusOf } from '../wire/status.js'
 import { Front, type FrontOptions } from './front.js'
 import { encodeAnswer, isLong } from './json-answer.js'
 import type { Log } from './log.js'
-import { retryAfterMsOf } from './rate.js'
+import { retryAfterMsOf, tooManyRequests } from './rate.js'
 import { admittedRest, noRest, refuse } from './refusal.js'
 
 /** An HTTP server that takes routes. */
@@ -27,7 +27,6 @@ type AppOptions = FrontOptions & { readonly log: Log }
 /** The largest name of a namespace, a pin or a job in a path, in bytes. */
 const nameSizeMax = 255
 const requestTimeout = 408
-const tooManyRequests = 429
 /** The time after which a client may try again after EBUSY, in seconds. */
 const retryAfterSeconds = '1'
 

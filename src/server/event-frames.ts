@@ -4,7 +4,7 @@
 
 import type { AppendEvent, ValueEvent } from '../api/watch.js'
 import { headOfShared, type SharedFrame, shareFrame } from '../wire/messages.js'
-import { messageHead, messageHeadMax } from './websocket.js'
+import { messageHead, messageHeadMax } from './message-head.js'
 
 /** An event that watchers of one key may share. */
 export type SharedEvent = AppendEvent | ValueEvent

@@ -2,6 +2,7 @@
  *  rfc/12. */
 
 import type { JobState } from '../api/job.js'
+import { jobsNamespace } from '../api/namespace.js'
 import { defined, invalid } from '../base/shape.js'
 import { followEvents, readEvents } from '../eventlog/eventlog.js'
 import {
@@ -92,7 +93,7 @@ async function events(
   const signal = signalOf(context.activity, reply)
   // `show` throws an ENOENT that names the job. The read of its key would name only the key.
   await context.store.jobs.show(id, signal)
-  const scope = { namespace: 'jobs', signal }
+  const scope = { namespace: jobsNamespace, signal }
   const key = `${id}/events`
   if (follow && wantsEventStream(request)) {
     return sendEventStream(context, request, reply, { key, ...scope, heartbeat })

@@ -1,6 +1,7 @@
 /** Requests that bring a link or a ticket in the place of a token. See rfc/28, rules 14, 16 and 17.
  *  Pure. */
 
+import { jobsNamespace } from '../api/namespace.js'
 import { invalid } from '../base/shape.js'
 import { TailraceError } from '../error.js'
 import type { LinkSubject } from '../rights/tokens.js'
@@ -23,6 +24,7 @@ export type QuerySecret = { readonly kind: 'link' | 'ticket'; readonly text: str
 
 /** Returns the link or the ticket in the query of a request target. Throws EINVAL for several. */
 export function querySecretOf(url: string): QuerySecret | undefined {
+  if (!url.includes('?')) return undefined
   const found = [...url.matchAll(/[?&](link|ticket)=([^&#]*)/g)]
   const [first] = found
   if (!first) return undefined
@@ -42,7 +44,7 @@ export function linkedSubject(
 ): LinkSubject {
   const { key, id, namespace } = args
   if (ofKeys.has(name)) return { what: 'key', namespace: String(namespace), key: parseKey(key) }
-  if (ofJobs.has(name)) return { what: 'job', namespace: 'jobs', key: String(id) }
+  if (ofJobs.has(name)) return { what: 'job', namespace: jobsNamespace, key: String(id) }
   throw new TailraceError('EPERM', 'a link gives one key, its eventlog or one job, to be read')
 }
 

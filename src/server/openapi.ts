@@ -10,6 +10,7 @@ import { requestGroups } from '../wire/requests.js'
 import { isOptional, type JsonSchema, type Schema } from '../wire/schema.js'
 import { errorEnvelope, statusOf } from '../wire/status.js'
 import { examples } from './examples.js'
+import { tooManyRequests } from './rate.js'
 
 type Json = Readonly<Record<string, unknown>>
 
@@ -20,7 +21,6 @@ const mediaTypes = {
   html: 'text/html',
 } as const
 /** The status of an EBUSY of the rate of a token (rfc/28, rule 18). */
-const tooManyRequests = 429
 /** The errors that any request may meet. */
 const everywhere = ['EINVAL', 'EUNAUTH', 'EPERM', 'EBUSY', 'EIO', 'ECLOSED'] as const
 

@@ -11,7 +11,8 @@ import { type ResponseFrame, subprotocol } from '../wire/frames.js'
 import { encodeMessage, packWithRoom, type Subprotocol } from '../wire/messages.js'
 import type { EventFrames, SharedEvent } from './event-frames.js'
 import type { Gate } from './inbox.js'
-import { messageHead, messageHeadMax, type ServerSocket } from './websocket.js'
+import { messageHead, messageHeadMax } from './message-head.js'
+import type { ServerSocket } from './websocket.js'
 
 /** The size of a piece, in bytes, from which it is not copied into the write of its turn: below it a
  *  copy is cheaper than another buffer for the system call. */

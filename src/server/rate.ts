@@ -3,6 +3,9 @@
 
 import { TailraceError } from '../error.js'
 
+/** The HTTP status of a request that an error of `takeFromAll` refuses (RFC 6585, 4). */
+export const tooManyRequests = 429
+
 /** A bucket that fills with time, and from which each request takes one. Mutable. */
 export class RateBucket {
   readonly #rate: number
@@ -33,7 +36,7 @@ export class RateBucket {
 }
 
 /** Returns the time after which to try again, in ms, of an error of `takeFromAll`; undefined for any
- *  other error. HTTP answers it with 429. */
+ *  other error. */
 export function retryAfterMsOf({ code, failed }: TailraceError): number | undefined {
   const { retryAfterMs } = (failed?.state ?? {}) as { readonly retryAfterMs?: unknown }
   return code === 'EBUSY' && typeof retryAfterMs === 'number' ? retryAfterMs : undefined

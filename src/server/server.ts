@@ -2,7 +2,7 @@
  *  See rfc/12 and rfc/13.
  *  Invariant: `server.json` exists from the moment that the server listens until its last
  *  connection has ended. A stop ends every wait with ECLOSED, lets other requests run on for
- *  `lingerMs`, and then ends every connection. The principal closes the store. */
+ *  `lingerMs`, and then ends every connection. The caller closes the store. */
 
 import { readFileSync } from 'node:fs'
 import { type FileHandle, open, rm } from 'node:fs/promises'
@@ -33,33 +33,23 @@ import {
   type Scheme,
 } from './access.js'
 import { Activity } from './activity.js'
+import { allRoutes } from './all-routes.js'
 import { type App, createApp } from './app.js'
 import { bodyStallMs, localBodyStallMs } from './body.js'
 import { BodyBudget } from './body-budget.js'
 import { Certificate, type CertificateFiles } from './certificate.js'
-import { serveContent } from './content.js'
 import type { OwnedStore, ServerContext } from './context.js'
 import { EventFrames } from './event-frames.js'
-import { serveEventlogs } from './eventlog.js'
 import { acceptBacklog, connectionsWithin, type Front } from './front.js'
-import { serveHistory, walksMax } from './history.js'
-import { serveJobs } from './jobs.js'
-import { serveKeyCalls } from './key-calls.js'
-import { serveKeys } from './kv.js'
+import { walksMax } from './history.js'
 import { Log } from './log.js'
-import { serveNamespaces } from './namespaces.js'
 import { Pace } from './pace.js'
 import { Principals } from './principals.js'
-import { Routes } from './routes.js'
+import type { Routes } from './routes.js'
 import { lingerMs, Sockets } from './sockets.js'
-import { serveStatus } from './status.js'
 import type { TlsOptions } from './tls.js'
-import { serveTokens } from './tokens.js'
-import { serveTransfers } from './transfer.js'
 import { Turns } from './turns.js'
 import { checkSocketPlace, SocketFile, type SocketPlace, withPrivatePath } from './unix-socket.js'
-import { serveUpkeep } from './upkeep.js'
-import { serveWatches } from './watch-stream.js'
 
 /** The idle time after which a server with `--idle-exit` stops if none is given, in ms. */
 export const idleExitMsDefault = 5 * 60_000
@@ -205,7 +195,7 @@ class RunningServer implements Server {
       limitedTo: (grants) => store.limitedTo(grants),
     })
     this.#context = this.#principals.contextOf(this.#principals.owner)
-    this.#routes = routesOf()
+    this.#routes = allRoutes()
     const { version, started } = context
     const { pid } = process
     const { storeId } = store
@@ -398,24 +388,6 @@ class RunningServer implements Server {
       rest > 0 ? rest : idleExitMs,
     ).unref()
   }
-}
-
-/** Returns the routes of all requests. The servers of all addresses share them. */
-function routesOf(): Routes {
-  const routes = new Routes()
-  serveKeys(routes)
-  serveKeyCalls(routes)
-  serveWatches(routes)
-  serveEventlogs(routes)
-  serveHistory(routes)
-  serveNamespaces(routes)
-  serveJobs(routes)
-  serveContent(routes)
-  serveTransfers(routes)
-  serveUpkeep(routes)
-  serveTokens(routes)
-  serveStatus(routes)
-  return routes
 }
 
 /** Throws EMISCONFIGURED if other machines can reach the address. */

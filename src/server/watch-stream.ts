@@ -35,7 +35,7 @@ async function stream(
   reply: Reply,
 ): Promise<Reply> {
   if (timeout !== undefined) throw invalid('?timeout is of a long poll: an event stream goes on')
-  const { [`last-event-id`]: last } = request.headers
+  const { 'last-event-id': last } = request.headers
   const since = typeof last === 'string' && last !== '' ? last : args.since
   const ms = checkHeartbeat(heartbeat, true) ?? heartbeatMsDefault
   const { activity, log, pace } = context
@@ -133,7 +133,7 @@ function changesSince(token: string): number | ChangesPosition {
       return { incarnation, ...defined({ seq, to, after, ref }) } as ChangesPosition
     }
   } catch {
-    // No JSON is no token.
+    // A token that cannot be parsed is refused below.
   }
   throw invalid(`"${token}" is neither a seq nor an id of a watch of changes`)
 }

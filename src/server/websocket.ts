@@ -1,7 +1,6 @@
 /** Websockets under Fastify. The only import of @fastify/websocket. See rfc/12, rule 10.
- *  The websocket reads and checks what comes in, and sends control frames. The messages that go out
- *  have their heads from here, so that all that one turn of the event loop sends is one write
- *  (outbox.ts). */
+ *  The websocket reads and checks what comes in, and sends control frames. Messages go out past it
+ *  (outbox.ts), with heads of message-head.ts. */
 
 import type { Server as HttpServer } from 'node:http'
 import { fastifyWebsocket, type WebSocket } from '@fastify/websocket'
@@ -22,29 +21,9 @@ export const closePolicy = 1008
 /** The close code for a client whose message has no memory left. */
 export const closeTryAgain = 1013
 
-/** The largest head of a message, in bytes. */
-export const messageHeadMax = 10
-
-/** Writes the head of a whole message of `length` bytes (RFC 6455, 5.2; a server's is not masked) so
- *  that it ends at `messageHeadMax`, and returns where it begins. */
-export function messageHead(into: Uint8Array, length: number, kind: 'text' | 'binary'): number {
-  const isShort = length < 126
-  const isMiddle = !isShort && length < 0x1_0000
-  const begin = messageHeadMax - (isShort ? 2 : isMiddle ? 4 : 10)
-  into[begin] = kind === 'text' ? 0x81 : 0x82
-  into[begin + 1] = isShort ? length : isMiddle ? 126 : 127
-  if (isShort) return begin
-  if (!isMiddle) into.fill(0, begin + 2, messageHeadMax - 4)
-  let left = length
-  for (let at = messageHeadMax - 1; at >= messageHeadMax - (isMiddle ? 2 : 4); at--) {
-    into[at] = left & 0xff
-    left >>>= 8
-  }
-  return begin
-}
-
-/** Serves the route of websockets, whose requests `upgrades` emits. `open` is called for each websocket, and `refuse` for a request
- *  that is none. REQUIRES: `open` attaches its listeners before it returns, or frames are lost. */
+/** Serves the route of websockets, whose requests `upgrades` emits. `open` is called for each websocket,
+ *  and `refuse` for a request that is none. REQUIRES: `open` attaches its listeners before it returns,
+ *  or frames are lost. */
 export async function serveSocketRoute(
   app: App,
   upgrades: HttpServer,

@@ -1,7 +1,8 @@
 /** The reader of a watch, for one who delivers the events of many: a server. See rfc/7, rule 6. */
 
 import type { WatchEvent } from '../api/watch.js'
-import type { TailraceError } from '../error.js'
+import { LightSignal } from '../base/abort.js'
+import { canceled, type TailraceError } from '../error.js'
 
 /** The events of one watch. Those that are in memory come without a promise each. */
 export type WatchReader = {
@@ -21,4 +22,100 @@ export type WatchReader = {
   readonly release: (event: WatchEvent) => void
   /** Ends the watch: a `next` that waits throws `reason`, by default ECANCELED. */
   readonly end: (reason?: TailraceError) => void
+}
+
+/** The source of a reader's events; disposed of at its end. */
+export type WatchSource = Pick<WatchReader, 'take' | 'next' | 'release'> &
+  Disposable & {
+    /** See `AppendWatch.rest`. */
+    readonly rest: (wake: () => void) => (() => void) | undefined
+  }
+
+/** Begins a watch: finds what its events come from. Throws what ends a watch. */
+type Open = (own: LightSignal) => WatchSource | Promise<WatchSource>
+
+/** One watch. Mutable; owned by the one who asks for its events. */
+export class SourceReader implements WatchReader {
+  readonly #own = new LightSignal()
+  readonly #watching: Set<SourceReader>
+  /** Undefined once it was called. */
+  #open: Open | undefined
+  #source: WatchSource | undefined
+  /** True while `next` is under way. It then lets go of the source in the end. */
+  #asked = false
+  /** True once the caller was told that the watch has ended. */
+  #told = false
+  /** The caller's function, while the watch rests, and what takes the rest back. */
+  #resting: { readonly wake: () => void; readonly end: () => void } | undefined
+
+  constructor(watching: Set<SourceReader>, open: Open) {
+    this.#watching = watching
+    this.#open = open
+  }
+
+  take(): WatchEvent | undefined {
+    return this.#own.aborted ? undefined : this.#source?.take()
+  }
+
+  async next(): Promise<WatchEvent | undefined> {
+    if (this.#told) return undefined
+    this.#asked = true
+    try {
+      if (!this.#source && !this.#own.aborted) {
+        const opened = this.#begin()
+        // No await may come between a source that is there at once and its first `next`.
+        this.#source = opened instanceof Promise ? await opened : opened
+      }
+      const event = this.#own.aborted ? undefined : await this.#source?.next()
+      // An event that was on its way when the end came is still given.
+      if (!event && this.#own.aborted) throw canceled(this.#own)
+      this.#told = event === undefined
+      return event
+    } catch (error) {
+      this.#told = true
+      throw error
+    } finally {
+      this.#asked = false
+      if (this.#told || this.#own.aborted) this.#leave()
+    }
+  }
+
+  rest(wake: () => void): boolean {
+    if (this.#resting) return true
+    if (this.#own.aborted) return false
+    const end = this.#source?.rest(this.#wake)
+    if (end) this.#resting = { wake, end }
+    return end !== undefined
+  }
+
+  release(event: WatchEvent): void {
+    this.#source?.release(event)
+  }
+
+  end(reason?: TailraceError): void {
+    this.#own.abort(reason)
+    this.#resting?.end()
+    if (!this.#asked) this.#leave()
+    this.#wake()
+  }
+
+  readonly #wake = () => {
+    const resting = this.#resting
+    this.#resting = undefined
+    resting?.wake()
+  }
+
+  #begin(): WatchSource | Promise<WatchSource> | undefined {
+    const open = this.#open
+    this.#open = undefined
+    this.#watching.add(this)
+    return open?.(this.#own)
+  }
+
+  #leave(): void {
+    this.#own.abort()
+    this.#watching.delete(this)
+    this.#source?.[Symbol.dispose]()
+    this.#source = undefined
+  }
 }

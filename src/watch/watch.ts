@@ -6,13 +6,12 @@
 import type { Kvs } from '../api/kvs.js'
 import { primary } from '../api/namespace.js'
 import type { From, WatchEvent, Watching, WatchOptions } from '../api/watch.js'
-import { LightSignal, onAbort } from '../base/abort.js'
+import type { LightSignal } from '../base/abort.js'
 import type { Environment } from '../base/environment.js'
-import { LoopSlice } from '../base/loop-slice.js'
 import { parseBlobref } from '../blob/blobref.js'
 import type { Content } from '../content/content.js'
 import type { Root } from '../engine/engine.js'
-import { canceled, isCode, TailraceError } from '../error.js'
+import { TailraceError } from '../error.js'
 import type { LiveNamespace, StoreListener } from '../past/namespace.js'
 import type { Rights } from '../tree/rights.js'
 import { type Key, parseKey, parseNamespaceName } from '../treeobj/key.js'
@@ -22,11 +21,12 @@ import { AppendWatch, type AppendWatchPorts } from './append-watch.js'
 import { type ChangesStart, ChangesWatch } from './changes-watch.js'
 import { DirFollowers } from './dir-followers.js'
 import { type Follower, Followers } from './followers.js'
-import type { WatchReader } from './reader.js'
+import { SourceReader, type WatchReader, type WatchSource } from './reader.js'
 import { RecentEvents } from './recent-events.js'
 import { Sights, type WatchedStore } from './sights.js'
 import { ValueLoads } from './value-loads.js'
 import { watchValue } from './value-watch.js'
+import { watchingOf } from './watching.js'
 
 /** The watchers of one append key, and what they share. */
 type Shared = {
@@ -42,13 +42,6 @@ type Place = {
   readonly rights: Rights | undefined
 }
 
-/** The events of a reader; disposed of at its end. */
-type Source = Pick<WatchReader, 'take' | 'next' | 'release'> &
-  Disposable & {
-    /** See `AppendWatch.rest`. */
-    readonly rest: (wake: () => void) => (() => void) | undefined
-  }
-
 /** The watches of one store. Mutable; close it before the store. */
 export class WatchService implements StoreListener, Pick<Kvs, 'watch'> {
   readonly #store: WatchedStore
@@ -58,7 +51,7 @@ export class WatchService implements StoreListener, Pick<Kvs, 'watch'> {
   readonly #followers = new Followers()
   readonly #dirFollowers = new DirFollowers()
   readonly #shared = new Map<string, Shared>()
-  readonly #watching = new Set<Reader>()
+  readonly #watching = new Set<SourceReader>()
   #closed = false
 
   constructor(store: WatchedStore, content: Content, environment: Environment) {
@@ -89,7 +82,7 @@ export class WatchService implements StoreListener, Pick<Kvs, 'watch'> {
   watch(key: string, options: WatchOptions, rights?: Rights): Watching {
     const { signal } = options
     const reader = this.read(key, options, rights)
-    return iterate(eventsOf(reader, signal), reader)
+    return watchingOf(reader, signal)
   }
 
   /** Begins a watch whose events are asked for one by one. `options.signal` means nothing here: end
@@ -117,7 +110,7 @@ export class WatchService implements StoreListener, Pick<Kvs, 'watch'> {
     if (from !== undefined && mode === 'value') {
       throw new TailraceError('EINVAL', 'from goes with append mode: values begin with the newest')
     }
-    return new Reader(this.#watching, (own) => {
+    return new SourceReader(this.#watching, (own) => {
       if (this.#closed) throw closedError()
       if (mode === 'value') return this.#openValues(at, { waitCreate, uniq, lease }, own)
       return this.#openAppends(at, { from, waitCreate }, own)
@@ -145,13 +138,13 @@ export class WatchService implements StoreListener, Pick<Kvs, 'watch'> {
         'initial begins with all that is there: it goes without since',
       )
     }
-    return new Reader(this.#watching, (own) => {
+    return new SourceReader(this.#watching, (own) => {
       if (this.#closed) throw closedError()
       return this.#openChanges(at, { since, initial }, own)
     })
   }
 
-  #openChanges({ namespace, key }: Place, start: ChangesStart, own: LightSignal): Source {
+  #openChanges({ namespace, key }: Place, start: ChangesStart, own: LightSignal): WatchSource {
     const follower = this.#dirFollowers.add(namespace, key)
     const { timer } = this.#environment
     const watch = new ChangesWatch({ store: this.#store, follower, timer }, key, start)
@@ -171,7 +164,7 @@ export class WatchService implements StoreListener, Pick<Kvs, 'watch'> {
     at: Place,
     options: { readonly waitCreate: boolean; readonly uniq: boolean; readonly lease: boolean },
     own: LightSignal,
-  ): Source {
+  ): WatchSource {
     const follower = this.#followers.add(at.namespace, { leases: options.lease })
     const sights = new Sights(this.#store, this.#followers, follower, at)
     const ports = { loads: this.#loads, signal: own }
@@ -194,8 +187,9 @@ export class WatchService implements StoreListener, Pick<Kvs, 'watch'> {
     at: Place,
     options: { readonly from: From | undefined; readonly waitCreate: boolean },
     own: LightSignal,
-  ): Promise<Source> {
-    // Those whose rights differ do not share: a link may be open to one and closed to another.
+  ): Promise<WatchSource> {
+    // Watchers with different rights do not share an AppendKey: a link may be open to one of them and
+    // closed to another.
     const id = `${at.namespace}\0${at.key}\0${at.rights?.id ?? ''}`
     const shared = this.#share(id, at)
     try {
@@ -247,97 +241,8 @@ function closedError(): TailraceError {
   return new TailraceError('ECLOSED', 'the store is closed')
 }
 
-/** Begins a watch: finds what its events come from. Throws what ends a watch. */
-type Open = (own: LightSignal) => Source | Promise<Source>
-
-/** One watch. Mutable; owned by the one who asks for its events. */
-class Reader implements WatchReader {
-  readonly #own = new LightSignal()
-  readonly #watching: Set<Reader>
-  /** Undefined once it was called. */
-  #open: Open | undefined
-  #source: Source | undefined
-  /** True while `next` is under way. It then lets go of the source in the end. */
-  #asked = false
-  /** True once the caller was told that the watch has ended. */
-  #told = false
-  /** The caller's function, while the watch rests, and what takes the rest back. */
-  #resting: { readonly wake: () => void; readonly end: () => void } | undefined
-
-  constructor(watching: Set<Reader>, open: Open) {
-    this.#watching = watching
-    this.#open = open
-  }
-
-  take(): WatchEvent | undefined {
-    return this.#own.aborted ? undefined : this.#source?.take()
-  }
-
-  async next(): Promise<WatchEvent | undefined> {
-    if (this.#told) return undefined
-    this.#asked = true
-    try {
-      if (!this.#source && !this.#own.aborted) {
-        const opened = this.#begin()
-        // No await may come between a source that is there at once and its first `next`.
-        this.#source = opened instanceof Promise ? await opened : opened
-      }
-      const event = this.#own.aborted ? undefined : await this.#source?.next()
-      // An event that was on its way when the end came is still given.
-      if (!event && this.#own.aborted) throw canceled(this.#own)
-      this.#told = event === undefined
-      return event
-    } catch (error) {
-      this.#told = true
-      throw error
-    } finally {
-      this.#asked = false
-      if (this.#told || this.#own.aborted) this.#leave()
-    }
-  }
-
-  rest(wake: () => void): boolean {
-    if (this.#resting) return true
-    if (this.#own.aborted) return false
-    const end = this.#source?.rest(this.#wake)
-    if (end) this.#resting = { wake, end }
-    return end !== undefined
-  }
-
-  release(event: WatchEvent): void {
-    this.#source?.release(event)
-  }
-
-  end(reason?: TailraceError): void {
-    this.#own.abort(reason)
-    this.#resting?.end()
-    if (!this.#asked) this.#leave()
-    this.#wake()
-  }
-
-  readonly #wake = () => {
-    const resting = this.#resting
-    this.#resting = undefined
-    resting?.wake()
-  }
-
-  #begin(): Source | Promise<Source> | undefined {
-    const open = this.#open
-    this.#open = undefined
-    this.#watching.add(this)
-    return open?.(this.#own)
-  }
-
-  #leave(): void {
-    this.#own.abort()
-    this.#watching.delete(this)
-    this.#source?.[Symbol.dispose]()
-    this.#source = undefined
-  }
-}
-
 /** An append watch, and its part in what the watchers of its key share. */
-class SharedAppends implements Source {
+class SharedAppends implements WatchSource {
   readonly #watch: AppendWatch
   readonly #release: () => void
 
@@ -366,56 +271,6 @@ class SharedAppends implements Source {
     this.#watch[Symbol.dispose]()
     this.#release()
   }
-}
-
-/** Yields the events of a watch until it ends, and ends it when the consumer leaves. */
-async function* eventsOf(
-  reader: WatchReader,
-  signal: AbortSignal | undefined,
-): AsyncGenerator<WatchEvent, void, undefined> {
-  const abort = () => reader.end(signal && canceled(signal))
-  const endAbort = onAbort(signal, abort)
-  if (signal?.aborted) abort()
-  const slice = new LoopSlice()
-  try {
-    for (;;) {
-      const event = reader.take() ?? (await reader.next())
-      if (!event) return
-      // Events that are in memory come without a turn of the event loop.
-      if (slice.over) await slice.turn()
-      yield event
-    }
-  } finally {
-    endAbort()
-    reader.end()
-  }
-}
-
-/** Makes the iterator of a watch. Leaving its loop, or `return()` at any time, also ends a `next()`
- *  that still waits. */
-function iterate(
-  events: AsyncGenerator<WatchEvent, void, undefined>,
-  reader: WatchReader,
-): Watching {
-  let left = false
-  const watching: Watching = {
-    async next() {
-      try {
-        return await events.next()
-      } catch (error) {
-        if (left && isCode(error, 'ECANCELED')) return { done: true, value: undefined }
-        throw error
-      }
-    },
-    async return() {
-      left = true
-      reader.end()
-      await events.return()
-      return { done: true, value: undefined }
-    },
-    [Symbol.asyncIterator]: () => watching,
-  }
-  return watching
 }
 
 /** Throws EINVAL. */

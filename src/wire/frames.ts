@@ -5,7 +5,7 @@
 
 import type { DiffEntry } from '../api/history.js'
 import type { Token } from '../api/transaction.js'
-import type { ChangesPosition, From, Position } from '../api/watch.js'
+import type { ChangesEvent, ChangesPosition, From, Position } from '../api/watch.js'
 import type { Blobref } from '../blob/blobref.js'
 import { TailraceError } from '../error.js'
 import { diffEntry } from './history.js'
@@ -245,15 +245,7 @@ export type ResponseFrame =
       readonly token?: Token
       readonly owner?: string
     }
-  | {
-      readonly id: number
-      readonly type: 'changes'
-      readonly from?: number
-      readonly seq: number
-      readonly entries: readonly DiffEntry[]
-      readonly more?: true
-      readonly position: ChangesPosition
-    }
+  | ({ readonly id: number } & ChangesEvent)
   | { readonly id: number; readonly type: 'live'; readonly position?: Position }
   | {
       readonly id: number

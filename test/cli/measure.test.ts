@@ -1,10 +1,11 @@
 /** What the demo takes for a failure, over an embedded store whose job output is written by hand. */
 
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { jobsNamespace } from '../../src/api/namespace.js'
 import { measureReplay } from '../../src/cli/measure.js'
 import { Ripple } from '../../src/cli/ripple.js'
 import { encodeHeader, type Stream } from '../../src/eventlog/stdio.js'
-import { jobsNamespace, outputKey } from '../../src/job/keys.js'
+import { outputKey } from '../../src/job/keys.js'
 import { type EmbeddedStore, open } from '../../src/open.js'
 import { encodeData } from '../eventlog/output-event.js'
 
