@@ -37,7 +37,7 @@ import { KeyStore, usageOf } from './kvs/store.js'
 import { loadBlob, storeBlob } from './kvs/uploads.js'
 import type { Grants } from './rights/grants.js'
 import { limitedStore } from './rights/limited-store.js'
-import type { LimitedStore, ServerParts } from './rights/served-store.js'
+import type { LimitedStore, ServerParts, StoreFigures } from './rights/served-store.js'
 import { TokenBook } from './rights/tokens.js'
 import { openProducer } from './store/producer.js'
 import { storeOf } from './store/store.js'
@@ -93,6 +93,8 @@ export type EmbeddedStore = Store &
     readonly tokenBook: TokenBook
     /** Returns the store as the holder of some grants sees it (rfc/28). Closing it is EPERM. */
     readonly limitedTo: (grants: Grants) => LimitedStore
+    /** Counts of the store, for its owner. */
+    readonly figures: StoreFigures
     /** The number of blobs and nodes that were read from the engine so far. Reads from the cache do
      *  not count. */
     readonly loads: number
@@ -198,6 +200,7 @@ export async function openOn(engine: Engine, options: OpenOptions = {}): Promise
     await engine[Symbol.asyncDispose]()
   }
   const tokenBook = new TokenBook({ kvs, now: environment.now })
+  const figures = figuresOf({ engine, content, store, collector, jobs })
   const embedded: EmbeddedStore = {
     ...storeOf({
       kvs,
@@ -211,6 +214,7 @@ export async function openOn(engine: Engine, options: OpenOptions = {}): Promise
     kvs,
     jobs,
     tokenBook,
+    figures,
     limitedTo: (grants) => {
       const limits = { store, watches, kvs, jobs, tokens: tokenBook, owner: embedded }
       return limitedStore({ ...limits, newId: environment.id }, grants)
@@ -234,6 +238,54 @@ export async function openOn(engine: Engine, options: OpenOptions = {}): Promise
     },
   }
   return embedded
+}
+
+type FiguresPorts = {
+  readonly engine: Engine
+  readonly content: Content
+  readonly store: KeyStore
+  readonly collector: Collector
+  readonly jobs: JobRunner
+}
+
+function figuresOf({ engine, content, store, collector, jobs }: FiguresPorts): StoreFigures {
+  const { spaces } = store
+  return {
+    onCommitted: (committed) => store.listen({ committed }),
+    get waiting() {
+      let [count, size] = [0, 0]
+      for (const { committer } of spaces.all()) {
+        count += committer.waiting.count
+        size += committer.waiting.size
+      }
+      return { count, size }
+    },
+    get namespaces() {
+      return spaces.all().length
+    },
+    get leases() {
+      return spaces.leases
+    },
+    get loads() {
+      return { count: content.loads, size: content.loadedSize }
+    },
+    get cached() {
+      return content.cached
+    },
+    get stored() {
+      return engine.stored
+    },
+    get collecting() {
+      return collector.running
+    },
+    get freed() {
+      return collector.freed
+    },
+    jobs,
+    get broken() {
+      return engine.broken
+    },
+  }
 }
 
 /** Loads the engine for directories. Its library has a native part for each platform, which a store

@@ -43,8 +43,8 @@ const create = command({
     'Make an access token and print it; it is shown this once.\n\n' +
     'A grant is RIGHT[,RIGHT…][@NAMESPACE[/KEY]]: it gives rights on a key and all below it, or on a whole ' +
     'namespace (default: primary). NAMESPACE may end with *. The rights are read, watch (with read), append, ' +
-    'write, lease, jobs (run commands, as the user of the server), results (a cache layer: @cache-NAME) and ' +
-    'admin (the namespace itself, and tokens for it).',
+    'write, lease, jobs (run commands, as the user of the server), results (a cache layer: @cache-NAME), ' +
+    'admin (the namespace itself, and tokens for it), and metrics (of the server; alone, without a place).',
   parameters: { name: argument('<name>'), grants: argument('<grant...>') },
   options: {
     ttl,
@@ -56,6 +56,7 @@ const create = command({
     'tailrace token create reader read,watch@primary/logs --ttl 12h',
     'tailrace token create agent-7 append@primary/agents/7/log read',
     'tailrace token create ci jobs results@cache-ci --json',
+    'tailrace token create prometheus metrics --ttl 365d',
   ],
   makesStore: true,
   run: async (call) => {

@@ -63,6 +63,8 @@ export class Collector implements Pick<Upkeep, 'collect'>, AsyncDisposable {
   readonly #closing = new AbortController()
   readonly #listening: Disposable
   #running: Promise<unknown> | undefined
+  #ended = 0
+  #freedSize = 0
   /** The bytes that were stored when the last collection ended, or failed. */
   #left: number
 
@@ -86,6 +88,12 @@ export class Collector implements Pick<Upkeep, 'collect'>, AsyncDisposable {
   /** True while a collection is in progress. */
   get running(): boolean {
     return this.#running !== undefined
+  }
+
+  /** The number of collections that have ended since the store was opened, and the bytes that they
+   *  freed. */
+  get freed(): { readonly collections: number; readonly size: number } {
+    return { collections: this.#ended, size: this.#freedSize }
   }
 
   /** Runs a thorough collection: see `Upkeep.collect`. */
@@ -157,7 +165,11 @@ export class Collector implements Pick<Upkeep, 'collect'>, AsyncDisposable {
       await markInUse(this.#ports, mark, { durable: !run.dryRun, signal: run.signal })
       const swept = await this.#sweep(collection, mark.set, { ...run, thorough, uploads })
       const { overwritten = 0, ...collected } = swept
-      if (!run.dryRun) this.#left = engine.stored
+      if (!run.dryRun) {
+        this.#left = engine.stored
+        this.#ended++
+        this.#freedSize += collected.freed.size
+      }
       await this.#note(run, (now) => ({
         ...now,
         ...{ running: false, after: 0, thorough: false, left: this.#left },

@@ -11,7 +11,7 @@ import { OpensNextGroup } from '../draft/breaks.js'
 import type { DraftGroup } from '../draft/group.js'
 import type { Engine, Head, Part, Root } from '../engine/engine.js'
 import { isCode, TailraceError, toTailraceError } from '../error.js'
-import type { LiveNamespace } from '../past/namespace.js'
+import type { CommittedGroup, LiveNamespace } from '../past/namespace.js'
 import { AnsweredBefore } from '../present/answers.js'
 import { Present } from '../present/present.js'
 import type { Prepared } from '../transaction/apply.js'
@@ -52,6 +52,8 @@ export type CommitterPorts = BuildPorts & {
   readonly content: Content
   /** Called with each new root, before its transactions are answered. */
   readonly moved: (namespace: LiveNamespace, root: Root) => void
+  /** Called with each group that became durable, before its transactions are answered. */
+  readonly committed: (group: CommittedGroup) => void
 }
 
 /** A namespace that is there, with its commit loop. */
@@ -207,8 +209,10 @@ export class Committer {
         this.#giveBack(built.rest)
         ;({ ours, refused } = built)
         if (ours.length === 0) return
+        const begun = this.#ports.environment.monotonic()
         const head = await this.#send(built)
         if (head) {
+          this.#ports.committed(measured(built, this.#ports.environment.monotonic() - begun))
           await this.publish(built, head)
           for (const { waiting, error } of refused) waiting.answer.reject(toTailraceError(error))
           return
@@ -306,6 +310,11 @@ export class Committer {
     return { part, after: before.seq }
   }
 
+  /** The number of transactions that wait, and of their bytes. */
+  get waiting(): { readonly count: number; readonly size: number } {
+    return { count: this.#queue.length, size: this.#queueSize }
+  }
+
   #busy(): TailraceError {
     const message = `${this.#queue.length} transactions wait in ${this.#namespace.name}: send this one again later`
     return new TailraceError('EBUSY', message)
@@ -320,4 +329,9 @@ export class Committer {
     if (sent) this.follow(sent.head)
     return undefined
   }
+}
+
+function measured({ taken, blobs }: Built, durableMs: number): CommittedGroup {
+  const size = blobs.reduce((sum, { bytes }) => sum + bytes.length, 0)
+  return { transactions: taken.length, blobs: blobs.length, size, durableMs }
 }

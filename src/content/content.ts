@@ -51,6 +51,7 @@ export class Content implements NodeSource {
   /** The results of `lend` that were not given back. */
   readonly #lent = new WeakSet<Uint8Array>()
   #loads = 0
+  #loadedSize = 0
   /** The number of uploads in progress. */
   #uploads = 0
 
@@ -68,6 +69,11 @@ export class Content implements NodeSource {
   /** The number of refs that were loaded from the engine so far: each costs a read and a hash. */
   get loads(): number {
     return this.#loads
+  }
+
+  /** The bytes of what was loaded from the engine so far. */
+  get loadedSize(): number {
+    return this.#loadedSize
   }
 
   /** The bytes in the cache, entry costs included. */
@@ -203,6 +209,7 @@ export class Content implements NodeSource {
     this.#loads++
     const [bytes] = await this.#engine.load([ref])
     if (!bytes) throw new TailraceError('EDANGLING', `${ref} is named by a tree but not stored`)
+    this.#loadedSize += bytes.length
     return keep ? this.#keepAs(ref, kind, bytes) : checked(ref, kind, bytes)
   }
 

@@ -184,6 +184,10 @@ export interface Engine extends AsyncDisposable {
   /** The bytes of all blobs that are stored, garbage included. */
   readonly stored: number
 
+  /** The error for which nothing can be written until the store is opened again. Undefined while writes
+   *  work. */
+  readonly broken?: TailraceError | undefined
+
   /** Returns the bytes that the store's files take on the disk, free space in them included.
    *  Undefined where there are no files, or they cannot be found any more. Throws ECLOSED. */
   diskSize(): Promise<number | undefined>

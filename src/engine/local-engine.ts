@@ -102,6 +102,10 @@ export class LocalEngine implements Engine {
     return this.#state.waiting
   }
 
+  get broken(): TailraceError | undefined {
+    return this.#state.health.broken
+  }
+
   /** The number of removed namespaces whose roots are not all dropped yet. */
   get burialsWaiting(): number {
     return this.#roots.burials

@@ -44,6 +44,7 @@ import { listJobs, newestId, readJob, submitOps } from './records.js'
 import { lostView, recover } from './recovery.js'
 import { Removal } from './removal.js'
 import { environmentOf, type ParsedSubmission, parseSubmission, specOf } from './spec.js'
+import { exitCodeOf } from './state.js'
 import { Surely, storeRetryMsDefault } from './surely.js'
 
 /** The time that a stopping server has to store the finishes of its jobs once they have ended, in
@@ -91,6 +92,7 @@ export class JobRunner implements Jobs, AsyncDisposable {
   readonly #removal: Removal
   readonly #incarnation: string
   #submitting = 0
+  readonly #ended = { succeeded: 0, failed: 0 }
   #stopped: Promise<void> | undefined
 
   /** Ends the jobs that an earlier server left without a finish, then takes jobs. The caller closes
@@ -143,6 +145,12 @@ export class JobRunner implements Jobs, AsyncDisposable {
   /** The number of jobs that wait for a place or for their start time. */
   get waiting(): number {
     return this.#queue.waiting + this.#delayed.size
+  }
+
+  /** The numbers of jobs that have ended since the runner was opened: with the exit code 0, and
+   *  otherwise. */
+  get ended(): { readonly succeeded: number; readonly failed: number } {
+    return this.#ended
   }
 
   /** Returns a job that has not finished, or whose finish could not be stored. Only tests use
@@ -311,6 +319,7 @@ export class JobRunner implements Jobs, AsyncDisposable {
    *  the job. */
   #track(over: Promise<void>, job: ActiveJob, left?: () => void): void {
     const settled = over.then(() => {
+      this.#ended[exitCodeOf(job.view) === 0 ? 'succeeded' : 'failed']++
       if (job.stored) this.#live.delete(job.id)
       this.#removal.kick()
       this.#open.delete(settled)

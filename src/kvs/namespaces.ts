@@ -201,7 +201,7 @@ export class OpenNamespaces implements AsyncDisposable {
   #end(live: LiveNamespace, reason: TailraceError): void {
     live.end(reason)
     this.past.kept.end(live)
-    for (const listener of this.#listeners) listener.changed(live)
+    for (const listener of this.#listeners) listener.changed?.(live)
   }
 
   #adopt(head: Head): LiveNamespace {
@@ -215,7 +215,10 @@ export class OpenNamespaces implements AsyncDisposable {
       views: (name) => this.view(name),
       sources: (name, at) => this.source(name, at),
       moved: (namespace, root) => {
-        for (const listener of this.#listeners) listener.moved(namespace, root)
+        for (const listener of this.#listeners) listener.moved?.(namespace, root)
+      },
+      committed: (group) => {
+        for (const listener of this.#listeners) listener.committed?.(group)
       },
     }
     this.#open.set(live.name, { live, committer: new Committer(ports, live) })
@@ -234,7 +237,7 @@ export class OpenNamespaces implements AsyncDisposable {
     const head = await engine.create(namespace, root, writer.blobs)
     await content.remember(writer.blobs)
     const live = this.#adopt(head)
-    for (const listener of this.#listeners) listener.changed(live)
+    for (const listener of this.#listeners) listener.changed?.(live)
     return live
   }
 }

@@ -13,12 +13,25 @@ import { Retention } from './retention.js'
 import { RootLog } from './root-log.js'
 import { SeqWaits } from './seq-waits.js'
 
+/** A commit group that became durable. */
+export type CommittedGroup = {
+  /** The number of its transactions. */
+  readonly transactions: number
+  /** The number of its blobs and nodes, and their bytes. */
+  readonly blobs: number
+  readonly size: number
+  /** The time that the engine took to make it durable, with its wait for other groups, in ms. */
+  readonly durableMs: number
+}
+
 /** Listens to the namespaces of a store; the watch service does. */
 export interface StoreListener {
   /** Called when a new root is durable and visible. */
-  moved(namespace: LiveNamespace, root: Root): void
+  moved?(namespace: LiveNamespace, root: Root): void
+  /** Called when a commit group is durable and visible. */
+  committed?(group: CommittedGroup): void
   /** Called when a namespace was made, or has ended. */
-  changed(namespace: LiveNamespace): void
+  changed?(namespace: LiveNamespace): void
 }
 
 /** One incarnation of a namespace. */

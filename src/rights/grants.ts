@@ -11,12 +11,13 @@ import type { KeyRight, Rights } from '../tree/rights.js'
 import { isNamespaceName, parseKey, shownKey } from '../treeobj/key.js'
 
 /** A right of a grant. */
-export type GrantRight = KeyRight | 'jobs' | 'results' | 'admin'
+export type GrantRight = KeyRight | 'jobs' | 'results' | 'admin' | 'metrics'
 
 /** A grant that was parsed. */
 type Grant = {
   readonly rights: ReadonlySet<GrantRight>
-  /** The name of a namespace; with `isPattern` the first letters of names. */
+  /** The name of a namespace; with `isPattern` the first letters of names. Empty with the right
+   *  `metrics`, which is of no namespace. */
   readonly namespace: string
   readonly isPattern: boolean
   /** The key with all that is below it; empty: the whole namespace. */
@@ -24,7 +25,7 @@ type Grant = {
 }
 
 const keyRights: readonly KeyRight[] = ['read', 'append', 'write', 'watch', 'lease']
-const all: readonly GrantRight[] = [...keyRights, 'jobs', 'results', 'admin']
+const all: readonly GrantRight[] = [...keyRights, 'jobs', 'results', 'admin', 'metrics']
 
 /** The rights of one access token. */
 export class Grants implements Rights {
@@ -74,6 +75,12 @@ export class Grants implements Rights {
     throw this.#refusal(`has nothing to do with the namespace ${namespace}`)
   }
 
+  /** Throws EPERM unless the right `metrics` is granted. */
+  checkMetrics(): void {
+    if (this.#grants.some(({ rights }) => rights.has('metrics'))) return
+    throw this.#refusal('may not see the metrics of the server: it needs the right metrics')
+  }
+
   /** Throws EPERM, since only the owner may do this. `why` says the reason. */
   refuse(act: string, why: string): never {
     throw this.#refusal(`may not ${act}: ${why}`)
@@ -87,6 +94,8 @@ export class Grants implements Rights {
   }
 
   #covers(wanted: Grant): boolean {
+    // It is of no namespace that somebody could administer: the owner alone gives it.
+    if (wanted.rights.has('metrics')) return false
     const gives = (right: GrantRight) =>
       this.#grants.some(
         (grant) =>
@@ -117,6 +126,7 @@ function parseGrant(text: string): Grant {
     throw wrong(text, `"${strange}" is no right: the rights are ${all.join(', ')}`)
   }
   const rights = new Set(names as GrantRight[])
+  if (rights.has('metrics')) return metricsGrant(text, rights)
   const onlyJobs = rights.size === 1 && rights.has('jobs')
   const place = at < 0 ? (onlyJobs ? jobsNamespace : primary) : text.slice(at + 1)
   const slash = place.indexOf('/')
@@ -134,6 +144,12 @@ function parseGrant(text: string): Grant {
   }
   checkPlace(text, grant)
   return grant
+}
+
+/** Returns the grant of the right `metrics`. Throws EINVAL if it has a place, or other rights. */
+function metricsGrant(text: string, rights: Grant['rights']): Grant {
+  if (text === 'metrics') return { rights, namespace: '', isPattern: false, key: '' }
+  throw wrong(text, 'the right metrics is of the whole server, and stands alone: write metrics')
 }
 
 function keyOf(text: string, key: string): string {
@@ -197,6 +213,7 @@ function implies({ rights }: Grant, right: GrantRight): boolean {
     case 'jobs':
     case 'results':
     case 'admin':
+    case 'metrics':
       return false
     default:
       return right satisfies never

@@ -6,6 +6,7 @@ import { serveHistory } from './history.js'
 import { serveJobs } from './jobs.js'
 import { serveKeyCalls } from './key-calls.js'
 import { serveKeys } from './kv.js'
+import type { Meters } from './meters.js'
 import { serveNamespaces } from './namespaces.js'
 import { Routes } from './routes.js'
 import { serveStatus } from './status.js'
@@ -15,8 +16,8 @@ import { serveUpkeep } from './upkeep.js'
 import { serveWatches } from './watch-stream.js'
 
 /** Returns the routes of all requests. The servers of all addresses share them. */
-export function allRoutes(): Routes {
-  const routes = new Routes()
+export function allRoutes(meters: Meters): Routes {
+  const routes = new Routes(meters)
   serveKeys(routes)
   serveKeyCalls(routes)
   serveWatches(routes)

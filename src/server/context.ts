@@ -2,12 +2,13 @@
 
 import type { Environment } from '../base/environment.js'
 import type { Grants } from '../rights/grants.js'
-import type { LimitedStore } from '../rights/served-store.js'
+import type { LimitedStore, StoreFigures } from '../rights/served-store.js'
 import type { TokenBook } from '../rights/tokens.js'
 import type { Activity } from './activity.js'
 import type { BodyBudget } from './body-budget.js'
 import type { EventFrames } from './event-frames.js'
 import type { Log } from './log.js'
+import type { Meters } from './meters.js'
 import type { Pace } from './pace.js'
 import type { Turns } from './turns.js'
 
@@ -17,6 +18,7 @@ export type ServedStore = LimitedStore
 /** A store in this process, as its owner sees it. */
 export type OwnedStore = ServedStore & {
   readonly tokenBook: TokenBook
+  readonly figures: StoreFigures
   /** Returns the store as the holder of some grants sees it. */
   readonly limitedTo: (grants: Grants) => LimitedStore
 }
@@ -28,6 +30,8 @@ export type Ticket = { readonly ticket: string; readonly expires: number }
 export type ServerContext = {
   /** Throws EPERM unless the caller is the owner of the store. */
   readonly checkOwner: (act: string) => void
+  /** Throws EPERM unless the caller may see the metrics of the server. */
+  readonly checkMetrics: () => void
   /** Counts a request of the caller. Throws EBUSY with the time after which to try again. */
   readonly checkRate: () => void
   /** Makes a ticket of the caller. Throws EBUSY. */
@@ -57,7 +61,13 @@ export type ServerContext = {
   readonly connections: () => number
   /** Returns the number of bytes that wait to be sent to websockets. */
   readonly backlog: () => number
+  /** Returns why the server takes no reads and writes; undefined while it does. It names nothing of the
+   *  store. */
+  readonly unready: () => string | undefined
+  /** Returns the metrics of the server, as text. */
+  readonly metrics: () => Promise<string>
   /** Begins to stop the server. Call it after the answer to the request was sent. */
   readonly stop: () => void
   readonly log: Log
+  readonly meters: Meters
 }

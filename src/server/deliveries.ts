@@ -32,6 +32,11 @@ export class Deliveries {
     this.#ports = ports
   }
 
+  /** The number of watches that wait for their turn. */
+  get waiting(): number {
+    return this.#ready.size
+  }
+
   /** Lets a watch deliver in its turn. */
   add(watch: Deliverer): void {
     this.#ready.add(watch)

@@ -235,6 +235,8 @@ const byName: { readonly [Name in RequestName]: ExampleOf<Name> } = {
   },
   'upkeep.forget': { args: { key: 'greeting' }, answer: { roots: 4, pins: 1, seq: 8 } },
   'server.health': { args: {}, answer: { ok: true, version: '0.1.0', storeId: incarnation } },
+  'server.ready': { args: {}, answer: { ready: true } },
+  'server.metrics': { args: {}, download: '# HELP tailrace_build_info The versions' },
   'server.status': {
     args: {},
     answer: {

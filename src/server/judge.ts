@@ -10,6 +10,7 @@ import type { Activity } from './activity.js'
 import { isChunked } from './chunked.js'
 import type { FrontRequest, Headers, Verdict } from './front-request.js'
 import { type QuerySecret, querySecretOf } from './linked.js'
+import type { Meters } from './meters.js'
 import { checkNoServiceWorker } from './page-safety.js'
 import type { PrincipalSource } from './principal.js'
 import { hasBody } from './refusal.js'
@@ -37,6 +38,7 @@ const exposedHeaders = [
 /** The rules of one server. */
 export type JudgeRules = {
   readonly activity: Activity
+  readonly meters: Meters
   /** Returns the access rules. It is called for each request, since the addresses are known only
    *  once the server listens. */
   readonly access: () => Access
@@ -74,7 +76,9 @@ export class Judge {
       if (isWebsocket) return { kind: 'websocket', headers }
       return { kind: isChunked(request) ? 'chunked' : 'admitted', headers }
     } catch (error) {
-      return { kind: 'refused', headers, error: toTailraceError(error) }
+      const refused = toTailraceError(error)
+      this.#rules.meters.refuse(refused.code)
+      return { kind: 'refused', headers, error: refused }
     }
   }
 

@@ -3,6 +3,7 @@
  *  depend on the size of the heap. After each of them, memory that was freed outside of V8's heap
  *  goes back to the system. */
 
+import { readFile } from 'node:fs/promises'
 import { giveBackFreedMemory, giveBackLargePieces } from '../base/posix.js'
 import { startTimer } from '../base/timer.js'
 
@@ -48,4 +49,16 @@ export async function boundMemory(): Promise<void> {
 function kindOf(entry: object): unknown {
   const detail = 'detail' in entry ? entry.detail : undefined
   return typeof detail === 'object' && detail !== null && 'kind' in detail ? detail.kind : undefined
+}
+
+/** Returns the memory of the process without mapped files, in bytes: LMDB maps its whole store. */
+export async function anonymousMemory(): Promise<number> {
+  try {
+    const text = await readFile('/proc/self/status', 'utf8')
+    const kibibytes = /^RssAnon:\s+([0-9]+) kB$/m.exec(text)?.[1]
+    if (kibibytes !== undefined) return Number(kibibytes) * 1024
+  } catch {
+    // Without /proc the resident size is the nearest figure.
+  }
+  return process.memoryUsage.rss()
 }

@@ -19,8 +19,8 @@ const mediaTypes = {
   events: 'text/event-stream',
   lines: 'application/x-ndjson',
   html: 'text/html',
+  text: 'text/plain',
 } as const
-/** The status of an EBUSY of the rate of a token (rfc/28, rule 18). */
 /** The errors that any request may meet. */
 const everywhere = ['EINVAL', 'EUNAUTH', 'EPERM', 'EBUSY', 'EIO', 'ECLOSED'] as const
 

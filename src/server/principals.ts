@@ -28,7 +28,7 @@ const ticketPrefix = 'ticket_'
 const ticketSize = 32
 
 /** The fields of a context that each principal has of its own, besides the store. */
-type OfPrincipal = 'checkOwner' | 'checkRate' | 'newTicket'
+type OfPrincipal = 'checkOwner' | 'checkMetrics' | 'checkRate' | 'newTicket'
 
 type PrincipalsPorts = {
   /** The context, without a store. */
@@ -62,7 +62,7 @@ export class Principals implements PrincipalSource, Disposable {
     const { context, store, tokens } = ports
     this.owner = new Principal(undefined)
     const newTicket = () => this.#newTicket(this.owner)
-    const free = { checkOwner: () => {}, checkRate: () => {} }
+    const free = { checkOwner: () => {}, checkMetrics: () => {}, checkRate: () => {} }
     this.#contexts.set(this.owner, { ...context, store, ...free, newTicket })
     this.stranger = this.#limited(new Grants({ id: 'none', name: 'none' }, []), [])
     this.#listening = tokens.listen(() => this.#endThoseOver())
@@ -132,6 +132,7 @@ export class Principals implements PrincipalSource, Disposable {
     const { monotonic } = context.environment
     const own = {
       checkOwner,
+      checkMetrics: () => grants.checkMetrics(),
       checkRate: () => takeFromAll(buckets, monotonic()),
       newTicket: () => this.#newTicket(principal),
     }

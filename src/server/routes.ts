@@ -21,6 +21,7 @@ import { bodyShareOf, readJsonBody } from './body.js'
 import type { ServerContext } from './context.js'
 import { holdPrincipal } from './held-principal.js'
 import { secretParameters } from './linked.js'
+import type { Meters, RequestMeter } from './meters.js'
 import { checkHeaders } from './misplaced.js'
 import { idempotencyOf } from './once.js'
 import type { Principal, PrincipalSource } from './principal.js'
@@ -66,9 +67,11 @@ type Served = {
   readonly spec: RequestSpec
   /** Resolves with the body of the answer, or with the reply if it was sent already. */
   readonly handle: (http: HttpCall, args: Args) => Promise<unknown>
+  readonly meter: RequestMeter
 }
 type ServedCall = {
   readonly spec: RequestSpec
+  readonly meter: RequestMeter
   readonly parseArgs: (input: unknown) => object
   readonly handle: (args: Args, call: Call) => Promise<unknown>
   readonly now: ((args: Args, context: ServerContext) => unknown) | undefined
@@ -90,20 +93,33 @@ export class AskedCall {
 
   /** Runs the handler and resolves with its answer. Throws what the handler throws. */
   run(call: Call): Promise<unknown> {
-    return this.#served.handle(this.args, call)
+    return this.#served.meter.during(() => this.#served.handle(this.args, call))
   }
 
   /** Returns the answer if it is in memory; undefined if `run` must be called. Throws what the
    *  handler throws. */
   now(context: ServerContext): unknown {
-    return this.#served.now?.(this.args, context)
+    const { now, meter } = this.#served
+    try {
+      const answer = now?.(this.args, context)
+      if (answer !== undefined) meter.answered++
+      return answer
+    } catch (error) {
+      meter.fail(error)
+      throw error
+    }
   }
 }
 
 /** The handlers of all requests. Register each once, then `mount` them on the HTTP servers. */
 export class Routes {
+  readonly #meters: Meters
   readonly #served: Served[] = []
   readonly #calls = new Map<string, ServedCall>()
+
+  constructor(meters: Meters) {
+    this.#meters = meters
+  }
 
   /** Serves a request whose body and answer are JSON. `now`: answers it without a promise where that
    *  is possible. REQUIRES: `isCall(spec)`. */
@@ -112,7 +128,8 @@ export class Routes {
     const parseArgs = argsParserOf(spec)
     const handleArgs = (args: Args, call: Call) => handle(args as ArgsOf<R>, call)
     const nowArgs = now && ((args: Args, context: ServerContext) => now(args as ArgsOf<R>, context))
-    this.#calls.set(spec.name, { spec, parseArgs, handle: handleArgs, now: nowArgs })
+    const meter = this.#meters.request(spec.name, 'websocket')
+    this.#calls.set(spec.name, { spec, meter, parseArgs, handle: handleArgs, now: nowArgs })
     this.#add(spec, async ({ request, reply, context }, args) => {
       const once = spec.headers?.includes('idempotency-key') ? idempotencyOf(request) : {}
       const body = await bodyOf(spec, request)
@@ -137,11 +154,11 @@ export class Routes {
   /** Adds the routes to an HTTP server. REQUIRES: each request of the table is served. */
   mount(app: App, principals: RoutePrincipals): void {
     this.#checkAll()
-    for (const { spec, handle } of this.#served) {
+    for (const { spec, handle, meter } of this.#served) {
       const { method, path } = spec
       // A path without a key names the root directory.
       const urls = path.endsWith('/*') ? [path.slice(0, -'/*'.length), path] : [path]
-      const handler = async (request: Request, reply: Reply) => {
+      const answer = async (request: Request, reply: Reply) => {
         checkHeaders(spec, request)
         const args = argsOf(spec, request)
         const context = principals.contextOf(
@@ -151,6 +168,7 @@ export class Routes {
         const work = () => handle({ request, reply, context }, args)
         return bodyShareOf(request)?.during(work) ?? work()
       }
+      const handler = (request: Request, reply: Reply) => meter.during(() => answer(request, reply))
       for (const url of urls) app.route({ method, url, handler })
     }
   }
@@ -163,16 +181,21 @@ export class Routes {
     if (!served) {
       throw invalid(`op must be one of ${[...controlNames, ...this.#calls.keys()].join(', ')}`)
     }
-    const { spec, parseArgs } = served
+    const { spec, meter, parseArgs } = served
     if (namespace !== undefined && !spec.namespaced) {
       throw invalid(`${op}.namespace means nothing: it is of the whole store`)
     }
     if (idempotencyKey !== undefined && !spec.headers?.includes('idempotency-key')) {
       throw invalid(`${op}.idempotencyKey means nothing: it does no harm twice, or cannot tell`)
     }
-    const args = parseArgs(body) as Args & { namespace?: string }
-    if (spec.namespaced) args.namespace = scopeOf(spec, namespace ?? primary)
-    return new AskedCall(served, args)
+    try {
+      const args = parseArgs(body) as Args & { namespace?: string }
+      if (spec.namespaced) args.namespace = scopeOf(spec, namespace ?? primary)
+      return new AskedCall(served, args)
+    } catch (error) {
+      meter.fail(error)
+      throw error
+    }
   }
 
   /** Checks that the served requests are those of the table, since the documents are made from the
@@ -187,7 +210,7 @@ export class Routes {
   }
 
   #add(spec: RequestSpec, handle: Served['handle']): void {
-    this.#served.push({ spec, handle })
+    this.#served.push({ spec, handle, meter: this.#meters.request(spec.name, 'http') })
   }
 }
 

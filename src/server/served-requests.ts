@@ -108,7 +108,21 @@ export class ServedRequests {
     this.#outbox = outbox
     const share = context.pace.share()
     const deliveries = new Deliveries({ outbox, share, closed: this.#closed })
-    this.#watchPorts = { outbox, share, deliveries, ended: (watch) => this.#endWatch(watch) }
+    const { meters } = context
+    this.#watchPorts = {
+      meters,
+      outbox,
+      share,
+      deliveries,
+      ended: (watch) => this.#endWatch(watch),
+    }
+  }
+
+  /** The number of watches that wait for their client: it gave no credit, or does not read its socket. */
+  get behind(): number {
+    let count = this.#outbox.full ? this.#watchPorts.deliveries.waiting : 0
+    for (const watch of this.#watches.values()) if (watch.isStarved) count++
+    return count
   }
 
   /** Serves later frames with the context of another caller. */

@@ -16,6 +16,7 @@ import {
 } from '../wire/frames.js'
 import { errorBodyOf } from '../wire/status.js'
 import type { Deliverer, Deliveries } from './deliveries.js'
+import type { Meters } from './meters.js'
 import type { Outbox } from './outbox.js'
 import type { Share } from './pace.js'
 
@@ -27,6 +28,7 @@ export type WatchRequest = Extract<RequestFrame, { readonly op: 'watch' }>
 
 /** The parts of a connection that all its watches share. */
 export type WatchPorts = {
+  readonly meters: Meters
   readonly outbox: Outbox
   readonly deliveries: Deliveries
   /** The connection's share of the event loop. */
@@ -46,6 +48,8 @@ export class ServedWatch implements Deliverer {
   #loading = false
   /** The credit that is left, in bytes. It may be below 0 by one frame. */
   #balance: number
+  /** The time of its wake, while somebody looks at times. */
+  #woken: number | undefined
   /** True once the last frame was sent, or the connection has closed. */
   #ended = false
 
@@ -55,6 +59,11 @@ export class ServedWatch implements Deliverer {
     this.#reader = reader
     this.#ports = ports
     this.#balance = Math.min(credit ?? creditDefault, creditMax)
+  }
+
+  /** True if the client has given no credit for another event. */
+  get isStarved(): boolean {
+    return this.#balance <= 0
   }
 
   /** Begins to deliver. */
@@ -107,7 +116,9 @@ export class ServedWatch implements Deliverer {
   }
 
   readonly #wake = () => {
-    if (!this.#ended) this.#ports.deliveries.add(this)
+    if (this.#ended) return
+    this.#woken = this.#ports.meters.timed()
+    this.#ports.deliveries.add(this)
   }
 
   /** Loads the next event, or waits for it. Never throws: an error is the last frame. */
@@ -126,7 +137,9 @@ export class ServedWatch implements Deliverer {
 
   #send(event: WatchEvent): void {
     const { id } = this
-    const { outbox, share } = this.#ports
+    const { meters, outbox, share } = this.#ports
+    meters.deliver(event, this.#woken)
+    this.#woken = undefined
     switch (event.type) {
       case 'append':
       case 'value': {

@@ -43,6 +43,8 @@ import { EventFrames } from './event-frames.js'
 import { acceptBacklog, connectionsWithin, type Front } from './front.js'
 import { walksMax } from './history.js'
 import { Log } from './log.js'
+import { Meters } from './meters.js'
+import type { Metrics } from './metrics.js'
 import { Pace } from './pace.js'
 import { Principals } from './principals.js'
 import type { Routes } from './routes.js'
@@ -163,6 +165,8 @@ class RunningServer implements Server {
   readonly #handle: FileHandle
   #record: ServerRecord
   readonly #socketFiles: SocketFile[] = []
+  /** Made at the first look. */
+  #metrics: Promise<Metrics> | undefined
   #idleTimer: NodeJS.Timeout | undefined
   #stopping: Promise<void> | undefined
 
@@ -187,15 +191,18 @@ class RunningServer implements Server {
       urls: () => this.urls,
       connections: () => this.#sockets.count,
       backlog: () => this.#sockets.backlog,
+      unready: () => this.#unready(store),
+      metrics: () => this.#metricsOf(store),
       stop: () => void this.stop(),
       log: new Log(log, environment),
+      meters: new Meters(environment.monotonic),
     }
     this.#principals = new Principals({
       ...{ context, store, token: local.token, tokens: store.tokenBook },
       limitedTo: (grants) => store.limitedTo(grants),
     })
     this.#context = this.#principals.contextOf(this.#principals.owner)
-    this.#routes = allRoutes()
+    this.#routes = allRoutes(context.meters)
     const { version, started } = context
     const { pid } = process
     const { storeId } = store
@@ -269,6 +276,7 @@ class RunningServer implements Server {
     for (const { front } of this.#apps) front.destroySockets()
     await Promise.all(closing)
     this.#principals[Symbol.dispose]()
+    ;(await this.#metrics)?.[Symbol.dispose]()
     log.close()
     // The socket and the record go last: until then a command finds this server and can ask it.
     for (const file of this.#socketFiles) await file.remove()
@@ -315,14 +323,23 @@ class RunningServer implements Server {
   }
 
   async #createApp({ needsToken }: { readonly needsToken: boolean }): Promise<Created> {
-    const { activity, bodies, log, requestPace } = this.#context
+    const { activity, bodies, log, meters, requestPace } = this.#context
     const access = () => this.#access
     const files = connectionsWithin(openFilesMax())
     const { listen = [], connectionsMax: max = Math.floor(files / Math.max(1, listen.length)) } =
       this.#options
     const { bodyStallMs: stallMs = needsToken ? bodyStallMs : localBodyStallMs } = this.#options
     const principals = this.#principals
-    const options = { activity, access, principals, log, bodyStallMs: stallMs, bodies, requestPace }
+    const options = {
+      activity,
+      access,
+      principals,
+      log,
+      meters,
+      bodyStallMs: stallMs,
+      bodies,
+      requestPace,
+    }
     const tls = this.#tls
     const created = createApp({
       ...options,
@@ -363,6 +380,32 @@ class RunningServer implements Server {
         }
       },
     })
+  }
+
+  #unready({ figures }: OwnedStore): string | undefined {
+    if (this.#context.activity.closed) return 'the server is stopping'
+    if (figures.broken) return 'a write has failed, and the store is read-only: see the log'
+    return undefined
+  }
+
+  async #metricsOf({ figures, upkeep }: OwnedStore): Promise<string> {
+    const { meters, activity, version, directory, started, environment } = this.#context
+    this.#metrics ??= import('./metrics.js').then(
+      ({ Metrics }) =>
+        new Metrics({
+          ...{ figures, meters, version, directory, started },
+          timer: environment.timer,
+          usage: () => upkeep.usage(),
+          now: {
+            requests: () => activity.requests,
+            watchers: () => activity.watchers,
+            behind: () => this.#sockets.behind,
+            websockets: () => this.#sockets.count,
+            backlog: () => this.#sockets.backlog,
+          },
+        }),
+    )
+    return (await this.#metrics).text()
   }
 
   /** Starts the idle timer. It fires at the earliest moment at which the server can have been idle

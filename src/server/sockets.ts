@@ -50,6 +50,13 @@ export class Sockets {
     return size
   }
 
+  /** The number of watches that wait for their clients. */
+  get behind(): number {
+    let count = 0
+    for (const connection of this.#open.values()) count += connection?.requests.behind ?? 0
+    return count
+  }
+
   /** Serves websockets on an HTTP server, whose front emits their requests. */
   serve(
     { app, front }: { readonly app: App; readonly front: Front },

@@ -1,10 +1,19 @@
 /** The requests about the server itself: health, status, stop, and the documents of its requests.
  *  See rfc/12. */
 
-import { readFile } from 'node:fs/promises'
 import { TailraceError } from '../error.js'
-import { docs, health, openapi, type ServerStatus, status, stop } from '../wire/server.js'
+import {
+  docs,
+  health,
+  metrics,
+  openapi,
+  ready,
+  type ServerStatus,
+  status,
+  stop,
+} from '../wire/server.js'
 import type { ServerContext } from './context.js'
+import { anonymousMemory } from './memory.js'
 import { docsPage, openApi } from './openapi.js'
 import type { Routes } from './routes.js'
 
@@ -14,6 +23,15 @@ export function serveStatus(routes: Routes): void {
     version: context.version,
     storeId: context.store.storeId,
   }))
+  routes.serve(ready, async (_args, { context }) => {
+    const reason = context.unready()
+    if (reason !== undefined) throw new TailraceError('ECLOSED', reason)
+    return { ready: true as const }
+  })
+  routes.serveHttp(metrics, async (_args, { reply, context }) => {
+    context.checkMetrics()
+    return reply.header('content-type', metricsType).send(await context.metrics())
+  })
   routes.serve(status, (_args, { context }) => statusOf(context))
   routes.serve(stop, async ({ force = false }, call) => {
     call.context.checkOwner('stop the server')
@@ -35,6 +53,9 @@ export function serveStatus(routes: Routes): void {
     reply.headers(docsHeaders).send(docsPage(context.version)),
   )
 }
+
+/** The type of a text of Prometheus. */
+const metricsType = 'text/plain; version=0.0.4; charset=utf-8'
 
 /** The headers of the page: it may run no script and load nothing from another host. */
 const docsHeaders = {
@@ -61,16 +82,4 @@ async function statusOf(context: ServerContext): Promise<ServerStatus> {
     jobs: { running: store.jobs.running, waiting: store.jobs.waiting },
     usage: await store.upkeep.usage(),
   }
-}
-
-/** Returns the memory of the process without mapped files, in bytes: LMDB maps its whole store. */
-async function anonymousMemory(): Promise<number> {
-  try {
-    const text = await readFile('/proc/self/status', 'utf8')
-    const kibibytes = /^RssAnon:\s+([0-9]+) kB$/m.exec(text)?.[1]
-    if (kibibytes !== undefined) return Number(kibibytes) * 1024
-  } catch {
-    // Without /proc the resident size is the nearest figure.
-  }
-  return process.memoryUsage.rss()
 }

@@ -21,13 +21,13 @@ type FieldSchemas = Readonly<Record<string, unknown>>
 
 /** The right that a request needs, as its document tells it. `anyone`: none, and no token. `read`: to
  *  read keys. `write`: to change keys. `jobs`: to run commands. `admin`: to look after a namespace and
- *  its tokens. `owner`: to look after the store, or to read blobs by their refs. What a caller with
+ *  its tokens. `metrics`: to see the metrics of the server. `owner`: to look after the store, or to read blobs by their refs. What a caller with
  *  an access token may do is checked on each key (rfc/28, rule 8). */
-export type Right = 'anyone' | 'read' | 'write' | 'jobs' | 'admin' | 'owner'
+export type Right = 'anyone' | 'read' | 'write' | 'jobs' | 'admin' | 'metrics' | 'owner'
 
 /** Forms of an answer that is not one JSON value: raw bytes, an event stream for `EventSource`,
- *  JSON line by line, a page. */
-type Streamed = 'bytes' | 'events' | 'lines' | 'html'
+ *  JSON line by line, a page, lines of text. */
+type Streamed = 'bytes' | 'events' | 'lines' | 'html' | 'text'
 
 /** Headers that change the meaning of a request. One that a request does not list is refused on
  *  it. */

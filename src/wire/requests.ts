@@ -39,7 +39,7 @@ import {
   showNamespace,
 } from './namespaces.js'
 import type { RequestSpec } from './request.js'
-import { docs, health, openapi, status, stop } from './server.js'
+import { docs, health, metrics, openapi, ready, status, stop } from './server.js'
 import {
   createLink,
   createTicket,
@@ -65,7 +65,7 @@ export const requestGroups = {
   Trees: [getTreeobj, putTreeobj, loadBlob, storeBlob, exportTree, importTree],
   Tokens: [createToken, listTokens, renewToken, revokeToken, createLink, createTicket],
   Upkeep: [usage, collect, forget],
-  Server: [health, status, stop, openapi, docs],
+  Server: [health, ready, status, metrics, stop, openapi, docs],
 } as const satisfies Readonly<Record<string, readonly RequestSpec[]>>
 
 /** The name of a request of the table. */

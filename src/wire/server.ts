@@ -56,6 +56,26 @@ export const health = request({
   errors: [],
 })
 
+export const ready = request({
+  name: 'server.ready',
+  method: 'GET',
+  path: '/readyz',
+  summary: 'Tell that the server takes reads and writes',
+  right: 'anyone',
+  answer: answered<{ readonly ready: true }>({ ready: constant(true) }),
+  errors: ['ECLOSED'],
+})
+
+export const metrics = request({
+  name: 'server.metrics',
+  method: 'GET',
+  path: '/metrics',
+  summary: 'Show the metrics of the server, as text for Prometheus',
+  right: 'metrics',
+  download: ['text'],
+  errors: [],
+})
+
 export const status = request({
   name: 'server.status',
   method: 'GET',

@@ -99,6 +99,8 @@ const cases: { readonly [Name in RequestName]: Case } = {
   'upkeep.collect': {},
   'upkeep.forget': { refused: missingKey },
   'server.health': {},
+  'server.ready': {},
+  'server.metrics': {},
   'server.status': {},
   'server.stop': { last: true },
   'server.openapi': {},

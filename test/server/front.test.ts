@@ -13,6 +13,7 @@ import { Activity } from '../../src/server/activity.js'
 import { authFrameSizeMax, strangerSizeMax } from '../../src/server/connection.js'
 import { Front } from '../../src/server/front.js'
 import { strangersPipelinedMax } from '../../src/server/judge.js'
+import { Meters } from '../../src/server/meters.js'
 import { strangerRest } from '../../src/server/refusal.js'
 import { subprotocolJson } from '../../src/wire/frames.js'
 import { noPrincipals } from './principals.js'
@@ -104,7 +105,7 @@ describe('of a connection without a token', () => {
     const { server } = new Front(
       {
         ...{ activity: new Activity(() => 0), access: () => access },
-        ...{ principals: noPrincipals, needsToken: true },
+        ...{ principals: noPrincipals, needsToken: true, meters: new Meters(() => 0) },
       },
       route,
     )

@@ -82,6 +82,7 @@ describe('every request', () => {
   /** What one who has nothing to do with anything is told; of all others EPERM. */
   const told: Readonly<Record<string, number | string>> = {
     'server.health': 200,
+    'server.ready': 200,
     'server.openapi': 200,
     'server.docs': 200,
     'namespaces.list': 200,

@@ -10,6 +10,7 @@ import { accessOf } from '../../src/server/access.js'
 import { Activity } from '../../src/server/activity.js'
 import { type App, createApp } from '../../src/server/app.js'
 import { Log } from '../../src/server/log.js'
+import { Meters } from '../../src/server/meters.js'
 import { Pace } from '../../src/server/pace.js'
 import { sendStream, signalOf } from '../../src/server/stream.js'
 import { noPrincipals } from './principals.js'
@@ -27,7 +28,9 @@ async function* pieces(error: Error, before: number): AsyncGenerator<Uint8Array>
 }
 
 beforeAll(async () => {
-  const options = { activity, access: () => access, principals: noPrincipals, needsToken: false }
+  const meters = new Meters(() => 0)
+  const shared = { activity, access: () => access, principals: noPrincipals, meters }
+  const options = { ...shared, needsToken: false }
   app = createApp({ ...options, log: sink }).app
   const failures = {
     corrupt: new TailraceError('ECORRUPT', 'stored bytes do not match'),

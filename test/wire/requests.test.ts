@@ -86,10 +86,10 @@ describe('the table', () => {
   it.each(all.map((spec) => [spec.name, spec] as const))('%s says what it is', (_, spec) => {
     expect(spec.name).toMatch(/^[a-z]+(\.[a-z]+([A-Z][a-z]+)?)?$/)
     expect(spec.summary).toMatch(/^[A-Z].*[^.]$/)
-    expect(['anyone', 'read', 'write', 'jobs', 'admin', 'owner']).toContain(spec.right)
+    expect(['anyone', 'read', 'write', 'jobs', 'admin', 'metrics', 'owner']).toContain(spec.right)
     expect(new Set(spec.errors).size).toBe(spec.errors.length)
-    // What programs send is versioned; what describes it is found at a fixed place, by anyone.
-    if (spec.right !== 'anyone') expect(spec.path).toMatch(/^\/v1\//)
+    // What programs send is versioned; what describes it, and metrics, are found at a fixed place.
+    if (!['anyone', 'metrics'].includes(spec.right)) expect(spec.path).toMatch(/^\/v1\//)
   })
 
   it.each(all.map((spec) => [spec.name, spec] as const))(
@@ -108,7 +108,7 @@ describe('the table', () => {
 
   it('has few requests that need no token, at fixed paths', () => {
     const open = all.filter(({ right }) => right === 'anyone').map(({ path }) => path)
-    expect(open).toEqual(['/healthz', '/openapi.json', '/docs'])
+    expect(open).toEqual(['/healthz', '/readyz', '/openapi.json', '/docs'])
   })
 
   it('names what the websocket has had from the first', () => {
