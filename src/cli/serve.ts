@@ -110,7 +110,9 @@ export const serve = command({
     await boundMemory()
     try {
       await using migration = new MigrationProgress(call.stderr, {
-        ...(logFile && { log: (line) => logFile.write(`${new Date().toISOString()} ${line}`) }),
+        ...(logFile && {
+          log: (line) => logFile.write(`${new Date().toISOString()} info ${line}`),
+        }),
       })
       const onMigration = (done: number, total: number) => migration.show(done, total)
       const opening = open({ directory, onMigration, ...defined({ runningMax }) })
@@ -123,7 +125,7 @@ export const serve = command({
         insecureListen: options.insecureListen,
         allowHosts: options.allowHost,
         allowOrigins: options.allowOrigin,
-        ...(logFile && { log: (line) => logFile.write(`${new Date().toISOString()} ${line}`) }),
+        ...(logFile && { log: (line) => logFile.write(line) }),
         ...defined({ idleExitMs, tls: tlsOf(options), socket: socketOf(options) }),
       })
       // Orphans of jobs become children of this process, which finds them when the job ends, and

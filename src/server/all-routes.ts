@@ -6,9 +6,8 @@ import { serveHistory } from './history.js'
 import { serveJobs } from './jobs.js'
 import { serveKeyCalls } from './key-calls.js'
 import { serveKeys } from './kv.js'
-import type { Meters } from './meters.js'
 import { serveNamespaces } from './namespaces.js'
-import { Routes } from './routes.js'
+import { Routes, type RoutesPorts } from './routes.js'
 import { serveStatus } from './status.js'
 import { serveTokens } from './tokens.js'
 import { serveTransfers } from './transfer.js'
@@ -16,8 +15,8 @@ import { serveUpkeep } from './upkeep.js'
 import { serveWatches } from './watch-stream.js'
 
 /** Returns the routes of all requests. The servers of all addresses share them. */
-export function allRoutes(meters: Meters): Routes {
-  const routes = new Routes(meters)
+export function allRoutes(ports: RoutesPorts): Routes {
+  const routes = new Routes(ports)
   serveKeys(routes)
   serveKeyCalls(routes)
   serveWatches(routes)

@@ -16,13 +16,14 @@ import { encodeAnswer, isLong } from './json-answer.js'
 import type { Log } from './log.js'
 import { retryAfterMsOf, tooManyRequests } from './rate.js'
 import { admittedRest, noRest, refuse } from './refusal.js'
+import { type RequestIds, requestIdHeader } from './request-ids.js'
 
 /** An HTTP server that takes routes. */
 export type App = FastifyInstance
 export type Request = FastifyRequest
 export type Reply = FastifyReply
 
-type AppOptions = FrontOptions & { readonly log: Log }
+type AppOptions = FrontOptions & { readonly log: Log; readonly requestIds: RequestIds }
 
 /** The largest name of a namespace, a pin or a job in a path, in bytes. */
 const nameSizeMax = 255
@@ -36,6 +37,8 @@ export function createApp(options: AppOptions): { readonly app: App; readonly fr
   let front: Front | undefined
   const app = fastify({
     logger: false,
+    requestIdHeader: false,
+    genReqId: ({ headers }) => options.requestIds.of(headers[requestIdHeader]),
     // A name in a path may be percent-encoded.
     routerOptions: { maxParamLength: 3 * nameSizeMax },
     exposeHeadRoutes: false,
@@ -69,7 +72,7 @@ function answerError(options: AppOptions, thrown: unknown, request: Request, rep
   const error = errorOf(thrown)
   // A client that has gone is no fault of the server.
   if (statusOf(error.code) === 500 && !request.raw.aborted) {
-    options.log.fault(`${request.method} ${request.url}`, thrown)
+    options.log.fault(`${request.method} ${request.url}`, thrown, request.id)
   }
   reply.hijack()
   // The body has stalled: do not wait for the rest of it.
@@ -80,7 +83,10 @@ function answerError(options: AppOptions, thrown: unknown, request: Request, rep
   refuse(request.raw, reply.raw, {
     error,
     ...(retryAfterMs !== undefined && { status: tooManyRequests }),
-    ...(error.code === 'EBUSY' ? { headers: { 'retry-after': retryAfter } } : {}),
+    headers: {
+      [requestIdHeader]: request.id,
+      ...(error.code === 'EBUSY' && { 'retry-after': retryAfter }),
+    },
     ...(stalled ? { rest: noRest, status: requestTimeout } : { rest: admittedRest }),
   })
 }

@@ -10,6 +10,7 @@ import type { EventFrames } from './event-frames.js'
 import type { Log } from './log.js'
 import type { Meters } from './meters.js'
 import type { Pace } from './pace.js'
+import type { RequestIds } from './request-ids.js'
 import type { Turns } from './turns.js'
 
 /** A store in this process, as the caller of a request sees it. */
@@ -28,6 +29,8 @@ export type Ticket = { readonly ticket: string; readonly expires: number }
 
 /** The context of a caller's requests. */
 export type ServerContext = {
+  /** The id of the caller's access token; `owner`. */
+  readonly principalId: string
   /** Throws EPERM unless the caller is the owner of the store. */
   readonly checkOwner: (act: string) => void
   /** Throws EPERM unless the caller may see the metrics of the server. */
@@ -70,4 +73,5 @@ export type ServerContext = {
   readonly stop: () => void
   readonly log: Log
   readonly meters: Meters
+  readonly requestIds: RequestIds
 }

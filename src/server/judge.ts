@@ -33,6 +33,7 @@ const exposedHeaders = [
   'tailrace-position',
   'tailrace-seq',
   'tailrace-stat',
+  'x-request-id',
 ].join(', ')
 
 /** The rules of one server. */

@@ -1,7 +1,8 @@
-/** The log of the server: faults of the store and of the program, not mistakes of clients. See
- *  rfc/12, rule 3, and rfc/13, rule 26.
+/** The log of the server: faults of the store and of the program, and what the server does; not mistakes of
+ *  clients, unless each request is logged. See rfc/12, rule 3, rfc/13, rule 26, and rfc/29, rules 7 to 9.
  *  Invariant: each kind of fault has its own bound on lines, so that a flood of one kind keeps out
- *  no other. The log says how many lines were left out. A write to the log never throws. */
+ *  no other. The log says how many lines were left out. A write to the log never throws. No secret of a
+ *  request stands in it. */
 
 import type { Environment } from '../base/environment.js'
 import { TailraceError, toTailraceError } from '../error.js'
@@ -29,26 +30,86 @@ type Kind = {
   timer?: Disposable
 }
 
+/** The levels of lines, the most important one first. */
+export const logLevels = ['error', 'warn', 'info', 'debug'] as const
+export type LogLevel = (typeof logLevels)[number]
+/** The forms of lines: for people, or one JSON object each. */
+export const logFormats = ['text', 'json'] as const
+export type LogFormat = (typeof logFormats)[number]
+
+/** The options of a log. */
+export type LogOptions = {
+  /** The least important level that is written. `debug` has a line for each request. Default: `info`. */
+  readonly level?: LogLevel
+  /** Default: `text`. */
+  readonly format?: LogFormat
+}
+
+/** The fields of a line besides its time, level and message. */
+type Fields = Readonly<Record<string, string | number>>
+
+/** A request that has ended. */
+export type EndedRequest = {
+  readonly way: 'http' | 'websocket'
+  /** The id of the request (rfc/29, rule 8). */
+  readonly request: string
+  /** `GET /v1/kv/a`, or the name of the request of a frame. */
+  readonly what: string
+  /** The status of the answer, or the code of the error; `ok` over the websocket. */
+  readonly outcome: string | number
+  /** The time that it took, in ms. */
+  readonly ms: number
+  /** The id of the access token; `owner`. */
+  readonly token: string
+}
+
 /** Writes the log of one server. */
 export class Log {
   readonly #write: (line: string) => void
   readonly #environment: Environment
+  readonly #format: LogFormat
   readonly #kinds = new Map<string, Kind>()
+  #level: LogLevel
 
   /** `write` takes a line without its line end, and never throws. */
-  constructor(write: (line: string) => void, environment: Environment) {
+  constructor(
+    write: (line: string) => void,
+    environment: Environment,
+    { level = 'info', format = 'text' }: LogOptions = {},
+  ) {
     this.#write = write
     this.#environment = environment
+    this.#level = level
+    this.#format = format
+  }
+
+  get level(): LogLevel {
+    return this.#level
+  }
+
+  /** Writes lines of this level, and of more important ones, from now on. */
+  set level(level: LogLevel) {
+    this.#level = level
+  }
+
+  /** True if lines of the level are written. */
+  takes(level: LogLevel): boolean {
+    return logLevels.indexOf(level) <= logLevels.indexOf(this.#level)
   }
 
   /** Writes a line that no request has caused. */
-  line(text: string): void {
-    this.#write(cut(text, lineSizeMax))
+  line(text: string, level: LogLevel = 'info', fields: Fields = {}): void {
+    if (this.takes(level)) this.#write(this.#formatted(level, cut(text, lineSizeMax), fields))
+  }
+
+  /** Writes a line of a request that has ended, if each one is logged. */
+  request({ what, ...fields }: EndedRequest): void {
+    this.line(cut(withoutSecrets(what), placeSizeMax), 'debug', fields)
   }
 
   /** Writes the error of a request if it is a fault, a code with the status 500. `where` names the
-   *  request. */
-  fault(where: string, thrown: unknown): void {
+   *  request, and `request` is its id. */
+  fault(where: string, thrown: unknown, request?: string): void {
     const { code, message } = toTailraceError(thrown)
     if (statusOf(code) !== 500) return
     const foreseen = thrown instanceof TailraceError
@@ -57,7 +118,11 @@ export class Log {
       : thrown instanceof Error
         ? (thrown.stack ?? thrown.message)
         : String(thrown)
-    this.#kindLine(foreseen ? code : 'bug', `${cut(withoutSecrets(where), placeSizeMax)}: ${text}`)
+    const line = `${cut(withoutSecrets(where), placeSizeMax)}: ${text}`
+    this.#kindLine(foreseen ? code : 'bug', line, {
+      code,
+      ...(request !== undefined && { request }),
+    })
   }
 
   /** Writes how many lines were left out, and ends all timers. */
@@ -65,7 +130,7 @@ export class Log {
     for (const [name, kind] of this.#kinds) this.#tellDropped(name, kind)
   }
 
-  #kindLine(name: string, text: string): void {
+  #kindLine(name: string, text: string, fields: Fields): void {
     const now = this.#environment.monotonic()
     const kind = this.#kinds.get(name) ?? { allowed: kindBurst, countedAt: now, dropped: 0 }
     this.#kinds.set(name, kind)
@@ -78,18 +143,31 @@ export class Log {
     }
     this.#tellDropped(name, kind)
     kind.allowed--
-    this.line(text)
+    this.line(text, 'error', fields)
+  }
+
+  #formatted(level: LogLevel, message: string, fields: Fields): string {
+    const time = new Date(this.#environment.now()).toISOString()
+    if (this.#format === 'json') return JSON.stringify({ time, level, message, ...fields })
+    const named = Object.entries(fields).map(([name, value]) => ` ${name}=${value}`)
+    // A stack has lines of its own, which follow.
+    return `${time} ${level} ${message.replace(/$|\n/, (end) => named.join('') + end)}`
   }
 
   #tellDropped(name: string, kind: Kind): void {
     kind.timer?.[Symbol.dispose]()
     delete kind.timer
     if (kind.dropped === 0) return
-    this.line(`${kind.dropped} lines more of ${name} were not written`)
+    this.line(`${kind.dropped} lines more of ${name} were not written`, 'warn')
     kind.dropped = 0
   }
 }
 
 function cut(text: string, sizeMax: number): string {
   return text.length <= sizeMax ? text : `${text.slice(0, sizeMax).toWellFormed()}…`
+}
+
+/** Returns a time in ms with two digits behind the point. */
+export function roundedMs(ms: number): number {
+  return Math.round(ms * 100) / 100
 }

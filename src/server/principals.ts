@@ -28,7 +28,7 @@ const ticketPrefix = 'ticket_'
 const ticketSize = 32
 
 /** The fields of a context that each principal has of its own, besides the store. */
-type OfPrincipal = 'checkOwner' | 'checkMetrics' | 'checkRate' | 'newTicket'
+type OfPrincipal = 'principalId' | 'checkOwner' | 'checkMetrics' | 'checkRate' | 'newTicket'
 
 type PrincipalsPorts = {
   /** The context, without a store. */
@@ -63,7 +63,8 @@ export class Principals implements PrincipalSource, Disposable {
     this.owner = new Principal(undefined)
     const newTicket = () => this.#newTicket(this.owner)
     const free = { checkOwner: () => {}, checkMetrics: () => {}, checkRate: () => {} }
-    this.#contexts.set(this.owner, { ...context, store, ...free, newTicket })
+    const principalId = 'owner'
+    this.#contexts.set(this.owner, { ...context, store, principalId, ...free, newTicket })
     this.stranger = this.#limited(new Grants({ id: 'none', name: 'none' }, []), [])
     this.#listening = tokens.listen(() => this.#endThoseOver())
     const { now, timer } = context.environment
@@ -131,6 +132,7 @@ export class Principals implements PrincipalSource, Disposable {
     const checkOwner = (act: string) => grants.refuse(act, 'it is for the owner')
     const { monotonic } = context.environment
     const own = {
+      principalId: grants.id,
       checkOwner,
       checkMetrics: () => grants.checkMetrics(),
       checkRate: () => takeFromAll(buckets, monotonic()),

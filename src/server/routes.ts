@@ -19,8 +19,10 @@ import { isOptional, parse, parseParameter, type Schema } from '../wire/schema.j
 import type { App, Reply, Request } from './app.js'
 import { bodyShareOf, readJsonBody } from './body.js'
 import type { ServerContext } from './context.js'
+import type { FrontRequest } from './front-request.js'
 import { holdPrincipal } from './held-principal.js'
 import { secretParameters } from './linked.js'
+import { type Log, roundedMs } from './log.js'
 import type { Meters, RequestMeter } from './meters.js'
 import { checkHeaders } from './misplaced.js'
 import { idempotencyOf } from './once.js'
@@ -111,14 +113,18 @@ export class AskedCall {
   }
 }
 
+export type RoutesPorts = { readonly meters: Meters; readonly log: Log }
+
 /** The handlers of all requests. Register each once, then `mount` them on the HTTP servers. */
 export class Routes {
   readonly #meters: Meters
+  readonly #log: Log
   readonly #served: Served[] = []
   readonly #calls = new Map<string, ServedCall>()
 
-  constructor(meters: Meters) {
+  constructor({ meters, log }: RoutesPorts) {
     this.#meters = meters
+    this.#log = log
   }
 
   /** Serves a request whose body and answer are JSON. `now`: answers it without a promise where that
@@ -168,7 +174,10 @@ export class Routes {
         const work = () => handle({ request, reply, context }, args)
         return bodyShareOf(request)?.during(work) ?? work()
       }
-      const handler = (request: Request, reply: Reply) => meter.during(() => answer(request, reply))
+      const handler = (request: Request, reply: Reply) => {
+        if (this.#log.takes('debug')) this.#logEnd(request, reply)
+        return meter.during(() => answer(request, reply))
+      }
       for (const url of urls) app.route({ method, url, handler })
     }
   }
@@ -196,6 +205,19 @@ export class Routes {
       meter.fail(error)
       throw error
     }
+  }
+
+  /** Logs a request when its answer has ended. */
+  #logEnd({ id, method, url, raw }: Request, reply: Reply): void {
+    const begun = performance.now()
+    reply.raw.once('close', () => {
+      this.#log.request({
+        ...{ way: 'http', request: id, what: `${method} ${url}` },
+        outcome: reply.raw.statusCode,
+        ms: roundedMs(performance.now() - begun),
+        token: (raw as FrontRequest).principal?.id ?? 'owner',
+      })
+    })
   }
 
   /** Checks that the served requests are those of the table, since the documents are made from the

@@ -11,11 +11,12 @@ import { Wakeup } from '../base/wakeup.js'
 import { TailraceError, toTailraceError } from '../error.js'
 import { type CallFrame, isCallFrame, type RequestFrame } from '../wire/frames.js'
 import { type ArgsOf, isWaiting } from '../wire/request.js'
-import { errorBodyOf } from '../wire/status.js'
+import { errorBodyOf, statusOf } from '../wire/status.js'
 import type { read } from '../wire/transaction.js'
 import type { ServerContext } from './context.js'
 import { Deliveries } from './deliveries.js'
 import type { Inbox } from './inbox.js'
+import { roundedMs } from './log.js'
 import type { Outbox } from './outbox.js'
 import type { AskedCall, Call, Routes } from './routes.js'
 import { ServedWatch, type WatchPorts, type WatchRequest } from './served-watch.js'
@@ -94,6 +95,8 @@ export class ServedRequests {
   /** The ports of all watches of the connection. They share one part of the event loop, so that who
    *  opens many watches gets no more. */
   readonly #watchPorts: WatchPorts
+  /** The name of the connection in the log, once it stands there. */
+  #name: string | undefined
   /** The number of requests that have a controller. */
   #waits = 0
   /** Aborted when the connection has closed. */
@@ -168,9 +171,10 @@ export class ServedRequests {
   }
 
   /** Sends an error frame. A fault of the server also goes to the log. */
-  fail(id: number, thrown: unknown): void {
+  fail(id: number, thrown: unknown, what = 'websocket'): void {
     const error = toTailraceError(thrown)
-    this.#context.log.fault('websocket', thrown)
+    const { log } = this.#context
+    if (statusOf(error.code) === 500) log.fault(what, thrown, this.#logId(id))
     this.#outbox.send({ id, type: 'error', ...errorBodyOf(error) })
   }
 
@@ -234,8 +238,24 @@ export class ServedRequests {
 
   #call(frame: CallFrame, asked: AskedCall): void {
     const body = this.#bodyNow(asked)
-    if (body !== undefined) this.#outbox.send({ id: frame.id, type: 'result', body })
-    else void this.#answer(frame, asked)
+    if (body === undefined) {
+      void this.#answer(frame, asked)
+      return
+    }
+    this.#outbox.send({ id: frame.id, type: 'result', body })
+    if (this.#context.log.takes('debug')) this.#logEnd(frame, 'ok', 0)
+  }
+
+  /** Returns the id of a request for the log: that of the connection, and that of the frame. */
+  #logId(id: number): string {
+    this.#name ??= this.#context.requestIds.next()
+    return `${this.#name}/${id}`
+  }
+
+  #logEnd({ id, op }: CallFrame, outcome: string, ms: number): void {
+    const { log, principalId } = this.#context
+    const request = this.#logId(id)
+    log.request({ way: 'websocket', request, what: op, outcome, ms, token: principalId })
   }
 
   /** Returns the answer of a read if it is in memory and may be sent now: most reads need no promise
@@ -250,13 +270,17 @@ export class ServedRequests {
   async #answer(frame: CallFrame, asked: AskedCall): Promise<void> {
     const call = new PendingCall(frame, this.#context, this.#signalOf)
     this.#requests.set(call.id, call)
+    const begun = this.#context.log.takes('debug') ? performance.now() : undefined
+    let outcome = 'ok'
     try {
       if (isRead(asked)) await this.#read(asked, call)
       else this.#deliver(call, await asked.run(call))
     } catch (error) {
       this.#forget(call)
-      this.fail(call.id, error)
+      this.fail(call.id, error, frame.op)
+      outcome = toTailraceError(error).code
     }
+    if (begun !== undefined) this.#logEnd(frame, outcome, roundedMs(performance.now() - begun))
     this.#wakeIfQuiet()
     call.answered()
   }

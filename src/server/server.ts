@@ -42,11 +42,12 @@ import type { OwnedStore, ServerContext } from './context.js'
 import { EventFrames } from './event-frames.js'
 import { acceptBacklog, connectionsWithin, type Front } from './front.js'
 import { walksMax } from './history.js'
-import { Log } from './log.js'
+import { Log, type LogOptions } from './log.js'
 import { Meters } from './meters.js'
 import type { Metrics } from './metrics.js'
 import { Pace } from './pace.js'
 import { Principals } from './principals.js'
+import { RequestIds } from './request-ids.js'
 import type { Routes } from './routes.js'
 import { lingerMs, Sockets } from './sockets.js'
 import type { TlsOptions } from './tls.js'
@@ -88,9 +89,11 @@ export type ServerOptions = {
   /** The largest number of connections of each TCP address. Default: an equal part of
    *  `connectionsMax`, or of fewer if the process may open few files. */
   readonly connectionsMax?: number
-  /** Writes a line, given without line end and time, to the log. It never throws. Default: to
-   *  standard error, with the time. */
+  /** Writes a line, given without line end, to the log. It never throws. Default: to standard
+   *  error. */
   readonly log?: (line: string) => void
+  /** The lines of the log, and their form. */
+  readonly logging?: LogOptions
   readonly environment?: Environment
 }
 
@@ -171,7 +174,7 @@ class RunningServer implements Server {
   #stopping: Promise<void> | undefined
 
   constructor(store: OwnedStore, options: ServerOptions, local: Local) {
-    const { environment = systemEnvironment, log = logToStandardError } = options
+    const { environment = systemEnvironment, log = logToStandardError, logging } = options
     this.#options = options
     this.token = local.token
     this.ended = this.#end.promise
@@ -194,7 +197,8 @@ class RunningServer implements Server {
       unready: () => this.#unready(store),
       metrics: () => this.#metricsOf(store),
       stop: () => void this.stop(),
-      log: new Log(log, environment),
+      log: new Log(log, environment, logging),
+      requestIds: new RequestIds(environment.now()),
       meters: new Meters(environment.monotonic),
     }
     this.#principals = new Principals({
@@ -202,7 +206,7 @@ class RunningServer implements Server {
       limitedTo: (grants) => store.limitedTo(grants),
     })
     this.#context = this.#principals.contextOf(this.#principals.owner)
-    this.#routes = allRoutes(context.meters)
+    this.#routes = allRoutes(context)
     const { version, started } = context
     const { pid } = process
     const { storeId } = store
@@ -323,7 +327,7 @@ class RunningServer implements Server {
   }
 
   async #createApp({ needsToken }: { readonly needsToken: boolean }): Promise<Created> {
-    const { activity, bodies, log, meters, requestPace } = this.#context
+    const { activity, bodies, log, meters, requestIds, requestPace } = this.#context
     const access = () => this.#access
     const files = connectionsWithin(openFilesMax())
     const { listen = [], connectionsMax: max = Math.floor(files / Math.max(1, listen.length)) } =
@@ -331,14 +335,8 @@ class RunningServer implements Server {
     const { bodyStallMs: stallMs = needsToken ? bodyStallMs : localBodyStallMs } = this.#options
     const principals = this.#principals
     const options = {
-      activity,
-      access,
-      principals,
-      log,
-      meters,
+      ...{ activity, access, principals, log, meters, requestIds, bodies, requestPace },
       bodyStallMs: stallMs,
-      bodies,
-      requestPace,
     }
     const tls = this.#tls
     const created = createApp({
@@ -463,5 +461,5 @@ function versionOf(): string {
 }
 
 function logToStandardError(line: string): void {
-  process.stderr.write(`${new Date().toISOString()} ${line}\n`)
+  process.stderr.write(`${line}\n`)
 }

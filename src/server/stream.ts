@@ -85,7 +85,7 @@ export async function sendStream(reply: Reply, stream: ByteStream): Promise<void
   } catch (error) {
     if (!reply.sent) throw error
     gatherer.flush()
-    if (!signal.aborted) log.fault(reply.request.url, error)
+    if (!signal.aborted) log.fault(reply.request.url, error, reply.request.id)
     if (raw.socket) cut(raw.socket, endsWithConnection(raw) ? 'reset' : 'close')
     else raw.destroy()
   } finally {

@@ -14,6 +14,9 @@ beforeEach(() => {
   log = new Log((line) => lines.push(line), clock)
 })
 
+/** The lines without their times. */
+const texts = () => lines.map((line) => line.replace(/^\S+ /, ''))
+
 const damaged = new TailraceError('ECORRUPT', 'key "a" is damaged')
 
 it('an error of the caller is no line', () => {
@@ -23,7 +26,7 @@ it('an error of the caller is no line', () => {
 
 it('what nobody foresaw stands with its stack', () => {
   log.fault('GET /v1/kv/a', new RangeError('out of range'))
-  expect(lines.join('')).toMatch(/^GET \/v1\/kv\/a: RangeError: out of range\n +at /)
+  expect(texts().join('')).toMatch(/^error GET \/v1\/kv\/a: RangeError: out of range code=EIO\n +at /)
 })
 
 it('a flood of one kind is some lines and a count, and keeps no other kind out', () => {
@@ -33,9 +36,9 @@ it('a flood of one kind is some lines and a count, and keeps no other kind out',
   expect(lines).toHaveLength(kindBurst)
   log.fault('PUT /v1/kv/b', new TailraceError('EIO', 'the disk failed'))
   log.line('idle: the server ends')
-  expect(lines.slice(kindBurst)).toEqual([
-    'PUT /v1/kv/b: EIO: the disk failed',
-    'idle: the server ends',
+  expect(texts().slice(kindBurst)).toEqual([
+    'error PUT /v1/kv/b: EIO: the disk failed code=EIO',
+    'info idle: the server ends',
   ])
 })
 
@@ -44,11 +47,11 @@ it('a flood is counted once it pauses, and goes on at its pace', () => {
   clock.advance(kindPaceMs - 1)
   expect(lines).toHaveLength(kindBurst)
   clock.advance(1)
-  expect(lines.slice(kindBurst)).toEqual(['5 lines more of ECORRUPT were not written'])
+  expect(texts().slice(kindBurst)).toEqual(['warn 5 lines more of ECORRUPT were not written'])
   for (let count = 0; count < 3; count++) log.fault('GET /v1/kv/a', damaged)
   expect(lines).toHaveLength(kindBurst + 2)
   log.close()
-  expect(lines.at(-1)).toBe('2 lines more of ECORRUPT were not written')
+  expect(texts().at(-1)).toBe('warn 2 lines more of ECORRUPT were not written')
   expect(clock.timers).toBe(0)
 })
 
@@ -58,4 +61,47 @@ it('a line has a bound, whatever was asked', () => {
   expect(lines[0]).toContain('ECORRUPT: key "a" is damaged')
   log.line('x'.repeat(100_000))
   expect(lines[1]?.length).toBeLessThan(5_000)
+})
+
+it('a line has the time, and in JSON all of it is one object', () => {
+  const time = new Date(clock.now()).toISOString()
+  log.line('the server ends')
+  log = new Log((line) => lines.push(line), clock, { format: 'json' })
+  log.fault('GET /v1/kv/a', damaged, 'id-1')
+  log.fault('GET /v1/kv/b', new RangeError('two\nlines'), 'id-2')
+  expect(lines[0]).toBe(`${time} info the server ends`)
+  expect(lines[1]).toBe(
+    JSON.stringify({
+      ...{ time, level: 'error', message: 'GET /v1/kv/a: ECORRUPT: key "a" is damaged' },
+      ...{ code: 'ECORRUPT', request: 'id-1' },
+    }),
+  )
+  expect(lines[2]).not.toContain('\n')
+})
+
+it('a level leaves out what is less important, and can be changed', () => {
+  log = new Log((line) => lines.push(line), clock, { level: 'warn' })
+  log.line('begun')
+  log.line('the disk is nearly full', 'warn')
+  log.fault('GET /v1/kv/a', damaged)
+  log.level = 'error'
+  log.line('nearly full still', 'warn')
+  log.level = 'info'
+  log.line('ends')
+  expect(texts()).toEqual([
+    'warn the disk is nearly full',
+    'error GET /v1/kv/a: ECORRUPT: key "a" is damaged code=ECORRUPT',
+    'info ends',
+  ])
+})
+
+it('a request is a line at debug, without its secrets', () => {
+  const ended = { way: 'http', request: 'r', outcome: 200, ms: 1.5, token: 'owner' } as const
+  log.request({ ...ended, what: 'GET /v1/kv/a' })
+  expect(lines).toEqual([])
+  log.level = 'debug'
+  log.request({ ...ended, what: 'GET /v1/kv/a?link=secret&follow=true' })
+  expect(texts()).toEqual([
+    'debug GET /v1/kv/a?link=…&follow=true way=http request=r outcome=200 ms=1.5 token=owner',
+  ])
 })

@@ -12,6 +12,7 @@ import { type App, createApp } from '../../src/server/app.js'
 import { Log } from '../../src/server/log.js'
 import { Meters } from '../../src/server/meters.js'
 import { Pace } from '../../src/server/pace.js'
+import { RequestIds } from '../../src/server/request-ids.js'
 import { sendStream, signalOf } from '../../src/server/stream.js'
 import { noPrincipals } from './principals.js'
 
@@ -19,6 +20,9 @@ let app: App
 let port: number
 const log: string[] = []
 const sink = new Log((line) => void log.push(line), systemEnvironment)
+/** The lines without their times and ids. */
+const texts = () =>
+  log.map((line) => line.replace(/^\S+ /, '').replace(/ request=0-\w+/, ' request=…'))
 const activity = new Activity(() => 0)
 const access = accessOf({ addresses: [], scheme: 'http', allowHosts: [], allowOrigins: [] })
 
@@ -31,7 +35,7 @@ beforeAll(async () => {
   const meters = new Meters(() => 0)
   const shared = { activity, access: () => access, principals: noPrincipals, meters }
   const options = { ...shared, needsToken: false }
-  app = createApp({ ...options, log: sink }).app
+  app = createApp({ ...options, log: sink, requestIds: new RequestIds(0) }).app
   const failures = {
     corrupt: new TailraceError('ECORRUPT', 'stored bytes do not match'),
     unforeseen: new RangeError('out of range'),
@@ -80,13 +84,17 @@ describe('sendStream()', () => {
     expect(JSON.parse(body)).toEqual({
       error: { code: 'ECORRUPT', message: 'stored bytes do not match' },
     })
-    expect(log).toEqual(['GET /corrupt/0: ECORRUPT: stored bytes do not match'])
+    expect(texts()).toEqual([
+      'error GET /corrupt/0: ECORRUPT: stored bytes do not match code=ECORRUPT request=…',
+    ])
   })
 
   it.each([1, 3])('that fails after %i pieces sends them, and is not whole', async (before) => {
     const { status, complete, body } = await get(`/corrupt/${before}`)
     expect([status, complete, body.length]).toEqual([200, false, before * 100_000])
-    expect(log).toEqual([`/corrupt/${before}: ECORRUPT: stored bytes do not match`])
+    expect(texts()).toEqual([
+      `error /corrupt/${before}: ECORRUPT: stored bytes do not match code=ECORRUPT request=…`,
+    ])
   })
 
   it('leaves nothing that waits', async () => {
@@ -113,5 +121,7 @@ it('an exception that nobody foresaw is EIO without its stack, which is logged',
   expect(status).toBe(500)
   expect(JSON.parse(body)).toEqual({ error: { code: 'EIO', message: 'out of range' } })
   expect(log).toHaveLength(1)
-  expect(log[0]).toMatch(/^GET \/unforeseen\/0: RangeError: out of range\n.*stream\.test/s)
+  expect(texts()[0]).toMatch(
+    /^error GET \/unforeseen\/0: RangeError: out of range code=EIO request=…\n.*stream\.test/s,
+  )
 })
