@@ -93,6 +93,8 @@ export type EmbeddedStore = Store &
     readonly tokenBook: TokenBook
     /** Returns the store as the holder of some grants sees it (rfc/28). Closing it is EPERM. */
     readonly limitedTo: (grants: Grants) => LimitedStore
+    /** Takes no more jobs; see `JobRunner.drain`. */
+    readonly drainJobs: (signal: AbortSignal) => Promise<void>
     /** Counts of the store, for its owner. */
     readonly figures: StoreFigures
     /** The number of blobs and nodes that were read from the engine so far. Reads from the cache do
@@ -215,6 +217,7 @@ export async function openOn(engine: Engine, options: OpenOptions = {}): Promise
     jobs,
     tokenBook,
     figures,
+    drainJobs: (signal) => jobs.drain(signal),
     limitedTo: (grants) => {
       const limits = { store, watches, kvs, jobs, tokens: tokenBook, owner: embedded }
       return limitedStore({ ...limits, newId: environment.id }, grants)

@@ -93,6 +93,8 @@ export class JobRunner implements Jobs, AsyncDisposable {
   readonly #incarnation: string
   #submitting = 0
   readonly #ended = { succeeded: 0, failed: 0 }
+  /** True once no more jobs are taken, while those that were taken may end by themselves. */
+  #isDraining = false
   #stopped: Promise<void> | undefined
 
   /** Ends the jobs that an earlier server left without a finish, then takes jobs. The caller closes
@@ -163,7 +165,7 @@ export class JobRunner implements Jobs, AsyncDisposable {
     checkJobs.submit(signal)
     const parsed = parseSubmission(submission)
     if (signal?.aborted) throw canceled(signal)
-    if (this.#stopped)
+    if (this.#stopped || this.#isDraining)
       throw new TailraceError('ECLOSED', 'the server is stopping: submit again later')
     const ahead = (parsed.startAt ?? 0) - this.#ports.environment.now()
     if (ahead > startAheadMsMax) {
@@ -270,6 +272,17 @@ export class JobRunner implements Jobs, AsyncDisposable {
   /** Applies the retention anew. Call it when the settings of the namespace `jobs` have changed. */
   configured(): void {
     this.#removal.kick()
+  }
+
+  /** Takes no more jobs, and resolves when none runs or waits for a place, or the signal aborts. Jobs that
+   *  wait for their start time are not waited for. */
+  async drain(signal: AbortSignal): Promise<void> {
+    this.#isDraining = true
+    const isBusy = () => this.#queue.running + this.#queue.waiting + this.#submitting > 0
+    while (isBusy() && !signal.aborted) {
+      // An abort ends the wait, and is seen by the loop.
+      await this.changed.wait(this.changed.count, signal).catch(() => {})
+    }
   }
 
   /** Takes no more jobs, and ends those that wait or run (SIGTERM, after `killMs` SIGKILL).

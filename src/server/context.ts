@@ -20,12 +20,20 @@ export type ServedStore = LimitedStore
 export type OwnedStore = ServedStore & {
   readonly tokenBook: TokenBook
   readonly figures: StoreFigures
+  /** Takes no more jobs, and resolves when none runs or waits for a place, or the signal aborts. */
+  readonly drainJobs: (signal: AbortSignal) => Promise<void>
   /** Returns the store as the holder of some grants sees it. */
   readonly limitedTo: (grants: Grants) => LimitedStore
 }
 
 /** A text that stands for the token of its caller once, until it expires (ms since 1970). */
 export type Ticket = { readonly ticket: string; readonly expires: number }
+
+/** How a server is stopped. */
+export type StopOptions = {
+  /** True to end jobs at once, whatever the server was started with. */
+  readonly now?: boolean
+}
 
 /** The context of a caller's requests. */
 export type ServerContext = {
@@ -69,8 +77,9 @@ export type ServerContext = {
   readonly unready: () => string | undefined
   /** Returns the metrics of the server, as text. */
   readonly metrics: () => Promise<string>
-  /** Begins to stop the server. Call it after the answer to the request was sent. */
-  readonly stop: () => void
+  /** Begins to stop the server. Call it after the answer to the request was sent. `now`: jobs are not
+   *  waited for. */
+  readonly stop: (options: StopOptions) => void
   readonly log: Log
   readonly meters: Meters
   readonly requestIds: RequestIds

@@ -4,7 +4,7 @@
  *  that a slow client costs its position and an integer. The last frame is the only `end` or
  *  `error`. */
 
-import type { WatchEvent } from '../api/watch.js'
+import type { ChangesPosition, Position, WatchEvent } from '../api/watch.js'
 import { toTailraceError } from '../error.js'
 import type { WatchReader } from '../watch/reader.js'
 import {
@@ -48,6 +48,8 @@ export class ServedWatch implements Deliverer {
   #loading = false
   /** The credit that is left, in bytes. It may be below 0 by one frame. */
   #balance: number
+  /** The position after the last event that was sent; undefined before, and in mode value. */
+  #position: Position | ChangesPosition | undefined
   /** The time of its wake, while somebody looks at times. */
   #woken: number | undefined
   /** True once the last frame was sent, or the connection has closed. */
@@ -98,11 +100,14 @@ export class ServedWatch implements Deliverer {
     this.drop()
   }
 
-  /** Ends the watch with a frame `error`. */
+  /** Ends the watch with a frame `error`. If the server stops, the frame has the position to go on
+   *  from. */
   abort(reason: unknown): void {
     if (this.#ended) return
     const error = errorBodyOf(toTailraceError(reason))
-    this.#ports.outbox.send({ id: this.id, type: 'error', ...error })
+    const position = error.code === 'ECLOSED' ? this.#position : undefined
+    const failed = position && { failed: { state: { position } } }
+    this.#ports.outbox.send({ id: this.id, type: 'error', ...error, ...failed })
     this.drop()
   }
 
@@ -140,6 +145,7 @@ export class ServedWatch implements Deliverer {
     const { meters, outbox, share } = this.#ports
     meters.deliver(event, this.#woken)
     this.#woken = undefined
+    if ('position' in event) this.#position = event.position
     switch (event.type) {
       case 'append':
       case 'value': {

@@ -1,12 +1,13 @@
 /** The server: it serves a store over HTTP and websockets, on a Unix socket and, if asked, on TCP.
  *  See rfc/12 and rfc/13.
  *  Invariant: `server.json` exists from the moment that the server listens until its last
- *  connection has ended. A stop ends every wait with ECLOSED, lets other requests run on for
+ *  connection has ended. A stop waits for jobs as the options say, ends every wait with ECLOSED, lets other requests run on for
  *  `lingerMs`, and then ends every connection. The caller closes the store. */
 
 import { readFileSync } from 'node:fs'
 import { type FileHandle, open, rm } from 'node:fs/promises'
 import type { AddressInfo } from 'node:net'
+import { eitherSignal } from '../base/abort.js'
 import { deferred } from '../base/deferred.js'
 import { type Environment, systemEnvironment } from '../base/environment.js'
 import { type FileIdentity, fileIdentity } from '../base/file-identity.js'
@@ -38,7 +39,7 @@ import { type App, createApp } from './app.js'
 import { bodyStallMs, localBodyStallMs } from './body.js'
 import { BodyBudget } from './body-budget.js'
 import { Certificate, type CertificateFiles } from './certificate.js'
-import type { OwnedStore, ServerContext } from './context.js'
+import type { OwnedStore, ServerContext, StopOptions } from './context.js'
 import { EventFrames } from './event-frames.js'
 import { acceptBacklog, connectionsWithin, type Front } from './front.js'
 import { walksMax } from './history.js'
@@ -83,6 +84,9 @@ export type ServerOptions = {
    *  does not stop while a job waits or runs, a lease is held or a collection runs. Default:
    *  never. */
   readonly idleExitMs?: number
+  /** The time for which a stop waits for the jobs that run, or wait for a place, in ms; the server goes on
+   *  meanwhile, but takes no more jobs. Default 0: it ends them. */
+  readonly stopJobsMs?: number
   /** The time without a new byte after which the body of a request is given up (408), in ms.
    *  Default: `bodyStallMs` over TCP, `localBodyStallMs` over the Unix socket. */
   readonly bodyStallMs?: number
@@ -113,8 +117,9 @@ export interface Server extends AsyncDisposable {
   /** Resolves when the server has ended, with the reason: `stopped` (`stop`, here or as a request)
    *  or `idle`. Never rejects. */
   readonly ended: Promise<'stopped' | 'idle'>
-  /** Stops the server, and resolves when it has ended. Idempotent. */
-  stop(): Promise<void>
+  /** Stops the server, and resolves when it has ended. Idempotent. A later call with `now` ends the wait
+   *  for jobs. */
+  stop(options?: StopOptions): Promise<void>
 }
 
 /** Starts a server, and resolves once it listens on all addresses. Throws EINVAL (an address cannot
@@ -153,6 +158,7 @@ type Local = {
 class RunningServer implements Server {
   readonly token: string
   readonly ended: Promise<'stopped' | 'idle'>
+  readonly #store: OwnedStore
   readonly #options: ServerOptions
   readonly #context: ServerContext
   readonly #principals: Principals
@@ -172,9 +178,12 @@ class RunningServer implements Server {
   #metrics: Promise<Metrics> | undefined
   #idleTimer: NodeJS.Timeout | undefined
   #stopping: Promise<void> | undefined
+  /** Aborted when a stop waits for nothing any more. */
+  readonly #hurry = new AbortController()
 
   constructor(store: OwnedStore, options: ServerOptions, local: Local) {
     const { environment = systemEnvironment, log = logToStandardError, logging } = options
+    this.#store = store
     this.#options = options
     this.token = local.token
     this.ended = this.#end.promise
@@ -194,9 +203,9 @@ class RunningServer implements Server {
       urls: () => this.urls,
       connections: () => this.#sockets.count,
       backlog: () => this.#sockets.backlog,
-      unready: () => this.#unready(store),
-      metrics: () => this.#metricsOf(store),
-      stop: () => void this.stop(),
+      unready: () => this.#unready(),
+      metrics: () => this.#metricsText(),
+      stop: (how: StopOptions) => void this.stop(how),
       log: new Log(log, environment, logging),
       requestIds: new RequestIds(environment.now()),
       meters: new Meters(environment.monotonic),
@@ -255,7 +264,8 @@ class RunningServer implements Server {
     this.#armIdleTimer()
   }
 
-  stop(): Promise<void> {
+  stop({ now = false }: StopOptions = {}): Promise<void> {
+    if (now) this.#hurry.abort()
     return this.#stop('stopped')
   }
 
@@ -271,6 +281,7 @@ class RunningServer implements Server {
   async #close(): Promise<void> {
     const { activity, directory, log } = this.#context
     clearTimeout(this.#idleTimer)
+    await this.#drainJobs()
     this.#certificate?.[Symbol.dispose]()
     activity.close()
     await this.#sockets.close()
@@ -286,6 +297,19 @@ class RunningServer implements Server {
     for (const file of this.#socketFiles) await file.remove()
     await removeServerRecord(directory, this.#record)
     await this.#handle.close()
+  }
+
+  /** Waits for jobs as the options say. Never throws. */
+  async #drainJobs(): Promise<void> {
+    const { stopJobsMs = 0 } = this.#options
+    const { store, log } = this.#context
+    if (stopJobsMs === 0 || this.#hurry.signal.aborted) return
+    const { running, waiting } = store.jobs
+    if (running + waiting > 0) {
+      log.line(`waits up to ${stopJobsMs} ms for ${running} jobs that run, ${waiting} that wait`)
+    }
+    const either = eitherSignal(this.#hurry.signal, AbortSignal.timeout(stopJobsMs))
+    await this.#store.drainJobs(either.signal).finally(either.end)
   }
 
   /** Listens at a path; `bound`: one that only this user can reach, with room for the socket until it
@@ -380,13 +404,15 @@ class RunningServer implements Server {
     })
   }
 
-  #unready({ figures }: OwnedStore): string | undefined {
-    if (this.#context.activity.closed) return 'the server is stopping'
-    if (figures.broken) return 'a write has failed, and the store is read-only: see the log'
+  #unready(): string | undefined {
+    if (this.#stopping) return 'the server is stopping'
+    if (this.#store.figures.broken)
+      return 'a write has failed, and the store is read-only: see the log'
     return undefined
   }
 
-  async #metricsOf({ figures, upkeep }: OwnedStore): Promise<string> {
+  async #metricsText(): Promise<string> {
+    const { figures, upkeep } = this.#store
     const { meters, activity, version, directory, started, environment } = this.#context
     this.#metrics ??= import('./metrics.js').then(
       ({ Metrics }) =>

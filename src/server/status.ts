@@ -40,7 +40,7 @@ export function serveStatus(routes: Routes): void {
       const message = `${running} jobs run and ${waiting} wait: wait for them, or stop with force`
       throw new TailraceError('EBUSY', message)
     }
-    call.afterwards(call.context.stop)
+    call.afterwards(() => call.context.stop({ now: force }))
     return { stopping: true as const }
   })
   // The document is made once: that takes milliseconds, and clients without a token may ask for it.

@@ -26,7 +26,9 @@ it('an error of the caller is no line', () => {
 
 it('what nobody foresaw stands with its stack', () => {
   log.fault('GET /v1/kv/a', new RangeError('out of range'))
-  expect(texts().join('')).toMatch(/^error GET \/v1\/kv\/a: RangeError: out of range code=EIO\n +at /)
+  expect(texts().join('')).toMatch(
+    /^error GET \/v1\/kv\/a: RangeError: out of range code=EIO\n +at /,
+  )
 })
 
 it('a flood of one kind is some lines and a count, and keeps no other kind out', () => {

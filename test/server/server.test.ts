@@ -210,6 +210,44 @@ describe('its life', () => {
     expectError(await root, 503, 'ECLOSED')
   })
 
+  describe('that waits for jobs', () => {
+    const env = { PATH: '/bin:/usr/bin' }
+    const submission = { command: ['cat'], cwd: '/', env, stdin: true }
+
+    it('takes no more of them, serves all else, and ends after the last one', async () => {
+      await using serving = await Serving.start({ stopJobsMs: 600_000 }, { runningMax: 1 })
+      const { store, server } = serving
+      const first = await store.jobs.submit(submission)
+      const second = await store.jobs.submit(submission)
+      const stopping = server.stop()
+      await expect(store.jobs.submit(submission)).rejects.toMatchObject({ code: 'ECLOSED' })
+      expectError(await serving.ask('GET', '/readyz'), 503, 'ECLOSED', /stopping/)
+      expect((await serving.ask('PUT', '/v1/kv/a', { body: 'x' })).status).toBe(200)
+      for (const { id } of [first, second]) {
+        await serving.ask('POST', `/v1/jobs/${id}/stdin`, { body: 'over' })
+        expect(await store.jobs.wait(id)).toMatchObject({ state: 'finished', status: 0 })
+      }
+      await stopping
+      expect(await server.ended).toBe('stopped')
+    })
+
+    it('ends them when the time is up, or at once if it is told so', async () => {
+      for (const [stopJobsMs, now] of [
+        [50, false],
+        [600_000, true],
+      ] as const) {
+        await using serving = await Serving.start({ stopJobsMs })
+        const { id } = await serving.store.jobs.submit(submission)
+        const stopping = serving.server.stop()
+        if (now) void serving.server.stop({ now })
+        await stopping
+        await serving.store[Symbol.asyncDispose]()
+        await using again = await serving.reopen()
+        expect(await again.store.jobs.show(id)).toMatchObject({ signal: 'SIGTERM' })
+      }
+    })
+  })
+
   it('ends when idle, but not before, and not while somebody is connected', async () => {
     await using serving = await Serving.start({ idleExitMs: 500 })
     const peer = await Peer.connect(serving)

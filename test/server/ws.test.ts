@@ -298,4 +298,21 @@ describe('an end', () => {
     for (const frame of last) expect(frame).toMatchObject({ type: 'error', code: 'ECLOSED' })
     await other[Symbol.asyncDispose]()
   })
+
+  it.each(['append', 'changes'] as const)(
+    'of the server tells a watch of %s its position',
+    async (mode) => {
+      await using other = await Serving.start()
+      await other.store.append('dir/log', 'x')
+      const peer = await Peer.connect(other)
+      peer.send({ id: 1, op: 'watch', key: mode === 'append' ? 'dir/log' : 'dir', mode })
+      const events = await peer.until(({ type }) => type === 'live')
+      const position = events
+        .flatMap((event) => ('position' in event ? [event.position] : []))
+        .at(-1)
+      await other.server.stop()
+      expect(position).toHaveProperty('incarnation')
+      expect(await peer.next()).toMatchObject({ code: 'ECLOSED', failed: { state: { position } } })
+    },
+  )
 })
