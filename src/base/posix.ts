@@ -49,6 +49,14 @@ const FALLOC_FL_KEEP_SIZE = 1
 const FALLOC_FL_PUNCH_HOLE = 2
 /** <linux/fs.h> */
 const RWF_NOWAIT = 8
+/** <asm-generic/socket.h>: Linux on x86, ARM, RISC-V and s390. */
+const SOL_SOCKET = 1
+const SO_ACCEPTCONN = 30
+const SO_DOMAIN = 39
+/** <sys/socket.h> of Linux */
+const AF_UNIX = 1
+const AF_INET = 2
+const AF_INET6 = 10
 /** <poll.h> */
 const POLLIN = 1
 const isLittleEndian = endianness() === 'LE'
@@ -84,6 +92,15 @@ type Calls = {
         ) => number
       >
     | undefined
+  readonly getsockopt: KoffiFunc<
+    (
+      descriptor: number,
+      level: number,
+      name: number,
+      value: Int32Array,
+      size: Uint32Array,
+    ) => number
+  >
   readonly addressOf: (bytes: Uint8Array) => bigint
   /** Calls of the GNU C library; undefined with another one. */
   readonly malloc: MallocCalls | undefined
@@ -379,6 +396,30 @@ export function openDescriptors(): number[] {
   return []
 }
 
+/** Returns the kind of a listening socket that this process was started with, and marks it so that no child
+ *  inherits it. Undefined if the descriptor is none, or the system is not Linux. Throws EMISCONFIGURED
+ *  (no native build). */
+export function listeningSocket(descriptor: number): 'tcp' | 'unix' | undefined {
+  if (process.platform !== 'linux') return undefined
+  const option = (name: number) => {
+    const value = new Int32Array(1)
+    const size = Uint32Array.of(value.byteLength)
+    const answer = library.calls.getsockopt(descriptor, SOL_SOCKET, name, value, size)
+    return answer === 0 ? value[0] : undefined
+  }
+  if (option(SO_ACCEPTCONN) !== 1) return undefined
+  closeOnExec(descriptor)
+  switch (option(SO_DOMAIN)) {
+    case AF_INET:
+    case AF_INET6:
+      return 'tcp'
+    case AF_UNIX:
+      return 'unix'
+    default:
+      return undefined
+  }
+}
+
 /** Opens a file (mode 0600 if it is new) and takes its lock; undefined if another holds
  *  the lock. The caller closes the descriptor to give the lock back. Throws what
  *  `tryLock` and node:fs throw. */
@@ -451,6 +492,7 @@ function load(): Calls {
       poll: system.func('int poll(void *, unsigned long, int)'),
       fallocate: process.platform === 'linux' ? fallocateOf(system) : undefined,
       preadv2: process.platform === 'linux' ? ifThere(() => system.func(preadv2)) : undefined,
+      getsockopt: system.func('int getsockopt(int, int, int, void *, void *)'),
       addressOf: (bytes) => koffi.address(bytes),
       malloc: ifThere(() => mallocCalls(system)),
       terminal: process.platform === 'linux' ? terminalCalls(system) : undefined,

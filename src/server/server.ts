@@ -4,6 +4,7 @@
  *  connection has ended. A stop waits for jobs as the options say, ends every wait with ECLOSED, lets other requests run on for
  *  `lingerMs`, and then ends every connection. The caller closes the store. */
 
+import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
 import { type FileHandle, open, rm } from 'node:fs/promises'
 import type { AddressInfo } from 'node:net'
@@ -12,6 +13,7 @@ import { deferred } from '../base/deferred.js'
 import { type Environment, systemEnvironment } from '../base/environment.js'
 import { type FileIdentity, fileIdentity } from '../base/file-identity.js'
 import { openFilesMax } from '../base/limits.js'
+import { listeningSocket } from '../base/posix.js'
 import { processStart } from '../base/processes.js'
 import { checkFormat } from '../engine/format-file.js'
 import { TailraceError, toTailraceError } from '../error.js'
@@ -65,6 +67,9 @@ export type ServerOptions = {
   readonly directory: string
   /** The TCP addresses, `HOST:PORT`. The port 0 stands for a free one. Default: none. */
   readonly listen?: readonly string[]
+  /** Descriptors of sockets that listen already, as systemd passes them: TCP, where the rules of `listen`
+   *  hold, or Unix, whose clients need no token. Default: none. */
+  readonly inherited?: readonly number[]
   /** Allows addresses that other machines can reach, without TLS. Default: false. */
   readonly insecureListen?: boolean
   /** The files of a certificate and its key, in PEM. The TCP addresses then speak HTTPS only, and other
@@ -253,6 +258,7 @@ class RunningServer implements Server {
       await this.#listenLocally(socket)
       if (this.#options.socket) await this.#listenElsewhere(this.#options.socket)
       for (const address of addresses) await this.#listenOnTcp(address)
+      for (const descriptor of this.#options.inherited ?? []) await this.#inherit(descriptor)
       // The record has only the clock ticks of the start, not the id of the boot.
       const startTime = processStart(process.pid)?.split('.')[1] ?? ''
       this.#record = { ...this.#record, startTime, socket, listen: this.listen, urls: this.urls }
@@ -287,6 +293,7 @@ class RunningServer implements Server {
     await this.#sockets.close()
     await activity.finished(lingerMs)
     const closing = this.#apps.map(({ app }) => app.close())
+    for (const { app } of this.#apps) app.server.close() // Fastify closes no socket that was inherited
     // The connections that are left have not read their answers, or never had a request.
     for (const { front } of this.#apps) front.destroySockets()
     await Promise.all(closing)
@@ -346,7 +353,32 @@ class RunningServer implements Server {
     )
     await front.accept()
     const { port } = app.server.address() as AddressInfo
-    this.#addresses = [...this.#addresses, { host, port }]
+    this.#addAddress({ host, port })
+  }
+
+  /** Takes a socket that listens already. Throws EMISCONFIGURED. */
+  async #inherit(descriptor: number): Promise<void> {
+    const kind = listeningSocket(descriptor)
+    if (!kind) {
+      const message = `descriptor ${descriptor} is no socket that listens on TCP or a path`
+      throw new TailraceError('EMISCONFIGURED', message)
+    }
+    const { app, front } = await this.#createApp({ needsToken: kind === 'tcp' })
+    // Fastify knows no descriptors: it would look for the address that a Unix socket does not tell.
+    await app.ready()
+    app.server.listen({ fd: descriptor, backlog: acceptBacklog })
+    await once(app.server, 'listening')
+    if (kind === 'tcp') {
+      this.#tcpFronts.push(front)
+      const { address: host, port } = app.server.address() as AddressInfo
+      if (!this.#options.insecureListen && !this.#options.tls) checkLoopback({ host, port })
+      this.#addAddress({ host, port })
+    }
+    await front.accept()
+  }
+
+  #addAddress(address: Address): void {
+    this.#addresses = [...this.#addresses, address]
     this.#access = this.#accessNow()
   }
 
@@ -354,8 +386,9 @@ class RunningServer implements Server {
     const { activity, bodies, log, meters, requestIds, requestPace } = this.#context
     const access = () => this.#access
     const files = connectionsWithin(openFilesMax())
-    const { listen = [], connectionsMax: max = Math.floor(files / Math.max(1, listen.length)) } =
-      this.#options
+    const { listen = [], inherited = [] } = this.#options
+    const addresses = Math.max(1, listen.length + inherited.length)
+    const { connectionsMax: max = Math.floor(files / addresses) } = this.#options
     const { bodyStallMs: stallMs = needsToken ? bodyStallMs : localBodyStallMs } = this.#options
     const principals = this.#principals
     const options = {
