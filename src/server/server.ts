@@ -110,6 +110,9 @@ export interface Server extends AsyncDisposable {
   readonly ended: Promise<'stopped' | 'idle'>
   /** Stops the server, and resolves when it has ended. Idempotent. */
   stop(): Promise<void>
+  /** Takes other names and origins for the requests from now on, and reads the files of the
+   *  certificate again: a pair that does not fit changes nothing, and is logged. Never rejects. */
+  reload(changes: Required<Pick<ServerOptions, 'allowHosts' | 'allowOrigins'>>): Promise<void>
 }
 
 /** Starts a server, and resolves once it listens on all addresses. Throws EINVAL (an address cannot
@@ -117,8 +120,7 @@ export interface Server extends AsyncDisposable {
  *  set, the directory belongs to another store, or the certificate cannot be used), EBUSY (an address
  *  is in use), EPERM. */
 export async function startServer(store: OwnedStore, options: ServerOptions): Promise<Server> {
-  const addresses = (options.listen ?? []).map(parseAddress)
-  if (!options.insecureListen && !options.tls) addresses.forEach(checkLoopback)
+  const addresses = checkListen(options)
   const directory = await prepareDirectory(options.directory)
   await checkFormat(directory, store.storeId)
   const token = await ensureToken(directory)
@@ -148,7 +150,7 @@ type Local = {
 class RunningServer implements Server {
   readonly token: string
   readonly ended: Promise<'stopped' | 'idle'>
-  readonly #options: ServerOptions
+  #options: ServerOptions
   readonly #context: ServerContext
   readonly #principals: Principals
   readonly #routes: Routes
@@ -246,6 +248,12 @@ class RunningServer implements Server {
 
   stop(): Promise<void> {
     return this.#stop('stopped')
+  }
+
+  async reload(changes: Pick<ServerOptions, 'allowHosts' | 'allowOrigins'>): Promise<void> {
+    this.#options = { ...this.#options, ...changes }
+    this.#access = this.#accessNow()
+    await this.#certificate?.readAgain()
   }
 
   [Symbol.asyncDispose](): Promise<void> {
@@ -388,6 +396,22 @@ class RunningServer implements Server {
       rest > 0 ? rest : idleExitMs,
     ).unref()
   }
+}
+
+/** Parses the TCP addresses of some options. Throws EINVAL (an address cannot be parsed),
+ *  EMISCONFIGURED (one is not a loopback address, and neither TLS nor `insecureListen` is set). */
+export function checkListen(
+  options: Pick<ServerOptions, 'listen' | 'insecureListen' | 'tls'>,
+): readonly Address[] {
+  const addresses = (options.listen ?? []).map(parseAddress)
+  if (!options.insecureListen && !options.tls) addresses.forEach(checkLoopback)
+  return addresses
+}
+
+/** Checks the place of a socket before a server listens there. Throws EMISCONFIGURED, EPERM, EBUSY (a
+ *  server listens there). */
+export function checkSocket(place: SocketPlace): Promise<void> {
+  return checkSocketPlace(place)
 }
 
 /** Throws EMISCONFIGURED if other machines can reach the address. */
