@@ -68,6 +68,22 @@ export function assertSecretStats(path: string, there: Stats): void {
   throw new TailraceError('EPERM', message)
 }
 
+/** Throws EPERM if a file that is obeyed belongs to another user than this one or root, or if others may
+ *  write it. `there` is the file that was opened. */
+export function assertObeyedStats(path: string, there: Stats): void {
+  const user = process.geteuid?.()
+  if (user === undefined) return
+  const { uid, mode } = there
+  if (uid !== 0 && uid !== user) {
+    const message = `${path} belongs to user ${uid}: give it to user ${user} or to root (chown)`
+    throw new TailraceError('EPERM', message)
+  }
+  const isOpen = (mode & othersWrite) !== 0 || ((mode & groupWrite) !== 0 && !isOwnGroup(there))
+  if (!isOpen) return
+  const message = `others may write ${path} (mode ${modeText(there)}): chmod go-w it, once you know that all in it is yours`
+  throw new TailraceError('EPERM', message)
+}
+
 /** Throws EPERM if a file belongs to another user. Use it for a file that is obeyed but holds no
  *  secret. Does nothing where it is missing. */
 export async function assertOwnFile(path: string): Promise<void> {

@@ -15,6 +15,18 @@ export class UsageError extends Error {
   }
 }
 
+/** Error for a configuration that cannot be used, which is EMISCONFIGURED. See rfc/30, rule 8. */
+export class ConfigurationError extends Error {
+  /** The mistakes, each in a line with its place. There is at least one. */
+  readonly problems: readonly string[]
+
+  constructor(problems: readonly string[]) {
+    super(problems.join('; '))
+    this.name = 'ConfigurationError'
+    this.problems = problems
+  }
+}
+
 /** The environment, with the variables that the command reads (rfc/13). */
 export type Variables = Readonly<Record<string, string | undefined>> & {
   readonly TAILRACE_DATA?: string | undefined
@@ -22,6 +34,7 @@ export type Variables = Readonly<Record<string, string | undefined>> & {
   readonly TAILRACE_TOKEN?: string | undefined
   readonly TAILRACE_CA?: string | undefined
   readonly TAILRACE_LEASE?: string | undefined
+  readonly TAILRACE_CONFIG?: string | undefined
 }
 
 /** The streams and the environment of a command. */
@@ -40,6 +53,10 @@ export type ValueKind<T> = {
   readonly parse: (text: string, what: string, literal: boolean) => T
   /** The words that completion offers for it. */
   readonly completes?: Completion
+  /** The scalars of a configuration file that stand for it. Default: strings. */
+  readonly scalars?: readonly ('string' | 'number')[]
+  /** True for a path, which begins at the directory of a configuration file if it is relative. */
+  readonly isPath?: boolean
 }
 
 /** A list of words, or the kind of thing that completion looks up. */
@@ -65,8 +82,8 @@ export const jobId: ValueKind<string> = { ...text, completes: 'job' }
 export const pinName: ValueKind<string> = { ...text, completes: 'pin' }
 export const layerName: ValueKind<string> = { ...text, completes: 'layer' }
 export const resultId: ValueKind<string> = { ...text, completes: 'result' }
-export const file: ValueKind<string> = { ...text, completes: 'file' }
-export const directory: ValueKind<string> = { ...text, completes: 'directory' }
+export const file: ValueKind<string> = { ...text, completes: 'file', isPath: true }
+export const directory: ValueKind<string> = { ...text, completes: 'directory', isPath: true }
 /** A program and its arguments. */
 export const program: ValueKind<string> = { ...text, completes: 'command' }
 
@@ -109,8 +126,23 @@ export type Option<T, Other extends string = never> = Rules<Other> & {
   /** True if the option may be given many times. */
   readonly many: boolean
   readonly completes: Completion | undefined
-  /** Turns the text that the argument parser found into the option's value. Throws UsageError. */
-  readonly read: (found: unknown) => T
+  /** The value that stands behind the flag. */
+  readonly takes: 'nothing' | 'value' | 'value or nothing'
+  readonly scalars: NonNullable<ValueKind<T>['scalars']>
+  readonly isPath: boolean
+  /** The other places in which the option may be given; undefined: the command line alone. */
+  readonly configured?: Configured
+  /** Turns the text that the argument parser found into the option's value; `what` names the option
+   *  in messages (default: its long flag). Throws UsageError. */
+  readonly read: (found: unknown, what?: string) => T
+}
+
+/** The places besides the command line in which an option may be given. See rfc/30. */
+export type Configured = {
+  /** The name of its field in a configuration file. With a dot: a group, and a field of it. */
+  readonly field: string
+  /** The name of its environment variable. */
+  readonly variable: string
 }
 
 type Rules<Other extends string> = {
@@ -121,7 +153,16 @@ type Rules<Other extends string> = {
   readonly hidden?: boolean
   /** The heading in the help of a command (default: Options). */
   readonly group?: string
+  /** The name of the field in a configuration file (default: that of the flag). */
+  readonly field?: string
+  /** The value if none is given, as people read it. */
+  readonly fallback?: string
+  /** True if a running server can take another value. */
+  readonly reloads?: boolean
 }
+
+/** The properties of an option whose values are texts. */
+const plain = { scalars: ['string'], isPath: false } as const
 
 /** Declares a flag: true if it was given. A flag that begins with `--no-` is false if it was
  *  given. */
@@ -131,7 +172,17 @@ export function flag<const Other extends string = never>(
   rules: Rules<Other> = {},
 ): Option<boolean, NoInfer<Other>> {
   const read = (found: unknown) => found === true
-  return { ...rules, flags, text: summary, many: false, completes: undefined, read }
+  const takes = 'nothing'
+  return {
+    ...plain,
+    ...rules,
+    flags,
+    text: summary,
+    many: false,
+    completes: undefined,
+    takes,
+    read,
+  }
 }
 
 /** Declares an option with a value. With `<name>` in its flags the value has to follow. With
@@ -145,12 +196,13 @@ export function option<const Flags extends string, T = string, const Other exten
   NoInfer<T> | undefined | (Flags extends `${string}[${string}` ? true : never),
   NoInfer<Other>
 > {
-  const { parse, completes } = value ?? (text as unknown as ValueKind<T>)
-  const read = (found: unknown) => {
-    if (typeof found === 'string') return parse(found, longFlag(flags), false)
+  const { parse, completes, ...kind } = value ?? (text as unknown as ValueKind<T>)
+  const read = (found: unknown, what = longFlag(flags)) => {
+    if (typeof found === 'string') return parse(found, what, false)
     return (found === true ? true : undefined) as undefined
   }
-  return { ...rules, flags, text: summary, many: false, completes, read }
+  const takes = flags.includes('[') ? 'value or nothing' : 'value'
+  return { ...plain, ...kind, ...rules, flags, text: summary, many: false, completes, takes, read }
 }
 
 /** Declares an option that may be given many times. */
@@ -160,12 +212,13 @@ export function many<T = string, const Other extends string = never>(
   value?: ValueKind<T>,
   rules: Rules<Other> = {},
 ): Option<readonly NoInfer<T>[], NoInfer<Other>> {
-  const { parse, completes } = value ?? (text as unknown as ValueKind<T>)
-  const read = (found: unknown) => {
+  const { parse, completes, ...kind } = value ?? (text as unknown as ValueKind<T>)
+  const read = (found: unknown, what = longFlag(flags)) => {
     const texts = Array.isArray(found) ? found.filter((each) => typeof each === 'string') : []
-    return texts.map((each) => parse(each, longFlag(flags), false))
+    return texts.map((each) => parse(each, what, false))
   }
-  return { ...rules, flags, text: summary, many: true, completes, read }
+  const takes = 'value'
+  return { ...plain, ...kind, ...rules, flags, text: summary, many: true, completes, takes, read }
 }
 
 /** Returns the long flag of an option: `--namespace` of `-n, --namespace <name>`. */
@@ -178,6 +231,49 @@ export function grouped<O extends Options>(group: string, options: O): O {
   return Object.fromEntries(
     Object.entries(options).map(([name, each]) => [name, { ...each, group }]),
   ) as O
+}
+
+/** Lets options be given in the environment and in a configuration file too, by the names that follow
+ *  from their flags. */
+export function configured<O extends Options>(options: O): O {
+  return Object.fromEntries(
+    Object.entries(options).map(([name, each]) => {
+      const flagName = longFlag(each.flags).slice('--'.length)
+      const variable = `TAILRACE_${flagName.replaceAll('-', '_').toUpperCase()}`
+      return [name, { ...each, configured: { field: each.field ?? flagName, variable } }]
+    }),
+  ) as O
+}
+
+/** A rule between two options that does not hold: `name` cannot be given without `other`, or beside
+ *  it. */
+export type BrokenRule = {
+  readonly name: string
+  readonly other: string
+  readonly kind: 'needs' | 'excludes'
+}
+
+/** Returns the rules between options that do not hold if those are given of which `isGiven` says
+ *  so. */
+export function brokenRules(
+  options: Options,
+  isGiven: (name: string) => boolean,
+): readonly BrokenRule[] {
+  return Object.entries(options).flatMap(([name, { needs = [], excludes = [] }]): BrokenRule[] => {
+    if (!isGiven(name)) return []
+    const missing = [needs].flat().find((other) => !isGiven(other))
+    const beside = excludes.filter(isGiven)
+    return [
+      ...(missing === undefined ? [] : [{ name, other: missing, kind: 'needs' } as const]),
+      ...beside.map((other) => ({ name, other, kind: 'excludes' }) as const),
+    ]
+  })
+}
+
+/** Writes a rule that does not hold in the names of flags. */
+export function ruleText(options: Options, { name, other, kind }: BrokenRule): string {
+  const [one, two] = [name, other].map((each) => longFlag(options[each]?.flags ?? each))
+  return kind === 'needs' ? `${one} goes with ${two}` : `${one} does not go with ${two}`
 }
 
 type Parameter<T> = {

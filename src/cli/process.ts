@@ -8,17 +8,18 @@ import { commandGroups } from './commands.js'
 import { hasColors, Output } from './output.js'
 import { asksForJson, runProgram } from './program.js'
 import { report } from './report.js'
+import { serveVariables } from './serve-options.js'
 import { checkArguments, checkVariables } from './utf8.js'
 
 /** Environment variables that name a directory, a server, a token or a file. */
 const variablesRead = [
   'HOME',
   'TAILRACE_CA',
-  'TAILRACE_DATA',
   'TAILRACE_TOKEN',
   'TAILRACE_URL',
   'XDG_RUNTIME_DIR',
   'XDG_STATE_HOME',
+  ...serveVariables,
 ]
 
 const args = process.argv.slice(2)

@@ -4,11 +4,12 @@
 
 import { CommanderError, Command as Parser } from 'commander'
 import {
+  brokenRules,
   type Command,
   type CommandContext,
-  longFlag,
-  type Option,
+  type Configured,
   type ParsedArguments,
+  ruleText,
   UsageError,
 } from './command.js'
 import { globalOptions, helpCommand, rootOptions } from './command-line.js'
@@ -150,8 +151,8 @@ class ParsedOptions {
     this.#parser = parser
     this.#options = options
     const entries = Object.entries(options)
-    const made = entries.map(([name, { flags, text }]) => {
-      const one = parser.createOption(flags, text)
+    const made = entries.map(([name, { flags, text, configured }]) => {
+      const one = parser.createOption(flags, helpOf(text, configured))
       this.#names.set(name, one.attributeName())
       return one
     })
@@ -176,23 +177,27 @@ class ParsedOptions {
     )
   }
 
-  /** Throws UsageError for an option that was given without the one that it needs. */
+  /** Throws UsageError for an option that was given without the one that it needs. An option that may
+   *  stand elsewhere is left to the command, which sees all places (rfc/30, rule 9). */
   checkNeeds(): void {
     const isGiven = (name: string) => {
       return this.#parser.getOptionValueSource(this.#nameOf(name)) === 'cli'
     }
-    for (const [name, { flags, needs }] of Object.entries(this.#options)) {
-      if (needs === undefined || !isGiven(name)) continue
-      const missing = [needs].flat().find((other) => !isGiven(other))
-      if (missing === undefined) continue
-      const needed: Option<unknown, string> | undefined = this.#options[missing]
-      throw new UsageError(`${longFlag(flags)} goes with ${longFlag(needed?.flags ?? missing)}`)
-    }
+    const broken = brokenRules(this.#options, isGiven).find(({ name, kind }) => {
+      return kind === 'needs' && !this.#options[name]?.configured
+    })
+    if (broken) throw new UsageError(ruleText(this.#options, broken))
   }
 
   #nameOf(name: string): string {
     return this.#names.get(name) ?? name
   }
+}
+
+/** Returns the help of an option, with its other names where it may stand in other places. */
+function helpOf(text: string, configured: Configured | undefined): string {
+  if (!configured) return text
+  return `${text} [${configured.field}, ${configured.variable}]`
 }
 
 /** Makes the option that says when to write colours. process.ts reads it before the parser runs;

@@ -2,9 +2,10 @@
  *  rfc/13, rule 12.
  *  Invariant: the exit code follows from the error's code alone. */
 
+import { defined } from '../base/shape.js'
 import { type Code, TailraceError, toTailraceError } from '../error.js'
 import { errorBodyOf } from '../wire/status.js'
-import { type CommandContext, UsageError } from './command.js'
+import { type CommandContext, ConfigurationError, UsageError } from './command.js'
 import { BrokenPipe } from './output.js'
 
 const usage = 2
@@ -41,20 +42,26 @@ export async function report(
 ): Promise<number> {
   if (error instanceof BrokenPipe) return 0
   const isUsage = error instanceof UsageError
+  const problems = error instanceof ConfigurationError ? error.problems : undefined
   const told = isUsage ? new TailraceError('EINVAL', error.message) : withHint(error)
   try {
     // On a terminal both streams share the line. Elsewhere no byte may be added to a value.
     if (json || stdout.isTerminal) await stdout.endLine()
-    if (json) await stdout.json({ error: errorBodyOf(told) })
-    else await stderr.line(['tailrace: ', { color: 'red', text: told.code }, `: ${told.message}`])
+    if (json) await stdout.json({ error: { ...errorBodyOf(told), ...defined({ problems }) } })
+    else {
+      const code = { color: 'red', text: told.code } as const
+      const messages = problems ?? [told.message]
+      await stderr.lines(messages.map((message) => ['tailrace: ', code, `: ${message}`]))
+    }
   } catch {
     // Nobody reads the output: the exit code alone tells of the error.
   }
   return isUsage ? usage : (exitCodes[told.code] ?? 1)
 }
 
-/** Replaces the advice of an error that speaks of HTTP by that for the command. */
+/** Returns the error to tell, with the advice for the command in the place of that for HTTP. */
 function withHint(error: unknown): TailraceError {
+  if (error instanceof ConfigurationError) return new TailraceError('EMISCONFIGURED', error.message)
   const told = toTailraceError(error)
   if (told.code !== 'EUNAUTH') return told
   const hint = 'set TAILRACE_TOKEN to what "tailrace token" prints where the server runs'

@@ -1,139 +1,115 @@
 /** `tailrace serve`: holds the store of a data directory and serves it, until it is stopped. See
- *  rfc/13.
+ *  rfc/13; for its configuration, rfc/30.
  *  Invariant: the store is closed after the server, whatever ends it; a second signal does not
  *  wait. */
 
 import { closeSync, writeSync } from 'node:fs'
+import { constants } from 'node:os'
 import { join } from 'node:path'
+import { systemEnvironment } from '../base/environment.js'
 import { OrphanReaper } from '../base/orphans.js'
 import { becomeSubreaper } from '../base/posix.js'
 import { defined } from '../base/shape.js'
-import { toTailraceError } from '../error.js'
+import { reasonOf, TailraceError, toTailraceError } from '../error.js'
 import { busyExitCode } from '../local/local.js'
 import { LogFile } from '../local/log-file.js'
-import type { Server, ServerOptions } from '../server/server.js'
+import type { Server } from '../server/server.js'
 import {
   type CommandContext,
+  ConfigurationError,
   command,
-  file,
-  flag,
-  many,
   type OptionValues,
-  option,
-  UsageError,
-  type ValueKind,
+  type Variables,
 } from './command.js'
+import type { Configuration } from './configuration.js'
+import type { ServerChecks } from './configuration-check.js'
+import { ControllingTerminal } from './controlling-terminal.js'
 import { MigrationProgress } from './migration-progress.js'
-import { data, json } from './options.js'
 import { escaped } from './quote.js'
+import { fromSystemd, serveOptions } from './serve-options.js'
 import { dataDirectory } from './session.js'
-import { integer } from './units.js'
 import { absolutePath } from './utf8.js'
 
 /** The exit code of `serve --background` where it failed before it listened, except for a directory
  *  that is held. */
 const failedExitCode = 1
 
-/** A mode of a file in octal digits: its owner may read and write it, and nobody run it. */
-const socketMode: ValueKind<number> = {
-  parse: (text, what) => {
-    if (/^0?6[06]{2}$/.test(text)) return Number.parseInt(text, 8)
-    throw new UsageError(`${what} takes 0600, 0660 or 0666, not "${text}"`)
-  },
-  completes: ['0600', '0660', '0666'],
-}
-
-const options = {
-  data,
-  listen: many('--listen <host:port>', 'TCP as well; port 0: a free one; needs the token'),
-  insecureListen: flag('--insecure-listen', 'allow an address that is not loopback, without TLS', {
-    needs: 'listen',
-  }),
-  tlsCert: option(
-    '--tls-cert <file>',
-    'HTTPS alone on TCP: the certificate, and those that vouch for it, in PEM',
-    file,
-    { needs: ['tlsKey', 'listen'], excludes: ['insecureListen'] },
-  ),
-  tlsKey: option('--tls-key <file>', 'its key (0600); both are read again when they change', file, {
-    needs: 'tlsCert',
-  }),
-  socket: option(
-    '--socket <path>',
-    'another Unix socket; who can open it needs no token, and may do everything',
-    file,
-  ),
-  socketMode: option('--socket-mode <mode>', 'its mode: 0600 (default), 0660, 0666', socketMode, {
-    needs: 'socket',
-  }),
-  allowOrigin: many('--allow-origin <origin>', 'a web page that may call'),
-  allowHost: many('--allow-host <host>', 'a Host header that may call', undefined, {
-    needs: 'listen',
-  }),
-  idleExit: option(
-    '--idle-exit [ms]',
-    'end when idle for so long (default: 5 minutes)',
-    integer(1),
-  ),
-  jobs: option('--jobs <n>', 'jobs that run at once (default: 64)', integer(1)),
-  json,
-  background: flag('--background', 'started by a client', { hidden: true }),
-  readyFd: option('--ready-fd <n>', 'closed when the server listens', integer(3), {
-    hidden: true,
-  }),
-}
-
-type ServeCall = CommandContext & { readonly options: OptionValues<typeof options> }
+type ServeCall = CommandContext & { readonly options: OptionValues<typeof serveOptions> }
 
 export const serve = command({
   name: 'serve',
   summary: 'serve the data directory, in the foreground',
-  options,
+  description:
+    'Serve the data directory, in the foreground. Behind each option stand its field in the ' +
+    'configuration file and its environment variable; a flag wins over the variable, the variable ' +
+    'over the file. SIGHUP makes the server read its configuration again.',
+  options: serveOptions,
   examples: [
     'tailrace serve',
     'tailrace serve --listen 127.0.0.1:7270',
     'tailrace serve --listen 0.0.0.0:7270 --allow-host db.example --tls-cert fullchain.pem --tls-key privkey.pem',
     'tailrace serve --data ./store --jobs 4',
+    'tailrace serve --config /etc/tailrace.yaml --check',
   ],
   run: async (call) => {
-    const { options, environment } = call
-    const directory = dataDirectory(options.data, environment)
-    const { jobs: runningMax, background: isBackground } = options
-    const idleExitMs = await idleExitOf(options.idleExit)
+    const { options, environment, given } = call
+    const isBackground = options.background
+    const sources = { given, environment, isBackground }
+    const hangUp = new HangUp()
     let ready = options.readyFd
-    const logFile = isBackground ? new LogFile(join(directory, 'server.log')) : undefined
-    // The modules load while the store opens: somebody waits for the start.
-    const [{ open }, { boundMemory }] = await Promise.all([
-      import('../open.js'),
-      import('../server/memory.js'),
-    ])
-    await boundMemory()
+    // A server in the background has its directory from its client.
+    const held = dataDirectory(options.data, environment)
+    let logFile = isBackground ? new LogFile(join(held, 'server.log')) : undefined
+    const write = (line: string) => {
+      if (logFile) logFile.write(line)
+      else process.stderr.write(`${line}\n`)
+    }
     try {
+      const { readConfiguration } = await import('./configuration.js')
+      const { checkConfiguration, describedServer } = await import('./configuration-check.js')
+      const configuration = await readConfiguration(sources)
+      if (options.check) return await showConfiguration(call, configuration)
+      const { directory, values } = configuration
+      // The modules load while the store opens: somebody waits for the start.
+      const [{ open }, { boundMemory }, { Log }] = await Promise.all([
+        import('../open.js'),
+        import('../server/memory.js'),
+        import('../server/log.js'),
+      ])
+      await boundMemory()
+      if (values.logFile !== undefined) logFile = openLogFile(values.logFile, values.logSize)
+      const logging = { level: values.logLevel, format: values.logFormat }
+      const early = new Log(write, systemEnvironment, logging)
       await using migration = new MigrationProgress(call.stderr, {
-        ...(logFile && {
-          log: (line) => logFile.write(`${new Date().toISOString()} info ${line}`),
-        }),
+        ...(logFile && { log: (line) => early.line(line) }),
       })
       const onMigration = (done: number, total: number) => migration.show(done, total)
+      const runningMax = values.jobs
       const opening = open({ directory, onMigration, ...defined({ runningMax }) })
       const [{ startServer }, store] = await Promise.all([import('../server/server.js'), opening])
       await using _closed = store
       await migration.end()
+      const checks = await serverChecks()
+      await checkConfiguration(configuration, checks)
+      const idleExitMs = await idleExitOf(configuration, { isBackground })
+      const inherited = values.listen.includes(fromSystemd) ? takeSockets(environment) : []
       await using server = await startServer(store, {
-        directory,
-        listen: options.listen,
-        insecureListen: options.insecureListen,
-        allowHosts: options.allowHost,
-        allowOrigins: options.allowOrigin,
-        ...(logFile && { log: (line) => logFile.write(line) }),
-        ...defined({ idleExitMs, tls: tlsOf(options), socket: socketOf(options) }),
+        ...describedServer(configuration),
+        ...{ directory, log: write, logging, inherited, ...defined({ idleExitMs }) },
+        ...defined({ stopJobsMs: values.stopJobs }),
       })
       // Orphans of jobs become children of this process, which finds them when the job ends, and
       // reaps them.
       using _reaper = becomeSubreaper() ? new OrphanReaper() : undefined
       // No job goes on without this process, however it ends.
       process.on('exit', () => store.jobs.kill())
-      stopOnSignals(server)
+      const { RunningConfiguration } = await import('./reload.js')
+      const running = new RunningConfiguration(configuration, {
+        ...{ server, jobs: store.jobs, checks, sources },
+      })
+      const waitsForJobs = (values.stopJobs ?? 0) > 0
+      const reload = () => void running.reload() // it never rejects
+      obeySignals(server, { hangUp, reload, waitsForJobs })
       if (ready !== undefined) closeSync(ready)
       ready = undefined // From now on its number may be that of another file.
       if (!isBackground) await announce(call, directory, server)
@@ -142,13 +118,62 @@ export const serve = command({
     } catch (error) {
       if (!isBackground) throw error
       const { code, message } = toTailraceError(error)
-      const line = escaped(`tailrace: ${code}: ${message}`)
-      logFile?.write(line)
-      if (ready !== undefined) tell(ready, `${line}\n`)
+      const isConfiguration = error instanceof ConfigurationError
+      const messages = isConfiguration ? error.problems : [message]
+      const said = isConfiguration ? 'EMISCONFIGURED' : code
+      const lines = messages.map((each) => escaped(`tailrace: ${said}: ${each}`))
+      for (const line of lines) logFile?.write(line)
+      if (ready !== undefined) tell(ready, `${lines.join('\n')}\n`)
       return code === 'EBUSY' ? busyExitCode : failedExitCode
     }
   },
 })
+
+/** Opens the file of the log that a configuration names. Throws EMISCONFIGURED. */
+function openLogFile(path: string, sizeMax: number | undefined): LogFile {
+  const absolute = absolutePath(path)
+  try {
+    return new LogFile(absolute, { apart: true, ...defined({ sizeMax }) })
+  } catch (cause) {
+    const message = `the log ${absolute} cannot be opened (${reasonOf(cause)})`
+    throw new TailraceError('EMISCONFIGURED', message, { cause })
+  }
+}
+
+/** The first descriptor of a socket that systemd passes (sd_listen_fds(3)). */
+const firstPassed = 3
+
+/** Returns the descriptors of the sockets that systemd has passed to this process, and keeps children from
+ *  taking them for theirs. Throws EMISCONFIGURED. */
+function takeSockets(variables: Variables): readonly number[] {
+  const { LISTEN_PID: pid, LISTEN_FDS: count = '' } = variables
+  if (pid !== String(process.pid) || !/^[1-9][0-9]{0,2}$/.test(count)) {
+    const message = `systemd has passed no sockets to this process ($LISTEN_PID, $LISTEN_FDS): start it by a .socket unit, or listen on HOST:PORT`
+    throw new TailraceError('EMISCONFIGURED', message)
+  }
+  for (const name of ['LISTEN_PID', 'LISTEN_FDS', 'LISTEN_FDNAMES']) delete process.env[name]
+  return Array.from({ length: Number(count) }, (_, at) => firstPassed + at)
+}
+
+/** Checks a configuration, and prints it. */
+async function showConfiguration(call: ServeCall, configuration: Configuration): Promise<number> {
+  const { checkConfiguration, configurationJson, configurationLines } = await import(
+    './configuration-check.js'
+  )
+  await checkConfiguration(configuration, await serverChecks())
+  const { stdout, options } = call
+  if (options.json) await stdout.json(configurationJson(configuration))
+  else await stdout.lines(configurationLines(configuration))
+  return 0
+}
+
+async function serverChecks(): Promise<ServerChecks> {
+  const [{ checkListen, checkSocket }, { readPair }] = await Promise.all([
+    import('../server/server.js'),
+    import('../server/certificate.js'),
+  ])
+  return { checkListen, checkSocket, readPair }
+}
 
 /** Writes to the client that started this process, which may have gone. */
 function tell(ready: number, text: string): void {
@@ -160,32 +185,63 @@ function tell(ready: number, text: string): void {
 }
 
 /** Returns the time without work after which the server ends, in ms; undefined means never. */
-async function idleExitOf(given: number | true | undefined): Promise<number | undefined> {
-  if (given !== true) return given
+async function idleExitOf(
+  { values: { idleExit }, origins }: Configuration,
+  { isBackground }: { readonly isBackground: boolean },
+): Promise<number | undefined> {
+  const isUnset = origins.idleExit.from === 'default'
+  if (idleExit !== true && !(isUnset && isBackground)) return idleExit || undefined
   const { idleExitMsDefault } = await import('../server/server.js')
   return idleExitMsDefault
 }
 
-function socketOf({ socket, socketMode }: ServeCall['options']): ServerOptions['socket'] {
-  if (socket === undefined) return undefined
-  return { path: absolutePath(socket), ...defined({ mode: socketMode }) }
+/** SIGHUP from the start of this process on: a terminal that was closed, or a request to read the
+ *  configuration again. See rfc/30, rule 12. */
+class HangUp {
+  readonly #terminal = new ControllingTerminal()
+  #isAsked = false
+  #serving: { readonly stop: () => void; readonly reload: () => void } | undefined
+
+  constructor() {
+    process.on('SIGHUP', () => this.#take())
+  }
+
+  /** Passes the signals on, and the request that came before. */
+  passTo(serving: { readonly stop: () => void; readonly reload: () => void }): void {
+    this.#serving = serving
+    if (this.#isAsked) serving.reload()
+  }
+
+  #take(): void {
+    if (this.#terminal.isLost) {
+      this.#terminal.release()
+      if (this.#serving) this.#serving.stop()
+      else process.exit(128 + constants.signals.SIGHUP)
+    } else if (this.#serving) this.#serving.reload()
+    else this.#isAsked = true
+  }
 }
 
-function tlsOf({ tlsCert, tlsKey }: ServeCall['options']): ServerOptions['tls'] {
-  if (tlsCert === undefined || tlsKey === undefined) return undefined
-  return { certFile: absolutePath(tlsCert), keyFile: absolutePath(tlsKey) }
+type Obeying = {
+  readonly hangUp: HangUp
+  readonly reload: () => void
+  readonly waitsForJobs: boolean
 }
 
-function stopOnSignals(server: Server): void {
+/** Stops the server at a signal. `waitsForJobs`: a second signal ends the wait for jobs, and only a third
+ *  one the process. */
+function obeySignals(server: Server, { hangUp, reload, waitsForJobs }: Obeying): void {
   let signals = 0
   const stop = () => {
     signals++
-    if (signals > 1) process.exit(1)
-    void server.stop() // `stop` never rejects, and `server.ended` tells of the end.
+    if (signals > (waitsForJobs ? 2 : 1)) process.exit(1)
+    // `stop` never rejects, and `server.ended` tells of the end.
+    void server.stop({ now: signals > 1 })
   }
   process.removeAllListeners('SIGINT') // process.ts ends the process at once
+  process.on('SIGINT', stop).on('SIGTERM', stop)
   // A closed terminal ends the server in the same order as a signal to stop.
-  process.on('SIGINT', stop).on('SIGTERM', stop).on('SIGHUP', stop)
+  hangUp.passTo({ stop, reload })
 }
 
 async function announce(

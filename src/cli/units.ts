@@ -13,6 +13,7 @@ export function integer(min = 0): ValueKind<number> {
       const bound = min === Number.MIN_SAFE_INTEGER ? '' : ` of at least ${min}`
       throw new UsageError(`${what} takes an integer${bound}, not "${text}"`)
     },
+    scalars: ['number'],
   }
 }
 

@@ -17,7 +17,7 @@ type Running = {
 type Waiting<T> = { readonly job: T; readonly parent: string | undefined }
 
 export class JobQueue<T> {
-  readonly #runningMax: number
+  #runningMax: number
   readonly #start: (id: string, job: T) => void
   readonly #waiting = new Map<string, Waiting<T>>()
   /** The waiting jobs by parent, oldest first. */
@@ -37,6 +37,12 @@ export class JobQueue<T> {
 
   get waiting(): number {
     return this.#waiting.size
+  }
+
+  /** Changes the number of places. With fewer of them, jobs wait until enough have left. */
+  resize(runningMax: number): void {
+    this.#runningMax = runningMax
+    this.#fill()
   }
 
   /** Adds a job. A `parent` that does not run has no effect. */

@@ -269,6 +269,12 @@ export class JobRunner implements Jobs, AsyncDisposable {
     return this.#removal.prune(options)
   }
 
+  /** Changes the number of places for running jobs. With fewer places no job is ended. */
+  resizeQueue(runningMax: number): void {
+    this.#queue.resize(runningMax)
+    this.changed.wake()
+  }
+
   /** Applies the retention anew. Call it when the settings of the namespace `jobs` have changed. */
   configured(): void {
     this.#removal.kick()

@@ -227,8 +227,8 @@ function textOf(readable: Readable): () => string {
 }
 
 function spawnServer(directory: string, log: number | 'ignore'): ChildProcess {
-  const serve = ['serve', '--data', directory, '--background', '--idle-exit']
-  const args = [youngHeap, mainFile, ...serve, '--ready-fd', String(readyDescriptor)]
+  const serve = ['serve', '--data', directory, '--background', '--ready-fd']
+  const args = [youngHeap, mainFile, ...serve, String(readyDescriptor)]
   // The server must not inherit our descriptors: it outlives us, and would hold the pipes and locks
   // of our caller open.
   return spawnAlone(process.execPath, args, {
@@ -274,7 +274,11 @@ const damageSignals: ReadonlySet<string> = new Set([
 /** Makes the error of a failed start from the last message of the server. If the store is damaged,
  *  it names `fsck`. */
 function startError(child: ChildProcess, directory: string, tail: string): TailraceError {
-  const [, said, message = ''] = [...tail.matchAll(/^tailrace: ([A-Z0-9]+): (.*)$/gm)].at(-1) ?? []
+  const lines = [...tail.matchAll(/^tailrace: ([A-Z0-9]+): (.*)$/gm)]
+  const [, said] = lines.at(-1) ?? []
+  // A configuration may have several mistakes, each in a line.
+  const last = said === 'EMISCONFIGURED' ? lines : lines.slice(-1)
+  const message = last.flatMap(([, code, text]) => (code === said ? (text ?? '') : [])).join('; ')
   if (child.exitCode === busyExitCode) return new TailraceError('EBUSY', message)
   const code = parseCode(said)
   const fsck = `"tailrace fsck --data ${directory}" tells what can be read`

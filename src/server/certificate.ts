@@ -49,6 +49,8 @@ export class Certificate implements Disposable {
   /** The message of the last reading, if it failed: it is told once. */
   #failure: string | undefined
   #timer: Disposable | undefined
+  /** The readings, one after the other. It never rejects. */
+  #readings: Promise<void> = Promise.resolve()
   /** True if something has changed since the last reading began. */
   #isChanged = false
   #closed = false
@@ -79,6 +81,12 @@ export class Certificate implements Disposable {
     return this.#pair
   }
 
+  /** Reads the files now, after a reading that is under way. Never rejects. */
+  readAgain(): Promise<void> {
+    this.#readings = this.#readings.then(() => this.#reload())
+    return this.#readings
+  }
+
   [Symbol.dispose](): void {
     this.#closed = true
     this.#timer?.[Symbol.dispose]()
@@ -104,7 +112,7 @@ export class Certificate implements Disposable {
   #watchOne(directory: string): void {
     if (this.#watchers.has(directory)) return
     const failed = (cause: unknown) => {
-      const text = `changes in ${directory} are not noticed (${reasonOf(cause)}): start the server again after a new certificate`
+      const text = `changes in ${directory} are not noticed (${reasonOf(cause)}): send SIGHUP to the server after a new certificate`
       this.#ports.log(text)
     }
     try {
@@ -120,7 +128,7 @@ export class Certificate implements Disposable {
   #changed(): void {
     this.#isChanged = true
     if (this.#closed) return
-    this.#timer ??= this.#ports.environment.timer(reloadMs, () => void this.#reload())
+    this.#timer ??= this.#ports.environment.timer(reloadMs, () => void this.readAgain())
   }
 
   /** Never throws. */
@@ -166,7 +174,7 @@ export class Certificate implements Disposable {
 }
 
 /** Reads and checks a pair. Throws EMISCONFIGURED, EPERM. */
-async function readPair({ certFile, keyFile }: CertificateFiles): Promise<CertificatePair> {
+export async function readPair({ certFile, keyFile }: CertificateFiles): Promise<CertificatePair> {
   const cert = await readWhole(certFile)
   const certificate = attempt(
     () => new X509Certificate(cert),

@@ -29,7 +29,7 @@ export type OwnedStore = ServedStore & {
 /** A text that stands for the token of its caller once, until it expires (ms since 1970). */
 export type Ticket = { readonly ticket: string; readonly expires: number }
 
-/** How a server is stopped. */
+/** The options of a stop. */
 export type StopOptions = {
   /** True to end jobs at once, whatever the server was started with. */
   readonly now?: boolean

@@ -6,6 +6,7 @@
 
 import type { Environment } from '../base/environment.js'
 import { TailraceError, toTailraceError } from '../error.js'
+import { type LogFormat, type LogLevel, logLevelDefault, logLevels } from '../local/log-file.js'
 import { statusOf } from '../wire/status.js'
 import { withoutSecrets } from './linked.js'
 
@@ -30,19 +31,12 @@ type Kind = {
   timer?: Disposable
 }
 
-/** The levels of lines, the most important one first. */
-export const logLevels = ['error', 'warn', 'info', 'debug'] as const
-export type LogLevel = (typeof logLevels)[number]
-/** The forms of lines: for people, or one JSON object each. */
-export const logFormats = ['text', 'json'] as const
-export type LogFormat = (typeof logFormats)[number]
-
-/** The options of a log. */
-export type LogOptions = {
+/** The lines that a log has, and their form. */
+export type LogLines = {
   /** The least important level that is written. `debug` has a line for each request. Default: `info`. */
-  readonly level?: LogLevel
+  readonly level?: LogLevel | undefined
   /** Default: `text`. */
-  readonly format?: LogFormat
+  readonly format?: LogFormat | undefined
 }
 
 /** The fields of a line besides its time, level and message. */
@@ -75,7 +69,7 @@ export class Log {
   constructor(
     write: (line: string) => void,
     environment: Environment,
-    { level = 'info', format = 'text' }: LogOptions = {},
+    { level = logLevelDefault, format = 'text' }: LogLines = {},
   ) {
     this.#write = write
     this.#environment = environment

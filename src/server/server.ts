@@ -45,7 +45,7 @@ import type { OwnedStore, ServerContext, StopOptions } from './context.js'
 import { EventFrames } from './event-frames.js'
 import { acceptBacklog, connectionsWithin, type Front } from './front.js'
 import { walksMax } from './history.js'
-import { Log, type LogOptions } from './log.js'
+import { Log, type LogLines } from './log.js'
 import { Meters } from './meters.js'
 import type { Metrics } from './metrics.js'
 import { Pace } from './pace.js'
@@ -102,7 +102,7 @@ export type ServerOptions = {
    *  error. */
   readonly log?: (line: string) => void
   /** The lines of the log, and their form. */
-  readonly logging?: LogOptions
+  readonly logging?: LogLines
   readonly environment?: Environment
 }
 
@@ -122,9 +122,13 @@ export interface Server extends AsyncDisposable {
   /** Resolves when the server has ended, with the reason: `stopped` (`stop`, here or as a request)
    *  or `idle`. Never rejects. */
   readonly ended: Promise<'stopped' | 'idle'>
+  readonly log: Log
   /** Stops the server, and resolves when it has ended. Idempotent. A later call with `now` ends the wait
    *  for jobs. */
   stop(options?: StopOptions): Promise<void>
+  /** Takes other names and origins for the requests from now on, and reads the files of the
+   *  certificate again: a pair that does not fit changes nothing, and is logged. Never rejects. */
+  reload(changes: Required<Pick<ServerOptions, 'allowHosts' | 'allowOrigins'>>): Promise<void>
 }
 
 /** Starts a server, and resolves once it listens on all addresses. Throws EINVAL (an address cannot
@@ -132,8 +136,7 @@ export interface Server extends AsyncDisposable {
  *  set, the directory belongs to another store, or the certificate cannot be used), EBUSY (an address
  *  is in use), EPERM. */
 export async function startServer(store: OwnedStore, options: ServerOptions): Promise<Server> {
-  const addresses = (options.listen ?? []).map(parseAddress)
-  if (!options.insecureListen && !options.tls) addresses.forEach(checkLoopback)
+  const addresses = checkListen(options)
   const directory = await prepareDirectory(options.directory)
   await checkFormat(directory, store.storeId)
   const token = await ensureToken(directory)
@@ -164,7 +167,7 @@ class RunningServer implements Server {
   readonly token: string
   readonly ended: Promise<'stopped' | 'idle'>
   readonly #store: OwnedStore
-  readonly #options: ServerOptions
+  #options: ServerOptions
   readonly #context: ServerContext
   readonly #principals: Principals
   readonly #routes: Routes
@@ -232,6 +235,10 @@ class RunningServer implements Server {
     }
   }
 
+  get log(): Log {
+    return this.#context.log
+  }
+
   get socket(): string {
     return this.#record.socket
   }
@@ -275,6 +282,12 @@ class RunningServer implements Server {
     return this.#stop('stopped')
   }
 
+  async reload(changes: Pick<ServerOptions, 'allowHosts' | 'allowOrigins'>): Promise<void> {
+    this.#options = { ...this.#options, ...changes }
+    this.#access = this.#accessNow()
+    await this.#certificate?.readAgain()
+  }
+
   [Symbol.asyncDispose](): Promise<void> {
     return this.stop()
   }
@@ -309,14 +322,16 @@ class RunningServer implements Server {
   /** Waits for jobs as the options say. Never throws. */
   async #drainJobs(): Promise<void> {
     const { stopJobsMs = 0 } = this.#options
-    const { store, log } = this.#context
+    const { activity, store, log } = this.#context
     if (stopJobsMs === 0 || this.#hurry.signal.aborted) return
     const { running, waiting } = store.jobs
-    if (running + waiting > 0) {
-      log.line(`waits up to ${stopJobsMs} ms for ${running} jobs that run, ${waiting} that wait`)
-    }
     const either = eitherSignal(this.#hurry.signal, AbortSignal.timeout(stopJobsMs))
-    await this.#store.drainJobs(either.signal).finally(either.end)
+    const drained = this.#store.drainJobs(either.signal).finally(either.end)
+    if (running + waiting === 0) return drained
+    log.line(`waits up to ${stopJobsMs} ms for ${running} jobs that run, ${waiting} that wait`)
+    await drained
+    // Those who follow the last job have its end to read.
+    if (!this.#hurry.signal.aborted) await activity.finished(lingerMs)
   }
 
   /** Listens at a path; `bound`: one that only this user can reach, with room for the socket until it
@@ -488,6 +503,22 @@ class RunningServer implements Server {
       rest > 0 ? rest : idleExitMs,
     ).unref()
   }
+}
+
+/** Parses the TCP addresses of some options. Throws EINVAL (an address cannot be parsed),
+ *  EMISCONFIGURED (one is not a loopback address, and neither TLS nor `insecureListen` is set). */
+export function checkListen(
+  options: Pick<ServerOptions, 'listen' | 'insecureListen' | 'tls'>,
+): readonly Address[] {
+  const addresses = (options.listen ?? []).map(parseAddress)
+  if (!options.insecureListen && !options.tls) addresses.forEach(checkLoopback)
+  return addresses
+}
+
+/** Checks the place of a socket before a server listens there. Throws EMISCONFIGURED, EPERM, EBUSY (a
+ *  server listens there). */
+export function checkSocket(place: SocketPlace): Promise<void> {
+  return checkSocketPlace(place)
 }
 
 /** Throws EMISCONFIGURED if other machines can reach the address. */

@@ -40,7 +40,7 @@ describe('serve', () => {
     expect((await all).code).toBe(0)
   })
 
-  it('ends on SIGHUP as on SIGTERM: its job says so, and nothing of it goes on', async () => {
+  it('ends on SIGTERM: its job says so, and nothing of it goes on', async () => {
     const { child, ended } = sandbox.start(['serve'])
     const all = ended()
     await once(child.stdout, 'data')
@@ -49,7 +49,7 @@ describe('serve', () => {
     const [said] = await once(job.child.stderr, 'data')
     const id = String(said).trim().split(' ').at(-1) ?? ''
     const [pid] = await once(job.child.stdout, 'data')
-    child.kill('SIGHUP')
+    child.kill('SIGTERM')
     expect((await all).code).toBe(0)
     expect(existsSync(join(sandbox.data, 'server.json'))).toBe(false)
     const left = Number(String(pid))

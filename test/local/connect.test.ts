@@ -66,7 +66,7 @@ test('two programs of the installed package that connect at once share one serve
   const record = await recordNow()
   expect(record.storeId).toBe(one)
   expect(isAlive(record)).toBe(true)
-  expect(await readFile(`/proc/${record.pid}/cmdline`, 'utf8')).toContain('--idle-exit')
+  expect(await readFile(`/proc/${record.pid}/cmdline`, 'utf8')).toContain('--background')
 
   await using store = await connect()
   const said = String(Buffer.from((await store.get('said')) ?? []))

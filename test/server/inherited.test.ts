@@ -1,4 +1,4 @@
-/** Sockets that listened before the server was started. See rfc/29, rule 11. */
+/** Sockets that listened before the server was started. See rfc/29, rule 12. */
 
 import { once } from 'node:events'
 import { closeSync, openSync } from 'node:fs'
