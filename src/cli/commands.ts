@@ -18,6 +18,7 @@ import { attach, run } from './run.js'
 import { serve } from './serve.js'
 import { status, stop, version } from './server.js'
 import { token } from './tokens.js'
+import { metrics, top } from './top.js'
 import { blob, treeobj } from './treeobjs.js'
 import { forget, fsck, gc } from './upkeep.js'
 import { watch } from './watch.js'
@@ -42,6 +43,18 @@ export const commandGroups: readonly CommandGroup[] = [
   { heading: 'Backup and space', commands: [exportTree, importTree, verify, fsck, gc, forget] },
   {
     heading: 'Server and tools',
-    commands: [serve, status, stop, token, version, completion, completing, lptest, demo],
+    commands: [
+      serve,
+      status,
+      top,
+      metrics,
+      stop,
+      token,
+      version,
+      completion,
+      completing,
+      lptest,
+      demo,
+    ],
   },
 ]

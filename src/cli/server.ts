@@ -1,27 +1,21 @@
 /** The commands about the server itself: status, version, stop. They start none, and ask it
  *  in JSON over HTTP. See rfc/13, rfc/12. */
 
-import { once } from 'node:events'
-import type { IncomingMessage, RequestOptions } from 'node:http'
 import { setTimeout as delay } from 'node:timers/promises'
-import { answeredBySomethingElse } from '../client/answer.js'
-import { refusedBy } from '../client/node-request.js'
 import { TailraceError } from '../error.js'
 import { hasStore, type ServerRecord } from '../local/directory.js'
 import { programVersion } from '../local/installation.js'
 import { findServer, isAlive, urlOf } from '../local/local.js'
-import { parseErrorBody } from '../wire/status.js'
 import { command, flag } from './command.js'
 import { data, json, place, utc } from './options.js'
 import { jsonLine, quoted } from './quote.js'
 import { noAnswer } from './report.js'
-import { dataDirectory, namedServer, type ServerAddress, TimeLimit } from './session.js'
+import { answerMs, requestJson } from './server-request.js'
+import { dataDirectory, namedServer, TimeLimit } from './session.js'
 import { timeText } from './units.js'
 
 /** The time to wait for a stop, in ms. A longer one is reported as ETIMEDOUT. */
 const stopMs = 15_000
-/** The time to wait for an answer of the server, in ms. */
-const answerMs = 10_000
 /** The time between two looks for a process that ends, in ms. */
 const exitCheckMs = 10
 
@@ -129,83 +123,4 @@ function linesOf(
     const value = isTime ? timeText(field, options) : field
     return `${name.padEnd(12)} ${typeof value === 'object' ? jsonLine(value) : quoted(String(value))}`
   })
-}
-
-/** Sends one JSON request and returns the parsed answer. Throws the error that the server answers,
- *  ECLOSED (nobody listens), ETIMEDOUT. */
-async function requestJson(
-  server: ServerAddress,
-  method: 'GET' | 'POST',
-  path: string,
-  { body, timeoutMs }: { readonly body?: unknown; readonly timeoutMs: number },
-): Promise<Readonly<Record<string, unknown>>> {
-  const address = addressOf(server)
-  const { request } = await import('ca' in address ? 'node:https' : 'node:http')
-  const signal = AbortSignal.timeout(timeoutMs)
-  const text = body === undefined ? '' : JSON.stringify(body)
-  const asking = request({
-    ...address,
-    method,
-    path,
-    signal,
-    headers: {
-      ...(text === '' ? {} : { 'content-type': 'application/json' }),
-      'content-length': Buffer.byteLength(text),
-      ...(server.token ? { authorization: `Bearer ${server.token}` } : {}),
-    },
-  })
-  asking.end(text)
-  try {
-    const [answer] = (await once(asking, 'response')) as [IncomingMessage]
-    return parseAnswer(answer, await readText(answer), server.url)
-  } catch (cause) {
-    if (cause instanceof TailraceError) throw cause
-    throw signal.aborted
-      ? new TailraceError('ETIMEDOUT', `${server.url} did not answer within ${timeoutMs} ms`)
-      : refusedBy(server.url, cause instanceof Error ? cause : undefined)
-  }
-}
-
-/** Parses the address of a server; one of TLS has the field `ca`. Throws EINVAL. */
-function addressOf({
-  url,
-  ca,
-}: ServerAddress): RequestOptions & { readonly ca?: Buffer | undefined } {
-  if (url.startsWith('unix:')) return { socketPath: url.slice('unix:'.length) }
-  const { protocol, hostname, port } = URL.canParse(url) ? new URL(url) : new URL('none:')
-  const host = hostname.replace(/^\[|\]$/g, '')
-  if (protocol === 'http:') return { host, port: Number(port || 80) }
-  if (protocol === 'https:') return { host, port: Number(port || 443), ca }
-  throw new TailraceError('EINVAL', `"${url}" is not http(s)://HOST:PORT or unix:/PATH`)
-}
-
-async function readText(answer: IncomingMessage): Promise<string> {
-  const chunks: Buffer[] = []
-  for await (const chunk of answer) chunks.push(chunk as Buffer)
-  return Buffer.concat(chunks).toString('utf8')
-}
-
-function parseAnswer(
-  answer: IncomingMessage,
-  text: string,
-  name: string,
-): Readonly<Record<string, unknown>> {
-  const fields = parseObject(text)
-  if (answer.statusCode === 200 && fields) return fields
-  const { error }: { readonly error?: unknown } = fields ?? {}
-  if (error !== undefined) throw parseErrorBody(error)
-  const { statusCode: status = 0, headers } = answer
-  const header = (of: string) => headers[of]?.toString()
-  throw answeredBySomethingElse({ status, header }, { name, reached: false })
-}
-
-function parseObject(text: string): Readonly<Record<string, unknown>> | undefined {
-  try {
-    const parsed: unknown = JSON.parse(text)
-    return typeof parsed === 'object' && parsed !== null
-      ? (parsed as Readonly<Record<string, unknown>>)
-      : undefined
-  } catch {
-    return undefined
-  }
 }

@@ -271,14 +271,16 @@ export class Metrics implements Disposable {
       'Delay of the event loop.',
       () => {
         const { mean, max } = this.#loop
+        // Node measures the time between two of its timers, with the time for which they are set.
+        const delay = (ns: number) => Math.max(0, ns / 1e9 - loopResolutionMs / 1_000)
         const quantiles: Labelled[] = [50, 99].map((percent) => [
           { quantile: String(percent / 100) },
-          this.#loop.percentile(percent) / 1e9,
+          delay(this.#loop.percentile(percent)),
         ])
         this.#loop.reset()
         // Nothing was measured before the first look.
         if (Number.isNaN(mean)) return []
-        return [...quantiles, [{ quantile: '1' }, max / 1e9]]
+        return [...quantiles, [{ quantile: '1' }, delay(max)]]
       },
       'quantile',
     )

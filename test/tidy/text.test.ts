@@ -11,6 +11,7 @@ const timedLoops: Readonly<Record<string, string>> = {
   'src/cli/lease-run.ts': 'a lease is renewed in time: no event says that its holder lives',
   'src/local/local.ts':
     "another client's server tells us nothing, and a watch of its directory may not be had",
+  'src/cli/top.ts': 'rates are of the time between two looks, which the caller chooses',
   'src/cli/temporary.ts': 'the end of a server that is no child of ours is no event',
   'src/client/again.ts':
     'a write is sent again until it is answered, because its caller asked for that',
