@@ -1,4 +1,4 @@
-/** The recipes of `docs/recipes.md`, run as printed beside a server that is a process: what they promise is looked at
+/** The recipes of `docs/recipes.md`, and the backup of `docs/upgrades.md`, run as printed beside a server that is a process: what they promise is looked at
  *  after kills of servers and of their own processes in the middle. */
 
 import { spawn } from 'node:child_process'
@@ -251,4 +251,17 @@ it('each item of a queue has one result, and that of a worker that died is taken
   }
   const runs = (await readFile(path('runs'), 'utf8')).trimEnd().split('\n')
   expect(runs.sort()).toEqual(['photo 1', 'photo 2', 'stuck', 'stuck'])
+})
+
+it('a backup is checked, and comes back beside what it was made of', async () => {
+  const page = await readFile(join(root, 'docs/upgrades.md'), 'utf8')
+  await file('backup.sh', blocksOf(page, 'sh').get('backup') ?? '')
+  await serve()
+  await sandbox.ok(['put', 'greeting', 'hello'])
+  const { stdout, code } = await start('bash', 'backup.sh').ended
+  expect([code, stdout]).toEqual([
+    0,
+    expect.stringMatching(/^whole: primary at 1 [\s\S]*^greeting$/m),
+  ])
+  expect(await sandbox.ok(['get', 'greeting', '-n', 'restored'])).toBe('hello')
 })

@@ -31,9 +31,10 @@ test('every link of a page leads to a file that is there, and to a heading of it
   )
 })
 
-test('every file of src and test that a page names is there', () => {
+test('every file of src and test that a page or an rfc names is there', () => {
+  const rfcs = pathsIn('rfc').map((path) => ({ path, text: readText(path) }))
   nothing(
-    pages.flatMap(({ path, text }) =>
+    [...pages, ...rfcs].flatMap(({ path, text }) =>
       [...text.matchAll(/`((?:src|test|share|bench)\/[^`\s]*)`/g)]
         .map(([, named = '']) => named)
         .filter((named) => !existsSync(join(repository, named)))
