@@ -1,17 +1,16 @@
 /** The programs of the README: sound under `tsc --strict` as the package's users have it, and run as printed. */
 
-import { execFile, spawn } from 'node:child_process'
+import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdir, readFile, symlink, writeFile } from 'node:fs/promises'
+import { mkdir, readFile, writeFile } from 'node:fs/promises'
 import { createServer } from 'node:net'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { promisify } from 'node:util'
 import { afterEach, beforeEach, expect, it } from 'vitest'
+import { blocksOf, complaintsAbout, makeProject } from './support/project.js'
 import { Sandbox } from './support/sandbox.js'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
-const run = promisify(execFile)
 
 /** The program of the first screen, which has no room for its name. */
 const firstName = 'first'
@@ -24,17 +23,8 @@ let programs: ReadonlyMap<string, string>
 beforeEach(async () => {
   sandbox = await Sandbox.make()
   const readme = await readFile(`${root}/README.md`, 'utf8')
-  programs = new Map(
-    [...readme.matchAll(/^```ts\n(.*?)^```$/gms)].map(([, text = '']) => [
-      /^\/\/ (\w+)\.mjs: /.exec(text)?.[1] ?? firstName,
-      text,
-    ]),
-  )
-  await mkdir(join(sandbox.directory, 'node_modules'))
-  await symlink(root, join(sandbox.directory, 'node_modules', 'tailrace'))
-  await symlink(join(root, 'node_modules/@types'), join(sandbox.directory, 'node_modules/@types'))
-  const manifest = { type: 'module', scripts: { test: 'echo tested && exit 3' } }
-  await writeFile(join(sandbox.directory, 'package.json'), JSON.stringify(manifest))
+  programs = blocksOf(readme, 'ts', firstName)
+  await makeProject(sandbox.directory, { test: 'echo tested && exit 3' })
 })
 afterEach(() => sandbox.remove())
 
@@ -68,12 +58,7 @@ it('every program of the README is sound under tsc --strict', async () => {
     'flow',
   ])
   const files = await Promise.all(names.map((name) => write(name, 'mts')))
-  const options = ['--strict', '--noEmit', '--module', 'nodenext', '--target', 'es2022']
-  const args = [...options, '--types', 'node', ...files]
-  const { stdout } = await run(join(root, 'node_modules/.bin/tsc'), args, {
-    cwd: sandbox.directory,
-  }).catch((error: { readonly stdout: string }) => error)
-  expect(stdout).toBe('')
+  expect(await complaintsAbout(sandbox.directory, files)).toBe('')
 })
 
 it('the program of the first screen shows what a job prints, and ends as it did', async () => {

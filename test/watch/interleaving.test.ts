@@ -210,3 +210,19 @@ it('watchers of one value load it once, and a watcher that goes loads no more of
   expect(engine.loaded.length - loaded).toBeLessThanOrEqual(alone + 5)
   expect(loaded).toBeLessThan(alone)
 })
+
+it('a watcher of values that is behind what is retained gets the newest one, and is told so', async () => {
+  await store.namespaces.configure('primary', { historyCount: 2, historyAgeMs: 0 })
+  await store.put('k', '0')
+  const watching = store.watch('k', { mode: 'value' })
+  const next = async () => {
+    const { value: event } = await watching.next()
+    if (event?.type !== 'value') throw new Error('a value')
+    return [Buffer.from(event.data ?? []).toString(), event.skipped]
+  }
+  expect(await next()).toEqual(['0', undefined])
+  await store.put('k', '1') // the root before is retained: nothing is left out
+  expect(await next()).toEqual(['1', undefined])
+  for (let value = 2; value < 10; value++) await store.put('k', `${value}`)
+  expect(await next()).toEqual(['9', true])
+})
