@@ -189,6 +189,10 @@ export type CommitOptions = Scope & {
    *  refusal as its cause: look if it was done. Embedded it changes nothing. Throws EINVAL together
    *  with `exactlyOnce`. */
   readonly resend?: boolean
+  /** The place of the write in a trace, as the header `traceparent` has it (W3C Trace Context). Watches
+   *  over a websocket tell it with the write's events. A client sets it by itself below an active span of
+   *  OpenTelemetry. */
+  readonly trace?: string
 }
 
 /** The options of `put`. */

@@ -83,6 +83,9 @@ export type AppendEvent = {
   readonly data: Uint8Array
   /** True if the next blob belongs to the same append. */
   readonly more?: true
+  /** The place of the append in a trace (W3C `traceparent`), if its writer has one, and the server was up
+   *  when it was written. */
+  readonly trace?: string
 }
 
 /** The value at one root. */
@@ -96,6 +99,8 @@ export type ValueEvent = {
   readonly data?: Uint8Array
   /** True if older values in between are no longer retained. */
   readonly skipped?: true
+  /** The place of the write in a trace; see `AppendEvent`. */
+  readonly trace?: string
 }
 
 /** The state of the key's lease: at the beginning of the watch, and each time it is taken or ends.

@@ -166,7 +166,9 @@ class Client implements Kvs {
       reached,
     })
     this.#credit = options.credit ?? creditDefault
-    const road = new Road(this.#http, this.#socket, { enabled: options.requests !== 'http' })
+    const { tracing } = transport
+    const enabled = options.requests !== 'http'
+    const road = new Road(this.#http, this.#socket, { enabled, tracing })
     this.#road = road
     this.#writes = new RemoteWrites(this.#http, road, { backoff, random, newId: randomId })
     this.#reads = new RemoteReads(this.#http, road)

@@ -23,6 +23,7 @@ import { readAnswer } from './answer.js'
 import { delayOf } from './backoff.js'
 import { Calls, type SocketCall } from './calls.js'
 import { closedByDispose, type Http, unauthorized } from './http.js'
+import type { ClientTracing } from './tracing.js'
 import type { Socket, Transport } from './transport.js'
 
 /** The time that a socket stays open after its last watch ended, if it carried no call, in ms. */
@@ -118,12 +119,15 @@ export class Connection {
   }
 
   /** Sends a call at once. REQUIRES: `isOpen`, and its signal has not aborted. */
-  call({ op, namespace, idempotencyKey, body }: Omit<CallFrame, 'id'>, call: SocketCall): void {
+  call(
+    { op, namespace, idempotencyKey, trace, body }: Omit<CallFrame, 'id'>,
+    call: SocketCall,
+  ): void {
     const id = ++this.#lastId
     this.#calls.add(id, call)
     this.#hasCalled = true
     this.#session?.socket.hold(true)
-    this.#send({ id, op, namespace, idempotencyKey, body })
+    this.#send({ id, op, namespace, idempotencyKey, trace, body })
   }
 
   add(stream: WatchStream): void {
@@ -150,6 +154,11 @@ export class Connection {
   grant(stream: WatchStream, bytes: number): void {
     const id = this.#streams.get(stream)
     if (id !== undefined && id !== noId) this.#send({ id, op: 'credit', bytes })
+  }
+
+  /** The traces of the program. */
+  get tracing(): ClientTracing | undefined {
+    return this.#transport.tracing
   }
 
   /** Gives the memory of a delivery back. REQUIRES: nobody reads it any more. */

@@ -132,7 +132,10 @@ export class Http {
     sending: Omit<Writing, 'method' | 'path'>,
   ): Promise<AnswerOf<R>> {
     const { path } = placed(spec, args)
-    return this.write({ ...sending, method: spec.method, path }, (input) => answerOf(spec, input))
+    const sent = { ...sending, method: spec.method, path }
+    const send = () => this.write(sent, (input) => answerOf(spec, input))
+    const span = this.#transport.tracing?.sent(spec.name)
+    return span ? span.during(send) : send()
   }
 
   /** Sends a request that changes the store, once. Throws what the server says, ECLOSED and
@@ -266,7 +269,9 @@ export class Http {
 
   async #send(request: Ask, shape: AnswerShape = 'json'): Promise<HttpResponse> {
     this.#mustBeOpen()
-    const headers = { ...this.#headers, ...request.headers }
+    const trace = this.#transport.tracing?.active()
+    const placed = trace === undefined ? this.#headers : { ...this.#headers, traceparent: trace }
+    const headers = { ...placed, ...request.headers }
     const idleMs = this.#options.timeoutMs
     const response = await this.#reach({ ...request, headers, idleMs })
     const answer = await serversAnswer(response, shape).catch((error: unknown) => {

@@ -12,6 +12,7 @@ import { checkConnect, openClient } from './client.js'
 import { leaseThread } from './lease-thread.js'
 import { UnixAgent } from './node-agent.js'
 import { sendRequest } from './node-request.js'
+import type { ClientTracing } from './tracing.js'
 import type { HttpRequest, HttpResponse, Socket, SocketEvents, Transport } from './transport.js'
 
 export * from '../api/api.js'
@@ -47,7 +48,7 @@ const keepAliveMs = 15_000
 export async function connect(target?: string, options: ConnectOptions = {}): Promise<RemoteStore> {
   if (target === undefined) return connectLocal(options)
   checkConnect(target, options)
-  const transport = await nodeTransportOf(target, options.ca)
+  const transport = await nodeTransportOf(target, options.ca, await tracingOf())
   return openClient(transport, options, Math.random, leaseThread(target, options))
 }
 
@@ -71,14 +72,19 @@ type Address =
   | { readonly socketPath: string }
   | { readonly url: URL; readonly ca?: Buffer | undefined }
 
-async function nodeTransportOf(target: string, ca: ConnectOptions['ca']): Promise<Transport> {
+async function nodeTransportOf(
+  target: string,
+  ca: ConnectOptions['ca'],
+  tracing: ClientTracing | undefined,
+): Promise<Transport> {
   const address = parseTarget(target)
   if (!('url' in address) || address.url.protocol === 'http:') {
-    if (ca === undefined) return new NodeTransport(target, address, http)
+    if (ca === undefined) return new NodeTransport(target, address, { module: http, tracing })
     throw new TailraceError('EINVAL', `\`ca\` means nothing for ${target}: it has no TLS`)
   }
   const pem = ca === undefined ? undefined : await parseCa(ca)
-  return new NodeTransport(target, { ...address, ca: pem }, await import('node:https'))
+  const module = await import('node:https')
+  return new NodeTransport(target, { ...address, ca: pem }, { module, tracing })
 }
 
 /** Checks certificates, since Node takes what is none for an empty list. Throws EINVAL. */
@@ -111,11 +117,29 @@ function parseSocketPath(target: string): string {
   throw new TailraceError('EINVAL', `"${target}" must name an absolute path: unix:/path/to.sock`)
 }
 
+/** The name under which the API of OpenTelemetry keeps the SDK of a process, for all its copies. */
+const openTelemetry = Symbol.for('opentelemetry.js.api.1')
+
+/** Returns the traces of this program, if it has registered an SDK of OpenTelemetry. No other program loads
+ *  the package. */
+async function tracingOf(): Promise<ClientTracing | undefined> {
+  if (!(openTelemetry in globalThis)) return undefined
+  const { activeParent, eventSpan, sentSpan } = await import('../base/tracing.js')
+  const received = (trace: string) => eventSpan('CONSUMER', 'receive', trace)
+  return { sent: sentSpan, active: activeParent, received }
+}
+
 type HttpModule = Pick<typeof http, 'Agent' | 'request'>
+
+type Platform = {
+  readonly module: HttpModule
+  readonly tracing: ClientTracing | undefined
+}
 
 class NodeTransport implements Transport {
   readonly name: string
   readonly socketHeaders = true
+  readonly tracing: ClientTracing | undefined
   readonly #address: Address
   readonly #request: (options: RequestOptions) => ClientRequest
   readonly #short: http.Agent
@@ -127,8 +151,9 @@ class NodeTransport implements Transport {
   #socketOpened = false
   #heard = 0
 
-  constructor(name: string, address: Address, module: HttpModule) {
+  constructor(name: string, address: Address, { module, tracing }: Platform) {
     this.name = name
+    this.tracing = tracing
     this.#address = address
     this.#options = requestOptionsOf(address)
     this.#request = module.request

@@ -14,6 +14,7 @@ import type { Connection } from './connection.js'
 import { Fifo } from './fifo.js'
 import type { Http } from './http.js'
 import { copyOf, smallSizeMax, smallSizeOf } from './small.js'
+import type { ClientTracing } from './tracing.js'
 
 /** The largest number of writes, and of reads, that have no answer yet on the socket. Others wait
  *  for their turn. */
@@ -42,6 +43,8 @@ export type RoadRequest<R extends RequestSpec, T> = {
   /** All arguments but the namespace. A field that is undefined counts as left out. */
   readonly body: object
   readonly idempotencyKey?: string | undefined
+  /** The place of the request in a trace. Default: that of a span below the active one. */
+  readonly trace?: string | undefined
   readonly signal?: AbortSignal | undefined
   /** Makes the result of the answer. It may throw. */
   readonly take: (answer: AnswerOf<R>) => T
@@ -67,6 +70,7 @@ export class Road {
   readonly #socket: Connection
   /** False if all requests go over HTTP. */
   readonly enabled: boolean
+  readonly #tracing: ClientTracing | undefined
   /** The number of requests so far. */
   #asked = 0
   /** No socket is opened for requests before this time, by `performance.now()`. */
@@ -91,10 +95,18 @@ export class Road {
     this.#pump()
   }
 
-  constructor(http: Http, socket: Connection, { enabled }: { readonly enabled: boolean }) {
+  constructor(
+    http: Http,
+    socket: Connection,
+    {
+      enabled,
+      tracing,
+    }: { readonly enabled: boolean; readonly tracing?: ClientTracing | undefined },
+  ) {
     this.#http = http
     this.#socket = socket
     this.enabled = enabled
+    this.#tracing = tracing
   }
 
   /** Sends a request whose result is its answer; see `ask`. */
@@ -121,6 +133,12 @@ export class Road {
    *  `overHttp` throw, ECANCELED; of a write EUNKNOWN (the socket was lost, or silent for the
    *  client's time-out), EBUSY; of a read ETIMEDOUT. */
   ask<R extends RequestSpec, T>(asking: RoadRequest<R, T>): Promise<T> {
+    const span = this.#tracing?.sent(asking.spec.name)
+    if (!span) return this.#ask(asking)
+    return span.during(() => this.#ask({ trace: span.parent, ...asking }))
+  }
+
+  #ask<R extends RequestSpec, T>(asking: RoadRequest<R, T>): Promise<T> {
     const { spec, body, signal } = asking
     const size = this.enabled ? sizeOf(asking) : undefined
     if (size === undefined) return asking.overHttp(body)
@@ -184,9 +202,9 @@ export class Road {
   }
 
   #send<R extends RequestSpec, T>(asking: RoadRequest<R, T>, options: AskedOptions): Promise<T> {
-    const { spec, namespace, idempotencyKey, body } = asking
+    const { spec, namespace, idempotencyKey, trace, body } = asking
     const asked = new Asked(asking, options)
-    this.#socket.call({ op: spec.name, namespace, idempotencyKey, body }, asked)
+    this.#socket.call({ op: spec.name, namespace, idempotencyKey, trace, body }, asked)
     return asked.result
   }
 

@@ -5,6 +5,7 @@
  *  EUNKNOWN: nobody can tell), since that decides what may be sent again. */
 
 import { TailraceError } from '../error.js'
+import type { ClientTracing } from './tracing.js'
 
 /** A body. Bytes are sent with their length, a stream in chunks as they come (in browsers: as one
  *  Blob). */
@@ -94,6 +95,8 @@ export type Transport = {
   /** True if the handshake of a websocket can carry headers, and so the token. Otherwise the token
    *  goes into the first frame. */
   readonly socketHeaders: boolean
+  /** The traces of the program. Absent: it has none. */
+  readonly tracing?: ClientTracing | undefined
   /** Resolves with the head of the answer. Throws ECLOSED (it was not done), EUNKNOWN, ETIMEDOUT
    *  (silence, and it was not done), ECANCELED, and whatever the body's stream throws: the request
    *  is then cut, not ended. */

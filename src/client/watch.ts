@@ -119,7 +119,7 @@ export class RemoteWatch implements Watching, WatchStream {
   }
 
   received(frame: Delivery): void {
-    const { id: _, ...event } = frame
+    const { id: _, ...event } = this.#traced(frame)
     switch (event.type) {
       case 'append':
         this.#append(event)
@@ -176,6 +176,13 @@ export class RemoteWatch implements Watching, WatchStream {
   get #from(): From | undefined {
     const { from } = this.#options
     return this.#live && typeof from === 'number' && from < 0 ? undefined : from
+  }
+
+  /** Returns a delivery whose place in a trace is that of its coming here. */
+  #traced(frame: Delivery): Delivery {
+    if (!('trace' in frame) || frame.trace === undefined) return frame
+    const trace = this.#connection.tracing?.received(frame.trace)
+    return trace === undefined ? frame : { ...frame, trace }
   }
 
   /** The first index that the consumer gets. A watch that begins beyond the end of the log resumes

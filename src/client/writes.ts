@@ -82,7 +82,7 @@ export class RemoteWrites {
     const args = { key, ...said, ...(namespace === undefined ? {} : { namespace }) }
     const long = !(bytes instanceof Uint8Array)
     return this.#write(options, [], (_, once) => {
-      const headers = { ...type, ...conditions, ...once }
+      const headers = { ...type, ...conditions, ...traceHeaders(options.trace), ...once }
       return this.#http.upload(putKey, args, { headers, body: bytes, signal, long })
     })
   }
@@ -102,7 +102,10 @@ export class RemoteWrites {
     const life = lifeQuery(options)
     if (!conditions || !number || !life) return this.#commitOp(op, options)
     const args = { key, ...sealed, ...life, ...(namespace === undefined ? {} : { namespace }) }
-    const headers = { ...conditions, ...number, 'content-type': 'application/octet-stream' }
+    const headers = {
+      ...{ ...conditions, ...number, ...traceHeaders(options.trace) },
+      'content-type': 'application/octet-stream',
+    }
     return this.#write(options, [op], (_, once) =>
       this.#http.upload(appendKey, args, { headers: { ...headers, ...once }, body: bytes, signal }),
     )
@@ -148,7 +151,7 @@ export class RemoteWrites {
 
   #sendCommit<T>(
     transaction: Transaction,
-    { namespace, signal }: CommitOptions,
+    { namespace, signal, trace }: CommitOptions,
     take: (committed: Committed) => T,
     once: { readonly key?: string | undefined; readonly headers?: Headers },
   ): Promise<T> {
@@ -156,10 +159,16 @@ export class RemoteWrites {
     const body = transaction
     const overHttp = async (ready: object) => {
       const args = { ...ready, namespace } as ArgsOf<typeof txn>
-      return take(await this.#http.call(txn, args, { signal, headers }))
+      const traced = { ...headers, ...traceHeaders(trace) }
+      return take(await this.#http.call(txn, args, { signal, headers: traced }))
     }
-    return this.#road.ask({ spec: txn, namespace, body, idempotencyKey, signal, take, overHttp })
+    const request = { spec: txn, namespace, body, idempotencyKey, signal, take, overHttp }
+    return this.#road.ask(trace === undefined ? request : { ...request, trace })
   }
+}
+
+function traceHeaders(trace: string | undefined): Headers {
+  return trace === undefined ? {} : { traceparent: trace }
 }
 
 function unchanged(committed: Committed): Committed {

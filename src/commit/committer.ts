@@ -11,7 +11,7 @@ import { OpensNextGroup } from '../draft/breaks.js'
 import type { DraftGroup } from '../draft/group.js'
 import type { Engine, Head, Part, Root } from '../engine/engine.js'
 import { isCode, TailraceError, toTailraceError } from '../error.js'
-import type { CommittedGroup, LiveNamespace } from '../past/namespace.js'
+import type { CommittedGroup, LiveNamespace, TracedTransaction } from '../past/namespace.js'
 import { AnsweredBefore } from '../present/answers.js'
 import { Present } from '../present/present.js'
 import type { Prepared } from '../transaction/apply.js'
@@ -212,7 +212,8 @@ export class Committer {
         const begun = this.#ports.environment.monotonic()
         const head = await this.#send(built)
         if (head) {
-          this.#ports.committed(measured(built, this.#ports.environment.monotonic() - begun))
+          const durableMs = this.#ports.environment.monotonic() - begun
+          this.#ports.committed(this.#measured(built, durableMs))
           await this.publish(built, head)
           for (const { waiting, error } of refused) waiting.answer.reject(toTailraceError(error))
           return
@@ -315,6 +316,22 @@ export class Committer {
     return { count: this.#queue.length, size: this.#queueSize }
   }
 
+  #measured({ root, taken, blobs }: Built, durableMs: number): CommittedGroup {
+    const size = blobs.reduce((sum, { bytes }) => sum + bytes.length, 0)
+    const traced: TracedTransaction[] = []
+    for (const { waiting, applied } of taken) {
+      const { trace, ops } = waiting.prepared
+      if (trace === undefined) continue
+      const writes = ops.flatMap((op, at) => {
+        if (!('key' in op)) return []
+        const { index, count } = applied.results[at] ?? {}
+        return [{ key: op.key, ...(op.op === 'append' && { index, count }) }]
+      })
+      traced.push({ trace, namespace: this.#namespace.name, seq: root.seq, writes })
+    }
+    return { transactions: taken.length, blobs: blobs.length, size, durableMs, traced }
+  }
+
   #busy(): TailraceError {
     const message = `${this.#queue.length} transactions wait in ${this.#namespace.name}: send this one again later`
     return new TailraceError('EBUSY', message)
@@ -329,9 +346,4 @@ export class Committer {
     if (sent) this.follow(sent.head)
     return undefined
   }
-}
-
-function measured({ taken, blobs }: Built, durableMs: number): CommittedGroup {
-  const size = blobs.reduce((sum, { bytes }) => sum + bytes.length, 0)
-  return { transactions: taken.length, blobs: blobs.length, size, durableMs }
 }

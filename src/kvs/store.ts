@@ -71,6 +71,7 @@ export type ValuesNow = {
 /** The rights of the caller. They are checked on the keys that links lead to; the caller has checked
  *  those that it names. Absent: all. */
 export type Limited = { readonly rights?: Rights | undefined }
+type Traced = Pick<CommitOptions, 'trace'>
 
 /** The calls of a Kvs that `KeyStore` implements. `open.ts` adds the others. */
 type Keys = Omit<Kvs, 'watch' | 'producer' | 'history' | 'namespaces' | 'upkeep' | 'blobs'>
@@ -153,9 +154,9 @@ export class KeyStore implements Keys, AsyncDisposable {
     transaction: Transaction,
     options: CommitOptions & Limited = {},
   ): Promise<Committed> {
-    const { namespace, transfer = false, signal, idempotencyKey, rights } = options
+    const { namespace, transfer = false, signal, idempotencyKey } = options
     const { name } = this.namespace(namespace)
-    const made = withRights(prepare(transaction, { transfer }), rights)
+    const made = asCaller(prepare(transaction, { transfer }), options)
     const prepared = onceUnder(idempotencyKey, transaction, made)
     // `await`, since a promise that is returned as it is takes three more turns of the microtasks.
     return await joinAbort(this.spaces.commit(name, prepared, signal), signal)
@@ -176,7 +177,7 @@ export class KeyStore implements Keys, AsyncDisposable {
     if ('whole' in held) {
       const put = { op: 'put', key, value: held.whole } as const
       const transaction = { guards, ops: [extra ? { ...put, ...extra } : put] }
-      const made = withRights(prepare(transaction), rights)
+      const made = asCaller(prepare(transaction), options)
       const whole = onceUnder(idempotencyKey, transaction, made)
       return oneOp(await this.#submit(committer, whole, signal))
     }
@@ -186,7 +187,7 @@ export class KeyStore implements Keys, AsyncDisposable {
       const how = { upload, signal, anew: rights !== undefined }
       const array = await storeArray(this.#content, this.nodes, held.rest, how)
       const made = prepareStoredPut(key, array, { contentType, guards, ...extra })
-      const stored = withRights(made, rights)
+      const stored = asCaller(made, options)
       const asked = { guards, ops: [{ op: 'put', key, ...extra } as const] }
       submitted = committer.submit(onceUnder(idempotencyKey, asked, stored))
     } catch (error) {
@@ -213,7 +214,7 @@ export class KeyStore implements Keys, AsyncDisposable {
     const prepared = onceUnder(
       options.idempotencyKey,
       transaction,
-      withRights(prepare(transaction, { transfer }), options.rights),
+      asCaller(prepare(transaction, { transfer }), options),
     )
     return oneOp(await this.#submit(committer, prepared, options.signal))
   }
@@ -394,9 +395,11 @@ function valueOptionsOf(options: ValueOptions): ValueOptions | undefined {
   }
 }
 
-/** Adds the rights of the caller, if it does not have all of them; then its blobs are written anew. */
-function withRights(prepared: Prepared, rights: Rights | undefined): Prepared {
-  return rights ? { ...prepared, rights, blobs: prepared.blobs.map(writtenAnew) } : prepared
+/** Adds the rights of the caller, if it does not have all of them; then its blobs are written anew. Adds its
+ *  place in a trace, if it has one. */
+function asCaller(prepared: Prepared, { rights, trace }: Limited & Traced): Prepared {
+  const traced = trace === undefined ? prepared : { ...prepared, trace }
+  return rights ? { ...traced, rights, blobs: prepared.blobs.map(writtenAnew) } : traced
 }
 
 function oneOp({ seq, ref, results, repeated }: Committed): CommittedOp {

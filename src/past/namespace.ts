@@ -22,6 +22,22 @@ export type CommittedGroup = {
   readonly size: number
   /** The time that the engine took to make it durable, with its wait for other groups, in ms. */
   readonly durableMs: number
+  /** The transactions of it that have a place in a trace. */
+  readonly traced: readonly TracedTransaction[]
+}
+
+/** A transaction with a place in a trace. */
+export type TracedTransaction = {
+  readonly trace: string
+  readonly namespace: string
+  /** The seq of its root. */
+  readonly seq: number
+  /** The keys that its ops name, and the range of blobs of an append. */
+  readonly writes: readonly {
+    readonly key: string
+    readonly index?: number | undefined
+    readonly count?: number | undefined
+  }[]
 }
 
 /** Listens to the namespaces of a store; the watch service does. */

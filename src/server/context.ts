@@ -11,6 +11,7 @@ import type { Log } from './log.js'
 import type { Meters } from './meters.js'
 import type { Pace } from './pace.js'
 import type { RequestIds } from './request-ids.js'
+import type { Traces } from './traces.js'
 import type { Turns } from './turns.js'
 
 /** A store in this process, as the caller of a request sees it. */
@@ -83,4 +84,6 @@ export type ServerContext = {
   readonly log: Log
   readonly meters: Meters
   readonly requestIds: RequestIds
+  /** The places in traces of the newest writes. */
+  readonly traces: Traces
 }

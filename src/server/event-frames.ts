@@ -17,14 +17,22 @@ const wholeSizeMax = 16 * 1024
 export class EventFrames {
   readonly #frames = new WeakMap<SharedEvent, EncodedEvent>()
 
-  /** Returns the encoding of an event. REQUIRES: the event does not change, and its data come last. */
-  of(event: SharedEvent): EncodedEvent {
+  /** Returns the encoding of an event, with its place in a trace if the first call has one. REQUIRES: the
+   *  event does not change, and its data come last. */
+  of(event: SharedEvent, trace?: string): EncodedEvent {
     const known = this.#frames.get(event)
     if (known) return known
-    const encoded = new EncodedEvent(shareFrame(event))
+    const encoded = new EncodedEvent(shareFrame(trace === undefined ? event : traced(event, trace)))
     this.#frames.set(event, encoded)
     return encoded
   }
+}
+
+/** Returns an event with its place in a trace, before its data. */
+export function traced(event: SharedEvent, trace: string): SharedEvent {
+  if (event.data === undefined) return { ...event, trace }
+  const { data, ...head } = event
+  return { ...head, trace, data } as SharedEvent
 }
 
 /** One event, encoded. */

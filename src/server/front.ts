@@ -72,6 +72,8 @@ const allowedHeaders = [
   'if-none-match',
   'if-range',
   'range',
+  'traceparent',
+  'x-request-id',
   'idempotency-key',
   'last-event-id',
   'producer-id',

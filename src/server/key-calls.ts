@@ -24,10 +24,10 @@ export function serveKeyCalls(routes: Routes): void {
   routes.serve(root, (args, call) =>
     call.context.store.root({ ...args, ...waiting(call, args.waitSeq) }),
   )
-  routes.serve(txn, ({ namespace, guards, ops, noMerge }, { context, idempotencyKey }) => {
+  routes.serve(txn, ({ namespace, guards, ops, noMerge }, { context, idempotencyKey, trace }) => {
     const isPlain = guards === undefined && noMerge === undefined
     const transaction = isPlain ? { ops } : { ops, ...defined({ guards, noMerge }) }
-    return context.store.commit(transaction, defined({ namespace, idempotencyKey }))
+    return context.store.commit(transaction, defined({ namespace, idempotencyKey, trace }))
   })
   routes.serve(
     read,

@@ -23,25 +23,35 @@ import type { Routes } from './routes.js'
 /** The content types that curl and browsers send by themselves. They say nothing of the bytes. */
 const meaninglessTypes = new Set(['application/octet-stream', 'application/x-www-form-urlencoded'])
 
-type Http = { readonly request: Request; readonly reply: Reply }
+type Http = {
+  readonly request: Request
+  readonly reply: Reply
+  readonly trace?: string | undefined
+}
 
 export function serveKeys(routes: Routes): void {
   routes.serveHttp(getKey, (args, http) => get(http.context, args, http.request, http.reply))
   routes.serveHttp(headKey, (args, http) => head(http.context, args, http.request, http.reply))
   routes.serveHttp(putKey, (args, http) => put(http.context, args, http))
   routes.serveHttp(appendKey, (args, http) => append(http.context, args, http))
-  routes.serveHttp(unlinkKey, (args, http) => unlink(http.context, args, http.request))
+  routes.serveHttp(unlinkKey, (args, http) => unlink(http.context, args, http))
 }
 
 async function put(
   { store }: ServerContext,
   { key, namespace = primary, ...args }: ArgsOf<typeof putKey>,
-  { request, reply }: Http,
+  { request, reply, trace }: Http,
 ): Promise<Reply> {
   const length = contentLengthOf(request)
   const conditions = conditionsOf(request)
   const once = idempotencyOf(request, conditions)
-  const options = { namespace, ...contentTypeOf(request), ...withCap(args), ...once }
+  const options = {
+    namespace,
+    ...contentTypeOf(request),
+    ...withCap(args),
+    ...once,
+    ...defined({ trace }),
+  }
   const small = length !== undefined && length <= blobSizeMax
   const value = small ? await readBody(request, blobSizeMax) : streamHeldBody(request)
   const look = () => store.stat(key, { namespace })
@@ -56,12 +66,12 @@ async function put(
 async function append(
   context: ServerContext,
   { key, namespace = primary, ...args }: ArgsOf<typeof appendKey>,
-  { request, reply }: Http,
+  { request, reply, trace }: Http,
 ): Promise<Reply> {
   const { store } = context
   const conditions = conditionsOf(request)
   const once = { ...producerOf(request), ...idempotencyOf(request, conditions) }
-  const options = { namespace, ...withCap(args), ...once }
+  const options = { namespace, ...withCap(args), ...once, ...defined({ trace }) }
   const value = await readBody(request, transactionSizeMax)
   const look = () => store.stat(key, { namespace })
   const judged = { look, guards: guardsOf(request), again: true }
@@ -75,7 +85,7 @@ async function append(
 async function unlink(
   { store }: ServerContext,
   { key, namespace = primary, recursive }: ArgsOf<typeof unlinkKey>,
-  request: Request,
+  { request, trace }: Http,
 ): Promise<unknown> {
   const conditions = conditionsOf(request)
   const once = idempotencyOf(request, conditions)
@@ -86,7 +96,7 @@ async function unlink(
   const look = () => store.stat(key, { namespace })
   const judged = { look, guards: guardsOf(request), again: true }
   const committed = await conditionally(conditions, key, judged, (guards) =>
-    store.commit({ ops: [op], guards }, { namespace, ...once }),
+    store.commit({ ops: [op], guards }, { namespace, ...once, ...defined({ trace }) }),
   )
   const { results, ...rest } = committed
   return { ...rest, result: results[0] ?? {} }

@@ -9,7 +9,7 @@ import { Wakeup } from '../base/wakeup.js'
 import { canceled } from '../error.js'
 import { type ResponseFrame, subprotocol } from '../wire/frames.js'
 import { encodeMessage, packWithRoom, type Subprotocol } from '../wire/messages.js'
-import type { EventFrames, SharedEvent } from './event-frames.js'
+import { type EventFrames, type SharedEvent, traced } from './event-frames.js'
 import type { Gate } from './inbox.js'
 import { messageHead, messageHeadMax } from './message-head.js'
 import type { ServerSocket } from './websocket.js'
@@ -132,13 +132,17 @@ export class Outbox {
   /** Sends an event of a watch. It is encoded once for all watches that send it. `done` is called when
    *  its bytes are not needed here any more: they have left this process, or the socket has let go of
    *  them. It may never be called. */
-  sendEvent(event: SharedEvent, id: number, done?: () => void): void {
+  sendEvent(
+    event: SharedEvent,
+    id: number,
+    { trace, done }: { readonly trace?: string | undefined; readonly done?: () => void } = {},
+  ): void {
     if (this.#protocol !== subprotocol) {
-      this.send({ id, ...event })
+      this.send({ id, ...(trace === undefined ? event : traced(event, trace)) })
       return
     }
     if (!this.#begin()) return
-    const encoded = this.#events.of(event)
+    const encoded = this.#events.of(event, trace)
     for (const piece of encoded.message(id)) this.#push(piece)
     if (done && encoded.data.length > 0) this.#onDone.push(done)
     this.#added()

@@ -6,6 +6,7 @@
 import { primary } from '../api/namespace.js'
 import { LoopSlice } from '../base/loop-slice.js'
 import { invalid } from '../base/shape.js'
+import { servedSpan } from '../base/tracing.js'
 import { type CallFrame, controlNames } from '../wire/frames.js'
 import {
   type AnswerOf,
@@ -39,6 +40,8 @@ export type Call = {
    *  many. */
   readonly signal: AbortSignal
   readonly idempotencyKey?: string | undefined
+  /** The place of the request in a trace. */
+  readonly trace?: string | undefined
   /** Calls `act` after the answer was sent. */
   readonly afterwards: (act: () => void) => void
 }
@@ -58,6 +61,8 @@ type HttpCall = {
   readonly reply: Reply
   /** The context, with the store as the principal sees it. */
   readonly context: ServerContext
+  /** The place of the request in a trace. */
+  readonly trace?: string | undefined
 }
 
 /** Tells who sends a request, and what its handlers get. `Principals` implements it. */
@@ -136,12 +141,13 @@ export class Routes {
     const nowArgs = now && ((args: Args, context: ServerContext) => now(args as ArgsOf<R>, context))
     const meter = this.#meters.request(spec.name, 'websocket')
     this.#calls.set(spec.name, { spec, meter, parseArgs, handle: handleArgs, now: nowArgs })
-    this.#add(spec, async ({ request, reply, context }, args) => {
+    this.#add(spec, async ({ request, reply, context, trace }, args) => {
       const once = spec.headers?.includes('idempotency-key') ? idempotencyOf(request) : {}
       const body = await bodyOf(spec, request)
       const call: Call = {
         ...once,
         context,
+        trace,
         get signal() {
           return signalOf(context.activity, reply)
         },
@@ -171,7 +177,9 @@ export class Routes {
           holdPrincipal(principals, { request, reply }, spec, args),
         )
         context.checkRate()
-        const work = () => handle({ request, reply, context }, args)
+        const span = servedSpan(spec.name, traceParentOf(request))
+        const handled = () => handle({ request, reply, context, trace: span?.parent }, args)
+        const work = span ? () => span.during(handled) : handled
         return bodyShareOf(request)?.during(work) ?? work()
       }
       const handler = (request: Request, reply: Reply) => {
@@ -234,6 +242,12 @@ export class Routes {
   #add(spec: RequestSpec, handle: Served['handle']): void {
     this.#served.push({ spec, handle, meter: this.#meters.request(spec.name, 'http') })
   }
+}
+
+/** Returns the header `traceparent` of a request. */
+function traceParentOf({ headers }: Request): string | undefined {
+  const { traceparent } = headers
+  return typeof traceparent === 'string' ? traceparent : undefined
 }
 
 /** Parses the arguments in the path and the query. Throws EINVAL, EPERM (a reserved namespace). */

@@ -7,6 +7,7 @@ import { setImmediate } from 'node:timers/promises'
 import { LightSignal, quietEnd } from '../base/abort.js'
 import { LoopSlice } from '../base/loop-slice.js'
 import { defined, invalid } from '../base/shape.js'
+import { servedSpan } from '../base/tracing.js'
 import { Wakeup } from '../base/wakeup.js'
 import { TailraceError, toTailraceError } from '../error.js'
 import { type CallFrame, isCallFrame, type RequestFrame } from '../wire/frames.js'
@@ -35,6 +36,7 @@ const lookupCost = 1024
 class PendingCall implements Call {
   readonly id: number
   readonly idempotencyKey: string | undefined
+  readonly trace: string | undefined
   readonly context: ServerContext
   readonly #signalOf: (call: PendingCall) => AbortSignal
   canceled = false
@@ -45,12 +47,14 @@ class PendingCall implements Call {
 
   constructor(
     { id, idempotencyKey }: CallFrame,
+    trace: string | undefined,
     context: ServerContext,
     signalOf: (call: PendingCall) => AbortSignal,
   ) {
     this.context = context
     this.id = id
     this.idempotencyKey = idempotencyKey
+    this.trace = trace
     this.#signalOf = signalOf
   }
 
@@ -111,9 +115,9 @@ export class ServedRequests {
     this.#outbox = outbox
     const share = context.pace.share()
     const deliveries = new Deliveries({ outbox, share, closed: this.#closed })
-    const { meters } = context
+    const { meters, traces } = context
     this.#watchPorts = {
-      meters,
+      ...{ meters, traces },
       outbox,
       share,
       deliveries,
@@ -267,14 +271,20 @@ export class ServedRequests {
     return body
   }
 
+  /** Answers a request, within a span if the frame names a place in a trace. Never throws. */
   async #answer(frame: CallFrame, asked: AskedCall): Promise<void> {
-    const call = new PendingCall(frame, this.#context, this.#signalOf)
+    const span = servedSpan(frame.op, frame.trace)
+    const call = new PendingCall(frame, span?.parent, this.#context, this.#signalOf)
     this.#requests.set(call.id, call)
     const begun = this.#context.log.takes('debug') ? performance.now() : undefined
     let outcome = 'ok'
     try {
-      if (isRead(asked)) await this.#read(asked, call)
-      else this.#deliver(call, await asked.run(call))
+      const work = async () => {
+        if (isRead(asked)) await this.#read(asked, call)
+        else this.#deliver(call, await asked.run(call))
+      }
+      if (span) await span.during(work)
+      else await work()
     } catch (error) {
       this.#forget(call)
       this.fail(call.id, error, frame.op)

@@ -4,7 +4,15 @@
  *  that a slow client costs its position and an integer. The last frame is the only `end` or
  *  `error`. */
 
-import type { ChangesPosition, Position, WatchEvent } from '../api/watch.js'
+import { primary } from '../api/namespace.js'
+import type {
+  AppendEvent,
+  ChangesPosition,
+  Position,
+  ValueEvent,
+  WatchEvent,
+} from '../api/watch.js'
+import { eventSpan } from '../base/tracing.js'
 import { toTailraceError } from '../error.js'
 import type { WatchReader } from '../watch/reader.js'
 import {
@@ -19,6 +27,7 @@ import type { Deliverer, Deliveries } from './deliveries.js'
 import type { Meters } from './meters.js'
 import type { Outbox } from './outbox.js'
 import type { Share } from './pace.js'
+import type { Traces } from './traces.js'
 
 /** The smallest size of an event, in bytes, whose buffer is worth being used again. */
 const releasedSizeMin = 64 * 1024
@@ -29,6 +38,7 @@ export type WatchRequest = Extract<RequestFrame, { readonly op: 'watch' }>
 /** The parts of a connection that all its watches share. */
 export type WatchPorts = {
   readonly meters: Meters
+  readonly traces: Traces
   readonly outbox: Outbox
   readonly deliveries: Deliveries
   /** The connection's share of the event loop. */
@@ -40,6 +50,8 @@ export type WatchPorts = {
 /** A watch of one connection. */
 export class ServedWatch implements Deliverer {
   readonly id: number
+  readonly #key: string
+  readonly #namespace: string
   readonly #reader: WatchReader
   readonly #ports: WatchPorts
   /** The event that was loaded for the next turn. */
@@ -56,8 +68,14 @@ export class ServedWatch implements Deliverer {
   #ended = false
 
   /** `reader` is that of the watch which the frame asks for. */
-  constructor({ id, credit }: WatchRequest, reader: WatchReader, ports: WatchPorts) {
+  constructor(
+    { id, key, namespace = primary, credit }: WatchRequest,
+    reader: WatchReader,
+    ports: WatchPorts,
+  ) {
     this.id = id
+    this.#key = key
+    this.#namespace = namespace
     this.#reader = reader
     this.#ports = ports
     this.#balance = Math.min(credit ?? creditDefault, creditMax)
@@ -140,6 +158,12 @@ export class ServedWatch implements Deliverer {
     else this.drop()
   }
 
+  /** Returns the place of the event in the trace of its write, if it has one: a span below that. */
+  #traceOf(event: AppendEvent | ValueEvent): string | undefined {
+    const write = this.#ports.traces.of(this.#namespace, this.#key, event)
+    return write && eventSpan('PRODUCER', 'deliver', write)
+  }
+
   #send(event: WatchEvent): void {
     const { id } = this
     const { meters, outbox, share } = this.#ports
@@ -152,8 +176,9 @@ export class ServedWatch implements Deliverer {
         const size = event.data?.length ?? 0
         this.#balance -= size + frameCost
         share.spend(size)
-        if (size < releasedSizeMin) outbox.sendEvent(event, id)
-        else outbox.sendEvent(event, id, () => this.#reader.release(event))
+        const trace = this.#traceOf(event)
+        if (size < releasedSizeMin) outbox.sendEvent(event, id, { trace })
+        else outbox.sendEvent(event, id, { trace, done: () => this.#reader.release(event) })
         return
       }
       case 'lease':

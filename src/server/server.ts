@@ -54,6 +54,7 @@ import { RequestIds } from './request-ids.js'
 import type { Routes } from './routes.js'
 import { lingerMs, Sockets } from './sockets.js'
 import type { TlsOptions } from './tls.js'
+import { Traces } from './traces.js'
 import { Turns } from './turns.js'
 import { checkSocketPlace, SocketFile, type SocketPlace, withPrivatePath } from './unix-socket.js'
 
@@ -182,6 +183,8 @@ class RunningServer implements Server {
   readonly #handle: FileHandle
   #record: ServerRecord
   readonly #socketFiles: SocketFile[] = []
+  /** Ends the notes of places in traces. */
+  readonly #noting: Disposable
   /** Made at the first look. */
   #metrics: Promise<Metrics> | undefined
   #idleTimer: NodeJS.Timeout | undefined
@@ -217,12 +220,17 @@ class RunningServer implements Server {
       log: new Log(log, environment, logging),
       requestIds: new RequestIds(environment.now()),
       meters: new Meters(environment.monotonic),
+      traces: new Traces(),
     }
     this.#principals = new Principals({
       ...{ context, store, token: local.token, tokens: store.tokenBook },
       limitedTo: (grants) => store.limitedTo(grants),
     })
     this.#context = this.#principals.contextOf(this.#principals.owner)
+    const { traces } = context
+    this.#noting = store.figures.onCommitted(({ traced }) => {
+      for (const transaction of traced) traces.note(transaction)
+    })
     this.#routes = allRoutes(context)
     const { version, started } = context
     const { pid } = process
@@ -311,6 +319,7 @@ class RunningServer implements Server {
     for (const { front } of this.#apps) front.destroySockets()
     await Promise.all(closing)
     this.#principals[Symbol.dispose]()
+    this.#noting[Symbol.dispose]()
     ;(await this.#metrics)?.[Symbol.dispose]()
     log.close()
     // The socket and the record go last: until then a command finds this server and can ask it.

@@ -54,7 +54,7 @@ const scoped = { namespace: text, signal }
 const reading = { ...scoped, at, minSeq: count }
 const page = { limit: count }
 const expiry = { ttl: count, sliding: flag } satisfies { [name in keyof Required<Expiry>]: Rule }
-const writing = { ...scoped, idempotencyKey: text, exactlyOnce: flag, resend: flag }
+const writing = { ...scoped, idempotencyKey: text, exactlyOnce: flag, resend: flag, trace: text }
 const bound = either(count, { is: (input) => input === null, expected: 'null' })
 
 const shapes = {

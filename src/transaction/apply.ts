@@ -64,6 +64,8 @@ export type Prepared = {
   readonly once?: Once
   /** The rights of the caller on keys that links lead to. Absent: all. */
   readonly rights?: Rights
+  /** The place of the transaction in a trace. */
+  readonly trace?: string
 }
 
 /** Applies a transaction to the draft of a group; `seq` is the seq before it. Throws the codes of

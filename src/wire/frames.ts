@@ -90,6 +90,8 @@ export type CallFrame = {
   readonly op: string
   readonly namespace?: string | undefined
   readonly idempotencyKey?: string | undefined
+  /** The place of the request in a trace (W3C `traceparent`). */
+  readonly trace?: string | undefined
   /** All other arguments: those that HTTP has in the path, in the query or in the body. */
   readonly body?: unknown
 }
@@ -164,6 +166,7 @@ const call = asked<CallFrame>({
   op: text,
   namespace: optional(text),
   idempotencyKey: optional(text),
+  trace: optional(text),
   body: optional(anything),
 })
 const operation = answered<{ readonly op: string }>({ op: text })
@@ -225,6 +228,7 @@ export type ResponseFrame =
       readonly seq: number
       readonly position: Position
       readonly more?: true
+      readonly trace?: string
       /** The last field of the frame, so that the bytes can follow the head without a copy. */
       readonly data: Uint8Array
     }
@@ -235,6 +239,7 @@ export type ResponseFrame =
       readonly ref: Blobref
       readonly size: number
       readonly skipped?: true
+      readonly trace?: string
       readonly data?: Uint8Array
     }
   | {
@@ -270,6 +275,7 @@ const response = variantOf<ResponseFrame>('type', {
     seq: count,
     position,
     more: optional(constant(true)),
+    trace: optional(text),
     data: bytes,
   }),
   value: answered<ResponseOf<'value'>>({
@@ -279,6 +285,7 @@ const response = variantOf<ResponseFrame>('type', {
     ref: blobref,
     size: count,
     skipped: optional(constant(true)),
+    trace: optional(text),
     data: optional(bytes),
   }),
   lease: answered<ResponseOf<'lease'>>({

@@ -118,10 +118,11 @@ it('says when the bytes of an event are not needed any more, and not before', as
   const sent: number[] = []
   for (const index of [0, 1]) {
     const data = Buffer.alloc(100_000, index)
-    ends.outbox.sendEvent(appended(index, data), 1, () => {
+    const ended = () => {
       expect(ends.raw.writableLength).toBe(0)
       sent.push(index)
-    })
+    }
+    ends.outbox.sendEvent(appended(index, data), 1, { done: ended })
   }
   ends.outbox.flush()
   expect(sent).toEqual([])
@@ -134,7 +135,8 @@ it('does not say that bytes are not needed while a part of them waits in the soc
   await using ends = await Ends.open(subprotocol)
   const done: number[] = []
   // More than the system takes at once.
-  ends.outbox.sendEvent(appended(0, Buffer.alloc(50_000_000)), 1, () => done.push(0))
+  const event = appended(0, Buffer.alloc(50_000_000))
+  ends.outbox.sendEvent(event, 1, { done: () => done.push(0) })
   ends.outbox.flush()
   await turn()
   expect(ends.raw.writableLength).toBeGreaterThan(0)
