@@ -1,22 +1,18 @@
 /** The server: it serves a store over HTTP and websockets, on a Unix socket and, if asked, on TCP.
  *  See rfc/12 and rfc/13.
  *  Invariant: `server.json` exists from the moment that the server listens until its last
- *  connection has ended. A stop waits for jobs as the options say, ends every wait with ECLOSED, lets other requests run on for
- *  `lingerMs`, and then ends every connection. The caller closes the store. */
+ *  connection has ended. A stop waits for jobs as the options say, ends every wait with ECLOSED, lets
+ *  other requests run on for `lingerMs`, and then ends every connection. The caller closes the
+ *  store. */
 
-import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
-import { type FileHandle, open, rm } from 'node:fs/promises'
-import type { AddressInfo } from 'node:net'
+import { type FileHandle, open } from 'node:fs/promises'
 import { eitherSignal } from '../base/abort.js'
 import { deferred } from '../base/deferred.js'
 import { type Environment, systemEnvironment } from '../base/environment.js'
 import { type FileIdentity, fileIdentity } from '../base/file-identity.js'
-import { openFilesMax } from '../base/limits.js'
-import { listeningSocket } from '../base/posix.js'
 import { processStart } from '../base/processes.js'
 import { checkFormat } from '../engine/format-file.js'
-import { TailraceError, toTailraceError } from '../error.js'
 import {
   ensureToken,
   prepareDirectory,
@@ -25,67 +21,34 @@ import {
   socketPathOf,
   writeServerRecord,
 } from '../local/directory.js'
-import {
-  type Access,
-  type Address,
-  accessOf,
-  formatAddress,
-  isLoopback,
-  originOf,
-  parseAddress,
-  type Scheme,
-} from './access.js'
+import type { Address } from './access.js'
 import { Activity } from './activity.js'
 import { allRoutes } from './all-routes.js'
-import { type App, createApp } from './app.js'
-import { bodyStallMs, localBodyStallMs } from './body.js'
 import { BodyBudget } from './body-budget.js'
-import { Certificate, type CertificateFiles } from './certificate.js'
 import type { OwnedStore, ServerContext, StopOptions } from './context.js'
 import { EventFrames } from './event-frames.js'
-import { acceptBacklog, connectionsWithin, type Front } from './front.js'
 import { walksMax } from './history.js'
+import { checkListen, Listeners, type ListenOptions } from './listeners.js'
 import { Log, type LogLines } from './log.js'
 import { Meters } from './meters.js'
 import type { Metrics } from './metrics.js'
 import { Pace } from './pace.js'
 import { Principals } from './principals.js'
 import { RequestIds } from './request-ids.js'
-import type { Routes } from './routes.js'
 import { lingerMs, Sockets } from './sockets.js'
-import type { TlsOptions } from './tls.js'
 import { Traces } from './traces.js'
 import { Turns } from './turns.js'
-import { checkSocketPlace, SocketFile, type SocketPlace, withPrivatePath } from './unix-socket.js'
+
+export { checkListen, checkSocket } from './listeners.js'
 
 /** The idle time after which a server with `--idle-exit` stops if none is given, in ms. */
 export const idleExitMsDefault = 5 * 60_000
 
 /** The options of a server. */
-export type ServerOptions = {
+export type ServerOptions = ListenOptions & {
   /** The data directory. It is made if it does not exist. REQUIRES: this process has its store
    *  open. */
   readonly directory: string
-  /** The TCP addresses, `HOST:PORT`. The port 0 stands for a free one. Default: none. */
-  readonly listen?: readonly string[]
-  /** Descriptors of sockets that listen already, as systemd passes them: TCP, where the rules of `listen`
-   *  hold, or Unix, whose clients need no token. Default: none. */
-  readonly inherited?: readonly number[]
-  /** Allows addresses that other machines can reach, without TLS. Default: false. */
-  readonly insecureListen?: boolean
-  /** The files of a certificate and its key, in PEM. The TCP addresses then speak HTTPS only, and other
-   *  machines may reach them. The files are read again when they change. */
-  readonly tls?: CertificateFiles & {
-    /** The time that a handshake may take, in ms. Default: 10 s. */
-    readonly handshakeMs?: number
-  }
-  /** A Unix socket besides that of the data directory. Who can open it needs no token. Default:
-   *  none. */
-  readonly socket?: SocketPlace
-  /** Host names that a Host header may have, besides `localhost` and the hosts of the addresses. */
-  readonly allowHosts?: readonly string[]
-  /** Origins, `https://example.org`, whose pages may use the server. */
-  readonly allowOrigins?: readonly string[]
   /** The time without a request or a websocket after which the server stops by itself, in ms. It
    *  does not stop while a job waits or runs, a lease is held or a collection runs. Default:
    *  never. */
@@ -93,12 +56,6 @@ export type ServerOptions = {
   /** The time for which a stop waits for the jobs that run, or wait for a place, in ms; the server goes on
    *  meanwhile, but takes no more jobs. Default 0: it ends them. */
   readonly stopJobsMs?: number
-  /** The time without a new byte after which the body of a request is given up (408), in ms.
-   *  Default: `bodyStallMs` over TCP, `localBodyStallMs` over the Unix socket. */
-  readonly bodyStallMs?: number
-  /** The largest number of connections of each TCP address. Default: an equal part of
-   *  `connectionsMax`, or of fewer if the process may open few files. */
-  readonly connectionsMax?: number
   /** Writes a line, given without line end, to the log. It never throws. Default: to standard
    *  error. */
   readonly log?: (line: string) => void
@@ -168,21 +125,14 @@ class RunningServer implements Server {
   readonly token: string
   readonly ended: Promise<'stopped' | 'idle'>
   readonly #store: OwnedStore
-  #options: ServerOptions
+  readonly #options: ServerOptions
   readonly #context: ServerContext
   readonly #principals: Principals
-  readonly #routes: Routes
   readonly #sockets = new Sockets()
-  readonly #apps: { readonly app: App; readonly front: Front }[] = []
-  /** The fronts of the TCP addresses. */
-  readonly #tcpFronts: Front[] = []
-  #certificate: Certificate | undefined
   readonly #end = deferred<'stopped' | 'idle'>()
-  #addresses: Address[] = []
-  #access: Access
+  readonly #listeners: Listeners
   readonly #handle: FileHandle
   #record: ServerRecord
-  readonly #socketFiles: SocketFile[] = []
   /** Ends the notes of places in traces. */
   readonly #noting: Disposable
   /** Made at the first look. */
@@ -198,7 +148,6 @@ class RunningServer implements Server {
     this.#options = options
     this.token = local.token
     this.ended = this.#end.promise
-    this.#access = this.#accessNow()
     const context = {
       activity: new Activity(environment.monotonic),
       pace: new Pace(),
@@ -231,7 +180,12 @@ class RunningServer implements Server {
     this.#noting = store.figures.onCommitted(({ traced }) => {
       for (const transaction of traced) traces.note(transaction)
     })
-    this.#routes = allRoutes(context)
+    const routes = allRoutes(context)
+    this.#listeners = new Listeners({
+      ...{ options, context: this.#context, principals: this.#principals },
+      routes,
+      serveSockets: (created) => this.#sockets.serve(created, this.#principals, routes),
+    })
     const { version, started } = context
     const { pid } = process
     const { storeId } = store
@@ -252,13 +206,11 @@ class RunningServer implements Server {
   }
 
   get listen(): readonly string[] {
-    return this.#addresses.map(formatAddress)
+    return this.#listeners.listen
   }
 
   get urls(): readonly string[] {
-    const { socket } = this.#options
-    const urls = this.#addresses.map((address) => originOf(this.#scheme, address))
-    return socket ? [...urls, `unix:${socket.path}`] : urls
+    return this.#listeners.urls
   }
 
   get record(): ServerRecord {
@@ -268,12 +220,8 @@ class RunningServer implements Server {
   async start(addresses: readonly Address[]): Promise<void> {
     const { directory } = this.#context
     try {
-      if (this.#options.tls) this.#certificate = await this.#openCertificate(this.#options.tls)
       const socket = await socketPathOf(directory)
-      await this.#listenLocally(socket)
-      if (this.#options.socket) await this.#listenElsewhere(this.#options.socket)
-      for (const address of addresses) await this.#listenOnTcp(address)
-      for (const descriptor of this.#options.inherited ?? []) await this.#inherit(descriptor)
+      await this.#listeners.open(socket, addresses)
       // The record has only the clock ticks of the start, not the id of the boot.
       const startTime = processStart(process.pid)?.split('.')[1] ?? ''
       this.#record = { ...this.#record, startTime, socket, listen: this.listen, urls: this.urls }
@@ -290,10 +238,8 @@ class RunningServer implements Server {
     return this.#stop('stopped')
   }
 
-  async reload(changes: Pick<ServerOptions, 'allowHosts' | 'allowOrigins'>): Promise<void> {
-    this.#options = { ...this.#options, ...changes }
-    this.#access = this.#accessNow()
-    await this.#certificate?.readAgain()
+  reload(changes: Pick<ServerOptions, 'allowHosts' | 'allowOrigins'>): Promise<void> {
+    return this.#listeners.reload(changes)
   }
 
   [Symbol.asyncDispose](): Promise<void> {
@@ -309,21 +255,17 @@ class RunningServer implements Server {
     const { activity, directory, log } = this.#context
     clearTimeout(this.#idleTimer)
     await this.#drainJobs()
-    this.#certificate?.[Symbol.dispose]()
+    this.#listeners.rest()
     activity.close()
     await this.#sockets.close()
     await activity.finished(lingerMs)
-    const closing = this.#apps.map(({ app }) => app.close())
-    for (const { app } of this.#apps) app.server.close() // Fastify closes no socket that was inherited
-    // The connections that are left have not read their answers, or never had a request.
-    for (const { front } of this.#apps) front.destroySockets()
-    await Promise.all(closing)
+    await this.#listeners.close()
     this.#principals[Symbol.dispose]()
     this.#noting[Symbol.dispose]()
     ;(await this.#metrics)?.[Symbol.dispose]()
     log.close()
     // The socket and the record go last: until then a command finds this server and can ask it.
-    for (const file of this.#socketFiles) await file.remove()
+    await this.#listeners.removeFiles()
     await removeServerRecord(directory, this.#record)
     await this.#handle.close()
   }
@@ -341,124 +283,6 @@ class RunningServer implements Server {
     await drained
     // Those who follow the last job have its end to read.
     if (!this.#hurry.signal.aborted) await activity.finished(lingerMs)
-  }
-
-  /** Listens at a path; `bound`: one that only this user can reach, with room for the socket until it
-   *  has its mode. */
-  async #listenOnSocket(place: SocketPlace, bound: string): Promise<void> {
-    const { app, front } = await this.#createApp({ needsToken: false })
-    const listen = async () => {
-      await listening(app.listen({ path: bound, backlog: acceptBacklog }), place.path)
-      await front.accept()
-    }
-    this.#socketFiles.push(await SocketFile.make(place, { bound, listen }))
-  }
-
-  /** Listens in the data directory. REQUIRES: this process holds the store. */
-  async #listenLocally(path: string): Promise<void> {
-    const bound = `${path}~`
-    await rm(bound, { force: true })
-    await this.#listenOnSocket({ path }, bound)
-  }
-
-  /** Listens at the path that the options name. */
-  async #listenElsewhere(place: SocketPlace): Promise<void> {
-    await checkSocketPlace(place)
-    await withPrivatePath(place, (bound) => this.#listenOnSocket(place, bound))
-  }
-
-  async #listenOnTcp(address: Address): Promise<void> {
-    const { app, front } = await this.#createApp({ needsToken: true })
-    this.#tcpFronts.push(front)
-    const host = address.host === 'localhost' ? '127.0.0.1' : address.host
-    await listening(
-      app.listen({ host, port: address.port, backlog: acceptBacklog }),
-      formatAddress(address),
-    )
-    await front.accept()
-    const { port } = app.server.address() as AddressInfo
-    this.#addAddress({ host, port })
-  }
-
-  /** Takes a socket that listens already. Throws EMISCONFIGURED. */
-  async #inherit(descriptor: number): Promise<void> {
-    const kind = listeningSocket(descriptor)
-    if (!kind) {
-      const message = `descriptor ${descriptor} is no socket that listens on TCP or a path`
-      throw new TailraceError('EMISCONFIGURED', message)
-    }
-    const { app, front } = await this.#createApp({ needsToken: kind === 'tcp' })
-    // Fastify knows no descriptors: it would look for the address that a Unix socket does not tell.
-    await app.ready()
-    app.server.listen({ fd: descriptor, backlog: acceptBacklog })
-    await once(app.server, 'listening')
-    if (kind === 'tcp') {
-      this.#tcpFronts.push(front)
-      const { address: host, port } = app.server.address() as AddressInfo
-      if (!this.#options.insecureListen && !this.#options.tls) checkLoopback({ host, port })
-      this.#addAddress({ host, port })
-    }
-    await front.accept()
-  }
-
-  #addAddress(address: Address): void {
-    this.#addresses = [...this.#addresses, address]
-    this.#access = this.#accessNow()
-  }
-
-  async #createApp({ needsToken }: { readonly needsToken: boolean }): Promise<Created> {
-    const { activity, bodies, log, meters, requestIds, requestPace } = this.#context
-    const access = () => this.#access
-    const files = connectionsWithin(openFilesMax())
-    const { listen = [], inherited = [] } = this.#options
-    const addresses = Math.max(1, listen.length + inherited.length)
-    const { connectionsMax: max = Math.floor(files / addresses) } = this.#options
-    const { bodyStallMs: stallMs = needsToken ? bodyStallMs : localBodyStallMs } = this.#options
-    const principals = this.#principals
-    const options = {
-      ...{ activity, access, principals, log, meters, requestIds, bodies, requestPace },
-      bodyStallMs: stallMs,
-    }
-    const tls = this.#tls
-    const created = createApp({
-      ...options,
-      needsToken,
-      ...(needsToken && { connectionsMax: max, tls }),
-    })
-    this.#apps.push(created)
-    const { app } = created
-    // The websocket's plugin comes first: it must see each later route that is added.
-    await this.#sockets.serve(created, principals, this.#routes)
-    this.#routes.mount(app, principals)
-    return created
-  }
-
-  #accessNow(): Access {
-    const { allowHosts = [], allowOrigins = [] } = this.#options
-    const scheme = this.#scheme
-    return accessOf({ addresses: this.#addresses, scheme, allowHosts, allowOrigins })
-  }
-
-  get #scheme(): Scheme {
-    return this.#options.tls ? 'https' : 'http'
-  }
-
-  /** The options of TLS for a server that is made now. */
-  get #tls(): TlsOptions | undefined {
-    return this.#certificate && { ...this.#options.tls, pair: this.#certificate.pair }
-  }
-
-  #openCertificate(files: CertificateFiles): Promise<Certificate> {
-    const { environment, log } = this.#context
-    return Certificate.open(files, {
-      environment,
-      log: (line) => log.line(line),
-      replaced: (pair) => {
-        for (const front of this.#tcpFronts) {
-          front.replacePair(pair)
-        }
-      },
-    })
   }
 
   #unready(): string | undefined {
@@ -511,46 +335,6 @@ class RunningServer implements Server {
       },
       rest > 0 ? rest : idleExitMs,
     ).unref()
-  }
-}
-
-/** Parses the TCP addresses of some options. Throws EINVAL (an address cannot be parsed),
- *  EMISCONFIGURED (one is not a loopback address, and neither TLS nor `insecureListen` is set). */
-export function checkListen(
-  options: Pick<ServerOptions, 'listen' | 'insecureListen' | 'tls'>,
-): readonly Address[] {
-  const addresses = (options.listen ?? []).map(parseAddress)
-  if (!options.insecureListen && !options.tls) addresses.forEach(checkLoopback)
-  return addresses
-}
-
-/** Checks the place of a socket before a server listens there. Throws EMISCONFIGURED, EPERM, EBUSY (a
- *  server listens there). */
-export function checkSocket(place: SocketPlace): Promise<void> {
-  return checkSocketPlace(place)
-}
-
-/** Throws EMISCONFIGURED if other machines can reach the address. */
-function checkLoopback(address: Address): void {
-  if (isLoopback(address.host)) return
-  throw new TailraceError(
-    'EMISCONFIGURED',
-    `${formatAddress(address)} can be reached from other machines, without TLS: give --tls-cert and --tls-key, listen on 127.0.0.1, or say --insecure-listen`,
-  )
-}
-
-type Created = ReturnType<typeof createApp>
-
-/** Waits for a server to listen. Throws EBUSY (in use), EPERM, EMISCONFIGURED. */
-async function listening(listen: Promise<string>, where: string): Promise<void> {
-  try {
-    await listen
-  } catch (cause) {
-    const { code } = cause as NodeJS.ErrnoException
-    if (code === 'EADDRINUSE') throw new TailraceError('EBUSY', `${where} is in use`, { cause })
-    if (code === 'EACCES') throw new TailraceError('EPERM', `${where} may not be used`, { cause })
-    if (code === undefined) throw toTailraceError(cause)
-    throw new TailraceError('EMISCONFIGURED', `cannot listen on ${where} (${code})`, { cause })
   }
 }
 
