@@ -5,6 +5,7 @@ import { cache } from './cache.js'
 import { completeCommand, completion } from './completion.js'
 import { cp, fork, link, ln, mv, readlink, restore } from './copies.js'
 import { demo, lptest } from './demo.js'
+import { doctor } from './doctor.js'
 import { eventlog } from './eventlog.js'
 import { flow } from './flow.js'
 import { diff, log, pin, pins, roots, unpin } from './history.js'
@@ -42,6 +43,6 @@ export const commandGroups: readonly CommandGroup[] = [
   { heading: 'Backup and space', commands: [exportTree, importTree, verify, fsck, gc, forget] },
   {
     heading: 'Server and tools',
-    commands: [serve, status, stop, token, version, completion, completing, lptest, demo],
+    commands: [serve, status, stop, doctor, token, version, completion, completing, lptest, demo],
   },
 ]

@@ -133,7 +133,7 @@ function linesOf(
 
 /** Sends one JSON request and returns the parsed answer. Throws the error that the server answers,
  *  ECLOSED (nobody listens), ETIMEDOUT. */
-async function requestJson(
+export async function requestJson(
   server: ServerAddress,
   method: 'GET' | 'POST',
   path: string,
