@@ -10,6 +10,9 @@ import { nativeHash, nativeHasher, nativeSizeMin, type PieceHash } from './nativ
 
 const native = nativeHash((bytes) => digest(bytes, 32))
 
+/** True if blobs are hashed in native code. */
+export const hashesNatively = native !== undefined
+
 /** Returns the ref of a blob. REQUIRES: `bytes` is at most 1 MiB (rfc/3, rule 5). */
 export function hashBlob(bytes: Uint8Array): Blobref {
   const output = native && bytes.length >= nativeSizeMin ? native(bytes) : digest(bytes, 32)

@@ -5,6 +5,7 @@ import { cache } from './cache.js'
 import { completeCommand, completion } from './completion.js'
 import { cp, fork, link, ln, mv, readlink, restore } from './copies.js'
 import { demo, lptest } from './demo.js'
+import { doctor } from './doctor.js'
 import { eventlog } from './eventlog.js'
 import { flow } from './flow.js'
 import { diff, log, pin, pins, roots, unpin } from './history.js'
@@ -44,17 +45,8 @@ export const commandGroups: readonly CommandGroup[] = [
   {
     heading: 'Server and tools',
     commands: [
-      serve,
-      status,
-      top,
-      metrics,
-      stop,
-      token,
-      version,
-      completion,
-      completing,
-      lptest,
-      demo,
+      ...[serve, status, top, metrics, stop, doctor, token, version],
+      ...[completion, completing, lptest, demo],
     ],
   },
 ]

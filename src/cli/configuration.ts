@@ -5,6 +5,7 @@
 
 import { realpath } from 'node:fs/promises'
 import { join } from 'node:path'
+import { defaultDirectory } from '../local/directory.js'
 import {
   type BrokenRule,
   brokenRules,
@@ -20,7 +21,6 @@ import {
 } from './command.js'
 import { type ParsedFile, problemsMax, readConfigurationFile } from './configuration-file.js'
 import { configuredOptions } from './serve-options.js'
-import { dataDirectory } from './session.js'
 import { absolutePath } from './utf8.js'
 
 /** The name of the file in a data directory. */
@@ -96,7 +96,7 @@ export async function readConfiguration(sources: ConfigurationSources): Promise<
   ) as Configuration['origins']
   return {
     ...{ values, origins, file: source?.path },
-    directory: dataDirectory(values.data, environment),
+    directory: absolutePath(values.data ?? defaultDirectory(environment)),
   }
 }
 
@@ -175,7 +175,7 @@ async function fileOf(
   data: Candidate | undefined,
 ): Promise<SourceFile | undefined> {
   const option = typeof data?.found === 'string' ? data.found : undefined
-  const directory = dataDirectory(option, environment)
+  const directory = absolutePath(option ?? defaultDirectory(environment))
   const flag = given['config']
   const named = typeof flag === 'string' ? flag : environment.TAILRACE_CONFIG
   if (named) {

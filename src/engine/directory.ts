@@ -8,11 +8,15 @@ import type { Environment } from '../base/environment.js'
 import { makeDirectory } from '../base/make-directory.js'
 import { assertOwnDirectory, assertOwnFile, closeOwnDirectory } from '../base/own.js'
 import { TailraceError } from '../error.js'
+import { type JournalLook, lookAtJournal } from '../journal/scan.js'
 import { formatFile, readFormat, settleFormat } from './format-file.js'
 import type { LocalEngine } from './local-engine.js'
 import { openError, openLocal } from './local-open.js'
+import { journalName } from './local-state.js'
 import type { OnMigration } from './migrate.js'
-import { dataFile, hasStore } from './openable.js'
+import { type DataFileLook, dataFile, hasStore, lookAtDataFile } from './openable.js'
+import { ownerOf } from './owner.js'
+import { reserveSize } from './reserve.js'
 
 type DirectoryOptions = {
   readonly environment: Environment
@@ -58,6 +62,32 @@ async function openOwn(directory: string, options: DirectoryOptions): Promise<Lo
   } catch (error) {
     await engine[Symbol.asyncDispose]()
     throw error
+  }
+}
+
+/** The free space of a disk, in bytes, below which the store has no room for what frees space
+ *  (rfc/4, rule 31). */
+export const freeSpaceMin = reserveSize
+
+/** The state of a store that is not opened for the look. */
+export type StoreLook = {
+  /** The process that opened it last. */
+  readonly owner:
+    | { readonly pid: number; readonly host: string; readonly holds: boolean }
+    | undefined
+  readonly data: DataFileLook
+  readonly journal: JournalLook
+}
+
+/** Looks at the files of a data directory's store: cheap, and less than a check finds. Changes
+ *  nothing. What a process that holds it writes meanwhile can look torn. Throws what node:fs
+ *  throws. */
+export async function lookAtStore(directory: string): Promise<StoreLook> {
+  const path = join(directory, 'store')
+  return {
+    owner: ownerOf(path),
+    data: await lookAtDataFile(path),
+    journal: await lookAtJournal(join(path, journalName)),
   }
 }
 

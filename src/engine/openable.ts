@@ -44,6 +44,27 @@ export async function makeOpenable(
   await makeLockFile(join(directory, lockFile))
 }
 
+/** The state of a data file, as far as its first pages and its size tell. */
+export type DataFileLook = 'missing' | 'unfinished' | 'foreign' | 'cut' | 'whole'
+
+/** Looks at the data file of a store without opening it. Changes nothing. Throws what node:fs
+ *  throws. */
+export async function lookAtDataFile(directory: string): Promise<DataFileLook> {
+  if (!(await hasStore(directory))) return 'missing'
+  const file = await open(join(directory, dataFile), 'r')
+  try {
+    const heads = [await pageHead(file, 0), await pageHead(file, pageSize)] as const
+    if (heads.some(isEmpty) && heads.every((head) => isEmpty(head) || isMeta(head))) {
+      return 'unfinished'
+    }
+    const newest = isMeta(heads[0]) ? newestMeta(heads) : undefined
+    if (!newest) return 'foreign'
+    return (await hasAllPages(file, newest)) ? 'whole' : 'cut'
+  } finally {
+    await file.close()
+  }
+}
+
 async function makeDataFile(
   path: string,
   { isThere, existing }: { readonly isThere: boolean; readonly existing: boolean },

@@ -4,7 +4,15 @@
  *  Invariant: only the lock decides who may open the store. It ends with its process, however that
  *  ends. The text of the file is for people. */
 
-import { closeSync, ftruncateSync, readFileSync, writeSync } from 'node:fs'
+import {
+  closeSync,
+  ftruncateSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  realpathSync,
+  writeSync,
+} from 'node:fs'
 import { hostname } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
@@ -108,6 +116,34 @@ async function busy(directory: string): Promise<TailraceError> {
   const who = owner ? `process ${owner.pid} on ${owner.host}` : 'another process'
   const message = `${directory} is in use by ${who}, which cannot be seen from here (another container?): use that one, or end it first`
   return new TailraceError('EBUSY', message)
+}
+
+/** Returns the process that the file of the lock names, and whether it has that file open still, as far
+ *  as can be seen from here. The lock is not tried: that could take it from a server that starts.
+ *  Undefined where there is none. */
+export function ownerOf(directory: string): (Owner & { readonly holds: boolean }) | undefined {
+  const owner = readOwner(directory)
+  return owner && { ...owner, holds: isAlive(owner) && hasOpen(owner.pid, directory) }
+}
+
+/** Returns false if a process certainly does not have the file of the lock open: it may live on after it
+ *  has closed the store. */
+function hasOpen(pid: number, directory: string): boolean {
+  try {
+    const path = realpathSync(join(directory, ownerFile))
+    const descriptors = `/proc/${pid}/fd`
+    return readdirSync(descriptors).some((name) => isLinkTo(join(descriptors, name), path))
+  } catch {
+    return true // another user's process, or a system that does not tell
+  }
+}
+
+function isLinkTo(link: string, path: string): boolean {
+  try {
+    return readlinkSync(link) === path
+  } catch {
+    return false // it was closed meanwhile
+  }
 }
 
 function readOwner(directory: string): Owner | undefined {

@@ -3,11 +3,14 @@
  *  Invariant: nothing is written. A record is found only if its head is whole; the last one of the
  *  journal only if its body is whole, too. */
 
+import { open } from 'node:fs/promises'
+import { join } from 'node:path'
 import { hashBlob, hashNode } from '../blob/hash.js'
 import { TailraceError } from '../error.js'
 import { fixedSize, markSize, parseFixed, parseHead, type RecordHead } from './record.js'
-import { headerSize, parseHeader, type SegmentHeader } from './segment.js'
-import type { Window } from './window.js'
+import { headerSize, parseHeader, type SegmentHeader, segmentName } from './segment.js'
+import { headOf, segmentsIn } from './segment-io.js'
+import { Window } from './window.js'
 
 /** A record in its segment. */
 export type FoundRecord = RecordHead & {
@@ -113,6 +116,55 @@ export async function damagesIn(window: Window, id: number): Promise<SegmentDama
     at = to
   }
   return damages
+}
+
+/** The state of a journal that nobody has open, as far as its headers and the heads of its last segment
+ *  tell. */
+export type JournalLook =
+  | { readonly state: 'missing' | 'whole' }
+  /** The end of a record that was not written: the next opening cuts it off. */
+  | { readonly state: 'torn'; readonly path: string; readonly from: number; readonly size: number }
+  | { readonly state: 'damaged'; readonly path: string; readonly from: number }
+
+/** Looks at the headers of all segments, and at the heads of the records in the last one. Changes
+ *  nothing. REQUIRES: nobody writes to the journal. Throws what node:fs throws. */
+export async function lookAtJournal(directory: string): Promise<JournalLook> {
+  const ids = await segmentsIn(directory)
+  for (const [index, id] of ids.entries()) {
+    const path = join(directory, segmentName(id))
+    const { header, size } = await headOf(path)
+    if (header?.id === id) continue
+    const isBeingMade = index > 0 && index === ids.length - 1 && size <= headerSize
+    return isBeingMade
+      ? { state: 'torn', path, from: 0, size }
+      : { state: 'damaged', path, from: 0 }
+  }
+  const last = ids.at(-1)
+  return last === undefined ? { state: 'missing' } : lookAtSegment(directory, last)
+}
+
+async function lookAtSegment(directory: string, id: number): Promise<JournalLook> {
+  const path = join(directory, segmentName(id))
+  const file = await open(path, 'r')
+  try {
+    const window = new Window(file, (await file.stat()).size)
+    const header = parseHeader(await window.bytes(0, headerSize))
+    if (!header) return { state: 'damaged', path, from: 0 }
+    let end = { offset: headerSize, after: header.first - 1 }
+    try {
+      for await (const record of recordsFrom(window, header, end)) {
+        end = { offset: record.end, after: record.number }
+      }
+    } catch (error) {
+      ignoreDamage(error)
+    }
+    if (end.offset === window.size) return { state: 'whole' }
+    const next = await recordBehind(window, header, end)
+    if (next) return { state: 'damaged', path, from: end.offset }
+    return { state: 'torn', path, from: end.offset, size: window.size - end.offset }
+  } finally {
+    await file.close()
+  }
 }
 
 /** A right seal over a head that cannot be read is no record. Throws everything else. */

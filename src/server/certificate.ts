@@ -28,6 +28,8 @@ export type CertificateFiles = { readonly certFile: string; readonly keyFile: st
 export type CertificatePair = {
   readonly cert: Buffer
   readonly key: Buffer
+  /** The beginning of the certificate, in ms since 1970. */
+  readonly begins: number
   /** The end of the certificate, in ms since 1970. */
   readonly expires: number
 }
@@ -195,7 +197,8 @@ export async function readPair({ certFile, keyFile }: CertificateFiles): Promise
     () => createSecureContext({ cert, key, minVersion: tlsVersionMin }),
     (cause) => `${certFile} and ${keyFile} cannot be used (${reasonOf(cause)})`,
   )
-  return { cert, key, expires: Date.parse(certificate.validTo) }
+  const { validFrom, validTo } = certificate
+  return { cert, key, begins: Date.parse(validFrom), expires: Date.parse(validTo) }
 }
 
 async function readWhole(path: string, { isSecret = false } = {}): Promise<Buffer> {
