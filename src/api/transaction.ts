@@ -16,7 +16,8 @@ export const keyNamesMax = 65_536
 export const transactionSizeMax = 8 * 1024 * 1024
 /** The largest number of transactions that wait in a namespace. */
 export const waitingMax = 65_536
-/** The largest size of the values and names that wait in a namespace, in bytes. */
+/** The largest size of what waits in a namespace, in bytes: values, names, 1 KiB for each transaction
+ *  and 256 bytes for each op and guard. Where several namespaces are busy, each has less. */
 export const waitingSizeMax = 64 * 1024 * 1024
 
 /** The largest size of a producer's id, in bytes. */

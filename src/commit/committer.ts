@@ -4,7 +4,7 @@
  *  answered once: when it is durable, when it is certain that it will not be, or with EUNKNOWN. */
 
 import { setImmediate } from 'node:timers/promises'
-import { type Committed, waitingMax, waitingSizeMax } from '../api/transaction.js'
+import { type Committed, waitingMax } from '../api/transaction.js'
 import { type Deferred, deferred } from '../base/deferred.js'
 import type { Content } from '../content/content.js'
 import { OpensNextGroup } from '../draft/breaks.js'
@@ -25,6 +25,7 @@ import {
   type Waiting,
 } from './group-build.js'
 import { type Sending, send } from './send.js'
+import { type WaitingBudget, waitingSizeOf } from './waiting-budget.js'
 
 /** The largest number of transactions in a group. */
 const groupTransactionsMax = 4_096
@@ -50,6 +51,8 @@ type Left = {
 export type CommitterPorts = BuildPorts & {
   readonly engine: Engine
   readonly content: Content
+  /** The memory of what waits in all commit loops of the store. */
+  readonly waiting: WaitingBudget
   /** Called with each new root, before its transactions are answered. */
   readonly moved: (namespace: LiveNamespace, root: Root) => void
   /** Called with each group that became durable, before its transactions are answered. */
@@ -87,16 +90,16 @@ export class Committer {
   }
 
   /** Commits a transaction; resolves once it is durable. Throws EBUSY (at once where more than
-   *  `waitingMax` transactions or `waitingSizeMax` bytes wait; later where the root is contended),
-   *  ENOSPC, EIO, EUNKNOWN, ENONS, ECLOSED, and what `apply` throws. */
+   *  `waitingMax` transactions wait, or more bytes than the budget admits; later where the root is
+   *  contended), ENOSPC, EIO, EUNKNOWN, ENONS, ECLOSED, and what `apply` throws. */
   submit(prepared: Prepared): Promise<Committed> {
     if (this.#closed) return Promise.reject(this.#closed)
-    if (this.#queue.length >= waitingMax || this.#queueSize > waitingSizeMax) {
+    if (this.#queue.length >= waitingMax || !this.#ports.waiting.admits(this.#queueSize)) {
       return Promise.reject(this.#busy())
     }
     const answer = deferred<Committed>()
     this.#queue.push({ prepared, answer })
-    this.#queueSize += prepared.size
+    this.#count(waitingSizeOf(prepared))
     this.#running ??= this.#run()
     return answer.promise
   }
@@ -170,6 +173,7 @@ export class Committer {
   #take(): Waiting[] | Pause {
     const group: Waiting[] = []
     let size = 0
+    let waitingSize = 0
     for (const waiting of this.#queue) {
       const count = group.length
       if ('paused' in waiting) {
@@ -183,9 +187,10 @@ export class Committer {
         break
       group.push(waiting)
       size += prepared.size
+      waitingSize += waitingSizeOf(prepared)
       if (prepared.noMerge) break
     }
-    this.#queueSize -= size
+    this.#count(-waitingSize)
     this.#queue = this.#queue.slice(group.length)
     return group
   }
@@ -193,8 +198,14 @@ export class Committer {
   /** Puts transactions back to the front of the queue. */
   #giveBack(waiting: readonly Waiting[]): void {
     if (waiting.length === 0) return
-    for (const each of waiting) this.#queueSize += each.prepared.size
+    for (const { prepared } of waiting) this.#count(waitingSizeOf(prepared))
     this.#queue = [...waiting, ...this.#queue]
+  }
+
+  /** Adds `by` bytes to what waits here, and in all namespaces. */
+  #count(by: number): void {
+    this.#queueSize += by
+    this.#ports.waiting.change(by)
   }
 
   /** Commits a group, and answers its transactions; those that open the next group go back to the

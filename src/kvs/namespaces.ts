@@ -8,6 +8,7 @@ import type { Committed } from '../api/transaction.js'
 import type { Environment } from '../base/environment.js'
 import { alone } from '../commit/alone.js'
 import { Committer, type CommitterPorts, type Open } from '../commit/committer.js'
+import { WaitingBudget } from '../commit/waiting-budget.js'
 import type { Content } from '../content/content.js'
 import type { Engine, Head, Root } from '../engine/engine.js'
 import { TailraceError } from '../error.js'
@@ -36,6 +37,7 @@ export class OpenNamespaces implements AsyncDisposable {
   /** Blobs that are stored before a root names them. */
   readonly uploads: Uploads
   readonly #ports: NamespacesPorts
+  readonly #waiting = new WaitingBudget()
   readonly #open = new Map<string, Open>()
   readonly #listeners = new Set<StoreListener>()
   #closed = false
@@ -212,6 +214,7 @@ export class OpenNamespaces implements AsyncDisposable {
       content,
       nodes,
       environment,
+      waiting: this.#waiting,
       views: (name) => this.view(name),
       sources: (name, at) => this.source(name, at),
       moved: (namespace, root) => {

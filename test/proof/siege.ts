@@ -3,21 +3,18 @@
  *  one for each kind of attack, then several kinds at once. See rfc/16, rules 17 to 19.
  *  Invariant: the processes that it starts end with it. */
 
-import { type ChildProcess, fork, spawn } from 'node:child_process'
-import { on, once } from 'node:events'
-import { mkdtemp, readFile, rm } from 'node:fs/promises'
+import type { ChildProcess } from 'node:child_process'
+import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { createInterface } from 'node:readline'
 import { setTimeout as pause } from 'node:timers/promises'
 import type { Op } from '../../src/api/transaction.js'
 import { connect } from '../../src/client/node.js'
 import { appendEvents } from '../../src/eventlog/eventlog.js'
-import { youngHeap } from '../../src/local/local.js'
 import { mulberry32 } from '../engine/flaky.js'
 import { type Bundles, bundle } from '../support/bundle.js'
 import { frameKinds } from './siege-frames.js'
-import { Gauge, type Gauged } from './siege-gauge.js'
+import type { Gauged } from './siege-gauge.js'
 import {
   bulkCalls,
   type HonestOrder,
@@ -25,6 +22,7 @@ import {
   type HostileOrder,
 } from './siege-record.js'
 import { requestKinds } from './siege-requests.js'
+import { mebibytes, messageOf, percentile, SiegeServer } from './siege-server.js'
 import { strangers } from './siege-strangers.js'
 
 /** The gates: what 99 of 100 calls of the honest clients take at most, and the server's anonymous memory. */
@@ -79,7 +77,6 @@ const phaseMsDefault = 10_000
 /** What a kind leaves behind is its own, and not the next one's. */
 const restMsDefault = 1_500
 const kindsAtOnceMax = 5
-const logLinesMax = 200
 /** What the attacks find. */
 const largeSize = 16 * 1024 * 1024
 const manyNames = 10_000
@@ -94,11 +91,6 @@ export async function siege(options: SiegeOptions): Promise<Siege> {
   const { log = () => {}, profile, mix } = options
   const random = mulberry32(seed)
   const directory = await mkdtemp(join(tmpdir(), 'tailrace-siege-'))
-  const children = new Set<ChildProcess>()
-  const end = () => {
-    for (const child of children) child.kill('SIGKILL')
-  }
-  process.once('exit', end)
   try {
     await using programs = await bundle({
       main: 'src/cli/main.ts',
@@ -106,7 +98,9 @@ export async function siege(options: SiegeOptions): Promise<Siege> {
       hostile: 'test/proof/siege-hostile.ts',
     })
     const nodeArgs = profile === undefined ? [] : ['--cpu-prof', `--cpu-prof-dir=${profile}`]
-    const field = new Field(directory, programs, children, nodeArgs)
+    const { main } = programs.files
+    using server = await SiegeServer.start({ main, nodeArgs, data: join(directory, 'data') })
+    const field = new Field(server, programs)
     await field.start(Math.floor(random() * 2 ** 31), options.share ?? 1)
     const phases: Phase[] = []
     const end = Date.now() + minutes * 60_000
@@ -131,10 +125,8 @@ export async function siege(options: SiegeOptions): Promise<Siege> {
     const problems = await field.end()
     const last = phases.at(-1)
     if (last) phases[phases.length - 1] = { ...last, problems: [...last.problems, ...problems] }
-    return { seed, phases, p99: percentile(field.calls, 0.99), serverLog: field.serverLog }
+    return { seed, phases, p99: percentile(field.calls, 0.99), serverLog: server.log }
   } finally {
-    process.off('exit', end)
-    end()
     await rm(directory, { recursive: true, force: true, maxRetries: 3 })
   }
 }
@@ -156,45 +148,23 @@ export function slownessOf(siege: Siege): readonly string[] {
 }
 
 class Field {
-  readonly serverLog: string[] = []
   readonly calls: number[] = []
-  readonly #directory: string
+  readonly #server: SiegeServer
   readonly #programs: Programs
-  readonly #children: Set<ChildProcess>
-  #server: ChildProcess | undefined
   #honest: ChildProcess | undefined
   #hostile: ChildProcess | undefined
-  #gauge: Gauge | undefined
-  readonly #nodeArgs: readonly string[]
 
-  constructor(
-    directory: string,
-    programs: Programs,
-    children: Set<ChildProcess>,
-    nodeArgs: readonly string[],
-  ) {
-    this.#directory = directory
+  constructor(server: SiegeServer, programs: Programs) {
+    this.#server = server
     this.#programs = programs
-    this.#children = children
-    this.#nodeArgs = nodeArgs
   }
 
   async start(seed: number, share: number): Promise<void> {
-    const { main, honest, hostile } = this.#programs.files
-    const data = join(this.#directory, 'data')
-    const serve = [main, 'serve', '--json', '--data', data, '--listen', '127.0.0.1:0']
-    const args = [youngHeap, ...this.#nodeArgs, ...serve]
-    const server = this.#own(spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'pipe'] }))
-    server.once('exit', (code, signal) => this.#note(`the server ended with ${code ?? signal}`))
-    this.#server = server
-    this.#keepLog(server)
-    const { pid, port, token, socket } = await addressOf(server, data)
+    const { honest, hostile } = this.#programs.files
+    const { port, token, socket } = this.#server
     await prepare(`unix:${socket}`, share)
-    this.#gauge = new Gauge(pid, socket)
-    this.#honest = this.#own(fork(honest, [port, token, socket]))
-    await messageOf(this.#honest)
-    this.#hostile = this.#own(fork(hostile, [port, token, `${seed}`]))
-    await messageOf(this.#hostile)
+    this.#honest = await this.#server.fork(honest, [port, token, socket])
+    this.#hostile = await this.#server.fork(hostile, [port, token, `${seed}`])
   }
 
   /** One phase, and a rest in which the hostile clients do nothing. */
@@ -202,74 +172,43 @@ class Field {
     kinds: readonly string[],
     { phaseMs, restMs }: { readonly phaseMs: number; readonly restMs: number },
   ): Promise<Phase> {
-    const { gauge, honest, hostile } = this.#parties()
-    await this.#report(honest, 'phase')
+    const { honest, hostile } = this.#parties()
+    const { gauge } = this.#server
+    await reportOf(honest, 'phase')
     await gauge.take()
     const start = Date.now()
     hostile.send({ kinds } satisfies HostileOrder)
     await pause(phaseMs)
-    const report = await this.#report(honest, 'phase')
+    const report = await reportOf(honest, 'phase')
     const gauged = await gauge.take()
     hostile.send({ kinds: [] } satisfies HostileOrder)
     const seconds = (Date.now() - start) / 1_000
     await pause(restMs)
-    const ended = this.#server?.exitCode ?? this.#server?.signalCode
-    if (ended !== null) throw new Error(`${nameOf(kinds)}: the server ended with ${ended}`)
+    this.#server.checkRuns(nameOf(kinds))
     return phaseOf(kinds, seconds, report, gauged, this.calls)
   }
 
   /** Problems that came to light at the end. */
   async end(): Promise<readonly string[]> {
-    const { gauge, honest, hostile } = this.#parties()
-    const { problems } = await this.#report(honest, 'siege')
+    const { honest, hostile } = this.#parties()
+    const { problems } = await reportOf(honest, 'siege')
     honest.disconnect()
     hostile.disconnect()
-    await gauge.end()
-    const server = this.#server
-    server?.kill('SIGTERM')
-    if (server && server.exitCode === null) await once(server, 'exit')
-    if (server?.exitCode === 0) return problems
-    return [...problems, `the server stopped with ${server?.exitCode ?? server?.signalCode}`]
-  }
-
-  async #report(honest: ChildProcess, end: HonestOrder['end']): Promise<HonestReport> {
-    honest.send({ end } satisfies HonestOrder)
-    return (await messageOf(honest)) as HonestReport
+    return [...problems, ...(await this.#server.stop())]
   }
 
   #parties() {
-    if (!this.#gauge || !this.#honest || !this.#hostile) throw new Error('nothing was started')
-    return { gauge: this.#gauge, honest: this.#honest, hostile: this.#hostile }
-  }
-
-  #keepLog(server: ChildProcess): void {
-    if (!server.stderr) return
-    createInterface({ input: server.stderr }).on('line', (line) => this.#note(line))
-  }
-
-  #note(line: string): void {
-    if (this.serverLog.length < logLinesMax) this.serverLog.push(line)
-  }
-
-  #own(child: ChildProcess): ChildProcess {
-    this.#children.add(child)
-    child.once('exit', () => this.#children.delete(child))
-    return child
+    if (!this.#honest || !this.#hostile) throw new Error('nothing was started')
+    return { honest: this.#honest, hostile: this.#hostile }
   }
 }
 
-async function addressOf(server: ChildProcess, data: string) {
-  if (!server.stdout) throw new Error('the server has no stdout')
-  for await (const line of createInterface({ input: server.stdout })) {
-    const { pid, socket, listen } = JSON.parse(line) as {
-      readonly pid: number
-      readonly socket: string
-      readonly listen: readonly [string]
-    }
-    const token = (await readFile(join(data, 'token'), 'utf8')).trim()
-    return { pid, socket, token, port: listen[0].split(':')[1] ?? '' }
-  }
-  throw new Error('the server did not start')
+export async function reportOf(
+  honest: ChildProcess,
+  end: HonestOrder['end'],
+): Promise<HonestReport> {
+  honest.send({ end } satisfies HonestOrder)
+  return (await messageOf(honest)) as HonestReport
 }
 
 /** What the attacks read and write. */
@@ -320,17 +259,8 @@ function phaseOf(
   }
 }
 
-function percentile(samples: readonly number[], share: number): number {
-  const sorted = samples.toSorted((a, b) => a - b)
-  return sorted[Math.max(0, Math.ceil(share * sorted.length) - 1)] ?? 0
-}
-
 function nameOf(kinds: readonly string[]): string {
   return kinds.length === 0 ? 'calm' : kinds.join(' + ')
-}
-
-function mebibytes(size: number): number {
-  return Math.round(size / 1024 / 1024)
 }
 
 function lineOf(phase: Phase): string {
@@ -354,9 +284,4 @@ function shuffled<T>(items: readonly T[], random: () => number): readonly T[] {
     .map((item) => [random(), item] as const)
     .sort(([a], [b]) => a - b)
     .map(([, item]) => item)
-}
-
-async function messageOf(child: ChildProcess): Promise<unknown> {
-  for await (const [message] of on(child, 'message', { close: ['exit'] })) return message
-  throw new Error(`a process ended with ${child.exitCode ?? child.signalCode}`)
 }
