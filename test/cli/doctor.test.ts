@@ -294,7 +294,7 @@ describe('config and certificate', () => {
     const file = join(sandbox.data, 'config.yaml')
     expect(await level('config')).toBe(
       `FAIL ${file}:1:7: jobs: takes an integer of at least 1, not "0"\n` +
-        `FAIL ${file}:2:10: listen[0]: takes HOST:PORT, not "x"`,
+        `FAIL ${file}:2:10: listen[0]: takes HOST:PORT or systemd, not "x"`,
     )
     await configure('listen: [0.0.0.0:0]\n')
     expect(await level('config')).toMatch(/^FAIL .*:1:1: listen: 0\.0\.0\.0:0 can be reached/)

@@ -25,6 +25,7 @@ const manyDoors: Readonly<Record<string, number>> = {
   export: 5,
   job: 5,
   flow: 5,
+  server: 5,
   wire: 19,
 }
 
