@@ -37,7 +37,7 @@ export type CertificatePair = {
 type CertificatePorts = {
   readonly environment: Environment
   /** Writes a line to the log. */
-  readonly log: (line: string) => void
+  readonly log: (line: string, level: 'info' | 'warn') => void
   /** Called with each pair that replaces the one before. */
   readonly replaced: (pair: CertificatePair) => void
 }
@@ -115,7 +115,7 @@ export class Certificate implements Disposable {
     if (this.#watchers.has(directory)) return
     const failed = (cause: unknown) => {
       const text = `changes in ${directory} are not noticed (${reasonOf(cause)}): send SIGHUP to the server after a new certificate`
-      this.#ports.log(text)
+      this.#ports.log(text, 'warn')
     }
     try {
       const watcher = watch(directory, { persistent: false }, () => this.#changed())
@@ -154,6 +154,7 @@ export class Certificate implements Disposable {
     this.#pair = pair
     this.#ports.log(
       `${this.#files.certFile} was read again: the certificate expires ${dateOf(pair.expires)}`,
+      'info',
     )
     this.#warn(pair)
   }
@@ -162,7 +163,7 @@ export class Certificate implements Disposable {
     const message = reasonOf(error)
     if (this.#closed || message === this.#failure) return
     this.#failure = message
-    this.#ports.log(`the certificate of before stays in use: ${message}`)
+    this.#ports.log(`the certificate of before stays in use: ${message}`, 'warn')
   }
 
   #warn({ expires }: CertificatePair): void {
@@ -171,6 +172,7 @@ export class Certificate implements Disposable {
     const when = left > 0 ? 'expires' : 'has expired'
     this.#ports.log(
       `the certificate of ${this.#files.certFile} ${when} ${dateOf(expires)}: renew it`,
+      'warn',
     )
   }
 }

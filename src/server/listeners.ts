@@ -244,7 +244,7 @@ export class Listeners {
     const { environment, log } = this.#ports.context
     return Certificate.open(files, {
       environment,
-      log: (line) => log.line(line),
+      log: (line, level) => log.line(line, level),
       replaced: (pair) => {
         for (const front of this.#tcpFronts) {
           front.replacePair(pair)
