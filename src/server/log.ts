@@ -144,8 +144,9 @@ export class Log {
     const time = new Date(this.#environment.now()).toISOString()
     if (this.#format === 'json') return JSON.stringify({ time, level, message, ...fields })
     const named = Object.entries(fields).map(([name, value]) => ` ${name}=${value}`)
-    // A stack has lines of its own, which follow.
-    return `${time} ${level} ${message.replace(/$|\n/, (end) => named.join('') + end)}`
+    // What somebody wrote begins no line of its own: a stack's lines, and any other, follow indented.
+    const [first = '', ...others] = message.replace(unsafe, codeOf).split('\n')
+    return [`${time} ${level} ${first}${named.join('')}`, ...others].join('\n\t')
   }
 
   #tellDropped(name: string, kind: Kind): void {
@@ -155,6 +156,14 @@ export class Log {
     this.line(`${kind.dropped} lines more of ${name} were not written`, 'warn')
     kind.dropped = 0
   }
+}
+
+/** Characters on which a terminal or a reader of lines may act: controls but the newline, and what separates
+ *  or reorders lines. */
+const unsafe = /[^\P{C}\n]|[\u2028\u2029]/gu
+
+function codeOf(character: string): string {
+  return `\\u{${character.codePointAt(0)?.toString(16)}}`
 }
 
 function cut(text: string, sizeMax: number): string {

@@ -27,7 +27,7 @@ it('an error of the caller is no line', () => {
 it('what nobody foresaw stands with its stack', () => {
   log.fault('GET /v1/kv/a', new RangeError('out of range'))
   expect(texts().join('')).toMatch(
-    /^error GET \/v1\/kv\/a: RangeError: out of range code=EIO\n +at /,
+    /^error GET \/v1\/kv\/a: RangeError: out of range code=EIO\n\t +at /,
   )
 })
 
@@ -106,4 +106,18 @@ it('a request is a line at debug, without its secrets', () => {
   expect(texts()).toEqual([
     'debug GET /v1/kv/a?link=…&follow=true way=http request=r outcome=200 ms=1.5 token=owner',
   ])
+})
+
+it('what somebody wrote forges no line, and moves no terminal', () => {
+  const forged = '2026-01-01T00:00:00.000Z info all is well'
+  log.fault('GET /v1/kv/a', new TailraceError('ECORRUPT', `key "a\n${forged}\r\u001b[2J\u202e"`))
+  log.fault('GET /v1/kv/a', new RangeError(`odd\n${forged}`))
+  const starts = lines
+    .join('\n')
+    .split('\n')
+    .filter((line) => /^\d{4}-/.test(line))
+  expect(starts).toHaveLength(2)
+  expect(texts()[0]).toBe(
+    `error GET /v1/kv/a: ECORRUPT: key "a code=ECORRUPT\n\t${forged}\\u{d}\\u{1b}[2J\\u{202e}"`,
+  )
 })
