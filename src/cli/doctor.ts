@@ -23,7 +23,7 @@ export const doctor = command({
   name: 'doctor',
   summary: 'check a data directory and this machine (starts and changes nothing)',
   description:
-    'DoctorCheck a data directory, its server, its configuration and this machine. Each line is "ok", "warn", or ' +
+    'Check a data directory, its server, its configuration and this machine. Each line is "ok", "warn", or ' +
     '"FAIL" with what to do. Exit code 1 says that something fails. No server is started, and nothing is changed; ' +
     '"tailrace fsck" reads all of a store.',
   options,
