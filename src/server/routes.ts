@@ -17,8 +17,10 @@ import {
 import { requests } from '../wire/requests.js'
 import { isOptional, parse, parseParameter, type Schema } from '../wire/schema.js'
 import type { App, Reply, Request } from './app.js'
+import type { Backlog } from './backlogs.js'
 import { bodyShareOf, readJsonBody } from './body.js'
 import type { ServerContext } from './context.js'
+import type { FrontRequest } from './front-request.js'
 import { holdPrincipal } from './held-principal.js'
 import { secretParameters } from './linked.js'
 import { checkHeaders } from './misplaced.js'
@@ -36,6 +38,8 @@ export type Call = {
    *  many. */
   readonly signal: AbortSignal
   readonly idempotencyKey?: string | undefined
+  /** The part of the client in the backlogs of the server. */
+  readonly backlog: Backlog | undefined
   /** Calls `act` after the answer was sent. */
   readonly afterwards: (act: () => void) => void
 }
@@ -119,6 +123,7 @@ export class Routes {
       const call: Call = {
         ...once,
         context,
+        backlog: (request.raw as FrontRequest).backlog,
         get signal() {
           return signalOf(context.activity, reply)
         },

@@ -13,9 +13,11 @@ import { type CallFrame, isCallFrame, type RequestFrame } from '../wire/frames.j
 import { type ArgsOf, isWaiting } from '../wire/request.js'
 import { errorBodyOf } from '../wire/status.js'
 import type { read } from '../wire/transaction.js'
+import type { Backlog } from './backlogs.js'
 import type { ServerContext } from './context.js'
 import { Deliveries } from './deliveries.js'
 import type { Inbox } from './inbox.js'
+import { encodeAnswer, isLong } from './json-answer.js'
 import type { Outbox } from './outbox.js'
 import type { AskedCall, Call, Routes } from './routes.js'
 import { ServedWatch, type WatchPorts, type WatchRequest } from './served-watch.js'
@@ -35,6 +37,7 @@ class PendingCall implements Call {
   readonly id: number
   readonly idempotencyKey: string | undefined
   readonly context: ServerContext
+  readonly backlog: Backlog
   readonly #signalOf: (call: PendingCall) => AbortSignal
   canceled = false
   /** Present if it waits. */
@@ -44,10 +47,11 @@ class PendingCall implements Call {
 
   constructor(
     { id, idempotencyKey }: CallFrame,
-    context: ServerContext,
+    { context, backlog }: Pick<PendingCall, 'context' | 'backlog'>,
     signalOf: (call: PendingCall) => AbortSignal,
   ) {
     this.context = context
+    this.backlog = backlog
     this.id = id
     this.idempotencyKey = idempotencyKey
     this.#signalOf = signalOf
@@ -234,7 +238,11 @@ export class ServedRequests {
   }
 
   async #answer(frame: CallFrame, asked: AskedCall): Promise<void> {
-    const call = new PendingCall(frame, this.#context, this.#signalOf)
+    const call = new PendingCall(
+      frame,
+      { context: this.#context, backlog: this.#outbox.part },
+      this.#signalOf,
+    )
     this.#requests.set(call.id, call)
     try {
       if (isRead(asked)) await this.#read(asked, call)
@@ -265,7 +273,11 @@ export class ServedRequests {
     }
     await this.#reads.run(async () => {
       if (this.#outbox.full) await this.#outbox.drained(this.#closed)
-      this.#deliver(call, await asked.run(call))
+      const body = await asked.run(call)
+      const text = this.#outbox.isText && isLong(body) ? await encodeAnswer(body) : undefined
+      if (text === undefined) return this.#deliver(call, body)
+      this.#forget(call)
+      this.#outbox.sendText(call.id, text)
     })
   }
 

@@ -35,6 +35,7 @@ import {
 import { Activity } from './activity.js'
 import { allRoutes } from './all-routes.js'
 import { type App, createApp } from './app.js'
+import { Backlogs } from './backlogs.js'
 import { bodyStallMs, localBodyStallMs } from './body.js'
 import { BodyBudget } from './body-budget.js'
 import { Certificate, type CertificateFiles } from './certificate.js'
@@ -42,6 +43,7 @@ import type { OwnedStore, ServerContext } from './context.js'
 import { EventFrames } from './event-frames.js'
 import { acceptBacklog, connectionsWithin, type Front } from './front.js'
 import { walksMax } from './history.js'
+import { longReadsMax } from './key-calls.js'
 import { Log } from './log.js'
 import { Pace } from './pace.js'
 import { Principals } from './principals.js'
@@ -178,6 +180,8 @@ class RunningServer implements Server {
       requestPace: new Pace('requests'),
       walks: new Turns(walksMax),
       bodies: new BodyBudget(environment.monotonic),
+      backlogs: new Backlogs(environment.monotonic),
+      longReads: new Turns(longReadsMax),
       events: new EventFrames(),
       environment,
       version: versionOf(),
@@ -315,14 +319,23 @@ class RunningServer implements Server {
   }
 
   async #createApp({ needsToken }: { readonly needsToken: boolean }): Promise<Created> {
-    const { activity, bodies, log, requestPace } = this.#context
+    const { activity, backlogs, bodies, log, requestPace } = this.#context
     const access = () => this.#access
     const files = connectionsWithin(openFilesMax())
     const { listen = [], connectionsMax: max = Math.floor(files / Math.max(1, listen.length)) } =
       this.#options
     const { bodyStallMs: stallMs = needsToken ? bodyStallMs : localBodyStallMs } = this.#options
     const principals = this.#principals
-    const options = { activity, access, principals, log, bodyStallMs: stallMs, bodies, requestPace }
+    const options = {
+      activity,
+      access,
+      principals,
+      log,
+      bodyStallMs: stallMs,
+      backlogs,
+      bodies,
+      requestPace,
+    }
     const tls = this.#tls
     const created = createApp({
       ...options,
