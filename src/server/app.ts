@@ -53,8 +53,9 @@ export function createApp(options: AppOptions): { readonly app: App; readonly fr
   })
   app.removeAllContentTypeParsers()
   app.addContentTypeParser('*', (_request, body, done) => done(null, body))
-  app.addHook('preSerialization', async (_request, reply, answer) => {
+  app.addHook('preSerialization', async (request, reply, answer) => {
     if (!isLong(answer)) return answer
+    if (request.method === 'GET') options.backlogs?.checkRoom()
     // Fastify sends a Buffer, too, but its types allow only text.
     reply.serializer((made) => made)
     return encodeAnswer(answer)

@@ -19,7 +19,7 @@ import {
 import { checkFrameBounds, decodeMessage, idOfMessage, type Subprotocol } from '../wire/messages.js'
 import type { ServerContext } from './context.js'
 import { Gate, Inbox } from './inbox.js'
-import { type BacklogSum, Outbox } from './outbox.js'
+import { Outbox } from './outbox.js'
 import type { Principal } from './principal.js'
 import type { Principals } from './principals.js'
 import type { AskedCall, Routes } from './routes.js'
@@ -43,8 +43,6 @@ type ConnectionOptions = {
   /** The socket below the websocket. */
   readonly raw: RawSocket
   readonly protocol: Subprotocol
-  /** The sum that all clients of the server share. */
-  readonly sum: BacklogSum
   /** The principal, if the upgrade named one. Absent: the first frame must bring a token. */
   readonly principal?: Principal
   /** Tells the principal that a token names. */
@@ -71,14 +69,14 @@ export class ServedConnection {
   #alive = true
 
   constructor(context: ServerContext, routes: Routes, options: ConnectionOptions) {
-    const { socket, raw, protocol, sum, principal, principals } = options
+    const { socket, raw, protocol, principal, principals } = options
     this.#routes = routes
     this.#socket = socket
     this.#protocol = protocol
     this.#principals = principals
     const gate = new Gate(socket)
-    const { events } = context
-    const outbox = new Outbox(socket, { raw, protocol, gate, sum, events })
+    const { events, backlogs } = context
+    const outbox = new Outbox(socket, { raw, protocol, gate, backlogs, events })
     const { requestPace: pace, bodies } = context
     const inbox = new Inbox(socket, {
       ...{ raw, gate, pace, bodies },

@@ -5,6 +5,7 @@ import type { Grants } from '../rights/grants.js'
 import type { LimitedStore, StoreFigures } from '../rights/served-store.js'
 import type { TokenBook } from '../rights/tokens.js'
 import type { Activity } from './activity.js'
+import type { Backlogs } from './backlogs.js'
 import type { BodyBudget } from './body-budget.js'
 import type { EventFrames } from './event-frames.js'
 import type { Log } from './log.js'
@@ -55,6 +56,10 @@ export type ServerContext = {
   /** The pace of the requests of all clients together. */
   readonly requestPace: Pace
   readonly bodies: BodyBudget
+  /** The memory of all that clients have not read yet. */
+  readonly backlogs: Backlogs
+  /** The turns of reads of many keys, of all clients together. */
+  readonly longReads: Turns
   /** The encoded events of all watches. */
   readonly events: EventFrames
   /** The turns of requests for pages of the history, of all clients together. */

@@ -48,8 +48,7 @@ export class Deliveries {
     const { outbox, share, closed } = this.#ports
     this.#running = true
     while (this.#ready.size > 0 && !closed.aborted) {
-      // An end of the connection is seen by the loop.
-      if (outbox.full) await outbox.drained(closed).catch(() => {})
+      if (outbox.full && !(await drained(outbox, closed))) break
       if (!share.tryTake()) await share.take()
       // Answers may have filled the socket meanwhile.
       if (!outbox.full) this.#deliver(outbox, share)
@@ -68,5 +67,15 @@ export class Deliveries {
       if (next.deliver()) this.#ready.add(next)
       if (outbox.full || !share.tryTake()) return
     }
+  }
+}
+
+/** Resolves with false if the connection ends before. */
+async function drained(outbox: Outbox, closed: Signal): Promise<boolean> {
+  try {
+    await outbox.drained(closed)
+    return true
+  } catch {
+    return false
   }
 }

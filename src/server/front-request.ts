@@ -4,6 +4,7 @@
 
 import { IncomingMessage } from 'node:http'
 import type { TailraceError } from '../error.js'
+import type { Backlog } from './backlogs.js'
 import type { BodyShare } from './body-budget.js'
 import type { Principal } from './principal.js'
 
@@ -25,6 +26,8 @@ export class FrontRequest extends IncomingMessage {
   /** The body's share of `FrontOptions.bodies`. It is given back when the answer has ended, and so has
    *  the work on the request: the body is held until then. */
   declare bodyShare?: BodyShare
+  /** The part of the answer in `FrontOptions.backlogs`. */
+  declare backlog?: Backlog
   /** The sender of the request, once it was judged and admitted. */
   declare principal?: Principal
   /** The link that the request brings in the place of a token. The route checks it, which knows the

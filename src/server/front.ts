@@ -16,6 +16,7 @@ import { invalid } from '../base/shape.js'
 import { type Code, TailraceError, toTailraceError } from '../error.js'
 import { requests } from '../wire/requests.js'
 import { Acceptors } from './acceptors.js'
+import type { Backlogs } from './backlogs.js'
 import type { BodyBudget } from './body-budget.js'
 import { ChunkedBody } from './chunked.js'
 import { type FrontRequest, judgedRequest } from './front-request.js'
@@ -93,6 +94,8 @@ export type FrontOptions = JudgeRules & {
   readonly connectionsMax?: number
   /** The memory for the bodies of the whole server. Default: no bound. */
   readonly bodies?: BodyBudget
+  /** The memory of all that clients have not read yet. Default: no bound. */
+  readonly backlogs?: Backlogs
   /** The pace of the requests of all clients together. Default: no pace. */
   readonly requestPace?: Pace
   /** Speaks TLS. Default: plain HTTP. */
@@ -346,6 +349,12 @@ export class Front {
     if (share) {
       request.bodyShare = share
       response.once('close', () => share.end())
+    }
+    const backlog = this.#options.backlogs?.begin(() => resetConnection(request.socket))
+    if (backlog) {
+      request.backlog = backlog
+      response.once('prefinish', () => backlog.set(response.writableLength))
+      response.once('close', () => backlog.end())
     }
     this.#route(request, response)
   }

@@ -7,6 +7,11 @@ import { read, txn } from '../wire/transaction.js'
 import { missing } from './kv-read.js'
 import type { Call, Routes } from './routes.js'
 
+/** The number of reads of more than `fewKeys` keys that are worked on at once: an answer has up to
+ *  `readSizeMax`. */
+export const longReadsMax = 1
+const fewKeys = 4
+
 export function serveKeyCalls(routes: Routes): void {
   routes.serve(statKey, async ({ key, ...args }, call) => {
     const found = await call.context.store.stat(key, { ...args, ...waiting(call, args.minSeq) })
@@ -33,7 +38,9 @@ export function serveKeyCalls(routes: Routes): void {
     read,
     async ({ keys, ...scope }, call) => {
       const asked = { ...scope, ...waiting(call, scope.minSeq) }
-      return valuesOf(await call.context.store.readMany(keys, asked))
+      const { store, longReads } = call.context
+      const work = async () => valuesOf(await store.readMany(keys, asked))
+      return keys.length <= fewKeys ? work() : longReads.run(() => readLong(call, work))
     },
     ({ keys, at, minSeq, namespace }, { store }) => {
       if (at !== undefined || minSeq !== undefined) return undefined
@@ -47,6 +54,19 @@ export function serveKeyCalls(routes: Routes): void {
 function waiting(call: Call, seq: number | undefined): { readonly signal?: AbortSignal } {
   return seq === undefined ? {} : defined({ signal: call.signal })
 }
+
+/** Makes a long answer once there is memory for it. It counts from when it is made, and not only from
+ *  when it was encoded and handed over. */
+async function readLong(call: Call, work: () => Promise<Values>): Promise<Values> {
+  await call.backlog?.room()
+  const made = await work()
+  const answer = call.context.backlogs.begin(() => {})
+  call.afterwards(() => answer.end())
+  answer.set(made.values.reduce((sum, value) => sum + (value?.length ?? 0), 0))
+  return made
+}
+
+type Values = ReturnType<typeof valuesOf>
 
 /** Makes the answer of a read: a key that is not there is null. */
 function valuesOf({

@@ -13,9 +13,11 @@ import { atOneRoot } from '../store/at-one-root.js'
 import type { getKey, headKey } from '../wire/keys.js'
 import type { ArgsOf } from '../wire/request.js'
 import type { Reply, Request } from './app.js'
+import { smallSize } from './backlogs.js'
 import type { ServerContext } from './context.js'
 import { type Conditions, cacheForever, cacheWithTag, conditionsOf, judgeRead } from './etag.js'
 import { follow } from './follow.js'
+import type { FrontRequest } from './front-request.js'
 import { checkHeartbeat } from './heartbeat.js'
 import { contentHeaders } from './page-safety.js'
 import { formatPlace, parsePlace, positionHeader } from './place.js'
@@ -100,6 +102,7 @@ export async function get(
     })
     return reply
   }
+  if (left > smallSize) await (request.raw as FrontRequest).backlog?.room()
   const bytes = await joined(found.chunks)
   return reply.headers({ ...headers, ...extent }).send(bytes)
 }

@@ -199,7 +199,7 @@ export class Listeners {
   }
 
   async #createApp({ needsToken }: { readonly needsToken: boolean }): Promise<Created> {
-    const { activity, bodies, log, meters, requestIds, requestPace } = this.#ports.context
+    const { activity, backlogs, bodies, log, meters, requestIds, requestPace } = this.#ports.context
     const access = () => this.#access
     const files = connectionsWithin(openFilesMax())
     const { listen = [], inherited = [] } = this.#options
@@ -208,7 +208,8 @@ export class Listeners {
     const { bodyStallMs: stallMs = needsToken ? bodyStallMs : localBodyStallMs } = this.#options
     const { principals, serveSockets, routes } = this.#ports
     const options = {
-      ...{ activity, access, principals, log, meters, requestIds, bodies, requestPace },
+      ...{ activity, access, principals, log, meters, requestIds, requestPace },
+      ...{ backlogs, bodies },
       bodyStallMs: stallMs,
     }
     const tls = this.#tls

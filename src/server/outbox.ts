@@ -9,6 +9,7 @@ import { Wakeup } from '../base/wakeup.js'
 import { canceled } from '../error.js'
 import { type ResponseFrame, subprotocol } from '../wire/frames.js'
 import { encodeMessage, packWithRoom, type Subprotocol } from '../wire/messages.js'
+import { type Backlog, type Backlogs, smallSize } from './backlogs.js'
 import { type EventFrames, type SharedEvent, traced } from './event-frames.js'
 import type { Gate } from './inbox.js'
 import { messageHead, messageHeadMax } from './message-head.js'
@@ -24,27 +25,9 @@ export const backlogSize = 1024 * 1024
 /** The number of frames that may wait in a socket before its watches wait: one that was written
  *  alone takes about 1 KiB of memory besides its bytes. */
 export const backlogFramesMax = 1_024
-/** The number of bytes that may wait in all sockets of a server together before the watches of each
- *  socket with a backlog wait. */
-const backlogSumMax = 32 * 1024 * 1024
 /** The number of bytes that may wait in a socket before the server reads no more requests from
  *  it. */
 const backlogSizeMax = 8 * 1024 * 1024
-
-/** The number of bytes that wait in all sockets of a server. Mutable; each outbox adds its part. */
-export class BacklogSum {
-  #size = 0
-
-  /** True if more than `backlogSumMax` bytes wait. */
-  get exceeded(): boolean {
-    return this.#size > backlogSumMax
-  }
-
-  /** Adds `by` bytes; negative if bytes have left. */
-  change(by: number): void {
-    this.#size += by
-  }
-}
 
 type OutboxPorts = {
   /** The socket below the websocket. */
@@ -52,8 +35,8 @@ type OutboxPorts = {
   readonly protocol: Subprotocol
   /** The gate of the requests of this client. */
   readonly gate: Gate
-  /** The sum that all clients of the server share. */
-  readonly sum: BacklogSum
+  /** The backlogs of all clients of the server. */
+  readonly backlogs: Backlogs
   /** The encoded events of the server. */
   readonly events: EventFrames
 }
@@ -64,7 +47,9 @@ export class Outbox {
   readonly #raw: RawSocket
   readonly #protocol: Subprotocol
   readonly #gate: Gate
-  readonly #sum: BacklogSum
+  readonly #backlogs: Backlogs
+  /** The part of this outbox in `#backlogs`. */
+  readonly #part: Backlog
   readonly #events: EventFrames
   /** Woken when the socket has drained. */
   readonly #moved = new Wakeup()
@@ -76,28 +61,40 @@ export class Outbox {
   #size = 0
   /** The number of frames since the socket was empty: at least as many as wait now. */
   #frames = 0
-  /** The part of this outbox in `#sum`, in bytes. */
-  #counted = 0
+  /** True unless the last frame was small: the next one is likely to be large, too. */
+  #isLarge = true
   /** The number of bytes that had left the process at the last `takeProgress`. */
   #sent = 0
 
-  constructor(socket: ServerSocket, { raw, protocol, gate, sum, events }: OutboxPorts) {
+  constructor(socket: ServerSocket, { raw, protocol, gate, backlogs, events }: OutboxPorts) {
     this.#socket = socket
     this.#raw = raw
     this.#protocol = protocol
     this.#gate = gate
-    this.#sum = sum
+    this.#backlogs = backlogs
+    this.#part = backlogs.begin(() => socket.terminate())
     this.#events = events
     raw.on('drain', () => this.#drain())
-    raw.on('close', () => this.#count(0))
+    raw.on('close', () => this.#part.end())
   }
 
-  /** True if watches must wait. A socket that is full drains later, and then `drained` resolves. */
+  /** True if watches and reads must wait. A socket that is full drains later, or gets memory, and then
+   *  `drained` resolves. */
   get full(): boolean {
+    return this.#isBehind || (this.#isLarge && this.#backlogs.spent)
+  }
+
+  /** True if the client has to read before more is sent. */
+  get #isBehind(): boolean {
     if (this.backlog > backlogSize) return true
     // Below its high-water mark a socket holds little, and emits no 'drain' to wait for.
     if (!this.#raw.writableNeedDrain) return false
-    return this.#frames > backlogFramesMax || this.#sum.exceeded
+    return this.#frames > backlogFramesMax || this.#backlogs.exceeded
+  }
+
+  /** True if frames are JSON in text messages. */
+  get isText(): boolean {
+    return this.#protocol !== subprotocol
   }
 
   /** The number of bytes that wait to be sent. */
@@ -121,11 +118,16 @@ export class Outbox {
       const head = messageHead(packed, packed.length - messageHeadMax, 'binary')
       this.#push(packed.subarray(head))
     } else {
-      const text = Buffer.from(encodeMessage(frame, this.#protocol))
-      const head = new Uint8Array(messageHeadMax)
-      this.#push(head.subarray(messageHead(head, text.length, 'text')))
-      this.#push(text)
+      this.#pushText([Buffer.from(encodeMessage(frame, this.#protocol))])
     }
+    this.#added()
+  }
+
+  /** Sends the answer of a request whose body was encoded in JSON already. REQUIRES: `isText`. */
+  sendText(id: number, body: Uint8Array): void {
+    if (!this.#begin()) return
+    const before = Buffer.from(`{"id":${id},"type":"result","body":`)
+    this.#pushText([before, body, Buffer.from('}')])
     this.#added()
   }
 
@@ -164,16 +166,23 @@ export class Outbox {
       if (!error) for (const done of onDone) done()
     }
     writeJoined(this.#raw, { pieces, size }, onDone.length > 0 ? written : undefined)
-    this.#count(this.#raw.writableNeedDrain ? this.backlog : 0)
+    this.#isLarge = size > smallSize
+    this.#part.set(this.#raw.writableNeedDrain ? this.backlog : 0)
   }
 
-  /** Resolves when the outbox is not full. Throws ECANCELED. */
+  /** The part of this connection in the backlogs of the server. */
+  get part(): Backlog {
+    return this.#part
+  }
+
+  /** Resolves when the outbox is not full. Throws ECANCELED; also if the connection was ended, or ends. */
   async drained(signal: Signal): Promise<void> {
     if (signal.aborted) throw canceled(signal)
     for (;;) {
       const seen = this.#moved.count
       if (!this.full) return
-      await this.#moved.wait(seen, signal)
+      if (this.#isBehind) await this.#moved.wait(seen, signal)
+      else await this.#part.room()
     }
   }
 
@@ -194,19 +203,21 @@ export class Outbox {
     if (this.backlog > backlogSizeMax) this.#gate.close('answers')
   }
 
+  #pushText(parts: readonly Uint8Array[]): void {
+    const length = parts.reduce((sum, part) => sum + part.length, 0)
+    const head = new Uint8Array(messageHeadMax)
+    this.#push(head.subarray(messageHead(head, length, 'text')))
+    for (const part of parts) this.#push(part)
+  }
+
   #push(piece: Uint8Array): void {
     if (this.#pieces.length === 0) process.nextTick(() => this.flush())
     this.#pieces.push(piece)
     this.#size += piece.length
   }
 
-  #count(size: number): void {
-    this.#sum.change(size - this.#counted)
-    this.#counted = size
-  }
-
   #drain(): void {
-    this.#count(0)
+    this.#part.set(0)
     this.#gate.open('answers')
     this.#moved.wake()
   }

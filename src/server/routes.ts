@@ -18,6 +18,7 @@ import {
 import { requests } from '../wire/requests.js'
 import { isOptional, parse, parseParameter, type Schema } from '../wire/schema.js'
 import type { App, Reply, Request } from './app.js'
+import type { Backlog } from './backlogs.js'
 import { bodyShareOf, readJsonBody } from './body.js'
 import type { ServerContext } from './context.js'
 import type { FrontRequest } from './front-request.js'
@@ -42,6 +43,8 @@ export type Call = {
   readonly idempotencyKey?: string | undefined
   /** The place of the request in a trace. */
   readonly trace?: string | undefined
+  /** The part of the client in the backlogs of the server. */
+  readonly backlog: Backlog | undefined
   /** Calls `act` after the answer was sent. */
   readonly afterwards: (act: () => void) => void
 }
@@ -148,6 +151,7 @@ export class Routes {
         ...once,
         context,
         trace,
+        backlog: (request.raw as FrontRequest).backlog,
         get signal() {
           return signalOf(context.activity, reply)
         },

@@ -14,9 +14,11 @@ import { type CallFrame, isCallFrame, type RequestFrame } from '../wire/frames.j
 import { type ArgsOf, isWaiting } from '../wire/request.js'
 import { errorBodyOf, statusOf } from '../wire/status.js'
 import type { read } from '../wire/transaction.js'
+import type { Backlog } from './backlogs.js'
 import type { ServerContext } from './context.js'
 import { Deliveries } from './deliveries.js'
 import type { Inbox } from './inbox.js'
+import { encodeAnswer, isLong } from './json-answer.js'
 import { roundedMs } from './log.js'
 import type { Outbox } from './outbox.js'
 import type { AskedCall, Call, Routes } from './routes.js'
@@ -38,6 +40,7 @@ class PendingCall implements Call {
   readonly idempotencyKey: string | undefined
   readonly trace: string | undefined
   readonly context: ServerContext
+  readonly backlog: Backlog
   readonly #signalOf: (call: PendingCall) => AbortSignal
   canceled = false
   /** Present if it waits. */
@@ -47,11 +50,11 @@ class PendingCall implements Call {
 
   constructor(
     { id, idempotencyKey }: CallFrame,
-    trace: string | undefined,
-    context: ServerContext,
+    { trace, context, backlog }: Pick<PendingCall, 'trace' | 'context' | 'backlog'>,
     signalOf: (call: PendingCall) => AbortSignal,
   ) {
     this.context = context
+    this.backlog = backlog
     this.id = id
     this.idempotencyKey = idempotencyKey
     this.trace = trace
@@ -274,7 +277,11 @@ export class ServedRequests {
   /** Answers a request, within a span if the frame names a place in a trace. Never throws. */
   async #answer(frame: CallFrame, asked: AskedCall): Promise<void> {
     const span = servedSpan(frame.op, frame.trace)
-    const call = new PendingCall(frame, span?.parent, this.#context, this.#signalOf)
+    const call = new PendingCall(
+      frame,
+      { trace: span?.parent, context: this.#context, backlog: this.#outbox.part },
+      this.#signalOf,
+    )
     this.#requests.set(call.id, call)
     const begun = this.#context.log.takes('debug') ? performance.now() : undefined
     let outcome = 'ok'
@@ -313,7 +320,11 @@ export class ServedRequests {
     }
     await this.#reads.run(async () => {
       if (this.#outbox.full) await this.#outbox.drained(this.#closed)
-      this.#deliver(call, await asked.run(call))
+      const body = await asked.run(call)
+      const text = this.#outbox.isText && isLong(body) ? await encodeAnswer(body) : undefined
+      if (text === undefined) return this.#deliver(call, body)
+      this.#forget(call)
+      this.#outbox.sendText(call.id, text)
     })
   }
 

@@ -24,10 +24,12 @@ import {
 import type { Address } from './access.js'
 import { Activity } from './activity.js'
 import { allRoutes } from './all-routes.js'
+import { Backlogs } from './backlogs.js'
 import { BodyBudget } from './body-budget.js'
 import type { OwnedStore, ServerContext, StopOptions } from './context.js'
 import { EventFrames } from './event-frames.js'
 import { walksMax } from './history.js'
+import { longReadsMax } from './key-calls.js'
 import { checkListen, Listeners, type ListenOptions } from './listeners.js'
 import { Log, type LogLines } from './log.js'
 import { Meters } from './meters.js'
@@ -154,6 +156,8 @@ class RunningServer implements Server {
       requestPace: new Pace('requests'),
       walks: new Turns(walksMax),
       bodies: new BodyBudget(environment.monotonic),
+      backlogs: new Backlogs(environment.monotonic),
+      longReads: new Turns(longReadsMax),
       events: new EventFrames(),
       environment,
       version: versionOf(),

@@ -11,7 +11,6 @@ import { ServedConnection } from './connection.js'
 import type { Front } from './front.js'
 import type { FrontRequest } from './front-request.js'
 import { websocketPath } from './judge.js'
-import { BacklogSum } from './outbox.js'
 import type { Principals } from './principals.js'
 import type { Routes } from './routes.js'
 import {
@@ -35,7 +34,6 @@ type Ports = {
 export class Sockets {
   /** The open websockets. One without a connection was refused, and has not closed yet. */
   readonly #open = new Map<ServerSocket, ServedConnection | undefined>()
-  readonly #sum = new BacklogSum()
   #pings: NodeJS.Timeout | undefined
 
   /** The number of open websockets. */
@@ -98,7 +96,6 @@ export class Sockets {
       socket,
       raw: request.raw.socket,
       protocol,
-      sum: this.#sum,
       principals,
     } as const
     const isKnown = principal !== undefined && principal !== principals.stranger

@@ -7,6 +7,8 @@ import { once } from 'node:events'
 import type { Socket } from 'node:net'
 import type { Activity } from './activity.js'
 import type { Reply } from './app.js'
+import { smallSize } from './backlogs.js'
+import type { FrontRequest } from './front-request.js'
 import { Gatherer } from './gatherer.js'
 import { Beats, type Heartbeat } from './heartbeat.js'
 import type { Log } from './log.js'
@@ -17,6 +19,10 @@ import { isUnixSocket, resetConnection } from './tls.js'
 const streamHeaders = { 'cache-control': 'no-store, no-transform', 'x-accel-buffering': 'no' }
 /** The time that bytes have to leave before their connection is reset, in ms. */
 const cutMs = 1_000
+
+/** The number of times that a piece of an event stream is in memory while it waits: its data, their text,
+ *  the event in JSON, and its bytes. Streams with a heartbeat are event streams, or small. */
+const eventCopies = 4
 
 /** Returns a signal that is aborted when the client has gone, or when the server stops (ECLOSED).
  *  The request counts as a wait until its answer ends. Throws EBUSY. */
@@ -47,6 +53,7 @@ type ByteStream = {
  *  gone. Throws what the first piece and `headers` throw: until then Fastify can still answer. */
 export async function sendStream(reply: Reply, stream: ByteStream): Promise<void> {
   const { headers, pieces, signal, log, pace, heartbeat, release } = stream
+  const { backlog } = reply.request.raw as FrontRequest
   const share = pace.share()
   const iterator = pieces[Symbol.asyncIterator]()
   const { raw } = reply
@@ -70,12 +77,19 @@ export async function sendStream(reply: Reply, stream: ByteStream): Promise<void
   }
   using beats = heartbeat && new Beats(heartbeat.ms, () => void beat().catch(() => raw.destroy()))
   try {
+    await backlog?.room()
     let piece = await iterator.next()
     await begin()
     while (!piece.done && !raw.destroyed) {
       gatherer.add(piece.value)
       beats?.restart()
-      if (raw.writableNeedDrain) await once(raw, 'drain', { signal })
+      if (raw.writableNeedDrain) {
+        backlog?.set(raw.writableLength * (heartbeat ? eventCopies : 1))
+        await once(raw, 'drain', { signal })
+        backlog?.set(0)
+      }
+      // Streams of small pieces go on: they have little to send.
+      if (piece.value.length > smallSize) await backlog?.room()
       await share.take()
       share.begin()
       piece = await iterator.next()

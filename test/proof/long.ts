@@ -1,7 +1,8 @@
 /** The proofs in their long forms, which take minutes:
  *  `npm run proof -- kill [CYCLES=200 [SEED]]`, `npm run proof -- order [STEPS=200 [SEED]]`,
  *  `npm run proof -- faults [SEED] [--only=NAME,NAME]`, `npm run proof -- migration [SEED] [--only=NAME,NAME]`,
- *  `npm run proof -- siege [MINUTES=10 [SEED]] [--json] [--only=KIND,KIND] [--mix=KIND,KIND] [--phase=SECONDS] [--profile=DIRECTORY]`.
+ *  `npm run proof -- siege [MINUTES=10 [SEED]] [--json] [--only=KIND,KIND] [--mix=KIND,KIND] [--phase=SECONDS] [--profile=DIRECTORY]`,
+ *  `npm run proof -- overload [SECONDS=300 [SEED]] [--json] [--share=SHARE] [--profile=DIRECTORY]`.
  *  `--only` of `faults` and `migration` splits a run: it takes the faults whose names begin with one of those
  *  given, `pwrite64` or `pwrite64:error=EIO`; the power failures of a migration have the name `power`.
  *  What `kill` judged is in tailrace-kill.json of the system's directory for temporary files where anything
@@ -12,6 +13,7 @@ import { join } from 'node:path'
 import { faults, firstCallOf, tryFault } from './faults.js'
 import { killCycles } from './kill.js'
 import { migrationCalls, tryMigration } from './migration.js'
+import { overload, problemsOf as problemsOfOverload } from './overload.js'
 import { problemsOf, siege, slownessOf } from './siege.js'
 import { tryWriteOrder } from './write-order.js'
 
@@ -118,6 +120,20 @@ async function besiege(minutes = 10, seed = anySeed()): Promise<readonly string[
   return [...problemsOf(found), ...slownessOf(found)]
 }
 
+/** `--share`: of the 2,004 clients that never read. `--json`, `--profile`: as of a siege. */
+async function overloaded(seconds = 300, seed = anySeed()): Promise<readonly string[]> {
+  console.log(`${seconds} seconds, seed ${seed}`)
+  const profile = flagOf('profile')
+  const found = await overload({
+    ...{ seed, seconds, measureMs: 10_000, deafMs: Math.min(60_000, seconds * 1_000), times: 3 },
+    ...{ share: Number(flagOf('share') ?? 1), log: console.log },
+    ...(profile === undefined ? {} : { profile }),
+  })
+  for (const line of found.serverLog) console.log(`server: ${line}`)
+  if (flags.includes('--json')) console.log(JSON.stringify(found))
+  return problemsOfOverload(found)
+}
+
 function flagOf(flag: string): string | undefined {
   return flags.find((each) => each.startsWith(`--${flag}=`))?.slice(flag.length + 3)
 }
@@ -142,7 +158,14 @@ function anySeed(): number {
 const [name, ...words] = process.argv.slice(2)
 const flags = words.filter((word) => word.startsWith('--'))
 const numbers = words.filter((word) => !word.startsWith('--')).map(Number)
-const proofs = { kill, order, faults: fail, migration: migrate, siege: besiege }
+const proofs = {
+  kill,
+  order,
+  faults: fail,
+  migration: migrate,
+  siege: besiege,
+  overload: overloaded,
+}
 if (name === undefined || !isProof(name)) {
   throw new Error(`one of ${Object.keys(proofs).join(', ')}`)
 }

@@ -4,6 +4,7 @@
 import { setMaxListeners } from 'node:events'
 import { setPriority } from 'node:os'
 import { mulberry32 } from '../engine/flaky.js'
+import { deafKinds } from './siege-deaf.js'
 import { frameKinds } from './siege-frames.js'
 import { Attack, type Kind, type Target } from './siege-kind.js'
 import type { HostileOrder } from './siege-record.js'
@@ -14,7 +15,7 @@ const [port = '', token = '', seed = ''] = process.argv.slice(2)
 const target: Target = { port: Number(port), token }
 const random = mulberry32(Number(seed))
 const kinds = new Map(
-  [...strangers, ...requestKinds, ...frameKinds].map((kind) => [kind.name, kind]),
+  [...strangers, ...requestKinds, ...frameKinds, ...deafKinds].map((kind) => [kind.name, kind]),
 )
 
 // They stand for other machines: what they compute is not to be taken from the server.
@@ -43,7 +44,8 @@ process.on('message', (order: HostileOrder) => {
   for (const name of order.kinds) {
     const kind = kinds.get(name)
     if (!kind) throw new Error(`there is no kind "${name}"`)
-    for (let at = 0; at < kind.lanes; at++) void lane(kind, at, signal)
+    const lanes = Math.ceil(kind.lanes * (order.share ?? 1))
+    for (let at = 0; at < lanes; at++) void lane({ ...kind, lanes }, at, signal)
   }
 })
 // A parent that has gone has nothing to hear.

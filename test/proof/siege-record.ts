@@ -1,6 +1,10 @@
 /** What the processes of a siege tell each other. See siege.ts. */
 
-export type HostileOrder = { readonly kinds: readonly string[] }
+export type HostileOrder = {
+  readonly kinds: readonly string[]
+  /** Of 1: the lanes of each kind. Default: 1. */
+  readonly share?: number
+}
 
 /** Sent at the end of a phase; what was measured since the last one is the answer. */
 export type HonestOrder = { readonly end: 'phase' | 'siege' }

@@ -7,9 +7,10 @@ import { afterEach, describe, expect, it, vi } from 'vitest'
 import { WebSocket, WebSocketServer } from 'ws'
 import { deferred } from '../../src/base/deferred.js'
 import { parseBlobref } from '../../src/blob/blobref.js'
+import { Backlogs } from '../../src/server/backlogs.js'
 import { EventFrames, type SharedEvent } from '../../src/server/event-frames.js'
 import { Gate } from '../../src/server/inbox.js'
-import { BacklogSum, Outbox } from '../../src/server/outbox.js'
+import { Outbox } from '../../src/server/outbox.js'
 import {
   parseResponse,
   type ResponseFrame,
@@ -53,7 +54,7 @@ class Ends implements AsyncDisposable {
     const { socket, raw } = await opened.promise
     await once(client, 'open')
     const gate = new Gate(socket)
-    const shared = { sum: new BacklogSum(), events: new EventFrames() }
+    const shared = { backlogs: new Backlogs(() => 0), events: new EventFrames() }
     return new Ends(server, client, new Outbox(socket, { raw, protocol, gate, ...shared }), raw)
   }
 

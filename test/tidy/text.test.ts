@@ -29,6 +29,7 @@ const timedLoops: Readonly<Record<string, string>> = {
 /** Tests whose subject has a pace of its own. */
 const pacedTests: Readonly<Record<string, string>> = {
   'test/proof/siege': 'clients and attacks come at a rate, for a time',
+  'test/proof/overload': 'clients have a pace, and a phase lasts for its time',
 }
 
 /** The first word of a doc comment that is a fragment: it needs the line above, or a question, to make
