@@ -1,6 +1,7 @@
 /** The memory of all that waits in sockets of a server to be read by its clients. See rfc/12, rule 40.
- *  Invariant: above `backlogSpentSize` nothing large is begun. A client that has read nothing for `stalledMs` loses its connection where others wait for
- *  memory, the one that has stalled longest first. Small answers and events never wait here. */
+ *  Invariant: above `backlogSpentSize` nothing large is begun. A client that has read nothing for
+ *  `stalledMs` loses its connection where others wait for memory, the one that has stalled longest first.
+ *  Small answers and events never wait here. */
 
 import { setImmediate } from 'node:timers/promises'
 import { LightSignal, onAbort } from '../base/abort.js'

@@ -38,6 +38,8 @@ type MetricsPorts = {
     readonly websockets: () => number
     /** Bytes that wait to be sent to websockets. */
     readonly backlog: () => number
+    /** Bytes that wait to be sent to all clients, as `Backlogs` counts them. */
+    readonly unread: () => number
   }
   readonly timer: Environment['timer']
   readonly version: string
@@ -109,6 +111,11 @@ export class Metrics implements Disposable {
     this.#gauge('tailrace_open_requests', 'Open HTTP requests and websockets.', now.requests)
     this.#gauge('tailrace_websockets', 'Open websockets.', now.websockets)
     this.#gauge('tailrace_websocket_backlog_bytes', 'Bytes that wait to be sent.', now.backlog)
+    this.#gauge(
+      'tailrace_backlog_bytes',
+      'Bytes that clients have not read, of all connections.',
+      now.unread,
+    )
     this.#gauge('tailrace_watchers', 'Open watches.', now.watchers)
     this.#gauge(
       'tailrace_watchers_behind',

@@ -298,7 +298,7 @@ class RunningServer implements Server {
 
   async #metricsText(): Promise<string> {
     const { figures, upkeep } = this.#store
-    const { meters, activity, version, directory, started, environment } = this.#context
+    const { meters, activity, backlogs, version, directory, started, environment } = this.#context
     this.#metrics ??= import('./metrics.js').then(
       ({ Metrics }) =>
         new Metrics({
@@ -311,6 +311,7 @@ class RunningServer implements Server {
             behind: () => this.#sockets.behind,
             websockets: () => this.#sockets.count,
             backlog: () => this.#sockets.backlog,
+            unread: () => backlogs.size,
           },
         }),
     )
