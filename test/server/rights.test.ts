@@ -10,6 +10,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import type { LinkOptions } from '../../src/api/access.js'
 import { openCache } from '../../src/cache/cache.js'
 import { connect } from '../../src/client/node.js'
+import { run, target } from '../../src/flow/flow.js'
 import { hiddenRef } from '../../src/rights/limited.js'
 import { signedText } from '../../src/rights/links.js'
 import { withoutSecrets } from '../../src/server/linked.js'
@@ -18,6 +19,7 @@ import { startServer } from '../../src/server/server.js'
 import { subprotocolJson } from '../../src/wire/frames.js'
 import { isCall } from '../../src/wire/request.js'
 import { TestClock } from '../clock.js'
+import * as fn from '../flow/kept-functions.js'
 import { refusal } from '../kvs/expect.js'
 import { askedByName, askHttp, fill, prepared } from './calls.js'
 import { Peer } from './peer.js'
@@ -473,6 +475,29 @@ describe('an administrator of some namespaces', () => {
     await using part = await clientOf('admin@copy-*', 'read@private/key')
     const refused = part.namespaces.create('copy-2', { from: { namespace: 'private' } })
     expect((await refusal(refused)).code).toBe('EPERM')
+  })
+})
+
+describe('a runner of flows', () => {
+  const made = target('made', [5], fn.square)
+  const grants = ['results@cache-*', 'read,watch,write,lease,admin@flow-*'] as const
+
+  it('keeps results and runs with these grants, which give no other key', async () => {
+    await using store = await clientOf(...grants)
+    expect(await run(made, { store }).result).toBe(25)
+    const events: string[] = []
+    const again = run(made, { store })
+    for await (const { type } of again) events.push(type)
+    expect(events).toContain('hit')
+    expect((await refusal(store.get('open/value'))).code).toBe('EPERM')
+  })
+
+  it('runs none without those of the runs, or of the results', async () => {
+    for (const grant of grants) {
+      await using store = await clientOf(grant)
+      const other = target('other', [grant.length], fn.square)
+      await expect(run(other, { store }).result).rejects.toThrow(/may not|has nothing to do/)
+    }
   })
 })
 
