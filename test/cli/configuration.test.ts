@@ -312,6 +312,18 @@ describe('a server', () => {
     expect((await sandbox.record()).listen).toHaveLength(1)
   })
 
+  it('that a command starts takes no notice of variables that are of another directory', async () => {
+    const env = { TAILRACE_LISTEN: '127.0.0.1:0', TAILRACE_CONFIG: '/none.yaml' }
+    const other = join(sandbox.directory, 'other')
+    expect((await sandbox.shell(`t put key value --data ${other}`, { env })).code).toBe(0)
+    const { listen } = JSON.parse(await sandbox.ok(['status', '--json', '--data', other]))
+    expect(listen).toEqual([])
+    await sandbox.ok(['stop', '--data', other])
+    const own = { TAILRACE_LISTEN: '127.0.0.1:0' }
+    expect((await sandbox.shell('t put key value', { env: own })).code).toBe(0)
+    expect((await sandbox.record()).listen).toHaveLength(1)
+  })
+
   it('that a command cannot start says all mistakes of its file in one line', async () => {
     await writeFile(join(sandbox.data, 'config.yaml'), 'jobs: x\nlisten: [y]\n')
     const ended = await sandbox.shell('t put key value')
