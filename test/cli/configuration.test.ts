@@ -4,6 +4,7 @@ import { once } from 'node:events'
 import { chmod, mkdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import fc from 'fast-check'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { longFlag } from '../../src/cli/command.js'
 import { fileSizeMax, parseConfiguration, problemsMax } from '../../src/cli/configuration-file.js'
@@ -115,6 +116,39 @@ jobs: 8
       expect(parsed(`jobs: 3\nx: ${deep.repeat(20_000)}`).problems.length).toBeGreaterThan(0)
     }
     expect(performance.now() - started).toBeLessThan(10_000)
+  })
+
+  it('of any text gives values that its flags take, or problems with a place in the text', () => {
+    const words =
+      'data listen tls cert key socket path mode jobs idle-exit allow-host : - , [ ] { } & * ! | > " 4 true ~ # ? %YAML --- ... \t'
+    const token = fc.constantFrom(
+      ...words.split(' '),
+      ' ',
+      '  ',
+      '\n',
+      '\n  ',
+      '\u0000',
+      '\ud800',
+      'é',
+    )
+    const text = fc.oneof(
+      fc.string(),
+      fc.array(token, { maxLength: 40 }).map((all) => all.join('')),
+    )
+    fc.assert(
+      fc.property(text, (source) => {
+        const file = parseConfiguration(Buffer.from(source), '/etc', configuredOptions)
+        for (const [name, { found }] of file.values) {
+          const option = Object.entries(configuredOptions).find(([each]) => each === name)?.[1]
+          option?.read(found)
+        }
+        const lines = source.split('\n').length
+        for (const { line, column, message } of file.problems) {
+          expect([line >= 1 && line <= lines, column >= 1, message]).toEqual([true, true, message])
+        }
+      }),
+      { numRuns: 2_000 },
+    )
   })
 })
 
