@@ -131,9 +131,33 @@ jobs: 8
       '\ud800',
       'é',
     )
+    const field = fc.constantFrom(
+      'data',
+      'listen',
+      'jobs',
+      'tls',
+      'socket',
+      '  mode',
+      '  path',
+      '- x',
+    )
+    const value = fc.constantFrom(
+      '0',
+      '3',
+      '-1',
+      'x',
+      '"4"',
+      '[x]',
+      '[a:1, 4]',
+      '{a: b}',
+      '*a',
+      '~',
+    )
+    const line = fc.tuple(field, fc.constantFrom(': ', ':', ' '), value)
     const text = fc.oneof(
       fc.string(),
       fc.array(token, { maxLength: 40 }).map((all) => all.join('')),
+      fc.array(line, { maxLength: 6 }).map((all) => all.map((parts) => parts.join('')).join('\n')),
     )
     fc.assert(
       fc.property(text, (source) => {
